@@ -14,8 +14,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 use bytes::Bytes;
 use omnirelay_store::{
-    Commit, Committed, EmbeddedStore, Epoch, Idempotency, IdempotencyKey, Kind, Precondition, Pulse,
-    RecordId, Revision, Scan, Store, Version, Write,
+    Commit, CommitOutcome, EmbeddedStore, Epoch, Idempotency, IdempotencyKey, Precondition, Pulse, RecordId,
+    RecordKind, Revision, Scan, Store, Version, Write,
 };
 
 const RECORD_BYTES: usize = 512;
@@ -109,7 +109,7 @@ impl Client {
     }
 
     fn commit(&self, at: usize, version: u64, count: u64) -> Commit {
-        let id = RecordId::new(Kind::of("peer"), format!("node-{}-{at}", self.number));
+        let id = RecordId::new(RecordKind::of("peer"), format!("node-{}-{at}", self.number));
         // Time-ordered, as audit records are.
         let audit = count * self.load as u64 + self.number as u64;
         Commit {
@@ -145,7 +145,7 @@ async fn list_and_reopen(dir: &Path) -> Result<()> {
             some.iter().map(|number| put("peer", &format!("node-{number:06}"), RECORD_BYTES)).collect();
         let done =
             store.commit(Commit { epoch, writes, writer: "node-1".into(), ..Commit::default() }).await?;
-        anyhow::ensure!(matches!(done, Committed::Done(_)), "a commit without a key is never replayed");
+        anyhow::ensure!(matches!(done, CommitOutcome::Done(_)), "a commit without a key is never replayed");
     }
     list(&store, "warm").await?;
     drop(store);
@@ -188,7 +188,8 @@ async fn list(store: &EmbeddedStore, when: &str) -> Result<()> {
     let begin = Instant::now();
     let (mut after, mut records) = (None, 0);
     loop {
-        let page = store.scan(Scan { kind: Kind::of("peer"), after, backwards: false, limit: 4096 }).await?;
+        let page =
+            store.scan(Scan { kind: RecordKind::of("peer"), after, backwards: false, limit: 4096 }).await?;
         records += page.records.len();
         after = page.records.last().map(|record| record.id.key.clone());
         if !page.more {
@@ -201,6 +202,6 @@ async fn list(store: &EmbeddedStore, when: &str) -> Result<()> {
 }
 
 fn put(kind: &'static str, key: &str, bytes: usize) -> Write {
-    let id = RecordId::new(Kind::of(kind), key);
+    let id = RecordId::new(RecordKind::of(kind), key);
     Write::Put { id, value: Bytes::from(vec![7; bytes]), group: None }
 }

@@ -5,9 +5,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
 use anyhow::{Context as _, Result};
-use omnirelay_core::spiffe::{Holder, SpiffeId, TrustDomain};
-use omnirelay_pki::authority::{Authority, Validity};
-use omnirelay_pki::certificate::Names;
+use omnirelay_core::spiffe::{CertificateHolder, SpiffeId, TrustDomain};
+use omnirelay_pki::authority::{CertificateAuthority, ValidityPeriod};
+use omnirelay_pki::certificate::TlsNames;
 use omnirelay_pki::request::Request;
 
 use crate::load::{self, IN_FLIGHT, median};
@@ -69,15 +69,15 @@ pub async fn all(plan: Plan) -> Result<()> {
 fn signed_alone(plan: Plan) -> Result<f64> {
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH)?.as_secs();
     let now = i64::try_from(now)?;
-    let validity = Validity { not_before: now - 60, not_after: now + 86_400 };
+    let validity = ValidityPeriod { not_before: now - 60, not_after: now + 86_400 };
     let domain: TrustDomain = "bench.local".parse()?;
-    let issuer = Authority::root(domain.clone(), validity)?.intermediate(validity)?;
-    let id = SpiffeId::new(domain, Holder::Operator("bench".to_owned())).context("an id")?;
+    let issuer = CertificateAuthority::root(domain.clone(), validity)?.intermediate(validity)?;
+    let id = SpiffeId::new(domain, CertificateHolder::Operator("bench".to_owned())).context("an id")?;
     let csr = mesh::request()?.1;
     let (begun, mut count) = (Instant::now(), 0_u32);
     while begun.elapsed() < plan.turn {
         let request = Request::from_pem(&csr)?;
-        issuer.issue(&request, &id, &Names::default(), validity)?;
+        issuer.issue(&request, &id, &TlsNames::default(), validity)?;
         count += 1;
     }
     Ok(f64::from(count) / begun.elapsed().as_secs_f64())

@@ -4,8 +4,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result, ensure};
-use omnirelay_pki::certificate::Names;
-use omnirelay_pki::key::Key;
+use omnirelay_pki::certificate::TlsNames;
+use omnirelay_pki::key::PrivateKey;
 use omnirelay_pki::request::{Request, to_pem};
 use omnirelay_wire::pb::omnirelay::mesh::control::v1 as control;
 use omnirelay_wire::pb::omnirelay::security::v1 as pb;
@@ -125,9 +125,9 @@ pub async fn read(channel: Channel, node_id: &str) -> Result<()> {
 }
 
 /// A key, and the request for a certificate of it.
-pub fn request() -> Result<(Key, String)> {
-    let key = Key::make()?;
-    let request = Request::make(&key, None, &Names::default())?;
+pub fn request() -> Result<(PrivateKey, String)> {
+    let key = PrivateKey::make()?;
+    let request = Request::make(&key, None, &TlsNames::default())?;
     Ok((key, to_pem(&request)))
 }
 

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
 use omnirelay_core::spiffe::TrustDomain;
-use omnirelay_pki::authority::{Authority, Validity};
+use omnirelay_pki::authority::{CertificateAuthority, ValidityPeriod};
 use omnirelay_pki::issuer_key::IssuerKey;
 use omnirelay_pki::join_token::JoinToken;
 use omnirelay_pki::key::Fingerprint;
@@ -78,8 +78,8 @@ async fn set(channel: Channel, at: usize) -> Result<()> {
 /// How many values of this size one core signs and verifies in a second.
 fn signed_alone(plan: Plan) -> Result<f64> {
     let domain: TrustDomain = "bench.local".parse()?;
-    let validity = Validity { not_before: 1_795_000_000, not_after: 1_796_000_000 };
-    let issuer = Authority::root(domain.clone(), validity)?.intermediate(validity)?;
+    let validity = ValidityPeriod { not_before: 1_795_000_000, not_after: 1_796_000_000 };
+    let issuer = CertificateAuthority::root(domain.clone(), validity)?.intermediate(validity)?;
     let key = IssuerKey::of(issuer.certificate(), domain)?;
     let (message, begun, mut count) = ([7; 120], Instant::now(), 0_u32);
     while begun.elapsed() < plan.turn {

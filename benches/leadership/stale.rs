@@ -9,8 +9,8 @@ use bytes::Bytes;
 use omnirelay_sdk::{FencingGate, Refused};
 use omnirelay_store::redis::link::RedisOptions;
 use omnirelay_store::{
-    Commit, CommitError, Committed, EmbeddedStore, Epoch, Fence, GroupId, Kind, LeaseOp, MemoryStore,
-    OpenGroup, Opened, Pulse, RecordId, RedisStore, Store, Write,
+    Commit, CommitError, CommitOutcome, EmbeddedStore, Epoch, GroupId, LeaseFence, LeaseOp, MemoryStore,
+    OpenGroup, OpenedGroup, Pulse, RecordId, RecordKind, RedisStore, Store, Write,
 };
 
 use crate::servers::RedisServer;
@@ -101,11 +101,14 @@ async fn lead(store: &dyn Store, epoch: Epoch, node: &str, before: Option<u64>) 
         ttl: Duration::from_secs(3600),
         secret: node.to_owned(),
     };
-    let Opened::Open(group) = store.open_group(open).await? else { anyhow::bail!("the session is held") };
+    let OpenedGroup::Open(group) = store.open_group(open).await? else {
+        anyhow::bail!("the session is held")
+    };
     let release = before.map(|token| LeaseOp::Release { scope: SCOPE.to_owned(), token });
     let acquire = LeaseOp::Acquire { scope: SCOPE.to_owned(), holder: group.of, token_floor: 0 };
     let leases = release.into_iter().chain([acquire]).collect();
-    let Committed::Done(entry) = store.commit(Commit { epoch, leases, ..Commit::default() }).await? else {
+    let CommitOutcome::Done(entry) = store.commit(Commit { epoch, leases, ..Commit::default() }).await?
+    else {
         anyhow::bail!("replayed")
     };
     let lease = entry.leases.first().context("no lease")?;
@@ -117,9 +120,9 @@ async fn lead(store: &dyn Store, epoch: Epoch, node: &str, before: Option<u64>) 
 /// # Errors
 /// What else stands in the way: it proves nothing, so it must not look like a refusal.
 async fn write(store: &dyn Store, epoch: Epoch, token: u64) -> Result<bool> {
-    let id = RecordId::new(Kind::of("thing"), "guarded");
+    let id = RecordId::new(RecordKind::of("thing"), "guarded");
     let write = Write::Put { id, value: Bytes::from_static(b"written"), group: None };
-    let fence = Some(Fence { scope: SCOPE.to_owned(), token });
+    let fence = Some(LeaseFence { scope: SCOPE.to_owned(), token });
     match store.commit(Commit { epoch, writes: vec![write], fence, ..Commit::default() }).await {
         Ok(_) => Ok(true),
         Err(CommitError::Fenced { .. }) => Ok(false),

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
 use bytes::Bytes;
-use omnirelay_store::{Commit, Epoch, Kind, Precondition, RecordId, RedisStore, Store, Version, Write};
+use omnirelay_store::{Commit, Epoch, Precondition, RecordId, RecordKind, RedisStore, Store, Version, Write};
 use redis::{Cmd, cmd};
 
 use crate::servers::RedisServer;
@@ -109,7 +109,7 @@ async fn client(store: Arc<RedisStore>, what: What, name: String, until: Instant
     while Instant::now() < until {
         match &what {
             What::Commit(epoch) => {
-                let id = RecordId::new(Kind::of("thing"), name.as_str());
+                let id = RecordId::new(RecordKind::of("thing"), name.as_str());
                 let commit = Commit {
                     epoch: *epoch,
                     preconditions: vec![Precondition::Version { id: id.clone(), version: Version(version) }],

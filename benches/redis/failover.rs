@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use bytes::Bytes;
-use omnirelay_store::{Commit, CommitError, Kind, RecordId, RedisStore, Store, StoreError, Write};
+use omnirelay_store::{Commit, CommitError, RecordId, RecordKind, RedisStore, Store, StoreError, Write};
 
 use crate::servers::Sentinels;
 use crate::{ROUNDS, epoch, median, store};
@@ -70,7 +70,7 @@ async fn client(
 ) -> Result<()> {
     let mut known = epoch(&store).await?;
     while !stop.load(Ordering::SeqCst) {
-        let id = RecordId::new(Kind::of("thing"), format!("record-{number}"));
+        let id = RecordId::new(RecordKind::of("thing"), format!("record-{number}"));
         let write = Write::Put { id, value: Bytes::from_static(&[7; 512]), group: None };
         let commit = Commit { epoch: known, writes: vec![write], ..Commit::default() };
         match store.commit(commit).await {

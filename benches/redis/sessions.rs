@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
 use omnirelay_core::time::Millis;
-use omnirelay_store::{GroupId, GroupRef, OpenGroup, Opened, Pulse, RedisStore, Store};
+use omnirelay_store::{GroupId, GroupRef, OpenGroup, OpenedGroup, Pulse, RedisStore, Store};
 
 use crate::servers::RedisServer;
 use crate::{ROUNDS, epoch, median, store};
@@ -63,7 +63,7 @@ impl Heart {
             ttl: Duration::from_secs(60),
             secret: "secret".to_owned(),
         };
-        let Opened::Open(group) = store.open_group(open).await? else { bail!("the session is held") };
+        let OpenedGroup::Open(group) = store.open_group(open).await? else { bail!("the session is held") };
         Ok(Self { store, session: group.of, asked_last: Millis(0) })
     }
 

@@ -7,7 +7,7 @@ use anyhow::{Context, Result, bail};
 use futures_util::{Stream, StreamExt};
 use omnirelay_wire::pb::aeroarc::agent::v1::agent_gateway_server::{AgentGateway, AgentGatewayServer};
 use omnirelay_wire::pb::aeroarc::agent::v1::{RegisterRequest, RegisterResponse, TelemetryFrame};
-use omnirelay_wire::raw::Raw;
+use omnirelay_wire::raw::RawMessage;
 use prost::Message;
 use tonic::transport::server::TcpIncoming;
 use tonic::{Request, Response, Status, Streaming};
@@ -45,7 +45,7 @@ type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
 #[tonic::async_trait]
 impl AgentGateway for Echo {
-    type TelemetryStreamStream = Answers<Raw>;
+    type TelemetryStreamStream = Answers<RawMessage>;
 
     async fn register(
         &self,
@@ -57,7 +57,7 @@ impl AgentGateway for Echo {
 
     async fn telemetry_stream(
         &self,
-        request: Request<Streaming<Raw>>,
+        request: Request<Streaming<RawMessage>>,
     ) -> Result<Response<Self::TelemetryStreamStream>, Status> {
         let frames = request.into_inner();
         let answers: Self::TelemetryStreamStream = match self {
@@ -68,7 +68,7 @@ impl AgentGateway for Echo {
     }
 }
 
-fn through(raw: Raw) -> Result<Raw, Status> {
+fn through(raw: RawMessage) -> Result<RawMessage, Status> {
     let frame = TelemetryFrame::decode(raw.0).map_err(|error| Status::internal(error.to_string()))?;
-    Ok(Raw(frame.encode_to_vec().into()))
+    Ok(RawMessage(frame.encode_to_vec().into()))
 }

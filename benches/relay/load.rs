@@ -13,7 +13,7 @@ use futures_util::task::AtomicWaker;
 use futures_util::{Stream, stream};
 use omnirelay_wire::pb::aeroarc::agent::v1::TelemetryFrame;
 use omnirelay_wire::pb::aeroarc::agent::v1::agent_gateway_client::AgentGatewayClient;
-use omnirelay_wire::raw::Raw;
+use omnirelay_wire::raw::RawMessage;
 use prost::Message;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, MissedTickBehavior};
@@ -74,9 +74,9 @@ struct Full {
 }
 
 impl Stream for Full {
-    type Item = Raw;
+    type Item = RawMessage;
 
-    fn poll_next(mut self: Pin<&mut Self>, cx: &mut TaskContext<'_>) -> Poll<Option<Raw>> {
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut TaskContext<'_>) -> Poll<Option<RawMessage>> {
         self.shared.waker.register(cx.waker());
         if self.shared.over.load(Ordering::Acquire) {
             return Poll::Ready(None);
@@ -86,7 +86,7 @@ impl Stream for Full {
         }
         let frame = self.frames[(self.sent % FRAMES) as usize].clone();
         self.sent += 1;
-        Poll::Ready(Some(Raw(frame)))
+        Poll::Ready(Some(RawMessage(frame)))
     }
 }
 
@@ -126,7 +126,7 @@ pub async fn full(agent: Agent, window: u64, begin: Instant, end: Instant) -> Re
 pub async fn paced(agent: Agent, frames_s: f64, begin: Instant, end: Instant) -> Result<Vec<Duration>> {
     let Agent { channel, id, frames } = agent;
     let due = Arc::new(Mutex::new(VecDeque::new()));
-    let (out, sent) = mpsc::unbounded_channel::<Raw>();
+    let (out, sent) = mpsc::unbounded_channel::<RawMessage>();
     let sent = stream::unfold(sent, |mut sent| async move { sent.recv().await.map(|frame| (frame, sent)) });
     let mut client = AgentGatewayClient::new(channel);
     let request = request(&id, sent)?;
@@ -141,7 +141,7 @@ pub async fn paced(agent: Agent, frames_s: f64, begin: Instant, end: Instant) ->
             let wanted = ((tick - begun + TICK).as_secs_f64() * frames_s) as u64;
             for seq in count..wanted {
                 noted.lock().unwrap_or_else(PoisonError::into_inner).push_back(tick);
-                if out.send(Raw(frames[(seq % FRAMES) as usize].clone())).is_err() {
+                if out.send(RawMessage(frames[(seq % FRAMES) as usize].clone())).is_err() {
                     return;
                 }
             }

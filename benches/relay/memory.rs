@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use omnirelay_wire::pb::aeroarc::agent::v1::agent_gateway_client::AgentGatewayClient;
-use omnirelay_wire::raw::Raw;
+use omnirelay_wire::raw::RawMessage;
 use tokio::sync::mpsc;
 use tonic::{Request, Streaming};
 
@@ -19,8 +19,8 @@ const SETTLES: Duration = Duration::from_secs(3);
 
 /// A stream that is open and says nothing.
 struct Idle {
-    _sends: mpsc::Sender<Raw>,
-    _hears: Streaming<Raw>,
+    _sends: mpsc::Sender<RawMessage>,
+    _hears: Streaming<RawMessage>,
 }
 
 /// Weighs ten thousand registered agents, a thousand of which stream, and as many streams of an echo.
@@ -68,13 +68,13 @@ async fn hold(subject: &Subject) -> Result<Vec<Idle>> {
     for number in 0..STREAMING {
         let name = name(number);
         let (sends, sent) = mpsc::channel(1);
-        let sent = futures_util::stream::unfold(sent, |mut sent: mpsc::Receiver<Raw>| async move {
+        let sent = futures_util::stream::unfold(sent, |mut sent: mpsc::Receiver<RawMessage>| async move {
             sent.recv().await.map(|frame| (frame, sent))
         });
         let mut request = Request::new(sent);
         request.metadata_mut().insert("aero-arc-agent-id", name.parse()?);
         let first = load::frames(&name).into_iter().next().context("no frame")?;
-        sends.send(Raw(first)).await?;
+        sends.send(RawMessage(first)).await?;
         let mut client = AgentGatewayClient::new(subject.connect().await?);
         let mut hears = client.telemetry_stream(request).await?.into_inner();
         hears.message().await?.context("no answer")?;

@@ -30,8 +30,8 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
-use omnirelay_transport::carrier::Protocol;
-use omnirelay_transport::peer::Way;
+use omnirelay_transport::carrier::ConnectionProtocol;
+use omnirelay_transport::peer::CallPath;
 
 use load::{median, quantile_us};
 use node::{Carried, Node};
@@ -99,7 +99,7 @@ struct Rounds {
 async fn small_calls(node: &Node, rounds: u64, turn: Duration) -> Result<()> {
     let (mut http3, mut http2) = (Rounds::default(), Rounds::default());
     let mut carried = Vec::new();
-    for protocol in [Protocol::Http3, Protocol::Http2] {
+    for protocol in [ConnectionProtocol::Http3, ConnectionProtocol::Http2] {
         let mut open = Vec::new();
         for _ in 0..CONNECTIONS {
             open.push(node.connect(protocol).await?);
@@ -156,11 +156,11 @@ async fn fallback(node: &Node, rounds: u64) -> Result<()> {
         between.cut(true, true);
         let plain = node.peer(between.address, false);
         let begun = Instant::now();
-        node.call(&plain, Way::default()).await?;
+        node.call(&plain, CallPath::default()).await?;
         let direct = begun.elapsed();
         let peer = node.peer(between.address, true);
         let begun = Instant::now();
-        node.call(&peer, Way::default()).await?;
+        node.call(&peer, CallPath::default()).await?;
         cost.push(begun.elapsed().saturating_sub(direct).as_secs_f64() * 1e3);
     }
     println!("falling back costs {:.0} ms once (asked: at most 350)", median(cost));
@@ -171,13 +171,13 @@ async fn fallback(node: &Node, rounds: u64) -> Result<()> {
 async fn loss(node: &Node, turn: Duration) -> Result<()> {
     let between = Proxy::before(node.address).await?;
     let peer = node.peer(between.address, true);
-    node.call(&peer, Way::default()).await?;
+    node.call(&peer, CallPath::default()).await?;
     between.lose_percent(2);
     let failed = Arc::new(AtomicUsize::new(0));
     let (mut times, end) = (Vec::new(), Instant::now() + turn);
     while Instant::now() < end {
         let begun = Instant::now();
-        if node.call(&peer, Way::default()).await.is_err() {
+        if node.call(&peer, CallPath::default()).await.is_err() {
             failed.fetch_add(1, Ordering::Relaxed);
         }
         times.push(begun.elapsed());
@@ -194,7 +194,9 @@ async fn loss(node: &Node, turn: Duration) -> Result<()> {
 
 /// Calls while each connection makes room for a new one again and again, over either carrier.
 async fn rotations(node: &Node) -> Result<()> {
-    for (name, way) in [("HTTP/3", Way::default()), ("HTTP/2", Way { bulk: true, ..Way::default() })] {
+    for (name, way) in
+        [("HTTP/3", CallPath::default()), ("HTTP/2", CallPath { bulk: true, ..CallPath::default() })]
+    {
         let (peer, ends) = (node.peer(node.address, true), Arc::new(AtomicBool::new(false)));
         let mut callers = JoinSet::new();
         for _ in 0..CALLERS {
@@ -232,7 +234,7 @@ async fn dialing(node: &Node) -> Result<()> {
         let node = node.another()?;
         dialing.spawn(async move {
             let (peer, begun) = (node.peer(node.address, true), Instant::now());
-            let answered = node.call(&peer, Way::default()).await.is_ok();
+            let answered = node.call(&peer, CallPath::default()).await.is_ok();
             (begun.elapsed(), answered.then(|| peer.used().protocol).flatten(), peer)
         });
     }
@@ -242,8 +244,8 @@ async fn dialing(node: &Node) -> Result<()> {
     let mut times: Vec<Duration> = told.iter().map(|(took, ..)| *took).collect();
     println!(
         "{DIALERS} nodes dial at once: {} over HTTP/3, {} over HTTP/2, {} failed (asked: none) in {:.1} s; p50 {:.2} s, p99 {:.2} s",
-        by(Some(Protocol::Http3)),
-        by(Some(Protocol::Http2)),
+        by(Some(ConnectionProtocol::Http3)),
+        by(Some(ConnectionProtocol::Http2)),
         by(None),
         took.as_secs_f64(),
         quantile_us(&mut times, 0.5) / 1e6,
@@ -257,7 +259,7 @@ async fn many(node: &Node, daemon: u32) -> Result<()> {
     let before = measured::resident_mb(daemon)?;
     let mut open: Vec<Carried> = Vec::new();
     for _ in 0..MANY {
-        let connection = node.connect(Protocol::Http3).await?;
+        let connection = node.connect(ConnectionProtocol::Http3).await?;
         node.hello(&connection).await?;
         open.push(connection);
     }
@@ -272,5 +274,5 @@ async fn many(node: &Node, daemon: u32) -> Result<()> {
     println!(
         "100 idle connections cost {per_hundred:.2} % of a core (asked: at most 0.1); the daemon alone {without:.2} %"
     );
-    node.hello(&node.connect(Protocol::Http3).await.context("after them")?).await
+    node.hello(&node.connect(ConnectionProtocol::Http3).await.context("after them")?).await
 }

@@ -10,11 +10,13 @@ use futures_util::future::BoxFuture;
 use http::{Request, Response};
 use http_body_util::{BodyExt as _, Full};
 use omnirelay_transport::body::boxed;
-use omnirelay_transport::carrier::{Carrier as _, ClientTls, Connection, End, Protocol, Target, TlsStart};
+use omnirelay_transport::carrier::{
+    CallTarget, Carrier as _, ClientTls, Connection, ConnectionEnd, ConnectionProtocol, TlsStart,
+};
 use omnirelay_transport::negotiate::Downgrade;
-use omnirelay_transport::peer::{Carriers, Observer, Peer, Way};
-use omnirelay_transport::quic::{self, Limits, Quic};
-use omnirelay_transport::tcp::Tcp;
+use omnirelay_transport::peer::{CallPath, Carriers, Peer, PeerObserver};
+use omnirelay_transport::quic::{self, QuicCarrier, QuicLimits};
+use omnirelay_transport::tcp::TcpCarrier;
 use omnirelay_transport::{Body, BoxError};
 use omnirelay_wire::pb::omnirelay::mesh::transport::v1::HelloRequest;
 use prost::Message as _;
@@ -35,7 +37,7 @@ pub type Carried = Arc<dyn Connection>;
 pub struct Node {
     pub address: SocketAddr,
     tls: Arc<Tls>,
-    http3: Arc<Quic>,
+    http3: Arc<QuicCarrier>,
     hello: Bytes,
 }
 
@@ -50,9 +52,9 @@ impl ClientTls for Tls {
         let ends = Box::new(move |_| {
             let ends = async move {
                 let _ = rotated.changed().await;
-                End::Retire("renewed")
+                ConnectionEnd::Retire("renewed")
             };
-            Box::pin(ends) as BoxFuture<'static, End>
+            Box::pin(ends) as BoxFuture<'static, ConnectionEnd>
         });
         Ok(TlsStart { config: self.config.clone(), ends })
     }
@@ -61,9 +63,9 @@ impl ClientTls for Tls {
 /// Hears of nothing.
 struct Unobserved;
 
-impl Observer for Unobserved {
+impl PeerObserver for Unobserved {
     fn downgraded(&self, _why: Downgrade) {}
-    fn connected(&self, _protocol: Protocol) {}
+    fn connected(&self, _protocol: ConnectionProtocol) {}
     fn heard(&self, _datagram: bytes::Bytes) {}
 }
 
@@ -106,17 +108,17 @@ impl Node {
     }
 
     /// A connection of its own.
-    pub async fn connect(&self, protocol: Protocol) -> Result<Carried> {
+    pub async fn connect(&self, protocol: ConnectionProtocol) -> Result<Carried> {
         let target = target(self.address);
         Ok(match protocol {
-            Protocol::Http3 => self.http3.connect(&target, &*self.tls).await?,
-            Protocol::Http2 => Tcp.connect(&target, &*self.tls).await?,
+            ConnectionProtocol::Http3 => self.http3.connect(&target, &*self.tls).await?,
+            ConnectionProtocol::Http2 => TcpCarrier.connect(&target, &*self.tls).await?,
         })
     }
 
     /// The daemon as it is reached at an address, over HTTP/3 if it is said to serve that.
     pub fn peer(&self, address: SocketAddr, offers: bool) -> Arc<Peer> {
-        let carriers = Arc::new(Carriers { http3: Some(self.http3.clone()), http2: Arc::new(Tcp) });
+        let carriers = Arc::new(Carriers { http3: Some(self.http3.clone()), http2: Arc::new(TcpCarrier) });
         Peer::new(carriers, self.tls.clone(), target(address), offers, Arc::new(Unobserved))
     }
 
@@ -126,7 +128,7 @@ impl Node {
     }
 
     /// The same over whatever connection there is.
-    pub async fn call(&self, peer: &Arc<Peer>, way: Way) -> Result<()> {
+    pub async fn call(&self, peer: &Arc<Peer>, way: CallPath) -> Result<()> {
         answered(peer.call(self.request(), way).await?).await
     }
 
@@ -136,12 +138,15 @@ impl Node {
     }
 }
 
-fn socket() -> Result<Arc<Quic>> {
-    Ok(Arc::new(Quic::new(quic::endpoint(quic::bind("127.0.0.1:0".parse()?)?)?, Limits::default())))
+fn socket() -> Result<Arc<QuicCarrier>> {
+    Ok(Arc::new(QuicCarrier::new(
+        quic::endpoint(quic::bind("127.0.0.1:0".parse()?)?)?,
+        QuicLimits::default(),
+    )))
 }
 
-fn target(address: SocketAddr) -> Target {
-    Target { address: address.to_string(), name: ServerName::try_from("bench.mesh").unwrap() }
+fn target(address: SocketAddr) -> CallTarget {
+    CallTarget { address: address.to_string(), name: ServerName::try_from("bench.mesh").unwrap() }
 }
 
 async fn answered(response: Response<Body>) -> Result<()> {

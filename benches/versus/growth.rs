@@ -9,7 +9,7 @@ use omnirelay_core::time::Millis;
 use omnirelay_peer_records::{PEER, session_id};
 use omnirelay_store::redis::link::RedisOptions;
 use omnirelay_store::{
-    Commit, Epoch, GroupRef, OpenGroup, Opened, Pulse, RecordId, RedisStore, Store, Write,
+    Commit, Epoch, GroupRef, OpenGroup, OpenedGroup, Pulse, RecordId, RedisStore, Store, Write,
 };
 use omnirelay_wire::pb::omnirelay::mesh::control::v1 as pb;
 use omnirelay_wire::pb::omnirelay::store::v1::PeerValue;
@@ -137,7 +137,7 @@ async fn live(store: &Arc<dyn Store>, epoch: Epoch, peers: usize) -> Result<Vec<
     for number in 0..peers {
         let id = session_id(&ours::key(number));
         let open = OpenGroup { epoch, id, ttl: TTL, secret: "secret".to_owned() };
-        let Opened::Open(group) = store.open_group(open).await? else { bail!("the session is held") };
+        let OpenedGroup::Open(group) = store.open_group(open).await? else { bail!("the session is held") };
         sessions.push(group.of);
         if sessions.len() % TOGETHER == 0 || sessions.len() == peers {
             let first = (sessions.len() - 1) / TOGETHER * TOGETHER;

@@ -8,7 +8,7 @@ use anyhow::Result;
 use bytes::Bytes;
 use omnirelay_peer_records::PEER;
 use omnirelay_store::{Commit, EmbeddedStore, Pulse, RecordId, Store, Write};
-use omnirelay_wire::encoded::Encoded;
+use omnirelay_wire::encoded::EncodedMessage;
 use omnirelay_wire::pb::aeroarc::registry::v1::aero_registry_client::AeroRegistryClient;
 use omnirelay_wire::pb::aeroarc::registry::v1::{
     Agent, HeartbeatAgentRequest, HeartbeatAgentsRequest, HeartbeatAgentsResponse, RegisterAgentRequest,
@@ -143,7 +143,7 @@ pub async fn cordon(channel: Channel, node_id: String, turn: u64, expected: Opti
     Ok(answer.peer.map_or(0, |peer| peer.version))
 }
 
-pub async fn watch(channel: Channel, node_id: &str) -> Result<Streaming<Encoded<pb::PeerEvent>>> {
+pub async fn watch(channel: Channel, node_id: &str) -> Result<Streaming<EncodedMessage<pb::PeerEvent>>> {
     let request = pb::WatchPeersRequest { node_id: vec![node_id.to_owned()], ..Default::default() };
     let mut events = PeerControlServiceClient::new(channel).watch(request).await?.into_inner();
     while events.message().await?.is_some_and(|event| event.r#type() != pb::peer_event::Type::Synced) {}

@@ -7,7 +7,7 @@ use libfuzzer_sys::fuzz_target;
 use omnirelay_pki::jwt::claims::{ExpectedClaims, LEEWAY};
 use omnirelay_pki::jwt::keys::{KeySet, VerifyingKey};
 use omnirelay_pki::jwt::signing::{SigningKey, verifier};
-use omnirelay_pki::jwt::{Algorithm, Jwt, TOKEN_BYTES_MAX, is_jwt};
+use omnirelay_pki::jwt::{TokenAlgorithm, Jwt, TOKEN_BYTES_MAX, is_jwt};
 
 const NOW: i64 = 1_000_000;
 
@@ -23,7 +23,7 @@ fuzz_target!(|given: (&str, &[u8], &[u8])| {
     let (text, set, claims) = given;
     let (signing, verifying) = KEY.get_or_init(key);
     let _ = is_jwt(text.as_bytes());
-    let known = KeySet::read(set, &Algorithm::ALL).unwrap_or_default();
+    let known = KeySet::read(set, &TokenAlgorithm::ALL).unwrap_or_default();
     if let Ok(jwt) = Jwt::read(text) {
         assert!(jwt.verify(verifying).is_err(), "nobody has signed it");
         for key in known.get(jwt.kid()) {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use libfuzzer_sys::fuzz_target;
-use omnirelay_membership::{Config, Exchange, Membership, NodeId, Own, Packet, Record};
+use omnirelay_membership::{Config, ExchangeMessage, Membership, NodeId, OwnMember, Packet, GossipMemberRecord};
 
 fuzz_target!(|bytes: &[u8]| {
     if let Ok(packet) = Packet::decode(bytes) {
@@ -16,13 +16,13 @@ fuzz_target!(|bytes: &[u8]| {
         let updates: usize = packet.updates.iter().map(|update| update.encoded_len()).sum();
         assert!(updates <= written.len());
     }
-    let exchange = Exchange::decode(bytes);
+    let exchange = ExchangeMessage::decode(bytes);
     if let Ok(exchange) = &exchange {
-        assert_eq!(Exchange::decode(&exchange.encode()).as_ref(), Ok(exchange));
+        assert_eq!(ExchangeMessage::decode(&exchange.encode()).as_ref(), Ok(exchange));
     }
     let [own, other] = ["a", "b"].map(|name| NodeId::new(name).unwrap());
-    let record = Record { instance: 1, version: 1, body: Bytes::new() };
-    let own = Own { node: own, incarnation: Membership::first_incarnation(Duration::from_secs(1_700_000_000)), record };
+    let record = GossipMemberRecord { instance: 1, version: 1, body: Bytes::new() };
+    let own = OwnMember { node: own, incarnation: Membership::first_incarnation(Duration::from_secs(1_700_000_000)), record };
     let config = Config { members_max: 100, ..Config::default() };
     let mut member = Membership::new(own, config, 1, Duration::ZERO);
     let now = Duration::from_secs(1);

@@ -6,11 +6,11 @@ use std::sync::OnceLock;
 
 use bytes::Bytes;
 use libfuzzer_sys::fuzz_target;
-use omnirelay_store::{Commit, EmbeddedStore, Epoch, Kind, Pulse, RecordId, Scan, Store, Write};
+use omnirelay_store::{Commit, EmbeddedStore, Epoch, RecordKind, Pulse, RecordId, Scan, Store, Write};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
-const THING: Kind = Kind::of("thing");
+const THING: RecordKind = RecordKind::of("thing");
 
 /// A sound directory, from which each run takes a copy.
 struct Sound {

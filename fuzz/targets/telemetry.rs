@@ -3,14 +3,14 @@
 
 use bytes::Bytes;
 use libfuzzer_sys::fuzz_target;
-use omnirelay_wire::raw::Raw;
-use omnirelay_wire::telemetry::{Shape, shape_of};
+use omnirelay_wire::raw::RawMessage;
+use omnirelay_wire::telemetry::{StreamShape, shape_of};
 
 fuzz_target!(|messages: Vec<Vec<u8>>| {
-    for begins_as in [Shape::Legacy, Shape::Envelope] {
+    for begins_as in [StreamShape::Legacy, StreamShape::Envelope] {
         let mut shape = None;
         for message in messages.iter().take(16) {
-            let message = Raw(Bytes::copy_from_slice(message));
+            let message = RawMessage(Bytes::copy_from_slice(message));
             let of_stream = match shape {
                 Some(shape) => shape,
                 None => match shape_of(&message, begins_as) {

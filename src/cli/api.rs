@@ -5,17 +5,18 @@ use omnirelay_wire::fault::Code;
 use reqwest::Method;
 use serde_json::Map;
 
-use super::entry::{Entry, entry};
+use super::entry::{CommandEntry, entry};
 use super::frame::client::fresh_key;
-use super::frame::failure::Failure;
+use super::frame::failure::CallFailure;
 use super::frame::global::token;
-use super::frame::output::Format;
+use super::frame::output::OutputFormat;
 use super::frame::rpc::query;
 use super::schema::documents::message;
 use crate::frame::prelude::*;
 
-const LEAF: Leaf = Leaf::local("api", "sends whatever request it is given").exiting("0 1 2 3 4 5 6 8 9 11");
-pub static ENTRY: Entry = entry!(
+const LEAF: LeafCommand =
+    LeafCommand::local("api", "sends whatever request it is given").exiting("0 1 2 3 4 5 6 8 9 11");
+pub static ENTRY: CommandEntry = entry!(
     "api",
     ApiArgs,
     asking,
@@ -96,7 +97,7 @@ fn header(text: &str) -> Result<(String, String), String> {
 ///
 /// # Errors
 /// The daemon's fault; what kept the answer away; a body that cannot be read.
-async fn run(args: &ApiArgs, session: &mut Session) -> Result<Exit, CliError> {
+async fn run(args: &ApiArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
     let call = call(args)?;
     if !call.is_read() {
         session.announce_target()?;
@@ -108,7 +109,7 @@ async fn run(args: &ApiArgs, session: &mut Session) -> Result<Exit, CliError> {
     let answer = session.client()?.send(&call).await?;
     let document: Option<Value> = serde_json::from_slice(&answer.body).ok();
     match (session.format(), document) {
-        (Format::Yaml, Some(document)) => session.out.yaml(&document)?,
+        (OutputFormat::Yaml, Some(document)) => session.out.yaml(&document)?,
         (_, Some(document)) if session.out.screen().tty => {
             let text = serde_json::to_string_pretty(&document).unwrap_or_default();
             session.out.write_line(&text)?;
@@ -181,7 +182,7 @@ fn read_body(file: &str) -> Result<String, CliError> {
 }
 
 /// Prints a stream as it comes, until it ends.
-async fn stream(session: &mut Session, call: &Call) -> Result<Exit, CliError> {
+async fn stream(session: &mut CommandSession, call: &Call) -> Result<Exit, CliError> {
     let response = session.client()?.open(call).await?;
     if !response.status().is_success() {
         // Asked again the usual way, the refusal is told the usual way.
@@ -190,7 +191,7 @@ async fn stream(session: &mut Session, call: &Call) -> Result<Exit, CliError> {
     let mut chunks = response.bytes_stream();
     while let Some(chunk) = chunks.next().await {
         let chunk = chunk.map_err(|error| {
-            let failure = Failure::of(&error);
+            let failure = CallFailure::of(&error);
             CliError::new(failure.kind.reason(), "the stream was cut off")
                 .with_code(Code::Unavailable)
                 .cause(failure.cause)

@@ -5,9 +5,9 @@ use std::ffi::OsString;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Command, CommandFactory as _};
 
-use super::frame::env::{self, Env};
+use super::frame::env::{self, Environment};
 use super::frame::error::CliError;
-use super::frame::output::Color;
+use super::frame::output::ColorMode;
 use super::{BESIDE, Cli, MESH, entries};
 
 /// Rewrites `--json` to `--output=json`: with `-o`, the last of the two wins, at whatever level they stand.
@@ -62,12 +62,12 @@ fn command_at(args: &[OsString]) -> Option<usize> {
 }
 
 fn is_below_mesh(word: &str) -> bool {
-    let named = |name: &str, entries: &[&super::Entry]| entries.iter().any(|entry| entry.name == name);
+    let named = |name: &str, entries: &[&super::CommandEntry]| entries.iter().any(|entry| entry.name == name);
     if named(word, MESH) {
         return true;
     }
-    let outline = |entry: &super::Entry| (entry.outline)(clap::Command::new(entry.name));
-    let aliased = |entry: &&super::Entry| outline(entry).get_all_aliases().any(|alias| alias == word);
+    let outline = |entry: &super::CommandEntry| (entry.outline)(clap::Command::new(entry.name));
+    let aliased = |entry: &&super::CommandEntry| outline(entry).get_all_aliases().any(|alias| alias == word);
     word != "mesh" && !named(word, BESIDE) && MESH.iter().any(aliased)
 }
 
@@ -188,23 +188,23 @@ fn with_this_verb(verb: &str) -> Vec<String> {
     with.take(SHOWN_MAX).map(|entry| format!("omnirelay {}{} {verb}", area(entry), entry.name)).collect()
 }
 
-fn area(entry: &super::Entry) -> &'static str {
+fn area(entry: &super::CommandEntry) -> &'static str {
     if MESH.iter().any(|known| known.name == entry.name) { "mesh " } else { "" }
 }
 
 /// What `--color` says on a command line that was not understood.
-pub fn colour_of(args: &[String]) -> Color {
+pub fn colour_of(args: &[String]) -> ColorMode {
     let after = args.iter().position(|arg| arg == "--color").and_then(|at| args.get(at + 1));
     let joined = args.iter().find_map(|arg| arg.strip_prefix("--color="));
     match after.map(String::as_str).or(joined) {
-        Some("always") => Color::Always,
-        Some("never") => Color::Never,
-        _ => Color::Auto,
+        Some("always") => ColorMode::Always,
+        Some("never") => ColorMode::Never,
+        _ => ColorMode::Auto,
     }
 }
 
 /// Whether a command line that was not understood asks for JSON.
-pub fn asks_for_json(args: &[String], env: &Env) -> bool {
+pub fn asks_for_json(args: &[String], env: &Environment) -> bool {
     let mut format = env.get(env::OUTPUT).unwrap_or_default();
     for (at, arg) in args.iter().enumerate() {
         let next = args.get(at + 1).map(String::as_str).unwrap_or_default();
@@ -230,7 +230,7 @@ mod tests {
 
     #[test]
     fn usage_errors_know_when_json_is_wanted() {
-        let env = Env::default();
+        let env = Environment::default();
         for (line, expected) in [
             ("omnirelay mesh -o json --nope", true),
             ("omnirelay mesh --output=jsonl --nope", true),

@@ -4,11 +4,11 @@ use clap::ValueEnum;
 use clap_complete::Shell;
 
 use super::complete::script;
-use super::entry::{Entry, entry};
+use super::entry::{CommandEntry, entry};
 use crate::frame::prelude::*;
 
-const LEAF: Leaf = Leaf::local("completions", "writes a script made from the command tree");
-pub static ENTRY: Entry = entry!("completions", CompletionsArgs, local, &[LEAF], &[]);
+const LEAF: LeafCommand = LeafCommand::local("completions", "writes a script made from the command tree");
+pub static ENTRY: CommandEntry = entry!("completions", CompletionsArgs, local, &[LEAF], &[]);
 
 const EXAMPLES: &str = "\
 Examples:
@@ -32,11 +32,11 @@ pub struct CompletionsArgs {
 ///
 /// # Errors
 /// When standard output does not take it.
-fn run(args: &CompletionsArgs, session: &mut Session) -> Result<Exit, CliError> {
+fn run(args: &CompletionsArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
     let script = script(args.shell);
     let shell = args.shell.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default();
     let document = json!({"schemaVersion": "v1", "shell": shell, "script": script});
-    session.show(&View::lines(document, format!("completions/{shell}"), script))?;
+    session.show(&CommandOutput::lines(document, format!("completions/{shell}"), script))?;
     Ok(Exit::Ok)
 }
 

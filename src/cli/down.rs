@@ -3,13 +3,13 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use super::entry::{Entry, entry};
+use super::entry::{CommandEntry, entry};
 use super::up::detached::terminate;
-use super::up::record::{self, Record};
+use super::up::record::{self, DevMeshRecord};
 use crate::frame::prelude::*;
 
-const LEAF: Leaf = Leaf::local("down", "ends a process on this machine").exiting("0 1 2 8");
-pub static ENTRY: Entry = entry!("down", DownArgs, local, &[LEAF], &[]);
+const LEAF: LeafCommand = LeafCommand::local("down", "ends a process on this machine").exiting("0 1 2 8");
+pub static ENTRY: CommandEntry = entry!("down", DownArgs, local, &[LEAF], &[]);
 
 const EXAMPLES: &str = "\
 Examples:
@@ -46,7 +46,7 @@ impl DownArgs {
 
 /// # Errors
 /// Usage, when several run and none is named; when one does not end in time.
-fn run(args: &DownArgs, session: &mut Session) -> Result<Exit, CliError> {
+fn run(args: &DownArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
     let folder = record::folder(&session.settings.config_path);
     super::up::sweep(&session.settings.config_path);
     let meshes = meant(args, record::all(&folder))?;
@@ -59,11 +59,11 @@ fn run(args: &DownArgs, session: &mut Session) -> Result<Exit, CliError> {
     }
     let rows: Vec<Value> = meshes.iter().map(|mesh| json!({"name": mesh.name, "pid": mesh.pid})).collect();
     let lines: String = meshes.iter().map(|mesh| format!("mesh/{} is ended\n", mesh.name)).collect();
-    session.show(&View {
+    session.show(&CommandOutput {
         document: json!({"schemaVersion": "v1", "changed": !meshes.is_empty(), "meshes": rows}),
         items: Some(rows),
         names: meshes.iter().map(|mesh| format!("mesh/{}", mesh.name)).collect(),
-        text: Text::Lines(lines),
+        text: TextForm::Lines(lines),
     })?;
     if meshes.is_empty() {
         let named = args.name().map(|name| format!(" called {name}")).unwrap_or_default();
@@ -72,7 +72,7 @@ fn run(args: &DownArgs, session: &mut Session) -> Result<Exit, CliError> {
     Ok(Exit::Ok)
 }
 
-fn meant(args: &DownArgs, running: Vec<Record>) -> Result<Vec<Record>, CliError> {
+fn meant(args: &DownArgs, running: Vec<DevMeshRecord>) -> Result<Vec<DevMeshRecord>, CliError> {
     let names = running.iter().map(|mesh| mesh.name.as_str()).collect::<Vec<_>>().join(", ");
     match args.name() {
         Some(name) => Ok(running.into_iter().filter(|mesh| mesh.name == *name).collect()),
@@ -85,7 +85,7 @@ fn meant(args: &DownArgs, running: Vec<Record>) -> Result<Vec<Record>, CliError>
     }
 }
 
-fn wait(folder: &Path, mesh: &Record) -> Result<(), CliError> {
+fn wait(folder: &Path, mesh: &DevMeshRecord) -> Result<(), CliError> {
     let began = Instant::now();
     while record::running(folder, &mesh.name).is_some_and(|found| found.pid == mesh.pid) {
         if began.elapsed() > STOP_MAX {

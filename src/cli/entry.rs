@@ -6,11 +6,11 @@ use std::pin::Pin;
 use clap::{ArgMatches, Command};
 use omnirelay_core::text::chain;
 
-use super::schema::documents::Document;
+use super::schema::documents::DocumentKind;
 use crate::frame::prelude::*;
 
 /// What the parser, help, completion and the schemas know of a command, and what it does.
-pub struct Entry {
+pub struct CommandEntry {
     /// As it is typed.
     pub name: &'static str,
     /// Puts its help, its aliases and its arguments into a command of this name.
@@ -18,24 +18,24 @@ pub struct Entry {
     /// The same without its arguments and verbs, where those are many.
     pub outline: fn(Command) -> Command,
     /// It, or its verbs.
-    pub leaves: &'static [Leaf],
+    pub leaves: &'static [LeafCommand],
     /// What it prints that scripts may read.
-    pub documents: &'static [Document],
-    pub run: Run,
+    pub documents: &'static [DocumentKind],
+    pub run: CommandRunner,
 }
 
 /// What runs a command, with what was parsed for it.
-pub enum Run {
+pub enum CommandRunner {
     /// One that needs no runtime.
-    Local(fn(&ArgMatches, &mut Session) -> Result<Exit, CliError>),
+    Local(fn(&ArgMatches, &mut CommandSession) -> Result<Exit, CliError>),
     /// One that may talk to a daemon.
-    Asking(for<'a> fn(&'a ArgMatches, &'a mut Session) -> Answered<'a>),
+    Asking(for<'a> fn(&'a ArgMatches, &'a mut CommandSession) -> CommandOutcome<'a>),
 }
 
 /// What comes of asking.
-pub type Answered<'a> = Pin<Box<dyn Future<Output = Result<Exit, CliError>> + 'a>>;
+pub type CommandOutcome<'a> = Pin<Box<dyn Future<Output = Result<Exit, CliError>> + 'a>>;
 
-impl Entry {
+impl CommandEntry {
     /// Its part of the command tree.
     pub fn command(&self) -> Command {
         (self.describe)(Command::new(self.name))
@@ -63,7 +63,7 @@ pub fn parsed<A: clap::FromArgMatches>(matches: &ArgMatches) -> Result<A, CliErr
 /// The entry of a command: its name, its arguments, its `run` in the module, and what it prints for scripts.
 macro_rules! entry {
     ($name:literal, $args:ident, local, $leaves:expr, $documents:expr) => {
-        $crate::entry::entry!(@ $name, $args, $args, $leaves, $documents, $crate::entry::Run::Local(|matches, session| {
+        $crate::entry::entry!(@ $name, $args, $args, $leaves, $documents, $crate::entry::CommandRunner::Local(|matches, session| {
             run(&$crate::entry::parsed::<$args>(matches)?, session)
         }))
     };
@@ -71,12 +71,12 @@ macro_rules! entry {
         $crate::entry::entry!($name, $args, $args, asking, $leaves, $documents)
     };
     ($name:literal, $args:ident, $outline:ident, asking, $leaves:expr, $documents:expr) => {
-        $crate::entry::entry!(@ $name, $args, $outline, $leaves, $documents, $crate::entry::Run::Asking(|matches, session| {
+        $crate::entry::entry!(@ $name, $args, $outline, $leaves, $documents, $crate::entry::CommandRunner::Asking(|matches, session| {
             Box::pin(async move { run(&$crate::entry::parsed::<$args>(matches)?, session).await })
         }))
     };
     (@ $name:literal, $args:ident, $outline:ident, $leaves:expr, $documents:expr, $run:expr) => {
-        $crate::entry::Entry {
+        $crate::entry::CommandEntry {
             name: $name,
             describe: <$args as clap::Args>::augment_args,
             outline: <$outline as clap::Args>::augment_args,
@@ -87,7 +87,7 @@ macro_rules! entry {
     };
 }
 
-/// Makes of a list of verbs the arguments of their noun, the `run` that hands on to the verb's own, and its [`Entry`].
+/// Makes of a list of verbs the arguments of their noun, the `run` that hands on to the verb's own, and its [`CommandEntry`].
 /// With `(node)` the noun takes `--node`, and hands it to each verb.
 macro_rules! verbs {
     ($(#[$of:meta])* $name:literal $noun:ident (node) $verbs:tt $documents:expr) => {
@@ -121,7 +121,7 @@ macro_rules! verbs {
         $crate::entry::verbs!(@ $name $noun () $verbs $documents);
     };
     (@ $name:literal $noun:ident $node:tt { $($verb:ident: $module:ident::$args:ident),+ $(,)? } $documents:expr) => {
-        pub static ENTRY: $crate::entry::Entry =
+        pub static ENTRY: $crate::entry::CommandEntry =
             $crate::entry::entry!($name, $noun, Outline, asking, &[$($module::LEAF),+], $documents);
 
         #[derive(Debug, clap::Subcommand)]
@@ -131,7 +131,7 @@ macro_rules! verbs {
 
         async fn run(
             of: &$noun,
-            session: &mut $crate::frame::session::Session,
+            session: &mut $crate::frame::session::CommandSession,
         ) -> Result<omnirelay_wire::fault::Exit, $crate::frame::error::CliError> {
             match &of.verb {
                 $(Verb::$verb(args) => {

@@ -3,12 +3,12 @@
 use clap::Command;
 
 use super::complete;
-use super::entry::{Entry, entry};
+use super::entry::{CommandEntry, entry};
 use super::frame::env;
 use crate::frame::prelude::*;
 
-const LEAF: Leaf = Leaf::local("help", "prints text that is built in");
-pub static ENTRY: Entry = entry!("help", HelpArgs, local, &[LEAF], &[]);
+const LEAF: LeafCommand = LeafCommand::local("help", "prints text that is built in");
+pub static ENTRY: CommandEntry = entry!("help", HelpArgs, local, &[LEAF], &[]);
 
 const EXAMPLES: &str = "\
 Examples:
@@ -56,7 +56,7 @@ pub fn offered(words: &[String]) -> Vec<String> {
 ///
 /// # Errors
 /// Usage, when there is neither such a command nor such a topic.
-fn run(args: &HelpArgs, session: &mut Session) -> Result<Exit, CliError> {
+fn run(args: &HelpArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
     let name = args.words.join(" ");
     let text = match TOPICS.iter().find(|topic| topic.name == name) {
         Some(topic) => (topic.text)(),
@@ -68,7 +68,7 @@ fn run(args: &HelpArgs, session: &mut Session) -> Result<Exit, CliError> {
         }
     };
     let document = json!({"schemaVersion": "v1", "topic": name, "text": text});
-    session.show(&View::lines(document, format!("help/{}", name.replace(' ', "-")), text))?;
+    session.show(&CommandOutput::lines(document, format!("help/{}", name.replace(' ', "-")), text))?;
     Ok(Exit::Ok)
 }
 
@@ -89,7 +89,7 @@ pub fn find_command<'a>(root: &'a Command, words: &[String]) -> Result<&'a Comma
 
 fn environment() -> String {
     let width = env::ALL.iter().map(|variable| variable.name.len()).max().unwrap_or(0);
-    let line = |variable: &env::Variable| format!("  {:width$}  {}\n", variable.name, variable.help);
+    let line = |variable: &env::EnvVariable| format!("  {:width$}  {}\n", variable.name, variable.help);
     let lines: String = env::ALL.iter().map(line).collect();
     format!(
         "Environment variables. An empty one counts as unset; flags win over variables, variables over\n\

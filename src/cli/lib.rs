@@ -58,15 +58,15 @@ use omnirelay_wire::reasons;
 pub use self::frame::{address::Address, error, rpc};
 
 use self::arguments::{asks_for_json, colour_of, last_output_wins, usage_error, written_out};
-use self::entry::{Entry, Run};
-use self::frame::env::Env;
+use self::entry::{CommandEntry, CommandRunner};
+use self::frame::env::Environment;
 use self::frame::error::CliError;
 use self::frame::global::GlobalArgs;
-use self::frame::output::{Format, Notes, Out};
-use self::frame::rpc::Leaf;
-use self::frame::screen::Screen;
-use self::frame::session::Session;
-use self::frame::settings::{Settings, colored};
+use self::frame::output::{OutputFormat, OutputWriter, StderrNotes};
+use self::frame::rpc::LeafCommand;
+use self::frame::screen::StdoutScreen;
+use self::frame::session::CommandSession;
+use self::frame::settings::{CommandSettings, colored};
 
 /// Operate a mesh of OmniRelay daemons
 #[derive(Debug, Parser)]
@@ -88,7 +88,7 @@ struct Cli {
 }
 
 /// The commands of `omnirelay mesh`, in the order of its help.
-static MESH: &[&Entry] = &[
+static MESH: &[&CommandEntry] = &[
     &peers::ENTRY,
     &leaders::ENTRY,
     &shards::ENTRY,
@@ -104,7 +104,7 @@ static MESH: &[&Entry] = &[
 ];
 
 /// Those beside `mesh`.
-static BESIDE: &[&Entry] = &[
+static BESIDE: &[&CommandEntry] = &[
     &registers::ENTRY,
     &relays::ENTRY,
     &agents::ENTRY,
@@ -134,18 +134,18 @@ static BESIDE: &[&Entry] = &[
     &explain::ENTRY,
 ];
 
-fn entries() -> impl Iterator<Item = &'static Entry> {
+fn entries() -> impl Iterator<Item = &'static CommandEntry> {
     MESH.iter().chain(BESIDE).copied()
 }
 
 /// Every leaf of the command tree, what it calls and how it may end.
-pub fn leaves() -> impl Iterator<Item = &'static Leaf> {
+pub fn leaves() -> impl Iterator<Item = &'static LeafCommand> {
     entries().flat_map(|entry| entry.leaves)
 }
 
 /// The command tree, its help laid out.
 pub fn command() -> Command {
-    tree(Entry::command)
+    tree(CommandEntry::command)
 }
 
 /// The command tree as far as a line of these words can go: to make all of it takes longer than most commands.
@@ -153,8 +153,8 @@ fn command_in(words: &[OsString]) -> Command {
     tree(|entry| entry.command_in(words))
 }
 
-fn tree(of: impl Fn(&Entry) -> Command) -> Command {
-    let below = |command: Command, entries: &[&'static Entry]| {
+fn tree(of: impl Fn(&CommandEntry) -> Command) -> Command {
+    let below = |command: Command, entries: &[&'static CommandEntry]| {
         command.subcommands(entries.iter().map(|entry| of(entry)))
     };
     let mesh = Command::new("mesh")
@@ -190,12 +190,12 @@ fn dress(command: Command, path: &str) -> Command {
 
 /// Runs the command line of this process.
 pub fn main() -> ExitCode {
-    if let Some(answered) = complete::answer(std::env::args_os().collect(), &Env::of_process()) {
+    if let Some(answered) = complete::answer(std::env::args_os().collect(), &Environment::of_process()) {
         return answered;
     }
     std::panic::set_hook(Box::new(|info| {
         let text = format!("error: a bug in omnirelay: {info}\n  try: report it, with the command you ran");
-        Notes { quiet: false, machine: false, verbose: 0, color: false }.write(&text);
+        StderrNotes { quiet: false, machine: false, verbose: 0, color: false }.write(&text);
     }));
     let args = written_out(last_output_wins(std::env::args_os()));
     // Whatever panics is told by the hook above; the code 101 would mean nothing to scripts.
@@ -204,7 +204,7 @@ pub fn main() -> ExitCode {
 }
 
 fn run(args: &[OsString]) -> Exit {
-    let env = Env::of_process();
+    let env = Environment::of_process();
     let parsed = command_in(args)
         .try_get_matches_from(args)
         .and_then(|matches| Cli::from_arg_matches(&matches).map(|cli| (cli, matches)));
@@ -212,14 +212,18 @@ fn run(args: &[OsString]) -> Exit {
         Ok(parsed) => parsed,
         Err(error) => return not_parsed(&error, args, &env),
     };
-    let settings = match Settings::resolve(&cli.global, env) {
+    let settings = match CommandSettings::resolve(&cli.global, env) {
         Ok(settings) => settings,
         Err(error) => {
-            let json = cli.global.output.is_some_and(Format::is_json);
-            return failed(&error, Notes { quiet: false, machine: json, verbose: 0, color: false }, json);
+            let json = cli.global.output.is_some_and(OutputFormat::is_json);
+            return failed(
+                &error,
+                StderrNotes { quiet: false, machine: json, verbose: 0, color: false },
+                json,
+            );
         }
     };
-    let mut session = Session::new(settings);
+    let mut session = CommandSession::new(settings);
     let notes = session.notes();
     let json = session.format().is_json();
     match execute(&matches, &mut session).and_then(|exit| session.out.flush().map(|()| exit)) {
@@ -236,7 +240,7 @@ fn run(args: &[OsString]) -> Exit {
 }
 
 /// Tells the failure; with standard output closed there is nobody to tell, and the signal says it.
-fn failed(error: &CliError, notes: Notes, json: bool) -> Exit {
+fn failed(error: &CliError, notes: StderrNotes, json: bool) -> Exit {
     if error.body().broken_pipe {
         // Dies of the signal, as a program does that never ignored it. Only now: a socket that is
         // closed by its peer must not kill the process.
@@ -247,7 +251,7 @@ fn failed(error: &CliError, notes: Notes, json: bool) -> Exit {
 }
 
 /// Runs the command that was parsed.
-fn execute(matches: &ArgMatches, session: &mut Session) -> Result<Exit, CliError> {
+fn execute(matches: &ArgMatches, session: &mut CommandSession) -> Result<Exit, CliError> {
     let (entries, matches) = match matches.subcommand() {
         Some(("mesh", matches)) => (MESH, matches),
         _ => (BESIDE, matches),
@@ -257,8 +261,8 @@ fn execute(matches: &ArgMatches, session: &mut Session) -> Result<Exit, CliError
     });
     let Some((entry, matches)) = found else { return Err(CliError::usage("no command is given")) };
     match entry.run {
-        Run::Local(run) => run(matches, session),
-        Run::Asking(run) => {
+        CommandRunner::Local(run) => run(matches, session),
+        CommandRunner::Asking(run) => {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
             let runtime = runtime.map_err(|error| {
                 CliError::local(reasons::RUNTIME, "cannot prepare to talk to a daemon", &error)
@@ -277,14 +281,14 @@ fn execute(matches: &ArgMatches, session: &mut Session) -> Result<Exit, CliError
 }
 
 /// Help and the version go to standard output, everything else is a mistake of the caller.
-fn not_parsed(error: &clap::Error, args: &[OsString], env: &Env) -> Exit {
+fn not_parsed(error: &clap::Error, args: &[OsString], env: &Environment) -> Exit {
     let args: Vec<String> = args.iter().map(|arg| arg.to_string_lossy().into_owned()).collect();
     let color = colour_of(&args);
     let text = error.render();
     if error.use_stderr() {
         let json = asks_for_json(&args, env);
         let colored = colored(color, env, std::io::IsTerminal::is_terminal(&std::io::stderr()));
-        let notes = Notes { quiet: false, machine: json, verbose: 0, color: colored };
+        let notes = StderrNotes { quiet: false, machine: json, verbose: 0, color: colored };
         // A noun without a verb: its help says more than an error.
         if !json && error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
             notes.write(if colored { text.ansi().to_string() } else { text.to_string() }.trim_end());
@@ -293,10 +297,12 @@ fn not_parsed(error: &clap::Error, args: &[OsString], env: &Env) -> Exit {
         return failed(&usage_error(error, &args), notes, json);
     }
     let tty = std::io::IsTerminal::is_terminal(&std::io::stdout());
-    let mut out = Out::new(Format::Table, Screen { tty, ..Screen::default() });
+    let mut out = OutputWriter::new(OutputFormat::Table, StdoutScreen { tty, ..StdoutScreen::default() });
     let text = if colored(color, env, tty) { text.ansi().to_string() } else { text.to_string() };
     match out.write(text.as_bytes()).and_then(|()| out.flush()) {
         Ok(()) => Exit::Ok,
-        Err(error) => failed(&error, Notes { quiet: false, machine: false, verbose: 0, color: false }, false),
+        Err(error) => {
+            failed(&error, StderrNotes { quiet: false, machine: false, verbose: 0, color: false }, false)
+        }
     }
 }

@@ -2,15 +2,15 @@
 
 use omnirelay_wire::rpc::token_service;
 
-use super::entry::{Entry, entry};
+use super::entry::{CommandEntry, entry};
 use super::frame::address::Address;
 use super::login::kept::{KeptToken, is_of_mesh};
 use super::schema::documents::message;
 use crate::frame::prelude::*;
 
-const REVOKE: Rpc = token_service::REVOKE_TOKEN;
-const LEAF: Leaf = Leaf::write("logout", &[&REVOKE]).exiting("0 1 2 4 5 6 8 9 10 11");
-pub static ENTRY: Entry = entry!(
+const REVOKE: RpcMethod = token_service::REVOKE_TOKEN;
+const LEAF: LeafCommand = LeafCommand::write("logout", &[&REVOKE]).exiting("0 1 2 4 5 6 8 9 10 11");
+pub static ENTRY: CommandEntry = entry!(
     "logout",
     LogoutArgs,
     asking,
@@ -36,7 +36,7 @@ pub struct LogoutArgs {
     write: WriteArgs,
 }
 
-async fn run(args: &LogoutArgs, session: &mut Session) -> Result<Exit, CliError> {
+async fn run(args: &LogoutArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
     let (kept, write) = (KeptToken::of(session)?, &args.write);
     let (context, dry_run) = (kept.context().to_owned(), write.is_dry_run());
     let Some(token) = kept.token()? else {
@@ -45,7 +45,7 @@ async fn run(args: &LogoutArgs, session: &mut Session) -> Result<Exit, CliError>
         }
         let lines = format!("context/{context} has no token\n");
         let document = json!({"schemaVersion": "v1", "changed": false, "dryRun": dry_run});
-        session.show(&View::lines(document, format!("context/{context}"), lines))?;
+        session.show(&CommandOutput::lines(document, format!("context/{context}"), lines))?;
         return Ok(Exit::Ok);
     };
     let revoked =
@@ -60,7 +60,7 @@ async fn run(args: &LogoutArgs, session: &mut Session) -> Result<Exit, CliError>
     };
     let document =
         revoked.unwrap_or_else(|| json!({"schemaVersion": "v1", "changed": !dry_run, "dryRun": dry_run}));
-    session.show(&View::lines(
+    session.show(&CommandOutput::lines(
         document,
         format!("context/{context}"),
         format!("context/{context} {done}\n  {what}\n"),
@@ -69,7 +69,7 @@ async fn run(args: &LogoutArgs, session: &mut Session) -> Result<Exit, CliError>
 }
 
 /// Puts the token out; `None` when it is out already.
-async fn revoke(write: &WriteArgs, token: &str, session: &Session) -> Result<Option<Value>, CliError> {
+async fn revoke(write: &WriteArgs, token: &str, session: &CommandSession) -> Result<Option<Value>, CliError> {
     write.check(session, 1)?;
     write.without_version("a token")?;
     session.announce_target()?;

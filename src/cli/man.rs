@@ -6,12 +6,12 @@ use std::process::{Command as Process, Stdio};
 use clap::Command;
 use clap_mangen::Man;
 
-use super::entry::{Entry, entry};
+use super::entry::{CommandEntry, entry};
 use super::help::find_command;
 use crate::frame::prelude::*;
 
-const LEAF: Leaf = Leaf::local("man", "writes a page made from the command tree");
-pub static ENTRY: Entry = entry!("man", ManArgs, local, &[LEAF], &[]);
+const LEAF: LeafCommand = LeafCommand::local("man", "writes a page made from the command tree");
+pub static ENTRY: CommandEntry = entry!("man", ManArgs, local, &[LEAF], &[]);
 
 const EXAMPLES: &str = "\
 Examples:
@@ -34,7 +34,7 @@ pub struct ManArgs {
 ///
 /// # Errors
 /// Usage, when there is no such command; when standard output does not take the page.
-fn run(args: &ManArgs, session: &mut Session) -> Result<Exit, CliError> {
+fn run(args: &ManArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
     let root = built();
     let command = find_command(&root, &args.words)?;
     let page = page(command);
@@ -43,7 +43,7 @@ fn run(args: &ManArgs, session: &mut Session) -> Result<Exit, CliError> {
         return Ok(Exit::Ok);
     }
     let document = json!({"schemaVersion": "v1", "name": name, "section": 1, "page": page});
-    session.show(&View::lines(document, format!("man/{name}"), page))?;
+    session.show(&CommandOutput::lines(document, format!("man/{name}"), page))?;
     Ok(Exit::Ok)
 }
 

@@ -4,12 +4,12 @@ use omnirelay_wire::rpc::node_service;
 
 use super::complete;
 use super::frame::address::Address;
-use super::frame::settings::{Source, Target};
+use super::frame::settings::{CommandTarget, ValueSource};
 use super::peers;
 use crate::frame::prelude::*;
 
 /// What a daemon says of itself.
-pub const NODE: Rpc = node_service::GET;
+pub const NODE: RpcMethod = node_service::GET;
 
 /// Whose daemon is asked.
 #[derive(Args, Clone, Debug, Default)]
@@ -35,8 +35,8 @@ impl NodeArgs {
     /// Goes to the daemon of the node, if one is named, and gives its full id; else stays, and gives an empty one.
     ///
     /// # Errors
-    /// As of [`Session::go_to_node`].
-    pub async fn go(&self, session: &mut Session) -> Result<String, CliError> {
+    /// As of [`CommandSession::go_to_node`].
+    pub async fn go(&self, session: &mut CommandSession) -> Result<String, CliError> {
         match &self.node {
             Some(node) => session.go_to_node(node).await,
             None => Ok(String::new()),
@@ -47,12 +47,12 @@ impl NodeArgs {
     ///
     /// # Errors
     /// When there is no target.
-    pub fn is_needed_again(&self, session: &Session) -> Result<bool, CliError> {
+    pub fn is_needed_again(&self, session: &CommandSession) -> Result<bool, CliError> {
         Ok(self.node.is_some() || session.target()?.addresses.len() > 1)
     }
 }
 
-impl Session {
+impl CommandSession {
     /// Has the rest of the command talk to the daemon of the node that `given` names or begins; gives its id.
     ///
     /// # Errors
@@ -67,7 +67,8 @@ impl Session {
             return Ok(id);
         }
         let address = control_address(&id, peer, self.client()?.address())?;
-        let target = Target { addresses: vec![address], source: Source::Peer, ..self.target()?.clone() };
+        let target =
+            CommandTarget { addresses: vec![address], source: ValueSource::Peer, ..self.target()?.clone() };
         self.turn_to(target)?;
         let node = self.call(&Call::of(&NODE, &json!({}))?).await?;
         match text(&node, "localNodeId") {

@@ -4,14 +4,15 @@ pub mod documents;
 pub mod message;
 pub mod schemas;
 
-use self::documents::{Document, own};
+use self::documents::{DocumentKind, own};
 use super::complete;
-use super::entry::{Entry, entry};
-use super::frame::table::Layout;
+use super::entry::{CommandEntry, entry};
+use super::frame::table::TableLayout;
 use crate::frame::prelude::*;
 
-const LEAF: Leaf = Leaf::local("schema", "made from descriptors that are built in").exiting("0 1 2 3");
-pub static ENTRY: Entry = entry!(
+const LEAF: LeafCommand =
+    LeafCommand::local("schema", "made from descriptors that are built in").exiting("0 1 2 3");
+pub static ENTRY: CommandEntry = entry!(
     "schema",
     SchemaArgs,
     local,
@@ -46,7 +47,7 @@ static COLUMNS: &[Column] = &[
 ///
 /// # Errors
 /// Not found, when there is no such kind.
-fn run(args: &SchemaArgs, session: &mut Session) -> Result<Exit, CliError> {
+fn run(args: &SchemaArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
     let Some(kind) = &args.kind else { return all(session) };
     let Some(document) = documents().into_iter().find(|document| document.kind == kind) else {
         let kinds: Vec<&str> = documents().into_iter().map(|document| document.kind).collect();
@@ -55,7 +56,7 @@ fn run(args: &SchemaArgs, session: &mut Session) -> Result<Exit, CliError> {
     };
     let schema = document.schema()?;
     let text = serde_json::to_string_pretty(&schema).unwrap_or_default();
-    session.show(&View::lines(schema, format!("schema/{kind}"), format!("{text}\n")))?;
+    session.show(&CommandOutput::lines(schema, format!("schema/{kind}"), format!("{text}\n")))?;
     Ok(Exit::Ok)
 }
 
@@ -64,22 +65,22 @@ fn kinds() -> Vec<String> {
 }
 
 /// All documents that commands print, by the alphabet.
-fn documents() -> Vec<&'static Document> {
+fn documents() -> Vec<&'static DocumentKind> {
     let mut all: Vec<_> = super::entries().flat_map(|entry| entry.documents).collect();
     all.sort_by_key(|document| document.kind);
     all
 }
 
-fn all(session: &mut Session) -> Result<Exit, CliError> {
-    let row = |document: &Document| json!({"kind": document.kind, "printedBy": document.printed_by});
+fn all(session: &mut CommandSession) -> Result<Exit, CliError> {
+    let row = |document: &DocumentKind| json!({"kind": document.kind, "printedBy": document.printed_by});
     let rows: Vec<Value> = documents().into_iter().map(row).collect();
-    let moment = Moment { now_ms: None, absolute: false };
-    let table = Table::of(COLUMNS, &rows, moment, &Layout::default())?;
-    session.show(&View {
+    let moment = CellContext { now_ms: None, absolute: false };
+    let table = TextTable::of(COLUMNS, &rows, moment, &TableLayout::default())?;
+    session.show(&CommandOutput {
         document: json!({"schemaVersion": "v1", "schemas": rows}),
         items: Some(rows),
         names: documents().into_iter().map(|document| format!("schema/{}", document.kind)).collect(),
-        text: Text::Table(table),
+        text: TextForm::Table(table),
     })?;
     Ok(Exit::Ok)
 }

@@ -3,22 +3,24 @@
 mod all_nodes;
 
 use super::check::problems;
-use super::entry::{Entry, entry};
+use super::entry::{CommandEntry, entry};
 use super::frame::list::whole;
 use super::frame::screen::printable_lines;
-use super::frame::table::Layout;
+use super::frame::table::TableLayout;
 use super::frame::time::moment;
 use super::node::NODE;
 use super::registers::SYNC_STATE;
 use super::schema::documents::own;
 use super::schema::schemas;
 use super::{leaders, peers, relays};
-use crate::check::checked_mesh::{CHECK, Facts};
+use crate::check::checked_mesh::{CHECK, CheckedFacts};
 use crate::frame::prelude::*;
 
-const LEAF: Leaf =
-    Leaf::read("mesh status", &[&NODE, &CHECK, &peers::LIST, &leaders::LIST, &SYNC_STATE, &relays::LIST]);
-pub static ENTRY: Entry = entry!(
+const LEAF: LeafCommand = LeafCommand::read(
+    "mesh status",
+    &[&NODE, &CHECK, &peers::LIST, &leaders::LIST, &SYNC_STATE, &relays::LIST],
+);
+pub static ENTRY: CommandEntry = entry!(
     "status",
     StatusArgs,
     asking,
@@ -48,8 +50,8 @@ pub struct StatusArgs {
     all_nodes: bool,
 }
 
-async fn run(args: &StatusArgs, session: &mut Session) -> Result<Exit, CliError> {
-    let facts = Facts::gather(session, true).await;
+async fn run(args: &StatusArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
+    let facts = CheckedFacts::gather(session, true).await;
     let node = facts.node.said.as_ref().map_err(Clone::clone)?;
     let peers = whole(session, &peers::LIST, "peers", json!({})).await?;
     if args.all_nodes {
@@ -90,16 +92,16 @@ async fn run(args: &StatusArgs, session: &mut Session) -> Result<Exit, CliError>
     }
     let names = vec![format!("{}/{}", peers::KIND, text(&document, "localNodeId"))];
     let lines = describe(&document);
-    session.show(&View { document, items: None, names, text: Text::Lines(lines) })?;
+    session.show(&CommandOutput { document, items: None, names, text: TextForm::Lines(lines) })?;
     Ok(Exit::Ok)
 }
 
 /// A line for each node.
 fn show_all_nodes(
-    facts: &Facts,
+    facts: &CheckedFacts,
     node: &Value,
     peers: &[Value],
-    session: &mut Session,
+    session: &mut CommandSession,
 ) -> Result<Exit, CliError> {
     let found = facts.mesh.as_ref().map(|mesh| mesh.said.as_ref()).transpose().map_err(Clone::clone)?;
     let nodes = all_nodes::all_nodes(peers, found.map(|found| items(found, "nodes")).unwrap_or_default());
@@ -108,9 +110,9 @@ fn show_all_nodes(
         "cursor": node["cursor"], "stale": node["stale"], "clusterId": node["clusterId"], "nodes": nodes,
     });
     let moment = moment(&document, false);
-    let table = Table::of(all_nodes::COLUMNS, &nodes, moment, &Layout::default())?;
+    let table = TextTable::of(all_nodes::COLUMNS, &nodes, moment, &TableLayout::default())?;
     let names = nodes.iter().map(|node| format!("{}/{}", peers::KIND, text(node, "nodeId"))).collect();
-    session.show(&View { document, items: Some(nodes), names, text: Text::Table(table) })?;
+    session.show(&CommandOutput { document, items: Some(nodes), names, text: TextForm::Table(table) })?;
     Ok(Exit::Ok)
 }
 

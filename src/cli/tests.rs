@@ -6,7 +6,7 @@ use clap::{Command, FromArgMatches as _};
 use omnirelay_wire::descriptors::ENCODED;
 use prost_reflect::{DescriptorPool, MethodDescriptor};
 
-use super::frame::output::Format;
+use super::frame::output::OutputFormat;
 use super::*;
 
 fn parse(args: &[&str]) -> Result<Cli, clap::Error> {
@@ -74,12 +74,12 @@ fn a_line_is_read_as_the_whole_tree_reads_it() {
 
 #[test]
 fn last_output_flag_wins_at_every_level() {
-    let cases: &[(&[&str], Format)] = &[
-        (&["omnirelay", "-o", "yaml", "mesh", "peers", "list", "--json"], Format::Json),
-        (&["omnirelay", "--json", "mesh", "peers", "list", "-o", "yaml"], Format::Yaml),
-        (&["omnirelay", "mesh", "peers", "list", "-o", "json", "-o", "name"], Format::Name),
-        (&["omnirelay", "mesh", "peers", "list", "-o", "yaml", "--json"], Format::Json),
-        (&["omnirelay", "mesh", "-o", "jsonl", "peers", "list"], Format::Jsonl),
+    let cases: &[(&[&str], OutputFormat)] = &[
+        (&["omnirelay", "-o", "yaml", "mesh", "peers", "list", "--json"], OutputFormat::Json),
+        (&["omnirelay", "--json", "mesh", "peers", "list", "-o", "yaml"], OutputFormat::Yaml),
+        (&["omnirelay", "mesh", "peers", "list", "-o", "json", "-o", "name"], OutputFormat::Name),
+        (&["omnirelay", "mesh", "peers", "list", "-o", "yaml", "--json"], OutputFormat::Json),
+        (&["omnirelay", "mesh", "-o", "jsonl", "peers", "list"], OutputFormat::Jsonl),
     ];
     for (args, expected) in cases {
         assert_eq!(parse(args).unwrap().global.output, Some(*expected), "{args:?}");

@@ -2,15 +2,15 @@
 
 use std::time::Duration;
 
-use super::entry::{Entry, entry};
+use super::entry::{CommandEntry, entry};
 use super::frame::client::Client;
 use super::node::NODE;
 use super::schema::documents::own;
 use super::schema::schemas;
 use crate::frame::prelude::*;
 
-const LEAF: Leaf = Leaf::read("version", &[&NODE]).exiting("0 1 2");
-pub static ENTRY: Entry =
+const LEAF: LeafCommand = LeafCommand::read("version", &[&NODE]).exiting("0 1 2");
+pub static ENTRY: CommandEntry =
     entry!("version", VersionArgs, asking, &[LEAF], &[own("version", "version", schemas::version),]);
 
 const EXAMPLES: &str = "\
@@ -37,7 +37,7 @@ pub struct VersionArgs {
 ///
 /// # Errors
 /// When standard output does not take them.
-async fn run(args: &VersionArgs, session: &mut Session) -> Result<Exit, CliError> {
+async fn run(args: &VersionArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
     let client = env!("CARGO_PKG_VERSION");
     let mut document = json!({"schemaVersion": "v1", "client": {"version": client}});
     let mut lines = format!("client {client}\n");
@@ -55,11 +55,11 @@ async fn run(args: &VersionArgs, session: &mut Session) -> Result<Exit, CliError
             }
         }
     }
-    session.show(&View::lines(document, format!("version/{client}"), lines))?;
+    session.show(&CommandOutput::lines(document, format!("version/{client}"), lines))?;
     Ok(Exit::Ok)
 }
 
-async fn server(session: &Session) -> Result<serde_json::Value, CliError> {
+async fn server(session: &CommandSession) -> Result<serde_json::Value, CliError> {
     let mut settings = session.settings.clone();
     settings.request_timeout = settings.request_timeout.min(PATIENCE);
     settings.connect_timeout = settings.connect_timeout.min(PATIENCE);

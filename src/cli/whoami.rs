@@ -2,14 +2,14 @@
 
 use omnirelay_wire::rpc::token_service;
 
-use super::entry::{Entry, entry};
+use super::entry::{CommandEntry, entry};
 use super::schema::documents::message;
 use crate::frame::prelude::*;
 
 /// Who the caller is to the daemon.
-pub const WHO: Rpc = token_service::WHO_AM_I;
-const LEAF: Leaf = Leaf::read("whoami", &[&WHO]).exiting("0 1 2 6 8 9 10 11");
-pub static ENTRY: Entry = entry!(
+pub const WHO: RpcMethod = token_service::WHO_AM_I;
+const LEAF: LeafCommand = LeafCommand::read("whoami", &[&WHO]).exiting("0 1 2 6 8 9 10 11");
+pub static ENTRY: CommandEntry = entry!(
     "whoami",
     WhoamiArgs,
     asking,
@@ -35,7 +35,7 @@ pub struct WhoamiArgs {
     can: Option<String>,
 }
 
-async fn run(args: &WhoamiArgs, session: &mut Session) -> Result<Exit, CliError> {
+async fn run(args: &WhoamiArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
     let document = session.call(&Call::of(&WHO, &json!({}))?).await?;
     let (name, mut lines) = (text(&document, "principal").to_owned(), told(&document));
     let mut exit = Exit::Ok;
@@ -46,7 +46,7 @@ async fn run(args: &WhoamiArgs, session: &mut Session) -> Result<Exit, CliError>
             false => (Exit::Negative, format!("no: {} has not {scope}\n", printable(&name))),
         };
     }
-    session.show(&View::lines(document, name, lines))?;
+    session.show(&CommandOutput::lines(document, name, lines))?;
     Ok(exit)
 }
 

@@ -16,20 +16,20 @@ use omnirelay_certificate_records::{AUTHORITY, JOIN_TOKEN};
 use omnirelay_certificates as certificates;
 use omnirelay_certificates::lacking::issues_at_start;
 use omnirelay_certificates::policy::effective_join_policy;
-use omnirelay_certificates::store_rights::KnownKinds;
+use omnirelay_certificates::store_rights::KnownRecordKinds;
 use omnirelay_check as check;
 use omnirelay_events as events;
 use omnirelay_leadership as leadership;
 use omnirelay_leadership::blocked_by;
 use omnirelay_mesh_port as mesh_port;
-use omnirelay_node::{Kinds, Mount, Node, NodeCapabilities, NodeError, NodeSpec};
+use omnirelay_node::{CapabilityKinds, Node, NodeBuilder, NodeCapabilities, NodeError, NodeSpec};
 use omnirelay_node_service as node_service;
-use omnirelay_node_service::dev::Process;
+use omnirelay_node_service::dev::DevProcess;
 use omnirelay_operations as operations;
 use omnirelay_peers as peers;
 use omnirelay_peers::HeldByPeers;
 use omnirelay_registers as registers;
-use omnirelay_registers::advertisement_fetch::Exchange;
+use omnirelay_registers::advertisement_fetch::AdvertisementFetch;
 use omnirelay_registers::advertisements::ADVERTISEMENT;
 use omnirelay_registry::audit_record::AUDIT;
 use omnirelay_relay as relay;
@@ -39,13 +39,13 @@ use omnirelay_shards::webhook::WEBHOOK;
 use omnirelay_shards::{OwnedByEach, owned_by};
 use omnirelay_snapshots as snapshots;
 use omnirelay_snapshots::SnapshotKinds;
-use omnirelay_store::Kind;
+use omnirelay_store::RecordKind;
 use omnirelay_transport_policy as transport_policy;
 
 use checked_mesh::MeshReads;
 
 /// The kinds of all capabilities, in the order in which they are brought back after an outage.
-pub const KINDS: &[Kinds] = &[
+pub const KINDS: &[CapabilityKinds] = &[
     peers::KINDS,
     leadership::KINDS,
     shards::KINDS,
@@ -60,7 +60,7 @@ pub const KINDS: &[Kinds] = &[
 
 /// What snapshots leave out: what its writer says again wherever it is, and what is of one epoch alone. A join token that was used up or
 /// revoked since would let in again.
-const LEFT_OUT: [Kind; 3] = [ADVERTISEMENT, WEBHOOK, JOIN_TOKEN];
+const LEFT_OUT: [RecordKind; 3] = [ADVERTISEMENT, WEBHOOK, JOIN_TOKEN];
 
 /// What the process of a node gives to its capabilities.
 pub struct FromProcess {
@@ -69,7 +69,7 @@ pub struct FromProcess {
     /// Where its relay keeps telemetry, unless the configuration says where.
     pub telemetry: PathBuf,
     /// The process, where it serves faults on demand.
-    pub faults: Option<Arc<dyn Process>>,
+    pub faults: Option<Arc<dyn DevProcess>>,
 }
 
 /// Starts a node of all capabilities.
@@ -79,11 +79,11 @@ pub struct FromProcess {
 pub async fn start(spec: NodeSpec, given: FromProcess) -> Result<Node, NodeError> {
     let key = given.audit.key(&spec.node_id).map_err(NodeError::of(audit::NOT_KEPT))?;
     let audit_mac = key.mac().clone();
-    let mount = |node: &mut Mount| compose(node, Arc::new(key), given);
+    let mount = |node: &mut NodeBuilder| compose(node, Arc::new(key), given);
     Node::start(spec, NodeCapabilities { kinds: KINDS, audit_mac, mount }).await
 }
 
-fn compose(node: &mut Mount, key: Arc<AuditKey>, given: FromProcess) -> Result<(), NodeError> {
+fn compose(node: &mut NodeBuilder, key: Arc<AuditKey>, given: FromProcess) -> Result<(), NodeError> {
     let development = given.faults.is_some();
     let presence = peers::presence(node, said_at_start(node, &key));
     let gossip = mesh_port::mount_gossip(node)?;
@@ -119,11 +119,11 @@ fn compose(node: &mut Mount, key: Arc<AuditKey>, given: FromProcess) -> Result<(
 }
 
 /// What a node says of itself at its start.
-fn said_at_start(node: &Mount, key: &AuditKey) -> peers::SaidAtStart {
+fn said_at_start(node: &NodeBuilder, key: &AuditKey) -> peers::SaidAtStart {
     peers::SaidAtStart {
         audit_key: key.public().to_vec(),
         relay: relay::told_endpoint(node),
-        fetches: Exchange::fetched(&node.federation.named()),
+        fetches: AdvertisementFetch::fetched(&node.federation.named()),
         issues: issues_at_start(&node.identity_files, node.config.security.make_authority),
     }
 }
@@ -135,12 +135,12 @@ fn held_by_peers() -> HeldByPeers {
 }
 
 /// The kinds of all capabilities, by whether they are signed.
-fn known_kinds() -> KnownKinds {
-    let of = |pick: fn(&Kinds) -> &'static [Kind]| KINDS.iter().flat_map(pick);
-    let signed: Vec<Kind> = of(|kinds| kinds.signed).cloned().collect();
+fn known_kinds() -> KnownRecordKinds {
+    let of = |pick: fn(&CapabilityKinds) -> &'static [RecordKind]| KINDS.iter().flat_map(pick);
+    let signed: Vec<RecordKind> = of(|kinds| kinds.signed).cloned().collect();
     let all = of(|kinds| kinds.mirrored).chain(of(|kinds| kinds.followed)).chain(of(|kinds| kinds.stored));
     let others = all.filter(|kind| !signed.contains(kind)).cloned().collect();
-    KnownKinds { signed, others }
+    KnownRecordKinds { signed, others }
 }
 
 /// The kinds that snapshots have.

@@ -8,17 +8,17 @@ use std::time::Duration;
 
 use omnirelay_audit::files::AuditFiles;
 use omnirelay_certificates::OtherDaemon;
-use omnirelay_certificates::remote::{Ask, RenewalError, issued};
-use omnirelay_identity::Access;
-use omnirelay_identity::node_identity::{IdentityFiles, OwnIdentity};
-use omnirelay_identity::trust::{Trust, Trusted};
+use omnirelay_certificates::remote::{RemoteRequest, RenewalError, issued};
+use omnirelay_identity::NodeAccess;
+use omnirelay_identity::node_identity::{IdentityFiles, NodeIdentity};
+use omnirelay_identity::trust::{MeshTrust, TrustSnapshot};
 use omnirelay_node::{Node, NodeSpec};
 use omnirelay_peer_records::own_session;
-use omnirelay_pki::authority::{Authority, Validity};
-use omnirelay_pki::certificate::Names;
-use omnirelay_pki::key::Key;
+use omnirelay_pki::authority::{CertificateAuthority, ValidityPeriod};
+use omnirelay_pki::certificate::TlsNames;
+use omnirelay_pki::key::PrivateKey;
 use omnirelay_pki::request;
-use omnirelay_pki::trust::Bundle;
+use omnirelay_pki::trust::TrustBundle;
 use omnirelay_scripted::{EVERY_CALL, Faulty, Ill, Method};
 use omnirelay_settings::Config;
 use omnirelay_store::{MemoryStore, Store};
@@ -37,7 +37,7 @@ async fn node(node_id: &str, directory: &Path, store: Arc<dyn Store>) -> Node {
         store,
         session_secret: node_id.to_owned(),
         listener: TcpListener::bind("127.0.0.1:0").unwrap(),
-        access: Access::default(),
+        access: NodeAccess::default(),
         relay: None,
         identity: IdentityFiles::of(directory, None),
         data_dir: directory.to_owned(),
@@ -187,8 +187,8 @@ async fn readiness_tells_of_settings_silence_and_lost_history() {
 }
 
 /// A request for the key, in PEM.
-fn csr(key: &Key) -> String {
-    request::to_pem(&request::Request::make(key, None, &Names::default()).unwrap())
+fn csr(key: &PrivateKey) -> String {
+    request::to_pem(&request::Request::make(key, None, &TlsNames::default()).unwrap())
 }
 
 /// What an issuer on the control port of another daemon renews, over real connections under TLS.
@@ -196,7 +196,7 @@ fn csr(key: &Key) -> String {
 async fn a_certificate_is_renewed_by_another_daemon() {
     let directory = tempfile::tempdir().unwrap();
     let issuer = node("a", directory.path(), Arc::new(MemoryStore::system())).await;
-    let (key, address) = (Key::make().unwrap(), issuer.control().to_string());
+    let (key, address) = (PrivateKey::make().unwrap(), issuer.control().to_string());
     let client = Client::builder().tls_backend_preconfigured(nobody()).no_proxy().build().unwrap();
     let asked = serde_json::json!({"operator": "ann", "csr": csr(&key)}).to_string();
     let init = client.post(format!("http://{address}/control/authority:init"));
@@ -206,40 +206,47 @@ async fn a_certificate_is_renewed_by_another_daemon() {
         let pem = made[field].as_str().unwrap().as_bytes();
         CertificateDer::pem_slice_iter(pem).map(Result::unwrap).collect()
     };
-    let own = Arc::new(OwnIdentity::of(&key, certificates("chainPem")).unwrap());
+    let own = Arc::new(NodeIdentity::of(&key, certificates("chainPem")).unwrap());
     let trusted = |bundle| {
-        let trust = Arc::new(Trust::default());
+        let trust = Arc::new(MeshTrust::default());
         let (own, cluster) = (Some(own.clone()), "default".to_owned());
-        trust.update(|of| *of = Trusted { bundle: Some(bundle), cluster, own, ..Trusted::default() });
+        trust.update(|of| {
+            *of = TrustSnapshot { bundle: Some(bundle), cluster, own, ..TrustSnapshot::default() }
+        });
         trust
     };
-    let bundle = trusted(Bundle::of(certificates("bundlePem")).unwrap());
+    let bundle = trusted(TrustBundle::of(certificates("bundlePem")).unwrap());
     while item(&get(&issuer, "/readyz").await, "identity")["ok"] != true {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
-    let next = Key::make().unwrap();
+    let next = PrivateKey::make().unwrap();
     // One that does not answer is passed over.
     let gone = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
     let any = |_: &str| Ok(());
     let at = |control: &str| OtherDaemon { node: "b".to_owned(), control: control.to_owned() };
-    let chain =
-        issued(None, &bundle, &Ask::Renew(csr(&next)), vec![at(&gone), at(&address)], any).await.unwrap();
+    let chain = issued(None, &bundle, &RemoteRequest::Renew(csr(&next)), vec![at(&gone), at(&address)], any)
+        .await
+        .unwrap();
     let chain = CertificateDer::pem_slice_iter(chain.as_bytes()).map(Result::unwrap).collect();
-    let renewed = OwnIdentity::of(&next, chain).expect("a certificate of the key that was sent");
+    let renewed = NodeIdentity::of(&next, chain).expect("a certificate of the key that was sent");
     assert_eq!(renewed.leaf.id, own.leaf.id);
     assert_ne!(renewed.leaf.serial, own.leaf.serial);
-    let nobody = issued(None, &bundle, &Ask::Renew(csr(&next)), Vec::new(), any).await.unwrap_err();
+    let nobody = issued(None, &bundle, &RemoteRequest::Renew(csr(&next)), Vec::new(), any).await.unwrap_err();
     assert!(nobody.to_string().contains("no other daemon"), "{nobody}");
     let none = |_: &str| Err("it begins tomorrow".to_owned());
-    let unusable = issued(None, &bundle, &Ask::Renew(csr(&next)), vec![at(&address), at(&gone)], none)
-        .await
-        .unwrap_err();
+    let unusable =
+        issued(None, &bundle, &RemoteRequest::Renew(csr(&next)), vec![at(&address), at(&gone)], none)
+            .await
+            .unwrap_err();
     assert!(matches!(&unusable, RenewalError::Unusable { .. }), "{unusable}");
     assert!(unusable.to_string().ends_with(": it begins tomorrow"), "{unusable}");
-    let other =
-        Authority::root("mesh.local".parse().unwrap(), Validity { not_before: 0, not_after: 4_000_000_000 });
-    let other = trusted(Bundle::of(vec![other.unwrap().certificate().clone()]).unwrap());
-    let refused = issued(None, &other, &Ask::Renew(csr(&next)), vec![at(&address)], any).await.unwrap_err();
+    let other = CertificateAuthority::root(
+        "mesh.local".parse().unwrap(),
+        ValidityPeriod { not_before: 0, not_after: 4_000_000_000 },
+    );
+    let other = trusted(TrustBundle::of(vec![other.unwrap().certificate().clone()]).unwrap());
+    let refused =
+        issued(None, &other, &RemoteRequest::Renew(csr(&next)), vec![at(&address)], any).await.unwrap_err();
     assert!(refused.to_string().contains("invalid peer certificate"), "{refused}");
     issuer.stop().await;
 }

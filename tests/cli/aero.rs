@@ -7,7 +7,7 @@ use std::time::SystemTime;
 
 use futures_util::StreamExt as _;
 use futures_util::stream::{self, BoxStream};
-use omnirelay_wire::encoded::Encoded;
+use omnirelay_wire::encoded::EncodedMessage;
 use omnirelay_wire::fault::Fault;
 use omnirelay_wire::pb::aeroarc::agent::v1::OperationContextCommandAck;
 use omnirelay_wire::pb::aeroarc::agent::v1::operation_context_command_ack::Status as Answer;
@@ -221,7 +221,7 @@ impl AeroRegistry for Serving {
         })
     }
 
-    type WatchStream = BoxStream<'static, Result<Encoded<WatchEvent>, Status>>;
+    type WatchStream = BoxStream<'static, Result<EncodedMessage<WatchEvent>, Status>>;
     type HeartbeatAgentsStream = BoxStream<'static, Result<HeartbeatAgentsResponse, Status>>;
 
     async fn watch(&self, request: Request<WatchRequest>) -> Result<Response<Self::WatchStream>, Status> {
@@ -318,8 +318,8 @@ impl RelayControl for Serving {
 
     async fn set_operation_context(
         &self,
-        request: Request<Encoded<SetOperationContextRequest>>,
-    ) -> Result<Response<Encoded<SetOperationContextResponse>>, Status> {
+        request: Request<EncodedMessage<SetOperationContextRequest>>,
+    ) -> Result<Response<EncodedMessage<SetOperationContextResponse>>, Status> {
         let request = request.into_inner();
         let command = request.command.clone().unwrap_or_default();
         let context = command.context.unwrap_or_default();
@@ -333,8 +333,8 @@ impl RelayControl for Serving {
 
     async fn clear_operation_context(
         &self,
-        request: Request<Encoded<ClearOperationContextRequest>>,
-    ) -> Result<Response<Encoded<ClearOperationContextResponse>>, Status> {
+        request: Request<EncodedMessage<ClearOperationContextRequest>>,
+    ) -> Result<Response<EncodedMessage<ClearOperationContextResponse>>, Status> {
         let request = request.into_inner();
         let command = request.command.clone().unwrap_or_default();
         let asked = format!("clear {} {} {}", request.agent_id, command.flight_id, command.command_id);

@@ -8,7 +8,7 @@ use omnirelay_wire::pb::aeroarc::agent::v1::{
     AgentStreamMessage, OperationContext, OperationContextCommandAck, RegisterRequest, RelayStreamMessage,
     TelemetryFrame, agent_stream_message, relay_stream_message,
 };
-use omnirelay_wire::raw::Raw;
+use omnirelay_wire::raw::RawMessage;
 use prost::Message as _;
 use tokio::runtime::Runtime;
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
@@ -35,7 +35,7 @@ impl Flying {
                 platform: "linux/arm64".to_owned(),
             };
             client.register(register).await.unwrap();
-            let (outbox, sent) = unbounded_channel::<Raw>();
+            let (outbox, sent) = unbounded_channel::<RawMessage>();
             let messages = stream::unfold(sent, |mut sent| async move { Some((sent.recv().await?, sent)) });
             let mut request = Request::new(messages);
             request.metadata_mut().insert("aero-arc-agent-id", id.parse().unwrap());
@@ -61,17 +61,17 @@ impl Drop for Flying {
     }
 }
 
-fn say(outbox: &UnboundedSender<Raw>, payload: agent_stream_message::Payload) {
+fn say(outbox: &UnboundedSender<RawMessage>, payload: agent_stream_message::Payload) {
     let message = AgentStreamMessage { payload: Some(payload) };
     // The stream may be over.
-    let _ = outbox.send(Raw(message.encode_to_vec().into()));
+    let _ = outbox.send(RawMessage(message.encode_to_vec().into()));
 }
 
-fn payload(Raw(message): Raw) -> Option<relay_stream_message::Payload> {
+fn payload(RawMessage(message): RawMessage) -> Option<relay_stream_message::Payload> {
     RelayStreamMessage::decode(message).unwrap().payload
 }
 
-fn obey(outbox: &UnboundedSender<Raw>, payload: Option<relay_stream_message::Payload>) {
+fn obey(outbox: &UnboundedSender<RawMessage>, payload: Option<relay_stream_message::Payload>) {
     let (id, context) = match payload {
         Some(relay_stream_message::Payload::SetOperationContext(set)) => (set.command_id, set.context),
         Some(relay_stream_message::Payload::ClearOperationContext(clear)) => (clear.command_id, None),

@@ -7,8 +7,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use omnirelay_scripted::Scripted;
 use omnirelay_store::{
-    Commit, CommitError, Committed, Epoch, Fence, GroupId, GroupRef, Kind, LeaseOp, LogEntry, OpenGroup,
-    Opened, Pulse, RecordId, Store, Write,
+    Commit, CommitError, CommitOutcome, Epoch, GroupId, GroupRef, LeaseFence, LeaseOp, LogEntry, OpenGroup,
+    OpenedGroup, Pulse, RecordId, RecordKind, Store, Write,
 };
 
 use crate::broken::{Broken, Defect};
@@ -79,7 +79,7 @@ impl Lab {
         let (epoch, until_us) = (self.epoch().await, self.trusted_until(ttl));
         let id = GroupId(format!("session:{node}"));
         let open = OpenGroup { epoch, id, ttl, secret: node.to_owned() };
-        let Opened::Open(group) = self.store.open_group(open).await.unwrap() else { panic!("held") };
+        let OpenedGroup::Open(group) = self.store.open_group(open).await.unwrap() else { panic!("held") };
         self.sessions.insert(node, Session { of: group.of, epoch, until_us });
     }
 
@@ -100,9 +100,9 @@ impl Lab {
     /// Writes with the token that `node` has, whether or not it still trusts it.
     async fn write(&self, node: &'static str) {
         let (session, token) = (&self.sessions[node], self.tokens[node]);
-        let id = RecordId::new(Kind::of("led"), "x");
+        let id = RecordId::new(RecordKind::of("led"), "x");
         let put = Write::Put { id, value: Bytes::from_static(b"v"), group: None };
-        let fence = Some(Fence { scope: SCOPE.into(), token });
+        let fence = Some(LeaseFence { scope: SCOPE.into(), token });
         let commit = Commit { writes: vec![put], fence, epoch: session.epoch, ..Commit::default() };
         let sent = self.recorder.sending(Gate::Store, node, SCOPE, token);
         match self.store.commit(commit).await {
@@ -154,10 +154,10 @@ impl Lab {
     }
 }
 
-fn done(committed: Committed) -> Arc<LogEntry> {
+fn done(committed: CommitOutcome) -> Arc<LogEntry> {
     match committed {
-        Committed::Done(entry) => entry,
-        Committed::Replayed { .. } => panic!("no idempotency key was given"),
+        CommitOutcome::Done(entry) => entry,
+        CommitOutcome::Replayed { .. } => panic!("no idempotency key was given"),
     }
 }
 

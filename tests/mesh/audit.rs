@@ -9,7 +9,9 @@ use anyhow::{Context, Result, ensure};
 use bytes::Bytes;
 use omnirelay_audit::AUDIT_SEAL;
 use omnirelay_registry::audit_record::AUDIT;
-use omnirelay_store::{Commit, EmbeddedStore, Kind, PAGE_MAX, Pulse, Record, RecordId, Scan, Store, Write};
+use omnirelay_store::{
+    Commit, EmbeddedStore, PAGE_MAX, Pulse, Record, RecordId, RecordKind, Scan, Store, Write,
+};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
@@ -92,7 +94,7 @@ impl Intruder {
         Ok(Self(EmbeddedStore::open(&place.data_dir())?))
     }
 
-    async fn all(&self, kind: Kind) -> Result<Vec<Record>> {
+    async fn all(&self, kind: RecordKind) -> Result<Vec<Record>> {
         let scan = Scan { kind, after: None, backwards: false, limit: PAGE_MAX };
         let records = self.0.scan(scan).await?.records;
         Ok(records.into_iter().filter(|record| !record.deleted).collect())

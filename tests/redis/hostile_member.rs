@@ -8,10 +8,12 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, ensure};
 use bytes::{BufMut as _, Bytes, BytesMut};
 use http_body_util::BodyExt as _;
-use omnirelay_membership::{Claim, Exchange, Membership, Message, NodeId, Packet, Record, Update};
+use omnirelay_membership::{
+    ExchangeMessage, GossipMemberRecord, MemberClaim, MemberUpdate, Membership, NodeId, Packet, PacketMessage,
+};
 use omnirelay_transport::body::boxed;
-use omnirelay_transport::carrier::{Carrier as _, Connection, Target};
-use omnirelay_transport::tcp::Tcp;
+use omnirelay_transport::carrier::{CallTarget, Carrier as _, Connection};
+use omnirelay_transport::tcp::TcpCarrier;
 use omnirelay_wire::pb::omnirelay::mesh::membership::v1 as pb;
 use prost::Message as _;
 use rustls::pki_types::ServerName;
@@ -56,39 +58,43 @@ fn name(name: &str) -> Result<NodeId> {
     NodeId::new(name).map_err(|error| anyhow::anyhow!("{name}: {error}"))
 }
 
-fn alive(instance: u64, endpoint: &str) -> Claim {
+fn alive(instance: u64, endpoint: &str) -> MemberClaim {
     let record = omnirelay_wire::pb::omnirelay::mesh::membership::v1::MemberRecord {
         endpoint: endpoint.to_owned(),
         http3_support: true,
         role: "\u{202e}nimda".to_owned(),
         ..Default::default()
     };
-    Claim::Alive(Arc::new(Record { instance, version: 1, body: Bytes::from(record.encode_to_vec()) }))
+    MemberClaim::Alive(Arc::new(GossipMemberRecord {
+        instance,
+        version: 1,
+        body: Bytes::from(record.encode_to_vec()),
+    }))
 }
 
 /// What it says of names that nobody has, and of the victim.
-fn lies(round: u64, victim: &str) -> Result<(Exchange, Vec<u8>)> {
+fn lies(round: u64, victim: &str) -> Result<(ExchangeMessage, Vec<u8>)> {
     let unix = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH)?;
     let incarnation = Membership::first_incarnation(unix) + round;
-    let invented = |number: u64| -> Result<Update> {
+    let invented = |number: u64| -> Result<MemberUpdate> {
         let node = name(&format!("nobody-{round}-{number}"))?;
-        Ok(Update { node, incarnation, claim: alive(1, "192.0.2.1:17421") })
+        Ok(MemberUpdate { node, incarnation, claim: alive(1, "192.0.2.1:17421") })
     };
     let updates = (0..4000).map(invented).collect::<Result<Vec<_>>>()?;
     let claims = [
         alive(round, "192.0.2.2:17421"),
-        Claim::Suspect { by: vec![name("n9")?] },
-        Claim::Dead { by: name("n9")? },
-        Claim::Left,
+        MemberClaim::Suspect { by: vec![name("n9")?] },
+        MemberClaim::Dead { by: name("n9")? },
+        MemberClaim::Left,
     ];
     let node = name(victim)?;
     let mut about: Vec<_> =
-        claims.into_iter().map(|claim| Update { node: node.clone(), incarnation, claim }).collect();
+        claims.into_iter().map(|claim| MemberUpdate { node: node.clone(), incarnation, claim }).collect();
     about.extend((0..50).map(|number| invented(5000 + number)).collect::<Result<Vec<_>>>()?);
     let mut packet = Vec::new();
-    Packet { message: Message::Gossip, incarnation, version: 1, health: 0, updates: about }
+    Packet { message: PacketMessage::Gossip, incarnation, version: 1, health: 0, updates: about }
         .encode(&mut packet);
-    Ok((Exchange::Updates { updates, wanted: Vec::new() }, packet))
+    Ok((ExchangeMessage::Updates { updates, wanted: Vec::new() }, packet))
 }
 
 /// Lies over one connection after the other until it is told to end.
@@ -100,11 +106,11 @@ fn attack(
 ) -> Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
-        let target = Target { address: address.to_owned(), name: ServerName::try_from("node.mesh")? };
+        let target = CallTarget { address: address.to_owned(), name: ServerName::try_from("node.mesh")? };
         let tls = AsNode::of(identity)?;
         let mut round = 0;
         while !ends.load(Ordering::Relaxed) {
-            let connection = Tcp.connect(&target, &tls).await?;
+            let connection = TcpCarrier.connect(&target, &tls).await?;
             for _ in 0..100 {
                 if ends.load(Ordering::Relaxed) {
                     break;

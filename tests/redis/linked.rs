@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
 use async_trait::async_trait;
-use omnirelay_store::redis::link::{Hello, Link, LinkError, RedisOptions};
+use omnirelay_store::redis::link::{ConnectionHello, LinkError, MasterLink, RedisOptions};
 use redis::aio::MultiplexedConnection;
 use redis::{Cmd, Value, cmd};
 
@@ -17,7 +17,7 @@ use crate::servers::PATIENCE;
 pub struct Greeter(AtomicU64);
 
 #[async_trait]
-impl Hello for Greeter {
+impl ConnectionHello for Greeter {
     async fn greet(&self, connection: &mut MultiplexedConnection) -> Result<(), LinkError> {
         cmd("PING").exec_async(connection).await?;
         self.0.fetch_add(1, Ordering::SeqCst);
@@ -32,7 +32,7 @@ impl Greeter {
 }
 
 /// A link that takes no busy machine for a dead server.
-pub fn link(url: &str) -> Result<(Link, Arc<Greeter>)> {
+pub fn link(url: &str) -> Result<(MasterLink, Arc<Greeter>)> {
     let timeout = Duration::from_secs(5);
     link_with(
         url,
@@ -41,13 +41,13 @@ pub fn link(url: &str) -> Result<(Link, Arc<Greeter>)> {
 }
 
 /// A link with the timeouts that daemons have.
-pub fn hasty_link(url: &str) -> Result<(Link, Arc<Greeter>)> {
+pub fn hasty_link(url: &str) -> Result<(MasterLink, Arc<Greeter>)> {
     link_with(url, RedisOptions::default())
 }
 
-pub fn link_with(url: &str, options: RedisOptions) -> Result<(Link, Arc<Greeter>)> {
+pub fn link_with(url: &str, options: RedisOptions) -> Result<(MasterLink, Arc<Greeter>)> {
     let greeter = Arc::new(Greeter::default());
-    Ok((Link::new(url.parse()?, options, Arc::clone(&greeter) as Arc<dyn Hello>), greeter))
+    Ok((MasterLink::new(url.parse()?, options, Arc::clone(&greeter) as Arc<dyn ConnectionHello>), greeter))
 }
 
 /// A write that shows how often it was done.
@@ -58,7 +58,7 @@ pub fn incr() -> Cmd {
 }
 
 /// Writes until it succeeds, as a daemon would; returns how long that took.
-pub async fn write_until_done(link: &Link) -> Result<Duration> {
+pub async fn write_until_done(link: &MasterLink) -> Result<Duration> {
     let begun = Instant::now();
     loop {
         match link.call(&incr()).await {

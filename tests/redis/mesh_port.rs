@@ -12,9 +12,9 @@ use anyhow::{Context as _, Result, ensure};
 use futures_util::future::BoxFuture;
 use http_body_util::BodyExt as _;
 use omnirelay_transport::body::boxed;
-use omnirelay_transport::carrier::{Carrier as _, ClientTls, End, Target, TlsStart};
-use omnirelay_transport::quic::{self, Quic};
-use omnirelay_transport::tcp::Tcp;
+use omnirelay_transport::carrier::{CallTarget, Carrier as _, ClientTls, ConnectionEnd, TlsStart};
+use omnirelay_transport::quic::{self, QuicCarrier};
+use omnirelay_transport::tcp::TcpCarrier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
@@ -177,14 +177,14 @@ fn nodes_call_each_other_over_http3_and_nobody_else_is_let_in() -> Result<()> {
 fn called(address: &str, identity: &std::path::Path, carrier: &str, path: &str) -> Result<String> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
-        let target = Target { address: address.to_owned(), name: ServerName::try_from("node.mesh")? };
+        let target = CallTarget { address: address.to_owned(), name: ServerName::try_from("node.mesh")? };
         let tls = AsNode::of(identity)?;
         let connection = match carrier {
             "http3" => {
                 let own = quic::endpoint(quic::bind("127.0.0.1:0".parse()?)?)?;
-                Quic::new(own, quic::Limits::default()).connect(&target, &tls).await?
+                QuicCarrier::new(own, quic::QuicLimits::default()).connect(&target, &tls).await?
             }
-            _ => Tcp.connect(&target, &tls).await?,
+            _ => TcpCarrier.connect(&target, &tls).await?,
         };
         let message = http_body_util::Full::new(bytes::Bytes::from_static(&[0; 5]));
         let request = http::Request::post(format!("https://node.mesh/{path}"))
@@ -258,10 +258,10 @@ fn an_operation_of_another_node_is_found_from_any() -> Result<()> {
 fn read_over_http3(control: &str, identity: &std::path::Path) -> Result<String> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
-        let target = Target { address: control.to_owned(), name: ServerName::try_from("localhost")? };
+        let target = CallTarget { address: control.to_owned(), name: ServerName::try_from("localhost")? };
         let own = quic::endpoint(quic::bind("127.0.0.1:0".parse()?)?)?;
         let tls = AsNode::of(identity)?;
-        let connection = Quic::new(own, quic::Limits::default()).connect(&target, &tls).await?;
+        let connection = QuicCarrier::new(own, quic::QuicLimits::default()).connect(&target, &tls).await?;
         let request = http::Request::get("https://localhost/control/peers");
         let request = request.body(boxed(http_body_util::Empty::<bytes::Bytes>::new()))?;
         let answer = connection.call(request).await?;
@@ -290,7 +290,7 @@ impl AsNode {
 
 impl ClientTls for AsNode {
     fn begin(&self) -> Result<TlsStart, omnirelay_transport::BoxError> {
-        let ends = Box::new(|_| Box::pin(std::future::pending()) as BoxFuture<'static, End>);
+        let ends = Box::new(|_| Box::pin(std::future::pending()) as BoxFuture<'static, ConnectionEnd>);
         Ok(TlsStart { config: self.0.clone(), ends })
     }
 }

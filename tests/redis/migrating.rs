@@ -6,9 +6,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use bytes::Bytes;
-use omnirelay_store::redis::link::{Link, LinkError, RedisOptions};
+use omnirelay_store::redis::link::{LinkError, MasterLink, RedisOptions};
 use omnirelay_store::{
-    Commit, CommitError, Epoch, GroupId, Idempotency, IdempotencyKey, Kind, OpenGroup, Pulse, RecordId,
+    Commit, CommitError, Epoch, GroupId, Idempotency, IdempotencyKey, OpenGroup, Pulse, RecordId, RecordKind,
     RedisStore, Retention, Revision, Scan, Store, StoreError, Write,
 };
 use redis::{Cmd, cmd};
@@ -21,7 +21,7 @@ const META: &str = "{omnirelay:mesh}:meta";
 const LOG: &str = "{omnirelay:mesh}:log";
 /// Of groups; longer than the test.
 const TTL: Duration = Duration::from_secs(60);
-const NOTE: Kind = Kind::of("note");
+const NOTE: RecordKind = RecordKind::of("note");
 
 /// A slot on its way.
 struct Move<'a> {
@@ -85,7 +85,7 @@ fn scan() -> Scan {
 }
 
 /// Sends a command until the server itself refuses it, which the link may have to find anew.
-async fn refused(link: &Link, command: &Cmd) -> Result<LinkError> {
+async fn refused(link: &MasterLink, command: &Cmd) -> Result<LinkError> {
     let begun = Instant::now();
     loop {
         match refusal(link.call(command).await)? {
@@ -96,7 +96,7 @@ async fn refused(link: &Link, command: &Cmd) -> Result<LinkError> {
     }
 }
 
-async fn expect_elsewhere(link: &Link, code: &str, command: &Cmd) -> Result<()> {
+async fn expect_elsewhere(link: &MasterLink, code: &str, command: &Cmd) -> Result<()> {
     let error = refused(link, command).await?;
     ensure!(error.code() == Some(code) && error.is_elsewhere(), "not {code}: {}", error.chain());
     Ok(())

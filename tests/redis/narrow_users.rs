@@ -7,17 +7,18 @@ use anyhow::{Result, ensure};
 use bytes::Bytes;
 use omnirelay_core::time::Millis;
 use omnirelay_store::redis::link::RedisOptions;
-use omnirelay_store::redis::url::Secret;
+use omnirelay_store::redis::url::UrlSecret;
 use omnirelay_store::{
-    Commit, CommitError, Epoch, GroupId, GroupRef, Housekept, Kind, OpenGroup, Opened, Pulse, RecordId,
-    RecordOrigin, RedisStore, Retention, Revision, RightsSet, Scan, Store, Version, WritableKinds, Write,
+    Commit, CommitError, Epoch, GroupId, GroupRef, HousekeepingOutcome, OpenGroup, OpenedGroup, Pulse,
+    RecordId, RecordKind, RecordOrigin, RedisStore, Retention, Revision, RightsSet, Scan, Store, Version,
+    WritableKinds, Write,
 };
 
 use crate::servers::RedisServer;
 
 const MESH: &str = "narrow";
-const OPEN: Kind = Kind::of("open");
-const SIGNED: Kind = Kind::of("signed");
+const OPEN: RecordKind = RecordKind::of("open");
+const SIGNED: RecordKind = RecordKind::of("signed");
 const TTL: Duration = Duration::from_secs(60);
 /// All that there is goes.
 const NOTHING: Retention = Retention {
@@ -53,7 +54,7 @@ impl Scene {
         let Some(made) = whole.admit("b", &narrow()).await? else { anyhow::bail!("no user was made") };
         let narrow = of(RedisOptions {
             username: Some(made.username.clone()),
-            password: Some(Secret::new(&made.password)),
+            password: Some(UrlSecret::new(&made.password)),
             ..RedisOptions::default()
         })?;
         let user = format!("{}:{}", made.username, made.password);
@@ -74,13 +75,13 @@ impl Scene {
             secret: "secret".to_owned(),
         };
         match self.whole.open_group(open).await? {
-            Opened::Open(group) => Ok(group.of),
-            Opened::Held { until } => anyhow::bail!("held until {until}"),
+            OpenedGroup::Open(group) => Ok(group.of),
+            OpenedGroup::Held { until } => anyhow::bail!("held until {until}"),
         }
     }
 
     /// A record that is bound to a group that has ended.
-    async fn orphan(&self, kind: Kind, key: &str) -> Result<()> {
+    async fn orphan(&self, kind: RecordKind, key: &str) -> Result<()> {
         let group = self.group(key).await?;
         self.write(&self.whole, vec![put(kind, key, Some(group.clone()))]).await?;
         self.whole.close_group(self.epoch, group).await?;
@@ -88,8 +89,8 @@ impl Scene {
     }
 
     /// Housekeeps until there is nothing more to do.
-    async fn housekeep(&self, store: &RedisStore) -> Result<Housekept> {
-        let mut all = Housekept::default();
+    async fn housekeep(&self, store: &RedisStore) -> Result<HousekeepingOutcome> {
+        let mut all = HousekeepingOutcome::default();
         for _ in 0..50 {
             let step = store.housekeep(self.epoch, NOTHING).await?;
             all.records_expired += step.records_expired;
@@ -101,7 +102,7 @@ impl Scene {
         anyhow::bail!("there is always more to do")
     }
 
-    async fn keys(&self, kind: Kind) -> Result<Vec<String>> {
+    async fn keys(&self, kind: RecordKind) -> Result<Vec<String>> {
         let page = self.whole.scan(Scan { kind, after: None, backwards: false, limit: 1000 }).await?;
         Ok(page.records.into_iter().filter(|record| !record.deleted).map(|record| record.id.key).collect())
     }
@@ -115,11 +116,11 @@ impl Scene {
     }
 }
 
-fn put(kind: Kind, key: &str, group: Option<GroupRef>) -> Write {
+fn put(kind: RecordKind, key: &str, group: Option<GroupRef>) -> Write {
     Write::Put { id: RecordId::new(kind, key), value: Bytes::from_static(b"x"), group }
 }
 
-fn import(kind: Kind, key: &str) -> Write {
+fn import(kind: RecordKind, key: &str) -> Write {
     let origin = RecordOrigin {
         version: Version(1),
         revision: Revision(1),
@@ -130,7 +131,7 @@ fn import(kind: Kind, key: &str) -> Write {
     Write::Import { id: RecordId::new(kind, key), value: Bytes::from_static(b"x"), origin }
 }
 
-fn delete(kind: Kind, key: &str) -> Write {
+fn delete(kind: RecordKind, key: &str) -> Write {
     Write::Delete { id: RecordId::new(kind, key) }
 }
 
@@ -146,7 +147,7 @@ async fn a_commit_with_a_kind_that_may_not_be_written_writes_nothing() -> Result
         ("another value", put(SIGNED, "one", None)),
         ("a deletion", delete(SIGNED, "one")),
         ("a record of another registry", import(SIGNED, "two")),
-        ("a kind that nobody knows", put(Kind::of("later"), "x", None)),
+        ("a kind that nobody knows", put(RecordKind::of("later"), "x", None)),
     ] {
         let kind = denied.id().kind.clone();
         let tried =

@@ -8,7 +8,7 @@ use omnirelay_relay::metrics::publish::PublishMetrics;
 use omnirelay_relay::publish::Publications;
 use omnirelay_relay::published::{drone_key, drone_value};
 use omnirelay_settings::PublishConfig;
-use omnirelay_store::redis::url::Secret;
+use omnirelay_store::redis::url::UrlSecret;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
@@ -322,7 +322,7 @@ async fn a_password_and_a_database_are_used() -> Result<()> {
     let server = RedisServer::start(&["--requirepass", "secret"])?;
     let config = PublishConfig {
         address: Some(server.address()),
-        password: Some(Secret::new("secret")),
+        password: Some(UrlSecret::new("secret")),
         database: Some(3),
     };
     let publishing = Publishing::of(&config, TTL)?;
@@ -330,7 +330,7 @@ async fn a_password_and_a_database_are_used() -> Result<()> {
     publishing.settled()?;
     let keys: String = server.cli_as(":secret", &["INFO", "keyspace"])?;
     ensure!(keys.contains("db3:keys=1"), "{keys}");
-    let wrong = PublishConfig { password: Some(Secret::new("wrong")), ..config };
+    let wrong = PublishConfig { password: Some(UrlSecret::new("wrong")), ..config };
     let refused = Publishing::of(&wrong, TTL)?;
     refused.failing()
 }

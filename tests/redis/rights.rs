@@ -5,16 +5,16 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, ensure};
 use bytes::Bytes;
 use omnirelay_store::redis::link::RedisOptions;
-use omnirelay_store::redis::url::Secret;
+use omnirelay_store::redis::url::UrlSecret;
 use omnirelay_store::{
-    Commit, CommitError, Committed, Epoch, GroupId, GroupRef, Idempotency, IdempotencyKey, Kind, LeaseOp,
-    OpenGroup, Opened, Precondition, Pulse, RecordId, RedisStore, Retention, Store, StoreError, Version,
-    Write,
+    Commit, CommitError, CommitOutcome, Epoch, GroupId, GroupRef, Idempotency, IdempotencyKey, LeaseOp,
+    OpenGroup, OpenedGroup, Precondition, Pulse, RecordId, RecordKind, RedisStore, Retention, Store,
+    StoreError, Version, Write,
 };
 
 use crate::servers::RedisServer;
 
-const THING: Kind = Kind::of("thing");
+const THING: RecordKind = RecordKind::of("thing");
 const TTL: Duration = Duration::from_secs(60);
 /// All that there is goes.
 const NOTHING: Retention = Retention {
@@ -42,7 +42,7 @@ impl Scene {
     async fn begin(server: &RedisServer) -> Result<Self> {
         let options = RedisOptions {
             username: Some("omnirelay".to_owned()),
-            password: Some(Secret::new("right")),
+            password: Some(UrlSecret::new("right")),
             ..RedisOptions::default()
         };
         let store = RedisStore::new(server.url().parse()?, options, "rights", Duration::ZERO);
@@ -123,8 +123,8 @@ fn put(key: &str, group: Option<GroupRef>) -> Write {
 async fn open(store: &RedisStore, epoch: Epoch, id: GroupId) -> Result<GroupRef, StoreError> {
     let open = OpenGroup { epoch, id, ttl: TTL, secret: "secret".to_owned() };
     match store.open_group(open).await? {
-        Opened::Open(group) => Ok(group.of),
-        Opened::Held { until } => Err(StoreError::Invalid { what: format!("it is held until {until}") }),
+        OpenedGroup::Open(group) => Ok(group.of),
+        OpenedGroup::Held { until } => Err(StoreError::Invalid { what: format!("it is held until {until}") }),
     }
 }
 
@@ -165,7 +165,7 @@ async fn a_right_that_is_taken_while_connected_is_named_and_nothing_is_torn() ->
         ensure!(all.is_empty(), "{all:?} with all rights again");
         scene.next_group().await?;
         let commit = scene.commit(vec![put("last", None)]);
-        ensure!(matches!(scene.store.commit(commit).await?, Committed::Done(_)));
+        ensure!(matches!(scene.store.commit(commit).await?, CommitOutcome::Done(_)));
     }
     Ok(())
 }

@@ -6,13 +6,13 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use bytes::Bytes;
-use omnirelay_core::spiffe::{Holder, SpiffeId, TrustDomain};
-use omnirelay_pki::authority::{Authority, Validity};
-use omnirelay_pki::certificate::{Names, to_pem};
-use omnirelay_pki::key::Key;
+use omnirelay_core::spiffe::{CertificateHolder, SpiffeId, TrustDomain};
+use omnirelay_pki::authority::{CertificateAuthority, ValidityPeriod};
+use omnirelay_pki::certificate::{TlsNames, to_pem};
+use omnirelay_pki::key::PrivateKey;
 use omnirelay_pki::request::Request;
 use omnirelay_store::redis::link::RedisOptions;
-use omnirelay_store::{Commit, Kind, Pulse, Record, RecordId, RedisStore, Scan, Store, Write};
+use omnirelay_store::{Commit, Pulse, Record, RecordId, RecordKind, RedisStore, Scan, Store, Write};
 use omnirelay_wire::pb::omnirelay::store::v1::{AuthorityValue, BindingValue, SigningValue};
 use prost::Message as _;
 
@@ -21,8 +21,8 @@ use crate::process::until;
 use crate::servers::RedisServer;
 
 const TLS: [&str; 2] = ["--set", "control.tls.source=mesh"];
-const AUTHORITY: Kind = Kind::of("authority");
-const BINDING: Kind = Kind::of("binding");
+const AUTHORITY: RecordKind = RecordKind::of("authority");
+const BINDING: RecordKind = RecordKind::of("binding");
 /// As what whoever forges says to have written.
 const WORKER: &str = "b";
 
@@ -112,22 +112,22 @@ async fn forge(store: &RedisStore, write: Write) -> Result<()> {
     Ok(())
 }
 
-async fn stored(store: &RedisStore, kind: Kind, key: &str) -> Result<Option<Record>> {
+async fn stored(store: &RedisStore, kind: RecordKind, key: &str) -> Result<Option<Record>> {
     let page = store.scan(Scan { kind, after: None, backwards: false, limit: 100 }).await?;
     Ok(page.records.into_iter().find(|record| record.id.key == key && !record.deleted))
 }
 
 /// An authority of a stranger, and a certificate of `operator/ann` under it, in a folder.
-fn strangers_certificate(folder: &Path) -> Result<Authority> {
+fn strangers_certificate(folder: &Path) -> Result<CertificateAuthority> {
     let now = i64::try_from(std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH)?.as_secs())?;
-    let validity = Validity { not_before: now - 300, not_after: now + 3600 };
+    let validity = ValidityPeriod { not_before: now - 300, not_after: now + 3600 };
     let domain: TrustDomain = "mesh.local".parse()?;
-    let root = Authority::root(domain.clone(), validity)?;
+    let root = CertificateAuthority::root(domain.clone(), validity)?;
     let issuer = root.intermediate(validity)?;
-    let key = Key::make()?;
-    let request = Request::read(&Request::make(&key, None, &Names::default())?)?;
-    let id = SpiffeId::new(domain, Holder::Operator("ann".to_owned()))?;
-    let issued = issuer.issue(&request, &id, &Names::default(), validity)?;
+    let key = PrivateKey::make()?;
+    let request = Request::read(&Request::make(&key, None, &TlsNames::default())?)?;
+    let id = SpiffeId::new(domain, CertificateHolder::Operator("ann".to_owned()))?;
+    let issued = issuer.issue(&request, &id, &TlsNames::default(), validity)?;
     std::fs::create_dir_all(folder)?;
     std::fs::write(folder.join("chain.pem"), to_pem(&issued.der) + &to_pem(issuer.certificate()))?;
     std::fs::write(folder.join("key.pem"), key.to_pem().as_bytes())?;

@@ -174,7 +174,7 @@ async fn a_worker_that_is_given_the_secret_becomes_an_issuer_also_to_the_store()
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_worker_that_says_that_it_issues_is_not_believed() -> Result<()> {
     use omnirelay_store::redis::link::RedisOptions;
-    use omnirelay_store::{Commit, Kind, Pulse, RecordId, RedisStore, Scan, Store as _, Write};
+    use omnirelay_store::{Commit, Pulse, RecordId, RecordKind, RedisStore, Scan, Store as _, Write};
     use omnirelay_wire::pb::omnirelay::store::v1::{CertificateValue, IssuerProofValue};
     use prost::Message as _;
 
@@ -183,12 +183,13 @@ async fn a_worker_that_says_that_it_issues_is_not_believed() -> Result<()> {
     until_narrow(&mesh).await?;
     let url = format!("redis://{}@{}", credentials(&mesh)?, mesh.server.address());
     let store = RedisStore::new(url.parse()?, RedisOptions::default(), "default", Duration::ZERO);
-    let (kind, id) = (Kind::of("certificate"), RecordId::new(Kind::of("certificate"), "node/default/b"));
+    let (kind, id) =
+        (RecordKind::of("certificate"), RecordId::new(RecordKind::of("certificate"), "node/default/b"));
     let page = store.scan(Scan { kind, after: None, backwards: false, limit: 100 }).await?;
     let record = page.records.into_iter().find(|record| record.id == id).context("no record of b")?;
     let mut value = CertificateValue::decode(record.value)?;
     value.issued.iter_mut().for_each(|issued| issued.issued_by = "b".to_owned());
-    let signer = RecordId::new(Kind::of("authority"), "mesh");
+    let signer = RecordId::new(RecordKind::of("authority"), "mesh");
     let authority = store.scan(Scan { kind: signer.kind, after: None, backwards: false, limit: 100 }).await?;
     let authority = authority.records.into_iter().next().context("no authority")?;
     let authority = omnirelay_wire::pb::omnirelay::store::v1::AuthorityValue::decode(authority.value)?;

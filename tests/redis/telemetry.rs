@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use omnirelay_relay::batch::{Batch, Frame};
+use omnirelay_relay::batch::{Frame, FrameBatch};
 use omnirelay_relay::metrics::sinks::SinkMetrics;
 use omnirelay_relay::sinks::Sinks;
 use omnirelay_settings::{AcknowledgeWhen, Backpressure, QueueConfig, RedisSinkConfig, SinksConfig};
@@ -37,13 +37,13 @@ fn open(config: &SinksConfig) -> Result<Sinks> {
     Ok(Sinks::open(config, AcknowledgeWhen::Written, Path::new("unused"), metrics, &Arc::default())?)
 }
 
-fn batch(seqs: std::ops::Range<u64>) -> Arc<Batch> {
+fn batch(seqs: std::ops::Range<u64>) -> Arc<FrameBatch> {
     let frame = |seq| {
         let message = TelemetryFrame { seq, ..TelemetryFrame::default() };
         Frame { raw: message.encode_to_vec().into(), message }
     };
     let frames = seqs.map(frame).collect();
-    Arc::new(Batch { agent_id: "drone-1".into(), received_unix_ns: 1, frames })
+    Arc::new(FrameBatch { agent_id: "drone-1".into(), received_unix_ns: 1, frames })
 }
 
 fn seqs(server: &RedisServer) -> Result<Vec<u64>> {
@@ -136,10 +136,10 @@ async fn a_server_that_stands_still_acknowledges_nothing() -> Result<()> {
 }
 
 /// A batch of one frame with so many bytes.
-fn large(seq: u64, bytes: usize) -> Arc<Batch> {
+fn large(seq: u64, bytes: usize) -> Arc<FrameBatch> {
     let message = TelemetryFrame { seq, raw_mavlink: vec![7; bytes].into(), ..TelemetryFrame::default() };
     let frame = Frame { raw: message.encode_to_vec().into(), message };
-    Arc::new(Batch { agent_id: "drone-1".into(), received_unix_ns: 1, frames: vec![frame] })
+    Arc::new(FrameBatch { agent_id: "drone-1".into(), received_unix_ns: 1, frames: vec![frame] })
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
-use omnirelay_store::redis::link::{Link, LinkError, RedisOptions};
+use omnirelay_store::redis::link::{LinkError, MasterLink, RedisOptions};
 use redis::Value;
 
 use crate::linked::{hasty_link, incr, link, link_with, refusal, write_until_done};
@@ -13,7 +13,7 @@ use crate::servers::{Cluster, PATIENCE, RedisServer, Sentinels, eventually};
 const TAG: &str = "omnirelay";
 
 /// Waits until one of the servers is the master, all others follow it, and the link is on it alone.
-async fn until_on_the_only_master(link: &Link, servers: &[RedisServer]) -> Result<()> {
+async fn until_on_the_only_master(link: &MasterLink, servers: &[RedisServer]) -> Result<()> {
     let begun = Instant::now();
     loop {
         write_until_done(link).await?;
@@ -143,7 +143,7 @@ async fn a_sentinel_is_asked_on_one_connection() -> Result<()> {
 }
 
 /// Uses the link until the Sentinel behind the proxy was asked so many times more.
-async fn until_asked(link: &Link, proxy: &Proxy, times: usize) -> Result<()> {
+async fn until_asked(link: &MasterLink, proxy: &Proxy, times: usize) -> Result<()> {
     let (begun, before) = (Instant::now(), proxy.said());
     while proxy.said() < before + times {
         ensure!(begun.elapsed() < PATIENCE, "asked {} times", proxy.said() - before);

@@ -14,7 +14,7 @@ use omnirelay_peers::keep_present::keep_present;
 use omnirelay_registry::Registry;
 use omnirelay_registry::follow::follow_log;
 use omnirelay_store::redis::link::RedisOptions;
-use omnirelay_store::{Kind, RedisStore};
+use omnirelay_store::{RecordKind, RedisStore};
 use omnirelay_wire::pb::omnirelay::mesh::control::v1 as pb;
 use serde_json::Value;
 use tokio::task::JoinSet;
@@ -24,7 +24,7 @@ use crate::process::{Place, until};
 use crate::servers::RedisServer;
 
 /// What a daemon of version 0.2.0 does not look at is not among them: the authority, certificates, and what was revoked.
-static MIRRORED: [Kind; 2] = [PEER, LEADERSHIP];
+static MIRRORED: [RecordKind; 2] = [PEER, LEADERSHIP];
 const TLS: [&str; 4] = ["--set", "control.tls.source=mesh", "--set", "mesh.leadership.enabled=false"];
 const SESSION_TTL: Duration = Duration::from_secs(5);
 

@@ -9,14 +9,14 @@ use async_trait::async_trait;
 use omnirelay_core::time::Millis;
 use omnirelay_decisions::lease::place_of;
 use omnirelay_peer_records::presence::{Presence, PresenceSettings};
-use omnirelay_peer_records::roster::Roster;
+use omnirelay_peer_records::roster::PeerRoster;
 use omnirelay_peer_records::{PEER, peer_id, session_id};
 use omnirelay_peers::keep_present::keep_present;
 use omnirelay_registry::Registry;
 use omnirelay_registry::follow::follow_log;
 use omnirelay_scripted::{Answered, Call, Script, Scripted};
 use omnirelay_store::redis::link::RedisOptions;
-use omnirelay_store::{Kind, RedisStore};
+use omnirelay_store::{RecordKind, RedisStore};
 use omnirelay_wire::pb::omnirelay::mesh::control::v1 as pb;
 use omnirelay_wire::pb::omnirelay::store::v1::PeerValue;
 use omnirelay_wire::timestamp::millis;
@@ -27,7 +27,7 @@ use tokio::time::sleep;
 use crate::process::until;
 use crate::servers::RedisServer;
 
-static MIRRORED: [Kind; 1] = [PEER];
+static MIRRORED: [RecordKind; 1] = [PEER];
 const NODES: usize = 50;
 const SESSION_TTL: Duration = Duration::from_secs(4);
 const DEAD_AFTER: Duration = Duration::from_secs(6);
@@ -100,7 +100,7 @@ impl Mesh {
         let mesh = Self { nodes: nodes.collect::<Result<_>>()?, commits, _server: server };
         until("all know all", async || {
             let knows_all = |node: &Node| {
-                let roster = Roster::of(node.registry.view());
+                let roster = PeerRoster::of(node.registry.view());
                 roster.nodes().iter().filter(|node| node.session_live).count() == NODES
             };
             Ok(mesh.nodes.iter().all(knows_all))
@@ -112,7 +112,7 @@ impl Mesh {
     /// The nodes in the order in which they record verdicts on this one.
     fn order_for(&self, victim: &str) -> Result<Vec<String>> {
         let view = self.nodes.first().context("nobody")?.registry.view();
-        let roster = Roster::of(view);
+        let roster = PeerRoster::of(view);
         let nodes = roster.nodes();
         let mut ids: Vec<String> = nodes.iter().map(|node| node.id.to_owned()).collect();
         ids.retain(|id| id != victim);

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
-use omnirelay_store::redis::link::Link;
+use omnirelay_store::redis::link::MasterLink;
 use redis::cmd;
 
 use crate::linked::hasty_link;
@@ -160,7 +160,7 @@ fn blocking(what: &str, is_true: impl FnMut() -> Result<bool>) -> Result<()> {
 }
 
 /// Makes one change; whether it was acknowledged.
-async fn make(link: &Link, number: usize) -> bool {
+async fn make(link: &MasterLink, number: usize) -> bool {
     let mut command = cmd("SADD");
     let made = link.call(command.arg(MADE).arg(number)).await.is_ok();
     tokio::time::sleep(Duration::from_millis(5)).await;

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use omnirelay_store::{Commit, EmbeddedStore, Kind, RecordId, Scan, Store, Write};
+use omnirelay_store::{Commit, EmbeddedStore, RecordId, RecordKind, Scan, Store, Write};
 
 use crate::on_both;
 use crate::process::{until, within};
@@ -169,7 +169,7 @@ fn records_key(node: &mut Node) -> Result<String> {
 /// Deletes the record of an advertisement in the file of a node that does not run.
 async fn remove_from_file(node: &Node, record: &str) -> Result<()> {
     let store = EmbeddedStore::open(&node.place.data_dir())?;
-    let kind = Kind::of("advertisement");
+    let kind = RecordKind::of("advertisement");
     let scan = Scan { kind: kind.clone(), after: None, backwards: false, limit: 100 };
     let page = store.scan(scan).await?;
     ensure!(page.records.iter().any(|found| found.id.key == record), "{record}: {:?}", page.records);

@@ -11,7 +11,7 @@ use omnirelay_wire::pb::aeroarc::agent::v1::{
     AgentStreamMessage, OperationContext, OperationContextCommandAck, RegisterRequest, RegisterResponse,
     RelayStreamMessage, TelemetryAck, TelemetryFrame, agent_stream_message, relay_stream_message,
 };
-use omnirelay_wire::raw::Raw;
+use omnirelay_wire::raw::RawMessage;
 use prost::Message;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
@@ -48,7 +48,7 @@ pub struct Agent {
 pub struct Stream {
     pub shape: Shape,
     agent_id: String,
-    outbox: Option<mpsc::UnboundedSender<Raw>>,
+    outbox: Option<mpsc::UnboundedSender<RawMessage>>,
     inbox: mpsc::UnboundedReceiver<Heard>,
     reading: JoinHandle<()>,
 }
@@ -118,7 +118,7 @@ impl Agent {
         let (outbox, sent) = mpsc::unbounded_channel();
         let (heard, inbox) = mpsc::unbounded_channel();
         let mut request =
-            Request::new(stream::unfold(sent, |mut sent: mpsc::UnboundedReceiver<Raw>| async move {
+            Request::new(stream::unfold(sent, |mut sent: mpsc::UnboundedReceiver<RawMessage>| async move {
                 sent.recv().await.map(|message| (message, sent))
             }));
         request.metadata_mut().insert("authorization", MetadataValue::from_static("Bearer "));
@@ -141,10 +141,10 @@ async fn read<S>(
     heard: &mpsc::UnboundedSender<Heard>,
 ) -> Result<(), Status>
 where
-    S: futures_util::Stream<Item = Raw> + Send + 'static,
+    S: futures_util::Stream<Item = RawMessage> + Send + 'static,
 {
     let mut answers = client.telemetry_stream(request).await?.into_inner();
-    while let Some(Raw(message)) = answers.message().await? {
+    while let Some(RawMessage(message)) = answers.message().await? {
         if heard.send(Heard::Message(message)).is_err() {
             break;
         }
@@ -156,7 +156,7 @@ impl Stream {
     /// Sends bytes as they are.
     pub fn send_raw(&self, bytes: impl Into<Bytes>) -> Result<()> {
         let outbox = self.outbox.as_ref().context("its own side is closed")?;
-        outbox.send(Raw(bytes.into())).ok().context("the stream has ended")
+        outbox.send(RawMessage(bytes.into())).ok().context("the stream has ended")
     }
 
     /// Sends a frame in the stream's shape.

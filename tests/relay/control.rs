@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use bytes::Bytes;
-use omnirelay_wire::encoded::Encoded;
+use omnirelay_wire::encoded::EncodedMessage;
 use omnirelay_wire::pb::aeroarc::agent::v1::operation_context_command_ack::Status as Outcome;
 use omnirelay_wire::pb::aeroarc::agent::v1::{
     ClearOperationContextCommand, OperationContext, OperationContextCommandAck, SetOperationContextCommand,
@@ -112,14 +112,14 @@ type Control = RelayControlClient<Channel>;
 type Answer = Result<OperationContextCommandAck, Status>;
 
 async fn sets(control: &Control, request: SetOperationContextRequest) -> Answer {
-    let mut request = Request::new(Encoded::from(request));
+    let mut request = Request::new(EncodedMessage::from(request));
     request.set_timeout(PATIENCE);
     let answer = control.clone().set_operation_context(request).await?.into_inner();
     answer.result.clone().ok_or_else(|| Status::unknown("no result"))
 }
 
 async fn clears(control: &Control, request: ClearOperationContextRequest) -> Answer {
-    let mut request = Request::new(Encoded::from(request));
+    let mut request = Request::new(EncodedMessage::from(request));
     request.set_timeout(PATIENCE);
     let answer = control.clone().clear_operation_context(request).await?.into_inner();
     answer.result.clone().ok_or_else(|| Status::unknown("no result"))
@@ -378,9 +378,10 @@ async fn what_later_versions_say_is_passed_on(backing: Backing) -> Result<()> {
     let command = [field(14, b"later"), field(1, b"c-1"), field(2, &told)].concat();
     let request = Bytes::from([field(1, b"drone-1"), field(2, &command)].concat());
     let asked = tokio::spawn(async move {
-        let answer = control.set_operation_context(Encoded::read(request.clone())?).await?.into_inner();
+        let answer =
+            control.set_operation_context(EncodedMessage::read(request.clone())?).await?.into_inner();
         // The same again is no other command.
-        let again = control.set_operation_context(Encoded::read(request)?).await?.into_inner();
+        let again = control.set_operation_context(EncodedMessage::read(request)?).await?.into_inner();
         Ok::<_, anyhow::Error>((answer, again))
     });
     ensure!(stream.message().await? == field(2, &command));
@@ -395,7 +396,7 @@ async fn what_later_versions_say_is_passed_on(backing: Backing) -> Result<()> {
     let request = Bytes::from([field(1, b"drone-1"), field(2, &ending)].concat());
     let mut control = relay.control().await?;
     let asked = tokio::spawn(async move {
-        control.clear_operation_context(Encoded::read(request)?).await.map(drop).context("")
+        control.clear_operation_context(EncodedMessage::read(request)?).await.map(drop).context("")
     });
     ensure!(stream.message().await? == field(3, &ending));
     stream.answer("c-2", Outcome::Applied, None)?;
@@ -408,7 +409,7 @@ async fn a_command_that_is_too_long_is_refused(backing: Backing) -> Result<()> {
     let told = context("f-1", "i-1", 1).encode_to_vec();
     let command = [field(1, b"c-1"), field(2, &told), field(9, &[b'x'; 9000])].concat();
     let request = Bytes::from([field(1, b"drone-1"), field(2, &command)].concat());
-    let refusal = relay.control().await?.set_operation_context(Encoded::read(request)?).await;
+    let refusal = relay.control().await?.set_operation_context(EncodedMessage::read(request)?).await;
     refused(refusal, Code::InvalidArgument, "longer than")?;
     stream.hears_nothing().await
 }

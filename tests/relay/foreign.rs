@@ -1,7 +1,7 @@
 //! Agents in another language.
 
 use anyhow::{Context, Result, ensure};
-use omnirelay_wire::encoded::Encoded;
+use omnirelay_wire::encoded::EncodedMessage;
 use omnirelay_wire::pb::aeroarc::agent::v1::operation_context_command_ack::Status as Outcome;
 use omnirelay_wire::pb::aeroarc::agent::v1::{OperationContext, SetOperationContextCommand};
 use omnirelay_wire::pb::aeroarc::relay::v1::SetOperationContextRequest;
@@ -49,8 +49,12 @@ async fn agents_in_another_language_are_served(backing: Backing) -> Result<()> {
                 context: Some(context.clone()),
             });
             let request = SetOperationContextRequest { agent_id: id.clone(), command };
-            let answer =
-                relay.control().await?.set_operation_context(Encoded::from(request)).await?.into_inner();
+            let answer = relay
+                .control()
+                .await?
+                .set_operation_context(EncodedMessage::from(request))
+                .await?
+                .into_inner();
             let result = answer.result.clone().context("no result")?;
             ensure!(
                 result.status() == Outcome::Applied && result.active_context == Some(context),

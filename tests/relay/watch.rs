@@ -1,7 +1,7 @@
 //! AeroRegistry.Watch.
 
 use anyhow::{Context, Result, ensure};
-use omnirelay_wire::encoded::Encoded;
+use omnirelay_wire::encoded::EncodedMessage;
 use omnirelay_wire::pb::aeroarc::registry::v1::watch_event::{Object as What, Type};
 use omnirelay_wire::pb::aeroarc::registry::v1::watch_request::Object as Asked;
 use omnirelay_wire::pb::aeroarc::registry::v1::{WatchEvent, WatchRequest};
@@ -18,7 +18,7 @@ on_both! {
     a_watch_tells_what_it_was_asked_for
 }
 
-pub struct Watching(Streaming<Encoded<WatchEvent>>);
+pub struct Watching(Streaming<EncodedMessage<WatchEvent>>);
 
 impl Watching {
     pub async fn begin(registry: &Registry, request: WatchRequest) -> Result<Self> {

@@ -6,8 +6,8 @@ use omnirelay_core::text::chain;
 use omnirelay_pki::certificate::Certificate;
 use omnirelay_pki::join_token::JoinToken;
 use omnirelay_pki::jwt::keys::KeySet;
-use omnirelay_pki::jwt::{Algorithm, Jwt};
-use omnirelay_pki::key::Key;
+use omnirelay_pki::jwt::{Jwt, TokenAlgorithm};
+use omnirelay_pki::key::PrivateKey;
 use omnirelay_pki::public_key::PublicKey;
 use omnirelay_pki::request::Request;
 use omnirelay_pki::verifying::check_root;
@@ -74,16 +74,16 @@ const INPUTS: [(&str, &[u8], Judge); 13] = [
     ("a request", CSR, |bytes| said(Request::from_pem(&text_of(bytes)))),
     ("a key", KEY, |bytes| {
         let found = said(pem_file::private_key(bytes).map(drop));
-        if found.is_empty() { said(Key::from_pem(&text_of(bytes)).map(drop)) } else { found }
+        if found.is_empty() { said(PrivateKey::from_pem(&text_of(bytes)).map(drop)) } else { found }
     }),
     ("a public key", KEY, |bytes| said(PublicKey::from_pem(&text_of(bytes)).map(drop))),
-    ("a set of keys", JWKS, |bytes| match KeySet::read(bytes, &Algorithm::ALL) {
+    ("a set of keys", JWKS, |bytes| match KeySet::read(bytes, &TokenAlgorithm::ALL) {
         Ok(set) => set.passed_over,
         Err(error) => vec![chain(&error)],
     }),
     ("a token", TOKEN, |bytes| {
         let text = text_of(bytes);
-        let Ok(keys) = KeySet::read(JWKS, &Algorithm::ALL) else { return vec![NOT_MADE.to_owned()] };
+        let Ok(keys) = KeySet::read(JWKS, &TokenAlgorithm::ALL) else { return vec![NOT_MADE.to_owned()] };
         said(Jwt::read(&text).and_then(|jwt| jwt.verify_by(keys.get("k")).map(drop)))
     }),
     ("a token to join by", TOKEN, |bytes| said(text_of(bytes).parse::<JoinToken>().map(drop))),

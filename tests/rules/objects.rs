@@ -57,10 +57,11 @@ pub fn is_service(path: &str) -> bool {
 const AUDIT: &str = "crates/registry/src/audit_record.rs";
 const AUDIT_MODULE: &str = "omnirelay_registry::audit_record";
 
-/// The kinds that `file` declares with `Kind::of("...")`, and on which lines.
+/// The kinds that `file` declares with `RecordKind::of("...")`, and on which lines.
 pub fn kinds_declared(file: &File) -> Vec<(usize, String)> {
     let tokens = code(file);
-    let declarations = (0..tokens.len()).filter(|at| starts_with(&tokens[*at..], &["Kind", "::", "of", "("]));
+    let declarations =
+        (0..tokens.len()).filter(|at| starts_with(&tokens[*at..], &["RecordKind", "::", "of", "("]));
     declarations
         .filter_map(|at| tokens.get(at + 4))
         .filter(|argument| argument.kind == TokenKind::Text)
@@ -68,7 +69,7 @@ pub fn kinds_declared(file: &File) -> Vec<(usize, String)> {
         .collect()
 }
 
-/// The constants that `file` declares as kinds: `const PEER: Kind = ...`.
+/// The constants that `file` declares as kinds: `const PEER: RecordKind = ...`.
 fn constants_declared(file: &File) -> Vec<(usize, String)> {
     let tokens = code(file);
     let declared = (0..tokens.len()).filter(|at| {
@@ -79,13 +80,13 @@ fn constants_declared(file: &File) -> Vec<(usize, String)> {
     declared.map(|at| (tokens[at].line, tokens[at + 1].text.clone())).collect()
 }
 
-/// Whether a declaration goes on with `: Kind =`, by whatever path the type is named.
+/// Whether a declaration goes on with `: RecordKind =`, by whatever path the type is named.
 fn is_of_kind(tokens: &[Token]) -> bool {
     let colon = tokens.first().is_some_and(|token| token.is_symbol(":"));
     let equals = tokens.iter().position(|token| token.is_symbol("="));
     let named = equals.and_then(|at| tokens.get(at.checked_sub(1)?));
-    // A type of more tokens than `&'static omnirelay_store::Kind` has is another's `=`.
-    colon && equals.is_some_and(|at| at <= 12) && named.is_some_and(|token| token.is_word("Kind"))
+    // A type of more tokens than `&'static omnirelay_store::RecordKind` has is another's `=`.
+    colon && equals.is_some_and(|at| at <= 12) && named.is_some_and(|token| token.is_word("RecordKind"))
 }
 
 /// The constant of each kind in `files`.
@@ -136,12 +137,15 @@ fn borrowed_kinds(file: &File, constants: &BTreeSet<String>) -> Vec<Finding> {
     let tokens = code(file);
     let mut found = Vec::new();
     for at in 0..tokens.len() {
-        let constructed = starts_with(&tokens[at..], &["Kind", "("]);
-        let computed = starts_with(&tokens[at..], &["Kind", "::", "of", "("])
+        let constructed = starts_with(&tokens[at..], &["RecordKind", "("]);
+        let computed = starts_with(&tokens[at..], &["RecordKind", "::", "of", "("])
             && tokens.get(at + 4).is_some_and(|argument| argument.kind != TokenKind::Text);
         if constructed || computed {
             found.push(
-                file.finding(tokens[at].line, "a kind is declared as `Kind::of(\"...\")`, not computed"),
+                file.finding(
+                    tokens[at].line,
+                    "a kind is declared as `RecordKind::of(\"...\")`, not computed",
+                ),
             );
         }
     }
@@ -186,17 +190,17 @@ type Planted<'a> = &'a [(&'a str, &'a str)];
 
 #[test]
 fn a_misplaced_kind_is_found() {
-    let peers = ("crates/peer_records/src/lib.rs", "const KIND: Kind = Kind::of(\"peer\");");
+    let peers = ("crates/peer_records/src/lib.rs", "const KIND: RecordKind = RecordKind::of(\"peer\");");
     let shards = "crates/capabilities/shards/src/lib.rs";
     let cases: [(&str, Planted, usize); 6] = [
-        ("one each", &[peers, (shards, "Kind::of(\"shard\")")], 0),
-        ("several", &[peers, (shards, "Kind::of(\"shard\"); Kind::of(\"plan\");")], 0),
-        ("the audit trail's", &[peers, (AUDIT, "Kind::of(\"audit\")")], 0),
-        ("in the store", &[peers, ("crates/store/src/memory.rs", "Kind::of(\"lease\")")], 1),
-        ("another's", &[peers, (shards, "Kind::of(\"peer\")")], 1),
+        ("one each", &[peers, (shards, "RecordKind::of(\"shard\")")], 0),
+        ("several", &[peers, (shards, "RecordKind::of(\"shard\"); RecordKind::of(\"plan\");")], 0),
+        ("the audit trail's", &[peers, (AUDIT, "RecordKind::of(\"audit\")")], 0),
+        ("in the store", &[peers, ("crates/store/src/memory.rs", "RecordKind::of(\"lease\")")], 1),
+        ("another's", &[peers, (shards, "RecordKind::of(\"peer\")")], 1),
         (
             "in a test",
-            &[("crates/store/src/memory.rs", "#[cfg(test)] mod tests { fn f() { Kind::of(\"a\"); } }")],
+            &[("crates/store/src/memory.rs", "#[cfg(test)] mod tests { fn f() { RecordKind::of(\"a\"); } }")],
             0,
         ),
     ];
@@ -211,9 +215,15 @@ fn a_misplaced_kind_is_found() {
 fn a_borrowed_kind_is_found() {
     let path = "crates/capabilities/shards/src/lib.rs";
     let declared = [
-        File::planted("crates/peer_records/src/lib.rs", "pub const PEER: Kind = Kind::of(\"peer\");"),
-        File::planted(AUDIT, "pub const AUDIT: store::Kind = store::Kind::of(\"audit\");"),
-        File::planted(path, "pub(super) const SHARD: Kind = Kind::of(\"shard\"); const PEERS_MAX: u32 = 1;"),
+        File::planted(
+            "crates/peer_records/src/lib.rs",
+            "pub const PEER: RecordKind = RecordKind::of(\"peer\");",
+        ),
+        File::planted(AUDIT, "pub const AUDIT: store::RecordKind = store::RecordKind::of(\"audit\");"),
+        File::planted(
+            path,
+            "pub(super) const SHARD: RecordKind = RecordKind::of(\"shard\"); const PEERS_MAX: u32 = 1;",
+        ),
     ];
     let constants = kind_constants(&declared);
     assert_eq!(constants.iter().map(String::as_str).collect::<Vec<_>>(), ["AUDIT", "PEER", "SHARD"]);
@@ -231,12 +241,12 @@ fn a_borrowed_kind_is_found() {
                 "use omnirelay_peer_records as peers; fn f() { g(peers::PEER); }",
                 1,
             ),
-            ("constructed", path, "fn f() { Kind(name.into()); }", 1),
-            ("computed", path, "fn f() { Kind::of(name); }", 1),
+            ("constructed", path, "fn f() { RecordKind(name.into()); }", 1),
+            ("computed", path, "fn f() { RecordKind::of(name); }", 1),
             (
                 "its own",
                 path,
-                "const SHARD: Kind = Kind::of(\"shard\"); fn f() { g(SHARD, self::SHARD); }",
+                "const SHARD: RecordKind = RecordKind::of(\"shard\"); fn f() { g(SHARD, self::SHARD); }",
                 0,
             ),
             (
@@ -253,7 +263,12 @@ fn a_borrowed_kind_is_found() {
                 "use omnirelay_registry::audit_record::AUDIT;",
                 0,
             ),
-            ("not an object", "crates/registry/src/lib.rs", "fn f(k: &str) -> Kind { Kind(k.into()) }", 0),
+            (
+                "not an object",
+                "crates/registry/src/lib.rs",
+                "fn f(k: &str) -> Kind { RecordKind(k.into()) }",
+                0,
+            ),
         ],
     );
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use omnirelay_core::time::Millis;
 use omnirelay_scripted::{Answered, Call, Script, Scripted};
-use omnirelay_store::embedded::Options;
+use omnirelay_store::embedded::EmbeddedOptions;
 use omnirelay_store::{Commit, EmbeddedStore, Epoch, ManualClock, MemoryStore, OpenGroup, Pulse, Store};
 use tempfile::TempDir;
 
@@ -81,7 +81,7 @@ impl Embedded {
     }
 
     fn open(&mut self) {
-        let store = EmbeddedStore::open_with(self.dir.path(), self.clock.clone(), Options::default());
+        let store = EmbeddedStore::open_with(self.dir.path(), self.clock.clone(), EmbeddedOptions::default());
         self.store = Some(Arc::new(store.unwrap()));
     }
 

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use omnirelay_store::redis::link::RedisOptions;
-use omnirelay_store::redis::url::Secret;
+use omnirelay_store::redis::url::UrlSecret;
 use omnirelay_store::{Epoch, Pulse, RedisStore, Store, StoreError};
 
 use crate::harness::{Harness, epoch};
@@ -169,7 +169,7 @@ impl Redis {
 
     fn connect_as(&self, user: &str) -> Arc<RedisStore> {
         let url = format!("{}?prefix={}", self.servers.url(), self.prefix);
-        let (user, password) = (Some(user.to_owned()), Some(Secret::new(PASSWORD)));
+        let (user, password) = (Some(user.to_owned()), Some(UrlSecret::new(PASSWORD)));
         let options = RedisOptions {
             username: user.clone(),
             password: password.clone(),

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use omnirelay_core::time::Millis;
-use omnirelay_store::{CommitError, Group, GroupRef, Opened, REPLACED_MAX, Retention};
+use omnirelay_store::{CommitError, Group, GroupRef, OpenedGroup, REPLACED_MAX, Retention};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestError, TestRunner};
 
@@ -133,12 +133,12 @@ impl Walk {
         let until = waiting.first().filter(|_| is_live && waiting.len() > REPLACED_MAX).map(|life| life.told);
         let request = open(&format!("s{group}"), self.instant * ttl as u32, "secret");
         match (self.t.store.open_group(request).await.expect("an answer"), until) {
-            (Opened::Open(Group { of, deadline, .. }), None) => {
+            (OpenedGroup::Open(Group { of, deadline, .. }), None) => {
                 assert!(lives.iter().all(|life| life.of.instance < of.instance));
                 let life = Life { of, ttl, end: self.now + ttl, told: deadline };
                 self.lives[group].push(life);
             }
-            (Opened::Held { until: told }, Some(until)) => assert_eq!(told, until),
+            (OpenedGroup::Held { until: told }, Some(until)) => assert_eq!(told, until),
             (opened, until) => panic!("{opened:?}, not {until:?}"),
         }
     }

@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use omnirelay_core::time::Millis;
-use omnirelay_store::embedded::Options;
+use omnirelay_store::embedded::EmbeddedOptions;
 use omnirelay_store::{
-    ClockReset, Commit, CommitError, Committed, EmbeddedStore, Epoch, Grace, Group, GroupId, LeaseOp,
-    ManualClock, MemoryStore, OpenGroup, Opened, Precondition, Pulse, ResetClock, ResetClockError, Store,
-    StoreError,
+    ClockReset, Commit, CommitError, CommitOutcome, EmbeddedStore, Epoch, Group, GroupId, LeaseOp,
+    ManualClock, MemoryStore, OpenGroup, OpenedGroup, Precondition, Pulse, RenewalGrace, ResetClock,
+    ResetClockError, Store, StoreError,
 };
 
 use crate::harness::{BEGIN, Harness as _, epoch, now};
@@ -24,8 +24,8 @@ async fn open(store: &dyn Store, id: &str) -> Group {
         secret: format!("of {id}"),
     };
     match store.open_group(open).await.unwrap() {
-        Opened::Open(group) => group,
-        Opened::Held { until } => panic!("held until {until:?}"),
+        OpenedGroup::Open(group) => group,
+        OpenedGroup::Held { until } => panic!("held until {until:?}"),
     }
 }
 
@@ -38,7 +38,7 @@ async fn acquire_scope(store: &dyn Store, holder: &Group, scope: &str) -> Result
     let commit =
         Commit { epoch: epoch(store).await, leases: vec![lease], writer: "n".into(), ..Commit::default() };
     match store.commit(commit).await? {
-        Committed::Done(_) | Committed::Replayed { .. } => {
+        CommitOutcome::Done(_) | CommitOutcome::Replayed { .. } => {
             let leases = store.leases().await.unwrap().leases;
             Ok(leases.iter().find(|lease| lease.scope == scope).unwrap().token)
         }
@@ -81,7 +81,7 @@ async fn a_memory_store_follows_the_wall_clock() {
 #[tokio::test]
 async fn an_embedded_store_follows_the_wall_clock() {
     let (dir, clock) = (tempfile::tempdir().unwrap(), ManualClock::at(BEGIN));
-    let store = EmbeddedStore::open_with(dir.path(), clock.clone(), Options::default()).unwrap();
+    let store = EmbeddedStore::open_with(dir.path(), clock.clone(), EmbeddedOptions::default()).unwrap();
     what_slept_has_time_again(&store, &clock).await;
 }
 
@@ -126,7 +126,7 @@ async fn time_is_brought_back(store: &dyn Store, wall: Millis, quarantine: Durat
     assert!(near(now(store).await, wall) && epoch(store).await == done.epoch);
     let beat = store.pulse(Pulse::default()).await.unwrap();
     assert!(near(beat.quarantine_until, wall.after(quarantine)), "{beat:?}");
-    assert!(beat.grace.is_none_or(|Grace { until, .. }| near(until, wall.after(TTL))), "{beat:?}");
+    assert!(beat.grace.is_none_or(|RenewalGrace { until, .. }| near(until, wall.after(TTL))), "{beat:?}");
     let of_led = beat.moved.iter().find(|group| group.of == led.of).expect("all are reported");
     assert!(near(of_led.deadline, wall.after(TTL)) && near(of_led.renewed_at, wall), "{of_led:?}");
     // An answer of before is void, and repeating the order does nothing.
@@ -168,7 +168,7 @@ async fn the_time_of_a_memory_store_is_brought_back() {
 async fn the_time_of_an_embedded_store_is_brought_back_for_good() {
     let (dir, clock) = (tempfile::tempdir().unwrap(), ManualClock::at(BEGIN.after(HOURS_30)));
     let open_at =
-        |clock: &ManualClock| EmbeddedStore::open_with(dir.path(), clock.clone(), Options::default());
+        |clock: &ManualClock| EmbeddedStore::open_with(dir.path(), clock.clone(), EmbeddedOptions::default());
     // It was started once with its clock ahead, and goes on from there when that is right again.
     let store = open_at(&clock).unwrap();
     open(&store, "a").await;

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use omnirelay_fixture::fixture::v1::CountRequest;
 use omnirelay_identity::caller::PeerInfo;
-use omnirelay_surface::Limits;
+use omnirelay_surface::ListenerLimits;
 use omnirelay_wire::fault::Fault;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
@@ -32,8 +32,8 @@ async fn began(served: &Served, what: &str) {
 }
 
 /// Short enough for a test.
-fn impatient() -> Limits {
-    Limits { write_timeout: Duration::from_millis(600), ..Limits::default() }
+fn impatient() -> ListenerLimits {
+    ListenerLimits { write_timeout: Duration::from_millis(600), ..ListenerLimits::default() }
 }
 
 #[tokio::test]
@@ -65,7 +65,7 @@ async fn a_grpc_stream_that_is_not_read_is_cut_off() {
 #[tokio::test]
 async fn who_reads_slowly_or_has_nothing_to_read_stays() {
     // Long enough for a busy machine to read something in it.
-    let limits = Limits { write_timeout: Duration::from_secs(12), ..Limits::default() };
+    let limits = ListenerLimits { write_timeout: Duration::from_secs(12), ..ListenerLimits::default() };
     let served = Served::start_with(|builder| builder, limits).await;
     let quiet = CountRequest { up_to: 1, fail_with: "hang".to_owned(), ..CountRequest::default() };
     let mut quiet = served.grpc().await.count(quiet).await.unwrap().into_inner();
@@ -85,7 +85,7 @@ async fn who_reads_slowly_or_has_nothing_to_read_stays() {
 
 #[tokio::test]
 async fn what_is_held_for_a_client_that_does_not_read_is_bounded() {
-    let limits = Limits { write_timeout: Duration::from_secs(60), ..Limits::default() };
+    let limits = ListenerLimits { write_timeout: Duration::from_secs(60), ..ListenerLimits::default() };
     let served = Served::start_with(|builder| builder, limits).await;
     let socket = tokio::net::TcpSocket::new_v4().unwrap();
     // The client's own side is small, so that what is produced is what the daemon's side holds.
@@ -161,7 +161,7 @@ async fn too_much_metadata_is_refused_in_the_words_of_its_protocol() {
 #[tokio::test]
 async fn a_head_says_how_long_a_hand_made_answer_is() {
     let routes = axum::Router::new().route("/healthz", axum::routing::get(|| async { "ok\n" }));
-    let served = Served::start_with(|builder| builder.routes(routes), Limits::default()).await;
+    let served = Served::start_with(|builder| builder.routes(routes), ListenerLimits::default()).await;
     let answer =
         answer(&served, "HEAD /healthz HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n").await;
     assert!(answer.contains("content-length: 3\r\n") && answer.ends_with("\r\n\r\n"), "{answer}");

@@ -4,10 +4,10 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use futures_util::StreamExt as _;
-use omnirelay_identity::authenticate::HostAndAgents;
-use omnirelay_surface::Limits;
+use omnirelay_identity::authenticate::HostAuthenticator;
+use omnirelay_surface::ListenerLimits;
 use omnirelay_wire::fault::Fault;
-use omnirelay_wire::raw::Raw;
+use omnirelay_wire::raw::RawMessage;
 use tokio::sync::mpsc;
 use tonic::{Code, Request, Status, Streaming};
 
@@ -18,8 +18,8 @@ const MESSAGE_BYTES_MAX: usize = 8192;
 
 /// Both ends of a stream.
 struct Talk {
-    say: mpsc::Sender<Raw>,
-    hear: Streaming<Raw>,
+    say: mpsc::Sender<RawMessage>,
+    hear: Streaming<RawMessage>,
 }
 
 impl Talk {
@@ -39,13 +39,13 @@ impl Talk {
     }
 
     async fn echo(&mut self, bytes: usize) {
-        let message = Raw(Bytes::from(vec![7; bytes]));
+        let message = RawMessage(Bytes::from(vec![7; bytes]));
         self.say.send(message.clone()).await.unwrap();
         assert_eq!(self.hear.message().await.unwrap(), Some(message), "{bytes}");
     }
 
     /// What is heard until the end, and the fault at the end.
-    async fn end(mut self) -> (Vec<Raw>, Result<(), (Code, String)>) {
+    async fn end(mut self) -> (Vec<RawMessage>, Result<(), (Code, String)>) {
         let mut heard = Vec::new();
         loop {
             match self.hear.message().await {
@@ -61,13 +61,13 @@ fn reason(status: &Status) -> (Code, String) {
     (status.code(), Fault::from(status).reason.into_owned())
 }
 
-fn bye() -> Vec<Raw> {
-    vec![Raw("bye".into())]
+fn bye() -> Vec<RawMessage> {
+    vec![RawMessage("bye".into())]
 }
 
 #[tokio::test]
 async fn messages_go_and_come_as_they_are() {
-    let served = Served::start_as(HostAndAgents::new(|| true)).await;
+    let served = Served::start_as(HostAuthenticator::new(|| true)).await;
     let mut talk = Talk::with(&served).await;
     for bytes in [0, 1, 300, MESSAGE_BYTES_MAX, 5] {
         talk.echo(bytes).await;
@@ -90,7 +90,7 @@ async fn a_message_that_is_too_large_ends_its_own_stream_only() {
     let served = Served::start().await;
     let (mut talk, mut other) = (Talk::with(&served).await, Talk::with(&served).await);
     talk.echo(3).await;
-    talk.say.send(Raw(Bytes::from(vec![0; MESSAGE_BYTES_MAX + 1]))).await.unwrap();
+    talk.say.send(RawMessage(Bytes::from(vec![0; MESSAGE_BYTES_MAX + 1]))).await.unwrap();
     let expected = Err((Code::InvalidArgument, "BODY_TOO_LARGE".to_owned()));
     assert_eq!(talk.end().await, (bye(), expected));
     other.echo(MESSAGE_BYTES_MAX).await;
@@ -100,7 +100,7 @@ async fn a_message_that_is_too_large_ends_its_own_stream_only() {
 async fn what_a_stream_has_said_is_not_counted_for_as_long_as_it_lasts() {
     // Room for one message, and not for what all of them say.
     let room = |builder: omnirelay_surface::SurfaceBuilder| builder.in_flight_bytes_max(10_000);
-    let served = Served::start_with(room, Limits::default()).await;
+    let served = Served::start_with(room, ListenerLimits::default()).await;
     let mut talks = Vec::new();
     for _ in 0..5 {
         talks.push(Talk::with(&served).await);
@@ -136,7 +136,7 @@ async fn a_stream_that_never_pauses_is_ended_too() {
         let talk = Talk::with(&served).await;
         (talk.say, talk.hear)
     };
-    let saying = tokio::spawn(async move { while say.send(Raw("x".into())).await.is_ok() {} });
+    let saying = tokio::spawn(async move { while say.send(RawMessage("x".into())).await.is_ok() {} });
     let mut heard = 0;
     let status = loop {
         match hear.next().await.unwrap() {

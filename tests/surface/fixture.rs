@@ -16,11 +16,13 @@ use omnirelay_fixture::fixture::v1::{
 };
 use omnirelay_identity::authenticate::Authenticator;
 use omnirelay_identity::caller::Caller;
-use omnirelay_identity::tls::Tls;
-use omnirelay_surface::{Definition, Drained, Limits, OMNIRELAY, Surface, SurfaceBuilder, serve_with};
-use omnirelay_wire::encoded::Encoded;
+use omnirelay_identity::tls::ListenerTls;
+use omnirelay_surface::{
+    DrainOutcome, ListenerLimits, OMNIRELAY, ServiceDefinition, Surface, SurfaceBuilder, serve_with,
+};
+use omnirelay_wire::encoded::EncodedMessage;
 use omnirelay_wire::fault::{Code, Fault};
-use omnirelay_wire::raw::Raw;
+use omnirelay_wire::raw::RawMessage;
 use omnirelay_wire::reasons::Reason;
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
@@ -31,8 +33,8 @@ use tonic::{Request, Response, Status, Streaming};
 const THING_NOT_FOUND: Reason = Reason { name: "THING_NOT_FOUND", code: Code::NotFound, means: "", next: "" };
 const COUNTER_GONE: Reason = Reason { name: "COUNTER_GONE", code: Code::Unavailable, means: "", next: "" };
 
-pub static FIXTURE: Definition =
-    Definition { descriptors: omnirelay_fixture::DESCRIPTORS, methods: omnirelay_fixture::METHODS };
+pub static FIXTURE: ServiceDefinition =
+    ServiceDefinition { descriptors: omnirelay_fixture::DESCRIPTORS, methods: omnirelay_fixture::METHODS };
 
 /// The operations. What they do is chosen by the request, so that every test can share them.
 #[derive(Clone, Default)]
@@ -165,7 +167,8 @@ impl FixtureService for Operations {
         Ok(response)
     }
 
-    type FollowOffersStream = Pin<Box<dyn Stream<Item = Result<Encoded<OfferResponse>, Status>> + Send>>;
+    type FollowOffersStream =
+        Pin<Box<dyn Stream<Item = Result<EncodedMessage<OfferResponse>, Status>> + Send>>;
 
     async fn follow_offers(
         &self,
@@ -175,10 +178,13 @@ impl FixtureService for Operations {
         Ok(Response::new(Box::pin(futures_util::stream::iter([Ok(answer.into())]))))
     }
 
-    type TalkStream = Pin<Box<dyn Stream<Item = Result<Raw, Status>> + Send>>;
+    type TalkStream = Pin<Box<dyn Stream<Item = Result<RawMessage, Status>> + Send>>;
 
     /// With `stubborn` in its metadata it does not care for how its stream ends, and goes on for ever.
-    async fn talk(&self, request: Request<Streaming<Raw>>) -> Result<Response<Self::TalkStream>, Status> {
+    async fn talk(
+        &self,
+        request: Request<Streaming<RawMessage>>,
+    ) -> Result<Response<Self::TalkStream>, Status> {
         let stubborn = request.metadata().contains_key("stubborn");
         self.streams.fetch_add(1, Ordering::SeqCst);
         let open = Open(Arc::clone(&self.streams));
@@ -186,7 +192,7 @@ impl FixtureService for Operations {
             let _open = &open;
             let said = match heard {
                 Err(_) if stubborn => vec![],
-                Err(status) => vec![Ok(Raw("bye".into())), Err(status)],
+                Err(status) => vec![Ok(RawMessage("bye".into())), Err(status)],
                 Ok(message) => vec![Ok(message)],
             };
             futures_util::stream::iter(said)
@@ -204,7 +210,7 @@ impl FixtureService for Operations {
         Ok(Response::new(offered(request.into_inner())))
     }
 
-    type FollowStream = Pin<Box<dyn Stream<Item = Result<Encoded<FollowResponse>, Status>> + Send>>;
+    type FollowStream = Pin<Box<dyn Stream<Item = Result<EncodedMessage<FollowResponse>, Status>> + Send>>;
 
     /// Counts from after `since` to `up_to`, then fails with `fail_with` unless that is empty.
     async fn follow(&self, request: Request<CountRequest>) -> Result<Response<Self::FollowStream>, Status> {
@@ -223,7 +229,7 @@ impl FixtureService for Operations {
         Ok(Response::new(Box::pin(futures_util::stream::iter(messages.chain(failed)))))
     }
 
-    type CountStream = Pin<Box<dyn Stream<Item = Result<Encoded<CountResponse>, Status>> + Send>>;
+    type CountStream = Pin<Box<dyn Stream<Item = Result<EncodedMessage<CountResponse>, Status>> + Send>>;
 
     /// Counts from after `since` to `up_to`, then ends as `fail_with` says: with its error, in a panic, or
     /// (`hang`) not at all. `up_to` 0 with `refuse` fails before the stream begins.
@@ -271,29 +277,29 @@ pub struct Served {
     pub operations: Operations,
     pub http: reqwest::Client,
     stop: Option<oneshot::Sender<()>>,
-    running: JoinHandle<Drained>,
+    running: JoinHandle<DrainOutcome>,
 }
 
 impl Served {
     pub async fn start() -> Self {
-        Self::start_with(|builder| builder, Limits::default()).await
+        Self::start_with(|builder| builder, ListenerLimits::default()).await
     }
 
     pub async fn start_as(authenticator: impl Authenticator) -> Self {
-        Self::start_with(|builder| builder.authenticator(authenticator), Limits::default()).await
+        Self::start_with(|builder| builder.authenticator(authenticator), ListenerLimits::default()).await
     }
 
     pub async fn start_with(
         configure: impl FnOnce(SurfaceBuilder) -> SurfaceBuilder,
-        limits: Limits,
+        limits: ListenerLimits,
     ) -> Self {
         Self::start_under(None, configure, limits).await
     }
 
     pub async fn start_under(
-        tls: Option<Arc<Tls>>,
+        tls: Option<Arc<ListenerTls>>,
         configure: impl FnOnce(SurfaceBuilder) -> SurfaceBuilder,
-        limits: Limits,
+        limits: ListenerLimits,
     ) -> Self {
         let operations = Operations::default();
         let service = FixtureServiceServer::new(operations.clone())
@@ -338,7 +344,7 @@ impl Served {
     }
 
     /// Waits until the listener has stopped.
-    pub async fn stopped(self) -> Drained {
+    pub async fn stopped(self) -> DrainOutcome {
         self.running.await.unwrap()
     }
 }

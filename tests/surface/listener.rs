@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use omnirelay_fixture::fixture::v1::{CountRequest, EchoRequest, ScopeRequest};
-use omnirelay_surface::Limits;
+use omnirelay_surface::ListenerLimits;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpSocket, TcpStream};
 use tonic::Code;
@@ -26,7 +26,8 @@ async fn closed_after(served: &Served, bytes: &[u8]) -> Duration {
 
 #[tokio::test]
 async fn a_client_that_dawdles_over_its_head_is_dropped() {
-    let limits = Limits { header_read_timeout: Duration::from_millis(300), ..Limits::default() };
+    let limits =
+        ListenerLimits { header_read_timeout: Duration::from_millis(300), ..ListenerLimits::default() };
     let served = Served::start_with(|builder| builder, limits).await;
     for bytes in
         [&b""[..], b"P", b"PRI * HTTP/2.0\r\n\r\n", b"GET /fixture/x HTTP/1.1\r\nhost: localhost\r\nx-slow: "]
@@ -63,7 +64,8 @@ async fn answers_on(stream: &mut TcpStream) {
 
 #[tokio::test]
 async fn a_connection_on_which_nothing_is_asked_is_kept_and_none_that_dawdles() {
-    let limits = Limits { header_read_timeout: Duration::from_millis(300), ..Limits::default() };
+    let limits =
+        ListenerLimits { header_read_timeout: Duration::from_millis(300), ..ListenerLimits::default() };
     let served = Served::start_with(|builder| builder, limits).await;
     let mut stream = TcpStream::connect(served.address).await.unwrap();
     for _ in 0..2 {
@@ -76,7 +78,7 @@ async fn a_connection_on_which_nothing_is_asked_is_kept_and_none_that_dawdles() 
     let ended = tokio::time::timeout(Duration::from_secs(10), stream.read_to_end(&mut rest)).await;
     assert!(ended.is_ok(), "a head that does not end is waited for");
     // Nothing is asked for longer than a connection is kept.
-    let limits = Limits { idle_timeout: Duration::from_millis(300), ..limits };
+    let limits = ListenerLimits { idle_timeout: Duration::from_millis(300), ..limits };
     let served = Served::start_with(|builder| builder, limits).await;
     let mut stream = TcpStream::connect(served.address).await.unwrap();
     answers_on(&mut stream).await;
@@ -86,7 +88,7 @@ async fn a_connection_on_which_nothing_is_asked_is_kept_and_none_that_dawdles() 
 
 #[tokio::test]
 async fn more_connections_than_allowed_are_closed_at_once() {
-    let limits = Limits { connections_max: 2, ..Limits::default() };
+    let limits = ListenerLimits { connections_max: 2, ..ListenerLimits::default() };
     let served = Served::start_with(|builder| builder, limits).await;
     let mut kept = Vec::new();
     for _ in 0..2 {
@@ -128,7 +130,7 @@ fn one_host_cannot_hold_the_places_of_all() {
 }
 
 async fn one_host_holds_its_share(host: IpAddr) -> anyhow::Result<()> {
-    let limits = Limits { per_address_max: 2, ..Limits::default() };
+    let limits = ListenerLimits { per_address_max: 2, ..ListenerLimits::default() };
     let served = Served::start_with(|builder| builder, limits).await;
     let (far, near) = (SocketAddr::new(host, 0), SocketAddr::from(([127, 0, 0, 1], 0)));
     let kept = [let_in(&served, far).await, let_in(&served, far).await];
@@ -192,7 +194,7 @@ async fn a_client_that_has_said_nothing_does_not_hold_the_end_up() {
 
 #[tokio::test]
 async fn calls_that_outlast_the_grace_are_cut() {
-    let limits = Limits { grace: Duration::from_millis(200), ..Limits::default() };
+    let limits = ListenerLimits { grace: Duration::from_millis(200), ..ListenerLimits::default() };
     let mut served = Served::start_with(|builder| builder, limits).await;
     let slow = tokio::spawn(served.http.get(served.url("/fixture/slow")).send());
     tokio::time::sleep(Duration::from_millis(150)).await;
@@ -248,7 +250,7 @@ async fn an_operation_is_told_what_its_call_came_by() {
 #[tokio::test]
 async fn hand_made_routes_stand_beside_the_generated() {
     let routes = axum::Router::new().route("/healthz", axum::routing::get(|| async { "ok\n" }));
-    let served = Served::start_with(|builder| builder.routes(routes), Limits::default()).await;
+    let served = Served::start_with(|builder| builder.routes(routes), ListenerLimits::default()).await;
     let response = served.get("/healthz").await;
     assert!(header(&response, "x-request-id").is_some());
     assert_eq!(response.text().await.unwrap(), "ok\n");

@@ -45,7 +45,7 @@ fn dangling(document: &Value) -> Vec<String> {
     found
 }
 
-fn of(definitions: &[omnirelay_surface::Definition]) -> Value {
+fn of(definitions: &[omnirelay_surface::ServiceDefinition]) -> Value {
     serde_json::from_str(&openapi(definitions).unwrap()).unwrap()
 }
 

@@ -2,7 +2,7 @@
 
 use omnirelay_fixture::fixture::v1::fixture_service_server::FixtureServiceServer;
 use omnirelay_fixture::fixture::v1::{Numbers, OfferRequest};
-use omnirelay_surface::{Definition, OMNIRELAY, Surface, openapi};
+use omnirelay_surface::{OMNIRELAY, ServiceDefinition, Surface, openapi};
 use serde_json::{Value, json};
 use tonic::Code;
 
@@ -294,7 +294,7 @@ async fn grpc_knows_of_no_routes() {
 }
 
 /// The fixture with another text of the same length in the policies of its methods.
-fn with_policy(below: &str) -> Definition {
+fn with_policy(below: &str) -> ServiceDefinition {
     let tagged = |text: &str| [&[0x32, u8::try_from(text.len()).unwrap()], text.as_bytes()].concat();
     let (old, new) = (tagged("/origin/"), tagged(below));
     assert_eq!(old.len(), new.len());
@@ -304,7 +304,7 @@ fn with_policy(below: &str) -> Definition {
     for at in places {
         descriptors[at..at + new.len()].copy_from_slice(&new);
     }
-    Definition { descriptors: descriptors.leak(), ..FIXTURE }
+    ServiceDefinition { descriptors: descriptors.leak(), ..FIXTURE }
 }
 
 #[tokio::test]

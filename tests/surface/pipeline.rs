@@ -5,9 +5,9 @@ use std::time::{Duration, Instant};
 
 use http::HeaderMap;
 use omnirelay_fixture::fixture::v1::{CountRequest, EchoRequest, PutRequest};
-use omnirelay_identity::authenticate::{Authenticator, Hosts, Insecure};
-use omnirelay_identity::caller::{PeerInfo, Principal, Protocol, Scope, Scopes};
-use omnirelay_surface::{FinishedCall, Limits, RequestObserver, SurfaceBuilder};
+use omnirelay_identity::authenticate::{AllowedHosts, Authenticator, InsecureAuthenticator};
+use omnirelay_identity::caller::{CallProtocol, PeerInfo, Principal, Scope, Scopes};
+use omnirelay_surface::{FinishedCall, ListenerLimits, RequestObserver, SurfaceBuilder};
 use omnirelay_wire::fault::{Code as FaultCode, Fault};
 use omnirelay_wire::problem::Problem;
 use omnirelay_wire::reasons::Reason;
@@ -139,7 +139,7 @@ async fn loopback_callers_are_local_and_insecure_ones_anonymous() {
     };
     let served = Served::start().await;
     assert_eq!(principal(document(served.get("/fixture/x").await).await), "local");
-    let served = Served::start_as(Insecure::default()).await;
+    let served = Served::start_as(InsecureAuthenticator::default()).await;
     assert_eq!(principal(document(served.get("/fixture/x").await).await), "anonymous");
 }
 
@@ -304,7 +304,8 @@ async fn a_page_of_another_origin_cannot_speak_for_the_operator() {
     assert_eq!(own.send().await.unwrap().status(), 200);
     let named = served.http.get(served.url("/fixture/x")).header("host", "localhost:1");
     assert_eq!(named.send().await.unwrap().status(), 200);
-    let served = Served::start_with(|builder| builder.hosts(Hosts::any()), Limits::default()).await;
+    let served =
+        Served::start_with(|builder| builder.hosts(AllowedHosts::any()), ListenerLimits::default()).await;
     let named = || served.http.get(served.url("/fixture/x")).header("host", "mesh.example");
     assert_eq!(named().send().await.unwrap().status(), 200);
     let foreign = named().header("origin", "https://evil.example");
@@ -312,7 +313,7 @@ async fn a_page_of_another_origin_cannot_speak_for_the_operator() {
 }
 
 /// Method, protocol, code, whether it streamed, and principal.
-type Row = (String, Protocol, Code, bool, String);
+type Row = (String, CallProtocol, Code, bool, String);
 
 #[derive(Default)]
 struct Seen(Mutex<Vec<Row>>);
@@ -334,27 +335,27 @@ impl RequestObserver for Seen {
 async fn every_call_is_told_of_once() {
     let seen = Arc::new(Seen::default());
     let observer = Arc::clone(&seen);
-    let served = Served::start_with(|builder| builder.observer(observer), Limits::default()).await;
+    let served = Served::start_with(|builder| builder.observer(observer), ListenerLimits::default()).await;
     let row = |method: &str, protocol, code, streamed| {
         (method.to_owned(), protocol, code, streamed, "local".to_owned())
     };
     let mut expected = Vec::new();
 
     served.get("/fixture/x").await;
-    expected.push(row("Find", Protocol::of_http(http::Version::HTTP_11), Code::Ok, false));
+    expected.push(row("Find", CallProtocol::of_http(http::Version::HTTP_11), Code::Ok, false));
     served.get("/fixture/missing").await;
-    expected.push(row("Find", Protocol::of_http(http::Version::HTTP_11), Code::NotFound, false));
+    expected.push(row("Find", CallProtocol::of_http(http::Version::HTTP_11), Code::NotFound, false));
     served.get("/fixture/x?no=1").await;
-    expected.push(row("Find", Protocol::of_http(http::Version::HTTP_11), Code::InvalidArgument, false));
+    expected.push(row("Find", CallProtocol::of_http(http::Version::HTTP_11), Code::InvalidArgument, false));
     served.grpc().await.find(named("panic")).await.unwrap_err();
-    expected.push(row("Find", Protocol::of_grpc(http::Version::HTTP_2), Code::Internal, false));
+    expected.push(row("Find", CallProtocol::of_grpc(http::Version::HTTP_2), Code::Internal, false));
     let request = CountRequest { up_to: 2, ..CountRequest::default() };
     let mut stream = served.grpc().await.count(request).await.unwrap().into_inner();
     while stream.message().await.unwrap().is_some() {}
-    expected.push(row("Count", Protocol::of_grpc(http::Version::HTTP_2), Code::Ok, true));
+    expected.push(row("Count", CallProtocol::of_grpc(http::Version::HTTP_2), Code::Ok, true));
     let url = served.url("/fixture?upTo=1&failWith=hang");
     drop(served.http.get(url).send().await.unwrap());
-    expected.push(row("Count", Protocol::of_http(http::Version::HTTP_11), Code::Cancelled, true));
+    expected.push(row("Count", CallProtocol::of_http(http::Version::HTTP_11), Code::Cancelled, true));
     for _ in 0..500 {
         if seen.0.lock().unwrap().len() >= expected.len() {
             break;
@@ -365,7 +366,7 @@ async fn every_call_is_told_of_once() {
 }
 
 /// Method, protocol, reason and principal of the calls that would have changed something.
-type Refused = (String, Protocol, String, String);
+type Refused = (String, CallProtocol, String, String);
 
 #[derive(Default)]
 struct RefusedChanges(Mutex<Vec<Refused>>);
@@ -385,7 +386,7 @@ async fn a_refused_change_is_told_of_with_its_reason() {
     let seen = Arc::new(RefusedChanges::default());
     let observer = Arc::clone(&seen);
     let build = |builder: SurfaceBuilder| builder.observer(observer).authenticator(Readers);
-    let served = Served::start_with(build, Limits::default()).await;
+    let served = Served::start_with(build, ListenerLimits::default()).await;
     let put = || served.http.put(served.url("/fixture/x/inner"));
     put().send().await.unwrap();
     put().header("authorization", "Bearer t").send().await.unwrap();
@@ -398,10 +399,10 @@ async fn a_refused_change_is_told_of_with_its_reason() {
         ("Put".to_owned(), protocol, reason.to_owned(), principal.to_owned())
     };
     let expected = [
-        row(Protocol::of_http(http::Version::HTTP_11), "NO_TOKEN", "-"),
-        row(Protocol::of_http(http::Version::HTTP_11), "MISSING_SCOPE", "reader"),
-        row(Protocol::of_http(http::Version::HTTP_11), "ORIGIN_NOT_ALLOWED", "-"),
-        row(Protocol::of_grpc(http::Version::HTTP_2), "MISSING_SCOPE", "reader"),
+        row(CallProtocol::of_http(http::Version::HTTP_11), "NO_TOKEN", "-"),
+        row(CallProtocol::of_http(http::Version::HTTP_11), "MISSING_SCOPE", "reader"),
+        row(CallProtocol::of_http(http::Version::HTTP_11), "ORIGIN_NOT_ALLOWED", "-"),
+        row(CallProtocol::of_grpc(http::Version::HTTP_2), "MISSING_SCOPE", "reader"),
     ];
     assert_eq!(*seen.0.lock().unwrap(), expected);
 }

@@ -8,7 +8,7 @@ use http::{Request, Response, StatusCode};
 use http_body_util::{BodyExt as _, Full, StreamBody};
 use omnirelay_fixture::fixture::v1::EchoRequest;
 use omnirelay_identity::caller::PeerInfo;
-use omnirelay_surface::{FinishedCall, Limits, RequestObserver, Surface};
+use omnirelay_surface::{FinishedCall, ListenerLimits, RequestObserver, Surface};
 use omnirelay_wire::fault::Fault;
 use prost::Message as _;
 use tonic::body::Body;
@@ -70,7 +70,7 @@ impl RequestObserver for Codes {
 async fn a_request_that_is_no_message_is_the_callers_mistake() {
     let codes = Arc::new(Codes::default());
     let observer = Arc::clone(&codes);
-    let served = Served::start_with(|builder| builder.observer(observer), Limits::default()).await;
+    let served = Served::start_with(|builder| builder.observer(observer), ListenerLimits::default()).await;
     let gzip = &[("grpc-encoding", "gzip")][..];
     let cut = named("x")[..7].to_vec();
     let behind = [named("x"), vec![0, 0]].concat();
@@ -123,7 +123,8 @@ async fn a_message_that_shows_nothing_is_no_piece_of_its_stream() {
 
 #[tokio::test]
 async fn answers_that_nobody_reads_do_not_pile_up() {
-    let served = Served::start_with(|builder| builder.in_flight_bytes_max(130_000), Limits::default()).await;
+    let served =
+        Served::start_with(|builder| builder.in_flight_bytes_max(130_000), ListenerLimits::default()).await;
     let http = |size: usize| {
         let json = format!(r#"{{"maybe":"{}"}}"#, "x".repeat(size));
         let request = Request::post("/fixture/x:echo").header("content-type", "application/json");
@@ -156,7 +157,8 @@ async fn answers_that_nobody_reads_do_not_pile_up() {
 
 #[tokio::test(start_paused = true)]
 async fn requests_that_never_end_do_not_pile_up() {
-    let served = Served::start_with(|builder| builder.in_flight_bytes_max(100_000), Limits::default()).await;
+    let served =
+        Served::start_with(|builder| builder.in_flight_bytes_max(100_000), ListenerLimits::default()).await;
     let unending = |bytes: Vec<u8>| {
         use futures_util::StreamExt as _;
         let first = futures_util::stream::iter([Ok::<_, Status>(http_body::Frame::data(Bytes::from(bytes)))]);

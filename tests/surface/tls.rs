@@ -7,8 +7,8 @@ use std::time::Duration;
 use hyper_util::rt::TokioIo;
 use omnirelay_fixture::fixture::v1::EchoRequest;
 use omnirelay_fixture::fixture::v1::fixture_service_client::FixtureServiceClient;
-use omnirelay_identity::tls::{Tls, TlsError};
-use omnirelay_surface::Limits;
+use omnirelay_identity::tls::{ListenerTls, TlsError};
+use omnirelay_surface::ListenerLimits;
 use omnirelay_wire::pem_file::PemFault;
 use rcgen::{CertifiedKey, generate_simple_self_signed};
 use rustls::pki_types::{CertificateDer, ServerName};
@@ -48,8 +48,8 @@ impl Files {
         cert.der().clone()
     }
 
-    fn open(&self) -> Result<Tls, TlsError> {
-        Tls::open(&self.cert(), &self.key())
+    fn open(&self) -> Result<ListenerTls, TlsError> {
+        ListenerTls::open(&self.cert(), &self.key())
     }
 }
 
@@ -82,7 +82,7 @@ async fn channel(stream: TlsStream<TcpStream>) -> Channel {
     Endpoint::from_static("http://localhost").connect_with_connector(connector).await.unwrap()
 }
 
-async fn served_with(files: &Files, limits: Limits) -> (Served, Arc<Tls>) {
+async fn served_with(files: &Files, limits: ListenerLimits) -> (Served, Arc<ListenerTls>) {
     let tls = Arc::new(files.open().unwrap());
     (Served::start_under(Some(tls.clone()), |builder| builder, limits).await, tls)
 }
@@ -101,7 +101,7 @@ async fn get(mut stream: TlsStream<TcpStream>) -> String {
 async fn the_version_is_what_was_agreed_on() {
     let files = Files::new();
     let trusted = files.write();
-    let (served, _tls) = served_with(&files, Limits::default()).await;
+    let (served, _tls) = served_with(&files, ListenerLimits::default()).await;
     for protocols in [&["h2"][..], &["http/1.1", "h2"]] {
         let stream = connect(&served, &trusted, protocols).await.unwrap();
         assert_eq!(stream.get_ref().1.alpn_protocol(), Some(&b"h2"[..]));
@@ -120,7 +120,8 @@ async fn the_version_is_what_was_agreed_on() {
 async fn bad_handshakes_stop_nobody() {
     let files = Files::new();
     let trusted = files.write();
-    let limits = Limits { header_read_timeout: Duration::from_millis(300), ..Limits::default() };
+    let limits =
+        ListenerLimits { header_read_timeout: Duration::from_millis(300), ..ListenerLimits::default() };
     let (mut served, _tls) = served_with(&files, limits).await;
     for begun in [&b""[..], b"GET / HTTP/1.1\r\nhost: localhost\r\n\r\n", b"\x16\x03\x01", b"\xff\xff\xff"] {
         let mut stream = TcpStream::connect(served.address).await.unwrap();
@@ -142,7 +143,7 @@ async fn bad_handshakes_stop_nobody() {
 async fn a_new_certificate_is_for_those_who_come_later() {
     let files = Files::new();
     let old = files.write();
-    let (served, tls) = served_with(&files, Limits::default()).await;
+    let (served, tls) = served_with(&files, ListenerLimits::default()).await;
     let mut before = FixtureServiceClient::new(channel(connect(&served, &old, &["h2"]).await.unwrap()).await);
     std::fs::write(files.cert(), "no certificate").unwrap();
     assert!(matches!(tls.reload(), Err(TlsError::Content { fault: PemFault::NoCertificate, .. })));

@@ -5,29 +5,29 @@ pub mod standing;
 
 use std::sync::Arc;
 
-use omnirelay_core::spiffe::Holder;
+use omnirelay_core::spiffe::CertificateHolder;
 use omnirelay_identity::trust::HasAuthority;
-use omnirelay_pki::certificate::{Certificate, Names, Serial};
+use omnirelay_pki::certificate::{Certificate, CertificateSerial, TlsNames};
 use omnirelay_pki::key::Fingerprint;
 use omnirelay_registry::Registry;
 use omnirelay_registry::view::View;
-use omnirelay_store::{Kind, RecordId};
+use omnirelay_store::{RecordId, RecordKind};
 use omnirelay_wire::pb::omnirelay::store::v1::{AuthorityValue, IssuedValue};
 
 /// The record of the certificate authority; there is one.
-pub const AUTHORITY: Kind = Kind::of("authority");
+pub const AUTHORITY: RecordKind = RecordKind::of("authority");
 
 /// Records of what was issued; the key is the holder.
-pub const CERTIFICATE: Kind = Kind::of("certificate");
+pub const CERTIFICATE: RecordKind = RecordKind::of("certificate");
 
 /// The record of what is revoked; there is one.
-pub const REVOCATION: Kind = Kind::of("revocation");
+pub const REVOCATION: RecordKind = RecordKind::of("revocation");
 
 /// Records of join tokens; the key is the token's id.
-pub const JOIN_TOKEN: Kind = Kind::of("join-token");
+pub const JOIN_TOKEN: RecordKind = RecordKind::of("join-token");
 
 /// The record of the join policy; there is one.
-pub const JOIN_POLICY: Kind = Kind::of("join-policy");
+pub const JOIN_POLICY: RecordKind = RecordKind::of("join-policy");
 
 /// The key of records of which there is one.
 pub const ONLY: &str = "mesh";
@@ -64,26 +64,30 @@ pub fn current_authority(view: &View) -> Option<Arc<AuthorityValue>> {
 }
 
 /// The record of a holder. Nodes of one id are one holder, whatever their roles.
-pub fn record_of(holder: &Holder) -> RecordId {
+pub fn record_of(holder: &CertificateHolder) -> RecordId {
     let key = match holder {
-        Holder::Node { cluster, node, .. } => format!("node/{cluster}/{node}"),
-        Holder::Operator(name) => format!("operator/{name}"),
-        Holder::Service(name) => format!("service/{name}"),
+        CertificateHolder::Node { cluster, node, .. } => format!("node/{cluster}/{node}"),
+        CertificateHolder::Operator(name) => format!("operator/{name}"),
+        CertificateHolder::Service(name) => format!("service/{name}"),
     };
     RecordId::new(CERTIFICATE, key)
 }
 
 /// The record of what was issued to a node, in whatever role.
 pub fn record_of_node(cluster: &str, node: &str) -> RecordId {
-    record_of(&Holder::Node { cluster: cluster.to_owned(), role: String::new(), node: node.to_owned() })
+    record_of(&CertificateHolder::Node {
+        cluster: cluster.to_owned(),
+        role: String::new(),
+        node: node.to_owned(),
+    })
 }
 
 /// The certificate that is remembered; `None` when somebody else wrote the record.
 pub fn certificate_of(issued: &IssuedValue) -> Option<Certificate> {
     Some(Certificate {
-        serial: Serial::of(&issued.serial),
+        serial: CertificateSerial::of(&issued.serial),
         id: issued.id.parse().ok()?,
-        names: Names {
+        names: TlsNames {
             dns: issued.dns_names.clone(),
             addresses: issued.addresses.iter().filter_map(|address| address.parse().ok()).collect(),
         },

@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use omnirelay_core::spiffe::TrustDomain;
-use omnirelay_pki::certificate::{Serial, key_of, validity_of};
+use omnirelay_pki::certificate::{CertificateSerial, key_of, validity_of};
 use omnirelay_pki::key::Fingerprint;
-use omnirelay_pki::revocation::{Revocation, Revocations, Revoked};
-use omnirelay_pki::trust::Bundle;
+use omnirelay_pki::revocation::{Revocation, Revocations, RevokedSubject};
+use omnirelay_pki::trust::TrustBundle;
 use omnirelay_registry::view::ViewRecord;
 use omnirelay_wire::fault::Fault;
 use omnirelay_wire::pb::omnirelay::store::v1::revoked_value::What;
@@ -28,12 +28,12 @@ pub fn encoded(domain: &TrustDomain, list: &Revocations) -> Vec<u8> {
             ..RevokedValue::default()
         };
         let named = match what {
-            Revoked::Serial(serial) => named(What::Serial(serial.as_bytes().to_vec())),
-            Revoked::Key(key) => named(What::Key(key.as_bytes().to_vec())),
-            Revoked::Holder(id) => named(What::Holder(id.to_string())),
-            Revoked::Node { cluster, node } => named(What::Node(format!("{cluster}/{node}"))),
+            RevokedSubject::Serial(serial) => named(What::Serial(serial.as_bytes().to_vec())),
+            RevokedSubject::Key(key) => named(What::Key(key.as_bytes().to_vec())),
+            RevokedSubject::Holder(id) => named(What::Holder(id.to_string())),
+            RevokedSubject::Node { cluster, node } => named(What::Node(format!("{cluster}/{node}"))),
             // It was read before it was kept.
-            Revoked::Later(written) => RevokedValue::decode(written.as_slice()).unwrap_or_default(),
+            RevokedSubject::Later(written) => RevokedValue::decode(written.as_slice()).unwrap_or_default(),
         };
         RevokedValue {
             since: revocation.since,
@@ -49,7 +49,7 @@ pub fn encoded(domain: &TrustDomain, list: &Revocations) -> Vec<u8> {
 }
 
 /// The list that was kept, whoever wrote it; an empty one where there is none. What a later version revokes in a way that
-/// this one does not know is in it as [`Revoked::Later`].
+/// this one does not know is in it as [`RevokedSubject::Later`].
 ///
 /// # Errors
 /// `AUTHORITY_UNREADABLE`, when it is none.
@@ -69,34 +69,34 @@ pub fn list_of(record: Option<&ViewRecord>) -> Arc<Revocations> {
     record.and_then(|record| record.made(read)).unwrap_or_default()
 }
 
-fn entry(value: RevokedValue) -> (Revoked, Revocation) {
+fn entry(value: RevokedValue) -> (RevokedSubject, Revocation) {
     let RevokedValue { what, since, until, reason, reinstated, unknown_fields } = value;
     let revocation = |unknown_fields| Revocation { since, until, reason, reinstated, unknown_fields };
     match what.as_ref().and_then(revoked) {
         Some(known) => (known, revocation(unknown_fields.as_bytes().to_vec())),
         None => {
             let written = RevokedValue { what, unknown_fields, ..RevokedValue::default() };
-            (Revoked::Later(written.encode_to_vec()), revocation(Vec::new()))
+            (RevokedSubject::Later(written.encode_to_vec()), revocation(Vec::new()))
         }
     }
 }
 
 /// What an entry is about; `None`: this version does not know it so.
-fn revoked(what: &What) -> Option<Revoked> {
+fn revoked(what: &What) -> Option<RevokedSubject> {
     Some(match what {
-        What::Serial(bytes) => Revoked::Serial(Serial::of(bytes)),
-        What::Key(bytes) => Revoked::Key(Fingerprint::from_bytes(bytes)?),
-        What::Holder(id) => Revoked::Holder(id.parse().ok()?),
+        What::Serial(bytes) => RevokedSubject::Serial(CertificateSerial::of(bytes)),
+        What::Key(bytes) => RevokedSubject::Key(Fingerprint::from_bytes(bytes)?),
+        What::Holder(id) => RevokedSubject::Holder(id.parse().ok()?),
         What::Node(node) => {
             let (cluster, node) = node.split_once('/')?;
-            Revoked::Node { cluster: cluster.to_owned(), node: node.to_owned() }
+            RevokedSubject::Node { cluster: cluster.to_owned(), node: node.to_owned() }
         }
     })
 }
 
 /// The list, if the authority signed it. Until when its signer was valid does not matter: it signs none once it has ended,
 /// and what was revoked does not come back with its end.
-pub fn signed_list(bundle: &Bundle, value: &RevocationValue) -> Option<Revocations> {
+pub fn signed_list(bundle: &TrustBundle, value: &RevocationValue) -> Option<Revocations> {
     let begun = validity_of(&value.signer).ok()?.0;
     let signer = [CertificateDer::from(value.signer.as_slice())];
     bundle.verify_signed(REVOCATIONS, &value.body, &value.signature, &signer, begun).ok()?;
@@ -105,19 +105,19 @@ pub fn signed_list(bundle: &Bundle, value: &RevocationValue) -> Option<Revocatio
 
 /// The list of the registry, if it is signed by an authority that is not revoked by what is enforced already.
 pub fn sound_list(
-    bundle: &Bundle,
+    bundle: &TrustBundle,
     value: Option<&RevocationValue>,
     enforced: &Revocations,
 ) -> Option<Revocations> {
     let Some(value) = value else { return Some(Revocations::default()) };
-    let is_sound = key_of(&value.signer).is_ok_and(|key| enforced.about(&Revoked::Key(key)).is_none());
+    let is_sound = key_of(&value.signer).is_ok_and(|key| enforced.about(&RevokedSubject::Key(key)).is_none());
     signed_list(bundle, value).filter(|_| is_sound)
 }
 
 /// What a decision goes by: the list of the registry, if it is sound, and in any case what this node enforces, at the second
 /// `now`. Whoever writes to the store and cannot sign adds nothing to it, and takes nothing away.
 pub fn believed(
-    bundle: impl FnOnce() -> Option<Bundle>,
+    bundle: impl FnOnce() -> Option<TrustBundle>,
     value: Option<&RevocationValue>,
     enforced: &Revocations,
     now: i64,
@@ -153,7 +153,7 @@ mod tests {
         let domain: TrustDomain = "m".parse().unwrap();
         let read = known(Some(&later())).unwrap();
         let mut changed = read.clone();
-        changed.revoke(Revoked::Serial(Serial::of(&[1])), 10, 1 << 40, "stolen");
+        changed.revoke(RevokedSubject::Serial(CertificateSerial::of(&[1])), 10, 1 << 40, "stolen");
         changed.prune(20);
         let mut united = Revocations::default();
         united.unite(&changed, 20);

@@ -21,7 +21,7 @@ const ENROLLED_WITHIN: std::time::Duration = std::time::Duration::from_secs(24 *
 
 /// Why a node is none of the mesh.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Unproven {
+pub enum UnprovenReason {
     /// The mesh has given it none.
     NoCertificate,
     /// What it was given was revoked, or it was put out.
@@ -30,7 +30,7 @@ pub enum Unproven {
     Ended,
 }
 
-impl Unproven {
+impl UnprovenReason {
     /// As answers say it.
     pub fn word(self) -> &'static str {
         match self {
@@ -80,7 +80,7 @@ impl<'a> NodeIdentities<'a> {
     /// Why the node of a peer's record is none of the mesh. `None`: it is, by a certificate that is not revoked and has not
     /// ended too long ago to be renewed; where this daemon believes files as well, which tell nothing to the
     /// registry, unless it says itself that it has none; or because it has a while left to be enrolled.
-    pub fn lacks(&self, record: &Record, peer: &PeerValue) -> Option<Unproven> {
+    pub fn lacks(&self, record: &Record, peer: &PeerValue) -> Option<UnprovenReason> {
         let nobody = Default::default();
         let says = peer.metadata.as_ref().unwrap_or(&nobody);
         let id = record_of_node(&says.cluster_id, &record.id.key);
@@ -88,9 +88,9 @@ impl<'a> NodeIdentities<'a> {
         let held = self.view.get(&id).or_else(|| self.view.awaited(&id));
         let held = held.and_then(|held| held.value::<CertificateValue>());
         let why = match held {
-            Some(held) if held.barred => return Some(Unproven::Revoked),
+            Some(held) if held.barred => return Some(UnprovenReason::Revoked),
             Some(held) => self.fault_of(&held)?,
-            None => Unproven::NoCertificate,
+            None => UnprovenReason::NoCertificate,
         };
         let is_let_through = self.view.believes_files() && !says.without_identity
             || record.created_at <= self.authority_since && self.is_enrolling();
@@ -103,14 +103,14 @@ impl<'a> NodeIdentities<'a> {
     }
 
     /// What is wrong with what a node was given; `None`: nothing.
-    fn fault_of(&self, held: &CertificateValue) -> Option<Unproven> {
+    fn fault_of(&self, held: &CertificateValue) -> Option<UnprovenReason> {
         let Some(newest) = held.issued.first().and_then(certificate_of) else {
-            return Some(Unproven::NoCertificate);
+            return Some(UnprovenReason::NoCertificate);
         };
         if self.revocations.of(&newest).is_some() {
-            return Some(Unproven::Revoked);
+            return Some(UnprovenReason::Revoked);
         }
-        (newest.not_after.saturating_add(GRACE) < self.wall).then_some(Unproven::Ended)
+        (newest.not_after.saturating_add(GRACE) < self.wall).then_some(UnprovenReason::Ended)
     }
 }
 
@@ -186,15 +186,31 @@ mod tests {
                 5,
                 false,
                 false,
-                Some(Unproven::Ended),
+                Some(UnprovenReason::Ended),
             ),
-            ("none", newcomer, None, 0, false, false, Some(Unproven::NoCertificate)),
+            ("none", newcomer, None, 0, false, false, Some(UnprovenReason::NoCertificate)),
             ("there before the authority", before, None, 0, false, false, None),
-            ("there before it, for long", before, None, 2, false, false, Some(Unproven::NoCertificate)),
-            ("it was put out", before, Some(certificate(1, true)), 0, true, true, Some(Unproven::Revoked)),
+            ("there before it, for long", before, None, 2, false, false, Some(UnprovenReason::NoCertificate)),
+            (
+                "it was put out",
+                before,
+                Some(certificate(1, true)),
+                0,
+                true,
+                true,
+                Some(UnprovenReason::Revoked),
+            ),
             ("by files that are believed", newcomer, None, 5, true, true, None),
             ("of a version that says nothing of files", newcomer, None, 5, false, true, None),
-            ("by files that nobody believes", newcomer, None, 0, true, false, Some(Unproven::NoCertificate)),
+            (
+                "by files that nobody believes",
+                newcomer,
+                None,
+                0,
+                true,
+                false,
+                Some(UnprovenReason::NoCertificate),
+            ),
         ];
         for (what, entered, certificate, days, of_files, believes, expected) in cases {
             let records: Vec<Record> = [authority()].into_iter().chain(certificate).collect();
@@ -209,7 +225,8 @@ mod tests {
             let now = Millis(SINCE + days * DAY_MS);
             let wall = i64::try_from(now.0 / 1000).unwrap();
             let known = NodeIdentities { now, wall, ..NodeIdentities::of(&view).unwrap() };
-            let entered = record(RecordId::new(omnirelay_store::Kind::of("peer"), "n"), Vec::new(), entered);
+            let entered =
+                record(RecordId::new(omnirelay_store::RecordKind::of("peer"), "n"), Vec::new(), entered);
             assert_eq!(known.lacks(&entered, &peer), expected, "{what}");
         }
         // Store time that is ahead ends no certificate: those are dated by the clocks of hosts.
@@ -219,7 +236,8 @@ mod tests {
             NodeIdentities { now: Millis(SINCE + 90 * DAY_MS), wall, ..NodeIdentities::of(&view).unwrap() };
         let metadata = PeerMetadata { cluster_id: "default".to_owned(), ..PeerMetadata::default() };
         let peer = PeerValue { metadata: Some(metadata), ..PeerValue::default() };
-        let entered = record(RecordId::new(omnirelay_store::Kind::of("peer"), "n"), Vec::new(), newcomer);
+        let entered =
+            record(RecordId::new(omnirelay_store::RecordKind::of("peer"), "n"), Vec::new(), newcomer);
         assert_eq!(ahead.lacks(&entered, &peer), None);
     }
 

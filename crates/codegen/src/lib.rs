@@ -66,7 +66,8 @@ fn generate(family: &Family, out: &Path) -> Result<()> {
     let set = prost_types::FileDescriptorSet::decode(encoded.as_slice())?;
     let mut services = tonic_prost_build::configure();
     for message in encoded_messages(&set) {
-        let encoded = format!("{}::encoded::Encoded<{}>", family.wire, rust_path(family.module, message));
+        let encoded =
+            format!("{}::encoded::EncodedMessage<{}>", family.wire, rust_path(family.module, message));
         services = services.extern_path(encoded_name(message), encoded);
     }
     services
@@ -75,7 +76,7 @@ fn generate(family: &Family, out: &Path) -> Result<()> {
         .compile_well_known_types(true)
         .extern_path(".google.protobuf.Timestamp", &timestamp)
         .extern_path(".google.protobuf", "::pbjson_types")
-        .extern_path(RAW, format!("{}::raw::Raw", family.wire))
+        .extern_path(RAW, format!("{}::raw::RawMessage", family.wire))
         .bytes(".aeroarc.agent")
         .bytes(".omnirelay.store.v1.RecordRow")
         .bytes(".omnirelay.store.v1.AnswerRow")
@@ -208,7 +209,11 @@ fn rpcs(family: &Family, encoded: &[u8]) -> Result<String> {
     let (mut modules, mut all) = (String::new(), String::new());
     for service in pool.services().filter(|service| family.has(service.package_name())) {
         let _ = writeln!(modules, "/// The methods of `{}`.", service.full_name());
-        let _ = writeln!(modules, "pub mod {} {{\n    use super::{{Rpc, Verb}};\n", snake(service.name()));
+        let _ = writeln!(
+            modules,
+            "pub mod {} {{\n    use super::{{HttpVerb, RpcMethod}};\n",
+            snake(service.name())
+        );
         for method in service.methods() {
             let options = method.options();
             let said = |name| text(&options.get_extension(&policy), name);
@@ -217,7 +222,7 @@ fn rpcs(family: &Family, encoded: &[u8]) -> Result<String> {
             let _ = writeln!(all, "    {}::{constant},", snake(service.name()));
             let _ = writeln!(
                 modules,
-                "    pub const {constant}: Rpc = Rpc {{ method: \"{}/{}\", verb: Verb::{verb}, path: {path:?}, \
+                "    pub const {constant}: RpcMethod = RpcMethod {{ method: \"{}/{}\", verb: HttpVerb::{verb}, path: {path:?}, \
                  scope: {:?}, audit_action: {:?}, awaits_work: {} }};",
                 service.full_name(),
                 method.name(),
@@ -228,7 +233,7 @@ fn rpcs(family: &Family, encoded: &[u8]) -> Result<String> {
         }
         modules.push_str("}\n");
     }
-    let _ = writeln!(modules, "/// Every method.\npub const ALL: &[Rpc] = &[\n{all}];");
+    let _ = writeln!(modules, "/// Every method.\npub const ALL: &[RpcMethod] = &[\n{all}];");
     Ok(modules)
 }
 
@@ -264,7 +269,7 @@ fn bounded_services(family: &Family, set: &prost_types::FileDescriptorSet) -> St
                 rust_path(family.module, &format!(".{}.{module}_server.{name}Server", file.package()));
             let _ = writeln!(
                 bounded,
-                "impl<T> {}::bounded::Bounded for {server}<T> {{\n    \
+                "impl<T> {}::bounded::BoundedService for {server}<T> {{\n    \
                      fn with_message_bytes_max(self, bytes: usize) -> Self {{\n        \
                          self.max_decoding_message_size(bytes)\n    }}\n}}",
                 family.wire,
@@ -290,7 +295,7 @@ fn enveloped_messages(family: &Family, set: &prost_types::FileDescriptorSet) -> 
             let taken: String = fields.iter().map(|field| format!("{field}: envelope.{field}, ")).collect();
             let _ = writeln!(
                 enveloped,
-                "impl {wire}::envelope::Enveloped for {path} {{\n    \
+                "impl {wire}::envelope::EnvelopedAnswer for {path} {{\n    \
                      fn within(self, envelope: {wire}::envelope::Envelope) -> Self {{\n        \
                          Self {{ {taken}..self }}\n    }}\n}}",
                 wire = family.wire,

@@ -6,8 +6,8 @@
 
 use std::time::{Duration, Instant};
 
-use omnirelay_core::rebalance::{Node, Rules, Shard, Standing, plan};
-use omnirelay_core::shard_order::{Strategy, Weight};
+use omnirelay_core::rebalance::{OwnerStanding, RebalanceNode, RebalanceRules, RebalanceShard, plan};
+use omnirelay_core::shard_order::{PlacementStrategy, Weight};
 
 /// What planning 10,000 shards on 200 nodes may take.
 const LIMIT: Duration = Duration::from_millis(50);
@@ -33,35 +33,46 @@ fn changes(shards: usize, count: usize) {
     );
     let ids: Vec<String> = (0..=count).map(|at| format!("node-{at}")).collect();
     let shards: Vec<String> = (0..shards).map(|at| at.to_string()).collect();
-    for strategy in Strategy::ALL {
-        let rules = Rules { strategy, ..Rules::default() };
-        let nodes: Vec<Node<'_>> = ids[..count].iter().map(|id| node(id)).collect();
+    for strategy in PlacementStrategy::ALL {
+        let rules = RebalanceRules { strategy, ..RebalanceRules::default() };
+        let nodes: Vec<RebalanceNode<'_>> = ids[..count].iter().map(|id| node(id)).collect();
         let first = told("created", &vec![None; shards.len()], &shards, &nodes, &rules);
-        let change = |what: &str, change: &dyn Fn(&mut Vec<Node<'_>>)| {
+        let change = |what: &str, change: &dyn Fn(&mut Vec<RebalanceNode<'_>>)| {
             let mut changed = nodes.clone();
             change(&mut changed);
             told(what, &first, &shards, &changed, &rules);
         };
         change("nothing", &|_| {});
-        change("one leaves", &|nodes| nodes[7].standing = Standing::Leaving);
+        change("one leaves", &|nodes| nodes[7].standing = OwnerStanding::Leaving);
         change("half leave", &|nodes| {
-            nodes.iter_mut().step_by(2).for_each(|node| node.standing = Standing::Leaving);
+            nodes.iter_mut().step_by(2).for_each(|node| node.standing = OwnerStanding::Leaving);
         });
         change("one weighs double", &|nodes| nodes[7].weight = Weight::of(2.0).unwrap_or(Weight::ONE));
         let mut joined = nodes.clone();
         joined.push(node(&ids[count]));
         told("one joins", &first, &shards, &joined, &rules);
-        let aligned = Rules { aligns: true, ..rules };
+        let aligned = RebalanceRules { aligns: true, ..rules };
         let mut heavier = nodes.clone();
         heavier[7].weight = Weight::of(2.0).unwrap_or(Weight::ONE);
         told("... and is heeded", &first, &shards, &heavier, &aligned);
-        let other = if strategy == Strategy::Ring { Strategy::Rendezvous } else { Strategy::Ring };
-        told("another strategy", &first, &shards, &nodes, &Rules { strategy: other, ..aligned });
+        let other = if strategy == PlacementStrategy::Ring {
+            PlacementStrategy::Rendezvous
+        } else {
+            PlacementStrategy::Ring
+        };
+        told("another strategy", &first, &shards, &nodes, &RebalanceRules { strategy: other, ..aligned });
     }
 }
 
-fn node(id: &str) -> Node<'_> {
-    Node { id, weight: Weight::ONE, region: "", zone: "", standing: Standing::Open, capacity: None }
+fn node(id: &str) -> RebalanceNode<'_> {
+    RebalanceNode {
+        id,
+        weight: Weight::ONE,
+        region: "",
+        zone: "",
+        standing: OwnerStanding::Open,
+        capacity: None,
+    }
 }
 
 /// Plans until nothing is left to do, and says what it took.
@@ -69,8 +80,8 @@ fn told<'a>(
     what: &str,
     owners: &[Option<&'a str>],
     ids: &[String],
-    nodes: &[Node<'a>],
-    rules: &Rules,
+    nodes: &[RebalanceNode<'a>],
+    rules: &RebalanceRules,
 ) -> Vec<Option<&'a str>> {
     let mut owners = owners.to_vec();
     let held = shards(ids, &owners);
@@ -96,7 +107,7 @@ fn told<'a>(
         moved += made.moves.len();
         made.moves.iter().for_each(|one| owners[one.shard] = Some(nodes[one.to].id));
     }
-    let open = nodes.iter().filter(|node| node.standing == Standing::Open);
+    let open = nodes.iter().filter(|node| node.standing == OwnerStanding::Open);
     let loads: Vec<f64> = open
         .map(|node| {
             owners.iter().filter(|owner| **owner == Some(node.id)).count() as f64 / node.weight.number()
@@ -105,7 +116,7 @@ fn told<'a>(
     let mean = ids.len() as f64
         / nodes
             .iter()
-            .filter(|node| node.standing == Standing::Open)
+            .filter(|node| node.standing == OwnerStanding::Open)
             .map(|node| node.weight.number())
             .sum::<f64>();
     let balance = loads.iter().copied().fold(0.0, f64::max) / mean;
@@ -117,8 +128,12 @@ fn told<'a>(
     owners
 }
 
-fn shards<'a>(ids: &'a [String], owners: &[Option<&'a str>]) -> Vec<Shard<'a>> {
-    let of =
-        |(id, owner): (&'a String, &Option<&'a str>)| Shard { id, owner: *owner, hint: "", is_pinned: false };
+fn shards<'a>(ids: &'a [String], owners: &[Option<&'a str>]) -> Vec<RebalanceShard<'a>> {
+    let of = |(id, owner): (&'a String, &Option<&'a str>)| RebalanceShard {
+        id,
+        owner: *owner,
+        hint: "",
+        is_pinned: false,
+    };
     ids.iter().zip(owners).map(of).collect()
 }

@@ -36,26 +36,26 @@ pub struct JoinRule {
 
 /// Who wants to join, as far as it is proven or of no weight: the cluster and the role are those of its token.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Candidate {
+pub struct JoinCandidate {
     pub cluster: String,
     pub role: String,
     pub environment: String,
     pub namespaces: Vec<String>,
     pub labels: Labels,
     /// What was attested and verified; nothing that was only said.
-    pub attested: Option<Attested>,
+    pub attested: Option<VerifiedEvidence>,
 }
 
 /// Evidence that was verified.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Attested {
+pub struct VerifiedEvidence {
     pub attester: String,
     pub claims: BTreeMap<String, String>,
 }
 
 /// What the policy says of a candidate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Decision<'a> {
+pub enum JoinDecision<'a> {
     Allowed(&'a JoinRule),
     Denied(&'a JoinRule),
     /// The rule that matches asks for evidence, and none was verified.
@@ -66,20 +66,20 @@ pub enum Decision<'a> {
 
 impl JoinPolicy {
     /// What becomes of `candidate`.
-    pub fn decide(&self, candidate: &Candidate) -> Decision<'_> {
+    pub fn decide(&self, candidate: &JoinCandidate) -> JoinDecision<'_> {
         match self.rules.iter().find(|rule| rule.matches(candidate)) {
-            None => Decision::Unmatched,
-            Some(rule) if !rule.allow => Decision::Denied(rule),
+            None => JoinDecision::Unmatched,
+            Some(rule) if !rule.allow => JoinDecision::Denied(rule),
             Some(rule) if rule.needs_attestation && candidate.attested.is_none() => {
-                Decision::NotAttested(rule)
+                JoinDecision::NotAttested(rule)
             }
-            Some(rule) => Decision::Allowed(rule),
+            Some(rule) => JoinDecision::Allowed(rule),
         }
     }
 }
 
 impl JoinRule {
-    fn matches(&self, candidate: &Candidate) -> bool {
+    fn matches(&self, candidate: &JoinCandidate) -> bool {
         let among = |all: &[String], one: &str| all.is_empty() || all.iter().any(|known| known == one);
         among(&self.clusters, &candidate.cluster)
             && among(&self.roles, &candidate.role)
@@ -100,7 +100,7 @@ impl JoinRule {
     }
 
     /// Whoever shows no evidence is not let through by that: it matches what denies by evidence.
-    fn is_attested_by(&self, attested: Option<&Attested>) -> bool {
+    fn is_attested_by(&self, attested: Option<&VerifiedEvidence>) -> bool {
         if self.attesters.is_empty() && self.claims.is_empty() {
             return true;
         }
@@ -122,8 +122,8 @@ mod tests {
         words.iter().map(|word| (*word).to_owned()).collect()
     }
 
-    fn worker() -> Candidate {
-        Candidate {
+    fn worker() -> JoinCandidate {
+        JoinCandidate {
             cluster: "default".into(),
             role: "worker".into(),
             environment: "prod".into(),
@@ -133,13 +133,13 @@ mod tests {
         }
     }
 
-    fn decided(rules: &[&JoinRule], candidate: &Candidate) -> String {
+    fn decided(rules: &[&JoinRule], candidate: &JoinCandidate) -> String {
         let policy = JoinPolicy { rules: rules.iter().copied().cloned().collect() };
         match policy.decide(candidate) {
-            Decision::Allowed(rule) => format!("allowed by {}", rule.name),
-            Decision::Denied(rule) => format!("denied by {}", rule.name),
-            Decision::NotAttested(rule) => format!("not attested for {}", rule.name),
-            Decision::Unmatched => "unmatched".to_owned(),
+            JoinDecision::Allowed(rule) => format!("allowed by {}", rule.name),
+            JoinDecision::Denied(rule) => format!("denied by {}", rule.name),
+            JoinDecision::NotAttested(rule) => format!("not attested for {}", rule.name),
+            JoinDecision::Unmatched => "unmatched".to_owned(),
         }
     }
 
@@ -167,7 +167,7 @@ mod tests {
             ..rule("fits", true)
         };
         assert_eq!(decided(&[&fits], &worker()), "allowed by fits");
-        let changes: [fn(&mut Candidate); 5] = [
+        let changes: [fn(&mut JoinCandidate); 5] = [
             |one| one.cluster = "other".into(),
             |one| one.role = "control".into(),
             |one| one.environment = String::new(),
@@ -188,8 +188,8 @@ mod tests {
         let claimed = JoinRule { claims: claims.clone(), attesters: words(&["ci"]), ..rule("claimed", true) };
         assert_eq!(decided(&[&needs], &worker()), "not attested for needs");
         assert_eq!(decided(&[&claimed], &worker()), "unmatched");
-        let by = |attester: &str, claims: &BTreeMap<String, String>| Candidate {
-            attested: Some(Attested { attester: attester.to_owned(), claims: claims.clone() }),
+        let by = |attester: &str, claims: &BTreeMap<String, String>| JoinCandidate {
+            attested: Some(VerifiedEvidence { attester: attester.to_owned(), claims: claims.clone() }),
             ..worker()
         };
         assert_eq!(decided(&[&needs], &by("anybody", &BTreeMap::new())), "allowed by needs");
@@ -208,11 +208,11 @@ mod tests {
             (&[], "denied by secrets"),
             (&["orders"], "allowed by all"),
         ] {
-            let candidate = Candidate { namespaces: words(asked), ..worker() };
+            let candidate = JoinCandidate { namespaces: words(asked), ..worker() };
             assert_eq!(decided(&[&secrets, &all], &candidate), expected, "{asked:?}");
         }
         let orders = JoinRule { namespaces: words(&["orders"]), ..rule("orders", true) };
-        let asks_nothing = Candidate { namespaces: Vec::new(), ..worker() };
+        let asks_nothing = JoinCandidate { namespaces: Vec::new(), ..worker() };
         assert_eq!(decided(&[&orders], &asks_nothing), "unmatched");
         let bad = JoinRule { claims: [("image".to_owned(), "bad".to_owned())].into(), ..rule("bad", false) };
         assert_eq!(decided(&[&bad, &all], &worker()), "denied by bad", "it shows nothing");

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 /// The live relays and the incarnation of each.
-pub type Incarnations = BTreeMap<String, u64>;
+pub type RelayIncarnations = BTreeMap<String, u64>;
 
 /// Whether a relay that has this incarnation now, or does not live, still holds what it took in another one.
 ///
@@ -16,7 +16,7 @@ pub fn holds(now: Option<u64>, taken_in: u64) -> bool {
 /// At most `max`, in order. A placement that has moved names another relay, and stays.
 pub fn orphans<'a>(
     placements: impl IntoIterator<Item = (&'a str, u64)>,
-    relays: &Incarnations,
+    relays: &RelayIncarnations,
     max: usize,
 ) -> Vec<usize> {
     let ended = placements.into_iter().enumerate();
@@ -30,7 +30,7 @@ mod tests {
 
     #[test]
     fn a_placement_goes_with_the_incarnation_that_took_it() {
-        let relays = Incarnations::from([("a".to_owned(), 7), ("b".to_owned(), 9)]);
+        let relays = RelayIncarnations::from([("a".to_owned(), 7), ("b".to_owned(), 9)]);
         // What is placed; the places of those that go.
         type Case<'a> = (&'a str, &'a [(&'a str, u64)], &'a [usize]);
         let cases: [Case<'_>; 6] = [

@@ -4,7 +4,7 @@ use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// Why an address that somebody has named is not connected to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum NotReached {
+pub enum UnreachedAddress {
     #[error("it is an address of the daemon's own host")]
     OwnHost,
     #[error("it is an address of the link alone, where hosts ask who they are")]
@@ -16,8 +16,8 @@ pub enum NotReached {
 /// Checks that an address leads to another host, through a network.
 ///
 /// # Errors
-/// [`NotReached`]: why not. An IPv6 address that stands for one of IPv4 is judged as that.
-pub fn check(address: IpAddr) -> Result<(), NotReached> {
+/// [`UnreachedAddress`]: why not. An IPv6 address that stands for one of IPv4 is judged as that.
+pub fn check(address: IpAddr) -> Result<(), UnreachedAddress> {
     match address {
         IpAddr::V4(address) => check_v4(address),
         IpAddr::V6(address) => match embedded(address) {
@@ -27,27 +27,27 @@ pub fn check(address: IpAddr) -> Result<(), NotReached> {
     }
 }
 
-fn check_v4(address: Ipv4Addr) -> Result<(), NotReached> {
+fn check_v4(address: Ipv4Addr) -> Result<(), UnreachedAddress> {
     let [first, ..] = address.octets();
     if address.is_loopback() || first == 0 {
         // Whoever connects to `0.0.0.0` reaches the host itself.
-        return Err(NotReached::OwnHost);
+        return Err(UnreachedAddress::OwnHost);
     }
     if address.is_link_local() {
-        return Err(NotReached::Link);
+        return Err(UnreachedAddress::Link);
     }
     // From 240.0.0.0 on nothing is given to anybody.
-    if address.is_multicast() || first >= 240 { Err(NotReached::NoHost) } else { Ok(()) }
+    if address.is_multicast() || first >= 240 { Err(UnreachedAddress::NoHost) } else { Ok(()) }
 }
 
-fn check_v6(address: Ipv6Addr) -> Result<(), NotReached> {
+fn check_v6(address: Ipv6Addr) -> Result<(), UnreachedAddress> {
     if address.is_loopback() || address.is_unspecified() {
-        return Err(NotReached::OwnHost);
+        return Err(UnreachedAddress::OwnHost);
     }
     if address.is_unicast_link_local() {
-        return Err(NotReached::Link);
+        return Err(UnreachedAddress::Link);
     }
-    if address.is_multicast() { Err(NotReached::NoHost) } else { Ok(()) }
+    if address.is_multicast() { Err(UnreachedAddress::NoHost) } else { Ok(()) }
 }
 
 /// The address of IPv4 that one of IPv6 stands for: mapped, compatible, by NAT64 or by 6to4.
@@ -70,7 +70,7 @@ mod tests {
 
     #[test]
     fn only_what_leads_to_another_host_is_reached() {
-        use NotReached::{Link, NoHost, OwnHost};
+        use UnreachedAddress::{Link, NoHost, OwnHost};
         let cases = [
             ("10.0.0.7", Ok(())),
             ("192.168.1.1", Ok(())),

@@ -7,11 +7,11 @@
 
 use std::collections::BTreeMap;
 
-use crate::shard_order::{Candidate, Placer, Strategy, Weight};
+use crate::shard_order::{OwnerCandidate, PlacementStrategy, ShardPlacer, Weight};
 
 /// Whether a node may own shards.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Standing {
+pub enum OwnerStanding {
     Open,
     /// It keeps what it has, and gets nothing new.
     Cordoned,
@@ -21,30 +21,30 @@ pub enum Standing {
 
 /// A node that owns shards, or may.
 #[derive(Clone, Copy, Debug)]
-pub struct Node<'a> {
+pub struct RebalanceNode<'a> {
     pub id: &'a str,
     pub weight: Weight,
     pub region: &'a str,
     pub zone: &'a str,
-    pub standing: Standing,
+    pub standing: OwnerStanding,
     /// How many shards it takes at most, of all sizes; `None`: as many as come.
     pub capacity: Option<usize>,
 }
 
-impl Node<'_> {
+impl RebalanceNode<'_> {
     /// Whether it gets shards that it has not.
     pub fn gets(&self) -> bool {
-        self.standing == Standing::Open && self.weight > Weight::ZERO
+        self.standing == OwnerStanding::Open && self.weight > Weight::ZERO
     }
 }
 
 /// A shard as it is before.
 #[derive(Clone, Copy, Debug)]
-pub struct Shard<'a> {
+pub struct RebalanceShard<'a> {
     pub id: &'a str,
     /// `None`: nobody owns it.
     pub owner: Option<&'a str>,
-    /// Where it is best: see [`Locality`](crate::shard_order::Locality).
+    /// Where it is best: see [`Locality`](crate::shard_order::ShardLocality).
     pub hint: &'a str,
     /// It is not moved for the sake of balance.
     pub is_pinned: bool,
@@ -52,8 +52,8 @@ pub struct Shard<'a> {
 
 /// How shards are to be owned.
 #[derive(Clone, Copy, Debug)]
-pub struct Rules {
-    pub strategy: Strategy,
+pub struct RebalanceRules {
+    pub strategy: PlacementStrategy,
     /// How many times its share a node has at most, in thousandths; 1000 at least.
     pub bound_milli: u32,
     /// How large a part of all shards one plan moves at most without a constraint that demands it, in thousandths; one shard at
@@ -66,7 +66,7 @@ pub struct Rules {
     pub moves_max: usize,
 }
 
-impl Rules {
+impl RebalanceRules {
     /// How many moves a plan of so many shards has at most without a constraint that demands them.
     pub fn by_choice_max(&self, shards: usize) -> usize {
         let part = shards.saturating_mul(self.by_choice_milli as usize) / 1000;
@@ -74,10 +74,10 @@ impl Rules {
     }
 }
 
-impl Default for Rules {
+impl Default for RebalanceRules {
     fn default() -> Self {
         Self {
-            strategy: Strategy::Rendezvous,
+            strategy: PlacementStrategy::Rendezvous,
             bound_milli: 1050,
             by_choice_milli: 100,
             aligns: false,
@@ -88,7 +88,7 @@ impl Default for Rules {
 
 /// Which constraint a shard moves for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Cause {
+pub enum MoveCause {
     /// It has no owner.
     Unowned,
     /// Its owner is gone or going.
@@ -101,7 +101,7 @@ pub enum Cause {
     Strategy,
 }
 
-impl Cause {
+impl MoveCause {
     /// As the API says it.
     pub fn word(self) -> &'static str {
         match self {
@@ -121,17 +121,17 @@ impl Cause {
 
 /// One shard that changes hands. Nodes are places in what was given.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Move {
+pub struct ShardMove {
     pub shard: usize,
     /// `None`: nobody owns it, or a node that is not known.
     pub from: Option<usize>,
     pub to: usize,
-    pub cause: Cause,
+    pub cause: MoveCause,
 }
 
 /// What a node has before and after, and what it may have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Load {
+pub struct PlannedLoad {
     pub before: usize,
     pub after: usize,
     /// The most by its capacity and its share, up to the bound. Of a node that gets nothing it is what it has.
@@ -140,9 +140,9 @@ pub struct Load {
 
 /// What is to be done, and why it cannot be less.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Plan {
+pub struct ShardMovePlan {
     /// In the order of shards.
-    pub moves: Vec<Move>,
+    pub moves: Vec<ShardMove>,
     /// So many shards have to change hands until all constraints hold, whoever plans it: those without an owner that may own, and
     /// of each other node those above the most that it may have.
     pub lower_bound: usize,
@@ -152,20 +152,25 @@ pub struct Plan {
     /// Shards that nobody may own, as there is no node or no place.
     pub unplaced: Vec<usize>,
     /// Of each node.
-    pub loads: Vec<Load>,
+    pub loads: Vec<PlannedLoad>,
 }
 
 /// The fewest moves after which the rules hold, as far as one plan goes.
-pub fn plan(namespace: &str, shards: &[Shard<'_>], nodes: &[Node<'_>], rules: &Rules) -> Plan {
+pub fn plan(
+    namespace: &str,
+    shards: &[RebalanceShard<'_>],
+    nodes: &[RebalanceNode<'_>],
+    rules: &RebalanceRules,
+) -> ShardMovePlan {
     Planner::of(namespace, shards, nodes, rules).plan()
 }
 
 struct Planner<'a> {
     namespace: &'a str,
-    shards: &'a [Shard<'a>],
-    nodes: &'a [Node<'a>],
-    rules: &'a Rules,
-    placer: Placer<'a>,
+    shards: &'a [RebalanceShard<'a>],
+    nodes: &'a [RebalanceNode<'a>],
+    rules: &'a RebalanceRules,
+    placer: ShardPlacer<'a>,
     /// Of each shard the owner that is known.
     owners: Vec<Option<usize>>,
     loads: Vec<usize>,
@@ -173,25 +178,30 @@ struct Planner<'a> {
 }
 
 impl<'a> Planner<'a> {
-    fn of(namespace: &'a str, shards: &'a [Shard<'a>], nodes: &'a [Node<'a>], rules: &'a Rules) -> Self {
+    fn of(
+        namespace: &'a str,
+        shards: &'a [RebalanceShard<'a>],
+        nodes: &'a [RebalanceNode<'a>],
+        rules: &'a RebalanceRules,
+    ) -> Self {
         let places: BTreeMap<&str, usize> =
             nodes.iter().enumerate().map(|(at, node)| (node.id, at)).collect();
         let owners: Vec<Option<usize>> =
             shards.iter().map(|shard| places.get(shard.owner?).copied()).collect();
         let mut loads = vec![0; nodes.len()];
         owners.iter().flatten().for_each(|owner| bump(&mut loads, *owner));
-        let candidates = nodes.iter().map(|node| Candidate {
+        let candidates = nodes.iter().map(|node| OwnerCandidate {
             node: node.id,
-            weight: if node.standing == Standing::Open { node.weight } else { Weight::ZERO },
+            weight: if node.standing == OwnerStanding::Open { node.weight } else { Weight::ZERO },
             region: node.region,
             zone: node.zone,
         });
-        let placer = Placer::new(rules.strategy, candidates.collect());
+        let placer = ShardPlacer::new(rules.strategy, candidates.collect());
         let most = most(shards.len(), nodes, &loads, rules.bound_milli);
         Self { namespace, shards, nodes, rules, placer, owners, loads, most }
     }
 
-    fn plan(mut self) -> Plan {
+    fn plan(mut self) -> ShardMovePlan {
         let before = self.loads.clone();
         let forced: Vec<usize> = (0..self.shards.len()).filter(|shard| self.is_forced(*shard)).collect();
         // What has to go leaves room at once.
@@ -201,10 +211,10 @@ impl<'a> Planner<'a> {
             }
         }
         let excess: usize = (0..self.nodes.len()).map(|node| self.excess(node)).sum();
-        let mut plan = Plan { lower_bound: forced.len() + excess, ..Plan::default() };
+        let mut plan = ShardMovePlan { lower_bound: forced.len() + excess, ..ShardMovePlan::default() };
         for shard in forced {
             let from = self.owner(shard);
-            let cause = if from.is_some() { Cause::OwnerLeaves } else { Cause::Unowned };
+            let cause = if from.is_some() { MoveCause::OwnerLeaves } else { MoveCause::Unowned };
             if plan.moves.len() >= self.rules.moves_max {
                 plan.deferred += 1;
                 if let Some(owner) = from {
@@ -215,7 +225,7 @@ impl<'a> Planner<'a> {
             match self.target(shard) {
                 Some(to) => {
                     bump(&mut self.loads, to);
-                    plan.moves.push(Move { shard, from, to, cause });
+                    plan.moves.push(ShardMove { shard, from, to, cause });
                 }
                 None => plan.unplaced.push(shard),
             }
@@ -228,7 +238,7 @@ impl<'a> Planner<'a> {
         plan.moves.sort_unstable_by_key(|one| one.shard);
         let loads = before.iter().zip(&self.loads).zip(&self.most);
         plan.loads = loads
-            .map(|((before, after), most)| Load { before: *before, after: *after, most: *most })
+            .map(|((before, after), most)| PlannedLoad { before: *before, after: *after, most: *most })
             .collect();
         plan
     }
@@ -239,7 +249,7 @@ impl<'a> Planner<'a> {
 
     fn is_forced(&self, shard: usize) -> bool {
         let owner = self.owner(shard).and_then(|owner| self.nodes.get(owner));
-        owner.is_none_or(|owner| owner.standing == Standing::Leaving)
+        owner.is_none_or(|owner| owner.standing == OwnerStanding::Leaving)
     }
 
     /// How many shards a node has above the most that it may have.
@@ -254,12 +264,12 @@ impl<'a> Planner<'a> {
 
     /// The node that is best for a shard among those that have room.
     fn target(&self, shard: usize) -> Option<usize> {
-        let Shard { id, hint, .. } = self.shards.get(shard)?;
+        let RebalanceShard { id, hint, .. } = self.shards.get(shard)?;
         self.placer.best(self.namespace, id, hint, |node| self.has_room(node))
     }
 
     /// Moves what nodes have above the most that they may have, of each those shards that whoever gets them is the best for.
-    fn shed(&mut self, plan: &mut Plan, excess: usize, by_choice: &mut usize) {
+    fn shed(&mut self, plan: &mut ShardMovePlan, excess: usize, by_choice: &mut usize) {
         let mut shed = 0;
         for node in 0..self.nodes.len() {
             let over = self.excess(node);
@@ -271,20 +281,20 @@ impl<'a> Planner<'a> {
             let mut owned: Vec<usize> = owned.filter(|shard| !self.is_pinned(*shard)).collect();
             for _ in 0..over {
                 let is_full = self.loads.get(node).is_some_and(|load| *load > takes);
-                let cause = if is_full { Cause::Capacity } else { Cause::Balance };
-                let is_over = cause == Cause::Balance && *by_choice == 0;
+                let cause = if is_full { MoveCause::Capacity } else { MoveCause::Balance };
+                let is_over = cause == MoveCause::Balance && *by_choice == 0;
                 if is_over || plan.moves.len() >= self.rules.moves_max {
                     break;
                 }
                 let Some((place, to)) = self.best_to_go(&owned) else { break };
                 let shard = owned.swap_remove(place);
-                *by_choice -= usize::from(cause == Cause::Balance);
+                *by_choice -= usize::from(cause == MoveCause::Balance);
                 shed += 1;
                 if let Some(load) = self.loads.get_mut(node) {
                     *load -= 1;
                 }
                 bump(&mut self.loads, to);
-                plan.moves.push(Move { shard, from: Some(node), to, cause });
+                plan.moves.push(ShardMove { shard, from: Some(node), to, cause });
             }
         }
         plan.deferred += excess - shed;
@@ -292,7 +302,7 @@ impl<'a> Planner<'a> {
 
     /// Moves shards to the nodes that are best for them where there is room, as far as a plan may move by choice. Which nodes those are
     /// is found out as if nobody owned anything, so that further plans go on where this one has to stop.
-    fn align(&mut self, plan: &mut Plan, mut by_choice: usize) {
+    fn align(&mut self, plan: &mut ShardMovePlan, mut by_choice: usize) {
         let mut moved = vec![false; self.shards.len()];
         plan.moves.iter().for_each(|done| moved.get_mut(done.shard).into_iter().for_each(|it| *it = true));
         let loads = std::mem::replace(&mut self.loads, vec![0; self.nodes.len()]);
@@ -304,7 +314,7 @@ impl<'a> Planner<'a> {
         self.loads = loads;
         let may = |this: &Self, shard: usize| {
             let owner = this.owner(shard).and_then(|owner| this.nodes.get(owner));
-            owner.is_some_and(|owner| owner.standing == Standing::Open) && !this.is_pinned(shard)
+            owner.is_some_and(|owner| owner.standing == OwnerStanding::Open) && !this.is_pinned(shard)
         };
         let mut left: Vec<(usize, usize)> = ideal
             .iter()
@@ -327,7 +337,7 @@ impl<'a> Planner<'a> {
                 }
                 bump(&mut self.loads, *to);
                 by_choice -= 1;
-                plan.moves.push(Move { shard: *shard, from, to: *to, cause: Cause::Strategy });
+                plan.moves.push(ShardMove { shard: *shard, from, to: *to, cause: MoveCause::Strategy });
                 false
             });
             if left.len() == before || left.is_empty() {
@@ -341,7 +351,7 @@ impl<'a> Planner<'a> {
     /// just come gets what it wins, and nothing else moves.
     fn best_to_go(&self, shards: &[usize]) -> Option<(usize, usize)> {
         let open = (0..self.nodes.len())
-            .filter(|node| self.has_room(*node) && self.nodes.get(*node).is_some_and(Node::gets));
+            .filter(|node| self.has_room(*node) && self.nodes.get(*node).is_some_and(RebalanceNode::gets));
         let fill = |node: &usize| {
             let (load, most) = (self.loads.get(*node), self.most.get(*node));
             // In parts of a million of what it may have.
@@ -349,7 +359,7 @@ impl<'a> Planner<'a> {
         };
         let to = open.min_by_key(|node| (fill(node), self.nodes.get(*node).map(|node| node.id)))?;
         let costs = shards.iter().enumerate().filter_map(|(place, shard)| {
-            let Shard { id, hint, .. } = self.shards.get(*shard)?;
+            let RebalanceShard { id, hint, .. } = self.shards.get(*shard)?;
             Some((self.placer.cost(self.namespace, id, hint, to)?, *id, place))
         });
         costs.min().map(|(.., place)| (place, to))
@@ -362,18 +372,18 @@ impl<'a> Planner<'a> {
 
 /// The most shards that each node may have. Those of nodes that keep what they have are not shared out, and of a node that takes
 /// less than its share the others share the rest.
-fn most(shards: usize, nodes: &[Node<'_>], loads: &[usize], bound_milli: u32) -> Vec<usize> {
+fn most(shards: usize, nodes: &[RebalanceNode<'_>], loads: &[usize], bound_milli: u32) -> Vec<usize> {
     let kept_all: usize = nodes.iter().zip(loads).map(|(node, load)| kept(node, *load)).sum();
     let mut shared = shards.saturating_sub(kept_all) as u128;
-    let mut sharing: Vec<&Node<'_>> = nodes.iter().filter(|node| node.gets()).collect();
-    let weight = |node: &Node<'_>| u128::from(node.weight.milli());
+    let mut sharing: Vec<&RebalanceNode<'_>> = nodes.iter().filter(|node| node.gets()).collect();
+    let weight = |node: &RebalanceNode<'_>| u128::from(node.weight.milli());
     let mut all: u128 = sharing.iter().map(|node| weight(node)).sum();
     loop {
         let (before, weights) = (shared, all);
-        let is_full = |node: &&Node<'_>| {
+        let is_full = |node: &&RebalanceNode<'_>| {
             node.capacity.is_some_and(|takes| takes as u128 * weights < before * weight(node))
         };
-        let full: Vec<&Node<'_>> = sharing.iter().copied().filter(is_full).collect();
+        let full: Vec<&RebalanceNode<'_>> = sharing.iter().copied().filter(is_full).collect();
         if full.is_empty() {
             break;
         }
@@ -383,23 +393,23 @@ fn most(shards: usize, nodes: &[Node<'_>], loads: &[usize], bound_milli: u32) ->
             all -= weight(node);
         }
     }
-    let of = |(node, load): (&Node<'_>, &usize)| match node.standing {
-        Standing::Open if node.gets() => {
+    let of = |(node, load): (&RebalanceNode<'_>, &usize)| match node.standing {
+        OwnerStanding::Open if node.gets() => {
             let takes = node.capacity.unwrap_or(usize::MAX);
             let share = shared * weight(node) * u128::from(bound_milli.max(1000));
             // Without anybody who shares all are full.
             let bound = share.checked_div(all * 1000).map(|_| share.div_ceil(all * 1000));
             bound.map_or(takes, |bound| usize::try_from(bound).unwrap_or(usize::MAX)).min(takes)
         }
-        Standing::Open | Standing::Cordoned => kept(node, *load),
-        Standing::Leaving => 0,
+        OwnerStanding::Open | OwnerStanding::Cordoned => kept(node, *load),
+        OwnerStanding::Leaving => 0,
     };
     nodes.iter().zip(loads).map(of).collect()
 }
 
 /// What a node keeps that gets nothing new.
-fn kept(node: &Node<'_>, load: usize) -> usize {
-    let keeps = !node.gets() && node.standing != Standing::Leaving;
+fn kept(node: &RebalanceNode<'_>, load: usize) -> usize {
+    let keeps = !node.gets() && node.standing != OwnerStanding::Leaving;
     if keeps { load.min(node.capacity.unwrap_or(usize::MAX)) } else { 0 }
 }
 

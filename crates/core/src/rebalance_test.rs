@@ -16,22 +16,27 @@ impl Dice {
     }
 }
 
-fn node(id: &str) -> Node<'_> {
-    let (weight, standing) = (Weight::ONE, Standing::Open);
-    Node { id, weight, region: "", zone: "", standing, capacity: None }
+fn node(id: &str) -> RebalanceNode<'_> {
+    let (weight, standing) = (Weight::ONE, OwnerStanding::Open);
+    RebalanceNode { id, weight, region: "", zone: "", standing, capacity: None }
 }
 
 fn names(prefix: &str, count: usize) -> Vec<String> {
     (0..count).map(|at| format!("{prefix}{at}")).collect()
 }
 
-fn shards<'a>(ids: &'a [String], owner: impl Fn(usize) -> Option<&'a str>) -> Vec<Shard<'a>> {
-    let of = |(at, id): (usize, &'a String)| Shard { id, owner: owner(at), hint: "", is_pinned: false };
+fn shards<'a>(ids: &'a [String], owner: impl Fn(usize) -> Option<&'a str>) -> Vec<RebalanceShard<'a>> {
+    let of =
+        |(at, id): (usize, &'a String)| RebalanceShard { id, owner: owner(at), hint: "", is_pinned: false };
     ids.iter().enumerate().map(of).collect()
 }
 
 /// Who owns what once the moves are made.
-fn after<'a>(plan: &Plan, shards: &[Shard<'a>], nodes: &[Node<'a>]) -> Vec<Option<&'a str>> {
+fn after<'a>(
+    plan: &ShardMovePlan,
+    shards: &[RebalanceShard<'a>],
+    nodes: &[RebalanceNode<'a>],
+) -> Vec<Option<&'a str>> {
     let mut owners: Vec<_> = shards.iter().map(|shard| shard.owner).collect();
     plan.moves.iter().for_each(|one| owners[one.shard] = Some(nodes[one.to].id));
     owners
@@ -39,25 +44,31 @@ fn after<'a>(plan: &Plan, shards: &[Shard<'a>], nodes: &[Node<'a>]) -> Vec<Optio
 
 /// What rules allow a node to have, computed another way than the planner does: shares are given out one unit of weight
 /// after the other until nothing changes.
-fn may_have(shards: &[Shard<'_>], nodes: &[Node<'_>], rules: &Rules) -> Vec<usize> {
-    let load = |node: &Node<'_>| shards.iter().filter(|shard| shard.owner == Some(node.id)).count();
-    let is_open = |node: &Node<'_>| node.standing == Standing::Open && node.weight.milli() > 0;
-    let takes = |node: &Node<'_>| node.capacity.unwrap_or(usize::MAX);
+fn may_have(
+    shards: &[RebalanceShard<'_>],
+    nodes: &[RebalanceNode<'_>],
+    rules: &RebalanceRules,
+) -> Vec<usize> {
+    let load = |node: &RebalanceNode<'_>| shards.iter().filter(|shard| shard.owner == Some(node.id)).count();
+    let is_open = |node: &RebalanceNode<'_>| node.standing == OwnerStanding::Open && node.weight.milli() > 0;
+    let takes = |node: &RebalanceNode<'_>| node.capacity.unwrap_or(usize::MAX);
     let mut fixed: BTreeMap<&str, usize> = BTreeMap::new();
     for node in nodes.iter().filter(|node| !is_open(node)) {
         fixed.insert(
             node.id,
-            if node.standing == Standing::Leaving { 0 } else { load(node).min(takes(node)) },
+            if node.standing == OwnerStanding::Leaving { 0 } else { load(node).min(takes(node)) },
         );
     }
     loop {
         let rest = shards.len().saturating_sub(fixed.values().sum::<usize>()) as f64;
         let free = || nodes.iter().filter(|node| !fixed.contains_key(node.id));
         let weights: f64 = free().map(|node| node.weight.number()).sum();
-        let share = |node: &Node<'_>| rest * node.weight.number() / weights;
+        let share = |node: &RebalanceNode<'_>| rest * node.weight.number() / weights;
         let full: Vec<_> = free().filter(|node| (takes(node) as f64) < share(node) - 1e-9).copied().collect();
         if full.is_empty() {
-            let bound = |node: &Node<'_>| (share(node) * f64::from(rules.bound_milli) / 1000.0 - 1e-9).ceil();
+            let bound = |node: &RebalanceNode<'_>| {
+                (share(node) * f64::from(rules.bound_milli) / 1000.0 - 1e-9).ceil()
+            };
             return nodes
                 .iter()
                 .map(|node| {
@@ -70,7 +81,12 @@ fn may_have(shards: &[Shard<'_>], nodes: &[Node<'_>], rules: &Rules) -> Vec<usiz
 }
 
 /// Says what is wrong with a plan; it shares no code with what made it.
-fn faults(plan: &Plan, shards: &[Shard<'_>], nodes: &[Node<'_>], rules: &Rules) -> Vec<String> {
+fn faults(
+    plan: &ShardMovePlan,
+    shards: &[RebalanceShard<'_>],
+    nodes: &[RebalanceNode<'_>],
+    rules: &RebalanceRules,
+) -> Vec<String> {
     let mut faults = Vec::new();
     let mut wrong = |is: bool, what: String| {
         if is {
@@ -79,12 +95,12 @@ fn faults(plan: &Plan, shards: &[Shard<'_>], nodes: &[Node<'_>], rules: &Rules) 
     };
     let most = may_have(shards, nodes, rules);
     let find = |id: &str| nodes.iter().position(|node| node.id == id);
-    let has_home = |shard: &Shard<'_>| {
-        shard.owner.and_then(find).is_some_and(|owner| nodes[owner].standing != Standing::Leaving)
+    let has_home = |shard: &RebalanceShard<'_>| {
+        shard.owner.and_then(find).is_some_and(|owner| nodes[owner].standing != OwnerStanding::Leaving)
     };
-    let count = |node: &Node<'_>| shards.iter().filter(|shard| shard.owner == Some(node.id)).count();
+    let count = |node: &RebalanceNode<'_>| shards.iter().filter(|shard| shard.owner == Some(node.id)).count();
     let homeless = shards.iter().filter(|shard| !has_home(shard)).count();
-    let staying = nodes.iter().zip(&most).filter(|(node, _)| node.standing != Standing::Leaving);
+    let staying = nodes.iter().zip(&most).filter(|(node, _)| node.standing != OwnerStanding::Leaving);
     let over: usize = staying.map(|(node, most)| count(node).saturating_sub(*most)).sum();
     wrong(
         plan.lower_bound != homeless + over,
@@ -99,13 +115,13 @@ fn faults(plan: &Plan, shards: &[Shard<'_>], nodes: &[Node<'_>], rules: &Rules) 
         wrong(one.from != from, format!("{one:?} is not from {from:?}"));
         wrong(from == Some(one.to), format!("{one:?} goes nowhere"));
         wrong(
-            to.standing != Standing::Open || to.weight == Weight::ZERO,
+            to.standing != OwnerStanding::Open || to.weight == Weight::ZERO,
             format!("{one:?} to who gets nothing"),
         );
-        let forced = matches!(one.cause, Cause::Unowned | Cause::OwnerLeaves);
+        let forced = matches!(one.cause, MoveCause::Unowned | MoveCause::OwnerLeaves);
         wrong(forced == has_home(shard), format!("{one:?} is for another reason"));
         wrong(!forced && shard.is_pinned, format!("{one:?} is of a pinned shard"));
-        by_choice += usize::from(one.cause == Cause::Balance);
+        by_choice += usize::from(one.cause == MoveCause::Balance);
     }
     let part = (shards.len() * rules.by_choice_milli as usize / 1000).max(1);
     wrong(by_choice > part, format!("{by_choice} by choice, and {part} may be"));
@@ -119,13 +135,13 @@ fn faults(plan: &Plan, shards: &[Shard<'_>], nodes: &[Node<'_>], rules: &Rules) 
             plan.loads[at].most != most[at],
             format!("{} may have {}, not {:?}", node.id, most[at], plan.loads[at]),
         );
-        let unmoved = node.standing == Standing::Leaving && has > 0;
+        let unmoved = node.standing == OwnerStanding::Leaving && has > 0;
         wrong(unmoved && plan.unplaced.is_empty(), format!("{} leaves and has {has}", node.id));
     }
     if !plan.unplaced.is_empty() {
         let room = nodes.iter().enumerate().any(|(at, node)| {
             let has = owners.iter().filter(|owner| **owner == Some(node.id)).count();
-            node.standing == Standing::Open && node.weight > Weight::ZERO && has < most[at]
+            node.standing == OwnerStanding::Open && node.weight > Weight::ZERO && has < most[at]
         });
         wrong(room, "there is room, and shards without an owner".to_owned());
     }
@@ -133,7 +149,11 @@ fn faults(plan: &Plan, shards: &[Shard<'_>], nodes: &[Node<'_>], rules: &Rules) 
 }
 
 /// The fewest moves after which the rules hold, found by trying all that there are.
-fn fewest(shards: &[Shard<'_>], nodes: &[Node<'_>], rules: &Rules) -> Option<usize> {
+fn fewest(
+    shards: &[RebalanceShard<'_>],
+    nodes: &[RebalanceNode<'_>],
+    rules: &RebalanceRules,
+) -> Option<usize> {
     let most = may_have(shards, nodes, rules);
     let count = nodes.len().pow(shards.len() as u32);
     (0..count)
@@ -145,7 +165,7 @@ fn fewest(shards: &[Shard<'_>], nodes: &[Node<'_>], rules: &Rules) -> Option<usi
                 loads[to] += 1;
                 if shard.owner != Some(nodes[to].id) {
                     moves += 1;
-                    let gets = nodes[to].standing == Standing::Open && nodes[to].weight > Weight::ZERO;
+                    let gets = nodes[to].standing == OwnerStanding::Open && nodes[to].weight > Weight::ZERO;
                     if !gets {
                         return None;
                     }
@@ -160,15 +180,17 @@ fn fewest(shards: &[Shard<'_>], nodes: &[Node<'_>], rules: &Rules) -> Option<usi
 fn no_plan_has_fewer_moves() {
     let mut dice = Dice(0x9e37_79b9_7f4a_7c15);
     let (ids, shard_ids) = (names("n", 4), names("", 6));
-    let rules = Rules { by_choice_milli: 1000, ..Rules::default() };
+    let rules = RebalanceRules { by_choice_milli: 1000, ..RebalanceRules::default() };
     let (mut solved, mut trials) = (0, 0);
     while trials < 400 {
         trials += 1;
-        let mut nodes: Vec<Node<'_>> = ids.iter().take(1 + dice.below(4)).map(|id| node(id)).collect();
+        let mut nodes: Vec<RebalanceNode<'_>> =
+            ids.iter().take(1 + dice.below(4)).map(|id| node(id)).collect();
         for node in &mut nodes {
             node.weight = Weight::of([0.0, 1.0, 1.0, 2.0][dice.below(4)]).unwrap();
             node.standing =
-                [Standing::Open, Standing::Open, Standing::Cordoned, Standing::Leaving][dice.below(4)];
+                [OwnerStanding::Open, OwnerStanding::Open, OwnerStanding::Cordoned, OwnerStanding::Leaving]
+                    [dice.below(4)];
             node.capacity = dice.one_in(4).then(|| dice.below(5));
         }
         let owners: Vec<Option<&str>> =
@@ -188,17 +210,17 @@ fn no_plan_has_fewer_moves() {
 #[test]
 fn the_checker_finds_what_is_wrong() {
     let (ids, shard_ids) = (names("n", 3), names("", 30));
-    let nodes: Vec<Node<'_>> = ids.iter().map(|id| node(id)).collect();
+    let nodes: Vec<RebalanceNode<'_>> = ids.iter().map(|id| node(id)).collect();
     let shards = shards(&shard_ids, |at| (at > 0).then_some("n0"));
-    let rules = Rules { by_choice_milli: 1000, ..Rules::default() };
+    let rules = RebalanceRules { by_choice_milli: 1000, ..RebalanceRules::default() };
     let right = plan("ns", &shards, &nodes, &rules);
     assert_eq!(faults(&right, &shards, &nodes, &rules), Vec::<String>::new());
-    type Spoil = fn(&mut Plan);
+    type Spoil = fn(&mut ShardMovePlan);
     let spoils: [(&str, Spoil); 6] = [
         ("one less", |plan| plan.moves.truncate(plan.moves.len() - 1)),
         ("one twice", |plan| plan.moves.push(plan.moves[0])),
         ("to itself", |plan| plan.moves[1].to = 0),
-        ("another reason", |plan| plan.moves[0].cause = Cause::Balance),
+        ("another reason", |plan| plan.moves[0].cause = MoveCause::Balance),
         ("all to one", |plan| plan.moves.iter_mut().for_each(|one| one.to = 1)),
         ("another bound", |plan| plan.lower_bound -= 1),
     ];
@@ -212,9 +234,9 @@ fn the_checker_finds_what_is_wrong() {
 #[test]
 fn plans_after_plans_come_to_rest_in_balance() {
     let (ids, shard_ids) = (names("n", 11), names("", 1000));
-    let ten: Vec<Node<'_>> = ids[..10].iter().map(|id| node(id)).collect();
-    for strategy in Strategy::ALL {
-        let rules = Rules { strategy, ..Rules::default() };
+    let ten: Vec<RebalanceNode<'_>> = ids[..10].iter().map(|id| node(id)).collect();
+    for strategy in PlacementStrategy::ALL {
+        let rules = RebalanceRules { strategy, ..RebalanceRules::default() };
         let new = shards(&shard_ids, |_| None);
         let first = plan("ns", &new, &ten, &rules);
         assert_eq!((first.moves.len(), first.lower_bound, first.deferred), (1000, 1000, 0));
@@ -224,16 +246,19 @@ fn plans_after_plans_come_to_rest_in_balance() {
         assert_eq!(plan("ns", &settled, &ten, &rules).moves, [], "{strategy:?}: it is at rest");
 
         // One that comes gets what others have above the bound, and nothing else moves.
-        let eleven: Vec<Node<'_>> = ids.iter().map(|id| node(id)).collect();
+        let eleven: Vec<RebalanceNode<'_>> = ids.iter().map(|id| node(id)).collect();
         let joined = plan("ns", &settled, &eleven, &rules);
-        assert!(joined.moves.iter().all(|one| one.to == 10 && one.cause == Cause::Balance), "{strategy:?}");
+        assert!(
+            joined.moves.iter().all(|one| one.to == 10 && one.cause == MoveCause::Balance),
+            "{strategy:?}"
+        );
         assert_eq!((joined.moves.len(), joined.deferred), (joined.lower_bound, 0));
 
         // One that goes gives what it has, and nothing else moves.
         let mut nine = ten.clone();
-        nine[3].standing = Standing::Leaving;
+        nine[3].standing = OwnerStanding::Leaving;
         let left = plan("ns", &settled, &nine, &rules);
-        assert!(left.moves.iter().all(|one| one.from == Some(3) && one.cause == Cause::OwnerLeaves));
+        assert!(left.moves.iter().all(|one| one.from == Some(3) && one.cause == MoveCause::OwnerLeaves));
         assert_eq!((left.moves.len(), left.loads[3].after), (left.loads[3].before, 0));
         assert_eq!(faults(&left, &settled, &nine, &rules), Vec::<String>::new());
     }
@@ -242,8 +267,8 @@ fn plans_after_plans_come_to_rest_in_balance() {
 #[test]
 fn by_choice_no_plan_moves_more_than_its_part() {
     let (ids, shard_ids) = (names("n", 4), names("", 100));
-    let nodes: Vec<Node<'_>> = ids.iter().map(|id| node(id)).collect();
-    let rules = Rules::default();
+    let nodes: Vec<RebalanceNode<'_>> = ids.iter().map(|id| node(id)).collect();
+    let rules = RebalanceRules::default();
     let mut owners: Vec<Option<&str>> = vec![Some("n0"); 100];
     let mut rounds = 0;
     loop {
@@ -266,16 +291,16 @@ fn by_choice_no_plan_moves_more_than_its_part() {
 fn without_anybody_who_may_own_nothing_moves_and_that_is_said() {
     let shard_ids = names("", 3);
     let held = shards(&shard_ids, |_| Some("gone"));
-    let cordoned = Node { standing: Standing::Cordoned, ..node("a") };
-    let weightless = Node { weight: Weight::ZERO, ..node("b") };
-    let full = Node { capacity: Some(0), ..node("c") };
+    let cordoned = RebalanceNode { standing: OwnerStanding::Cordoned, ..node("a") };
+    let weightless = RebalanceNode { weight: Weight::ZERO, ..node("b") };
+    let full = RebalanceNode { capacity: Some(0), ..node("c") };
     for nodes in [vec![], vec![cordoned], vec![weightless], vec![full], vec![cordoned, weightless, full]] {
-        let plan = plan("ns", &held, &nodes, &Rules::default());
+        let plan = plan("ns", &held, &nodes, &RebalanceRules::default());
         assert_eq!((plan.moves.len(), plan.unplaced.as_slice(), plan.lower_bound), (0, &[0, 1, 2][..], 3));
     }
     // What a cordoned node has stays there, and takes nothing from others.
     let shards = shards(&shard_ids, |_| Some("a"));
-    let plan = plan("ns", &shards, &[cordoned, node("b")], &Rules::default());
+    let plan = plan("ns", &shards, &[cordoned, node("b")], &RebalanceRules::default());
     assert_eq!((plan.moves.len(), plan.lower_bound), (0, 0));
 }
 
@@ -284,28 +309,28 @@ fn pinned_shards_wait_and_those_whose_owner_goes_do_not() {
     let shard_ids = names("", 20);
     let mut held = shards(&shard_ids, |_| Some("a"));
     held.iter_mut().for_each(|shard| shard.is_pinned = true);
-    let rules = Rules { by_choice_milli: 1000, ..Rules::default() };
+    let rules = RebalanceRules { by_choice_milli: 1000, ..RebalanceRules::default() };
     let both = [node("a"), node("b")];
     let waits = plan("ns", &held, &both, &rules);
     assert_eq!((waits.moves.len(), waits.deferred, waits.lower_bound), (0, 9, 9));
-    let leaves = [Node { standing: Standing::Leaving, ..node("a") }, node("b")];
+    let leaves = [RebalanceNode { standing: OwnerStanding::Leaving, ..node("a") }, node("b")];
     assert_eq!(plan("ns", &held, &leaves, &rules).moves.len(), 20);
 }
 
 #[test]
 fn another_strategy_comes_about_by_choice_a_part_at_a_time() {
     let (ids, shard_ids) = (names("n", 5), names("", 200));
-    let nodes: Vec<Node<'_>> = ids.iter().map(|id| node(id)).collect();
+    let nodes: Vec<RebalanceNode<'_>> = ids.iter().map(|id| node(id)).collect();
     let new = shards(&shard_ids, |_| None);
-    let first = plan("ns", &new, &nodes, &Rules::default());
+    let first = plan("ns", &new, &nodes, &RebalanceRules::default());
     let mut owners = after(&first, &new, &nodes);
-    let sticky = Rules { strategy: Strategy::Ring, ..Rules::default() };
+    let sticky = RebalanceRules { strategy: PlacementStrategy::Ring, ..RebalanceRules::default() };
     let held = owners.clone();
     let settled = shards(&shard_ids, |at| held[at]);
     assert_eq!(plan("ns", &settled, &nodes, &sticky).moves, [], "an owner keeps its shard");
-    let rules = Rules { aligns: true, ..sticky };
-    let whole = plan("ns", &settled, &nodes, &Rules { by_choice_milli: 1000, ..rules });
-    assert!(whole.moves.len() > 100 && whole.moves.iter().all(|one| one.cause == Cause::Strategy));
+    let rules = RebalanceRules { aligns: true, ..sticky };
+    let whole = plan("ns", &settled, &nodes, &RebalanceRules { by_choice_milli: 1000, ..rules });
+    assert!(whole.moves.len() > 100 && whole.moves.iter().all(|one| one.cause == MoveCause::Strategy));
     assert_eq!(whole.lower_bound, 0, "no constraint demands it");
     let mut rounds = 0;
     loop {
@@ -327,16 +352,16 @@ fn another_strategy_comes_about_by_choice_a_part_at_a_time() {
 #[test]
 fn of_a_plan_with_a_limit_constraints_come_first() {
     let (ids, shard_ids) = (names("n", 4), names("", 40));
-    let mut nodes: Vec<Node<'_>> = ids.iter().map(|id| node(id)).collect();
-    nodes[3].standing = Standing::Leaving;
+    let mut nodes: Vec<RebalanceNode<'_>> = ids.iter().map(|id| node(id)).collect();
+    nodes[3].standing = OwnerStanding::Leaving;
     let owner = |at: usize| Some(if at < 30 { "n0" } else { "n3" });
     let held = shards(&shard_ids, owner);
-    let rules = Rules { by_choice_milli: 1000, moves_max: 12, ..Rules::default() };
+    let rules = RebalanceRules { by_choice_milli: 1000, moves_max: 12, ..RebalanceRules::default() };
     let some = plan("ns", &held, &nodes, &rules);
     assert_eq!((some.moves.len(), some.moves.len() + some.deferred), (12, some.lower_bound));
-    assert_eq!(some.moves.iter().filter(|one| one.cause == Cause::OwnerLeaves).count(), 10);
-    let few = plan("ns", &held, &nodes, &Rules { moves_max: 3, ..rules });
-    assert!(few.moves.len() == 3 && few.moves.iter().all(|one| one.cause == Cause::OwnerLeaves));
+    assert_eq!(some.moves.iter().filter(|one| one.cause == MoveCause::OwnerLeaves).count(), 10);
+    let few = plan("ns", &held, &nodes, &RebalanceRules { moves_max: 3, ..rules });
+    assert!(few.moves.len() == 3 && few.moves.iter().all(|one| one.cause == MoveCause::OwnerLeaves));
     assert_eq!(few.loads[3].after, 7, "what waits is where it was");
-    assert_eq!(plan("ns", &held, &nodes, &Rules { by_choice_milli: 0, ..rules }).moves.len(), 10);
+    assert_eq!(plan("ns", &held, &nodes, &RebalanceRules { by_choice_milli: 0, ..rules }).moves.len(), 10);
 }

@@ -2,7 +2,7 @@
 
 /// What is known of the replicas of a master.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Replicas {
+pub struct MasterReplicas {
     /// The most that were ever connected at once, to this master or to those before it.
     pub known: u32,
     /// Whether one was connected to this master, and not only to those before it.
@@ -14,7 +14,7 @@ pub struct Replicas {
 /// Otherwise a master and those that must follow it are more than half of all servers, so that two sides of a split
 /// never both have enough. Of two servers that would be both, and none would be left to lead when one dies: there the
 /// one that was promoted needs no other, because the one before it cannot do without the one that was promoted.
-pub fn needed(configured: Option<u32>, replicas: Replicas) -> u32 {
+pub fn needed(configured: Option<u32>, replicas: MasterReplicas) -> u32 {
     match (configured, replicas.known) {
         (Some(count), _) => count,
         (None, 0) => 0,
@@ -25,7 +25,7 @@ pub fn needed(configured: Option<u32>, replicas: Replicas) -> u32 {
 
 /// Whether a server that is new as the master must wait, from when enough replicas have followed it, for as long as a
 /// leader may rely on what they said to the master before: it may be one of them who said it.
-pub fn must_settle(configured: Option<u32>, replicas: Replicas) -> bool {
+pub fn must_settle(configured: Option<u32>, replicas: MasterReplicas) -> bool {
     needed(configured, replicas) > 0 && (configured.is_some() || replicas.known > 1)
 }
 
@@ -33,8 +33,8 @@ pub fn must_settle(configured: Option<u32>, replicas: Replicas) -> bool {
 mod tests {
     use super::*;
 
-    fn of(known: u32, seen: bool) -> Replicas {
-        Replicas { known, seen }
+    fn of(known: u32, seen: bool) -> MasterReplicas {
+        MasterReplicas { known, seen }
     }
 
     #[test]

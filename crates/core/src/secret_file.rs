@@ -13,7 +13,7 @@ pub fn secret_of(content: &[u8]) -> &[u8] {
 
 /// Why a file has no line that can be used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum LineFault {
+pub enum SecretLineFault {
     #[error("its first line is empty")]
     Empty,
     #[error("it is UTF-16, and UTF-8 is wanted")]
@@ -26,15 +26,15 @@ pub enum LineFault {
 /// further lines is for whoever reads the file.
 ///
 /// # Errors
-/// [`LineFault`].
-pub fn first_line(content: &[u8]) -> Result<&str, LineFault> {
+/// [`SecretLineFault`].
+pub fn first_line(content: &[u8]) -> Result<&str, SecretLineFault> {
     if content.starts_with(&[0xff, 0xfe]) || content.starts_with(&[0xfe, 0xff]) {
-        return Err(LineFault::Utf16);
+        return Err(SecretLineFault::Utf16);
     }
     let line = content.split(|byte| *byte == b'\n').next().unwrap_or_default();
-    let line = without_mark(std::str::from_utf8(line).map_err(|_| LineFault::NotUtf8)?);
+    let line = without_mark(std::str::from_utf8(line).map_err(|_| SecretLineFault::NotUtf8)?);
     let line = line.strip_suffix('\r').unwrap_or(line);
-    if line.is_empty() { Err(LineFault::Empty) } else { Ok(line) }
+    if line.is_empty() { Err(SecretLineFault::Empty) } else { Ok(line) }
 }
 
 /// The text without the byte order mark that some editors write before it.
@@ -46,16 +46,16 @@ pub fn without_mark(text: &str) -> &str {
 mod tests {
     #[test]
     fn a_password_is_the_first_line() {
-        let cases: [(&[u8], Result<&str, LineFault>); 9] = [
+        let cases: [(&[u8], Result<&str, SecretLineFault>); 9] = [
             (b"secret", Ok("secret")),
             (b"secret\n", Ok("secret")),
             (b"secret\r\nrotated by ops\r\n", Ok("secret")),
             (b"\xef\xbb\xbfsecret\n", Ok("secret")),
             (b" p w \n", Ok(" p w ")),
-            (b"", Err(LineFault::Empty)),
-            (b"\nsecret\n", Err(LineFault::Empty)),
-            (b"\xff\xfes\0", Err(LineFault::Utf16)),
-            (b"\xe4\n", Err(LineFault::NotUtf8)),
+            (b"", Err(SecretLineFault::Empty)),
+            (b"\nsecret\n", Err(SecretLineFault::Empty)),
+            (b"\xff\xfes\0", Err(SecretLineFault::Utf16)),
+            (b"\xe4\n", Err(SecretLineFault::NotUtf8)),
         ];
         for (content, expected) in cases {
             assert_eq!(first_line(content), expected, "{content:?}");

@@ -17,7 +17,7 @@ const LOG_STEP_BITS: u32 = 11;
 
 /// How nodes are preferred for a shard.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Strategy {
+pub enum PlacementStrategy {
     /// Consistent hashing: points of nodes on a ring, Karger et al. 1997.
     Ring,
     /// Highest random weight, Thaler and Ravishankar 1998, with the weights of Schindelhauer and Schomaker 2005: shares are
@@ -27,7 +27,7 @@ pub enum Strategy {
     Locality,
 }
 
-impl Strategy {
+impl PlacementStrategy {
     pub const ALL: [Self; 3] = [Self::Ring, Self::Rendezvous, Self::Locality];
 
     /// As the API, the configuration and the origin call it.
@@ -90,7 +90,7 @@ impl Weight {
 
 /// A node that may own shards.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Candidate<'a> {
+pub struct OwnerCandidate<'a> {
     pub node: &'a str,
     pub weight: Weight,
     pub region: &'a str,
@@ -99,12 +99,12 @@ pub struct Candidate<'a> {
 
 /// Where a shard is best, as `zone:Z`, `region:R`, `R/Z` or `R` say.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Locality<'a> {
+pub struct ShardLocality<'a> {
     pub region: Option<&'a str>,
     pub zone: Option<&'a str>,
 }
 
-impl<'a> Locality<'a> {
+impl<'a> ShardLocality<'a> {
     /// What a hint says; an empty one says nothing.
     pub fn of(hint: &'a str) -> Self {
         let some = |text: &'a str| Some(text).filter(|text| !text.is_empty());
@@ -119,7 +119,7 @@ impl<'a> Locality<'a> {
     }
 
     /// How far a node is: 0 in the zone, 1 in the region, 2 elsewhere.
-    pub fn distance(&self, node: &Candidate<'_>) -> u8 {
+    pub fn distance(&self, node: &OwnerCandidate<'_>) -> u8 {
         let is_of_region = self.region.is_none_or(|region| region == node.region);
         match (self.zone, self.region) {
             (Some(zone), _) if zone == node.zone && is_of_region => 0,
@@ -139,34 +139,34 @@ pub fn shard_of(key: &[u8], shards: u32) -> u32 {
 
 /// The places of those of the nodes that may own a shard, the first best. Those of weight 0 are not among them.
 pub fn order(
-    strategy: Strategy,
+    strategy: PlacementStrategy,
     namespace: &str,
     shard: &str,
     hint: &str,
-    nodes: &[Candidate<'_>],
+    nodes: &[OwnerCandidate<'_>],
 ) -> Vec<usize> {
-    let placer = Placer::new(strategy, nodes.to_vec());
+    let placer = ShardPlacer::new(strategy, nodes.to_vec());
     let mut costs: Vec<_> = placer.costs(namespace, shard, hint).collect();
     costs.sort_unstable();
     costs.into_iter().map(|(_, _, place)| place).collect()
 }
 
 /// How far a node is from being the best for a shard: its distance and its cost, the least is best.
-pub type Cost = (u8, u64);
+pub type PlacementCost = (u8, u64);
 
 /// Prefers nodes for shards, by one strategy.
-pub struct Placer<'a> {
-    strategy: Strategy,
-    nodes: Vec<Candidate<'a>>,
-    /// Of each node its points on the ring, in order; empty but for [`Strategy::Ring`].
+pub struct ShardPlacer<'a> {
+    strategy: PlacementStrategy,
+    nodes: Vec<OwnerCandidate<'a>>,
+    /// Of each node its points on the ring, in order; empty but for [`PlacementStrategy::Ring`].
     points: Vec<Vec<u64>>,
 }
 
-impl<'a> Placer<'a> {
-    pub fn new(strategy: Strategy, nodes: Vec<Candidate<'a>>) -> Self {
+impl<'a> ShardPlacer<'a> {
+    pub fn new(strategy: PlacementStrategy, nodes: Vec<OwnerCandidate<'a>>) -> Self {
         let points = match strategy {
-            Strategy::Ring => nodes.iter().map(points_of).collect(),
-            Strategy::Rendezvous | Strategy::Locality => Vec::new(),
+            PlacementStrategy::Ring => nodes.iter().map(points_of).collect(),
+            PlacementStrategy::Rendezvous | PlacementStrategy::Locality => Vec::new(),
         };
         Self { strategy, nodes, points }
     }
@@ -179,11 +179,11 @@ impl<'a> Placer<'a> {
         hint: &str,
         may: impl Fn(usize) -> bool,
     ) -> Option<usize> {
-        if self.strategy == Strategy::Ring {
+        if self.strategy == PlacementStrategy::Ring {
             let among = self.costs(namespace, shard, hint).filter(|(.., place)| may(*place));
             return among.min().map(|(.., place)| place);
         }
-        let (mut keys, hint) = (Keys::of(namespace, shard), Locality::of(hint));
+        let (mut keys, hint) = (Keys::of(namespace, shard), ShardLocality::of(hint));
         let mut best: Option<Best<'a>> = None;
         for (place, node) in self.nodes.iter().enumerate() {
             if node.weight == Weight::ZERO || !may(place) {
@@ -210,13 +210,13 @@ impl<'a> Placer<'a> {
     }
 
     /// What it costs to have the node at a place own a shard; `None`: it owns nothing.
-    pub fn cost(&self, namespace: &str, shard: &str, hint: &str, place: usize) -> Option<Cost> {
-        self.cost_by(&mut Keys::of(namespace, shard), &Locality::of(hint), place)
+    pub fn cost(&self, namespace: &str, shard: &str, hint: &str, place: usize) -> Option<PlacementCost> {
+        self.cost_by(&mut Keys::of(namespace, shard), &ShardLocality::of(hint), place)
     }
 
-    fn cost_by(&self, keys: &mut Keys, hint: &Locality<'_>, place: usize) -> Option<Cost> {
+    fn cost_by(&self, keys: &mut Keys, hint: &ShardLocality<'_>, place: usize) -> Option<PlacementCost> {
         let node = self.nodes.get(place).filter(|node| node.weight > Weight::ZERO)?;
-        if self.strategy == Strategy::Ring {
+        if self.strategy == PlacementStrategy::Ring {
             let at = keys.shard;
             let points = self.points.get(place)?;
             // The first point from there on, or around.
@@ -226,8 +226,8 @@ impl<'a> Placer<'a> {
         Some((self.distance(hint, node), cost_of(keys.hash(node.node), node.weight)))
     }
 
-    fn distance(&self, hint: &Locality<'_>, node: &Candidate<'_>) -> u8 {
-        if self.strategy == Strategy::Locality { hint.distance(node) } else { 0 }
+    fn distance(&self, hint: &ShardLocality<'_>, node: &OwnerCandidate<'_>) -> u8 {
+        if self.strategy == PlacementStrategy::Locality { hint.distance(node) } else { 0 }
     }
 
     fn costs<'s>(
@@ -235,8 +235,8 @@ impl<'a> Placer<'a> {
         namespace: &str,
         shard: &str,
         hint: &'s str,
-    ) -> impl Iterator<Item = (Cost, &'a str, usize)> + 's {
-        let (mut keys, hint) = (Keys::of(namespace, shard), Locality::of(hint));
+    ) -> impl Iterator<Item = (PlacementCost, &'a str, usize)> + 's {
+        let (mut keys, hint) = (Keys::of(namespace, shard), ShardLocality::of(hint));
         let places = 0..self.nodes.len();
         places.filter_map(move |place| {
             let node = self.nodes.get(place)?;
@@ -272,7 +272,7 @@ impl Keys {
 
 /// The best node that was found so far.
 struct Best<'a> {
-    cost: Cost,
+    cost: PlacementCost,
     node: &'a str,
     hash: u64,
     weight: Weight,
@@ -302,7 +302,7 @@ fn cost_of(hash: u64, weight: Weight) -> u64 {
 }
 
 /// The points of a node on the ring, in order: 64 times its weight, half a point is one, and of a weight that is not 0 at least one.
-fn points_of(node: &Candidate<'_>) -> Vec<u64> {
+fn points_of(node: &OwnerCandidate<'_>) -> Vec<u64> {
     let count = (u64::from(node.weight.0) * POINTS + MILLI / 2) / MILLI;
     let count = count.max(u64::from(node.weight > Weight::ZERO));
     let mut points: Vec<u64> =

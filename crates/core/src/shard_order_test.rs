@@ -1,11 +1,11 @@
 use super::*;
 
-fn nodes<'a>(ids: &[&'a str]) -> Vec<Candidate<'a>> {
-    ids.iter().map(|node| Candidate { node, weight: Weight::ONE, region: "", zone: "" }).collect()
+fn nodes<'a>(ids: &[&'a str]) -> Vec<OwnerCandidate<'a>> {
+    ids.iter().map(|node| OwnerCandidate { node, weight: Weight::ONE, region: "", zone: "" }).collect()
 }
 
 /// How many of so many shards each node is the first for.
-fn shares(strategy: Strategy, nodes: &[Candidate<'_>], shards: usize) -> Vec<usize> {
+fn shares(strategy: PlacementStrategy, nodes: &[OwnerCandidate<'_>], shards: usize) -> Vec<usize> {
     let mut shares = vec![0; nodes.len()];
     for owner in owners(strategy, nodes, shards) {
         shares[owner] += 1;
@@ -13,8 +13,8 @@ fn shares(strategy: Strategy, nodes: &[Candidate<'_>], shards: usize) -> Vec<usi
     shares
 }
 
-fn owners(strategy: Strategy, nodes: &[Candidate<'_>], shards: usize) -> Vec<usize> {
-    let placer = Placer::new(strategy, nodes.to_vec());
+fn owners(strategy: PlacementStrategy, nodes: &[OwnerCandidate<'_>], shards: usize) -> Vec<usize> {
+    let placer = ShardPlacer::new(strategy, nodes.to_vec());
     (0..shards).map(|shard| placer.best("orders", &shard.to_string(), "", |_| true).unwrap()).collect()
 }
 
@@ -45,14 +45,19 @@ fn shares_are_proportional_to_weights() {
     for (node, weight) in nodes.iter_mut().zip([1.0, 4.0, 0.5, 0.0]) {
         node.weight = Weight::of(weight).unwrap();
     }
-    let shares = shares(Strategy::Rendezvous, &nodes, 55_000);
+    let shares = shares(PlacementStrategy::Rendezvous, &nodes, 55_000);
     for (share, expected) in shares.iter().zip([10_000i64, 40_000, 5_000, 0]) {
         let off = (*share as i64 - expected).abs();
         assert!(off <= 300, "{shares:?}");
     }
-    assert_eq!(order(Strategy::Rendezvous, "n", "1", "", &nodes).len(), 3, "who weighs nothing owns nothing");
+    assert_eq!(
+        order(PlacementStrategy::Rendezvous, "n", "1", "", &nodes).len(),
+        3,
+        "who weighs nothing owns nothing"
+    );
     let points = |weight| {
-        points_of(&Candidate { node: "n", weight: Weight::of(weight).unwrap(), region: "", zone: "" }).len()
+        points_of(&OwnerCandidate { node: "n", weight: Weight::of(weight).unwrap(), region: "", zone: "" })
+            .len()
     };
     assert_eq!([0.0, 0.001, 0.0078125, 1.0, 1.5].map(points), [0, 1, 1, 64, 96]);
 }
@@ -61,7 +66,7 @@ fn shares_are_proportional_to_weights() {
 fn who_comes_only_takes_and_who_goes_only_gives() {
     let before = ["a", "b", "c", "d", "e"];
     let after = ["a", "b", "c", "d", "e", "f"];
-    for strategy in Strategy::ALL {
+    for strategy in PlacementStrategy::ALL {
         let (few, many) = (nodes(&before), nodes(&after));
         let (few_own, many_own) = (owners(strategy, &few, 2000), owners(strategy, &many, 2000));
         let moved = few_own.iter().zip(&many_own).filter(|(was, is)| was != is);
@@ -77,7 +82,7 @@ fn orders_name_each_once_whatever_the_order_they_are_given_in() {
     let ids = ["n1", "n2", "n3", "n4", "n5", "n6", "n7"];
     let mut other = ids;
     other.reverse();
-    for strategy in Strategy::ALL {
+    for strategy in PlacementStrategy::ALL {
         for shard in 0..50 {
             let shard = shard.to_string();
             let named = |ids: &[&str]| -> Vec<String> {
@@ -96,20 +101,23 @@ fn orders_name_each_once_whatever_the_order_they_are_given_in() {
 
 #[test]
 fn locality_takes_the_zone_then_the_region_then_any() {
-    let place = |node, region, zone| Candidate { node, weight: Weight::ONE, region, zone };
+    let place = |node, region, zone| OwnerCandidate { node, weight: Weight::ONE, region, zone };
     let nodes = [place("far", "us", "us-a"), place("near", "eu", "eu-b"), place("here", "eu", "eu-a")];
     let named = |hint: &str| -> Vec<&str> {
-        order(Strategy::Locality, "n", "7", hint, &nodes).into_iter().map(|at| nodes[at].node).collect()
+        order(PlacementStrategy::Locality, "n", "7", hint, &nodes)
+            .into_iter()
+            .map(|at| nodes[at].node)
+            .collect()
     };
     assert_eq!(named("eu/eu-a"), ["here", "near", "far"]);
     assert_eq!(named("zone:eu-b")[0], "near");
     assert_eq!(named("region:us")[0], "far");
     assert_eq!(named("us")[0], "far");
-    let plain = order(Strategy::Rendezvous, "n", "7", "", &nodes);
+    let plain = order(PlacementStrategy::Rendezvous, "n", "7", "", &nodes);
     for hint in ["", "zone:nowhere", "region:", "nowhere/zone"] {
-        assert_eq!(order(Strategy::Locality, "n", "7", hint, &nodes), plain, "`{hint}`");
+        assert_eq!(order(PlacementStrategy::Locality, "n", "7", hint, &nodes), plain, "`{hint}`");
     }
-    assert_eq!(Locality::of("eu/a"), Locality { region: Some("eu"), zone: Some("a") });
+    assert_eq!(ShardLocality::of("eu/a"), ShardLocality { region: Some("eu"), zone: Some("a") });
 }
 
 #[test]
@@ -137,24 +145,24 @@ fn weights_are_numbers_from_0_to_1000() {
 
 #[test]
 fn strategies_are_called_as_the_api_calls_them() {
-    assert_eq!(Strategy::of("RENDEZVOUS"), Some(Strategy::Rendezvous));
-    assert_eq!(Strategy::of("modulo"), None);
-    assert!(Strategy::ALL.into_iter().all(|one| Strategy::of(one.word()) == Some(one)));
+    assert_eq!(PlacementStrategy::of("RENDEZVOUS"), Some(PlacementStrategy::Rendezvous));
+    assert_eq!(PlacementStrategy::of("modulo"), None);
+    assert!(PlacementStrategy::ALL.into_iter().all(|one| PlacementStrategy::of(one.word()) == Some(one)));
 }
 
 /// The page that other programs are written from.
 const PAGE: &str = include_str!("../../../docs/reference/shard-placement.md");
 
 /// A node as the page writes it.
-fn node_of(text: &str) -> Candidate<'_> {
+fn node_of(text: &str) -> OwnerCandidate<'_> {
     let mut parts = text.split(':');
     let (node, milli) = (parts.next().unwrap(), parts.next().unwrap().parse::<f64>().unwrap());
     let mut next = || parts.next().unwrap_or_default();
-    Candidate { node, weight: Weight::of(milli / 1000.0).unwrap(), region: next(), zone: next() }
+    OwnerCandidate { node, weight: Weight::of(milli / 1000.0).unwrap(), region: next(), zone: next() }
 }
 
 fn computed(line: &str) -> String {
-    let named = |places: Vec<usize>, nodes: &[Candidate<'_>]| -> String {
+    let named = |places: Vec<usize>, nodes: &[OwnerCandidate<'_>]| -> String {
         places.into_iter().map(|at| nodes[at].node).collect::<Vec<_>>().join(" ")
     };
     if let Some((key, of)) = line.strip_prefix("key `").and_then(|rest| rest.split_once("` of ")) {
@@ -169,10 +177,10 @@ fn computed(line: &str) -> String {
         }
         "locality" => {
             let nodes = nodes(4);
-            named(order(Strategy::Locality, words[1], words[2], words[3], &nodes), &nodes)
+            named(order(PlacementStrategy::Locality, words[1], words[2], words[3], &nodes), &nodes)
         }
         strategy => {
-            let (nodes, strategy) = (nodes(3), Strategy::of(strategy).unwrap());
+            let (nodes, strategy) = (nodes(3), PlacementStrategy::of(strategy).unwrap());
             named(order(strategy, words[1], words[2], "", &nodes), &nodes)
         }
     }
@@ -192,19 +200,20 @@ fn vectors_of_the_reference_hold() {
 fn the_best_is_the_first_of_the_order() {
     let ids: Vec<String> = (0..40).map(|at| format!("node-{at}")).collect();
     let weights = [1.0, 1.0, 0.001, 20.0, 2.5, 0.0];
-    let of = |(at, id): (usize, &'_ String)| -> Candidate<'static> {
-        Candidate {
+    let of = |(at, id): (usize, &'_ String)| -> OwnerCandidate<'static> {
+        OwnerCandidate {
             node: Box::leak(id.clone().into_boxed_str()),
             weight: Weight::of(weights[at % weights.len()]).unwrap(),
             region: ["eu", "us"][at % 2],
             zone: ["a", "b", "c"][at % 3],
         }
     };
-    let nodes: Vec<Candidate<'_>> = ids.iter().enumerate().map(of).collect();
-    let equal: Vec<Candidate<'_>> =
-        nodes.iter().map(|node| Candidate { weight: Weight::ONE, ..*node }).collect();
-    for (strategy, nodes) in Strategy::ALL.into_iter().flat_map(|one| [(one, &nodes), (one, &equal)]) {
-        let placer = Placer::new(strategy, nodes.clone());
+    let nodes: Vec<OwnerCandidate<'_>> = ids.iter().enumerate().map(of).collect();
+    let equal: Vec<OwnerCandidate<'_>> =
+        nodes.iter().map(|node| OwnerCandidate { weight: Weight::ONE, ..*node }).collect();
+    for (strategy, nodes) in PlacementStrategy::ALL.into_iter().flat_map(|one| [(one, &nodes), (one, &equal)])
+    {
+        let placer = ShardPlacer::new(strategy, nodes.clone());
         for shard in (0..60).chain(100..120).map(|at| at.to_string()) {
             let hint = ["", "eu/a", "zone:b", "region:us"][shard.len()];
             let order = order(strategy, "orders", &shard, hint, nodes);

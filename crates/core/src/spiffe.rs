@@ -70,13 +70,13 @@ impl fmt::Display for TrustDomain {
 
 /// Who a certificate is of, within its trust domain.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Holder {
+pub enum CertificateHolder {
     Node { cluster: String, role: String, node: String },
     Operator(String),
     Service(String),
 }
 
-impl Holder {
+impl CertificateHolder {
     /// `node`, `operator` or `service`.
     pub fn kind(&self) -> &'static str {
         match self {
@@ -114,7 +114,7 @@ impl Holder {
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SpiffeId {
     trust_domain: TrustDomain,
-    holder: Holder,
+    holder: CertificateHolder,
 }
 
 impl SpiffeId {
@@ -122,7 +122,7 @@ impl SpiffeId {
     ///
     /// # Errors
     /// A name that may not stand in it.
-    pub fn new(trust_domain: TrustDomain, holder: Holder) -> Result<Self, SpiffeIdError> {
+    pub fn new(trust_domain: TrustDomain, holder: CertificateHolder) -> Result<Self, SpiffeIdError> {
         holder.check()?;
         Ok(Self { trust_domain, holder })
     }
@@ -131,7 +131,7 @@ impl SpiffeId {
         &self.trust_domain
     }
 
-    pub fn holder(&self) -> &Holder {
+    pub fn holder(&self) -> &CertificateHolder {
         &self.holder
     }
 }
@@ -145,11 +145,13 @@ impl FromStr for SpiffeId {
         let trust_domain = trust_domain.parse()?;
         let parts: Vec<&str> = path.split('/').collect();
         let holder = match parts[..] {
-            ["mesh", cluster, role, node] => {
-                Holder::Node { cluster: cluster.to_owned(), role: role.to_owned(), node: node.to_owned() }
-            }
-            ["operator", name] => Holder::Operator(name.to_owned()),
-            ["service", name] => Holder::Service(name.to_owned()),
+            ["mesh", cluster, role, node] => CertificateHolder::Node {
+                cluster: cluster.to_owned(),
+                role: role.to_owned(),
+                node: node.to_owned(),
+            },
+            ["operator", name] => CertificateHolder::Operator(name.to_owned()),
+            ["service", name] => CertificateHolder::Service(name.to_owned()),
             _ => return Err(SpiffeIdError::Shape),
         };
         Self::new(trust_domain, holder)
@@ -160,9 +162,9 @@ impl fmt::Display for SpiffeId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "spiffe://{}/", self.trust_domain)?;
         match &self.holder {
-            Holder::Node { cluster, role, node } => write!(f, "mesh/{cluster}/{role}/{node}"),
-            Holder::Operator(name) => write!(f, "operator/{name}"),
-            Holder::Service(name) => write!(f, "service/{name}"),
+            CertificateHolder::Node { cluster, role, node } => write!(f, "mesh/{cluster}/{role}/{node}"),
+            CertificateHolder::Operator(name) => write!(f, "operator/{name}"),
+            CertificateHolder::Service(name) => write!(f, "service/{name}"),
         }
     }
 }
@@ -220,13 +222,19 @@ mod tests {
     #[test]
     fn no_name_of_a_node_makes_an_operator() {
         let of = |cluster: &str, role: &str, node: &str| {
-            let holder =
-                Holder::Node { cluster: cluster.to_owned(), role: role.to_owned(), node: node.to_owned() };
+            let holder = CertificateHolder::Node {
+                cluster: cluster.to_owned(),
+                role: role.to_owned(),
+                node: node.to_owned(),
+            };
             SpiffeId::new("m".parse().unwrap(), holder)
         };
         assert!(of("default", "worker/../../operator", "alice").is_err());
         assert!(of("..", "operator", "alice").is_err());
         let id = of("operator", "operator", "operator").unwrap();
-        assert!(matches!(id.to_string().parse::<SpiffeId>().unwrap().holder(), Holder::Node { .. }));
+        assert!(matches!(
+            id.to_string().parse::<SpiffeId>().unwrap().holder(),
+            CertificateHolder::Node { .. }
+        ));
     }
 }

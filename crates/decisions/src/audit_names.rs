@@ -89,7 +89,7 @@ pub fn actions() -> Vec<&'static str> {
 
 /// A filter that no record can match.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Unmatchable {
+pub struct UnmatchableFilter {
     /// The field of the request.
     pub field: &'static str,
     pub why: String,
@@ -113,8 +113,8 @@ impl AuditSearch {
     /// What these filters mean: names as the trail has them, or as commands print them.
     ///
     /// # Errors
-    /// [`Unmatchable`], where a name can be in no record.
-    pub fn of(actor: &str, action: &str, object: &str, node_id: &str) -> Result<Self, Unmatchable> {
+    /// [`UnmatchableFilter`], where a name can be in no record.
+    pub fn of(actor: &str, action: &str, object: &str, node_id: &str) -> Result<Self, UnmatchableFilter> {
         for (field, text) in [("actor", actor), ("action", action), ("object", object), ("nodeId", node_id)] {
             if text.len() > FILTER_BYTES_MAX {
                 return Err(unmatchable(field, format!("it is longer than {FILTER_BYTES_MAX} bytes"), []));
@@ -170,8 +170,8 @@ impl AuditSearch {
     }
 }
 
-fn unmatchable(field: &'static str, why: String, meant: impl Into<Vec<String>>) -> Unmatchable {
-    Unmatchable { field, why, meant: meant.into() }
+fn unmatchable(field: &'static str, why: String, meant: impl Into<Vec<String>>) -> UnmatchableFilter {
+    UnmatchableFilter { field, why, meant: meant.into() }
 }
 
 /// The id of a node, as it is or as `peer/ID` or `node/ID`.
@@ -180,7 +180,7 @@ fn bare_node(given: &str) -> &str {
 }
 
 /// Whoever is no node by its id, nor one of few words, is `KIND:NAME`.
-fn check_principal(actor: &str) -> Result<(), Unmatchable> {
+fn check_principal(actor: &str) -> Result<(), UnmatchableFilter> {
     let Some((kind, name)) = actor.split_once(':').filter(|(kind, _)| !kind.contains('*')) else {
         return Ok(());
     };
@@ -194,7 +194,7 @@ fn check_principal(actor: &str) -> Result<(), Unmatchable> {
     Err(unmatchable("actor", why, named.collect::<Vec<_>>()))
 }
 
-fn check_action(action: &str) -> Result<(), Unmatchable> {
+fn check_action(action: &str) -> Result<(), UnmatchableFilter> {
     let known = actions();
     let is_read = |action: &str| rpc::ALL.iter().any(|rpc| is_like(action, &read_of(rpc)));
     if action.is_empty() || known.iter().any(|one| is_like(action, one)) || is_read(action) {
@@ -217,13 +217,13 @@ fn check_action(action: &str) -> Result<(), Unmatchable> {
 }
 
 /// What the trail calls a refused call of a method, if it would have changed nothing: `reads.PeerControlService.List`.
-fn read_of(rpc: &rpc::Rpc) -> String {
+fn read_of(rpc: &rpc::RpcMethod) -> String {
     let (service, method) = rpc.method.rsplit_once('/').unwrap_or(("", rpc.method));
     format!("{READS}{}.{method}", service.rsplit('.').next().unwrap_or(service))
 }
 
 /// The rows of kinds and the key of `KIND/KEY`.
-fn read_object(object: &str) -> Result<(Vec<usize>, &str), Unmatchable> {
+fn read_object(object: &str) -> Result<(Vec<usize>, &str), UnmatchableFilter> {
     // Records without an object are among all as well.
     if object.is_empty() || object == "*" {
         return Ok((Vec::new(), ""));

@@ -56,7 +56,7 @@ pub struct RegisterChange<'a> {
 
 /// What becomes of a version that is lower than the present one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Lower {
+pub enum VersionDecrease {
     Refused,
     LeftOut,
 }
@@ -79,7 +79,11 @@ impl<'a> RegisterChange<'a> {
     ///
     /// # Errors
     /// [`RegisterError`], with the field at fault.
-    pub fn applied_to(&self, held: &RegisterValue, lower: Lower) -> Result<RegisterValue, RegisterError> {
+    pub fn applied_to(
+        &self,
+        held: &RegisterValue,
+        lower: VersionDecrease,
+    ) -> Result<RegisterValue, RegisterError> {
         let mut after = held.clone();
         if let Some(name) = self.name {
             check_named(name).map_err(RegisterError::Name)?;
@@ -107,7 +111,9 @@ impl<'a> RegisterChange<'a> {
 /// [`RegisterError`], with the field at fault.
 pub fn check_imported(item: &ImportedRegister) -> Result<(), RegisterError> {
     check_register_id(&item.register_id).map_err(RegisterError::Id)?;
-    RegisterChange::of_import(item).applied_to(&RegisterValue::default(), Lower::LeftOut).map(|_| ())
+    RegisterChange::of_import(item)
+        .applied_to(&RegisterValue::default(), VersionDecrease::LeftOut)
+        .map(|_| ())
 }
 
 /// Which items of an import count, in their order: of two with one id the last.
@@ -164,9 +170,16 @@ pub fn differences(before: Option<&RegisterValue>, after: &RegisterValue) -> Vec
     lines
 }
 
-fn version(field: &'static str, held: u64, given: Option<u64>, lower: Lower) -> Result<u64, RegisterError> {
+fn version(
+    field: &'static str,
+    held: u64,
+    given: Option<u64>,
+    lower: VersionDecrease,
+) -> Result<u64, RegisterError> {
     match (given, lower) {
-        (Some(given), Lower::Refused) if given < held => Err(RegisterError::GoesBack { field, held, given }),
+        (Some(given), VersionDecrease::Refused) if given < held => {
+            Err(RegisterError::GoesBack { field, held, given })
+        }
         (given, _) => Ok(given.map_or(held, |given| given.max(held))),
     }
 }
@@ -254,7 +267,7 @@ mod tests {
             ),
         ];
         for (what, given, expected) in cases {
-            assert_eq!(given.applied_to(&held(), Lower::Refused), Ok(expected), "{what}");
+            assert_eq!(given.applied_to(&held(), VersionDecrease::Refused), Ok(expected), "{what}");
         }
     }
 
@@ -262,10 +275,10 @@ mod tests {
     fn a_lower_version_is_refused_or_left_out() {
         let docket = RegisterChange { latest_docket_version: Some(2), ..RegisterChange::default() };
         let back = RegisterError::GoesBack { field: "latestDocketVersion", held: 3, given: 2 };
-        assert_eq!(docket.applied_to(&held(), Lower::Refused), Err(back));
+        assert_eq!(docket.applied_to(&held(), VersionDecrease::Refused), Err(back));
         let both = RegisterChange { name: Some("new"), latest_version: Some(0), ..docket };
         let after = RegisterValue { name: "new".to_owned(), ..held() };
-        assert_eq!(both.applied_to(&held(), Lower::LeftOut), Ok(after));
+        assert_eq!(both.applied_to(&held(), VersionDecrease::LeftOut), Ok(after));
     }
 
     #[test]
@@ -288,7 +301,7 @@ mod tests {
             ("a label", some(&fine), None),
         ];
         for (what, given, expected) in cases {
-            let field = given.applied_to(&held(), Lower::Refused).err().map(|error| error.field());
+            let field = given.applied_to(&held(), VersionDecrease::Refused).err().map(|error| error.field());
             assert_eq!(field, expected, "{what}");
         }
     }

@@ -10,7 +10,7 @@ use omnirelay_wire::pb::omnirelay::store::v1::PeerValue;
 
 /// What becomes of a peer that stays silent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Verdict {
+pub enum PeerVerdict {
     Suspect,
     Dead,
     /// Its record is removed.
@@ -19,7 +19,7 @@ pub enum Verdict {
 
 /// How a silent peer stands.
 #[derive(Clone, Copy, Debug)]
-pub struct Silence {
+pub struct PeerSilence {
     pub status: Status,
     /// Since when it has this status.
     pub since: Millis,
@@ -32,7 +32,7 @@ pub struct Silence {
 
 /// After what silence verdicts are due.
 #[derive(Clone, Copy, Debug)]
-pub struct Patience {
+pub struct SilencePatience {
     /// After the last sign of life.
     pub dead_after: Duration,
     /// After it died or left.
@@ -42,12 +42,12 @@ pub struct Patience {
 /// The next verdict on a peer if it stays as silent as it is, and from when on; `None`: it stays what it is.
 ///
 /// `Suspect` from the end of its session on, `Dead` when it was last heard of so long ago.
-pub fn next_verdict(peer: &Silence, patience: Patience) -> Option<(Verdict, Millis)> {
+pub fn next_verdict(peer: &PeerSilence, patience: SilencePatience) -> Option<(PeerVerdict, Millis)> {
     let (verdict, at) = match peer.status {
-        Status::Alive | Status::Unspecified => (Verdict::Suspect, peer.silent_since),
-        Status::Suspect => (Verdict::Dead, peer.last_seen.after(patience.dead_after)),
+        Status::Alive | Status::Unspecified => (PeerVerdict::Suspect, peer.silent_since),
+        Status::Suspect => (PeerVerdict::Dead, peer.last_seen.after(patience.dead_after)),
         Status::Dead | Status::Left if peer.kept => return None,
-        Status::Dead | Status::Left => (Verdict::Forgotten, peer.since.after(patience.forget_after)),
+        Status::Dead | Status::Left => (PeerVerdict::Forgotten, peer.since.after(patience.forget_after)),
     };
     Some((verdict, at.max(peer.silent_since)))
 }
@@ -182,30 +182,34 @@ mod tests {
 
     #[test]
     fn silence_makes_suspect_then_dead_then_forgotten() {
-        let alive = Silence {
+        let alive = PeerSilence {
             status: Status::Alive,
             since: Millis(500),
             silent_since: Millis(3_000),
             last_seen: Millis(1_000),
             kept: false,
         };
-        let of = |status| Silence { status, ..alive };
+        let of = |status| PeerSilence { status, ..alive };
         let patience =
-            Patience { dead_after: Duration::from_secs(10), forget_after: Duration::from_secs(60) };
+            SilencePatience { dead_after: Duration::from_secs(10), forget_after: Duration::from_secs(60) };
         let cases = [
-            ("when the session is over", alive, Some((Verdict::Suspect, 3_000))),
-            ("one that says nothing of itself", of(Status::Unspecified), Some((Verdict::Suspect, 3_000))),
-            ("not heard of for deadAfter", of(Status::Suspect), Some((Verdict::Dead, 11_000))),
+            ("when the session is over", alive, Some((PeerVerdict::Suspect, 3_000))),
+            ("one that says nothing of itself", of(Status::Unspecified), Some((PeerVerdict::Suspect, 3_000))),
+            ("not heard of for deadAfter", of(Status::Suspect), Some((PeerVerdict::Dead, 11_000))),
             (
                 "never before its session is over",
-                Silence { silent_since: Millis(20_000), ..of(Status::Suspect) },
-                Some((Verdict::Dead, 20_000)),
+                PeerSilence { silent_since: Millis(20_000), ..of(Status::Suspect) },
+                Some((PeerVerdict::Dead, 20_000)),
             ),
-            ("dead for forgetAfter", of(Status::Dead), Some((Verdict::Forgotten, 60_500))),
-            ("gone for forgetAfter", of(Status::Left), Some((Verdict::Forgotten, 60_500))),
-            ("the dead that are kept", Silence { kept: true, ..of(Status::Dead) }, None),
-            ("the departed that are kept", Silence { kept: true, ..of(Status::Left) }, None),
-            ("a cordon spares nobody", Silence { kept: true, ..alive }, Some((Verdict::Suspect, 3_000))),
+            ("dead for forgetAfter", of(Status::Dead), Some((PeerVerdict::Forgotten, 60_500))),
+            ("gone for forgetAfter", of(Status::Left), Some((PeerVerdict::Forgotten, 60_500))),
+            ("the dead that are kept", PeerSilence { kept: true, ..of(Status::Dead) }, None),
+            ("the departed that are kept", PeerSilence { kept: true, ..of(Status::Left) }, None),
+            (
+                "a cordon spares nobody",
+                PeerSilence { kept: true, ..alive },
+                Some((PeerVerdict::Suspect, 3_000)),
+            ),
         ];
         for (what, peer, expected) in cases {
             let expected = expected.map(|(verdict, at)| (verdict, Millis(at)));

@@ -143,7 +143,7 @@ pub enum StoredState {
 
 /// What a push does.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Plan {
+pub struct PushPlan {
     pub add: BTreeMap<String, AdvertisementValue>,
     pub update: BTreeMap<String, AdvertisementValue>,
     /// How many items change nothing, those that a later one of the same id overrides included.
@@ -156,8 +156,8 @@ pub fn plan<H: AsRef<EntryBefore>>(
     held: &BTreeMap<String, H>,
     items: &[AdvertisedRegister],
     rest: &UnpushedEntries,
-) -> Plan {
-    let mut plan = Plan::default();
+) -> PushPlan {
+    let mut plan = PushPlan::default();
     let mut pushed = BTreeSet::new();
     // Of two with one id the last counts.
     for item in items.iter().rev() {

@@ -1,20 +1,20 @@
 //! What counts of signed records.
 
 use omnirelay_core::spiffe::TrustDomain;
-use omnirelay_pki::authority::{Authority, Validity};
+use omnirelay_pki::authority::{CertificateAuthority, ValidityPeriod};
 use omnirelay_wire::pb::omnirelay::store::v1::BindingValue;
 
 use super::*;
 
 const NAME: RecordName<'_> = RecordName { kind: "binding", key: "operator:ann" };
 
-struct Issuer(Authority);
+struct Issuer(CertificateAuthority);
 
 impl Issuer {
     fn new() -> Self {
         let domain: TrustDomain = "mesh.local".parse().unwrap();
-        let validity = Validity { not_before: 1_795_000_000, not_after: 1_796_000_000 };
-        Self(Authority::root(domain, validity).unwrap().intermediate(validity).unwrap())
+        let validity = ValidityPeriod { not_before: 1_795_000_000, not_after: 1_796_000_000 };
+        Self(CertificateAuthority::root(domain, validity).unwrap().intermediate(validity).unwrap())
     }
 
     fn key(&self) -> IssuerKey {

@@ -18,7 +18,7 @@ pub struct StrayCounts<'a> {
 
 /// What an automatic run dares.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Dared {
+pub struct WithdrawalLimit {
     pub withdraw: BTreeSet<String>,
     /// How many strays are left to an operator.
     pub drifted: usize,
@@ -26,13 +26,13 @@ pub struct Dared {
 
 /// Says which strays go without anybody being asked: those that are explained, and the others unless the
 /// catalogue is empty or they are too many. A catalogue that was lost looks like one without registers.
-pub fn dare(found: StrayCounts<'_>) -> Dared {
+pub fn dare(found: StrayCounts<'_>) -> WithdrawalLimit {
     let unexplained = found.strays.difference(found.explained).count();
     if found.registers == 0 && unexplained > 0 || brakes(unexplained, found.entries) {
         let withdraw = found.strays.intersection(found.explained).cloned().collect();
-        return Dared { withdraw, drifted: unexplained };
+        return WithdrawalLimit { withdraw, drifted: unexplained };
     }
-    Dared { withdraw: found.strays.clone(), drifted: 0 }
+    WithdrawalLimit { withdraw: found.strays.clone(), drifted: 0 }
 }
 
 #[cfg(test)]

@@ -15,11 +15,11 @@ use omnirelay_host::data_dir::disk_space::bytes_free;
 use omnirelay_host::permissions::{is_writable_by_all, mode};
 use omnirelay_host::users::{Uid, user_name};
 use omnirelay_settings::{Config, PeerServiceConfig};
-use omnirelay_store::redis::url::{RedisUrl, Servers};
+use omnirelay_store::redis::url::{RedisUrl, StoreServers};
 use rustix::process::{Resource, getrlimit};
 use tokio::time::timeout;
 
-use super::processes::Daemon;
+use super::processes::LocalDaemon;
 
 /// How long a name server may take.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -27,25 +27,25 @@ const PATIENCE: Duration = Duration::from_secs(2);
 const INSTALLED: (&str, &str) = ("/etc/omnirelay/omnirelayd.yaml", "/var/lib/omnirelay");
 
 /// What is known of this host.
-pub struct Machine {
+pub struct HostMachine {
     /// Every name that is configured, and what became of it.
     pub names: Vec<NameFound>,
     /// The daemon's configuration and where it is; `None` where there is none.
     pub daemon: Option<ConfigFound>,
     /// Where a daemon keeps what it must.
-    pub data: Option<Data>,
-    pub ports: Vec<Port>,
+    pub data: Option<DataDirectory>,
+    pub ports: Vec<DaemonPort>,
     /// The unix socket of the control port; `None`: there is to be none.
     pub socket: Option<(PathBuf, SocketState)>,
     /// The most files that a process may open; `None`: without limit.
     pub files: Option<u64>,
     /// The daemons that run here, or this one.
-    pub running: Vec<Daemon>,
-    pub clock: Clock,
+    pub running: Vec<LocalDaemon>,
+    pub clock: ClockKeeper,
 }
 
 /// The data directory of a daemon.
-pub struct Data {
+pub struct DataDirectory {
     pub path: PathBuf,
     pub state: DataState,
     /// Bytes that are free where it is, or will be.
@@ -73,7 +73,7 @@ pub enum DataState {
 
 /// A port that a daemon is to listen on.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Port {
+pub struct DaemonPort {
     pub address: SocketAddr,
     /// The setting that says so.
     pub key: &'static str,
@@ -109,7 +109,7 @@ pub enum PortAvailability {
 
 /// Who keeps the clock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Clock {
+pub enum ClockKeeper {
     Kept(&'static str),
     /// No service is there that is known.
     Nobody,
@@ -141,7 +141,7 @@ pub async fn look_up(names: BTreeSet<String>) -> Vec<NameFound> {
     join_all(names.into_iter().map(resolved)).await
 }
 
-impl Machine {
+impl HostMachine {
     /// Looks at everything but the ports: by this configuration of a daemon, or where there is no file by `otherwise`; with its
     /// data directory, or the one of its configuration; with what became of its names. `running` are the daemons whose limits are judged.
     pub fn examine(
@@ -149,8 +149,8 @@ impl Machine {
         otherwise: &Config,
         data_dir: Option<&Path>,
         names: Vec<NameFound>,
-        ports: Vec<Port>,
-        running: Vec<Daemon>,
+        ports: Vec<DaemonPort>,
+        running: Vec<LocalDaemon>,
     ) -> Self {
         let config = match &daemon {
             Some((_, config)) => config.as_ref().ok(),
@@ -190,7 +190,7 @@ fn hosts(config: &Config) -> Vec<String> {
     let of_redis = of_redis.into_iter().flatten().filter_map(|url| url.parse::<RedisUrl>().ok());
     let mut hosts: Vec<String> = of_redis
         .flat_map(|url| match url.servers {
-            Servers::Redis(servers) | Servers::Sentinels { sentinels: servers, .. } => servers,
+            StoreServers::Redis(servers) | StoreServers::Sentinels { sentinels: servers, .. } => servers,
         })
         .map(|server| server.host)
         .collect();
@@ -224,7 +224,7 @@ fn data_path(config: &Config, installed: bool) -> Option<PathBuf> {
     }
 }
 
-fn data(path: PathBuf) -> Data {
+fn data(path: PathBuf) -> DataDirectory {
     let state = match std::fs::metadata(&path) {
         Ok(found) if !found.is_dir() => DataState::NoFolder,
         Ok(found) => data_state(&path, &found),
@@ -232,7 +232,7 @@ fn data(path: PathBuf) -> Data {
         Err(error) => DataState::Unreadable(chain(&error)),
     };
     let free = bytes_free(&path);
-    Data { path, state, free }
+    DataDirectory { path, state, free }
 }
 
 /// Of a folder that is there: who may do what in it, and whose the files in it are, as far as who asks may see them.
@@ -289,9 +289,9 @@ const KEEPERS: [(&str, &str); 6] = [
     ("/run/openntpd.sock", "openntpd"),
 ];
 
-fn clock() -> Clock {
+fn clock() -> ClockKeeper {
     let found = KEEPERS.iter().find(|(path, _)| Path::new(path).exists());
-    found.map_or(Clock::Nobody, |(_, name)| Clock::Kept(name))
+    found.map_or(ClockKeeper::Nobody, |(_, name)| ClockKeeper::Kept(name))
 }
 
 #[cfg(test)]

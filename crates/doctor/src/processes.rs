@@ -4,7 +4,7 @@ use std::path::Path;
 
 /// A daemon that runs here.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Daemon {
+pub struct LocalDaemon {
     pub pid: u32,
     /// The most files it may open; `None`: without limit.
     pub files_max: Option<u64>,
@@ -13,30 +13,31 @@ pub struct Daemon {
 }
 
 /// The processes called `omnirelayd` below `proc`, in the order of their ids.
-pub fn daemons(proc: &Path) -> Vec<Daemon> {
+pub fn daemons(proc: &Path) -> Vec<LocalDaemon> {
     let entries = std::fs::read_dir(proc).into_iter().flatten().flatten();
     let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
-    let mut found: Vec<Daemon> = pids.filter_map(|pid| daemon(&proc.join(format!("{pid}")), pid)).collect();
+    let mut found: Vec<LocalDaemon> =
+        pids.filter_map(|pid| daemon(&proc.join(format!("{pid}")), pid)).collect();
     found.sort_by_key(|daemon| daemon.pid);
     found
 }
 
 /// This process, whatever it is called.
-pub fn own() -> Option<Daemon> {
+pub fn own() -> Option<LocalDaemon> {
     process(Path::new("/proc/self"), std::process::id())
 }
 
 /// The process of this folder, if it is a daemon and there yet.
-fn daemon(folder: &Path, pid: u32) -> Option<Daemon> {
+fn daemon(folder: &Path, pid: u32) -> Option<LocalDaemon> {
     let name = std::fs::read_to_string(folder.join("comm")).ok()?;
     (name.trim_end() == "omnirelayd").then(|| process(folder, pid))?
 }
 
 /// What the kernel tells of the process of this folder.
-fn process(process: &Path, pid: u32) -> Option<Daemon> {
+fn process(process: &Path, pid: u32) -> Option<LocalDaemon> {
     let limits = std::fs::read_to_string(process.join("limits")).ok()?;
     let files = std::fs::read_dir(process.join("fd")).ok().map(|files| files.count() as u64);
-    Some(Daemon { pid, files_max: files_max(&limits)?, files })
+    Some(LocalDaemon { pid, files_max: files_max(&limits)?, files })
 }
 
 /// The soft limit of open files in a file of limits; `None` where it has none, inside where that is unlimited.
@@ -76,8 +77,8 @@ mod tests {
         std::fs::create_dir(proc.path().join("71")).unwrap();
         let found = daemons(proc.path());
         let expected = [
-            Daemon { pid: 8, files_max: None, files: Some(0) },
-            Daemon { pid: 70, files_max: Some(1024), files: Some(3) },
+            LocalDaemon { pid: 8, files_max: None, files: Some(0) },
+            LocalDaemon { pid: 70, files_max: Some(1024), files: Some(3) },
         ];
         assert_eq!(found, expected);
         assert!(daemons(Path::new("/nowhere")).is_empty());

@@ -5,18 +5,18 @@ use std::time::Duration;
 
 use omnirelay_core::time::{Millis, whole_ms};
 use omnirelay_host::wall_clock;
-use omnirelay_membership::Status;
+use omnirelay_membership::MemberStatus;
 use omnirelay_peer_records::alive_since;
 use omnirelay_registry::view::View;
 use omnirelay_wire::pb::omnirelay::mesh::control::v1 as pb;
 use omnirelay_wire::timestamp::{Timestamp, timestamp};
 
-use crate::{Gossip, Health};
+use crate::{Gossip, MemberHealth};
 use pb::peer_health::State;
 
 /// What is known by gossip at one moment, of this node too; empty: it does not gossip.
 #[derive(Default)]
-pub struct GossipHealth(BTreeMap<String, Health>);
+pub struct GossipHealth(BTreeMap<String, MemberHealth>);
 
 impl GossipHealth {
     pub fn of(gossip: Option<&Gossip>, view: &View) -> Self {
@@ -31,12 +31,12 @@ impl GossipHealth {
         Self(health.map(|health| (node_id.to_owned(), health)).into_iter().collect())
     }
 
-    pub fn get(&self, node_id: &str) -> Option<&Health> {
+    pub fn get(&self, node_id: &str) -> Option<&MemberHealth> {
         self.0.get(node_id)
     }
 
     /// Those that live.
-    pub fn live(&self) -> impl Iterator<Item = (&String, &Health)> {
+    pub fn live(&self) -> impl Iterator<Item = (&String, &MemberHealth)> {
         self.0.iter().filter(|(_, health)| health.status.is_live())
     }
 
@@ -78,7 +78,7 @@ pub fn doubted_for(gossip: &Gossip, view: &View, node_id: &str) -> Option<Durati
 
 /// Whether what is known of a peer is of the start of it that there is now. One that came back since it was gone, and that gossip has
 /// not heard of since, is a daemon that does not gossip.
-fn is_of_now(view: &View, node_id: &str, health: &Health) -> bool {
+fn is_of_now(view: &View, node_id: &str, health: &MemberHealth) -> bool {
     if health.status.is_live() {
         return true;
     }
@@ -86,16 +86,16 @@ fn is_of_now(view: &View, node_id: &str, health: &Health) -> bool {
     alive_since.is_none_or(|since| Duration::from_millis(view.now().0.saturating_sub(since.0)) >= health.age)
 }
 
-fn state(status: Status) -> State {
+fn state(status: MemberStatus) -> State {
     match status {
-        Status::Alive => State::Alive,
-        Status::Suspect => State::Suspect,
-        Status::Dead => State::Dead,
-        Status::Left => State::Left,
+        MemberStatus::Alive => State::Alive,
+        MemberStatus::Suspect => State::Suspect,
+        MemberStatus::Dead => State::Dead,
+        MemberStatus::Left => State::Left,
     }
 }
 
-fn shown(health: Option<&Health>) -> pb::PeerHealth {
+fn shown(health: Option<&MemberHealth>) -> pb::PeerHealth {
     let Some(health) = health else {
         return pb::PeerHealth { state: State::Unknown.into(), ..pb::PeerHealth::default() };
     };

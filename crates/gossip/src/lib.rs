@@ -16,20 +16,20 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use omnirelay_membership::{
-    Config, Contact, Event, Exchange, Malformed, Member, Membership, NodeId, Output, Own, Record, Status,
-    Time,
+    Config, ExchangeContact, ExchangeMessage, GossipMemberRecord, MalformedPacket, Member, MemberStatus,
+    Membership, MembershipEvent, MembershipOutput, NodeId, OwnMember, Time,
 };
-use omnirelay_node::transport::{Located, Transport};
+use omnirelay_node::transport::{NodeLocation, NodeTransport};
 use omnirelay_wire::pb::omnirelay::mesh::membership::v1::MemberRecord;
 use parking_lot::Mutex;
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::time::Instant;
 
-use crate::metrics::{Direction, GossipMetrics};
-pub use record::{Says, SaysTooMuch};
-pub use seeds::Seeds;
-use story::Story;
-pub use story::{Chapter, Verdict};
+use crate::metrics::{GossipDirection, GossipMetrics};
+pub use record::{GossipRecord, RecordTooLarge};
+pub use seeds::GossipSeeds;
+use story::MemberHistory;
+pub use story::{MemberEvent, MemberVerdict};
 use unheard_nodes::UnheardNodes;
 
 /// How much waits to be sent over calls; what does not fit is dropped, as a datagram may be.
@@ -45,31 +45,31 @@ const STRANGERS_EVERY: Duration = Duration::from_secs(2);
 
 /// Why a message of an exchange is not taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum NotTaken {
+pub enum ExchangeRefusal {
     #[error("this node does not gossip yet")]
     Silent,
     #[error("the caller has sent more in exchanges than a node may, or more at a time")]
     TooMuch,
     #[error(transparent)]
-    Malformed(#[from] Malformed),
+    Malformed(#[from] MalformedPacket),
 }
 
 /// What has changed, and what was noted of it.
-type Told = (Event, Option<Chapter>);
+type Told = (MembershipEvent, Option<MemberEvent>);
 
 /// Membership by gossip, of one node.
 pub struct Gossip {
     node: NodeId,
     config: Config,
-    transport: Arc<Transport>,
+    transport: Arc<NodeTransport>,
     metrics: Arc<GossipMetrics>,
     /// The moment that times of the membership are counted from.
     zero: Instant,
     running: Mutex<Running>,
     woken: Notify,
-    seeds: Seeds,
-    jobs: mpsc::Sender<Output>,
-    waiting: Mutex<Option<mpsc::Receiver<Output>>>,
+    seeds: GossipSeeds,
+    jobs: mpsc::Sender<MembershipOutput>,
+    waiting: Mutex<Option<mpsc::Receiver<MembershipOutput>>>,
     tells: mpsc::Sender<Told>,
     told: Mutex<Option<mpsc::Receiver<Told>>>,
     /// Who is said to have started again by others alone, until that is found to be so or not.
@@ -86,13 +86,13 @@ struct Running {
     member: Option<Membership>,
     /// When the driver wakes up by itself.
     wakes_at: Option<Time>,
-    story: Story,
+    story: MemberHistory,
 }
 
 /// How a member is, as this node knows by gossip.
 #[derive(Clone, Debug)]
-pub struct Health {
-    pub status: Status,
+pub struct MemberHealth {
+    pub status: MemberStatus,
     /// How long it has been so here.
     pub age: Duration,
     /// How long ago something came from it; `None`: it was never heard here.
@@ -112,14 +112,14 @@ pub struct Health {
     claimed: Bytes,
 }
 
-impl Health {
+impl MemberHealth {
     /// `deaf`: this node, if it hears nobody: whoever is alive as far as it knows may be gone.
     fn of(member: &Member, now: Time, deaf: Option<&NodeId>) -> Self {
-        let is_doubted = deaf.is_some() && member.shown() == Status::Alive;
+        let is_doubted = deaf.is_some() && member.shown() == MemberStatus::Alive;
         let by =
             if is_doubted { deaf.into_iter().collect() } else { member.accusers.iter().collect::<Vec<_>>() };
         Self {
-            status: if is_doubted { Status::Suspect } else { member.shown() },
+            status: if is_doubted { MemberStatus::Suspect } else { member.shown() },
             age: now.saturating_sub(member.since),
             heard: member.heard.map(|heard| now.saturating_sub(heard)),
             rtt: member.rtt,
@@ -136,7 +136,7 @@ impl Health {
     /// Of the node itself, as others hear of it.
     fn of_own(member: &Membership, now: Time) -> Self {
         Self {
-            status: Status::Alive,
+            status: MemberStatus::Alive,
             age: now,
             heard: Some(Duration::ZERO),
             rtt: None,
@@ -161,8 +161,8 @@ impl Gossip {
     pub fn new(
         node: NodeId,
         config: Config,
-        transport: Arc<Transport>,
-        seeds: Seeds,
+        transport: Arc<NodeTransport>,
+        seeds: GossipSeeds,
         metrics: Arc<GossipMetrics>,
     ) -> Arc<Self> {
         let (jobs, waiting) = mpsc::channel(JOBS_MAX);
@@ -206,12 +206,12 @@ impl Gossip {
     /// Begins, as a start of the node that no other is equal to.
     ///
     /// # Errors
-    /// [`SaysTooMuch`].
-    pub fn begin(&self, says: Says, unix: Duration, seed: u64) -> Result<(), SaysTooMuch> {
+    /// [`RecordTooLarge`].
+    pub fn begin(&self, says: GossipRecord, unix: Duration, seed: u64) -> Result<(), RecordTooLarge> {
         let body = says.body(&self.node, 1, &self.config)?;
-        let record = Record { instance: seed, version: 1, body };
+        let record = GossipMemberRecord { instance: seed, version: 1, body };
         let incarnation = Membership::first_incarnation(unix);
-        let own = Own { node: self.node.clone(), incarnation, record };
+        let own = OwnMember { node: self.node.clone(), incarnation, record };
         let mut running = self.running.lock();
         if running.member.is_none() {
             running.member = Some(Membership::new(own, self.config.clone(), seed, self.now()));
@@ -223,15 +223,15 @@ impl Gossip {
     /// Says something else of this node, if it is something else.
     ///
     /// # Errors
-    /// [`SaysTooMuch`]; what was said before is said on then.
-    pub fn say(&self, says: &Says) -> Result<(), SaysTooMuch> {
+    /// [`RecordTooLarge`]; what was said before is said on then.
+    pub fn say(&self, says: &GossipRecord) -> Result<(), RecordTooLarge> {
         let said = self.step(|member, now| {
-            let Record { version, ref body, .. } = member.own().record;
+            let GossipMemberRecord { version, ref body, .. } = member.own().record;
             if says.body(&self.node, version, &self.config)? == *body {
                 return Ok(());
             }
             let body = says.body(&self.node, version + 1, &self.config)?;
-            member.set_body(now, body).map_err(|error| SaysTooMuch(error.0))
+            member.set_body(now, body).map_err(|error| RecordTooLarge(error.0))
         });
         said.unwrap_or(Ok(()))
     }
@@ -257,8 +257,13 @@ impl Gossip {
     /// Takes a packet that came by a call, and answers it if that is asked; `None`: this node does not gossip yet.
     ///
     /// # Errors
-    /// [`Malformed`].
-    pub fn deliver(&self, from: &NodeId, packet: &[u8], answers: bool) -> Option<Result<Vec<u8>, Malformed>> {
+    /// [`MalformedPacket`].
+    pub fn deliver(
+        &self,
+        from: &NodeId,
+        packet: &[u8],
+        answers: bool,
+    ) -> Option<Result<Vec<u8>, MalformedPacket>> {
         let taken = self.step(|member, now| match answers {
             true => member.answer(now, from, packet),
             false => member.receive(now, from, packet).map(|()| Vec::new()),
@@ -267,9 +272,9 @@ impl Gossip {
         taken
     }
 
-    fn count_taken<T>(&self, bytes: usize, taken: Option<&Result<T, Malformed>>) {
+    fn count_taken<T>(&self, bytes: usize, taken: Option<&Result<T, MalformedPacket>>) {
         if let Some(taken) = taken {
-            self.metrics.count(Direction::Inbound, taken.is_ok(), bytes);
+            self.metrics.count(GossipDirection::Inbound, taken.is_ok(), bytes);
         }
     }
 
@@ -277,20 +282,24 @@ impl Gossip {
     /// parts, between which others have their turn.
     ///
     /// # Errors
-    /// [`NotTaken`].
-    pub async fn exchanged(&self, from: &NodeId, message: &[u8]) -> Result<Option<Exchange>, NotTaken> {
+    /// [`ExchangeRefusal`].
+    pub async fn exchanged(
+        &self,
+        from: &NodeId,
+        message: &[u8],
+    ) -> Result<Option<ExchangeMessage>, ExchangeRefusal> {
         let may = self.step(|member, now| member.may_exchange(now, from, message.len()));
         match may {
-            None => return Err(NotTaken::Silent),
-            Some(false) => return Err(NotTaken::TooMuch),
+            None => return Err(ExchangeRefusal::Silent),
+            Some(false) => return Err(ExchangeRefusal::TooMuch),
             Some(true) => {}
         }
-        let mut message = Exchange::decode(message)?;
+        let mut message = ExchangeMessage::decode(message)?;
         while let Some(part) = message.part() {
             self.step(|member, now| member.take_exchange(now, from, part));
             tokio::task::yield_now().await;
         }
-        self.step(|member, now| member.take_exchange(now, from, message)).ok_or(NotTaken::Silent)
+        self.step(|member, now| member.take_exchange(now, from, message)).ok_or(ExchangeRefusal::Silent)
     }
 
     /// Has the membership do something, and does what it wants done. `None`: it has not begun.
@@ -303,11 +312,15 @@ impl Gossip {
         let (mut outputs, mut followed) = (Vec::new(), Vec::new());
         while let Some(output) = member.poll() {
             match output {
-                Output::Event(event) => {
+                MembershipOutput::Event(event) => {
                     match &event {
-                        Event::Joined { node } if self.seeds.is_known(node.as_str()) => member.know(node),
+                        MembershipEvent::Joined { node } if self.seeds.is_known(node.as_str()) => {
+                            member.know(node);
+                        }
                         // All others may be something else now.
-                        Event::CutOff | Event::InTouch => story.note_all(member.members().iter()),
+                        MembershipEvent::CutOff | MembershipEvent::InTouch => {
+                            story.note_all(member.members().iter());
+                        }
                         _ => {}
                     }
                     let incarnation = |of: &NodeId| {
@@ -340,7 +353,7 @@ impl Gossip {
         Some(done)
     }
 
-    fn tell(&self, event: Event, chapter: Option<Chapter>) {
+    fn tell(&self, event: MembershipEvent, chapter: Option<MemberEvent>) {
         if self.tells.try_send((event, chapter)).is_err() {
             self.metrics.count_untold();
         }
@@ -370,7 +383,7 @@ impl Gossip {
             let unknown = unknown.unwrap_or_default();
             let asked = unheard.ask(&unknown, alive.len() + 1, fastrand::f64);
             if let Some(node) = asked.and_then(|node| NodeId::new(&node).ok()) {
-                self.perform(Output::Exchange { with: Contact::Member(node) });
+                self.perform(MembershipOutput::Exchange { with: ExchangeContact::Member(node) });
             }
         }
     }
@@ -421,26 +434,26 @@ impl Gossip {
     }
 
     /// How all members are that are known, this one among them; empty: this node does not gossip.
-    pub fn members(&self) -> BTreeMap<String, Health> {
+    pub fn members(&self) -> BTreeMap<String, MemberHealth> {
         let now = self.now();
         let running = self.running.lock();
         let Some(member) = &running.member else { return BTreeMap::new() };
         let deaf = self.is_deaf(member);
-        let others = member.members().iter().map(|(node, other)| (node, Health::of(other, now, deaf)));
-        let all = others.chain([(&self.node, Health::of_own(member, now))]);
+        let others = member.members().iter().map(|(node, other)| (node, MemberHealth::of(other, now, deaf)));
+        let all = others.chain([(&self.node, MemberHealth::of_own(member, now))]);
         all.map(|(node, health)| (node.as_str().to_owned(), health)).collect()
     }
 
     /// How a member is; `None`: nothing is known of it, or this node does not gossip.
-    pub fn health(&self, node: &str) -> Option<Health> {
+    pub fn health(&self, node: &str) -> Option<MemberHealth> {
         let now = self.now();
         let running = self.running.lock();
         let member = running.member.as_ref()?;
         match node == self.node.as_str() {
-            true => Some(Health::of_own(member, now)),
+            true => Some(MemberHealth::of_own(member, now)),
             false => {
                 let deaf = self.is_deaf(member);
-                member.members().get(node).map(|other| Health::of(other, now, deaf))
+                member.members().get(node).map(|other| MemberHealth::of(other, now, deaf))
             }
         }
     }
@@ -466,23 +479,23 @@ impl Gossip {
     }
 
     /// What has happened to a member, the oldest first.
-    pub fn story(&self, node: &str) -> Vec<Chapter> {
+    pub fn story(&self, node: &str) -> Vec<MemberEvent> {
         self.running.lock().story.of(node)
     }
 
     /// Where the mesh port of a live member may be: as it has said itself, and as others say, who may have made that up. Whoever answers
     /// there has to show its certificate.
-    pub fn located(&self, node: &str) -> Vec<Located> {
+    pub fn located(&self, node: &str) -> Vec<NodeLocation> {
         let Some(health) = self.health(node).filter(|health| health.status.is_live()) else {
             return Vec::new();
         };
         let said = [health.record(), record::read(&health.claimed)].into_iter().flatten();
         let said = said.filter(|record| !record.endpoint.is_empty());
-        said.map(|record| Located { mesh: record.endpoint, http3: record.http3_support }).collect()
+        said.map(|record| NodeLocation { mesh: record.endpoint, http3: record.http3_support }).collect()
     }
 
     /// Where a seed was found to be that node.
-    pub fn learned(&self, node: &str) -> Option<Located> {
+    pub fn learned(&self, node: &str) -> Option<NodeLocation> {
         self.seeds.learned(node)
     }
 

@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use omnirelay_membership::{Config, Membership, Status};
-use omnirelay_node::metrics::registrar::{Registrar as _, level};
+use omnirelay_membership::{Config, MemberStatus, Membership};
+use omnirelay_node::metrics::registrar::{MetricRegistrar as _, level};
 use parking_lot::Mutex;
 use prometheus::{HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec};
 
@@ -14,16 +14,17 @@ const RTT_BUCKETS: [f64; 11] = [0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 25.0, 50.0, 100.
 /// How many peers have series of their own; what is measured of further ones stands under `other`.
 const PEERS_MAX: usize = 256;
 
-const STATUSES: [Status; 4] = [Status::Alive, Status::Suspect, Status::Dead, Status::Left];
+const STATUSES: [MemberStatus; 4] =
+    [MemberStatus::Alive, MemberStatus::Suspect, MemberStatus::Dead, MemberStatus::Left];
 
 /// Which way something goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Direction {
+pub enum GossipDirection {
     Inbound,
     Outbound,
 }
 
-impl Direction {
+impl GossipDirection {
     fn word(self) -> &'static str {
         match self {
             Self::Inbound => "inbound",
@@ -124,7 +125,7 @@ impl GossipMetrics {
         for status in STATUSES {
             made.members.with_label_values(&[status.word()]).set(0);
         }
-        for direction in [Direction::Inbound, Direction::Outbound] {
+        for direction in [GossipDirection::Inbound, GossipDirection::Outbound] {
             for outcome in ["success", "failure"] {
                 made.messages.with_label_values(&[direction.word(), outcome]).inc_by(0);
             }
@@ -133,7 +134,7 @@ impl GossipMetrics {
         Ok(made)
     }
 
-    pub fn count(&self, direction: Direction, is_success: bool, bytes: usize) {
+    pub fn count(&self, direction: GossipDirection, is_success: bool, bytes: usize) {
         let outcome = if is_success { "success" } else { "failure" };
         self.messages.with_label_values(&[direction.word(), outcome]).inc();
         self.bytes.with_label_values(&[direction.word()]).inc_by(bytes as u64);
@@ -166,7 +167,7 @@ impl GossipMetrics {
     pub fn measure(&self, of: &Membership, config: &Config) {
         for status in STATUSES {
             let others = of.members().iter().filter(|(_, member)| member.shown() == status).count();
-            let own = usize::from(status == Status::Alive);
+            let own = usize::from(status == MemberStatus::Alive);
             self.members.with_label_values(&[status.word()]).set(level(others + own));
         }
         self.queue.set(level(of.queued()));

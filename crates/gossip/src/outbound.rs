@@ -8,11 +8,11 @@ use std::time::Duration;
 use futures_util::FutureExt as _;
 use futures_util::future::{join_all, select_ok};
 use omnirelay_core::text::chain;
-use omnirelay_membership::{Contact, NodeId, Output};
-use omnirelay_node::transport::Located;
+use omnirelay_membership::{ExchangeContact, MembershipOutput, NodeId};
+use omnirelay_node::transport::NodeLocation;
 use omnirelay_node::transport::channel::MeshChannel;
-use omnirelay_transport::carrier::Protocol;
-use omnirelay_transport::peer::Way;
+use omnirelay_transport::carrier::ConnectionProtocol;
+use omnirelay_transport::peer::CallPath;
 use omnirelay_wire::pb::omnirelay::mesh::membership::v1 as pb;
 use pb::membership_service_client::MembershipServiceClient;
 use tokio::sync::mpsc;
@@ -21,8 +21,8 @@ use tonic::Code;
 use tracing::debug;
 
 use super::Gossip;
-use super::seeds::Seed;
-use crate::metrics::Direction;
+use super::seeds::GossipSeed;
+use crate::metrics::GossipDirection;
 
 /// How many calls are under way at a time, and to one node.
 const CALLS_MAX: usize = 256;
@@ -41,7 +41,7 @@ const SEEDS_AT_A_TIME: usize = 3;
 const OTHER_AFTER: Duration = Duration::from_millis(150);
 
 /// Does what is to be done by calls.
-pub(super) async fn run(gossip: Arc<Gossip>, mut waiting: mpsc::Receiver<Output>) {
+pub(super) async fn run(gossip: Arc<Gossip>, mut waiting: mpsc::Receiver<MembershipOutput>) {
     let mut calls: JoinSet<Option<NodeId>> = JoinSet::new();
     let mut to: HashMap<NodeId, usize> = HashMap::new();
     loop {
@@ -62,10 +62,10 @@ pub(super) async fn run(gossip: Arc<Gossip>, mut waiting: mpsc::Receiver<Output>
         let Some(job) = job else { return };
         let gossip = gossip.clone();
         match job {
-            Output::Send { to: node, packet } => {
+            MembershipOutput::Send { to: node, packet } => {
                 let count = to.entry(node.clone()).or_default();
                 if *count >= CALLS_EACH_MAX {
-                    gossip.metrics.count(Direction::Outbound, false, 0);
+                    gossip.metrics.count(GossipDirection::Outbound, false, 0);
                     continue;
                 }
                 *count += 1;
@@ -74,46 +74,48 @@ pub(super) async fn run(gossip: Arc<Gossip>, mut waiting: mpsc::Receiver<Output>
                     Some(node)
                 });
             }
-            Output::Reach { node, number, packet, within } => {
+            MembershipOutput::Reach { node, number, packet, within } => {
                 calls.spawn(async move {
                     gossip.reach(&node, number, packet, within).await;
                     None
                 });
             }
-            Output::Exchange { with } => {
+            MembershipOutput::Exchange { with } => {
                 calls.spawn(async move {
                     gossip.exchange(with).await;
                     None
                 });
             }
             // Neither takes a call.
-            Output::Measured { .. } | Output::Event(_) => {}
+            MembershipOutput::Measured { .. } | MembershipOutput::Event(_) => {}
         }
     }
 }
 
 impl Gossip {
     /// Does what the membership wants done.
-    pub(super) fn perform(&self, output: Output) {
+    pub(super) fn perform(&self, output: MembershipOutput) {
         match &output {
-            Output::Measured { node, rtt } => return self.metrics.observe_rtt(node.as_str(), *rtt),
-            Output::Send { to, packet } => {
+            MembershipOutput::Measured { node, rtt } => return self.metrics.observe_rtt(node.as_str(), *rtt),
+            MembershipOutput::Send { to, packet } => {
                 let sent = self.transport.send_datagram(to.as_str(), packet.clone().into());
                 if sent.is_ok() {
-                    return self.metrics.count(Direction::Outbound, true, packet.len());
+                    return self.metrics.count(GossipDirection::Outbound, true, packet.len());
                 }
             }
-            Output::Reach { .. } | Output::Exchange { .. } | Output::Event(_) => {}
+            MembershipOutput::Reach { .. }
+            | MembershipOutput::Exchange { .. }
+            | MembershipOutput::Event(_) => {}
         }
         if self.jobs.try_send(output).is_err() {
-            self.metrics.count(Direction::Outbound, false, 0);
+            self.metrics.count(GossipDirection::Outbound, false, 0);
         }
     }
 
     /// Sends a packet by a call, which opens a connection if there is none.
     async fn deliver_to(&self, to: &NodeId, packet: Vec<u8>) {
         let bytes = packet.len();
-        let channel = self.transport.channel(to.as_str(), Way::REPEATABLE);
+        let channel = self.transport.channel(to.as_str(), CallPath::REPEATABLE);
         let delivered = match channel {
             Ok(channel) => call(channel.within(self.config.probe_time()), packet, false).await,
             Err(error) => Err(chain(&error)),
@@ -121,14 +123,14 @@ impl Gossip {
         if let Err(error) = &delivered {
             debug!(peer = %to, error, "packet not delivered");
         }
-        self.metrics.count(Direction::Outbound, delivered.is_ok(), bytes);
+        self.metrics.count(GossipDirection::Outbound, delivered.is_ok(), bytes);
     }
 
     /// Tries to reach a node over a stream: by the connection that is there, and by another over TCP.
     async fn reach(&self, node: &NodeId, number: u32, packet: Vec<u8>, within: Duration) {
         let (known_answers, other_answers) = (AtomicBool::new(false), AtomicBool::new(false));
         let over_known = async {
-            let channel = self.transport.channel(node.as_str(), Way::REPEATABLE);
+            let channel = self.transport.channel(node.as_str(), CallPath::REPEATABLE);
             let channel = channel.map_err(|error| chain(&error))?;
             let answer = call(channel.within(within), packet.clone(), true).await;
             known_answers.fetch_or(answer.is_ok(), Ordering::Relaxed);
@@ -136,7 +138,7 @@ impl Gossip {
         };
         let over_other = async {
             tokio::time::sleep(OTHER_AFTER.min(within / 2)).await;
-            let channel = self.transport.other_channel(node.as_str(), Protocol::Http2).await?;
+            let channel = self.transport.other_channel(node.as_str(), ConnectionProtocol::Http2).await?;
             let answer = call(channel.within(within), packet.clone(), true).await;
             other_answers.fetch_or(answer.is_ok(), Ordering::Relaxed);
             answer
@@ -153,7 +155,7 @@ impl Gossip {
             Ok(packet) => self.receive(node.as_str(), &packet),
             Err(error) => debug!(peer = %node, error, "member not reached over a stream"),
         }
-        self.metrics.count(Direction::Outbound, is_answered, packet.len());
+        self.metrics.count(GossipDirection::Outbound, is_answered, packet.len());
         self.step(|member, now| member.reached(now, node, number, is_answered));
         if !self.restarted.lock().remove(node) || !other_answers.load(Ordering::Relaxed) {
             return;
@@ -165,10 +167,10 @@ impl Gossip {
         }
     }
 
-    async fn exchange(&self, with: Contact) {
+    async fn exchange(&self, with: ExchangeContact) {
         match with {
-            Contact::Member(node) => self.exchange_with(&node).await,
-            Contact::Seed => self.exchange_with_seeds().await,
+            ExchangeContact::Member(node) => self.exchange_with(&node).await,
+            ExchangeContact::Seed => self.exchange_with_seeds().await,
         }
     }
 
@@ -179,7 +181,7 @@ impl Gossip {
     }
 
     async fn try_exchange(&self, node: &NodeId) -> Result<(), String> {
-        let channel = self.transport.channel(node.as_str(), Way::REPEATABLE);
+        let channel = self.transport.channel(node.as_str(), CallPath::REPEATABLE);
         let channel = channel.map_err(|error| chain(&error))?.within(EXCHANGE_WITHIN);
         let mut client = MembershipServiceClient::new(channel);
         for _ in 0..EXCHANGES_MAX {
@@ -218,13 +220,13 @@ impl Gossip {
     async fn exchange_with_seeds(&self) {
         let is_live = |node: &String| self.health(node).is_some_and(|health| health.status.is_live());
         let mut seeds = self.seeds.all();
-        seeds.retain(|seed| !matches!(seed, Seed::Node(node) if is_live(node)));
+        seeds.retain(|seed| !matches!(seed, GossipSeed::Node(node) if is_live(node)));
         fastrand::shuffle(&mut seeds);
         seeds.truncate(if self.is_alone() { SEEDS_AT_A_TIME } else { 1 });
         let asked = seeds.iter().map(|seed| async move {
             let node = match seed {
-                Seed::Node(node) => node.clone(),
-                Seed::Address(address) => match self.find(address).await {
+                GossipSeed::Node(node) => node.clone(),
+                GossipSeed::Address(address) => match self.find(address).await {
                     Ok(node) => node,
                     Err(error) => return debug!(address, error, "seed not found"),
                 },
@@ -246,7 +248,7 @@ impl Gossip {
         let at = fastrand::choice(&found).ok_or("it is the name of no address")?.to_string();
         let greeted = tokio::time::timeout(EXCHANGE_WITHIN, self.transport.greet_at(&at)).await;
         let greeted = greeted.unwrap_or_else(|_| Err("no answer".to_owned()))?;
-        self.seeds.learn(&greeted.node_id, Located { mesh: at, http3: true });
+        self.seeds.learn(&greeted.node_id, NodeLocation { mesh: at, http3: true });
         Ok(greeted.node_id)
     }
 }

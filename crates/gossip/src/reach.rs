@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use omnirelay_node::transport::Transport;
+use omnirelay_node::transport::NodeTransport;
 use omnirelay_peer_records::{is_alive, of_others};
 use omnirelay_registry::Registry;
-use omnirelay_transport::carrier::Protocol;
+use omnirelay_transport::carrier::ConnectionProtocol;
 use omnirelay_transport::negotiate::Downgrade;
 use omnirelay_wire::pb::omnirelay::mesh::control::v1 as pb;
 use omnirelay_wire::pb::omnirelay::store::v1::PeerValue;
@@ -21,7 +21,7 @@ const TOLD_MAX: usize = 100;
 const NEW: Duration = Duration::from_secs(10);
 
 /// The other nodes that live and are not reached as they should be, in the order of their ids.
-pub fn reach(registry: &Registry, transport: &Transport, gossip: Option<&Gossip>) -> Vec<pb::PeerReach> {
+pub fn reach(registry: &Registry, transport: &NodeTransport, gossip: Option<&Gossip>) -> Vec<pb::PeerReach> {
     let (heard, now) = (GossipHealth::of(gossip, registry.view()), registry.view().now());
     let age = |peer: &PeerValue| {
         let since = peer.status_since.as_ref().map(millis).unwrap_or_default();
@@ -42,7 +42,8 @@ pub fn reach(registry: &Registry, transport: &Transport, gossip: Option<&Gossip>
             Some(_) | None => "",
         };
         // Once may be a moment in which one of both hosts was busy.
-        let over_http2 = used.filter(|used| used.protocol == Some(Protocol::Http2) && used.is_lasting);
+        let over_http2 =
+            used.filter(|used| used.protocol == Some(ConnectionProtocol::Http2) && used.is_lasting);
         let downgrade = over_http2.and_then(|used| used.why).map(Downgrade::word).unwrap_or_default();
         let [gossip, unreached, downgrade] = [gossip, unreached, downgrade].map(str::to_owned);
         let is_well = gossip.is_empty() && unreached.is_empty() && downgrade.is_empty();

@@ -16,7 +16,7 @@ const FEW: f64 = 10.0;
 
 /// What a node says of itself.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Says {
+pub struct GossipRecord {
     pub role: String,
     pub cluster: String,
     pub region: String,
@@ -37,10 +37,10 @@ pub struct Says {
 #[error(
     "what this node says of itself by gossip has {0} bytes, and {RECORD_BYTES_MAX} fit: shorten `node.role`, `node.cluster`, `node.region`, `node.zone` or `mesh.advertise`"
 )]
-pub struct SaysTooMuch(pub usize);
+pub struct RecordTooLarge(pub usize);
 
-impl Says {
-    pub(super) fn body(&self, node: &NodeId, version: u64, config: &Config) -> Result<Bytes, SaysTooMuch> {
+impl GossipRecord {
+    pub(super) fn body(&self, node: &NodeId, version: u64, config: &Config) -> Result<Bytes, RecordTooLarge> {
         let not_after = self.certificate_not_after.map(|seconds| Timestamp { seconds, nanos: 0 });
         let record = MemberRecord {
             schema_version: SCHEMA_VERSION.to_owned(),
@@ -64,7 +64,7 @@ impl Says {
             labels_digest: labels_digest(&self.labels),
         };
         let body = record.encode_to_vec();
-        if body.len() > RECORD_BYTES_MAX { Err(SaysTooMuch(body.len())) } else { Ok(body.into()) }
+        if body.len() > RECORD_BYTES_MAX { Err(RecordTooLarge(body.len())) } else { Ok(body.into()) }
     }
 }
 
@@ -102,7 +102,7 @@ mod tests {
     #[test]
     fn the_largest_that_is_usual_fits() {
         let name = "n".repeat(63);
-        let says = Says {
+        let says = GossipRecord {
             role: "gateway".to_owned(),
             cluster: name.clone(),
             region: name.clone(),
@@ -118,9 +118,9 @@ mod tests {
         let body = says.body(&node, u64::MAX, &Config::default()).unwrap();
         assert_eq!(read(&body).unwrap().node_id, name);
         // The most that a configuration may have.
-        let most = Says { endpoint: "h".repeat(SAID_BYTES_MAX - 3 * 63 - 7), ..says.clone() };
+        let most = GossipRecord { endpoint: "h".repeat(SAID_BYTES_MAX - 3 * 63 - 7), ..says.clone() };
         most.body(&node, u64::MAX, &Config::default()).unwrap();
-        let too_much = Says { endpoint: "h".repeat(300), ..says };
+        let too_much = GossipRecord { endpoint: "h".repeat(300), ..says };
         let error = too_much.body(&node, 1, &Config::default()).unwrap_err();
         assert!(error.to_string().contains("512 fit"), "{error}");
     }

@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, VecDeque};
 
-use omnirelay_node::transport::Located;
+use omnirelay_node::transport::NodeLocation;
 use parking_lot::Mutex;
 
 /// How many nodes are remembered by where a seed was found.
@@ -12,7 +12,7 @@ type Known = Box<dyn Fn() -> Vec<String> + Send + Sync>;
 type IsKnown = Box<dyn Fn(&str) -> bool + Send + Sync>;
 
 /// Whom to ask.
-pub struct Seeds {
+pub struct GossipSeeds {
     /// Addresses of the configuration, `host:port`; names are looked up each time.
     addresses: Vec<String>,
     /// Nodes that are known otherwise, as from the registry.
@@ -27,18 +27,18 @@ pub struct Seeds {
 /// By node, and the nodes in the order in which they were first found.
 #[derive(Default)]
 struct Learned {
-    at: HashMap<String, Located>,
+    at: HashMap<String, NodeLocation>,
     order: VecDeque<String>,
 }
 
 /// One of them.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Seed {
+pub enum GossipSeed {
     Address(String),
     Node(String),
 }
 
-impl Seeds {
+impl GossipSeeds {
     /// `known`: whom to ask beside those at `addresses`; `alive`: which of them are alive; `is_known`: whether a name is that of a
     /// node.
     pub fn new(
@@ -62,13 +62,13 @@ impl Seeds {
     }
 
     /// All of them, in no order.
-    pub fn all(&self) -> Vec<Seed> {
-        let addresses = self.addresses.iter().cloned().map(Seed::Address);
-        addresses.chain((self.known)().into_iter().map(Seed::Node)).collect()
+    pub fn all(&self) -> Vec<GossipSeed> {
+        let addresses = self.addresses.iter().cloned().map(GossipSeed::Address);
+        addresses.chain((self.known)().into_iter().map(GossipSeed::Node)).collect()
     }
 
     /// Remembers who was found at an address.
-    pub fn learn(&self, node: &str, at: Located) {
+    pub fn learn(&self, node: &str, at: NodeLocation) {
         let mut learned = self.learned.lock();
         if learned.at.insert(node.to_owned(), at).is_some() {
             return;
@@ -82,7 +82,7 @@ impl Seeds {
     }
 
     /// Where a node was found.
-    pub fn learned(&self, node: &str) -> Option<Located> {
+    pub fn learned(&self, node: &str) -> Option<NodeLocation> {
         self.learned.lock().at.get(node).cloned()
     }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use omnirelay_host::chance::uuid;
 use omnirelay_host::wall_clock;
-use omnirelay_membership::{Event, Evidence, Member, NodeId};
+use omnirelay_membership::{Member, MembershipEvent, NodeId, SuspicionEvidence};
 use xxhash_rust::xxh64::xxh64;
 
 /// How much is remembered of one member, and of how many.
@@ -15,7 +15,7 @@ const MEMBERS_MAX: usize = 10_000;
 
 /// What happened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Verdict {
+pub enum MemberVerdict {
     Joined,
     Suspected,
     Confirmed,
@@ -33,7 +33,7 @@ pub enum Verdict {
     Answered,
 }
 
-impl Verdict {
+impl MemberVerdict {
     pub fn word(self) -> &'static str {
         match self {
             Self::Joined => "joined",
@@ -54,24 +54,24 @@ impl Verdict {
 
 /// One thing that has happened to a member, as this node has it.
 #[derive(Clone, Debug)]
-pub struct Chapter {
+pub struct MemberEvent {
     pub node: NodeId,
-    pub verdict: Verdict,
+    pub verdict: MemberVerdict,
     /// By this host's clock, since 1970.
     pub at: Duration,
     pub incarnation: u64,
     /// Whose verdict it is; `None`: of the member itself.
     pub by: Option<NodeId>,
     /// Why, where it is the verdict of this node.
-    pub evidence: Option<Evidence>,
+    pub evidence: Option<SuspicionEvidence>,
     /// What all nodes have alike that tell of the same.
     pub correlation_id: String,
 }
 
 /// What has happened to members.
 #[derive(Default)]
-pub struct Story {
-    of: BTreeMap<NodeId, VecDeque<Chapter>>,
+pub struct MemberHistory {
+    of: BTreeMap<NodeId, VecDeque<MemberEvent>>,
     /// How many changes there were, and which was the last of each member.
     pub(super) count: u64,
     changed: BTreeMap<NodeId, u64>,
@@ -79,15 +79,15 @@ pub struct Story {
     order: BTreeMap<u64, NodeId>,
 }
 
-impl Story {
+impl MemberHistory {
     /// Notes what has changed, if it is of somebody's health; `incarnation` says which one a member has now.
     pub(super) fn note(
         &mut self,
         own: &NodeId,
-        event: &Event,
+        event: &MembershipEvent,
         incarnation: impl Fn(&NodeId) -> u64,
-    ) -> Option<Chapter> {
-        if let Event::Forgotten { node } = event {
+    ) -> Option<MemberEvent> {
+        if let MembershipEvent::Forgotten { node } = event {
             self.count += 1;
             self.of.remove(node);
             if let Some(before) = self.changed.remove(node) {
@@ -101,9 +101,10 @@ impl Story {
         }
         let chapters = self.of.entry(node.clone()).or_default();
         // What ends a suspicion belongs to it.
-        let begun =
-            chapters.back().filter(|last| matches!(last.verdict, Verdict::Suspected | Verdict::Confirmed));
-        if let Some(begun) = begun.filter(|_| chapter.verdict == Verdict::Refuted) {
+        let begun = chapters
+            .back()
+            .filter(|last| matches!(last.verdict, MemberVerdict::Suspected | MemberVerdict::Confirmed));
+        if let Some(begun) = begun.filter(|_| chapter.verdict == MemberVerdict::Refuted) {
             chapter.correlation_id.clone_from(&begun.correlation_id);
         }
         if chapters.len() == CHAPTERS_MAX {
@@ -132,14 +133,14 @@ impl Story {
         news.map(|(_, node)| node.as_str().to_owned()).collect()
     }
 
-    pub(super) fn of(&self, node: &str) -> Vec<Chapter> {
+    pub(super) fn of(&self, node: &str) -> Vec<MemberEvent> {
         self.of.get(node).map(|chapters| chapters.iter().cloned().collect()).unwrap_or_default()
     }
 }
 
 /// Why a member was not reached, for people.
-pub fn in_words(evidence: &Evidence) -> String {
-    let Evidence { waited, helpers, nacks, rtt, health } = evidence;
+pub fn in_words(evidence: &SuspicionEvidence) -> String {
+    let SuspicionEvidence { waited, helpers, nacks, rtt, health } = evidence;
     let names: Vec<&str> = helpers.iter().map(NodeId::as_str).collect();
     let helped = match (helpers.len(), nacks) {
         (0, _) => "nobody else could be asked".to_owned(),
@@ -158,42 +159,50 @@ pub fn in_words(evidence: &Evidence) -> String {
 
 fn chapter<'a>(
     own: &'a NodeId,
-    event: &'a Event,
+    event: &'a MembershipEvent,
     now: impl Fn(&NodeId) -> u64,
-) -> Option<(&'a NodeId, Chapter)> {
+) -> Option<(&'a NodeId, MemberEvent)> {
     let (node, verdict, incarnation, by, evidence) = match event {
-        Event::Joined { node } => (node, Verdict::Joined, now(node), None, &None),
-        Event::Suspected { node, incarnation, by, evidence } => {
-            (node, Verdict::Suspected, *incarnation, Some(by), evidence)
+        MembershipEvent::Joined { node } => (node, MemberVerdict::Joined, now(node), None, &None),
+        MembershipEvent::Suspected { node, incarnation, by, evidence } => {
+            (node, MemberVerdict::Suspected, *incarnation, Some(by), evidence)
         }
-        Event::Confirmed { node, incarnation, by, evidence } => {
-            (node, Verdict::Confirmed, *incarnation, Some(by), evidence)
+        MembershipEvent::Confirmed { node, incarnation, by, evidence } => {
+            (node, MemberVerdict::Confirmed, *incarnation, Some(by), evidence)
         }
-        Event::Refuted { node, incarnation } => (node, Verdict::Refuted, *incarnation, None, &None),
-        Event::Died { node, incarnation, by } => (node, Verdict::Died, *incarnation, Some(by), &None),
-        Event::Left { node, from } => {
-            (node, Verdict::Left, now(node), Some(from).filter(|from| *from != node), &None)
+        MembershipEvent::Refuted { node, incarnation } => {
+            (node, MemberVerdict::Refuted, *incarnation, None, &None)
         }
-        Event::Returned { node, incarnation, from } => {
-            (node, Verdict::Returned, *incarnation, Some(from).filter(|from| *from != node), &None)
+        MembershipEvent::Died { node, incarnation, by } => {
+            (node, MemberVerdict::Died, *incarnation, Some(by), &None)
         }
-        Event::Restarted { node, from, .. } => {
-            (node, Verdict::Restarted, now(node), Some(from).filter(|from| *from != node), &None)
+        MembershipEvent::Left { node, from } => {
+            (node, MemberVerdict::Left, now(node), Some(from).filter(|from| *from != node), &None)
         }
-        Event::StreamsAlone { node } => (node, Verdict::StreamsAlone, now(node), None, &None),
-        Event::ThroughOthers { node } => (node, Verdict::ThroughOthers, now(node), Some(own), &None),
-        Event::Reached { node } => (node, Verdict::Reached, now(node), Some(own), &None),
-        Event::Accused { by, incarnation } => (own, Verdict::Answered, *incarnation, by.first(), &None),
-        Event::Changed { .. }
-        | Event::Forgotten { .. }
-        | Event::Conflict { .. }
-        | Event::CutOff
-        | Event::InTouch => return None,
+        MembershipEvent::Returned { node, incarnation, from } => {
+            (node, MemberVerdict::Returned, *incarnation, Some(from).filter(|from| *from != node), &None)
+        }
+        MembershipEvent::Restarted { node, from, .. } => {
+            (node, MemberVerdict::Restarted, now(node), Some(from).filter(|from| *from != node), &None)
+        }
+        MembershipEvent::StreamsAlone { node } => (node, MemberVerdict::StreamsAlone, now(node), None, &None),
+        MembershipEvent::ThroughOthers { node } => {
+            (node, MemberVerdict::ThroughOthers, now(node), Some(own), &None)
+        }
+        MembershipEvent::Reached { node } => (node, MemberVerdict::Reached, now(node), Some(own), &None),
+        MembershipEvent::Accused { by, incarnation } => {
+            (own, MemberVerdict::Answered, *incarnation, by.first(), &None)
+        }
+        MembershipEvent::Changed { .. }
+        | MembershipEvent::Forgotten { .. }
+        | MembershipEvent::Conflict { .. }
+        | MembershipEvent::CutOff
+        | MembershipEvent::InTouch => return None,
     };
     let at = wall_clock::unix();
     let correlation_id = correlation_id(node, incarnation);
     let (by, evidence) = (by.cloned(), evidence.clone());
-    Some((node, Chapter { node: node.clone(), verdict, at, incarnation, by, evidence, correlation_id }))
+    Some((node, MemberEvent { node: node.clone(), verdict, at, incarnation, by, evidence, correlation_id }))
 }
 
 /// The same on all nodes for one incarnation of a member, in the form of a UUID of version 8 (RFC 9562).

@@ -4,13 +4,13 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
-use omnirelay_host::log::{KeyedLogLimiter, LogLimiter, Turn};
-use omnirelay_membership::{Event, NodeId, Record};
+use omnirelay_host::log::{KeyedLogLimiter, LogLimiter, LogTurn};
+use omnirelay_membership::{GossipMemberRecord, MembershipEvent, NodeId};
 use tokio::time::Instant;
 use tracing::{error, info, warn};
 
 use super::Gossip;
-use super::story::{Chapter, Verdict};
+use super::story::{MemberEvent, MemberVerdict};
 
 /// How soon after a conflict another one says that both live.
 const CONFLICT_AGAIN: Duration = Duration::from_secs(60);
@@ -21,7 +21,7 @@ const LOOK_WITHIN: Duration = Duration::from_secs(3);
 /// How many lines there are of what others cause.
 struct Lines {
     /// Of changes of members, each verdict of each member by itself.
-    changed: KeyedLogLimiter<(NodeId, Verdict)>,
+    changed: KeyedLogLimiter<(NodeId, MemberVerdict)>,
     /// Of how this node stands with all others.
     accused: LogLimiter,
 }
@@ -74,11 +74,13 @@ impl Gossip {
             };
             let Some((event, chapter)) = told else { return };
             match (&event, chapter) {
-                (Event::Conflict { record, from, .. }, _) => self.note_conflict(record, from, &mut conflicts),
-                (Event::Accused { by, incarnation }, chapter) => {
+                (MembershipEvent::Conflict { record, from, .. }, _) => {
+                    self.note_conflict(record, from, &mut conflicts);
+                }
+                (MembershipEvent::Accused { by, incarnation }, chapter) => {
                     let correlation_id = chapter.map(|chapter| chapter.correlation_id).unwrap_or_default();
                     let by = names(by);
-                    if let Some(Turn { left_out }) = lines.accused.turn() {
+                    if let Some(LogTurn { left_out }) = lines.accused.turn() {
                         info!(
                             by,
                             incarnation,
@@ -88,13 +90,13 @@ impl Gossip {
                         );
                     }
                 }
-                (Event::CutOff, _) => {
-                    if let Some(Turn { left_out }) = lines.accused.turn() {
+                (MembershipEvent::CutOff, _) => {
+                    if let Some(LogTurn { left_out }) = lines.accused.turn() {
                         warn!(left_out, "this node hears nobody: all others are suspects here until it does");
                     }
                 }
-                (Event::InTouch, _) => {
-                    if let Some(Turn { left_out }) = lines.accused.turn() {
+                (MembershipEvent::InTouch, _) => {
+                    if let Some(LogTurn { left_out }) = lines.accused.turn() {
                         info!(left_out, "this node hears others again");
                     }
                 }
@@ -102,7 +104,7 @@ impl Gossip {
                     let key = (chapter.node.clone(), chapter.verdict);
                     let Some(turn) = lines.changed.turn(&key) else { continue };
                     self.log(&chapter, turn);
-                    if chapter.verdict == Verdict::Suspected {
+                    if chapter.verdict == MemberVerdict::Suspected {
                         self.log_led(&chapter, &leads(chapter.node.as_str()));
                     }
                 }
@@ -113,7 +115,12 @@ impl Gossip {
 
     /// That somebody says that another start is known by the id of this node. Once may be this node as it was before a clock was set back;
     /// again and again it is another daemon, which answers, or a lie: so it is looked.
-    fn note_conflict<'a>(&'a self, record: &Record, from: &NodeId, conflicts: &mut Conflicts<'a>) {
+    fn note_conflict<'a>(
+        &'a self,
+        record: &GossipMemberRecord,
+        from: &NodeId,
+        conflicts: &mut Conflicts<'a>,
+    ) {
         let (peer, instance, from) = (self.node.as_str(), record.instance, from.as_str());
         let endpoint = super::record::read(&record.body).map(|said| said.endpoint).unwrap_or_default();
         if !recently(conflicts.last.replace(Instant::now()), CONFLICT_AGAIN) {
@@ -171,39 +178,43 @@ impl Gossip {
     }
 
     /// Whether something follows for connections.
-    pub(super) fn has_to_be_followed(event: &Event) -> bool {
+    pub(super) fn has_to_be_followed(event: &MembershipEvent) -> bool {
         matches!(
             event,
-            Event::Restarted { .. }
-                | Event::Returned { .. }
-                | Event::Left { .. }
-                | Event::Forgotten { .. }
-                | Event::StreamsAlone { .. }
+            MembershipEvent::Restarted { .. }
+                | MembershipEvent::Returned { .. }
+                | MembershipEvent::Left { .. }
+                | MembershipEvent::Forgotten { .. }
+                | MembershipEvent::StreamsAlone { .. }
         )
     }
 
     /// Does what follows for connections.
-    pub(super) fn follow(&self, event: &Event) {
+    pub(super) fn follow(&self, event: &MembershipEvent) {
         match event {
             // What there was to whoever was there before reaches nobody. On the word of others it is looked first.
-            Event::Restarted { node, from, .. } | Event::Returned { node, from, .. } if from != node => {
+            MembershipEvent::Restarted { node, from, .. } | MembershipEvent::Returned { node, from, .. }
+                if from != node =>
+            {
                 self.restarted.lock().insert(node.clone());
             }
-            Event::Restarted { node, .. } | Event::Returned { node, .. } | Event::Left { node, .. } => {
+            MembershipEvent::Restarted { node, .. }
+            | MembershipEvent::Returned { node, .. }
+            | MembershipEvent::Left { node, .. } => {
                 self.transport.reconnect(node.as_str());
             }
-            Event::Forgotten { node } => {
+            MembershipEvent::Forgotten { node } => {
                 self.restarted.lock().remove(node);
                 self.transport.forget(node.as_str());
                 self.metrics.forget(node.as_str());
             }
-            Event::StreamsAlone { node } => self.transport.give_up_http3(node.as_str()),
+            MembershipEvent::StreamsAlone { node } => self.transport.give_up_http3(node.as_str()),
             _ => {}
         }
     }
 
     /// That a leader is suspected: nothing moves for that, and whoever waits for it is to know why.
-    fn log_led(&self, chapter: &Chapter, scopes: &[String]) {
+    fn log_led(&self, chapter: &MemberEvent, scopes: &[String]) {
         const NAMED_MAX: usize = 8;
         if scopes.is_empty() {
             return;
@@ -219,8 +230,8 @@ impl Gossip {
         );
     }
 
-    fn log(&self, chapter: &Chapter, Turn { left_out }: Turn) {
-        let Chapter { node, verdict, incarnation, by, evidence, correlation_id, .. } = chapter;
+    fn log(&self, chapter: &MemberEvent, LogTurn { left_out }: LogTurn) {
+        let MemberEvent { node, verdict, incarnation, by, evidence, correlation_id, .. } = chapter;
         let said = self.health(node.as_str()).and_then(|health| health.record()).unwrap_or_default();
         let by = by.as_ref().map_or("", NodeId::as_str);
         let why = evidence.as_ref().map(super::story::in_words).unwrap_or_default();
@@ -249,17 +260,20 @@ impl Gossip {
             };
         }
         match verdict {
-            Verdict::Suspected | Verdict::Died | Verdict::StreamsAlone | Verdict::ThroughOthers => {
+            MemberVerdict::Suspected
+            | MemberVerdict::Died
+            | MemberVerdict::StreamsAlone
+            | MemberVerdict::ThroughOthers => {
                 line!(warn);
             }
-            Verdict::Joined
-            | Verdict::Confirmed
-            | Verdict::Refuted
-            | Verdict::Left
-            | Verdict::Returned
-            | Verdict::Restarted
-            | Verdict::Reached
-            | Verdict::Answered => line!(info),
+            MemberVerdict::Joined
+            | MemberVerdict::Confirmed
+            | MemberVerdict::Refuted
+            | MemberVerdict::Left
+            | MemberVerdict::Returned
+            | MemberVerdict::Restarted
+            | MemberVerdict::Reached
+            | MemberVerdict::Answered => line!(info),
         }
     }
 }

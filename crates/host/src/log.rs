@@ -17,7 +17,7 @@ use tracing_subscriber::{EnvFilter, Layer, Registry, fmt, reload};
 
 #[cfg(any(test, feature = "testing"))]
 pub use captured::captured;
-pub use limiter::{FaultLimiter, KeyedLogLimiter, LogLimiter, Turn};
+pub use limiter::{FaultLimiter, KeyedLogLimiter, LogLimiter, LogTurn};
 
 use fields::{TextFields, VisibleJson};
 

@@ -60,7 +60,7 @@ pub fn make_private(path: &Path) -> io::Result<Option<u32>> {
 
 /// Why a file with a secret in it is not used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Unsafe {
+pub enum UnsafeSecretFile {
     /// Others may read or write it; its mode.
     Open(u32),
     /// It belongs to another user.
@@ -71,10 +71,10 @@ pub enum Unsafe {
 ///
 /// # Errors
 /// Why it is not safe.
-pub fn check_private(opened: &Metadata) -> Result<(), Unsafe> {
+pub fn check_private(opened: &Metadata) -> Result<(), UnsafeSecretFile> {
     match opened {
-        opened if is_open_to_others(opened) => Err(Unsafe::Open(mode(opened))),
-        opened if !is_own(opened) => Err(Unsafe::Foreign),
+        opened if is_open_to_others(opened) => Err(UnsafeSecretFile::Open(mode(opened))),
+        opened if !is_own(opened) => Err(UnsafeSecretFile::Foreign),
         _ => Ok(()),
     }
 }

@@ -41,12 +41,12 @@ impl Thread {}
 
 /// The threads of one loop, and whether it runs.
 #[derive(Default)]
-pub struct Stalls {
+pub struct LoopStalls {
     threads: Mutex<Vec<Arc<Thread>>>,
     ticks: AtomicU64,
 }
 
-impl Stalls {
+impl LoopStalls {
     /// Has the threads of a runtime looked at, and the one that is calling.
     pub fn look_at(self: &Arc<Self>, runtime: &mut tokio::runtime::Builder) {
         let (begun, ended) = (self.clone(), self.clone());
@@ -225,7 +225,7 @@ fn exchange(now: impl FnOnce() -> Option<Doing>) -> Option<Doing> {
 mod tests {
     use super::*;
 
-    fn runtime(stalls: &Arc<Stalls>) -> tokio::runtime::Runtime {
+    fn runtime(stalls: &Arc<LoopStalls>) -> tokio::runtime::Runtime {
         let mut builder = tokio::runtime::Builder::new_multi_thread();
         stalls.look_at(builder.worker_threads(1).enable_all());
         builder.build().unwrap()
@@ -233,7 +233,7 @@ mod tests {
 
     #[test]
     fn what_holds_a_thread_is_known_while_it_does_and_no_longer() {
-        let stalls = Arc::new(Stalls::default());
+        let stalls = Arc::new(LoopStalls::default());
         let runtime = runtime(&stalls);
         let (enter, entered) = std::sync::mpsc::channel();
         let (end, ended) = std::sync::mpsc::channel::<()>();

@@ -42,7 +42,7 @@ pub async fn sleep_until(due: i64) {
 
 /// Waits until so much time has passed, also where the host is suspended meanwhile.
 pub async fn sleep(length: Duration) {
-    let begun = Stamp::now();
+    let begun = WallClockStamp::now();
     while let Some(left) = length.checked_sub(begun.elapsed()).filter(|left| !left.is_zero()) {
         tokio::time::sleep(left.min(LOOK_EVERY)).await;
     }
@@ -50,12 +50,12 @@ pub async fn sleep(length: Duration) {
 
 /// An instant whose age counts the time in which the host was suspended.
 #[derive(Clone, Copy, Debug)]
-pub struct Stamp {
+pub struct WallClockStamp {
     at: Instant,
     wall: Duration,
 }
 
-impl Stamp {
+impl WallClockStamp {
     /// This instant.
     pub fn now() -> Self {
         Self { at: Instant::now(), wall: unix() }
@@ -83,7 +83,8 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn an_age_counts_what_timers_do_not() {
-        let suspended = Stamp { at: Instant::now(), wall: unix().saturating_sub(Duration::from_secs(7200)) };
+        let suspended =
+            WallClockStamp { at: Instant::now(), wall: unix().saturating_sub(Duration::from_secs(7200)) };
         assert!(suspended.elapsed() >= Duration::from_secs(7200), "{:?}", suspended.elapsed());
         let begun = Instant::now();
         sleep(Duration::from_secs(100)).await;

@@ -7,7 +7,8 @@ use http::{HeaderMap, Uri};
 use omnirelay_wire::fault::Fault;
 use omnirelay_wire::reasons::{self, Reason};
 
-use super::caller::{self, PeerInfo, Principal, Provisional, Scope, Scopes};
+use super::caller::{PeerInfo, Principal, PrincipalRecheck, Scope, Scopes};
+use super::request_conditions;
 
 /// By which a browser says, in each request, whether the page that caused it is of the address that is called.
 const SEC_FETCH_SITE: http::HeaderName = http::HeaderName::from_static("sec-fetch-site");
@@ -25,7 +26,7 @@ pub trait Authenticator: Send + Sync + 'static {
 
     /// What has to be asked again before this principal changes anything that others depend on: it is taken for what it is
     /// only as long as nothing else is known. `None` for those who are proven.
-    fn provisional(&self, _: &Principal) -> Option<Provisional> {
+    fn provisional(&self, _: &Principal) -> Option<PrincipalRecheck> {
         None
     }
 
@@ -50,15 +51,15 @@ pub trait Authenticator: Send + Sync + 'static {
 
 /// Takes everyone who comes over the loopback interface for `local`, with all scopes.
 #[derive(Debug)]
-pub struct Loopback(Principal);
+pub struct LoopbackAuthenticator(Principal);
 
-impl Default for Loopback {
+impl Default for LoopbackAuthenticator {
     fn default() -> Self {
         Self(Principal::unproven("local", Scopes::all()))
     }
 }
 
-impl Authenticator for Loopback {
+impl Authenticator for LoopbackAuthenticator {
     fn authenticate(&self, peer: &PeerInfo, _headers: &HeaderMap) -> Result<Principal, Fault> {
         if peer.remote.ip().to_canonical().is_loopback() {
             return Ok(self.0.clone());
@@ -72,15 +73,15 @@ impl Authenticator for Loopback {
 
 /// Takes everyone for `anonymous`, with all scopes: what `--insecure` asks for.
 #[derive(Debug)]
-pub struct Insecure(Principal);
+pub struct InsecureAuthenticator(Principal);
 
-impl Default for Insecure {
+impl Default for InsecureAuthenticator {
     fn default() -> Self {
         Self(Principal::unproven("anonymous", Scopes::all()))
     }
 }
 
-impl Authenticator for Insecure {
+impl Authenticator for InsecureAuthenticator {
     fn authenticate(&self, _peer: &PeerInfo, _headers: &HeaderMap) -> Result<Principal, Fault> {
         Ok(self.0.clone())
     }
@@ -88,14 +89,14 @@ impl Authenticator for Insecure {
 
 /// Takes everyone on this host for `local`, with all scopes, and everyone else for `agent`, which may connect and
 /// read: what a relay's port is open for.
-pub struct HostAndAgents {
+pub struct HostAuthenticator {
     /// Whether anybody is `local`: whoever is on this host may be a proxy that speaks for anybody.
     trusts_host: Box<dyn Fn() -> bool + Send + Sync>,
     local: Principal,
     agent: Principal,
 }
 
-impl HostAndAgents {
+impl HostAuthenticator {
     /// `trusts_host`: whether anybody is `local` at all, asked for each call.
     pub fn new(trusts_host: impl Fn() -> bool + Send + Sync + 'static) -> Self {
         let agent = [Scope::MeshConnect, Scope::MeshRead].into_iter().collect();
@@ -107,7 +108,7 @@ impl HostAndAgents {
     }
 }
 
-impl Authenticator for HostAndAgents {
+impl Authenticator for HostAuthenticator {
     fn authenticate(&self, peer: &PeerInfo, headers: &HeaderMap) -> Result<Principal, Fault> {
         // A web page is on this host too, but nobody of it: any name may lead it to this port.
         let page = is_of_page(headers);
@@ -127,14 +128,14 @@ impl Authenticator for HostAndAgents {
 /// is called, to the port: a page of another port of this host is another's. Of a request for an image or a frame it
 /// names none, but says whether the page is another's.
 #[derive(Clone, Debug)]
-pub struct Hosts {
+pub struct AllowedHosts {
     /// Without port, in lower case.
     named: Vec<String>,
     /// Whether any other will do.
     any: bool,
 }
 
-impl Hosts {
+impl AllowedHosts {
     /// Any name, for listeners that do not trust a caller for where it is. Origins are checked still.
     pub fn any() -> Self {
         Self::default().or_any()
@@ -169,7 +170,7 @@ impl Hosts {
     /// A fault that says by which name or from which page the daemon may not be called.
     pub fn check(&self, uri: &Uri, headers: &HeaderMap) -> Result<(), Fault> {
         if headers.get_all(http::header::HOST).iter().nth(1).is_some() {
-            return Err(caller::refused("host", "is given more than once"));
+            return Err(request_conditions::refused("host", "is given more than once"));
         }
         let host = called(uri, headers);
         if let Some(host) = host
@@ -208,7 +209,7 @@ impl Hosts {
     }
 }
 
-impl Default for Hosts {
+impl Default for AllowedHosts {
     fn default() -> Self {
         Self::loopback_and([])
     }
@@ -260,7 +261,7 @@ mod tests {
 
     use super::*;
 
-    fn check(hosts: &Hosts, host: &str, origin: Option<&str>) -> Result<(), String> {
+    fn check(hosts: &AllowedHosts, host: &str, origin: Option<&str>) -> Result<(), String> {
         let mut headers = HeaderMap::new();
         headers.insert("host", host.parse().unwrap());
         if let Some(origin) = origin {
@@ -271,7 +272,7 @@ mod tests {
 
     #[test]
     fn only_names_of_this_host_pass() {
-        let hosts = Hosts::loopback_and(["Mesh.Internal".to_owned()]);
+        let hosts = AllowedHosts::loopback_and(["Mesh.Internal".to_owned()]);
         for host in
             ["localhost", "LOCALHOST:17420", "127.0.0.1:1", "127.8.0.1", "[::1]:17420", "mesh.internal:80"]
         {
@@ -282,12 +283,12 @@ mod tests {
         {
             assert_eq!(check(&hosts, host, None), Err("HOST_NOT_ALLOWED".to_owned()), "{host}");
         }
-        assert_eq!(check(&Hosts::any(), "mesh.example", None), Ok(()));
+        assert_eq!(check(&AllowedHosts::any(), "mesh.example", None), Ok(()));
     }
 
     #[test]
     fn another_origin_is_refused() {
-        let named = Hosts::loopback_and(["Mesh.Internal".to_owned()]);
+        let named = AllowedHosts::loopback_and(["Mesh.Internal".to_owned()]);
         let cases = [
             // hosts, host, origin, passes
             (&named, "localhost:17420", "http://localhost:17420", true),
@@ -301,9 +302,9 @@ mod tests {
             (&named, "localhost", "https://evil.example", false),
             (&named, "localhost", "null", false),
             (&named, "localhost", "file://", false),
-            (&Hosts::any(), "mesh.example:17420", "http://mesh.example:17420", true),
-            (&Hosts::any(), "mesh.example:17420", "http://mesh.example:3000", false),
-            (&Hosts::any(), "mesh.example", "https://evil.example", false),
+            (&AllowedHosts::any(), "mesh.example:17420", "http://mesh.example:17420", true),
+            (&AllowedHosts::any(), "mesh.example:17420", "http://mesh.example:3000", false),
+            (&AllowedHosts::any(), "mesh.example", "https://evil.example", false),
         ];
         for (hosts, host, origin, passes) in cases {
             let expected = if passes { Ok(()) } else { Err("ORIGIN_NOT_ALLOWED".to_owned()) };
@@ -315,20 +316,20 @@ mod tests {
             let mut headers = HeaderMap::new();
             headers.insert("host", "localhost:17420".parse().unwrap());
             headers.insert("sec-fetch-site", site.parse().unwrap());
-            for hosts in [&named, &Hosts::any()] {
+            for hosts in [&named, &AllowedHosts::any()] {
                 assert_eq!(hosts.check(&Uri::from_static("/"), &headers).is_ok(), passes, "{site}");
             }
         }
         let mut headers = HeaderMap::new();
         headers.insert("origin", "http://localhost".parse().unwrap());
-        assert!(Hosts::any().check(&Uri::from_static("/"), &headers).is_err(), "without a host");
+        assert!(AllowedHosts::any().check(&Uri::from_static("/"), &headers).is_err(), "without a host");
         let absolute = Uri::from_static("http://localhost/");
-        assert!(Hosts::any().check(&absolute, &headers).is_ok(), "the host stands in the address");
+        assert!(AllowedHosts::any().check(&absolute, &headers).is_ok(), "the host stands in the address");
     }
 
     #[test]
     fn a_page_that_came_to_a_socket_is_held_to_the_names() {
-        let named = Hosts::loopback_and(["Mesh.Internal".to_owned()]);
+        let named = AllowedHosts::loopback_and(["Mesh.Internal".to_owned()]);
         let cases = [
             // host, origin, passes
             ("x", None, true),
@@ -367,7 +368,7 @@ mod tests {
     fn loopback_grants_nothing_to_another_host() {
         let near = PeerInfo::at("[::ffff:127.0.0.1]:5".parse().unwrap(), None);
         let far = PeerInfo::at("10.0.0.7:5".parse().unwrap(), None);
-        let loopback = Loopback::default();
+        let loopback = LoopbackAuthenticator::default();
         assert_eq!(loopback.authenticate(&near, &HeaderMap::new()).unwrap().name.as_ref(), "local");
         assert_eq!(loopback.authenticate(&far, &HeaderMap::new()).unwrap_err().code, Code::Unauthenticated);
     }
@@ -392,16 +393,16 @@ mod tests {
             if page {
                 headers.insert("origin", "http://evil.example:50051".parse().unwrap());
             }
-            let who = HostAndAgents::new(|| true).authenticate(&peer, &headers).unwrap();
+            let who = HostAuthenticator::new(|| true).authenticate(&peer, &headers).unwrap();
             assert_eq!(who.name.as_ref(), expected, "{remote} calls {local:?}");
             assert!(who.scopes.contains(Scope::MeshConnect) && who.scopes.contains(Scope::MeshRead));
             assert_eq!(who.scopes.contains(Scope::MeshOperate), expected == "local", "{remote}");
-            let who = HostAndAgents::new(|| false).authenticate(&peer, &headers).unwrap();
+            let who = HostAuthenticator::new(|| false).authenticate(&peer, &headers).unwrap();
             assert_eq!(who.name.as_ref(), "agent", "{remote}, where this host is not trusted");
             assert!(!who.scopes.contains(Scope::MeshOperate) && !who.scopes.contains(Scope::MeshAdmin));
         }
         assert_eq!(
-            HostAndAgents::new(|| true)
+            HostAuthenticator::new(|| true)
                 .authenticate(&PeerInfo::unknown(), &HeaderMap::new())
                 .unwrap()
                 .name

@@ -7,21 +7,21 @@ use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use http::header::AUTHORIZATION;
 use http::{HeaderMap, HeaderValue};
 use omnirelay_core::spiffe::SpiffeId;
-use omnirelay_pki::authority::{Authority, Validity};
-use omnirelay_pki::certificate::{Certificate, Names, Serial};
-use omnirelay_pki::jwt::Algorithm;
+use omnirelay_pki::authority::{CertificateAuthority, ValidityPeriod};
+use omnirelay_pki::certificate::{Certificate, CertificateSerial, TlsNames};
+use omnirelay_pki::jwt::TokenAlgorithm;
 use omnirelay_pki::jwt::signing::{SigningKey, verifier};
-use omnirelay_pki::revocation::Revoked;
-use omnirelay_pki::trust::Bundle;
+use omnirelay_pki::revocation::RevokedSubject;
+use omnirelay_pki::trust::TrustBundle;
 use omnirelay_wire::fault::Code;
 use serde_json::{Value, json};
 
-use super::mesh::Grant;
-use super::oidc::{BELIEVED_FOR, KeysAt, Settings};
+use super::mesh::TokenGrant;
+use super::oidc::{BELIEVED_FOR, JwksLocation, OidcSettings};
 use super::*;
 use crate::authenticate::Authenticator as _;
 use crate::caller::{PeerInfo, Scope};
-use crate::proof::{Grants, ProofNeeded, Proven, Tokens};
+use crate::proof::{BindingGrants, ProofAuthenticator, RefusingAuthenticator, SecretTokens};
 
 const DOMAIN: &str = "mesh.test";
 const HOUR: i64 = 3600;
@@ -29,17 +29,17 @@ const HOUR: i64 = 3600;
 /// A mesh that has an authority and a key for tokens.
 struct Mesh {
     key: SigningKey,
-    trust: Arc<Trust>,
+    trust: Arc<MeshTrust>,
     bearers: Arc<Bearers>,
 }
 
-fn mesh(oidc: Option<Arc<Oidc>>) -> Mesh {
+fn mesh(oidc: Option<Arc<OidcIssuer>>) -> Mesh {
     let (now, (key, _)) = (unix_now(), SigningKey::make().unwrap());
-    let validity = Validity { not_before: now - HOUR, not_after: now + HOUR };
-    let root = Authority::root(DOMAIN.parse().unwrap(), validity).unwrap();
-    let trust = Arc::new(Trust::default());
+    let validity = ValidityPeriod { not_before: now - HOUR, not_after: now + HOUR };
+    let root = CertificateAuthority::root(DOMAIN.parse().unwrap(), validity).unwrap();
+    let trust = Arc::new(MeshTrust::default());
     trust.update(|trusted| {
-        trusted.bundle = Some(Bundle::of(vec![root.certificate().clone()]).unwrap());
+        trusted.bundle = Some(TrustBundle::of(vec![root.certificate().clone()]).unwrap());
         trusted.token_keys = verifier(key.public()).into_iter().collect();
     });
     let bearers = Arc::new(Bearers::new(trust.clone(), oidc));
@@ -48,9 +48,9 @@ fn mesh(oidc: Option<Arc<Oidc>>) -> Mesh {
 
 fn certificate(serial: u8, key: &[u8]) -> Certificate {
     Certificate {
-        serial: Serial::of(&[serial]),
+        serial: CertificateSerial::of(&[serial]),
         id: ann(),
-        names: Names::default(),
+        names: TlsNames::default(),
         not_before: 0,
         not_after: i64::MAX,
         key: Fingerprint::of(key),
@@ -64,9 +64,10 @@ fn ann() -> SpiffeId {
 /// What a token of Ann claims, with something in place of what it should.
 fn claims(changes: Value) -> Value {
     let (now, shown) = (unix_now(), certificate(7, b"shown"));
-    let (id, number) = (ann(), Serial::of(&[9; 16]));
+    let (id, number) = (ann(), CertificateSerial::of(&[9; 16]));
     let (issued_at, expires_at) = (now, now + HOUR);
-    let grant = Grant { id: &id, number: &number, shown: Some(&shown), scopes: &[], issued_at, expires_at };
+    let grant =
+        TokenGrant { id: &id, number: &number, shown: Some(&shown), scopes: &[], issued_at, expires_at };
     let mut claims = grant.claims();
     for (name, value) in changes.as_object().unwrap() {
         claims[name] = value.clone();
@@ -117,10 +118,10 @@ fn a_token_of_the_mesh_is_its_holder_s() {
 fn whatever_revokes_a_token_puts_it_out_although_it_was_judged_before() {
     let now = unix_now();
     for what in [
-        Revoked::Serial(Serial::of(&[9; 16])),
-        Revoked::Serial(Serial::of(&[7])),
-        Revoked::Key(Fingerprint::of(b"shown")),
-        Revoked::Holder(ann()),
+        RevokedSubject::Serial(CertificateSerial::of(&[9; 16])),
+        RevokedSubject::Serial(CertificateSerial::of(&[7])),
+        RevokedSubject::Key(Fingerprint::of(b"shown")),
+        RevokedSubject::Holder(ann()),
     ] {
         let (mesh, claims) = (mesh(None), claims(json!({})));
         assert!(mesh.judged(&claims).is_ok());
@@ -133,21 +134,21 @@ fn whatever_revokes_a_token_puts_it_out_although_it_was_judged_before() {
         [(foreign.clone(), true), (ann(), true), ("spiffe://other.test/operator/ann".parse().unwrap(), false)]
     {
         let shown = Certificate { id: foreign.clone(), ..certificate(7, b"shown") };
-        let (mesh, id, number) = (mesh(None), ann(), Serial::of(&[9; 16]));
+        let (mesh, id, number) = (mesh(None), ann(), CertificateSerial::of(&[9; 16]));
         let (issued_at, expires_at) = (now, now + HOUR);
         let claims =
-            Grant { id: &id, number: &number, shown: Some(&shown), scopes: &[], issued_at, expires_at }
+            TokenGrant { id: &id, number: &number, shown: Some(&shown), scopes: &[], issued_at, expires_at }
                 .claims();
         assert_eq!(mesh.judged(&claims), Ok("operator:ann".to_owned()));
         mesh.trust.update(|trusted| {
-            trusted.revocations.revoke(Revoked::Holder(what.clone()), now, now + HOUR, "");
+            trusted.revocations.revoke(RevokedSubject::Holder(what.clone()), now, now + HOUR, "");
         });
         assert_eq!(mesh.judged(&claims).is_err(), is_out, "{what}");
     }
     let mesh = mesh(None);
     mesh.trust.update(|trusted| {
-        trusted.revocations.revoke(Revoked::Holder(ann()), now - 10, now + HOUR, "");
-        trusted.revocations.reinstate(&Revoked::Holder(ann()), now - 5);
+        trusted.revocations.revoke(RevokedSubject::Holder(ann()), now - 10, now + HOUR, "");
+        trusted.revocations.reinstate(&RevokedSubject::Holder(ann()), now - 5);
     });
     let before = claims(json!({"iat": now - 60, "nbf": now - 60}));
     assert_eq!(mesh.judged(&before), Err("TOKEN_ENDED".to_owned()), "of before it was let back in");
@@ -165,11 +166,16 @@ async fn what_is_under_way_ends_with_the_token() {
     let bearer = mesh.bearers.judge(token.as_bytes()).unwrap().unwrap();
     let mut ends = tokio::spawn(mesh.bearers.clone().ends(bearer));
     mesh.trust.update(|trusted| {
-        trusted.revocations.revoke(Revoked::Serial(Serial::of(&[8])), 0, i64::MAX, "another");
+        trusted.revocations.revoke(
+            RevokedSubject::Serial(CertificateSerial::of(&[8])),
+            0,
+            i64::MAX,
+            "another",
+        );
     });
     tokio::time::timeout(Duration::from_millis(50), &mut ends).await.expect_err("it is not revoked");
     mesh.trust.update(|trusted| {
-        trusted.revocations.revoke(Revoked::Serial(Serial::of(&[9; 16])), 0, i64::MAX, "");
+        trusted.revocations.revoke(RevokedSubject::Serial(CertificateSerial::of(&[9; 16])), 0, i64::MAX, "");
     });
     let told = tokio::time::timeout(Duration::from_secs(5), ends).await.expect("at once").unwrap();
     assert_eq!((told.code, told.reason.as_ref()), (Code::Unauthenticated, "TOKEN_ENDED"));
@@ -177,13 +183,13 @@ async fn what_is_under_way_ends_with_the_token() {
 
 #[test]
 fn a_token_gives_what_its_holder_has_and_no_more_than_it_was_narrowed_to() {
-    let (mesh, grants) = (mesh(None), Arc::new(Grants::default()));
+    let (mesh, grants) = (mesh(None), Arc::new(BindingGrants::default()));
     grants.ask(|name| match name {
         "operator:ann" => [Scope::MeshOperate].into_iter().collect(),
         _ => Scopes::NONE,
     });
-    let proven =
-        Proven::new(Arc::<Tokens>::default(), grants, ProofNeeded).with_bearers(mesh.bearers.clone());
+    let proven = ProofAuthenticator::new(Arc::<SecretTokens>::default(), grants, RefusingAuthenticator)
+        .with_bearers(mesh.bearers.clone());
     let scopes = |claims: Value, peer: &PeerInfo| {
         let value = format!("Bearer {}", *mesh.key.sign(&claims));
         let headers: HeaderMap =
@@ -216,7 +222,8 @@ fn a_token_is_recognized_once_it_was_judged_and_no_longer_than_it_holds() {
     let mesh = mesh(None);
     let known = mesh.key.sign(&claims(json!({})));
     let forged = SigningKey::make().unwrap().0.sign(&claims(json!({})));
-    let proven = Proven::new(Arc::default(), Arc::default(), ProofNeeded).with_bearers(mesh.bearers.clone());
+    let proven = ProofAuthenticator::new(Arc::default(), Arc::default(), RefusingAuthenticator)
+        .with_bearers(mesh.bearers.clone());
     let sending = |token: &str| {
         HeaderMap::from_iter([(AUTHORIZATION, HeaderValue::try_from(format!("Bearer {token}")).unwrap())])
     };
@@ -232,7 +239,7 @@ fn a_token_is_recognized_once_it_was_judged_and_no_longer_than_it_holds() {
     proven.authenticate(&far, &sending(&known)).unwrap();
     proven.authenticate(&far, &sending(&forged)).unwrap_err();
     assert_eq!((look(&known), look(&forged)), (Some(Ok("operator:ann".to_owned())), None));
-    let (now, what) = (unix_now(), Revoked::Holder(ann()));
+    let (now, what) = (unix_now(), RevokedSubject::Holder(ann()));
     mesh.trust.update(|trusted| trusted.revocations.revoke(what, now, now + HOUR, ""));
     assert_eq!(look(&known), Some(Err("TOKEN_ENDED".to_owned())));
     assert_eq!(look(&known), None, "it is forgotten");
@@ -263,14 +270,14 @@ fn keys(of: &[&Issuer]) -> Vec<u8> {
     json!({"keys": of.iter().map(jwk).collect::<Vec<_>>()}).to_string().into_bytes()
 }
 
-fn settings() -> Settings {
-    Settings {
+fn settings() -> OidcSettings {
+    OidcSettings {
         issuer: "https://issuer".to_owned(),
         audience: "mesh".to_owned(),
-        keys: KeysAt::File("/nowhere/keys.json".into()),
+        keys: JwksLocation::File("/nowhere/keys.json".into()),
         principal_claim: "sub".to_owned(),
         roles_claim: Some("realm.roles".to_owned()),
-        algorithms: Algorithm::ALL.to_vec(),
+        algorithms: TokenAlgorithm::ALL.to_vec(),
         max_lifetime: Duration::from_secs(24 * 3600),
     }
 }
@@ -278,7 +285,7 @@ fn settings() -> Settings {
 #[test]
 fn whom_an_issuer_outside_names_has_a_name_and_roles_and_no_scope_by_that() {
     let issuer = Issuer::new();
-    let oidc = Arc::new(Oidc::new(settings()).taught(&keys(&[&issuer])));
+    let oidc = Arc::new(OidcIssuer::new(settings()).taught(&keys(&[&issuer])));
     let mesh = mesh(Some(oidc));
     let judged = |changes: Value| mesh.bearers.judge(issuer.token(changes).as_bytes()).unwrap();
     let roles = ["sre", "Mesh Readers", "/platform/sre", " padded", "a\u{202e}b", "on-call"];
@@ -315,10 +322,10 @@ fn whom_an_issuer_outside_names_has_a_name_and_roles_and_no_scope_by_that() {
     ] {
         assert_eq!(judged(changes).unwrap_err().reason, "TOKEN_REFUSED", "{what}");
     }
-    let grants = Arc::new(Grants::default());
+    let grants = Arc::new(BindingGrants::default());
     let bound = grants.clone();
-    let proven =
-        Proven::new(Arc::<Tokens>::default(), grants, ProofNeeded).with_bearers(mesh.bearers.clone());
+    let proven = ProofAuthenticator::new(Arc::<SecretTokens>::default(), grants, RefusingAuthenticator)
+        .with_bearers(mesh.bearers.clone());
     let scopes = || {
         let value = format!("Bearer {}", issuer.token(json!({"realm": {"roles": ["sre"]}})));
         let headers: HeaderMap =
@@ -338,7 +345,7 @@ fn whom_an_issuer_outside_names_has_a_name_and_roles_and_no_scope_by_that() {
 #[test]
 fn the_log_says_why_a_token_was_refused() {
     let (issuer, stranger) = (Issuer::new(), Issuer::new());
-    let oidc = Arc::new(Oidc::new(settings()).taught(&keys(&[&issuer])));
+    let oidc = Arc::new(OidcIssuer::new(settings()).taught(&keys(&[&issuer])));
     let mesh = mesh(Some(oidc));
     let good = issuer.token(json!({}));
     let (signed, signature) = good.rsplit_once('.').unwrap();
@@ -373,7 +380,7 @@ fn the_log_says_why_a_token_was_refused() {
 #[tokio::test(start_paused = true)]
 async fn a_key_that_was_rotated_out_proves_nobody_and_ends_what_is_under_way() {
     let (old, new) = (Issuer::new(), Issuer::new());
-    let oidc = Arc::new(Oidc::new(settings()).taught(&keys(&[&old])));
+    let oidc = Arc::new(OidcIssuer::new(settings()).taught(&keys(&[&old])));
     let mesh = mesh(Some(oidc.clone()));
     let judged = |issuer: &Issuer| reason(mesh.bearers.judge(issuer.token(json!({})).as_bytes()));
     assert_eq!(judged(&old), Ok("oidc:ann".to_owned()));
@@ -391,7 +398,7 @@ async fn a_key_that_was_rotated_out_proves_nobody_and_ends_what_is_under_way() {
     assert_eq!(judged(&new), Ok("oidc:ann".to_owned()));
     tokio::time::advance(BELIEVED_FOR).await;
     assert_eq!(judged(&new), Err("TOKEN_ENDED".to_owned()), "the issuer has not answered for a day");
-    let unknown = Bearers::new(Arc::default(), Some(Arc::new(Oidc::new(settings()))));
+    let unknown = Bearers::new(Arc::default(), Some(Arc::new(OidcIssuer::new(settings()))));
     assert_eq!(reason(unknown.judge(new.token(json!({})).as_bytes())), Err("ISSUER_KEYS_UNKNOWN".to_owned()));
 }
 
@@ -401,7 +408,8 @@ async fn keys_that_nobody_has_make_nobody_ask_the_issuer_without_pause() {
     let place = tempfile::tempdir().unwrap();
     let path = place.path().join("keys.json");
     std::fs::write(&path, keys(&[&issuer])).unwrap();
-    let oidc = Arc::new(Oidc::new(Settings { keys: KeysAt::File(path.clone()), ..settings() }));
+    let oidc =
+        Arc::new(OidcIssuer::new(OidcSettings { keys: JwksLocation::File(path.clone()), ..settings() }));
     let bearers = Bearers::new(Arc::default(), Some(oidc.clone()));
     let keeping = tokio::spawn(oidc.keep());
     let known = issuer.token(json!({}));
@@ -429,7 +437,8 @@ async fn an_issuer_that_takes_all_keys_back_proves_nobody_from_then_on() {
     let place = tempfile::tempdir().unwrap();
     let path = place.path().join("keys.json");
     std::fs::write(&path, keys(&[&issuer])).unwrap();
-    let oidc = Arc::new(Oidc::new(Settings { keys: KeysAt::File(path.clone()), ..settings() }));
+    let oidc =
+        Arc::new(OidcIssuer::new(OidcSettings { keys: JwksLocation::File(path.clone()), ..settings() }));
     let bearers = Bearers::new(Arc::default(), Some(oidc.clone()));
     let keeping = tokio::spawn(oidc.clone().keep());
     let token = issuer.token(json!({}));
@@ -481,7 +490,8 @@ async fn whoever_waits_for_keys_waits_for_a_reading_that_began_later() {
     let path = place.path().join("keys");
     assert!(std::process::Command::new("mkfifo").arg(&path).status().unwrap().success());
     let _pipe = Pipe(path.clone());
-    let oidc = Arc::new(Oidc::new(Settings { keys: KeysAt::File(path.clone()), ..settings() }));
+    let oidc =
+        Arc::new(OidcIssuer::new(OidcSettings { keys: JwksLocation::File(path.clone()), ..settings() }));
     let bearers = Bearers::new(Arc::default(), Some(oidc.clone()));
     let keeping = tokio::spawn(oidc.clone().keep());
     let written = |by: &Issuer| {

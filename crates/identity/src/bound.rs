@@ -15,7 +15,7 @@ const BOUND: [&str; 5] = ["token:", "operator:", "service:", "oidc:", "role:"];
 
 /// What somebody is given.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Given {
+pub struct GrantedRoles {
     /// Whom, as bindings name them.
     pub principal: String,
     pub scopes: Scopes,

@@ -15,7 +15,7 @@ const SWEEP_EVERY: Duration = Duration::from_secs(1);
 
 /// How often each may.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Rate {
+pub struct CallRate {
     /// At once, after a while without any.
     pub burst: f64,
     /// How many more each second.
@@ -26,12 +26,12 @@ pub struct Rate {
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct CallRates {
     /// Of each principal.
-    pub proven: Rate,
+    pub proven: CallRate,
     /// Of each address whose callers prove nothing.
-    pub unproven: Rate,
+    pub unproven: CallRate,
 }
 
-impl Rate {
+impl CallRate {
     fn refilled(&self, left: f64, since: Duration) -> f64 {
         (left + since.as_secs_f64() * self.each_second).min(self.burst)
     }
@@ -44,8 +44,8 @@ impl Rate {
 
 /// A bucket for each of them.
 #[derive(Debug)]
-pub struct Buckets<K> {
-    rate: Rate,
+pub struct RateBuckets<K> {
+    rate: CallRate,
     known: Mutex<Known<K>>,
 }
 
@@ -55,8 +55,8 @@ struct Known<K> {
     swept: Option<Instant>,
 }
 
-impl<K: Hash + Eq + Clone> Buckets<K> {
-    pub fn new(rate: Rate) -> Self {
+impl<K: Hash + Eq + Clone> RateBuckets<K> {
+    pub fn new(rate: CallRate) -> Self {
         Self { rate, known: Mutex::new(Known { left: HashMap::new(), swept: None }) }
     }
 
@@ -119,7 +119,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn whoever_has_none_left_is_told_when_there_is_one() {
-        let buckets = Buckets::new(Rate { burst: 3.0, each_second: 2.0 });
+        let buckets = RateBuckets::new(CallRate { burst: 3.0, each_second: 2.0 });
         assert_eq!((0..5).filter(|_| buckets.take(&"ann").is_ok()).count(), 3);
         assert_eq!(buckets.take(&"ann"), Err(Duration::from_millis(500)));
         buckets.take(&"bob").unwrap();

@@ -7,35 +7,30 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use http::{HeaderMap, HeaderName, HeaderValue};
-use omnirelay_host::chance::random_secret;
 use omnirelay_pki::certificate::Certificate;
 use omnirelay_pki::key::Fingerprint;
 use omnirelay_wire::fault::Fault;
-use omnirelay_wire::reasons;
 use tokio::time::Instant;
 
 use super::bearer::Bearer;
 use super::tls::ShownCertificate;
-use super::trust::Standing;
+use super::trust::HolderStanding;
 
 pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
-pub(crate) const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 
 /// The longest request id or idempotency key taken from a caller, in bytes.
-const KEY_BYTES_MAX: usize = 128;
-/// The longest `If-None-Match` taken from a caller, in bytes.
-const ETAGS_BYTES_MAX: usize = 1024;
+pub(crate) const KEY_BYTES_MAX: usize = 128;
 
 /// The version of HTTP that a call came by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Transport {
+pub enum CallTransport {
     /// HTTP/1.1, or an older version.
     Http1,
     Http2,
     Http3,
 }
 
-impl Transport {
+impl CallTransport {
     pub fn of(version: http::Version) -> Self {
         match version {
             http::Version::HTTP_3 => Self::Http3,
@@ -56,14 +51,14 @@ impl Transport {
 
 /// What the messages of a call are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Encoding {
+pub enum CallEncoding {
     /// As gRPC has them.
     Protobuf,
     /// As a whole, or as server-sent events.
     Json,
 }
 
-impl Encoding {
+impl CallEncoding {
     /// As answers, metrics and the log have it: `protobuf` or `json`.
     pub fn word(self) -> &'static str {
         match self {
@@ -75,37 +70,37 @@ impl Encoding {
 
 /// How the call came in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Protocol {
-    pub transport: Transport,
-    pub encoding: Encoding,
+pub struct CallProtocol {
+    pub transport: CallTransport,
+    pub encoding: CallEncoding,
 }
 
-impl Protocol {
+impl CallProtocol {
     /// What a call by gRPC came by.
     pub fn of_grpc(version: http::Version) -> Self {
-        Self { transport: Transport::of(version), encoding: Encoding::Protobuf }
+        Self { transport: CallTransport::of(version), encoding: CallEncoding::Protobuf }
     }
 
     /// What a call over HTTP that is no gRPC came by.
     pub fn of_http(version: http::Version) -> Self {
-        Self { transport: Transport::of(version), encoding: Encoding::Json }
+        Self { transport: CallTransport::of(version), encoding: CallEncoding::Json }
     }
 
     /// The kind of the protocol, as metrics have it: `grpc` or `http`.
     pub fn word(self) -> &'static str {
         match self.encoding {
-            Encoding::Protobuf => "grpc",
-            Encoding::Json => "http",
+            CallEncoding::Protobuf => "grpc",
+            CallEncoding::Json => "http",
         }
     }
 
     /// What client and daemon agreed on: `grpc`, `http/1.1`, `http/2` or `http/3`.
     pub fn negotiated(self) -> &'static str {
         match (self.encoding, self.transport) {
-            (Encoding::Protobuf, _) => "grpc",
-            (Encoding::Json, Transport::Http1) => "http/1.1",
-            (Encoding::Json, Transport::Http2) => "http/2",
-            (Encoding::Json, Transport::Http3) => "http/3",
+            (CallEncoding::Protobuf, _) => "grpc",
+            (CallEncoding::Json, CallTransport::Http1) => "http/1.1",
+            (CallEncoding::Json, CallTransport::Http2) => "http/2",
+            (CallEncoding::Json, CallTransport::Http3) => "http/3",
         }
     }
 }
@@ -210,17 +205,17 @@ pub struct Principal {
     /// What it may do where a call concerns the node that is asked, and no other; not less than `scopes`.
     pub own_node: Scopes,
     /// What proves it.
-    pub proof: Proof,
+    pub proof: CallerProof,
 }
 
 impl Principal {
     /// Somebody who has proved nothing, and is taken for this.
     pub fn unproven(name: impl Into<Arc<str>>, scopes: Scopes) -> Self {
-        Self::proven(name, scopes, Proof::Nothing)
+        Self::proven(name, scopes, CallerProof::Nothing)
     }
 
     /// Somebody who may do the same whatever node a call concerns.
-    pub fn proven(name: impl Into<Arc<str>>, scopes: Scopes, proof: Proof) -> Self {
+    pub fn proven(name: impl Into<Arc<str>>, scopes: Scopes, proof: CallerProof) -> Self {
         Self { name: name.into(), scopes, own_node: scopes, proof }
     }
 }
@@ -236,7 +231,7 @@ pub fn federated_kin(principal: &str) -> Option<&str> {
 
 /// What proves who somebody is.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub enum Proof {
+pub enum CallerProof {
     /// Where they call from is taken for it.
     #[default]
     Nothing,
@@ -255,7 +250,7 @@ pub enum Proof {
     Socket,
 }
 
-impl Proof {
+impl CallerProof {
     /// As answers have it: `none`, `token-file`, `token`, `certificate` or `socket`.
     pub fn word(&self) -> &'static str {
         match self {
@@ -298,9 +293,9 @@ impl Proof {
 
 /// Asks again whether somebody is who they were taken for.
 #[derive(Clone)]
-pub struct Provisional(Arc<dyn Fn() -> Result<(), Fault> + Send + Sync>);
+pub struct PrincipalRecheck(Arc<dyn Fn() -> Result<(), Fault> + Send + Sync>);
 
-impl Provisional {
+impl PrincipalRecheck {
     pub fn new(holds: impl Fn() -> Result<(), Fault> + Send + Sync + 'static) -> Self {
         Self(Arc::new(holds))
     }
@@ -312,7 +307,7 @@ impl Provisional {
     }
 }
 
-impl fmt::Debug for Provisional {
+impl fmt::Debug for PrincipalRecheck {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Provisional").finish_non_exhaustive()
     }
@@ -330,7 +325,7 @@ pub struct PeerInfo {
     /// What it has shown under TLS, judged.
     pub certificate: Option<Arc<Certificate>>,
     /// What that makes of it.
-    pub standing: Standing,
+    pub standing: HolderStanding,
     /// Whether nothing but roots that this host's configuration names vouches for that.
     pub by_own_roots: bool,
 }
@@ -338,7 +333,14 @@ pub struct PeerInfo {
 impl PeerInfo {
     /// A peer at an address.
     pub fn at(remote: SocketAddr, local: Option<SocketAddr>) -> Self {
-        Self { remote, local, user: None, certificate: None, standing: Standing::Member, by_own_roots: false }
+        Self {
+            remote,
+            local,
+            user: None,
+            certificate: None,
+            standing: HolderStanding::Member,
+            by_own_roots: false,
+        }
     }
 
     /// Who has shown this in the TLS handshake.
@@ -445,16 +447,16 @@ pub struct Caller {
     /// What the principal may do where a call concerns the node that is asked, and no other; not less than `scopes`.
     pub own_node: Scopes,
     /// What proves the principal.
-    pub proof: Proof,
+    pub proof: CallerProof,
     /// What the caller has shown under TLS, whether or not it is what proves the principal.
     pub certificate: Option<Arc<Certificate>>,
     /// What is asked again before anything is committed for it.
-    pub provisional: Option<Provisional>,
+    pub provisional: Option<PrincipalRecheck>,
     /// Where it calls from; `0.0.0.0:0` where that is no address, as behind a unix socket.
     pub remote: SocketAddr,
     pub request_id: RequestId,
     /// What the call came by; of a stream, for as long as it lasts.
-    pub protocol: Protocol,
+    pub protocol: CallProtocol,
     /// 1 to 128 visible ASCII characters.
     pub idempotency_key: Option<String>,
     /// Stands in for the key that the caller of a mutation did not give, where the store's answer can be lost on its
@@ -502,12 +504,12 @@ impl Caller {
             principal: principal.into(),
             scopes: Scopes::all(),
             own_node: Scopes::all(),
-            proof: Proof::Nothing,
+            proof: CallerProof::Nothing,
             certificate: None,
             provisional: None,
             remote: SocketAddr::from(([127, 0, 0, 1], 5)),
             request_id: RequestId::of_static("test"),
-            protocol: Protocol::of_http(http::Version::HTTP_11),
+            protocol: CallProtocol::of_http(http::Version::HTTP_11),
             idempotency_key: None,
             generated_key: None,
             if_match: None,
@@ -515,84 +517,6 @@ impl Caller {
             deadline: None,
         }
     }
-}
-
-/// What the caller's headers say to the operation, checked.
-pub struct RequestConditions {
-    pub idempotency_key: Option<String>,
-    pub if_match: Option<IfMatch>,
-    pub if_none_match: Option<String>,
-}
-
-impl RequestConditions {
-    pub fn from_headers(headers: &HeaderMap) -> Result<Self, Fault> {
-        Ok(Self {
-            idempotency_key: idempotency_key(headers)?,
-            if_match: if_match(headers)?,
-            if_none_match: if_none_match(headers)?,
-        })
-    }
-}
-
-/// A new idempotency key; `None` where the operating system has no chance to give.
-pub fn generated_key() -> Option<String> {
-    random_secret().ok().map(|secret| format!("auto-{secret}"))
-}
-
-fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Fault> {
-    let Some(value) = only(headers, &IDEMPOTENCY_KEY)? else { return Ok(None) };
-    let bytes = value.as_bytes();
-    if !(1..=KEY_BYTES_MAX).contains(&bytes.len()) {
-        return Err(refused(
-            "Idempotency-Key",
-            format!("has {} characters; 1 to {KEY_BYTES_MAX} are allowed", bytes.len()),
-        ));
-    }
-    if !bytes.iter().all(u8::is_ascii_graphic) {
-        return Err(refused("Idempotency-Key", "must be visible ASCII characters without spaces"));
-    }
-    Ok(value.to_str().ok().map(str::to_owned))
-}
-
-/// Takes `"12"`, `W/"12"`, `12` and `*`; what stands behind a `-` in an ETag is of what moves without a version.
-fn if_match(headers: &HeaderMap) -> Result<Option<IfMatch>, Fault> {
-    let Some(value) = only(headers, &http::header::IF_MATCH)? else { return Ok(None) };
-    let text = value.to_str().unwrap_or_default().trim();
-    if text == "*" {
-        return Ok(Some(IfMatch::Exists));
-    }
-    let tag = text.strip_prefix("W/").unwrap_or(text);
-    let number = tag.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')).unwrap_or(tag);
-    let number = number.split_once('-').map_or(number, |(version, _)| version);
-    let digits = !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit());
-    match number.parse() {
-        Ok(version) if digits => Ok(Some(IfMatch::Version(version))),
-        _ => {
-            Err(refused("If-Match", "must be one version as the object's ETag has it, such as \"12\", or *"))
-        }
-    }
-}
-
-fn if_none_match(headers: &HeaderMap) -> Result<Option<String>, Fault> {
-    let Some(value) = only(headers, &http::header::IF_NONE_MATCH)? else { return Ok(None) };
-    match value.to_str() {
-        Ok(text) if text.len() <= ETAGS_BYTES_MAX => Ok(Some(text.to_owned())),
-        _ => Err(refused("If-None-Match", format!("must be at most {ETAGS_BYTES_MAX} visible characters"))),
-    }
-}
-
-/// The header's only value.
-fn only<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Result<Option<&'a HeaderValue>, Fault> {
-    let Some(first) = headers.get(name) else { return Ok(None) };
-    if headers.get_all(name).iter().nth(1).is_some() {
-        return Err(refused(name.as_str(), "is given more than once"));
-    }
-    Ok(Some(first))
-}
-
-/// The fault of a header that says something unusable.
-pub fn refused(header: &str, why: impl fmt::Display) -> Fault {
-    Fault::new(reasons::INVALID_HEADER, format!("header `{header}` {why}")).detail("header", header)
 }
 
 #[cfg(test)]

@@ -5,9 +5,9 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use omnirelay_core::spiffe::Holder;
+use omnirelay_core::spiffe::CertificateHolder;
 use omnirelay_core::text::chain;
-use omnirelay_pki::trust::{Bundle, Usage, bounded};
+use omnirelay_pki::trust::{ChainUsage, TrustBundle, bounded};
 use omnirelay_wire::pem_file::{self, PemFault};
 use omnirelay_wire::tls::public_authorities;
 use parking_lot::RwLock;
@@ -25,13 +25,13 @@ use tracing::warn;
 use zeroize::Zeroizing;
 
 use super::client_judge::alert;
-use super::files::{self, Stamp};
-use super::trust::{CertificateRefusal, Trust};
-use crate::node_identity::OwnIdentity;
+use super::files::{self, FilesStamp};
+use super::trust::{CertificateRefusal, MeshTrust};
+use crate::node_identity::NodeIdentity;
 
 /// Whom a client believes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub enum Believes {
+pub enum ServerTrust {
     /// The authorities that browsers believe.
     #[default]
     Public,
@@ -39,7 +39,7 @@ pub enum Believes {
     File(PathBuf),
     /// The authority of the mesh, and what the identity provider of this node brings: as the node itself is, revocations
     /// included.
-    Mesh(Servers),
+    Mesh(ExpectedServers),
     /// Nodes of this federated cluster, by its roots and no others; nobody while it is not federated.
     Cluster(String),
     /// This node of a federated cluster, by the roots of that; `None`: any of its nodes. Whatever it is called by.
@@ -52,14 +52,14 @@ pub enum Believes {
 
 /// Of whom a certificate of the mesh must be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Servers {
+pub enum ExpectedServers {
     Nodes,
     NodesAndServices,
 }
 
 /// What a client shows to whoever asks for a certificate.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub enum Shows {
+pub enum ClientCertificate {
     #[default]
     Nothing,
     /// Who the node is, once it is somebody.
@@ -69,11 +69,11 @@ pub enum Shows {
 }
 
 /// TLS of a client. What changes, be it files or who is believed, counts for the connections that begin from then on. Those
-/// that are open go on, unless the mesh judges them: see [`OwnConnector`](super::connector::OwnConnector).
-pub struct OwnClient {
-    believes: Believes,
-    shows: Shows,
-    trust: Arc<Trust>,
+/// that are open go on, unless the mesh judges them: see [`OwnConnector`](super::connector::LiveTlsConnector).
+pub struct LiveTlsClient {
+    believes: ServerTrust,
+    shows: ClientCertificate,
+    trust: Arc<MeshTrust>,
     read: RwLock<Read>,
     provider: Arc<CryptoProvider>,
 }
@@ -81,7 +81,7 @@ pub struct OwnClient {
 /// What the files held when they were read last.
 #[derive(Default)]
 struct Read {
-    stamp: Option<Stamp>,
+    stamp: Option<FilesStamp>,
     /// Judges servers, where that is not the mesh's to do; or why nobody can.
     judge: Option<Result<Arc<WebPkiServerVerifier>, String>>,
     shown: Option<Arc<CertifiedKey>>,
@@ -91,13 +91,13 @@ struct Read {
 
 impl Read {
     /// Whether there is nothing else to read. What could not be used may be usable by now, whatever stood in the way.
-    fn is_of(&self, stamp: &Option<Stamp>) -> bool {
+    fn is_of(&self, stamp: &Option<FilesStamp>) -> bool {
         let failed = self.no_show.is_some() || matches!(self.judge, Some(Err(_)));
         self.stamp == *stamp && !failed
     }
 }
 
-impl fmt::Debug for OwnClient {
+impl fmt::Debug for LiveTlsClient {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("OwnClient")
             .field("believes", &self.believes)
@@ -106,16 +106,16 @@ impl fmt::Debug for OwnClient {
     }
 }
 
-impl OwnClient {
+impl LiveTlsClient {
     /// Files are read by [`Self::refresh`], so that none of them stops a daemon from starting.
-    pub fn new(believes: Believes, shows: Shows, trust: Arc<Trust>) -> Arc<Self> {
+    pub fn new(believes: ServerTrust, shows: ClientCertificate, trust: Arc<MeshTrust>) -> Arc<Self> {
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         Arc::new(Self { believes, shows, trust, read: RwLock::default(), provider })
     }
 
     /// One that believes the public authorities and shows nothing.
     pub fn public() -> Arc<Self> {
-        Self::new(Believes::default(), Shows::default(), Arc::default())
+        Self::new(ServerTrust::default(), ClientCertificate::default(), Arc::default())
     }
 
     /// Reads the files again if they have changed; to be called before something is connected to.
@@ -142,7 +142,7 @@ impl OwnClient {
     /// That it is not.
     pub fn check_federated(&self) -> Result<(), String> {
         match &self.believes {
-            Believes::Cluster(cluster) | Believes::ClusterNode { cluster, .. }
+            ServerTrust::Cluster(cluster) | ServerTrust::ClusterNode { cluster, .. }
                 if self.trust.current().roots_of(cluster).is_empty() =>
             {
                 Err(not_federated(cluster))
@@ -170,48 +170,48 @@ impl OwnClient {
     }
 
     /// Whom it believes.
-    pub(super) fn believes(&self) -> &Believes {
+    pub(super) fn believes(&self) -> &ServerTrust {
         &self.believes
     }
 
     /// What it shows.
-    pub(super) fn shows(&self) -> &Shows {
+    pub(super) fn shows(&self) -> &ClientCertificate {
         &self.shows
     }
 
     /// By what it judges where it believes the mesh.
-    pub(super) fn trust(&self) -> &Arc<Trust> {
+    pub(super) fn trust(&self) -> &Arc<MeshTrust> {
         &self.trust
     }
 
     fn paths(&self) -> Vec<&Path> {
         let mut paths = Vec::new();
-        if let Believes::File(ca) = &self.believes {
+        if let ServerTrust::File(ca) = &self.believes {
             paths.push(ca.as_path());
         }
-        if let Shows::Files { cert, key } = &self.shows {
+        if let ClientCertificate::Files { cert, key } = &self.shows {
             paths.extend([cert.as_path(), key.as_path()]);
         }
         paths
     }
 
     fn read_again(&self) {
-        let stamp = Some(Stamp::of(self.paths()));
+        let stamp = Some(FilesStamp::of(self.paths()));
         if self.read.read().is_of(&stamp) {
             return;
         }
         let judge = match &self.believes {
-            Believes::Mesh(_)
-            | Believes::Cluster(_)
-            | Believes::ClusterNode { .. }
-            | Believes::Node(_)
-            | Believes::AnyNode => None,
-            Believes::Public => Some(self.judge_by(public_authorities())),
-            Believes::File(ca) => Some(authorities(ca).and_then(|roots| self.judge_by(roots))),
+            ServerTrust::Mesh(_)
+            | ServerTrust::Cluster(_)
+            | ServerTrust::ClusterNode { .. }
+            | ServerTrust::Node(_)
+            | ServerTrust::AnyNode => None,
+            ServerTrust::Public => Some(self.judge_by(public_authorities())),
+            ServerTrust::File(ca) => Some(authorities(ca).and_then(|roots| self.judge_by(roots))),
         };
         let shown = match &self.shows {
-            Shows::Nothing | Shows::Node => Ok(None),
-            Shows::Files { cert, key } => self.pair(cert, key).map(|pair| Some(Arc::new(pair))),
+            ClientCertificate::Nothing | ClientCertificate::Node => Ok(None),
+            ClientCertificate::Files { cert, key } => self.pair(cert, key).map(|pair| Some(Arc::new(pair))),
         };
         let mut read = self.read.write();
         let (shown, no_show) = match (shown, read.shown.take()) {
@@ -242,7 +242,7 @@ impl OwnClient {
         })
     }
 
-    fn own(&self, own: &OwnIdentity) -> Option<Arc<CertifiedKey>> {
+    fn own(&self, own: &NodeIdentity) -> Option<Arc<CertifiedKey>> {
         let pair = CertifiedKey::from_der(own.chain.clone(), own.private_key()?, &self.provider);
         pair.ok().map(Arc::new)
     }
@@ -256,7 +256,7 @@ impl OwnClient {
         let trusted = self.trust.current();
         let between = bounded(leaf, between).map_err(|error| refused(error.into()))?;
         let named = match &self.believes {
-            Believes::Public | Believes::File(_) => {
+            ServerTrust::Public | ServerTrust::File(_) => {
                 let read = self.read.read();
                 return match &read.judge {
                     Some(Ok(judge)) => judge.verify_server_cert(leaf, &between, name, &[], now),
@@ -264,13 +264,13 @@ impl OwnClient {
                     None => Err(Error::General("nobody is believed yet".to_owned())),
                 };
             }
-            Believes::Mesh(_) => {
-                let roots = trusted.bundles().flat_map(Bundle::roots).cloned().collect();
+            ServerTrust::Mesh(_) => {
+                let roots = trusted.bundles().flat_map(TrustBundle::roots).cloned().collect();
                 Some((roots, "this daemon trusts no authority of the mesh yet".to_owned()))
             }
-            Believes::Cluster(cluster) => Some((trusted.roots_of(cluster), not_federated(cluster))),
+            ServerTrust::Cluster(cluster) => Some((trusted.roots_of(cluster), not_federated(cluster))),
             // Who it is stands in its certificate: names are for those who know nothing else.
-            Believes::ClusterNode { .. } | Believes::Node(_) | Believes::AnyNode => None,
+            ServerTrust::ClusterNode { .. } | ServerTrust::Node(_) | ServerTrust::AnyNode => None,
         };
         if let Some((certificates, nobody)) = named {
             let mut roots = RootCertStore::empty();
@@ -285,12 +285,14 @@ impl OwnClient {
         let now = i64::try_from(now.as_secs()).unwrap_or(i64::MAX);
         // Besides the name that was called: by the roots of its own trust domain, and none that is out.
         let shown = match self.believes {
-            Believes::Cluster(_) | Believes::ClusterNode { .. } => {
-                trusted.judge_exchange(&chain, now, Usage::Server).map(|(shown, _)| shown)
+            ServerTrust::Cluster(_) | ServerTrust::ClusterNode { .. } => {
+                trusted.judge_exchange(&chain, now, ChainUsage::Server).map(|(shown, _)| shown)
             }
-            Believes::Node(_) | Believes::AnyNode => trusted.judge_node(&chain, now, Usage::Server),
-            Believes::Mesh(_) | Believes::Public | Believes::File(_) => {
-                trusted.judge(&chain, now, Usage::Server)
+            ServerTrust::Node(_) | ServerTrust::AnyNode => {
+                trusted.judge_node(&chain, now, ChainUsage::Server)
+            }
+            ServerTrust::Mesh(_) | ServerTrust::Public | ServerTrust::File(_) => {
+                trusted.judge(&chain, now, ChainUsage::Server)
             }
         };
         let shown = shown.map_err(refused)?;
@@ -304,7 +306,7 @@ impl OwnClient {
     }
 }
 
-impl Believes {
+impl ServerTrust {
     /// Whether the mesh judges servers, and goes on to while a connection is open.
     pub(super) fn is_judged_by_mesh(&self) -> bool {
         match self {
@@ -316,28 +318,27 @@ impl Believes {
     }
 
     /// Whether a server of this holder is whom the client means, once its certificate is believed.
-    fn takes(&self, holder: &Holder) -> Result<(), String> {
+    fn takes(&self, holder: &CertificateHolder) -> Result<(), String> {
         match (holder, self) {
-            (Holder::Node { cluster, .. }, Self::Cluster(called)) if cluster == called => Ok(()),
+            (CertificateHolder::Node { cluster, .. }, Self::Cluster(called)) if cluster == called => Ok(()),
             (_, Self::Cluster(called)) => Err(format!("it is not of a node of cluster {called}")),
-            (Holder::Node { cluster, node, .. }, Self::ClusterNode { cluster: called, node: one })
-                if cluster == called && one.as_ref().is_none_or(|one| one == node) =>
-            {
-                Ok(())
-            }
+            (
+                CertificateHolder::Node { cluster, node, .. },
+                Self::ClusterNode { cluster: called, node: one },
+            ) if cluster == called && one.as_ref().is_none_or(|one| one == node) => Ok(()),
             (holder, Self::ClusterNode { cluster, node }) => {
                 let node = node.as_ref().map_or_else(|| "a node".to_owned(), |node| format!("node {node}"));
                 Err(format!("it is of {}, and {node} of cluster {cluster} was called", holder.name()))
             }
-            (Holder::Node { node, .. }, Self::Node(called)) if node == called => Ok(()),
+            (CertificateHolder::Node { node, .. }, Self::Node(called)) if node == called => Ok(()),
             (holder, Self::Node(called)) => {
                 Err(format!("it is of {}, and node {called} was called", holder.name()))
             }
-            (Holder::Service(_), Self::Mesh(Servers::Nodes) | Self::AnyNode) => {
+            (CertificateHolder::Service(_), Self::Mesh(ExpectedServers::Nodes) | Self::AnyNode) => {
                 Err("it is of a service, and a node was called".to_owned())
             }
-            (Holder::Operator(_), _) => Err("it is of an operator, who serves nothing".to_owned()),
-            (Holder::Node { .. } | Holder::Service(_), _) => Ok(()),
+            (CertificateHolder::Operator(_), _) => Err("it is of an operator, who serves nothing".to_owned()),
+            (CertificateHolder::Node { .. } | CertificateHolder::Service(_), _) => Ok(()),
         }
     }
 }
@@ -356,7 +357,7 @@ fn not_federated(cluster: &str) -> String {
 
 /// Judges servers as the client does by then.
 #[derive(Debug)]
-struct Judge(Arc<OwnClient>);
+struct Judge(Arc<LiveTlsClient>);
 
 impl Judge {
     fn algorithms(&self) -> &WebPkiSupportedAlgorithms {
@@ -401,19 +402,19 @@ impl ServerCertVerifier for Judge {
 
 /// Shows what the client shows by then.
 #[derive(Debug)]
-struct Shown(Arc<OwnClient>);
+struct Shown(Arc<LiveTlsClient>);
 
 impl ResolvesClientCert for Shown {
     fn resolve(&self, _hints: &[&[u8]], _schemes: &[SignatureScheme]) -> Option<Arc<CertifiedKey>> {
         match self.0.shows {
-            Shows::Nothing => None,
-            Shows::Node => self.0.own(self.0.trust.current().own.as_ref()?),
-            Shows::Files { .. } => self.0.read.read().shown.clone(),
+            ClientCertificate::Nothing => None,
+            ClientCertificate::Node => self.0.own(self.0.trust.current().own.as_ref()?),
+            ClientCertificate::Files { .. } => self.0.read.read().shown.clone(),
         }
     }
 
     fn has_certs(&self) -> bool {
-        self.0.shows != Shows::Nothing
+        self.0.shows != ClientCertificate::Nothing
     }
 }
 
@@ -440,18 +441,18 @@ fn unread(path: &Path, error: &io::Error) -> String {
 
 #[cfg(test)]
 mod tests {
-    use omnirelay_pki::authority::{Authority, Validity};
-    use omnirelay_pki::certificate::{Names, to_pem};
-    use omnirelay_pki::key::Key;
+    use omnirelay_pki::authority::{CertificateAuthority, ValidityPeriod};
+    use omnirelay_pki::certificate::{TlsNames, to_pem};
+    use omnirelay_pki::key::PrivateKey;
     use omnirelay_pki::request::Request;
     use omnirelay_store::whole_file::write_whole;
 
     use super::*;
-    use crate::trust::{Federated, unix_now};
+    use crate::trust::{ExchangedCluster, unix_now};
 
     /// What a server on this host shows whom this authority certifies.
-    fn shown(root: &Authority, id: &str) -> Vec<CertificateDer<'static>> {
-        let (names, key) = (Names::of_this_host(), Key::make().unwrap());
+    fn shown(root: &CertificateAuthority, id: &str) -> Vec<CertificateDer<'static>> {
+        let (names, key) = (TlsNames::of_this_host(), PrivateKey::make().unwrap());
         let asked = Request::read(&Request::make(&key, None, &names).unwrap()).unwrap();
         let issuer = root.intermediate(root.validity()).unwrap();
         let issued = issuer.issue(&asked, &id.parse().unwrap(), &names, root.validity()).unwrap();
@@ -461,21 +462,23 @@ mod tests {
     #[test]
     fn a_server_is_taken_for_what_was_called_and_for_nothing_else() {
         let now = unix_now();
-        let validity = Validity { not_before: now - 60, not_after: now + 3600 };
-        let root = |domain: &str| Authority::root(domain.parse().unwrap(), validity).unwrap();
+        let validity = ValidityPeriod { not_before: now - 60, not_after: now + 3600 };
+        let root = |domain: &str| CertificateAuthority::root(domain.parse().unwrap(), validity).unwrap();
         let (east, west, north) = (root("east.example"), root("west.example"), root("north.example"));
-        let of = |root: &Authority| Bundle::of(vec![root.certificate().clone()]).unwrap();
-        let federated =
-            |cluster: &str, root: &Authority| Federated { cluster: cluster.to_owned(), bundle: of(root) };
-        let trust = Arc::new(Trust::default());
+        let of = |root: &CertificateAuthority| TrustBundle::of(vec![root.certificate().clone()]).unwrap();
+        let federated = |cluster: &str, root: &CertificateAuthority| ExchangedCluster {
+            cluster: cluster.to_owned(),
+            bundle: of(root),
+        };
+        let trust = Arc::new(MeshTrust::default());
         trust.update(|trusted| {
             (trusted.bundle, trusted.cluster) = (Some(of(&east)), "east".to_owned());
             trusted.federated = vec![federated("west", &west), federated("north", &north)];
         });
         let node = |domain: &str, cluster: &str| format!("spiffe://{domain}.example/mesh/{cluster}/worker/a");
-        let mesh = || Believes::Mesh(Servers::NodesAndServices);
-        let called = |cluster: &str| Believes::Cluster(cluster.to_owned());
-        let one = |cluster: &str, node: Option<&str>| Believes::ClusterNode {
+        let mesh = || ServerTrust::Mesh(ExpectedServers::NodesAndServices);
+        let called = |cluster: &str| ServerTrust::Cluster(cluster.to_owned());
+        let one = |cluster: &str, node: Option<&str>| ServerTrust::ClusterNode {
             cluster: cluster.to_owned(),
             node: node.map(str::to_owned),
         };
@@ -507,7 +510,7 @@ mod tests {
         ];
         let (name, at) = (ServerName::try_from("localhost").unwrap(), UnixTime::now());
         for (what, believes, chain, expected) in cases {
-            let client = OwnClient::new(believes, Shows::Nothing, trust.clone());
+            let client = LiveTlsClient::new(believes, ClientCertificate::Nothing, trust.clone());
             let judged = client.verify((&chain[0], &chain[1..]), &name, at);
             assert_eq!(judged.is_ok(), expected, "{what}: {judged:?}");
         }
@@ -515,18 +518,19 @@ mod tests {
 
     #[tokio::test]
     async fn who_is_federated_no_longer_is_not_called_again() {
-        let trust = Arc::new(Trust::default());
-        let client = OwnClient::new(Believes::Cluster("west".to_owned()), Shows::Nothing, trust);
+        let trust = Arc::new(MeshTrust::default());
+        let client =
+            LiveTlsClient::new(ServerTrust::Cluster("west".to_owned()), ClientCertificate::Nothing, trust);
         let refused = client.refresh().await.unwrap_err();
         assert!(refused.to_string().contains("`west` is not federated"), "{refused}");
     }
 
     /// A certificate and its key, in PEM.
-    fn issued(by: &Authority) -> [String; 2] {
-        let key = Key::make().unwrap();
-        let request = Request::read(&Request::make(&key, None, &Names::default()).unwrap()).unwrap();
+    fn issued(by: &CertificateAuthority) -> [String; 2] {
+        let key = PrivateKey::make().unwrap();
+        let request = Request::read(&Request::make(&key, None, &TlsNames::default()).unwrap()).unwrap();
         let id = "spiffe://m/service/relay".parse().unwrap();
-        let issued = by.issue(&request, &id, &Names::default(), by.validity()).unwrap();
+        let issued = by.issue(&request, &id, &TlsNames::default(), by.validity()).unwrap();
         [to_pem(&issued.der), key.to_pem().to_string()]
     }
 
@@ -534,10 +538,11 @@ mod tests {
     async fn a_pair_of_which_one_file_is_new_is_shown_as_it_was() {
         let place = tempfile::tempdir().unwrap();
         let (cert, key) = (place.path().join("cert.pem"), place.path().join("key.pem"));
-        let life = Validity { not_before: unix_now() - 60, not_after: unix_now() + 3600 };
-        let issuer = Authority::root("m".parse().unwrap(), life).unwrap().intermediate(life).unwrap();
-        let shows = Shows::Files { cert: cert.clone(), key: key.clone() };
-        let client = OwnClient::new(Believes::Mesh(Servers::Nodes), shows, Arc::default());
+        let life = ValidityPeriod { not_before: unix_now() - 60, not_after: unix_now() + 3600 };
+        let issuer =
+            CertificateAuthority::root("m".parse().unwrap(), life).unwrap().intermediate(life).unwrap();
+        let shows = ClientCertificate::Files { cert: cert.clone(), key: key.clone() };
+        let client = LiveTlsClient::new(ServerTrust::Mesh(ExpectedServers::Nodes), shows, Arc::default());
         let put = |path: &Path, text: &str| write_whole(path, text.as_bytes()).unwrap();
         let shown = || {
             let read = client.read.read();

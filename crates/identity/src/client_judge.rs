@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use omnirelay_pki::trust::Usage;
+use omnirelay_pki::trust::ChainUsage;
 use rustls::client::danger::HandshakeSignatureValid;
 use rustls::crypto::{
     CryptoProvider, WebPkiSupportedAlgorithms, verify_tls12_signature, verify_tls13_signature,
@@ -14,12 +14,12 @@ use rustls::{
     CertificateError, DigitallySignedStruct, DistinguishedName, Error, OtherError, SignatureScheme,
 };
 
-use super::handshake::{self, Noted};
-use super::trust::{CertificateRefusal, Trusted};
+use super::handshake::{self, JudgementNote};
+use super::trust::{CertificateRefusal, TrustSnapshot};
 
 /// Whether clients have to show a certificate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Clients {
+pub enum ClientCertificateRule {
     /// Those who show none are served as well.
     May,
     Must,
@@ -27,7 +27,7 @@ pub enum Clients {
 
 /// Whom a listener is for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Reach {
+pub enum ListenerReach {
     /// Those of this mesh.
     #[default]
     Mesh,
@@ -39,23 +39,27 @@ pub enum Reach {
 
 /// Takes those clients whose certificate the node believes, and perhaps those that show none.
 pub struct ClientJudge {
-    trusted: Arc<Trusted>,
-    clients: Clients,
-    reach: Reach,
+    trusted: Arc<TrustSnapshot>,
+    clients: ClientCertificateRule,
+    reach: ListenerReach,
     algorithms: WebPkiSupportedAlgorithms,
     /// `None`: the task that shakes hands has it.
-    noted: Option<Noted>,
+    noted: Option<JudgementNote>,
 }
 
 impl ClientJudge {
-    pub fn of(trusted: &Arc<Trusted>, (clients, reach): (Clients, Reach), provider: &CryptoProvider) -> Self {
+    pub fn of(
+        trusted: &Arc<TrustSnapshot>,
+        (clients, reach): (ClientCertificateRule, ListenerReach),
+        provider: &CryptoProvider,
+    ) -> Self {
         let algorithms = provider.signature_verification_algorithms;
         Self { trusted: Arc::clone(trusted), clients, reach, algorithms, noted: None }
     }
 
     /// Says there why somebody is refused.
     #[must_use]
-    pub fn noting(self, noted: Noted) -> Self {
+    pub fn noting(self, noted: JudgementNote) -> Self {
         Self { noted: Some(noted), ..self }
     }
 }
@@ -68,7 +72,7 @@ impl fmt::Debug for ClientJudge {
 
 impl ClientCertVerifier for ClientJudge {
     fn client_auth_mandatory(&self) -> bool {
-        self.clients == Clients::Must
+        self.clients == ClientCertificateRule::Must
     }
 
     /// None: clients have one identity, and send it.
@@ -85,9 +89,9 @@ impl ClientCertVerifier for ClientJudge {
         let chain: Vec<_> = std::iter::once(leaf).chain(between).cloned().collect();
         let now = i64::try_from(now.as_secs()).unwrap_or(i64::MAX);
         let judged = match self.reach {
-            Reach::Mesh => self.trusted.judge(&chain, now, Usage::Client).map(drop),
-            Reach::Exchange => self.trusted.judge_exchange(&chain, now, Usage::Client).map(drop),
-            Reach::Nodes => self.trusted.judge_node(&chain, now, Usage::Client).map(drop),
+            ListenerReach::Mesh => self.trusted.judge(&chain, now, ChainUsage::Client).map(drop),
+            ListenerReach::Exchange => self.trusted.judge_exchange(&chain, now, ChainUsage::Client).map(drop),
+            ListenerReach::Nodes => self.trusted.judge_node(&chain, now, ChainUsage::Client).map(drop),
         };
         match judged {
             Ok(()) => Ok(ClientCertVerified::assertion()),

@@ -18,7 +18,7 @@ use hyper_util::client::legacy::connect::{Connected, Connection};
 use hyper_util::client::legacy::{Client, Error};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use omnirelay_pki::certificate::Certificate;
-use omnirelay_pki::trust::Usage;
+use omnirelay_pki::trust::ChainUsage;
 use rustix::net::sockopt;
 use rustls::pki_types::{CertificateDer, ServerName};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -26,9 +26,9 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-use super::client::{OwnClient, Shows};
-use super::reach::{Reach, connect_outside};
-use super::trust::Trusted;
+use super::client::{ClientCertificate, LiveTlsClient};
+use super::reach::{AddressReach, connect_outside};
+use super::trust::TrustSnapshot;
 
 /// After so much silence a connection is probed, and so much later again.
 const SILENT: Duration = Duration::from_secs(15);
@@ -39,30 +39,30 @@ const UNANSWERED: Duration = Duration::from_secs(30);
 
 /// Opens connections to `http://` and `https://` addresses, TLS as a client has it by then.
 #[derive(Clone, Debug)]
-pub struct OwnConnector {
-    tls: Arc<OwnClient>,
+pub struct LiveTlsConnector {
+    tls: Arc<LiveTlsClient>,
     within: Duration,
-    reach: Reach,
+    reach: AddressReach,
 }
 
-impl OwnConnector {
+impl LiveTlsConnector {
     /// One whose connections have so long to be open, TLS included.
     ///
     /// A connection ends by itself once nobody is at the other end. All addresses of a host are tried.
-    pub fn new(tls: Arc<OwnClient>, within: Duration) -> Self {
-        Self { tls, within, reach: Reach::Anywhere }
+    pub fn new(tls: Arc<LiveTlsClient>, within: Duration) -> Self {
+        Self { tls, within, reach: AddressReach::Anywhere }
     }
 
     /// One that connects to these addresses and no others.
     #[must_use]
-    pub fn reaching(self, reach: Reach) -> Self {
+    pub fn reaching(self, reach: AddressReach) -> Self {
         Self { reach, ..self }
     }
 
-    async fn connect(self, place: Uri) -> io::Result<OwnConnection> {
+    async fn connect(self, place: Uri) -> io::Result<DialedConnection> {
         if place.scheme() != Some(&Scheme::HTTPS) {
             let stream = self.tcp(place).await?;
-            return Ok(OwnConnection { io: Io::Plain(stream), over: None, cut: None });
+            return Ok(DialedConnection { io: Io::Plain(stream), over: None, cut: None });
         }
         self.tls.refresh().await?;
         let host = place.host().unwrap_or_default().trim_start_matches('[').trim_end_matches(']').to_owned();
@@ -72,14 +72,14 @@ impl OwnConnector {
         let config = Arc::new(self.tls.config().map_err(io::Error::other)?);
         let stream = TlsConnector::from(config).connect(name, stream).await?;
         let over = over(&self.tls, judged_by, stream.get_ref().1.peer_certificates());
-        Ok(OwnConnection { io: Io::Tls(Box::new(stream)), over, cut: None })
+        Ok(DialedConnection { io: Io::Tls(Box::new(stream)), over, cut: None })
     }
 
     async fn tcp(&self, place: Uri) -> io::Result<TcpStream> {
         let (host, port) = host_and_port(&place);
         let stream = match &self.reach {
-            Reach::Anywhere => omnirelay_dial::tcp(host, port).await?,
-            Reach::Outside { store } => connect_outside((host, port), store).await?,
+            AddressReach::Anywhere => omnirelay_dial::tcp(host, port).await?,
+            AddressReach::Outside { store } => connect_outside((host, port), store).await?,
         };
         settle(&stream)?;
         Ok(stream)
@@ -105,10 +105,10 @@ fn settle(stream: &TcpStream) -> io::Result<()> {
     Ok(())
 }
 
-impl tower::Service<Uri> for OwnConnector {
-    type Response = TokioIo<OwnConnection>;
+impl tower::Service<Uri> for LiveTlsConnector {
+    type Response = TokioIo<DialedConnection>;
     type Error = io::Error;
-    type Future = BoxFuture<'static, io::Result<TokioIo<OwnConnection>>>;
+    type Future = BoxFuture<'static, io::Result<TokioIo<DialedConnection>>>;
 
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
         Poll::Ready(Ok(()))
@@ -125,13 +125,13 @@ impl tower::Service<Uri> for OwnConnector {
 
 /// Becomes ready once a connection has to end, and says why. `None`: neither end was judged by the mesh.
 fn over(
-    tls: &OwnClient,
-    judged_by: Arc<Trusted>,
+    tls: &LiveTlsClient,
+    judged_by: Arc<TrustSnapshot>,
     chain: Option<&[CertificateDer<'static>]>,
 ) -> Option<BoxFuture<'static, &'static str>> {
     let believed = chain.filter(|_| tls.believes().is_judged_by_mesh());
     let server = believed.and_then(|chain| Some((Certificate::read(chain.first()?).ok()?, chain.to_vec())));
-    let own = judged_by.own.clone().filter(|_| *tls.shows() == Shows::Node);
+    let own = judged_by.own.clone().filter(|_| *tls.shows() == ClientCertificate::Node);
     if server.is_none() && own.is_none() {
         return None;
     }
@@ -139,7 +139,7 @@ fn over(
     Some(Box::pin(async move {
         let server = async {
             let Some((certificate, chain)) = &server else { return std::future::pending().await };
-            trust.ended(judged_by, certificate, chain, Usage::Server).await
+            trust.ended(judged_by, certificate, chain, ChainUsage::Server).await
         };
         let own = async {
             let Some(own) = own else { return std::future::pending().await };
@@ -153,7 +153,7 @@ fn over(
 }
 
 /// A connection that was opened.
-pub struct OwnConnection {
+pub struct DialedConnection {
     io: Io,
     over: Option<BoxFuture<'static, &'static str>>,
     /// Why it was ended here.
@@ -165,13 +165,13 @@ enum Io {
     Tls(Box<TlsStream<TcpStream>>),
 }
 
-impl fmt::Debug for OwnConnection {
+impl fmt::Debug for DialedConnection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("OwnConnection").field("cut", &self.cut).finish_non_exhaustive()
     }
 }
 
-impl OwnConnection {
+impl DialedConnection {
     /// What it is read and written by.
     ///
     /// # Errors
@@ -198,13 +198,13 @@ impl OwnConnection {
 trait Both: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Both for T {}
 
-impl AsyncRead for OwnConnection {
+impl AsyncRead for DialedConnection {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         self.io(cx)?.poll_read(cx, into)
     }
 }
 
-impl AsyncWrite for OwnConnection {
+impl AsyncWrite for DialedConnection {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         self.io(cx)?.poll_write(cx, bytes)
     }
@@ -233,7 +233,7 @@ impl AsyncWrite for OwnConnection {
     }
 }
 
-impl Connection for OwnConnection {
+impl Connection for DialedConnection {
     fn connected(&self) -> Connected {
         let is_http2 = match &self.io {
             Io::Plain(_) => false,
@@ -245,16 +245,16 @@ impl Connection for OwnConnection {
 
 /// Posts to HTTP servers. Connections are used again while both ends are who they were.
 #[derive(Clone, Debug)]
-pub struct OwnHttp(Client<OwnConnector, Full<Bytes>>);
+pub struct LiveHttpClient(Client<LiveTlsConnector, Full<Bytes>>);
 
-impl OwnHttp {
+impl LiveHttpClient {
     /// A client whose connections have so long to be open.
-    pub fn new(tls: Arc<OwnClient>, connect_within: Duration) -> Self {
-        Self::by(OwnConnector::new(tls, connect_within))
+    pub fn new(tls: Arc<LiveTlsClient>, connect_within: Duration) -> Self {
+        Self::by(LiveTlsConnector::new(tls, connect_within))
     }
 
     /// A client that opens its connections so.
-    pub fn by(connector: OwnConnector) -> Self {
+    pub fn by(connector: LiveTlsConnector) -> Self {
         let mut builder = Client::builder(TokioExecutor::new());
         builder.timer(TokioTimer::new()).pool_timer(TokioTimer::new());
         // The other end may be gone behind something that acknowledges for it.

@@ -1,27 +1,27 @@
 //! Connections of the daemon's own, and what ends them.
 
-use omnirelay_pki::authority::{Authority, Validity};
-use omnirelay_pki::certificate::Names;
-use omnirelay_pki::key::Key;
-use omnirelay_pki::revocation::Revoked;
-use omnirelay_pki::trust::{Bundle, TrustError};
+use omnirelay_pki::authority::{CertificateAuthority, ValidityPeriod};
+use omnirelay_pki::certificate::TlsNames;
+use omnirelay_pki::key::PrivateKey;
+use omnirelay_pki::revocation::RevokedSubject;
+use omnirelay_pki::trust::{TrustBundle, TrustError};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tower::Service as _;
 
 use super::*;
-use crate::client::{Believes, Servers};
+use crate::client::{ExpectedServers, ServerTrust};
 use crate::lab::{authority, node};
-use crate::tls::Tls;
-use crate::trust::{CertificateRefusal, Trust, unix_now};
+use crate::tls::ListenerTls;
+use crate::trust::{CertificateRefusal, MeshTrust, unix_now};
 
 const HOUR: i64 = 3600;
 const SOON: Duration = Duration::from_secs(5);
 
 /// Where a node listens, says back what it hears, and ends no connection.
-async fn listening(of: &Arc<Trust>, tasks: &mut JoinSet<()>) -> Uri {
-    let tls = Tls::of_node(of.clone());
+async fn listening(of: &Arc<MeshTrust>, tasks: &mut JoinSet<()>) -> Uri {
+    let tls = ListenerTls::of_node(of.clone());
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
     tasks.spawn(async move {
@@ -40,12 +40,13 @@ async fn listening(of: &Arc<Trust>, tasks: &mut JoinSet<()>) -> Uri {
 
 #[tokio::test]
 async fn a_connection_ends_with_whoever_is_at_either_end() {
-    type Change = fn(&Trust, &Trust, &Authority);
+    type Change = fn(&MeshTrust, &MeshTrust, &CertificateAuthority);
     let cases: [(&str, Change, Option<&str>); 5] = [
         (
             "another is revoked",
             |own, _, _| {
-                let other = Revoked::Holder("spiffe://mesh.test/mesh/default/worker/c".parse().unwrap());
+                let id = "spiffe://mesh.test/mesh/default/worker/c".parse().unwrap();
+                let other = RevokedSubject::Holder(id);
                 own.update(|trusted| trusted.revocations.revoke(other, unix_now(), unix_now() + HOUR, ""));
             },
             None,
@@ -54,7 +55,7 @@ async fn a_connection_ends_with_whoever_is_at_either_end() {
             "the server is revoked",
             |own, server, _| {
                 let id = server.current().own.as_ref().unwrap().leaf.id.clone();
-                let (id, now) = (Revoked::Holder(id), unix_now());
+                let (id, now) = (RevokedSubject::Holder(id), unix_now());
                 own.update(|trusted| trusted.revocations.revoke(id, now, now + HOUR, ""));
             },
             Some("its certificate was revoked"),
@@ -62,7 +63,7 @@ async fn a_connection_ends_with_whoever_is_at_either_end() {
         (
             "its root is retired",
             |own, _, next| {
-                let bundle = Bundle::of(vec![next.certificate().clone()]).unwrap();
+                let bundle = TrustBundle::of(vec![next.certificate().clone()]).unwrap();
                 own.update(|trusted| trusted.bundle = Some(bundle));
             },
             Some("its authority is not trusted any more"),
@@ -71,7 +72,7 @@ async fn a_connection_ends_with_whoever_is_at_either_end() {
             "the node itself is revoked",
             |own, _, _| {
                 let id = own.current().own.as_ref().unwrap().leaf.id.clone();
-                let (id, now) = (Revoked::Holder(id), unix_now());
+                let (id, now) = (RevokedSubject::Holder(id), unix_now());
                 own.update(|trusted| trusted.revocations.revoke(id, now, now + HOUR, ""));
             },
             Some("its own certificate was revoked"),
@@ -86,8 +87,9 @@ async fn a_connection_ends_with_whoever_is_at_either_end() {
         let (root, next, mut tasks) = (authority(), authority(), JoinSet::new());
         let (own, server) = (node(&root, "a"), node(&root, "b"));
         let place = listening(&server, &mut tasks).await;
-        let tls = OwnClient::new(Believes::Mesh(Servers::Nodes), Shows::Node, own.clone());
-        let mut connector = OwnConnector::new(tls, SOON);
+        let servers = ServerTrust::Mesh(ExpectedServers::Nodes);
+        let tls = LiveTlsClient::new(servers, ClientCertificate::Node, own.clone());
+        let mut connector = LiveTlsConnector::new(tls, SOON);
         let mut stream = connector.call(place.clone()).await.unwrap().into_inner();
         let mut heard = [0; 2];
         stream.write_all(b"hi").await.unwrap();
@@ -115,20 +117,20 @@ async fn a_connection_ends_with_whoever_is_at_either_end() {
 fn who_has_signed_a_certificate_is_known_after_its_end() {
     let (root, stranger, now) = (authority(), authority(), unix_now());
     let trusted = node(&root, "a").current();
-    let past = Validity { not_before: now - HOUR / 2, not_after: now - HOUR / 4 };
-    let chain = |by: &Authority, validity: Validity| {
-        let key = Key::make().unwrap();
+    let past = ValidityPeriod { not_before: now - HOUR / 2, not_after: now - HOUR / 4 };
+    let chain = |by: &CertificateAuthority, validity: ValidityPeriod| {
+        let key = PrivateKey::make().unwrap();
         let id = "spiffe://mesh.test/operator/ann".parse().unwrap();
-        let request = omnirelay_pki::request::Request::make(&key, Some(&id), &Names::default()).unwrap();
+        let request = omnirelay_pki::request::Request::make(&key, Some(&id), &TlsNames::default()).unwrap();
         let request = omnirelay_pki::request::Request::read(&request).unwrap();
-        vec![by.issue(&request, &id, &Names::default(), validity).unwrap().der]
+        vec![by.issue(&request, &id, &TlsNames::default(), validity).unwrap().der]
     };
     for validity in [past, root.validity()] {
         let (refused, later) = (CertificateRefusal::Untrusted(TrustError::Expired), now + 2 * HOUR);
         assert!(trusted.has_signed(&chain(&root, validity), &refused, later));
         assert!(!trusted.has_signed(&chain(&stranger, validity), &refused, later));
     }
-    let refused = trusted.judge(&chain(&root, past), now, Usage::Client).unwrap_err();
+    let refused = trusted.judge(&chain(&root, past), now, ChainUsage::Client).unwrap_err();
     assert!(trusted.has_signed(&chain(&root, past), &refused, now));
     // What leads nowhere is not verified again.
     let unknown = CertificateRefusal::Untrusted(TrustError::UnknownIssuer);

@@ -11,9 +11,9 @@ use parking_lot::Mutex;
 use tokio::sync::watch;
 use tracing::{info, warn};
 
-use super::files::{LOOK_EVERY, Stamp};
+use super::files::{FilesStamp, LOOK_EVERY};
 use super::provided::{ProvidedError, bundle_of, read_pem};
-use super::trust::{Federated, Trust, Trusted, unix_now};
+use super::trust::{ExchangedCluster, MeshTrust, TrustSnapshot, unix_now};
 
 /// What is left of the life of roots when their end is told of.
 const ENDING: Duration = Duration::from_secs(14 * 24 * 3600);
@@ -34,9 +34,9 @@ impl NamedCluster {
     ///
     /// # Errors
     /// [`ProvidedError`], with the file that cannot be used.
-    pub fn read(&self) -> Result<Federated, ProvidedError> {
+    pub fn read(&self) -> Result<ExchangedCluster, ProvidedError> {
         let bundle = bundle_of(&self.bundle, read_pem(&self.bundle)?, Some(&self.trust_domain))?;
-        Ok(Federated { cluster: self.cluster.clone(), bundle })
+        Ok(ExchangedCluster { cluster: self.cluster.clone(), bundle })
     }
 
     /// Whether what its nodes advertise is fetched.
@@ -50,22 +50,22 @@ impl NamedCluster {
         roots(self) == roots(other)
     }
 
-    fn stamp(&self) -> Stamp {
-        Stamp::of([self.bundle.as_path()])
+    fn stamp(&self) -> FilesStamp {
+        FilesStamp::of([self.bundle.as_path()])
     }
 }
 
 /// The clusters that are named by now; others may be named while the node runs.
 #[derive(Clone, Debug)]
-pub struct Federation(watch::Sender<Vec<NamedCluster>>);
+pub struct FederatedClusters(watch::Sender<Vec<NamedCluster>>);
 
-impl Default for Federation {
+impl Default for FederatedClusters {
     fn default() -> Self {
         Self::of(Vec::new())
     }
 }
 
-impl Federation {
+impl FederatedClusters {
     pub fn of(named: Vec<NamedCluster>) -> Self {
         Self(watch::Sender::new(named))
     }
@@ -99,23 +99,23 @@ impl Federation {
 #[derive(Clone)]
 struct Seen {
     named: NamedCluster,
-    stamp: Stamp,
+    stamp: FilesStamp,
     /// `None`: the file could never be used, and nobody of that cluster is let in.
-    roots: Option<Federated>,
+    roots: Option<ExchangedCluster>,
     /// Why the file cannot be used as it is now.
     failed: Option<String>,
 }
 
 /// Keeps who is federated as the configuration and the files say.
-pub struct Federations {
-    federation: Federation,
-    trust: Arc<Trust>,
+pub struct FederationKeeper {
+    federation: FederatedClusters,
+    trust: Arc<MeshTrust>,
     seen: Mutex<Vec<Seen>>,
 }
 
-impl Federations {
+impl FederationKeeper {
     /// Reads the files; what cannot be used of them is told, and [`Self::run`] goes on looking. Blocks.
-    pub fn open(federation: Federation, trust: Arc<Trust>) -> Self {
+    pub fn open(federation: FederatedClusters, trust: Arc<MeshTrust>) -> Self {
         let opened = Self { federation, trust, seen: Mutex::default() };
         let named = opened.federation.0.borrow().clone();
         opened.look(named);
@@ -182,7 +182,7 @@ impl Federations {
 
     /// Has certificates judged by what is known now.
     fn tell(&self, seen: &[Seen]) {
-        let federated: Vec<Federated> = seen.iter().filter_map(|one| one.roots.clone()).collect();
+        let federated: Vec<ExchangedCluster> = seen.iter().filter_map(|one| one.roots.clone()).collect();
         if self.trust.current().federated != federated {
             self.trust.update(|trusted| trusted.federated = federated);
         }
@@ -225,7 +225,7 @@ fn looked_at(named: NamedCluster, known: Option<Seen>) -> Seen {
 }
 
 impl Seen {
-    fn trouble(&self, trusted: &Trusted, now: i64) -> Option<String> {
+    fn trouble(&self, trusted: &TrustSnapshot, now: i64) -> Option<String> {
         let cluster = &self.named.cluster;
         match (&self.failed, &self.roots) {
             (Some(why), Some(_)) => {
@@ -250,7 +250,7 @@ impl Seen {
     }
 }
 
-impl Federated {
+impl ExchangedCluster {
     /// When the last of its roots ends, in seconds of the Unix time.
     pub fn end(&self) -> Option<i64> {
         self.bundle.roots().iter().filter_map(|root| Some(validity_of(root).ok()?.1)).max()

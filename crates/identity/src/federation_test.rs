@@ -2,34 +2,34 @@
 
 use std::time::SystemTime;
 
-use omnirelay_pki::authority::{Authority, Validity};
+use omnirelay_pki::authority::{CertificateAuthority, ValidityPeriod};
 use omnirelay_pki::certificate::to_pem;
-use omnirelay_pki::revocation::Revoked;
-use omnirelay_pki::trust::{Bundle, TrustError, Usage};
+use omnirelay_pki::revocation::RevokedSubject;
+use omnirelay_pki::trust::{ChainUsage, TrustBundle, TrustError};
 use rcgen::{CertificateParams, ExtendedKeyUsagePurpose, Issuer, KeyPair, SanType};
 use rustls::pki_types::CertificateDer;
 
 use super::*;
-use crate::trust::{CertificateRefusal, Standing, Trusted};
+use crate::trust::{CertificateRefusal, HolderStanding, TrustSnapshot};
 
 const DAY: i64 = 24 * 3600;
 const EAST: &str = "spiffe://east.example/mesh/east/worker/a";
 const WEST: &str = "spiffe://west.example/mesh/west/worker/a";
 
-fn days(from: i64, to: i64) -> Validity {
-    Validity { not_before: unix_now() + from * DAY, not_after: unix_now() + to * DAY }
+fn days(from: i64, to: i64) -> ValidityPeriod {
+    ValidityPeriod { not_before: unix_now() + from * DAY, not_after: unix_now() + to * DAY }
 }
 
-fn authority(domain: &str) -> Authority {
-    Authority::root(domain.parse().unwrap(), days(-10, 100)).unwrap()
+fn authority(domain: &str) -> CertificateAuthority {
+    CertificateAuthority::root(domain.parse().unwrap(), days(-10, 100)).unwrap()
 }
 
-fn bundle(domain: &str, root: &Authority) -> Bundle {
-    Bundle::new(domain.parse().unwrap(), vec![root.certificate().clone()]).unwrap()
+fn bundle(domain: &str, root: &CertificateAuthority) -> TrustBundle {
+    TrustBundle::new(domain.parse().unwrap(), vec![root.certificate().clone()]).unwrap()
 }
 
 /// What a holder shows whom whoever has the key of this root certifies for a day. Nobody asks whether it should.
-fn shown(root: &Authority, id: &str) -> Vec<CertificateDer<'static>> {
+fn shown(root: &CertificateAuthority, id: &str) -> Vec<CertificateDer<'static>> {
     let signer = KeyPair::from_pem(&root.key_pem()).unwrap();
     let issuer = Issuer::from_ca_cert_der(root.certificate(), signer).unwrap();
     let mut leaf = CertificateParams::default();
@@ -43,26 +43,34 @@ fn shown(root: &Authority, id: &str) -> Vec<CertificateDer<'static>> {
 
 /// Two meshes, and what east judges by.
 struct Meshes {
-    east: Authority,
-    west: Authority,
-    trusted: Trusted,
+    east: CertificateAuthority,
+    west: CertificateAuthority,
+    trusted: TrustSnapshot,
 }
 
 fn meshes() -> Meshes {
     let (east, west) = (authority("east.example"), authority("west.example"));
-    let federated = vec![Federated { cluster: "west".to_owned(), bundle: bundle("west.example", &west) }];
+    let federated =
+        vec![ExchangedCluster { cluster: "west".to_owned(), bundle: bundle("west.example", &west) }];
     let (own, cluster) = (Some(bundle("east.example", &east)), "east".to_owned());
-    Meshes { trusted: Trusted { bundle: own, federated, cluster, ..Trusted::default() }, east, west }
+    Meshes {
+        trusted: TrustSnapshot { bundle: own, federated, cluster, ..TrustSnapshot::default() },
+        east,
+        west,
+    }
 }
 
-fn standing(trusted: &Trusted, chain: &[CertificateDer<'static>]) -> Result<Standing, CertificateRefusal> {
-    trusted.judge_exchange(chain, unix_now(), Usage::Client).map(|(_, standing)| standing)
+fn standing(
+    trusted: &TrustSnapshot,
+    chain: &[CertificateDer<'static>],
+) -> Result<HolderStanding, CertificateRefusal> {
+    trusted.judge_exchange(chain, unix_now(), ChainUsage::Client).map(|(_, standing)| standing)
 }
 
 #[test]
 fn a_leaf_is_believed_by_the_roots_of_its_own_mesh_and_by_no_others() {
     let Meshes { east, west, trusted } = meshes();
-    type Case<'a> = (&'a str, &'a Authority, &'a str, Result<Standing, CertificateRefusal>);
+    type Case<'a> = (&'a str, &'a CertificateAuthority, &'a str, Result<HolderStanding, CertificateRefusal>);
     let unknown = || Err(CertificateRefusal::Untrusted(TrustError::UnknownIssuer));
     let elsewhere = |id: &str| {
         let (id, trusted) = (id.parse().unwrap(), "east.example".parse().unwrap());
@@ -71,8 +79,8 @@ fn a_leaf_is_believed_by_the_roots_of_its_own_mesh_and_by_no_others() {
     let north = "spiffe://north.example/mesh/west/worker/a";
     let (operator, service) = ("spiffe://west.example/operator/ann", "spiffe://west.example/service/ads");
     let cases: [Case<'_>; 10] = [
-        ("one of ours", &east, EAST, Ok(Standing::Member)),
-        ("one of west", &west, WEST, Ok(Standing::Federated)),
+        ("one of ours", &east, EAST, Ok(HolderStanding::Member)),
+        ("one of west", &west, WEST, Ok(HolderStanding::Federated)),
         ("of west by our root", &east, WEST, unknown()),
         ("one of ours by the root of west", &west, EAST, unknown()),
         (
@@ -101,15 +109,15 @@ fn a_leaf_is_believed_by_the_roots_of_its_own_mesh_and_by_no_others() {
         let chain = shown(root, id);
         assert_eq!(standing(&trusted, &chain), expected, "{what}");
         // Beyond the exchange nobody of another mesh is anybody.
-        let beyond = trusted.judge(&chain, unix_now(), Usage::Client).is_ok();
-        assert_eq!(beyond, expected == Ok(Standing::Member), "{what}");
+        let beyond = trusted.judge(&chain, unix_now(), ChainUsage::Client).is_ok();
+        assert_eq!(beyond, expected == Ok(HolderStanding::Member), "{what}");
     }
 }
 
 #[test]
 fn roots_that_have_ended_let_nobody_in() {
     let Meshes { west, mut trusted, .. } = meshes();
-    let ended = Authority::root("west.example".parse().unwrap(), days(-10, -1)).unwrap();
+    let ended = CertificateAuthority::root("west.example".parse().unwrap(), days(-10, -1)).unwrap();
     trusted.federated[0].bundle = bundle("west.example", &ended);
     let unknown = Err(CertificateRefusal::Untrusted(TrustError::UnknownIssuer));
     for root in [&ended, &west] {
@@ -121,11 +129,11 @@ fn roots_that_have_ended_let_nobody_in() {
 fn two_clusters_of_one_domain_are_each_believed_by_their_own_roots() {
     let Meshes { west, mut trusted, .. } = meshes();
     let south = authority("west.example");
-    let of = Federated { cluster: "south".to_owned(), bundle: bundle("west.example", &south) };
+    let of = ExchangedCluster { cluster: "south".to_owned(), bundle: bundle("west.example", &south) };
     trusted.federated.push(of);
     let id = "spiffe://west.example/mesh/south/worker/a";
-    assert_eq!(standing(&trusted, &shown(&south, id)), Ok(Standing::Federated));
-    assert_eq!(standing(&trusted, &shown(&west, WEST)), Ok(Standing::Federated));
+    assert_eq!(standing(&trusted, &shown(&south, id)), Ok(HolderStanding::Federated));
+    assert_eq!(standing(&trusted, &shown(&west, WEST)), Ok(HolderStanding::Federated));
     assert!(
         standing(&trusted, &shown(&west, id)).is_err() && standing(&trusted, &shown(&south, WEST)).is_err()
     );
@@ -138,8 +146,8 @@ fn a_cluster_of_our_own_domain_is_named_and_believed_by_our_own_roots() {
     let (ours, theirs) = (shown(&east, id), shown(&west, id));
     assert_eq!(standing(&trusted, &ours), Err(CertificateRefusal::Cluster), "it is not named");
     trusted.federated =
-        vec![Federated { cluster: "north".to_owned(), bundle: bundle("east.example", &west) }];
-    assert_eq!(standing(&trusted, &ours), Ok(Standing::Federated));
+        vec![ExchangedCluster { cluster: "north".to_owned(), bundle: bundle("east.example", &west) }];
+    assert_eq!(standing(&trusted, &ours), Ok(HolderStanding::Federated));
     assert!(
         standing(&trusted, &theirs).is_err(),
         "roots that are said to be of our domain count for nothing"
@@ -151,7 +159,7 @@ fn a_cluster_of_our_own_domain_is_named_and_believed_by_our_own_roots() {
 async fn what_is_under_way_ends_with_the_federation_and_by_revocation() {
     let Meshes { west, trusted, .. } = meshes();
     let (chain, now) = (shown(&west, WEST), unix_now());
-    type Change = fn(&mut Trusted, Revoked);
+    type Change = fn(&mut TrustSnapshot, RevokedSubject);
     let other: Change = |of, _| of.federated[0].bundle = of.bundle.clone().unwrap();
     let revoke: Change = |of, what| of.revocations.revoke(what, 1, i64::MAX, "");
     let cases: [(&str, Change, Option<&str>); 4] = [
@@ -161,12 +169,12 @@ async fn what_is_under_way_ends_with_the_federation_and_by_revocation() {
         ("its key is revoked here", revoke, Some("revoked")),
     ];
     for (what, change, expected) in cases {
-        let trust = Trust::default();
+        let trust = MeshTrust::default();
         trust.update(|of| *of = trusted.clone());
         let (before, (leaf, _)) =
-            (trust.current(), trusted.judge_exchange(&chain, now, Usage::Client).unwrap());
-        trust.update(|of| change(of, Revoked::Key(leaf.key)));
-        let ended = trust.ended(before, &leaf, &chain, Usage::Client);
+            (trust.current(), trusted.judge_exchange(&chain, now, ChainUsage::Client).unwrap());
+        trust.update(|of| change(of, RevokedSubject::Key(leaf.key)));
+        let ended = trust.ended(before, &leaf, &chain, ChainUsage::Client);
         let ended = tokio::time::timeout(Duration::from_secs(60), ended).await.ok();
         assert_eq!(ended.is_some(), expected.is_some(), "{what}: {ended:?}");
         assert!(ended.unwrap_or_default().contains(expected.unwrap_or_default()), "{what}: {ended:?}");
@@ -176,9 +184,9 @@ async fn what_is_under_way_ends_with_the_federation_and_by_revocation() {
 /// A file with the roots of west, and what keeps to it.
 struct Kept {
     place: tempfile::TempDir,
-    trust: Arc<Trust>,
-    federation: Federation,
-    federations: Arc<Federations>,
+    trust: Arc<MeshTrust>,
+    federation: FederatedClusters,
+    federations: Arc<FederationKeeper>,
     keeping: tokio::task::JoinHandle<()>,
 }
 
@@ -194,10 +202,10 @@ fn named(place: &tempfile::TempDir, cluster: &str) -> NamedCluster {
 
 impl Kept {
     fn of(pem: &str) -> Self {
-        let (place, trust) = (tempfile::tempdir().unwrap(), Arc::new(Trust::default()));
+        let (place, trust) = (tempfile::tempdir().unwrap(), Arc::new(MeshTrust::default()));
         std::fs::write(place.path().join("west.pem"), pem).unwrap();
-        let federation = Federation::of(vec![named(&place, "west")]);
-        let federations = Arc::new(Federations::open(federation.clone(), trust.clone()));
+        let federation = FederatedClusters::of(vec![named(&place, "west")]);
+        let federations = Arc::new(FederationKeeper::open(federation.clone(), trust.clone()));
         let keeping = tokio::spawn(federations.clone().run());
         Self { place, trust, federation, federations, keeping }
     }
@@ -223,7 +231,7 @@ impl Drop for Kept {
     }
 }
 
-fn pem(root: &Authority) -> String {
+fn pem(root: &CertificateAuthority) -> String {
     to_pem(root.certificate())
 }
 
@@ -265,10 +273,10 @@ async fn whoever_is_named_no_longer_is_out_whatever_else_is_wrong() {
 fn the_end_of_roots_is_told_before() {
     let cases = [(30, None), (3, Some("ends in")), (-1, Some("have ended"))];
     for (left, expected) in cases {
-        let (place, trust) = (tempfile::tempdir().unwrap(), Arc::new(Trust::default()));
-        let root = Authority::root("west.example".parse().unwrap(), days(-10, left)).unwrap();
+        let (place, trust) = (tempfile::tempdir().unwrap(), Arc::new(MeshTrust::default()));
+        let root = CertificateAuthority::root("west.example".parse().unwrap(), days(-10, left)).unwrap();
         std::fs::write(place.path().join("west.pem"), pem(&root)).unwrap();
-        let federations = Federations::open(Federation::of(vec![named(&place, "west")]), trust);
+        let federations = FederationKeeper::open(FederatedClusters::of(vec![named(&place, "west")]), trust);
         let told = federations.trouble();
         assert_eq!(told.is_some(), expected.is_some(), "{left} days: {told:?}");
         assert!(told.unwrap_or_default().contains(expected.unwrap_or_default()), "{left} days");
@@ -278,12 +286,12 @@ fn the_end_of_roots_is_told_before() {
 #[test]
 fn roots_that_do_not_count_are_told_of() {
     let Meshes { east, trusted, .. } = meshes();
-    let (place, trust) = (tempfile::tempdir().unwrap(), Arc::new(Trust::default()));
-    trust.update(|of| *of = Trusted { federated: Vec::new(), ..trusted });
-    let own = |cluster: &str, root: &Authority| {
+    let (place, trust) = (tempfile::tempdir().unwrap(), Arc::new(MeshTrust::default()));
+    trust.update(|of| *of = TrustSnapshot { federated: Vec::new(), ..trusted });
+    let own = |cluster: &str, root: &CertificateAuthority| {
         let named = NamedCluster { trust_domain: "east.example".parse().unwrap(), ..named(&place, cluster) };
         std::fs::write(&named.bundle, pem(root)).unwrap();
-        Federations::open(Federation::of(vec![named]), trust.clone()).trouble()
+        FederationKeeper::open(FederatedClusters::of(vec![named]), trust.clone()).trouble()
     };
     assert_eq!(own("north", &east), None);
     let told = own("west", &authority("east.example")).unwrap();
@@ -292,8 +300,9 @@ fn roots_that_do_not_count_are_told_of() {
 
 #[test]
 fn a_file_that_cannot_be_used_keeps_its_cluster_out_and_no_daemon_from_starting() {
-    let (place, trust) = (tempfile::tempdir().unwrap(), Arc::new(Trust::default()));
-    let federations = Federations::open(Federation::of(vec![named(&place, "west")]), trust.clone());
+    let (place, trust) = (tempfile::tempdir().unwrap(), Arc::new(MeshTrust::default()));
+    let federations =
+        FederationKeeper::open(FederatedClusters::of(vec![named(&place, "west")]), trust.clone());
     let told = federations.trouble().unwrap();
     assert!(told.contains("cluster west is not let in") && told.contains("west.pem"), "{told}");
     assert!(trust.current().federated.is_empty());

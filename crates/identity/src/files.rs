@@ -17,7 +17,7 @@ pub const LOOK_EVERY: Duration = Duration::from_secs(5);
 
 /// Tells one state of some files from another.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Stamp(Vec<Option<State>>);
+pub struct FilesStamp(Vec<Option<State>>);
 
 /// The state of a file. Who may read it is among what changes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,7 +29,7 @@ struct State {
     inode: u64,
 }
 
-impl Stamp {
+impl FilesStamp {
     /// The state that they are in. Blocks.
     pub fn of<'a>(paths: impl IntoIterator<Item = &'a Path>) -> Self {
         let stamps = paths.into_iter().map(|path| {

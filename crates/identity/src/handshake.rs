@@ -15,7 +15,7 @@ use super::trust::CertificateRefusal;
 
 /// Why a handshake came to nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Cause {
+pub enum HandshakeFailure {
     /// The client has shown no certificate where one is needed.
     NoCertificate,
     Expired,
@@ -56,7 +56,7 @@ pub enum Cause {
     Other,
 }
 
-impl Cause {
+impl HandshakeFailure {
     /// All of them.
     pub const ALL: [Self; 22] = [
         Self::NoCertificate,
@@ -149,7 +149,7 @@ impl Cause {
     }
 }
 
-impl From<&CertificateRefusal> for Cause {
+impl From<&CertificateRefusal> for HandshakeFailure {
     fn from(refused: &CertificateRefusal) -> Self {
         match refused {
             CertificateRefusal::Revoked => Self::Revoked,
@@ -181,9 +181,9 @@ impl From<&CertificateRefusal> for Cause {
 /// A handshake that came to nothing.
 #[derive(Debug, thiserror::Error)]
 #[error("the handshake came to nothing")]
-pub struct Unshaken {
+pub struct HandshakeError {
     /// `None`: the client went away.
-    pub cause: Option<Cause>,
+    pub cause: Option<HandshakeFailure>,
     /// Whom the certificate names that was judged. Nobody has proven to have its key.
     pub shown: Option<SpiffeId>,
     /// Whether an authority that is believed has signed that certificate; if not, whoever made it has made up the name.
@@ -191,7 +191,7 @@ pub struct Unshaken {
     source: io::Error,
 }
 
-impl Unshaken {
+impl HandshakeError {
     /// One that took too long.
     pub fn too_slow() -> Self {
         io::Error::from(io::ErrorKind::TimedOut).into()
@@ -199,7 +199,7 @@ impl Unshaken {
 
     /// One of which more bytes came than are read.
     pub fn too_large(source: io::Error) -> Self {
-        Self { cause: Some(Cause::ChainTooLong), ..source.into() }
+        Self { cause: Some(HandshakeFailure::ChainTooLong), ..source.into() }
     }
 
     fn judged(self, judged: Option<Judged>) -> Self {
@@ -212,30 +212,30 @@ impl Unshaken {
 
 /// Where what judges a certificate says more than the client is told, when the handshake is on a task of its own, as over QUIC.
 #[derive(Clone, Debug, Default)]
-pub struct Noted(Arc<Mutex<Option<Judged>>>);
+pub struct JudgementNote(Arc<Mutex<Option<Judged>>>);
 
-impl Noted {
+impl JudgementNote {
     pub(super) fn note(&self, refused: &CertificateRefusal, leaf: &CertificateDer<'_>, is_signed: bool) {
         *self.0.lock() = Some(Judged::of(refused, leaf, is_signed));
     }
 
     /// The handshake that has failed so, with what was noted of it.
-    pub fn unshaken(&self, error: io::Error) -> Unshaken {
+    pub fn unshaken(&self, error: io::Error) -> HandshakeError {
         let judged = self.0.lock().take();
-        Unshaken::from(error).judged(judged)
+        HandshakeError::from(error).judged(judged)
     }
 }
 
-impl From<io::Error> for Unshaken {
+impl From<io::Error> for HandshakeError {
     fn from(source: io::Error) -> Self {
-        Self { cause: Cause::of(&source), shown: None, is_signed: false, source }
+        Self { cause: HandshakeFailure::of(&source), shown: None, is_signed: false, source }
     }
 }
 
 /// What was found of a certificate that is not believed.
 #[derive(Debug)]
 struct Judged {
-    cause: Cause,
+    cause: HandshakeFailure,
     shown: Option<SpiffeId>,
     is_signed: bool,
 }
@@ -263,13 +263,13 @@ pub(super) fn note(refused: &CertificateRefusal, leaf: &CertificateDer<'_>, is_s
 ///
 /// # Errors
 /// With what was noted of the client's certificate meanwhile.
-pub(super) async fn shake<T>(hands: impl Future<Output = io::Result<T>>) -> Result<T, Unshaken> {
+pub(super) async fn shake<T>(hands: impl Future<Output = io::Result<T>>) -> Result<T, HandshakeError> {
     let shaken = async {
         let error = match hands.await {
             Ok(shaken) => return Ok(shaken),
             Err(error) => error,
         };
-        Err(Unshaken::from(error).judged(JUDGED.with(RefCell::take)))
+        Err(HandshakeError::from(error).judged(JUDGED.with(RefCell::take)))
     };
     JUDGED.scope(RefCell::default(), shaken).await
 }
@@ -282,10 +282,10 @@ mod tests {
 
     #[test]
     fn every_cause_has_a_word_of_its_own() {
-        let words: BTreeSet<&str> = Cause::ALL.iter().map(|cause| cause.word()).collect();
-        assert_eq!(words.len(), Cause::ALL.len());
-        let distinct: BTreeSet<Cause> = Cause::ALL.into();
-        assert_eq!(distinct.len(), Cause::ALL.len());
+        let words: BTreeSet<&str> = HandshakeFailure::ALL.iter().map(|cause| cause.word()).collect();
+        assert_eq!(words.len(), HandshakeFailure::ALL.len());
+        let distinct: BTreeSet<HandshakeFailure> = HandshakeFailure::ALL.into();
+        assert_eq!(distinct.len(), HandshakeFailure::ALL.len());
     }
 
     #[test]
@@ -293,15 +293,15 @@ mod tests {
         let cases = [
             ("a closed connection", io::ErrorKind::UnexpectedEof.into(), None),
             ("a reset", io::ErrorKind::ConnectionReset.into(), None),
-            ("too slow", io::ErrorKind::TimedOut.into(), Some(Cause::TooSlow)),
-            ("no certificate yet", io::ErrorKind::NotConnected.into(), Some(Cause::NotReady)),
+            ("too slow", io::ErrorKind::TimedOut.into(), Some(HandshakeFailure::TooSlow)),
+            ("no certificate yet", io::ErrorKind::NotConnected.into(), Some(HandshakeFailure::NotReady)),
             (
                 "an old version",
                 io::Error::new(
                     io::ErrorKind::InvalidData,
                     Error::PeerIncompatible(PeerIncompatible::SupportedVersionsExtensionRequired),
                 ),
-                Some(Cause::ProtocolVersion),
+                Some(HandshakeFailure::ProtocolVersion),
             ),
             (
                 "a stolen certificate",
@@ -309,11 +309,11 @@ mod tests {
                     io::ErrorKind::InvalidData,
                     Error::InvalidCertificate(CertificateError::BadSignature),
                 ),
-                Some(Cause::NotItsKey),
+                Some(HandshakeFailure::NotItsKey),
             ),
         ];
         for (what, error, cause) in cases {
-            assert_eq!(Unshaken::from(error).cause, cause, "{what}");
+            assert_eq!(HandshakeError::from(error).cause, cause, "{what}");
         }
     }
 
@@ -324,7 +324,7 @@ mod tests {
             note(&CertificateRefusal::Revoked, &leaf, true);
             Err::<(), _>(io::ErrorKind::InvalidData.into())
         });
-        assert_eq!(refused.await.unwrap_err().cause, Some(Cause::Revoked));
+        assert_eq!(refused.await.unwrap_err().cause, Some(HandshakeFailure::Revoked));
         let other = shake(async { Err::<(), _>(io::ErrorKind::UnexpectedEof.into()) });
         assert_eq!(other.await.unwrap_err().cause, None);
         note(&CertificateRefusal::Revoked, &leaf, true);

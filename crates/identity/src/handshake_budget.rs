@@ -6,29 +6,29 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use super::buckets::{Buckets, Rate, network};
+use super::buckets::{CallRate, RateBuckets, network};
 
 /// Handshakes of one address, of IPv6 one network of 64 bits, that are under way or came to nothing. As many clients behind one
 /// gateway may begin at once after a restart; those beyond find room as soon as the first are through.
-const OF_ADDRESS: Rate = Rate { burst: 512.0, each_second: 20.0 };
+const OF_ADDRESS: CallRate = CallRate { burst: 512.0, each_second: 20.0 };
 /// Those of the loopback interface, where one address stands for all programs of the host, and for all clients of a proxy on it.
-const OF_THIS_HOST: Rate = Rate { burst: 2048.0, each_second: 100.0 };
+const OF_THIS_HOST: CallRate = CallRate { burst: 2048.0, each_second: 100.0 };
 /// Handshakes of one address that succeeded without a certificate: whoever has a token, or nothing. Too low: clients with
 /// tokens behind one gateway that connect anew for each call wait; too high: whoever has proven nothing takes more of a core.
-const UNPROVEN: Rate = Rate { burst: 2048.0, each_second: 100.0 };
+const UNPROVEN: CallRate = CallRate { burst: 2048.0, each_second: 100.0 };
 /// The same of the loopback interface.
-const UNPROVEN_OF_THIS_HOST: Rate = Rate { burst: 8192.0, each_second: 400.0 };
+const UNPROVEN_OF_THIS_HOST: CallRate = CallRate { burst: 8192.0, each_second: 400.0 };
 /// Those of all addresses together that cannot be remembered beside the others.
-const OF_THE_REST: Rate = Rate { burst: 1024.0, each_second: 200.0 };
+const OF_THE_REST: CallRate = CallRate { burst: 1024.0, each_second: 200.0 };
 
 /// How many handshakes the addresses that call a port may begin.
 #[derive(Debug)]
 pub struct HandshakeBudget {
-    addresses: Buckets<IpAddr>,
-    this_host: Buckets<()>,
-    rest: Buckets<()>,
-    unproven: Buckets<IpAddr>,
-    unproven_of_this_host: Buckets<()>,
+    addresses: RateBuckets<IpAddr>,
+    this_host: RateBuckets<()>,
+    rest: RateBuckets<()>,
+    unproven: RateBuckets<IpAddr>,
+    unproven_of_this_host: RateBuckets<()>,
 }
 
 /// From which bucket a handshake was taken.
@@ -41,7 +41,7 @@ enum Taken {
 
 /// A handshake that has begun. Dropped, it has come to nothing.
 #[derive(Debug)]
-pub struct Attempt {
+pub struct HandshakeAttempt {
     of: Arc<HandshakeBudget>,
     address: IpAddr,
     taken: Taken,
@@ -50,8 +50,8 @@ pub struct Attempt {
 impl Default for HandshakeBudget {
     fn default() -> Self {
         let [this_host, rest, unproven_of_this_host] =
-            [OF_THIS_HOST, OF_THE_REST, UNPROVEN_OF_THIS_HOST].map(Buckets::new);
-        let [addresses, unproven] = [OF_ADDRESS, UNPROVEN].map(Buckets::new);
+            [OF_THIS_HOST, OF_THE_REST, UNPROVEN_OF_THIS_HOST].map(RateBuckets::new);
+        let [addresses, unproven] = [OF_ADDRESS, UNPROVEN].map(RateBuckets::new);
         Self { addresses, this_host, rest, unproven, unproven_of_this_host }
     }
 }
@@ -59,17 +59,17 @@ impl Default for HandshakeBudget {
 impl HandshakeBudget {
     /// One that has so many for the loopback interface.
     #[cfg(any(test, feature = "testing"))]
-    pub fn of(this_host: Rate) -> Self {
-        Self { this_host: Buckets::new(this_host), ..Self::default() }
+    pub fn of(this_host: CallRate) -> Self {
+        Self { this_host: RateBuckets::new(this_host), ..Self::default() }
     }
 
     /// Takes a handshake of this address; `None`: too many came to nothing, and this one is not to be read.
-    pub fn begin(self: &Arc<Self>, address: IpAddr) -> Option<Attempt> {
+    pub fn begin(self: &Arc<Self>, address: IpAddr) -> Option<HandshakeAttempt> {
         if self.has_proven_too_little(address) {
             return None;
         }
         let taken = self.take(address)?;
-        Some(Attempt { of: Arc::clone(self), address, taken })
+        Some(HandshakeAttempt { of: Arc::clone(self), address, taken })
     }
 
     /// Whether the next one of this address would not be read.
@@ -102,7 +102,7 @@ impl HandshakeBudget {
     }
 }
 
-impl Attempt {
+impl HandshakeAttempt {
     /// It has succeeded. One without a certificate is counted by a wider budget: it cost as much, and proved nobody.
     pub fn succeeded(self, with_certificate: bool) {
         if !with_certificate {
@@ -133,7 +133,7 @@ mod tests {
     use super::super::buckets::REMEMBERED;
     use super::*;
 
-    fn begun(budget: &Arc<HandshakeBudget>, address: &str) -> Option<Attempt> {
+    fn begun(budget: &Arc<HandshakeBudget>, address: &str) -> Option<HandshakeAttempt> {
         budget.begin(address.parse().unwrap())
     }
 
@@ -184,7 +184,7 @@ mod tests {
         while through < 2000 {
             through += under_way.len();
             assert!(!under_way.is_empty(), "{through} are through");
-            under_way.drain(..).for_each(Attempt::give_back);
+            under_way.drain(..).for_each(HandshakeAttempt::give_back);
             under_way.extend((through..2000).map_while(|_| begun(&budget, "10.0.0.7")));
         }
     }

@@ -10,7 +10,7 @@ use std::sync::{Arc, OnceLock};
 use omnirelay_wire::fault::Fault;
 use omnirelay_wire::reasons;
 
-use super::caller::{Principal, Proof, Provisional, Scope, Scopes};
+use super::caller::{CallerProof, Principal, PrincipalRecheck, Scope, Scopes};
 
 /// What everybody has who comes by the door.
 const DOOR: &[Scope] = &[Scope::MeshRead];
@@ -29,11 +29,16 @@ fn of_configuration() -> Scopes {
 /// The most that a narrow door gives somebody; `None`: they have not come by the door.
 fn narrowed(principal: &Principal) -> Option<Scopes> {
     match &principal.proof {
-        Proof::Socket => Some(of_door()),
-        Proof::TokenFile(_) | Proof::Nothing | Proof::CertificateOfHost => Some(of_configuration()),
+        CallerProof::Socket => Some(of_door()),
+        CallerProof::TokenFile(_) | CallerProof::Nothing | CallerProof::CertificateOfHost => {
+            Some(of_configuration())
+        }
         // Their issuer is one that the configuration names.
-        Proof::Bearer(bearer) if bearer.issued.is_none() => Some(of_configuration()),
-        Proof::Bearer(_) | Proof::Certificate | Proof::Federated(_) | Proof::Refused(_) => None,
+        CallerProof::Bearer(bearer) if bearer.issued.is_none() => Some(of_configuration()),
+        CallerProof::Bearer(_)
+        | CallerProof::Certificate
+        | CallerProof::Federated(_)
+        | CallerProof::Refused(_) => None,
     }
 }
 
@@ -86,7 +91,7 @@ impl HostDoor {
 
     /// What is asked again, before anything is committed, of somebody who may do more here than a narrow door gives: until the
     /// registry was read, nobody knows whether it is one. `None`: they may not.
-    pub(super) fn provisional(self: &Arc<Self>, principal: &Principal) -> Option<Provisional> {
+    pub(super) fn provisional(self: &Arc<Self>, principal: &Principal) -> Option<PrincipalRecheck> {
         let narrow = narrowed(principal)?;
         let (door, name) = (Arc::clone(self), Arc::clone(&principal.name));
         let is_more = principal.scopes != principal.scopes.intersection(narrow);
@@ -98,6 +103,6 @@ impl HostDoor {
             )
             .hint("call an issuer on its own host, or show the certificate of an operator")),
         };
-        is_more.then(|| Provisional::new(holds))
+        is_more.then(|| PrincipalRecheck::new(holds))
     }
 }

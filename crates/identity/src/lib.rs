@@ -23,6 +23,7 @@ pub mod pins;
 pub mod proof;
 pub mod provided;
 pub mod reach;
+pub mod request_conditions;
 pub mod signed_posts;
 pub mod socket;
 pub mod tls;
@@ -31,20 +32,20 @@ pub mod trust;
 
 use std::sync::Arc;
 
-use self::federation::Federation;
-use self::proof::Tokens;
-use self::provided::Provision;
+use self::federation::FederatedClusters;
+use self::proof::SecretTokens;
+use self::provided::ChosenProvider;
 use self::socket::ControlSocket;
 
 /// By what a node lets callers in, besides its ports.
 #[derive(Debug, Default)]
-pub struct Access {
+pub struct NodeAccess {
     /// The socket for users of this host.
     pub socket: Option<ControlSocket>,
     /// The tokens that prove somebody.
-    pub tokens: Arc<Tokens>,
+    pub tokens: Arc<SecretTokens>,
     /// Where the node's own identity comes from.
-    pub provision: Provision,
+    pub provision: ChosenProvider,
     /// Clusters of other meshes that advertisements are exchanged with.
-    pub federation: Federation,
+    pub federation: FederatedClusters,
 }

@@ -9,16 +9,16 @@ use std::time::Duration;
 
 use omnirelay_core::secret_file::secret_of;
 use omnirelay_host::chance::random_secret;
-use omnirelay_host::permissions::{Unsafe, check_private};
+use omnirelay_host::permissions::{UnsafeSecretFile, check_private};
 use omnirelay_pki::certificate::{Certificate, CertificateError, to_pem};
-use omnirelay_pki::key::{Fingerprint, Key, KeyError};
+use omnirelay_pki::key::{Fingerprint, KeyError, PrivateKey};
 use omnirelay_pki::sealed::{SealError, SealingKey};
 use omnirelay_store::whole_file::write_whole;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use zeroize::Zeroizing;
 
-use super::files::{Stamp, read_open};
+use super::files::{FilesStamp, read_open};
 use super::operator_files::OperatorFiles;
 
 /// The folder of a node's identity in its data directory.
@@ -64,7 +64,7 @@ pub enum IdentityError {
 }
 
 /// Who a node is, and what proves it.
-pub struct OwnIdentity {
+pub struct NodeIdentity {
     /// What the certificate says.
     pub leaf: Certificate,
     /// The certificate, then its issuer.
@@ -72,18 +72,18 @@ pub struct OwnIdentity {
     key: Zeroizing<String>,
 }
 
-impl fmt::Debug for OwnIdentity {
+impl fmt::Debug for NodeIdentity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("OwnIdentity").field("leaf", &self.leaf).finish_non_exhaustive()
     }
 }
 
-impl OwnIdentity {
+impl NodeIdentity {
     /// The identity of this key and chain.
     ///
     /// # Errors
     /// `None` when they are not of each other, or the chain is of nobody.
-    pub fn of(key: &Key, chain: Vec<CertificateDer<'static>>) -> Option<Self> {
+    pub fn of(key: &PrivateKey, chain: Vec<CertificateDer<'static>>) -> Option<Self> {
         let leaf = Certificate::read(chain.first()?).ok()?;
         (leaf.key == key.fingerprint()).then(|| Self { leaf, chain, key: key.to_pem() })
     }
@@ -114,7 +114,7 @@ impl OwnIdentity {
     /// # Errors
     /// When the operating system has no randomness.
     pub fn sign(&self, what: &str, message: &[u8]) -> Result<Vec<u8>, KeyError> {
-        Key::from_pem(&self.key)?.sign(what, message)
+        PrivateKey::from_pem(&self.key)?.sign(what, message)
     }
 
     /// As it is kept.
@@ -159,24 +159,25 @@ impl IdentityFiles {
     ///
     /// # Errors
     /// [`IdentityError`], with the file.
-    pub fn identity(&self) -> Result<Option<OwnIdentity>, IdentityError> {
+    pub fn identity(&self) -> Result<Option<NodeIdentity>, IdentityError> {
         let path = self.folder.join(IDENTITY);
         let Some(text) = read_private(&path)? else { return Ok(None) };
         let text = Zeroizing::new(String::from_utf8_lossy(&text).into_owned());
         let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(text.as_bytes()).collect();
         let chain = chain.ok().filter(|chain| !chain.is_empty());
         let chain = chain.ok_or_else(|| IdentityError::Chain { path: path.clone() })?;
-        let key = Key::from_pem(&text).map_err(|source| IdentityError::Key { path: path.clone(), source })?;
+        let key = PrivateKey::from_pem(&text)
+            .map_err(|source| IdentityError::Key { path: path.clone(), source })?;
         Certificate::read(&chain[0])
             .map_err(|source| IdentityError::Certificate { path: path.clone(), source })?;
-        OwnIdentity::of(&key, chain).map(Some).ok_or(IdentityError::Pair { path })
+        NodeIdentity::of(&key, chain).map(Some).ok_or(IdentityError::Pair { path })
     }
 
     /// Keeps who the node is, and by what roots it was made.
     ///
     /// # Errors
     /// Those of the file system.
-    pub fn keep_identity(&self, identity: &OwnIdentity) -> Result<(), IdentityError> {
+    pub fn keep_identity(&self, identity: &NodeIdentity) -> Result<(), IdentityError> {
         self.write(IDENTITY, identity.to_pem().as_bytes())
     }
 
@@ -195,13 +196,13 @@ impl IdentityFiles {
     ///
     /// # Errors
     /// [`IdentityError`], with the file.
-    pub fn pending_key(&self) -> Result<Key, IdentityError> {
+    pub fn pending_key(&self) -> Result<PrivateKey, IdentityError> {
         let path = self.folder.join(PENDING);
         let refuse = |source| IdentityError::Key { path: path.clone(), source };
         if let Some(key) = key_in(&path)? {
             return Ok(key);
         }
-        let key = Key::make().map_err(refuse)?;
+        let key = PrivateKey::make().map_err(refuse)?;
         self.write(PENDING, key.to_pem().as_bytes())?;
         Ok(key)
     }
@@ -301,8 +302,8 @@ impl IdentityFiles {
     }
 
     /// The state of the secret's file. Blocks.
-    pub fn secret_stamp(&self) -> Stamp {
-        Stamp::of([&*self.issuer_secret])
+    pub fn secret_stamp(&self) -> FilesStamp {
+        FilesStamp::of([&*self.issuer_secret])
     }
 
     /// As [`Self::sealing_key`], and makes the secret when there is none.
@@ -391,10 +392,10 @@ pub fn sealing_key_of(content: &[u8]) -> Result<SealingKey, SealError> {
 ///
 /// # Errors
 /// [`IdentityError`], with the file.
-pub fn key_in(path: &Path) -> Result<Option<Key>, IdentityError> {
+pub fn key_in(path: &Path) -> Result<Option<PrivateKey>, IdentityError> {
     let Some(kept) = read_private(path)? else { return Ok(None) };
     let text = Zeroizing::new(String::from_utf8_lossy(&kept).into_owned());
-    let key = Key::from_pem(&text);
+    let key = PrivateKey::from_pem(&text);
     key.map(Some).map_err(|source| IdentityError::Key { path: path.to_owned(), source })
 }
 
@@ -403,8 +404,8 @@ fn read_private(path: &Path) -> Result<Option<Zeroizing<Vec<u8>>>, IdentityError
     let Some(file) = open(path)? else { return Ok(None) };
     let metadata = file.metadata().map_err(|source| IdentityError::Use { path: path.to_owned(), source })?;
     check_private(&metadata).map_err(|why| match (why, path.to_owned()) {
-        (Unsafe::Open(mode), path) => IdentityError::Open { path, mode },
-        (Unsafe::Foreign, path) => IdentityError::Foreign { path },
+        (UnsafeSecretFile::Open(mode), path) => IdentityError::Open { path, mode },
+        (UnsafeSecretFile::Foreign, path) => IdentityError::Foreign { path },
     })?;
     read(file, path).map(Zeroizing::new).map(Some)
 }

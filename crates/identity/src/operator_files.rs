@@ -5,7 +5,7 @@ use std::io;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 
-use omnirelay_pki::key::{Key, KeyError};
+use omnirelay_pki::key::{KeyError, PrivateKey};
 use omnirelay_store::whole_file::write_whole;
 
 use crate::node_identity::{IdentityError, key_in};
@@ -54,13 +54,13 @@ impl OperatorFiles {
     ///
     /// # Errors
     /// [`IdentityError`], with the file.
-    pub fn key_or_new(&self) -> Result<Key, IdentityError> {
+    pub fn key_or_new(&self) -> Result<PrivateKey, IdentityError> {
         let path = self.key();
         if let Some(key) = key_in(&path)? {
             return Ok(key);
         }
         let made = |source: KeyError| IdentityError::Key { path: path.clone(), source };
-        let key = Key::make().map_err(made)?;
+        let key = PrivateKey::make().map_err(made)?;
         let folder = DirBuilder::new().recursive(true).mode(0o700).create(&self.0);
         folder.map_err(|source| IdentityError::Use { path: self.0.clone(), source })?;
         put(path.clone(), key.to_pem().as_bytes())?;

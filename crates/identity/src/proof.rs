@@ -8,7 +8,7 @@ use std::sync::{Arc, OnceLock};
 use futures_util::future::BoxFuture;
 use http::HeaderMap;
 use http::header::AUTHORIZATION;
-use omnirelay_core::spiffe::Holder;
+use omnirelay_core::spiffe::CertificateHolder;
 use omnirelay_core::text::shown;
 use omnirelay_pki::key::Fingerprint;
 use omnirelay_wire::fault::Fault;
@@ -17,19 +17,19 @@ use parking_lot::RwLock;
 use ring::hmac;
 use tokio::sync::watch;
 
-use super::authenticate::{Authenticator, EndedPrincipal, Loopback};
+use super::authenticate::{Authenticator, EndedPrincipal, LoopbackAuthenticator};
 use super::bearer::{Bearer, Bearers};
-use super::caller::{PeerInfo, Principal, Proof, Provisional, Scope, Scopes};
+use super::caller::{CallerProof, PeerInfo, Principal, PrincipalRecheck, Scope, Scopes};
 use super::host_door::{HostDoor, of_door};
 use super::tokens::TOKEN_CHARS;
-use super::trust::{HasAuthority, Standing, Trust};
+use super::trust::{HasAuthority, HolderStanding, MeshTrust};
 
 /// How much of a scheme an error shows, in characters.
 const SCHEME_CHARS_SHOWN: usize = 20;
 
 /// A secret that proves who sends it.
 #[derive(Clone)]
-pub struct Token {
+pub struct SecretToken {
     /// Who that is: the principal `token:NAME`.
     pub name: String,
     pub secret: String,
@@ -38,7 +38,7 @@ pub struct Token {
     pub own_node: Scopes,
 }
 
-impl fmt::Debug for Token {
+impl fmt::Debug for SecretToken {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Token")
             .field("name", &self.name)
@@ -48,20 +48,20 @@ impl fmt::Debug for Token {
 }
 
 /// The tokens that hold by now. Their secrets are not kept, only what tells whether one is sent.
-pub struct Tokens {
+pub struct SecretTokens {
     /// Random, so that nobody can choose what is compared.
     key: hmac::Key,
     known: RwLock<Vec<(hmac::Tag, Principal)>>,
     changes: watch::Sender<()>,
 }
 
-impl fmt::Debug for Tokens {
+impl fmt::Debug for SecretTokens {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Tokens").finish_non_exhaustive()
     }
 }
 
-impl Default for Tokens {
+impl Default for SecretTokens {
     /// None at all: nobody is proven.
     fn default() -> Self {
         let mut key = [0; 32];
@@ -72,13 +72,13 @@ impl Default for Tokens {
     }
 }
 
-impl Tokens {
+impl SecretTokens {
     /// Takes these from now on, and no others; what others have under way ends.
-    pub fn replace(&self, tokens: &[Token]) {
+    pub fn replace(&self, tokens: &[SecretToken]) {
         let known = tokens.iter().map(|token| {
             let name = format!("token:{}", token.name);
             let tag = hmac::sign(&self.key, token.secret.as_bytes());
-            let proof = Proof::TokenFile(Fingerprint::of(tag.as_ref()));
+            let proof = CallerProof::TokenFile(Fingerprint::of(tag.as_ref()));
             (tag, Principal { name: name.into(), scopes: token.scopes, own_node: token.own_node, proof })
         });
         *self.known.write() = known.collect();
@@ -113,19 +113,19 @@ type Granted = Box<dyn Fn(&str) -> Scopes + Send + Sync>;
 /// What those who have sent a token may do besides what its line says, by their role bindings: nothing until somebody knows; and
 /// what the door of this host gives.
 #[derive(Default)]
-pub struct Grants {
+pub struct BindingGrants {
     asked: OnceLock<Granted>,
     pub door: Arc<HostDoor>,
     changes: watch::Sender<()>,
 }
 
-impl fmt::Debug for Grants {
+impl fmt::Debug for BindingGrants {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Grants").finish_non_exhaustive()
     }
 }
 
-impl Grants {
+impl BindingGrants {
     /// Asks there from now on; the first is kept.
     pub fn ask(&self, granted: impl Fn(&str) -> Scopes + Send + Sync + 'static) {
         self.asked.get_or_init(|| Box::new(granted));
@@ -153,7 +153,7 @@ impl Grants {
         let names = bearer.roles.iter().chain([&*bearer.name]);
         let held = names.fold(own, |scopes, name| scopes.union(self.of(name)));
         let scopes = bearer.narrowed.map_or(held, |narrowed| held.intersection(narrowed));
-        self.door.limited(Principal::proven(Arc::clone(&bearer.name), scopes, Proof::Bearer(bearer)))
+        self.door.limited(Principal::proven(Arc::clone(&bearer.name), scopes, CallerProof::Bearer(bearer)))
     }
 }
 
@@ -163,22 +163,22 @@ impl Grants {
 /// one that does not hold is refused, whatever else is proven: what it was narrowed to must not end with it. What is sent in another
 /// scheme than that of tokens is for somebody else, as a proxy on the way: a certificate counts beside it, and whoever shows none is
 /// as one of whom nothing is known, wherever they come from.
-pub struct Proven<A> {
+pub struct ProofAuthenticator<A> {
     /// `None`: a port where tokens are no proof, and not looked at.
-    tokens: Option<Arc<Tokens>>,
+    tokens: Option<Arc<SecretTokens>>,
     /// `None`: no token is taken that somebody has signed.
     bearers: Option<Arc<Bearers>>,
-    grants: Arc<Grants>,
+    grants: Arc<BindingGrants>,
     otherwise: A,
 }
 
-impl<A> Proven<A> {
-    pub fn new(tokens: Arc<Tokens>, grants: Arc<Grants>, otherwise: A) -> Self {
+impl<A> ProofAuthenticator<A> {
+    pub fn new(tokens: Arc<SecretTokens>, grants: Arc<BindingGrants>, otherwise: A) -> Self {
         Self { tokens: Some(tokens), bearers: None, grants, otherwise }
     }
 
     /// Takes no tokens, but what callers show under TLS alone.
-    pub fn by_certificate(grants: Arc<Grants>, otherwise: A) -> Self {
+    pub fn by_certificate(grants: Arc<BindingGrants>, otherwise: A) -> Self {
         Self { tokens: None, bearers: None, grants, otherwise }
     }
 
@@ -189,7 +189,7 @@ impl<A> Proven<A> {
     }
 }
 
-impl<A: Authenticator> Proven<A> {
+impl<A: Authenticator> ProofAuthenticator<A> {
     /// Who has sent a token, or anything else that is to prove who they are.
     fn sent(&self, headers: &HeaderMap, effort: Effort) -> Sent {
         let Some(tokens) = self.tokens.as_ref().filter(|_| headers.contains_key(AUTHORIZATION)) else {
@@ -249,11 +249,13 @@ impl<A: Authenticator> Proven<A> {
             let principal = of_holder(holder);
             // What a node may do is said here and nowhere else.
             return Ok(match holder {
-                Holder::Node { .. } => principal,
-                Holder::Operator(_) | Holder::Service(_) if peer.by_own_roots => {
-                    self.grants.added_to(Principal { proof: Proof::CertificateOfHost, ..principal })
+                CertificateHolder::Node { .. } => principal,
+                CertificateHolder::Operator(_) | CertificateHolder::Service(_) if peer.by_own_roots => {
+                    self.grants.added_to(Principal { proof: CallerProof::CertificateOfHost, ..principal })
                 }
-                Holder::Operator(_) | Holder::Service(_) => self.grants.added_to(principal),
+                CertificateHolder::Operator(_) | CertificateHolder::Service(_) => {
+                    self.grants.added_to(principal)
+                }
             });
         }
         if let Some(scheme) = foreign {
@@ -264,8 +266,12 @@ impl<A: Authenticator> Proven<A> {
             // Whoever could open the socket was let in by its mode; the name is for the audit trail.
             Some(user) => {
                 let name = format!("uid:{user}").into();
-                let user =
-                    Principal { name, scopes: of_door(), own_node: Scopes::all(), proof: Proof::Socket };
+                let user = Principal {
+                    name,
+                    scopes: of_door(),
+                    own_node: Scopes::all(),
+                    proof: CallerProof::Socket,
+                };
                 Ok(self.grants.door.limited(user))
             }
             None => self.otherwise(peer, headers),
@@ -291,7 +297,7 @@ enum Sent {
     Unjudged,
 }
 
-impl<A: Authenticator> Authenticator for Proven<A> {
+impl<A: Authenticator> Authenticator for ProofAuthenticator<A> {
     fn authenticate(&self, peer: &PeerInfo, headers: &HeaderMap) -> Result<Principal, Fault> {
         // With all effort something can be said.
         self.who(peer, headers, Effort::Judge).unwrap_or_else(|| Err(token_unknown()))
@@ -301,7 +307,7 @@ impl<A: Authenticator> Authenticator for Proven<A> {
         self.who(peer, headers, Effort::Look)
     }
 
-    fn provisional(&self, principal: &Principal) -> Option<Provisional> {
+    fn provisional(&self, principal: &Principal) -> Option<PrincipalRecheck> {
         // Whoever has proved something is `token:NAME`, `operator:NAME` and the like.
         let is_proven = principal.name.contains(':');
         let of_door = self.grants.door.provisional(principal);
@@ -320,20 +326,25 @@ impl<A: Authenticator> Authenticator for Proven<A> {
         let tokens = self.tokens.clone().unwrap_or_default();
         let needed = needed.filter(|needed| !own_scopes(principal).contains(*needed));
         let nobody: BoxFuture<'static, Fault> = match &principal.proof {
-            Proof::Bearer(bearer) => Box::pin(Arc::clone(self.bearers.as_ref()?).ends(Arc::clone(bearer))),
-            Proof::TokenFile(_) => Box::pin(taken_away(Arc::clone(&tokens), principal.clone())),
+            CallerProof::Bearer(bearer) => {
+                Box::pin(Arc::clone(self.bearers.as_ref()?).ends(Arc::clone(bearer)))
+            }
+            CallerProof::TokenFile(_) => Box::pin(taken_away(Arc::clone(&tokens), principal.clone())),
             // Its connection ends with it.
-            Proof::Certificate | Proof::CertificateOfHost | Proof::Nothing | Proof::Socket
+            CallerProof::Certificate
+            | CallerProof::CertificateOfHost
+            | CallerProof::Nothing
+            | CallerProof::Socket
                 if needed.is_some() =>
             {
                 Box::pin(std::future::pending())
             }
-            Proof::Certificate
-            | Proof::CertificateOfHost
-            | Proof::Federated(_)
-            | Proof::Nothing
-            | Proof::Refused(_)
-            | Proof::Socket => {
+            CallerProof::Certificate
+            | CallerProof::CertificateOfHost
+            | CallerProof::Federated(_)
+            | CallerProof::Nothing
+            | CallerProof::Refused(_)
+            | CallerProof::Socket => {
                 return None;
             }
         };
@@ -348,7 +359,7 @@ impl<A: Authenticator> Authenticator for Proven<A> {
 }
 
 /// Returns once a line of the token file is gone, with what whoever has sent its token is told.
-async fn taken_away(tokens: Arc<Tokens>, principal: Principal) -> Fault {
+async fn taken_away(tokens: Arc<SecretTokens>, principal: Principal) -> Fault {
     let mut changes = tokens.changes.subscribe();
     while tokens.again(&principal).is_some() {
         // The sender is in what is held here.
@@ -360,8 +371,8 @@ async fn taken_away(tokens: Arc<Tokens>, principal: Principal) -> Fault {
 
 /// Returns once somebody does not have a scope any more, with those that they have; never without one.
 async fn fewer(
-    grants: Arc<Grants>,
-    tokens: Arc<Tokens>,
+    grants: Arc<BindingGrants>,
+    tokens: Arc<SecretTokens>,
     principal: Principal,
     needed: Option<Scope>,
 ) -> Principal {
@@ -370,13 +381,16 @@ async fn fewer(
     let mut lines = tokens.changes.subscribe();
     loop {
         let now = match &principal.proof {
-            Proof::Bearer(bearer) => grants.of_bearer(Arc::clone(bearer)),
-            Proof::TokenFile(_) => {
+            CallerProof::Bearer(bearer) => grants.of_bearer(Arc::clone(bearer)),
+            CallerProof::TokenFile(_) => {
                 grants.added_to(tokens.again(&principal).unwrap_or_else(|| principal.clone()))
             }
-            Proof::Socket => grants.door.limited(Principal { scopes: of_door(), ..principal.clone() }),
-            Proof::Nothing => grants.door.limited(principal.clone()),
-            Proof::Certificate | Proof::CertificateOfHost | Proof::Federated(_) | Proof::Refused(_) => {
+            CallerProof::Socket => grants.door.limited(Principal { scopes: of_door(), ..principal.clone() }),
+            CallerProof::Nothing => grants.door.limited(principal.clone()),
+            CallerProof::Certificate
+            | CallerProof::CertificateOfHost
+            | CallerProof::Federated(_)
+            | CallerProof::Refused(_) => {
                 grants.added_to(Principal { scopes: own_scopes(&principal), ..principal.clone() })
             }
         };
@@ -393,13 +407,15 @@ async fn fewer(
 /// What somebody may do by what proves them alone, which no binding takes away.
 fn own_scopes(principal: &Principal) -> Scopes {
     match &principal.proof {
-        Proof::Certificate | Proof::CertificateOfHost if principal.name.starts_with("operator:") => {
+        CallerProof::Certificate | CallerProof::CertificateOfHost
+            if principal.name.starts_with("operator:") =>
+        {
             OPERATORS.iter().copied().collect()
         }
-        Proof::Certificate | Proof::CertificateOfHost => CONNECTED.iter().copied().collect(),
-        Proof::Bearer(_) | Proof::TokenFile(_) | Proof::Federated(_) => Scopes::NONE,
-        Proof::Nothing | Proof::Socket => principal.scopes.intersection(of_door()),
-        Proof::Refused(_) => principal.scopes,
+        CallerProof::Certificate | CallerProof::CertificateOfHost => CONNECTED.iter().copied().collect(),
+        CallerProof::Bearer(_) | CallerProof::TokenFile(_) | CallerProof::Federated(_) => Scopes::NONE,
+        CallerProof::Nothing | CallerProof::Socket => principal.scopes.intersection(of_door()),
+        CallerProof::Refused(_) => principal.scopes,
     }
 }
 
@@ -409,60 +425,60 @@ const OPERATORS: &[Scope] = &[Scope::MeshRead];
 const CONNECTED: &[Scope] = &[Scope::MeshConnect, Scope::MeshRead];
 
 /// Who shows a certificate of this holder, and what may be done with it alone.
-pub fn of_holder(holder: &Holder) -> Principal {
+pub fn of_holder(holder: &CertificateHolder) -> Principal {
     let scopes = match holder {
-        Holder::Operator(_) => OPERATORS,
-        Holder::Node { .. } | Holder::Service(_) => CONNECTED,
+        CertificateHolder::Operator(_) => OPERATORS,
+        CertificateHolder::Node { .. } | CertificateHolder::Service(_) => CONNECTED,
     };
     let name = format!("{}:{}", holder.kind(), holder.name());
-    Principal::proven(name, scopes.iter().copied().collect(), Proof::Certificate)
+    Principal::proven(name, scopes.iter().copied().collect(), CallerProof::Certificate)
 }
 
 /// Who shows a certificate of a federated cluster; `None`: another certificate is shown, or none. No scope comes of it.
 fn federated(peer: &PeerInfo) -> Option<Principal> {
-    let certificate = peer.certificate.as_ref().filter(|_| peer.standing == Standing::Federated)?;
-    let Holder::Node { cluster, node, .. } = certificate.id.holder() else { return None };
+    let certificate = peer.certificate.as_ref().filter(|_| peer.standing == HolderStanding::Federated)?;
+    let CertificateHolder::Node { cluster, node, .. } = certificate.id.holder() else { return None };
     let name = format!("node:{cluster}/{node}");
-    Some(Principal::proven(name, Scopes::NONE, Proof::Federated(cluster.as_str().into())))
+    Some(Principal::proven(name, Scopes::NONE, CallerProof::Federated(cluster.as_str().into())))
 }
 
 /// Takes whoever is on this host until the mesh has an authority, and nobody from then on. Before that is known they are
 /// taken provisionally: by the time anything is committed the registry was read.
 #[derive(Debug)]
-pub struct UntilAuthority {
-    trust: Arc<Trust>,
-    loopback: Loopback,
+pub struct UntilAuthorityAuthenticator {
+    trust: Arc<MeshTrust>,
+    loopback: LoopbackAuthenticator,
 }
 
-impl UntilAuthority {
-    pub fn new(trust: Arc<Trust>) -> Self {
-        Self { trust, loopback: Loopback::default() }
+impl UntilAuthorityAuthenticator {
+    pub fn new(trust: Arc<MeshTrust>) -> Self {
+        Self { trust, loopback: LoopbackAuthenticator::default() }
     }
 }
 
-impl Authenticator for UntilAuthority {
+impl Authenticator for UntilAuthorityAuthenticator {
     fn authenticate(&self, peer: &PeerInfo, headers: &HeaderMap) -> Result<Principal, Fault> {
         match self.trust.has_authority() {
-            HasAuthority::Yes => ProofNeeded.authenticate(peer, headers),
+            HasAuthority::Yes => RefusingAuthenticator.authenticate(peer, headers),
             HasAuthority::No | HasAuthority::Unknown => self.loopback.authenticate(peer, headers),
         }
     }
 
-    fn provisional(&self, _: &Principal) -> Option<Provisional> {
+    fn provisional(&self, _: &Principal) -> Option<PrincipalRecheck> {
         let trust = self.trust.clone();
         let holds = move || match trust.has_authority() {
             HasAuthority::Yes => Err(proof_needed()),
             HasAuthority::No | HasAuthority::Unknown => Ok(()),
         };
-        (self.trust.has_authority() == HasAuthority::Unknown).then(|| Provisional::new(holds))
+        (self.trust.has_authority() == HasAuthority::Unknown).then(|| PrincipalRecheck::new(holds))
     }
 }
 
 /// Takes nobody: where callers are is no proof of who they are.
 #[derive(Clone, Copy, Debug)]
-pub struct ProofNeeded;
+pub struct RefusingAuthenticator;
 
-impl Authenticator for ProofNeeded {
+impl Authenticator for RefusingAuthenticator {
     fn authenticate(&self, _peer: &PeerInfo, headers: &HeaderMap) -> Result<Principal, Fault> {
         Err(if headers.contains_key(AUTHORIZATION) { token_unknown() } else { proof_needed() })
     }

@@ -6,10 +6,10 @@ use super::*;
 
 const SECRET: &str = "0123456789abcdef0123456789abcdef";
 
-fn tokens() -> Arc<Tokens> {
-    let tokens = Arc::new(Tokens::default());
+fn tokens() -> Arc<SecretTokens> {
+    let tokens = Arc::new(SecretTokens::default());
     let (name, scopes) = ("watcher".to_owned(), [Scope::MeshRead].into_iter().collect());
-    tokens.replace(&[Token { name, secret: SECRET.to_owned(), scopes, own_node: scopes }]);
+    tokens.replace(&[SecretToken { name, secret: SECRET.to_owned(), scopes, own_node: scopes }]);
     tokens
 }
 
@@ -23,8 +23,8 @@ fn each_proof_makes_its_principal() {
     let held = format!("Bearer {SECRET}");
     let (small, other) = (format!("bearer  {SECRET} "), format!("Bearer {SECRET}x"));
     let (open, proof) = (
-        Proven::new(tokens(), Arc::default(), Loopback::default()),
-        Proven::new(tokens(), Arc::default(), ProofNeeded),
+        ProofAuthenticator::new(tokens(), Arc::default(), LoopbackAuthenticator::default()),
+        ProofAuthenticator::new(tokens(), Arc::default(), RefusingAuthenticator),
     );
     let cases = [
         // who, what is sent, the principal where loopback is open, and where it needs proof
@@ -60,11 +60,11 @@ fn each_proof_makes_its_principal() {
 #[test]
 fn whoever_is_on_this_host_is_somebody_only_where_it_is_certain_that_there_is_no_authority() {
     use parking_lot::Mutex;
-    let trust = Arc::new(Trust::default());
+    let trust = Arc::new(MeshTrust::default());
     let said = Arc::new(Mutex::new(HasAuthority::Unknown));
     let asked = said.clone();
     trust.ask(move || *asked.lock());
-    let until = UntilAuthority::new(trust);
+    let until = UntilAuthorityAuthenticator::new(trust);
     let scopes = |remote: &str| {
         let peer = PeerInfo::at(remote.parse().unwrap(), None);
         until.authenticate(&peer, &HeaderMap::new()).map(|who| who.scopes.to_string())
@@ -80,18 +80,18 @@ fn whoever_is_on_this_host_is_somebody_only_where_it_is_certain_that_there_is_no
     assert_eq!(scopes("127.0.0.1:5").unwrap_err().reason, "PROOF_NEEDED");
     assert_eq!(provisional.check().unwrap_err().reason, "PROOF_NEEDED", "it was asked before that was known");
     *said.lock() = HasAuthority::Unknown;
-    let proven = Proven::new(tokens(), Arc::default(), until);
+    let proven = ProofAuthenticator::new(tokens(), Arc::default(), until);
     assert!(proven.provisional(&who("local")).is_some() && proven.provisional(&of_ann_alone()).is_none());
 }
 
 #[test]
 fn a_certificate_is_who_it_says_and_a_node_no_more() {
-    let grants = Arc::new(Grants::default());
+    let grants = Arc::new(BindingGrants::default());
     grants.ask(|_| Scopes::all());
-    let proven = Proven::new(tokens(), grants, ProofNeeded);
+    let proven = ProofAuthenticator::new(tokens(), grants, RefusingAuthenticator);
     let shown = |id: &str| {
         let certificate = omnirelay_pki::certificate::Certificate {
-            serial: omnirelay_pki::certificate::Serial::of(&[1]),
+            serial: omnirelay_pki::certificate::CertificateSerial::of(&[1]),
             id: id.parse().unwrap(),
             names: Default::default(),
             not_before: 0,
@@ -110,11 +110,11 @@ fn a_certificate_is_who_it_says_and_a_node_no_more() {
 
 #[test]
 fn whoever_is_of_a_federated_cluster_is_nobody_else_whatever_they_send() {
-    let grants = Arc::new(Grants::default());
+    let grants = Arc::new(BindingGrants::default());
     grants.ask(|_| Scopes::all());
-    let proven = Proven::new(tokens(), grants, Loopback::default());
+    let proven = ProofAuthenticator::new(tokens(), grants, LoopbackAuthenticator::default());
     let certificate = omnirelay_pki::certificate::Certificate {
-        serial: omnirelay_pki::certificate::Serial::of(&[1]),
+        serial: omnirelay_pki::certificate::CertificateSerial::of(&[1]),
         id: "spiffe://west.example/mesh/west/worker/a".parse().unwrap(),
         names: Default::default(),
         not_before: 0,
@@ -123,7 +123,7 @@ fn whoever_is_of_a_federated_cluster_is_nobody_else_whatever_they_send() {
     };
     let near = PeerInfo::at("127.0.0.1:5".parse().unwrap(), None);
     let certificate = Some(Arc::new(certificate));
-    let peer = PeerInfo { certificate, standing: Standing::Federated, ..near };
+    let peer = PeerInfo { certificate, standing: HolderStanding::Federated, ..near };
     let held = format!("Bearer {SECRET}");
     for value in [None, Some(held.as_str()), Some("Bearer other")] {
         let who = proven.authenticate(&peer, &sent(value)).unwrap();
@@ -134,7 +134,7 @@ fn whoever_is_of_a_federated_cluster_is_nobody_else_whatever_they_send() {
 
 #[test]
 fn a_token_has_its_own_scopes_even_at_the_socket() {
-    let proven = Proven::new(tokens(), Arc::default(), ProofNeeded);
+    let proven = ProofAuthenticator::new(tokens(), Arc::default(), RefusingAuthenticator);
     let scopes = |value: Option<&str>| {
         proven.authenticate(&PeerInfo::of_user("root"), &sent(value)).unwrap().scopes.to_string()
     };
@@ -144,8 +144,8 @@ fn a_token_has_its_own_scopes_even_at_the_socket() {
 
 #[test]
 fn what_was_granted_is_added_to_what_a_token_has_and_to_nobody_else() {
-    let grants = Arc::new(Grants::default());
-    let proven = Proven::new(tokens(), grants.clone(), Loopback::default());
+    let grants = Arc::new(BindingGrants::default());
+    let proven = ProofAuthenticator::new(tokens(), grants.clone(), LoopbackAuthenticator::default());
     let near = PeerInfo::at("127.0.0.1:5".parse().unwrap(), None);
     let held = format!("Bearer {SECRET}");
     let scopes = |value: Option<&str>| proven.authenticate(&near, &sent(value)).unwrap().scopes.to_string();
@@ -160,13 +160,13 @@ fn what_was_granted_is_added_to_what_a_token_has_and_to_nobody_else() {
 
 /// Who shows a certificate of the mesh.
 fn of_ann_alone() -> Principal {
-    of_holder(&Holder::Operator("ann".to_owned()))
+    of_holder(&CertificateHolder::Operator("ann".to_owned()))
 }
 
 /// A certificate of `ann`, who may do everything by her binding.
 fn of_ann() -> PeerInfo {
     let certificate = omnirelay_pki::certificate::Certificate {
-        serial: omnirelay_pki::certificate::Serial::of(&[1]),
+        serial: omnirelay_pki::certificate::CertificateSerial::of(&[1]),
         id: "spiffe://m/operator/ann".parse().unwrap(),
         names: Default::default(),
         not_before: 0,
@@ -183,11 +183,18 @@ fn a_token_that_was_taken_away_is_a_refusal_whatever_else_is_proven() {
     let headers = sent(Some(&format!("Bearer {SECRET}")));
     let mut twice = headers.clone();
     twice.append(AUTHORIZATION, "Bearer other".parse().unwrap());
-    let of = || (tokens.clone(), Arc::<Grants>::default());
+    let of = || (tokens.clone(), Arc::<BindingGrants>::default());
     let everybody: [(&str, Box<dyn Authenticator>); 3] = [
-        ("open", Box::new(Proven::new(of().0, of().1, Loopback::default()))),
-        ("insecure", Box::new(Proven::new(of().0, of().1, super::super::authenticate::Insecure::default()))),
-        ("proof", Box::new(Proven::new(of().0, of().1, ProofNeeded))),
+        ("open", Box::new(ProofAuthenticator::new(of().0, of().1, LoopbackAuthenticator::default()))),
+        (
+            "insecure",
+            Box::new(ProofAuthenticator::new(
+                of().0,
+                of().1,
+                super::super::authenticate::InsecureAuthenticator::default(),
+            )),
+        ),
+        ("proof", Box::new(ProofAuthenticator::new(of().0, of().1, RefusingAuthenticator))),
     ];
     let peers = [near, PeerInfo::of_user("root"), of_ann(), PeerInfo::unknown()];
     let each =
@@ -211,16 +218,24 @@ fn a_token_that_was_taken_away_is_a_refusal_whatever_else_is_proven() {
 /// As a proxy passes on what it has looked at itself.
 #[test]
 fn another_scheme_than_that_of_tokens_leaves_a_certificate_and_makes_nobody_more_than_anybody_is() {
-    use super::super::authenticate::{HostAndAgents, Insecure};
+    use super::super::authenticate::{HostAuthenticator, InsecureAuthenticator};
     let tokens = tokens();
-    let of = || (tokens.clone(), Arc::<Grants>::default());
+    let of = || (tokens.clone(), Arc::<BindingGrants>::default());
     let near = || PeerInfo::at("127.0.0.1:5".parse().unwrap(), None);
     let ports: [(&str, Box<dyn Authenticator>, Option<&str>); 4] = [
         // who may call, and who anybody is there
-        ("open", Box::new(Proven::new(of().0, of().1, Loopback::default())), None),
-        ("insecure", Box::new(Proven::new(of().0, of().1, Insecure::default())), Some("anonymous")),
-        ("proof", Box::new(Proven::new(of().0, of().1, ProofNeeded)), None),
-        ("agents", Box::new(Proven::new(of().0, of().1, HostAndAgents::new(|| true))), Some("agent")),
+        ("open", Box::new(ProofAuthenticator::new(of().0, of().1, LoopbackAuthenticator::default())), None),
+        (
+            "insecure",
+            Box::new(ProofAuthenticator::new(of().0, of().1, InsecureAuthenticator::default())),
+            Some("anonymous"),
+        ),
+        ("proof", Box::new(ProofAuthenticator::new(of().0, of().1, RefusingAuthenticator)), None),
+        (
+            "agents",
+            Box::new(ProofAuthenticator::new(of().0, of().1, HostAuthenticator::new(|| true))),
+            Some("agent"),
+        ),
     ];
     for value in ["Basic YTpi", "basic YTpi", "Negotiate YII=", "Digest username=\"ann\""] {
         for (port, judge, anybody) in &ports {
@@ -243,8 +258,8 @@ fn another_scheme_than_that_of_tokens_leaves_a_certificate_and_makes_nobody_more
 
 #[test]
 fn where_tokens_are_no_proof_they_are_not_looked_at_and_make_nobody_more() {
-    use super::super::authenticate::HostAndAgents;
-    let port = Proven::by_certificate(Arc::default(), HostAndAgents::new(|| true));
+    use super::super::authenticate::HostAuthenticator;
+    let port = ProofAuthenticator::by_certificate(Arc::default(), HostAuthenticator::new(|| true));
     let near = PeerInfo::at("127.0.0.1:5".parse().unwrap(), None);
     let who = |peer: &PeerInfo, value: Option<&str>| {
         port.authenticate(peer, &sent(value)).unwrap().name.to_string()
@@ -257,12 +272,12 @@ fn where_tokens_are_no_proof_they_are_not_looked_at_and_make_nobody_more() {
 async fn what_is_under_way_ends_with_the_scope_that_it_needs_or_with_the_proof() {
     use parking_lot::Mutex;
     let bound = Arc::new(Mutex::new(Scopes::all()));
-    let (grants, asked, tokens) = (Arc::new(Grants::default()), bound.clone(), tokens());
+    let (grants, asked, tokens) = (Arc::new(BindingGrants::default()), bound.clone(), tokens());
     grants.ask(move |_| *asked.lock());
-    let proven = Proven::new(tokens.clone(), grants.clone(), ProofNeeded);
+    let proven = ProofAuthenticator::new(tokens.clone(), grants.clone(), RefusingAuthenticator);
     let watcher =
         proven.authenticate(&PeerInfo::unknown(), &sent(Some(&format!("Bearer {SECRET}")))).unwrap();
-    let ann = of_holder(&Holder::Operator("ann".to_owned()));
+    let ann = of_holder(&CertificateHolder::Operator("ann".to_owned()));
     let begun = |who: &Principal, needed| tokio::spawn(proven.ends(who, Some(needed)).unwrap());
     let ended = async |call: tokio::task::JoinHandle<EndedPrincipal>| {
         let ended = tokio::time::timeout(std::time::Duration::from_secs(5), call).await.expect("at once");
@@ -294,11 +309,11 @@ fn both(who: &Principal) -> String {
 
 #[test]
 fn who_is_on_a_host_that_is_no_issuer_may_read_and_do_what_concerns_it() {
-    use super::super::authenticate::Insecure;
+    use super::super::authenticate::InsecureAuthenticator;
     let (all, read) = (Scopes::all(), [Scope::MeshRead].into_iter().collect());
-    let (tokens, grants) = (Arc::new(Tokens::default()), Arc::new(Grants::default()));
+    let (tokens, grants) = (Arc::new(SecretTokens::default()), Arc::new(BindingGrants::default()));
     let secrets = ["a", "b", "c"].map(|letter| letter.repeat(32));
-    let line = |name: &str, scopes, own_node| Token {
+    let line = |name: &str, scopes, own_node| SecretToken {
         name: name.to_owned(),
         secret: name.repeat(32),
         scopes,
@@ -311,7 +326,7 @@ fn who_is_on_a_host_that_is_no_issuer_may_read_and_do_what_concerns_it() {
     ]);
     // A binding of the mesh that names a line of each host.
     grants.ask(|name| if name == "token:c" || name == "operator:ann" { Scopes::all() } else { Scopes::NONE });
-    let proven = Proven::new(tokens, grants.clone(), Insecure::default());
+    let proven = ProofAuthenticator::new(tokens, grants.clone(), InsecureAuthenticator::default());
     let user = PeerInfo::of_user("root");
     let [own, named, bound] = secrets.map(|secret| sent(Some(&format!("Bearer {secret}"))));
     let (nothing, basic, all) = (HeaderMap::new(), sent(Some("Basic eA==")), all.to_string());
@@ -340,8 +355,8 @@ fn who_is_on_a_host_that_is_no_issuer_may_read_and_do_what_concerns_it() {
 
 #[tokio::test]
 async fn what_is_under_way_at_the_door_ends_once_others_administer() {
-    let grants = Arc::new(Grants::default());
-    let proven = Proven::new(tokens(), grants.clone(), ProofNeeded);
+    let grants = Arc::new(BindingGrants::default());
+    let proven = ProofAuthenticator::new(tokens(), grants.clone(), RefusingAuthenticator);
     let who = proven.authenticate(&PeerInfo::of_user("root"), &HeaderMap::new()).unwrap();
     let begun = |needed| proven.ends(&who, Some(needed)).map(tokio::spawn);
     let administering = begun(Scope::MeshAdmin).unwrap();
@@ -356,9 +371,9 @@ async fn what_is_under_way_at_the_door_ends_once_others_administer() {
 
 #[test]
 fn who_came_before_it_was_known_who_administers_is_asked_again() {
-    let grants = Arc::new(Grants::default());
+    let grants = Arc::new(BindingGrants::default());
     grants.ask(|_| Scopes::all());
-    let proven = Proven::new(tokens(), grants.clone(), ProofNeeded);
+    let proven = ProofAuthenticator::new(tokens(), grants.clone(), RefusingAuthenticator);
     let who = |peer: &PeerInfo| proven.authenticate(peer, &HeaderMap::new()).unwrap();
     let foreign = PeerInfo { by_own_roots: true, ..of_ann() };
     let early = [PeerInfo::of_user("root"), foreign].map(|peer| proven.provisional(&who(&peer)).unwrap());
@@ -372,8 +387,12 @@ fn who_came_before_it_was_known_who_administers_is_asked_again() {
 
 #[test]
 fn secrets_are_not_shown() {
-    let token =
-        Token { name: "ops".into(), secret: SECRET.into(), scopes: Scopes::all(), own_node: Scopes::all() };
+    let token = SecretToken {
+        name: "ops".into(),
+        secret: SECRET.into(),
+        scopes: Scopes::all(),
+        own_node: Scopes::all(),
+    };
     let shown = format!("{token:?} {:?}", tokens());
     assert!(shown.contains("ops") && !shown.contains(SECRET), "{shown}");
 }

@@ -5,12 +5,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use omnirelay_core::secret_file::{LineFault, first_line, without_mark};
-use omnirelay_core::spiffe::{Holder, TrustDomain};
+use omnirelay_core::secret_file::{SecretLineFault, first_line, without_mark};
+use omnirelay_core::spiffe::{CertificateHolder, TrustDomain};
 use omnirelay_core::text::chain;
 use omnirelay_pki::certificate::{Certificate, CertificateError, key_of};
 use omnirelay_pki::pkcs12::{self, Pkcs12Error};
-use omnirelay_pki::trust::{Bundle, Usage, is_root, trust_domain_of};
+use omnirelay_pki::trust::{ChainUsage, TrustBundle, is_root, trust_domain_of};
 use omnirelay_pki::verifying::{RootError, check_root};
 use omnirelay_wire::pem_file::{self, PemFault};
 use parking_lot::Mutex;
@@ -19,9 +19,9 @@ use tokio::sync::watch;
 use tracing::{info, warn};
 use zeroize::Zeroizing;
 
-use super::files::{self, LOOK_EVERY, Stamp};
-use super::trust::{CertificateRefusal, Trust, Trusted, unix_now};
-use crate::node_identity::{OwnIdentity, public_key_of};
+use super::files::{self, FilesStamp, LOOK_EVERY};
+use super::trust::{CertificateRefusal, MeshTrust, TrustSnapshot, unix_now};
+use crate::node_identity::{NodeIdentity, public_key_of};
 
 /// What is left of a certificate's life when its files should have been replaced, at most: they may live for years.
 const DUE_MAX: Duration = Duration::from_secs(7 * 24 * 3600);
@@ -29,18 +29,18 @@ const DUE_MAX: Duration = Duration::from_secs(7 * 24 * 3600);
 const DUE_PART: i64 = 5;
 
 /// Where the identity of a node comes from. The workload API of SPIFFE and the identity services of clouds would be
-/// further variants, which end in [`Trust`] as these do.
+/// further variants, which end in [`MeshTrust`] as these do.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Source {
+pub enum ProviderSource {
     /// The authority of the mesh issues and renews it.
     Mesh,
     /// Files, which are looked at every few seconds.
-    Files(Form),
+    Files(IdentityFileFormat),
 }
 
 /// How the files hold it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Form {
+pub enum IdentityFileFormat {
     /// The certificate with its chain, and its key, in PEM.
     Pem { cert: PathBuf, key: PathBuf },
     /// Both, and perhaps the roots, in PKCS#12, under the password in another file.
@@ -49,8 +49,8 @@ pub enum Form {
 
 /// The source, and the roots that are believed beside those of the mesh's authority.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Provided {
-    pub source: Source,
+pub struct ProvidedIdentity {
+    pub source: ProviderSource,
     /// In PEM. Of PKCS#12 the roots in it count, where this is not given.
     pub bundle: Option<PathBuf>,
     /// Of which trust domain they are, where they do not say so; default that of the certificate beside them.
@@ -59,21 +59,21 @@ pub struct Provided {
 
 /// What was chosen by now; others may choose anew while the node runs.
 #[derive(Clone, Debug)]
-pub struct Provision(watch::Sender<Provided>);
+pub struct ChosenProvider(watch::Sender<ProvidedIdentity>);
 
-impl Default for Provision {
+impl Default for ChosenProvider {
     fn default() -> Self {
-        Self::of(Provided { source: Source::Mesh, bundle: None, trust_domain: None })
+        Self::of(ProvidedIdentity { source: ProviderSource::Mesh, bundle: None, trust_domain: None })
     }
 }
 
-impl Provision {
-    pub fn of(provided: Provided) -> Self {
+impl ChosenProvider {
+    pub fn of(provided: ProvidedIdentity) -> Self {
         Self(watch::Sender::new(provided))
     }
 
     /// Takes the identity from there, from now on.
-    pub fn choose(&self, provided: Provided) {
+    pub fn choose(&self, provided: ProvidedIdentity) {
         self.0.send_if_modified(|current| {
             let is_new = *current != provided;
             *current = provided;
@@ -82,13 +82,13 @@ impl Provision {
     }
 
     /// What is chosen by now.
-    pub fn current(&self) -> Provided {
+    pub fn current(&self) -> ProvidedIdentity {
         self.0.borrow().clone()
     }
 
     /// Whether the authority of the mesh issues it.
     pub fn is_of_mesh(&self) -> bool {
-        self.0.borrow().source == Source::Mesh
+        self.0.borrow().source == ProviderSource::Mesh
     }
 }
 
@@ -100,7 +100,7 @@ pub enum ProvidedError {
     #[error("`{path}` {fault}")]
     Content { path: PathBuf, fault: PemFault },
     #[error("`{path}` holds no password: {fault}")]
-    Password { path: PathBuf, fault: LineFault },
+    Password { path: PathBuf, fault: SecretLineFault },
     #[error("`{path}` cannot be opened as PKCS#12")]
     Pkcs12 { path: PathBuf, source: Pkcs12Error },
     #[error("the certificate in `{path}` is none of a mesh")]
@@ -137,31 +137,31 @@ pub enum ProvidedError {
 
 /// What was read.
 struct Found {
-    own: Option<OwnIdentity>,
-    bundle: Option<Bundle>,
+    own: Option<NodeIdentity>,
+    bundle: Option<TrustBundle>,
 }
 
 /// Brings who the node is, and whom it believes besides the authority of the mesh, from where it was chosen.
-pub struct Provider {
-    provision: Provision,
-    trust: Arc<Trust>,
+pub struct IdentityProvider {
+    provision: ChosenProvider,
+    trust: Arc<MeshTrust>,
     cluster: String,
     node: String,
     /// What the node was issued by the mesh's authority, as far as it was kept.
-    kept: Box<dyn Fn() -> Option<OwnIdentity> + Send + Sync>,
+    kept: Box<dyn Fn() -> Option<NodeIdentity> + Send + Sync>,
     /// The state of the files when they were read first.
-    opened: Stamp,
+    opened: FilesStamp,
     /// Why what was chosen last could not be taken.
     failed: Mutex<Option<String>>,
 }
 
-impl Provider {
+impl IdentityProvider {
     /// Reads the files, if there are any; what cannot be used of them is told, and [`Self::run`] goes on looking. Blocks.
     pub fn open(
-        provision: Provision,
-        trust: Arc<Trust>,
+        provision: ChosenProvider,
+        trust: Arc<MeshTrust>,
         (cluster, node): (&str, &str),
-        kept: impl Fn() -> Option<OwnIdentity> + Send + Sync + 'static,
+        kept: impl Fn() -> Option<NodeIdentity> + Send + Sync + 'static,
     ) -> Self {
         let (cluster, node, kept) = (cluster.to_owned(), node.to_owned(), Box::new(kept));
         let mut opening = Self {
@@ -170,7 +170,7 @@ impl Provider {
             cluster,
             node,
             kept,
-            opened: Stamp::default(),
+            opened: FilesStamp::default(),
             failed: Mutex::default(),
         };
         let provided = opening.provision.0.borrow().clone();
@@ -226,15 +226,15 @@ impl Provider {
         info!(id, from, "identity of this node taken over");
     }
 
-    fn take(&self, provided: &Provided) -> Result<(), ProvidedError> {
+    fn take(&self, provided: &ProvidedIdentity) -> Result<(), ProvidedError> {
         let Found { own, bundle } = provided.read()?;
-        if let (Some(own), Source::Files(form)) = (&own, &provided.source) {
+        if let (Some(own), ProviderSource::Files(form)) = (&own, &provided.source) {
             self.check(own, bundle.as_ref(), form.path())?;
         }
         let own = match provided.source {
-            Source::Files(_) => own,
+            ProviderSource::Files(_) => own,
             // The one of the files goes on until the mesh has issued one.
-            Source::Mesh => (self.kept)(),
+            ProviderSource::Mesh => (self.kept)(),
         };
         self.trust.update(|trusted| {
             trusted.provided = bundle;
@@ -246,16 +246,25 @@ impl Provider {
     }
 
     /// That it is believed who this node is, by its own bundle, as client and as server.
-    fn check(&self, own: &OwnIdentity, bundle: Option<&Bundle>, path: &Path) -> Result<(), ProvidedError> {
+    fn check(
+        &self,
+        own: &NodeIdentity,
+        bundle: Option<&TrustBundle>,
+        path: &Path,
+    ) -> Result<(), ProvidedError> {
         let path = path.to_owned();
         let holder = own.leaf.id.holder();
-        if !matches!(holder, Holder::Node { cluster, node, .. } if *cluster == self.cluster && *node == self.node)
+        if !matches!(holder, CertificateHolder::Node { cluster, node, .. } if *cluster == self.cluster && *node == self.node)
         {
             let (holder, node, cluster) = (own.leaf.id.to_string(), self.node.clone(), self.cluster.clone());
             return Err(ProvidedError::Holder { path, holder, node, cluster });
         }
-        let of = Trusted { provided: bundle.cloned(), cluster: self.cluster.clone(), ..Trusted::default() };
-        for usage in [Usage::Server, Usage::Client] {
+        let of = TrustSnapshot {
+            provided: bundle.cloned(),
+            cluster: self.cluster.clone(),
+            ..TrustSnapshot::default()
+        };
+        for usage in [ChainUsage::Server, ChainUsage::Client] {
             of.judge(&own.chain, unix_now(), usage).map_err(|source| ProvidedError::Unbelieved {
                 path: path.clone(),
                 source: Box::new(source),
@@ -320,13 +329,13 @@ impl Provider {
 }
 
 /// Whether files should have been replaced by now.
-fn is_due(own: &OwnIdentity, now: i64) -> bool {
+fn is_due(own: &NodeIdentity, now: i64) -> bool {
     let life = own.leaf.not_after - own.leaf.not_before;
     let due = (life / DUE_PART).min(i64::try_from(DUE_MAX.as_secs()).unwrap_or(i64::MAX));
     own.leaf.not_after - now < due
 }
 
-impl Form {
+impl IdentityFileFormat {
     /// The file that has the certificate.
     fn path(&self) -> &Path {
         match self {
@@ -349,7 +358,7 @@ impl Form {
     }
 }
 
-impl Provided {
+impl ProvidedIdentity {
     /// That the files, if there are any, hold what they should, whoever the node is. Blocks.
     ///
     /// # Errors
@@ -359,16 +368,18 @@ impl Provided {
     }
 
     fn has_files(&self) -> bool {
-        self.source != Source::Mesh || self.bundle.is_some()
+        self.source != ProviderSource::Mesh || self.bundle.is_some()
     }
 
-    fn stamp(&self) -> Stamp {
+    fn stamp(&self) -> FilesStamp {
         let of_form: [Option<&Path>; 2] = match &self.source {
-            Source::Mesh => [None, None],
-            Source::Files(Form::Pem { cert, key }) => [Some(cert), Some(key)],
-            Source::Files(Form::Pkcs12 { file, password }) => [Some(file), Some(password)],
+            ProviderSource::Mesh => [None, None],
+            ProviderSource::Files(IdentityFileFormat::Pem { cert, key }) => [Some(cert), Some(key)],
+            ProviderSource::Files(IdentityFileFormat::Pkcs12 { file, password }) => {
+                [Some(file), Some(password)]
+            }
         };
-        Stamp::of(of_form.into_iter().flatten().chain(self.bundle.as_deref()))
+        FilesStamp::of(of_form.into_iter().flatten().chain(self.bundle.as_deref()))
     }
 
     /// Reads what there is. Blocks.
@@ -377,14 +388,14 @@ impl Provided {
             Some(path) => Some((path.clone(), read_pem(path)?)),
             None => None,
         };
-        let Source::Files(form) = &self.source else {
+        let ProviderSource::Files(form) = &self.source else {
             let of = self.trust_domain.as_ref();
             let bundle = roots.map(|(path, roots)| bundle_of(&path, roots, of)).transpose()?;
             return Ok(Found { own: None, bundle });
         };
         let (key, certificates) = form.read()?;
         let (own, between) = own_of(form, key, certificates)?;
-        if roots.is_none() && matches!(form, Form::Pkcs12 { .. }) {
+        if roots.is_none() && matches!(form, IdentityFileFormat::Pkcs12 { .. }) {
             roots = Some((form.path().to_owned(), between)).filter(|(_, roots)| !roots.is_empty());
         }
         let (path, roots) = roots.ok_or_else(|| ProvidedError::NoBundle { path: form.path().to_owned() })?;
@@ -396,15 +407,15 @@ impl Provided {
 
 /// The identity of these, its certificate first and without the roots; and the roots.
 fn own_of(
-    form: &Form,
+    form: &IdentityFileFormat,
     key: Zeroizing<String>,
     certificates: Vec<CertificateDer<'static>>,
-) -> Result<(OwnIdentity, Vec<CertificateDer<'static>>), ProvidedError> {
+) -> Result<(NodeIdentity, Vec<CertificateDer<'static>>), ProvidedError> {
     let path = form.path().to_owned();
     let (roots, mut chain): (Vec<_>, Vec<_>) = certificates.into_iter().partition(is_root);
     let named = match form {
-        Form::Pem { key, .. } => key,
-        Form::Pkcs12 { file, .. } => file,
+        IdentityFileFormat::Pem { key, .. } => key,
+        IdentityFileFormat::Pkcs12 { file, .. } => file,
     };
     let pair = || ProvidedError::Pair { cert: path.clone(), key: named.clone() };
     let public = public_key_of(&key).ok_or_else(|| ProvidedError::KeyKind { key: named.clone() })?;
@@ -413,7 +424,7 @@ fn own_of(
     chain[..=at].rotate_right(1);
     Certificate::read(&chain[0])
         .map_err(|source| ProvidedError::Certificate { path: path.clone(), source })?;
-    let own = OwnIdentity::provided(key, chain).ok_or_else(pair)?;
+    let own = NodeIdentity::provided(key, chain).ok_or_else(pair)?;
     Ok((own, roots))
 }
 
@@ -422,7 +433,7 @@ pub(super) fn bundle_of(
     path: &Path,
     roots: Vec<CertificateDer<'static>>,
     expected: Option<&TrustDomain>,
-) -> Result<Bundle, ProvidedError> {
+) -> Result<TrustBundle, ProvidedError> {
     let path = path.to_owned();
     for root in &roots {
         check_root(root).map_err(|source| ProvidedError::NoRoot { path: path.clone(), source })?;
@@ -434,7 +445,7 @@ pub(super) fn bundle_of(
     if let Some(roots) = said.into_iter().find(|said| *said != domain) {
         return Err(ProvidedError::TrustDomain { path, roots, own: domain });
     }
-    Bundle::new(domain, roots).map_err(|_| ProvidedError::NoRoot { path, source: RootError::Unusable })
+    TrustBundle::new(domain, roots).map_err(|_| ProvidedError::NoRoot { path, source: RootError::Unusable })
 }
 
 pub(super) fn read_pem(path: &Path) -> Result<Vec<CertificateDer<'static>>, ProvidedError> {
@@ -463,9 +474,9 @@ fn unread(path: &Path, source: io::Error) -> ProvidedError {
 
 #[cfg(test)]
 mod tests {
-    use omnirelay_pki::authority::{Authority, Validity};
-    use omnirelay_pki::certificate::{Names, to_pem};
-    use omnirelay_pki::key::Key;
+    use omnirelay_pki::authority::{CertificateAuthority, ValidityPeriod};
+    use omnirelay_pki::certificate::{TlsNames, to_pem};
+    use omnirelay_pki::key::PrivateKey;
     use omnirelay_pki::request::Request;
     use omnirelay_store::whole_file::write_whole;
 
@@ -475,27 +486,28 @@ mod tests {
     async fn files_that_cannot_be_used_are_taken_once_they_can() {
         let place = tempfile::tempdir().unwrap();
         let now = unix_now();
-        let life = Validity { not_before: now - 7200, not_after: now + 7200 };
-        let root = Authority::root("m".parse().unwrap(), life).unwrap();
+        let life = ValidityPeriod { not_before: now - 7200, not_after: now + 7200 };
+        let root = CertificateAuthority::root("m".parse().unwrap(), life).unwrap();
         let issuer = root.intermediate(life).unwrap();
         let [cert, key_file, bundle] =
             ["cert.pem", "key.pem", "bundle.pem"].map(|name| place.path().join(name));
         let put = |path: &Path, text: &str| write_whole(path, text.as_bytes()).unwrap();
-        let key = Key::make().unwrap();
-        let request = Request::read(&Request::make(&key, None, &Names::default()).unwrap()).unwrap();
+        let key = PrivateKey::make().unwrap();
+        let request = Request::read(&Request::make(&key, None, &TlsNames::default()).unwrap()).unwrap();
         let until = |not_after: i64| {
-            let validity = Validity { not_before: now - 3600, not_after };
+            let validity = ValidityPeriod { not_before: now - 3600, not_after };
             let id = "spiffe://m/mesh/c/worker/a".parse().unwrap();
-            let leaf = issuer.issue(&request, &id, &Names::default(), validity).unwrap();
+            let leaf = issuer.issue(&request, &id, &TlsNames::default(), validity).unwrap();
             to_pem(&leaf.der) + &to_pem(issuer.certificate())
         };
         put(&bundle, &to_pem(root.certificate()));
         put(&key_file, &key.to_pem());
         put(&cert, &until(now - 60));
-        let source = Source::Files(Form::Pem { cert: cert.clone(), key: key_file });
-        let provided = Provided { source, bundle: Some(bundle), trust_domain: None };
-        let trust: Arc<Trust> = Arc::default();
-        let provider = Provider::open(Provision::of(provided), trust.clone(), ("c", "a"), || None);
+        let source = ProviderSource::Files(IdentityFileFormat::Pem { cert: cert.clone(), key: key_file });
+        let provided = ProvidedIdentity { source, bundle: Some(bundle), trust_domain: None };
+        let trust: Arc<MeshTrust> = Arc::default();
+        let provider =
+            IdentityProvider::open(ChosenProvider::of(provided), trust.clone(), ("c", "a"), || None);
         let provider = Arc::new(provider);
         assert!(provider.is_missing());
         let trouble = provider.trouble().unwrap();

@@ -5,12 +5,12 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
-use omnirelay_core::reach::{self, NotReached};
+use omnirelay_core::reach::{self, UnreachedAddress};
 use tokio::net::{TcpStream, lookup_host};
 
 /// Which addresses a client of the daemon connects to.
 #[derive(Clone, Default)]
-pub enum Reach {
+pub enum AddressReach {
     /// Those of the configuration, whatever they are.
     #[default]
     Anywhere,
@@ -18,7 +18,7 @@ pub enum Reach {
     Outside { store: Arc<[(String, u16)]> },
 }
 
-impl fmt::Debug for Reach {
+impl fmt::Debug for AddressReach {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Anywhere => "Anywhere",
@@ -31,7 +31,7 @@ impl fmt::Debug for Reach {
 #[derive(Debug, thiserror::Error)]
 pub enum ReachError {
     #[error("{address} is not asked for a caller")]
-    NotReached { address: IpAddr, source: NotReached },
+    NotReached { address: IpAddr, source: UnreachedAddress },
     #[error("{address} is not asked for a caller: the registry is kept there")]
     Store { address: SocketAddr },
     #[error("`{host}` is not asked for a caller: the registry is kept there")]
@@ -40,7 +40,7 @@ pub enum ReachError {
     Unknown { host: String },
 }
 
-impl Reach {
+impl AddressReach {
     /// Those that a caller names, where these servers keep the registry.
     pub fn outside(store: impl IntoIterator<Item = (String, u16)>) -> Self {
         Self::Outside { store: store.into_iter().collect() }
@@ -80,7 +80,7 @@ pub async fn connect_outside((host, port): (&str, u16), store: &[(String, u16)])
     // An address of this host that is none of loopback shows at both ends.
     let (local, remote) = (stream.local_addr()?.ip(), stream.peer_addr()?.ip());
     if local == remote {
-        let source = NotReached::OwnHost;
+        let source = UnreachedAddress::OwnHost;
         return Err(io::Error::other(ReachError::NotReached { address: remote, source }));
     }
     Ok(stream)
@@ -132,7 +132,7 @@ mod tests {
 
     #[test]
     fn what_a_caller_writes_is_judged_at_once() {
-        let reach = Reach::outside([("redis.internal".to_owned(), 6379)]);
+        let reach = AddressReach::outside([("redis.internal".to_owned(), 6379)]);
         for (host, port, fine) in [
             ("10.0.0.7", 80, true),
             ("peer-service", 8080, true),
@@ -144,7 +144,7 @@ mod tests {
             ("redis.internal", 8080, true),
         ] {
             assert_eq!(reach.check_host(host, port).is_ok(), fine, "{host}:{port}");
-            assert!(Reach::Anywhere.check_host(host, port).is_ok());
+            assert!(AddressReach::Anywhere.check_host(host, port).is_ok());
         }
     }
 

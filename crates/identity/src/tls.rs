@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use omnirelay_pki::certificate::Certificate;
-use omnirelay_pki::trust::Usage;
+use omnirelay_pki::trust::ChainUsage;
 use omnirelay_wire::pem_file::{self, PemFault};
 use parking_lot::RwLock;
 use rustls::ServerConfig;
@@ -18,11 +18,11 @@ use tokio_rustls::server::TlsStream;
 use zeroize::Zeroizing;
 
 use super::client_judge::ClientJudge;
-pub use super::client_judge::{Clients, Reach};
-use super::files::{self, LOOK_EVERY, Stamp};
-use super::handshake::{Noted, Unshaken, shake};
+pub use super::client_judge::{ClientCertificateRule, ListenerReach};
+use super::files::{self, FilesStamp, LOOK_EVERY};
+use super::handshake::{HandshakeError, JudgementNote, shake};
 use super::handshake_budget::HandshakeBudget;
-use super::trust::{Standing, Trust, Trusted, unix_now};
+use super::trust::{HolderStanding, MeshTrust, TrustSnapshot, unix_now};
 
 /// How long a client that is refused may take to read why.
 const WHY_WITHIN: Duration = Duration::from_secs(1);
@@ -46,14 +46,14 @@ pub enum TlsError {
 }
 
 /// TLS of a listener: what it shows, and whose certificates it takes.
-pub struct Tls {
+pub struct ListenerTls {
     /// What it shows; `None`: the identity of the node, as soon as there is one.
     files: Option<Files>,
     /// Who the node is, and by what certificates of clients are judged; `None`: neither matters here.
-    trust: Option<Arc<Trust>>,
+    trust: Option<Arc<MeshTrust>>,
     /// Whether clients are asked for a certificate; `None`: they are not.
-    clients: Option<Clients>,
-    reach: Reach,
+    clients: Option<ClientCertificateRule>,
+    reach: ListenerReach,
     /// What is agreed on with clients, the best first.
     protocols: &'static [&'static [u8]],
     /// Whether clients that speak no TLS are served as well.
@@ -67,7 +67,7 @@ struct Files {
     cert: PathBuf,
     key: PathBuf,
     /// What they were when they were read first.
-    opened: Stamp,
+    opened: FilesStamp,
 }
 
 /// What connections begin with.
@@ -76,7 +76,7 @@ struct Current {
     /// Of the files.
     pair: Option<Pair>,
     /// What `config` was made for.
-    trusted: Option<Arc<Trusted>>,
+    trusted: Option<Arc<TrustSnapshot>>,
     /// `None`: it has to be made.
     config: Option<Arc<ServerConfig>>,
 }
@@ -88,7 +88,7 @@ struct Pair {
 }
 
 /// A client that shook hands.
-pub struct Shaken {
+pub struct TlsClient {
     pub stream: TlsStream<TcpStream>,
     /// What it showed; `None`: nothing.
     pub shown: Option<ShownCertificate>,
@@ -97,11 +97,11 @@ pub struct Shaken {
 /// What a client has shown, judged.
 pub struct ShownCertificate {
     pub certificate: Arc<Certificate>,
-    pub standing: Standing,
+    pub standing: HolderStanding,
     /// Whether nothing but roots that this host's configuration names vouches for it.
     pub by_own_roots: bool,
     chain: Vec<CertificateDer<'static>>,
-    judged_by: Arc<Trusted>,
+    judged_by: Arc<TrustSnapshot>,
 }
 
 impl ShownCertificate {
@@ -109,7 +109,7 @@ impl ShownCertificate {
     ///
     /// # Errors
     /// When its leaf cannot be read.
-    pub fn of(chain: &[CertificateDer<'_>], judged_by: Arc<Trusted>) -> io::Result<Option<Self>> {
+    pub fn of(chain: &[CertificateDer<'_>], judged_by: Arc<TrustSnapshot>) -> io::Result<Option<Self>> {
         let Some(leaf) = chain.first() else { return Ok(None) };
         let certificate = Arc::new(Certificate::read(leaf).map_err(io::Error::other)?);
         let standing = judged_by.standing(&certificate.id);
@@ -119,39 +119,39 @@ impl ShownCertificate {
     }
 }
 
-impl Tls {
+impl ListenerTls {
     /// Reads both files, in PEM. Clients are asked for no certificate.
     ///
     /// # Errors
     /// [`TlsError`], with the file that cannot be used.
     pub fn open(cert: &Path, key: &Path) -> Result<Self, TlsError> {
         // Before they are read: whoever replaces them meanwhile has them read again.
-        let opened = Stamp::of([cert, key]);
+        let opened = FilesStamp::of([cert, key]);
         let pair = read_pair(cert, key)?;
-        let config = Some(config(&pair, None, None, (Reach::Mesh, PROTOCOLS), cert)?);
+        let config = Some(config(&pair, None, None, (ListenerReach::Mesh, PROTOCOLS), cert)?);
         let current = RwLock::new(Current { pair: Some(pair), trusted: None, config });
         let files = Files { cert: cert.to_owned(), key: key.to_owned(), opened };
-        let (trust, clients, reach) = (None, None, Reach::Mesh);
+        let (trust, clients, reach) = (None, None, ListenerReach::Mesh);
         let (protocols, budget, beside_plaintext) = (PROTOCOLS, Arc::default(), false);
         Ok(Self { files: Some(files), trust, clients, reach, protocols, beside_plaintext, current, budget })
     }
 
     /// Shows the identity of the node. Clients are asked for no certificate, and by no version before 1.3 served.
-    pub fn of_node(trust: Arc<Trust>) -> Self {
-        let (files, clients, reach, current) = (None, None, Reach::Mesh, RwLock::default());
+    pub fn of_node(trust: Arc<MeshTrust>) -> Self {
+        let (files, clients, reach, current) = (None, None, ListenerReach::Mesh, RwLock::default());
         let (protocols, budget, beside_plaintext) = (PROTOCOLS, Arc::default(), false);
         Self { files, trust: Some(trust), clients, reach, protocols, beside_plaintext, current, budget }
     }
 
     /// Shows the identity of the node to other nodes of the mesh, and lets in nobody else. None of them speaks HTTP/1.1.
-    pub fn among_nodes(trust: Arc<Trust>) -> Self {
-        let of_node = Self::of_node(trust.clone()).judging(trust, Clients::Must);
-        Self { reach: Reach::Nodes, protocols: AMONG_NODES, ..of_node }
+    pub fn among_nodes(trust: Arc<MeshTrust>) -> Self {
+        let of_node = Self::of_node(trust.clone()).judging(trust, ClientCertificateRule::Must);
+        Self { reach: ListenerReach::Nodes, protocols: AMONG_NODES, ..of_node }
     }
 
     /// Judges certificates of clients too. Nobody is served by a version before 1.3 then.
     #[must_use]
-    pub fn judging(mut self, trust: Arc<Trust>, clients: Clients) -> Self {
+    pub fn judging(mut self, trust: Arc<MeshTrust>, clients: ClientCertificateRule) -> Self {
         self.current.get_mut().config = None;
         Self { trust: Some(trust), clients: Some(clients), ..self }
     }
@@ -160,7 +160,7 @@ impl Tls {
     #[must_use]
     pub fn exchanging(mut self) -> Self {
         self.current.get_mut().config = None;
-        Self { reach: Reach::Exchange, ..self }
+        Self { reach: ListenerReach::Exchange, ..self }
     }
 
     /// Serves clients that speak no TLS as well.
@@ -220,9 +220,9 @@ impl Tls {
     }
 
     /// Reads the files again if they are not those that were seen. Blocks.
-    fn look(&self, seen: &Stamp) -> Option<(Stamp, Result<(), TlsError>)> {
+    fn look(&self, seen: &FilesStamp) -> Option<(FilesStamp, Result<(), TlsError>)> {
         let files = self.files.as_ref()?;
-        let now = Stamp::of([files.cert.as_path(), files.key.as_path()]);
+        let now = FilesStamp::of([files.cert.as_path(), files.key.as_path()]);
         (now != *seen).then(|| (now, self.reload()))
     }
 
@@ -243,7 +243,7 @@ impl Tls {
     ///
     /// # Errors
     /// When the client does not shake hands, is refused, or there is nothing to show it yet.
-    pub async fn accept(&self, stream: TcpStream) -> Result<Shaken, Unshaken> {
+    pub async fn accept(&self, stream: TcpStream) -> Result<TlsClient, HandshakeError> {
         let (config, trusted) = self.config()?;
         let accepting = TlsAcceptor::from(config).accept(stream).into_fallible();
         let stream = shake(async {
@@ -261,18 +261,18 @@ impl Tls {
             Some((chain, judged_by)) => ShownCertificate::of(chain, judged_by)?,
             None => None,
         };
-        Ok(Shaken { stream, shown })
+        Ok(TlsClient { stream, shown })
     }
 
     /// What one connection over QUIC begins with, and where it is noted why it came to nothing.
     ///
     /// # Errors
     /// When there is nothing to show yet.
-    pub fn quic(&self) -> io::Result<(ServerConfig, Arc<Trusted>, Noted)> {
+    pub fn quic(&self) -> io::Result<(ServerConfig, Arc<TrustSnapshot>, JudgementNote)> {
         let (base, trusted) = self.config()?;
-        let (trusted, noted) = (trusted.ok_or(io::ErrorKind::NotConnected)?, Noted::default());
+        let (trusted, noted) = (trusted.ok_or(io::ErrorKind::NotConnected)?, JudgementNote::default());
         let provider = base.crypto_provider();
-        let clients = (self.clients.unwrap_or(Clients::Must), self.reach);
+        let clients = (self.clients.unwrap_or(ClientCertificateRule::Must), self.reach);
         let judge = ClientJudge::of(&trusted, clients, provider).noting(noted.clone());
         let builder = ServerConfig::builder_with_provider(provider.clone());
         let builder = builder.with_protocol_versions(&[&rustls::version::TLS13]).map_err(io::Error::other)?;
@@ -286,13 +286,13 @@ impl Tls {
     pub async fn ended(&self, shown: ShownCertificate) -> &'static str {
         let ShownCertificate { certificate, chain, judged_by, .. } = shown;
         match &self.trust {
-            Some(trust) => trust.ended(judged_by, &certificate, &chain, Usage::Client).await,
+            Some(trust) => trust.ended(judged_by, &certificate, &chain, ChainUsage::Client).await,
             None => std::future::pending().await,
         }
     }
 
     /// What connections begin with now. All of it is new when anything is, so that no session of before is resumed.
-    fn config(&self) -> io::Result<(Arc<ServerConfig>, Option<Arc<Trusted>>)> {
+    fn config(&self) -> io::Result<(Arc<ServerConfig>, Option<Arc<TrustSnapshot>>)> {
         let trusted = self.trust.as_ref().map(|trust| trust.current());
         let is_current = |current: &Current| match (&current.trusted, &trusted) {
             (Some(made_for), Some(trusted)) => Arc::ptr_eq(made_for, trusted),
@@ -337,7 +337,7 @@ async fn say_why(mut stream: TcpStream) {
 }
 
 impl Pair {
-    fn of_node(trusted: &Trusted) -> Option<Self> {
+    fn of_node(trusted: &TrustSnapshot) -> Option<Self> {
         let own = trusted.own.as_ref()?;
         Some(Self { chain: own.chain.clone(), key: own.private_key()? })
     }
@@ -356,9 +356,9 @@ fn read_pair(cert: &Path, key: &Path) -> Result<Pair, TlsError> {
 /// What shows `pair`, and judges certificates of clients where it is said by what.
 fn config(
     pair: &Pair,
-    trusted: Option<&Arc<Trusted>>,
-    clients: Option<Clients>,
-    (reach, protocols): (Reach, &[&[u8]]),
+    trusted: Option<&Arc<TrustSnapshot>>,
+    clients: Option<ClientCertificateRule>,
+    (reach, protocols): (ListenerReach, &[&[u8]]),
     cert: &Path,
 ) -> Result<Arc<ServerConfig>, TlsError> {
     // The provider is given here and not installed for the whole process.
@@ -371,7 +371,9 @@ fn config(
     };
     let builder = builder.map_err(refuse)?;
     let judge = match (trusted, clients) {
-        (Some(trusted), Some(clients)) if clients == Clients::Must || believes_anybody(trusted, reach) => {
+        (Some(trusted), Some(clients))
+            if clients == ClientCertificateRule::Must || believes_anybody(trusted, reach) =>
+        {
             Some(ClientJudge::of(trusted, (clients, reach), &provider))
         }
         (_, _) => None,
@@ -395,8 +397,8 @@ fn without_sessions(config: &mut ServerConfig) {
 }
 
 /// Whether somebody's certificate is worth asking for.
-fn believes_anybody(trusted: &Trusted, reach: Reach) -> bool {
-    let exchanges = reach == Reach::Exchange && !trusted.federated.is_empty();
+fn believes_anybody(trusted: &TrustSnapshot, reach: ListenerReach) -> bool {
+    let exchanges = reach == ListenerReach::Exchange && !trusted.federated.is_empty();
     exchanges || trusted.bundles().next().is_some()
 }
 
@@ -462,7 +464,7 @@ mod tests {
             }
             let told = Told::default();
             let _guard = captured(tracing_subscriber::registry().with(told.clone()));
-            let tls = Arc::new(Tls::open(&paths[0], &paths[1]).unwrap());
+            let tls = Arc::new(ListenerTls::open(&paths[0], &paths[1]).unwrap());
             let keeping = tokio::spawn(tls.clone().keep());
             let first = tls.config().unwrap().0;
             let is_first = || Arc::ptr_eq(&first, &tls.config().unwrap().0);

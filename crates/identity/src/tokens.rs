@@ -11,12 +11,12 @@ use std::path::{Path, PathBuf};
 use omnirelay_core::names::check_node_name;
 use omnirelay_core::secret_file::without_mark;
 use omnirelay_host::chance::random_secret;
-use omnirelay_host::permissions::{Unsafe, check_private};
+use omnirelay_host::permissions::{UnsafeSecretFile, check_private};
 use omnirelay_store::whole_file::write_whole;
 
 use super::caller::{Scope, Scopes};
 use super::host_door::of_door;
-use super::proof::Token;
+use super::proof::SecretToken;
 
 /// The file in the data directory, and the name of the token that is made there.
 pub const FILE: &str = "control-token";
@@ -49,13 +49,13 @@ pub enum TokenFileError {
 ///
 /// # Errors
 /// [`TokenFileError`], with the line where there is one.
-pub fn read(path: &Path) -> Result<Vec<Token>, TokenFileError> {
+pub fn read(path: &Path) -> Result<Vec<SecretToken>, TokenFileError> {
     let refuse = |source| TokenFileError::Read { path: path.to_owned(), source };
     let file = File::open(path).map_err(refuse)?;
     let metadata = file.metadata().map_err(refuse)?;
     check_private(&metadata).map_err(|why| match (why, path.to_owned()) {
-        (Unsafe::Open(mode), path) => TokenFileError::Open { path, mode },
-        (Unsafe::Foreign, path) => TokenFileError::Foreign { path },
+        (UnsafeSecretFile::Open(mode), path) => TokenFileError::Open { path, mode },
+        (UnsafeSecretFile::Foreign, path) => TokenFileError::Foreign { path },
     })?;
     if metadata.len() > FILE_BYTES_MAX {
         let what = format!("it is longer than {FILE_BYTES_MAX} bytes");
@@ -78,7 +78,7 @@ pub fn read(path: &Path) -> Result<Vec<Token>, TokenFileError> {
 ///
 /// # Errors
 /// As of [`read`], or when it cannot be made.
-pub fn read_or_make(directory: &Path) -> Result<Vec<Token>, TokenFileError> {
+pub fn read_or_make(directory: &Path) -> Result<Vec<SecretToken>, TokenFileError> {
     let path = directory.join(FILE);
     let refuse = |source| TokenFileError::Read { path: path.clone(), source };
     if !path.try_exists().map_err(refuse)? {
@@ -89,8 +89,8 @@ pub fn read_or_make(directory: &Path) -> Result<Vec<Token>, TokenFileError> {
 }
 
 /// The tokens of such a text, or the line that is none and why.
-fn parse(text: &str) -> Result<Vec<Token>, (usize, String)> {
-    let mut tokens: Vec<Token> = Vec::new();
+fn parse(text: &str) -> Result<Vec<SecretToken>, (usize, String)> {
+    let mut tokens: Vec<SecretToken> = Vec::new();
     let mut secrets = BTreeSet::new();
     for (at, line) in text.lines().enumerate() {
         let line = line.trim();
@@ -110,7 +110,7 @@ fn parse(text: &str) -> Result<Vec<Token>, (usize, String)> {
 }
 
 /// What one line says. What is wrong is told without showing it, since it may be a token.
-fn token(line: &str) -> Result<Token, String> {
+fn token(line: &str) -> Result<SecretToken, String> {
     let mut words = line.split_ascii_whitespace();
     let (Some(name), Some(secret)) = (words.next(), words.next()) else {
         return Err("it has one word".to_owned());
@@ -132,7 +132,7 @@ fn token(line: &str) -> Result<Token, String> {
         true => (of_door(), Scopes::all()),
         false => held.map(|held| (held, held)).ok_or_else(unknown)?,
     };
-    Ok(Token { name: name.to_owned(), secret: secret.to_owned(), scopes: held, own_node })
+    Ok(SecretToken { name: name.to_owned(), secret: secret.to_owned(), scopes: held, own_node })
 }
 
 #[cfg(test)]

@@ -5,30 +5,30 @@ use std::fmt;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use omnirelay_core::spiffe::{Holder, SpiffeId};
+use omnirelay_core::spiffe::{CertificateHolder, SpiffeId};
 use omnirelay_host::wall_clock;
 use omnirelay_pki::certificate::{Certificate, key_of};
 use omnirelay_pki::jwt::keys::VerifyingKey;
-use omnirelay_pki::revocation::{Revocations, Revoked};
-use omnirelay_pki::trust::{Bundle, TrustError, Usage};
+use omnirelay_pki::revocation::{Revocations, RevokedSubject};
+use omnirelay_pki::trust::{ChainUsage, TrustBundle, TrustError};
 use rustls::pki_types::CertificateDer;
 use tokio::sync::watch;
 
-use super::pins::Pins;
-use crate::node_identity::OwnIdentity;
+use super::pins::CertificatePins;
+use crate::node_identity::NodeIdentity;
 
 /// How long what is under way may take to be answered before a connection is cut.
 pub const LAST_ANSWER: Duration = Duration::from_millis(100);
 
 /// What a node judges certificates by at one time.
 #[derive(Clone, Debug, Default)]
-pub struct Trusted {
+pub struct TrustSnapshot {
     /// The roots of the mesh; `None` while it has no authority.
-    pub bundle: Option<Bundle>,
+    pub bundle: Option<TrustBundle>,
     /// The roots that the identity provider of this node brings; `None`: it brings none.
-    pub provided: Option<Bundle>,
+    pub provided: Option<TrustBundle>,
     /// Clusters of other meshes that advertisements are exchanged with, each with the roots of its nodes.
-    pub federated: Vec<Federated>,
+    pub federated: Vec<ExchangedCluster>,
     /// Of the node. Nodes of other clusters are nobody here, but in the exchange with those that are federated.
     pub cluster: String,
     pub revocations: Revocations,
@@ -37,22 +37,22 @@ pub struct Trusted {
     /// What tokens of the mesh are verified by, by the names that they have for it.
     pub token_keys: BTreeMap<String, VerifyingKey>,
     /// What chains of nodes have to lead through besides, where nodes call each other.
-    pub pins: Arc<Pins>,
+    pub pins: Arc<CertificatePins>,
     /// Who the node is; `None` before it is enrolled.
-    pub own: Option<Arc<OwnIdentity>>,
+    pub own: Option<Arc<NodeIdentity>>,
 }
 
 /// A cluster of another mesh that advertisements are exchanged with.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Federated {
+pub struct ExchangedCluster {
     pub cluster: String,
     /// What certificates of its nodes lead to, of their trust domain.
-    pub bundle: Bundle,
+    pub bundle: TrustBundle,
 }
 
 /// What a certificate that is believed makes of its holder.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Standing {
+pub enum HolderStanding {
     /// One of this mesh.
     #[default]
     Member,
@@ -77,7 +77,7 @@ pub enum CertificateRefusal {
     NotPinned,
 }
 
-impl Trusted {
+impl TrustSnapshot {
     /// Whose chain this is, shown for `usage` at the second `now` of the Unix time.
     ///
     /// # Errors
@@ -86,10 +86,11 @@ impl Trusted {
         &self,
         chain: &[CertificateDer],
         now: i64,
-        usage: Usage,
+        usage: ChainUsage,
     ) -> Result<Certificate, CertificateRefusal> {
         let certificate = self.verify(chain, now, usage)?;
-        if matches!(certificate.id.holder(), Holder::Node { cluster, .. } if *cluster != self.cluster) {
+        if matches!(certificate.id.holder(), CertificateHolder::Node { cluster, .. } if *cluster != self.cluster)
+        {
             return Err(CertificateRefusal::Cluster);
         }
         if self.is_out(&certificate, chain) {
@@ -106,13 +107,17 @@ impl Trusted {
         &self,
         chain: &[CertificateDer],
         now: i64,
-        usage: Usage,
+        usage: ChainUsage,
     ) -> Result<Certificate, CertificateRefusal> {
         let certificate = self.judge(chain, now, usage)?;
         match certificate.id.holder() {
-            Holder::Node { .. } if !self.is_pinned(chain, now, usage) => Err(CertificateRefusal::NotPinned),
-            Holder::Node { .. } => Ok(certificate),
-            Holder::Operator(_) | Holder::Service(_) => Err(CertificateRefusal::NotANode),
+            CertificateHolder::Node { .. } if !self.is_pinned(chain, now, usage) => {
+                Err(CertificateRefusal::NotPinned)
+            }
+            CertificateHolder::Node { .. } => Ok(certificate),
+            CertificateHolder::Operator(_) | CertificateHolder::Service(_) => {
+                Err(CertificateRefusal::NotANode)
+            }
         }
     }
 
@@ -125,8 +130,8 @@ impl Trusted {
         &self,
         chain: &[CertificateDer],
         now: i64,
-        usage: Usage,
-    ) -> Result<(Certificate, Standing), CertificateRefusal> {
+        usage: ChainUsage,
+    ) -> Result<(Certificate, HolderStanding), CertificateRefusal> {
         let id = chain.first().and_then(|leaf| Certificate::read(leaf).ok()).map(|leaf| leaf.id);
         let Some(federated) = id.as_ref().and_then(|id| self.federated_of(id)) else {
             // A node of a trust domain that is federated is told from those of others by its cluster.
@@ -135,25 +140,25 @@ impl Trusted {
                 Err(CertificateRefusal::Untrusted(TrustError::TrustDomain { .. })) if is_known => {
                     Err(CertificateRefusal::Cluster)
                 }
-                judged => Ok((judged?, Standing::Member)),
+                judged => Ok((judged?, HolderStanding::Member)),
             };
         };
         let certificate = self.verify_federated(federated, chain, now, usage)?;
         if self.is_out(&certificate, chain) {
             return Err(CertificateRefusal::Revoked);
         }
-        Ok((certificate, Standing::Federated))
+        Ok((certificate, HolderStanding::Federated))
     }
 
     /// What this identity is here, once its certificate is believed.
-    pub fn standing(&self, id: &SpiffeId) -> Standing {
-        if self.federated_of(id).is_some() { Standing::Federated } else { Standing::Member }
+    pub fn standing(&self, id: &SpiffeId) -> HolderStanding {
+        if self.federated_of(id).is_some() { HolderStanding::Federated } else { HolderStanding::Member }
     }
 
     /// The federated cluster that a node is of. Operators and services are of no cluster, so that none is.
-    fn federated_of(&self, id: &SpiffeId) -> Option<&Federated> {
-        let Holder::Node { cluster, .. } = id.holder() else { return None };
-        let is_named = |known: &&Federated| {
+    fn federated_of(&self, id: &SpiffeId) -> Option<&ExchangedCluster> {
+        let CertificateHolder::Node { cluster, .. } = id.holder() else { return None };
+        let is_named = |known: &&ExchangedCluster| {
             known.cluster == *cluster && known.bundle.trust_domain() == id.trust_domain()
         };
         self.federated.iter().find(is_named).filter(|_| *cluster != self.cluster)
@@ -161,17 +166,17 @@ impl Trusted {
 
     /// Whether it is of a node whose trust domain is that of a federated cluster.
     fn is_neighbour(&self, id: &SpiffeId) -> bool {
-        let is_node = matches!(id.holder(), Holder::Node { .. });
+        let is_node = matches!(id.holder(), CertificateHolder::Node { .. });
         is_node && self.federated.iter().any(|known| known.bundle.trust_domain() == id.trust_domain())
     }
 
     /// Verifies the chain of a node of a federated cluster.
     fn verify_federated(
         &self,
-        federated: &Federated,
+        federated: &ExchangedCluster,
         chain: &[CertificateDer],
         now: i64,
-        usage: Usage,
+        usage: ChainUsage,
     ) -> Result<Certificate, CertificateRefusal> {
         match self.is_of_own_domain(federated) {
             true => self.verify(chain, now, usage),
@@ -181,12 +186,12 @@ impl Trusted {
 
     /// Whether a cluster is of a trust domain that is believed here anyhow: its own roots count for that, whatever else is
     /// said to be.
-    fn is_of_own_domain(&self, federated: &Federated) -> bool {
+    fn is_of_own_domain(&self, federated: &ExchangedCluster) -> bool {
         self.bundles().any(|own| own.trust_domain() == federated.bundle.trust_domain())
     }
 
     /// Whether it brings roots that count for nothing, as they are said to be of a trust domain of our own.
-    pub fn overrules(&self, federated: &Federated) -> bool {
+    pub fn overrules(&self, federated: &ExchangedCluster) -> bool {
         let is_own = |root: &CertificateDer<'_>| self.bundles().any(|own| own.roots().contains(root));
         self.is_of_own_domain(federated) && !federated.bundle.roots().iter().all(is_own)
     }
@@ -197,7 +202,7 @@ impl Trusted {
             return Vec::new();
         };
         match self.is_of_own_domain(federated) {
-            true => self.bundles().flat_map(Bundle::roots).cloned().collect(),
+            true => self.bundles().flat_map(TrustBundle::roots).cloned().collect(),
             false => federated.bundle.roots().to_vec(),
         }
     }
@@ -220,28 +225,30 @@ impl Trusted {
             return false;
         }
         // Whoever has signed it lived at its end; of one that is new perhaps at its begin alone.
-        [leaf.not_after, leaf.not_before].into_iter().any(|at| self.verify(chain, at, Usage::Client).is_ok())
+        [leaf.not_after, leaf.not_before]
+            .into_iter()
+            .any(|at| self.verify(chain, at, ChainUsage::Client).is_ok())
     }
 
     /// All that is believed of members, each for its own trust domain.
-    pub fn bundles(&self) -> impl Iterator<Item = &Bundle> {
+    pub fn bundles(&self) -> impl Iterator<Item = &TrustBundle> {
         self.bundle.iter().chain(&self.provided)
     }
 
     /// Whether a chain leads to the authority of the mesh, and not only to roots that are believed besides.
     pub fn is_of_mesh(&self, chain: &[CertificateDer], now: i64) -> bool {
-        self.bundle.as_ref().is_some_and(|bundle| bundle.verify(chain, now, Usage::Server).is_ok())
+        self.bundle.as_ref().is_some_and(|bundle| bundle.verify(chain, now, ChainUsage::Server).is_ok())
     }
 
     /// Whether a client's chain that is believed may lead to nothing but roots that the configuration of this node names.
     pub fn is_by_own_roots(&self, chain: &[CertificateDer], now: i64) -> bool {
-        let leads = |bundle: &Bundle| bundle.verify(chain, now, Usage::Client).is_ok();
+        let leads = |bundle: &TrustBundle| bundle.verify(chain, now, ChainUsage::Client).is_ok();
         self.provided.is_some() && !self.bundle.as_ref().is_some_and(leads)
     }
 
     /// Whether a chain that is believed leads through what is pinned, if anything is.
-    fn is_pinned(&self, chain: &[CertificateDer], now: i64, usage: Usage) -> bool {
-        let leads = |bundle: &Bundle| bundle.leads_through(chain, now, usage, |one| self.pins.has(one));
+    fn is_pinned(&self, chain: &[CertificateDer], now: i64, usage: ChainUsage) -> bool {
+        let leads = |bundle: &TrustBundle| bundle.leads_through(chain, now, usage, |one| self.pins.has(one));
         self.pins.is_empty() || self.bundles().any(leads)
     }
 
@@ -250,7 +257,7 @@ impl Trusted {
         &self,
         chain: &[CertificateDer],
         now: i64,
-        usage: Usage,
+        usage: ChainUsage,
     ) -> Result<Certificate, CertificateRefusal> {
         let mut refused = None;
         for bundle in self.bundles() {
@@ -266,8 +273,9 @@ impl Trusted {
 
     /// Whether a certificate is out, or what is between it and its root: an issuer whose key was stolen.
     fn is_out(&self, certificate: &Certificate, chain: &[CertificateDer]) -> bool {
-        let is_out =
-            |issuer| key_of(issuer).is_ok_and(|key| self.revocations.about(&Revoked::Key(key)).is_some());
+        let is_out = |issuer| {
+            key_of(issuer).is_ok_and(|key| self.revocations.about(&RevokedSubject::Key(key)).is_some())
+        };
         self.revocations.of(certificate).is_some() || chain.iter().skip(1).any(|issuer| is_out(issuer))
     }
 
@@ -277,7 +285,7 @@ impl Trusted {
         before: &Self,
         certificate: &Certificate,
         chain: &[CertificateDer],
-        (now, usage): (i64, Usage),
+        (now, usage): (i64, ChainUsage),
     ) -> Option<&'static str> {
         if self.revocations.number() != before.revocations.number() && self.is_out(certificate, chain) {
             return Some("its certificate was revoked");
@@ -308,37 +316,37 @@ pub enum HasAuthority {
 type Asked = Box<dyn Fn() -> HasAuthority + Send + Sync>;
 
 /// What a node judges certificates by, as it changes.
-pub struct Trust {
-    current: watch::Sender<Arc<Trusted>>,
+pub struct MeshTrust {
+    current: watch::Sender<Arc<TrustSnapshot>>,
     /// What the registry says of an authority, as far as it was read.
     registry: OnceLock<Asked>,
 }
 
-impl Default for Trust {
+impl Default for MeshTrust {
     fn default() -> Self {
         Self { current: watch::Sender::new(Arc::default()), registry: OnceLock::new() }
     }
 }
 
-impl fmt::Debug for Trust {
+impl fmt::Debug for MeshTrust {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Trust").field("current", &self.current).finish_non_exhaustive()
     }
 }
 
-impl Trust {
+impl MeshTrust {
     /// By what it judges now.
-    pub fn current(&self) -> Arc<Trusted> {
+    pub fn current(&self) -> Arc<TrustSnapshot> {
         self.current.borrow().clone()
     }
 
     /// Changes it; connections of those who are out by then end.
-    pub fn update(&self, change: impl FnOnce(&mut Trusted)) {
+    pub fn update(&self, change: impl FnOnce(&mut TrustSnapshot)) {
         self.current.send_modify(|current| change(Arc::make_mut(current)));
     }
 
     /// Hears when it changes.
-    pub fn changes(&self) -> watch::Receiver<Arc<Trusted>> {
+    pub fn changes(&self) -> watch::Receiver<Arc<TrustSnapshot>> {
         self.current.subscribe()
     }
 
@@ -360,10 +368,10 @@ impl Trust {
     /// Returns once a chain that was judged by `before`, as shown for `usage`, proves nobody any more, and says why.
     pub async fn ended(
         &self,
-        before: Arc<Trusted>,
+        before: Arc<TrustSnapshot>,
         certificate: &Certificate,
         chain: &[CertificateDer<'_>],
-        usage: Usage,
+        usage: ChainUsage,
     ) -> &'static str {
         let (mut changes, mut before) = (self.current.subscribe(), before);
         loop {

@@ -5,13 +5,13 @@ pub mod scope_state;
 use std::collections::BTreeMap;
 
 use omnirelay_registry::view::View;
-use omnirelay_store::{Fence, Kind, RecordId};
+use omnirelay_store::{LeaseFence, RecordId, RecordKind};
 use omnirelay_wire::pb::omnirelay::mesh::control::v1 as pb;
 
 use scope_state::{ScopeState, ScopeStates};
 
 /// Records of scopes; the key is the scope.
-pub const LEADERSHIP: Kind = Kind::of("leadership");
+pub const LEADERSHIP: RecordKind = RecordKind::of("leadership");
 
 /// How the scopes of shards begin.
 const OF_SHARD: &str = "shard/";
@@ -19,7 +19,7 @@ const OF_SHARD: &str = "shard/";
 /// The fences of the scopes that this node leads.
 pub trait ScopeFences: Send + Sync {
     /// By what a commit holds only while this node leads `scope`; `None`: it does not.
-    fn fence(&self, scope: &str) -> Option<Fence>;
+    fn fence(&self, scope: &str) -> Option<LeaseFence>;
 }
 
 /// The record of a scope.

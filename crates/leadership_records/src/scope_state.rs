@@ -6,10 +6,11 @@ use omnirelay_core::labels::Labels;
 use omnirelay_core::scope::ScopeKind;
 use omnirelay_core::time::Millis;
 use omnirelay_decisions::lease::{
-    Ending, HeldLease, Numbers, Policy, Standing, current, elections_since, end, ending, flaps_since, signed,
+    Ending, HeldLease, Policy, Standing, TenureNumbers, current, elections_since, end, ending, flaps_since,
+    signed,
 };
 use omnirelay_peer_records::node_of_session;
-use omnirelay_registry::view::{Reading, Tenancy, View, ViewRecord};
+use omnirelay_registry::view::{LeaseTenancy, View, ViewReading, ViewRecord};
 use omnirelay_store::Lease;
 use omnirelay_wire::pb::omnirelay::store::v1::LeadershipValue;
 use omnirelay_wire::timestamp::{millis, timestamp};
@@ -37,7 +38,7 @@ pub struct ScopeState {
 
 /// All scopes in the order of their names, and before when nobody is granted one.
 pub struct ScopeStates {
-    pub reading: Reading,
+    pub reading: ViewReading,
     pub scopes: Vec<ScopeState>,
     pub now: Millis,
     pub quarantine_until: Millis,
@@ -69,7 +70,7 @@ impl ScopeState {
     }
 
     /// What a record is together with its lease.
-    pub fn of(tenancy: &Tenancy<'_>, record: &Arc<ViewRecord>) -> Option<Self> {
+    pub fn of(tenancy: &LeaseTenancy<'_>, record: &Arc<ViewRecord>) -> Option<Self> {
         let value = record.value::<LeadershipValue>()?;
         let scope = &record.record.id.key;
         let held = tenancy.of(scope).and_then(|(lease, standing)| held(lease, standing));
@@ -129,7 +130,7 @@ impl ScopeState {
 
     /// The newest tenures, the current one first.
     pub fn tenures(&self) -> Vec<pb::Tenure> {
-        let numbers = self.held.as_ref().map(Numbers::of).unwrap_or_default();
+        let numbers = self.held.as_ref().map(TenureNumbers::of).unwrap_or_default();
         let current = self.value.current.as_ref().map(|tenure| {
             let tenure = current(self.scope(), tenure, numbers);
             match self.unrecorded_end() {
@@ -144,7 +145,7 @@ impl ScopeState {
     pub fn leadership(&self) -> pb::Leadership {
         let value = &self.value;
         let record = &self.record.record;
-        let numbers = self.held.as_ref().map(Numbers::of).unwrap_or_default();
+        let numbers = self.held.as_ref().map(TenureNumbers::of).unwrap_or_default();
         let valid = self.valid();
         let past = value.past.first();
         let tenure = value.current.as_ref().filter(|_| valid.is_some());
@@ -184,7 +185,7 @@ impl ScopeState {
 
     /// As it was committed, with the leader of its record, whatever has become of the lease since. `numbers` are
     /// those of a lease that the same commit granted or released.
-    pub fn as_committed(&self, numbers: Option<Numbers>) -> pb::Leadership {
+    pub fn as_committed(&self, numbers: Option<TenureNumbers>) -> pb::Leadership {
         let shown = self.leadership();
         let previous_leader_id = self.led_last().unwrap_or_default().to_owned();
         let Some(tenure) = &self.value.current else {
@@ -206,7 +207,7 @@ impl ScopeState {
         };
         let is_its = |held: &&HeldLease| (&held.node, held.session) == (&tenure.leader_id, tenure.session);
         let lease = self.held.as_ref().filter(is_its);
-        let numbers = numbers.or(lease.map(Numbers::of));
+        let numbers = numbers.or(lease.map(TenureNumbers::of));
         // A lease of the same session may be a later one.
         let is_valid = lease.is_some_and(|lease| numbers.is_some_and(|numbers| numbers.token == lease.token));
         let known = numbers.is_some();

@@ -1,29 +1,35 @@
 //! Suspicions: how they begin, how others join in, and how they end.
 
 use crate::Time;
-use crate::event::{Event, Evidence};
+use crate::event::{MembershipEvent, SuspicionEvidence};
 use crate::members::Suspicion;
 use crate::membership::Membership;
-use crate::packet::Message;
-use crate::record::{ACCUSERS_MAX, NodeId, Status, Update};
+use crate::packet::PacketMessage;
+use crate::record::{ACCUSERS_MAX, MemberStatus, MemberUpdate, NodeId};
 use crate::timers::Timer;
 
 impl Membership {
     /// Suspects somebody whom this member has not reached, neither by itself nor by others nor over a stream.
-    pub(crate) fn accuse(&mut self, now: Time, node: &NodeId, evidence: Evidence, is_unreached: bool) {
+    pub(crate) fn accuse(
+        &mut self,
+        now: Time,
+        node: &NodeId,
+        evidence: SuspicionEvidence,
+        is_unreached: bool,
+    ) {
         let own = self.own.node.clone();
         let Some(member) = self.members.get(node.as_str()) else { return };
         let incarnation = member.incarnation;
         match member.status {
-            Status::Alive => self.suspect(now, node, incarnation, &[own], Some(evidence)),
-            Status::Suspect => self.join_in(now, node, &[own], Some(evidence)),
-            Status::Dead | Status::Left => return,
+            MemberStatus::Alive => self.suspect(now, node, incarnation, &[own], Some(evidence)),
+            MemberStatus::Suspect => self.join_in(now, node, &[own], Some(evidence)),
+            MemberStatus::Dead | MemberStatus::Left => return,
         }
         if let Some(suspicion) = self.members.get_mut(node).and_then(|member| member.suspicion.as_mut()) {
             suspicion.is_unreached |= is_unreached;
         }
         // It hears of it at once, and from whom.
-        self.send(node, Message::Gossip);
+        self.send(node, PacketMessage::Gossip);
     }
 
     /// Begins a suspicion, of its own or as others say.
@@ -33,7 +39,7 @@ impl Membership {
         node: &NodeId,
         incarnation: u64,
         by: &[NodeId],
-        evidence: Option<Evidence>,
+        evidence: Option<SuspicionEvidence>,
     ) {
         let is_own = evidence.is_some();
         let hearsay_after = self.config.hearsay_after(self.members.live() + 1);
@@ -44,13 +50,13 @@ impl Membership {
         // Of one that is believed already one more word changes nothing.
         let is_believed = is_own || member.suspicion.is_some_and(|before| before.is_believed);
         member.suspicion = Some(Suspicion { deadline, is_unreached: false, is_believed });
-        self.members.turn(node, Status::Suspect, now, &mut self.rng);
+        self.members.turn(node, MemberStatus::Suspect, now, &mut self.rng);
         self.timers.set(deadline, Timer::Suspicion(node.clone()));
         if !is_believed {
             self.timers.set(now + hearsay_after, Timer::Believe(node.clone()));
         } else if let Some(by) = by.first() {
             let (node, by) = (node.clone(), by.clone());
-            self.tell(Event::Suspected { node, incarnation, by, evidence });
+            self.tell(MembershipEvent::Suspected { node, incarnation, by, evidence });
         }
         self.spread_member(now, node);
         // Some look for themselves at once, so that a death is soon certain and an error soon found.
@@ -81,12 +87,18 @@ impl Membership {
         suspicion.is_believed = true;
         if let Some(by) = member.accusers.first().cloned() {
             let (node, incarnation) = (node.clone(), member.incarnation);
-            self.tell(Event::Suspected { node, incarnation, by, evidence: None });
+            self.tell(MembershipEvent::Suspected { node, incarnation, by, evidence: None });
         }
     }
 
     /// Takes further accusers of a suspect.
-    pub(crate) fn join_in(&mut self, now: Time, node: &NodeId, by: &[NodeId], evidence: Option<Evidence>) {
+    pub(crate) fn join_in(
+        &mut self,
+        now: Time,
+        node: &NodeId,
+        by: &[NodeId],
+        evidence: Option<SuspicionEvidence>,
+    ) {
         let Some(member) = self.members.get_mut(node) else { return };
         let (incarnation, since) = (member.incarnation, member.since);
         let mut joined = Vec::new();
@@ -110,10 +122,10 @@ impl Membership {
             self.timers.set(deadline, Timer::Suspicion(node.clone()));
         }
         let is_believed =
-            self.members.get(node.as_str()).is_some_and(|member| member.shown() == Status::Suspect);
+            self.members.get(node.as_str()).is_some_and(|member| member.shown() == MemberStatus::Suspect);
         for by in joined.into_iter().filter(|_| is_believed) {
             let evidence = evidence.clone().filter(|_| by == self.own.node);
-            self.tell(Event::Confirmed { node: node.clone(), incarnation, by, evidence });
+            self.tell(MembershipEvent::Confirmed { node: node.clone(), incarnation, by, evidence });
         }
         self.spread_member(now, node);
     }
@@ -161,8 +173,8 @@ impl Membership {
         }
         let incarnation = member.incarnation;
         member.accusers = vec![by.clone()];
-        self.members.turn(node, Status::Dead, now, &mut self.rng);
-        self.tell(Event::Died { node: node.clone(), incarnation, by: by.clone() });
+        self.members.turn(node, MemberStatus::Dead, now, &mut self.rng);
+        self.tell(MembershipEvent::Died { node: node.clone(), incarnation, by: by.clone() });
         self.spread_member(now, node);
     }
 
@@ -171,14 +183,14 @@ impl Membership {
         let Some(member) = self.members.get_mut(node) else { return };
         member.leaving = None;
         member.accusers.clear();
-        self.members.turn(node, Status::Left, now, &mut self.rng);
-        self.tell(Event::Left { node: node.clone(), from: from.clone() });
+        self.members.turn(node, MemberStatus::Left, now, &mut self.rng);
+        self.tell(MembershipEvent::Left { node: node.clone(), from: from.clone() });
         self.spread_member(now, node);
     }
 
     /// Passes on what is said of a member here.
     pub(crate) fn spread_member(&mut self, now: Time, node: &NodeId) {
-        let update: Option<Update> = self.members.get(node.as_str()).map(|member| member.update(node));
+        let update: Option<MemberUpdate> = self.members.get(node.as_str()).map(|member| member.update(node));
         if let Some(update) = update {
             self.spread(now, update);
         }

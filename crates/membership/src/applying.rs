@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use crate::Time;
 use crate::budget::Work;
-use crate::event::Event;
+use crate::event::MembershipEvent;
 use crate::members::Leaving;
 use crate::membership::Membership;
-use crate::packet::Message;
-use crate::record::{Claim, NodeId, Record, Status, Update};
+use crate::packet::PacketMessage;
+use crate::record::{GossipMemberRecord, MemberClaim, MemberStatus, MemberUpdate, NodeId};
 use crate::strangers::{Introduced, Told};
 use crate::timers::Timer;
 
@@ -22,25 +22,25 @@ const CONFLICT_EVERY: Duration = Duration::from_secs(1);
 
 impl Membership {
     /// Takes what `from` says of somebody, if it is news.
-    pub(crate) fn apply(&mut self, now: Time, from: &NodeId, update: Update, told: Told) {
+    pub(crate) fn apply(&mut self, now: Time, from: &NodeId, update: MemberUpdate, told: Told) {
         if update.incarnation > self.incarnation_max(now) {
             self.stats.implausible += 1;
             return;
         }
-        let Update { node, incarnation, claim } = update;
+        let MemberUpdate { node, incarnation, claim } = update;
         if node == self.own.node {
             return self.apply_own(now, from, incarnation, &claim);
         }
         // Its own word is one whatever others have said in its name meanwhile.
-        if let (true, Claim::Alive(record)) = (node == *from, &claim)
+        if let (true, MemberClaim::Alive(record)) = (node == *from, &claim)
             && let Some(member) = self.members.get_mut(&node)
         {
             member.note_said(incarnation, record);
         }
         let known = self.members.get(node.as_str()).map(|member| member.incarnation);
         match (known, claim) {
-            (None, Claim::Alive(record)) => self.enter(now, from, node, (incarnation, record), told),
-            (Some(known), Claim::Alive(record)) if incarnation >= known => {
+            (None, MemberClaim::Alive(record)) => self.enter(now, from, node, (incarnation, record), told),
+            (Some(known), MemberClaim::Alive(record)) if incarnation >= known => {
                 if told == Told::Gossip && self.members.note_gossip(&node) {
                     self.spread_member(now, &node);
                 }
@@ -60,7 +60,7 @@ impl Membership {
         now: Time,
         from: &NodeId,
         node: NodeId,
-        (incarnation, record): (u64, Arc<Record>),
+        (incarnation, record): (u64, Arc<GossipMemberRecord>),
         told: Told,
     ) {
         let is_stranger = *from != node;
@@ -70,7 +70,7 @@ impl Membership {
         }
         let introduced = is_stranger.then(|| Introduced { by: from.clone(), at: now, told });
         self.members.enter(node.clone(), (incarnation, record), introduced, now, &mut self.rng);
-        self.tell(Event::Joined { node: node.clone() });
+        self.tell(MembershipEvent::Joined { node: node.clone() });
         // A stranger of an exchange is no news, and may be one whom others have forgotten.
         if !is_stranger || told == Told::Gossip {
             self.spread_member(now, &node);
@@ -110,7 +110,7 @@ impl Membership {
         now: Time,
         from: &NodeId,
         node: &NodeId,
-        (incarnation, record): (u64, Arc<Record>),
+        (incarnation, record): (u64, Arc<GossipMemberRecord>),
     ) {
         let Some(member) = self.members.get_mut(node) else { return };
         let is_newer = incarnation > member.incarnation;
@@ -131,49 +131,60 @@ impl Membership {
         let instance = record.instance;
         (member.incarnation, member.record) = (incarnation, record);
         let was_believed = member.suspicion.is_some_and(|suspicion| suspicion.is_believed);
-        if is_newer && before.0 != Status::Alive {
-            member.flaps = member.flaps.saturating_add(u32::from(before.0 != Status::Left));
+        if is_newer && before.0 != MemberStatus::Alive {
+            member.flaps = member.flaps.saturating_add(u32::from(before.0 != MemberStatus::Left));
             member.accusers.clear();
-            self.members.turn(node, Status::Alive, now, &mut self.rng);
+            self.members.turn(node, MemberStatus::Alive, now, &mut self.rng);
         }
         let node_id = node.clone();
         match before.0 {
-            Status::Suspect if is_newer && was_believed => {
-                self.tell(Event::Refuted { node: node_id, incarnation });
+            MemberStatus::Suspect if is_newer && was_believed => {
+                self.tell(MembershipEvent::Refuted { node: node_id, incarnation });
             }
-            Status::Dead | Status::Left => {
-                self.tell(Event::Returned { node: node_id, incarnation, from: from.clone() });
+            MemberStatus::Dead | MemberStatus::Left => {
+                self.tell(MembershipEvent::Returned { node: node_id, incarnation, from: from.clone() });
             }
-            Status::Alive | Status::Suspect => {}
+            MemberStatus::Alive | MemberStatus::Suspect => {}
         }
         if before.0.is_live() && before.1 != instance {
-            self.tell(Event::Restarted { node: node.clone(), instance, from: from.clone() });
+            self.tell(MembershipEvent::Restarted { node: node.clone(), instance, from: from.clone() });
         } else if has_changed {
-            self.tell(Event::Changed { node: node.clone() });
+            self.tell(MembershipEvent::Changed { node: node.clone() });
         }
         if from != node && (before.0.is_live() && before.1 != instance || !before.0.is_live()) {
             // Whatever others say, connections to it end once it is found that they do not reach it.
             // Before it is passed on: it knows of itself, and others are to be told as often as of anybody.
             self.reach(now, node, self.config.probe_time());
         }
-        if is_newer || before.0 == Status::Alive {
+        if is_newer || before.0 == MemberStatus::Alive {
             self.spread_member(now, node);
         }
     }
 
-    fn apply_accusation(&mut self, now: Time, from: &NodeId, node: &NodeId, incarnation: u64, claim: Claim) {
+    fn apply_accusation(
+        &mut self,
+        now: Time,
+        from: &NodeId,
+        node: &NodeId,
+        incarnation: u64,
+        claim: MemberClaim,
+    ) {
         let Some(member) = self.members.get(node.as_str()) else { return };
         let (status, known) = (member.status, member.incarnation);
         match claim {
-            Claim::Alive(_) => {}
-            Claim::Left if status != Status::Left => self.apply_left(now, from, node, incarnation),
-            Claim::Suspect { by } => match status {
-                Status::Suspect if incarnation == known => self.join_in(now, node, &by, None),
-                Status::Alive | Status::Suspect => self.suspect(now, node, incarnation, &by, None),
-                Status::Dead | Status::Left => {}
+            MemberClaim::Alive(_) => {}
+            MemberClaim::Left if status != MemberStatus::Left => {
+                self.apply_left(now, from, node, incarnation);
+            }
+            MemberClaim::Suspect { by } => match status {
+                MemberStatus::Suspect if incarnation == known => self.join_in(now, node, &by, None),
+                MemberStatus::Alive | MemberStatus::Suspect => {
+                    self.suspect(now, node, incarnation, &by, None);
+                }
+                MemberStatus::Dead | MemberStatus::Left => {}
             },
-            Claim::Dead { by } if status.is_live() => self.apply_dead(now, node, incarnation, &by),
-            Claim::Left | Claim::Dead { .. } => {}
+            MemberClaim::Dead { by } if status.is_live() => self.apply_dead(now, node, incarnation, &by),
+            MemberClaim::Left | MemberClaim::Dead { .. } => {}
         }
     }
 
@@ -198,7 +209,7 @@ impl Membership {
         self.timers.set(now + soon, Timer::Confirm(node.clone()));
         // It hears of it, and answers if that is not so.
         if self.may_send(now) {
-            self.send(node, Message::Gossip);
+            self.send(node, PacketMessage::Gossip);
         }
     }
 
@@ -207,7 +218,7 @@ impl Membership {
     fn apply_dead(&mut self, now: Time, node: &NodeId, incarnation: u64, by: &NodeId) {
         let least = self.config.suspicion_timeout(usize::MAX, self.members.live() + 1);
         let Some(member) = self.members.get(node.as_str()) else { return };
-        if member.status == Status::Suspect && incarnation == member.incarnation {
+        if member.status == MemberStatus::Suspect && incarnation == member.incarnation {
             // It became a suspect here later than there, by as long as news takes.
             let least = least.saturating_sub(self.config.interval / 2).max(least / 2);
             if now.saturating_sub(member.since) >= least {
@@ -217,12 +228,12 @@ impl Membership {
         }
         self.suspect(now, node, incarnation, std::slice::from_ref(by), None);
         if self.may_send(now) {
-            self.send(node, Message::Gossip);
+            self.send(node, PacketMessage::Gossip);
         }
     }
 
     /// Takes what is said of this member itself, and answers it.
-    fn apply_own(&mut self, now: Time, from: &NodeId, incarnation: u64, claim: &Claim) {
+    fn apply_own(&mut self, now: Time, from: &NodeId, incarnation: u64, claim: &MemberClaim) {
         if incarnation < self.own.incarnation {
             return;
         }
@@ -236,7 +247,7 @@ impl Membership {
             return;
         }
         let accusers = match claim {
-            Claim::Alive(record) if record.instance == self.own.record.instance => {
+            MemberClaim::Alive(record) if record.instance == self.own.record.instance => {
                 // What this member has said itself, unless somebody made it up.
                 let own = &self.own.record;
                 let is_own = record.version < own.version || **record == *own;
@@ -245,18 +256,22 @@ impl Membership {
                 }
                 Vec::new()
             }
-            Claim::Alive(record) => {
+            MemberClaim::Alive(record) => {
                 if !self.tells_of_conflict.is_due(now, CONFLICT_EVERY) {
                     // Two of one name would answer each other without end.
                     self.own.incarnation = incarnation + 1;
                     return self.spread_own(now);
                 }
-                self.tell(Event::Conflict { record: record.clone(), incarnation, from: from.clone() });
+                self.tell(MembershipEvent::Conflict {
+                    record: record.clone(),
+                    incarnation,
+                    from: from.clone(),
+                });
                 Vec::new()
             }
-            Claim::Suspect { by } => by.clone(),
-            Claim::Dead { by } => vec![by.clone()],
-            Claim::Left => Vec::new(),
+            MemberClaim::Suspect { by } => by.clone(),
+            MemberClaim::Dead { by } => vec![by.clone()],
+            MemberClaim::Left => Vec::new(),
         };
         self.own.incarnation = incarnation + 1;
         self.stats.refuted += 1;
@@ -268,10 +283,10 @@ impl Membership {
         if !told.contains(from) {
             told.push(from.clone());
         }
-        self.tell(Event::Accused { by: accusers, incarnation });
+        self.tell(MembershipEvent::Accused { by: accusers, incarnation });
         for to in told {
             if to != self.own.node && self.may_send(now) {
-                self.send(&to, Message::Gossip);
+                self.send(&to, PacketMessage::Gossip);
             }
         }
     }

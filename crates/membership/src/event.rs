@@ -3,11 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::record::{NodeId, Record};
+use crate::record::{GossipMemberRecord, NodeId};
 
 /// What is to be done outside.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Output {
+pub enum MembershipOutput {
     /// A packet to be sent as a datagram; over a stream where it does not fit.
     Send {
         to: NodeId,
@@ -28,19 +28,19 @@ pub enum Output {
     ///
     /// [`Membership::begin_exchange`]: crate::Membership::begin_exchange
     Exchange {
-        with: Contact,
+        with: ExchangeContact,
     },
     /// A ping was answered after so long.
     Measured {
         node: NodeId,
         rtt: Duration,
     },
-    Event(Event),
+    Event(MembershipEvent),
 }
 
 /// Whom to exchange with.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Contact {
+pub enum ExchangeContact {
     Member(NodeId),
     /// Any address that is known otherwise, as from the configuration.
     Seed,
@@ -48,15 +48,15 @@ pub enum Contact {
 
 /// What has changed.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Event {
+pub enum MembershipEvent {
     /// Nobody knew of it here.
     Joined { node: NodeId },
     /// It says something else of itself.
     Changed { node: NodeId },
     /// Somebody does not reach it. `evidence` is there where that is this member.
-    Suspected { node: NodeId, incarnation: u64, by: NodeId, evidence: Option<Evidence> },
+    Suspected { node: NodeId, incarnation: u64, by: NodeId, evidence: Option<SuspicionEvidence> },
     /// One more does not reach it.
-    Confirmed { node: NodeId, incarnation: u64, by: NodeId, evidence: Option<Evidence> },
+    Confirmed { node: NodeId, incarnation: u64, by: NodeId, evidence: Option<SuspicionEvidence> },
     /// The suspect has answered.
     Refuted { node: NodeId, incarnation: u64 },
     /// `by`: who has found it so first.
@@ -76,7 +76,7 @@ pub enum Event {
     /// This member was accused, and has answered.
     Accused { by: Vec<NodeId>, incarnation: u64 },
     /// Somebody else lives under the name of this member, as this member was told by `from`, who may have made it up.
-    Conflict { record: Arc<Record>, incarnation: u64, from: NodeId },
+    Conflict { record: Arc<GossipMemberRecord>, incarnation: u64, from: NodeId },
     /// A live member seems to have started again, or to be two, as this member was told by `from`.
     Restarted { node: NodeId, instance: u64, from: NodeId },
     /// Nobody was heard for a while: what is known of others is old.
@@ -87,7 +87,7 @@ pub enum Event {
 
 /// Why a member is suspected by this one.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Evidence {
+pub struct SuspicionEvidence {
     /// How long it had to answer.
     pub waited: Duration,
     /// Who was asked to ping it, and how many of them have said that it does not answer them either.
@@ -101,7 +101,7 @@ pub struct Evidence {
 
 /// What was counted since the start.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Stats {
+pub struct MembershipStats {
     pub sent: u64,
     pub sent_bytes: u64,
     pub received: u64,

@@ -7,8 +7,8 @@ use bytes::Buf as _;
 use crate::Time;
 use crate::budget::{Work, exchange_cost};
 use crate::membership::Membership;
-use crate::packet::{Malformed, VERSION, byte, name, number, put_name, put_number};
-use crate::record::{Claim, NodeId, Status, Update};
+use crate::packet::{MalformedPacket, VERSION, byte, name, number, put_name, put_number};
+use crate::record::{MemberClaim, MemberStatus, MemberUpdate, NodeId};
 use crate::strangers::Told;
 
 /// How many entries a message may have: twice as many as there are members, as of a suspect there are two.
@@ -22,15 +22,15 @@ const STEP_UPDATES_MAX: usize = 256;
 
 /// A message of an exchange. It begins with [`Membership::begin_exchange`] and goes to and fro until one has nothing to say.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Exchange {
+pub enum ExchangeMessage {
     /// A number of what the sender knows, and the sender itself.
-    Digest { digest: u64, own: Update },
+    Digest { digest: u64, own: MemberUpdate },
     /// Both know the same.
     Same,
     /// How the sender has each member it knows, itself among them.
     Listing(Vec<ListedMember>),
     /// What the other has not, and whom it is asked for.
-    Updates { updates: Vec<Update>, wanted: Vec<NodeId> },
+    Updates { updates: Vec<MemberUpdate>, wanted: Vec<NodeId> },
 }
 
 /// How somebody is said to be.
@@ -39,7 +39,7 @@ pub struct ListedMember {
     pub node: NodeId,
     pub incarnation: u64,
     pub version: u64,
-    pub status: Status,
+    pub status: MemberStatus,
 }
 
 impl ListedMember {
@@ -49,19 +49,19 @@ impl ListedMember {
     }
 }
 
-fn status_byte(status: Status) -> u8 {
+fn status_byte(status: MemberStatus) -> u8 {
     match status {
-        Status::Alive => 0,
-        Status::Suspect => 1,
-        Status::Dead => 2,
-        Status::Left => 3,
+        MemberStatus::Alive => 0,
+        MemberStatus::Suspect => 1,
+        MemberStatus::Dead => 2,
+        MemberStatus::Left => 3,
     }
 }
 
 impl Membership {
     /// The first message of an exchange.
-    pub fn begin_exchange(&self) -> Exchange {
-        Exchange::Digest { digest: self.digest(), own: self.own_update() }
+    pub fn begin_exchange(&self) -> ExchangeMessage {
+        ExchangeMessage::Digest { digest: self.digest(), own: self.own_update() }
     }
 
     /// Whether somebody may say so many bytes more in exchanges now; that is counted then. Before they are looked at.
@@ -73,32 +73,37 @@ impl Membership {
     }
 
     /// Takes a message of somebody who has proven to be that, and answers it; `None`: there is nothing more to say. What is large is
-    /// taken in parts, see [`Exchange::part`].
-    pub fn take_exchange(&mut self, now: Time, from: &NodeId, message: Exchange) -> Option<Exchange> {
+    /// taken in parts, see [`ExchangeMessage::part`].
+    pub fn take_exchange(
+        &mut self,
+        now: Time,
+        from: &NodeId,
+        message: ExchangeMessage,
+    ) -> Option<ExchangeMessage> {
         self.notice(now);
         self.note_heard(now, from);
         match message {
-            Exchange::Digest { digest, own } => {
+            ExchangeMessage::Digest { digest, own } => {
                 if own.node != *from {
                     return None;
                 }
                 self.apply(now, from, own, Told::Exchange);
                 let is_same = self.digest() == digest;
-                Some(if is_same { Exchange::Same } else { Exchange::Listing(self.listing()) })
+                Some(if is_same { ExchangeMessage::Same } else { ExchangeMessage::Listing(self.listing()) })
             }
-            Exchange::Same => None,
-            Exchange::Listing(listing) => {
+            ExchangeMessage::Same => None,
+            ExchangeMessage::Listing(listing) => {
                 let answer = self.compare(&listing);
-                let is_something = !matches!(&answer, Exchange::Updates { updates, wanted } if updates.is_empty() && wanted.is_empty());
+                let is_something = !matches!(&answer, ExchangeMessage::Updates { updates, wanted } if updates.is_empty() && wanted.is_empty());
                 is_something.then_some(answer)
             }
-            Exchange::Updates { updates, wanted } => {
+            ExchangeMessage::Updates { updates, wanted } => {
                 self.take_updates(now, from, updates, Told::Exchange);
                 // Each once, however often it is asked for.
                 let mut seen = BTreeSet::new();
                 let wanted = wanted.iter().filter(|node| self.is_handed_on(node) && seen.insert(*node));
                 let updates = self.updates_of_all(wanted);
-                (!updates.is_empty()).then_some(Exchange::Updates { updates, wanted: Vec::new() })
+                (!updates.is_empty()).then_some(ExchangeMessage::Updates { updates, wanted: Vec::new() })
             }
         }
     }
@@ -112,7 +117,7 @@ impl Membership {
             node: self.own.node.clone(),
             incarnation: self.own.incarnation,
             version: self.own.record.version,
-            status: if self.has_left { Status::Left } else { Status::Alive },
+            status: if self.has_left { MemberStatus::Left } else { MemberStatus::Alive },
         };
         // Whoever is more than a name comes first: of the rest there may be more than the other takes.
         let (strangers, known): (Vec<_>, Vec<_>) =
@@ -127,14 +132,14 @@ impl Membership {
     }
 
     /// What the other has not, and what it has that this member has not.
-    fn compare(&self, theirs: &[ListedMember]) -> Exchange {
+    fn compare(&self, theirs: &[ListedMember]) -> ExchangeMessage {
         let mine = self.listing();
         let known: BTreeSet<_> = theirs.iter().map(|listed| &listed.node).collect();
         let news_of_mine = news(&mine, theirs).map(|listed| &listed.node);
         let updates =
             self.updates_of_all(news_of_mine.filter(|node| known.contains(node) || self.is_handed_on(node)));
         let wanted = news(theirs, &mine).map(|listed| listed.node.clone()).collect();
-        Exchange::Updates { updates, wanted }
+        ExchangeMessage::Updates { updates, wanted }
     }
 
     /// Whether somebody is told of in exchanges to whoever does not know them. Not a stranger of whom an exchange told: they would
@@ -144,9 +149,9 @@ impl Membership {
     }
 
     /// What is said of each of those, as many as may be sent at a time.
-    fn updates_of_all<'a>(&self, nodes: impl Iterator<Item = &'a NodeId>) -> Vec<Update> {
+    fn updates_of_all<'a>(&self, nodes: impl Iterator<Item = &'a NodeId>) -> Vec<MemberUpdate> {
         let mut left = UPDATES_BYTES_MAX;
-        let fits = move |update: &Update| {
+        let fits = move |update: &MemberUpdate| {
             left = left.saturating_sub(update.encoded_len());
             left > 0
         };
@@ -154,16 +159,16 @@ impl Membership {
     }
 
     /// What is said of somebody, so that whoever does not know them can take it.
-    fn updates_of(&self, node: &NodeId) -> Vec<Update> {
+    fn updates_of(&self, node: &NodeId) -> Vec<MemberUpdate> {
         if *node == self.own.node {
             return vec![self.own_update()];
         }
         let Some(member) = self.members.get(node.as_str()) else { return Vec::new() };
         let mut updates = vec![member.update(node)];
-        if member.status == Status::Suspect {
+        if member.status == MemberStatus::Suspect {
             // Nobody suspects whom they do not know.
-            let claim = Claim::Alive(member.record.clone());
-            updates.insert(0, Update { node: node.clone(), incarnation: member.incarnation, claim });
+            let claim = MemberClaim::Alive(member.record.clone());
+            updates.insert(0, MemberUpdate { node: node.clone(), incarnation: member.incarnation, claim });
         }
         updates
     }
@@ -178,7 +183,7 @@ fn news<'a>(of: &'a [ListedMember], others: &'a [ListedMember]) -> impl Iterator
     })
 }
 
-impl Exchange {
+impl ExchangeMessage {
     /// Takes a part out of it that is to be given to [`Membership::take_exchange`] first, in a step of its own; `None`: what is left
     /// is small enough.
     pub fn part(&mut self) -> Option<Self> {
@@ -194,7 +199,7 @@ impl Exchange {
     pub fn is_cut(&self) -> bool {
         match self {
             Self::Updates { updates, .. } => {
-                updates.iter().map(Update::encoded_len).sum::<usize>() >= UPDATES_BYTES_MAX / 2
+                updates.iter().map(MemberUpdate::encoded_len).sum::<usize>() >= UPDATES_BYTES_MAX / 2
             }
             Self::Digest { .. } | Self::Same | Self::Listing(_) => false,
         }
@@ -231,16 +236,16 @@ impl Exchange {
 
     /// # Errors
     /// Why it is none.
-    pub fn decode(bytes: &[u8]) -> Result<Self, Malformed> {
+    pub fn decode(bytes: &[u8]) -> Result<Self, MalformedPacket> {
         let mut bytes = bytes;
         let version = byte(&mut bytes)?;
         if version != VERSION {
-            return Err(Malformed::Version(version));
+            return Err(MalformedPacket::Version(version));
         }
         match byte(&mut bytes)? {
             0 => {
-                let digest = bytes.try_get_u64_le().map_err(|_| Malformed::Truncated)?;
-                let own = Update::decode(&mut bytes)?.ok_or(Malformed::Truncated)?;
+                let digest = bytes.try_get_u64_le().map_err(|_| MalformedPacket::Truncated)?;
+                let own = MemberUpdate::decode(&mut bytes)?.ok_or(MalformedPacket::Truncated)?;
                 Ok(Self::Digest { digest, own })
             }
             1 => Ok(Self::Same),
@@ -248,12 +253,12 @@ impl Exchange {
             3 => {
                 let count = usize::try_from(number(&mut bytes)?).unwrap_or(usize::MAX);
                 if count > ENTRIES_MAX {
-                    return Err(Malformed::Updates);
+                    return Err(MalformedPacket::Updates);
                 }
                 let wanted = (0..count).map(|_| name(&mut bytes)).collect::<Result<_, _>>()?;
-                Ok(Self::Updates { wanted, updates: until_end(&mut bytes, Update::decode)? })
+                Ok(Self::Updates { wanted, updates: until_end(&mut bytes, MemberUpdate::decode)? })
             }
-            other => Err(Malformed::Kind(other)),
+            other => Err(MalformedPacket::Kind(other)),
         }
     }
 }
@@ -261,26 +266,26 @@ impl Exchange {
 /// All that there is of something; what says of itself that it is nothing is left out.
 fn until_end<T>(
     bytes: &mut &[u8],
-    read: impl Fn(&mut &[u8]) -> Result<Option<T>, Malformed>,
-) -> Result<Vec<T>, Malformed> {
+    read: impl Fn(&mut &[u8]) -> Result<Option<T>, MalformedPacket>,
+) -> Result<Vec<T>, MalformedPacket> {
     let mut all = Vec::new();
     while bytes.has_remaining() {
         if all.len() == ENTRIES_MAX {
-            return Err(Malformed::Updates);
+            return Err(MalformedPacket::Updates);
         }
         all.extend(read(bytes)?);
     }
     Ok(all)
 }
 
-fn listed(bytes: &mut &[u8]) -> Result<ListedMember, Malformed> {
+fn listed(bytes: &mut &[u8]) -> Result<ListedMember, MalformedPacket> {
     let (node, incarnation, version) = (name(bytes)?, number(bytes)?, number(bytes)?);
     let status = match byte(bytes)? {
-        0 => Status::Alive,
-        1 => Status::Suspect,
-        2 => Status::Dead,
-        3 => Status::Left,
-        other => return Err(Malformed::Kind(other)),
+        0 => MemberStatus::Alive,
+        1 => MemberStatus::Suspect,
+        2 => MemberStatus::Dead,
+        3 => MemberStatus::Left,
+        other => return Err(MalformedPacket::Kind(other)),
     };
     Ok(ListedMember { node, incarnation, version, status })
 }

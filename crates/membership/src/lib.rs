@@ -30,9 +30,12 @@ mod timers;
 pub type Time = std::time::Duration;
 
 pub use config::Config;
-pub use event::{Contact, Event, Evidence, Output, Stats};
-pub use exchange::{Exchange, MESSAGE_BYTES_MAX};
+pub use event::{ExchangeContact, MembershipEvent, MembershipOutput, MembershipStats, SuspicionEvidence};
+pub use exchange::{ExchangeMessage, MESSAGE_BYTES_MAX};
 pub use members::{Member, Members};
-pub use membership::{Membership, Own};
-pub use packet::{Malformed, Message, Packet, UPDATES_MAX, VERSION};
-pub use record::{ACCUSERS_MAX, Claim, NodeId, RECORD_BYTES_MAX, Record, Status, TooLarge, Update};
+pub use membership::{Membership, OwnMember};
+pub use packet::{MalformedPacket, Packet, PacketMessage, UPDATES_MAX, VERSION};
+pub use record::{
+    ACCUSERS_MAX, GossipMemberRecord, MemberClaim, MemberStatus, MemberUpdate, NodeId, RECORD_BYTES_MAX,
+    TooLarge,
+};

@@ -7,9 +7,9 @@ use std::time::Duration;
 use xxhash_rust::xxh64::Xxh64;
 
 use crate::Time;
-use crate::record::{Claim, NodeId, Record, Status, Update};
+use crate::record::{GossipMemberRecord, MemberClaim, MemberStatus, MemberUpdate, NodeId};
 use crate::strangers::{Introduced, Strangers, Told};
-use crate::timers::Seldom;
+use crate::timers::MinimumInterval;
 
 /// Of all that are chosen, to be probed or to help, which part are strangers at most while others are there.
 const STRANGERS_PART: f64 = 0.25;
@@ -23,11 +23,11 @@ const OWN_TOLD_TIMES: u8 = 2;
 #[derive(Clone, Debug)]
 pub struct Member {
     pub incarnation: u64,
-    pub status: Status,
+    pub status: MemberStatus,
     /// What is passed on of it, whoever has said so: what it says of itself, unless somebody has made it up.
-    pub record: Arc<Record>,
+    pub record: Arc<GossipMemberRecord>,
     /// What it has said itself, and in which incarnation.
-    said: Option<(u64, Arc<Record>)>,
+    said: Option<(u64, Arc<GossipMemberRecord>)>,
     /// What of this member it was told by this member itself, by its incarnation and version, and how often.
     told: (u64, u64, u8),
     /// Since when it has this status here.
@@ -41,7 +41,7 @@ pub struct Member {
     /// Who has not reached it, while it is a suspect; whoever has found it dead, once it is.
     pub accusers: Vec<NodeId>,
     /// Being sent news with an answer.
-    pub(crate) hears_news: Seldom,
+    pub(crate) hears_news: MinimumInterval,
     /// How many pings in a row it has not answered itself.
     pub(crate) unanswered: u8,
     /// How many probes in a row only others have answered for it.
@@ -88,20 +88,22 @@ pub(crate) struct Reaching {
 
 impl Member {
     /// How it is, as far as that is believed: whoever is accused by others alone is a suspect once it has had time to answer.
-    pub fn shown(&self) -> Status {
+    pub fn shown(&self) -> MemberStatus {
         match &self.suspicion {
-            Some(suspicion) if self.status == Status::Suspect && !suspicion.is_believed => Status::Alive,
+            Some(suspicion) if self.status == MemberStatus::Suspect && !suspicion.is_believed => {
+                MemberStatus::Alive
+            }
             Some(_) | None => self.status,
         }
     }
 
     /// What it has said of itself; `None`: others alone have told of it so far.
-    pub fn said(&self) -> Option<&Arc<Record>> {
+    pub fn said(&self) -> Option<&Arc<GossipMemberRecord>> {
         self.said.as_ref().map(|(_, record)| record)
     }
 
     /// Notes what it has said of itself, unless that is of before.
-    pub(crate) fn note_said(&mut self, incarnation: u64, record: &Arc<Record>) {
+    pub(crate) fn note_said(&mut self, incarnation: u64, record: &Arc<GossipMemberRecord>) {
         let is_of_before = self.said.as_ref().is_some_and(|(known, said)| {
             said.instance == record.instance && (*known, said.version) > (incarnation, record.version)
         });
@@ -143,26 +145,26 @@ impl Member {
     }
 
     /// What is said of it that it would not say itself.
-    pub(crate) fn accusation(&self, node: &NodeId) -> Option<Update> {
+    pub(crate) fn accusation(&self, node: &NodeId) -> Option<MemberUpdate> {
         if let Some(leaving) = self.is_leaving() {
             let incarnation = leaving.incarnation;
-            return Some(Update { node: node.clone(), incarnation, claim: Claim::Left });
+            return Some(MemberUpdate { node: node.clone(), incarnation, claim: MemberClaim::Left });
         }
-        (self.status != Status::Alive).then(|| self.update(node))
+        (self.status != MemberStatus::Alive).then(|| self.update(node))
     }
 
     /// What is said of it, as it is passed on.
-    pub fn update(&self, node: &NodeId) -> Update {
+    pub fn update(&self, node: &NodeId) -> MemberUpdate {
         let claim = match self.status {
-            Status::Alive => Claim::Alive(self.record.clone()),
-            Status::Suspect => Claim::Suspect { by: self.accusers.clone() },
+            MemberStatus::Alive => MemberClaim::Alive(self.record.clone()),
+            MemberStatus::Suspect => MemberClaim::Suspect { by: self.accusers.clone() },
             // Whoever is dead was found so by somebody.
-            Status::Dead | Status::Left => match self.accusers.first() {
-                Some(by) => Claim::Dead { by: by.clone() },
-                None => Claim::Left,
+            MemberStatus::Dead | MemberStatus::Left => match self.accusers.first() {
+                Some(by) => MemberClaim::Dead { by: by.clone() },
+                None => MemberClaim::Left,
             },
         };
-        Update { node: node.clone(), incarnation: self.incarnation, claim }
+        MemberUpdate { node: node.clone(), incarnation: self.incarnation, claim }
     }
 }
 
@@ -228,7 +230,7 @@ impl Members {
     pub(crate) fn enter(
         &mut self,
         node: NodeId,
-        (incarnation, record): (u64, Arc<Record>),
+        (incarnation, record): (u64, Arc<GossipMemberRecord>),
         introduced: Option<Introduced>,
         now: Time,
         rng: &mut fastrand::Rng,
@@ -240,7 +242,7 @@ impl Members {
         let said = introduced.is_none().then(|| (incarnation, record.clone()));
         let member = Member {
             incarnation,
-            status: Status::Alive,
+            status: MemberStatus::Alive,
             record,
             said,
             told: (0, 0, 0),
@@ -249,7 +251,7 @@ impl Members {
             rtt: None,
             health: 0,
             accusers: Vec::new(),
-            hears_news: Seldom::default(),
+            hears_news: MinimumInterval::default(),
             unanswered: 0,
             through_others: 0,
             is_through_others: false,
@@ -265,12 +267,12 @@ impl Members {
     }
 
     /// Gives it another status from now on.
-    pub(crate) fn turn(&mut self, node: &NodeId, status: Status, now: Time, rng: &mut fastrand::Rng) {
+    pub(crate) fn turn(&mut self, node: &NodeId, status: MemberStatus, now: Time, rng: &mut fastrand::Rng) {
         let Some(member) = self.known.get_mut(node) else { return };
         let was_live = member.status.is_live();
         let before = std::mem::replace(&mut member.since, now);
         member.status = status;
-        if status != Status::Suspect {
+        if status != MemberStatus::Suspect {
             member.suspicion = None;
         }
         if !was_live {
@@ -455,7 +457,7 @@ impl Members {
     pub(crate) fn dead(&self, rng: &mut fastrand::Rng) -> Option<NodeId> {
         let of_gone = self.gone.iter().filter_map(|(_, node)| self.known.get_key_value(node));
         let is_dead =
-            |(_, member): &(&NodeId, &Member)| member.status == Status::Dead && !member.is_stranger();
+            |(_, member): &(&NodeId, &Member)| member.status == MemberStatus::Dead && !member.is_stranger();
         let dead: Vec<_> = of_gone.filter(is_dead).map(|(node, _)| node).collect();
         rng.choice(dead).cloned()
     }

@@ -9,14 +9,14 @@ use bytes::Bytes;
 use crate::Time;
 use crate::budget::{Budgets, Work};
 use crate::config::Config;
-use crate::event::{Contact, Event, Output, Stats};
+use crate::event::{ExchangeContact, MembershipEvent, MembershipOutput, MembershipStats};
 use crate::members::{Member, Members};
-use crate::packet::{Malformed, Message, Packet, UPDATES_MAX};
+use crate::packet::{MalformedPacket, Packet, PacketMessage, UPDATES_MAX};
 use crate::probe::{Probe, Relayed};
-use crate::queue::Queue;
-use crate::record::{Claim, NodeId, RECORD_BYTES_MAX, Record, TooLarge, Update};
+use crate::queue::UpdateQueue;
+use crate::record::{GossipMemberRecord, MemberClaim, MemberUpdate, NodeId, RECORD_BYTES_MAX, TooLarge};
 use crate::strangers::Told;
-use crate::timers::{Seldom, Timer, Timers};
+use crate::timers::{MinimumInterval, Timer, Timers};
 
 /// How much of a packet is kept for its head.
 const HEAD_BYTES: usize = 128;
@@ -34,20 +34,20 @@ const SEED_EVERY: u64 = 4;
 
 /// Who this member is.
 #[derive(Clone, Debug)]
-pub struct Own {
+pub struct OwnMember {
     pub node: NodeId,
     /// Greater than at any start before.
     pub incarnation: u64,
-    pub record: Record,
+    pub record: GossipMemberRecord,
 }
 
 /// One member's view, and its part in everybody's.
 pub struct Membership {
     pub(crate) config: Config,
-    pub(crate) own: Own,
+    pub(crate) own: OwnMember,
     pub(crate) has_left: bool,
     pub(crate) members: Members,
-    pub(crate) queue: Queue,
+    pub(crate) queue: UpdateQueue,
     pub(crate) timers: Timers,
     pub(crate) probes: BTreeMap<u32, Probe>,
     pub(crate) relayed: BTreeMap<u32, Relayed>,
@@ -55,8 +55,8 @@ pub struct Membership {
     /// How unwell this member is: 0 is well.
     pub(crate) health: u8,
     pub(crate) rng: fastrand::Rng,
-    pub(crate) outputs: VecDeque<Output>,
-    pub(crate) stats: Stats,
+    pub(crate) outputs: VecDeque<MembershipOutput>,
+    pub(crate) stats: MembershipStats,
     pub(crate) budgets: Budgets,
     /// When anybody was heard the last time, and whether that is too long ago.
     heard: Time,
@@ -68,18 +68,18 @@ pub struct Membership {
     /// Until when packets are counted, and how many there were.
     window: (Time, usize),
     /// Asking somebody out of turn for all that they know.
-    asks: Seldom,
+    asks: MinimumInterval,
     /// Feeling worse for an accusation.
-    pub(crate) feels_accused: Seldom,
+    pub(crate) feels_accused: MinimumInterval,
     /// Telling of somebody who has the name of this member.
-    pub(crate) tells_of_conflict: Seldom,
+    pub(crate) tells_of_conflict: MinimumInterval,
     /// Telling others directly that it goes.
-    tells_of_leave: Seldom,
+    tells_of_leave: MinimumInterval,
 }
 
 impl Membership {
     /// One who knows nobody yet. The same `seed` has it choose the same.
-    pub fn new(own: Own, config: Config, seed: u64, now: Time) -> Self {
+    pub fn new(own: OwnMember, config: Config, seed: u64, now: Time) -> Self {
         let mut rng = fastrand::Rng::with_seed(seed);
         let mut timers = Timers::default();
         timers.set(now, Timer::Exchange);
@@ -92,7 +92,7 @@ impl Membership {
             own,
             has_left: false,
             members: Members::default(),
-            queue: Queue::default(),
+            queue: UpdateQueue::default(),
             timers,
             probes: BTreeMap::new(),
             relayed: BTreeMap::new(),
@@ -100,7 +100,7 @@ impl Membership {
             health: 0,
             rng,
             outputs: VecDeque::new(),
-            stats: Stats::default(),
+            stats: MembershipStats::default(),
             budgets,
             heard: now,
             is_cut_off: false,
@@ -108,10 +108,10 @@ impl Membership {
             gossips: false,
             exchanges: 0,
             window: (now, 0),
-            asks: Seldom::default(),
-            feels_accused: Seldom::default(),
-            tells_of_conflict: Seldom::default(),
-            tells_of_leave: Seldom::default(),
+            asks: MinimumInterval::default(),
+            feels_accused: MinimumInterval::default(),
+            tells_of_conflict: MinimumInterval::default(),
+            tells_of_leave: MinimumInterval::default(),
         };
         member.spread_own(now);
         member
@@ -130,7 +130,7 @@ impl Membership {
     }
 
     /// What is to be done next, until there is nothing.
-    pub fn poll(&mut self) -> Option<Output> {
+    pub fn poll(&mut self) -> Option<MembershipOutput> {
         self.outputs.pop_front()
     }
 
@@ -139,7 +139,7 @@ impl Membership {
         self.timers.first()
     }
 
-    pub fn own(&self) -> &Own {
+    pub fn own(&self) -> &OwnMember {
         &self.own
     }
 
@@ -157,7 +157,7 @@ impl Membership {
         self.health
     }
 
-    pub fn stats(&self) -> Stats {
+    pub fn stats(&self) -> MembershipStats {
         self.stats
     }
 
@@ -211,7 +211,7 @@ impl Membership {
         for to in self.members.some(LEAVE_TOLD_MAX, &mut self.rng, |_| true) {
             // Each of them is told, however often it was passed on already.
             self.spread_own(now);
-            self.send(&to, Message::Gossip);
+            self.send(&to, PacketMessage::Gossip);
         }
     }
 
@@ -253,7 +253,7 @@ impl Membership {
     pub(crate) fn note_heard(&mut self, now: Time, from: &NodeId) {
         self.heard = now;
         if std::mem::take(&mut self.is_cut_off) {
-            self.tell(Event::InTouch);
+            self.tell(MembershipEvent::InTouch);
         }
         self.know(from);
         if let Some(member) = self.members.get_mut(from) {
@@ -266,7 +266,7 @@ impl Membership {
         let after = self.config.interval * SILENT_INTERVALS;
         let is_silent = now.saturating_sub(self.heard) >= after && self.members.live() > 0;
         if is_silent && !std::mem::replace(&mut self.is_cut_off, true) {
-            self.tell(Event::CutOff);
+            self.tell(MembershipEvent::CutOff);
         }
         let at = if is_silent { now + after } else { self.heard.max(now.saturating_sub(after / 2)) + after };
         self.timers.set(at, Timer::Silence);
@@ -276,13 +276,13 @@ impl Membership {
     ///
     /// # Errors
     /// Why it is none; nothing has changed then but a count.
-    pub fn receive(&mut self, now: Time, from: &NodeId, bytes: &[u8]) -> Result<(), Malformed> {
+    pub fn receive(&mut self, now: Time, from: &NodeId, bytes: &[u8]) -> Result<(), MalformedPacket> {
         match self.take(now, from, bytes)? {
-            Message::Ping { number } => self.acknowledge(now, from, number),
-            Message::PingFor { number, target } => self.ping_for(now, from, number, target),
-            Message::Ack { number } => self.acked(now, from, number),
-            Message::Nack { number } => self.nacked(from, number),
-            Message::Gossip => {}
+            PacketMessage::Ping { number } => self.acknowledge(now, from, number),
+            PacketMessage::PingFor { number, target } => self.ping_for(now, from, number, target),
+            PacketMessage::Ack { number } => self.acked(now, from, number),
+            PacketMessage::Nack { number } => self.nacked(from, number),
+            PacketMessage::Gossip => {}
         }
         Ok(())
     }
@@ -291,22 +291,22 @@ impl Membership {
     ///
     /// # Errors
     /// As of [`Self::receive`].
-    pub fn answer(&mut self, now: Time, from: &NodeId, bytes: &[u8]) -> Result<Vec<u8>, Malformed> {
+    pub fn answer(&mut self, now: Time, from: &NodeId, bytes: &[u8]) -> Result<Vec<u8>, MalformedPacket> {
         self.take(now, from, bytes)?;
-        Ok(self.packet(from, Message::Gossip))
+        Ok(self.packet(from, PacketMessage::Gossip))
     }
 
-    fn take(&mut self, now: Time, from: &NodeId, bytes: &[u8]) -> Result<Message, Malformed> {
+    fn take(&mut self, now: Time, from: &NodeId, bytes: &[u8]) -> Result<PacketMessage, MalformedPacket> {
         self.notice(now);
         self.stats.received += 1;
         self.stats.received_bytes += bytes.len() as u64;
         if !self.budgets.take(now, from, Work::Packets, 1) {
             self.stats.throttled += 1;
-            return Ok(Message::Gossip);
+            return Ok(PacketMessage::Gossip);
         }
         let packet = Packet::decode(bytes).inspect_err(|_| self.stats.malformed += 1)?;
         if *from == self.own.node {
-            return Ok(Message::Gossip);
+            return Ok(PacketMessage::Gossip);
         }
         self.hear(now, from, &packet);
         self.take_updates(now, from, packet.updates, Told::Gossip);
@@ -314,7 +314,7 @@ impl Membership {
     }
 
     /// Takes what somebody says of others, as far as it may say so much.
-    pub(crate) fn take_updates(&mut self, now: Time, from: &NodeId, updates: Vec<Update>, told: Told) {
+    pub(crate) fn take_updates(&mut self, now: Time, from: &NodeId, updates: Vec<MemberUpdate>, told: Told) {
         for update in updates {
             if !self.budgets.take(now, from, Work::Updates, 1) {
                 self.stats.throttled += 1;
@@ -342,17 +342,18 @@ impl Membership {
     /// Asks somebody who is not known as they are for all that they know. One at a time: they know nearly the same.
     fn ask(&mut self, now: Time, from: &NodeId) {
         if !self.has_left && self.asks.is_due(now, self.config.interval) {
-            self.outputs.push_back(Output::Exchange { with: Contact::Member(from.clone()) });
+            self.outputs
+                .push_back(MembershipOutput::Exchange { with: ExchangeContact::Member(from.clone()) });
         }
     }
 
     /// What this member says of itself.
-    pub(crate) fn own_update(&self) -> Update {
+    pub(crate) fn own_update(&self) -> MemberUpdate {
         let claim = match self.has_left {
-            true => Claim::Left,
-            false => Claim::Alive(Arc::new(self.own.record.clone())),
+            true => MemberClaim::Left,
+            false => MemberClaim::Alive(Arc::new(self.own.record.clone())),
         };
-        Update { node: self.own.node.clone(), incarnation: self.own.incarnation, claim }
+        MemberUpdate { node: self.own.node.clone(), incarnation: self.own.incarnation, claim }
     }
 
     /// Passes on what this member says of itself.
@@ -362,7 +363,7 @@ impl Membership {
     }
 
     /// Passes an update on.
-    pub(crate) fn spread(&mut self, now: Time, update: Update) {
+    pub(crate) fn spread(&mut self, now: Time, update: MemberUpdate) {
         let is_of_stranger = self.members.get(update.node.as_str()).is_some_and(Member::is_stranger);
         self.queue.put(update, is_of_stranger);
         if !self.gossips {
@@ -380,7 +381,7 @@ impl Membership {
             return;
         }
         for to in self.members.some_for_news(self.config.fanout, &mut self.rng) {
-            self.send(&to, Message::Gossip);
+            self.send(&to, PacketMessage::Gossip);
         }
         self.timers.set(now + self.config.gossip_interval, Timer::Gossip);
     }
@@ -391,8 +392,8 @@ impl Membership {
         let member = self.members.get_mut(from);
         let has_news = member.is_some_and(|member| member.hears_news.is_due(now, interval));
         let packet =
-            self.packet_with(from, Message::Ack { number }, if has_news { UPDATES_MAX - 1 } else { 0 });
-        self.outputs.push_back(Output::Send { to: from.clone(), packet });
+            self.packet_with(from, PacketMessage::Ack { number }, if has_news { UPDATES_MAX - 1 } else { 0 });
+        self.outputs.push_back(MembershipOutput::Send { to: from.clone(), packet });
     }
 
     /// Whether one more packet may be sent now that somebody else has made this member send.
@@ -407,18 +408,18 @@ impl Membership {
     }
 
     /// Sends a packet with what there is to pass on.
-    pub(crate) fn send(&mut self, to: &NodeId, message: Message) {
+    pub(crate) fn send(&mut self, to: &NodeId, message: PacketMessage) {
         let packet = self.packet(to, message);
-        self.outputs.push_back(Output::Send { to: to.clone(), packet });
+        self.outputs.push_back(MembershipOutput::Send { to: to.clone(), packet });
     }
 
     /// A packet with what there is to pass on; first of all what is said of whoever gets it, and what this member says of itself where it
     /// was not told that by this member itself.
-    pub(crate) fn packet(&mut self, to: &NodeId, message: Message) -> Vec<u8> {
+    pub(crate) fn packet(&mut self, to: &NodeId, message: PacketMessage) -> Vec<u8> {
         self.packet_with(to, message, UPDATES_MAX - 1)
     }
 
-    fn packet_with(&mut self, to: &NodeId, message: Message, news_max: usize) -> Vec<u8> {
+    fn packet_with(&mut self, to: &NodeId, message: PacketMessage, news_max: usize) -> Vec<u8> {
         let mut updates = Vec::new();
         let mut left = self.config.packet_bytes_max.saturating_sub(HEAD_BYTES);
         if let Some(accusation) = self.members.get(to.as_str()).and_then(|member| member.accusation(to)) {
@@ -427,7 +428,7 @@ impl Membership {
         }
         let is_said = !updates.is_empty();
         let (incarnation, version) = (self.own.incarnation, self.own.record.version);
-        let is_probe = matches!(message, Message::Ping { .. } | Message::Ack { .. });
+        let is_probe = matches!(message, PacketMessage::Ping { .. } | PacketMessage::Ack { .. });
         let tells_own = is_probe
             && self.members.get_mut(to).is_some_and(|member| member.is_to_be_told((incarnation, version)));
         if tells_own {
@@ -453,8 +454,8 @@ impl Membership {
         self.number
     }
 
-    pub(crate) fn tell(&mut self, event: Event) {
-        self.outputs.push_back(Output::Event(event));
+    pub(crate) fn tell(&mut self, event: MembershipEvent) {
+        self.outputs.push_back(MembershipOutput::Event(event));
     }
 
     /// Feels worse by so much, or better.
@@ -485,10 +486,10 @@ impl Membership {
         let is_alone = self.members.live() == 0;
         let others =
             self.members.some(1, &mut self.rng, |_| true).into_iter().chain(self.members.dead(&mut self.rng));
-        let contacts: Vec<_> = others.take(2).map(Contact::Member).collect();
-        self.outputs.extend(contacts.into_iter().map(|with| Output::Exchange { with }));
+        let contacts: Vec<_> = others.take(2).map(ExchangeContact::Member).collect();
+        self.outputs.extend(contacts.into_iter().map(|with| MembershipOutput::Exchange { with }));
         if is_alone || self.exchanges.is_multiple_of(SEED_EVERY) {
-            self.outputs.push_back(Output::Exchange { with: Contact::Seed });
+            self.outputs.push_back(MembershipOutput::Exchange { with: ExchangeContact::Seed });
         }
         let wait = if is_alone {
             let doubled = u32::try_from(self.exchanges).unwrap_or(u32::MAX).min(8);
@@ -529,10 +530,10 @@ impl Membership {
         for timer in [Timer::Suspicion, Timer::Confirm, Timer::Believe] {
             self.timers.cancel(&timer(node.clone()));
         }
-        self.tell(Event::Forgotten { node: node.clone() });
+        self.tell(MembershipEvent::Forgotten { node: node.clone() });
     }
 }
 
 #[cfg(test)]
-#[path = "membership_test.rs"]
+#[path = "membership_test/mod.rs"]
 mod membership_test;

@@ -3,12 +3,12 @@
 use std::time::Duration;
 
 use crate::Time;
-use crate::event::{Event, Evidence, Output};
+use crate::event::{MembershipEvent, MembershipOutput, SuspicionEvidence};
 use crate::members::Reaching;
 use crate::membership::Membership;
-use crate::packet::Message;
+use crate::packet::PacketMessage;
 use crate::probe::{Probe, Relayed};
-use crate::record::{NodeId, Status};
+use crate::record::{MemberStatus, NodeId};
 use crate::timers::Timer;
 
 /// For how many others at a time somebody is pinged.
@@ -42,8 +42,8 @@ impl Membership {
     pub(crate) fn confirm(&mut self, now: Time, node: &NodeId) {
         let member = self.members.get(node.as_str());
         let is_in_doubt = member.is_some_and(|member| {
-            member.status == Status::Suspect
-                || member.status == Status::Alive && member.is_leaving().is_some()
+            member.status == MemberStatus::Suspect
+                || member.status == MemberStatus::Alive && member.is_leaving().is_some()
         });
         if is_in_doubt && self.probes.len() < PROBES_MAX && !self.is_probed(node) {
             self.probe(now, node.clone());
@@ -58,7 +58,7 @@ impl Membership {
         let incarnation = self.members.get(target.as_str()).map_or(0, |member| member.incarnation);
         self.stats.probes += 1;
         let (number, patience) = (self.next_number(), self.patience());
-        self.send(&target, Message::Ping { number });
+        self.send(&target, PacketMessage::Ping { number });
         self.timers.set(now + self.config.ping_timeout * patience, Timer::Late(number));
         let ends = now + self.config.probe_time() * patience;
         self.timers.set(ends, Timer::Over(number));
@@ -78,7 +78,7 @@ impl Membership {
         probe.helpers.clone_from(&helpers);
         let within = probe.ends.saturating_sub(now).max(self.config.ping_timeout);
         for helper in helpers {
-            self.send(&helper, Message::PingFor { number, target: target.clone() });
+            self.send(&helper, PacketMessage::PingFor { number, target: target.clone() });
         }
         self.reach(now, &target, within);
     }
@@ -91,8 +91,8 @@ impl Membership {
             return;
         }
         member.reaching = Some(Reaching { number, began: now, until: now + within });
-        let packet = self.packet(node, Message::Gossip);
-        self.outputs.push_back(Output::Reach { node: node.clone(), number, packet, within });
+        let packet = self.packet(node, PacketMessage::Gossip);
+        self.outputs.push_back(MembershipOutput::Reach { node: node.clone(), number, packet, within });
     }
 
     /// Notes whether a stream to somebody was answered, the one of that number; the answer itself is for [`Membership::receive`],
@@ -118,7 +118,7 @@ impl Membership {
             probe.reached = Some(is_answered);
         }
         if is_alone {
-            self.tell(Event::StreamsAlone { node: node.clone() });
+            self.tell(MembershipEvent::StreamsAlone { node: node.clone() });
         }
         if is_answered {
             self.note_reached(node);
@@ -133,7 +133,7 @@ impl Membership {
         let Some(member) = self.members.get_mut(node) else { return };
         member.through_others = 0;
         if std::mem::take(&mut member.is_through_others) {
-            self.tell(Event::Reached { node: node.clone() });
+            self.tell(MembershipEvent::Reached { node: node.clone() });
         }
     }
 
@@ -143,7 +143,7 @@ impl Membership {
         let is_news = member.through_others >= UNANSWERED && !member.is_through_others;
         if is_news {
             member.is_through_others = true;
-            self.tell(Event::ThroughOthers { node: node.clone() });
+            self.tell(MembershipEvent::ThroughOthers { node: node.clone() });
         }
     }
 
@@ -166,7 +166,7 @@ impl Membership {
         if member.incarnation != probe.incarnation {
             return;
         }
-        let evidence = Evidence {
+        let evidence = SuspicionEvidence {
             waited: now.saturating_sub(probe.began),
             helpers: probe.helpers,
             nacks: probe.nacks,
@@ -181,7 +181,7 @@ impl Membership {
         if self.relayed.get(&number).is_some_and(|relayed| relayed.target == *from)
             && let Some(Relayed { whose, number, .. }) = self.relayed.remove(&number)
         {
-            return self.send(&whose, Message::Ack { number });
+            return self.send(&whose, PacketMessage::Ack { number });
         }
         let Some(probe) = self.probes.get(&number) else { return };
         let is_of_target = probe.target == *from;
@@ -201,7 +201,7 @@ impl Membership {
         if let Some(member) = self.members.get_mut(&target) {
             member.unanswered = 0;
             member.rtt = Some(member.rtt.map_or(took, |before| (before * 7 + took) / 8));
-            self.outputs.push_back(Output::Measured { node: target, rtt: took });
+            self.outputs.push_back(MembershipOutput::Measured { node: target, rtt: took });
         }
     }
 
@@ -214,25 +214,25 @@ impl Membership {
     /// Pings somebody for another.
     pub(crate) fn ping_for(&mut self, now: Time, whose: &NodeId, number: u32, target: NodeId) {
         if target == self.own.node {
-            return self.send(whose, Message::Ack { number });
+            return self.send(whose, PacketMessage::Ack { number });
         }
         // Whoever asks for more than one probe's worth at a time is not helped.
         let of_same = self.relayed.values().filter(|relayed| relayed.whose == *whose).count();
         let is_full = self.relayed.len() >= RELAYED_MAX || of_same >= RELAYED_EACH_MAX;
         if is_full || self.members.get(target.as_str()).is_none() {
-            return self.send(whose, Message::Nack { number });
+            return self.send(whose, PacketMessage::Nack { number });
         }
         let own = self.next_number();
         let until = now + self.config.probe_time() * 2;
         self.relayed.insert(own, Relayed { whose: whose.clone(), number, target: target.clone(), until });
-        self.send(&target, Message::Ping { number: own });
+        self.send(&target, PacketMessage::Ping { number: own });
         self.timers.set(now + self.config.ping_timeout, Timer::Nack(own));
     }
 
     pub(crate) fn nack(&mut self, own: u32) {
         if let Some(Relayed { whose, number, .. }) = self.relayed.get(&own) {
             let (whose, number) = (whose.clone(), *number);
-            self.send(&whose, Message::Nack { number });
+            self.send(&whose, PacketMessage::Nack { number });
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::record::{NodeId, Update};
+use crate::record::{MemberUpdate, NodeId};
 
 /// How many updates that do not fit are passed over until what is left of a packet is left empty.
 const TOO_LARGE_MAX: usize = 4;
@@ -13,7 +13,7 @@ type Place = (bool, u32, Reverse<u64>, NodeId);
 
 /// The newest update of each member that is passed on.
 #[derive(Default)]
-pub struct Queue {
+pub struct UpdateQueue {
     updates: BTreeMap<NodeId, Queued>,
     /// What goes first: of whoever is more than a name, then sent least, then newest.
     order: BTreeSet<Place>,
@@ -22,7 +22,7 @@ pub struct Queue {
 }
 
 struct Queued {
-    update: Update,
+    update: MemberUpdate,
     is_of_stranger: bool,
     bytes: usize,
     sent: u32,
@@ -35,7 +35,7 @@ impl Queued {
     }
 }
 
-impl Queue {
+impl UpdateQueue {
     pub fn len(&self) -> usize {
         self.updates.len()
     }
@@ -45,7 +45,7 @@ impl Queue {
     }
 
     /// Passes an update on, in place of any other of the same member.
-    pub fn put(&mut self, update: Update, is_of_stranger: bool) {
+    pub fn put(&mut self, update: MemberUpdate, is_of_stranger: bool) {
         self.remove(&update.node);
         self.queued += 1;
         let bytes = update.encoded_len();
@@ -70,7 +70,7 @@ impl Queue {
         limit: u32,
         counts: bool,
         without: Option<&NodeId>,
-    ) -> Vec<Update> {
+    ) -> Vec<MemberUpdate> {
         let (mut left, mut too_large) = (bytes, 0);
         let mut chosen = Vec::new();
         for (_, _, _, node) in &self.order {
@@ -88,7 +88,7 @@ impl Queue {
         chosen.into_iter().filter_map(|node| self.sent(node, limit, counts)).collect()
     }
 
-    fn sent(&mut self, node: NodeId, limit: u32, counts: bool) -> Option<Update> {
+    fn sent(&mut self, node: NodeId, limit: u32, counts: bool) -> Option<MemberUpdate> {
         let queued = self.updates.get_mut(&node)?;
         self.order.remove(&queued.place());
         queued.sent += u32::from(counts || queued.is_of_stranger);

@@ -54,7 +54,7 @@ pub struct TooLarge(pub usize);
 
 /// What a member says of itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Record {
+pub struct GossipMemberRecord {
     /// Which start of the member this is of: two that live at a time under one name differ here.
     pub instance: u64,
     /// Rises whenever the body changes within one incarnation.
@@ -65,7 +65,7 @@ pub struct Record {
 
 /// How a member is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Status {
+pub enum MemberStatus {
     Alive,
     /// Somebody did not reach it, and it has not answered that yet.
     Suspect,
@@ -74,7 +74,7 @@ pub enum Status {
     Left,
 }
 
-impl Status {
+impl MemberStatus {
     /// Whether it is one of those who are reckoned with.
     pub fn is_live(self) -> bool {
         matches!(self, Self::Alive | Self::Suspect)
@@ -93,8 +93,8 @@ impl Status {
 
 /// What is said of a member at one of its incarnations.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Claim {
-    Alive(Arc<Record>),
+pub enum MemberClaim {
+    Alive(Arc<GossipMemberRecord>),
     /// By whom it was not reached; at most [`ACCUSERS_MAX`].
     Suspect {
         by: Vec<NodeId>,
@@ -105,22 +105,22 @@ pub enum Claim {
     Left,
 }
 
-impl Claim {
-    pub fn status(&self) -> Status {
+impl MemberClaim {
+    pub fn status(&self) -> MemberStatus {
         match self {
-            Self::Alive(_) => Status::Alive,
-            Self::Suspect { .. } => Status::Suspect,
-            Self::Dead { .. } => Status::Dead,
-            Self::Left => Status::Left,
+            Self::Alive(_) => MemberStatus::Alive,
+            Self::Suspect { .. } => MemberStatus::Suspect,
+            Self::Dead { .. } => MemberStatus::Dead,
+            Self::Left => MemberStatus::Left,
         }
     }
 }
 
 /// A claim, as members pass it on.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Update {
+pub struct MemberUpdate {
     pub node: NodeId,
     /// Only the member itself makes it greater: at each start, and when it answers an accusation.
     pub incarnation: u64,
-    pub claim: Claim,
+    pub claim: MemberClaim,
 }

@@ -86,9 +86,9 @@ impl Timers {
 
 /// Something that is done once in a while at most.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Seldom(Option<Time>);
+pub struct MinimumInterval(Option<Time>);
 
-impl Seldom {
+impl MinimumInterval {
     /// Whether it may be done now; if so, it counts as done.
     pub fn is_due(&mut self, now: Time, every: Time) -> bool {
         let is_due = self.0.is_none_or(|at| now.saturating_sub(at) >= every);

@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use omnirelay_membership::{
-    Claim, Config, Event, Membership, Message, NodeId, Output, Own, Packet, Record, Time, Update,
+    Config, GossipMemberRecord, MemberClaim, MemberUpdate, Membership, MembershipEvent, MembershipOutput,
+    NodeId, OwnMember, Packet, PacketMessage, Time,
 };
 
 const START: u64 = 1_700_000_000_000 << 10;
@@ -16,40 +17,40 @@ fn name(name: &str) -> NodeId {
     NodeId::new(name).unwrap()
 }
 
-fn record(instance: u64, version: u64, body: &'static str) -> Record {
-    Record { instance, version, body: Bytes::from_static(body.as_bytes()) }
+fn record(instance: u64, version: u64, body: &'static str) -> GossipMemberRecord {
+    GossipMemberRecord { instance, version, body: Bytes::from_static(body.as_bytes()) }
 }
 
 fn member(node: &str, instance: u64, body: &'static str) -> Membership {
-    let own = Own { node: name(node), incarnation: START, record: record(instance, 1, body) };
+    let own = OwnMember { node: name(node), incarnation: START, record: record(instance, 1, body) };
     Membership::new(own, Config::default(), instance, Time::ZERO)
 }
 
-fn alive(node: &str, incarnation: u64, record: Record) -> Update {
-    Update { node: name(node), incarnation, claim: Claim::Alive(Arc::new(record)) }
+fn alive(node: &str, incarnation: u64, record: GossipMemberRecord) -> MemberUpdate {
+    MemberUpdate { node: name(node), incarnation, claim: MemberClaim::Alive(Arc::new(record)) }
 }
 
 /// Has somebody say something.
-fn say(to: &mut Membership, from: &str, updates: Vec<Update>) {
+fn say(to: &mut Membership, from: &str, updates: Vec<MemberUpdate>) {
     say_at(to, Time::ZERO, from, updates);
 }
 
-fn say_at(to: &mut Membership, now: Time, from: &str, updates: Vec<Update>) {
+fn say_at(to: &mut Membership, now: Time, from: &str, updates: Vec<MemberUpdate>) {
     let mut bytes = Vec::new();
-    Packet { message: Message::Gossip, incarnation: START, version: 1, health: 0, updates }
+    Packet { message: PacketMessage::Gossip, incarnation: START, version: 1, health: 0, updates }
         .encode(&mut bytes);
     to.receive(now, &name(from), &bytes).unwrap();
 }
 
-fn events(of: &mut Membership) -> Vec<Event> {
+fn events(of: &mut Membership) -> Vec<MembershipEvent> {
     let outputs = std::iter::from_fn(|| of.poll());
     outputs
         .filter_map(|output| match output {
-            Output::Event(event) => Some(event),
-            Output::Send { .. }
-            | Output::Reach { .. }
-            | Output::Exchange { .. }
-            | Output::Measured { .. } => None,
+            MembershipOutput::Event(event) => Some(event),
+            MembershipOutput::Send { .. }
+            | MembershipOutput::Reach { .. }
+            | MembershipOutput::Exchange { .. }
+            | MembershipOutput::Measured { .. } => None,
         })
         .collect()
 }
@@ -102,12 +103,18 @@ fn a_member_answers_whatever_is_made_up_in_its_name() {
         let mut a = member("a", 1, "a");
         say(&mut a, "c", vec![alive("a", START, said)]);
         assert_eq!(a.own().incarnation > START, answers, "{what}");
-        assert!(!events(&mut a).iter().any(|event| matches!(event, Event::Conflict { .. })), "{what}");
+        assert!(
+            !events(&mut a).iter().any(|event| matches!(event, MembershipEvent::Conflict { .. })),
+            "{what}"
+        );
     }
     let mut a = member("a", 1, "a");
     say(&mut a, "c", vec![alive("a", START, record(9, 1, "false"))]);
-    let conflict =
-        Event::Conflict { record: Arc::new(record(9, 1, "false")), incarnation: START, from: name("c") };
+    let conflict = MembershipEvent::Conflict {
+        record: Arc::new(record(9, 1, "false")),
+        incarnation: START,
+        from: name("c"),
+    };
     assert!(events(&mut a).contains(&conflict), "whoever says so is named");
 }
 
@@ -121,15 +128,15 @@ fn each_is_told_by_a_member_itself_what_it_says() {
         for second in 0..40 {
             a.advance(from + Duration::from_secs(second));
             while let Some(output) = a.poll() {
-                let Output::Send { to, packet } = output else { continue };
+                let MembershipOutput::Send { to, packet } = output else { continue };
                 let packet = Packet::decode(&packet).unwrap();
-                let is_probe = matches!(packet.message, Message::Ping { .. });
+                let is_probe = matches!(packet.message, PacketMessage::Ping { .. });
                 let has_own = packet.updates.iter().any(|update| update.node == name("a"));
                 let count = told.entry(to.to_string()).or_default();
                 *count += usize::from(is_probe && has_own);
                 // It answers, so that it is not found dead.
-                if let Message::Ping { number } = packet.message {
-                    let ack = Message::Ack { number };
+                if let PacketMessage::Ping { number } = packet.message {
+                    let ack = PacketMessage::Ack { number };
                     let mut bytes = Vec::new();
                     Packet { message: ack, incarnation: START, version: 1, health: 0, updates: vec![] }
                         .encode(&mut bytes);

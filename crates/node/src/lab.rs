@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use omnirelay_decisions::audit_seal::mac::MacKey;
 use omnirelay_host::chance::seed_thread;
-use omnirelay_identity::Access;
+use omnirelay_identity::NodeAccess;
 use omnirelay_identity::node_identity::IdentityFiles;
 use omnirelay_registry::Registry;
 use omnirelay_registry::follow::wait_for;
@@ -19,7 +19,7 @@ use tempfile::TempDir;
 use tokio::time::sleep;
 use tonic::{Response, Status};
 
-use super::{Kinds, Mount, Node, NodeError, NodeSpec};
+use super::{CapabilityKinds, Node, NodeBuilder, NodeError, NodeSpec};
 use crate::readiness::Readiness;
 
 /// What a node is made of, beside its capabilities.
@@ -30,13 +30,13 @@ pub struct Lab {
     config: Config,
     directory: TempDir,
     files: PathBuf,
-    kinds: &'static [Kinds],
+    kinds: &'static [CapabilityKinds],
     audit_mac: MacKey,
 }
 
 /// A node that is about to start. What a test wants to hold on to, it mounts by hand.
 pub struct Prepared {
-    pub mount: Mount,
+    pub mount: NodeBuilder,
     directory: TempDir,
 }
 
@@ -75,7 +75,7 @@ impl Lab {
     }
 
     /// The kinds of records that it has.
-    pub fn kinds(self, kinds: &'static [Kinds]) -> Self {
+    pub fn kinds(self, kinds: &'static [CapabilityKinds]) -> Self {
         Self { kinds, ..self }
     }
 
@@ -85,7 +85,7 @@ impl Lab {
     }
 
     /// Mounts capabilities, and gives what that gives.
-    pub fn with<T>(self, mount: impl FnOnce(&mut Mount) -> Result<T, NodeError>) -> (Prepared, T) {
+    pub fn with<T>(self, mount: impl FnOnce(&mut NodeBuilder) -> Result<T, NodeError>) -> (Prepared, T) {
         let mut node = self.prepared();
         let made = mount(&mut node.mount).unwrap();
         (node, made)
@@ -100,12 +100,12 @@ impl Lab {
             store: written_by_later_version(self.store),
             session_secret: self.secret,
             listener: TcpListener::bind("127.0.0.1:0").unwrap(),
-            access: Access::default(),
+            access: NodeAccess::default(),
             relay: None,
             identity: IdentityFiles::of(&self.files.join("identity"), None),
             data_dir: self.files.clone(),
         };
-        let mount = Mount::of(spec, self.kinds, &self.audit_mac).unwrap();
+        let mount = NodeBuilder::of(spec, self.kinds, &self.audit_mac).unwrap();
         Prepared { mount, directory: self.directory }
     }
 }

@@ -23,20 +23,22 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use omnirelay_decisions::audit_seal::mac::MacKey;
 use omnirelay_host::data_dir::disk_space::DiskSpace;
-use omnirelay_identity::Access;
-use omnirelay_identity::authenticate::{Hosts, Insecure, Loopback};
+use omnirelay_identity::NodeAccess;
+use omnirelay_identity::authenticate::{AllowedHosts, InsecureAuthenticator, LoopbackAuthenticator};
 use omnirelay_identity::bearer::Bearers;
-use omnirelay_identity::bearer::oidc::Oidc;
+use omnirelay_identity::bearer::oidc::OidcIssuer;
 use omnirelay_identity::node_identity::IdentityFiles;
-use omnirelay_identity::proof::{ProofNeeded, Proven, Tokens, UntilAuthority};
-use omnirelay_identity::tls::{Clients, Tls, TlsError};
-use omnirelay_identity::trust::{HasAuthority, Trust};
+use omnirelay_identity::proof::{
+    ProofAuthenticator, RefusingAuthenticator, SecretTokens, UntilAuthorityAuthenticator,
+};
+use omnirelay_identity::tls::{ClientCertificateRule, ListenerTls, TlsError};
+use omnirelay_identity::trust::{HasAuthority, MeshTrust};
 use omnirelay_registry::Registry;
 use omnirelay_registry::follow::follow_log;
 use omnirelay_settings::{Config, ConfigSource, TlsSource, WithoutProof};
-use omnirelay_store::{Kind, Retention, Store};
+use omnirelay_store::{RecordKind, Retention, Store};
 use omnirelay_surface::{
-    FinishedCall, Limits, OMNIRELAY, RequestObserver, Surface, SurfaceBuilder, SurfaceError,
+    FinishedCall, ListenerLimits, OMNIRELAY, RequestObserver, Surface, SurfaceBuilder, SurfaceError,
 };
 use omnirelay_transport::quic;
 use tokio::sync::watch;
@@ -44,21 +46,22 @@ use tokio::sync::watch;
 use crate::metrics::{IssuerMetrics, Metrics, TransportMetrics};
 use crate::operations::Operations;
 use crate::readiness::{Readiness, item};
-use crate::transport::Transport;
+use crate::transport::NodeTransport;
 
 /// What [`metrics!`] makes metrics of.
 #[doc(hidden)]
 pub use prometheus;
 
 pub use mesh_port::{LatePort, MeshPort, OpenMeshPort};
-pub use mount::{Kinds, Mount, Phase};
+pub use mount::{CapabilityKinds, NodeBuilder, StopPhase};
 pub use ports::{
-    Listens, Port, PortName, PortTaken, RELAY_REGISTRY_SERVICE, RELAY_SERVICE, RelayAddresses, RelayListeners,
+    PortName, PortState, PortTaken, RELAY_REGISTRY_SERVICE, RELAY_SERVICE, RelayAddresses, RelayListeners,
+    ServedPort,
 };
 pub use serving::{asynchronous, per_address_max};
 
 use mount::{AtPort, Observers, Stopping};
-use ports::Addresses;
+use ports::NodeAddresses;
 use probes::{Probed, probes};
 use serving::Serving;
 
@@ -85,7 +88,7 @@ pub struct NodeSpec {
     pub session_secret: String,
     pub listener: TcpListener,
     /// By what else it lets callers in.
-    pub access: Access,
+    pub access: NodeAccess,
     /// The ports of the relay and of the registry of relays, where one of them is switched on.
     pub relay: Option<RelayListeners>,
     /// Where it keeps who it is and whom it trusts.
@@ -97,7 +100,7 @@ pub struct NodeSpec {
 /// The capabilities of a node: which records are theirs, and how they are mounted.
 pub struct NodeCapabilities<C> {
     /// The kinds of each, in the order in which they are brought back after an outage.
-    pub kinds: &'static [Kinds],
+    pub kinds: &'static [CapabilityKinds],
     /// The key under which the node marks the audit records that it writes.
     pub audit_mac: MacKey,
     /// Mounts them.
@@ -106,7 +109,7 @@ pub struct NodeCapabilities<C> {
 
 /// Who comes in at the control port without proof, with every scope.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum LetIn {
+pub enum AdmitWithoutProof {
     /// Whoever reaches the port.
     Anyone,
     /// Whoever is on the daemon's host.
@@ -114,7 +117,7 @@ pub enum LetIn {
     Nobody,
 }
 
-impl LetIn {
+impl AdmitWithoutProof {
     /// As in answers: `anyone`, `host` or `nobody`.
     pub fn word(self) -> &'static str {
         match self {
@@ -168,7 +171,7 @@ impl Default for ReadyLooks {
 pub struct Node {
     registry: Arc<Registry>,
     readiness: Arc<Readiness>,
-    addresses: Addresses,
+    addresses: NodeAddresses,
     stopping: Stopping,
 }
 
@@ -179,9 +182,9 @@ impl Node {
     /// [`NodeError`]; nothing runs then.
     pub async fn start<C>(spec: NodeSpec, capabilities: NodeCapabilities<C>) -> Result<Self, NodeError>
     where
-        C: FnOnce(&mut Mount) -> Result<(), NodeError>,
+        C: FnOnce(&mut NodeBuilder) -> Result<(), NodeError>,
     {
-        let mut mount = Mount::of(spec, capabilities.kinds, &capabilities.audit_mac)?;
+        let mut mount = NodeBuilder::of(spec, capabilities.kinds, &capabilities.audit_mac)?;
         (capabilities.mount)(&mut mount)?;
         mount.listen()?;
         Ok(mount.begin())
@@ -236,7 +239,7 @@ impl Node {
         self.stopping.broken.happens().await;
     }
 
-    /// Stops on purpose, in the steps of [`Phase`]: no new calls, streams told to go elsewhere, running calls
+    /// Stops on purpose, in the steps of [`StopPhase`]: no new calls, streams told to go elsewhere, running calls
     /// finished, the peer marked as left and its session ended.
     pub async fn stop(self) {
         self.readiness.drain();
@@ -244,17 +247,17 @@ impl Node {
     }
 }
 
-impl Mount {
+impl NodeBuilder {
     /// A node without capabilities, whose registry has their kinds.
-    fn of(spec: NodeSpec, kinds: &[Kinds], audit_mac: &MacKey) -> Result<Self, NodeError> {
+    fn of(spec: NodeSpec, kinds: &[CapabilityKinds], audit_mac: &MacKey) -> Result<Self, NodeError> {
         let control = spec.listener.local_addr().map_err(NodeError::Listen)?;
         let relay = spec.relay.as_ref().map(RelayListeners::addresses).transpose();
-        let addresses = Addresses::new(control, relay.map_err(NodeError::Listen)?);
+        let addresses = NodeAddresses::new(control, relay.map_err(NodeError::Listen)?);
         let registry = Arc::new(registry(&spec, kinds, audit_mac));
         let metrics = Arc::new(Metrics::new()?);
-        let (trust, counted) = (Arc::<Trust>::default(), Arc::new(TransportMetrics::new(metrics.all())?));
+        let (trust, counted) = (Arc::<MeshTrust>::default(), Arc::new(TransportMetrics::new(metrics.all())?));
         let http3 = spec.config.mesh.http3_support;
-        let transport = Arc::new(Transport::new(&spec.node_id, trust.clone(), http3, counted));
+        let transport = Arc::new(NodeTransport::new(&spec.node_id, trust.clone(), http3, counted));
         let mut mount = Self {
             readiness: Arc::new(Readiness::new(registry.clone())),
             operations: Arc::new(Operations::new(registry.clone())),
@@ -279,12 +282,12 @@ impl Mount {
             source: spec.source,
             registry: registry.clone(),
         };
-        mount.run(Phase::End, mount.metrics.clone().keep());
+        mount.run(StopPhase::End, mount.metrics.clone().keep());
         let (config, access) = (mount.config.clone(), spec.access);
         let oidc = config.security.oidc.as_ref().and_then(|oidc| oidc.settings().ok());
-        let oidc = oidc.map(|settings| Arc::new(Oidc::new(settings)));
+        let oidc = oidc.map(|settings| Arc::new(OidcIssuer::new(settings)));
         if let Some(oidc) = &oidc {
-            mount.run(Phase::End, oidc.clone().keep());
+            mount.run(StopPhase::End, oidc.clone().keep());
             let (asked, told) = (oidc.clone(), IssuerMetrics::new(mount.metrics.all())?);
             mount.metrics.before_scrape(move || told.read(asked.keys_age(), asked.keys()));
         }
@@ -292,16 +295,16 @@ impl Mount {
         let surface = control_surface(&mount, access.tokens, bearers).routes(probes(mount.probed()));
         let (limits, tls) = (limits(&config), control_tls(&config, &mount.trust)?);
         if let Some(tls) = &tls {
-            mount.run(Phase::End, tls.clone().keep());
+            mount.run(StopPhase::End, tls.clone().keep());
         }
         let udp = config.control.http3.then(|| quic::bind(control)).transpose().map_err(NodeError::Listen)?;
         let advertised = config.control.http3_advertise.unwrap_or(control.port());
         let surface = if udp.is_some() { surface.beside_http3(advertised) } else { surface };
-        let listens = Listens::Taken(spec.listener);
-        let port = Port { listens, socket: access.socket, udp, tls, limits, surface };
+        let listens = PortState::Taken(spec.listener);
+        let port = ServedPort { listens, socket: access.socket, udp, tls, limits, surface };
         mount.open(PortName::Control, port);
-        mount.run(Phase::End, follow_log(registry.clone()));
-        mount.run(Phase::End, registry.keep_house(retention(&config), HOUSEKEEPING_EVERY));
+        mount.run(StopPhase::End, follow_log(registry.clone()));
+        mount.run(StopPhase::End, registry.keep_house(retention(&config), HOUSEKEEPING_EVERY));
         Ok(mount)
     }
 
@@ -313,8 +316,8 @@ impl Mount {
             port.surface.name_port(name.word());
             port.surface.name_changes(!self.registry.store().is_in_process());
             served.into_iter().for_each(|serve| serve(&mut port.surface));
-            let mut serving = Serving::begin(self.stopping.until(Phase::End), port, observer.clone())?;
-            self.stopping.at(Phase::Drain, async move {
+            let mut serving = Serving::begin(self.stopping.until(StopPhase::End), port, observer.clone())?;
+            self.stopping.at(StopPhase::Drain, async move {
                 serving.stop().await;
                 join_all(drained).await;
             });
@@ -345,11 +348,12 @@ impl Mount {
 }
 
 /// The registry of a node, and what is special about its kinds.
-fn registry(spec: &NodeSpec, kinds: &[Kinds], mac: &MacKey) -> Registry {
+fn registry(spec: &NodeSpec, kinds: &[CapabilityKinds], mac: &MacKey) -> Registry {
     let families = kinds.iter().map(|kinds| kinds.restored.to_vec());
     let restored = families.filter(|family| !family.is_empty()).collect();
-    let all =
-        |pick: fn(&Kinds) -> &'static [Kind]| -> Vec<Kind> { kinds.iter().flat_map(pick).cloned().collect() };
+    let all = |pick: fn(&CapabilityKinds) -> &'static [RecordKind]| -> Vec<RecordKind> {
+        kinds.iter().flat_map(pick).cloned().collect()
+    };
     Registry::new(spec.node_id.clone(), spec.store.clone(), &all(|kinds| kinds.mirrored))
         .following(&all(|kinds| kinds.followed))
         .claiming(&all(|kinds| kinds.claimed))
@@ -370,27 +374,29 @@ fn retention(config: &Config) -> Retention {
 }
 
 /// What the ports of the daemon allow, but for those of the relay.
-pub fn limits(config: &Config) -> Limits {
-    Limits {
+pub fn limits(config: &Config) -> ListenerLimits {
+    ListenerLimits {
         connections_max: config.control.connections_max,
         per_address_max: per_address_max(
             config.control.connections_max,
             config.control.connections_per_address_max,
         ),
         grace: config.control.drain_grace.0,
-        ..Limits::default()
+        ..ListenerLimits::default()
     }
 }
 
 /// TLS of the control port; `None`: there is none.
-fn control_tls(config: &Config, trust: &Arc<Trust>) -> Result<Option<Arc<Tls>>, TlsError> {
+fn control_tls(config: &Config, trust: &Arc<MeshTrust>) -> Result<Option<Arc<ListenerTls>>, TlsError> {
     let tls = &config.control.tls;
-    let of_node = || Tls::of_node(trust.clone()).judging(trust.clone(), Clients::May).exchanging();
+    let of_node = || {
+        ListenerTls::of_node(trust.clone()).judging(trust.clone(), ClientCertificateRule::May).exchanging()
+    };
     Ok(match (tls.source, &tls.cert, &tls.key) {
         (TlsSource::Off, ..) => None,
-        (TlsSource::Files, Some(cert), Some(key)) => {
-            Some(Tls::open(cert, key)?.judging(trust.clone(), Clients::May).exchanging())
-        }
+        (TlsSource::Files, Some(cert), Some(key)) => Some(
+            ListenerTls::open(cert, key)?.judging(trust.clone(), ClientCertificateRule::May).exchanging(),
+        ),
         (TlsSource::Mesh | TlsSource::Files, ..) => Some(of_node()),
         (TlsSource::Auto, ..) => Some(of_node().beside_plaintext()),
     }
@@ -398,40 +404,47 @@ fn control_tls(config: &Config, trust: &Arc<Trust>) -> Result<Option<Arc<Tls>>, 
 }
 
 /// The surface of the control port, with nothing served yet.
-fn control_surface(mount: &Mount, tokens: Arc<Tokens>, bearers: Arc<Bearers>) -> SurfaceBuilder {
+fn control_surface(mount: &NodeBuilder, tokens: Arc<SecretTokens>, bearers: Arc<Bearers>) -> SurfaceBuilder {
     let (control, grants) = (&mount.config.control, mount.grants.clone());
     let rates = control.rate_limit.rates();
     let builder = Surface::builder([OMNIRELAY]).of_node(mount.registry.node_id()).call_rates(rates);
     // Under TLS a page that calls the daemon by a name of its own finds no certificate of that name.
-    let named = Hosts::loopback_and(control.hosts.clone());
+    let named = AllowedHosts::loopback_and(control.hosts.clone());
     let hosts = if control.tls.source.is_demanded() { named.or_any() } else { named };
     match mount.config.without_proof() {
         WithoutProof::Anyone => {
-            let proven = Proven::new(tokens, grants, Insecure::default()).with_bearers(bearers);
+            let proven = ProofAuthenticator::new(tokens, grants, InsecureAuthenticator::default())
+                .with_bearers(bearers);
             builder.authenticator(proven).hosts(hosts.or_any())
         }
         WithoutProof::Host => {
-            let otherwise = Loopback::default();
-            builder.authenticator(Proven::new(tokens, grants, otherwise).with_bearers(bearers)).hosts(hosts)
+            let otherwise = LoopbackAuthenticator::default();
+            builder
+                .authenticator(ProofAuthenticator::new(tokens, grants, otherwise).with_bearers(bearers))
+                .hosts(hosts)
         }
         WithoutProof::HostUntilAuthority => {
-            let otherwise = UntilAuthority::new(mount.trust.clone());
-            builder.authenticator(Proven::new(tokens, grants, otherwise).with_bearers(bearers)).hosts(hosts)
+            let otherwise = UntilAuthorityAuthenticator::new(mount.trust.clone());
+            builder
+                .authenticator(ProofAuthenticator::new(tokens, grants, otherwise).with_bearers(bearers))
+                .hosts(hosts)
         }
         WithoutProof::Nobody => {
-            let proven = Proven::new(tokens, grants, ProofNeeded).with_bearers(bearers);
+            let proven = ProofAuthenticator::new(tokens, grants, RefusingAuthenticator).with_bearers(bearers);
             builder.authenticator(proven).hosts(hosts)
         }
     }
 }
 
 /// Who comes in at the control port without proof now.
-pub fn let_in(config: &Config, trust: &Trust) -> LetIn {
+pub fn let_in(config: &Config, trust: &MeshTrust) -> AdmitWithoutProof {
     match config.without_proof() {
-        WithoutProof::Anyone => LetIn::Anyone,
-        WithoutProof::Host => LetIn::Host,
-        WithoutProof::HostUntilAuthority if trust.has_authority() == HasAuthority::No => LetIn::Host,
-        WithoutProof::HostUntilAuthority | WithoutProof::Nobody => LetIn::Nobody,
+        WithoutProof::Anyone => AdmitWithoutProof::Anyone,
+        WithoutProof::Host => AdmitWithoutProof::Host,
+        WithoutProof::HostUntilAuthority if trust.has_authority() == HasAuthority::No => {
+            AdmitWithoutProof::Host
+        }
+        WithoutProof::HostUntilAuthority | WithoutProof::Nobody => AdmitWithoutProof::Nobody,
     }
 }
 

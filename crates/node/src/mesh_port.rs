@@ -5,8 +5,8 @@ use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::time::Duration;
 
-use omnirelay_identity::tls::Tls;
-use omnirelay_surface::{Beside, Drained, Limits, Surface, serve_quic, serve_with};
+use omnirelay_identity::tls::ListenerTls;
+use omnirelay_surface::{ConnectionCompanion, DrainOutcome, ListenerLimits, Surface, serve_quic, serve_with};
 use omnirelay_transport::quic;
 use tokio::sync::watch;
 
@@ -44,21 +44,21 @@ pub struct LatePort {
     /// Where it is told how the port stands.
     pub state: Arc<watch::Sender<MeshPort>>,
     /// What is done with connections over UDP beside.
-    pub beside: Beside,
+    pub beside: ConnectionCompanion,
 }
 
 impl LatePort {
     /// Serves it until `stop` is ready.
     pub async fn serve(
         self,
-        tls: Arc<Tls>,
+        tls: Arc<ListenerTls>,
         surface: Surface,
-        limits: Limits,
+        limits: ListenerLimits,
         stop: impl Future<Output = ()>,
-    ) -> Drained {
+    ) -> DrainOutcome {
         let mut stop = std::pin::pin!(stop);
         let taken = tokio::select! {
-            () = &mut stop => return Drained { cut: 0 },
+            () = &mut stop => return DrainOutcome { cut: 0 },
             taken = self.take(&tls) => taken,
         };
         let (tcp, open) = taken;
@@ -72,7 +72,7 @@ impl LatePort {
                     let surface = (surface.clone(), Some(self.beside.clone()));
                     serve_quic(udp, tls.clone(), surface, limits, until(stopped.clone())).await
                 }
-                None => Drained { cut: 0 },
+                None => DrainOutcome { cut: 0 },
             }
         };
         let over_tcp = serve_with(tcp, Some(tls.clone()), surface.clone(), limits, until(stopped.clone()));
@@ -81,11 +81,11 @@ impl LatePort {
             stopping.send_replace(true);
         };
         let (tcp, udp, ()) = tokio::join!(over_tcp, over_udp, stopping);
-        Drained { cut: tcp.cut + udp.cut }
+        DrainOutcome { cut: tcp.cut + udp.cut }
     }
 
     /// Takes the port, as soon as that can be.
-    async fn take(&self, tls: &Tls) -> (tokio::net::TcpListener, OpenMeshPort) {
+    async fn take(&self, tls: &ListenerTls) -> (tokio::net::TcpListener, OpenMeshPort) {
         tls.shows().await;
         loop {
             match bind(self.address, self.http3) {

@@ -8,7 +8,7 @@ mod transport;
 use std::sync::Arc;
 use std::time::Duration;
 
-use omnirelay_identity::caller::Protocol;
+use omnirelay_identity::caller::CallProtocol;
 use omnirelay_registry::Registry;
 use parking_lot::Mutex;
 use prometheus::{Gauge, HistogramVec, IntCounter, IntCounterVec, IntGauge, TextEncoder};
@@ -16,7 +16,7 @@ use prometheus::{Gauge, HistogramVec, IntCounter, IntCounterVec, IntGauge, TextE
 pub use issuer::IssuerMetrics;
 pub use transport::TransportMetrics;
 
-use registrar::{Registrar, level};
+use registrar::{MetricRegistrar, level};
 
 /// How often is counted anew where nobody scrapes.
 const COUNT_EVERY: Duration = Duration::from_secs(60);
@@ -106,8 +106,8 @@ impl Metrics {
 
     /// Counts one finished call.
     /// By which version of HTTP a call came in, and what its messages were.
-    pub fn count_transport(&self, protocol: Protocol, endpoint: &str) {
-        let Protocol { transport, encoding } = protocol;
+    pub fn count_transport(&self, protocol: CallProtocol, endpoint: &str) {
+        let CallProtocol { transport, encoding } = protocol;
         self.transports.with_label_values(&[transport.word(), encoding.word(), endpoint]).inc();
     }
 

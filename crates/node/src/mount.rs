@@ -11,47 +11,47 @@ use futures_util::FutureExt as _;
 use futures_util::future::join_all;
 use omnirelay_host::data_dir::disk_space::DiskSpace;
 use omnirelay_host::stalls::doing;
-use omnirelay_identity::federation::Federation;
+use omnirelay_identity::federation::FederatedClusters;
 use omnirelay_identity::node_identity::IdentityFiles;
-use omnirelay_identity::proof::Grants;
-use omnirelay_identity::provided::Provision;
-use omnirelay_identity::trust::Trust;
+use omnirelay_identity::proof::BindingGrants;
+use omnirelay_identity::provided::ChosenProvider;
+use omnirelay_identity::trust::MeshTrust;
 use omnirelay_nouns::merge::RecordMergers;
 use omnirelay_nouns::topic::Topics;
 use omnirelay_registry::Registry;
 use omnirelay_registry::epoch_loss::RestoredKind;
 use omnirelay_settings::{Config, ConfigSource};
-use omnirelay_store::Kind;
-use omnirelay_surface::{FailedHandshake, FinishedCall, RequestObserver, Servable, SurfaceBuilder};
+use omnirelay_store::RecordKind;
+use omnirelay_surface::{FailedHandshake, FinishedCall, RequestObserver, SurfaceBuilder, TonicService};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use super::mesh_port::MeshPort;
-use super::ports::{Addresses, Port, PortName, RelayListeners};
+use super::ports::{NodeAddresses, PortName, RelayListeners, ServedPort};
 use crate::metrics::Metrics;
 use crate::operations::Operations;
 use crate::readiness::Readiness;
-use crate::transport::Transport;
+use crate::transport::NodeTransport;
 
 /// The kinds of records of a capability, and how a registry treats them.
 #[derive(Clone, Copy, Debug)]
-pub struct Kinds {
+pub struct CapabilityKinds {
     /// Held in memory by every daemon.
-    pub mirrored: &'static [Kind],
+    pub mirrored: &'static [RecordKind],
     /// Not held; those who watch are told of their changes.
-    pub followed: &'static [Kind],
+    pub followed: &'static [RecordKind],
     /// Neither held nor told of: whoever is asked for them reads them.
-    pub stored: &'static [Kind],
+    pub stored: &'static [RecordKind],
     /// Of the mirrored: nobody restores what a new epoch has lost of them, as whoever lives says so again. In the
     /// order in which an outage has them brought back: those first that others depend on.
-    pub claimed: &'static [Kind],
+    pub claimed: &'static [RecordKind],
     /// Of the mirrored: they count only when an issuer has signed them, once the mesh demands that.
-    pub signed: &'static [Kind],
+    pub signed: &'static [RecordKind],
     /// Of the mirrored: how what a new epoch has lost of them comes back, in this order.
     pub restored: &'static [RestoredKind],
 }
 
-impl Kinds {
+impl CapabilityKinds {
     /// Of a capability that has no records.
     pub const NONE: Self =
         Self { mirrored: &[], followed: &[], stored: &[], claimed: &[], signed: &[], restored: &[] };
@@ -59,7 +59,7 @@ impl Kinds {
 
 /// The steps of a stop, in their order. What runs until one of them is ended when it begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Phase {
+pub enum StopPhase {
     /// Others are told not to count on this node.
     Withdraw,
     /// What it holds is handed over: others are waiting for it.
@@ -81,7 +81,7 @@ pub(super) type Work = Pin<Box<dyn Future<Output = ()> + Send>>;
 pub(super) type Serve = Box<dyn FnOnce(&mut SurfaceBuilder) + Send>;
 
 /// A node that is being put together.
-pub struct Mount {
+pub struct NodeBuilder {
     pub config: Arc<Config>,
     /// Where that is from; `None`: the process has made it.
     pub source: Option<ConfigSource>,
@@ -94,24 +94,24 @@ pub struct Mount {
     /// How capabilities put together what a new epoch has lost with what was written since.
     pub mergers: Arc<RecordMergers>,
     /// What those who have proved who they are may do besides.
-    pub grants: Arc<Grants>,
+    pub grants: Arc<BindingGrants>,
     /// By what certificates are judged, and who the node is by its own.
-    pub trust: Arc<Trust>,
+    pub trust: Arc<MeshTrust>,
     /// How other nodes are called.
-    pub transport: Arc<Transport>,
+    pub transport: Arc<NodeTransport>,
     /// How the mesh port stands.
     pub mesh_port: Arc<watch::Sender<MeshPort>>,
     /// Where who the node is and whom it trusts are kept.
     pub identity_files: IdentityFiles,
     /// Where the node's own identity comes from.
-    pub provision: Provision,
+    pub provision: ChosenProvider,
     /// Clusters of other meshes that advertisements are exchanged with.
-    pub federation: Federation,
+    pub federation: FederatedClusters,
     pub session_secret: String,
     /// The disk of its data directory.
     pub disk: Arc<DiskSpace>,
     /// Where the node listens.
-    pub addresses: Addresses,
+    pub addresses: NodeAddresses,
     /// The ports of the relay, where they are taken.
     pub relay: Option<RelayListeners>,
     pub(super) ports: BTreeMap<PortName, AtPort>,
@@ -119,15 +119,15 @@ pub struct Mount {
     pub(super) stopping: Stopping,
 }
 
-impl Mount {
+impl NodeBuilder {
     /// Opens a port.
-    pub fn open(&mut self, name: PortName, port: Port) {
+    pub fn open(&mut self, name: PortName, port: ServedPort) {
         self.port(name).port = Some(port);
     }
 
     /// Serves a generated tonic service on a port, if a capability opens it. What the control port serves, nodes reach at the mesh
     /// port too, as far as the policies of its methods say so.
-    pub fn serve(&mut self, name: PortName, service: impl Servable) {
+    pub fn serve(&mut self, name: PortName, service: impl TonicService) {
         if name == PortName::Control {
             let service = service.clone();
             self.port(PortName::Mesh).served.push(Box::new(move |surface| surface.add(service)));
@@ -146,12 +146,12 @@ impl Mount {
     }
 
     /// Has something done from the start on, until `until` at the latest.
-    pub fn run<W: Future<Output = ()> + Send + 'static>(&mut self, until: Phase, work: W) {
+    pub fn run<W: Future<Output = ()> + Send + 'static>(&mut self, until: StopPhase, work: W) {
         self.stopping.step(until).begun.push(Box::pin(doing(type_name::<W>(), work)));
     }
 
     /// Has something done in a step of the stop, beside what others do then; what runs until that step has ended.
-    pub fn at(&mut self, phase: Phase, work: impl Future<Output = ()> + Send + 'static) {
+    pub fn at(&mut self, phase: StopPhase, work: impl Future<Output = ()> + Send + 'static) {
         self.stopping.at(phase, work);
     }
 
@@ -164,7 +164,7 @@ impl Mount {
 #[derive(Default)]
 pub(super) struct AtPort {
     /// `None`: no capability opens it.
-    pub port: Option<Port>,
+    pub port: Option<ServedPort>,
     pub served: Vec<Serve>,
     /// What is done once it is drained.
     pub drained: Vec<Work>,
@@ -214,7 +214,7 @@ impl Running {
 /// What runs, and how it stops. Dropping it ends everything as a crash would.
 #[derive(Default)]
 pub(super) struct Stopping {
-    steps: BTreeMap<Phase, Step>,
+    steps: BTreeMap<StopPhase, Step>,
     pub(super) broken: Broken,
 }
 
@@ -228,11 +228,11 @@ struct Step {
 
 impl Stopping {
     /// What runs until a step.
-    pub(super) fn until(&mut self, phase: Phase) -> &mut Running {
+    pub(super) fn until(&mut self, phase: StopPhase) -> &mut Running {
         &mut self.step(phase).running
     }
 
-    pub(super) fn at(&mut self, phase: Phase, work: impl Future<Output = ()> + Send + 'static) {
+    pub(super) fn at(&mut self, phase: StopPhase, work: impl Future<Output = ()> + Send + 'static) {
         self.step(phase).done.push(Box::pin(work));
     }
 
@@ -253,7 +253,7 @@ impl Stopping {
         }
     }
 
-    fn step(&mut self, phase: Phase) -> &mut Step {
+    fn step(&mut self, phase: StopPhase) -> &mut Step {
         let broken = &self.broken;
         self.steps.entry(phase).or_insert_with(|| Step {
             begun: Vec::new(),
@@ -284,15 +284,15 @@ mod tests {
     async fn a_node_whose_part_has_panicked_is_broken_and_one_whose_parts_end_is_not() {
         let mut stopping = Stopping::default();
         let broken = stopping.broken.clone();
-        stopping.until(Phase::End).spawn(async {});
-        stopping.until(Phase::End).spawn(std::future::pending());
+        stopping.until(StopPhase::End).spawn(async {});
+        stopping.until(StopPhase::End).spawn(std::future::pending());
         stopping.stop().await;
         assert!(!broken.is_so());
 
         let mut stopping = Stopping::default();
         let broken = stopping.broken.clone();
-        stopping.until(Phase::Drain).spawn(std::future::pending());
-        stopping.step(Phase::End).begun.push(Box::pin(async { panic!("as a part would") }));
+        stopping.until(StopPhase::Drain).spawn(std::future::pending());
+        stopping.step(StopPhase::End).begun.push(Box::pin(async { panic!("as a part would") }));
         assert!(!broken.is_so());
         stopping.begin();
         broken.happens().await;

@@ -20,7 +20,7 @@ use tokio::sync::watch;
 use xxhash_rust::xxh64::xxh64;
 
 use pb::operation::State;
-pub use running::Running;
+pub use running::RunningOperation;
 
 /// The most operations that are remembered.
 pub const OPERATIONS_MAX: usize = 256;
@@ -68,7 +68,7 @@ impl Repeat {
 
 /// What a call that may be a repeated one begins.
 pub enum BegunOperation {
-    New(Running),
+    New(RunningOperation),
     /// The operation that the first of the calls began, as it is now.
     Before(Box<pb::Operation>),
 }
@@ -110,7 +110,7 @@ impl Operations {
         action: &'static str,
         requested_by: &str,
         reason: &str,
-    ) -> Result<Running, Fault> {
+    ) -> Result<RunningOperation, Fault> {
         self.enter(&mut self.known.lock(), action, requested_by, reason, None)
     }
 
@@ -147,7 +147,7 @@ impl Operations {
         requested_by: &str,
         reason: &str,
         repeat: Option<Repeat>,
-    ) -> Result<Running, Fault> {
+    ) -> Result<RunningOperation, Fault> {
         let now = self.now();
         known.make_room()?;
         let operation = pb::Operation {
@@ -164,7 +164,7 @@ impl Operations {
         let (shown, cancel) = (watch::Sender::new(operation), watch::Sender::new(false));
         let slot = Arc::new(Slot { shown, cancel, repeat });
         known.slots.insert(id, slot.clone());
-        Ok(Running::new(self.clone(), slot))
+        Ok(RunningOperation::new(self.clone(), slot))
     }
 
     /// All that are remembered, the newest first.

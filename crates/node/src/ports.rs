@@ -5,9 +5,9 @@ use std::net::{IpAddr, SocketAddr, TcpListener, UdpSocket};
 use std::sync::Arc;
 
 use omnirelay_identity::socket::ControlSocket;
-use omnirelay_identity::tls::Tls;
+use omnirelay_identity::tls::ListenerTls;
 use omnirelay_settings::{Config, RelayConfig};
-use omnirelay_surface::{Limits, SurfaceBuilder};
+use omnirelay_surface::{ListenerLimits, SurfaceBuilder};
 use omnirelay_transport::outbound::outbound;
 use omnirelay_wire::pb::omnirelay::mesh::control::v1::PeerEndpoints;
 use serde::{Deserialize, Serialize};
@@ -37,7 +37,7 @@ impl PortName {
 }
 
 /// Whether a port is taken.
-pub enum Listens {
+pub enum PortState {
     /// It is, before anything starts.
     Taken(TcpListener),
     /// Once the node is somebody.
@@ -45,20 +45,20 @@ pub enum Listens {
 }
 
 /// A port that is about to be served.
-pub struct Port {
-    pub listens: Listens,
+pub struct ServedPort {
+    pub listens: PortState,
     /// The socket for users of this host, which serves the same.
     pub socket: Option<ControlSocket>,
     /// The same port for UDP, where it is served over HTTP/3 too.
     pub udp: Option<UdpSocket>,
-    pub tls: Option<Arc<Tls>>,
-    pub limits: Limits,
+    pub tls: Option<Arc<ListenerTls>>,
+    pub limits: ListenerLimits,
     pub surface: SurfaceBuilder,
 }
 
 /// Where a node listens.
 #[derive(Clone, Copy, Debug)]
-pub struct Addresses {
+pub struct NodeAddresses {
     pub control: SocketAddr,
     /// The address of this host that others are told: where the control port is bound, or where that is all of them, the one by
     /// which this host goes out.
@@ -67,7 +67,7 @@ pub struct Addresses {
     pub relay: Option<RelayAddresses>,
 }
 
-impl Addresses {
+impl NodeAddresses {
     pub fn new(control: SocketAddr, relay: Option<RelayAddresses>) -> Self {
         let host = if control.ip().is_unspecified() { outbound(control.ip()) } else { control.ip() };
         Self { control, host, relay }
@@ -177,8 +177,10 @@ mod tests {
         ];
         for (what, control, advertise, told, is_trouble) in cases {
             let (control, host) = (control.parse().unwrap(), told.parse().map(|told: SocketAddr| told.ip()));
-            let addresses =
-                Addresses { host: host.unwrap_or([10, 0, 0, 9].into()), ..Addresses::new(control, None) };
+            let addresses = NodeAddresses {
+                host: host.unwrap_or([10, 0, 0, 9].into()),
+                ..NodeAddresses::new(control, None)
+            };
             assert_eq!(addresses.endpoints(advertise, None).control.as_deref(), Some(told), "{what}");
             assert_eq!(addresses.trouble(advertise).is_some(), is_trouble, "{what}");
         }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use omnirelay_core::time::{Millis, rfc3339, whole_ms};
 use omnirelay_host::wall_clock::CLOCKS_APART;
 use omnirelay_registry::Registry;
-use omnirelay_registry::epoch_loss::Loss;
+use omnirelay_registry::epoch_loss::EpochLoss;
 use omnirelay_wire::pb::omnirelay::mesh::control::v1::ReadinessItem;
 use parking_lot::RwLock;
 
@@ -174,7 +174,7 @@ fn history(registry: &Registry) -> ReadinessItem {
     let lines: Vec<String> = told.iter().map(ToString::to_string).collect();
     ReadinessItem {
         name: "history".to_owned(),
-        ok: told.iter().all(Loss::is_restored),
+        ok: told.iter().all(EpochLoss::is_restored),
         message: lines.join("; "),
         required: false,
     }

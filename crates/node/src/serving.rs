@@ -6,44 +6,44 @@ use std::sync::Arc;
 
 use futures_util::future::join_all;
 use omnirelay_identity::socket::WAITING_MAX;
-use omnirelay_surface::{Drained, RequestObserver, serve_quic, serve_unix, serve_with};
+use omnirelay_surface::{DrainOutcome, RequestObserver, serve_quic, serve_unix, serve_with};
 use omnirelay_transport::quic;
 use tokio::sync::{oneshot, watch};
 
 use super::NodeError;
 use super::mount::Running;
-use super::ports::{Listens, Port};
+use super::ports::{PortState, ServedPort};
 
 /// Stops what serves: all listeners of one surface.
 pub(super) struct Serving(Vec<Listening>);
 
 struct Listening {
     stop: Option<oneshot::Sender<()>>,
-    served: watch::Receiver<Option<Drained>>,
+    served: watch::Receiver<Option<DrainOutcome>>,
 }
 
 impl Serving {
     /// Begins to serve a port, as one of `tasks`; and its socket if it has one, whose file goes when that ends.
     pub(super) fn begin(
         tasks: &mut Running,
-        port: Port,
+        port: ServedPort,
         observer: Arc<dyn RequestObserver>,
     ) -> Result<Self, NodeError> {
-        let Port { listens, socket, udp, tls, limits, surface } = port;
+        let ServedPort { listens, socket, udp, tls, limits, surface } = port;
         let udp = udp.map(quic::endpoint).transpose().map_err(NodeError::Listen)?;
         let surface = surface.observer(observer).build()?;
         let over_udp = udp.zip(tls.clone());
         let shared = surface.clone();
         let first = match (listens, tls) {
-            (Listens::Taken(listener), tls) => {
+            (PortState::Taken(listener), tls) => {
                 let listener = asynchronous(listener)?;
                 Listening::begin(tasks, |stop| serve_with(listener, tls, shared, limits, stop))
             }
-            (Listens::Late(late), Some(tls)) => {
+            (PortState::Late(late), Some(tls)) => {
                 Listening::begin(tasks, |stop| late.serve(tls, shared, limits, stop))
             }
             // Nobody has anything to show there.
-            (Listens::Late(_), None) => return Ok(Self(Vec::new())),
+            (PortState::Late(_), None) => return Ok(Self(Vec::new())),
         };
         let mut serving = Self(vec![first]);
         if let Some((udp, tls)) = over_udp {
@@ -77,7 +77,7 @@ type Stopped = Pin<Box<dyn Future<Output = ()> + Send>>;
 impl Listening {
     fn begin<F>(tasks: &mut Running, serve: impl FnOnce(Stopped) -> F) -> Self
     where
-        F: Future<Output = Drained> + Send + 'static,
+        F: Future<Output = DrainOutcome> + Send + 'static,
     {
         let (stop, stopped) = oneshot::channel();
         let (say_served, served) = watch::channel(None);
@@ -95,7 +95,7 @@ impl Listening {
             let _ = stop.send(());
         }
         let drained = self.served.wait_for(Option::is_some).await.map_or(None, |drained| *drained);
-        if let Some(Drained { cut }) = drained
+        if let Some(DrainOutcome { cut }) = drained
             && cut > 0
         {
             tracing::warn!(cut, "connections were cut at the end of the grace period");

@@ -10,11 +10,11 @@ use futures_util::Stream;
 use futures_util::stream::unfold;
 use omnirelay_registry::Registry;
 use omnirelay_registry::cursor::Cursor;
-use omnirelay_registry::since::{Since, Start};
+use omnirelay_registry::since::{WatchSince, WatchStart};
 use omnirelay_registry::view::{ViewChange, ViewEntry, ViewRecord};
-use omnirelay_registry::watch::{Parts, ResetReason, Step, Watch, WatchEvent};
-use omnirelay_store::{Kind, Revision};
-use omnirelay_wire::encoded::Encoded;
+use omnirelay_registry::watch::{EventCounter, ResetReason, Watch, WatchEvent, WatchStep};
+use omnirelay_store::{RecordKind, Revision};
+use omnirelay_wire::encoded::EncodedMessage;
 use omnirelay_wire::fault::Fault;
 use omnirelay_wire::reasons;
 use omnirelay_wire::timestamp::{Timestamp, timestamp};
@@ -22,20 +22,20 @@ use prost::Message;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tonic::Status;
 
-use self::recent::{EventId, Recent};
+use self::recent::{EventId, RecentEvents};
 
 mod recent;
 
 /// The stream of a service.
-pub type Events<T> = Pin<Box<dyn Stream<Item = Result<Encoded<T>, Status>> + Send>>;
+pub type NounEventStream<T> = Pin<Box<dyn Stream<Item = Result<EncodedMessage<T>, Status>> + Send>>;
 
 /// What a noun makes of the log for those who watch it.
-pub trait Noun: Send + 'static {
+pub trait WatchedNoun: Send + 'static {
     /// What they are sent.
     type Event: Message + Default + 'static;
 
     /// The event that tells of something; `None`: it is not for them.
-    fn event(&mut self, frame: Frame, shown: ShownChange<'_>) -> Option<Self::Event>;
+    fn event(&mut self, frame: EventFrame, shown: ShownChange<'_>) -> Option<Self::Event>;
 
     /// How many events a change is; must not differ from one daemon to another.
     fn parts(_: &ViewEntry, _: &ViewChange) -> usize {
@@ -44,7 +44,7 @@ pub trait Noun: Send + 'static {
 
     /// Waits until a change may be told of. False: not all that belongs to it is known yet, and another watcher may be
     /// told more.
-    fn settled(&self, _: &Step) -> impl Future<Output = bool> + Send {
+    fn settled(&self, _: &WatchStep) -> impl Future<Output = bool> + Send {
         async { true }
     }
 
@@ -54,7 +54,7 @@ pub trait Noun: Send + 'static {
 
 /// What is the same in the events of all nouns.
 #[derive(Clone, Debug, Default)]
-pub struct Frame {
+pub struct EventFrame {
     /// The name that the type of the event has in every noun.
     name: &'static str,
     pub cursor: String,
@@ -66,7 +66,7 @@ pub struct Frame {
     pub more: bool,
 }
 
-impl Frame {
+impl EventFrame {
     /// The number of the type in an enumeration, of which this is `from_str_name`: nouns share the names, and not the
     /// numbers. 0 when it has no such name.
     pub fn kind<T: Into<i32>>(&self, from_str_name: fn(&str) -> Option<T>) -> i32 {
@@ -92,7 +92,7 @@ impl Frame {
         Self { name, ..Self::default() }
     }
 
-    fn of_step(name: &'static str, step: &Step) -> Self {
+    fn of_step(name: &'static str, step: &WatchStep) -> Self {
         Self {
             cursor: step.cursor.to_string(),
             prev_cursor: step.previous.to_string(),
@@ -110,8 +110,8 @@ pub enum ShownChange<'a> {
     /// A record of a snapshot.
     Record(&'a Arc<ViewRecord>),
     /// One that is new or was changed.
-    Changed(&'a Step),
-    Removed(&'a Step),
+    Changed(&'a WatchStep),
+    Removed(&'a WatchStep),
 }
 
 impl<'a> ShownChange<'a> {
@@ -125,7 +125,7 @@ impl<'a> ShownChange<'a> {
     }
 
     /// The change that it is.
-    pub fn step(&self) -> Option<&'a Step> {
+    pub fn step(&self) -> Option<&'a WatchStep> {
         match self {
             Self::Nothing | Self::Record(_) => None,
             Self::Changed(step) | Self::Removed(step) => Some(step),
@@ -135,9 +135,9 @@ impl<'a> ShownChange<'a> {
 
 /// The places of those who watch, of which there are so many.
 #[derive(Clone)]
-pub struct Places(Arc<Semaphore>);
+pub struct WatchPlaces(Arc<Semaphore>);
 
-impl Places {
+impl WatchPlaces {
     /// At most so many watches are served at once.
     pub fn new(watches_max: usize) -> Self {
         Self(Arc::new(Semaphore::new(watches_max)))
@@ -157,21 +157,21 @@ impl Places {
 }
 
 /// The watches of a noun, by what they are sent.
-pub struct Watches<E> {
+pub struct NounWatches<E> {
     registry: Arc<Registry>,
-    pub places: Places,
-    recent: Arc<Recent<E>>,
+    pub places: WatchPlaces,
+    recent: Arc<RecentEvents<E>>,
 }
 
-impl<E: Message + Default + 'static> Watches<E> {
+impl<E: Message + Default + 'static> NounWatches<E> {
     /// At most so many are served at once.
     pub fn new(registry: Arc<Registry>, watches_max: usize) -> Self {
-        Self { registry, places: Places::new(watches_max), recent: Arc::default() }
+        Self { registry, places: WatchPlaces::new(watches_max), recent: Arc::default() }
     }
 
     /// Those of the same noun in another shape, which take the same places.
-    pub fn reshaped<T: Message + Default + 'static>(&self) -> Watches<T> {
-        Watches { registry: self.registry.clone(), places: self.places.clone(), recent: Arc::default() }
+    pub fn reshaped<T: Message + Default + 'static>(&self) -> NounWatches<T> {
+        NounWatches { registry: self.registry.clone(), places: self.places.clone(), recent: Arc::default() }
     }
 
     /// Begins to watch what `filter` lets through of these kinds, from `since` on, a cursor or a time; with a snapshot of
@@ -181,11 +181,11 @@ impl<E: Message + Default + 'static> Watches<E> {
     /// When `since` is none, no place is free, or the registry was never read.
     pub async fn begin(
         &self,
-        kinds: impl Into<Vec<Kind>>,
+        kinds: impl Into<Vec<RecordKind>>,
         filter: impl Fn(&ViewRecord) -> bool + Send + Sync + 'static,
         since: &str,
     ) -> Result<BegunWatch<E>, Fault> {
-        let since = Since::of(since)?;
+        let since = WatchSince::of(since)?;
         let place = self.places.take()?;
         self.registry.ready_for("").await?;
         let start = match since {
@@ -193,9 +193,9 @@ impl<E: Message + Default + 'static> Watches<E> {
             None => None,
         };
         // Whoever was shown nothing of what is not kept any more begins with what is there.
-        let behind = |start: Start| match start {
-            Start { cursor, gap: true } => Cursor { revision: Revision(0), part: 0, ..cursor },
-            Start { cursor, gap: false } => cursor,
+        let behind = |start: WatchStart| match start {
+            WatchStart { cursor, gap: true } => Cursor { revision: Revision(0), part: 0, ..cursor },
+            WatchStart { cursor, gap: false } => cursor,
         };
         Ok(self.begun(kinds, filter, start.map(behind), place))
     }
@@ -203,7 +203,7 @@ impl<E: Message + Default + 'static> Watches<E> {
     /// The same of whoever has a place.
     pub fn begun(
         &self,
-        kinds: impl Into<Vec<Kind>>,
+        kinds: impl Into<Vec<RecordKind>>,
         filter: impl Fn(&ViewRecord) -> bool + Send + Sync + 'static,
         behind: Option<Cursor>,
         place: OwnedSemaphorePermit,
@@ -216,7 +216,7 @@ impl<E: Message + Default + 'static> Watches<E> {
 /// A watch that has begun.
 pub struct BegunWatch<E> {
     watch: Watch,
-    recent: Arc<Recent<E>>,
+    recent: Arc<RecentEvents<E>>,
     place: OwnedSemaphorePermit,
 }
 
@@ -228,7 +228,7 @@ impl<E> BegunWatch<E> {
     }
 
     /// What it tells of a noun.
-    pub fn of<N: Noun<Event = E>>(self, noun: N) -> Feed<N> {
+    pub fn of<N: WatchedNoun<Event = E>>(self, noun: N) -> Feed<N> {
         Feed {
             watch: self.watch.with_parts(Box::new(N::parts)),
             recent: self.recent,
@@ -240,20 +240,20 @@ impl<E> BegunWatch<E> {
 
 /// A noun in another shape: what its watchers are sent is made of its events, as far as they are any of theirs. What is
 /// made of a change must not depend on what was made before.
-pub struct Reshaped<N, F> {
+pub struct ReshapedNoun<N, F> {
     pub noun: N,
     pub shape: F,
 }
 
-impl<N, F, T> Noun for Reshaped<N, F>
+impl<N, F, T> WatchedNoun for ReshapedNoun<N, F>
 where
-    N: Noun + Sync,
+    N: WatchedNoun + Sync,
     F: FnMut(N::Event) -> Option<T> + Send + Sync + 'static,
     T: Message + Default + 'static,
 {
     type Event = T;
 
-    fn event(&mut self, frame: Frame, shown: ShownChange<'_>) -> Option<T> {
+    fn event(&mut self, frame: EventFrame, shown: ShownChange<'_>) -> Option<T> {
         (self.shape)(self.noun.event(frame, shown)?)
     }
 
@@ -261,7 +261,7 @@ where
         N::parts(entry, change)
     }
 
-    fn settled(&self, step: &Step) -> impl Future<Output = bool> + Send {
+    fn settled(&self, step: &WatchStep) -> impl Future<Output = bool> + Send {
         self.noun.settled(step)
     }
 
@@ -271,22 +271,22 @@ where
 }
 
 /// A watch being served; its place is free again when it is dropped.
-pub struct Feed<N: Noun> {
+pub struct Feed<N: WatchedNoun> {
     watch: Watch,
-    recent: Arc<Recent<N::Event>>,
+    recent: Arc<RecentEvents<N::Event>>,
     noun: N,
     _place: OwnedSemaphorePermit,
 }
 
-impl<N: Noun> Feed<N> {
+impl<N: WatchedNoun> Feed<N> {
     /// Its events; never ends.
-    pub fn events(self) -> Events<N::Event> {
+    pub fn events(self) -> NounEventStream<N::Event> {
         Box::pin(unfold(self, |mut feed| async { Some((Ok(feed.next().await), feed)) }))
     }
 
     /// Tells each change as so many events.
     #[must_use]
-    pub fn with_parts(self, parts: Parts) -> Self {
+    pub fn with_parts(self, parts: EventCounter) -> Self {
         Self { watch: self.watch.with_parts(parts), ..self }
     }
 
@@ -314,7 +314,7 @@ impl<N: Noun> Feed<N> {
     }
 
     /// The next event.
-    async fn next(&mut self) -> Encoded<N::Event> {
+    async fn next(&mut self) -> EncodedMessage<N::Event> {
         loop {
             if !self.watch.has_more() {
                 self.noun.begin_look();
@@ -326,7 +326,7 @@ impl<N: Noun> Feed<N> {
             };
             let mut make = || {
                 let (frame, shown) = framed(&told);
-                self.noun.event(frame, shown).map(Encoded::from)
+                self.noun.event(frame, shown).map(EncodedMessage::from)
             };
             let event = match shared {
                 Some(step) => self.recent.get_or_make(EventId::of(&told, step), step.place, make),
@@ -340,23 +340,23 @@ impl<N: Noun> Feed<N> {
 }
 
 /// What is the same in the events of all nouns, and what one tells of.
-pub fn framed(told: &WatchEvent) -> (Frame, ShownChange<'_>) {
+pub fn framed(told: &WatchEvent) -> (EventFrame, ShownChange<'_>) {
     match told {
-        WatchEvent::Snapshot(record) => (Frame::of("snapshot"), ShownChange::Record(record)),
-        WatchEvent::Synced { cursor } => (Frame::synced(cursor), ShownChange::Nothing),
-        WatchEvent::Added(step) => (Frame::of_step("added", step), ShownChange::Changed(step)),
-        WatchEvent::Modified(step) => (Frame::of_step("modified", step), ShownChange::Changed(step)),
-        WatchEvent::Removed(step) => (Frame::of_step("removed", step), ShownChange::Removed(step)),
-        WatchEvent::Reset(reason) => (Frame::reset(word_of(*reason)), ShownChange::Nothing),
+        WatchEvent::Snapshot(record) => (EventFrame::of("snapshot"), ShownChange::Record(record)),
+        WatchEvent::Synced { cursor } => (EventFrame::synced(cursor), ShownChange::Nothing),
+        WatchEvent::Added(step) => (EventFrame::of_step("added", step), ShownChange::Changed(step)),
+        WatchEvent::Modified(step) => (EventFrame::of_step("modified", step), ShownChange::Changed(step)),
+        WatchEvent::Removed(step) => (EventFrame::of_step("removed", step), ShownChange::Removed(step)),
+        WatchEvent::Reset(reason) => (EventFrame::reset(word_of(*reason)), ShownChange::Nothing),
         WatchEvent::Progress { cursor, previous } => {
             (at("progress", cursor, Some(previous)), ShownChange::Nothing)
         }
     }
 }
 
-fn at(name: &'static str, cursor: &Cursor, previous: Option<&Cursor>) -> Frame {
+fn at(name: &'static str, cursor: &Cursor, previous: Option<&Cursor>) -> EventFrame {
     let prev_cursor = previous.map(Cursor::to_string).unwrap_or_default();
-    Frame { cursor: cursor.to_string(), prev_cursor, ..Frame::of(name) }
+    EventFrame { cursor: cursor.to_string(), prev_cursor, ..EventFrame::of(name) }
 }
 
 fn word_of(reason: ResetReason) -> &'static str {
@@ -380,7 +380,7 @@ mod tests {
     #[test]
     fn every_noun_has_the_names_of_its_events() {
         for name in ["snapshot", "synced", "added", "modified", "removed", "reset", "progress"] {
-            let frame = Frame::of(name);
+            let frame = EventFrame::of(name);
             // Those of a change say what it means for the leadership.
             if !matches!(name, "added" | "modified" | "removed") {
                 assert_ne!(frame.kind(leader_event::Type::from_str_name), 0, "{name} of leaders");

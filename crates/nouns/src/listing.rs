@@ -7,8 +7,8 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use omnirelay_registry::Registry;
 use omnirelay_registry::cursor::Cursor;
-use omnirelay_registry::view::{Reading, View, ViewRecord};
-use omnirelay_store::Kind;
+use omnirelay_registry::view::{View, ViewReading, ViewRecord};
+use omnirelay_store::RecordKind;
 use omnirelay_wire::fault::Fault;
 use omnirelay_wire::reasons;
 use prost::Message;
@@ -25,13 +25,13 @@ pub const ITEM_BYTES: usize = 8;
 
 /// How much one page has room for. The first item always has, however large it is, so that each page goes on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Room {
+pub struct PageRoom {
     items: usize,
     bytes: usize,
     is_empty: bool,
 }
 
-impl Room {
+impl PageRoom {
     /// For so many items.
     pub fn of(items: usize) -> Self {
         Self { items, bytes: PAGE_BYTES_MAX, is_empty: true }
@@ -66,7 +66,11 @@ impl Room {
 ///
 /// # Errors
 /// `PAGE_TOKEN_EXPIRED` when that is no longer known, `INVALID_PAGE_TOKEN`.
-pub async fn read(registry: &Registry, kind: &Kind, token: Option<&PageToken>) -> Result<Reading, Fault> {
+pub async fn read(
+    registry: &Registry,
+    kind: &RecordKind,
+    token: Option<&PageToken>,
+) -> Result<ViewReading, Fault> {
     read_with(registry, kind, token, |_| ()).await.map(|(reading, ())| reading)
 }
 
@@ -76,10 +80,10 @@ pub async fn read(registry: &Registry, kind: &Kind, token: Option<&PageToken>) -
 /// As of [`read`].
 pub async fn read_with<T>(
     registry: &Registry,
-    kind: &Kind,
+    kind: &RecordKind,
     token: Option<&PageToken>,
     also: impl Fn(&View) -> T,
-) -> Result<(Reading, T), Fault> {
+) -> Result<(ViewReading, T), Fault> {
     let Some(token) = token else {
         return Ok(registry.look(|view| (view.list(kind), also(view))).await);
     };
@@ -95,14 +99,14 @@ pub async fn read_with<T>(
 
 /// A total order of records by one of their fields; the record's key settles ties.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Order<F> {
+pub struct ListOrder<F> {
     pub field: F,
     descending: bool,
     /// The field is the record's key, by which records come anyway.
     natural: bool,
 }
 
-impl<F: Copy + PartialEq> Order<F> {
+impl<F: Copy + PartialEq> ListOrder<F> {
     /// Reads `orderBy`; empty is by the first of `fields`, which is the record's key.
     ///
     /// # Errors
@@ -128,9 +132,9 @@ impl<F: Copy + PartialEq> Order<F> {
         &self,
         records: impl Iterator<Item = &'a Arc<ViewRecord>>,
         key: impl Fn(F, &ViewRecord) -> String,
-        (room, bytes): (Room, impl Fn(&ViewRecord) -> usize),
+        (room, bytes): (PageRoom, impl Fn(&ViewRecord) -> usize),
         token: Option<&PageToken>,
-    ) -> Page<'a> {
+    ) -> ListPage<'a> {
         if self.natural && !self.descending {
             return page_of(records, (room, bytes), token);
         }
@@ -153,7 +157,7 @@ impl<F: Copy + PartialEq> Order<F> {
             (if self.natural { id.clone() } else { key.clone() }, id)
         });
         let records = sorted.into_iter().map(|(_, record)| record).collect();
-        Page { records, total, next: last }
+        ListPage { records, total, next: last }
     }
 
     fn compare(&self, a: (&str, &str), b: (&str, &str)) -> Ordering {
@@ -218,7 +222,7 @@ impl PageToken {
 }
 
 /// Some of a list in an order.
-pub struct Page<'a> {
+pub struct ListPage<'a> {
     pub records: Vec<&'a Arc<ViewRecord>>,
     /// How many there are on all pages.
     pub total: usize,
@@ -230,9 +234,9 @@ pub struct Page<'a> {
 /// gathered but the page.
 pub fn page_of<'a>(
     records: impl Iterator<Item = &'a Arc<ViewRecord>>,
-    (mut room, bytes): (Room, impl Fn(&ViewRecord) -> usize),
+    (mut room, bytes): (PageRoom, impl Fn(&ViewRecord) -> usize),
     token: Option<&PageToken>,
-) -> Page<'a> {
+) -> ListPage<'a> {
     let (mut page, mut total, mut more) = (Vec::new(), 0, false);
     for record in records {
         total += 1;
@@ -246,7 +250,7 @@ pub fn page_of<'a>(
         }
     }
     let last = page.last().filter(|_| more).map(|last| last.record.id.key.clone());
-    Page { records: page, total, next: last.map(|last| (last.clone(), last)) }
+    ListPage { records: page, total, next: last.map(|last| (last.clone(), last)) }
 }
 
 /// The page of a list that a request asks for, where a record shows no item, one or several.
@@ -276,7 +280,7 @@ impl AskedPage {
         records: impl Iterator<Item = &'a Arc<ViewRecord>>,
         items: impl Fn(&'a Arc<ViewRecord>) -> I,
     ) -> (Vec<T>, String) {
-        let (mut room, mut page, mut last) = (Room::of(self.size), Vec::new(), None);
+        let (mut room, mut page, mut last) = (PageRoom::of(self.size), Vec::new(), None);
         let (begins, mut shown) = self.token.as_ref().map_or(("", 0), |token| {
             // How many items of its last record the page before went through.
             (token.after.1.as_str(), token.after.0.parse().unwrap_or(usize::MAX))
@@ -345,7 +349,7 @@ mod tests {
     fn pages_of_items_hold_each_item_once() {
         let record = |key: &str| {
             let record = Record {
-                id: RecordId::new(Kind::of("peer"), key),
+                id: RecordId::new(RecordKind::of("peer"), key),
                 value: bytes::Bytes::new(),
                 version: Version(1),
                 revision: Revision(1),
@@ -403,7 +407,7 @@ mod tests {
     #[test]
     fn orders_are_read_in_both_spellings() {
         let fields = [("node_id", 'n'), ("role", 'r')];
-        let read = |text: &str| Order::parse(text, &fields).map(|order| (order.field, order.descending));
+        let read = |text: &str| ListOrder::parse(text, &fields).map(|order| (order.field, order.descending));
         assert_eq!(read(""), Ok(('n', false)));
         assert_eq!(read("nodeId desc"), Ok(('n', true)));
         assert_eq!(read("node_id"), Ok(('n', false)));
@@ -415,25 +419,29 @@ mod tests {
 
     #[test]
     fn a_page_has_room_for_so_many_items_and_so_many_bytes() {
-        let cut = |room: Room, sizes: &[usize]| {
+        let cut = |room: PageRoom, sizes: &[usize]| {
             let mut sizes = sizes.to_vec();
             let more = room.cut(&mut sizes, |size| *size);
             (sizes.len(), more)
         };
         let third = PAGE_BYTES_MAX / 3 - ITEM_BYTES;
-        assert_eq!(cut(Room::of(3), &[1; 3]), (3, false));
-        assert_eq!(cut(Room::of(3), &[1; 4]), (3, true));
-        assert_eq!(cut(Room::of(9), &[third; 3]), (3, false));
+        assert_eq!(cut(PageRoom::of(3), &[1; 3]), (3, false));
+        assert_eq!(cut(PageRoom::of(3), &[1; 4]), (3, true));
+        assert_eq!(cut(PageRoom::of(9), &[third; 3]), (3, false));
         assert_eq!(
-            cut(Room::of(9), &[third, third, third + 1, 1]),
+            cut(PageRoom::of(9), &[third, third, third + 1, 1]),
             (2, true),
             "none that fits comes before one that does not"
         );
-        assert_eq!(cut(Room::of(9), &[PAGE_BYTES_MAX * 2, 1]), (1, true), "a page goes on whatever there is");
-        assert_eq!(cut(Room::of(9).beside(PAGE_BYTES_MAX / 2), &[third; 3]), (1, true));
-        assert_eq!(cut(Room::of(9).beside(PAGE_BYTES_MAX * 2), &[1; 2]), (1, true));
-        assert_eq!(cut(Room::of(usize::MAX), &[0; 5]), (5, false));
-        assert_eq!(cut(Room::of(1), &[]), (0, false));
+        assert_eq!(
+            cut(PageRoom::of(9), &[PAGE_BYTES_MAX * 2, 1]),
+            (1, true),
+            "a page goes on whatever there is"
+        );
+        assert_eq!(cut(PageRoom::of(9).beside(PAGE_BYTES_MAX / 2), &[third; 3]), (1, true));
+        assert_eq!(cut(PageRoom::of(9).beside(PAGE_BYTES_MAX * 2), &[1; 2]), (1, true));
+        assert_eq!(cut(PageRoom::of(usize::MAX), &[0; 5]), (5, false));
+        assert_eq!(cut(PageRoom::of(1), &[]), (0, false));
     }
 
     #[test]

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use omnirelay_registry::Registry;
 use omnirelay_registry::epoch_loss::ToRestore;
 use omnirelay_registry::view::ViewRecord;
-use omnirelay_store::{Kind, StoreError};
+use omnirelay_store::{RecordKind, StoreError};
 use parking_lot::RwLock;
 
 /// What becomes of a lost record.
@@ -45,16 +45,16 @@ pub trait RecordMerger: Send + Sync {
 
 /// Who merges records of which kind.
 #[derive(Default)]
-pub struct RecordMergers(RwLock<BTreeMap<Kind, Arc<dyn RecordMerger>>>);
+pub struct RecordMergers(RwLock<BTreeMap<RecordKind, Arc<dyn RecordMerger>>>);
 
 impl RecordMergers {
     /// Has the lost records of a kind merged by its object.
-    pub fn add(&self, kind: Kind, merger: Arc<dyn RecordMerger>) {
+    pub fn add(&self, kind: RecordKind, merger: Arc<dyn RecordMerger>) {
         self.0.write().insert(kind, merger);
     }
 
     /// Who merges records of this kind.
-    pub fn of(&self, kind: &Kind) -> Option<Arc<dyn RecordMerger>> {
+    pub fn of(&self, kind: &RecordKind) -> Option<Arc<dyn RecordMerger>> {
         self.0.read().get(kind).cloned()
     }
 }

@@ -4,20 +4,20 @@ use std::sync::Arc;
 
 use omnirelay_identity::caller::Caller;
 use omnirelay_registry::Registry;
-use omnirelay_registry::act::Reader;
-use omnirelay_registry::mutate::{ChangeForm, Decision, Mutation};
+use omnirelay_registry::act::DecisionReader;
+use omnirelay_registry::mutate::{ChangeForm, Mutation, MutationDecision};
 use omnirelay_registry::view::ViewRecord;
-use omnirelay_store::{Kind, RecordId};
+use omnirelay_store::{RecordId, RecordKind};
 use omnirelay_wire::change::ChangeAnswer;
 use omnirelay_wire::fault::Fault;
-use omnirelay_wire::rpc::Rpc;
+use omnirelay_wire::rpc::RpcMethod;
 
 use crate::{check_reason, expected};
 
 /// A request for a mutation: what it says besides the change itself.
 pub struct MutationRequest<'a> {
     pub caller: &'a Caller,
-    pub rpc: Rpc,
+    pub rpc: RpcMethod,
     /// Of the object, as its noun names it.
     pub id: String,
     pub reason: String,
@@ -36,7 +36,7 @@ impl MutationRequest<'_> {
         &self,
         registry: &Registry,
         record: RecordId,
-        decide: impl Fn(Option<&Arc<ViewRecord>>) -> Result<Decision<A>, Fault>,
+        decide: impl Fn(Option<&Arc<ViewRecord>>) -> Result<MutationDecision<A>, Fault>,
     ) -> Result<A, Fault> {
         let found = record.clone();
         self.of_records(registry, record, &[], |reader| decide(reader.get(&found).as_ref())).await
@@ -50,8 +50,8 @@ impl MutationRequest<'_> {
         &self,
         registry: &Registry,
         record: RecordId,
-        also: &'static [Kind],
-        decide: impl Fn(&Reader<'_>) -> Result<Decision<A>, Fault>,
+        also: &'static [RecordKind],
+        decide: impl Fn(&DecisionReader<'_>) -> Result<MutationDecision<A>, Fault>,
     ) -> Result<A, Fault> {
         check_reason(&self.reason)?;
         let mutation = Mutation {
@@ -65,7 +65,7 @@ impl MutationRequest<'_> {
             request_hash: self.hash,
         };
         registry
-            .mutate::<ChangeForm<A>>(mutation, |reader: &Reader<'_>| {
+            .mutate::<ChangeForm<A>>(mutation, |reader: &DecisionReader<'_>| {
                 let mut decision = decide(reader)?;
                 decision.answer.set_changes(&decision.changes);
                 Ok(decision)

@@ -3,17 +3,17 @@
 use tonic::Response;
 
 /// What answers a method: its message, or a response with headers of its own.
-pub trait Answered<T> {
+pub trait MethodAnswer<T> {
     fn response(self) -> Response<T>;
 }
 
-impl<T> Answered<T> for T {
+impl<T> MethodAnswer<T> for T {
     fn response(self) -> Response<T> {
         Response::new(self)
     }
 }
 
-impl<T> Answered<T> for Response<T> {
+impl<T> MethodAnswer<T> for Response<T> {
     fn response(self) -> Self {
         self
     }
@@ -25,7 +25,7 @@ impl<T> Answered<T> for Response<T> {
 #[macro_export]
 macro_rules! serve {
     (@answer $answer:ident) => { pb::$answer };
-    (@answer $_encoded:ident $answer:ident) => { $crate::wire::encoded::Encoded<pb::$answer> };
+    (@answer $_encoded:ident $answer:ident) => { $crate::wire::encoded::EncodedMessage<pb::$answer> };
     (
         $service:ident for $noun:ty {
             $($method:ident($asked:ident) -> $answer:ident $(<$parts:ident>)?: |$of:pat_param, $who:pat_param, $what:pat_param| $by:expr;)*
@@ -43,11 +43,11 @@ macro_rules! serve {
                     let caller = $crate::caller(&request)?;
                     let ($of, $who, $what) = (self, &caller, request.into_inner());
                     let answer: Result<_, $crate::wire::fault::Fault> = $by.await;
-                    Ok($crate::serve::Answered::response(answer?))
+                    Ok($crate::serve::MethodAnswer::response(answer?))
                 }
             )*
             $(
-                type $stream = $crate::feed::Events<pb::$event>;
+                type $stream = $crate::feed::NounEventStream<pb::$event>;
 
                 async fn $watch(
                     &self,

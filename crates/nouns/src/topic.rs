@@ -5,12 +5,12 @@ use std::sync::Arc;
 
 use omnirelay_identity::caller::Scope;
 use omnirelay_registry::view::{ViewChange, ViewEntry, ViewRecord};
-use omnirelay_registry::watch::Step;
-use omnirelay_store::Kind;
+use omnirelay_registry::watch::WatchStep;
+use omnirelay_store::RecordKind;
 use omnirelay_wire::pb::omnirelay::mesh::control::v1::EventData;
 use parking_lot::RwLock;
 
-use crate::feed::{Frame, Noun, ShownChange};
+use crate::feed::{EventFrame, ShownChange, WatchedNoun};
 
 /// What happens to records of most kinds.
 pub const CHANGES: &[&str] = &["added", "modified", "removed"];
@@ -22,12 +22,12 @@ pub struct Topic {
     /// What can happen.
     pub what: &'static [&'static str],
     /// Of which kinds the records are that it happens to.
-    pub kinds: Vec<Kind>,
+    pub kinds: Vec<RecordKind>,
     /// What a caller must be allowed besides; such a topic is only told to those who ask for it.
     pub scope: Option<Scope>,
     shows: Box<dyn Fn(&ViewRecord) -> bool + Send + Sync>,
     parts: fn(&ViewEntry, &ViewChange) -> usize,
-    teller: Box<dyn Fn() -> Box<dyn Teller> + Send + Sync>,
+    teller: Box<dyn Fn() -> Box<dyn TopicTeller> + Send + Sync>,
 }
 
 /// What happened, and what it happened to.
@@ -39,10 +39,10 @@ pub struct TopicEvent {
 
 impl Topic {
     /// What watchers of a noun are told, as `told` has it; `noun` makes one for each of them.
-    pub fn of<N: Noun + Sync>(
+    pub fn of<N: WatchedNoun + Sync>(
         name: &'static str,
         what: &'static [&'static str],
-        kinds: impl Into<Vec<Kind>>,
+        kinds: impl Into<Vec<RecordKind>>,
         noun: impl Fn() -> N + Send + Sync + 'static,
         told: fn(N::Event) -> TopicEvent,
     ) -> Self {
@@ -60,7 +60,7 @@ impl Topic {
     /// Records that nobody watches otherwise, as `show` has them.
     pub fn of_records(
         name: &'static str,
-        kinds: impl Into<Vec<Kind>>,
+        kinds: impl Into<Vec<RecordKind>>,
         show: fn(&ViewRecord) -> Option<EventData>,
     ) -> Self {
         Self {
@@ -97,7 +97,7 @@ impl Topic {
     }
 
     /// What tells one watcher.
-    pub fn teller(&self) -> Box<dyn Teller> {
+    pub fn teller(&self) -> Box<dyn TopicTeller> {
         (self.teller)()
     }
 }
@@ -117,11 +117,11 @@ impl Topics {
     }
 }
 
-/// Tells one watcher of a topic. As [`Noun`].
-pub trait Teller: Send + Sync {
-    fn event(&mut self, frame: Frame, shown: ShownChange<'_>) -> Option<TopicEvent>;
+/// Tells one watcher of a topic. As [`WatchedNoun`].
+pub trait TopicTeller: Send + Sync {
+    fn event(&mut self, frame: EventFrame, shown: ShownChange<'_>) -> Option<TopicEvent>;
 
-    fn settled<'a>(&'a self, step: &'a Step) -> Pin<Box<dyn Future<Output = bool> + Send + 'a>>;
+    fn settled<'a>(&'a self, step: &'a WatchStep) -> Pin<Box<dyn Future<Output = bool> + Send + 'a>>;
 
     fn begin_look(&mut self);
 }
@@ -130,29 +130,29 @@ struct OfRecords {
     show: fn(&ViewRecord) -> Option<EventData>,
 }
 
-impl Teller for OfRecords {
-    fn event(&mut self, frame: Frame, shown: ShownChange<'_>) -> Option<TopicEvent> {
+impl TopicTeller for OfRecords {
+    fn event(&mut self, frame: EventFrame, shown: ShownChange<'_>) -> Option<TopicEvent> {
         Some(TopicEvent { what: frame.word(), data: (self.show)(shown.record()?)? })
     }
 
-    fn settled<'a>(&'a self, _: &'a Step) -> Pin<Box<dyn Future<Output = bool> + Send + 'a>> {
+    fn settled<'a>(&'a self, _: &'a WatchStep) -> Pin<Box<dyn Future<Output = bool> + Send + 'a>> {
         Box::pin(std::future::ready(true))
     }
 
     fn begin_look(&mut self) {}
 }
 
-struct OfNoun<N: Noun> {
+struct OfNoun<N: WatchedNoun> {
     noun: N,
     told: fn(N::Event) -> TopicEvent,
 }
 
-impl<N: Noun + Sync> Teller for OfNoun<N> {
-    fn event(&mut self, frame: Frame, shown: ShownChange<'_>) -> Option<TopicEvent> {
+impl<N: WatchedNoun + Sync> TopicTeller for OfNoun<N> {
+    fn event(&mut self, frame: EventFrame, shown: ShownChange<'_>) -> Option<TopicEvent> {
         self.noun.event(frame, shown).map(self.told)
     }
 
-    fn settled<'a>(&'a self, step: &'a Step) -> Pin<Box<dyn Future<Output = bool> + Send + 'a>> {
+    fn settled<'a>(&'a self, step: &'a WatchStep) -> Pin<Box<dyn Future<Output = bool> + Send + 'a>> {
         Box::pin(self.noun.settled(step))
     }
 

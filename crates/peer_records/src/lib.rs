@@ -11,10 +11,10 @@ use std::time::Duration;
 use omnirelay_core::names::check_node_name;
 use omnirelay_core::time::Millis;
 use omnirelay_registry::Registry;
-use omnirelay_registry::act::Reader;
+use omnirelay_registry::act::DecisionReader;
 use omnirelay_registry::cursor::Cursor;
 use omnirelay_registry::view::{View, ViewRecord};
-use omnirelay_store::{GroupId, GroupRef, Kind, RecordId};
+use omnirelay_store::{GroupId, GroupRef, RecordId, RecordKind};
 use omnirelay_wire::fault::Fault;
 use omnirelay_wire::pb::omnirelay::mesh::control::v1 as pb;
 use omnirelay_wire::pb::omnirelay::store::v1::PeerValue;
@@ -23,12 +23,12 @@ use omnirelay_wire::timestamp::millis;
 use tracing::warn;
 
 use roster::PeerStanding;
-pub use roster::{Roster, statuses};
+pub use roster::{PeerRoster, statuses};
 use unproven::unproven;
-pub use unproven::{Reasons, UnprovenNodes, unproven_and_listed, unproven_and_live};
+pub use unproven::{UnprovenNodes, UnprovenReasons, unproven_and_listed, unproven_and_live};
 
 /// Records of peers; the key is the node id.
-pub const PEER: Kind = Kind::of("peer");
+pub const PEER: RecordKind = RecordKind::of("peer");
 
 /// How often, and how long apart, it is looked for the session of a node that is to be ended.
 const SESSION_LOOKS: usize = 10;
@@ -197,7 +197,7 @@ pub async fn check_known(registry: &Registry, node_id: &str) -> Result<(), Fault
 ///
 /// # Errors
 /// `PEER_NOT_FOUND`.
-pub fn check_known_to(reader: &Reader<'_>, node_id: &str) -> Result<(), Fault> {
+pub fn check_known_to(reader: &DecisionReader<'_>, node_id: &str) -> Result<(), Fault> {
     if reader.knows(&peer_id(node_id)) { Ok(()) } else { Err(not_found(node_id)) }
 }
 

@@ -6,14 +6,14 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use omnirelay_core::text::chain;
-use omnirelay_decisions::peer::Patience;
+use omnirelay_decisions::peer::SilencePatience;
 use omnirelay_host::log::LogLimiter;
 use omnirelay_nouns::timestamp;
-use omnirelay_registry::act::{Act, Authority, Reader};
+use omnirelay_registry::act::{DaemonAct, DecisionReader, WriteAuthority};
 use omnirelay_registry::epoch_loss::ToRestore;
 use omnirelay_registry::follow::in_time;
 use omnirelay_registry::{Registry, audit_record};
-use omnirelay_store::{CommitError, GroupRef, Opened, RecordId, StoreError, Write};
+use omnirelay_store::{CommitError, GroupRef, OpenedGroup, RecordId, StoreError, Write};
 use omnirelay_wire::pb::omnirelay::store::v1::{AuditValue, PeerValue, RivalDaemon};
 use omnirelay_wire::timestamp::millis;
 use parking_lot::Mutex;
@@ -137,8 +137,8 @@ impl Presence {
     }
 
     /// After what silence a peer is judged.
-    pub fn patience(&self) -> Patience {
-        Patience { dead_after: self.settings.dead_after, forget_after: self.settings.forget_after }
+    pub fn patience(&self) -> SilencePatience {
+        SilencePatience { dead_after: self.settings.dead_after, forget_after: self.settings.forget_after }
     }
 
     /// Whether this node has a session that the store has not called over.
@@ -259,11 +259,11 @@ impl Presence {
         let PresenceSettings { session_ttl, session_secret, .. } = &self.settings;
         let id = session_id(self.registry.node_id());
         match self.registry.open_session(id, *session_ttl, session_secret).await {
-            Ok(Opened::Open(group)) => {
+            Ok(OpenedGroup::Open(group)) => {
                 *self.refused_since.lock() = None;
                 return Some(group.of);
             }
-            Ok(Opened::Held { until }) => {
+            Ok(OpenedGroup::Held { until }) => {
                 let since = *self.refused_since.lock().get_or_insert_with(Instant::now);
                 self.complain(|| {
                     let peer = self.registry.node_id();
@@ -298,8 +298,11 @@ impl Presence {
         let control = self.profile.lock().endpoints.clone().unwrap_or_default().control.unwrap_or_default();
         let seen_at = Some(timestamp(self.registry.view().now()));
         let rival = RivalDaemon { control, seen_at, unknown_fields: Default::default() };
-        let act = Act { tries: ENTER_TRIES, ..Act::new("peers.rival", [PEER], Authority::Unfenced) };
-        let decide = async |reader: Reader<'_>| {
+        let act = DaemonAct {
+            tries: ENTER_TRIES,
+            ..DaemonAct::new("peers.rival", [PEER], WriteAuthority::Unfenced)
+        };
+        let decide = async |reader: DecisionReader<'_>| {
             let held = reader.get(&id).and_then(|held| held.value());
             let value = held.map(|held| PeerValue { rival: Some(rival.clone()), ..PeerValue::clone(&held) });
             Ok::<_, CommitError>(value.map(|value| (reader.plan().write([put(&id, &value)]), ())))
@@ -333,9 +336,9 @@ impl Presence {
     /// Writes this node's record; what operators said about it stays, through a new epoch as well.
     async fn enter(&self, status: Status, reason: &str, session: &GroupRef) -> Result<(), CommitError> {
         let id = peer_id(self.registry.node_id());
-        let authority = Authority::Session(session.clone());
-        let act = Act { tries: ENTER_TRIES, ..Act::new("peers.enter", [PEER], authority) };
-        let decide = async |reader: Reader<'_>| {
+        let authority = WriteAuthority::Session(session.clone());
+        let act = DaemonAct { tries: ENTER_TRIES, ..DaemonAct::new("peers.enter", [PEER], authority) };
+        let decide = async |reader: DecisionReader<'_>| {
             let (held, lost) = (reader.get(&id), self.lost());
             let whole = match &lost {
                 Some(lost) => restored(&self.registry, lost, held.as_deref()).await?,

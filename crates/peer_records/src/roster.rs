@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use omnirelay_certificate_records::standing::NodeIdentities;
-use omnirelay_decisions::lease::Node;
+use omnirelay_decisions::lease::CandidateNode;
 use omnirelay_registry::view::{View, ViewRecord};
 use omnirelay_store::{GroupRef, Precondition};
 use omnirelay_wire::pb::omnirelay::mesh::control::v1::peer::Status;
@@ -46,11 +46,11 @@ pub fn statuses(view: &View) -> Vec<Status> {
 }
 
 /// Nodes in the order of their ids.
-pub struct Roster {
+pub struct PeerRoster {
     peers: Vec<(Arc<ViewRecord>, Arc<PeerValue>, bool)>,
 }
 
-impl Roster {
+impl PeerRoster {
     /// All nodes.
     pub fn of(view: &View) -> Self {
         Self::read(view, &view.list(&PEER).records, |_, _| true)
@@ -109,10 +109,10 @@ impl Roster {
     }
 
     /// The nodes in the order of their ids.
-    pub fn nodes(&self) -> Vec<Node<'_>> {
+    pub fn nodes(&self) -> Vec<CandidateNode<'_>> {
         self.peers
             .iter()
-            .map(|(record, peer, session_live)| Node {
+            .map(|(record, peer, session_live)| CandidateNode {
                 id: &record.record.id.key,
                 peer,
                 session_live: *session_live,
@@ -133,7 +133,7 @@ mod tests {
     use std::time::Duration;
 
     use omnirelay_core::time::Millis;
-    use omnirelay_store::{Beat, Epoch, Group, Record, RecordId, Revision, Version};
+    use omnirelay_store::{Epoch, Group, PulseAnswer, Record, RecordId, Revision, Version};
     use tokio::time::Instant;
 
     use super::*;
@@ -190,14 +190,14 @@ mod tests {
             &[],
             |_| {},
         );
-        let names = |roster: Roster| {
+        let names = |roster: PeerRoster| {
             roster.nodes().iter().map(|node| node.id.to_owned()).collect::<Vec<_>>().concat()
         };
-        assert_eq!(names(Roster::of_candidates(&view, "a")), "abd");
-        assert_eq!(names(Roster::of_candidates(&view, "b")), "bd");
-        assert_eq!(names(Roster::of(&view)), "abcd");
-        assert_eq!(names(Roster::of_one(&view, "c")), "c");
-        assert_eq!(names(Roster::of_one(&view, "x")), "");
+        assert_eq!(names(PeerRoster::of_candidates(&view, "a")), "abd");
+        assert_eq!(names(PeerRoster::of_candidates(&view, "b")), "bd");
+        assert_eq!(names(PeerRoster::of(&view)), "abcd");
+        assert_eq!(names(PeerRoster::of_one(&view, "c")), "c");
+        assert_eq!(names(PeerRoster::of_one(&view, "x")), "");
         assert_eq!(statuses(&view), peers.map(|(_, status)| status));
     }
 
@@ -209,7 +209,7 @@ mod tests {
         let records = [(PEER, vec![vec![Arc::new(record("a", &peer)), Arc::new(record("b", &peer))]])].into();
         let loaded = LoadedRecords { records, ..LoadedRecords::default() };
         view.replace(Epoch(1), Revision(1), loaded, &[], |_| {});
-        let beat = |now: u64, moved: Vec<Group>| Beat {
+        let beat = |now: u64, moved: Vec<Group>| PulseAnswer {
             now: Millis(now),
             epoch: Epoch(1),
             head: Revision(1),
@@ -219,7 +219,7 @@ mod tests {
             grace: None,
         };
         let live = |view: &View| {
-            let roster = Roster::of(view);
+            let roster = PeerRoster::of(view);
             roster.nodes().iter().map(|node| node.session_live).collect::<Vec<_>>()
         };
         assert_eq!(live(&view), [true, true], "before any beat nobody knows");

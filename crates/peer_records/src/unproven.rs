@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use omnirelay_certificate_records::standing::{self, NodeIdentities, Unproven};
+use omnirelay_certificate_records::standing::{self, NodeIdentities, UnprovenReason};
 use omnirelay_registry::cursor::Cursor;
 use omnirelay_registry::view::View;
 use omnirelay_wire::pb::omnirelay::mesh::control::v1::peer::Status;
@@ -19,10 +19,10 @@ use crate::roster::PeerStanding;
 const JUDGED_FOR: Duration = Duration::from_secs(1);
 
 /// Why each is none, by their ids.
-pub type Reasons = BTreeMap<String, Unproven>;
+pub type UnprovenReasons = BTreeMap<String, UnprovenReason>;
 
 /// Who is none of the mesh, whether it lives or not. Nobody is before there is an authority, unless it says so itself.
-pub fn unproven(view: &View) -> Reasons {
+pub fn unproven(view: &View) -> UnprovenReasons {
     let identities = NodeIdentities::of(view);
     let records = view.list(&PEER).records;
     let found = records.iter().filter_map(|record| {
@@ -33,7 +33,7 @@ pub fn unproven(view: &View) -> Reasons {
         };
         let judged = identities.as_ref().and_then(|known| known.lacks(&record.record, &value));
         let says_so = value.metadata.as_ref().is_some_and(|says| says.without_identity);
-        let why = judged.or(says_so.then_some(Unproven::NoCertificate))?;
+        let why = judged.or(says_so.then_some(UnprovenReason::NoCertificate))?;
         Some((record.record.id.key.clone(), why))
     });
     found.collect()
@@ -74,12 +74,12 @@ struct Judged {
     at: Instant,
     /// What was changed last of peers, and of what they are judged by.
     changed: (Cursor, Cursor),
-    found: Arc<Reasons>,
+    found: Arc<UnprovenReasons>,
 }
 
 impl UnprovenNodes {
     /// Who they are.
-    pub fn of(&self, view: &View) -> Arc<Reasons> {
+    pub fn of(&self, view: &View) -> Arc<UnprovenReasons> {
         let mut judged = self.0.lock();
         let changed = (view.changed(&PEER), standing::changed(view));
         let is_new = |judged: &&Judged| judged.changed == changed && judged.at.elapsed() < JUDGED_FOR;

@@ -1,10 +1,10 @@
 //! The certificate authority: a root that signs intermediates, and an intermediate that issues leaves.
 
-use omnirelay_core::spiffe::{Holder, SpiffeId, TrustDomain};
+use omnirelay_core::spiffe::{CertificateHolder, SpiffeId, TrustDomain};
 use omnirelay_core::text::printable;
 use rcgen::{
     BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer,
-    KeyPair, KeyUsagePurpose, PublicKeyData, SanType, SerialNumber, SigningKey as _, SubjectPublicKeyInfo,
+    KeyPair, KeyUsagePurpose, PublicKeyData, SanType, SigningKey as _, SubjectPublicKeyInfo,
 };
 use ring::rand::{SecureRandom as _, SystemRandom};
 use rustls_pki_types::CertificateDer;
@@ -13,8 +13,8 @@ use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::{FromDer as _, X509Certificate};
 use zeroize::Zeroizing;
 
-use crate::certificate::{Names, Serial};
-use crate::key::{Fingerprint, Key, KeyError};
+use crate::certificate::{CertificateSerial, TlsNames};
+use crate::key::{Fingerprint, KeyError, PrivateKey};
 use crate::request::{NAMES_MAX, Request, alternative_names, is_dns_name};
 
 /// Why nothing was issued.
@@ -44,15 +44,15 @@ pub enum AuthorityError {
 
 /// From when to when, in seconds of the Unix time, both included.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Validity {
+pub struct ValidityPeriod {
     pub not_before: i64,
     pub not_after: i64,
 }
 
 /// A root or an intermediate: its certificate, and the key that signs for it.
-pub struct Authority {
+pub struct CertificateAuthority {
     trust_domain: TrustDomain,
-    validity: Validity,
+    validity: ValidityPeriod,
     certificate: CertificateDer<'static>,
     issuer: Issuer<'static, KeyPair>,
 }
@@ -86,18 +86,18 @@ impl Kind {
 /// A leaf that was issued.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct IssuedLeaf {
-    pub serial: Serial,
-    pub validity: Validity,
+    pub serial: CertificateSerial,
+    pub validity: ValidityPeriod,
     pub der: CertificateDer<'static>,
 }
 
-impl Authority {
+impl CertificateAuthority {
     /// A root of its own, that signs itself.
     ///
     /// # Errors
     /// When the operating system has no randomness, or a time is out of range.
-    pub fn root(trust_domain: TrustDomain, validity: Validity) -> Result<Self, AuthorityError> {
-        let key = Key::make()?;
+    pub fn root(trust_domain: TrustDomain, validity: ValidityPeriod) -> Result<Self, AuthorityError> {
+        let key = PrivateKey::make()?;
         let mut params = authority_params(&trust_domain, Kind::Root, key.fingerprint(), validity)?;
         // One more than it has below it: the root that follows it, which it certifies as well.
         params.is_ca = IsCa::Ca(BasicConstraints::Constrained(2));
@@ -109,8 +109,8 @@ impl Authority {
     ///
     /// # Errors
     /// When the operating system has no randomness, or a time is out of range.
-    pub fn intermediate(&self, validity: Validity) -> Result<Self, AuthorityError> {
-        let key = Key::make()?;
+    pub fn intermediate(&self, validity: ValidityPeriod) -> Result<Self, AuthorityError> {
+        let key = PrivateKey::make()?;
         let certificate = self.certify(Kind::Issuer, key.fingerprint(), key.pair(), validity)?;
         Self::kept(self.trust_domain.clone(), certificate, key)
     }
@@ -122,7 +122,7 @@ impl Authority {
     pub fn certify_issuer(
         &self,
         request: &Request,
-        validity: Validity,
+        validity: ValidityPeriod,
     ) -> Result<CertificateDer<'static>, AuthorityError> {
         self.certify(Kind::Issuer, request.key, request.public_key(), validity)
     }
@@ -145,7 +145,7 @@ impl Authority {
         let (_, read) = X509Certificate::from_der(next).map_err(|_| AuthorityError::Mismatch)?;
         let key = SubjectPublicKeyInfo::from_der(read.public_key().raw)?;
         let (begin, end) = (read.validity().not_before.timestamp(), read.validity().not_after.timestamp());
-        let validity = Validity { not_before: begin, not_after: end };
+        let validity = ValidityPeriod { not_before: begin, not_after: end };
         self.certify(Kind::Root, Fingerprint::of(read.public_key().raw), &key, validity)
     }
 
@@ -154,7 +154,7 @@ impl Authority {
         kind: Kind,
         key: Fingerprint,
         public_key: &impl PublicKeyData,
-        validity: Validity,
+        validity: ValidityPeriod,
     ) -> Result<CertificateDer<'static>, AuthorityError> {
         let mut params = authority_params(&self.trust_domain, kind, key, self.within(validity)?)?;
         params.is_ca = IsCa::Ca(BasicConstraints::Constrained(kind.below()));
@@ -169,7 +169,7 @@ impl Authority {
     pub fn kept(
         trust_domain: TrustDomain,
         certificate: CertificateDer<'static>,
-        key: Key,
+        key: PrivateKey,
     ) -> Result<Self, AuthorityError> {
         let validity = {
             let (_, found) = X509Certificate::from_der(&certificate).map_err(|_| AuthorityError::Mismatch)?;
@@ -178,7 +178,7 @@ impl Authority {
                 return Err(AuthorityError::Mismatch);
             }
             let validity = found.validity();
-            Validity {
+            ValidityPeriod {
                 not_before: validity.not_before.timestamp(),
                 not_after: validity.not_after.timestamp(),
             }
@@ -196,8 +196,8 @@ impl Authority {
         &self,
         request: &Request,
         id: &SpiffeId,
-        names: &Names,
-        validity: Validity,
+        names: &TlsNames,
+        validity: ValidityPeriod,
     ) -> Result<IssuedLeaf, AuthorityError> {
         if *id.trust_domain() != self.trust_domain {
             return Err(AuthorityError::TrustDomain { asked: id.clone(), own: self.trust_domain.clone() });
@@ -212,7 +212,7 @@ impl Authority {
         let validity = self.within(validity)?;
         let serial = serial()?;
         let mut params = params(&common_name(id.holder()), validity)?;
-        params.serial_number = Some(SerialNumber::from_slice(serial.as_bytes()));
+        params.serial_number = Some(rcgen::SerialNumber::from_slice(serial.as_bytes()));
         params.subject_alt_names = alternative_names(Some(id), names)?;
         params.is_ca = IsCa::ExplicitNoCa;
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
@@ -240,7 +240,7 @@ impl Authority {
         &self.certificate
     }
 
-    pub fn validity(&self) -> Validity {
+    pub fn validity(&self) -> ValidityPeriod {
         self.validity
     }
 
@@ -249,13 +249,13 @@ impl Authority {
     }
 
     /// As much of `asked` as this authority lives.
-    fn within(&self, asked: Validity) -> Result<Validity, AuthorityError> {
+    fn within(&self, asked: ValidityPeriod) -> Result<ValidityPeriod, AuthorityError> {
         let not_before = asked.not_before.max(self.validity.not_before);
         let not_after = asked.not_after.min(self.validity.not_after);
         if not_before > not_after {
             return Err(AuthorityError::Ended);
         }
-        Ok(Validity { not_before, not_after })
+        Ok(ValidityPeriod { not_before, not_after })
     }
 }
 
@@ -265,15 +265,15 @@ pub(crate) fn to_be_signed(what: &str, domain: &TrustDomain, message: &[u8]) -> 
 }
 
 /// Who it is, for people. It is no host name: some clients take one for the name of a server.
-fn common_name(holder: &Holder) -> String {
+fn common_name(holder: &CertificateHolder) -> String {
     match holder {
-        Holder::Node { node, .. } => format!("node {node}"),
-        Holder::Operator(name) => format!("operator {name}"),
-        Holder::Service(name) => format!("service {name}"),
+        CertificateHolder::Node { node, .. } => format!("node {node}"),
+        CertificateHolder::Operator(name) => format!("operator {name}"),
+        CertificateHolder::Service(name) => format!("service {name}"),
     }
 }
 
-fn params(common_name: &str, validity: Validity) -> Result<CertificateParams, AuthorityError> {
+fn params(common_name: &str, validity: ValidityPeriod) -> Result<CertificateParams, AuthorityError> {
     let moment = |seconds: i64| {
         let moment = OffsetDateTime::from_unix_timestamp(seconds).ok().filter(|_| seconds >= 0);
         moment.ok_or(AuthorityError::Time)
@@ -293,12 +293,12 @@ fn authority_params(
     trust_domain: &TrustDomain,
     kind: Kind,
     key: Fingerprint,
-    validity: Validity,
+    validity: ValidityPeriod,
 ) -> Result<CertificateParams, AuthorityError> {
     let which = &key.to_string()[..8];
     let domain: String = trust_domain.as_str().chars().take(40).collect();
     let mut params = params(&format!("{domain} {} {which}", kind.word()), validity)?;
-    params.serial_number = Some(SerialNumber::from_slice(serial()?.as_bytes()));
+    params.serial_number = Some(rcgen::SerialNumber::from_slice(serial()?.as_bytes()));
     params.subject_alt_names = vec![SanType::URI(id_of(trust_domain).try_into()?)];
     params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
     Ok(params)
@@ -326,18 +326,18 @@ fn is_of(certificate: &X509Certificate, trust_domain: &TrustDomain) -> bool {
 }
 
 /// A number that nobody can foresee: 126 random bits, positive and always as long.
-fn serial() -> Result<Serial, AuthorityError> {
+fn serial() -> Result<CertificateSerial, AuthorityError> {
     let mut bytes = [0; 16];
     SystemRandom::new().fill(&mut bytes).map_err(|_| AuthorityError::Chance)?;
     bytes[0] = bytes[0] & 0x7f | 0x40;
-    Ok(Serial::of(&bytes))
+    Ok(CertificateSerial::of(&bytes))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::certificate::{Certificate, CertificateError};
-    use crate::trust::{Bundle, TrustError, Usage};
+    use crate::trust::{ChainUsage, TrustBundle, TrustError};
 
     const DAY: i64 = 86_400;
     const NOW: i64 = 1_795_000_000;
@@ -346,8 +346,8 @@ mod tests {
         "mesh.example".parse().unwrap()
     }
 
-    fn days(days: i64) -> Validity {
-        Validity { not_before: NOW, not_after: NOW + days * DAY }
+    fn days(days: i64) -> ValidityPeriod {
+        ValidityPeriod { not_before: NOW, not_after: NOW + days * DAY }
     }
 
     fn id(text: &str) -> SpiffeId {
@@ -359,7 +359,8 @@ mod tests {
     }
 
     fn request() -> Request {
-        Request::read(&Request::make(&Key::make().unwrap(), None, &Names::default()).unwrap()).unwrap()
+        Request::read(&Request::make(&PrivateKey::make().unwrap(), None, &TlsNames::default()).unwrap())
+            .unwrap()
     }
 
     fn node() -> SpiffeId {
@@ -368,101 +369,105 @@ mod tests {
 
     #[test]
     fn a_chain_leads_through_its_leaf_its_issuer_and_its_root_and_through_nothing_that_is_sent_along() {
-        let root = Authority::root(domain(), days(3650)).unwrap();
+        let root = CertificateAuthority::root(domain(), days(3650)).unwrap();
         let [issuer, other] = [(), ()].map(|()| root.intermediate(days(365)).unwrap());
-        let leaf = issuer.issue(&request(), &node(), &Names::default(), days(1)).unwrap().der;
-        let bundle = Bundle::new(domain(), vec![root.certificate().clone()]).unwrap();
+        let leaf = issuer.issue(&request(), &node(), &TlsNames::default(), days(1)).unwrap().der;
+        let bundle = TrustBundle::new(domain(), vec![root.certificate().clone()]).unwrap();
         let chain = [leaf.clone(), issuer.certificate().clone(), other.certificate().clone()];
-        assert!(bundle.verify(&chain, NOW, Usage::Client).is_ok(), "what is sent along does no harm");
+        assert!(bundle.verify(&chain, NOW, ChainUsage::Client).is_ok(), "what is sent along does no harm");
         let leads =
-            |to: &CertificateDer<'_>| bundle.leads_through(&chain, NOW, Usage::Client, |one| one == to);
+            |to: &CertificateDer<'_>| bundle.leads_through(&chain, NOW, ChainUsage::Client, |one| one == to);
         assert!([&leaf, issuer.certificate(), root.certificate()].into_iter().all(leads));
         assert!(!leads(other.certificate()));
     }
 
     #[test]
     fn a_leaf_leads_to_its_root_and_to_no_other() {
-        let root = Authority::root(domain(), days(3650)).unwrap();
+        let root = CertificateAuthority::root(domain(), days(3650)).unwrap();
         let issuer = root.intermediate(days(365)).unwrap();
-        let names = Names { dns: vec!["node-1.mesh".into()], addresses: vec!["10.0.0.1".parse().unwrap()] };
+        let names =
+            TlsNames { dns: vec!["node-1.mesh".into()], addresses: vec!["10.0.0.1".parse().unwrap()] };
         let request = request();
         let issued = issuer.issue(&request, &node(), &names, days(1)).unwrap();
         let chain = [issued.der.clone(), issuer.certificate().clone()];
-        let bundle = |root: &Authority| Bundle::new(domain(), vec![root.certificate().clone()]).unwrap();
+        let bundle = |root: &CertificateAuthority| {
+            TrustBundle::new(domain(), vec![root.certificate().clone()]).unwrap()
+        };
         let own = bundle(&root);
-        for usage in [Usage::Client, Usage::Server] {
+        for usage in [ChainUsage::Client, ChainUsage::Server] {
             let leaf = own.verify(&chain, NOW, usage).unwrap();
             assert_eq!((leaf.id, leaf.names, leaf.key), (node(), names.clone(), request.key));
             assert_eq!((leaf.serial, leaf.not_after), (issued.serial.clone(), NOW + DAY));
         }
-        let verify = |bundle: &Bundle, now| bundle.verify(&chain, now, Usage::Client).map(|leaf| leaf.id);
+        let verify =
+            |bundle: &TrustBundle, now| bundle.verify(&chain, now, ChainUsage::Client).map(|leaf| leaf.id);
         assert_eq!(verify(&own, NOW - 1), Err(TrustError::NotYet));
         assert_eq!(verify(&own, NOW + DAY + 1), Err(TrustError::Expired));
-        let other = Authority::root(domain(), days(3650)).unwrap();
+        let other = CertificateAuthority::root(domain(), days(3650)).unwrap();
         assert_eq!(verify(&bundle(&other), NOW), Err(TrustError::UnknownIssuer));
-        assert_eq!(own.verify(&chain[..1], NOW, Usage::Client), Err(TrustError::UnknownIssuer));
-        assert_eq!(own.verify(&[], NOW, Usage::Client), Err(TrustError::Empty));
+        assert_eq!(own.verify(&chain[..1], NOW, ChainUsage::Client), Err(TrustError::UnknownIssuer));
+        assert_eq!(own.verify(&[], NOW, ChainUsage::Client), Err(TrustError::Empty));
         for leaf_or_issuer in &chain {
-            let refused = Bundle::new(domain(), vec![leaf_or_issuer.clone()]);
+            let refused = TrustBundle::new(domain(), vec![leaf_or_issuer.clone()]);
             assert_eq!(refused, Err(CertificateError::NoRoot));
         }
-        let elsewhere = Bundle::new("other".parse().unwrap(), own.roots().to_vec()).unwrap();
+        let elsewhere = TrustBundle::new("other".parse().unwrap(), own.roots().to_vec()).unwrap();
         assert!(matches!(verify(&elsewhere, NOW), Err(TrustError::TrustDomain { .. })));
     }
 
     #[test]
     fn whoever_trusts_one_root_believes_what_leads_to_the_next_one_too() {
-        let root = Authority::root(domain(), days(3650)).unwrap();
-        let next = Authority::root(domain(), days(3650)).unwrap();
+        let root = CertificateAuthority::root(domain(), days(3650)).unwrap();
+        let next = CertificateAuthority::root(domain(), days(3650)).unwrap();
         let issuer = next.intermediate(days(365)).unwrap();
-        let issued = issuer.issue(&request(), &node(), &Names::default(), days(1)).unwrap();
+        let issued = issuer.issue(&request(), &node(), &TlsNames::default(), days(1)).unwrap();
         let across = root.certify_root(&next).unwrap();
         let chain = [issued.der.clone(), issuer.certificate().clone(), across.clone()];
-        let bundle = |roots: &[&Authority]| {
+        let bundle = |roots: &[&CertificateAuthority]| {
             let roots = roots.iter().map(|root| root.certificate().clone()).collect();
-            Bundle::new(domain(), roots).unwrap()
+            TrustBundle::new(domain(), roots).unwrap()
         };
         let signature = issuer.sign("list", b"message").unwrap();
         for trusted in [bundle(&[&root]), bundle(&[&next]), bundle(&[&next, &root])] {
-            trusted.verify(&chain, NOW, Usage::Client).unwrap();
+            trusted.verify(&chain, NOW, ChainUsage::Client).unwrap();
             trusted.verify_signed("list", b"message", &signature, &chain[1..], NOW).unwrap();
         }
         let before = bundle(&[&root]);
-        assert_eq!(before.verify(&chain[..2], NOW, Usage::Client), Err(TrustError::UnknownIssuer));
+        assert_eq!(before.verify(&chain[..2], NOW, ChainUsage::Client), Err(TrustError::UnknownIssuer));
         let alone = before.verify_signed("list", b"message", &signature, &chain[1..2], NOW);
         assert_eq!(alone, Err(TrustError::UnknownIssuer));
         // What certifies across is no root, and nothing that nobody trusts is led to by it.
-        assert_eq!(Bundle::new(domain(), vec![across]), Err(CertificateError::NoRoot));
-        let stranger = Authority::root(domain(), days(3650)).unwrap();
+        assert_eq!(TrustBundle::new(domain(), vec![across]), Err(CertificateError::NoRoot));
+        let stranger = CertificateAuthority::root(domain(), days(3650)).unwrap();
         let forged = [chain[0].clone(), chain[1].clone(), stranger.certify_root(&next).unwrap()];
-        assert_eq!(before.verify(&forged, NOW, Usage::Client), Err(TrustError::UnknownIssuer));
+        assert_eq!(before.verify(&forged, NOW, ChainUsage::Client), Err(TrustError::UnknownIssuer));
         let by_stranger = before.verify_signed("list", b"message", &signature, &forged[1..], NOW);
         assert_eq!(by_stranger, Err(TrustError::UnknownIssuer));
     }
 
     #[test]
     fn an_issuer_whose_key_is_elsewhere_is_certified_for_its_request() {
-        let root = Authority::root(domain(), days(3650)).unwrap();
-        let key = Key::make().unwrap();
-        let asked = Request::read(&Request::make(&key, None, &Names::default()).unwrap()).unwrap();
+        let root = CertificateAuthority::root(domain(), days(3650)).unwrap();
+        let key = PrivateKey::make().unwrap();
+        let asked = Request::read(&Request::make(&key, None, &TlsNames::default()).unwrap()).unwrap();
         let certificate = root.certify_issuer(&asked, days(365)).unwrap();
-        let issuer = Authority::kept(domain(), certificate.clone(), key).unwrap();
-        let issued = issuer.issue(&request(), &node(), &Names::default(), days(1)).unwrap();
-        let bundle = Bundle::new(domain(), vec![root.certificate().clone()]).unwrap();
-        bundle.verify(&[issued.der, certificate.clone()], NOW, Usage::Client).unwrap();
+        let issuer = CertificateAuthority::kept(domain(), certificate.clone(), key).unwrap();
+        let issued = issuer.issue(&request(), &node(), &TlsNames::default(), days(1)).unwrap();
+        let bundle = TrustBundle::new(domain(), vec![root.certificate().clone()]).unwrap();
+        bundle.verify(&[issued.der, certificate.clone()], NOW, ChainUsage::Client).unwrap();
         bundle.verify_authority(&[certificate], NOW).unwrap();
     }
 
     /// Whoever comes by the key of a root that has ended signs what lives longer.
     #[test]
     fn a_root_that_has_ended_is_trusted_no_more() {
-        let mut root = Authority::root(domain(), days(30)).unwrap();
+        let mut root = CertificateAuthority::root(domain(), days(30)).unwrap();
         root.validity = days(365);
         let issuer = root.intermediate(days(365)).unwrap();
-        let issued = issuer.issue(&request(), &node(), &Names::default(), days(365)).unwrap();
+        let issued = issuer.issue(&request(), &node(), &TlsNames::default(), days(365)).unwrap();
         let chain = [issued.der, issuer.certificate().clone()];
-        let bundle = Bundle::new(domain(), vec![root.certificate().clone()]).unwrap();
-        let verify = |now| bundle.verify(&chain, now, Usage::Client).map(drop);
+        let bundle = TrustBundle::new(domain(), vec![root.certificate().clone()]).unwrap();
+        let verify = |now| bundle.verify(&chain, now, ChainUsage::Client).map(drop);
         assert_eq!(verify(NOW + 30 * DAY), Ok(()));
         assert_eq!(verify(NOW + 31 * DAY), Err(TrustError::UnknownIssuer));
         let signature = issuer.sign("list", b"message").unwrap();
@@ -473,64 +478,69 @@ mod tests {
 
     #[test]
     fn an_authority_issues_within_its_domain_and_its_life() {
-        let root = Authority::root(domain(), days(30)).unwrap();
+        let root = CertificateAuthority::root(domain(), days(30)).unwrap();
         let issuer = root.intermediate(days(365)).unwrap();
         assert_eq!(issuer.validity().not_after, NOW + 30 * DAY);
-        let issue = |id: &SpiffeId, validity| issuer.issue(&request(), id, &Names::default(), validity);
+        let issue = |id: &SpiffeId, validity| issuer.issue(&request(), id, &TlsNames::default(), validity);
         assert_eq!(issue(&node(), days(40)).unwrap().validity, days(30));
         let foreign = id("spiffe://other.example/operator/alice");
         assert!(matches!(issue(&foreign, days(1)), Err(AuthorityError::TrustDomain { .. })));
-        let before = Validity { not_before: NOW - 2, not_after: NOW - 1 };
+        let before = ValidityPeriod { not_before: NOW - 2, not_after: NOW - 1 };
         assert!(matches!(issue(&node(), before), Err(AuthorityError::Ended)));
         for name in ["*.mesh", "a..b", "Node", "node.", "10.0.0.1"] {
-            let names = Names { dns: vec![name.to_owned()], ..Names::default() };
+            let names = TlsNames { dns: vec![name.to_owned()], ..TlsNames::default() };
             let refused = issuer.issue(&request(), &node(), &names, days(1));
             assert!(matches!(refused, Err(AuthorityError::DnsName(_))), "{name}");
         }
-        let late = Validity { not_before: NOW + 31 * DAY, not_after: NOW + 32 * DAY };
+        let late = ValidityPeriod { not_before: NOW + 31 * DAY, not_after: NOW + 32 * DAY };
         assert!(matches!(issue(&node(), late), Err(AuthorityError::Ended)));
     }
 
     #[test]
     fn an_authority_is_the_same_after_it_was_kept() {
-        let root = Authority::root(domain(), days(30)).unwrap();
+        let root = CertificateAuthority::root(domain(), days(30)).unwrap();
         let issuer = root.intermediate(days(30)).unwrap();
-        let key = Key::from_pem(&issuer.key_pem()).unwrap();
-        let kept = Authority::kept(domain(), issuer.certificate().clone(), key).unwrap();
+        let key = PrivateKey::from_pem(&issuer.key_pem()).unwrap();
+        let kept = CertificateAuthority::kept(domain(), issuer.certificate().clone(), key).unwrap();
         assert_eq!(kept.validity(), issuer.validity());
-        let issued = kept.issue(&request(), &node(), &Names::default(), days(1)).unwrap();
-        let bundle = Bundle::new(domain(), vec![root.certificate().clone()]).unwrap();
+        let issued = kept.issue(&request(), &node(), &TlsNames::default(), days(1)).unwrap();
+        let bundle = TrustBundle::new(domain(), vec![root.certificate().clone()]).unwrap();
         let chain = [issued.der.clone(), kept.certificate().clone()];
-        bundle.verify(&chain, NOW, Usage::Client).unwrap();
-        let key = Key::from_pem(&issuer.key_pem()).unwrap();
-        let elsewhere = Authority::kept("staging".parse().unwrap(), issuer.certificate().clone(), key);
+        bundle.verify(&chain, NOW, ChainUsage::Client).unwrap();
+        let key = PrivateKey::from_pem(&issuer.key_pem()).unwrap();
+        let elsewhere =
+            CertificateAuthority::kept("staging".parse().unwrap(), issuer.certificate().clone(), key);
         assert!(matches!(elsewhere, Err(AuthorityError::Mismatch)));
-        let another = Authority::kept(domain(), issuer.certificate().clone(), Key::make().unwrap());
+        let another =
+            CertificateAuthority::kept(domain(), issuer.certificate().clone(), PrivateKey::make().unwrap());
         assert!(matches!(another, Err(AuthorityError::Mismatch)));
-        let key = Key::from_pem(&issuer.key_pem()).unwrap();
-        assert!(matches!(Authority::kept(domain(), issued.der, key), Err(AuthorityError::Mismatch)));
+        let key = PrivateKey::from_pem(&issuer.key_pem()).unwrap();
+        assert!(matches!(
+            CertificateAuthority::kept(domain(), issued.der, key),
+            Err(AuthorityError::Mismatch)
+        ));
     }
 
     /// A leaf that signs another: what it signed leads nowhere.
     #[test]
     fn a_leaf_is_no_authority() {
-        let root = Authority::root(domain(), days(30)).unwrap();
+        let root = CertificateAuthority::root(domain(), days(30)).unwrap();
         let issuer = root.intermediate(days(30)).unwrap();
         let below = issuer.intermediate(days(30)).unwrap();
-        let issued = below.issue(&request(), &node(), &Names::default(), days(1)).unwrap();
+        let issued = below.issue(&request(), &node(), &TlsNames::default(), days(1)).unwrap();
         let chain = [issued.der, below.certificate().clone(), issuer.certificate().clone()];
-        let bundle = Bundle::new(domain(), vec![root.certificate().clone()]).unwrap();
-        let refused = bundle.verify(&chain, NOW, Usage::Client);
+        let bundle = TrustBundle::new(domain(), vec![root.certificate().clone()]).unwrap();
+        let refused = bundle.verify(&chain, NOW, ChainUsage::Client);
         assert!(matches!(refused, Err(TrustError::Invalid(_))), "{refused:?}");
     }
 
     #[test]
     fn what_an_authority_signs_is_known_as_its_own() {
-        let root = Authority::root(domain(), days(30)).unwrap();
+        let root = CertificateAuthority::root(domain(), days(30)).unwrap();
         let issuer = root.intermediate(days(10)).unwrap();
-        let bundle = Bundle::new(domain(), vec![root.certificate().clone()]).unwrap();
+        let bundle = TrustBundle::new(domain(), vec![root.certificate().clone()]).unwrap();
         let signature = issuer.sign("list", b"message").unwrap();
-        let verify = |what: &str, message: &[u8], by: &Authority, now| {
+        let verify = |what: &str, message: &[u8], by: &CertificateAuthority, now| {
             bundle.verify_signed(what, message, &signature, one(by.certificate()), now)
         };
         assert_eq!(verify("list", b"message", &issuer, NOW), Ok(()));
@@ -538,15 +548,16 @@ mod tests {
         assert_eq!(verify("list", b"massage", &issuer, NOW), Err(TrustError::Signature));
         assert_eq!(verify("list", b"message", &root, NOW), Err(TrustError::Signature));
         assert_eq!(verify("list", b"message", &issuer, NOW + 11 * DAY), Err(TrustError::Expired));
-        let stranger = Authority::root(domain(), days(30)).unwrap().intermediate(days(30)).unwrap();
+        let stranger =
+            CertificateAuthority::root(domain(), days(30)).unwrap().intermediate(days(30)).unwrap();
         let by_stranger = stranger.sign("list", b"message").unwrap();
         let refused =
             bundle.verify_signed("list", b"message", &by_stranger, one(stranger.certificate()), NOW);
         assert_eq!(refused, Err(TrustError::UnknownIssuer));
         // A node signs with its own key, and is no authority.
-        let key = Key::make().unwrap();
-        let request = Request::read(&Request::make(&key, None, &Names::default()).unwrap()).unwrap();
-        let leaf = issuer.issue(&request, &node(), &Names::default(), days(1)).unwrap();
+        let key = PrivateKey::make().unwrap();
+        let request = Request::read(&Request::make(&key, None, &TlsNames::default()).unwrap()).unwrap();
+        let leaf = issuer.issue(&request, &node(), &TlsNames::default(), days(1)).unwrap();
         let forged = key.pair().sign(&to_be_signed("list", &domain(), b"message")).unwrap();
         let refused = bundle.verify_signed("list", b"message", &forged, one(&leaf.der), NOW);
         assert_eq!(refused, Err(TrustError::NoAuthority));
@@ -554,11 +565,11 @@ mod tests {
 
     #[test]
     fn no_two_serial_numbers_are_alike() {
-        let issuer = Authority::root(domain(), days(30)).unwrap().intermediate(days(30)).unwrap();
+        let issuer = CertificateAuthority::root(domain(), days(30)).unwrap().intermediate(days(30)).unwrap();
         let request = request();
         let mut seen = std::collections::BTreeSet::new();
         for _ in 0..200 {
-            let issued = issuer.issue(&request, &node(), &Names::default(), days(1)).unwrap();
+            let issued = issuer.issue(&request, &node(), &TlsNames::default(), days(1)).unwrap();
             assert_eq!(Certificate::read(&issued.der).unwrap().serial, issued.serial);
             assert_eq!(issued.serial.as_bytes().len(), 16);
             assert!(seen.insert(issued.serial));

@@ -36,9 +36,9 @@ pub enum CertificateError {
 
 /// The number of a certificate, which no other of its issuer has.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Serial(Vec<u8>);
+pub struct CertificateSerial(Vec<u8>);
 
-impl Serial {
+impl CertificateSerial {
     /// The one with these bytes, leading zeros apart.
     pub fn of(bytes: &[u8]) -> Self {
         let zeros = bytes.iter().take_while(|byte| **byte == 0).count();
@@ -50,7 +50,7 @@ impl Serial {
     }
 }
 
-impl FromStr for Serial {
+impl FromStr for CertificateSerial {
     type Err = SerialError;
 
     /// Of hex digits, as it is printed; colons between them are passed over.
@@ -71,7 +71,7 @@ impl FromStr for Serial {
 #[error("a serial number is 1 to 40 hex digits")]
 pub struct SerialError;
 
-impl fmt::Display for Serial {
+impl fmt::Display for CertificateSerial {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.0.is_empty() {
             return f.write_str("00");
@@ -80,7 +80,7 @@ impl fmt::Display for Serial {
     }
 }
 
-impl fmt::Debug for Serial {
+impl fmt::Debug for CertificateSerial {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self, f)
     }
@@ -95,12 +95,12 @@ pub(crate) enum KeyMay {
     NotSign,
 }
 
-/// A leaf of a mesh. Reading one proves nothing; [`crate::trust::Bundle::verify`] does.
+/// A leaf of a mesh. Reading one proves nothing; [`crate::trust::TrustBundle::verify`] does.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Certificate {
-    pub serial: Serial,
+    pub serial: CertificateSerial,
     pub id: SpiffeId,
-    pub names: Names,
+    pub names: TlsNames,
     /// The first second of its life, of the Unix time.
     pub not_before: i64,
     /// The last second of its life.
@@ -111,12 +111,12 @@ pub struct Certificate {
 
 /// By what names a TLS client may find the holder, besides the SPIFFE ID.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Names {
+pub struct TlsNames {
     pub dns: Vec<String>,
     pub addresses: Vec<IpAddr>,
 }
 
-impl Names {
+impl TlsNames {
     /// Those by which every host is its own.
     pub fn of_this_host() -> Self {
         let addresses = vec![Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()];
@@ -161,7 +161,7 @@ impl Certificate {
         let named = found.subject_alternative_name().map_err(|_| CertificateError::Malformed)?;
         let (id, names) = names_of(named.map_or(&[], |named| named.value.general_names.as_slice()))?;
         let read = Self {
-            serial: Serial::of(found.raw_serial()),
+            serial: CertificateSerial::of(found.raw_serial()),
             id: id.ok_or(CertificateError::Ids(0))?,
             names,
             not_before: found.validity().not_before.timestamp(),
@@ -175,13 +175,13 @@ impl Certificate {
 /// What any certificate says, whoever it is of: of a mesh or not, of an authority or not. It proves nothing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AnyCertificate {
-    pub serial: Serial,
+    pub serial: CertificateSerial,
     pub subject: String,
     pub issuer: String,
     /// The first SPIFFE ID among its names.
     pub id: Option<SpiffeId>,
     /// Its DNS names and addresses; other names are passed over.
-    pub names: Names,
+    pub names: TlsNames,
     /// The first second of its life, of the Unix time.
     pub not_before: i64,
     /// The last second of its life.
@@ -203,7 +203,7 @@ impl AnyCertificate {
             return Err(CertificateError::Malformed);
         }
         let named = found.subject_alternative_name().ok().flatten();
-        let (mut id, mut names) = (None, Names::default());
+        let (mut id, mut names) = (None, TlsNames::default());
         for name in named.map_or(&[][..], |named| named.value.general_names.as_slice()) {
             match name {
                 GeneralName::URI(uri) => id = id.or_else(|| uri.parse().ok()),
@@ -213,7 +213,7 @@ impl AnyCertificate {
             }
         }
         Ok(Self {
-            serial: Serial::of(found.raw_serial()),
+            serial: CertificateSerial::of(found.raw_serial()),
             subject: found.subject().to_string(),
             issuer: found.issuer().to_string(),
             id,
@@ -266,8 +266,8 @@ pub fn to_pem(der: &[u8]) -> String {
 ///
 /// # Errors
 /// A second SPIFFE ID, or a name of another kind.
-pub(crate) fn names_of(all: &[GeneralName]) -> Result<(Option<SpiffeId>, Names), CertificateError> {
-    let mut names = Names::default();
+pub(crate) fn names_of(all: &[GeneralName]) -> Result<(Option<SpiffeId>, TlsNames), CertificateError> {
+    let mut names = TlsNames::default();
     let mut ids = Vec::new();
     for name in all {
         match name {
@@ -300,10 +300,10 @@ mod tests {
     fn a_serial_number_is_read_as_it_is_printed() {
         for (text, printed) in [("0a", "0a"), ("A", "0a"), ("00:01:fF", "01ff"), ("123", "0123"), ("0", "00")]
         {
-            assert_eq!(text.parse::<Serial>().unwrap().to_string(), printed, "{text}");
+            assert_eq!(text.parse::<CertificateSerial>().unwrap().to_string(), printed, "{text}");
         }
         for text in ["", ":", "0x10", "g", &"1".repeat(41)] {
-            assert_eq!(text.parse::<Serial>(), Err(SerialError), "{text}");
+            assert_eq!(text.parse::<CertificateSerial>(), Err(SerialError), "{text}");
         }
     }
 

@@ -48,14 +48,14 @@ impl IssuerKey {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::authority::{Authority, Validity};
+    use crate::authority::{CertificateAuthority, ValidityPeriod};
     use crate::certificate::key_of;
 
     #[test]
     fn what_an_issuer_has_signed_is_verified_by_its_key_alone() {
         let domain: TrustDomain = "mesh.local".parse().unwrap();
-        let validity = Validity { not_before: 1_795_000_000, not_after: 1_796_000_000 };
-        let root = Authority::root(domain.clone(), validity).unwrap();
+        let validity = ValidityPeriod { not_before: 1_795_000_000, not_after: 1_796_000_000 };
+        let root = CertificateAuthority::root(domain.clone(), validity).unwrap();
         let issuer = root.intermediate(validity).unwrap();
         let key = IssuerKey::of(issuer.certificate(), domain.clone()).unwrap();
         assert_eq!(Ok(key.fingerprint()), key_of(issuer.certificate()));

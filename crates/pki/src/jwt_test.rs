@@ -177,7 +177,7 @@ fn keys_of_one_id_are_each_as_good_as_the_other() {
     };
     let (first, second, stranger) = (make(), make(), make());
     let keys = json!([jwk(&first, "a"), rsa, jwk(&first, "b"), jwk(&second, "a")]);
-    let set = KeySet::read(json!({ "keys": keys }).to_string().as_bytes(), &Algorithm::ALL).unwrap();
+    let set = KeySet::read(json!({ "keys": keys }).to_string().as_bytes(), &TokenAlgorithm::ALL).unwrap();
     assert_eq!((set.len(), set.passed_over.len()), (3, 0), "one stands there twice: {set:?}");
     for (pair, expected) in [(&first, true), (&second, true), (&stranger, false)] {
         let signed = format!("{}.{}", encoded(r#"{"alg":"ES256","kid":"k"}"#), encoded("{}"));
@@ -187,7 +187,7 @@ fn keys_of_one_id_are_each_as_good_as_the_other() {
         assert_eq!(verified.is_ok(), expected, "{verified:?}");
     }
     let keys: Vec<Value> = (0..6).map(|_| jwk(&make(), "a")).collect();
-    let set = KeySet::read(json!({ "keys": keys }).to_string().as_bytes(), &Algorithm::ALL).unwrap();
+    let set = KeySet::read(json!({ "keys": keys }).to_string().as_bytes(), &TokenAlgorithm::ALL).unwrap();
     assert_eq!((set.get("k").len(), set.passed_over.len()), (4, 2), "each would be tried: {set:?}");
 }
 
@@ -200,7 +200,7 @@ fn a_claim_that_is_there_twice_is_refused() {
     let (x, y) = pair.public_key().as_ref()[1..].split_at(32);
     let [x, y] = [x, y].map(|half| BASE64_URL_SAFE_NO_PAD.encode(half));
     let jwk = json!({"keys": [{"kty": "EC", "crv": "P-256", "kid": "k", "x": x, "y": y}]}).to_string();
-    let keys = KeySet::read(jwk.as_bytes(), &Algorithm::ALL).unwrap();
+    let keys = KeySet::read(jwk.as_bytes(), &TokenAlgorithm::ALL).unwrap();
     let verified = |claims: &str| {
         let signed = format!("{}.{}", encoded(r#"{"alg":"ES256","kid":"k"}"#), encoded(claims));
         let signature = pair.sign(&random, signed.as_bytes()).unwrap();
@@ -211,7 +211,7 @@ fn a_claim_that_is_there_twice_is_refused() {
     for claims in [r#"{"sub":"ann","sub":"root"}"#, r#"{"exp":1,"exp":9999999999}"#, "[]", "{", ""] {
         assert!(matches!(verified(claims), Err(JwtError::Malformed(_))), "{claims}");
     }
-    let only = KeySet::read(jwk.as_bytes(), &[Algorithm::Rs256]).unwrap();
+    let only = KeySet::read(jwk.as_bytes(), &[TokenAlgorithm::Rs256]).unwrap();
     assert!(only.is_empty() && only.passed_over.len() == 1, "an algorithm that is not configured");
 }
 
@@ -219,7 +219,8 @@ fn a_claim_that_is_there_twice_is_refused() {
 fn keys_that_cannot_be_used_are_passed_over() {
     let long = |bytes: usize| BASE64_URL_SAFE_NO_PAD.encode([vec![0xc0], vec![1; bytes - 1]].concat());
     let rsa = |kid: &str, bytes| json!({"kty": "RSA", "kid": kid, "n": long(bytes), "e": "AQAB"});
-    let read = |keys: Value| KeySet::read(json!({ "keys": keys }).to_string().as_bytes(), &Algorithm::ALL);
+    let read =
+        |keys: Value| KeySet::read(json!({ "keys": keys }).to_string().as_bytes(), &TokenAlgorithm::ALL);
     let with = |name: &str, value: Value| {
         let mut key = rsa("other", 256);
         key[name] = value;
@@ -251,7 +252,7 @@ fn keys_that_cannot_be_used_are_passed_over() {
     assert_eq!(read(json!(many)), Err(KeySetError::TooMany));
     for text in ["", "[]", r#"{"keys":{}}"#] {
         assert!(
-            matches!(KeySet::read(text.as_bytes(), &Algorithm::ALL), Err(KeySetError::Json(_))),
+            matches!(KeySet::read(text.as_bytes(), &TokenAlgorithm::ALL), Err(KeySetError::Json(_))),
             "{text}"
         );
     }

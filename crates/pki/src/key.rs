@@ -18,9 +18,9 @@ pub enum KeyError {
 }
 
 /// A private key.
-pub struct Key(KeyPair);
+pub struct PrivateKey(KeyPair);
 
-impl Key {
+impl PrivateKey {
     /// A new one.
     ///
     /// # Errors
@@ -64,7 +64,7 @@ impl Key {
     }
 }
 
-impl fmt::Debug for Key {
+impl fmt::Debug for PrivateKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("Key").field(&self.fingerprint()).finish()
     }
@@ -110,20 +110,20 @@ mod tests {
 
     #[test]
     fn a_key_is_the_same_after_its_file() {
-        let key = Key::make().unwrap();
-        let again = Key::from_pem(&key.to_pem()).unwrap();
+        let key = PrivateKey::make().unwrap();
+        let again = PrivateKey::from_pem(&key.to_pem()).unwrap();
         assert_eq!(key.fingerprint(), again.fingerprint());
-        assert_ne!(key.fingerprint(), Key::make().unwrap().fingerprint());
+        assert_ne!(key.fingerprint(), PrivateKey::make().unwrap().fingerprint());
         assert_eq!(key.fingerprint().to_string().len(), 64);
         assert!(!format!("{key:?}").contains("PRIVATE"));
     }
 
     #[test]
     fn what_is_no_key_is_refused() {
-        let mut pem = Key::make().unwrap().to_pem().to_string();
+        let mut pem = PrivateKey::make().unwrap().to_pem().to_string();
         pem.truncate(pem.len() / 2);
         for text in ["", "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n", &pem] {
-            assert!(Key::from_pem(text).is_err(), "{text}");
+            assert!(PrivateKey::from_pem(text).is_err(), "{text}");
         }
     }
 }

@@ -36,7 +36,7 @@ pub enum Pkcs12Error {
 }
 
 /// What such a file holds.
-pub struct Contents {
+pub struct Pkcs12Contents {
     /// The private key, as PEM of PKCS#8.
     pub key_pem: Zeroizing<String>,
     /// All certificates, in no order that can be relied on.
@@ -47,7 +47,7 @@ pub struct Contents {
 ///
 /// # Errors
 /// [`Pkcs12Error`].
-pub fn open(bytes: &[u8], password: &str) -> Result<Contents, Pkcs12Error> {
+pub fn open(bytes: &[u8], password: &str) -> Result<Pkcs12Contents, Pkcs12Error> {
     if bytes.trim_ascii_start().starts_with(b"-----BEGIN") {
         return Err(Pkcs12Error::Pem);
     }
@@ -61,7 +61,7 @@ pub fn open(bytes: &[u8], password: &str) -> Result<Contents, Pkcs12Error> {
     }
     let unix = EncodeConfig::new().set_line_ending(LineEnding::LF);
     let key_pem = Zeroizing::new(pem::encode_config(&Pem::new("PRIVATE KEY", key.key.as_der()), unix));
-    Ok(Contents { key_pem, certificates })
+    Ok(Pkcs12Contents { key_pem, certificates })
 }
 
 fn archive(bytes: &[u8], password: &str) -> Result<Pkcs12Archive, Pkcs12Error> {

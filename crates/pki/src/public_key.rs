@@ -99,7 +99,7 @@ mod tests {
             "signed as something else"
         );
         assert!(!key.has_signed(&signed(b"evidence"), b""));
-        let curve = crate::key::Key::make().unwrap();
+        let curve = crate::key::PrivateKey::make().unwrap();
         let spki = rcgen::PublicKeyData::subject_public_key_info(curve.pair());
         let other = PublicKey::from_pem(&pem::encode(&pem::Pem::new("PUBLIC KEY", spki))).unwrap();
         assert!(!other.has_signed(&signed(b"evidence"), signature.as_ref()));
@@ -107,7 +107,7 @@ mod tests {
 
     #[test]
     fn what_is_no_key_of_an_attester_is_refused() {
-        let secret = crate::key::Key::make().unwrap().to_pem().to_string();
+        let secret = crate::key::PrivateKey::make().unwrap().to_pem().to_string();
         for text in ["", "key", "-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----\n", &secret] {
             assert_eq!(PublicKey::from_pem(text).err(), Some(PublicKeyError::Malformed), "{text}");
         }

@@ -16,8 +16,8 @@ use x509_parser::prelude::FromDer as _;
 use x509_parser::public_key::PublicKey;
 use x509_parser::x509::SubjectPublicKeyInfo as FoundKey;
 
-use crate::certificate::{CertificateError, Names, names_of};
-use crate::key::{Fingerprint, Key};
+use crate::certificate::{CertificateError, TlsNames, names_of};
+use crate::key::{Fingerprint, PrivateKey};
 
 /// The longest request in bytes.
 pub const REQUEST_BYTES_MAX: usize = 16 * 1024;
@@ -54,7 +54,7 @@ pub enum RequestError {
 pub struct Request {
     /// The SPIFFE ID that is asked for, if one is.
     pub id: Option<SpiffeId>,
-    pub names: Names,
+    pub names: TlsNames,
     /// Of the public key.
     pub key: Fingerprint,
     public_key: SubjectPublicKeyInfo,
@@ -65,7 +65,7 @@ impl Request {
     ///
     /// # Errors
     /// A name that cannot stand in one.
-    pub fn make(key: &Key, id: Option<&SpiffeId>, names: &Names) -> Result<Vec<u8>, rcgen::Error> {
+    pub fn make(key: &PrivateKey, id: Option<&SpiffeId>, names: &TlsNames) -> Result<Vec<u8>, rcgen::Error> {
         let mut params = CertificateParams::default();
         params.distinguished_name = DistinguishedName::new();
         params.subject_alt_names = alternative_names(id, names)?;
@@ -139,7 +139,7 @@ pub fn to_pem(der: &[u8]) -> String {
 }
 
 /// What a request asks for, once.
-fn asked(request: &X509CertificationRequest) -> Result<(Option<SpiffeId>, Names), RequestError> {
+fn asked(request: &X509CertificationRequest) -> Result<(Option<SpiffeId>, TlsNames), RequestError> {
     let mut asked = None;
     let attributes = request.certification_request_info.iter_attributes();
     let mut requests = attributes.filter(|attribute| attribute.oid == OID_PKCS9_EXTENSION_REQUEST);
@@ -190,7 +190,10 @@ pub fn is_dns_name(name: &str) -> bool {
 }
 
 /// The names as rcgen has them.
-pub(crate) fn alternative_names(id: Option<&SpiffeId>, names: &Names) -> Result<Vec<SanType>, rcgen::Error> {
+pub(crate) fn alternative_names(
+    id: Option<&SpiffeId>,
+    names: &TlsNames,
+) -> Result<Vec<SanType>, rcgen::Error> {
     let mut all = Vec::new();
     if let Some(id) = id {
         all.push(SanType::URI(id.to_string().try_into()?));
@@ -218,12 +221,12 @@ mod tests {
 
     #[test]
     fn a_request_says_what_was_asked() {
-        let key = Key::make().unwrap();
-        let names = Names { dns: vec!["node-1.mesh".into()], addresses: vec!["::1".parse().unwrap()] };
+        let key = PrivateKey::make().unwrap();
+        let names = TlsNames { dns: vec!["node-1.mesh".into()], addresses: vec!["::1".parse().unwrap()] };
         let request = Request::read(&Request::make(&key, Some(&id()), &names).unwrap()).unwrap();
         assert_eq!((request.id, request.names, request.key), (Some(id()), names, key.fingerprint()));
-        let bare = Request::read(&Request::make(&key, None, &Names::default()).unwrap()).unwrap();
-        assert_eq!((bare.id, bare.names), (None, Names::default()));
+        let bare = Request::read(&Request::make(&key, None, &TlsNames::default()).unwrap()).unwrap();
+        assert_eq!((bare.id, bare.names), (None, TlsNames::default()));
     }
 
     #[test]
@@ -236,8 +239,8 @@ mod tests {
 
     #[test]
     fn every_changed_byte_is_refused_or_changes_nothing() {
-        let key = Key::make().unwrap();
-        let der = Request::make(&key, Some(&id()), &Names::default()).unwrap();
+        let key = PrivateKey::make().unwrap();
+        let der = Request::make(&key, Some(&id()), &TlsNames::default()).unwrap();
         let sound = Request::read(&der).unwrap();
         for at in 0..der.len() {
             let mut changed = der.clone();

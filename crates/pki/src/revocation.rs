@@ -5,16 +5,16 @@
 
 use std::collections::BTreeMap;
 
-use omnirelay_core::spiffe::{Holder, SpiffeId};
+use omnirelay_core::spiffe::{CertificateHolder, SpiffeId};
 
-use crate::certificate::{Certificate, Serial};
+use crate::certificate::{Certificate, CertificateSerial};
 use crate::key::Fingerprint;
 
 /// What is out.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Revoked {
+pub enum RevokedSubject {
     /// One certificate.
-    Serial(Serial),
+    Serial(CertificateSerial),
     /// Every certificate of a key, a renewal that is under way included.
     Key(Fingerprint),
     /// Every certificate of a holder, until an administrator lets it back in.
@@ -25,14 +25,14 @@ pub enum Revoked {
     Later(Vec<u8>),
 }
 
-impl Revoked {
+impl RevokedSubject {
     /// The node that this is, whatever its role; `None` for somebody else.
-    pub fn node(holder: &Holder) -> Option<Self> {
+    pub fn node(holder: &CertificateHolder) -> Option<Self> {
         match holder {
-            Holder::Node { cluster, node, .. } => {
+            CertificateHolder::Node { cluster, node, .. } => {
                 Some(Self::Node { cluster: cluster.clone(), node: node.clone() })
             }
-            Holder::Operator(_) | Holder::Service(_) => None,
+            CertificateHolder::Operator(_) | CertificateHolder::Service(_) => None,
         }
     }
 }
@@ -72,13 +72,13 @@ impl Revocation {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Revocations {
     number: u64,
-    entries: BTreeMap<Revoked, Revocation>,
+    entries: BTreeMap<RevokedSubject, Revocation>,
     unknown_fields: Vec<u8>,
 }
 
 impl Revocations {
     /// The list that has this number and these entries.
-    pub fn new(number: u64, entries: impl IntoIterator<Item = (Revoked, Revocation)>) -> Self {
+    pub fn new(number: u64, entries: impl IntoIterator<Item = (RevokedSubject, Revocation)>) -> Self {
         let mut list = Self { number, ..Self::default() };
         entries.into_iter().for_each(|(what, revocation)| list.merge(what, revocation));
         list
@@ -101,7 +101,7 @@ impl Revocations {
     }
 
     /// Those that hold, and those that were taken back.
-    pub fn iter(&self) -> impl Iterator<Item = (&Revoked, &Revocation)> {
+    pub fn iter(&self) -> impl Iterator<Item = (&RevokedSubject, &Revocation)> {
         self.entries.iter()
     }
 
@@ -110,12 +110,15 @@ impl Revocations {
         if self.entries.is_empty() {
             return None;
         }
-        let ways = [Revoked::Serial(certificate.serial.clone()), Revoked::Key(certificate.key)];
+        let ways = [RevokedSubject::Serial(certificate.serial.clone()), RevokedSubject::Key(certificate.key)];
         ways.iter().find_map(|way| self.about(way)).or_else(|| self.of_holder(certificate))
     }
 
     fn of_holder(&self, certificate: &Certificate) -> Option<&Revocation> {
-        let holders = [Some(Revoked::Holder(certificate.id.clone())), Revoked::node(certificate.id.holder())];
+        let holders = [
+            Some(RevokedSubject::Holder(certificate.id.clone())),
+            RevokedSubject::node(certificate.id.holder()),
+        ];
         let known = holders.iter().flatten().filter_map(|holder| self.entries.get(holder));
         let is_out = |known: &&Revocation| match known.reinstated {
             _ if known.holds() => true,
@@ -132,12 +135,12 @@ impl Revocations {
     }
 
     /// Why this is out; `None` if it is not.
-    pub fn about(&self, what: &Revoked) -> Option<&Revocation> {
+    pub fn about(&self, what: &RevokedSubject) -> Option<&Revocation> {
         self.entries.get(what).filter(|revocation| revocation.holds())
     }
 
     /// Notes a revocation. One that holds already stays as old as it is, and lasts as long as either.
-    pub fn revoke(&mut self, what: Revoked, since: i64, until: i64, reason: &str) {
+    pub fn revoke(&mut self, what: RevokedSubject, since: i64, until: i64, reason: &str) {
         let known = self.entries.get(&what).cloned();
         let until = known.as_ref().map_or(until, |known| known.until.max(until));
         let noted = match known.clone() {
@@ -157,8 +160,8 @@ impl Revocations {
     }
 
     /// Lets a holder or a key back in at the second `now`; whether it was out. The number of a certificate stays out.
-    pub fn reinstate(&mut self, what: &Revoked, now: i64) -> bool {
-        let is_serial = matches!(what, Revoked::Serial(_));
+    pub fn reinstate(&mut self, what: &RevokedSubject, now: i64) -> bool {
+        let is_serial = matches!(what, RevokedSubject::Serial(_));
         let found = self.entries.get_mut(what).filter(|known| !is_serial && known.holds());
         let Some(known) = found else { return false };
         known.reinstated = Some(now.max(known.since));
@@ -195,7 +198,7 @@ impl Revocations {
         }
     }
 
-    fn merge(&mut self, what: Revoked, other: Revocation) {
+    fn merge(&mut self, what: RevokedSubject, other: Revocation) {
         let known = self.entries.entry(what).or_insert_with(|| other.clone());
         known.until = known.until.max(other.until);
         known.reinstated = known.reinstated.max(other.reinstated);
@@ -212,25 +215,27 @@ impl Revocations {
 }
 
 /// Whether nothing depends on a revocation any more.
-fn is_over(what: &Revoked, revocation: &Revocation, now: i64) -> bool {
+fn is_over(what: &RevokedSubject, revocation: &Revocation, now: i64) -> bool {
     match (what, revocation.reinstated) {
-        (Revoked::Serial(_), _) => revocation.until < now,
+        (RevokedSubject::Serial(_), _) => revocation.until < now,
         (_, Some(at)) => !revocation.holds() && at.saturating_add(REINSTATED_FOR) < now,
-        (Revoked::Key(_) | Revoked::Later(_), None) => revocation.until.saturating_add(KEYS_FOR) < now,
-        (Revoked::Holder(_) | Revoked::Node { .. }, None) => false,
+        (RevokedSubject::Key(_) | RevokedSubject::Later(_), None) => {
+            revocation.until.saturating_add(KEYS_FOR) < now
+        }
+        (RevokedSubject::Holder(_) | RevokedSubject::Node { .. }, None) => false,
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::certificate::Names;
+    use crate::certificate::TlsNames;
 
     fn certificate(serial: u8) -> Certificate {
         Certificate {
-            serial: Serial::of(&[serial]),
+            serial: CertificateSerial::of(&[serial]),
             id: "spiffe://m/mesh/default/worker/node-1".parse().unwrap(),
-            names: Names::default(),
+            names: TlsNames::default(),
             not_before: 0,
             not_after: 100,
             key: Fingerprint::of(b"key"),
@@ -241,7 +246,7 @@ mod tests {
     fn a_node_is_out_in_whatever_role_until_it_is_let_back_in() {
         let of = |id: &str| Certificate { id: id.parse().unwrap(), ..certificate(1) };
         let mut list = Revocations::default();
-        let node = Revoked::node(certificate(1).id.holder()).unwrap();
+        let node = RevokedSubject::node(certificate(1).id.holder()).unwrap();
         list.revoke(node.clone(), 0, 100, "stolen");
         for (id, is_out) in [
             ("spiffe://m/mesh/default/worker/node-1", true),
@@ -267,20 +272,21 @@ mod tests {
         }
     }
 
-    fn serial(number: u8) -> Revoked {
-        Revoked::Serial(Serial::of(&[number]))
+    fn serial(number: u8) -> RevokedSubject {
+        RevokedSubject::Serial(CertificateSerial::of(&[number]))
     }
 
-    fn holder() -> Revoked {
-        Revoked::Holder(certificate(1).id)
+    fn holder() -> RevokedSubject {
+        RevokedSubject::Holder(certificate(1).id)
     }
 
     #[test]
     fn a_certificate_is_out_by_its_number_its_key_or_its_holder() {
-        let of = |what: Revoked| Revocations::new(1, [(what, at(5, 100))]).of(&certificate(1)).is_some();
-        assert!(of(serial(1)) && of(Revoked::Key(Fingerprint::of(b"key"))) && of(holder()));
-        assert!(!of(serial(2)) && !of(Revoked::Key(Fingerprint::of(b"another"))));
-        assert!(!of(Revoked::Holder("spiffe://m/mesh/default/worker/node-2".parse().unwrap())));
+        let of =
+            |what: RevokedSubject| Revocations::new(1, [(what, at(5, 100))]).of(&certificate(1)).is_some();
+        assert!(of(serial(1)) && of(RevokedSubject::Key(Fingerprint::of(b"key"))) && of(holder()));
+        assert!(!of(serial(2)) && !of(RevokedSubject::Key(Fingerprint::of(b"another"))));
+        assert!(!of(RevokedSubject::Holder("spiffe://m/mesh/default/worker/node-2".parse().unwrap())));
     }
 
     #[test]
@@ -366,7 +372,7 @@ mod tests {
     #[test]
     fn two_lists_that_differ_have_two_numbers() {
         let (x, y) = ((serial(1), at(5, 100)), (serial(2), at(5, 100)));
-        let list = |number, entries: &[&(Revoked, Revocation)]| {
+        let list = |number, entries: &[&(RevokedSubject, Revocation)]| {
             Revocations::new(number, entries.iter().map(|entry| (*entry).clone()))
         };
         let cases = [

@@ -55,7 +55,7 @@ pub enum TrustError {
 
 /// For what a chain is shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Usage {
+pub enum ChainUsage {
     Client,
     Server,
 }
@@ -97,12 +97,12 @@ pub fn bounded<'a>(
 
 /// The roots of one trust domain. Several during a change of the root.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Bundle {
+pub struct TrustBundle {
     trust_domain: TrustDomain,
     roots: Vec<CertificateDer<'static>>,
 }
 
-impl Bundle {
+impl TrustBundle {
     /// The bundle of these roots.
     ///
     /// # Errors
@@ -148,7 +148,7 @@ impl Bundle {
         &self,
         chain: &[CertificateDer],
         now: i64,
-        usage: Usage,
+        usage: ChainUsage,
     ) -> Result<Certificate, TrustError> {
         let (leaf, between) = chain.split_first().ok_or(TrustError::Empty)?;
         let between = bounded(leaf, between)?;
@@ -159,8 +159,8 @@ impl Bundle {
         let anchors: Vec<_> =
             self.living(now).filter_map(|root| anchor_from_trusted_cert(root).ok()).collect();
         let usage = match usage {
-            Usage::Client => KeyUsage::client_auth(),
-            Usage::Server => KeyUsage::server_auth(),
+            ChainUsage::Client => KeyUsage::client_auth(),
+            ChainUsage::Server => KeyUsage::server_auth(),
         };
         let at = UnixTime::since_unix_epoch(Duration::from_secs(u64::try_from(now).unwrap_or(0)));
         let leaf = EndEntityCert::try_from(leaf).map_err(|_| CertificateError::Malformed)?;
@@ -180,7 +180,7 @@ impl Bundle {
         &self,
         chain: &[CertificateDer],
         now: i64,
-        usage: Usage,
+        usage: ChainUsage,
         is_one: impl Fn(&CertificateDer) -> bool,
     ) -> bool {
         let authorities = chain.iter().skip(1).chain(&self.roots).filter(|one| is_one(one));

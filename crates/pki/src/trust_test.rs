@@ -51,18 +51,18 @@ impl Signer {
     }
 }
 
-fn trusting(root: &Signer) -> Bundle {
-    Bundle::new("mesh.example".parse().unwrap(), vec![root.certify(root)]).unwrap()
+fn trusting(root: &Signer) -> TrustBundle {
+    TrustBundle::new("mesh.example".parse().unwrap(), vec![root.certify(root)]).unwrap()
 }
 
 /// What a chain of a leaf and these is refused with.
 fn refused(
-    bundle: &Bundle,
+    bundle: &TrustBundle,
     leaf: &CertificateDer<'static>,
     between: &[CertificateDer<'static>],
 ) -> TrustError {
     let chain: Vec<_> = std::iter::once(leaf).chain(between).cloned().collect();
-    bundle.verify(&chain, NOW, Usage::Client).unwrap_err()
+    bundle.verify(&chain, NOW, ChainUsage::Client).unwrap_err()
 }
 
 /// Authorities of one name that certify each other lead to a root in more ways than anybody has time to try.
@@ -135,7 +135,7 @@ fn a_chain_that_is_sent_twice_over_or_with_what_cannot_be_read_is_believed() {
     for (what, between) in cases {
         let chain: Vec<_> = std::iter::once(&leaf).chain(between).cloned().collect();
         for trusted in [&root, &before] {
-            let verified = trusting(trusted).verify(&chain, NOW, Usage::Client);
+            let verified = trusting(trusted).verify(&chain, NOW, ChainUsage::Client);
             let leads = std::ptr::eq(trusted, &root) || what == "across";
             assert_eq!(verified.is_ok(), leads, "{what}: {verified:?}");
         }
@@ -156,7 +156,7 @@ fn a_key_that_is_not_for_signatures_proves_nobody() {
     ];
     for (what, usages, expected) in cases {
         let chain = [root.issue(usages)];
-        for usage in [Usage::Client, Usage::Server] {
+        for usage in [ChainUsage::Client, ChainUsage::Server] {
             assert_eq!(bundle.verify(&chain, NOW, usage).map(drop), expected, "{what}");
         }
     }

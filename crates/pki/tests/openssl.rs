@@ -9,12 +9,12 @@ use std::path::Path;
 use std::process::Command;
 
 use omnirelay_core::spiffe::{SpiffeId, TrustDomain};
-use omnirelay_pki::authority::{Authority, Validity};
-use omnirelay_pki::certificate::{Names, to_pem};
-use omnirelay_pki::key::Key;
+use omnirelay_pki::authority::{CertificateAuthority, ValidityPeriod};
+use omnirelay_pki::certificate::{TlsNames, to_pem};
+use omnirelay_pki::key::PrivateKey;
 use omnirelay_pki::pkcs12::{self, Pkcs12Error};
 use omnirelay_pki::request::{Request, RequestError};
-use omnirelay_pki::trust::{Bundle, TrustError, Usage};
+use omnirelay_pki::trust::{ChainUsage, TrustBundle, TrustError};
 use omnirelay_pki::verifying::{RootError, check_root};
 use rustls_pki_types::CertificateDer;
 
@@ -31,10 +31,10 @@ fn now() -> i64 {
     std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs() as i64
 }
 
-fn authorities() -> (Authority, Authority) {
+fn authorities() -> (CertificateAuthority, CertificateAuthority) {
     let domain: TrustDomain = "mesh.example".parse().unwrap();
-    let life = Validity { not_before: now() - 300, not_after: now() + 3600 };
-    let root = Authority::root(domain, life).unwrap();
+    let life = ValidityPeriod { not_before: now() - 300, not_after: now() + 3600 };
+    let root = CertificateAuthority::root(domain, life).unwrap();
     let issuer = root.intermediate(life).unwrap();
     (root, issuer)
 }
@@ -45,8 +45,8 @@ fn openssl_verifies_what_is_issued() {
     let folder = folder.path();
     let (root, issuer) = authorities();
     let id: SpiffeId = NODE.parse().unwrap();
-    let names = Names { dns: vec!["node-1.mesh".into()], addresses: vec!["10.0.0.1".parse().unwrap()] };
-    let key = Key::make().unwrap();
+    let names = TlsNames { dns: vec!["node-1.mesh".into()], addresses: vec!["10.0.0.1".parse().unwrap()] };
+    let key = PrivateKey::make().unwrap();
     let request = Request::read(&Request::make(&key, Some(&id), &names).unwrap()).unwrap();
     let issued = issuer.issue(&request, &id, &names, issuer.validity()).unwrap();
     let other = authorities().0;
@@ -180,8 +180,8 @@ fn roots_of_openssl_are_taken_or_refused_in_words() {
     ];
     for (key, signing) in taken {
         let [root, leaf] = root_and_leaf(folder, &key, signing);
-        let bundle = Bundle::new("mesh.example".parse().unwrap(), vec![root]).unwrap();
-        let verified = bundle.verify(&[leaf], now(), Usage::Server).map(drop);
+        let bundle = TrustBundle::new("mesh.example".parse().unwrap(), vec![root]).unwrap();
+        let verified = bundle.verify(&[leaf], now(), ChainUsage::Server).map(drop);
         assert_eq!(verified, Ok(()), "{key} {signing}");
     }
     let refused = [
@@ -220,7 +220,7 @@ fn a_chain_is_refused_in_words() {
             pem::parse(std::fs::read(folder.path().join(name)).unwrap()).unwrap().into_contents(),
         )
     };
-    let bundle = Bundle::new("mesh.example".parse().unwrap(), vec![read("root.pem")]).unwrap();
+    let bundle = TrustBundle::new("mesh.example".parse().unwrap(), vec![read("root.pem")]).unwrap();
     for (signing, words) in [
         ("-sha1", "one of its certificates is signed by sha1WithRSAEncryption"),
         (
@@ -233,7 +233,7 @@ fn a_chain_is_refused_in_words() {
         );
         let (fine, said) = openssl(folder.path(), &line);
         assert!(fine, "{said}");
-        let refused = bundle.verify(&[read("odd.pem")], now(), Usage::Server).unwrap_err();
+        let refused = bundle.verify(&[read("odd.pem")], now(), ChainUsage::Server).unwrap_err();
         let why = refused.to_string();
         assert!(matches!(refused, TrustError::Invalid(_)) && why.contains(words), "{signing}: {why}");
         assert!(!why.contains('{'), "{why}");

@@ -9,7 +9,8 @@ mod reader;
 use std::time::Duration;
 
 use omnirelay_store::{
-    Commit, CommitError, Committed, Fence, GroupRef, Kind, Precondition, RecordId, StoreError, Version, Write,
+    Commit, CommitError, CommitOutcome, GroupRef, LeaseFence, Precondition, RecordId, RecordKind, StoreError,
+    Version, Write,
 };
 use tokio::time::Instant;
 use tracing::error;
@@ -19,40 +20,44 @@ use super::audit_record;
 use super::completeness::lost;
 use super::epoch_loss::RESTORE;
 use super::follow::SEE_ALL_MAX;
-pub use plan::Plan;
-pub use reader::Reader;
+pub use plan::CommitPlan;
+pub use reader::DecisionReader;
 
 /// How long one commit may take unless an act says otherwise.
 const WITHIN: Duration = Duration::from_secs(2);
 
 /// What the right to a write rests on. Once that is gone the store refuses the write, however late it comes.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Authority {
+pub enum WriteAuthority {
     /// Nothing: a caller's change, which needs no leader, or a node's own trail, which outlives its session.
     Unfenced,
     /// That this session of the node lives.
     Session(GroupRef),
     /// That the node leads a scope, by this lease.
-    Leader(Fence),
+    Leader(LeaseFence),
 }
 
 /// Something that a daemon does.
 #[derive(Clone, Debug)]
-pub struct Act {
+pub struct DaemonAct {
     /// `<object>.<verb>`, as the audit trail calls it.
     pub action: &'static str,
     /// What it may write, besides audit records.
-    pub kinds: Vec<Kind>,
-    pub authority: Authority,
+    pub kinds: Vec<RecordKind>,
+    pub authority: WriteAuthority,
     /// How often [`Registry::act`] decides at most.
     pub tries: usize,
     /// How long one commit may take; nobody knows then what became of it.
     pub within: Duration,
 }
 
-impl Act {
+impl DaemonAct {
     /// An act that is decided once and has two seconds.
-    pub fn new(action: &'static str, kinds: impl IntoIterator<Item = Kind>, authority: Authority) -> Self {
+    pub fn new(
+        action: &'static str,
+        kinds: impl IntoIterator<Item = RecordKind>,
+        authority: WriteAuthority,
+    ) -> Self {
         let kinds = kinds.into_iter().collect();
         Self { action, kinds, authority, tries: 1, within: WITHIN }
     }
@@ -61,8 +66,8 @@ impl Act {
     fn may_decide_again(&self, refusal: &CommitError) -> bool {
         match (refusal, &self.authority) {
             (CommitError::Conflict { .. }, _) => true,
-            (CommitError::GroupOver(over), Authority::Session(session)) => over != session,
-            (CommitError::GroupOver(_), Authority::Unfenced | Authority::Leader(_)) => true,
+            (CommitError::GroupOver(over), WriteAuthority::Session(session)) => over != session,
+            (CommitError::GroupOver(_), WriteAuthority::Unfenced | WriteAuthority::Leader(_)) => true,
             (
                 CommitError::GroupLive { .. }
                 | CommitError::Fenced { .. }
@@ -85,15 +90,15 @@ impl Registry {
     /// Those of `decide`; of the store, [`StoreError::OutcomeUnknown`] among them: it may have been done.
     pub async fn act<'a, T, E: From<CommitError>, F>(
         &'a self,
-        act: &Act,
-        mut decide: impl FnMut(Reader<'a>) -> F,
-    ) -> Result<Option<(Committed, T)>, E>
+        act: &DaemonAct,
+        mut decide: impl FnMut(DecisionReader<'a>) -> F,
+    ) -> Result<Option<(CommitOutcome, T)>, E>
     where
-        F: Future<Output = Result<Option<(Plan, T)>, E>>,
+        F: Future<Output = Result<Option<(CommitPlan, T)>, E>>,
     {
         let mut refusal = None;
         for tried in 1.. {
-            let reader = Reader::after(self.view(), refusal.take());
+            let reader = DecisionReader::after(self.view(), refusal.take());
             let Some((plan, besides)) = decide(reader).await? else { break };
             let refused = match self.attempt(act, plan).await {
                 Ok(committed) => return Ok(Some((committed, besides))),
@@ -117,7 +122,7 @@ impl Registry {
     ///
     /// # Errors
     /// Those of the store, [`StoreError::OutcomeUnknown`] among them: it may have been done.
-    pub async fn attempt(&self, act: &Act, plan: Plan) -> Result<Committed, CommitError> {
+    pub async fn attempt(&self, act: &DaemonAct, plan: CommitPlan) -> Result<CommitOutcome, CommitError> {
         plan.check_kinds(act)?;
         self.check_not_awaited(act, &plan)?;
         let plan = self.signed(plan).map_err(|refused| StoreError::Denied { what: refused.message })?;
@@ -125,7 +130,7 @@ impl Registry {
     }
 
     /// That nothing is written in the place of what is about to be put back.
-    fn check_not_awaited(&self, act: &Act, plan: &Plan) -> Result<(), StoreError> {
+    fn check_not_awaited(&self, act: &DaemonAct, plan: &CommitPlan) -> Result<(), StoreError> {
         let is_awaited = |id: &&RecordId| self.losses().awaits_of_others(self.view(), id);
         // Nor is anything decided by that it is not there.
         let absent = plan.preconditions.iter().filter_map(|of| match of {
@@ -138,12 +143,12 @@ impl Registry {
         }
     }
 
-    fn commit_of(&self, act: &Act, plan: Plan) -> Commit {
-        let Plan { epoch, preconditions, mut writes, audits, leases, idempotency } = plan;
+    fn commit_of(&self, act: &DaemonAct, plan: CommitPlan) -> Commit {
+        let CommitPlan { epoch, preconditions, mut writes, audits, leases, idempotency } = plan;
         let (fence, session) = match &act.authority {
-            Authority::Unfenced => (None, None),
-            Authority::Session(session) => (None, Some(Precondition::GroupLive(session.clone()))),
-            Authority::Leader(fence) => (Some(fence.clone()), None),
+            WriteAuthority::Unfenced => (None, None),
+            WriteAuthority::Session(session) => (None, Some(Precondition::GroupLive(session.clone()))),
+            WriteAuthority::Leader(fence) => (Some(fence.clone()), None),
         };
         let (now, mac) = (self.view().now(), self.audit_mac());
         writes.extend(audits.into_iter().map(|(key, body)| match key {
@@ -162,9 +167,9 @@ impl Registry {
     }
 }
 
-impl Plan {
+impl CommitPlan {
     /// What is written under another's kind is a fault of the program.
-    pub(super) fn check_kinds(&self, act: &Act) -> Result<(), StoreError> {
+    pub(super) fn check_kinds(&self, act: &DaemonAct) -> Result<(), StoreError> {
         let Some(foreign) = self.foreign_to(&act.kinds) else { return Ok(()) };
         error!(action = act.action, record = %foreign, "a write under another's kind");
         Err(StoreError::Invalid { what: format!("`{}` writes no `{}`", act.action, foreign.kind) })

@@ -7,13 +7,13 @@ use parking_lot::Mutex;
 
 /// Counted since the start of the daemon.
 #[derive(Debug, Default)]
-pub struct Faults {
+pub struct AuditFaults {
     noticed: AtomicU64,
     stopped: OnceLock<String>,
     failing: Mutex<Option<String>>,
 }
 
-impl Faults {
+impl AuditFaults {
     /// Counts one more.
     pub fn note(&self) {
         self.noticed.fetch_add(1, Ordering::Relaxed);

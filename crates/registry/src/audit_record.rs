@@ -6,7 +6,7 @@ use bytes::Bytes;
 use omnirelay_core::time::Millis;
 use omnirelay_decisions::audit_seal::mac::MacKey;
 use omnirelay_host::chance::random_u64;
-use omnirelay_store::{Kind, RecordId, Write};
+use omnirelay_store::{RecordId, RecordKind, Write};
 use omnirelay_wire::pb::omnirelay::store::v1::AuditValue;
 use prost::Message;
 use xxhash_rust::xxh64::xxh64;
@@ -14,7 +14,7 @@ use xxhash_rust::xxh64::xxh64;
 use super::view::ViewEntry;
 
 /// Audit records; not mirrored, because there are many and few are read.
-pub const AUDIT: Kind = Kind::of("audit");
+pub const AUDIT: RecordKind = RecordKind::of("audit");
 
 /// What a node records when it meets a new epoch of the registry.
 pub const EPOCH_CHANGED: &str = "registry.epoch-changed";

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use omnirelay_store::{Change, Epoch, LogEntry};
+use omnirelay_store::{Epoch, LogEntry, RecordChange};
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
@@ -27,15 +27,15 @@ struct Made {
 
 /// What the store has confirmed and no seal names yet, by the keys of the records.
 #[derive(Debug, Default)]
-pub struct Awaiting(Mutex<BTreeMap<String, Made>>);
+pub struct AwaitingSeal(Mutex<BTreeMap<String, Made>>);
 
-impl Awaiting {
+impl AwaitingSeal {
     /// Takes note of a commit of this node that the store has confirmed.
     pub fn note(&self, epoch: Epoch, entry: &LogEntry) {
         let made = Made { epoch, seen: Instant::now() };
         // What was put back of a snapshot was made and sealed elsewhere.
         let is_made =
-            |change: &&Change| change.after.id.kind == AUDIT && change.after.revision == entry.revision;
+            |change: &&RecordChange| change.after.id.kind == AUDIT && change.after.revision == entry.revision;
         for change in entry.changes.iter().filter(is_made) {
             let mut awaiting = self.0.lock();
             if !change.after.deleted && awaiting.len() < AWAITING_MAX {

@@ -9,9 +9,9 @@ const BACKOFF: Backoff = Backoff::new(Duration::from_millis(50), Duration::from_
 
 /// The failures in a row of who asks the store.
 #[derive(Debug, Default)]
-pub struct Failures(u32);
+pub struct StoreFailures(u32);
 
-impl Failures {
+impl StoreFailures {
     /// Notes one more, and waits.
     pub async fn wait(&mut self) {
         self.0 = self.0.saturating_add(1);

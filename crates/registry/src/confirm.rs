@@ -26,14 +26,14 @@ const SPLIT_SEEN: &str = "leaders.split-seen";
 
 /// How confirmations went.
 #[derive(Default)]
-pub struct Confirmations {
+pub struct ConfirmationCounts {
     /// How many replicas have what was granted, and must; 0 of 0 while all is confirmed.
     has: AtomicU32,
     needs: AtomicU32,
     lacked: AtomicU64,
 }
 
-impl Confirmations {
+impl ConfirmationCounts {
     /// How many replicas have what was granted last, and how many must, while these are too few.
     pub fn lacking(&self) -> Option<(u32, u32)> {
         let needs = self.needs.load(Ordering::Relaxed);
@@ -109,7 +109,7 @@ async fn confirm_once(registry: &Registry) -> bool {
 
 impl Registry {
     /// How confirmations of leases went.
-    pub fn confirmations(&self) -> &Confirmations {
+    pub fn confirmations(&self) -> &ConfirmationCounts {
         &self.confirmations
     }
 

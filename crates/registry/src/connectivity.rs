@@ -33,7 +33,7 @@ struct News {
 }
 
 /// What a daemon hears of its store.
-pub struct Connectivity {
+pub struct StoreConnectivity {
     last: RwLock<Last>,
     /// Why the last call failed that did.
     trouble: Mutex<String>,
@@ -44,7 +44,7 @@ pub struct Connectivity {
     beats: watch::Sender<u64>,
 }
 
-impl Connectivity {
+impl StoreConnectivity {
     /// Nothing heard yet.
     pub(super) fn new() -> Self {
         let last =

@@ -1,7 +1,7 @@
 //! Losses of an epoch: the records that this daemon held and that are gone or older in the new one.
 //!
-//! Each kind says who restores it ([`RestoredBy`]), and [`Losses::lost`] what that is; whoever does so says it to
-//! [`Losses::note_restored`]. The rest stays gone, is counted and told. The owner of a record is the node that its key
+//! Each kind says who restores it ([`RestoredBy`]), and [`EpochLosses::lost`] what that is; whoever does so says it to
+//! [`EpochLosses::note_restored`]. The rest stays gone, is counted and told. The owner of a record is the node that its key
 //! names: all of the key, or what stands before its first `/`.
 
 mod missing;
@@ -11,7 +11,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use omnirelay_core::time::{Millis, rfc3339};
-use omnirelay_store::{AcceptedLoss, Change, Epoch, Kind, Record, RecordId, Revision, StoreError, Version};
+use omnirelay_store::{
+    AcceptedLoss, Epoch, Record, RecordChange, RecordId, RecordKind, Revision, StoreError, Version,
+};
 use parking_lot::Mutex;
 use tokio::time::Instant;
 use tracing::{info, warn};
@@ -38,11 +40,11 @@ pub struct EpochChange {
     pub after: Epoch,
     /// How far the view had come in the epoch before.
     pub reached: Revision,
-    pub lost: Vec<Lost>,
+    pub lost: Vec<LostEpochRecord>,
 }
 
 /// A record of the epoch before.
-pub struct Lost {
+pub struct LostEpochRecord {
     pub held: Arc<ViewRecord>,
     /// The copy in the new epoch, which is older or another; `None` if there is none.
     pub found: Option<Record>,
@@ -61,7 +63,7 @@ pub struct ToRestore {
 
 /// What the new epoch began with, before anybody changed the record there.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Untouched {
+pub enum UntouchedRecord {
     Record(Record),
     /// There was no such record, and there is none.
     Absent,
@@ -81,12 +83,12 @@ pub(super) struct Reach {
 
 /// A new epoch and what it has cost, as it is told.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Loss {
+pub struct EpochLoss {
     pub epoch_before: Epoch,
     pub epoch: Epoch,
     /// When this daemon met it, by store time.
     pub at: Millis,
-    pub lost: BTreeMap<Kind, usize>,
+    pub lost: BTreeMap<RecordKind, usize>,
     pub restored: usize,
     /// What is lost of the epoch before uncounted, and an operator has accepted.
     pub accepted: Option<AcceptedLoss>,
@@ -109,7 +111,7 @@ struct Held {
 }
 
 struct Told {
-    loss: Loss,
+    loss: EpochLoss,
     since: Instant,
     recorded: bool,
 }
@@ -118,7 +120,7 @@ struct Told {
 struct Inner {
     told: VecDeque<Told>,
     held: BTreeMap<RecordId, Held>,
-    totals: Totals,
+    totals: LossTotals,
     /// Where the view began.
     began: Revision,
     /// How far the view had come when the present epoch began, if it was there then.
@@ -127,16 +129,16 @@ struct Inner {
 
 /// Counts since the start of the daemon.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Totals {
+pub struct LossTotals {
     pub changes: u64,
-    pub lost: BTreeMap<Kind, u64>,
+    pub lost: BTreeMap<RecordKind, u64>,
 }
 
 /// What new epochs have cost since this daemon started.
-pub struct Losses {
+pub struct EpochLosses {
     node_id: String,
     /// Kinds of which nothing is told or held.
-    untold: Vec<Kind>,
+    untold: Vec<RecordKind>,
     /// How kinds come back, by what belongs together, in their order.
     restored: Vec<Vec<RestoredKind>>,
     inner: Mutex<Inner>,
@@ -178,7 +180,7 @@ impl Reach {
     }
 }
 
-impl Lost {
+impl LostEpochRecord {
     /// Compares a record with its copy in the new epoch; `None`: nothing of it is lost.
     pub(super) fn of(held: &Arc<ViewRecord>, copy: Option<&Record>, reach: Reach) -> Option<Self> {
         let was = &held.record;
@@ -228,7 +230,7 @@ impl Held {
     }
 }
 
-impl Losses {
+impl EpochLosses {
     /// The losses of a node's daemon.
     pub fn new(node_id: impl Into<String>) -> Self {
         let (untold, restored) = (Vec::new(), Vec::new());
@@ -236,7 +238,7 @@ impl Losses {
     }
 
     /// Counts what is lost of these kinds, and neither tells nor holds it.
-    pub(super) fn untold(self, untold: &[Kind]) -> Self {
+    pub(super) fn untold(self, untold: &[RecordKind]) -> Self {
         Self { untold: untold.to_vec(), ..self }
     }
 
@@ -254,12 +256,12 @@ impl Losses {
     }
 
     /// The records of a kind that are lost and not restored.
-    pub fn lost_of(&self, kind: &Kind) -> Vec<RecordId> {
+    pub fn lost_of(&self, kind: &RecordKind) -> Vec<RecordId> {
         self.inner.lock().held.keys().filter(|id| id.kind == *kind).cloned().collect()
     }
 
     /// The records of a kind that are lost, not restored, and this node's own.
-    pub fn own_of(&self, kind: &Kind) -> Vec<RecordId> {
+    pub fn own_of(&self, kind: &RecordKind) -> Vec<RecordId> {
         let inner = self.inner.lock();
         let own = inner.held.keys().filter(|id| id.kind == *kind && owner(id) == self.node_id);
         own.cloned().collect()
@@ -279,18 +281,18 @@ impl Losses {
     }
 
     /// The new epochs of the last day, the oldest first.
-    pub fn told(&self, view: &View) -> Vec<Loss> {
+    pub fn told(&self, view: &View) -> Vec<EpochLoss> {
         self.settle(view);
         self.inner.lock().told.iter().map(|told| told.loss.clone()).collect()
     }
 
     /// Counts since the start.
-    pub fn totals(&self) -> Totals {
+    pub fn totals(&self) -> LossTotals {
         self.inner.lock().totals.clone()
     }
 
     /// The new epochs that no audit record tells of yet.
-    pub(super) fn unrecorded(&self, view: &View) -> Vec<Loss> {
+    pub(super) fn unrecorded(&self, view: &View) -> Vec<EpochLoss> {
         self.settle(view);
         let inner = self.inner.lock();
         inner.told.iter().filter(|told| !told.recorded).map(|told| told.loss.clone()).collect()
@@ -328,7 +330,7 @@ impl Losses {
     /// Notes a new epoch that the view met at `at`.
     pub(super) fn note(&self, change: EpochChange, at: Millis) {
         let (since, epoch) = (Instant::now(), change.after);
-        let mut loss = Loss::of_nothing(change.before, epoch, at);
+        let mut loss = EpochLoss::of_nothing(change.before, epoch, at);
         let mut inner = self.inner.lock();
         inner.totals.changes += 1;
         inner.followed = Some((epoch, change.reached, since));
@@ -340,7 +342,7 @@ impl Losses {
             .collect();
         for lost in change.lost {
             let restored = self.is_restored_already(&lost);
-            let Lost { held: record, found, reach } = lost;
+            let LostEpochRecord { held: record, found, reach } = lost;
             let id = record.record.id.clone();
             *inner.totals.lost.entry(id.kind.clone()).or_default() += 1;
             if self.untold.contains(&id.kind) {
@@ -367,14 +369,14 @@ impl Losses {
         let mut inner = self.inner.lock();
         if inner.told.iter().all(|told| told.loss.epoch != after) {
             inner.totals.changes += 1;
-            let told = Loss { accepted: Some(loss), ..Loss::of_nothing(loss.epoch, after, at) };
+            let told = EpochLoss { accepted: Some(loss), ..EpochLoss::of_nothing(loss.epoch, after, at) };
             inner.tell(told, Instant::now());
         }
     }
 }
 
 impl Inner {
-    fn tell(&mut self, loss: Loss, since: Instant) {
+    fn tell(&mut self, loss: EpochLoss, since: Instant) {
         loss.say();
         self.told.push_back(Told { loss, since, recorded: false });
         if self.told.len() > TOLD_MAX {
@@ -395,10 +397,14 @@ impl Registry {
     ///
     /// # Errors
     /// Those of the store; ask again then.
-    pub async fn untouched(&self, lost: &ToRestore, now: Option<&Record>) -> Result<Untouched, StoreError> {
+    pub async fn untouched(
+        &self,
+        lost: &ToRestore,
+        now: Option<&Record>,
+    ) -> Result<UntouchedRecord, StoreError> {
         match lost.found.as_ref().or(now) {
             Some(copy) => Ok(self.history(lost, copy).await?.0),
-            None => Ok(Untouched::Absent),
+            None => Ok(UntouchedRecord::Absent),
         }
     }
 
@@ -411,24 +417,24 @@ impl Registry {
         &self,
         lost: &ToRestore,
         now: &Record,
-    ) -> Result<(Untouched, Vec<Change>), StoreError> {
+    ) -> Result<(UntouchedRecord, Vec<RecordChange>), StoreError> {
         let (mut copy, mut writes) = (now.clone(), Vec::new());
         for _ in 0..WRITES_BACK_MAX {
             if !lost.reach.is_passed(&copy, &lost.record.record) {
-                return Ok((Untouched::Record(copy), writes));
+                return Ok((UntouchedRecord::Record(copy), writes));
             }
             let after = Revision(copy.revision.0.saturating_sub(1));
             let page = self.store().log(after, 1, Duration::ZERO).await?;
             let entry = page.entries.first().filter(|entry| entry.revision == copy.revision);
             let change = entry.and_then(|entry| entry.changes.iter().find(|it| it.after.id == copy.id));
-            let Some(change) = change else { return Ok((Untouched::Unknown, writes)) };
+            let Some(change) = change else { return Ok((UntouchedRecord::Unknown, writes)) };
             match &change.before {
                 Some(before) if !before.deleted => copy = before.clone(),
-                Some(_) | None => return Ok((Untouched::Begun(copy), writes)),
+                Some(_) | None => return Ok((UntouchedRecord::Begun(copy), writes)),
             }
             writes.push(change.clone());
         }
-        Ok((Untouched::Unknown, writes))
+        Ok((UntouchedRecord::Unknown, writes))
     }
 }
 
@@ -436,7 +442,7 @@ fn accepted_text(loss: AcceptedLoss) -> &'static str {
     if loss.everything { EVERYTHING } else { NEWEST }
 }
 
-impl Loss {
+impl EpochLoss {
     fn of_nothing(epoch_before: Epoch, epoch: Epoch, at: Millis) -> Self {
         Self { epoch_before, epoch, at, lost: BTreeMap::new(), restored: 0, accepted: None }
     }
@@ -479,7 +485,7 @@ impl Loss {
     }
 }
 
-impl std::fmt::Display for Loss {
+impl std::fmt::Display for EpochLoss {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "the registry began epoch {:x} at {}: ", self.epoch.0, rfc3339(self.at))?;
         if let Some(loss) = self.accepted {

@@ -13,12 +13,12 @@ use tokio::time::{Instant, sleep};
 
 use super::Registry;
 use super::audit_record::AUDIT;
-use super::epoch_loss::Loss;
-use super::heartbeat::Pace;
+use super::epoch_loss::EpochLoss;
+use super::heartbeat::HeartbeatPace;
 use super::lab::LabRegistry;
 
-const THING: Kind = Kind::of("thing");
-static MIRRORED: [Kind; 1] = [THING];
+const THING: RecordKind = RecordKind::of("thing");
+static MIRRORED: [RecordKind; 1] = [THING];
 const SECOND: Duration = Duration::from_secs(1);
 
 /// A registry on a store that can be put in the place of another.
@@ -54,7 +54,7 @@ impl Trial {
         sleep(SECOND).await;
         let next = Arc::new(MemoryStore::new(clock));
         let registry = lab::registry("a", path.clone(), &MIRRORED);
-        let pace = Pace { renew_every: SECOND, grace: SECOND };
+        let pace = HeartbeatPace { renew_every: SECOND, grace: SECOND };
         let LabRegistry { registry, tasks } = LabRegistry::beating(registry, pace).await;
         Self { registry, path, next, _tasks: tasks }
     }
@@ -73,7 +73,7 @@ impl Trial {
         epoch
     }
 
-    fn told(&self) -> Vec<Loss> {
+    fn told(&self) -> Vec<EpochLoss> {
         self.registry.losses().told(self.registry.view())
     }
 
@@ -105,7 +105,7 @@ async fn records_that_are_gone_or_older_are_lost_until_someone_writes_them() {
     let told = t.told();
     let lost = BTreeMap::from([(THING, 2)]);
     let at = told[0].at;
-    assert_eq!(told, [Loss { epoch_before: before, epoch, at, lost, restored: 0, accepted: None }]);
+    assert_eq!(told, [EpochLoss { epoch_before: before, epoch, at, lost, restored: 0, accepted: None }]);
     assert_eq!((t.lost("gone"), t.lost("older")), (Some("1".into()), Some("2".into())));
     assert_eq!((t.lost("same"), t.lost("kept"), t.lost("new")), (None, None, None));
     put_by(t.path.as_ref(), "operator's", "older", "3").await;

@@ -7,15 +7,15 @@ use std::time::Duration;
 use omnirelay_core::text::chain;
 use omnirelay_host::log::FaultLimiter;
 use omnirelay_store::{
-    Beat, CommitError, Epoch, Kind, Leases, LogEntry, LogPage, PAGE_MAX, Pulse, Record, Revision, Scan,
-    Store, StoreError, Version,
+    CommitError, Epoch, Leases, LogEntry, LogPage, PAGE_MAX, Pulse, PulseAnswer, Record, RecordKind,
+    Revision, Scan, Store, StoreError, Version,
 };
 use tokio::time::{Instant, sleep, sleep_until, timeout, timeout_at};
 use tracing::{debug, info, warn};
 
 use super::Registry;
-use super::backoff::Failures;
-use super::view::{Applied, Head, LoadedRecords, View, ViewRecord};
+use super::backoff::StoreFailures;
+use super::view::{AppliedEntries, LoadedRecords, RegistryHead, View, ViewRecord};
 
 /// How long one call may wait for the log to grow.
 const LOG_WAIT: Duration = Duration::from_secs(20);
@@ -43,7 +43,7 @@ enum Reload {
 /// Loads the view and follows the log for ever.
 pub async fn follow_log(registry: Arc<Registry>) {
     let connectivity = registry.view().connectivity();
-    let (mut failures, faults_told) = (Failures::default(), FaultLimiter::default());
+    let (mut failures, faults_told) = (StoreFailures::default(), FaultLimiter::default());
     let mut limit = FIRST_TIMEOUT;
     loop {
         let asked = Instant::now();
@@ -53,7 +53,7 @@ pub async fn follow_log(registry: Arc<Registry>) {
                 let loaded = Instant::now();
                 let reload = follow(&registry).await;
                 if loaded.elapsed() > CALM {
-                    failures = Failures::default();
+                    failures = StoreFailures::default();
                 }
                 reload
             }
@@ -144,7 +144,7 @@ fn must_load_again(view: &View, epoch: Epoch, page: &LogPage) -> bool {
         info!(revision = %view.head().revision, "view fell behind the log and is loaded again");
         return true;
     }
-    let has_gap = view.apply(page.entries.iter().map(Arc::as_ref)) == Applied::Gap;
+    let has_gap = view.apply(page.entries.iter().map(Arc::as_ref)) == AppliedEntries::Gap;
     if has_gap {
         warn!(revision = %view.head().revision, "log has a gap behind this revision; the view is loaded again");
     }
@@ -177,7 +177,7 @@ async fn load(registry: &Registry, limit: Duration) -> Result<(), Reload> {
 }
 
 /// Reads the records and then the log behind the revision that the beat found.
-async fn load_from(registry: &Registry, beat: &Beat, limit: Duration) -> Result<(), Reload> {
+async fn load_from(registry: &Registry, beat: &PulseAnswer, limit: Duration) -> Result<(), Reload> {
     let (store, view) = (registry.store(), registry.view());
     let mut records = BTreeMap::new();
     for kind in view.mirrored() {
@@ -210,7 +210,7 @@ async fn load_from(registry: &Registry, beat: &Beat, limit: Duration) -> Result<
 async fn read_kind(
     store: &dyn Store,
     epoch: Epoch,
-    kind: &Kind,
+    kind: &RecordKind,
     limit: Duration,
 ) -> Result<Vec<Vec<Arc<ViewRecord>>>, Reload> {
     let (mut after, mut read, mut pages) = (None, None, Vec::new());
@@ -239,7 +239,7 @@ fn view_records(epoch: Epoch, records: Vec<Record>) -> Vec<Arc<ViewRecord>> {
 /// The log behind the beat's head; `None` when it no longer reaches back, so the load is void.
 async fn read_log(
     store: &dyn Store,
-    beat: &Beat,
+    beat: &PulseAnswer,
     limit: Duration,
 ) -> Result<Option<Vec<Arc<LogEntry>>>, StoreError> {
     let mut entries: Vec<Arc<LogEntry>> = Vec::new();
@@ -304,7 +304,8 @@ impl Registry {
         let mut head = view.follow_head();
         // Of another epoch nothing is known before it is loaded.
         let (epoch, heard_of) = (connectivity.epoch(), view.heard_of());
-        let is_seen = |head: &Head| head.caught_up && (head.epoch != epoch || head.revision >= heard_of);
+        let is_seen =
+            |head: &RegistryHead| head.caught_up && (head.epoch != epoch || head.revision >= heard_of);
         if view.head().epoch == epoch {
             let _ = head.wait_for(is_seen).await;
         } else {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use omnirelay_core::text::chain;
 use omnirelay_core::time::{Millis, whole_ms};
 use omnirelay_host::log::FaultLimiter;
-use omnirelay_store::{Beat, Epoch, GroupRef, Pulse, StoreError};
+use omnirelay_store::{Epoch, GroupRef, Pulse, PulseAnswer, StoreError};
 use tokio::time::{Instant, MissedTickBehavior, sleep_until, timeout};
 use tracing::{debug, warn};
 
@@ -25,7 +25,7 @@ const MOVED_SLACK: Duration = Duration::from_millis(250);
 
 /// How a heart beats.
 #[derive(Clone, Copy, Debug)]
-pub struct Pace {
+pub struct HeartbeatPace {
     /// How often groups are renewed.
     pub renew_every: Duration,
     /// How long others get to be heard after a silence of all.
@@ -43,7 +43,7 @@ pub enum BeatOutcome {
 /// What one beat knows of those before it.
 struct Heart<'a> {
     registry: &'a Registry,
-    pace: Pace,
+    pace: HeartbeatPace,
     /// The epoch of the view when it beat last.
     known: Epoch,
     /// The epoch of the last answer, and where to ask on from in it.
@@ -55,7 +55,7 @@ struct Heart<'a> {
 
 /// Renews the node's groups and learns which deadlines moved at least twice a second, for ever.
 /// `after_beat` is called with what became of each beat.
-pub async fn beat_heart(registry: &Registry, pace: Pace, after_beat: impl Fn(BeatOutcome)) {
+pub async fn beat_heart(registry: &Registry, pace: HeartbeatPace, after_beat: impl Fn(BeatOutcome)) {
     let mut ticks = tokio::time::interval(pace.renew_every.min(POLL_EVERY));
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut heart = Heart {
@@ -152,7 +152,7 @@ impl Heart<'_> {
         Pulse { epoch, renew, moved_since: self.asked_last, grace: self.pace.grace }
     }
 
-    fn note(&mut self, beat: &Beat, asked: Instant) {
+    fn note(&mut self, beat: &PulseAnswer, asked: Instant) {
         self.registry.view().note_beat(beat, asked);
         // In another epoch everything is new.
         let on = if beat.epoch == self.epoch { beat.now.0 } else { 0 };
@@ -161,7 +161,7 @@ impl Heart<'_> {
     }
 
     /// Notes which groups were renewed and returns the others.
-    fn not_renewed(&self, asked_for: Vec<GroupRef>, beat: &Beat, asked: Instant) -> Vec<GroupRef> {
+    fn not_renewed(&self, asked_for: Vec<GroupRef>, beat: &PulseAnswer, asked: Instant) -> Vec<GroupRef> {
         let (renewed, over): (Vec<_>, Vec<_>) =
             asked_for.into_iter().zip(&beat.renewed).partition(|(_, deadline)| deadline.is_some());
         renewed.iter().for_each(|(group, _)| self.registry.held_groups().note_renewed(group, asked));

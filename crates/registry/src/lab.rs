@@ -3,16 +3,16 @@
 use std::sync::Arc;
 
 use omnirelay_host::chance::seed_thread;
-use omnirelay_store::{Kind, Revision, Store};
+use omnirelay_store::{RecordKind, Revision, Store};
 use tokio::task::JoinSet;
 
 use super::Registry;
 use super::follow::{follow_log, wait_for};
-use super::heartbeat::{Pace, beat_heart};
+use super::heartbeat::{HeartbeatPace, beat_heart};
 use super::later_version::written_by_later_version;
 
 /// A registry of the tests, to whose store a later version writes as well.
-pub fn registry(node_id: impl Into<Arc<str>>, store: Arc<dyn Store>, mirrored: &[Kind]) -> Registry {
+pub fn registry(node_id: impl Into<Arc<str>>, store: Arc<dyn Store>, mirrored: &[RecordKind]) -> Registry {
     seed_thread();
     Registry::new(node_id, written_by_later_version(store), mirrored)
 }
@@ -32,7 +32,7 @@ impl LabRegistry {
     }
 
     /// One whose heart beats, and that renews no group.
-    pub async fn beating(registry: Registry, pace: Pace) -> Self {
+    pub async fn beating(registry: Registry, pace: HeartbeatPace) -> Self {
         let mut followed = Self::new(registry).await;
         let heart = followed.registry.clone();
         followed.tasks.spawn(async move { beat_heart(&heart, pace, |_| {}).await });

@@ -11,10 +11,11 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use omnirelay_decisions::signed_record::split;
 use omnirelay_store::{
-    AcceptedLoss, Beat, ClockReset, Commit, CommitError, Committed, Confirmation, Credentials, Epoch,
-    Expelled, GroupRef, Housekept, IdempotencyKey, Kind, Leases, LogPage, OpenGroup, Opened, Pulse,
-    Readmitted, ResetClock, ResetClockError, Retention, Revision, RightsSet, Scan, ScanPage, Store,
-    StoreError, SwitchError, SwitchOrder, Switched, WritableKinds, Write,
+    AcceptedLoss, ClockReset, Commit, CommitError, CommitOutcome, Confirmation, Epoch, ExpelOutcome,
+    GroupRef, HousekeepingOutcome, IdempotencyKey, Leases, LogPage, OpenGroup, OpenedGroup, Pulse,
+    PulseAnswer, ReadmitOutcome, RecordKind, ResetClock, ResetClockError, Retention, Revision, RightsSet,
+    Scan, ScanPage, Store, StoreCredentials, StoreError, SwitchError, SwitchOrder, SwitchOutcome,
+    WritableKinds, Write,
 };
 use omnirelay_wire::descriptors;
 use prost::Message as _;
@@ -82,7 +83,7 @@ pub fn written_by_later_version(store: Arc<dyn Store>) -> Arc<dyn Store> {
 
 struct LaterVersion(Arc<dyn Store>);
 
-fn message_of(kind: &Kind, key: &str) -> Option<MessageDescriptor> {
+fn message_of(kind: &RecordKind, key: &str) -> Option<MessageDescriptor> {
     let value = match (&*kind.0, key) {
         ("authority", "next") => "PendingIssuerValue",
         (kind, _) => VALUES.iter().find(|(of, _)| *of == kind)?.1,
@@ -172,8 +173,8 @@ impl LaterVersion {
     }
 
     /// What this commit puts has what stood there.
-    fn judge(put: &[(omnirelay_store::RecordId, Bytes)], committed: &Committed) {
-        let Committed::Done(entry) = committed else { return };
+    fn judge(put: &[(omnirelay_store::RecordId, Bytes)], committed: &CommitOutcome) {
+        let CommitOutcome::Done(entry) = committed else { return };
         for change in &entry.changes {
             let (Some(before), after) = (&change.before, &change.after) else { continue };
             let Some(descriptor) = message_of(&after.id.kind, &after.id.key) else { continue };
@@ -203,11 +204,11 @@ impl Store for LaterVersion {
         self.0.name()
     }
 
-    async fn pulse(&self, pulse: Pulse) -> Result<Beat, StoreError> {
+    async fn pulse(&self, pulse: Pulse) -> Result<PulseAnswer, StoreError> {
         self.0.pulse(pulse).await
     }
 
-    async fn open_group(&self, open: OpenGroup) -> Result<Opened, StoreError> {
+    async fn open_group(&self, open: OpenGroup) -> Result<OpenedGroup, StoreError> {
         self.0.open_group(open).await
     }
 
@@ -215,7 +216,7 @@ impl Store for LaterVersion {
         self.0.close_group(epoch, group).await
     }
 
-    async fn commit(&self, mut commit: Commit) -> Result<Committed, CommitError> {
+    async fn commit(&self, mut commit: Commit) -> Result<CommitOutcome, CommitError> {
         let put = commit.writes.iter().filter_map(|write| match write {
             Write::Put { id, value, .. } => Some((id.clone(), value.clone())),
             Write::Delete { .. } | Write::Import { .. } => None,
@@ -227,7 +228,7 @@ impl Store for LaterVersion {
         Ok(committed)
     }
 
-    async fn recall(&self, key: &IdempotencyKey) -> Result<Option<(u64, Committed)>, StoreError> {
+    async fn recall(&self, key: &IdempotencyKey) -> Result<Option<(u64, CommitOutcome)>, StoreError> {
         self.0.recall(key).await
     }
 
@@ -247,7 +248,7 @@ impl Store for LaterVersion {
         self.0.log_in_memory(after)
     }
 
-    async fn housekeep(&self, epoch: Epoch, keep: Retention) -> Result<Housekept, StoreError> {
+    async fn housekeep(&self, epoch: Epoch, keep: Retention) -> Result<HousekeepingOutcome, StoreError> {
         self.0.housekeep(epoch, keep).await
     }
 
@@ -267,11 +268,15 @@ impl Store for LaterVersion {
         self.0.confirm(epoch).await
     }
 
-    async fn switch(&self, order: &SwitchOrder) -> Result<Switched, SwitchError> {
+    async fn switch(&self, order: &SwitchOrder) -> Result<SwitchOutcome, SwitchError> {
         self.0.switch(order).await
     }
 
-    async fn admit(&self, who: &str, writable: &WritableKinds) -> Result<Option<Credentials>, StoreError> {
+    async fn admit(
+        &self,
+        who: &str,
+        writable: &WritableKinds,
+    ) -> Result<Option<StoreCredentials>, StoreError> {
         self.0.admit(who, writable).await
     }
 
@@ -279,7 +284,7 @@ impl Store for LaterVersion {
         self.0.set_rights(who, writable).await
     }
 
-    async fn expel(&self, who: &str) -> Result<Expelled, StoreError> {
+    async fn expel(&self, who: &str) -> Result<ExpelOutcome, StoreError> {
         self.0.expel(who).await
     }
 
@@ -292,7 +297,7 @@ impl Store for LaterVersion {
         who: &str,
         password_hash: &[u8; 32],
         writable: &WritableKinds,
-    ) -> Result<Readmitted, StoreError> {
+    ) -> Result<ReadmitOutcome, StoreError> {
         self.0.readmit(who, password_hash, writable).await
     }
 
@@ -318,7 +323,7 @@ impl Store for LaterVersion {
 }
 
 /// In how many of the two tables a kind is: one is right.
-pub fn tables_with(kind: &Kind) -> usize {
+pub fn tables_with(kind: &RecordKind) -> usize {
     let has = |rows: &[(&str, &str)]| rows.iter().filter(|(name, _)| *name == kind.0).count();
     has(&VALUES) + has(&STATED)
 }
@@ -333,7 +338,7 @@ mod tests {
     #[test]
     fn the_tables_name_messages_that_there_are() {
         for (kind, _) in VALUES {
-            assert!(message_of(&Kind::of(kind), "").is_some(), "{kind}");
+            assert!(message_of(&RecordKind::of(kind), "").is_some(), "{kind}");
         }
         assert!(MADE_ANEW.iter().all(|(name, _)| POOL.get_message_by_name(name).is_some()));
     }

@@ -55,22 +55,23 @@ use omnirelay_core::time::{Millis, whole_ms};
 use omnirelay_decisions::audit_seal::mac::MacKey;
 use omnirelay_host::log::FaultLimiter;
 use omnirelay_store::{
-    Commit, CommitError, Committed, Epoch, Kind, LogEntry, LogPage, Retention, Revision, Store, StoreError,
+    Commit, CommitError, CommitOutcome, Epoch, LogEntry, LogPage, RecordKind, Retention, Revision, Store,
+    StoreError,
 };
 use omnirelay_wire::fault::Fault;
 use omnirelay_wire::reasons;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
-use audit_faults::Faults;
-use awaiting_seal::Awaiting;
-use confirm::Confirmations;
+use audit_faults::AuditFaults;
+use awaiting_seal::AwaitingSeal;
+use confirm::ConfirmationCounts;
 use cursor::Cursor;
-use epoch_loss::{Losses, RestoredKind};
+use epoch_loss::{EpochLosses, RestoredKind};
 use held_groups::HeldGroups;
 use ttl_records::Beginnings;
 use ttl_renewal::Refreshes;
-use view::{Applied, View};
+use view::{AppliedEntries, View};
 
 /// How long a commit's caller waits for the view to show it.
 const OWN_COMMIT_WAIT: Duration = Duration::from_secs(2);
@@ -92,12 +93,12 @@ pub struct Registry {
     store: Arc<dyn Store>,
     view: View,
     held_groups: HeldGroups,
-    losses: Losses,
-    confirmations: Confirmations,
+    losses: EpochLosses,
+    confirmations: ConfirmationCounts,
     log_turns: Semaphore,
     refreshes: Refreshes,
     /// Kinds of what says itself that it lives, those first that others depend on.
-    claimed: Vec<Kind>,
+    claimed: Vec<RecordKind>,
     beginnings: Beginnings,
     /// About mutations that the store refused.
     refusals: FaultLimiter<StoreError>,
@@ -107,19 +108,19 @@ pub struct Registry {
     fenced: AtomicU64,
     /// Of the audit records that this node makes; `None` where nothing is sealed.
     audit_mac: Option<MacKey>,
-    awaiting_seal: Awaiting,
-    audit_faults: Faults,
+    awaiting_seal: AwaitingSeal,
+    audit_faults: AuditFaults,
     begun: Instant,
 }
 
 impl Registry {
     /// A registry of `node_id` over a store, mirroring these kinds. Nothing runs until
     /// [`follow::follow_log`] and [`heartbeat::beat_heart`] do.
-    pub fn new(node_id: impl Into<Arc<str>>, store: Arc<dyn Store>, mirrored: &[Kind]) -> Self {
+    pub fn new(node_id: impl Into<Arc<str>>, store: Arc<dyn Store>, mirrored: &[RecordKind]) -> Self {
         let node_id: Arc<str> = node_id.into();
         Self {
-            losses: Losses::new(node_id.to_string()),
-            confirmations: Confirmations::default(),
+            losses: EpochLosses::new(node_id.to_string()),
+            confirmations: ConfirmationCounts::default(),
             node_id,
             view: View::new(mirrored).confirming(store.confirms()),
             held_groups: HeldGroups::confirming(store.confirms()),
@@ -132,22 +133,22 @@ impl Registry {
             full: AtomicBool::new(false),
             fenced: AtomicU64::new(0),
             audit_mac: None,
-            awaiting_seal: Awaiting::default(),
-            audit_faults: Faults::default(),
+            awaiting_seal: AwaitingSeal::default(),
+            audit_faults: AuditFaults::default(),
             begun: Instant::now(),
         }
     }
 
     /// Has watches told of these kinds too, whose records the view does not hold.
     #[must_use]
-    pub fn following(self, followed: &[Kind]) -> Self {
+    pub fn following(self, followed: &[RecordKind]) -> Self {
         Self { view: self.view.following(followed), ..self }
     }
 
     /// Tells nobody what a new epoch has lost of these kinds, but counts it: what lives says so again, and what does
     /// not is no loss. In this order they are brought back after an outage: name those first that others depend on.
     #[must_use]
-    pub fn claiming(self, claimed: &[Kind]) -> Self {
+    pub fn claiming(self, claimed: &[RecordKind]) -> Self {
         Self { losses: self.losses.untold(claimed), claimed: claimed.to_vec(), ..self }
     }
 
@@ -160,7 +161,7 @@ impl Registry {
 
     /// Takes only what issuers have signed for records of these kinds, once [`View::sign_by`] says who they are.
     #[must_use]
-    pub fn signing(self, signed: &[Kind]) -> Self {
+    pub fn signing(self, signed: &[RecordKind]) -> Self {
         Self { view: self.view.signing(signed), ..self }
     }
 
@@ -176,12 +177,12 @@ impl Registry {
     }
 
     /// The audit records that this node has made and not sealed yet.
-    pub fn awaiting_seal(&self) -> &Awaiting {
+    pub fn awaiting_seal(&self) -> &AwaitingSeal {
         &self.awaiting_seal
     }
 
     /// What was noticed of the audit trail.
-    pub fn audit_faults(&self) -> &Faults {
+    pub fn audit_faults(&self) -> &AuditFaults {
         &self.audit_faults
     }
 
@@ -214,7 +215,7 @@ impl Registry {
     }
 
     /// What new epochs have cost.
-    pub fn losses(&self) -> &Losses {
+    pub fn losses(&self) -> &EpochLosses {
         &self.losses
     }
 
@@ -246,7 +247,7 @@ impl Registry {
     /// Commits, and shows the result in this daemon's view before it returns; what the store has not answered `within`
     /// that time may have happened. [`Registry::mutate`] and [`Registry::act`]
     /// are the doors to it.
-    async fn commit_within(&self, within: Duration, commit: Commit) -> Result<Committed, CommitError> {
+    async fn commit_within(&self, within: Duration, commit: Commit) -> Result<CommitOutcome, CommitError> {
         let epoch = commit.epoch;
         let late = |_| Err(StoreError::OutcomeUnknown("no answer in time".into()).into());
         let committed = tokio::time::timeout(within, self.store.commit(commit)).await.unwrap_or_else(late);
@@ -257,7 +258,7 @@ impl Registry {
         });
         self.note_refused(&committed);
         let committed = committed?;
-        if let Committed::Done(entry) = &committed {
+        if let CommitOutcome::Done(entry) = &committed {
             if self.audit_mac.is_some() {
                 self.awaiting_seal.note(epoch, entry);
             }
@@ -271,7 +272,7 @@ impl Registry {
     /// # Errors
     /// Those of the store.
     #[cfg(any(test, feature = "testing"))]
-    pub async fn commit(&self, commit: Commit) -> Result<Committed, CommitError> {
+    pub async fn commit(&self, commit: Commit) -> Result<CommitOutcome, CommitError> {
         self.commit_within(OWN_COMMIT_WAIT, commit).await
     }
 
@@ -285,7 +286,7 @@ impl Registry {
         self.fenced.load(Ordering::Relaxed)
     }
 
-    fn note_refused(&self, committed: &Result<Committed, CommitError>) {
+    fn note_refused(&self, committed: &Result<CommitOutcome, CommitError>) {
         match committed {
             Ok(_) => self.full.store(false, Ordering::Relaxed),
             Err(CommitError::Store(StoreError::Full(_))) => self.full.store(true, Ordering::Relaxed),
@@ -310,7 +311,7 @@ impl Registry {
             Some(page) => self.view.apply(page.entries.iter().map(Arc::as_ref)),
             None => self.view.apply(std::iter::once(entry)),
         };
-        if applied == Applied::Gap {
+        if applied == AppliedEntries::Gap {
             // Others' commits before it are still on their way.
             let shown = follow::wait_for(&self.view, entry.revision);
             let _ = tokio::time::timeout(OWN_COMMIT_WAIT, shown).await;

@@ -9,8 +9,8 @@ use bytes::Bytes;
 use omnirelay_core::text::chain;
 use omnirelay_identity::caller::{Caller, IfMatch};
 use omnirelay_store::{
-    CommitError, Committed, Epoch, Idempotency, IdempotencyKey, Kind, LogEntry, Record, RecordId, Revision,
-    StoreError, Write,
+    CommitError, CommitOutcome, Epoch, Idempotency, IdempotencyKey, LogEntry, Record, RecordId, RecordKind,
+    Revision, StoreError, Write,
 };
 use omnirelay_wire::change::ChangeAnswer;
 use omnirelay_wire::fault::Fault;
@@ -22,10 +22,10 @@ use tracing::{debug, warn};
 use xxhash_rust::xxh64::xxh64;
 
 use super::Registry;
-use super::act::{Act, Authority, Plan, Reader};
+use super::act::{CommitPlan, DaemonAct, DecisionReader, WriteAuthority};
 use super::cursor::Cursor;
 use super::follow::in_time;
-use super::record::Deed;
+use super::record::AuditedAction;
 use super::refusal::{commit_fault, internal, store_fault, unavailable};
 use refused::{MutationRefusal, patience, refuse_decided, unexpected};
 
@@ -51,7 +51,7 @@ pub struct Mutation<'a> {
     /// `expected`.
     pub object: RecordId,
     /// Under what else of the same object's kinds it may write.
-    pub also: &'static [Kind],
+    pub also: &'static [RecordKind],
     pub reason: &'a str,
     /// What the caller expects `object` to be; `None` takes it as it is.
     pub expected: Option<IfMatch>,
@@ -62,8 +62,8 @@ pub struct Mutation<'a> {
 
 impl Mutation<'_> {
     /// As the audit trail has it.
-    pub fn deed(&self, changes: &[String]) -> Deed<'_> {
-        Deed {
+    pub fn deed(&self, changes: &[String]) -> AuditedAction<'_> {
+        AuditedAction {
             action: self.action,
             object: self.object.to_string(),
             reason: self.reason,
@@ -73,14 +73,14 @@ impl Mutation<'_> {
     }
 
     /// As the one thing that its object's kind has done to it.
-    fn act(&self) -> Act {
+    fn act(&self) -> DaemonAct {
         let kinds = std::iter::once(&self.object.kind).chain(self.also).cloned();
-        Act { within: COMMIT_TIMEOUT, ..Act::new(self.action, kinds, Authority::Unfenced) }
+        DaemonAct { within: COMMIT_TIMEOUT, ..DaemonAct::new(self.action, kinds, WriteAuthority::Unfenced) }
     }
 }
 
 /// What a decision comes to.
-pub struct Decision<A> {
+pub struct MutationDecision<A> {
     /// Nothing when it is so already.
     pub writes: Vec<Write>,
     /// One line per change, such as `cordoned: false -> true`.
@@ -89,12 +89,17 @@ pub struct Decision<A> {
 }
 
 /// How the answer of a mutation is completed once the commit is known.
-pub trait AnswerForm {
+pub trait AnswerCompletion {
     type Answer: Message + Default + Clone;
 
     /// Fills in what only the commit knows. `entry` is `None` when nothing was committed, or when
     /// an earlier commit's answer is given again; `object` is that of the mutation.
-    fn settle(answer: &mut Self::Answer, outcome: &Settled, entry: Option<&LogEntry>, object: &RecordId);
+    fn settle(
+        answer: &mut Self::Answer,
+        outcome: &MutationOutcome,
+        entry: Option<&LogEntry>,
+        object: &RecordId,
+    );
 
     /// Says where the registry stood after the commit that this is the answer of.
     fn set_cursor(answer: &mut Self::Answer, cursor: Cursor);
@@ -103,10 +108,10 @@ pub trait AnswerForm {
 /// How an answer that shows the object of a change is completed.
 pub struct ChangeForm<A>(PhantomData<A>);
 
-impl<A: ChangeAnswer> AnswerForm for ChangeForm<A> {
+impl<A: ChangeAnswer> AnswerCompletion for ChangeForm<A> {
     type Answer = A;
 
-    fn settle(answer: &mut A, outcome: &Settled, entry: Option<&LogEntry>, object: &RecordId) {
+    fn settle(answer: &mut A, outcome: &MutationOutcome, entry: Option<&LogEntry>, object: &RecordId) {
         Self::set_cursor(answer, outcome.cursor);
         answer.set_outcome(outcome.changed, outcome.dry_run);
         if let Some(record) = written(entry, object) {
@@ -127,7 +132,7 @@ fn written<'e>(entry: Option<&'e LogEntry>, id: &RecordId) -> Option<&'e Record>
 
 /// How a mutation ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Settled {
+pub struct MutationOutcome {
     pub cursor: Cursor,
     /// False: it was so already.
     pub changed: bool,
@@ -147,10 +152,10 @@ impl Registry {
     /// # Errors
     /// What `decide` refuses; `VERSION_CONFLICT`, `EPOCH_CHANGED`; `STORE_UNAVAILABLE` (nothing was changed);
     /// `OUTCOME_UNKNOWN` (repeat with the same idempotency key, or look first).
-    pub async fn mutate<F: AnswerForm>(
+    pub async fn mutate<F: AnswerCompletion>(
         &self,
         mutation: Mutation<'_>,
-        decide: impl Fn(&Reader<'_>) -> Result<Decision<F::Answer>, Fault>,
+        decide: impl Fn(&DecisionReader<'_>) -> Result<MutationDecision<F::Answer>, Fault>,
     ) -> Result<F::Answer, Fault> {
         let asked = Instant::now();
         self.reachable(&mutation).await?;
@@ -179,7 +184,7 @@ impl Registry {
     /// The answer of a commit that was made although it was refused just now: the same request may
     /// have been carried out meanwhile, by another daemon or a moment ago, and its own effect is
     /// what stands in the way; or the reply was lost.
-    async fn answered_all_the_same<F: AnswerForm>(
+    async fn answered_all_the_same<F: AnswerCompletion>(
         &self,
         mutation: &Mutation<'_>,
         refusal: Fault,
@@ -193,11 +198,11 @@ impl Registry {
         }
     }
 
-    async fn decide_and_commit<F: AnswerForm>(
+    async fn decide_and_commit<F: AnswerCompletion>(
         &self,
         mutation: &Mutation<'_>,
         asked: Instant,
-        decide: impl Fn(&Reader<'_>) -> Result<Decision<F::Answer>, Fault>,
+        decide: impl Fn(&DecisionReader<'_>) -> Result<MutationDecision<F::Answer>, Fault>,
     ) -> Result<F::Answer, Fault> {
         let (mut tries, until) = (0, patience(mutation));
         let mut confirmed = false;
@@ -221,17 +226,17 @@ impl Registry {
         }
     }
 
-    async fn decide_once<F: AnswerForm>(
+    async fn decide_once<F: AnswerCompletion>(
         &self,
         mutation: &Mutation<'_>,
-        decide: &impl Fn(&Reader<'_>) -> Result<Decision<F::Answer>, Fault>,
+        decide: &impl Fn(&DecisionReader<'_>) -> Result<MutationDecision<F::Answer>, Fault>,
     ) -> Result<F::Answer, MutationRefusal> {
-        let reader = Reader::new(self.view());
+        let reader = DecisionReader::new(self.view());
         let epoch = reader.epoch();
         if let Some(shown) = unexpected(mutation, &reader) {
             return Err(self.refuse_unexpected(mutation, epoch, shown).await);
         }
-        let Decision { writes, changes, answer } = match decide(&reader) {
+        let MutationDecision { writes, changes, answer } = match decide(&reader) {
             Ok(decision) => decision,
             Err(refusal) => return Err(refuse_decided(mutation, &reader, refusal)),
         };
@@ -268,7 +273,7 @@ impl Registry {
     }
 
     /// The answer of an earlier commit under this idempotency key.
-    async fn answered_before<F: AnswerForm>(
+    async fn answered_before<F: AnswerCompletion>(
         &self,
         mutation: &Mutation<'_>,
         key: &str,
@@ -284,20 +289,20 @@ impl Registry {
             Some((hash, _)) if hash != mutation.request_hash => {
                 Err(commit_fault(mutation, &CommitError::IdempotencyReused))
             }
-            Some((_, Committed::Replayed { revision, answer })) => {
+            Some((_, CommitOutcome::Replayed { revision, answer })) => {
                 self.replayed::<F>(mutation, revision, answer).map(Some)
             }
-            Some((_, Committed::Done(_))) => Err(internal(mutation)),
+            Some((_, CommitOutcome::Done(_))) => Err(internal(mutation)),
         }
     }
 
     /// What a decision writes, with its audit record and its answer for whoever asks again.
-    fn plan_of<F: AnswerForm>(
+    fn plan_of<F: AnswerCompletion>(
         &self,
         mutation: &Mutation<'_>,
         (writes, changes, answer): (Vec<Write>, &[String], &F::Answer),
-        plan: Plan,
-    ) -> Plan {
+        plan: CommitPlan,
+    ) -> CommitPlan {
         let changed = !writes.is_empty();
         let body = changed.then(|| self.body_of(mutation.caller, mutation.deed(changes)));
         let plan = plan.audit(body);
@@ -315,27 +320,27 @@ impl Registry {
         plan.write(writes).answering(idempotency)
     }
 
-    fn answer<F: AnswerForm>(
+    fn answer<F: AnswerCompletion>(
         &self,
         mutation: &Mutation<'_>,
         (mut answer, changed): (F::Answer, bool),
         epoch: Epoch,
-        committed: Committed,
+        committed: CommitOutcome,
     ) -> Result<F::Answer, Fault> {
         match committed {
-            Committed::Done(entry) => {
+            CommitOutcome::Done(entry) => {
                 let cursor = Cursor::at(epoch, entry.revision);
-                let settled = Settled { cursor, ..self.settled(mutation, changed) };
+                let settled = MutationOutcome { cursor, ..self.settled(mutation, changed) };
                 let entry = (!mutation.dry_run).then_some(&*entry);
                 F::settle(&mut answer, &settled, entry, &mutation.object);
                 Ok(answer)
             }
-            Committed::Replayed { revision, answer } => self.replayed::<F>(mutation, revision, answer),
+            CommitOutcome::Replayed { revision, answer } => self.replayed::<F>(mutation, revision, answer),
         }
     }
 
     /// The answer as it was given first, with the cursor of its commit.
-    fn replayed<F: AnswerForm>(
+    fn replayed<F: AnswerCompletion>(
         &self,
         mutation: &Mutation<'_>,
         revision: Revision,
@@ -346,9 +351,9 @@ impl Registry {
         Ok(answer)
     }
 
-    fn settled(&self, mutation: &Mutation<'_>, changed: bool) -> Settled {
+    fn settled(&self, mutation: &Mutation<'_>, changed: bool) -> MutationOutcome {
         let head = self.view().head();
-        Settled { cursor: Cursor::at(head.epoch, head.revision), changed, dry_run: mutation.dry_run }
+        MutationOutcome { cursor: Cursor::at(head.epoch, head.revision), changed, dry_run: mutation.dry_run }
     }
 }
 

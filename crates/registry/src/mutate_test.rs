@@ -8,7 +8,9 @@ use bytes::Bytes;
 use futures_util::FutureExt;
 use omnirelay_identity::caller::{Caller, IfMatch};
 use omnirelay_scripted::{Faulty, Ill, Method, PausedClock, memory};
-use omnirelay_store::{Commit, Committed, Kind, MemoryStore, Pulse, RecordId, Store, Version, Write};
+use omnirelay_store::{
+    Commit, CommitOutcome, MemoryStore, Pulse, RecordId, RecordKind, Store, Version, Write,
+};
 use omnirelay_wire::fault::{Code, Fault};
 use omnirelay_wire::pb::omnirelay::mesh::control::v1::PeerChange;
 use omnirelay_wire::reasons;
@@ -16,14 +18,14 @@ use tokio::task::JoinSet;
 use tokio::time::{Duration, Instant, sleep};
 
 use super::Registry;
-use super::act::Reader;
-use super::heartbeat::Pace;
+use super::act::DecisionReader;
+use super::heartbeat::HeartbeatPace;
 use super::lab::LabRegistry;
-use super::mutate::{ChangeForm, Decision, Mutation};
-use super::view::Applied;
+use super::mutate::{ChangeForm, Mutation, MutationDecision};
+use super::view::AppliedEntries;
 
-const THING: Kind = Kind::of("thing");
-static MIRRORED: [Kind; 1] = [THING];
+const THING: RecordKind = RecordKind::of("thing");
+static MIRRORED: [RecordKind; 1] = [THING];
 
 async fn daemon() -> LabRegistry {
     over(Arc::new(MemoryStore::system())).await
@@ -50,8 +52,8 @@ fn overtake(registry: &Registry, value: &str) {
         ..Commit::default()
     };
     let committed = registry.store().commit(commit).now_or_never().expect("memory answers at once");
-    let Ok(Committed::Done(entry)) = committed else { panic!("not committed: {committed:?}") };
-    assert_eq!(registry.view().apply(std::iter::once(&*entry)), Applied::Yes);
+    let Ok(CommitOutcome::Done(entry)) = committed else { panic!("not committed: {committed:?}") };
+    assert_eq!(registry.view().apply(std::iter::once(&*entry)), AppliedEntries::Yes);
 }
 
 fn version(registry: &Registry) -> u64 {
@@ -61,7 +63,7 @@ fn version(registry: &Registry) -> u64 {
 async fn change(
     registry: &Registry,
     expected: Option<IfMatch>,
-    decide: impl Fn(&Reader<'_>) -> Vec<Write>,
+    decide: impl Fn(&DecisionReader<'_>) -> Vec<Write>,
 ) -> Result<PeerChange, Fault> {
     try_change(registry, expected, |reader| Ok(decide(reader))).await
 }
@@ -69,7 +71,7 @@ async fn change(
 async fn try_change(
     registry: &Registry,
     expected: Option<IfMatch>,
-    decide: impl Fn(&Reader<'_>) -> Result<Vec<Write>, Fault>,
+    decide: impl Fn(&DecisionReader<'_>) -> Result<Vec<Write>, Fault>,
 ) -> Result<PeerChange, Fault> {
     let caller = Caller::of_tests("local");
     let mutation = Mutation {
@@ -82,9 +84,9 @@ async fn try_change(
         dry_run: false,
         request_hash: 0,
     };
-    let decide = |reader: &Reader<'_>| {
+    let decide = |reader: &DecisionReader<'_>| {
         let writes = decide(reader)?;
-        Ok(Decision { writes, changes: vec!["changed".to_owned()], answer: PeerChange::default() })
+        Ok(MutationDecision { writes, changes: vec!["changed".to_owned()], answer: PeerChange::default() })
     };
     registry.mutate::<ChangeForm<_>>(mutation, decide).await
 }
@@ -172,7 +174,7 @@ async fn before_another_epoch() -> (Arc<Faulty>, LabRegistry, Arc<MemoryStore>) 
 /// Changes what must be there.
 async fn append(registry: &Registry, expected: Option<IfMatch>) -> Result<PeerChange, Fault> {
     let absent = || Fault::new(reasons::PEER_NOT_FOUND, "there is no thing");
-    let decide = |reader: &Reader<'_>| {
+    let decide = |reader: &DecisionReader<'_>| {
         let read = reader.get(&thing()).ok_or_else(absent)?;
         Ok(vec![put(&format!("{} and more", String::from_utf8_lossy(&read.record.value)))])
     };
@@ -300,7 +302,8 @@ async fn a_change_that_expects_no_version_waits_for_a_view_that_is_behind() {
     assert_eq!((fault.code, fault.reason.as_ref()), (Code::Unavailable, "STORE_UNAVAILABLE"), "{fault}");
 }
 
-const PACE: Pace = Pace { renew_every: Duration::from_millis(500), grace: Duration::from_secs(2) };
+const PACE: HeartbeatPace =
+    HeartbeatPace { renew_every: Duration::from_millis(500), grace: Duration::from_secs(2) };
 
 /// A daemon that cannot read of the log that the thing was made by another.
 async fn before_it_is_heard(inner: &Arc<MemoryStore>) -> (Arc<Faulty>, LabRegistry) {

@@ -13,11 +13,11 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 
 use super::follow::follow_log;
-use super::heartbeat::{BeatOutcome, Pace, beat_heart};
+use super::heartbeat::{BeatOutcome, HeartbeatPace, beat_heart};
 use super::lab::LabRegistry;
 
-const THING: Kind = Kind::of("thing");
-static MIRRORED: [Kind; 1] = [THING];
+const THING: RecordKind = RecordKind::of("thing");
+static MIRRORED: [RecordKind; 1] = [THING];
 const TTL: Duration = Duration::from_secs(2);
 const MS: Duration = Duration::from_millis(1);
 const KEEP: Retention = Retention {
@@ -35,7 +35,7 @@ async fn daemon(store: Arc<dyn Store>, node_id: &str) -> LabRegistry {
     tasks.spawn(registry.clone().keep_house(KEEP, Duration::from_secs(5)));
     let heart = registry.clone();
     tasks.spawn(async move {
-        let pace = Pace { renew_every: TTL / 4, grace: TTL };
+        let pace = HeartbeatPace { renew_every: TTL / 4, grace: TTL };
         let drop_over = |heard| {
             if let BeatOutcome::Over(over) = heard {
                 over.iter().for_each(|group| heart.held_groups().drop(group));
@@ -51,7 +51,7 @@ impl LabRegistry {
         let epoch = self.registry.view().head().epoch;
         let open = OpenGroup { epoch, id: GroupId(id.to_owned()), ttl: TTL, secret: id.to_owned() };
         let asked = Instant::now();
-        let Opened::Open(group) = self.registry.store().open_group(open).await.unwrap() else {
+        let OpenedGroup::Open(group) = self.registry.store().open_group(open).await.unwrap() else {
             panic!("`{id}` is held");
         };
         self.registry.held_groups().keep(&group, epoch, asked);

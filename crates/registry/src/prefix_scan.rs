@@ -3,7 +3,7 @@
 use std::ops::ControlFlow::{self, Break, Continue};
 use std::time::Duration;
 
-use omnirelay_store::{Kind, Record, Scan, StoreError};
+use omnirelay_store::{Record, RecordKind, Scan, StoreError};
 
 use super::Registry;
 use super::follow::in_time;
@@ -19,7 +19,7 @@ impl Registry {
     ///
     /// # Errors
     /// Those of the store.
-    pub async fn read_under(&self, kind: &Kind, prefix: &str) -> Result<Vec<Record>, StoreError> {
+    pub async fn read_under(&self, kind: &RecordKind, prefix: &str) -> Result<Vec<Record>, StoreError> {
         let mut found = Vec::new();
         let each = |record| {
             found.push(record);
@@ -35,7 +35,7 @@ impl Registry {
     /// Those of the store; some have been gone through then.
     pub async fn each_behind(
         &self,
-        kind: &Kind,
+        kind: &RecordKind,
         prefix: &str,
         after: &str,
         each: impl FnMut(Record) -> ControlFlow<()>,
@@ -49,7 +49,7 @@ impl Registry {
     /// Those of the store; some have been gone through then.
     pub async fn each_before(
         &self,
-        kind: &Kind,
+        kind: &RecordKind,
         prefix: &str,
         (before, some): (&str, usize),
         each: impl FnMut(Record) -> ControlFlow<()>,
@@ -61,7 +61,7 @@ impl Registry {
     ///
     /// # Errors
     /// Those of the store.
-    pub async fn read_one(&self, kind: &Kind, key: &str) -> Result<Option<Record>, StoreError> {
+    pub async fn read_one(&self, kind: &RecordKind, key: &str) -> Result<Option<Record>, StoreError> {
         let (mut found, behind) = (None, format!("{key}\0"));
         let each = |record: Record| {
             found = Some(record);
@@ -74,7 +74,7 @@ impl Registry {
     /// From a key on, which is not among them, and where to; so many at a time.
     async fn go_through(
         &self,
-        kind: &Kind,
+        kind: &RecordKind,
         prefix: &str,
         (from, backwards): (&str, bool),
         limit: usize,

@@ -20,7 +20,7 @@ const PARTS: u32 = 20;
 const BETWEEN_MAX: Duration = Duration::from_millis(250);
 
 /// What a look depends on that may change so often that a look at each change is too many.
-pub struct Paced<S> {
+pub struct PacedScene<S> {
     pub sense: S,
     /// From the beginning of a look to that of the next one, if nothing else asks for it; longer where a look is much work.
     pub between: Duration,
@@ -67,7 +67,7 @@ impl Registry {
         sense: impl Fn(&View) -> S,
         look: impl FnMut(K) -> F,
     ) {
-        let pace = Paced { sense: |_: &View| (), between: Duration::ZERO };
+        let pace = PacedScene { sense: |_: &View| (), between: Duration::ZERO };
         self.react_and_pace(known, sense, pace, look).await;
     }
 
@@ -75,7 +75,7 @@ impl Registry {
     pub async fn react_paced<S: PartialEq, P: PartialEq, F: Future<Output = Option<Instant>>>(
         &self,
         sense: impl Fn(&View) -> S,
-        pace: Paced<impl Fn(&View) -> P>,
+        pace: PacedScene<impl Fn(&View) -> P>,
         mut look: impl FnMut() -> F,
     ) {
         let look = |()| {
@@ -89,7 +89,7 @@ impl Registry {
         &self,
         mut known: K,
         sense: impl Fn(&View) -> S,
-        pace: Paced<impl Fn(&View) -> P>,
+        pace: PacedScene<impl Fn(&View) -> P>,
         mut look: impl FnMut(K) -> F,
     ) {
         let view = self.view();

@@ -8,20 +8,20 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use omnirelay_scripted::{Faulty, Ill, Method, memory};
-use omnirelay_store::{Kind, RecordId, Write};
+use omnirelay_store::{RecordId, RecordKind, Write};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 
 use super::Registry;
-use super::act::{Act, Authority, Plan};
-use super::heartbeat::Pace;
+use super::act::{CommitPlan, DaemonAct, WriteAuthority};
+use super::heartbeat::HeartbeatPace;
 use super::lab::LabRegistry;
-use super::reactor::Paced;
+use super::reactor::PacedScene;
 use super::view::View;
 
-const THING: Kind = Kind::of("thing");
-const OTHER: Kind = Kind::of("other");
-static MIRRORED: [Kind; 2] = [THING, OTHER];
+const THING: RecordKind = RecordKind::of("thing");
+const OTHER: RecordKind = RecordKind::of("other");
+static MIRRORED: [RecordKind; 2] = [THING, OTHER];
 const BEAT: Duration = Duration::from_millis(500);
 const MS: Duration = Duration::from_millis(1);
 
@@ -34,7 +34,7 @@ struct Daemon {
 
 async fn daemon() -> Daemon {
     let path = Faulty::over(memory());
-    let pace = Pace { renew_every: BEAT, grace: BEAT * 4 };
+    let pace = HeartbeatPace { renew_every: BEAT, grace: BEAT * 4 };
     let registry = lab::registry("a", path.clone(), &MIRRORED);
     let LabRegistry { registry, tasks } = LabRegistry::beating(registry, pace).await;
     Daemon { registry, path, looks: Arc::default(), tasks }
@@ -63,10 +63,10 @@ impl Daemon {
         }
     }
 
-    async fn put(&self, kind: Kind) {
-        let act = Act::new("tests.put", [kind.clone()], Authority::Unfenced);
+    async fn put(&self, kind: RecordKind) {
+        let act = DaemonAct::new("tests.put", [kind.clone()], WriteAuthority::Unfenced);
         let write = Write::Put { id: RecordId::new(kind, "x"), value: Bytes::new(), group: None };
-        self.registry.attempt(&act, Plan::default().write([write])).await.unwrap();
+        self.registry.attempt(&act, CommitPlan::default().write([write])).await.unwrap();
     }
 
     /// How often it has looked since this was asked last.
@@ -142,7 +142,7 @@ async fn what_is_paced_is_looked_at_now_and_then_and_what_is_not_at_once() {
     let mut d = daemon().await;
     let (registry, look) = (d.registry.clone(), d.counting());
     d.tasks.spawn(async move {
-        let pace = Paced { sense: |view: &View| view.changed(&THING), between: MS * 100 };
+        let pace = PacedScene { sense: |view: &View| view.changed(&THING), between: MS * 100 };
         registry.react_paced(|view| view.changed(&OTHER), pace, look).await;
     });
     sleep(MS * 200).await;
@@ -167,7 +167,7 @@ async fn looks_that_are_much_work_are_further_apart() {
         let mut d = daemon().await;
         let (registry, mut look) = (d.registry.clone(), d.counting());
         d.tasks.spawn(async move {
-            let pace = Paced { sense: |view: &View| view.changed(&THING), between: MS * 40 };
+            let pace = PacedScene { sense: |view: &View| view.changed(&THING), between: MS * 40 };
             let look = || {
                 let looked = look();
                 async move {

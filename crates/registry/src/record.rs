@@ -5,10 +5,10 @@ use omnirelay_store::{CommitError, StoreError};
 use omnirelay_wire::pb::omnirelay::store::v1::AuditValue;
 
 use super::Registry;
-use super::act::{Act, Authority, Plan};
+use super::act::{CommitPlan, DaemonAct, WriteAuthority};
 
 /// What is to be recorded.
-pub struct Deed<'a> {
+pub struct AuditedAction<'a> {
     /// `<object>.<verb>`, such as `operations.cancel`.
     pub action: &'static str,
     /// As `<noun>/<name>`.
@@ -24,16 +24,16 @@ impl Registry {
     /// # Errors
     /// Those of the store, at once while it is silent; the record may be there all the same if the outcome is
     /// unknown.
-    pub async fn record(&self, caller: &Caller, deed: Deed<'_>) -> Result<(), CommitError> {
+    pub async fn record(&self, caller: &Caller, deed: AuditedAction<'_>) -> Result<(), CommitError> {
         if !self.view().head().caught_up || self.view().silence().is_some() {
             return Err(StoreError::Unavailable("it is silent".into()).into());
         }
-        let act = Act::new(deed.action, [], Authority::Unfenced);
-        self.attempt(&act, Plan::default().audit([self.body_of(caller, deed)])).await.map(drop)
+        let act = DaemonAct::new(deed.action, [], WriteAuthority::Unfenced);
+        self.attempt(&act, CommitPlan::default().audit([self.body_of(caller, deed)])).await.map(drop)
     }
 
     /// What is recorded of it.
-    pub fn body_of(&self, caller: &Caller, deed: Deed<'_>) -> AuditValue {
+    pub fn body_of(&self, caller: &Caller, deed: AuditedAction<'_>) -> AuditValue {
         AuditValue {
             actor: caller.principal.to_string(),
             action: deed.action.to_owned(),
@@ -56,8 +56,8 @@ impl Registry {
         id: String,
         hash: u64,
     ) -> Result<(), CommitError> {
-        let act = Act::new(action, [], Authority::Unfenced);
-        let plan = Plan::default().audit([body]).once(self.node_id(), action, id, hash);
+        let act = DaemonAct::new(action, [], WriteAuthority::Unfenced);
+        let plan = CommitPlan::default().audit([body]).once(self.node_id(), action, id, hash);
         self.attempt(&act, plan).await.map(drop)
     }
 }

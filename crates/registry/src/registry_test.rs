@@ -7,21 +7,21 @@ use std::time::Duration;
 use bytes::Bytes;
 use omnirelay_core::time::Millis;
 use omnirelay_store::{
-    Change, Commit, Committed, Epoch, Kind, LogEntry, MemoryStore, Record, RecordId, Retention, Revision,
-    Store, Version, Write,
+    Commit, CommitOutcome, Epoch, LogEntry, MemoryStore, Record, RecordChange, RecordId, RecordKind,
+    Retention, Revision, Store, Version, Write,
 };
 
 use super::cursor::Cursor;
 use super::follow::wait_for;
 use super::lab::LabRegistry;
-use super::since::{Since, Start};
-use super::view::{Applied, LoadedRecords, View};
+use super::since::{WatchSince, WatchStart};
+use super::view::{AppliedEntries, LoadedRecords, View};
 use super::watch::{ResetReason, Watch, WatchEvent};
 use super::{Registry, parse_cursor};
 
-const THING: Kind = Kind::of("thing");
-const OTHER: Kind = Kind::of("other");
-static MIRRORED: [Kind; 1] = [THING];
+const THING: RecordKind = RecordKind::of("thing");
+const OTHER: RecordKind = RecordKind::of("other");
+static MIRRORED: [RecordKind; 1] = [THING];
 
 async fn daemon(store: &Arc<dyn Store>, node_id: &str) -> LabRegistry {
     LabRegistry::new(lab::registry(node_id, store.clone(), &MIRRORED)).await
@@ -31,7 +31,7 @@ fn memory() -> Arc<dyn Store> {
     Arc::new(MemoryStore::system())
 }
 
-fn put(kind: Kind, key: &str, value: &str) -> Write {
+fn put(kind: RecordKind, key: &str, value: &str) -> Write {
     Write::Put { id: RecordId::new(kind, key), value: Bytes::from(value.to_owned()), group: None }
 }
 
@@ -39,8 +39,8 @@ async fn commit(registry: &Registry, writes: Vec<Write>) -> Revision {
     let writer = registry.node_id().into();
     let epoch = registry.view().head().epoch;
     match registry.commit(Commit { epoch, writes, writer, ..Commit::default() }).await.unwrap() {
-        Committed::Done(entry) => entry.revision,
-        Committed::Replayed { revision, .. } => revision,
+        CommitOutcome::Done(entry) => entry.revision,
+        CommitOutcome::Replayed { revision, .. } => revision,
     }
 }
 
@@ -166,7 +166,7 @@ async fn a_watch_behind_a_few_large_commits_is_served_from_the_log() {
 }
 
 /// A commit behind the newest of a view, with a value of so many bytes for each record.
-fn entry(view: &View, kind: Kind, values: &[usize]) -> LogEntry {
+fn entry(view: &View, kind: RecordKind, values: &[usize]) -> LogEntry {
     let previous = view.head().revision;
     let revision = Revision(previous.0 + 1);
     let changes = values.iter().enumerate().map(|(number, bytes)| {
@@ -183,7 +183,7 @@ fn entry(view: &View, kind: Kind, values: &[usize]) -> LogEntry {
             writer: Arc::default(),
             deleted: false,
         };
-        Change { before: None, after, expired: false }
+        RecordChange { before: None, after, expired: false }
     });
     LogEntry { revision, previous, changes: changes.collect(), ..LogEntry::default() }
 }
@@ -191,8 +191,8 @@ fn entry(view: &View, kind: Kind, values: &[usize]) -> LogEntry {
 #[test]
 fn a_view_remembers_commits_by_number_and_by_bytes() {
     const MIB: usize = 1024 * 1024;
-    const UNKNOWN: Kind = Kind::of("unknown");
-    static FOLLOWED: [Kind; 1] = [OTHER];
+    const UNKNOWN: RecordKind = RecordKind::of("unknown");
+    static FOLLOWED: [RecordKind; 1] = [OTHER];
     let cases = [
         // what, kind, values of each commit, commits, how many are remembered
         ("small ones", THING, vec![10], 2000, 1024),
@@ -210,7 +210,7 @@ fn a_view_remembers_commits_by_number_and_by_bytes() {
             for _ in 0..count {
                 assert_eq!(
                     view.apply(std::iter::once(&entry(&view, kind.clone(), &values))),
-                    Applied::Yes,
+                    AppliedEntries::Yes,
                     "{what}"
                 );
             }
@@ -259,7 +259,7 @@ async fn a_watch_that_is_too_old_is_reset_and_gets_a_snapshot() {
 async fn a_watch_begins_at_a_time_as_far_as_the_log_reaches_back() {
     let store = memory();
     let a = daemon(&store, "a").await;
-    let start = async |time: Millis| a.registry.start_of(Since::Time(time)).await.unwrap();
+    let start = async |time: Millis| a.registry.start_of(WatchSince::Time(time)).await.unwrap();
     assert_eq!(start(Millis(0)).await.cursor.revision, Revision(0));
     let mut times = Vec::new();
     for n in 0..7 {
@@ -290,7 +290,10 @@ async fn a_watch_begins_at_a_time_as_far_as_the_log_reaches_back() {
     let page = store.log(kept.cursor.revision, 1, none).await.unwrap();
     assert!(!page.compacted, "it is in the log");
     let (revision, at) = times[6];
-    assert_eq!(start(at).await, Start { cursor: Cursor::at(epoch, Revision(revision.0 - 1)), gap: false });
+    assert_eq!(
+        start(at).await,
+        WatchStart { cursor: Cursor::at(epoch, Revision(revision.0 - 1)), gap: false }
+    );
 }
 
 #[tokio::test]

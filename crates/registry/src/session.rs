@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use omnirelay_core::time::Millis;
-use omnirelay_store::{Epoch, GroupId, GroupRef, OpenGroup, Opened, Pulse, StoreError};
+use omnirelay_store::{Epoch, GroupId, GroupRef, OpenGroup, OpenedGroup, Pulse, StoreError};
 use tokio::time::Instant;
 
 use super::Registry;
@@ -18,11 +18,16 @@ impl Registry {
     ///
     /// # Errors
     /// Those of the store.
-    pub async fn open_session(&self, id: GroupId, ttl: Duration, secret: &str) -> Result<Opened, StoreError> {
+    pub async fn open_session(
+        &self,
+        id: GroupId,
+        ttl: Duration,
+        secret: &str,
+    ) -> Result<OpenedGroup, StoreError> {
         let (epoch, asked) = (self.view().head().epoch, Instant::now());
         let before = self.view().group(&id).filter(|life| self.view().now() < life.deadline);
         let opened = self.open_group(epoch, id, ttl, secret).await?;
-        if let Opened::Open(group) = &opened {
+        if let OpenedGroup::Open(group) = &opened {
             before.iter().for_each(|before| self.held_groups().note_before(before));
             self.held_groups().keep(group, epoch, asked);
         }
@@ -39,7 +44,7 @@ impl Registry {
         id: GroupId,
         ttl: Duration,
         secret: &str,
-    ) -> Result<Opened, StoreError> {
+    ) -> Result<OpenedGroup, StoreError> {
         let open = OpenGroup { epoch, id, ttl, secret: secret.to_owned() };
         let opened = in_time(CALL_TIMEOUT, self.store().open_group(open)).await;
         opened.inspect_err(|error| self.view().connectivity().heed(error))

@@ -7,7 +7,7 @@ use omnirelay_wire::pb::omnirelay::store::v1::AuditValue;
 use xxhash_rust::xxh64::xxh64;
 
 use super::Registry;
-use super::act::{Act, Authority, Plan, Reader};
+use super::act::{CommitPlan, DaemonAct, DecisionReader, WriteAuthority};
 use super::audit_record::{named, own_body};
 use super::view::RefusedRecord;
 
@@ -37,7 +37,7 @@ impl Registry {
             |id: &RecordId| unknown == UnknownRecords::Deleted || self.view().as_it_counts(id).is_some();
         let due = refused.keys().filter(|id| self.view().may_restore(id) && is_to_go(id));
         let due: Vec<RecordId> = due.cloned().collect();
-        let as_it_counts = |reader: &Reader<'_>, id: &RecordId| {
+        let as_it_counts = |reader: &DecisionReader<'_>, id: &RecordId| {
             // The commit expects what was read before.
             reader.get(id);
             match self.view().as_it_counts(id) {
@@ -61,7 +61,7 @@ impl Registry {
     /// # Errors
     /// As of [`Self::restore_signed`].
     pub async fn sign_anew(&self, ids: &[RecordId]) -> Result<(), CommitError> {
-        let anew = |reader: &Reader<'_>, id: &RecordId| match reader.get(id) {
+        let anew = |reader: &DecisionReader<'_>, id: &RecordId| match reader.get(id) {
             Some(record) => Write::Put { id: id.clone(), value: record.record.value.clone(), group: None },
             // There is the note of a deletion.
             None => Write::Delete { id: id.clone() },
@@ -80,7 +80,7 @@ impl Registry {
         rewrite: Rewrite<W, D, L>,
     ) -> Result<(), CommitError>
     where
-        W: Fn(&Reader<'_>, &RecordId) -> Write,
+        W: Fn(&DecisionReader<'_>, &RecordId) -> Write,
         D: Fn(&RecordId) -> bool,
         L: Fn(&RecordId) -> String,
     {
@@ -102,14 +102,14 @@ impl Registry {
         Rewrite { action, write, is_due, line }: &Rewrite<W, D, L>,
     ) -> Result<(), CommitError>
     where
-        W: Fn(&Reader<'_>, &RecordId) -> Write,
+        W: Fn(&DecisionReader<'_>, &RecordId) -> Write,
         D: Fn(&RecordId) -> bool,
         L: Fn(&RecordId) -> String,
     {
         let kinds = ids.iter().map(|id| id.kind.clone());
-        let act = Act { tries: TRIES, ..Act::new(action, kinds, Authority::Unfenced) };
+        let act = DaemonAct { tries: TRIES, ..DaemonAct::new(action, kinds, WriteAuthority::Unfenced) };
         let body = own_body(self.node_id(), action, object(ids), named(ids.iter().map(line).collect()));
-        let done = self.act::<_, CommitError, _>(&act, async |reader: Reader<'_>| {
+        let done = self.act::<_, CommitError, _>(&act, async |reader: DecisionReader<'_>| {
             let due = ids.iter().filter(|id| is_due(id));
             let writes: Vec<Write> = due.map(|id| write(&reader, id)).collect();
             Ok((!writes.is_empty()).then(|| (reader.plan().write(writes).audit([body.clone()]), ())))
@@ -126,8 +126,8 @@ impl Registry {
         let ids: Vec<RecordId> = refused.keys().cloned().collect();
         let hash = xxh64(lines.join("\n").as_bytes(), 0);
         let body: AuditValue = own_body(self.node_id(), REFUSE, object(&ids), named(lines));
-        let act = Act::new(REFUSE, [], Authority::Unfenced);
-        let plan = Plan::default().audit([body]).once("", REFUSE, format!("{hash:016x}"), hash);
+        let act = DaemonAct::new(REFUSE, [], WriteAuthority::Unfenced);
+        let plan = CommitPlan::default().audit([body]).once("", REFUSE, format!("{hash:016x}"), hash);
         self.attempt(&act, plan).await.map(drop)
     }
 }

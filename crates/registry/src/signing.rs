@@ -11,8 +11,8 @@ use omnirelay_wire::pb::omnirelay::store::v1::{RecordSignature, WrittenRecord};
 use ring::digest::{SHA256, digest};
 
 use super::Registry;
-use super::act::Plan;
-use super::view::{AuthorityFollowing, RecordSigning, ToSign};
+use super::act::CommitPlan;
+use super::view::{AuthoritySuccession, RecordSigning, ToSign};
 
 /// What an audit record says of a signed record that is written.
 fn written_record(id: &RecordId, value: &Bytes) -> WrittenRecord {
@@ -80,7 +80,7 @@ impl Registry {
     ///
     /// # Errors
     /// `NOT_AN_ISSUER` where this node cannot sign.
-    pub(super) fn signed(&self, mut plan: Plan) -> Result<Plan, Fault> {
+    pub(super) fn signed(&self, mut plan: CommitPlan) -> Result<CommitPlan, Fault> {
         let view = self.view();
         let is_signed = |write: &&mut Write| view.is_signed(write.id());
         // What is imported has the signature that it had.
@@ -149,7 +149,7 @@ impl Registry {
 }
 
 /// That an authority is signed by an issuer whose signature others take: by one that counted before, or a new one.
-fn check_signer(before: Option<&RecordSigners>, following: &AuthorityFollowing) -> Result<(), Fault> {
+fn check_signer(before: Option<&RecordSigners>, following: &AuthoritySuccession) -> Result<(), Fault> {
     let newest = following.signers.as_ref().and_then(|next| next.keys.first());
     let is_known = |before: &RecordSigners| newest.is_some_and(|key| before.keys.contains(key));
     match before {

@@ -14,7 +14,7 @@ use super::cursor::Cursor;
 
 /// Where to begin, as a caller says it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Since {
+pub enum WatchSince {
     Cursor(Cursor),
     Time(Millis),
     Ago(Duration),
@@ -27,7 +27,7 @@ pub enum Since {
 )]
 pub struct NotSince(String);
 
-impl FromStr for Since {
+impl FromStr for WatchSince {
     type Err = NotSince;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
@@ -43,7 +43,7 @@ impl FromStr for Since {
     }
 }
 
-impl Since {
+impl WatchSince {
     /// Reads it off a request; empty is none.
     ///
     /// # Errors
@@ -62,7 +62,7 @@ impl Since {
 
 /// Where that is in the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Start {
+pub struct WatchStart {
     pub cursor: Cursor,
     /// Something may have happened before it that was asked for and is not kept any more.
     pub gap: bool,
@@ -73,11 +73,11 @@ impl Registry {
     ///
     /// # Errors
     /// `STORE_UNAVAILABLE`, when it is a time and the log cannot be read.
-    pub async fn start_of(&self, since: Since) -> Result<Start, Fault> {
+    pub async fn start_of(&self, since: WatchSince) -> Result<WatchStart, Fault> {
         let time = match since {
-            Since::Cursor(cursor) => return Ok(Start { cursor, gap: false }),
-            Since::Time(time) => time,
-            Since::Ago(ago) => Millis(self.view().connectivity().now().0.saturating_sub(whole_ms(ago))),
+            WatchSince::Cursor(cursor) => return Ok(WatchStart { cursor, gap: false }),
+            WatchSince::Time(time) => time,
+            WatchSince::Ago(ago) => Millis(self.view().connectivity().now().0.saturating_sub(whole_ms(ago))),
         };
         if self.view().silence().is_some() {
             return Err(unread("it is silent"));
@@ -86,9 +86,9 @@ impl Registry {
     }
 
     /// The last place before everything that was committed at `time` or later: commits are in the order of time.
-    async fn start_at(&self, time: Millis) -> Result<Start, StoreError> {
+    async fn start_at(&self, time: Millis) -> Result<WatchStart, StoreError> {
         let head = self.view().head();
-        let start = |revision, gap| Start { cursor: Cursor::at(head.epoch, Revision(revision)), gap };
+        let start = |revision, gap| WatchStart { cursor: Cursor::at(head.epoch, Revision(revision)), gap };
         // Behind `early` something is older, or not kept; behind `late` nothing is.
         let (mut early, mut late, mut gap) = (0, head.revision.0, false);
         match self.behind(Revision(early), time).await? {
@@ -136,13 +136,13 @@ mod tests {
 
     #[test]
     fn a_cursor_a_time_and_a_duration_are_told_apart() {
-        assert_eq!("ff:7".parse(), Ok(Since::Cursor("ff:7".parse().unwrap())));
-        assert_eq!("1970-01-01T00:00:02Z".parse(), Ok(Since::Time(Millis(2000))));
-        assert_eq!("1h 5m".parse(), Ok(Since::Ago(Duration::from_secs(3900))));
+        assert_eq!("ff:7".parse(), Ok(WatchSince::Cursor("ff:7".parse().unwrap())));
+        assert_eq!("1970-01-01T00:00:02Z".parse(), Ok(WatchSince::Time(Millis(2000))));
+        assert_eq!("1h 5m".parse(), Ok(WatchSince::Ago(Duration::from_secs(3900))));
         for text in ["yesterday", "7", "1:2:3", "2026-11-20"] {
-            assert_eq!(text.parse::<Since>(), Err(NotSince(text.to_owned())));
+            assert_eq!(text.parse::<WatchSince>(), Err(NotSince(text.to_owned())));
         }
-        assert_eq!(Since::of("").unwrap(), None);
-        assert_eq!(Since::of("nope").unwrap_err().reason, "INVALID_CURSOR");
+        assert_eq!(WatchSince::of("").unwrap(), None);
+        assert_eq!(WatchSince::of("nope").unwrap_err().reason, "INVALID_CURSOR");
     }
 }

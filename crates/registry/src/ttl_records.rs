@@ -13,7 +13,8 @@ use bytes::Bytes;
 use futures_util::future::join_all;
 use omnirelay_core::time::{Millis, whole_ms};
 use omnirelay_store::{
-    CommitError, Epoch, Group, GroupId, GroupRef, Opened, Precondition, RecordId, StoreError, Version, Write,
+    CommitError, Epoch, Group, GroupId, GroupRef, OpenedGroup, Precondition, RecordId, StoreError, Version,
+    Write,
 };
 use omnirelay_wire::fault::Fault;
 use tokio::sync::{Mutex, MutexGuard};
@@ -22,10 +23,10 @@ use tokio::time::{Instant, timeout, timeout_at};
 pub use error::LifeError;
 
 use super::Registry;
-use super::act::{Act, Authority, Plan};
+use super::act::{CommitPlan, DaemonAct, WriteAuthority};
 use super::follow::SEE_ALL_MAX;
-use super::view::{Tenancy, ViewRecord};
-use crate::ttl_renewal::Refreshed;
+use super::view::{LeaseTenancy, ViewRecord};
+use crate::ttl_renewal::RefreshOutcome;
 use error::unavailable;
 
 /// How often a life is looked at again when somebody else was faster.
@@ -77,7 +78,7 @@ impl TtlOutcome {
 }
 
 /// What a life begins with.
-pub struct Beginning<'a> {
+pub struct TtlStart<'a> {
     pub id: RecordId,
     pub ttl: Duration,
     /// When nobody waits for it any more.
@@ -91,7 +92,7 @@ pub struct Beginning<'a> {
 }
 
 /// What a record of the view is to be from now on.
-pub struct Claim<'a> {
+pub struct TtlClaim<'a> {
     pub record: &'a ViewRecord,
     pub ttl: Duration,
     /// When nobody waits for it any more.
@@ -122,7 +123,7 @@ pub struct TtlStanding {
 
 impl TtlStanding {
     /// Reads it off the groups of a view.
-    pub fn of(tenancy: &Tenancy<'_>, record: &ViewRecord, stale: bool) -> Self {
+    pub fn of(tenancy: &LeaseTenancy<'_>, record: &ViewRecord, stale: bool) -> Self {
         let life = record.record.group.as_ref().and_then(|group| tenancy.life(group));
         let ends_at = record.record.group.as_ref().and_then(|group| tenancy.ends_at(group));
         Self {
@@ -180,12 +181,12 @@ impl Registry {
         &self,
         record: &ViewRecord,
         heard: Instant,
-        refreshed: Refreshed,
+        refreshed: RefreshOutcome,
     ) -> Result<TtlOutcome, LifeError> {
         match refreshed {
-            Refreshed::Lives => return Ok(TtlOutcome::Lives),
-            Refreshed::Deferred => return Ok(TtlOutcome::Deferred),
-            Refreshed::Over => {}
+            RefreshOutcome::Lives => return Ok(TtlOutcome::Lives),
+            RefreshOutcome::Deferred => return Ok(TtlOutcome::Deferred),
+            RefreshOutcome::Over => {}
         }
         match self.bring_back(record, None, heard).await {
             Err(error) if error.may_pass() => {
@@ -224,9 +225,9 @@ impl Registry {
             }
             // Somebody else may have brought it back meanwhile.
             match by(until, self.refresh_heard(&now, heard)).await?? {
-                Refreshed::Lives => return self.change_living(&now, wanted).await,
-                Refreshed::Deferred => return Ok(TtlOutcome::Deferred),
-                Refreshed::Over => {}
+                RefreshOutcome::Lives => return self.change_living(&now, wanted).await,
+                RefreshOutcome::Deferred => return Ok(TtlOutcome::Deferred),
+                RefreshOutcome::Over => {}
             }
             let refused = match self.write_anew(&now, wanted).await {
                 Ok(()) => return Ok(TtlOutcome::Lives),
@@ -292,19 +293,19 @@ impl Registry {
     /// # Errors
     /// [`LifeError`], [`CommitError::Conflict`] among them when it is another version by now; unless the outcome is
     /// unknown, the record is as it was.
-    pub async fn claim(&self, claim: Claim<'_>) -> Result<(), LifeError> {
-        let Claim { record, ttl, until, value, preconditions } = claim;
+    pub async fn claim(&self, claim: TtlClaim<'_>) -> Result<(), LifeError> {
+        let TtlClaim { record, ttl, until, value, preconditions } = claim;
         let from = (record.epoch, record.record.version);
         let wanted = Wanted { from, ttl, until, value, preconditions };
         let kept = match by(until, self.refresh(record)).await?? {
-            Refreshed::Lives if self.has_other_ttl(record, ttl) => {
+            RefreshOutcome::Lives if self.has_other_ttl(record, ttl) => {
                 let _one = by(until, self.beginnings.of(&record.record.id)).await?;
                 self.write_anew(record, Some(&wanted)).await?;
                 TtlOutcome::Lives
             }
-            Refreshed::Lives => self.change_living(record, Some(&wanted)).await?,
-            Refreshed::Deferred => TtlOutcome::Deferred,
-            Refreshed::Over => self.bring_back(record, Some(&wanted), Instant::now()).await?,
+            RefreshOutcome::Lives => self.change_living(record, Some(&wanted)).await?,
+            RefreshOutcome::Deferred => TtlOutcome::Deferred,
+            RefreshOutcome::Over => self.bring_back(record, Some(&wanted), Instant::now()).await?,
         };
         match kept {
             TtlOutcome::Lives => Ok(()),
@@ -326,8 +327,8 @@ impl Registry {
     /// # Errors
     /// [`CommitError::Conflict`] when it is there, or a precondition does not hold; [`StoreError::EpochChanged`] when
     /// it is to be decided anew: nothing was changed.
-    pub async fn begin_life(&self, beginning: Beginning<'_>) -> Result<(), LifeError> {
-        let Beginning { id, ttl, until, epoch, mut preconditions, value } = beginning;
+    pub async fn begin_life(&self, beginning: TtlStart<'_>) -> Result<(), LifeError> {
+        let TtlStart { id, ttl, until, epoch, mut preconditions, value } = beginning;
         let _one = by(until, self.beginnings.of(&id)).await?;
         let current = self.view().head().epoch;
         if current != epoch {
@@ -348,9 +349,9 @@ impl Registry {
     async fn check_over(&self, id: &RecordId) -> Result<(), LifeError> {
         let Some(held) = self.view().held(id) else { return Ok(()) };
         match self.refresh(&held).await? {
-            Refreshed::Over => Ok(()),
-            Refreshed::Lives => Err(conflict(id.clone()).into()),
-            Refreshed::Deferred => Err(gone_away().into()),
+            RefreshOutcome::Over => Ok(()),
+            RefreshOutcome::Lives => Err(conflict(id.clone()).into()),
+            RefreshOutcome::Deferred => Err(gone_away().into()),
         }
     }
 
@@ -383,8 +384,8 @@ impl Registry {
         }
         let kind = write.id().kind.clone();
         let within = until.saturating_duration_since(Instant::now());
-        let act = Act { within, ..Act::new("registry.live", [kind], Authority::Unfenced) };
-        let plan = Plan::read_in(epoch).require(preconditions).write([write]);
+        let act = DaemonAct { within, ..DaemonAct::new("registry.live", [kind], WriteAuthority::Unfenced) };
+        let plan = CommitPlan::read_in(epoch).require(preconditions).write([write]);
         self.attempt(&act, plan).await.map(drop)
     }
 
@@ -403,11 +404,11 @@ impl Registry {
             }
             // One daemon does not end what another has just begun.
             match self.open_group(epoch, group, ttl, self.node_id()).await? {
-                Opened::Open(group) => {
+                OpenedGroup::Open(group) => {
                     self.view().note_opened(epoch, &group);
                     return Ok(group);
                 }
-                Opened::Held { .. } => {}
+                OpenedGroup::Held { .. } => {}
             }
         }
         Err(LifeError::Held)

@@ -13,7 +13,7 @@ use futures_util::future::join_all;
 use futures_util::stream::iter;
 use omnirelay_core::text::chain;
 use omnirelay_core::time::Millis;
-use omnirelay_store::{Beat, GroupRef, PAGE_MAX, Pulse, RecordId};
+use omnirelay_store::{GroupRef, PAGE_MAX, Pulse, PulseAnswer, RecordId};
 use parking_lot::Mutex;
 use tokio::sync::{Notify, oneshot};
 use tokio::time::{Instant, sleep, timeout};
@@ -40,7 +40,7 @@ const TTL_UNKNOWN: Duration = Duration::from_secs(30);
 
 /// What became of a refresh.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Refreshed {
+pub enum RefreshOutcome {
     /// The store has moved the deadline.
     Lives,
     /// The store says that this life of the group is over.
@@ -69,7 +69,7 @@ pub(super) struct Refreshes {
 struct Waiting {
     group: GroupRef,
     /// `None`: the store did not say.
-    answer: oneshot::Sender<Option<Refreshed>>,
+    answer: oneshot::Sender<Option<RefreshOutcome>>,
 }
 
 /// A record that somebody spoke for while the store was away.
@@ -82,7 +82,7 @@ struct Deferred {
 }
 
 impl Refreshes {
-    fn add(&self, group: GroupRef) -> Result<oneshot::Receiver<Option<Refreshed>>, TooManyWait> {
+    fn add(&self, group: GroupRef) -> Result<oneshot::Receiver<Option<RefreshOutcome>>, TooManyWait> {
         let (answer, answered) = oneshot::channel();
         let mut waiting = self.waiting.lock();
         if waiting.len() >= WAITING_MAX {
@@ -114,7 +114,7 @@ impl Refreshes {
         }
     }
 
-    fn defer(&self, id: &RecordId, of: Deferred) -> Result<Refreshed, TooManyWait> {
+    fn defer(&self, id: &RecordId, of: Deferred) -> Result<RefreshOutcome, TooManyWait> {
         let mut deferred = self.deferred.lock();
         if deferred.len() >= DEFERRED_MAX && !deferred.contains_key(id) {
             return Err(TooManyWait);
@@ -125,7 +125,7 @@ impl Refreshes {
         }
         drop(deferred);
         self.put_off.notify_one();
-        Ok(Refreshed::Deferred)
+        Ok(RefreshOutcome::Deferred)
     }
 
     /// What waits for the store and is not over by itself. It waits until it is done.
@@ -149,7 +149,7 @@ impl Registry {
     ///
     /// # Errors
     /// [`TooManyWait`]; nothing was changed.
-    pub async fn refresh(&self, record: &ViewRecord) -> Result<Refreshed, TooManyWait> {
+    pub async fn refresh(&self, record: &ViewRecord) -> Result<RefreshOutcome, TooManyWait> {
         self.refresh_heard(record, Instant::now()).await
     }
 
@@ -157,8 +157,8 @@ impl Registry {
         &self,
         record: &ViewRecord,
         heard: Instant,
-    ) -> Result<Refreshed, TooManyWait> {
-        let Some(group) = &record.record.group else { return Ok(Refreshed::Lives) };
+    ) -> Result<RefreshOutcome, TooManyWait> {
+        let Some(group) = &record.record.group else { return Ok(RefreshOutcome::Lives) };
         if self.view().connectivity().is_silent() {
             return self.defer(record, heard);
         }
@@ -176,7 +176,7 @@ impl Registry {
         &self,
         records: &[Arc<ViewRecord>],
         heard: Instant,
-    ) -> Vec<Result<Refreshed, TooManyWait>> {
+    ) -> Vec<Result<RefreshOutcome, TooManyWait>> {
         let Some(grace) = self.grace_here() else {
             return join_all(records.iter().map(|record| self.refresh_heard(record, heard))).await;
         };
@@ -191,7 +191,7 @@ impl Registry {
             is_heard = beat.is_some();
             let mut places = 0..;
             refreshed.extend(together.iter().map(|record| match (&record.record.group, &beat) {
-                (None, _) => Ok(Refreshed::Lives),
+                (None, _) => Ok(RefreshOutcome::Lives),
                 (Some(_), Some(beat)) => Ok(refreshed_in(beat, places.next().unwrap_or_default())),
                 (Some(_), None) => self.defer(record, heard),
             }));
@@ -205,7 +205,7 @@ impl Registry {
     }
 
     /// Has the store told later that somebody has spoken for a record.
-    pub(super) fn defer(&self, record: &ViewRecord, heard: Instant) -> Result<Refreshed, TooManyWait> {
+    pub(super) fn defer(&self, record: &ViewRecord, heard: Instant) -> Result<RefreshOutcome, TooManyWait> {
         let group = record.record.group.as_ref().and_then(|group| self.view().group(&group.id));
         let ttl = group.map_or(TTL_UNKNOWN, |group| group.ttl);
         self.refreshes.defer(&record.record.id, Deferred { heard, ttl, of_value: hash_of(record) })
@@ -245,7 +245,7 @@ impl Registry {
     }
 
     /// Renews groups, and shows it in this daemon's view. `None`: nobody knows.
-    async fn pulse(&self, groups: &[GroupRef], grace: Duration) -> Option<Beat> {
+    async fn pulse(&self, groups: &[GroupRef], grace: Duration) -> Option<PulseAnswer> {
         let pulse = Pulse {
             epoch: Some(self.view().head().epoch),
             renew: groups.to_vec(),
@@ -319,10 +319,10 @@ impl Registry {
 }
 
 /// What became of the renewal at this place of a pulse.
-fn refreshed_in(beat: &Beat, at: usize) -> Refreshed {
+fn refreshed_in(beat: &PulseAnswer, at: usize) -> RefreshOutcome {
     match beat.renewed.get(at) {
-        Some(Some(_)) => Refreshed::Lives,
-        Some(None) | None => Refreshed::Over,
+        Some(Some(_)) => RefreshOutcome::Lives,
+        Some(None) | None => RefreshOutcome::Over,
     }
 }
 

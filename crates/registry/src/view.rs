@@ -7,6 +7,7 @@ mod believing;
 mod confirmed;
 mod cut;
 mod derived;
+mod entry;
 mod groups;
 mod loaded;
 mod lock;
@@ -23,7 +24,8 @@ use std::time::Duration;
 
 use omnirelay_core::time::Millis;
 use omnirelay_store::{
-    Beat, Change, Epoch, Grace, Group, GroupId, GroupRef, Kind, Lease, LogEntry, Record, RecordId, Revision,
+    Epoch, Group, GroupId, GroupRef, Lease, LogEntry, PulseAnswer, RecordChange, RecordId, RecordKind,
+    RenewalGrace, Revision,
 };
 use parking_lot::RwLock;
 use tokio::sync::{Notify, watch};
@@ -31,18 +33,19 @@ use tokio::time::Instant;
 
 use awaited::AwaitedRecords;
 use confirmed::{Confirmed, Splits};
-pub use confirmed::{Split, ToConfirm};
+pub use confirmed::{LeaseSplit, ToConfirm};
 pub use cut::RegistryCut;
-pub use derived::Derived;
+pub use derived::DerivedRecords;
+pub use entry::{ViewChange, ViewEntry};
 pub use loaded::LoadedRecords;
 use lock::{read, write};
 pub use record::ViewRecord;
 use records::{List, Records};
 pub(super) use signed::ToSign;
-pub use signed::{AuthorityFollowing, RecordIssuers, RecordSigning, RefusedRecord, VerifiedSignatures};
-pub use tenancy::Tenancy;
+pub use signed::{AuthoritySuccession, RecordIssuers, RecordSigning, RefusedRecord, VerifiedSignatures};
+pub use tenancy::LeaseTenancy;
 
-use super::connectivity::Connectivity;
+use super::connectivity::StoreConnectivity;
 use super::cursor::Cursor;
 use super::epoch_loss::EpochChange;
 
@@ -51,49 +54,9 @@ const RECENT_MAX: usize = 1024;
 /// How many bytes of values those commits may hold, but for the newest. A watcher that is further behind reads the store's log.
 const RECENT_BYTES_MAX: usize = 32 * 1024 * 1024;
 
-/// One commit of the log with its records decoded at most once for all watchers.
-pub struct ViewEntry {
-    pub revision: Revision,
-    pub previous: Revision,
-    pub at: Millis,
-    /// The changes of mirrored and followed kinds.
-    pub changes: Vec<ViewChange>,
-    /// The leases that were acquired or released.
-    pub leases: Vec<Lease>,
-}
-
-impl ViewEntry {
-    /// The bytes of the values in it.
-    fn value_bytes(&self) -> usize {
-        let of = |record: &Arc<ViewRecord>| record.record.value.len();
-        let change = |change: &ViewChange| change.before.as_ref().map_or(0, of) + of(&change.after);
-        self.changes.iter().map(change).sum()
-    }
-}
-
-/// One record's change.
-pub struct ViewChange {
-    pub before: Option<Arc<ViewRecord>>,
-    /// A tombstone when it was deleted.
-    pub after: Arc<ViewRecord>,
-}
-
-impl ViewChange {
-    /// A change as the log of this epoch has it.
-    pub fn of(epoch: Epoch, change: &Change) -> Self {
-        let record = |record: &Record| Arc::new(ViewRecord::new(epoch, record.clone()));
-        Self { before: change.before.as_ref().map(record), after: record(&change.after) }
-    }
-
-    /// The record after the change, unless it was deleted.
-    pub fn live(&self) -> Option<&Arc<ViewRecord>> {
-        (!self.after.record.deleted).then_some(&self.after)
-    }
-}
-
 /// Where the registry stands, as far as this view knows.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Head {
+pub struct RegistryHead {
     pub epoch: Epoch,
     pub revision: Revision,
     /// False before the first load is complete; what is read before is not the registry.
@@ -103,16 +66,16 @@ pub struct Head {
 /// Everything the view holds; changed only under the lock, in the order of the log.
 #[derive(Default)]
 struct State {
-    head: Head,
-    kinds: BTreeMap<Kind, Records>,
+    head: RegistryHead,
+    kinds: BTreeMap<RecordKind, Records>,
     /// The records of each kind as a list, made when it is first asked for after a change.
-    lists: BTreeMap<Kind, OnceLock<List>>,
+    lists: BTreeMap<RecordKind, OnceLock<List>>,
     /// The newest commits, each one's `previous` the revision before it.
     recent: VecDeque<Arc<ViewEntry>>,
     /// The bytes of the values in `recent`.
     recent_bytes: usize,
     /// The newest commit behind `loaded` that touched a kind.
-    changed: BTreeMap<Kind, Revision>,
+    changed: BTreeMap<RecordKind, Revision>,
     /// The revision of the last load.
     loaded: Revision,
     /// In no order: there may be many, and each renewal looks for one.
@@ -120,7 +83,7 @@ struct State {
     /// The epoch of `groups`: what was heard in another says nothing about them.
     groups_epoch: Epoch,
     quarantine_until: Millis,
-    grace: Option<Grace>,
+    grace: Option<RenewalGrace>,
     /// By scope.
     leases: BTreeMap<String, Lease>,
     /// The scopes of the leases that were not released, by their group.
@@ -145,11 +108,11 @@ struct State {
 
 /// The mirror. Cheap to read from many tasks.
 pub struct View {
-    mirrored: Vec<Kind>,
-    followed: Vec<Kind>,
+    mirrored: Vec<RecordKind>,
+    followed: Vec<RecordKind>,
     state: RwLock<State>,
-    connectivity: Connectivity,
-    head: watch::Sender<Head>,
+    connectivity: StoreConnectivity,
+    head: watch::Sender<RegistryHead>,
     /// Through when what was granted counts.
     confirmed: watch::Sender<Millis>,
     /// Asks for a confirmation.
@@ -159,7 +122,7 @@ pub struct View {
 
 /// What became of the entries given to [`View::apply`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Applied {
+pub enum AppliedEntries {
     Yes,
     /// They were known already.
     Known,
@@ -168,7 +131,7 @@ pub enum Applied {
 }
 
 /// A consistent reading: records and the place in the log they belong to.
-pub struct Reading {
+pub struct ViewReading {
     pub cursor: Cursor,
     /// The newest commit that touched the kind, or the load if none has since.
     pub changed: Cursor,
@@ -178,7 +141,7 @@ pub struct Reading {
 
 impl View {
     /// An empty view of these kinds.
-    pub fn new(mirrored: &[Kind]) -> Self {
+    pub fn new(mirrored: &[RecordKind]) -> Self {
         Self {
             mirrored: mirrored.to_vec(),
             followed: Vec::new(),
@@ -186,8 +149,8 @@ impl View {
                 lists: mirrored.iter().map(|kind| (kind.clone(), OnceLock::new())).collect(),
                 ..State::default()
             }),
-            connectivity: Connectivity::new(),
-            head: watch::Sender::new(Head::default()),
+            connectivity: StoreConnectivity::new(),
+            head: watch::Sender::new(RegistryHead::default()),
             confirmed: watch::Sender::new(Millis(0)),
             confirmations: Notify::new(),
             believes_files: OnceLock::new(),
@@ -196,7 +159,7 @@ impl View {
 
     /// Follows these kinds as well: their changes are told to watches, their records are not held.
     #[must_use]
-    pub fn following(self, followed: &[Kind]) -> Self {
+    pub fn following(self, followed: &[RecordKind]) -> Self {
         Self { followed: followed.to_vec(), ..self }
     }
 
@@ -208,22 +171,22 @@ impl View {
     }
 
     /// The kinds that are mirrored.
-    pub fn mirrored(&self) -> &[Kind] {
+    pub fn mirrored(&self) -> &[RecordKind] {
         &self.mirrored
     }
 
     /// Where it stands.
-    pub fn head(&self) -> Head {
+    pub fn head(&self) -> RegistryHead {
         *self.head.borrow()
     }
 
     /// Wakes whenever the head moves.
-    pub fn follow_head(&self) -> watch::Receiver<Head> {
+    pub fn follow_head(&self) -> watch::Receiver<RegistryHead> {
         self.head.subscribe()
     }
 
     /// How the store is reached.
-    pub fn connectivity(&self) -> &Connectivity {
+    pub fn connectivity(&self) -> &StoreConnectivity {
         &self.connectivity
     }
 
@@ -239,13 +202,13 @@ impl View {
 
     /// Notes the answer to a pulse that was sent at `asked`: the store's time, and the deadlines that
     /// moved.
-    pub fn note_beat(&self, beat: &Beat, asked: Instant) {
+    pub fn note_beat(&self, beat: &PulseAnswer, asked: Instant) {
         self.take_beat(beat);
         // Told last: by then it is known whom the store spares after a silence.
         self.connectivity.note_answer(beat.now, beat.epoch, asked);
     }
 
-    fn take_beat(&self, beat: &Beat) {
+    fn take_beat(&self, beat: &PulseAnswer) {
         let mut state = write(&self.state);
         if state.groups_epoch != beat.epoch {
             state.remember_leaders(beat.now);
@@ -314,22 +277,22 @@ impl View {
 
     /// Groups and leases. They end at their deadlines while the store is silent as well: it may have given
     /// the leases to somebody else.
-    pub fn tenancy(&self) -> Tenancy<'_> {
-        Tenancy::of_state(read(&self.state), self.connectivity.now())
+    pub fn tenancy(&self) -> LeaseTenancy<'_> {
+        LeaseTenancy::of_state(read(&self.state), self.connectivity.now())
     }
 
     /// Every record of a kind in the order of their keys, and where that was.
-    pub fn list(&self, kind: &Kind) -> Reading {
+    pub fn list(&self, kind: &RecordKind) -> ViewReading {
         let state = read(&self.state);
         let now = self.judged_at(&state);
         let records = state.live(state.shared_list(kind), now);
         let changed = state.changed.get(kind).copied().unwrap_or(state.loaded);
         let at = |revision| Cursor::at(state.head.epoch, revision);
-        Reading { cursor: at(state.head.revision), changed: at(changed), records }
+        ViewReading { cursor: at(state.head.revision), changed: at(changed), records }
     }
 
     /// Every record of some kinds, kind by kind.
-    pub fn list_all(&self, kinds: &[Kind]) -> Reading {
+    pub fn list_all(&self, kinds: &[RecordKind]) -> ViewReading {
         if let [kind] = kinds {
             return self.list(kind);
         }
@@ -338,7 +301,7 @@ impl View {
         let of_kind = |kind| state.live(state.shared_list(kind), now);
         let records = kinds.iter().flat_map(|kind| of_kind(kind).iter().cloned().collect::<Vec<_>>());
         let at = |revision| Cursor::at(state.head.epoch, revision);
-        Reading {
+        ViewReading {
             cursor: at(state.head.revision),
             changed: state.changed_any(kinds),
             records: Arc::new(records.collect()),
@@ -346,7 +309,7 @@ impl View {
     }
 
     /// Every record of a kind as it was at a revision; `None` when the view does not reach back.
-    pub fn list_at(&self, kind: &Kind, revision: Revision) -> Option<Reading> {
+    pub fn list_at(&self, kind: &RecordKind, revision: Revision) -> Option<ViewReading> {
         let state = read(&self.state);
         let now = self.judged_at(&state);
         if revision > state.head.revision || revision < state.oldest() {
@@ -355,7 +318,7 @@ impl View {
         if state.changed.get(kind).is_none_or(|changed| *changed <= revision) {
             let records = state.live(state.shared_list(kind), now);
             let cursor = Cursor::at(state.head.epoch, revision);
-            return Some(Reading { cursor, changed: cursor, records });
+            return Some(ViewReading { cursor, changed: cursor, records });
         }
         // As they were before the oldest change since.
         let mut changed = BTreeMap::new();
@@ -370,16 +333,16 @@ impl View {
         records.sort_by(|one, other| one.record.id.key.cmp(&other.record.id.key));
         let records = state.live(List::of(records), now);
         let cursor = Cursor::at(state.head.epoch, revision);
-        Some(Reading { cursor, changed: cursor, records })
+        Some(ViewReading { cursor, changed: cursor, records })
     }
 
     /// The newest commit that touched a kind, or the load if none has since.
-    pub fn changed(&self, kind: &Kind) -> Cursor {
+    pub fn changed(&self, kind: &RecordKind) -> Cursor {
         self.changed_any(std::slice::from_ref(kind))
     }
 
     /// The same of any of some kinds.
-    pub fn changed_any(&self, kinds: &[Kind]) -> Cursor {
+    pub fn changed_any(&self, kinds: &[RecordKind]) -> Cursor {
         read(&self.state).changed_any(kinds)
     }
 
@@ -401,25 +364,28 @@ impl View {
     }
 
     /// Takes in a stretch of the log, up to the first gap in it. Whoever waits for the head is woken once.
-    pub fn apply<'a>(&self, entries: impl DoubleEndedIterator<Item = &'a LogEntry> + Clone) -> Applied {
+    pub fn apply<'a>(
+        &self,
+        entries: impl DoubleEndedIterator<Item = &'a LogEntry> + Clone,
+    ) -> AppliedEntries {
         // Whoever has committed has mostly shown it before the log tells of it.
         let head = self.head().revision;
         if entries.clone().next_back().is_none_or(|last| last.revision <= head) {
-            return Applied::Known;
+            return AppliedEntries::Known;
         }
         let mut state = write(&self.state);
-        let (before, mut has_leases, mut applied) = (state.head, false, Applied::Known);
+        let (before, mut has_leases, mut applied) = (state.head, false, AppliedEntries::Known);
         for entry in entries {
             if entry.revision <= state.head.revision || entry.is_empty() {
                 continue;
             }
             if entry.previous != state.head.revision {
-                applied = Applied::Gap;
+                applied = AppliedEntries::Gap;
                 break;
             }
             state.take_in(&self.mirrored, &self.followed, entry);
             has_leases |= !entry.leases.is_empty();
-            applied = Applied::Yes;
+            applied = AppliedEntries::Yes;
         }
         if has_leases {
             self.ask_confirmation();
@@ -442,7 +408,7 @@ impl View {
         log: &[Arc<LogEntry>],
         lose: impl FnOnce(EpochChange),
     ) {
-        let of_kind = |(kind, pages): (Kind, Vec<_>)| (kind, pages.into_iter().flatten().collect());
+        let of_kind = |(kind, pages): (RecordKind, Vec<_>)| (kind, pages.into_iter().flatten().collect());
         let kinds = loaded.records.into_iter().map(of_kind).collect();
         let mut state = write(&self.state);
         let old = std::mem::replace(&mut state.kinds, kinds);
@@ -452,7 +418,7 @@ impl View {
         state.recent_bytes = 0;
         state.changed.clear();
         state.loaded = revision;
-        state.head = Head { epoch, revision, caught_up: true };
+        state.head = RegistryHead { epoch, revision, caught_up: true };
         state.heard_of = Revision(0);
         state.leases.clear();
         state.held.clear();
@@ -478,12 +444,12 @@ impl State {
         self.recent.front().map_or(self.head.revision, |entry| entry.previous)
     }
 
-    fn changed_any(&self, kinds: &[Kind]) -> Cursor {
+    fn changed_any(&self, kinds: &[RecordKind]) -> Cursor {
         let changed = kinds.iter().filter_map(|kind| self.changed.get(kind)).max();
         Cursor::at(self.head.epoch, changed.copied().unwrap_or(self.loaded))
     }
 
-    fn shared_list(&self, kind: &Kind) -> List {
+    fn shared_list(&self, kind: &RecordKind) -> List {
         let make = || self.kinds.get(kind).map(Records::list).unwrap_or_default();
         self.lists.get(kind).map_or_else(make, |list| list.get_or_init(make).clone())
     }
@@ -511,7 +477,7 @@ impl State {
         }
     }
 
-    fn take_in(&mut self, mirrored: &[Kind], followed: &[Kind], entry: &LogEntry) {
+    fn take_in(&mut self, mirrored: &[RecordKind], followed: &[RecordKind], entry: &LogEntry) {
         let mut taken = self.take_authority(entry);
         let changes = entry.changes.iter().filter_map(|change| match &change.after.id {
             id if self.is_authority(id) => taken.take(),
@@ -578,7 +544,7 @@ impl State {
     }
 
     /// Applies one change of a commit, keeping the newer record when a load was ahead of the log.
-    fn change_record(&mut self, change: &Change, of: Revision) -> ViewChange {
+    fn change_record(&mut self, change: &RecordChange, of: Revision) -> ViewChange {
         let (epoch, id) = (self.head.epoch, &change.after.id);
         self.awaited.forget(id);
         let records = self.kinds.entry(id.kind.clone()).or_default();

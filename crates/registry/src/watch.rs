@@ -9,13 +9,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use omnirelay_core::time::Millis;
-use omnirelay_store::{Kind, LogEntry, StoreError};
+use omnirelay_store::{LogEntry, RecordKind, StoreError};
 use tokio::time::Instant;
 
 use super::Registry;
 use super::audit_record::AUDIT;
 use super::cursor::Cursor;
-use super::view::{Head, ViewChange, ViewEntry, ViewRecord};
+use super::view::{RegistryHead, ViewChange, ViewEntry, ViewRecord};
 
 /// How often a quiet watch says how far it has looked.
 pub const PROGRESS_EVERY: Duration = Duration::from_secs(15);
@@ -49,10 +49,10 @@ pub enum WatchEvent {
         cursor: Cursor,
     },
     /// A record is new, or has come into the filter.
-    Added(Step),
-    Modified(Step),
+    Added(WatchStep),
+    Modified(WatchStep),
     /// A record is gone, or has left the filter; this is what it was last.
-    Removed(Step),
+    Removed(WatchStep),
     /// What was sent before is void; a snapshot follows.
     Reset(ResetReason),
     /// Nothing that this watch is about has happened up to `cursor`.
@@ -64,7 +64,7 @@ pub enum WatchEvent {
 
 impl WatchEvent {
     /// The change that it tells of.
-    pub fn step(&self) -> Option<&Step> {
+    pub fn step(&self) -> Option<&WatchStep> {
         match self {
             Self::Added(step) | Self::Modified(step) | Self::Removed(step) => Some(step),
             Self::Snapshot(_) | Self::Synced { .. } | Self::Reset(_) | Self::Progress { .. } => None,
@@ -74,7 +74,7 @@ impl WatchEvent {
 
 /// A change and its place in the log.
 #[derive(Clone)]
-pub struct Step {
+pub struct WatchStep {
     pub cursor: Cursor,
     /// The cursor of the event before: whoever saw another one has missed something.
     pub previous: Cursor,
@@ -88,7 +88,7 @@ pub struct Step {
     pub part: usize,
 }
 
-impl Step {
+impl WatchStep {
     /// The change that this is of.
     pub fn change(&self) -> Option<&ViewChange> {
         self.entry.changes.get(self.place)
@@ -107,16 +107,16 @@ type Filter = Box<dyn Fn(&ViewRecord) -> bool + Send + Sync>;
 /// Differs whenever the filter lets other records through.
 type Sense = Box<dyn Fn() -> u64 + Send + Sync>;
 /// Makes the event of a step.
-type Make = fn(Step) -> WatchEvent;
+type Make = fn(WatchStep) -> WatchEvent;
 /// Says how many events a change of a commit is.
-pub type Parts = Box<dyn Fn(&ViewEntry, &ViewChange) -> usize + Send + Sync>;
+pub type EventCounter = Box<dyn Fn(&ViewEntry, &ViewChange) -> usize + Send + Sync>;
 
 /// A running watch.
 pub struct Watch {
     registry: Arc<Registry>,
-    kinds: Vec<Kind>,
+    kinds: Vec<RecordKind>,
     filter: Filter,
-    parts: Parts,
+    parts: EventCounter,
     /// With what it was when the watch began, or began anew; `None`: the filter never does.
     sense: Option<(Sense, u64)>,
     /// Everything up to here has been looked at.
@@ -136,14 +136,14 @@ impl Watch {
     /// Begins to watch one kind behind `since`, or with a snapshot when there is none.
     ///
     /// The view must have caught up.
-    pub fn begin(registry: Arc<Registry>, kind: Kind, filter: Filter, since: Option<Cursor>) -> Self {
+    pub fn begin(registry: Arc<Registry>, kind: RecordKind, filter: Filter, since: Option<Cursor>) -> Self {
         Self::begin_all(registry, vec![kind], filter, since)
     }
 
     /// The same of several kinds, whose snapshots come in this order.
     pub fn begin_all(
         registry: Arc<Registry>,
-        kinds: Vec<Kind>,
+        kinds: Vec<RecordKind>,
         filter: Filter,
         since: Option<Cursor>,
     ) -> Self {
@@ -169,7 +169,7 @@ impl Watch {
     /// Tells a change as so many events, each with a cursor of its own; as none, it is no event. What it says of a change must not
     /// differ from one daemon to another.
     #[must_use]
-    pub fn with_parts(self, parts: Parts) -> Self {
+    pub fn with_parts(self, parts: EventCounter) -> Self {
         Self { parts, ..self }
     }
 
@@ -251,7 +251,7 @@ impl Watch {
         before != *seen
     }
 
-    async fn wait(&mut self, heads: &mut tokio::sync::watch::Receiver<Head>) {
+    async fn wait(&mut self, heads: &mut tokio::sync::watch::Receiver<RegistryHead>) {
         let changed = tokio::time::timeout_at(self.quiet_since + PROGRESS_EVERY, heads.changed()).await;
         if changed.is_err() {
             let cursor = self.examined;
@@ -276,7 +276,7 @@ impl Watch {
 
     fn of_interest(&self, entry: &LogEntry) -> ViewEntry {
         // And who had them made.
-        let of_interest = |kind: &Kind| *kind == AUDIT || self.kinds.contains(kind);
+        let of_interest = |kind: &RecordKind| *kind == AUDIT || self.kinds.contains(kind);
         let changes = entry.changes.iter().filter(|change| of_interest(&change.after.id.kind));
         ViewEntry {
             revision: entry.revision,
@@ -306,7 +306,7 @@ impl Watch {
                 Cursor { part: index as u32 + 1, revision: entry.previous, ..self.examined }
             };
             let (previous, at, entry) = (self.sent, entry.at, entry.clone());
-            self.ready.push_back(make(Step { cursor, previous, at, record, entry, place, part }));
+            self.ready.push_back(make(WatchStep { cursor, previous, at, record, entry, place, part }));
             self.sent = cursor;
         }
         self.examined = Cursor::at(self.examined.epoch, entry.revision);

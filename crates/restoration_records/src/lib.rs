@@ -4,11 +4,11 @@ use std::sync::Arc;
 
 use omnirelay_peer_records::session_id;
 use omnirelay_registry::view::View;
-use omnirelay_store::{Epoch, Kind, RecordId};
+use omnirelay_store::{Epoch, RecordId, RecordKind};
 use omnirelay_wire::pb::omnirelay::store::v1::RestorationValue;
 
 /// Records of what daemons miss of an epoch.
-pub const RESTORATION: Kind = Kind::of("restoration");
+pub const RESTORATION: RecordKind = RecordKind::of("restoration");
 
 /// What the keys of accounts begin with.
 const NODE: &str = "node/";

@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 
 use super::MeshConfig;
 use super::gossip::{GossipConfig, GossipTlsConfig};
-use super::layers::{ConfigError, Source, insert, source_of};
+use super::layers::{ConfigError, ValueSource, insert, source_of};
 
 const SECTION: &str = "mesh.gossip";
 /// Those that stand for one setting, as it is.
@@ -52,7 +52,7 @@ impl GossipConfig {
 /// What was read so far.
 pub(super) struct Read<'a> {
     pub tree: &'a mut Value,
-    pub sources: &'a mut BTreeMap<String, Source>,
+    pub sources: &'a mut BTreeMap<String, ValueSource>,
     pub warnings: &'a mut Vec<String>,
 }
 
@@ -195,10 +195,10 @@ fn address_of(seed: &str) -> &str {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Loaded, load};
+    use super::super::{LoadedConfig, load};
     use super::*;
 
-    fn of(text: &str, variables: &[(&str, &str)]) -> Result<Loaded, ConfigError> {
+    fn of(text: &str, variables: &[(&str, &str)]) -> Result<LoadedConfig, ConfigError> {
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), text).unwrap();
         let variables = variables.iter().map(|(name, value)| ((*name).into(), (*value).into()));
@@ -211,7 +211,7 @@ mod tests {
                     advertiseHost: a.example\n    seedPeers: ['https://b.example:7000', 'c.example:7001']\n    labels: {tier: std}\n    \
                     meshVersion: dev\n    fanout: 4\n    tls: {checkCertificateRevocation: true}\n";
         let loaded = of(text, &[("MESH_GOSSIP__ROLE", "gateway")]).unwrap();
-        let Loaded { config, sources, warnings } = loaded;
+        let LoadedConfig { config, sources, warnings } = loaded;
         assert_eq!(
             (config.node.id.as_deref(), &*config.node.role, &*config.node.cluster),
             (Some("a"), "gateway", "eu")
@@ -223,8 +223,12 @@ mod tests {
         );
         assert_eq!(config.mesh.seeds, ["b.example:7000", "c.example:7001"]);
         assert_eq!((config.mesh.gossip.fanout, config.mesh.gossip.node_id), (4, None));
-        assert_eq!(sources["node.role"], Source::Variable("MESH_GOSSIP__ROLE".to_owned()));
-        assert!(matches!(sources["node.cluster"], Source::File(_, Some(5))), "{:?}", sources["node.cluster"]);
+        assert_eq!(sources["node.role"], ValueSource::Variable("MESH_GOSSIP__ROLE".to_owned()));
+        assert!(
+            matches!(sources["node.cluster"], ValueSource::File(_, Some(5))),
+            "{:?}",
+            sources["node.cluster"]
+        );
         assert!(warnings.iter().any(|warning| warning.contains("meshVersion")), "{warnings:?}");
     }
 

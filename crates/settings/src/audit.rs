@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::check::{Invalid, Section, within};
-use super::{Config, Span};
+use super::check::{InvalidSetting, Section, within};
+use super::{Config, HumanDuration};
 
 /// The audit trail.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -13,7 +13,7 @@ use super::{Config, Span};
 pub struct AuditConfig {
     /// How long the records of this node are kept, 1 h to 10 years; default 400 days. Too low: what happened
     /// before the last review is gone.
-    pub age: Span,
+    pub age: HumanDuration,
     /// Whether a record says of each node that it has joined, left, or was found dead; default true. False where so many come and go
     /// that nothing else is to be found.
     pub membership: bool,
@@ -21,12 +21,12 @@ pub struct AuditConfig {
 
 impl Default for AuditConfig {
     fn default() -> Self {
-        Self { age: Span(Duration::from_secs(400 * 24 * 3600)), membership: true }
+        Self { age: HumanDuration(Duration::from_secs(400 * 24 * 3600)), membership: true }
     }
 }
 
 impl Section for AuditConfig {
-    fn check(&self, _: &Config) -> Result<(), Invalid> {
+    fn check(&self, _: &Config) -> Result<(), InvalidSetting> {
         let hour = Duration::from_secs(3600);
         within("audit.age", self.age, hour, hour * 24 * 3650)
     }

@@ -5,10 +5,10 @@ use std::time::Duration;
 use omnirelay_core::text::chain;
 use omnirelay_host::log::{self, LogConfig};
 
-use super::{Config, Span};
+use super::{Config, HumanDuration};
 
 /// The key of a setting that cannot be so, and why.
-pub type Invalid = (&'static str, String);
+pub type InvalidSetting = (&'static str, String);
 
 /// A section of the configuration: the settings of one capability, with their defaults and limits, in a file.
 pub(super) trait Section {
@@ -16,7 +16,7 @@ pub(super) trait Section {
     ///
     /// # Errors
     /// The first key that cannot be so, and why.
-    fn check(&self, all: &Config) -> Result<(), Invalid>;
+    fn check(&self, all: &Config) -> Result<(), InvalidSetting>;
 }
 
 impl Config {
@@ -24,7 +24,7 @@ impl Config {
     ///
     /// # Errors
     /// As [`Section::check`], of the first that has one.
-    pub(crate) fn check(&self) -> Result<(), Invalid> {
+    pub(crate) fn check(&self) -> Result<(), InvalidSetting> {
         let Self {
             node,
             store,
@@ -51,7 +51,7 @@ impl Config {
 }
 
 impl Section for LogConfig {
-    fn check(&self, _: &Config) -> Result<(), Invalid> {
+    fn check(&self, _: &Config) -> Result<(), InvalidSetting> {
         log::check_filter(&self.filter).map_err(|error| ("log.filter", chain(&error)))
     }
 }
@@ -71,14 +71,19 @@ pub fn is_host_and_port(text: &str) -> bool {
     text.rsplit_once(':').is_some_and(|(host, after)| is_host(host) && port(after))
 }
 
-pub(super) fn within(key: &'static str, value: Span, min: Duration, max: Duration) -> Result<(), Invalid> {
+pub(super) fn within(
+    key: &'static str,
+    value: HumanDuration,
+    min: Duration,
+    max: Duration,
+) -> Result<(), InvalidSetting> {
     if value.0 >= min && value.0 <= max {
         return Ok(());
     }
-    Err((key, format!("{value} is out of range: {} to {}", Span(min), Span(max))))
+    Err((key, format!("{value} is out of range: {} to {}", HumanDuration(min), HumanDuration(max))))
 }
 
-pub(super) fn count(key: &'static str, value: usize, min: usize, max: usize) -> Result<(), Invalid> {
+pub(super) fn count(key: &'static str, value: usize, min: usize, max: usize) -> Result<(), InvalidSetting> {
     if (min..=max).contains(&value) {
         Ok(())
     } else {
@@ -98,7 +103,7 @@ mod tests {
     #[test]
     fn a_value_out_of_range_names_its_key_and_range() {
         let mut config = Config::default();
-        config.session.renew_every = Span(Duration::from_secs(2));
+        config.session.renew_every = HumanDuration(Duration::from_secs(2));
         let (key, text) = config.check().unwrap_err();
         assert_eq!(key, "session.renewEvery");
         assert!(text.contains("50ms to 1s"), "{text}");
@@ -133,7 +138,7 @@ mod tests {
 
     #[test]
     fn times_to_live_of_relays_and_agents_are_a_second_to_a_day() {
-        let span = |ms| Span(Duration::from_millis(ms));
+        let span = |ms| HumanDuration(Duration::from_millis(ms));
         for (ms, fits) in [(999, false), (1000, true), (86_400_000, true), (86_400_001, false)] {
             let mut config = Config::default();
             config.registry.relay_ttl = span(ms);

@@ -3,11 +3,11 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use omnirelay_identity::client::{Believes, OwnClient, Servers, Shows};
-use omnirelay_identity::trust::Trust;
+use omnirelay_identity::client::{ClientCertificate, ExpectedServers, LiveTlsClient, ServerTrust};
+use omnirelay_identity::trust::MeshTrust;
 use serde::{Deserialize, Serialize};
 
-use super::check::Invalid;
+use super::check::InvalidSetting;
 
 /// Whom such a client believes, and what it shows. All of it is looked at anew for each connection.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -55,7 +55,7 @@ pub(super) struct ClientTlsKeys {
 
 impl ClientTlsConfig {
     /// `is_tls`: whether there is a server that speaks TLS.
-    pub(super) fn check(&self, keys: &ClientTlsKeys, is_tls: bool) -> Result<(), Invalid> {
+    pub(super) fn check(&self, keys: &ClientTlsKeys, is_tls: bool) -> Result<(), InvalidSetting> {
         let given = [
             (keys.trust, self.trust.is_some()),
             (keys.ca, self.ca.is_some()),
@@ -82,18 +82,18 @@ impl ClientTlsConfig {
     }
 
     /// The client of a node that judges by `trust`; where it believes the mesh, these servers of it.
-    pub fn client(&self, servers: Servers, trust: &Arc<Trust>) -> Arc<OwnClient> {
+    pub fn client(&self, servers: ExpectedServers, trust: &Arc<MeshTrust>) -> Arc<LiveTlsClient> {
         let believes = match (&self.ca, self.trust) {
-            (Some(ca), _) => Believes::File(ca.clone()),
-            (None, Some(ClientTrust::Mesh)) => Believes::Mesh(servers),
-            (None, Some(ClientTrust::Public) | None) => Believes::Public,
+            (Some(ca), _) => ServerTrust::File(ca.clone()),
+            (None, Some(ClientTrust::Mesh)) => ServerTrust::Mesh(servers),
+            (None, Some(ClientTrust::Public) | None) => ServerTrust::Public,
         };
         let shows = match (&self.cert, &self.key, self.identity) {
-            (Some(cert), Some(key), _) => Shows::Files { cert: cert.clone(), key: key.clone() },
-            (_, _, Some(ClientIdentity::Mesh)) => Shows::Node,
-            (_, _, Some(ClientIdentity::None) | None) => Shows::Nothing,
+            (Some(cert), Some(key), _) => ClientCertificate::Files { cert: cert.clone(), key: key.clone() },
+            (_, _, Some(ClientIdentity::Mesh)) => ClientCertificate::Node,
+            (_, _, Some(ClientIdentity::None) | None) => ClientCertificate::Nothing,
         };
-        OwnClient::new(believes, shows, trust.clone())
+        LiveTlsClient::new(believes, shows, trust.clone())
     }
 }
 

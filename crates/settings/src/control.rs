@@ -9,8 +9,8 @@ use std::time::Duration;
 use omnirelay_identity::socket::PATH_BYTES_MAX;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use super::check::{Invalid, Section, count, is_host, within};
-use super::{Config, RateLimitConfig, Span};
+use super::check::{InvalidSetting, Section, count, is_host, within};
+use super::{Config, HumanDuration, RateLimitConfig};
 
 /// The port of the API.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -45,7 +45,7 @@ pub struct ControlConfig {
     /// How often callers may call.
     pub rate_limit: RateLimitConfig,
     /// How long running calls may take to end when the daemon stops. Too low: they are cut off.
-    pub drain_grace: Span,
+    pub drain_grace: HumanDuration,
 }
 
 /// TLS of the control port. No version before 1.3 is spoken.
@@ -140,13 +140,13 @@ impl Default for ControlConfig {
             connections_per_address_max: None,
             watches_max: 16_384,
             rate_limit: RateLimitConfig::default(),
-            drain_grace: Span(Duration::from_secs(10)),
+            drain_grace: HumanDuration(Duration::from_secs(10)),
         }
     }
 }
 
 impl Section for ControlConfig {
-    fn check(&self, _: &Config) -> Result<(), Invalid> {
+    fn check(&self, _: &Config) -> Result<(), InvalidSetting> {
         let Self { listen, insecure, hosts, tls, http3, http3_advertise, .. } = self;
         if *http3 && !tls.source.is_demanded() {
             let what = "HTTP/3 is spoken under TLS alone; set control.tls.source to mesh or files";
@@ -190,7 +190,7 @@ impl Section for ControlConfig {
 }
 
 impl ControlTlsConfig {
-    fn check(&self) -> Result<(), Invalid> {
+    fn check(&self) -> Result<(), InvalidSetting> {
         let given = self.cert.is_some() || self.key.is_some();
         match (self.source, &self.cert, &self.key) {
             (TlsSource::Files, Some(_), Some(_)) => Ok(()),

@@ -6,15 +6,15 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// A duration as people write it: `1s`, `250ms`, `1h 5m` or `00:00:05`; never a bare number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Span(pub Duration);
+pub struct HumanDuration(pub Duration);
 
-impl std::fmt::Display for Span {
+impl std::fmt::Display for HumanDuration {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{}", humantime::format_duration(self.0))
     }
 }
 
-impl std::str::FromStr for Span {
+impl std::str::FromStr for HumanDuration {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
@@ -26,13 +26,13 @@ impl std::str::FromStr for Span {
             return Err(format!("`{text}` has no unit: write `{text}s` or `{text}ms`"));
         }
         humantime::parse_duration(text)
-            .map(Span)
+            .map(HumanDuration)
             .map_err(|_| format!("`{text}` is no duration: write `1s`, `250ms`, `1h 5m` or `00:00:05`"))
     }
 }
 
 /// `[d.]hh:mm:ss[.fff]`
-fn clock_span(text: &str) -> Option<Span> {
+fn clock_span(text: &str) -> Option<HumanDuration> {
     let (days, clock) = match text.split_once('.') {
         Some((days, clock)) if clock.contains(':') => (days.parse::<u64>().ok()?, clock),
         Some(_) | None => (0, text),
@@ -50,38 +50,38 @@ fn clock_span(text: &str) -> Option<Span> {
         return None;
     }
     let whole = Duration::from_secs(((days * 24 + hours) * 60 + minutes) * 60);
-    Some(Span(whole + Duration::from_millis((seconds * 1000.0).round() as u64)))
+    Some(HumanDuration(whole + Duration::from_millis((seconds * 1000.0).round() as u64)))
 }
 
-impl Serialize for Span {
+impl Serialize for HumanDuration {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(self)
     }
 }
 
-impl<'de> Deserialize<'de> for Span {
+impl<'de> Deserialize<'de> for HumanDuration {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct Text;
         impl serde::de::Visitor<'_> for Text {
-            type Value = Span;
+            type Value = HumanDuration;
 
             fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
                 f.write_str("a duration with its unit, such as `1s`, `250ms` or `00:00:05`")
             }
 
-            fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Span, E> {
+            fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<HumanDuration, E> {
                 text.parse().map_err(E::custom)
             }
 
-            fn visit_u64<E: serde::de::Error>(self, number: u64) -> Result<Span, E> {
+            fn visit_u64<E: serde::de::Error>(self, number: u64) -> Result<HumanDuration, E> {
                 number.to_string().parse().map_err(E::custom)
             }
 
-            fn visit_i64<E: serde::de::Error>(self, number: i64) -> Result<Span, E> {
+            fn visit_i64<E: serde::de::Error>(self, number: i64) -> Result<HumanDuration, E> {
                 Err(E::custom(format!("`{number}` has no unit")))
             }
 
-            fn visit_f64<E: serde::de::Error>(self, number: f64) -> Result<Span, E> {
+            fn visit_f64<E: serde::de::Error>(self, number: f64) -> Result<HumanDuration, E> {
                 Err(E::custom(format!("`{number}` has no unit: write `{number}s`")))
             }
         }
@@ -109,7 +109,7 @@ mod tests {
             ("nothing", "", None),
         ];
         for (what, text, expected) in cases {
-            let read = text.parse::<Span>().ok().map(|span| span.0.as_millis());
+            let read = text.parse::<HumanDuration>().ok().map(|span| span.0.as_millis());
             assert_eq!(read, expected, "{what}");
         }
     }

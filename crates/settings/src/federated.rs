@@ -9,7 +9,7 @@ use omnirelay_core::text::shown;
 use omnirelay_identity::federation::NamedCluster;
 use serde::{Deserialize, Serialize};
 
-use super::check::{Invalid, is_host_and_port};
+use super::check::{InvalidSetting, is_host_and_port};
 
 const KEY: &str = "security.federatedClusters";
 /// The most clusters that are named.
@@ -68,7 +68,10 @@ impl FederatedClusterConfig {
 ///
 /// # Errors
 /// What is wrong with one of them.
-pub(super) fn named(clusters: &[FederatedClusterConfig], own: &str) -> Result<Vec<NamedCluster>, Invalid> {
+pub(super) fn named(
+    clusters: &[FederatedClusterConfig],
+    own: &str,
+) -> Result<Vec<NamedCluster>, InvalidSetting> {
     let refuse = |what: String| (KEY, what);
     if clusters.len() > CLUSTERS_MAX {
         return Err(refuse(format!("{} are more than {CLUSTERS_MAX}", clusters.len())));

@@ -7,8 +7,8 @@ use omnirelay_core::labels::Labels;
 use serde::{Deserialize, Serialize};
 
 use super::Config;
-use super::check::{Invalid, Section};
-use crate::duration::Span;
+use super::check::{InvalidSetting, Section};
+use crate::duration::HumanDuration;
 
 /// How many times as long a suspect has whom nobody else accuses as one whom many do.
 const SUSPICION_MAX: u32 = 6;
@@ -29,16 +29,16 @@ pub struct GossipConfig {
     /// To how many members news is passed on each time, 1 to 32.
     pub fanout: usize,
     /// From one probe to the next, `100ms` to `1m`; a probe may take as long, or half as long again as `pingTimeout`.
-    pub interval: Span,
+    pub interval: HumanDuration,
     /// How long a suspect has to answer whom nobody else accuses, in a mesh of up to ten members; a sixth of that once many do.
     /// Longer in larger meshes, by the logarithm of how many there are. `600ms` to `10m`.
-    pub suspicion_interval: Span,
+    pub suspicion_interval: HumanDuration,
     /// How long an answer to a ping may take before others are asked and a stream is tried, `10ms` to `1m`.
-    pub ping_timeout: Span,
+    pub ping_timeout: HumanDuration,
     /// How often a member passes on one change, times the logarithm of how many members there are, 1 to 32.
     pub retransmit_limit: u32,
     /// How often what this node says of itself is looked at anew, `1s` to `1h`.
-    pub metadata_refresh_period: Span,
+    pub metadata_refresh_period: HumanDuration,
     /// Whether `mesh_gossip_rtt_ms` has series for each peer, of up to 256, and not one of all.
     pub rtt_per_peer: bool,
     // Other names, which are never there once a configuration was read: see `aliases`.
@@ -104,11 +104,11 @@ impl Default for GossipConfig {
         Self {
             enabled: true,
             fanout: of.fanout,
-            interval: Span(of.interval),
-            suspicion_interval: Span(of.suspicion * of.suspicion_max),
-            ping_timeout: Span(of.ping_timeout),
+            interval: HumanDuration(of.interval),
+            suspicion_interval: HumanDuration(of.suspicion * of.suspicion_max),
+            ping_timeout: HumanDuration(of.ping_timeout),
             retransmit_limit: of.retransmit,
-            metadata_refresh_period: Span(Duration::from_secs(30)),
+            metadata_refresh_period: HumanDuration(Duration::from_secs(30)),
             rtt_per_peer: false,
             node_id: None,
             role: None,
@@ -146,7 +146,7 @@ impl GossipConfig {
 }
 
 impl Section for GossipConfig {
-    fn check(&self, all: &Config) -> Result<(), Invalid> {
+    fn check(&self, all: &Config) -> Result<(), InvalidSetting> {
         let Config { node, mesh, .. } = all;
         let said = [&node.role, &node.cluster, &node.region, &node.zone].map(String::len);
         let said =
@@ -158,10 +158,14 @@ impl Section for GossipConfig {
             );
             return Err(("node", what));
         }
-        let within = |key, span: Span, least: Duration, most: Duration| match (least..=most).contains(&span.0)
+        let within = |key, span: HumanDuration, least: Duration, most: Duration| match (least..=most)
+            .contains(&span.0)
         {
             true => Ok(()),
-            false => Err((key, format!("{span} is not between {} and {}", Span(least), Span(most)))),
+            false => Err((
+                key,
+                format!("{span} is not between {} and {}", HumanDuration(least), HumanDuration(most)),
+            )),
         };
         let millis = Duration::from_millis;
         within("mesh.gossip.interval", self.interval, millis(100), millis(60_000))?;

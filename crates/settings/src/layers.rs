@@ -24,7 +24,7 @@ const ADDRESSES: [&str; 2] = ["relay.sinks.http.url", "mesh.shards.webhook.url"]
 
 /// Where a value came from.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Source {
+pub enum ValueSource {
     Default,
     /// The line counts from 1; `None` where it cannot be told.
     File(PathBuf, Option<u64>),
@@ -35,9 +35,9 @@ pub enum Source {
 
 /// A configuration and the source of each of its values by key.
 #[derive(Clone, Debug)]
-pub struct Loaded {
+pub struct LoadedConfig {
     pub config: Config,
-    pub sources: BTreeMap<String, Source>,
+    pub sources: BTreeMap<String, ValueSource>,
     /// What was read otherwise than it was written, a sentence each.
     pub warnings: Vec<String>,
 }
@@ -51,9 +51,9 @@ pub enum ConfigError {
     #[error("`{path}` is no configuration: {what}")]
     File { path: PathBuf, what: String },
     #[error("there is no setting `{key}` ({origin}); `{parent}` has {known}")]
-    Unknown { key: String, parent: String, known: String, origin: Source },
+    Unknown { key: String, parent: String, known: String, origin: ValueSource },
     #[error("`{key}` ({origin}): {what}")]
-    Value { key: String, origin: Source, what: String },
+    Value { key: String, origin: ValueSource, what: String },
     #[error("`--set {0}` is not KEY=VALUE")]
     NotASetting(String),
     #[error("variable `{name}` is not UTF-8; write it anew")]
@@ -75,7 +75,7 @@ impl ConfigSource {
     ///
     /// # Errors
     /// As [`load`].
-    pub fn load(&self) -> Result<Loaded, ConfigError> {
+    pub fn load(&self) -> Result<LoadedConfig, ConfigError> {
         load(self.file.as_deref(), std::env::vars_os(), &self.set, &self.flags)
     }
 }
@@ -89,7 +89,7 @@ pub fn load(
     variables: impl Iterator<Item = (OsString, OsString)>,
     set: &[String],
     flags: &[(&'static str, &str, String)],
-) -> Result<Loaded, ConfigError> {
+) -> Result<LoadedConfig, ConfigError> {
     let loaded = read(file, variables, set, flags)?;
     loaded.config.check().map_err(|(key, what)| loaded.refuse(key, what))?;
     Ok(loaded)
@@ -104,7 +104,7 @@ pub fn read(
     variables: impl Iterator<Item = (OsString, OsString)>,
     set: &[String],
     flags: &[(&'static str, &str, String)],
-) -> Result<Loaded, ConfigError> {
+) -> Result<LoadedConfig, ConfigError> {
     let variables: Vec<_> = variables.collect();
     let schema = schema();
     let (mut sources, mut warnings) = (BTreeMap::new(), Vec::new());
@@ -121,7 +121,7 @@ pub fn read(
         let pointer = format!("/{}", path.join("/"));
         if tree.pointer(&pointer).is_none_or(Value::is_null) {
             insert(&mut tree, &path, value);
-            sources.insert(path.join("."), Source::Variable(name.to_owned()));
+            sources.insert(path.join("."), ValueSource::Variable(name.to_owned()));
         }
     }
     warnings.extend(variables.iter().filter_map(|(name, _)| mistaken(&name.to_string_lossy())));
@@ -132,9 +132,9 @@ pub fn read(
     };
     for text in set {
         let (key, value) = text.split_once('=').ok_or_else(|| ConfigError::NotASetting(text.clone()))?;
-        overrides.push(dotted(key, value, Source::Set(key.to_owned())));
+        overrides.push(dotted(key, value, ValueSource::Set(key.to_owned())));
     }
-    overrides.extend(flags.iter().map(|(flag, key, value)| dotted(key, value, Source::Flag(flag))));
+    overrides.extend(flags.iter().map(|(flag, key, value)| dotted(key, value, ValueSource::Flag(flag))));
     for item in overrides {
         let Known { path, value, is_item } = known_path(&schema, &item)?;
         match is_item {
@@ -152,12 +152,12 @@ pub fn read(
         ConfigError::Value { key, origin, what: chain(error.inner()) }
     })?;
     warnings.extend(config.registers.strangers(&config.security.federated_clusters));
-    Ok(Loaded { config, sources, warnings })
+    Ok(LoadedConfig { config, sources, warnings })
 }
 
 /// What is noted while a file is read.
 struct Noted<'a> {
-    sources: &'a mut BTreeMap<String, Source>,
+    sources: &'a mut BTreeMap<String, ValueSource>,
     warnings: &'a mut Vec<String>,
 }
 
@@ -182,7 +182,7 @@ fn read_file(
     let mut tree: Value = serde_saphyr::from_str(&text).map_err(refuse)?;
     drop_empty_sections(&mut tree, schema);
     let lines = lines_of(&text);
-    let source = |key: &str| Source::File(path.to_owned(), line_of(&lines, key));
+    let source = |key: &str| ValueSource::File(path.to_owned(), line_of(&lines, key));
     note_leaves(&tree, schema, &mut Vec::new(), &source, noted.sources);
     Ok(tree)
 }
@@ -215,7 +215,7 @@ fn read_origin(
     let tree = serde_saphyr::from_str(&text)
         .map_err(|error| ConfigError::File { path: path.to_owned(), what: chain(&error) })?;
     let lines = lines_of(&text);
-    let place = |key: &str| Source::File(path.to_owned(), line_of(&lines, key));
+    let place = |key: &str| ValueSource::File(path.to_owned(), line_of(&lines, key));
     let origin::Translated { mut tree, from, warnings } = origin::translate(tree).map_err(|refused| {
         ConfigError::Value { origin: place(&refused.key), key: refused.key, what: refused.what }
     })?;
@@ -240,8 +240,8 @@ fn note_leaves(
     tree: &Value,
     schema: &Value,
     path: &mut Vec<String>,
-    source: &impl Fn(&str) -> Source,
-    into: &mut BTreeMap<String, Source>,
+    source: &impl Fn(&str) -> ValueSource,
+    into: &mut BTreeMap<String, ValueSource>,
 ) {
     match (tree, schema) {
         (Value::Object(fields), Value::Object(known)) if !known.is_empty() => {
@@ -271,7 +271,7 @@ pub(super) fn insert(tree: &mut Value, path: &[String], value: Value) {
 }
 
 /// The source of a key, or of the nearest one above it.
-pub(super) fn source_of(sources: &BTreeMap<String, Source>, key: &str) -> Source {
+pub(super) fn source_of(sources: &BTreeMap<String, ValueSource>, key: &str) -> ValueSource {
     let mut key = key;
     loop {
         if let Some(source) = sources.get(key) {
@@ -279,19 +279,19 @@ pub(super) fn source_of(sources: &BTreeMap<String, Source>, key: &str) -> Source
         }
         match key.rsplit_once(['.', '[']) {
             Some((above, _)) => key = above,
-            None => return Source::Default,
+            None => return ValueSource::Default,
         }
     }
 }
 
-impl Loaded {
+impl LoadedConfig {
     /// A value that cannot be so, with its place.
     pub(super) fn refuse(&self, key: &str, what: String) -> ConfigError {
         ConfigError::Value { key: key.to_owned(), origin: source_of(&self.sources, key), what }
     }
 
     /// Every key with its value and its source, in order.
-    pub fn explain(&self) -> Vec<(String, String, Source)> {
+    pub fn explain(&self) -> Vec<(String, String, ValueSource)> {
         let tree = serde_json::to_value(&self.config).unwrap_or_default();
         let mut rows = Vec::new();
         explain(&tree, String::new(), &mut rows);
@@ -320,7 +320,7 @@ fn explain(value: &Value, key: String, into: &mut Vec<(String, String)>) {
     }
 }
 
-impl fmt::Display for Source {
+impl fmt::Display for ValueSource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Default => f.write_str("default"),
@@ -362,12 +362,12 @@ mod tests {
         assert_eq!(loaded.config.node.zone, "b");
         assert_eq!(loaded.config.node.region, "us");
         assert_eq!(loaded.config.session.ttl.to_string(), "3s");
-        assert_eq!(loaded.sources["node.role"], Source::Flag("--role"));
-        assert_eq!(loaded.sources["node.zone"], Source::Variable("OMNIRELAYD__NODE__ZONE".to_owned()));
-        assert_eq!(loaded.sources["node.region"], Source::Set("node.region".to_owned()));
+        assert_eq!(loaded.sources["node.role"], ValueSource::Flag("--role"));
+        assert_eq!(loaded.sources["node.zone"], ValueSource::Variable("OMNIRELAYD__NODE__ZONE".to_owned()));
+        assert_eq!(loaded.sources["node.region"], ValueSource::Set("node.region".to_owned()));
         let line = Some(6);
-        assert_eq!(loaded.sources["session.ttl"], Source::File(written.path().to_owned(), line));
-        assert_eq!(source_of(&loaded.sources, "node.cluster"), Source::Default);
+        assert_eq!(loaded.sources["session.ttl"], ValueSource::File(written.path().to_owned(), line));
+        assert_eq!(source_of(&loaded.sources, "node.cluster"), ValueSource::Default);
     }
 
     #[test]
@@ -515,7 +515,7 @@ mod tests {
         let labels = [("a__b", "2"), ("example.com/tier", "1")];
         assert!(loaded.config.node.labels.iter().map(|(k, v)| (k.as_str(), v.as_str())).eq(labels));
         let key = "node.labels.example.com/tier";
-        assert!(matches!(source_of(&loaded.sources, key), Source::Set(_)));
+        assert!(matches!(source_of(&loaded.sources, key), ValueSource::Set(_)));
     }
 
     #[test]

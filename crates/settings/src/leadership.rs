@@ -7,8 +7,8 @@ use omnirelay_core::labels::{self, Labels};
 use omnirelay_core::scope::{GLOBAL_CONTROL, ScopeKind};
 use serde::{Deserialize, Serialize};
 
-use super::check::{Invalid, within};
-use super::{Config, SessionConfig, Span};
+use super::check::{InvalidSetting, within};
+use super::{Config, HumanDuration, SessionConfig};
 
 /// The most scopes of one configuration.
 const SCOPES_MAX: usize = 10_000;
@@ -24,19 +24,19 @@ pub struct LeadershipConfig {
     pub enabled: bool,
     /// How long a lease lives without a renewal, 500 ms to 10 min; default `session.ttl` (2 s). Too low: a
     /// busy machine loses what it leads; too high: a crash is noticed late.
-    pub lease_duration: Option<Span>,
+    pub lease_duration: Option<HumanDuration>,
     /// A lease is renewed when so much of it is left, half of it or more; default: as `session.renewEvery`
     /// says (1.5 s). Too low: one lost renewal loses the lease; too high: needless work in the store.
-    pub renewal_lead_time: Option<Span>,
+    pub renewal_lead_time: Option<HumanDuration>,
     /// How often it is looked again what to do if nothing changes, 100 ms to 10 s; default 750 ms. It asks the
     /// store nothing. Too high: what was missed is noticed late.
-    pub evaluation_interval: Span,
+    pub evaluation_interval: HumanDuration,
     /// How much later than the one before it each candidate asks for a free scope, and how long is waited
     /// after a failure, 10 ms to 5 s; default 100 ms. Too low: candidates ask at once, and all but one in
     /// vain; too high: a second candidate comes late when the first is gone as well.
-    pub election_backoff: Span,
+    pub election_backoff: HumanDuration,
     /// An election that took longer is warned of, 1 s to 30 s; default 5 s.
-    pub max_election_window: Span,
+    pub max_election_window: HumanDuration,
     /// Scopes that this node enters if they are not there. None here and no shards: `global-control`.
     pub scopes: Vec<ScopeConfig>,
     /// Scopes of shards, by namespace.
@@ -70,9 +70,9 @@ impl Default for LeadershipConfig {
             enabled: true,
             lease_duration: None,
             renewal_lead_time: None,
-            evaluation_interval: Span(Duration::from_millis(750)),
-            election_backoff: Span(Duration::from_millis(100)),
-            max_election_window: Span(Duration::from_secs(5)),
+            evaluation_interval: HumanDuration(Duration::from_millis(750)),
+            election_backoff: HumanDuration(Duration::from_millis(100)),
+            max_election_window: HumanDuration(Duration::from_secs(5)),
             scopes: Vec::new(),
             shards: Vec::new(),
         }
@@ -113,7 +113,7 @@ impl LeadershipConfig {
     }
 
     /// As [`Section::check`](super::check::Section::check) of a section.
-    pub(super) fn check(&self, all: &Config) -> Result<(), Invalid> {
+    pub(super) fn check(&self, all: &Config) -> Result<(), InvalidSetting> {
         let ms = Duration::from_millis;
         if let Some(lease) = self.lease_duration {
             within("mesh.leadership.leaseDuration", lease, ms(500), Duration::from_secs(600))?;
@@ -135,7 +135,7 @@ impl LeadershipConfig {
         self.check_scopes()
     }
 
-    fn check_scopes(&self) -> Result<(), Invalid> {
+    fn check_scopes(&self) -> Result<(), InvalidSetting> {
         const SCOPES: &str = "mesh.leadership.scopes";
         const SHARDS: &str = "mesh.leadership.shards";
         for scope in &self.scopes {
@@ -170,16 +170,16 @@ impl LeadershipConfig {
 
 #[cfg(test)]
 mod tests {
-    use super::super::Loaded;
-    use super::super::layers::{Source, load};
+    use super::super::LoadedConfig;
+    use super::super::layers::{ValueSource, load};
     use super::*;
 
-    fn with(set: &[&str]) -> Result<Loaded, String> {
+    fn with(set: &[&str]) -> Result<LoadedConfig, String> {
         let set: Vec<String> = set.iter().map(|set| (*set).to_owned()).collect();
         load(None, std::iter::empty(), &set, &[]).map_err(|error| error.to_string())
     }
 
-    fn written(text: &str) -> Result<Loaded, String> {
+    fn written(text: &str) -> Result<LoadedConfig, String> {
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), text).unwrap();
         load(Some(file.path()), std::iter::empty(), &[], &[]).map_err(|error| error.to_string())
@@ -203,7 +203,7 @@ mod tests {
             [leadership.evaluation_interval, leadership.election_backoff, leadership.max_election_window];
         assert_eq!(times.map(|time| time.to_string()), ["750ms", "100ms", "5s"]);
         assert_eq!(
-            [config.session_ttl(), config.renew_every()].map(Span).map(|time| time.to_string()),
+            [config.session_ttl(), config.renew_every()].map(HumanDuration).map(|time| time.to_string()),
             ["2s", "500ms"]
         );
     }
@@ -237,7 +237,7 @@ mod tests {
             let loaded = load(None, variables.into_iter(), &[], &[]).unwrap();
             assert_eq!(loaded.config.session_ttl(), Duration::from_secs(3), "{name}");
             let source = &loaded.sources["mesh.leadership.leaseDuration"];
-            assert_eq!(*source, Source::Variable(name.to_owned()));
+            assert_eq!(*source, ValueSource::Variable(name.to_owned()));
         }
         let variables = [("MESH_LEADERSHIP__ENABLED".into(), "false".into())];
         let config = load(None, variables.into_iter(), &[], &[]).unwrap().config;

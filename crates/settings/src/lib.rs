@@ -42,12 +42,12 @@ pub use audit::AuditConfig;
 pub use check::is_host_and_port;
 pub use client_tls::{ClientIdentity, ClientTlsConfig, ClientTrust};
 pub use control::{ControlConfig, ControlTlsConfig, FileMode, TlsSource};
-pub use duration::Span;
+pub use duration::HumanDuration;
 pub use federated::FederatedClusterConfig;
 pub use foreign::is_foreign;
 pub use gossip::{GossipConfig, SAID_BYTES_MAX};
 pub use history::HistoryConfig;
-pub use layers::{ConfigError, ConfigSource, Loaded, Source, load, read};
+pub use layers::{ConfigError, ConfigSource, LoadedConfig, ValueSource, load, read};
 pub use leadership::{LeadershipConfig, ScopeConfig, ShardsConfig};
 pub use mesh::MeshConfig;
 pub use node::NodeConfig;
@@ -57,7 +57,7 @@ pub use peers::PeersConfig;
 pub use rate_limit::RateLimitConfig;
 pub use registers::{PeerServiceConfig, PeerServiceError, RegistersConfig, peer_service};
 pub use relay::{
-    AcknowledgeWhen, AeroRegistryConfig, Backpressure, Compression, FileSinkConfig, HttpSinkConfig,
+    AcknowledgeWhen, AeroRegistryConfig, Backpressure, FileCompression, FileSinkConfig, HttpSinkConfig,
     PublishConfig, QueueConfig, RedisSinkConfig, RelayConfig, RelayRegistryConfig, SinksConfig,
     StdoutSinkConfig, TelemetryWire,
 };

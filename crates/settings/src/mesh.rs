@@ -2,10 +2,10 @@
 
 use std::net::SocketAddr;
 
-use omnirelay_identity::pins::{Pin, Pins};
+use omnirelay_identity::pins::{CertificatePin, CertificatePins};
 use serde::{Deserialize, Serialize};
 
-use super::check::{Invalid, Section, is_host_and_port};
+use super::check::{InvalidSetting, Section, is_host_and_port};
 use super::{Config, GossipConfig, LeadershipConfig, ShardingConfig};
 
 /// How many certificates can be pinned.
@@ -24,7 +24,7 @@ pub struct MeshConfig {
     /// Fingerprints of certificates, as the SHA-256 of their DER in hex: who is believed leads through one of them, be it the
     /// node's own, an issuer or a root, or is not spoken with at the mesh port. At most 64, default none: who is believed is
     /// spoken with.
-    pub pinned_certificates: Vec<Pin>,
+    pub pinned_certificates: Vec<CertificatePin>,
     /// Other nodes to join, each `host:port`.
     pub seeds: Vec<String>,
     pub leadership: LeadershipConfig,
@@ -48,13 +48,13 @@ impl Default for MeshConfig {
 }
 
 impl MeshConfig {
-    pub fn pins(&self) -> Pins {
+    pub fn pins(&self) -> CertificatePins {
         self.pinned_certificates.iter().cloned().collect()
     }
 }
 
 impl Section for MeshConfig {
-    fn check(&self, all: &Config) -> Result<(), Invalid> {
+    fn check(&self, all: &Config) -> Result<(), InvalidSetting> {
         let joined = self.seeds.iter().map(|seed| ("mesh.seeds", seed));
         let mut addresses = joined.chain(self.advertise.iter().map(|address| ("mesh.advertise", address)));
         if let Some((key, address)) = addresses.find(|(_, address)| !is_host_and_port(address)) {

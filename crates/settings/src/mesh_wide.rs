@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Config, Span};
+use super::{Config, HumanDuration};
 
 impl Config {
     /// Each of them by its name, as it is here. None is a secret.
@@ -23,10 +23,10 @@ impl Config {
             ("mesh.shards.perNamespaceMax", shards.per_namespace_max.to_string()),
             ("mesh.shards.selfApproval", self_approval),
             ("node.cluster", self.node.cluster.clone()),
-            ("peers.deadAfter", Span(self.dead_after()).to_string()),
-            ("peers.forgetAfter", Span(self.forget_after()).to_string()),
+            ("peers.deadAfter", HumanDuration(self.dead_after()).to_string()),
+            ("peers.forgetAfter", HumanDuration(self.forget_after()).to_string()),
             ("registers.advertisementTtl", self.registers.advertisement_ttl.to_string()),
-            ("session.ttl", Span(self.session_ttl()).to_string()),
+            ("session.ttl", HumanDuration(self.session_ttl()).to_string()),
             ("store.redis.leadersNeedReplicas", need),
         ]
         .map(|(name, value)| (name.to_owned(), value))

@@ -6,9 +6,9 @@ use omnirelay_identity::tokens;
 use omnirelay_store::redis::link::RedisOptions;
 use omnirelay_store::redis::url::RedisUrl;
 
-use super::{ConfigError, Loaded};
+use super::{ConfigError, LoadedConfig};
 
-impl Loaded {
+impl LoadedConfig {
     /// The Redis store that is configured, with what its files hold; `None` for another store.
     ///
     /// # Errors

@@ -9,7 +9,7 @@ use omnirelay_core::text::chain;
 use serde::{Deserialize, Serialize};
 
 use super::Config;
-use super::check::{Invalid, Section};
+use super::check::{InvalidSetting, Section};
 
 /// What the node is.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -46,7 +46,7 @@ impl Default for NodeConfig {
 }
 
 impl Section for NodeConfig {
-    fn check(&self, _: &Config) -> Result<(), Invalid> {
+    fn check(&self, _: &Config) -> Result<(), InvalidSetting> {
         let Self { id, role, cluster, region, zone, labels, .. } = self;
         let name = |key, name: &str| check_node_name(name).map_err(|error| (key, chain(&error)));
         if let Some(id) = id {

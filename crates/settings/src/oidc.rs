@@ -3,13 +3,13 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use omnirelay_identity::bearer::oidc::{KeysAt, Settings};
-use omnirelay_pki::jwt::Algorithm;
+use omnirelay_identity::bearer::oidc::{JwksLocation, OidcSettings};
+use omnirelay_pki::jwt::TokenAlgorithm;
 use reqwest::Url;
 use serde::{Deserialize, Serialize};
 
-use super::check::Invalid;
-use crate::duration::Span;
+use super::check::InvalidSetting;
+use crate::duration::HumanDuration;
 
 const LIFETIME_MIN: Duration = Duration::from_secs(60);
 const LIFETIME_MAX: Duration = Duration::from_secs(30 * 24 * 3600);
@@ -35,7 +35,7 @@ pub struct OidcConfig {
     pub algorithms: Vec<String>,
     /// How long its tokens may live, by `iat` and `exp`; 1 minute to 30 days, default 1 day. Too low: none is taken; too high:
     /// whoever has got hold of one has it for as long, since the mesh cannot revoke it.
-    pub max_lifetime: Span,
+    pub max_lifetime: HumanDuration,
     /// The authorities of the server of the keys, in PEM; default the public ones.
     pub ca_file: Option<PathBuf>,
 }
@@ -49,8 +49,8 @@ impl Default for OidcConfig {
             jwks_file: None,
             principal_claim: "sub".to_owned(),
             roles_claim: None,
-            algorithms: Algorithm::ALL.map(|algorithm| algorithm.word().to_owned()).to_vec(),
-            max_lifetime: Span(Duration::from_secs(24 * 3600)),
+            algorithms: TokenAlgorithm::ALL.map(|algorithm| algorithm.word().to_owned()).to_vec(),
+            max_lifetime: HumanDuration(Duration::from_secs(24 * 3600)),
             ca_file: None,
         }
     }
@@ -61,7 +61,7 @@ impl OidcConfig {
     ///
     /// # Errors
     /// The first key that cannot be so, and why.
-    pub fn settings(&self) -> Result<Settings, Invalid> {
+    pub fn settings(&self) -> Result<OidcSettings, InvalidSetting> {
         let named = [
             ("security.oidc.issuer", &self.issuer, "what `iss` of its tokens is"),
             ("security.oidc.audience", &self.audience, "what `aud` of tokens for this mesh is"),
@@ -75,9 +75,9 @@ impl OidcConfig {
             return Err((key, format!("it is empty: write {what}")));
         }
         let algorithms: Option<Vec<_>> =
-            self.algorithms.iter().map(|word| Algorithm::from_word(word)).collect();
+            self.algorithms.iter().map(|word| TokenAlgorithm::from_word(word)).collect();
         let algorithms = algorithms.filter(|some| !some.is_empty()).ok_or_else(|| {
-            let all = Algorithm::ALL.map(Algorithm::word).join(", ");
+            let all = TokenAlgorithm::ALL.map(TokenAlgorithm::word).join(", ");
             (
                 "security.oidc.algorithms",
                 format!("there is one that is not taken, or none: choose from {all}"),
@@ -87,7 +87,7 @@ impl OidcConfig {
             let what = format!("{} is not from 1 minute to 30 days", self.max_lifetime);
             return Err(("security.oidc.maxLifetime", what));
         }
-        Ok(Settings {
+        Ok(OidcSettings {
             issuer: self.issuer.clone(),
             audience: self.audience.clone(),
             keys: self.keys()?,
@@ -98,11 +98,11 @@ impl OidcConfig {
         })
     }
 
-    fn keys(&self) -> Result<KeysAt, Invalid> {
+    fn keys(&self) -> Result<JwksLocation, InvalidSetting> {
         const KEY: &str = "security.oidc.jwksUrl";
         let text = match (&self.jwks_url, &self.jwks_file) {
             (Some(url), None) => url,
-            (None, Some(path)) => return Ok(KeysAt::File(path.clone())),
+            (None, Some(path)) => return Ok(JwksLocation::File(path.clone())),
             (None, None) => {
                 return Err((
                     KEY,
@@ -124,8 +124,8 @@ impl OidcConfig {
             host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
         });
         match url.scheme() {
-            "https" => Ok(KeysAt::Url(url, self.ca_file.clone())),
-            "http" if is_near => Ok(KeysAt::Url(url, None)),
+            "https" => Ok(JwksLocation::Url(url, self.ca_file.clone())),
+            "http" if is_near => Ok(JwksLocation::Url(url, None)),
             _ => {
                 let what = "whoever stands between could put keys of their own in its place: write https://, or http:// on this host";
                 Err((KEY, what.to_owned()))
@@ -143,9 +143,11 @@ mod tests {
     fn an_issuer_that_could_not_be_believed_is_refused() {
         type Change = fn(&mut OidcConfig);
         let cases: [(&str, &str, Change); 12] = [
-            ("no life at all", "security.oidc.maxLifetime", |oidc| oidc.max_lifetime = Span(Duration::ZERO)),
+            ("no life at all", "security.oidc.maxLifetime", |oidc| {
+                oidc.max_lifetime = HumanDuration(Duration::ZERO);
+            }),
             ("a life of a year", "security.oidc.maxLifetime", |oidc| {
-                oidc.max_lifetime = Span(365 * Duration::from_secs(24 * 3600));
+                oidc.max_lifetime = HumanDuration(365 * Duration::from_secs(24 * 3600));
             }),
             ("no issuer", "security.oidc.issuer", |oidc| oidc.issuer.clear()),
             ("no audience", "security.oidc.audience", |oidc| oidc.audience.clear()),

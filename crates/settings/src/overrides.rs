@@ -4,7 +4,7 @@ use std::ffi::OsString;
 
 use serde_json::{Map, Value};
 
-use super::layers::{ConfigError, Source, insert};
+use super::layers::{ConfigError, ValueSource, insert};
 
 /// The prefix of every variable, and those that name a part of the mesh section directly.
 const PREFIXES: [(&str, &[&str]); 3] = [
@@ -22,7 +22,7 @@ pub(super) struct Override {
     /// What the path was split at.
     pub separator: &'static str,
     pub text: String,
-    pub source: Source,
+    pub source: ValueSource,
 }
 
 /// What the variables with one of our prefixes say; all others may hold whatever they like.
@@ -41,7 +41,7 @@ pub(super) fn from_variables(
         };
         let mut path: Vec<String> = parts.iter().map(|part| (*part).to_owned()).collect();
         path.extend(name[prefix.len()..].split("__").map(str::to_owned));
-        found.push(Override { path, separator: "__", text, source: Source::Variable(name) });
+        found.push(Override { path, separator: "__", text, source: ValueSource::Variable(name) });
     }
     // The items of a list by their number.
     let order = |path: &[String]| -> Vec<(u32, String)> {
@@ -107,7 +107,12 @@ pub(super) fn known_path<'a>(schema: &'a Value, item: &Override) -> Result<Known
     Ok(Known { path, value: level, is_item: false })
 }
 
-fn unknown(path: &[String], part: &str, fields: Option<&Map<String, Value>>, origin: &Source) -> ConfigError {
+fn unknown(
+    path: &[String],
+    part: &str,
+    fields: Option<&Map<String, Value>>,
+    origin: &ValueSource,
+) -> ConfigError {
     let parent = if path.is_empty() { "the configuration".to_owned() } else { path.join(".") };
     let known = fields.map_or_else(
         || "no parts".to_owned(),

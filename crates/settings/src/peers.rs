@@ -4,24 +4,24 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::check::{Invalid, Section, within};
-use super::{Config, Span};
+use super::check::{InvalidSetting, Section, within};
+use super::{Config, HumanDuration};
 
 /// How peers are judged.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct PeersConfig {
     /// How long a peer is silent before it is dead; default five times `session.ttl`, at least `session.ttl`.
-    pub dead_after: Option<Span>,
+    pub dead_after: Option<HumanDuration>,
     /// How long the record of a dead or departed peer is kept, unless it is cordoned; default 72 h.
-    pub forget_after: Option<Span>,
+    pub forget_after: Option<HumanDuration>,
 }
 
 impl Section for PeersConfig {
-    fn check(&self, all: &Config) -> Result<(), Invalid> {
+    fn check(&self, all: &Config) -> Result<(), InvalidSetting> {
         let day = Duration::from_secs(24 * 3600);
-        within("peers.deadAfter", Span(all.dead_after()), all.session_ttl(), day)?;
-        within("peers.forgetAfter", Span(all.forget_after()), all.dead_after(), day * 365)
+        within("peers.deadAfter", HumanDuration(all.dead_after()), all.session_ttl(), day)?;
+        within("peers.forgetAfter", HumanDuration(all.forget_after()), all.dead_after(), day * 365)
     }
 }
 

@@ -1,9 +1,9 @@
 //! How often callers may call.
 
-use omnirelay_identity::buckets::{CallRates, Rate};
+use omnirelay_identity::buckets::{CallRate, CallRates};
 use serde::{Deserialize, Serialize};
 
-use super::check::{Invalid, count};
+use super::check::{InvalidSetting, count};
 
 const PER_SECOND_MAX: usize = 1_000_000;
 const BURST_MAX: usize = 10_000_000;
@@ -32,15 +32,17 @@ impl Default for RateLimitConfig {
 impl RateLimitConfig {
     /// As the surface has it.
     pub fn rates(&self) -> CallRates {
-        let rate =
-            |burst: usize, each_second: usize| Rate { burst: burst as f64, each_second: each_second as f64 };
+        let rate = |burst: usize, each_second: usize| CallRate {
+            burst: burst as f64,
+            each_second: each_second as f64,
+        };
         CallRates {
             proven: rate(self.burst, self.calls_per_second),
             unproven: rate(self.unproven_burst, self.unproven_per_second),
         }
     }
 
-    pub(super) fn check(&self) -> Result<(), Invalid> {
+    pub(super) fn check(&self) -> Result<(), InvalidSetting> {
         count("control.rateLimit.callsPerSecond", self.calls_per_second, 1, PER_SECOND_MAX)?;
         count("control.rateLimit.burst", self.burst, 1, BURST_MAX)?;
         count("control.rateLimit.unprovenPerSecond", self.unproven_per_second, 1, PER_SECOND_MAX)?;

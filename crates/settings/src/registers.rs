@@ -6,9 +6,9 @@ use omnirelay_core::text::chain;
 use reqwest::Url;
 use serde::{Deserialize, Serialize};
 
-use super::check::{Invalid, Section, within};
+use super::check::{InvalidSetting, Section, within};
 use super::client_tls::ClientTlsKeys;
-use super::{ClientTlsConfig, Config, FederatedClusterConfig, Span};
+use super::{ClientTlsConfig, Config, FederatedClusterConfig, HumanDuration};
 
 /// The most pools of others.
 const PEER_SERVICES_MAX: usize = 16;
@@ -19,14 +19,14 @@ const PEER_SERVICES_MAX: usize = 16;
 pub struct RegistersConfig {
     /// How long an advertisement lives without a refresh, 2 s to 24 h; default 5 min. Too low: a short outage of
     /// the store hides registers; too high: those of a node that is gone for good are shown for as long.
-    pub advertisement_ttl: Span,
+    pub advertisement_ttl: HumanDuration,
     /// How often what is advertised is compared with what should be, 1 s to 24 h; default 5 min. Changes do not
     /// wait for it. Too low: needless work; too high: what somebody else removed from a pool stays away for as
     /// long.
-    pub resync_interval: Span,
+    pub resync_interval: HumanDuration,
     /// How often nodes of federated clusters are asked what they advertise, 1 s to 1 h, and at least four times within
     /// `advertisementTtl`; default 5 s. Too low: needless calls; too high: what was withdrawn there is shown for as long.
-    pub exchange_interval: Span,
+    pub exchange_interval: HumanDuration,
     /// Pools of others that are kept up to date as well, each the address of a peer service such as
     /// `https://peer-service:8080` or `http://`, or `{url: https://HOST:PORT, cluster: NAME}` where it is a node of a
     /// federated cluster; at most 16, default none. They are pushed to at least every half `advertisementTtl`.
@@ -95,11 +95,11 @@ const PEER_SERVICES_TLS: ClientTlsKeys = ClientTlsKeys {
 
 impl Default for RegistersConfig {
     fn default() -> Self {
-        let five_minutes = Span(Duration::from_secs(300));
+        let five_minutes = HumanDuration(Duration::from_secs(300));
         Self {
             advertisement_ttl: five_minutes,
             resync_interval: five_minutes,
-            exchange_interval: Span(Duration::from_secs(5)),
+            exchange_interval: HumanDuration(Duration::from_secs(5)),
             peer_services: Vec::new(),
             resync_peers: Vec::new(),
             peer_services_tls: ClientTlsConfig::default(),
@@ -132,7 +132,7 @@ impl RegistersConfig {
             .collect()
     }
 
-    fn check_peer_services(&self) -> Result<(), Invalid> {
+    fn check_peer_services(&self) -> Result<(), InvalidSetting> {
         const KEY: &str = "registers.peerServices";
         if self.peer_services.len() > PEER_SERVICES_MAX {
             let what = format!("{} are more than {PEER_SERVICES_MAX}", self.peer_services.len());
@@ -149,7 +149,7 @@ impl RegistersConfig {
         Ok(())
     }
 
-    fn check_resync_peers(&self) -> Result<(), Invalid> {
+    fn check_resync_peers(&self) -> Result<(), InvalidSetting> {
         const KEY: &str = "registers.resyncPeers";
         if self.resync_peers.len() > PEER_SERVICES_MAX {
             return Err((KEY, format!("{} are more than {PEER_SERVICES_MAX}", self.resync_peers.len())));
@@ -160,7 +160,7 @@ impl RegistersConfig {
 }
 
 impl Section for RegistersConfig {
-    fn check(&self, _: &Config) -> Result<(), Invalid> {
+    fn check(&self, _: &Config) -> Result<(), InvalidSetting> {
         let (second, day) = (Duration::from_secs(1), Duration::from_secs(24 * 3600));
         within("registers.advertisementTtl", self.advertisement_ttl, second * 2, day)?;
         within("registers.resyncInterval", self.resync_interval, second, day)?;

@@ -4,11 +4,11 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use omnirelay_store::redis::url::Secret;
+use omnirelay_store::redis::url::UrlSecret;
 use serde::{Deserialize, Serialize};
 
 use super::relay_port::{RelayAllowConfig, RelayTlsConfig};
-use super::{ClientTlsConfig, Span};
+use super::{ClientTlsConfig, HumanDuration};
 
 /// The relay: its ports, its sessions, where telemetry goes, and who is told which agents it holds. It runs when
 /// `node.services` has `relay`.
@@ -43,7 +43,7 @@ pub struct RelayConfig {
     /// 8 MiB to 16 GiB that unacknowledged frames of all streams may hold together, in bytes. Too low: streams wait.
     pub inflight_bytes_max: usize,
     /// How long a session lives without a stream, and its published key without a refresh, 2 s to 1 h; default 45 s.
-    pub session_ttl: Span,
+    pub session_ttl: HumanDuration,
     /// 1 to 1000000 sessions. Too low: agents are refused.
     pub sessions_max: usize,
     pub sinks: SinksConfig,
@@ -121,10 +121,10 @@ pub struct FileSinkConfig {
     /// What file names begin with.
     pub prefix: String,
     /// A file this old is followed by a new one, 1 s to 24 h; default 60 s.
-    pub rotate_every: Span,
+    pub rotate_every: HumanDuration,
     /// A file this large is followed by a new one, in bytes, 4 KiB to 1 TiB; default 256 MiB.
     pub rotate_bytes: u64,
-    pub compress: Compression,
+    pub compress: FileCompression,
     /// How many files are kept, the newest; 0: all.
     pub files_max: usize,
     pub queue: QueueConfig,
@@ -133,7 +133,7 @@ pub struct FileSinkConfig {
 /// What becomes of a file that is followed by another.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Compression {
+pub enum FileCompression {
     #[default]
     None,
     Zstd,
@@ -162,7 +162,7 @@ pub struct HttpSinkConfig {
     pub url: Option<String>,
     pub tls: ClientTlsConfig,
     /// How long the server may take to answer, 100 ms to 5 min.
-    pub timeout: Span,
+    pub timeout: HumanDuration,
     /// 1 to 10000 frames of one request.
     pub batch_frames: usize,
     pub queue: QueueConfig,
@@ -184,7 +184,7 @@ pub struct PublishConfig {
     /// `HOST:PORT`; default `REDIS_ADDR`. Empty: nothing is published.
     pub address: Option<String>,
     /// Default `REDIS_PASSWORD`. Shown to nobody.
-    pub password: Option<Secret>,
+    pub password: Option<UrlSecret>,
     /// Default `REDIS_DB`, else 0.
     pub database: Option<u32>,
 }
@@ -200,9 +200,9 @@ pub struct RelayRegistryConfig {
     pub tls: ClientTlsConfig,
     /// 100 ms to 1 h, at most half of the registry's time to live. Too low: needless work; too high: one that is
     /// lost on the way ends what lives.
-    pub heartbeat_interval: Span,
+    pub heartbeat_interval: HumanDuration,
     /// How long the registry may take to answer, 100 ms to 1 min.
-    pub request_timeout: Span,
+    pub request_timeout: HumanDuration,
 }
 
 /// The registry of relays and agents. It is served to others on the relay's port when `node.services` has `registry`.
@@ -211,9 +211,9 @@ pub struct RelayRegistryConfig {
 pub struct AeroRegistryConfig {
     /// How long a relay lives without a heartbeat, 1 s to 24 h; default 30 s. Too low: a hiccup ends it with all that
     /// it holds; too high: one that has crashed is shown as long.
-    pub relay_ttl: Span,
+    pub relay_ttl: HumanDuration,
     /// The same of an agent.
-    pub agent_ttl: Span,
+    pub agent_ttl: HumanDuration,
     /// How many relays are registered at most, those that have ended a moment ago included; 1 to 100,000, default
     /// 10,000. Too low: relays are refused; too high: whoever reaches the relay's port may fill the memory of all daemons.
     pub relays_max: usize,
@@ -237,7 +237,7 @@ impl Default for RelayConfig {
             acknowledge_when: AcknowledgeWhen::default(),
             max_inflight: 1000,
             inflight_bytes_max: 256 * 1024 * 1024,
-            session_ttl: Span(Duration::from_secs(45)),
+            session_ttl: HumanDuration(Duration::from_secs(45)),
             sessions_max: 100_000,
             sinks: SinksConfig::default(),
             publish: PublishConfig::default(),
@@ -258,9 +258,9 @@ impl Default for FileSinkConfig {
             enabled: None,
             path: None,
             prefix: "telemetry".to_owned(),
-            rotate_every: Span(Duration::from_secs(60)),
+            rotate_every: HumanDuration(Duration::from_secs(60)),
             rotate_bytes: 256 * 1024 * 1024,
-            compress: Compression::default(),
+            compress: FileCompression::default(),
             files_max: 0,
             queue: QueueConfig::default(),
         }
@@ -281,7 +281,7 @@ impl Default for RedisSinkConfig {
 
 impl Default for HttpSinkConfig {
     fn default() -> Self {
-        let timeout = Span(Duration::from_secs(10));
+        let timeout = HumanDuration(Duration::from_secs(10));
         let (tls, queue) = (ClientTlsConfig::default(), QueueConfig::default());
         Self { url: None, tls, timeout, batch_frames: 500, queue }
     }
@@ -289,7 +289,7 @@ impl Default for HttpSinkConfig {
 
 impl Default for RelayRegistryConfig {
     fn default() -> Self {
-        let seconds = |count| Span(Duration::from_secs(count));
+        let seconds = |count| HumanDuration(Duration::from_secs(count));
         let tls = ClientTlsConfig::default();
         Self { address: None, ca: None, tls, heartbeat_interval: seconds(10), request_timeout: seconds(5) }
     }
@@ -297,7 +297,7 @@ impl Default for RelayRegistryConfig {
 
 impl Default for AeroRegistryConfig {
     fn default() -> Self {
-        let ttl = Span(Duration::from_secs(30));
+        let ttl = HumanDuration(Duration::from_secs(30));
         Self { relay_ttl: ttl, agent_ttl: ttl, relays_max: 10_000, agents_max: 200_000 }
     }
 }

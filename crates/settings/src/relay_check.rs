@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use omnirelay_core::names::{ID_BYTES_MAX, check_id};
 
-use super::check::{Invalid, Section, count, is_host, is_host_and_port, within};
+use super::check::{InvalidSetting, Section, count, is_host, is_host_and_port, within};
 use super::client_tls::ClientTlsKeys;
-use super::{AeroRegistryConfig, ClientTlsConfig, Config, RelayConfig, RelayRegistryConfig, Span};
+use super::{AeroRegistryConfig, ClientTlsConfig, Config, HumanDuration, RelayConfig, RelayRegistryConfig};
 
 const MIB: usize = 1024 * 1024;
 
@@ -20,7 +20,7 @@ const REGISTRY_TLS: ClientTlsKeys = ClientTlsKeys {
 };
 
 impl Section for RelayConfig {
-    fn check(&self, all: &Config) -> Result<(), Invalid> {
+    fn check(&self, all: &Config) -> Result<(), InvalidSetting> {
         let second = Duration::from_secs(1);
         self.check_names()?;
         self.tls.check()?;
@@ -39,7 +39,7 @@ impl Section for RelayConfig {
 }
 
 impl RelayConfig {
-    fn check_names(&self) -> Result<(), Invalid> {
+    fn check_names(&self) -> Result<(), InvalidSetting> {
         if let Some(id) = self.id.as_ref().filter(|id| check_id(id).is_err()) {
             let what = format!(
                 "`{id}` is no id; write 1 to {ID_BYTES_MAX} of A-Z, a-z, 0-9, `.`, `_`, `:`, `-`, no `_` first"
@@ -68,7 +68,7 @@ impl RelayRegistryConfig {
         ClientTlsConfig { ca, ..self.tls.clone() }
     }
 
-    fn check(&self, all: &Config) -> Result<(), Invalid> {
+    fn check(&self, all: &Config) -> Result<(), InvalidSetting> {
         let (ms, second) = (Duration::from_millis, Duration::from_secs(1));
         let Self { address, ca, tls: own, heartbeat_interval, request_timeout } = self;
         let after = |scheme| address.as_ref().and_then(|address| address.strip_prefix(scheme));
@@ -92,7 +92,7 @@ impl RelayRegistryConfig {
             ));
         }
         self.client_tls().check(&REGISTRY_TLS, tls.is_some())?;
-        let hour = Span(second * 3600);
+        let hour = HumanDuration(second * 3600);
         // What another registry's times to live are, only that one knows.
         let own = all.serves("relay") && address.is_none();
         let ttl = all.registry.relay_ttl.0.min(all.registry.agent_ttl.0);
@@ -103,7 +103,7 @@ impl RelayRegistryConfig {
 }
 
 impl Section for AeroRegistryConfig {
-    fn check(&self, _: &Config) -> Result<(), Invalid> {
+    fn check(&self, _: &Config) -> Result<(), InvalidSetting> {
         let (second, day) = (Duration::from_secs(1), Duration::from_secs(24 * 3600));
         within("registry.relayTtl", self.relay_ttl, second, day)?;
         within("registry.agentTtl", self.agent_ttl, second, day)?;
@@ -134,7 +134,7 @@ mod tests {
             ("nothing in flight", "relay.maxInflight", |c| c.relay.max_inflight = 0),
             ("too little memory", "relay.inflightBytesMax", |c| c.relay.inflight_bytes_max = MIB),
             ("sessions too short", "relay.sessionTtl", |c| {
-                c.relay.session_ttl = Span(Duration::from_secs(1));
+                c.relay.session_ttl = HumanDuration(Duration::from_secs(1));
             }),
             ("no sessions", "relay.sessionsMax", |c| c.relay.sessions_max = 0),
             ("a host alone", "relay.publish.address", |c| c.relay.publish.address = Some("a".to_owned())),
@@ -148,19 +148,19 @@ mod tests {
                 c.relay.registry.ca = Some("a".into());
             }),
             ("relays too short", "registry.relayTtl", |c| {
-                c.registry.relay_ttl = Span(Duration::from_millis(1));
+                c.registry.relay_ttl = HumanDuration(Duration::from_millis(1));
             }),
             ("agents too long", "registry.agentTtl", |c| {
-                c.registry.agent_ttl = Span(Duration::from_secs(100_000));
+                c.registry.agent_ttl = HumanDuration(Duration::from_secs(100_000));
             }),
             ("no relays", "registry.relaysMax", |c| c.registry.relays_max = 0),
             ("too many agents", "registry.agentsMax", |c| c.registry.agents_max = 1_000_001),
             ("heartbeats too seldom", "relay.registry.heartbeatInterval", |c| {
                 c.node.services = vec!["relay".to_owned()];
-                c.registry.agent_ttl = Span(Duration::from_secs(19));
+                c.registry.agent_ttl = HumanDuration(Duration::from_secs(19));
             }),
             ("no time to answer", "relay.registry.requestTimeout", |c| {
-                c.relay.registry.request_timeout = Span(Duration::ZERO);
+                c.relay.registry.request_timeout = HumanDuration(Duration::ZERO);
             }),
             ("an unknown service", "node.services", |c| c.node.services = vec!["gateway".to_owned()]),
         ];
@@ -175,7 +175,7 @@ mod tests {
         config.relay.advertise = Some("relay.example".to_owned());
         config.relay.publish.address = Some(String::new());
         config.relay.registry.address = Some("http://registry.example:50051".to_owned());
-        config.relay.registry.heartbeat_interval = Span(Duration::from_secs(600));
+        config.relay.registry.heartbeat_interval = HumanDuration(Duration::from_secs(600));
         assert_eq!(config.check(), Ok(()));
         config.relay.registry.address = Some("https://registry.example:50051".to_owned());
         assert_eq!(config.check(), Ok(()), "with the public authorities");

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use omnirelay_core::spiffe_pattern::SpiffePattern;
 use serde::{Deserialize, Serialize};
 
-use super::check::Invalid;
+use super::check::InvalidSetting;
 
 /// TLS of the relay's port.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -68,7 +68,7 @@ impl RelayTlsConfig {
         self.source.unwrap_or(default)
     }
 
-    pub(super) fn check(&self) -> Result<(), Invalid> {
+    pub(super) fn check(&self) -> Result<(), InvalidSetting> {
         match (&self.cert, &self.key) {
             (Some(_), None) => return Err(("relay.tls.cert", "is given without `relay.tls.key`".to_owned())),
             (None, Some(_)) => return Err(("relay.tls.key", "is given without `relay.tls.cert`".to_owned())),
@@ -91,7 +91,7 @@ impl RelayTlsConfig {
 }
 
 impl RelayAllowConfig {
-    pub(super) fn check(&self, tls: &RelayTlsConfig) -> Result<(), Invalid> {
+    pub(super) fn check(&self, tls: &RelayTlsConfig) -> Result<(), InvalidSetting> {
         let lists = [
             ("relay.allow.agents", &self.agents),
             ("relay.allow.relays", &self.relays),

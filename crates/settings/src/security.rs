@@ -5,19 +5,19 @@ use std::path::PathBuf;
 
 use omnirelay_core::spiffe::TrustDomain;
 use omnirelay_decisions::join_policy;
-use omnirelay_identity::bound::{Given, PRINCIPAL_BYTES_MAX, is_bound};
+use omnirelay_identity::bound::{GrantedRoles, PRINCIPAL_BYTES_MAX, is_bound};
 use omnirelay_identity::caller::{Scope, Scopes};
 use omnirelay_identity::federation::NamedCluster;
 use omnirelay_wire::pb::omnirelay::security::v1::JoinPolicy;
 use serde::{Deserialize, Serialize};
 
-use super::check::{Invalid, Section};
+use super::check::{InvalidSetting, Section};
 use super::federated::named;
 use super::{Config, FederatedClusterConfig, OidcConfig};
 
 /// How many bindings a file may name.
 const BINDINGS_MAX: usize = 256;
-use omnirelay_identity::provided::{Form, Provided, Source};
+use omnirelay_identity::provided::{IdentityFileFormat, ProvidedIdentity, ProviderSource};
 
 /// What callers must prove.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -66,7 +66,7 @@ impl BindingConfig {
     ///
     /// # Errors
     /// What is wrong with it.
-    pub fn seed(&self) -> Result<Given, String> {
+    pub fn seed(&self) -> Result<GrantedRoles, String> {
         let principal = match (&self.principal, &self.role) {
             (Some(principal), None) => principal.clone(),
             (None, Some(role)) => format!("role:{role}"),
@@ -84,7 +84,7 @@ impl BindingConfig {
             let all = Scope::ALL.map(Scope::word).join(", ");
             format!("the scopes of `{principal}` are none, or one is unknown: choose from {all}")
         })?;
-        Ok(Given { principal, scopes })
+        Ok(GrantedRoles { principal, scopes })
     }
 }
 
@@ -122,19 +122,20 @@ pub enum IdentitySource {
 
 impl IdentityConfig {
     /// What is chosen; what contradicts itself was refused with the configuration.
-    pub fn provided(&self) -> Provided {
-        let pem = self.cert.clone().zip(self.key.clone()).map(|(cert, key)| Form::Pem { cert, key });
+    pub fn provided(&self) -> ProvidedIdentity {
+        let pem =
+            self.cert.clone().zip(self.key.clone()).map(|(cert, key)| IdentityFileFormat::Pem { cert, key });
         let pkcs12 = self.pkcs12.clone().zip(self.password_file.clone());
-        let form = pkcs12.map(|(file, password)| Form::Pkcs12 { file, password }).or(pem);
+        let form = pkcs12.map(|(file, password)| IdentityFileFormat::Pkcs12 { file, password }).or(pem);
         let source = match (self.source, form) {
-            (IdentitySource::Files, Some(form)) => Source::Files(form),
-            (IdentitySource::Files, None) | (IdentitySource::Mesh, _) => Source::Mesh,
+            (IdentitySource::Files, Some(form)) => ProviderSource::Files(form),
+            (IdentitySource::Files, None) | (IdentitySource::Mesh, _) => ProviderSource::Mesh,
         };
         let trust_domain = self.trust_domain.as_deref().and_then(|domain| domain.parse().ok());
-        Provided { source, bundle: self.bundle.clone(), trust_domain }
+        ProvidedIdentity { source, bundle: self.bundle.clone(), trust_domain }
     }
 
-    fn check(&self) -> Result<(), Invalid> {
+    fn check(&self) -> Result<(), InvalidSetting> {
         const SOURCE: &str = "security.identity.source";
         if let Some(Err(error)) = self.trust_domain.as_deref().map(str::parse::<TrustDomain>) {
             let what = format!("it is no trust domain: {error}; write a name such as corp.example");
@@ -208,7 +209,7 @@ impl Config {
 }
 
 impl Section for SecurityConfig {
-    fn check(&self, all: &Config) -> Result<(), Invalid> {
+    fn check(&self, all: &Config) -> Result<(), InvalidSetting> {
         if all.control.insecure && self.loopback == Some(LoopbackTrust::Proof) {
             let what =
                 "`proof` contradicts `control.insecure`, which lets everybody in; leave one of them out";

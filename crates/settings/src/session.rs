@@ -4,27 +4,30 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::check::{Invalid, Section, within};
-use super::{Config, Span};
+use super::check::{InvalidSetting, Section, within};
+use super::{Config, HumanDuration};
 
 /// The session that carries a node's presence and leases.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct SessionConfig {
     /// 500 ms to 10 min. Too low: a busy machine loses its session; too high: a crash is noticed late.
-    pub ttl: Span,
+    pub ttl: HumanDuration,
     /// How often it is renewed; at most half of `ttl`. Too low: needless work in the store.
-    pub renew_every: Span,
+    pub renew_every: HumanDuration,
 }
 
 impl Default for SessionConfig {
     fn default() -> Self {
-        Self { ttl: Span(Duration::from_secs(2)), renew_every: Span(Duration::from_millis(500)) }
+        Self {
+            ttl: HumanDuration(Duration::from_secs(2)),
+            renew_every: HumanDuration(Duration::from_millis(500)),
+        }
     }
 }
 
 impl Section for SessionConfig {
-    fn check(&self, _: &Config) -> Result<(), Invalid> {
+    fn check(&self, _: &Config) -> Result<(), InvalidSetting> {
         let ms = Duration::from_millis;
         within("session.ttl", self.ttl, ms(500), Duration::from_secs(600))?;
         within("session.renewEvery", self.renew_every, ms(50), self.ttl.0 / 2)

@@ -9,9 +9,9 @@ use omnirelay_wire::pb::omnirelay::mesh::control::v1::LoadThresholds;
 use reqwest::Url;
 use serde::{Deserialize, Serialize};
 
-use super::check::{Invalid, within};
+use super::check::{InvalidSetting, within};
 use super::sinks::without_query;
-use crate::duration::Span;
+use crate::duration::HumanDuration;
 
 /// The most that can be set: the records of all shards are in the memory of each daemon.
 const SHARDS_MAX: usize = 1_000_000;
@@ -27,7 +27,7 @@ pub struct ShardingConfig {
     /// How many shards all namespaces have together at most, 1 to 1000000.
     pub per_mesh_max: usize,
     /// How long changes of maps are kept, `1h` to `3650d`.
-    pub history_kept: Span,
+    pub history_kept: HumanDuration,
     /// What a node has to do at most, as its workers report it, where a namespace says nothing.
     pub load: LoadConfig,
     /// Whom the leader tells what becomes of plans, and each daemon what it sees wrong.
@@ -57,7 +57,7 @@ impl fmt::Debug for WebhookConfig {
 }
 
 impl WebhookConfig {
-    fn check(&self) -> Result<(), Invalid> {
+    fn check(&self) -> Result<(), InvalidSetting> {
         let Some(url) = &self.url else {
             let is_said = self.secret_file.is_some() || self.ca.is_some();
             let what = "`secretFile` and `ca` mean nothing without it".to_owned();
@@ -104,7 +104,7 @@ impl LoadConfig {
         }
     }
 
-    fn check(&self) -> Result<(), Invalid> {
+    fn check(&self) -> Result<(), InvalidSetting> {
         let key = |field: &str| match field {
             "pending" => "mesh.shards.load.pendingMax",
             "queueDepth" => "mesh.shards.load.queueDepthMax",
@@ -121,7 +121,7 @@ impl Default for ShardingConfig {
             self_approval: None,
             per_namespace_max: 10_000,
             per_mesh_max: 100_000,
-            history_kept: Span(Duration::from_secs(30 * 24 * 3600)),
+            history_kept: HumanDuration(Duration::from_secs(30 * 24 * 3600)),
             load: LoadConfig::default(),
             webhook: WebhookConfig::default(),
         }
@@ -130,7 +130,7 @@ impl Default for ShardingConfig {
 
 impl ShardingConfig {
     /// As [`Section::check`](super::check::Section::check) of a section.
-    pub(super) fn check(&self) -> Result<(), Invalid> {
+    pub(super) fn check(&self) -> Result<(), InvalidSetting> {
         if !(1..=SHARDS_MAX / 10).contains(&self.per_namespace_max) {
             let what = format!("{} is not 1 to {}", self.per_namespace_max, SHARDS_MAX / 10);
             return Err(("mesh.shards.perNamespaceMax", what));
@@ -173,6 +173,9 @@ mod tests {
         assert_eq!(webhook("ftp://hooks.example", Some("secret")), Err("mesh.shards.webhook.url"));
         assert_eq!(webhook("https://me:word@hooks.example", Some("secret")), Err("mesh.shards.webhook.url"));
         assert_eq!(of(|config| config.per_mesh_max = 2_000_000), Err("mesh.shards.perMeshMax"));
-        assert_eq!(of(|config| config.history_kept = Span(Duration::ZERO)), Err("mesh.shards.historyKept"));
+        assert_eq!(
+            of(|config| config.history_kept = HumanDuration(Duration::ZERO)),
+            Err("mesh.shards.historyKept")
+        );
     }
 }

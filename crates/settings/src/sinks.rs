@@ -4,10 +4,10 @@ use std::fmt;
 use std::time::Duration;
 
 use omnirelay_core::text::is_unseen;
-use omnirelay_store::redis::url::{RedisUrl, Secret, redacted};
+use omnirelay_store::redis::url::{RedisUrl, UrlSecret, redacted};
 use reqwest::Url;
 
-use super::check::{Invalid, count, within};
+use super::check::{InvalidSetting, count, within};
 use super::client_tls::ClientTlsKeys;
 use super::store::password;
 use super::{HttpSinkConfig, QueueConfig, RedisSinkConfig, SinksConfig};
@@ -32,7 +32,7 @@ const HTTP_TLS: ClientTlsKeys = ClientTlsKeys {
 
 impl SinksConfig {
     /// Checks what can be said without looking into files: the first key that is wrong, and why.
-    pub fn check(&self) -> Result<(), Invalid> {
+    pub fn check(&self) -> Result<(), InvalidSetting> {
         let Self { file, redis, http, stdout } = self;
         self.check_files()?;
         if let Some(url) = &redis.url {
@@ -63,7 +63,7 @@ impl SinksConfig {
         self.check_acknowledging()
     }
 
-    fn check_files(&self) -> Result<(), Invalid> {
+    fn check_files(&self) -> Result<(), InvalidSetting> {
         let file = &self.file;
         let letter = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
         let sound = (1..=PREFIX_BYTES_MAX).contains(&file.prefix.len()) && file.prefix.bytes().all(letter);
@@ -99,7 +99,7 @@ impl SinksConfig {
     }
 
     /// An acknowledgement says that somebody has the frame.
-    fn check_acknowledging(&self) -> Result<(), Invalid> {
+    fn check_acknowledging(&self) -> Result<(), InvalidSetting> {
         let file = self.has_file();
         let key = |name: &'static str, on: bool, queue: &QueueConfig, default: bool| {
             (on && !queue.acknowledges.unwrap_or(default)).then_some(name).ok_or(on)
@@ -121,7 +121,7 @@ impl SinksConfig {
 }
 
 impl QueueConfig {
-    fn check(&self, [size, bytes_max]: [&'static str; 2]) -> Result<(), Invalid> {
+    fn check(&self, [size, bytes_max]: [&'static str; 2]) -> Result<(), InvalidSetting> {
         count(size, self.size, 1, 1_000_000)?;
         count(bytes_max, self.bytes_max, 64 * 1024, 1 << 30)
     }
@@ -132,7 +132,7 @@ impl RedisSinkConfig {
     ///
     /// # Errors
     /// The key of the setting that is wrong, or of the file that cannot be used, and why.
-    pub fn server(&self) -> Result<Option<(RedisUrl, Option<Secret>)>, Invalid> {
+    pub fn server(&self) -> Result<Option<(RedisUrl, Option<UrlSecret>)>, InvalidSetting> {
         let Some(url) = &self.url else { return Ok(None) };
         let password = password("relay.sinks.redis.passwordFile", self.password_file.as_deref())?;
         Ok(Some((redis_sink_url(url)?, password)))
@@ -172,7 +172,7 @@ impl HttpSinkConfig {
     ///
     /// # Errors
     /// The key of the setting, and why it is no address.
-    pub fn server(&self) -> Result<Option<Url>, Invalid> {
+    pub fn server(&self) -> Result<Option<Url>, InvalidSetting> {
         self.url.as_deref().map(http_sink_url).transpose()
     }
 }
@@ -185,7 +185,7 @@ pub fn without_query(text: &str) -> String {
     }
 }
 
-fn redis_sink_url(text: &str) -> Result<RedisUrl, Invalid> {
+fn redis_sink_url(text: &str) -> Result<RedisUrl, InvalidSetting> {
     let wrong = |error| ("relay.sinks.redis.url", format!("`{}` is no Redis: {error}", redacted(text)));
     text.parse().map_err(wrong)
 }
@@ -195,7 +195,7 @@ fn redis_sink_url(text: &str) -> Result<RedisUrl, Invalid> {
 ///
 /// # Errors
 /// The key of the setting, and why it is no address.
-pub fn http_sink_url(text: &str) -> Result<Url, Invalid> {
+pub fn http_sink_url(text: &str) -> Result<Url, InvalidSetting> {
     let wrong = |what: String| ("relay.sinks.http.url", what);
     let syntax = || wrong("it is no address of a server: write https://HOST:PORT/PATH or http://".to_owned());
     let url = Url::parse(text).map_err(|_| syntax())?;
@@ -218,11 +218,11 @@ pub fn http_sink_url(text: &str) -> Result<Url, Invalid> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::Span;
+    use super::super::HumanDuration;
     use super::super::layers::load;
     use super::*;
 
-    fn said(change: fn(&mut SinksConfig)) -> Result<(), Invalid> {
+    fn said(change: fn(&mut SinksConfig)) -> Result<(), InvalidSetting> {
         let mut config = SinksConfig::default();
         change(&mut config);
         config.check()
@@ -235,7 +235,11 @@ mod tests {
             ("file.prefix", |c| c.file.prefix = "a/b".to_owned(), "no prefix"),
             ("file.prefix", |c| c.file.prefix = "..".to_owned(), "no prefix"),
             ("file.prefix", |c| c.file.prefix.clear(), "no prefix"),
-            ("file.rotateEvery", |c| c.file.rotate_every = Span(Duration::from_millis(999)), "1s to 1day"),
+            (
+                "file.rotateEvery",
+                |c| c.file.rotate_every = HumanDuration(Duration::from_millis(999)),
+                "1s to 1day",
+            ),
             ("file.rotateBytes", |c| c.file.rotate_bytes = 4095, "4096 to"),
             ("file.enabled", |c| c.file.enabled = Some(false), "no sink is left"),
             ("file.queue.size", |c| c.file.queue.size = 0, "1 to 1000000"),
@@ -246,7 +250,7 @@ mod tests {
             ("redis.stream", |c| c.redis.stream = "a\nb".to_owned(), "no key"),
             ("redis.entriesMax", |c| c.redis.entries_max = 0, "1 to 100000000"),
             ("http.tls.ca", |c| c.http.tls.ca = Some("x".into()), "no https:// address"),
-            ("http.timeout", |c| c.http.timeout = Span(Duration::from_secs(301)), "100ms to 5m"),
+            ("http.timeout", |c| c.http.timeout = HumanDuration(Duration::from_secs(301)), "100ms to 5m"),
             ("http.batchFrames", |c| c.http.batch_frames = 10_001, "1 to 10000"),
         ];
         for (key, change, expected) in cases {

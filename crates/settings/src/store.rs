@@ -7,12 +7,12 @@ use std::path::{Path, PathBuf};
 use omnirelay_core::secret_file::first_line;
 use omnirelay_core::text::chain;
 use omnirelay_store::redis::link::{RedisOptions, TlsFiles};
-use omnirelay_store::redis::url::{RedisUrl, Secret, Servers, redacted};
+use omnirelay_store::redis::url::{RedisUrl, StoreServers, UrlSecret, redacted};
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
 use super::Config;
-use super::check::{Invalid, Section};
+use super::check::{InvalidSetting, Section};
 
 /// The most replicas that leaders can need.
 const REPLICAS_MAX: u32 = 16;
@@ -104,19 +104,20 @@ impl StoreConfig {
     pub fn servers(&self) -> Vec<(String, u16)> {
         let found = RedisUrl::is_meant(&self.url).then(|| parsed(&self.url).ok()).flatten();
         let servers = found.map(|url| match url.servers {
-            Servers::Redis(servers) | Servers::Sentinels { sentinels: servers, .. } => servers,
+            StoreServers::Redis(servers) | StoreServers::Sentinels { sentinels: servers, .. } => servers,
         });
         servers.into_iter().flatten().map(|server| (server.host, server.port)).collect()
     }
 
     /// Only what can be said without looking into files.
-    fn check_alone(&self) -> Result<(), Invalid> {
+    fn check_alone(&self) -> Result<(), InvalidSetting> {
         let url = match self.url.as_str() {
             "embedded:" | "memory:" => None,
             text => Some(parsed(text)?),
         };
         let tls = url.as_ref().is_some_and(|url| url.tls);
-        let by_sentinels = url.as_ref().is_some_and(|url| matches!(url.servers, Servers::Sentinels { .. }));
+        let by_sentinels =
+            url.as_ref().is_some_and(|url| matches!(url.servers, StoreServers::Sentinels { .. }));
         let need = self.redis.leaders_need_replicas;
         let given = [
             ("store.redis.leadersNeedReplicas", need.is_some(), url.is_some(), "a Redis URL"),
@@ -146,12 +147,12 @@ impl StoreConfig {
 }
 
 impl Section for StoreConfig {
-    fn check(&self, _: &Config) -> Result<(), Invalid> {
+    fn check(&self, _: &Config) -> Result<(), InvalidSetting> {
         self.check_alone()
     }
 }
 
-fn parsed(text: &str) -> Result<RedisUrl, Invalid> {
+fn parsed(text: &str) -> Result<RedisUrl, InvalidSetting> {
     let shown = redacted(text);
     if !RedisUrl::is_meant(text) {
         let what = format!(
@@ -164,7 +165,7 @@ fn parsed(text: &str) -> Result<RedisUrl, Invalid> {
 }
 
 /// The first line of a file.
-pub(super) fn password(key: &'static str, path: Option<&Path>) -> Result<Option<Secret>, Invalid> {
+pub(super) fn password(key: &'static str, path: Option<&Path>) -> Result<Option<UrlSecret>, InvalidSetting> {
     let Some(path) = path else { return Ok(None) };
     let mut content = Zeroizing::new(Vec::new());
     std::fs::File::open(path)
@@ -177,10 +178,10 @@ pub(super) fn password(key: &'static str, path: Option<&Path>) -> Result<Option<
     }
     let line = first_line(&content);
     let line = line.map_err(|fault| (key, format!("`{}` holds no password: {fault}", path.display())))?;
-    Ok(Some(Secret::new(line)))
+    Ok(Some(UrlSecret::new(line)))
 }
 
-fn unreadable(key: &'static str, path: &Path, why: &str) -> Invalid {
+fn unreadable(key: &'static str, path: &Path, why: &str) -> InvalidSetting {
     (key, format!("cannot read `{}`: {why}", path.display()))
 }
 
@@ -281,8 +282,8 @@ mod tests {
         config.sentinel.password_file = file("other", "\u{feff}s\r\nrotated by ops\r\n");
         config.tls.ca = file("ca", "");
         let (_, options) = config.redis().unwrap().unwrap();
-        assert_eq!(options.password.as_ref().map(Secret::reveal), Some("p w"));
-        assert_eq!(options.sentinel_password.as_ref().map(Secret::reveal), Some("s"));
+        assert_eq!(options.password.as_ref().map(UrlSecret::reveal), Some("p w"));
+        assert_eq!(options.sentinel_password.as_ref().map(UrlSecret::reveal), Some("s"));
 
         for (what, path) in [
             ("empty", file("empty", "\n")),

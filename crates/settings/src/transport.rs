@@ -3,13 +3,13 @@
 use omnirelay_core::text::shown;
 use omnirelay_core::time::Millis;
 use omnirelay_decisions::transport_policy::{
-    self, CONTROL_PLANE, EDGE, Encoding, MESH_INTERNAL, Pairing, Transport,
+    self, CONTROL_PLANE, EDGE, MESH_INTERNAL, ProtocolPairing, WireEncoding, WireTransport,
 };
 use omnirelay_wire::pb::omnirelay::mesh::control::v1 as pb;
 use serde::{Deserialize, Serialize};
 
-use super::check::{Invalid, Section};
-use super::{Config, ConfigError, Loaded};
+use super::check::{InvalidSetting, Section};
+use super::{Config, ConfigError, LoadedConfig};
 
 const POLICY: &str = "transport.policy";
 const ENDPOINTS: &str = "transport.endpoints";
@@ -17,11 +17,11 @@ const ENDPOINTS: &str = "transport.endpoints";
 const DECLARED_MAX: usize = 200;
 const NAME_CHARS_SHOWN: usize = 64;
 
-const GRPC3: (Transport, Encoding) = (Transport::Http3, Encoding::Protobuf);
-const GRPC: (Transport, Encoding) = (Transport::Http2, Encoding::Protobuf);
-const JSON3: (Transport, Encoding) = (Transport::Http3, Encoding::Json);
-const JSON: (Transport, Encoding) = (Transport::Http2, Encoding::Json);
-const JSON1: (Transport, Encoding) = (Transport::Http1, Encoding::Json);
+const GRPC3: (WireTransport, WireEncoding) = (WireTransport::Http3, WireEncoding::Protobuf);
+const GRPC: (WireTransport, WireEncoding) = (WireTransport::Http2, WireEncoding::Protobuf);
+const JSON3: (WireTransport, WireEncoding) = (WireTransport::Http3, WireEncoding::Json);
+const JSON: (WireTransport, WireEncoding) = (WireTransport::Http2, WireEncoding::Json);
+const JSON1: (WireTransport, WireEncoding) = (WireTransport::Http1, WireEncoding::Json);
 
 /// What endpoints speak, and by which policy they are judged.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -42,8 +42,9 @@ impl Config {
     }
 
     fn own_endpoints(&self) -> Vec<pb::TransportEndpoint> {
-        let own = |name: &str, category: &str, profiles: &[(Transport, Encoding)]| {
-            let message = |(transport, encoding): &(_, _)| Pairing::new(*transport, *encoding).message();
+        let own = |name: &str, category: &str, profiles: &[(WireTransport, WireEncoding)]| {
+            let message =
+                |(transport, encoding): &(_, _)| ProtocolPairing::new(*transport, *encoding).message();
             pb::TransportEndpoint {
                 name: name.to_owned(),
                 category: category.to_owned(),
@@ -76,7 +77,7 @@ impl Config {
 }
 
 impl TransportConfig {
-    fn check_declared(&self) -> Result<(), Invalid> {
+    fn check_declared(&self) -> Result<(), InvalidSetting> {
         if self.endpoints.len() > DECLARED_MAX {
             return Err((ENDPOINTS, format!("there are more than {DECLARED_MAX}")));
         }
@@ -91,7 +92,7 @@ impl TransportConfig {
 }
 
 impl Section for TransportConfig {
-    fn check(&self, all: &Config) -> Result<(), Invalid> {
+    fn check(&self, all: &Config) -> Result<(), InvalidSetting> {
         self.check_declared()?;
         transport_policy::read_endpoints(&all.transport_endpoints()).map_err(|what| (ENDPOINTS, what))?;
         let policy = self.policy.clone().unwrap_or_default();
@@ -99,7 +100,7 @@ impl Section for TransportConfig {
     }
 }
 
-impl Loaded {
+impl LoadedConfig {
     /// Refuses a configuration whose endpoints or whose policy break the policy; what is only to be looked at is among the
     /// warnings.
     ///
@@ -126,7 +127,7 @@ mod tests {
     use super::super::load;
     use super::*;
 
-    fn of(text: &str) -> Result<Loaded, ConfigError> {
+    fn of(text: &str) -> Result<LoadedConfig, ConfigError> {
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), text).unwrap();
         load(Some(file.path()), std::iter::empty(), &[], &[])

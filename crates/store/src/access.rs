@@ -2,18 +2,18 @@
 
 use std::fmt;
 
-use super::Kind;
+use super::RecordKind;
 
 /// By which a store knows who calls.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Credentials {
+pub struct StoreCredentials {
     pub username: String,
     pub password: String,
 }
 
 /// What became of credentials that were to be taken away.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Expelled {
+pub enum ExpelOutcome {
     /// They are gone, and what was opened with them is cut.
     Deleted,
     /// There are none.
@@ -24,7 +24,7 @@ pub enum Expelled {
 
 /// What became of credentials that a node was given before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Readmitted {
+pub enum ReadmitOutcome {
     /// The store knows them, or others that somebody has given the node since.
     Known,
     /// The store had forgotten them, and knows them again.
@@ -40,7 +40,7 @@ pub enum WritableKinds {
     All,
     /// Those of `kinds`. What the credentials allow of others stays so, as a later version may have added it, but for the kinds
     /// of `never`. Whatever belongs to no kind may be written as well.
-    Only { kinds: Vec<Kind>, never: Vec<Kind> },
+    Only { kinds: Vec<RecordKind>, never: Vec<RecordKind> },
 }
 
 /// What became of credentials whose rights were to be set.
@@ -57,7 +57,7 @@ pub enum RightsSet {
 }
 
 /// Without the password.
-impl fmt::Debug for Credentials {
+impl fmt::Debug for StoreCredentials {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Credentials").field("username", &self.username).finish_non_exhaustive()
     }

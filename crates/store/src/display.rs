@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::{Epoch, GroupId, GroupRef, Kind, RecordId, Revision, Version};
+use crate::{Epoch, GroupId, GroupRef, RecordId, RecordKind, Revision, Version};
 
 impl fmt::Display for RecordId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -19,7 +19,7 @@ macro_rules! display_inner {
         }
     )*};
 }
-display_inner!(Revision, Version, Kind, GroupId);
+display_inner!(Revision, Version, RecordKind, GroupId);
 
 /// As it stands in cursors.
 impl fmt::Display for Epoch {

@@ -2,7 +2,7 @@
 
 use omnirelay_core::time::Millis;
 
-use super::{Epoch, GroupId, GroupRef, Kind, RecordId, Version};
+use super::{Epoch, GroupId, GroupRef, RecordId, RecordKind, Version};
 
 /// Why a call of the store failed.
 #[derive(Debug, thiserror::Error)]
@@ -63,7 +63,7 @@ pub enum CommitError {
     IdempotencyReused,
     /// The store does not let this process write records of this kind; it may write others.
     #[error("the store does not let this daemon write records of kind `{}`", kind.0)]
-    KindDenied { kind: Kind },
+    KindDenied { kind: RecordKind },
     #[error(transparent)]
     Store(#[from] StoreError),
 }

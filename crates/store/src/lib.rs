@@ -30,16 +30,16 @@ pub mod whole_file;
 mod write;
 
 pub use self::redis::RedisStore;
-pub use access::{Credentials, Expelled, Readmitted, RightsSet, WritableKinds};
+pub use access::{ExpelOutcome, ReadmitOutcome, RightsSet, StoreCredentials, WritableKinds};
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use embedded::EmbeddedStore;
 pub use error::{CommitError, StoreError};
 pub use lease_op::LeaseOp;
 pub use memory::MemoryStore;
-pub use record_id::{Kind, RecordId};
+pub use record_id::{RecordId, RecordKind};
 pub use reset_clock::{ClockReset, RESET_MIN, RESET_WALLS_MAX, ResetClock, ResetClockError};
 pub use rules::Inventory;
-pub use switch::{Obstacle, Standby, SwitchError, SwitchOrder, Switched};
+pub use switch::{StandbyServer, SwitchError, SwitchObstacle, SwitchOrder, SwitchOutcome};
 pub use write::{ORIGIN_MAX, RecordOrigin, Write};
 
 /// The most writes and lease operations of one commit together.
@@ -172,13 +172,13 @@ pub enum Precondition {
     /// This life of the group is live.
     GroupLive(GroupRef),
     /// This life of the group is over, and no later one is live. Refused during a quarantine or a
-    /// [`Grace`].
+    /// [`RenewalGrace`].
     GroupOver(GroupRef),
 }
 
 /// Proves that the writer leads `scope`.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Fence {
+pub struct LeaseFence {
     pub scope: String,
     pub token: u64,
 }
@@ -215,7 +215,7 @@ pub struct Commit {
     pub writes: Vec<Write>,
     /// Made in this order: a release frees its scope for an acquisition behind it.
     pub leases: Vec<LeaseOp>,
-    pub fence: Option<Fence>,
+    pub fence: Option<LeaseFence>,
     pub idempotency: Option<Idempotency>,
     /// The node that commits.
     pub writer: Arc<str>,
@@ -223,7 +223,7 @@ pub struct Commit {
 
 /// What became of a commit.
 #[derive(Clone, Debug)]
-pub enum Committed {
+pub enum CommitOutcome {
     /// It was made. One that changes nothing leaves no entry in the log: it gets an empty one
     /// whose `revision` and `previous` are both the current head.
     Done(Arc<LogEntry>),
@@ -239,7 +239,7 @@ pub struct LogEntry {
     pub previous: Revision,
     pub at: Millis,
     pub writer: Arc<str>,
-    pub changes: Vec<Change>,
+    pub changes: Vec<RecordChange>,
     /// The leases that were acquired (by a new holder) or released, as they are after it, in the
     /// order of their scopes.
     pub leases: Vec<Lease>,
@@ -255,13 +255,13 @@ impl LogEntry {
 
     /// The bytes of the values in it.
     pub fn value_bytes(&self) -> usize {
-        self.changes.iter().map(Change::value_bytes).sum()
+        self.changes.iter().map(RecordChange::value_bytes).sum()
     }
 }
 
 /// One record's change.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Change {
+pub struct RecordChange {
     /// As the log last had it. `None`: it did not exist, or was a tombstone. A record that is
     /// written again after its group's end, but before housekeeping deleted it, stands here as
     /// it was.
@@ -272,7 +272,7 @@ pub struct Change {
     pub expired: bool,
 }
 
-impl Change {
+impl RecordChange {
     fn value_bytes(&self) -> usize {
         self.after.value.len() + self.before.as_ref().map_or(0, |before| before.value.len())
     }
@@ -283,12 +283,12 @@ impl Change {
 pub struct Pulse {
     /// The epoch that the caller knows. `None` learns it, and renews nothing.
     pub epoch: Option<Epoch>,
-    /// In the order of [`Beat::renewed`].
+    /// In the order of [`PulseAnswer::renewed`].
     pub renew: Vec<GroupRef>,
     /// Report groups opened, renewed or closed at this instant or later; 0 reports all, `u64::MAX` none.
     pub moved_since: Millis,
     /// How long the holders of groups get to renew once the store is heard again after a time in
-    /// which nobody could: see [`Grace`]. 0 gives none.
+    /// which nobody could: see [`RenewalGrace`]. 0 gives none.
     pub grace: Duration,
 }
 
@@ -300,14 +300,14 @@ pub struct Pulse {
 /// It begins with a pulse that renews something, more than half of [`Pulse::grace`] after the one
 /// before it. Between the two nobody is judged gone either.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Grace {
+pub struct RenewalGrace {
     pub from: Millis,
     pub until: Millis,
 }
 
 /// What a pulse found.
 #[derive(Clone, Debug)]
-pub struct Beat {
+pub struct PulseAnswer {
     pub now: Millis,
     pub epoch: Epoch,
     pub head: Revision,
@@ -318,7 +318,7 @@ pub struct Beat {
     /// Until then nobody is granted a scope and nobody is judged gone.
     pub quarantine_until: Millis,
     /// What is left of a silence of all.
-    pub grace: Option<Grace>,
+    pub grace: Option<RenewalGrace>,
 }
 
 /// The lease of every scope that was ever held, released or not, in the order of the scopes.
@@ -330,7 +330,7 @@ pub struct Leases {
 
 /// What became of [`Store::open_group`].
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Opened {
+pub enum OpenedGroup {
     /// A new life has begun. If the one before was live, its leases pass to nobody before the
     /// deadline that it has now, and are free from then on: whatever becomes of the group later
     /// moves that deadline neither way. Leases of lives that were closed or ran out are free, and
@@ -345,7 +345,7 @@ pub enum Opened {
 /// A page of the records of one kind in the order of their keys, tombstones included.
 #[derive(Clone, Debug)]
 pub struct Scan {
-    pub kind: Kind,
+    pub kind: RecordKind,
     /// Begin behind this key; `None` begins at the first (the last, when `backwards`).
     pub after: Option<String>,
     pub backwards: bool,
@@ -412,7 +412,7 @@ pub struct Retention {
 
 /// What one housekeeping step did. Call again at once while `more`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Housekept {
+pub struct HousekeepingOutcome {
     pub records_expired: usize,
     pub log_entries_trimmed: usize,
     pub tombstones_collected: usize,
@@ -427,20 +427,20 @@ pub trait Store: Send + Sync + 'static {
     fn name(&self) -> &str;
 
     /// Renews and reports deadlines. No revision, no log entry.
-    async fn pulse(&self, pulse: Pulse) -> Result<Beat, StoreError>;
+    async fn pulse(&self, pulse: Pulse) -> Result<PulseAnswer, StoreError>;
 
     /// Begins a new life of a group. No log entry.
-    async fn open_group(&self, open: OpenGroup) -> Result<Opened, StoreError>;
+    async fn open_group(&self, open: OpenGroup) -> Result<OpenedGroup, StoreError>;
 
     /// Ends a life of a group now; its leases are free at once. False: it was over already.
     /// No log entry.
     async fn close_group(&self, epoch: Epoch, group: GroupRef) -> Result<bool, StoreError>;
 
     /// Makes the changes together, durably, before it returns.
-    async fn commit(&self, commit: Commit) -> Result<Committed, CommitError>;
+    async fn commit(&self, commit: Commit) -> Result<CommitOutcome, CommitError>;
 
     /// Looks for the answer of an earlier commit.
-    async fn recall(&self, key: &IdempotencyKey) -> Result<Option<(u64, Committed)>, StoreError>;
+    async fn recall(&self, key: &IdempotencyKey) -> Result<Option<(u64, CommitOutcome)>, StoreError>;
 
     /// Reads records. Those of a group that is over are left out.
     async fn scan(&self, scan: Scan) -> Result<ScanPage, StoreError>;
@@ -459,9 +459,9 @@ pub trait Store: Send + Sync + 'static {
 
     /// Deletes the records of groups that are over (at most [`COMMIT_WRITES_MAX`] with at most
     /// [`COMMIT_BYTES_MAX`], in one log entry, marked `expired`; none during a quarantine or a
-    /// [`Grace`]) and trims what `keep` allows, in one bounded step. A store that has nothing to do
+    /// [`RenewalGrace`]) and trims what `keep` allows, in one bounded step. A store that has nothing to do
     /// writes nothing.
-    async fn housekeep(&self, epoch: Epoch, keep: Retention) -> Result<Housekept, StoreError>;
+    async fn housekeep(&self, epoch: Epoch, keep: Retention) -> Result<HousekeepingOutcome, StoreError>;
 
     /// Whether the store is in this process: no answer is lost on its way, and callers gain nothing by sharing a call.
     fn is_in_process(&self) -> bool {
@@ -490,7 +490,7 @@ pub trait Store: Send + Sync + 'static {
     }
 
     /// Has another server take over, with no acknowledged change lost: changes wait meanwhile.
-    async fn switch(&self, order: &SwitchOrder) -> Result<Switched, SwitchError> {
+    async fn switch(&self, order: &SwitchOrder) -> Result<SwitchOutcome, SwitchError> {
         let _ = order;
         Err(SwitchError::alone("the store is in one place"))
     }
@@ -507,7 +507,11 @@ pub trait Store: Send + Sync + 'static {
     ///
     /// # Errors
     /// Those of a reading.
-    async fn admit(&self, who: &str, writable: &WritableKinds) -> Result<Option<Credentials>, StoreError> {
+    async fn admit(
+        &self,
+        who: &str,
+        writable: &WritableKinds,
+    ) -> Result<Option<StoreCredentials>, StoreError> {
         let _ = (who, writable);
         Ok(None)
     }
@@ -526,9 +530,9 @@ pub trait Store: Send + Sync + 'static {
     ///
     /// # Errors
     /// Those of a reading. It may have them still.
-    async fn expel(&self, who: &str) -> Result<Expelled, StoreError> {
+    async fn expel(&self, who: &str) -> Result<ExpelOutcome, StoreError> {
         let _ = who;
-        Ok(Expelled::Absent)
+        Ok(ExpelOutcome::Absent)
     }
 
     /// Gives the node `who` the credentials back that [`Store::admit`] gave it, where the store has forgotten them: by the
@@ -541,9 +545,9 @@ pub trait Store: Send + Sync + 'static {
         who: &str,
         password_hash: &[u8; 32],
         writable: &WritableKinds,
-    ) -> Result<Readmitted, StoreError> {
+    ) -> Result<ReadmitOutcome, StoreError> {
         let _ = (who, password_hash, writable);
-        Ok(Readmitted::Denied)
+        Ok(ReadmitOutcome::Denied)
     }
 
     /// The SHA-256 of the password that the node `who` has of its own; `None`: it has none, or several, or this process may not

@@ -3,9 +3,9 @@
 use std::collections::BTreeSet;
 
 use super::{
-    COMMIT_BYTES_MAX, COMMIT_WRITES_MAX, Commit, Fence, GroupId, Idempotency, KEY_BYTES_MAX, Kind, LeaseOp,
-    ORIGIN_MAX, OpenGroup, PAGE_MAX, Precondition, Pulse, RecordId, RecordOrigin, Scan, StoreError,
-    TOKEN_FLOOR_MAX, TTL_MAX, VALUE_BYTES_MAX, Write,
+    COMMIT_BYTES_MAX, COMMIT_WRITES_MAX, Commit, GroupId, Idempotency, KEY_BYTES_MAX, LeaseFence, LeaseOp,
+    ORIGIN_MAX, OpenGroup, PAGE_MAX, Precondition, Pulse, RecordId, RecordKind, RecordOrigin, Scan,
+    StoreError, TOKEN_FLOOR_MAX, TTL_MAX, VALUE_BYTES_MAX, Write,
 };
 
 pub(super) fn commit(commit: &Commit) -> Result<(), StoreError> {
@@ -24,7 +24,7 @@ pub(super) fn commit(commit: &Commit) -> Result<(), StoreError> {
     writes(&commit.writes)?;
     commit.leases.iter().try_for_each(lease)?;
     forgotten(&commit.leases)?;
-    commit.fence.iter().try_for_each(|Fence { scope, .. }| name("scope", scope))?;
+    commit.fence.iter().try_for_each(|LeaseFence { scope, .. }| name("scope", scope))?;
     commit.idempotency.iter().try_for_each(idempotency)
 }
 
@@ -171,7 +171,7 @@ fn record(id: &RecordId) -> Result<(), StoreError> {
     name("record's key", &id.key)
 }
 
-fn kind(Kind(name): &Kind) -> Result<(), StoreError> {
+fn kind(RecordKind(name): &RecordKind) -> Result<(), StoreError> {
     let letters =
         |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'_' | b'-');
     let fits = name.len() <= KEY_BYTES_MAX

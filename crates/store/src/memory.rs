@@ -17,9 +17,9 @@ use super::rules::{
     TablesMut, Visit, log_row,
 };
 use super::{
-    Beat, Clock, ClockReset, Commit, CommitError, Committed, Epoch, GroupId, GroupRef, Housekept,
-    IdempotencyKey, Leases, LogEntry, LogPage, OpenGroup, Opened, PAGE_MAX, Pulse, ResetClock,
-    ResetClockError, Retention, Revision, Scan, ScanPage, Store, StoreError, SystemClock, limits,
+    Clock, ClockReset, Commit, CommitError, CommitOutcome, Epoch, GroupId, GroupRef, HousekeepingOutcome,
+    IdempotencyKey, Leases, LogEntry, LogPage, OpenGroup, OpenedGroup, PAGE_MAX, Pulse, PulseAnswer,
+    ResetClock, ResetClockError, Retention, Revision, Scan, ScanPage, Store, StoreError, SystemClock, limits,
 };
 
 /// A store that ends with its process.
@@ -127,11 +127,11 @@ impl Store for MemoryStore {
         "memory"
     }
 
-    async fn pulse(&self, pulse: Pulse) -> Result<Beat, StoreError> {
+    async fn pulse(&self, pulse: Pulse) -> Result<PulseAnswer, StoreError> {
         self.step(|step| step.pulse(&pulse))
     }
 
-    async fn open_group(&self, open: OpenGroup) -> Result<Opened, StoreError> {
+    async fn open_group(&self, open: OpenGroup) -> Result<OpenedGroup, StoreError> {
         self.step(|step| step.open_group(&open))
     }
 
@@ -139,11 +139,11 @@ impl Store for MemoryStore {
         self.step(|step| step.close_group(epoch, &group))
     }
 
-    async fn commit(&self, commit: Commit) -> Result<Committed, CommitError> {
+    async fn commit(&self, commit: Commit) -> Result<CommitOutcome, CommitError> {
         self.step(|step| step.commit(&commit))
     }
 
-    async fn recall(&self, key: &IdempotencyKey) -> Result<Option<(u64, Committed)>, StoreError> {
+    async fn recall(&self, key: &IdempotencyKey) -> Result<Option<(u64, CommitOutcome)>, StoreError> {
         rules::recall(&self.kept().tables, key)
     }
 
@@ -191,7 +191,7 @@ impl Store for MemoryStore {
         self.log_now(after, PAGE_MAX).ok().map(|(_, page)| page)
     }
 
-    async fn housekeep(&self, epoch: Epoch, keep: Retention) -> Result<Housekept, StoreError> {
+    async fn housekeep(&self, epoch: Epoch, keep: Retention) -> Result<HousekeepingOutcome, StoreError> {
         self.step(|step| step.housekeep(epoch, &keep))
     }
 }
@@ -262,11 +262,11 @@ impl TablesMut for MemoryTables {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Kind, ManualClock, Precondition, RecordId, Version, Write};
+    use super::super::{ManualClock, Precondition, RecordId, RecordKind, Version, Write};
     use super::*;
 
     fn put(epoch: Epoch, key: &str, version: u64) -> Commit {
-        let id = RecordId::new(Kind::of("peer"), key);
+        let id = RecordId::new(RecordKind::of("peer"), key);
         Commit {
             preconditions: vec![Precondition::Version { id: id.clone(), version: Version(version) }],
             writes: vec![Write::Put { id, value: Bytes::from_static(b"v"), group: None }],
@@ -281,7 +281,7 @@ mod tests {
         let store = MemoryStore::new(ManualClock::at(Millis(1_000)));
         let put = |key, version| put(Epoch(1_000), key, version);
         assert!(
-            matches!(store.commit(put("a", 0)).await, Ok(Committed::Done(entry)) if entry.revision.0 == 1)
+            matches!(store.commit(put("a", 0)).await, Ok(CommitOutcome::Done(entry)) if entry.revision.0 == 1)
         );
         let mut both = put("b", 0);
         both.preconditions.extend(put("a", 7).preconditions);
@@ -289,7 +289,7 @@ mod tests {
             store.commit(both).await,
             Err(CommitError::Conflict { actual: Version(1), expected: Version(7), .. })
         ));
-        let kind = Kind::of("peer");
+        let kind = RecordKind::of("peer");
         let page = store.scan(Scan { kind, after: None, backwards: false, limit: 10 }).await.unwrap();
         assert_eq!((page.records.len(), page.head), (1, Revision(1)));
     }

@@ -4,17 +4,17 @@ use std::borrow::Cow;
 
 /// A kind of record, such as `peer`: `[a-z][a-z0-9_-]*`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Kind(pub Cow<'static, str>);
+pub struct RecordKind(pub Cow<'static, str>);
 
 /// Which record: keys are unique within a kind and ordered by their bytes.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RecordId {
-    pub kind: Kind,
+    pub kind: RecordKind,
     /// 1 to [`KEY_BYTES_MAX`](crate::KEY_BYTES_MAX) bytes.
     pub key: String,
 }
 
-impl Kind {
+impl RecordKind {
     /// A kind known when the program was written.
     pub const fn of(name: &'static str) -> Self {
         Self(Cow::Borrowed(name))
@@ -23,7 +23,7 @@ impl Kind {
 
 impl RecordId {
     /// The record `key` of `kind`.
-    pub fn new(kind: Kind, key: impl Into<String>) -> Self {
+    pub fn new(kind: RecordKind, key: impl Into<String>) -> Self {
         Self { kind, key: key.into() }
     }
 }

@@ -13,20 +13,20 @@ pub struct SwitchOrder {
 
 /// How a switch went, or would begin.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Switched {
+pub struct SwitchOutcome {
     /// Who had the store, as `host:port`.
     pub from: String,
     /// Who has it now; `None` after a dry run.
     pub to: Option<String>,
     /// Who could take over, the way they were found.
-    pub standbys: Vec<Standby>,
+    pub standbys: Vec<StandbyServer>,
     /// For how long no change was taken.
     pub paused: Duration,
 }
 
 /// A server that can take over.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Standby {
+pub struct StandbyServer {
     /// As `host:port`.
     pub at: String,
     /// How many bytes of the log of changes it lacked.
@@ -35,7 +35,7 @@ pub struct Standby {
 
 /// What is in the way of a switch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Obstacle {
+pub enum SwitchObstacle {
     /// Nothing can take the place of this store.
     Alone,
     /// Another server has it than the order names.
@@ -53,7 +53,7 @@ pub enum SwitchError {
     /// Nothing was changed, and nothing will be while this is so.
     #[error("{what}")]
     Refused {
-        obstacle: Obstacle,
+        obstacle: SwitchObstacle,
         what: String,
         /// What to do.
         hint: String,
@@ -70,7 +70,7 @@ impl SwitchError {
     /// Of a store that no other server could take over.
     pub fn alone(what: &str) -> Self {
         Self::Refused {
-            obstacle: Obstacle::Alone,
+            obstacle: SwitchObstacle::Alone,
             what: format!("no other server could take over: {what}"),
             hint: "a switch is for Redis behind Sentinels; docs/guides/operations.md says how the others are replaced"
                 .to_owned(),

@@ -6,18 +6,18 @@ use std::sync::Arc;
 
 use axum::Router;
 use http::{HeaderValue, Request, Response};
-use omnirelay_identity::authenticate::{Authenticator, Hosts, Loopback};
+use omnirelay_identity::authenticate::{AllowedHosts, Authenticator, LoopbackAuthenticator};
 use omnirelay_identity::buckets::CallRates;
 use omnirelay_identity::caller::RequestIds;
-use omnirelay_wire::bounded::Bounded;
+use omnirelay_wire::bounded::BoundedService;
 use tokio::sync::watch;
 use tonic::body::Body;
 use tonic::server::NamedService;
 use tonic_health::server::health_reporter;
 
-use super::deadline::Deadlines;
+use super::deadline::CallDeadlines;
 use super::in_flight::InFlight;
-use super::method::{self, Definition, Method};
+use super::method::{self, Method, ServiceDefinition};
 use super::observe::{RequestObserver, Unobserved};
 use super::openapi::Document;
 use super::pipeline::{Defined, GrpcService, Open, Pipeline, Target};
@@ -50,10 +50,10 @@ pub enum SurfaceError {
 }
 
 /// A generated tonic service.
-pub trait Servable:
+pub trait TonicService:
     tower::Service<Request<Body>, Response = Response<Body>, Error = Infallible, Future: Send>
     + NamedService
-    + Bounded
+    + BoundedService
     + Clone
     + Send
     + Sync
@@ -61,10 +61,10 @@ pub trait Servable:
 {
 }
 
-impl<S> Servable for S where
+impl<S> TonicService for S where
     S: tower::Service<Request<Body>, Response = Response<Body>, Error = Infallible, Future: Send>
         + NamedService
-        + Bounded
+        + BoundedService
         + Clone
         + Send
         + Sync
@@ -75,13 +75,13 @@ impl<S> Servable for S where
 /// Gathers what a [`Surface`] serves.
 pub struct SurfaceBuilder {
     port: &'static str,
-    definitions: Vec<Definition>,
+    definitions: Vec<ServiceDefinition>,
     services: HashMap<&'static str, Arc<dyn GrpcService>>,
     authenticator: Arc<dyn Authenticator>,
     rates: Rates,
     observer: Arc<dyn RequestObserver>,
-    hosts: Hosts,
-    deadlines: Deadlines,
+    hosts: AllowedHosts,
+    deadlines: CallDeadlines,
     in_flight_bytes_max: usize,
     names_changes: bool,
     among_nodes: bool,
@@ -94,16 +94,16 @@ pub struct SurfaceBuilder {
 const IN_FLIGHT_BYTES_MAX: usize = 256 * 1024 * 1024;
 
 impl SurfaceBuilder {
-    pub(super) fn new(definitions: impl IntoIterator<Item = Definition>) -> Self {
+    pub(super) fn new(definitions: impl IntoIterator<Item = ServiceDefinition>) -> Self {
         Self {
             port: "",
             definitions: definitions.into_iter().collect(),
             services: HashMap::new(),
-            authenticator: Arc::new(Loopback::default()),
+            authenticator: Arc::new(LoopbackAuthenticator::default()),
             rates: Rates::default(),
             observer: Arc::new(Unobserved),
-            hosts: Hosts::default(),
-            deadlines: Deadlines::default(),
+            hosts: AllowedHosts::default(),
+            deadlines: CallDeadlines::default(),
             in_flight_bytes_max: IN_FLIGHT_BYTES_MAX,
             names_changes: false,
             among_nodes: false,
@@ -118,13 +118,13 @@ impl SurfaceBuilder {
     /// Whether its messages are compressed on gRPC is said on the service itself; how large they may be, in
     /// the policies of its methods.
     #[must_use]
-    pub fn service<S: Servable>(mut self, service: S) -> Self {
+    pub fn service<S: TonicService>(mut self, service: S) -> Self {
         self.add(service);
         self
     }
 
     /// The same of a builder that is kept.
-    pub fn add<S: Servable>(&mut self, service: S) {
+    pub fn add<S: TonicService>(&mut self, service: S) {
         self.services.insert(S::NAME, Arc::new(Defined(service)));
     }
 
@@ -144,7 +144,7 @@ impl SurfaceBuilder {
 
     /// Says by which names the daemon may be called; without it only by those of this host.
     #[must_use]
-    pub fn hosts(mut self, hosts: Hosts) -> Self {
+    pub fn hosts(mut self, hosts: AllowedHosts) -> Self {
         self.hosts = hosts;
         self
     }
@@ -157,7 +157,7 @@ impl SurfaceBuilder {
     }
 
     #[must_use]
-    pub fn deadlines(mut self, deadlines: Deadlines) -> Self {
+    pub fn deadlines(mut self, deadlines: CallDeadlines) -> Self {
         self.deadlines = deadlines;
         self
     }

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use http::{HeaderMap, HeaderName};
-use omnirelay_identity::caller::{Caller, refused};
+use omnirelay_identity::caller::Caller;
+use omnirelay_identity::request_conditions::refused;
 use omnirelay_wire::fault::Fault;
 use omnirelay_wire::reasons;
 use tokio::time::Instant;
@@ -13,20 +14,20 @@ const OMNIRELAY_TIMEOUT: HeaderName = HeaderName::from_static("omnirelay-timeout
 
 /// How long calls may take.
 #[derive(Clone, Copy, Debug)]
-pub struct Deadlines {
+pub struct CallDeadlines {
     /// For a unary call that names none, and for a stream to begin. Too low: waiting reads fail.
     pub default: Duration,
     /// The most a unary call may ask for; more is cut to this.
     pub max: Duration,
 }
 
-impl Default for Deadlines {
+impl Default for CallDeadlines {
     fn default() -> Self {
         Self { default: Duration::from_secs(10), max: Duration::from_secs(300) }
     }
 }
 
-impl Deadlines {
+impl CallDeadlines {
     /// When a call that starts now ends; `None` for a stream that asks for no end.
     ///
     /// # Errors
@@ -119,7 +120,7 @@ mod tests {
         ];
         let now = Instant::now();
         for (name, value, streams, expected_ms) in cases {
-            let deadline = Deadlines::default().of(&headers(name, value), streams).unwrap();
+            let deadline = CallDeadlines::default().of(&headers(name, value), streams).unwrap();
             assert_eq!(deadline.map(|at| (at - now).as_millis()), expected_ms, "{name}: {value} {streams}");
         }
     }

@@ -9,7 +9,7 @@ use http::header::{ACCEPT, CACHE_CONTROL, CONTENT_TYPE, ETAG};
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode};
 use http_body_util::{BodyExt as _, Full};
 use omnirelay_core::text::chain;
-use omnirelay_identity::caller::Protocol;
+use omnirelay_identity::caller::CallProtocol;
 use omnirelay_identity::caller::{Caller, PeerInfo, REQUEST_ID, RequestId};
 use omnirelay_wire::fault::Fault;
 use omnirelay_wire::json::JsonError;
@@ -103,7 +103,7 @@ async fn run(
     let Some(target) = pipeline.find(method.path) else {
         return Err(Fault::internal(&call.request_id).into());
     };
-    let protocol = Protocol::of_http(call.parts.version);
+    let protocol = CallProtocol::of_http(call.parts.version);
     let mut watched = pipeline.watch(method, protocol, call.peer, call.request_id.clone());
     let admitted = pipeline.admit(method, &call.parts.headers, call.peer, &mut watched).await;
     // Held until the operation has answered.
@@ -225,9 +225,9 @@ fn resume_from_header(
     let Some(last) = headers.get(LAST_EVENT_ID).filter(|last| takes_since && !last.is_empty()) else {
         return Ok(());
     };
-    let last = last
-        .to_str()
-        .map_err(|_| omnirelay_identity::caller::refused("Last-Event-ID", "is not visible ASCII"))?;
+    let last = last.to_str().map_err(|_| {
+        omnirelay_identity::request_conditions::refused("Last-Event-ID", "is not visible ASCII")
+    })?;
     message.insert(SINCE.to_owned(), Value::String(last.to_owned()));
     Ok(())
 }

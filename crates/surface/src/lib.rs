@@ -56,23 +56,23 @@ use http::header::{ALLOW, ALT_SVC, CONTENT_LENGTH, CONTENT_TYPE, ETAG, IF_NONE_M
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode};
 use http_body::Body as _;
 use omnirelay_core::spiffe::SpiffeId;
-use omnirelay_identity::authenticate::Hosts;
-use omnirelay_identity::caller::{PeerInfo, Protocol, RequestId, RequestIds};
-use omnirelay_identity::handshake::Cause;
-use omnirelay_identity::trust::Standing;
+use omnirelay_identity::authenticate::AllowedHosts;
+use omnirelay_identity::caller::{CallProtocol, PeerInfo, RequestId, RequestIds};
+use omnirelay_identity::handshake::HandshakeFailure;
+use omnirelay_identity::trust::HolderStanding;
 use omnirelay_wire::fault::Fault;
 use omnirelay_wire::reasons;
 use tonic::body::Body;
 use tonic_health::server::HealthReporter;
 use tower::ServiceExt as _;
 
-pub use builder::{Servable, SurfaceBuilder, SurfaceError};
-pub use deadline::Deadlines;
-pub use method::{Definition, OMNIRELAY};
+pub use builder::{SurfaceBuilder, SurfaceError, TonicService};
+pub use deadline::CallDeadlines;
+pub use method::{OMNIRELAY, ServiceDefinition};
 pub use observe::{FailedHandshake, FinishedCall, RequestObserver};
 pub use openapi::openapi;
-pub use quic::{Beside, serve_quic};
-pub use serve::{Drained, Limits, serve, serve_with};
+pub use quic::{ConnectionCompanion, serve_quic};
+pub use serve::{DrainOutcome, ListenerLimits, serve, serve_with};
 pub use unix::serve_unix;
 
 use answer::Refusal;
@@ -92,7 +92,7 @@ struct Parts {
     alt_svc: Option<HeaderValue>,
     pipeline: Pipeline,
     routes: Routes,
-    hosts: Hosts,
+    hosts: AllowedHosts,
     request_ids: RequestIds,
     /// Routes made by hand, such as `/healthz`.
     extra: Router,
@@ -102,7 +102,7 @@ struct Parts {
 
 impl Surface {
     /// Begins a surface for the services these definitions define.
-    pub fn builder(definitions: impl IntoIterator<Item = Definition>) -> SurfaceBuilder {
+    pub fn builder(definitions: impl IntoIterator<Item = ServiceDefinition>) -> SurfaceBuilder {
         SurfaceBuilder::new(definitions)
     }
 
@@ -125,7 +125,7 @@ impl Surface {
     }
 
     /// Tells of a handshake that came to nothing.
-    fn tell_of_handshake(&self, cause: Cause, host: IpAddr, named: Option<&SpiffeId>) {
+    fn tell_of_handshake(&self, cause: HandshakeFailure, host: IpAddr, named: Option<&SpiffeId>) {
         let pipeline = &self.parts.pipeline;
         pipeline.observer.unshaken(&FailedHandshake { port: pipeline.port, cause, host, named });
     }
@@ -134,7 +134,7 @@ impl Surface {
     pub async fn handle(&self, request: Request<Body>, peer: &PeerInfo) -> Response<HttpBody> {
         let (version, grpc) = (request.version(), is_grpc(&request));
         let mut response = self.answer(request, peer, grpc).await;
-        let protocol = if grpc { Protocol::of_grpc(version) } else { Protocol::of_http(version) };
+        let protocol = if grpc { CallProtocol::of_grpc(version) } else { CallProtocol::of_http(version) };
         stamp_protocol(response.headers_mut(), protocol);
         if let Some(alt_svc) =
             self.parts.alt_svc.as_ref().filter(|_| !grpc && version != http::Version::HTTP_3)
@@ -181,13 +181,13 @@ impl Surface {
     ) {
         let (pipeline, path) = (&self.parts.pipeline, request.uri().path());
         let found = if grpc {
-            pipeline.find(path).map(|target| (&target.method, Protocol::of_grpc(request.version())))
+            pipeline.find(path).map(|target| (&target.method, CallProtocol::of_grpc(request.version())))
         } else {
             match self.parts.routes.find(request.method(), path) {
                 RouteMatch::Route { choice, .. } => choice.unary.as_ref().or(choice.stream.as_ref()),
                 RouteMatch::WrongVerb(_) | RouteMatch::Nothing => None,
             }
-            .map(|binding| (&binding.method, Protocol::of_http(request.version())))
+            .map(|binding| (&binding.method, CallProtocol::of_http(request.version())))
         };
         match found {
             Some((method, protocol)) => pipeline.watch(method, protocol, peer, id.clone()).fail(fault),
@@ -222,7 +222,7 @@ impl Surface {
                 let call = json::Call { parts, peer, request_id, values };
                 json::serve(&self.parts.pipeline, choice, call, body).await
             }
-            RouteMatch::WrongVerb(_) | RouteMatch::Nothing if peer.standing == Standing::Federated => {
+            RouteMatch::WrongVerb(_) | RouteMatch::Nothing if peer.standing == HolderStanding::Federated => {
                 let route = shape::shortened(&path);
                 Refusal::from(beyond_exchange(&route, "the caller")).answer(&request_id)
             }

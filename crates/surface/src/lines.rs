@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use omnirelay_host::log::{LogLimiter, Turn};
+use omnirelay_host::log::{LogLimiter, LogTurn};
 use omnirelay_identity::caller::RequestId;
 use omnirelay_wire::fault::Fault;
 use omnirelay_wire::reasons;
@@ -34,7 +34,7 @@ impl Lines {
         id: &RequestId,
     ) {
         if (is_refusal(fault.code.grpc()) || fault.is(reasons::TOO_MANY_CALLS))
-            && let Some(Turn { left_out }) = self.refused.turn()
+            && let Some(LogTurn { left_out }) = self.refused.turn()
         {
             let (reason, error, why) =
                 (fault.reason.as_ref(), fault.message.as_str(), fault.why.as_deref().map(AsRef::as_ref));
@@ -43,7 +43,7 @@ impl Lines {
     }
 
     /// Whether a failure of our own is to be told.
-    pub(super) fn failed(&self) -> Option<Turn> {
+    pub(super) fn failed(&self) -> Option<LogTurn> {
         self.failed.turn()
     }
 }

@@ -16,15 +16,17 @@ use super::own_node::OwnNode;
 
 /// The descriptors of some services, and the JSON converters of their methods.
 #[derive(Clone, Copy)]
-pub struct Definition {
+pub struct ServiceDefinition {
     /// An encoded `FileDescriptorSet` with options, imports and source information.
     pub descriptors: &'static [u8],
     pub methods: &'static [MethodJson],
 }
 
 /// The daemon's own services.
-pub static OMNIRELAY: Definition =
-    Definition { descriptors: omnirelay_wire::descriptors::ENCODED, methods: omnirelay_wire::json::METHODS };
+pub static OMNIRELAY: ServiceDefinition = ServiceDefinition {
+    descriptors: omnirelay_wire::descriptors::ENCODED,
+    methods: omnirelay_wire::json::METHODS,
+};
 
 /// What a method declares that anybody may call.
 pub(super) const NO_SCOPE: &str = "none";
@@ -127,7 +129,7 @@ pub(super) struct HttpBinding {
 /// # Errors
 /// [`SurfaceError`] naming the method whose definition cannot be served.
 pub(super) fn describe(
-    definitions: &[Definition],
+    definitions: &[ServiceDefinition],
     is_served: impl Fn(&str) -> bool,
 ) -> Result<Vec<DescribedMethod>, SurfaceError> {
     let mut pool = DescriptorPool::new();

@@ -7,9 +7,9 @@ use std::time::{Duration, Instant};
 
 use http::{HeaderMap, Response};
 use omnirelay_core::spiffe::SpiffeId;
-use omnirelay_host::log::Turn;
-use omnirelay_identity::caller::{Protocol, RequestId};
-use omnirelay_identity::handshake::Cause;
+use omnirelay_host::log::LogTurn;
+use omnirelay_identity::caller::{CallProtocol, RequestId};
+use omnirelay_identity::handshake::HandshakeFailure;
 use omnirelay_wire::fault::Fault;
 use omnirelay_wire::reasons;
 use tonic::body::Body;
@@ -31,7 +31,7 @@ pub trait RequestObserver: Send + Sync + 'static {
 pub struct FailedHandshake<'a> {
     /// What the port is called.
     pub port: &'static str,
-    pub cause: Cause,
+    pub cause: HandshakeFailure,
     /// Where it came from; of IPv6 the network, as one host has all of its addresses.
     pub host: IpAddr,
     /// Whom the certificate names that was shown, where an authority that is believed has signed it; nobody has proven to
@@ -44,7 +44,7 @@ pub struct FailedHandshake<'a> {
 pub struct FinishedCall<'a> {
     /// `/package.Service/Method`: a bounded set, fit for a metric's label.
     pub method: &'a str,
-    pub protocol: Protocol,
+    pub protocol: CallProtocol,
     /// What the port is called.
     pub port: &'static str,
     pub code: tonic::Code,
@@ -71,7 +71,7 @@ impl RequestObserver for Unobserved {
 pub(super) struct ObservedCall {
     observer: Arc<dyn RequestObserver>,
     pub method: &'static str,
-    pub protocol: Protocol,
+    pub protocol: CallProtocol,
     port: &'static str,
     streamed: bool,
     audit_action: Option<Arc<str>>,
@@ -90,7 +90,7 @@ impl ObservedCall {
     pub(super) fn begin(
         pipeline: &Pipeline,
         method: &Method,
-        protocol: Protocol,
+        protocol: CallProtocol,
         remote: SocketAddr,
         request_id: RequestId,
     ) -> Self {
@@ -163,7 +163,7 @@ impl ObservedCall {
 
     /// Writes down a status the caller is not shown.
     pub(super) fn log_internal(&self, status: &HeaderMap) {
-        let Some(Turn { left_out }) = self.lines.failed() else { return };
+        let Some(LogTurn { left_out }) = self.lines.failed() else { return };
         let cause = tonic::Status::from_header_map(status);
         let cause = cause.as_ref().map_or("", tonic::Status::message);
         tracing::error!(method = self.method, request_id = %self.request_id, cause, left_out, "operation failed");
@@ -171,7 +171,7 @@ impl ObservedCall {
 
     /// Writes down a panic.
     pub(super) fn log_panic(&self, cause: &str) {
-        let Some(Turn { left_out }) = self.lines.failed() else { return };
+        let Some(LogTurn { left_out }) = self.lines.failed() else { return };
         let (method, streamed) = (self.method, self.streamed);
         tracing::error!(method, streamed, request_id = %self.request_id, cause, left_out, "handler panicked");
     }
@@ -223,12 +223,12 @@ mod tests {
     #[test]
     fn versions_differ_for_operations_and_not_for_metrics() {
         let cases = [
-            (Protocol::of_grpc(Version::HTTP_2), "grpc", "grpc"),
-            (Protocol::of_grpc(Version::HTTP_3), "grpc", "grpc"),
-            (Protocol::of_http(Version::HTTP_10), "http", "http/1.1"),
-            (Protocol::of_http(Version::HTTP_11), "http", "http/1.1"),
-            (Protocol::of_http(Version::HTTP_2), "http", "http/2"),
-            (Protocol::of_http(Version::HTTP_3), "http", "http/3"),
+            (CallProtocol::of_grpc(Version::HTTP_2), "grpc", "grpc"),
+            (CallProtocol::of_grpc(Version::HTTP_3), "grpc", "grpc"),
+            (CallProtocol::of_http(Version::HTTP_10), "http", "http/1.1"),
+            (CallProtocol::of_http(Version::HTTP_11), "http", "http/1.1"),
+            (CallProtocol::of_http(Version::HTTP_2), "http", "http/2"),
+            (CallProtocol::of_http(Version::HTTP_3), "http", "http/3"),
         ];
         for (protocol, word, negotiated) in cases {
             assert_eq!((protocol.word(), protocol.negotiated()), (word, negotiated), "{protocol:?}");

@@ -14,13 +14,13 @@ use http_body::Frame;
 use http_body_util::{BodyExt as _, BodyStream, StreamBody};
 use omnirelay_host::stalls::doing;
 use omnirelay_identity::authenticate::Authenticator;
-use omnirelay_identity::caller::Protocol;
+use omnirelay_identity::caller::CallProtocol;
 use omnirelay_identity::caller::{
-    Caller, PeerInfo, Principal, Proof, REQUEST_ID, RequestConditions, RequestId, Scope, Scopes,
-    generated_key,
+    Caller, CallerProof, PeerInfo, Principal, REQUEST_ID, RequestId, Scope, Scopes,
 };
-use omnirelay_identity::trust::{LAST_ANSWER, Standing};
-use omnirelay_wire::bounded::Bounded;
+use omnirelay_identity::request_conditions::{RequestConditions, generated_key};
+use omnirelay_identity::trust::{HolderStanding, LAST_ANSWER};
+use omnirelay_wire::bounded::BoundedService;
 use omnirelay_wire::codec::{oversized, undecodable};
 use omnirelay_wire::fault::Fault;
 use omnirelay_wire::reasons;
@@ -29,7 +29,7 @@ use tonic::body::Body;
 use tower::ServiceExt as _;
 
 use super::carried::Carried;
-use super::deadline::{self, Deadlines};
+use super::deadline::{self, CallDeadlines};
 use super::frame::Scan;
 use super::guard::{Draining, Guarded};
 use super::in_flight::InFlight;
@@ -80,7 +80,7 @@ impl<S> Serves for S where
 /// A service of our own, whose messages have the limits that its definition names.
 pub(super) struct Defined<S>(pub S);
 
-impl<S: Serves + Bounded> GrpcService for Defined<S> {
+impl<S: Serves + BoundedService> GrpcService for Defined<S> {
     fn call(&self, request: Request<Body>, message_bytes_max: usize) -> Answer {
         answer(self.0.clone().with_message_bytes_max(message_bytes_max), request)
     }
@@ -128,7 +128,7 @@ pub(super) struct Pipeline {
     pub rates: Rates,
     pub observer: Arc<dyn RequestObserver>,
     pub lines: Arc<Lines>,
-    pub deadlines: Deadlines,
+    pub deadlines: CallDeadlines,
     pub in_flight: InFlight,
     /// Whether a change whose caller gave no idempotency key is given one.
     pub names_changes: bool,
@@ -149,7 +149,8 @@ impl Pipeline {
         let Some(target) = self.find(request.uri().path()) else {
             return fault_response(self.unknown_method(request.uri().path()), &request_id);
         };
-        let mut watched = self.watch(&target.method, Protocol::of_grpc(request.version()), peer, request_id);
+        let mut watched =
+            self.watch(&target.method, CallProtocol::of_grpc(request.version()), peer, request_id);
         let caller = match self.admit(&target.method, request.headers(), peer, &mut watched).await {
             Ok(caller) => caller,
             Err(fault) => return watched.refuse(fault),
@@ -201,7 +202,7 @@ impl Pipeline {
     pub(super) fn watch(
         &self,
         method: &Method,
-        protocol: Protocol,
+        protocol: CallProtocol,
         peer: &PeerInfo,
         request_id: RequestId,
     ) -> ObservedCall {
@@ -244,7 +245,7 @@ impl Pipeline {
                 Err(fault)
             }
             (Err(fault), None) => {
-                let (name, proof) = (Arc::clone(&self.unknown), Proof::Refused(Box::new(fault)));
+                let (name, proof) = (Arc::clone(&self.unknown), CallerProof::Refused(Box::new(fault)));
                 Ok(Principal::proven(name, Scopes::NONE, proof))
             }
         }
@@ -258,16 +259,16 @@ impl Pipeline {
         peer: &PeerInfo,
         watched: &mut ObservedCall,
     ) -> Result<Option<Caller>, Fault> {
-        if method.policy.is_none() && peer.standing == Standing::Member {
+        if method.policy.is_none() && peer.standing == HolderStanding::Member {
             return Ok(None);
         }
         let scope = method.policy.and_then(|policy| policy.scope);
         let principal = self.principal(scope, headers, peer).await?;
         watched.principal = Arc::clone(&principal.name);
         match peer.standing {
-            Standing::Federated if method.is_exchange() => {}
-            Standing::Federated => return Err(beyond_exchange(method.path, &principal.name)),
-            Standing::Member => {
+            HolderStanding::Federated if method.is_exchange() => {}
+            HolderStanding::Federated => return Err(beyond_exchange(method.path, &principal.name)),
+            HolderStanding::Member => {
                 let may = |scope| principal.scopes.contains(scope);
                 // Whether a call concerns this node is seen once it was read.
                 let may_here = |scope| method.own_node.is_some() && principal.own_node.contains(scope);
@@ -469,7 +470,7 @@ pub(super) fn stamp(headers: &mut HeaderMap, request_id: &RequestId) {
 }
 
 /// Says by what a call came in.
-pub(super) fn stamp_protocol(headers: &mut HeaderMap, protocol: Protocol) {
+pub(super) fn stamp_protocol(headers: &mut HeaderMap, protocol: CallProtocol) {
     let word = HeaderValue::from_static;
     headers.insert(HeaderName::from_static("rpc-transport"), word(protocol.transport.word()));
     headers.insert(HeaderName::from_static("rpc-encoding"), word(protocol.encoding.word()));
@@ -522,20 +523,22 @@ fn rule(needed: Scope, principal: &Principal) -> &'static str {
         _ if principal.own_node.contains(needed) => {
             "nobody administers the mesh for being on a host that is no issuer, nor for what that host's configuration says"
         }
-        Proof::Bearer(bearer) if bearer.narrowed.is_some_and(|narrowed| !narrowed.contains(needed)) => {
+        CallerProof::Bearer(bearer) if bearer.narrowed.is_some_and(|narrowed| !narrowed.contains(needed)) => {
             "its token was narrowed to fewer scopes than its holder has; one without --scope has all of them"
         }
-        Proof::Bearer(bearer) if bearer.issued.is_none() => {
+        CallerProof::Bearer(bearer) if bearer.issued.is_none() => {
             "a token of an issuer outside has the scopes that bindings of its name and its roles give, and no others"
         }
-        Proof::Bearer(_) | Proof::Certificate if principal.name.starts_with("node:") => {
+        CallerProof::Bearer(_) | CallerProof::Certificate if principal.name.starts_with("node:") => {
             "what a node may do is the same for all nodes"
         }
-        Proof::Federated(_) => "whoever is of a federated cluster has no scopes here",
-        Proof::Bearer(_) | Proof::Certificate | Proof::CertificateOfHost => {
+        CallerProof::Federated(_) => "whoever is of a federated cluster has no scopes here",
+        CallerProof::Bearer(_) | CallerProof::Certificate | CallerProof::CertificateOfHost => {
             "its certificate alone gives mesh.read, its binding what is more (omnirelay bindings set)"
         }
-        Proof::TokenFile(_) => "its line in the token file and its binding say what it may do",
-        Proof::Nothing | Proof::Refused(_) | Proof::Socket => "nobody who has proved nothing has it here",
+        CallerProof::TokenFile(_) => "its line in the token file and its binding say what it may do",
+        CallerProof::Nothing | CallerProof::Refused(_) | CallerProof::Socket => {
+            "nobody who has proved nothing has it here"
+        }
     }
 }

@@ -8,10 +8,10 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 use http::{Request, Version};
 use omnirelay_identity::caller::PeerInfo;
-use omnirelay_identity::handshake::{Cause, Noted, Unshaken};
-use omnirelay_identity::handshake_budget::Attempt;
-use omnirelay_identity::tls::{ShownCertificate, Tls};
-use omnirelay_identity::trust::Trusted;
+use omnirelay_identity::handshake::{HandshakeError, HandshakeFailure, JudgementNote};
+use omnirelay_identity::handshake_budget::HandshakeAttempt;
+use omnirelay_identity::tls::{ListenerTls, ShownCertificate};
+use omnirelay_identity::trust::TrustSnapshot;
 use omnirelay_pki::trust::CHAIN_BYTES_MAX;
 use omnirelay_transport::handshake_bytes::HANDSHAKE_BYTES_MAX;
 use omnirelay_transport::{h3, quic};
@@ -21,7 +21,7 @@ use tonic::body::Body;
 
 use super::Surface;
 use super::places::{Place, host_of};
-use super::serve::{Door, Drained, Limits, Line, drain, until_out};
+use super::serve::{Door, DrainOutcome, Line, ListenerLimits, drain, until_out};
 
 /// A chain that is taken over TCP is taken over QUIC.
 const _: () = assert!(CHAIN_BYTES_MAX + 4096 <= HANDSHAKE_BYTES_MAX);
@@ -30,20 +30,21 @@ const _: () = assert!(CHAIN_BYTES_MAX + 4096 <= HANDSHAKE_BYTES_MAX);
 const MOVES_SEEN: Duration = Duration::from_secs(5);
 
 /// What is done with a connection beside serving its calls, until it ends.
-pub type Beside = Arc<dyn Fn(&ShownCertificate, quinn::Connection) -> BoxFuture<'static, ()> + Send + Sync>;
+pub type ConnectionCompanion =
+    Arc<dyn Fn(&ShownCertificate, quinn::Connection) -> BoxFuture<'static, ()> + Send + Sync>;
 
 /// As [`super::serve`], over QUIC: whoever shows no certificate that is taken has no connection. With `beside` it is among nodes.
 pub async fn serve_quic(
     endpoint: quinn::Endpoint,
-    tls: Arc<Tls>,
-    (surface, beside): (Surface, Option<Beside>),
-    limits: Limits,
+    tls: Arc<ListenerTls>,
+    (surface, beside): (Surface, Option<ConnectionCompanion>),
+    limits: ListenerLimits,
     shutdown: impl Future<Output = ()>,
-) -> Drained {
+) -> DrainOutcome {
     let line = Arc::new(QuicLine { line: Line::of(surface, limits, None), beside });
     let mut shutdown = std::pin::pin!(shutdown);
     tokio::select! {
-        () = &mut shutdown => return Drained { cut: 0 },
+        () = &mut shutdown => return DrainOutcome { cut: 0 },
         () = tls.shows() => {}
     }
     match line.server_config(&tls) {
@@ -51,7 +52,7 @@ pub async fn serve_quic(
         Ok((config, ..)) => endpoint.set_server_config(Some(config)),
         Err(error) => {
             tracing::error!(%error, "nothing is served over UDP");
-            return Drained { cut: 0 };
+            return DrainOutcome { cut: 0 };
         }
     }
     let (door, mut connections) = (Door::of(&limits), JoinSet::new());
@@ -99,20 +100,20 @@ struct At {
 /// What all connections of a listener have in common.
 struct QuicLine {
     line: Arc<Line>,
-    beside: Option<Beside>,
+    beside: Option<ConnectionCompanion>,
 }
 
 async fn connection(
     on: Arc<QuicLine>,
-    tls: Arc<Tls>,
+    tls: Arc<ListenerTls>,
     incoming: quinn::Incoming,
-    (at, _place, attempt): (At, Place, Attempt),
+    (at, _place, attempt): (At, Place, HandshakeAttempt),
 ) {
     let line = &on.line;
     let (connection, shown) = match on.shake(&tls, incoming).await {
         Ok(shaken) => shaken,
         Err(unshaken) => {
-            if unshaken.cause == Some(Cause::NotReady) {
+            if unshaken.cause == Some(HandshakeFailure::NotReady) {
                 attempt.give_back();
             }
             return line.refuse(at.remote, &unshaken);
@@ -131,7 +132,7 @@ async fn connection(
             surface.handle(request, &peer).await
         }
     };
-    let limits = h3::Limits {
+    let limits = h3::Http3Limits {
         head_bytes_max: u64::try_from(line.limits.buffer_bytes_max).unwrap_or(u64::MAX),
         head_within: line.limits.header_read_timeout,
         write_within: line.limits.write_timeout,
@@ -180,16 +181,16 @@ impl QuicLine {
     /// Shakes hands, as this node is by now.
     async fn shake(
         &self,
-        tls: &Tls,
+        tls: &ListenerTls,
         incoming: quinn::Incoming,
-    ) -> Result<(quinn::Connection, Option<ShownCertificate>), Unshaken> {
+    ) -> Result<(quinn::Connection, Option<ShownCertificate>), HandshakeError> {
         let (config, judged_by, noted) = self.server_config(tls)?;
         let Line { surface, limits, .. } = &*self.line;
-        let failed = |error: quinn::ConnectionError, noted: &Noted| match error {
+        let failed = |error: quinn::ConnectionError, noted: &JudgementNote| match error {
             quinn::ConnectionError::TransportError(ref why)
                 if why.code == quinn::TransportErrorCode::CRYPTO_BUFFER_EXCEEDED =>
             {
-                Unshaken::too_large(of_quic(error))
+                HandshakeError::too_large(of_quic(error))
             }
             error => noted.unshaken(of_quic(error)),
         };
@@ -197,7 +198,7 @@ impl QuicLine {
         let connection = tokio::select! {
             shaken = accepted => shaken.map_err(|error| failed(error, &noted))?,
             () = surface.draining() => return Err(io::Error::from(io::ErrorKind::ConnectionReset).into()),
-            () = tokio::time::sleep(limits.header_read_timeout) => return Err(Unshaken::too_slow()),
+            () = tokio::time::sleep(limits.header_read_timeout) => return Err(HandshakeError::too_slow()),
         };
         let chain = connection.peer_identity().and_then(|chain| chain.downcast::<Vec<_>>().ok());
         let shown = ShownCertificate::of(&chain.map(|chain| *chain).unwrap_or_default(), judged_by)?;
@@ -205,10 +206,13 @@ impl QuicLine {
     }
 
     /// What connections begin with now.
-    fn server_config(&self, tls: &Tls) -> io::Result<(quinn::ServerConfig, Arc<Trusted>, Noted)> {
+    fn server_config(
+        &self,
+        tls: &ListenerTls,
+    ) -> io::Result<(quinn::ServerConfig, Arc<TrustSnapshot>, JudgementNote)> {
         let (config, judged_by, noted) = tls.quic()?;
         let stream_bytes_max = self.line.limits.receive_bytes_max;
-        let limits = quic::Limits { stream_bytes_max, ..quic::Limits::default() };
+        let limits = quic::QuicLimits { stream_bytes_max, ..quic::QuicLimits::default() };
         let limits = if self.beside.is_some() { limits.among_nodes() } else { limits };
         let config = quic::server_config(config, limits).map_err(io::Error::other)?;
         Ok((config, judged_by, noted))

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use omnirelay_identity::buckets::{Buckets, CallRates, network};
+use omnirelay_identity::buckets::{CallRates, RateBuckets, network};
 use omnirelay_identity::caller::{PeerInfo, federated_kin};
 use omnirelay_wire::fault::Fault;
 use omnirelay_wire::reasons;
@@ -14,19 +14,19 @@ use omnirelay_wire::reasons;
 pub(super) struct Rates(Option<Counted>);
 
 struct Counted {
-    proven: Buckets<Arc<str>>,
-    unproven: Buckets<IpAddr>,
+    proven: RateBuckets<Arc<str>>,
+    unproven: RateBuckets<IpAddr>,
     /// Of proofs that cost something to judge.
-    judged: Buckets<IpAddr>,
+    judged: RateBuckets<IpAddr>,
 }
 
 impl Rates {
     pub(super) fn of(rates: CallRates) -> Self {
         let CallRates { proven, unproven } = rates;
         Self(Some(Counted {
-            proven: Buckets::new(proven),
-            unproven: Buckets::new(unproven),
-            judged: Buckets::new(unproven),
+            proven: RateBuckets::new(proven),
+            unproven: RateBuckets::new(unproven),
+            judged: RateBuckets::new(unproven),
         }))
     }
 
@@ -75,11 +75,11 @@ fn too_many(who: &str, wait: Duration) -> Fault {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use omnirelay_identity::buckets::Rate;
+    use omnirelay_identity::buckets::CallRate;
 
     #[test]
     fn a_federated_cluster_has_one_rate_however_many_nodes_it_names() {
-        let rate = Rate { burst: 3.0, each_second: 0.001 };
+        let rate = CallRate { burst: 3.0, each_second: 0.001 };
         let rates = Rates::of(CallRates { proven: rate, unproven: rate });
         let calls = |name: String| rates.proven(&name.into()).is_ok();
         assert_eq!((0..9).filter(|n| calls(format!("node:west/{n}"))).count(), 3);

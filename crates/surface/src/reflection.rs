@@ -9,7 +9,7 @@ use tonic::Status;
 use tonic::body::Body;
 use tonic_reflection::server::{Builder, Error};
 
-use super::method::Definition;
+use super::method::ServiceDefinition;
 use super::pipeline::{Answer, GrpcService, Open};
 
 type Built = Result<Box<dyn GrpcService>, Error>;
@@ -20,12 +20,12 @@ pub(super) struct Reflection {
 }
 
 impl Reflection {
-    pub(super) fn v1(definitions: &[Definition], served: &[&'static str]) -> Self {
+    pub(super) fn v1(definitions: &[ServiceDefinition], served: &[&'static str]) -> Self {
         let (definitions, served) = (definitions.to_vec(), served.to_vec());
         Self::built_by(move || Ok(Box::new(Open(configured(&definitions, &served).build_v1()?))))
     }
 
-    pub(super) fn v1alpha(definitions: &[Definition], served: &[&'static str]) -> Self {
+    pub(super) fn v1alpha(definitions: &[ServiceDefinition], served: &[&'static str]) -> Self {
         let (definitions, served) = (definitions.to_vec(), served.to_vec());
         Self::built_by(move || Ok(Box::new(Open(configured(&definitions, &served).build_v1alpha()?))))
     }
@@ -54,7 +54,7 @@ impl GrpcService for Reflection {
     }
 }
 
-fn configured<'d>(definitions: &'d [Definition], served: &[&'static str]) -> Builder<'d> {
+fn configured<'d>(definitions: &'d [ServiceDefinition], served: &[&'static str]) -> Builder<'d> {
     let builder = Builder::configure()
         .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
         .register_encoded_file_descriptor_set(tonic_reflection::pb::v1::FILE_DESCRIPTOR_SET)

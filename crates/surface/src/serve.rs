@@ -13,11 +13,11 @@ use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::graceful::{GracefulShutdown, Watcher};
-use omnirelay_host::log::{LogLimiter, Turn};
+use omnirelay_host::log::{LogLimiter, LogTurn};
 use omnirelay_identity::caller::PeerInfo;
-use omnirelay_identity::handshake::{Cause, Unshaken};
-use omnirelay_identity::handshake_budget::Attempt;
-use omnirelay_identity::tls::{Shaken, ShownCertificate, Tls};
+use omnirelay_identity::handshake::{HandshakeError, HandshakeFailure};
+use omnirelay_identity::handshake_budget::HandshakeAttempt;
+use omnirelay_identity::tls::{ListenerTls, ShownCertificate, TlsClient};
 use omnirelay_wire::fault::Fault;
 use omnirelay_wire::problem::{CONTENT_TYPE, Problem};
 use omnirelay_wire::reasons;
@@ -35,7 +35,7 @@ use super::unread::{self, Metered, Unread};
 
 /// What one listener allows.
 #[derive(Clone, Copy, Debug)]
-pub struct Limits {
+pub struct ListenerLimits {
     /// More connections than this are closed as soon as they open. Too low: clients are turned away.
     pub connections_max: usize,
     /// As [`Self::connections_max`], of one address other than those of the loopback interface; of IPv6, of one
@@ -67,7 +67,7 @@ pub struct Limits {
     pub grace: Duration,
 }
 
-impl Default for Limits {
+impl Default for ListenerLimits {
     fn default() -> Self {
         Self {
             connections_max: 16_384,
@@ -87,7 +87,7 @@ impl Default for Limits {
 
 /// How a listener ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Drained {
+pub struct DrainOutcome {
     /// Connections that were cut because their calls outlasted the grace.
     pub cut: usize,
 }
@@ -117,20 +117,20 @@ const HEADS_READ: usize = 8;
 pub async fn serve(
     listener: TcpListener,
     surface: Surface,
-    limits: Limits,
+    limits: ListenerLimits,
     shutdown: impl Future<Output = ()>,
-) -> Drained {
+) -> DrainOutcome {
     serve_with(listener, None, surface, limits, shutdown).await
 }
 
 /// As [`serve`], under TLS where it is given.
 pub async fn serve_with(
     listener: TcpListener,
-    tls: Option<Arc<Tls>>,
+    tls: Option<Arc<ListenerTls>>,
     surface: Surface,
-    limits: Limits,
+    limits: ListenerLimits,
     shutdown: impl Future<Output = ()>,
-) -> Drained {
+) -> DrainOutcome {
     let line = Line::of(surface, limits, tls);
     let begin = |line: Arc<Line>, door: &Door, open, (stream, remote), watcher| {
         if line.is_over_budget(remote) {
@@ -150,7 +150,7 @@ pub(super) async fn accept_all<C, A: Debug, F>(
     line: Arc<Line>,
     begin: impl Fn(Arc<Line>, &Door, usize, (C, A), Watcher) -> Option<F>,
     shutdown: impl Future<Output = ()>,
-) -> Drained
+) -> DrainOutcome
 where
     F: Future<Output = ()> + Send + 'static,
 {
@@ -193,7 +193,7 @@ struct Admitted {
 }
 
 impl Door {
-    pub(super) fn of(limits: &Limits) -> Self {
+    pub(super) fn of(limits: &ListenerLimits) -> Self {
         Self {
             places: Places::new(limits.per_address_max),
             refused: LogLimiter::new(10, REFUSED_EVERY),
@@ -206,7 +206,7 @@ impl Door {
         &mut self,
         accepted: io::Result<(C, A)>,
         open: usize,
-        limits: &Limits,
+        limits: &ListenerLimits,
     ) -> Option<(C, A)> {
         let error = match accepted {
             Ok((_, remote)) if self.is_full(&remote, open, limits) => return None,
@@ -229,7 +229,7 @@ impl Door {
     }
 
     /// Whether too many connections are open for another one.
-    fn is_full(&self, remote: &impl Debug, open: usize, limits: &Limits) -> bool {
+    fn is_full(&self, remote: &impl Debug, open: usize, limits: &ListenerLimits) -> bool {
         let is_full = open >= limits.connections_max;
         if is_full {
             self.refuse(remote, open, "too many are open");
@@ -247,12 +247,12 @@ impl Door {
     }
 
     /// A place for a connection from an address, unless too many are open.
-    pub(super) fn let_in(&self, remote: SocketAddr, open: usize, limits: &Limits) -> Option<Place> {
+    pub(super) fn let_in(&self, remote: SocketAddr, open: usize, limits: &ListenerLimits) -> Option<Place> {
         if self.is_full(&remote, open, limits) { None } else { self.place(remote, open) }
     }
 
     fn refuse(&self, remote: &impl Debug, open: usize, why: &str) {
-        if let Some(Turn { left_out }) = self.refused.turn() {
+        if let Some(LogTurn { left_out }) = self.refused.turn() {
             tracing::warn!(?remote, open, error = why, left_out, "connection refused");
         }
     }
@@ -262,8 +262,8 @@ impl Door {
 pub(super) struct Line {
     servers: Servers,
     pub(super) surface: Surface,
-    pub(super) limits: Limits,
-    tls: Option<Arc<Tls>>,
+    pub(super) limits: ListenerLimits,
+    tls: Option<Arc<ListenerTls>>,
     /// Of lines about connections that were cut because nobody reads.
     cut: LogLimiter,
     /// Of lines about handshakes that came to nothing.
@@ -273,7 +273,7 @@ pub(super) struct Line {
 }
 
 impl Line {
-    pub(super) fn of(surface: Surface, limits: Limits, tls: Option<Arc<Tls>>) -> Arc<Self> {
+    pub(super) fn of(surface: Surface, limits: ListenerLimits, tls: Option<Arc<ListenerTls>>) -> Arc<Self> {
         Arc::new(Self {
             servers: Servers::new(&limits),
             surface,
@@ -293,22 +293,22 @@ impl Line {
 
     /// Tells of a connection that is dropped before anything of it is read.
     pub(super) fn drop_unread(&self, remote: SocketAddr) {
-        self.surface.tell_of_handshake(Cause::TooMany, host_of(remote.ip()), None);
-        if let Some(Turn { left_out }) = self.unread.turn() {
+        self.surface.tell_of_handshake(HandshakeFailure::TooMany, host_of(remote.ip()), None);
+        if let Some(LogTurn { left_out }) = self.unread.turn() {
             let error = "too many handshakes of its address came to nothing";
             tracing::warn!(%remote, error, left_out, "connection dropped unread");
         }
     }
 
     /// Tells of a handshake that came to nothing.
-    pub(super) fn refuse(&self, remote: SocketAddr, unshaken: &Unshaken) {
-        let Unshaken { cause, shown, is_signed, .. } = unshaken;
+    pub(super) fn refuse(&self, remote: SocketAddr, unshaken: &HandshakeError) {
+        let HandshakeError { cause, shown, is_signed, .. } = unshaken;
         let error = unshaken as &dyn std::error::Error;
         let Some(cause) = *cause else {
             return tracing::debug!(%remote, error, "connection closed during its handshake");
         };
         self.surface.tell_of_handshake(cause, host_of(remote.ip()), shown.as_ref().filter(|_| *is_signed));
-        if let Some(Turn { left_out }) = self.unshaken.turn() {
+        if let Some(LogTurn { left_out }) = self.unshaken.turn() {
             let (reason, id) = (cause.word(), shown.as_ref().map(tracing::field::display));
             tracing::warn!(%remote, reason, id, error, left_out, "TLS handshake refused");
         }
@@ -322,7 +322,7 @@ struct Servers {
 }
 
 impl Servers {
-    fn new(limits: &Limits) -> Self {
+    fn new(limits: &ListenerLimits) -> Self {
         let mut http1 = http1::Builder::new();
         http1
             .timer(TokioTimer::new())
@@ -360,7 +360,7 @@ async fn connection(line: Arc<Line>, admitted: Admitted, watcher: Watcher) {
         },
         Some(false) if tls.is_beside_plaintext() => converse(&line, stream, Arc::new(peer), watcher).await,
         Some(false) => {
-            line.surface.tell_of_handshake(Cause::Plaintext, host_of(remote.ip()), None);
+            line.surface.tell_of_handshake(HandshakeFailure::Plaintext, host_of(remote.ip()), None);
             send_away(stream).await;
         }
         None => tracing::debug!(%remote, "connection closed: it said nothing"),
@@ -415,7 +415,7 @@ where
 
 async fn encrypted(
     line: &Line,
-    (tls, attempt): (&Tls, Attempt),
+    (tls, attempt): (&ListenerTls, HandshakeAttempt),
     stream: TcpStream,
     peer: PeerInfo,
     watcher: Watcher,
@@ -424,12 +424,12 @@ async fn encrypted(
     let shaken = tokio::select! {
         shaken = tls.accept(stream) => shaken,
         () = line.surface.draining() => return,
-        () = tokio::time::sleep(line.limits.header_read_timeout) => Err(Unshaken::too_slow()),
+        () = tokio::time::sleep(line.limits.header_read_timeout) => Err(HandshakeError::too_slow()),
     };
-    let Shaken { stream, shown } = match shaken {
+    let TlsClient { stream, shown } = match shaken {
         Ok(shaken) => shaken,
         Err(unshaken) => {
-            if unshaken.cause == Some(Cause::NotReady) {
+            if unshaken.cause == Some(HandshakeFailure::NotReady) {
                 attempt.give_back();
             }
             return line.refuse(remote, &unshaken);
@@ -447,7 +447,7 @@ async fn encrypted(
 /// Serves a connection until whoever has shown this is out, and answers why then. What it calls ends with it: nothing is
 /// answered any more.
 pub(super) async fn until_out(
-    tls: &Tls,
+    tls: &ListenerTls,
     shown: Option<ShownCertificate>,
     remote: SocketAddr,
     served: impl Future<Output = ()>,
@@ -516,7 +516,7 @@ where
     let outcome = tokio::select! {
         outcome = served => outcome,
         () = unread.overdue() => {
-            if let Some(Turn { left_out }) = line.cut.turn() {
+            if let Some(LogTurn { left_out }) = line.cut.turn() {
                 tracing::info!(%remote, left_out, "connection cut: its client does not read");
             }
             return;
@@ -547,18 +547,18 @@ pub(super) async fn drain(
     told: impl Future<Output = ()>,
     mut connections: JoinSet<()>,
     grace: Duration,
-) -> Drained {
+) -> DrainOutcome {
     let drained = tokio::time::timeout(grace, async {
         told.await;
         while connections.join_next().await.is_some() {}
     });
     if drained.await.is_ok() {
-        return Drained { cut: 0 };
+        return DrainOutcome { cut: 0 };
     }
     let cut = connections.len();
     tracing::warn!(cut, "calls outlasted the grace and were cut");
     connections.shutdown().await;
-    Drained { cut }
+    DrainOutcome { cut }
 }
 
 #[cfg(test)]

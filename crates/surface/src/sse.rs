@@ -13,7 +13,7 @@ use http_body_util::BodyExt as _;
 use omnirelay_core::text::is_unseen;
 use omnirelay_identity::caller::RequestId;
 use omnirelay_wire::fault::Fault;
-use omnirelay_wire::fields::{Value, fields};
+use omnirelay_wire::fields::{FieldValue, fields};
 use omnirelay_wire::json::JsonError;
 use omnirelay_wire::problem::Problem;
 use parking_lot::Mutex;
@@ -59,16 +59,16 @@ impl EventFields {
         let (mut cursor, mut kind) = (None, None);
         for field in fields(message).map_while(Result::ok) {
             match field.value {
-                Value::Bytes(text) if Some(field.number) == self.cursor => {
+                FieldValue::Bytes(text) if Some(field.number) == self.cursor => {
                     cursor = std::str::from_utf8(text).ok().filter(|text| !text.is_empty());
                 }
-                Value::Varint(value) => {
+                FieldValue::Varint(value) => {
                     let Some((number, words)) = &self.kind else { continue };
                     if *number == field.number {
                         kind = words.iter().find(|(known, _)| i64::from(*known) == value.cast_signed());
                     }
                 }
-                Value::Bytes(_) | Value::Other => {}
+                FieldValue::Bytes(_) | FieldValue::Other => {}
             }
         }
         (cursor, kind.map(|(_, word)| word.as_str()))

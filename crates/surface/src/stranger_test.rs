@@ -4,19 +4,19 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use omnirelay_identity::buckets::Rate;
-use omnirelay_identity::client::{Believes, OwnClient, Shows};
-use omnirelay_identity::handshake::Cause;
+use omnirelay_identity::buckets::CallRate;
+use omnirelay_identity::client::{ClientCertificate, LiveTlsClient, ServerTrust};
+use omnirelay_identity::handshake::HandshakeFailure;
 use omnirelay_identity::handshake_budget::HandshakeBudget;
 use omnirelay_identity::lab::authority;
-use omnirelay_identity::node_identity::OwnIdentity;
-use omnirelay_identity::tls::Tls;
-use omnirelay_identity::trust::Trust;
-use omnirelay_pki::authority::Authority;
-use omnirelay_pki::certificate::Names;
-use omnirelay_pki::key::Key;
+use omnirelay_identity::node_identity::NodeIdentity;
+use omnirelay_identity::tls::ListenerTls;
+use omnirelay_identity::trust::MeshTrust;
+use omnirelay_pki::authority::CertificateAuthority;
+use omnirelay_pki::certificate::TlsNames;
+use omnirelay_pki::key::PrivateKey;
 use omnirelay_pki::request::Request;
-use omnirelay_pki::trust::{Bundle, CHAIN_BYTES_MAX, CHAIN_CERTIFICATES_MAX};
+use omnirelay_pki::trust::{CHAIN_BYTES_MAX, CHAIN_CERTIFICATES_MAX, TrustBundle};
 use omnirelay_transport::handshake_bytes::HANDSHAKE_BYTES_MAX;
 use omnirelay_transport::{h3, quic};
 use parking_lot::Mutex;
@@ -38,7 +38,7 @@ const AT_LAST: Duration = Duration::from_secs(30);
 
 /// What was told of handshakes that came to nothing.
 #[derive(Clone, Default)]
-struct Told(Arc<Mutex<Vec<Cause>>>);
+struct Told(Arc<Mutex<Vec<HandshakeFailure>>>);
 
 impl RequestObserver for Told {
     fn finished(&self, _: &FinishedCall<'_>) {}
@@ -50,7 +50,7 @@ impl RequestObserver for Told {
 
 impl Told {
     /// Returns once so many were told of, which may be after the client has heard of it.
-    async fn has(&self, cause: Cause, times: usize) {
+    async fn has(&self, cause: HandshakeFailure, times: usize) {
         let all = async {
             while self.0.lock().iter().filter(|told| **told == cause).count() != times {
                 tokio::time::sleep(Duration::from_millis(5)).await;
@@ -62,38 +62,43 @@ impl Told {
 }
 
 /// A node that `by` has certified, shows `besides` as well, and believes `root`.
-fn node(root: &Authority, by: &Authority, besides: &[CertificateDer<'static>]) -> Arc<Trust> {
-    let (key, id) = (Key::make().unwrap(), "spiffe://mesh.test/mesh/default/worker/a".parse().unwrap());
-    let request = Request::read(&Request::make(&key, Some(&id), &Names::default()).unwrap()).unwrap();
-    let issued = by.issue(&request, &id, &Names::default(), by.validity()).unwrap();
+fn node(
+    root: &CertificateAuthority,
+    by: &CertificateAuthority,
+    besides: &[CertificateDer<'static>],
+) -> Arc<MeshTrust> {
+    let (key, id) =
+        (PrivateKey::make().unwrap(), "spiffe://mesh.test/mesh/default/worker/a".parse().unwrap());
+    let request = Request::read(&Request::make(&key, Some(&id), &TlsNames::default()).unwrap()).unwrap();
+    let issued = by.issue(&request, &id, &TlsNames::default(), by.validity()).unwrap();
     let chain = std::iter::once(issued.der).chain(besides.iter().cloned()).collect();
-    let trust = Arc::new(Trust::default());
+    let trust = Arc::new(MeshTrust::default());
     trust.update(|trusted| {
-        trusted.bundle = Some(Bundle::of(vec![root.certificate().clone()]).unwrap());
+        trusted.bundle = Some(TrustBundle::of(vec![root.certificate().clone()]).unwrap());
         trusted.cluster = "default".to_owned();
-        trusted.own = Some(Arc::new(OwnIdentity::of(&key, chain).unwrap()));
+        trusted.own = Some(Arc::new(NodeIdentity::of(&key, chain).unwrap()));
     });
     trust
 }
 
 /// A port that nodes alone are served at, over both.
 struct Served {
-    root: Authority,
+    root: CertificateAuthority,
     tcp: SocketAddr,
     udp: SocketAddr,
     told: Told,
-    _tasks: JoinSet<Drained>,
+    _tasks: JoinSet<DrainOutcome>,
 }
 
 async fn served() -> Served {
     let (root, told, mut tasks) = (authority(), Told::default(), JoinSet::new());
-    let budget = HandshakeBudget::of(Rate { burst: f64::from(FEW), each_second: 1e-6 });
-    let tls = Arc::new(Tls::among_nodes(node(&root, &root, &[])).drawing_on(budget));
+    let budget = HandshakeBudget::of(CallRate { burst: f64::from(FEW), each_second: 1e-6 });
+    let tls = Arc::new(ListenerTls::among_nodes(node(&root, &root, &[])).drawing_on(budget));
     let surface = || Surface::builder([OMNIRELAY]).observer(Arc::new(told.clone())).build().unwrap();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let endpoint = quic::endpoint(quic::bind("127.0.0.1:0".parse().unwrap()).unwrap()).unwrap();
     let (tcp, udp) = (listener.local_addr().unwrap(), endpoint.local_addr().unwrap());
-    let limits = Limits::default();
+    let limits = ListenerLimits::default();
     tasks.spawn(serve_with(listener, Some(tls.clone()), surface(), limits, std::future::pending()));
     tasks.spawn(serve_quic(endpoint, tls, (surface(), None), limits, std::future::pending()));
     Served { root, tcp, udp, told, _tasks: tasks }
@@ -101,18 +106,18 @@ async fn served() -> Served {
 
 impl Served {
     /// What a node of the mesh begins with, or somebody who shows this.
-    fn client(&self, shows: Shows, own: Arc<Trust>) -> ClientConfig {
-        let mut config = OwnClient::new(Believes::AnyNode, shows, own).config().unwrap();
+    fn client(&self, shows: ClientCertificate, own: Arc<MeshTrust>) -> ClientConfig {
+        let mut config = LiveTlsClient::new(ServerTrust::AnyNode, shows, own).config().unwrap();
         config.alpn_protocols = vec![b"h2".to_vec()];
         config
     }
 
     fn member(&self) -> ClientConfig {
-        self.client(Shows::Node, node(&self.root, &self.root, &[]))
+        self.client(ClientCertificate::Node, node(&self.root, &self.root, &[]))
     }
 
     fn nobody(&self) -> ClientConfig {
-        self.client(Shows::Nothing, node(&self.root, &self.root, &[]))
+        self.client(ClientCertificate::Nothing, node(&self.root, &self.root, &[]))
     }
 
     /// Whether a client of this is let in over TCP.
@@ -149,12 +154,12 @@ async fn whose_handshakes_come_to_nothing_is_dropped_unread() {
     for _ in 0..FEW {
         assert!(!served.lets_in(served.nobody()).await);
     }
-    served.told.has(Cause::NoCertificate, FEW.into()).await;
+    served.told.has(HandshakeFailure::NoCertificate, FEW.into()).await;
     // Before it has said anything.
     let mut silent = TcpStream::connect(served.tcp).await.unwrap();
     let closed = tokio::time::timeout(AT_LAST, silent.read(&mut [0; 1])).await.expect("it is closed");
     assert!(matches!(closed, Ok(0) | Err(_)), "{closed:?}");
-    served.told.has(Cause::TooMany, 1).await;
+    served.told.has(HandshakeFailure::TooMany, 1).await;
     // It is one budget for all ways to a port.
     assert!(refused(&served.lets_in_over_udp(served.member()).await));
 }
@@ -176,7 +181,7 @@ async fn over_udp_as_well() {
     }
     let outcome = served.lets_in_over_udp(served.member()).await;
     assert!(refused(&outcome), "{outcome:?}");
-    served.told.has(Cause::TooMany, 1).await;
+    served.told.has(HandshakeFailure::TooMany, 1).await;
     assert!(!served.lets_in(served.member()).await);
 }
 
@@ -184,22 +189,22 @@ async fn over_udp_as_well() {
 async fn a_chain_that_is_made_to_be_costly_is_refused_as_such() {
     let (served, stranger) = (served().await, authority());
     let besides = vec![stranger.certificate().clone(); CHAIN_CERTIFICATES_MAX];
-    let costly = || served.client(Shows::Node, node(&served.root, &stranger, &besides));
+    let costly = || served.client(ClientCertificate::Node, node(&served.root, &stranger, &besides));
     assert!(!served.lets_in(costly()).await);
     served.lets_in_over_udp(costly()).await.unwrap_err();
-    served.told.has(Cause::ChainTooLong, 2).await;
+    served.told.has(HandshakeFailure::ChainTooLong, 2).await;
     // As few as may be, and too large together: over UDP, what comes beyond is not read at all.
     let large = [0, 1].map(|last| CertificateDer::from([vec![0; CHAIN_BYTES_MAX / 2], vec![last]].concat()));
-    let large = served.client(Shows::Node, node(&served.root, &served.root, &large));
+    let large = served.client(ClientCertificate::Node, node(&served.root, &served.root, &large));
     assert!(!served.lets_in(large).await);
     let long =
         [0, 1].map(|last| CertificateDer::from([vec![0; HANDSHAKE_BYTES_MAX / 2], vec![last]].concat()));
-    let long = served.client(Shows::Node, node(&served.root, &served.root, &long));
+    let long = served.client(ClientCertificate::Node, node(&served.root, &served.root, &long));
     let closed = served.lets_in_over_udp(long).await.unwrap_err();
     assert!(closed.to_string().contains("CRYPTO frames"), "{closed}");
-    served.told.has(Cause::ChainTooLong, FEW.into()).await;
+    served.told.has(HandshakeFailure::ChainTooLong, FEW.into()).await;
     // A server that shows one is refused as much.
-    let costly = Arc::new(Tls::of_node(node(&served.root, &served.root, &besides)));
+    let costly = Arc::new(ListenerTls::of_node(node(&served.root, &served.root, &besides)));
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let _serving = JoinSet::from_iter([async move {

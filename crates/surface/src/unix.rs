@@ -10,15 +10,15 @@ use tokio::net::{UnixListener, UnixStream};
 use super::Surface;
 use super::authority::SocketAuthority;
 use super::preface::Version;
-use super::serve::{Door, Drained, Limits, Line, accept_all, begun, speak};
+use super::serve::{Door, DrainOutcome, Line, ListenerLimits, accept_all, begun, speak};
 
 /// As [`super::serve`], for users of this host: each connection is of the user that has made it.
 pub async fn serve_unix(
     listener: UnixListener,
     surface: Surface,
-    limits: Limits,
+    limits: ListenerLimits,
     shutdown: impl Future<Output = ()>,
-) -> Drained {
+) -> DrainOutcome {
     let line = Line::of(surface, limits, None);
     let begin = |line, _: &Door, _, (stream, _), watcher| Some(connection(line, stream, watcher));
     accept_all(async move || listener.accept().await, line, begin, shutdown).await

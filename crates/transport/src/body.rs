@@ -24,19 +24,19 @@ where
 }
 
 /// A body that ends with an error once there is one, unless it is whole by then.
-pub struct Until {
+pub struct InterruptibleBody {
     body: Body,
     /// `None`: it has ended so.
     ends: Option<BoxFuture<'static, BoxError>>,
 }
 
-impl Until {
+impl InterruptibleBody {
     pub fn new(body: Body, ends: BoxFuture<'static, BoxError>) -> Self {
         Self { body, ends: Some(ends) }
     }
 }
 
-impl http_body::Body for Until {
+impl http_body::Body for InterruptibleBody {
     type Data = Bytes;
     type Error = BoxError;
 

@@ -9,16 +9,16 @@ use http::{Request, Response};
 use rustls_pki_types::{CertificateDer, ServerName};
 
 use crate::body::{Body, BoxError};
-use crate::datagrams::Unsent;
+use crate::datagrams::UnsentDatagram;
 
 /// What a connection speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Protocol {
+pub enum ConnectionProtocol {
     Http3,
     Http2,
 }
 
-impl Protocol {
+impl ConnectionProtocol {
     /// As metrics, logs and answers have it.
     pub fn word(self) -> &'static str {
         match self {
@@ -30,13 +30,13 @@ impl Protocol {
 
 /// Where somebody is, and what TLS calls them.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Target {
+pub struct CallTarget {
     /// `host:port`; names are looked up for each connection anew.
     pub address: String,
     pub name: ServerName<'static>,
 }
 
-impl Target {
+impl CallTarget {
     /// Its host, without brackets, and its port.
     pub(crate) fn place(&self) -> Result<(&str, u16), ConnectError> {
         let (host, port) = self.address.rsplit_once(':').unwrap_or((&self.address, ""));
@@ -92,15 +92,16 @@ pub struct TlsStart {
     /// Which protocols are offered is added to it.
     pub config: rustls::ClientConfig,
     /// Becomes ready once the connection to whoever has shown this chain has to end, and says how.
-    pub ends: Ends,
+    pub ends: ConnectionEnding,
 }
 
 /// Says how a connection has to end, once it has; given what the other side has shown.
-pub type Ends = Box<dyn FnOnce(Vec<CertificateDer<'static>>) -> BoxFuture<'static, End> + Send>;
+pub type ConnectionEnding =
+    Box<dyn FnOnce(Vec<CertificateDer<'static>>) -> BoxFuture<'static, ConnectionEnd> + Send>;
 
 /// How a connection ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum End {
+pub enum ConnectionEnd {
     /// It takes no more calls; those under way go on.
     Retire(&'static str),
     /// At once.
@@ -109,22 +110,22 @@ pub enum End {
 
 /// Opens connections.
 pub trait Carrier: Send + Sync {
-    fn protocol(&self) -> Protocol;
+    fn protocol(&self) -> ConnectionProtocol;
 
     /// Opens a connection; how long that may take is the caller's to say.
     fn connect<'a>(
         &'a self,
-        to: &'a Target,
+        to: &'a CallTarget,
         tls: &'a dyn ClientTls,
     ) -> BoxFuture<'a, Result<Arc<dyn Connection>, ConnectError>>;
 }
 
 /// An open connection. It is closed once nobody has it and its calls are over.
 pub trait Connection: Send + Sync {
-    fn protocol(&self) -> Protocol;
+    fn protocol(&self) -> ConnectionProtocol;
 
     /// Becomes ready once it has to end, and says how. For the first who asks; `None` for all others.
-    fn ends(&self) -> Option<BoxFuture<'static, End>>;
+    fn ends(&self) -> Option<BoxFuture<'static, ConnectionEnd>>;
 
     /// Becomes ready once it is closed, by whomever.
     fn closed(&self) -> BoxFuture<'static, ()>;
@@ -144,9 +145,9 @@ pub trait Connection: Send + Sync {
     /// Sends a datagram, which may be lost.
     ///
     /// # Errors
-    /// [`Unsent`]; over TCP there are none.
-    fn send_datagram(&self, _datagram: Bytes) -> Result<(), Unsent> {
-        Err(Unsent::NoConnection)
+    /// [`UnsentDatagram`]; over TCP there are none.
+    fn send_datagram(&self, _datagram: Bytes) -> Result<(), UnsentDatagram> {
+        Err(UnsentDatagram::NoConnection)
     }
 
     /// Hands over the datagrams that come, for as long as somebody has the connection. To be asked once.

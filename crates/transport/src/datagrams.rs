@@ -8,7 +8,7 @@ pub(crate) const BUFFER_BYTES: usize = 64 * 1024;
 
 /// Why a datagram was not sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Unsent {
+pub enum UnsentDatagram {
     #[error("no connection is open that carries datagrams")]
     NoConnection,
     #[error("it is larger than the path takes")]
@@ -18,13 +18,13 @@ pub enum Unsent {
 /// Sends one; it may be lost.
 ///
 /// # Errors
-/// [`Unsent`]; it is known not to arrive then.
-pub fn send(connection: &Connection, datagram: Bytes) -> Result<(), Unsent> {
+/// [`UnsentDatagram`]; it is known not to arrive then.
+pub fn send(connection: &Connection, datagram: Bytes) -> Result<(), UnsentDatagram> {
     connection.send_datagram(datagram).map_err(|error| match error {
-        SendDatagramError::TooLarge => Unsent::TooLarge,
+        SendDatagramError::TooLarge => UnsentDatagram::TooLarge,
         SendDatagramError::UnsupportedByPeer
         | SendDatagramError::Disabled
-        | SendDatagramError::ConnectionLost(_) => Unsent::NoConnection,
+        | SendDatagramError::ConnectionLost(_) => UnsentDatagram::NoConnection,
     })
 }
 

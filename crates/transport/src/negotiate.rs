@@ -45,7 +45,7 @@ impl Downgrade {
 
 /// What is remembered of HTTP/3 with one other node.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Memory {
+pub struct Http3Memory {
     blocked: Option<Blocked>,
 }
 
@@ -57,7 +57,7 @@ struct Blocked {
     until: Instant,
 }
 
-impl Memory {
+impl Http3Memory {
     /// Why HTTP/3 is not tried now; `None`: it is.
     pub fn is_blocked(&self, now: Instant) -> Option<Downgrade> {
         self.blocked.filter(|blocked| now < blocked.until).map(|blocked| blocked.why)
@@ -87,7 +87,7 @@ impl Memory {
 
 /// What came of a race.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Raced<A, B, E, F> {
+pub enum RaceOutcome<A, B, E, F> {
     First(A),
     /// With why the first one failed; `None`: it has not answered.
     Second(B, Option<E>),
@@ -101,7 +101,7 @@ pub async fn race<A, B, E, F>(
     first: impl Future<Output = Result<A, E>>,
     second: impl Future<Output = Result<B, F>>,
     head_start: Duration,
-) -> Raced<A, B, E, F> {
+) -> RaceOutcome<A, B, E, F> {
     let (mut first, mut second) = (std::pin::pin!(first), std::pin::pin!(second));
     let begun = tokio::time::timeout(head_start, &mut first).await;
     let answered = match begun {
@@ -110,20 +110,20 @@ pub async fn race<A, B, E, F>(
             biased;
             answered = &mut first => answered,
             other = &mut second => return match other {
-                Ok(won) => Raced::Second(won, None),
+                Ok(won) => RaceOutcome::Second(won, None),
                 Err(other) => match tokio::time::timeout(GRACE, first).await {
-                    Ok(Ok(won)) => Raced::First(won),
-                    Ok(Err(error)) => Raced::Neither(Some(error), other),
-                    Err(_elapsed) => Raced::Neither(None, other),
+                    Ok(Ok(won)) => RaceOutcome::First(won),
+                    Ok(Err(error)) => RaceOutcome::Neither(Some(error), other),
+                    Err(_elapsed) => RaceOutcome::Neither(None, other),
                 },
             },
         },
     };
     match answered {
-        Ok(won) => Raced::First(won),
+        Ok(won) => RaceOutcome::First(won),
         Err(error) => match second.await {
-            Ok(won) => Raced::Second(won, Some(error)),
-            Err(other) => Raced::Neither(Some(error), other),
+            Ok(won) => RaceOutcome::Second(won, Some(error)),
+            Err(other) => RaceOutcome::Neither(Some(error), other),
         },
     }
 }
@@ -139,18 +139,18 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn the_first_wins_unless_it_is_late_or_fails() {
-        type Outcome = Raced<u8, u8, &'static str, &'static str>;
+        type Outcome = RaceOutcome<u8, u8, &'static str, &'static str>;
         type Side = (u64, Result<u8, &'static str>);
         #[rustfmt::skip]
         let cases: [(&str, Side, Side, u64, Outcome); 8] = [
-            ("it comes up", (5, Ok(1)), (0, Ok(2)), 5, Raced::First(1)),
-            ("it fails at once", (5, Err("no")), (2, Ok(2)), 7, Raced::Second(2, Some("no"))),
-            ("it says nothing", (9_000, Ok(1)), (2, Ok(2)), 302, Raced::Second(2, None)),
-            ("it is late, and the second later", (310, Ok(1)), (50, Ok(2)), 310, Raced::First(1)),
-            ("it fails late", (310, Err("no")), (50, Ok(2)), 350, Raced::Second(2, Some("no"))),
-            ("the second fails", (900, Ok(1)), (5, Err("shut")), 900, Raced::First(1)),
-            ("neither", (900, Err("no")), (5, Err("shut")), 900, Raced::Neither(Some("no"), "shut")),
-            ("the second fails, and the first says nothing", (9_000, Ok(1)), (5, Err("shut")), 2_305, Raced::Neither(None, "shut")),
+            ("it comes up", (5, Ok(1)), (0, Ok(2)), 5, RaceOutcome::First(1)),
+            ("it fails at once", (5, Err("no")), (2, Ok(2)), 7, RaceOutcome::Second(2, Some("no"))),
+            ("it says nothing", (9_000, Ok(1)), (2, Ok(2)), 302, RaceOutcome::Second(2, None)),
+            ("it is late, and the second later", (310, Ok(1)), (50, Ok(2)), 310, RaceOutcome::First(1)),
+            ("it fails late", (310, Err("no")), (50, Ok(2)), 350, RaceOutcome::Second(2, Some("no"))),
+            ("the second fails", (900, Ok(1)), (5, Err("shut")), 900, RaceOutcome::First(1)),
+            ("neither", (900, Err("no")), (5, Err("shut")), 900, RaceOutcome::Neither(Some("no"), "shut")),
+            ("the second fails, and the first says nothing", (9_000, Ok(1)), (5, Err("shut")), 2_305, RaceOutcome::Neither(None, "shut")),
         ];
         for (what, (late, first), (delay, second), took, expected) in cases {
             let begun = Instant::now();
@@ -162,7 +162,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn what_did_not_come_up_is_tried_again_and_ever_more_seldom() {
-        let (mut memory, begun) = (Memory::default(), Instant::now());
+        let (mut memory, begun) = (Http3Memory::default(), Instant::now());
         let mut waits = Vec::new();
         for times in 0..8 {
             assert_eq!(memory.is_repeated(), times > 1);

@@ -21,9 +21,9 @@ const KEEP_ALIVE: Duration = Duration::from_secs(10);
 
 /// How many packets of one connection were acknowledged.
 #[derive(Clone, Default)]
-pub struct Acknowledged(Arc<AtomicU64>);
+pub struct AcknowledgedPackets(Arc<AtomicU64>);
 
-impl Acknowledged {
+impl AcknowledgedPackets {
     /// Congestion control that counts. Nothing else of the library tells: a server that hears nothing any more is heard for
     /// long, as it sends again what it knows not to have come, and acknowledges again what came before.
     pub fn counting(&self) -> Arc<dyn ControllerFactory + Send + Sync> {
@@ -60,7 +60,7 @@ impl Acknowledged {
     }
 }
 
-struct Counting(Acknowledged);
+struct Counting(AcknowledgedPackets);
 
 impl ControllerFactory for Counting {
     fn build(self: Arc<Self>, now: std::time::Instant, mtu: u16) -> Box<dyn Controller> {
@@ -71,7 +71,7 @@ impl ControllerFactory for Counting {
 
 struct Counted {
     cubic: Box<dyn Controller>,
-    acknowledged: Acknowledged,
+    acknowledged: AcknowledgedPackets,
 }
 
 impl Controller for Counted {

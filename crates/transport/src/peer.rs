@@ -13,9 +13,11 @@ use parking_lot::Mutex;
 use tokio::time::{Instant, timeout};
 
 use crate::body::{Body, BoxError, boxed};
-use crate::carrier::{CallError, Carrier, ClientTls, ConnectError, Connection, End, Protocol, Target};
-use crate::datagrams::Unsent;
-use crate::negotiate::{Downgrade, HEAD_START, Memory, Raced, race};
+use crate::carrier::{
+    CallError, CallTarget, Carrier, ClientTls, ConnectError, Connection, ConnectionEnd, ConnectionProtocol,
+};
+use crate::datagrams::UnsentDatagram;
+use crate::negotiate::{Downgrade, HEAD_START, Http3Memory, RaceOutcome, race};
 
 /// How long a connection may take to be opened.
 const CONNECT_WITHIN: Duration = Duration::from_secs(5);
@@ -37,11 +39,11 @@ pub struct Carriers {
 }
 
 /// Hears what becomes of the connections to a peer.
-pub trait Observer: Send + Sync {
+pub trait PeerObserver: Send + Sync {
     /// A call goes over HTTP/2 from now on.
     fn downgraded(&self, why: Downgrade);
     /// A connection is open.
-    fn connected(&self, protocol: Protocol);
+    fn connected(&self, protocol: ConnectionProtocol);
     /// A datagram has come from the peer.
     fn heard(&self, datagram: Bytes);
 }
@@ -50,7 +52,7 @@ pub trait Observer: Send + Sync {
 pub struct Peer {
     carriers: Arc<Carriers>,
     tls: Arc<dyn ClientTls>,
-    observer: Arc<dyn Observer>,
+    observer: Arc<dyn PeerObserver>,
     state: Mutex<State>,
     /// One after the other: all calls use what comes of it.
     connecting: tokio::sync::Mutex<()>,
@@ -58,14 +60,14 @@ pub struct Peer {
 
 struct State {
     /// Where it is said to be, the likeliest first; never none.
-    targets: Vec<Target>,
+    targets: Vec<CallTarget>,
     /// Where it was reached: whoever was there has shown that it is this peer.
-    proven: Option<Target>,
+    proven: Option<CallTarget>,
     /// Whether the other node says that it serves HTTP/3.
     offers: bool,
     http3: Option<Arc<dyn Connection>>,
     http2: Option<Arc<dyn Connection>>,
-    memory: Memory,
+    memory: Http3Memory,
     failed: Option<Failed>,
     /// HTTP/3 is being tried again beside calls over HTTP/2.
     retries: bool,
@@ -79,7 +81,7 @@ impl State {
     }
 
     /// Where it is tried to be reached, the likeliest first.
-    fn tried(&self) -> Vec<Target> {
+    fn tried(&self) -> Vec<CallTarget> {
         let mut tried = Vec::with_capacity(self.targets.len() + 1);
         for target in self.proven.iter().chain(&self.targets) {
             if !tried.contains(target) {
@@ -106,14 +108,14 @@ struct Failed {
 
 /// How a call is to go.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Way {
+pub struct CallPath {
     /// Whether the same is meant when it arrives twice, so that it may be sent again when nobody knows whether it did.
     pub repeatable: bool,
     /// Whether it moves much: HTTP/2 is used.
     pub bulk: bool,
 }
 
-impl Way {
+impl CallPath {
     /// Of a small call that may arrive twice.
     pub const REPEATABLE: Self = Self { repeatable: true, bulk: false };
 }
@@ -122,7 +124,7 @@ impl Way {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct UsedCarrier {
     /// `None`: no connection is open.
-    pub protocol: Option<Protocol>,
+    pub protocol: Option<ConnectionProtocol>,
     /// Why it is not HTTP/3.
     pub why: Option<Downgrade>,
     /// It is to be as long as nothing changes: HTTP/3 is not offered, or did not come up several times in a row.
@@ -146,9 +148,9 @@ impl Peer {
     pub fn new(
         carriers: Arc<Carriers>,
         tls: Arc<dyn ClientTls>,
-        target: Target,
+        target: CallTarget,
         offers: bool,
-        observer: Arc<dyn Observer>,
+        observer: Arc<dyn PeerObserver>,
     ) -> Arc<Self> {
         let state = State {
             targets: vec![target],
@@ -156,7 +158,7 @@ impl Peer {
             offers,
             http3: None,
             http2: None,
-            memory: Memory::default(),
+            memory: Http3Memory::default(),
             failed: None,
             retries: false,
         };
@@ -165,7 +167,7 @@ impl Peer {
     }
 
     /// Says where the peer is now, and whether it serves HTTP/3. Connections to where it was take no more calls.
-    pub fn is_at(&self, target: Target, offers: bool) {
+    pub fn is_at(&self, target: CallTarget, offers: bool) {
         let mut state = self.state.lock();
         if state.targets.as_slice() != std::slice::from_ref(&target) || state.offers != offers {
             state.begin_anew();
@@ -175,7 +177,7 @@ impl Peer {
 
     /// Says where the peer may be, the likeliest first, and whether it serves HTTP/3, as far as was heard. Whoever is there has to
     /// show that it is this peer; as long as a connection is open it is used, and where the last one was is tried first.
-    pub fn may_be_at(&self, targets: Vec<Target>, offers: bool) {
+    pub fn may_be_at(&self, targets: Vec<CallTarget>, offers: bool) {
         if targets.is_empty() {
             return;
         }
@@ -206,8 +208,8 @@ impl Peer {
         let protocol = open.map(|open| open.protocol());
         let is_offered = self.may_http3(&state);
         let why = match protocol {
-            Some(Protocol::Http3) => None,
-            Some(Protocol::Http2) | None => {
+            Some(ConnectionProtocol::Http3) => None,
+            Some(ConnectionProtocol::Http2) | None => {
                 state.memory.why().or((!is_offered).then_some(Downgrade::NotOffered))
             }
         };
@@ -221,10 +223,10 @@ impl Peer {
     /// Sends a datagram over the connection that is open, if there is one over QUIC; it may be lost.
     ///
     /// # Errors
-    /// [`Unsent`]. A call opens a connection.
-    pub fn send_datagram(&self, datagram: Bytes) -> Result<(), Unsent> {
+    /// [`UnsentDatagram`]. A call opens a connection.
+    pub fn send_datagram(&self, datagram: Bytes) -> Result<(), UnsentDatagram> {
         let open = self.state.lock().http3.clone();
-        open.ok_or(Unsent::NoConnection)?.send_datagram(datagram)
+        open.ok_or(UnsentDatagram::NoConnection)?.send_datagram(datagram)
     }
 
     /// Has what is sent next open another connection, as where the peer has started again. Calls under way go on.
@@ -242,7 +244,7 @@ impl Peer {
         }
     }
 
-    /// Sends a request, and answers once the head of its answer is there, whose extensions have the [`Protocol`]. What the peer
+    /// Sends a request, and answers once the head of its answer is there, whose extensions have the [`ConnectionProtocol`]. What the peer
     /// has not taken is sent again, and what it may have taken where that is the same.
     ///
     /// # Errors
@@ -250,7 +252,7 @@ impl Peer {
     pub async fn call(
         self: &Arc<Self>,
         request: Request<Body>,
-        way: Way,
+        way: CallPath,
     ) -> Result<Response<Body>, PeerError> {
         let (head, body) = request.into_parts();
         let mut body = Sending::of(body).await;
@@ -302,7 +304,7 @@ impl Peer {
     }
 
     /// The connection for a call: one that is open, else a new one.
-    async fn connection(self: &Arc<Self>, way: Way) -> Result<Arc<dyn Connection>, PeerError> {
+    async fn connection(self: &Arc<Self>, way: CallPath) -> Result<Arc<dyn Connection>, PeerError> {
         if let Some(open) = self.open(way) {
             return Ok(open);
         }
@@ -312,7 +314,7 @@ impl Peer {
         connecting.await.unwrap_or_else(|_| Err(PeerError::Unreachable("the daemon stops".to_owned())))
     }
 
-    async fn connect_once(self: &Arc<Self>, way: Way) -> Result<Arc<dyn Connection>, PeerError> {
+    async fn connect_once(self: &Arc<Self>, way: CallPath) -> Result<Arc<dyn Connection>, PeerError> {
         let _one = self.connecting.lock().await;
         if let Some(open) = self.open(way) {
             return Ok(open);
@@ -329,7 +331,7 @@ impl Peer {
         let dialled = first_of(targets, move |target| async move {
             let opened = match tries {
                 true => self.negotiate(&target).await,
-                false => self.connect(Protocol::Http2, &target).await,
+                false => self.connect(ConnectionProtocol::Http2, &target).await,
             };
             opened.map(|open| (target, open))
         });
@@ -340,7 +342,7 @@ impl Peer {
     }
 
     /// An open connection that a call of this kind may use.
-    fn open(self: &Arc<Self>, way: Way) -> Option<Arc<dyn Connection>> {
+    fn open(self: &Arc<Self>, way: CallPath) -> Option<Arc<dyn Connection>> {
         let mut state = self.state.lock();
         let is_open = |known: &Option<Arc<dyn Connection>>| known.clone().filter(|open| open.is_open());
         let http2 = is_open(&state.http2);
@@ -364,8 +366,8 @@ impl Peer {
         Some(http2)
     }
 
-    async fn try_http3(self: Arc<Self>, target: Target) {
-        let opened = self.connect(Protocol::Http3, &target).await;
+    async fn try_http3(self: Arc<Self>, target: CallTarget) {
+        let opened = self.connect(ConnectionProtocol::Http3, &target).await;
         let mut state = self.state.lock();
         state.retries = false;
         match opened {
@@ -381,22 +383,22 @@ impl Peer {
         }
     }
 
-    async fn negotiate(&self, target: &Target) -> Result<Arc<dyn Connection>, ConnectError> {
+    async fn negotiate(&self, target: &CallTarget) -> Result<Arc<dyn Connection>, ConnectError> {
         let begun = Instant::now();
-        let http3 = self.connect(Protocol::Http3, target);
-        let http2 = self.connect(Protocol::Http2, target);
+        let http3 = self.connect(ConnectionProtocol::Http3, target);
+        let http2 = self.connect(ConnectionProtocol::Http2, target);
         match race(http3, http2, HEAD_START).await {
-            Raced::First(open) => {
+            RaceOutcome::First(open) => {
                 self.state.lock().memory.forget();
                 Ok(open)
             }
-            Raced::Second(open, error) => {
+            RaceOutcome::Second(open, error) => {
                 let why = error.as_ref().map_or(Downgrade::NoAnswer, why);
                 self.state.lock().memory.note_failure(why, Instant::now());
                 self.observer.downgraded(why);
                 Ok(open)
             }
-            Raced::Neither(http3, http2) => {
+            RaceOutcome::Neither(http3, http2) => {
                 let http3 = http3.unwrap_or(ConnectError::TimedOut(begun.elapsed()));
                 Err(ConnectError::Neither { http2: Box::new(http2), http3: Box::new(http3) })
             }
@@ -405,13 +407,15 @@ impl Peer {
 
     async fn connect(
         &self,
-        protocol: Protocol,
-        target: &Target,
+        protocol: ConnectionProtocol,
+        target: &CallTarget,
     ) -> Result<Arc<dyn Connection>, ConnectError> {
         let carrier = match (protocol, &self.carriers.http3) {
-            (Protocol::Http3, Some(http3)) => http3,
-            (Protocol::Http3, None) => return Err(ConnectError::Failed("this node uses no HTTP/3".into())),
-            (Protocol::Http2, _) => &self.carriers.http2,
+            (ConnectionProtocol::Http3, Some(http3)) => http3,
+            (ConnectionProtocol::Http3, None) => {
+                return Err(ConnectError::Failed("this node uses no HTTP/3".into()));
+            }
+            (ConnectionProtocol::Http2, _) => &self.carriers.http2,
         };
         let opened = timeout(CONNECT_WITHIN, carrier.connect(target, &*self.tls)).await;
         opened.unwrap_or(Err(ConnectError::TimedOut(CONNECT_WITHIN)))
@@ -421,13 +425,13 @@ impl Peer {
     ///
     /// # Errors
     /// [`ConnectError`].
-    pub async fn measured(&self, protocol: Protocol) -> Result<Arc<dyn Connection>, ConnectError> {
+    pub async fn measured(&self, protocol: ConnectionProtocol) -> Result<Arc<dyn Connection>, ConnectError> {
         let targets = self.state.lock().tried();
         first_of(targets, move |target| async move { self.connect(protocol, &target).await }).await
     }
 
     /// Has calls use a connection, until it has to end.
-    fn keep(self: &Arc<Self>, target: &Target, open: Arc<dyn Connection>) -> Arc<dyn Connection> {
+    fn keep(self: &Arc<Self>, target: &CallTarget, open: Arc<dyn Connection>) -> Arc<dyn Connection> {
         {
             let mut state = self.state.lock();
             state.failed = None;
@@ -435,8 +439,8 @@ impl Peer {
             if state.tried().contains(target) {
                 state.proven = Some(target.clone());
                 match open.protocol() {
-                    Protocol::Http3 => state.http3 = Some(open.clone()),
-                    Protocol::Http2 => state.http2 = Some(open.clone()),
+                    ConnectionProtocol::Http3 => state.http3 = Some(open.clone()),
+                    ConnectionProtocol::Http2 => state.http2 = Some(open.clone()),
                 }
             }
         }
@@ -455,8 +459,8 @@ impl Peer {
                 peer.state.lock().retire(&open);
             }
             match end {
-                End::Retire(why) => tracing::debug!(why, "connection to a peer retired"),
-                End::Cut(why) => {
+                ConnectionEnd::Retire(why) => tracing::debug!(why, "connection to a peer retired"),
+                ConnectionEnd::Cut(why) => {
                     tracing::info!(why, "connection of this daemon's own cut");
                     open.cut(why);
                 }
@@ -480,7 +484,7 @@ impl Peer {
 }
 
 /// As [`omnirelay_dial::first_of`], of a peer.
-async fn first_of<T, F>(targets: Vec<Target>, dial: impl Fn(Target) -> F) -> Result<T, ConnectError>
+async fn first_of<T, F>(targets: Vec<CallTarget>, dial: impl Fn(CallTarget) -> F) -> Result<T, ConnectError>
 where
     F: Future<Output = Result<T, ConnectError>>,
 {

@@ -14,14 +14,15 @@ use quinn::crypto::rustls::{QuicClientConfig, QuicServerConfig};
 use quinn::{Endpoint, EndpointConfig, IdleTimeout, TransportConfig, VarInt};
 use tokio::task::AbortHandle;
 
-use crate::body::{Body, BoxError, Until, boxed};
+use crate::body::{Body, BoxError, InterruptibleBody, boxed};
 use crate::carrier::{
-    CallError, Carrier, ClientTls, ConnectError, Connection, End, Protocol, Target, TlsStart,
+    CallError, CallTarget, Carrier, ClientTls, ConnectError, Connection, ConnectionEnd, ConnectionProtocol,
+    TlsStart,
 };
-use crate::datagrams::{self, BUFFER_BYTES, Unsent};
+use crate::datagrams::{self, BUFFER_BYTES, UnsentDatagram};
 use crate::h3;
 use crate::handshake_bytes::{BoundedServer, HANDSHAKE_BYTES_MAX};
-use crate::path::Acknowledged;
+use crate::path::AcknowledgedPackets;
 
 /// How much the system holds of what is received, in bytes, where it lets: packets of many nodes come at once.
 const SOCKET_BYTES: usize = 4 * 1024 * 1024;
@@ -37,7 +38,7 @@ pub const FAREWELL: Duration = Duration::from_secs(1);
 
 /// What one connection allows.
 #[derive(Clone, Copy, Debug)]
-pub struct Limits {
+pub struct QuicLimits {
     /// Calls that the other side may have under way; each has some room kept for it from the start.
     pub streams_max: u32,
     /// How much of one stream the other side may send before it is read, in bytes.
@@ -53,7 +54,7 @@ pub struct Limits {
     pub moves: bool,
 }
 
-impl Limits {
+impl QuicLimits {
     /// Among nodes, who say something to each other now and then as long as both are there: opening a connection again costs
     /// more than keeping it. None of them moves: each has an address that others call it at, and is called there.
     #[must_use]
@@ -62,7 +63,7 @@ impl Limits {
     }
 }
 
-impl Default for Limits {
+impl Default for QuicLimits {
     fn default() -> Self {
         let idle = Duration::from_secs(30);
         let (streams_max, stream_bytes_max, send_bytes_max) = (128, 1024 * 1024, 2 * 1024 * 1024);
@@ -99,7 +100,7 @@ pub async fn close(endpoint: &Endpoint) {
     let _ = tokio::time::timeout(FAREWELL, endpoint.wait_idle()).await;
 }
 
-fn transport(limits: Limits) -> TransportConfig {
+fn transport(limits: QuicLimits) -> TransportConfig {
     let mut acks = quinn::AckFrequencyConfig::default();
     acks.ack_eliciting_threshold(PACKETS_PER_ACK.into());
     let mut transport = TransportConfig::default();
@@ -126,7 +127,7 @@ fn transport(limits: Limits) -> TransportConfig {
 /// When the configuration has no TLS 1.3.
 pub fn server_config(
     mut tls: rustls::ServerConfig,
-    limits: Limits,
+    limits: QuicLimits,
 ) -> Result<quinn::ServerConfig, quinn::crypto::rustls::NoInitialCipherSuite> {
     tls.alpn_protocols = vec![h3::ALPN.to_vec()];
     tls.max_early_data_size = 0;
@@ -142,18 +143,18 @@ pub fn server_config(
 }
 
 /// Opens connections that speak HTTP/3.
-pub struct Quic {
+pub struct QuicCarrier {
     endpoint: Endpoint,
-    limits: Limits,
+    limits: QuicLimits,
 }
 
-impl Quic {
+impl QuicCarrier {
     /// By the socket of `endpoint`.
-    pub fn new(endpoint: Endpoint, limits: Limits) -> Self {
+    pub fn new(endpoint: Endpoint, limits: QuicLimits) -> Self {
         Self { endpoint, limits }
     }
 
-    async fn open(&self, to: &Target, tls: &dyn ClientTls) -> Result<Arc<dyn Connection>, ConnectError> {
+    async fn open(&self, to: &CallTarget, tls: &dyn ClientTls) -> Result<Arc<dyn Connection>, ConnectError> {
         let TlsStart { mut config, ends } = tls.begin().map_err(ConnectError::Tls)?;
         config.alpn_protocols = vec![h3::ALPN.to_vec()];
         config.enable_early_data = false;
@@ -164,7 +165,7 @@ impl Quic {
             let config = config.clone();
             async move {
                 let mut config = quinn::ClientConfig::new(config);
-                let (mut transport, acknowledged) = (transport(self.limits), Acknowledged::default());
+                let (mut transport, acknowledged) = (transport(self.limits), AcknowledgedPackets::default());
                 transport.congestion_controller_factory(acknowledged.counting());
                 config.transport_config(Arc::new(transport));
                 let connecting = self.endpoint.connect_with(config, address, &to.name.to_str());
@@ -176,7 +177,7 @@ impl Quic {
         let begun = omnirelay_dial::first_of(addresses, begin).await;
         let (connection, acknowledged) = begun.map_err(|error| error.unwrap_or_else(|| unreachable(to)))?;
         let shown = connection.peer_identity().and_then(|shown| shown.downcast::<Vec<_>>().ok());
-        let client = h3::Client::begin(connection.clone()).await.map_err(failed)?;
+        let client = h3::Http3Client::begin(connection.clone()).await.map_err(failed)?;
         let ends = Mutex::new(Some(ends(shown.map(|shown| *shown).unwrap_or_default())));
         let (is_silent, hears) = (Arc::default(), OnceLock::new());
         Ok(Arc::new(Open { connection, acknowledged, is_silent, client, ends, hears }))
@@ -184,7 +185,7 @@ impl Quic {
 }
 
 /// The addresses of a host that a socket of `own` can reach; never none.
-async fn resolve(to: &Target, own: Option<SocketAddr>) -> Result<Vec<SocketAddr>, ConnectError> {
+async fn resolve(to: &CallTarget, own: Option<SocketAddr>) -> Result<Vec<SocketAddr>, ConnectError> {
     let (host, port) = to.place()?;
     let found = omnirelay_dial::lookup(host, port).await;
     let found = found.map_err(|source| ConnectError::Name { address: to.address.clone(), source })?;
@@ -203,18 +204,18 @@ async fn resolve(to: &Target, own: Option<SocketAddr>) -> Result<Vec<SocketAddr>
 }
 
 /// What a host is that has no address which the socket reaches.
-fn unreachable(to: &Target) -> ConnectError {
+fn unreachable(to: &CallTarget) -> ConnectError {
     ConnectError::Name { address: to.address.clone(), source: io::ErrorKind::AddrNotAvailable.into() }
 }
 
-impl Carrier for Quic {
-    fn protocol(&self) -> Protocol {
-        Protocol::Http3
+impl Carrier for QuicCarrier {
+    fn protocol(&self) -> ConnectionProtocol {
+        ConnectionProtocol::Http3
     }
 
     fn connect<'a>(
         &'a self,
-        to: &'a Target,
+        to: &'a CallTarget,
         tls: &'a dyn ClientTls,
     ) -> BoxFuture<'a, Result<Arc<dyn Connection>, ConnectError>> {
         Box::pin(self.open(to, tls))
@@ -223,10 +224,10 @@ impl Carrier for Quic {
 
 struct Open {
     connection: quinn::Connection,
-    acknowledged: Acknowledged,
+    acknowledged: AcknowledgedPackets,
     is_silent: Arc<AtomicBool>,
-    client: h3::Client,
-    ends: Mutex<Option<BoxFuture<'static, End>>>,
+    client: h3::Http3Client,
+    ends: Mutex<Option<BoxFuture<'static, ConnectionEnd>>>,
     /// What reads datagrams; whoever reads has the connection, and must not keep it open.
     hears: OnceLock<AbortHandle>,
 }
@@ -240,11 +241,11 @@ impl Drop for Open {
 }
 
 impl Connection for Open {
-    fn protocol(&self) -> Protocol {
-        Protocol::Http3
+    fn protocol(&self) -> ConnectionProtocol {
+        ConnectionProtocol::Http3
     }
 
-    fn ends(&self) -> Option<BoxFuture<'static, End>> {
+    fn ends(&self) -> Option<BoxFuture<'static, ConnectionEnd>> {
         self.ends.lock().take()
     }
 
@@ -279,7 +280,7 @@ impl Connection for Open {
             tokio::select! {
                 biased;
                 answered = &mut call => {
-                    answered.map(|response| response.map(|body| boxed(Until::new(body, silent))))
+                    answered.map(|response| response.map(|body| boxed(InterruptibleBody::new(body, silent))))
                 }
                 // What had come by then it still has.
                 _closed = &mut silent => call.await,
@@ -287,7 +288,7 @@ impl Connection for Open {
         })
     }
 
-    fn send_datagram(&self, datagram: Bytes) -> Result<(), Unsent> {
+    fn send_datagram(&self, datagram: Bytes) -> Result<(), UnsentDatagram> {
         datagrams::send(&self.connection, datagram)
     }
 

@@ -16,7 +16,8 @@ use tokio_rustls::TlsConnector;
 
 use crate::body::{Body, boxed};
 use crate::carrier::{
-    CallError, Carrier, ClientTls, ConnectError, Connection, End, Protocol, Target, TlsStart,
+    CallError, CallTarget, Carrier, ClientTls, ConnectError, Connection, ConnectionEnd, ConnectionProtocol,
+    TlsStart,
 };
 
 /// What is agreed on in the TLS handshake.
@@ -29,10 +30,10 @@ const STREAM_BYTES_MAX: u32 = 1024 * 1024;
 
 /// Opens connections that speak HTTP/2.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Tcp;
+pub struct TcpCarrier;
 
-impl Tcp {
-    async fn open(to: &Target, tls: &dyn ClientTls) -> Result<Arc<dyn Connection>, ConnectError> {
+impl TcpCarrier {
+    async fn open(to: &CallTarget, tls: &dyn ClientTls) -> Result<Arc<dyn Connection>, ConnectError> {
         let TlsStart { mut config, ends } = tls.begin().map_err(ConnectError::Tls)?;
         config.alpn_protocols = vec![ALPN.to_vec()];
         let (host, port) = to.place()?;
@@ -88,14 +89,14 @@ fn failed(error: crate::body::BoxError) -> ConnectError {
     ConnectError::Failed(error)
 }
 
-impl Carrier for Tcp {
-    fn protocol(&self) -> Protocol {
-        Protocol::Http2
+impl Carrier for TcpCarrier {
+    fn protocol(&self) -> ConnectionProtocol {
+        ConnectionProtocol::Http2
     }
 
     fn connect<'a>(
         &'a self,
-        to: &'a Target,
+        to: &'a CallTarget,
         tls: &'a dyn ClientTls,
     ) -> BoxFuture<'a, Result<Arc<dyn Connection>, ConnectError>> {
         Box::pin(Self::open(to, tls))
@@ -104,18 +105,18 @@ impl Carrier for Tcp {
 
 struct Open {
     sender: SendRequest<Body>,
-    ends: Mutex<Option<BoxFuture<'static, End>>>,
+    ends: Mutex<Option<BoxFuture<'static, ConnectionEnd>>>,
     open: watch::Sender<bool>,
     /// Whoever drops it has them go on: calls may be under way.
     tasks: Tasks,
 }
 
 impl Connection for Open {
-    fn protocol(&self) -> Protocol {
-        Protocol::Http2
+    fn protocol(&self) -> ConnectionProtocol {
+        ConnectionProtocol::Http2
     }
 
-    fn ends(&self) -> Option<BoxFuture<'static, End>> {
+    fn ends(&self) -> Option<BoxFuture<'static, ConnectionEnd>> {
         self.ends.lock().take()
     }
 

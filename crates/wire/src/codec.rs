@@ -34,14 +34,14 @@ where
     type Encode = T;
     type Decode = U;
     type Encoder = ProstEncoder<T>;
-    type Decoder = Marking<U>;
+    type Decoder = MarkingDecoder<U>;
 
     fn encoder(&mut self) -> Self::Encoder {
         ProstCodec::<T, U>::raw_encoder(BufferSettings::new(BUFFER_BYTES, GATHER_BYTES))
     }
 
     fn decoder(&mut self) -> Self::Decoder {
-        Marking(ProstCodec::<T, U>::raw_decoder(BufferSettings::new(BUFFER_BYTES, GATHER_BYTES)))
+        MarkingDecoder(ProstCodec::<T, U>::raw_decoder(BufferSettings::new(BUFFER_BYTES, GATHER_BYTES)))
     }
 }
 
@@ -52,9 +52,9 @@ const NOT_DECOMPRESSED: &str = "Error decompressing: ";
 
 /// A decoder that marks its errors.
 #[derive(Debug)]
-pub struct Marking<U>(ProstDecoder<U>);
+pub struct MarkingDecoder<U>(ProstDecoder<U>);
 
-impl<U: Message + Default> Decoder for Marking<U> {
+impl<U: Message + Default> Decoder for MarkingDecoder<U> {
     type Item = U;
     type Error = Status;
 

@@ -3,7 +3,7 @@
 use prost::DecodeError;
 use prost::encoding::{WireType, encode_key, encode_varint};
 
-use crate::fields::{Value, fields};
+use crate::fields::{FieldValue, fields};
 
 /// The encoded `FileDescriptorSet`, options included.
 pub static ENCODED: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/omnirelay.bin"));
@@ -17,7 +17,7 @@ pub fn without_source_info(set: &[u8]) -> Result<Vec<u8>, DecodeError> {
     let mut fewer = Vec::with_capacity(set.len());
     for file in fields(set) {
         let file = file?;
-        let Value::Bytes(read) = file.value else { continue };
+        let FieldValue::Bytes(read) = file.value else { continue };
         let mut kept = Vec::with_capacity(read.len());
         for field in fields(read) {
             let field = field?;
@@ -39,8 +39,8 @@ mod tests {
     /// The fields of each file of a set.
     fn files(set: &[u8]) -> Vec<Vec<&[u8]>> {
         let file = |value| match value {
-            Value::Bytes(file) => fields(file).map(|field| field.unwrap().encoded).collect(),
-            Value::Varint(_) | Value::Other => Vec::new(),
+            FieldValue::Bytes(file) => fields(file).map(|field| field.unwrap().encoded).collect(),
+            FieldValue::Varint(_) | FieldValue::Other => Vec::new(),
         };
         fields(set).map(|it| file(it.unwrap().value)).collect()
     }

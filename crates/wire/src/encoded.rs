@@ -8,7 +8,7 @@ use bytes::{Buf, BufMut, Bytes, BytesMut};
 use prost::encoding::{DecodeContext, WireType, encode_key, encode_varint};
 use prost::{DecodeError, Message};
 
-use crate::fields::{Field, Value, fields};
+use crate::fields::{FieldValue, MessageField, fields};
 
 /// How much an item is expected to be longer than what was encoded of it before, its key and length included.
 const ITEM_BYTES: usize = 32;
@@ -16,7 +16,7 @@ const ITEM_BYTES: usize = 32;
 /// A message and its bytes; if it was read from them, with the fields that have no name here. What of the two was not
 /// there from the beginning is made once somebody asks for it. A clone shares both.
 #[derive(Debug)]
-pub struct Encoded<M>(Arc<Shared<M>>);
+pub struct EncodedMessage<M>(Arc<Shared<M>>);
 
 /// One of the two is there.
 #[derive(Debug)]
@@ -25,25 +25,25 @@ struct Shared<M> {
     bytes: OnceLock<Bytes>,
 }
 
-impl<M> Clone for Encoded<M> {
+impl<M> Clone for EncodedMessage<M> {
     fn clone(&self) -> Self {
         Self(self.0.clone())
     }
 }
 
-impl<M: Message + Default> Default for Encoded<M> {
+impl<M: Message + Default> Default for EncodedMessage<M> {
     fn default() -> Self {
         M::default().into()
     }
 }
 
-impl<M: Message + Default> PartialEq for Encoded<M> {
+impl<M: Message + Default> PartialEq for EncodedMessage<M> {
     fn eq(&self, other: &Self) -> bool {
         self.bytes() == other.bytes()
     }
 }
 
-impl<M: Message + Default> Encoded<M> {
+impl<M: Message + Default> EncodedMessage<M> {
     /// As it came, or goes.
     pub fn bytes(&self) -> &Bytes {
         self.0.bytes.get_or_init(|| self.encode_to_vec().into())
@@ -90,7 +90,7 @@ impl<M: Message + Default> Encoded<M> {
     }
 
     /// A message that `field` is all of, under this number.
-    pub fn around<F: Message + Default>(message: M, number: u32, field: &Encoded<F>) -> Self {
+    pub fn around<F: Message + Default>(message: M, number: u32, field: &EncodedMessage<F>) -> Self {
         let mut bytes = BytesMut::with_capacity(field.bytes().len() + 16);
         encode_key(number, WireType::LengthDelimited, &mut bytes);
         encode_varint(field.bytes().len() as u64, &mut bytes);
@@ -102,17 +102,17 @@ impl<M: Message + Default> Encoded<M> {
     ///
     /// # Errors
     /// When that is not what the field holds.
-    pub fn field<F: Message + Default>(&self, number: u32) -> Result<Encoded<F>, DecodeError> {
+    pub fn field<F: Message + Default>(&self, number: u32) -> Result<EncodedMessage<F>, DecodeError> {
         let mut found = BytesMut::new();
         for field in fields(self.bytes()) {
             // Of more than one of them the fields come together.
-            if let Field { number: at, value: Value::Bytes(value), .. } = field?
+            if let MessageField { number: at, value: FieldValue::Bytes(value), .. } = field?
                 && at == number
             {
                 found.put_slice(value);
             }
         }
-        Encoded::read(found.freeze())
+        EncodedMessage::read(found.freeze())
     }
 
     /// The same in bytes of its own: others may be of a larger message, which they would keep.
@@ -130,7 +130,7 @@ impl<M: Message + Default> Encoded<M> {
     }
 }
 
-impl<M: Message + Default> Deref for Encoded<M> {
+impl<M: Message + Default> Deref for EncodedMessage<M> {
     type Target = M;
 
     fn deref(&self) -> &M {
@@ -139,13 +139,13 @@ impl<M: Message + Default> Deref for Encoded<M> {
     }
 }
 
-impl<M: Message + Default> From<M> for Encoded<M> {
+impl<M: Message + Default> From<M> for EncodedMessage<M> {
     fn from(message: M) -> Self {
         Self(Arc::new(Shared { message: message.into(), bytes: OnceLock::new() }))
     }
 }
 
-impl<M: Message + Default> Message for Encoded<M> {
+impl<M: Message + Default> Message for EncodedMessage<M> {
     fn encode_raw(&self, buf: &mut impl BufMut) {
         match self.0.bytes.get() {
             Some(bytes) => buf.put_slice(bytes),
@@ -199,28 +199,28 @@ mod tests {
     #[test]
     fn what_has_no_name_here_comes_and_goes_as_it_is() {
         let bytes = Bytes::from(context());
-        let passed_on = Encoded::<OperationContext>::decode(bytes.clone()).unwrap();
+        let passed_on = EncodedMessage::<OperationContext>::decode(bytes.clone()).unwrap();
         assert_eq!((passed_on.flight_id.as_str(), passed_on.encode_to_vec()), ("f", bytes.to_vec()));
         assert_eq!(passed_on.encoded_len(), bytes.len());
-        assert!(Encoded::<OperationContext>::decode(&b"\x0a\x7f"[..]).is_err());
+        assert!(EncodedMessage::<OperationContext>::decode(&b"\x0a\x7f"[..]).is_err());
     }
 
     #[test]
     fn fields_are_found_with_all_that_is_in_them() {
         let command = [field(1, b"c-1"), field(2, &context()), field(9, b"new")].concat();
         let request = [field(7, b"new"), field(2, &command), field(1, b"drone-1")].concat();
-        let request = Encoded::<SetOperationContextRequest>::read(request.into()).unwrap();
+        let request = EncodedMessage::<SetOperationContextRequest>::read(request.into()).unwrap();
         let found = request.field::<SetOperationContextCommand>(2).unwrap();
         assert_eq!((found.command_id.as_str(), found.bytes().as_ref()), ("c-1", command.as_slice()));
-        assert_eq!(request.field::<OperationContext>(3).unwrap(), Encoded::default());
-        let around = Encoded::around(SetOperationContextRequest::default(), 2, &found);
+        assert_eq!(request.field::<OperationContext>(3).unwrap(), EncodedMessage::default());
+        let around = EncodedMessage::around(SetOperationContextRequest::default(), 2, &found);
         assert_eq!(around.bytes().as_ref(), field(2, &command));
     }
 
     #[test]
     fn parts_of_one_field_are_one_message() {
         let parts = [field(2, &field(1, b"c-1")), field(2, &field(2, &context()))].concat();
-        let request = Encoded::<SetOperationContextRequest>::read(parts.into()).unwrap();
+        let request = EncodedMessage::<SetOperationContextRequest>::read(parts.into()).unwrap();
         let found = request.field::<SetOperationContextCommand>(2).unwrap();
         assert_eq!(Some(&*found), request.command.as_ref());
     }

@@ -16,7 +16,7 @@ pub struct Envelope {
 }
 
 /// An answer of a read.
-pub trait Enveloped: Sized {
+pub trait EnvelopedAnswer: Sized {
     /// The answer with what all begin with, as far as it has fields for that.
     #[must_use]
     fn within(self, envelope: Envelope) -> Self;

@@ -5,16 +5,16 @@ use prost::encoding::{DecodeContext, WireType, decode_key, decode_varint, skip_f
 
 /// One field.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Field<'m> {
+pub struct MessageField<'m> {
     pub number: u32,
-    pub value: Value<'m>,
+    pub value: FieldValue<'m>,
     /// Key and value as they stand in the message.
     pub encoded: &'m [u8],
 }
 
 /// What a field holds.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Value<'m> {
+pub enum FieldValue<'m> {
     Varint(u64),
     /// A text, bytes, a message, or packed numbers.
     Bytes(&'m [u8]),
@@ -23,7 +23,7 @@ pub enum Value<'m> {
 }
 
 /// The fields in the order they stand in. The last item is an error when the message cannot be read further.
-pub fn fields(message: &[u8]) -> impl Iterator<Item = Result<Field<'_>, DecodeError>> {
+pub fn fields(message: &[u8]) -> impl Iterator<Item = Result<MessageField<'_>, DecodeError>> {
     let mut rest = message;
     std::iter::from_fn(move || {
         if rest.is_empty() {
@@ -37,21 +37,21 @@ pub fn fields(message: &[u8]) -> impl Iterator<Item = Result<Field<'_>, DecodeEr
     })
 }
 
-fn next<'m>(rest: &mut &'m [u8]) -> Result<Field<'m>, DecodeError> {
+fn next<'m>(rest: &mut &'m [u8]) -> Result<MessageField<'m>, DecodeError> {
     let begun = *rest;
     let (number, wire_type) = decode_key(rest)?;
     let mut value = *rest;
     skip_field(wire_type, number, rest, DecodeContext::default())?;
     value = &value[..value.len() - rest.len()];
     let value = match wire_type {
-        WireType::Varint => Value::Varint(decode_varint(&mut value)?),
+        WireType::Varint => FieldValue::Varint(decode_varint(&mut value)?),
         WireType::LengthDelimited => {
             decode_varint(&mut value)?;
-            Value::Bytes(value)
+            FieldValue::Bytes(value)
         }
-        _ => Value::Other,
+        _ => FieldValue::Other,
     };
-    Ok(Field { number, value, encoded: &begun[..begun.len() - rest.len()] })
+    Ok(MessageField { number, value, encoded: &begun[..begun.len() - rest.len()] })
 }
 
 #[cfg(test)]
@@ -62,10 +62,10 @@ mod tests {
     fn fields_are_told_until_the_message_cannot_be_read() {
         let message = b"\x08\x96\x01\x12\x03abc\x1d\x00\x00\x00\x00\x22\x07short";
         let read: Vec<_> = fields(message).collect();
-        let told = |number, value, encoded: &'static [u8]| Ok(Field { number, value, encoded });
-        assert_eq!(read[0], told(1, Value::Varint(150), b"\x08\x96\x01"));
-        assert_eq!(read[1], told(2, Value::Bytes(b"abc"), b"\x12\x03abc"));
-        assert_eq!(read[2], told(3, Value::Other, b"\x1d\x00\x00\x00\x00"));
+        let told = |number, value, encoded: &'static [u8]| Ok(MessageField { number, value, encoded });
+        assert_eq!(read[0], told(1, FieldValue::Varint(150), b"\x08\x96\x01"));
+        assert_eq!(read[1], told(2, FieldValue::Bytes(b"abc"), b"\x12\x03abc"));
+        assert_eq!(read[2], told(3, FieldValue::Other, b"\x1d\x00\x00\x00\x00"));
         assert!(read[3].is_err(), "{:?}", read[3]);
         assert_eq!(read.len(), 4);
     }

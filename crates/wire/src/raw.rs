@@ -6,9 +6,9 @@ use prost::{DecodeError, Message};
 
 /// The bytes of a message, neither checked nor changed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Raw(pub Bytes);
+pub struct RawMessage(pub Bytes);
 
-impl Message for Raw {
+impl Message for RawMessage {
     fn encode_raw(&self, buf: &mut impl BufMut) {
         buf.put_slice(&self.0);
     }
@@ -44,7 +44,7 @@ mod tests {
     #[test]
     fn bytes_come_and_go_as_they_are() {
         for bytes in [&b""[..], b"\x0a\x03abc", b"no message at all \xff"] {
-            let raw = Raw::decode(bytes).unwrap();
+            let raw = RawMessage::decode(bytes).unwrap();
             assert_eq!(raw.encode_to_vec(), bytes);
             assert_eq!(raw.encoded_len(), bytes.len());
         }

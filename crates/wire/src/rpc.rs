@@ -4,10 +4,10 @@
 
 /// What is declared of a method.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Rpc {
+pub struct RpcMethod {
     /// `package.Service/Method`.
     pub method: &'static str,
-    pub verb: Verb,
+    pub verb: HttpVerb,
     /// With `{field_name}` where a field of the request stands, `{field_name=**}` where it may hold slashes; empty for
     /// a method that has no route. Of several routes the first.
     pub path: &'static str,
@@ -21,7 +21,7 @@ pub struct Rpc {
 
 /// The HTTP method of a route.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Verb {
+pub enum HttpVerb {
     Get,
     Post,
     Put,
@@ -31,14 +31,14 @@ pub enum Verb {
     Grpc,
 }
 
-impl Rpc {
+impl RpcMethod {
     /// Whether it changes something.
     pub const fn mutates(&self) -> bool {
         !self.audit_action.is_empty()
     }
 }
 
-impl Verb {
+impl HttpVerb {
     pub const fn method(self) -> http::Method {
         match self {
             Self::Get => http::Method::GET,

@@ -8,21 +8,21 @@ use bytes::{Buf, Bytes};
 use prost::encoding::{DecodeContext, WireType, decode_key, decode_varint, skip_field};
 use prost::{DecodeError, Message};
 
-use super::encoded::Encoded;
+use super::encoded::EncodedMessage;
 use super::pb::aeroarc::agent::v1 as pb;
-use super::raw::Raw;
+use super::raw::RawMessage;
 use pb::relay_stream_message::Payload as Answered;
 
 /// How one stream puts its messages on the wire.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Shape {
+pub enum StreamShape {
     /// Bare frames, bare acknowledgements, no commands.
     Legacy,
     /// Everything in an envelope.
     Envelope,
 }
 
-impl Shape {
+impl StreamShape {
     /// As it stands in answers and logs.
     pub fn word(self) -> &'static str {
         match self {
@@ -44,28 +44,28 @@ pub enum FromAgent {
         /// The bytes of the frame alone.
         raw: Bytes,
     },
-    CommandAck(Encoded<pb::OperationContextCommandAck>),
+    CommandAck(EncodedMessage<pb::OperationContextCommandAck>),
     /// Something newer than this relay.
     Unknown,
 }
 
 /// Why a message cannot be read.
 #[derive(Debug, thiserror::Error)]
-pub enum Garbled {
+pub enum GarbledMessage {
     #[error("the message is no telemetry")]
     Undecodable(#[source] DecodeError),
     #[error("the message ends inside a field")]
     Truncated,
     #[error("the stream began with {} messages, this one is {}", .began.word(), .came.word())]
-    OtherShape { began: Shape, came: Shape },
+    OtherShape { began: StreamShape, came: StreamShape },
 }
 
-impl Shape {
+impl StreamShape {
     /// Reads one message of a stream of this shape.
     ///
     /// # Errors
-    /// [`Garbled`]: nothing on the stream can be trusted any more.
-    pub fn read(self, message: &Raw) -> Result<FromAgent, Garbled> {
+    /// [`GarbledMessage`]: nothing on the stream can be trusted any more.
+    pub fn read(self, message: &RawMessage) -> Result<FromAgent, GarbledMessage> {
         match self {
             Self::Legacy => read_bare(&message.0),
             Self::Envelope => read_envelope(&message.0),
@@ -73,56 +73,56 @@ impl Shape {
     }
 
     /// An acknowledgement for a stream of this shape.
-    pub fn ack(self, ack: pb::TelemetryAck) -> Raw {
+    pub fn ack(self, ack: pb::TelemetryAck) -> RawMessage {
         match self {
-            Self::Legacy => Raw(ack.encode_to_vec().into()),
+            Self::Legacy => RawMessage(ack.encode_to_vec().into()),
             Self::Envelope => to_agent(Answered::TelemetryAck(ack)),
         }
     }
 }
 
 /// A command, as it came, which only agents with envelopes can read. `number` is that of its field.
-pub fn command_to_agent<C: Message + Default>(number: u32, command: &Encoded<C>) -> Raw {
-    Raw(Encoded::around(pb::RelayStreamMessage::default(), number, command).bytes().clone())
+pub fn command_to_agent<C: Message + Default>(number: u32, command: &EncodedMessage<C>) -> RawMessage {
+    RawMessage(EncodedMessage::around(pb::RelayStreamMessage::default(), number, command).bytes().clone())
 }
 
-fn to_agent(payload: Answered) -> Raw {
-    Raw(pb::RelayStreamMessage { payload: Some(payload) }.encode_to_vec().into())
+fn to_agent(payload: Answered) -> RawMessage {
+    RawMessage(pb::RelayStreamMessage { payload: Some(payload) }.encode_to_vec().into())
 }
 
 /// Which shape a stream has that begins with this message; `else_as` when it says nothing of it, as an empty one does.
 ///
 /// # Errors
 /// When it is no message at all.
-pub fn shape_of(message: &Raw, else_as: Shape) -> Result<Shape, Garbled> {
+pub fn shape_of(message: &RawMessage, else_as: StreamShape) -> Result<StreamShape, GarbledMessage> {
     Ok(Outline::of(&message.0)?.shape().unwrap_or(else_as))
 }
 
-fn read_bare(message: &Bytes) -> Result<FromAgent, Garbled> {
+fn read_bare(message: &Bytes) -> Result<FromAgent, GarbledMessage> {
     let decoded = pb::TelemetryFrame::decode(message.clone());
     // A frame with a number cannot be anything else; all others are looked at more closely.
     if decoded.as_ref().map_or(true, |frame| frame.seq == 0) {
-        refuse_other(Shape::Legacy, message)?;
+        refuse_other(StreamShape::Legacy, message)?;
     }
-    let frame = decoded.map_err(Garbled::Undecodable)?;
+    let frame = decoded.map_err(GarbledMessage::Undecodable)?;
     Ok(FromAgent::Frame { frame, raw: message.clone() })
 }
 
-fn read_envelope(message: &Bytes) -> Result<FromAgent, Garbled> {
+fn read_envelope(message: &Bytes) -> Result<FromAgent, GarbledMessage> {
     if let Some(raw) = only_field(1, message) {
-        let frame = pb::TelemetryFrame::decode(raw.clone()).map_err(Garbled::Undecodable)?;
+        let frame = pb::TelemetryFrame::decode(raw.clone()).map_err(GarbledMessage::Undecodable)?;
         return Ok(FromAgent::Frame { frame, raw });
     }
     if let Some(ack) = only_field(2, message) {
-        return Ok(FromAgent::CommandAck(Encoded::read(ack).map_err(Garbled::Undecodable)?));
+        return Ok(FromAgent::CommandAck(EncodedMessage::read(ack).map_err(GarbledMessage::Undecodable)?));
     }
-    refuse_other(Shape::Envelope, message)?;
+    refuse_other(StreamShape::Envelope, message)?;
     Ok(FromAgent::Unknown)
 }
 
-fn refuse_other(began: Shape, message: &Bytes) -> Result<(), Garbled> {
+fn refuse_other(began: StreamShape, message: &Bytes) -> Result<(), GarbledMessage> {
     match Outline::of(message)?.shape() {
-        Some(came) if came != began => Err(Garbled::OtherShape { began, came }),
+        Some(came) if came != began => Err(GarbledMessage::OtherShape { began, came }),
         Some(_) | None => Ok(()),
     }
 }
@@ -148,18 +148,18 @@ struct Outline {
 }
 
 impl Outline {
-    fn of(message: &Bytes) -> Result<Self, Garbled> {
+    fn of(message: &Bytes) -> Result<Self, GarbledMessage> {
         let mut rest = message.clone();
         let mut outline = Self::default();
         while !rest.is_empty() {
-            let (number, wire_type) = decode_key(&mut rest).map_err(Garbled::Undecodable)?;
+            let (number, wire_type) = decode_key(&mut rest).map_err(GarbledMessage::Undecodable)?;
             let value = if wire_type == WireType::LengthDelimited {
-                let length = decode_varint(&mut rest).map_err(Garbled::Undecodable)?;
+                let length = decode_varint(&mut rest).map_err(GarbledMessage::Undecodable)?;
                 let length = usize::try_from(length).ok().filter(|length| *length <= rest.len());
-                Some(rest.split_to(length.ok_or(Garbled::Truncated)?))
+                Some(rest.split_to(length.ok_or(GarbledMessage::Truncated)?))
             } else {
                 skip_field(wire_type, number, &mut rest, DecodeContext::default())
-                    .map_err(Garbled::Undecodable)?;
+                    .map_err(GarbledMessage::Undecodable)?;
                 None
             };
             // A oneof writes one field.
@@ -172,9 +172,9 @@ impl Outline {
     }
 
     /// The shape, if it can be one only.
-    fn shape(&self) -> Option<Shape> {
+    fn shape(&self) -> Option<StreamShape> {
         if self.of_frame {
-            return Some(Shape::Legacy);
+            return Some(StreamShape::Legacy);
         }
         let (number, value) = self.only.as_ref()?;
         let value = value.as_ref()?;
@@ -185,7 +185,7 @@ impl Outline {
             3..=5 | 8 | 13 => true,
             _ => false,
         };
-        envelope.then_some(Shape::Envelope)
+        envelope.then_some(StreamShape::Envelope)
     }
 }
 
@@ -220,15 +220,15 @@ mod tests {
         }
     }
 
-    fn bare(frame: &pb::TelemetryFrame) -> Raw {
-        Raw(frame.encode_to_vec().into())
+    fn bare(frame: &pb::TelemetryFrame) -> RawMessage {
+        RawMessage(frame.encode_to_vec().into())
     }
 
-    fn wrapped(payload: pb::agent_stream_message::Payload) -> Raw {
-        Raw(pb::AgentStreamMessage { payload: Some(payload) }.encode_to_vec().into())
+    fn wrapped(payload: pb::agent_stream_message::Payload) -> RawMessage {
+        RawMessage(pb::AgentStreamMessage { payload: Some(payload) }.encode_to_vec().into())
     }
 
-    fn in_envelope(frame: &pb::TelemetryFrame) -> Raw {
+    fn in_envelope(frame: &pb::TelemetryFrame) -> RawMessage {
         wrapped(pb::agent_stream_message::Payload::TelemetryFrame(frame.clone()))
     }
 
@@ -238,9 +238,9 @@ mod tests {
 
     #[test]
     fn shapes_are_told_apart_by_one_message() {
-        let (legacy, envelope) = (Some(Shape::Legacy), Some(Shape::Envelope));
+        let (legacy, envelope) = (Some(StreamShape::Legacy), Some(StreamShape::Envelope));
         let ack = wrapped(pb::agent_stream_message::Payload::OperationContextCommandAck(command_ack()));
-        let newer = Raw(Bytes::from_static(b"\x1a\x04\x0a\x02id"));
+        let newer = RawMessage(Bytes::from_static(b"\x1a\x04\x0a\x02id"));
         let with_session = pb::TelemetryFrame { session_id: "sess-a1".to_owned(), ..frame() };
         let tiny = pb::TelemetryFrame { seq: 1, ..Default::default() };
         let session_only = pb::TelemetryFrame { session_id: "sess-a1".to_owned(), ..Default::default() };
@@ -255,11 +255,11 @@ mod tests {
             ("an envelope newer than the relay", newer, envelope),
             ("a bare frame with only a session", bare(&session_only), None),
             ("a bare frame with only an agent", bare(&agent_only), None),
-            ("nothing", Raw::default(), None),
+            ("nothing", RawMessage::default(), None),
             ("an empty frame in an envelope", in_envelope(&Default::default()), None),
         ];
         for (what, message, expected) in cases {
-            for else_as in [Shape::Legacy, Shape::Envelope] {
+            for else_as in [StreamShape::Legacy, StreamShape::Envelope] {
                 assert_eq!(shape_of(&message, else_as).unwrap(), expected.unwrap_or(else_as), "{what}");
             }
         }
@@ -273,36 +273,40 @@ mod tests {
             b"\x0a\xff\xff\xff\xff\x7fx",
             b"\x0b",
         ] {
-            let raw = Raw(Bytes::from_static(bytes));
-            assert!(shape_of(&raw, Shape::Legacy).is_err(), "{bytes:?}");
-            assert!(Shape::Legacy.read(&raw).is_err(), "{bytes:?}");
-            assert!(Shape::Envelope.read(&raw).is_err(), "{bytes:?}");
+            let raw = RawMessage(Bytes::from_static(bytes));
+            assert!(shape_of(&raw, StreamShape::Legacy).is_err(), "{bytes:?}");
+            assert!(StreamShape::Legacy.read(&raw).is_err(), "{bytes:?}");
+            assert!(StreamShape::Envelope.read(&raw).is_err(), "{bytes:?}");
         }
     }
 
     #[test]
     fn a_message_is_read_as_the_stream_began() {
         let raw = bare(&frame());
-        let read = Shape::Legacy.read(&raw).unwrap();
+        let read = StreamShape::Legacy.read(&raw).unwrap();
         assert_eq!(read, FromAgent::Frame { frame: frame(), raw: raw.0.clone() });
-        let read = Shape::Envelope.read(&in_envelope(&frame())).unwrap();
+        let read = StreamShape::Envelope.read(&in_envelope(&frame())).unwrap();
         assert_eq!(read, FromAgent::Frame { frame: frame(), raw: raw.0.clone() });
         let ack = wrapped(pb::agent_stream_message::Payload::OperationContextCommandAck(command_ack()));
-        assert_eq!(Shape::Envelope.read(&ack).unwrap(), FromAgent::CommandAck(command_ack().into()));
-        let other = [(Shape::Legacy, in_envelope(&frame())), (Shape::Legacy, ack), (Shape::Envelope, raw)];
+        assert_eq!(StreamShape::Envelope.read(&ack).unwrap(), FromAgent::CommandAck(command_ack().into()));
+        let other = [
+            (StreamShape::Legacy, in_envelope(&frame())),
+            (StreamShape::Legacy, ack),
+            (StreamShape::Envelope, raw),
+        ];
         for (shape, message) in other {
             let refused = shape.read(&message).unwrap_err();
-            assert!(matches!(refused, Garbled::OtherShape { .. }), "{shape:?}: {refused}");
+            assert!(matches!(refused, GarbledMessage::OtherShape { .. }), "{shape:?}: {refused}");
         }
-        let newer = Raw(Bytes::from_static(b"\x1a\x04\x0a\x02id"));
-        assert_eq!(Shape::Envelope.read(&newer).unwrap(), FromAgent::Unknown);
+        let newer = RawMessage(Bytes::from_static(b"\x1a\x04\x0a\x02id"));
+        assert_eq!(StreamShape::Envelope.read(&newer).unwrap(), FromAgent::Unknown);
     }
 
     #[test]
     fn acknowledgements_have_the_shape_of_the_stream() {
         let ack = pb::TelemetryAck { seq: 7, ..Default::default() };
-        assert_eq!(pb::TelemetryAck::decode(Shape::Legacy.ack(ack.clone()).0).unwrap(), ack);
-        let answered = pb::RelayStreamMessage::decode(Shape::Envelope.ack(ack.clone()).0).unwrap();
+        assert_eq!(pb::TelemetryAck::decode(StreamShape::Legacy.ack(ack.clone()).0).unwrap(), ack);
+        let answered = pb::RelayStreamMessage::decode(StreamShape::Envelope.ack(ack.clone()).0).unwrap();
         assert_eq!(answered.payload, Some(Answered::TelemetryAck(ack)));
     }
 }

@@ -7,8 +7,8 @@ use crate::frame::prelude::*;
 use crate::relays::columns::{address, at, expires, heard};
 use crate::relays::{self, LIST as RELAYS};
 
-pub const LEAF: Leaf =
-    Leaf::read("agents get", &[&PLACEMENT, &LIST, &RELAYS]).exiting("0 1 2 3 5 6 7 8 9 11");
+pub const LEAF: LeafCommand =
+    LeafCommand::read("agents get", &[&PLACEMENT, &LIST, &RELAYS]).exiting("0 1 2 3 5 6 7 8 9 11");
 
 const EXAMPLES: &str = "\
 Examples:
@@ -28,11 +28,11 @@ pub struct GetArgs {
     absolute: bool,
 }
 
-pub async fn run(args: &GetArgs, session: &mut Session) -> Result<Exit, CliError> {
+pub async fn run(args: &GetArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
     let ids = ids::expand(&args.ids, KIND)?;
     let relays = relays::all(session).await?;
     session.warn_if_stale(&relays);
-    let mut batch = Batch::new(KIND, "response", "was not found or could not be read");
+    let mut batch = BatchOutcomes::new(KIND, "response", "was not found or could not be read");
     for id in ids {
         let outcome = match batch.hopeless() {
             Some(error) => Err(error),
@@ -45,10 +45,10 @@ pub async fn run(args: &GetArgs, session: &mut Session) -> Result<Exit, CliError
 }
 
 /// The placement of an agent, with the agent and its relay as their lists have them.
-async fn one(session: &Session, relays: &Value, id: &str) -> Result<Value, CliError> {
+async fn one(session: &CommandSession, relays: &Value, id: &str) -> Result<Value, CliError> {
     let mut document = placement(session, id).await?;
     let relay_id = text(&document, "placement.relayId").to_owned();
-    let page = |page: &Page| request(&relay_id, page.size_or(PAGE_MAX), &page.token);
+    let page = |page: &ListPage| request(&relay_id, page.size_or(PAGE_MAX), &page.token);
     let agents = list::fetch(session, "agents", &PageArgs::default(), true, page).await?;
     let agent = items(&agents, "agents").iter().find(|agent| text(agent, "agentId") == id);
     // It may have ended or moved between the two questions.

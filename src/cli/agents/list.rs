@@ -7,8 +7,8 @@ use crate::frame::list::{self, PAGE_MAX};
 use crate::frame::prelude::*;
 use crate::relays;
 
-pub const LEAF: Leaf =
-    Leaf::read("agents list", &[&LIST]).exiting("0 1 2 3 5 6 8 9 10 11").listing(&COLUMNS, &[]);
+pub const LEAF: LeafCommand =
+    LeafCommand::read("agents list", &[&LIST]).exiting("0 1 2 3 5 6 8 9 10 11").listing(&COLUMNS, &[]);
 
 const EXAMPLES: &str = "\
 Examples:
@@ -31,10 +31,10 @@ pub struct ListArgs {
     table: TableArgs,
 }
 
-pub async fn run(args: &ListArgs, session: &mut Session) -> Result<Exit, CliError> {
+pub async fn run(args: &ListArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
     args.table.check_order(COLUMNS)?;
     let relay = args.relay.as_deref().unwrap_or_default();
-    let page = |page: &Page| request(relay, page.size_or(PAGE_MAX), &page.token);
+    let page = |page: &ListPage| request(relay, page.size_or(PAGE_MAX), &page.token);
     // The daemon sorts by id only, so for another order all of the list is needed first.
     let sorts_here = args.table.sort_by.is_some();
     let mut document = list::fetch(session, "agents", &args.page, sorts_here, page).await?;
@@ -43,11 +43,11 @@ pub async fn run(args: &ListArgs, session: &mut Session) -> Result<Exit, CliErro
     show(args, session, document)
 }
 
-fn show(args: &ListArgs, session: &mut Session, document: Value) -> Result<Exit, CliError> {
+fn show(args: &ListArgs, session: &mut CommandSession, document: Value) -> Result<Exit, CliError> {
     let agents = items(&document, "agents").to_vec();
     let moment = time::moment(&document, args.table.absolute);
     // Made before the emptiness check, so that a wrong --columns is an error in any case.
-    let table = Table::of(COLUMNS, &agents, moment, &args.table.layout())?;
+    let table = TextTable::of(COLUMNS, &agents, moment, &args.table.layout())?;
     let empty = agents.is_empty();
     if empty && session.format().is_text() {
         session.notes().say(&match &args.relay {
@@ -56,8 +56,12 @@ fn show(args: &ListArgs, session: &mut Session, document: Value) -> Result<Exit,
         });
     } else {
         let names = agents.iter().map(|agent| format!("{KIND}/{}", text(agent, "agentId"))).collect();
-        let view =
-            View { document: document.clone(), items: Some(agents.clone()), names, text: Text::Table(table) };
+        let view = CommandOutput {
+            document: document.clone(),
+            items: Some(agents.clone()),
+            names,
+            text: TextForm::Table(table),
+        };
         session.show(&view)?;
         if session.format().is_text() {
             session.notes().say(&footer(&document, &agents));

@@ -8,7 +8,7 @@ mod watch;
 
 use omnirelay_wire::rpc::aero_registry;
 
-use super::complete::{Kind, KnownObject};
+use super::complete::{CompletedKind, KnownObject};
 use super::entry::verbs;
 use super::schema::documents::{headed, own};
 use super::schema::schemas;
@@ -20,12 +20,19 @@ pub use watch::summary;
 /// The kind in `agent/ID`.
 pub const KIND: &str = "agent";
 
-pub const LIST: Rpc = aero_registry::LIST_AGENTS;
-pub const PLACEMENT: Rpc = aero_registry::GET_AGENT_PLACEMENT;
+pub const LIST: RpcMethod = aero_registry::LIST_AGENTS;
+pub const PLACEMENT: RpcMethod = aero_registry::GET_AGENT_PLACEMENT;
 
 /// What a shell completes.
-pub static OBJECTS: Kind =
-    Kind { name: KIND, list: "agents", rpc: &LIST, paged: true, of_node: false, known, signs: b"-._:" };
+pub static OBJECTS: CompletedKind = CompletedKind {
+    name: KIND,
+    list: "agents",
+    rpc: &LIST,
+    paged: true,
+    of_node: false,
+    known,
+    signs: b"-._:",
+};
 
 fn known(agent: &Value) -> KnownObject {
     KnownObject {

@@ -5,7 +5,8 @@ use crate::complete;
 use crate::frame::prelude::*;
 use crate::relays::columns::{at, expires};
 
-pub const LEAF: Leaf = Leaf::read("agents placement", &[&PLACEMENT]).exiting("0 1 2 3 5 6 7 8 9 11");
+pub const LEAF: LeafCommand =
+    LeafCommand::read("agents placement", &[&PLACEMENT]).exiting("0 1 2 3 5 6 7 8 9 11");
 
 const EXAMPLES: &str = "\
 Examples:
@@ -27,9 +28,9 @@ pub struct PlacementArgs {
     absolute: bool,
 }
 
-pub async fn run(args: &PlacementArgs, session: &mut Session) -> Result<Exit, CliError> {
+pub async fn run(args: &PlacementArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
     let ids = ids::expand(&args.ids, KIND)?;
-    let mut batch = Batch::new(KIND, "response", "is not placed or could not be asked for");
+    let mut batch = BatchOutcomes::new(KIND, "response", "is not placed or could not be asked for");
     for id in ids {
         let outcome = match batch.hopeless() {
             Some(error) => Err(error),
@@ -48,7 +49,7 @@ pub async fn run(args: &PlacementArgs, session: &mut Session) -> Result<Exit, Cl
 ///
 /// # Errors
 /// Not found, when it or its relay does not live; what kept the answer away.
-pub async fn placement(session: &Session, id: &str) -> Result<Value, CliError> {
+pub async fn placement(session: &CommandSession, id: &str) -> Result<Value, CliError> {
     let found = session.call(&Call::of(&PLACEMENT, &json!({ "agentId": id }))?).await;
     found.map_err(|error| match (error.exit(), error.body().hints.is_empty()) {
         (Exit::NotFound, true) => error

@@ -7,7 +7,7 @@ use crate::frame::prelude::*;
 use crate::frame::watch as stream;
 use crate::relays::{self, WATCH};
 
-pub const LEAF: Leaf = Leaf::read("agents watch", &[&WATCH]);
+pub const LEAF: LeafCommand = LeafCommand::read("agents watch", &[&WATCH]);
 
 const EXAMPLES: &str = "\
 Examples:
@@ -37,7 +37,7 @@ fn id(given: &str) -> Result<String, String> {
     if id.is_empty() { Err(format!("an empty text is no id of an {KIND}")) } else { Ok(id.to_owned()) }
 }
 
-pub async fn run(args: &WatchVerbArgs, session: &mut Session) -> Result<Exit, CliError> {
+pub async fn run(args: &WatchVerbArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
     let request = json!({ "object": ["agents"], "relayId": args.relay, "agentId": args.agent });
     let feed = WatchFeed {
         object: "placement",

@@ -9,8 +9,8 @@ use super::{RecordArgs, UntilArgs};
 use crate::frame::prelude::*;
 use crate::frame::saved_lines::{self, SavedLines};
 
-pub const EXPORT: Rpc = audit_service::EXPORT;
-pub const LEAF: Leaf = Leaf::read("audit export", &[&EXPORT]).exiting("0 1 2 4 5 6 8 9 11");
+pub const EXPORT: RpcMethod = audit_service::EXPORT;
+pub const LEAF: LeafCommand = LeafCommand::read("audit export", &[&EXPORT]).exiting("0 1 2 4 5 6 8 9 11");
 
 const EXAMPLES: &str = "\
 Examples:
@@ -36,7 +36,7 @@ pub struct ExportArgs {
     until: UntilArgs,
 }
 
-pub async fn run(args: &ExportArgs, session: &mut Session) -> Result<Exit, CliError> {
+pub async fn run(args: &ExportArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
     let mut request = args.records.request();
     request["until"] = json!(args.until.until);
     let call = Call::of(&EXPORT, &request)?;

@@ -5,8 +5,8 @@ use omnirelay_wire::rpc::audit_service;
 use super::{KIND, action, changes, covered};
 use crate::frame::prelude::*;
 
-pub const GET: Rpc = audit_service::GET;
-pub const LEAF: Leaf = Leaf::read("audit get", &[&GET]).exiting("0 1 2 3 5 6 7 8 9 11");
+pub const GET: RpcMethod = audit_service::GET;
+pub const LEAF: LeafCommand = LeafCommand::read("audit get", &[&GET]).exiting("0 1 2 3 5 6 7 8 9 11");
 
 const EXAMPLES: &str = "\
 Examples:
@@ -25,9 +25,9 @@ pub struct GetArgs {
     absolute: bool,
 }
 
-pub async fn run(args: &GetArgs, session: &mut Session) -> Result<Exit, CliError> {
+pub async fn run(args: &GetArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
     let ids = ids::expand(&args.ids, KIND)?;
-    let mut batch = Batch::new(KIND, "response", "was not found or could not be read");
+    let mut batch = BatchOutcomes::new(KIND, "response", "was not found or could not be read");
     for id in ids {
         let result = session.call(&Call::of(&GET, &json!({ "recordId": id }))?).await;
         batch.push(id, result);

@@ -6,9 +6,9 @@ use super::{COLUMNS, KIND, RecordArgs, UntilArgs};
 use crate::frame::list;
 use crate::frame::prelude::*;
 
-pub const LIST: Rpc = audit_service::LIST;
-pub const LEAF: Leaf =
-    Leaf::read("audit list", &[&LIST]).exiting("0 1 2 5 6 8 9 10 11").listing(&COLUMNS, &[]);
+pub const LIST: RpcMethod = audit_service::LIST;
+pub const LEAF: LeafCommand =
+    LeafCommand::read("audit list", &[&LIST]).exiting("0 1 2 5 6 8 9 10 11").listing(&COLUMNS, &[]);
 
 const EXAMPLES: &str = "\
 Examples:
@@ -32,7 +32,7 @@ pub struct ListArgs {
     table: TableArgs,
 }
 
-pub async fn run(args: &ListArgs, session: &mut Session) -> Result<Exit, CliError> {
+pub async fn run(args: &ListArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
     args.table.check_order(COLUMNS)?;
     let sorts_here = args.table.sort_by.is_some();
     let mut request = args.records.request();
@@ -42,25 +42,30 @@ pub async fn run(args: &ListArgs, session: &mut Session) -> Result<Exit, CliErro
     list::limit(session, &mut document, "records", &args.page);
     let records = items(&document, "records").to_vec();
     let moment = time::moment(&document, args.table.absolute);
-    let table = Table::of(COLUMNS, &records, moment, &args.table.layout())?;
+    let table = TextTable::of(COLUMNS, &records, moment, &args.table.layout())?;
     let empty = records.is_empty();
     if empty && session.format().is_text() {
         session.notes().say("No audit records match.");
     } else {
         let names = records.iter().map(|record| format!("{KIND}/{}", text(record, "recordId"))).collect();
-        session.show(&View { document, items: Some(records), names, text: Text::Table(table) })?;
+        session.show(&CommandOutput {
+            document,
+            items: Some(records),
+            names,
+            text: TextForm::Table(table),
+        })?;
     }
     Ok(if empty && args.page.fail_empty { Exit::Negative } else { Exit::Ok })
 }
 
 /// The newest records that are asked for, as one document.
 pub async fn fetch(
-    session: &Session,
+    session: &CommandSession,
     records: Value,
     pages: &PageArgs,
     all: bool,
 ) -> Result<Value, CliError> {
-    let request = |page: &Page| {
+    let request = |page: &ListPage| {
         let mut request = records.clone();
         request["pageSize"] = page.size.into();
         request["pageToken"] = page.token.clone().into();

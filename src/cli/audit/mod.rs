@@ -148,8 +148,8 @@ pub fn summary(record: &Value) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::frame::screen::Screen;
-    use crate::frame::table::{Layout, Table};
+    use crate::frame::screen::StdoutScreen;
+    use crate::frame::table::{TableLayout, TextTable};
 
     #[test]
     fn since_takes_a_time_or_an_age() {
@@ -167,8 +167,8 @@ mod tests {
             "changes": ["state: proposed -> approved", "approvedBy: - -> operator:ann"], "reason": reason,
         });
         let moment = time::moment(&json!({"generatedAt": "2026-11-20T06:01:00Z"}), false);
-        let table = Table::of(COLUMNS, &[record], moment, &Layout::default()).unwrap();
-        let narrow = table.render(false, Screen { width: Some(80), ..Screen::default() }).lines;
+        let table = TextTable::of(COLUMNS, &[record], moment, &TableLayout::default()).unwrap();
+        let narrow = table.render(false, StdoutScreen { width: Some(80), ..StdoutScreen::default() }).lines;
         let lines: Vec<&str> = narrow.lines().collect();
         assert!(lines[0].starts_with("REASON  "), "{narrow}");
         assert!(lines[1].starts_with("the disk of "), "{narrow}");
@@ -176,7 +176,7 @@ mod tests {
         for column in ["TIME", "ACTION", "OBJECT"] {
             assert!(lines[0].contains(column), "{narrow}");
         }
-        let piped = table.render(false, Screen::default()).lines;
+        let piped = table.render(false, StdoutScreen::default()).lines;
         assert!(piped.contains(reason), "{piped}");
     }
 

@@ -8,8 +8,8 @@ use std::str::FromStr;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use omnirelay_decisions::audit_record::readable;
-use omnirelay_decisions::audit_seal::check::{ChainCheck, Finding, KnownChain, Wrong, check_key};
-use omnirelay_decisions::audit_seal::trail::{Trail, keep, told};
+use omnirelay_decisions::audit_seal::check::{ChainCheck, KnownChain, SealFinding, Wrong, check_key};
+use omnirelay_decisions::audit_seal::trail::{HeldTrail, keep, told};
 use omnirelay_decisions::audit_seal::{ChainId, PUBLIC_KEY_BYTES, StoredRecord, fingerprint, open};
 use omnirelay_wire::pb::omnirelay::mesh::control::v1::SnapshotRecord;
 use omnirelay_wire::pb::omnirelay::security::v1 as pb;
@@ -27,12 +27,12 @@ const CLOCK_SLACK_SECONDS: u64 = 10;
 
 /// The key that a node is known by.
 #[derive(Clone, Debug)]
-pub struct Pin {
+pub struct NodePin {
     node_id: String,
     fingerprint: String,
 }
 
-impl FromStr for Pin {
+impl FromStr for NodePin {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
@@ -46,8 +46,8 @@ impl FromStr for Pin {
 
 /// What was read so far.
 struct Check<'p> {
-    pins: &'p [Pin],
-    trail: Trail,
+    pins: &'p [NodePin],
+    trail: HeldTrail,
     /// The seals, by chain and in their order.
     seals: BTreeMap<ChainId, Vec<pb::AuditExportSeal>>,
     /// The chains that were followed, once the first record has come.
@@ -64,7 +64,7 @@ struct Check<'p> {
 ///
 /// # Errors
 /// When it cannot be read. What is wrong with it is in the document.
-pub fn verify(file: &Path, pins: &[Pin]) -> Result<Value, CliError> {
+pub fn verify(file: &Path, pins: &[NodePin]) -> Result<Value, CliError> {
     let unreadable = |error: &std::io::Error| {
         CliError::local(reasons::INPUT, format!("cannot read `{}`", file.display()), error)
     };
@@ -126,10 +126,10 @@ impl TrailCheck {
 }
 
 impl<'p> Check<'p> {
-    fn new(pins: &'p [Pin]) -> Self {
+    fn new(pins: &'p [NodePin]) -> Self {
         Self {
             pins,
-            trail: Trail::default(),
+            trail: HeldTrail::default(),
             seals: BTreeMap::new(),
             followed: None,
             hash: Sha256::new(),
@@ -181,10 +181,15 @@ impl<'p> Check<'p> {
     /// Notes that a line is not what an export has there.
     fn spoilt(&mut self, what: &str) {
         let what = format!("line {}: {what}", self.lines);
-        self.find(Finding { wrong: Wrong::Changed.into(), seal: "-".to_owned(), what, ..Finding::default() });
+        self.find(SealFinding {
+            wrong: Wrong::Changed.into(),
+            seal: "-".to_owned(),
+            what,
+            ..SealFinding::default()
+        });
     }
 
-    fn find(&mut self, finding: Finding) {
+    fn find(&mut self, finding: SealFinding) {
         keep(&mut self.trail.findings, finding);
     }
 
@@ -236,21 +241,21 @@ impl<'p> Check<'p> {
         let node_id = value.as_ref().map(|value| value.node_id.clone());
         self.trail.record(node_id.as_deref(), &stored);
         if node_id.as_ref().is_some_and(|node_id| self.should_be_sealed(node_id, &stored)) {
-            self.find(Finding {
+            self.find(SealFinding {
                 wrong: Wrong::Unclaimed.into(),
                 node_id: node_id.clone().unwrap_or_default(),
                 record_id: shown.record_id.clone(),
                 what: "the export says that it was sealed, and holds no seal of it".to_owned(),
-                ..Finding::default()
+                ..SealFinding::default()
             });
         }
         if readable(&stored, value) != shown {
-            self.find(Finding {
+            self.find(SealFinding {
                 wrong: Wrong::Changed.into(),
                 node_id: node_id.unwrap_or_default(),
                 record_id: shown.record_id.clone(),
                 what: format!("line {}: what is to be read is not what the record says", self.lines),
-                ..Finding::default()
+                ..SealFinding::default()
             });
         }
     }
@@ -272,12 +277,12 @@ impl<'p> Check<'p> {
         let present: BTreeSet<String> = chains.collect();
         let absent = self.pins.iter().filter(|pin| self.trail.complete && !present.contains(&pin.node_id));
         for node_id in absent.map(|pin| pin.node_id.clone()).collect::<BTreeSet<_>>() {
-            self.find(Finding {
+            self.find(SealFinding {
                 wrong: Wrong::Missing.into(),
                 node_id,
                 seal: "-".to_owned(),
                 what: "there is no seal under the key that was given for it".to_owned(),
-                ..Finding::default()
+                ..SealFinding::default()
             });
         }
     }
@@ -286,19 +291,19 @@ impl<'p> Check<'p> {
         self.follow();
         self.find_absent();
         if self.head.is_none() {
-            self.find(Finding {
+            self.find(SealFinding {
                 wrong: Wrong::Missing.into(),
                 seal: "-".to_owned(),
                 what: "it does not begin as an export does".to_owned(),
-                ..Finding::default()
+                ..SealFinding::default()
             });
         }
         if !self.ended {
-            self.find(Finding {
+            self.find(SealFinding {
                 wrong: Wrong::Truncated.into(),
                 seal: "-".to_owned(),
                 what: "its last line is missing or is not that of the lines before it".to_owned(),
-                ..Finding::default()
+                ..SealFinding::default()
             });
         }
         let chains = self.followed.unwrap_or_default();

@@ -6,13 +6,13 @@ use omnirelay_wire::rpc::audit_service;
 
 use super::list::{LIST, fetch};
 use super::{COLUMNS, KIND, RecordArgs, summary};
-use crate::frame::global::Span;
+use crate::frame::global::HumanDuration;
 use crate::frame::prelude::*;
-use crate::frame::watch::printer::Printer;
+use crate::frame::watch::printer::EventPrinter;
 use crate::frame::watch::{self, cursor};
 
-pub const WATCH: Rpc = audit_service::WATCH;
-pub const LEAF: Leaf = Leaf::read("audit tail", &[&LIST, &WATCH]).exiting("0 1 2 5 6 8 9 11");
+pub const WATCH: RpcMethod = audit_service::WATCH;
+pub const LEAF: LeafCommand = LeafCommand::read("audit tail", &[&LIST, &WATCH]).exiting("0 1 2 5 6 8 9 11");
 
 const EXAMPLES: &str = "\
 Examples:
@@ -40,13 +40,13 @@ pub struct TailArgs {
     max_events: Option<u64>,
     /// End with 0 after this time
     #[arg(long = "for", value_name = "DURATION")]
-    for_duration: Option<Span>,
+    for_duration: Option<HumanDuration>,
     /// End with 8 when --max-events is not met after this time
     #[arg(long, value_name = "DURATION")]
-    timeout: Option<Span>,
+    timeout: Option<HumanDuration>,
 }
 
-pub async fn run(args: &TailArgs, session: &mut Session) -> Result<Exit, CliError> {
+pub async fn run(args: &TailArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
     let mut request = args.records.request();
     // What is new is later than any time in the past.
     request["since"] = Value::Null;
@@ -88,7 +88,7 @@ pub async fn run(args: &TailArgs, session: &mut Session) -> Result<Exit, CliErro
 /// Prints the newest records, oldest first; returns where to go on and what was told.
 async fn show_newest(
     args: &TailArgs,
-    session: &mut Session,
+    session: &mut CommandSession,
     feed: &WatchFeed<'_>,
 ) -> Result<(String, Vec<String>), CliError> {
     if args.limit == 0 {
@@ -100,7 +100,7 @@ async fn show_newest(
     let pages = PageArgs { limit: args.limit, ..PageArgs::default() };
     let document = fetch(session, args.records.request(), &pages, false).await?;
     let records = items(&document, "records");
-    let mut printer = Printer::of(session, true, TableArgs::default().layout(), false);
+    let mut printer = EventPrinter::of(session, true, TableArgs::default().layout(), false);
     let mut told = Vec::new();
     for record in records.iter().take(args.limit).rev() {
         told.push(text(record, "recordId").to_owned());

@@ -5,12 +5,12 @@ use std::time::Duration;
 
 use omnirelay_wire::rpc::audit_service;
 
-use super::offline::{self, Pin};
+use super::offline::{self, NodePin};
 use super::since;
 use crate::frame::prelude::*;
 
-pub const VERIFY: Rpc = audit_service::VERIFY;
-pub const LEAF: Leaf = Leaf::read("audit verify", &[&VERIFY]).exiting("0 1 2 5 6 8 9 10 11");
+pub const VERIFY: RpcMethod = audit_service::VERIFY;
+pub const LEAF: LeafCommand = LeafCommand::read("audit verify", &[&VERIFY]).exiting("0 1 2 5 6 8 9 10 11");
 
 /// How long the check of a whole trail may take when nobody says: longer than any other call.
 const PATIENCE: Duration = Duration::from_secs(600);
@@ -37,10 +37,10 @@ pub struct VerifyArgs {
     since: Option<String>,
     /// The audit key that a node is known by, in base64 as its peer record has it; only with FILE
     #[arg(long = "key", value_name = "NODE=BASE64", requires = "file")]
-    keys: Vec<Pin>,
+    keys: Vec<NodePin>,
 }
 
-pub async fn run(args: &VerifyArgs, session: &mut Session) -> Result<Exit, CliError> {
+pub async fn run(args: &VerifyArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
     let document = match &args.file {
         Some(file) => offline::verify(file, &args.keys)?,
         None => {
@@ -51,7 +51,7 @@ pub async fn run(args: &VerifyArgs, session: &mut Session) -> Result<Exit, CliEr
         }
     };
     let sound = flag(&document, "ok");
-    let view = View::lines(document.clone(), "audit/verify", describe(&document));
+    let view = CommandOutput::lines(document.clone(), "audit/verify", describe(&document));
     session.show(&view)?;
     if text(&document, "keysFrom") == "file" {
         session.notes().warn("the keys are those in the file: pin them with --key NODE=BASE64");

@@ -4,8 +4,8 @@ use super::KIND;
 use crate::frame::prelude::*;
 
 /// A change of one binding.
-pub struct Change<'a> {
-    pub rpc: &'a Rpc,
+pub struct BindingsChange<'a> {
+    pub rpc: &'a RpcMethod,
     pub principal: &'a str,
     pub write: &'a WriteArgs,
     /// What is asked before it; `None`: nothing.
@@ -16,12 +16,12 @@ pub struct Change<'a> {
     pub fields: Value,
 }
 
-impl Change<'_> {
+impl BindingsChange<'_> {
     /// Carries the change out and prints the answer.
     ///
     /// # Errors
     /// The daemon's fault; usage, when the flags do not fit or nobody confirms.
-    pub async fn run(&self, session: &mut Session) -> Result<Exit, CliError> {
+    pub async fn run(&self, session: &mut CommandSession) -> Result<Exit, CliError> {
         self.write.check(session, 1)?;
         if let Some(question) = self.question.as_deref().filter(|_| !self.write.is_dry_run()) {
             self.write.confirm(session, question)?;
@@ -39,7 +39,7 @@ impl Change<'_> {
         let document = session.call(&Call::of(self.rpc, &request)?.keyed(&self.write.key()?, part)).await?;
         let changed = flag(&document, "changed");
         let lines = self.describe(&document);
-        session.show(&View::lines(document, format!("{KIND}/{}", self.principal), lines))?;
+        session.show(&CommandOutput::lines(document, format!("{KIND}/{}", self.principal), lines))?;
         Ok(if changed && self.write.exit_code { Exit::Negative } else { Exit::Ok })
     }
 

@@ -2,12 +2,13 @@
 
 use omnirelay_wire::rpc::binding_service;
 
-use super::change::Change;
+use super::change::BindingsChange;
 use crate::complete;
 use crate::frame::prelude::*;
 
-const DELETE: Rpc = binding_service::DELETE;
-pub const LEAF: Leaf = Leaf::write("bindings delete", &[&DELETE]).exiting("0 1 2 3 4 5 6 8 9 10 11");
+const DELETE: RpcMethod = binding_service::DELETE;
+pub const LEAF: LeafCommand =
+    LeafCommand::write("bindings delete", &[&DELETE]).exiting("0 1 2 3 4 5 6 8 9 10 11");
 
 const EXAMPLES: &str = "\
 Examples:
@@ -30,8 +31,8 @@ pub struct DeleteArgs {
     write: WriteArgs,
 }
 
-pub async fn run(args: &DeleteArgs, session: &mut Session) -> Result<Exit, CliError> {
-    let change = Change {
+pub async fn run(args: &DeleteArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
+    let change = BindingsChange {
         rpc: &DELETE,
         principal: &args.principal,
         write: &args.write,

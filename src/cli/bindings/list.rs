@@ -7,9 +7,9 @@ use crate::frame::list;
 use crate::frame::prelude::*;
 use crate::frame::watch as stream;
 
-pub const LIST: Rpc = binding_service::LIST;
-pub const WATCH: Rpc = binding_service::WATCH;
-pub const LEAF: Leaf = Leaf::read("bindings list", &[&LIST, &WATCH]).listing(&COLUMNS, &[]);
+pub const LIST: RpcMethod = binding_service::LIST;
+pub const WATCH: RpcMethod = binding_service::WATCH;
+pub const LEAF: LeafCommand = LeafCommand::read("bindings list", &[&LIST, &WATCH]).listing(&COLUMNS, &[]);
 
 const EXAMPLES: &str = "\
 Examples:
@@ -30,7 +30,7 @@ pub struct ListArgs {
     watching: WatchArgs,
 }
 
-pub async fn run(args: &ListArgs, session: &mut Session) -> Result<Exit, CliError> {
+pub async fn run(args: &ListArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
     args.watching.check(args.watch)?;
     if args.watch {
         return watch(&args.watching, &args.table, session).await;
@@ -47,7 +47,11 @@ pub async fn run(args: &ListArgs, session: &mut Session) -> Result<Exit, CliErro
 }
 
 /// Watches instead of listing.
-pub async fn watch(watching: &WatchArgs, table: &TableArgs, session: &mut Session) -> Result<Exit, CliError> {
+pub async fn watch(
+    watching: &WatchArgs,
+    table: &TableArgs,
+    session: &mut CommandSession,
+) -> Result<Exit, CliError> {
     let feed = WatchFeed {
         id: |binding| text(binding, "principal").to_owned(),
         columns: COLUMNS,

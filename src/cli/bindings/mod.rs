@@ -6,7 +6,7 @@ mod list;
 mod set;
 mod watch;
 
-use super::complete::{Kind, KnownObject};
+use super::complete::{CompletedKind, KnownObject};
 use super::entry::verbs;
 use super::schema::documents::message;
 use crate::frame::prelude::*;
@@ -17,8 +17,15 @@ pub use list::LIST;
 pub const KIND: &str = "binding";
 
 /// What a shell completes.
-pub static OBJECTS: Kind =
-    Kind { name: KIND, list: "bindings", rpc: &LIST, paged: false, of_node: false, known, signs: b"-._:@" };
+pub static OBJECTS: CompletedKind = CompletedKind {
+    name: KIND,
+    list: "bindings",
+    rpc: &LIST,
+    paged: false,
+    of_node: false,
+    known,
+    signs: b"-._:@",
+};
 
 verbs! {
     /// Scopes that principals have besides those of their proof

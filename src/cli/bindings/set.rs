@@ -2,12 +2,12 @@
 
 use omnirelay_wire::rpc::binding_service;
 
-use super::change::Change;
+use super::change::BindingsChange;
 use crate::complete;
 use crate::frame::prelude::*;
 
-const SET: Rpc = binding_service::SET;
-pub const LEAF: Leaf = Leaf::write("bindings set", &[&SET]).exiting("0 1 2 4 5 6 8 9 10 11");
+const SET: RpcMethod = binding_service::SET;
+pub const LEAF: LeafCommand = LeafCommand::write("bindings set", &[&SET]).exiting("0 1 2 4 5 6 8 9 10 11");
 
 const EXAMPLES: &str = "\
 Examples:
@@ -34,8 +34,8 @@ pub struct SetArgs {
     write: WriteArgs,
 }
 
-pub async fn run(args: &SetArgs, session: &mut Session) -> Result<Exit, CliError> {
-    let change = Change {
+pub async fn run(args: &SetArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
+    let change = BindingsChange {
         rpc: &SET,
         principal: &args.principal,
         write: &args.write,

@@ -24,7 +24,7 @@ enum Verb {
     Retire(Box<retire::RetireArgs>),
 }
 
-pub async fn run(of: &CaArgs, session: &mut Session) -> Result<Exit, CliError> {
+pub async fn run(of: &CaArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
     match &of.verb {
         Verb::Init(args) => init::run(args, session).await,
         Verb::Show(args) => show::run(args, session).await,

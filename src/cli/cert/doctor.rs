@@ -5,15 +5,16 @@ use std::time::{Duration, Instant};
 
 use clap::ValueHint;
 use omnirelay_doctor::certificate::checks::{CATEGORIES, CATEGORY};
-use omnirelay_doctor::certificate::papers::{Papers, Places};
+use omnirelay_doctor::certificate::papers::{CertificateFiles, CertificatePaths};
 use omnirelay_host::data_dir;
 use omnirelay_identity::node_identity::IDENTITY_FOLDER;
 
-use crate::check::report::{self, Report, Row};
+use crate::check::report::{self, CheckRow, RoundReport};
 use crate::doctor::remote::{self, CHECK_HOST, HostArgs, ReportOptions};
 use crate::frame::prelude::*;
 
-pub const LEAF: Leaf = Leaf::read("cert doctor", &[&CHECK_HOST]).exiting("0 1 2 3 5 6 8 9 10 11");
+pub const LEAF: LeafCommand =
+    LeafCommand::read("cert doctor", &[&CHECK_HOST]).exiting("0 1 2 3 5 6 8 9 10 11");
 
 const EXAMPLES: &str = "\
 Examples:
@@ -57,7 +58,7 @@ fn skippable(text: &str) -> Result<String, String> {
 
 /// # Errors
 /// When standard output does not take the report; why the daemon of a node could not be asked.
-pub async fn run(args: &DoctorArgs, session: &mut Session) -> Result<Exit, CliError> {
+pub async fn run(args: &DoctorArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
     let kind = "CertificateReport";
     let report = match args.host.node() {
         None => of_this_host(args, session, kind),
@@ -71,30 +72,30 @@ pub async fn run(args: &DoctorArgs, session: &mut Session) -> Result<Exit, CliEr
     Ok(if report.success() { Exit::Ok } else { Exit::Negative })
 }
 
-fn of_this_host(args: &DoctorArgs, session: &Session, kind: &'static str) -> Report {
+fn of_this_host(args: &DoctorArgs, session: &CommandSession, kind: &'static str) -> RoundReport {
     let began = Instant::now();
     let now = time::now_ms().unwrap_or(0) / 1000;
-    let papers = Papers::read(&places(args.dir.as_deref(), session), now);
-    let mut rows: Vec<Row> = Row::judged(CATEGORIES, &papers, Duration::ZERO).collect();
+    let papers = CertificateFiles::read(&places(args.dir.as_deref(), session), now);
+    let mut rows: Vec<CheckRow> = CheckRow::judged(CATEGORIES, &papers, Duration::ZERO).collect();
     report::leave_out(&mut rows, &args.skip);
-    Report { kind, rows, took: began.elapsed(), strict: args.strict, nodes: Vec::new() }
+    RoundReport { kind, rows, took: began.elapsed(), strict: args.strict, nodes: Vec::new() }
 }
 
 /// Where the files are: in the folder that is given, or where the context has them, or where the daemon of this host does.
-fn places(given: Option<&Path>, session: &Session) -> Places {
+fn places(given: Option<&Path>, session: &CommandSession) -> CertificatePaths {
     if let Some(folder) = given {
-        return Places::in_folder(folder);
+        return CertificatePaths::in_folder(folder);
     }
     let shown = session.target().ok().map(|target| target.tls.clone());
     if let Some((cert, tls)) = shown.and_then(|tls| Some((tls.cert.clone()?, tls))) {
         let folder = cert.parent().unwrap_or(Path::new(".")).to_owned();
         let key = tls.key.unwrap_or_else(|| cert.clone());
         let bundle = tls.ca.unwrap_or_else(|| folder.join("bundle.pem"));
-        return Places { folder, key, chain: cert, bundle };
+        return CertificatePaths { folder, key, chain: cert, bundle };
     }
     let installed = Path::new(INSTALLED).join(IDENTITY_FOLDER);
     match installed.exists() {
-        true => Places::in_folder(&installed),
-        false => Places::in_folder(&data_dir::default_path().join(IDENTITY_FOLDER)),
+        true => CertificatePaths::in_folder(&installed),
+        false => CertificatePaths::in_folder(&data_dir::default_path().join(IDENTITY_FOLDER)),
     }
 }

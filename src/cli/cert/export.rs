@@ -3,7 +3,7 @@
 use super::show::{GET, no_authority};
 use crate::frame::prelude::*;
 
-pub const LEAF: Leaf = Leaf::read("cert ca export", &[&GET]).exiting("0 1 2 4 5 6 8 9 11");
+pub const LEAF: LeafCommand = LeafCommand::read("cert ca export", &[&GET]).exiting("0 1 2 4 5 6 8 9 11");
 
 const EXAMPLES: &str = "\
 Examples:
@@ -15,12 +15,12 @@ Examples:
 #[command(before_long_help = EXAMPLES)]
 pub struct ExportArgs {}
 
-pub async fn run(_: &ExportArgs, session: &mut Session) -> Result<Exit, CliError> {
+pub async fn run(_: &ExportArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
     let document = session.call(&Call::of(&GET, &json!({}))?).await?;
     let bundle = text(&document, "bundlePem").to_owned();
     if bundle.is_empty() {
         return Err(no_authority());
     }
-    session.show(&View::lines(document, "authority/mesh", bundle))?;
+    session.show(&CommandOutput::lines(document, "authority/mesh", bundle))?;
     Ok(Exit::Ok)
 }

@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 
 use omnirelay_core::text::chain;
 use omnirelay_core::time::{Millis, rfc3339};
-use omnirelay_pki::certificate::{Names, validity_of};
-use omnirelay_pki::key::Key;
+use omnirelay_pki::certificate::{TlsNames, validity_of};
+use omnirelay_pki::key::PrivateKey;
 use omnirelay_pki::request::Request;
 use omnirelay_wire::reasons;
 use rustls::pki_types::CertificateDer;
@@ -23,19 +23,19 @@ const CHAIN: &str = "chain.pem";
 const BUNDLE: &str = "bundle.pem";
 
 /// A key that was made here, and the request for its certificate.
-pub struct MadeKey {
-    key: Key,
+pub struct GeneratedKey {
+    key: PrivateKey,
     /// In PEM.
     pub csr: String,
 }
 
-impl MadeKey {
+impl GeneratedKey {
     /// A new key, and a request with these names.
     ///
     /// # Errors
     /// When the operating system has no randomness, or a name cannot stand in a certificate.
-    pub fn of(names: &Names) -> Result<Self, CliError> {
-        let key = Key::make()
+    pub fn of(names: &TlsNames) -> Result<Self, CliError> {
+        let key = PrivateKey::make()
             .map_err(|error| CliError::new(reasons::CLIENT, "cannot make a key").cause(chain(&error)))?;
         let csr = Request::make(&key, None, names).map_err(|error| {
             CliError::usage("the names cannot stand in a certificate").cause(chain(&error))
@@ -45,9 +45,9 @@ impl MadeKey {
 }
 
 /// Where the files of a certificate are.
-pub struct Folder(PathBuf);
+pub struct CertificateFolder(PathBuf);
 
-impl Folder {
+impl CertificateFolder {
     /// This one, which is made when it is not there.
     pub fn of(path: &Path) -> Self {
         Self(path.to_owned())
@@ -85,7 +85,7 @@ impl Folder {
     ///
     /// # Errors
     /// Those of the file system.
-    pub fn write(&self, made: &MadeKey, chain_pem: &str, bundle_pem: &str) -> Result<(), CliError> {
+    pub fn write(&self, made: &GeneratedKey, chain_pem: &str, bundle_pem: &str) -> Result<(), CliError> {
         let key = made.key.to_pem();
         let files = [
             (self.bundle(), bundle_pem.as_bytes(), 0o644),
@@ -180,9 +180,9 @@ mod tests {
     #[test]
     fn a_key_is_its_owners_alone_and_is_not_lost() {
         let place = tempfile::tempdir().unwrap();
-        let folder = Folder::of(&place.path().join("ann"));
+        let folder = CertificateFolder::of(&place.path().join("ann"));
         folder.prepare(false).unwrap();
-        let made = MadeKey::of(&Names::default()).unwrap();
+        let made = GeneratedKey::of(&TlsNames::default()).unwrap();
         assert!(made.csr.starts_with("-----BEGIN CERTIFICATE REQUEST-----\n"), "{}", made.csr);
         assert_eq!(Request::from_pem(&made.csr).unwrap().key, made.key.fingerprint());
         folder.write(&made, "chain", "bundle").unwrap();

@@ -2,19 +2,19 @@
 
 use std::path::PathBuf;
 
-use omnirelay_pki::certificate::Names;
+use omnirelay_pki::certificate::TlsNames;
 use omnirelay_wire::rpc::{binding_service, certificate_service};
 
-use super::files::{Folder, MadeKey};
+use super::files::{CertificateFolder, GeneratedKey};
 use super::offline::OfflineRoot;
 use crate::cert::offline_csr::{PREPARE, prepared};
 use crate::frame::prelude::*;
 
-const INIT: Rpc = certificate_service::INIT_AUTHORITY;
-const GET: Rpc = certificate_service::GET_AUTHORITY;
-const BIND: Rpc = binding_service::SET;
-pub const LEAF: Leaf =
-    Leaf::write("cert ca init", &[&INIT, &GET, &BIND, &PREPARE]).exiting("0 1 2 4 5 6 8 9 10 11");
+const INIT: RpcMethod = certificate_service::INIT_AUTHORITY;
+const GET: RpcMethod = certificate_service::GET_AUTHORITY;
+const BIND: RpcMethod = binding_service::SET;
+pub const LEAF: LeafCommand =
+    LeafCommand::write("cert ca init", &[&INIT, &GET, &BIND, &PREPARE]).exiting("0 1 2 4 5 6 8 9 10 11");
 
 /// The trust domain of an authority whose maker names none.
 const DOMAIN: &str = "mesh.local";
@@ -61,11 +61,11 @@ pub struct InitArgs {
     write: WriteArgs,
 }
 
-pub async fn run(args: &InitArgs, session: &mut Session) -> Result<Exit, CliError> {
+pub async fn run(args: &InitArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
     let (write, dry_run) = (&args.write, args.write.is_dry_run());
     write.check(session, 1)?;
     write.without_version("an authority that is made")?;
-    let folder = Folder::of(&out(args, session));
+    let folder = CertificateFolder::of(&out(args, session));
     if !dry_run {
         let known = session.call(&Call::of(&GET, &json!({}))?).await?;
         if field(&known, "authority").is_object() {
@@ -80,7 +80,7 @@ pub async fn run(args: &InitArgs, session: &mut Session) -> Result<Exit, CliErro
         folder.prepare(args.force)?;
     }
     session.announce_target()?;
-    let made = MadeKey::of(&Names::default())?;
+    let made = GeneratedKey::of(&TlsNames::default())?;
     // Before there is an authority: afterwards whoever asks may be nobody any more.
     if !dry_run {
         bind(args, session).await?;
@@ -110,7 +110,7 @@ pub async fn run(args: &InitArgs, session: &mut Session) -> Result<Exit, CliErro
     }
     let head = changed::head("authority/mesh", &document, "made", "");
     let lines = changed::told(&head, changed::lines(&document, "made"));
-    session.show(&View::lines(document, "authority/mesh", lines))?;
+    session.show(&CommandOutput::lines(document, "authority/mesh", lines))?;
     if !dry_run {
         say_next(&folder, session);
         if let Some(root) = root {
@@ -121,7 +121,7 @@ pub async fn run(args: &InitArgs, session: &mut Session) -> Result<Exit, CliErro
     Ok(if write.exit_code { Exit::Negative } else { Exit::Ok })
 }
 
-async fn bind(args: &InitArgs, session: &Session) -> Result<Value, CliError> {
+async fn bind(args: &InitArgs, session: &CommandSession) -> Result<Value, CliError> {
     let principal = format!("operator:{}", args.operator);
     let reason = format!("the first operator; {}", args.write.reason_text());
     let request = json!({
@@ -131,12 +131,12 @@ async fn bind(args: &InitArgs, session: &Session) -> Result<Value, CliError> {
 }
 
 /// Where the files go.
-fn out(args: &InitArgs, session: &Session) -> PathBuf {
+fn out(args: &InitArgs, session: &CommandSession) -> PathBuf {
     let beside = || session.settings.config_path.with_file_name("certs").join(&args.operator);
     args.out.clone().unwrap_or_else(beside)
 }
 
-fn say_next(folder: &Folder, session: &Session) {
+fn say_next(folder: &CertificateFolder, session: &CommandSession) {
     let absolute = |path: PathBuf| std::path::absolute(&path).unwrap_or(path);
     let (key, chain, bundle) = (folder.key(), absolute(folder.chain()), absolute(folder.bundle()));
     let notes = session.notes();

@@ -9,14 +9,15 @@ use omnirelay_wire::pem_file;
 use rustls::pki_types::CertificateDer;
 
 use super::list::LIST;
-use super::presented::{self, Endpoint, Presented, is_unreachable};
+use super::presented::{self, HostPort, ServerCertificates, is_unreachable};
 use super::{KIND, names};
 use crate::frame::error::chain;
 use crate::frame::prelude::*;
 use crate::node::control_address;
 use crate::peers;
 
-pub const LEAF: Leaf = Leaf::read("cert inspect", &[&LIST, &peers::get::GET]).exiting("0 1 2 3 5 6 7 8 9 11");
+pub const LEAF: LeafCommand =
+    LeafCommand::read("cert inspect", &[&LIST, &peers::get::GET]).exiting("0 1 2 3 5 6 7 8 9 11");
 
 const EXAMPLES: &str = "\
 Examples:
@@ -43,7 +44,7 @@ pub struct InspectArgs {
 /// Extensions by which a file is meant, although there is none.
 const FILES: [&str; 4] = [".pem", ".crt", ".cer", ".der"];
 
-pub async fn run(args: &InspectArgs, session: &mut Session) -> Result<Exit, CliError> {
+pub async fn run(args: &InspectArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
     let what = args.what.as_str();
     let is_file = || what.contains('/') || FILES.iter().any(|end| what.ends_with(end));
     let document = if !what.starts_with("https://") && Path::new(what).exists() {
@@ -57,15 +58,15 @@ pub async fn run(args: &InspectArgs, session: &mut Session) -> Result<Exit, CliE
     };
     let lines = lines(&document, time::moment(&document, args.absolute));
     let serial = text(&document, "certificate.serial").to_owned();
-    session.show(&View::lines(document, format!("{KIND}/{serial}"), lines))?;
+    session.show(&CommandOutput::lines(document, format!("{KIND}/{serial}"), lines))?;
     Ok(Exit::Ok)
 }
 
 /// What a server shows.
-async fn of_server(endpoint: &Endpoint, session: &Session) -> Result<Value, CliError> {
+async fn of_server(endpoint: &HostPort, session: &CommandSession) -> Result<Value, CliError> {
     // Without a target of its own a command believes what flags and variables name.
     let tls = session.target().map_or_else(|_| session.settings.own_tls(), |target| target.tls.clone());
-    let Presented { chain: presented, version, distrust } =
+    let ServerCertificates { chain: presented, version, distrust } =
         presented::ask(endpoint, &tls, session.settings.request_timeout).await?;
     let read = |der: &CertificateDer<'_>| {
         let refuse = |error: omnirelay_pki::certificate::CertificateError| {
@@ -92,7 +93,7 @@ async fn of_server(endpoint: &Endpoint, session: &Session) -> Result<Value, CliE
 }
 
 /// What the control port of a node shows, and what the registry remembers of its certificates.
-async fn of_node(given: &str, session: &Session) -> Result<Value, CliError> {
+async fn of_node(given: &str, session: &CommandSession) -> Result<Value, CliError> {
     let given = given.strip_prefix("node/").or(given.strip_prefix("peer/")).unwrap_or(given);
     let answer = peers::get::one(session, given).await?;
     let peer = field(&answer, "peer");
@@ -102,7 +103,7 @@ async fn of_node(given: &str, session: &Session) -> Result<Value, CliError> {
     let asked = match control_address(&id, peer, session.client()?.address()) {
         Ok(address) => {
             let bare = address.as_str().split_once("://").map_or(address.as_str(), |(_, bare)| bare);
-            match bare.parse::<Endpoint>() {
+            match bare.parse::<HostPort>() {
                 Ok(endpoint) => of_server(&endpoint, session).await,
                 Err(()) => Err(CliError::usage(format!("`{address}` is no HOST:PORT"))),
             }
@@ -124,7 +125,7 @@ async fn of_node(given: &str, session: &Session) -> Result<Value, CliError> {
     Ok(document)
 }
 
-fn lines(document: &Value, moment: Moment) -> String {
+fn lines(document: &Value, moment: CellContext) -> String {
     let mut rows = Vec::new();
     let of = field(document, "certificate");
     if of.is_object() {
@@ -158,7 +159,7 @@ fn lines(document: &Value, moment: Moment) -> String {
 }
 
 /// `77eb…, valid, ends in 4h, by node-1`.
-fn remembered(one: &Value, moment: Moment) -> String {
+fn remembered(one: &Value, moment: CellContext) -> String {
     format!(
         "{}  {}  ends {}  by {}",
         text(one, "serial"),

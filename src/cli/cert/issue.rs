@@ -2,18 +2,18 @@
 
 use std::path::PathBuf;
 
-use omnirelay_pki::certificate::Names;
+use omnirelay_pki::certificate::TlsNames;
 use omnirelay_wire::rpc::certificate_service;
 
 use super::KIND;
-use super::files::{Folder, MadeKey, not_valid_at, validity};
-use super::target::Who;
+use super::files::{CertificateFolder, GeneratedKey, not_valid_at, validity};
+use super::target::HolderTarget;
 use crate::frame::error::chain;
 use crate::frame::global::Lifetime;
 use crate::frame::prelude::*;
 
-const ISSUE: Rpc = certificate_service::ISSUE;
-pub const LEAF: Leaf = Leaf::write("cert issue", &[&ISSUE]).exiting("0 1 2 4 5 6 8 9 10 11");
+const ISSUE: RpcMethod = certificate_service::ISSUE;
+pub const LEAF: LeafCommand = LeafCommand::write("cert issue", &[&ISSUE]).exiting("0 1 2 4 5 6 8 9 10 11");
 
 const EXAMPLES: &str = "\
 Examples:
@@ -30,7 +30,7 @@ Examples:
 #[command(before_long_help = EXAMPLES)]
 pub struct IssueArgs {
     #[command(flatten)]
-    who: Who,
+    who: HolderTarget,
     /// Role of a node [default: worker]
     #[arg(long)]
     role: Option<String>,
@@ -59,7 +59,7 @@ pub struct IssueArgs {
     write: WriteArgs,
 }
 
-pub async fn run(args: &IssueArgs, session: &mut Session) -> Result<Exit, CliError> {
+pub async fn run(args: &IssueArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
     let (write, dry_run) = (&args.write, args.write.is_dry_run());
     write.check(session, 1)?;
     write.without_version("a certificate that is issued")?;
@@ -67,14 +67,14 @@ pub async fn run(args: &IssueArgs, session: &mut Session) -> Result<Exit, CliErr
         return Err(CliError::usage("a key is made, and it is not said where it goes")
             .hint("add --out DIR, or --csr FILE if the key is elsewhere"));
     }
-    let folder = args.out.as_deref().map(Folder::of);
+    let folder = args.out.as_deref().map(CertificateFolder::of);
     if let Some(folder) = folder.as_ref().filter(|_| !dry_run) {
         folder.prepare(args.force || args.csr.is_some())?;
     }
     session.announce_target()?;
-    let mut names = Names::default();
+    let mut names = TlsNames::default();
     args.name.iter().for_each(|name| names.add(name));
-    let made = if args.csr.is_none() { Some(MadeKey::of(&names)?) } else { None };
+    let made = if args.csr.is_none() { Some(GeneratedKey::of(&names)?) } else { None };
     let csr = match (&made, &args.csr) {
         (Some(made), _) => made.csr.clone(),
         (None, path) => read(path.as_deref().unwrap_or(std::path::Path::new("")))?,
@@ -104,7 +104,7 @@ pub async fn run(args: &IssueArgs, session: &mut Session) -> Result<Exit, CliErr
         None if !dry_run => chain_pem.to_owned(),
         Some(_) | None => told(&name, &document),
     };
-    session.show(&View::lines(document, format!("{KIND}/{name}"), lines))?;
+    session.show(&CommandOutput::lines(document, format!("{KIND}/{name}"), lines))?;
     if let (Some(path), false) = (&args.out, dry_run) {
         session.notes().say(&format!("Written to {}", path.display()));
     }

@@ -6,13 +6,13 @@ use clap::ValueEnum;
 use omnirelay_wire::rpc::certificate_service;
 
 use super::{COLUMNS, KIND, holder};
-use crate::frame::global::Span;
+use crate::frame::global::HumanDuration;
 use crate::frame::list;
 use crate::frame::prelude::*;
 
-pub const LIST: Rpc = certificate_service::LIST;
-pub const LEAF: Leaf =
-    Leaf::read("cert list", &[&LIST]).exiting("0 1 2 3 5 6 8 9 10 11").listing(&COLUMNS, &[]);
+pub const LIST: RpcMethod = certificate_service::LIST;
+pub const LEAF: LeafCommand =
+    LeafCommand::read("cert list", &[&LIST]).exiting("0 1 2 3 5 6 8 9 10 11").listing(&COLUMNS, &[]);
 
 const EXAMPLES: &str = "\
 Examples:
@@ -36,7 +36,7 @@ pub struct ListArgs {
     all: bool,
     /// Only those that end within this time, such as 4h
     #[arg(long, value_name = "DURATION")]
-    expiring: Option<Span>,
+    expiring: Option<HumanDuration>,
     /// Exit with 10 when there is none
     #[arg(long)]
     fail_empty: bool,
@@ -61,7 +61,7 @@ enum Kind {
     Service,
 }
 
-pub async fn run(args: &ListArgs, session: &mut Session) -> Result<Exit, CliError> {
+pub async fn run(args: &ListArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
     let kinds: Vec<String> = args
         .kind
         .iter()

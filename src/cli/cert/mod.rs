@@ -25,12 +25,12 @@ mod target;
 
 use clap::Subcommand;
 
-use super::entry::{Entry, entry};
+use super::entry::{CommandEntry, entry};
 use super::schema::documents::{message, own};
 use super::schema::schemas;
 use crate::frame::prelude::*;
 
-pub use revoke::Change as Revoking;
+pub use revoke::RevocationEdit as Revoking;
 
 /// The kind in the names of certificates.
 const KIND: &str = "certificate";
@@ -61,7 +61,7 @@ enum Verb {
     Revocations(Box<revocations::RevocationsArgs>),
 }
 
-pub static ENTRY: Entry = entry!(
+pub static ENTRY: CommandEntry = entry!(
     "cert",
     CertArgs,
     Outline,
@@ -97,7 +97,7 @@ pub static ENTRY: Entry = entry!(
     ]
 );
 
-async fn run(of: &CertArgs, session: &mut Session) -> Result<Exit, CliError> {
+async fn run(of: &CertArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
     match &of.verb {
         Verb::Ca(args) => ca::run(args, session).await,
         Verb::Issue(args) => issue::run(args, session).await,

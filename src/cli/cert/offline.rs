@@ -6,12 +6,12 @@ use std::path::{Path, PathBuf};
 use omnirelay_core::spiffe::TrustDomain;
 use omnirelay_core::text::chain;
 use omnirelay_identity::trust::unix_now;
-use omnirelay_pki::authority::{Authority, AuthorityError, Validity};
+use omnirelay_pki::authority::{AuthorityError, CertificateAuthority, ValidityPeriod};
 use omnirelay_pki::certificate::to_pem;
-use omnirelay_pki::key::Key;
+use omnirelay_pki::key::PrivateKey;
 use omnirelay_pki::request::Request;
 use omnirelay_pki::revocation::BACKDATED;
-use omnirelay_pki::trust::Bundle;
+use omnirelay_pki::trust::TrustBundle;
 use omnirelay_wire::reasons;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
@@ -28,7 +28,7 @@ const ISSUER_DAYS: u32 = 365;
 
 /// The root of a folder.
 pub struct OfflineRoot {
-    root: Authority,
+    root: CertificateAuthority,
     key: PathBuf,
 }
 
@@ -45,11 +45,11 @@ impl OfflineRoot {
         let pem = std::fs::read(&path).map_err(|error| unusable(&path, chain(&error)))?;
         let certificate = CertificateDer::from_pem_slice(&pem);
         let certificate = certificate.map_err(|error| unusable(&path, chain(&error)))?;
-        let bundle = Bundle::of(vec![certificate.clone()]);
+        let bundle = TrustBundle::of(vec![certificate.clone()]);
         let bundle = bundle.map_err(|error| unusable(&path, chain(&error)))?;
-        let key = Key::from_pem(&read_key(&key_path)?);
+        let key = PrivateKey::from_pem(&read_key(&key_path)?);
         let key = key.map_err(|error| unusable(&key_path, chain(&error)))?;
-        let root = Authority::kept(bundle.trust_domain().clone(), certificate, key);
+        let root = CertificateAuthority::kept(bundle.trust_domain().clone(), certificate, key);
         Ok(Self { root: root.map_err(|error| unusable(&key_path, chain(&error)))?, key: key_path })
     }
 
@@ -77,7 +77,7 @@ impl OfflineRoot {
 
     fn make(folder: &Path, domain: TrustDomain, days: u32) -> Result<Self, CliError> {
         make_folder(folder)?;
-        let root = Authority::root(domain, for_days(days)).map_err(not_made)?;
+        let root = CertificateAuthority::root(domain, for_days(days)).map_err(not_made)?;
         let key = folder.join(KEY);
         put(&[
             (folder.join(CERTIFICATE), to_pem(root.certificate()).as_bytes(), 0o644),
@@ -131,9 +131,9 @@ impl OfflineRoot {
 }
 
 /// From now on for so many days.
-fn for_days(days: u32) -> Validity {
+fn for_days(days: u32) -> ValidityPeriod {
     let now = unix_now();
-    Validity { not_before: now - BACKDATED, not_after: now + i64::from(days) * DAY }
+    ValidityPeriod { not_before: now - BACKDATED, not_after: now + i64::from(days) * DAY }
 }
 
 fn not_made(error: AuthorityError) -> CliError {

@@ -7,7 +7,7 @@ use omnirelay_core::text::chain;
 use omnirelay_pki::certificate::validity_of;
 use omnirelay_pki::key::Fingerprint;
 use omnirelay_pki::request::Request;
-use omnirelay_pki::trust::Bundle;
+use omnirelay_pki::trust::TrustBundle;
 use omnirelay_wire::rpc::certificate_service;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, CertificateSigningRequestDer};
@@ -15,10 +15,10 @@ use rustls::pki_types::{CertificateDer, CertificateSigningRequestDer};
 use super::offline::OfflineRoot;
 use crate::frame::prelude::*;
 
-pub const PREPARE: Rpc = certificate_service::PREPARE_ISSUER;
+pub const PREPARE: RpcMethod = certificate_service::PREPARE_ISSUER;
 
 /// What a daemon has prepared for a root whose key is elsewhere.
-pub struct Prepared {
+pub struct IssuerCsr {
     /// In PEM.
     pub csr: String,
     /// SHA-256 of the key that is to be certified, as the request has it.
@@ -31,8 +31,8 @@ pub struct Prepared {
 pub async fn prepared(
     write: &WriteArgs,
     new_secret: bool,
-    session: &mut Session,
-) -> Result<Prepared, CliError> {
+    session: &mut CommandSession,
+) -> Result<IssuerCsr, CliError> {
     let request = json!({"reason": write.reason_text(), "newSecret": new_secret});
     let prepared = session.call(&Call::of(&PREPARE, &request)?.keyed(&write.key()?, "/issuer")).await?;
     let csr = text(&prepared, "csrPem").to_owned();
@@ -41,10 +41,10 @@ pub async fn prepared(
     })?;
     let signer = CertificateDer::from_pem_slice(text(&prepared, "signerPem").as_bytes()).ok();
     let proof = BASE64_STANDARD.decode(text(&prepared, "signature")).ok().zip(signer);
-    Ok(Prepared { csr, key: request.key, proof })
+    Ok(IssuerCsr { csr, key: request.key, proof })
 }
 
-impl Prepared {
+impl IssuerCsr {
     /// That the key is that of an issuer of the mesh, before the root certifies it: whoever has the root certify theirs
     /// issues for whomever they like. The issuer that `vouching` has certified last vouches for it; else whoever runs this says
     /// so. `--yes` says it where the daemon itself is asked, at its socket, and nobody can stand between.
@@ -55,7 +55,7 @@ impl Prepared {
         &self,
         vouching: Option<&OfflineRoot>,
         write: &WriteArgs,
-        session: &Session,
+        session: &CommandSession,
     ) -> Result<(), CliError> {
         if vouching.is_some_and(|root| self.is_proven(root)) {
             return Ok(());
@@ -81,7 +81,7 @@ impl Prepared {
             return false;
         }
         let bundle = CertificateDer::from_pem_slice(root.pem().as_bytes()).ok();
-        let bundle = bundle.and_then(|root| Bundle::of(vec![root]).ok());
+        let bundle = bundle.and_then(|root| TrustBundle::of(vec![root]).ok());
         let signer = std::slice::from_ref(signer);
         // Whether it has ended does not matter to who it was.
         let Ok((begun, _)) = validity_of(&signer[0]) else { return false };
@@ -95,9 +95,9 @@ fn csr_der(pem: &str) -> Option<CertificateSigningRequestDer<'static>> {
 
 #[cfg(test)]
 mod tests {
-    use omnirelay_pki::authority::{Authority, Validity};
-    use omnirelay_pki::certificate::Names;
-    use omnirelay_pki::key::Key;
+    use omnirelay_pki::authority::{CertificateAuthority, ValidityPeriod};
+    use omnirelay_pki::certificate::TlsNames;
+    use omnirelay_pki::key::PrivateKey;
 
     use super::*;
     use omnirelay_identity::trust::unix_now;
@@ -107,14 +107,16 @@ mod tests {
         let place = tempfile::tempdir().unwrap();
         let [root, other] = ["a", "b"]
             .map(|name| OfflineRoot::open_or_make(&place.path().join(name), "mesh.example", None).unwrap());
-        let issuer = Key::make().unwrap();
-        let csr = omnirelay_pki::request::to_pem(&Request::make(&issuer, None, &Names::default()).unwrap());
+        let issuer = PrivateKey::make().unwrap();
+        let csr =
+            omnirelay_pki::request::to_pem(&Request::make(&issuer, None, &TlsNames::default()).unwrap());
         let certificate = root.certify(&csr, None).unwrap();
         let certificate = CertificateDer::from_pem_slice(certificate.as_bytes()).unwrap();
-        let issuer = Authority::kept("mesh.example".parse().unwrap(), certificate.clone(), issuer).unwrap();
-        let next = Key::make().unwrap();
-        let next = Request::make(&next, None, &Names::default()).unwrap();
-        let prepared = |signed: &[u8], what: &str| Prepared {
+        let issuer =
+            CertificateAuthority::kept("mesh.example".parse().unwrap(), certificate.clone(), issuer).unwrap();
+        let next = PrivateKey::make().unwrap();
+        let next = Request::make(&next, None, &TlsNames::default()).unwrap();
+        let prepared = |signed: &[u8], what: &str| IssuerCsr {
             csr: omnirelay_pki::request::to_pem(&next),
             key: Request::read(&next).unwrap().key,
             proof: Some((issuer.sign(what, signed).unwrap(), certificate.clone())),
@@ -127,11 +129,14 @@ mod tests {
         assert!(!prepared(&next, NEXT_ISSUER).is_proven(&other), "it is of another root");
         assert!(!prepared(b"another", NEXT_ISSUER).is_proven(&root));
         assert!(!prepared(&next, "revocations 1").is_proven(&root));
-        assert!(!Prepared { proof: None, ..prepared(&next, NEXT_ISSUER) }.is_proven(&root));
-        let leaf = Authority::root("mesh.example".parse().unwrap(), life()).unwrap();
+        assert!(!IssuerCsr { proof: None, ..prepared(&next, NEXT_ISSUER) }.is_proven(&root));
+        let leaf = CertificateAuthority::root("mesh.example".parse().unwrap(), life()).unwrap();
         let signature = leaf.sign(NEXT_ISSUER, &next).unwrap();
         let proof = Some((signature, leaf.certificate().clone()));
-        assert!(!Prepared { proof, ..prepared(&next, NEXT_ISSUER) }.is_proven(&root), "anybody makes a root");
+        assert!(
+            !IssuerCsr { proof, ..prepared(&next, NEXT_ISSUER) }.is_proven(&root),
+            "anybody makes a root"
+        );
     }
 
     #[test]
@@ -139,17 +144,18 @@ mod tests {
         let place = tempfile::tempdir().unwrap();
         let root = OfflineRoot::open_or_make(&place.path().join("a"), "mesh.example", None).unwrap();
         let certified = || {
-            let key = Key::make().unwrap();
-            let csr = Request::make(&key, None, &Names::default()).unwrap();
+            let key = PrivateKey::make().unwrap();
+            let csr = Request::make(&key, None, &TlsNames::default()).unwrap();
             let pem = root.certify(&omnirelay_pki::request::to_pem(&csr), None).unwrap();
             let certificate = CertificateDer::from_pem_slice(pem.as_bytes()).unwrap();
-            let issuer = Authority::kept("mesh.example".parse().unwrap(), certificate, key).unwrap();
+            let issuer =
+                CertificateAuthority::kept("mesh.example".parse().unwrap(), certificate, key).unwrap();
             root.note_issuer(&pem).unwrap();
             issuer
         };
         let [stolen, present] = [certified(), certified()];
-        let csr = Request::make(&Key::make().unwrap(), None, &Names::default()).unwrap();
-        let by = |issuer: &Authority| Prepared {
+        let csr = Request::make(&PrivateKey::make().unwrap(), None, &TlsNames::default()).unwrap();
+        let by = |issuer: &CertificateAuthority| IssuerCsr {
             csr: omnirelay_pki::request::to_pem(&csr),
             key: Request::read(&csr).unwrap().key,
             proof: Some((issuer.sign(NEXT_ISSUER, &csr).unwrap(), issuer.certificate().clone())),
@@ -158,7 +164,7 @@ mod tests {
         assert!(!by(&stolen).is_proven(&root));
     }
 
-    fn life() -> Validity {
-        Validity { not_before: unix_now() - 60, not_after: unix_now() + 3600 }
+    fn life() -> ValidityPeriod {
+        ValidityPeriod { not_before: unix_now() - 60, not_after: unix_now() + 3600 }
     }
 }

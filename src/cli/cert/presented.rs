@@ -15,13 +15,13 @@ use crate::frame::tls_files::TlsFiles;
 
 /// A host and a port.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Endpoint {
+pub struct HostPort {
     /// Without brackets.
     host: String,
     port: u16,
 }
 
-impl FromStr for Endpoint {
+impl FromStr for HostPort {
     type Err = ();
 
     /// `HOST:PORT`, `[ADDRESS]:PORT`, or an `https://` URL of these.
@@ -35,7 +35,7 @@ impl FromStr for Endpoint {
     }
 }
 
-impl fmt::Display for Endpoint {
+impl fmt::Display for HostPort {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.host.contains(':') {
             true => write!(f, "[{}]:{}", self.host, self.port),
@@ -45,7 +45,7 @@ impl fmt::Display for Endpoint {
 }
 
 /// What a server has shown.
-pub struct Presented {
+pub struct ServerCertificates {
     /// The certificate first.
     pub chain: Vec<CertificateDer<'static>>,
     /// Such as `TLSv1.3`.
@@ -58,17 +58,21 @@ pub struct Presented {
 ///
 /// # Errors
 /// When there is nobody, or no TLS is spoken there; when the files of whom to believe cannot be used.
-pub async fn ask(endpoint: &Endpoint, tls: &TlsFiles, patience: Duration) -> Result<Presented, CliError> {
+pub async fn ask(
+    endpoint: &HostPort,
+    tls: &TlsFiles,
+    patience: Duration,
+) -> Result<ServerCertificates, CliError> {
     let asked = tokio::time::timeout(patience, shake(endpoint)).await;
     let (chain, version) = asked.unwrap_or_else(|_| {
         let within = humantime::format_duration(patience);
         Err(refuse(endpoint, format!("no handshake within {within}")))
     })?;
     let distrust = tls.distrust(&chain, &endpoint.host)?;
-    Ok(Presented { chain, version, distrust })
+    Ok(ServerCertificates { chain, version, distrust })
 }
 
-async fn shake(endpoint: &Endpoint) -> Result<(Vec<CertificateDer<'static>>, String), CliError> {
+async fn shake(endpoint: &HostPort) -> Result<(Vec<CertificateDer<'static>>, String), CliError> {
     let tls = ClientTls { believes_anybody: true, ..ClientTls::default() };
     let config = tls.config().map_err(|error| refuse(endpoint, chain(&error)))?;
     let name = ServerName::try_from(endpoint.host.clone())
@@ -90,7 +94,7 @@ fn no_tls(error: &std::io::Error) -> String {
     }
 }
 
-fn refuse(endpoint: &Endpoint, cause: String) -> CliError {
+fn refuse(endpoint: &HostPort, cause: String) -> CliError {
     CliError::new(reasons::CONNECT_FAILED, format!("{endpoint} shows no certificate"))
         .cause(cause)
         .hint("name the port that speaks TLS; plaintext ports show nothing")
@@ -118,7 +122,7 @@ mod tests {
             (":17420", None),
             ("eu-1:99999", None),
         ] {
-            let read = text.parse::<Endpoint>().map(|endpoint| endpoint.to_string());
+            let read = text.parse::<HostPort>().map(|endpoint| endpoint.to_string());
             assert_eq!(read.as_deref().ok(), expected, "{text}");
         }
     }

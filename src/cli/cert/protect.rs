@@ -4,8 +4,9 @@ use omnirelay_wire::rpc::certificate_service;
 
 use crate::frame::prelude::*;
 
-const PROTECT: Rpc = certificate_service::PROTECT_RECORDS;
-pub const LEAF: Leaf = Leaf::write("cert ca protect", &[&PROTECT]).exiting("0 1 2 3 4 5 6 8 9 10 11");
+const PROTECT: RpcMethod = certificate_service::PROTECT_RECORDS;
+pub const LEAF: LeafCommand =
+    LeafCommand::write("cert ca protect", &[&PROTECT]).exiting("0 1 2 3 4 5 6 8 9 10 11");
 
 const EXAMPLES: &str = "\
 Examples:
@@ -24,7 +25,7 @@ pub struct ProtectArgs {
     write: WriteArgs,
 }
 
-pub async fn run(args: &ProtectArgs, session: &mut Session) -> Result<Exit, CliError> {
+pub async fn run(args: &ProtectArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
     let (write, dry_run) = (&args.write, args.write.is_dry_run());
     write.check(session, 1)?;
     write.without_version("the authority")?;
@@ -46,11 +47,11 @@ pub async fn run(args: &ProtectArgs, session: &mut Session) -> Result<Exit, CliE
     show(document, args, session)
 }
 
-fn show(document: Value, args: &ProtectArgs, session: &mut Session) -> Result<Exit, CliError> {
+fn show(document: Value, args: &ProtectArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
     let changed = flag(&document, "changed");
     let head = changed::head("authority/mesh", &document, "protected", "");
     let lines = changed::told(&head, changed::lines(&document, "protected"));
-    session.show(&View::lines(document, "authority/mesh", lines))?;
+    session.show(&CommandOutput::lines(document, "authority/mesh", lines))?;
     Ok(if changed && args.write.exit_code { Exit::Negative } else { Exit::Ok })
 }
 

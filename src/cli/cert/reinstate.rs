@@ -2,12 +2,13 @@
 
 use omnirelay_wire::rpc::certificate_service;
 
-use super::revoke::Change;
-use super::target::Who;
+use super::revoke::RevocationEdit;
+use super::target::HolderTarget;
 use crate::frame::prelude::*;
 
-const REINSTATE: Rpc = certificate_service::REINSTATE;
-pub const LEAF: Leaf = Leaf::write("cert reinstate", &[&REINSTATE]).exiting("0 1 2 3 4 5 6 8 9 10 11");
+const REINSTATE: RpcMethod = certificate_service::REINSTATE;
+pub const LEAF: LeafCommand =
+    LeafCommand::write("cert reinstate", &[&REINSTATE]).exiting("0 1 2 3 4 5 6 8 9 10 11");
 
 const EXAMPLES: &str = "\
 Examples:
@@ -20,7 +21,7 @@ Examples:
 #[command(before_long_help = EXAMPLES)]
 pub struct ReinstateArgs {
     #[command(flatten)]
-    who: Who,
+    who: HolderTarget,
     /// Cluster of the node [default: that of the daemon]
     #[arg(long)]
     cluster: Option<String>,
@@ -28,10 +29,10 @@ pub struct ReinstateArgs {
     write: WriteArgs,
 }
 
-pub async fn run(args: &ReinstateArgs, session: &mut Session) -> Result<Exit, CliError> {
+pub async fn run(args: &ReinstateArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
     let mut request = args.who.request();
     request["cluster"] = json!(args.cluster);
-    let change = Change {
+    let change = RevocationEdit {
         rpc: &REINSTATE,
         request,
         shown: &args.who.shown(),

@@ -3,19 +3,19 @@
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 
-use omnirelay_pki::certificate::Names;
+use omnirelay_pki::certificate::TlsNames;
 use omnirelay_wire::rpc::certificate_service;
 
 use super::KIND;
-use super::files::{Folder, MadeKey, not_valid_at, validity};
+use super::files::{CertificateFolder, GeneratedKey, not_valid_at, validity};
 use super::holder;
 use super::issue::told;
 use crate::frame::prelude::*;
-use crate::frame::settings::Target;
+use crate::frame::settings::CommandTarget;
 use crate::frame::tls_files::TlsFiles;
 
-const RENEW: Rpc = certificate_service::RENEW;
-pub const LEAF: Leaf = Leaf::write("cert renew", &[&RENEW]).exiting("0 1 2 4 5 6 8 9 11");
+const RENEW: RpcMethod = certificate_service::RENEW;
+pub const LEAF: LeafCommand = LeafCommand::write("cert renew", &[&RENEW]).exiting("0 1 2 4 5 6 8 9 11");
 
 const EXAMPLES: &str = "\
 Examples:
@@ -33,12 +33,12 @@ pub struct RenewArgs {
     dir: PathBuf,
 }
 
-pub async fn run(args: &RenewArgs, session: &mut Session) -> Result<Exit, CliError> {
+pub async fn run(args: &RenewArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
     if !args.dir.is_dir() {
         return Err(CliError::usage(format!("{} is no folder", args.dir.display()))
             .hint("name the one that has key.pem, chain.pem and bundle.pem, as omnirelay cert issue --out wrote them"));
     }
-    let folder = Folder::of(&args.dir);
+    let folder = CertificateFolder::of(&args.dir);
     let target = session.target()?.clone();
     if !target.addresses.iter().all(|address| address.is_tls()) {
         return Err(CliError::usage("a certificate is shown under TLS only")
@@ -50,17 +50,17 @@ pub async fn run(args: &RenewArgs, session: &mut Session) -> Result<Exit, CliErr
         key: Some(folder.key()),
         server_name: target.tls.server_name.clone(),
     };
-    session.turn_to(Target { tls: own, token_file: None, ..target })?;
+    session.turn_to(CommandTarget { tls: own, token_file: None, ..target })?;
     let document = renew_in(&folder, session).await?;
     let name = holder(field(&document, "certificate"));
     let lines = told(&name, &document);
-    session.show(&View::lines(document, format!("{KIND}/{name}"), lines))?;
+    session.show(&CommandOutput::lines(document, format!("{KIND}/{name}"), lines))?;
     Ok(Exit::Ok)
 }
 
 /// Renews the certificate of a folder, which the session shows, and gives back what was answered.
-pub async fn renew_in(folder: &Folder, session: &Session) -> Result<Value, CliError> {
-    let made = MadeKey::of(&Names::default())?;
+pub async fn renew_in(folder: &CertificateFolder, session: &CommandSession) -> Result<Value, CliError> {
+    let made = GeneratedKey::of(&TlsNames::default())?;
     let call = Call::of(&RENEW, &json!({"csr": made.csr}))?;
     let document = session.call(&call.keyed(&WriteArgs::default().key()?, "")).await?;
     check_begun(folder, text(&document, "chainPem"))?;
@@ -69,7 +69,7 @@ pub async fn renew_in(folder: &Folder, session: &Session) -> Result<Value, CliEr
 }
 
 /// That what works is not replaced by what does not yet.
-fn check_begun(folder: &Folder, issued: &str) -> Result<(), CliError> {
+fn check_begun(folder: &CertificateFolder, issued: &str) -> Result<(), CliError> {
     let before = std::fs::read_to_string(folder.chain()).ok();
     let now = time::now_ms().unwrap_or(0) / 1000;
     match kept(before.and_then(|before| validity(&before)).as_ref(), validity(issued).as_ref(), now) {

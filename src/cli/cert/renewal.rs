@@ -6,12 +6,12 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::files::{Folder, validity};
+use super::files::{CertificateFolder, validity};
 use super::renew::renew_in;
 use crate::frame::address::Address;
 use crate::frame::env;
 use crate::frame::prelude::*;
-use crate::frame::settings::Target;
+use crate::frame::settings::CommandTarget;
 
 /// How long a command waits for it at most, behind its own work.
 const WITHIN: Duration = Duration::from_secs(3);
@@ -40,7 +40,7 @@ struct Due {
 
 /// Renews the certificate of the context that a command has used, where it is due. What becomes of the command does not
 /// depend on it.
-pub async fn renew_when_due(session: &mut Session) {
+pub async fn renew_when_due(session: &mut CommandSession) {
     let Some(due) = due(session) else { return };
     let Some(mut lock) = lock(&due.folder) else { return };
     let notes = session.notes();
@@ -69,7 +69,7 @@ fn now() -> i64 {
 }
 
 /// The certificate that the context shows, if it is due and is as `cert issue` has written it.
-fn due(session: &Session) -> Option<Due> {
+fn due(session: &CommandSession) -> Option<Due> {
     let target = session.target().ok()?;
     let is_of_context = !target.context.is_empty() && session.settings.own_tls().cert.is_none();
     // Who answers is to be known: what it says is kept as whom to trust.
@@ -83,7 +83,7 @@ fn due(session: &Session) -> Option<Due> {
     }
     let (cert, key) = (target.tls.cert.as_deref()?, target.tls.key.as_deref()?);
     let folder = cert.parent()?;
-    let files = Folder::of(folder);
+    let files = CertificateFolder::of(folder);
     if files.chain() != cert || files.key() != key {
         return None;
     }
@@ -118,11 +118,11 @@ fn lock(folder: &Path) -> Option<File> {
     Some(file)
 }
 
-async fn renew(session: &mut Session, folder: &Path) -> Result<(), CliError> {
-    let folder = Folder::of(folder);
+async fn renew(session: &mut CommandSession, folder: &Path) -> Result<(), CliError> {
+    let folder = CertificateFolder::of(folder);
     // The certificate itself proves who asks, and no token that `login` has kept.
     let target = session.target()?.clone();
-    session.turn_to(Target { token_file: None, ..target })?;
+    session.turn_to(CommandTarget { token_file: None, ..target })?;
     renew_in(&folder, session).await.map(drop)
 }
 

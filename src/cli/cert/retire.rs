@@ -4,8 +4,9 @@ use omnirelay_wire::rpc::certificate_service;
 
 use crate::frame::prelude::*;
 
-const RETIRE: Rpc = certificate_service::RETIRE_ROOT;
-pub const LEAF: Leaf = Leaf::write("cert ca retire", &[&RETIRE]).exiting("0 1 2 3 4 5 6 8 9 10 11");
+const RETIRE: RpcMethod = certificate_service::RETIRE_ROOT;
+pub const LEAF: LeafCommand =
+    LeafCommand::write("cert ca retire", &[&RETIRE]).exiting("0 1 2 3 4 5 6 8 9 10 11");
 
 const EXAMPLES: &str = "\
 Examples:
@@ -29,7 +30,7 @@ pub struct RetireArgs {
     write: WriteArgs,
 }
 
-pub async fn run(args: &RetireArgs, session: &mut Session) -> Result<Exit, CliError> {
+pub async fn run(args: &RetireArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
     let (write, dry_run) = (&args.write, args.write.is_dry_run());
     write.check(session, 1)?;
     write.without_version("the authority")?;
@@ -45,6 +46,6 @@ pub async fn run(args: &RetireArgs, session: &mut Session) -> Result<Exit, CliEr
     let changed = flag(&document, "changed");
     let head = changed::head("authority/mesh", &document, "changed", "");
     let lines = changed::told(&head, changed::lines(&document, "changed"));
-    session.show(&View::lines(document, "authority/mesh", lines))?;
+    session.show(&CommandOutput::lines(document, "authority/mesh", lines))?;
     Ok(if changed && write.exit_code { Exit::Negative } else { Exit::Ok })
 }

@@ -4,8 +4,8 @@ use omnirelay_wire::rpc::certificate_service;
 
 use crate::frame::prelude::*;
 
-const LIST: Rpc = certificate_service::LIST_REVOCATIONS;
-pub const LEAF: Leaf = Leaf::read("cert revocations", &[&LIST]).listing(&COLUMNS, &[]);
+const LIST: RpcMethod = certificate_service::LIST_REVOCATIONS;
+pub const LEAF: LeafCommand = LeafCommand::read("cert revocations", &[&LIST]).listing(&COLUMNS, &[]);
 
 const EXAMPLES: &str = "\
 Examples:
@@ -33,7 +33,7 @@ fn what(revocation: &Value) -> String {
     given.map(|(kind, path)| format!("{kind}/{}", text(revocation, path))).unwrap_or_default()
 }
 
-pub async fn run(args: &RevocationsArgs, session: &mut Session) -> Result<Exit, CliError> {
+pub async fn run(args: &RevocationsArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
     let document = session.call(&Call::of(&LIST, &json!({}))?).await?;
     let list = WholeList {
         field: "revocations",

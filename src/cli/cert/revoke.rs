@@ -5,8 +5,9 @@ use omnirelay_wire::rpc::certificate_service;
 use super::target::shown;
 use crate::frame::prelude::*;
 
-const REVOKE: Rpc = certificate_service::REVOKE;
-pub const LEAF: Leaf = Leaf::write("cert revoke", &[&REVOKE]).exiting("0 1 2 3 4 5 6 8 9 10 11");
+const REVOKE: RpcMethod = certificate_service::REVOKE;
+pub const LEAF: LeafCommand =
+    LeafCommand::write("cert revoke", &[&REVOKE]).exiting("0 1 2 3 4 5 6 8 9 10 11");
 
 const EXAMPLES: &str = "\
 Examples:
@@ -51,13 +52,13 @@ struct Which {
     serial: Option<String>,
 }
 
-pub async fn run(args: &RevokeArgs, session: &mut Session) -> Result<Exit, CliError> {
+pub async fn run(args: &RevokeArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
     let Which { node, service, operator, serial } = &args.which;
     let request = json!({
         "node": node, "service": service, "operator": operator, "serial": serial, "cluster": args.cluster,
         "lastAdministrator": args.last_administrator,
     });
-    let change = Change {
+    let change = RevocationEdit {
         rpc: &REVOKE,
         request,
         shown: &shown([("node", node), ("service", service), ("operator", operator), ("serial", serial)]),
@@ -69,8 +70,8 @@ pub async fn run(args: &RevokeArgs, session: &mut Session) -> Result<Exit, CliEr
 }
 
 /// A change of what is revoked.
-pub struct Change<'a> {
-    pub rpc: &'a Rpc,
+pub struct RevocationEdit<'a> {
+    pub rpc: &'a RpcMethod,
     pub request: Value,
     /// What it is about.
     pub shown: &'a str,
@@ -81,9 +82,9 @@ pub struct Change<'a> {
     pub write: &'a WriteArgs,
 }
 
-impl Change<'_> {
+impl RevocationEdit<'_> {
     /// Carries it out, and tells of it.
-    pub async fn run(self, session: &mut Session) -> Result<Exit, CliError> {
+    pub async fn run(self, session: &mut CommandSession) -> Result<Exit, CliError> {
         let Self { rpc, mut request, shown, done, asks, write } = self;
         write.check(session, 1)?;
         write.without_version("the list of revocations")?;
@@ -97,7 +98,7 @@ impl Change<'_> {
         let changed = flag(&document, "changed");
         let head = changed::head(shown, &document, done, "");
         let lines = changed::told(&head, changed::lines(&document, done));
-        session.show(&View::lines(document, shown, lines))?;
+        session.show(&CommandOutput::lines(document, shown, lines))?;
         Ok(if changed && write.exit_code { Exit::Negative } else { Exit::Ok })
     }
 }

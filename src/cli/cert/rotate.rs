@@ -9,9 +9,9 @@ use super::show::{GET, no_authority};
 use crate::cert::offline_csr::{PREPARE, prepared};
 use crate::frame::prelude::*;
 
-const ROTATE: Rpc = certificate_service::ROTATE_AUTHORITY;
-pub const LEAF: Leaf =
-    Leaf::write("cert ca rotate", &[&ROTATE, &PREPARE, &GET]).exiting("0 1 2 4 5 6 8 9 10 11");
+const ROTATE: RpcMethod = certificate_service::ROTATE_AUTHORITY;
+pub const LEAF: LeafCommand =
+    LeafCommand::write("cert ca rotate", &[&ROTATE, &PREPARE, &GET]).exiting("0 1 2 4 5 6 8 9 10 11");
 
 const EXAMPLES: &str = "\
 Examples:
@@ -55,7 +55,7 @@ pub struct RotateArgs {
     write: WriteArgs,
 }
 
-pub async fn run(args: &RotateArgs, session: &mut Session) -> Result<Exit, CliError> {
+pub async fn run(args: &RotateArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
     let (write, dry_run) = (&args.write, args.write.is_dry_run());
     write.check(session, 1)?;
     write.without_version("the authority")?;
@@ -84,7 +84,7 @@ pub async fn run(args: &RotateArgs, session: &mut Session) -> Result<Exit, CliEr
     }
     let head = changed::head("authority/mesh", &document, "rotated", "");
     let lines = changed::told(&head, changed::lines(&document, "rotated"));
-    session.show(&View::lines(document.clone(), "authority/mesh", lines))?;
+    session.show(&CommandOutput::lines(document.clone(), "authority/mesh", lines))?;
     if !dry_run {
         say_next(&document, session);
     }
@@ -96,7 +96,7 @@ async fn certify(
     folder: &Path,
     args: &RotateArgs,
     request: &mut Value,
-    session: &mut Session,
+    session: &mut CommandSession,
 ) -> Result<OfflineRoot, CliError> {
     let known = session.call(&Call::of(&GET, &json!({}))?).await?;
     let domain = text(&known, "authority.trustDomain");
@@ -121,7 +121,7 @@ async fn certify(
     Ok(root)
 }
 
-fn say_next(document: &Value, session: &Session) {
+fn say_next(document: &Value, session: &CommandSession) {
     if !flag(document, "changed") {
         return;
     }

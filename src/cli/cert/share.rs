@@ -5,8 +5,9 @@ use omnirelay_wire::rpc::certificate_service;
 use crate::complete;
 use crate::frame::prelude::*;
 
-const SHARE: Rpc = certificate_service::SHARE_ISSUER;
-pub const LEAF: Leaf = Leaf::write("cert ca share", &[&SHARE]).exiting("0 1 2 3 4 5 6 8 9 10 11");
+const SHARE: RpcMethod = certificate_service::SHARE_ISSUER;
+pub const LEAF: LeafCommand =
+    LeafCommand::write("cert ca share", &[&SHARE]).exiting("0 1 2 3 4 5 6 8 9 10 11");
 
 const EXAMPLES: &str = "\
 Examples:
@@ -29,7 +30,7 @@ pub struct ShareArgs {
     write: WriteArgs,
 }
 
-pub async fn run(args: &ShareArgs, session: &mut Session) -> Result<Exit, CliError> {
+pub async fn run(args: &ShareArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
     let (write, dry_run, node) = (&args.write, args.write.is_dry_run(), &args.node);
     write.check(session, 1)?;
     write.without_version("the authority")?;
@@ -43,7 +44,7 @@ pub async fn run(args: &ShareArgs, session: &mut Session) -> Result<Exit, CliErr
     let (changed, issues) = (flag(&document, "changed"), flag(&document, "issues"));
     let head = changed::head("authority/mesh", &document, "changed", &format!("{node} issues already"));
     let lines = changed::told(&head, changed::lines(&document, "changed"));
-    session.show(&View::lines(document, "authority/mesh", lines))?;
+    session.show(&CommandOutput::lines(document, "authority/mesh", lines))?;
     match (changed && !dry_run, issues) {
         (true, true) => session.notes().say(&format!("{node} issues from now on")),
         (true, false) => session

@@ -4,8 +4,8 @@ use omnirelay_wire::rpc::certificate_service;
 
 use crate::frame::prelude::*;
 
-pub const GET: Rpc = certificate_service::GET_AUTHORITY;
-pub const LEAF: Leaf = Leaf::read("cert ca show", &[&GET]).exiting("0 1 2 4 5 6 8 9 11");
+pub const GET: RpcMethod = certificate_service::GET_AUTHORITY;
+pub const LEAF: LeafCommand = LeafCommand::read("cert ca show", &[&GET]).exiting("0 1 2 4 5 6 8 9 11");
 
 const EXAMPLES: &str = "\
 Examples:
@@ -21,13 +21,13 @@ pub struct ShowArgs {
     absolute: bool,
 }
 
-pub async fn run(args: &ShowArgs, session: &mut Session) -> Result<Exit, CliError> {
+pub async fn run(args: &ShowArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
     let document = session.call(&Call::of(&GET, &json!({}))?).await?;
     if !field(&document, "authority").is_object() {
         return Err(no_authority());
     }
     let lines = describe(&document, time::moment(&document, args.absolute));
-    session.show(&View::lines(document.clone(), "authority/mesh", lines))?;
+    session.show(&CommandOutput::lines(document.clone(), "authority/mesh", lines))?;
     session.warn_if_stale(&document);
     Ok(Exit::Ok)
 }
@@ -37,7 +37,7 @@ pub fn no_authority() -> CliError {
         .hint("omnirelay cert ca init")
 }
 
-fn describe(document: &Value, moment: Moment) -> String {
+fn describe(document: &Value, moment: CellContext) -> String {
     let node = text(document, "localNodeId");
     let issues = if flag(document, "issues") { "yes" } else { "no" };
     let mut rows = vec![

@@ -5,7 +5,7 @@ use crate::frame::prelude::*;
 /// One holder.
 #[derive(Args, Clone, Debug)]
 #[group(required = true, multiple = false)]
-pub struct Who {
+pub struct HolderTarget {
     /// A node, by its id
     #[arg(long, value_name = "ID")]
     pub node: Option<String>,
@@ -17,7 +17,7 @@ pub struct Who {
     pub operator: Option<String>,
 }
 
-impl Who {
+impl HolderTarget {
     /// The fields of a request.
     pub fn request(&self) -> Value {
         json!({"node": self.node, "service": self.service, "operator": self.operator})

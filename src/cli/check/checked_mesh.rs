@@ -2,41 +2,41 @@
 
 use std::time::{Duration, Instant};
 
-use omnirelay_wire::rpc::{Rpc, check_service, node_service};
+use omnirelay_wire::rpc::{RpcMethod, check_service, node_service};
 
 use crate::frame::context_file::ContextFile;
 use crate::frame::prelude::*;
 
 /// Judges the mesh, on the daemon that answers.
-pub const CHECK: Rpc = check_service::CHECK;
+pub const CHECK: RpcMethod = check_service::CHECK;
 
 /// Above this, an answer has taken too long for clocks to be compared by it: addresses were tried, or it was put off.
 const ASKING_MAX: Duration = Duration::from_millis(50);
 
 /// What was found out, or why it could not be.
 #[derive(Clone, Debug)]
-pub struct Facts {
+pub struct CheckedFacts {
     pub config: Result<ContextFile, CliError>,
     /// Where the answers are from.
     pub address: String,
     /// What the daemon that answers says of itself.
-    pub node: Answer,
+    pub node: FactAnswer,
     /// What it finds of the mesh; `None`: that is not wanted.
-    pub mesh: Option<Answer>,
+    pub mesh: Option<FactAnswer>,
 }
 
 /// An answer, or why there is none.
 #[derive(Clone, Debug)]
-pub struct Answer {
+pub struct FactAnswer {
     pub said: Result<Value, CliError>,
     pub took: Duration,
     /// This machine's time when it came, in milliseconds.
     pub came_ms: Option<i64>,
 }
 
-impl Facts {
+impl CheckedFacts {
     /// Asks the daemon what it is, and what it finds of the mesh where that is wanted.
-    pub async fn gather(session: &Session, mesh_too: bool) -> Self {
+    pub async fn gather(session: &CommandSession, mesh_too: bool) -> Self {
         let mut node = ask(session, &node_service::GET).await;
         if node.said.is_ok() && node.took > ASKING_MAX {
             node = ask(session, &node_service::GET).await;
@@ -48,10 +48,10 @@ impl Facts {
                 let message =
                     format!("the daemon is older ({}) and does not judge the mesh", text(node, "version"));
                 let hint = "omnirelay mesh check --addr NODE:PORT    # of a daemon that was upgraded; or the omnirelay of its version";
-                Some(Answer { said: mesh.said.map_err(|error| of_older(error, message, hint)), ..mesh })
+                Some(FactAnswer { said: mesh.said.map_err(|error| of_older(error, message, hint)), ..mesh })
             }
             // Whoever does not answer one question is not asked the next.
-            Err(error) => Some(Answer { said: Err(error.clone()), took: Duration::ZERO, came_ms: None }),
+            Err(error) => Some(FactAnswer { said: Err(error.clone()), took: Duration::ZERO, came_ms: None }),
         };
         let address = session.client().map(|client| client.address().to_string()).unwrap_or_default();
         Self { config: session.settings.config.clone(), address, node, mesh }
@@ -86,11 +86,11 @@ pub fn of_older(error: CliError, message: impl Into<String>, hint: &str) -> CliE
 }
 
 /// Asks one question.
-pub(super) async fn ask(session: &Session, rpc: &'static Rpc) -> Answer {
+pub(super) async fn ask(session: &CommandSession, rpc: &'static RpcMethod) -> FactAnswer {
     let began = Instant::now();
     let said = match Call::of(rpc, &json!({})) {
         Ok(call) => session.call(&call).await,
         Err(error) => Err(error),
     };
-    Answer { said, took: began.elapsed(), came_ms: time::now_ms() }
+    FactAnswer { said, took: began.elapsed(), came_ms: time::now_ms() }
 }

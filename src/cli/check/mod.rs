@@ -12,19 +12,22 @@ use std::time::{Duration, Instant};
 
 use clap::builder::PossibleValuesParser;
 use omnirelay_decisions::check;
-use omnirelay_decisions::check::finding::{Category, Examine, Finding, Verdict, checks_of};
+use omnirelay_decisions::check::finding::{
+    CheckResult, CheckVerdict, FactExaminer, FindingCategory, checks_of,
+};
 use omnirelay_wire::rpc::node_service;
 
-use self::report::{Report, Row, is_left_out, leave_out};
-use super::entry::{Entry, entry};
-use super::frame::global::Span;
+use self::report::{CheckRow, RoundReport, is_left_out, leave_out};
+use super::entry::{CommandEntry, entry};
+use super::frame::global::HumanDuration;
 use super::schema::documents::own;
 use super::schema::schemas;
-use crate::check::checked_mesh::{CHECK, Facts, ask};
+use crate::check::checked_mesh::{CHECK, CheckedFacts, ask};
 use crate::frame::prelude::*;
 
-const LEAF: Leaf = Leaf::read("mesh check", &[&node_service::GET, &CHECK]).exiting("0 1 2 5 6 8 9 10 11");
-pub static ENTRY: Entry =
+const LEAF: LeafCommand =
+    LeafCommand::read("mesh check", &[&node_service::GET, &CHECK]).exiting("0 1 2 5 6 8 9 10 11");
+pub static ENTRY: CommandEntry =
     entry!("check", CheckArgs, asking, &[LEAF], &[own("check", "mesh check", schemas::check),]);
 
 const EXAMPLES: &str = "\
@@ -55,12 +58,13 @@ pub struct CheckArgs {
     strict: bool,
     /// Check again until everything passes, at most this long
     #[arg(long, value_name = "DURATION")]
-    wait: Option<Span>,
+    wait: Option<HumanDuration>,
 }
 
 /// What the command line judges itself, before what the daemon judges and after it.
-pub static BEFORE: &[&Category<Examine<Facts>>] = &[&client::CATEGORY, &control_api::CATEGORY];
-pub static AFTER: &[&Category<Examine<Facts>>] = &[&versions::CATEGORY];
+pub static BEFORE: &[&FindingCategory<FactExaminer<CheckedFacts>>] =
+    &[&client::CATEGORY, &control_api::CATEGORY];
+pub static AFTER: &[&FindingCategory<FactExaminer<CheckedFacts>>] = &[&versions::CATEGORY];
 
 /// The names of all checks with those of their categories, in the order of the report.
 fn names() -> impl Iterator<Item = (&'static str, &'static str)> + Clone {
@@ -69,8 +73,8 @@ fn names() -> impl Iterator<Item = (&'static str, &'static str)> + Clone {
 }
 
 /// The report tells once, where it belongs, why nobody could be asked.
-fn not_asked() -> Finding {
-    Finding::unknown("could not be asked")
+fn not_asked() -> CheckResult {
+    CheckResult::unknown("could not be asked")
 }
 
 /// What a failure says is to be done next, or else this.
@@ -93,11 +97,11 @@ fn skippable(text: &str) -> Result<String, String> {
 ///
 /// # Errors
 /// Why the daemon could not be asked; the report is printed before.
-async fn run(args: &CheckArgs, session: &mut Session) -> Result<Exit, CliError> {
+async fn run(args: &CheckArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
     let deadline = args.wait.map(|span| Instant::now() + span.0);
     let (report, facts) = loop {
         let started = Instant::now();
-        let facts = Facts::gather(session, wants_mesh(args)).await;
+        let facts = CheckedFacts::gather(session, wants_mesh(args)).await;
         let report = judge(args, &facts, started.elapsed());
         let time_left = deadline.is_some_and(|deadline| Instant::now() < deadline);
         if report.is_good(facts.failure()) || !time_left {
@@ -108,7 +112,7 @@ async fn run(args: &CheckArgs, session: &mut Session) -> Result<Exit, CliError> 
     };
     report.show(args.short, session)?;
     match facts.failure() {
-        Some(error) if report.counts(Verdict::Unknown) + report.counts(Verdict::Fail) > 0 => {
+        Some(error) if report.counts(CheckVerdict::Unknown) + report.counts(CheckVerdict::Fail) > 0 => {
             Err(error.clone())
         }
         _ if report.success() => Ok(Exit::Ok),
@@ -117,9 +121,9 @@ async fn run(args: &CheckArgs, session: &mut Session) -> Result<Exit, CliError> 
 }
 
 /// What is wrong: what has failed, is warned of, or could not be asked.
-pub fn problems(facts: &Facts) -> Vec<Value> {
+pub fn problems(facts: &CheckedFacts) -> Vec<Value> {
     let rows = rows(facts).into_iter().filter(|row| row.finding.verdict.is_wrong());
-    let shown = rows.map(|Row { id, finding, .. }| {
+    let shown = rows.map(|CheckRow { id, finding, .. }| {
         let mut row = json!({
             "id": id, "result": finding.verdict.word(), "message": finding.text, "page": report::page(&id),
         });
@@ -132,23 +136,23 @@ pub fn problems(facts: &Facts) -> Vec<Value> {
 }
 
 /// What a daemon finds wrong with nodes, whatever this program finds; nothing where it cannot be asked for that.
-pub async fn wrong_with_nodes(session: &Session) -> Vec<Row> {
+pub async fn wrong_with_nodes(session: &CommandSession) -> Vec<CheckRow> {
     let report = ask(session, &CHECK).await.said;
-    let rows = report.map(|report| Row::all_of(&report, Duration::ZERO)).unwrap_or_default();
+    let rows = report.map(|report| CheckRow::all_of(&report, Duration::ZERO)).unwrap_or_default();
     rows.into_iter().filter(|row| row.finding.verdict.is_wrong() && !row.finding.about.is_empty()).collect()
 }
 
 /// What each check finds, in the order of the report.
-fn rows(facts: &Facts) -> Vec<Row> {
-    let own = |categories| Row::judged(categories, facts, facts.node.took);
-    let mut rows: Vec<Row> = own(BEFORE).collect();
+fn rows(facts: &CheckedFacts) -> Vec<CheckRow> {
+    let own = |categories| CheckRow::judged(categories, facts, facts.node.took);
+    let mut rows: Vec<CheckRow> = own(BEFORE).collect();
     if let Some(mesh) = &facts.mesh {
         match &mesh.said {
-            Ok(found) => rows.extend(Row::all_of(found, mesh.took)),
+            Ok(found) => rows.extend(CheckRow::all_of(found, mesh.took)),
             Err(_) => {
                 let all = check::all();
                 rows.extend(
-                    all.map(|(category, check)| Row::of(category, check, not_asked(), Duration::ZERO)),
+                    all.map(|(category, check)| CheckRow::of(category, check, not_asked(), Duration::ZERO)),
                 );
             }
         }
@@ -168,11 +172,11 @@ fn wants_mesh(args: &CheckArgs) -> bool {
     })
 }
 
-fn judge(args: &CheckArgs, facts: &Facts, took: Duration) -> Report {
+fn judge(args: &CheckArgs, facts: &CheckedFacts, took: Duration) -> RoundReport {
     let mut rows = rows(facts);
     rows.retain(|row| is_wanted(args, &row.category));
     leave_out(&mut rows, &args.skip);
     let found = facts.mesh.as_ref().and_then(|mesh| mesh.said.as_ref().ok());
     let nodes = found.map(|found| items(found, "nodes").to_vec()).unwrap_or_default();
-    Report { kind: "CheckReport", rows, took, strict: args.strict, nodes }
+    RoundReport { kind: "CheckReport", rows, took, strict: args.strict, nodes }
 }

@@ -4,27 +4,29 @@ use std::time::Duration;
 
 use omnirelay_core::text::some_of;
 use omnirelay_decisions::check::facts::NAMED_MAX;
-use omnirelay_decisions::check::finding::{Category, Check, Examine, Finding, Verdict, checks_of};
+use omnirelay_decisions::check::finding::{
+    CheckDefinition, CheckResult, CheckVerdict, FactExaminer, FindingCategory, checks_of,
+};
 
 use crate::documents::on_this_host;
 use crate::frame::prelude::*;
-use crate::frame::screen::{Screen, printable_lines};
+use crate::frame::screen::{StdoutScreen, printable_lines};
 
 /// What one check found.
-pub struct Row {
+pub struct CheckRow {
     pub category: String,
     pub id: String,
     pub description: String,
-    pub finding: Finding,
+    pub finding: CheckResult,
     /// How long what it judges took to find out.
     pub took: Duration,
 }
 
 /// The findings of one round.
-pub struct Report {
+pub struct RoundReport {
     /// What the document is called.
     pub kind: &'static str,
-    pub rows: Vec<Row>,
+    pub rows: Vec<CheckRow>,
     pub took: Duration,
     /// Warnings count as failures.
     pub strict: bool,
@@ -61,40 +63,45 @@ pub fn is_left_out(skip: &[String], category: &str, id: &str) -> bool {
 }
 
 /// Marks the rows of these checks and categories as left out.
-pub fn leave_out(rows: &mut [Row], skip: &[String]) {
+pub fn leave_out(rows: &mut [CheckRow], skip: &[String]) {
     for row in rows.iter_mut().filter(|row| is_left_out(skip, &row.category, &row.id)) {
-        row.finding = Finding::skip("left out");
+        row.finding = CheckResult::skip("left out");
     }
 }
 
 /// Whether nobody could be asked what a row judges.
-fn is_unasked(row: &Row) -> bool {
+fn is_unasked(row: &CheckRow) -> bool {
     row.finding == super::not_asked()
 }
 
-impl Report {
+impl RoundReport {
     /// Prints it.
     ///
     /// # Errors
     /// When standard output does not take it.
-    pub fn show(&self, short: bool, session: &mut Session) -> Result<(), CliError> {
+    pub fn show(&self, short: bool, session: &mut CommandSession) -> Result<(), CliError> {
         let text = self.to_text(short, session.out.screen());
         let names = self.rows.iter().map(|row| format!("check/{}", row.id)).collect();
-        session.show(&View { document: self.to_json(), items: None, names, text: Text::Lines(text) })
+        session.show(&CommandOutput {
+            document: self.to_json(),
+            items: None,
+            names,
+            text: TextForm::Lines(text),
+        })
     }
 
-    pub fn counts(&self, verdict: Verdict) -> usize {
+    pub fn counts(&self, verdict: CheckVerdict) -> usize {
         self.rows.iter().filter(|row| row.finding.verdict == verdict).count()
     }
 
     /// The rows of each category, in the order of the report.
-    fn categories(&self) -> impl Iterator<Item = &[Row]> {
+    fn categories(&self) -> impl Iterator<Item = &[CheckRow]> {
         self.rows.chunk_by(|one, next| one.category == next.category)
     }
 
     pub fn success(&self) -> bool {
-        let bad = self.counts(Verdict::Fail) + self.counts(Verdict::Unknown);
-        bad == 0 && (!self.strict || self.counts(Verdict::Warn) == 0)
+        let bad = self.counts(CheckVerdict::Fail) + self.counts(CheckVerdict::Unknown);
+        bad == 0 && (!self.strict || self.counts(CheckVerdict::Warn) == 0)
     }
 
     pub fn is_good(&self, failure: Option<&CliError>) -> bool {
@@ -103,8 +110,8 @@ impl Report {
 
     fn to_json(&self) -> Value {
         let nodes = if self.nodes.is_empty() { None } else { Some(&self.nodes) };
-        let category = |rows: &[Row]| {
-            let checks: Vec<Value> = rows.iter().map(Row::to_json).collect();
+        let category = |rows: &[CheckRow]| {
+            let checks: Vec<Value> = rows.iter().map(CheckRow::to_json).collect();
             json!({"name": rows[0].category, "checks": checks})
         };
         let categories: Vec<Value> = self.categories().map(category).collect();
@@ -113,11 +120,11 @@ impl Report {
             "kind": self.kind,
             "success": self.success(),
             "summary": {
-                "pass": self.counts(Verdict::Pass),
-                "warn": self.counts(Verdict::Warn),
-                "fail": self.counts(Verdict::Fail),
-                "skip": self.counts(Verdict::Skip),
-                "unknown": self.counts(Verdict::Unknown),
+                "pass": self.counts(CheckVerdict::Pass),
+                "warn": self.counts(CheckVerdict::Warn),
+                "fail": self.counts(CheckVerdict::Fail),
+                "skip": self.counts(CheckVerdict::Skip),
+                "unknown": self.counts(CheckVerdict::Unknown),
                 "durationMs": u64::try_from(self.took.as_millis()).unwrap_or(u64::MAX),
             },
             "categories": categories,
@@ -139,10 +146,10 @@ impl Report {
         }
     }
 
-    fn to_text(&self, short: bool, screen: Screen) -> String {
+    fn to_text(&self, short: bool, screen: StdoutScreen) -> String {
         let mut lines = String::new();
         let not_asked = self.rows.iter().filter(|row| is_unasked(row)).count();
-        let is_counted = |row: &Row| not_asked > NOT_ASKED_MAX && is_unasked(row);
+        let is_counted = |row: &CheckRow| not_asked > NOT_ASKED_MAX && is_unasked(row);
         for rows in self.categories() {
             let shown = rows
                 .iter()
@@ -157,12 +164,12 @@ impl Report {
             lines.push_str(&format!("? {not_asked} more checks could not be asked; -o json names them\n"));
         }
         let result = if self.success() { "OK" } else { "FAILED" };
-        let mut parts = vec![format!("{} passed", self.counts(Verdict::Pass))];
+        let mut parts = vec![format!("{} passed", self.counts(CheckVerdict::Pass))];
         let named = [
-            (Verdict::Warn, "warned"),
-            (Verdict::Fail, "failed"),
-            (Verdict::Unknown, "unknown"),
-            (Verdict::Skip, "skipped"),
+            (CheckVerdict::Warn, "warned"),
+            (CheckVerdict::Fail, "failed"),
+            (CheckVerdict::Unknown, "unknown"),
+            (CheckVerdict::Skip, "skipped"),
         ];
         for (verdict, word) in named {
             let number = self.counts(verdict);
@@ -179,16 +186,21 @@ impl Report {
     }
 }
 
-impl Row {
+impl CheckRow {
     /// What a check of this program has found.
-    pub fn of<J>(category: &Category<J>, check: &Check<J>, finding: Finding, took: Duration) -> Self {
+    pub fn of<J>(
+        category: &FindingCategory<J>,
+        check: &CheckDefinition<J>,
+        finding: CheckResult,
+        took: Duration,
+    ) -> Self {
         let [category, id, description] = [category.name, check.id, check.description].map(str::to_owned);
         Self { category, id, description, finding, took }
     }
 
     /// What all checks of these categories find of `facts`, which took so long to find out.
     pub fn judged<F>(
-        categories: &'static [&'static Category<Examine<F>>],
+        categories: &'static [&'static FindingCategory<FactExaminer<F>>],
         facts: &F,
         took: Duration,
     ) -> impl Iterator<Item = Self> {
@@ -200,10 +212,10 @@ impl Row {
     pub fn all_of(report: &Value, took: Duration) -> Vec<Self> {
         let of = |category: &str, row: &Value| {
             let words = |name| text(row, name).to_owned();
-            let verdict = Verdict::ALL.into_iter().find(|verdict| verdict.word() == text(row, "result"));
+            let verdict = CheckVerdict::ALL.into_iter().find(|verdict| verdict.word() == text(row, "result"));
             let names = |name| items(row, name).iter().filter_map(Value::as_str).map(str::to_owned).collect();
-            let finding = Finding {
-                verdict: verdict.unwrap_or(Verdict::Unknown),
+            let finding = CheckResult {
+                verdict: verdict.unwrap_or(CheckVerdict::Unknown),
                 text: words("message"),
                 hint: Some(words("hint")).filter(|hint| !hint.is_empty()),
                 seen_by: names("seenBy"),
@@ -250,21 +262,21 @@ impl Row {
     }
 
     /// `  ✓ text`, and below it what to do and what explains it.
-    fn to_text(&self, screen: Screen) -> String {
+    fn to_text(&self, screen: StdoutScreen) -> String {
         let Self { id, description, finding, .. } = self;
         let (sign, plain, color) = match finding.verdict {
-            Verdict::Pass => ("✓", "ok  ", "32"),
-            Verdict::Warn => ("!", "warn", "33"),
-            Verdict::Fail => ("✗", "FAIL", "31"),
-            Verdict::Skip => ("-", "skip", "2"),
-            Verdict::Unknown => ("?", "?   ", "33"),
+            CheckVerdict::Pass => ("✓", "ok  ", "32"),
+            CheckVerdict::Warn => ("!", "warn", "33"),
+            CheckVerdict::Fail => ("✗", "FAIL", "31"),
+            CheckVerdict::Skip => ("-", "skip", "2"),
+            CheckVerdict::Unknown => ("?", "?   ", "33"),
         };
         let sign = if screen.unicode { sign } else { plain };
         let sign = if screen.color { format!("\x1b[{color}m{sign}\x1b[0m") } else { sign.to_owned() };
         let what = match finding.verdict {
             // What has several lines is a list.
-            Verdict::Pass | Verdict::Warn | Verdict::Fail => printable_lines(&finding.text),
-            Verdict::Skip | Verdict::Unknown => {
+            CheckVerdict::Pass | CheckVerdict::Warn | CheckVerdict::Fail => printable_lines(&finding.text),
+            CheckVerdict::Skip | CheckVerdict::Unknown => {
                 format!("{description}: {}  [{id}]", printable(&finding.text))
             }
         };

@@ -8,9 +8,9 @@ use std::time::{Duration, SystemTime};
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh64::xxh64;
 
-use super::kind::{Kind, KnownObject, OBJECTS_MAX};
-use crate::frame::env::{self, Env};
-use crate::frame::settings::Target;
+use super::kind::{CompletedKind, KnownObject, OBJECTS_MAX};
+use crate::frame::env::{self, Environment};
+use crate::frame::settings::CommandTarget;
 
 /// Up to this age the file is the answer, and no daemon is asked.
 pub const FRESH: Duration = Duration::from_secs(5);
@@ -23,8 +23,8 @@ const FILES_MAX: usize = 32;
 
 /// Where the ids of one kind and target are kept.
 #[derive(Debug)]
-pub struct Cache {
-    kind: &'static Kind,
+pub struct CompletionCache {
+    kind: &'static CompletedKind,
     folder: PathBuf,
     target: String,
 }
@@ -38,9 +38,9 @@ struct File {
     known: Vec<KnownObject>,
 }
 
-impl Cache {
+impl CompletionCache {
     /// The cache of `target` below the user's cache folder; `None` when there is no such folder.
-    pub fn of(kind: &'static Kind, target: &Target, env: &Env) -> Option<Self> {
+    pub fn of(kind: &'static CompletedKind, target: &CommandTarget, env: &Environment) -> Option<Self> {
         let folder = match (env.get(env::XDG_CACHE_HOME), env.get(env::HOME)) {
             (Some(folder), _) => PathBuf::from(folder),
             (None, Some(home)) => Path::new(home).join(".cache"),
@@ -112,19 +112,21 @@ mod tests {
 
     use super::*;
     use crate::frame::address::Address;
-    use crate::frame::settings::Source;
+    use crate::frame::settings::ValueSource;
     use crate::{leaders, peers};
 
-    fn cache(folder: &Path, context: &str) -> Cache {
+    fn cache(folder: &Path, context: &str) -> CompletionCache {
         of_kind(&peers::OBJECTS, folder, context)
     }
 
-    fn of_kind(kind: &'static Kind, folder: &Path, context: &str) -> Cache {
-        let target =
-            Target { context: context.to_owned(), ..Target::bare(vec![Address::built_in()], Source::File) };
+    fn of_kind(kind: &'static CompletedKind, folder: &Path, context: &str) -> CompletionCache {
+        let target = CommandTarget {
+            context: context.to_owned(),
+            ..CommandTarget::bare(vec![Address::built_in()], ValueSource::File)
+        };
         let folder = folder.display().to_string();
-        let env = Env::from_source(|name| (name == env::XDG_CACHE_HOME.name).then(|| folder.clone()));
-        Cache::of(kind, &target, &env).unwrap()
+        let env = Environment::from_source(|name| (name == env::XDG_CACHE_HOME.name).then(|| folder.clone()));
+        CompletionCache::of(kind, &target, &env).unwrap()
     }
 
     fn peers() -> Vec<KnownObject> {

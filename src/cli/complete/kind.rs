@@ -3,19 +3,19 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::frame::rpc::Rpc;
+use crate::frame::rpc::RpcMethod;
 
 /// As many as one page of the list holds.
 pub const OBJECTS_MAX: usize = 1000;
 
 /// A kind of objects that is completed.
 #[derive(Debug)]
-pub struct Kind {
+pub struct CompletedKind {
     /// As in `peer/ID`.
     pub name: &'static str,
     /// The field of the list that holds them, and the beginning of their files.
     pub list: &'static str,
-    pub rpc: &'static Rpc,
+    pub rpc: &'static RpcMethod,
     /// Whether the list comes in pages.
     pub paged: bool,
     /// Whether each node has its own.
@@ -35,7 +35,7 @@ pub struct KnownObject {
 
 impl KnownObject {
     /// Whether a shell takes the id for a word and nothing else, whoever claims to be the daemon.
-    pub fn is_harmless(&self, kind: &Kind) -> bool {
+    pub fn is_harmless(&self, kind: &CompletedKind) -> bool {
         const CHARS_MAX: usize = 256;
         let plain = |byte: u8| byte.is_ascii_alphanumeric() || kind.signs.contains(&byte);
         let id = (1..=CHARS_MAX).contains(&self.id.len()) && self.id.bytes().all(plain);

@@ -8,9 +8,9 @@ use clap_complete::engine::{ArgValueCompleter, CompletionCandidate};
 use super::objects;
 use crate::arguments::written_out;
 use crate::frame::context_file::{Context, ContextFile};
-use crate::frame::env::Env;
-use crate::frame::rpc::Leaf;
-use crate::frame::settings::Settings;
+use crate::frame::env::Environment;
+use crate::frame::rpc::LeafCommand;
+use crate::frame::settings::CommandSettings;
 use crate::frame::watch::until;
 use crate::help;
 
@@ -105,7 +105,7 @@ fn conditions() -> ArgValueCompleter {
 pub fn contexts() -> ArgValueCompleter {
     ArgValueCompleter::new(|typed: &OsStr| {
         let words = super::words(std::env::args_os());
-        let settings = Settings::resolve(&objects::flags(&words), Env::of_process());
+        let settings = CommandSettings::resolve(&objects::flags(&words), Environment::of_process());
         let file = settings.ok().and_then(|settings| ContextFile::load(&settings.config_path).ok());
         let names = file.map(|file| file.contexts).unwrap_or_default();
         let fit = names.iter().filter(|context| context.name.starts_with(&*typed.to_string_lossy()));
@@ -120,18 +120,18 @@ pub fn actions() -> ArgValueCompleter {
 }
 
 /// The command of the line.
-fn leaf() -> Option<&'static Leaf> {
+fn leaf() -> Option<&'static LeafCommand> {
     let typed = written_out(super::words(std::env::args_os()));
     let words: Vec<&str> = typed.iter().skip(1).filter_map(|word| word.to_str()).collect();
     // Flags and their values may stand between the words of a command.
-    let is_of = |leaf: &&Leaf| {
+    let is_of = |leaf: &&LeafCommand| {
         let mut rest = words.iter();
         leaf.path.split(' ').all(|part| rest.any(|word| *word == part || part == "list" && *word == "ls"))
     };
     crate::leaves().filter(is_of).max_by_key(|leaf| leaf.path.len())
 }
 
-fn column_names(leaf: &Leaf) -> Vec<String> {
+fn column_names(leaf: &LeafCommand) -> Vec<String> {
     leaf.columns.iter().map(|column| column.name.to_owned()).collect()
 }
 

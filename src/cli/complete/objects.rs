@@ -6,14 +6,14 @@ use std::time::{Duration, SystemTime};
 use clap_complete::engine::{ArgValueCompleter, CompletionCandidate};
 use futures_util::future::select_ok;
 
-use super::cache::{Cache, FRESH, STALE};
-use super::kind::{Kind, KnownObject, OBJECTS_MAX};
+use super::cache::{CompletionCache, FRESH, STALE};
+use super::kind::{CompletedKind, KnownObject, OBJECTS_MAX};
 use crate::frame::client::Client;
-use crate::frame::env::{COMPLETE_TIMEOUT, Env};
+use crate::frame::env::{COMPLETE_TIMEOUT, Environment};
 use crate::frame::global::GlobalArgs;
-use crate::frame::output::Notes;
+use crate::frame::output::StderrNotes;
 use crate::frame::prelude::*;
-use crate::frame::settings::{Settings, Target, duration};
+use crate::frame::settings::{CommandSettings, CommandTarget, duration};
 
 /// How long the daemons may take, of the 250 ms that a completion may take in all, unless [`COMPLETE_TIMEOUT`] says
 /// something else.
@@ -22,7 +22,7 @@ const ASK_MAX: Duration = Duration::from_millis(200);
 const ADDRESSES_MAX: usize = 3;
 
 /// Completes an argument that takes `ID` or `KIND/ID`.
-pub fn ids(kind: &'static Kind) -> ArgValueCompleter {
+pub fn ids(kind: &'static CompletedKind) -> ArgValueCompleter {
     ArgValueCompleter::new(move |current: &OsStr| {
         // Those of another node are not asked for.
         let elsewhere = |word: &OsString| word == "--node" || word.to_string_lossy().starts_with("--node=");
@@ -34,21 +34,21 @@ pub fn ids(kind: &'static Kind) -> ArgValueCompleter {
 }
 
 /// Completes an argument that takes `KIND/ID` only.
-pub fn named(kind: &'static Kind) -> ArgValueCompleter {
+pub fn named(kind: &'static CompletedKind) -> ArgValueCompleter {
     ArgValueCompleter::new(move |current: &OsStr| matching(kind, current, true))
 }
 
-fn is_prefixed(kind: &Kind, current: &OsStr) -> bool {
+fn is_prefixed(kind: &CompletedKind, current: &OsStr) -> bool {
     current.to_string_lossy().starts_with(&format!("{}/", kind.name))
 }
 
-fn matching(kind: &'static Kind, current: &OsStr, prefixed: bool) -> Vec<CompletionCandidate> {
+fn matching(kind: &'static CompletedKind, current: &OsStr, prefixed: bool) -> Vec<CompletionCandidate> {
     let Some(current) = current.to_str() else { return Vec::new() };
     let words = super::words(std::env::args_os());
     let named = |value: &str| words.iter().any(|word| word == value);
     let value =
         |one: &KnownObject| if prefixed { format!("{}/{}", kind.name, one.id) } else { one.id.clone() };
-    let found = known(kind, &words, Env::of_process()).unwrap_or_default();
+    let found = known(kind, &words, Environment::of_process()).unwrap_or_default();
     let candidates = found.iter().map(|one| (value(one), one.status.clone()));
     // What the line names already is not offered a second time, unless it is the word at the cursor.
     candidates
@@ -58,10 +58,10 @@ fn matching(kind: &'static Kind, current: &OsStr, prefixed: bool) -> Vec<Complet
 }
 
 /// The objects of the target that the line means; `None` when nobody says in time.
-fn known(kind: &'static Kind, words: &[OsString], env: Env) -> Option<Vec<KnownObject>> {
-    let settings = Settings::resolve(&flags(words), env).ok()?;
+fn known(kind: &'static CompletedKind, words: &[OsString], env: Environment) -> Option<Vec<KnownObject>> {
+    let settings = CommandSettings::resolve(&flags(words), env).ok()?;
     let target = settings.target.clone().ok()?;
-    let cache = Cache::of(kind, &target, &settings.env);
+    let cache = CompletionCache::of(kind, &target, &settings.env);
     let now = SystemTime::now();
     if let Some(found) = cache.as_ref().and_then(|cache| cache.read(now, FRESH)) {
         return Some(found);
@@ -116,19 +116,23 @@ pub fn flags(words: &[OsString]) -> GlobalArgs {
 }
 
 /// Asks the daemons of `target` at once; the first list counts.
-fn ask(kind: &Kind, settings: &Settings, target: &Target) -> Option<Vec<KnownObject>> {
+fn ask(kind: &CompletedKind, settings: &CommandSettings, target: &CommandTarget) -> Option<Vec<KnownObject>> {
     let ask_max = duration(&settings.env, COMPLETE_TIMEOUT, None, ASK_MAX).unwrap_or(ASK_MAX);
-    let settings = Settings {
+    let settings = CommandSettings {
         request_timeout: ask_max,
         connect_timeout: ask_max,
-        notes: Notes { quiet: true, machine: true, verbose: 0, color: false },
+        notes: StderrNotes { quiet: true, machine: true, verbose: 0, color: false },
         ..settings.clone()
     };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().ok()?;
     let found = runtime.block_on(async {
         let addresses = target.addresses.iter().take(ADDRESSES_MAX);
         let lists = addresses.map(|address| {
-            Box::pin(list(kind, &settings, Target { addresses: vec![address.clone()], ..target.clone() }))
+            Box::pin(list(
+                kind,
+                &settings,
+                CommandTarget { addresses: vec![address.clone()], ..target.clone() },
+            ))
         });
         let first = tokio::time::timeout(ask_max, select_ok(lists)).await;
         first.ok()?.ok().map(|(found, _)| found)
@@ -138,7 +142,11 @@ fn ask(kind: &Kind, settings: &Settings, target: &Target) -> Option<Vec<KnownObj
     found
 }
 
-async fn list(kind: &Kind, settings: &Settings, target: Target) -> Result<Vec<KnownObject>, CliError> {
+async fn list(
+    kind: &CompletedKind,
+    settings: &CommandSettings,
+    target: CommandTarget,
+) -> Result<Vec<KnownObject>, CliError> {
     let request = if kind.paged { json!({ "pageSize": OBJECTS_MAX }) } else { json!({}) };
     let call = Call::of(kind.rpc, &request)?;
     let document = Client::new(settings, target)?.call(&call).await?;

@@ -7,10 +7,10 @@ use super::{LOCAL, Shape, checked_name, describe, document, exists, token_file};
 use crate::frame::address::Address;
 use crate::frame::context_file::Context;
 use crate::frame::prelude::*;
-use crate::frame::settings::Source;
+use crate::frame::settings::ValueSource;
 use crate::frame::tls_files::TlsFiles;
 
-pub const LEAF: Leaf = Leaf::local("context add", LOCAL).exiting("0 1 2 4");
+pub const LEAF: LeafCommand = LeafCommand::local("context add", LOCAL).exiting("0 1 2 4");
 
 const EXAMPLES: &str = "\
 Examples:
@@ -31,10 +31,10 @@ pub struct AddArgs {
     shape: Shape,
 }
 
-pub async fn run(args: &AddArgs, session: &mut Session) -> Result<Exit, CliError> {
+pub async fn run(args: &AddArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
     let mut addresses = args.shape.addresses.clone();
     if let (true, Ok(target)) = (addresses.is_empty(), session.target())
-        && target.source == Source::Flag("--addr")
+        && target.source == ValueSource::Flag("--addr")
     {
         // What is meant is plain, although that flag says whom to ask.
         addresses.clone_from(&target.addresses);
@@ -63,7 +63,7 @@ pub async fn run(args: &AddArgs, session: &mut Session) -> Result<Exit, CliError
         Ok(file.current.as_deref() == Some(&args.name))
     })?;
     let name = format!("context/{}", context.name);
-    session.show(&View::lines(document(&context, current), name, describe(&context)))?;
+    session.show(&CommandOutput::lines(document(&context, current), name, describe(&context)))?;
     if !current {
         session.notes().say(&format!("hint: omnirelay context use {}", args.name));
     }
@@ -71,7 +71,7 @@ pub async fn run(args: &AddArgs, session: &mut Session) -> Result<Exit, CliError
 }
 
 /// That certificates are for an address that speaks TLS; says which files are not there yet.
-fn check_tls(addresses: &[Address], tls: &TlsFiles, session: &Session) -> Result<(), CliError> {
+fn check_tls(addresses: &[Address], tls: &TlsFiles, session: &CommandSession) -> Result<(), CliError> {
     let files: Vec<&PathBuf> = [&tls.ca, &tls.cert, &tls.key].into_iter().flatten().collect();
     let plain = addresses.iter().find(|address| !address.is_tls() && address.socket().is_none());
     if let Some(plain) = plain.filter(|_| !files.is_empty()) {

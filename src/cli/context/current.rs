@@ -4,7 +4,7 @@ use super::LOCAL;
 use crate::frame::address::Address;
 use crate::frame::prelude::*;
 
-pub const LEAF: Leaf = Leaf::local("context current", LOCAL);
+pub const LEAF: LeafCommand = LeafCommand::local("context current", LOCAL);
 
 const EXAMPLES: &str = "\
 Examples:
@@ -17,7 +17,7 @@ Examples:
 #[command(before_long_help = EXAMPLES)]
 pub struct CurrentArgs {}
 
-pub async fn run(_: &CurrentArgs, session: &mut Session) -> Result<Exit, CliError> {
+pub async fn run(_: &CurrentArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
     let target = session.target()?.clone();
     let addresses: Vec<&str> = target.addresses.iter().map(Address::as_str).collect();
     let cluster = target.cluster.as_deref().unwrap_or_default();
@@ -35,7 +35,7 @@ pub async fn run(_: &CurrentArgs, session: &mut Session) -> Result<Exit, CliErro
     ]);
     let names =
         if target.context.is_empty() { Vec::new() } else { vec![format!("context/{}", target.context)] };
-    session.show(&View { document, items: None, names, text: Text::Lines(text) })?;
+    session.show(&CommandOutput { document, items: None, names, text: TextForm::Lines(text) })?;
     let settings = &session.settings;
     session.notes().step(1, || format!("context and address are from: {}", target.source));
     session.notes().step(1, || format!("configuration file: {}", settings.config_path.display()));

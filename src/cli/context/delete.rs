@@ -3,7 +3,7 @@
 use super::{LOCAL, document, edit};
 use crate::frame::prelude::*;
 
-pub const LEAF: Leaf = Leaf::local("context delete", LOCAL);
+pub const LEAF: LeafCommand = LeafCommand::local("context delete", LOCAL);
 
 const EXAMPLES: &str = "\
 Examples:
@@ -24,7 +24,7 @@ pub struct DeleteArgs {
     yes: bool,
 }
 
-pub async fn run(args: &DeleteArgs, session: &mut Session) -> Result<Exit, CliError> {
+pub async fn run(args: &DeleteArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
     let protected = session.settings.config.clone()?.context(&args.name)?.protected;
     let can_ask = session.notes().can_ask() && !session.settings.no_input;
     if !args.yes && (protected || can_ask) {
@@ -37,7 +37,11 @@ pub async fn run(args: &DeleteArgs, session: &mut Session) -> Result<Exit, CliEr
         Ok((context, was_current))
     })?;
     let name = format!("context/{}", context.name);
-    session.show(&View::lines(document(&context, false), name.clone(), format!("{name} deleted\n")))?;
+    session.show(&CommandOutput::lines(
+        document(&context, false),
+        name.clone(),
+        format!("{name} deleted\n"),
+    ))?;
     if was_current {
         session.notes().say("No context is the current one now: omnirelay context use NAME");
     }

@@ -4,7 +4,7 @@ use super::{LOCAL, describe, document};
 use crate::frame::context_file::ContextFile;
 use crate::frame::prelude::*;
 
-pub const LEAF: Leaf = Leaf::local("context get", LOCAL);
+pub const LEAF: LeafCommand = LeafCommand::local("context get", LOCAL);
 
 const EXAMPLES: &str = "\
 Examples:
@@ -20,11 +20,11 @@ pub struct GetArgs {
     name: String,
 }
 
-pub async fn run(args: &GetArgs, session: &mut Session) -> Result<Exit, CliError> {
+pub async fn run(args: &GetArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
     let file = ContextFile::load(&session.settings.config_path)?;
     let context = file.context(&args.name)?;
     let current = file.current.as_deref() == Some(&args.name);
     let name = format!("context/{}", context.name);
-    session.show(&View::lines(document(context, current), name, describe(context)))?;
+    session.show(&CommandOutput::lines(document(context, current), name, describe(context)))?;
     Ok(Exit::Ok)
 }

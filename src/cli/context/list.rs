@@ -5,7 +5,7 @@ use crate::frame::context_file::ContextFile;
 use crate::frame::prelude::*;
 use crate::frame::table;
 
-pub const LEAF: Leaf = Leaf::local("context list", LOCAL).listing(&COLUMNS, &[]);
+pub const LEAF: LeafCommand = LeafCommand::local("context list", LOCAL).listing(&COLUMNS, &[]);
 
 const EXAMPLES: &str = "\
 Examples:
@@ -31,7 +31,7 @@ static COLUMNS: &[Column] = &[
     Column::new("protected", |context, _| if flag(context, "protected") { "yes" } else { "no" }.to_owned()),
 ];
 
-pub async fn run(args: &ListArgs, session: &mut Session) -> Result<Exit, CliError> {
+pub async fn run(args: &ListArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
     let file = ContextFile::load(&session.settings.config_path)?;
     let current = file.current.clone().unwrap_or_default();
     let mut contexts: Vec<Value> =
@@ -39,18 +39,18 @@ pub async fn run(args: &ListArgs, session: &mut Session) -> Result<Exit, CliErro
     if let Some(by) = &args.table.sort_by {
         table::sort(COLUMNS, &mut contexts, by)?;
     }
-    let moment = Moment { now_ms: None, absolute: false };
-    let table = Table::of(COLUMNS, &contexts, moment, &args.table.layout())?;
+    let moment = CellContext { now_ms: None, absolute: false };
+    let table = TextTable::of(COLUMNS, &contexts, moment, &args.table.layout())?;
     if contexts.is_empty() && session.format().is_text() {
         session.notes().say(&format!("There are no contexts in {}.", file.path.display()));
         return Ok(Exit::Ok);
     }
     let names = file.contexts.iter().map(|context| format!("context/{}", context.name)).collect();
-    session.show(&View {
+    session.show(&CommandOutput {
         document: json!({"schemaVersion": "v1", "current": current, "contexts": contexts}),
         items: Some(contexts),
         names,
-        text: Text::Table(table),
+        text: TextForm::Table(table),
     })?;
     Ok(Exit::Ok)
 }

@@ -171,7 +171,7 @@ fn object(context: &Context, current: bool) -> Value {
 }
 
 /// The token file that the command names, as it can be found from everywhere.
-fn token_file(session: &Session) -> Option<PathBuf> {
+fn token_file(session: &CommandSession) -> Option<PathBuf> {
     let given = session.settings.token_file.as_ref()?;
     Some(std::path::absolute(given).unwrap_or_else(|_| given.clone()))
 }
@@ -194,7 +194,7 @@ fn describe(context: &Context) -> String {
 }
 
 /// Says that a variable keeps the current context from being used.
-fn warn_of_override(session: &Session) {
+fn warn_of_override(session: &CommandSession) {
     use super::frame::env;
     for variable in [env::ADDR, env::CONTEXT] {
         if let Some(value) = session.settings.env.get(variable) {

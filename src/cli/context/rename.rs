@@ -3,7 +3,7 @@
 use super::{LOCAL, checked_name, describe, document, edit, exists};
 use crate::frame::prelude::*;
 
-pub const LEAF: Leaf = Leaf::local("context rename", LOCAL).exiting("0 1 2 4");
+pub const LEAF: LeafCommand = LeafCommand::local("context rename", LOCAL).exiting("0 1 2 4");
 
 const EXAMPLES: &str = "\
 Examples:
@@ -21,7 +21,7 @@ pub struct RenameArgs {
     new: String,
 }
 
-pub async fn run(args: &RenameArgs, session: &mut Session) -> Result<Exit, CliError> {
+pub async fn run(args: &RenameArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
     let (context, current) = edit::edit(&session.settings.config_path, |file| {
         file.context(&args.name)?;
         if args.name != args.new && file.context(&args.new).is_ok() {
@@ -31,6 +31,6 @@ pub async fn run(args: &RenameArgs, session: &mut Session) -> Result<Exit, CliEr
         Ok((file.context(&args.new)?.clone(), file.current.as_deref() == Some(&args.new)))
     })?;
     let name = format!("context/{}", context.name);
-    session.show(&View::lines(document(&context, current), name, describe(&context)))?;
+    session.show(&CommandOutput::lines(document(&context, current), name, describe(&context)))?;
     Ok(Exit::Ok)
 }

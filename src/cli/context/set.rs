@@ -4,7 +4,7 @@ use super::{LOCAL, Shape, describe, document, edit, token_file};
 use crate::frame::prelude::*;
 use crate::frame::tls_files::TlsFiles;
 
-pub const LEAF: Leaf = Leaf::local("context set", LOCAL);
+pub const LEAF: LeafCommand = LeafCommand::local("context set", LOCAL);
 
 const EXAMPLES: &str = "\
 Examples:
@@ -22,7 +22,7 @@ pub struct SetArgs {
     shape: Shape,
 }
 
-pub async fn run(args: &SetArgs, session: &mut Session) -> Result<Exit, CliError> {
+pub async fn run(args: &SetArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
     let shape = &args.shape;
     let (token_file, tls) = (token_file(session), session.settings.tls.clone().absolute());
     let says_nothing = shape.addresses.is_empty()
@@ -53,7 +53,7 @@ pub async fn run(args: &SetArgs, session: &mut Session) -> Result<Exit, CliError
         Ok((context, file.current.as_deref() == Some(&args.name)))
     })?;
     let name = format!("context/{}", context.name);
-    session.show(&View::lines(document(&context, current), name, describe(&context)))?;
+    session.show(&CommandOutput::lines(document(&context, current), name, describe(&context)))?;
     if let Some(path) = dropped {
         let path = path.display();
         session.notes().say(&format!(

@@ -5,11 +5,11 @@ use std::time::Instant;
 use crate::frame::client::Client;
 use crate::frame::context_file::ContextFile;
 use crate::frame::prelude::*;
-use crate::frame::settings::{Source, Target};
-use crate::frame::table::Layout;
+use crate::frame::settings::{CommandTarget, ValueSource};
+use crate::frame::table::TableLayout;
 use crate::node::NODE;
 
-pub const LEAF: Leaf = Leaf::read("context test", &[&NODE]).exiting("0 1 2 5 6 8 9 11");
+pub const LEAF: LeafCommand = LeafCommand::read("context test", &[&NODE]).exiting("0 1 2 5 6 8 9 11");
 
 const EXAMPLES: &str = "\
 Examples:
@@ -35,7 +35,7 @@ static COLUMNS: &[Column] = &[
     Column::new("took", |row, _| format!("{}ms", row["durationMs"])),
 ];
 
-pub async fn run(args: &TestArgs, session: &mut Session) -> Result<Exit, CliError> {
+pub async fn run(args: &TestArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
     let target = match &args.name {
         Some(name) => named(session, name)?,
         None => session.target()?.clone(),
@@ -44,7 +44,7 @@ pub async fn run(args: &TestArgs, session: &mut Session) -> Result<Exit, CliErro
     let mut failure = None;
     let mut answered = false;
     for address in &target.addresses {
-        let single = Target { addresses: vec![address.clone()], ..target.clone() };
+        let single = CommandTarget { addresses: vec![address.clone()], ..target.clone() };
         let started = Instant::now();
         let asked = Client::new(&session.settings, single)?.call(&Call::of(&NODE, &json!({}))?).await;
         let ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
@@ -53,13 +53,13 @@ pub async fn run(args: &TestArgs, session: &mut Session) -> Result<Exit, CliErro
         failure = failure.or(asked.err());
     }
     let names = rows.iter().map(|row| format!("address/{}", text(row, "address"))).collect();
-    let moment = Moment { now_ms: None, absolute: false };
-    let table = Table::of(COLUMNS, &rows, moment, &Layout::default())?;
-    session.show(&View {
+    let moment = CellContext { now_ms: None, absolute: false };
+    let table = TextTable::of(COLUMNS, &rows, moment, &TableLayout::default())?;
+    session.show(&CommandOutput {
         document: json!({"schemaVersion": "v1", "name": target.context, "addresses": rows}),
         items: Some(rows),
         names,
-        text: Text::Table(table),
+        text: TextForm::Table(table),
     })?;
     match failure {
         Some(error) if !answered => Err(error),
@@ -67,17 +67,17 @@ pub async fn run(args: &TestArgs, session: &mut Session) -> Result<Exit, CliErro
     }
 }
 
-fn named(session: &Session, name: &str) -> Result<Target, CliError> {
+fn named(session: &CommandSession, name: &str) -> Result<CommandTarget, CliError> {
     let file = ContextFile::load(&session.settings.config_path)?;
     let context = file.context(name)?.clone();
-    session.settings.own_proof().prove(Target {
+    session.settings.own_proof().prove(CommandTarget {
         context: context.name,
         addresses: context.addresses,
         cluster: context.cluster,
         protected: context.protected,
         token_file: session.settings.own_token_file().or(context.token_file),
         tls: session.settings.own_tls().over(&context.tls),
-        source: Source::File,
+        source: ValueSource::File,
         named_by_flag: true,
     })
 }

@@ -3,7 +3,7 @@
 use super::{LOCAL, describe, document, edit, warn_of_override};
 use crate::frame::prelude::*;
 
-pub const LEAF: Leaf = Leaf::local("context use", LOCAL);
+pub const LEAF: LeafCommand = LeafCommand::local("context use", LOCAL);
 
 const EXAMPLES: &str = "\
 Examples:
@@ -19,7 +19,7 @@ pub struct UseArgs {
     name: String,
 }
 
-pub async fn run(args: &UseArgs, session: &mut Session) -> Result<Exit, CliError> {
+pub async fn run(args: &UseArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
     let context = edit::edit(&session.settings.config_path, |file| {
         let context = file.context(&args.name)?.clone();
         file.select(Some(&args.name));
@@ -27,6 +27,6 @@ pub async fn run(args: &UseArgs, session: &mut Session) -> Result<Exit, CliError
     })?;
     warn_of_override(session);
     let name = format!("context/{}", context.name);
-    session.show(&View::lines(document(&context, true), name, describe(&context)))?;
+    session.show(&CommandOutput::lines(document(&context, true), name, describe(&context)))?;
     Ok(Exit::Ok)
 }

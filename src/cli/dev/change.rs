@@ -18,11 +18,11 @@ pub struct NodesArgs {
 /// Carries `rpc` out on every node named.
 ///
 /// # Errors
-/// As of [`Batch::finish`].
-pub async fn run(rpc: &Rpc, args: &NodesArgs, session: &mut Session) -> Result<Exit, CliError> {
+/// As of [`BatchOutcomes::finish`].
+pub async fn run(rpc: &RpcMethod, args: &NodesArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
     let nodes = ids::expand(&args.nodes, KIND)?;
     session.announce_target()?;
-    let mut batch = Batch::new(KIND, "change", "could not be changed");
+    let mut batch = BatchOutcomes::new(KIND, "change", "could not be changed");
     for node in nodes {
         let outcome = match batch.hopeless() {
             Some(error) => Err(error),
@@ -33,7 +33,7 @@ pub async fn run(rpc: &Rpc, args: &NodesArgs, session: &mut Session) -> Result<E
     batch.finish(session, describe)
 }
 
-async fn one(rpc: &Rpc, node: &str, session: &Session) -> Result<Value, CliError> {
+async fn one(rpc: &RpcMethod, node: &str, session: &CommandSession) -> Result<Value, CliError> {
     let call = Call::of(rpc, &json!({ "nodeId": node }))?.keyed(&fresh_key()?, "");
     session.call(&call).await
 }

@@ -5,8 +5,8 @@ use omnirelay_wire::rpc::dev_service;
 use super::change::{self, NodesArgs};
 use crate::frame::prelude::*;
 
-pub const KILL: Rpc = dev_service::KILL;
-pub const LEAF: Leaf = Leaf::write("dev kill", &[&KILL]).exiting("0 1 2 3 4 5 6 7 8 9 11");
+pub const KILL: RpcMethod = dev_service::KILL;
+pub const LEAF: LeafCommand = LeafCommand::write("dev kill", &[&KILL]).exiting("0 1 2 3 4 5 6 7 8 9 11");
 
 const EXAMPLES: &str = "\
 Examples:
@@ -23,6 +23,6 @@ pub struct KillArgs {
     nodes: NodesArgs,
 }
 
-pub async fn run(args: &KillArgs, session: &mut Session) -> Result<Exit, CliError> {
+pub async fn run(args: &KillArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
     change::run(&KILL, &args.nodes, session).await
 }

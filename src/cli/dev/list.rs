@@ -3,10 +3,10 @@
 use omnirelay_wire::rpc::dev_service;
 
 use crate::frame::prelude::*;
-use crate::frame::table::Layout;
+use crate::frame::table::TableLayout;
 
-pub const LIST: Rpc = dev_service::LIST;
-pub const LEAF: Leaf = Leaf::read("dev list", &[&LIST]);
+pub const LIST: RpcMethod = dev_service::LIST;
+pub const LEAF: LeafCommand = LeafCommand::read("dev list", &[&LIST]);
 
 const EXAMPLES: &str = "\
 Examples:
@@ -24,11 +24,16 @@ static COLUMNS: &[Column] = &[
     Column::new("control", |node, _| text(node, "control").to_owned()),
 ];
 
-pub async fn run(_: &ListArgs, session: &mut Session) -> Result<Exit, CliError> {
+pub async fn run(_: &ListArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
     let document = session.call(&Call::of(&LIST, &json!({}))?).await?;
     let nodes = items(&document, "nodes").to_vec();
     let names = nodes.iter().map(|node| format!("node/{}", text(node, "nodeId"))).collect();
-    let table = Table::of(COLUMNS, &nodes, Moment { now_ms: None, absolute: false }, &Layout::default())?;
-    session.show(&View { document, items: Some(nodes), names, text: Text::Table(table) })?;
+    let table = TextTable::of(
+        COLUMNS,
+        &nodes,
+        CellContext { now_ms: None, absolute: false },
+        &TableLayout::default(),
+    )?;
+    session.show(&CommandOutput { document, items: Some(nodes), names, text: TextForm::Table(table) })?;
     Ok(Exit::Ok)
 }

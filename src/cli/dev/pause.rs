@@ -5,8 +5,8 @@ use omnirelay_wire::rpc::dev_service;
 use super::change::{self, NodesArgs};
 use crate::frame::prelude::*;
 
-pub const PAUSE: Rpc = dev_service::PAUSE;
-pub const LEAF: Leaf = Leaf::write("dev pause", &[&PAUSE]).exiting("0 1 2 3 4 5 6 7 8 9 11");
+pub const PAUSE: RpcMethod = dev_service::PAUSE;
+pub const LEAF: LeafCommand = LeafCommand::write("dev pause", &[&PAUSE]).exiting("0 1 2 3 4 5 6 7 8 9 11");
 
 const EXAMPLES: &str = "\
 Examples:
@@ -23,6 +23,6 @@ pub struct PauseArgs {
     nodes: NodesArgs,
 }
 
-pub async fn run(args: &PauseArgs, session: &mut Session) -> Result<Exit, CliError> {
+pub async fn run(args: &PauseArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
     change::run(&PAUSE, &args.nodes, session).await
 }

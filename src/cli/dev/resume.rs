@@ -5,8 +5,8 @@ use omnirelay_wire::rpc::dev_service;
 use super::change::{self, NodesArgs};
 use crate::frame::prelude::*;
 
-pub const RESUME: Rpc = dev_service::RESUME;
-pub const LEAF: Leaf = Leaf::write("dev resume", &[&RESUME]).exiting("0 1 2 3 4 5 6 7 8 9 11");
+pub const RESUME: RpcMethod = dev_service::RESUME;
+pub const LEAF: LeafCommand = LeafCommand::write("dev resume", &[&RESUME]).exiting("0 1 2 3 4 5 6 7 8 9 11");
 
 const EXAMPLES: &str = "\
 Examples:
@@ -23,6 +23,6 @@ pub struct ResumeArgs {
     nodes: NodesArgs,
 }
 
-pub async fn run(args: &ResumeArgs, session: &mut Session) -> Result<Exit, CliError> {
+pub async fn run(args: &ResumeArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
     change::run(&RESUME, &args.nodes, session).await
 }

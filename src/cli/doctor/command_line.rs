@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use omnirelay_decisions::check::finding::{Category, Check, Examine, Finding};
+use omnirelay_decisions::check::finding::{CheckDefinition, CheckResult, FactExaminer, FindingCategory};
 
 use crate::check::client;
 use crate::frame::context_file::ContextFile;
@@ -15,19 +15,19 @@ pub struct CommandLine {
     pub home: (PathBuf, Result<(), String>),
 }
 
-pub static CATEGORIES: &[&Category<Examine<CommandLine>>] = &[&CATEGORY];
+pub static CATEGORIES: &[&FindingCategory<FactExaminer<CommandLine>>] = &[&CATEGORY];
 
-static CATEGORY: Category<Examine<CommandLine>> = Category {
+static CATEGORY: FindingCategory<FactExaminer<CommandLine>> = FindingCategory {
     name: "command-line",
     page: "guides/scripting.md",
     checks: &[
-        Check::new(
+        CheckDefinition::new(
             "doctor-contexts",
             "the file of contexts is valid and private",
             "The file with the contexts cannot be used as it is, or others can read it, and so learn where meshes are.",
             |command_line| client::file(&command_line.contexts),
         ),
-        Check::new(
+        CheckDefinition::new(
             "doctor-home",
             "the folder of contexts can be written",
             "No context can be written, so that `omnirelay up` makes none and completion keeps nothing. Addresses can \
@@ -54,12 +54,12 @@ fn home_of(contexts: &Path) -> (PathBuf, Result<(), String>) {
     (folder, can)
 }
 
-fn home(command_line: &CommandLine) -> Finding {
+fn home(command_line: &CommandLine) -> CheckResult {
     let (folder, can) = &command_line.home;
     let path = folder.display();
     match can {
-        Ok(()) => Finding::pass(format!("{path} can be written")),
-        Err(why) => Finding::warn(format!("{path} cannot be written: {why}"))
+        Ok(()) => CheckResult::pass(format!("{path} can be written")),
+        Err(why) => CheckResult::warn(format!("{path} cannot be written: {why}"))
             .hint("name a file that can be written with OMNIRELAY_CONFIG"),
     }
 }
@@ -67,7 +67,7 @@ fn home(command_line: &CommandLine) -> Finding {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use omnirelay_decisions::check::finding::Verdict;
+    use omnirelay_decisions::check::finding::CheckVerdict;
 
     #[test]
     fn what_is_loose_or_cannot_be_written_is_told() {
@@ -77,15 +77,18 @@ mod tests {
         };
         let fit = || CommandLine { contexts: Ok(ContextFile::default()), home: ("/home/a".into(), Ok(())) };
         for check in CATEGORY.checks {
-            assert_eq!((check.judge)(&fit()).verdict, Verdict::Pass, "{}", check.id);
+            assert_eq!((check.judge)(&fit()).verdict, CheckVerdict::Pass, "{}", check.id);
         }
         let mut loose = ContextFile::default();
         loose.mode = Some(0o644);
         let loose = found(&CommandLine { contexts: Ok(loose), ..fit() }, "doctor-contexts");
-        assert!(loose.verdict == Verdict::Warn && loose.text.contains("0644"), "{loose:?}");
+        assert!(loose.verdict == CheckVerdict::Warn && loose.text.contains("0644"), "{loose:?}");
         let homeless = CommandLine { home: ("/home/a".into(), Err("read-only".into())), ..fit() };
         let homeless = found(&homeless, "doctor-home");
-        assert!(homeless.verdict == Verdict::Warn && homeless.text.contains("read-only"), "{homeless:?}");
+        assert!(
+            homeless.verdict == CheckVerdict::Warn && homeless.text.contains("read-only"),
+            "{homeless:?}"
+        );
         assert!(loose.hint.is_some() && homeless.hint.is_some());
     }
 }

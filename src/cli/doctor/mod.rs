@@ -11,20 +11,20 @@ use std::time::{Duration, Instant};
 use clap::ValueHint;
 use omnirelay_decisions::check::finding::checks_of;
 use omnirelay_doctor::checks::CATEGORIES;
-use omnirelay_doctor::machine::{self, Machine, host_of, named};
+use omnirelay_doctor::machine::{self, HostMachine, host_of, named};
 use omnirelay_doctor::processes::daemons;
 use omnirelay_settings::Config;
 
 use self::command_line::CommandLine;
 use self::remote::{CHECK_HOST, HostArgs, ReportOptions};
-use super::check::report::{self, Report, Row};
-use super::entry::{Entry, entry};
+use super::check::report::{self, CheckRow, RoundReport};
+use super::entry::{CommandEntry, entry};
 use super::schema::documents::own;
 use super::schema::schemas;
 use crate::frame::prelude::*;
 
-const LEAF: Leaf = Leaf::read("doctor", &[&CHECK_HOST]).exiting("0 1 2 3 5 6 8 9 10 11");
-pub static ENTRY: Entry =
+const LEAF: LeafCommand = LeafCommand::read("doctor", &[&CHECK_HOST]).exiting("0 1 2 3 5 6 8 9 10 11");
+pub static ENTRY: CommandEntry =
     entry!("doctor", DoctorArgs, asking, &[LEAF], &[own("doctor", "doctor", schemas::check)]);
 
 const EXAMPLES: &str = "\
@@ -72,7 +72,7 @@ fn skippable(text: &str) -> Result<String, String> {
 
 /// # Errors
 /// When standard output does not take the report; why the daemon of another host could not be asked.
-async fn run(args: &DoctorArgs, session: &mut Session) -> Result<Exit, CliError> {
+async fn run(args: &DoctorArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
     let report = match args.host.node() {
         None => of_this_host(args, session).await,
         Some(node) => {
@@ -90,7 +90,7 @@ async fn run(args: &DoctorArgs, session: &mut Session) -> Result<Exit, CliError>
     Ok(if report.success() { Exit::Ok } else { Exit::Negative })
 }
 
-async fn of_this_host(args: &DoctorArgs, session: &Session) -> Report {
+async fn of_this_host(args: &DoctorArgs, session: &CommandSession) -> RoundReport {
     let began = Instant::now();
     let is_wanted = |wanted: &str| {
         names().any(|(category, id)| id == wanted && !report::is_left_out(&args.skip, category, id))
@@ -110,9 +110,9 @@ async fn of_this_host(args: &DoctorArgs, session: &Session) -> Report {
     named.extend(config.into_iter().flat_map(machine::names_of));
     let names = if is_wanted("doctor-names") { machine::look_up(named).await } else { Vec::new() };
     let running = daemons(Path::new("/proc"));
-    let machine = Machine::examine(daemon, &built_in, args.data_dir.as_deref(), names, ports, running);
-    let own = Row::judged(command_line::CATEGORIES, &command_line, Duration::ZERO);
-    let mut rows: Vec<Row> = own.chain(Row::judged(CATEGORIES, &machine, Duration::ZERO)).collect();
+    let machine = HostMachine::examine(daemon, &built_in, args.data_dir.as_deref(), names, ports, running);
+    let own = CheckRow::judged(command_line::CATEGORIES, &command_line, Duration::ZERO);
+    let mut rows: Vec<CheckRow> = own.chain(CheckRow::judged(CATEGORIES, &machine, Duration::ZERO)).collect();
     report::leave_out(&mut rows, &args.skip);
-    Report { kind: "DoctorReport", rows, took: began.elapsed(), strict: args.strict, nodes: Vec::new() }
+    RoundReport { kind: "DoctorReport", rows, took: began.elapsed(), strict: args.strict, nodes: Vec::new() }
 }

@@ -4,17 +4,17 @@ use std::io::ErrorKind;
 use std::net::{SocketAddr, TcpListener};
 use std::time::Duration;
 
-use omnirelay_core::spiffe::Holder;
-use omnirelay_doctor::machine::{Port, PortAvailability};
+use omnirelay_core::spiffe::CertificateHolder;
+use omnirelay_doctor::machine::{DaemonPort, PortAvailability};
 use omnirelay_pki::certificate::AnyCertificate;
 use omnirelay_settings::Config;
 use tokio::time::timeout;
 
-use crate::cert::presented::{self, Endpoint};
+use crate::cert::presented::{self, HostPort};
 use crate::frame::client::Client;
 use crate::frame::error::chain;
 use crate::frame::prelude::*;
-use crate::frame::settings::{Source, Target};
+use crate::frame::settings::{CommandTarget, ValueSource};
 use crate::frame::tls_files::TlsFiles;
 use crate::node::NODE;
 
@@ -22,8 +22,8 @@ use crate::node::NODE;
 const PATIENCE: Duration = Duration::from_secs(2);
 
 /// The ports of a daemon. Where one answers at its control port, the others that are taken are likely to be its own.
-pub async fn ports(session: &Session, config: &Config) -> Vec<Port> {
-    let port = |key, address, taken| Port { address, key, taken };
+pub async fn ports(session: &CommandSession, config: &Config) -> Vec<DaemonPort> {
+    let port = |key, address, taken| DaemonPort { address, key, taken };
     let control = match taken(session, config.control.listen).await {
         // One that waits for its certificate speaks to nobody at its port.
         PortAvailability::ByAnother if answers_at_socket(session, config).await => PortAvailability::ByDaemon,
@@ -44,7 +44,7 @@ pub async fn ports(session: &Session, config: &Config) -> Vec<Port> {
     ports
 }
 
-async fn taken(session: &Session, address: SocketAddr) -> PortAvailability {
+async fn taken(session: &CommandSession, address: SocketAddr) -> PortAvailability {
     match free(address) {
         PortAvailability::ByAnother if is_daemon(session, address).await => PortAvailability::ByDaemon,
         taken => taken,
@@ -61,29 +61,29 @@ fn free(address: SocketAddr) -> PortAvailability {
 }
 
 /// Whether a daemon answers there, be it that it refuses the caller, or shows the certificate of a node where TLS is spoken.
-async fn is_daemon(session: &Session, address: SocketAddr) -> bool {
+async fn is_daemon(session: &CommandSession, address: SocketAddr) -> bool {
     answers_in_plaintext(session, address).await || shows_a_node(address).await
 }
 
 async fn shows_a_node(address: SocketAddr) -> bool {
-    let Ok(endpoint) = address.to_string().parse::<Endpoint>() else { return false };
+    let Ok(endpoint) = address.to_string().parse::<HostPort>() else { return false };
     let Ok(shown) = presented::ask(&endpoint, &TlsFiles::default(), PATIENCE).await else { return false };
     let leaf = shown.chain.first().and_then(|leaf| AnyCertificate::read(leaf).ok());
-    leaf.and_then(|leaf| leaf.id).is_some_and(|id| matches!(id.holder(), Holder::Node { .. }))
+    leaf.and_then(|leaf| leaf.id).is_some_and(|id| matches!(id.holder(), CertificateHolder::Node { .. }))
 }
 
-async fn answers_in_plaintext(session: &Session, address: SocketAddr) -> bool {
+async fn answers_in_plaintext(session: &CommandSession, address: SocketAddr) -> bool {
     answers(session, &format!("http://{address}")).await
 }
 
-async fn answers_at_socket(session: &Session, config: &Config) -> bool {
+async fn answers_at_socket(session: &CommandSession, config: &Config) -> bool {
     let Some(socket) = &config.control.socket else { return false };
     answers(session, &format!("unix:{}", socket.display())).await
 }
 
-async fn answers(session: &Session, address: &str) -> bool {
+async fn answers(session: &CommandSession, address: &str) -> bool {
     let Ok(address) = address.parse() else { return false };
-    let target = Target::bare(vec![address], Source::BuiltIn);
+    let target = CommandTarget::bare(vec![address], ValueSource::BuiltIn);
     let Ok(client) = Client::new(&session.settings, target) else { return false };
     let Ok(call) = Call::of(&NODE, &json!({})) else { return false };
     match timeout(PATIENCE, client.call(&call)).await {

@@ -2,16 +2,16 @@
 
 use std::time::{Duration, Instant};
 
-use omnirelay_wire::rpc::{Rpc, check_service};
+use omnirelay_wire::rpc::{RpcMethod, check_service};
 
 use crate::check::checked_mesh::of_older;
-use crate::check::report::{Report, Row, leave_out};
+use crate::check::report::{CheckRow, RoundReport, leave_out};
 use crate::frame::prelude::*;
 use crate::node::bare;
 use crate::{complete, peers};
 
 /// Judges the host of a node.
-pub const CHECK_HOST: Rpc = check_service::CHECK_HOST;
+pub const CHECK_HOST: RpcMethod = check_service::CHECK_HOST;
 
 /// Whose host is judged.
 #[derive(Args, Clone, Debug)]
@@ -43,14 +43,18 @@ pub struct ReportOptions<'a> {
 ///
 /// # Errors
 /// Why it could not be asked.
-pub async fn report(session: &Session, node: &str, options: &ReportOptions<'_>) -> Result<Report, CliError> {
+pub async fn report(
+    session: &CommandSession,
+    node: &str,
+    options: &ReportOptions<'_>,
+) -> Result<RoundReport, CliError> {
     let began = Instant::now();
     let found = session.call(&Call::of(&CHECK_HOST, &json!({"nodeId": node}))?).await;
     let found = found.map_err(|error| {
         let hint = "run it on that host: omnirelay doctor, omnirelay cert doctor";
         of_older(error, "the daemon is older, and judges no host", hint)
     })?;
-    let mut rows = Row::all_of(&found, Duration::ZERO);
+    let mut rows = CheckRow::all_of(&found, Duration::ZERO);
     rows.retain(|row| options.categories.contains(&row.category.as_str()));
     let host = text(&found, "nodeId");
     if let Some(lacks) = options.categories.iter().find(|name| !rows.iter().any(|row| row.category == **name))
@@ -65,5 +69,5 @@ pub async fn report(session: &Session, node: &str, options: &ReportOptions<'_>) 
         row.finding.hint = row.finding.hint.take().map(|hint| format!("{hint}    # on the host of {host}"));
     }
     let nodes = vec![json!({"nodeId": host, "version": text(&found, "version")})];
-    Ok(Report { kind: options.kind, rows, took: began.elapsed(), strict: options.strict, nodes })
+    Ok(RoundReport { kind: options.kind, rows, took: began.elapsed(), strict: options.strict, nodes })
 }

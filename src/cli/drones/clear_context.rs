@@ -10,9 +10,10 @@ use crate::complete;
 use crate::frame::prelude::*;
 use crate::relays::LIST as RELAYS;
 
-pub const CLEAR: Rpc = relay_control::CLEAR_OPERATION_CONTEXT;
-pub const LEAF: Leaf = Leaf::write("drones clear-context", &[&CLEAR, &STATUS, &RELAYS, &PLACEMENT])
-    .exiting("0 1 2 3 4 5 6 8 9 10 11");
+pub const CLEAR: RpcMethod = relay_control::CLEAR_OPERATION_CONTEXT;
+pub const LEAF: LeafCommand =
+    LeafCommand::write("drones clear-context", &[&CLEAR, &STATUS, &RELAYS, &PLACEMENT])
+        .exiting("0 1 2 3 4 5 6 8 9 10 11");
 
 const EXAMPLES: &str = "\
 Examples:
@@ -39,7 +40,7 @@ pub struct ClearContextArgs {
     relays: RelayArgs,
 }
 
-pub async fn run(args: &ClearContextArgs, session: &mut Session) -> Result<Exit, CliError> {
+pub async fn run(args: &ClearContextArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
     let command = Command {
         rpc: &CLEAR,
         args: &args.command,

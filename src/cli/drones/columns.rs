@@ -42,7 +42,7 @@ pub fn intent(drone: &Value) -> String {
 }
 
 /// How long ago a time in nanoseconds was; empty when there is none.
-pub fn at(drone: &Value, name: &str, moment: Moment) -> String {
+pub fn at(drone: &Value, name: &str, moment: CellContext) -> String {
     match i64::try_from(number(drone, name) / 1_000_000) {
         Ok(0) | Err(_) => String::new(),
         Ok(then) => time::ago_of(then, moment),
@@ -72,7 +72,7 @@ mod tests {
         });
         assert_eq!(summary(&drone), "streaming relay=r flight=f-1 intent=survey/3");
         assert_eq!(summary(&json!({"relayId": "r"})), "idle relay=r");
-        let moment = Moment { now_ms: Some(1_004_000), absolute: false };
+        let moment = CellContext { now_ms: Some(1_004_000), absolute: false };
         assert_eq!(at(&drone, "connectedAtUnixNs", moment), "4s");
         assert_eq!(at(&drone, "lastHeartbeatUnixNs", moment), "");
     }

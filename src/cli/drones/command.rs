@@ -4,7 +4,7 @@ use omnirelay_core::text::hex;
 
 use super::KIND;
 use super::find::find;
-use super::fleet::{Fleet, RelayArgs};
+use super::fleet::{RelayArgs, RelayFleet};
 use crate::frame::global::token;
 use crate::frame::prelude::*;
 
@@ -23,7 +23,7 @@ pub struct CommandArgs {
 
 /// A command to the agent of a drone.
 pub struct Command<'a> {
-    pub rpc: &'a Rpc,
+    pub rpc: &'a RpcMethod,
     pub args: &'a CommandArgs,
     pub relays: &'a RelayArgs,
     /// What is asked before it is given in a protected context: `Set the context of`.
@@ -39,14 +39,14 @@ impl Command<'_> {
     ///
     /// # Errors
     /// Not found, when nobody holds it; the relay's refusal; unavailable, when the agent cannot do it now.
-    pub async fn run(&self, session: &mut Session, id: &str) -> Result<Exit, CliError> {
+    pub async fn run(&self, session: &mut CommandSession, id: &str) -> Result<Exit, CliError> {
         let id = ids::expand(&[id.to_owned()], KIND)?.concat();
         if session.target()?.protected {
             let write = WriteArgs::confirmed(self.args.yes);
             write.confirm(session, &format!("{} {KIND}/{}?", self.question, printable(&id)))?;
         }
         let command_id = self.args.command_id.clone().map_or_else(fresh_id, Ok)?;
-        let fleet = Fleet::of(self.relays, session).await?;
+        let fleet = RelayFleet::of(self.relays, session).await?;
         let site = match fleet.sites.first() {
             Some(site) if fleet.named => site,
             _ => find(session, self.relays, &fleet, &id).await?.site,
@@ -68,7 +68,7 @@ impl Command<'_> {
 
     fn tell(
         &self,
-        session: &mut Session,
+        session: &mut CommandSession,
         id: &str,
         command_id: &str,
         document: Value,
@@ -93,7 +93,7 @@ impl Command<'_> {
                     .detail(json!({ "result": document["result"] })));
             }
         };
-        session.show(&View::lines(document, name, printable_line(&line)))?;
+        session.show(&CommandOutput::lines(document, name, printable_line(&line)))?;
         Ok(exit)
     }
 }
@@ -122,9 +122,9 @@ fn fresh_id() -> Result<String, CliError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::frame::env::Env;
+    use crate::frame::env::Environment;
     use crate::frame::global::GlobalArgs;
-    use crate::frame::settings::Settings;
+    use crate::frame::settings::CommandSettings;
 
     #[test]
     fn ids_are_uuids_of_chance() {
@@ -137,7 +137,7 @@ mod tests {
 
     #[test]
     fn answer_of_the_agent_decides_the_exit_code() {
-        const RPC: Rpc = super::super::set_context::SET;
+        const RPC: RpcMethod = super::super::set_context::SET;
         let (args, relays) = (CommandArgs::default(), RelayArgs::default());
         let command = Command {
             rpc: &RPC,
@@ -147,8 +147,10 @@ mod tests {
             done: "has its context set",
             fields: json!({}),
         };
-        let flags = GlobalArgs { quiet: true, output: Some(crate::Format::Name), ..GlobalArgs::default() };
-        let mut session = Session::new(Settings::resolve(&flags, Env::default()).unwrap());
+        let flags =
+            GlobalArgs { quiet: true, output: Some(crate::OutputFormat::Name), ..GlobalArgs::default() };
+        let mut session =
+            CommandSession::new(CommandSettings::resolve(&flags, Environment::default()).unwrap());
         let cases = [
             ("applied", Exit::Ok),
             ("already_applied", Exit::Ok),
@@ -169,7 +171,7 @@ mod tests {
 
     #[test]
     fn command_carries_its_id_and_can_be_repeated_with_it() {
-        const RPC: Rpc = super::super::set_context::SET;
+        const RPC: RpcMethod = super::super::set_context::SET;
         let (args, relays) = (CommandArgs::default(), RelayArgs::default());
         let fields = json!({"context": {"flightId": "f", "intentId": "i", "intentVersion": 2}});
         let command = Command { rpc: &RPC, args: &args, relays: &relays, question: "", done: "", fields };

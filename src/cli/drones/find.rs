@@ -1,13 +1,13 @@
 //! Which relay holds a drone.
 
 use super::STATUS;
-use super::fleet::{self, Fleet, RelayArgs, Silent, Site};
+use super::fleet::{self, RelayArgs, RelayFleet, RelaySite, SilentRelay};
 use crate::agents::placement;
 use crate::frame::prelude::*;
 
 /// A relay that holds a drone, and what it says of it.
 pub struct FoundDrone<'a> {
-    pub site: &'a Site,
+    pub site: &'a RelaySite,
     pub document: Value,
 }
 
@@ -16,9 +16,9 @@ pub struct FoundDrone<'a> {
 /// # Errors
 /// Not found, when no relay holds it; what kept the answer away.
 pub async fn find<'a>(
-    session: &Session,
+    session: &CommandSession,
     args: &RelayArgs,
-    fleet: &'a Fleet,
+    fleet: &'a RelayFleet,
     id: &str,
 ) -> Result<FoundDrone<'a>, CliError> {
     let call = Call::of(&STATUS, &json!({ "droneId": id }))?;
@@ -47,14 +47,14 @@ pub async fn find<'a>(
 
 /// Of the relays that hold the drone the one whose session is newest; one with a stream wins.
 async fn everywhere<'a>(
-    session: &Session,
-    fleet: &'a Fleet,
+    session: &CommandSession,
+    fleet: &'a RelayFleet,
     call: &Call,
     id: &str,
 ) -> Result<FoundDrone<'a>, CliError> {
-    let mut silent: Vec<Silent> = Vec::new();
+    let mut silent: Vec<SilentRelay> = Vec::new();
     let mut found: Option<FoundDrone> = None;
-    for (site, answer) in fleet.ask(async |site: &Site| site.call(call).await).await {
+    for (site, answer) in fleet.ask(async |site: &RelaySite| site.call(call).await).await {
         match answer {
             Ok(document) if found.as_ref().is_none_or(|best| newer(&document, &best.document)) => {
                 found = Some(FoundDrone { site, document });
@@ -77,7 +77,7 @@ fn newer(one: &Value, other: &Value) -> bool {
 }
 
 /// The failure when no relay that answered holds the drone.
-fn missing(id: &str, fleet: &Fleet, silent: &[Silent]) -> CliError {
+fn missing(id: &str, fleet: &RelayFleet, silent: &[SilentRelay]) -> CliError {
     if let Err(error) = fleet::verdict(silent, fleet.sites.len()) {
         let cause = error.body().message.clone();
         let message = format!("no relay that answered holds drone `{id}`");
@@ -119,7 +119,7 @@ mod tests {
 
     #[test]
     fn nobody_who_lives_is_told_apart_from_nobody_who_holds_it() {
-        let fleet = |sites| Fleet { sites, stale: false, named: false };
+        let fleet = |sites| RelayFleet { sites, stale: false, named: false };
         let error = missing("d", &fleet(Vec::new()), &[]);
         assert_eq!((error.exit(), error.reason()), (Exit::NotFound, "DRONE_NOT_FOUND"));
         let text = error.to_text();

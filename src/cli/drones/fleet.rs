@@ -17,7 +17,7 @@ use crate::frame::client::Client;
 use crate::frame::env;
 use crate::frame::error::chain;
 use crate::frame::prelude::*;
-use crate::frame::settings::{Source, Target};
+use crate::frame::settings::{CommandTarget, ValueSource};
 use crate::relays::columns::address as address_of;
 use crate::relays::{self, known};
 
@@ -46,7 +46,7 @@ pub struct RelayArgs {
 
 /// A relay that can be asked, or why it cannot.
 #[derive(Debug)]
-pub struct Site {
+pub struct RelaySite {
     /// Empty when nobody said it.
     pub relay_id: String,
     /// As the registry or the command line has it.
@@ -56,35 +56,35 @@ pub struct Site {
 
 /// The relays that are to be asked.
 #[derive(Debug)]
-pub struct Fleet {
-    pub sites: Vec<Site>,
+pub struct RelayFleet {
+    pub sites: Vec<RelaySite>,
     /// The registry's store does not answer, so that these are those that were known.
     pub stale: bool,
     /// One relay was named, so that its failure is the command's.
     pub named: bool,
 }
 
-impl Fleet {
+impl RelayFleet {
     /// The relays that `args` mean.
     ///
     /// # Errors
     /// When the registry cannot be asked, or does not know the relay that is named.
-    pub async fn of(args: &RelayArgs, session: &Session) -> Result<Self, CliError> {
+    pub async fn of(args: &RelayArgs, session: &CommandSession) -> Result<Self, CliError> {
         let patience = |several: bool| match session.settings.request_timeout_given || !several {
             true => session.settings.request_timeout,
             false => PATIENCE.min(session.settings.request_timeout),
         };
         if let Some(address) = &args.relay_addr {
-            let target = Target {
+            let target = CommandTarget {
                 context: String::new(),
                 addresses: vec![address.clone()],
                 cluster: None,
-                source: Source::Flag("--relay-addr"),
+                source: ValueSource::Flag("--relay-addr"),
                 ..session.target()?.clone()
             };
             let trusted = trusted(args, session).await?;
             let client = reach(session, target, patience(false), &trusted);
-            let site = Site { relay_id: String::new(), address: address.to_string(), client };
+            let site = RelaySite { relay_id: String::new(), address: address.to_string(), client };
             return Ok(Self { sites: vec![site], stale: false, named: true });
         }
         let trusted = trusted(args, session).await?;
@@ -92,19 +92,19 @@ impl Fleet {
         session.warn_if_stale(&document);
         let stale = flag(&document, "stale");
         if let Some(id) = &args.relay {
-            let site = Site::of(known(&document, id)?, session, patience(false), &trusted)?;
+            let site = RelaySite::of(known(&document, id)?, session, patience(false), &trusted)?;
             return Ok(Self { sites: vec![site], stale, named: true });
         }
         let relays = items(&document, "relays").iter();
-        let sites = relays.map(|relay| Site::of(relay, session, patience(true), &trusted));
+        let sites = relays.map(|relay| RelaySite::of(relay, session, patience(true), &trusted));
         Ok(Self { sites: sites.collect::<Result<_, _>>()?, stale, named: false })
     }
 
     /// Asks all relays the same, some at a time; the answers are in the order of the relays.
     pub async fn ask<T>(
         &self,
-        question: impl AsyncFn(&Site) -> Result<T, CliError>,
-    ) -> Vec<(&Site, Result<T, CliError>)> {
+        question: impl AsyncFn(&RelaySite) -> Result<T, CliError>,
+    ) -> Vec<(&RelaySite, Result<T, CliError>)> {
         let question = &question;
         let asked = self.sites.iter().map(|site| async move { (site, question(site).await) });
         stream::iter(asked).buffered(ASKED_AT_ONCE).collect().await
@@ -115,7 +115,7 @@ impl Fleet {
 ///
 /// # Errors
 /// When the file that is named holds no authorities, or what is to be shown cannot be.
-async fn trusted(args: &RelayArgs, session: &Session) -> Result<Arc<ClientConfig>, CliError> {
+async fn trusted(args: &RelayArgs, session: &CommandSession) -> Result<Arc<ClientConfig>, CliError> {
     let variable = session.settings.env.get(env::RELAY_CA).map(PathBuf::from);
     let ca = args.relay_ca.clone().or(variable);
     let roots = authorities(ca.as_deref()).await.map_err(|error| {
@@ -128,8 +128,8 @@ async fn trusted(args: &RelayArgs, session: &Session) -> Result<Arc<ClientConfig
 
 /// A client of one relay.
 fn reach(
-    session: &Session,
-    target: Target,
+    session: &CommandSession,
+    target: CommandTarget,
     patience: Duration,
     trusted: &Arc<ClientConfig>,
 ) -> Result<Client, CliError> {
@@ -142,18 +142,21 @@ const PAGE_SIZE: u32 = 1000;
 /// How many times at most: as many sessions as a relay may have.
 const PAGES_MAX: usize = 1000;
 
-impl Site {
+impl RelaySite {
     fn of(
         relay: &Value,
-        session: &Session,
+        session: &CommandSession,
         patience: Duration,
         trusted: &Arc<ClientConfig>,
     ) -> Result<Self, CliError> {
         let (relay_id, address) = (text(relay, "relayId").to_owned(), address_of(relay));
         let client = match address.parse::<Address>() {
             Ok(parsed) => {
-                let target =
-                    Target { addresses: vec![parsed], source: Source::Relay, ..session.target()?.clone() };
+                let target = CommandTarget {
+                    addresses: vec![parsed],
+                    source: ValueSource::Relay,
+                    ..session.target()?.clone()
+                };
                 reach(session, target, patience, trusted)
             }
             Err(error) => {
@@ -208,16 +211,16 @@ impl Site {
 }
 
 /// A relay that did not answer, and why.
-pub type Silent<'a> = (&'a Site, CliError);
+pub type SilentRelay<'a> = (&'a RelaySite, CliError);
 
 /// `unreachable[]`: the relays that did not answer.
-pub fn unreachable(silent: &[Silent]) -> Value {
-    let one = |(site, error): &Silent| json!({"relayId": site.relay_id, "address": site.address, "error": error.to_json()});
+pub fn unreachable(silent: &[SilentRelay]) -> Value {
+    let one = |(site, error): &SilentRelay| json!({"relayId": site.relay_id, "address": site.address, "error": error.to_json()});
     silent.iter().map(one).collect()
 }
 
 /// Tells a person of each relay that did not answer.
-pub fn warn(session: &Session, silent: &[Silent]) {
+pub fn warn(session: &CommandSession, silent: &[SilentRelay]) {
     for (site, error) in silent.iter().filter(|_| !session.format().is_json()) {
         let body = error.body();
         let why = body.cause.as_ref().and_then(|cause| cause.lines().next()).unwrap_or(&body.message);
@@ -229,7 +232,7 @@ pub fn warn(session: &Session, silent: &[Silent]) {
 ///
 /// # Errors
 /// A partial failure, with the exit code of the first when all were silent; nothing when none was.
-pub fn verdict(silent: &[Silent], asked: usize) -> Result<(), CliError> {
+pub fn verdict(silent: &[SilentRelay], asked: usize) -> Result<(), CliError> {
     let Some((_, first)) = silent.first() else { return Ok(()) };
     let message = format!(
         "{} of {} did not answer; what they hold is missing",
@@ -260,7 +263,7 @@ mod tests {
 
     #[test]
     fn silence_of_some_is_partial_and_of_all_is_theirs() {
-        let site = |id: &str| Site {
+        let site = |id: &str| RelaySite {
             relay_id: id.to_owned(),
             address: "h:1".to_owned(),
             client: Err(CliError::usage("nobody")),

@@ -1,15 +1,16 @@
 //! `drones list`.
 
 use super::columns::{COLUMNS, state};
-use super::fleet::{self, Fleet, RelayArgs, Silent, Site};
+use super::fleet::{self, RelayArgs, RelayFleet, RelaySite, SilentRelay};
 use super::{KIND, LIST};
 use crate::frame::client::grpc;
 use crate::frame::prelude::*;
 use crate::frame::table;
 use crate::relays::{LIST as RELAYS, none_lives};
 
-pub const LEAF: Leaf =
-    Leaf::read("drones list", &[&LIST, &RELAYS]).exiting("0 1 2 3 5 6 7 8 9 10 11").listing(&COLUMNS, &[]);
+pub const LEAF: LeafCommand = LeafCommand::read("drones list", &[&LIST, &RELAYS])
+    .exiting("0 1 2 3 5 6 7 8 9 10 11")
+    .listing(&COLUMNS, &[]);
 
 const EXAMPLES: &str = "\
 Examples:
@@ -38,15 +39,15 @@ pub struct ListArgs {
 }
 
 /// The drones of some relays, and which of these did not answer.
-pub struct Gathered<'a> {
+pub struct GatheredDrones<'a> {
     pub drones: Vec<Value>,
-    pub silent: Vec<Silent<'a>>,
+    pub silent: Vec<SilentRelay<'a>>,
 }
 
-pub async fn run(args: &ListArgs, session: &mut Session) -> Result<Exit, CliError> {
+pub async fn run(args: &ListArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
     args.table.check_order(COLUMNS)?;
-    let fleet = Fleet::of(&args.relays, session).await?;
-    let Gathered { mut drones, silent } = gather(&fleet).await?;
+    let fleet = RelayFleet::of(&args.relays, session).await?;
+    let GatheredDrones { mut drones, silent } = gather(&fleet).await?;
     if let Some(by) = &args.table.sort_by {
         table::sort(COLUMNS, &mut drones, by)?;
     }
@@ -64,9 +65,9 @@ pub async fn run(args: &ListArgs, session: &mut Session) -> Result<Exit, CliErro
 ///
 /// # Errors
 /// Why the relay that was named did not answer.
-pub async fn gather(fleet: &Fleet) -> Result<Gathered<'_>, CliError> {
+pub async fn gather(fleet: &RelayFleet) -> Result<GatheredDrones<'_>, CliError> {
     let (mut drones, mut silent) = (Vec::new(), Vec::new());
-    for (site, answer) in fleet.ask(Site::drones).await {
+    for (site, answer) in fleet.ask(RelaySite::drones).await {
         match answer {
             Ok(found) => drones.extend(found),
             Err(error) if fleet.named => return Err(error),
@@ -77,19 +78,19 @@ pub async fn gather(fleet: &Fleet) -> Result<Gathered<'_>, CliError> {
         let newer = number(b, "connectedAtUnixNs").cmp(&number(a, "connectedAtUnixNs"));
         text(a, "droneId").cmp(text(b, "droneId")).then(newer)
     });
-    Ok(Gathered { drones, silent })
+    Ok(GatheredDrones { drones, silent })
 }
 
 fn show(
     args: &ListArgs,
-    session: &mut Session,
-    fleet: &Fleet,
+    session: &mut CommandSession,
+    fleet: &RelayFleet,
     drones: &[Value],
-    silent: &[Silent],
+    silent: &[SilentRelay],
 ) -> Result<(), CliError> {
     let mut document = Value::Object(grpc::head());
     let moment = time::moment(&document, args.table.absolute);
-    let table = Table::of(COLUMNS, drones, moment, &args.table.layout())?;
+    let table = TextTable::of(COLUMNS, drones, moment, &args.table.layout())?;
     if drones.is_empty() && session.format().is_text() {
         session.notes().say(match fleet.sites.len() {
             0 => none_lives(session.target()?),
@@ -102,7 +103,12 @@ fn show(
     document["drones"] = json!(drones);
     document["unreachable"] = fleet::unreachable(silent);
     let names = drones.iter().map(|drone| format!("{KIND}/{}", text(drone, "droneId"))).collect();
-    session.show(&View { document, items: Some(drones.to_vec()), names, text: Text::Table(table) })?;
+    session.show(&CommandOutput {
+        document,
+        items: Some(drones.to_vec()),
+        names,
+        text: TextForm::Table(table),
+    })?;
     if session.format().is_text() {
         session.notes().say(&footer(drones, fleet.sites.len()));
     }

@@ -13,20 +13,20 @@ mod watch;
 use omnirelay_wire::rpc::relay_control;
 
 use super::agents;
-use super::complete::Kind;
+use super::complete::CompletedKind;
 use super::entry::verbs;
-use super::frame::rpc::Rpc;
+use super::frame::rpc::RpcMethod;
 use super::schema::documents::own;
 use super::schema::schemas;
 
 /// The kind in `drone/ID`.
 pub const KIND: &str = "drone";
 
-pub const LIST: Rpc = relay_control::LIST_ACTIVE_DRONES;
-pub const STATUS: Rpc = relay_control::GET_DRONE_STATUS;
+pub const LIST: RpcMethod = relay_control::LIST_ACTIVE_DRONES;
+pub const STATUS: RpcMethod = relay_control::GET_DRONE_STATUS;
 
 /// What a shell completes. Drones are agents; the registry is nearer than all relays.
-pub static OBJECTS: Kind = Kind { name: KIND, ..agents::OBJECTS };
+pub static OBJECTS: CompletedKind = CompletedKind { name: KIND, ..agents::OBJECTS };
 
 verbs! {
     /// The sessions that relays hold, and what drones are told to fly

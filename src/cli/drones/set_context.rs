@@ -10,8 +10,8 @@ use crate::complete;
 use crate::frame::prelude::*;
 use crate::relays::LIST as RELAYS;
 
-pub const SET: Rpc = relay_control::SET_OPERATION_CONTEXT;
-pub const LEAF: Leaf = Leaf::write("drones set-context", &[&SET, &STATUS, &RELAYS, &PLACEMENT])
+pub const SET: RpcMethod = relay_control::SET_OPERATION_CONTEXT;
+pub const LEAF: LeafCommand = LeafCommand::write("drones set-context", &[&SET, &STATUS, &RELAYS, &PLACEMENT])
     .exiting("0 1 2 3 4 5 6 8 9 10 11");
 
 const EXAMPLES: &str = "\
@@ -45,7 +45,7 @@ pub struct SetContextArgs {
     relays: RelayArgs,
 }
 
-pub async fn run(args: &SetContextArgs, session: &mut Session) -> Result<Exit, CliError> {
+pub async fn run(args: &SetContextArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
     let command = Command {
         rpc: &SET,
         args: &args.command,

@@ -2,15 +2,15 @@
 
 use super::columns::{at, intent, state};
 use super::find::{FoundDrone, find};
-use super::fleet::{Fleet, RelayArgs};
+use super::fleet::{RelayArgs, RelayFleet};
 use super::{KIND, STATUS};
 use crate::agents::PLACEMENT;
 use crate::complete;
 use crate::frame::prelude::*;
 use crate::relays::LIST as RELAYS;
 
-pub const LEAF: Leaf =
-    Leaf::read("drones status", &[&STATUS, &RELAYS, &PLACEMENT]).exiting("0 1 2 3 5 6 7 8 9 11");
+pub const LEAF: LeafCommand =
+    LeafCommand::read("drones status", &[&STATUS, &RELAYS, &PLACEMENT]).exiting("0 1 2 3 5 6 7 8 9 11");
 
 const EXAMPLES: &str = "\
 Examples:
@@ -34,10 +34,10 @@ pub struct StatusArgs {
     relays: RelayArgs,
 }
 
-pub async fn run(args: &StatusArgs, session: &mut Session) -> Result<Exit, CliError> {
+pub async fn run(args: &StatusArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
     let ids = ids::expand(&args.ids, KIND)?;
-    let fleet = Fleet::of(&args.relays, session).await?;
-    let mut batch = Batch::new(KIND, "response", "was not found or could not be read");
+    let fleet = RelayFleet::of(&args.relays, session).await?;
+    let mut batch = BatchOutcomes::new(KIND, "response", "was not found or could not be read");
     for id in ids {
         let outcome = match batch.hopeless() {
             Some(error) => Err(error),

@@ -5,16 +5,16 @@ use std::time::Duration;
 use serde_json::Map;
 
 use super::columns::{COLUMNS, summary};
-use super::fleet::{Fleet, RelayArgs};
+use super::fleet::{RelayArgs, RelayFleet};
 use super::list::gather;
 use super::{KIND, LIST};
-use crate::frame::global::Span;
+use crate::frame::global::HumanDuration;
 use crate::frame::prelude::*;
-use crate::frame::watch::poll::{self, Round};
-use crate::frame::watch::until::Until;
+use crate::frame::watch::poll::{self, PollRound};
+use crate::frame::watch::until::FieldCondition;
 use crate::relays::LIST as RELAYS;
 
-pub const LEAF: Leaf = Leaf::read("drones watch", &[&LIST, &RELAYS]);
+pub const LEAF: LeafCommand = LeafCommand::read("drones watch", &[&LIST, &RELAYS]);
 
 const EXAMPLES: &str = "\
 Examples:
@@ -32,19 +32,19 @@ Examples:
 pub struct WatchVerbArgs {
     /// Time between two questions
     #[arg(long, value_name = "DURATION", default_value = "2s", value_parser = interval)]
-    interval: Span,
+    interval: HumanDuration,
     /// End with 0 once this is true of every watched object, such as streaming==true
     #[arg(long, value_name = "FIELD==VALUE")]
-    until: Option<Until>,
+    until: Option<FieldCondition>,
     /// End with 0 after this many changes; the snapshot does not count
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     max_events: Option<u64>,
     /// End with 0 after this time
     #[arg(long = "for", value_name = "DURATION")]
-    for_duration: Option<Span>,
+    for_duration: Option<HumanDuration>,
     /// End with 8 when --until or --max-events is not met after this time
     #[arg(long, value_name = "DURATION")]
-    timeout: Option<Span>,
+    timeout: Option<HumanDuration>,
     /// One line per event, on a terminal as well
     #[arg(long)]
     append: bool,
@@ -55,15 +55,15 @@ pub struct WatchVerbArgs {
 /// More often than this is no watch.
 const INTERVAL_MIN: Duration = Duration::from_millis(100);
 
-fn interval(text: &str) -> Result<Span, String> {
-    let span: Span = text.parse()?;
+fn interval(text: &str) -> Result<HumanDuration, String> {
+    let span: HumanDuration = text.parse()?;
     if span.0 < INTERVAL_MIN { Err("must be at least 100ms".to_owned()) } else { Ok(span) }
 }
 
 /// Of a session, what differs with every frame; that is no change.
 const COUNTERS: &[&str] = &["lastHeartbeatUnixNs", "ackedSeq", "ackedFrames", "inflightFrames"];
 
-pub async fn run(args: &WatchVerbArgs, session: &mut Session) -> Result<Exit, CliError> {
+pub async fn run(args: &WatchVerbArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
     let watching = WatchArgs {
         until: args.until.clone(),
         max_events: args.max_events,
@@ -79,28 +79,28 @@ pub async fn run(args: &WatchVerbArgs, session: &mut Session) -> Result<Exit, Cl
         ..WatchFeed::of(&LIST, &Value::Object(Map::new()), KIND)?
     };
     let (relays, table) = (&args.relays, TableArgs::default());
-    let ask = async |session: &Session| round(relays, session).await;
+    let ask = async |session: &CommandSession| round(relays, session).await;
     poll::run(
         session,
         feed,
         &watching,
         &table,
-        poll::Pace { interval: args.interval.0, counters: COUNTERS },
+        poll::PollPace { interval: args.interval.0, counters: COUNTERS },
         ask,
     )
     .await
 }
 
 /// All drones as they are now; of one that moved the newer session.
-async fn round(relays: &RelayArgs, session: &Session) -> Result<Round, CliError> {
-    let fleet = Fleet::of(relays, session).await?;
+async fn round(relays: &RelayArgs, session: &CommandSession) -> Result<PollRound, CliError> {
+    let fleet = RelayFleet::of(relays, session).await?;
     let gathered = gather(&fleet).await?;
     let silent: Vec<String> = gathered.silent.iter().map(|(site, _)| site.relay_id.clone()).collect();
     let mut objects = gathered.drones;
     objects.dedup_by(|later, first| text(later, "droneId") == text(first, "droneId"));
     let is_missing =
         Box::new(move |drone: &Value| silent.iter().any(|relay| relay == text(drone, "relayId")));
-    Ok(Round { objects, is_missing })
+    Ok(PollRound { objects, is_missing })
 }
 
 #[cfg(test)]

@@ -6,10 +6,10 @@ mod tail;
 use omnirelay_wire::rpc::event_service;
 
 use super::entry::verbs;
-use super::frame::rpc::Rpc;
+use super::frame::rpc::RpcMethod;
 use super::schema::documents::message;
 
-const WATCH: Rpc = event_service::WATCH;
+const WATCH: RpcMethod = event_service::WATCH;
 
 verbs! {
     /// Watch everything that happens

@@ -4,12 +4,12 @@ use std::path::PathBuf;
 
 use super::{WATCH, line};
 use crate::complete;
-use crate::frame::global::Span;
+use crate::frame::global::HumanDuration;
 use crate::frame::prelude::*;
 use crate::frame::watch::{self, cursor};
 use crate::peers;
 
-pub const LEAF: Leaf = Leaf::read("events tail", &[&WATCH]).exiting("0 1 2 5 6 8 9 11");
+pub const LEAF: LeafCommand = LeafCommand::read("events tail", &[&WATCH]).exiting("0 1 2 5 6 8 9 11");
 
 const EXAMPLES: &str = "\
 Examples:
@@ -46,10 +46,10 @@ pub struct TailArgs {
     max_events: Option<u64>,
     /// End with 0 after this time
     #[arg(long = "for", value_name = "DURATION")]
-    for_duration: Option<Span>,
+    for_duration: Option<HumanDuration>,
     /// End with 8 when --max-events is not met after this time
     #[arg(long, value_name = "DURATION")]
-    timeout: Option<Span>,
+    timeout: Option<HumanDuration>,
 }
 
 /// What can be asked for, for completion; the daemon says what it knows.
@@ -59,7 +59,7 @@ fn topics() -> Vec<String> {
     TOPICS.iter().map(|&topic| topic.to_owned()).collect()
 }
 
-pub async fn run(args: &TailArgs, session: &mut Session) -> Result<Exit, CliError> {
+pub async fn run(args: &TailArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
     let resumes = cursor::is_kept(args.cursor_file.as_deref());
     if let Some(file) = args.cursor_file.as_deref().filter(|_| resumes && args.since.is_some()) {
         let file = file.display();

@@ -1,13 +1,13 @@
 //! The checks of `mesh check`, of `doctor` and of `cert doctor`, and what each means.
 
-use omnirelay_decisions::check::finding::{Category, Check, checks_of};
+use omnirelay_decisions::check::finding::{CheckDefinition, FindingCategory, checks_of};
 use omnirelay_doctor::{certificate, checks as host};
 
 use crate::check;
 use crate::doctor::command_line;
 
 /// What a check is, whatever it judges.
-pub struct Explained {
+pub struct CheckExplanation {
     pub category: &'static str,
     /// What to read when it does not pass, below the documents.
     pub page: &'static str,
@@ -16,19 +16,20 @@ pub struct Explained {
     pub means: &'static str,
 }
 
-impl Explained {
-    fn of<J>(category: &Category<J>, check: &Check<J>) -> Self {
-        let Category { name, page, .. } = *category;
+impl CheckExplanation {
+    fn of<J>(category: &FindingCategory<J>, check: &CheckDefinition<J>) -> Self {
+        let FindingCategory { name, page, .. } = *category;
         Self { category: name, page, id: check.id, description: check.description, means: check.means }
     }
 }
 
 /// Every check, in the order of the reports.
-pub fn explained() -> impl Iterator<Item = Explained> {
-    fn of<J>(categories: &'static [&'static Category<J>]) -> impl Iterator<Item = Explained> {
-        checks_of(categories).map(|(category, check)| Explained::of(category, check))
+pub fn explained() -> impl Iterator<Item = CheckExplanation> {
+    fn of<J>(categories: &'static [&'static FindingCategory<J>]) -> impl Iterator<Item = CheckExplanation> {
+        checks_of(categories).map(|(category, check)| CheckExplanation::of(category, check))
     }
-    let of_mesh = omnirelay_decisions::check::all().map(|(category, check)| Explained::of(category, check));
+    let of_mesh =
+        omnirelay_decisions::check::all().map(|(category, check)| CheckExplanation::of(category, check));
     let of_mesh = of(check::BEFORE).chain(of_mesh).chain(of(check::AFTER));
     let of_host = of(command_line::CATEGORIES).chain(of(host::CATEGORIES));
     of_mesh.chain(of_host).chain(of(certificate::checks::CATEGORIES))

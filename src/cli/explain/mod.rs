@@ -7,12 +7,12 @@ use omnirelay_wire::reasons::{self, Reason};
 
 use super::complete;
 use super::documents;
-use super::entry::{Entry, entry};
-use super::frame::table::Layout;
+use super::entry::{CommandEntry, entry};
+use super::frame::table::TableLayout;
 use crate::frame::prelude::*;
 
-const LEAF: Leaf = Leaf::local("explain", "prints text that is built in").exiting("0 1 2 3");
-pub static ENTRY: Entry = entry!("explain", ExplainArgs, local, &[LEAF], &[]);
+const LEAF: LeafCommand = LeafCommand::local("explain", "prints text that is built in").exiting("0 1 2 3");
+pub static ENTRY: CommandEntry = entry!("explain", ExplainArgs, local, &[LEAF], &[]);
 
 const EXAMPLES: &str = "\
 Examples:
@@ -54,7 +54,7 @@ fn known() -> Vec<String> {
 ///
 /// # Errors
 /// Not found, when there is no such reason.
-fn run(args: &ExplainArgs, session: &mut Session) -> Result<Exit, CliError> {
+fn run(args: &ExplainArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
     let Some(wanted) = &args.reason else { return all(session) };
     if let Some(known) = checks::explained().find(|known| known.id.eq_ignore_ascii_case(wanted)) {
         let text = listing(&[
@@ -68,7 +68,9 @@ fn run(args: &ExplainArgs, session: &mut Session) -> Result<Exit, CliError> {
             "schemaVersion": "v1", "check": known.id, "category": known.category, "description": known.description, "meaning": known.means,
             "page": format!("docs/{}", known.page),
         });
-        return session.show(&View::lines(document, format!("check/{}", known.id), text)).map(|()| Exit::Ok);
+        return session
+            .show(&CommandOutput::lines(document, format!("check/{}", known.id), text))
+            .map(|()| Exit::Ok);
     }
     let meanings = words::meanings(wanted);
     let wanted = wanted.to_ascii_uppercase().replace('-', "_");
@@ -80,7 +82,7 @@ fn run(args: &ExplainArgs, session: &mut Session) -> Result<Exit, CliError> {
             "meanings": meanings.iter().map(|found| json!({"of": found.of, "meaning": found.means})).collect::<Vec<_>>(),
         });
         return session
-            .show(&View::lines(document, format!("word/{}", word.word), listing(&rows)))
+            .show(&CommandOutput::lines(document, format!("word/{}", word.word), listing(&rows)))
             .map(|()| Exit::Ok);
     }
     let Some(known) = reasons::ALL.iter().find(|known| known.name == wanted) else {
@@ -97,19 +99,19 @@ fn run(args: &ExplainArgs, session: &mut Session) -> Result<Exit, CliError> {
         ("meaning", known.means.to_owned()),
         ("next", documents::on_this_host(known.next).into_owned()),
     ]);
-    session.show(&View::lines(document, format!("reason/{}", known.name), text))?;
+    session.show(&CommandOutput::lines(document, format!("reason/{}", known.name), text))?;
     Ok(Exit::Ok)
 }
 
-fn all(session: &mut Session) -> Result<Exit, CliError> {
+fn all(session: &mut CommandSession) -> Result<Exit, CliError> {
     let rows: Vec<Value> = reasons::ALL.iter().map(row).collect();
-    let moment = Moment { now_ms: None, absolute: false };
-    let table = Table::of(COLUMNS, &rows, moment, &Layout::default())?;
-    session.show(&View {
+    let moment = CellContext { now_ms: None, absolute: false };
+    let table = TextTable::of(COLUMNS, &rows, moment, &TableLayout::default())?;
+    session.show(&CommandOutput {
         document: json!({"schemaVersion": "v1", "reasons": rows}),
         items: Some(rows),
         names: reasons::ALL.iter().map(|known| format!("reason/{}", known.name)).collect(),
-        text: Text::Table(table),
+        text: TextForm::Table(table),
     })?;
     Ok(Exit::Ok)
 }

@@ -8,7 +8,7 @@ use crate::schema::message::comment_at;
 
 /// What a word in a table means.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Word {
+pub struct WordMeaning {
     pub word: String,
     /// Of what it is said.
     pub of: &'static str,
@@ -75,20 +75,23 @@ static OWN: [(&str, &str, &str); 11] = [
 ];
 
 /// Every word, those of the protos first.
-pub fn words() -> Vec<Word> {
+pub fn words() -> Vec<WordMeaning> {
     let pool = DescriptorPool::decode(ENCODED).ok();
     let shown = SHOWN.iter().filter_map(|(name, of)| {
         let found = pool.as_ref()?.get_enum_by_name(name)?;
         Some(of_enum(&found, of))
     });
-    let own =
-        OWN.iter().map(|(word, of, means)| Word { word: (*word).to_owned(), of, means: (*means).to_owned() });
+    let own = OWN.iter().map(|(word, of, means)| WordMeaning {
+        word: (*word).to_owned(),
+        of,
+        means: (*means).to_owned(),
+    });
     shown.flatten().chain(own).collect()
 }
 
-fn of_enum(found: &EnumDescriptor, of: &'static str) -> Vec<Word> {
+fn of_enum(found: &EnumDescriptor, of: &'static str) -> Vec<WordMeaning> {
     let values = found.values().filter(|value| value.number() != 0 || value.name() != "unspecified");
-    let word = |value: prost_reflect::EnumValueDescriptor| Word {
+    let word = |value: prost_reflect::EnumValueDescriptor| WordMeaning {
         word: value.name().to_owned(),
         of,
         means: comment_at(&found.parent_file(), value.path()).unwrap_or_default(),
@@ -97,7 +100,7 @@ fn of_enum(found: &EnumDescriptor, of: &'static str) -> Vec<Word> {
 }
 
 /// What a word means wherever it is shown; case and hyphens do not matter.
-pub fn meanings(wanted: &str) -> Vec<Word> {
+pub fn meanings(wanted: &str) -> Vec<WordMeaning> {
     let folded = |text: &str| text.to_ascii_lowercase().replace(['-', ' '], "_");
     words().into_iter().filter(|word| folded(&word.word) == folded(wanted)).collect()
 }

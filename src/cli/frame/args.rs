@@ -5,9 +5,9 @@ use serde_json::Value;
 
 use super::client::fresh_key;
 use super::error::CliError;
-use super::global::{Span, token};
-use super::session::Session;
-use super::table::{self, Column, Layout, SortBy};
+use super::global::{HumanDuration, token};
+use super::session::CommandSession;
+use super::table::{self, Column, SortBy, TableLayout};
 
 /// Which columns, how wide.
 #[derive(Args, Clone, Debug, Default)]
@@ -35,8 +35,8 @@ pub struct TableArgs {
 }
 
 impl TableArgs {
-    pub fn layout(&self) -> Layout {
-        Layout { columns: self.columns.clone(), no_headers: self.no_headers, no_trunc: self.no_trunc }
+    pub fn layout(&self) -> TableLayout {
+        TableLayout { columns: self.columns.clone(), no_headers: self.no_headers, no_trunc: self.no_trunc }
     }
 
     /// Refuses a column to sort by that there is not, before anybody is asked anything.
@@ -126,7 +126,7 @@ pub struct WatchArgs {
 
     /// End with 0 once this is true of every watched object, such as status==alive
     #[arg(long, value_name = "FIELD==VALUE")]
-    pub until: Option<super::watch::until::Until>,
+    pub until: Option<super::watch::until::FieldCondition>,
 
     /// End with 0 after this many changes; the snapshot does not count
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
@@ -134,11 +134,11 @@ pub struct WatchArgs {
 
     /// End with 0 after this time
     #[arg(long = "for", value_name = "DURATION")]
-    pub for_duration: Option<Span>,
+    pub for_duration: Option<HumanDuration>,
 
     /// End with 8 when --until or --max-events is not met after this time
     #[arg(long, value_name = "DURATION")]
-    pub timeout: Option<Span>,
+    pub timeout: Option<HumanDuration>,
 
     /// One line per event, on a terminal as well
     #[arg(long)]
@@ -233,7 +233,7 @@ impl WriteArgs {
     ///
     /// # Errors
     /// Usage, when a protected context lacks a reason or one version is to match several objects.
-    pub fn check(&self, session: &Session, items: usize) -> Result<(), CliError> {
+    pub fn check(&self, session: &CommandSession, items: usize) -> Result<(), CliError> {
         let target = session.target()?;
         if target.protected && self.reason.as_deref().unwrap_or_default().is_empty() {
             let message = format!("context `{}` is protected: a change there needs a reason", target.context);
@@ -261,7 +261,7 @@ impl WriteArgs {
     ///
     /// # Errors
     /// Usage, when nobody confirmed and nobody can be asked.
-    pub fn confirm(&self, session: &Session, question: &str) -> Result<(), CliError> {
+    pub fn confirm(&self, session: &CommandSession, question: &str) -> Result<(), CliError> {
         let target = session.target()?;
         if !self.yes {
             session.announce_target()?;

@@ -7,8 +7,8 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use tokio::time::Instant;
 
 use super::env;
-use super::output::Notes;
-use super::session::Session;
+use super::output::StderrNotes;
+use super::session::CommandSession;
 
 /// Without a terminal a line is said at most this often.
 const LINE_EVERY: Duration = Duration::from_secs(10);
@@ -16,8 +16,8 @@ const TEMPLATE: &str = "{prefix}  {bar:20}  {pos}/{len}  ETA {eta}";
 
 /// Tells on standard error how much is done.
 #[derive(Debug)]
-pub struct Bar {
-    notes: Notes,
+pub struct ProgressMeter {
+    notes: StderrNotes,
     /// `registers`
     what: String,
     total: usize,
@@ -25,9 +25,9 @@ pub struct Bar {
     said: Instant,
 }
 
-impl Bar {
+impl ProgressMeter {
     /// For so many of `what`.
-    pub fn of(session: &Session, what: &str, total: usize) -> Self {
+    pub fn of(session: &CommandSession, what: &str, total: usize) -> Self {
         let notes = session.notes();
         let is_dumb = session.settings.env.get(env::TERM) == Some("dumb");
         let bar = (std::io::stderr().is_terminal() && !notes.quiet && !is_dumb).then(|| {
@@ -58,7 +58,7 @@ impl Bar {
     }
 }
 
-impl Drop for Bar {
+impl Drop for ProgressMeter {
     /// Takes it off the screen.
     fn drop(&mut self) {
         if let Some(bar) = &self.bar {

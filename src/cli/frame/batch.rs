@@ -6,8 +6,8 @@ use omnirelay_wire::reasons::{self, Reason};
 use serde_json::{Value, json};
 
 use super::error::CliError;
-use super::output::{Text, View};
-use super::session::Session;
+use super::output::{CommandOutput, TextForm};
+use super::session::CommandSession;
 
 /// How many failures a person is told of, and how many names of those that failed alike.
 const TOLD_MAX: usize = 100;
@@ -15,7 +15,7 @@ const NAMED_MAX: usize = 3;
 
 /// The outcomes of one command, one per object.
 #[derive(Debug)]
-pub struct Batch {
+pub struct BatchOutcomes {
     kind: &'static str,
     /// The field that holds an object's answer in the JSON of several.
     answer: &'static str,
@@ -24,7 +24,7 @@ pub struct Batch {
     outcomes: Vec<(String, Result<Value, CliError>)>,
 }
 
-impl Batch {
+impl BatchOutcomes {
     pub fn new(kind: &'static str, answer: &'static str, failed: &'static str) -> Self {
         Self { kind, answer, failed, outcomes: Vec::new() }
     }
@@ -38,7 +38,7 @@ impl Batch {
         &self.outcomes
     }
 
-    /// As [`Batch::outcomes`].
+    /// As [`BatchOutcomes::outcomes`].
     pub fn into_outcomes(self) -> Vec<(String, Result<Value, CliError>)> {
         self.outcomes
     }
@@ -56,7 +56,7 @@ impl Batch {
     /// The failure of the only object; a partial failure when some failed, the first when all did.
     pub fn finish(
         mut self,
-        session: &mut Session,
+        session: &mut CommandSession,
         text: impl Fn(&str, &Value) -> String,
     ) -> Result<Exit, CliError> {
         if self.outcomes.len() == 1
@@ -64,7 +64,7 @@ impl Batch {
         {
             let document = outcome?;
             let lines = text(&id, &document);
-            session.show(&View::lines(document.clone(), self.name(&id, &document), lines))?;
+            session.show(&CommandOutput::lines(document.clone(), self.name(&id, &document), lines))?;
             return Ok(Exit::Ok);
         }
         let results: Vec<Value> =
@@ -73,11 +73,11 @@ impl Batch {
         let names = succeeded.clone().map(|(id, document)| self.name(id, document)).collect();
         let lines = succeeded.map(|(id, document)| text(id, document)).collect::<Vec<_>>();
         let separator = if lines.iter().any(|lines| lines.lines().count() > 3) { "\n" } else { "" };
-        session.show(&View {
+        session.show(&CommandOutput {
             document: json!({"schemaVersion": "v1", "results": results}),
             items: Some(results),
             names,
-            text: Text::Lines(lines.join(separator)),
+            text: TextForm::Lines(lines.join(separator)),
         })?;
         self.verdict(session)
     }
@@ -127,7 +127,7 @@ impl Batch {
     ///
     /// # Errors
     /// A partial failure when some failed, with the exit code of the first when all did.
-    pub fn verdict(&self, session: &Session) -> Result<Exit, CliError> {
+    pub fn verdict(&self, session: &CommandSession) -> Result<Exit, CliError> {
         let failures: Vec<(&String, &CliError)> =
             self.outcomes.iter().filter_map(|(id, outcome)| Some((id, outcome.as_ref().err()?))).collect();
         let Some((_, first)) = failures.first() else { return Ok(Exit::Ok) };

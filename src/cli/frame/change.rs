@@ -10,13 +10,13 @@ use super::changed;
 use super::client::fresh_key;
 use super::document::flag;
 use super::error::CliError;
-use super::output::View;
-use super::rpc::{Call, Rpc};
-use super::session::Session;
+use super::output::CommandOutput;
+use super::rpc::{Call, RpcMethod};
+use super::session::CommandSession;
 
 /// A change of one object.
-pub struct Change<'a> {
-    pub rpc: &'a Rpc,
+pub struct ObjectChange<'a> {
+    pub rpc: &'a RpcMethod,
     /// `KIND/ID`.
     pub name: String,
     pub write: &'a WriteArgs,
@@ -34,12 +34,12 @@ pub struct Change<'a> {
     pub fields: Value,
 }
 
-impl Change<'_> {
+impl ObjectChange<'_> {
     /// Carries the change out and prints the answer.
     ///
     /// # Errors
-    /// As of [`Change::send`].
-    pub async fn run(&self, session: &mut Session) -> Result<Exit, CliError> {
+    /// As of [`ObjectChange::send`].
+    pub async fn run(&self, session: &mut CommandSession) -> Result<Exit, CliError> {
         let document = self.send(session).await?;
         self.tell(session, document)
     }
@@ -48,7 +48,7 @@ impl Change<'_> {
     ///
     /// # Errors
     /// The daemon's fault; usage, when the flags do not fit or nobody confirms.
-    pub async fn send(&self, session: &mut Session) -> Result<Value, CliError> {
+    pub async fn send(&self, session: &mut CommandSession) -> Result<Value, CliError> {
         self.write.check(session, 1)?;
         if let Some(question) = self.question.as_deref().filter(|_| !self.write.is_dry_run()) {
             if !self.write.yes && !session.settings.no_input && session.notes().can_ask() {
@@ -65,10 +65,10 @@ impl Change<'_> {
     ///
     /// # Errors
     /// When it cannot be written.
-    pub fn tell(&self, session: &mut Session, document: Value) -> Result<Exit, CliError> {
+    pub fn tell(&self, session: &mut CommandSession, document: Value) -> Result<Exit, CliError> {
         let changed = flag(&document, "changed");
         let lines = self.describe(&document);
-        session.show(&View::lines(document, self.name.clone(), lines))?;
+        session.show(&CommandOutput::lines(document, self.name.clone(), lines))?;
         Ok(if changed && self.write.exit_code { Exit::Negative } else { Exit::Ok })
     }
 

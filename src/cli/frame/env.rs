@@ -6,58 +6,59 @@ use std::collections::BTreeMap;
 
 /// One environment variable and what it does.
 #[derive(Clone, Copy, Debug)]
-pub struct Variable {
+pub struct EnvVariable {
     pub name: &'static str,
     /// One line for `omnirelay help environment`.
     pub help: &'static str,
 }
 
-const fn var(name: &'static str, help: &'static str) -> Variable {
-    Variable { name, help }
+const fn var(name: &'static str, help: &'static str) -> EnvVariable {
+    EnvVariable { name, help }
 }
 
-pub const ADDR: Variable = var("OMNIRELAY_ADDR", "address of the daemon, instead of a context's");
-pub const CONTEXT: Variable = var("OMNIRELAY_CONTEXT", "context to use, instead of the current one");
-pub const NAMESPACE: Variable =
+pub const ADDR: EnvVariable = var("OMNIRELAY_ADDR", "address of the daemon, instead of a context's");
+pub const CONTEXT: EnvVariable = var("OMNIRELAY_CONTEXT", "context to use, instead of the current one");
+pub const NAMESPACE: EnvVariable =
     var("OMNIRELAY_NAMESPACE", "namespace of shards, where a command needs one and names none");
-pub const TOKEN_FILE: Variable = var("OMNIRELAY_TOKEN_FILE", "file with the token that proves you");
-pub const TLS_CA: Variable = var("OMNIRELAY_TLS_CA", "file with the authorities of daemons under TLS");
-pub const TLS_CERT: Variable = var("OMNIRELAY_TLS_CERT", "file with the certificate that proves you");
-pub const TLS_KEY: Variable = var("OMNIRELAY_TLS_KEY", "file with its private key, if that is another");
-pub const TLS_SERVER_NAME: Variable =
+pub const TOKEN_FILE: EnvVariable = var("OMNIRELAY_TOKEN_FILE", "file with the token that proves you");
+pub const TLS_CA: EnvVariable = var("OMNIRELAY_TLS_CA", "file with the authorities of daemons under TLS");
+pub const TLS_CERT: EnvVariable = var("OMNIRELAY_TLS_CERT", "file with the certificate that proves you");
+pub const TLS_KEY: EnvVariable = var("OMNIRELAY_TLS_KEY", "file with its private key, if that is another");
+pub const TLS_SERVER_NAME: EnvVariable =
     var("OMNIRELAY_TLS_SERVER_NAME", "of whom the certificate of the daemon must be");
-pub const RENEW: Variable =
+pub const RENEW: EnvVariable =
     var("OMNIRELAY_RENEW", "never: leave the certificate of a context as it is when it is due");
-pub const RELAY_CA: Variable = var("OMNIRELAY_RELAY_CA", "file with the authorities of relays under TLS");
-pub const CONFIG: Variable = var("OMNIRELAY_CONFIG", "file that holds the contexts");
-pub const OUTPUT: Variable = var("OMNIRELAY_OUTPUT", "output format, as of --output");
-pub const TIMEOUT: Variable = var("OMNIRELAY_TIMEOUT", "longest time for one request, such as 30s");
-pub const COLOR: Variable = var("OMNIRELAY_COLOR", "auto, always or never");
-pub const LOG: Variable = var("OMNIRELAY_LOG", "log filter of the nodes that `omnirelay up` runs");
-pub const NO_COLOR: Variable = var("NO_COLOR", "no colour when set");
-pub const CLICOLOR: Variable = var("CLICOLOR", "no colour when 0");
-pub const CLICOLOR_FORCE: Variable = var("CLICOLOR_FORCE", "colour into pipes as well when set and not 0");
-pub const TERM: Variable = var("TERM", "no colour and no redrawing when dumb");
-pub const COLUMNS: Variable = var("COLUMNS", "width of a terminal; pipes are never cut");
-pub const CI: Variable = var("CI", "never ask for confirmation when set");
-pub const HTTPS_PROXY: Variable =
+pub const RELAY_CA: EnvVariable = var("OMNIRELAY_RELAY_CA", "file with the authorities of relays under TLS");
+pub const CONFIG: EnvVariable = var("OMNIRELAY_CONFIG", "file that holds the contexts");
+pub const OUTPUT: EnvVariable = var("OMNIRELAY_OUTPUT", "output format, as of --output");
+pub const TIMEOUT: EnvVariable = var("OMNIRELAY_TIMEOUT", "longest time for one request, such as 30s");
+pub const COLOR: EnvVariable = var("OMNIRELAY_COLOR", "auto, always or never");
+pub const LOG: EnvVariable = var("OMNIRELAY_LOG", "log filter of the nodes that `omnirelay up` runs");
+pub const NO_COLOR: EnvVariable = var("NO_COLOR", "no colour when set");
+pub const CLICOLOR: EnvVariable = var("CLICOLOR", "no colour when 0");
+pub const CLICOLOR_FORCE: EnvVariable = var("CLICOLOR_FORCE", "colour into pipes as well when set and not 0");
+pub const TERM: EnvVariable = var("TERM", "no colour and no redrawing when dumb");
+pub const COLUMNS: EnvVariable = var("COLUMNS", "width of a terminal; pipes are never cut");
+pub const CI: EnvVariable = var("CI", "never ask for confirmation when set");
+pub const HTTPS_PROXY: EnvVariable =
     var("HTTPS_PROXY", "proxy of calls over HTTP/JSON; HTTP_PROXY and ALL_PROXY as well");
-pub const NO_PROXY: Variable = var("NO_PROXY", "hosts that are called without one; * for all,");
-pub const NO_PROXY_IN_LOWER_CASE: Variable = var("no_proxy", "or here");
-pub const XDG_CONFIG_HOME: Variable = var("XDG_CONFIG_HOME", "folder of omnirelay/config.yaml");
-pub const XDG_CACHE_HOME: Variable =
+pub const NO_PROXY: EnvVariable = var("NO_PROXY", "hosts that are called without one; * for all,");
+pub const NO_PROXY_IN_LOWER_CASE: EnvVariable = var("no_proxy", "or here");
+pub const XDG_CONFIG_HOME: EnvVariable = var("XDG_CONFIG_HOME", "folder of omnirelay/config.yaml");
+pub const XDG_CACHE_HOME: EnvVariable =
     var("XDG_CACHE_HOME", "folder of what completions remember, for seconds");
-pub const HOME: Variable = var("HOME", "~/.config and ~/.cache are used without them");
-pub const COMPLETE_TIMEOUT: Variable =
+pub const HOME: EnvVariable = var("HOME", "~/.config and ~/.cache are used without them");
+pub const COMPLETE_TIMEOUT: EnvVariable =
     var("OMNIRELAY_COMPLETE_TIMEOUT", "longest wait of a completion for a mesh, instead of 200ms");
-pub const COMPLETE: Variable = var("OMNIRELAY_COMPLETE", "set by completion scripts: the shell that asks");
-pub const COMPLETE_INDEX: Variable = var("_CLAP_COMPLETE_INDEX", "set by them too: the word at the cursor");
-pub const LC_ALL: Variable = var("LC_ALL", "ASCII signs unless a UTF-8 locale is set here,");
-pub const LC_CTYPE: Variable = var("LC_CTYPE", "here,");
-pub const LANG: Variable = var("LANG", "or here");
+pub const COMPLETE: EnvVariable = var("OMNIRELAY_COMPLETE", "set by completion scripts: the shell that asks");
+pub const COMPLETE_INDEX: EnvVariable =
+    var("_CLAP_COMPLETE_INDEX", "set by them too: the word at the cursor");
+pub const LC_ALL: EnvVariable = var("LC_ALL", "ASCII signs unless a UTF-8 locale is set here,");
+pub const LC_CTYPE: EnvVariable = var("LC_CTYPE", "here,");
+pub const LANG: EnvVariable = var("LANG", "or here");
 
 /// Every variable, in the order `omnirelay help environment` shows them.
-pub static ALL: &[Variable] = &[
+pub static ALL: &[EnvVariable] = &[
     ADDR,
     CONTEXT,
     NAMESPACE,
@@ -95,9 +96,9 @@ pub static ALL: &[Variable] = &[
 
 /// The variables as they were when the process began.
 #[derive(Clone, Debug, Default)]
-pub struct Env(BTreeMap<&'static str, String>);
+pub struct Environment(BTreeMap<&'static str, String>);
 
-impl Env {
+impl Environment {
     /// Reads every declared variable of this process.
     pub fn of_process() -> Self {
         Self::from_source(|name| std::env::var_os(name).map(|value| value.to_string_lossy().into_owned()))
@@ -113,7 +114,7 @@ impl Env {
     }
 
     /// The value of `variable`; `None` when it is unset or empty.
-    pub fn get(&self, variable: Variable) -> Option<&str> {
+    pub fn get(&self, variable: EnvVariable) -> Option<&str> {
         self.0.get(variable.name).map(String::as_str)
     }
 
@@ -132,14 +133,14 @@ mod tests {
 
     #[test]
     fn empty_variable_counts_as_unset() {
-        let env = Env::from_source(|name| (name == OUTPUT.name).then(String::new));
+        let env = Environment::from_source(|name| (name == OUTPUT.name).then(String::new));
         assert_eq!(env.get(OUTPUT), None);
     }
 
     #[test]
     fn first_set_locale_variable_decides() {
         let env = |lc_all: &'static str, lang: &'static str| {
-            Env::from_source(move |name| match name {
+            Environment::from_source(move |name| match name {
                 "LC_ALL" => Some(lc_all.to_owned()),
                 "LANG" => Some(lang.to_owned()),
                 _ => None,

@@ -14,11 +14,11 @@ use super::screen::printable;
 ///
 /// Boxed inside, so that results stay small.
 #[derive(Clone, Debug, PartialEq)]
-pub struct CliError(Box<Body>);
+pub struct CliError(Box<ErrorBody>);
 
 /// What is known of the failure.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Body {
+pub struct ErrorBody {
     pub exit: Exit,
     /// As in `error.code`, such as `not_found`.
     pub code: Cow<'static, str>,
@@ -47,7 +47,7 @@ impl CliError {
 
     /// With a code that need not be the reason's, for a reason that this version may not know.
     fn stated(code: Code, reason: Cow<'static, str>, message: String) -> Self {
-        Self(Box::new(Body {
+        Self(Box::new(ErrorBody {
             exit: code.exit(),
             code: code.word().into(),
             reason,
@@ -142,7 +142,7 @@ impl CliError {
         self
     }
 
-    pub fn body(&self) -> &Body {
+    pub fn body(&self) -> &ErrorBody {
         &self.0
     }
 

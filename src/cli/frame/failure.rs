@@ -33,7 +33,7 @@ pub enum FailureKind {
 /// A request that got no answer from one address.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{cause}")]
-pub struct Failure {
+pub struct CallFailure {
     pub kind: FailureKind,
     /// One line, without the address.
     pub cause: String,
@@ -81,7 +81,7 @@ impl FailureKind {
     }
 }
 
-impl Failure {
+impl CallFailure {
     fn new(kind: FailureKind, cause: impl Into<String>) -> Self {
         Self { kind, cause: cause.into() }
     }

@@ -6,13 +6,13 @@ use std::time::Duration;
 
 use clap::{ArgAction, Args};
 
-use super::output::{Color, Format};
+use super::output::{ColorMode, OutputFormat};
 
 /// A duration as people write it: `30s`, `2m`, `1h 5m`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Span(pub Duration);
+pub struct HumanDuration(pub Duration);
 
-impl FromStr for Span {
+impl FromStr for HumanDuration {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
@@ -30,7 +30,7 @@ impl FromStr for Lifetime {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        match text.parse::<Span>()?.0.as_secs() {
+        match text.parse::<HumanDuration>()?.0.as_secs() {
             0 => Err(format!("`{text}` is less than a second")),
             seconds => Ok(Self(seconds)),
         }
@@ -55,7 +55,7 @@ pub struct GlobalArgs {
         help_heading = "Output options",
         hide_possible_values = false
     )]
-    pub output: Option<Format>,
+    pub output: Option<OutputFormat>,
 
     /// Same as --output json
     // Rewritten to `--output=json` before parsing, so that the last of the two wins at every level.
@@ -64,7 +64,7 @@ pub struct GlobalArgs {
 
     /// When to use colours
     #[arg(long, global = true, value_name = "WHEN", help_heading = "Output options", hide_short_help = true)]
-    pub color: Option<Color>,
+    pub color: Option<ColorMode>,
 
     /// Print data and errors only
     #[arg(short, long, global = true, help_heading = "Output options")]
@@ -154,7 +154,7 @@ pub struct GlobalArgs {
         help_heading = "Connection options",
         hide_short_help = true
     )]
-    pub request_timeout: Option<Span>,
+    pub request_timeout: Option<HumanDuration>,
 
     /// Longest time to connect [default: 3s]
     #[arg(
@@ -164,7 +164,7 @@ pub struct GlobalArgs {
         help_heading = "Connection options",
         hide_short_help = true
     )]
-    pub connect_timeout: Option<Span>,
+    pub connect_timeout: Option<HumanDuration>,
 
     /// Request id to send, for finding the request in logs
     #[arg(

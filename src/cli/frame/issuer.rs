@@ -10,8 +10,8 @@ use super::address::Address;
 use super::client::Client;
 use super::error::CliError;
 use super::rpc::Call;
-use super::session::Session;
-use super::settings::{Source, Target};
+use super::session::CommandSession;
+use super::settings::{CommandTarget, ValueSource};
 use super::tls_files::TlsFiles;
 
 /// How many of those that are named are asked.
@@ -29,7 +29,11 @@ pub fn named(refused: &CliError) -> Vec<String> {
 ///
 /// # Errors
 /// What the first says that is an issuer; else the refusal.
-pub async fn call_issuer(session: &Session, call: &Call, mut refused: CliError) -> Result<Value, CliError> {
+pub async fn call_issuer(
+    session: &CommandSession,
+    call: &Call,
+    mut refused: CliError,
+) -> Result<Value, CliError> {
     let client = session.client()?;
     let (target, asked) = (client.target(), client.address());
     for named in named(&refused) {
@@ -37,8 +41,8 @@ pub async fn call_issuer(session: &Session, call: &Call, mut refused: CliError) 
         session.notes().step(1, || format!("asking {address}, which is an issuer"));
         let tls = TlsFiles { server_name: None, ..target.tls.clone() };
         // The mesh has told where it is, and so it gets no token.
-        let source = Source::Peer;
-        let target = Target { addresses: vec![address.clone()], tls, source, ..target.clone() };
+        let source = ValueSource::Peer;
+        let target = CommandTarget { addresses: vec![address.clone()], tls, source, ..target.clone() };
         // Other connections: that is not the name of the first one.
         let issuer = Client::new(&session.settings, target)?;
         match issuer.call(call).await {
@@ -53,7 +57,7 @@ pub async fn call_issuer(session: &Session, call: &Call, mut refused: CliError) 
 }
 
 /// Where an issuer is asked; `None`: the caller's proof is not to go there.
-fn address_of(named: &str, target: &Target, asked: &Address) -> Option<Address> {
+fn address_of(named: &str, target: &CommandTarget, asked: &Address) -> Option<Address> {
     if asked.is_tls() {
         // Who has neither proves itself by what is in the request.
         let proves = target.tls.cert.is_some() || target.token_file.is_none();
@@ -72,9 +76,9 @@ mod tests {
 
     #[test]
     fn a_proof_goes_where_the_mesh_is_proven_or_stays_on_the_host() {
-        let target = |ca: Option<&str>| Target {
+        let target = |ca: Option<&str>| CommandTarget {
             tls: TlsFiles { ca: ca.map(PathBuf::from), cert: Some("cert".into()), ..TlsFiles::default() },
-            ..Target::bare(Vec::new(), Source::BuiltIn)
+            ..CommandTarget::bare(Vec::new(), ValueSource::BuiltIn)
         };
         let cases = [
             ("https://a:1", "b:2", Some("ca"), Some("https://b:2")),
@@ -90,8 +94,8 @@ mod tests {
             assert_eq!(found.as_ref().map(Address::as_str), expected, "{asked} {named} {ca:?}");
         }
         let tls = TlsFiles { ca: Some("ca".into()), ..TlsFiles::default() };
-        let by_request = Target { tls, ..target(None) };
-        let by_token = Target { token_file: Some("token".into()), ..by_request.clone() };
+        let by_request = CommandTarget { tls, ..target(None) };
+        let by_token = CommandTarget { token_file: Some("token".into()), ..by_request.clone() };
         let asked: Address = "https://a:1".parse().unwrap();
         assert!(address_of("b:2", &by_token, &asked).is_none());
         assert!(address_of("b:2", &by_request, &asked).is_some());

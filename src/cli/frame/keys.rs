@@ -20,7 +20,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(100);
 
 /// The keyboard, each key at once and unseen, until this is dropped or the process is stopped. Ctrl-C stays a signal.
 #[derive(Debug)]
-pub struct Keys {
+pub struct KeyboardInput {
     before: Termios,
     stopped: Signal,
     continued: Signal,
@@ -28,7 +28,7 @@ pub struct Keys {
     stop_is_over: Stopped,
 }
 
-impl Keys {
+impl KeyboardInput {
     /// Takes the keyboard, and tells when this process has stopped itself. `None` when standard input is no terminal, or
     /// belongs to the foreground while this runs in the background.
     ///
@@ -104,7 +104,7 @@ impl Keys {
     }
 }
 
-impl Drop for Keys {
+impl Drop for KeyboardInput {
     fn drop(&mut self) {
         self.show();
     }

@@ -6,8 +6,8 @@ use serde_json::{Value, json};
 use super::args::PageArgs;
 use super::document::{field, items, text};
 use super::error::CliError;
-use super::rpc::{Call, Rpc};
-use super::session::Session;
+use super::rpc::{Call, RpcMethod};
+use super::session::CommandSession;
 
 /// How often a list that moved away under its pages is begun again.
 const RESTARTS_MAX: u32 = 3;
@@ -16,13 +16,13 @@ pub const PAGE_MAX: usize = 1000;
 
 /// Which part of a list the next request asks for.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Page {
+pub struct ListPage {
     /// 0: what the daemon thinks best.
     pub size: u32,
     pub token: String,
 }
 
-impl Page {
+impl ListPage {
     /// The size, or `usual` when the daemon is not to choose.
     pub fn size_or(&self, usual: usize) -> usize {
         if self.size == 0 { usual } else { self.size as usize }
@@ -32,9 +32,14 @@ impl Page {
 /// Fetches the whole of a list, whose items `filters` narrow: a request without its pages.
 ///
 /// # Errors
-/// As of [`Session::call`].
-pub async fn whole(session: &Session, rpc: &Rpc, name: &str, filters: Value) -> Result<Value, CliError> {
-    let request = |page: &Page| {
+/// As of [`CommandSession::call`].
+pub async fn whole(
+    session: &CommandSession,
+    rpc: &RpcMethod,
+    name: &str,
+    filters: Value,
+) -> Result<Value, CliError> {
+    let request = |page: &ListPage| {
         let mut asked = filters.clone();
         asked["pageToken"] = json!(page.token);
         Call::of(rpc, &asked)
@@ -47,13 +52,13 @@ pub async fn whole(session: &Session, rpc: &Rpc, name: &str, filters: Value) -> 
 /// `name` is the field that holds the items. With `all` the limit is left to the caller, who sorts first.
 ///
 /// # Errors
-/// As of [`Session::call`].
+/// As of [`CommandSession::call`].
 pub async fn fetch(
-    session: &Session,
+    session: &CommandSession,
     name: &str,
     args: &PageArgs,
     all: bool,
-    request: impl Fn(&Page) -> Result<Call, CliError>,
+    request: impl Fn(&ListPage) -> Result<Call, CliError>,
 ) -> Result<Value, CliError> {
     let limit = if all || args.limit == 0 { usize::MAX } else { args.limit };
     let mut restarts = 0;
@@ -73,13 +78,14 @@ pub async fn fetch(
 }
 
 async fn pages(
-    session: &Session,
+    session: &CommandSession,
     name: &str,
     args: &PageArgs,
     limit: usize,
-    request: &impl Fn(&Page) -> Result<Call, CliError>,
+    request: &impl Fn(&ListPage) -> Result<Call, CliError>,
 ) -> Result<Value, CliError> {
-    let mut page = Page { size: size_of(args, limit), token: args.page_token.clone().unwrap_or_default() };
+    let mut page =
+        ListPage { size: size_of(args, limit), token: args.page_token.clone().unwrap_or_default() };
     let mut document = session.call(&request(&page)?).await?;
     loop {
         let have = items(&document, name).len();
@@ -87,7 +93,7 @@ async fn pages(
         if next.is_empty() || have >= limit {
             return Ok(document);
         }
-        page = Page { size: size_of(args, limit - have), token: next };
+        page = ListPage { size: size_of(args, limit - have), token: next };
         let mut more = session.call(&request(&page)?).await?;
         let found = more.get_mut(name).and_then(Value::as_array_mut).map(std::mem::take).unwrap_or_default();
         let token = more[token_of(&document)].take();
@@ -111,7 +117,7 @@ fn size_of(args: &PageArgs, wanted: usize) -> u32 {
 }
 
 /// Cuts the items of `document` to the limit; says so when there are more.
-pub fn limit(session: &Session, document: &mut Value, name: &str, args: &PageArgs) {
+pub fn limit(session: &CommandSession, document: &mut Value, name: &str, args: &PageArgs) {
     let Some(list) = document.get_mut(name).and_then(Value::as_array_mut) else { return };
     let found = list.len();
     if args.limit > 0 {

@@ -10,13 +10,13 @@ use omnirelay_wire::reasons;
 use serde_json::Value;
 
 use super::error::CliError;
-use super::screen::{Screen, printable, visible_json, visible_lines};
-use super::table::Table;
+use super::screen::{StdoutScreen, printable, visible_json, visible_lines};
+use super::table::TextTable;
 use super::yaml;
 
 /// How data is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Format {
+pub enum OutputFormat {
     /// A table for people; its columns may change
     Table,
     /// A table with more columns
@@ -31,7 +31,7 @@ pub enum Format {
     Name,
 }
 
-impl Format {
+impl OutputFormat {
     /// Whether errors are written as JSON as well.
     pub fn is_json(self) -> bool {
         matches!(self, Self::Json | Self::Jsonl)
@@ -45,7 +45,7 @@ impl Format {
 
 /// When to colour.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Color {
+pub enum ColorMode {
     Auto,
     Always,
     Never,
@@ -53,54 +53,54 @@ pub enum Color {
 
 /// The data of one command, in every form it may be asked for.
 #[derive(Clone, Debug)]
-pub struct View {
+pub struct CommandOutput {
     /// The document of `json` and `yaml`.
     pub document: Value,
     /// The lines of `jsonl`; `None`: the document is the only one.
     pub items: Option<Vec<Value>>,
     /// The lines of `name`.
     pub names: Vec<String>,
-    pub text: Text,
+    pub text: TextForm,
 }
 
 /// The form for people.
 #[derive(Clone, Debug)]
-pub enum Text {
-    Table(Table),
+pub enum TextForm {
+    Table(TextTable),
     /// Complete lines.
     Lines(String),
 }
 
-impl View {
+impl CommandOutput {
     /// A document with one name and ready-made text.
     pub fn lines(document: Value, name: impl Into<String>, text: impl Into<String>) -> Self {
-        Self { document, items: None, names: vec![name.into()], text: Text::Lines(text.into()) }
+        Self { document, items: None, names: vec![name.into()], text: TextForm::Lines(text.into()) }
     }
 }
 
 /// Standard output. Every byte of data passes here, and every failure to write comes back.
 #[derive(Debug)]
-pub struct Out {
-    format: Format,
-    screen: Screen,
+pub struct OutputWriter {
+    format: OutputFormat,
+    screen: StdoutScreen,
     buffer: Vec<u8>,
 }
 
-impl Out {
-    pub fn new(format: Format, screen: Screen) -> Self {
+impl OutputWriter {
+    pub fn new(format: OutputFormat, screen: StdoutScreen) -> Self {
         Self { format, screen, buffer: Vec::new() }
     }
 
-    pub fn format(&self) -> Format {
+    pub fn format(&self) -> OutputFormat {
         self.format
     }
 
-    pub fn screen(&self) -> Screen {
+    pub fn screen(&self) -> StdoutScreen {
         self.screen
     }
 
     /// The same, with the size it has now.
-    pub fn measure(&mut self) -> Screen {
+    pub fn measure(&mut self) -> StdoutScreen {
         self.screen = self.screen.measured();
         self.screen
     }
@@ -109,22 +109,22 @@ impl Out {
     ///
     /// # Errors
     /// When standard output does not take it.
-    pub fn show(&mut self, view: &View) -> Result<(), CliError> {
+    pub fn show(&mut self, view: &CommandOutput) -> Result<(), CliError> {
         match self.format {
-            Format::Table | Format::Wide => match &view.text {
-                Text::Table(table) => {
-                    let text = table.render(self.format == Format::Wide, self.screen);
+            OutputFormat::Table | OutputFormat::Wide => match &view.text {
+                TextForm::Table(table) => {
+                    let text = table.render(self.format == OutputFormat::Wide, self.screen);
                     self.write(visible_lines(&text.lines, self.screen.color).as_bytes())?;
                 }
-                Text::Lines(lines) => self.write(visible_lines(lines, self.screen.color).as_bytes())?,
+                TextForm::Lines(lines) => self.write(visible_lines(lines, self.screen.color).as_bytes())?,
             },
-            Format::Json => self.document(&view.document)?,
-            Format::Jsonl => match &view.items {
+            OutputFormat::Json => self.document(&view.document)?,
+            OutputFormat::Jsonl => match &view.items {
                 Some(items) => items.iter().try_for_each(|item| self.line(item))?,
                 None => self.line(&view.document)?,
             },
-            Format::Yaml => self.yaml(&view.document)?,
-            Format::Name => view.names.iter().try_for_each(|name| self.write_line(&printable(name)))?,
+            OutputFormat::Yaml => self.yaml(&view.document)?,
+            OutputFormat::Name => view.names.iter().try_for_each(|name| self.write_line(&printable(name)))?,
         }
         self.flush()
     }
@@ -196,7 +196,7 @@ impl Out {
 
 /// Standard error: hints, warnings, questions, what is being done.
 #[derive(Clone, Copy, Debug)]
-pub struct Notes {
+pub struct StderrNotes {
     /// Data and errors only.
     pub quiet: bool,
     /// Standard output or the caller is a program: no chatter.
@@ -205,7 +205,7 @@ pub struct Notes {
     pub color: bool,
 }
 
-impl Notes {
+impl StderrNotes {
     /// Something a person may want to know; not said to programs, nor with `--quiet`.
     pub fn say(self, line: &str) {
         if !self.quiet && (!self.machine || self.verbose > 0) {

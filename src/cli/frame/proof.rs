@@ -8,9 +8,9 @@
 use std::path::Path;
 
 use super::address::Address;
-use super::env::{self, Env};
+use super::env::{self, Environment};
 use super::error::CliError;
-use super::settings::Target;
+use super::settings::CommandTarget;
 use super::tls_files::TlsFiles;
 
 /// Where a proof is named, the nearest first.
@@ -23,14 +23,14 @@ enum Nearness {
 
 /// What flags and variables say of who calls.
 #[derive(Clone, Copy, Debug)]
-pub struct GivenProof {
+pub struct CallerProof {
     token: Nearness,
     certificate: Nearness,
 }
 
-impl GivenProof {
+impl CallerProof {
     /// By a token file and files of TLS of flags, and by variables.
-    pub fn of(token_file: Option<&Path>, tls: &TlsFiles, env: &Env) -> Self {
+    pub fn of(token_file: Option<&Path>, tls: &TlsFiles, env: &Environment) -> Self {
         let nearest = |by_flag: bool, by_variable: bool| match (by_flag, by_variable) {
             (true, _) => Nearness::Flag,
             (false, true) => Nearness::Variable,
@@ -48,7 +48,7 @@ impl GivenProof {
     ///
     /// # Errors
     /// Usage, where a flag names a certificate that an address would not be shown.
-    pub fn prove(self, target: Target) -> Result<Target, CliError> {
+    pub fn prove(self, target: CommandTarget) -> Result<CommandTarget, CliError> {
         if self.certificate == Nearness::Flag
             && let Some(address) = target.addresses.iter().find(|address| !address.is_tls())
         {
@@ -63,7 +63,7 @@ impl GivenProof {
             true => TlsFiles { cert: None, key: None, ..target.tls },
             false => target.tls,
         };
-        Ok(Target { token_file, tls, ..target })
+        Ok(CommandTarget { token_file, tls, ..target })
     }
 }
 

@@ -1,6 +1,6 @@
 use super::*;
 use crate::frame::global::GlobalArgs;
-use crate::frame::settings::Settings;
+use crate::frame::settings::CommandSettings;
 
 /// Sources of proof, of which a case has some.
 #[derive(Clone, Copy, PartialEq)]
@@ -37,7 +37,7 @@ fn shown(
     let (token, tls) = (token.unwrap_or_default(), tls.unwrap_or_default());
     let text = format!("currentContext: c\ncontexts:\n- {{name: c, address: '{address}'{token}{tls}}}\n");
     std::fs::write(&path, text).unwrap();
-    let env = Env::from_source(|name| match name {
+    let env = Environment::from_source(|name| match name {
         "OMNIRELAY_TOKEN_FILE" => variables.token("variable"),
         "OMNIRELAY_TLS_CERT" => variables.certificate("variable"),
         _ => None,
@@ -49,7 +49,7 @@ fn shown(
         ..GlobalArgs::default()
     };
     change(&mut args);
-    let target = Settings::resolve(&args, env).unwrap().target?;
+    let target = CommandSettings::resolve(&args, env).unwrap().target?;
     let name = |path: &Path| path.file_stem().unwrap().to_string_lossy().into_owned();
     Ok((target.token_file.as_deref().map(name), target.tls.cert.as_deref().map(name)))
 }

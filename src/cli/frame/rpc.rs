@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use omnirelay_wire::json::{METHODS, MethodJson};
 use omnirelay_wire::reasons;
-pub use omnirelay_wire::rpc::{Rpc, Verb};
+pub use omnirelay_wire::rpc::{HttpVerb, RpcMethod};
 use reqwest::Method;
 use serde::Serialize;
 use serde_json::{Map, Value};
@@ -13,10 +13,10 @@ use super::table::Column;
 
 /// What a leaf of the command tree does and which methods it calls.
 #[derive(Clone, Copy, Debug)]
-pub struct Leaf {
+pub struct LeafCommand {
     /// As typed: `mesh peers list`.
     pub path: &'static str,
-    pub calls: &'static [&'static Rpc],
+    pub calls: &'static [&'static RpcMethod],
     /// Why it calls no method; `None` when it does.
     pub local: Option<&'static str>,
     /// The exit codes it may end with, signals apart.
@@ -26,17 +26,17 @@ pub struct Leaf {
     pub filters: &'static [&'static str],
 }
 
-impl Leaf {
+impl LeafCommand {
     const NONE: Self =
         Self { path: "", calls: &[], local: None, exits: "", columns: &(&[] as &[Column]), filters: &[] };
 
     /// A command that reads.
-    pub const fn read(path: &'static str, calls: &'static [&'static Rpc]) -> Self {
+    pub const fn read(path: &'static str, calls: &'static [&'static RpcMethod]) -> Self {
         Self { path, calls, exits: "0 1 2 3 5 6 8 9 11", ..Self::NONE }
     }
 
     /// A command that changes something.
-    pub const fn write(path: &'static str, calls: &'static [&'static Rpc]) -> Self {
+    pub const fn write(path: &'static str, calls: &'static [&'static RpcMethod]) -> Self {
         Self { path, calls, exits: "0 1 2 3 4 5 6 7 8 9 10 11", ..Self::NONE }
     }
 
@@ -72,7 +72,7 @@ pub struct Call {
     pub path: String,
     pub body: Option<String>,
     /// The body as gRPC carries it; `None`: the call goes over HTTP/JSON.
-    pub grpc: Option<Message>,
+    pub grpc: Option<RpcMessage>,
     /// Sent with mutations; repeating with the same key is safe.
     pub idempotency_key: Option<String>,
     /// The flag, and what to give to it, so that the same command can be sent again safely.
@@ -84,7 +84,7 @@ pub struct Call {
 
 /// A request in protocol buffers, and how its answer becomes JSON.
 #[derive(Clone, Debug)]
-pub struct Message {
+pub struct RpcMessage {
     pub json: &'static MethodJson,
     pub bytes: Bytes,
     pub mutates: bool,
@@ -96,7 +96,7 @@ impl Call {
     ///
     /// # Errors
     /// When a path field is empty, or the request cannot be written as JSON.
-    pub fn of(rpc: &Rpc, request: &impl Serialize) -> Result<Self, CliError> {
+    pub fn of(rpc: &RpcMethod, request: &impl Serialize) -> Result<Self, CliError> {
         Self::without(rpc, request, is_default)
     }
 
@@ -105,18 +105,22 @@ impl Call {
     ///
     /// # Errors
     /// As of [`Call::of`].
-    pub fn exactly(rpc: &Rpc, request: &impl Serialize) -> Result<Self, CliError> {
+    pub fn exactly(rpc: &RpcMethod, request: &impl Serialize) -> Result<Self, CliError> {
         Self::without(rpc, request, Value::is_null)
     }
 
-    fn without(rpc: &Rpc, request: &impl Serialize, absent: fn(&Value) -> bool) -> Result<Self, CliError> {
+    fn without(
+        rpc: &RpcMethod,
+        request: &impl Serialize,
+        absent: fn(&Value) -> bool,
+    ) -> Result<Self, CliError> {
         let fields = serde_json::to_value(request).map_err(|error| {
             CliError::local(reasons::ENCODING, "cannot write the request as JSON", &error)
         })?;
         let Value::Object(mut fields) = fields else {
             return Err(CliError::usage(format!("the request of {} is not an object", rpc.method)));
         };
-        if rpc.verb == Verb::Grpc {
+        if rpc.verb == HttpVerb::Grpc {
             fields.retain(|_, value| !absent(value));
             return Self::over_grpc(rpc, fields);
         }
@@ -124,13 +128,13 @@ impl Call {
         fields.retain(|_, value| !absent(value));
         let mut body = None;
         match rpc.verb {
-            Verb::Get | Verb::Delete => {
+            HttpVerb::Get | HttpVerb::Delete => {
                 let query = query_of(&fields);
                 if !query.is_empty() {
                     path = format!("{path}?{query}");
                 }
             }
-            Verb::Post | Verb::Put | Verb::Patch | Verb::Grpc => {
+            HttpVerb::Post | HttpVerb::Put | HttpVerb::Patch | HttpVerb::Grpc => {
                 body = Some(Value::Object(fields).to_string());
             }
         }
@@ -147,7 +151,7 @@ impl Call {
     }
 
     /// The call of a method that has no route.
-    fn over_grpc(rpc: &Rpc, fields: Map<String, Value>) -> Result<Self, CliError> {
+    fn over_grpc(rpc: &RpcMethod, fields: Map<String, Value>) -> Result<Self, CliError> {
         let found = METHODS.iter().find(|known| known.path.strip_prefix('/') == Some(rpc.method));
         let json = found.ok_or_else(|| {
             CliError::new(reasons::ENCODING, format!("nobody knows the method {}", rpc.method))
@@ -157,7 +161,7 @@ impl Call {
             method: rpc.verb.method(),
             path: json.path.to_owned(),
             body: Some(fields.to_string()),
-            grpc: Some(Message { json, bytes: encoded(json, fields)?, mutates: rpc.mutates() }),
+            grpc: Some(RpcMessage { json, bytes: encoded(json, fields)?, mutates: rpc.mutates() }),
             idempotency_key: None,
             repeat_with: None,
             headers: Vec::new(),
@@ -175,7 +179,7 @@ impl Call {
             .map_err(|error| CliError::local(reasons::ENCODING, "cannot read the request as JSON", &error))?;
         fields["since"] = Value::from(cursor);
         let body = Some(fields.to_string());
-        let message = Message { bytes: encoded(message.json, fields)?, ..message.clone() };
+        let message = RpcMessage { bytes: encoded(message.json, fields)?, ..message.clone() };
         Ok(Self { body, grpc: Some(message), ..self.clone() })
     }
 
@@ -310,16 +314,21 @@ mod tests {
 
     use super::*;
 
-    const CORDON: Rpc = Rpc {
+    const CORDON: RpcMethod = RpcMethod {
         method: "a.B/C",
-        verb: Verb::Post,
+        verb: HttpVerb::Post,
         path: "/control/peers/{node_id}:cordon",
         scope: "mesh.operate",
         audit_action: "things.cordon",
         awaits_work: false,
     };
-    const LIST: Rpc =
-        Rpc { method: "a.B/L", verb: Verb::Get, path: "/control/peers", audit_action: "", ..CORDON };
+    const LIST: RpcMethod = RpcMethod {
+        method: "a.B/L",
+        verb: HttpVerb::Get,
+        path: "/control/peers",
+        audit_action: "",
+        ..CORDON
+    };
 
     #[test]
     fn path_fields_leave_the_body() {
@@ -331,7 +340,7 @@ mod tests {
 
     #[test]
     fn field_of_several_segments_keeps_its_slashes_and_no_others() {
-        const TRANSFER: Rpc = Rpc { path: "/control/leaders/{scope=**}:transfer", ..CORDON };
+        const TRANSFER: RpcMethod = RpcMethod { path: "/control/leaders/{scope=**}:transfer", ..CORDON };
         let cases = [
             ("global-control", Some("/control/leaders/global-control:transfer")),
             ("shard/orders/03", Some("/control/leaders/shard/orders/03:transfer")),
@@ -365,7 +374,7 @@ mod tests {
         assert_eq!(call.body.as_deref(), Some(r#"{"advertise":false,"name":""}"#));
     }
 
-    const WATCH: Rpc = aero_registry::WATCH;
+    const WATCH: RpcMethod = aero_registry::WATCH;
 
     #[test]
     fn method_without_a_route_is_a_message_that_can_be_resumed() {
@@ -382,7 +391,9 @@ mod tests {
         let resumed = message(&call.since("1:7").unwrap());
         assert_eq!((resumed.object, resumed.since.as_str()), (vec![1], "1:7"));
         assert!(Call::of(&WATCH, &json!({"nothing": 1})).is_err(), "no field is lost in silence");
-        assert!(!Call::of(&Rpc { audit_action: "things.watch", ..WATCH }, &json!({})).unwrap().is_read());
+        assert!(
+            !Call::of(&RpcMethod { audit_action: "things.watch", ..WATCH }, &json!({})).unwrap().is_read()
+        );
     }
 
     #[test]

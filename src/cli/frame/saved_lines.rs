@@ -14,10 +14,10 @@ use sha2::{Digest as _, Sha256};
 use tokio::time::timeout;
 
 use super::error::{self, CliError};
-use super::failure::Failure;
-use super::output::Out;
+use super::failure::CallFailure;
+use super::output::OutputWriter;
 use super::rpc::Call;
-use super::session::Session;
+use super::session::CommandSession;
 
 /// The longest line: a record with its largest value twice, in base64 and to read.
 pub const LINE_BYTES_MAX: usize = 16 * 1024 * 1024;
@@ -41,7 +41,7 @@ struct Writer<'a> {
 }
 
 enum Target<'a> {
-    Out(&'a mut Out),
+    Out(&'a mut OutputWriter),
     File { file: BufWriter<File>, temporary: PathBuf, path: PathBuf },
 }
 
@@ -52,7 +52,7 @@ impl SavedLines<'_> {
     /// The daemon's fault, `FILE_EXISTS`, `EXPORT_INCOMPLETE`, and what keeps the file from being written. Nothing is left then.
     pub async fn save(
         &self,
-        session: &mut Session,
+        session: &mut CommandSession,
         mut call: Call,
         mut each: impl FnMut(&Value),
         end: impl FnOnce(&Sha256) -> String,
@@ -75,9 +75,9 @@ impl SavedLines<'_> {
         let mut writer = Writer::to(file, &mut session.out)?;
         let mut chunks = response.bytes_stream();
         let mut rest: Vec<u8> = Vec::new();
-        let late = |_| self.cut(&Failure::timeout());
+        let late = |_| self.cut(&CallFailure::timeout());
         while let Some(chunk) = timeout(SILENCE_MAX, chunks.next()).await.map_err(late)? {
-            let chunk = chunk.map_err(|error| self.cut(&Failure::of(&error)))?;
+            let chunk = chunk.map_err(|error| self.cut(&CallFailure::of(&error)))?;
             // Only what is new is looked through.
             let mut begun = rest.len();
             rest.extend_from_slice(&chunk);
@@ -91,11 +91,11 @@ impl SavedLines<'_> {
             rest.drain(..taken);
             if rest.len() > LINE_BYTES_MAX {
                 let long = format!("a line is longer than {LINE_BYTES_MAX} bytes");
-                return Err(self.cut(&Failure::garbled(long)));
+                return Err(self.cut(&CallFailure::garbled(long)));
             }
         }
         if !rest.is_empty() {
-            return Err(self.cut(&Failure::closed()));
+            return Err(self.cut(&CallFailure::closed()));
         }
         let last = end(&writer.hash);
         writer.write(last.as_bytes())?;
@@ -103,17 +103,17 @@ impl SavedLines<'_> {
     }
 
     fn line(&self, line: &[u8]) -> Result<Value, CliError> {
-        let item: Value =
-            serde_json::from_slice(line).map_err(|_| self.cut(&Failure::garbled("a line was not JSON")))?;
+        let item: Value = serde_json::from_slice(line)
+            .map_err(|_| self.cut(&CallFailure::garbled("a line was not JSON")))?;
         match item.get("error") {
             Some(problem) => {
-                Err(error::from_problem(problem).unwrap_or_else(|| self.cut(&Failure::closed())))
+                Err(error::from_problem(problem).unwrap_or_else(|| self.cut(&CallFailure::closed())))
             }
             None => Ok(item),
         }
     }
 
-    fn cut(&self, failure: &Failure) -> CliError {
+    fn cut(&self, failure: &CallFailure) -> CliError {
         let what = self.what;
         CliError::new(reasons::EXPORT_INCOMPLETE, format!("the {what} ended too soon"))
             .cause(failure.cause.clone())
@@ -132,7 +132,7 @@ fn unwritable(path: &Path, error: &std::io::Error) -> CliError {
 }
 
 impl<'a> Writer<'a> {
-    fn to(file: Option<&Path>, out: &'a mut Out) -> Result<Self, CliError> {
+    fn to(file: Option<&Path>, out: &'a mut OutputWriter) -> Result<Self, CliError> {
         let to = match file {
             None => Target::Out(out),
             Some(path) => {

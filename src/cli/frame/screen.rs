@@ -7,7 +7,7 @@ use unicode_width::{UnicodeWidthChar as _, UnicodeWidthStr as _};
 
 /// What is known of standard output.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Screen {
+pub struct StdoutScreen {
     pub tty: bool,
     /// What was written can be drawn over: a terminal, and not a dumb one.
     pub redraws: bool,
@@ -23,7 +23,7 @@ pub struct Screen {
     pub unicode: bool,
 }
 
-impl Screen {
+impl StdoutScreen {
     /// The same with the size the terminal has now.
     #[must_use]
     pub fn measured(self) -> Self {

@@ -12,15 +12,15 @@ use super::client::Client;
 use super::document::{field, flag, number};
 use super::error::CliError;
 use super::issuer::call_issuer;
-use super::output::{Format, Notes, Out, Text, View};
+use super::output::{CommandOutput, OutputFormat, OutputWriter, StderrNotes, TextForm};
 use super::rpc::Call;
-use super::settings::{Settings, Target};
+use super::settings::{CommandSettings, CommandTarget};
 
 /// What a command runs with.
 #[derive(Debug)]
-pub struct Session {
-    pub settings: Settings,
-    pub out: Out,
+pub struct CommandSession {
+    pub settings: CommandSettings,
+    pub out: OutputWriter,
     client: OnceCell<Client>,
     /// It was said whom a change goes to.
     announced: Cell<bool>,
@@ -28,9 +28,9 @@ pub struct Session {
     believes_told: Cell<bool>,
 }
 
-impl Session {
-    pub fn new(settings: Settings) -> Self {
-        let out = Out::new(settings.format, settings.screen);
+impl CommandSession {
+    pub fn new(settings: CommandSettings) -> Self {
+        let out = OutputWriter::new(settings.format, settings.screen);
         Self {
             settings,
             out,
@@ -40,11 +40,11 @@ impl Session {
         }
     }
 
-    pub fn notes(&self) -> Notes {
+    pub fn notes(&self) -> StderrNotes {
         self.settings.notes
     }
 
-    pub fn format(&self) -> Format {
+    pub fn format(&self) -> OutputFormat {
         self.settings.format
     }
 
@@ -52,7 +52,7 @@ impl Session {
     ///
     /// # Errors
     /// Usage, when the configuration does not say.
-    pub fn target(&self) -> Result<&Target, CliError> {
+    pub fn target(&self) -> Result<&CommandTarget, CliError> {
         self.settings.target.as_ref().map_err(Clone::clone)
     }
 
@@ -82,7 +82,7 @@ impl Session {
     ///
     /// # Errors
     /// When the HTTP client cannot be built.
-    pub fn turn_to(&mut self, target: Target) -> Result<(), CliError> {
+    pub fn turn_to(&mut self, target: CommandTarget) -> Result<(), CliError> {
         self.warn_of_belief(&target);
         self.client = OnceCell::from(Client::new(&self.settings, target.clone())?);
         self.settings.target = Ok(target);
@@ -92,10 +92,10 @@ impl Session {
     /// Stays with the daemon that answered last, for what only that one knows.
     ///
     /// # Errors
-    /// As of [`Session::turn_to`].
+    /// As of [`CommandSession::turn_to`].
     pub fn stay(&mut self) -> Result<(), CliError> {
         let addresses = vec![self.client()?.address().clone()];
-        self.turn_to(Target { addresses, ..self.target()?.clone() })
+        self.turn_to(CommandTarget { addresses, ..self.target()?.clone() })
     }
 
     /// Calls a method and gives back the document it answers.
@@ -113,10 +113,10 @@ impl Session {
     ///
     /// # Errors
     /// When standard output does not take it.
-    pub fn show(&mut self, view: &View) -> Result<(), CliError> {
+    pub fn show(&mut self, view: &CommandOutput) -> Result<(), CliError> {
         self.out.show(view)?;
-        if let (Text::Table(table), true) = (&view.text, self.format().is_text()) {
-            let hidden = table.render(self.format() == Format::Wide, self.out.screen()).hidden;
+        if let (TextForm::Table(table), true) = (&view.text, self.format().is_text()) {
+            let hidden = table.render(self.format() == OutputFormat::Wide, self.out.screen()).hidden;
             if let Some(first) = hidden.first() {
                 self.notes().say(&format!(
                     "The terminal is too narrow for {}: --columns {},{first}, or --no-trunc for all",
@@ -170,7 +170,7 @@ impl Session {
     }
 
     /// Says each time, and at once, that whoever answers is believed; no `--quiet` keeps it back.
-    fn warn_of_belief(&self, target: &Target) {
+    fn warn_of_belief(&self, target: &CommandTarget) {
         let is_tls = target.addresses.iter().any(Address::is_tls);
         if self.settings.believes_anybody && is_tls && !self.believes_told.replace(true) {
             self.notes().write(
@@ -180,7 +180,7 @@ impl Session {
         }
     }
 
-    fn warn_of_token(&self, target: &Target) {
+    fn warn_of_token(&self, target: &CommandTarget) {
         let Some(path) = &target.token_file else { return };
         if std::fs::metadata(path).is_ok_and(|found| found.mode() & 0o077 != 0) {
             let path = path.display();

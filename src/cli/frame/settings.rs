@@ -8,17 +8,17 @@ use serde_json::{Value, json};
 
 use super::address::Address;
 use super::context_file::{self, ContextFile};
-use super::env::{self, Env};
+use super::env::{self, Environment};
 use super::error::CliError;
 use super::global::GlobalArgs;
-use super::output::{Color, Format, Notes};
-use super::proof::GivenProof;
-use super::screen::Screen;
+use super::output::{ColorMode, OutputFormat, StderrNotes};
+use super::proof::CallerProof;
+use super::screen::StdoutScreen;
 use super::tls_files::TlsFiles;
 
 /// Where a value comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Source {
+pub enum ValueSource {
     Flag(&'static str),
     Variable(&'static str),
     File,
@@ -29,7 +29,7 @@ pub enum Source {
     Relay,
 }
 
-impl std::fmt::Display for Source {
+impl std::fmt::Display for ValueSource {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Flag(name) => write!(f, "flag {name}"),
@@ -44,7 +44,7 @@ impl std::fmt::Display for Source {
 
 /// Whom to talk to.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Target {
+pub struct CommandTarget {
     /// The context's name; empty when an address was given or nothing is configured.
     pub context: String,
     /// Tried in order; at least one.
@@ -55,14 +55,14 @@ pub struct Target {
     pub token_file: Option<PathBuf>,
     /// Whom it believes and what it shows, where TLS is spoken.
     pub tls: TlsFiles,
-    pub source: Source,
+    pub source: ValueSource,
     /// Whether the context was named on the command line itself.
     pub named_by_flag: bool,
 }
 
-impl Target {
+impl CommandTarget {
     /// Addresses of no context, called without a proof.
-    pub fn bare(addresses: Vec<Address>, source: Source) -> Self {
+    pub fn bare(addresses: Vec<Address>, source: ValueSource) -> Self {
         Self {
             context: String::new(),
             addresses,
@@ -104,9 +104,9 @@ impl Target {
 
 /// Everything a command needs to know before it starts.
 #[derive(Clone, Debug)]
-pub struct Settings {
+pub struct CommandSettings {
     /// Fails when the configuration does; commands that need no daemon do not look.
-    pub target: Result<Target, CliError>,
+    pub target: Result<CommandTarget, CliError>,
     /// The token file that a flag names, instead of the context's.
     pub token_file: Option<PathBuf>,
     /// What flags say of TLS, instead of the context.
@@ -116,9 +116,9 @@ pub struct Settings {
     pub config_path: PathBuf,
     /// The configuration; the failure to read it is in `target`, unless an address was given.
     pub config: Result<ContextFile, CliError>,
-    pub format: Format,
-    pub screen: Screen,
-    pub notes: Notes,
+    pub format: OutputFormat,
+    pub screen: StdoutScreen,
+    pub notes: StderrNotes,
     /// Never ask.
     pub no_input: bool,
     /// The longest time for one request with its retries.
@@ -127,28 +127,30 @@ pub struct Settings {
     pub request_timeout_given: bool,
     pub connect_timeout: Duration,
     pub request_id: Option<String>,
-    pub env: Env,
+    pub env: Environment,
 }
 
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 
-impl Settings {
+impl CommandSettings {
     /// Resolves every setting from flags, variables and the configuration file, in this order.
     ///
     /// # Errors
     /// Usage, when a variable or a default of the file is not what it should be.
-    pub fn resolve(flags: &GlobalArgs, env: Env) -> Result<Self, CliError> {
+    pub fn resolve(flags: &GlobalArgs, env: Environment) -> Result<Self, CliError> {
         let config_path = context_file::path(flags.config.as_deref(), &env);
         let config = ContextFile::load(&config_path);
         let defaults = config.as_ref().map(|file| file.defaults.clone()).unwrap_or_default();
         let format = match flags.output {
             Some(format) => format,
-            None => word(&env, env::OUTPUT, defaults.output.as_deref(), "output")?.unwrap_or(Format::Table),
+            None => {
+                word(&env, env::OUTPUT, defaults.output.as_deref(), "output")?.unwrap_or(OutputFormat::Table)
+            }
         };
         let color = match flags.color {
             Some(color) => color,
-            None => word(&env, env::COLOR, defaults.color.as_deref(), "color")?.unwrap_or(Color::Auto),
+            None => word(&env, env::COLOR, defaults.color.as_deref(), "color")?.unwrap_or(ColorMode::Auto),
         };
         let request_timeout = match flags.request_timeout {
             Some(given) => given.0,
@@ -171,7 +173,7 @@ impl Settings {
             config,
             format,
             screen: screen(color, &env),
-            notes: Notes {
+            notes: StderrNotes {
                 quiet: flags.quiet,
                 machine: format.is_json(),
                 verbose: flags.verbose,
@@ -187,23 +189,23 @@ impl Settings {
     }
 }
 
-fn given_proof(flags: &GlobalArgs, env: &Env) -> GivenProof {
-    GivenProof::of(flags.token_file.as_deref(), &TlsFiles::of_flags(flags), env)
+fn given_proof(flags: &GlobalArgs, env: &Environment) -> CallerProof {
+    CallerProof::of(flags.token_file.as_deref(), &TlsFiles::of_flags(flags), env)
 }
 
-fn token_file(flags: &GlobalArgs, env: &Env) -> Option<PathBuf> {
+fn token_file(flags: &GlobalArgs, env: &Environment) -> Option<PathBuf> {
     flags.token_file.clone().or_else(|| env.get(env::TOKEN_FILE).map(PathBuf::from))
 }
 
-impl Settings {
+impl CommandSettings {
     /// The token file that a flag or a variable names, whatever the context.
     pub fn own_token_file(&self) -> Option<PathBuf> {
         self.token_file.clone().or_else(|| self.env.get(env::TOKEN_FILE).map(PathBuf::from))
     }
 
     /// What flags and variables say of who calls, whatever the context.
-    pub fn own_proof(&self) -> GivenProof {
-        GivenProof::of(self.token_file.as_deref(), &self.tls, &self.env)
+    pub fn own_proof(&self) -> CallerProof {
+        CallerProof::of(self.token_file.as_deref(), &self.tls, &self.env)
     }
 
     /// What flags and variables say of TLS, whatever the context.
@@ -213,9 +215,13 @@ impl Settings {
 }
 
 /// Whom to talk to. A context that does not exist is an error, never another target.
-fn target(flags: &GlobalArgs, env: &Env, config: &Result<ContextFile, CliError>) -> Result<Target, CliError> {
+fn target(
+    flags: &GlobalArgs,
+    env: &Environment,
+    config: &Result<ContextFile, CliError>,
+) -> Result<CommandTarget, CliError> {
     let (given, tls) = (token_file(flags, env), TlsFiles::of_flags(flags).over(&TlsFiles::of_env(env)));
-    let direct = |text: &str, source: Source| {
+    let direct = |text: &str, source: ValueSource| {
         let file = config.as_ref().ok();
         let context = match flags.context.as_deref().or_else(|| env.get(env::CONTEXT)) {
             Some(name) => file.and_then(|file| file.context(name).ok()),
@@ -227,11 +233,11 @@ fn target(flags: &GlobalArgs, env: &Env, config: &Result<ContextFile, CliError>)
         let kept = context.filter(|_| !flags.insecure_skip_tls_verify);
         let kept = kept.map(|context| context.tls_at(&address, &tls, given.is_some()));
         let tls = tls.clone().over(&kept.unwrap_or_default());
-        Ok(Target { token_file: given.clone(), tls, ..Target::bare(vec![address], source) })
+        Ok(CommandTarget { token_file: given.clone(), tls, ..CommandTarget::bare(vec![address], source) })
     };
-    let named = |name: &str, source: Source| {
+    let named = |name: &str, source: ValueSource| {
         let context = config.as_ref().map_err(Clone::clone)?.context(name)?;
-        Ok(Target {
+        Ok(CommandTarget {
             context: context.name.clone(),
             addresses: context.addresses.clone(),
             cluster: context.cluster.clone(),
@@ -239,37 +245,37 @@ fn target(flags: &GlobalArgs, env: &Env, config: &Result<ContextFile, CliError>)
             token_file: given.clone().or_else(|| context.token_file.clone()),
             tls: tls.clone().over(&context.tls),
             source,
-            named_by_flag: matches!(source, Source::Flag(_)),
+            named_by_flag: matches!(source, ValueSource::Flag(_)),
         })
     };
     match (&flags.addr, &flags.context) {
-        (Some(addr), None) => return direct(addr, Source::Flag("--addr")),
-        (None, Some(name)) => return named(name, Source::Flag("--context")),
+        (Some(addr), None) => return direct(addr, ValueSource::Flag("--addr")),
+        (None, Some(name)) => return named(name, ValueSource::Flag("--context")),
         (Some(addr), Some(name)) => {
-            let addresses = direct(addr, Source::Flag("--addr"))?.addresses;
-            return Ok(Target { addresses, ..named(name, Source::Flag("--context"))? });
+            let addresses = direct(addr, ValueSource::Flag("--addr"))?.addresses;
+            return Ok(CommandTarget { addresses, ..named(name, ValueSource::Flag("--context"))? });
         }
         (None, None) => {}
     }
     match (env.get(env::ADDR), env.get(env::CONTEXT)) {
-        (Some(addr), None) => return direct(addr, Source::Variable(env::ADDR.name)),
-        (None, Some(name)) => return named(name, Source::Variable(env::CONTEXT.name)),
+        (Some(addr), None) => return direct(addr, ValueSource::Variable(env::ADDR.name)),
+        (None, Some(name)) => return named(name, ValueSource::Variable(env::CONTEXT.name)),
         (Some(addr), Some(name)) => {
-            let addresses = direct(addr, Source::Variable(env::ADDR.name))?.addresses;
-            return Ok(Target { addresses, ..named(name, Source::Variable(env::CONTEXT.name))? });
+            let addresses = direct(addr, ValueSource::Variable(env::ADDR.name))?.addresses;
+            return Ok(CommandTarget { addresses, ..named(name, ValueSource::Variable(env::CONTEXT.name))? });
         }
         (None, None) => {}
     }
     match &config.as_ref().map_err(Clone::clone)?.current {
-        Some(name) => named(name, Source::File),
-        None => direct(super::address::BUILT_IN, Source::BuiltIn),
+        Some(name) => named(name, ValueSource::File),
+        None => direct(super::address::BUILT_IN, ValueSource::BuiltIn),
     }
 }
 
 /// A word of `T` from a variable or else from the file.
 fn word<T: clap::ValueEnum>(
-    env: &Env,
-    variable: env::Variable,
+    env: &Environment,
+    variable: env::EnvVariable,
     default: Option<&str>,
     key: &str,
 ) -> Result<Option<T>, CliError> {
@@ -293,8 +299,8 @@ fn word<T: clap::ValueEnum>(
 /// # Errors
 /// A usage error when it cannot be read.
 pub fn duration(
-    env: &Env,
-    variable: env::Variable,
+    env: &Environment,
+    variable: env::EnvVariable,
     default: Option<&str>,
     built_in: Duration,
 ) -> Result<Duration, CliError> {
@@ -306,15 +312,15 @@ pub fn duration(
 }
 
 fn parse_duration(source: &str, text: &str) -> Result<Duration, CliError> {
-    text.parse::<super::global::Span>()
+    text.parse::<super::global::HumanDuration>()
         .map(|span| span.0)
         .map_err(|error| CliError::usage(format!("{source}: {error}")))
 }
 
-fn screen(color: Color, env: &Env) -> Screen {
+fn screen(color: ColorMode, env: &Environment) -> StdoutScreen {
     let tty = std::io::stdout().is_terminal();
     let columns = env.get(env::COLUMNS).and_then(|text| text.parse().ok()).filter(|&width: &usize| width > 0);
-    let screen = Screen {
+    let screen = StdoutScreen {
         tty,
         redraws: tty && env.get(env::TERM) != Some("dumb"),
         color: colored(color, env, tty),
@@ -328,14 +334,14 @@ fn screen(color: Color, env: &Env) -> Screen {
 }
 
 /// Whether to colour a stream: flag, `NO_COLOR`, `CLICOLOR_FORCE`, `CLICOLOR`, `TERM`, the stream itself.
-pub fn colored(color: Color, env: &Env, tty: bool) -> bool {
+pub fn colored(color: ColorMode, env: &Environment, tty: bool) -> bool {
     match color {
-        Color::Always => true,
-        Color::Never => false,
-        Color::Auto if env.get(env::NO_COLOR).is_some() => false,
-        Color::Auto if env.get(env::CLICOLOR_FORCE).is_some_and(|value| value != "0") => true,
-        Color::Auto if env.get(env::CLICOLOR) == Some("0") || env.get(env::TERM) == Some("dumb") => false,
-        Color::Auto => tty,
+        ColorMode::Always => true,
+        ColorMode::Never => false,
+        ColorMode::Auto if env.get(env::NO_COLOR).is_some() => false,
+        ColorMode::Auto if env.get(env::CLICOLOR_FORCE).is_some_and(|value| value != "0") => true,
+        ColorMode::Auto if env.get(env::CLICOLOR) == Some("0") || env.get(env::TERM) == Some("dumb") => false,
+        ColorMode::Auto => tty,
     }
 }
 
@@ -343,8 +349,10 @@ pub fn colored(color: Color, env: &Env, tty: bool) -> bool {
 mod tests {
     use super::*;
 
-    fn env(values: &'static [(&'static str, &'static str)]) -> Env {
-        Env::from_source(|name| values.iter().find(|(key, _)| *key == name).map(|(_, v)| (*v).to_owned()))
+    fn env(values: &'static [(&'static str, &'static str)]) -> Environment {
+        Environment::from_source(|name| {
+            values.iter().find(|(key, _)| *key == name).map(|(_, v)| (*v).to_owned())
+        })
     }
 
     fn config() -> ContextFile {
@@ -519,16 +527,16 @@ mod tests {
 
     #[test]
     fn colour_follows_the_first_that_speaks() {
-        type Case = (&'static str, Color, &'static [(&'static str, &'static str)], bool, bool);
+        type Case = (&'static str, ColorMode, &'static [(&'static str, &'static str)], bool, bool);
         let cases: [Case; 8] = [
-            ("flag", Color::Always, &[("NO_COLOR", "1")], false, true),
-            ("flag never", Color::Never, &[("CLICOLOR_FORCE", "1")], true, false),
-            ("NO_COLOR", Color::Auto, &[("NO_COLOR", "1"), ("CLICOLOR_FORCE", "1")], true, false),
-            ("force", Color::Auto, &[("CLICOLOR_FORCE", "1"), ("TERM", "dumb")], false, true),
-            ("force 0", Color::Auto, &[("CLICOLOR_FORCE", "0")], false, false),
-            ("CLICOLOR=0", Color::Auto, &[("CLICOLOR", "0")], true, false),
-            ("dumb", Color::Auto, &[("TERM", "dumb")], true, false),
-            ("terminal", Color::Auto, &[], true, true),
+            ("flag", ColorMode::Always, &[("NO_COLOR", "1")], false, true),
+            ("flag never", ColorMode::Never, &[("CLICOLOR_FORCE", "1")], true, false),
+            ("NO_COLOR", ColorMode::Auto, &[("NO_COLOR", "1"), ("CLICOLOR_FORCE", "1")], true, false),
+            ("force", ColorMode::Auto, &[("CLICOLOR_FORCE", "1"), ("TERM", "dumb")], false, true),
+            ("force 0", ColorMode::Auto, &[("CLICOLOR_FORCE", "0")], false, false),
+            ("CLICOLOR=0", ColorMode::Auto, &[("CLICOLOR", "0")], true, false),
+            ("dumb", ColorMode::Auto, &[("TERM", "dumb")], true, false),
+            ("terminal", ColorMode::Auto, &[], true, true),
         ];
         for (what, color, variables, tty, expected) in cases {
             assert_eq!(colored(color, &env(variables), tty), expected, "{what}");
@@ -537,8 +545,8 @@ mod tests {
 
     #[test]
     fn variable_with_a_wrong_word_names_the_right_ones() {
-        let error =
-            word::<Format>(&env(&[("OMNIRELAY_OUTPUT", "xml")]), env::OUTPUT, None, "output").unwrap_err();
+        let error = word::<OutputFormat>(&env(&[("OMNIRELAY_OUTPUT", "xml")]), env::OUTPUT, None, "output")
+            .unwrap_err();
         assert!(error.to_text().contains("OMNIRELAY_OUTPUT"), "{}", error.to_text());
         assert!(error.to_text().contains("jsonl"), "{}", error.to_text());
     }

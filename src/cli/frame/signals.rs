@@ -10,12 +10,12 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use super::error::CliError;
 
 /// Ctrl-C and SIGTERM.
-pub struct Stops {
+pub struct StopSignals {
     interrupt: Signal,
     terminate: Signal,
 }
 
-impl Stops {
+impl StopSignals {
     /// Listens from now on.
     ///
     /// # Errors

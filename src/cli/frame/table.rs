@@ -11,11 +11,11 @@ use serde_json::Value;
 use unicode_width::UnicodeWidthStr as _;
 
 use super::error::CliError;
-use super::screen::{Screen, printable, within};
+use super::screen::{StdoutScreen, printable, within};
 
 /// What a cell is made from.
 #[derive(Clone, Copy, Debug)]
-pub struct Moment {
+pub struct CellContext {
     /// When the daemon answered: ages are counted from here, in milliseconds since the epoch.
     pub now_ms: Option<i64>,
     /// Times as they are instead of ages.
@@ -30,7 +30,7 @@ pub struct Column {
     /// The heading; `None`: the capitals of the name.
     pub title: Option<&'static str>,
     /// The text of the cell.
-    pub cell: fn(&Value, Moment) -> String,
+    pub cell: fn(&Value, CellContext) -> String,
     /// What to sort by; `None`: the text.
     pub rank: Option<fn(&Value) -> f64>,
     /// Shown with `-o wide` only.
@@ -45,7 +45,7 @@ pub struct Column {
 }
 
 impl Column {
-    pub const fn new(name: &'static str, cell: fn(&Value, Moment) -> String) -> Self {
+    pub const fn new(name: &'static str, cell: fn(&Value, CellContext) -> String) -> Self {
         Self {
             name,
             title: None,
@@ -112,7 +112,7 @@ impl Column {
 
 /// How a table is to be shown.
 #[derive(Clone, Debug, Default)]
-pub struct Layout {
+pub struct TableLayout {
     /// `--columns`: exactly these, in this order; empty: the usual ones.
     pub columns: Vec<String>,
     pub no_headers: bool,
@@ -122,21 +122,21 @@ pub struct Layout {
 
 /// Rows of text under columns.
 #[derive(Clone, Debug)]
-pub struct Table {
+pub struct TextTable {
     columns: Vec<Column>,
     rows: Vec<Vec<String>>,
-    layout: Layout,
+    layout: TableLayout,
 }
 
 /// A table as text.
 #[derive(Clone, Debug, Default)]
-pub struct Rendered {
+pub struct RenderedTable {
     pub lines: String,
     /// The columns that did not fit.
     pub hidden: Vec<&'static str>,
 }
 
-impl Table {
+impl TextTable {
     /// The table of `items`.
     ///
     /// # Errors
@@ -144,8 +144,8 @@ impl Table {
     pub fn of(
         columns: &[Column],
         items: &[Value],
-        moment: Moment,
-        layout: &Layout,
+        moment: CellContext,
+        layout: &TableLayout,
     ) -> Result<Self, CliError> {
         let columns = chosen(columns, layout)?;
         let row = |item: &Value| columns.iter().map(|column| cell(column, item, moment)).collect();
@@ -159,7 +159,7 @@ impl Table {
     }
 
     /// The text of the table for `screen`.
-    pub fn render(&self, wide: bool, screen: Screen) -> Rendered {
+    pub fn render(&self, wide: bool, screen: StdoutScreen) -> RenderedTable {
         let explicit = !self.layout.columns.is_empty();
         let is_usual = |index: &usize| {
             let column = &self.columns[*index];
@@ -178,7 +178,7 @@ impl Table {
         }
         let lost = before.iter().filter(|index| !shown.contains(index));
         let hidden = lost.map(|&index| self.columns[index].name).collect();
-        Rendered { lines: table.draw(&shown, last_max, screen.color), hidden }
+        RenderedTable { lines: table.draw(&shown, last_max, screen.color), hidden }
     }
 
     /// The same with shortened cells, in columns that say how many characters are enough.
@@ -266,7 +266,7 @@ const GAP: usize = 2;
 /// What stands where there is nothing.
 const EMPTY: &str = "-";
 
-fn cell(column: &Column, item: &Value, moment: Moment) -> String {
+fn cell(column: &Column, item: &Value, moment: CellContext) -> String {
     let text = printable(&(column.cell)(item, moment));
     if text.is_empty() { EMPTY.to_owned() } else { text }
 }
@@ -322,7 +322,7 @@ fn tint(cell: &str) -> Option<&'static str> {
 }
 
 /// The columns the layout asks for; all of them when it asks for none.
-fn chosen(columns: &[Column], layout: &Layout) -> Result<Vec<Column>, CliError> {
+fn chosen(columns: &[Column], layout: &TableLayout) -> Result<Vec<Column>, CliError> {
     if layout.columns.is_empty() {
         return Ok(columns.to_vec());
     }
@@ -370,7 +370,7 @@ impl std::str::FromStr for SortBy {
 pub fn sort(columns: &[Column], items: &mut [Value], by: &SortBy) -> Result<(), CliError> {
     let column = find(columns, &by.column, "--sort-by")?;
     let first = columns.first().unwrap_or(column);
-    let moment = Moment { now_ms: None, absolute: true };
+    let moment = CellContext { now_ms: None, absolute: true };
     let text = |column: &Column, item: &Value| (column.cell)(item, moment);
     let compare = |a: &Value, b: &Value| match column.rank {
         Some(rank) => rank(a).partial_cmp(&rank(b)).unwrap_or(Ordering::Equal),
@@ -405,15 +405,15 @@ mod tests {
         ]
     }
 
-    fn render(layout: &Layout, wide: bool, width: Option<usize>) -> Rendered {
-        let moment = Moment { now_ms: None, absolute: false };
-        let screen = Screen { width, ..Screen::default() };
-        Table::of(COLUMNS, &items(), moment, layout).unwrap().render(wide, screen)
+    fn render(layout: &TableLayout, wide: bool, width: Option<usize>) -> RenderedTable {
+        let moment = CellContext { now_ms: None, absolute: false };
+        let screen = StdoutScreen { width, ..StdoutScreen::default() };
+        TextTable::of(COLUMNS, &items(), moment, layout).unwrap().render(wide, screen)
     }
 
     #[test]
     fn pipe_is_never_cut() {
-        let text = render(&Layout::default(), true, None);
+        let text = render(&TableLayout::default(), true, None);
         assert_eq!(
             text.lines,
             "\
@@ -435,32 +435,32 @@ relay-b119                alive,cordoned  -            2.0  -
     fn a_column_that_says_nothing_is_left_out_unless_it_is_asked_for() {
         let columns = [COLUMNS[0], Column::new("zone", |_, _| String::new()).seldom()];
         let items = [json!({"id": "a"})];
-        let moment = Moment { now_ms: None, absolute: false };
-        let shown = |columns: &[Column], layout: &Layout, wide| {
-            let table = Table::of(columns, &items, moment, layout).unwrap();
-            table.render(wide, Screen::default()).lines.lines().next().unwrap().to_owned()
+        let moment = CellContext { now_ms: None, absolute: false };
+        let shown = |columns: &[Column], layout: &TableLayout, wide| {
+            let table = TextTable::of(columns, &items, moment, layout).unwrap();
+            table.render(wide, StdoutScreen::default()).lines.lines().next().unwrap().to_owned()
         };
-        assert_eq!(shown(&columns, &Layout::default(), false), "ID");
-        assert_eq!(shown(&columns, &Layout::default(), true), "ID  ZONE");
-        let asked = Layout { columns: vec!["zone".into()], ..Layout::default() };
+        assert_eq!(shown(&columns, &TableLayout::default(), false), "ID");
+        assert_eq!(shown(&columns, &TableLayout::default(), true), "ID  ZONE");
+        let asked = TableLayout { columns: vec!["zone".into()], ..TableLayout::default() };
         assert_eq!(shown(&columns, &asked, false), "ZONE");
         let full = [COLUMNS[0], Column::new("zone", |_, _| "x".to_owned()).seldom()];
-        assert_eq!(shown(&full, &Layout::default(), false), "ID  ZONE");
+        assert_eq!(shown(&full, &TableLayout::default(), false), "ID  ZONE");
     }
 
     #[test]
     fn narrow_terminal_loses_columns_from_the_right() {
-        let text = render(&Layout::default(), true, Some(60));
+        let text = render(&TableLayout::default(), true, Some(60));
         assert_eq!(text.hidden.len(), 1);
         assert!(text.lines.lines().next().unwrap().ends_with("RTT"), "{}", text.lines);
-        let text = render(&Layout::default(), true, Some(45));
+        let text = render(&TableLayout::default(), true, Some(45));
         assert_eq!(text.hidden.len(), 3);
         assert!(text.lines.starts_with("ID                        STATUS\n"), "{}", text.lines);
     }
 
     #[test]
     fn id_stays_whole_and_the_last_column_is_shortened_in_the_middle() {
-        let text = render(&Layout::default(), false, Some(36));
+        let text = render(&TableLayout::default(), false, Some(36));
         assert_eq!(
             text.lines,
             "\
@@ -469,7 +469,7 @@ relay-a7f3-in-a-long-row  alive
 relay-b119                alive…oned
 "
         );
-        let text = render(&Layout::default(), false, Some(4));
+        let text = render(&TableLayout::default(), false, Some(4));
         assert!(text.lines.contains("relay-a7f3-in-a-long-row"), "{}", text.lines);
     }
 
@@ -481,9 +481,9 @@ relay-b119                alive…oned
                 .at_most(9),
             COLUMNS[2],
         ];
-        let moment = Moment { now_ms: None, absolute: false };
-        let table = Table::of(&columns, &items(), moment, &Layout::default()).unwrap();
-        let at = |width| table.render(false, Screen { width, ..Screen::default() });
+        let moment = CellContext { now_ms: None, absolute: false };
+        let table = TextTable::of(&columns, &items(), moment, &TableLayout::default()).unwrap();
+        let at = |width| table.render(false, StdoutScreen { width, ..StdoutScreen::default() });
         assert_eq!(at(Some(24)).lines, "WHY        ZONE\nrela…-row  eu-west-1a\nrela…b119  -\n");
         assert_eq!(at(Some(24)).hidden, Vec::<&str>::new());
         assert!(at(Some(60)).lines.contains("relay-a7f3-in-a-long-row"), "there is room for all of it");
@@ -492,17 +492,20 @@ relay-b119                alive…oned
 
     #[test]
     fn chosen_columns_are_shown_whatever_the_width() {
-        let layout =
-            Layout { columns: vec!["RTT".into(), "id".into()], no_headers: true, ..Layout::default() };
+        let layout = TableLayout {
+            columns: vec!["RTT".into(), "id".into()],
+            no_headers: true,
+            ..TableLayout::default()
+        };
         let text = render(&layout, false, Some(10));
         assert_eq!(text.lines, "10.5  relay-a7f3-in-a-long-row\n 2.0  relay-b119\n");
     }
 
     #[test]
     fn unknown_column_names_those_there_are() {
-        let layout = Layout { columns: vec!["nope".into()], ..Layout::default() };
-        let moment = Moment { now_ms: None, absolute: false };
-        let error = Table::of(COLUMNS, &[], moment, &layout).unwrap_err();
+        let layout = TableLayout { columns: vec!["nope".into()], ..TableLayout::default() };
+        let moment = CellContext { now_ms: None, absolute: false };
+        let error = TextTable::of(COLUMNS, &[], moment, &layout).unwrap_err();
         assert!(error.to_text().contains("choose from id, status, zone"), "{}", error.to_text());
     }
 
@@ -518,10 +521,10 @@ relay-b119                alive…oned
 
     #[test]
     fn colour_marks_words_and_changes_no_other_byte() {
-        let moment = Moment { now_ms: None, absolute: false };
-        let table = Table::of(COLUMNS, &items(), moment, &Layout::default()).unwrap();
-        let plain = table.render(false, Screen::default()).lines;
-        let colored = table.render(false, Screen { color: true, ..Screen::default() }).lines;
+        let moment = CellContext { now_ms: None, absolute: false };
+        let table = TextTable::of(COLUMNS, &items(), moment, &TableLayout::default()).unwrap();
+        let plain = table.render(false, StdoutScreen::default()).lines;
+        let colored = table.render(false, StdoutScreen { color: true, ..StdoutScreen::default() }).lines;
         assert!(colored.contains("\x1b[32malive\x1b[0m"), "{colored}");
         let stripped = colored.replace("\x1b[32m", "").replace("\x1b[33m", "").replace("\x1b[1m", "");
         assert_eq!(stripped.replace("\x1b[0m", ""), plain);

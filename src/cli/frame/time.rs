@@ -6,7 +6,7 @@ pub use omnirelay_core::time::short;
 use serde_json::Value;
 
 use super::document::field;
-use super::table::Moment;
+use super::table::CellContext;
 
 /// Milliseconds since the epoch of an RFC 3339 time; `None` when it is none.
 pub fn millis(value: &Value) -> Option<i64> {
@@ -24,23 +24,23 @@ fn since_epoch(time: SystemTime) -> Option<i64> {
 }
 
 /// The moment of a document, for ages: by the clock of the daemon that answered.
-pub fn moment(document: &Value, absolute: bool) -> Moment {
+pub fn moment(document: &Value, absolute: bool) -> CellContext {
     let now_ms = millis(field(document, "generatedAt")).or_else(now_ms);
-    Moment { now_ms, absolute }
+    CellContext { now_ms, absolute }
 }
 
 /// An age as text says it: `3s ago`; a time and nothing stay what they are.
-pub fn back(age: String, moment: Moment) -> String {
+pub fn back(age: String, moment: CellContext) -> String {
     if age.is_empty() || moment.absolute { age } else { format!("{age} ago") }
 }
 
 /// How long ago `value` was: `3s`, `4m`, `19h`, `6d`; or the time itself in UTC to the second.
-pub fn ago(value: &Value, moment: Moment) -> String {
+pub fn ago(value: &Value, moment: CellContext) -> String {
     millis(value).map(|then| ago_of(then, moment)).unwrap_or_default()
 }
 
 /// As [`ago`] of a time in milliseconds since the epoch.
-pub fn ago_of(then: i64, moment: Moment) -> String {
+pub fn ago_of(then: i64, moment: CellContext) -> String {
     match moment.now_ms.filter(|_| !moment.absolute) {
         Some(now) => short(Duration::from_millis(u64::try_from(now - then).unwrap_or(0))),
         None => clock(then),
@@ -48,12 +48,12 @@ pub fn ago_of(then: i64, moment: Moment) -> String {
 }
 
 /// How long until `value`: `44s`, `4m`; or the time itself in UTC to the second.
-pub fn left(value: &Value, moment: Moment) -> String {
+pub fn left(value: &Value, moment: CellContext) -> String {
     millis(value).map(|then| left_of(then, moment)).unwrap_or_default()
 }
 
 /// As [`left`] of a time in milliseconds since the epoch.
-pub fn left_of(then: i64, moment: Moment) -> String {
+pub fn left_of(then: i64, moment: CellContext) -> String {
     match moment.now_ms.filter(|_| !moment.absolute) {
         Some(now) => short(Duration::from_millis(u64::try_from(then - now).unwrap_or(0))),
         None => clock(then),
@@ -94,7 +94,7 @@ mod tests {
 
     #[test]
     fn ages_have_one_unit() {
-        let moment = Moment { now_ms: millis(&json!("2026-11-20T06:00:00Z")), absolute: false };
+        let moment = CellContext { now_ms: millis(&json!("2026-11-20T06:00:00Z")), absolute: false };
         let cases = [
             ("2026-11-20T05:59:59.600Z", "0.4s"),
             ("2026-11-20T05:58:05Z", "115s"),
@@ -111,7 +111,7 @@ mod tests {
 
     #[test]
     fn what_is_left_is_counted_towards_the_time() {
-        let moment = |absolute| Moment { now_ms: millis(&json!("2026-11-20T06:00:00Z")), absolute };
+        let moment = |absolute| CellContext { now_ms: millis(&json!("2026-11-20T06:00:00Z")), absolute };
         let then = json!("2026-11-20T06:01:30Z");
         assert_eq!(left(&then, moment(false)), "90s");
         assert_eq!(left(&json!("2026-11-20T05:59:00Z"), moment(false)), "0.0s", "it has run out");
@@ -130,7 +130,7 @@ mod tests {
 
     #[test]
     fn absolute_times_are_utc_to_the_second() {
-        let moment = Moment { now_ms: Some(0), absolute: true };
+        let moment = CellContext { now_ms: Some(0), absolute: true };
         let time = "2026-11-20T06:01:09.020Z";
         assert_eq!(ago(&json!(time), moment), "2026-11-20T06:01:09Z");
         let ms = millis(&json!(time)).unwrap();

@@ -6,9 +6,9 @@ use serde_json::Value;
 use super::args::TableArgs;
 use super::document::items;
 use super::error::CliError;
-use super::output::{Text, View};
-use super::session::Session;
-use super::table::{Column, Table};
+use super::output::{CommandOutput, TextForm};
+use super::session::CommandSession;
+use super::table::{Column, TextTable};
 use super::time;
 
 /// How such a list is printed.
@@ -33,20 +33,20 @@ impl WholeList {
         &self,
         mut document: Value,
         args: &TableArgs,
-        session: &mut Session,
+        session: &mut CommandSession,
     ) -> Result<Exit, CliError> {
         args.order(self.columns, &mut document, self.field)?;
         let listed = items(&document, self.field).to_vec();
         let moment = time::moment(&document, args.absolute);
         // Made before the emptiness check, so that a wrong --columns is an error in any case.
-        let table = Table::of(self.columns, &listed, moment, &args.layout())?;
+        let table = TextTable::of(self.columns, &listed, moment, &args.layout())?;
         if listed.is_empty() && session.format().is_text() {
             session.notes().say(self.none);
         } else {
             let names = listed.iter().map(self.name).collect();
             let footer = (self.footer)(&document, listed.len() as u64);
-            let text = Text::Table(table);
-            session.show(&View { document: document.clone(), items: Some(listed), names, text })?;
+            let text = TextForm::Table(table);
+            session.show(&CommandOutput { document: document.clone(), items: Some(listed), names, text })?;
             if session.format().is_text() {
                 session.notes().say(&footer);
             }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use omnirelay_store::whole_file::write_whole;
 
 use super::node::cannot_write;
-use super::owner::Owner;
+use super::owner::DataDirOwner;
 use crate::frame::address::SOCKET_OF_UNIT;
 use crate::frame::prelude::*;
 use crate::frame::yaml;
@@ -34,12 +34,12 @@ pub struct ConfigFile {
     pub is_of_unit: bool,
     data: PathBuf,
     /// Whose the data directory is, if it is not this process's.
-    owner: Option<Owner>,
+    owner: Option<DataDirOwner>,
 }
 
 impl ConfigFile {
     /// The one that is named; else the unit's, for its data directory; else one in the data directory. Both paths are absolute.
-    pub fn of(named: Option<&Path>, data: &Path, owner: Option<Owner>) -> Self {
+    pub fn of(named: Option<&Path>, data: &Path, owner: Option<DataDirOwner>) -> Self {
         let has_unit =
             data == Path::new(DATA_OF_UNIT) && Path::new(OF_UNIT).parent().is_some_and(Path::is_dir);
         let default = if has_unit { PathBuf::from(OF_UNIT) } else { data.join(NAME) };

@@ -3,16 +3,16 @@
 use omnirelay_wire::rpc::node_service;
 
 use super::revoke::{REVOKE, put_out};
-use crate::entry::{Entry, entry};
-use crate::frame::global::Span;
+use crate::entry::{CommandEntry, entry};
+use crate::frame::global::HumanDuration;
 use crate::frame::prelude::*;
 use crate::peers::drain::{self, DRAIN, GET_DRAIN};
 
-const GET: Rpc = node_service::GET;
-pub const LEAF: Leaf =
-    Leaf::write("mesh leave", &[&DRAIN, &GET_DRAIN, &REVOKE, &GET]).exiting("0 1 2 3 4 5 6 8 9 10 11");
+const GET: RpcMethod = node_service::GET;
+pub const LEAF: LeafCommand =
+    LeafCommand::write("mesh leave", &[&DRAIN, &GET_DRAIN, &REVOKE, &GET]).exiting("0 1 2 3 4 5 6 8 9 10 11");
 
-pub static ENTRY: Entry = entry!("leave", LeaveArgs, asking, &[LEAF], &[]);
+pub static ENTRY: CommandEntry = entry!("leave", LeaveArgs, asking, &[LEAF], &[]);
 
 const EXAMPLES: &str = "\
 Examples:
@@ -32,12 +32,12 @@ pub struct LeaveArgs {
     peer: Option<String>,
     /// End with 8 when it still leads or owns something after this time; 0s is for ever
     #[arg(long, value_name = "DURATION", default_value = "60s")]
-    timeout: Span,
+    timeout: HumanDuration,
     #[command(flatten)]
     write: WriteArgs,
 }
 
-pub async fn run(args: &LeaveArgs, session: &mut Session) -> Result<Exit, CliError> {
+pub async fn run(args: &LeaveArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
     let write = &args.write;
     write.check(session, 1)?;
     write.without_version("a node that leaves")?;

@@ -13,24 +13,25 @@ use std::path::PathBuf;
 use omnirelay_pki::join_token::JoinToken;
 use omnirelay_wire::rpc::{enrollment_service, node_service};
 
-use self::node::Host;
-use super::entry::{Entry, entry};
+use self::node::JoiningHost;
+use super::entry::{CommandEntry, entry};
 use super::frame::address::Address;
 use super::frame::error::chain;
-use super::frame::settings::{Settings, Source, Target};
+use super::frame::settings::{CommandSettings, CommandTarget, ValueSource};
 use super::frame::tls_files::TlsFiles;
 use super::schema::documents::own;
 use crate::frame::prelude::*;
 
-const JOIN: Rpc = enrollment_service::JOIN;
-const BUNDLE: Rpc = enrollment_service::GET_BUNDLE;
-const NODE: Rpc = node_service::GET;
-pub const LEAF: Leaf = Leaf::write("mesh join", &[&JOIN, &BUNDLE, &NODE]).exiting("0 1 2 4 5 6 8 9 11");
+const JOIN: RpcMethod = enrollment_service::JOIN;
+const BUNDLE: RpcMethod = enrollment_service::GET_BUNDLE;
+const NODE: RpcMethod = node_service::GET;
+pub const LEAF: LeafCommand =
+    LeafCommand::write("mesh join", &[&JOIN, &BUNDLE, &NODE]).exiting("0 1 2 4 5 6 8 9 11");
 
 /// Where a daemon listens whose address has no port.
 const PORT: u16 = 17420;
 
-pub static ENTRY: Entry =
+pub static ENTRY: CommandEntry =
     entry!("join", JoinArgs, asking, &[LEAF], &[own("joined-node", "mesh join", node::schema)]);
 
 const EXAMPLES: &str = "\
@@ -84,15 +85,15 @@ pub struct JoinArgs {
     force: bool,
 }
 
-pub async fn run(args: &JoinArgs, session: &mut Session) -> Result<Exit, CliError> {
+pub async fn run(args: &JoinArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
     let token = read_token(session)?;
-    let host = Host::open(args)?;
+    let host = JoiningHost::open(args)?;
     let address = address(&args.server)?;
     let joined = host.joined(&token, args.force)?;
     if let Some(known) = joined
         && !is_put_out(&host, &address, session).await?
     {
-        session.show(&View::lines(
+        session.show(&CommandOutput::lines(
             known,
             format!("node/{}", host.node_id),
             format!("node/{} is joined already: nothing was changed\n", host.node_id),
@@ -120,14 +121,18 @@ pub async fn run(args: &JoinArgs, session: &mut Session) -> Result<Exit, CliErro
         session.notes().warn(warning);
     }
     let lines = joined.lines();
-    session.show(&View::lines(joined.document(), format!("node/{}", host.node_id), lines))?;
+    session.show(&CommandOutput::lines(joined.document(), format!("node/{}", host.node_id), lines))?;
     session.notes().say(&format!("hint: {}", host.start_line()));
     Ok(Exit::Ok)
 }
 
 /// Whether the mesh has put this node out since it joined: its certificate lives, and is not taken there. What a server that does not
 /// answer would say is not known; the node is taken for joined then.
-async fn is_put_out(host: &Host, address: &Address, session: &mut Session) -> Result<bool, CliError> {
+async fn is_put_out(
+    host: &JoiningHost,
+    address: &Address,
+    session: &mut CommandSession,
+) -> Result<bool, CliError> {
     let own = TlsFiles {
         ca: Some(host.bundle_path()),
         cert: Some(host.identity_path()),
@@ -142,7 +147,7 @@ async fn is_put_out(host: &Host, address: &Address, session: &mut Session) -> Re
     Ok(is_out)
 }
 
-fn read_token(session: &Session) -> Result<JoinToken, CliError> {
+fn read_token(session: &CommandSession) -> Result<JoinToken, CliError> {
     let path = session.settings.own_token_file().ok_or_else(|| {
         CliError::usage("a host joins with a token")
             .hint("add --token-file FILE")
@@ -171,13 +176,13 @@ fn address(server: &str) -> Result<Address, CliError> {
     full.parse().map_err(|error| CliError::usage(format!("--server: {error}")))
 }
 
-fn at(address: Address, tls: TlsFiles) -> Target {
-    Target { tls, ..Target::bare(vec![address], Source::Flag("--server")) }
+fn at(address: Address, tls: TlsFiles) -> CommandTarget {
+    CommandTarget { tls, ..CommandTarget::bare(vec![address], ValueSource::Flag("--server")) }
 }
 
 /// The roots that the server shows, whoever it is: what it says is believed only as far as the token names it.
-async fn bundle(session: &Session, address: &Address) -> Result<String, CliError> {
-    let settings = Settings { believes_anybody: true, ..session.settings.clone() };
+async fn bundle(session: &CommandSession, address: &Address) -> Result<String, CliError> {
+    let settings = CommandSettings { believes_anybody: true, ..session.settings.clone() };
     let client = super::frame::client::Client::new(&settings, at(address.clone(), TlsFiles::default()))?;
     let asked = client.call(&Call::of(&BUNDLE, &json!({}))?).await;
     let document: Value = asked.map_err(|error| match error.is(reasons::CERTIFICATE_REJECTED) {

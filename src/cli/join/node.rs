@@ -11,20 +11,20 @@ use omnirelay_audit::files::AuditFiles;
 use omnirelay_certificates::join::GRANT;
 use omnirelay_certificates::record_keeper::kept_by_joining;
 use omnirelay_host::data_dir::{self, DataDir};
-use omnirelay_identity::node_identity::{IDENTITY_FOLDER, IdentityError, IdentityFiles, OwnIdentity};
+use omnirelay_identity::node_identity::{IDENTITY_FOLDER, IdentityError, IdentityFiles, NodeIdentity};
 use omnirelay_identity::trust::unix_now;
-use omnirelay_pki::certificate::Names;
+use omnirelay_pki::certificate::TlsNames;
 use omnirelay_pki::join_token::JoinToken;
-use omnirelay_pki::key::{Fingerprint, Key};
+use omnirelay_pki::key::{Fingerprint, PrivateKey};
 use omnirelay_pki::request::Request;
-use omnirelay_pki::trust::{Bundle, Usage};
+use omnirelay_pki::trust::{ChainUsage, TrustBundle};
 use omnirelay_wire::pb::omnirelay::security::v1::{Evidence, JoinBody, JoinGrant};
 use prost::Message as _;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 
 use super::config_file::ConfigFile;
-use super::owner::Owner;
+use super::owner::DataDirOwner;
 use super::{JoinArgs, store};
 use crate::frame::error::chain;
 use crate::frame::prelude::*;
@@ -33,23 +33,23 @@ use crate::frame::prelude::*;
 const CLOCKS_APART_MS: u64 = 60_000;
 
 /// This host, its data directory locked: no daemon runs on it meanwhile.
-pub struct Host {
+pub struct JoiningHost {
     pub node_id: String,
     directory: DataDir,
     files: IdentityFiles,
     config: ConfigFile,
     /// Whose its files are to be, if not this process's.
-    owner: Option<Owner>,
+    owner: Option<DataDirOwner>,
 }
 
 /// What is asked for.
 pub struct JoinQuestion {
-    key: Key,
+    key: PrivateKey,
     pub request: Value,
 }
 
 /// What came of it.
-pub struct Joined {
+pub struct JoinOutcome {
     node_id: String,
     id: String,
     not_after: i64,
@@ -58,7 +58,7 @@ pub struct Joined {
     pub warnings: Vec<String>,
 }
 
-impl Host {
+impl JoiningHost {
     pub fn open(args: &JoinArgs) -> Result<Self, CliError> {
         let path = args.data_dir.clone().unwrap_or_else(data_dir::default_path);
         let refuse = |error: data_dir::DataDirError| {
@@ -70,7 +70,7 @@ impl Host {
                 false => refused,
             }
         };
-        let owner = Owner::of(&path);
+        let owner = DataDirOwner::of(&path);
         let opened = as_owner(owner, || {
             let directory = DataDir::open(&path).map_err(refuse)?;
             let node_id = directory.node_id(args.node_id.as_deref()).map_err(refuse)?;
@@ -107,7 +107,7 @@ impl Host {
             let message = format!("this host is a node already, `{}`", own.leaf.id);
             return Err(CliError::new(reasons::FILE_EXISTS, message).hint("add --force to make it another"));
         }
-        let joined = Joined {
+        let joined = JoinOutcome {
             node_id: self.node_id.clone(),
             id: own.leaf.id.to_string(),
             not_after: own.leaf.not_after,
@@ -205,7 +205,7 @@ impl Host {
         token: &JoinToken,
         asked: &JoinQuestion,
         answer: &Value,
-    ) -> Result<Joined, CliError> {
+    ) -> Result<JoinOutcome, CliError> {
         let bytes = |path: &str| BASE64_STANDARD.decode(text(answer, path)).ok();
         let (grant, signature) =
             bytes("grant").zip(bytes("grantSignature")).ok_or_else(|| forged("its grant"))?;
@@ -215,8 +215,8 @@ impl Host {
         let root = self.as_owner(|| self.files.bundle().map_err(unusable))?;
         let root = root.into_iter().find(|root| Fingerprint::of(root) == token.authority());
         let bundle =
-            root.and_then(|root| Bundle::of(vec![root]).ok()).ok_or_else(|| forged("its authority"))?;
-        let leaf = bundle.verify(&issued, unix_now(), Usage::Server).map_err(|error| {
+            root.and_then(|root| TrustBundle::of(vec![root]).ok()).ok_or_else(|| forged("its authority"))?;
+        let leaf = bundle.verify(&issued, unix_now(), ChainUsage::Server).map_err(|error| {
             forged("its certificate").cause(chain(&error)).hint("compare the clock of this host with others")
         })?;
         bundle
@@ -230,7 +230,7 @@ impl Host {
         if !is_ours {
             return Err(forged("who it is for"));
         }
-        let own = OwnIdentity::of(&asked.key, issued).ok_or_else(|| forged("its certificate"))?;
+        let own = NodeIdentity::of(&asked.key, issued).ok_or_else(|| forged("its certificate"))?;
         // What says that the host is a node comes last.
         let mut warnings = self.write_config(args, &grant)?;
         self.as_owner(|| {
@@ -244,7 +244,7 @@ impl Host {
             self.files.forget_pending_key().map_err(unusable)
         })?;
         warnings.extend(posture(args, &grant));
-        Ok(Joined {
+        Ok(JoinOutcome {
             node_id: self.node_id.clone(),
             id: leaf.id.to_string(),
             not_after: leaf.not_after,
@@ -290,7 +290,10 @@ impl Host {
 }
 
 /// Does something as `owner`, if there is one.
-fn as_owner<T>(owner: Option<Owner>, work: impl FnOnce() -> Result<T, CliError>) -> Result<T, CliError> {
+fn as_owner<T>(
+    owner: Option<DataDirOwner>,
+    work: impl FnOnce() -> Result<T, CliError>,
+) -> Result<T, CliError> {
     let Some(owner) = owner else { return work() };
     let cannot = |error: std::io::Error| {
         CliError::local(reasons::FILE, "cannot act as the owner of the data directory", &error)
@@ -310,7 +313,7 @@ fn labels(given: &[String]) -> Result<BTreeMap<String, String>, CliError> {
 }
 
 /// What a program attests of this host, for this key.
-fn evidence(program: &Path, key: &Key) -> Result<Evidence, CliError> {
+fn evidence(program: &Path, key: &PrivateKey) -> Result<Evidence, CliError> {
     let shown = program.display();
     let refuse = |cause: String| CliError::usage(format!("{shown} attests nothing")).cause(cause);
     let run = Command::new(program).arg(key.fingerprint().to_string()).stderr(Stdio::inherit()).output();
@@ -352,9 +355,9 @@ fn posture(args: &JoinArgs, grant: &JoinGrant) -> Vec<String> {
 }
 
 /// By what it is to be called.
-fn names(args: &JoinArgs) -> Names {
+fn names(args: &JoinArgs) -> TlsNames {
     let listen = args.listen.map(|listen| listen.ip()).filter(|ip| !ip.is_unspecified());
-    let mut names = Names::of_this_host();
+    let mut names = TlsNames::of_this_host();
     args.name.iter().cloned().chain(listen.map(|ip| ip.to_string())).for_each(|name| names.add(&name));
     names
 }
@@ -367,7 +370,7 @@ fn unusable(error: IdentityError) -> CliError {
     CliError::local(reasons::FILE, "cannot use the identity of this node", &error)
 }
 
-impl Joined {
+impl JoinOutcome {
     pub fn document(&self) -> Value {
         let until = omnirelay_core::time::Millis::of_unix(self.not_after);
         json!({

@@ -9,12 +9,12 @@ use rustix::thread::{set_thread_res_gid, set_thread_res_uid};
 
 /// The user and the group of a data directory, where this process is root and they are not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Owner {
+pub struct DataDirOwner {
     uid: Uid,
     gid: Gid,
 }
 
-impl Owner {
+impl DataDirOwner {
     /// That of this directory; `None`: this process is not root, or the directory is root's, or is not there yet.
     pub fn of(directory: &Path) -> Option<Self> {
         let found = std::fs::metadata(directory).ok()?;
@@ -42,7 +42,7 @@ impl Owner {
 struct Root;
 
 impl Root {
-    fn leave(owner: Owner) -> io::Result<Self> {
+    fn leave(owner: DataDirOwner) -> io::Result<Self> {
         // The group first: only root may.
         set_thread_res_gid(None::<Gid>, Some(owner.gid), None::<Gid>)?;
         let root = Self;

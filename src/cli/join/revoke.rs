@@ -3,16 +3,16 @@
 use omnirelay_wire::rpc::{certificate_service, enrollment_service};
 
 use crate::cert::Revoking;
-use crate::entry::{Entry, entry};
+use crate::entry::{CommandEntry, entry};
 use crate::frame::prelude::*;
 use crate::schema::documents::message;
 
-pub const REVOKE: Rpc = enrollment_service::REVOKE_NODE;
-const REVOKE_SERIAL: Rpc = certificate_service::REVOKE;
-pub const LEAF: Leaf =
-    Leaf::write("mesh revoke", &[&REVOKE, &REVOKE_SERIAL]).exiting("0 1 2 3 4 5 6 8 9 10 11");
+pub const REVOKE: RpcMethod = enrollment_service::REVOKE_NODE;
+const REVOKE_SERIAL: RpcMethod = certificate_service::REVOKE;
+pub const LEAF: LeafCommand =
+    LeafCommand::write("mesh revoke", &[&REVOKE, &REVOKE_SERIAL]).exiting("0 1 2 3 4 5 6 8 9 10 11");
 
-pub static ENTRY: Entry = entry!(
+pub static ENTRY: CommandEntry = entry!(
     "revoke",
     RevokeArgs,
     asking,
@@ -46,7 +46,7 @@ pub struct RevokeArgs {
     write: WriteArgs,
 }
 
-pub async fn run(args: &RevokeArgs, session: &mut Session) -> Result<Exit, CliError> {
+pub async fn run(args: &RevokeArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
     let what = args.what.strip_prefix("peer/").or(args.what.strip_prefix("node/")).unwrap_or(&args.what);
     if what.len() == SERIAL_DIGITS && what.bytes().all(|byte| byte.is_ascii_hexdigit()) {
         let change = Revoking {
@@ -72,7 +72,7 @@ pub async fn run(args: &RevokeArgs, session: &mut Session) -> Result<Exit, CliEr
 
 /// Puts a node out, and tells of it.
 pub async fn put_out(
-    session: &mut Session,
+    session: &mut CommandSession,
     write: &WriteArgs,
     node: &str,
     cluster: Option<&str>,
@@ -99,6 +99,6 @@ pub async fn put_out(
     if flag(&document, "sessionEnded") {
         lines.push_str("  its session was ended\n");
     }
-    session.show(&View::lines(document.clone(), shown, lines))?;
+    session.show(&CommandOutput::lines(document.clone(), shown, lines))?;
     Ok(document)
 }

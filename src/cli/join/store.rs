@@ -48,7 +48,7 @@ pub fn section(store: &JoinStore, directory: &Path, warnings: &mut Vec<String>) 
 mod tests {
     use std::os::unix::fs::PermissionsExt as _;
 
-    use omnirelay_store::redis::url::Secret;
+    use omnirelay_store::redis::url::UrlSecret;
 
     use super::*;
     use omnirelay_settings::StoreConfig;
@@ -73,7 +73,7 @@ mod tests {
         let (url, options) = read.redis().unwrap().unwrap();
         assert_eq!(url.username.as_deref(), Some("b"));
         assert_eq!(options.sentinel_username.as_deref(), Some("watcher"));
-        assert_eq!(options.sentinel_password.as_ref().map(Secret::reveal), Some("of the Sentinels"));
+        assert_eq!(options.sentinel_password.as_ref().map(UrlSecret::reveal), Some("of the Sentinels"));
         assert_eq!(options.leaders_need, Some(2));
         assert_eq!(std::fs::read_to_string(options.tls.ca.unwrap()).unwrap(), told().ca_pem);
         let mode = std::fs::metadata(folder.path().join("sentinel-password")).unwrap().permissions().mode();

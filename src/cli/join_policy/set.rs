@@ -9,8 +9,8 @@ use super::NAME;
 use crate::frame::error::chain;
 use crate::frame::prelude::*;
 
-const SET: Rpc = enrollment_service::SET_JOIN_POLICY;
-pub const LEAF: Leaf = Leaf::write("join-policy set", &[&SET]).exiting("0 1 2 4 5 6 8 9 10 11");
+const SET: RpcMethod = enrollment_service::SET_JOIN_POLICY;
+pub const LEAF: LeafCommand = LeafCommand::write("join-policy set", &[&SET]).exiting("0 1 2 4 5 6 8 9 10 11");
 
 /// What a policy has that is told and not set.
 const TOLD: [&str; 4] = ["version", "lastWriterId", "createdAt", "updatedAt"];
@@ -36,7 +36,7 @@ pub struct SetArgs {
     write: WriteArgs,
 }
 
-pub async fn run(args: &SetArgs, session: &mut Session) -> Result<Exit, CliError> {
+pub async fn run(args: &SetArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
     let write = &args.write;
     write.check(session, 1)?;
     let policy = read(&args.file)?;
@@ -49,7 +49,7 @@ pub async fn run(args: &SetArgs, session: &mut Session) -> Result<Exit, CliError
     let head = changed::head(NAME, &document, "set", "it is so already");
     let lines = changed::told(&head, changed::lines(&document, "set"));
     let changed = flag(&document, "changed");
-    session.show(&View::lines(document, NAME, lines))?;
+    session.show(&CommandOutput::lines(document, NAME, lines))?;
     Ok(if changed && write.exit_code { Exit::Negative } else { Exit::Ok })
 }
 

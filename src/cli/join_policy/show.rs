@@ -5,8 +5,8 @@ use omnirelay_wire::rpc::enrollment_service;
 use super::NAME;
 use crate::frame::prelude::*;
 
-const GET: Rpc = enrollment_service::GET_JOIN_POLICY;
-pub const LEAF: Leaf = Leaf::read("join-policy show", &[&GET]).exiting("0 1 2 4 5 6 8 9 11");
+const GET: RpcMethod = enrollment_service::GET_JOIN_POLICY;
+pub const LEAF: LeafCommand = LeafCommand::read("join-policy show", &[&GET]).exiting("0 1 2 4 5 6 8 9 11");
 
 const EXAMPLES: &str = "\
 Examples:
@@ -18,10 +18,10 @@ Examples:
 #[command(before_long_help = EXAMPLES)]
 pub struct ShowArgs {}
 
-pub async fn run(_: &ShowArgs, session: &mut Session) -> Result<Exit, CliError> {
+pub async fn run(_: &ShowArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
     let document = session.call(&Call::of(&GET, &json!({}))?).await?;
     let lines = describe(field(&document, "policy"));
-    session.show(&View::lines(document.clone(), NAME, lines))?;
+    session.show(&CommandOutput::lines(document.clone(), NAME, lines))?;
     session.warn_if_stale(&document);
     Ok(Exit::Ok)
 }

@@ -2,18 +2,18 @@
 
 use super::columns::ms;
 use super::explain;
-use crate::frame::change::Change;
+use crate::frame::change::ObjectChange;
 use crate::frame::prelude::*;
 
 /// Carries out a change of who may lead a scope that `leader` has led, empty for nobody, and warns if it may not any longer.
 ///
 /// # Errors
-/// As of [`Change::run`].
+/// As of [`ObjectChange::run`].
 pub async fn of_policy(
-    change: &Change<'_>,
+    change: &ObjectChange<'_>,
     scope: &str,
     leader: &str,
-    session: &mut Session,
+    session: &mut CommandSession,
 ) -> Result<Exit, CliError> {
     let document = change.send(session).await?;
     let tells = flag(&document, "changed") && !change.write.is_dry_run() && session.format().is_text();

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::frame::document::real;
 use crate::frame::prelude::*;
-use crate::frame::screen::Screen;
+use crate::frame::screen::StdoutScreen;
 
 /// Leaders lost within an hour from which on they are marked.
 const FLAPS: u64 = 2;
@@ -47,7 +47,7 @@ const VERSION: Column = Column::new("version", |scope, _| text(scope, "version")
 const LABELS: Column = Column::new("labels", |scope, _| pairs(scope, "labels")).wide();
 
 /// The columns of a list on this screen.
-pub fn columns(screen: Screen) -> &'static [Column] {
+pub fn columns(screen: StdoutScreen) -> &'static [Column] {
     if screen.tty && screen.unicode { BARRED } else { COLUMNS }
 }
 
@@ -86,7 +86,7 @@ fn flaps(scope: &Value) -> String {
 }
 
 /// Milliseconds until the lease ends, and of how many in all; `None` without a lease.
-fn left_ms(scope: &Value, moment: Moment) -> Option<(u64, u64)> {
+fn left_ms(scope: &Value, moment: CellContext) -> Option<(u64, u64)> {
     let ends = time::millis(field(scope, "expiresAt"))?;
     let begun = time::millis(field(scope, "renewedAt")).unwrap_or(ends);
     let left = ends.saturating_sub(moment.now_ms?);
@@ -94,7 +94,7 @@ fn left_ms(scope: &Value, moment: Moment) -> Option<(u64, u64)> {
 }
 
 /// `1.4s`: what is left of the lease.
-pub fn lease(scope: &Value, moment: Moment) -> String {
+pub fn lease(scope: &Value, moment: CellContext) -> String {
     match left_ms(scope, moment) {
         Some(_) if moment.absolute => time::ago(field(scope, "expiresAt"), moment),
         Some((left, _)) if left < 10_000 => format!("{:.1}s", left as f64 / 1000.0),
@@ -104,7 +104,7 @@ pub fn lease(scope: &Value, moment: Moment) -> String {
 }
 
 /// `▇▇▇▇▇▇▁▁ 1.4s`
-fn bar(scope: &Value, moment: Moment) -> String {
+fn bar(scope: &Value, moment: CellContext) -> String {
     const CELLS: u64 = 8;
     match left_ms(scope, moment) {
         Some((left, whole)) if whole > 0 && !moment.absolute => {
@@ -210,8 +210,8 @@ mod tests {
 
     use super::*;
 
-    fn at(time: &str) -> Moment {
-        Moment { now_ms: time::millis(&json!(time)), absolute: false }
+    fn at(time: &str) -> CellContext {
+        CellContext { now_ms: time::millis(&json!(time)), absolute: false }
     }
 
     #[test]

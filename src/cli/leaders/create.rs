@@ -6,12 +6,12 @@ use super::KIND;
 use super::change::of_policy;
 use super::explain::EXPLAIN;
 use super::policy::PolicyArgs;
-use crate::frame::change::Change;
+use crate::frame::change::ObjectChange;
 use crate::frame::prelude::*;
 
-pub const SET_SCOPE: Rpc = leadership_control_service::SET_SCOPE;
-pub const LEAF: Leaf =
-    Leaf::write("mesh leaders create", &[&SET_SCOPE, &EXPLAIN]).exiting("0 1 2 4 5 6 8 9 10 11");
+pub const SET_SCOPE: RpcMethod = leadership_control_service::SET_SCOPE;
+pub const LEAF: LeafCommand =
+    LeafCommand::write("mesh leaders create", &[&SET_SCOPE, &EXPLAIN]).exiting("0 1 2 4 5 6 8 9 10 11");
 
 const EXAMPLES: &str = "\
 Examples:
@@ -37,9 +37,9 @@ pub struct CreateArgs {
     write: WriteArgs,
 }
 
-pub async fn run(args: &CreateArgs, session: &mut Session) -> Result<Exit, CliError> {
+pub async fn run(args: &CreateArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
     let (policy, labels) = args.policy.applied_to(&json!({}))?;
-    let change = Change {
+    let change = ObjectChange {
         rpc: &SET_SCOPE,
         name: format!("{KIND}/{}", args.scope),
         write: &args.write,

@@ -4,11 +4,12 @@ use omnirelay_wire::rpc::leadership_control_service;
 
 use super::KIND;
 use crate::complete;
-use crate::frame::change::Change;
+use crate::frame::change::ObjectChange;
 use crate::frame::prelude::*;
 
-pub const DELETE: Rpc = leadership_control_service::DELETE_SCOPE;
-pub const LEAF: Leaf = Leaf::write("mesh leaders delete", &[&DELETE]).exiting("0 1 2 3 4 5 6 8 9 10 11");
+pub const DELETE: RpcMethod = leadership_control_service::DELETE_SCOPE;
+pub const LEAF: LeafCommand =
+    LeafCommand::write("mesh leaders delete", &[&DELETE]).exiting("0 1 2 3 4 5 6 8 9 10 11");
 
 const EXAMPLES: &str = "\
 Examples:
@@ -29,8 +30,8 @@ pub struct DeleteArgs {
     write: WriteArgs,
 }
 
-pub async fn run(args: &DeleteArgs, session: &mut Session) -> Result<Exit, CliError> {
-    let change = Change {
+pub async fn run(args: &DeleteArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
+    let change = ObjectChange {
         rpc: &DELETE,
         name: format!("{KIND}/{}", args.scope),
         write: &args.write,

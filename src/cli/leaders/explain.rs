@@ -4,11 +4,11 @@ use omnirelay_wire::rpc::leadership_control_service;
 
 use super::KIND;
 use crate::complete;
-use crate::frame::output::Format;
+use crate::frame::output::OutputFormat;
 use crate::frame::prelude::*;
 
-pub const EXPLAIN: Rpc = leadership_control_service::EXPLAIN;
-pub const LEAF: Leaf = Leaf::read("mesh leaders explain", &[&EXPLAIN]);
+pub const EXPLAIN: RpcMethod = leadership_control_service::EXPLAIN;
+pub const LEAF: LeafCommand = LeafCommand::read("mesh leaders explain", &[&EXPLAIN]);
 
 const EXAMPLES: &str = "\
 Examples:
@@ -49,18 +49,18 @@ fn rank(candidate: &Value) -> String {
     Some(plain(field(candidate, "rank"))).filter(|rank| rank != "0").unwrap_or_default()
 }
 
-pub async fn run(args: &ExplainArgs, session: &mut Session) -> Result<Exit, CliError> {
+pub async fn run(args: &ExplainArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
     args.table.check_order(COLUMNS)?;
     let mut document = session.call(&Call::of(&EXPLAIN, &json!({ "scope": args.scope }))?).await?;
     args.table.order(COLUMNS, &mut document, "candidates")?;
     let moment = time::moment(&document, args.table.absolute);
-    let table = Table::of(COLUMNS, items(&document, "candidates"), moment, &args.table.layout())?;
+    let table = TextTable::of(COLUMNS, items(&document, "candidates"), moment, &args.table.layout())?;
     let because = items(&document, "because").iter().filter_map(Value::as_str);
     let because: String = because.map(|sentence| format!("{}\n", printable(sentence))).collect();
-    let rows = table.render(session.format() == Format::Wide, session.out.screen()).lines;
+    let rows = table.render(session.format() == OutputFormat::Wide, session.out.screen()).lines;
     let name = format!("{KIND}/{}", args.scope);
     session.warn_if_stale(&document);
-    session.show(&View::lines(document, name, format!("{because}\n{rows}")))?;
+    session.show(&CommandOutput::lines(document, name, format!("{because}\n{rows}")))?;
     Ok(Exit::Ok)
 }
 
@@ -69,7 +69,7 @@ const OF_POLICY: &[&str] = &["node", "role", "region", "zone", "labels"];
 
 /// Says when nobody may lead a scope now, or `leader` may not any longer. It is a help only: when the daemon
 /// does not say, nothing is said.
-pub async fn warn_of_excluded(session: &Session, scope: &str, leader: &str, cursor: &str) {
+pub async fn warn_of_excluded(session: &CommandSession, scope: &str, leader: &str, cursor: &str) {
     let request = json!({ "scope": scope, "minRevision": cursor });
     let Ok(call) = Call::of(&EXPLAIN, &request) else { return };
     let Ok(document) = session.call(&call).await else { return };

@@ -7,8 +7,8 @@ use super::{KIND, policy};
 use crate::complete;
 use crate::frame::prelude::*;
 
-pub const GET: Rpc = leadership_control_service::GET;
-pub const LEAF: Leaf = Leaf::read("mesh leaders get", &[&GET]).exiting("0 1 2 3 5 6 7 8 9 11");
+pub const GET: RpcMethod = leadership_control_service::GET;
+pub const LEAF: LeafCommand = LeafCommand::read("mesh leaders get", &[&GET]).exiting("0 1 2 3 5 6 7 8 9 11");
 
 const EXAMPLES: &str = "\
 Examples:
@@ -29,8 +29,8 @@ pub struct GetArgs {
     absolute: bool,
 }
 
-pub async fn run(args: &GetArgs, session: &mut Session) -> Result<Exit, CliError> {
-    let mut batch = Batch::new(KIND, "response", "was not found or could not be read");
+pub async fn run(args: &GetArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
+    let mut batch = BatchOutcomes::new(KIND, "response", "was not found or could not be read");
     for scope in &args.scopes {
         let result = one(session, scope).await;
         batch.push(scope.clone(), result);
@@ -40,7 +40,7 @@ pub async fn run(args: &GetArgs, session: &mut Session) -> Result<Exit, CliError
 }
 
 /// The answer for one scope.
-pub async fn one(session: &Session, scope: &str) -> Result<Value, CliError> {
+pub async fn one(session: &CommandSession, scope: &str) -> Result<Value, CliError> {
     let document = session.call(&Call::of(&GET, &json!({ "scope": scope }))?).await?;
     session.warn_if_stale(&document);
     Ok(document)

@@ -7,9 +7,10 @@ use super::columns::{led_ms, ms};
 use crate::complete;
 use crate::frame::prelude::*;
 
-pub const HISTORY: Rpc = leadership_control_service::HISTORY;
-pub const LEAF: Leaf =
-    Leaf::read("mesh leaders history", &[&HISTORY]).exiting("0 1 2 3 5 6 8 9 11").listing(&COLUMNS, &[]);
+pub const HISTORY: RpcMethod = leadership_control_service::HISTORY;
+pub const LEAF: LeafCommand = LeafCommand::read("mesh leaders history", &[&HISTORY])
+    .exiting("0 1 2 3 5 6 8 9 11")
+    .listing(&COLUMNS, &[]);
 
 const EXAMPLES: &str = "\
 Examples:
@@ -57,14 +58,14 @@ static COLUMNS: &[Column] = &[
     Column::new("correlation", |tenure, _| text(tenure, "correlationId").to_owned()).wide(),
 ];
 
-pub async fn run(args: &HistoryArgs, session: &mut Session) -> Result<Exit, CliError> {
+pub async fn run(args: &HistoryArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
     args.table.check_order(COLUMNS)?;
     let request = json!({ "scope": args.scope, "limit": args.limit });
     let mut document = session.call(&Call::of(&HISTORY, &request)?).await?;
     args.table.order(COLUMNS, &mut document, "tenures")?;
     let tenures = items(&document, "tenures").to_vec();
     let table =
-        Table::of(COLUMNS, &tenures, time::moment(&document, args.table.absolute), &args.table.layout())?;
+        TextTable::of(COLUMNS, &tenures, time::moment(&document, args.table.absolute), &args.table.layout())?;
     session.warn_if_stale(&document);
     if tenures.is_empty() && session.format().is_text() {
         let whom = args.scope.as_deref().unwrap_or("any scope");
@@ -78,6 +79,6 @@ pub async fn run(args: &HistoryArgs, session: &mut Session) -> Result<Exit, CliE
             names.push(name);
         }
     }
-    session.show(&View { document, items: Some(tenures), names, text: Text::Table(table) })?;
+    session.show(&CommandOutput { document, items: Some(tenures), names, text: TextForm::Table(table) })?;
     Ok(Exit::Ok)
 }

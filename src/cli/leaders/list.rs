@@ -11,13 +11,13 @@ use crate::frame::list;
 use crate::frame::prelude::*;
 use crate::frame::table;
 use crate::frame::watch as stream;
-use crate::frame::watch::live::News;
+use crate::frame::watch::live::LiveTableNews;
 use crate::frame::watch::present::Present;
 use crate::peers;
 
-pub const LIST: Rpc = leadership_control_service::LIST;
-pub const WATCH: Rpc = leadership_control_service::WATCH;
-pub const LEAF: Leaf = Leaf::read("mesh leaders list", &[&LIST, &WATCH])
+pub const LIST: RpcMethod = leadership_control_service::LIST;
+pub const WATCH: RpcMethod = leadership_control_service::WATCH;
+pub const LEAF: LeafCommand = LeafCommand::read("mesh leaders list", &[&LIST, &WATCH])
     .exiting("0 1 2 5 6 8 9 10 11")
     .listing(&super::columns::COLUMNS, &[]);
 
@@ -75,19 +75,19 @@ impl FilterArgs {
     }
 }
 
-pub async fn run(args: &ListArgs, session: &mut Session) -> Result<Exit, CliError> {
+pub async fn run(args: &ListArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
     rows(&[], &args.rows, session).await
 }
 
 /// Lists or watches `scopes`, all of them when none is named.
-pub async fn rows(scopes: &[String], args: &RowArgs, session: &mut Session) -> Result<Exit, CliError> {
+pub async fn rows(scopes: &[String], args: &RowArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
     args.watching.check(args.watch)?;
     if args.watch {
         return watch(scopes, &args.filter, &args.watching, &args.table, session).await;
     }
     let columns = columns(session.out.screen());
     args.table.check_order(columns)?;
-    let request = |page: &Page| {
+    let request = |page: &ListPage| {
         Call::of(
             &LIST,
             &json!({
@@ -114,9 +114,9 @@ pub async fn rows(scopes: &[String], args: &RowArgs, session: &mut Session) -> R
 async fn absent(
     scopes: &[String],
     args: &RowArgs,
-    session: &Session,
+    session: &CommandSession,
     document: &Value,
-) -> Result<Option<Batch>, CliError> {
+) -> Result<Option<BatchOutcomes>, CliError> {
     let filter = &args.filter;
     let is_whole = args.page.page_token.is_none() && text(document, "nextPageToken").is_empty();
     if !is_whole || !filter.kind.is_empty() || !filter.leader.is_empty() {
@@ -124,7 +124,7 @@ async fn absent(
     }
     let found = items(document, "scopes");
     let is_there = |scope: &str| found.iter().any(|found| text(found, "scope").eq_ignore_ascii_case(scope));
-    let mut batch = Batch::new(KIND, "response", "was not found or could not be read");
+    let mut batch = BatchOutcomes::new(KIND, "response", "was not found or could not be read");
     let mut first = None;
     for scope in scopes {
         let outcome = if is_there(scope) { Ok(Value::Null) } else { get::one(session, scope).await };
@@ -141,11 +141,16 @@ async fn absent(
     }
 }
 
-fn show(scopes: &[String], args: &RowArgs, session: &mut Session, document: Value) -> Result<Exit, CliError> {
+fn show(
+    scopes: &[String],
+    args: &RowArgs,
+    session: &mut CommandSession,
+    document: Value,
+) -> Result<Exit, CliError> {
     let found = items(&document, "scopes").to_vec();
     let moment = time::moment(&document, args.table.absolute);
     // Made before the emptiness check, so that a wrong --columns is an error in any case.
-    let table = Table::of(columns(session.out.screen()), &found, moment, &args.table.layout())?;
+    let table = TextTable::of(columns(session.out.screen()), &found, moment, &args.table.layout())?;
     let empty = found.is_empty();
     if empty && session.format().is_text() {
         session.notes().say(&match args.filter.describe(scopes) {
@@ -154,8 +159,12 @@ fn show(scopes: &[String], args: &RowArgs, session: &mut Session, document: Valu
         });
     } else {
         let names = found.iter().map(|scope| format!("{KIND}/{}", text(scope, "scope"))).collect();
-        let view =
-            View { document: document.clone(), items: Some(found.clone()), names, text: Text::Table(table) };
+        let view = CommandOutput {
+            document: document.clone(),
+            items: Some(found.clone()),
+            names,
+            text: TextForm::Table(table),
+        };
         session.show(&view)?;
         if session.format().is_text() {
             footer(session, &document, &found);
@@ -166,7 +175,7 @@ fn show(scopes: &[String], args: &RowArgs, session: &mut Session, document: Valu
 }
 
 /// `3 scopes: 2 led, 1 without a leader, rev 7f2c:48240`
-fn footer(session: &Session, document: &Value, found: &[Value]) {
+fn footer(session: &CommandSession, document: &Value, found: &[Value]) {
     let vacant = found.iter().filter(|scope| text(scope, "leaderId").is_empty());
     let (led, without) = (found.len() - vacant.clone().count(), vacant.clone().count());
     let mut parts = vec![format!("{led} led")];
@@ -188,7 +197,7 @@ pub async fn watch(
     filter: &FilterArgs,
     watching: &WatchArgs,
     table: &TableArgs,
-    session: &mut Session,
+    session: &mut CommandSession,
 ) -> Result<Exit, CliError> {
     if !filter.leader.is_empty() {
         return Err(CliError::usage("--leader narrows a list, not a watch: who leads is what changes")
@@ -207,7 +216,7 @@ pub async fn watch(
         named: scopes,
         summary,
         line: Some(line),
-        news: Some(News { line: news, noun: "scope" }),
+        news: Some(LiveTableNews { line: news, noun: "scope" }),
         present: Some(Present {
             call: Box::new(|scopes| Call::of(&LIST, &json!({ "scope": scopes }))),
             // Of a lease, which is the shortest-lived of what is shown, it leaves a few looks.

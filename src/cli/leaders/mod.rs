@@ -17,7 +17,7 @@ mod watch;
 
 use serde_json::Value;
 
-use super::complete::{Kind, KnownObject};
+use super::complete::{CompletedKind, KnownObject};
 use super::entry::verbs;
 use super::frame::document::text;
 use super::schema::documents::message;
@@ -29,8 +29,15 @@ pub use list::LIST;
 pub const KIND: &str = "leader";
 
 /// What a shell completes.
-pub static OBJECTS: Kind =
-    Kind { name: KIND, list: "scopes", rpc: &LIST, paged: true, of_node: false, known, signs: b"-._/:" };
+pub static OBJECTS: CompletedKind = CompletedKind {
+    name: KIND,
+    list: "scopes",
+    rpc: &LIST,
+    paged: true,
+    of_node: false,
+    known,
+    signs: b"-._/:",
+};
 
 fn known(scope: &Value) -> KnownObject {
     let status = match text(scope, "leaderId") {

@@ -10,11 +10,11 @@ use super::explain::EXPLAIN;
 use super::get::{GET, one};
 use super::policy::PolicyArgs;
 use crate::complete;
-use crate::frame::change::Change;
+use crate::frame::change::ObjectChange;
 use crate::frame::prelude::*;
 
-pub const LEAF: Leaf =
-    Leaf::write("mesh leaders set", &[&GET, &SET_SCOPE, &EXPLAIN]).exiting("0 1 2 3 4 5 6 8 9 10 11");
+pub const LEAF: LeafCommand =
+    LeafCommand::write("mesh leaders set", &[&GET, &SET_SCOPE, &EXPLAIN]).exiting("0 1 2 3 4 5 6 8 9 10 11");
 
 const EXAMPLES: &str = "\
 Examples:
@@ -22,7 +22,7 @@ Examples:
   omnirelay mesh leaders set jobs/nightly --prefer 10:region=eu --reason \"closer to the data\"
   omnirelay mesh leaders set jobs/nightly --clear-policy --label team=ops --label draft-";
 
-/// Change who may lead a scope, who should, and its labels
+/// ObjectChange who may lead a scope, who should, and its labels
 ///
 /// Changes what the flags name and nothing else: each flag replaces all values that were there before,
 /// and an empty value, as in --zone '', takes a restriction away. --label KEY- removes a label. Who leads
@@ -42,7 +42,7 @@ pub struct SetArgs {
     write: WriteArgs,
 }
 
-pub async fn run(args: &SetArgs, session: &mut Session) -> Result<Exit, CliError> {
+pub async fn run(args: &SetArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
     if !args.clear_policy && args.policy.is_empty() {
         return Err(CliError::usage("nothing was named that is to be changed")
             .hint("see omnirelay help mesh leaders set"));
@@ -55,7 +55,7 @@ pub async fn run(args: &SetArgs, session: &mut Session) -> Result<Exit, CliError
         before["policy"] = json!({});
     }
     let (policy, labels) = args.policy.applied_to(&before)?;
-    let change = Change {
+    let change = ObjectChange {
         rpc: &SET_SCOPE,
         name: format!("{KIND}/{}", args.scope),
         write: &args.write,

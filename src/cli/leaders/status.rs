@@ -5,8 +5,8 @@ use super::list::{LIST, RowArgs, WATCH, rows};
 use crate::complete;
 use crate::frame::prelude::*;
 
-pub const LEAF: Leaf =
-    Leaf::read("mesh leaders status", &[&LIST, &GET, &WATCH]).exiting("0 1 2 3 5 6 7 8 9 10 11");
+pub const LEAF: LeafCommand =
+    LeafCommand::read("mesh leaders status", &[&LIST, &GET, &WATCH]).exiting("0 1 2 3 5 6 7 8 9 10 11");
 
 const EXAMPLES: &str = "\
 Examples:
@@ -30,6 +30,6 @@ pub struct StatusArgs {
     rows: RowArgs,
 }
 
-pub async fn run(args: &StatusArgs, session: &mut Session) -> Result<Exit, CliError> {
+pub async fn run(args: &StatusArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
     rows(&args.scopes, &args.rows, session).await
 }

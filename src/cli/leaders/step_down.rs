@@ -5,12 +5,12 @@ use omnirelay_wire::rpc::leadership_control_service;
 use super::KIND;
 use super::change::handover;
 use crate::complete;
-use crate::frame::change::Change;
+use crate::frame::change::ObjectChange;
 use crate::frame::prelude::*;
 
-pub const STEP_DOWN: Rpc = leadership_control_service::STEP_DOWN;
-pub const LEAF: Leaf =
-    Leaf::write("mesh leaders step-down", &[&STEP_DOWN]).exiting("0 1 2 3 4 5 6 8 9 10 11");
+pub const STEP_DOWN: RpcMethod = leadership_control_service::STEP_DOWN;
+pub const LEAF: LeafCommand =
+    LeafCommand::write("mesh leaders step-down", &[&STEP_DOWN]).exiting("0 1 2 3 4 5 6 8 9 10 11");
 
 const EXAMPLES: &str = "\
 Examples:
@@ -30,8 +30,8 @@ pub struct StepDownArgs {
     write: WriteArgs,
 }
 
-pub async fn run(args: &StepDownArgs, session: &mut Session) -> Result<Exit, CliError> {
-    let change = Change {
+pub async fn run(args: &StepDownArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
+    let change = ObjectChange {
         rpc: &STEP_DOWN,
         name: format!("{KIND}/{}", args.scope),
         write: &args.write,

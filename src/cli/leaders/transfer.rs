@@ -5,13 +5,14 @@ use omnirelay_wire::rpc::leadership_control_service;
 use super::KIND;
 use super::change::handover;
 use crate::complete;
-use crate::frame::change::Change;
+use crate::frame::change::ObjectChange;
 use crate::frame::prelude::*;
 use crate::node::bare;
 use crate::peers;
 
-pub const TRANSFER: Rpc = leadership_control_service::TRANSFER;
-pub const LEAF: Leaf = Leaf::write("mesh leaders transfer", &[&TRANSFER]).exiting("0 1 2 3 4 5 6 8 9 10 11");
+pub const TRANSFER: RpcMethod = leadership_control_service::TRANSFER;
+pub const LEAF: LeafCommand =
+    LeafCommand::write("mesh leaders transfer", &[&TRANSFER]).exiting("0 1 2 3 4 5 6 8 9 10 11");
 
 const EXAMPLES: &str = "\
 Examples:
@@ -36,9 +37,9 @@ pub struct TransferArgs {
     write: WriteArgs,
 }
 
-pub async fn run(args: &TransferArgs, session: &mut Session) -> Result<Exit, CliError> {
+pub async fn run(args: &TransferArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
     let to = bare(&args.to);
-    let change = Change {
+    let change = ObjectChange {
         rpc: &TRANSFER,
         name: format!("{KIND}/{}", args.scope),
         write: &args.write,

@@ -4,7 +4,7 @@ use super::list::{self, FilterArgs, WATCH};
 use crate::complete;
 use crate::frame::prelude::*;
 
-pub const LEAF: Leaf = Leaf::read("mesh leaders watch", &[&WATCH]).exiting("0 1 2 5 6 8 9 11");
+pub const LEAF: LeafCommand = LeafCommand::read("mesh leaders watch", &[&WATCH]).exiting("0 1 2 5 6 8 9 11");
 
 const EXAMPLES: &str = "\
 Examples:
@@ -27,7 +27,7 @@ pub struct WatchVerbArgs {
     watching: WatchArgs,
 }
 
-pub async fn run(args: &WatchVerbArgs, session: &mut Session) -> Result<Exit, CliError> {
+pub async fn run(args: &WatchVerbArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
     let watching = WatchArgs { append: true, ..args.watching.clone() };
     let filter = FilterArgs { kind: args.kind.clone(), ..FilterArgs::default() };
     list::watch(&args.scopes, &filter, &watching, &TableArgs::default(), session).await

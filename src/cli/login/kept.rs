@@ -27,7 +27,7 @@ impl KeptToken {
     ///
     /// # Errors
     /// Usage, where it has none, or one that proves its caller by another file already.
-    pub fn of(session: &Session) -> Result<Self, CliError> {
+    pub fn of(session: &CommandSession) -> Result<Self, CliError> {
         let (target, config) = (session.target()?, session.settings.config_path.clone());
         if target.context.is_empty() {
             return Err(CliError::usage("a token is kept for a context, and none is named").hint(
@@ -49,7 +49,7 @@ impl KeptToken {
     }
 
     /// The token file that the context names.
-    fn named(&self, session: &Session) -> Result<Option<PathBuf>, CliError> {
+    fn named(&self, session: &CommandSession) -> Result<Option<PathBuf>, CliError> {
         let file = session.settings.config.as_ref().map_err(Clone::clone)?;
         Ok(file.context(&self.context)?.token_file.clone())
     }

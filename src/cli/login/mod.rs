@@ -7,17 +7,17 @@ use std::io::Read as _;
 use omnirelay_wire::rpc::token_service;
 use zeroize::Zeroizing;
 
-use super::entry::{Entry, entry};
+use super::entry::{CommandEntry, entry};
 use super::frame::global::Lifetime;
-use super::frame::settings::Target;
+use super::frame::settings::CommandTarget;
 use super::schema::documents::message;
 use super::whoami::{WHO, told};
 use crate::frame::prelude::*;
 use kept::KeptToken;
 
-const ISSUE: Rpc = token_service::ISSUE_TOKEN;
-const LEAF: Leaf = Leaf::write("login", &[&ISSUE, &WHO]).exiting("0 1 2 4 5 6 8 9 10 11");
-pub static ENTRY: Entry = entry!(
+const ISSUE: RpcMethod = token_service::ISSUE_TOKEN;
+const LEAF: LeafCommand = LeafCommand::write("login", &[&ISSUE, &WHO]).exiting("0 1 2 4 5 6 8 9 10 11");
+pub static ENTRY: CommandEntry = entry!(
     "login",
     LoginArgs,
     asking,
@@ -56,7 +56,7 @@ pub struct LoginArgs {
     write: WriteArgs,
 }
 
-async fn run(args: &LoginArgs, session: &mut Session) -> Result<Exit, CliError> {
+async fn run(args: &LoginArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
     let kept = KeptToken::of(session)?;
     if session.settings.token_file.is_some() {
         return keep_given(args, session, &kept).await;
@@ -81,7 +81,7 @@ async fn run(args: &LoginArgs, session: &mut Session) -> Result<Exit, CliError> 
     }
     let head = changed::head(&name, &document, "logged in", "");
     let lines = changed::told(&head, changed::lines(&document, "logged in"));
-    session.show(&View::lines(document, name, lines))?;
+    session.show(&CommandOutput::lines(document, name, lines))?;
     if !dry_run {
         say_kept(session, &kept);
     }
@@ -89,7 +89,11 @@ async fn run(args: &LoginArgs, session: &mut Session) -> Result<Exit, CliError> 
 }
 
 /// Keeps a token that somebody else has given, once the daemon has said whom it proves.
-async fn keep_given(args: &LoginArgs, session: &mut Session, kept: &KeptToken) -> Result<Exit, CliError> {
+async fn keep_given(
+    args: &LoginArgs,
+    session: &mut CommandSession,
+    kept: &KeptToken,
+) -> Result<Exit, CliError> {
     if args.operator.is_some() || args.ttl.is_some() || !args.scope.is_empty() || args.write.is_dry_run() {
         return Err(CliError::usage("a token that is given is kept as it is")
             .hint("leave out --operator, --ttl, --scope and --dry-run, or leave out --token-file"));
@@ -114,27 +118,27 @@ async fn keep_given(args: &LoginArgs, session: &mut Session, kept: &KeptToken) -
     }
     kept.keep(&token)?;
     let (name, lines) = (text(&document, "principal").to_owned(), told(&document));
-    session.show(&View::lines(document, name, lines))?;
+    session.show(&CommandOutput::lines(document, name, lines))?;
     say_kept(session, kept);
     Ok(Exit::Ok)
 }
 
-fn say_kept(session: &Session, kept: &KeptToken) {
+fn say_kept(session: &CommandSession, kept: &KeptToken) {
     let (context, path) = (kept.context(), kept.path().display());
     session.notes().say(&format!("Kept for context {context} in {path}; omnirelay logout forgets it."));
 }
 
 /// What proves the caller besides a token: the one of before may have ended, and gives no other.
-fn without_token(session: &mut Session) -> Result<(), CliError> {
+fn without_token(session: &mut CommandSession) -> Result<(), CliError> {
     let (target, settings) = (session.target()?.clone(), &session.settings);
     // Also a certificate that the token was nearer than.
     let context = settings.config.as_ref().map_err(Clone::clone)?.context(&target.context)?;
     let tls = settings.own_tls().over(&context.tls);
-    session.turn_to(Target { token_file: None, tls, ..target })
+    session.turn_to(CommandTarget { token_file: None, tls, ..target })
 }
 
 /// The token that is given, from a file or standard input.
-fn given(session: &Session) -> Result<Zeroizing<String>, CliError> {
+fn given(session: &CommandSession) -> Result<Zeroizing<String>, CliError> {
     let Some(path) = &session.settings.token_file else { return Ok(Zeroizing::default()) };
     let refuse = |error: std::io::Error| {
         CliError::local(reasons::TOKEN_FILE, format!("cannot read a token from {}", path.display()), &error)

@@ -8,11 +8,11 @@ use crate::frame::prelude::*;
 /// # Errors
 /// The daemon's fault; usage, when the flags do not fit.
 pub async fn run(
-    rpc: &Rpc,
+    rpc: &RpcMethod,
     write: &WriteArgs,
     fields: Value,
     done: &'static str,
-    session: &mut Session,
+    session: &mut CommandSession,
 ) -> Result<Exit, CliError> {
     session.announce_target()?;
     let mut request = fields;
@@ -30,6 +30,6 @@ pub async fn run(
         lines.push_str(&report::describe(field(&document, "report")));
     }
     let changed = flag(&document, "changed");
-    session.show(&View::lines(document, NAME, lines))?;
+    session.show(&CommandOutput::lines(document, NAME, lines))?;
     Ok(if changed && write.exit_code { Exit::Negative } else { Exit::Ok })
 }

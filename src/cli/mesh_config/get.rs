@@ -5,8 +5,8 @@ use omnirelay_wire::rpc::config_service;
 use super::{NAME, report};
 use crate::frame::prelude::*;
 
-const GET: Rpc = config_service::GET_CONFIG;
-pub const LEAF: Leaf = Leaf::read("mesh config get", &[&GET]).exiting("0 1 2 4 5 6 8 9 11");
+const GET: RpcMethod = config_service::GET_CONFIG;
+pub const LEAF: LeafCommand = LeafCommand::read("mesh config get", &[&GET]).exiting("0 1 2 4 5 6 8 9 11");
 
 const EXAMPLES: &str = "\
 Examples:
@@ -21,10 +21,10 @@ Examples:
 #[command(before_long_help = EXAMPLES)]
 pub struct GetArgs {}
 
-pub async fn run(_: &GetArgs, session: &mut Session) -> Result<Exit, CliError> {
+pub async fn run(_: &GetArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
     let document = session.call(&Call::of(&GET, &json!({}))?).await?;
     let lines = describe(&document);
-    session.show(&View::lines(document.clone(), NAME, lines))?;
+    session.show(&CommandOutput::lines(document.clone(), NAME, lines))?;
     session.warn_if_stale(&document);
     Ok(Exit::Ok)
 }

@@ -4,8 +4,8 @@ use omnirelay_wire::rpc::config_service;
 
 use crate::frame::prelude::*;
 
-const LIST: Rpc = config_service::LIST_TRANSPORT_POLICY_VERSIONS;
-pub const LEAF: Leaf = Leaf::read("mesh config history", &[&LIST]).listing(&COLUMNS, &[]);
+const LIST: RpcMethod = config_service::LIST_TRANSPORT_POLICY_VERSIONS;
+pub const LEAF: LeafCommand = LeafCommand::read("mesh config history", &[&LIST]).listing(&COLUMNS, &[]);
 
 const EXAMPLES: &str = "\
 Examples:
@@ -31,7 +31,7 @@ static COLUMNS: &[Column] = &[
     Column::new("reason", |version, _| reason(version)),
 ];
 
-pub async fn run(args: &HistoryArgs, session: &mut Session) -> Result<Exit, CliError> {
+pub async fn run(args: &HistoryArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
     let document = session.call(&Call::of(&LIST, &json!({}))?).await?;
     let list = WholeList {
         field: "versions",

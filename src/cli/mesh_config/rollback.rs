@@ -5,8 +5,9 @@ use omnirelay_wire::rpc::config_service;
 use super::change;
 use crate::frame::prelude::*;
 
-const ROLLBACK: Rpc = config_service::ROLLBACK_TRANSPORT_POLICY;
-pub const LEAF: Leaf = Leaf::write("mesh config rollback", &[&ROLLBACK]).exiting("0 1 2 3 4 5 6 8 9 10 11");
+const ROLLBACK: RpcMethod = config_service::ROLLBACK_TRANSPORT_POLICY;
+pub const LEAF: LeafCommand =
+    LeafCommand::write("mesh config rollback", &[&ROLLBACK]).exiting("0 1 2 3 4 5 6 8 9 10 11");
 
 const EXAMPLES: &str = "\
 Examples:
@@ -28,7 +29,7 @@ pub struct RollbackArgs {
     write: WriteArgs,
 }
 
-pub async fn run(args: &RollbackArgs, session: &mut Session) -> Result<Exit, CliError> {
+pub async fn run(args: &RollbackArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
     args.write.check(session, 1)?;
     let fields = json!({"toVersion": args.to.map(|version| version.to_string())});
     change::run(&ROLLBACK, &args.write, fields, "rolled back", session).await

@@ -9,8 +9,8 @@ use super::change;
 use super::file::policy_in;
 use crate::frame::prelude::*;
 
-const SET: Rpc = config_service::SET_TRANSPORT_POLICY;
-pub const LEAF: Leaf = Leaf::write("mesh config set", &[&SET]).exiting("0 1 2 4 5 6 8 9 10 11");
+const SET: RpcMethod = config_service::SET_TRANSPORT_POLICY;
+pub const LEAF: LeafCommand = LeafCommand::write("mesh config set", &[&SET]).exiting("0 1 2 4 5 6 8 9 10 11");
 
 const EXAMPLES: &str = "\
 Examples:
@@ -33,7 +33,7 @@ pub struct SetArgs {
     write: WriteArgs,
 }
 
-pub async fn run(args: &SetArgs, session: &mut Session) -> Result<Exit, CliError> {
+pub async fn run(args: &SetArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
     args.write.check(session, 1)?;
     let policy = policy_in(&args.file)?;
     change::run(&SET, &args.write, json!({"policy": policy}), "set", session).await

@@ -13,8 +13,9 @@ use super::file::GivenConfig;
 use super::report;
 use crate::frame::prelude::*;
 
-const VALIDATE: Rpc = config_service::VALIDATE_CONFIG;
-pub const LEAF: Leaf = Leaf::read("mesh config validate", &[&VALIDATE]).exiting("0 1 2 4 5 6 8 9 10 11");
+const VALIDATE: RpcMethod = config_service::VALIDATE_CONFIG;
+pub const LEAF: LeafCommand =
+    LeafCommand::read("mesh config validate", &[&VALIDATE]).exiting("0 1 2 4 5 6 8 9 10 11");
 
 const EXAMPLES: &str = "\
 Examples:
@@ -41,7 +42,7 @@ pub struct ValidateArgs {
     strict: bool,
 }
 
-pub async fn run(args: &ValidateArgs, session: &mut Session) -> Result<Exit, CliError> {
+pub async fn run(args: &ValidateArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
     let given = GivenConfig::of(&args.file)?;
     let document = match args.remote {
         true => ask(&given, session).await?,
@@ -50,7 +51,7 @@ pub async fn run(args: &ValidateArgs, session: &mut Session) -> Result<Exit, Cli
     let report = field(&document, "report");
     let fails = !flag(report, "fit") || args.strict && report::warns(report);
     let lines = report::describe(report);
-    session.show(&View::lines(document, "transport-policy/mesh", lines))?;
+    session.show(&CommandOutput::lines(document, "transport-policy/mesh", lines))?;
     Ok(if fails { Exit::Negative } else { Exit::Ok })
 }
 
@@ -59,7 +60,7 @@ fn judge(given: &GivenConfig, args: &ValidateArgs) -> Result<Value, CliError> {
     json_of(&ValidateConfigResponse { schema_version: SCHEMA_VERSION.to_owned(), report: Some(report) })
 }
 
-async fn ask(given: &GivenConfig, session: &Session) -> Result<Value, CliError> {
+async fn ask(given: &GivenConfig, session: &CommandSession) -> Result<Value, CliError> {
     let request = ValidateConfigRequest {
         policy: given.policy.clone(),
         endpoints: given.endpoints.clone().unwrap_or_default(),

@@ -5,11 +5,12 @@ use omnirelay_wire::rpc::namespace_control_service;
 use super::KIND;
 use super::list::state;
 use super::spec::SpecArgs;
-use crate::frame::change::Change;
+use crate::frame::change::ObjectChange;
 use crate::frame::prelude::*;
 
-const CREATE: Rpc = namespace_control_service::CREATE;
-pub const LEAF: Leaf = Leaf::write("mesh namespaces create", &[&CREATE]).exiting("0 1 2 4 5 6 8 9 10 11");
+const CREATE: RpcMethod = namespace_control_service::CREATE;
+pub const LEAF: LeafCommand =
+    LeafCommand::write("mesh namespaces create", &[&CREATE]).exiting("0 1 2 4 5 6 8 9 10 11");
 
 const EXAMPLES: &str = "\
 Examples:
@@ -38,13 +39,13 @@ pub struct CreateArgs {
     write: WriteArgs,
 }
 
-pub async fn run(args: &CreateArgs, session: &mut Session) -> Result<Exit, CliError> {
+pub async fn run(args: &CreateArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
     let mut fields = args.spec.request(json!({}))?;
     fields["namespace"] = json!(args.namespace);
     if let Some(shards) = args.shards {
         fields["shards"] = json!(shards);
     }
-    let change = Change {
+    let change = ObjectChange {
         rpc: &CREATE,
         name: format!("{KIND}/{}", args.namespace),
         write: &args.write,

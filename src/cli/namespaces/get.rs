@@ -7,8 +7,9 @@ use super::list::state;
 use crate::complete;
 use crate::frame::prelude::*;
 
-pub const GET: Rpc = namespace_control_service::GET;
-pub const LEAF: Leaf = Leaf::read("mesh namespaces get", &[&GET]).exiting("0 1 2 3 5 6 7 8 9 11");
+pub const GET: RpcMethod = namespace_control_service::GET;
+pub const LEAF: LeafCommand =
+    LeafCommand::read("mesh namespaces get", &[&GET]).exiting("0 1 2 3 5 6 7 8 9 11");
 
 const EXAMPLES: &str = "\
 Examples:
@@ -29,8 +30,8 @@ pub struct GetArgs {
     absolute: bool,
 }
 
-pub async fn run(args: &GetArgs, session: &mut Session) -> Result<Exit, CliError> {
-    let mut batch = Batch::new(KIND, "response", "was not found or could not be read");
+pub async fn run(args: &GetArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
+    let mut batch = BatchOutcomes::new(KIND, "response", "was not found or could not be read");
     for namespace in &args.namespaces {
         let result = one(session, namespace).await;
         batch.push(namespace.clone(), result);
@@ -40,7 +41,7 @@ pub async fn run(args: &GetArgs, session: &mut Session) -> Result<Exit, CliError
 }
 
 /// The answer for one namespace.
-pub async fn one(session: &Session, namespace: &str) -> Result<Value, CliError> {
+pub async fn one(session: &CommandSession, namespace: &str) -> Result<Value, CliError> {
     let document = session.call(&Call::of(&GET, &json!({ "namespace": namespace }))?).await?;
     session.warn_if_stale(&document);
     Ok(document)

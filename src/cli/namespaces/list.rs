@@ -8,9 +8,10 @@ use crate::frame::list;
 use crate::frame::prelude::*;
 use crate::frame::watch as stream;
 
-pub const LIST: Rpc = namespace_control_service::LIST;
-pub const WATCH: Rpc = rebalance_control_service::WATCH_STATES;
-pub const LEAF: Leaf = Leaf::read("mesh namespaces list", &[&LIST, &WATCH]).listing(&COLUMNS, &[]);
+pub const LIST: RpcMethod = namespace_control_service::LIST;
+pub const WATCH: RpcMethod = rebalance_control_service::WATCH_STATES;
+pub const LEAF: LeafCommand =
+    LeafCommand::read("mesh namespaces list", &[&LIST, &WATCH]).listing(&COLUMNS, &[]);
 
 const EXAMPLES: &str = "\
 Examples:
@@ -61,7 +62,7 @@ pub fn state(namespace: &Value) -> String {
     }
 }
 
-pub async fn run(args: &ListArgs, session: &mut Session) -> Result<Exit, CliError> {
+pub async fn run(args: &ListArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
     args.watching.check(args.watch)?;
     if args.watch {
         return watch(&[], &args.watching, &args.table, session).await;
@@ -82,7 +83,7 @@ pub async fn watch(
     names: &[String],
     watching: &WatchArgs,
     table: &TableArgs,
-    session: &mut Session,
+    session: &mut CommandSession,
 ) -> Result<Exit, CliError> {
     let feed = WatchFeed {
         id: |namespace| text(namespace, "namespace").to_owned(),

@@ -11,7 +11,7 @@ mod watch;
 
 use serde_json::Value;
 
-use super::complete::{Kind, KnownObject};
+use super::complete::{CompletedKind, KnownObject};
 use super::entry::verbs;
 use super::frame::document::text;
 use super::schema::documents::message;
@@ -22,8 +22,15 @@ pub use list::LIST;
 pub const KIND: &str = "namespace";
 
 /// What a shell completes.
-pub static OBJECTS: Kind =
-    Kind { name: KIND, list: "namespaces", rpc: &LIST, paged: false, of_node: false, known, signs: b"-._:" };
+pub static OBJECTS: CompletedKind = CompletedKind {
+    name: KIND,
+    list: "namespaces",
+    rpc: &LIST,
+    paged: false,
+    of_node: false,
+    known,
+    signs: b"-._:",
+};
 
 verbs! {
     /// What shards are shards of, and the rules by which they are owned

@@ -6,11 +6,12 @@ use super::KIND;
 use super::get::{GET, one};
 use super::spec::SpecArgs;
 use crate::complete;
-use crate::frame::change::Change;
+use crate::frame::change::ObjectChange;
 use crate::frame::prelude::*;
 
-const SET: Rpc = namespace_control_service::SET;
-pub const LEAF: Leaf = Leaf::write("mesh namespaces set", &[&SET, &GET]).exiting("0 1 2 3 4 5 6 8 9 10 11");
+const SET: RpcMethod = namespace_control_service::SET;
+pub const LEAF: LeafCommand =
+    LeafCommand::write("mesh namespaces set", &[&SET, &GET]).exiting("0 1 2 3 4 5 6 8 9 10 11");
 
 /// How often it is tried while others change the namespace.
 const TRIES: usize = 10;
@@ -22,7 +23,7 @@ Examples:
   omnirelay mesh namespaces set orders --holder service:orders --reason \"nobody else serves them\"
   omnirelay mesh namespaces set orders -f orders.yaml --if-match 12 --reason \"new policy\"";
 
-/// Change the rules of a namespace
+/// ObjectChange the rules of a namespace
 ///
 /// What that changes of who owns what takes a plan. Flags change what they name. A file replaces all rules.
 /// What asks for fewer approvals than before holds once somebody else has asked for the same.
@@ -38,7 +39,7 @@ pub struct SetArgs {
     write: WriteArgs,
 }
 
-pub async fn run(args: &SetArgs, session: &mut Session) -> Result<Exit, CliError> {
+pub async fn run(args: &SetArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
     for tries_left in (0..TRIES).rev() {
         match once(args, session).await {
             // Its map has changed since it was read, mostly; if it was its rules, they are read again.
@@ -51,7 +52,7 @@ pub async fn run(args: &SetArgs, session: &mut Session) -> Result<Exit, CliError
     once(args, session).await
 }
 
-async fn once(args: &SetArgs, session: &mut Session) -> Result<Exit, CliError> {
+async fn once(args: &SetArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
     let (version, before) = match args.spec.file {
         Some(_) => (None, json!({})),
         None => {
@@ -61,7 +62,7 @@ async fn once(args: &SetArgs, session: &mut Session) -> Result<Exit, CliError> {
     };
     let mut fields = args.spec.request(before)?;
     fields["namespace"] = json!(args.namespace);
-    let mut change = Change {
+    let mut change = ObjectChange {
         rpc: &SET,
         name: format!("{KIND}/{}", args.namespace),
         write: &args.write,

@@ -7,8 +7,8 @@ use super::list::COLUMNS;
 use crate::frame::list;
 use crate::frame::prelude::*;
 
-const STATES: Rpc = rebalance_control_service::STATES;
-pub const LEAF: Leaf = Leaf::read("mesh namespaces states", &[&STATES]).listing(&COLUMNS, &[]);
+const STATES: RpcMethod = rebalance_control_service::STATES;
+pub const LEAF: LeafCommand = LeafCommand::read("mesh namespaces states", &[&STATES]).listing(&COLUMNS, &[]);
 
 const EXAMPLES: &str = "\
 Examples:
@@ -25,7 +25,7 @@ pub struct StatesArgs {
     table: TableArgs,
 }
 
-pub async fn run(args: &StatesArgs, session: &mut Session) -> Result<Exit, CliError> {
+pub async fn run(args: &StatesArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
     args.table.check_order(COLUMNS)?;
     let document = list::whole(session, &STATES, "namespaces", json!({})).await?;
     let list = WholeList {

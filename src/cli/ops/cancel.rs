@@ -9,8 +9,9 @@ use crate::node::NODE;
 use crate::node::NodeArgs;
 use crate::peers;
 
-pub const CANCEL: Rpc = operation_service::CANCEL;
-pub const LEAF: Leaf = Leaf::write("ops cancel", &[&CANCEL, &peers::get::GET, &peers::LIST, &NODE]);
+pub const CANCEL: RpcMethod = operation_service::CANCEL;
+pub const LEAF: LeafCommand =
+    LeafCommand::write("ops cancel", &[&CANCEL, &peers::get::GET, &peers::LIST, &NODE]);
 
 const EXAMPLES: &str = "\
 Examples:
@@ -32,7 +33,7 @@ pub struct CancelArgs {
     write: WriteArgs,
 }
 
-pub async fn run(args: &CancelArgs, node: &NodeArgs, session: &mut Session) -> Result<Exit, CliError> {
+pub async fn run(args: &CancelArgs, node: &NodeArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
     let ids = ids::expand(&args.ids, KIND)?;
     args.write.without_version("an operation")?;
     args.write.check(session, ids.len())?;
@@ -41,7 +42,7 @@ pub async fn run(args: &CancelArgs, node: &NodeArgs, session: &mut Session) -> R
     let key = args.write.key()?;
     let several = ids.len() > 1;
     let mut changed = false;
-    let mut batch = Batch::new(KIND, "change", "could not be cancelled");
+    let mut batch = BatchOutcomes::new(KIND, "change", "could not be cancelled");
     for id in ids {
         let outcome = match batch.hopeless() {
             Some(error) => Err(error),

@@ -5,16 +5,16 @@ use std::time::Duration;
 use omnirelay_wire::rpc::operation_service;
 use tokio::time::Instant;
 
-use super::progress::Progress;
+use super::progress::OperationProgress;
 use super::{KIND, is_ended};
 use crate::frame::client::pause;
-use crate::frame::failure::Failure;
-use crate::frame::global::Span;
+use crate::frame::failure::CallFailure;
+use crate::frame::global::HumanDuration;
 use crate::frame::prelude::*;
-use crate::frame::watch::stream::{self, Stream, StreamEnd};
+use crate::frame::watch::stream::{self, OpenEventStream, StreamEnd};
 use crate::frame::watch::{SILENCE_MAX, pass};
 
-pub const WATCH: Rpc = operation_service::WATCH;
+pub const WATCH: RpcMethod = operation_service::WATCH;
 
 /// Whether and how long a command waits for what it began.
 #[derive(Args, Clone, Debug)]
@@ -30,7 +30,7 @@ pub struct WaitArgs {
 
     /// End with 8 when it goes on after this time; 0s is for ever
     #[arg(long, value_name = "DURATION", default_value = "5m")]
-    pub timeout: Span,
+    pub timeout: HumanDuration,
 }
 
 impl WaitArgs {
@@ -40,16 +40,16 @@ impl WaitArgs {
 }
 
 /// An operation that is followed.
-pub struct Follow {
+pub struct OperationFollower {
     operation: Value,
-    progress: Progress,
+    progress: OperationProgress,
     /// Another command comes to the same daemon only if it names the node.
     names_node: bool,
 }
 
-impl Follow {
-    pub fn of(session: &Session, operation: Value, names_node: bool) -> Self {
-        Self { operation, progress: Progress::of(session), names_node }
+impl OperationFollower {
+    pub fn of(session: &CommandSession, operation: Value, names_node: bool) -> Self {
+        Self { operation, progress: OperationProgress::of(session), names_node }
     }
 
     /// The operation as it was last heard to be.
@@ -71,7 +71,7 @@ impl Follow {
     /// `OPERATION_OUT_OF_SIGHT` when it cannot be asked; the daemon's refusal.
     pub async fn until_ended(
         &mut self,
-        session: &Session,
+        session: &CommandSession,
         timeout: Duration,
         deadline: Option<Instant>,
     ) -> Result<bool, CliError> {
@@ -93,7 +93,7 @@ impl Follow {
     }
 
     /// Listens to one connection after the other.
-    async fn attend(&mut self, session: &Session) -> Result<(), CliError> {
+    async fn attend(&mut self, session: &CommandSession) -> Result<(), CliError> {
         let call = Call::of(&WATCH, &json!({ "operationId": text(&self.operation, "operationId") }))?;
         // As long as for any other request that is repeated.
         let patience = session.settings.request_timeout;
@@ -124,7 +124,11 @@ impl Follow {
     }
 
     /// Takes events until the operation or the stream ends; `None` when the operation has.
-    async fn listen(&mut self, mut stream: Stream, lost: &mut Option<(Instant, u32)>) -> Option<StreamEnd> {
+    async fn listen(
+        &mut self,
+        mut stream: OpenEventStream,
+        lost: &mut Option<(Instant, u32)>,
+    ) -> Option<StreamEnd> {
         let mut heard = Instant::now();
         loop {
             let until_dead = SILENCE_MAX.saturating_sub(heard.elapsed());
@@ -143,7 +147,7 @@ impl Follow {
                 }
                 Ok(Err(ended)) => return Some(ended),
                 Err(_) if heard.elapsed() >= SILENCE_MAX => {
-                    return Some(StreamEnd::Failed(Failure::silent(SILENCE_MAX.as_secs())));
+                    return Some(StreamEnd::Failed(CallFailure::silent(SILENCE_MAX.as_secs())));
                 }
                 Err(_) => {}
             }

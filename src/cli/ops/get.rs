@@ -10,9 +10,9 @@ use crate::node::NODE;
 use crate::node::NodeArgs;
 use crate::peers;
 
-pub const GET: Rpc = operation_service::GET;
-pub const LEAF: Leaf =
-    Leaf::read("ops get", &[&GET, &peers::get::GET, &peers::LIST, &NODE]).exiting("0 1 2 3 5 6 7 8 9 11");
+pub const GET: RpcMethod = operation_service::GET;
+pub const LEAF: LeafCommand = LeafCommand::read("ops get", &[&GET, &peers::get::GET, &peers::LIST, &NODE])
+    .exiting("0 1 2 3 5 6 7 8 9 11");
 
 const EXAMPLES: &str = "\
 Examples:
@@ -32,10 +32,10 @@ pub struct GetArgs {
     absolute: bool,
 }
 
-pub async fn run(args: &GetArgs, node: &NodeArgs, session: &mut Session) -> Result<Exit, CliError> {
+pub async fn run(args: &GetArgs, node: &NodeArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
     let ids = ids::expand(&args.ids, KIND)?;
     node.go(session).await?;
-    let mut batch = Batch::new(KIND, "response", "was not found or could not be read");
+    let mut batch = BatchOutcomes::new(KIND, "response", "was not found or could not be read");
     for id in ids {
         let result = one(session, &id).await;
         batch.push(id, result);
@@ -45,7 +45,7 @@ pub async fn run(args: &GetArgs, node: &NodeArgs, session: &mut Session) -> Resu
 }
 
 /// The answer for one operation.
-pub async fn one(session: &Session, id: &str) -> Result<Value, CliError> {
+pub async fn one(session: &CommandSession, id: &str) -> Result<Value, CliError> {
     session.call(&Call::of(&GET, &json!({ "operationId": id }))?).await
 }
 

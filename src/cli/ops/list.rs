@@ -10,8 +10,8 @@ use crate::node::NODE;
 use crate::node::NodeArgs;
 use crate::peers;
 
-pub const LIST: Rpc = operation_service::LIST;
-pub const LEAF: Leaf = Leaf::read("ops list", &[&LIST, &peers::get::GET, &peers::LIST, &NODE])
+pub const LIST: RpcMethod = operation_service::LIST;
+pub const LEAF: LeafCommand = LeafCommand::read("ops list", &[&LIST, &peers::get::GET, &peers::LIST, &NODE])
     .exiting("0 1 2 3 5 6 8 9 10 11")
     .listing(&COLUMNS, &[]);
 
@@ -67,7 +67,7 @@ pub fn took(operation: &Value) -> String {
     took.map(time::span).unwrap_or_default()
 }
 
-pub async fn run(args: &ListArgs, node: &NodeArgs, session: &mut Session) -> Result<Exit, CliError> {
+pub async fn run(args: &ListArgs, node: &NodeArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
     args.table.check_order(COLUMNS)?;
     node.go(session).await?;
     let call =
@@ -84,11 +84,11 @@ pub async fn run(args: &ListArgs, node: &NodeArgs, session: &mut Session) -> Res
     show(args, session, document)
 }
 
-fn show(args: &ListArgs, session: &mut Session, document: Value) -> Result<Exit, CliError> {
+fn show(args: &ListArgs, session: &mut CommandSession, document: Value) -> Result<Exit, CliError> {
     let found = items(&document, "operations").to_vec();
     let moment = time::moment(&document, args.table.absolute);
     // Made before the emptiness check, so that a wrong --columns is an error in any case.
-    let table = Table::of(COLUMNS, &found, moment, &args.table.layout())?;
+    let table = TextTable::of(COLUMNS, &found, moment, &args.table.layout())?;
     let node = text(&document, "localNodeId").to_owned();
     let empty = found.is_empty();
     if empty && session.format().is_text() {
@@ -96,7 +96,7 @@ fn show(args: &ListArgs, session: &mut Session, document: Value) -> Result<Exit,
     } else {
         let names = found.iter().map(|one| format!("{KIND}/{}", text(one, "operationId"))).collect();
         let operations = count(found.len() as u64, "operation");
-        session.show(&View { document, items: Some(found), names, text: Text::Table(table) })?;
+        session.show(&CommandOutput { document, items: Some(found), names, text: TextForm::Table(table) })?;
         if session.format().is_text() {
             session.notes().say(&format!("{operations} of {node}"));
         }

@@ -7,7 +7,7 @@ pub mod list;
 mod progress;
 mod wait;
 
-use super::complete::{Kind, KnownObject};
+use super::complete::{CompletedKind, KnownObject};
 use super::entry::verbs;
 use super::schema::documents::message;
 use crate::frame::prelude::*;
@@ -18,8 +18,15 @@ pub use list::LIST;
 pub const KIND: &str = "operation";
 
 /// What a shell completes.
-pub static OBJECTS: Kind =
-    Kind { name: KIND, list: "operations", rpc: &LIST, paged: false, of_node: false, known, signs: b"_" };
+pub static OBJECTS: CompletedKind = CompletedKind {
+    name: KIND,
+    list: "operations",
+    rpc: &LIST,
+    paged: false,
+    of_node: false,
+    known,
+    signs: b"_",
+};
 
 fn known(operation: &Value) -> KnownObject {
     let status = format!("{} {}", text(operation, "action"), text(operation, "state"));

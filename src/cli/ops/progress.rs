@@ -7,7 +7,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use tokio::time::Instant;
 
 use crate::frame::env;
-use crate::frame::output::Notes;
+use crate::frame::output::StderrNotes;
 use crate::frame::prelude::*;
 
 /// Without a terminal a line is said at most this often.
@@ -17,8 +17,8 @@ const BAR: &str = "{prefix}  {bar:20}  {pos}/{len}  {msg}  ETA {eta}";
 const BEGINNING: &str = "{prefix}  {msg}";
 
 /// Tells on standard error how far an operation is.
-pub struct Progress {
-    notes: Notes,
+pub struct OperationProgress {
+    notes: StderrNotes,
     form: Form,
 }
 
@@ -34,8 +34,8 @@ enum Form {
     },
 }
 
-impl Progress {
-    pub fn of(session: &Session) -> Self {
+impl OperationProgress {
+    pub fn of(session: &CommandSession) -> Self {
         let notes = session.notes();
         let is_dumb = session.settings.env.get(env::TERM) == Some("dumb");
         let form = if std::io::stderr().is_terminal() && !notes.quiet && !is_dumb {
@@ -133,9 +133,9 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn lines_are_said_every_ten_seconds_and_only_when_something_has_moved() {
-        let notes = Notes { quiet: true, machine: true, verbose: 0, color: false };
-        let mut progress = Progress { notes, form: Form::Lines { said: None, waits: false } };
-        let said = |progress: &Progress| match &progress.form {
+        let notes = StderrNotes { quiet: true, machine: true, verbose: 0, color: false };
+        let mut progress = OperationProgress { notes, form: Form::Lines { said: None, waits: false } };
+        let said = |progress: &OperationProgress| match &progress.form {
             Form::Lines { said, .. } => said.as_ref().map(|(_, line)| line.clone()).unwrap_or_default(),
             Form::Bar { .. } => String::new(),
         };

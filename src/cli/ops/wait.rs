@@ -1,18 +1,19 @@
 //! `ops wait`.
 
-use super::follow::{Follow, WATCH, verdict};
+use super::follow::{OperationFollower, WATCH, verdict};
 use super::get::{GET, failures, one};
 use super::list::took;
 use super::{KIND, done};
 use crate::complete;
-use crate::frame::global::Span;
+use crate::frame::global::HumanDuration;
 use crate::frame::prelude::*;
 use crate::node::NODE;
 use crate::node::NodeArgs;
 use crate::peers;
 
-pub const LEAF: Leaf = Leaf::read("ops wait", &[&GET, &WATCH, &peers::get::GET, &peers::LIST, &NODE])
-    .exiting("0 1 2 3 4 5 6 7 8 9 11");
+pub const LEAF: LeafCommand =
+    LeafCommand::read("ops wait", &[&GET, &WATCH, &peers::get::GET, &peers::LIST, &NODE])
+        .exiting("0 1 2 3 4 5 6 7 8 9 11");
 
 const EXAMPLES: &str = "\
 Examples:
@@ -32,15 +33,19 @@ pub struct WaitVerbArgs {
     ids: Vec<String>,
     /// End with 8 when one of them goes on after this time; 0s is for ever
     #[arg(long, value_name = "DURATION", default_value = "5m", help_heading = "Wait options")]
-    timeout: Span,
+    timeout: HumanDuration,
 }
 
-pub async fn run(args: &WaitVerbArgs, node: &NodeArgs, session: &mut Session) -> Result<Exit, CliError> {
+pub async fn run(
+    args: &WaitVerbArgs,
+    node: &NodeArgs,
+    session: &mut CommandSession,
+) -> Result<Exit, CliError> {
     let ids = ids::expand(&args.ids, KIND)?;
     let names_node = node.is_needed_again(session)?;
     node.go(session).await?;
-    let deadline = Follow::deadline(args.timeout.0);
-    let (mut documents, mut batch) = (Vec::new(), Batch::new(KIND, "response", "did not succeed"));
+    let deadline = OperationFollower::deadline(args.timeout.0);
+    let (mut documents, mut batch) = (Vec::new(), BatchOutcomes::new(KIND, "response", "did not succeed"));
     for id in ids {
         let mut document = match one(session, &id).await {
             Ok(document) => document,
@@ -51,7 +56,7 @@ pub async fn run(args: &WaitVerbArgs, node: &NodeArgs, session: &mut Session) ->
         };
         // Another daemon would know nothing of the next one.
         session.stay()?;
-        let mut follow = Follow::of(session, field(&document, "operation").clone(), names_node);
+        let mut follow = OperationFollower::of(session, field(&document, "operation").clone(), names_node);
         let ended = follow.until_ended(session, args.timeout.0, deadline).await;
         document["operation"] = follow.operation().clone();
         let outcome = match ended {
@@ -67,7 +72,7 @@ pub async fn run(args: &WaitVerbArgs, node: &NodeArgs, session: &mut Session) ->
 }
 
 /// Shows how those that there are have ended, or how they are.
-fn show(session: &mut Session, mut documents: Vec<Value>) -> Result<(), CliError> {
+fn show(session: &mut CommandSession, mut documents: Vec<Value>) -> Result<(), CliError> {
     if documents.is_empty() {
         return Ok(());
     }
@@ -75,11 +80,11 @@ fn show(session: &mut Session, mut documents: Vec<Value>) -> Result<(), CliError
         documents.iter().map(|one| format!("{KIND}/{}", text(one, "operation.operationId"))).collect();
     let lines = documents.iter().map(|one| described(field(one, "operation"))).collect();
     let view = if documents.len() == 1 {
-        View { document: documents.remove(0), items: None, names, text: Text::Lines(lines) }
+        CommandOutput { document: documents.remove(0), items: None, names, text: TextForm::Lines(lines) }
     } else {
         let operations: Vec<Value> = documents.iter_mut().map(|one| one["operation"].take()).collect();
         let document = json!({"schemaVersion": "v1", "operations": operations});
-        View { document, items: Some(operations), names, text: Text::Lines(lines) }
+        CommandOutput { document, items: Some(operations), names, text: TextForm::Lines(lines) }
     };
     session.show(&view)
 }
@@ -97,10 +102,10 @@ fn described(operation: &Value) -> String {
 }
 
 /// The failure of the only one, or what several come to.
-fn finish(session: &Session, batch: Batch) -> Result<Exit, CliError> {
+fn finish(session: &CommandSession, batch: BatchOutcomes) -> Result<Exit, CliError> {
     let outcomes = batch.into_outcomes();
     let several = outcomes.len() > 1;
-    let mut batch = Batch::new(KIND, "response", "did not succeed");
+    let mut batch = BatchOutcomes::new(KIND, "response", "did not succeed");
     for (id, outcome) in outcomes {
         match outcome {
             Err(error) if !several => return Err(error),

@@ -10,8 +10,8 @@ use crate::frame::list;
 use crate::frame::prelude::*;
 
 /// A change of peers.
-pub struct Change<'a> {
-    pub rpc: &'a Rpc,
+pub struct PeersChange<'a> {
+    pub rpc: &'a RpcMethod,
     pub write: &'a WriteArgs,
     /// `cordoned`, as in "peer/a cordoned".
     pub done: &'static str,
@@ -28,7 +28,7 @@ pub struct Change<'a> {
 /// # Errors
 /// Usage, when neither names a peer; what kept the list away.
 pub async fn meant(
-    session: &Session,
+    session: &CommandSession,
     given: &[String],
     selector: Option<&str>,
 ) -> Result<Vec<String>, CliError> {
@@ -36,7 +36,7 @@ pub async fn meant(
     let Some(selector) = selector else { return Ok(ids) };
     let filter = FilterArgs { selector: Some(selector.to_owned()), ..FilterArgs::default() };
     let filters = filters(&filter)?;
-    let request = |page: &Page| {
+    let request = |page: &ListPage| {
         Call::of(&LIST, &ListPeersRequest { page_token: page.token.clone(), ..filters.clone() })
     };
     let document = list::fetch(session, "peers", &PageArgs::default(), true, request).await?;
@@ -49,12 +49,12 @@ pub async fn meant(
     Ok(ids)
 }
 
-impl Change<'_> {
+impl PeersChange<'_> {
     /// Carries the change out on every one of `ids`.
     ///
     /// # Errors
-    /// As of [`Batch::finish`]; usage, when the flags do not fit.
-    pub async fn run(&self, session: &mut Session, ids: Vec<String>) -> Result<Exit, CliError> {
+    /// As of [`BatchOutcomes::finish`]; usage, when the flags do not fit.
+    pub async fn run(&self, session: &mut CommandSession, ids: Vec<String>) -> Result<Exit, CliError> {
         if ids.is_empty() {
             session.notes().say("No peers match.");
             return Ok(Exit::Ok);
@@ -64,7 +64,7 @@ impl Change<'_> {
         let key = self.write.key()?;
         let several = ids.len() > 1;
         let mut changed = false;
-        let mut batch = Batch::new(KIND, "change", self.failed);
+        let mut batch = BatchOutcomes::new(KIND, "change", self.failed);
         for id in ids {
             let outcome = match batch.hopeless() {
                 Some(error) => Err(error),
@@ -81,7 +81,7 @@ impl Change<'_> {
     ///
     /// # Errors
     /// The first refusal.
-    pub async fn preview(&self, session: &Session, ids: &[String]) -> Result<(), CliError> {
+    pub async fn preview(&self, session: &CommandSession, ids: &[String]) -> Result<(), CliError> {
         let key = fresh_key()?;
         for id in ids {
             let document = self.one(session, id, &key, ids.len() > 1, self.write.if_match).await?;
@@ -93,7 +93,7 @@ impl Change<'_> {
     /// The change of one peer, by its id or the beginning of it.
     pub async fn one(
         &self,
-        session: &Session,
+        session: &CommandSession,
         id: &str,
         key: &str,
         several: bool,

@@ -3,12 +3,12 @@
 use omnirelay_wire::rpc::peer_control_service;
 
 use super::LIST;
-use super::change::{Change, meant};
+use super::change::{PeersChange, meant};
 use crate::complete;
 use crate::frame::prelude::*;
 
-pub const CORDON: Rpc = peer_control_service::CORDON;
-pub const LEAF: Leaf = Leaf::write("mesh peers cordon", &[&CORDON, &LIST]);
+pub const CORDON: RpcMethod = peer_control_service::CORDON;
+pub const LEAF: LeafCommand = LeafCommand::write("mesh peers cordon", &[&CORDON, &LIST]);
 
 const EXAMPLES: &str = "\
 Examples:
@@ -32,9 +32,9 @@ pub struct CordonArgs {
     write: WriteArgs,
 }
 
-pub async fn run(args: &CordonArgs, session: &mut Session) -> Result<Exit, CliError> {
+pub async fn run(args: &CordonArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
     let ids = meant(session, &args.ids, args.selector.as_deref()).await?;
-    let change = Change {
+    let change = PeersChange {
         rpc: &CORDON,
         write: &args.write,
         done: "cordoned",

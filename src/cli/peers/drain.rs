@@ -5,16 +5,16 @@ use std::time::Duration;
 use omnirelay_wire::rpc::peer_control_service;
 use tokio::time::Instant;
 
-use super::change::Change;
+use super::change::PeersChange;
 use super::get::GET;
 use super::{KIND, LIST};
 use crate::complete;
-use crate::frame::global::Span;
+use crate::frame::global::HumanDuration;
 use crate::frame::prelude::*;
 
-pub const DRAIN: Rpc = peer_control_service::DRAIN;
-pub const GET_DRAIN: Rpc = peer_control_service::GET_DRAIN;
-pub const LEAF: Leaf = Leaf::write("mesh peers drain", &[&DRAIN, &GET_DRAIN, &GET, &LIST]);
+pub const DRAIN: RpcMethod = peer_control_service::DRAIN;
+pub const GET_DRAIN: RpcMethod = peer_control_service::GET_DRAIN;
+pub const LEAF: LeafCommand = LeafCommand::write("mesh peers drain", &[&DRAIN, &GET_DRAIN, &GET, &LIST]);
 
 const EXAMPLES: &str = "\
 Examples:
@@ -45,12 +45,12 @@ pub struct DrainArgs {
     no_wait: bool,
     /// End with 8 when a peer still leads or owns something after this time; 0s is for ever
     #[arg(long, value_name = "DURATION", default_value = "60s", help_heading = "Wait options")]
-    timeout: Span,
+    timeout: HumanDuration,
     #[command(flatten)]
     write: WriteArgs,
 }
 
-pub async fn run(args: &DrainArgs, session: &mut Session) -> Result<Exit, CliError> {
+pub async fn run(args: &DrainArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
     let ids = ids::expand(&args.ids, KIND)?;
     let drain = drain(&args.write);
     args.write.check(session, ids.len())?;
@@ -78,7 +78,7 @@ pub async fn run(args: &DrainArgs, session: &mut Session) -> Result<Exit, CliErr
 /// # Errors
 /// What keeps it from being drained, in time.
 pub async fn wait(
-    session: &mut Session,
+    session: &mut CommandSession,
     write: &WriteArgs,
     id: &str,
     timeout: Duration,
@@ -87,8 +87,8 @@ pub async fn wait(
     Wait::until(timeout).drained(session, ordered).await.map(drop)
 }
 
-fn drain(write: &WriteArgs) -> Change<'_> {
-    Change {
+fn drain(write: &WriteArgs) -> PeersChange<'_> {
+    PeersChange {
         rpc: &DRAIN,
         write,
         done: "draining",
@@ -101,13 +101,13 @@ fn drain(write: &WriteArgs) -> Change<'_> {
 /// Orders every drain before it waits for one, so that what one peer hands over does not go to the next.
 async fn all(
     args: &DrainArgs,
-    session: &mut Session,
-    drain: &Change<'_>,
+    session: &mut CommandSession,
+    drain: &PeersChange<'_>,
     ids: Vec<String>,
 ) -> Result<Exit, CliError> {
     let key = drain.write.key()?;
     let several = ids.len() > 1;
-    let mut orders = Batch::new(KIND, "change", drain.failed);
+    let mut orders = BatchOutcomes::new(KIND, "change", drain.failed);
     for id in ids {
         let ordered = match orders.hopeless() {
             Some(error) => Err(error),
@@ -118,7 +118,7 @@ async fn all(
     let waits = !args.no_wait && !args.write.is_dry_run();
     let mut wait = Wait::until(args.timeout.0);
     let mut changed = false;
-    let mut batch = Batch::new(KIND, "change", drain.failed);
+    let mut batch = BatchOutcomes::new(KIND, "change", drain.failed);
     for (id, ordered) in orders.into_outcomes() {
         changed |= ordered.as_ref().is_ok_and(|document| flag(document, "changed"));
         let outcome = match ordered {
@@ -158,7 +158,7 @@ impl Wait {
     /// # Errors
     /// `DRAIN_TIMEOUT` when that is not so in time, `DRAIN_TAKEN_BACK` when somebody has taken it back; what
     /// keeps the daemon from saying.
-    async fn drained(&mut self, session: &Session, ordered: Value) -> Result<Value, CliError> {
+    async fn drained(&mut self, session: &CommandSession, ordered: Value) -> Result<Value, CliError> {
         let id = text(&ordered, "peer.nodeId").to_owned();
         let request = json!({ "nodeId": id, "minRevision": text(&ordered, "cursor") });
         let call = Call::of(&GET_DRAIN, &request)?;
@@ -191,7 +191,7 @@ impl Wait {
     }
 
     /// How far the drain is; notes who said so.
-    async fn look(&mut self, session: &Session, call: &Call) -> Result<Value, CliError> {
+    async fn look(&mut self, session: &CommandSession, call: &Call) -> Result<Value, CliError> {
         let client = session.client()?;
         match client.ask(call).await {
             Ok((progress, answer)) => {
@@ -215,7 +215,7 @@ impl Wait {
 }
 
 /// The document of a finished drain: the answer to the order, with the peer as it is now.
-async fn as_it_is(session: &Session, id: &str, mut ordered: Value) -> Result<Value, CliError> {
+async fn as_it_is(session: &CommandSession, id: &str, mut ordered: Value) -> Result<Value, CliError> {
     let request = json!({ "nodeId": id, "minRevision": text(&ordered, "cursor") });
     match session.call(&Call::of(&GET, &request)?).await {
         Ok(now) if field(&now, "peer").is_object() => {

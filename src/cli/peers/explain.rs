@@ -5,12 +5,12 @@ use omnirelay_wire::rpc::peer_control_service;
 
 use super::{KIND, resolve};
 use crate::complete;
-use crate::frame::output::Format;
+use crate::frame::output::OutputFormat;
 use crate::frame::prelude::*;
 use crate::node::bare;
 
-pub const EXPLAIN: Rpc = peer_control_service::EXPLAIN;
-pub const LEAF: Leaf = Leaf::read("mesh peers explain", &[&EXPLAIN]);
+pub const EXPLAIN: RpcMethod = peer_control_service::EXPLAIN;
+pub const LEAF: LeafCommand = LeafCommand::read("mesh peers explain", &[&EXPLAIN]);
 
 const EXAMPLES: &str = "\
 Examples:
@@ -65,14 +65,14 @@ fn why(evidence: &Value) -> String {
     parts.join("; ")
 }
 
-pub async fn run(args: &ExplainArgs, session: &mut Session) -> Result<Exit, CliError> {
+pub async fn run(args: &ExplainArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
     let id = bare(&args.id);
     let call = |id: &str| Call::of(&EXPLAIN, &json!({ "nodeId": id }));
     let mut document = resolve::ask(session, id, call).await?;
     args.table.order(COLUMNS, &mut document, "chapters")?;
     let moment = time::moment(&document, args.table.absolute);
-    let table = Table::of(COLUMNS, items(&document, "chapters"), moment, &args.table.layout())?;
-    let rows = table.render(session.format() == Format::Wide, session.out.screen()).lines;
+    let table = TextTable::of(COLUMNS, items(&document, "chapters"), moment, &args.table.layout())?;
+    let rows = table.render(session.format() == OutputFormat::Wide, session.out.screen()).lines;
     let id = text(&document, "nodeId").to_owned();
     let head = headline(&document, &id);
     let silent: Vec<&str> = items(&document, "silent").iter().filter_map(Value::as_str).collect();
@@ -83,7 +83,7 @@ pub async fn run(args: &ExplainArgs, session: &mut Session) -> Result<Exit, CliE
         [] => format!("{head}\nNothing has happened to it that is remembered.\n"),
         _ => format!("{head}\n\n{rows}"),
     };
-    session.show(&View::lines(document, format!("{KIND}/{id}"), text))?;
+    session.show(&CommandOutput::lines(document, format!("{KIND}/{id}"), text))?;
     Ok(Exit::Ok)
 }
 

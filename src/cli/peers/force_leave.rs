@@ -2,13 +2,13 @@
 
 use omnirelay_wire::rpc::peer_control_service;
 
-use super::change::Change;
+use super::change::PeersChange;
 use super::{KIND, LIST};
 use crate::complete;
 use crate::frame::prelude::*;
 
-const FORCE_LEAVE: Rpc = peer_control_service::FORCE_LEAVE;
-pub const LEAF: Leaf = Leaf::write("mesh peers force-leave", &[&FORCE_LEAVE, &LIST]);
+const FORCE_LEAVE: RpcMethod = peer_control_service::FORCE_LEAVE;
+pub const LEAF: LeafCommand = LeafCommand::write("mesh peers force-leave", &[&FORCE_LEAVE, &LIST]);
 
 const EXAMPLES: &str = "\
 Examples:
@@ -29,8 +29,8 @@ pub struct ForceLeaveArgs {
     write: WriteArgs,
 }
 
-pub async fn run(args: &ForceLeaveArgs, session: &mut Session) -> Result<Exit, CliError> {
-    let change = Change {
+pub async fn run(args: &ForceLeaveArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
+    let change = PeersChange {
         rpc: &FORCE_LEAVE,
         write: &args.write,
         done: "forced to leave",

@@ -2,13 +2,13 @@
 
 use omnirelay_wire::rpc::peer_control_service;
 
-use super::change::Change;
+use super::change::PeersChange;
 use super::{KIND, LIST};
 use crate::complete;
 use crate::frame::prelude::*;
 
-pub const FORGET: Rpc = peer_control_service::FORGET;
-pub const LEAF: Leaf = Leaf::write("mesh peers forget", &[&FORGET, &LIST]);
+pub const FORGET: RpcMethod = peer_control_service::FORGET;
+pub const LEAF: LeafCommand = LeafCommand::write("mesh peers forget", &[&FORGET, &LIST]);
 
 const EXAMPLES: &str = "\
 Examples:
@@ -29,7 +29,7 @@ pub struct ForgetArgs {
     write: WriteArgs,
 }
 
-pub async fn run(args: &ForgetArgs, session: &mut Session) -> Result<Exit, CliError> {
+pub async fn run(args: &ForgetArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
     let ids = ids::expand(&args.ids, KIND)?;
     if !args.write.is_dry_run() {
         args.write.check(session, ids.len())?;
@@ -43,8 +43,8 @@ pub async fn run(args: &ForgetArgs, session: &mut Session) -> Result<Exit, CliEr
     forget(&args.write).run(session, ids).await
 }
 
-fn forget(write: &WriteArgs) -> Change<'_> {
-    Change {
+fn forget(write: &WriteArgs) -> PeersChange<'_> {
+    PeersChange {
         rpc: &FORGET,
         write,
         done: "forgotten",

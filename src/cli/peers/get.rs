@@ -8,8 +8,8 @@ use super::{KIND, columns, resolve};
 use crate::complete;
 use crate::frame::prelude::*;
 
-pub const GET: Rpc = peer_control_service::GET;
-pub const LEAF: Leaf = Leaf::read("mesh peers get", &[&GET]).exiting("0 1 2 3 5 6 7 8 9 11");
+pub const GET: RpcMethod = peer_control_service::GET;
+pub const LEAF: LeafCommand = LeafCommand::read("mesh peers get", &[&GET]).exiting("0 1 2 3 5 6 7 8 9 11");
 
 const EXAMPLES: &str = "\
 Examples:
@@ -30,9 +30,9 @@ pub struct GetArgs {
     absolute: bool,
 }
 
-pub async fn run(args: &GetArgs, session: &mut Session) -> Result<Exit, CliError> {
+pub async fn run(args: &GetArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
     let ids = ids::expand(&args.ids, KIND)?;
-    let mut batch = Batch::new(KIND, "response", "was not found or could not be read");
+    let mut batch = BatchOutcomes::new(KIND, "response", "was not found or could not be read");
     for id in ids {
         let result = one(session, &id).await;
         batch.push(id, result);
@@ -42,7 +42,7 @@ pub async fn run(args: &GetArgs, session: &mut Session) -> Result<Exit, CliError
 }
 
 /// The answer for one peer, by its id or the beginning of it.
-pub async fn one(session: &Session, id: &str) -> Result<Value, CliError> {
+pub async fn one(session: &CommandSession, id: &str) -> Result<Value, CliError> {
     resolve::ask(session, id, |id| Call::of(&GET, &json!({ "nodeId": id }))).await
 }
 
@@ -95,7 +95,7 @@ fn identity(peer: &Value) -> String {
 }
 
 /// `suspect since 3s by node-2; 2 flaps`: how it is by gossip.
-fn health(peer: &Value, moment: Moment) -> String {
+fn health(peer: &Value, moment: CellContext) -> String {
     let state = text(peer, "health.state");
     let since = time::back(time::ago(field(peer, "health.since"), moment), moment);
     let by: Vec<&str> = items(peer, "health.by").iter().filter_map(Value::as_str).collect();

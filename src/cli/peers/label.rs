@@ -5,12 +5,12 @@ use std::collections::BTreeMap;
 use omnirelay_wire::rpc::peer_control_service;
 
 use super::LIST;
-use super::change::{Change, meant};
+use super::change::{PeersChange, meant};
 use crate::complete;
 use crate::frame::prelude::*;
 
-pub const UPDATE_LABELS: Rpc = peer_control_service::UPDATE_LABELS;
-pub const LEAF: Leaf = Leaf::write("mesh peers label", &[&UPDATE_LABELS, &LIST]);
+pub const UPDATE_LABELS: RpcMethod = peer_control_service::UPDATE_LABELS;
+pub const LEAF: LeafCommand = LeafCommand::write("mesh peers label", &[&UPDATE_LABELS, &LIST]);
 
 const EXAMPLES: &str = "\
 Examples:
@@ -70,10 +70,10 @@ fn sort_out(words: &[String]) -> Result<Words, CliError> {
     Ok(sorted)
 }
 
-pub async fn run(args: &LabelArgs, session: &mut Session) -> Result<Exit, CliError> {
+pub async fn run(args: &LabelArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
     let words = sort_out(&args.words)?;
     let ids = meant(session, &words.ids, args.selector.as_deref()).await?;
-    let change = Change {
+    let change = PeersChange {
         rpc: &UPDATE_LABELS,
         write: &args.write,
         done: "labelled",

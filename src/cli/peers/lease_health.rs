@@ -6,8 +6,9 @@ use super::KIND;
 use crate::frame::list;
 use crate::frame::prelude::*;
 
-const LEASE_HEALTH: Rpc = peer_control_service::GET_LEASE_HEALTH;
-pub const LEAF: Leaf = Leaf::read("mesh peers lease-health", &[&LEASE_HEALTH]).listing(&COLUMNS, &[]);
+const LEASE_HEALTH: RpcMethod = peer_control_service::GET_LEASE_HEALTH;
+pub const LEAF: LeafCommand =
+    LeafCommand::read("mesh peers lease-health", &[&LEASE_HEALTH]).listing(&COLUMNS, &[]);
 
 const EXAMPLES: &str = "\
 Examples:
@@ -42,7 +43,7 @@ fn leases(peer: &Value) -> String {
     items(peer, "activeLeases").iter().filter_map(Value::as_str).collect::<Vec<_>>().join(",")
 }
 
-pub async fn run(args: &LeaseHealthArgs, session: &mut Session) -> Result<Exit, CliError> {
+pub async fn run(args: &LeaseHealthArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
     args.table.check_order(COLUMNS)?;
     let document = list::whole(session, &LEASE_HEALTH, "peers", json!({})).await?;
     let list = WholeList {

@@ -18,9 +18,9 @@ use crate::frame::table;
 use crate::frame::watch as stream;
 use crate::frame::watch::present::Present;
 
-pub const LIST: Rpc = peer_control_service::LIST;
-pub const WATCH: Rpc = peer_control_service::WATCH;
-pub const LEAF: Leaf = Leaf::read("mesh peers list", &[&LIST, &WATCH])
+pub const LIST: RpcMethod = peer_control_service::LIST;
+pub const WATCH: RpcMethod = peer_control_service::WATCH;
+pub const LEAF: LeafCommand = LeafCommand::read("mesh peers list", &[&LIST, &WATCH])
     .exiting("0 1 2 3 5 6 8 9 10 11")
     .listing(&COLUMNS, &["cluster", "health", "region", "role", "status", "version", "zone"]);
 
@@ -59,7 +59,7 @@ pub struct ListArgs {
     pub watching: WatchArgs,
 }
 
-pub async fn run(args: &ListArgs, session: &mut Session) -> Result<Exit, CliError> {
+pub async fn run(args: &ListArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
     args.watching.check(args.watch)?;
     if args.watch {
         return watch(&args.filter, &args.health, &args.watching, &args.table, session).await;
@@ -68,7 +68,7 @@ pub async fn run(args: &ListArgs, session: &mut Session) -> Result<Exit, CliErro
     let order = args.table.sort_by.as_ref().map(order_by);
     // A column the daemon does not sort by is sorted here, so all of the list is needed first.
     let sorts_here = matches!(order, Some(None));
-    let request = |page: &Page| {
+    let request = |page: &ListPage| {
         let request = ListPeersRequest {
             order_by: order.clone().flatten().unwrap_or_default(),
             page_size: page.size,
@@ -86,18 +86,22 @@ pub async fn run(args: &ListArgs, session: &mut Session) -> Result<Exit, CliErro
     show(args, session, document)
 }
 
-fn show(args: &ListArgs, session: &mut Session, document: Value) -> Result<Exit, CliError> {
+fn show(args: &ListArgs, session: &mut CommandSession, document: Value) -> Result<Exit, CliError> {
     let peers = items(&document, "peers").to_vec();
     let moment = time::moment(&document, args.table.absolute);
     // Made before the emptiness check, so that a wrong --columns is an error in any case.
-    let table = Table::of(COLUMNS, &peers, moment, &args.table.layout())?;
+    let table = TextTable::of(COLUMNS, &peers, moment, &args.table.layout())?;
     let empty = peers.is_empty();
     if empty && session.format().is_text() {
         session.notes().say(&nothing(&args.filter));
     } else {
         let names = peers.iter().map(|peer| format!("{KIND}/{}", text(peer, "nodeId"))).collect();
-        let view =
-            View { document: document.clone(), items: Some(peers.clone()), names, text: Text::Table(table) };
+        let view = CommandOutput {
+            document: document.clone(),
+            items: Some(peers.clone()),
+            names,
+            text: TextForm::Table(table),
+        };
         session.show(&view)?;
         if session.format().is_text() {
             footer(session, &document, &peers);
@@ -114,7 +118,7 @@ fn nothing(filter: &FilterArgs) -> String {
 }
 
 /// `5 peers: 4 alive (1 cordoned), 1 suspect - rev 7f2c:48213`, and what to do next.
-fn footer(session: &Session, document: &Value, peers: &[Value]) {
+fn footer(session: &CommandSession, document: &Value, peers: &[Value]) {
     let mut parts = Vec::new();
     for word in ["alive", "suspect", "dead", "left"] {
         let with: Vec<&Value> = peers.iter().filter(|peer| text(peer, "status") == word).collect();
@@ -147,7 +151,7 @@ fn footer(session: &Session, document: &Value, peers: &[Value]) {
 }
 
 /// Whom the daemon hears of, and whom its registry has not.
-fn heard_only(session: &Session, document: &Value) {
+fn heard_only(session: &CommandSession, document: &Value) {
     let heard = items(document, "heardOnly");
     for federated in [false, true] {
         let of = heard.iter().filter(|member| flag(member, "federated") == federated);
@@ -173,7 +177,7 @@ pub async fn watch(
     health: &HealthArgs,
     watching: &WatchArgs,
     table: &TableArgs,
-    session: &mut Session,
+    session: &mut CommandSession,
 ) -> Result<Exit, CliError> {
     if session.format().is_text() {
         for column in &table.columns {

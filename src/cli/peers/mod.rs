@@ -18,7 +18,7 @@ mod uncordon;
 mod undrain;
 mod watch;
 
-use super::complete::{Kind, KnownObject};
+use super::complete::{CompletedKind, KnownObject};
 use super::entry::verbs;
 use super::schema::documents::message;
 use crate::frame::prelude::*;
@@ -30,8 +30,15 @@ pub use list::LIST;
 pub const KIND: &str = "peer";
 
 /// What a shell completes.
-pub static OBJECTS: Kind =
-    Kind { name: KIND, list: "peers", rpc: &LIST, paged: true, of_node: false, known, signs: b"-._" };
+pub static OBJECTS: CompletedKind = CompletedKind {
+    name: KIND,
+    list: "peers",
+    rpc: &LIST,
+    paged: true,
+    of_node: false,
+    known,
+    signs: b"-._",
+};
 
 fn known(peer: &Value) -> KnownObject {
     let status = match (text(peer, "status"), flag(peer, "cordoned")) {

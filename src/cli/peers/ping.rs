@@ -8,8 +8,9 @@ use crate::complete;
 use crate::frame::prelude::*;
 use crate::node::bare;
 
-pub const PING: Rpc = peer_control_service::PING;
-pub const LEAF: Leaf = Leaf::read("mesh peers ping", &[&PING]).exiting("0 1 2 3 5 6 7 8 9 10 11");
+pub const PING: RpcMethod = peer_control_service::PING;
+pub const LEAF: LeafCommand =
+    LeafCommand::read("mesh peers ping", &[&PING]).exiting("0 1 2 3 5 6 7 8 9 10 11");
 
 const EXAMPLES: &str = "\
 Examples:
@@ -32,12 +33,12 @@ pub struct PingArgs {
     count: u32,
 }
 
-pub async fn run(args: &PingArgs, session: &mut Session) -> Result<Exit, CliError> {
+pub async fn run(args: &PingArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
     let id = bare(&args.id);
     let call = |id: &str| Call::of(&PING, &json!({ "nodeId": id, "count": args.count }));
     let document = resolve::ask(session, id, call).await?;
     let name = format!("{KIND}/{}", text(&document, "nodeId"));
-    session.show(&View::lines(document.clone(), name, describe(&document)))?;
+    session.show(&CommandOutput::lines(document.clone(), name, describe(&document)))?;
     let is_reached = items(&document, "carriers").iter().any(|carrier| answered(carrier) > 0);
     Ok(if is_reached { Exit::Ok } else { Exit::Negative })
 }

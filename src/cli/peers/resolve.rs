@@ -17,7 +17,7 @@ pub fn may_be_cut(given: &str, refusal: &CliError) -> bool {
 /// # Errors
 /// As of the call, and of [`by_prefix`].
 pub async fn ask(
-    session: &Session,
+    session: &CommandSession,
     given: &str,
     call: impl Fn(&str) -> Result<Call, CliError>,
 ) -> Result<Value, CliError> {
@@ -34,12 +34,12 @@ pub async fn ask(
 ///
 /// # Errors
 /// `missing`, when no id begins so; usage, when several do.
-pub async fn by_prefix(session: &Session, given: &str, missing: CliError) -> Result<String, CliError> {
+pub async fn by_prefix(session: &CommandSession, given: &str, missing: CliError) -> Result<String, CliError> {
     let names_the_peer = may_be_cut(given, &missing);
     if !names_the_peer || given.chars().count() < ids::PREFIX_MIN {
         return Err(missing);
     }
-    let request = |page: &Page| {
+    let request = |page: &ListPage| {
         let request = ListPeersRequest { page_token: page.token.clone(), ..ListPeersRequest::default() };
         Call::of(&LIST, &request)
     };

@@ -10,14 +10,14 @@ use super::get::{GET, one};
 use super::list::LIST;
 use super::{KIND, columns};
 use crate::check::checked_mesh::CHECK;
-use crate::check::report::Row;
+use crate::check::report::CheckRow;
 use crate::check::wrong_with_nodes;
 use crate::complete;
 use crate::frame::list::whole;
 use crate::frame::prelude::*;
 
-pub const LEAF: Leaf =
-    Leaf::read("mesh peers status", &[&GET, &LIST, &GET_DRAIN, &CHECK]).exiting("0 1 2 3 5 6 7 8 9 11");
+pub const LEAF: LeafCommand = LeafCommand::read("mesh peers status", &[&GET, &LIST, &GET_DRAIN, &CHECK])
+    .exiting("0 1 2 3 5 6 7 8 9 11");
 
 const EXAMPLES: &str = "\
 Examples:
@@ -34,13 +34,14 @@ pub struct StatusArgs {
     ids: Vec<String>,
 }
 
-pub async fn run(args: &StatusArgs, session: &mut Session) -> Result<Exit, CliError> {
+pub async fn run(args: &StatusArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
     if args.ids.is_empty() {
         return fleet(session).await;
     }
     let ids = ids::expand(&args.ids, KIND)?;
     let found = if session.format().is_text() { wrong_with_nodes(session).await } else { Vec::new() };
-    let mut batch = crate::frame::batch::Batch::new(KIND, "response", "was not found or could not be read");
+    let mut batch =
+        crate::frame::batch::BatchOutcomes::new(KIND, "response", "was not found or could not be read");
     let mut drains = BTreeMap::new();
     for id in ids {
         let result = one(session, &id).await;
@@ -60,7 +61,7 @@ pub async fn run(args: &StatusArgs, session: &mut Session) -> Result<Exit, CliEr
 }
 
 /// How far the drain of a peer is, in words.
-async fn drain(session: &Session, peer: &Value) -> String {
+async fn drain(session: &CommandSession, peer: &Value) -> String {
     let progress = match Call::of(&GET_DRAIN, &json!({ "nodeId": text(peer, "nodeId") })) {
         Ok(call) => session.call(&call).await,
         Err(error) => Err(error),
@@ -72,19 +73,19 @@ async fn drain(session: &Session, peer: &Value) -> String {
     }
 }
 
-async fn fleet(session: &mut Session) -> Result<Exit, CliError> {
+async fn fleet(session: &mut CommandSession) -> Result<Exit, CliError> {
     let document = whole(session, &LIST, "peers", json!({})).await?;
     let moment = time::moment(&document, false);
     let peers = items(&document, "peers").to_vec();
     let names = peers.iter().map(|peer| format!("{KIND}/{}", text(peer, "nodeId"))).collect();
     let found = if session.format().is_text() { wrong_with_nodes(session).await } else { Vec::new() };
     let lines = fleet_lines(&peers, moment, &found);
-    session.show(&View { document, items: Some(peers), names, text: Text::Lines(lines) })?;
+    session.show(&CommandOutput { document, items: Some(peers), names, text: TextForm::Lines(lines) })?;
     Ok(Exit::Ok)
 }
 
 /// One line for the fleet, then one for each peer that is not simply alive.
-fn fleet_lines(peers: &[Value], moment: Moment, found: &[Row]) -> String {
+fn fleet_lines(peers: &[Value], moment: CellContext, found: &[CheckRow]) -> String {
     let healthy = |peer: &&Value| columns::status(peer) == "alive" && of_peer(found, peer).next().is_none();
     let alive = peers.iter().filter(healthy).count();
     // Who was stopped has said that it goes: nothing is wrong with it.
@@ -107,17 +108,17 @@ fn fleet_lines(peers: &[Value], moment: Moment, found: &[Row]) -> String {
 }
 
 /// What the check of the mesh finds wrong with a peer.
-fn of_peer<'a>(found: &'a [Row], peer: &'a Value) -> impl Iterator<Item = &'a Row> {
+fn of_peer<'a>(found: &'a [CheckRow], peer: &'a Value) -> impl Iterator<Item = &'a CheckRow> {
     found.iter().filter(|row| row.finding.about.iter().any(|node| node == text(peer, "nodeId")))
 }
 
 /// `warn  not reached: node-2 from node-3  [transport-reached]`
-fn told(row: &Row) -> String {
+fn told(row: &CheckRow) -> String {
     format!("{}  {}  [{}]", row.finding.verdict.word(), printable(&row.finding.text), row.id)
 }
 
 /// `node-2  suspect for 14s (session_expired), draining, last seen 16s ago`: how long is known of the status alone.
-fn headline(peer: &Value, moment: Moment) -> String {
+fn headline(peer: &Value, moment: CellContext) -> String {
     let since = time::ago(field(peer, "statusSince"), moment);
     let seen = time::ago(field(peer, "lastSeen"), moment);
     let marks = columns::orders(peer).chain(columns::unproven(peer).map(Unproven::mark));
@@ -130,7 +131,7 @@ fn headline(peer: &Value, moment: Moment) -> String {
     )
 }
 
-fn verdict(peer: &Value, moment: Moment, drain: Option<&String>, found: &[Row]) -> String {
+fn verdict(peer: &Value, moment: CellContext, drain: Option<&String>, found: &[CheckRow]) -> String {
     let id = text(peer, "nodeId");
     let mut rows = vec![("why", why(text(peer, "statusReason")))];
     if let Some(unproven) = columns::unproven(peer) {
@@ -144,7 +145,7 @@ fn verdict(peer: &Value, moment: Moment, drain: Option<&String>, found: &[Row]) 
     if let Some(ms) = field(peer, "rttMs").as_f64() {
         rows.push(("rtt", format!("{ms}ms")));
     }
-    let found: Vec<&Row> = of_peer(found, peer).filter(|_| text(peer, "status") == "alive").collect();
+    let found: Vec<&CheckRow> = of_peer(found, peer).filter(|_| text(peer, "status") == "alive").collect();
     rows.extend(found.iter().map(|row| ("found", told(row))));
     // One that lives and is as it was ordered needs what the check says, if anything.
     let is_plain = columns::status(peer) == "alive";

@@ -3,12 +3,12 @@
 use omnirelay_wire::rpc::peer_control_service;
 
 use super::LIST;
-use super::change::{Change, meant};
+use super::change::{PeersChange, meant};
 use crate::complete;
 use crate::frame::prelude::*;
 
-pub const UNCORDON: Rpc = peer_control_service::UNCORDON;
-pub const LEAF: Leaf = Leaf::write("mesh peers uncordon", &[&UNCORDON, &LIST]);
+pub const UNCORDON: RpcMethod = peer_control_service::UNCORDON;
+pub const LEAF: LeafCommand = LeafCommand::write("mesh peers uncordon", &[&UNCORDON, &LIST]);
 
 const EXAMPLES: &str = "\
 Examples:
@@ -29,9 +29,9 @@ pub struct UncordonArgs {
     write: WriteArgs,
 }
 
-pub async fn run(args: &UncordonArgs, session: &mut Session) -> Result<Exit, CliError> {
+pub async fn run(args: &UncordonArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
     let ids = meant(session, &args.ids, args.selector.as_deref()).await?;
-    let change = Change {
+    let change = PeersChange {
         rpc: &UNCORDON,
         write: &args.write,
         done: "uncordoned",

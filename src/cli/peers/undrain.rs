@@ -5,15 +5,15 @@ use std::time::{Duration, Instant};
 use omnirelay_wire::rpc::peer_control_service;
 
 use super::LIST;
-use super::change::{Change, meant};
+use super::change::{PeersChange, meant};
 use crate::complete;
-use crate::frame::global::Span;
+use crate::frame::global::HumanDuration;
 use crate::frame::list;
 use crate::frame::prelude::*;
 use crate::namespaces;
 
-pub const UNDRAIN: Rpc = peer_control_service::UNDRAIN;
-pub const LEAF: Leaf = Leaf::write("mesh peers undrain", &[&UNDRAIN, &LIST, &namespaces::LIST]);
+pub const UNDRAIN: RpcMethod = peer_control_service::UNDRAIN;
+pub const LEAF: LeafCommand = LeafCommand::write("mesh peers undrain", &[&UNDRAIN, &LIST, &namespaces::LIST]);
 
 /// How often it is looked how far it is.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
@@ -42,12 +42,12 @@ pub struct UndrainArgs {
     restore: bool,
     /// Wait at most this long
     #[arg(long, value_name = "DURATION", default_value = "1m", requires = "restore")]
-    timeout: Span,
+    timeout: HumanDuration,
     #[command(flatten)]
     write: WriteArgs,
 }
 
-pub async fn run(args: &UndrainArgs, session: &mut Session) -> Result<Exit, CliError> {
+pub async fn run(args: &UndrainArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
     let ids = meant(session, &args.ids, args.selector.as_deref()).await?;
     let waits = args.restore && !args.write.is_dry_run();
     let until = Instant::now() + args.timeout.0;
@@ -55,7 +55,7 @@ pub async fn run(args: &UndrainArgs, session: &mut Session) -> Result<Exit, CliE
         args.write.check(session, ids.len())?;
         until_alive(session, &ids, until).await?;
     }
-    let change = Change {
+    let change = PeersChange {
         rpc: &UNDRAIN,
         write: &args.write,
         done: "undrained",
@@ -71,7 +71,7 @@ pub async fn run(args: &UndrainArgs, session: &mut Session) -> Result<Exit, CliE
 }
 
 /// Waits until all of these nodes live, so that shards can go back to them: after a restart they take a moment to be back.
-async fn until_alive(session: &Session, ids: &[String], until: Instant) -> Result<(), CliError> {
+async fn until_alive(session: &CommandSession, ids: &[String], until: Instant) -> Result<(), CliError> {
     loop {
         let listed = list::whole(session, &LIST, "peers", json!({})).await?;
         let peers = items(&listed, "peers");
@@ -101,7 +101,7 @@ async fn until_alive(session: &Session, ids: &[String], until: Instant) -> Resul
 }
 
 /// Waits until no shard is on its way. Whoever places them begins within a moment.
-async fn until_settled(session: &Session, until: Instant) -> Result<(), CliError> {
+async fn until_settled(session: &CommandSession, until: Instant) -> Result<(), CliError> {
     const BEGINS_WITHIN: Duration = Duration::from_secs(2);
     let began = Instant::now();
     let mut were_moving = false;

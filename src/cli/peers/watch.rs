@@ -4,7 +4,7 @@ use super::list::{self, HealthArgs, WATCH};
 use crate::frame::args::FilterArgs;
 use crate::frame::prelude::*;
 
-pub const LEAF: Leaf = Leaf::read("mesh peers watch", &[&WATCH]);
+pub const LEAF: LeafCommand = LeafCommand::read("mesh peers watch", &[&WATCH]);
 
 const EXAMPLES: &str = "\
 Examples:
@@ -26,7 +26,7 @@ pub struct WatchVerbArgs {
     watching: WatchArgs,
 }
 
-pub async fn run(args: &WatchVerbArgs, session: &mut Session) -> Result<Exit, CliError> {
+pub async fn run(args: &WatchVerbArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
     let watching = WatchArgs { append: true, ..args.watching.clone() };
     list::watch(&args.filter, &args.health, &watching, &TableArgs::default(), session).await
 }

@@ -6,11 +6,11 @@ use super::follow::{self, WaitArgs};
 use super::get::GET;
 use super::{change, tell};
 use crate::complete;
-use crate::frame::change::Change;
+use crate::frame::change::ObjectChange;
 use crate::frame::prelude::*;
 
-pub const APPLY: Rpc = rebalance_control_service::APPLY;
-pub const LEAF: Leaf = Leaf::write("mesh rebalance-plans apply", &[&APPLY, &GET]);
+pub const APPLY: RpcMethod = rebalance_control_service::APPLY;
+pub const LEAF: LeafCommand = LeafCommand::write("mesh rebalance-plans apply", &[&APPLY, &GET]);
 
 const EXAMPLES: &str = "\
 Examples:
@@ -34,12 +34,12 @@ pub struct ApplyArgs {
     write: WriteArgs,
 }
 
-pub async fn run(args: &ApplyArgs, session: &mut Session) -> Result<Exit, CliError> {
+pub async fn run(args: &ApplyArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
     let id = args.plan.as_str();
     if args.write.is_dry_run() {
         return tell(&APPLY, id, &args.write, "applied", session).await;
     }
-    let apply = Change {
+    let apply = ObjectChange {
         question: Some(format!("Move the shards of plan {id}?")),
         ..change(&APPLY, id, &args.write, "applied")
     };

@@ -6,9 +6,9 @@ use super::tell;
 use crate::complete;
 use crate::frame::prelude::*;
 
-pub const APPROVE: Rpc = rebalance_control_service::APPROVE;
-pub const LEAF: Leaf =
-    Leaf::write("mesh rebalance-plans approve", &[&APPROVE]).exiting("0 1 2 3 4 5 6 8 9 10 11");
+pub const APPROVE: RpcMethod = rebalance_control_service::APPROVE;
+pub const LEAF: LeafCommand =
+    LeafCommand::write("mesh rebalance-plans approve", &[&APPROVE]).exiting("0 1 2 3 4 5 6 8 9 10 11");
 
 const EXAMPLES: &str = "\
 Examples:
@@ -28,6 +28,6 @@ pub struct ApproveArgs {
     write: WriteArgs,
 }
 
-pub async fn run(args: &ApproveArgs, session: &mut Session) -> Result<Exit, CliError> {
+pub async fn run(args: &ApproveArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
     tell(&APPROVE, &args.plan, &args.write, "approved", session).await
 }

@@ -6,9 +6,9 @@ use super::tell;
 use crate::complete;
 use crate::frame::prelude::*;
 
-pub const CANCEL: Rpc = rebalance_control_service::CANCEL;
-pub const LEAF: Leaf =
-    Leaf::write("mesh rebalance-plans cancel", &[&CANCEL]).exiting("0 1 2 3 4 5 6 8 9 10 11");
+pub const CANCEL: RpcMethod = rebalance_control_service::CANCEL;
+pub const LEAF: LeafCommand =
+    LeafCommand::write("mesh rebalance-plans cancel", &[&CANCEL]).exiting("0 1 2 3 4 5 6 8 9 10 11");
 
 const EXAMPLES: &str = "\
 Examples:
@@ -27,6 +27,6 @@ pub struct CancelArgs {
     write: WriteArgs,
 }
 
-pub async fn run(args: &CancelArgs, session: &mut Session) -> Result<Exit, CliError> {
+pub async fn run(args: &CancelArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
     tell(&CANCEL, &args.plan, &args.write, "cancelled", session).await
 }

@@ -5,8 +5,8 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::get::{GET, describe};
-use super::{KIND, Session};
-use crate::frame::global::Span;
+use super::{CommandSession, KIND};
+use crate::frame::global::HumanDuration;
 use crate::frame::prelude::*;
 
 /// The first pause between two looks; it doubles.
@@ -22,7 +22,7 @@ pub struct WaitArgs {
     no_wait: bool,
     /// End with 8 when the plan has not ended after this time; 0s is for ever
     #[arg(long, value_name = "DURATION", default_value = "5m")]
-    timeout: Span,
+    timeout: HumanDuration,
 }
 
 /// Waits for the end of a plan that was applied, and prints what it came to; Ctrl-C leaves it to itself.
@@ -30,14 +30,14 @@ pub struct WaitArgs {
 /// # Errors
 /// `PLAN_TIMEOUT`; what keeps the daemon from saying.
 pub async fn to_the_end(
-    session: &mut Session,
+    session: &mut CommandSession,
     id: &str,
     applied: Value,
     wait: &WaitArgs,
 ) -> Result<Exit, CliError> {
     if wait.no_wait {
         let lines = describe(&applied, false);
-        session.show(&View::lines(applied, format!("{KIND}/{id}"), lines))?;
+        session.show(&CommandOutput::lines(applied, format!("{KIND}/{id}"), lines))?;
         return Ok(Exit::Ok);
     }
     let ended = tokio::select! {
@@ -50,11 +50,16 @@ pub async fn to_the_end(
     };
     let is_done = text(&ended, "plan.state") == "completed";
     let lines = describe(&ended, false);
-    session.show(&View::lines(ended, format!("{KIND}/{id}"), lines))?;
+    session.show(&CommandOutput::lines(ended, format!("{KIND}/{id}"), lines))?;
     Ok(if is_done { Exit::Ok } else { Exit::Negative })
 }
 
-async fn ended(session: &Session, id: &str, applied: &Value, timeout: Duration) -> Result<Value, CliError> {
+async fn ended(
+    session: &CommandSession,
+    id: &str,
+    applied: &Value,
+    timeout: Duration,
+) -> Result<Value, CliError> {
     let deadline = Some(timeout).filter(|timeout| !timeout.is_zero()).map(|timeout| Instant::now() + timeout);
     let call = Call::of(&GET, &json!({ "planId": id, "minRevision": text(applied, "cursor") }))?;
     let (mut pause, mut told) = (PAUSE_FIRST, String::new());

@@ -9,8 +9,8 @@ use crate::frame::document::{because, or_nobody};
 use crate::frame::listing::first;
 use crate::frame::prelude::*;
 
-pub const GET: Rpc = rebalance_control_service::GET;
-pub const LEAF: Leaf = Leaf::read("mesh rebalance-plans get", &[&GET]);
+pub const GET: RpcMethod = rebalance_control_service::GET;
+pub const LEAF: LeafCommand = LeafCommand::read("mesh rebalance-plans get", &[&GET]);
 
 /// How many moves are told.
 const MOVES_TOLD: usize = 40;
@@ -32,11 +32,11 @@ pub struct GetArgs {
     absolute: bool,
 }
 
-pub async fn run(args: &GetArgs, session: &mut Session) -> Result<Exit, CliError> {
+pub async fn run(args: &GetArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
     let document = session.call(&Call::of(&GET, &json!({ "planId": args.plan }))?).await?;
     session.warn_if_stale(&document);
     let lines = describe(&document, args.absolute);
-    session.show(&View::lines(document, format!("{KIND}/{}", args.plan), lines))?;
+    session.show(&CommandOutput::lines(document, format!("{KIND}/{}", args.plan), lines))?;
     Ok(Exit::Ok)
 }
 

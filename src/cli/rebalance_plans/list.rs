@@ -11,9 +11,10 @@ use crate::frame::prelude::*;
 use crate::frame::watch as stream;
 use crate::namespaces;
 
-pub const LIST: Rpc = rebalance_control_service::LIST;
-pub const WATCH: Rpc = rebalance_control_service::WATCH;
-pub const LEAF: Leaf = Leaf::read("mesh rebalance-plans list", &[&LIST, &WATCH]).listing(&COLUMNS, &[]);
+pub const LIST: RpcMethod = rebalance_control_service::LIST;
+pub const WATCH: RpcMethod = rebalance_control_service::WATCH;
+pub const LEAF: LeafCommand =
+    LeafCommand::read("mesh rebalance-plans list", &[&LIST, &WATCH]).listing(&COLUMNS, &[]);
 
 const EXAMPLES: &str = "\
 Examples:
@@ -61,7 +62,7 @@ static COLUMNS: &[Column] = &[
     Column::new("ticket", |plan, _| text(plan, "changeTicket").to_owned()).wide(),
 ];
 
-pub async fn run(args: &ListArgs, session: &mut Session) -> Result<Exit, CliError> {
+pub async fn run(args: &ListArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
     args.watching.check(args.watch)?;
     if args.watch {
         if !args.state.is_empty() {
@@ -87,7 +88,7 @@ pub async fn watch(
     namespaces: &[String],
     watching: &WatchArgs,
     table: &TableArgs,
-    session: &mut Session,
+    session: &mut CommandSession,
 ) -> Result<Exit, CliError> {
     let feed = WatchFeed {
         object: "plan",

@@ -11,9 +11,9 @@ mod reject;
 mod resume;
 mod watch;
 
-use super::complete::{Kind, KnownObject};
+use super::complete::{CompletedKind, KnownObject};
 use super::entry::verbs;
-use super::frame::change::Change;
+use super::frame::change::ObjectChange;
 use super::schema::documents::message;
 use crate::frame::prelude::*;
 
@@ -26,8 +26,8 @@ pub use list::LIST;
 pub const KIND: &str = "plan";
 
 /// What a shell completes.
-pub static OBJECTS: Kind =
-    Kind { name: KIND, list: "plans", rpc: &LIST, paged: false, of_node: false, known, signs: b"_" };
+pub static OBJECTS: CompletedKind =
+    CompletedKind { name: KIND, list: "plans", rpc: &LIST, paged: false, of_node: false, known, signs: b"_" };
 
 verbs! {
     /// Plans of moves of shards: who approved them, and how far they are
@@ -63,8 +63,8 @@ fn plan(given: &str) -> Result<String, String> {
 }
 
 /// What is said to a plan.
-fn change<'a>(rpc: &'a Rpc, id: &str, write: &'a WriteArgs, done: &'static str) -> Change<'a> {
-    Change {
+fn change<'a>(rpc: &'a RpcMethod, id: &str, write: &'a WriteArgs, done: &'static str) -> ObjectChange<'a> {
+    ObjectChange {
         rpc,
         name: format!("{KIND}/{id}"),
         write,
@@ -79,22 +79,22 @@ fn change<'a>(rpc: &'a Rpc, id: &str, write: &'a WriteArgs, done: &'static str) 
 
 /// Says something to a plan, and prints the answer.
 async fn tell(
-    rpc: &Rpc,
+    rpc: &RpcMethod,
     id: &str,
     write: &WriteArgs,
     done: &'static str,
-    session: &mut Session,
+    session: &mut CommandSession,
 ) -> Result<Exit, CliError> {
     change(rpc, id, write, done).run(session).await
 }
 
 /// Says something to a plan on the way to something else: what came of it goes to standard error.
 pub async fn say(
-    rpc: &Rpc,
+    rpc: &RpcMethod,
     id: &str,
     write: &WriteArgs,
     done: &'static str,
-    session: &mut Session,
+    session: &mut CommandSession,
 ) -> Result<Value, CliError> {
     // What the version was meant for is the map.
     let write = write.for_the_next();

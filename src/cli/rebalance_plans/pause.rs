@@ -6,9 +6,9 @@ use super::tell;
 use crate::complete;
 use crate::frame::prelude::*;
 
-pub const PAUSE: Rpc = rebalance_control_service::PAUSE;
-pub const LEAF: Leaf =
-    Leaf::write("mesh rebalance-plans pause", &[&PAUSE]).exiting("0 1 2 3 4 5 6 8 9 10 11");
+pub const PAUSE: RpcMethod = rebalance_control_service::PAUSE;
+pub const LEAF: LeafCommand =
+    LeafCommand::write("mesh rebalance-plans pause", &[&PAUSE]).exiting("0 1 2 3 4 5 6 8 9 10 11");
 
 const EXAMPLES: &str = "\
 Examples:
@@ -25,6 +25,6 @@ pub struct PauseArgs {
     write: WriteArgs,
 }
 
-pub async fn run(args: &PauseArgs, session: &mut Session) -> Result<Exit, CliError> {
+pub async fn run(args: &PauseArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
     tell(&PAUSE, &args.plan, &args.write, "paused", session).await
 }

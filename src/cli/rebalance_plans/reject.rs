@@ -6,9 +6,9 @@ use super::tell;
 use crate::complete;
 use crate::frame::prelude::*;
 
-pub const REJECT: Rpc = rebalance_control_service::REJECT;
-pub const LEAF: Leaf =
-    Leaf::write("mesh rebalance-plans reject", &[&REJECT]).exiting("0 1 2 3 4 5 6 8 9 10 11");
+pub const REJECT: RpcMethod = rebalance_control_service::REJECT;
+pub const LEAF: LeafCommand =
+    LeafCommand::write("mesh rebalance-plans reject", &[&REJECT]).exiting("0 1 2 3 4 5 6 8 9 10 11");
 
 const EXAMPLES: &str = "\
 Examples:
@@ -25,6 +25,6 @@ pub struct RejectArgs {
     write: WriteArgs,
 }
 
-pub async fn run(args: &RejectArgs, session: &mut Session) -> Result<Exit, CliError> {
+pub async fn run(args: &RejectArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
     tell(&REJECT, &args.plan, &args.write, "rejected", session).await
 }

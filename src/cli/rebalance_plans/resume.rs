@@ -6,9 +6,9 @@ use super::tell;
 use crate::complete;
 use crate::frame::prelude::*;
 
-pub const RESUME: Rpc = rebalance_control_service::RESUME;
-pub const LEAF: Leaf =
-    Leaf::write("mesh rebalance-plans resume", &[&RESUME]).exiting("0 1 2 3 4 5 6 8 9 10 11");
+pub const RESUME: RpcMethod = rebalance_control_service::RESUME;
+pub const LEAF: LeafCommand =
+    LeafCommand::write("mesh rebalance-plans resume", &[&RESUME]).exiting("0 1 2 3 4 5 6 8 9 10 11");
 
 const EXAMPLES: &str = "\
 Examples:
@@ -25,6 +25,6 @@ pub struct ResumeArgs {
     write: WriteArgs,
 }
 
-pub async fn run(args: &ResumeArgs, session: &mut Session) -> Result<Exit, CliError> {
+pub async fn run(args: &ResumeArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
     tell(&RESUME, &args.plan, &args.write, "resumed", session).await
 }

@@ -1,13 +1,13 @@
 //! `registers advertise`.
 
 use super::LIST;
-use super::change::Change;
+use super::change::RegistersChange;
 use super::update::{BATCH_UPDATE, UPDATE};
 use super::which::WhichArgs;
 use crate::frame::prelude::*;
 use crate::node::NodeArgs;
 
-pub const LEAF: Leaf = Leaf::write("registers advertise", &[&LIST, &UPDATE, &BATCH_UPDATE]);
+pub const LEAF: LeafCommand = LeafCommand::write("registers advertise", &[&LIST, &UPDATE, &BATCH_UPDATE]);
 
 const EXAMPLES: &str = "\
 Examples:
@@ -28,10 +28,14 @@ pub struct AdvertiseArgs {
     write: WriteArgs,
 }
 
-pub async fn run(args: &AdvertiseArgs, node: &NodeArgs, session: &mut Session) -> Result<Exit, CliError> {
+pub async fn run(
+    args: &AdvertiseArgs,
+    node: &NodeArgs,
+    session: &mut CommandSession,
+) -> Result<Exit, CliError> {
     let node = node.id();
     let ids = args.which.ids(node, &args.write, session).await?;
-    let change = Change {
+    let change = RegistersChange {
         rpc: &UPDATE,
         batch: Some(&BATCH_UPDATE),
         node,

@@ -10,9 +10,9 @@ use crate::frame::prelude::*;
 use crate::node::{NODE, NodeArgs};
 use crate::peers;
 
-const LIST: Rpc = advertisement_service::LIST;
-pub const LEAF: Leaf =
-    Leaf::read("registers advertisements", &[&LIST, &peers::get::GET, &peers::LIST, &NODE])
+const LIST: RpcMethod = advertisement_service::LIST;
+pub const LEAF: LeafCommand =
+    LeafCommand::read("registers advertisements", &[&LIST, &peers::get::GET, &peers::LIST, &NODE])
         .exiting("0 1 2 3 5 6 8 9 10 11")
         .listing(&WATCHED, &[]);
 
@@ -43,7 +43,7 @@ pub struct AdvertisementsArgs {
 pub async fn run(
     args: &AdvertisementsArgs,
     node: &NodeArgs,
-    session: &mut Session,
+    session: &mut CommandSession,
 ) -> Result<Exit, CliError> {
     args.table.check_order(WATCHED)?;
     node.go(session).await?;
@@ -52,7 +52,7 @@ pub async fn run(
         given.iter().map(one).collect()
     };
     let (registers, sources) = (plain(&args.registers, "register/"), plain(&args.source, "peer/"));
-    let request = |page: &Page| {
+    let request = |page: &ListPage| {
         let request = json!({"registerId": registers, "source": sources, "pageSize": page.size, "pageToken": page.token});
         Call::of(&LIST, &request)
     };
@@ -63,19 +63,23 @@ pub async fn run(
     show(args, session, document)
 }
 
-fn show(args: &AdvertisementsArgs, session: &mut Session, document: Value) -> Result<Exit, CliError> {
+fn show(args: &AdvertisementsArgs, session: &mut CommandSession, document: Value) -> Result<Exit, CliError> {
     let found = items(&document, "advertisements").to_vec();
     let moment = time::moment(&document, args.table.absolute);
     // Made before the emptiness check, so that a wrong --columns is an error in any case.
-    let table = Table::of(WATCHED, &found, moment, &args.table.layout())?;
+    let table = TextTable::of(WATCHED, &found, moment, &args.table.layout())?;
     if found.is_empty() && session.format().is_text() {
         session.notes().say("Nothing is advertised like that.");
     } else {
         let names = found.iter().map(|one| format!("{KIND}/{}", text(one, "registerId"))).collect();
         let footer =
             format!("{}, rev {}", count(found.len() as u64, "advertisement"), text(&document, "cursor"));
-        let view =
-            View { document: document.clone(), items: Some(found.clone()), names, text: Text::Table(table) };
+        let view = CommandOutput {
+            document: document.clone(),
+            items: Some(found.clone()),
+            names,
+            text: TextForm::Table(table),
+        };
         session.show(&view)?;
         if session.format().is_text() {
             session.notes().say(&footer);

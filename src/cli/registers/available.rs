@@ -11,9 +11,9 @@ use crate::node::NODE;
 use crate::node::NodeArgs;
 use crate::peers;
 
-pub const LIST: Rpc = advertisement_service::LIST_AVAILABLE;
-pub const LEAF: Leaf =
-    Leaf::read("registers available", &[&LIST, &WATCH, &peers::get::GET, &peers::LIST, &NODE])
+pub const LIST: RpcMethod = advertisement_service::LIST_AVAILABLE;
+pub const LEAF: LeafCommand =
+    LeafCommand::read("registers available", &[&LIST, &WATCH, &peers::get::GET, &peers::LIST, &NODE])
         .exiting("0 1 2 3 5 6 8 9 10 11")
         .listing(&COLUMNS, &["source"]);
 
@@ -82,13 +82,17 @@ fn sources(register: &Value) -> String {
     items(register, "sources").iter().filter_map(Value::as_str).collect::<Vec<_>>().join(",")
 }
 
-pub async fn run(args: &AvailableArgs, node: &NodeArgs, session: &mut Session) -> Result<Exit, CliError> {
+pub async fn run(
+    args: &AvailableArgs,
+    node: &NodeArgs,
+    session: &mut CommandSession,
+) -> Result<Exit, CliError> {
     check(args, session)?;
     node.go(session).await?;
     if args.watch {
         return watch::watch(&[], &args.filter, &args.watching, &args.table, session).await;
     }
-    let request = |page: &Page| {
+    let request = |page: &ListPage| {
         let request = json!({ "source": args.filter, "pageSize": page.size, "pageToken": page.token });
         Call::of(&LIST, &request)
     };
@@ -101,7 +105,7 @@ pub async fn run(args: &AvailableArgs, node: &NodeArgs, session: &mut Session) -
 }
 
 /// Refuses flags that do not fit, before anybody is asked anything.
-fn check(args: &AvailableArgs, session: &Session) -> Result<(), CliError> {
+fn check(args: &AvailableArgs, session: &CommandSession) -> Result<(), CliError> {
     args.watching.check(args.watch)?;
     let (columns, sort_by) = (&args.table.columns, &args.table.sort_by);
     let known = if args.watch { WATCHED } else { COLUMNS };
@@ -114,11 +118,11 @@ fn check(args: &AvailableArgs, session: &Session) -> Result<(), CliError> {
     Ok(())
 }
 
-fn show(args: &AvailableArgs, session: &mut Session, document: Value) -> Result<Exit, CliError> {
+fn show(args: &AvailableArgs, session: &mut CommandSession, document: Value) -> Result<Exit, CliError> {
     let found = items(&document, "registers").to_vec();
     let moment = time::moment(&document, args.table.absolute);
     // Made before the emptiness check, so that a wrong --columns is an error in any case.
-    let table = Table::of(COLUMNS, &found, moment, &args.table.layout())?;
+    let table = TextTable::of(COLUMNS, &found, moment, &args.table.layout())?;
     let empty = found.is_empty();
     if empty && session.format().is_text() {
         session.notes().say(&match args.filter.as_slice() {
@@ -127,8 +131,12 @@ fn show(args: &AvailableArgs, session: &mut Session, document: Value) -> Result<
         });
     } else {
         let names = found.iter().map(|one| format!("{KIND}/{}", text(one, "registerId"))).collect();
-        let view =
-            View { document: document.clone(), items: Some(found.clone()), names, text: Text::Table(table) };
+        let view = CommandOutput {
+            document: document.clone(),
+            items: Some(found.clone()),
+            names,
+            text: TextForm::Table(table),
+        };
         session.show(&view)?;
         if session.format().is_text() {
             session.notes().say(&footer(&document, &found));

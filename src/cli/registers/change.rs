@@ -3,11 +3,11 @@
 use xxhash_rust::xxh64::xxh64;
 
 use super::KIND;
-use crate::frame::bar::Bar;
+use crate::frame::bar::ProgressMeter;
 use crate::frame::client::fresh_key;
 use crate::frame::error;
 use crate::frame::prelude::*;
-use crate::frame::signals::Stops;
+use crate::frame::signals::StopSignals;
 
 /// The most registers of one request.
 const REQUEST_ITEMS_MAX: usize = 1000;
@@ -25,10 +25,10 @@ pub fn not_shown(node: &str, does: &str, changed: bool) -> Option<String> {
 }
 
 /// A change of registers.
-pub struct Change<'a> {
-    pub rpc: &'a Rpc,
+pub struct RegistersChange<'a> {
+    pub rpc: &'a RpcMethod,
     /// The same of many; `None`: it is of one only.
-    pub batch: Option<&'a Rpc>,
+    pub batch: Option<&'a RpcMethod>,
     /// Whose registers; empty: of the node that is asked.
     pub node: &'a str,
     pub write: &'a WriteArgs,
@@ -46,16 +46,16 @@ pub struct Change<'a> {
     pub fields: Value,
 }
 
-impl Change<'_> {
+impl RegistersChange<'_> {
     /// Carries the change out on every one of `ids`: one by itself, several in requests of a thousand.
     ///
     /// # Errors
-    /// As of [`Batch::finish`]; usage, when the flags do not fit.
-    pub async fn run(&self, session: &mut Session, ids: Vec<String>) -> Result<Exit, CliError> {
+    /// As of [`BatchOutcomes::finish`]; usage, when the flags do not fit.
+    pub async fn run(&self, session: &mut CommandSession, ids: Vec<String>) -> Result<Exit, CliError> {
         self.write.check(session, ids.len())?;
         session.announce_target()?;
         let key = self.write.key()?;
-        let mut batch = Batch::new(KIND, "change", self.failed);
+        let mut batch = BatchOutcomes::new(KIND, "change", self.failed);
         let mut stopped = None;
         match ids.as_slice() {
             [id] => batch.push(id.clone(), session.call(&self.call(id, &key, false)?).await),
@@ -81,12 +81,13 @@ impl Change<'_> {
     /// Sends several; with which exit, if somebody did not want to wait for all.
     async fn send(
         &self,
-        session: &Session,
+        session: &CommandSession,
         ids: &[String],
         key: &str,
-        batch: &mut Batch,
+        batch: &mut BatchOutcomes,
     ) -> Result<Option<Exit>, CliError> {
-        let (mut bar, mut stops) = (Bar::of(session, "registers", ids.len()), Stops::listen()?);
+        let (mut bar, mut stops) =
+            (ProgressMeter::of(session, "registers", ids.len()), StopSignals::listen()?);
         let Some(rpc) = self.batch else {
             return self.send_one_by_one(session, ids, key, batch, &mut stops).await;
         };
@@ -124,11 +125,11 @@ impl Change<'_> {
 
     async fn send_one_by_one(
         &self,
-        session: &Session,
+        session: &CommandSession,
         ids: &[String],
         key: &str,
-        batch: &mut Batch,
-        stops: &mut Stops,
+        batch: &mut BatchOutcomes,
+        stops: &mut StopSignals,
     ) -> Result<Option<Exit>, CliError> {
         for (at, id) in ids.iter().enumerate() {
             if let Some(error) = batch.hopeless() {
@@ -152,7 +153,7 @@ impl Change<'_> {
     ///
     /// # Errors
     /// The first refusal.
-    pub async fn preview(&self, session: &Session, ids: &[String]) -> Result<(), CliError> {
+    pub async fn preview(&self, session: &CommandSession, ids: &[String]) -> Result<(), CliError> {
         let key = fresh_key()?;
         for id in ids.iter().take(PREVIEWED_MAX) {
             let document = session.call(&self.call(id, &key, ids.len() > 1)?).await?;
@@ -175,7 +176,13 @@ impl Change<'_> {
         self.keyed(self.rpc, &request, key, part)
     }
 
-    fn call_of_many(&self, rpc: &Rpc, ids: &[String], key: &str, number: usize) -> Result<Call, CliError> {
+    fn call_of_many(
+        &self,
+        rpc: &RpcMethod,
+        ids: &[String],
+        key: &str,
+        number: usize,
+    ) -> Result<Call, CliError> {
         self.keyed(rpc, &self.request(json!(ids)), key, format!("/{number}"))
     }
 
@@ -195,7 +202,7 @@ impl Change<'_> {
         request
     }
 
-    fn keyed(&self, rpc: &Rpc, request: &Value, key: &str, mut part: String) -> Result<Call, CliError> {
+    fn keyed(&self, rpc: &RpcMethod, request: &Value, key: &str, mut part: String) -> Result<Call, CliError> {
         if self.write.is_dry_run() {
             part.push_str("/dry-run");
         }
@@ -215,7 +222,7 @@ impl Change<'_> {
 }
 
 /// Takes the outcomes of a request apart.
-fn take(batch: &mut Batch, mut document: Value) {
+fn take(batch: &mut BatchOutcomes, mut document: Value) {
     for outcome in document["results"].as_array_mut().into_iter().flatten() {
         let id = text(outcome, "registerId").to_owned();
         let failed = error::from_failure(field(outcome, "failure"));

@@ -3,13 +3,14 @@
 use omnirelay_wire::rpc::register_service;
 
 use super::KIND;
-use super::change::Change;
+use super::change::RegistersChange;
 use super::labels::{labels, setting};
 use crate::frame::prelude::*;
 use crate::node::NodeArgs;
 
-pub const CREATE: Rpc = register_service::CREATE;
-pub const LEAF: Leaf = Leaf::write("registers create", &[&CREATE]).exiting("0 1 2 3 4 5 6 8 9 10 11");
+pub const CREATE: RpcMethod = register_service::CREATE;
+pub const LEAF: LeafCommand =
+    LeafCommand::write("registers create", &[&CREATE]).exiting("0 1 2 3 4 5 6 8 9 10 11");
 
 const EXAMPLES: &str = "\
 Examples:
@@ -46,7 +47,7 @@ pub struct CreateArgs {
     write: WriteArgs,
 }
 
-pub async fn run(args: &CreateArgs, node: &NodeArgs, session: &mut Session) -> Result<Exit, CliError> {
+pub async fn run(args: &CreateArgs, node: &NodeArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
     let node = node.id();
     if args.write.if_match.is_some() {
         return Err(
@@ -55,7 +56,7 @@ pub async fn run(args: &CreateArgs, node: &NodeArgs, session: &mut Session) -> R
     }
     let ids = ids::expand(std::slice::from_ref(&args.id), KIND)?;
     let labels = labels(args.label.iter().cloned().map(|(key, value)| (key, Some(value))))?;
-    let change = Change {
+    let change = RegistersChange {
         rpc: &CREATE,
         batch: None,
         node,

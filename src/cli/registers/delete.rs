@@ -2,15 +2,15 @@
 
 use omnirelay_wire::rpc::register_service;
 
-use super::change::Change;
+use super::change::RegistersChange;
 use super::which::WhichArgs;
 use super::{KIND, LIST};
 use crate::frame::prelude::*;
 use crate::node::NodeArgs;
 
-pub const DELETE: Rpc = register_service::DELETE;
-pub const BATCH_DELETE: Rpc = register_service::BATCH_DELETE;
-pub const LEAF: Leaf = Leaf::write("registers delete", &[&LIST, &DELETE, &BATCH_DELETE]);
+pub const DELETE: RpcMethod = register_service::DELETE;
+pub const BATCH_DELETE: RpcMethod = register_service::BATCH_DELETE;
+pub const LEAF: LeafCommand = LeafCommand::write("registers delete", &[&LIST, &DELETE, &BATCH_DELETE]);
 
 const EXAMPLES: &str = "\
 Examples:
@@ -34,7 +34,7 @@ pub struct DeleteArgs {
     write: WriteArgs,
 }
 
-pub async fn run(args: &DeleteArgs, node: &NodeArgs, session: &mut Session) -> Result<Exit, CliError> {
+pub async fn run(args: &DeleteArgs, node: &NodeArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
     let node = node.id();
     const NAMED_MAX: usize = 3;
     let ids = args.which.ids(node, &args.write, session).await?;
@@ -51,8 +51,8 @@ pub async fn run(args: &DeleteArgs, node: &NodeArgs, session: &mut Session) -> R
     delete(&args.write, node, args.ignore_not_found).run(session, ids).await
 }
 
-fn delete<'a>(write: &'a WriteArgs, node: &'a str, forgives_missing: bool) -> Change<'a> {
-    Change {
+fn delete<'a>(write: &'a WriteArgs, node: &'a str, forgives_missing: bool) -> RegistersChange<'a> {
+    RegistersChange {
         rpc: &DELETE,
         batch: Some(&BATCH_DELETE),
         node,

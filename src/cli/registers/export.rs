@@ -11,7 +11,7 @@ use crate::frame::list;
 use crate::frame::prelude::*;
 use crate::node::NodeArgs;
 
-pub const LEAF: Leaf = Leaf::read("registers export", &[&LIST]);
+pub const LEAF: LeafCommand = LeafCommand::read("registers export", &[&LIST]);
 
 /// What is exported of a register: what an import takes.
 const FIELDS: [&str; 7] =
@@ -40,14 +40,14 @@ pub struct ExportArgs {
     force: bool,
 }
 
-pub async fn run(args: &ExportArgs, node: &NodeArgs, session: &mut Session) -> Result<Exit, CliError> {
+pub async fn run(args: &ExportArgs, node: &NodeArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
     let file = args.file.as_deref().filter(|file| file.as_os_str() != "-");
     if let Some(file) = file.filter(|file| !args.force && file.exists()) {
         let message = format!("{} is there already", file.display());
         return Err(CliError::usage(message).hint("add --force to write over it"));
     }
-    let request = |page: &Page| {
-        let Page { size, token } = page;
+    let request = |page: &ListPage| {
+        let ListPage { size, token } = page;
         let asked = json!({
             "nodeId": node.id(), "selector": args.selector, "pageSize": size, "pageToken": token,
         });

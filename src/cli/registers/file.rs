@@ -14,7 +14,7 @@ use crate::frame::prelude::*;
 const LISTS: [&str; 2] = ["advertisements", "registers"];
 
 /// What is expected of a file of `T`s.
-pub struct Form<T> {
+pub struct FileFormat<T> {
     /// The longest file in bytes, and what to do with a longer one.
     pub bytes_max: u64,
     pub too_long: &'static str,
@@ -28,13 +28,13 @@ pub struct Form<T> {
 ///
 /// # Errors
 /// When the file cannot be read; usage, naming the item, when something is wrong in it.
-pub fn read<T: DeserializeOwned>(file: &Path, form: &Form<T>) -> Result<Vec<T>, CliError> {
+pub fn read<T: DeserializeOwned>(file: &Path, form: &FileFormat<T>) -> Result<Vec<T>, CliError> {
     let name = if file == Path::new("-") { "standard input".to_owned() } else { file.display().to_string() };
     let text = text(file, &name, form)?;
     items(&text, &name)?.into_iter().enumerate().map(|(at, item)| one(at + 1, item, &name, form)).collect()
 }
 
-fn text<T>(file: &Path, name: &str, form: &Form<T>) -> Result<String, CliError> {
+fn text<T>(file: &Path, name: &str, form: &FileFormat<T>) -> Result<String, CliError> {
     let bytes_max = form.bytes_max;
     let unreadable =
         |error: std::io::Error| CliError::local(reasons::FILE, format!("cannot read {name}"), &error);
@@ -117,7 +117,12 @@ fn shape(name: &str) -> CliError {
 }
 
 /// One item as a `T`; a field that there is not is an error, for it may be a field that is written wrongly.
-fn one<T: DeserializeOwned>(at: usize, mut item: Value, name: &str, form: &Form<T>) -> Result<T, CliError> {
+fn one<T: DeserializeOwned>(
+    at: usize,
+    mut item: Value,
+    name: &str,
+    form: &FileFormat<T>,
+) -> Result<T, CliError> {
     let id = item.get("registerId").and_then(Value::as_str).map(|id| format!(" ({id})")).unwrap_or_default();
     let wrong = |cause: String| {
         CliError::usage(format!("{name}: item {at}{id} is no register")).cause(cause).hint("nothing was sent")
@@ -145,7 +150,7 @@ mod tests {
 
     use super::*;
 
-    const FORM: Form<AdvertisedRegister> = Form {
+    const FORM: FileFormat<AdvertisedRegister> = FileFormat {
         bytes_max: 1024 * 1024,
         too_long: "split it",
         prepare: |_| {},

@@ -9,8 +9,8 @@ use crate::complete;
 use crate::frame::prelude::*;
 use crate::node::NodeArgs;
 
-pub const GET: Rpc = register_service::GET;
-pub const LEAF: Leaf = Leaf::read("registers get", &[&GET]).exiting("0 1 2 3 5 6 7 8 9 11");
+pub const GET: RpcMethod = register_service::GET;
+pub const LEAF: LeafCommand = LeafCommand::read("registers get", &[&GET]).exiting("0 1 2 3 5 6 7 8 9 11");
 
 const EXAMPLES: &str = "\
 Examples:
@@ -31,10 +31,10 @@ pub struct GetArgs {
     absolute: bool,
 }
 
-pub async fn run(args: &GetArgs, node: &NodeArgs, session: &mut Session) -> Result<Exit, CliError> {
+pub async fn run(args: &GetArgs, node: &NodeArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
     let node = node.id();
     let ids = ids::expand(&args.ids, KIND)?;
-    let mut batch = Batch::new(KIND, "response", "was not found or could not be read");
+    let mut batch = BatchOutcomes::new(KIND, "response", "was not found or could not be read");
     for id in ids {
         let outcome = match batch.hopeless() {
             Some(error) => Err(error),

@@ -11,14 +11,14 @@ use serde_json::Map;
 
 use super::KIND;
 use super::change::{in_flight, not_sent, not_shown};
-use super::file::{self, Form};
-use crate::frame::bar::Bar;
+use super::file::{self, FileFormat};
+use crate::frame::bar::ProgressMeter;
 use crate::frame::prelude::*;
-use crate::frame::signals::Stops;
+use crate::frame::signals::StopSignals;
 use crate::node::NodeArgs;
 
-pub const IMPORT: Rpc = register_service::IMPORT;
-pub const LEAF: Leaf = Leaf::write("registers import", &[&IMPORT]);
+pub const IMPORT: RpcMethod = register_service::IMPORT;
+pub const LEAF: LeafCommand = LeafCommand::write("registers import", &[&IMPORT]);
 
 /// The most registers of one request, and the most bytes of them.
 const REQUEST_ITEMS_MAX: usize = 5000;
@@ -31,7 +31,7 @@ const LISTS: [&str; 4] = ["results", "addedIds", "updatedIds", "outdatedIds"];
 
 /// A hundred thousand registers with a page of text each. What a daemon would refuse is refused here, so that a file is
 /// sent in order or not at all.
-const FORM: Form<ImportedRegister> = Form {
+const FORM: FileFormat<ImportedRegister> = FileFormat {
     bytes_max: 256 * 1024 * 1024,
     too_long: "import it in parts",
     prepare: as_imported,
@@ -83,7 +83,7 @@ pub struct ImportArgs {
     write: WriteArgs,
 }
 
-pub async fn run(args: &ImportArgs, node: &NodeArgs, session: &mut Session) -> Result<Exit, CliError> {
+pub async fn run(args: &ImportArgs, node: &NodeArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
     let node = node.id();
     if args.write.if_match.is_some() {
         return Err(CliError::usage("--if-match is one version, but a file has many registers")
@@ -121,7 +121,7 @@ impl Import<'_> {
     ///
     /// # Errors
     /// What was answered to the first request; what is answered to a later one is told of its registers.
-    async fn send(&self, session: &Session) -> Result<(Value, Option<Exit>), CliError> {
+    async fn send(&self, session: &CommandSession) -> Result<(Value, Option<Exit>), CliError> {
         let encoded = self.items.iter().map(|&at| json!(self.registers[at])).collect::<Vec<Value>>();
         let sizes: Vec<usize> = encoded.iter().map(|item| item.to_string().len() + 1).collect();
         let mut requests = pieces(&sizes, REQUEST_ITEMS_MAX, REQUEST_BYTES_MAX);
@@ -129,7 +129,8 @@ impl Import<'_> {
         if requests.is_empty() {
             requests.push(0..0);
         }
-        let (mut bar, mut stops) = (Bar::of(session, "registers", self.items.len()), Stops::listen()?);
+        let (mut bar, mut stops) =
+            (ProgressMeter::of(session, "registers", self.items.len()), StopSignals::listen()?);
         let (mut total, mut stopped): (Option<Value>, Option<Exit>) = (None, None);
         for (number, range) in requests.iter().enumerate() {
             let call = self.call(&encoded[range.clone()], number)?;
@@ -211,7 +212,7 @@ fn add(total: &mut Value, mut more: Value) {
     }
 }
 
-fn show(session: &mut Session, document: &Value, node: &str) -> Result<(), CliError> {
+fn show(session: &mut CommandSession, document: &Value, node: &str) -> Result<(), CliError> {
     let counts: Vec<String> =
         COUNTS.iter().map(|name| format!("{} {name}", number(document, name))).collect();
     let dry_run = if flag(document, "dryRun") { " (dry run)" } else { "" };
@@ -234,11 +235,11 @@ fn show(session: &mut Session, document: &Value, node: &str) -> Result<(), CliEr
         let said = not_shown(node, "advertise them", changed);
         lines.extend(said.map(|said| format!("{}\n", printable(&said))));
     }
-    session.show(&View {
+    session.show(&CommandOutput {
         document: document.clone(),
         items: None,
         names: Vec::new(),
-        text: Text::Lines(lines),
+        text: TextForm::Lines(lines),
     })?;
     let failures = items(document, "results");
     if !session.format().is_json() {

@@ -6,7 +6,7 @@ use crate::frame::error::CliError;
 
 /// Labels to set and to remove.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub struct Labels {
+pub struct LabelChanges {
     pub set: BTreeMap<String, String>,
     pub remove: Vec<String>,
 }
@@ -34,8 +34,8 @@ pub fn word(given: &str) -> Result<(String, Option<String>), String> {
 ///
 /// # Errors
 /// Usage, when one label is named twice.
-pub fn labels(words: impl IntoIterator<Item = (String, Option<String>)>) -> Result<Labels, CliError> {
-    let mut labels = Labels::default();
+pub fn labels(words: impl IntoIterator<Item = (String, Option<String>)>) -> Result<LabelChanges, CliError> {
+    let mut labels = LabelChanges::default();
     for (key, value) in words {
         if labels.set.contains_key(&key) || labels.remove.contains(&key) {
             return Err(CliError::usage(format!("label `{key}` is named twice")));
@@ -55,7 +55,7 @@ mod tests {
     #[test]
     fn labels_are_set_and_removed_each_once() {
         let read = |words: &[&str]| labels(words.iter().map(|given| word(given).unwrap())).ok();
-        let some = Labels {
+        let some = LabelChanges {
             set: BTreeMap::from([("tier".into(), "std".into()), ("empty".into(), String::new())]),
             remove: vec!["old".into()],
         };

@@ -10,9 +10,10 @@ use crate::frame::prelude::*;
 use crate::frame::table;
 use crate::node::NodeArgs;
 
-pub const LIST: Rpc = register_service::LIST;
-pub const LEAF: Leaf =
-    Leaf::read("registers list", &[&LIST]).exiting("0 1 2 3 5 6 8 9 10 11").listing(&COLUMNS, &["advertise"]);
+pub const LIST: RpcMethod = register_service::LIST;
+pub const LEAF: LeafCommand = LeafCommand::read("registers list", &[&LIST])
+    .exiting("0 1 2 3 5 6 8 9 10 11")
+    .listing(&COLUMNS, &["advertise"]);
 
 const EXAMPLES: &str = "\
 Examples:
@@ -33,14 +34,14 @@ pub struct ListArgs {
     table: TableArgs,
 }
 
-pub async fn run(args: &ListArgs, node: &NodeArgs, session: &mut Session) -> Result<Exit, CliError> {
+pub async fn run(args: &ListArgs, node: &NodeArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
     let node = node.id();
     let advertise = advertised(&args.filter)?;
     let order = args.table.sort_by.as_ref().map(order_by);
     // A column the daemon does not sort by is sorted here, so all of the list is needed first.
     let sorts_here = matches!(order, Some(None));
     args.table.check_order(COLUMNS)?;
-    let request = |page: &Page| {
+    let request = |page: &ListPage| {
         let order = order.clone().flatten().unwrap_or_default();
         let mut request = json!({"orderBy": order, "pageSize": page.size, "pageToken": page.token});
         request["nodeId"] = json!(node);
@@ -57,11 +58,11 @@ pub async fn run(args: &ListArgs, node: &NodeArgs, session: &mut Session) -> Res
     show(args, session, document)
 }
 
-fn show(args: &ListArgs, session: &mut Session, document: Value) -> Result<Exit, CliError> {
+fn show(args: &ListArgs, session: &mut CommandSession, document: Value) -> Result<Exit, CliError> {
     let registers = items(&document, "registers").to_vec();
     let moment = time::moment(&document, args.table.absolute);
     // Made before the emptiness check, so that a wrong --columns is an error in any case.
-    let table = Table::of(COLUMNS, &registers, moment, &args.table.layout())?;
+    let table = TextTable::of(COLUMNS, &registers, moment, &args.table.layout())?;
     let empty = registers.is_empty();
     if empty && session.format().is_text() {
         session.notes().say(&match args.filter.describe() {
@@ -71,8 +72,13 @@ fn show(args: &ListArgs, session: &mut Session, document: Value) -> Result<Exit,
     } else {
         let names = registers.iter().map(|register| format!("{KIND}/{}", text(register, "registerId")));
         let names = names.collect();
-        let text = Text::Table(table);
-        session.show(&View { document: document.clone(), items: Some(registers.clone()), names, text })?;
+        let text = TextForm::Table(table);
+        session.show(&CommandOutput {
+            document: document.clone(),
+            items: Some(registers.clone()),
+            names,
+            text,
+        })?;
         if session.format().is_text() {
             footer(session, &document, &registers);
         }
@@ -81,7 +87,7 @@ fn show(args: &ListArgs, session: &mut Session, document: Value) -> Result<Exit,
 }
 
 /// `12 registers: 9 advertised, rev 7f2c:48213`
-fn footer(session: &Session, document: &Value, registers: &[Value]) {
+fn footer(session: &CommandSession, document: &Value, registers: &[Value]) {
     let advertised = registers.iter().filter(|register| flag(register, "advertise")).count();
     let cursor = text(document, "cursor");
     let all = count(registers.len() as u64, "register");

@@ -24,7 +24,7 @@ mod watch;
 mod which;
 mod withdraw;
 
-use super::complete::{Kind, KnownObject};
+use super::complete::{CompletedKind, KnownObject};
 use super::entry::verbs;
 use super::schema::documents::{message, own};
 use super::schema::schemas;
@@ -37,8 +37,15 @@ pub use status::SYNC_STATE;
 pub const KIND: &str = "register";
 
 /// What a shell completes.
-pub static OBJECTS: Kind =
-    Kind { name: KIND, list: "registers", rpc: &LIST, paged: true, of_node: true, known, signs: b"-._:" };
+pub static OBJECTS: CompletedKind = CompletedKind {
+    name: KIND,
+    list: "registers",
+    rpc: &LIST,
+    paged: true,
+    of_node: true,
+    known,
+    signs: b"-._:",
+};
 
 fn known(register: &Value) -> KnownObject {
     let status = if flag(register, "advertise") { "advertised" } else { "hidden" };

@@ -13,11 +13,12 @@ use crate::node::{NODE, NodeArgs};
 use crate::peers;
 
 /// By the routes whose JSON is that of all others.
-const ADVERTISE: Rpc =
-    Rpc { path: "/control/registers/{register_id}/advertise", ..advertisement_service::ADVERTISE };
-const BULK: Rpc = Rpc { path: "/control/registers/bulk-advertise", ..advertisement_service::BULK_ADVERTISE };
-pub const LEAF: Leaf =
-    Leaf::write("registers push", &[&ADVERTISE, &BULK, &peers::get::GET, &peers::LIST, &NODE])
+const ADVERTISE: RpcMethod =
+    RpcMethod { path: "/control/registers/{register_id}/advertise", ..advertisement_service::ADVERTISE };
+const BULK: RpcMethod =
+    RpcMethod { path: "/control/registers/bulk-advertise", ..advertisement_service::BULK_ADVERTISE };
+pub const LEAF: LeafCommand =
+    LeafCommand::write("registers push", &[&ADVERTISE, &BULK, &peers::get::GET, &peers::LIST, &NODE])
         .exiting("0 1 2 3 5 6 7 8 9 11");
 
 const EXAMPLES: &str = "\
@@ -52,7 +53,7 @@ pub struct PushArgs {
     yes: bool,
 }
 
-pub async fn run(args: &PushArgs, node: &NodeArgs, session: &mut Session) -> Result<Exit, CliError> {
+pub async fn run(args: &PushArgs, node: &NodeArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
     let Some(file) = &args.file else {
         let id = args.register.as_deref().unwrap_or_default();
         let fields = json!({"registerId": plain(id), "isPublic": !args.hidden});
@@ -79,7 +80,7 @@ pub async fn run(args: &PushArgs, node: &NodeArgs, session: &mut Session) -> Res
 }
 
 /// Tells what became of a push of many.
-fn finish(session: &mut Session, document: Value) -> Result<Exit, CliError> {
+fn finish(session: &mut CommandSession, document: Value) -> Result<Exit, CliError> {
     let parts = ["added", "updated", "removed", "unchanged", "deferred", "failed"];
     let counts = parts.map(|name| (number(&document, name), name)).into_iter().filter(|(many, _)| *many > 0);
     let counts: Vec<String> = counts.map(|(many, name)| format!("{many} {name}")).collect();
@@ -89,17 +90,17 @@ fn finish(session: &mut Session, document: Value) -> Result<Exit, CliError> {
         lines.push_str(&format!("  {}: {}\n", text(failure, "registerId"), text(failure, "message")));
     }
     let failed = number(&document, "failed") > 0;
-    session.show(&View::lines(document, "push/registers", lines))?;
+    session.show(&CommandOutput::lines(document, "push/registers", lines))?;
     Ok(if failed { Exit::Partial } else { Exit::Ok })
 }
 
 /// Advertises or withdraws one register at a node.
 pub(super) async fn change_one(
-    rpc: &Rpc,
+    rpc: &RpcMethod,
     fields: Value,
     done: &str,
     node: &NodeArgs,
-    session: &mut Session,
+    session: &mut CommandSession,
 ) -> Result<Exit, CliError> {
     node.go(session).await?;
     session.announce_target()?;
@@ -108,7 +109,7 @@ pub(super) async fn change_one(
     let already = if flag(&document, "changed") { "" } else { "already " };
     let later = if flag(&document, "deferred") { " (written once the store answers)" } else { "" };
     let line = format!("{name} {already}{done}{later}\n");
-    session.show(&View::lines(document, name, line))?;
+    session.show(&CommandOutput::lines(document, name, line))?;
     Ok(Exit::Ok)
 }
 

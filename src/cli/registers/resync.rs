@@ -6,19 +6,19 @@ use omnirelay_wire::pb::omnirelay::registers::v1::{AdvertisedRegister, ResyncReq
 use omnirelay_wire::rpc::advertisement_service;
 use serde_json::Map;
 
-use super::file::{self, Form};
+use super::file::{self, FileFormat};
 use super::{plan, synced};
 use crate::frame::client::fresh_key;
 use crate::frame::prelude::*;
 use crate::node::NODE;
 use crate::node::NodeArgs;
 use crate::ops;
-use crate::ops::follow::{Follow, WATCH, WaitArgs};
+use crate::ops::follow::{OperationFollower, WATCH, WaitArgs};
 use crate::peers;
 
-pub const RESYNC: Rpc = advertisement_service::RESYNC;
-pub const LEAF: Leaf =
-    Leaf::write("registers resync", &[&RESYNC, &WATCH, &peers::get::GET, &peers::LIST, &NODE]);
+pub const RESYNC: RpcMethod = advertisement_service::RESYNC;
+pub const LEAF: LeafCommand =
+    LeafCommand::write("registers resync", &[&RESYNC, &WATCH, &peers::get::GET, &peers::LIST, &NODE]);
 
 const EXAMPLES: &str = "\
 Examples:
@@ -64,7 +64,7 @@ pub struct ResyncArgs {
     write: WriteArgs,
 }
 
-pub async fn run(args: &ResyncArgs, node: &NodeArgs, session: &mut Session) -> Result<Exit, CliError> {
+pub async fn run(args: &ResyncArgs, node: &NodeArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
     args.write.without_version("a resync")?;
     args.write.check(session, 1)?;
     let request = request(args)?;
@@ -81,12 +81,12 @@ pub async fn run(args: &ResyncArgs, node: &NodeArgs, session: &mut Session) -> R
     let operation = field(&begun, "operation").clone();
     if !args.wait.waits() {
         let id = text(&operation, "operationId").to_owned();
-        session.show(&View::lines(begun, format!("{}/{id}", ops::KIND), format!("{id}\n")))?;
+        session.show(&CommandOutput::lines(begun, format!("{}/{id}", ops::KIND), format!("{id}\n")))?;
         return Ok(Exit::Ok);
     }
     let timeout = args.wait.timeout.0;
-    let mut follow = Follow::of(session, operation, names_node);
-    if !follow.until_ended(session, timeout, Follow::deadline(timeout)).await? {
+    let mut follow = OperationFollower::of(session, operation, names_node);
+    if !follow.until_ended(session, timeout, OperationFollower::deadline(timeout)).await? {
         return Ok(Exit::Interrupted);
     }
     finish(args, node, session, follow.operation())
@@ -96,7 +96,7 @@ pub async fn run(args: &ResyncArgs, node: &NodeArgs, session: &mut Session) -> R
 fn finish(
     args: &ResyncArgs,
     node: &NodeArgs,
-    session: &mut Session,
+    session: &mut CommandSession,
     operation: &Value,
 ) -> Result<Exit, CliError> {
     let document = synced::document(operation);
@@ -128,7 +128,7 @@ fn request(args: &ResyncArgs) -> Result<ResyncRequest, CliError> {
 }
 
 /// As much as one request may carry.
-pub(super) const FORM: Form<AdvertisedRegister> = Form {
+pub(super) const FORM: FileFormat<AdvertisedRegister> = FileFormat {
     bytes_max: 16 * 1024 * 1024,
     too_long: "split it; with --full that is not possible, for what is missing would be withdrawn",
     prepare: public_unless_said,
@@ -147,7 +147,7 @@ fn public_unless_said(register: &mut Map<String, Value>) {
     register.entry("isPublic").or_insert(Value::Bool(true));
 }
 
-async fn ask(session: &Session, request: &ResyncRequest, key: &str) -> Result<Value, CliError> {
+async fn ask(session: &CommandSession, request: &ResyncRequest, key: &str) -> Result<Value, CliError> {
     // One key per request: the same key with another request is a conflict.
     let part = if request.dry_run { "/dry-run" } else { "" };
     let call = Call { awaits_work: true, ..Call::of(&RESYNC, request)?.keyed(key, part) };
@@ -165,7 +165,7 @@ fn braked(error: CliError) -> CliError {
 
 async fn dry_run(
     args: &ResyncArgs,
-    session: &mut Session,
+    session: &mut CommandSession,
     request: &ResyncRequest,
 ) -> Result<Exit, CliError> {
     let key = args.write.key()?;
@@ -173,14 +173,18 @@ async fn dry_run(
     let plan = field(&document, "plan");
     let changes = plan::changes(plan, args.full);
     let (lines, names) = (plan::describe_all(plan, args.full), plan::names(&document));
-    session.show(&View { document, items: None, names, text: Text::Lines(lines) })?;
+    session.show(&CommandOutput { document, items: None, names, text: TextForm::Lines(lines) })?;
     Ok(if changes && args.write.exit_code { Exit::Negative } else { Exit::Ok })
 }
 
 /// Has what a full sync removes seen and confirmed. Where nobody can be asked, `--full` is the consent, unless the
 /// context is protected. True: somebody has seen that more goes than the brake allows, and said yes. Who has seen
 /// little go has not agreed to what may be more by the time it is carried out.
-async fn confirm(args: &ResyncArgs, session: &Session, request: &ResyncRequest) -> Result<bool, CliError> {
+async fn confirm(
+    args: &ResyncArgs,
+    session: &CommandSession,
+    request: &ResyncRequest,
+) -> Result<bool, CliError> {
     let is_protected = session.target()?.protected;
     let can_ask = !session.settings.no_input && session.notes().can_ask();
     let asks = is_protected || (can_ask && !args.write.yes);

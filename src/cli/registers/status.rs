@@ -3,14 +3,15 @@
 use omnirelay_wire::rpc::advertisement_service;
 
 use crate::frame::prelude::*;
-use crate::frame::table::Layout;
+use crate::frame::table::TableLayout;
 use crate::node::NODE;
 use crate::node::NodeArgs;
 use crate::peers;
 
-pub const SYNC_STATE: Rpc = advertisement_service::GET_SYNC_STATE;
-pub const LEAF: Leaf = Leaf::read("registers status", &[&SYNC_STATE, &peers::get::GET, &peers::LIST, &NODE])
-    .exiting("0 1 2 3 5 6 8 9 10 11");
+pub const SYNC_STATE: RpcMethod = advertisement_service::GET_SYNC_STATE;
+pub const LEAF: LeafCommand =
+    LeafCommand::read("registers status", &[&SYNC_STATE, &peers::get::GET, &peers::LIST, &NODE])
+        .exiting("0 1 2 3 5 6 8 9 10 11");
 
 const EXAMPLES: &str = "\
 Examples:
@@ -72,7 +73,7 @@ fn last_run(target: &Value) -> String {
     told.collect::<Vec<_>>().join(", ")
 }
 
-pub async fn run(args: &StatusArgs, node: &NodeArgs, session: &mut Session) -> Result<Exit, CliError> {
+pub async fn run(args: &StatusArgs, node: &NodeArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
     let node = node.go(session).await?;
     let document = session.call(&Call::of(&SYNC_STATE, &json!({ "nodeId": node }))?).await?;
     let moment = time::moment(&document, args.absolute);
@@ -81,16 +82,22 @@ pub async fn run(args: &StatusArgs, node: &NodeArgs, session: &mut Session) -> R
     let is_well = !targets.iter().any(|target| has_failed(target) || has_drifted(target))
         && !items(&document, "federated").iter().any(is_lost);
     let names = vec![format!("{}/{}", peers::KIND, text(&document, "localNodeId"))];
-    session.show(&View { document: document.clone(), items: None, names, text: Text::Lines(lines) })?;
+    session.show(&CommandOutput {
+        document: document.clone(),
+        items: None,
+        names,
+        text: TextForm::Lines(lines),
+    })?;
     session.warn_if_stale(&document);
     Ok(if is_well { Exit::Ok } else { Exit::Negative })
 }
 
 /// The node, its targets as a table, and what is to be done about them.
-fn describe(document: &Value, moment: Moment, session: &Session) -> Result<String, CliError> {
+fn describe(document: &Value, moment: CellContext, session: &CommandSession) -> Result<String, CliError> {
     let targets = items(document, "targets");
-    let wide = session.format() == crate::frame::output::Format::Wide;
-    let table = Table::of(COLUMNS, targets, moment, &Layout::default())?.render(wide, session.out.screen());
+    let wide = session.format() == crate::frame::output::OutputFormat::Wide;
+    let table =
+        TextTable::of(COLUMNS, targets, moment, &TableLayout::default())?.render(wide, session.out.screen());
     let node = text(document, "localNodeId");
     let next: String = targets.iter().filter_map(|target| next(target, node)).collect();
     let federated = federated(document, moment, session)?;
@@ -99,12 +106,12 @@ fn describe(document: &Value, moment: Moment, session: &Session) -> Result<Strin
 }
 
 /// The nodes of federated clusters, and which clusters do not answer.
-fn federated(document: &Value, moment: Moment, session: &Session) -> Result<String, CliError> {
+fn federated(document: &Value, moment: CellContext, session: &CommandSession) -> Result<String, CliError> {
     let clusters = items(document, "federated");
     let nodes: Vec<Value> = clusters.iter().flat_map(|cluster| items(cluster, "nodes")).cloned().collect();
     let mut lines = String::new();
     if !nodes.is_empty() {
-        let table = Table::of(FEDERATED, &nodes, moment, &Layout::default())?;
+        let table = TextTable::of(FEDERATED, &nodes, moment, &TableLayout::default())?;
         lines = table.render(false, session.out.screen()).lines;
     }
     for cluster in clusters.iter().filter(|cluster| is_lost(cluster)) {

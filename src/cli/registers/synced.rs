@@ -3,8 +3,8 @@
 use serde_json::Map;
 
 use crate::frame::prelude::*;
-use crate::frame::screen::Screen;
-use crate::frame::table::Layout;
+use crate::frame::screen::StdoutScreen;
+use crate::frame::table::TableLayout;
 use crate::ops::KIND;
 use crate::ops::follow::verdict;
 use crate::ops::get::failures;
@@ -80,13 +80,13 @@ fn word(operation: &Value, counts: &Map<String, Value>) -> String {
 ///
 /// # Errors
 /// Never in fact: the table has all of its columns.
-pub fn view(operation: &Value, document: &Value) -> Result<View, CliError> {
+pub fn view(operation: &Value, document: &Value) -> Result<CommandOutput, CliError> {
     let mut row = document.clone();
     row["took"] = json!(took(operation));
-    let moment = Moment { now_ms: None, absolute: false };
-    let table = Table::of(COLUMNS, &[row], moment, &Layout::default())?;
-    let lines = format!("{}{}", table.render(false, Screen::default()).lines, failures(operation));
-    Ok(View::lines(document.clone(), format!("{KIND}/{}", text(document, "operationId")), lines))
+    let moment = CellContext { now_ms: None, absolute: false };
+    let table = TextTable::of(COLUMNS, &[row], moment, &TableLayout::default())?;
+    let lines = format!("{}{}", table.render(false, StdoutScreen::default()).lines, failures(operation));
+    Ok(CommandOutput::lines(document.clone(), format!("{KIND}/{}", text(document, "operationId")), lines))
 }
 
 /// What a resync comes to that was not carried out in full; `again` is the command that does the rest.

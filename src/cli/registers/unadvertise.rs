@@ -1,13 +1,13 @@
 //! `registers unadvertise`.
 
 use super::LIST;
-use super::change::Change;
+use super::change::RegistersChange;
 use super::update::{BATCH_UPDATE, UPDATE};
 use super::which::WhichArgs;
 use crate::frame::prelude::*;
 use crate::node::NodeArgs;
 
-pub const LEAF: Leaf = Leaf::write("registers unadvertise", &[&LIST, &UPDATE, &BATCH_UPDATE]);
+pub const LEAF: LeafCommand = LeafCommand::write("registers unadvertise", &[&LIST, &UPDATE, &BATCH_UPDATE]);
 
 const EXAMPLES: &str = "\
 Examples:
@@ -27,10 +27,14 @@ pub struct UnadvertiseArgs {
     write: WriteArgs,
 }
 
-pub async fn run(args: &UnadvertiseArgs, node: &NodeArgs, session: &mut Session) -> Result<Exit, CliError> {
+pub async fn run(
+    args: &UnadvertiseArgs,
+    node: &NodeArgs,
+    session: &mut CommandSession,
+) -> Result<Exit, CliError> {
     let node = node.id();
     let ids = args.which.ids(node, &args.write, session).await?;
-    let change = Change {
+    let change = RegistersChange {
         rpc: &UPDATE,
         batch: Some(&BATCH_UPDATE),
         node,

@@ -4,15 +4,15 @@ use omnirelay_wire::rpc::register_service;
 use serde_json::Map;
 
 use super::LIST;
-use super::change::Change;
+use super::change::RegistersChange;
 use super::labels::{labels, word};
 use super::which::WhichArgs;
 use crate::frame::prelude::*;
 use crate::node::NodeArgs;
 
-pub const UPDATE: Rpc = register_service::UPDATE;
-pub const BATCH_UPDATE: Rpc = register_service::BATCH_UPDATE;
-pub const LEAF: Leaf = Leaf::write("registers update", &[&LIST, &UPDATE, &BATCH_UPDATE]);
+pub const UPDATE: RpcMethod = register_service::UPDATE;
+pub const BATCH_UPDATE: RpcMethod = register_service::BATCH_UPDATE;
+pub const LEAF: LeafCommand = LeafCommand::write("registers update", &[&LIST, &UPDATE, &BATCH_UPDATE]);
 
 const EXAMPLES: &str = "\
 Examples:
@@ -20,7 +20,7 @@ Examples:
   omnirelay registers update orders invoices --label tier=gold --label legacy- --dry-run
   omnirelay registers update orders --latest-version 43 --if-match 7";
 
-/// Change what is given of registers, and leave the rest
+/// RegistersChange what is given of registers, and leave the rest
 ///
 /// Versions are never lowered. To advertise or hide registers: advertise, unadvertise.
 #[derive(Args, Debug)]
@@ -47,7 +47,7 @@ pub struct UpdateArgs {
     write: WriteArgs,
 }
 
-pub async fn run(args: &UpdateArgs, node: &NodeArgs, session: &mut Session) -> Result<Exit, CliError> {
+pub async fn run(args: &UpdateArgs, node: &NodeArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
     let node = node.id();
     let ids = args.which.ids(node, &args.write, session).await?;
     let fields = fields(args)?;
@@ -55,7 +55,7 @@ pub async fn run(args: &UpdateArgs, node: &NodeArgs, session: &mut Session) -> R
         return Err(CliError::usage("nothing was given to change")
             .hint("add --name, --description, --label, --latest-version or --latest-docket-version"));
     }
-    let change = Change {
+    let change = RegistersChange {
         rpc: &UPDATE,
         batch: Some(&BATCH_UPDATE),
         node,

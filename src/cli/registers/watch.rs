@@ -10,9 +10,10 @@ use crate::node::NODE;
 use crate::node::NodeArgs;
 use crate::peers;
 
-pub const WATCH: Rpc = advertisement_service::WATCH;
-pub const LEAF: Leaf = Leaf::read("registers watch", &[&WATCH, &peers::get::GET, &peers::LIST, &NODE])
-    .exiting("0 1 2 3 5 6 8 9 11");
+pub const WATCH: RpcMethod = advertisement_service::WATCH;
+pub const LEAF: LeafCommand =
+    LeafCommand::read("registers watch", &[&WATCH, &peers::get::GET, &peers::LIST, &NODE])
+        .exiting("0 1 2 3 5 6 8 9 11");
 
 const EXAMPLES: &str = "\
 Examples:
@@ -61,7 +62,11 @@ pub static WATCHED: &[Column] = &[
     Column::new("description", |one, _| text(one, "description").to_owned()).wide(),
 ];
 
-pub async fn run(args: &WatchVerbArgs, node: &NodeArgs, session: &mut Session) -> Result<Exit, CliError> {
+pub async fn run(
+    args: &WatchVerbArgs,
+    node: &NodeArgs,
+    session: &mut CommandSession,
+) -> Result<Exit, CliError> {
     node.go(session).await?;
     watch(&args.register, &args.source, &args.watching, &TableArgs::default(), session).await
 }
@@ -72,7 +77,7 @@ pub async fn watch(
     sources: &[String],
     watching: &WatchArgs,
     table: &TableArgs,
-    session: &mut Session,
+    session: &mut CommandSession,
 ) -> Result<Exit, CliError> {
     let feed = WatchFeed {
         id: key,

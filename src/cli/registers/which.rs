@@ -24,7 +24,7 @@ impl WhichArgs {
         &self,
         node: &str,
         write: &WriteArgs,
-        session: &Session,
+        session: &CommandSession,
     ) -> Result<Vec<String>, CliError> {
         let Some(selector) = &self.selector else { return ids::expand(&self.ids, KIND) };
         if write.idempotency_key.is_some() {
@@ -32,8 +32,8 @@ impl WhichArgs {
                 .hint("name them: omnirelay registers list -l SELECTOR -o name")
                 .hint("or leave --idempotency-key out: what is done already is not done again"));
         }
-        let request = |page: &Page| {
-            let Page { size, token } = page;
+        let request = |page: &ListPage| {
+            let ListPage { size, token } = page;
             Call::of(
                 &LIST,
                 &json!({"nodeId": node, "selector": selector, "pageSize": size, "pageToken": token}),

@@ -8,10 +8,11 @@ use crate::frame::prelude::*;
 use crate::node::{NODE, NodeArgs};
 use crate::peers;
 
-const WITHDRAW: Rpc =
-    Rpc { path: "/control/registers/{register_id}/advertise", ..advertisement_service::WITHDRAW };
-pub const LEAF: Leaf = Leaf::write("registers withdraw", &[&WITHDRAW, &peers::get::GET, &peers::LIST, &NODE])
-    .exiting("0 1 2 3 5 6 8 9 11");
+const WITHDRAW: RpcMethod =
+    RpcMethod { path: "/control/registers/{register_id}/advertise", ..advertisement_service::WITHDRAW };
+pub const LEAF: LeafCommand =
+    LeafCommand::write("registers withdraw", &[&WITHDRAW, &peers::get::GET, &peers::LIST, &NODE])
+        .exiting("0 1 2 3 5 6 8 9 11");
 
 const EXAMPLES: &str = "\
 Examples:
@@ -29,7 +30,11 @@ pub struct WithdrawArgs {
     register: String,
 }
 
-pub async fn run(args: &WithdrawArgs, node: &NodeArgs, session: &mut Session) -> Result<Exit, CliError> {
+pub async fn run(
+    args: &WithdrawArgs,
+    node: &NodeArgs,
+    session: &mut CommandSession,
+) -> Result<Exit, CliError> {
     let fields = json!({"registerId": plain(&args.register)});
     change_one(&WITHDRAW, fields, "withdrawn", node, session).await
 }

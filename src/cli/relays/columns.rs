@@ -26,12 +26,12 @@ pub fn address(relay: &Value) -> String {
 }
 
 /// How long ago it was heard of; of relays and of agents.
-pub fn heard(one: &Value, moment: Moment) -> String {
+pub fn heard(one: &Value, moment: CellContext) -> String {
     at(one, "lastHeartbeatUnixMs", moment)
 }
 
 /// How long ago a time in milliseconds was; empty when there is none.
-pub fn at(one: &Value, name: &str, moment: Moment) -> String {
+pub fn at(one: &Value, name: &str, moment: CellContext) -> String {
     match i64::try_from(number(one, name)) {
         Ok(0) | Err(_) => String::new(),
         Ok(then) => time::ago_of(then, moment),
@@ -39,7 +39,7 @@ pub fn at(one: &Value, name: &str, moment: Moment) -> String {
 }
 
 /// In how long it ends unless it is heard of; empty while the registry cannot say.
-pub fn expires(one: &Value, moment: Moment) -> String {
+pub fn expires(one: &Value, moment: CellContext) -> String {
     let (false, Some(now)) = (field(one, "expiresInMs").is_null(), moment.now_ms) else {
         return String::new();
     };
@@ -66,11 +66,11 @@ mod tests {
 
     #[test]
     fn what_is_not_known_is_not_shown() {
-        let moment = Moment { now_ms: Some(1_000_000), absolute: false };
+        let moment = CellContext { now_ms: Some(1_000_000), absolute: false };
         let relay = json!({"lastHeartbeatUnixMs": "996000", "expiresInMs": "26000"});
         assert_eq!((heard(&relay, moment), expires(&relay, moment)), ("4s".into(), "26s".into()));
         assert_eq!((heard(&json!({}), moment), expires(&json!({}), moment)), (String::new(), String::new()));
-        let absolute = Moment { absolute: true, ..moment };
+        let absolute = CellContext { absolute: true, ..moment };
         assert_eq!(expires(&relay, absolute), "1970-01-01T00:17:06Z");
     }
 }

@@ -5,7 +5,7 @@ use super::{KIND, LIST, all, unknown};
 use crate::complete;
 use crate::frame::prelude::*;
 
-pub const LEAF: Leaf = Leaf::read("relays get", &[&LIST]).exiting("0 1 2 3 5 6 7 8 9 11");
+pub const LEAF: LeafCommand = LeafCommand::read("relays get", &[&LIST]).exiting("0 1 2 3 5 6 7 8 9 11");
 
 const EXAMPLES: &str = "\
 Examples:
@@ -25,10 +25,10 @@ pub struct GetArgs {
     absolute: bool,
 }
 
-pub async fn run(args: &GetArgs, session: &mut Session) -> Result<Exit, CliError> {
+pub async fn run(args: &GetArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
     let ids = ids::expand(&args.ids, KIND)?;
     let document = all(session).await?;
-    let mut batch = Batch::new(KIND, "response", "was not found or could not be read");
+    let mut batch = BatchOutcomes::new(KIND, "response", "was not found or could not be read");
     for id in ids {
         let (id, outcome) = match known(&document, &id) {
             Ok(relay) => (text(relay, "relayId").to_owned(), Ok(one(&document, relay))),

@@ -5,8 +5,8 @@ use super::{KIND, LIST, none_lives, request};
 use crate::frame::list;
 use crate::frame::prelude::*;
 
-pub const LEAF: Leaf =
-    Leaf::read("relays list", &[&LIST]).exiting("0 1 2 3 5 6 8 9 10 11").listing(&COLUMNS, &[]);
+pub const LEAF: LeafCommand =
+    LeafCommand::read("relays list", &[&LIST]).exiting("0 1 2 3 5 6 8 9 10 11").listing(&COLUMNS, &[]);
 
 const EXAMPLES: &str = "\
 Examples:
@@ -27,7 +27,7 @@ pub struct ListArgs {
     table: TableArgs,
 }
 
-pub async fn run(args: &ListArgs, session: &mut Session) -> Result<Exit, CliError> {
+pub async fn run(args: &ListArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
     args.table.check_order(COLUMNS)?;
     // The daemon sorts by id only, so for another order all of the list is needed first.
     let sorts_here = args.table.sort_by.is_some();
@@ -37,18 +37,22 @@ pub async fn run(args: &ListArgs, session: &mut Session) -> Result<Exit, CliErro
     show(args, session, document)
 }
 
-fn show(args: &ListArgs, session: &mut Session, document: Value) -> Result<Exit, CliError> {
+fn show(args: &ListArgs, session: &mut CommandSession, document: Value) -> Result<Exit, CliError> {
     let relays = items(&document, "relays").to_vec();
     let moment = time::moment(&document, args.table.absolute);
     // Made before the emptiness check, so that a wrong --columns is an error in any case.
-    let table = Table::of(COLUMNS, &relays, moment, &args.table.layout())?;
+    let table = TextTable::of(COLUMNS, &relays, moment, &args.table.layout())?;
     let empty = relays.is_empty();
     if empty && session.format().is_text() {
         session.notes().say(none_lives(session.target()?));
     } else {
         let names = relays.iter().map(|relay| format!("{KIND}/{}", text(relay, "relayId"))).collect();
-        let view =
-            View { document: document.clone(), items: Some(relays.clone()), names, text: Text::Table(table) };
+        let view = CommandOutput {
+            document: document.clone(),
+            items: Some(relays.clone()),
+            names,
+            text: TextForm::Table(table),
+        };
         session.show(&view)?;
         if session.format().is_text() {
             session.notes().say(&footer(&document, &relays));

@@ -7,10 +7,10 @@ mod watch;
 
 use omnirelay_wire::rpc::aero_registry;
 
-use super::complete::{Kind, KnownObject};
+use super::complete::{CompletedKind, KnownObject};
 use super::entry::verbs;
 use super::frame::list::{PAGE_MAX, fetch};
-use super::frame::settings::Target;
+use super::frame::settings::CommandTarget;
 use super::schema::documents::{headed, message, own};
 use super::schema::schemas;
 use crate::frame::prelude::*;
@@ -20,11 +20,11 @@ pub use get::known;
 /// The kind in `relay/ID`.
 pub const KIND: &str = "relay";
 
-pub const LIST: Rpc = aero_registry::LIST_RELAYS;
-pub const WATCH: Rpc = aero_registry::WATCH;
+pub const LIST: RpcMethod = aero_registry::LIST_RELAYS;
+pub const WATCH: RpcMethod = aero_registry::WATCH;
 
 /// What a shell completes.
-pub static OBJECTS: Kind = Kind {
+pub static OBJECTS: CompletedKind = CompletedKind {
     name: KIND,
     list: "relays",
     rpc: &LIST,
@@ -57,13 +57,13 @@ verbs! {
 /// All live relays, as one document.
 ///
 /// # Errors
-/// As of [`Session::call`].
-pub async fn all(session: &Session) -> Result<Value, CliError> {
+/// As of [`CommandSession::call`].
+pub async fn all(session: &CommandSession) -> Result<Value, CliError> {
     fetch(session, "relays", &PageArgs::default(), true, request).await
 }
 
 /// The call for one page of relays.
-fn request(page: &Page) -> Result<Call, CliError> {
+fn request(page: &ListPage) -> Result<Call, CliError> {
     Call::of(&LIST, &json!({ "pageSize": page.size_or(PAGE_MAX), "pageToken": page.token }))
 }
 
@@ -80,7 +80,7 @@ pub fn id(given: &str) -> Result<String, String> {
 }
 
 /// What is said where no relay lives, and how to have one.
-pub fn none_lives(target: &Target) -> &'static str {
+pub fn none_lives(target: &CommandTarget) -> &'static str {
     match target.may_be_development() {
         true => "No relay lives. Start one: omnirelay up --service relay",
         false => "No relay lives. A daemon is one where `node.services` has `relay`.",

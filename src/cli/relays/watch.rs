@@ -5,7 +5,7 @@ use super::{KIND, WATCH};
 use crate::frame::prelude::*;
 use crate::frame::watch as stream;
 
-pub const LEAF: Leaf = Leaf::read("relays watch", &[&WATCH]);
+pub const LEAF: LeafCommand = LeafCommand::read("relays watch", &[&WATCH]);
 
 const EXAMPLES: &str = "\
 Examples:
@@ -23,7 +23,7 @@ pub struct WatchVerbArgs {
     watching: WatchArgs,
 }
 
-pub async fn run(args: &WatchVerbArgs, session: &mut Session) -> Result<Exit, CliError> {
+pub async fn run(args: &WatchVerbArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
     let feed = WatchFeed {
         object: "relay",
         id: |relay| text(relay, "relayId").to_owned(),

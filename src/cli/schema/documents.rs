@@ -19,28 +19,28 @@ enum Origin {
 }
 
 /// One kind of document and the commands that print it.
-pub struct Document {
+pub struct DocumentKind {
     pub kind: &'static str,
     pub printed_by: &'static str,
     origin: Origin,
 }
 
 /// A document that is the JSON of a message.
-pub const fn message(kind: &'static str, printed_by: &'static str, name: &'static str) -> Document {
-    Document { kind, printed_by, origin: Origin::Message(name) }
+pub const fn message(kind: &'static str, printed_by: &'static str, name: &'static str) -> DocumentKind {
+    DocumentKind { kind, printed_by, origin: Origin::Message(name) }
 }
 
 /// The same of a message that is asked for over gRPC: the document has a head that the message has not.
-pub const fn headed(kind: &'static str, printed_by: &'static str, name: &'static str) -> Document {
-    Document { kind, printed_by, origin: Origin::Headed(name) }
+pub const fn headed(kind: &'static str, printed_by: &'static str, name: &'static str) -> DocumentKind {
+    DocumentKind { kind, printed_by, origin: Origin::Headed(name) }
 }
 
 /// A document of the command line's own.
-pub const fn own(kind: &'static str, printed_by: &'static str, schema: fn() -> Value) -> Document {
-    Document { kind, printed_by, origin: Origin::Own(schema) }
+pub const fn own(kind: &'static str, printed_by: &'static str, schema: fn() -> Value) -> DocumentKind {
+    DocumentKind { kind, printed_by, origin: Origin::Own(schema) }
 }
 
-impl Document {
+impl DocumentKind {
     /// The JSON schema of the document.
     ///
     /// # Errors

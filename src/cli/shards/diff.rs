@@ -9,9 +9,9 @@ use crate::frame::document::because;
 use crate::frame::prelude::*;
 use crate::namespaces;
 
-const DIFF: Rpc = shard_control_service::DIFF;
-pub const LEAF: Leaf =
-    Leaf::read("mesh shards diff", &[&DIFF, &namespaces::LIST]).exiting("0 1 2 3 5 6 8 9 10 11");
+const DIFF: RpcMethod = shard_control_service::DIFF;
+pub const LEAF: LeafCommand =
+    LeafCommand::read("mesh shards diff", &[&DIFF, &namespaces::LIST]).exiting("0 1 2 3 5 6 8 9 10 11");
 
 const EXAMPLES: &str = "\
 Examples:
@@ -37,7 +37,7 @@ pub struct DiffArgs {
     exit_code: bool,
 }
 
-pub async fn run(args: &DiffArgs, session: &mut Session) -> Result<Exit, CliError> {
+pub async fn run(args: &DiffArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
     let namespace = args.which.one(session).await?;
     let version = |given: Option<i64>| given.unwrap_or(0).to_string();
     let request = json!({
@@ -51,7 +51,12 @@ pub async fn run(args: &DiffArgs, session: &mut Session) -> Result<Exit, CliErro
     let names = changes.iter().map(|change| format!("{KIND}/{}", id(field(change, "current")))).collect();
     let (any, more) = (!changes.is_empty(), flag(&document, "more"));
     if any || !session.format().is_text() {
-        session.show(&View { document, items: Some(changes.clone()), names, text: Text::Lines(lines) })?;
+        session.show(&CommandOutput {
+            document,
+            items: Some(changes.clone()),
+            names,
+            text: TextForm::Lines(lines),
+        })?;
     }
     session.notes().say(&match (any, more) {
         (false, _) => format!("Nothing has changed in the map of {namespace}."),

@@ -6,9 +6,9 @@ use super::pause::{ShardArgs, change};
 use crate::frame::prelude::*;
 use crate::namespaces;
 
-const PAUSE: Rpc = shard_control_service::PAUSE;
-pub const LEAF: Leaf =
-    Leaf::write("mesh shards disable", &[&PAUSE, &namespaces::LIST]).exiting("0 1 2 3 4 5 6 8 9 10 11");
+const PAUSE: RpcMethod = shard_control_service::PAUSE;
+pub const LEAF: LeafCommand = LeafCommand::write("mesh shards disable", &[&PAUSE, &namespaces::LIST])
+    .exiting("0 1 2 3 4 5 6 8 9 10 11");
 
 const EXAMPLES: &str = "\
 Examples:
@@ -27,7 +27,7 @@ pub struct DisableArgs {
     write: WriteArgs,
 }
 
-pub async fn run(args: &DisableArgs, session: &mut Session) -> Result<Exit, CliError> {
+pub async fn run(args: &DisableArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
     let (words, more) = (("disabled", "it is disabled already"), json!({ "disable": true }));
     change(&PAUSE, &args.shard, &args.write, words, more, session).await
 }

@@ -5,13 +5,13 @@ use omnirelay_wire::rpc::shard_control_service;
 use super::KIND;
 use super::columns::difference;
 use super::which::NamespaceArg;
-use crate::frame::output::Format;
+use crate::frame::output::OutputFormat;
 use crate::frame::prelude::*;
 use crate::namespaces;
 
-const EXPLAIN: Rpc = shard_control_service::EXPLAIN;
-pub const LEAF: Leaf =
-    Leaf::read("mesh shards explain", &[&EXPLAIN, &namespaces::LIST]).listing(&COLUMNS, &[]);
+const EXPLAIN: RpcMethod = shard_control_service::EXPLAIN;
+pub const LEAF: LeafCommand =
+    LeafCommand::read("mesh shards explain", &[&EXPLAIN, &namespaces::LIST]).listing(&COLUMNS, &[]);
 
 const EXAMPLES: &str = "\
 Examples:
@@ -53,17 +53,17 @@ static COLUMNS: &[Column] = &[
     .titled("EXCLUDED-BY"),
 ];
 
-pub async fn run(args: &ExplainArgs, session: &mut Session) -> Result<Exit, CliError> {
+pub async fn run(args: &ExplainArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
     args.table.check_order(COLUMNS)?;
     let (namespace, shard) = args.which.shard(session, &args.shard).await?;
     let request = json!({ "namespace": namespace, "shardId": shard });
     let mut document = session.call(&Call::of(&EXPLAIN, &request)?).await?;
     args.table.order(COLUMNS, &mut document, "candidates")?;
     let moment = time::moment(&document, args.table.absolute);
-    let table = Table::of(COLUMNS, items(&document, "candidates"), moment, &args.table.layout())?;
+    let table = TextTable::of(COLUMNS, items(&document, "candidates"), moment, &args.table.layout())?;
     let because = items(&document, "because").iter().filter_map(Value::as_str);
     let because: String = because.map(|sentence| format!("{}\n", printable(sentence))).collect();
-    let rows = table.render(session.format() == Format::Wide, session.out.screen()).lines;
+    let rows = table.render(session.format() == OutputFormat::Wide, session.out.screen()).lines;
     let changes: String = items(&document, "changes")
         .iter()
         .map(|change| {
@@ -73,7 +73,7 @@ pub async fn run(args: &ExplainArgs, session: &mut Session) -> Result<Exit, CliE
         .collect();
     let changes = if changes.is_empty() { changes } else { format!("\nChanges\n{changes}") };
     session.warn_if_stale(&document);
-    session.show(&View::lines(
+    session.show(&CommandOutput::lines(
         document,
         format!("{KIND}/{namespace}/{shard}"),
         format!("{because}\n{rows}{changes}"),

@@ -8,9 +8,9 @@ use super::which::NamespaceArg;
 use crate::frame::prelude::*;
 use crate::namespaces;
 
-pub const GET: Rpc = shard_control_service::GET;
-pub const LEAF: Leaf =
-    Leaf::read("mesh shards get", &[&GET, &namespaces::LIST]).exiting("0 1 2 3 5 6 7 8 9 11");
+pub const GET: RpcMethod = shard_control_service::GET;
+pub const LEAF: LeafCommand =
+    LeafCommand::read("mesh shards get", &[&GET, &namespaces::LIST]).exiting("0 1 2 3 5 6 7 8 9 11");
 
 const EXAMPLES: &str = "\
 Examples:
@@ -32,8 +32,8 @@ pub struct GetArgs {
     absolute: bool,
 }
 
-pub async fn run(args: &GetArgs, session: &mut Session) -> Result<Exit, CliError> {
-    let mut batch = Batch::new(KIND, "response", "was not found or could not be read");
+pub async fn run(args: &GetArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
+    let mut batch = BatchOutcomes::new(KIND, "response", "was not found or could not be read");
     for given in &args.shards {
         let (namespace, shard) = args.which.shard(session, given).await?;
         let result = one(session, &namespace, &shard).await;
@@ -43,7 +43,7 @@ pub async fn run(args: &GetArgs, session: &mut Session) -> Result<Exit, CliError
     batch.finish(session, |_, document| describe(document, absolute))
 }
 
-async fn one(session: &Session, namespace: &str, shard: &str) -> Result<Value, CliError> {
+async fn one(session: &CommandSession, namespace: &str, shard: &str) -> Result<Value, CliError> {
     let request = json!({ "namespace": namespace, "shardId": shard });
     let document = session.call(&Call::of(&GET, &request)?).await?;
     session.warn_if_stale(&document);

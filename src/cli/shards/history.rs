@@ -6,9 +6,9 @@ use super::which::NamespaceArg;
 use crate::frame::prelude::*;
 use crate::namespaces;
 
-const HISTORY: Rpc = shard_control_service::HISTORY;
-pub const LEAF: Leaf =
-    Leaf::read("mesh shards history", &[&HISTORY, &namespaces::LIST]).listing(&COLUMNS, &[]);
+const HISTORY: RpcMethod = shard_control_service::HISTORY;
+pub const LEAF: LeafCommand =
+    LeafCommand::read("mesh shards history", &[&HISTORY, &namespaces::LIST]).listing(&COLUMNS, &[]);
 
 const EXAMPLES: &str = "\
 Examples:
@@ -62,7 +62,7 @@ fn moved(change: &Value) -> String {
     if moved == 0 { "0".to_owned() } else { format!("{moved} ({percent:.1}%)") }
 }
 
-pub async fn run(args: &HistoryArgs, session: &mut Session) -> Result<Exit, CliError> {
+pub async fn run(args: &HistoryArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
     args.table.check_order(COLUMNS)?;
     let namespace = args.which.one(session).await?;
     let request = json!({ "namespace": namespace, "limit": args.limit });

@@ -11,10 +11,11 @@ use crate::frame::watch as stream;
 use crate::node::bare;
 use crate::{namespaces, peers};
 
-pub const LIST: Rpc = shard_control_service::LIST;
-pub const WATCH: Rpc = shard_control_service::WATCH;
-pub const LEAF: Leaf =
-    Leaf::read("mesh shards list", &[&LIST, &WATCH]).exiting("0 1 2 3 5 6 8 9 10 11").listing(&COLUMNS, &[]);
+pub const LIST: RpcMethod = shard_control_service::LIST;
+pub const WATCH: RpcMethod = shard_control_service::WATCH;
+pub const LEAF: LeafCommand = LeafCommand::read("mesh shards list", &[&LIST, &WATCH])
+    .exiting("0 1 2 3 5 6 8 9 10 11")
+    .listing(&COLUMNS, &[]);
 
 const EXAMPLES: &str = "\
 Examples:
@@ -74,13 +75,13 @@ impl FilterArgs {
     }
 }
 
-pub async fn run(args: &ListArgs, session: &mut Session) -> Result<Exit, CliError> {
+pub async fn run(args: &ListArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
     args.watching.check(args.watch)?;
     if args.watch {
         return watch(&args.filter, &args.watching, &args.table, session).await;
     }
     args.table.check_order(COLUMNS)?;
-    let request = |page: &Page| {
+    let request = |page: &ListPage| {
         let mut fields = args.filter.fields();
         fields["pageSize"] = json!(page.size_or(list::PAGE_MAX));
         fields["cursor"] = json!(page.token);
@@ -93,11 +94,11 @@ pub async fn run(args: &ListArgs, session: &mut Session) -> Result<Exit, CliErro
     show(args, session, document)
 }
 
-fn show(args: &ListArgs, session: &mut Session, document: Value) -> Result<Exit, CliError> {
+fn show(args: &ListArgs, session: &mut CommandSession, document: Value) -> Result<Exit, CliError> {
     let found = items(&document, "items").to_vec();
     let moment = time::moment(&document, args.table.absolute);
     // Made before the emptiness check, so that a wrong --columns is an error in any case.
-    let table = Table::of(COLUMNS, &found, moment, &args.table.layout())?;
+    let table = TextTable::of(COLUMNS, &found, moment, &args.table.layout())?;
     let empty = found.is_empty();
     if empty && session.format().is_text() {
         session.notes().say(match items(&document, "maps").is_empty() {
@@ -106,11 +107,11 @@ fn show(args: &ListArgs, session: &mut Session, document: Value) -> Result<Exit,
         });
     } else {
         let names = found.iter().map(|shard| format!("{KIND}/{}", id(shard))).collect();
-        session.show(&View {
+        session.show(&CommandOutput {
             document: document.clone(),
             items: Some(found.clone()),
             names,
-            text: Text::Table(table),
+            text: TextForm::Table(table),
         })?;
         if session.format().is_text() {
             session.notes().say(&footer(&document, found.len() as u64));
@@ -139,7 +140,7 @@ pub async fn watch(
     filter: &FilterArgs,
     watching: &WatchArgs,
     table: &TableArgs,
-    session: &mut Session,
+    session: &mut CommandSession,
 ) -> Result<Exit, CliError> {
     let feed = WatchFeed {
         object: "current",

@@ -7,8 +7,9 @@ use crate::frame::document::real;
 use crate::frame::prelude::*;
 use crate::namespaces;
 
-const LOADS: Rpc = shard_control_service::LOADS;
-pub const LEAF: Leaf = Leaf::read("mesh shards load", &[&LOADS, &namespaces::LIST]).listing(&COLUMNS, &[]);
+const LOADS: RpcMethod = shard_control_service::LOADS;
+pub const LEAF: LeafCommand =
+    LeafCommand::read("mesh shards load", &[&LOADS, &namespaces::LIST]).listing(&COLUMNS, &[]);
 
 const EXAMPLES: &str = "\
 Examples:
@@ -73,7 +74,7 @@ fn standing(node: &Value) -> String {
     if is_overloaded { "overloaded".to_owned() } else { text(node, "standing").to_owned() }
 }
 
-pub async fn run(args: &LoadArgs, session: &mut Session) -> Result<Exit, CliError> {
+pub async fn run(args: &LoadArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
     args.table.check_order(COLUMNS)?;
     let namespace = args.which.one(session).await?;
     let document = session.call(&Call::of(&LOADS, &json!({ "namespace": namespace }))?).await?;

@@ -10,9 +10,9 @@ use crate::frame::document::or_nobody;
 use crate::frame::prelude::*;
 use crate::namespaces;
 
-const LOOKUP: Rpc = shard_control_service::LOOKUP;
-pub const LEAF: Leaf =
-    Leaf::read("mesh shards lookup", &[&LOOKUP, &namespaces::LIST]).exiting("0 1 2 3 5 6 7 8 9 11");
+const LOOKUP: RpcMethod = shard_control_service::LOOKUP;
+pub const LEAF: LeafCommand =
+    LeafCommand::read("mesh shards lookup", &[&LOOKUP, &namespaces::LIST]).exiting("0 1 2 3 5 6 7 8 9 11");
 
 const EXAMPLES: &str = "\
 Examples:
@@ -34,9 +34,9 @@ pub struct LookupArgs {
     which: NamespaceArg,
 }
 
-pub async fn run(args: &LookupArgs, session: &mut Session) -> Result<Exit, CliError> {
+pub async fn run(args: &LookupArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
     let namespace = args.which.one(session).await?;
-    let mut batch = Batch::new("key", "response", "could not be looked up");
+    let mut batch = BatchOutcomes::new("key", "response", "could not be looked up");
     for key in &args.keys {
         let result = one(session, &namespace, key).await;
         batch.push(key.clone(), result);
@@ -48,7 +48,7 @@ pub async fn run(args: &LookupArgs, session: &mut Session) -> Result<Exit, CliEr
     })
 }
 
-async fn one(session: &Session, namespace: &str, key: &str) -> Result<Value, CliError> {
+async fn one(session: &CommandSession, namespace: &str, key: &str) -> Result<Value, CliError> {
     let request = json!({ "namespace": namespace, "key": key });
     let document = session.call(&Call::of(&LOOKUP, &request)?).await?;
     session.warn_if_stale(&document);

@@ -4,13 +4,13 @@ use omnirelay_wire::rpc::shard_control_service;
 
 use super::KIND;
 use super::which::NamespaceArg;
-use crate::frame::change::Change;
+use crate::frame::change::ObjectChange;
 use crate::frame::prelude::*;
 use crate::namespaces;
 
-const PAUSE: Rpc = shard_control_service::PAUSE;
-pub const LEAF: Leaf =
-    Leaf::write("mesh shards pause", &[&PAUSE, &namespaces::LIST]).exiting("0 1 2 3 4 5 6 8 9 10 11");
+const PAUSE: RpcMethod = shard_control_service::PAUSE;
+pub const LEAF: LeafCommand =
+    LeafCommand::write("mesh shards pause", &[&PAUSE, &namespaces::LIST]).exiting("0 1 2 3 4 5 6 8 9 10 11");
 
 const EXAMPLES: &str = "\
 Examples:
@@ -40,26 +40,26 @@ pub struct ShardArgs {
     ticket: Option<String>,
 }
 
-pub async fn run(args: &PauseArgs, session: &mut Session) -> Result<Exit, CliError> {
+pub async fn run(args: &PauseArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
     let words = ("paused", "it is paused already");
     change(&PAUSE, &args.shard, &args.write, words, json!({}), session).await
 }
 
 /// Changes one shard.
 pub async fn change(
-    rpc: &Rpc,
+    rpc: &RpcMethod,
     of: &ShardArgs,
     write: &WriteArgs,
     (done, already): (&'static str, &'static str),
     more: Value,
-    session: &mut Session,
+    session: &mut CommandSession,
 ) -> Result<Exit, CliError> {
     let (namespace, shard) = of.which.shard(session, &of.shard).await?;
     let mut fields = json!({ "namespace": namespace, "shardId": shard, "changeTicket": of.ticket });
     if let (Some(fields), Value::Object(more)) = (fields.as_object_mut(), more) {
         fields.extend(more);
     }
-    let change = Change {
+    let change = ObjectChange {
         rpc,
         name: format!("{KIND}/{namespace}/{shard}"),
         write,

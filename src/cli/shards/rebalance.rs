@@ -4,13 +4,13 @@ use omnirelay_wire::rpc::rebalance_control_service;
 
 use super::simulate::{WantedArgs, told};
 use super::which::NamespaceArg;
-use crate::frame::change::Change;
+use crate::frame::change::ObjectChange;
 use crate::frame::prelude::*;
 use crate::rebalance_plans::follow::{self, WaitArgs};
 use crate::{namespaces, rebalance_plans};
 
-const PROPOSE: Rpc = rebalance_control_service::PROPOSE;
-pub const LEAF: Leaf = Leaf::write(
+const PROPOSE: RpcMethod = rebalance_control_service::PROPOSE;
+pub const LEAF: LeafCommand = LeafCommand::write(
     "mesh shards rebalance",
     &[&PROPOSE, &namespaces::LIST, &rebalance_plans::APPROVE, &rebalance_plans::APPLY, &rebalance_plans::GET],
 );
@@ -51,13 +51,13 @@ pub struct RebalanceArgs {
     write: WriteArgs,
 }
 
-pub async fn run(args: &RebalanceArgs, session: &mut Session) -> Result<Exit, CliError> {
+pub async fn run(args: &RebalanceArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
     let namespace = args.which.one(session).await?;
     let mut fields = args.wanted.fields(&namespace);
     fields["maxMoves"] = json!(args.max_moves);
     fields["maxParallelMoves"] = json!(args.max_parallel);
     fields["changeTicket"] = json!(args.ticket);
-    let change = Change {
+    let change = ObjectChange {
         rpc: &PROPOSE,
         name: format!("namespace/{namespace}"),
         write: &args.write,
@@ -79,11 +79,11 @@ pub async fn run(args: &RebalanceArgs, session: &mut Session) -> Result<Exit, Cl
     }
     let lines = describe(session, &document, &plan, &id)?;
     let changed = flag(&document, "changed");
-    session.show(&View::lines(document, format!("plan/{id}"), lines))?;
+    session.show(&CommandOutput::lines(document, format!("plan/{id}"), lines))?;
     Ok(if changed && args.write.exit_code { Exit::Negative } else { Exit::Ok })
 }
 
-fn describe(session: &Session, document: &Value, plan: &Value, id: &str) -> Result<String, CliError> {
+fn describe(session: &CommandSession, document: &Value, plan: &Value, id: &str) -> Result<String, CliError> {
     let dry = flag(document, "dryRun");
     let head = if dry {
         "A plan would be proposed (dry run).\n".to_owned()

@@ -6,9 +6,9 @@ use super::pause::{ShardArgs, change};
 use crate::frame::prelude::*;
 use crate::namespaces;
 
-const RESUME: Rpc = shard_control_service::RESUME;
-pub const LEAF: Leaf =
-    Leaf::write("mesh shards resume", &[&RESUME, &namespaces::LIST]).exiting("0 1 2 3 4 5 6 8 9 10 11");
+const RESUME: RpcMethod = shard_control_service::RESUME;
+pub const LEAF: LeafCommand = LeafCommand::write("mesh shards resume", &[&RESUME, &namespaces::LIST])
+    .exiting("0 1 2 3 4 5 6 8 9 10 11");
 
 const EXAMPLES: &str = "\
 Examples:
@@ -25,6 +25,6 @@ pub struct ResumeArgs {
     write: WriteArgs,
 }
 
-pub async fn run(args: &ResumeArgs, session: &mut Session) -> Result<Exit, CliError> {
+pub async fn run(args: &ResumeArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
     change(&RESUME, &args.shard, &args.write, ("resumed", "it was not paused"), json!({}), session).await
 }

@@ -7,14 +7,14 @@ use super::which::NamespaceArg;
 use crate::complete;
 use crate::frame::document::or_nobody;
 use crate::frame::listing::first;
-use crate::frame::output::Format;
+use crate::frame::output::OutputFormat;
 use crate::frame::prelude::*;
 use crate::node::bare;
 use crate::{namespaces, peers};
 
-const SIMULATE: Rpc = shard_control_service::SIMULATE;
-pub const LEAF: Leaf =
-    Leaf::read("mesh shards simulate", &[&SIMULATE, &namespaces::LIST]).exiting("0 1 2 3 5 6 8 9 10 11");
+const SIMULATE: RpcMethod = shard_control_service::SIMULATE;
+pub const LEAF: LeafCommand = LeafCommand::read("mesh shards simulate", &[&SIMULATE, &namespaces::LIST])
+    .exiting("0 1 2 3 5 6 8 9 10 11");
 
 /// How many moves are told in a table.
 const MOVES_TOLD: usize = 20;
@@ -113,7 +113,7 @@ fn node(given: &str) -> Result<Value, CliError> {
     }))
 }
 
-pub async fn run(args: &SimulateArgs, session: &mut Session) -> Result<Exit, CliError> {
+pub async fn run(args: &SimulateArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
     let namespace = args.which.one(session).await?;
     let mut request = args.wanted.fields(&namespace);
     for (field, given) in [("add", &args.add), ("nodes", &args.node)] {
@@ -131,7 +131,7 @@ pub async fn run(args: &SimulateArgs, session: &mut Session) -> Result<Exit, Cli
             "Next: omnirelay mesh shards rebalance -n {namespace}{flags}{force} --if-match {version}\n"
         ));
     }
-    session.show(&View::lines(document, format!("namespace/{namespace}"), lines))?;
+    session.show(&CommandOutput::lines(document, format!("namespace/{namespace}"), lines))?;
     Ok(if moves > 0 && args.exit_code { Exit::Negative } else { Exit::Ok })
 }
 
@@ -169,7 +169,7 @@ fn delta(load: &Value) -> String {
 ///
 /// # Errors
 /// When the table cannot be made.
-pub fn told(session: &Session, document: &Value, moves: &str) -> Result<String, CliError> {
+pub fn told(session: &CommandSession, document: &Value, moves: &str) -> Result<String, CliError> {
     let summary = field(document, "summary");
     let number = |name: &str| field(summary, name).as_u64().unwrap_or(0);
     let ratio = |name: &str| field(summary, name).as_f64().unwrap_or(0.0);
@@ -183,8 +183,8 @@ pub fn told(session: &Session, document: &Value, moves: &str) -> Result<String, 
         number("byChoiceLimit")
     );
     let moment = time::moment(document, false);
-    let table = Table::of(LOADS, items(document, "loads"), moment, &Default::default())?;
-    for line in table.render(session.format() == Format::Wide, session.out.screen()).lines.lines() {
+    let table = TextTable::of(LOADS, items(document, "loads"), moment, &Default::default())?;
+    for line in table.render(session.format() == OutputFormat::Wide, session.out.screen()).lines.lines() {
         lines.push_str(line.trim_end());
         lines.push('\n');
     }

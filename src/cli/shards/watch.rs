@@ -3,7 +3,7 @@
 use super::list::{self, FilterArgs, WATCH};
 use crate::frame::prelude::*;
 
-pub const LEAF: Leaf = Leaf::read("mesh shards watch", &[&WATCH]).exiting("0 1 2 5 6 8 9 11");
+pub const LEAF: LeafCommand = LeafCommand::read("mesh shards watch", &[&WATCH]).exiting("0 1 2 5 6 8 9 11");
 
 const EXAMPLES: &str = "\
 Examples:
@@ -21,7 +21,7 @@ pub struct WatchVerbArgs {
     watching: WatchArgs,
 }
 
-pub async fn run(args: &WatchVerbArgs, session: &mut Session) -> Result<Exit, CliError> {
+pub async fn run(args: &WatchVerbArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
     let watching = WatchArgs { append: true, ..args.watching.clone() };
     list::watch(&args.filter, &watching, &TableArgs::default(), session).await
 }

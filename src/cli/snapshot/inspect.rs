@@ -9,7 +9,7 @@ use super::file::{SnapshotContents, read};
 use crate::audit::offline::TrailCheck;
 use crate::frame::prelude::*;
 
-pub const LEAF: Leaf = Leaf::local("snapshot inspect", "it reads a file").exiting("0 1 2 10");
+pub const LEAF: LeafCommand = LeafCommand::local("snapshot inspect", "it reads a file").exiting("0 1 2 10");
 
 const EXAMPLES: &str = "\
 Examples:
@@ -29,7 +29,7 @@ pub struct InspectArgs {
     file: PathBuf,
 }
 
-pub async fn run(args: &InspectArgs, session: &mut Session) -> Result<Exit, CliError> {
+pub async fn run(args: &InspectArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
     let mut trail = TrailCheck::new();
     let contents = read(&args.file, |record| {
         match record.kind.as_str() {
@@ -41,7 +41,7 @@ pub async fn run(args: &InspectArgs, session: &mut Session) -> Result<Exit, CliE
     })?;
     let document = document(&contents, &trail.end());
     let sound = flag(&document, "trailSound");
-    session.show(&View::lines(document.clone(), "snapshot", describe(&document)))?;
+    session.show(&CommandOutput::lines(document.clone(), "snapshot", describe(&document)))?;
     Ok(if sound { Exit::Ok } else { Exit::Negative })
 }
 

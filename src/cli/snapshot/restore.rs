@@ -9,11 +9,12 @@ use omnirelay_wire::timestamp::millis;
 use tokio::sync::mpsc;
 
 use super::file::{SnapshotContents, read};
-use crate::frame::bar::Bar;
+use crate::frame::bar::ProgressMeter;
 use crate::frame::prelude::*;
 
-const RESTORE: Rpc = snapshot_service::RESTORE;
-pub const LEAF: Leaf = Leaf::write("snapshot restore", &[&RESTORE]).exiting("0 1 2 4 5 6 8 9 10 11");
+const RESTORE: RpcMethod = snapshot_service::RESTORE;
+pub const LEAF: LeafCommand =
+    LeafCommand::write("snapshot restore", &[&RESTORE]).exiting("0 1 2 4 5 6 8 9 10 11");
 
 /// How many records go in one request, and how many bytes of values.
 const AT_ONCE: usize = 512;
@@ -54,7 +55,7 @@ struct Total {
     cursor: String,
 }
 
-pub async fn run(args: &RestoreArgs, session: &mut Session) -> Result<Exit, CliError> {
+pub async fn run(args: &RestoreArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
     args.write.without_version("a registry")?;
     args.write.check(session, 1)?;
     // All of it is looked at before anything is sent.
@@ -64,7 +65,8 @@ pub async fn run(args: &RestoreArgs, session: &mut Session) -> Result<Exit, CliE
         args.write.confirm(session, &question(&contents))?;
     }
     let mut total = Total::default();
-    let mut bar = Bar::of(session, "records", usize::try_from(contents.records).unwrap_or(usize::MAX));
+    let mut bar =
+        ProgressMeter::of(session, "records", usize::try_from(contents.records).unwrap_or(usize::MAX));
     let (send, mut read_ahead) = mpsc::channel::<Vec<pb::SnapshotRecord>>(2);
     let file = args.file.clone();
     let reading = tokio::task::spawn_blocking(move || {
@@ -106,7 +108,7 @@ pub async fn run(args: &RestoreArgs, session: &mut Session) -> Result<Exit, CliE
             .hint("restore again from a file that stays as it is"));
     }
     let document = total.document(&contents, args.write.is_dry_run());
-    session.show(&View::lines(document.clone(), "store/snapshot", describe(&document)))?;
+    session.show(&CommandOutput::lines(document.clone(), "store/snapshot", describe(&document)))?;
     let has_changed = args.write.exit_code && total.restored + total.merged > 0;
     Ok(if total.refused_count > 0 || has_changed { Exit::Negative } else { Exit::Ok })
 }

@@ -9,8 +9,8 @@ use super::file::end_line;
 use crate::frame::prelude::*;
 use crate::frame::saved_lines::SavedLines;
 
-const SAVE: Rpc = snapshot_service::SAVE;
-pub const LEAF: Leaf = Leaf::read("snapshot save", &[&SAVE]).exiting("0 1 2 4 5 6 8 9 11");
+const SAVE: RpcMethod = snapshot_service::SAVE;
+pub const LEAF: LeafCommand = LeafCommand::read("snapshot save", &[&SAVE]).exiting("0 1 2 4 5 6 8 9 11");
 
 const EXAMPLES: &str = "\
 Examples:
@@ -34,7 +34,7 @@ pub struct SaveArgs {
     force: bool,
 }
 
-pub async fn run(args: &SaveArgs, session: &mut Session) -> Result<Exit, CliError> {
+pub async fn run(args: &SaveArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
     let call = Call::of(&SAVE, &json!({}))?;
     let lines = SavedLines { what: "snapshot", file: Some(&args.file), force: args.force };
     let records = Cell::new(0);

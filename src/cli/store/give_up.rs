@@ -2,13 +2,14 @@
 
 use omnirelay_wire::rpc::store_service;
 
-use super::planned::PlannedChange;
+use super::planned::StoreChangePlan;
 use crate::frame::prelude::*;
 
 const NAME: &str = "store/lost";
 
-const GIVE_UP: Rpc = store_service::GIVE_UP_LOST;
-pub const LEAF: Leaf = Leaf::write("mesh store give-up", &[&GIVE_UP]).exiting("0 1 2 4 5 6 8 9 10 11");
+const GIVE_UP: RpcMethod = store_service::GIVE_UP_LOST;
+pub const LEAF: LeafCommand =
+    LeafCommand::write("mesh store give-up", &[&GIVE_UP]).exiting("0 1 2 4 5 6 8 9 10 11");
 
 const EXAMPLES: &str = "\
 Examples:
@@ -27,8 +28,8 @@ pub struct GiveUpArgs {
     write: WriteArgs,
 }
 
-pub async fn run(args: &GiveUpArgs, session: &mut Session) -> Result<Exit, CliError> {
-    let change = PlannedChange {
+pub async fn run(args: &GiveUpArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
+    let change = StoreChangePlan {
         rpc: &GIVE_UP,
         write: &args.write,
         fields: json!({}),

@@ -4,8 +4,8 @@ use crate::frame::client::fresh_key;
 use crate::frame::prelude::*;
 
 /// A change of the store.
-pub struct PlannedChange<'a> {
-    pub rpc: &'a Rpc,
+pub struct StoreChangePlan<'a> {
+    pub rpc: &'a RpcMethod,
     pub write: &'a WriteArgs,
     /// The fields of the request, but for the reason and whether it is a dry run.
     pub fields: Value,
@@ -19,12 +19,12 @@ pub struct PlannedChange<'a> {
     pub describe: fn(&Value) -> String,
 }
 
-impl PlannedChange<'_> {
+impl StoreChangePlan<'_> {
     /// Carries the change out and prints the answer.
     ///
     /// # Errors
     /// The daemon's fault; usage, when the flags do not fit or nobody confirms.
-    pub async fn run(mut self, session: &mut Session) -> Result<Exit, CliError> {
+    pub async fn run(mut self, session: &mut CommandSession) -> Result<Exit, CliError> {
         self.write.without_version("the store")?;
         self.write.check(session, 1)?;
         session.announce_target()?;
@@ -41,9 +41,9 @@ impl PlannedChange<'_> {
         self.show(session, document)
     }
 
-    fn show(&self, session: &mut Session, document: Value) -> Result<Exit, CliError> {
+    fn show(&self, session: &mut CommandSession, document: Value) -> Result<Exit, CliError> {
         let (name, lines) = ((self.name)(&document), (self.describe)(&document));
-        session.show(&View::lines(document, name, lines))?;
+        session.show(&CommandOutput::lines(document, name, lines))?;
         Ok(if self.write.exit_code { Exit::Negative } else { Exit::Ok })
     }
 

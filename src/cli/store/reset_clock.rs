@@ -2,13 +2,14 @@
 
 use omnirelay_wire::rpc::store_service;
 
-use super::planned::PlannedChange;
+use super::planned::StoreChangePlan;
 use crate::frame::prelude::*;
 
 const NAME: &str = "store/clock";
 
-const RESET: Rpc = store_service::RESET_CLOCK;
-pub const LEAF: Leaf = Leaf::write("mesh store reset-clock", &[&RESET]).exiting("0 1 2 4 5 6 8 9 10 11");
+const RESET: RpcMethod = store_service::RESET_CLOCK;
+pub const LEAF: LeafCommand =
+    LeafCommand::write("mesh store reset-clock", &[&RESET]).exiting("0 1 2 4 5 6 8 9 10 11");
 
 const EXAMPLES: &str = "\
 Examples:
@@ -28,8 +29,8 @@ pub struct ResetClockArgs {
     write: WriteArgs,
 }
 
-pub async fn run(args: &ResetClockArgs, session: &mut Session) -> Result<Exit, CliError> {
-    let change = PlannedChange {
+pub async fn run(args: &ResetClockArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
+    let change = StoreChangePlan {
         rpc: &RESET,
         write: &args.write,
         fields: json!({}),

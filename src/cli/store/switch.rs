@@ -2,14 +2,15 @@
 
 use omnirelay_wire::rpc::store_service;
 
-use super::planned::PlannedChange;
+use super::planned::StoreChangePlan;
 use crate::frame::prelude::*;
 
 /// The kind in `store/HOST:PORT`.
 const KIND: &str = "store";
 
-const SWITCH: Rpc = store_service::SWITCH;
-pub const LEAF: Leaf = Leaf::write("mesh store switch", &[&SWITCH]).exiting("0 1 2 4 5 6 8 9 10 11");
+const SWITCH: RpcMethod = store_service::SWITCH;
+pub const LEAF: LeafCommand =
+    LeafCommand::write("mesh store switch", &[&SWITCH]).exiting("0 1 2 4 5 6 8 9 10 11");
 
 const EXAMPLES: &str = "\
 Examples:
@@ -33,8 +34,8 @@ pub struct SwitchArgs {
     write: WriteArgs,
 }
 
-pub async fn run(args: &SwitchArgs, session: &mut Session) -> Result<Exit, CliError> {
-    let change = PlannedChange {
+pub async fn run(args: &SwitchArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
+    let change = StoreChangePlan {
         rpc: &SWITCH,
         write: &args.write,
         fields: json!({ "from": args.from.clone().unwrap_or_default() }),

@@ -16,9 +16,10 @@ use super::KIND;
 use crate::frame::global::Lifetime;
 use crate::frame::prelude::*;
 
-const CREATE: Rpc = enrollment_service::CREATE_TOKEN;
-const GET: Rpc = certificate_service::GET_AUTHORITY;
-pub const LEAF: Leaf = Leaf::write("token create", &[&CREATE, &GET]).exiting("0 1 2 4 5 6 8 9 10 11");
+const CREATE: RpcMethod = enrollment_service::CREATE_TOKEN;
+const GET: RpcMethod = certificate_service::GET_AUTHORITY;
+pub const LEAF: LeafCommand =
+    LeafCommand::write("token create", &[&CREATE, &GET]).exiting("0 1 2 4 5 6 8 9 10 11");
 
 const EXAMPLES: &str = "\
 Examples:
@@ -60,7 +61,7 @@ pub struct CreateArgs {
     write: WriteArgs,
 }
 
-pub async fn run(args: &CreateArgs, session: &mut Session) -> Result<Exit, CliError> {
+pub async fn run(args: &CreateArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
     let (write, dry_run) = (&args.write, args.write.is_dry_run());
     write.check(session, 1)?;
     write.without_version("a token that is made")?;
@@ -89,10 +90,10 @@ pub async fn run(args: &CreateArgs, session: &mut Session) -> Result<Exit, CliEr
     let head = changed::head(&name, &document, "made", "");
     let told = changed::told(&head, changed::lines(&document, "made"));
     match &args.out {
-        _ if dry_run => session.show(&View::lines(document, name, told))?,
+        _ if dry_run => session.show(&CommandOutput::lines(document, name, told))?,
         Some(path) => {
             keep(path, &token)?;
-            session.show(&View::lines(document, name, told))?;
+            session.show(&CommandOutput::lines(document, name, told))?;
             session.notes().say(&format!("Written to {}: who has it can join.", path.display()));
         }
         None => show(session, document, &name, &told, &token)?,
@@ -102,7 +103,7 @@ pub async fn run(args: &CreateArgs, session: &mut Session) -> Result<Exit, CliEr
 
 /// Prints the token as data, and what it is for beside it.
 fn show(
-    session: &mut Session,
+    session: &mut CommandSession,
     mut document: Value,
     name: &str,
     told: &str,
@@ -113,13 +114,13 @@ fn show(
         session.notes().say(told.trim_end());
     }
     document["joinToken"] = json!(*secret);
-    session.show(&View::lines(document, name, format!("{}\n", *secret)))?;
+    session.show(&CommandOutput::lines(document, name, format!("{}\n", *secret)))?;
     session.notes().say("It is not shown again: who has it can join.");
     Ok(())
 }
 
 /// The fingerprint of the root that hosts must find.
-async fn root(session: &Session) -> Result<Fingerprint, CliError> {
+async fn root(session: &CommandSession) -> Result<Fingerprint, CliError> {
     let authority = session.call(&Call::of(&GET, &json!({}))?).await?;
     let root = CertificateDer::from_pem_slice(text(&authority, "bundlePem").as_bytes());
     root.map(|root| Fingerprint::of(&root)).map_err(|_| {

@@ -6,8 +6,8 @@ use super::{COLUMNS, KIND};
 use crate::frame::list;
 use crate::frame::prelude::*;
 
-const LIST: Rpc = enrollment_service::LIST_TOKENS;
-pub const LEAF: Leaf = Leaf::read("token list", &[&LIST]).listing(&COLUMNS, &[]);
+const LIST: RpcMethod = enrollment_service::LIST_TOKENS;
+pub const LEAF: LeafCommand = LeafCommand::read("token list", &[&LIST]).listing(&COLUMNS, &[]);
 
 const EXAMPLES: &str = "\
 Examples:
@@ -25,7 +25,7 @@ pub struct ListArgs {
     table: TableArgs,
 }
 
-pub async fn run(args: &ListArgs, session: &mut Session) -> Result<Exit, CliError> {
+pub async fn run(args: &ListArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
     let document = list::whole(session, &LIST, "tokens", json!({"all": args.all})).await?;
     let list = WholeList {
         field: "tokens",

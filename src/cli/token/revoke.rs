@@ -5,8 +5,8 @@ use omnirelay_wire::rpc::enrollment_service;
 use super::KIND;
 use crate::frame::prelude::*;
 
-const REVOKE: Rpc = enrollment_service::REVOKE_TOKEN;
-pub const LEAF: Leaf = Leaf::write("token revoke", &[&REVOKE]).exiting("0 1 2 3 5 6 8 9 10 11");
+const REVOKE: RpcMethod = enrollment_service::REVOKE_TOKEN;
+pub const LEAF: LeafCommand = LeafCommand::write("token revoke", &[&REVOKE]).exiting("0 1 2 3 5 6 8 9 10 11");
 
 const EXAMPLES: &str = "\
 Examples:
@@ -23,7 +23,7 @@ pub struct RevokeArgs {
     write: WriteArgs,
 }
 
-pub async fn run(args: &RevokeArgs, session: &mut Session) -> Result<Exit, CliError> {
+pub async fn run(args: &RevokeArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
     let write = &args.write;
     write.check(session, 1)?;
     write.without_version("a join token")?;
@@ -33,6 +33,6 @@ pub async fn run(args: &RevokeArgs, session: &mut Session) -> Result<Exit, CliEr
     let (changed, name) = (flag(&document, "changed"), format!("{KIND}/{}", args.id));
     let head = changed::head(&name, &document, "revoked", "");
     let lines = changed::told(&head, changed::lines(&document, "revoked"));
-    session.show(&View::lines(document, name, lines))?;
+    session.show(&CommandOutput::lines(document, name, lines))?;
     Ok(if changed && write.exit_code { Exit::Negative } else { Exit::Ok })
 }

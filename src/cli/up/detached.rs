@@ -22,7 +22,7 @@ const LOG_LINES: usize = 10;
 ///
 /// # Errors
 /// When one of this name runs, or it does not come up.
-pub fn start(args: &UpArgs, session: &mut Session) -> Result<Exit, CliError> {
+pub fn start(args: &UpArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
     let folder = record::folder(&session.settings.config_path);
     if let Some(found) = record::running(&folder, &args.name) {
         return Err(running_already(&found));
@@ -94,7 +94,7 @@ pub fn leave() {
     let _ = std::env::set_current_dir("/");
 }
 
-fn spawn(session: &Session, log: &Path) -> std::io::Result<Child> {
+fn spawn(session: &CommandSession, log: &Path) -> std::io::Result<Child> {
     if let Some(folder) = log.parent() {
         record::make_folder(folder)?;
     }

@@ -9,26 +9,27 @@ use std::path::{Path, PathBuf};
 use clap::{Subcommand, ValueEnum};
 use omnirelay_core::time::{Millis, rfc3339};
 use omnirelay_daemon::process::fleet::FleetError;
-use omnirelay_daemon::process::up::{self, Up, UpError, UpNode, UpOptions};
+use omnirelay_daemon::process::up::{self, UpError, UpMesh, UpNode, UpOptions};
 use omnirelay_host::log::LogFormat;
 use omnirelay_identity::operator_files::OperatorFiles;
-use omnirelay_store::embedded::Missing;
+use omnirelay_store::embedded::MissingStoreFile;
 use omnirelay_store::redis::url::RedisUrl;
 use xxhash_rust::xxh64::xxh64;
 
-use self::record::{HeldRecord, NodeAt, NotTaken, Record};
+use self::record::{DevMeshLock, DevMeshLockFailure, DevMeshNode, DevMeshRecord};
 use super::context::{drop_context, put_context};
-use super::entry::{Entry, entry};
+use super::entry::{CommandEntry, entry};
 use super::frame::address::Address;
 use super::frame::context_file::ContextFile;
 use super::frame::env;
 use super::frame::error::chain;
-use super::frame::table::Layout;
+use super::frame::table::TableLayout;
 use super::frame::tls_files::TlsFiles;
 use crate::frame::prelude::*;
 
-const LEAF: Leaf = Leaf::local("up", "starts the daemons that others talk to").exiting("0 1 2 4 8");
-pub static ENTRY: Entry = entry!("up", UpArgs, local, &[LEAF, status::LEAF], &[]);
+const LEAF: LeafCommand =
+    LeafCommand::local("up", "starts the daemons that others talk to").exiting("0 1 2 4 8");
+pub static ENTRY: CommandEntry = entry!("up", UpArgs, local, &[LEAF, status::LEAF], &[]);
 
 const EXAMPLES: &str = "\
 Examples:
@@ -114,7 +115,7 @@ static COLUMNS: &[Column] = &[
 ///
 /// # Errors
 /// Why it could not be started.
-fn run(args: &UpArgs, session: &mut Session) -> Result<Exit, CliError> {
+fn run(args: &UpArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
     match &args.verb {
         Some(Verb::Status(args)) => return status::run(args, session),
         None if args.detach && !args.detached => return detached::start(args, session),
@@ -125,22 +126,22 @@ fn run(args: &UpArgs, session: &mut Session) -> Result<Exit, CliError> {
         detached::leave();
     }
     let folder = record::folder(&session.settings.config_path);
-    let mut held = match HeldRecord::take(&folder, &args.name) {
+    let mut held = match DevMeshLock::take(&folder, &args.name) {
         Ok(held) => Some(held),
-        Err(NotTaken::Running(found)) => return Err(running_already(&found)),
+        Err(DevMeshLockFailure::Running(found)) => return Err(running_already(&found)),
         // A home that cannot be written to is no reason to run nothing.
-        Err(NotTaken::Io(path, error)) => {
+        Err(DevMeshLockFailure::Io(path, error)) => {
             session.notes().warn(&format!("others cannot find this mesh: {}: {error}", path.display()));
             None
         }
     };
-    let mut record = Record {
+    let mut record = DevMeshRecord {
         name: args.name.clone(),
         pid: std::process::id(),
         started_at: rfc3339(Millis(u64::try_from(time::now_ms().unwrap_or(0)).unwrap_or(0))),
         data: options.data.clone(),
         log: args.detached.then(|| record::log_of(&folder, &args.name)),
-        ..Record::default()
+        ..DevMeshRecord::default()
     };
     // From here on others see that it starts, and can end it.
     keep(session, held.as_mut(), &record);
@@ -169,13 +170,13 @@ fn run(args: &UpArgs, session: &mut Session) -> Result<Exit, CliError> {
     ended.map_err(|error| not_started(&error))
 }
 
-fn options(args: &UpArgs, session: &Session) -> UpOptions {
+fn options(args: &UpArgs, session: &CommandSession) -> UpOptions {
     // Wherever the process goes, and for whoever reads them elsewhere.
     let absolute = |path: &PathBuf| std::path::absolute(path).unwrap_or_else(|_| path.clone());
     UpOptions {
         nodes: args.nodes,
         data: args.data.as_ref().map(absolute).or_else(|| folder_of_store(args.store.as_deref()?, session)),
-        missing: if args.accept_data_loss { Missing::AcceptLoss } else { Missing::Refuse },
+        missing: if args.accept_data_loss { MissingStoreFile::AcceptLoss } else { MissingStoreFile::Refuse },
         ready_file: args.ready_file.as_ref().map(absolute),
         store: args.store.clone(),
         services: args.services.clone(),
@@ -192,7 +193,7 @@ fn options(args: &UpArgs, session: &Session) -> UpOptions {
 
 /// Where the nodes of a mesh are kept that was given no folder, if its registry outlives the process: in it stand the authority
 /// that only the secret in the folder opens, and the nodes that have their ids and their certificates from there.
-fn folder_of_store(store: &str, session: &Session) -> Option<PathBuf> {
+fn folder_of_store(store: &str, session: &CommandSession) -> Option<PathBuf> {
     let url: RedisUrl = store.parse().ok()?;
     // Whoever uses it by another user or password uses the same registry.
     let name = format!("{:016x}", xxh64(url.to_string().as_bytes(), 0));
@@ -208,10 +209,10 @@ pub fn sweep(contexts: &Path) {
 }
 
 /// Enters where the nodes are, and that they are not where they were to be.
-fn tell_of_nodes(record: &mut Record, mesh: &Up) {
+fn tell_of_nodes(record: &mut DevMeshRecord, mesh: &UpMesh) {
     record.operator = mesh.operator().map(|files| files.folder().to_owned());
     let scheme = if record.operator.is_some() { "https" } else { "http" };
-    let node = |node: &UpNode| NodeAt {
+    let node = |node: &UpNode| DevMeshNode {
         node_id: node.node_id.clone(),
         address: format!("{scheme}://{}", node.control),
     };
@@ -226,14 +227,14 @@ fn tell_of_nodes(record: &mut Record, mesh: &Up) {
 }
 
 /// Writes the record, where there is one.
-fn keep(session: &Session, held: Option<&mut HeldRecord>, record: &Record) {
+fn keep(session: &CommandSession, held: Option<&mut DevMeshLock>, record: &DevMeshRecord) {
     if let Some(Err(error)) = held.map(|held| held.write(record)) {
         session.notes().warn(&format!("others cannot find this mesh: {error}"));
     }
 }
 
 /// What callers show, and whom they believe.
-fn tls(record: &Record) -> TlsFiles {
+fn tls(record: &DevMeshRecord) -> TlsFiles {
     let files = record.operator.clone().map(OperatorFiles::of);
     let of = |path: fn(&OperatorFiles) -> PathBuf| files.as_ref().map(path);
     TlsFiles {
@@ -257,7 +258,7 @@ impl Context {
     ///
     /// That of a folder stays, since its nodes keep their ports: without it, a command that was meant for them would go
     /// to whatever answers at the default address.
-    fn write(session: &Session, record: &mut Record) -> Option<Self> {
+    fn write(session: &CommandSession, record: &mut DevMeshRecord) -> Option<Self> {
         let path = session.settings.config_path.clone();
         let addresses = record.addresses();
         match put_context(&path, &record.name, addresses.clone(), CLUSTER, tls(record)) {
@@ -285,14 +286,14 @@ impl Drop for Context {
 ///
 /// # Errors
 /// When standard output does not take it.
-fn tell(session: &mut Session, record: &Record) -> Result<(), CliError> {
+fn tell(session: &mut CommandSession, record: &DevMeshRecord) -> Result<(), CliError> {
     let has_context = record.context.is_some();
     let file = ContextFile::load(&session.settings.config_path).ok();
     let is_current = has_context && file.is_some_and(|file| file.current == record.context);
     let rows: Vec<Value> = record.nodes.iter().map(|node| json!(node)).collect();
-    let moment = Moment { now_ms: None, absolute: false };
-    let table = Table::of(COLUMNS, &rows, moment, &Layout::default())?;
-    session.show(&View {
+    let moment = CellContext { now_ms: None, absolute: false };
+    let table = TextTable::of(COLUMNS, &rows, moment, &TableLayout::default())?;
+    session.show(&CommandOutput {
         document: json!({
             "schemaVersion": "v1",
             "context": record.context.as_deref().unwrap_or_default(),
@@ -302,7 +303,7 @@ fn tell(session: &mut Session, record: &Record) -> Result<(), CliError> {
         }),
         items: Some(rows),
         names: record.nodes.iter().map(|node| format!("node/{}", node.node_id)).collect(),
-        text: Text::Table(table),
+        text: TextForm::Table(table),
     })?;
     session.out.flush()?;
     let notes = session.notes();
@@ -345,7 +346,7 @@ fn tell(session: &mut Session, record: &Record) -> Result<(), CliError> {
 }
 
 /// Says how another client proves who it is, where that is asked for.
-fn tell_of_curl(session: &Session, record: &Record) {
+fn tell_of_curl(session: &CommandSession, record: &DevMeshRecord) {
     let TlsFiles { ca: Some(ca), cert: Some(cert), key: Some(key), .. } = tls(record) else { return };
     let first = record.nodes.first().map(|node| node.address.as_str()).unwrap_or_default();
     session.notes().say(&format!(
@@ -356,7 +357,7 @@ fn tell_of_curl(session: &Session, record: &Record) {
     ));
 }
 
-fn running_already(found: &Record) -> CliError {
+fn running_already(found: &DevMeshRecord) -> CliError {
     CliError::new(reasons::UP_RUNNING, format!("the mesh `{}` runs already (pid {})", found.name, found.pid))
         .hint("omnirelay up status")
         .hint("omnirelay down            # end it")

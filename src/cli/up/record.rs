@@ -15,7 +15,7 @@ use crate::frame::address::Address;
 /// What is known of a mesh that runs.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Record {
+pub struct DevMeshRecord {
     /// Also the name of its context.
     pub name: String,
     pub pid: u32,
@@ -35,7 +35,7 @@ pub struct Record {
     /// Where a mesh in the background logs to.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub log: Option<PathBuf>,
-    pub nodes: Vec<NodeAt>,
+    pub nodes: Vec<DevMeshNode>,
     /// What its operator is to know.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub warnings: Vec<String>,
@@ -44,7 +44,7 @@ pub struct Record {
 /// A node of such a mesh.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct NodeAt {
+pub struct DevMeshNode {
     pub node_id: String,
     /// `http://HOST:PORT`, or `https://` where there is an operator.
     pub address: String,
@@ -52,20 +52,20 @@ pub struct NodeAt {
 
 /// The record of the mesh of this process: locked, and gone with this value.
 #[derive(Debug)]
-pub struct HeldRecord {
+pub struct DevMeshLock {
     file: File,
     path: PathBuf,
 }
 
 /// Why a record could not be taken.
 #[derive(Debug)]
-pub enum NotTaken {
+pub enum DevMeshLockFailure {
     /// A mesh of this name runs.
-    Running(Box<Record>),
+    Running(Box<DevMeshRecord>),
     Io(PathBuf, std::io::Error),
 }
 
-impl Record {
+impl DevMeshRecord {
     /// Where the nodes are.
     pub fn addresses(&self) -> Vec<Address> {
         self.nodes.iter().filter_map(|node| node.address.parse().ok()).collect()
@@ -98,14 +98,14 @@ pub fn make_folder(folder: &Path) -> std::io::Result<()> {
     std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)
 }
 
-impl HeldRecord {
+impl DevMeshLock {
     /// Takes the record of this name for the mesh of this process.
     ///
     /// # Errors
-    /// [`NotTaken::Running`] when another process has it; else when the file cannot be made or locked.
-    pub fn take(folder: &Path, name: &str) -> Result<Self, NotTaken> {
+    /// [`DevMeshLockFailure::Running`] when another process has it; else when the file cannot be made or locked.
+    pub fn take(folder: &Path, name: &str) -> Result<Self, DevMeshLockFailure> {
         let path = path_of(folder, name);
-        let failed = |error| NotTaken::Io(path.clone(), error);
+        let failed = |error| DevMeshLockFailure::Io(path.clone(), error);
         make_folder(folder).map_err(failed)?;
         let mut refused = 0;
         loop {
@@ -118,8 +118,8 @@ impl HeldRecord {
                     continue;
                 }
                 Err(TryLockError::WouldBlock) => {
-                    let running = Record { name: name.to_owned(), ..Record::default() };
-                    return Err(NotTaken::Running(Box::new(read(&file).unwrap_or(running))));
+                    let running = DevMeshRecord { name: name.to_owned(), ..DevMeshRecord::default() };
+                    return Err(DevMeshLockFailure::Running(Box::new(read(&file).unwrap_or(running))));
                 }
                 Err(TryLockError::Error(error)) => return Err(failed(error)),
             }
@@ -134,7 +134,7 @@ impl HeldRecord {
     ///
     /// # Errors
     /// Those of the file system.
-    pub fn write(&mut self, record: &Record) -> std::io::Result<()> {
+    pub fn write(&mut self, record: &DevMeshRecord) -> std::io::Result<()> {
         let text = serde_json::to_vec_pretty(record)?;
         self.file.rewind()?;
         self.file.set_len(0)?;
@@ -143,7 +143,7 @@ impl HeldRecord {
     }
 }
 
-impl Drop for HeldRecord {
+impl Drop for DevMeshLock {
     fn drop(&mut self) {
         // Before the lock goes: nobody is to find it without its process.
         if is_at(&self.file, &self.path) {
@@ -153,13 +153,13 @@ impl Drop for HeldRecord {
 }
 
 /// The mesh of this name, if it runs.
-pub fn running(folder: &Path, name: &str) -> Option<Record> {
+pub fn running(folder: &Path, name: &str) -> Option<DevMeshRecord> {
     let file = open(&path_of(folder, name), false).ok()?;
     matches!(file.try_lock(), Err(TryLockError::WouldBlock)).then(|| read(&file))?
 }
 
 /// Removes the records that crashes left, and gives them.
-pub fn sweep(folder: &Path) -> Vec<Record> {
+pub fn sweep(folder: &Path) -> Vec<DevMeshRecord> {
     let left = |name: &String| {
         let path = path_of(folder, name);
         let file = open(&path, false).ok()?;
@@ -172,7 +172,7 @@ pub fn sweep(folder: &Path) -> Vec<Record> {
 }
 
 /// Every mesh that runs, by name.
-pub fn all(folder: &Path) -> Vec<Record> {
+pub fn all(folder: &Path) -> Vec<DevMeshRecord> {
     names(folder).iter().filter_map(|name| running(folder, name)).collect()
 }
 
@@ -196,7 +196,7 @@ fn is_at(file: &File, path: &Path) -> bool {
 }
 
 /// What is in it; one that is just being written is read again.
-fn read(mut file: &File) -> Option<Record> {
+fn read(mut file: &File) -> Option<DevMeshRecord> {
     const TRIES: u32 = 20;
     for _ in 0..TRIES {
         let mut text = String::new();
@@ -219,14 +219,16 @@ mod tests {
         let place = tempfile::tempdir().unwrap();
         let folder = place.path().join("up");
         assert_eq!(all(&folder), []);
-        let mut held = HeldRecord::take(&folder, "dev").unwrap();
-        let record = Record { name: "dev".into(), pid: 7, ..Record::default() };
-        held.write(&Record { started_at: "longer than what comes".into(), ..record.clone() }).unwrap();
+        let mut held = DevMeshLock::take(&folder, "dev").unwrap();
+        let record = DevMeshRecord { name: "dev".into(), pid: 7, ..DevMeshRecord::default() };
+        held.write(&DevMeshRecord { started_at: "longer than what comes".into(), ..record.clone() }).unwrap();
         held.write(&record).unwrap();
         assert_eq!(all(&folder), std::slice::from_ref(&record));
-        let Err(NotTaken::Running(found)) = HeldRecord::take(&folder, "dev") else { panic!("taken twice") };
+        let Err(DevMeshLockFailure::Running(found)) = DevMeshLock::take(&folder, "dev") else {
+            panic!("taken twice")
+        };
         assert_eq!(*found, record);
-        assert!(HeldRecord::take(&folder, "other").is_ok());
+        assert!(DevMeshLock::take(&folder, "other").is_ok());
         drop(held);
         assert_eq!(running(&folder, "dev"), None);
         assert!(std::fs::read_dir(&folder).unwrap().next().is_none(), "nothing is left behind");
@@ -235,11 +237,11 @@ mod tests {
     #[test]
     fn what_a_crash_left_is_removed() {
         let place = tempfile::tempdir().unwrap();
-        let record = Record { name: "dev".into(), pid: 7, ..Record::default() };
+        let record = DevMeshRecord { name: "dev".into(), pid: 7, ..DevMeshRecord::default() };
         std::fs::write(place.path().join("dev.json"), serde_json::to_string(&record).unwrap()).unwrap();
         std::fs::write(place.path().join("other.json"), "{\"a\": 1}").unwrap();
         assert_eq!(all(place.path()), []);
-        let held = HeldRecord::take(place.path(), "runs").unwrap();
+        let held = DevMeshLock::take(place.path(), "runs").unwrap();
         assert_eq!(sweep(place.path()), [record]);
         assert!(!place.path().join("dev.json").exists());
         assert!(place.path().join("other.json").exists(), "it is nobody's record");

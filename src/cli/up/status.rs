@@ -1,11 +1,11 @@
 //! `up status`: the meshes of `omnirelay up` that run on this machine.
 
-use super::record::{self, Record};
+use super::record::{self, DevMeshRecord};
 use crate::frame::prelude::*;
-use crate::frame::table::Layout;
+use crate::frame::table::TableLayout;
 
-pub const LEAF: Leaf =
-    Leaf::local("up status", "reads what the processes on this machine have left").exiting("0 1 2 10");
+pub const LEAF: LeafCommand =
+    LeafCommand::local("up status", "reads what the processes on this machine have left").exiting("0 1 2 10");
 
 const EXAMPLES: &str = "\
 Examples:
@@ -41,16 +41,16 @@ fn first(node: &Value) -> String {
 
 /// # Errors
 /// When standard output does not take it.
-pub fn run(args: &StatusArgs, session: &mut Session) -> Result<Exit, CliError> {
-    let meshes: Vec<Record> = record::all(&record::folder(&session.settings.config_path));
+pub fn run(args: &StatusArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
+    let meshes: Vec<DevMeshRecord> = record::all(&record::folder(&session.settings.config_path));
     let rows: Vec<Value> = meshes.iter().map(|mesh| json!(mesh)).collect();
-    let moment = Moment { now_ms: time::now_ms(), absolute: args.absolute };
-    let table = Table::of(COLUMNS, &rows, moment, &Layout::default())?;
-    session.show(&View {
+    let moment = CellContext { now_ms: time::now_ms(), absolute: args.absolute };
+    let table = TextTable::of(COLUMNS, &rows, moment, &TableLayout::default())?;
+    session.show(&CommandOutput {
         document: json!({"schemaVersion": "v1", "meshes": rows}),
         items: Some(rows),
         names: meshes.iter().map(|mesh| format!("mesh/{}", mesh.name)).collect(),
-        text: if meshes.is_empty() { Text::Lines(String::new()) } else { Text::Table(table) },
+        text: if meshes.is_empty() { TextForm::Lines(String::new()) } else { TextForm::Table(table) },
     })?;
     let told = match meshes.len() as u64 {
         0 => "No mesh of `omnirelay up` runs here.".to_owned(),

@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use omnirelay_check::CheckedMesh;
 use omnirelay_gossip::Gossip;
 use omnirelay_leadership_records::all_scopes;
-use omnirelay_node_service::node::Node;
+use omnirelay_node_service::node::NodeCalls;
 use omnirelay_peers::Peers;
 use omnirelay_registry::Registry;
 use omnirelay_shards::namespaces::all_namespaces;
@@ -17,7 +17,7 @@ use omnirelay_wire::pb::omnirelay::mesh::control::v1 as pb;
 pub struct MeshReads {
     pub registry: Arc<Registry>,
     /// What this node says of itself.
-    pub own: Arc<Node>,
+    pub own: Arc<NodeCalls>,
     pub peers: Arc<Peers>,
     pub gossip: Option<Arc<Gossip>>,
 }

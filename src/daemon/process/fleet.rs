@@ -16,12 +16,12 @@ use std::time::Duration;
 
 use omnirelay_audit::files::AuditFiles;
 use omnirelay_core::text::chain;
-use omnirelay_identity::Access;
-use omnirelay_identity::federation::Federation;
+use omnirelay_identity::NodeAccess;
+use omnirelay_identity::federation::FederatedClusters;
 use omnirelay_identity::node_identity::IdentityFiles;
-use omnirelay_identity::provided::Provision;
+use omnirelay_identity::provided::ChosenProvider;
 use omnirelay_node::{Node, NodeSpec, RelayAddresses, RelayListeners};
-use omnirelay_node_service::dev::{Decree, Fate, Process};
+use omnirelay_node_service::dev::{DevProcess, FateOutcome, NodeFate};
 use omnirelay_settings::Config;
 use omnirelay_wire::pb::omnirelay::dev::v1 as pb;
 use parking_lot::Mutex;
@@ -29,7 +29,7 @@ use tokio::runtime::{Handle, Runtime};
 use tokio::sync::{mpsc, oneshot, watch};
 use tracing::{Instrument, error, info_span};
 
-use super::store_choice::Stores;
+use super::store_choice::StoreSource;
 use crate::compose::{self, FromProcess};
 use freezer::Freezer;
 use pb::dev_node::State;
@@ -79,7 +79,7 @@ struct Member {
     relay: Option<RelayAddresses>,
     /// Of the first life; later ones bind anew.
     listener: Mutex<Option<Listeners>>,
-    stores: Stores,
+    stores: StoreSource,
     fleet: OnceLock<Weak<Fleet>>,
     life: Mutex<Life>,
     /// True once it was ready, in whatever life.
@@ -141,7 +141,7 @@ impl Fleet {
     /// The first node that did not come up, or [`FleetError::Stopped`]; no node runs then.
     pub fn start(
         specs: Vec<MemberSpec>,
-        stores: &Stores,
+        stores: &StoreSource,
         asked: impl Future<Output = ()>,
     ) -> Result<Arc<Self>, FleetError> {
         let waiting = tokio::runtime::Builder::new_current_thread().build().map_err(FleetError::Wait)?;
@@ -230,7 +230,7 @@ impl Drop for Fleet {
 type Say = Box<dyn FnOnce(Result<Option<String>, String>) + Send>;
 
 impl Member {
-    fn new(spec: MemberSpec, stores: Stores) -> Self {
+    fn new(spec: MemberSpec, stores: StoreSource) -> Self {
         let MemberSpec {
             node_id,
             config,
@@ -350,10 +350,10 @@ impl Member {
             store: self.stores.of_node(),
             session_secret: self.session_secret.clone(),
             listener,
-            access: Access {
-                provision: Provision::of(self.config.security.identity.provided()),
-                federation: Federation::of(self.config.federated()),
-                ..Access::default()
+            access: NodeAccess {
+                provision: ChosenProvider::of(self.config.security.identity.provided()),
+                federation: FederatedClusters::of(self.config.federated()),
+                ..NodeAccess::default()
             },
             relay,
             identity: self.identity.clone(),
@@ -398,17 +398,17 @@ impl Member {
     }
 
     /// Ends a node. Its end is waited for, unless it is the one that was asked (`own`), which has to answer first.
-    fn kill(&self, own: bool) -> Decree {
+    fn kill(&self, own: bool) -> FateOutcome {
         let mut life = self.life.lock();
         let Some(reins) = life.reins.clone().filter(|_| life.state != State::Killed) else {
-            return Decree::Unchanged;
+            return FateOutcome::Unchanged;
         };
         life.state = State::Killed;
         if !own {
             let (mourner, end) = oneshot::channel();
             life.mourners.push(mourner);
             reins.order(Order::Die);
-            return Decree::Ending(end);
+            return FateOutcome::Ending(end);
         }
         // On a thread that is no node's, because a node's may be held.
         let started = std::thread::Builder::new().name("decree".to_owned()).spawn(move || {
@@ -418,13 +418,13 @@ impl Member {
         if let Err(error) = started {
             error!(%error, "decree could not be carried out");
         }
-        Decree::Done
+        FateOutcome::Done
     }
 
-    fn pause(&self) -> Decree {
+    fn pause(&self) -> FateOutcome {
         let mut life = self.life.lock();
         let Some(reins) = life.reins.clone().filter(|_| life.state == State::Running) else {
-            return Decree::Unchanged;
+            return FateOutcome::Unchanged;
         };
         life.state = State::Paused;
         reins.freezer.set(true);
@@ -433,10 +433,10 @@ impl Member {
             // The runtime has this one thread: while it is held, the node stands still.
             reins.freezer.hold();
         });
-        Decree::Done
+        FateOutcome::Done
     }
 
-    fn resume(self: &Arc<Self>) -> Decree {
+    fn resume(self: &Arc<Self>) -> FateOutcome {
         let mut life = self.life.lock();
         match life.state {
             State::Paused => {
@@ -444,7 +444,7 @@ impl Member {
                 if let Some(reins) = &life.reins {
                     reins.freezer.set(false);
                 }
-                Decree::Done
+                FateOutcome::Done
             }
             State::Killed => {
                 let (say, end) = oneshot::channel();
@@ -453,9 +453,9 @@ impl Member {
                 if let Err(error) = self.launch(&mut life, say) {
                     error!(%error, "node could not be started");
                 }
-                Decree::Starting(end)
+                FateOutcome::Starting(end)
             }
-            State::Running | State::Unspecified => Decree::Unchanged,
+            State::Running | State::Unspecified => FateOutcome::Unchanged,
         }
     }
 }
@@ -504,12 +504,12 @@ struct Reach {
     own: String,
 }
 
-impl Process for Reach {
+impl DevProcess for Reach {
     fn nodes(&self) -> Vec<pb::DevNode> {
         self.fleet.upgrade().map(|fleet| fleet.nodes()).unwrap_or_default()
     }
 
-    fn decree(&self, node_id: &str, fate: Fate) -> Option<Decree> {
+    fn decree(&self, node_id: &str, fate: NodeFate) -> Option<FateOutcome> {
         self.fleet.upgrade()?.decree(node_id, fate, node_id == self.own)
     }
 }
@@ -520,19 +520,19 @@ impl Fleet {
     }
 
     /// `own`: whether the node that it is about was asked itself.
-    fn decree(&self, node_id: &str, fate: Fate, own: bool) -> Option<Decree> {
+    fn decree(&self, node_id: &str, fate: NodeFate, own: bool) -> Option<FateOutcome> {
         // One after the other, or two could each take the other for the one that is left.
         let _one_at_a_time = self.decrees.lock();
         let member = self.members.iter().find(|member| member.node_id == node_id)?;
         let mut others = self.members.iter().filter(|other| other.node_id != node_id);
         let runs = |member: &Arc<Member>| member.life.lock().state == State::Running;
-        if fate != Fate::Resume && runs(member) && !others.any(runs) {
-            return Some(Decree::Last);
+        if fate != NodeFate::Resume && runs(member) && !others.any(runs) {
+            return Some(FateOutcome::Last);
         }
         Some(match fate {
-            Fate::Kill => member.kill(own),
-            Fate::Pause => member.pause(),
-            Fate::Resume => member.resume(),
+            NodeFate::Kill => member.kill(own),
+            NodeFate::Pause => member.pause(),
+            NodeFate::Resume => member.resume(),
         })
     }
 }

@@ -13,19 +13,19 @@ use omnirelay_core::text::{causes, chain};
 use omnirelay_core::time::Millis;
 use omnirelay_host::data_dir::{self, DataDir};
 use omnirelay_host::log::{self, LogControl};
-use omnirelay_host::stalls::{Stalls, doing};
-use omnirelay_identity::Access;
-use omnirelay_identity::federation::Federation;
+use omnirelay_host::stalls::{LoopStalls, doing};
+use omnirelay_identity::NodeAccess;
+use omnirelay_identity::federation::FederatedClusters;
 use omnirelay_identity::node_identity::{IDENTITY_FOLDER, IdentityFiles};
-use omnirelay_identity::proof::{Token, Tokens};
-use omnirelay_identity::provided::Provision;
+use omnirelay_identity::proof::{SecretToken, SecretTokens};
+use omnirelay_identity::provided::ChosenProvider;
 use omnirelay_identity::socket::ControlSocket;
 use omnirelay_identity::tokens::{self, TokenFileError};
 use omnirelay_identity::trust::unix_now;
 use omnirelay_node::{Node, NodeSpec, RelayAddresses, RelayListeners, TELEMETRY_FOLDER};
 use omnirelay_relay::assembly::STOP_LIMIT;
-use omnirelay_settings::{Config, ConfigError, ConfigSource, IdentityConfig, Loaded, WithoutProof};
-use omnirelay_store::embedded::Missing;
+use omnirelay_settings::{Config, ConfigError, ConfigSource, IdentityConfig, LoadedConfig, WithoutProof};
+use omnirelay_store::embedded::MissingStoreFile;
 use omnirelay_store::whole_file::write_whole;
 use omnirelay_wire::fault::Exit;
 use sd_notify::NotifyState;
@@ -37,7 +37,7 @@ use super::args::{ConfigCommand, DaemonArgs, DaemonCommand, SettingArgs, StoreCo
 use super::limits;
 use super::service;
 use super::signals::EndSignals;
-use super::store_choice::Stores;
+use super::store_choice::StoreSource;
 use super::{other_mesh, store_tool};
 use crate::compose::{self, FromProcess};
 
@@ -95,7 +95,7 @@ fn complain(error: &dyn std::error::Error) {
     let _ = std::io::stderr().write_all(text.as_bytes());
 }
 
-fn validate(loaded: Result<Loaded, ConfigError>) -> Result<Exit, Failure> {
+fn validate(loaded: Result<LoadedConfig, ConfigError>) -> Result<Exit, Failure> {
     let checked = loaded.and_then(|mut loaded| {
         loaded.check_files(now())?;
         Ok(loaded.warnings)
@@ -119,10 +119,10 @@ fn look_after(command: &StoreCommand) -> Result<Exit, Failure> {
     Ok(exit)
 }
 
-fn print(loaded: &Loaded) -> Result<Exit, Failure> {
+fn print(loaded: &LoadedConfig) -> Result<Exit, Failure> {
     warn_of(&loaded.warnings);
     let rows = loaded.explain();
-    let wide = |pick: fn(&(String, String, omnirelay_settings::Source)) -> usize| {
+    let wide = |pick: fn(&(String, String, omnirelay_settings::ValueSource)) -> usize| {
         rows.iter().map(pick).max().unwrap_or(0)
     };
     let (keys, values) = (wide(|row| row.0.len()), wide(|row| row.1.len()));
@@ -147,7 +147,7 @@ fn say(text: &str) -> std::io::Result<()> {
     }
 }
 
-fn serve(args: &DaemonArgs, loaded: &Loaded) -> Result<(), Failure> {
+fn serve(args: &DaemonArgs, loaded: &LoadedConfig) -> Result<(), Failure> {
     let config = Arc::new(loaded.config.clone());
     let log = log::start(&config.log)?;
     for warning in &loaded.warnings {
@@ -185,12 +185,12 @@ fn serve(args: &DaemonArgs, loaded: &Loaded) -> Result<(), Failure> {
     let telemetry = directory.path().join(TELEMETRY_FOLDER);
     let given = FromProcess { audit, telemetry, faults: None };
     limits::end_when_main_panics();
-    let (mut builder, stalls) = (tokio::runtime::Builder::new_multi_thread(), Arc::<Stalls>::default());
+    let (mut builder, stalls) = (tokio::runtime::Builder::new_multi_thread(), Arc::<LoopStalls>::default());
     stalls.look_at(builder.enable_all());
     let runtime = builder.build()?;
     runtime.spawn(service::show_life(stalls.clone()));
     stalls.watch()?;
-    let Access { tokens, provision, federation, .. } = &spec.access;
+    let NodeAccess { tokens, provision, federation, .. } = &spec.access;
     let (tokens, provision, federation) = (tokens.clone(), provision.clone(), federation.clone());
     let reloaded = Reloaded { log, directory: directory.path(), tokens, provision, federation };
     let outcome = runtime.block_on(doing("live", live(spec, given, args, &reloaded, end)));
@@ -204,12 +204,16 @@ pub fn stop_limit(config: &Config) -> Duration {
     config.control.drain_grace.0 + relay + LEAVE_LIMIT
 }
 
-fn open_stores(loaded: &Loaded, directory: &Path, missing: Missing) -> Result<Stores, Failure> {
+fn open_stores(
+    loaded: &LoadedConfig,
+    directory: &Path,
+    missing: MissingStoreFile,
+) -> Result<StoreSource, Failure> {
     let config = &loaded.config;
     if config.store.url == "embedded:" && !config.mesh.seeds.is_empty() {
         warn!(seeds = %config.mesh.seeds.join(" "), "the embedded store shares no registry with other nodes");
     }
-    Ok(Stores::open(config, loaded.redis()?, directory, missing)?)
+    Ok(StoreSource::open(config, loaded.redis()?, directory, missing)?)
 }
 
 fn listen(config: &Config) -> Result<TcpListener, Failure> {
@@ -220,19 +224,19 @@ fn listen(config: &Config) -> Result<TcpListener, Failure> {
 }
 
 /// By what callers are let in, besides the port.
-fn access(config: &Config, directory: &Path) -> Result<Access, Failure> {
-    let tokens = Arc::new(Tokens::default());
+fn access(config: &Config, directory: &Path) -> Result<NodeAccess, Failure> {
+    let tokens = Arc::new(SecretTokens::default());
     tokens.replace(&read_tokens(config, directory)?);
     let control = &config.control;
     let open =
         |path: &PathBuf| ControlSocket::open(path, control.socket_mode.0, control.socket_group.as_deref());
-    let provision = Provision::of(config.security.identity.provided());
-    let federation = Federation::of(config.federated());
-    Ok(Access { socket: control.socket.as_ref().map(open).transpose()?, tokens, provision, federation })
+    let provision = ChosenProvider::of(config.security.identity.provided());
+    let federation = FederatedClusters::of(config.federated());
+    Ok(NodeAccess { socket: control.socket.as_ref().map(open).transpose()?, tokens, provision, federation })
 }
 
 /// The tokens of the file that is configured, or of the one in the data directory.
-fn read_tokens(config: &Config, directory: &Path) -> Result<Vec<Token>, TokenFileError> {
+fn read_tokens(config: &Config, directory: &Path) -> Result<Vec<SecretToken>, TokenFileError> {
     match &config.security.token_file {
         Some(path) => tokens::read(path),
         None => tokens::read_or_make(directory),
@@ -244,9 +248,9 @@ struct Reloaded<'a> {
     log: LogControl,
     /// The data directory.
     directory: &'a Path,
-    tokens: Arc<Tokens>,
-    provision: Provision,
-    federation: Federation,
+    tokens: Arc<SecretTokens>,
+    provision: ChosenProvider,
+    federation: FederatedClusters,
 }
 
 async fn live(

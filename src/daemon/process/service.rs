@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use omnirelay_host::stalls::{LOOK_EVERY, Stalls};
+use omnirelay_host::stalls::{LOOK_EVERY, LoopStalls};
 use sd_notify::{NotifyState, notify, watchdog_enabled};
 use tracing::warn;
 
@@ -17,7 +17,7 @@ pub fn tell(states: &[NotifyState<'_>]) {
 /// Shows for ever, from the event loop, that it runs: to whoever looks for stalls, and to the watchdog of the service
 /// manager. A thread that was held up for half the watchdog's time is as good as a loop that stands still, for what
 /// waits behind it goes on nowhere.
-pub async fn show_life(stalls: Arc<Stalls>) {
+pub async fn show_life(stalls: Arc<LoopStalls>) {
     let patience = watchdog_enabled();
     let mut due = Duration::ZERO;
     loop {

@@ -6,14 +6,14 @@ use std::time::Duration;
 
 use omnirelay_registry::held_groups::margin;
 use omnirelay_settings::Config;
-use omnirelay_store::embedded::{Missing, OpenError};
+use omnirelay_store::embedded::{MissingStoreFile, OpenError};
 use omnirelay_store::redis::link::RedisOptions;
 use omnirelay_store::redis::url::RedisUrl;
 use omnirelay_store::{EmbeddedStore, MemoryStore, RedisStore, Store};
 
 /// What every node of a process gets its store from.
 #[derive(Clone)]
-pub enum Stores {
+pub enum StoreSource {
     /// All have the same.
     One(Arc<dyn Store>),
     /// Each has its own connections, which its own runtime serves: they end with the node, and
@@ -30,7 +30,7 @@ pub struct Mesh {
     quarantine: Duration,
 }
 
-impl Stores {
+impl StoreSource {
     /// The stores that are configured, `redis` as [`StoreConfig::redis`] has it; an embedded one
     /// keeps its file in `directory`, and `missing` says what to do when it was there and is not. A server that cannot be reached is no error: nodes wait for
     /// it.
@@ -43,7 +43,7 @@ impl Stores {
         config: &Config,
         redis: Option<(RedisUrl, RedisOptions)>,
         directory: &Path,
-        missing: Missing,
+        missing: MissingStoreFile,
     ) -> Result<Self, OpenError> {
         if let Some((url, options)) = redis {
             let cluster = config.node.cluster.clone();

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use omnirelay_store::embedded::{self, OpenError, Report};
+use omnirelay_store::embedded::{self, OpenError, StoreReport};
 use omnirelay_wire::fault::Exit;
 
 use super::args::StoreCommand;
@@ -26,8 +26,9 @@ pub fn run(command: &StoreCommand) -> Result<(String, Exit), OpenError> {
     }
 }
 
-fn described(report: &Report) -> (String, Exit) {
-    let Report { path, epoch, head, groups, inventory, file_bytes, log_bytes, batches_in_log, .. } = report;
+fn described(report: &StoreReport) -> (String, Exit) {
+    let StoreReport { path, epoch, head, groups, inventory, file_bytes, log_bytes, batches_in_log, .. } =
+        report;
     let mut rows = vec![
         ("store".to_owned(), path.display().to_string()),
         ("file".to_owned(), size(*file_bytes)),

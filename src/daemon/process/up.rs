@@ -21,7 +21,7 @@ use omnirelay_identity::operator_files::{OPERATOR_FOLDER, OperatorFiles};
 use omnirelay_identity::trust::unix_now;
 use omnirelay_node::{RelayAddresses, RelayListeners, TELEMETRY_FOLDER};
 use omnirelay_settings::{BindingConfig, Config, ConfigError, LoopbackTrust, TlsSource};
-use omnirelay_store::embedded::{Missing, OpenError};
+use omnirelay_store::embedded::{MissingStoreFile, OpenError};
 use omnirelay_store::whole_file::write_whole;
 use omnirelay_wire::fault::Exit;
 use serde::{Deserialize, Serialize};
@@ -30,7 +30,7 @@ use super::fleet::{Fleet, FleetError, MemberSpec};
 use super::limits;
 use super::run::{make_way, ready_row, stop_limit, withdraw_ready, write_ready};
 use super::signals::EndSignals;
-use super::store_choice::Stores;
+use super::store_choice::StoreSource;
 
 /// The most nodes of one process; each is a thread.
 pub const NODES_MAX: u16 = 64;
@@ -72,7 +72,7 @@ pub struct UpOptions {
     /// Where the registry, ids and ports are kept; `None`: nowhere, gone at the end.
     pub data: Option<PathBuf>,
     /// What to do when the directory had an embedded registry, and it is gone.
-    pub missing: Missing,
+    pub missing: MissingStoreFile,
     /// Written when all nodes are ready, removed at start and stop.
     pub ready_file: Option<PathBuf>,
     /// `embedded:` (default), `memory:` or the URL of a Redis store.
@@ -161,7 +161,7 @@ struct State {
 type Listeners = (TcpListener, Option<RelayListeners>);
 
 /// A running mesh.
-pub struct Up {
+pub struct UpMesh {
     nodes: Vec<UpNode>,
     moved: Vec<MovedPort>,
     fleet: Arc<Fleet>,
@@ -176,7 +176,7 @@ pub struct Up {
 ///
 /// # Errors
 /// [`UpError`]; nothing runs then.
-pub fn start(options: &UpOptions) -> Result<Up, UpError> {
+pub fn start(options: &UpOptions) -> Result<UpMesh, UpError> {
     if let Some(count) = options.nodes.filter(|count| !(1..=NODES_MAX).contains(count)) {
         return Err(UpError::Nodes(count));
     }
@@ -191,7 +191,7 @@ pub fn start(options: &UpOptions) -> Result<Up, UpError> {
         make_way(path).map_err(|error| UpError::ReadyFile(chain(error.as_ref())))?;
     }
     let directory = Directory::open(options.data.as_deref())?;
-    let stores = Stores::open(&config, redis, directory.data.path(), options.missing)?;
+    let stores = StoreSource::open(&config, redis, directory.data.path(), options.missing)?;
     let relays = !config.node.services.is_empty();
     let (nodes, listeners, moved) = choose_nodes(&directory, options.nodes, relays)?;
     if let Some(id) = config.relay.id.as_ref().filter(|_| relays && nodes.len() > 1) {
@@ -228,7 +228,7 @@ pub fn start(options: &UpOptions) -> Result<Up, UpError> {
     }
     let fleet = Fleet::start(members, &stores, end.asked())?;
     let ready_file = options.ready_file.clone();
-    let up = Up { nodes, moved, fleet, end, ready_file, operator, _directory: directory };
+    let up = UpMesh { nodes, moved, fleet, end, ready_file, operator, _directory: directory };
     // Nobody can say how long a store is away.
     if up.awaited().is_none() && !up.has_operator(OPERATOR_WITHIN) {
         return Err(UpError::Operator);
@@ -296,7 +296,7 @@ fn of_node(shared: &Config, node: &UpNode, nodes: usize) -> Config {
     config
 }
 
-impl Up {
+impl UpMesh {
     /// The nodes in the order of their numbers.
     pub fn nodes(&self) -> &[UpNode] {
         &self.nodes
@@ -364,7 +364,7 @@ impl Up {
     }
 }
 
-impl Drop for Up {
+impl Drop for UpMesh {
     fn drop(&mut self) {
         // However it ends: whoever reads the file must not believe that the nodes are there.
         withdraw_ready(self.ready_file.as_deref());

@@ -17,9 +17,9 @@ use omnirelay_peer_records::PEER;
 use omnirelay_peer_records::presence::{Presence, PresenceSettings};
 use omnirelay_peers::keep_present::keep_present;
 use omnirelay_registry::Registry;
-use omnirelay_registry::act::{Act, Authority, Reader};
+use omnirelay_registry::act::{DaemonAct, DecisionReader, WriteAuthority};
 use omnirelay_registry::follow::follow_log;
-use omnirelay_store::{CommitError, Fence, Kind, RecordId, Scan, Store, Write};
+use omnirelay_store::{CommitError, LeaseFence, RecordId, RecordKind, Scan, Store, Write};
 use omnirelay_wire::pb::omnirelay::mesh::control::v1 as pb;
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::time::sleep;
@@ -30,8 +30,8 @@ use crate::servers::RedisServer;
 /// The store of a process of its own that campaigns, and does once what only the leader may.
 const LEADS_ON: &str = "OMNIRELAY_TEST_LEADS_ON";
 const SCOPE: &str = "global-control";
-const DONE: Kind = Kind::of("done");
-static MIRRORED: [Kind; 2] = [PEER, LEADERSHIP];
+const DONE: RecordKind = RecordKind::of("done");
+static MIRRORED: [RecordKind; 2] = [PEER, LEADERSHIP];
 const SESSION_TTL: Duration = Duration::from_secs(2);
 const LOOK_AGAIN: Duration = Duration::from_millis(5);
 
@@ -166,10 +166,10 @@ async fn lead_once(node_and_url: &str) -> Result<()> {
     Ok(())
 }
 
-async fn do_once(registry: &Registry, fence: Fence) -> Result<(), CommitError> {
+async fn do_once(registry: &Registry, fence: LeaseFence) -> Result<(), CommitError> {
     let token = fence.token;
-    let act = Act::new("tests.do", [DONE], Authority::Leader(fence));
-    let decide = async |reader: Reader<'_>| {
+    let act = DaemonAct::new("tests.do", [DONE], WriteAuthority::Leader(fence));
+    let decide = async |reader: DecisionReader<'_>| {
         let id = RecordId::new(DONE, registry.node_id());
         let plan = reader.plan().write([Write::Put { id, value: Bytes::new(), group: None }]);
         println!("said: leads {token}");

@@ -10,14 +10,15 @@ use bytes::Bytes;
 use omnirelay_sdk::FencingGate;
 use omnirelay_store::redis::link::RedisOptions;
 use omnirelay_store::{
-    Commit, CommitError, Committed, Epoch, Fence, Kind, RecordId, RedisStore, Store, StoreError, Write,
+    Commit, CommitError, CommitOutcome, Epoch, LeaseFence, RecordId, RecordKind, RedisStore, Store,
+    StoreError, Write,
 };
 
 use crate::history::{Gate, Outcome, Place};
 use crate::recorder::Recorder;
 
 /// What the writes of leaders change; no daemon knows it.
-const LED: Kind = Kind::of("led");
+const LED: RecordKind = RecordKind::of("led");
 /// The cluster of a daemon that was told of none.
 const CLUSTER: &str = "default";
 /// As the daemons have it: the time to live of a session and its margin.
@@ -69,13 +70,13 @@ impl Gates {
         let commit = Commit {
             epoch,
             writes: vec![Write::Put { id, value: Bytes::from(node.to_owned()), group: None }],
-            fence: Some(Fence { scope: scope.to_owned(), token }),
+            fence: Some(LeaseFence { scope: scope.to_owned(), token }),
             writer: node.into(),
             ..Commit::default()
         };
         let sent = self.recorder.sending(Gate::Store, node, scope, token);
         let outcome = match self.store.commit(commit).await {
-            Ok(Committed::Done(entry)) => {
+            Ok(CommitOutcome::Done(entry)) => {
                 sent.committed(&self.recorder, Place { epoch: epoch.0, revision: entry.revision.0 });
                 return Outcome::Accepted;
             }
@@ -83,7 +84,7 @@ impl Gates {
                 Outcome::Refused
             }
             // It did not come as far as the fence, or nobody knows.
-            Ok(Committed::Replayed { .. }) | Err(_) => Outcome::Unknown,
+            Ok(CommitOutcome::Replayed { .. }) | Err(_) => Outcome::Unknown,
         };
         sent.returned(&self.recorder, outcome);
         outcome

@@ -21,7 +21,7 @@ use omnirelay_registry::follow::follow_log;
 use omnirelay_restoration::RecordRestorer;
 use omnirelay_restoration_records::RESTORATION;
 use omnirelay_scripted::Scripted;
-use omnirelay_store::{Kind, Retention};
+use omnirelay_store::{RecordKind, Retention};
 use omnirelay_wire::pb::omnirelay::mesh::control::v1 as pb;
 use tokio::sync::Notify;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
@@ -33,7 +33,7 @@ use super::server::Server;
 use super::service::{Beliefs, Resource, Service};
 use crate::recorder::Recorder;
 
-static MIRRORED: [Kind; 3] = [PEER, LEADERSHIP, RESTORATION];
+static MIRRORED: [RecordKind; 3] = [PEER, LEADERSHIP, RESTORATION];
 const RENEW_EVERY: Duration = Duration::from_millis(500);
 const HOUSEKEEPING_EVERY: Duration = Duration::from_secs(5);
 const SECOND: Duration = Duration::from_secs(1);

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use omnirelay_identity::caller::{Caller, Protocol, RequestId, Scopes};
+use omnirelay_identity::caller::{CallProtocol, Caller, RequestId, Scopes};
 use omnirelay_leadership::Leaders;
 use omnirelay_peers::{HeldByPeers, Peers};
 use omnirelay_registry::Registry;
@@ -95,7 +95,7 @@ fn request<T>(number: u64, asked: T) -> Request<T> {
         provisional: None,
         remote: ([127, 0, 0, 1], 5).into(),
         request_id: RequestId::of_static("simulated"),
-        protocol: Protocol::of_grpc(http::Version::HTTP_2),
+        protocol: CallProtocol::of_grpc(http::Version::HTTP_2),
         idempotency_key: None,
         generated_key: Some(format!("order-{number}")),
         if_match: None,

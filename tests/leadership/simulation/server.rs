@@ -10,8 +10,8 @@ use omnirelay_peer_records::{PEER, node_of_session};
 use omnirelay_registry::audit_record::AUDIT;
 use omnirelay_scripted::{Answer, Answered, Call, Script};
 use omnirelay_store::{
-    Beat, Clock, Commit, CommitError, Committed, Epoch, Group, LeaseOp, LogEntry, LogPage, MemoryStore,
-    Pulse, Record, Revision, Scan, Store, StoreError,
+    Clock, Commit, CommitError, CommitOutcome, Epoch, Group, LeaseOp, LogEntry, LogPage, MemoryStore, Pulse,
+    PulseAnswer, Record, Revision, Scan, Store, StoreError,
 };
 use omnirelay_wire::pb::omnirelay::store::v1::{AuditValue, PeerValue};
 use prost::Message;
@@ -158,7 +158,7 @@ impl Server {
         }
     }
 
-    async fn pulse(&self, pulse: Pulse) -> Result<Beat, StoreError> {
+    async fn pulse(&self, pulse: Pulse) -> Result<PulseAnswer, StoreError> {
         let renew = pulse.renew.clone();
         let mut beat = self.store().pulse(pulse).await?;
         if self.defect == Defect::RenewsTheDead {
@@ -173,7 +173,7 @@ impl Server {
         Ok(beat)
     }
 
-    pub async fn commit(&self, mut commit: Commit) -> Result<Committed, CommitError> {
+    pub async fn commit(&self, mut commit: Commit) -> Result<CommitOutcome, CommitError> {
         match self.defect {
             Defect::Sound | Defect::RenewsTheDead => {}
             Defect::ForgetsTheFence => commit.fence = None,
@@ -187,7 +187,7 @@ impl Server {
         }
         let epoch = commit.epoch;
         let committed = self.store().commit(commit).await?;
-        if let Committed::Done(entry) = &committed {
+        if let CommitOutcome::Done(entry) = &committed {
             self.note(epoch, entry);
         }
         Ok(committed)
@@ -285,7 +285,7 @@ impl Script for Server {
 #[tokio::test(start_paused = true)]
 async fn a_failover_loses_what_came_after_the_copy() {
     use bytes::Bytes;
-    use omnirelay_store::{GroupId, OpenGroup, Opened, RecordId, Write};
+    use omnirelay_store::{GroupId, OpenGroup, OpenedGroup, RecordId, Write};
 
     let ttl = Duration::from_secs(2);
     let server = Server::new(Defect::Sound, ttl, Arc::new(Recorder::of_runtime()), Arc::default());
@@ -306,7 +306,7 @@ async fn a_failover_loses_what_came_after_the_copy() {
     assert_eq!(records.iter().map(|record| record.id.key.as_str()).collect::<Vec<_>>(), ["a"]);
     let id = GroupId("session/a".into());
     let open = OpenGroup { epoch: epoch().await, id, ttl: ttl * 10, secret: "s".into() };
-    let Opened::Open(group) = server.store().open_group(open).await.unwrap() else { panic!("held") };
+    let OpenedGroup::Open(group) = server.store().open_group(open).await.unwrap() else { panic!("held") };
     let acquire = LeaseOp::Acquire { scope: "x".into(), holder: group.of, token_floor: 0 };
     let campaign = Commit { epoch: epoch().await, leases: vec![acquire], ..Commit::default() };
     let early = server.commit(campaign.clone()).await;

@@ -11,10 +11,10 @@ use omnirelay_leadership::campaign::Campaigner;
 use omnirelay_leadership_records::ScopeFences as _;
 use omnirelay_peer_records::session_id;
 use omnirelay_registry::Registry;
-use omnirelay_registry::act::{Act, Authority, Plan};
+use omnirelay_registry::act::{CommitPlan, DaemonAct, WriteAuthority};
 use omnirelay_sdk::gate::FencingGate;
 use omnirelay_store::{
-    Commit, CommitError, Committed, Epoch, Fence, GroupRef, Kind, RecordId, StoreError, Write,
+    Commit, CommitError, CommitOutcome, Epoch, GroupRef, LeaseFence, RecordId, RecordKind, StoreError, Write,
 };
 use tokio::time::{Instant, sleep};
 
@@ -25,7 +25,7 @@ use crate::history::{Event, Gate, Outcome, Place};
 use crate::recorder::Recorder;
 
 const MS: Duration = Duration::from_millis(1);
-const WRITTEN: Kind = Kind::of("written");
+const WRITTEN: RecordKind = RecordKind::of("written");
 
 /// What a node takes itself for, recorded whenever it may have changed.
 pub struct Beliefs {
@@ -161,14 +161,14 @@ impl Service {
             let epoch = self.registry.view().head().epoch;
             let sent = self.recorder.sending(Gate::Store, node, scope, token);
             let Commit { writes, fence, .. } = fenced(node, epoch, scope, token);
-            let authority = fence.map_or(Authority::Unfenced, Authority::Leader);
-            let act = Act::new("tests.lead", [WRITTEN], authority);
-            match self.registry.attempt(&act, Plan::read_in(epoch).write(writes)).await {
-                Ok(Committed::Done(entry)) => {
+            let authority = fence.map_or(WriteAuthority::Unfenced, WriteAuthority::Leader);
+            let act = DaemonAct::new("tests.lead", [WRITTEN], authority);
+            match self.registry.attempt(&act, CommitPlan::read_in(epoch).write(writes)).await {
+                Ok(CommitOutcome::Done(entry)) => {
                     let place = Place { epoch: epoch.0, revision: entry.revision.0 };
                     sent.committed(&self.recorder, place);
                 }
-                Ok(Committed::Replayed { .. }) => panic!("no idempotency key was given"),
+                Ok(CommitOutcome::Replayed { .. }) => panic!("no idempotency key was given"),
                 Err(error) => sent.returned(&self.recorder, outcome_of(&error)),
             }
         }
@@ -192,7 +192,7 @@ fn fenced(node: &str, epoch: Epoch, scope: &str, token: u64) -> Commit {
     Commit {
         epoch,
         writes: vec![Write::Put { id, value, group: None }],
-        fence: Some(Fence { scope: scope.to_owned(), token }),
+        fence: Some(LeaseFence { scope: scope.to_owned(), token }),
         writer: node.into(),
         ..Commit::default()
     }
@@ -206,10 +206,10 @@ pub async fn write_with(tokens: &[Token], server: &Server, resource: &Arc<Resour
         resource.send(node, scope, *token, Duration::ZERO);
         let sent = resource.recorder.sending(Gate::Store, node, scope, *token);
         match server.commit(fenced(node, epoch, scope, *token)).await {
-            Ok(Committed::Done(entry)) => {
+            Ok(CommitOutcome::Done(entry)) => {
                 sent.committed(&resource.recorder, Place { epoch: epoch.0, revision: entry.revision.0 });
             }
-            Ok(Committed::Replayed { .. }) => panic!("no idempotency key was given"),
+            Ok(CommitOutcome::Replayed { .. }) => panic!("no idempotency key was given"),
             Err(error) => sent.returned(&resource.recorder, outcome_of(&error)),
         }
     }

@@ -5,8 +5,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use omnirelay_core::time::Millis;
 use omnirelay_store::{
-    Commit, CommitError, Committed, Epoch, Fence, GroupId, GroupRef, Kind, LeaseOp, ManualClock, MemoryStore,
-    OpenGroup, Opened, Pulse, REPLACED_MAX, RecordId, Store as _, StoreError, Write,
+    Commit, CommitError, CommitOutcome, Epoch, GroupId, GroupRef, LeaseFence, LeaseOp, ManualClock,
+    MemoryStore, OpenGroup, OpenedGroup, Pulse, REPLACED_MAX, RecordId, RecordKind, Store as _, StoreError,
+    Write,
 };
 
 use super::store::{Forgets, QUARANTINE, Store, TTL};
@@ -62,8 +63,8 @@ impl Pair {
         let is_full = self.replaced[node].len() == REPLACED_MAX && now < deadline;
         let first = self.replaced[node].iter().min().filter(|_| is_full);
         let group = match (self.real.open_group(open).await.unwrap(), first) {
-            (Opened::Open(group), None) => group,
-            (Opened::Held { until }, Some(first)) if until.0 == u64::from(*first) => {
+            (OpenedGroup::Open(group), None) => group,
+            (OpenedGroup::Held { until }, Some(first)) if until.0 == u64::from(*first) => {
                 self.refused += 1;
                 return;
             }
@@ -111,9 +112,9 @@ impl Pair {
     }
 
     async fn write(&mut self, epoch: u8, token: u8) {
-        let id = RecordId::new(Kind::of("led"), "x");
+        let id = RecordId::new(RecordKind::of("led"), "x");
         let writes = vec![Write::Put { id, value: Bytes::from_static(b"v"), group: None }];
-        let fence = Some(Fence { scope: SCOPE.into(), token: u64::from(token) });
+        let fence = Some(LeaseFence { scope: SCOPE.into(), token: u64::from(token) });
         let accepted = match self.commit(epoch, Commit { writes, fence, ..Commit::default() }).await {
             Ok(_) => true,
             Err(CommitError::Fenced { .. } | CommitError::Store(StoreError::EpochChanged { .. })) => false,
@@ -122,7 +123,7 @@ impl Pair {
         assert_eq!(accepted, self.model.passes_fence(epoch, token, FORGETS));
     }
 
-    async fn commit(&self, epoch: u8, commit: Commit) -> Result<Committed, CommitError> {
+    async fn commit(&self, epoch: u8, commit: Commit) -> Result<CommitOutcome, CommitError> {
         self.real.commit(Commit { epoch: self.epochs[usize::from(epoch)], ..commit }).await
     }
 

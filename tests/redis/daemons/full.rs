@@ -6,15 +6,15 @@ use anyhow::{Context, Result, ensure};
 use bytes::Bytes;
 use omnirelay_store::redis::link::RedisOptions;
 use omnirelay_store::{
-    Commit, CommitError, Committed, Epoch, GroupId, Kind, LeaseOp, OpenGroup, Opened, Pulse, RecordId,
-    RedisStore, Store, StoreError, Write,
+    Commit, CommitError, CommitOutcome, Epoch, GroupId, LeaseOp, OpenGroup, OpenedGroup, Pulse, RecordId,
+    RecordKind, RedisStore, Store, StoreError, Write,
 };
 
 use super::mesh::Mesh;
 use crate::process::until;
 use crate::servers::RedisServer;
 
-const NOTE: Kind = Kind::of("note");
+const NOTE: RecordKind = RecordKind::of("note");
 /// Longer than a session lives without a renewal.
 const LONG: Duration = Duration::from_secs(3);
 
@@ -57,12 +57,12 @@ async fn a_full_server_takes_what_only_gives_back() -> Result<()> {
     let store = RedisStore::new(server.url().parse()?, RedisOptions::default(), "full", Duration::ZERO);
     let epoch = store.pulse(Pulse::default()).await?.epoch;
     let open = OpenGroup { epoch, id: GroupId("g".into()), ttl: LONG * 100, secret: "s".into() };
-    let Opened::Open(group) = store.open_group(open).await? else { anyhow::bail!("held") };
+    let OpenedGroup::Open(group) = store.open_group(open).await? else { anyhow::bail!("held") };
     let id = RecordId::new(NOTE, "a");
     let put = Write::Put { id: id.clone(), value: Bytes::from("a"), group: None };
     let acquire = LeaseOp::Acquire { scope: "s".into(), holder: group.of.clone(), token_floor: 0 };
     let commit = |writes, leases| Commit { epoch, writes, leases, writer: "w".into(), ..Commit::default() };
-    let Committed::Done(entry) = store.commit(commit(vec![put.clone()], vec![acquire])).await? else {
+    let CommitOutcome::Done(entry) = store.commit(commit(vec![put.clone()], vec![acquire])).await? else {
         anyhow::bail!("replayed")
     };
     let token = entry.leases.first().context("no lease")?.token;

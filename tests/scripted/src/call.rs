@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use omnirelay_store::{
-    Beat, Commit, CommitError, Committed, Confirmation, Epoch, GroupRef, Housekept, IdempotencyKey, Leases,
-    LogPage, OpenGroup, Opened, Pulse, Retention, Revision, Scan, ScanPage, Store,
+    Commit, CommitError, CommitOutcome, Confirmation, Epoch, GroupRef, HousekeepingOutcome, IdempotencyKey,
+    Leases, LogPage, OpenGroup, OpenedGroup, Pulse, PulseAnswer, Retention, Revision, Scan, ScanPage, Store,
 };
 
 /// One call with what it says.
@@ -25,15 +25,15 @@ pub enum Call {
 /// What a store answers.
 #[derive(Clone, Debug)]
 pub enum Answer {
-    Beat(Beat),
-    Opened(Opened),
+    Beat(PulseAnswer),
+    Opened(OpenedGroup),
     Closed(bool),
-    Committed(Committed),
-    Recalled(Option<(u64, Committed)>),
+    Committed(CommitOutcome),
+    Recalled(Option<(u64, CommitOutcome)>),
     Page(ScanPage),
     Leases(Leases),
     Log(LogPage),
-    Housekept(Housekept),
+    Housekept(HousekeepingOutcome),
     Confirmed(Confirmation),
 }
 

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use omnirelay_store::{Beat, Confirmation, Epoch, Pulse, Store, StoreError};
+use omnirelay_store::{Confirmation, Epoch, Pulse, PulseAnswer, Store, StoreError};
 
 use crate::{Answer, Answered, Call, Method, Script, Scripted, Users};
 
@@ -145,7 +145,7 @@ impl Faults {
         if self.lacks.load(Ordering::SeqCst) {
             return Ok(Confirmation::Lacking { has: 0, needs: 1 });
         }
-        let Beat { now, epoch: current, .. } = self.inner().pulse(Pulse::default()).await?;
+        let PulseAnswer { now, epoch: current, .. } = self.inner().pulse(Pulse::default()).await?;
         if current != epoch {
             return Err(StoreError::EpochChanged { current });
         }

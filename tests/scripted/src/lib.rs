@@ -12,9 +12,9 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use omnirelay_store::{
-    Beat, Commit, CommitError, Committed, Confirmation, Credentials, Epoch, Expelled, GroupRef, Housekept,
-    IdempotencyKey, Leases, LogPage, OpenGroup, Opened, Pulse, Readmitted, Retention, Revision, RightsSet,
-    Scan, ScanPage, Store, StoreError, WritableKinds,
+    Commit, CommitError, CommitOutcome, Confirmation, Epoch, ExpelOutcome, GroupRef, HousekeepingOutcome,
+    IdempotencyKey, Leases, LogPage, OpenGroup, OpenedGroup, Pulse, PulseAnswer, ReadmitOutcome, Retention,
+    Revision, RightsSet, Scan, ScanPage, Store, StoreCredentials, StoreError, WritableKinds,
 };
 
 pub use call::{Answer, Answered, Call, Method};
@@ -92,11 +92,11 @@ impl<S: Script> Store for Scripted<S> {
         "scripted"
     }
 
-    async fn pulse(&self, pulse: Pulse) -> Result<Beat, StoreError> {
+    async fn pulse(&self, pulse: Pulse) -> Result<PulseAnswer, StoreError> {
         answer!(self.pass(Call::Pulse(pulse)).await, Beat).map_err(plain)
     }
 
-    async fn open_group(&self, open: OpenGroup) -> Result<Opened, StoreError> {
+    async fn open_group(&self, open: OpenGroup) -> Result<OpenedGroup, StoreError> {
         answer!(self.pass(Call::Open(open)).await, Opened).map_err(plain)
     }
 
@@ -104,11 +104,11 @@ impl<S: Script> Store for Scripted<S> {
         answer!(self.pass(Call::Close(epoch, group)).await, Closed).map_err(plain)
     }
 
-    async fn commit(&self, commit: Commit) -> Result<Committed, CommitError> {
+    async fn commit(&self, commit: Commit) -> Result<CommitOutcome, CommitError> {
         answer!(self.pass(Call::Commit(commit)).await, Committed)
     }
 
-    async fn recall(&self, key: &IdempotencyKey) -> Result<Option<(u64, Committed)>, StoreError> {
+    async fn recall(&self, key: &IdempotencyKey) -> Result<Option<(u64, CommitOutcome)>, StoreError> {
         answer!(self.pass(Call::Recall(key.clone())).await, Recalled).map_err(plain)
     }
 
@@ -124,7 +124,7 @@ impl<S: Script> Store for Scripted<S> {
         answer!(self.pass(Call::Log { after, limit, wait }).await, Log).map_err(plain)
     }
 
-    async fn housekeep(&self, epoch: Epoch, keep: Retention) -> Result<Housekept, StoreError> {
+    async fn housekeep(&self, epoch: Epoch, keep: Retention) -> Result<HousekeepingOutcome, StoreError> {
         answer!(self.pass(Call::Housekeep(epoch, keep)).await, Housekept).map_err(plain)
     }
 
@@ -140,7 +140,11 @@ impl<S: Script> Store for Scripted<S> {
         answer!(self.pass(Call::Confirm(epoch)).await, Confirmed).map_err(plain)
     }
 
-    async fn admit(&self, who: &str, writable: &WritableKinds) -> Result<Option<Credentials>, StoreError> {
+    async fn admit(
+        &self,
+        who: &str,
+        writable: &WritableKinds,
+    ) -> Result<Option<StoreCredentials>, StoreError> {
         Ok(self.0.users().map(|users| users.admit(who, writable)))
     }
 
@@ -148,8 +152,8 @@ impl<S: Script> Store for Scripted<S> {
         Ok(self.0.users().map_or(RightsSet::Absent, |users| users.set_rights(who, writable)))
     }
 
-    async fn expel(&self, who: &str) -> Result<Expelled, StoreError> {
-        Ok(self.0.users().map_or(Expelled::Absent, |users| users.expel(who)))
+    async fn expel(&self, who: &str) -> Result<ExpelOutcome, StoreError> {
+        Ok(self.0.users().map_or(ExpelOutcome::Absent, |users| users.expel(who)))
     }
 
     async fn readmit(
@@ -157,9 +161,9 @@ impl<S: Script> Store for Scripted<S> {
         who: &str,
         password_hash: &[u8; 32],
         writable: &WritableKinds,
-    ) -> Result<Readmitted, StoreError> {
+    ) -> Result<ReadmitOutcome, StoreError> {
         let made = self.0.users().map(|users| users.readmit(who, password_hash, writable));
-        Ok(made.unwrap_or(Readmitted::Denied))
+        Ok(made.unwrap_or(ReadmitOutcome::Denied))
     }
 
     async fn password_hash(&self, who: &str) -> Result<Option<[u8; 32]>, StoreError> {

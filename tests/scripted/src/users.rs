@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use omnirelay_store::{Credentials, Expelled, Readmitted, RightsSet, WritableKinds};
+use omnirelay_store::{ExpelOutcome, ReadmitOutcome, RightsSet, StoreCredentials, WritableKinds};
 
 /// The SHA-256 of passwords by node.
 pub type Passwords = BTreeMap<String, [u8; 32]>;
@@ -92,29 +92,29 @@ impl Users {
         if before.as_ref() == Some(writable) { RightsSet::Same } else { RightsSet::Changed }
     }
 
-    pub(crate) fn admit(&self, who: &str, writable: &WritableKinds) -> Credentials {
+    pub(crate) fn admit(&self, who: &str, writable: &WritableKinds) -> StoreCredentials {
         self.let_write(who, writable.clone());
         let password = format!("password {}", self.given.fetch_add(1, Ordering::SeqCst));
         let hash = (self.hash)(password.as_bytes());
         self.passwords.lock().unwrap().insert(who.to_owned(), hash);
         self.pass(Moment::Admitted);
-        Credentials { username: who.to_owned(), password }
+        StoreCredentials { username: who.to_owned(), password }
     }
 
-    pub(crate) fn readmit(&self, who: &str, hash: &[u8; 32], writable: &WritableKinds) -> Readmitted {
+    pub(crate) fn readmit(&self, who: &str, hash: &[u8; 32], writable: &WritableKinds) -> ReadmitOutcome {
         if self.passwords.lock().unwrap().contains_key(who) {
-            return Readmitted::Known;
+            return ReadmitOutcome::Known;
         }
         self.pass(Moment::Missed);
         self.passwords.lock().unwrap().insert(who.to_owned(), *hash);
         self.let_write(who, writable.clone());
-        Readmitted::Made
+        ReadmitOutcome::Made
     }
 
-    pub(crate) fn expel(&self, who: &str) -> Expelled {
+    pub(crate) fn expel(&self, who: &str) -> ExpelOutcome {
         match self.passwords.lock().unwrap().remove(who) {
-            Some(_) => Expelled::Deleted,
-            None => Expelled::Absent,
+            Some(_) => ExpelOutcome::Deleted,
+            None => ExpelOutcome::Absent,
         }
     }
 

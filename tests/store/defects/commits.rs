@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use omnirelay_store::{
-    Commit, CommitError, Committed, Idempotency, LogEntry, MemoryStore, Precondition, Record, Revision,
+    Commit, CommitError, CommitOutcome, Idempotency, LogEntry, MemoryStore, Precondition, Record, Revision,
     Store, StoreError, VALUE_BYTES_MAX, Version, Write,
 };
 
@@ -13,7 +13,7 @@ use super::records::{all, head};
 use super::{Answer, Defect, altering, blank, write_junk};
 use crate::harness::epoch;
 
-type Made<'a> = Answer<'a, Result<Committed, CommitError>>;
+type Made<'a> = Answer<'a, Result<CommitOutcome, CommitError>>;
 
 fn altered(alter: impl Fn(&mut Commit) + Send + Sync + 'static) -> Defect {
     Defect { commit: altering(alter), ..Defect::default() }
@@ -26,9 +26,9 @@ pub(super) fn instead(
 }
 
 /// What a commit gets that was made without changing anything.
-pub(super) async fn nothing_done(store: &MemoryStore) -> Committed {
+pub(super) async fn nothing_done(store: &MemoryStore) -> CommitOutcome {
     let revision = head(store).await;
-    Committed::Done(Arc::new(LogEntry { revision, previous: revision, ..LogEntry::default() }))
+    CommitOutcome::Done(Arc::new(LogEntry { revision, previous: revision, ..LogEntry::default() }))
 }
 
 /// Judges the version preconditions apart from the commit.

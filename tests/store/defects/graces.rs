@@ -4,14 +4,15 @@ use std::time::Duration;
 
 use omnirelay_core::time::Millis;
 use omnirelay_store::{
-    Beat, Commit, Grace, GroupId, GroupRef, Housekept, Kind, MemoryStore, Pulse, Record, Store, Write,
+    Commit, GroupId, GroupRef, HousekeepingOutcome, MemoryStore, Pulse, PulseAnswer, Record, RecordKind,
+    RenewalGrace, Store, Write,
 };
 
 use super::records::all;
 use super::{Defect, altering, blank};
 use crate::harness::epoch;
 
-const KIND: Kind = Kind::of("thing");
+const KIND: RecordKind = RecordKind::of("thing");
 /// Longer than what any rule asks for.
 const LONG: Duration = Duration::from_secs(5);
 
@@ -24,11 +25,11 @@ pub fn gives_grace_unasked() -> Defect {
 }
 
 pub fn keeps_graces_to_itself() -> Defect {
-    Defect { beat: altering(|beat: &mut Beat| beat.grace = None), ..Defect::default() }
+    Defect { beat: altering(|beat: &mut PulseAnswer| beat.grace = None), ..Defect::default() }
 }
 
 pub fn prolongs_graces() -> Defect {
-    let beat = altering(|beat: &mut Beat| {
+    let beat = altering(|beat: &mut PulseAnswer| {
         if let Some(grace) = &mut beat.grace {
             grace.until = grace.until.max(beat.now.after(LONG));
         }
@@ -37,9 +38,9 @@ pub fn prolongs_graces() -> Defect {
 }
 
 pub fn begins_a_grace_with_each_renewal() -> Defect {
-    let beat = altering(|beat: &mut Beat| {
+    let beat = altering(|beat: &mut PulseAnswer| {
         let (from, until) = (beat.now, beat.now.after(LONG));
-        beat.grace = beat.grace.or((!beat.renewed.is_empty()).then_some(Grace { from, until }));
+        beat.grace = beat.grace.or((!beat.renewed.is_empty()).then_some(RenewalGrace { from, until }));
     });
     Defect { beat, ..Defect::default() }
 }
@@ -85,7 +86,7 @@ pub fn expires_records_in_a_grace() -> Defect {
                 let writes = records.into_iter().map(|record| Write::Delete { id: record.id }).collect();
                 store.commit(Commit { writes, ..blank(store).await }).await.expect("deleted");
                 let kept = store.housekeep(epoch, keep).await?;
-                Ok(Housekept { records_expired, ..kept })
+                Ok(HousekeepingOutcome { records_expired, ..kept })
             })
         })),
         ..Defect::default()

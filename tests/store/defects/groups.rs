@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use omnirelay_core::time::Millis;
 use omnirelay_store::{
-    Beat, Commit, CommitError, Epoch, Group, GroupRef, Kind, MemoryStore, OpenGroup, Opened, Precondition,
-    Pulse, Record, RecordId, ScanPage, Store, Version, Write,
+    Commit, CommitError, Epoch, Group, GroupRef, MemoryStore, OpenGroup, OpenedGroup, Precondition, Pulse,
+    PulseAnswer, Record, RecordId, RecordKind, ScanPage, Store, Version, Write,
 };
 
 use super::commits::instead;
@@ -14,7 +14,7 @@ use super::records::all;
 use super::{Defect, altering, blank, write_junk};
 use crate::harness::epoch;
 
-const KIND: Kind = Kind::of("thing");
+const KIND: RecordKind = RecordKind::of("thing");
 const SECRET: &str = "secret";
 
 async fn groups(store: &MemoryStore) -> Vec<Group> {
@@ -50,7 +50,7 @@ pub fn renews_what_is_over() -> Defect {
                         ttl: Duration::from_secs(1),
                         secret: SECRET.into(),
                     };
-                    if let (None, Opened::Open(group)) = (&renewed, store.open_group(open).await?) {
+                    if let (None, OpenedGroup::Open(group)) = (&renewed, store.open_group(open).await?) {
                         *renewed = Some(group.deadline);
                     }
                 }
@@ -121,8 +121,8 @@ pub fn ignores_secrets() -> Defect {
 }
 
 pub fn repeats_instances() -> Defect {
-    let opened = altering(|opened: &mut Opened| {
-        if let Opened::Open(group) = opened {
+    let opened = altering(|opened: &mut OpenedGroup| {
+        if let OpenedGroup::Open(group) = opened {
             group.of.instance = 1;
         }
     });
@@ -164,7 +164,7 @@ pub fn ignores_since_when() -> Defect {
 }
 
 pub fn hides_closed_groups() -> Defect {
-    let beat = altering(|beat: &mut Beat| beat.moved.retain(|group| !group.closed));
+    let beat = altering(|beat: &mut PulseAnswer| beat.moved.retain(|group| !group.closed));
     Defect { beat, ..Defect::default() }
 }
 
@@ -199,7 +199,7 @@ pub fn binds_records_to_any_instance() -> Defect {
             Box::pin(async move {
                 let mut bound = all(store, KIND).await;
                 let opened = store.open_group(open).await?;
-                if let Opened::Open(group) = &opened {
+                if let OpenedGroup::Open(group) = &opened {
                     bound.retain(|record| record.group.as_ref().is_some_and(|of| of.id == group.of.id));
                     let group = Some(group.of.clone());
                     let put = |record: Record| Write::Put {
@@ -287,7 +287,7 @@ pub fn ignores_the_quarantine() -> Defect {
 
 pub fn remembers_closed_groups() -> Defect {
     let closed: Mutex<Vec<Group>> = Mutex::default();
-    let beat = altering(move |beat: &mut Beat| {
+    let beat = altering(move |beat: &mut PulseAnswer| {
         let mut closed = closed.lock().unwrap();
         closed.retain(|group| beat.moved.iter().all(|moved| moved.of.id != group.of.id));
         beat.moved.extend(closed.iter().cloned());
@@ -306,8 +306,8 @@ pub fn remembers_closed_groups() -> Defect {
 }
 
 pub fn restarts_instances_at_collection() -> Defect {
-    let opened = altering(|opened: &mut Opened| {
-        if let Opened::Open(group) = opened {
+    let opened = altering(|opened: &mut OpenedGroup| {
+        if let OpenedGroup::Open(group) = opened {
             group.of.instance = group.of.instance.min(2);
         }
     });

@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use omnirelay_store::{
-    Change, Commit, Committed, LogEntry, MemoryStore, PAGE_MAX, Record, Revision, Scan, ScanPage, Store,
-    Version, Write,
+    Commit, CommitOutcome, LogEntry, MemoryStore, PAGE_MAX, Record, RecordChange, Revision, Scan, ScanPage,
+    Store, Version, Write,
 };
 
 use super::Defect;
@@ -68,7 +68,7 @@ async fn last_entry(store: &MemoryStore) -> Option<Arc<LogEntry>> {
     page.entries.last().cloned()
 }
 
-fn take_back(page: &mut ScanPage, change: &Change) {
+fn take_back(page: &mut ScanPage, change: &RecordChange) {
     let Some(place) = page.records.iter().position(|record| record.id == change.after.id) else { return };
     match &change.before {
         Some(before) => page.records[place] = before.clone(),
@@ -86,7 +86,7 @@ pub fn acknowledges_and_forgets() -> Defect {
         Box::pin(async move {
             match commit.writes.first() {
                 Some(Write::Put { .. }) if forgets && commit.preconditions.is_empty() => {
-                    Ok(Committed::Done(Arc::new(as_if_made(store, &commit).await)))
+                    Ok(CommitOutcome::Done(Arc::new(as_if_made(store, &commit).await)))
                 }
                 _ => store.commit(commit).await,
             }
@@ -118,7 +118,7 @@ async fn as_if_made(store: &MemoryStore, commit: &Commit) -> LogEntry {
     LogEntry {
         revision,
         previous,
-        changes: vec![Change { before, after, expired: false }],
+        changes: vec![RecordChange { before, after, expired: false }],
         ..LogEntry::default()
     }
 }
@@ -145,8 +145,8 @@ pub fn answers_with_an_old_revision() -> Defect {
         let wrong = wrong();
         Box::pin(async move {
             Ok(match store.commit(commit).await? {
-                Committed::Done(entry) if wrong => {
-                    Committed::Done(Arc::new(LogEntry { revision: entry.previous, ..(*entry).clone() }))
+                CommitOutcome::Done(entry) if wrong => {
+                    CommitOutcome::Done(Arc::new(LogEntry { revision: entry.previous, ..(*entry).clone() }))
                 }
                 made => made,
             })

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 
 use omnirelay_store::{
-    Commit, Kind, LogEntry, MemoryStore, ORIGIN_MAX, Record, RecordId, RecordOrigin, Revision, Store,
+    Commit, LogEntry, MemoryStore, ORIGIN_MAX, Record, RecordId, RecordKind, RecordOrigin, Revision, Store,
     Version, Write,
 };
 
@@ -29,7 +29,7 @@ fn importing(alter: impl Fn(&RecordId, &mut RecordOrigin) + Send + Sync + 'stati
 
 /// The records of which there is something, bound to a group or not.
 async fn there(store: &MemoryStore) -> BTreeSet<RecordId> {
-    let records: Vec<Record> = all(store, Kind::of("thing")).await;
+    let records: Vec<Record> = all(store, RecordKind::of("thing")).await;
     records.into_iter().filter(|record| !record.deleted).map(|record| record.id).collect()
 }
 
@@ -80,7 +80,7 @@ pub fn counts_every_import() -> Defect {
             for write in &commit.writes {
                 let Write::Import { id, value, origin } = write else { continue };
                 if there.contains(id) {
-                    let id = RecordId::new(Kind::of("junk"), "junk");
+                    let id = RecordId::new(RecordKind::of("junk"), "junk");
                     let junk = Write::Import { id, value: value.clone(), origin: origin.clone() };
                     store.commit(Commit { writes: vec![junk], ..blank(store).await }).await?;
                 }

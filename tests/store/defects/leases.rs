@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use omnirelay_core::time::Millis;
 use omnirelay_store::{
-    Commit, CommitError, Lease, LeaseOp, LogEntry, MemoryStore, OpenGroup, Opened, Pulse, Store,
+    Commit, CommitError, Lease, LeaseOp, LogEntry, MemoryStore, OpenGroup, OpenedGroup, Pulse, Store,
 };
 
 use super::commits::{instead, nothing_done};
@@ -166,7 +166,7 @@ pub fn forgets_the_barrier() -> Defect {
             Box::pin(async move {
                 let groups = store.pulse(Pulse::default()).await?.moved;
                 let live = groups.into_iter().find(|group| group.of.id == open.id);
-                if let (Opened::Open(_), Some(live)) = (store.open_group(open.clone()).await?, live) {
+                if let (OpenedGroup::Open(_), Some(live)) = (store.open_group(open.clone()).await?, live) {
                     let again = store.open_group(open.clone()).await?;
                     for lease in
                         store.leases().await?.leases.into_iter().filter(|lease| lease.holder == live.of)

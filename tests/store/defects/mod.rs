@@ -22,9 +22,9 @@ use std::time::Duration;
 use async_trait::async_trait;
 use omnirelay_core::time::Millis;
 use omnirelay_store::{
-    Beat, Commit, CommitError, Committed, Epoch, GroupRef, Housekept, IdempotencyKey, Lease, Leases,
-    LogEntry, LogPage, ManualClock, MemoryStore, OpenGroup, Opened, Pulse, Record, Retention, Revision, Scan,
-    ScanPage, Store, StoreError,
+    Commit, CommitError, CommitOutcome, Epoch, GroupRef, HousekeepingOutcome, IdempotencyKey, Lease, Leases,
+    LogEntry, LogPage, ManualClock, MemoryStore, OpenGroup, OpenedGroup, Pulse, PulseAnswer, Record,
+    Retention, Revision, Scan, ScanPage, Store, StoreError,
 };
 
 pub use self::commits::*;
@@ -61,16 +61,16 @@ pub struct Defect {
     /// The log as it is in memory.
     remembered: Option<Alter<LogPage>>,
     leases: Option<Alter<Vec<Lease>>>,
-    beat: Option<Alter<Beat>>,
-    opened: Option<Alter<Opened>>,
-    recalled: Option<Alter<Option<(u64, Committed)>>>,
-    commit_instead: Option<Instead<Commit, Result<Committed, CommitError>>>,
+    beat: Option<Alter<PulseAnswer>>,
+    opened: Option<Alter<OpenedGroup>>,
+    recalled: Option<Alter<Option<(u64, CommitOutcome)>>>,
+    commit_instead: Option<Instead<Commit, Result<CommitOutcome, CommitError>>>,
     scan_instead: Option<Instead<Scan, Result<ScanPage, StoreError>>>,
-    pulse_instead: Option<Instead<Pulse, Result<Beat, StoreError>>>,
-    open_instead: Option<Instead<OpenGroup, Result<Opened, StoreError>>>,
+    pulse_instead: Option<Instead<Pulse, Result<PulseAnswer, StoreError>>>,
+    open_instead: Option<Instead<OpenGroup, Result<OpenedGroup, StoreError>>>,
     close_instead: Option<Instead<(Epoch, GroupRef), Result<bool, StoreError>>>,
     log_instead: Option<Instead<LogCall, Result<LogPage, StoreError>>>,
-    housekeep_instead: Option<Instead<(Epoch, Retention), Result<Housekept, StoreError>>>,
+    housekeep_instead: Option<Instead<(Epoch, Retention), Result<HousekeepingOutcome, StoreError>>>,
     pub no_quarantine: bool,
     pub restart: Restart,
 }
@@ -122,8 +122,8 @@ pub async fn blank(store: &MemoryStore) -> Commit {
 
 /// A junk commit: what a store writes that should have written nothing.
 pub async fn write_junk(store: &MemoryStore) {
-    use omnirelay_store::{Kind, RecordId, Write};
-    let id = RecordId::new(Kind::of("junk"), "junk");
+    use omnirelay_store::{RecordId, RecordKind, Write};
+    let id = RecordId::new(RecordKind::of("junk"), "junk");
     let writes = vec![Write::Put { id, value: bytes::Bytes::new(), group: None }];
     store.commit(Commit { writes, ..blank(store).await }).await.expect("a junk commit");
 }
@@ -140,10 +140,10 @@ impl Broken {
         Arc::new(alter(&self.defect.entry, entry))
     }
 
-    fn shown_commit(&self, committed: Committed) -> Committed {
+    fn shown_commit(&self, committed: CommitOutcome) -> CommitOutcome {
         match committed {
-            Committed::Done(entry) => Committed::Done(self.shown_entry(&entry)),
-            replayed @ Committed::Replayed { .. } => replayed,
+            CommitOutcome::Done(entry) => CommitOutcome::Done(self.shown_entry(&entry)),
+            replayed @ CommitOutcome::Replayed { .. } => replayed,
         }
     }
 }
@@ -154,7 +154,7 @@ impl Store for Broken {
         "broken"
     }
 
-    async fn pulse(&self, pulse: Pulse) -> Result<Beat, StoreError> {
+    async fn pulse(&self, pulse: Pulse) -> Result<PulseAnswer, StoreError> {
         let pulse = alter(&self.defect.pulse, pulse);
         let beat = match &self.defect.pulse_instead {
             Some(instead) => instead(&self.sound, pulse).await?,
@@ -163,7 +163,7 @@ impl Store for Broken {
         Ok(alter(&self.defect.beat, beat))
     }
 
-    async fn open_group(&self, open: OpenGroup) -> Result<Opened, StoreError> {
+    async fn open_group(&self, open: OpenGroup) -> Result<OpenedGroup, StoreError> {
         let open = alter(&self.defect.open, open);
         let opened = match &self.defect.open_instead {
             Some(instead) => instead(&self.sound, open).await?,
@@ -179,7 +179,7 @@ impl Store for Broken {
         }
     }
 
-    async fn commit(&self, commit: Commit) -> Result<Committed, CommitError> {
+    async fn commit(&self, commit: Commit) -> Result<CommitOutcome, CommitError> {
         let commit = alter(&self.defect.commit, commit);
         let committed = match &self.defect.commit_instead {
             Some(instead) => instead(&self.sound, commit).await?,
@@ -188,7 +188,7 @@ impl Store for Broken {
         Ok(self.shown_commit(committed))
     }
 
-    async fn recall(&self, key: &IdempotencyKey) -> Result<Option<(u64, Committed)>, StoreError> {
+    async fn recall(&self, key: &IdempotencyKey) -> Result<Option<(u64, CommitOutcome)>, StoreError> {
         Ok(alter(&self.defect.recalled, self.sound.recall(key).await?))
     }
 
@@ -221,7 +221,7 @@ impl Store for Broken {
         Some(alter(&self.defect.remembered, self.sound.log_in_memory(after)?))
     }
 
-    async fn housekeep(&self, epoch: Epoch, keep: Retention) -> Result<Housekept, StoreError> {
+    async fn housekeep(&self, epoch: Epoch, keep: Retention) -> Result<HousekeepingOutcome, StoreError> {
         let keep = alter(&self.defect.keep, keep);
         match &self.defect.housekeep_instead {
             Some(instead) => instead(&self.sound, (epoch, keep)).await,

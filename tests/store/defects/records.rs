@@ -5,8 +5,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use omnirelay_store::{
-    Housekept, Kind, LogEntry, LogPage, PAGE_MAX, Record, RecordId, Retention, Revision, Scan, ScanPage,
-    Store, Version,
+    HousekeepingOutcome, LogEntry, LogPage, PAGE_MAX, Record, RecordId, RecordKind, Retention, Revision,
+    Scan, ScanPage, Store, Version,
 };
 
 use super::{Defect, altering, write_junk};
@@ -90,7 +90,7 @@ pub fn mixes_kinds() -> Defect {
     Defect {
         scan_instead: Some(Box::new(|store, scan| {
             Box::pin(async move {
-                let other = Scan { kind: Kind::of("things"), ..scan.clone() };
+                let other = Scan { kind: RecordKind::of("things"), ..scan.clone() };
                 let mut page = store.scan(scan).await?;
                 page.records.extend(store.scan(other).await?.records);
                 Ok(page)
@@ -209,7 +209,7 @@ pub fn expires_everything_at_once() -> Defect {
     Defect {
         housekeep_instead: Some(Box::new(|store, (epoch, keep)| {
             Box::pin(async move {
-                let mut all = Housekept::default();
+                let mut all = HousekeepingOutcome::default();
                 loop {
                     let step = store.housekeep(epoch, keep).await?;
                     all.records_expired += step.records_expired;
@@ -239,7 +239,7 @@ pub fn clamps_pages() -> Defect {
 }
 
 /// All records of a kind, the log's head aside.
-pub async fn all(store: &impl Store, kind: Kind) -> Vec<Record> {
+pub async fn all(store: &impl Store, kind: RecordKind) -> Vec<Record> {
     let scan = Scan { kind, after: None, backwards: false, limit: PAGE_MAX };
     store.scan(scan).await.expect("a page").records
 }

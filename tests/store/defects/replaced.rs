@@ -5,8 +5,8 @@ use std::sync::{Arc, Mutex};
 
 use omnirelay_core::time::Millis;
 use omnirelay_store::{
-    Commit, CommitError, Group, GroupId, GroupRef, Lease, LeaseOp, MemoryStore, OpenGroup, Opened, Pulse,
-    REPLACED_MAX, Store,
+    Commit, CommitError, Group, GroupId, GroupRef, Lease, LeaseOp, MemoryStore, OpenGroup, OpenedGroup,
+    Pulse, REPLACED_MAX, Store,
 };
 
 use super::commits::instead;
@@ -58,7 +58,7 @@ fn holding(note: Note, find: Find) -> Defect {
         Box::pin(async move {
             let (id, replaced) = (open.id.clone(), live(store, &open.id).await);
             let opened = store.open_group(open).await?;
-            if let (Some(Group { of, deadline, .. }), Opened::Open(group)) = (replaced, &opened) {
+            if let (Some(Group { of, deadline, .. }), OpenedGroup::Open(group)) = (replaced, &opened) {
                 let mut known = known.lock().unwrap();
                 note(known.entry(id).or_default(), (of.instance, deadline), group.renewed_at);
             }
@@ -100,7 +100,7 @@ pub fn replaces_without_limit() -> Defect {
         open_instead: Some(Box::new(|store, open: OpenGroup| {
             Box::pin(async move {
                 let opened = store.open_group(open.clone()).await?;
-                let is_limit = matches!(opened, Opened::Held { .. }) && open.secret == SECRET;
+                let is_limit = matches!(opened, OpenedGroup::Held { .. }) && open.secret == SECRET;
                 let Some(Group { of, .. }) = live(store, &open.id).await.filter(|_| is_limit) else {
                     return Ok(opened);
                 };
@@ -122,7 +122,7 @@ pub fn counts_replacements_for_ever() -> Defect {
                     let mut known = known.lock().unwrap();
                     let lives = known.entry(of.id).or_default();
                     if lives.len() >= REPLACED_MAX {
-                        return Ok(Opened::Held { until: deadline });
+                        return Ok(OpenedGroup::Held { until: deadline });
                     }
                     lives.push((of.instance, deadline));
                 }

@@ -1,6 +1,6 @@
 //! Defects that show after a restart: each is of one state.
 
-use omnirelay_store::{Beat, Lease, LogEntry, LogPage, Record, ScanPage, Version};
+use omnirelay_store::{Lease, LogEntry, LogPage, PulseAnswer, Record, ScanPage, Version};
 
 use super::{Defect, Restart, altering};
 
@@ -28,7 +28,7 @@ pub fn loses_leases_at_restart() -> Defect {
 }
 
 pub fn begins_an_epoch_at_restart() -> Defect {
-    then(|| Defect { beat: altering(|beat: &mut Beat| beat.epoch.0 += 1), ..Defect::default() })
+    then(|| Defect { beat: altering(|beat: &mut PulseAnswer| beat.epoch.0 += 1), ..Defect::default() })
 }
 
 pub fn forgets_the_head_at_restart() -> Defect {
@@ -71,7 +71,7 @@ pub fn forgets_answers_at_restart() -> Defect {
 
 pub fn renews_groups_at_restart() -> Defect {
     then(|| Defect {
-        beat: altering(|beat: &mut Beat| {
+        beat: altering(|beat: &mut PulseAnswer| {
             let now = beat.now;
             beat.moved.iter_mut().for_each(|group| group.deadline = now.after(group.ttl));
         }),
@@ -84,7 +84,7 @@ pub fn revives_groups_at_restart() -> Defect {
 }
 
 /// Shows the present life of a group for whichever was asked for.
-fn revived(beat: &mut Beat) {
+fn revived(beat: &mut PulseAnswer) {
     let live = beat.moved.iter().find(|group| group.deadline > beat.now).map(|group| group.deadline);
     beat.renewed.iter_mut().for_each(|renewed| *renewed = renewed.or(live));
 }

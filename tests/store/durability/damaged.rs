@@ -5,14 +5,14 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use omnirelay_store::{
-    Commit, EmbeddedStore, GroupId, Kind, OpenGroup, RecordId, Revision, Scan, Store, StoreError, Write,
+    Commit, EmbeddedStore, GroupId, OpenGroup, RecordId, RecordKind, Revision, Scan, Store, StoreError, Write,
 };
 
 use super::Chance;
 use crate::harness::epoch;
 
 const ROUNDS: usize = 96;
-const THING: Kind = Kind::of("thing");
+const THING: RecordKind = RecordKind::of("thing");
 /// How long a call of a damaged store may take.
 const PATIENCE: Duration = Duration::from_secs(20);
 

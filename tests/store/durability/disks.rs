@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
-use omnirelay_store::embedded::{Boot, Disk, Medium, Note, Noted};
+use omnirelay_store::embedded::{BatchNote, Disk, DiskMedium, FoundNote, MachineBoot};
 use redb::StorageBackend;
 
 use super::Chance;
@@ -43,7 +43,7 @@ struct Sim {
     syncs: u64,
     settled: u64,
     /// What was noted, from the last one that is certainly durable on.
-    notes: Vec<Note>,
+    notes: Vec<BatchNote>,
 }
 
 /// What a file holds.
@@ -314,9 +314,9 @@ impl Disk for SimDisk {
         Path::new("simulated.redb")
     }
 
-    fn open(&mut self) -> io::Result<Medium> {
+    fn open(&mut self) -> io::Result<DiskMedium> {
         self.lock().powered()?;
-        Ok(Medium { backend: self.file(0), file: None })
+        Ok(DiskMedium { backend: self.file(0), file: None })
     }
 
     fn open_segment(&mut self, which: usize) -> io::Result<Box<dyn StorageBackend>> {
@@ -329,9 +329,9 @@ impl Disk for SimDisk {
         Ok(self.file(RENEWALS))
     }
 
-    fn boot(&self) -> Option<Boot> {
+    fn boot(&self) -> Option<MachineBoot> {
         let sim = self.lock();
-        Some(Boot { id: (sim.losses + 1).to_be_bytes(), clock_ms: sim.clock_ms })
+        Some(MachineBoot { id: (sim.losses + 1).to_be_bytes(), clock_ms: sim.clock_ms })
     }
 
     fn set_aside(&mut self) -> io::Result<()> {
@@ -346,11 +346,11 @@ impl Disk for SimDisk {
         Ok(())
     }
 
-    fn noted(&mut self) -> io::Result<Noted> {
-        Ok(self.lock().notes.last().map_or(Noted::Nothing, |note| Noted::Note(*note)))
+    fn noted(&mut self) -> io::Result<FoundNote> {
+        Ok(self.lock().notes.last().map_or(FoundNote::Nothing, |note| FoundNote::Note(*note)))
     }
 
-    fn note(&mut self, note: Note) -> io::Result<()> {
+    fn note(&mut self, note: BatchNote) -> io::Result<()> {
         let mut sim = self.lock();
         sim.powered()?;
         sim.notes.push(note);

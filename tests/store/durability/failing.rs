@@ -4,9 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use omnirelay_core::time::Millis;
-use omnirelay_store::embedded::Options;
+use omnirelay_store::embedded::EmbeddedOptions;
 use omnirelay_store::{
-    CommitError, EmbeddedStore, ManualClock, OpenGroup, Opened, Precondition, Pulse, Store, StoreError,
+    CommitError, EmbeddedStore, ManualClock, OpenGroup, OpenedGroup, Precondition, Pulse, Store, StoreError,
 };
 
 use super::disks::{Faults, Loss, SimDisk};
@@ -133,7 +133,7 @@ async fn a_failed_transaction_leaves_no_group() {
             break opened;
         }
     };
-    let omnirelay_store::Opened::Open(group) = opened else { panic!("{opened:?}") };
+    let omnirelay_store::OpenedGroup::Open(group) = opened else { panic!("{opened:?}") };
     assert_eq!(group.of.instance, 1);
     let live = omnirelay_store::Commit {
         epoch,
@@ -147,11 +147,11 @@ async fn a_failed_transaction_leaves_no_group() {
 async fn a_renewal_beside_a_commit_whose_sync_failed_is_remembered() {
     const SYNC: Duration = Duration::from_millis(200);
     let (disk, clock) = (SimDisk::new(), ManualClock::at(Millis(1_000_000)));
-    let store = EmbeddedStore::open_on(disk.clone(), clock.clone(), Options::default()).unwrap();
+    let store = EmbeddedStore::open_on(disk.clone(), clock.clone(), EmbeddedOptions::default()).unwrap();
     let id = omnirelay_store::GroupId("s".into());
     let epoch = epoch(&store).await;
     let open = OpenGroup { epoch, id, ttl: Duration::from_secs(2), secret: "secret".into() };
-    let Opened::Open(group) = store.open_group(open).await.unwrap() else { panic!("held") };
+    let OpenedGroup::Open(group) = store.open_group(open).await.unwrap() else { panic!("held") };
     clock.advance(Duration::from_millis(500));
     disk.set_faults(Faults { failing: vec![0], failing_syncs: true, sync_takes: SYNC, ..Faults::default() });
     let counting = Counting { epoch, writer: "w".into(), count: 0 };

@@ -9,10 +9,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use omnirelay_core::time::Millis;
-use omnirelay_store::embedded::{FILE_NAME, OpenError, Options};
+use omnirelay_store::embedded::{EmbeddedOptions, FILE_NAME, OpenError};
 use omnirelay_store::{
-    Clock, Commit, CommitError, Committed, EmbeddedStore, GroupId, GroupRef, Kind, LeaseOp, ManualClock,
-    OpenGroup, Opened, Pulse, RecordId, Retention, Revision, Store, Write,
+    Clock, Commit, CommitError, CommitOutcome, EmbeddedStore, GroupId, GroupRef, LeaseOp, ManualClock,
+    OpenGroup, OpenedGroup, Pulse, RecordId, RecordKind, Retention, Revision, Store, Write,
 };
 use redb::{Database, TableDefinition};
 
@@ -34,8 +34,8 @@ const KEEP: Retention = Retention {
 async fn open_group(store: &EmbeddedStore, id: &str, ttl: Duration) -> GroupRef {
     let open = OpenGroup { epoch: epoch(store).await, id: GroupId(id.into()), ttl, secret: "secret".into() };
     match store.open_group(open).await.unwrap() {
-        Opened::Open(group) => group.of,
-        Opened::Held { until } => panic!("held until {until}"),
+        OpenedGroup::Open(group) => group.of,
+        OpenedGroup::Held { until } => panic!("held until {until}"),
     }
 }
 
@@ -44,12 +44,12 @@ async fn renew(store: &EmbeddedStore, group: &GroupRef) -> Option<Millis> {
     store.pulse(Pulse { epoch, renew: vec![group.clone()], ..Pulse::default() }).await.unwrap().renewed[0]
 }
 
-async fn make(store: &EmbeddedStore, commit: Commit) -> Result<Committed, CommitError> {
+async fn make(store: &EmbeddedStore, commit: Commit) -> Result<CommitOutcome, CommitError> {
     store.commit(Commit { epoch: epoch(store).await, ..commit }).await
 }
 
 fn put(key: &str) -> Commit {
-    let id = RecordId::new(Kind::of("thing"), key);
+    let id = RecordId::new(RecordKind::of("thing"), key);
     Commit {
         writes: vec![Write::Put { id, value: Bytes::from_static(b"x"), group: None }],
         ..Commit::default()
@@ -82,7 +82,7 @@ async fn heartbeats_and_idleness_cost_no_sync() {
 async fn until_when_a_short_session_was_renewed_is_known_after_a_kill() {
     let (dir, copied) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let clock = ManualClock::at(Millis(1_000_000));
-    let open = |dir: &Path| EmbeddedStore::open_with(dir, clock.clone(), Options::default()).unwrap();
+    let open = |dir: &Path| EmbeddedStore::open_with(dir, clock.clone(), EmbeddedOptions::default()).unwrap();
     let store = open(dir.path());
     let session = open_group(&store, "s", SHORT).await;
     for _ in 0..60 {
@@ -110,7 +110,7 @@ async fn until_when_a_short_session_was_renewed_is_known_after_a_kill() {
 #[tokio::test]
 async fn a_session_is_trusted_as_long_after_a_restart_as_it_was_told() {
     let (dir, clock) = (tempfile::tempdir().unwrap(), ManualClock::at(Millis(1_000_000)));
-    let reopen = || EmbeddedStore::open_with(dir.path(), clock.clone(), Options::default()).unwrap();
+    let reopen = || EmbeddedStore::open_with(dir.path(), clock.clone(), EmbeddedOptions::default()).unwrap();
     let store = reopen();
     let holder = open_group(&store, "holder", SHORT).await;
     let rival = open_group(&store, "rival", LONG).await;

@@ -6,8 +6,8 @@ use std::process::{Child, Command, Stdio};
 use std::sync::mpsc;
 use std::time::Duration;
 
-use omnirelay_store::embedded::Options;
-use omnirelay_store::{Committed, EmbeddedStore, Revision, Store};
+use omnirelay_store::embedded::EmbeddedOptions;
+use omnirelay_store::{CommitOutcome, EmbeddedStore, Revision, Store};
 
 use super::{Chance, Counting, Ledger};
 use crate::harness::epoch;
@@ -27,13 +27,13 @@ fn child_that_writes_until_it_is_killed() {
 }
 
 /// Every second start has a log that is full after a few batches.
-fn options(dir: &Path) -> Options {
+fn options(dir: &Path) -> EmbeddedOptions {
     let starts = dir.join("starts");
     let started = std::fs::read(&starts).unwrap_or_default();
     std::fs::write(&starts, [&started, b".".as_slice()].concat()).unwrap();
     match started.len() % 2 {
-        0 => Options::default(),
-        _ => Options { segment_bytes: 64 * 1024, ..Options::default() },
+        0 => EmbeddedOptions::default(),
+        _ => EmbeddedOptions { segment_bytes: 64 * 1024, ..EmbeddedOptions::default() },
     }
 }
 
@@ -45,7 +45,7 @@ async fn write_on(dir: &Path) {
         async move {
             let mut counting = Counting::resume(store.as_ref(), &format!("w{number}")).await.unwrap();
             loop {
-                let Committed::Done(entry) = store.commit(counting.commit()).await.unwrap() else {
+                let CommitOutcome::Done(entry) = store.commit(counting.commit()).await.unwrap() else {
                     panic!("replayed a new step");
                 };
                 // One write each, so that a kill cuts at most the last line.

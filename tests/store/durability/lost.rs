@@ -4,9 +4,9 @@ use std::path::Path;
 
 use bytes::Bytes;
 use omnirelay_core::time::Millis;
-use omnirelay_store::embedded::{FILE_NAME, Missing, OpenError, Options};
+use omnirelay_store::embedded::{EmbeddedOptions, FILE_NAME, MissingStoreFile, OpenError};
 use omnirelay_store::{
-    AcceptedLoss, Commit, EmbeddedStore, Epoch, Kind, ManualClock, Pulse, RecordId, Store, Write,
+    AcceptedLoss, Commit, EmbeddedStore, Epoch, ManualClock, Pulse, RecordId, RecordKind, Store, Write,
 };
 use redb::{Database, TableDefinition};
 
@@ -17,7 +17,7 @@ async fn used() -> (tempfile::TempDir, Epoch) {
     let dir = tempfile::tempdir().unwrap();
     let store = EmbeddedStore::open(dir.path()).unwrap();
     let epoch = epoch(&store).await;
-    let id = RecordId::new(Kind::of("thing"), "x");
+    let id = RecordId::new(RecordKind::of("thing"), "x");
     let writes = vec![Write::Put { id, value: Bytes::from_static(b"x"), group: None }];
     store.commit(Commit { epoch, writes, ..Commit::default() }).await.unwrap();
     (dir, epoch)
@@ -61,7 +61,7 @@ async fn a_file_that_is_gone_is_a_loss_that_must_be_accepted() {
             assert!(refused.contains(&format!("is {what}")), "{refused}");
             assert!(refused.contains("--accept-data-loss"), "{refused}");
             assert_eq!(names(dir.path()), left, "{what}, {version}: it is as it was");
-            let store = EmbeddedStore::open_or(dir.path(), Missing::AcceptLoss).unwrap();
+            let store = EmbeddedStore::open_or(dir.path(), MissingStoreFile::AcceptLoss).unwrap();
             let beat = store.pulse(Pulse::default()).await.unwrap();
             assert!(beat.epoch > before, "{what}, {version}");
             assert!(beat.quarantine_until > beat.now, "{what}, {version}");
@@ -101,14 +101,14 @@ async fn a_file_without_the_registry_that_was_there_is_refused_untouched() {
             }
             let content = std::fs::read(&path).unwrap();
             // What it holds may be somebody's: that a registry is given up is no word about it.
-            for missing in [Missing::Refuse, Missing::AcceptLoss] {
+            for missing in [MissingStoreFile::Refuse, MissingStoreFile::AcceptLoss] {
                 let refused = EmbeddedStore::open_or(dir.path(), missing).err();
                 let damaged = matches!(refused, Some(OpenError::Damaged { .. }));
                 assert!(damaged, "{what}, {version}, {missing:?}: {refused:?}");
                 assert!(std::fs::read(&path).unwrap() == content, "{what}, {version}: it was written to");
             }
             remove(dir.path());
-            let store = EmbeddedStore::open_or(dir.path(), Missing::AcceptLoss).unwrap();
+            let store = EmbeddedStore::open_or(dir.path(), MissingStoreFile::AcceptLoss).unwrap();
             assert!(epoch(&store).await > before, "{what}, {version}");
         }
     }
@@ -117,11 +117,11 @@ async fn a_file_without_the_registry_that_was_there_is_refused_untouched() {
 #[tokio::test]
 async fn the_epoch_is_above_the_lost_one_under_a_clock_that_went_back() {
     let (dir, clock) = (tempfile::tempdir().unwrap(), ManualClock::at(Millis(5_000_000_000_000)));
-    let open = |clock: ManualClock| EmbeddedStore::open_with(dir.path(), clock, Options::default());
+    let open = |clock: ManualClock| EmbeddedStore::open_with(dir.path(), clock, EmbeddedOptions::default());
     let before = epoch(&open(clock).unwrap()).await;
     remove(dir.path());
     assert!(matches!(open(ManualClock::at(Millis(1))), Err(OpenError::Lost { .. })));
-    let store = EmbeddedStore::open_or(dir.path(), Missing::AcceptLoss).unwrap();
+    let store = EmbeddedStore::open_or(dir.path(), MissingStoreFile::AcceptLoss).unwrap();
     assert!(epoch(&store).await > before);
 }
 
@@ -147,7 +147,7 @@ fn a_first_start_is_no_loss() {
         }),
     ];
     for (what, leave) in cases {
-        for missing in [Missing::Refuse, Missing::AcceptLoss] {
+        for missing in [MissingStoreFile::Refuse, MissingStoreFile::AcceptLoss] {
             let dir = tempfile::tempdir().unwrap();
             leave(dir.path());
             let store = EmbeddedStore::open_or(dir.path(), missing);

@@ -19,12 +19,12 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use omnirelay_store::{
-    Commit, CommitError, Committed, Epoch, Idempotency, IdempotencyKey, Kind, LogEntry, PAGE_MAX,
-    Precondition, Pulse, RecordId, Revision, Scan, Store, StoreError, Version, Write,
+    Commit, CommitError, CommitOutcome, Epoch, Idempotency, IdempotencyKey, LogEntry, PAGE_MAX, Precondition,
+    Pulse, RecordId, RecordKind, Revision, Scan, Store, StoreError, Version, Write,
 };
 
-const COUNTERS: Kind = Kind::of("counter");
-const AUDIT: Kind = Kind::of("audit");
+const COUNTERS: RecordKind = RecordKind::of("counter");
+const AUDIT: RecordKind = RecordKind::of("audit");
 
 /// What writers were told about their commits.
 #[derive(Clone, Default)]
@@ -78,14 +78,14 @@ impl Counting {
 
 impl Ledger {
     /// Writes down what the writer was told, and whether it may go on counting.
-    pub fn note(&self, id: &str, result: &Result<Committed, CommitError>) -> bool {
+    pub fn note(&self, id: &str, result: &Result<CommitOutcome, CommitError>) -> bool {
         let mut told = self.0.lock().unwrap();
         let id = id.to_owned();
         // It may have been refused when it was tried before.
         told.not_made.remove(&id);
         match result {
-            Ok(Committed::Done(entry)) => _ = told.made.insert(id, entry.revision),
-            Ok(Committed::Replayed { revision, .. }) => _ = told.made.insert(id, *revision),
+            Ok(CommitOutcome::Done(entry)) => _ = told.made.insert(id, entry.revision),
+            Ok(CommitOutcome::Replayed { revision, .. }) => _ = told.made.insert(id, *revision),
             Err(CommitError::Store(StoreError::OutcomeUnknown(_))) => _ = told.unknown.insert(id),
             Err(CommitError::Store(StoreError::Unavailable(_) | StoreError::Full(_))) => {
                 told.not_made.insert(id);
@@ -137,7 +137,7 @@ impl Ledger {
         assert_eq!(counted, logged.len() as u64, "the versions are what was counted");
         for (id, revision) in logged.iter().rev().take(50) {
             match store.recall(&key(id)).await.unwrap() {
-                Some((1, Committed::Replayed { revision: told, .. })) => assert_eq!(told, *revision),
+                Some((1, CommitOutcome::Replayed { revision: told, .. })) => assert_eq!(told, *revision),
                 other => panic!("{id}: {other:?}"),
             }
         }
@@ -161,7 +161,7 @@ async fn whole_log(store: &dyn Store) -> Vec<Arc<LogEntry>> {
     }
 }
 
-async fn all(store: &dyn Store, kind: Kind) -> Result<BTreeMap<String, Version>, StoreError> {
+async fn all(store: &dyn Store, kind: RecordKind) -> Result<BTreeMap<String, Version>, StoreError> {
     let (mut found, mut after) = (BTreeMap::new(), None);
     loop {
         let scan = Scan { kind: kind.clone(), after: after.take(), backwards: false, limit: PAGE_MAX };

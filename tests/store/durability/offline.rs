@@ -7,15 +7,15 @@ use bytes::Bytes;
 use omnirelay_core::time::Millis;
 use omnirelay_store::embedded::{FILE_NAME, OpenError, check, compact};
 use omnirelay_store::{
-    Commit, EmbeddedStore, GroupId, Idempotency, IdempotencyKey, Kind, ORIGIN_MAX, OpenGroup, Opened,
-    RecordId, RecordOrigin, Revision, Scan, Store, Version, Write,
+    Commit, EmbeddedStore, GroupId, Idempotency, IdempotencyKey, ORIGIN_MAX, OpenGroup, OpenedGroup,
+    RecordId, RecordKind, RecordOrigin, Revision, Scan, Store, Version, Write,
 };
 use redb::{Database, ReadableTable as _, TableDefinition};
 
 use crate::harness::epoch;
 use crate::suite::origin;
 
-const THING: Kind = Kind::of("thing");
+const THING: RecordKind = RecordKind::of("thing");
 const ROWS: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("rows");
 const LOG: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("log");
 
@@ -24,7 +24,7 @@ async fn fill(dir: &Path) -> EmbeddedStore {
     let store = EmbeddedStore::open(dir).unwrap();
     let epoch = epoch(&store).await;
     let open = OpenGroup { epoch, id: GroupId("g".into()), ttl: Duration::from_secs(60), secret: "s".into() };
-    let Opened::Open(group) = store.open_group(open).await.unwrap() else { panic!("held") };
+    let OpenedGroup::Open(group) = store.open_group(open).await.unwrap() else { panic!("held") };
     let put = |key: String, group| Write::Put {
         id: RecordId::new(THING, key),
         value: Bytes::from(vec![7; 5000]),

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use omnirelay_store::embedded::Options;
+use omnirelay_store::embedded::EmbeddedOptions;
 use omnirelay_store::{EmbeddedStore, Store, SystemClock};
 
 use super::disks::{Faults, Loss, SimDisk};
@@ -20,7 +20,7 @@ pub fn open(disk: &SimDisk) -> EmbeddedStore {
     // In every second round callers write themselves, and batches are of one call.
     static OPENED: AtomicUsize = AtomicUsize::new(0);
     let callers_write = (OPENED.fetch_add(1, Ordering::Relaxed) / 2).is_multiple_of(2);
-    let options = Options { cache_bytes: 64 * 1024, segment_bytes: 16 * 1024, callers_write };
+    let options = EmbeddedOptions { cache_bytes: 64 * 1024, segment_bytes: 16 * 1024, callers_write };
     EmbeddedStore::open_on(disk.clone(), SystemClock::start(), options).unwrap()
 }
 
@@ -90,8 +90,8 @@ async fn a_lie_is_noticed(chance: &mut Chance) -> bool {
     drop(store);
     let disk = disk.after_power_loss(Loss::All, chance);
     let checked = tokio::spawn(async move {
-        let store =
-            EmbeddedStore::open_on(disk, SystemClock::start(), Options::default()).expect("all of it");
+        let store = EmbeddedStore::open_on(disk, SystemClock::start(), EmbeddedOptions::default())
+            .expect("all of it");
         ledger.check(&store).await;
     });
     checked.await.is_err()

@@ -6,10 +6,10 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use omnirelay_core::time::Millis;
-use omnirelay_store::embedded::Options;
+use omnirelay_store::embedded::EmbeddedOptions;
 use omnirelay_store::{
-    Commit, EmbeddedStore, Epoch, Group, GroupId, GroupRef, Kind, ManualClock, OpenGroup, Opened, Pulse,
-    RecordId, Retention, Store, Write,
+    Commit, EmbeddedStore, Epoch, Group, GroupId, GroupRef, ManualClock, OpenGroup, OpenedGroup, Pulse,
+    RecordId, RecordKind, Retention, Store, Write,
 };
 
 use super::Chance;
@@ -42,7 +42,7 @@ impl Place {
 
     fn open(&mut self) {
         let (disk, clock) = (self.disk.clone(), self.clock.clone());
-        self.store = Some(Arc::new(EmbeddedStore::open_on(disk, clock, Options::default()).unwrap()));
+        self.store = Some(Arc::new(EmbeddedStore::open_on(disk, clock, EmbeddedOptions::default()).unwrap()));
     }
 
     fn store(&self) -> &EmbeddedStore {
@@ -107,7 +107,7 @@ async fn epoch_of(place: &Place) -> Epoch {
 async fn begin(store: &EmbeddedStore, name: &str) -> GroupRef {
     let (id, secret) = (GroupId(name.to_owned()), "secret".to_owned());
     let open = OpenGroup { epoch: epoch(store).await, id, ttl: TTL, secret };
-    let Opened::Open(group) = store.open_group(open).await.unwrap() else { panic!("held") };
+    let OpenedGroup::Open(group) = store.open_group(open).await.unwrap() else { panic!("held") };
     group.of
 }
 
@@ -186,7 +186,7 @@ async fn without_the_file_of_the_renewals_nobody_ends_early() {
 async fn a_group_whose_record_was_replaced_after_its_end_is_not_spared() {
     let mut place = Place::new();
     let (put_over, imported_over) = (place.begin("put over").await, place.begin("imported over").await);
-    let id = |of: &GroupRef| RecordId::new(Kind::of("thing"), of.id.0.as_str());
+    let id = |of: &GroupRef| RecordId::new(RecordKind::of("thing"), of.id.0.as_str());
     let bound = |of: &GroupRef| Write::Put { id: id(of), value: Bytes::new(), group: Some(of.clone()) };
     place.commit(vec![bound(&put_over), bound(&imported_over)]).await;
     let deadline = place.group(&put_over).await.deadline;

@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use omnirelay_core::time::Millis;
-use omnirelay_store::embedded::{FILE_NAME, Options};
+use omnirelay_store::embedded::{EmbeddedOptions, FILE_NAME};
 use omnirelay_store::{
-    Commit, CommitError, EmbeddedStore, Epoch, GroupId, Kind, LeaseOp, ManualClock, OpenGroup, Opened, Pulse,
-    RecordId, Store, StoreError, Write,
+    Commit, CommitError, EmbeddedStore, Epoch, GroupId, LeaseOp, ManualClock, OpenGroup, OpenedGroup, Pulse,
+    RecordId, RecordKind, Store, StoreError, Write,
 };
 use tempfile::TempDir;
 
@@ -27,7 +27,7 @@ impl Place {
 
     fn open(&self) -> EmbeddedStore {
         self.clock.advance(Duration::from_millis(5));
-        EmbeddedStore::open_with(self.dir.path(), self.clock.clone(), Options::default()).unwrap()
+        EmbeddedStore::open_with(self.dir.path(), self.clock.clone(), EmbeddedOptions::default()).unwrap()
     }
 
     fn file(&self) -> PathBuf {
@@ -46,7 +46,8 @@ impl Place {
 }
 
 async fn put(store: &EmbeddedStore, key: &str) {
-    let write = Write::Put { id: RecordId::new(Kind::of("thing"), key), value: Bytes::new(), group: None };
+    let write =
+        Write::Put { id: RecordId::new(RecordKind::of("thing"), key), value: Bytes::new(), group: None };
     let epoch = epoch(store).await;
     store.commit(Commit { epoch, writes: vec![write], ..Commit::default() }).await.unwrap();
 }
@@ -65,7 +66,7 @@ async fn began_anew(store: &EmbeddedStore, clock: &ManualClock, before: Epoch, q
     };
     let old = store.open_group(open(before)).await;
     assert!(matches!(old, Err(StoreError::EpochChanged { current }) if current == present), "{old:?}");
-    let Opened::Open(group) = store.open_group(open(present)).await.unwrap() else { panic!("held") };
+    let OpenedGroup::Open(group) = store.open_group(open(present)).await.unwrap() else { panic!("held") };
     let acquire = || Commit {
         epoch: present,
         leases: vec![LeaseOp::Acquire { scope: "x".into(), holder: group.of.clone(), token_floor: 0 }],

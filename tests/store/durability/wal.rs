@@ -5,17 +5,19 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use omnirelay_core::time::Millis;
-use omnirelay_store::embedded::{FILE_NAME, Missing, Note, Noted, OpenError, Options, check};
+use omnirelay_store::embedded::{
+    BatchNote, EmbeddedOptions, FILE_NAME, FoundNote, MissingStoreFile, OpenError, check,
+};
 use omnirelay_store::{
-    AcceptedLoss, Commit, EmbeddedStore, Epoch, Kind, ManualClock, Pulse, RecordId, Scan, Store, Version,
-    Write,
+    AcceptedLoss, Commit, EmbeddedStore, Epoch, ManualClock, Pulse, RecordId, RecordKind, Scan, Store,
+    Version, Write,
 };
 use redb::{Database, TableDefinition};
 use tempfile::TempDir;
 
 use crate::harness::epoch;
 
-const THING: Kind = Kind::of("thing");
+const THING: RecordKind = RecordKind::of("thing");
 const SEGMENTS: [&str; 2] = ["registry.wal.0", "registry.wal.1"];
 const ASIDE: &str = "registry.redb.0.1";
 const ROWS: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("rows");
@@ -127,7 +129,7 @@ async fn a_log_that_lacks_what_was_acknowledged_is_a_loss_that_must_be_accepted(
                 "{text}"
             );
         }
-        let store = EmbeddedStore::open_or(killed.path(), Missing::AcceptLoss).unwrap();
+        let store = EmbeddedStore::open_or(killed.path(), MissingStoreFile::AcceptLoss).unwrap();
         let beat = store.pulse(Pulse::default()).await.unwrap();
         assert!(beat.epoch > before && beat.quarantine_until > beat.now, "{what}: {beat:?}");
         assert_eq!(
@@ -155,7 +157,7 @@ async fn a_file_that_is_gone_is_lost_whatever_the_log_has() {
         lose(&killed.path().join(FILE_NAME));
         let refused = EmbeddedStore::open(killed.path()).err();
         assert!(matches!(refused, Some(OpenError::Lost { .. })), "{what}: {refused:?}");
-        let store = EmbeddedStore::open_or(killed.path(), Missing::AcceptLoss).unwrap();
+        let store = EmbeddedStore::open_or(killed.path(), MissingStoreFile::AcceptLoss).unwrap();
         assert_eq!(keys(&store).await, Vec::<String>::new(), "{what}");
         drop(store);
         let store = EmbeddedStore::open(killed.path()).unwrap();
@@ -181,7 +183,7 @@ async fn an_older_copy_begins_a_new_epoch_with_what_the_copy_has() {
             Ok(store) => store,
             // The file is the one of before, and only its log is older: that may be a loss as well.
             Err(OpenError::Behind { .. }) if what.ends_with("of the same run") => {
-                EmbeddedStore::open_or(killed.path(), Missing::AcceptLoss).unwrap()
+                EmbeddedStore::open_or(killed.path(), MissingStoreFile::AcceptLoss).unwrap()
             }
             Err(error) => panic!("{what}: {error}"),
         };
@@ -231,11 +233,15 @@ const NOTE: &str = "registry.lock";
 const NOTE_0_2: usize = 85;
 
 /// Opens a store whose note was changed, and says what it holds, or why it is refused.
-async fn opened_with_note(killed: &Killed, note: &[u8], missing: Missing) -> Result<Vec<String>, OpenError> {
+async fn opened_with_note(
+    killed: &Killed,
+    note: &[u8],
+    missing: MissingStoreFile,
+) -> Result<Vec<String>, OpenError> {
     let dir = tempfile::tempdir().unwrap();
     copy(killed.path(), dir.path(), ALL);
     std::fs::write(dir.path().join(NOTE), note).unwrap();
-    if let Missing::Refuse = missing {
+    if let MissingStoreFile::Refuse = missing {
         let (checked, opened) = (check(dir.path()).err(), EmbeddedStore::open(dir.path()).err());
         assert_eq!(checked.map(|error| error.to_string()), opened.map(|error| error.to_string()), "{note:?}");
     }
@@ -252,13 +258,13 @@ async fn no_flipped_bit_of_the_note_drops_what_only_the_log_has() {
     for at in 0..note.len() {
         let mut flipped = note.clone();
         flipped[at] ^= 1 << (at % 8);
-        match opened_with_note(&killed, &flipped, Missing::Refuse).await {
+        match opened_with_note(&killed, &flipped, MissingStoreFile::Refuse).await {
             Ok(keys) => assert_eq!(keys, all, "byte {at}"),
             Err(OpenError::Note { path }) => {
                 refused += 1;
                 assert!(path.ends_with(NOTE), "{path:?}");
                 assert_eq!(
-                    opened_with_note(&killed, &flipped, Missing::AcceptLoss).await.unwrap(),
+                    opened_with_note(&killed, &flipped, MissingStoreFile::AcceptLoss).await.unwrap(),
                     all,
                     "byte {at}"
                 );
@@ -287,7 +293,10 @@ async fn a_note_of_version_0_2_is_read_and_gets_a_checksum() {
         assert_eq!(epoch(&store).await, before, "{what}");
         drop(store);
         let written = std::fs::read(&path).unwrap();
-        assert!(written.len() > NOTE_0_2 && matches!(Note::read(&written), Noted::Note(_)), "{what}");
+        assert!(
+            written.len() > NOTE_0_2 && matches!(BatchNote::read(&written), FoundNote::Note(_)),
+            "{what}"
+        );
     }
 }
 
@@ -326,7 +335,8 @@ async fn a_file_of_version_0_1_is_kept_aside_and_goes_on() {
 }
 
 /// A log of so little room that every few commits fill a segment.
-const SMALL: Options = Options { cache_bytes: 64 * 1024, segment_bytes: 8 * 1024, callers_write: true };
+const SMALL: EmbeddedOptions =
+    EmbeddedOptions { cache_bytes: 64 * 1024, segment_bytes: 8 * 1024, callers_write: true };
 
 #[tokio::test]
 async fn what_is_in_log_and_file_is_read_as_one() {

@@ -8,15 +8,15 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use omnirelay_store::{
-    Commit, CommitError, Committed, Epoch, Kind, LogPage, PAGE_MAX, Precondition, Pulse, Record, RecordId,
-    Revision, Scan, ScanPage, Store, StoreError, Version, Write,
+    Commit, CommitError, CommitOutcome, Epoch, LogPage, PAGE_MAX, Precondition, Pulse, Record, RecordId,
+    RecordKind, Revision, Scan, ScanPage, Store, StoreError, Version, Write,
 };
 use tokio::sync::Barrier;
 
 use super::history::{Call, Change, Found, History, Key, Logged, NEVER, Outcome, Read, Span};
 use super::plan::{Chance, Intent, Plan};
 
-const KIND: Kind = Kind::of("linearizable");
+const KIND: RecordKind = RecordKind::of("linearizable");
 /// How often, and how far apart, what frames a round is asked for while a store comes back.
 const FRAME_TRIES: u32 = 100;
 const FRAME_PAUSE: Duration = Duration::from_millis(100);
@@ -279,13 +279,13 @@ async fn unless_hurried<T>(turns: Option<u64>, call: impl Future<Output = T>) ->
     }
 }
 
-fn outcome(answer: Result<Committed, CommitError>) -> Outcome {
+fn outcome(answer: Result<CommitOutcome, CommitError>) -> Outcome {
     match answer {
-        Ok(Committed::Done(entry)) => {
+        Ok(CommitOutcome::Done(entry)) => {
             let version = entry.changes.first().map(|change| change.after.version.0);
             Outcome::Done { revision: entry.revision, version }
         }
-        Ok(Committed::Replayed { .. }) => panic!("no call has an idempotency key"),
+        Ok(CommitOutcome::Replayed { .. }) => panic!("no call has an idempotency key"),
         Err(CommitError::Conflict { actual, .. }) => Outcome::Refused { actual: actual.0 },
         Err(CommitError::Store(StoreError::OutcomeUnknown(_))) => Outcome::Unknown,
         Err(CommitError::Store(_)) => Outcome::Failed,

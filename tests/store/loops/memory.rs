@@ -5,21 +5,21 @@ use std::sync::Arc;
 use anyhow::Result;
 use async_trait::async_trait;
 use bytes::Bytes;
-use omnirelay_identity::caller::{Caller, IfMatch, Protocol, RequestId, Scopes};
+use omnirelay_identity::caller::{CallProtocol, Caller, IfMatch, RequestId, Scopes};
 use omnirelay_registry::Registry;
-use omnirelay_registry::act::Reader;
+use omnirelay_registry::act::DecisionReader;
 use omnirelay_registry::cursor::Cursor;
 use omnirelay_registry::follow::{follow_log, wait_for};
-use omnirelay_registry::mutate::{AnswerForm, Decision, Mutation, Settled};
+use omnirelay_registry::mutate::{AnswerCompletion, Mutation, MutationDecision, MutationOutcome};
 use omnirelay_registry::view::ViewRecord;
-use omnirelay_store::{Kind, LogEntry, MemoryStore, RecordId, Revision, Store, Write};
+use omnirelay_store::{LogEntry, MemoryStore, RecordId, RecordKind, Revision, Store, Write};
 use omnirelay_wire::fault::Fault;
 use tokio::task::JoinSet;
 
 use super::{Door, Record, Seen, Told, run, seed, time};
 
-pub const THING: Kind = Kind::of("thing");
-static MIRRORED: [Kind; 1] = [THING];
+pub const THING: RecordKind = RecordKind::of("thing");
+static MIRRORED: [RecordKind; 1] = [THING];
 
 /// A registry that follows its store while the value lives.
 pub struct Daemon {
@@ -44,10 +44,10 @@ struct Changed {
     version: u64,
 }
 
-impl AnswerForm for Changed {
+impl AnswerCompletion for Changed {
     type Answer = Self;
 
-    fn settle(answer: &mut Self, _: &Settled, entry: Option<&LogEntry>, _: &RecordId) {
+    fn settle(answer: &mut Self, _: &MutationOutcome, entry: Option<&LogEntry>, _: &RecordId) {
         let of_thing =
             |entry: &LogEntry| entry.changes.iter().find(|change| change.after.id.kind == THING).cloned();
         if let Some(change) = entry.and_then(of_thing) {
@@ -95,10 +95,10 @@ impl Door for Daemon {
             dry_run: false,
             request_hash: value,
         };
-        let changed = self.registry.mutate::<Changed>(mutation, |reader: &Reader<'_>| {
+        let changed = self.registry.mutate::<Changed>(mutation, |reader: &DecisionReader<'_>| {
             let found = reader.get(&id);
             let version = found.map_or(0, |found| found.record.version.0) + 1;
-            Ok(Decision {
+            Ok(MutationDecision {
                 writes: vec![put(&id, value)],
                 changes: vec!["changed".to_owned()],
                 answer: Changed { version },
@@ -131,7 +131,7 @@ fn caller() -> Caller {
         provisional: None,
         remote: ([127, 0, 0, 1], 5).into(),
         request_id: RequestId::of_static("loops"),
-        protocol: Protocol::of_grpc(http::Version::HTTP_2),
+        protocol: CallProtocol::of_grpc(http::Version::HTTP_2),
         idempotency_key: None,
         generated_key: None,
         if_match: None,

@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
 use async_trait::async_trait;
-use omnirelay_registry::act::{Act, Authority, Plan};
-use omnirelay_store::{CommitError, Committed, MemoryStore, Store, Version};
+use omnirelay_registry::act::{CommitPlan, DaemonAct, WriteAuthority};
+use omnirelay_store::{CommitError, CommitOutcome, MemoryStore, Store, Version};
 
 use super::memory::{Daemon, THING, id_of, put, seen, things};
 use super::{Door, Record, Seen, Told, run, seed};
@@ -41,15 +41,16 @@ impl Door for ReadsTwice {
             tokio::task::yield_now().await;
         }
         let version = Version(seen(view.get(&id).as_deref()).version);
-        commit(&self.daemon, Plan::default().expect([(id.clone(), version)]).write([put(&id, value)])).await
+        commit(&self.daemon, CommitPlan::default().expect([(id.clone(), version)]).write([put(&id, value)]))
+            .await
     }
 }
 
-async fn commit(daemon: &Daemon, plan: Plan) -> Told {
-    let act = Act::new("things.put", [THING], Authority::Unfenced);
+async fn commit(daemon: &Daemon, plan: CommitPlan) -> Told {
+    let act = DaemonAct::new("things.put", [THING], WriteAuthority::Unfenced);
     match daemon.registry.attempt(&act, plan).await {
-        Ok(Committed::Done(entry)) => Told::Done { version: entry.changes[0].after.version.0 },
-        Ok(Committed::Replayed { .. }) => Told::Unknown("replayed".to_owned()),
+        Ok(CommitOutcome::Done(entry)) => Told::Done { version: entry.changes[0].after.version.0 },
+        Ok(CommitOutcome::Replayed { .. }) => Told::Unknown("replayed".to_owned()),
         Err(CommitError::Conflict { actual, .. }) => Told::Refused { actual: actual.0 },
         Err(error) => Told::Failed(error.to_string()),
     }

@@ -1,7 +1,7 @@
 //! Commits: all or nothing, in one order.
 
 use futures_util::future::join_all;
-use omnirelay_store::{Commit, CommitError, Committed, Fence, Revision, StoreError, Version};
+use omnirelay_store::{Commit, CommitError, CommitOutcome, LeaseFence, Revision, StoreError, Version};
 
 use super::{TTL, Trial, acquire, commit, delete, leasing, other_epochs, put, put_in, version};
 
@@ -122,12 +122,12 @@ pub async fn a_commit_of_another_epoch_is_refused(t: &mut Trial) {
         }
     }
     assert!(t.keys().await.is_empty());
-    assert!(matches!(t.plain().commit(of(epoch)).await, Ok(Committed::Done(_))));
+    assert!(matches!(t.plain().commit(of(epoch)).await, Ok(CommitOutcome::Done(_))));
 }
 
 pub async fn a_fenced_out_writer_hears_of_the_fence_first(t: &mut Trial) {
     let mut commit = commit(vec![put("a", "x")]);
     commit.preconditions = vec![version("a", 9)];
-    commit.fence = Some(Fence { scope: "scope".into(), token: 1 });
+    commit.fence = Some(LeaseFence { scope: "scope".into(), token: 1 });
     assert!(matches!(t.refused(commit).await, CommitError::Fenced { current: None, .. }));
 }

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use omnirelay_core::time::Millis;
-use omnirelay_store::{Beat, Commit, CommitError, Grace, GroupRef, Precondition, Pulse};
+use omnirelay_store::{Commit, CommitError, GroupRef, Precondition, Pulse, PulseAnswer, RenewalGrace};
 
 use super::{KEEP_ALL, TTL, Trial, acquire, commit, leasing, put, put_in, version};
 
@@ -15,7 +15,7 @@ const STEP: Duration = Duration::from_millis(1300);
 /// The time to live of a group that outlives each rule.
 const LONG: Duration = Duration::from_secs(60);
 
-async fn renew(t: &Trial, renew: &[&GroupRef], grace: Duration) -> Beat {
+async fn renew(t: &Trial, renew: &[&GroupRef], grace: Duration) -> PulseAnswer {
     let renew = renew.iter().copied().cloned().collect();
     t.store.pulse(Pulse { renew, grace, ..Pulse::default() }).await.expect("a beat")
 }
@@ -158,7 +158,7 @@ pub async fn a_beat_tells_of_a_grace(t: &mut Trial) {
     assert_eq!(last.grace, None);
     t.advance(GRACE).await;
     let beat = renew(t, &[&keeper], GRACE).await;
-    assert_eq!(beat.grace, Some(Grace { from: last.now, until: beat.now.after(GRACE) }));
+    assert_eq!(beat.grace, Some(RenewalGrace { from: last.now, until: beat.now.after(GRACE) }));
     assert_eq!(t.pulse(&[]).await.grace, beat.grace, "and so does one that renews nothing");
 }
 

@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use omnirelay_store::{
-    COMMIT_BYTES_MAX, COMMIT_WRITES_MAX, Commit, CommitError, Epoch, GroupId, GroupRef, OpenGroup, Opened,
-    Precondition, Pulse, REPLACED_MAX, Retention, Revision, StoreError, VALUE_BYTES_MAX,
+    COMMIT_BYTES_MAX, COMMIT_WRITES_MAX, Commit, CommitError, Epoch, GroupId, GroupRef, OpenGroup,
+    OpenedGroup, Precondition, Pulse, REPLACED_MAX, Retention, Revision, StoreError, VALUE_BYTES_MAX,
 };
 
 use super::{HALF, KEEP_ALL, TTL, Trial, commit, open, other_epochs, put, put_in, version};
@@ -41,8 +41,8 @@ pub async fn a_renewal_moves_the_deadline(t: &mut Trial) {
 pub async fn a_secret_replaces_a_live_group_and_others_wait(t: &mut Trial) {
     let first = t.open("s", TTL, "secret").await;
     match t.store.open_group(open("s", LATER, "another")).await.expect("an answer") {
-        Opened::Held { until } => assert_eq!(until, t.pulse(&[]).await.moved[0].deadline),
-        Opened::Open(group) => panic!("opened {group:?}"),
+        OpenedGroup::Held { until } => assert_eq!(until, t.pulse(&[]).await.moved[0].deadline),
+        OpenedGroup::Open(group) => panic!("opened {group:?}"),
     }
     let second = t.open("s", TTL, "secret").await;
     assert!(second.instance > first.instance);
@@ -335,7 +335,7 @@ pub async fn a_group_opens_in_the_present_epoch_only(t: &mut Trial) {
         of_another_epoch(t.plain().open_group(of(other)).await, present);
     }
     assert!(t.pulse(&[]).await.moved.is_empty());
-    assert!(matches!(t.plain().open_group(of(present)).await, Ok(Opened::Open(_))));
+    assert!(matches!(t.plain().open_group(of(present)).await, Ok(OpenedGroup::Open(_))));
 }
 
 pub async fn a_group_is_closed_in_the_present_epoch_only(t: &mut Trial) {
@@ -388,11 +388,11 @@ pub async fn a_group_replaced_too_often_waits(t: &mut Trial) {
         last = t.open("s", LATER, "secret").await;
     }
     let opened = t.store.open_group(open("s", LATER, "secret")).await.expect("an answer");
-    assert_eq!(opened, Opened::Held { until });
+    assert_eq!(opened, OpenedGroup::Held { until });
     assert!(t.is_live(&last).await, "nothing was changed");
     t.open("another", LATER, "secret").await;
     let short = t.store.open_group(open("s", LATER, "another secret")).await.expect("an answer");
-    assert!(matches!(short, Opened::Held { until: told } if told > until), "for the secret: {short:?}");
+    assert!(matches!(short, OpenedGroup::Held { until: told } if told > until), "for the secret: {short:?}");
     t.close(last).await;
     t.open("s", LATER, "another secret").await;
 }
@@ -406,7 +406,7 @@ pub async fn a_group_can_be_replaced_again_at_the_first_deadline(t: &mut Trial) 
     t.advance(HALF).await;
     let renewed = t.open("s", LATER, "secret").await;
     let refused = t.store.open_group(open("s", LATER, "secret")).await.expect("an answer");
-    assert!(matches!(refused, Opened::Held { .. }), "there was one place");
+    assert!(matches!(refused, OpenedGroup::Held { .. }), "there was one place");
     t.advance(HALF).await;
     assert!(t.is_live(&renewed).await);
     t.open("s", LATER, "secret").await;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use omnirelay_store::{Commit, CommitError, Committed, Retention, Revision};
+use omnirelay_store::{Commit, CommitError, CommitOutcome, Retention, Revision};
 
 use super::{KEEP_ALL, Trial, commit, delete, key, once, put, version};
 
@@ -12,8 +12,8 @@ fn keyed(id: &str, hash: u64, answer: &'static str) -> Commit {
 
 async fn replayed(t: &Trial, commit: Commit) -> (Revision, Vec<u8>) {
     match t.store.commit(commit).await.expect("an answer") {
-        Committed::Replayed { revision, answer } => (revision, answer.to_vec()),
-        Committed::Done(entry) => panic!("made again at {}", entry.revision),
+        CommitOutcome::Replayed { revision, answer } => (revision, answer.to_vec()),
+        CommitOutcome::Done(entry) => panic!("made again at {}", entry.revision),
     }
 }
 
@@ -43,7 +43,7 @@ pub async fn an_answer_can_be_recalled(t: &mut Trial) {
     assert!(t.store.recall(&key("k")).await.expect("an answer").is_none());
     let entry = t.done(keyed("k", 77, "done")).await;
     match t.store.recall(&key("k")).await.expect("an answer") {
-        Some((77, Committed::Replayed { revision, answer })) => {
+        Some((77, CommitOutcome::Replayed { revision, answer })) => {
             assert_eq!((revision, answer.as_ref()), (entry.revision, b"done".as_slice()));
         }
         other => panic!("{other:?}"),

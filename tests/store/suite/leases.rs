@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use omnirelay_store::{
-    Commit, CommitError, Fence, GroupId, GroupRef, Lease, Retention, Revision, TOKEN_FLOOR_MAX,
+    Commit, CommitError, GroupId, GroupRef, Lease, LeaseFence, Retention, Revision, TOKEN_FLOOR_MAX,
 };
 
 use super::{HALF, KEEP_ALL, TTL, Trial, acquire, commit, forget, leasing, put, release};
@@ -21,7 +21,7 @@ pub(super) async fn held(t: &Trial, scope: &str, rival: &GroupRef) -> (Option<Gr
 }
 
 fn fenced(lease: &Lease, token: u64) -> Commit {
-    let fence = Some(Fence { scope: lease.scope.clone(), token });
+    let fence = Some(LeaseFence { scope: lease.scope.clone(), token });
     Commit { fence, ..commit(vec![put("led", "x")]) }
 }
 

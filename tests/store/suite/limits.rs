@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use omnirelay_store::{
-    COMMIT_BYTES_MAX, COMMIT_WRITES_MAX, Commit, CommitError, GroupId, GroupRef, KEY_BYTES_MAX, Kind,
-    PAGE_MAX, Precondition, Pulse, RecordId, Scan, StoreError, TOKEN_FLOOR_MAX, VALUE_BYTES_MAX, Version,
+    COMMIT_BYTES_MAX, COMMIT_WRITES_MAX, Commit, CommitError, GroupId, GroupRef, KEY_BYTES_MAX, PAGE_MAX,
+    Precondition, Pulse, RecordId, RecordKind, Scan, StoreError, TOKEN_FLOOR_MAX, VALUE_BYTES_MAX, Version,
     Write,
 };
 
@@ -58,7 +58,7 @@ pub async fn a_record_written_twice_in_one_commit_is_refused(t: &mut Trial) {
 pub async fn bad_names_are_refused(t: &mut Trial) {
     let long = "x".repeat(KEY_BYTES_MAX + 1);
     let of = |kind: &str, key: &str| {
-        let id = RecordId::new(Kind(kind.to_owned().into()), key);
+        let id = RecordId::new(RecordKind(kind.to_owned().into()), key);
         commit(vec![Write::Put { id, value: Bytes::new(), group: None }])
     };
     for (kind, key) in
@@ -72,7 +72,8 @@ pub async fn bad_names_are_refused(t: &mut Trial) {
     invalid(t, "a floor beyond doubles", leasing(vec![acquire("x", &session, TOKEN_FLOOR_MAX + 1)])).await;
     let empty = Precondition::GroupLive(GroupRef { id: GroupId(String::new()), instance: 1 });
     invalid(t, "an empty group", Commit { preconditions: vec![empty], ..Commit::default() }).await;
-    let unnamed = Precondition::Version { id: RecordId::new(Kind::of("peer"), ""), version: Version(0) };
+    let unnamed =
+        Precondition::Version { id: RecordId::new(RecordKind::of("peer"), ""), version: Version(0) };
     invalid(t, "an empty key to look at", Commit { preconditions: vec![unnamed], ..Commit::default() }).await;
     for open in [open("", TTL, "secret"), open("s", TTL, ""), open("s", Duration::ZERO, "secret")] {
         assert!(matches!(t.store.open_group(open).await, Err(StoreError::Invalid { .. })));
@@ -87,7 +88,7 @@ pub async fn a_value_that_is_too_large_is_refused(t: &mut Trial) {
 
 pub async fn absurd_pages_are_refused(t: &mut Trial) {
     for limit in [0, PAGE_MAX + 1] {
-        let scan = Scan { kind: Kind::of("thing"), after: None, backwards: false, limit };
+        let scan = Scan { kind: RecordKind::of("thing"), after: None, backwards: false, limit };
         assert!(matches!(t.store.scan(scan).await, Err(StoreError::Invalid { .. })), "a scan of {limit}");
         let log = t.store.log(omnirelay_store::Revision(0), limit, Duration::ZERO).await;
         assert!(matches!(log, Err(StoreError::Invalid { .. })), "a log page of {limit}");

@@ -146,7 +146,7 @@ pub async fn housekeeping_without_work_changes_nothing(t: &mut Trial) {
     entries(t, 3).await;
     let before = (t.head().await, t.records().await);
     let step = t.housekeep(KEEP_ALL).await;
-    assert_eq!(step, omnirelay_store::Housekept::default());
+    assert_eq!(step, omnirelay_store::HousekeepingOutcome::default());
     assert_eq!((t.head().await, t.records().await), before);
 }
 

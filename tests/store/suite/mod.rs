@@ -21,9 +21,10 @@ use std::time::Duration;
 use bytes::Bytes;
 use omnirelay_core::time::Millis;
 use omnirelay_store::{
-    Beat, Commit, CommitError, Committed, Epoch, GroupId, GroupRef, Housekept, Idempotency, IdempotencyKey,
-    Kind, Lease, LeaseOp, LogEntry, LogPage, OpenGroup, Opened, PAGE_MAX, Precondition, Pulse, Record,
-    RecordId, RecordOrigin, Retention, Revision, Scan, Store, Version, Write,
+    Commit, CommitError, CommitOutcome, Epoch, GroupId, GroupRef, HousekeepingOutcome, Idempotency,
+    IdempotencyKey, Lease, LeaseOp, LogEntry, LogPage, OpenGroup, OpenedGroup, PAGE_MAX, Precondition, Pulse,
+    PulseAnswer, Record, RecordId, RecordKind, RecordOrigin, Retention, Revision, Scan, Store, Version,
+    Write,
 };
 
 use crate::harness::{Harness, InEpoch};
@@ -270,8 +271,8 @@ impl Trial {
     /// Makes a commit that must be made.
     pub async fn done(&self, commit: Commit) -> Arc<LogEntry> {
         match self.store.commit(commit).await.expect("the commit is made") {
-            Committed::Done(entry) => entry,
-            Committed::Replayed { .. } => panic!("the commit was made before"),
+            CommitOutcome::Done(entry) => entry,
+            CommitOutcome::Replayed { .. } => panic!("the commit was made before"),
         }
     }
 
@@ -324,12 +325,12 @@ impl Trial {
     /// Opens a group that must open.
     pub async fn open(&self, id: &str, ttl: Duration, secret: &str) -> GroupRef {
         match self.store.open_group(open(id, ttl, secret)).await.expect("an answer") {
-            Opened::Open(group) => group.of,
-            Opened::Held { until } => panic!("`{id}` is held until {until}"),
+            OpenedGroup::Open(group) => group.of,
+            OpenedGroup::Held { until } => panic!("`{id}` is held until {until}"),
         }
     }
 
-    pub async fn pulse(&self, renew: &[&GroupRef]) -> Beat {
+    pub async fn pulse(&self, renew: &[&GroupRef]) -> PulseAnswer {
         let renew = renew.iter().copied().cloned().collect();
         self.store.pulse(Pulse { renew, ..Pulse::default() }).await.expect("a beat")
     }
@@ -366,12 +367,12 @@ impl Trial {
         self.store.log(after, PAGE_MAX, Duration::ZERO).await.expect("a page of the log")
     }
 
-    pub async fn housekeep(&self, keep: Retention) -> Housekept {
+    pub async fn housekeep(&self, keep: Retention) -> HousekeepingOutcome {
         self.store.housekeep(Epoch(0), keep).await.expect("a step of housekeeping")
     }
 }
 
-const KIND: Kind = Kind::of("thing");
+const KIND: RecordKind = RecordKind::of("thing");
 
 pub fn id(key: &str) -> RecordId {
     RecordId::new(KIND, key)

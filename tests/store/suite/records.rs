@@ -5,7 +5,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use omnirelay_core::time::Millis;
 use omnirelay_store::{
-    Kind, PAGE_BYTES_MAX, PAGE_MAX, RecordId, Retention, Revision, Scan, VALUE_BYTES_MAX, Version, Write,
+    PAGE_BYTES_MAX, PAGE_MAX, RecordId, RecordKind, Retention, Revision, Scan, VALUE_BYTES_MAX, Version,
+    Write,
 };
 
 use super::{KEEP_ALL, Trial, commit, delete, put};
@@ -108,7 +109,7 @@ pub async fn a_scan_goes_page_by_page_without_loss(t: &mut Trial) {
 
 pub async fn a_scan_keeps_to_its_kind(t: &mut Trial) {
     let other = |kind, key| Write::Put {
-        id: RecordId::new(Kind::of(kind), key),
+        id: RecordId::new(RecordKind::of(kind), key),
         value: Bytes::from_static(b"x"),
         group: None,
     };
@@ -116,7 +117,7 @@ pub async fn a_scan_keeps_to_its_kind(t: &mut Trial) {
         .await;
     assert_eq!(t.keys().await, ["a"]);
     t.done(commit(vec![delete("a")])).await;
-    let scan = Scan { kind: Kind::of("things"), after: None, backwards: false, limit: 10 };
+    let scan = Scan { kind: RecordKind::of("things"), after: None, backwards: false, limit: 10 };
     let page = t.store.scan(scan).await.expect("a page");
     assert_eq!((page.records.len(), page.records[0].created_at > Millis(0)), (1, true));
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use omnirelay_store::{
-    Commit, CommitError, Committed, Lease, Precondition, Pulse, Retention, Revision, Version,
+    Commit, CommitError, CommitOutcome, Lease, Precondition, Pulse, Retention, Revision, Version,
 };
 
 use super::imports::imported;
@@ -131,10 +131,10 @@ pub async fn an_answer_outlives_a_restart(t: &mut Trial) {
     let first = t.done(request()).await;
     t.reopen(SAME_CLOCK).await;
     match t.store.commit(request()).await.expect("an answer") {
-        Committed::Replayed { revision, answer } => {
+        CommitOutcome::Replayed { revision, answer } => {
             assert_eq!((revision, answer.as_ref()), (first.revision, b"done".as_slice()));
         }
-        Committed::Done(_) => panic!("made twice"),
+        CommitOutcome::Done(_) => panic!("made twice"),
     }
     assert!(matches!(t.store.recall(&key("k")).await, Ok(Some((9, _)))));
 }

@@ -27,7 +27,7 @@ const SLACK_MS: u64 = 24 * 3600 * 1000;
 
 /// What waits for a seal.
 #[derive(Debug, Default)]
-pub struct Backlog {
+pub struct SealBacklog {
     /// In the order of their revisions.
     pub leaves: Vec<AuditLeaf>,
     /// False: there is more behind these.
@@ -61,7 +61,7 @@ impl OwnRecords<'_> {
     }
 }
 
-impl Backlog {
+impl SealBacklog {
     /// Reads the records of a node behind the revision `through` and up to `until`, from the newest back to
     /// those that were old when the newest sealed one was made, at `since_ms`.
     ///

@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use omnirelay_core::time::Millis;
-use omnirelay_decisions::audit_seal::check::{Finding, Wrong};
-use omnirelay_decisions::audit_seal::trail::Count;
+use omnirelay_decisions::audit_seal::check::{SealFinding, Wrong};
+use omnirelay_decisions::audit_seal::trail::NodeTally;
 use omnirelay_peer_records::{peer_id, session_id};
 use omnirelay_registry::view::View;
 use omnirelay_store::Record;
@@ -16,7 +16,7 @@ use omnirelay_wire::pb::omnirelay::store::v1::PeerValue;
 const SEALED_WITHIN: Duration = Duration::from_secs(30);
 
 /// What is known of the nodes when a check begins.
-pub struct Claims<'a> {
+pub struct NodeClaims<'a> {
     view: &'a View,
     /// Records from here on may not be sealed yet.
     young: Millis,
@@ -28,7 +28,7 @@ pub struct Claims<'a> {
     untrusted: BTreeSet<String>,
 }
 
-impl<'a> Claims<'a> {
+impl<'a> NodeClaims<'a> {
     /// As the view shows it now.
     pub fn new(view: &'a View) -> Self {
         let now = view.now();
@@ -48,10 +48,16 @@ impl<'a> Claims<'a> {
     /// What is wrong with a record that no seal covers; `head` is where the store stood when it was read.
     ///
     /// A node that is away cannot seal what it left, and what its untrusted chain says is not known.
-    pub fn objection(&self, record: &Record, node_id: &str, head: u64, count: &Count) -> Option<Finding> {
+    pub fn objection(
+        &self,
+        record: &Record,
+        node_id: &str,
+        head: u64,
+        count: &NodeTally,
+    ) -> Option<SealFinding> {
         let finding = |wrong: Wrong, what: String| {
             let (node_id, record_id) = (node_id.to_owned(), record.id.key.clone());
-            Some(Finding { wrong: wrong.into(), node_id, record_id, what, ..Finding::default() })
+            Some(SealFinding { wrong: wrong.into(), node_id, record_id, what, ..SealFinding::default() })
         };
         let revision = record.revision.0;
         if revision > head {

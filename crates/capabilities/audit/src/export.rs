@@ -8,11 +8,11 @@ use omnirelay_decisions::audit_record::readable;
 use omnirelay_decisions::audit_seal::{ChainId, open};
 use omnirelay_registry::Registry;
 use omnirelay_store::{Record, StoreError};
-use omnirelay_wire::envelope::Enveloped as _;
+use omnirelay_wire::envelope::EnvelopedAnswer as _;
 use omnirelay_wire::fault::Fault;
 use tokio::sync::OwnedSemaphorePermit;
 
-use super::shape::{Filter, Names, millis, oldest_key};
+use super::shape::{TrailFilter, TrailQuery, millis, oldest_key};
 use super::{Audit, envelope, pb, unreadable};
 use crate::trail_records::{decode, newest_revision_of, records_page, seals_of, stored, stored_chains};
 use pb::audit_export_item::Item;
@@ -26,9 +26,9 @@ const RECORDS_PAGE: usize = 256;
 const CLOCK_SLACK_MS: u64 = 3600 * 1000;
 
 /// An export being served.
-pub struct Export {
+pub struct TrailExport {
     registry: Arc<Registry>,
-    filter: Filter,
+    filter: TrailFilter,
     /// What is ready to be sent.
     ready: VecDeque<Item>,
     /// The chains whose seals were not sent yet, and the key of the last seal that was.
@@ -40,14 +40,14 @@ pub struct Export {
     _place: OwnedSemaphorePermit,
 }
 
-impl Export {
+impl TrailExport {
     /// Begins one, once the records of this node are sealed or that takes too long.
     ///
     /// # Errors
     /// When the store does not answer, or too many are served.
     pub async fn begin(audit: &Audit, asked: pb::ExportAuditRequest) -> Result<Self, Fault> {
         let pb::ExportAuditRequest { actor, action, object, node_id, since, until } = &asked;
-        let filter = Filter::of(Names { actor, action, object, node_id }, *since, *until)?;
+        let filter = TrailFilter::of(TrailQuery { actor, action, object, node_id }, *since, *until)?;
         let place = audit.watches.places.take()?;
         let registry = audit.registry.clone();
         registry.ready_for("").await?;

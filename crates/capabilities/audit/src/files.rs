@@ -65,7 +65,7 @@ pub struct AuditFiles {
 /// Where the log stood when a node that had another key before was set up anew.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct SetUpAnew {
+pub struct ReplacedKey {
     /// That of the revision.
     pub epoch: u64,
     /// 0: what was left unsealed by then is sealed.
@@ -208,7 +208,7 @@ impl AuditFiles {
     ///
     /// # Errors
     /// When the file cannot be read or understood.
-    pub fn set_up_anew(&self) -> Result<Option<SetUpAnew>, AuditFilesError> {
+    pub fn set_up_anew(&self) -> Result<Option<ReplacedKey>, AuditFilesError> {
         let Some(text) = self.load(SET_UP_ANEW)? else { return Ok(None) };
         let refuse = |error: serde_json::Error| AuditFilesError::SetUpAnew {
             path: self.path(SET_UP_ANEW),
@@ -221,7 +221,7 @@ impl AuditFiles {
     ///
     /// # Errors
     /// Those of the file system; what was kept before still is.
-    pub async fn keep_set_up_anew(&self, anew: SetUpAnew) -> Result<(), AuditFilesError> {
+    pub async fn keep_set_up_anew(&self, anew: ReplacedKey) -> Result<(), AuditFilesError> {
         self.keep(SET_UP_ANEW, serde_json::to_vec(&anew).unwrap_or_default()).await
     }
 

@@ -8,7 +8,7 @@ use omnirelay_core::text::chain;
 use omnirelay_decisions::audit_seal::{ChainId, Digest256, Head, VerifiedSeal, open};
 use omnirelay_host::log::FaultLimiter;
 use omnirelay_registry::Registry;
-use omnirelay_registry::backoff::Failures;
+use omnirelay_registry::backoff::StoreFailures;
 use omnirelay_registry::cursor::Cursor;
 use omnirelay_registry::follow::wait_for;
 use omnirelay_registry::watch::{Watch, WatchEvent};
@@ -29,16 +29,16 @@ const CHAINS_MAX: usize = 4096;
 const KEPT_EVERY: Duration = Duration::from_secs(5);
 
 /// The chains that this node has seen, with the key by which it knew each node first.
-pub struct Heads {
+pub struct ChainHeads {
     state: Mutex<State>,
     /// Rung when a head has moved.
     moved: Notify,
     /// The keys of a node that the authority of the mesh vouches for.
-    vouched: Option<Vouched>,
+    vouched: Option<VouchedKeys>,
 }
 
 /// The fingerprints of the keys of a node that are vouched for.
-pub type Vouched = Box<dyn Fn(&str) -> Vec<String> + Send + Sync>;
+pub type VouchedKeys = Box<dyn Fn(&str) -> Vec<String> + Send + Sync>;
 
 #[derive(Default)]
 struct State {
@@ -49,14 +49,14 @@ struct State {
     told: BTreeSet<ChainId>,
 }
 
-impl Heads {
+impl ChainHeads {
     pub fn new(chains: BTreeMap<ChainId, Head>) -> Self {
         Self { state: Mutex::new(State { chains, ..State::default() }), moved: Notify::new(), vouched: None }
     }
 
     /// Believes keys that these are as well, beside those that were seen.
     #[must_use]
-    pub fn believing(self, vouched: Vouched) -> Self {
+    pub fn believing(self, vouched: VouchedKeys) -> Self {
         Self { vouched: Some(vouched), ..self }
     }
 
@@ -180,13 +180,13 @@ impl Heads {
 }
 
 /// Sees the seals of all nodes pass and writes down how far, for ever.
-pub async fn follow_seals(registry: Arc<Registry>, heads: Arc<Heads>, files: AuditFiles) {
+pub async fn follow_seals(registry: Arc<Registry>, heads: Arc<ChainHeads>, files: AuditFiles) {
     wait_for(registry.view(), Revision(0)).await;
     tokio::join!(see_seals(&registry, &heads), keep_heads(&heads, &files));
 }
 
-async fn see_seals(registry: &Arc<Registry>, heads: &Heads) {
-    let mut failures = Failures::default();
+async fn see_seals(registry: &Arc<Registry>, heads: &ChainHeads) {
+    let mut failures = StoreFailures::default();
     loop {
         let head = registry.view().head();
         // The watch first, so that no seal passes between the two.
@@ -197,7 +197,7 @@ async fn see_seals(registry: &Arc<Registry>, heads: &Heads) {
             failures.wait().await;
             continue;
         }
-        failures = Failures::default();
+        failures = StoreFailures::default();
         loop {
             match watch.next().await {
                 WatchEvent::Added(step) | WatchEvent::Modified(step) => {
@@ -218,7 +218,7 @@ async fn see_seals(registry: &Arc<Registry>, heads: &Heads) {
 /// whose it is: which key that publishes is not known before.
 pub(super) async fn look_around(
     registry: &Registry,
-    heads: &Heads,
+    heads: &ChainHeads,
     until: Revision,
 ) -> Result<(), StoreError> {
     for id in stored_chains(registry.store()).await? {
@@ -230,7 +230,7 @@ pub(super) async fn look_around(
     Ok(())
 }
 
-fn see(registry: &Registry, heads: &Heads, value: &[u8]) {
+fn see(registry: &Registry, heads: &ChainHeads, value: &[u8]) {
     let Ok(opened) = open(value) else { return };
     // This node keeps its own head, when it signs.
     if opened.seal.node_id != registry.node_id() {
@@ -241,7 +241,7 @@ fn see(registry: &Registry, heads: &Heads, value: &[u8]) {
     }
 }
 
-async fn keep_heads(heads: &Heads, files: &AuditFiles) {
+async fn keep_heads(heads: &ChainHeads, files: &AuditFiles) {
     let mut ticks = interval(KEPT_EVERY);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let faults_told = FaultLimiter::default();

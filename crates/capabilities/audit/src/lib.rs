@@ -28,8 +28,8 @@ use futures_util::stream::unfold;
 use omnirelay_core::text::chain;
 use omnirelay_core::time::Millis;
 use omnirelay_decisions::audit_seal::fingerprint;
-use omnirelay_nouns::feed::{Events, Watches};
-use omnirelay_nouns::listing::{self, PageToken, Room};
+use omnirelay_nouns::feed::{NounEventStream, NounWatches};
+use omnirelay_nouns::listing::{self, PageRoom, PageToken};
 use omnirelay_nouns::serve;
 use omnirelay_nouns::{envelope, timestamp};
 use omnirelay_peer_records::published_seal_key;
@@ -38,8 +38,8 @@ use omnirelay_registry::cursor::Cursor;
 use omnirelay_registry::mutate::request_hash;
 use omnirelay_registry::view::View;
 use omnirelay_store::{KEY_BYTES_MAX, PAGE_MAX, Record, StoreError};
-use omnirelay_wire::encoded::Encoded;
-use omnirelay_wire::envelope::Enveloped as _;
+use omnirelay_wire::encoded::EncodedMessage;
+use omnirelay_wire::envelope::EnvelopedAnswer as _;
 use omnirelay_wire::fault::Fault;
 use omnirelay_wire::pb::omnirelay::security::v1 as pb;
 use omnirelay_wire::reasons;
@@ -47,14 +47,14 @@ use prost::Message as _;
 use tokio::sync::Semaphore;
 use tonic::Status;
 
-use export::Export;
-use heads::Heads;
+use export::TrailExport;
+use heads::ChainHeads;
 pub use mount::{KINDS, NOT_KEPT, mount};
 use pb::audit_service_server::AuditService;
 pub use seals::AUDIT_SEAL;
-use shape::{Filter, Names, millis, oldest_key, show};
+use shape::{TrailFilter, TrailQuery, millis, oldest_key, show};
 use trail_records::{decode, record_of, records_page};
-use verify::{ChainReport, Report, verify};
+use verify::{ChainReport, TrailReport, verify};
 
 const PAGE_SIZE_DEFAULT: usize = 100;
 const PAGE_SIZE_MAX: usize = 1000;
@@ -67,16 +67,16 @@ const EXAMINED_MAX: usize = 4 * PAGE_MAX;
 /// reads that ask the store.
 pub struct Audit {
     registry: Arc<Registry>,
-    heads: Arc<Heads>,
-    watches: Watches<pb::AuditEvent>,
+    heads: Arc<ChainHeads>,
+    watches: NounWatches<pb::AuditEvent>,
     /// Checks go over the whole trail: one at a time, the others wait.
     checks: Semaphore,
 }
 
 impl Audit {
     /// At most `watches_max` watches and exports are served at once.
-    pub fn new(registry: Arc<Registry>, heads: Arc<Heads>, watches_max: usize) -> Self {
-        let watches = Watches::new(registry.clone(), watches_max);
+    pub fn new(registry: Arc<Registry>, heads: Arc<ChainHeads>, watches_max: usize) -> Self {
+        let watches = NounWatches::new(registry.clone(), watches_max);
         Self { registry, heads, watches, checks: Semaphore::new(1) }
     }
 
@@ -92,7 +92,7 @@ impl Audit {
         });
         let token = PageToken::decode(&asked.page_token, query)?;
         let pb::ListAuditRecordsRequest { actor, action, object, node_id, since, until, .. } = &asked;
-        let filter = Filter::of(Names { actor, action, object, node_id }, *since, *until)?;
+        let filter = TrailFilter::of(TrailQuery { actor, action, object, node_id }, *since, *until)?;
         self.registry.ready_for("").await?;
         let head = self.registry.view().head();
         let cursor = Cursor::at(head.epoch, head.revision);
@@ -114,11 +114,11 @@ impl Audit {
     /// At most `size` records behind `after`, and where the next page begins.
     async fn find(
         &self,
-        filter: &Filter,
+        filter: &TrailFilter,
         mut after: Option<String>,
         size: usize,
     ) -> Result<(Vec<pb::AuditRecord>, Option<String>), Fault> {
-        let (since, mut room) = (oldest_key(filter.since.as_ref()), Room::of(size));
+        let (since, mut room) = (oldest_key(filter.since.as_ref()), PageRoom::of(size));
         let (mut records, mut examined, mut more) = (Vec::new(), 0, true);
         while more && records.len() < size && examined < EXAMINED_MAX {
             let limit = size.clamp(256, PAGE_MAX);
@@ -146,7 +146,7 @@ impl Audit {
         Ok((records, after.filter(|_| more)))
     }
 
-    fn matching(&self, filter: &Filter, record: &Record) -> Option<pb::AuditRecord> {
+    fn matching(&self, filter: &TrailFilter, record: &Record) -> Option<pb::AuditRecord> {
         let value = decode(record).filter(|value| filter.matches(value))?;
         let through = self.heads.through(&value.node_id);
         Some(show(record, value, through))
@@ -159,7 +159,7 @@ impl Audit {
         }
         self.registry.ready_for("").await?;
         let found = record_of(self.registry.store(), &id).await.map_err(|error| unreadable(&error))?;
-        let record = found.as_ref().and_then(|record| self.matching(&Filter::default(), record));
+        let record = found.as_ref().and_then(|record| self.matching(&TrailFilter::default(), record));
         let Some(record) = record else {
             return Err(Fault::new(
                 reasons::AUDIT_RECORD_NOT_FOUND,
@@ -174,10 +174,10 @@ impl Audit {
     async fn begin_export(
         &self,
         asked: pb::ExportAuditRequest,
-    ) -> Result<Events<pb::AuditExportItem>, Fault> {
-        let items = unfold(Export::begin(self, asked).await?, |mut export| async move {
+    ) -> Result<NounEventStream<pb::AuditExportItem>, Fault> {
+        let items = unfold(TrailExport::begin(self, asked).await?, |mut export| async move {
             let item = export.next().await.transpose()?;
-            Some((item.map(Encoded::from).map_err(Status::from), export))
+            Some((item.map(EncodedMessage::from).map_err(Status::from), export))
         });
         Ok(Box::pin(items))
     }
@@ -205,9 +205,9 @@ impl Audit {
     }
 }
 
-fn tallies(report: &Report) -> Vec<pb::AuditNodeTally> {
-    let tally =
-        |(node_id, count): (&String, &omnirelay_decisions::audit_seal::trail::Count)| pb::AuditNodeTally {
+fn tallies(report: &TrailReport) -> Vec<pb::AuditNodeTally> {
+    let tally = |(node_id, count): (&String, &omnirelay_decisions::audit_seal::trail::NodeTally)| {
+        pb::AuditNodeTally {
             node_id: node_id.clone(),
             sealed: count.sealed,
             unsealed: count.unsealed,
@@ -218,7 +218,8 @@ fn tallies(report: &Report) -> Vec<pb::AuditNodeTally> {
                 .filter(|one| one.chain.node_id == *node_id)
                 .map(chain_shown)
                 .collect(),
-        };
+        }
+    };
     report.counts.iter().map(tally).collect()
 }
 

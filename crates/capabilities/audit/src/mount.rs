@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use omnirelay_node::{Kinds, Mount, NodeError, Phase, PortName};
+use omnirelay_node::{CapabilityKinds, NodeBuilder, NodeError, PortName, StopPhase};
 use omnirelay_registry::Registry;
 use omnirelay_registry::audit_record::AUDIT;
 use omnirelay_surface::{FailedHandshake, FinishedCall, RequestObserver};
@@ -13,16 +13,17 @@ use tonic::codec::CompressionEncoding::Gzip;
 use tracing::warn;
 
 use crate::files::{AuditFiles, AuditKey};
-use crate::heads::{Heads, Vouched, follow_seals};
+use crate::heads::{ChainHeads, VouchedKeys, follow_seals};
 use crate::metrics::AuditMetrics;
 use crate::patrol::patrol;
-use crate::refusals::{Refusals, enter_refusals};
+use crate::refusals::{UnwrittenRefusals, enter_refusals};
 use crate::sealer::Sealer;
 use crate::trail_records::newest_revision_of;
 use crate::watching::topic;
 use crate::{AUDIT_SEAL, Audit};
 
-pub const KINDS: Kinds = Kinds { followed: &[AUDIT, AUDIT_SEAL], ..Kinds::NONE };
+pub const KINDS: CapabilityKinds =
+    CapabilityKinds { followed: &[AUDIT, AUDIT_SEAL], ..CapabilityKinds::NONE };
 
 /// What could not be done, where its files cannot be used.
 pub const NOT_KEPT: &str = "cannot keep the audit trail";
@@ -32,20 +33,20 @@ const LAST_SEAL_WAIT: Duration = Duration::from_secs(2);
 
 /// Mounts the trail that is kept in `files` and sealed with `key`; `vouched` says which keys the authority vouches for.
 pub fn mount(
-    node: &mut Mount,
+    node: &mut NodeBuilder,
     files: AuditFiles,
     key: Arc<AuditKey>,
-    vouched: Vouched,
+    vouched: VouchedKeys,
 ) -> Result<(), NodeError> {
     let registry = node.registry.clone();
-    let heads = Arc::new(Heads::new(files.heads().map_err(NodeError::of(NOT_KEPT))?).believing(vouched));
-    let refusals = Arc::new(Refusals::open(&files).map_err(NodeError::of(NOT_KEPT))?);
+    let heads = Arc::new(ChainHeads::new(files.heads().map_err(NodeError::of(NOT_KEPT))?).believing(vouched));
+    let refusals = Arc::new(UnwrittenRefusals::open(&files).map_err(NodeError::of(NOT_KEPT))?);
     let keep = node.config.audit.age.0;
-    node.run(Phase::End, Sealer::new(registry.clone(), key, files.clone(), heads.clone(), keep).run());
-    node.run(Phase::End, enter_refusals(registry.clone(), refusals.clone(), files.clone()));
-    node.run(Phase::End, follow_seals(registry.clone(), heads.clone(), files));
-    node.run(Phase::End, patrol(registry.clone(), heads.clone()));
-    node.at(Phase::Seal, seal_last(registry.clone(), heads.clone()));
+    node.run(StopPhase::End, Sealer::new(registry.clone(), key, files.clone(), heads.clone(), keep).run());
+    node.run(StopPhase::End, enter_refusals(registry.clone(), refusals.clone(), files.clone()));
+    node.run(StopPhase::End, follow_seals(registry.clone(), heads.clone(), files));
+    node.run(StopPhase::End, patrol(registry.clone(), heads.clone()));
+    node.at(StopPhase::Seal, seal_last(registry.clone(), heads.clone()));
     let (metrics, counted) = (AuditMetrics::new(node.metrics.all())?, registry.clone());
     node.metrics.before_scrape(move || metrics.read(&counted));
     node.observe(Arc::new(Refused(refusals)));
@@ -57,7 +58,7 @@ pub fn mount(
 }
 
 /// Gives what was done last the time to be sealed: a node that never comes back seals nothing.
-async fn seal_last(registry: Arc<Registry>, heads: Arc<Heads>) {
+async fn seal_last(registry: Arc<Registry>, heads: Arc<ChainHeads>) {
     if registry.view().silence().is_some() {
         return;
     }
@@ -72,7 +73,7 @@ async fn seal_last(registry: Arc<Registry>, heads: Arc<Heads>) {
 }
 
 /// Notes refused calls and handshakes for the trail.
-struct Refused(Arc<Refusals>);
+struct Refused(Arc<UnwrittenRefusals>);
 
 impl RequestObserver for Refused {
     fn finished(&self, call: &FinishedCall<'_>) {

@@ -7,13 +7,13 @@ use std::time::Duration;
 
 use omnirelay_core::text::chain;
 use omnirelay_core::time::Millis;
-use omnirelay_decisions::audit_seal::check::Finding;
+use omnirelay_decisions::audit_seal::check::SealFinding;
 use omnirelay_peer_records as peers;
 use omnirelay_registry::Registry;
 use tokio::time::{Instant, sleep};
 use tracing::{debug, error};
 
-use super::heads::Heads;
+use super::heads::ChainHeads;
 use super::verify::verify;
 
 /// How far back it looks.
@@ -26,7 +26,7 @@ const PAUSE_FACTOR: u32 = 20;
 const TOLD_MAX: usize = 1000;
 
 /// Checks the newest part of the trail, for ever, while this node is the first of those that live.
-pub async fn patrol(registry: Arc<Registry>, heads: Arc<Heads>) {
+pub async fn patrol(registry: Arc<Registry>, heads: Arc<ChainHeads>) {
     let mut told = BTreeSet::new();
     let (mut pause, mut last) = (PAUSE_MIN, None::<Millis>);
     loop {
@@ -54,7 +54,7 @@ pub async fn patrol(registry: Arc<Registry>, heads: Arc<Heads>) {
 }
 
 /// Tells what was not told before.
-fn tell(registry: &Registry, findings: &[Finding], told: &mut BTreeSet<String>) {
+fn tell(registry: &Registry, findings: &[SealFinding], told: &mut BTreeSet<String>) {
     for finding in findings {
         let wrong = finding.wrong().as_str_name();
         let about = [&finding.record_id, &finding.seal, &finding.object].map(String::as_str).join(" ");

@@ -8,13 +8,13 @@ use super::backlog::OwnRecords;
 
 /// Records that wait for their seal, in the order of their revisions.
 #[derive(Debug, Default)]
-pub struct Pending {
+pub struct UnsealedRecords {
     pub leaves: Vec<AuditLeaf>,
     /// How many of them belong to commits of which all records are here.
     pub whole: usize,
 }
 
-impl Pending {
+impl UnsealedRecords {
     /// Takes in an event of the log; what is sealed already is left out.
     pub fn take(&mut self, event: WatchEvent, through: u64, own: OwnRecords<'_>) {
         match event {

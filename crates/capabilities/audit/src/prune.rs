@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use omnirelay_core::time::whole_ms;
 use omnirelay_decisions::audit_seal::open;
-use omnirelay_registry::act::Plan;
+use omnirelay_registry::act::CommitPlan;
 use omnirelay_registry::audit_record::AUDIT;
 use omnirelay_store::{COMMIT_WRITES_MAX, Epoch, Record, RecordId, Write};
 use omnirelay_wire::pb::omnirelay::store::v1::AuditSeal;
@@ -28,20 +28,20 @@ const SEALS_MAX: usize = 16;
 
 /// Whether a step has left more to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Step {
+pub enum PruneStep {
     Done,
     More,
 }
 
 /// When and where to look next.
 #[derive(Debug)]
-pub struct Pace {
+pub struct PrunePace {
     at: Instant,
     /// Up to this key nothing is left.
     after: Option<String>,
 }
 
-impl Pace {
+impl PrunePace {
     pub fn new() -> Self {
         Self { at: Instant::now() + FIRST_LOOK_AFTER, after: None }
     }
@@ -50,11 +50,11 @@ impl Pace {
         Instant::now() >= self.at
     }
 
-    fn note(&mut self, step: Step) {
+    fn note(&mut self, step: PruneStep) {
         self.at = Instant::now()
             + match step {
-                Step::Done => LOOK_EVERY,
-                Step::More => GO_ON_AFTER,
+                PruneStep::Done => LOOK_EVERY,
+                PruneStep::More => GO_ON_AFTER,
             };
     }
 }
@@ -63,14 +63,14 @@ impl Pace {
 ///
 /// # Errors
 /// Those of sealing; what was not removed is the next time.
-pub async fn step(sealer: &mut Sealer, pace: &mut Pace) -> Result<(), SealError> {
+pub async fn step(sealer: &mut Sealer, pace: &mut PrunePace) -> Result<(), SealError> {
     let step = remove_some(sealer, pace).await?;
     pace.note(step);
     Ok(())
 }
 
-async fn remove_some(sealer: &mut Sealer, pace: &mut Pace) -> Result<Step, SealError> {
-    let Some(tip) = sealer.tip() else { return Ok(Step::Done) };
+async fn remove_some(sealer: &mut Sealer, pace: &mut PrunePace) -> Result<PruneStep, SealError> {
+    let Some(tip) = sealer.tip() else { return Ok(PruneStep::Done) };
     let now = sealer.registry().view().now().0;
     let keep_ms = whole_ms(sealer.keep());
     let page = seals_of(sealer.registry().store(), sealer.chain(), pace.after.clone(), SEALS_MAX);
@@ -81,7 +81,7 @@ async fn remove_some(sealer: &mut Sealer, pace: &mut Pace) -> Result<Step, SealE
         opened.seal.sequence < tip.head.sequence && opened.seal.sealed_at_ms.saturating_add(keep_ms) <= now
     };
     let old: Vec<Record> = records.into_iter().take_while(|one| one.deleted || may_go(one)).collect();
-    let Some(last) = old.last() else { return Ok(Step::Done) };
+    let Some(last) = old.last() else { return Ok(PruneStep::Done) };
     let last = last.id.key.clone();
     let seals: Vec<AuditSeal> = old.iter().filter_map(|one| Some(open(&one.value).ok()?.seal)).collect();
     if let Some(newest) = seals.last().map(|seal| seal.sequence) {
@@ -95,7 +95,7 @@ async fn remove_some(sealer: &mut Sealer, pace: &mut Pace) -> Result<Step, SealE
         info!(seals = seals.len(), oldest_kept = newest + 1, "old audit records removed");
     }
     pace.after = Some(last);
-    Ok(if more && old.len() == SEALS_MAX { Step::More } else { Step::Done })
+    Ok(if more && old.len() == SEALS_MAX { PruneStep::More } else { PruneStep::Done })
 }
 
 async fn remove(sealer: &Sealer, seal: &AuditSeal) -> Result<(), SealError> {
@@ -106,7 +106,7 @@ async fn remove(sealer: &Sealer, seal: &AuditSeal) -> Result<(), SealError> {
     let act = sealer.act("audit.prune", [AUDIT, AUDIT_SEAL]);
     for ids in ids.chunks(COMMIT_WRITES_MAX) {
         let deletions = ids.iter().map(|id| Write::Delete { id: id.clone() });
-        sealer.registry().attempt(&act, Plan::read_in(epoch).write(deletions)).await?;
+        sealer.registry().attempt(&act, CommitPlan::read_in(epoch).write(deletions)).await?;
     }
     Ok(())
 }

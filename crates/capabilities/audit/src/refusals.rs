@@ -16,7 +16,7 @@ use omnirelay_host::wall_clock;
 use omnirelay_identity::caller::federated_kin;
 use omnirelay_nouns::timestamp;
 use omnirelay_registry::Registry;
-use omnirelay_registry::act::{Act, Authority, Plan};
+use omnirelay_registry::act::{CommitPlan, DaemonAct, WriteAuthority};
 use omnirelay_registry::audit_record::record_key;
 use omnirelay_store::{CommitError, StoreError};
 use omnirelay_surface::{FailedHandshake, FinishedCall};
@@ -131,7 +131,7 @@ struct State {
 
 /// The refusals of this node that are not in the trail yet.
 #[derive(Default)]
-pub struct Refusals {
+pub struct UnwrittenRefusals {
     state: Mutex<State>,
     faults_told: FaultLimiter<AuditFilesError>,
 }
@@ -147,7 +147,7 @@ enum EnterError {
     Store(#[from] StoreError),
 }
 
-impl Refusals {
+impl UnwrittenRefusals {
     /// Takes up what was spooled before.
     ///
     /// # Errors
@@ -390,7 +390,7 @@ fn wall_ms() -> u64 {
 }
 
 /// Spools refusals, from the beginning, and enters them in the trail while the store is there, for ever.
-pub async fn enter_refusals(registry: Arc<Registry>, refusals: Arc<Refusals>, files: AuditFiles) {
+pub async fn enter_refusals(registry: Arc<Registry>, refusals: Arc<UnwrittenRefusals>, files: AuditFiles) {
     let mut ticks = interval(LOOK_EVERY);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
@@ -408,7 +408,7 @@ pub async fn enter_refusals(registry: Arc<Registry>, refusals: Arc<Refusals>, fi
 
 async fn enter_some(
     registry: &Registry,
-    refusals: &Refusals,
+    refusals: &UnwrittenRefusals,
     files: &AuditFiles,
     now_ms: u64,
 ) -> Result<(), EnterError> {
@@ -429,7 +429,7 @@ async fn enter_some(
     spool(refusals, files).await
 }
 
-async fn spool(refusals: &Refusals, files: &AuditFiles) -> Result<(), EnterError> {
+async fn spool(refusals: &UnwrittenRefusals, files: &AuditFiles) -> Result<(), EnterError> {
     let Some(text) = refusals.unspooled() else { return Ok(()) };
     if let Err(error) = files.keep_refusals(text).await {
         if refusals.faults_told.is_due(&error) {
@@ -453,8 +453,8 @@ async fn enter(registry: &Registry, batch: &Batch) -> Result<(), CommitError> {
     let rows = batch.keys.iter().zip(&batch.rows);
     // The same key and value have the same MAC: a repeated batch is the same to the byte.
     let audits = rows.map(|(key, row)| (key.clone(), value_of(row, registry.node_id())));
-    let act = Act::new("audit.refusals", [], Authority::Unfenced);
-    match registry.attempt(&act, Plan::default().audit_under(audits)).await {
+    let act = DaemonAct::new("audit.refusals", [], WriteAuthority::Unfenced);
+    match registry.attempt(&act, CommitPlan::default().audit_under(audits)).await {
         Ok(_) | Err(CommitError::Conflict { .. }) => Ok(()),
         Err(error) => Err(error),
     }

@@ -1,16 +1,16 @@
 //! Refusals are counted, spooled and entered once, and never without a bound.
 
-use omnirelay_identity::handshake::Cause;
+use omnirelay_identity::handshake::HandshakeFailure;
 use omnirelay_registry::audit_record::AUDIT;
 use omnirelay_registry::lab::{self, LabRegistry};
-use omnirelay_store::{Kind, MemoryStore, PAGE_MAX, Record, Scan};
+use omnirelay_store::{MemoryStore, PAGE_MAX, Record, RecordKind, Scan};
 use prost::Message as _;
 
 use super::*;
 use crate::trail_records::stored;
 
 const MINUTE: u64 = 29_900_000;
-static NOTHING: [Kind; 0] = [];
+static NOTHING: [RecordKind; 0] = [];
 
 fn at(minute: u64) -> u64 {
     minute * MINUTE_MS
@@ -34,7 +34,7 @@ impl Place {
         Self { registry, files, _directory: directory, _tasks: tasks }
     }
 
-    async fn enter(&self, refusals: &Refusals, now_ms: u64) {
+    async fn enter(&self, refusals: &UnwrittenRefusals, now_ms: u64) {
         enter_some(&self.registry, refusals, &self.files, now_ms).await.unwrap();
     }
 
@@ -51,15 +51,15 @@ impl Place {
 }
 
 /// A call that is over, with this code and for this reason.
-fn noted(refusals: &Refusals, code: tonic::Code, reason: &str) {
+fn noted(refusals: &UnwrittenRefusals, code: tonic::Code, reason: &str) {
     noted_of(refusals, Some("peers.cordon"), code, reason);
 }
 
-fn noted_of(refusals: &Refusals, audit_action: Option<&str>, code: tonic::Code, reason: &str) {
-    use omnirelay_identity::caller::{Protocol, RequestId};
+fn noted_of(refusals: &UnwrittenRefusals, audit_action: Option<&str>, code: tonic::Code, reason: &str) {
+    use omnirelay_identity::caller::{CallProtocol, RequestId};
     refusals.note(&FinishedCall {
         method: "/omnirelay.a.v1.PeerService/List",
-        protocol: Protocol::of_grpc(http::Version::HTTP_2),
+        protocol: CallProtocol::of_grpc(http::Version::HTTP_2),
         port: "control",
         code,
         duration: Duration::ZERO,
@@ -74,7 +74,7 @@ fn noted_of(refusals: &Refusals, audit_action: Option<&str>, code: tonic::Code, 
 
 #[test]
 fn who_a_caller_is_and_how_often_it_calls_is_noted_and_nothing_else() {
-    let refusals = Refusals::default();
+    let refusals = UnwrittenRefusals::default();
     noted(&refusals, tonic::Code::Unauthenticated, "TOKEN_ENDED");
     noted(&refusals, tonic::Code::PermissionDenied, "MISSING_SCOPE");
     noted(&refusals, tonic::Code::ResourceExhausted, "TOO_MANY_CALLS");
@@ -93,7 +93,7 @@ fn who_a_caller_is_and_how_often_it_calls_is_noted_and_nothing_else() {
 
 #[test]
 fn a_refused_read_is_noted_by_its_method() {
-    let refusals = Refusals::default();
+    let refusals = UnwrittenRefusals::default();
     for _ in 0..3 {
         noted_of(&refusals, None, tonic::Code::Unauthenticated, "PROOF_NEEDED");
     }
@@ -107,7 +107,7 @@ fn a_refused_read_is_noted_by_its_method() {
 #[tokio::test]
 async fn alike_refusals_of_a_minute_are_one_record_once_it_is_over() {
     let place = Place::new().await;
-    let refusals = Refusals::default();
+    let refusals = UnwrittenRefusals::default();
     for second in 0..50 {
         refusals.note_at("bob", "peers.cordon", "MISSING_SCOPE", at(MINUTE) + second * 1000);
     }
@@ -128,12 +128,12 @@ async fn alike_refusals_of_a_minute_are_one_record_once_it_is_over() {
 #[tokio::test]
 async fn what_was_spooled_is_entered_once_after_a_crash() {
     let place = Place::new().await;
-    let refusals = Refusals::default();
+    let refusals = UnwrittenRefusals::default();
     refusals.note_at("bob", "peers.cordon", "MISSING_SCOPE", at(MINUTE));
     place.enter(&refusals, at(MINUTE) + 1000).await;
     refusals.note_at("eve", "peers.cordon", "MISSING_SCOPE", at(MINUTE));
     drop(refusals);
-    let refusals = Refusals::open(&place.files).unwrap();
+    let refusals = UnwrittenRefusals::open(&place.files).unwrap();
     place.enter(&refusals, at(MINUTE + 1)).await;
     assert_eq!(place.entered().await.len(), 1, "what was not spooled is lost, and nothing else");
 
@@ -143,11 +143,11 @@ async fn what_was_spooled_is_entered_once_after_a_crash() {
     spool(&refusals, &place.files).await.unwrap();
     enter(&place.registry, &batch).await.unwrap();
     drop(refusals);
-    let refusals = Refusals::open(&place.files).unwrap();
+    let refusals = UnwrittenRefusals::open(&place.files).unwrap();
     place.enter(&refusals, at(MINUTE + 2)).await;
     assert_eq!(place.entered().await.len(), 2);
     drop(refusals);
-    let refusals = Refusals::open(&place.files).unwrap();
+    let refusals = UnwrittenRefusals::open(&place.files).unwrap();
     assert!(refusals.begin_batch(at(MINUTE + 9), Millis(0)).is_none(), "nothing is left");
 }
 
@@ -155,7 +155,7 @@ async fn what_was_spooled_is_entered_once_after_a_crash() {
 async fn a_batch_that_is_old_gets_new_keys_unless_it_was_entered() {
     for was_entered in [false, true] {
         let place = Place::new().await;
-        let refusals = Refusals::default();
+        let refusals = UnwrittenRefusals::default();
         refusals.note_at("bob", "peers.cordon", "MISSING_SCOPE", at(MINUTE));
         let long_ago = Millis(place.registry.view().now().0 - KEYS_FOR_MS - 1);
         let batch = refusals.begin_batch(at(MINUTE + 1), long_ago).unwrap();
@@ -170,22 +170,22 @@ async fn a_batch_that_is_old_gets_new_keys_unless_it_was_entered() {
     }
 }
 
-fn handshake(host: &str, cause: Cause) -> FailedHandshake<'static> {
+fn handshake(host: &str, cause: HandshakeFailure) -> FailedHandshake<'static> {
     FailedHandshake { port: "control", cause, host: host.parse().unwrap(), named: None }
 }
 
 #[tokio::test]
 async fn a_refused_handshake_is_told_by_where_it_came_from_and_what_it_showed() {
     let place = Place::new().await;
-    let refusals = Refusals::default();
+    let refusals = UnwrittenRefusals::default();
     let ours = "spiffe://mesh/operator/ann".parse().unwrap();
-    let revoked = FailedHandshake { named: Some(&ours), ..handshake("10.0.0.7", Cause::Revoked) };
-    let foreign = handshake("2001:db8::", Cause::OtherTrustDomain);
-    for told in [revoked, revoked, foreign, handshake("10.0.0.7", Cause::Malformed)] {
+    let revoked = FailedHandshake { named: Some(&ours), ..handshake("10.0.0.7", HandshakeFailure::Revoked) };
+    let foreign = handshake("2001:db8::", HandshakeFailure::OtherTrustDomain);
+    for told in [revoked, revoked, foreign, handshake("10.0.0.7", HandshakeFailure::Malformed)] {
         refusals.note_handshake(&told);
     }
     // Nobody was refused by this node.
-    for cause in [Cause::TooSlow, Cause::ClientRefused, Cause::NotReady] {
+    for cause in [HandshakeFailure::TooSlow, HandshakeFailure::ClientRefused, HandshakeFailure::NotReady] {
         refusals.note_handshake(&handshake("10.0.0.9", cause));
     }
     place.enter(&refusals, u64::MAX).await;
@@ -204,10 +204,10 @@ async fn a_refused_handshake_is_told_by_where_it_came_from_and_what_it_showed() 
 
 #[tokio::test]
 async fn a_flood_of_handshakes_keeps_no_refused_call_out() {
-    let refusals = Refusals::default();
+    let refusals = UnwrittenRefusals::default();
     for number in 0..10_000u32 {
         let host = std::net::Ipv4Addr::from_bits(number << 8).to_string();
-        refusals.note_handshake(&handshake(&host, Cause::Malformed));
+        refusals.note_handshake(&handshake(&host, HandshakeFailure::Malformed));
     }
     refusals.note_at("bob", "peers.cordon", "MISSING_SCOPE", wall_ms());
     let state = refusals.state.lock();
@@ -220,15 +220,17 @@ async fn a_flood_of_handshakes_keeps_no_refused_call_out() {
 
 #[test]
 fn a_day_of_strangers_from_everywhere_is_told_together() {
-    let refusals = Refusals::default();
+    let refusals = UnwrittenRefusals::default();
     let mut number = 0u32;
     let mut told = std::collections::BTreeSet::new();
     for minute in 0..2 * DAY_MINUTES {
         for _ in 0..100 {
             number += 1;
             let host = std::net::Ipv4Addr::from_bits(number << 8).to_string();
-            refusals
-                .note_sort(Sort::of_handshake(&handshake(&host, Cause::Malformed), at(minute)), at(minute));
+            refusals.note_sort(
+                Sort::of_handshake(&handshake(&host, HandshakeFailure::Malformed), at(minute)),
+                at(minute),
+            );
         }
         // As if they had been entered.
         told.extend(std::mem::take(&mut refusals.state.lock().sorts).into_keys());
@@ -240,10 +242,10 @@ fn a_day_of_strangers_from_everywhere_is_told_together() {
 
 #[test]
 fn what_asks_each_minute_is_told_by_the_hour_and_leaves_room_for_others() {
-    let refusals = Refusals::default();
+    let refusals = UnwrittenRefusals::default();
     let mut told = Vec::new();
     for minute in 0..DAY_MINUTES {
-        let sort = Sort::of_handshake(&handshake("10.0.0.1", Cause::Malformed), at(minute));
+        let sort = Sort::of_handshake(&handshake("10.0.0.1", HandshakeFailure::Malformed), at(minute));
         refusals.note_sort(sort, at(minute));
         // What is over is entered.
         let mut state = refusals.state.lock();
@@ -258,12 +260,13 @@ fn what_asks_each_minute_is_told_by_the_hour_and_leaves_room_for_others() {
 /// Of the slots that handshakes have one network takes a few.
 #[test]
 fn one_network_leaves_room_for_the_others() {
-    let refusals = Refusals::default();
-    for (number, cause) in (0..=255).flat_map(|number| [(number, Cause::Malformed), (number, Cause::Revoked)])
+    let refusals = UnwrittenRefusals::default();
+    for (number, cause) in (0..=255)
+        .flat_map(|number| [(number, HandshakeFailure::Malformed), (number, HandshakeFailure::Revoked)])
     {
         refusals.note_handshake(&handshake(&format!("10.0.0.{number}"), cause));
     }
-    refusals.note_handshake(&handshake("10.0.1.1", Cause::Revoked));
+    refusals.note_handshake(&handshake("10.0.1.1", HandshakeFailure::Revoked));
     let state = refusals.state.lock();
     let told = |principal: &str| state.sorts.keys().filter(|sort| sort.principal == principal).count();
     assert!(state.sorts.len() <= 2 * (NETWORK_SORTS_MAX + 2) + 1, "{}", state.sorts.len());
@@ -274,7 +277,7 @@ fn one_network_leaves_room_for_the_others() {
 #[tokio::test]
 async fn too_many_sorts_are_counted_together() {
     let place = Place::new().await;
-    let refusals = Refusals::default();
+    let refusals = UnwrittenRefusals::default();
     for number in 0..SORTS_MAX + 500 {
         let principal = format!("{}{number}", "x".repeat(PRINCIPAL_CHARS_MAX - 6));
         refusals.note_at(&principal, "peers.cordon", "MISSING_SCOPE", at(MINUTE));
@@ -293,18 +296,18 @@ async fn refusals_are_spooled_before_the_registry_was_loaded() {
     let files = AuditFiles::open(directory.path(), "a").unwrap();
     // Nobody loads its view.
     let registry = Arc::new(lab::registry("a", Arc::new(MemoryStore::system()), &NOTHING));
-    let refusals = Arc::new(Refusals::default());
+    let refusals = Arc::new(UnwrittenRefusals::default());
     refusals.note_at("bob", "peers.cordon", "MISSING_SCOPE", at(MINUTE));
     let mut tasks = tokio::task::JoinSet::new();
     tasks.spawn(enter_refusals(registry, refusals, files.clone()));
     tokio::time::sleep(LOOK_EVERY * 3).await;
-    let spooled = Refusals::open(&files).unwrap();
+    let spooled = UnwrittenRefusals::open(&files).unwrap();
     assert_eq!(spooled.state.lock().sorts.len(), 1);
 }
 
 #[test]
 fn whoever_is_of_a_federated_cluster_keeps_nobody_of_this_mesh_out_of_the_trail() {
-    let refusals = Refusals::default();
+    let refusals = UnwrittenRefusals::default();
     for number in 0..SORTS_MAX * 2 {
         refusals.note_at(&format!("node:west/n{number}"), "peers.cordon", "FEDERATED_CALLER", at(MINUTE));
     }
@@ -318,7 +321,7 @@ fn whoever_is_of_a_federated_cluster_keeps_nobody_of_this_mesh_out_of_the_trail(
 async fn a_long_outage_does_not_grow_the_spool() {
     let directory = tempfile::tempdir().unwrap();
     let files = AuditFiles::open(directory.path(), "a").unwrap();
-    let refusals = Refusals::default();
+    let refusals = UnwrittenRefusals::default();
     for minute in 0..5 {
         for number in 0..SORTS_MAX {
             let principal = format!("p{number}");
@@ -327,7 +330,7 @@ async fn a_long_outage_does_not_grow_the_spool() {
     }
     assert_eq!(refusals.state.lock().sorts.len(), SORTS_MAX + 1);
     spool(&refusals, &files).await.unwrap();
-    let opened = Refusals::open(&files).unwrap();
+    let opened = UnwrittenRefusals::open(&files).unwrap();
     opened.note_at("new", "peers.cordon", "MISSING_SCOPE", at(MINUTE + 9));
     let state = opened.state.lock();
     let dropped: Vec<u32> =
@@ -351,7 +354,7 @@ async fn of_a_spool_that_is_too_long_the_newest_are_kept() {
     });
     let text = serde_json::to_vec(&Spool { rows: rows.collect(), batch: None }).unwrap();
     files.keep_refusals(text).await.unwrap();
-    let opened = Refusals::open(&files).unwrap();
+    let opened = UnwrittenRefusals::open(&files).unwrap();
     let newest = opened.state.lock().sorts.last_key_value().map(|(sort, _)| sort.minute);
     assert_eq!(newest, Some(2 * SORTS_MAX as u64 - 1));
 }

@@ -10,26 +10,26 @@ use omnirelay_decisions::audit_seal::{ChainId, Head, LEAVES_MAX, VerifiedSeal, b
 use omnirelay_host::log::FaultLimiter;
 use omnirelay_peer_records::session_id;
 use omnirelay_registry::Registry;
-use omnirelay_registry::act::{Act, Authority, Plan};
+use omnirelay_registry::act::{CommitPlan, DaemonAct, WriteAuthority};
 use omnirelay_registry::audit_record::AUDIT;
 use omnirelay_registry::audit_record::made_at;
-use omnirelay_registry::backoff::Failures;
+use omnirelay_registry::backoff::StoreFailures;
 use omnirelay_registry::cursor::Cursor;
 use omnirelay_registry::follow::wait_for;
 use omnirelay_registry::view::ViewRecord;
 use omnirelay_registry::watch::{Watch, WatchEvent};
-use omnirelay_store::{CommitError, Epoch, Kind, RecordId, Revision, StoreError, Version, Write};
+use omnirelay_store::{CommitError, Epoch, RecordId, RecordKind, Revision, StoreError, Version, Write};
 use omnirelay_wire::pb::omnirelay::store::v1::{AuditLeaf, AuditSeal};
 use prost::Message;
 use tokio::time::{MissedTickBehavior, interval};
 use tracing::{debug, error, info, warn};
 
 use super::AUDIT_SEAL;
-use super::backlog::{Backlog, OwnRecords, is_of, without_sealed};
-use super::files::{AuditFiles, AuditFilesError, AuditKey, SetUpAnew};
-use super::heads::Heads;
+use super::backlog::{OwnRecords, SealBacklog, is_of, without_sealed};
+use super::files::{AuditFiles, AuditFilesError, AuditKey, ReplacedKey};
+use super::heads::ChainHeads;
 use super::missing::missing;
-use super::pending::Pending;
+use super::pending::UnsealedRecords;
 use super::prune;
 use crate::trail_records::{newest_of, seal_of, stored_chains};
 
@@ -59,7 +59,7 @@ pub enum SealError {
 
 /// Where a chain stands.
 #[derive(Clone, Copy, Debug)]
-pub struct Tip {
+pub struct ChainTip {
     pub head: Head,
     /// The epoch in which its last seal was made.
     pub epoch: Epoch,
@@ -73,11 +73,11 @@ pub struct Sealer {
     registry: Arc<Registry>,
     key: Arc<AuditKey>,
     files: AuditFiles,
-    heads: Arc<Heads>,
+    heads: Arc<ChainHeads>,
     /// How long records are kept.
     keep: Duration,
     /// The last seal that was signed; `None` before the first.
-    tip: Option<Tip>,
+    tip: Option<ChainTip>,
     /// Before the first seal: what chains under older keys cover.
     covered: u64,
     /// Where the log stood when this node was set up anew, until what it had left unsealed then is sealed; else 0.
@@ -106,7 +106,7 @@ impl Sealer {
         registry: Arc<Registry>,
         key: Arc<AuditKey>,
         files: AuditFiles,
-        heads: Arc<Heads>,
+        heads: Arc<ChainHeads>,
         keep: Duration,
     ) -> Self {
         let (anew, behind_log, kept) = (false, false, false);
@@ -121,7 +121,7 @@ impl Sealer {
         self.key.chain()
     }
 
-    pub(super) fn tip(&self) -> Option<Tip> {
+    pub(super) fn tip(&self) -> Option<ChainTip> {
         self.tip
     }
 
@@ -133,7 +133,7 @@ impl Sealer {
     pub async fn run(mut self) {
         wait_for(self.registry.view(), Revision(0)).await;
         let (mut failures, faults_told, mut is_unsettled) =
-            (Failures::default(), FaultLimiter::default(), false);
+            (StoreFailures::default(), FaultLimiter::default(), false);
         loop {
             let ended = match self.settle().await {
                 Ok(()) => {
@@ -149,7 +149,7 @@ impl Sealer {
             };
             // Only a seal shows that sealing works: the store may answer while the disk does not.
             if std::mem::take(&mut self.kept) {
-                failures = Failures::default();
+                failures = StoreFailures::default();
                 self.registry.audit_faults().note_failing(None);
             }
             let Err(error) = ended else { continue };
@@ -256,14 +256,14 @@ impl Sealer {
         self.registry.audit_faults().note();
         let tip = self.tip.map_or((0, 1), |tip| (tip.newest_ms, tip.oldest_kept));
         // Of an epoch that is none: what is not sealed is looked for among the records.
-        self.tip = Some(Tip { head, epoch: Epoch(0), newest_ms: tip.0, oldest_kept: tip.1 });
+        self.tip = Some(ChainTip { head, epoch: Epoch(0), newest_ms: tip.0, oldest_kept: tip.1 });
     }
 
     /// Where a host was set up anew, notes where the log stands: what was left unsealed up to there is sealed as it is found.
     async fn note_set_up_anew(&mut self) -> Result<(), SealError> {
         if self.heads.was_set_up_anew(self.key.chain()) {
             let at = self.registry.view().head();
-            self.files.keep_set_up_anew(SetUpAnew { epoch: at.epoch.0, revision: at.revision.0 }).await?;
+            self.files.keep_set_up_anew(ReplacedKey { epoch: at.epoch.0, revision: at.revision.0 }).await?;
             self.anew_at = at.revision.0;
         }
         Ok(())
@@ -295,7 +295,7 @@ impl Sealer {
     async fn end_set_up_anew(&mut self) -> Result<(), SealError> {
         if self.anew_at > 0 {
             let at = self.registry.view().head();
-            self.files.keep_set_up_anew(SetUpAnew { epoch: at.epoch.0, revision: 0 }).await?;
+            self.files.keep_set_up_anew(ReplacedKey { epoch: at.epoch.0, revision: 0 }).await?;
             self.anew_at = 0;
         }
         Ok(())
@@ -308,7 +308,7 @@ impl Sealer {
             // A seal without records says only what is kept.
             None => self.tip.map_or(0, |tip| tip.newest_ms),
         };
-        self.tip = Some(Tip {
+        self.tip = Some(ChainTip {
             head: opened.head(),
             epoch: Epoch(seal.epoch),
             newest_ms,
@@ -345,10 +345,10 @@ impl Sealer {
         let own = self.registry.node_id().to_owned();
         let is_own = move |record: &ViewRecord| is_of(&record.record, &own);
         let mut watch = Watch::begin(self.registry.clone(), AUDIT, Box::new(is_own), Some(since));
-        let mut pending = Pending::default();
+        let mut pending = UnsealedRecords::default();
         let mut ticks = interval(SEAL_EVERY);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut pruning = prune::Pace::new();
+        let mut pruning = prune::PrunePace::new();
         loop {
             tokio::select! {
                 event = watch.next(), if pending.leaves.len() < PENDING_MAX => {
@@ -378,12 +378,12 @@ impl Sealer {
         loop {
             let since = self.tip.filter(|_| !self.anew).map_or(0, |tip| tip.newest_ms);
             let own = self.own_records(self.anew_at);
-            let backlog = Backlog::read(self.registry.store(), own, behind, until.0, since).await?;
+            let backlog = SealBacklog::read(self.registry.store(), own, behind, until.0, since).await?;
             let complete = backlog.complete;
             // All of these may be sealed already.
             behind = backlog.leaves.last().map_or(behind, |leaf| leaf.revision);
             let leaves = without_sealed(&self.registry, self.key.chain(), backlog.leaves).await?;
-            let mut pending = Pending { whole: leaves.len(), leaves };
+            let mut pending = UnsealedRecords { whole: leaves.len(), leaves };
             if pending.whole > 0 {
                 info!(records = pending.whole, "audit records of before are sealed");
             }
@@ -394,7 +394,7 @@ impl Sealer {
         }
     }
 
-    async fn seal_pending(&mut self, pending: &mut Pending) -> Result<(), SealError> {
+    async fn seal_pending(&mut self, pending: &mut UnsealedRecords) -> Result<(), SealError> {
         while pending.whole > 0 {
             let count = batch(&pending.leaves[..pending.whole], LEAVES_MAX);
             let leaves = pending.leaves[..count].to_vec();
@@ -457,15 +457,15 @@ impl Sealer {
     }
 
     /// What the node does with its trail needs no session: it goes on in whatever comes after.
-    pub(super) fn act(&self, action: &'static str, kinds: impl IntoIterator<Item = Kind>) -> Act {
-        Act { within: COMMIT_TIMEOUT, ..Act::new(action, kinds, Authority::Unfenced) }
+    pub(super) fn act(&self, action: &'static str, kinds: impl IntoIterator<Item = RecordKind>) -> DaemonAct {
+        DaemonAct { within: COMMIT_TIMEOUT, ..DaemonAct::new(action, kinds, WriteAuthority::Unfenced) }
     }
 
     /// Commits a seal; may be repeated.
     async fn commit(&self, opened: &VerifiedSeal, value: Bytes) -> Result<(), SealError> {
         let key = self.key.chain().key(opened.seal.sequence);
         let id = RecordId::new(AUDIT_SEAL, key.clone());
-        let plan = Plan::default().expect([(id.clone(), Version(0))]);
+        let plan = CommitPlan::default().expect([(id.clone(), Version(0))]);
         let plan = plan.write([Write::Put { id, value: value.clone(), group: None }]);
         match self.registry.attempt(&self.act("audit.seal", [AUDIT_SEAL]), plan).await {
             Ok(_) => Ok(()),

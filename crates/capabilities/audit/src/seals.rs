@@ -1,6 +1,6 @@
 //! Seals of the audit trail as records.
 
-use omnirelay_store::Kind;
+use omnirelay_store::RecordKind;
 
 /// Records of seals; the key is `<node>/<fingerprint>/<sequence>`. Not mirrored, as the trail is not.
-pub const AUDIT_SEAL: Kind = Kind::of("audit-seal");
+pub const AUDIT_SEAL: RecordKind = RecordKind::of("audit-seal");

@@ -1,6 +1,6 @@
 //! Audit records as the API shows them.
 
-use omnirelay_decisions::audit_names::{AuditSearch, Unmatchable};
+use omnirelay_decisions::audit_names::{AuditSearch, UnmatchableFilter};
 use omnirelay_decisions::audit_record::readable;
 use omnirelay_registry::audit_record;
 use omnirelay_store::Record;
@@ -13,7 +13,7 @@ use crate::trail_records::stored;
 
 /// What a caller wants to see of the trail.
 #[derive(Clone, Debug, Default)]
-pub struct Filter {
+pub struct TrailFilter {
     pub search: AuditSearch,
     pub since: Option<Timestamp>,
     /// What is of this time is left out.
@@ -22,19 +22,23 @@ pub struct Filter {
 
 /// What was asked for, as of `ListAuditRecordsRequest`.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Names<'a> {
+pub struct TrailQuery<'a> {
     pub actor: &'a str,
     pub action: &'a str,
     pub object: &'a str,
     pub node_id: &'a str,
 }
 
-impl Filter {
+impl TrailFilter {
     /// What these names and times let through.
     ///
     /// # Errors
     /// `INVALID_ARGUMENT`, where they let nothing through, whatever the trail holds.
-    pub fn of(names: Names<'_>, since: Option<Timestamp>, until: Option<Timestamp>) -> Result<Self, Fault> {
+    pub fn of(
+        names: TrailQuery<'_>,
+        since: Option<Timestamp>,
+        until: Option<Timestamp>,
+    ) -> Result<Self, Fault> {
         let search = AuditSearch::of(names.actor, names.action, names.object, names.node_id);
         let search = search.map_err(|refused| unmatchable(&refused))?;
         if let (Some(from), Some(to)) = (&since, &until)
@@ -52,7 +56,7 @@ impl Filter {
         self.search.is_open() && self.since.is_none() && self.until.is_none()
     }
 
-    /// Whether it lets a record through; the time apart, which [`oldest_key`] and [`Filter::end_key`] see to.
+    /// Whether it lets a record through; the time apart, which [`oldest_key`] and [`TrailFilter::end_key`] see to.
     pub fn matches(&self, value: &AuditValue) -> bool {
         self.search.matches(value)
     }
@@ -63,7 +67,7 @@ impl Filter {
     }
 }
 
-fn unmatchable(refused: &Unmatchable) -> Fault {
+fn unmatchable(refused: &UnmatchableFilter) -> Fault {
     let fault = Fault::invalid(format!("field `{}`: {}: no record can match", refused.field, refused.why));
     match refused.meant.as_slice() {
         [] => fault,

@@ -2,7 +2,7 @@
 
 use omnirelay_decisions::audit_seal::{ChainId, StoredRecord};
 use omnirelay_registry::audit_record::AUDIT;
-use omnirelay_store::{Kind, PAGE_MAX, Record, Scan, ScanPage, Store, StoreError};
+use omnirelay_store::{PAGE_MAX, Record, RecordKind, Scan, ScanPage, Store, StoreError};
 use omnirelay_wire::pb::omnirelay::store::v1::AuditValue;
 use prost::Message;
 
@@ -15,7 +15,7 @@ const BEHIND_DIGITS: &str = "~";
 
 /// A page that goes on behind a record that cannot be read.
 #[derive(Debug)]
-pub struct Stretch {
+pub struct TrailPage {
     pub records: Vec<Record>,
     /// The key of the record that cannot be read, which is the only one then.
     pub unreadable: Option<String>,
@@ -31,23 +31,23 @@ pub struct Stretch {
 /// Those of the store, but for a record that cannot be read.
 pub async fn stretch(
     store: &dyn Store,
-    kind: Kind,
+    kind: RecordKind,
     after: Option<String>,
     mut limit: usize,
-) -> Result<Stretch, StoreError> {
+) -> Result<TrailPage, StoreError> {
     loop {
         let scan = Scan { kind: kind.clone(), after: after.clone(), backwards: false, limit };
         match store.scan(scan).await {
             Ok(page) => {
                 let last = page.records.last().map(|record| record.id.key.clone());
                 let next = last.filter(|_| page.more);
-                return Ok(Stretch { records: page.records, unreadable: None, head: page.head.0, next });
+                return Ok(TrailPage { records: page.records, unreadable: None, head: page.head.0, next });
             }
             // Those before it are read first.
             Err(StoreError::Incompatible { record: Some(_), .. }) if limit > 1 => limit = limit.div_ceil(2),
             Err(StoreError::Incompatible { record: Some(id), .. }) => {
                 let next = Some(id.key.clone());
-                return Ok(Stretch { records: Vec::new(), unreadable: Some(id.key), head: 0, next });
+                return Ok(TrailPage { records: Vec::new(), unreadable: Some(id.key), head: 0, next });
             }
             Err(error) => return Err(error),
         }
@@ -132,7 +132,7 @@ pub async fn seals_stretch(
     chain: &ChainId,
     after: Option<String>,
     limit: usize,
-) -> Result<Stretch, StoreError> {
+) -> Result<TrailPage, StoreError> {
     let prefix = chain.prefix();
     let after = after.unwrap_or_else(|| prefix.clone());
     let mut page = stretch(store, AUDIT_SEAL, Some(after), limit).await?;
@@ -173,7 +173,7 @@ pub async fn seal_of(store: &dyn Store, key: &str) -> Result<Option<Record>, Sto
     Ok(found.filter(|record| !record.deleted))
 }
 
-async fn at_key(store: &dyn Store, kind: Kind, key: &str) -> Result<Option<Record>, StoreError> {
+async fn at_key(store: &dyn Store, kind: RecordKind, key: &str) -> Result<Option<Record>, StoreError> {
     // From behind comes whatever is last before the key with a NUL at its end, which is the key itself.
     let behind = format!("{key}\0");
     let scan = Scan { kind, after: Some(behind), backwards: true, limit: 1 };
@@ -188,7 +188,7 @@ async fn at_key(store: &dyn Store, kind: Kind, key: &str) -> Result<Option<Recor
 /// The first record behind `after` that is no tombstone, or the key of one before it that cannot be read.
 async fn next_live(
     store: &dyn Store,
-    kind: Kind,
+    kind: RecordKind,
     mut after: Option<String>,
     backwards: bool,
 ) -> Result<Option<Result<Record, String>>, StoreError> {

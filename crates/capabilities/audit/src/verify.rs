@@ -6,9 +6,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use omnirelay_decisions::audit_seal::check::{ChainCheck, Finding, KnownChain, Wrong, check_key};
+use omnirelay_decisions::audit_seal::check::{ChainCheck, KnownChain, SealFinding, Wrong, check_key};
 use omnirelay_decisions::audit_seal::trail::{
-    Count, FINDINGS_MAX, Leaves, added, compare, expect, keep, no_row, told, unreadable,
+    FINDINGS_MAX, NodeTally, SealedRecords, added, compare, expect, keep, no_row, told, unreadable,
 };
 use omnirelay_decisions::audit_seal::{ChainId, VerifiedSeal, open};
 use omnirelay_registry::Registry;
@@ -18,10 +18,10 @@ use omnirelay_registry::view::View;
 use omnirelay_store::{Record, Store, StoreError};
 use omnirelay_wire::pb::omnirelay::store::v1::AuditValue;
 
-use super::claims::Claims;
-use super::heads::Heads;
+use super::claims::NodeClaims;
+use super::heads::ChainHeads;
 use super::published_key;
-use super::written::{ReadUpTo, SignedRecordTally, WrittenRecords};
+use super::written::{ReadPosition, SignedRecordTally, WrittenRecords};
 use crate::trail_records::{
     decode, newest_of, node_of, record_of, seals_stretch, stored, stored_chains, stretch,
 };
@@ -53,13 +53,13 @@ pub struct ChainReport {
 
 /// What was found of the trail.
 #[derive(Debug, Default)]
-pub struct Report {
-    pub counts: BTreeMap<String, Count>,
+pub struct TrailReport {
+    pub counts: BTreeMap<String, NodeTally>,
     pub chains: Vec<ChainReport>,
     /// The signed records of the registry that were compared with it.
     pub signed_records: SignedRecordTally,
     /// At most [`FINDINGS_MAX`].
-    pub findings: Vec<Finding>,
+    pub findings: Vec<SealFinding>,
 }
 
 /// A run of the check.
@@ -69,7 +69,7 @@ struct Run<'a> {
     since_ms: u64,
     /// The first key that a record of this time can have.
     from: String,
-    claims: Claims<'a>,
+    claims: NodeClaims<'a>,
     /// The newest record that tells of a new epoch of the registry.
     epoch_changed: Option<String>,
     written: WrittenRecords,
@@ -77,25 +77,29 @@ struct Run<'a> {
     pruned: BTreeSet<String>,
     /// Not all of the trail was read.
     is_cut_short: bool,
-    report: Report,
+    report: TrailReport,
 }
 
 /// Checks the trail from this time on, in milliseconds since the Unix epoch; 0 is all of it.
 ///
 /// # Errors
 /// Those of the store: then nothing is known.
-pub async fn verify(registry: &Registry, heads: &Heads, since_ms: u64) -> Result<Report, StoreError> {
+pub async fn verify(
+    registry: &Registry,
+    heads: &ChainHeads,
+    since_ms: u64,
+) -> Result<TrailReport, StoreError> {
     let from = if since_ms == 0 { String::new() } else { oldest_key(since_ms) };
     let mut run = Run {
         store: registry.store(),
         since_ms,
         from,
-        claims: Claims::new(registry.view()),
+        claims: NodeClaims::new(registry.view()),
         epoch_changed: None,
         written: WrittenRecords::default(),
         pruned: BTreeSet::new(),
         is_cut_short: false,
-        report: Report::default(),
+        report: TrailReport::default(),
     };
     let head = registry.view().head().revision.0;
     // What is remembered first: the store holds at least that.
@@ -128,12 +132,12 @@ pub async fn verify(registry: &Registry, heads: &Heads, since_ms: u64) -> Result
 struct ChainRun {
     check: ChainCheck,
     /// Of the records that it names.
-    counted: Count,
-    findings: Vec<Finding>,
+    counted: NodeTally,
+    findings: Vec<SealFinding>,
 }
 
 impl Run<'_> {
-    fn find(&mut self, finding: Finding) {
+    fn find(&mut self, finding: SealFinding) {
         keep(&mut self.report.findings, finding);
     }
 
@@ -182,8 +186,8 @@ impl Run<'_> {
 
     async fn read_chain(&self, id: &ChainId, known: KnownChain) -> Result<ChainRun, StoreError> {
         let check = ChainCheck::new(id.clone(), known);
-        let mut run = ChainRun { check, counted: Count::default(), findings: Vec::new() };
-        let mut leaves = Leaves::new();
+        let mut run = ChainRun { check, counted: NodeTally::default(), findings: Vec::new() };
+        let mut leaves = SealedRecords::new();
         let mut after = None;
         loop {
             let page = seals_stretch(self.store, id, after.take(), SEALS_PAGE).await?;
@@ -211,7 +215,7 @@ impl Run<'_> {
     }
 
     /// Compares leaves with the records they are of, in the order of their keys.
-    async fn compare_all(&self, mut leaves: Leaves, run: &mut ChainRun) -> Result<(), StoreError> {
+    async fn compare_all(&self, mut leaves: SealedRecords, run: &mut ChainRun) -> Result<(), StoreError> {
         let mut passed = None;
         while let Some(first) = leaves.keys().next() {
             let after = before(first).max(passed.take());
@@ -232,7 +236,7 @@ impl Run<'_> {
             passed = page.next;
             let rest = match &passed {
                 Some(last) => leaves.split_off(&format!("{last}\0")),
-                None => Leaves::new(),
+                None => SealedRecords::new(),
             };
             for (key, expected) in std::mem::replace(&mut leaves, rest) {
                 run.findings.extend(compare(&key, &expected, None).err().map(|finding| *finding));
@@ -249,7 +253,7 @@ impl Run<'_> {
             return Ok(());
         }
         let (mut found, written) = (Vec::new(), std::mem::take(&mut self.written));
-        let up_to = ReadUpTo { head, since_ms: self.since_ms, pruned: &self.pruned };
+        let up_to = ReadPosition { head, since_ms: self.since_ms, pruned: &self.pruned };
         let compared = written.compare(self.store, view, up_to, |finding| keep(&mut found, finding));
         self.report.signed_records = compared.await?;
         found.into_iter().for_each(|finding| self.find(finding));
@@ -326,7 +330,7 @@ impl Run<'_> {
     /// the store had not kept by then is lost, and nobody has touched it.
     fn name_the_epoch(&mut self) {
         let Some(id) = &self.epoch_changed else { return };
-        let is_likely = |finding: &Finding| match finding.wrong() {
+        let is_likely = |finding: &SealFinding| match finding.wrong() {
             Wrong::Missing | Wrong::Truncated => true,
             Wrong::Changed => finding.record_id.is_empty(),
             _ => false,

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use omnirelay_identity::caller::Scope;
-use omnirelay_nouns::feed::{Events, Frame, Noun, ShownChange};
+use omnirelay_nouns::feed::{EventFrame, NounEventStream, ShownChange, WatchedNoun};
 use omnirelay_nouns::topic::{CHANGES, Topic, TopicEvent};
 use omnirelay_registry::audit_record::AUDIT;
 use omnirelay_registry::view::ViewRecord;
@@ -11,8 +11,8 @@ use omnirelay_wire::fault::Fault;
 use omnirelay_wire::pb::omnirelay::mesh::control::v1::EventData;
 use omnirelay_wire::pb::omnirelay::store::v1::AuditValue;
 
-use super::heads::Heads;
-use super::shape::{Filter, Names, show};
+use super::heads::ChainHeads;
+use super::shape::{TrailFilter, TrailQuery, show};
 use super::{Audit, pb};
 use pb::audit_event::Type;
 
@@ -20,9 +20,9 @@ impl Audit {
     pub(super) async fn serve_watch(
         &self,
         asked: pb::WatchAuditRecordsRequest,
-    ) -> Result<Events<pb::AuditEvent>, Fault> {
+    ) -> Result<NounEventStream<pb::AuditEvent>, Fault> {
         let pb::WatchAuditRecordsRequest { actor, action, object, node_id, .. } = &asked;
-        let filter = Filter::of(Names { actor, action, object, node_id }, None, None)?;
+        let filter = TrailFilter::of(TrailQuery { actor, action, object, node_id }, None, None)?;
         let filter = move |record: &ViewRecord| {
             record.value::<AuditValue>().is_some_and(|value| filter.matches(&value))
         };
@@ -33,7 +33,7 @@ impl Audit {
 }
 
 /// What is told of the trail in the stream of events.
-pub fn topic(heads: Arc<Heads>) -> Topic {
+pub fn topic(heads: Arc<ChainHeads>) -> Topic {
     let noun = move || Trail { heads: heads.clone() };
     let topic = Topic::of("audit", CHANGES, [AUDIT], noun, |event| TopicEvent {
         what: event.r#type().as_str_name(),
@@ -44,13 +44,13 @@ pub fn topic(heads: Arc<Heads>) -> Topic {
 
 /// The trail as those who watch it are told of it.
 struct Trail {
-    heads: Arc<Heads>,
+    heads: Arc<ChainHeads>,
 }
 
-impl Noun for Trail {
+impl WatchedNoun for Trail {
     type Event = pb::AuditEvent;
 
-    fn event(&mut self, frame: Frame, shown: ShownChange<'_>) -> Option<Self::Event> {
+    fn event(&mut self, frame: EventFrame, shown: ShownChange<'_>) -> Option<Self::Event> {
         let record = shown.record().map(|record| {
             let value = record.value::<AuditValue>().map(|value| AuditValue::clone(&value));
             let value = value.unwrap_or_default();

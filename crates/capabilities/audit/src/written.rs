@@ -4,9 +4,9 @@
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
 
-use omnirelay_decisions::audit_seal::check::{Finding, Wrong};
+use omnirelay_decisions::audit_seal::check::{SealFinding, Wrong};
 use omnirelay_registry::view::View;
-use omnirelay_store::{Kind, Record, RecordId, Store, StoreError};
+use omnirelay_store::{Record, RecordId, RecordKind, Store, StoreError};
 use omnirelay_wire::pb::omnirelay::store::v1::{AuditValue, WrittenRecord};
 use ring::digest::{SHA256, digest};
 
@@ -41,7 +41,7 @@ pub struct WrittenRecords {
 
 /// Up to where the store and the trail were read.
 #[derive(Clone, Copy, Debug)]
-pub struct ReadUpTo<'a> {
+pub struct ReadPosition<'a> {
     /// The store, before the trail.
     pub head: u64,
     /// Records from before this are not asked for, in milliseconds since the Unix epoch; 0: all are.
@@ -64,7 +64,7 @@ enum Judged {
     AsWritten,
     /// The trail says nothing of the time when it was written.
     OfBefore,
-    Wrong(Finding),
+    Wrong(SealFinding),
 }
 
 impl WrittenRecords {
@@ -100,8 +100,8 @@ impl WrittenRecords {
         mut self,
         store: &dyn Store,
         view: &View,
-        up_to: ReadUpTo<'_>,
-        mut found: impl FnMut(Finding),
+        up_to: ReadPosition<'_>,
+        mut found: impl FnMut(SealFinding),
     ) -> Result<SignedRecordTally, StoreError> {
         let mut tally = SignedRecordTally::default();
         if !view.demands_signatures() {
@@ -142,7 +142,7 @@ impl WrittenRecords {
 
     /// Before which revision and instant the trail says nothing, in milliseconds since the Unix epoch: it begins there, or a node has
     /// removed what it said of them.
-    fn of_before(&self, up_to: &ReadUpTo<'_>) -> (u64, u64) {
+    fn of_before(&self, up_to: &ReadPosition<'_>) -> (u64, u64) {
         let begins = self.oldest.values().min().copied().unwrap_or(u64::MAX);
         let pruned = up_to.pruned.iter().filter_map(|node| self.oldest.get(node)).max();
         let asked = if up_to.since_ms == 0 { 0 } else { up_to.since_ms.saturating_add(COMMITTED_WITHIN_MS) };
@@ -178,29 +178,29 @@ impl WrittenRecords {
 }
 
 /// What is wrong with a record that is gone from the store although it counts.
-fn gone(view: &View, name: &str, named: &Named) -> Option<Finding> {
+fn gone(view: &View, name: &str, named: &Named) -> Option<SealFinding> {
     let (kind, key) = name.split_once('/')?;
-    let kind = view.signed_kinds().into_iter().find(|signed: &Kind| *signed.0 == *kind)?;
+    let kind = view.signed_kinds().into_iter().find(|signed: &RecordKind| *signed.0 == *kind)?;
     let id = RecordId::new(kind, key);
     // What has ended goes without a note, and is known no more.
-    view.get(&id).is_some().then(|| Finding {
+    view.get(&id).is_some().then(|| SealFinding {
         wrong: Wrong::Unwritten.into(),
         record_id: named.audit.clone(),
         object: name.to_owned(),
         what: "it is gone from the store, and no audit record says so".to_owned(),
-        ..Finding::default()
+        ..SealFinding::default()
     })
 }
 
-fn finding(record: &Record, audit: &str, what: &str) -> Finding {
+fn finding(record: &Record, audit: &str, what: &str) -> SealFinding {
     let by = format!("{what}; revision {} of the store, by {}", record.revision.0, record.writer);
-    Finding {
+    SealFinding {
         wrong: Wrong::Unwritten.into(),
         node_id: record.writer.to_string(),
         record_id: audit.to_owned(),
         object: record.id.to_string(),
         what: by,
-        ..Finding::default()
+        ..SealFinding::default()
     }
 }
 
@@ -211,7 +211,7 @@ mod tests {
 
     use super::*;
 
-    fn record(kind: Kind, revision: u64, at: u64) -> Record {
+    fn record(kind: RecordKind, revision: u64, at: u64) -> Record {
         Record {
             id: RecordId::new(kind, "k"),
             value: bytes::Bytes::new(),
@@ -228,8 +228,8 @@ mod tests {
     /// What a node has removed of its trail may have told of what others still stand beside.
     #[test]
     fn what_a_pruned_trail_may_have_told_of_is_no_finding() {
-        const TRAIL: Kind = Kind::of("audit");
-        const SIGNED: Kind = Kind::of("binding");
+        const TRAIL: RecordKind = RecordKind::of("audit");
+        const SIGNED: RecordKind = RecordKind::of("binding");
         let mut written = WrittenRecords::default();
         for (node, revision) in [("quiet", 100), ("issuer", 5_000), ("issuer", 6_000)] {
             let says = AuditValue { node_id: node.to_owned(), ..AuditValue::default() };
@@ -237,7 +237,7 @@ mod tests {
         }
         let (nobody, issuer) = (BTreeSet::new(), BTreeSet::from(["issuer".to_owned()]));
         let is_finding = |revision: u64, at: u64, pruned: &BTreeSet<String>, since_ms: u64| {
-            let before = written.of_before(&ReadUpTo { head: 9_000, since_ms, pruned });
+            let before = written.of_before(&ReadPosition { head: 9_000, since_ms, pruned });
             let judged = written.judge(&record(SIGNED.clone(), revision, at), None, before);
             matches!(judged, Judged::Wrong(_))
         };

@@ -8,7 +8,7 @@ use omnirelay_certificate_records::certificate_of;
 use omnirelay_certificate_records::{CERTIFICATE, authority_id};
 use omnirelay_identity::trust::unix_now;
 use omnirelay_pki::revocation::Revocations;
-use omnirelay_registry::act::Reader;
+use omnirelay_registry::act::DecisionReader;
 use omnirelay_registry::view::{View, ViewRecord};
 use omnirelay_store::RecordId;
 use omnirelay_wire::fault::Fault;
@@ -19,7 +19,7 @@ use crate::bindings::{administers, administrators, binding_id};
 
 /// What a change takes away. Lists are those that are believed: one that nobody has signed revokes nothing.
 #[derive(Clone, Copy, Debug)]
-pub struct TakenRights<'a> {
+pub struct RemovedRights<'a> {
     /// Whose binding gives no `mesh.admin` any more; empty: nobody's.
     pub principal: &'a str,
     /// The list of revocations as it is.
@@ -50,12 +50,12 @@ impl LastAdministrator {
 /// `LAST_ADMINISTRATOR`.
 pub fn check_left(
     view: &View,
-    reader: &Reader<'_>,
-    taken: TakenRights<'_>,
+    reader: &DecisionReader<'_>,
+    taken: RemovedRights<'_>,
     last: LastAdministrator,
 ) -> Result<Option<String>, Fault> {
     let holders = administrators(view);
-    let TakenRights { before, after, .. } = taken;
+    let RemovedRights { before, after, .. } = taken;
     let stays = |principal: &&String| {
         *principal != taken.principal
             && comes_in(
@@ -101,7 +101,7 @@ pub fn nobody_left(view: &View) -> Option<String> {
     }
 }
 
-fn has_authority(reader: &Reader<'_>) -> bool {
+fn has_authority(reader: &DecisionReader<'_>) -> bool {
     reader.get(&authority_id()).is_some()
 }
 

@@ -1,7 +1,7 @@
 //! Whose certificate is the last that an administrator comes in by.
 
 use omnirelay_certificate_records::{revocation_id, revoked};
-use omnirelay_pki::revocation::{Revocations, Revoked};
+use omnirelay_pki::revocation::{Revocations, RevokedSubject};
 use omnirelay_store::MemoryStore;
 use omnirelay_wire::pb::omnirelay::store::v1::{BindingValue, RevocationValue};
 use pb::binding_service_server::BindingService as _;
@@ -36,7 +36,7 @@ async fn the_last_certificate_of_an_administrator_is_revoked_only_when_somebody_
     // A list that nobody has signed stops nobody, and is no reason why she would not come in anyhow.
     let bindings = Bindings::new(node.served.registry.clone(), node.trust.clone(), 1);
     let mut forged = Revocations::default();
-    forged.revoke(Revoked::Serial(leaf(&ann).serial), 0, i64::from(u32::MAX), "forged");
+    forged.revoke(RevokedSubject::Serial(leaf(&ann).serial), 0, i64::from(u32::MAX), "forged");
     let domain = "m".parse().unwrap();
     for (what, body) in [("garbage", vec![255; 9]), ("a forged list", revoked::encoded(&domain, &forged))] {
         let list = RevocationValue { body, ..Default::default() }.encode_to_vec();

@@ -1,16 +1,16 @@
 //! Asking other daemons for a certificate of this node, where it cannot issue itself.
 
 use omnirelay_core::time::{Millis, rfc3339};
-use omnirelay_identity::node_identity::OwnIdentity;
+use omnirelay_identity::node_identity::NodeIdentity;
 use omnirelay_identity::trust::unix_now;
-use omnirelay_pki::certificate::Names;
-use omnirelay_pki::key::Key;
+use omnirelay_pki::certificate::TlsNames;
+use omnirelay_pki::key::PrivateKey;
 use omnirelay_pki::request::Request;
 use prost::Message as _;
 
 use super::pb;
 use super::rejoin::SIGNED;
-use super::remote::{self, Ask};
+use super::remote::{self, RemoteRequest};
 use crate::identity_keeper::{IdentityKeeper, KeepError, identity_of};
 
 /// How many daemons are asked for a renewal at a time.
@@ -18,25 +18,28 @@ const ASKED_MAX: usize = 8;
 
 impl IdentityKeeper {
     /// Has another daemon issue a certificate to a node whose own has ended.
-    pub(super) async fn rejoin(&self, own: &OwnIdentity) -> Result<(), KeepError> {
+    pub(super) async fn rejoin(&self, own: &NodeIdentity) -> Result<(), KeepError> {
         let chain = own.chain.iter().map(|one| one.to_vec()).collect();
         self.ask_others(|csr| {
             let body = pb::RejoinBody { chain, csr, at: unix_now() }.encode_to_vec();
-            Ok(Ask::Rejoin(pb::RejoinRequest { signature: own.sign(SIGNED, &body)?, body }))
+            Ok(RemoteRequest::Rejoin(pb::RejoinRequest { signature: own.sign(SIGNED, &body)?, body }))
         })
         .await
     }
 
     /// Has another daemon renew it.
     pub(super) async fn renew(&self) -> Result<(), KeepError> {
-        self.ask_others(|csr| Ok(Ask::Renew(omnirelay_pki::request::to_pem(&csr)))).await
+        self.ask_others(|csr| Ok(RemoteRequest::Renew(omnirelay_pki::request::to_pem(&csr)))).await
     }
 
     /// Has another daemon issue a certificate for the key that is kept for it: that of a try whose answer was lost, if there was
     /// one. For the same key the answer is given again, and it proves who this node is should the certificate end.
-    async fn ask_others(&self, ask: impl FnOnce(Vec<u8>) -> Result<Ask, KeepError>) -> Result<(), KeepError> {
+    async fn ask_others(
+        &self,
+        ask: impl FnOnce(Vec<u8>) -> Result<RemoteRequest, KeepError>,
+    ) -> Result<(), KeepError> {
         let key = self.files.pending_key()?;
-        let csr = Request::make(&key, None, &Names::default()).map_err(|_| KeepError::Pair)?;
+        let csr = Request::make(&key, None, &TlsNames::default()).map_err(|_| KeepError::Pair)?;
         let check = |chain: &str| self.check_begun(&key, chain);
         let chain = remote::issued(
             self.transport.as_deref(),
@@ -49,13 +52,13 @@ impl IdentityKeeper {
         self.take_asked(&key, &chain)
     }
 
-    fn check_begun(&self, key: &Key, chain: &str) -> Result<(), String> {
+    fn check_begun(&self, key: &PrivateKey, chain: &str) -> Result<(), String> {
         let Ok(issued) = identity_of(key, chain) else { return Ok(()) };
         kept(self.trust.current().own.as_deref(), &issued, unix_now()).map_or(Ok(()), Err)
     }
 
     /// Takes over what was issued for the key that is kept for it, which stays until the identity is kept with it.
-    fn take_asked(&self, key: &Key, chain: &str) -> Result<(), KeepError> {
+    fn take_asked(&self, key: &PrivateKey, chain: &str) -> Result<(), KeepError> {
         self.take_own(key, chain)?;
         let kept = self.files.identity()?;
         match kept.is_some_and(|kept| kept.leaf.key == key.fingerprint()) {
@@ -67,8 +70,8 @@ impl IdentityKeeper {
 
 /// Why an identity is kept at the second `now`, and not replaced by what was issued; `None`: it is replaced. By whose clock that
 /// was dated is not known, and what works is not given up for what does not yet.
-fn kept(own: Option<&OwnIdentity>, issued: &OwnIdentity, now: i64) -> Option<String> {
-    let is_valid = |own: &OwnIdentity| (own.leaf.not_before..=own.leaf.not_after).contains(&now);
+fn kept(own: Option<&NodeIdentity>, issued: &NodeIdentity, now: i64) -> Option<String> {
+    let is_valid = |own: &NodeIdentity| (own.leaf.not_before..=own.leaf.not_after).contains(&now);
     if is_valid(issued) || !own.is_some_and(is_valid) {
         return None;
     }
@@ -82,24 +85,25 @@ fn kept(own: Option<&OwnIdentity>, issued: &OwnIdentity, now: i64) -> Option<Str
 
 #[cfg(test)]
 mod tests {
-    use omnirelay_core::spiffe::{Holder, SpiffeId};
-    use omnirelay_pki::authority::{Authority, Validity};
+    use omnirelay_core::spiffe::{CertificateHolder, SpiffeId};
+    use omnirelay_pki::authority::{CertificateAuthority, ValidityPeriod};
 
     use super::*;
 
     #[test]
     fn what_works_is_not_given_up_for_what_does_not_yet() {
         let now = unix_now();
-        let life = |from: i64, to: i64| Validity { not_before: now + from, not_after: now + to };
-        let root = Authority::root("m".parse().unwrap(), life(-9_000, 900_000)).unwrap();
-        let holder = Holder::Node { cluster: "default".into(), role: "worker".into(), node: "a".into() };
+        let life = |from: i64, to: i64| ValidityPeriod { not_before: now + from, not_after: now + to };
+        let root = CertificateAuthority::root("m".parse().unwrap(), life(-9_000, 900_000)).unwrap();
+        let holder =
+            CertificateHolder::Node { cluster: "default".into(), role: "worker".into(), node: "a".into() };
         let id = SpiffeId::new("m".parse().unwrap(), holder).unwrap();
-        let key = Key::make().unwrap();
-        let request = Request::read(&Request::make(&key, None, &Names::default()).unwrap()).unwrap();
+        let key = PrivateKey::make().unwrap();
+        let request = Request::read(&Request::make(&key, None, &TlsNames::default()).unwrap()).unwrap();
         let issuer = root.intermediate(life(-9_000, 900_000)).unwrap();
         let identity = |from, to| {
-            let issued = issuer.issue(&request, &id, &Names::default(), life(from, to)).unwrap();
-            OwnIdentity::of(&key, vec![issued.der]).unwrap()
+            let issued = issuer.issue(&request, &id, &TlsNames::default(), life(from, to)).unwrap();
+            NodeIdentity::of(&key, vec![issued.der]).unwrap()
         };
         let (works, has_ended) = (identity(-600, 600), identity(-600, -60));
         let cases = [

@@ -2,21 +2,21 @@
 
 use bytes::Bytes;
 use omnirelay_certificate_records::{CERTIFICATE, JOIN_POLICY, ONLY, authority_id};
-use omnirelay_core::spiffe::{Holder, TrustDomain};
+use omnirelay_core::spiffe::{CertificateHolder, TrustDomain};
 use omnirelay_identity::caller::Caller;
-use omnirelay_identity::trust::{Federated, unix_now};
+use omnirelay_identity::trust::{ExchangedCluster, unix_now};
 use omnirelay_nouns::request::MutationRequest;
 use omnirelay_nouns::{SCHEMA_VERSION, at_cursor, envelope, head_cursor, timestamp};
-use omnirelay_pki::authority::Validity;
+use omnirelay_pki::authority::ValidityPeriod;
 use omnirelay_pki::certificate::{to_pem, validity_of};
 use omnirelay_pki::key::Fingerprint;
 use omnirelay_pki::request::Request;
 use omnirelay_pki::revocation::BACKDATED;
-use omnirelay_pki::trust::Bundle;
-use omnirelay_registry::mutate::{Decision, request_hash};
+use omnirelay_pki::trust::TrustBundle;
+use omnirelay_registry::mutate::{MutationDecision, request_hash};
 use omnirelay_registry::view::ViewRecord;
-use omnirelay_store::{Kind, Write};
-use omnirelay_wire::envelope::Enveloped as _;
+use omnirelay_store::{RecordKind, Write};
+use omnirelay_wire::envelope::EnvelopedAnswer as _;
 use omnirelay_wire::fault::Fault;
 use omnirelay_wire::pb::omnirelay::store::v1::{
     AuthorityValue, PendingIssuerValue, SecretHolderValue, SigningValue,
@@ -27,10 +27,10 @@ use prost::Message as _;
 use rustls::pki_types::CertificateDer;
 use tonic::Response;
 
-use super::issue::{LIFETIME, Order, OtherKeys, issue_by, requested};
+use super::issue::{LIFETIME, LeafOrder, OtherKeysAction, issue_by, requested};
 use super::issuers;
 use super::protect::protect_from_the_beginning;
-use super::rotate::GivenIssuer;
+use super::rotate::SuppliedIssuer;
 use super::{Certificates, pb, pending_id, unreadable};
 
 /// The trust domain of an authority whose maker names none.
@@ -72,7 +72,7 @@ impl Certificates {
         asked: pb::InitAuthorityRequest,
     ) -> Result<pb::AuthorityChange, Fault> {
         let (hash, now) = (request_hash(&asked), unix_now());
-        let given = GivenIssuer::of(&asked.root_pem, &asked.issuer_pem, "")?;
+        let given = SuppliedIssuer::of(&asked.root_pem, &asked.issuer_pem, "")?;
         let (mut domain, root, issuer) = checked(&asked, now)?;
         if let Some(given) = given.as_ref().filter(|_| asked.trust_domain.is_empty()) {
             domain = given.trust_domain()?;
@@ -81,7 +81,7 @@ impl Certificates {
         let pb::InitAuthorityRequest { reason, dry_run, .. } = asked;
         let (rpc, id) = (INIT_AUTHORITY, ONLY.to_owned());
         let asked = MutationRequest { caller, rpc, id, reason, expected_version: None, dry_run, hash };
-        const ALSO: &[Kind] = &[CERTIFICATE, JOIN_POLICY];
+        const ALSO: &[RecordKind] = &[CERTIFICATE, JOIN_POLICY];
         asked
             .of_records(&self.registry, authority_id(), ALSO, |reader| {
                 if let Some(found) = reader.get(&authority_id()) {
@@ -101,12 +101,12 @@ impl Certificates {
                 writes.extend(self.seed(reader)?);
                 let mut issued = pb::IssuedCertificate::default();
                 if let Some((operator, request)) = &first {
-                    let order = Order {
-                        holder: Holder::Operator(operator.clone()),
+                    let order = LeafOrder {
+                        holder: CertificateHolder::Operator(operator.clone()),
                         request,
                         names: request.names.clone(),
                         lifetime: LIFETIME,
-                        others: OtherKeys::Refuse,
+                        others: OtherKeysAction::Refuse,
                         by: &caller.principal,
                         now,
                         from: None,
@@ -125,7 +125,7 @@ impl Certificates {
                     bundle_pem: bundle_pem(&value),
                     ..Default::default()
                 };
-                Ok(Decision { writes, changes, answer })
+                Ok(MutationDecision { writes, changes, answer })
             })
             .await
     }
@@ -145,7 +145,7 @@ fn first_operator(asked: &pb::InitAuthorityRequest) -> Result<Option<(String, Re
             Err(Fault::invalid("fields `operator` and `csr` are given together or not at all"))
         }
         (name, csr) => {
-            let holder = Holder::Operator(name.to_owned());
+            let holder = CertificateHolder::Operator(name.to_owned());
             holder.check().map_err(|error| Fault::invalid(format!("field `operator`: {error}")))?;
             Ok(Some((name.to_owned(), requested(csr)?)))
         }
@@ -158,7 +158,10 @@ pub fn store_unix(registry: &omnirelay_registry::Registry) -> i64 {
 }
 
 /// Whose it is to be, and how long its two certificates live.
-fn checked(asked: &pb::InitAuthorityRequest, now: i64) -> Result<(TrustDomain, Validity, Validity), Fault> {
+fn checked(
+    asked: &pb::InitAuthorityRequest,
+    now: i64,
+) -> Result<(TrustDomain, ValidityPeriod, ValidityPeriod), Fault> {
     let domain = if asked.trust_domain.is_empty() { DOMAIN } else { &asked.trust_domain };
     let domain = domain.parse().map_err(|error| Fault::invalid(format!("field `trustDomain`: {error}")))?;
     let [root, issuer] = lives(asked.root_days, asked.issuer_days, now)?;
@@ -166,7 +169,7 @@ fn checked(asked: &pb::InitAuthorityRequest, now: i64) -> Result<(TrustDomain, V
 }
 
 /// From when to when a root and its issuer live, by their days; 0: as many as others.
-pub fn lives(root_days: u32, issuer_days: u32, now: i64) -> Result<[Validity; 2], Fault> {
+pub fn lives(root_days: u32, issuer_days: u32, now: i64) -> Result<[ValidityPeriod; 2], Fault> {
     let or = |given: u32, default: u32| if given == 0 { default } else { given };
     let root = or(root_days, ROOT_DAYS);
     let issuer = or(issuer_days, ISSUER_DAYS.min(root));
@@ -180,7 +183,7 @@ pub fn lives(root_days: u32, issuer_days: u32, now: i64) -> Result<[Validity; 2]
         return Err(Fault::invalid(message));
     }
     let not_before = now - BACKDATED;
-    let of = |days: u32| Validity { not_before, not_after: now + i64::from(days) * DAY };
+    let of = |days: u32| ValidityPeriod { not_before, not_after: now + i64::from(days) * DAY };
     Ok([of(root), of(issuer)])
 }
 
@@ -202,9 +205,9 @@ pub fn bundle_pem(value: &AuthorityValue) -> String {
 ///
 /// # Errors
 /// `AUTHORITY_UNREADABLE`.
-pub fn bundle_of(roots: &[SigningValue]) -> Result<Bundle, Fault> {
+pub fn bundle_of(roots: &[SigningValue]) -> Result<TrustBundle, Fault> {
     let roots = roots.iter().map(|root| CertificateDer::from(root.certificate.clone()));
-    Bundle::of(roots.collect()).map_err(|_| unreadable())
+    TrustBundle::of(roots.collect()).map_err(|_| unreadable())
 }
 
 pub fn shown(value: &AuthorityValue) -> pb::Authority {
@@ -232,7 +235,7 @@ fn show(record: &ViewRecord, value: &AuthorityValue) -> pb::Authority {
     }
 }
 
-fn federated(of: &Federated) -> pb::FederatedCluster {
+fn federated(of: &ExchangedCluster) -> pb::FederatedCluster {
     pb::FederatedCluster {
         cluster: of.cluster.clone(),
         trust_domain: of.bundle.trust_domain().to_string(),

@@ -6,15 +6,15 @@ use std::time::Duration;
 use omnirelay_certificate_records::{
     CERTIFICATE, JOIN_POLICY, JOIN_TOKEN, REVOCATION, revocation_id, revoked,
 };
-use omnirelay_core::spiffe::Holder;
+use omnirelay_core::spiffe::CertificateHolder;
 use omnirelay_identity::caller::Caller;
 use omnirelay_identity::node_identity::IdentityFiles;
 use omnirelay_identity::trust::{CertificateRefusal, unix_now};
-use omnirelay_pki::certificate::{Certificate, Names};
-use omnirelay_pki::key::Key;
+use omnirelay_pki::certificate::{Certificate, TlsNames};
+use omnirelay_pki::key::PrivateKey;
 use omnirelay_pki::request::Request as Csr;
 use omnirelay_pki::revocation::Revocations;
-use omnirelay_pki::trust::Usage;
+use omnirelay_pki::trust::ChainUsage;
 use omnirelay_registry::follow::{follow_log, wait_for};
 use omnirelay_store::{ManualClock, MemoryStore, Store};
 use omnirelay_wire::pb::omnirelay::store::v1::RevocationValue;
@@ -31,7 +31,7 @@ pub(super) use omnirelay_node::lab::reason;
 /// A node that serves certificates, and keeps its own.
 pub(super) struct Node {
     pub(super) served: Arc<Certificates>,
-    pub(super) trust: Arc<Trust>,
+    pub(super) trust: Arc<MeshTrust>,
     _tasks: tokio::task::JoinSet<()>,
 }
 
@@ -43,7 +43,7 @@ pub(super) async fn keeper(node_id: &str, store: Arc<dyn Store>, place: &std::pa
     wait_for(registry.view(), omnirelay_store::Revision(0)).await;
     let secret = place.join("issuer-secret");
     let files = IdentityFiles::of(&place.join(node_id), Some(&secret));
-    let trust = Arc::new(Trust::default());
+    let trust = Arc::new(MeshTrust::default());
     let signer = Arc::new(Signer::new(files.clone(), trust.clone()));
     trust.update(|trusted| trusted.cluster = "default".to_owned());
     IdentityKeeper {
@@ -52,8 +52,12 @@ pub(super) async fn keeper(node_id: &str, store: Arc<dyn Store>, place: &std::pa
         trust: trust.clone(),
         files,
         provision: Default::default(),
-        node: Holder::Node { cluster: "default".into(), role: "worker".into(), node: node_id.into() },
-        names: Names { dns: vec!["localhost".into()], addresses: Vec::new() },
+        node: CertificateHolder::Node {
+            cluster: "default".into(),
+            role: "worker".into(),
+            node: node_id.into(),
+        },
+        names: TlsNames { dns: vec!["localhost".into()], addresses: Vec::new() },
         others: Box::new(|_| Vec::new()),
         transport: None,
         is_entered: Box::new(|| true),
@@ -85,7 +89,7 @@ pub(super) async fn node(node_id: &str, store: Arc<dyn Store>, place: &std::path
         }),
         end_session: Box::new(|_| Box::pin(std::future::ready(false))),
         policy: None,
-        gate: Gate::default(),
+        gate: EnrollmentGate::default(),
         issuing: IssuingGate::default(),
         joining: tokio::sync::Mutex::default(),
     };
@@ -105,17 +109,21 @@ pub(super) fn called_with<T>(message: T, certificate: &Certificate) -> Request<T
     request
 }
 
-pub(super) fn csr(key: &Key, names: &Names) -> String {
+pub(super) fn csr(key: &PrivateKey, names: &TlsNames) -> String {
     let der = Csr::make(key, None, names).unwrap();
     let body = base64::Engine::encode(&base64::prelude::BASE64_STANDARD, der);
     format!("-----BEGIN CERTIFICATE REQUEST-----\n{body}\n-----END CERTIFICATE REQUEST-----\n")
 }
 
-fn of_node(name: &str, key: &Key) -> pb::IssueCertificateRequest {
-    pb::IssueCertificateRequest { node: name.into(), csr: csr(key, &Names::default()), ..Default::default() }
+fn of_node(name: &str, key: &PrivateKey) -> pb::IssueCertificateRequest {
+    pb::IssueCertificateRequest {
+        node: name.into(),
+        csr: csr(key, &TlsNames::default()),
+        ..Default::default()
+    }
 }
 
-pub(super) fn of_operator(name: &str, key: &Key) -> pb::IssueCertificateRequest {
+pub(super) fn of_operator(name: &str, key: &PrivateKey) -> pb::IssueCertificateRequest {
     pb::IssueCertificateRequest { node: String::new(), operator: name.into(), ..of_node("", key) }
 }
 
@@ -126,10 +134,10 @@ pub(super) fn authority(node: &Node) -> Arc<omnirelay_wire::pb::omnirelay::store
 
 /// Writes a record of the object as a daemon would.
 pub(super) async fn remember(registry: &Registry, id: RecordId, value: Vec<u8>) {
-    use omnirelay_registry::act::{Act, Authority};
-    let act = Act::new("test.put", [id.kind.clone()], Authority::Unfenced);
+    use omnirelay_registry::act::{DaemonAct, WriteAuthority};
+    let act = DaemonAct::new("test.put", [id.kind.clone()], WriteAuthority::Unfenced);
     let write = omnirelay_store::Write::Put { id: id.clone(), value: value.into(), group: None };
-    let put = async |reader: Reader<'_>| {
+    let put = async |reader: DecisionReader<'_>| {
         Ok::<_, omnirelay_store::CommitError>(Some((reader.plan().write([write.clone()]), ())))
     };
     registry.act(&act, put).await.unwrap();
@@ -137,7 +145,7 @@ pub(super) async fn remember(registry: &Registry, id: RecordId, value: Vec<u8>) 
 
 /// A certificate of an operator, for a new key.
 pub(super) async fn issued_to(node: &Node, operator: &str) -> pb::IssuedCertificate {
-    let asked = called(of_operator(operator, &Key::make().unwrap()));
+    let asked = called(of_operator(operator, &PrivateKey::make().unwrap()));
     node.served.issue(asked).await.unwrap().into_inner()
 }
 
@@ -166,7 +174,7 @@ pub(super) async fn initialised(node: &Node) {
 }
 
 pub(super) fn judged(node: &Node, issued: &pb::IssuedCertificate) -> Result<Certificate, CertificateRefusal> {
-    node.trust.current().judge(&chain(issued), unix_now(), Usage::Client)
+    node.trust.current().judge(&chain(issued), unix_now(), ChainUsage::Client)
 }
 
 #[tokio::test]
@@ -189,19 +197,19 @@ fn a_certificate_that_has_ended_is_not_called_revoked() {
     let id: omnirelay_core::spiffe::SpiffeId = "spiffe://m/operator/ann".parse().unwrap();
     let now = unix_now();
     let shown = Certificate {
-        serial: omnirelay_pki::certificate::Serial::of(&[7]),
+        serial: omnirelay_pki::certificate::CertificateSerial::of(&[7]),
         id,
-        names: Names::default(),
+        names: TlsNames::default(),
         not_before: now - 600,
         not_after: now - 60,
-        key: Key::make().unwrap().fingerprint(),
+        key: PrivateKey::make().unwrap().fingerprint(),
     };
     let mut list = Revocations::default();
     let refused = issue::check_shown(&shown, &list, now).unwrap_err();
     assert_eq!(refused.reason, "CERTIFICATE_NEEDED");
     assert!(refused.message.contains("has ended"), "{}", refused.message);
     issue::check_shown(&shown, &list, now - 120).unwrap();
-    list.revoke(omnirelay_pki::revocation::Revoked::Serial(shown.serial.clone()), now, now + 9, "");
+    list.revoke(omnirelay_pki::revocation::RevokedSubject::Serial(shown.serial.clone()), now, now + 9, "");
     assert_eq!(issue::check_shown(&shown, &list, now).unwrap_err().reason, "HOLDER_REVOKED");
 }
 
@@ -211,7 +219,7 @@ async fn an_authority_is_made_once_and_its_node_enrolled() {
     let node = node("node-1", Arc::new(MemoryStore::system()), place.path()).await;
     let ask = || called(pb::GetAuthorityRequest::default());
     assert!(node.served.get_authority(ask()).await.unwrap().into_inner().authority.is_none());
-    let key = Key::make().unwrap();
+    let key = PrivateKey::make().unwrap();
     assert_eq!(reason(node.served.issue(called(of_node("b", &key))).await), "NO_AUTHORITY");
     let dry = pb::InitAuthorityRequest { dry_run: true, ..Default::default() };
     assert!(node.served.init_authority(called(dry)).await.unwrap().into_inner().changed);
@@ -242,9 +250,9 @@ async fn what_is_asked_of_an_authority_is_checked() {
         assert_eq!(reason(outcome), "INVALID_ARGUMENT", "{asked:?}");
     }
     initialised(&node).await;
-    let key = Key::make().unwrap();
+    let key = PrivateKey::make().unwrap();
     let sound = of_node("b", &key);
-    let wildcard = csr(&key, &Names { dns: vec!["*.mesh".into()], addresses: Vec::new() });
+    let wildcard = csr(&key, &TlsNames { dns: vec!["*.mesh".into()], addresses: Vec::new() });
     let cases = [
         pb::IssueCertificateRequest { node: String::new(), ..sound.clone() },
         pb::IssueCertificateRequest { operator: "ann".into(), ..sound.clone() },
@@ -267,13 +275,13 @@ async fn what_is_issued_is_believed_until_it_is_revoked() {
     let place = tempfile::tempdir().unwrap();
     let node = node("node-1", Arc::new(MemoryStore::system()), place.path()).await;
     initialised(&node).await;
-    let keys = [Key::make().unwrap(), Key::make().unwrap()];
+    let keys = [PrivateKey::make().unwrap(), PrivateKey::make().unwrap()];
     let issued = node.served.issue(called(of_node("b", &keys[0]))).await.unwrap().into_inner();
     let operator = node.served.issue(called(of_operator("ann", &keys[1]))).await.unwrap().into_inner();
     let believed = judged(&node, &issued).unwrap();
     assert_eq!((believed.key, believed.not_after - believed.not_before), (keys[0].fingerprint(), 86_700));
     assert_eq!(judged(&node, &operator).unwrap().id.to_string(), "spiffe://mesh.local/operator/ann");
-    let other = Key::make().unwrap();
+    let other = PrivateKey::make().unwrap();
     assert_eq!(reason(node.served.issue(called(of_node("b", &other))).await), "HOLDER_HAS_A_CERTIFICATE");
     let gateway = pb::IssueCertificateRequest { role: "gateway".into(), ..of_node("b", &other) };
     assert_eq!(reason(node.served.issue(called(gateway)).await), "HOLDER_HAS_A_CERTIFICATE");
@@ -289,7 +297,7 @@ async fn what_is_issued_is_believed_until_it_is_revoked() {
     assert_eq!(judged(&node, &issued), Err(CertificateRefusal::Revoked));
     judged(&node, &operator).unwrap();
     assert!(!node.served.revoke(called(revoked)).await.unwrap().into_inner().changed, "it is so already");
-    let fresh = Key::make().unwrap();
+    let fresh = PrivateKey::make().unwrap();
     assert_eq!(reason(node.served.issue(called(of_node("b", &fresh))).await), "HOLDER_REVOKED");
     let back = pb::ReinstateHolderRequest { node: "b".into(), ..Default::default() };
     assert!(node.served.reinstate(called(back)).await.unwrap().into_inner().changed);
@@ -304,17 +312,17 @@ async fn a_certificate_is_renewed_by_whoever_holds_it_and_only_as_it_is() {
     let place = tempfile::tempdir().unwrap();
     let node = node("node-1", Arc::new(MemoryStore::system()), place.path()).await;
     initialised(&node).await;
-    let key = Key::make().unwrap();
+    let key = PrivateKey::make().unwrap();
     let issued = node.served.issue(called(of_node("b", &key))).await.unwrap().into_inner();
     let before = leaf(&issued);
-    let renewal = |names: &Names| {
-        let key = Key::make().unwrap();
+    let renewal = |names: &TlsNames| {
+        let key = PrivateKey::make().unwrap();
         pb::RenewCertificateRequest { csr: csr(&key, names) }
     };
-    assert_eq!(reason(node.served.renew(called(renewal(&Names::default()))).await), "CERTIFICATE_NEEDED");
-    let foreign = Names { dns: vec!["other.mesh".into()], addresses: Vec::new() };
+    assert_eq!(reason(node.served.renew(called(renewal(&TlsNames::default()))).await), "CERTIFICATE_NEEDED");
+    let foreign = TlsNames { dns: vec!["other.mesh".into()], addresses: Vec::new() };
     assert_eq!(reason(node.served.renew(called_with(renewal(&foreign), &before)).await), "INVALID_ARGUMENT");
-    let renewed = node.served.renew(called_with(renewal(&Names::default()), &before)).await.unwrap();
+    let renewed = node.served.renew(called_with(renewal(&TlsNames::default()), &before)).await.unwrap();
     let renewed = leaf(&renewed.into_inner());
     assert_eq!((&renewed.id, &renewed.names), (&before.id, &before.names));
     assert!(renewed.key != before.key && renewed.serial != before.serial);
@@ -326,10 +334,10 @@ async fn a_certificate_is_renewed_by_whoever_holds_it_and_only_as_it_is() {
     let serial = before.serial.to_string();
     let revoked = pb::RevokeCertificateRequest { serial, ..Default::default() };
     node.served.revoke(called(revoked)).await.unwrap();
-    let late = node.served.renew(called_with(renewal(&Names::default()), &before)).await;
+    let late = node.served.renew(called_with(renewal(&TlsNames::default()), &before)).await;
     assert_eq!(reason(late), "HOLDER_REVOKED");
     // What was renewed from it goes with it, whoever has the key.
-    let from_it = node.served.renew(called_with(renewal(&Names::default()), &renewed)).await;
+    let from_it = node.served.renew(called_with(renewal(&TlsNames::default()), &renewed)).await;
     assert_eq!(reason(from_it), "HOLDER_REVOKED");
 }
 
@@ -338,9 +346,9 @@ async fn a_holder_is_issued_no_more_than_its_rate_whatever_it_asks_for() {
     let place = tempfile::tempdir().unwrap();
     let node = node("node-1", Arc::new(MemoryStore::system()), place.path()).await;
     initialised(&node).await;
-    let key = Key::make().unwrap();
+    let key = PrivateKey::make().unwrap();
     let mut newest = leaf(&node.served.issue(called(of_node("b", &key))).await.unwrap().into_inner());
-    let request = || pb::RenewCertificateRequest { csr: csr(&key, &Names::default()) };
+    let request = || pb::RenewCertificateRequest { csr: csr(&key, &TlsNames::default()) };
     let mut renewed = 0;
     let refused = loop {
         match node.served.renew(called_with(request(), &newest)).await {
@@ -351,8 +359,9 @@ async fn a_holder_is_issued_no_more_than_its_rate_whatever_it_asks_for() {
         assert!(renewed < 100, "it is renewed for ever");
     };
     assert_eq!((renewed, reason(refused)), (60, "TOO_MANY_ISSUED".to_owned()));
-    let of_c =
-        leaf(&node.served.issue(called(of_node("c", &Key::make().unwrap()))).await.unwrap().into_inner());
+    let of_c = leaf(
+        &node.served.issue(called(of_node("c", &PrivateKey::make().unwrap()))).await.unwrap().into_inner(),
+    );
     node.served.renew(called_with(request(), &of_c)).await.expect("another holder");
 }
 
@@ -368,7 +377,7 @@ async fn only_whoever_has_the_secret_issues() {
         second.trust.has_authority() == omnirelay_identity::trust::HasAuthority::Yes
     })
     .await;
-    let key = Key::make().unwrap();
+    let key = PrivateKey::make().unwrap();
     assert_eq!(reason(second.served.issue(called(of_node("b", &key))).await), "NOT_AN_ISSUER");
     let shown = second.served.get_authority(called(pb::GetAuthorityRequest::default())).await.unwrap();
     assert!(!shown.into_inner().issues && second.trust.current().own.is_none());
@@ -387,7 +396,7 @@ async fn a_restart_without_the_store_believes_nobody_who_was_out() {
     let store: Arc<dyn Store> = Arc::new(MemoryStore::system());
     let first = node("node-1", store, place.path()).await;
     initialised(&first).await;
-    let keys = [Key::make().unwrap(), Key::make().unwrap()];
+    let keys = [PrivateKey::make().unwrap(), PrivateKey::make().unwrap()];
     let out = first.served.issue(called(of_node("b", &keys[0]))).await.unwrap().into_inner();
     let fine = first.served.issue(called(of_node("c", &keys[1]))).await.unwrap().into_inner();
     let revoked = pb::RevokeCertificateRequest { node: "b".into(), ..Default::default() };
@@ -415,7 +424,7 @@ async fn a_registry_that_lost_revocations_gets_them_back() {
     let store: Arc<dyn Store> = Arc::new(MemoryStore::system());
     let first = node("node-1", store.clone(), place.path()).await;
     initialised(&first).await;
-    let key = Key::make().unwrap();
+    let key = PrivateKey::make().unwrap();
     let out = first.served.issue(called(of_node("b", &key))).await.unwrap().into_inner();
     let restored = first.served.registry.view().get(&revocation_id());
     assert!(restored.is_none(), "the copy that the store goes back to");
@@ -445,7 +454,7 @@ async fn what_an_authority_of_the_same_name_signs_is_passed_over() {
     let elsewhere = tempfile::tempdir().unwrap();
     let other = node("node-1", Arc::new(MemoryStore::system()), elsewhere.path()).await;
     initialised(&other).await;
-    let key = Key::make().unwrap();
+    let key = PrivateKey::make().unwrap();
     let foreign = other.served.issue(called(of_node("b", &key))).await.unwrap().into_inner();
     assert!(matches!(judged(&first, &foreign), Err(CertificateRefusal::Untrusted(_))));
     let own = first.served.issue(called(of_node("b", &key))).await.unwrap().into_inner();
@@ -488,8 +497,10 @@ fn what_is_revoked_in_an_unknown_way_is_kept_and_hides_nothing_else() {
         vec![entry(None), entry(Some(What::Node("no cluster".into()))), entry(Some(What::Serial(vec![7])))];
     let body = RevocationList { number: 3, entries, ..Default::default() }.encode_to_vec();
     let list = revoked::known(Some(&RevocationValue { body, ..Default::default() })).unwrap();
-    let later =
-        list.iter().filter(|(what, _)| matches!(what, omnirelay_pki::revocation::Revoked::Later(_))).count();
+    let later = list
+        .iter()
+        .filter(|(what, _)| matches!(what, omnirelay_pki::revocation::RevokedSubject::Later(_)))
+        .count();
     assert_eq!((list.number(), later, list.iter().count()), (3, 2, 3));
 }
 
@@ -525,44 +536,17 @@ async fn a_node_that_the_mesh_has_issued_nothing_to_is_revoked_by_its_name() {
     node.served.revoke(revoke()).await.unwrap();
     let is_out = |role: &str| {
         let id = format!("spiffe://corp.example/mesh/default/{role}/b").parse().unwrap();
-        let holder = omnirelay_pki::revocation::Revoked::node(omnirelay_core::spiffe::SpiffeId::holder(&id));
+        let holder =
+            omnirelay_pki::revocation::RevokedSubject::node(omnirelay_core::spiffe::SpiffeId::holder(&id));
         node.trust.current().revocations.about(&holder.unwrap()).is_some()
     };
     until("it is out", || is_out("gateway")).await;
     assert!(is_out("worker"), "whatever its role");
-    let key = Key::make().unwrap();
+    let key = PrivateKey::make().unwrap();
     assert_eq!(reason(node.served.issue(called(of_node("b", &key))).await), "HOLDER_REVOKED");
     let back = called(pb::ReinstateHolderRequest { node: "b".into(), ..Default::default() });
     node.served.reinstate(back).await.unwrap();
     node.served.issue(called(of_node("b", &key))).await.unwrap();
-}
-
-#[tokio::test]
-async fn an_issuer_that_has_ended_signs_no_list_and_those_that_it_signed_hold() {
-    use omnirelay_pki::authority::{Authority, Validity};
-    use omnirelay_pki::trust::Bundle;
-    let (store, place) = (Arc::new(MemoryStore::system()), tempfile::tempdir().unwrap());
-    let node = node("node-1", store, place.path()).await;
-    initialised(&node).await;
-    let (list, year) = (Revocations::default(), 366 * 24 * 3600);
-    let signed = |now| node.served.signer.signed(&authority(&node), &list, now);
-    assert!(signed(unix_now()).is_ok());
-    assert_eq!(signed(unix_now() + year).unwrap_err().reason, "AUTHORITY_ENDED");
-    let life = |not_after| Validity { not_before: unix_now() - 7200, not_after };
-    let root = Authority::root("m".parse().unwrap(), life(unix_now() + year)).unwrap();
-    let issuer = root.intermediate(life(unix_now() - 3600)).unwrap();
-    let body = omnirelay_certificate_records::revoked::encoded(issuer.trust_domain(), &list);
-    let signature = issuer.sign(omnirelay_certificate_records::revoked::REVOCATIONS, &body).unwrap();
-    let value = RevocationValue {
-        body,
-        signature,
-        signer: issuer.certificate().to_vec(),
-        unknown_fields: Default::default(),
-    };
-    let bundle = Bundle::of(vec![root.certificate().clone()]).unwrap();
-    assert_eq!(omnirelay_certificate_records::revoked::signed_list(&bundle, &value), Some(list.clone()));
-    let forged = RevocationValue { signature: Vec::new(), ..value };
-    assert_eq!(omnirelay_certificate_records::revoked::signed_list(&bundle, &forged), None);
 }
 
 /// It says so, and takes it up once it can be read; nobody has to start it anew.

@@ -9,10 +9,10 @@ use omnirelay_core::text::chain;
 use omnirelay_identity::caller::Caller;
 use omnirelay_nouns::SCHEMA_VERSION;
 use omnirelay_registry::Registry;
-use omnirelay_registry::act::Reader;
+use omnirelay_registry::act::DecisionReader;
 use omnirelay_registry::audit_record::own_body;
 use omnirelay_registry::mutate::request_hash;
-use omnirelay_store::{CommitError, Epoch, Expelled, RecordId, Revision, Write};
+use omnirelay_store::{CommitError, Epoch, ExpelOutcome, RecordId, Revision, Write};
 use omnirelay_wire::fault::Fault;
 use omnirelay_wire::pb::omnirelay::store::v1::CertificateValue;
 use omnirelay_wire::rpc::enrollment_service::REVOKE_NODE;
@@ -20,8 +20,8 @@ use parking_lot::Mutex;
 use prost::Message as _;
 use tracing::{info, warn};
 
-use super::holder::NamedHolder;
-use super::revoke::{Bar, bar, of_list, put};
+use super::holder::HolderSelector;
+use super::revoke::{BarredCertificates, bar, of_list, put};
 use super::{Certificates, held_in, own_act, pb};
 use pb::node_revocation::StoreAccess as Had;
 
@@ -39,16 +39,18 @@ impl Certificates {
         let hash = request_hash(&asked);
         let pb::RevokeNodeRequest { node, cluster, leaves, reason, dry_run } = &asked;
         let named =
-            NamedHolder { node, operator: "", service: "", cluster, role: "" }.holder(&self.cluster)?;
+            HolderSelector { node, operator: "", service: "", cluster, role: "" }.holder(&self.cluster)?;
         let holder = named.ok_or_else(|| Fault::invalid("field `node` is empty"))?;
-        let (record, how) = (record_of(&holder), if *leaves { Bar::Keys } else { Bar::Holder });
+        let (record, how) =
+            (record_of(&holder), if *leaves { BarredCertificates::Keys } else { BarredCertificates::Holder });
         // Credentials and sessions are of the nodes of one cluster, those that share the store.
         let is_here = cluster.is_empty() || *cluster == self.cluster;
         let asked = of_list(caller, REVOKE_NODE, reason, *dry_run, hash);
         let changed = self.change(asked, |reader, list, now| {
             let held = self.held_or_known(reader, &holder, &record)?;
             bar(&held, &holder, how, list, now, reason);
-            let mut barred = CertificateValue { barred: held.barred || how == Bar::Holder, ..held.clone() };
+            let mut barred =
+                CertificateValue { barred: held.barred || how == BarredCertificates::Holder, ..held.clone() };
             if is_here {
                 // Nobody makes its user of the store anew.
                 barred.store_password_hash.clear();
@@ -82,14 +84,14 @@ impl Certificates {
             held.is_some_and(|held| !held.known_credentials.is_empty())
         };
         match self.registry.store().expel(node).await {
-            Ok(Expelled::Deleted) => {
+            Ok(ExpelOutcome::Deleted) => {
                 info!(peer = node, "credentials of the store deleted");
                 Had::Deleted
             }
-            Ok(Expelled::Absent) if !is_first && !knows_shared() => Had::Deleted,
+            Ok(ExpelOutcome::Absent) if !is_first && !knows_shared() => Had::Deleted,
             // What this daemon has of its own no other node was given; what that one has cannot be said here.
-            Ok(Expelled::Absent | Expelled::Denied) if self.store.is_own => Had::Unknown,
-            Ok(Expelled::Absent | Expelled::Denied) => {
+            Ok(ExpelOutcome::Absent | ExpelOutcome::Denied) if self.store.is_own => Had::Unknown,
+            Ok(ExpelOutcome::Absent | ExpelOutcome::Denied) => {
                 self.note_known_credentials(record).await;
                 Had::Shared
             }
@@ -105,7 +107,7 @@ impl Certificates {
         let digest = self.store.digest(&record.key);
         let act = own_act("certificates.note-credentials", [CERTIFICATE]);
         let node_id = self.registry.node_id();
-        let noted = self.registry.act::<_, CommitError, _>(&act, async |reader: Reader<'_>| {
+        let noted = self.registry.act::<_, CommitError, _>(&act, async |reader: DecisionReader<'_>| {
             let held = held_in(&reader, record).filter(|held| held.known_credentials != digest);
             let Some(held) = held else { return Ok(None) };
             let value = CertificateValue { known_credentials: digest.clone(), ..(*held).clone() };
@@ -124,7 +126,7 @@ impl Certificates {
 /// Who was put out and knows the credentials of the store that this daemon uses. It is looked for once for each commit: whoever
 /// waits until a daemon is ready asks all the time.
 #[derive(Default)]
-pub struct KnownCredentials(Mutex<Option<Looked>>);
+pub struct ExpelledCredentials(Mutex<Option<Looked>>);
 
 /// What was found when the registry was there.
 struct Looked {
@@ -132,7 +134,7 @@ struct Looked {
     found: Option<String>,
 }
 
-impl KnownCredentials {
+impl ExpelledCredentials {
     /// `None`: nobody.
     pub fn to(&self, registry: &Registry, access: &super::StoreAccess) -> Option<String> {
         if !access.is_shared {

@@ -3,8 +3,8 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use omnirelay_identity::buckets::{Buckets, Rate, network};
-use omnirelay_pki::certificate::{Certificate, Serial};
+use omnirelay_identity::buckets::{CallRate, RateBuckets, network};
+use omnirelay_pki::certificate::{Certificate, CertificateSerial};
 use omnirelay_pki::key::Fingerprint;
 use omnirelay_wire::fault::Fault;
 use omnirelay_wire::reasons;
@@ -12,19 +12,19 @@ use omnirelay_wire::reasons;
 use super::lineage::has_lived_half;
 
 /// How many joins an address has at once, after a while without any, and how many more each second.
-const RATE: Rate = Rate { burst: 256.0, each_second: 20.0 };
+const RATE: CallRate = CallRate { burst: 256.0, each_second: 20.0 };
 
 /// How often each address may still ask.
 #[derive(Debug)]
-pub struct Gate(Buckets<IpAddr>);
+pub struct EnrollmentGate(RateBuckets<IpAddr>);
 
-impl Default for Gate {
+impl Default for EnrollmentGate {
     fn default() -> Self {
-        Self(Buckets::new(RATE))
+        Self(RateBuckets::new(RATE))
     }
 }
 
-impl Gate {
+impl EnrollmentGate {
     /// Counts one.
     ///
     /// # Errors
@@ -36,15 +36,15 @@ impl Gate {
 
 /// How much is issued at once on the strength of one key, after a while without any, and how much more each second: one in five
 /// minutes. Each is a record of the audit trail, which is kept for more than a year.
-const BY_KEY: Rate = Rate { burst: 60.0, each_second: 1.0 / 300.0 };
+const BY_KEY: CallRate = CallRate { burst: 60.0, each_second: 1.0 / 300.0 };
 /// The same on the strength of all keys of a holder, whoever has them: as much as by four.
-const BY_HOLDER: Rate = Rate { burst: 4.0 * BY_KEY.burst, each_second: 4.0 * BY_KEY.each_second };
+const BY_HOLDER: CallRate = CallRate { burst: 4.0 * BY_KEY.burst, each_second: 4.0 * BY_KEY.each_second };
 
 /// By what the rate of issuing is counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RateKey<'a> {
     /// By this certificate, which is renewed in time or after its end: that is nobody's to take from it.
-    Due(&'a Serial),
+    Due(&'a CertificateSerial),
     /// By this key.
     Key(&'a Fingerprint),
     /// By the holder alone, who shows no key, as at the control socket.
@@ -62,13 +62,13 @@ impl<'a> RateKey<'a> {
 /// who has stolen one takes nothing from the others, and by all of them.
 #[derive(Debug)]
 pub struct IssuingGate {
-    keys: Buckets<String>,
-    holders: Buckets<String>,
+    keys: RateBuckets<String>,
+    holders: RateBuckets<String>,
 }
 
 impl Default for IssuingGate {
     fn default() -> Self {
-        Self { keys: Buckets::new(BY_KEY), holders: Buckets::new(BY_HOLDER) }
+        Self { keys: RateBuckets::new(BY_KEY), holders: RateBuckets::new(BY_HOLDER) }
     }
 }
 
@@ -103,7 +103,7 @@ impl IssuingGate {
     }
 }
 
-fn too_many_issued(what: &str, rate: Rate, wait: Duration) -> Fault {
+fn too_many_issued(what: &str, rate: CallRate, wait: Duration) -> Fault {
     let message = format!("{what} was issued {} tokens and certificates in a short time", rate.burst);
     Fault::new(reasons::TOO_MANY_ISSUED, message)
         .hint("wait as long as Retry-After says, then try again; use one that was issued until it ends")
@@ -125,7 +125,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn an_address_that_asks_too_often_waits_and_no_other_does() {
-        let gate = Gate::default();
+        let gate = EnrollmentGate::default();
         let [one, other]: [IpAddr; 2] = ["10.0.0.1", "10.0.0.2"].map(|text| text.parse().unwrap());
         let passed = (0..300).filter(|_| gate.pass(one).is_ok()).count();
         assert_eq!(passed, 256);
@@ -172,7 +172,7 @@ mod tests {
             issued += usize::from(passed(&gate, ann, RateKey::Key(&key)).await.is_ok());
         }
         assert_eq!(issued, 240);
-        let serial = Serial::of(&[7]);
+        let serial = CertificateSerial::of(&[7]);
         passed(&gate, ann, RateKey::Due(&serial)).await.unwrap();
         passed(&gate, "operator/bob", RateKey::Holder).await.unwrap();
         let mut again = 1;
@@ -184,7 +184,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_host_with_many_addresses_is_one() {
-        let gate = Gate::default();
+        let gate = EnrollmentGate::default();
         let of = |number: u32| {
             IpAddr::from(Ipv6Addr::new(0xfd00, 0, 0, 1, 0, 0, (number >> 16) as u16, number as u16))
         };
@@ -195,7 +195,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn what_is_remembered_is_bounded() {
-        let gate = Gate::default();
+        let gate = EnrollmentGate::default();
         let of = |number: u32| IpAddr::from(std::net::Ipv4Addr::from(number));
         let passed = (0..5000).filter(|number| gate.pass(of(*number)).is_ok()).count();
         assert_eq!((passed, gate.0.remembered()), (REMEMBERED, REMEMBERED));

@@ -4,9 +4,9 @@ use std::collections::BTreeSet;
 
 use omnirelay_certificate_records::CERTIFICATE;
 use omnirelay_certificate_records::certificate_of;
-use omnirelay_core::spiffe::{Holder, SpiffeId, TrustDomain};
+use omnirelay_core::spiffe::{CertificateHolder, SpiffeId, TrustDomain};
 use omnirelay_core::text::chain;
-use omnirelay_pki::certificate::{Certificate, Serial};
+use omnirelay_pki::certificate::{Certificate, CertificateSerial};
 use omnirelay_pki::key::Fingerprint;
 use omnirelay_registry::view::View;
 use omnirelay_store::RecordId;
@@ -14,7 +14,7 @@ use omnirelay_wire::fault::Fault;
 use omnirelay_wire::pb::omnirelay::store::v1::{CertificateValue, IssuedValue};
 
 use super::authority::at;
-use super::lineage::Lineage;
+use super::lineage::RenewalLineage;
 use super::pb;
 use pb::certificate::Status;
 use pb::holder::Kind;
@@ -23,7 +23,7 @@ use pb::holder::Kind;
 const ROLE: &str = "worker";
 
 /// Who is named in a request, by one of three fields.
-pub struct NamedHolder<'a> {
+pub struct HolderSelector<'a> {
     pub node: &'a str,
     pub operator: &'a str,
     pub service: &'a str,
@@ -32,24 +32,24 @@ pub struct NamedHolder<'a> {
     pub role: &'a str,
 }
 
-impl NamedHolder<'_> {
+impl HolderSelector<'_> {
     /// The holder, `own` being the daemon's cluster; `None` when no field names one.
     ///
     /// # Errors
     /// `INVALID_ARGUMENT` when several do, or it cannot be called so.
-    pub fn holder(&self, own: &str) -> Result<Option<Holder>, Fault> {
+    pub fn holder(&self, own: &str) -> Result<Option<CertificateHolder>, Fault> {
         let or = |given: &str, default: &str| if given.is_empty() { default } else { given }.to_owned();
         let holder = match (self.node, self.operator, self.service) {
             ("", "", "") => return Ok(None),
             (node, "", "") => {
                 let (cluster, role) = (or(self.cluster, own), or(self.role, ROLE));
-                Holder::Node { cluster, role, node: node.to_owned() }
+                CertificateHolder::Node { cluster, role, node: node.to_owned() }
             }
-            ("", name, "") => Holder::Operator(name.to_owned()),
-            ("", "", name) => Holder::Service(name.to_owned()),
+            ("", name, "") => CertificateHolder::Operator(name.to_owned()),
+            ("", "", name) => CertificateHolder::Service(name.to_owned()),
             _ => return Err(Fault::invalid("more than one of the fields `node`, `operator` and `service`")),
         };
-        let is_node = matches!(holder, Holder::Node { .. });
+        let is_node = matches!(holder, CertificateHolder::Node { .. });
         let says_more = !self.cluster.is_empty() || !self.role.is_empty();
         if !is_node && says_more {
             return Err(Fault::invalid("fields `cluster` and `role` are for a node"));
@@ -63,7 +63,7 @@ impl NamedHolder<'_> {
 ///
 /// # Errors
 /// `INVALID_ARGUMENT` when it cannot be called so.
-pub fn id_of(domain: &TrustDomain, holder: Holder) -> Result<SpiffeId, Fault> {
+pub fn id_of(domain: &TrustDomain, holder: CertificateHolder) -> Result<SpiffeId, Fault> {
     SpiffeId::new(domain.clone(), holder).map_err(|error| Fault::invalid(chain(&error)))
 }
 
@@ -72,7 +72,7 @@ pub fn remembered(
     certificate: &Certificate,
     issued_by: &str,
     issuer: &[u8],
-    Lineage { renewed_from, since }: Lineage,
+    RenewalLineage { renewed_from, since }: RenewalLineage,
 ) -> IssuedValue {
     IssuedValue {
         serial: certificate.serial.as_bytes().to_vec(),
@@ -105,7 +105,7 @@ pub fn names_of_others(view: &View, own: &RecordId, now: i64) -> BTreeSet<String
 pub fn show(issued: &IssuedValue, status: Status) -> pb::Certificate {
     let certificate = certificate_of(issued);
     pb::Certificate {
-        serial: Serial::of(&issued.serial).to_string(),
+        serial: CertificateSerial::of(&issued.serial).to_string(),
         id: issued.id.clone(),
         holder: certificate.as_ref().map(|certificate| shown(certificate.id.holder())),
         status: status as i32,
@@ -118,11 +118,11 @@ pub fn show(issued: &IssuedValue, status: Status) -> pb::Certificate {
     }
 }
 
-fn shown(holder: &Holder) -> pb::Holder {
+fn shown(holder: &CertificateHolder) -> pb::Holder {
     let (kind, cluster, role) = match holder {
-        Holder::Node { cluster, role, .. } => (Kind::Node, cluster.clone(), role.clone()),
-        Holder::Operator(_) => (Kind::Operator, String::new(), String::new()),
-        Holder::Service(_) => (Kind::Service, String::new(), String::new()),
+        CertificateHolder::Node { cluster, role, .. } => (Kind::Node, cluster.clone(), role.clone()),
+        CertificateHolder::Operator(_) => (Kind::Operator, String::new(), String::new()),
+        CertificateHolder::Service(_) => (Kind::Service, String::new(), String::new()),
     };
     pb::Holder { kind: kind as i32, name: holder.name().to_owned(), cluster, role }
 }

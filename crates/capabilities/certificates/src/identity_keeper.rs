@@ -11,20 +11,20 @@ use omnirelay_certificate_records::revoked::{signed_list, sound_list};
 use omnirelay_certificate_records::{
     CERTIFICATE, REVOCATION, authority_id, current_authority, revocation_id,
 };
-use omnirelay_core::spiffe::Holder;
+use omnirelay_core::spiffe::CertificateHolder;
 use omnirelay_core::text::chain;
-use omnirelay_host::wall_clock::{self, Stamp};
-use omnirelay_identity::node_identity::{IdentityError, IdentityFiles, OwnIdentity};
-use omnirelay_identity::provided::Provision;
-use omnirelay_identity::trust::{CertificateRefusal, Trust, unix_now};
-use omnirelay_node::transport::Transport;
-use omnirelay_pki::certificate::{Names, validity_of};
-use omnirelay_pki::key::Key;
+use omnirelay_host::wall_clock::{self, WallClockStamp};
+use omnirelay_identity::node_identity::{IdentityError, IdentityFiles, NodeIdentity};
+use omnirelay_identity::provided::ChosenProvider;
+use omnirelay_identity::trust::{CertificateRefusal, MeshTrust, unix_now};
+use omnirelay_node::transport::NodeTransport;
+use omnirelay_pki::certificate::{TlsNames, validity_of};
+use omnirelay_pki::key::PrivateKey;
 use omnirelay_pki::request::Request;
 use omnirelay_pki::revocation::Revocations;
-use omnirelay_pki::trust::{Bundle, Usage};
+use omnirelay_pki::trust::{ChainUsage, TrustBundle};
 use omnirelay_registry::Registry;
-use omnirelay_registry::act::Reader;
+use omnirelay_registry::act::DecisionReader;
 use omnirelay_registry::audit_record::own_body;
 use omnirelay_registry::view::View;
 use omnirelay_store::{CommitError, Version, Write};
@@ -38,11 +38,11 @@ use tokio::time::Instant;
 use tracing::{error, info, warn};
 
 use super::authority::bundle_of;
-use super::issue::{LIFETIME, Order, OtherKeys, issue, with_own};
+use super::issue::{LIFETIME, LeafOrder, OtherKeysAction, issue, with_own};
 use super::lacking::IdentityTrouble;
 use super::remote::RenewalError;
 use super::signer::Signer;
-use super::{Others as OtherDaemons, authority_in, own_act, pb};
+use super::{OtherDaemons, authority_in, own_act, pb};
 
 /// How long a new certificate is used at least, whatever this host's clock says of it.
 const BETWEEN: Duration = Duration::from_secs(600);
@@ -60,18 +60,18 @@ pub const MOVE_WITHIN: i64 = 60;
 pub struct IdentityKeeper {
     pub registry: Arc<Registry>,
     pub signer: Arc<Signer>,
-    pub trust: Arc<Trust>,
+    pub trust: Arc<MeshTrust>,
     pub files: IdentityFiles,
     /// Whether the authority of the mesh is to say who the node is.
-    pub provision: Provision,
+    pub provision: ChosenProvider,
     /// Who the node is to be.
-    pub node: Holder,
+    pub node: CertificateHolder,
     /// By what it can be called, besides its id.
-    pub names: Names,
+    pub names: TlsNames,
     /// Others, for a node that cannot issue.
     pub others: OtherDaemons,
     /// How they are called; `None`: at their control ports alone.
-    pub transport: Option<Arc<Transport>>,
+    pub transport: Option<Arc<NodeTransport>>,
     /// Whether this node is entered in the registry: before, others do not know by what its audit records are sealed.
     pub is_entered: Box<dyn Fn() -> bool + Send + Sync>,
     /// Whether it makes the authority of a mesh that has none.
@@ -119,7 +119,7 @@ pub struct RenewalOutcome {
     /// Why it was not renewed when it was tried last.
     failed: Option<String>,
     /// When it was renewed last, in this life.
-    renewed: Option<Stamp>,
+    renewed: Option<WallClockStamp>,
     /// Whether it was said which names the certificate lacks.
     pub(super) has_told_names: bool,
 }
@@ -165,7 +165,8 @@ impl IdentityKeeper {
             );
         }
         self.lacking.note(identity.as_ref().err().map(|error| error as &dyn std::error::Error));
-        let bundle = bundle.ok().filter(|roots| !roots.is_empty()).and_then(|roots| Bundle::of(roots).ok());
+        let bundle =
+            bundle.ok().filter(|roots| !roots.is_empty()).and_then(|roots| TrustBundle::of(roots).ok());
         let list = bundle.as_ref().and_then(|bundle| self.kept_list(bundle));
         let (revocations, signed) = list.unwrap_or_default();
         let token_keys = bundle.as_ref().map(|bundle| self.kept_token_keys(bundle, &revocations));
@@ -182,7 +183,7 @@ impl IdentityKeeper {
     }
 
     /// The list that was kept, and as the authority has signed it.
-    fn kept_list(&self, bundle: &Bundle) -> Option<(Revocations, Vec<u8>)> {
+    fn kept_list(&self, bundle: &TrustBundle) -> Option<(Revocations, Vec<u8>)> {
         let bytes = self.files.revocations();
         let bytes = bytes.inspect_err(|error| warn!(%error, "list of revocations not read")).ok()?;
         let value = RevocationValue::decode(&*bytes).ok().filter(|value| !value.body.is_empty())?;
@@ -293,11 +294,11 @@ impl IdentityKeeper {
     }
 
     /// When certificates end, in seconds from now, and whether this node's should have been renewed long ago.
-    pub fn expiries(&self) -> Expiries {
+    pub fn expiries(&self) -> CertificateExpiries {
         let (trusted, now) = (self.trust.current(), unix_now());
         let ends = |der: &CertificateDer<'_>| validity_of(der).ok().map(|(_, end)| end - now);
         let own = trusted.own.as_ref();
-        Expiries {
+        CertificateExpiries {
             node: own.map(|own| own.leaf.not_after - now),
             issuer: own.and_then(|own| ends(own.chain.get(1)?)),
             begins: own.map_or(0, |own| (own.leaf.not_before - now).max(0)),
@@ -307,7 +308,7 @@ impl IdentityKeeper {
     }
 
     /// Who this node is, while that can be shown to somebody.
-    fn renewable(&self) -> Option<Arc<OwnIdentity>> {
+    fn renewable(&self) -> Option<Arc<NodeIdentity>> {
         let trusted = self.trust.current();
         let own = trusted.own.clone()?;
         let is_valid = own.leaf.not_after >= unix_now() && trusted.revocations.of(&own.leaf).is_none();
@@ -315,7 +316,7 @@ impl IdentityKeeper {
     }
 
     /// Who this node was, while its key still proves that.
-    fn ended(&self) -> Option<Arc<OwnIdentity>> {
+    fn ended(&self) -> Option<Arc<NodeIdentity>> {
         let (trusted, now) = (self.trust.current(), unix_now());
         let own = trusted.own.clone()?;
         let is_in_time = own.leaf.not_after < now && now <= own.leaf.not_after.saturating_add(GRACE);
@@ -326,7 +327,7 @@ impl IdentityKeeper {
     fn due(&self, authority: &AuthorityValue) -> i64 {
         let (trusted, now) = (self.trust.current(), unix_now());
         let Some(own) = &trusted.own else { return 0 };
-        match trusted.judge(&own.chain, now, Usage::Server) {
+        match trusted.judge(&own.chain, now, ChainUsage::Server) {
             // What files gave goes on until the mesh has issued one.
             Ok(_) if !trusted.is_of_mesh(&own.chain, now) => 0,
             // It gives itself the names that the configuration has by now.
@@ -345,7 +346,7 @@ impl IdentityKeeper {
     }
 
     /// When an identity that leads to a root of before is renewed: soon, and not all at once.
-    fn moved(&self, own: &OwnIdentity, authority: &AuthorityValue) -> i64 {
+    fn moved(&self, own: &NodeIdentity, authority: &AuthorityValue) -> i64 {
         let since = authority.roots.first().map_or(0, |root| root.since);
         since + self.move_within * i64::from(drawn(own)) / 255
     }
@@ -372,7 +373,7 @@ impl IdentityKeeper {
 
     fn take_roots(&self, authority: &AuthorityValue) {
         let roots = authority.roots.iter().map(|root| CertificateDer::from(root.certificate.clone()));
-        let bundle = match Bundle::of(roots.collect()) {
+        let bundle = match TrustBundle::of(roots.collect()) {
             Ok(bundle) => bundle,
             Err(error) => return error!(%error, "the authority in the registry is none; the known one stays"),
         };
@@ -445,7 +446,7 @@ impl IdentityKeeper {
     /// Writes what this node knows to be revoked, together with what the registry has by then.
     async fn restore(&self, own: &Revocations) -> Result<(), KeepError> {
         let act = own_act("certificates.restore-revocations", [REVOCATION]);
-        let written = self.registry.act::<_, KeepError, _>(&act, async |reader: Reader<'_>| {
+        let written = self.registry.act::<_, KeepError, _>(&act, async |reader: DecisionReader<'_>| {
             let authority = authority_in(&reader)?;
             let (theirs, now) = (self.sound_in(&authority, &reader)?, unix_now());
             if theirs.has_all_of(own, now) {
@@ -466,7 +467,11 @@ impl IdentityKeeper {
     }
 
     /// The list of the registry, as a decision reads it; an empty one instead of what the authority has not signed.
-    fn sound_in(&self, authority: &AuthorityValue, reader: &Reader<'_>) -> Result<Revocations, KeepError> {
+    fn sound_in(
+        &self,
+        authority: &AuthorityValue,
+        reader: &DecisionReader<'_>,
+    ) -> Result<Revocations, KeepError> {
         let value = reader.get(&revocation_id()).and_then(|found| found.value::<RevocationValue>());
         let (bundle, enforced) = (bundle_of(&authority.roots)?, &self.trust.current().revocations);
         Ok(sound_list(&bundle, value.as_deref(), enforced).unwrap_or_default())
@@ -474,7 +479,7 @@ impl IdentityKeeper {
 
     /// Issues a certificate to this node itself.
     async fn issue_own(&self) -> Result<(), KeepError> {
-        let key = Key::make()?;
+        let key = PrivateKey::make()?;
         let request = Request::make(&key, None, &self.names).ok().and_then(|der| Request::read(&der).ok());
         let request = request.ok_or(KeepError::Pair)?;
         let names = with_own(&self.node, self.names.clone());
@@ -483,11 +488,11 @@ impl IdentityKeeper {
         issued.map_or(Ok(()), |issued| self.take_own(&key, &issued.chain_pem))
     }
 
-    pub(super) fn take_own(&self, key: &Key, chain: &str) -> Result<(), KeepError> {
+    pub(super) fn take_own(&self, key: &PrivateKey, chain: &str) -> Result<(), KeepError> {
         let own = identity_of(key, chain)?;
         let trusted = self.trust.current();
         // Whoever has answered may be anybody: what is kept is what the authority has signed, for who this node is.
-        trusted.judge(&own.chain, own.leaf.not_before, Usage::Server)?;
+        trusted.judge(&own.chain, own.leaf.not_before, ChainUsage::Server)?;
         let known = trusted.own.as_ref().map(|known| known.leaf.id.holder());
         if *own.leaf.id.holder() != self.node && known != Some(own.leaf.id.holder()) {
             return Err(KeepError::Pair);
@@ -495,7 +500,7 @@ impl IdentityKeeper {
         info!(id = %own.leaf.id, serial = %own.leaf.serial, "certificate of this node issued");
         let own = Arc::new(own);
         self.trust.update(|trusted| trusted.own = Some(own.clone()));
-        self.tried.lock().renewed = Some(Stamp::now());
+        self.tried.lock().renewed = Some(WallClockStamp::now());
         if let Err(error) = self.files.keep_identity(&own) {
             error!(
                 error = &error as &dyn std::error::Error,
@@ -512,16 +517,16 @@ pub(super) async fn issue_by_itself(
     registry: &Registry,
     signer: &Signer,
     request: &Request,
-    (holder, names, lifetime): (Holder, Names, u32),
+    (holder, names, lifetime): (CertificateHolder, TlsNames, u32),
 ) -> Result<Option<pb::IssuedCertificate>, KeepError> {
     let (act, node_id) = (own_act("certificates.issue", [CERTIFICATE]), registry.node_id());
-    let issued = registry.act::<_, KeepError, _>(&act, async |reader: Reader<'_>| {
-        let order = Order {
+    let issued = registry.act::<_, KeepError, _>(&act, async |reader: DecisionReader<'_>| {
+        let order = LeafOrder {
             holder: holder.clone(),
             request,
             names: names.clone(),
             lifetime,
-            others: OtherKeys::Keep,
+            others: OtherKeysAction::Keep,
             by: node_id,
             now: unix_now(),
             from: None,
@@ -536,7 +541,7 @@ pub(super) async fn issue_by_itself(
 
 /// When certificates end, in seconds from now; `None`: there is none.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Expiries {
+pub struct CertificateExpiries {
     pub node: Option<i64>,
     pub issuer: Option<i64>,
     /// In how many seconds the node's begins; 0: it has, or there is none.
@@ -548,31 +553,31 @@ pub struct Expiries {
 }
 
 /// The identity of this key and a chain in PEM.
-pub(super) fn identity_of(key: &Key, chain: &str) -> Result<OwnIdentity, KeepError> {
+pub(super) fn identity_of(key: &PrivateKey, chain: &str) -> Result<NodeIdentity, KeepError> {
     let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(chain.as_bytes()).collect();
-    chain.ok().and_then(|chain| OwnIdentity::of(key, chain)).ok_or(KeepError::Pair)
+    chain.ok().and_then(|chain| NodeIdentity::of(key, chain)).ok_or(KeepError::Pair)
 }
 
 /// Whether what proves an identity leads to the root that was made last.
-fn is_of_newest_root(own: &OwnIdentity, authority: &AuthorityValue) -> bool {
+fn is_of_newest_root(own: &NodeIdentity, authority: &AuthorityValue) -> bool {
     let Some(root) = authority.roots.first() else { return true };
-    let root = Bundle::of(vec![CertificateDer::from(root.certificate.clone())]);
-    root.is_ok_and(|root| root.verify(&own.chain, own.leaf.not_after, Usage::Server).is_ok())
+    let root = TrustBundle::of(vec![CertificateDer::from(root.certificate.clone())]);
+    root.is_ok_and(|root| root.verify(&own.chain, own.leaf.not_after, ChainUsage::Server).is_ok())
 }
 
 /// A number that is the same for one certificate and another for the next.
-fn drawn(own: &OwnIdentity) -> u8 {
+fn drawn(own: &NodeIdentity) -> u8 {
     own.leaf.serial.as_bytes().last().copied().unwrap_or(0)
 }
 
 /// Whether an identity should have been renewed long ago: a tenth of its life, when it was tried many times.
-fn is_behind(own: &OwnIdentity, now: i64) -> bool {
+fn is_behind(own: &NodeIdentity, now: i64) -> bool {
     now > renewal(own) + (own.leaf.not_after - own.leaf.not_before) / 10
 }
 
 /// When an identity is to be renewed: at two thirds of its life, and up to a tenth of it later, so that nodes that began
 /// together do not all come at once.
-fn renewal(own: &OwnIdentity) -> i64 {
+fn renewal(own: &NodeIdentity) -> i64 {
     let life = own.leaf.not_after - own.leaf.not_before;
     own.leaf.not_before + life * 2 / 3 + life / 10 * i64::from(drawn(own)) / 255
 }

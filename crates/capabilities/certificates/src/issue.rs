@@ -3,18 +3,18 @@
 use bytes::Bytes;
 use omnirelay_certificate_records::{REVOCATION, revocation_id};
 use omnirelay_certificate_records::{certificate_of, record_of};
-use omnirelay_core::spiffe::{Holder, SpiffeId};
+use omnirelay_core::spiffe::{CertificateHolder, SpiffeId};
 use omnirelay_identity::caller::Caller;
 use omnirelay_identity::trust::unix_now;
 use omnirelay_nouns::SCHEMA_VERSION;
 use omnirelay_nouns::request::MutationRequest;
-use omnirelay_pki::authority::Validity;
-use omnirelay_pki::certificate::{Certificate, Names};
+use omnirelay_pki::authority::ValidityPeriod;
+use omnirelay_pki::certificate::{Certificate, TlsNames};
 use omnirelay_pki::request::Request;
-use omnirelay_pki::revocation::{BACKDATED, Revocations, Revoked};
-use omnirelay_registry::act::Reader;
-use omnirelay_registry::mutate::{Decision, request_hash};
-use omnirelay_store::{Kind, Write};
+use omnirelay_pki::revocation::{BACKDATED, Revocations, RevokedSubject};
+use omnirelay_registry::act::DecisionReader;
+use omnirelay_registry::mutate::{MutationDecision, request_hash};
+use omnirelay_store::{RecordKind, Write};
 use omnirelay_wire::fault::Fault;
 use omnirelay_wire::pb::omnirelay::store::v1::{AuthorityValue, CertificateValue};
 use omnirelay_wire::reasons;
@@ -23,8 +23,8 @@ use prost::Message as _;
 
 use super::authority::{bundle_pem, chain_pem};
 use super::gate::RateKey;
-use super::holder::{NamedHolder, id_of, remembered, show};
-use super::lineage::{Lineage, with};
+use super::holder::{HolderSelector, id_of, remembered, show};
+use super::lineage::{RenewalLineage, with};
 use super::revoke::GRACE;
 use super::signer::{Signer, not_made};
 use super::{Certificates, authority_in, held_in, pb};
@@ -36,15 +36,15 @@ pub const LIFETIME: u32 = 24 * HOUR;
 pub const LIFETIME_MAX: u32 = 7 * 24 * HOUR;
 
 /// What is to be issued, once it is certain that it may be.
-pub struct Order<'a> {
-    pub holder: Holder,
+pub struct LeafOrder<'a> {
+    pub holder: CertificateHolder,
     pub request: &'a Request,
     /// What it may be called.
-    pub names: Names,
+    pub names: TlsNames,
     /// In seconds.
     pub lifetime: u32,
     /// What becomes of valid certificates of other keys.
-    pub others: OtherKeys,
+    pub others: OtherKeysAction,
     /// Who asks for it.
     pub by: &'a str,
     pub now: i64,
@@ -54,7 +54,7 @@ pub struct Order<'a> {
 
 /// What becomes of the certificates of other keys that a holder has and that are valid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum OtherKeys {
+pub enum OtherKeysAction {
     /// Nothing is issued beside them: two hosts may believe to be the same.
     Refuse,
     /// They and their keys are revoked, in the same commit: the host was replaced.
@@ -63,7 +63,7 @@ pub enum OtherKeys {
     Keep,
 }
 
-impl OtherKeys {
+impl OtherKeysAction {
     /// As an administrator says.
     pub fn replaced(replace: bool) -> Self {
         if replace { Self::Revoke } else { Self::Refuse }
@@ -79,18 +79,18 @@ impl Certificates {
     ) -> Result<pb::IssuedCertificate, Fault> {
         let hash = request_hash(&asked);
         let pb::IssueCertificateRequest { node, operator, service, role, cluster, csr, .. } = &asked;
-        let holder = NamedHolder { node, operator, service, cluster, role }.holder(&self.cluster)?;
+        let holder = HolderSelector { node, operator, service, cluster, role }.holder(&self.cluster)?;
         let holder = holder.ok_or_else(|| {
             Fault::invalid("none of the fields `node`, `operator` and `service` says who it is for")
         })?;
         let (lifetime, request) = (lifetime(asked.lifetime_seconds)?, requested(csr)?);
-        let (others, record) = (OtherKeys::replaced(asked.replace), record_of(&holder));
+        let (others, record) = (OtherKeysAction::replaced(asked.replace), record_of(&holder));
         let (id, reason, dry_run) = (record.key.clone(), asked.reason, asked.dry_run);
         let asked = MutationRequest { caller, rpc: ISSUE, id, reason, expected_version: None, dry_run, hash };
-        const ALSO: &[Kind] = &[REVOCATION];
+        const ALSO: &[RecordKind] = &[REVOCATION];
         asked
             .of_records(&self.registry, record, ALSO, |reader| {
-                let order = Order {
+                let order = LeafOrder {
                     names: with_own(&holder, request.names.clone()),
                     holder: holder.clone(),
                     request: &request,
@@ -132,12 +132,12 @@ impl Certificates {
             let now = unix_now();
             check_shown(&before, &self.signer.revoked(|id| reader.get(id)), now)?;
             check_remembered(held_in(reader, &record_of(&holder)).as_deref(), &before)?;
-            let order = Order {
+            let order = LeafOrder {
                 holder: holder.clone(),
                 request: &request,
                 names: names.clone(),
                 lifetime: renewed_lifetime(&before),
-                others: OtherKeys::Keep,
+                others: OtherKeysAction::Keep,
                 by: &caller.principal,
                 now,
                 from: Some(&before),
@@ -171,9 +171,9 @@ fn check_remembered(held: Option<&CertificateValue>, before: &Certificate) -> Re
 /// certificate of another key, or as many as can be remembered.
 pub fn issue(
     signer: &Signer,
-    reader: &Reader<'_>,
-    order: &Order<'_>,
-) -> Result<Decision<pb::IssuedCertificate>, Fault> {
+    reader: &DecisionReader<'_>,
+    order: &LeafOrder<'_>,
+) -> Result<MutationDecision<pb::IssuedCertificate>, Fault> {
     issue_by(signer, &*authority_in(reader)?, reader, order)
 }
 
@@ -184,9 +184,9 @@ pub fn issue(
 pub fn issue_by(
     signer: &Signer,
     authority: &AuthorityValue,
-    reader: &Reader<'_>,
-    order: &Order<'_>,
-) -> Result<Decision<pb::IssuedCertificate>, Fault> {
+    reader: &DecisionReader<'_>,
+    order: &LeafOrder<'_>,
+) -> Result<MutationDecision<pb::IssuedCertificate>, Fault> {
     let issuer = signer.issuer(authority)?;
     let (record, id) = (record_of(&order.holder), id_of(issuer.trust_domain(), order.holder.clone())?);
     if order.request.id.as_ref().is_some_and(|asked| *asked != id) {
@@ -195,8 +195,8 @@ pub fn issue_by(
     let (held, revoked) = (held_in(reader, &record), signer.revoked(|id| reader.get(id)));
     check_key(order, &revoked)?;
     let others = check_holder(order, &id, held.as_deref(), &revoked)?;
-    let Order { now, lifetime, .. } = *order;
-    let validity = Validity { not_before: now - BACKDATED, not_after: now + i64::from(lifetime) };
+    let LeafOrder { now, lifetime, .. } = *order;
+    let validity = ValidityPeriod { not_before: now - BACKDATED, not_after: now + i64::from(lifetime) };
     let issued = issuer.issue(order.request, &id, &order.names, validity);
     let issued = issued.map_err(|error| not_made(&error))?;
     let certificate = Certificate {
@@ -207,7 +207,8 @@ pub fn issue_by(
         not_after: issued.validity.not_after,
         key: order.request.key,
     };
-    let lineage = order.from.map(|before| Lineage::behind(held.as_deref(), before, now)).unwrap_or_default();
+    let lineage =
+        order.from.map(|before| RenewalLineage::behind(held.as_deref(), before, now)).unwrap_or_default();
     lineage.check(certificate.id.holder(), now)?;
     let value = remembered(&certificate, order.by, issuer.certificate(), lineage);
     let is_out = |one: &Certificate| {
@@ -224,11 +225,11 @@ pub fn issue_by(
     let value = Bytes::from(with_it.encode_to_vec());
     let mut writes = vec![Write::Put { id: record, value, group: None }];
     writes.extend(replaced(signer, authority, revoked, &others, now)?);
-    Ok(Decision { writes, changes: told(&certificate), answer })
+    Ok(MutationDecision { writes, changes: told(&certificate), answer })
 }
 
-fn check_key(order: &Order<'_>, revoked: &Revocations) -> Result<(), Fault> {
-    match revoked.about(&Revoked::Key(order.request.key)) {
+fn check_key(order: &LeafOrder<'_>, revoked: &Revocations) -> Result<(), Fault> {
+    match revoked.about(&RevokedSubject::Key(order.request.key)) {
         None => Ok(()),
         Some(_) => Err(Fault::new(reasons::KEY_REVOKED, "the key of the request was revoked")
             .hint("make a new key: what was revoked may be known to others")),
@@ -237,12 +238,12 @@ fn check_key(order: &Order<'_>, revoked: &Revocations) -> Result<(), Fault> {
 
 /// That the holder is not barred, and lives with no other key, unless that may be; answers what is replaced.
 fn check_holder(
-    order: &Order<'_>,
+    order: &LeafOrder<'_>,
     id: &SpiffeId,
     held: Option<&CertificateValue>,
     revoked: &Revocations,
 ) -> Result<Vec<Certificate>, Fault> {
-    let ways = [Some(Revoked::Holder(id.clone())), Revoked::node(id.holder())];
+    let ways = [Some(RevokedSubject::Holder(id.clone())), RevokedSubject::node(id.holder())];
     if ways.iter().flatten().any(|way| revoked.about(way).is_some()) || held.is_some_and(|held| held.barred) {
         return Err(barred(id));
     }
@@ -250,13 +251,13 @@ fn check_holder(
     let valid = issued.filter(|one| one.not_after >= order.now && revoked.of(one).is_none());
     let others: Vec<Certificate> = valid.filter(|one| one.key != order.request.key).collect();
     match (order.others, others.first()) {
-        (OtherKeys::Refuse, Some(other)) => {
+        (OtherKeysAction::Refuse, Some(other)) => {
             let message = format!("`{id}` has a valid certificate of another key, {}", other.serial);
             Err(Fault::new(reasons::HOLDER_HAS_A_CERTIFICATE, message)
                 .hint("if that key is lost or the host was replaced, an administrator says so: --replace"))
         }
-        (OtherKeys::Revoke, _) => Ok(others),
-        (OtherKeys::Refuse | OtherKeys::Keep, _) => Ok(Vec::new()),
+        (OtherKeysAction::Revoke, _) => Ok(others),
+        (OtherKeysAction::Refuse | OtherKeysAction::Keep, _) => Ok(Vec::new()),
     }
 }
 
@@ -272,8 +273,8 @@ fn replaced(
         return Ok(None);
     }
     for Certificate { serial, key, not_after, .. } in others {
-        list.revoke(Revoked::Key(*key), now, not_after + GRACE, "replaced");
-        list.revoke(Revoked::Serial(serial.clone()), now, not_after + GRACE, "replaced");
+        list.revoke(RevokedSubject::Key(*key), now, not_after + GRACE, "replaced");
+        list.revoke(RevokedSubject::Serial(serial.clone()), now, not_after + GRACE, "replaced");
     }
     list.prune(now);
     let value = Bytes::from(signer.signed(authority, &list, now)?.encode_to_vec());
@@ -342,8 +343,8 @@ fn lifetime(seconds: u32) -> Result<u32, Fault> {
 }
 
 /// A node is found by its id as well.
-pub fn with_own(holder: &Holder, mut names: Names) -> Names {
-    let Holder::Node { node, .. } = holder else { return names };
+pub fn with_own(holder: &CertificateHolder, mut names: TlsNames) -> TlsNames {
+    let CertificateHolder::Node { node, .. } = holder else { return names };
     // One with a dot in it may be another's name.
     if node.contains('.') {
         return names;
@@ -363,7 +364,7 @@ pub fn renewed_lifetime(before: &Certificate) -> u32 {
 }
 
 /// The names of the certificate before, or as many of them as the request asks for.
-fn renewed_names(before: &Certificate, asked: &Names) -> Result<Names, Fault> {
+fn renewed_names(before: &Certificate, asked: &TlsNames) -> Result<TlsNames, Fault> {
     let (dns, addresses) = (&before.names.dns, &before.names.addresses);
     let foreign = asked.dns.iter().find(|name| !dns.contains(name)).cloned();
     let foreign = foreign.or_else(|| {

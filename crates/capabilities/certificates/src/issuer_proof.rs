@@ -6,7 +6,7 @@ use omnirelay_certificate_records::CERTIFICATE;
 use omnirelay_certificate_records::record_of_node;
 use omnirelay_pki::certificate::{key_of, validity_of};
 use omnirelay_registry::Registry;
-use omnirelay_registry::act::Reader;
+use omnirelay_registry::act::DecisionReader;
 use omnirelay_registry::audit_record::own_body;
 use omnirelay_registry::view::View;
 use omnirelay_store::{RecordId, Write};
@@ -64,7 +64,7 @@ fn signer_of<'a>(
 pub async fn prove_own(registry: &Registry, signer: &Signer, cluster: &str) -> Result<(), KeepError> {
     let (node, record) = (registry.node_id(), record_of_node(cluster, registry.node_id()));
     let act = own_act("certificates.prove-issuer", [CERTIFICATE]);
-    let written = registry.act::<_, KeepError, _>(&act, async |reader: Reader<'_>| {
+    let written = registry.act::<_, KeepError, _>(&act, async |reader: DecisionReader<'_>| {
         let authority = authority_in(&reader)?;
         let is_by_newest = |held: &CertificateValue| {
             signer_of(&authority, held, cluster, node).is_some_and(|by| authority.issuers.first() == Some(by))

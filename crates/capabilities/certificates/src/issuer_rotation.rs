@@ -3,10 +3,10 @@
 use bytes::Bytes;
 use omnirelay_certificate_records::{AUTHORITY, REVOCATION, authority_id};
 use omnirelay_identity::trust::unix_now;
-use omnirelay_pki::authority::Validity;
+use omnirelay_pki::authority::ValidityPeriod;
 use omnirelay_pki::certificate::validity_of;
 use omnirelay_pki::revocation::BACKDATED;
-use omnirelay_registry::act::Reader;
+use omnirelay_registry::act::DecisionReader;
 use omnirelay_registry::audit_record::own_body;
 use omnirelay_store::Write;
 use omnirelay_wire::pb::omnirelay::store::v1::{AuthorityValue, SigningValue};
@@ -16,7 +16,7 @@ use tracing::{info, warn};
 
 use super::authority::{DOMAIN, lives, store_unix};
 use super::protect::protect_from_the_beginning;
-use super::rotate::{Before, Next, rotated};
+use super::rotate::{NextIssuer, OldIssuers, rotated};
 use super::{authority_in, own_act, seal_keys};
 use crate::identity_keeper::{AGAIN, IdentityKeeper, KeepError};
 
@@ -28,7 +28,7 @@ impl IdentityKeeper {
             return None;
         }
         let act = own_act("authority.init", [AUTHORITY]);
-        let made = self.registry.act::<_, KeepError, _>(&act, async |reader: Reader<'_>| {
+        let made = self.registry.act::<_, KeepError, _>(&act, async |reader: DecisionReader<'_>| {
             if reader.get(&authority_id()).is_some() {
                 return Ok(None);
             }
@@ -66,7 +66,7 @@ impl IdentityKeeper {
         }
         seal_keys::vouch_before_another(&self.registry, &self.signer).await;
         let act = own_act("authority.rotate", [AUTHORITY, REVOCATION]);
-        let written = self.registry.act::<_, KeepError, _>(&act, async |reader: Reader<'_>| {
+        let written = self.registry.act::<_, KeepError, _>(&act, async |reader: DecisionReader<'_>| {
             let now = unix_now();
             if !authority_in(&reader)?.issuers.first().is_some_and(due) {
                 return Ok(None);
@@ -74,8 +74,9 @@ impl IdentityKeeper {
             // As long as the one before, as somebody has chosen it.
             let (begin, end) = validity_of(&issuer.certificate).unwrap_or((now, now));
             let validity =
-                Validity { not_before: now - BACKDATED, not_after: now + (end - begin - BACKDATED) };
-            let rotated = rotated(&self.signer, &reader, &Next::Issuer(validity), Before::Kept, now)?;
+                ValidityPeriod { not_before: now - BACKDATED, not_after: now + (end - begin - BACKDATED) };
+            let rotated =
+                rotated(&self.signer, &reader, &NextIssuer::Issuer(validity), OldIssuers::Kept, now)?;
             let body =
                 own_body(self.registry.node_id(), act.action, authority_id().to_string(), rotated.changes);
             Ok(Some((reader.plan().write(rotated.writes).audit([body]), ())))

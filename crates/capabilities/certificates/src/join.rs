@@ -6,22 +6,24 @@ use std::net::IpAddr;
 use bytes::Bytes;
 use omnirelay_certificate_records::record_of;
 use omnirelay_certificate_records::{JOIN_TOKEN, REVOCATION};
-use omnirelay_core::spiffe::Holder;
+use omnirelay_core::spiffe::CertificateHolder;
 use omnirelay_core::text::chain;
 use omnirelay_decisions::audit_seal::fingerprint;
 use omnirelay_identity::caller::Caller;
 use omnirelay_identity::trust::unix_now;
 use omnirelay_nouns::SCHEMA_VERSION;
 use omnirelay_peer_records as peers;
-use omnirelay_pki::certificate::Names;
+use omnirelay_pki::certificate::TlsNames;
 use omnirelay_pki::join_token::{TokenId, TokenVerifier};
 use omnirelay_pki::key::Fingerprint;
 use omnirelay_pki::request::Request;
-use omnirelay_pki::revocation::Revoked;
-use omnirelay_registry::act::Reader;
+use omnirelay_pki::revocation::RevokedSubject;
+use omnirelay_registry::act::DecisionReader;
 use omnirelay_registry::cursor::Cursor;
-use omnirelay_registry::mutate::{AnswerForm, Decision, Mutation, Settled, request_hash};
-use omnirelay_store::{Kind, LogEntry, RecordId, Write};
+use omnirelay_registry::mutate::{
+    AnswerCompletion, Mutation, MutationDecision, MutationOutcome, request_hash,
+};
+use omnirelay_store::{LogEntry, RecordId, RecordKind, Write};
 use omnirelay_wire::fault::Fault;
 use omnirelay_wire::pb::omnirelay::store::v1::{CertificateValue, JoinTokenUse, JoinTokenValue};
 use omnirelay_wire::reasons;
@@ -32,7 +34,7 @@ use tracing::warn;
 use super::authority::bundle_pem;
 use super::gate::RateKey;
 use super::holder::names_of_others;
-use super::issue::{Order, OtherKeys, issue, with_own};
+use super::issue::{LeafOrder, OtherKeysAction, issue, with_own};
 use super::issuer_proof;
 use super::policy::admitted;
 use super::seal_keys;
@@ -71,7 +73,7 @@ impl Certificates {
         let record = token_id(of.token);
         // Whoever proves to have the token is called by it; until then it is nobody.
         let caller = caller.proven_by_request(format!("join-token:{}", of.token));
-        const ALSO: &[Kind] = &[JOIN_TOKEN, REVOCATION];
+        const ALSO: &[RecordKind] = &[JOIN_TOKEN, REVOCATION];
         self.registry.ready_for("").await?;
         let token = self.registry.find(&record).await?.and_then(|found| found.value::<JoinTokenValue>());
         // Asked again when it is decided; here so that nobody waits for those who have no token, and nothing is asked of the
@@ -109,26 +111,26 @@ impl Certificates {
     /// Decides what a host that asks is issued.
     fn let_in(
         &self,
-        reader: &Reader<'_>,
+        reader: &DecisionReader<'_>,
         of: &Asked,
         asked: &pb::JoinRequest,
         by: &str,
-    ) -> Result<Decision<pb::JoinResponse>, Fault> {
+    ) -> Result<MutationDecision<pb::JoinResponse>, Fault> {
         let record = token_id(of.token);
         let (now, token) = (unix_now(), proven(reader, &record, of, asked)?);
         check_token(&token, of, reader.epoch().0, now)?;
         let holder = holder_of(&token, of);
         let taken = names_of_others(self.registry.view(), &record_of(&holder), now);
         let (rule, lifetime) = admitted(reader, &token, &of.body, of.request.key.as_bytes(), now)?;
-        let order = Order {
+        let order = LeafOrder {
             holder,
             request: &of.request,
             names: names(&token, of, &taken)?,
             lifetime,
             others: match is_again(&token, of) {
-                true => OtherKeys::Keep,
+                true => OtherKeysAction::Keep,
                 // One that names no node, as of before, puts out nobody.
-                false => OtherKeys::replaced(token.replace && !token.nodes.is_empty()),
+                false => OtherKeysAction::replaced(token.replace && !token.nodes.is_empty()),
             },
             by,
             now,
@@ -145,19 +147,19 @@ impl Certificates {
         let mut changes = decided.changes;
         changes.push(format!("rule: {rule}"));
         changes.extend(sealing.map(|key| format!("seals by: {key}")));
-        Ok(Decision { writes, changes, answer })
+        Ok(MutationDecision { writes, changes, answer })
     }
 
     /// Adds to what is written of the node by what key it seals its audit records, which it has said by the proof of its token,
     /// and by which one it did so far; the fingerprint of the key.
     fn with_seal_key(
         &self,
-        reader: &Reader<'_>,
+        reader: &DecisionReader<'_>,
         writes: &mut [Write],
-        holder: &Holder,
+        holder: &CertificateHolder,
         key: &[u8],
     ) -> Result<Option<String>, Fault> {
-        let Holder::Node { cluster, node, .. } = holder else { return Ok(None) };
+        let CertificateHolder::Node { cluster, node, .. } = holder else { return Ok(None) };
         let record = record_of(holder);
         let put = writes.iter_mut().find_map(|write| match write {
             Write::Put { id, value, .. } if *id == record => Some(value),
@@ -262,7 +264,7 @@ impl Certificates {
         let held = view.get(&record_of(&of_node(cluster, node)));
         let is_barred =
             held.and_then(|held| held.value::<CertificateValue>()).is_some_and(|held| held.barred);
-        is_barred || self.signer.revoked(|id| view.get(id)).about(&Revoked::Key(key)).is_some()
+        is_barred || self.signer.revoked(|id| view.get(id)).about(&RevokedSubject::Key(key)).is_some()
     }
 
     /// A store of one host can be used from that host only.
@@ -299,8 +301,8 @@ impl Certificates {
 }
 
 /// A node of whatever role.
-fn of_node(cluster: &str, node: &str) -> Holder {
-    Holder::Node { cluster: cluster.to_owned(), role: String::new(), node: node.to_owned() }
+fn of_node(cluster: &str, node: &str) -> CertificateHolder {
+    CertificateHolder::Node { cluster: cluster.to_owned(), role: String::new(), node: node.to_owned() }
 }
 
 /// What the host gets, but for what it is configured with.
@@ -320,7 +322,8 @@ fn read(asked: &pb::JoinRequest, caller: &Caller) -> Result<Asked, Fault> {
     let token = body.token_id.parse().map_err(|_| refused())?;
     let request = Request::read(&body.csr)
         .map_err(|error| Fault::invalid(format!("field `csr` of the body: {error}")))?;
-    let node = |node: &str| Holder::Node { cluster: "c".into(), role: "r".into(), node: node.to_owned() };
+    let node =
+        |node: &str| CertificateHolder::Node { cluster: "c".into(), role: "r".into(), node: node.to_owned() };
     node(&body.node_id)
         .check()
         .map_err(|error| Fault::invalid(format!("what it is to be called: {error}")))?;
@@ -333,7 +336,7 @@ fn read(asked: &pb::JoinRequest, caller: &Caller) -> Result<Asked, Fault> {
 
 /// The token, if whoever asks has it. Nobody else learns whether there is one.
 fn proven(
-    reader: &Reader<'_>,
+    reader: &DecisionReader<'_>,
     record: &RecordId,
     of: &Asked,
     asked: &pb::JoinRequest,
@@ -344,8 +347,12 @@ fn proven(
 }
 
 /// The node that a token lets in who asks.
-fn holder_of(token: &JoinTokenValue, of: &Asked) -> Holder {
-    Holder::Node { cluster: token.cluster.clone(), role: token.role.clone(), node: of.body.node_id.clone() }
+fn holder_of(token: &JoinTokenValue, of: &Asked) -> CertificateHolder {
+    CertificateHolder::Node {
+        cluster: token.cluster.clone(),
+        role: token.role.clone(),
+        node: of.body.node_id.clone(),
+    }
 }
 
 /// Whether whoever asks proves to have the token.
@@ -411,7 +418,7 @@ fn counted(record: &RecordId, token: &JoinTokenValue, of: &Asked) -> Write {
 
 /// What the node may be called: by its id, unless that is the name of another holder (`taken`), by where it calls from, and by what
 /// the token allows.
-fn names(token: &JoinTokenValue, of: &Asked, taken: &BTreeSet<String>) -> Result<Names, Fault> {
+fn names(token: &JoinTokenValue, of: &Asked, taken: &BTreeSet<String>) -> Result<TlsNames, Fault> {
     let asked = &of.request.names;
     let below = |name: &str, suffix: &str| {
         suffix.strip_prefix('*').is_some_and(|suffix| name.len() > suffix.len() && name.ends_with(suffix))
@@ -431,7 +438,7 @@ fn names(token: &JoinTokenValue, of: &Asked, taken: &BTreeSet<String>) -> Result
     if let Some(name) = foreign {
         return Err(not_let_in(&format!("the join token does not allow the name `{name}`")));
     }
-    let holder = Holder::Node { cluster: String::new(), role: String::new(), node: id.clone() };
+    let holder = CertificateHolder::Node { cluster: String::new(), role: String::new(), node: id.clone() };
     let mut names = with_own(&holder, asked.clone());
     // Whoever calls another holder by this name would take the node for it.
     names.dns.retain(|name| !is_of_id(name) || !taken.contains(name) || allowed(name));
@@ -444,10 +451,10 @@ fn names(token: &JoinTokenValue, of: &Asked, taken: &BTreeSet<String>) -> Result
 /// How the answer of a join is completed.
 struct JoinForm;
 
-impl AnswerForm for JoinForm {
+impl AnswerCompletion for JoinForm {
     type Answer = pb::JoinResponse;
 
-    fn settle(answer: &mut pb::JoinResponse, outcome: &Settled, _: Option<&LogEntry>, _: &RecordId) {
+    fn settle(answer: &mut pb::JoinResponse, outcome: &MutationOutcome, _: Option<&LogEntry>, _: &RecordId) {
         Self::set_cursor(answer, outcome.cursor);
         answer.changed = outcome.changed;
     }

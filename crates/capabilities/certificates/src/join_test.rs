@@ -3,13 +3,13 @@
 use std::sync::Arc;
 
 use futures_util::future::join_all;
-use omnirelay_core::spiffe::Holder;
+use omnirelay_core::spiffe::CertificateHolder;
 use omnirelay_decisions::audit_seal::fingerprint;
 use omnirelay_identity::caller::{Caller, Scopes};
 use omnirelay_identity::trust::unix_now;
-use omnirelay_pki::certificate::Names;
+use omnirelay_pki::certificate::TlsNames;
 use omnirelay_pki::join_token::JoinToken;
-use omnirelay_pki::key::{Fingerprint, Key};
+use omnirelay_pki::key::{Fingerprint, PrivateKey};
 use omnirelay_pki::request::Request as Csr;
 use omnirelay_store::{MemoryStore, Store};
 use omnirelay_wire::pb::omnirelay::store::v1::{CertificateValue, JoinTokenValue, SealKeyValue};
@@ -20,13 +20,13 @@ use tonic::{Request, Response, Status};
 
 use super::join::GRANT;
 use super::tests::{Node, called, csr, initialised, judged, node, reason, until};
-use super::{Enrollment, pb};
+use super::{EnrollmentCalls, pb};
 use pb::certificate_service_server::CertificateService as _;
 use pb::enrollment_service_server::EnrollmentService as _;
 
 pub(super) struct Mesh {
     pub(super) node: Node,
-    pub(super) enrollment: Enrollment,
+    pub(super) enrollment: EnrollmentCalls,
     pub(super) token: JoinToken,
     _place: tempfile::TempDir,
 }
@@ -46,7 +46,7 @@ pub(super) async fn mesh_on(
     let served = Arc::get_mut(&mut node.served).unwrap();
     access(Arc::get_mut(&mut served.store).unwrap());
     initialised(&node).await;
-    let enrollment = Enrollment(node.served.clone());
+    let enrollment = EnrollmentCalls(node.served.clone());
     let root = node.trust.current().bundle.clone().unwrap().roots()[0].clone();
     let token = JoinToken::make(Fingerprint::of(&root)).unwrap();
     let mut asked = pb::CreateJoinTokenRequest {
@@ -59,11 +59,11 @@ pub(super) async fn mesh_on(
     Mesh { node, enrollment, token, _place: place }
 }
 
-pub(super) fn body(token: &JoinToken, node_id: &str, key: &Key) -> pb::JoinBody {
-    with_names(token, node_id, key, &Names::default())
+pub(super) fn body(token: &JoinToken, node_id: &str, key: &PrivateKey) -> pb::JoinBody {
+    with_names(token, node_id, key, &TlsNames::default())
 }
 
-fn with_names(token: &JoinToken, node_id: &str, key: &Key, names: &Names) -> pb::JoinBody {
+fn with_names(token: &JoinToken, node_id: &str, key: &PrivateKey, names: &TlsNames) -> pb::JoinBody {
     let csr = Csr::make(key, None, names).unwrap();
     let (token_id, node_id) = (token.id().to_string(), node_id.to_owned());
     pb::JoinBody { token_id, node_id, csr, ..Default::default() }
@@ -98,7 +98,7 @@ impl Mesh {
 #[tokio::test]
 async fn a_host_with_a_token_becomes_a_node_once() {
     let mesh = mesh(|asked| asked.role = "gateway".into()).await;
-    let key = Key::make().unwrap();
+    let key = PrivateKey::make().unwrap();
     let request = signed(&mesh.token, &body(&mesh.token, "b", &key));
     let joined = mesh.join(request.clone()).await.unwrap().into_inner();
     let grant = pb::JoinGrant::decode(&*joined.grant).unwrap();
@@ -124,14 +124,14 @@ async fn a_host_with_a_token_becomes_a_node_once() {
     // Its answer may have been lost: the same key is let in again, and counted once.
     mesh.join(request).await.unwrap();
     assert_eq!(mesh.uses().await, ["b"]);
-    let other = signed(&mesh.token, &body(&mesh.token, "c", &Key::make().unwrap()));
+    let other = signed(&mesh.token, &body(&mesh.token, "c", &PrivateKey::make().unwrap()));
     assert_eq!(reason(mesh.join(other).await), "JOIN_DENIED");
 }
 
 #[tokio::test]
 async fn whoever_has_no_token_learns_nothing() {
     let mesh = mesh(|asked| asked.nodes = vec!["b".into()]).await;
-    let key = Key::make().unwrap();
+    let key = PrivateKey::make().unwrap();
     let sound = body(&mesh.token, "b", &key);
     let stranger = JoinToken::make(mesh.token.authority()).unwrap();
     let unknown = signed(&stranger, &body(&stranger, "b", &key));
@@ -163,9 +163,9 @@ async fn a_token_lets_in_whom_it_names_as_what_it_names() {
         asked.uses_max = 2;
     })
     .await;
-    let key = Key::make().unwrap();
+    let key = PrivateKey::make().unwrap();
     let of = |node: &str, dns: &[&str], addresses: &[&str]| {
-        let names = Names {
+        let names = TlsNames {
             dns: dns.iter().map(|name| (*name).to_owned()).collect(),
             addresses: addresses.iter().map(|address| address.parse().unwrap()).collect(),
         };
@@ -186,7 +186,7 @@ async fn a_token_lets_in_whom_it_names_as_what_it_names() {
     let body = of("b", &["b.eu.example", "b", "localhost"], &["192.0.2.1", "10.0.0.7"]);
     mesh.join(signed(&mesh.token, &body)).await.unwrap();
     // A node that lives with another key is another host that believes to be the same.
-    let other = signed(&mesh.token, &super::join_tests::body(&mesh.token, "b", &Key::make().unwrap()));
+    let other = signed(&mesh.token, &super::join_tests::body(&mesh.token, "b", &PrivateKey::make().unwrap()));
     assert_eq!(reason(mesh.join(other).await), "HOLDER_HAS_A_CERTIFICATE");
     assert_eq!(mesh.uses().await, ["b"]);
 }
@@ -195,7 +195,7 @@ async fn a_token_lets_in_whom_it_names_as_what_it_names() {
 #[tokio::test]
 async fn an_answer_of_before_is_not_given_again() {
     let mesh = mesh(|_| {}).await;
-    let request = signed(&mesh.token, &body(&mesh.token, "b", &Key::make().unwrap()));
+    let request = signed(&mesh.token, &body(&mesh.token, "b", &PrivateKey::make().unwrap()));
     let keyed = |message: pb::JoinRequest| {
         let mut request = from_afar(message);
         let caller: &mut Caller = request.extensions_mut().get_mut().unwrap();
@@ -213,10 +213,10 @@ async fn an_answer_of_before_is_not_given_again() {
 async fn an_id_that_is_the_name_of_another_is_none_in_the_certificate() {
     let mesh = mesh(|asked| asked.uses_max = 3).await;
     for id in ["eu-1.example", "a.mesh"] {
-        let key = Key::make().unwrap();
+        let key = PrivateKey::make().unwrap();
         let joined = mesh.join(signed(&mesh.token, &body(&mesh.token, id, &key))).await.unwrap().into_inner();
         assert_eq!(joined.certificate.unwrap().dns_names, Vec::<String>::new(), "{id}");
-        let names = Names { dns: vec![id.to_owned()], addresses: Vec::new() };
+        let names = TlsNames { dns: vec![id.to_owned()], addresses: Vec::new() };
         let asked = signed(&mesh.token, &with_names(&mesh.token, id, &key, &names));
         assert_eq!(reason(mesh.join(asked).await), "JOIN_DENIED", "{id}");
     }
@@ -225,22 +225,23 @@ async fn an_id_that_is_the_name_of_another_is_none_in_the_certificate() {
 #[tokio::test]
 async fn a_node_is_not_called_as_another_holder_is() {
     let mesh = mesh(|asked| asked.uses_max = 4).await;
-    let called_so = Names { dns: vec!["vault".to_owned(), "db.mesh".to_owned()], addresses: Vec::new() };
+    let called_so = TlsNames { dns: vec!["vault".to_owned(), "db.mesh".to_owned()], addresses: Vec::new() };
     let service = pb::IssueCertificateRequest {
         service: "vault".into(),
-        csr: csr(&Key::make().unwrap(), &called_so),
+        csr: csr(&PrivateKey::make().unwrap(), &called_so),
         ..Default::default()
     };
     mesh.node.served.issue(called(service)).await.unwrap();
     let named = async |id: &str| {
-        let joined = mesh.join(signed(&mesh.token, &body(&mesh.token, id, &Key::make().unwrap()))).await;
+        let joined =
+            mesh.join(signed(&mesh.token, &body(&mesh.token, id, &PrivateKey::make().unwrap()))).await;
         joined.unwrap().into_inner().certificate.unwrap().dns_names
     };
     assert_eq!(named("vault").await, ["vault.mesh"]);
     assert_eq!(named("db").await, ["db"]);
     assert_eq!(named("b").await, ["b", "b.mesh"]);
-    let names = Names { dns: vec!["vault".to_owned()], addresses: Vec::new() };
-    let asked = with_names(&mesh.token, "vault", &Key::make().unwrap(), &names);
+    let names = TlsNames { dns: vec!["vault".to_owned()], addresses: Vec::new() };
+    let asked = with_names(&mesh.token, "vault", &PrivateKey::make().unwrap(), &names);
     assert_eq!(reason(mesh.join(signed(&mesh.token, &asked)).await), "JOIN_DENIED");
 }
 
@@ -248,7 +249,7 @@ async fn a_node_is_not_called_as_another_holder_is() {
 async fn of_a_hundred_with_one_token_one_is_let_in() {
     let mesh = mesh(|_| {}).await;
     let joins = (0..100).map(|number| {
-        let key = Key::make().unwrap();
+        let key = PrivateKey::make().unwrap();
         mesh.join(signed(&mesh.token, &body(&mesh.token, &format!("n{number}"), &key)))
     });
     let outcomes = join_all(joins).await;
@@ -266,7 +267,7 @@ async fn a_token_that_is_revoked_or_of_another_epoch_lets_nobody_in() {
     let revoked = pb::RevokeJoinTokenRequest { token_id, ..Default::default() };
     let change = mesh.enrollment.revoke_token(called(revoked)).await.unwrap().into_inner();
     assert_eq!(change.changes, ["revoked: false -> true"]);
-    let request = signed(&mesh.token, &body(&mesh.token, "b", &Key::make().unwrap()));
+    let request = signed(&mesh.token, &body(&mesh.token, "b", &PrivateKey::make().unwrap()));
     assert_eq!(reason(mesh.join(request).await), "JOIN_DENIED");
     let value = omnirelay_wire::pb::omnirelay::store::v1::JoinTokenValue {
         epoch: 3,
@@ -348,7 +349,7 @@ async fn the_policy_decides_who_joins_of_those_that_have_a_token() {
     let again = mesh.enrollment.set_join_policy(rules(vec![prod], Vec::new())).await.unwrap().into_inner();
     assert!(!again.changed && again.policy.unwrap().version == 1);
     let asked = |node: &str, environment: &str, tier: &str| {
-        let (key, labels) = (Key::make().unwrap(), [("tier".to_owned(), tier.to_owned())].into());
+        let (key, labels) = (PrivateKey::make().unwrap(), [("tier".to_owned(), tier.to_owned())].into());
         let environment = environment.to_owned();
         signed(&mesh.token, &pb::JoinBody { environment, labels, ..body(&mesh.token, node, &key) })
     };
@@ -391,8 +392,8 @@ async fn evidence_is_verified_and_of_the_key_that_joins() {
         rule.needs_attestation = true;
     });
     mesh.enrollment.set_join_policy(rules(vec![image], vec![ci])).await.unwrap();
-    let key = Key::make().unwrap();
-    let evidence = |of: &Key, image: &str, until: i64| {
+    let key = PrivateKey::make().unwrap();
+    let evidence = |of: &PrivateKey, image: &str, until: i64| {
         let claims = [("image".to_owned(), image.to_owned())].into();
         let body = pb::EvidenceBody { key: of.fingerprint().as_bytes().to_vec(), claims, not_after: until };
         let body = body.encode_to_vec();
@@ -406,7 +407,7 @@ async fn evidence_is_verified_and_of_the_key_that_joins() {
     let cases = [
         ("none", None, "no rule"),
         ("of another image", Some(evidence(&key, "sha256:2", later)), "no rule"),
-        ("of another key", Some(evidence(&Key::make().unwrap(), "sha256:1", later)), "another key"),
+        ("of another key", Some(evidence(&PrivateKey::make().unwrap(), "sha256:1", later)), "another key"),
         ("ended", Some(evidence(&key, "sha256:1", unix_now() - 1)), "has ended"),
         ("forged", Some(forged), "signature"),
         ("of nobody", Some(pb::Evidence { attester: "x".into(), ..good.clone() }), "no such attester"),
@@ -423,9 +424,9 @@ async fn evidence_is_verified_and_of_the_key_that_joins() {
 #[tokio::test]
 async fn who_was_put_out_meanwhile_is_told_of_no_store() {
     let mesh = mesh(|_| {}).await;
-    let key = Key::make().unwrap();
+    let key = PrivateKey::make().unwrap();
     mesh.join(signed(&mesh.token, &body(&mesh.token, "b", &key))).await.unwrap();
-    let of = |cluster: &'static str, key: &Key| {
+    let of = |cluster: &'static str, key: &PrivateKey| {
         let (served, key) = (mesh.node.served.clone(), key.fingerprint());
         async move {
             Ok::<_, omnirelay_wire::fault::Fault>(
@@ -439,7 +440,7 @@ async fn who_was_put_out_meanwhile_is_told_of_no_store() {
     let leave = pb::RevokeNodeRequest { node: "b".into(), leaves: true, ..Default::default() };
     mesh.enrollment.revoke_node(called(leave)).await.unwrap();
     assert!(of("default", &key).await.unwrap_err().is(omnirelay_wire::reasons::JOIN_DENIED));
-    let another = Key::make().unwrap();
+    let another = PrivateKey::make().unwrap();
     assert!(of("default", &another).await.is_ok());
     let revoke = pb::RevokeNodeRequest { node: "b".into(), ..Default::default() };
     mesh.enrollment.revoke_node(called(revoke)).await.unwrap();
@@ -450,7 +451,7 @@ async fn who_was_put_out_meanwhile_is_told_of_no_store() {
 #[tokio::test]
 async fn a_token_that_replaces_a_node_names_it() {
     let mesh = mesh(|asked| (asked.uses_max, asked.role) = (9, "worker".into())).await;
-    mesh.join(signed(&mesh.token, &body(&mesh.token, "b", &Key::make().unwrap()))).await.unwrap();
+    mesh.join(signed(&mesh.token, &body(&mesh.token, "b", &PrivateKey::make().unwrap()))).await.unwrap();
     let root = mesh.node.trust.current().bundle.clone().unwrap().roots()[0].clone();
     let made = async |nodes: &[&str]| {
         let token = JoinToken::make(Fingerprint::of(&root)).unwrap();
@@ -472,10 +473,10 @@ async fn a_token_that_replaces_a_node_names_it() {
     let mut value: JoinTokenValue = (*view.get(&id).unwrap().value::<JoinTokenValue>().unwrap()).clone();
     value.nodes.clear();
     super::tests::remember(&mesh.node.served.registry, id, value.encode_to_vec()).await;
-    let asked = signed(&token, &body(&token, "b", &Key::make().unwrap()));
+    let asked = signed(&token, &body(&token, "b", &PrivateKey::make().unwrap()));
     assert_eq!(reason(mesh.join(asked).await), "HOLDER_HAS_A_CERTIFICATE");
     let token = made(&["b"]).await.unwrap();
-    mesh.join(signed(&token, &body(&token, "b", &Key::make().unwrap()))).await.unwrap();
+    mesh.join(signed(&token, &body(&token, "b", &PrivateKey::make().unwrap()))).await.unwrap();
 }
 
 /// What it says by the proof of its token counts for its key from then on; nobody else's word does.
@@ -483,7 +484,7 @@ async fn a_token_that_replaces_a_node_names_it() {
 async fn a_host_that_was_set_up_anew_says_by_what_key_it_seals() {
     let mesh = mesh(|asked| (asked.replace, asked.uses_max, asked.nodes) = (true, 2, vec!["b".into()])).await;
     let seals = |key: Vec<u8>| {
-        let body = pb::JoinBody { audit_key: key, ..body(&mesh.token, "b", &Key::make().unwrap()) };
+        let body = pb::JoinBody { audit_key: key, ..body(&mesh.token, "b", &PrivateKey::make().unwrap()) };
         signed(&mesh.token, &body)
     };
     assert_eq!(reason(mesh.join(seals(vec![1; 31])).await), "INVALID_ARGUMENT");
@@ -497,7 +498,7 @@ async fn a_host_that_was_set_up_anew_says_by_what_key_it_seals() {
     let [first, second] = [1, 2].map(|byte| fingerprint(&[byte; 32]));
     assert_eq!(keys(), [second.clone(), first.clone()]);
     // Whoever can write to the store alone makes nothing a key of the node.
-    let record = omnirelay_certificate_records::record_of(&Holder::Node {
+    let record = omnirelay_certificate_records::record_of(&CertificateHolder::Node {
         cluster: "default".into(),
         role: String::new(),
         node: "b".into(),

@@ -12,7 +12,7 @@ use crate::identity_keeper::IdentityKeeper;
 
 /// What a node says to the others of its identity.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Standing {
+pub struct IdentityStanding {
     /// It has none, in a mesh that has an authority.
     pub without_identity: bool,
     /// It has one from files.
@@ -28,7 +28,7 @@ pub fn issues_at_start(files: &IdentityFiles, makes_authority: bool) -> bool {
 }
 
 /// Tells the others.
-pub type Say = Box<dyn Fn(Standing) + Send + Sync>;
+pub type IdentityAnnouncement = Box<dyn Fn(IdentityStanding) + Send + Sync>;
 
 /// What is wrong with the identity of a node, as it was found last.
 #[derive(Default)]
@@ -36,13 +36,13 @@ pub struct IdentityTrouble {
     /// Why what is kept of it cannot be read.
     unread: Mutex<Option<String>>,
     /// `None`: nothing yet.
-    said: Mutex<Option<Standing>>,
-    say: Option<Say>,
+    said: Mutex<Option<IdentityStanding>>,
+    say: Option<IdentityAnnouncement>,
 }
 
 impl IdentityTrouble {
     /// Nothing is wrong yet; what is found is told by `say`, where it is another thing than before.
-    pub fn saying(say: Say) -> Self {
+    pub fn saying(say: IdentityAnnouncement) -> Self {
         Self { say: Some(say), ..Self::default() }
     }
 
@@ -103,7 +103,7 @@ impl IdentityKeeper {
         // Whoever can issue is about to have one.
         let without_identity = !has_own && authority.is_some() && !issues;
         let of_files = has_own && !self.provision.is_of_mesh();
-        let now = Standing { without_identity, of_files, issues };
+        let now = IdentityStanding { without_identity, of_files, issues };
         let mut said = self.lacking.said.lock();
         if *said == Some(now) {
             return;

@@ -51,30 +51,30 @@ use std::sync::Arc;
 
 use omnirelay_certificate_records::{AUTHORITY, authority_id};
 use omnirelay_core::spiffe::TrustDomain;
-use omnirelay_identity::trust::{HasAuthority, Trust};
-use omnirelay_node::transport::Transport;
+use omnirelay_identity::trust::{HasAuthority, MeshTrust};
+use omnirelay_node::transport::NodeTransport;
 use omnirelay_nouns::serve;
 use omnirelay_registry::Registry;
-use omnirelay_registry::act::{Act, Authority, Reader};
-use omnirelay_store::{Kind, RecordId};
+use omnirelay_registry::act::{DaemonAct, DecisionReader, WriteAuthority};
+use omnirelay_store::{RecordId, RecordKind};
 use omnirelay_wire::fault::Fault;
 use omnirelay_wire::pb::omnirelay::security::v1 as pb;
 use omnirelay_wire::pb::omnirelay::store::v1::{AuthorityValue, CertificateValue};
 use omnirelay_wire::reasons;
 
-pub use expel::{EndSession, KnownCredentials};
-pub use gate::{Gate, IssuingGate};
+pub use expel::{EndSession, ExpelledCredentials};
+pub use gate::{EnrollmentGate, IssuingGate};
 pub use mount::{KINDS, mount, vouched_seal_keys};
 pub use mount_bindings::{KINDS as BINDING_KINDS, mount as mount_bindings};
 pub use omnirelay_certificate_records::record_of;
 use pb::certificate_service_server::CertificateService;
 use pb::enrollment_service_server::EnrollmentService;
-pub use share::SecretTaker;
+pub use share::IssuerSecretReceiver;
 use signer::Signer;
 pub use store_access::StoreAccess;
 
 serve! {
-    EnrollmentService for Enrollment {
+    EnrollmentService for EnrollmentCalls {
         list_tokens(ListJoinTokensRequest) -> ListJoinTokensResponse: |of, _, asked| of.0.tokens(asked);
         create_token(CreateJoinTokenRequest) -> JoinTokenChange: |of, caller, asked| of.0.create_token(caller, asked);
         revoke_token(RevokeJoinTokenRequest) -> JoinTokenChange: |of, caller, asked| of.0.revoke_token(caller, asked);
@@ -102,15 +102,15 @@ pub struct OtherDaemon {
 }
 
 /// Other daemons, at most so many.
-pub type Others = Box<dyn Fn(usize) -> Vec<OtherDaemon> + Send + Sync>;
+pub type OtherDaemons = Box<dyn Fn(usize) -> Vec<OtherDaemon> + Send + Sync>;
 
 /// Serves `CertificateService` and `EnrollmentService` from a registry.
 pub struct Certificates {
     pub registry: Arc<Registry>,
     pub signer: Arc<Signer>,
-    pub trust: Arc<Trust>,
+    pub trust: Arc<MeshTrust>,
     /// How other nodes are called; `None`: they are not.
-    pub transport: Option<Arc<Transport>>,
+    pub transport: Option<Arc<NodeTransport>>,
     /// The cluster of the daemon.
     pub cluster: String,
     pub store: Arc<StoreAccess>,
@@ -118,14 +118,14 @@ pub struct Certificates {
     pub end_session: EndSession,
     /// What `security.joinPolicy` says: the policy of an authority that is made here.
     pub policy: Option<pb::JoinPolicy>,
-    pub gate: Gate,
+    pub gate: EnrollmentGate,
     pub issuing: IssuingGate,
     /// One join after the other: those with one token would only be in each other's way.
     pub joining: tokio::sync::Mutex<()>,
 }
 
 /// The same, as the other service.
-pub struct Enrollment(pub Arc<Certificates>);
+pub struct EnrollmentCalls(pub Arc<Certificates>);
 
 serve! {
     CertificateService for Certificates {
@@ -150,17 +150,17 @@ fn pending_id() -> RecordId {
 }
 
 /// What a daemon does by itself to records of these kinds, which are of nobody else.
-fn own_act(action: &'static str, kinds: impl IntoIterator<Item = Kind>) -> Act {
-    Act { tries: OWN_TRIES, ..Act::new(action, kinds, Authority::Unfenced) }
+fn own_act(action: &'static str, kinds: impl IntoIterator<Item = RecordKind>) -> DaemonAct {
+    DaemonAct { tries: OWN_TRIES, ..DaemonAct::new(action, kinds, WriteAuthority::Unfenced) }
 }
 
 /// The authority as a decision reads it.
-fn authority_in(reader: &Reader<'_>) -> Result<Arc<AuthorityValue>, Fault> {
+fn authority_in(reader: &DecisionReader<'_>) -> Result<Arc<AuthorityValue>, Fault> {
     reader.get(&authority_id()).and_then(|record| record.value()).ok_or_else(no_authority)
 }
 
 /// What was issued to a holder, as a decision reads it.
-fn held_in(reader: &Reader<'_>, id: &RecordId) -> Option<Arc<CertificateValue>> {
+fn held_in(reader: &DecisionReader<'_>, id: &RecordId) -> Option<Arc<CertificateValue>> {
     reader.get(id).and_then(|record| record.value())
 }
 

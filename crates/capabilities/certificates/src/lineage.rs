@@ -4,10 +4,10 @@
 use std::collections::BTreeSet;
 
 use omnirelay_certificate_records::certificate_of;
-use omnirelay_core::spiffe::Holder;
+use omnirelay_core::spiffe::CertificateHolder;
 use omnirelay_core::time::{Millis, rfc3339};
-use omnirelay_pki::certificate::{Certificate, Serial};
-use omnirelay_pki::revocation::{BACKDATED, Revocations, Revoked};
+use omnirelay_pki::certificate::{Certificate, CertificateSerial};
+use omnirelay_pki::revocation::{BACKDATED, Revocations, RevokedSubject};
 use omnirelay_wire::fault::Fault;
 use omnirelay_wire::pb::omnirelay::store::v1::{CertificateValue, IssuedValue};
 use omnirelay_wire::reasons;
@@ -31,19 +31,19 @@ const ENDED_MAX: usize = 32;
 
 /// What a certificate was renewed from.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Lineage {
+pub struct RenewalLineage {
     /// The serials, the first of them first; empty: it is issued anew.
     pub renewed_from: Vec<Vec<u8>>,
     /// When the first of them was issued, in seconds of the Unix time; 0: it is issued anew.
     pub since: i64,
 }
 
-impl Lineage {
+impl RenewalLineage {
     /// That of what is renewed from `before` at the second `now`, of a holder of whom this is remembered. Of the certificates in
     /// it those that have ended longest ago are forgotten, and none that has not.
     pub fn behind(held: Option<&CertificateValue>, before: &Certificate, now: i64) -> Self {
         let issued = || held.into_iter().flat_map(|held| &held.issued);
-        let known = issued().find(|issued| Serial::of(&issued.serial) == before.serial);
+        let known = issued().find(|issued| CertificateSerial::of(&issued.serial) == before.serial);
         let mut renewed_from = known.map(|known| known.renewed_from.clone()).unwrap_or_default();
         let living: BTreeSet<&[u8]> =
             issued().filter(|one| one.not_after >= now).map(|one| one.serial.as_slice()).collect();
@@ -65,10 +65,10 @@ impl Lineage {
     ///
     /// # Errors
     /// `RENEWALS_ENDED`, for an operator whose first certificate was issued too long ago.
-    pub fn check(&self, holder: &Holder, now: i64) -> Result<(), Fault> {
+    pub fn check(&self, holder: &CertificateHolder, now: i64) -> Result<(), Fault> {
         let is_over = self.since != 0 && now > self.since.saturating_add(OPERATOR_LINEAGE_MAX);
         match holder {
-            Holder::Operator(name) if is_over => {
+            CertificateHolder::Operator(name) if is_over => {
                 let days = OPERATOR_LINEAGE_MAX / (24 * 3600);
                 let message = format!(
                     "the certificate of operator `{name}` was renewed for {days} days, and no longer can be"
@@ -77,7 +77,9 @@ impl Lineage {
                     "have an administrator issue another: omnirelay cert issue --operator {name} --replace"
                 )))
             }
-            Holder::Operator(_) | Holder::Node { .. } | Holder::Service(_) => Ok(()),
+            CertificateHolder::Operator(_)
+            | CertificateHolder::Node { .. }
+            | CertificateHolder::Service(_) => Ok(()),
         }
     }
 }
@@ -163,24 +165,25 @@ fn too_many(id: &str, living: &[IssuedValue]) -> Fault {
 }
 
 /// Whether this is the record of what came of the certificate with this number, or of that certificate.
-pub fn has_in_lineage(held: &CertificateValue, serial: &Serial) -> bool {
-    let is_it = |number: &Vec<u8>| Serial::of(number) == *serial;
+pub fn has_in_lineage(held: &CertificateValue, serial: &CertificateSerial) -> bool {
+    let is_it = |number: &Vec<u8>| CertificateSerial::of(number) == *serial;
     held.issued.iter().any(|one| is_it(&one.serial) || one.renewed_from.iter().any(is_it))
 }
 
 /// Puts out, with its key, what was renewed from the certificate with this number, as far as it is remembered of its holder.
 pub fn revoke_renewed<'a>(
     held: impl IntoIterator<Item = &'a CertificateValue>,
-    serial: &Serial,
+    serial: &CertificateSerial,
     list: &mut Revocations,
     now: i64,
     reason: &str,
 ) {
-    let came_of = |issued: &&IssuedValue| issued.renewed_from.iter().any(|from| Serial::of(from) == *serial);
+    let came_of =
+        |issued: &&IssuedValue| issued.renewed_from.iter().any(|from| CertificateSerial::of(from) == *serial);
     let renewed = held.into_iter().flat_map(|held| &held.issued).filter(came_of);
     for Certificate { serial, key, not_after, .. } in renewed.filter_map(certificate_of) {
         let until = not_after.max(now) + GRACE;
-        list.revoke(Revoked::Key(key), now, until, reason);
-        list.revoke(Revoked::Serial(serial), now, until, reason);
+        list.revoke(RevokedSubject::Key(key), now, until, reason);
+        list.revoke(RevokedSubject::Serial(serial), now, until, reason);
     }
 }

@@ -4,16 +4,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use omnirelay_certificate_records::CERTIFICATE;
-use omnirelay_core::spiffe::Holder;
+use omnirelay_core::spiffe::CertificateHolder;
 use omnirelay_identity::trust::CertificateRefusal;
-use omnirelay_pki::certificate::{Certificate, Names, Serial};
-use omnirelay_pki::key::{Fingerprint, Key};
+use omnirelay_pki::certificate::{Certificate, CertificateSerial, TlsNames};
+use omnirelay_pki::key::{Fingerprint, PrivateKey};
 use omnirelay_scripted::{Faulty, Ill, Method};
 use omnirelay_store::{MemoryStore, Store};
 use omnirelay_wire::pb::omnirelay::store::v1::IssuedValue;
 
 use super::lineage::{
-    EARLY_MAX, IN_TIME_LIVING_MAX, IN_TIME_MAX, LIVING_MAX, Lineage, OPERATOR_LINEAGE_MAX, with,
+    EARLY_MAX, IN_TIME_LIVING_MAX, IN_TIME_MAX, LIVING_MAX, OPERATOR_LINEAGE_MAX, RenewalLineage, with,
 };
 use super::tests::{
     Node, called, called_with, csr, initialised, issued_to, judged, keeper, leaf, node, of_operator, reason,
@@ -24,7 +24,7 @@ use crate::identity_keeper::IdentityKeeper;
 
 /// Whoever has this certificate renews it, for a key of their own.
 async fn renewed(node: &Node, from: &Certificate) -> pb::IssuedCertificate {
-    let asked = pb::RenewCertificateRequest { csr: csr(&Key::make().unwrap(), &Names::default()) };
+    let asked = pb::RenewCertificateRequest { csr: csr(&PrivateKey::make().unwrap(), &TlsNames::default()) };
     node.served.renew(called_with(asked, from)).await.unwrap().into_inner()
 }
 
@@ -47,12 +47,16 @@ async fn what_was_renewed_is_out_with_what_it_came_from() {
         until(name, || judged(&node, issued) == Err(CertificateRefusal::Revoked)).await;
     }
     judged(&node, &bob).unwrap();
-    let asked = pb::RenewCertificateRequest { csr: csr(&Key::make().unwrap(), &Names::default()) };
+    let asked = pb::RenewCertificateRequest { csr: csr(&PrivateKey::make().unwrap(), &TlsNames::default()) };
     let refused = node.served.renew(called_with(asked, &leaf(&again))).await;
     assert_eq!(super::tests::reason(refused), "HOLDER_REVOKED");
     // The operator is not barred, and what is issued anew comes of nothing.
-    let anew =
-        node.served.issue(called(of_operator("ann", &Key::make().unwrap()))).await.unwrap().into_inner();
+    let anew = node
+        .served
+        .issue(called(of_operator("ann", &PrivateKey::make().unwrap())))
+        .await
+        .unwrap()
+        .into_inner();
     judged(&node, &anew).unwrap();
 }
 
@@ -103,7 +107,8 @@ async fn who_would_have_too_many_is_refused_and_the_owner_loses_none() {
     for _ in 2..EARLY_MAX {
         newest = renewed(&node, &leaf(&newest)).await;
     }
-    let asked = || pb::RenewCertificateRequest { csr: csr(&Key::make().unwrap(), &Names::default()) };
+    let asked =
+        || pb::RenewCertificateRequest { csr: csr(&PrivateKey::make().unwrap(), &TlsNames::default()) };
     for before in [&newest, &ann] {
         let refused = node.served.renew(called_with(asked(), &leaf(before))).await.unwrap_err();
         assert!(refused.message().contains("64 certificates"), "{}", refused.message());
@@ -116,7 +121,8 @@ async fn who_would_have_too_many_is_refused_and_the_owner_loses_none() {
     assert_eq!(listed.len(), EARLY_MAX);
     assert!(listed.iter().any(|one| one.serial == leaf(&ann).serial.to_string()), "that of the owner");
     // What an administrator issues in their place has room, and all others are out.
-    let replaced = pb::IssueCertificateRequest { replace: true, ..of_operator("ann", &Key::make().unwrap()) };
+    let replaced =
+        pb::IssueCertificateRequest { replace: true, ..of_operator("ann", &PrivateKey::make().unwrap()) };
     let replaced = node.served.issue(called(replaced)).await.unwrap().into_inner();
     for (name, one) in [("the owner's", &ann), ("the thief's", &newest)] {
         until(name, || judged(&node, one) == Err(CertificateRefusal::Revoked)).await;
@@ -138,7 +144,9 @@ async fn what_is_renewed_while_its_origin_is_revoked_is_out_as_well() {
     let has = |node: &Node, one: &pb::IssuedCertificate| {
         let records = node.served.registry.view().list(&CERTIFICATE).records;
         let mut held = records.iter().filter_map(|record| record.value::<CertificateValue>());
-        held.any(|held| held.issued.iter().any(|issued| Serial::of(&issued.serial) == leaf(one).serial))
+        held.any(|held| {
+            held.issued.iter().any(|issued| CertificateSerial::of(&issued.serial) == leaf(one).serial)
+        })
     };
     until("the second has seen it", || has(&second, &ann)).await;
     path.fall_ill([Method::Log], Ill::Waits);
@@ -241,7 +249,7 @@ fn no_certificate_is_forgotten_before_it_has_ended() {
 
 #[test]
 fn a_lineage_keeps_the_first_and_all_that_live_and_the_newest_of_those_that_have_ended() {
-    let serials = |of: &Lineage| -> Vec<u32> {
+    let serials = |of: &RenewalLineage| -> Vec<u32> {
         let number = |serial: &Vec<u8>| u32::from_be_bytes(serial.as_slice().try_into().unwrap()) - FIRST;
         of.renewed_from.iter().map(number).collect()
     };
@@ -252,27 +260,27 @@ fn a_lineage_keeps_the_first_and_all_that_live_and_the_newest_of_those_that_have
     let living = [20, 21].map(|number| remembered(number, 1, 0, &lineage[..number as usize - 1]));
     let issued = std::iter::once(before.clone()).chain(living).collect();
     let held = CertificateValue { issued, ..CertificateValue::default() };
-    let behind = Lineage::behind(Some(&held), &certificate(&before), NOW);
+    let behind = RenewalLineage::behind(Some(&held), &certificate(&before), NOW);
     let expected: Vec<u32> = [1, 20, 21].into_iter().chain(69..=101).collect();
     assert_eq!(serials(&behind), expected);
     assert_eq!(behind.since, NOW - 29 * DAY, "since the first of them");
-    let ann = Holder::Operator("ann".into());
+    let ann = CertificateHolder::Operator("ann".into());
     behind.check(&ann, NOW).unwrap();
     assert_eq!(behind.check(&ann, NOW + DAY + 1).unwrap_err().reason, "RENEWALS_ENDED");
     let anew = remembered(7, 1, DAY / 4, &[]);
     let held = CertificateValue { issued: vec![anew.clone()], ..CertificateValue::default() };
-    let behind = Lineage::behind(Some(&held), &certificate(&anew), NOW);
+    let behind = RenewalLineage::behind(Some(&held), &certificate(&anew), NOW);
     assert_eq!((serials(&behind), behind.since), (vec![7], NOW - DAY / 4 + 300));
 }
 
 #[test]
 fn renewals_of_operators_end_some_day_and_those_of_nodes_do_not() {
-    let ann = Holder::Operator("ann".into());
-    let node = Holder::Node { cluster: "default".into(), role: "worker".into(), node: "a".into() };
-    let of = |since| Lineage { renewed_from: vec![vec![1]], since };
+    let ann = CertificateHolder::Operator("ann".into());
+    let node = CertificateHolder::Node { cluster: "default".into(), role: "worker".into(), node: "a".into() };
+    let of = |since| RenewalLineage { renewed_from: vec![vec![1]], since };
     let (now, limit) = (100_000_000, OPERATOR_LINEAGE_MAX);
     let cases = [
-        ("issued anew", &ann, Lineage::default(), true),
+        ("issued anew", &ann, RenewalLineage::default(), true),
         ("renewed to the limit", &ann, of(now - limit), true),
         ("renewed beyond it", &ann, of(now - limit - 1), false),
         ("of a node", &node, of(now - limit - 1), true),
@@ -291,7 +299,7 @@ async fn a_node_that_issues_gives_itself_the_names_that_it_is_to_have_by_now() {
     let (place, store) = (tempfile::tempdir().unwrap(), Arc::new(MemoryStore::system()));
     let node = node("node-1", store.clone(), place.path()).await;
     initialised(&node).await;
-    let names = Names { dns: vec!["localhost".into(), "relay.example".into()], addresses: Vec::new() };
+    let names = TlsNames { dns: vec!["localhost".into(), "relay.example".into()], addresses: Vec::new() };
     let keeper = IdentityKeeper { names, ..keeper("node-1", store, place.path()).await };
     keeper.load();
     let own = || keeper.trust.current().own.clone().unwrap();

@@ -9,7 +9,7 @@ use omnirelay_nouns::{at_cursor, envelope};
 use omnirelay_pki::revocation::Revocations;
 use omnirelay_registry::mutate::request_hash;
 use omnirelay_registry::view::{View, ViewRecord};
-use omnirelay_wire::envelope::Enveloped as _;
+use omnirelay_wire::envelope::EnvelopedAnswer as _;
 use omnirelay_wire::fault::Fault;
 use omnirelay_wire::pb::omnirelay::store::v1::{CertificateValue, IssuedValue, RevocationValue};
 use tonic::Response;

@@ -1,7 +1,7 @@
 //! What a node tells of certificates.
 
-use omnirelay_identity::handshake::Cause;
-use omnirelay_node::metrics::registrar::{Registrar as _, level};
+use omnirelay_identity::handshake::HandshakeFailure;
+use omnirelay_node::metrics::registrar::{MetricRegistrar as _, level};
 use prometheus::{IntCounterVec, IntGauge, IntGaugeVec};
 
 /// The ports that may speak TLS.
@@ -48,7 +48,9 @@ impl IdentityMetrics {
             &["port", "reason"],
         )?;
         // All are there from the beginning: what rises from nothing is not seen to rise.
-        for (port, cause) in PORTS.into_iter().flat_map(|port| Cause::ALL.map(|cause| (port, cause))) {
+        for (port, cause) in
+            PORTS.into_iter().flat_map(|port| HandshakeFailure::ALL.map(|cause| (port, cause)))
+        {
             refused.with_label_values(&[port, cause.word()]).inc_by(0);
         }
         Ok(Self { expiry, begins, behind, revocations, revocations_registry, refused })

@@ -6,24 +6,24 @@ use std::time::Duration;
 
 use omnirelay_certificate_records::{AUTHORITY, CERTIFICATE, JOIN_POLICY, JOIN_TOKEN, REVOCATION};
 use omnirelay_certificate_records::{has_authority, revocations_number};
-use omnirelay_core::spiffe::Holder;
-use omnirelay_identity::federation::Federations;
+use omnirelay_core::spiffe::CertificateHolder;
+use omnirelay_identity::federation::FederationKeeper;
 use omnirelay_identity::files::LOOK_EVERY;
-use omnirelay_identity::provided::Provider;
-use omnirelay_identity::trust::{HasAuthority, Trust};
+use omnirelay_identity::provided::IdentityProvider;
+use omnirelay_identity::trust::{HasAuthority, MeshTrust};
 use omnirelay_node::readiness::item;
-use omnirelay_node::{Kinds, Mount, NodeError, Phase, PortName};
+use omnirelay_node::{CapabilityKinds, NodeBuilder, NodeError, PortName, StopPhase};
 use omnirelay_peer_records as peers;
 use omnirelay_peer_records::presence::Presence;
-use omnirelay_pki::certificate::Names;
+use omnirelay_pki::certificate::TlsNames;
 use omnirelay_pki::request::is_dns_name;
 use omnirelay_registry::Registry;
 use omnirelay_registry::epoch_loss::{RestoredBy, RestoredKind};
 use omnirelay_registry::view::View;
 use omnirelay_settings::Config;
-use omnirelay_store::redis::url::Address;
+use omnirelay_store::redis::url::ServerAddress;
 use omnirelay_store::redis::users::node_user;
-use omnirelay_store::{Credentials, RecordId};
+use omnirelay_store::{RecordId, StoreCredentials};
 use omnirelay_surface::{FailedHandshake, FinishedCall, RequestObserver};
 use omnirelay_wire::pb::omnirelay::security::v1::JoinStore;
 use omnirelay_wire::pb::omnirelay::security::v1::certificate_service_server::CertificateServiceServer;
@@ -37,26 +37,26 @@ use tonic::codec::CompressionEncoding::Gzip;
 
 use crate::administrators::nobody_left;
 use crate::bindings::seed::BINDING_SEED;
-use crate::identity_keeper::{Expiries, IdentityKeeper, MOVE_WITHIN};
+use crate::identity_keeper::{CertificateExpiries, IdentityKeeper, MOVE_WITHIN};
 use crate::issuers;
 use crate::issuers::IssuerTroubles;
-use crate::lacking::{IdentityTrouble, Say};
+use crate::lacking::{IdentityAnnouncement, IdentityTrouble};
 use crate::metrics::IdentityMetrics;
 use crate::operator::{OPERATOR, OperatorKeeper};
 use crate::record_issuers::MeshIssuers;
 use crate::record_keeper::RecordKeeper;
 use crate::revocation_merge::RevocationMerger;
-use crate::revocation_push::Exchange;
+use crate::revocation_push::RevocationPush;
 use crate::seal_keys;
 use crate::signer::Signer;
-use crate::store_rights::{KnownKinds, StoreRights};
+use crate::store_rights::{KnownRecordKinds, StoreRights};
 use crate::store_users::StoreUsers;
 use crate::token_epochs::TokenEpochs;
-use crate::token_service::Callers;
+use crate::token_service::TokenCalls;
 use crate::unproven_leaders::UnprovenLeaders;
 use crate::{
-    Certificates, EndSession, Enrollment, Gate, IssuingGate, KnownCredentials, Others, SecretTaker,
-    StoreAccess,
+    Certificates, EndSession, EnrollmentCalls, EnrollmentGate, ExpelledCredentials, IssuerSecretReceiver,
+    IssuingGate, OtherDaemons, StoreAccess,
 };
 
 /// How often a host looks whether it is an issuer: who puts the secret back waits for that.
@@ -66,7 +66,7 @@ const BEHIND_MAX: usize = 64;
 /// How many nodes that cannot prove who they are are named.
 const STRANGERS_NAMED_MAX: usize = 10;
 
-pub const KINDS: Kinds = Kinds {
+pub const KINDS: CapabilityKinds = CapabilityKinds {
     mirrored: &[AUTHORITY, CERTIFICATE, REVOCATION, JOIN_TOKEN, JOIN_POLICY],
     signed: &[AUTHORITY, JOIN_TOKEN, JOIN_POLICY],
     // Where tokens and the policy are signed they stay known, as the authority does, whatever the store has.
@@ -78,22 +78,22 @@ pub const KINDS: Kinds = Kinds {
         RestoredKind::of(AUTHORITY, RestoredBy::ItsPart),
         RestoredKind::of(REVOCATION, RestoredBy::ItsPart),
     ],
-    ..Kinds::NONE
+    ..CapabilityKinds::NONE
 };
 
 /// Keeps who the node is and whom it trusts; has revocations handed to other nodes, and taken from them.
-fn exchange(node: &mut Mount, keeper: Arc<IdentityKeeper>) {
+fn exchange(node: &mut NodeBuilder, keeper: Arc<IdentityKeeper>) {
     let kept = keeper.clone();
-    node.run(Phase::End, async move { kept.run().await });
-    let taker = SecretTaker { keeper: keeper.clone(), keys: Mutex::default() };
+    node.run(StopPhase::End, async move { kept.run().await });
+    let taker = IssuerSecretReceiver { keeper: keeper.clone(), keys: Mutex::default() };
     node.serve(PortName::Mesh, IssuerSecretServiceServer::new(taker));
-    let exchange = Arc::new(Exchange { keeper, transport: node.transport.clone() });
+    let exchange = Arc::new(RevocationPush { keeper, transport: node.transport.clone() });
     let (tell, mut told) = tokio::sync::mpsc::channel::<String>(BEHIND_MAX);
     // Whoever is left out is greeted again.
     node.transport.tell_who_is_behind(move |node| drop(tell.try_send(node.to_owned())));
     let (offers, brings) = (exchange.clone(), exchange.clone());
-    node.run(Phase::Withdraw, async move { offers.run().await });
-    node.run(Phase::Withdraw, async move {
+    node.run(StopPhase::Withdraw, async move { offers.run().await });
+    node.run(StopPhase::Withdraw, async move {
         while let Some(node) = told.recv().await {
             brings.bring_up(&node).await;
         }
@@ -102,7 +102,7 @@ fn exchange(node: &mut Mount, keeper: Arc<IdentityKeeper>) {
 }
 
 /// Has certificates judged by what the configuration and the registry say.
-fn judge(trust: &Trust, config: &Config, registry: &Arc<Registry>) {
+fn judge(trust: &MeshTrust, config: &Config, registry: &Arc<Registry>) {
     trust.update(|trusted| {
         trusted.cluster.clone_from(&config.node.cluster);
         trusted.pins = Arc::new(config.mesh.pins());
@@ -113,7 +113,11 @@ fn judge(trust: &Trust, config: &Config, registry: &Arc<Registry>) {
 }
 
 /// Mounts certificates. Others are told by `presence` how the node stands by its own; users of the store may write `kinds`.
-pub fn mount(node: &mut Mount, presence: &Arc<Presence>, kinds: KnownKinds) -> Result<(), NodeError> {
+pub fn mount(
+    node: &mut NodeBuilder,
+    presence: &Arc<Presence>,
+    kinds: KnownRecordKinds,
+) -> Result<(), NodeError> {
     let (registry, trust, config) = (node.registry.clone(), node.trust.clone(), node.config.clone());
     // The registry asks the signer as well, and neither is to keep the other.
     let known = Arc::downgrade(&registry);
@@ -130,7 +134,7 @@ pub fn mount(node: &mut Mount, presence: &Arc<Presence>, kinds: KnownKinds) -> R
         trust: trust.clone(),
         files: node.identity_files.clone(),
         provision: node.provision.clone(),
-        node: Holder::Node {
+        node: CertificateHolder::Node {
             cluster: config.node.cluster.clone(),
             role: config.node.role.clone(),
             node: registry.node_id().to_owned(),
@@ -148,7 +152,7 @@ pub fn mount(node: &mut Mount, presence: &Arc<Presence>, kinds: KnownKinds) -> R
     keeper.load();
     keep_signed_records(node, &signer);
     let provider = Arc::new(provider(node));
-    node.run(Phase::End, provider.clone().run());
+    node.run(StopPhase::End, provider.clone().run());
     federate(node);
     watch_key_files(node);
     node.mergers.add(REVOCATION, Arc::new(RevocationMerger { signer: signer.clone() }));
@@ -160,10 +164,10 @@ pub fn mount(node: &mut Mount, presence: &Arc<Presence>, kinds: KnownKinds) -> R
         let (known, bound) = (registry.clone(), RecordId::new(BINDING_SEED, format!("operator:{OPERATOR}")));
         let may_begin = Box::new(move || is_entered() && known.view().get(&bound).is_some());
         let keeper = OperatorKeeper { registry, signer, files, may_begin };
-        node.run(Phase::End, async move { keeper.run().await });
+        node.run(StopPhase::End, async move { keeper.run().await });
     }
     let tokens = TokenEpochs { registry: registry.clone(), signer: signer.clone(), met: Mutex::default() };
-    node.run(Phase::End, tokens.run());
+    node.run(StopPhase::End, tokens.run());
     let store = Arc::new(store_access(&config, node.registry.node_id(), kinds));
     keep_store_users(node, &signer, &store);
     tell_store_credentials(node, &store);
@@ -176,7 +180,7 @@ pub fn mount(node: &mut Mount, presence: &Arc<Presence>, kinds: KnownKinds) -> R
         store,
         end_session: end_session(&node.registry),
         policy: config.security.join_policy.clone(),
-        gate: Gate::default(),
+        gate: EnrollmentGate::default(),
         issuing: IssuingGate::default(),
         joining: tokio::sync::Mutex::default(),
     });
@@ -185,7 +189,7 @@ pub fn mount(node: &mut Mount, presence: &Arc<Presence>, kinds: KnownKinds) -> R
 }
 
 /// The fingerprints of the seal keys that the authority of the mesh vouches for to be a node's.
-pub fn vouched_seal_keys(node: &Mount) -> impl Fn(&str) -> Vec<String> + Send + Sync + use<> {
+pub fn vouched_seal_keys(node: &NodeBuilder) -> impl Fn(&str) -> Vec<String> + Send + Sync + use<> {
     let (registry, trust) = (node.registry.clone(), node.trust.clone());
     let cluster = node.config.node.cluster.clone();
     move |of| {
@@ -195,8 +199,8 @@ pub fn vouched_seal_keys(node: &Mount) -> impl Fn(&str) -> Vec<String> + Send + 
 }
 
 /// Says who was put out and can still use the store as this node does.
-fn tell_store_credentials(node: &mut Mount, store: &Arc<StoreAccess>) {
-    let (known, access, credentials) = (node.registry.clone(), store.clone(), KnownCredentials::default());
+fn tell_store_credentials(node: &mut NodeBuilder, store: &Arc<StoreAccess>) {
+    let (known, access, credentials) = (node.registry.clone(), store.clone(), ExpelledCredentials::default());
     node.readiness.add(move || {
         let told = credentials.to(&known, &access).map(|who| {
             format!(
@@ -207,9 +211,9 @@ fn tell_store_credentials(node: &mut Mount, store: &Arc<StoreAccess>) {
     });
 }
 
-fn serve(node: &mut Mount, certificates: Arc<Certificates>) {
-    let enrollment = EnrollmentServiceServer::new(Enrollment(certificates.clone()));
-    let callers = TokenServiceServer::new(Callers(certificates.clone()));
+fn serve(node: &mut NodeBuilder, certificates: Arc<Certificates>) {
+    let enrollment = EnrollmentServiceServer::new(EnrollmentCalls(certificates.clone()));
+    let callers = TokenServiceServer::new(TokenCalls(certificates.clone()));
     let certificates = CertificateServiceServer::from_arc(certificates);
     node.serve(PortName::Control, certificates.send_compressed(Gzip).accept_compressed(Gzip));
     node.serve(PortName::Control, callers.send_compressed(Gzip).accept_compressed(Gzip));
@@ -217,7 +221,7 @@ fn serve(node: &mut Mount, certificates: Arc<Certificates>) {
 }
 
 /// Has records of who may do what judged by whether an issuer has signed them, and puts them right.
-fn keep_signed_records(node: &mut Mount, signer: &Arc<Signer>) {
+fn keep_signed_records(node: &mut NodeBuilder, signer: &Arc<Signer>) {
     let cluster = node.config.node.cluster.clone();
     let issuers = MeshIssuers { cluster, trust: node.trust.clone(), signer: signer.clone() };
     node.registry.view().sign_by(issuers.signing());
@@ -235,12 +239,12 @@ fn keep_signed_records(node: &mut Mount, signer: &Arc<Signer>) {
         ]
     });
     let kept = keeper.clone();
-    node.run(Phase::End, async move { keeper.run().await });
-    node.run(Phase::End, async move { kept.keep().await });
+    node.run(StopPhase::End, async move { keeper.run().await });
+    node.run(StopPhase::End, async move { kept.keep().await });
 }
 
 /// Has those who are on this host do no more than what concerns it, where others administer the mesh.
-fn narrow_door(node: &mut Mount) {
+fn narrow_door(node: &mut NodeBuilder) {
     let (registry, grants, files) = (node.registry.clone(), node.grants.clone(), node.identity_files.clone());
     // The registry keeps neither.
     let known = Arc::downgrade(&registry);
@@ -268,7 +272,7 @@ fn narrow_door(node: &mut Mount) {
         }
     };
     look();
-    node.run(Phase::End, async move {
+    node.run(StopPhase::End, async move {
         let sense = |view: &View| (view.changed(&AUTHORITY), view.demands_signatures());
         let look = || {
             look();
@@ -286,17 +290,17 @@ fn unsigned_records(registry: &Registry) -> Option<String> {
 }
 
 /// Makes users of the store anew that its server has forgotten, and has them write what they may.
-fn keep_store_users(node: &mut Mount, signer: &Arc<Signer>, store: &StoreAccess) {
+fn keep_store_users(node: &mut NodeBuilder, signer: &Arc<Signer>, store: &StoreAccess) {
     if store.is_shared {
         let (registry, cluster) = (node.registry.clone(), node.config.node.cluster.clone());
         let rights = StoreRights::of(store.kinds.clone());
         let users = StoreUsers { registry, signer: signer.clone(), cluster, known: Mutex::default(), rights };
-        node.run(Phase::End, async move { users.run().await });
+        node.run(StopPhase::End, async move { users.run().await });
     }
 }
 
 /// Has nodes judged by whether they can prove who they are, and says which cannot.
-fn judge_nodes(node: &mut Mount) {
+fn judge_nodes(node: &mut NodeBuilder) {
     let (registry, trust) = (node.registry.clone(), node.trust.clone());
     // The trust asks the registry as well, and neither is to keep the other.
     let believing = Arc::downgrade(&trust);
@@ -315,7 +319,7 @@ fn judge_nodes(node: &mut Mount) {
     });
     let end_session = end_session(&registry);
     let unproven = UnprovenLeaders { registry, trust, end_session };
-    node.run(Phase::End, async move { unproven.run().await });
+    node.run(StopPhase::End, async move { unproven.run().await });
 }
 
 /// The nodes that live and cannot prove who they are.
@@ -331,7 +335,7 @@ fn strangers(registry: &Registry) -> Option<String> {
 }
 
 /// Tells others how the node stands by its identity.
-fn saying(presence: &Arc<Presence>) -> Say {
+fn saying(presence: &Arc<Presence>) -> IdentityAnnouncement {
     let presence = presence.clone();
     Box::new(move |standing| {
         presence.say(|profile| {
@@ -360,24 +364,28 @@ impl RequestObserver for Refused {
 }
 
 /// What says who the node is, where that are files, and whom it believes besides.
-fn provider(node: &Mount) -> Provider {
+fn provider(node: &NodeBuilder) -> IdentityProvider {
     let (files, config) = (node.identity_files.clone(), &node.config);
     // What is wrong with it was told when it was loaded.
     let kept = move || files.identity().ok().flatten();
     let own = (config.node.cluster.as_str(), node.registry.node_id());
-    Provider::open(node.provision.clone(), node.trust.clone(), own, kept)
+    IdentityProvider::open(node.provision.clone(), node.trust.clone(), own, kept)
 }
 
 /// Has nodes of the clusters that are named let in, as their files say, and says what keeps them out.
-fn federate(node: &mut Mount) {
-    let federations = Arc::new(Federations::open(node.federation.clone(), node.trust.clone()));
+fn federate(node: &mut NodeBuilder) {
+    let federations = Arc::new(FederationKeeper::open(node.federation.clone(), node.trust.clone()));
     let asked = federations.clone();
     node.readiness.add(move || vec![item("federation", false, asked.trouble())]);
-    node.run(Phase::End, federations.run());
+    node.run(StopPhase::End, federations.run());
 }
 
 /// Says what is wrong with the identity, what leaves the host in plaintext, and when certificates end.
-fn tell(node: &mut Mount, keeper: &Arc<IdentityKeeper>, provider: Arc<Provider>) -> Result<(), NodeError> {
+fn tell(
+    node: &mut NodeBuilder,
+    keeper: &Arc<IdentityKeeper>,
+    provider: Arc<IdentityProvider>,
+) -> Result<(), NodeError> {
     let (asked, of_files, plaintext) = (keeper.clone(), provider.clone(), node.config.plaintext());
     let plaintext = (!plaintext.is_empty()).then(|| format!("others can read: {}", plaintext.join(", ")));
     node.readiness.add(move || {
@@ -396,7 +404,7 @@ fn tell(node: &mut Mount, keeper: &Arc<IdentityKeeper>, provider: Arc<Provider>)
     node.observe(Arc::new(Refused(metrics.clone())));
     let (judging, revoked) = (node.trust.clone(), node.registry.clone());
     node.metrics.before_scrape(move || {
-        let Expiries { node, issuer, root, begins, behind } = counted.expiries();
+        let CertificateExpiries { node, issuer, root, begins, behind } = counted.expiries();
         let behind = if provider.is_of_mesh() { behind } else { provider.is_behind() };
         metrics.read([("node", node), ("issuer", issuer), ("root", root)], begins, behind);
         metrics.read_revocations(judging.current().revocations.number(), revocations_number(&revoked));
@@ -405,7 +413,7 @@ fn tell(node: &mut Mount, keeper: &Arc<IdentityKeeper>, provider: Arc<Provider>)
 }
 
 /// Looks now and then who may read the files of private keys, and tells of those that everybody may.
-fn watch_key_files(node: &mut Mount) {
+fn watch_key_files(node: &mut NodeBuilder) {
     let (config, open) = (node.config.clone(), Arc::new(Mutex::new(Vec::<String>::new())));
     let known = open.clone();
     node.readiness.add(move || {
@@ -414,7 +422,7 @@ fn watch_key_files(node: &mut Mount) {
             (!known.is_empty()).then(|| format!("open to everybody of the host: {}", known.join(", ")));
         vec![item("key-files", false, told)]
     });
-    node.run(Phase::End, async move {
+    node.run(StopPhase::End, async move {
         loop {
             let looking = config.clone();
             // Files may be far away. What panics there is told by the runtime.
@@ -432,15 +440,15 @@ fn watch_key_files(node: &mut Mount) {
 }
 
 /// The control ports of other nodes that live, as the registry has them.
-fn others(registry: &Arc<Registry>) -> Others {
+fn others(registry: &Arc<Registry>) -> OtherDaemons {
     let registry = registry.clone();
     Box::new(move |max| issuers::others(&registry, max))
 }
 
 /// Where the registry is, and by what this daemon uses it. What cannot be read was refused when the store was opened.
-fn store_access(config: &Config, node_id: &str, kinds: KnownKinds) -> StoreAccess {
+fn store_access(config: &Config, node_id: &str, kinds: KnownRecordKinds) -> StoreAccess {
     let Ok(Some((url, options))) = config.store.redis() else { return StoreAccess::of_this_host() };
-    let is_here = |address: &Address| match address.host.parse::<IpAddr>() {
+    let is_here = |address: &ServerAddress| match address.host.parse::<IpAddr>() {
         Ok(ip) => ip.is_loopback() || ip.is_unspecified(),
         Err(_) => address.host == "localhost",
     };
@@ -462,7 +470,7 @@ fn store_access(config: &Config, node_id: &str, kinds: KnownKinds) -> StoreAcces
         is_shared: true,
         is_reachable: !url.addresses().iter().any(is_here),
         is_own: username.as_ref() == Some(&own),
-        credentials: is_given.then(|| Credentials {
+        credentials: is_given.then(|| StoreCredentials {
             username: username.unwrap_or_default(),
             password: password.map(|password| password.reveal().to_owned()).unwrap_or_default(),
         }),
@@ -482,11 +490,11 @@ fn end_session(registry: &Arc<Registry>) -> EndSession {
 }
 
 /// By what clients call the node: its addresses, as far as they are known, and what is configured.
-fn names(config: &Config, listen: IpAddr) -> Names {
+fn names(config: &Config, listen: IpAddr) -> TlsNames {
     let advertised = config.mesh.advertise.as_deref().and_then(|address| address.rsplit_once(':'));
     let configured = config.control.hosts.iter().map(String::as_str).chain(advertised.map(|(host, _)| host));
     let listen = (!listen.is_unspecified()).then(|| listen.to_string());
-    let mut names = Names::of_this_host();
+    let mut names = TlsNames::of_this_host();
     for host in configured.map(str::to_owned).chain(listen) {
         let host = host.trim_start_matches('[').trim_end_matches(']');
         if host.parse::<IpAddr>().is_ok() || is_dns_name(&host.to_ascii_lowercase()) {

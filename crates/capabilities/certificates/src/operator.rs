@@ -4,10 +4,10 @@
 use std::sync::Arc;
 
 use omnirelay_certificate_records::authority_id;
-use omnirelay_core::spiffe::Holder;
+use omnirelay_core::spiffe::CertificateHolder;
 use omnirelay_host::wall_clock;
 use omnirelay_identity::operator_files::OperatorFiles;
-use omnirelay_pki::certificate::{Names, validity_of};
+use omnirelay_pki::certificate::{TlsNames, validity_of};
 use omnirelay_pki::request::Request;
 use omnirelay_registry::Registry;
 use omnirelay_registry::view::View;
@@ -68,9 +68,9 @@ impl OperatorKeeper {
     /// Issues it; answers when it is to be renewed.
     async fn issue(&self) -> Result<i64, KeepError> {
         let key = self.files.key_or_new()?;
-        let request = Request::make(&key, None, &Names::default()).ok();
+        let request = Request::make(&key, None, &TlsNames::default()).ok();
         let request = request.and_then(|der| Request::read(&der).ok()).ok_or(KeepError::Pair)?;
-        let order = (Holder::Operator(OPERATOR.to_owned()), Names::default(), LIFETIME_MAX);
+        let order = (CertificateHolder::Operator(OPERATOR.to_owned()), TlsNames::default(), LIFETIME_MAX);
         let issued = issue_by_itself(&self.registry, &self.signer, &request, order).await?;
         let Some(issued) = issued else { return Ok(0) };
         let leaf = CertificateDer::from_pem_slice(issued.chain_pem.as_bytes());

@@ -1,6 +1,6 @@
 //! The names by which a node is to be called, as its configuration has them, and those that its certificate has.
 
-use omnirelay_identity::node_identity::OwnIdentity;
+use omnirelay_identity::node_identity::NodeIdentity;
 use omnirelay_wire::pb::omnirelay::store::v1::AuthorityValue;
 use tracing::warn;
 
@@ -9,7 +9,7 @@ use crate::identity_keeper::IdentityKeeper;
 
 impl IdentityKeeper {
     /// By which names this node is to be called that its certificate has not.
-    pub(super) fn lacking_names(&self, own: &OwnIdentity) -> Vec<String> {
+    pub(super) fn lacking_names(&self, own: &NodeIdentity) -> Vec<String> {
         let (wanted, has) = (with_own(&self.node, self.names.clone()), &own.leaf.names);
         let dns = wanted.dns.into_iter().filter(|name| !has.dns.contains(name));
         let addresses = wanted.addresses.into_iter().filter(|address| !has.addresses.contains(address));

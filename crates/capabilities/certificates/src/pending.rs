@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use omnirelay_identity::caller::{Caller, Scope};
-use omnirelay_registry::act::Reader;
+use omnirelay_registry::act::DecisionReader;
 use omnirelay_wire::fault::Fault;
 use omnirelay_wire::pb::omnirelay::store::v1::PendingIssuerValue;
 use omnirelay_wire::reasons;
@@ -20,7 +20,11 @@ pub(super) fn only_administrators(what: &str) -> Fault {
 
 impl Certificates {
     /// That who may do what concerns this host alone puts nothing in the place of what another host prepares.
-    pub(super) fn check_own_pending(&self, caller: &Caller, reader: &Reader<'_>) -> Result<(), Fault> {
+    pub(super) fn check_own_pending(
+        &self,
+        caller: &Caller,
+        reader: &DecisionReader<'_>,
+    ) -> Result<(), Fault> {
         let found = reader.get(&pending_id()).filter(|found| {
             let age = self.registry.view().now().since(found.record.updated_at);
             age < PENDING_FOR && !caller.scopes.contains(Scope::MeshAdmin)

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use omnirelay_certificate_records::{JOIN_POLICY, ONLY};
-use omnirelay_core::join::{Attested, Candidate, Decision as Judged, JoinPolicy};
+use omnirelay_core::join::{JoinCandidate, JoinDecision as Judged, JoinPolicy, VerifiedEvidence};
 use omnirelay_core::text::printable;
 use omnirelay_decisions::field_changes::field_changes;
 use omnirelay_decisions::join_policy;
@@ -10,11 +10,11 @@ use omnirelay_identity::caller::Caller;
 use omnirelay_nouns::request::MutationRequest;
 use omnirelay_nouns::{SCHEMA_VERSION, at_cursor, envelope, head_cursor, timestamp};
 use omnirelay_pki::public_key::{PublicKey, signed};
-use omnirelay_registry::act::Reader;
-use omnirelay_registry::mutate::{Decision, request_hash};
+use omnirelay_registry::act::DecisionReader;
+use omnirelay_registry::mutate::{MutationDecision, request_hash};
 use omnirelay_registry::view::{View, ViewRecord};
 use omnirelay_store::{RecordId, Write};
-use omnirelay_wire::envelope::Enveloped as _;
+use omnirelay_wire::envelope::EnvelopedAnswer as _;
 use omnirelay_wire::fault::Fault;
 use omnirelay_wire::pb::omnirelay::mesh::control::v1::EffectiveJoinPolicy;
 use omnirelay_wire::pb::omnirelay::mesh::control::v1::effective_join_policy::Source;
@@ -95,13 +95,13 @@ impl Certificates {
                     policy: Some(policy),
                     ..Default::default()
                 };
-                Ok(Decision { writes, changes, answer })
+                Ok(MutationDecision { writes, changes, answer })
             })
             .await
     }
 
     /// The write by which what is configured becomes the policy of a mesh that has none; `None`: nothing is configured.
-    pub(super) fn seed(&self, reader: &Reader<'_>) -> Result<Option<Write>, Fault> {
+    pub(super) fn seed(&self, reader: &DecisionReader<'_>) -> Result<Option<Write>, Fault> {
         let Some(policy) = self.policy.as_ref().filter(|_| reader.get(&policy_id()).is_none()) else {
             return Ok(None);
         };
@@ -139,7 +139,7 @@ fn with_unknown_fields(mut policy: JoinPolicyValue, before: Option<&JoinPolicyVa
 /// # Errors
 /// `JOIN_DENIED`, with the rule.
 pub fn admitted(
-    reader: &Reader<'_>,
+    reader: &DecisionReader<'_>,
     token: &JoinTokenValue,
     body: &pb::JoinBody,
     key: &[u8],
@@ -147,7 +147,7 @@ pub fn admitted(
 ) -> Result<(String, u32), Fault> {
     let value = reader.get(&policy_id()).and_then(|found| found.value::<JoinPolicyValue>());
     let value = value.as_deref().cloned().unwrap_or_else(by_token_alone);
-    let candidate = Candidate {
+    let candidate = JoinCandidate {
         cluster: token.cluster.clone(),
         role: token.role.clone(),
         environment: body.environment.clone(),
@@ -180,7 +180,7 @@ fn verified(
     evidence: &pb::Evidence,
     key: &[u8],
     now: i64,
-) -> Result<Attested, Fault> {
+) -> Result<VerifiedEvidence, Fault> {
     let wrong = |what: &str| {
         let who = printable(&evidence.attester);
         Err(Fault::new(reasons::JOIN_DENIED, format!("the evidence of `{who}` proves nothing: {what}"))
@@ -197,9 +197,10 @@ fn verified(
         Err(_) => wrong("what was signed is no EvidenceBody"),
         Ok(body) if body.key != key => wrong("it is of another key than that of the request"),
         Ok(body) if body.not_after < now => wrong("it has ended"),
-        Ok(body) => {
-            Ok(Attested { attester: attester.name.clone(), claims: body.claims.into_iter().collect() })
-        }
+        Ok(body) => Ok(VerifiedEvidence {
+            attester: attester.name.clone(),
+            claims: body.claims.into_iter().collect(),
+        }),
     }
 }
 

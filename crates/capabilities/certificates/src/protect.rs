@@ -10,8 +10,8 @@ use omnirelay_nouns::request::MutationRequest;
 use omnirelay_nouns::{SCHEMA_VERSION, timestamp};
 use omnirelay_peer_records as peers;
 use omnirelay_registry::Registry;
-use omnirelay_registry::act::Reader;
-use omnirelay_registry::mutate::{Decision, request_hash};
+use omnirelay_registry::act::DecisionReader;
+use omnirelay_registry::mutate::{MutationDecision, request_hash};
 use omnirelay_registry::view::ViewRecord;
 use omnirelay_store::{RecordId, Write};
 use omnirelay_wire::fault::Fault;
@@ -47,7 +47,7 @@ impl Certificates {
                 ..Default::default()
             };
             if authority.record_signing.is_some() {
-                return Ok(Decision { writes: Vec::new(), changes: Vec::new(), answer });
+                return Ok(MutationDecision { writes: Vec::new(), changes: Vec::new(), answer });
             }
             self.signer.issuer(&authority)?;
             check_daemons(&self.registry)?;
@@ -56,7 +56,7 @@ impl Certificates {
             }
             let changes = protection(&authority, &records);
             answer.changes.clone_from(&changes);
-            Ok(Decision { writes: vec![begin(&authority)], changes, answer })
+            Ok(MutationDecision { writes: vec![begin(&authority)], changes, answer })
         });
         let mut begun = begun.await?;
         if !dry_run {
@@ -79,7 +79,7 @@ fn begin(authority: &AuthorityValue) -> Write {
 /// becomes signed, a line each.
 pub fn protect_from_the_beginning(
     registry: &Registry,
-    reader: &Reader<'_>,
+    reader: &DecisionReader<'_>,
     authority: &mut AuthorityValue,
 ) -> Vec<String> {
     if !peers::without_signed_records(registry).is_empty() {
@@ -91,7 +91,7 @@ pub fn protect_from_the_beginning(
 }
 
 /// The records that count and that nobody has signed, but for that of the authority, which is signed by what changes it.
-fn unsigned(registry: &Registry, reader: &Reader<'_>) -> Vec<Arc<ViewRecord>> {
+fn unsigned(registry: &Registry, reader: &DecisionReader<'_>) -> Vec<Arc<ViewRecord>> {
     let ids = registry.view().records_to_sign();
     ids.iter().filter(|id| **id != authority_id()).filter_map(|id| reader.get(id)).collect()
 }

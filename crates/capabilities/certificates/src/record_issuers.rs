@@ -5,14 +5,14 @@ use std::sync::Arc;
 use bytes::Bytes;
 use omnirelay_certificate_records::{JOIN_TOKEN, authority_id};
 use omnirelay_decisions::signed_record::{RECORD, RecordName, RecordSigners, message};
-use omnirelay_identity::trust::{Trust, unix_now};
+use omnirelay_identity::trust::{MeshTrust, unix_now};
 use omnirelay_pki::authority::is_issuer;
 use omnirelay_pki::certificate::{key_of, validity_of};
 use omnirelay_pki::issuer_key::IssuerKey;
 use omnirelay_pki::key::Fingerprint;
-use omnirelay_pki::revocation::Revoked;
-use omnirelay_pki::trust::Bundle;
-use omnirelay_registry::view::{AuthorityFollowing, RecordIssuers, RecordSigning};
+use omnirelay_pki::revocation::RevokedSubject;
+use omnirelay_pki::trust::TrustBundle;
+use omnirelay_registry::view::{AuthoritySuccession, RecordIssuers, RecordSigning};
 use omnirelay_wire::fault::Fault;
 use omnirelay_wire::pb::omnirelay::store::v1::{AuthorityValue, RecordSignature, SigningValue};
 use prost::Message as _;
@@ -29,7 +29,7 @@ const OF_EACH_MAX: usize = 16;
 pub struct MeshIssuers {
     /// The cluster of the daemon.
     pub cluster: String,
-    pub trust: Arc<Trust>,
+    pub trust: Arc<MeshTrust>,
     pub signer: Arc<Signer>,
 }
 
@@ -40,7 +40,7 @@ impl MeshIssuers {
     }
 
     /// The roots that another authority has to lead to; `None`: whoever comes first is believed.
-    fn trusted(&self, before: Option<&AuthorityValue>) -> Option<Bundle> {
+    fn trusted(&self, before: Option<&AuthorityValue>) -> Option<TrustBundle> {
         match before {
             Some(before) => bundle_of(&before.roots).ok(),
             // What this host has kept, or was given when it joined.
@@ -49,7 +49,11 @@ impl MeshIssuers {
     }
 
     /// The keys of those who sign, the newest first, as far as they lead to the roots and are not revoked.
-    fn keys(&self, authority: &AuthorityValue, roots: &Bundle) -> Result<Option<Arc<RecordSigners>>, String> {
+    fn keys(
+        &self,
+        authority: &AuthorityValue,
+        roots: &TrustBundle,
+    ) -> Result<Option<Arc<RecordSigners>>, String> {
         let Some(signing) = &authority.record_signing else { return Ok(None) };
         let revocations = &self.trust.current().revocations;
         let issuers: Vec<(Fingerprint, &SigningValue)> = authority
@@ -65,7 +69,7 @@ impl MeshIssuers {
             let (begun, _) = validity_of(&chain[0]).ok()?;
             let found = roots.verify_authority(&chain, begun).ok()?;
             let counts = is_issuer(&found, roots.trust_domain())
-                && revocations.about(&Revoked::Key(fingerprint)).is_none();
+                && revocations.about(&RevokedSubject::Key(fingerprint)).is_none();
             if counts { IssuerKey::of(&chain[0], roots.trust_domain().clone()).ok() } else { None }
         };
         let keys: Vec<IssuerKey> = signing.keys.iter().filter_map(key).collect();
@@ -78,7 +82,7 @@ impl MeshIssuers {
 }
 
 impl RecordIssuers for MeshIssuers {
-    fn follow(&self, before: Option<&Bytes>, next: &Bytes) -> Result<AuthorityFollowing, String> {
+    fn follow(&self, before: Option<&Bytes>, next: &Bytes) -> Result<AuthoritySuccession, String> {
         let next = decoded(next).ok_or("it is no certificate authority")?;
         let before = before.and_then(decoded);
         check_size(&next)?;
@@ -90,7 +94,7 @@ impl RecordIssuers for MeshIssuers {
         let newest = signers.as_ref().and_then(|signers| signers.keys.first());
         let is_by_new_issuer =
             newest.is_some_and(|key| before.as_ref().is_none_or(|before| is_new(key, before, &next)));
-        Ok(AuthorityFollowing { signers, is_by_new_issuer })
+        Ok(AuthoritySuccession { signers, is_by_new_issuer })
     }
 
     fn check_may_sign(&self, authority: &Bytes) -> Result<(), Fault> {
@@ -146,7 +150,7 @@ fn is_new(key: &IssuerKey, before: &AuthorityValue, next: &AuthorityValue) -> bo
 }
 
 /// That each root of an authority is trusted, or certified by one that is.
-fn check_roots(trusted: &Bundle, next: &AuthorityValue) -> Result<(), String> {
+fn check_roots(trusted: &TrustBundle, next: &AuthorityValue) -> Result<(), String> {
     let is_trusted = |root: &SigningValue| {
         trusted.roots().iter().any(|known| known.as_ref() == root.certificate) || is_certified(trusted, root)
     };
@@ -160,7 +164,7 @@ fn check_roots(trusted: &Bundle, next: &AuthorityValue) -> Result<(), String> {
 }
 
 /// Whether a root that is trusted has certified the key of another one.
-fn is_certified(trusted: &Bundle, root: &SigningValue) -> bool {
+fn is_certified(trusted: &TrustBundle, root: &SigningValue) -> bool {
     let across = CertificateDer::from(root.across.as_slice());
     let is_of_root = key_of(&across).is_ok_and(|key| key_of(&root.certificate).is_ok_and(|root| key == root));
     // As of when it did: it may have ended since.

@@ -10,7 +10,7 @@ use omnirelay_core::text::chain;
 use omnirelay_identity::node_identity::IdentityFiles;
 use omnirelay_pki::certificate::key_of;
 use omnirelay_registry::Registry;
-use omnirelay_registry::act::Reader;
+use omnirelay_registry::act::DecisionReader;
 use omnirelay_registry::audit_record::own_body;
 use omnirelay_registry::signed_records::{UnknownRecords, told};
 use omnirelay_registry::view::{RefusedRecord, View};
@@ -205,7 +205,7 @@ impl RecordKeeper {
     /// Has nothing count any more but what the newest issuer has signed, once that is all.
     async fn finish(&self) -> Result<(), KeepError> {
         let act = own_act("authority.require-signatures", [AUTHORITY]);
-        let done = self.registry.act::<_, KeepError, _>(&act, async |reader: Reader<'_>| {
+        let done = self.registry.act::<_, KeepError, _>(&act, async |reader: DecisionReader<'_>| {
             let mut value = (*authority_in(&reader)?).clone();
             let Some(signing) = value.record_signing.as_mut() else { return Ok(None) };
             if !self.registry.view().is_all_signed() {

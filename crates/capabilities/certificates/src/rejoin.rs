@@ -3,17 +3,17 @@
 use omnirelay_certificate_records::GRACE;
 use omnirelay_certificate_records::REVOCATION;
 use omnirelay_certificate_records::{certificate_of, record_of};
-use omnirelay_core::spiffe::Holder;
+use omnirelay_core::spiffe::CertificateHolder;
 use omnirelay_identity::caller::Caller;
 use omnirelay_identity::trust::unix_now;
 use omnirelay_pki::certificate::Certificate;
 use omnirelay_pki::public_key::PublicKey;
 use omnirelay_pki::request::Request;
 use omnirelay_pki::revocation::Revocations;
-use omnirelay_pki::trust::Usage;
+use omnirelay_pki::trust::ChainUsage;
 use omnirelay_registry::mutate::ChangeForm;
 use omnirelay_registry::mutate::{Mutation, request_hash};
-use omnirelay_store::Kind;
+use omnirelay_store::RecordKind;
 use omnirelay_wire::fault::Fault;
 use omnirelay_wire::pb::omnirelay::store::v1::CertificateValue;
 use omnirelay_wire::reasons;
@@ -22,7 +22,7 @@ use prost::Message as _;
 use rustls::pki_types::CertificateDer;
 
 use super::gate::RateKey;
-use super::issue::{Order, OtherKeys, issue, renewed_lifetime};
+use super::issue::{LeafOrder, OtherKeysAction, issue, renewed_lifetime};
 use super::{Certificates, held_in, pb};
 
 /// How far from now a request may have been signed, in seconds: clocks differ.
@@ -52,7 +52,7 @@ impl Certificates {
         let Asked { before, request } = &of;
         let holder = before.id.holder().clone();
         let caller = caller.proven_by_request(format!("node:{}", holder.name()));
-        const ALSO: &[Kind] = &[REVOCATION];
+        const ALSO: &[RecordKind] = &[REVOCATION];
         let record = record_of(&holder);
         let mutation = Mutation {
             caller: &caller,
@@ -67,12 +67,12 @@ impl Certificates {
         let issued = self.registry.mutate::<ChangeForm<_>>(mutation, |reader| {
             let revoked = self.signer.revoked(|id| reader.get(id));
             check_newest(held_in(reader, &record).as_deref(), &revoked, &of)?;
-            let order = Order {
+            let order = LeafOrder {
                 holder: holder.clone(),
                 request,
                 names: before.names.clone(),
                 lifetime: renewed_lifetime(before),
-                others: OtherKeys::Keep,
+                others: OtherKeysAction::Keep,
                 by: &caller.principal,
                 now: unix_now(),
                 from: Some(before),
@@ -100,8 +100,10 @@ impl Certificates {
         }
         // It is judged as it was when it ended.
         let at = before.not_after.min(now);
-        let judged = self.trust.current().judge(&chain, at, Usage::Client).map_err(|_| refused())?;
-        if !matches!(judged.id.holder(), Holder::Node { .. }) || body.at.abs_diff(now) > SIGNED_WITHIN {
+        let judged = self.trust.current().judge(&chain, at, ChainUsage::Client).map_err(|_| refused())?;
+        if !matches!(judged.id.holder(), CertificateHolder::Node { .. })
+            || body.at.abs_diff(now) > SIGNED_WITHIN
+        {
             return Err(refused());
         }
         if before.not_after.saturating_add(GRACE) < now {

@@ -4,10 +4,10 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use omnirelay_identity::client::{Believes, OwnClient, Servers, Shows};
-use omnirelay_identity::trust::Trust;
-use omnirelay_node::transport::Transport;
-use omnirelay_transport::peer::Way;
+use omnirelay_identity::client::{ClientCertificate, ExpectedServers, LiveTlsClient, ServerTrust};
+use omnirelay_identity::trust::MeshTrust;
+use omnirelay_node::transport::NodeTransport;
+use omnirelay_transport::peer::CallPath;
 use omnirelay_wire::fault::Fault;
 use omnirelay_wire::tls;
 use rustls::ClientConfig;
@@ -36,7 +36,7 @@ pub enum RenewalError {
 }
 
 /// What another daemon is asked for.
-pub enum Ask {
+pub enum RemoteRequest {
     /// To renew the certificate that is shown, for the key of this request in PEM.
     Renew(String),
     /// To issue a node another one whose own has ended.
@@ -49,23 +49,23 @@ pub enum Ask {
 /// # Errors
 /// What the last daemon said that was asked.
 pub async fn issued(
-    transport: Option<&Transport>,
-    trust: &Arc<Trust>,
-    ask: &Ask,
+    transport: Option<&NodeTransport>,
+    trust: &Arc<MeshTrust>,
+    ask: &RemoteRequest,
     others: Vec<OtherDaemon>,
     check: impl Fn(&str) -> Result<(), String>,
 ) -> Result<String, RenewalError> {
     let shows = match ask {
-        Ask::Renew(_) => Shows::Node,
+        RemoteRequest::Renew(_) => ClientCertificate::Node,
         // Nobody takes a certificate that has ended.
-        Ask::Rejoin(_) => Shows::Nothing,
+        RemoteRequest::Rejoin(_) => ClientCertificate::Nothing,
     };
-    let client = OwnClient::new(Believes::Mesh(Servers::Nodes), shows, trust.clone());
+    let client = LiveTlsClient::new(ServerTrust::Mesh(ExpectedServers::Nodes), shows, trust.clone());
     let config = Arc::new(client.config()?);
     let (mut last, mut unusable) = (RenewalError::Nobody, None);
     for OtherDaemon { node, control: address } in others {
         // One that has no mesh port, or that is not reached there, is asked at its control port.
-        if let (Some(transport), Ask::Renew(csr)) = (transport, ask)
+        if let (Some(transport), RemoteRequest::Renew(csr)) = (transport, ask)
             && let Some(chain) = renewed(transport, &node, csr).await
         {
             match check(&chain) {
@@ -86,8 +86,8 @@ pub async fn issued(
 }
 
 /// Asks a node at its mesh port. For the same key the answer is given again, so that it may be asked twice.
-async fn renewed(transport: &Transport, node: &str, csr: &str) -> Option<String> {
-    let channel = transport.channel(node, Way::REPEATABLE).ok()?.within(WITHIN);
+async fn renewed(transport: &NodeTransport, node: &str, csr: &str) -> Option<String> {
+    let channel = transport.channel(node, CallPath::REPEATABLE).ok()?.within(WITHIN);
     let asked = pb::RenewCertificateRequest { csr: csr.to_owned() };
     match CertificateServiceClient::new(channel).renew(asked).await {
         Ok(answer) => Some(answer.into_inner().chain_pem),
@@ -98,14 +98,14 @@ async fn renewed(transport: &Transport, node: &str, csr: &str) -> Option<String>
     }
 }
 
-async fn asked(address: &str, config: Arc<ClientConfig>, ask: &Ask) -> Result<String, String> {
+async fn asked(address: &str, config: Arc<ClientConfig>, ask: &RemoteRequest) -> Result<String, String> {
     let channel = channel(address, config)?;
     let answered = match ask {
-        Ask::Renew(csr) => {
+        RemoteRequest::Renew(csr) => {
             let asked = pb::RenewCertificateRequest { csr: csr.clone() };
             CertificateServiceClient::new(channel).renew(asked).await
         }
-        Ask::Rejoin(asked) => EnrollmentServiceClient::new(channel).rejoin(asked.clone()).await,
+        RemoteRequest::Rejoin(asked) => EnrollmentServiceClient::new(channel).rejoin(asked.clone()).await,
     };
     answered.map(|answer| answer.into_inner().chain_pem).map_err(|status| Fault::from(&status).message)
 }

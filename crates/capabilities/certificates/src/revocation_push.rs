@@ -10,10 +10,10 @@ use futures_util::future::join_all;
 use omnirelay_certificate_records::revoked::sound_list;
 use omnirelay_identity::caller::Caller;
 use omnirelay_identity::trust::unix_now;
-use omnirelay_node::transport::Transport;
+use omnirelay_node::transport::NodeTransport;
 use omnirelay_nouns::serve;
 use omnirelay_peer_records as peers;
-use omnirelay_transport::peer::Way;
+use omnirelay_transport::peer::CallPath;
 use omnirelay_wire::fault::Fault;
 use omnirelay_wire::pb::omnirelay::store::v1::RevocationValue;
 use omnirelay_wire::reasons;
@@ -34,18 +34,18 @@ const BULK: usize = 64 * 1024;
 const WITHIN: Duration = Duration::from_secs(3);
 
 /// Hands the list to others, and takes it from them.
-pub struct Exchange {
+pub struct RevocationPush {
     pub keeper: Arc<IdentityKeeper>,
-    pub transport: Arc<Transport>,
+    pub transport: Arc<NodeTransport>,
 }
 
 serve! {
-    RevocationExchangeService for Exchange {
+    RevocationExchangeService for RevocationPush {
         offer(OfferRevocationsRequest) -> OfferRevocationsResponse: |of, caller, asked| of.take(caller, asked);
     }
 }
 
-impl Exchange {
+impl RevocationPush {
     /// Takes over what another node says is revoked, if the authority has signed it.
     async fn take(
         &self,
@@ -103,7 +103,7 @@ impl Exchange {
         if list.is_empty() {
             return;
         }
-        let way = Way { bulk: list.len() > BULK, ..Way::REPEATABLE };
+        let way = CallPath { bulk: list.len() > BULK, ..CallPath::REPEATABLE };
         let Ok(channel) = self.transport.channel(node, way) else { return };
         let asked = pb::OfferRevocationsRequest { list: (**list).clone() };
         let offered = RevocationExchangeServiceClient::new(channel.within(WITHIN)).offer(asked).await;

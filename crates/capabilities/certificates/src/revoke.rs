@@ -7,30 +7,30 @@ use bytes::Bytes;
 use omnirelay_certificate_records::revoked::known;
 use omnirelay_certificate_records::{CERTIFICATE, ONLY, revocation_id};
 use omnirelay_certificate_records::{certificate_of, record_of};
-use omnirelay_core::spiffe::{Holder, SpiffeId};
+use omnirelay_core::spiffe::{CertificateHolder, SpiffeId};
 use omnirelay_identity::caller::Caller;
 use omnirelay_identity::trust::unix_now;
 use omnirelay_nouns::request::MutationRequest;
 use omnirelay_nouns::{SCHEMA_VERSION, at_cursor, envelope, head_cursor};
 use omnirelay_peer_records as peers;
-use omnirelay_pki::certificate::{Certificate, Serial};
-use omnirelay_pki::revocation::{Revocation, Revocations, Revoked};
-use omnirelay_registry::act::Reader;
-use omnirelay_registry::mutate::{Decision, request_hash};
+use omnirelay_pki::certificate::{Certificate, CertificateSerial};
+use omnirelay_pki::revocation::{Revocation, Revocations, RevokedSubject};
+use omnirelay_registry::act::DecisionReader;
+use omnirelay_registry::mutate::{MutationDecision, request_hash};
 use omnirelay_registry::view::ViewRecord;
-use omnirelay_store::{Kind, RecordId, Write};
-use omnirelay_wire::envelope::Enveloped as _;
+use omnirelay_store::{RecordId, RecordKind, Write};
+use omnirelay_wire::envelope::EnvelopedAnswer as _;
 use omnirelay_wire::fault::Fault;
 use omnirelay_wire::pb::omnirelay::store::v1::{CertificateValue, RevocationValue};
 use omnirelay_wire::reasons;
-use omnirelay_wire::rpc::Rpc;
+use omnirelay_wire::rpc::RpcMethod;
 use omnirelay_wire::rpc::certificate_service::{REINSTATE, REVOKE};
 use prost::Message as _;
 use tonic::Response;
 
-use super::administrators::{LastAdministrator, TakenRights, check_left};
+use super::administrators::{LastAdministrator, RemovedRights, check_left};
 use super::authority::at;
-use super::holder::{NamedHolder, id_of};
+use super::holder::{HolderSelector, id_of};
 use super::lineage::{has_in_lineage, revoke_renewed};
 use super::{Certificates, authority_in, held_in, pb, trust_domain};
 
@@ -44,8 +44,8 @@ const LIFETIME_MAX: i64 = 7 * 24 * 3600;
 
 /// What is to be revoked or let back in.
 enum Target {
-    Serial(Serial),
-    Holder(Holder, RecordId),
+    Serial(CertificateSerial),
+    Holder(CertificateHolder, RecordId),
 }
 
 impl Certificates {
@@ -56,7 +56,7 @@ impl Certificates {
     ) -> Result<pb::RevocationChange, Fault> {
         let hash = request_hash(&asked);
         let pb::RevokeCertificateRequest { serial, node, operator, service, cluster, reason, .. } = &asked;
-        let named = NamedHolder { node, operator, service, cluster, role: "" }.holder(&self.cluster)?;
+        let named = HolderSelector { node, operator, service, cluster, role: "" }.holder(&self.cluster)?;
         let target = match (serial.as_str(), named) {
             ("", Some(holder)) => {
                 let record = record_of(&holder);
@@ -86,17 +86,17 @@ impl Certificates {
                     // One that the mesh has not issued, as from files, may live for as long as it likes.
                     let end = known.map_or(now + FOREIGN_MAX, |certificate| certificate.not_after.max(now));
                     let until = end + GRACE;
-                    list.revoke(Revoked::Serial(serial.clone()), now, until, reason);
+                    list.revoke(RevokedSubject::Serial(serial.clone()), now, until, reason);
                     revoke_renewed(held.iter().map(|held| &**held), serial, list, now, reason);
                     Ok(Vec::new())
                 }
                 Target::Holder(holder, record) => {
                     let held = self.held_or_known(reader, holder, record)?;
-                    bar(&held, holder, Bar::Holder, list, now, reason);
+                    bar(&held, holder, BarredCertificates::Holder, list, now, reason);
                     for id in self.ids_without_role(reader, holder)? {
                         // Of whom only tokens may be known, or what files have brought.
                         let until = now + LIFETIME_MAX + GRACE;
-                        list.revoke(Revoked::Holder(id), now, until, reason);
+                        list.revoke(RevokedSubject::Holder(id), now, until, reason);
                     }
                     let barred = CertificateValue { barred: true, ..held.clone() };
                     Ok(if held.barred { Vec::new() } else { vec![put(record, &barred)] })
@@ -115,18 +115,18 @@ impl Certificates {
     /// What was issued to a holder; nothing, where it is known otherwise: as a peer, or perhaps from files.
     pub(super) fn held_or_known(
         &self,
-        reader: &Reader<'_>,
-        holder: &Holder,
+        reader: &DecisionReader<'_>,
+        holder: &CertificateHolder,
         record: &RecordId,
     ) -> Result<CertificateValue, Fault> {
         if let Some(held) = held_in(reader, record) {
             return Ok((*held).clone());
         }
         let is_peer = match holder {
-            Holder::Node { cluster, node, .. } => {
+            CertificateHolder::Node { cluster, node, .. } => {
                 *cluster == self.cluster && peers::is_registered(&self.registry, node)
             }
-            Holder::Operator(_) | Holder::Service(_) => false,
+            CertificateHolder::Operator(_) | CertificateHolder::Service(_) => false,
         };
         match is_peer || self.trust.current().provided.is_some() {
             true => Ok(CertificateValue::default()),
@@ -141,7 +141,7 @@ impl Certificates {
     ) -> Result<pb::RevocationChange, Fault> {
         let hash = request_hash(&asked);
         let pb::ReinstateHolderRequest { node, operator, service, cluster, reason, .. } = &asked;
-        let named = NamedHolder { node, operator, service, cluster, role: "" }.holder(&self.cluster)?;
+        let named = HolderSelector { node, operator, service, cluster, role: "" }.holder(&self.cluster)?;
         let holder = named
             .ok_or_else(|| Fault::invalid("none of the fields `node`, `operator` and `service` is given"))?;
         let record = record_of(&holder);
@@ -149,13 +149,13 @@ impl Certificates {
             let held = held_in(reader, &record).ok_or_else(|| no_holder(&record))?;
             // Its certificates stay out by their numbers and their keys; only who it is, is let back in.
             for id in self.ids_without_role(reader, &holder)? {
-                list.reinstate(&Revoked::Holder(id), now);
+                list.reinstate(&RevokedSubject::Holder(id), now);
             }
-            if let Some(node) = Revoked::node(&holder) {
+            if let Some(node) = RevokedSubject::node(&holder) {
                 list.reinstate(&node, now);
             }
             for certificate in held.issued.iter().filter_map(certificate_of) {
-                list.reinstate(&Revoked::Holder(certificate.id), now);
+                list.reinstate(&RevokedSubject::Holder(certificate.id), now);
             }
             let free = CertificateValue { barred: false, ..(*held).clone() };
             Ok(if held.barred { vec![put(&record, &free)] } else { Vec::new() })
@@ -165,8 +165,12 @@ impl Certificates {
 
     /// The ids of a holder, in each trust domain that is believed here, whatever was issued to it; none of nodes, in whose ids
     /// their roles are.
-    fn ids_without_role(&self, reader: &Reader<'_>, holder: &Holder) -> Result<Vec<SpiffeId>, Fault> {
-        if matches!(holder, Holder::Node { .. }) {
+    fn ids_without_role(
+        &self,
+        reader: &DecisionReader<'_>,
+        holder: &CertificateHolder,
+    ) -> Result<Vec<SpiffeId>, Fault> {
+        if matches!(holder, CertificateHolder::Node { .. }) {
             return Ok(Vec::new());
         }
         let trusted = self.trust.current();
@@ -181,7 +185,7 @@ impl Certificates {
     pub(super) async fn change(
         &self,
         asked: MutationRequest<'_>,
-        change: impl Fn(&Reader<'_>, &mut Revocations, i64) -> Result<Vec<Write>, Fault>,
+        change: impl Fn(&DecisionReader<'_>, &mut Revocations, i64) -> Result<Vec<Write>, Fault>,
     ) -> Result<pb::RevocationChange, Fault> {
         // Nodes administer nothing, and tokens are not counted.
         self.change_unless(asked, LastAdministrator::MayGo, change).await
@@ -192,9 +196,9 @@ impl Certificates {
         &self,
         asked: MutationRequest<'_>,
         last: LastAdministrator,
-        change: impl Fn(&Reader<'_>, &mut Revocations, i64) -> Result<Vec<Write>, Fault>,
+        change: impl Fn(&DecisionReader<'_>, &mut Revocations, i64) -> Result<Vec<Write>, Fault>,
     ) -> Result<pb::RevocationChange, Fault> {
-        const ALSO: &[Kind] = &[CERTIFICATE];
+        const ALSO: &[RecordKind] = &[CERTIFICATE];
         asked
             .of_records(&self.registry, revocation_id(), ALSO, |reader| {
                 let (authority, now) = (authority_in(reader)?, unix_now());
@@ -204,7 +208,7 @@ impl Certificates {
                 let mut changes = differences(&before, &list);
                 // Who is let back in takes nobody away.
                 if revokes(&before, &list) {
-                    let taken = TakenRights { principal: "", before: &before, after: &list };
+                    let taken = RemovedRights { principal: "", before: &before, after: &list };
                     changes.extend(check_left(self.registry.view(), reader, taken, last)?);
                 }
                 if list != before {
@@ -218,14 +222,18 @@ impl Certificates {
                     number: list.number(),
                     ..Default::default()
                 };
-                Ok(Decision { writes, changes, answer })
+                Ok(MutationDecision { writes, changes, answer })
             })
             .await
     }
 
     /// What is remembered of the holders that the certificate with this number, or what came of it, is of. Read as a decision reads
     /// it: a renewal that is under way conflicts.
-    fn held_in_lineage(&self, reader: &Reader<'_>, serial: &Serial) -> Vec<Arc<CertificateValue>> {
+    fn held_in_lineage(
+        &self,
+        reader: &DecisionReader<'_>,
+        serial: &CertificateSerial,
+    ) -> Vec<Arc<CertificateValue>> {
         let records = self.registry.view().list(&CERTIFICATE).records;
         let is_of = |record: &&Arc<ViewRecord>| {
             record.value::<CertificateValue>().is_some_and(|held| has_in_lineage(&held, serial))
@@ -255,15 +263,15 @@ impl Certificates {
 }
 
 /// The certificate with this number, as far as it is remembered.
-fn certificate_in(held: &[Arc<CertificateValue>], serial: &Serial) -> Option<Certificate> {
+fn certificate_in(held: &[Arc<CertificateValue>], serial: &CertificateSerial) -> Option<Certificate> {
     let mut all = held.iter().flat_map(|held| &held.issued);
-    all.find(|issued| Serial::of(&issued.serial) == *serial).and_then(certificate_of)
+    all.find(|issued| CertificateSerial::of(&issued.serial) == *serial).and_then(certificate_of)
 }
 
 /// What a change of the list is asked with.
 pub fn of_list<'a>(
     caller: &'a Caller,
-    rpc: Rpc,
+    rpc: RpcMethod,
     reason: &str,
     dry_run: bool,
     hash: u64,
@@ -274,7 +282,7 @@ pub fn of_list<'a>(
 
 /// What of a holder is put out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Bar {
+pub enum BarredCertificates {
     /// Under every name it was issued a certificate for, and with every key.
     Holder,
     /// What it has: it may have others.
@@ -284,23 +292,23 @@ pub enum Bar {
 /// Puts a holder out.
 pub fn bar(
     held: &CertificateValue,
-    holder: &Holder,
-    how: Bar,
+    holder: &CertificateHolder,
+    how: BarredCertificates,
     list: &mut Revocations,
     now: i64,
     reason: &str,
 ) {
     let certificates: Vec<Certificate> = held.issued.iter().filter_map(certificate_of).collect();
     let until = certificates.iter().map(|one| one.not_after).max().unwrap_or(now) + GRACE;
-    if let Some(node) = Revoked::node(holder).filter(|_| how == Bar::Holder) {
+    if let Some(node) = RevokedSubject::node(holder).filter(|_| how == BarredCertificates::Holder) {
         list.revoke(node, now, until, reason);
     }
     for certificate in certificates {
-        if how == Bar::Holder {
-            list.revoke(Revoked::Holder(certificate.id), now, until, reason);
+        if how == BarredCertificates::Holder {
+            list.revoke(RevokedSubject::Holder(certificate.id), now, until, reason);
         }
-        list.revoke(Revoked::Key(certificate.key), now, until, reason);
-        list.revoke(Revoked::Serial(certificate.serial), now, until, reason);
+        list.revoke(RevokedSubject::Key(certificate.key), now, until, reason);
+        list.revoke(RevokedSubject::Serial(certificate.serial), now, until, reason);
     }
 }
 
@@ -320,13 +328,13 @@ fn revokes(before: &Revocations, after: &Revocations) -> bool {
     after.iter().any(|(what, revocation)| revocation.holds() && before.about(what).is_none())
 }
 
-fn word(what: &Revoked) -> String {
+fn word(what: &RevokedSubject) -> String {
     match what {
-        Revoked::Serial(serial) => format!("serial {serial}"),
-        Revoked::Key(key) => format!("key {key}"),
-        Revoked::Holder(id) => format!("holder {id}"),
-        Revoked::Node { cluster, node } => format!("node {cluster}/{node}"),
-        Revoked::Later(_) => "what a later version names".to_owned(),
+        RevokedSubject::Serial(serial) => format!("serial {serial}"),
+        RevokedSubject::Key(key) => format!("key {key}"),
+        RevokedSubject::Holder(id) => format!("holder {id}"),
+        RevokedSubject::Node { cluster, node } => format!("node {cluster}/{node}"),
+        RevokedSubject::Later(_) => "what a later version names".to_owned(),
     }
 }
 
@@ -334,7 +342,7 @@ pub fn put(id: &RecordId, value: &CertificateValue) -> Write {
     Write::Put { id: id.clone(), value: Bytes::from(value.encode_to_vec()), group: None }
 }
 
-fn show((what, revocation): (&Revoked, &Revocation)) -> pb::Revocation {
+fn show((what, revocation): (&RevokedSubject, &Revocation)) -> pb::Revocation {
     let mut shown = pb::Revocation {
         since: Some(at(revocation.since)),
         until: Some(at(revocation.until)),
@@ -342,12 +350,12 @@ fn show((what, revocation): (&Revoked, &Revocation)) -> pb::Revocation {
         ..Default::default()
     };
     match what {
-        Revoked::Serial(serial) => shown.serial = serial.to_string(),
-        Revoked::Key(key) => shown.key_fingerprint = key.to_string(),
-        Revoked::Holder(id) => shown.id = id.to_string(),
-        Revoked::Node { cluster, node } => shown.node = format!("{cluster}/{node}"),
+        RevokedSubject::Serial(serial) => shown.serial = serial.to_string(),
+        RevokedSubject::Key(key) => shown.key_fingerprint = key.to_string(),
+        RevokedSubject::Holder(id) => shown.id = id.to_string(),
+        RevokedSubject::Node { cluster, node } => shown.node = format!("{cluster}/{node}"),
         // Its reason and its times are shown.
-        Revoked::Later(_) => {}
+        RevokedSubject::Later(_) => {}
     }
     shown
 }

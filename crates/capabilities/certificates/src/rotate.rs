@@ -13,15 +13,15 @@ use omnirelay_identity::caller::{Caller, Scope};
 use omnirelay_identity::trust::unix_now;
 use omnirelay_nouns::SCHEMA_VERSION;
 use omnirelay_nouns::request::MutationRequest;
-use omnirelay_pki::authority::Validity;
+use omnirelay_pki::authority::ValidityPeriod;
 use omnirelay_pki::certificate::{key_of, to_pem as certificate_pem, validity_of};
 use omnirelay_pki::key::Fingerprint;
 use omnirelay_pki::request::{Request, to_pem};
-use omnirelay_pki::revocation::{Revocations, Revoked};
-use omnirelay_pki::trust::Bundle;
-use omnirelay_registry::act::Reader;
-use omnirelay_registry::mutate::{Decision, request_hash};
-use omnirelay_store::{Kind, Write};
+use omnirelay_pki::revocation::{Revocations, RevokedSubject};
+use omnirelay_pki::trust::TrustBundle;
+use omnirelay_registry::act::DecisionReader;
+use omnirelay_registry::mutate::{MutationDecision, request_hash};
+use omnirelay_store::{RecordKind, Write};
 use omnirelay_wire::fault::Fault;
 use omnirelay_wire::pb::omnirelay::store::v1::{
     AuthorityValue, CertificateValue, IssuedValue, PendingIssuerValue, RecordSigning, SigningValue,
@@ -38,8 +38,8 @@ use super::authority::{bundle_of, bundle_pem, lives, shown};
 use super::pending::only_administrators;
 use super::record_keeper::{SIGNED_WITHIN, is_being_signed, signing_by};
 use super::revoke::GRACE;
-use super::seal_keys::Signers;
-use super::signer::{Prepared, Secret, Signer};
+use super::seal_keys::TrustedSealSigners;
+use super::signer::{IssuerSecret, Signer, UncertifiedIssuer};
 use super::{Certificates, authority_in, pb, pending_id, seal_keys, token_keys, trust_domain, unreadable};
 use crate::identity_keeper::KeepError;
 
@@ -51,7 +51,7 @@ const ISSUERS_MAX: usize = 8;
 const NAMED_MAX: usize = 5;
 
 /// Certificates of an authority whose root has its key elsewhere.
-pub struct GivenIssuer {
+pub struct SuppliedIssuer {
     root: Option<CertificateDer<'static>>,
     issuer: CertificateDer<'static>,
     /// The root's key, certified by the root before.
@@ -59,17 +59,17 @@ pub struct GivenIssuer {
 }
 
 /// What the next issuer is.
-pub enum Next {
+pub enum NextIssuer {
     /// Made here, under the newest root.
-    Issuer(Validity),
+    Issuer(ValidityPeriod),
     /// Made here, under a new root.
-    Root([Validity; 2]),
+    Root([ValidityPeriod; 2]),
     /// Of a root whose key is elsewhere.
-    Given(GivenIssuer),
+    Given(SuppliedIssuer),
 }
 
 /// What comes of a rotation.
-pub struct Rotated {
+pub struct Rotation {
     pub authority: AuthorityValue,
     pub writes: Vec<Write>,
     pub changes: Vec<String>,
@@ -84,14 +84,14 @@ impl Certificates {
     ) -> Result<pb::PreparedIssuer, Fault> {
         let hash = request_hash(&asked);
         let pb::PrepareIssuerRequest { reason, dry_run, new_secret } = asked;
-        let secret = if new_secret { Secret::New } else { Secret::Same };
+        let secret = if new_secret { IssuerSecret::New } else { IssuerSecret::Same };
         let (rpc, id) = (PREPARE_ISSUER, ONLY.to_owned());
         let asked = MutationRequest { caller, rpc, id, reason, expected_version: None, dry_run, hash };
         let prepared = asked
             .of_records(&self.registry, pending_id(), &[], |reader| {
                 let authority = reader.get(&authority_id()).and_then(|found| found.value());
                 self.check_own_pending(caller, reader)?;
-                let Prepared { value: mut pending, proven } =
+                let UncertifiedIssuer { value: mut pending, proven } =
                     self.signer.prepare(authority.as_deref(), secret)?;
                 self.registry.node_id().clone_into(&mut pending.node_id);
                 let (signature, signer) = proven.unwrap_or_default();
@@ -107,7 +107,7 @@ impl Certificates {
                     ..Default::default()
                 };
                 let writes = vec![Write::Put { id: pending_id(), value, group: None }];
-                Ok(Decision { writes, changes: vec![format!("key: none -> {key}")], answer })
+                Ok(MutationDecision { writes, changes: vec![format!("key: none -> {key}")], answer })
             })
             .await?;
         if !dry_run {
@@ -127,27 +127,27 @@ impl Certificates {
         if asked.revoke_before && !caller.scopes.contains(Scope::MeshAdmin) {
             return Err(only_administrators("revoke what the issuers before have issued"));
         }
-        let given = GivenIssuer::of(&asked.root_pem, &asked.issuer_pem, &asked.across_pem)?;
+        let given = SuppliedIssuer::of(&asked.root_pem, &asked.issuer_pem, &asked.across_pem)?;
         let validities = lives(asked.root_days, asked.issuer_days, now)?;
         let next = match (given, asked.root) {
-            (Some(given), is_root) if is_root == given.root.is_some() => Next::Given(given),
+            (Some(given), is_root) if is_root == given.root.is_some() => NextIssuer::Given(given),
             (Some(_), _) => return Err(Fault::invalid("fields `root` and `rootPem` contradict each other")),
-            (None, true) => Next::Root(validities),
-            (None, false) => Next::Issuer(validities[1]),
+            (None, true) => NextIssuer::Root(validities),
+            (None, false) => NextIssuer::Issuer(validities[1]),
         };
-        let before = Before::revoked(asked.revoke_before);
+        let before = OldIssuers::revoked(asked.revoke_before);
         let pb::RotateAuthorityRequest { reason, dry_run, .. } = asked;
-        if before == Before::Kept && !dry_run {
+        if before == OldIssuers::Kept && !dry_run {
             seal_keys::vouch_before_another(&self.registry, &self.signer).await;
         }
         let (rpc, id) = (ROTATE_AUTHORITY, ONLY.to_owned());
         let asked = MutationRequest { caller, rpc, id, reason, expected_version: None, dry_run, hash };
-        const ALSO: &[Kind] = &[REVOCATION];
+        const ALSO: &[RecordKind] = &[REVOCATION];
         asked
             .of_records(&self.registry, authority_id(), ALSO, |reader| {
-                let Rotated { authority, writes, changes } =
+                let Rotation { authority, writes, changes } =
                     rotated(&self.signer, reader, &next, before, now)?;
-                Ok(Decision { writes, changes, answer: answer(&authority) })
+                Ok(MutationDecision { writes, changes, answer: answer(&authority) })
             })
             .await
     }
@@ -166,7 +166,7 @@ impl Certificates {
         }
         let (rpc, id) = (RETIRE_ROOT, ONLY.to_owned());
         let asked = MutationRequest { caller, rpc, id, reason, expected_version: None, dry_run, hash };
-        const ALSO: &[Kind] = &[REVOCATION];
+        const ALSO: &[RecordKind] = &[REVOCATION];
         asked
             .of_records(&self.registry, authority_id(), ALSO, |reader| {
                 let authority = authority_in(reader)?;
@@ -186,7 +186,7 @@ impl Certificates {
                 // Signed anew, so that it does not lead to what is trusted no more.
                 writes.extend(signed_anew(&self.signer, &value, reader, |_| {}, now)?);
                 let changes = vec![format!("root: {fingerprint} -> none")];
-                Ok(Decision { writes, changes, answer: answer(&value) })
+                Ok(MutationDecision { writes, changes, answer: answer(&value) })
             })
             .await
     }
@@ -194,7 +194,7 @@ impl Certificates {
     /// Has the issuer of now vouch for the keys that seal audit records, before a root is trusted no more. By force the root goes
     /// even where that fails, and counts for nothing before: its key may have been stolen.
     async fn keep_seal_keys(&self, force: bool) -> Result<(), Fault> {
-        let signers = if force { Signers::Known } else { Signers::Rooted };
+        let signers = if force { TrustedSealSigners::Known } else { TrustedSealSigners::Rooted };
         match seal_keys::vouch_anew(&self.registry, &self.signer, signers).await {
             Ok(()) => Ok(()),
             Err(error) if force => {
@@ -267,14 +267,14 @@ fn has_to_sign(authority: &AuthorityValue) -> bool {
 
 /// What becomes of the issuers before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Before {
+pub enum OldIssuers {
     /// What they have issued is believed until it ends.
     Kept,
     /// It is not: their key was stolen.
     Revoked,
 }
 
-impl Before {
+impl OldIssuers {
     fn revoked(revoked: bool) -> Self {
         if revoked { Self::Revoked } else { Self::Kept }
     }
@@ -286,22 +286,22 @@ impl Before {
 /// `ROOT_KEY_ELSEWHERE`, `AUTHORITY_ROTATING`, `NOT_AN_ISSUER`; of what is given, what is wrong with it.
 pub fn rotated(
     signer: &Signer,
-    reader: &Reader<'_>,
-    next: &Next,
-    before: Before,
+    reader: &DecisionReader<'_>,
+    next: &NextIssuer,
+    before: OldIssuers,
     now: i64,
-) -> Result<Rotated, Fault> {
+) -> Result<Rotation, Fault> {
     let authority = authority_in(reader)?;
     check_revocation(&authority, next, before)?;
     let mut writes = Vec::new();
     let (root, issuer) = match next {
-        Next::Issuer(validity) => (None, signer.next_issuer(&authority, *validity, now)?),
-        Next::Root(validities) => {
+        NextIssuer::Issuer(validity) => (None, signer.next_issuer(&authority, *validity, now)?),
+        NextIssuer::Root(validities) => {
             check_room(&authority, now)?;
             let [root, issuer] = signer.next_root(&authority, *validities, now)?;
             (Some(root), issuer)
         }
-        Next::Given(given) => {
+        NextIssuer::Given(given) => {
             if given.root.is_some() {
                 check_room(&authority, now)?;
             }
@@ -328,8 +328,8 @@ pub fn rotated(
     };
     if let Some(signing) = &authority.record_signing {
         value.record_signing = Some(match before {
-            Before::Kept => signing_by(&value, Some(signing), signing.unsigned_counts),
-            Before::Revoked => {
+            OldIssuers::Kept => signing_by(&value, Some(signing), signing.unsigned_counts),
+            OldIssuers::Revoked => {
                 let nobody = RecordSigning { keys: Vec::new(), ..signing.clone() };
                 signing_by(&value, Some(&nobody), signing.unsigned_counts)
             }
@@ -337,7 +337,7 @@ pub fn rotated(
     }
     match before {
         // The root that they lead to may be retired.
-        Before::Kept => {
+        OldIssuers::Kept => {
             let revoked = signer.revoked(|id| reader.get(id));
             let bundle = bundle_of(&authority.roots)?;
             token_keys::vouch_anew(&*signer.issuer(&value)?, &bundle, &revoked, &mut value.token_keys)?;
@@ -346,34 +346,34 @@ pub fn rotated(
             token_keys::follow(&mut value.token_keys, next);
         }
         // Whoever has the issuer's key has theirs.
-        Before::Revoked => value.token_keys.clear(),
+        OldIssuers::Revoked => value.token_keys.clear(),
     }
     let revoke = |list: &mut Revocations| {
-        let issuers = authority.issuers.iter().filter(|_| before == Before::Revoked);
+        let issuers = authority.issuers.iter().filter(|_| before == OldIssuers::Revoked);
         // What it has signed besides certificates is believed after its end too, as long as it leads to a root.
         let ends = value.roots.iter().filter_map(|root| Some(validity_of(&root.certificate).ok()?.1));
         let end = ends.max().unwrap_or(now);
         for key in issuers.filter_map(|one| key_of(&one.certificate).ok()) {
-            list.revoke(Revoked::Key(key), now, end + GRACE, "the issuer was replaced");
+            list.revoke(RevokedSubject::Key(key), now, end + GRACE, "the issuer was replaced");
         }
     };
     writes.insert(0, put(&value));
     writes.extend(signed_anew(signer, &value, reader, revoke, now)?);
-    if before == Before::Revoked {
+    if before == OldIssuers::Revoked {
         changes.push("issuers before: valid -> revoked".to_owned());
     }
-    Ok(Rotated { authority: value, writes, changes })
+    Ok(Rotation { authority: value, writes, changes })
 }
 
 /// Whoever has the issuer's key has that of a root that is sealed with the same secret, and makes issuers that nobody knows of.
-fn check_revocation(authority: &AuthorityValue, next: &Next, before: Before) -> Result<(), Fault> {
+fn check_revocation(authority: &AuthorityValue, next: &NextIssuer, before: OldIssuers) -> Result<(), Fault> {
     let is_new_root = match next {
-        Next::Root(_) => true,
-        Next::Issuer(_) => false,
-        Next::Given(given) => given.root.is_some(),
+        NextIssuer::Root(_) => true,
+        NextIssuer::Issuer(_) => false,
+        NextIssuer::Given(given) => given.root.is_some(),
     };
     let is_sealed = authority.roots.first().is_some_and(|root| !root.sealed_key.is_empty());
-    if before == Before::Revoked && is_sealed && !is_new_root {
+    if before == OldIssuers::Revoked && is_sealed && !is_new_root {
         return Err(Fault::invalid(
             "field `revokeBefore`: the key of the root is sealed with the same secret, and has to be followed by another: set `root` too",
         ));
@@ -418,7 +418,7 @@ fn check_room(authority: &AuthorityValue, now: i64) -> Result<(), Fault> {
 fn signed_anew(
     signer: &Signer,
     authority: &AuthorityValue,
-    reader: &Reader<'_>,
+    reader: &DecisionReader<'_>,
     change: impl Fn(&mut Revocations),
     now: i64,
 ) -> Result<Option<Write>, Fault> {
@@ -432,7 +432,7 @@ fn signed_anew(
     Ok(Some(Write::Put { id: revocation_id(), value, group: None }))
 }
 
-impl GivenIssuer {
+impl SuppliedIssuer {
     /// What is given in PEM; `None`: nothing is.
     ///
     /// # Errors
@@ -455,7 +455,7 @@ impl GivenIssuer {
     /// `INVALID_ARGUMENT` when it is of none, or is not given.
     pub fn trust_domain(&self) -> Result<TrustDomain, Fault> {
         let root = self.root.clone().ok_or_else(|| Fault::invalid("field `rootPem` is empty"))?;
-        let bundle = Bundle::of(vec![root]);
+        let bundle = TrustBundle::of(vec![root]);
         let bundle = bundle.map_err(|error| Fault::invalid(format!("field `rootPem`: {error}")))?;
         Ok(bundle.trust_domain().clone())
     }
@@ -463,7 +463,7 @@ impl GivenIssuer {
     /// The first authority of a mesh, and the writes that go with it.
     pub fn installed(
         &self,
-        reader: &Reader<'_>,
+        reader: &DecisionReader<'_>,
         domain: &TrustDomain,
         now: i64,
     ) -> Result<(AuthorityValue, Vec<Write>), Fault> {
@@ -484,7 +484,7 @@ impl GivenIssuer {
         &self,
         domain: &TrustDomain,
         roots: Vec<CertificateDer<'static>>,
-        reader: &Reader<'_>,
+        reader: &DecisionReader<'_>,
         now: i64,
     ) -> Result<(Option<SigningValue>, SigningValue), Fault> {
         let pending = reader.get(&pending_id()).and_then(|found| found.value::<PendingIssuerValue>());
@@ -495,14 +495,13 @@ impl GivenIssuer {
         }
         let bundle_of = |field: &str, roots| {
             let of = |error| Fault::invalid(format!("field `{field}`: {error}"));
-            let bundle = Bundle::of(roots).map_err(of)?;
-            match bundle.trust_domain() == domain {
-                true => Ok(bundle),
-                false => Err(Fault::invalid(format!(
-                    "field `{field}` is of the trust domain `{}`, and not of `{domain}`",
-                    bundle.trust_domain()
-                ))),
+            let bundle = TrustBundle::of(roots).map_err(of)?;
+            let named = bundle.trust_domain();
+            if named != domain {
+                let why = format!("field `{field}` is of the trust domain `{named}`, and not of `{domain}`");
+                return Err(Fault::invalid(why));
             }
+            Ok(bundle)
         };
         let trusted = match &self.root {
             Some(root) if roots.iter().any(|known| key_of(known).ok() == key_of(root).ok()) => {

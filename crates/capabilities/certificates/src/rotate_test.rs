@@ -2,11 +2,11 @@
 
 use omnirelay_core::spiffe::TrustDomain;
 use omnirelay_identity::trust::{CertificateRefusal, unix_now};
-use omnirelay_pki::authority::{Authority, Validity};
-use omnirelay_pki::certificate::{Names, to_pem};
-use omnirelay_pki::key::Key;
+use omnirelay_pki::authority::{CertificateAuthority, ValidityPeriod};
+use omnirelay_pki::certificate::{TlsNames, to_pem};
+use omnirelay_pki::key::PrivateKey;
 use omnirelay_pki::request::Request as Csr;
-use omnirelay_pki::trust::{Bundle, Usage};
+use omnirelay_pki::trust::{ChainUsage, TrustBundle};
 use omnirelay_store::{MemoryStore, Store};
 
 use super::tests::{Node, authority, called, chain, initialised, issued_to, judged, node, reason, until};
@@ -34,10 +34,10 @@ fn retired(fingerprint: &str, force: bool) -> tonic::Request<pb::RetireRootReque
     called(pb::RetireRootRequest { fingerprint: fingerprint.to_owned(), force, ..Default::default() })
 }
 
-fn bundle(pems: &[&str]) -> Bundle {
+fn bundle(pems: &[&str]) -> TrustBundle {
     use rustls::pki_types::pem::PemObject as _;
     let der = |pem: &&str| rustls::pki_types::CertificateDer::from_pem_slice(pem.as_bytes()).unwrap();
-    Bundle::of(pems.iter().map(der).collect()).unwrap()
+    TrustBundle::of(pems.iter().map(der).collect()).unwrap()
 }
 
 #[tokio::test]
@@ -53,11 +53,11 @@ async fn whoever_knows_one_root_believes_what_is_issued_until_the_other_is_retir
     assert!(newest.key_in_registry && !older.key_in_registry);
     let after = issued_to(&node, "bob").await;
     for trusted in [bundle(&[&newest.pem]), bundle(&[&older.pem])] {
-        trusted.verify(&chain(&after), unix_now(), Usage::Client).unwrap();
+        trusted.verify(&chain(&after), unix_now(), ChainUsage::Client).unwrap();
     }
     until("the node goes over to the new root", || {
         let own = node.trust.current().own.clone().unwrap();
-        bundle(&[&newest.pem]).verify(&own.chain[..2], unix_now(), Usage::Server).is_ok()
+        bundle(&[&newest.pem]).verify(&own.chain[..2], unix_now(), ChainUsage::Server).is_ok()
     })
     .await;
     assert!(judged(&node, &before).is_ok() && judged(&node, &after).is_ok());
@@ -107,8 +107,8 @@ async fn a_stolen_issuer_is_out_with_all_that_it_has_issued() {
 /// A root as it is kept elsewhere, and its issuer.
 fn elsewhere(csr: &str, domain: &str) -> (String, String) {
     let domain: TrustDomain = domain.parse().unwrap();
-    let life = Validity { not_before: unix_now() - 300, not_after: unix_now() + 86_400 };
-    let root = Authority::root(domain, life).unwrap();
+    let life = ValidityPeriod { not_before: unix_now() - 300, not_after: unix_now() + 86_400 };
+    let root = CertificateAuthority::root(domain, life).unwrap();
     let issuer = root.certify_issuer(&Csr::from_pem(csr).unwrap(), life).unwrap();
     (to_pem(root.certificate()), to_pem(&issuer))
 }
@@ -126,8 +126,8 @@ async fn a_root_whose_key_is_elsewhere_certifies_the_issuer() {
         let (root_pem, issuer_pem) = (root_pem.to_owned(), issuer_pem.to_owned());
         called(pb::InitAuthorityRequest { root_pem, issuer_pem, ..Default::default() })
     };
-    let foreign = Key::make().unwrap();
-    let foreign = Csr::make(&foreign, None, &Names::default()).unwrap();
+    let foreign = PrivateKey::make().unwrap();
+    let foreign = Csr::make(&foreign, None, &TlsNames::default()).unwrap();
     let foreign = elsewhere(&omnirelay_pki::request::to_pem(&foreign), "mesh.example");
     let cases = [
         ("no root", init("", &issuer_pem), "INVALID_ARGUMENT"),
@@ -189,8 +189,8 @@ async fn a_node_without_the_secret_rotates_nothing() {
 async fn a_root_that_is_elsewhere_gives_the_mesh_another_secret() {
     let (node, store, _place) = with_store().await;
     let domain: TrustDomain = "mesh.example".parse().unwrap();
-    let life = Validity { not_before: unix_now() - 300, not_after: unix_now() + 86_400 };
-    let root = Authority::root(domain, life).unwrap();
+    let life = ValidityPeriod { not_before: unix_now() - 300, not_after: unix_now() + 86_400 };
+    let root = CertificateAuthority::root(domain, life).unwrap();
     let certified = |csr: &str| to_pem(&root.certify_issuer(&Csr::from_pem(csr).unwrap(), life).unwrap());
     let (root_pem, issuer_pem) = (to_pem(root.certificate()), certified(&prepared(&node).await));
     let init = pb::InitAuthorityRequest { root_pem, issuer_pem, ..Default::default() };
@@ -225,4 +225,32 @@ async fn a_root_that_is_elsewhere_gives_the_mesh_another_secret() {
         "nobody signs by those before"
     );
     until("tokens of before hold", || other.trust.current().token_keys.len() == keys.len()).await;
+}
+
+#[tokio::test]
+async fn an_issuer_that_has_ended_signs_no_list_and_those_that_it_signed_hold() {
+    use omnirelay_pki::revocation::Revocations;
+    use omnirelay_wire::pb::omnirelay::store::v1::RevocationValue;
+    let (store, place) = (Arc::new(MemoryStore::system()), tempfile::tempdir().unwrap());
+    let node = node("node-1", store, place.path()).await;
+    initialised(&node).await;
+    let (list, year) = (Revocations::default(), 366 * 24 * 3600);
+    let signed = |now| node.served.signer.signed(&authority(&node), &list, now);
+    assert!(signed(unix_now()).is_ok());
+    assert_eq!(signed(unix_now() + year).unwrap_err().reason, "AUTHORITY_ENDED");
+    let life = |not_after| ValidityPeriod { not_before: unix_now() - 7200, not_after };
+    let root = CertificateAuthority::root("m".parse().unwrap(), life(unix_now() + year)).unwrap();
+    let issuer = root.intermediate(life(unix_now() - 3600)).unwrap();
+    let body = omnirelay_certificate_records::revoked::encoded(issuer.trust_domain(), &list);
+    let signature = issuer.sign(omnirelay_certificate_records::revoked::REVOCATIONS, &body).unwrap();
+    let value = RevocationValue {
+        body,
+        signature,
+        signer: issuer.certificate().to_vec(),
+        unknown_fields: Default::default(),
+    };
+    let bundle = TrustBundle::of(vec![root.certificate().clone()]).unwrap();
+    assert_eq!(omnirelay_certificate_records::revoked::signed_list(&bundle, &value), Some(list.clone()));
+    let forged = RevocationValue { signature: Vec::new(), ..value };
+    assert_eq!(omnirelay_certificate_records::revoked::signed_list(&bundle, &forged), None);
 }

@@ -9,10 +9,10 @@ use omnirelay_certificate_records::record_of_node;
 use omnirelay_certificate_records::{CERTIFICATE, current_authority};
 use omnirelay_decisions::audit_seal::fingerprint;
 use omnirelay_pki::certificate::{key_of, validity_of};
-use omnirelay_pki::revocation::{Revocations, Revoked};
-use omnirelay_pki::trust::Bundle;
+use omnirelay_pki::revocation::{Revocations, RevokedSubject};
+use omnirelay_pki::trust::TrustBundle;
 use omnirelay_registry::Registry;
-use omnirelay_registry::act::Reader;
+use omnirelay_registry::act::DecisionReader;
 use omnirelay_registry::audit_record::own_body;
 use omnirelay_registry::view::{View, ViewRecord};
 use omnirelay_store::{RecordId, Write};
@@ -46,7 +46,7 @@ fn claim(cluster: &str, node: &str, key: &[u8]) -> Vec<u8> {
 /// # Errors
 /// When the operating system has no randomness.
 pub fn vouched(
-    issuer: &omnirelay_pki::authority::Authority,
+    issuer: &omnirelay_pki::authority::CertificateAuthority,
     (cluster, node): (&str, &str),
     key: &[u8],
 ) -> Result<SealKeyValue, omnirelay_pki::authority::AuthorityError> {
@@ -69,7 +69,7 @@ pub fn with(mut held: CertificateValue, keys: Vec<SealKeyValue>) -> CertificateV
 /// said that is revoked counts for nothing.
 pub fn of_node(
     view: &View,
-    bundle: Option<&Bundle>,
+    bundle: Option<&TrustBundle>,
     revoked: &Revocations,
     cluster: &str,
     node: &str,
@@ -82,13 +82,13 @@ pub fn of_node(
 }
 
 fn is_vouched(
-    bundle: &Bundle,
+    bundle: &TrustBundle,
     revoked: &Revocations,
     (cluster, node): (&str, &str),
     key: &SealKeyValue,
 ) -> bool {
     let signer = [CertificateDer::from(key.signer.as_slice())];
-    let is_out = key_of(&signer[0]).map_or(true, |of| revoked.about(&Revoked::Key(of)).is_some());
+    let is_out = key_of(&signer[0]).map_or(true, |of| revoked.about(&RevokedSubject::Key(of)).is_some());
     // Until when its signer was valid does not matter: what it said stays so.
     let Some((begun, _)) = validity_of(&key.signer).ok().filter(|_| !is_out) else { return false };
     let claim = claim(cluster, node, &key.key);
@@ -97,7 +97,7 @@ fn is_vouched(
 
 /// Whose word is taken over by the issuer of now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Signers {
+pub enum TrustedSealSigners {
     /// That of all who lead to a root.
     Rooted,
     /// That of issuers that the authority knows: a root whose key was stolen certifies others.
@@ -112,7 +112,7 @@ pub enum Signers {
 pub(super) async fn vouch_anew(
     registry: &Registry,
     signer: &Signer,
-    signers: Signers,
+    signers: TrustedSealSigners,
 ) -> Result<(), KeepError> {
     let mut last = BTreeSet::new();
     loop {
@@ -131,14 +131,18 @@ pub(super) async fn vouch_anew(
 /// The same before the issuer is followed by another, which does not wait for it: what was vouched for counts for as long as its
 /// root, and the secret of the issuer may be lost.
 pub(super) async fn vouch_before_another(registry: &Registry, signer: &Signer) {
-    if let Err(error) = vouch_anew(registry, signer, Signers::Rooted).await {
+    if let Err(error) = vouch_anew(registry, signer, TrustedSealSigners::Rooted).await {
         let error = &error as &dyn std::error::Error;
         warn!(error, "keys that seal audit records not vouched for by the issuer that is to be followed");
     }
 }
 
 /// The records with a key that is vouched for, but not by the issuer of now.
-async fn outdated(registry: &Registry, signer: &Signer, signers: Signers) -> Result<Vec<RecordId>, Fault> {
+async fn outdated(
+    registry: &Registry,
+    signer: &Signer,
+    signers: TrustedSealSigners,
+) -> Result<Vec<RecordId>, Fault> {
     let view = registry.view();
     let Some(authority) = current_authority(view) else { return Ok(Vec::new()) };
     let judge = Judge::of(&authority, signer.revoked(|id| view.get(id)), signers)?;
@@ -159,21 +163,25 @@ async fn outdated(registry: &Registry, signer: &Signer, signers: Signers) -> Res
 
 /// By whom keys are vouched for, and by whom they are to be.
 struct Judge {
-    bundle: Bundle,
+    bundle: TrustBundle,
     revoked: Revocations,
     /// The certificates of issuers, that of now first.
     issuers: Vec<Vec<u8>>,
-    signers: Signers,
+    signers: TrustedSealSigners,
 }
 
 impl Judge {
-    fn of(authority: &AuthorityValue, revoked: Revocations, signers: Signers) -> Result<Self, Fault> {
+    fn of(
+        authority: &AuthorityValue,
+        revoked: Revocations,
+        signers: TrustedSealSigners,
+    ) -> Result<Self, Fault> {
         let issuers = authority.issuers.iter().map(|issuer| issuer.certificate.clone()).collect();
         Ok(Self { bundle: bundle_of(&authority.roots)?, revoked, issuers, signers })
     }
 
     fn is_outdated(&self, of: (&str, &str), key: &SealKeyValue) -> bool {
-        let is_known = || self.signers == Signers::Rooted || self.issuers.contains(&key.signer);
+        let is_known = || self.signers == TrustedSealSigners::Rooted || self.issuers.contains(&key.signer);
         let is_of_now = self.issuers.first() == Some(&key.signer);
         !is_of_now && is_known() && is_vouched(&self.bundle, &self.revoked, of, key)
     }
@@ -187,11 +195,11 @@ fn node_of(id: &RecordId) -> Option<(&str, &str)> {
 async fn vouch_for(
     registry: &Registry,
     signer: &Signer,
-    signers: Signers,
+    signers: TrustedSealSigners,
     records: &[RecordId],
 ) -> Result<(), KeepError> {
     let act = own_act("certificates.vouch-for-seal-keys", [CERTIFICATE]);
-    let written = registry.act::<_, KeepError, _>(&act, async |reader: Reader<'_>| {
+    let written = registry.act::<_, KeepError, _>(&act, async |reader: DecisionReader<'_>| {
         let authority = authority_in(&reader)?;
         let issuer = signer.issuer(&authority)?;
         let judge = Judge::of(&authority, signer.revoked(|id| reader.get(id)), signers)?;

@@ -9,7 +9,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use omnirelay_certificate_records::{ONLY, authority_id, current_authority};
 use omnirelay_core::names::check_node_name;
-use omnirelay_core::spiffe::Holder;
+use omnirelay_core::spiffe::CertificateHolder;
 use omnirelay_core::text::chain;
 use omnirelay_core::time::Millis;
 use omnirelay_host::wall_clock::CLOCKS_APART;
@@ -24,10 +24,10 @@ use omnirelay_peer_records as peers;
 use omnirelay_pki::public_key::{PublicKey, signed_as};
 use omnirelay_pki::recipient::{RecipientKey, seal_for};
 use omnirelay_pki::sealed::SealError;
-use omnirelay_pki::trust::Usage;
-use omnirelay_registry::mutate::{Decision, request_hash};
+use omnirelay_pki::trust::ChainUsage;
+use omnirelay_registry::mutate::{MutationDecision, request_hash};
 use omnirelay_store::Write;
-use omnirelay_transport::peer::Way;
+use omnirelay_transport::peer::CallPath;
 use omnirelay_wire::fault::Fault;
 use omnirelay_wire::pb::omnirelay::store::v1::{AuthorityValue, SecretHolderValue};
 use omnirelay_wire::reasons;
@@ -100,12 +100,12 @@ impl Certificates {
                 ..Default::default()
             };
             if is_issuer {
-                return Ok(Decision { writes: Vec::new(), changes: Vec::new(), answer });
+                return Ok(MutationDecision { writes: Vec::new(), changes: Vec::new(), answer });
             }
             let value = Bytes::from(given(&authority, &node, unix_now()).encode_to_vec());
             let writes = vec![Write::Put { id: authority_id(), value, group: None }];
             let changes = vec![format!("secret of the issuers: given to {node}")];
-            Ok(Decision { writes, changes, answer })
+            Ok(MutationDecision { writes, changes, answer })
         });
         let mut shared = decided.await?;
         let Some(public_key) = public_key else { return Ok(shared) };
@@ -160,10 +160,10 @@ impl Certificates {
         }
         let chain: Vec<CertificateDer<'_>> =
             chain.iter().map(|der| CertificateDer::from(der.as_slice())).collect();
-        let judged = self.trust.current().judge_node(&chain, unix_now(), Usage::Client);
+        let judged = self.trust.current().judge_node(&chain, unix_now(), ChainUsage::Client);
         let judged = judged
             .map_err(|refused| not_shared(node, &format!("its certificate does not count: {refused}")))?;
-        let is_it = |holder: &Holder| matches!(holder, Holder::Node { cluster, node: of, .. } if *cluster == self.cluster && of == node);
+        let is_it = |holder: &CertificateHolder| matches!(holder, CertificateHolder::Node { cluster, node: of, .. } if *cluster == self.cluster && of == node);
         let signed = signed_as(RECIPIENT, &claim(&self.cluster, node, &public_key));
         let key = chain.first().and_then(|leaf| PublicKey::of_certificate(leaf).ok());
         if !is_it(judged.id.holder()) || !key.is_some_and(|key| key.has_signed(&signed, &signature)) {
@@ -192,7 +192,7 @@ impl Certificates {
     fn client(&self, node: &str) -> Result<IssuerSecretServiceClient<MeshChannel>, Fault> {
         let transport =
             self.transport.as_ref().ok_or_else(|| not_shared(node, "this daemon has no mesh port"))?;
-        let channel = transport.channel(node, Way::REPEATABLE);
+        let channel = transport.channel(node, CallPath::REPEATABLE);
         let channel = channel.map_err(|error| not_shared(node, &chain(&error)))?;
         Ok(IssuerSecretServiceClient::new(channel.within(WITHIN)))
     }
@@ -217,25 +217,25 @@ fn not_shared(node: &str, why: &str) -> Fault {
 }
 
 /// Takes the secret of the issuers for this node.
-pub struct SecretTaker {
+pub struct IssuerSecretReceiver {
     pub keeper: Arc<IdentityKeeper>,
     /// What the next secret of each node is to be sealed for, by who asked, the last behind.
     pub keys: Mutex<VecDeque<(String, RecipientKey)>>,
 }
 
 serve! {
-    IssuerSecretService for SecretTaker {
+    IssuerSecretService for IssuerSecretReceiver {
         begin(BeginIssuerSecretRequest) -> IssuerSecretRecipient: |of, caller, _| std::future::ready(of.begin(&caller.principal));
         take(TakeIssuerSecretRequest) -> TakeIssuerSecretResponse: |of, caller, asked| of.take(caller, asked);
     }
 }
 
-impl SecretTaker {
+impl IssuerSecretReceiver {
     /// Who this node is: its cluster and its id.
     fn node(&self) -> (&str, &str) {
         match &self.keeper.node {
-            Holder::Node { cluster, node, .. } => (cluster, node),
-            Holder::Operator(_) | Holder::Service(_) => ("", ""),
+            CertificateHolder::Node { cluster, node, .. } => (cluster, node),
+            CertificateHolder::Operator(_) | CertificateHolder::Service(_) => ("", ""),
         }
     }
 

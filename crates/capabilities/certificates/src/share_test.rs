@@ -1,10 +1,10 @@
 //! The secret of the issuers, taken by a node that has none.
 
 use omnirelay_core::spiffe::SpiffeId;
-use omnirelay_identity::node_identity::OwnIdentity;
-use omnirelay_pki::authority::Validity;
-use omnirelay_pki::certificate::Names;
-use omnirelay_pki::key::Key;
+use omnirelay_identity::node_identity::NodeIdentity;
+use omnirelay_pki::authority::ValidityPeriod;
+use omnirelay_pki::certificate::TlsNames;
+use omnirelay_pki::key::PrivateKey;
 use omnirelay_pki::request::Request;
 use omnirelay_store::{ManualClock, MemoryStore};
 
@@ -14,7 +14,7 @@ use super::*;
 /// A node that has joined and cannot issue, beside one that can.
 struct Lab {
     issuer: Node,
-    taker: SecretTaker,
+    taker: IssuerSecretReceiver,
     _places: [tempfile::TempDir; 2],
 }
 
@@ -26,17 +26,17 @@ impl Lab {
         initialised(&issuer).await;
         let keeper = keeper("b", store, places[1].path()).await;
         keeper.look().await;
-        let key = Key::make().unwrap();
-        let request = Request::read(&Request::make(&key, None, &Names::default()).unwrap()).unwrap();
+        let key = PrivateKey::make().unwrap();
+        let request = Request::read(&Request::make(&key, None, &TlsNames::default()).unwrap()).unwrap();
         let id = SpiffeId::new("mesh.local".parse().unwrap(), keeper.node.clone()).unwrap();
         let now = unix_now();
-        let validity = Validity { not_before: now - 60, not_after: now + 3600 };
+        let validity = ValidityPeriod { not_before: now - 60, not_after: now + 3600 };
         let by = issuer.served.signer.issuer(&authority(&issuer)).unwrap();
-        let issued = by.issue(&request, &id, &Names::default(), validity).unwrap();
+        let issued = by.issue(&request, &id, &TlsNames::default(), validity).unwrap();
         let chain = vec![issued.der, by.certificate().clone()];
-        let own = OwnIdentity::of(&key, chain).unwrap();
+        let own = NodeIdentity::of(&key, chain).unwrap();
         keeper.trust.update(|trusted| trusted.own = Some(Arc::new(own)));
-        let taker = SecretTaker { keeper: Arc::new(keeper), keys: Mutex::default() };
+        let taker = IssuerSecretReceiver { keeper: Arc::new(keeper), keys: Mutex::default() };
         Self { issuer, taker, _places: places }
     }
 

@@ -5,13 +5,13 @@ use std::sync::Arc;
 use omnirelay_certificate_records::revoked::{REVOCATIONS, believed, encoded};
 use omnirelay_certificate_records::{authority_id, revocation_id};
 use omnirelay_core::spiffe::TrustDomain;
-use omnirelay_identity::files::Stamp;
+use omnirelay_identity::files::FilesStamp;
 use omnirelay_identity::node_identity::{IdentityError, IdentityFiles, sealing_key_of};
-use omnirelay_identity::trust::{Trust, unix_now};
-use omnirelay_pki::authority::{Authority, AuthorityError, Validity};
-use omnirelay_pki::certificate::Names;
+use omnirelay_identity::trust::{MeshTrust, unix_now};
+use omnirelay_pki::authority::{AuthorityError, CertificateAuthority, ValidityPeriod};
+use omnirelay_pki::certificate::TlsNames;
 use omnirelay_pki::jwt::signing::SigningKey;
-use omnirelay_pki::key::Key;
+use omnirelay_pki::key::PrivateKey;
 use omnirelay_pki::request::Request;
 use omnirelay_pki::revocation::Revocations;
 use omnirelay_pki::sealed::{SealError, SealingKey};
@@ -38,7 +38,7 @@ pub const NEXT_ISSUER: &str = "next issuer 1";
 
 /// With what secret the key of the next issuer is sealed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Secret {
+pub enum IssuerSecret {
     /// That of the issuer of now.
     Same,
     /// Whichever this node has: that of before is lost, or is to be another.
@@ -46,22 +46,22 @@ pub enum Secret {
 }
 
 /// The next issuer, before somebody has certified it.
-pub struct Prepared {
+pub struct UncertifiedIssuer {
     pub value: PendingIssuerValue,
     /// What the issuer of now has signed, and its certificate; `None`: this node is none.
     pub proven: Option<(Vec<u8>, Vec<u8>)>,
 }
 
 /// What was opened, after what names it and the state of the secret's file by then.
-type Opened<T> = (Vec<u8>, Stamp, Arc<T>);
+type Opened<T> = (Vec<u8>, FilesStamp, Arc<T>);
 
 /// Signs for the mesh, if this node may.
 pub struct Signer {
     files: IdentityFiles,
     /// What is revoked, and stays so whatever becomes of the registry.
-    trust: Arc<Trust>,
+    trust: Arc<MeshTrust>,
     /// Of the issuer with this certificate, by the secret's file as it was then.
-    opened: Mutex<Option<Opened<Authority>>>,
+    opened: Mutex<Option<Opened<CertificateAuthority>>>,
     /// The key of tokens with this public key, by the same.
     tokens: Mutex<Option<Opened<SigningKey>>>,
     /// Adds to a refusal who else can do what this node cannot.
@@ -70,7 +70,7 @@ pub struct Signer {
 
 impl Signer {
     /// One that finds the secret in these files.
-    pub fn new(files: IdentityFiles, trust: Arc<Trust>) -> Self {
+    pub fn new(files: IdentityFiles, trust: Arc<MeshTrust>) -> Self {
         let (opened, tokens) = (Mutex::default(), Mutex::default());
         Self { files, trust, opened, tokens, name: Box::new(|refused| refused) }
     }
@@ -96,11 +96,11 @@ impl Signer {
     ///
     /// # Errors
     /// `NOT_AN_ISSUER` where this node has not the secret, or another.
-    pub fn issuer(&self, authority: &AuthorityValue) -> Result<Arc<Authority>, Fault> {
+    pub fn issuer(&self, authority: &AuthorityValue) -> Result<Arc<CertificateAuthority>, Fault> {
         self.opened(authority).map_err(&self.name)
     }
 
-    fn opened(&self, authority: &AuthorityValue) -> Result<Arc<Authority>, Fault> {
+    fn opened(&self, authority: &AuthorityValue) -> Result<Arc<CertificateAuthority>, Fault> {
         let issuer = authority.issuers.first().ok_or_else(unreadable)?;
         // Whoever takes the file away takes the right to sign.
         let stamp = self.files.secret_stamp();
@@ -168,13 +168,13 @@ impl Signer {
     pub fn make(
         &self,
         domain: TrustDomain,
-        root: Validity,
-        issuer: Validity,
+        root: ValidityPeriod,
+        issuer: ValidityPeriod,
         now: i64,
     ) -> Result<AuthorityValue, Fault> {
         let sealing = self.files.make_sealing_key().map_err(|error| not_usable(&error))?;
         let trust_domain = domain.to_string();
-        let root = Authority::root(domain, root).map_err(|error| not_made(&error))?;
+        let root = CertificateAuthority::root(domain, root).map_err(|error| not_made(&error))?;
         let issuer = root.intermediate(issuer).map_err(|error| not_made(&error))?;
         let roots = vec![sealed(&sealing, ROOT, &root, now)?];
         let issuers = vec![sealed(&sealing, ISSUER, &issuer, now)?];
@@ -188,11 +188,15 @@ impl Signer {
     /// # Errors
     /// `NOT_AN_ISSUER` where this node has not the secret of `authority`, unless it is to be another: then
     /// `ISSUER_SECRET_IN_USE` where it has.
-    pub fn prepare(&self, authority: Option<&AuthorityValue>, secret: Secret) -> Result<Prepared, Fault> {
+    pub fn prepare(
+        &self,
+        authority: Option<&AuthorityValue>,
+        secret: IssuerSecret,
+    ) -> Result<UncertifiedIssuer, Fault> {
         let issuer = match (authority, secret) {
             (None, _) => None,
-            (Some(authority), Secret::Same) => Some(self.issuer(authority)?),
-            (Some(authority), Secret::New) => {
+            (Some(authority), IssuerSecret::Same) => Some(self.issuer(authority)?),
+            (Some(authority), IssuerSecret::New) => {
                 // As the file is now, whatever was opened by it before.
                 let present = authority.issuers.first().ok_or_else(unreadable)?;
                 if self.open(authority, ISSUER, present).is_ok() {
@@ -202,14 +206,14 @@ impl Signer {
             }
         };
         let sealing = self.files.make_sealing_key().map_err(|error| not_usable(&error))?;
-        let key = Key::make().map_err(|error| not_made(&error.into()))?;
-        let csr = Request::make(&key, None, &Names::default()).map_err(|error| not_made(&error.into()))?;
+        let key = PrivateKey::make().map_err(|error| not_made(&error.into()))?;
+        let csr = Request::make(&key, None, &TlsNames::default()).map_err(|error| not_made(&error.into()))?;
         let sealed_key = sealing.seal(ISSUER, key.to_pem().as_bytes()).map_err(|error| not_sealed(&error))?;
         let proven = issuer.map(|issuer| {
             let signature = issuer.sign(NEXT_ISSUER, &csr).map_err(|error| not_made(&error))?;
             Ok::<_, Fault>((signature, issuer.certificate().to_vec()))
         });
-        Ok(Prepared {
+        Ok(UncertifiedIssuer {
             proven: proven.transpose()?,
             value: PendingIssuerValue { sealed_key, csr, ..Default::default() },
         })
@@ -222,7 +226,7 @@ impl Signer {
     pub fn next_issuer(
         &self,
         authority: &AuthorityValue,
-        validity: Validity,
+        validity: ValidityPeriod,
         now: i64,
     ) -> Result<SigningValue, Fault> {
         let (sealing, root) = self.root(authority)?;
@@ -237,11 +241,12 @@ impl Signer {
     pub fn next_root(
         &self,
         authority: &AuthorityValue,
-        [root, issuer]: [Validity; 2],
+        [root, issuer]: [ValidityPeriod; 2],
         now: i64,
     ) -> Result<[SigningValue; 2], Fault> {
         let (sealing, before) = self.root(authority)?;
-        let root = Authority::root(trust_domain(authority)?, root).map_err(|error| not_made(&error))?;
+        let root =
+            CertificateAuthority::root(trust_domain(authority)?, root).map_err(|error| not_made(&error))?;
         let across = before.certify_root(&root).map_err(|error| not_made(&error))?;
         let issuer = root.intermediate(issuer).map_err(|error| not_made(&error))?;
         let root = SigningValue { across: across.to_vec(), ..sealed(&sealing, ROOT, &root, now)? };
@@ -259,7 +264,7 @@ impl Signer {
     }
 
     /// The newest root, and what its key was sealed with.
-    fn root(&self, authority: &AuthorityValue) -> Result<(SealingKey, Authority), Fault> {
+    fn root(&self, authority: &AuthorityValue) -> Result<(SealingKey, CertificateAuthority), Fault> {
         let root = authority.roots.first().ok_or_else(unreadable)?;
         if root.sealed_key.is_empty() {
             return Err(Fault::new(
@@ -277,7 +282,7 @@ impl Signer {
         authority: &AuthorityValue,
         what: &str,
         kept: &SigningValue,
-    ) -> Result<(SealingKey, Authority), Fault> {
+    ) -> Result<(SealingKey, CertificateAuthority), Fault> {
         let key = self.sealing_key()?;
         let pem = key.open(what, &kept.sealed_key);
         let pem = pem.map_err(|_| self.no_issuer("has a secret, but its key was sealed with another"))?;
@@ -329,12 +334,25 @@ impl Signer {
 }
 
 /// The authority whose key was kept.
-fn opened_as(domain: TrustDomain, kept: &SigningValue, pem: &[u8]) -> Result<Authority, AuthorityError> {
+fn opened_as(
+    domain: TrustDomain,
+    kept: &SigningValue,
+    pem: &[u8],
+) -> Result<CertificateAuthority, AuthorityError> {
     let pem = Zeroizing::new(String::from_utf8_lossy(pem).into_owned());
-    Authority::kept(domain, CertificateDer::from(kept.certificate.clone()), Key::from_pem(&pem)?)
+    CertificateAuthority::kept(
+        domain,
+        CertificateDer::from(kept.certificate.clone()),
+        PrivateKey::from_pem(&pem)?,
+    )
 }
 
-fn sealed(key: &SealingKey, what: &str, authority: &Authority, now: i64) -> Result<SigningValue, Fault> {
+fn sealed(
+    key: &SealingKey,
+    what: &str,
+    authority: &CertificateAuthority,
+    now: i64,
+) -> Result<SigningValue, Fault> {
     let sealed_key = key.seal(what, authority.key_pem().as_bytes()).map_err(|error| not_sealed(&error))?;
     let certificate = authority.certificate().to_vec();
     Ok(SigningValue {
@@ -347,7 +365,7 @@ fn sealed(key: &SealingKey, what: &str, authority: &Authority, now: i64) -> Resu
 }
 
 /// What is revoked, by the records that `get` finds and by what this node enforces already.
-pub fn revoked_by(trust: &Trust, get: impl Fn(&RecordId) -> Option<Arc<ViewRecord>>) -> Revocations {
+pub fn revoked_by(trust: &MeshTrust, get: impl Fn(&RecordId) -> Option<Arc<ViewRecord>>) -> Revocations {
     let value = get(&revocation_id()).and_then(|found| found.value::<RevocationValue>());
     // Reading the roots takes longer than most decisions, and is seldom needed.
     let bundle = || bundle_of(&get(&authority_id())?.value::<AuthorityValue>()?.roots).ok();

@@ -4,17 +4,17 @@ use std::path::PathBuf;
 
 use omnirelay_core::text::chain;
 use omnirelay_pki::key::Fingerprint;
-use omnirelay_store::{Credentials, Store, WritableKinds};
+use omnirelay_store::{Store, StoreCredentials, WritableKinds};
 use omnirelay_wire::fault::Fault;
 use omnirelay_wire::pb::omnirelay::security::v1::JoinStore;
 use omnirelay_wire::reasons;
 use tracing::warn;
 
-use super::store_rights::KnownKinds;
+use super::store_rights::KnownRecordKinds;
 use super::store_users::PasswordHash;
 
 /// The store, as whoever uses it by some credentials is told of it.
-type ToldOf = Box<dyn Fn(Option<&Credentials>) -> JoinStore + Send + Sync>;
+type ToldOf = Box<dyn Fn(Option<&StoreCredentials>) -> JoinStore + Send + Sync>;
 
 /// The store of the registry, as this daemon uses it.
 pub struct StoreAccess {
@@ -25,20 +25,20 @@ pub struct StoreAccess {
     /// Whether this daemon has credentials that nobody else has.
     pub is_own: bool,
     /// By what it uses the store.
-    pub credentials: Option<Credentials>,
+    pub credentials: Option<StoreCredentials>,
     /// What whoever uses the store by these credentials is told of it, but for what is in `ca`.
     pub told: ToldOf,
     /// Who has signed the certificates of its servers, where they are not those of the public authorities.
     pub ca: Option<PathBuf>,
     /// What of records there is.
-    pub kinds: KnownKinds,
+    pub kinds: KnownRecordKinds,
 }
 
 impl StoreAccess {
     /// A store of one host.
     pub fn of_this_host() -> Self {
-        let told = Box::new(|_: Option<&Credentials>| JoinStore::default());
-        let kinds = KnownKinds::default();
+        let told = Box::new(|_: Option<&StoreCredentials>| JoinStore::default());
+        let kinds = KnownRecordKinds::default();
         Self {
             is_shared: false,
             is_reachable: false,
@@ -115,7 +115,7 @@ impl StoreAccess {
             return Vec::new();
         }
         let [user, password] = match &self.credentials {
-            Some(Credentials { username, password }) => [username.as_str(), password.as_str()],
+            Some(StoreCredentials { username, password }) => [username.as_str(), password.as_str()],
             None => ["", ""],
         };
         let text = ["omnirelay store", salt, user, password].join("\0");
@@ -142,7 +142,7 @@ mod tests {
     #[test]
     fn other_credentials_are_told_apart_and_the_same_are_not() {
         let of = |username: &str, password: &str| {
-            let credentials = Credentials { username: username.into(), password: password.into() };
+            let credentials = StoreCredentials { username: username.into(), password: password.into() };
             StoreAccess { is_shared: true, credentials: Some(credentials), ..StoreAccess::of_this_host() }
         };
         let one = of("ann", "one");

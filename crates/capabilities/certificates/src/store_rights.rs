@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use omnirelay_certificate_records::current_authority;
 use omnirelay_core::text::chain;
 use omnirelay_registry::Registry;
-use omnirelay_registry::act::Plan;
+use omnirelay_registry::act::CommitPlan;
 use omnirelay_registry::audit_record::{named, own_body};
-use omnirelay_store::{Kind, RightsSet, Store, StoreError, WritableKinds};
+use omnirelay_store::{RecordKind, RightsSet, Store, StoreError, WritableKinds};
 use parking_lot::Mutex;
 use tracing::{info, warn};
 
@@ -16,13 +16,13 @@ use super::{issuer_proof, own_act};
 
 /// The kinds of records that this version knows.
 #[derive(Clone, Debug, Default)]
-pub struct KnownKinds {
+pub struct KnownRecordKinds {
     /// Those that count only when an issuer has signed them, where records are signed.
-    pub signed: Vec<Kind>,
-    pub others: Vec<Kind>,
+    pub signed: Vec<RecordKind>,
+    pub others: Vec<RecordKind>,
 }
 
-impl KnownKinds {
+impl KnownRecordKinds {
     /// What a node of the cluster may write. An issuer may write all: it has to sign.
     pub fn writable(&self, registry: &Registry, cluster: &str, node: &str) -> WritableKinds {
         let view = registry.view();
@@ -41,14 +41,14 @@ impl KnownKinds {
 /// Brings the users of nodes to what they may write; what was looked at once is not asked of the store again.
 #[derive(Default)]
 pub struct StoreRights {
-    pub kinds: KnownKinds,
+    pub kinds: KnownRecordKinds,
     /// By node, what its user was brought to.
     brought: Mutex<BTreeMap<String, (PasswordHash, WritableKinds)>>,
 }
 
 impl StoreRights {
     /// Of these kinds; nothing is known of any user yet.
-    pub fn of(kinds: KnownKinds) -> Self {
+    pub fn of(kinds: KnownRecordKinds) -> Self {
         Self { kinds, ..Self::default() }
     }
 
@@ -74,7 +74,7 @@ impl StoreRights {
             let object = format!("node/{cluster}/{}", changed[0].0);
             let lines = changed.iter().map(|(node, line)| format!("{node}: {line}")).collect();
             let body = own_body(registry.node_id(), act.action, object, named(lines));
-            if let Err(error) = registry.attempt(&act, Plan::default().audit([body])).await {
+            if let Err(error) = registry.attempt(&act, CommitPlan::default().audit([body])).await {
                 warn!(error = %chain(&error), "no audit record of the rights of users of the store");
             }
         }

@@ -14,12 +14,14 @@ use omnirelay_identity::trust::unix_now;
 use omnirelay_peer_records as peers;
 use omnirelay_pki::certificate::Certificate;
 use omnirelay_pki::key::Fingerprint;
-use omnirelay_pki::revocation::Revoked;
+use omnirelay_pki::revocation::RevokedSubject;
 use omnirelay_registry::Registry;
-use omnirelay_registry::act::Reader;
+use omnirelay_registry::act::DecisionReader;
 use omnirelay_registry::audit_record::own_body;
 use omnirelay_registry::view::View;
-use omnirelay_store::{CommitError, Epoch, Readmitted, RecordId, StoreError, Version, WritableKinds, Write};
+use omnirelay_store::{
+    CommitError, Epoch, ReadmitOutcome, RecordId, StoreError, Version, WritableKinds, Write,
+};
 use omnirelay_wire::pb::omnirelay::store::v1::CertificateValue;
 use parking_lot::Mutex;
 use prost::Message as _;
@@ -138,12 +140,12 @@ impl StoreUsers {
         let mut made = BTreeMap::new();
         for (node, hash) in &users {
             match store.readmit(node, hash, &self.writable(node)).await? {
-                Readmitted::Made => {
+                ReadmitOutcome::Made => {
                     info!(peer = node, "user of the store made anew: its server had forgotten it");
                     made.insert(node.clone(), *hash);
                 }
-                Readmitted::Known => {}
-                Readmitted::Denied => return Ok(()),
+                ReadmitOutcome::Known => {}
+                ReadmitOutcome::Denied => return Ok(()),
             }
         }
         self.put_right(made).await?;
@@ -174,7 +176,7 @@ impl StoreUsers {
                 known.remove(node);
                 continue;
             };
-            let is_out = |key: &Fingerprint| revoked.about(&Revoked::Key(*key)).is_some();
+            let is_out = |key: &Fingerprint| revoked.about(&RevokedSubject::Key(*key)).is_some();
             if self.is_over(node, &newest, now) || known.get(node).is_some_and(|user| is_out(&user.key)) {
                 known.remove(node);
             }
@@ -261,7 +263,7 @@ async fn note_if(
     let act = own_act("certificates.note-store-user", [CERTIFICATE]);
     let node_id = registry.node_id();
     registry
-        .act::<_, CommitError, _>(&act, async |reader: Reader<'_>| {
+        .act::<_, CommitError, _>(&act, async |reader: DecisionReader<'_>| {
             let held = held_in(&reader, record).filter(|held| !held.barred && is_news(held));
             let Some(held) = held else { return Ok(None) };
             let value = CertificateValue { store_password_hash: hash.to_vec(), ..(*held).clone() };

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use omnirelay_certificate_records::{AUTHORITY, CERTIFICATE, JOIN_POLICY, JOIN_TOKEN, record_of};
-use omnirelay_core::spiffe::Holder;
+use omnirelay_core::spiffe::CertificateHolder;
 use omnirelay_identity::trust::unix_now;
-use omnirelay_pki::key::{Fingerprint, Key};
+use omnirelay_pki::key::{Fingerprint, PrivateKey};
 use omnirelay_scripted::{Faulty, Method, Moment, Users};
 use omnirelay_store::{MemoryStore, RecordId, WritableKinds};
 use omnirelay_wire::pb::omnirelay::store::v1::CertificateValue;
@@ -13,7 +13,7 @@ use prost::Message as _;
 
 use super::join_tests::{Mesh, body, mesh_on, signed};
 use super::pb;
-use super::store_rights::{KnownKinds, StoreRights};
+use super::store_rights::{KnownRecordKinds, StoreRights};
 use super::store_users::StoreUsers;
 use super::tests::{called, reason, remember, until};
 use pb::enrollment_service_server::EnrollmentService as _;
@@ -33,7 +33,7 @@ async fn mesh(store: &Arc<Faulty>, change: impl FnOnce(&mut pb::CreateJoinTokenR
 async fn nothing_is_asked_of_the_store_for_whom_the_token_does_not_let_in() {
     let store = store();
     let mesh = mesh(&store, |asked| asked.nodes = vec!["b".into()]).await;
-    let asks = |node: &str| signed(&mesh.token, &body(&mesh.token, node, &Key::make().unwrap()));
+    let asks = |node: &str| signed(&mesh.token, &body(&mesh.token, node, &PrivateKey::make().unwrap()));
     let users = store.users.as_ref().unwrap();
     let before = users.asked();
     assert_eq!(reason(mesh.join(asks("c")).await), "JOIN_DENIED", "of another node");
@@ -50,7 +50,7 @@ async fn nothing_is_asked_of_the_store_for_whom_the_token_does_not_let_in() {
 }
 
 fn record(node: &str) -> RecordId {
-    record_of(&Holder::Node { cluster: "default".into(), role: String::new(), node: node.into() })
+    record_of(&CertificateHolder::Node { cluster: "default".into(), role: String::new(), node: node.into() })
 }
 
 fn held(mesh: &Mesh, node: &str) -> CertificateValue {
@@ -58,8 +58,8 @@ fn held(mesh: &Mesh, node: &str) -> CertificateValue {
     (*found.unwrap().value::<CertificateValue>().unwrap()).clone()
 }
 
-fn kinds() -> KnownKinds {
-    KnownKinds { signed: vec![AUTHORITY, JOIN_TOKEN, JOIN_POLICY], others: vec![CERTIFICATE] }
+fn kinds() -> KnownRecordKinds {
+    KnownRecordKinds { signed: vec![AUTHORITY, JOIN_TOKEN, JOIN_POLICY], others: vec![CERTIFICATE] }
 }
 
 /// What makes users anew, on the daemon of the mesh.
@@ -86,7 +86,7 @@ async fn joined(store: &Arc<Faulty>) -> Mesh {
 
 /// Has `b` join with a new key.
 async fn join(mesh: &Mesh) {
-    mesh.join(signed(&mesh.token, &body(&mesh.token, "b", &Key::make().unwrap()))).await.unwrap();
+    mesh.join(signed(&mesh.token, &body(&mesh.token, "b", &PrivateKey::make().unwrap()))).await.unwrap();
 }
 
 #[tokio::test]

@@ -12,7 +12,7 @@ use omnirelay_certificate_records::{JOIN_TOKEN, current_authority};
 use omnirelay_core::text::chain;
 use omnirelay_identity::trust::unix_now;
 use omnirelay_registry::Registry;
-use omnirelay_registry::act::Reader;
+use omnirelay_registry::act::DecisionReader;
 use omnirelay_registry::audit_record::own_body;
 use omnirelay_restoration_records::is_over;
 use omnirelay_store::{CommitError, Epoch, RecordId, Write};
@@ -112,7 +112,7 @@ impl TokenEpochs {
 
     async fn carry_over(&self, epoch: Epoch, tokens: &[RecordId]) -> Result<(), CommitError> {
         let act = own_act("join-tokens.carry-over", [JOIN_TOKEN]);
-        let done = self.registry.act::<_, CommitError, _>(&act, async |reader: Reader<'_>| {
+        let done = self.registry.act::<_, CommitError, _>(&act, async |reader: DecisionReader<'_>| {
             let followed = self.followed(epoch);
             let (mut writes, mut changes) = (Vec::new(), Vec::new());
             for id in tokens {

@@ -4,14 +4,14 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use omnirelay_certificate_records::{AUTHORITY, authority_id};
-use omnirelay_pki::authority::Authority;
+use omnirelay_pki::authority::CertificateAuthority;
 use omnirelay_pki::certificate::{key_of, validity_of};
 use omnirelay_pki::jwt::keys::VerifyingKey;
 use omnirelay_pki::jwt::signing::{SigningKey, SigningKeyError, verifier};
-use omnirelay_pki::revocation::{Revocations, Revoked};
+use omnirelay_pki::revocation::{Revocations, RevokedSubject};
 use omnirelay_pki::sealed::SealingKey;
-use omnirelay_pki::trust::Bundle;
-use omnirelay_registry::act::Reader;
+use omnirelay_pki::trust::TrustBundle;
+use omnirelay_registry::act::DecisionReader;
 use omnirelay_registry::audit_record::own_body;
 use omnirelay_store::Write;
 use omnirelay_wire::fault::Fault;
@@ -35,7 +35,7 @@ const KEYS_MAX: usize = 8;
 ///
 /// # Errors
 /// When it cannot be made or sealed.
-pub fn make(sealing: &SealingKey, issuer: &Authority) -> Result<TokenKeyValue, Fault> {
+pub fn make(sealing: &SealingKey, issuer: &CertificateAuthority) -> Result<TokenKeyValue, Fault> {
     let (key, kept) = SigningKey::make().map_err(unmade)?;
     let sealed_key = sealing.seal(TOKEN_KEY, &kept).map_err(|error| not_sealed(&error))?;
     let signature = issuer.sign(VOUCHED, key.public()).map_err(|error| not_made(&error))?;
@@ -56,8 +56,8 @@ pub fn follow(keys: &mut Vec<TokenKeyValue>, next: TokenKeyValue) {
 /// # Errors
 /// When the operating system has no randomness.
 pub fn vouch_anew(
-    issuer: &Authority,
-    bundle: &Bundle,
+    issuer: &CertificateAuthority,
+    bundle: &TrustBundle,
     revoked: &Revocations,
     keys: &mut Vec<TokenKeyValue>,
 ) -> Result<(), Fault> {
@@ -77,7 +77,7 @@ fn unmade(error: SigningKeyError) -> Fault {
 
 /// Those of the keys that an issuer vouches for who is believed; whoever has only written them into the registry is not.
 fn believed(
-    bundle: &Bundle,
+    bundle: &TrustBundle,
     revoked: &Revocations,
     keys: &[TokenKeyValue],
 ) -> BTreeMap<String, VerifyingKey> {
@@ -85,9 +85,9 @@ fn believed(
     vouched.filter_map(|key| verifier(&key.public_key)).collect()
 }
 
-fn is_believed(bundle: &Bundle, revoked: &Revocations, key: &TokenKeyValue) -> bool {
+fn is_believed(bundle: &TrustBundle, revoked: &Revocations, key: &TokenKeyValue) -> bool {
     let signer = [CertificateDer::from(key.signer.as_slice())];
-    let is_out = key_of(&signer[0]).map_or(true, |of| revoked.about(&Revoked::Key(of)).is_some());
+    let is_out = key_of(&signer[0]).map_or(true, |of| revoked.about(&RevokedSubject::Key(of)).is_some());
     // Until when the issuer was valid does not matter: the key was made while it was.
     let begun = validity_of(&signer[0]).map_or(0, |(begin, _)| begin);
     !is_out && bundle.verify_signed(VOUCHED, &key.public_key, &key.signature, &signer, begun).is_ok()
@@ -97,7 +97,7 @@ impl IdentityKeeper {
     /// The keys that were kept, for a node that is cut off from the store.
     pub(super) fn kept_token_keys(
         &self,
-        bundle: &Bundle,
+        bundle: &TrustBundle,
         revoked: &Revocations,
     ) -> BTreeMap<String, VerifyingKey> {
         let kept = self.files.token_keys();
@@ -136,7 +136,7 @@ impl IdentityKeeper {
     /// Gives an authority a key that has none, as one has that was made by a version before.
     pub(super) async fn make_token_key(&self) -> Result<(), KeepError> {
         let act = own_act("authority.make-token-key", [AUTHORITY]);
-        let made = self.registry.act::<_, KeepError, _>(&act, async |reader: Reader<'_>| {
+        let made = self.registry.act::<_, KeepError, _>(&act, async |reader: DecisionReader<'_>| {
             let authority = authority_in(&reader)?;
             if !authority.token_keys.is_empty() {
                 return Ok(None);

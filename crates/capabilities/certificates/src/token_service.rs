@@ -4,22 +4,22 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use omnirelay_certificate_records::record_of;
-use omnirelay_core::spiffe::{Holder, SpiffeId};
+use omnirelay_core::spiffe::{CertificateHolder, SpiffeId};
 use omnirelay_core::text::shown;
 use omnirelay_core::time::{Millis, rfc3339};
-use omnirelay_identity::bearer::mesh::Grant;
-use omnirelay_identity::caller::{Caller, Proof, Scope};
+use omnirelay_identity::bearer::mesh::TokenGrant;
+use omnirelay_identity::caller::{Caller, CallerProof, Scope};
 use omnirelay_identity::trust::unix_now;
 use omnirelay_nouns::request::MutationRequest;
 use omnirelay_nouns::serve;
 use omnirelay_nouns::{SCHEMA_VERSION, envelope};
-use omnirelay_pki::certificate::{Certificate, Serial};
+use omnirelay_pki::certificate::{Certificate, CertificateSerial};
 use omnirelay_pki::jwt::claims::LEEWAY;
-use omnirelay_pki::revocation::Revoked;
-use omnirelay_registry::act::Reader;
-use omnirelay_registry::mutate::{Decision, request_hash};
+use omnirelay_pki::revocation::RevokedSubject;
+use omnirelay_registry::act::DecisionReader;
+use omnirelay_registry::mutate::{MutationDecision, request_hash};
 use omnirelay_store::Write;
-use omnirelay_wire::envelope::Enveloped as _;
+use omnirelay_wire::envelope::EnvelopedAnswer as _;
 use omnirelay_wire::fault::Fault;
 use omnirelay_wire::pb::omnirelay::store::v1::{CertificateValue, HeldTokenValue};
 use omnirelay_wire::reasons;
@@ -46,10 +46,10 @@ const NUMBER_BYTES: usize = 16;
 const WORD_CHARS_SHOWN: usize = 40;
 
 /// The same as [`Certificates`], as the service of tokens.
-pub struct Callers(pub Arc<Certificates>);
+pub struct TokenCalls(pub Arc<Certificates>);
 
 serve! {
-    TokenService for Callers {
+    TokenService for TokenCalls {
         who_am_i(WhoAmIRequest) -> WhoAmIResponse: |of, caller, _| of.0.who_is(caller);
         issue_token(IssueTokenRequest) -> IssuedToken: |of, caller, asked| of.0.issue_token(caller, asked);
         revoke_token(RevokeTokenRequest) -> TokenRevocation: |of, caller, asked| of.0.revoke_bearer(caller, asked);
@@ -58,23 +58,24 @@ serve! {
 
 /// For whom a token is, and by what it was asked for.
 struct Wanted {
-    holder: Holder,
+    holder: CertificateHolder,
     shown: Option<Certificate>,
-    number: Serial,
+    number: CertificateSerial,
     lifetime: u32,
     scopes: Vec<String>,
 }
 
 impl Certificates {
     async fn who_is(&self, caller: &Caller) -> Result<Response<pb::WhoAmIResponse>, Fault> {
-        if let Proof::Refused(why) = &caller.proof {
+        if let CallerProof::Refused(why) = &caller.proof {
             return Err((**why).clone());
         }
         let bearer = caller.proof.bearer();
         let ends = match (&caller.proof, &caller.certificate) {
-            (Proof::Certificate | Proof::CertificateOfHost | Proof::Federated(_), Some(certificate)) => {
-                Some(certificate.not_after)
-            }
+            (
+                CallerProof::Certificate | CallerProof::CertificateOfHost | CallerProof::Federated(_),
+                Some(certificate),
+            ) => Some(certificate.not_after),
             _ => bearer.map(|bearer| bearer.until - LEEWAY),
         };
         let told = pb::WhoAmIResponse {
@@ -116,14 +117,18 @@ impl Certificates {
         Ok(answer)
     }
 
-    fn decided(&self, reader: &Reader<'_>, wanted: &Wanted) -> Result<Decision<pb::IssuedToken>, Fault> {
+    fn decided(
+        &self,
+        reader: &DecisionReader<'_>,
+        wanted: &Wanted,
+    ) -> Result<MutationDecision<pb::IssuedToken>, Fault> {
         let (authority, now) = (authority_in(reader)?, unix_now());
         // Before anything is promised: this node must be able to sign it.
         self.signer.token_key(&authority)?;
         let record = record_of(&wanted.holder);
         let id = id_of(&trust_domain(&authority)?, wanted.holder.clone())?;
         let (held, revoked) = (held_in(reader, &record), self.signer.revoked(|id| reader.get(id)));
-        let is_out = revoked.about(&Revoked::Holder(id.clone())).is_some();
+        let is_out = revoked.about(&RevokedSubject::Holder(id.clone())).is_some();
         if is_out || held.as_ref().is_some_and(|held| held.barred) {
             return Err(barred(&id));
         }
@@ -161,7 +166,11 @@ impl Certificates {
             expires_at: Some(at(expires_at)),
             ..Default::default()
         };
-        Ok(Decision { writes: vec![Write::Put { id: record, value: put, group: None }], changes, answer })
+        Ok(MutationDecision {
+            writes: vec![Write::Put { id: record, value: put, group: None }],
+            changes,
+            answer,
+        })
     }
 
     /// The token that an answer speaks of; the same when the answer is given again.
@@ -173,7 +182,7 @@ impl Certificates {
         let second = |time: &Option<omnirelay_wire::timestamp::Timestamp>| {
             time.as_ref().map_or(0, |time| time.seconds)
         };
-        let grant = Grant {
+        let grant = TokenGrant {
             id: &id,
             number: &number,
             shown: wanted.shown.as_ref(),
@@ -192,7 +201,7 @@ impl Certificates {
     ) -> Result<pb::TokenRevocation, Fault> {
         let hash = request_hash(&asked);
         let own = caller.proof.bearer().and_then(|bearer| bearer.issued.as_ref());
-        let number: Serial = match (asked.token_id.as_str(), own) {
+        let number: CertificateSerial = match (asked.token_id.as_str(), own) {
             ("", Some(own)) => own.number.clone(),
             ("", None) => {
                 return Err(Fault::invalid(
@@ -220,7 +229,7 @@ impl Certificates {
                 return Err(not_own(&token_id));
             }
             let until = ends.unwrap_or(now + i64::from(LIFETIME_MAX)) + GRACE;
-            list.revoke(Revoked::Serial(number.clone()), now, until, &asked.reason);
+            list.revoke(RevokedSubject::Serial(number.clone()), now, until, &asked.reason);
             Ok(Vec::new())
         });
         let pb::RevocationChange { schema_version, cursor, changed, dry_run, number, changes } =
@@ -230,14 +239,18 @@ impl Certificates {
 }
 
 /// The token of the caller with this number.
-fn held_token(reader: &Reader<'_>, caller: &Caller, number: &Serial) -> Option<HeldTokenValue> {
+fn held_token(
+    reader: &DecisionReader<'_>,
+    caller: &Caller,
+    number: &CertificateSerial,
+) -> Option<HeldTokenValue> {
     let holder = match caller.principal.split_once(':')? {
-        ("operator", name) => Holder::Operator(name.to_owned()),
-        ("service", name) => Holder::Service(name.to_owned()),
+        ("operator", name) => CertificateHolder::Operator(name.to_owned()),
+        ("service", name) => CertificateHolder::Service(name.to_owned()),
         _ => return None,
     };
     let held: Arc<CertificateValue> = held_in(reader, &record_of(&holder))?;
-    held.tokens.iter().find(|token| Serial::of(&token.number) == *number).cloned()
+    held.tokens.iter().find(|token| CertificateSerial::of(&token.number) == *number).cloned()
 }
 
 /// What is asked for, as far as it can be judged without the registry.
@@ -271,7 +284,7 @@ fn wanted(caller: &Caller, asked: &pb::IssueTokenRequest) -> Result<Wanted, Faul
     })?;
     // Not zero, so that it is as long as it was drawn.
     number[0] |= 0x80;
-    Ok(Wanted { holder, shown, number: Serial::of(&number), lifetime, scopes })
+    Ok(Wanted { holder, shown, number: CertificateSerial::of(&number), lifetime, scopes })
 }
 
 /// That a token is to have scopes which its holder has: any other would be one that nobody can use.
@@ -297,31 +310,33 @@ fn shown_word(word: &str) -> String {
 }
 
 /// For whom a token may be asked for by this caller. A token gives no other one: it would outlive itself.
-fn asked_by(caller: &Caller, operator: &str) -> Result<(Holder, Option<Certificate>), Fault> {
+fn asked_by(caller: &Caller, operator: &str) -> Result<(CertificateHolder, Option<Certificate>), Fault> {
     match (&caller.proof, &caller.certificate, operator) {
-        (Proof::Certificate | Proof::CertificateOfHost, Some(certificate), "") => match certificate
-            .id
-            .holder()
-        {
-            Holder::Node { .. } => Err(needs_certificate("a node has no token: it shows its certificate")),
-            holder => Ok((holder.clone(), Some((**certificate).clone()))),
-        },
-        (Proof::Certificate | Proof::CertificateOfHost, Some(certificate), named) => match certificate
-            .id
-            .holder()
-        {
-            Holder::Operator(own) if own == named => {
-                Ok((Holder::Operator(own.clone()), Some((**certificate).clone())))
+        (CallerProof::Certificate | CallerProof::CertificateOfHost, Some(certificate), "") => {
+            match certificate.id.holder() {
+                CertificateHolder::Node { .. } => {
+                    Err(needs_certificate("a node has no token: it shows its certificate"))
+                }
+                holder => Ok((holder.clone(), Some((**certificate).clone()))),
             }
-            _ => Err(Fault::invalid("field `operator` names another than the certificate that was shown")),
-        },
-        (Proof::Socket, _, "") => {
+        }
+        (CallerProof::Certificate | CallerProof::CertificateOfHost, Some(certificate), named) => {
+            match certificate.id.holder() {
+                CertificateHolder::Operator(own) if own == named => {
+                    Ok((CertificateHolder::Operator(own.clone()), Some((**certificate).clone())))
+                }
+                _ => {
+                    Err(Fault::invalid("field `operator` names another than the certificate that was shown"))
+                }
+            }
+        }
+        (CallerProof::Socket, _, "") => {
             Err(Fault::invalid("field `operator` is empty: the socket says nobody's name in the mesh"))
         }
-        (Proof::Socket, _, named) if caller.scopes.contains(Scope::MeshAdmin) => {
-            Ok((Holder::Operator(named.to_owned()), None))
+        (CallerProof::Socket, _, named) if caller.scopes.contains(Scope::MeshAdmin) => {
+            Ok((CertificateHolder::Operator(named.to_owned()), None))
         }
-        (Proof::Socket, ..) => Err(needs_certificate(
+        (CallerProof::Socket, ..) => Err(needs_certificate(
             "this host is no issuer, and whoever is on it names no operator: show a certificate, or call an issuer on its own host",
         )),
         _ => Err(needs_certificate("a token is given to whoever shows a certificate, and to nobody else")),

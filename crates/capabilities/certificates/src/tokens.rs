@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use omnirelay_certificate_records::JOIN_TOKEN;
-use omnirelay_core::spiffe::Holder;
+use omnirelay_core::spiffe::CertificateHolder;
 use omnirelay_core::time::{Millis, rfc3339};
 use omnirelay_identity::caller::Caller;
 use omnirelay_identity::trust::unix_now;
@@ -11,10 +11,10 @@ use omnirelay_nouns::request::MutationRequest;
 use omnirelay_nouns::{SCHEMA_VERSION, at_cursor, envelope, timestamp};
 use omnirelay_pki::join_token::{TokenId, TokenVerifier};
 use omnirelay_pki::request::is_dns_name;
-use omnirelay_registry::mutate::{Decision, request_hash};
+use omnirelay_registry::mutate::{MutationDecision, request_hash};
 use omnirelay_registry::view::ViewRecord;
 use omnirelay_store::{RecordId, Write};
-use omnirelay_wire::envelope::Enveloped as _;
+use omnirelay_wire::envelope::EnvelopedAnswer as _;
 use omnirelay_wire::fault::Fault;
 use omnirelay_wire::pb::omnirelay::store::v1::JoinTokenValue;
 use omnirelay_wire::reasons;
@@ -110,7 +110,7 @@ impl Certificates {
                 let put = Bytes::from(value.encode_to_vec());
                 writes.push(Write::Put { id: record.clone(), value: put, group: None });
                 let answer = answer(show(&record.key, &value, Status::Valid));
-                Ok(Decision { writes, changes, answer })
+                Ok(MutationDecision { writes, changes, answer })
             })
             .await?;
         if cluster == self.cluster {
@@ -141,7 +141,7 @@ impl Certificates {
                     changes.push("revoked: false -> true".to_owned());
                 }
                 let answer = answer(show(&record.key, &found, Status::Revoked));
-                Ok(Decision { writes, changes, answer })
+                Ok(MutationDecision { writes, changes, answer })
             })
             .await
     }
@@ -226,7 +226,8 @@ fn checked(asked: &pb::CreateJoinTokenRequest, own: &str) -> Result<JoinTokenVal
     let or = |given: &str, default: &str| if given.is_empty() { default } else { given }.to_owned();
     let (cluster, role) = (or(&asked.cluster, own), or(&asked.role, "worker"));
     let of_node = |node: &str| {
-        let holder = Holder::Node { cluster: cluster.clone(), role: role.clone(), node: node.to_owned() };
+        let holder =
+            CertificateHolder::Node { cluster: cluster.clone(), role: role.clone(), node: node.to_owned() };
         holder.check().map_err(|error| Fault::invalid(format!("whom it lets in: {error}")))
     };
     of_node("node")?;

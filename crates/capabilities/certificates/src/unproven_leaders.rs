@@ -3,10 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use omnirelay_identity::trust::Trust;
+use omnirelay_identity::trust::MeshTrust;
 use omnirelay_peer_records as peers;
 use omnirelay_registry::Registry;
-use omnirelay_registry::reactor::Paced;
+use omnirelay_registry::reactor::PacedScene;
 use omnirelay_registry::view::View;
 use tokio::time::Instant;
 use tracing::warn;
@@ -22,14 +22,14 @@ const AGAIN: [Duration; 2] = [Duration::from_secs(2), Duration::from_secs(60)];
 /// Ends the sessions of leaders that the mesh has given no certificate, and so what they lead.
 pub struct UnprovenLeaders {
     pub registry: Arc<Registry>,
-    pub trust: Arc<Trust>,
+    pub trust: Arc<MeshTrust>,
     pub end_session: EndSession,
 }
 
 impl UnprovenLeaders {
     /// Does so for ever.
     pub async fn run(&self) {
-        let pace = Paced { sense: |view: &View| peers::changed(view), between: PACE };
+        let pace = PacedScene { sense: |view: &View| peers::changed(view), between: PACE };
         self.registry.react_paced(|_: &View| (), pace, || self.look()).await;
     }
 

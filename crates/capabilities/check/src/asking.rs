@@ -7,12 +7,12 @@ use bytes::Bytes;
 use futures_util::{StreamExt as _, stream};
 use http_body::Body;
 use omnirelay_core::text::{chain, printable};
-use omnirelay_decisions::check::facts::{NodeSaid, NotAsked, control_of, is_alive};
-use omnirelay_identity::client::{Believes, OwnClient, Shows};
-use omnirelay_identity::connector::OwnConnector;
-use omnirelay_identity::trust::{Trust, unix_now};
-use omnirelay_node::transport::Transport;
-use omnirelay_transport::peer::Way;
+use omnirelay_decisions::check::facts::{NodeAnswer, NotAsked, control_of, is_alive};
+use omnirelay_identity::client::{ClientCertificate, LiveTlsClient, ServerTrust};
+use omnirelay_identity::connector::LiveTlsConnector;
+use omnirelay_identity::trust::{MeshTrust, unix_now};
+use omnirelay_node::transport::NodeTransport;
+use omnirelay_transport::peer::CallPath;
 use omnirelay_wire::fault::{Code, Fault, unanswered};
 use pb::check_service_client::CheckServiceClient;
 use pb::node_service_client::NodeServiceClient;
@@ -130,14 +130,14 @@ impl Question for AskHost {
 
 /// Asks other nodes.
 pub struct NodeAsker {
-    pub transport: Arc<Transport>,
-    pub trust: Arc<Trust>,
+    pub transport: Arc<NodeTransport>,
+    pub trust: Arc<MeshTrust>,
 }
 
 /// What came of asking them, in the order of their ids.
 #[derive(Default)]
-pub struct AskedNodes {
-    pub nodes: Vec<(pb::CheckedNode, NodeSaid)>,
+pub struct NodeAnswers {
+    pub nodes: Vec<(pb::CheckedNode, NodeAnswer)>,
     /// How many more live.
     pub not_asked: usize,
 }
@@ -165,7 +165,7 @@ impl Place {
 
 impl NodeAsker {
     /// Asks all others that live, or as many as are asked at most.
-    pub async fn ask_all(&self, own: &str, peers: &[pb::Peer]) -> AskedNodes {
+    pub async fn ask_all(&self, own: &str, peers: &[pb::Peer]) -> NodeAnswers {
         let others = peers.iter().filter(|peer| is_alive(peer) && peer.node_id != own);
         let others: Vec<Place> = others.map(Place::of).collect();
         let until = tokio::time::Instant::now() + PATIENCE;
@@ -174,7 +174,7 @@ impl NodeAsker {
         // One that is slow holds up nobody behind it.
         let mut nodes: Vec<_> = stream::iter(asked).buffer_unordered(ASKED_AT_ONCE).collect().await;
         nodes.sort_by(|(one, _), (other, _)| one.node_id.cmp(&other.node_id));
-        AskedNodes { nodes, not_asked }
+        NodeAnswers { nodes, not_asked }
     }
 
     /// Asks a node to judge its host.
@@ -186,7 +186,7 @@ impl NodeAsker {
         self.ask(AskHost, &Place::of(peer), until).await.1
     }
 
-    async fn ask_node(&self, place: Place, until: tokio::time::Instant) -> (pb::CheckedNode, NodeSaid) {
+    async fn ask_node(&self, place: Place, until: tokio::time::Instant) -> (pb::CheckedNode, NodeAnswer) {
         let began = Instant::now();
         let until = until.min(tokio::time::Instant::now() + NODE_PATIENCE);
         let (by, said) = self.ask(AskNode, &place, until).await;
@@ -198,7 +198,7 @@ impl NodeAsker {
             took_ms: u32::try_from(began.elapsed().as_millis()).unwrap_or(u32::MAX),
             ..Default::default()
         };
-        (checked, NodeSaid { id, said: said.map(Box::new) })
+        (checked, NodeAnswer { id, said: said.map(Box::new) })
     }
 
     /// Puts a question to a node, and says at which of its ports it was answered.
@@ -247,7 +247,7 @@ impl NodeAsker {
     }
 
     async fn ask_at_mesh<Q: Question>(&self, question: Q, node: &str) -> Result<Q::Answer, NotAsked> {
-        let channel = self.transport.channel(node, Way::REPEATABLE);
+        let channel = self.transport.channel(node, CallPath::REPEATABLE);
         let channel = channel.map_err(|error| NotAsked::NoWay(chain(&error)))?.within(Q::PATIENCE);
         question.ask(channel).await.map_err(|status| self.refused(&status, "at its mesh port"))
     }
@@ -260,11 +260,12 @@ impl NodeAsker {
         control: &str,
         under_tls: bool,
     ) -> Result<Q::Answer, NotAsked> {
-        let (scheme, shows) = if under_tls { ("https", Shows::Node) } else { ("http", Shows::Nothing) };
+        let (scheme, shows) =
+            if under_tls { ("https", ClientCertificate::Node) } else { ("http", ClientCertificate::Nothing) };
         let endpoint = Endpoint::from_shared(format!("{scheme}://{control}"));
         let endpoint = endpoint.map_err(|error| NotAsked::NoWay(format!("{control}: {}", chain(&error))))?;
-        let tls = OwnClient::new(Believes::Node(place.node_id.clone()), shows, self.trust.clone());
-        let channel = endpoint.connect_with_connector_lazy(OwnConnector::new(tls, NODE_PATIENCE));
+        let tls = LiveTlsClient::new(ServerTrust::Node(place.node_id.clone()), shows, self.trust.clone());
+        let channel = endpoint.connect_with_connector_lazy(LiveTlsConnector::new(tls, NODE_PATIENCE));
         question.ask(channel).await.map_err(|status| self.refused(&status, &format!("at {control}")))
     }
 

@@ -8,9 +8,11 @@ use std::time::{Duration, Instant};
 
 use omnirelay_core::text::chain;
 use omnirelay_core::time::Millis;
-use omnirelay_decisions::check::finding::{Finding, checks_of};
-use omnirelay_doctor::certificate::papers::{Papers, Places};
-use omnirelay_doctor::machine::{ConfigFound, Machine, NameFound, Port, PortAvailability, look_up, names_of};
+use omnirelay_decisions::check::finding::{CheckResult, checks_of};
+use omnirelay_doctor::certificate::papers::{CertificateFiles, CertificatePaths};
+use omnirelay_doctor::machine::{
+    ConfigFound, DaemonPort, HostMachine, NameFound, PortAvailability, look_up, names_of,
+};
 use omnirelay_doctor::processes::own;
 use omnirelay_doctor::{certificate, checks};
 use omnirelay_identity::trust::unix_now;
@@ -31,7 +33,7 @@ pub struct HostChecker {
     pub source: Option<ConfigSource>,
     pub data_dir: PathBuf,
     /// Where the files of its certificate are by now; or why there are none that can be judged.
-    pub certificate: Box<dyn Fn() -> Result<Places, &'static str> + Send + Sync>,
+    pub certificate: Box<dyn Fn() -> Result<CertificatePaths, &'static str> + Send + Sync>,
     /// Where it listens.
     pub ports: Vec<(&'static str, SocketAddr)>,
     /// What became of its names, and when they were looked up.
@@ -44,7 +46,7 @@ impl HostChecker {
         let names = self.names().await;
         // Files may be on a disk that hangs.
         let looked = spawn_blocking(move || {
-            let papers = (self.certificate)().map(|places| Papers::read(&places, unix_now()));
+            let papers = (self.certificate)().map(|places| CertificateFiles::read(&places, unix_now()));
             (self.machine(names), papers)
         });
         let (machine, papers) = looked.await.unwrap_or_else(|error| resume_unwind(Box::new(error)));
@@ -54,7 +56,7 @@ impl HostChecker {
         }
         for (category, check) in checks_of(certificate::checks::CATEGORIES) {
             let found = papers.as_ref().map(check.judge);
-            report.add(category.name, check, found.unwrap_or_else(|why| Finding::skip(*why)));
+            report.add(category.name, check, found.unwrap_or_else(|why| CheckResult::skip(*why)));
         }
         report
     }
@@ -69,14 +71,14 @@ impl HostChecker {
         found
     }
 
-    fn machine(&self, names: Vec<NameFound>) -> Machine {
-        let port = |(key, address): &(&'static str, SocketAddr)| Port {
+    fn machine(&self, names: Vec<NameFound>) -> HostMachine {
+        let port = |(key, address): &(&'static str, SocketAddr)| DaemonPort {
             address: *address,
             key,
             taken: PortAvailability::ByDaemon,
         };
         let (ports, running) = (self.ports.iter().map(port).collect(), own().into_iter().collect());
-        Machine::examine(self.config_found(), &self.config, Some(&self.data_dir), names, ports, running)
+        HostMachine::examine(self.config_found(), &self.config, Some(&self.data_dir), names, ports, running)
     }
 
     /// The configuration as its file has it now, with the files that it names; the daemon runs with what was there when it started.

@@ -11,13 +11,13 @@ use std::cmp::Reverse;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use omnirelay_decisions::check::facts::{MeshFacts, NodeSaid, NotAsked, RegistryFacts, is_alive};
+use omnirelay_decisions::check::facts::{MeshFacts, NodeAnswer, NotAsked, RegistryFacts, is_alive};
 use omnirelay_decisions::check::judge;
 use omnirelay_decisions::check::nodes::clock_ahead_ms;
 use omnirelay_nouns::serve;
 use omnirelay_nouns::{at_cursor, envelope, head_cursor};
 use omnirelay_registry::Registry;
-use omnirelay_wire::envelope::Enveloped as _;
+use omnirelay_wire::envelope::EnvelopedAnswer as _;
 use omnirelay_wire::fault::Fault;
 use omnirelay_wire::pb::omnirelay::mesh::control::v1 as pb;
 use omnirelay_wire::reasons;
@@ -26,7 +26,7 @@ use pb::check_service_server::CheckService;
 use pb::peer::Status;
 use tonic::Response;
 
-use asking::{AskedNodes, NodeAsker};
+use asking::{NodeAnswers, NodeAsker};
 use host::HostChecker;
 pub use mount::mount;
 use report::CheckReport;
@@ -154,13 +154,13 @@ impl MeshChecker {
                 // It is read after the asking: what has changed meanwhile is no finding, and who has left is not silent.
                 (asked, Some(self.registry_facts().await))
             }
-            false => (AskedNodes::default(), None),
+            false => (NodeAnswers::default(), None),
         };
         let lives = |id: &str| registry.as_ref().and_then(|registry| registry.peer(id)).is_some_and(is_alive);
         let own = self.known.own();
         let id = own.local_node_id.clone();
         let itself = pb::CheckedNode { node_id: id.clone(), by: "itself".to_owned(), ..Default::default() };
-        let said = NodeSaid { id, said: Ok(Box::new(own)) };
+        let said = NodeAnswer { id, said: Ok(Box::new(own)) };
         let (mut nodes, mut said) = (vec![told(itself, &said)], vec![said]);
         for (checked, one) in asked.nodes.into_iter().filter(|(_, one)| lives(&one.id)) {
             nodes.push(told(checked, &one));
@@ -191,7 +191,7 @@ impl MeshChecker {
 }
 
 /// A node that was asked, with what it says of itself.
-fn told(checked: pb::CheckedNode, node: &NodeSaid) -> pb::CheckedNode {
+fn told(checked: pb::CheckedNode, node: &NodeAnswer) -> pb::CheckedNode {
     let Ok(said) = &node.said else { return checked };
     pb::CheckedNode {
         version: said.version.clone(),

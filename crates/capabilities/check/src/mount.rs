@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use omnirelay_doctor::certificate::papers::Places;
-use omnirelay_identity::provided::{Form, Source};
-use omnirelay_node::{Mount, PortName};
+use omnirelay_doctor::certificate::papers::CertificatePaths;
+use omnirelay_identity::provided::{IdentityFileFormat, ProviderSource};
+use omnirelay_node::{NodeBuilder, PortName};
 use omnirelay_wire::pb::omnirelay::mesh::control::v1::check_service_server::CheckServiceServer;
 use parking_lot::Mutex;
 use tonic::codec::CompressionEncoding::Gzip;
@@ -14,7 +14,7 @@ use crate::host::HostChecker;
 use crate::{CheckedMesh, MeshCheckService, MeshChecker};
 
 /// Mounts what judges the mesh by what is `known` of it.
-pub fn mount(node: &mut Mount, known: Arc<dyn CheckedMesh>) {
+pub fn mount(node: &mut NodeBuilder, known: Arc<dyn CheckedMesh>) {
     let checker = MeshChecker {
         registry: node.registry.clone(),
         known,
@@ -27,7 +27,7 @@ pub fn mount(node: &mut Mount, known: Arc<dyn CheckedMesh>) {
 }
 
 /// What is judged of this host.
-fn host(node: &Mount) -> HostChecker {
+fn host(node: &NodeBuilder) -> HostChecker {
     let mut ports = vec![("control.listen", node.addresses.control)];
     if let Some(relay) = &node.addresses.relay {
         ports.extend([("relay.listen", relay.grpc), ("relay.httpListen", relay.http)]);
@@ -43,25 +43,27 @@ fn host(node: &Mount) -> HostChecker {
 }
 
 /// Where those are that are configured by now, or else those that the node keeps.
-fn certificate_files(node: &Mount) -> Box<dyn Fn() -> Result<Places, &'static str> + Send + Sync> {
+fn certificate_files(
+    node: &NodeBuilder,
+) -> Box<dyn Fn() -> Result<CertificatePaths, &'static str> + Send + Sync> {
     let (kept, provision) = (node.identity_files.folder().to_owned(), node.provision.clone());
     let trust = node.trust.clone();
     Box::new(move || {
-        let (places, provided) = (Places::in_folder(&kept), provision.current());
+        let (places, provided) = (CertificatePaths::in_folder(&kept), provision.current());
         match provided.source {
-            Source::Files(Form::Pem { cert, key }) => {
+            ProviderSource::Files(IdentityFileFormat::Pem { cert, key }) => {
                 let folder = cert.parent().unwrap_or(&kept).to_owned();
                 let bundle = provided.bundle.unwrap_or(places.bundle);
-                Ok(Places { folder, key, chain: cert, bundle })
+                Ok(CertificatePaths { folder, key, chain: cert, bundle })
             }
-            Source::Files(Form::Pkcs12 { .. }) => {
+            ProviderSource::Files(IdentityFileFormat::Pkcs12 { .. }) => {
                 Err("it is in PKCS#12, of which mesh check says what is wrong: identity-certificate")
             }
             // What has become of the files of one that it shows is not that it has none.
-            Source::Mesh if trust.current().own.is_none() && !places.chain.exists() => {
+            ProviderSource::Mesh if trust.current().own.is_none() && !places.chain.exists() => {
                 Err("this node has no certificate")
             }
-            Source::Mesh => Ok(places),
+            ProviderSource::Mesh => Ok(places),
         }
     })
 }

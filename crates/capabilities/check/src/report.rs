@@ -1,6 +1,6 @@
 //! What checks have found, as it is answered.
 
-use omnirelay_decisions::check::finding::{Check, Finding, Verdict};
+use omnirelay_decisions::check::finding::{CheckDefinition, CheckResult, CheckVerdict};
 use omnirelay_wire::pb::omnirelay::mesh::control::v1 as pb;
 use pb::check_finding::Result as Found;
 
@@ -17,7 +17,7 @@ pub struct CheckReport {
 
 impl CheckReport {
     /// Adds what a check of a category has found, behind what the category has.
-    pub fn add<J>(&mut self, category: &str, check: &Check<J>, finding: Finding) {
+    pub fn add<J>(&mut self, category: &str, check: &CheckDefinition<J>, finding: CheckResult) {
         *self.count(finding.verdict) += 1;
         let row = row(check, finding);
         match self.categories.last_mut().filter(|last| last.name == category) {
@@ -41,36 +41,36 @@ impl CheckReport {
         self.summary.fail == 0 && self.summary.unknown == 0
     }
 
-    fn count(&mut self, verdict: Verdict) -> &mut u32 {
+    fn count(&mut self, verdict: CheckVerdict) -> &mut u32 {
         let summary = &mut self.summary;
         match verdict {
-            Verdict::Pass => &mut summary.pass,
-            Verdict::Warn => &mut summary.warn,
-            Verdict::Fail => &mut summary.fail,
-            Verdict::Skip => &mut summary.skip,
-            Verdict::Unknown => &mut summary.unknown,
+            CheckVerdict::Pass => &mut summary.pass,
+            CheckVerdict::Warn => &mut summary.warn,
+            CheckVerdict::Fail => &mut summary.fail,
+            CheckVerdict::Skip => &mut summary.skip,
+            CheckVerdict::Unknown => &mut summary.unknown,
         }
     }
 }
 
 /// What a later version calls otherwise is unknown.
-fn verdict(result: Found) -> Verdict {
+fn verdict(result: Found) -> CheckVerdict {
     match result {
-        Found::Pass => Verdict::Pass,
-        Found::Warn => Verdict::Warn,
-        Found::Fail => Verdict::Fail,
-        Found::Skip => Verdict::Skip,
-        Found::Unknown | Found::Unspecified => Verdict::Unknown,
+        Found::Pass => CheckVerdict::Pass,
+        Found::Warn => CheckVerdict::Warn,
+        Found::Fail => CheckVerdict::Fail,
+        Found::Skip => CheckVerdict::Skip,
+        Found::Unknown | Found::Unspecified => CheckVerdict::Unknown,
     }
 }
 
-fn row<J>(check: &Check<J>, finding: Finding) -> pb::CheckFinding {
+fn row<J>(check: &CheckDefinition<J>, finding: CheckResult) -> pb::CheckFinding {
     let result = match finding.verdict {
-        Verdict::Pass => Found::Pass,
-        Verdict::Warn => Found::Warn,
-        Verdict::Fail => Found::Fail,
-        Verdict::Skip => Found::Skip,
-        Verdict::Unknown => Found::Unknown,
+        CheckVerdict::Pass => Found::Pass,
+        CheckVerdict::Warn => Found::Warn,
+        CheckVerdict::Fail => Found::Fail,
+        CheckVerdict::Skip => Found::Skip,
+        CheckVerdict::Unknown => Found::Unknown,
     };
     pb::CheckFinding {
         id: check.id.to_owned(),

@@ -17,22 +17,22 @@ use futures_util::stream::{BoxStream, iter, unfold};
 use omnirelay_core::time::{Millis, whole_ms};
 use omnirelay_host::chance::random_u64;
 use omnirelay_identity::caller::{Caller, Scope};
-use omnirelay_nouns::feed::{Events as Stream, Frame, Watches};
+use omnirelay_nouns::feed::{EventFrame, NounEventStream, NounWatches};
 use omnirelay_nouns::serve;
 use omnirelay_nouns::topic::Topics;
 use omnirelay_registry::Registry;
 use omnirelay_registry::cursor::{Cursor, place_in};
-use omnirelay_registry::since::{Since, Start};
+use omnirelay_registry::since::{WatchSince, WatchStart};
 use omnirelay_registry::view::ViewRecord;
-use omnirelay_wire::encoded::Encoded;
+use omnirelay_wire::encoded::EncodedMessage;
 use omnirelay_wire::fault::Fault;
 use omnirelay_wire::pb::omnirelay::mesh::control::v1 as pb;
 
-use crate::readiness_changes::Changes;
+use crate::readiness_changes::ReadinessChanges;
 pub use mount::mount;
 use order::by_time;
 use pb::event_service_server::EventService;
-use places::{Happened, Places, READINESS};
+use places::{PlacedEvent, READINESS, WatcherPlaces};
 use request::WatchedTopics;
 use telling::{EventSource, of_change, of_stream};
 
@@ -40,8 +40,8 @@ use telling::{EventSource, of_change, of_stream};
 pub struct Events {
     registry: Arc<Registry>,
     topics: Arc<Topics>,
-    changes: Arc<Changes>,
-    watches: Watches<pb::Event>,
+    changes: Arc<ReadinessChanges>,
+    watches: NounWatches<pb::Event>,
     /// Whose events they are.
     source: String,
 }
@@ -51,11 +51,11 @@ impl Events {
     pub fn new(
         registry: Arc<Registry>,
         topics: Arc<Topics>,
-        changes: Arc<Changes>,
+        changes: Arc<ReadinessChanges>,
         cluster: &str,
         watches_max: usize,
     ) -> Self {
-        let watches = Watches::new(registry.clone(), watches_max);
+        let watches = NounWatches::new(registry.clone(), watches_max);
         Self { registry, topics, changes, watches, source: format!("/clusters/{cluster}") }
     }
 
@@ -63,9 +63,9 @@ impl Events {
         &self,
         caller: &Caller,
         asked: pb::WatchEventsRequest,
-    ) -> Result<Stream<pb::Event>, Fault> {
+    ) -> Result<NounEventStream<pb::Event>, Fault> {
         let wanted = Arc::new(WatchedTopics::of(&self.topics.all(), &asked, caller)?);
-        let since = Since::of(&asked.since)?;
+        let since = WatchSince::of(&asked.since)?;
         let place = self.watches.places.take()?;
         self.registry.ready_for("").await?;
         let start = self.start_of(since).await?;
@@ -78,40 +78,41 @@ impl Events {
         let begun = self.watches.begun(telling.kinds(), filter, Some(start.cursor), place);
         let parts = wanted.clone();
         let feed = begun.of(telling).with_parts(Box::new(move |entry, change| parts.parts(entry, change)));
-        let in_log = unfold(feed, |mut feed| async { Some((Happened::InLog(feed.next_made().await), feed)) });
+        let in_log =
+            unfold(feed, |mut feed| async { Some((PlacedEvent::InLog(feed.next_made().await), feed)) });
 
-        let mut places = Places::new(start.cursor, noticed, random_u64().unwrap_or(0));
+        let mut places = WatcherPlaces::new(start.cursor, noticed, random_u64().unwrap_or(0));
         let begins = first_words(since, start).map(|frame| of_stream(&self.source, &frame));
         let begins: Vec<pb::Event> = begins.map(|event| places.put(event)).collect();
         let now = self.registry.view().connectivity().now();
         let goes_on = by_time(in_log.boxed(), self.noticed_behind(noticed), now)
             .filter_map(move |happened| std::future::ready(places.pass(happened, &wanted)));
-        Ok(iter(begins).chain(goes_on).map(|event| Ok(Encoded::from(event))).boxed())
+        Ok(iter(begins).chain(goes_on).map(|event| Ok(EncodedMessage::from(event))).boxed())
     }
 
-    async fn start_of(&self, since: Option<Since>) -> Result<Start, Fault> {
+    async fn start_of(&self, since: Option<WatchSince>) -> Result<WatchStart, Fault> {
         match since {
             Some(since) => self.registry.start_of(since).await,
             None => {
                 let head = self.registry.view().head();
-                Ok(Start { cursor: Cursor::at(head.epoch, head.revision), gap: false })
+                Ok(WatchStart { cursor: Cursor::at(head.epoch, head.revision), gap: false })
             }
         }
     }
 
     /// From which change of readiness on they are told. Whoever has seen those of another daemon is told what came
     /// later; whoever names no place, what comes.
-    fn noticed_before(&self, since: Option<Since>, text: &str) -> Millis {
+    fn noticed_before(&self, since: Option<WatchSince>, text: &str) -> Millis {
         let before = |time: Millis| Millis(time.0.saturating_sub(1));
         let place = match since {
             None => None,
-            Some(Since::Cursor(_)) => {
+            Some(WatchSince::Cursor(_)) => {
                 // A clock that was set back since has not been there yet.
                 let now = self.registry.view().connectivity().now();
                 place_in(text, READINESS).and_then(|place| place.parse().ok()).map(|at| Millis(at).min(now))
             }
-            Some(Since::Time(time)) => Some(before(time)),
-            Some(Since::Ago(ago)) => {
+            Some(WatchSince::Time(time)) => Some(before(time)),
+            Some(WatchSince::Ago(ago)) => {
                 let now = self.registry.view().connectivity().now();
                 Some(before(Millis(now.0.saturating_sub(whole_ms(ago)))))
             }
@@ -120,7 +121,7 @@ impl Events {
     }
 
     /// The changes of readiness behind a place; never ends.
-    fn noticed_behind(&self, place: Millis) -> BoxStream<'static, Happened> {
+    fn noticed_behind(&self, place: Millis) -> BoxStream<'static, PlacedEvent> {
         let node_id = self.registry.node_id().to_owned();
         let source = format!("{}/nodes/{node_id}", self.source);
         let changes = unfold((self.changes.clone(), place), |(changes, place)| async move {
@@ -128,15 +129,15 @@ impl Events {
             let place = change.at;
             Some((change, (changes, place)))
         });
-        changes.map(move |it| Happened::Noticed(it.at, of_change(&source, &node_id, &it))).boxed()
+        changes.map(move |it| PlacedEvent::Noticed(it.at, of_change(&source, &node_id, &it))).boxed()
     }
 }
 
 /// What a stream begins with.
-fn first_words(since: Option<Since>, start: Start) -> impl Iterator<Item = Frame> {
-    let reset = start.gap.then(|| Frame::reset("compacted"));
-    let synced = !matches!(since, Some(Since::Cursor(_)));
-    reset.into_iter().chain(synced.then(|| Frame::synced(&start.cursor)))
+fn first_words(since: Option<WatchSince>, start: WatchStart) -> impl Iterator<Item = EventFrame> {
+    let reset = start.gap.then(|| EventFrame::reset("compacted"));
+    let synced = !matches!(since, Some(WatchSince::Cursor(_)));
+    reset.into_iter().chain(synced.then(|| EventFrame::synced(&start.cursor)))
 }
 
 serve! {

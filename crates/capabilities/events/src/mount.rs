@@ -2,17 +2,17 @@
 
 use std::sync::Arc;
 
-use omnirelay_node::{Mount, Phase, PortName};
+use omnirelay_node::{NodeBuilder, PortName, StopPhase};
 use omnirelay_wire::pb::omnirelay::mesh::control::v1::event_service_server::EventServiceServer;
 use tonic::codec::CompressionEncoding::Gzip;
 
 use crate::Events;
-use crate::readiness_changes::Changes;
+use crate::readiness_changes::ReadinessChanges;
 
-pub fn mount(node: &mut Mount) {
-    let changes = Arc::new(Changes::default());
+pub fn mount(node: &mut NodeBuilder) {
+    let changes = Arc::new(ReadinessChanges::default());
     let (noted, readiness) = (changes.clone(), node.readiness.clone());
-    node.run(Phase::End, async move { noted.follow(&readiness).await });
+    node.run(StopPhase::End, async move { noted.follow(&readiness).await });
     let (cluster, watches_max) = (&node.config.node.cluster, node.config.control.watches_max);
     let events = Events::new(node.registry.clone(), node.topics.clone(), changes, cluster, watches_max);
     node.serve(

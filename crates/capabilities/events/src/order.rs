@@ -8,7 +8,7 @@ use futures_util::{FutureExt as _, Stream, StreamExt as _};
 use omnirelay_core::time::Millis;
 use tokio::time::sleep;
 
-use super::places::Happened;
+use super::places::PlacedEvent;
 
 /// How long the log is waited for that may still tell of what was before: it is read page after page.
 const LOG_PAUSE: Duration = Duration::from_millis(250);
@@ -16,16 +16,16 @@ const LOG_PAUSE: Duration = Duration::from_millis(250);
 /// What is in the log and what was noticed, one after the other by time: what was noticed up to `began` waits for all that the log
 /// tells of before it. What comes later is told as it comes.
 pub fn by_time(
-    log: BoxStream<'static, Happened>,
-    mut noticed: BoxStream<'static, Happened>,
+    log: BoxStream<'static, PlacedEvent>,
+    mut noticed: BoxStream<'static, PlacedEvent>,
     began: Millis,
-) -> impl Stream<Item = Happened> + Send + 'static {
+) -> impl Stream<Item = PlacedEvent> + Send + 'static {
     let mut past = VecDeque::new();
     let mut now = None;
     // What was noticed before is in memory, in its order.
     while let Some(Some(next)) = noticed.next().now_or_never() {
         match next {
-            Happened::Noticed(at, _) if at <= began => past.push_back(next),
+            PlacedEvent::Noticed(at, _) if at <= began => past.push_back(next),
             later => {
                 now = Some(later);
                 break;
@@ -40,19 +40,19 @@ pub fn by_time(
 }
 
 struct Merging {
-    log: BoxStream<'static, Happened>,
+    log: BoxStream<'static, PlacedEvent>,
     /// What was noticed before the watch began and is not told yet.
-    past: VecDeque<Happened>,
+    past: VecDeque<PlacedEvent>,
     /// Of the log, while something that was noticed comes before it.
-    held: Option<Happened>,
+    held: Option<PlacedEvent>,
     /// The log was waited for once and had no more to tell: what is left of the past is told without it.
     is_silent: bool,
     /// What is noticed from then on.
-    coming: BoxStream<'static, Happened>,
+    coming: BoxStream<'static, PlacedEvent>,
 }
 
 impl Merging {
-    async fn next(&mut self) -> Option<Happened> {
+    async fn next(&mut self) -> Option<PlacedEvent> {
         if self.past.is_empty() {
             return match self.held.take() {
                 Some(held) => Some(held),
@@ -89,17 +89,17 @@ impl Merging {
 }
 
 /// Whether what the log tells happened before something that was noticed; what says no time is told as it comes.
-fn is_before(of_log: &Happened, noticed: &Happened) -> bool {
+fn is_before(of_log: &PlacedEvent, noticed: &PlacedEvent) -> bool {
     match (time(of_log), time(noticed)) {
         (Some(of_log), Some(noticed)) => of_log <= noticed,
         (Some(_) | None, Some(_) | None) => true,
     }
 }
 
-fn time(happened: &Happened) -> Option<u64> {
+fn time(happened: &PlacedEvent) -> Option<u64> {
     match happened {
-        Happened::Noticed(at, _) => Some(at.0),
-        Happened::InLog(event) => {
+        PlacedEvent::Noticed(at, _) => Some(at.0),
+        PlacedEvent::InLog(event) => {
             let time = event.time.as_ref()?;
             let seconds = u64::try_from(time.seconds).ok()?;
             Some(seconds * 1000 + u64::try_from(time.nanos).ok()? / 1_000_000)
@@ -115,27 +115,27 @@ mod tests {
     use super::*;
     use omnirelay_nouns::timestamp;
 
-    fn in_log(at: Option<u64>) -> Happened {
-        Happened::InLog(pb::Event { time: at.map(|at| timestamp(Millis(at))), ..pb::Event::default() })
+    fn in_log(at: Option<u64>) -> PlacedEvent {
+        PlacedEvent::InLog(pb::Event { time: at.map(|at| timestamp(Millis(at))), ..pb::Event::default() })
     }
 
-    fn noticed(at: u64) -> Happened {
-        Happened::Noticed(Millis(at), pb::Event::default())
+    fn noticed(at: u64) -> PlacedEvent {
+        PlacedEvent::Noticed(Millis(at), pb::Event::default())
     }
 
     async fn told(
-        log: BoxStream<'static, Happened>,
-        seen: Vec<Happened>,
+        log: BoxStream<'static, PlacedEvent>,
+        seen: Vec<PlacedEvent>,
         began: u64,
         many: usize,
     ) -> Vec<String> {
         let seen = iter(seen).chain(pending()).boxed();
         let all = by_time(log, seen, Millis(began)).take(many).collect::<Vec<_>>().await;
-        let show = |happened: &Happened| match happened {
-            Happened::InLog(_) => {
+        let show = |happened: &PlacedEvent| match happened {
+            PlacedEvent::InLog(_) => {
                 format!("log {}", time(happened).map_or("-".to_owned(), |at| at.to_string()))
             }
-            Happened::Noticed(at, _) => format!("node {}", at.0),
+            PlacedEvent::Noticed(at, _) => format!("node {}", at.0),
         };
         all.iter().map(show).collect()
     }

@@ -13,7 +13,7 @@ use super::telling::{STREAM, TYPE};
 pub const READINESS: &str = "readiness";
 
 /// Something that has happened, and where it stands.
-pub enum Happened {
+pub enum PlacedEvent {
     /// In the log of the registry, at the event's cursor.
     InLog(pb::Event),
     /// In the changes of readiness.
@@ -21,7 +21,7 @@ pub enum Happened {
 }
 
 /// The places of one watcher.
-pub struct Places {
+pub struct WatcherPlaces {
     /// As the text of a cursor.
     log: String,
     noticed: Millis,
@@ -33,7 +33,7 @@ pub struct Places {
     said: u64,
 }
 
-impl Places {
+impl WatcherPlaces {
     pub fn new(log: Cursor, noticed: Millis, stream: u64) -> Self {
         let mut places = Self {
             log: log.to_string(),
@@ -48,16 +48,16 @@ impl Places {
     }
 
     /// What is told of something: the event, or that nothing else has happened for long, or nothing.
-    pub fn pass(&mut self, happened: Happened, wanted: &WatchedTopics) -> Option<pb::Event> {
+    pub fn pass(&mut self, happened: PlacedEvent, wanted: &WatchedTopics) -> Option<pb::Event> {
         let event = match happened {
-            Happened::InLog(event) => {
+            PlacedEvent::InLog(event) => {
                 // Inside a snapshot there is none.
                 if !event.cursor.is_empty() {
                     self.log.clone_from(&event.cursor);
                 }
                 event
             }
-            Happened::Noticed(at, event) => {
+            PlacedEvent::Noticed(at, event) => {
                 self.noticed = at;
                 event
             }

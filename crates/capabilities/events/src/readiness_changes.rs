@@ -17,7 +17,7 @@ const KEPT_MAX: usize = 256;
 
 /// One need that was met before and is not any more, or the other way round.
 #[derive(Clone, Debug)]
-pub struct Change {
+pub struct ReadinessChange {
     /// By the store's clock, and greater than that of the change before: it also says where a reader stands.
     pub at: Millis,
     pub item: ReadinessItem,
@@ -25,19 +25,19 @@ pub struct Change {
 
 /// The newest changes of one daemon, in memory until it stops.
 #[derive(Default)]
-pub struct Changes {
+pub struct ReadinessChanges {
     kept: Mutex<Kept>,
     newest: watch::Sender<Millis>,
 }
 
 #[derive(Default)]
 struct Kept {
-    changes: VecDeque<Arc<Change>>,
+    changes: VecDeque<Arc<ReadinessChange>>,
     /// The needs as they were at the last look; empty before the first.
     known: Vec<ReadinessItem>,
 }
 
-impl Changes {
+impl ReadinessChanges {
     /// Looks for ever, from the first answer of the store on: how it is then is no change.
     pub async fn follow(&self, readiness: &Readiness) {
         loop {
@@ -59,7 +59,7 @@ impl Changes {
                 continue;
             }
             newest = Millis(now.0.max(newest.0 + 1));
-            kept.changes.push_back(Arc::new(Change { at: newest, item: item.clone() }));
+            kept.changes.push_back(Arc::new(ReadinessChange { at: newest, item: item.clone() }));
         }
         kept.known = items;
         let surplus = kept.changes.len().saturating_sub(KEPT_MAX);
@@ -74,7 +74,7 @@ impl Changes {
     }
 
     /// The first change behind `after`; waits for it.
-    pub async fn next(&self, after: Millis) -> Arc<Change> {
+    pub async fn next(&self, after: Millis) -> Arc<ReadinessChange> {
         let mut newest = self.newest.subscribe();
         loop {
             if let Some(next) = self.kept.lock().changes.iter().find(|change| change.at > after) {
@@ -97,7 +97,7 @@ mod tests {
 
     #[tokio::test]
     async fn what_was_so_at_the_first_look_is_no_change_and_two_at_once_stand_behind_each_other() {
-        let changes = Changes::default();
+        let changes = ReadinessChanges::default();
         changes.note(Millis(5), needs(false));
         assert_eq!(changes.newest(), Millis(0));
         changes.note(Millis(6), needs(true));
@@ -111,7 +111,7 @@ mod tests {
 
     #[tokio::test]
     async fn only_the_newest_are_kept() {
-        let changes = Changes::default();
+        let changes = ReadinessChanges::default();
         for look in 0..1000 {
             changes.note(Millis(look), needs(look % 2 == 0));
         }
@@ -121,7 +121,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_reader_waits_for_the_next() {
-        let changes = Arc::new(Changes::default());
+        let changes = Arc::new(ReadinessChanges::default());
         changes.note(Millis(1), needs(true));
         let told = changes.clone();
         let waiting = tokio::spawn(async move { told.next(Millis(1)).await });

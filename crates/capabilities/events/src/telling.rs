@@ -2,18 +2,18 @@
 
 use std::sync::Arc;
 
-use omnirelay_nouns::feed::{Frame, Noun, ShownChange};
+use omnirelay_nouns::feed::{EventFrame, ShownChange, WatchedNoun};
 use omnirelay_nouns::timestamp;
-use omnirelay_nouns::topic::{Teller, Topic, TopicEvent};
+use omnirelay_nouns::topic::{Topic, TopicEvent, TopicTeller};
 use omnirelay_registry::audit_record::cause_of;
 use omnirelay_registry::view::{ViewChange, ViewEntry, ViewRecord};
-use omnirelay_registry::watch::Step;
-use omnirelay_store::Kind;
+use omnirelay_registry::watch::WatchStep;
+use omnirelay_store::RecordKind;
 use omnirelay_wire::pb::omnirelay::mesh::control::v1 as pb;
 use omnirelay_wire::pb::omnirelay::store::v1::AuditValue;
 
 use super::request::WatchedTopics;
-use crate::readiness_changes::Change;
+use crate::readiness_changes::ReadinessChange;
 
 /// What stands before the type of every event.
 pub const TYPE: &str = "omnirelay.";
@@ -29,7 +29,7 @@ const OF_STORE: &[&str] = &["store", "store-room", "store-settings", "store-sent
 pub struct EventSource {
     wanted: Arc<WatchedTopics>,
     /// As `wanted.topics`.
-    tellers: Vec<Box<dyn Teller>>,
+    tellers: Vec<Box<dyn TopicTeller>>,
     /// Of what is registered.
     source: String,
     /// Whether the caller may read the audit trail.
@@ -44,7 +44,7 @@ impl EventSource {
     }
 
     /// The kinds of the records that are looked at.
-    pub fn kinds(&self) -> Vec<Kind> {
+    pub fn kinds(&self) -> Vec<RecordKind> {
         self.wanted.topics.iter().flat_map(|topic| topic.kinds.iter().cloned()).collect()
     }
 
@@ -54,10 +54,10 @@ impl EventSource {
     }
 }
 
-impl Noun for EventSource {
+impl WatchedNoun for EventSource {
     type Event = pb::Event;
 
-    fn event(&mut self, frame: Frame, shown: ShownChange<'_>) -> Option<pb::Event> {
+    fn event(&mut self, frame: EventFrame, shown: ShownChange<'_>) -> Option<pb::Event> {
         let Some(step) = shown.step() else {
             // A snapshot is no event: what is there is listed.
             return shown.record().is_none().then(|| of_stream(&self.source, &frame));
@@ -70,7 +70,7 @@ impl Noun for EventSource {
         Some(of_step(&self.source, frame, &step, &topic, told, cause.as_deref()))
     }
 
-    async fn settled(&self, step: &Step) -> bool {
+    async fn settled(&self, step: &WatchStep) -> bool {
         match self.topic_of(&step.record).and_then(|at| self.tellers.get(at)) {
             Some(teller) => teller.settled(step).await,
             None => true,
@@ -104,8 +104,8 @@ fn event(source: &str, id: String, topic: &str, what: &str) -> pb::Event {
 
 fn of_step(
     source: &str,
-    frame: Frame,
-    step: &Step,
+    frame: EventFrame,
+    step: &WatchStep,
     topic: &Topic,
     told: TopicEvent,
     cause: Option<&AuditValue>,
@@ -128,7 +128,7 @@ fn of_step(
 }
 
 /// What is to be known of the stream itself: `synced`, `reset` or `progress`.
-pub fn of_stream(source: &str, frame: &Frame) -> pb::Event {
+pub fn of_stream(source: &str, frame: &EventFrame) -> pb::Event {
     pb::Event {
         cursor: frame.cursor.clone(),
         reason: Some(frame.reason.clone()).filter(|reason| !reason.is_empty()),
@@ -138,7 +138,7 @@ pub fn of_stream(source: &str, frame: &Frame) -> pb::Event {
 }
 
 /// What a daemon lacks, or has again.
-pub fn of_change(source: &str, node_id: &str, change: &Change) -> pb::Event {
+pub fn of_change(source: &str, node_id: &str, change: &ReadinessChange) -> pb::Event {
     let topic = if OF_STORE.contains(&change.item.name.as_str()) { "store" } else { "node" };
     let what = if change.item.ok { "recovered" } else { "degraded" };
     let data = pb::EventData { readiness: Some(change.item.clone()), ..pb::EventData::default() };

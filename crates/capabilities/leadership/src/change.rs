@@ -15,7 +15,7 @@ use omnirelay_leadership_records::{LEADERSHIP, leadership_id};
 use omnirelay_nouns::request::MutationRequest;
 use omnirelay_nouns::{SCHEMA_VERSION, head_cursor, timestamp};
 use omnirelay_registry::Registry;
-use omnirelay_registry::mutate::{Decision, request_hash};
+use omnirelay_registry::mutate::{MutationDecision, request_hash};
 use omnirelay_registry::view::{View, ViewRecord};
 use omnirelay_store::Write;
 use omnirelay_wire::fault::Fault;
@@ -133,7 +133,7 @@ pub(super) async fn delete(
             return Ok(order(&asked, known, Verb::Delete, "", changes));
         }
         let writes = vec![Write::Delete { id: leadership_id(&asked.id) }];
-        Ok(Decision { writes, changes, answer: answer(known.leadership()) })
+        Ok(MutationDecision { writes, changes, answer: answer(known.leadership()) })
     })
     .await?;
     wait(&asked, registry, ordered).await
@@ -142,7 +142,7 @@ pub(super) async fn delete(
 async fn of_scope(
     asked: &MutationRequest<'_>,
     registry: &Registry,
-    decide: impl Fn(Option<&ScopeState>) -> Result<Decision<pb::LeaderChange>, Fault>,
+    decide: impl Fn(Option<&ScopeState>) -> Result<MutationDecision<pb::LeaderChange>, Fault>,
 ) -> Result<pb::LeaderChange, Fault> {
     check_scope(&asked.id)?;
     let decide = |found: Option<&Arc<ViewRecord>>| {
@@ -158,7 +158,7 @@ fn order(
     verb: Verb,
     to: &str,
     changes: Vec<String>,
-) -> Decision<pb::LeaderChange> {
+) -> MutationDecision<pb::LeaderChange> {
     let order = pb::LeadershipOrder {
         verb: verb.into(),
         to: to.to_owned(),
@@ -178,10 +178,10 @@ fn put(
     found: Option<&ScopeState>,
     after: LeadershipValue,
     changes: Vec<String>,
-) -> Decision<pb::LeaderChange> {
+) -> MutationDecision<pb::LeaderChange> {
     let mut shown = found.map(ScopeState::leadership).unwrap_or_else(|| new(&asked.id));
     if found.is_some_and(|known| *known.value == after) {
-        return Decision { writes: Vec::new(), changes: Vec::new(), answer: answer(shown) };
+        return MutationDecision { writes: Vec::new(), changes: Vec::new(), answer: answer(shown) };
     }
     let kind = ScopeKind::of(&asked.id).unwrap_or(ScopeKind::Custom);
     shown.labels = kind.labels(&after.labels);
@@ -190,7 +190,7 @@ fn put(
     shown.version += 1;
     let value = Bytes::from(after.encode_to_vec());
     let writes = vec![Write::Put { id: leadership_id(&asked.id), value, group: None }];
-    Decision { writes, changes, answer: answer(shown) }
+    MutationDecision { writes, changes, answer: answer(shown) }
 }
 
 /// Waits until what was ordered is done or dropped.
@@ -285,8 +285,8 @@ fn new(scope: &str) -> pb::Leadership {
     }
 }
 
-fn unchanged(known: &ScopeState) -> Decision<pb::LeaderChange> {
-    Decision { writes: Vec::new(), changes: Vec::new(), answer: answer(known.leadership()) }
+fn unchanged(known: &ScopeState) -> MutationDecision<pb::LeaderChange> {
+    MutationDecision { writes: Vec::new(), changes: Vec::new(), answer: answer(known.leadership()) }
 }
 
 fn answer(leadership: pb::Leadership) -> pb::LeaderChange {

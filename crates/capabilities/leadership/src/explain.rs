@@ -3,13 +3,13 @@
 use std::collections::BTreeMap;
 
 use omnirelay_core::time::{Millis, rfc3339};
-use omnirelay_decisions::lease::{Exclusion, Node};
+use omnirelay_decisions::lease::{CandidateNode, LeaderExclusion};
 use omnirelay_leadership_records::scope_state::ScopeState;
 use omnirelay_nouns::{at_cursor, envelope, head_cursor};
-use omnirelay_peer_records::roster::Roster;
+use omnirelay_peer_records::roster::PeerRoster;
 use omnirelay_registry::Registry;
 use omnirelay_registry::view::View;
-use omnirelay_wire::envelope::Enveloped as _;
+use omnirelay_wire::envelope::EnvelopedAnswer as _;
 use omnirelay_wire::fault::Fault;
 use tonic::Response;
 
@@ -26,7 +26,7 @@ pub(super) async fn explain(
     let view = registry.view();
     let known = find(registry, &request.scope).await?;
     let cursor = head_cursor(view);
-    let roster = Roster::of(view);
+    let roster = PeerRoster::of(view);
     let nodes = roster.nodes();
     let quarantine_until = view.tenancy().quarantine_until();
     let candidates = candidates(&known, &nodes);
@@ -43,7 +43,7 @@ pub(super) async fn explain(
 }
 
 /// Every node: those that may lead in the order in which they would campaign, then the others.
-fn candidates(known: &ScopeState, nodes: &[Node<'_>]) -> Vec<pb::LeadershipCandidate> {
+fn candidates(known: &ScopeState, nodes: &[CandidateNode<'_>]) -> Vec<pb::LeadershipCandidate> {
     let policy = known.policy();
     let ranked = policy.rank(known.scope(), nodes, None);
     let mut candidates: Vec<_> = nodes
@@ -144,7 +144,7 @@ fn why_nobody(candidates: &[pb::LeadershipCandidate], leader: &str) -> String {
 
 /// What keeps each of these scopes at the node that leads it.
 pub fn blocked_by(view: &View, leader: &str, scopes: Vec<String>) -> Vec<pb::DrainRemainder> {
-    let roster = Roster::of(view);
+    let roster = PeerRoster::of(view);
     let nodes = roster.nodes();
     let blocked = |scope: &str| {
         let known = ScopeState::find(view, scope)?;
@@ -158,7 +158,7 @@ pub fn blocked_by(view: &View, leader: &str, scopes: Vec<String>) -> Vec<pb::Dra
 }
 
 /// Why a node may not lead a scope now; empty when it may.
-pub(super) fn exclusions_of(view: &View, known: &ScopeState, node_id: &str) -> Option<Vec<Exclusion>> {
-    let roster = Roster::of_one(view, node_id);
+pub(super) fn exclusions_of(view: &View, known: &ScopeState, node_id: &str) -> Option<Vec<LeaderExclusion>> {
+    let roster = PeerRoster::of_one(view, node_id);
     roster.nodes().first().map(|node| known.policy().exclusions(node))
 }

@@ -7,7 +7,7 @@ use omnirelay_core::text::chain;
 use omnirelay_decisions::lease::Standing;
 use omnirelay_leadership_records::{LEADERSHIP, leadership_id};
 use omnirelay_registry::Registry;
-use omnirelay_registry::act::{Act, Authority, Plan};
+use omnirelay_registry::act::{CommitPlan, DaemonAct, WriteAuthority};
 use omnirelay_registry::view::View;
 use omnirelay_store::{COMMIT_WRITES_MAX, CommitError, LeaseOp, Version};
 use tokio::time::{Instant, sleep};
@@ -61,10 +61,10 @@ fn look(registry: &Registry, gone: &mut Gone) -> Vec<String> {
 /// time, so that the next one is greater whoever remembers this one; where time is brought back, it gives none below the
 /// time of before.
 async fn forget(registry: &Registry, scopes: &[String]) -> Result<(), CommitError> {
-    let act = Act::new("leaders.forget-leases", [], Authority::Unfenced);
+    let act = DaemonAct::new("leaders.forget-leases", [], WriteAuthority::Unfenced);
     let absent: Vec<_> = scopes.iter().map(|scope| (leadership_id(scope), Version(0))).collect();
     let ops = scopes.iter().map(|scope| LeaseOp::Forget { scope: scope.clone() });
-    let plan = Plan::read_in(registry.view().head().epoch).expect(absent).lease(ops);
+    let plan = CommitPlan::read_in(registry.view().head().epoch).expect(absent).lease(ops);
     registry.attempt(&act, plan).await.map(drop)
 }
 
@@ -94,14 +94,15 @@ mod tests {
 
     use bytes::Bytes;
     use omnirelay_scripted::memory;
-    use omnirelay_store::{Commit, GroupId, OpenGroup, Opened, Store, Write};
+    use omnirelay_store::{Commit, GroupId, OpenGroup, OpenedGroup, Store, Write};
 
     use super::*;
     use omnirelay_leadership_records::LEADERSHIP;
-    use omnirelay_registry::heartbeat::Pace;
+    use omnirelay_registry::heartbeat::HeartbeatPace;
     use omnirelay_registry::lab::{self, LabRegistry};
 
-    const PACE: Pace = Pace { renew_every: Duration::from_millis(500), grace: Duration::from_secs(2) };
+    const PACE: HeartbeatPace =
+        HeartbeatPace { renew_every: Duration::from_millis(500), grace: Duration::from_secs(2) };
 
     #[tokio::test(start_paused = true)]
     async fn leases_of_scopes_that_are_gone_are_forgotten_and_no_others() {
@@ -111,7 +112,7 @@ mod tests {
         let epoch = registry.view().head().epoch;
         let open =
             OpenGroup { epoch, id: GroupId("session/b".into()), ttl: GONE_FOR * 4, secret: "s".into() };
-        let Opened::Open(group) = store.open_group(open).await.unwrap() else { panic!("held") };
+        let OpenedGroup::Open(group) = store.open_group(open).await.unwrap() else { panic!("held") };
         let scopes = ["gone", "kept", "held", "young"];
         let acquire = |scope: &&str| LeaseOp::Acquire {
             scope: (*scope).to_owned(),

@@ -19,13 +19,13 @@ use omnirelay_host::log::LogLimiter;
 use omnirelay_identity::caller::Caller;
 use omnirelay_leadership_records::leadership_id;
 use omnirelay_leadership_records::scope_state::{ScopeState, ScopeStates};
-use omnirelay_nouns::feed::Watches;
-use omnirelay_nouns::listing::{self, PageToken, Room};
+use omnirelay_nouns::feed::NounWatches;
+use omnirelay_nouns::listing::{self, PageRoom, PageToken};
 use omnirelay_nouns::serve;
 use omnirelay_nouns::{at_cursor, envelope, head_cursor, not_modified, tagged};
 use omnirelay_registry::Registry;
 use omnirelay_registry::mutate::request_hash;
-use omnirelay_wire::envelope::Enveloped as _;
+use omnirelay_wire::envelope::EnvelopedAnswer as _;
 use omnirelay_wire::fault::Fault;
 use omnirelay_wire::pb::omnirelay::mesh::control::v1 as pb;
 use omnirelay_wire::reasons;
@@ -46,9 +46,9 @@ pub const RUNBOOK: &str = "docs/runbooks/leadership.md";
 /// Serves `LeadershipControlService` from a registry.
 pub struct Leaders {
     registry: Arc<Registry>,
-    watches: Watches<pb::LeaderEvent>,
-    notices: Watches<pb::LeadershipNotice>,
-    subscriptions: Watches<pb::LeadershipEvent>,
+    watches: NounWatches<pb::LeaderEvent>,
+    notices: NounWatches<pb::LeadershipNotice>,
+    subscriptions: NounWatches<pb::LeadershipEvent>,
     /// Of lines about streams, of which a caller may open as many as it likes one after the other.
     told: LogLimiter,
 }
@@ -95,7 +95,7 @@ impl ScopeFilter {
 impl Leaders {
     /// At most `watches_max` watches are served at once.
     pub fn new(registry: Arc<Registry>, watches_max: usize) -> Self {
-        let watches = Watches::new(registry.clone(), watches_max);
+        let watches = NounWatches::new(registry.clone(), watches_max);
         let (notices, subscriptions) = (watches.reshaped(), watches.reshaped());
         Self { registry, watches, notices, subscriptions, told: LogLimiter::of_requests() }
     }
@@ -127,7 +127,7 @@ impl Leaders {
         let start = token
             .map_or(0, |token| matching.partition_point(|known| known.scope() <= token.after.1.as_str()));
         let mut page = matching.get(start..).unwrap_or_default().to_vec();
-        let more = Room::of(size).cut(&mut page, |known| {
+        let more = PageRoom::of(size).cut(&mut page, |known| {
             known.leadership().encoded_len()
                 + known.token().map_or(0, |token| token.encoded_len() + listing::ITEM_BYTES)
         });

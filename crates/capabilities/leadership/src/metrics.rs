@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use omnirelay_core::scope::ScopeKind;
 use omnirelay_core::time::Millis;
-use omnirelay_node::metrics::registrar::{Registrar as _, level, retain};
+use omnirelay_node::metrics::registrar::{MetricRegistrar as _, level, retain};
 use omnirelay_registry::Registry;
 use parking_lot::Mutex;
 use prometheus::{GaugeVec, HistogramVec, IntCounter, IntCounterVec, IntGauge};

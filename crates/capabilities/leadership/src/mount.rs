@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use omnirelay_host::chance::random_u64;
 use omnirelay_leadership_records::{LEADERSHIP, leadership_id};
-use omnirelay_node::{Kinds, Mount, NodeError, Phase, PortName};
+use omnirelay_node::{CapabilityKinds, NodeBuilder, NodeError, PortName, StopPhase};
 use omnirelay_peer_records::peer_id;
 use omnirelay_registry::epoch_loss::{RestoredBy, RestoredKind};
 use omnirelay_settings::Config;
@@ -17,15 +17,15 @@ use crate::forgetting::forget_leases;
 use crate::metrics::LeadershipMetrics;
 use crate::watching::topic;
 
-pub const KINDS: Kinds = Kinds {
+pub const KINDS: CapabilityKinds = CapabilityKinds {
     mirrored: &[LEADERSHIP],
     // The labels and the policy, as leases are gone.
     restored: &[RestoredKind::merged(LEADERSHIP, RestoredBy::Furthest)],
-    ..Kinds::NONE
+    ..CapabilityKinds::NONE
 };
 
 /// Mounts leadership, and gives what has the fences of the scopes that this node leads.
-pub fn mount(node: &mut Mount) -> Result<Arc<Campaigner>, NodeError> {
+pub fn mount(node: &mut NodeBuilder) -> Result<Arc<Campaigner>, NodeError> {
     let (registry, settings) = (node.registry.clone(), settings(&node.config));
     let metrics = Arc::new(LeadershipMetrics::new(node.metrics.all())?);
     let (counted, led) = (metrics.clone(), registry.clone());
@@ -36,11 +36,11 @@ pub fn mount(node: &mut Mount) -> Result<Arc<Campaigner>, NodeError> {
     let campaigner = Arc::new(Campaigner::new(registry.clone(), settings, metrics));
     node.mergers.add(LEADERSHIP, campaigner.clone());
     let forgetful = registry.clone();
-    node.run(Phase::Withdraw, async move { forget_leases(&forgetful).await });
+    node.run(StopPhase::Withdraw, async move { forget_leases(&forgetful).await });
     let candidate = campaigner.clone();
-    node.run(Phase::Withdraw, async move { candidate.run().await });
+    node.run(StopPhase::Withdraw, async move { candidate.run().await });
     // Somebody may have handed over to it before hearing that it stops.
-    for phase in [Phase::HandOver, Phase::Settle] {
+    for phase in [StopPhase::HandOver, StopPhase::Settle] {
         let leader = campaigner.clone();
         node.at(phase, async move { leader.leave().await });
     }

@@ -3,16 +3,18 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use omnirelay_decisions::lease::{Numbers, SCOPE_DELETED, Transition, transitions};
-use omnirelay_host::log::Turn;
+use omnirelay_decisions::lease::{SCOPE_DELETED, TenureNumbers, TenureTransition, transitions};
+use omnirelay_host::log::LogTurn;
 use omnirelay_identity::caller::Caller;
 use omnirelay_leadership_records::LEADERSHIP;
 use omnirelay_leadership_records::scope_state::ScopeState;
-use omnirelay_nouns::feed::{BegunWatch, Events, Frame, Noun, Reshaped, ShownChange, Watches};
+use omnirelay_nouns::feed::{
+    BegunWatch, EventFrame, NounEventStream, NounWatches, ReshapedNoun, ShownChange, WatchedNoun,
+};
 use omnirelay_nouns::topic::{Topic, TopicEvent};
 use omnirelay_registry::Registry;
 use omnirelay_registry::view::{ViewChange, ViewEntry, ViewRecord};
-use omnirelay_registry::watch::Step;
+use omnirelay_registry::watch::WatchStep;
 use omnirelay_wire::fault::Fault;
 use omnirelay_wire::pb::omnirelay::store::v1::LeadershipValue;
 use prost::Message;
@@ -35,7 +37,7 @@ impl Leaders {
         &self,
         caller: &Caller,
         asked: pb::WatchLeadersRequest,
-    ) -> Result<Events<pb::LeaderEvent>, Fault> {
+    ) -> Result<NounEventStream<pb::LeaderEvent>, Fault> {
         let filter = ScopeFilter::of(&asked.scope, &asked.kind, &[])?;
         let (begun, noun) = self.begin(&self.watches, caller, filter, &asked.since).await?;
         Ok(begun.of(noun).events())
@@ -45,27 +47,27 @@ impl Leaders {
         &self,
         caller: &Caller,
         asked: pb::LeadershipSubscribeRequest,
-    ) -> Result<Events<pb::LeadershipEvent>, Fault> {
+    ) -> Result<NounEventStream<pb::LeadershipEvent>, Fault> {
         let filter = ScopeFilter::of(std::slice::from_ref(&asked.scope), &[], &[])?;
         let (begun, noun) = self.begin(&self.subscriptions, caller, filter, "").await?;
         let mut notice_of = notices();
         let shape = move |event| notice_of(event)?.event;
-        Ok(begun.of(Reshaped { noun, shape }).events())
+        Ok(begun.of(ReshapedNoun { noun, shape }).events())
     }
 
     pub(super) async fn serve_events(
         &self,
         caller: &Caller,
         asked: pb::LeadershipEventsRequest,
-    ) -> Result<Events<pb::LeadershipNotice>, Fault> {
+    ) -> Result<NounEventStream<pb::LeadershipNotice>, Fault> {
         let filter = ScopeFilter::of(std::slice::from_ref(&asked.scope), &[], &[])?;
         let (begun, noun) = self.begin(&self.notices, caller, filter, &asked.since).await?;
-        Ok(begun.of(Reshaped { noun, shape: notices() }).events())
+        Ok(begun.of(ReshapedNoun { noun, shape: notices() }).events())
     }
 
     async fn begin<E: Message + Default + 'static>(
         &self,
-        watches: &Watches<E>,
+        watches: &NounWatches<E>,
         caller: &Caller,
         filter: ScopeFilter,
         since: &str,
@@ -76,7 +78,7 @@ impl Leaders {
         let request_id = caller.request_id.to_string();
         let transport = caller.protocol.negotiated();
         let turn = self.told.turn();
-        if let Some(Turn { left_out }) = turn {
+        if let Some(LogTurn { left_out }) = turn {
             info!(scope = %scopes, transport, request_id, left_out, "leadership stream opened");
         }
         let open = Open { scopes, transport, request_id, told: turn.is_some() };
@@ -133,10 +135,10 @@ struct WatchedScopes {
     _open: Option<Open>,
 }
 
-impl Noun for WatchedScopes {
+impl WatchedNoun for WatchedScopes {
     type Event = pb::LeaderEvent;
 
-    fn event(&mut self, frame: Frame, shown: ShownChange<'_>) -> Option<Self::Event> {
+    fn event(&mut self, frame: EventFrame, shown: ShownChange<'_>) -> Option<Self::Event> {
         let view = self.registry.view();
         let known = shown.record().and_then(|record| ScopeState::of(&view.tenancy(), record));
         let (kind, leadership, tenure) = match shown.step() {
@@ -167,7 +169,7 @@ impl Noun for WatchedScopes {
     }
 
     /// Whoever hears of an election asks until when it may be relied on, and that is known once it is confirmed.
-    async fn settled(&self, step: &Step) -> bool {
+    async fn settled(&self, step: &WatchStep) -> bool {
         step.entry.leases.is_empty()
             || self.registry.confirmations().lacking().is_none()
                 && self.registry.view().confirmed(step.entry.at, CONFIRMED_WITHIN).await
@@ -175,14 +177,14 @@ impl Noun for WatchedScopes {
 }
 
 /// What happened to a scope, and the tenure that began or ended.
-fn kind_of(step: &Step) -> (Type, Option<pb::Tenure>) {
+fn kind_of(step: &WatchStep) -> (Type, Option<pb::Tenure>) {
     let transition =
         step.change().and_then(|change| of_change(&step.entry, change).into_iter().nth(step.part));
     match transition {
-        Some(Transition::Elected(tenure)) => (Type::Elected, Some(tenure)),
-        Some(Transition::Ended(tenure)) => (ending_type(&tenure), Some(tenure)),
-        Some(Transition::Removed) => (Type::Removed, None),
-        Some(Transition::Changed) | None => (Type::Changed, None),
+        Some(TenureTransition::Elected(tenure)) => (Type::Elected, Some(tenure)),
+        Some(TenureTransition::Ended(tenure)) => (ending_type(&tenure), Some(tenure)),
+        Some(TenureTransition::Removed) => (Type::Removed, None),
+        Some(TenureTransition::Changed) | None => (Type::Changed, None),
     }
 }
 
@@ -195,21 +197,24 @@ fn ending_type(tenure: &pb::Tenure) -> Type {
 }
 
 /// What a change of a record means.
-fn of_change(entry: &ViewEntry, change: &ViewChange) -> Vec<Transition> {
+fn of_change(entry: &ViewEntry, change: &ViewChange) -> Vec<TenureTransition> {
     let scope = &change.after.record.id.key;
     let value = |record: &ViewRecord| record.value::<LeadershipValue>();
     let before = change.before.as_ref().and_then(|before| value(before));
     let after = change.live().and_then(|after| value(after));
     let lease = entry.leases.iter().find(|lease| lease.scope == *scope);
-    let numbers =
-        lease.map(|lease| Numbers { term: lease.term, token: lease.token, acquired_at: lease.acquired_at });
+    let numbers = lease.map(|lease| TenureNumbers {
+        term: lease.term,
+        token: lease.token,
+        acquired_at: lease.acquired_at,
+    });
     transitions(scope, before.as_deref(), after.as_deref(), numbers.unwrap_or_default(), entry.at)
 }
 
 /// Those of the lease that a commit granted or released.
-fn numbers_of(entry: &ViewEntry, scope: &str) -> Option<Numbers> {
+fn numbers_of(entry: &ViewEntry, scope: &str) -> Option<TenureNumbers> {
     let lease = entry.leases.iter().find(|lease| lease.scope == scope)?;
-    Some(Numbers { term: lease.term, token: lease.token, acquired_at: lease.acquired_at })
+    Some(TenureNumbers { term: lease.term, token: lease.token, acquired_at: lease.acquired_at })
 }
 
 /// A scope that is no more, as it was last.

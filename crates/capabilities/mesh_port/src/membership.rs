@@ -3,12 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use omnirelay_core::spiffe::Holder;
+use omnirelay_core::spiffe::CertificateHolder;
 use omnirelay_core::text::chain;
-use omnirelay_gossip::{Gossip, NotTaken};
+use omnirelay_gossip::{ExchangeRefusal, Gossip};
 use omnirelay_identity::caller::Caller;
 use omnirelay_membership::NodeId;
-use omnirelay_node::transport::Transport;
+use omnirelay_node::transport::NodeTransport;
 use omnirelay_nouns::serve;
 use omnirelay_wire::fault::Fault;
 use omnirelay_wire::pb::omnirelay::mesh::membership::v1 as pb;
@@ -21,7 +21,7 @@ const TOO_MUCH_AGAIN: Duration = Duration::from_secs(1);
 /// Serves `MembershipService`.
 pub struct MembershipPort {
     pub gossip: Arc<Gossip>,
-    pub transport: Arc<Transport>,
+    pub transport: Arc<NodeTransport>,
 }
 
 serve! {
@@ -44,11 +44,11 @@ impl MembershipPort {
         let from = member(caller)?;
         self.transport.note_revocations(from.as_str(), asked.revocations_number);
         let next = self.gossip.exchanged(&from, &asked.message).await.map_err(|error| match error {
-            NotTaken::Malformed(error) => Fault::invalid(format!("field `message`: {error}")),
-            NotTaken::TooMuch => {
+            ExchangeRefusal::Malformed(error) => Fault::invalid(format!("field `message`: {error}")),
+            ExchangeRefusal::TooMuch => {
                 Fault::new(reasons::TOO_MANY_CALLS, chain(&error)).retry_after(TOO_MUCH_AGAIN)
             }
-            NotTaken::Silent => silent(),
+            ExchangeRefusal::Silent => silent(),
         })?;
         let message = next.map(|next| next.encode()).unwrap_or_default();
         Ok(pb::ExchangeResponse { message, revocations_number: self.transport.revocations_number() })
@@ -59,8 +59,8 @@ impl MembershipPort {
 fn member(caller: &Caller) -> Result<NodeId, Fault> {
     let shown = caller.certificate.as_ref().map(|certificate| certificate.id.holder());
     let node = match shown {
-        Some(Holder::Node { node, .. }) => NodeId::new(node).ok(),
-        Some(Holder::Operator(_) | Holder::Service(_)) | None => None,
+        Some(CertificateHolder::Node { node, .. }) => NodeId::new(node).ok(),
+        Some(CertificateHolder::Operator(_) | CertificateHolder::Service(_)) | None => None,
     };
     node.ok_or_else(|| {
         Fault::new(reasons::INVALID_ARGUMENT, "only nodes are members, and the caller is none")

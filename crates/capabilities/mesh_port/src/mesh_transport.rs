@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use omnirelay_core::spiffe::Holder;
+use omnirelay_core::spiffe::CertificateHolder;
 use omnirelay_identity::caller::Caller;
-use omnirelay_identity::trust::Trust;
+use omnirelay_identity::trust::MeshTrust;
 use omnirelay_node::transport::channel::MeshChannel;
-use omnirelay_node::transport::{Greeted, Transport};
+use omnirelay_node::transport::{GreetingAnswer, NodeTransport};
 use omnirelay_nouns::serve;
 use omnirelay_wire::fault::Fault;
 use omnirelay_wire::pb::omnirelay::mesh::transport::v1 as pb;
@@ -21,7 +21,7 @@ pub const VERSIONS: [u32; 2] = [1, 1];
 #[derive(Clone)]
 pub struct Greeter {
     pub node_id: String,
-    pub trust: Arc<Trust>,
+    pub trust: Arc<MeshTrust>,
     /// Which start of the node this is, as gossip has it; 0: it does not gossip.
     pub instance: Arc<dyn Fn() -> u64 + Send + Sync>,
 }
@@ -29,7 +29,7 @@ pub struct Greeter {
 /// Serves `MeshTransportService`. It holds the transport, which holds what greets, and so not this.
 pub struct MeshTransport {
     pub own: Greeter,
-    pub transport: Arc<Transport>,
+    pub transport: Arc<NodeTransport>,
 }
 
 impl Greeter {
@@ -37,7 +37,7 @@ impl Greeter {
     ///
     /// # Errors
     /// Why there is nobody, or nobody who speaks a version of this node, in words.
-    pub async fn greet(&self, channel: MeshChannel) -> Result<Greeted, String> {
+    pub async fn greet(&self, channel: MeshChannel) -> Result<GreetingAnswer, String> {
         let [version_min, version_max] = VERSIONS;
         let revocations_number = self.trust.current().revocations.number();
         let node_id = self.node_id.clone();
@@ -46,15 +46,14 @@ impl Greeter {
         let answer = answer.map_err(|status| Fault::from(&status).message)?.into_inner();
         agree(&answer.node_id, [answer.version_min, answer.version_max]).map_err(|fault| fault.message)?;
         let pb::HelloResponse { node_id, revocations_number, instance, .. } = answer;
-        Ok(Greeted { node_id, revocations_number, instance })
+        Ok(GreetingAnswer { node_id, revocations_number, instance })
     }
 }
 
 impl MeshTransport {
     async fn answer(&self, caller: &Caller, asked: pb::HelloRequest) -> Result<pb::HelloResponse, Fault> {
         let shown = caller.certificate.as_ref().map(|certificate| certificate.id.holder());
-        let is_shown =
-            |holder: &Holder| matches!(holder, Holder::Node { node, .. } if *node == asked.node_id);
+        let is_shown = |holder: &CertificateHolder| matches!(holder, CertificateHolder::Node { node, .. } if *node == asked.node_id);
         if !shown.is_some_and(is_shown) {
             let message =
                 format!("the caller says that it is node `{}`, and shows another certificate", asked.node_id);

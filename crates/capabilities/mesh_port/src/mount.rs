@@ -3,19 +3,21 @@
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
-use omnirelay_core::spiffe::Holder;
+use omnirelay_core::spiffe::CertificateHolder;
 use omnirelay_gossip::Gossip;
-use omnirelay_identity::authenticate::Hosts;
-use omnirelay_identity::proof::{ProofNeeded, Proven};
-use omnirelay_identity::tls::{ShownCertificate, Tls};
-use omnirelay_identity::trust::{HasAuthority, Standing};
+use omnirelay_identity::authenticate::AllowedHosts;
+use omnirelay_identity::proof::{ProofAuthenticator, RefusingAuthenticator};
+use omnirelay_identity::tls::{ListenerTls, ShownCertificate};
+use omnirelay_identity::trust::{HasAuthority, HolderStanding};
 use omnirelay_node::readiness::item;
-use omnirelay_node::transport::Located;
-use omnirelay_node::{LatePort, Listens, MeshPort, Mount, OpenMeshPort, Phase, Port, PortName, limits};
+use omnirelay_node::transport::NodeLocation;
+use omnirelay_node::{
+    LatePort, MeshPort, NodeBuilder, OpenMeshPort, PortName, PortState, ServedPort, StopPhase, limits,
+};
 use omnirelay_peer_records as peers;
 use omnirelay_peer_records::presence::Presence;
 use omnirelay_registry::Registry;
-use omnirelay_surface::{Beside, OMNIRELAY, Surface};
+use omnirelay_surface::{ConnectionCompanion, OMNIRELAY, Surface};
 use omnirelay_wire::pb::omnirelay::mesh::transport::v1::mesh_transport_service_server::MeshTransportServiceServer;
 use omnirelay_wire::pb::omnirelay::store::v1::PeerValue;
 use tokio::sync::watch;
@@ -23,7 +25,7 @@ use tokio::sync::watch;
 use crate::mesh_transport::{Greeter, MeshTransport};
 
 /// Mounts the mesh port. Others are told by `presence` where it is; `gossip` knows where theirs are.
-pub fn mount(node: &mut Mount, presence: &Arc<Presence>, gossip: Option<&Arc<Gossip>>) {
+pub fn mount(node: &mut NodeBuilder, presence: &Arc<Presence>, gossip: Option<&Arc<Gossip>>) {
     let (registry, transport) = (node.registry.clone(), node.transport.clone());
     // The transport holds what finds nodes, and is held by gossip.
     let (known, heard) = (registry.clone(), gossip.map(Arc::downgrade));
@@ -79,51 +81,55 @@ pub fn mount(node: &mut Mount, presence: &Arc<Presence>, gossip: Option<&Arc<Gos
     // Whoever gossips is in touch by that.
     if gossip.is_none() {
         let transport = node.transport.clone();
-        node.run(Phase::Withdraw, async move { transport.keep_in_touch(|| peers::others(&registry)).await });
+        node.run(
+            StopPhase::Withdraw,
+            async move { transport.keep_in_touch(|| peers::others(&registry)).await },
+        );
     }
 }
 
 /// Where the mesh port of a node is, if it says so.
-fn mesh_of(registry: &Registry, node_id: &str) -> Option<Located> {
+fn mesh_of(registry: &Registry, node_id: &str) -> Option<NodeLocation> {
     let peer = registry.view().get(&peers::peer_id(node_id))?.value::<PeerValue>()?;
     let metadata = peer.metadata.as_ref()?;
     let mesh = metadata.endpoints.as_ref()?.mesh.clone()?;
-    Some(Located { mesh, http3: metadata.http3_support })
+    Some(NodeLocation { mesh, http3: metadata.http3_support })
 }
 
 /// Opens the port, as soon as that can be.
-fn open(node: &mut Mount, state: Arc<watch::Sender<MeshPort>>) {
+fn open(node: &mut NodeBuilder, state: Arc<watch::Sender<MeshPort>>) {
     let config = node.config.clone();
     let transport = node.transport.clone();
-    let beside: Beside = Arc::new(move |shown, connection| match member(shown) {
+    let beside: ConnectionCompanion = Arc::new(move |shown, connection| match member(shown) {
         Some(node) => Box::pin(transport.use_accepted(node, connection)),
         None => Box::pin(std::future::ready(())),
     });
     let late = LatePort { address: config.mesh.listen, http3: config.mesh.http3_support, state, beside };
     // Whoever shows a certificate is who it says, and nobody else comes in.
-    let proven = Proven::by_certificate(node.grants.clone(), ProofNeeded);
-    let surface = Surface::builder([OMNIRELAY]).authenticator(proven).hosts(Hosts::any()).among_nodes();
+    let proven = ProofAuthenticator::by_certificate(node.grants.clone(), RefusingAuthenticator);
+    let surface =
+        Surface::builder([OMNIRELAY]).authenticator(proven).hosts(AllowedHosts::any()).among_nodes();
     let (surface, limits) = (surface.call_rates(config.control.rate_limit.rates()), limits(&config));
-    let tls = Some(Arc::new(Tls::among_nodes(node.trust.clone())));
+    let tls = Some(Arc::new(ListenerTls::among_nodes(node.trust.clone())));
     node.open(
         PortName::Mesh,
-        Port { listens: Listens::Late(late), socket: None, udp: None, tls, limits, surface },
+        ServedPort { listens: PortState::Late(late), socket: None, udp: None, tls, limits, surface },
     );
 }
 
 /// The node of this mesh that has shown this.
 fn member(shown: &ShownCertificate) -> Option<&str> {
     match (shown.standing, shown.certificate.id.holder()) {
-        (Standing::Member, Holder::Node { node, .. }) => Some(node),
+        (HolderStanding::Member, CertificateHolder::Node { node, .. }) => Some(node),
         _ => None,
     }
 }
 
 /// Says in the record of the node where its mesh port is, and calls others by its socket.
-fn tell(node: &mut Mount, presence: Arc<Presence>, mut state: watch::Receiver<MeshPort>) {
+fn tell(node: &mut NodeBuilder, presence: Arc<Presence>, mut state: watch::Receiver<MeshPort>) {
     let (transport, config) = (node.transport.clone(), node.config.clone());
     let host = node.addresses.host;
-    node.run(Phase::End, async move {
+    node.run(StopPhase::End, async move {
         loop {
             let open = match &*state.borrow_and_update() {
                 MeshPort::Open(open) => Some(open.clone()),

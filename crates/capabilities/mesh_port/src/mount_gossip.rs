@@ -3,13 +3,13 @@
 use std::sync::Arc;
 
 use omnirelay_gossip::metrics::GossipMetrics;
-use omnirelay_gossip::{Gossip, Says, Seeds};
+use omnirelay_gossip::{Gossip, GossipRecord, GossipSeeds};
 use omnirelay_host::chance::random_u64;
 use omnirelay_host::wall_clock;
-use omnirelay_identity::trust::Trust;
+use omnirelay_identity::trust::MeshTrust;
 use omnirelay_membership::NodeId;
 use omnirelay_node::readiness::item;
-use omnirelay_node::{MeshPort, Mount, NodeError, OpenMeshPort, Phase, PortName};
+use omnirelay_node::{MeshPort, NodeBuilder, NodeError, OpenMeshPort, PortName, StopPhase};
 use omnirelay_peer_records as peers;
 use omnirelay_settings::Config;
 use omnirelay_wire::pb::omnirelay::mesh::membership::v1::membership_service_server::MembershipServiceServer;
@@ -20,7 +20,7 @@ use crate::membership::MembershipPort;
 use crate::mesh_transport::VERSIONS;
 
 /// Mounts membership by gossip; `None`: it is switched off.
-pub fn mount(node: &mut Mount) -> Result<Option<Arc<Gossip>>, NodeError> {
+pub fn mount(node: &mut NodeBuilder) -> Result<Option<Arc<Gossip>>, NodeError> {
     let (config, registry, transport) = (node.config.clone(), node.registry.clone(), node.transport.clone());
     if !config.mesh.gossip.enabled {
         return Ok(None);
@@ -30,7 +30,7 @@ pub fn mount(node: &mut Mount) -> Result<Option<Arc<Gossip>>, NodeError> {
     let metrics = Arc::new(GossipMetrics::new(node.metrics.all(), config.mesh.gossip.rtt_per_peer)?);
     let (known, alive, registered) = (registry.clone(), registry.clone(), registry.clone());
     let is_registered = move |node: &str| peers::is_registered(&registered, node);
-    let seeds = Seeds::new(
+    let seeds = GossipSeeds::new(
         config.mesh.seeds.clone(),
         move || peers::others(&known),
         move || peers::alive(&alive),
@@ -50,25 +50,25 @@ pub fn mount(node: &mut Mount) -> Result<Option<Arc<Gossip>>, NodeError> {
         PortName::Mesh,
         MembershipServiceServer::new(MembershipPort { gossip: gossip.clone(), transport }),
     );
-    node.run(Phase::Drain, gossip.clone().run());
+    node.run(StopPhase::Drain, gossip.clone().run());
     let (speaks, trust, state) = (gossip.clone(), node.trust.clone(), node.mesh_port.subscribe());
     let host = node.addresses.host;
-    node.run(Phase::HandOver, async move {
+    node.run(StopPhase::HandOver, async move {
         let says = Speaker { config, trust, host };
         says.run(&speaks, state).await;
     });
     let tells = gossip.clone();
     let view = registry.clone();
-    node.run(Phase::End, async move { tells.tell_all(|node| peers::leads(view.view(), node)).await });
+    node.run(StopPhase::End, async move { tells.tell_all(|node| peers::leads(view.view(), node)).await });
     let leaves = gossip.clone();
-    node.at(Phase::HandOver, async move { leaves.leave().await });
+    node.at(StopPhase::HandOver, async move { leaves.leave().await });
     Ok(Some(gossip))
 }
 
 /// Says what this node is.
 struct Speaker {
     config: Arc<Config>,
-    trust: Arc<Trust>,
+    trust: Arc<MeshTrust>,
     host: std::net::IpAddr,
 }
 
@@ -115,10 +115,10 @@ impl Speaker {
         }
     }
 
-    fn says(&self, open: &OpenMeshPort) -> Says {
+    fn says(&self, open: &OpenMeshPort) -> GossipRecord {
         let Config { node, mesh, .. } = &*self.config;
         let own = self.trust.current().own.clone();
-        Says {
+        GossipRecord {
             role: node.role.clone(),
             cluster: node.cluster.clone(),
             region: node.region.clone(),

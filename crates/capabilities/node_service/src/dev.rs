@@ -8,7 +8,7 @@ use omnirelay_identity::caller::Caller;
 use omnirelay_nouns::SCHEMA_VERSION;
 use omnirelay_nouns::serve;
 use omnirelay_registry::Registry;
-use omnirelay_registry::record::Deed;
+use omnirelay_registry::record::AuditedAction;
 use omnirelay_wire::fault::Fault;
 use omnirelay_wire::pb::omnirelay::dev::v1 as pb;
 use omnirelay_wire::reasons;
@@ -24,7 +24,7 @@ const END_LIMIT: Duration = Duration::from_secs(10);
 
 /// What is to become of a node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Fate {
+pub enum NodeFate {
     /// Its tasks and sockets are dropped; nothing is released.
     Kill,
     /// It keeps its sockets and does nothing.
@@ -34,7 +34,7 @@ pub enum Fate {
 }
 
 /// What a fate came to.
-pub enum Decree {
+pub enum FateOutcome {
     /// The node was so already, or is not in a state from which it could become so.
     Unchanged,
     /// Of all nodes only this one runs: nobody could be asked to bring any of them back.
@@ -47,27 +47,32 @@ pub enum Decree {
 }
 
 /// The process that runs the nodes; it is not one of them, so it can freeze each.
-pub trait Process: Send + Sync + 'static {
+pub trait DevProcess: Send + Sync + 'static {
     /// The nodes in the order they were started.
     fn nodes(&self) -> Vec<pb::DevNode>;
 
     /// Carries out a fate; `None` for an unknown node. Does not block.
-    fn decree(&self, node_id: &str, fate: Fate) -> Option<Decree>;
+    fn decree(&self, node_id: &str, fate: NodeFate) -> Option<FateOutcome>;
 }
 
 /// Serves `DevService` for a process.
-pub struct Dev {
-    pub process: Arc<dyn Process>,
+pub struct DevCalls {
+    pub process: Arc<dyn DevProcess>,
     pub registry: Arc<Registry>,
 }
 
-impl Dev {
+impl DevCalls {
     async fn list_all(&self) -> Result<pb::ListDevNodesResponse, Fault> {
         let nodes = self.process.nodes();
         Ok(pb::ListDevNodesResponse { schema_version: SCHEMA_VERSION.to_owned(), nodes })
     }
 
-    async fn decree(&self, caller: &Caller, node_id: String, fate: Fate) -> Result<pb::DevNodeChange, Fault> {
+    async fn decree(
+        &self,
+        caller: &Caller,
+        node_id: String,
+        fate: NodeFate,
+    ) -> Result<pb::DevNodeChange, Fault> {
         if self.process.nodes().iter().any(|node| node.node_id == node_id) {
             self.record(caller, &node_id, fate).await;
         }
@@ -76,15 +81,15 @@ impl Dev {
                 .hint("omnirelay dev list")
         };
         let changed = match self.process.decree(&node_id, fate).ok_or_else(unknown)? {
-            Decree::Unchanged => false,
-            Decree::Last => return Err(last(&node_id)),
-            Decree::Done => true,
-            Decree::Ending(end) => {
+            FateOutcome::Unchanged => false,
+            FateOutcome::Last => return Err(last(&node_id)),
+            FateOutcome::Done => true,
+            FateOutcome::Ending(end) => {
                 // One that does not end in time is being ended still.
                 let _ = timeout(END_LIMIT, end).await;
                 true
             }
-            Decree::Starting(end) => {
+            FateOutcome::Starting(end) => {
                 let end = end.await.unwrap_or_else(|_| Err("its thread ended".to_owned()));
                 end.map_err(|what| not_started(&node_id, &what))?;
                 true
@@ -95,12 +100,12 @@ impl Dev {
     }
 }
 
-impl Dev {
+impl DevCalls {
     /// Before it: this very node may be the one that ends. A store that is away is no reason to refuse a fault on demand.
-    async fn record(&self, caller: &Caller, node_id: &str, fate: Fate) {
+    async fn record(&self, caller: &Caller, node_id: &str, fate: NodeFate) {
         let (action, changes) = (fate.action(), Vec::new());
         let object = format!("node/{node_id}");
-        let deed = Deed { action, object, reason: "", dry_run: false, changes };
+        let deed = AuditedAction { action, object, reason: "", dry_run: false, changes };
         if let Err(error) = self.registry.record(caller, deed).await {
             let request_id = &caller.request_id;
             warn!(%request_id, action, error = %chain(&error), "fault on demand was not recorded in the audit trail");
@@ -108,7 +113,7 @@ impl Dev {
     }
 }
 
-impl Fate {
+impl NodeFate {
     fn action(self) -> &'static str {
         match self {
             Self::Kill => dev_service::KILL.audit_action,
@@ -130,11 +135,11 @@ fn not_started(node_id: &str, what: &str) -> Fault {
 }
 
 serve! {
-    DevService for Dev {
+    DevService for DevCalls {
         list(ListDevNodesRequest) -> ListDevNodesResponse: |dev, _, _| dev.list_all();
-        kill(KillDevNodeRequest) -> DevNodeChange: |dev, caller, asked| dev.decree(caller, asked.node_id, Fate::Kill);
-        pause(PauseDevNodeRequest) -> DevNodeChange: |dev, caller, asked| dev.decree(caller, asked.node_id, Fate::Pause);
-        resume(ResumeDevNodeRequest) -> DevNodeChange: |dev, caller, asked| dev.decree(caller, asked.node_id, Fate::Resume);
+        kill(KillDevNodeRequest) -> DevNodeChange: |dev, caller, asked| dev.decree(caller, asked.node_id, NodeFate::Kill);
+        pause(PauseDevNodeRequest) -> DevNodeChange: |dev, caller, asked| dev.decree(caller, asked.node_id, NodeFate::Pause);
+        resume(ResumeDevNodeRequest) -> DevNodeChange: |dev, caller, asked| dev.decree(caller, asked.node_id, NodeFate::Resume);
     }
 }
 

@@ -1,7 +1,7 @@
 //! Faults on demand, and what the trail says of them.
 
 use omnirelay_registry::audit_record::AUDIT;
-use omnirelay_registry::heartbeat::Pace;
+use omnirelay_registry::heartbeat::HeartbeatPace;
 use omnirelay_registry::lab::{self, LabRegistry};
 use omnirelay_store::{MemoryStore, Scan, Store as _};
 use omnirelay_wire::pb::omnirelay::store::v1::AuditValue;
@@ -13,13 +13,13 @@ use super::*;
 /// One node, to which everything is done.
 struct One;
 
-impl Process for One {
+impl DevProcess for One {
     fn nodes(&self) -> Vec<pb::DevNode> {
         vec![pb::DevNode { node_id: "node-2".into(), ..pb::DevNode::default() }]
     }
 
-    fn decree(&self, node_id: &str, _: Fate) -> Option<Decree> {
-        (node_id == "node-2").then_some(Decree::Done)
+    fn decree(&self, node_id: &str, _: NodeFate) -> Option<FateOutcome> {
+        (node_id == "node-2").then_some(FateOutcome::Done)
     }
 }
 
@@ -32,10 +32,10 @@ fn called<T>(message: T) -> Request<T> {
 #[tokio::test]
 async fn faults_on_demand_leave_an_audit_record() {
     let store = Arc::new(MemoryStore::system());
-    let pace = Pace { renew_every: Duration::from_millis(50), grace: Duration::ZERO };
+    let pace = HeartbeatPace { renew_every: Duration::from_millis(50), grace: Duration::ZERO };
     let LabRegistry { registry, tasks: _tasks } =
         LabRegistry::beating(lab::registry("node-1", store.clone(), &[]), pace).await;
-    let dev = Dev { process: Arc::new(One), registry };
+    let dev = DevCalls { process: Arc::new(One), registry };
     let node_id = || "node-2".to_owned();
     dev.kill(called(pb::KillDevNodeRequest { node_id: node_id() })).await.unwrap();
     dev.pause(called(pb::PauseDevNodeRequest { node_id: node_id() })).await.unwrap();

@@ -9,37 +9,37 @@ use omnirelay_gossip::reach::reach;
 use omnirelay_host::wall_clock;
 use omnirelay_identity::trust::HasAuthority;
 use omnirelay_node::readiness::item;
-use omnirelay_node::{MeshPort, Mount, Phase, PortName, let_in};
+use omnirelay_node::{MeshPort, NodeBuilder, PortName, StopPhase, let_in};
 use omnirelay_wire::pb::omnirelay::mesh::control::v1::node_service_server::NodeServiceServer;
 use tonic::codec::CompressionEncoding::Gzip;
 
-use crate::node::{Enrolment, MeshPortStanding, Node, Revoked};
+use crate::node::{EnrolmentState, MeshPortStanding, NodeCalls, RevocationNumbers};
 
 /// Mounts what tells of the daemon, of whose process it is known whether it is one of `omnirelay up`; gives what tells it.
-pub fn mount(node: &mut Mount, gossip: Option<&Arc<Gossip>>, development: bool) -> Arc<Node> {
+pub fn mount(node: &mut NodeBuilder, gossip: Option<&Arc<Gossip>>, development: bool) -> Arc<NodeCalls> {
     let own = Arc::new(describer(node, gossip, development));
     let server = NodeServiceServer::from_arc(own.clone());
     node.serve(PortName::Control, server.send_compressed(Gzip).accept_compressed(Gzip));
     let (disk, told) = (node.disk.clone(), node.disk.clone());
     node.readiness.add(move || vec![item("data-disk", false, told.trouble())]);
-    node.run(Phase::End, async move { disk.watch().await });
+    node.run(StopPhase::End, async move { disk.watch().await });
     own
 }
 
 /// What says what the daemon is.
-fn describer(node: &Mount, gossip: Option<&Arc<Gossip>>, development: bool) -> Node {
+fn describer(node: &NodeBuilder, gossip: Option<&Arc<Gossip>>, development: bool) -> NodeCalls {
     let (config, trust) = (node.config.clone(), node.trust.clone());
     let (judging, registry) = (node.trust.clone(), node.registry.clone());
     let (port, shown) = (node.mesh_port.subscribe(), node.trust.clone());
     let (known, transport, gossip) = (node.registry.clone(), node.transport.clone(), gossip.cloned());
     let (gossiping, disk, certified) = (gossip.clone(), node.disk.clone(), node.trust.clone());
-    Node {
+    NodeCalls {
         registry: node.registry.clone(),
         readiness: node.readiness.clone(),
         cluster_id: node.config.node.cluster.clone(),
         started_at: wall_time(),
         clock: wall_time,
-        revocations: Box::new(move || Revoked {
+        revocations: Box::new(move || RevocationNumbers {
             known: revocations_number(&registry),
             enforced: judging.current().revocations.number(),
         }),
@@ -50,9 +50,9 @@ fn describer(node: &Mount, gossip: Option<&Arc<Gossip>>, development: bool) -> N
             MeshPort::Taken(_) => MeshPortStanding::Taken,
         }),
         enrolment: Box::new(move || match (shown.current().own.is_some(), shown.has_authority()) {
-            (true, _) => Enrolment::Certified,
-            (false, HasAuthority::No) => Enrolment::NoAuthority,
-            (false, HasAuthority::Yes | HasAuthority::Unknown) => Enrolment::NotEnrolled,
+            (true, _) => EnrolmentState::Certified,
+            (false, HasAuthority::No) => EnrolmentState::NoAuthority,
+            (false, HasAuthority::Yes | HasAuthority::Unknown) => EnrolmentState::NotEnrolled,
         }),
         reach: Box::new(move || reach(&known, &transport, gossip.as_deref())),
         gossips: Box::new(move || gossiping.as_ref().is_some_and(|gossip| gossip.has_begun())),

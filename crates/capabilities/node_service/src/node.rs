@@ -5,13 +5,13 @@ use std::sync::Arc;
 
 use omnirelay_core::time::Millis;
 use omnirelay_identity::caller::{Caller, Scope};
-use omnirelay_node::LetIn;
+use omnirelay_node::AdmitWithoutProof;
 use omnirelay_node::readiness::Readiness;
 use omnirelay_nouns::serve;
 use omnirelay_nouns::{at_cursor, envelope, store_time, timestamp};
 use omnirelay_registry::Registry;
 use omnirelay_registry::cursor::Cursor;
-use omnirelay_wire::envelope::Enveloped as _;
+use omnirelay_wire::envelope::EnvelopedAnswer as _;
 use omnirelay_wire::fault::Fault;
 use omnirelay_wire::pb::omnirelay::mesh::control::v1 as pb;
 use tonic::Response;
@@ -44,7 +44,7 @@ impl MeshPortStanding {
 
 /// Whether the daemon has a certificate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Enrolment {
+pub enum EnrolmentState {
     Certified,
     /// The mesh has an authority, which has given it none.
     NotEnrolled,
@@ -52,7 +52,7 @@ pub enum Enrolment {
     NoAuthority,
 }
 
-impl Enrolment {
+impl EnrolmentState {
     /// As in the answer.
     fn word(self) -> &'static str {
         match self {
@@ -65,7 +65,7 @@ impl Enrolment {
 
 /// The numbers of lists of revocations; 0: there is none.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Revoked {
+pub struct RevocationNumbers {
     /// Of the one in the registry.
     pub known: u64,
     /// Of the one by which certificates are judged.
@@ -73,18 +73,18 @@ pub struct Revoked {
 }
 
 /// Serves `NodeService`.
-pub struct Node {
+pub struct NodeCalls {
     pub registry: Arc<Registry>,
     pub readiness: Arc<Readiness>,
     pub cluster_id: String,
     pub started_at: Millis,
     /// Who comes in without proof, now.
-    pub let_in: Box<dyn Fn() -> LetIn + Send + Sync>,
+    pub let_in: Box<dyn Fn() -> AdmitWithoutProof + Send + Sync>,
     /// The time by the clock of the host.
     pub clock: fn() -> Millis,
-    pub revocations: Box<dyn Fn() -> Revoked + Send + Sync>,
+    pub revocations: Box<dyn Fn() -> RevocationNumbers + Send + Sync>,
     pub mesh_port: Box<dyn Fn() -> MeshPortStanding + Send + Sync>,
-    pub enrolment: Box<dyn Fn() -> Enrolment + Send + Sync>,
+    pub enrolment: Box<dyn Fn() -> EnrolmentState + Send + Sync>,
     /// Whom it reaches otherwise than it should.
     pub reach: Box<dyn Fn() -> Vec<pb::PeerReach> + Send + Sync>,
     /// Whether it gossips.
@@ -98,7 +98,7 @@ pub struct Node {
     pub certificate_ends: Box<dyn Fn() -> Option<Millis> + Send + Sync>,
 }
 
-impl Node {
+impl NodeCalls {
     async fn get_own(&self, caller: &Caller) -> Result<Response<pb::GetNodeResponse>, Fault> {
         let response = pb::GetNodeResponse {
             principal: caller.principal.to_string(),
@@ -122,7 +122,7 @@ impl Node {
         let view = self.registry.view();
         let head = view.head();
         let cursor = Cursor::at(head.epoch, head.revision).to_string();
-        let Revoked { known, enforced } = (self.revocations)();
+        let RevocationNumbers { known, enforced } = (self.revocations)();
         pb::GetNodeResponse {
             cursor,
             cluster_id: self.cluster_id.clone(),
@@ -153,7 +153,7 @@ impl Node {
 }
 
 serve! {
-    NodeService for Node {
+    NodeService for NodeCalls {
         get(GetNodeRequest) -> GetNodeResponse: |node, caller, _| node.get_own(caller);
     }
 }

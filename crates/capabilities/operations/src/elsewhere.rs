@@ -3,12 +3,12 @@
 use std::time::Duration;
 
 use futures_util::stream::unfold;
-use omnirelay_node::transport::Transport;
+use omnirelay_node::transport::NodeTransport;
 use omnirelay_node::transport::channel::MeshChannel;
-use omnirelay_nouns::feed::Events;
+use omnirelay_nouns::feed::NounEventStream;
 use omnirelay_peer_records as peers;
 use omnirelay_registry::Registry;
-use omnirelay_transport::peer::Way;
+use omnirelay_transport::peer::CallPath;
 use omnirelay_wire::fault::Fault;
 use omnirelay_wire::pb::omnirelay::mesh::control::v1 as pb;
 use pb::operation_service_client::OperationServiceClient;
@@ -26,8 +26,8 @@ pub(super) fn client(channel: &MeshChannel) -> OperationServiceClient<MeshChanne
 }
 
 /// What other nodes are asked by that have a mesh port.
-pub(super) fn channels(registry: &Registry, transport: &Transport) -> Vec<(String, MeshChannel)> {
-    let channel = |node: &str| transport.channel(node, Way::REPEATABLE).ok();
+pub(super) fn channels(registry: &Registry, transport: &NodeTransport) -> Vec<(String, MeshChannel)> {
+    let channel = |node: &str| transport.channel(node, CallPath::REPEATABLE).ok();
     let others = peers::others(registry).into_iter();
     others.filter_map(|node| channel(&node).map(|channel| (node, channel.within(WITHIN)))).collect()
 }
@@ -37,7 +37,7 @@ pub(super) async fn watched(
     id: &str,
     channel: MeshChannel,
     place: OwnedSemaphorePermit,
-) -> Result<Events<pb::OperationEvent>, Fault> {
+) -> Result<NounEventStream<pb::OperationEvent>, Fault> {
     let asked = pb::WatchOperationRequest { operation_id: id.to_owned(), local: true };
     let told = client(&channel.streaming()).watch(asked).await.map_err(|status| Fault::from(&status))?;
     let events = unfold((told.into_inner(), place), async |(mut told, place)| {

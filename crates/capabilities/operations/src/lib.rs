@@ -7,19 +7,19 @@ use std::sync::Arc;
 
 use futures_util::future::ready;
 use futures_util::stream::{self, StreamExt as _, unfold};
-use omnirelay_core::spiffe::Holder;
+use omnirelay_core::spiffe::CertificateHolder;
 use omnirelay_core::text::{chain, shown};
 use omnirelay_identity::caller::Caller;
 use omnirelay_node::operations::{Cancelled, FollowedOperation, Operations, has_ended};
-use omnirelay_node::transport::Transport;
+use omnirelay_node::transport::NodeTransport;
 use omnirelay_node::transport::channel::MeshChannel;
-use omnirelay_nouns::feed::{Events, Places};
-use omnirelay_nouns::listing::{self, Room};
+use omnirelay_nouns::feed::{NounEventStream, WatchPlaces};
+use omnirelay_nouns::listing::{self, PageRoom};
 use omnirelay_nouns::serve;
 use omnirelay_nouns::{SCHEMA_VERSION, check_reason, envelope};
 use omnirelay_registry::Registry;
-use omnirelay_registry::record::Deed;
-use omnirelay_wire::envelope::Enveloped as _;
+use omnirelay_registry::record::AuditedAction;
+use omnirelay_wire::envelope::EnvelopedAnswer as _;
 use omnirelay_wire::fault::Fault;
 use omnirelay_wire::pb::omnirelay::mesh::control::v1 as pb;
 use omnirelay_wire::reasons;
@@ -39,20 +39,20 @@ const LISTED_FAILURES_MAX: usize = 3;
 pub struct OperationCalls {
     registry: Arc<Registry>,
     operations: Arc<Operations>,
-    places: Places,
+    places: WatchPlaces,
     /// How other nodes are asked; `None`: they are not.
-    transport: Option<Arc<Transport>>,
+    transport: Option<Arc<NodeTransport>>,
 }
 
 impl OperationCalls {
     /// At most `watches_max` watches are served at once.
     pub fn new(registry: Arc<Registry>, operations: Arc<Operations>, watches_max: usize) -> Self {
-        Self { registry, operations, places: Places::new(watches_max), transport: None }
+        Self { registry, operations, places: WatchPlaces::new(watches_max), transport: None }
     }
 
     /// Asks other nodes for what only they know.
     #[must_use]
-    pub fn asking(self, transport: Arc<Transport>) -> Self {
+    pub fn asking(self, transport: Arc<NodeTransport>) -> Self {
         Self { transport: Some(transport), ..self }
     }
 
@@ -66,7 +66,7 @@ impl OperationCalls {
         let before = self.operations.get(id).ok_or_else(|| not_found(id))?;
         let changes = !has_ended(&before) && !before.cancel_requested;
         if changes {
-            let deed = Deed {
+            let deed = AuditedAction {
                 action: operation_service::CANCEL.audit_action,
                 object: format!("operation/{id}"),
                 reason: &asked.reason,
@@ -128,7 +128,7 @@ impl OperationCalls {
             operations.sort_by(|a, b| b.operation_id.cmp(&a.operation_id));
         }
         let silent = silent_nodes.iter().map(|node| node.len() + listing::ITEM_BYTES).sum();
-        more |= Room::of(usize::MAX).beside(silent).cut(&mut operations, pb::Operation::encoded_len);
+        more |= PageRoom::of(usize::MAX).beside(silent).cut(&mut operations, pb::Operation::encoded_len);
         let envelope = envelope(&self.registry);
         Ok(pb::ListOperationsResponse { operations, silent_nodes, more, ..Default::default() }
             .within(envelope))
@@ -176,7 +176,7 @@ impl OperationCalls {
         &self,
         caller: &Caller,
         asked: pb::WatchOperationRequest,
-    ) -> Result<Events<pb::OperationEvent>, Fault> {
+    ) -> Result<NounEventStream<pb::OperationEvent>, Fault> {
         let id = asked.operation_id.as_str();
         let Some(followed) = self.operations.follow(id) else {
             if asked.local || is_node(caller) {
@@ -198,7 +198,7 @@ impl OperationCalls {
 /// Whether a node asks, which asks the others itself.
 fn is_node(caller: &Caller) -> bool {
     let holder = caller.certificate.as_ref().map(|certificate| certificate.id.holder());
-    matches!(holder, Some(Holder::Node { .. }))
+    matches!(holder, Some(CertificateHolder::Node { .. }))
 }
 
 fn not_found(id: &str) -> Fault {

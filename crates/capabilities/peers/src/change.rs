@@ -13,7 +13,7 @@ use omnirelay_nouns::serve;
 use omnirelay_nouns::{SCHEMA_VERSION, timestamp};
 use omnirelay_peer_records::{check_node_id, not_found, peer_id};
 use omnirelay_registry::Registry;
-use omnirelay_registry::mutate::{Decision, request_hash};
+use omnirelay_registry::mutate::{MutationDecision, request_hash};
 use omnirelay_registry::view::ViewRecord;
 use omnirelay_store::Write;
 use omnirelay_wire::fault::Fault;
@@ -196,7 +196,7 @@ pub async fn forget(
         }
         let answer = answer(peer(registry.view(), found));
         let writes = vec![Write::Delete { id: found.record.id.clone() }];
-        Ok(Decision { writes, changes: vec!["forgotten".to_owned()], answer })
+        Ok(MutationDecision { writes, changes: vec!["forgotten".to_owned()], answer })
     })
     .await
 }
@@ -221,7 +221,7 @@ async fn edit(
             // For a dry run and a repetition; a commit's own answer gets the exact time.
             shown.updated_at = Some(timestamp(registry.view().now()));
         }
-        Ok(Decision { writes: write.into_iter().collect(), changes, answer: answer(shown) })
+        Ok(MutationDecision { writes: write.into_iter().collect(), changes, answer: answer(shown) })
     })
     .await
 }
@@ -229,7 +229,7 @@ async fn edit(
 async fn of_peer(
     asked: &MutationRequest<'_>,
     registry: &Registry,
-    decide: impl Fn(&Arc<ViewRecord>) -> Result<Decision<pb::PeerChange>, Fault>,
+    decide: impl Fn(&Arc<ViewRecord>) -> Result<MutationDecision<pb::PeerChange>, Fault>,
 ) -> Result<pb::PeerChange, Fault> {
     check_node_id(&asked.id)?;
     let decide = |found: Option<&Arc<ViewRecord>>| decide(found.ok_or_else(|| not_found(&asked.id))?);

@@ -3,7 +3,7 @@
 use omnirelay_nouns::{at_cursor, envelope, head_cursor};
 use omnirelay_peer_records::{check_node_id, leads, not_found, peer_id};
 use omnirelay_registry::Registry;
-use omnirelay_wire::envelope::Enveloped as _;
+use omnirelay_wire::envelope::EnvelopedAnswer as _;
 use omnirelay_wire::fault::Fault;
 use omnirelay_wire::pb::omnirelay::store::v1::PeerValue;
 use tonic::Response;

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use omnirelay_core::selector::Selector;
-use omnirelay_nouns::listing::Order;
+use omnirelay_nouns::listing::ListOrder;
 use omnirelay_registry::view::ViewRecord;
 use omnirelay_wire::fault::Fault;
 use omnirelay_wire::pb::omnirelay::store::v1::PeerValue;
@@ -110,7 +110,7 @@ fn statuses(values: &[i32]) -> Result<BTreeSet<i32>, Fault> {
 
 /// What a list is sorted by; the node id settles ties.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Field {
+pub enum PeerSortField {
     NodeId,
     Role,
     Cluster,
@@ -121,35 +121,35 @@ pub enum Field {
 }
 
 /// What stands still while pages are read. When a peer was seen does not, so it is no order.
-const FIELDS: [(&str, Field); 7] = [
-    ("node_id", Field::NodeId),
-    ("role", Field::Role),
-    ("cluster", Field::Cluster),
-    ("status", Field::Status),
-    ("version", Field::Version),
-    ("region", Field::Region),
-    ("zone", Field::Zone),
+const FIELDS: [(&str, PeerSortField); 7] = [
+    ("node_id", PeerSortField::NodeId),
+    ("role", PeerSortField::Role),
+    ("cluster", PeerSortField::Cluster),
+    ("status", PeerSortField::Status),
+    ("version", PeerSortField::Version),
+    ("region", PeerSortField::Region),
+    ("zone", PeerSortField::Zone),
 ];
 
 /// Reads `orderBy`; empty is by node id.
 ///
 /// # Errors
 /// `INVALID_ARGUMENT` naming the known fields.
-pub fn order(text: &str) -> Result<Order<Field>, Fault> {
-    Order::parse(text, &FIELDS)
+pub fn order(text: &str) -> Result<ListOrder<PeerSortField>, Fault> {
+    ListOrder::parse(text, &FIELDS)
 }
 
 /// What a peer is sorted by.
-pub fn key(field: Field, record: &ViewRecord) -> String {
+pub fn key(field: PeerSortField, record: &ViewRecord) -> String {
     let value = record.value::<PeerValue>().unwrap_or_default();
     let metadata = value.metadata.clone().unwrap_or_default();
     match field {
-        Field::NodeId => String::new(),
-        Field::Role => metadata.role,
-        Field::Cluster => metadata.cluster_id,
-        Field::Status => Status::try_from(value.status).unwrap_or_default().as_str_name().to_owned(),
-        Field::Version => metadata.mesh_version,
-        Field::Region => metadata.region,
-        Field::Zone => metadata.zone,
+        PeerSortField::NodeId => String::new(),
+        PeerSortField::Role => metadata.role,
+        PeerSortField::Cluster => metadata.cluster_id,
+        PeerSortField::Status => Status::try_from(value.status).unwrap_or_default().as_str_name().to_owned(),
+        PeerSortField::Version => metadata.mesh_version,
+        PeerSortField::Region => metadata.region,
+        PeerSortField::Zone => metadata.zone,
     }
 }

@@ -6,13 +6,13 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use omnirelay_core::time::{Millis, whole_ms};
 use omnirelay_gossip::gossip_health::GossipHealth;
-use omnirelay_gossip::{Chapter, Health};
+use omnirelay_gossip::{MemberEvent, MemberHealth};
 use omnirelay_host::wall_clock;
 use omnirelay_nouns::SCHEMA_VERSION;
 use omnirelay_nouns::listing::{self, AskedPage};
 use omnirelay_peer_records::{check_known, check_node_id, peer_id};
 use omnirelay_registry::mutate::request_hash;
-use omnirelay_transport::peer::Way;
+use omnirelay_transport::peer::CallPath;
 use omnirelay_wire::fault::Fault;
 use omnirelay_wire::pb::omnirelay::store::v1::PeerValue;
 use omnirelay_wire::timestamp::{Timestamp, timestamp};
@@ -96,7 +96,7 @@ impl Peers {
             generated_at: Some(of_unix(wall_clock::unix())),
             local_node_id: own.to_owned(),
             health: Some(heard.shown(&node_id)),
-            member: heard.get(&node_id).and_then(Health::record),
+            member: heard.get(&node_id).and_then(MemberHealth::record),
             node_id,
             chapters,
             silent,
@@ -105,7 +105,7 @@ impl Peers {
 
     /// Asks another node what it has seen.
     async fn ask(&self, node: &str, node_id: String) -> Option<Vec<pb::PeerChapter>> {
-        let channel = self.transport.as_ref()?.channel(node, Way::REPEATABLE).ok()?;
+        let channel = self.transport.as_ref()?.channel(node, CallPath::REPEATABLE).ok()?;
         let asked = pb::ExplainPeerRequest { node_id, local: true };
         let answer = PeerControlServiceClient::new(channel.within(WITHIN)).explain(asked).await;
         answer.ok().map(|answer| answer.into_inner().chapters)
@@ -138,7 +138,7 @@ impl Peers {
 }
 
 /// The nodes that have had to do with what happened to a peer, itself first.
-fn took_part(node_id: &str, story: &[Chapter], own: &str) -> Vec<String> {
+fn took_part(node_id: &str, story: &[MemberEvent], own: &str) -> Vec<String> {
     let mut nodes = vec![node_id.to_owned()];
     // What is newest is asked for.
     for chapter in story.iter().rev() {
@@ -151,7 +151,7 @@ fn took_part(node_id: &str, story: &[Chapter], own: &str) -> Vec<String> {
     nodes
 }
 
-fn told(observer: &str, chapter: &Chapter) -> pb::PeerChapter {
+fn told(observer: &str, chapter: &MemberEvent) -> pb::PeerChapter {
     let evidence = chapter.evidence.as_ref().map(|evidence| pb::PeerEvidence {
         waited_ms: ping::millis(evidence.waited),
         helpers: evidence.helpers.iter().map(|node| node.as_str().to_owned()).collect(),

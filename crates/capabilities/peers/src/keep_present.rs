@@ -8,10 +8,10 @@ use omnirelay_peer_records::presence::Presence;
 use omnirelay_registry::Registry;
 use omnirelay_registry::confirm::confirm_leases;
 use omnirelay_registry::follow::in_time;
-use omnirelay_registry::heartbeat::{BeatOutcome, Pace, beat_heart};
+use omnirelay_registry::heartbeat::{BeatOutcome, HeartbeatPace, beat_heart};
 use tracing::debug;
 
-use crate::verdicts::Verdicts;
+use crate::verdicts::SilenceVerdicts;
 
 /// How long the audit record of a new epoch may take.
 const RECORD_TIMEOUT: Duration = Duration::from_secs(2);
@@ -20,12 +20,12 @@ const RECORD_TIMEOUT: Duration = Duration::from_secs(2);
 ///
 /// The heart does not wait for what follows from a beat: commits may be slower than heartbeats.
 pub async fn keep_present(registry: Arc<Registry>, presence: Arc<Presence>, every: Duration) {
-    let pace = Pace { renew_every: every, grace: presence.session_ttl() };
+    let pace = HeartbeatPace { renew_every: every, grace: presence.session_ttl() };
     let heart = beat_heart(&registry, pace, |heard| match heard {
         BeatOutcome::Over(over) => presence.note_over(&over),
         BeatOutcome::Nothing => presence.note_silence(),
     });
-    let verdicts = Verdicts::new(registry.clone(), presence.clone(), every);
+    let verdicts = SilenceVerdicts::new(registry.clone(), presence.clone(), every);
     tokio::join!(heart, follow_beats(&registry, &presence), verdicts.run(), confirm_leases(&registry));
 }
 

@@ -19,20 +19,20 @@ use std::sync::Arc;
 use omnirelay_gossip::Gossip;
 use omnirelay_gossip::gossip_health::GossipHealth;
 use omnirelay_identity::caller::Caller;
-use omnirelay_node::transport::Transport;
-use omnirelay_nouns::feed::Watches;
-use omnirelay_nouns::listing::{self, PageToken, Room};
+use omnirelay_node::transport::NodeTransport;
+use omnirelay_nouns::feed::NounWatches;
+use omnirelay_nouns::listing::{self, PageRoom, PageToken};
 use omnirelay_nouns::topic::{CHANGES, Topic, TopicEvent};
 use omnirelay_nouns::{envelope, head_cursor, not_modified, tagged, timestamp};
 use omnirelay_peer_records::{PEER, check_node_id, is_alive, not_found, peer_id, session_id};
 use omnirelay_registry::Registry;
 use omnirelay_registry::cursor::Cursor;
 use omnirelay_registry::mutate::request_hash;
-use omnirelay_registry::view::{Reading, Tenancy, View, ViewRecord};
-use omnirelay_transport::carrier::Protocol;
+use omnirelay_registry::view::{LeaseTenancy, View, ViewReading, ViewRecord};
+use omnirelay_transport::carrier::ConnectionProtocol;
 use omnirelay_transport::negotiate::Downgrade;
-use omnirelay_wire::encoded::Encoded;
-use omnirelay_wire::envelope::Enveloped as _;
+use omnirelay_wire::encoded::EncodedMessage;
+use omnirelay_wire::envelope::EnvelopedAnswer as _;
 use omnirelay_wire::fault::Fault;
 use omnirelay_wire::pb::omnirelay::mesh::control::v1 as pb;
 use omnirelay_wire::pb::omnirelay::store::v1::PeerValue;
@@ -44,7 +44,7 @@ use filter::PeerFilter;
 #[cfg(any(test, feature = "testing"))]
 pub use mount::mount_alone;
 pub use mount::{KINDS, SaidAtStart, ShownOfPeers, mount, presence};
-use omnirelay_peer_records::{Reasons, UnprovenNodes};
+use omnirelay_peer_records::{UnprovenNodes, UnprovenReasons};
 use watching::WatchedPeers;
 
 /// What to do when a peer is judged, for whoever reads the log.
@@ -80,12 +80,12 @@ impl Default for HeldByPeers {
 pub struct Peers {
     registry: Arc<Registry>,
     /// How they are called; `None`: they are not.
-    transport: Option<Arc<Transport>>,
+    transport: Option<Arc<NodeTransport>>,
     /// What is heard of them; `None`: nothing is.
     gossip: Option<Arc<Gossip>>,
     /// The nodes of federated clusters that are known.
     federated: Box<dyn Fn() -> Vec<pb::HeardMember> + Send + Sync>,
-    watches: Watches<pb::PeerEvent>,
+    watches: NounWatches<pb::PeerEvent>,
     /// What they hold.
     held: HeldByPeers,
     /// Who is none of the mesh.
@@ -95,7 +95,7 @@ pub struct Peers {
 impl Peers {
     /// At most `watches_max` watches are served at once. What peers hold is `held`.
     pub fn new(registry: Arc<Registry>, watches_max: usize, held: HeldByPeers) -> Self {
-        let watches = Watches::new(registry.clone(), watches_max);
+        let watches = NounWatches::new(registry.clone(), watches_max);
         Self {
             watches,
             registry,
@@ -109,7 +109,7 @@ impl Peers {
 
     /// Calls them so.
     #[must_use]
-    pub fn calling(self, transport: Arc<Transport>) -> Self {
+    pub fn calling(self, transport: Arc<NodeTransport>) -> Self {
         Self { transport: Some(transport), ..self }
     }
 
@@ -130,7 +130,7 @@ impl Peers {
         &self,
         peer: pb::Peer,
         heard: &GossipHealth,
-        (owned, unproven): (&BTreeMap<String, u32>, &Reasons),
+        (owned, unproven): (&BTreeMap<String, u32>, &UnprovenReasons),
         node_id: &str,
     ) -> pb::Peer {
         let shards = owned.get(node_id).copied().unwrap_or_default();
@@ -155,7 +155,7 @@ impl Peers {
         &self,
         caller: &Caller,
         asked: pb::ListPeersRequest,
-    ) -> Result<Response<Encoded<pb::ListPeersResponse>>, Fault> {
+    ) -> Result<Response<EncodedMessage<pb::ListPeersResponse>>, Fault> {
         let filter = PeerFilter::of_list(&asked)?;
         let order = filter::order(&asked.order_by)?;
         let size = listing::page_size(asked.page_size, PAGE_SIZE_MAX, PAGE_SIZE_MAX)?;
@@ -163,7 +163,7 @@ impl Peers {
 
         let query = query_hash(&asked);
         let token = PageToken::decode(&asked.page_token, query)?;
-        let Reading { cursor, changed, records } =
+        let ViewReading { cursor, changed, records } =
             listing::read(&self.registry, &PEER, token.as_ref()).await?;
         let envelope = envelope(&self.registry);
         let states = health::states(&asked.health)?;
@@ -190,7 +190,7 @@ impl Peers {
         let bytes = |record: &ViewRecord| {
             record.shown(shown).map_or(0, |shown| shown.len() + moves(record).encoded_len())
         };
-        let room = (Room::of(size).beside(besides), bytes);
+        let room = (PageRoom::of(size).beside(besides), bytes);
         let page = order.page(matching, filter::key, room, token.as_ref());
         let next = page.next.map(|after| PageToken::encode(query, cursor, after));
         let response = pb::ListPeersResponse {
@@ -226,7 +226,7 @@ impl Peers {
     fn shown(
         &self,
         record: &ViewRecord,
-        moving: (&BTreeMap<String, u32>, &Reasons),
+        moving: (&BTreeMap<String, u32>, &UnprovenReasons),
         node_id: &str,
     ) -> pb::Peer {
         self.with_what_moves(peer(self.registry.view(), record), &self.heard_of(node_id), moving, node_id)
@@ -281,11 +281,11 @@ fn with_peers(
     response: &pb::ListPeersResponse,
     records: &[&Arc<ViewRecord>],
     moves: impl Fn(&ViewRecord) -> pb::Peer,
-) -> Encoded<pb::ListPeersResponse> {
+) -> EncodedMessage<pb::ListPeersResponse> {
     /// The number of the field `peers`.
     const PEERS: u32 = 9;
     let peers = records.iter().filter_map(|record| Some((record.shown(shown)?, record)));
-    Encoded::with_items(response, PEERS, peers, |record| moves(record))
+    EncodedMessage::with_items(response, PEERS, peers, |record| moves(record))
 }
 
 /// What is shown of a record alone.
@@ -296,7 +296,7 @@ fn shown(it: &ViewRecord) -> Option<pb::Peer> {
 /// A peer with how this node hears of it and calls it, and how far it is.
 fn linked(
     peer: pb::Peer,
-    (transport, heard): (Option<&Transport>, &GossipHealth),
+    (transport, heard): (Option<&NodeTransport>, &GossipHealth),
     node_id: &str,
 ) -> pb::Peer {
     let peer =
@@ -309,20 +309,20 @@ fn linked(
     let Some((transport, used)) = used else { return peer };
     pb::Peer {
         rtt_ms: peer.rtt_ms.or_else(|| transport.rtt(node_id).map(ping::millis)),
-        rpc_transport: used.protocol.map(Protocol::word).unwrap_or_default().to_owned(),
+        rpc_transport: used.protocol.map(ConnectionProtocol::word).unwrap_or_default().to_owned(),
         downgrade: used.why.map(Downgrade::word).unwrap_or_default().to_owned(),
         ..peer
     }
 }
 
 /// The same of a record whose value is this one, or is to be.
-fn show(tenancy: &Tenancy<'_>, record: &ViewRecord, value: PeerValue) -> pb::Peer {
+fn show(tenancy: &LeaseTenancy<'_>, record: &ViewRecord, value: PeerValue) -> pb::Peer {
     let pb::Peer { leads, last_seen, .. } = present(tenancy, record);
     pb::Peer { leads, last_seen, ..recorded(record, value) }
 }
 
 /// What is known of a peer besides its record, and moves without a revision.
-fn present(tenancy: &Tenancy<'_>, record: &ViewRecord) -> pb::Peer {
+fn present(tenancy: &LeaseTenancy<'_>, record: &ViewRecord) -> pb::Peer {
     let session = session_id(&record.record.id.key);
     pb::Peer {
         leads: tenancy.held_by(&session).into_iter().map(|lease| lease.scope.clone()).collect(),
@@ -359,7 +359,7 @@ fn list_tag(
     changed: Cursor,
     stale: bool,
     (gossip, federated): (Option<&Gossip>, &[pb::HeardMember]),
-    (owned, unproven): (&BTreeMap<String, u32>, &Reasons),
+    (owned, unproven): (&BTreeMap<String, u32>, &UnprovenReasons),
 ) -> String {
     let asked = pb::ListPeersRequest { min_revision: String::new(), ..asked.clone() };
     let mut heard = heard_tag(gossip);

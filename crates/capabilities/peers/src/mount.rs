@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use omnirelay_gossip::Gossip;
 use omnirelay_node::readiness::item;
-use omnirelay_node::{Kinds, Mount, NodeError, Phase, PortName};
+use omnirelay_node::{CapabilityKinds, NodeBuilder, NodeError, PortName, StopPhase};
 use omnirelay_peer_records::PEER;
 use omnirelay_peer_records::merge::PeerMerger;
 use omnirelay_peer_records::presence::{Presence, PresenceSettings};
@@ -20,11 +20,11 @@ use crate::{HeldByPeers, Peers, topic};
 use pb::peer::Status;
 use pb::peer_control_service_server::PeerControlServiceServer;
 
-pub const KINDS: Kinds = Kinds {
+pub const KINDS: CapabilityKinds = CapabilityKinds {
     mirrored: &[PEER],
     // What operators ordered of a peer is to outlive it, so every daemon restores what it knows of that.
     restored: &[RestoredKind::merged(PEER, RestoredBy::Presence)],
-    ..Kinds::NONE
+    ..CapabilityKinds::NONE
 };
 
 /// What a node says of itself at its start that other capabilities know.
@@ -41,7 +41,7 @@ pub struct SaidAtStart {
 }
 
 /// How this node stands in the mesh. It stands in none before [`mount`].
-pub fn presence(node: &mut Mount, said: SaidAtStart) -> Arc<Presence> {
+pub fn presence(node: &mut NodeBuilder, said: SaidAtStart) -> Arc<Presence> {
     let presence = Arc::new(of_node(node, said));
     let stands = presence.clone();
     node.readiness.add(move || {
@@ -70,7 +70,7 @@ impl Default for ShownOfPeers {
 
 /// Mounts peers as a node has them that can do nothing else.
 #[cfg(any(test, feature = "testing"))]
-pub fn mount_alone(node: &mut Mount, said: SaidAtStart) -> Result<Arc<Presence>, NodeError> {
+pub fn mount_alone(node: &mut NodeBuilder, said: SaidAtStart) -> Result<Arc<Presence>, NodeError> {
     let presence = presence(node, said);
     mount(node, presence.clone(), ShownOfPeers::default())?;
     Ok(presence)
@@ -78,16 +78,16 @@ pub fn mount_alone(node: &mut Mount, said: SaidAtStart) -> Result<Arc<Presence>,
 
 /// Mounts what keeps this node's `presence`, judges silent peers, and serves all; gives what serves them.
 pub fn mount(
-    node: &mut Mount,
+    node: &mut NodeBuilder,
     presence: Arc<Presence>,
     shown: ShownOfPeers,
 ) -> Result<Arc<Peers>, NodeError> {
     let registry = node.registry.clone();
     node.mergers.add(PEER, Arc::new(PeerMerger));
-    node.run(Phase::Leave, keep_present(registry.clone(), presence.clone(), node.config.renew_every()));
+    node.run(StopPhase::Leave, keep_present(registry.clone(), presence.clone(), node.config.renew_every()));
     let withdrawn = presence.clone();
-    node.at(Phase::Withdraw, async move { withdrawn.withdraw().await });
-    node.at(Phase::Leave, async move { presence.leave().await });
+    node.at(StopPhase::Withdraw, async move { withdrawn.withdraw().await });
+    node.at(StopPhase::Leave, async move { presence.leave().await });
     let untold = node.addresses.trouble(node.config.mesh.advertise.as_deref());
     node.readiness.add(move || vec![item("address", false, untold.clone())]);
     let (metrics, counted) = (PeersMetrics::new(node.metrics.all())?, registry.clone());
@@ -101,7 +101,7 @@ pub fn mount(
     Ok(peers)
 }
 
-fn of_node(node: &Mount, said: SaidAtStart) -> Presence {
+fn of_node(node: &NodeBuilder, said: SaidAtStart) -> Presence {
     let config = &node.config;
     let settings = PresenceSettings {
         session_ttl: config.session_ttl(),

@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use omnirelay_gossip::gossip_health::GossipHealth;
 use omnirelay_node::transport::measure::CarrierMeasurement;
-use omnirelay_node::transport::{NotCalled, Transport};
+use omnirelay_node::transport::{NodeTransport, UncallableNode};
 use omnirelay_nouns::SCHEMA_VERSION;
 use omnirelay_peer_records::check_known;
 use omnirelay_registry::Registry;
-use omnirelay_transport::carrier::Protocol;
+use omnirelay_transport::carrier::ConnectionProtocol;
 use omnirelay_wire::fault::Fault;
 use omnirelay_wire::reasons;
 
@@ -21,7 +21,7 @@ const COUNT_MAX: u32 = 100;
 /// Pings a node.
 pub async fn ping(
     registry: &Registry,
-    transport: Option<&Transport>,
+    transport: Option<&NodeTransport>,
     asked: pb::PingPeerRequest,
 ) -> Result<pb::PingPeerResponse, Fault> {
     let pb::PingPeerRequest { node_id, count } = asked;
@@ -31,18 +31,18 @@ pub async fn ping(
         _ => return Err(Fault::invalid(format!("field `count` is {count}: 1 to {COUNT_MAX} are allowed"))),
     };
     check_known(registry, &node_id).await?;
-    let transport = transport.ok_or_else(|| not_called(NotCalled::Unknown(node_id.clone())))?;
+    let transport = transport.ok_or_else(|| not_called(UncallableNode::Unknown(node_id.clone())))?;
     let peer = transport.peer(&node_id).map_err(not_called)?;
     let count = usize::try_from(count).unwrap_or(1);
     // What calls use is decided by a call.
     let (http3, http2, ()) = tokio::join!(
-        transport.measure(&node_id, Protocol::Http3, count),
-        transport.measure(&node_id, Protocol::Http2, count),
+        transport.measure(&node_id, ConnectionProtocol::Http3, count),
+        transport.measure(&node_id, ConnectionProtocol::Http2, count),
         transport.touch(&node_id),
     );
     let carriers = vec![
-        shown(Protocol::Http3, http3.map_err(not_called)?),
-        shown(Protocol::Http2, http2.map_err(not_called)?),
+        shown(ConnectionProtocol::Http3, http3.map_err(not_called)?),
+        shown(ConnectionProtocol::Http2, http2.map_err(not_called)?),
     ];
     let pb::Peer { rpc_transport, downgrade, .. } =
         linked(pb::Peer::default(), (Some(transport), &GossipHealth::default()), &node_id);
@@ -57,15 +57,15 @@ pub async fn ping(
     })
 }
 
-fn not_called(why: NotCalled) -> Fault {
+fn not_called(why: UncallableNode) -> Fault {
     let message = why.to_string();
     match why {
-        NotCalled::Own(_) => Fault::invalid(message),
-        NotCalled::Unknown(_) => Fault::new(reasons::NO_MESH_PORT, message),
+        UncallableNode::Own(_) => Fault::invalid(message),
+        UncallableNode::Unknown(_) => Fault::new(reasons::NO_MESH_PORT, message),
     }
 }
 
-fn shown(protocol: Protocol, measured: CarrierMeasurement) -> pb::PingedCarrier {
+fn shown(protocol: ConnectionProtocol, measured: CarrierMeasurement) -> pb::PingedCarrier {
     let CarrierMeasurement { connect, rtts, lost, error } = measured;
     let total: Duration = rtts.iter().sum();
     let average = (!rtts.is_empty()).then(|| total / u32::try_from(rtts.len()).unwrap_or(u32::MAX));

@@ -6,14 +6,14 @@ use std::time::Duration;
 use omnirelay_core::text::chain;
 use omnirelay_core::time::Millis;
 use omnirelay_decisions::lease::place_of;
-use omnirelay_decisions::peer::{Silence, Verdict, next_verdict};
+use omnirelay_decisions::peer::{PeerSilence, PeerVerdict, next_verdict};
 use omnirelay_nouns::timestamp;
 use omnirelay_peer_records::presence::{Presence, put};
-use omnirelay_peer_records::roster::{PeerStanding, Roster};
+use omnirelay_peer_records::roster::{PeerRoster, PeerStanding};
 use omnirelay_peer_records::{PEER, own_session};
 use omnirelay_registry::Registry;
-use omnirelay_registry::act::{Act, Authority, Plan};
-use omnirelay_registry::reactor::Paced;
+use omnirelay_registry::act::{CommitPlan, DaemonAct, WriteAuthority};
+use omnirelay_registry::reactor::PacedScene;
 use omnirelay_registry::view::{View, ViewRecord};
 use omnirelay_store::{CommitError, GroupRef, Precondition, Write};
 use omnirelay_wire::pb::omnirelay::store::v1::PeerValue;
@@ -29,7 +29,7 @@ use pb::peer::Status;
 const PACE: Duration = Duration::from_millis(25);
 
 /// Judges the silence of others.
-pub struct Verdicts {
+pub struct SilenceVerdicts {
     registry: Arc<Registry>,
     presence: Arc<Presence>,
     /// How much later than the one before it each daemon records a verdict: the first does it at once.
@@ -39,7 +39,7 @@ pub struct Verdicts {
 /// A verdict that is due from an instant on.
 struct Due {
     record: Arc<ViewRecord>,
-    verdict: Verdict,
+    verdict: PeerVerdict,
     at: Millis,
     standing: PeerStanding,
 }
@@ -51,7 +51,7 @@ impl Due {
     }
 }
 
-impl Verdicts {
+impl SilenceVerdicts {
     /// Verdicts of a node that is present, `turn` behind those of each daemon whose turn comes before.
     pub fn new(registry: Arc<Registry>, presence: Arc<Presence>, turn: Duration) -> Self {
         Self { registry, presence, turn }
@@ -64,7 +64,7 @@ impl Verdicts {
             // Whoever is spared now is looked at again with each beat.
             (session, view.spares_all().then(|| view.connectivity().beats()))
         };
-        let pace = Paced { sense: |view: &View| view.changed(&PEER), between: PACE };
+        let pace = PacedScene { sense: |view: &View| view.changed(&PEER), between: PACE };
         self.registry.react_paced(sense, pace, || self.look()).await;
     }
 
@@ -78,7 +78,8 @@ impl Verdicts {
             (due, again) = self.mine();
         }
         let view = self.registry.view();
-        let act = Act::new("peers.judge", [PEER], Authority::Session(own_session(&self.registry)?));
+        let act =
+            DaemonAct::new("peers.judge", [PEER], WriteAuthority::Session(own_session(&self.registry)?));
         for due in due {
             let (now, record) = (view.now(), &due.record);
             match self.registry.attempt(&act, plan(&self.presence, &due, now)).await {
@@ -125,7 +126,7 @@ impl Verdicts {
         if due.is_empty() {
             return due;
         }
-        let roster = Roster::of_candidates(self.registry.view(), self.registry.node_id());
+        let roster = PeerRoster::of_candidates(self.registry.view(), self.registry.node_id());
         let mut judges = roster.nodes();
         judges.retain(|node| node.peer.status() == Status::Alive);
         let me = self.registry.node_id();
@@ -143,7 +144,7 @@ impl Verdicts {
         let since = standing.status_since.as_ref().map(millis).unwrap_or_default().as_of(now);
         let of = |silent_since, last_seen| {
             let (status, kept) = (standing.status(), standing.cordoned);
-            let silence = Silence { status, since, silent_since, last_seen, kept };
+            let silence = PeerSilence { status, since, silent_since, last_seen, kept };
             let (verdict, at) = next_verdict(&silence, self.presence.patience())?;
             Some(Due { record: record.clone(), verdict, at, standing })
         };
@@ -160,14 +161,15 @@ impl Verdicts {
     }
 }
 
-fn plan(by: &Presence, due: &Due, now: Millis) -> Plan {
+fn plan(by: &Presence, due: &Due, now: Millis) -> CommitPlan {
     let (record, over) = (&due.record, Precondition::GroupOver(due.session()));
     let id = &record.record.id;
-    let plan = Plan::read_in(record.epoch).expect([(id.clone(), record.record.version)]).require([over]);
+    let plan =
+        CommitPlan::read_in(record.epoch).expect([(id.clone(), record.record.version)]).require([over]);
     let (status, reason) = match due.verdict {
-        Verdict::Suspect => (Status::Suspect, "session_expired"),
-        Verdict::Dead => (Status::Dead, "silent"),
-        Verdict::Forgotten => return plan.write([Write::Delete { id: id.clone() }]),
+        PeerVerdict::Suspect => (Status::Suspect, "session_expired"),
+        PeerVerdict::Dead => (Status::Dead, "silent"),
+        PeerVerdict::Forgotten => return plan.write([Write::Delete { id: id.clone() }]),
     };
     let told = by.told(id, (due.standing.status(), status), reason);
     let mut judged = record.value::<PeerValue>().map(|value| PeerValue::clone(&value)).unwrap_or_default();
@@ -178,15 +180,15 @@ fn plan(by: &Presence, due: &Due, now: Millis) -> Plan {
 }
 
 /// Says what has become of a peer.
-fn tell(record: &ViewRecord, verdict: Verdict) {
+fn tell(record: &ViewRecord, verdict: PeerVerdict) {
     let Some(value) = record.value::<PeerValue>() else { return };
     let profile = value.metadata.clone().unwrap_or_default();
     let (peer, role, cluster) = (record.record.id.key.as_str(), profile.role, profile.cluster_id);
     let version = profile.mesh_version;
     let status = match verdict {
-        Verdict::Suspect => Status::Suspect,
-        Verdict::Dead => Status::Dead,
-        Verdict::Forgotten => return info!(peer, role, cluster, version, "peer forgotten"),
+        PeerVerdict::Suspect => Status::Suspect,
+        PeerVerdict::Dead => Status::Dead,
+        PeerVerdict::Forgotten => return info!(peer, role, cluster, version, "peer forgotten"),
     };
     let verdict = status.as_str_name();
     info!(peer, verdict, role, cluster, version, runbook = PEERS_RUNBOOK, "peer judged");

@@ -6,13 +6,13 @@ use std::sync::Arc;
 use futures_util::stream::unfold;
 use omnirelay_gossip::Gossip;
 use omnirelay_gossip::gossip_health::GossipHealth;
-use omnirelay_nouns::feed::{Events, Feed, Frame, Noun, ShownChange};
+use omnirelay_nouns::feed::{EventFrame, Feed, NounEventStream, ShownChange, WatchedNoun};
 use omnirelay_peer_records::unproven::UnprovenNodes;
 use omnirelay_peer_records::{PEER, peer_id};
 use omnirelay_registry::Registry;
 use omnirelay_registry::cursor::place_in;
 use omnirelay_registry::view::ViewRecord;
-use omnirelay_wire::encoded::Encoded;
+use omnirelay_wire::encoded::EncodedMessage;
 use omnirelay_wire::fault::Fault;
 
 use super::filter::PeerFilter;
@@ -26,7 +26,7 @@ impl Peers {
     pub(super) async fn serve_watch(
         &self,
         asked: pb::WatchPeersRequest,
-    ) -> Result<Events<pb::PeerEvent>, Fault> {
+    ) -> Result<NounEventStream<pb::PeerEvent>, Fault> {
         let filter = Arc::new(PeerFilter::of_watch(&asked)?);
         let passes = filter.clone();
         let filtered = move |record: &ViewRecord| passes.matches(record);
@@ -70,7 +70,7 @@ struct Hearing {
 }
 
 impl Hearing {
-    async fn next(&mut self) -> Encoded<pb::PeerEvent> {
+    async fn next(&mut self) -> EncodedMessage<pb::PeerEvent> {
         loop {
             // Within a snapshot nobody could go on from there.
             let place = self.feed.cursor();
@@ -128,10 +128,10 @@ pub(super) struct WatchedPeers {
     pub unproven: Arc<UnprovenNodes>,
 }
 
-impl Noun for WatchedPeers {
+impl WatchedNoun for WatchedPeers {
     type Event = pb::PeerEvent;
 
-    fn event(&mut self, frame: Frame, shown: ShownChange<'_>) -> Option<Self::Event> {
+    fn event(&mut self, frame: EventFrame, shown: ShownChange<'_>) -> Option<Self::Event> {
         let shown = shown.record().map(|record| {
             let node_id = &record.record.id.key;
             let view = self.registry.view();

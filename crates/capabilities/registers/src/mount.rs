@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use omnirelay_identity::client::{Believes, OwnClient, Servers, Shows};
-use omnirelay_identity::reach::Reach;
+use omnirelay_identity::client::{ClientCertificate, ExpectedServers, LiveTlsClient, ServerTrust};
+use omnirelay_identity::reach::AddressReach;
 use omnirelay_node::readiness::item;
-use omnirelay_node::{Kinds, Mount, NodeError, Phase, PortName};
+use omnirelay_node::{CapabilityKinds, NodeBuilder, NodeError, PortName, StopPhase};
 use omnirelay_peer_records::own_session;
 use omnirelay_peer_records::presence::Presence;
 use omnirelay_registry::epoch_loss::{RestoredBy, RestoredKind};
@@ -15,35 +15,39 @@ use omnirelay_wire::pb::omnirelay::registers::v1::advertisement_service_server::
 use omnirelay_wire::pb::omnirelay::registers::v1::register_service_server::RegisterServiceServer;
 use tonic::codec::CompressionEncoding::Gzip;
 
-use crate::advertisement_fetch::Exchange;
-use crate::advertisements::offer_service::{AdvertisementExchange, Recent};
+use crate::advertisement_fetch::AdvertisementFetch;
+use crate::advertisements::offer_service::{AdvertisementExchange, RecentOffers};
 use crate::advertisements::pool::{LocalCounts, Pool, PoolSettings};
-use crate::advertisements::{ADVERTISEMENT, Advertisements, Fetches, remote_count};
+use crate::advertisements::{ADVERTISEMENT, Advertisements, ClusterFetches, remote_count};
 use crate::catalogue::{REGISTER, Registers, catalogue};
 use crate::metrics::{PoolCounts, RegistersMetrics};
 use crate::resync::{PeerService, Resync, ResyncParts, ResyncSettings};
 use crate::{advertisements, catalogue};
 
-pub const KINDS: Kinds = Kinds {
+pub const KINDS: CapabilityKinds = CapabilityKinds {
     mirrored: &[REGISTER, ADVERTISEMENT],
     restored: &[
         RestoredKind::of(REGISTER, RestoredBy::Owner),
         // The pool of their node has them, and writes them in its new session.
         RestoredKind::of(ADVERTISEMENT, RestoredBy::ItsPart),
     ],
-    ..Kinds::NONE
+    ..CapabilityKinds::NONE
 };
 
 /// Mounts registers. What is fetched of other meshes is had of `exchange`.
-pub fn mount(node: &mut Mount, presence: &Arc<Presence>, exchange: Arc<Exchange>) -> Result<(), NodeError> {
+pub fn mount(
+    node: &mut NodeBuilder,
+    presence: &Arc<Presence>,
+    exchange: Arc<AdvertisementFetch>,
+) -> Result<(), NodeError> {
     let (registry, watches_max) = (node.registry.clone(), node.config.control.watches_max);
     let pool = Arc::new(pool(node, presence));
     let resync = Arc::new(resync(node, presence, &pool)?);
     let pushed = resync.clone();
     node.readiness.add(move || vec![item("registers", false, pushed.trouble())]);
-    node.run(Phase::End, resync.clone().run());
+    node.run(StopPhase::End, resync.clone().run());
     let kept = pool.clone();
-    node.run(Phase::End, async move { kept.run().await });
+    node.run(StopPhase::End, async move { kept.run().await });
     node.topics.add(catalogue::reads::topic());
     node.topics.add(advertisements::watching::topic(pool.clone()));
     let registers = Registers::new(registry, pool.clone(), resync.pushed_through());
@@ -54,10 +58,10 @@ pub fn mount(node: &mut Mount, presence: &Arc<Presence>, exchange: Arc<Exchange>
         resync: resync.clone(),
         control: control(node),
         http3: node.config.control.http3,
-        recent: Recent::default(),
+        recent: RecentOffers::default(),
     };
     node.serve(PortName::Control, AdvertisementExchangeServiceServer::new(offered));
-    let fetches: Arc<dyn Fetches> = exchange;
+    let fetches: Arc<dyn ClusterFetches> = exchange;
     let advertised = Advertisements::new(pool, resync, Some(fetches), watches_max);
     let advertised =
         AdvertisementServiceServer::new(advertised).send_compressed(Gzip).accept_compressed(Gzip);
@@ -66,12 +70,12 @@ pub fn mount(node: &mut Mount, presence: &Arc<Presence>, exchange: Arc<Exchange>
 }
 
 /// Where others reach the control port.
-fn control(node: &Mount) -> String {
+fn control(node: &NodeBuilder) -> String {
     let told = node.addresses.endpoints(node.config.mesh.advertise.as_deref(), None);
     told.control.unwrap_or_default()
 }
 
-fn pool(node: &Mount, presence: &Arc<Presence>) -> Pool {
+fn pool(node: &NodeBuilder, presence: &Arc<Presence>) -> Pool {
     let settings = PoolSettings {
         ttl: node.config.registers.advertisement_ttl.0,
         grace: node.config.session_ttl(),
@@ -83,7 +87,7 @@ fn pool(node: &Mount, presence: &Arc<Presence>) -> Pool {
 }
 
 /// What pushes the catalogue to the pool, and to those of others.
-fn resync(node: &Mount, presence: &Arc<Presence>, pool: &Arc<Pool>) -> Result<Resync, NodeError> {
+fn resync(node: &NodeBuilder, presence: &Arc<Presence>, pool: &Arc<Pool>) -> Result<Resync, NodeError> {
     let registers = &node.config.registers;
     let metrics = Arc::new(RegistersMetrics::new(node.metrics.all())?);
     let (counted, registry) = (pool.clone(), node.registry.clone());
@@ -99,12 +103,16 @@ fn resync(node: &Mount, presence: &Arc<Presence>, pool: &Arc<Pool>) -> Result<Re
         read.set_pool(count());
     });
     let (presence, sessions) = (presence.clone(), node.registry.clone());
-    let tls = registers.peer_services_tls.client(Servers::NodesAndServices, &node.trust);
+    let tls = registers.peer_services_tls.client(ExpectedServers::NodesAndServices, &node.trust);
     let peer_services = registers.peer_services.iter().filter_map(|peer| {
         // Those that are none were refused with the configuration.
         let url = peer_service(peer.url()).ok()?;
         let federated = |cluster: &str| {
-            OwnClient::new(Believes::Cluster(cluster.to_owned()), Shows::Node, node.trust.clone())
+            LiveTlsClient::new(
+                ServerTrust::Cluster(cluster.to_owned()),
+                ClientCertificate::Node,
+                node.trust.clone(),
+            )
         };
         let tls = peer.cluster().map_or_else(|| tls.clone(), federated);
         Some(PeerService { url, tls })
@@ -114,7 +122,7 @@ fn resync(node: &Mount, presence: &Arc<Presence>, pool: &Arc<Pool>) -> Result<Re
         push_every: registers.push_every(),
         peer_services: peer_services.collect(),
         resync_peers: registers.resync_peers.iter().filter_map(|peer| peer_service(peer).ok()).collect(),
-        reach: Reach::outside(node.config.store.servers()),
+        reach: AddressReach::outside(node.config.store.servers()),
     };
     let parts = ResyncParts {
         registry: node.registry.clone(),

@@ -3,14 +3,14 @@
 use std::sync::Arc;
 
 use omnirelay_node::readiness::item;
-use omnirelay_node::{Mount, NodeError, Phase};
+use omnirelay_node::{NodeBuilder, NodeError, StopPhase};
 use omnirelay_peer_records::presence::Presence;
 
-use crate::advertisement_fetch::{Exchange, ExchangeParts, ExchangeSettings};
+use crate::advertisement_fetch::{AdvertisementFetch, ExchangeParts, ExchangeSettings};
 use crate::fetch_metrics::ExchangeMetrics;
 
 /// Mounts what fetches advertisements; `presence` tells others of which clusters.
-pub fn mount(node: &mut Mount, presence: &Arc<Presence>) -> Result<Arc<Exchange>, NodeError> {
+pub fn mount(node: &mut NodeBuilder, presence: &Arc<Presence>) -> Result<Arc<AdvertisementFetch>, NodeError> {
     let parts = ExchangeParts {
         registry: node.registry.clone(),
         transport: node.transport.clone(),
@@ -23,14 +23,14 @@ pub fn mount(node: &mut Mount, presence: &Arc<Presence>) -> Result<Arc<Exchange>
         grace: node.config.session_ttl(),
         secret: node.session_secret.clone(),
     };
-    let exchange = Arc::new(Exchange::new(parts, settings));
+    let exchange = Arc::new(AdvertisementFetch::new(parts, settings));
     let asked = exchange.clone();
     node.readiness.add(move || vec![item("federated-registers", false, asked.trouble())]);
-    node.run(Phase::End, exchange.clone().run());
+    node.run(StopPhase::End, exchange.clone().run());
     let (mut chosen, presence) = (node.federation.subscribe(), presence.clone());
-    node.run(Phase::End, async move {
+    node.run(StopPhase::End, async move {
         while chosen.changed().await.is_ok() {
-            let fetches = Exchange::fetched(&chosen.borrow_and_update());
+            let fetches = AdvertisementFetch::fetched(&chosen.borrow_and_update());
             presence.say(|says| says.fetches = fetches);
         }
     });

@@ -9,7 +9,7 @@ use futures_util::future::Either;
 use http::{Request, Response};
 use omnirelay_core::spiffe_pattern::SpiffePattern;
 use omnirelay_identity::caller::Caller;
-use omnirelay_wire::bounded::Bounded;
+use omnirelay_wire::bounded::BoundedService;
 use omnirelay_wire::fault::Fault;
 use omnirelay_wire::reasons;
 use tonic::body::Body;
@@ -17,13 +17,13 @@ use tonic::server::NamedService;
 
 /// The identities that a setting allows.
 #[derive(Debug)]
-pub struct Rule {
+pub struct AllowRule {
     /// The setting, such as `relay.allow.agents`.
     key: &'static str,
     patterns: Vec<SpiffePattern>,
 }
 
-impl Rule {
+impl AllowRule {
     /// The rule of a setting; `None` where its list is empty, and whoever has the scope may call. What is no pattern was
     /// refused with the configuration, and allows nobody.
     pub fn of(key: &'static str, patterns: &[String]) -> Option<Arc<Self>> {
@@ -51,18 +51,18 @@ impl Rule {
 
 /// A service that only those call whom a rule allows; without a rule, whoever is let in.
 #[derive(Clone)]
-pub struct Allowed<S> {
+pub struct AllowedCallers<S> {
     service: S,
-    rule: Option<Arc<Rule>>,
+    rule: Option<Arc<AllowRule>>,
 }
 
-impl<S> Allowed<S> {
-    pub fn new(service: S, rule: Option<Arc<Rule>>) -> Self {
+impl<S> AllowedCallers<S> {
+    pub fn new(service: S, rule: Option<Arc<AllowRule>>) -> Self {
         Self { service, rule }
     }
 }
 
-impl<S> tower::Service<Request<Body>> for Allowed<S>
+impl<S> tower::Service<Request<Body>> for AllowedCallers<S>
 where
     S: tower::Service<Request<Body>, Response = Response<Body>, Error = Infallible>,
 {
@@ -83,11 +83,11 @@ where
     }
 }
 
-impl<S: NamedService> NamedService for Allowed<S> {
+impl<S: NamedService> NamedService for AllowedCallers<S> {
     const NAME: &'static str = S::NAME;
 }
 
-impl<S: Bounded> Bounded for Allowed<S> {
+impl<S: BoundedService> BoundedService for AllowedCallers<S> {
     fn with_message_bytes_max(self, bytes: usize) -> Self {
         Self { service: self.service.with_message_bytes_max(bytes), ..self }
     }
@@ -95,7 +95,7 @@ impl<S: Bounded> Bounded for Allowed<S> {
 
 #[cfg(test)]
 mod tests {
-    use omnirelay_pki::certificate::{Certificate, Serial};
+    use omnirelay_pki::certificate::{Certificate, CertificateSerial};
     use omnirelay_pki::key::Fingerprint;
 
     use super::*;
@@ -103,7 +103,7 @@ mod tests {
     fn shown(id: Option<&str>) -> Caller {
         let certificate = id.map(|id| {
             Arc::new(Certificate {
-                serial: Serial::of(&[1]),
+                serial: CertificateSerial::of(&[1]),
                 id: id.parse().unwrap(),
                 names: Default::default(),
                 not_before: 0,
@@ -117,8 +117,8 @@ mod tests {
     #[test]
     fn whoever_is_not_allowed_is_told_who_they_are_and_by_which_rule() {
         let list = ["spiffe://m/service/drone-*".to_owned(), "spiffe://m/operator/ann".to_owned()];
-        let rule = Rule::of("relay.allow.agents", &list).unwrap();
-        assert!(Rule::of("relay.allow.agents", &[]).is_none());
+        let rule = AllowRule::of("relay.allow.agents", &list).unwrap();
+        assert!(AllowRule::of("relay.allow.agents", &[]).is_none());
         for (id, allowed) in [
             (Some("spiffe://m/service/drone-7"), true),
             (Some("spiffe://m/operator/ann"), true),

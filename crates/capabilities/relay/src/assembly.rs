@@ -4,21 +4,21 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use omnirelay_identity::trust::Trust;
+use omnirelay_identity::trust::MeshTrust;
 use omnirelay_node::metrics::Metrics;
 use omnirelay_registry::Registry;
 use omnirelay_settings::{RelayConfig, TelemetryWire};
-use omnirelay_wire::telemetry::Shape;
+use omnirelay_wire::telemetry::StreamShape;
 use tokio::task::JoinSet;
 
-use super::commands::Commands;
-use super::control::Control;
-use super::gateway::Gateway;
+use super::commands::RelayCommands;
+use super::control::RelayController;
+use super::gateway::GatewayCalls;
 use super::identity::relay_id;
 use super::report::{Reports, ReportsHealth};
-use super::sessions::{SessionSettings, Sessions};
+use super::sessions::{AgentSessions, SessionSettings};
 use super::sinks::{SinkError, Sinks};
-use super::stream::{Intake, IntakeSettings};
+use super::stream::{IntakeSettings, TelemetryIntake};
 use crate::metrics::publish::PublishMetrics;
 use crate::metrics::relay::RelayMetrics;
 use crate::metrics::reports::ReportsMetrics;
@@ -43,9 +43,9 @@ pub enum RelayError {
 
 /// A running relay. Dropping it ends it as a crash would.
 pub struct Relay {
-    sessions: Arc<Sessions>,
-    intake: Arc<Intake>,
-    commands: Arc<Commands>,
+    sessions: Arc<AgentSessions>,
+    intake: Arc<TelemetryIntake>,
+    commands: Arc<RelayCommands>,
     sinks: Arc<Sinks>,
     publications: Arc<Publications>,
     reports: Arc<Reports>,
@@ -65,7 +65,7 @@ impl Relay {
         registry: Arc<Registry>,
         reports: Arc<Reports>,
         metrics: &Metrics,
-        trust: &Arc<Trust>,
+        trust: &Arc<MeshTrust>,
     ) -> Result<Self, RelayError> {
         let counted = RelayMetrics::new(metrics.all())?;
         let reports_metrics = ReportsMetrics::new(metrics.all())?;
@@ -76,9 +76,10 @@ impl Relay {
         let (ttl, sessions_max) = (config.session_ttl.0, config.sessions_max);
         let publications = Arc::new(Publications::new(&config.publish, ttl, sessions_max, publish_metrics));
         let settings = SessionSettings { relay_id: relay_id(config), ttl, sessions_max };
-        let sessions = Arc::new(Sessions::new(settings, publications.clone(), reports.clone()));
-        let commands = Arc::new(Commands::default());
-        let intake = Intake::new(intake_settings(config), sinks.clone(), counted.clone(), commands.clone());
+        let sessions = Arc::new(AgentSessions::new(settings, publications.clone(), reports.clone()));
+        let commands = Arc::new(RelayCommands::default());
+        let intake =
+            TelemetryIntake::new(intake_settings(config), sinks.clone(), counted.clone(), commands.clone());
 
         let mut tasks = JoinSet::new();
         let sweeping = sessions.clone();
@@ -100,13 +101,13 @@ impl Relay {
     }
 
     /// What agents call.
-    pub fn gateway(&self) -> Gateway {
-        Gateway::new(self.sessions.clone(), self.intake.clone())
+    pub fn gateway(&self) -> GatewayCalls {
+        GatewayCalls::new(self.sessions.clone(), self.intake.clone())
     }
 
     /// What operators and services ask.
-    pub fn control(&self) -> Control {
-        Control::new(self.sessions.clone(), self.commands.clone(), self.registry.clone())
+    pub fn control(&self) -> RelayController {
+        RelayController::new(self.sessions.clone(), self.commands.clone(), self.registry.clone())
     }
 
     /// What is wrong with the sinks; `None` while all of them take telemetry.
@@ -164,8 +165,8 @@ fn intake_settings(config: &RelayConfig) -> IntakeSettings {
         inflight_bytes_max: config.inflight_bytes_max,
         shape: match config.telemetry_wire {
             TelemetryWire::Auto => None,
-            TelemetryWire::Legacy => Some(Shape::Legacy),
-            TelemetryWire::Envelope => Some(Shape::Envelope),
+            TelemetryWire::Legacy => Some(StreamShape::Legacy),
+            TelemetryWire::Envelope => Some(StreamShape::Envelope),
         },
     }
 }
@@ -190,7 +191,7 @@ mod tests {
     use omnirelay_wire::pb::aeroarc::agent::v1::TelemetryFrame;
 
     use super::*;
-    use crate::batch::{Batch, Frame};
+    use crate::batch::{Frame, FrameBatch};
     use omnirelay_settings::{AcknowledgeWhen, FileSinkConfig, HttpSinkConfig, SinksConfig};
 
     /// Sinks with a server that nobody listens at, once it has failed.
@@ -209,7 +210,7 @@ mod tests {
             Sinks::open(&config, AcknowledgeWhen::Written, folder, metrics, &Arc::default()).unwrap(),
         );
         let frame = Frame { message: TelemetryFrame::default(), raw: bytes::Bytes::new() };
-        let batch = Batch { agent_id: "a".into(), received_unix_ns: 1, frames: vec![frame] };
+        let batch = FrameBatch { agent_id: "a".into(), received_unix_ns: 1, frames: vec![frame] };
         let handed = sinks.take(Arc::new(batch)).await;
         while sinks.health().iter().all(|sink| sink.healthy) {
             tokio::time::sleep(Duration::from_millis(2)).await;

@@ -27,7 +27,7 @@ impl Frame {
 
 /// Frames of one agent that came together; sinks take all of them or none.
 #[derive(Debug)]
-pub struct Batch {
+pub struct FrameBatch {
     pub agent_id: Arc<str>,
     /// When they came, by the wall clock.
     pub received_unix_ns: i64,
@@ -35,7 +35,7 @@ pub struct Batch {
     pub frames: Vec<Frame>,
 }
 
-impl Batch {
+impl FrameBatch {
     /// How many bytes its frames hold.
     pub fn frame_bytes(&self) -> usize {
         self.frames.iter().map(|frame| frame.raw.len()).sum()
@@ -65,7 +65,7 @@ mod tests {
         assert!(many.held_bytes() >= many.raw.len() + 10_000 * 100, "its fields take more than its bytes");
         let held = small.held_bytes() + many.held_bytes();
         let raw = small.raw.len() + many.raw.len();
-        let batch = Batch { agent_id: "a".into(), received_unix_ns: 0, frames: vec![small, many] };
+        let batch = FrameBatch { agent_id: "a".into(), received_unix_ns: 0, frames: vec![small, many] };
         assert_eq!((batch.held_bytes(), batch.frame_bytes()), (held, raw));
     }
 }

@@ -4,18 +4,18 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use omnirelay_wire::encoded::Encoded;
+use omnirelay_wire::encoded::EncodedMessage;
 use omnirelay_wire::fault::Fault;
 use omnirelay_wire::pb::aeroarc::agent::v1 as pb;
-use omnirelay_wire::raw::Raw;
+use omnirelay_wire::raw::RawMessage;
 use omnirelay_wire::reasons;
-use omnirelay_wire::telemetry::{Shape, command_to_agent};
+use omnirelay_wire::telemetry::{StreamShape, command_to_agent};
 use parking_lot::Mutex;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::RELAY_RUNBOOK;
-use super::sessions::{CONTEXT_ID_BYTES_MAX, Sessions, Stream, Unsent};
+use super::sessions::{AgentSessions, CONTEXT_ID_BYTES_MAX, Stream, UnsentCommand};
 use super::stream::CommandAcks;
 use pb::operation_context_command_ack::Status;
 
@@ -32,7 +32,7 @@ const REMEMBERED_FOR: Duration = Duration::from_secs(24 * 3600);
 
 /// The commands of one relay.
 #[derive(Default)]
-pub struct Commands {
+pub struct RelayCommands {
     by_id: Mutex<BTreeMap<String, Command>>,
 }
 
@@ -40,10 +40,10 @@ pub struct Commands {
 struct Command {
     agent_id: String,
     /// What was sent; another one under the same id is refused.
-    payload: Raw,
+    payload: RawMessage,
     given: Instant,
     /// What the agent has answered for good. Heard by all who wait for it.
-    answer: watch::Sender<Option<Answer>>,
+    answer: watch::Sender<Option<AgentAnswer>>,
 }
 
 impl Command {
@@ -54,18 +54,18 @@ impl Command {
     }
 }
 
-type Answers = watch::Receiver<Option<Answer>>;
+type Answers = watch::Receiver<Option<AgentAnswer>>;
 /// What an agent answers, with what it says beyond what is understood here.
-pub type Answer = Encoded<pb::OperationContextCommandAck>;
+pub type AgentAnswer = EncodedMessage<pb::OperationContextCommandAck>;
 
 /// What an agent is commanded.
 #[derive(Clone, Debug)]
-pub enum Order {
-    Set(Encoded<pb::SetOperationContextCommand>),
-    Clear(Encoded<pb::ClearOperationContextCommand>),
+pub enum CommandOrder {
+    Set(EncodedMessage<pb::SetOperationContextCommand>),
+    Clear(EncodedMessage<pb::ClearOperationContextCommand>),
 }
 
-impl Order {
+impl CommandOrder {
     pub fn command_id(&self) -> &str {
         match self {
             Self::Set(command) => &command.command_id,
@@ -82,7 +82,7 @@ impl Order {
     }
 
     /// As it is sent, with what it says beyond what is understood here.
-    fn payload(&self) -> Raw {
+    fn payload(&self) -> RawMessage {
         match self {
             Self::Set(command) => command_to_agent(SET_FIELD, command),
             Self::Clear(command) => command_to_agent(CLEAR_FIELD, command),
@@ -100,19 +100,24 @@ impl Order {
 
 /// A command that an agent was sent, or has answered already.
 pub struct SentCommand {
-    order: Order,
+    order: CommandOrder,
     answers: Answers,
     /// `None`: it was not sent again.
     stream: Option<Arc<Stream>>,
 }
 
-impl Commands {
+impl RelayCommands {
     /// Sends a command to an agent, unless it has answered it already.
     ///
     /// # Errors
     /// `DRONE_NOT_FOUND`, `AGENT_OFFLINE`, `AGENT_TAKES_NO_COMMANDS`, `COMMAND_REUSED`, `TOO_MANY_COMMANDS`: nothing
     /// was sent.
-    pub fn send(&self, sessions: &Sessions, agent_id: &str, order: Order) -> Result<SentCommand, Fault> {
+    pub fn send(
+        &self,
+        sessions: &AgentSessions,
+        agent_id: &str,
+        order: CommandOrder,
+    ) -> Result<SentCommand, Fault> {
         let stream = addressee(sessions, agent_id);
         let answers = self.remember(agent_id, &order, &stream)?;
         if answers.borrow().is_some() {
@@ -121,8 +126,8 @@ impl Commands {
         let stream = stream?;
         match stream.send(order.payload()) {
             Ok(()) => Ok(SentCommand { order, answers, stream: Some(stream) }),
-            Err(Unsent::Full) => Err(too_many("too many commands wait to be sent to the agent")),
-            Err(Unsent::Over) => Err(gone(&stream)),
+            Err(UnsentCommand::Full) => Err(too_many("too many commands wait to be sent to the agent")),
+            Err(UnsentCommand::Over) => Err(gone(&stream)),
         }
     }
 
@@ -130,7 +135,7 @@ impl Commands {
     fn remember(
         &self,
         agent_id: &str,
-        order: &Order,
+        order: &CommandOrder,
         stream: &Result<Arc<Stream>, Fault>,
     ) -> Result<Answers, Fault> {
         let payload = order.payload();
@@ -167,7 +172,7 @@ impl SentCommand {
     /// # Errors
     /// `AGENT_OFFLINE`, `SESSION_REPLACED`; `INTERNAL` when the answer fits no such command. Waits without limit, and
     /// the same command may be given again if that takes too long.
-    pub async fn answer(self) -> Result<Answer, Fault> {
+    pub async fn answer(self) -> Result<AgentAnswer, Fault> {
         let Self { order, mut answers, stream } = self;
         let over = async {
             match &stream {
@@ -193,8 +198,8 @@ impl SentCommand {
     }
 }
 
-impl CommandAcks for Commands {
-    fn note(&self, stream: &Stream, ack: Answer) {
+impl CommandAcks for RelayCommands {
+    fn note(&self, stream: &Stream, ack: AgentAnswer) {
         let ack = bounded(ack);
         let by_id = self.by_id.lock();
         let of_agent = |command: &&Command| command.agent_id == *stream.session.agent_id;
@@ -216,7 +221,7 @@ impl CommandAcks for Commands {
 }
 
 /// What is kept of an answer: agents may say more than anybody should remember.
-fn bounded(ack: Answer) -> Answer {
+fn bounded(ack: AgentAnswer) -> AgentAnswer {
     let mut short = pb::OperationContextCommandAck::clone(&ack);
     shorten(&mut short.error, ERROR_BYTES_MAX);
     if let Some(context) = &mut short.active_context {
@@ -233,12 +238,12 @@ fn shorten(text: &mut String, bytes_max: usize) {
 }
 
 /// Whether an agent will not say anything else of the command: what it could not do for the moment, it is asked again.
-fn is_final(answer: &Answer) -> bool {
+fn is_final(answer: &AgentAnswer) -> bool {
     answer.status() != Status::TemporaryError
 }
 
 /// The stream that takes commands for an agent.
-fn addressee(sessions: &Sessions, agent_id: &str) -> Result<Arc<Stream>, Fault> {
+fn addressee(sessions: &AgentSessions, agent_id: &str) -> Result<Arc<Stream>, Fault> {
     let shown: String = agent_id.chars().take(128).collect();
     let Some((_, stream)) = sessions.current(agent_id) else {
         return Err(Fault::new(reasons::DRONE_NOT_FOUND, format!("no agent `{shown}` has a session here"))
@@ -248,8 +253,8 @@ fn addressee(sessions: &Sessions, agent_id: &str) -> Result<Arc<Stream>, Fault> 
         return Err(offline(&shown));
     };
     match stream.shape.get() {
-        Some(Shape::Envelope) => Ok(stream),
-        Some(Shape::Legacy) => {
+        Some(StreamShape::Envelope) => Ok(stream),
+        Some(StreamShape::Legacy) => {
             Err(takes_none(&shown, "streams bare frames").hint("agents that stream envelopes take commands"))
         }
         None => Err(takes_none(&shown, "has sent nothing yet").hint("try again once it has")),
@@ -287,7 +292,7 @@ fn too_many(what: &str) -> Fault {
 }
 
 /// The answer, unless the agent says that it does something else now than it was told to.
-fn fitting(order: &Order, answer: Answer) -> Result<Answer, Fault> {
+fn fitting(order: &CommandOrder, answer: AgentAnswer) -> Result<AgentAnswer, Fault> {
     let obeyed = matches!(answer.status(), Status::Applied | Status::AlreadyApplied);
     if obeyed && answer.active_context.as_ref() != order.context() {
         tracing::warn!(

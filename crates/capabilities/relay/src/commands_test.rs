@@ -1,10 +1,10 @@
 use super::*;
-use crate::sessions::{Ending, Orders, SessionSettings};
+use crate::sessions::{SessionSettings, StreamEnding, StreamOrders};
 
 /// A relay with one agent.
 struct Rig {
-    sessions: Sessions,
-    commands: Commands,
+    sessions: AgentSessions,
+    commands: RelayCommands,
 }
 
 impl Rig {
@@ -14,8 +14,8 @@ impl Rig {
             ttl: Duration::from_secs(45),
             sessions_max: 10,
         };
-        let sessions = Sessions::new(settings, Arc::default(), Arc::default());
-        Self { sessions, commands: Commands::default() }
+        let sessions = AgentSessions::new(settings, Arc::default(), Arc::default());
+        Self { sessions, commands: RelayCommands::default() }
     }
 
     fn register(&self) {
@@ -23,7 +23,7 @@ impl Rig {
         self.sessions.register(asked).unwrap();
     }
 
-    fn connect(&self, shape: Option<Shape>) -> (Arc<Stream>, Orders) {
+    fn connect(&self, shape: Option<StreamShape>) -> (Arc<Stream>, StreamOrders) {
         self.register();
         let (stream, orders) = self.sessions.open("a").unwrap_or_else(|fault| panic!("{fault:?}"));
         if let Some(shape) = shape {
@@ -32,7 +32,7 @@ impl Rig {
         (stream, orders)
     }
 
-    async fn give(&self, order: Order) -> Result<Status, String> {
+    async fn give(&self, order: CommandOrder) -> Result<Status, String> {
         let answer = match self.commands.send(&self.sessions, "a", order) {
             Ok(given) => given.answer().await,
             Err(fault) => Err(fault),
@@ -48,8 +48,8 @@ impl Rig {
     }
 
     /// Gives an order, and answers what is sent.
-    async fn answered(&self, order: Order, status: Status, flight: &str) -> Result<Status, String> {
-        let (stream, mut orders) = self.connect(Some(Shape::Envelope));
+    async fn answered(&self, order: CommandOrder, status: Status, flight: &str) -> Result<Status, String> {
+        let (stream, mut orders) = self.connect(Some(StreamShape::Envelope));
         let command_id = order.command_id().to_owned();
         let agent = async {
             orders.commands.recv().await.unwrap();
@@ -63,14 +63,14 @@ fn context(flight: &str) -> pb::OperationContext {
     pb::OperationContext { flight_id: flight.to_owned(), intent_id: "i".to_owned(), intent_version: 1 }
 }
 
-fn set(command_id: &str, flight: &str) -> Order {
+fn set(command_id: &str, flight: &str) -> CommandOrder {
     let (command_id, context) = (command_id.to_owned(), Some(context(flight)));
-    Order::Set(pb::SetOperationContextCommand { command_id, context }.into())
+    CommandOrder::Set(pb::SetOperationContextCommand { command_id, context }.into())
 }
 
-fn clear(command_id: &str) -> Order {
+fn clear(command_id: &str) -> CommandOrder {
     let (command_id, flight_id) = (command_id.to_owned(), "f".to_owned());
-    Order::Clear(pb::ClearOperationContextCommand { command_id, flight_id }.into())
+    CommandOrder::Clear(pb::ClearOperationContextCommand { command_id, flight_id }.into())
 }
 
 #[tokio::test]
@@ -90,8 +90,8 @@ async fn a_command_is_answered_as_it_was_the_first_time() {
     let rig = Rig::new();
     assert_eq!(rig.answered(set("c1", "f"), Status::Applied, "f").await, Ok(Status::Applied));
     // Nobody is asked again: there is no stream any more.
-    let (stream, _orders) = rig.connect(Some(Shape::Envelope));
-    rig.sessions.close(&stream, Ending::Clean);
+    let (stream, _orders) = rig.connect(Some(StreamShape::Envelope));
+    rig.sessions.close(&stream, StreamEnding::Clean);
     assert_eq!(rig.give(set("c1", "f")).await, Ok(Status::Applied));
     assert_eq!(rig.give(set("c1", "other")).await, Err("COMMAND_REUSED".to_owned()));
     assert_eq!(rig.give(clear("c1")).await, Err("COMMAND_REUSED".to_owned()));
@@ -111,7 +111,7 @@ async fn who_takes_no_commands_is_sent_none() {
     assert_eq!(rig.give(set("c1", "f")).await, Err("DRONE_NOT_FOUND".to_owned()));
     rig.register();
     assert_eq!(rig.give(set("c1", "f")).await, Err("AGENT_OFFLINE".to_owned()));
-    for shape in [None, Some(Shape::Legacy)] {
+    for shape in [None, Some(StreamShape::Legacy)] {
         let (_stream, mut orders) = rig.connect(shape);
         assert_eq!(rig.give(set("c1", "f")).await, Err("AGENT_TAKES_NO_COMMANDS".to_owned()), "{shape:?}");
         assert!(orders.commands.try_recv().is_err());
@@ -121,14 +121,14 @@ async fn who_takes_no_commands_is_sent_none() {
 #[tokio::test]
 async fn a_stream_that_ends_or_is_replaced_ends_the_wait() {
     let rig = Rig::new();
-    let (stream, orders) = rig.connect(Some(Shape::Envelope));
+    let (stream, orders) = rig.connect(Some(StreamShape::Envelope));
     let broken = async {
         tokio::task::yield_now().await;
         drop(orders);
-        rig.sessions.close(&stream, Ending::Broken);
+        rig.sessions.close(&stream, StreamEnding::Broken);
     };
     assert_eq!(tokio::join!(rig.give(set("c1", "f")), broken).0, Err("AGENT_OFFLINE".to_owned()));
-    let (_stream, _orders) = rig.connect(Some(Shape::Envelope));
+    let (_stream, _orders) = rig.connect(Some(StreamShape::Envelope));
     let replaced = async {
         tokio::task::yield_now().await;
         rig.register();
@@ -142,7 +142,7 @@ async fn answers_of_others_and_to_nothing_are_ignored() {
     let asked = pb::RegisterRequest { agent_id: "b".to_owned(), ..Default::default() };
     rig.sessions.register(asked).unwrap();
     let (other, _other_orders) = rig.sessions.open("b").unwrap_or_else(|fault| panic!("{fault:?}"));
-    let (stream, mut orders) = rig.connect(Some(Shape::Envelope));
+    let (stream, mut orders) = rig.connect(Some(StreamShape::Envelope));
     let agents = async {
         orders.commands.recv().await.unwrap();
         rig.answer(&other, "c1", Status::Rejected, "");
@@ -158,7 +158,7 @@ async fn answers_of_others_and_to_nothing_are_ignored() {
 #[tokio::test]
 async fn as_many_commands_are_remembered_as_there_is_room_for() {
     let rig = Rig::new();
-    let (stream, mut orders) = rig.connect(Some(Shape::Envelope));
+    let (stream, mut orders) = rig.connect(Some(StreamShape::Envelope));
     for number in 0..REMEMBERED_MAX {
         let id = format!("c{number}");
         let agent = async {
@@ -173,7 +173,7 @@ async fn as_many_commands_are_remembered_as_there_is_room_for() {
 #[tokio::test]
 async fn commands_that_nobody_waits_for_make_room() {
     let rig = Rig::new();
-    let (_stream, mut orders) = rig.connect(Some(Shape::Envelope));
+    let (_stream, mut orders) = rig.connect(Some(StreamShape::Envelope));
     for number in 0..=REMEMBERED_MAX {
         let order = set(&format!("c{number}"), "f");
         // The caller gives up once it is sent.
@@ -188,7 +188,7 @@ async fn commands_that_nobody_waits_for_make_room() {
 #[tokio::test]
 async fn what_agents_say_is_kept_in_bounds() {
     let rig = Rig::new();
-    let (stream, mut orders) = rig.connect(Some(Shape::Envelope));
+    let (stream, mut orders) = rig.connect(Some(StreamShape::Envelope));
     let long = "ü".repeat(100_000);
     let agent = async {
         orders.commands.recv().await.unwrap();
@@ -213,19 +213,20 @@ async fn what_agents_say_is_kept_in_bounds() {
 async fn what_is_not_understood_of_an_answer_is_kept_in_bounds() {
     for (length, kept) in [(100, 100), (COMMAND_BYTES_MAX, 0)] {
         let rig = Rig::new();
-        let (stream, mut orders) = rig.connect(Some(Shape::Envelope));
+        let (stream, mut orders) = rig.connect(Some(StreamShape::Envelope));
         let (command_id, status) = ("c1".to_owned(), Status::Rejected.into());
         let known = pb::OperationContextCommandAck { command_id, status, ..Default::default() };
-        let later = Encoded::around(
+        let later = EncodedMessage::around(
             known.clone(),
             9,
-            &Encoded::<pb::TelemetryAck>::from(pb::TelemetryAck {
+            &EncodedMessage::<pb::TelemetryAck>::from(pb::TelemetryAck {
                 error: "x".repeat(length),
                 ..Default::default()
             }),
         );
-        let known = Encoded::from(known);
-        let ack = Encoded::read([known.bytes().clone(), later.bytes().clone()].concat().into()).unwrap();
+        let known = EncodedMessage::from(known);
+        let ack =
+            EncodedMessage::read([known.bytes().clone(), later.bytes().clone()].concat().into()).unwrap();
         let agent = async {
             orders.commands.recv().await.unwrap();
             rig.commands.note(&stream, ack);
@@ -241,12 +242,12 @@ async fn what_is_not_understood_of_an_answer_is_kept_in_bounds() {
 async fn an_answer_counts_though_the_stream_ends_with_it() {
     for _ in 0..20 {
         let rig = Rig::new();
-        let (stream, mut orders) = rig.connect(Some(Shape::Envelope));
+        let (stream, mut orders) = rig.connect(Some(StreamShape::Envelope));
         let agent = async {
             orders.commands.recv().await.unwrap();
             rig.answer(&stream, "c1", Status::Applied, "f");
             drop(orders);
-            rig.sessions.close(&stream, Ending::Clean);
+            rig.sessions.close(&stream, StreamEnding::Clean);
         };
         assert_eq!(tokio::join!(rig.give(set("c1", "f")), agent).0, Ok(Status::Applied));
     }

@@ -8,10 +8,10 @@ use omnirelay_core::text::chain;
 use omnirelay_identity::caller::Caller;
 use omnirelay_nouns::caller;
 use omnirelay_nouns::listing;
-use omnirelay_nouns::listing::Room;
+use omnirelay_nouns::listing::PageRoom;
 use omnirelay_registry::Registry;
-use omnirelay_registry::record::Deed;
-use omnirelay_wire::encoded::Encoded;
+use omnirelay_registry::record::AuditedAction;
+use omnirelay_wire::encoded::EncodedMessage;
 use omnirelay_wire::fault::Fault;
 use omnirelay_wire::pb::aeroarc::agent::v1 as agent_pb;
 use omnirelay_wire::pb::aeroarc::relay::v1 as pb;
@@ -22,8 +22,8 @@ use tokio::time::timeout;
 use tonic::{Request, Response, Status};
 
 use super::RELAY_RUNBOOK;
-use super::commands::{Answer, COMMAND_BYTES_MAX, Commands, Order};
-use super::sessions::{CONTEXT_ID_BYTES_MAX, Sessions, is_context_id};
+use super::commands::{AgentAnswer, COMMAND_BYTES_MAX, CommandOrder, RelayCommands};
+use super::sessions::{AgentSessions, CONTEXT_ID_BYTES_MAX, is_context_id};
 
 /// The most sessions of one page.
 const PAGE_SIZE_MAX: usize = 1000;
@@ -36,20 +36,25 @@ const RESULT_FIELD: u32 = 1;
 
 /// The control of one relay.
 #[derive(Clone)]
-pub struct Control {
-    sessions: Arc<Sessions>,
-    commands: Arc<Commands>,
+pub struct RelayController {
+    sessions: Arc<AgentSessions>,
+    commands: Arc<RelayCommands>,
     /// Where it is recorded who commanded what.
     registry: Arc<Registry>,
 }
 
-impl Control {
-    pub fn new(sessions: Arc<Sessions>, commands: Arc<Commands>, registry: Arc<Registry>) -> Self {
+impl RelayController {
+    pub fn new(sessions: Arc<AgentSessions>, commands: Arc<RelayCommands>, registry: Arc<Registry>) -> Self {
         Self { sessions, commands, registry }
     }
 
     /// Commands an agent. What was sent is recorded whether the caller waits for the answer or not.
-    async fn command(&self, caller: Caller, agent_id: String, order: Order) -> Result<Answer, Fault> {
+    async fn command(
+        &self,
+        caller: Caller,
+        agent_id: String,
+        order: CommandOrder,
+    ) -> Result<AgentAnswer, Fault> {
         if order.bytes_len() > COMMAND_BYTES_MAX {
             let message = format!("field `command` is longer than {COMMAND_BYTES_MAX} bytes");
             return Err(Fault::invalid(message));
@@ -65,8 +70,13 @@ impl Control {
                 Err(fault) => fault.reason.to_string(),
             };
             let changes = vec![format!("{change}: {became}")];
-            let deed =
-                Deed { action, object: format!("drone/{agent_id}"), reason: "", dry_run: false, changes };
+            let deed = AuditedAction {
+                action,
+                object: format!("drone/{agent_id}"),
+                reason: "",
+                dry_run: false,
+                changes,
+            };
             // What the agent has done cannot be taken back for want of a record.
             if let Err(error) = registry.record(&caller, deed).await {
                 let error = chain(&error);
@@ -86,7 +96,7 @@ impl Control {
 }
 
 #[tonic::async_trait]
-impl pb::relay_control_server::RelayControl for Control {
+impl pb::relay_control_server::RelayControl for RelayController {
     async fn list_active_drones(
         &self,
         request: Request<pb::ListActiveDronesRequest>,
@@ -95,7 +105,7 @@ impl pb::relay_control_server::RelayControl for Control {
         let size = listing::page_size(page_size, usize::MAX, PAGE_SIZE_MAX)?;
         // A token is the last id of its page: sessions come and go, and the order stays.
         let mut drones = self.sessions.list(&page_token, size.saturating_add(1));
-        let more = Room::of(size).cut(&mut drones, Message::encoded_len);
+        let more = PageRoom::of(size).cut(&mut drones, Message::encoded_len);
         let last = drones.last().filter(|_| more);
         let next_page_token = last.map_or_else(String::new, |drone| drone.drone_id.clone());
         Ok(Response::new(pb::ListActiveDronesResponse { drones, next_page_token }))
@@ -113,12 +123,12 @@ impl pb::relay_control_server::RelayControl for Control {
 
     async fn set_operation_context(
         &self,
-        request: Request<Encoded<pb::SetOperationContextRequest>>,
-    ) -> Result<Response<Encoded<pb::SetOperationContextResponse>>, Status> {
+        request: Request<EncodedMessage<pb::SetOperationContextRequest>>,
+    ) -> Result<Response<EncodedMessage<pb::SetOperationContextResponse>>, Status> {
         let caller = caller(&request)?;
         let request = request.into_inner();
         named("agent_id", &request.agent_id)?;
-        let command: Encoded<agent_pb::SetOperationContextCommand> = command_of(&request)?;
+        let command: EncodedMessage<agent_pb::SetOperationContextCommand> = command_of(&request)?;
         named("command.command_id", &command.command_id)?;
         let context = command.context.clone().unwrap_or_default();
         said("command.context.flight_id", &context.flight_id)?;
@@ -126,29 +136,29 @@ impl pb::relay_control_server::RelayControl for Control {
         if context.intent_version == 0 {
             return Err(Fault::invalid("field `command.context.intent_version` begins with 1").into());
         }
-        let result = self.command(caller, request.agent_id.clone(), Order::Set(command)).await?;
+        let result = self.command(caller, request.agent_id.clone(), CommandOrder::Set(command)).await?;
         let response = pb::SetOperationContextResponse { result: Some((*result).clone()) };
-        Ok(Response::new(Encoded::around(response, RESULT_FIELD, &result)))
+        Ok(Response::new(EncodedMessage::around(response, RESULT_FIELD, &result)))
     }
 
     async fn clear_operation_context(
         &self,
-        request: Request<Encoded<pb::ClearOperationContextRequest>>,
-    ) -> Result<Response<Encoded<pb::ClearOperationContextResponse>>, Status> {
+        request: Request<EncodedMessage<pb::ClearOperationContextRequest>>,
+    ) -> Result<Response<EncodedMessage<pb::ClearOperationContextResponse>>, Status> {
         let caller = caller(&request)?;
         let request = request.into_inner();
         named("agent_id", &request.agent_id)?;
-        let command: Encoded<agent_pb::ClearOperationContextCommand> = command_of(&request)?;
+        let command: EncodedMessage<agent_pb::ClearOperationContextCommand> = command_of(&request)?;
         named("command.command_id", &command.command_id)?;
         said("command.flight_id", &command.flight_id)?;
-        let result = self.command(caller, request.agent_id.clone(), Order::Clear(command)).await?;
+        let result = self.command(caller, request.agent_id.clone(), CommandOrder::Clear(command)).await?;
         let response = pb::ClearOperationContextResponse { result: Some((*result).clone()) };
-        Ok(Response::new(Encoded::around(response, RESULT_FIELD, &result)))
+        Ok(Response::new(EncodedMessage::around(response, RESULT_FIELD, &result)))
     }
 }
 
 /// The command of a request, with what it says beyond what is understood here.
-fn command_of<R, C>(request: &Encoded<R>) -> Result<Encoded<C>, Fault>
+fn command_of<R, C>(request: &EncodedMessage<R>) -> Result<EncodedMessage<C>, Fault>
 where
     R: Message + Default,
     C: Message + Default,
@@ -158,9 +168,9 @@ where
 }
 
 /// The action in the audit trail, and what changes.
-fn described(order: &Order) -> (&'static str, String) {
+fn described(order: &CommandOrder) -> (&'static str, String) {
     match order {
-        Order::Set(command) => {
+        CommandOrder::Set(command) => {
             let context = command.context.clone().unwrap_or_default();
             let flight = format!(
                 "flight {} intent {} version {}",
@@ -168,7 +178,7 @@ fn described(order: &Order) -> (&'static str, String) {
             );
             (relay_control::SET_OPERATION_CONTEXT.audit_action, flight)
         }
-        Order::Clear(command) => (
+        CommandOrder::Clear(command) => (
             relay_control::CLEAR_OPERATION_CONTEXT.audit_action,
             format!("end of flight {}", command.flight_id),
         ),

@@ -5,12 +5,12 @@ use std::sync::Arc;
 use omnirelay_core::names::check_id;
 use omnirelay_wire::fault::Fault;
 use omnirelay_wire::pb::aeroarc::agent::v1 as pb;
-use omnirelay_wire::raw::Raw;
+use omnirelay_wire::raw::RawMessage;
 use tonic::metadata::MetadataMap;
 use tonic::{Request, Response, Status, Streaming};
 
-use super::sessions::Sessions;
-use super::stream::{Acks, Intake};
+use super::sessions::AgentSessions;
+use super::stream::{StreamAcks, TelemetryIntake};
 
 /// The metadata that names the agent of a stream.
 pub const AGENT_ID: &str = "aero-arc-agent-id";
@@ -19,20 +19,20 @@ const WORD_BYTES_MAX: usize = 256;
 
 /// Registers agents, and takes their telemetry.
 #[derive(Clone)]
-pub struct Gateway {
-    sessions: Arc<Sessions>,
-    intake: Arc<Intake>,
+pub struct GatewayCalls {
+    sessions: Arc<AgentSessions>,
+    intake: Arc<TelemetryIntake>,
 }
 
-impl Gateway {
-    pub fn new(sessions: Arc<Sessions>, intake: Arc<Intake>) -> Self {
+impl GatewayCalls {
+    pub fn new(sessions: Arc<AgentSessions>, intake: Arc<TelemetryIntake>) -> Self {
         Self { sessions, intake }
     }
 }
 
 #[tonic::async_trait]
-impl pb::agent_gateway_server::AgentGateway for Gateway {
-    type TelemetryStreamStream = Acks;
+impl pb::agent_gateway_server::AgentGateway for GatewayCalls {
+    type TelemetryStreamStream = StreamAcks;
 
     async fn register(
         &self,
@@ -56,7 +56,10 @@ impl pb::agent_gateway_server::AgentGateway for Gateway {
         }))
     }
 
-    async fn telemetry_stream(&self, request: Request<Streaming<Raw>>) -> Result<Response<Acks>, Status> {
+    async fn telemetry_stream(
+        &self,
+        request: Request<Streaming<RawMessage>>,
+    ) -> Result<Response<StreamAcks>, Status> {
         let agent_id = agent_of(request.metadata())?;
         let (stream, orders) = self.sessions.open(&agent_id)?;
         let (intake, sessions) = (self.intake.clone(), self.sessions.clone());

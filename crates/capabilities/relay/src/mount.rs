@@ -4,18 +4,18 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 
-use omnirelay_identity::authenticate::{HostAndAgents, Hosts};
-use omnirelay_identity::client::Servers;
-use omnirelay_identity::proof::{ProofNeeded, Proven};
-use omnirelay_identity::tls::{Clients, Tls};
-use omnirelay_identity::trust::Trust;
+use omnirelay_identity::authenticate::{AllowedHosts, HostAuthenticator};
+use omnirelay_identity::client::ExpectedServers;
+use omnirelay_identity::proof::{ProofAuthenticator, RefusingAuthenticator};
+use omnirelay_identity::tls::{ClientCertificateRule, ListenerTls};
+use omnirelay_identity::trust::MeshTrust;
 use omnirelay_node::readiness::item;
 use omnirelay_node::{
-    Kinds, LetIn, Listens, Mount, NodeError, Phase, Port, PortName, RELAY_REGISTRY_SERVICE, RELAY_SERVICE,
-    asynchronous, let_in, per_address_max,
+    AdmitWithoutProof, CapabilityKinds, NodeBuilder, NodeError, PortName, PortState, RELAY_REGISTRY_SERVICE,
+    RELAY_SERVICE, ServedPort, StopPhase, asynchronous, let_in, per_address_max,
 };
 use omnirelay_settings::{Config, RelayClients, RelayConfig, RelayTlsConfig, RelayTlsSource};
-use omnirelay_surface::{Limits, OMNIRELAY, Surface};
+use omnirelay_surface::{ListenerLimits, OMNIRELAY, Surface};
 use omnirelay_wire::pb::aeroarc::agent::v1::agent_gateway_server::AgentGatewayServer;
 use omnirelay_wire::pb::aeroarc::registry::v1 as pb;
 use omnirelay_wire::pb::aeroarc::relay::v1::relay_control_server::RelayControlServer;
@@ -24,31 +24,32 @@ use tonic::codec::CompressionEncoding::Gzip;
 use crate::aero_registry::watching::topics;
 use crate::aero_registry::{AeroRegistry, AeroRegistrySettings};
 use crate::agents::{self, AGENT};
-use crate::allow::{Allowed, Rule};
+use crate::allow::{AllowRule, AllowedCallers};
 use crate::assembly::Relay;
 use crate::http::serve_probes;
 use crate::identity::{advertised, endpoint, relay_id};
 use crate::metrics::aero::AeroMetrics;
 use crate::relays::{self, RELAY};
-use crate::report::{OtherRegistry, OwnRegistry, RelayRegistry, Reports};
+use crate::report::{OtherRegistry, OwnRegistry, RegistryClient, Reports};
 use pb::aero_registry_server::AeroRegistryServer;
 
 /// Agents are with relays, so those come back first.
-pub const KINDS: Kinds = Kinds { mirrored: &[RELAY, AGENT], claimed: &[RELAY, AGENT], ..Kinds::NONE };
+pub const KINDS: CapabilityKinds =
+    CapabilityKinds { mirrored: &[RELAY, AGENT], claimed: &[RELAY, AGENT], ..CapabilityKinds::NONE };
 
 /// How much of a stream an agent may send before it is read, in bytes: a second of much telemetry on a far link.
 const RECEIVE_BYTES_MAX: u32 = 256 * 1024;
 
 /// Where others reach the relay of this node, as its record tells; `None`: it has none.
-pub fn told_endpoint(node: &Mount) -> Option<String> {
+pub fn told_endpoint(node: &NodeBuilder) -> Option<String> {
     node.addresses.relay.map(|at| endpoint(&node.config.relay, at.grpc))
 }
 
 /// Mounts the relay, which keeps telemetry in `telemetry` unless its configuration says where.
-pub fn mount(node: &mut Mount, telemetry: &Path) -> Result<(), NodeError> {
+pub fn mount(node: &mut NodeBuilder, telemetry: &Path) -> Result<(), NodeError> {
     let registry = registry(node);
     let refreshed = registry.clone();
-    node.run(Phase::End, async move { refreshed.run().await });
+    node.run(StopPhase::End, async move { refreshed.run().await });
     topics(&node.registry).into_iter().for_each(|topic| node.topics.add(topic));
     let (metrics, counted) = (AeroMetrics::new(node.metrics.all())?, node.registry.clone());
     node.metrics.before_scrape(move || {
@@ -62,8 +63,8 @@ pub fn mount(node: &mut Mount, telemetry: &Path) -> Result<(), NodeError> {
         node.config.serves(RELAY_SERVICE).then(|| start(node, at.grpc, &registry, telemetry)).transpose()?;
     open_ports(node, relay.as_ref())?;
     if node.config.serves(RELAY_REGISTRY_SERVICE) {
-        let rule = Rule::of("relay.allow.relays", &node.config.relay.allow.relays);
-        node.serve(PortName::Relay, Allowed::new(server, rule));
+        let rule = AllowRule::of("relay.allow.relays", &node.config.relay.allow.relays);
+        node.serve(PortName::Relay, AllowedCallers::new(server, rule));
     }
     if let Some(relay) = relay {
         attach(node, relay);
@@ -72,7 +73,7 @@ pub fn mount(node: &mut Mount, telemetry: &Path) -> Result<(), NodeError> {
 }
 
 /// The registry of relays and agents.
-fn registry(node: &Mount) -> AeroRegistry {
+fn registry(node: &NodeBuilder) -> AeroRegistry {
     let config = &node.config;
     let settings = AeroRegistrySettings {
         relay_ttl: config.registry.relay_ttl.0,
@@ -86,17 +87,17 @@ fn registry(node: &Mount) -> AeroRegistry {
 
 /// The relay that listens at `bound`.
 fn start(
-    node: &Mount,
+    node: &NodeBuilder,
     bound: SocketAddr,
     registry: &AeroRegistry,
     telemetry: &Path,
 ) -> Result<Relay, NodeError> {
     let config = &node.config.relay;
-    let told: Arc<dyn RelayRegistry> = match &config.registry.address {
+    let told: Arc<dyn RegistryClient> = match &config.registry.address {
         Some(address) => {
             let timeout = config.registry.request_timeout.0;
             let other = if address.starts_with("https://") {
-                let tls = config.registry.client_tls().client(Servers::Nodes, &node.trust);
+                let tls = config.registry.client_tls().client(ExpectedServers::Nodes, &node.trust);
                 OtherRegistry::under_tls(address, timeout, tls)
             } else {
                 OtherRegistry::new(address, timeout)
@@ -120,27 +121,28 @@ fn start(
 }
 
 /// Opens both ports: gRPC for agents and relays, HTTP for whoever watches them.
-fn open_ports(node: &mut Mount, relay: Option<&Relay>) -> Result<(), NodeError> {
+fn open_ports(node: &mut NodeBuilder, relay: Option<&Relay>) -> Result<(), NodeError> {
     let Some(listeners) = node.relay.take() else { return Ok(()) };
     let config = node.config.clone();
     // Where being on this host is no proof, it is none on this port either.
     let (trust, own) = (node.trust.clone(), config.clone());
-    let trusts_host = move || own.relay.trust_local && let_in(&own, &trust) != LetIn::Nobody;
+    let trusts_host = move || own.relay.trust_local && let_in(&own, &trust) != AdmitWithoutProof::Nobody;
     let tls = tls(&config.relay.tls, &node.trust)?;
     if let Some(tls) = &tls {
-        node.run(Phase::End, tls.clone().keep());
+        node.run(StopPhase::End, tls.clone().keep());
     }
     // Whoever shows a certificate is who it says; tokens are for the control port.
     let grants = node.grants.clone();
-    let surface = Surface::builder([OMNIRELAY]).of_node(node.registry.node_id()).hosts(Hosts::any());
+    let surface = Surface::builder([OMNIRELAY]).of_node(node.registry.node_id()).hosts(AllowedHosts::any());
     let surface = match config.relay.tls.clients {
-        RelayClients::Required => surface.authenticator(Proven::by_certificate(grants, ProofNeeded)),
-        RelayClients::None | RelayClients::Optional => {
-            surface.authenticator(Proven::by_certificate(grants, HostAndAgents::new(trusts_host)))
+        RelayClients::Required => {
+            surface.authenticator(ProofAuthenticator::by_certificate(grants, RefusingAuthenticator))
         }
+        RelayClients::None | RelayClients::Optional => surface
+            .authenticator(ProofAuthenticator::by_certificate(grants, HostAuthenticator::new(trusts_host))),
     };
-    let port = Port {
-        listens: Listens::Taken(listeners.grpc),
+    let port = ServedPort {
+        listens: PortState::Taken(listeners.grpc),
         socket: None,
         udp: None,
         tls,
@@ -151,19 +153,19 @@ fn open_ports(node: &mut Mount, relay: Option<&Relay>) -> Result<(), NodeError> 
     // A sink that nobody waits for is no reason to send agents elsewhere.
     let acknowledges = relay.map(|relay| Arc::new(relay.acknowledges()));
     let probes = node.relay_probes(move || acknowledges.as_ref().is_none_or(|acknowledges| acknowledges()));
-    node.run(Phase::End, serve_probes(asynchronous(listeners.http)?, probes));
+    node.run(StopPhase::End, serve_probes(asynchronous(listeners.http)?, probes));
     Ok(())
 }
 
 /// Serves the relay, says what it needs, and stops it once its streams have ended.
-fn attach(node: &mut Mount, relay: Relay) {
+fn attach(node: &mut NodeBuilder, relay: Relay) {
     let allow = &node.config.relay.allow;
-    let operators = Rule::of("relay.allow.operators", &allow.operators);
-    let agents = Rule::of("relay.allow.agents", &allow.agents);
+    let operators = AllowRule::of("relay.allow.operators", &allow.operators);
+    let agents = AllowRule::of("relay.allow.agents", &allow.agents);
     // What operators and services ask of the relay, on every port.
     node.serve(PortName::Control, RelayControlServer::new(relay.control()));
-    node.serve(PortName::Relay, Allowed::new(RelayControlServer::new(relay.control()), operators));
-    node.serve(PortName::Relay, Allowed::new(AgentGatewayServer::new(relay.gateway()), agents));
+    node.serve(PortName::Relay, AllowedCallers::new(RelayControlServer::new(relay.control()), operators));
+    node.serve(PortName::Relay, AllowedCallers::new(AgentGatewayServer::new(relay.gateway()), agents));
     let (sinks, published, registry) =
         (relay.sink_trouble(), relay.publish_trouble(), relay.registry_trouble());
     node.readiness.add(move || {
@@ -174,27 +176,27 @@ fn attach(node: &mut Mount, relay: Relay) {
     node.after_drain(PortName::Relay, relay.stop());
 }
 
-fn limits(config: &Config) -> Limits {
+fn limits(config: &Config) -> ListenerLimits {
     let RelayConfig { connections_max, connections_per_address_max, .. } = config.relay;
-    Limits {
+    ListenerLimits {
         connections_max,
         per_address_max: per_address_max(connections_max, connections_per_address_max),
         grace: config.control.drain_grace.0,
         receive_bytes_max: RECEIVE_BYTES_MAX,
-        ..Limits::default()
+        ..ListenerLimits::default()
     }
 }
 
-fn tls(config: &RelayTlsConfig, trust: &Arc<Trust>) -> Result<Option<Arc<Tls>>, NodeError> {
+fn tls(config: &RelayTlsConfig, trust: &Arc<MeshTrust>) -> Result<Option<Arc<ListenerTls>>, NodeError> {
     let tls = match (config.source(), &config.cert, &config.key) {
         (RelayTlsSource::Off, ..) => return Ok(None),
-        (RelayTlsSource::Files, Some(cert), Some(key)) => Tls::open(cert, key)?,
+        (RelayTlsSource::Files, Some(cert), Some(key)) => ListenerTls::open(cert, key)?,
         // `files` without both was refused with the configuration.
-        (RelayTlsSource::Mesh | RelayTlsSource::Files, ..) => Tls::of_node(trust.clone()),
+        (RelayTlsSource::Mesh | RelayTlsSource::Files, ..) => ListenerTls::of_node(trust.clone()),
     };
     Ok(Some(Arc::new(match config.clients {
         RelayClients::None => tls,
-        RelayClients::Optional => tls.judging(trust.clone(), Clients::May),
-        RelayClients::Required => tls.judging(trust.clone(), Clients::Must),
+        RelayClients::Optional => tls.judging(trust.clone(), ClientCertificateRule::May),
+        RelayClients::Required => tls.judging(trust.clone(), ClientCertificateRule::Must),
     })))
 }

@@ -27,10 +27,10 @@ use tonic::{Code, Status};
 use tracing::{debug, info, warn};
 
 use crate::RELAY_RUNBOOK;
-use held::{AgentVerdict, HeldAgents, News, Word};
-use trouble::{Trouble, is_away, shortened};
+use held::{AgentNews, AgentReport, AgentVerdict, HeldAgents};
+use trouble::{RelayTrouble, is_away, shortened};
 
-pub use registry::{OtherRegistry, OwnRegistry, RelayRegistry};
+pub use registry::{OtherRegistry, OwnRegistry, RegistryClient};
 
 /// How many words of one kind may be on their way together: registrations that hang delay no heartbeat.
 const WORDS_MAX: usize = 32;
@@ -65,7 +65,7 @@ pub struct ReportsHealth {
 }
 
 struct Telling {
-    registry: Arc<dyn RelayRegistry>,
+    registry: Arc<dyn RegistryClient>,
     relay: Relay,
     interval: Duration,
     request_timeout: Duration,
@@ -77,14 +77,14 @@ struct Telling {
 
 struct State {
     held: HeldAgents,
-    trouble: Trouble,
+    trouble: RelayTrouble,
     is_registered: bool,
     /// When the registry is told of the relay next; `None` while it is being told.
     relay_at: Option<Instant>,
 }
 
 /// What is told of agents, in the order of its urgency.
-const KINDS: [News; 2] = [News::Lives, News::IsHere];
+const KINDS: [AgentNews; 2] = [AgentNews::Lives, AgentNews::IsHere];
 
 /// How many words of agents are on their way. A call of the relay itself is none of them.
 #[derive(Default)]
@@ -95,8 +95,8 @@ struct UnderWay {
 
 /// What has been told, and what came of it.
 enum Told {
-    Relay(News, Result<(), Status>),
-    Agent(Word, Result<(), Status>),
+    Relay(AgentNews, Result<(), Status>),
+    Agent(AgentReport, Result<(), Status>),
 }
 
 impl Reports {
@@ -104,12 +104,13 @@ impl Reports {
     pub fn new(
         relay: Relay,
         config: &RelayRegistryConfig,
-        registry: Arc<dyn RelayRegistry>,
+        registry: Arc<dyn RegistryClient>,
         agents_max: usize,
     ) -> Self {
         let (interval, now) = (config.heartbeat_interval.0, Instant::now());
         let held = HeldAgents::new(interval, agents_max, now);
-        let state = State { held, trouble: Trouble::default(), is_registered: false, relay_at: Some(now) };
+        let state =
+            State { held, trouble: RelayTrouble::default(), is_registered: false, relay_at: Some(now) };
         let telling = Telling {
             registry,
             relay,
@@ -192,17 +193,17 @@ impl Telling {
         let mut state = self.state.lock();
         state.relay_at.filter(|at| *at <= Instant::now())?;
         state.relay_at = None;
-        let news = if state.is_registered { News::Lives } else { News::IsHere };
+        let news = if state.is_registered { AgentNews::Lives } else { AgentNews::IsHere };
         Some(Box::pin(async move {
             let call = match news {
-                News::IsHere => self.registry.register_relay(&self.relay),
-                News::Lives => self.registry.heartbeat_relay(&self.relay.relay_id),
+                AgentNews::IsHere => self.registry.register_relay(&self.relay),
+                AgentNews::Lives => self.registry.heartbeat_relay(&self.relay.relay_id),
             };
             Told::Relay(news, self.in_time(call).await)
         }))
     }
 
-    fn next_word(&self, words: &UnderWay) -> Option<Word> {
+    fn next_word(&self, words: &UnderWay) -> Option<AgentReport> {
         let (mut state, now) = (self.state.lock(), Instant::now());
         KINDS.into_iter().find_map(|news| {
             state.may_tell_from(news, words).filter(|from| *from <= now)?;
@@ -210,12 +211,12 @@ impl Telling {
         })
     }
 
-    fn tell(&self, word: Word) -> BoxFuture<'_, Told> {
+    fn tell(&self, word: AgentReport) -> BoxFuture<'_, Told> {
         Box::pin(async move {
             let (agent_id, relay_id) = (&*word.agent_id, &*self.relay.relay_id);
             let call = match word.news {
-                News::IsHere => self.registry.register_agent(agent_id, relay_id),
-                News::Lives => self.registry.heartbeat_agent(agent_id, relay_id),
+                AgentNews::IsHere => self.registry.register_agent(agent_id, relay_id),
+                AgentNews::Lives => self.registry.heartbeat_agent(agent_id, relay_id),
             };
             let answer = self.in_time(call).await;
             Told::Agent(word, answer)
@@ -240,16 +241,16 @@ impl Telling {
         PAUSE_MAX.min(self.interval / PAUSES_IN_INTERVAL)
     }
 
-    fn relay_heard(&self, news: News, answer: Result<(), Status>) {
+    fn relay_heard(&self, news: AgentNews, answer: Result<(), Status>) {
         let (mut state, now) = (self.state.lock(), Instant::now());
         let wait = match answer {
             // An agent has found out meanwhile that the relay is forgotten.
-            _ if news == News::Lives && !state.is_registered => Duration::ZERO,
+            _ if news == AgentNews::Lives && !state.is_registered => Duration::ZERO,
             Ok(()) => {
                 self.relay_lives(&mut state, now);
                 shortened(self.interval, EARLY)
             }
-            Err(status) if news == News::Lives && status.code() == Code::NotFound => {
+            Err(status) if news == AgentNews::Lives && status.code() == Code::NotFound => {
                 self.is_forgotten(&mut state)
             }
             Err(status) => state.trouble.relay_failed(&status, now, self.pause_max()),
@@ -279,12 +280,12 @@ impl Telling {
         }
     }
 
-    fn agent_heard(&self, word: &Word, answer: Result<(), Status>) {
+    fn agent_heard(&self, word: &AgentReport, answer: Result<(), Status>) {
         let (mut state, now) = (self.state.lock(), Instant::now());
         let heard = heard_of(word.news, &answer);
         let counts = state.held.heard(word, heard, now);
         let Err(status) = answer else {
-            if word.news == News::IsHere {
+            if word.news == AgentNews::IsHere {
                 state.trouble.remembered();
             }
             state.trouble.agents_heard(word.news, now);
@@ -292,9 +293,9 @@ impl Telling {
         };
         if heard == AgentVerdict::Away {
             let pause_max = match word.news {
-                News::Lives => self.pause_max(),
+                AgentNews::Lives => self.pause_max(),
                 // Nobody dies of it.
-                News::IsHere => PAUSE_MAX.min(self.interval),
+                AgentNews::IsHere => PAUSE_MAX.min(self.interval),
             };
             state.trouble.agents_failed(word.news, &status, now, pause_max);
             return;
@@ -302,7 +303,7 @@ impl Telling {
         // It has answered.
         state.trouble.agents_heard(word.news, now);
         match heard {
-            AgentVerdict::Unknown if counts && word.news == News::IsHere && state.is_registered => {
+            AgentVerdict::Unknown if counts && word.news == AgentNews::IsHere && state.is_registered => {
                 // An agent that moves here is known from then on: it is the relay that is not.
                 let pause = self.is_forgotten(&mut state);
                 // A heartbeat that is on its way finds out as well.
@@ -320,7 +321,7 @@ impl Telling {
 
 impl State {
     /// From when on a word of a kind may be told; `None` while none may, or there is none.
-    fn may_tell_from(&self, news: News, words: &UnderWay) -> Option<Instant> {
+    fn may_tell_from(&self, news: AgentNews, words: &UnderWay) -> Option<Instant> {
         let (words_max, from) = self.trouble.words_max(news, WORDS_MAX);
         let may = self.is_registered && words.count(news) < words_max;
         let due = self.held.next_at(news).filter(|_| may)?;
@@ -329,27 +330,27 @@ impl State {
 }
 
 impl UnderWay {
-    fn of(&mut self, news: News) -> &mut usize {
+    fn of(&mut self, news: AgentNews) -> &mut usize {
         match news {
-            News::IsHere => &mut self.registrations,
-            News::Lives => &mut self.heartbeats,
+            AgentNews::IsHere => &mut self.registrations,
+            AgentNews::Lives => &mut self.heartbeats,
         }
     }
 
-    fn count(&self, news: News) -> usize {
+    fn count(&self, news: AgentNews) -> usize {
         match news {
-            News::IsHere => self.registrations,
-            News::Lives => self.heartbeats,
+            AgentNews::IsHere => self.registrations,
+            AgentNews::Lives => self.heartbeats,
         }
     }
 }
 
-fn heard_of(news: News, answer: &Result<(), Status>) -> AgentVerdict {
+fn heard_of(news: AgentNews, answer: &Result<(), Status>) -> AgentVerdict {
     match answer {
         Ok(()) => AgentVerdict::Yes,
         Err(status) => match (status.code(), news) {
             (Code::NotFound, _) => AgentVerdict::Unknown,
-            (Code::FailedPrecondition, News::Lives) => AgentVerdict::Elsewhere,
+            (Code::FailedPrecondition, AgentNews::Lives) => AgentVerdict::Elsewhere,
             _ if is_away(status) => AgentVerdict::Away,
             _ => AgentVerdict::Refused,
         },

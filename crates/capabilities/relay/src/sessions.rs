@@ -16,9 +16,9 @@ use omnirelay_host::wall_clock;
 use omnirelay_wire::fault::Fault;
 use omnirelay_wire::pb::aeroarc::agent::v1 as agent_pb;
 use omnirelay_wire::pb::aeroarc::relay::v1::DroneStatus;
-use omnirelay_wire::raw::Raw;
+use omnirelay_wire::raw::RawMessage;
 use omnirelay_wire::reasons;
-use omnirelay_wire::telemetry::Shape;
+use omnirelay_wire::telemetry::StreamShape;
 use parking_lot::Mutex;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
@@ -46,7 +46,7 @@ pub struct SessionSettings {
 }
 
 /// The sessions of one relay.
-pub struct Sessions {
+pub struct AgentSessions {
     settings: SessionSettings,
     agents: Mutex<BTreeMap<Arc<str>, Agent>>,
     publications: Arc<Publications>,
@@ -57,7 +57,7 @@ pub struct Sessions {
 /// What is known of one agent.
 #[derive(Default)]
 struct Agent {
-    session: Option<Arc<Session>>,
+    session: Option<Arc<AgentSession>>,
     /// Since when the session has no stream; `None` while it has one.
     idle_since: Option<Instant>,
     /// In the order in which they were opened, of former sessions as well.
@@ -66,7 +66,7 @@ struct Agent {
 
 /// One session.
 #[derive(Debug)]
-pub struct Session {
+pub struct AgentSession {
     pub id: String,
     pub agent_id: Arc<str>,
     version: String,
@@ -89,32 +89,32 @@ pub struct Session {
 #[derive(Debug)]
 pub struct Stream {
     number: u64,
-    pub session: Arc<Session>,
+    pub session: Arc<AgentSession>,
     /// Set by its first message.
-    pub shape: OnceLock<Shape>,
-    commands: mpsc::Sender<Raw>,
+    pub shape: OnceLock<StreamShape>,
+    commands: mpsc::Sender<RawMessage>,
     /// Taken to end it.
     end: Mutex<Option<oneshot::Sender<()>>>,
 }
 
 /// What a stream listens to beside its agent.
-pub struct Orders {
+pub struct StreamOrders {
     /// Messages to be sent to the agent.
-    pub commands: mpsc::Receiver<Raw>,
+    pub commands: mpsc::Receiver<RawMessage>,
     /// Is ready when newer streams of the agent leave no room for this one.
     pub ended: oneshot::Receiver<()>,
 }
 
 /// How a stream ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Ending {
+pub enum StreamEnding {
     /// The agent said that it was done.
     Clean,
     /// It broke off, or was broken off.
     Broken,
 }
 
-impl Sessions {
+impl AgentSessions {
     pub fn new(settings: SessionSettings, publications: Arc<Publications>, reports: Arc<Reports>) -> Self {
         let (agents, streams_opened) = (Mutex::default(), AtomicU64::new(0));
         Self { settings, agents, publications, reports, streams_opened }
@@ -128,13 +128,13 @@ impl Sessions {
     ///
     /// # Errors
     /// `TOO_MANY_SESSIONS`; `INTERNAL` when the system has no random numbers.
-    pub fn register(&self, asked: agent_pb::RegisterRequest) -> Result<Arc<Session>, Fault> {
+    pub fn register(&self, asked: agent_pb::RegisterRequest) -> Result<Arc<AgentSession>, Fault> {
         let secret = random_secret().map_err(|error| {
             tracing::error!(%error, "no session could be begun: there are no random numbers");
             Fault::new(reasons::INTERNAL, "no random numbers")
         })?;
         let agent_id: Arc<str> = asked.agent_id.into();
-        let session = Arc::new(Session {
+        let session = Arc::new(AgentSession {
             id: format!("sess-{secret}"),
             agent_id: agent_id.clone(),
             version: asked.agent_version,
@@ -169,7 +169,7 @@ impl Sessions {
     ///
     /// # Errors
     /// `NOT_REGISTERED`.
-    pub fn open(&self, agent_id: &str) -> Result<(Arc<Stream>, Orders), Fault> {
+    pub fn open(&self, agent_id: &str) -> Result<(Arc<Stream>, StreamOrders), Fault> {
         let mut agents = self.agents.lock();
         let live = agents.get_mut(agent_id).filter(|agent| self.is_live(agent));
         let Some((agent, session)) =
@@ -194,11 +194,11 @@ impl Sessions {
         session.connected_unix_ns.store(unix_ns(), Ordering::Relaxed);
         self.publications.keep(&drone_key(agent_id));
         self.reports.hold(agent_id);
-        Ok((stream, Orders { commands: waiting, ended }))
+        Ok((stream, StreamOrders { commands: waiting, ended }))
     }
 
     /// Notes the end of a stream. That of an older one touches nothing of a newer one.
-    pub fn close(&self, stream: &Stream, ending: Ending) {
+    pub fn close(&self, stream: &Stream, ending: StreamEnding) {
         let mut agents = self.agents.lock();
         let agent_id = &stream.session.agent_id;
         let Some(agent) = agents.get_mut(agent_id) else { return };
@@ -211,11 +211,11 @@ impl Sessions {
         }
         if is_over {
             match ending {
-                Ending::Clean => {
+                StreamEnding::Clean => {
                     agent.session = None;
                     self.publications.remove(&drone_key(agent_id), &self.value(&stream.session));
                 }
-                Ending::Broken => {
+                StreamEnding::Broken => {
                     agent.idle_since = Some(Instant::now());
                     self.publications.let_go(&drone_key(agent_id));
                 }
@@ -227,7 +227,7 @@ impl Sessions {
     }
 
     /// The session that an agent has, and the newest stream of it.
-    pub fn current(&self, agent_id: &str) -> Option<(Arc<Session>, Option<Arc<Stream>>)> {
+    pub fn current(&self, agent_id: &str) -> Option<(Arc<AgentSession>, Option<Arc<Stream>>)> {
         let agents = self.agents.lock();
         let agent = agents.get(agent_id).filter(|agent| self.is_live(agent))?;
         Some((agent.session.clone()?, agent.newest().cloned()))
@@ -303,14 +303,14 @@ impl Sessions {
             .hint("try another relay, or raise `relay.sessionsMax`")
     }
 
-    fn value(&self, session: &Session) -> String {
+    fn value(&self, session: &AgentSession) -> String {
         drone_value(&self.settings.relay_id, &session.id)
     }
 }
 
 /// A session with its newest stream.
 struct Seen {
-    session: Arc<Session>,
+    session: Arc<AgentSession>,
     stream: Option<Arc<Stream>>,
 }
 
@@ -333,7 +333,7 @@ impl Agent {
     }
 }
 
-impl Session {
+impl AgentSession {
     /// Whether the agent has begun another one.
     pub fn is_replaced(&self) -> bool {
         *self.replaced.borrow()
@@ -427,7 +427,7 @@ pub fn is_context_id(id: &str) -> bool {
 
 /// Why a command cannot be sent on a stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Unsent {
+pub enum UnsentCommand {
     /// Too many wait.
     Full,
     /// The stream is over.
@@ -438,11 +438,11 @@ impl Stream {
     /// Has a message sent to the agent.
     ///
     /// # Errors
-    /// [`Unsent`].
-    pub fn send(&self, message: Raw) -> Result<(), Unsent> {
+    /// [`UnsentCommand`].
+    pub fn send(&self, message: RawMessage) -> Result<(), UnsentCommand> {
         self.commands.try_send(message).map_err(|error| match error {
-            mpsc::error::TrySendError::Full(_) => Unsent::Full,
-            mpsc::error::TrySendError::Closed(_) => Unsent::Over,
+            mpsc::error::TrySendError::Full(_) => UnsentCommand::Full,
+            mpsc::error::TrySendError::Closed(_) => UnsentCommand::Over,
         })
     }
 

@@ -4,23 +4,23 @@ use omnirelay_wire::pb::aeroarc::registry::v1::Relay;
 use tonic::Status;
 
 use super::*;
-use crate::report::RelayRegistry;
+use crate::report::RegistryClient;
 
-fn sessions(sessions_max: usize) -> Sessions {
+fn sessions(sessions_max: usize) -> AgentSessions {
     sessions_told_of(sessions_max, Arc::default())
 }
 
-fn sessions_told_of(sessions_max: usize, reports: Arc<Reports>) -> Sessions {
+fn sessions_told_of(sessions_max: usize, reports: Arc<Reports>) -> AgentSessions {
     let settings =
         SessionSettings { relay_id: "relay-1".to_owned(), ttl: Duration::from_secs(45), sessions_max };
-    Sessions::new(settings, Arc::default(), reports)
+    AgentSessions::new(settings, Arc::default(), reports)
 }
 
 /// A registry that hears everything.
 struct Hears;
 
 #[async_trait]
-impl RelayRegistry for Hears {
+impl RegistryClient for Hears {
     async fn register_relay(&self, _: &Relay) -> Result<(), Status> {
         Ok(())
     }
@@ -39,18 +39,18 @@ impl RelayRegistry for Hears {
 }
 
 /// Sessions and what the registry is told of them.
-fn reported() -> (Sessions, Arc<Reports>) {
+fn reported() -> (AgentSessions, Arc<Reports>) {
     let config = RelayRegistryConfig::default();
     let reports = Arc::new(Reports::new(Relay::default(), &config, Arc::new(Hears), 10));
     (sessions_told_of(10, reports.clone()), reports)
 }
 
-fn register(sessions: &Sessions, agent_id: &str) -> Arc<Session> {
+fn register(sessions: &AgentSessions, agent_id: &str) -> Arc<AgentSession> {
     let asked = agent_pb::RegisterRequest { agent_id: agent_id.to_owned(), ..Default::default() };
     sessions.register(asked).unwrap()
 }
 
-fn open(sessions: &Sessions, agent_id: &str) -> (Arc<Stream>, Orders) {
+fn open(sessions: &AgentSessions, agent_id: &str) -> (Arc<Stream>, StreamOrders) {
     sessions.open(agent_id).unwrap_or_else(|fault| panic!("{fault:?}"))
 }
 
@@ -85,7 +85,7 @@ async fn a_session_with_a_stream_does_not_end() {
     let (stream, _orders) = open(&sessions, "a");
     tokio::time::advance(Duration::from_secs(3600)).await;
     assert!(sessions.status("a").is_some_and(|drone| drone.streaming));
-    sessions.close(&stream, Ending::Broken);
+    sessions.close(&stream, StreamEnding::Broken);
     tokio::time::advance(Duration::from_secs(44)).await;
     assert!(sessions.status("a").is_some_and(|drone| !drone.streaming), "it may come back");
     tokio::time::advance(Duration::from_secs(1)).await;
@@ -97,13 +97,13 @@ async fn a_stream_that_is_closed_ends_its_session() {
     let sessions = sessions(10);
     register(&sessions, "a");
     let (stream, _orders) = open(&sessions, "a");
-    sessions.close(&stream, Ending::Clean);
+    sessions.close(&stream, StreamEnding::Clean);
     assert_eq!((sessions.status("a"), sessions.counts()), (None, (0, 0)));
 }
 
 #[tokio::test(start_paused = true)]
 async fn the_end_of_an_old_stream_touches_nothing_of_a_new_one() {
-    for ending in [Ending::Clean, Ending::Broken] {
+    for ending in [StreamEnding::Clean, StreamEnding::Broken] {
         let sessions = sessions(10);
         let first = register(&sessions, "a");
         let (old, _old_orders) = open(&sessions, "a");
@@ -148,7 +148,7 @@ async fn drones_are_listed_in_their_order_with_what_they_do() {
     let sessions = sessions(10);
     ["b", "c", "a"].iter().for_each(|id| drop(register(&sessions, id)));
     let (stream, _orders) = open(&sessions, "b");
-    stream.shape.set(Shape::Legacy).unwrap();
+    stream.shape.set(StreamShape::Legacy).unwrap();
     stream.session.note_held(3);
     stream.session.note_let_go(2);
     stream.session.note_acked(2, 9);
@@ -164,7 +164,7 @@ async fn drones_are_listed_in_their_order_with_what_they_do() {
 
 #[tokio::test(start_paused = true)]
 async fn an_agent_that_has_no_stream_left_is_reported_no_more() {
-    for ending in [Ending::Clean, Ending::Broken] {
+    for ending in [StreamEnding::Clean, StreamEnding::Broken] {
         let (sessions, reports) = reported();
         register(&sessions, "a");
         let (first, _first_orders) = open(&sessions, "a");
@@ -186,10 +186,10 @@ async fn an_agent_is_reported_while_its_session_has_a_stream() {
     register(&sessions, "a");
     let (first, _first_orders) = open(&sessions, "a");
     let (second, _second_orders) = open(&sessions, "a");
-    sessions.close(&former, Ending::Broken);
-    sessions.close(&first, Ending::Broken);
+    sessions.close(&former, StreamEnding::Broken);
+    sessions.close(&first, StreamEnding::Broken);
     assert_eq!(reports.health().agents, 1);
-    sessions.close(&second, Ending::Broken);
+    sessions.close(&second, StreamEnding::Broken);
     assert_eq!(reports.health().agents, 0);
 }
 

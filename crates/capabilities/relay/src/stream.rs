@@ -14,13 +14,13 @@ use futures_util::{FutureExt as _, StreamExt as _};
 use omnirelay_core::names::check_id;
 use omnirelay_core::text::chain;
 use omnirelay_host::chance::random_part;
-use omnirelay_host::log::{LogLimiter, Turn};
-use omnirelay_wire::encoded::Encoded;
+use omnirelay_host::log::{LogLimiter, LogTurn};
+use omnirelay_wire::encoded::EncodedMessage;
 use omnirelay_wire::fault::Fault;
 use omnirelay_wire::pb::aeroarc::agent::v1 as pb;
-use omnirelay_wire::raw::Raw;
+use omnirelay_wire::raw::RawMessage;
 use omnirelay_wire::reasons;
-use omnirelay_wire::telemetry::{FromAgent, Garbled, Shape, shape_of};
+use omnirelay_wire::telemetry::{FromAgent, GarbledMessage, StreamShape, shape_of};
 use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 use tokio::task::coop::consume_budget;
@@ -29,8 +29,8 @@ use tonic::{Status, Streaming};
 use tracing::warn;
 
 use super::RELAY_RUNBOOK;
-use super::batch::{Batch, Frame};
-use super::sessions::{Ending, Orders, Sessions, Stream, unix_ns};
+use super::batch::{Frame, FrameBatch};
+use super::sessions::{AgentSessions, Stream, StreamEnding, StreamOrders, unix_ns};
 use super::sinks::{NotTaken, Sinks};
 use crate::metrics::relay::{RelayMetrics, SourceCounts};
 use pb::telemetry_ack::Status as AckStatus;
@@ -47,7 +47,7 @@ const NOT_TAKEN_SPREAD: Duration = Duration::from_secs(1);
 const ANOTHER_ID_TOLD_EVERY: Duration = Duration::from_secs(10);
 
 /// Takes telemetry, for all streams of a relay.
-pub struct Intake {
+pub struct TelemetryIntake {
     settings: IntakeSettings,
     sinks: Arc<Sinks>,
     /// What unacknowledged frames of all streams may hold, in bytes.
@@ -68,18 +68,18 @@ pub struct IntakeSettings {
     /// How many bytes those of all streams may hold.
     pub inflight_bytes_max: usize,
     /// What every stream has; `None`: as it begins.
-    pub shape: Option<Shape>,
+    pub shape: Option<StreamShape>,
 }
 
 /// Hears what agents answer to commands.
 pub trait CommandAcks: Send + Sync {
-    fn note(&self, stream: &Stream, ack: Encoded<pb::OperationContextCommandAck>);
+    fn note(&self, stream: &Stream, ack: EncodedMessage<pb::OperationContextCommandAck>);
 }
 
 /// What a stream is answered.
-pub type Acks = Pin<Box<dyn futures_util::Stream<Item = Result<Raw, Status>> + Send>>;
+pub type StreamAcks = Pin<Box<dyn futures_util::Stream<Item = Result<RawMessage, Status>> + Send>>;
 
-impl Intake {
+impl TelemetryIntake {
     pub fn new(
         settings: IntakeSettings,
         sinks: Arc<Sinks>,
@@ -99,11 +99,11 @@ impl Intake {
     /// Serves a stream.
     pub fn serve(
         self: Arc<Self>,
-        sessions: Arc<Sessions>,
+        sessions: Arc<AgentSessions>,
         stream: Arc<Stream>,
-        orders: Orders,
-        incoming: Streaming<Raw>,
-    ) -> Acks {
+        orders: StreamOrders,
+        incoming: Streaming<RawMessage>,
+    ) -> StreamAcks {
         let served = Served {
             counts: self.metrics.of_source(&stream.session.agent_id),
             shape: self.settings.shape,
@@ -117,7 +117,7 @@ impl Intake {
             pending: VecDeque::new(),
             inflight: 0,
             ready: VecDeque::new(),
-            ending: Ending::Broken,
+            ending: StreamEnding::Broken,
             fault: None,
             ends_at: None,
             told_of_another_id: false,
@@ -146,13 +146,13 @@ impl Drop for Taking {
 
 /// A stream that is being served.
 struct Served {
-    intake: Arc<Intake>,
-    sessions: Arc<Sessions>,
+    intake: Arc<TelemetryIntake>,
+    sessions: Arc<AgentSessions>,
     stream: Arc<Stream>,
-    orders: Orders,
-    incoming: Streaming<Raw>,
+    orders: StreamOrders,
+    incoming: Streaming<RawMessage>,
     counts: SourceCounts,
-    shape: Option<Shape>,
+    shape: Option<StreamShape>,
     /// Whether there may be more to read.
     listening: bool,
     /// A batch that waits for room.
@@ -162,8 +162,8 @@ struct Served {
     /// The frames of `taking` and `pending`.
     inflight: usize,
     /// Messages for the agent.
-    ready: VecDeque<Raw>,
-    ending: Ending,
+    ready: VecDeque<RawMessage>,
+    ending: StreamEnding,
     /// How it ends, once everything before is answered.
     fault: Option<Status>,
     /// When it ends at the earliest.
@@ -176,14 +176,14 @@ struct Served {
 enum Event {
     Acked(Result<(), NotTaken>),
     Handed(Option<Pending>),
-    Command(Raw),
-    Message(Option<Result<Raw, Status>>),
+    Command(RawMessage),
+    Message(Option<Result<RawMessage, Status>>),
     Replaced,
 }
 
 impl Served {
     /// The next message for the agent; `None` at the end.
-    async fn next(&mut self) -> Option<Result<Raw, Status>> {
+    async fn next(&mut self) -> Option<Result<RawMessage, Status>> {
         loop {
             if let Some(message) = self.ready.pop_front() {
                 return Some(Ok(message));
@@ -243,7 +243,7 @@ impl Served {
     }
 
     /// Takes a message, and those that have come with it.
-    fn take(&mut self, first: Option<Result<Raw, Status>>) {
+    fn take(&mut self, first: Option<Result<RawMessage, Status>>) {
         let now = unix_ns();
         self.stream.session.note_message(now);
         let room = self.intake.settings.inflight_max.saturating_sub(self.inflight).min(BATCH_FRAMES_MAX);
@@ -263,7 +263,7 @@ impl Served {
                 Some(Err(status)) => self.end(status),
                 None => {
                     self.listening = false;
-                    self.ending = Ending::Clean;
+                    self.ending = StreamEnding::Clean;
                 }
             }
             let more = self.listening && messages < room && frame_bytes < BATCH_BYTES_MAX;
@@ -275,10 +275,12 @@ impl Served {
     }
 
     /// Reads one message; `None` when there is nothing in it for the sinks.
-    fn read(&mut self, raw: &Raw) -> Result<Option<Frame>, Fault> {
+    fn read(&mut self, raw: &RawMessage) -> Result<Option<Frame>, Fault> {
         let shape = match self.shape {
             Some(shape) => shape,
-            None => *self.shape.insert(shape_of(raw, Shape::Legacy).map_err(|error| self.garbled(error))?),
+            None => {
+                *self.shape.insert(shape_of(raw, StreamShape::Legacy).map_err(|error| self.garbled(error))?)
+            }
         };
         self.stream.shape.get_or_init(|| shape);
         match shape.read(raw).map_err(|error| self.garbled(error))? {
@@ -291,13 +293,18 @@ impl Served {
         }
     }
 
-    fn garbled(&self, error: Garbled) -> Fault {
+    fn garbled(&self, error: GarbledMessage) -> Fault {
         let (what, hint) = match (&error, self.intake.settings.shape) {
-            (Garbled::OtherShape { came, .. }, Some(only)) => (
+            (GarbledMessage::OtherShape { came, .. }, Some(only)) => (
                 format!("this relay takes {} messages only, and this one is {}", only.word(), came.word()),
                 "with `relay.telemetryWire: auto` the relay takes both",
             ),
-            (Garbled::OtherShape { .. } | Garbled::Undecodable(_) | Garbled::Truncated, _) => (
+            (
+                GarbledMessage::OtherShape { .. }
+                | GarbledMessage::Undecodable(_)
+                | GarbledMessage::Truncated,
+                _,
+            ) => (
                 chain(&error),
                 "a stream carries TelemetryFrame or AgentStreamMessage, and goes on as it began",
             ),
@@ -306,7 +313,7 @@ impl Served {
     }
 
     /// Refuses a frame that no sink should have.
-    fn check(&mut self, shape: Shape, frame: Frame) -> Option<Frame> {
+    fn check(&mut self, shape: StreamShape, frame: Frame) -> Option<Frame> {
         if frame.message.seq == 0 {
             self.intake.metrics.refused("invalid", 1);
             self.refuse(shape, frame.message.seq, "`seq` begins with 1");
@@ -325,7 +332,7 @@ impl Served {
         if self.told_of_another_id || captured_as.is_empty() || *captured_as == **agent {
             return;
         }
-        if let Some(Turn { left_out }) = self.intake.another_id.turn() {
+        if let Some(LogTurn { left_out }) = self.intake.another_id.turn() {
             self.told_of_another_id = true;
             // Whoever reaches the port may have written anything there.
             let captured_as = if check_id(captured_as).is_ok() { captured_as } else { "what is no id" };
@@ -340,8 +347,8 @@ impl Served {
     }
 
     /// Says that no sink will ever have a frame, to agents that would hear it: older ones take any answer for a success.
-    fn refuse(&mut self, shape: Shape, seq: u64, why: &str) {
-        if shape == Shape::Envelope {
+    fn refuse(&mut self, shape: StreamShape, seq: u64, why: &str) {
+        if shape == StreamShape::Envelope {
             let (status, error) = (AckStatus::PermanentError.into(), why.to_owned());
             self.ready.push_back(shape.ack(pb::TelemetryAck { seq, status, error, frame_id: String::new() }));
         }
@@ -351,7 +358,7 @@ impl Served {
     /// there are some that take any answer for a success: it is told by the end of its stream. One with bare frames
     /// sends them again when their time has come, whether its stream has ended or not.
     fn leave(&mut self, why: &NotTaken) {
-        if self.shape == Some(Shape::Envelope) && self.fault.is_none() {
+        if self.shape == Some(StreamShape::Envelope) && self.fault.is_none() {
             self.ends_at = Some(Instant::now() + NOT_TAKEN_PAUSE + NOT_TAKEN_SPREAD.mul_f64(random_part()));
             self.end(not_taken(why).into());
         }
@@ -368,7 +375,7 @@ impl Served {
         self.inflight += seqs.len();
         self.stream.session.note_held(seqs.len());
         let agent_id = self.stream.session.agent_id.clone();
-        let batch = Arc::new(Batch { agent_id, received_unix_ns: now, frames });
+        let batch = Arc::new(FrameBatch { agent_id, received_unix_ns: now, frames });
         let intake = self.intake.clone();
         let held_bytes = u32::try_from(batch.held_bytes().min(intake.room_bytes)).unwrap_or(u32::MAX);
         let mut taking = async move {
@@ -398,7 +405,7 @@ impl Served {
         self.stream.session.note_let_go(seqs.len());
         match outcome {
             Ok(()) => {
-                let shape = self.shape.unwrap_or(Shape::Legacy);
+                let shape = self.shape.unwrap_or(StreamShape::Legacy);
                 self.stream.session.note_acked(seqs.len(), seqs.last().copied().unwrap_or_default());
                 self.intake.metrics.acked(seqs.len());
                 let acks =

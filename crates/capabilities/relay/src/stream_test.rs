@@ -8,8 +8,8 @@ use tonic::Request;
 use tonic::transport::{Channel, Server};
 
 use super::*;
-use crate::commands::Commands;
-use crate::gateway::{AGENT_ID, Gateway};
+use crate::commands::RelayCommands;
+use crate::gateway::{AGENT_ID, GatewayCalls};
 use crate::metrics::sinks::SinkMetrics;
 use crate::sessions::SessionSettings;
 use pb::agent_gateway_client::AgentGatewayClient;
@@ -19,8 +19,8 @@ const ROOM: usize = 8 * 1024 * 1024;
 
 /// A relay that writes to a folder, at a port of its own.
 struct Rig {
-    intake: Arc<Intake>,
-    sessions: Arc<Sessions>,
+    intake: Arc<TelemetryIntake>,
+    sessions: Arc<AgentSessions>,
     address: SocketAddr,
     _folder: tempfile::TempDir,
     serving: tokio::task::JoinHandle<()>,
@@ -44,15 +44,15 @@ impl Rig {
             Sinks::open(&SinksConfig::default(), written, folder.path(), sink_metrics, &Arc::default())
                 .unwrap();
         let settings = IntakeSettings { inflight_max: 1000, inflight_bytes_max: ROOM, shape: None };
-        let commands = Arc::new(Commands::default());
-        let intake = Arc::new(Intake::new(settings, Arc::new(sinks), metrics, commands));
+        let commands = Arc::new(RelayCommands::default());
+        let intake = Arc::new(TelemetryIntake::new(settings, Arc::new(sinks), metrics, commands));
         let settings = SessionSettings {
             relay_id: "relay-1".to_owned(),
             ttl: Duration::from_secs(45),
             sessions_max: 100,
         };
-        let sessions = Arc::new(Sessions::new(settings, Arc::default(), Arc::default()));
-        let gateway = AgentGatewayServer::new(Gateway::new(sessions.clone(), intake.clone()));
+        let sessions = Arc::new(AgentSessions::new(settings, Arc::default(), Arc::default()));
+        let gateway = AgentGatewayServer::new(GatewayCalls::new(sessions.clone(), intake.clone()));
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let incoming = stream::unfold(listener, |listener| async move {
@@ -69,8 +69,8 @@ impl Rig {
     async fn stream(
         &self,
         agent_id: &str,
-        messages: impl futures_util::Stream<Item = Raw> + Send + 'static,
-    ) -> Streaming<Raw> {
+        messages: impl futures_util::Stream<Item = RawMessage> + Send + 'static,
+    ) -> Streaming<RawMessage> {
         let channel = Channel::from_shared(format!("http://{}", self.address)).unwrap();
         let mut client = AgentGatewayClient::new(channel.connect().await.unwrap());
         let asked = pb::RegisterRequest { agent_id: agent_id.to_owned(), ..Default::default() };
@@ -81,9 +81,9 @@ impl Rig {
     }
 }
 
-fn frame(seq: u64) -> Raw {
+fn frame(seq: u64) -> RawMessage {
     let frame = pb::TelemetryFrame { seq, msg_name: "m".to_owned(), ..Default::default() };
-    Raw(frame.encode_to_vec().into())
+    RawMessage(frame.encode_to_vec().into())
 }
 
 async fn until(what: &str, is_true: impl Fn() -> bool) {
@@ -94,11 +94,11 @@ async fn until(what: &str, is_true: impl Fn() -> bool) {
     }
 }
 
-async fn acked(answers: &mut Streaming<Raw>, shape: Shape) -> pb::TelemetryAck {
-    let Raw(bytes) = answers.message().await.unwrap().unwrap();
+async fn acked(answers: &mut Streaming<RawMessage>, shape: StreamShape) -> pb::TelemetryAck {
+    let RawMessage(bytes) = answers.message().await.unwrap().unwrap();
     match shape {
-        Shape::Legacy => pb::TelemetryAck::decode(bytes).unwrap(),
-        Shape::Envelope => match pb::RelayStreamMessage::decode(bytes).unwrap().payload.unwrap() {
+        StreamShape::Legacy => pb::TelemetryAck::decode(bytes).unwrap(),
+        StreamShape::Envelope => match pb::RelayStreamMessage::decode(bytes).unwrap().payload.unwrap() {
             pb::relay_stream_message::Payload::TelemetryAck(ack) => ack,
             other => panic!("{other:?}"),
         },
@@ -122,7 +122,7 @@ async fn an_agent_that_reads_nothing_holds_nothing_of_the_others() {
     until("the room is free", || rig.intake.room.available_permits() == ROOM).await;
     let mut answers = rig.stream("other", stream::iter((1..=10).map(frame)).chain(stream::pending())).await;
     for seq in 1..=10 {
-        assert_eq!(acked(&mut answers, Shape::Legacy).await.seq, seq);
+        assert_eq!(acked(&mut answers, StreamShape::Legacy).await.seq, seq);
     }
     drop(deaf);
 }
@@ -135,12 +135,12 @@ async fn frames_that_nobody_wants_stop_nobody() {
     let mut unwanted = Vec::new();
     for number in 0..4 {
         let nothing = pb::TelemetryFrame { sent_at_unix_ns: 1, ..Default::default() };
-        let raw = Raw(nothing.encode_to_vec().into());
+        let raw = RawMessage(nothing.encode_to_vec().into());
         unwanted.push(rig.stream(&format!("a{number}"), stream::repeat(raw)).await);
     }
     let mut answers = rig.stream("other", stream::iter((1..=10).map(frame)).chain(stream::pending())).await;
     for seq in 1..=10 {
-        assert_eq!(acked(&mut answers, Shape::Legacy).await.seq, seq);
+        assert_eq!(acked(&mut answers, StreamShape::Legacy).await.seq, seq);
     }
 }
 
@@ -149,7 +149,7 @@ async fn frames_are_refused_with_their_reason_where_it_is_heard() {
     let rig = Rig::start().await;
     let in_envelope = |frame: pb::TelemetryFrame| {
         let payload = Some(pb::agent_stream_message::Payload::TelemetryFrame(frame));
-        Raw(pb::AgentStreamMessage { payload }.encode_to_vec().into())
+        RawMessage(pb::AgentStreamMessage { payload }.encode_to_vec().into())
     };
     let good = |seq| pb::TelemetryFrame { seq, sent_at_unix_ns: 1, ..Default::default() };
     let unnumbered = pb::TelemetryFrame { msg_name: "m".to_owned(), ..good(0) };
@@ -157,7 +157,7 @@ async fn frames_are_refused_with_their_reason_where_it_is_heard() {
     let mut answers = rig.stream("a", stream::iter(sent).chain(stream::pending())).await;
     let mut heard = Vec::new();
     for _ in 0..3 {
-        let ack = acked(&mut answers, Shape::Envelope).await;
+        let ack = acked(&mut answers, StreamShape::Envelope).await;
         heard.push((ack.seq, ack.status()));
     }
     heard.sort();

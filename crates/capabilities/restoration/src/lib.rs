@@ -22,17 +22,17 @@ use omnirelay_nouns::merge::{MergeOutcome, RecordMergers};
 use omnirelay_nouns::request::MutationRequest;
 use omnirelay_peer_records::{nodes_there, own_session, peer_id};
 use omnirelay_registry::Registry;
-use omnirelay_registry::act::{Act, Authority, Plan};
+use omnirelay_registry::act::{CommitPlan, DaemonAct, WriteAuthority};
 use omnirelay_registry::audit_record::{named, own_body};
 use omnirelay_registry::epoch_loss::{FollowedSpan, LostRecord, LostRecords, RESTORE, RestoredBy};
-use omnirelay_registry::mutate::{Decision, request_hash};
-use omnirelay_registry::reactor::Paced;
+use omnirelay_registry::mutate::{MutationDecision, request_hash};
+use omnirelay_registry::reactor::PacedScene;
 use omnirelay_registry::view::{View, ViewRecord};
 use omnirelay_restoration_records::{
     RESTORATION, RestorationAccount, account_id, accounts, given_up_id, said,
 };
 use omnirelay_store::{
-    CommitError, Epoch, GroupRef, Kind, Record, RecordId, Revision, StoreError, Version, Write,
+    CommitError, Epoch, GroupRef, Record, RecordId, RecordKind, Revision, StoreError, Version, Write,
 };
 use omnirelay_wire::fault::Fault;
 use omnirelay_wire::pb::omnirelay::mesh::control::v1 as pb;
@@ -67,7 +67,7 @@ pub struct RecordRestorer {
     /// How long the node that a record names has for it before others do it.
     own_turn: Duration,
     /// Until when it is left to others to put back what this daemon may not write, by the first of the kinds.
-    left_to_others: Mutex<BTreeMap<Kind, Instant>>,
+    left_to_others: Mutex<BTreeMap<RecordKind, Instant>>,
 }
 
 /// A record as it is to be written.
@@ -104,7 +104,7 @@ impl RecordRestorer {
     /// Does so for ever. What is nobody's own does not wait for what nodes own, which may be much.
     pub async fn run(&self) {
         let epoch = |view: &View| view.head().epoch;
-        let pace = || Paced { sense: |view: &View| view.changed(&RESTORATION), between: PACE };
+        let pace = || PacedScene { sense: |view: &View| view.changed(&RESTORATION), between: PACE };
         let of_nobody = self.registry.react_paced(epoch, pace(), || self.look());
         let owned = self.registry.react_paced(epoch, pace(), || self.look_at_owned());
         tokio::join!(of_nobody, owned);
@@ -278,8 +278,8 @@ impl RecordRestorer {
                 Write::Put { id, value: value.encode_to_vec().into(), group: None }
             }
         };
-        let act = Act::new("restoration.account", [RESTORATION], Authority::Unfenced);
-        registry.attempt(&act, Plan::read_in(epoch).write([write])).await.map(drop)
+        let act = DaemonAct::new("restoration.account", [RESTORATION], WriteAuthority::Unfenced);
+        registry.attempt(&act, CommitPlan::read_in(epoch).write([write])).await.map(drop)
     }
 
     /// How long after an epoch was met it is for this daemon to put back what is nobody's own.
@@ -447,8 +447,11 @@ impl RecordRestorer {
         if due.is_empty() {
             return Ok(());
         }
-        let act =
-            Act::new(RESTORE, due.iter().map(|put| put.id.kind.clone()), Authority::Session(session.clone()));
+        let act = DaemonAct::new(
+            RESTORE,
+            due.iter().map(|put| put.id.kind.clone()),
+            WriteAuthority::Session(session.clone()),
+        );
         let writes =
             due.iter().map(|put| Write::Put { id: put.id.clone(), value: put.value.clone(), group: None });
         // Parts come before their whole, so that they are never seen with another one.
@@ -459,7 +462,7 @@ impl RecordRestorer {
             expected.chain(wholes.map(|id| (id.clone(), Version(0)))).collect();
         let named = named(due.iter().map(|put| put.id.to_string()).collect());
         let body = own_body(registry.node_id(), RESTORE, format!("registry/{epoch}"), named);
-        let plan = Plan::read_in(epoch).expect(expected).write(writes).audit([body]);
+        let plan = CommitPlan::read_in(epoch).expect(expected).write(writes).audit([body]);
         registry.attempt(&act, plan).await?;
         due.iter().for_each(|put| registry.losses().note_restored(&put.id));
         info!(count = due.len(), %epoch, "lost records put back");
@@ -540,7 +543,7 @@ pub async fn give_up(
             let writes = if is_noted { Vec::new() } else { vec![put] };
             let answer =
                 pb::GiveUpLostResponse { schema_version: SCHEMA_VERSION.to_owned(), ..Default::default() };
-            Ok(Decision { writes, changes, answer })
+            Ok(MutationDecision { writes, changes, answer })
         })
         .await
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use omnirelay_host::wall_clock;
 use omnirelay_node::readiness::{clocks_apart, item};
-use omnirelay_node::{Kinds, Mount, Phase, PortName};
+use omnirelay_node::{CapabilityKinds, NodeBuilder, PortName, StopPhase};
 use omnirelay_registry::Registry;
 use omnirelay_restoration_records::RESTORATION;
 use omnirelay_wire::pb::omnirelay::mesh::control::v1::store_service_server::StoreServiceServer;
@@ -14,20 +14,21 @@ use tracing::{info, warn};
 use crate::store::StoreCalls;
 use crate::{RecordRestorer, trouble};
 
-pub const KINDS: Kinds = Kinds { mirrored: &[RESTORATION], claimed: &[RESTORATION], ..Kinds::NONE };
+pub const KINDS: CapabilityKinds =
+    CapabilityKinds { mirrored: &[RESTORATION], claimed: &[RESTORATION], ..CapabilityKinds::NONE };
 
-pub fn mount(node: &mut Mount) {
+pub fn mount(node: &mut NodeBuilder) {
     let store = StoreCalls { registry: node.registry.clone() };
     let store = StoreServiceServer::new(store).send_compressed(Gzip).accept_compressed(Gzip);
     node.serve(PortName::Control, store);
     let (restoration, asked) = (restorer(node), node.registry.clone());
     node.readiness.add(move || vec![item("lost-records", false, trouble(&asked))]);
-    node.run(Phase::End, async move { restoration.run().await });
+    node.run(StopPhase::End, async move { restoration.run().await });
     let registry = node.registry.clone();
-    node.run(Phase::End, async move { tell_of_clocks(&registry).await });
+    node.run(StopPhase::End, async move { tell_of_clocks(&registry).await });
 }
 
-fn restorer(node: &Mount) -> RecordRestorer {
+fn restorer(node: &NodeBuilder) -> RecordRestorer {
     RecordRestorer::new(node.registry.clone(), node.mergers.clone(), node.config.session_ttl())
 }
 

@@ -4,9 +4,9 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use omnirelay_peer_records::PEER;
 use omnirelay_peer_records::session_id;
-use omnirelay_registry::act::Reader;
+use omnirelay_registry::act::DecisionReader;
 use omnirelay_registry::epoch_loss::{RestoredBy, RestoredKind};
-use omnirelay_registry::heartbeat::Pace;
+use omnirelay_registry::heartbeat::HeartbeatPace;
 use omnirelay_registry::lab::{self, LabRegistry};
 use omnirelay_restoration_records::is_over;
 use omnirelay_scripted::{Answered, Call, Faulty, PausedClock, Script, Scripted};
@@ -17,10 +17,10 @@ use tokio::time::sleep;
 
 use super::*;
 
-const WHOLE: Kind = Kind::of("whole");
-const PART: Kind = Kind::of("part");
-const OWNED: Kind = Kind::of("owned");
-static MIRRORED: [Kind; 5] = [PEER, WHOLE, PART, OWNED, RESTORATION];
+const WHOLE: RecordKind = RecordKind::of("whole");
+const PART: RecordKind = RecordKind::of("part");
+const OWNED: RecordKind = RecordKind::of("owned");
+static MIRRORED: [RecordKind; 5] = [PEER, WHOLE, PART, OWNED, RESTORATION];
 const SECOND: Duration = Duration::from_secs(1);
 const OWN_TURN: Duration = Duration::from_secs(30);
 
@@ -53,12 +53,12 @@ impl Daemon {
         let registry = lab::registry(node, path.clone(), &MIRRORED)
             .claiming(&[RESTORATION])
             .restoring(vec![peers, owned, restored], OWN_TURN);
-        let pace = Pace { renew_every: SECOND, grace: SECOND };
+        let pace = HeartbeatPace { renew_every: SECOND, grace: SECOND };
         let LabRegistry { registry, tasks } = LabRegistry::beating(registry, pace).await;
         Self { registry, path, before, tasks }
     }
 
-    async fn had(&self, kind: Kind, key: &str, value: &str) {
+    async fn had(&self, kind: RecordKind, key: &str, value: &str) {
         put(&*self.before, kind, key, value).await;
         sleep(SECOND).await;
     }
@@ -89,10 +89,10 @@ impl Daemon {
     }
 
     /// What becomes of a write of somebody else.
-    async fn writes(&self, kind: Kind, key: &str) -> Result<(), CommitError> {
-        let act = Act::new("things.set", [kind.clone()], Authority::Unfenced);
+    async fn writes(&self, kind: RecordKind, key: &str) -> Result<(), CommitError> {
+        let act = DaemonAct::new("things.set", [kind.clone()], WriteAuthority::Unfenced);
         let id = RecordId::new(kind, key);
-        let decided = self.registry.act::<_, CommitError, _>(&act, async |reader: Reader<'_>| {
+        let decided = self.registry.act::<_, CommitError, _>(&act, async |reader: DecisionReader<'_>| {
             reader.get(&id);
             let put = Write::Put { id: id.clone(), value: "other".into(), group: None };
             Ok(Some((reader.plan().write([put]), ())))
@@ -101,7 +101,7 @@ impl Daemon {
     }
 }
 
-async fn put(store: &dyn Store, kind: Kind, key: &str, value: &str) {
+async fn put(store: &dyn Store, kind: RecordKind, key: &str, value: &str) {
     let epoch = store.pulse(Pulse::default()).await.unwrap().epoch;
     let put = Write::Put {
         id: RecordId::new(kind, key),
@@ -111,13 +111,13 @@ async fn put(store: &dyn Store, kind: Kind, key: &str, value: &str) {
     store.commit(Commit { epoch, writes: vec![put], writer: "x".into(), ..Commit::default() }).await.unwrap();
 }
 
-async fn delete(store: &dyn Store, kind: Kind, key: &str) {
+async fn delete(store: &dyn Store, kind: RecordKind, key: &str) {
     let epoch = store.pulse(Pulse::default()).await.unwrap().epoch;
     let writes = vec![Write::Delete { id: RecordId::new(kind, key) }];
     store.commit(Commit { epoch, writes, ..Commit::default() }).await.unwrap();
 }
 
-async fn stored(store: &dyn Store, kind: Kind) -> Vec<(String, String, String)> {
+async fn stored(store: &dyn Store, kind: RecordKind) -> Vec<(String, String, String)> {
     let page = store.scan(Scan { kind, after: None, backwards: false, limit: 10 }).await.unwrap();
     let text = |value: &Bytes| String::from_utf8_lossy(value).into_owned();
     let there = page.records.iter().filter(|record| !record.deleted);
@@ -129,7 +129,7 @@ fn one(key: &str, value: &str, writer: &str) -> Vec<(String, String, String)> {
 }
 
 /// A store by credentials that may not write records of a kind.
-struct Denying(Arc<dyn Store>, Kind);
+struct Denying(Arc<dyn Store>, RecordKind);
 
 #[async_trait]
 impl Script for Denying {

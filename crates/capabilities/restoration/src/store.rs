@@ -10,10 +10,10 @@ use omnirelay_identity::caller::Caller;
 use omnirelay_nouns::serve;
 use omnirelay_nouns::{SCHEMA_VERSION, check_reason, timestamp};
 use omnirelay_registry::Registry;
-use omnirelay_registry::record::Deed;
+use omnirelay_registry::record::AuditedAction;
 use omnirelay_store::{
-    ClockReset, CommitError, Obstacle, RESET_MIN, ResetClock, ResetClockError, Standby, StoreError,
-    SwitchError, SwitchOrder, Switched,
+    ClockReset, CommitError, RESET_MIN, ResetClock, ResetClockError, StandbyServer, StoreError, SwitchError,
+    SwitchObstacle, SwitchOrder, SwitchOutcome,
 };
 use omnirelay_wire::fault::Fault;
 use omnirelay_wire::pb::omnirelay::mesh::control::v1 as pb;
@@ -61,7 +61,7 @@ impl StoreCalls {
         let switched = tokio::spawn(async move {
             let switched = trail.registry.store().switch(&order).await;
             let told = match &switched {
-                Ok(Switched { from, to, .. }) => {
+                Ok(SwitchOutcome { from, to, .. }) => {
                     format!("master: {from} -> {}", to.as_deref().unwrap_or_default())
                 }
                 Err(error) => format!("not switched: {error}"),
@@ -178,7 +178,7 @@ struct Trail {
 
 impl Trail {
     async fn record(&self, told: String) -> Result<(), CommitError> {
-        let deed = Deed {
+        let deed = AuditedAction {
             action: self.action,
             object: self.object.clone(),
             reason: &self.reason,
@@ -205,11 +205,11 @@ impl Trail {
     }
 }
 
-fn answer(switched: Switched, dry_run: bool) -> pb::SwitchStoreResponse {
-    let Switched { from, to, standbys, paused } = switched;
+fn answer(switched: SwitchOutcome, dry_run: bool) -> pb::SwitchStoreResponse {
+    let SwitchOutcome { from, to, standbys, paused } = switched;
     let standbys = standbys
         .into_iter()
-        .map(|Standby { at, behind_bytes }| pb::StoreStandby { address: at, behind_bytes });
+        .map(|StandbyServer { at, behind_bytes }| pb::StoreStandby { address: at, behind_bytes });
     pb::SwitchStoreResponse {
         schema_version: SCHEMA_VERSION.to_owned(),
         changed: true,
@@ -221,7 +221,7 @@ fn answer(switched: Switched, dry_run: bool) -> pb::SwitchStoreResponse {
     }
 }
 
-fn names(standbys: &[Standby]) -> String {
+fn names(standbys: &[StandbyServer]) -> String {
     standbys.iter().map(|standby| standby.at.as_str()).collect::<Vec<_>>().join(", ")
 }
 
@@ -231,11 +231,11 @@ fn fault(error: SwitchError) -> Fault {
         SwitchError::Refused { obstacle, what, hint } => {
             let what = cannot(&what);
             let fault = match obstacle {
-                Obstacle::Alone => Fault::new(reasons::STORE_HAS_NO_STANDBY, what),
-                Obstacle::OtherMaster => Fault::new(reasons::MASTER_DIFFERS, what),
-                Obstacle::NoStandby => Fault::new(reasons::NO_STANDBY, what),
-                Obstacle::NotPermitted => Fault::new(reasons::STORE_NOT_PERMITTED, what),
-                Obstacle::NotBegun => Fault::new(reasons::FAILOVER_REFUSED, what),
+                SwitchObstacle::Alone => Fault::new(reasons::STORE_HAS_NO_STANDBY, what),
+                SwitchObstacle::OtherMaster => Fault::new(reasons::MASTER_DIFFERS, what),
+                SwitchObstacle::NoStandby => Fault::new(reasons::NO_STANDBY, what),
+                SwitchObstacle::NotPermitted => Fault::new(reasons::STORE_NOT_PERMITTED, what),
+                SwitchObstacle::NotBegun => Fault::new(reasons::FAILOVER_REFUSED, what),
             };
             fault.hint(hint)
         }

@@ -7,7 +7,7 @@ use omnirelay_core::time::{Millis, whole_ms};
 use omnirelay_node::lab::reason;
 use omnirelay_node::readiness::clocks_apart;
 use omnirelay_registry::audit_record::AUDIT;
-use omnirelay_registry::heartbeat::Pace;
+use omnirelay_registry::heartbeat::HeartbeatPace;
 use omnirelay_registry::lab::{self, LabRegistry};
 use omnirelay_store::{ManualClock, MemoryStore, Scan, Store};
 use omnirelay_wire::pb::omnirelay::store::v1::AuditValue;
@@ -51,7 +51,7 @@ async fn store_time_that_is_ahead_is_told_and_brought_back_in_a_new_epoch() {
     let clock = ManualClock::at(wall.after(HOURS_30));
     clock.set_wall_ahead(-(HOURS_30.as_millis() as i64));
     let store = Arc::new(MemoryStore::new(clock));
-    let pace = Pace { renew_every: Duration::from_millis(50), grace: Duration::ZERO };
+    let pace = HeartbeatPace { renew_every: Duration::from_millis(50), grace: Duration::ZERO };
     let LabRegistry { registry, tasks: _tasks } =
         LabRegistry::beating(lab::registry("a", store.clone(), &[]), pace).await;
     until("the registry is read", async || registry.view().head().caught_up).await;
@@ -78,7 +78,7 @@ async fn store_time_is_not_brought_to_a_clock_that_is_wrong() {
     let clock = ManualClock::at(wall.after(HOURS_30 * 2));
     clock.set_wall_ahead(-(HOURS_30.as_millis() as i64));
     let store = Arc::new(MemoryStore::new(clock));
-    let pace = Pace { renew_every: Duration::from_millis(50), grace: Duration::ZERO };
+    let pace = HeartbeatPace { renew_every: Duration::from_millis(50), grace: Duration::ZERO };
     let LabRegistry { registry, tasks: _tasks } =
         LabRegistry::beating(lab::registry("a", store.clone(), &[]), pace).await;
     let served = StoreCalls { registry };

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use omnirelay_core::scope::GLOBAL_CONTROL;
-use omnirelay_decisions::shards::alarms::{Alarm, Alarms, Sight};
+use omnirelay_decisions::shards::alarms::{NamespaceSight, ShardAlarm, ShardAlarms};
 use omnirelay_gossip::Gossip;
 use omnirelay_leadership_records::ScopeFences;
 use omnirelay_registry::Registry;
@@ -14,10 +14,10 @@ use serde_json::json;
 use tokio::time::{Instant, sleep};
 use tracing::warn;
 
-use super::webhook::{Deliveries, Fact};
+use super::webhook::{WebhookDeliveries, WebhookFact};
 use super::{SHARDS_RUNBOOK, levels};
 use crate::metrics::ShardMetrics;
-use crate::shard_map_view::Maps;
+use crate::shard_map_view::NamespaceMaps;
 
 /// How often it is looked.
 const LOOK_EVERY: Duration = Duration::from_secs(10);
@@ -32,9 +32,9 @@ pub struct AlarmBell {
     pub gossip: Option<Arc<Gossip>>,
     pub leads: Arc<dyn ScopeFences>,
     pub metrics: Arc<ShardMetrics>,
-    pub deliveries: Arc<Deliveries>,
+    pub deliveries: Arc<WebhookDeliveries>,
     /// Alarms that are not told yet, the oldest first.
-    pub waiting: Mutex<VecDeque<Fact>>,
+    pub waiting: Mutex<VecDeque<WebhookFact>>,
 }
 
 impl AlarmBell {
@@ -44,7 +44,7 @@ impl AlarmBell {
     }
 
     async fn look_for_ever(&self) {
-        let (begun, mut alarms) = (Instant::now(), Alarms::default());
+        let (begun, mut alarms) = (Instant::now(), ShardAlarms::default());
         loop {
             sleep(LOOK_EVERY).await;
             for (namespace, alarm) in self.look(begun.elapsed(), &mut alarms) {
@@ -72,7 +72,7 @@ impl AlarmBell {
         }
     }
 
-    fn look(&self, now: Duration, alarms: &mut Alarms) -> Vec<(String, Alarm)> {
+    fn look(&self, now: Duration, alarms: &mut ShardAlarms) -> Vec<(String, ShardAlarm)> {
         let view = self.registry.view();
         // What all see is told by one.
         let leads = self.leads.fence(GLOBAL_CONTROL).is_some();
@@ -81,26 +81,26 @@ impl AlarmBell {
                 .into_iter()
                 .map(|level| (level.namespace, level.imbalance))
                 .collect::<Vec<_>>(),
-            false => Maps::of(view).all().map(|map| (map.name().to_owned(), None)).collect(),
+            false => NamespaceMaps::of(view).all().map(|map| (map.name().to_owned(), None)).collect(),
         };
         let sights = all.iter().map(|(namespace, imbalance)| {
             let (concurrent, failures) = self.metrics.wrong(namespace);
-            Sight { namespace, concurrent, failures, imbalance: *imbalance }
+            NamespaceSight { namespace, concurrent, failures, imbalance: *imbalance }
         });
         alarms.look(now, &sights.collect::<Vec<_>>())
     }
 
-    fn fact(&self, namespace: &str, alarm: Alarm) -> Fact {
+    fn fact(&self, namespace: &str, alarm: ShardAlarm) -> WebhookFact {
         let (node, now, word) = (self.registry.node_id(), self.registry.view().now(), alarm.word());
         let (field, value) = match alarm {
-            Alarm::ServedTwice(shards) => ("shards", json!(shards)),
-            Alarm::StepsFail(steps) => ("steps", json!(steps)),
-            Alarm::Unbalanced(imbalance) => ("imbalance", json!(imbalance)),
+            ShardAlarm::ServedTwice(shards) => ("shards", json!(shards)),
+            ShardAlarm::StepsFail(steps) => ("steps", json!(steps)),
+            ShardAlarm::Unbalanced(imbalance) => ("imbalance", json!(imbalance)),
         };
         let time_ms = now.0.to_string();
         let event =
             json!({"alarm": word, "namespace": namespace, "nodeId": node, "timeMs": time_ms, (field): value});
         let id = format!("{node}/{word}/{namespace}/{}", now.0);
-        Fact::new(id, "alarm", &event)
+        WebhookFact::new(id, "alarm", &event)
     }
 }

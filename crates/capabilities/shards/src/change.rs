@@ -1,21 +1,21 @@
 //! What operators may do to a shard.
 
-use omnirelay_decisions::shards::map::{Edit, status};
+use omnirelay_decisions::shards::map::{MapEdit, status};
 use omnirelay_decisions::shards::spec::check_namespace;
 use omnirelay_identity::caller::Caller;
 use omnirelay_nouns::SCHEMA_VERSION;
 use omnirelay_nouns::request::MutationRequest;
 use omnirelay_registry::Registry;
-use omnirelay_registry::mutate::{Decision, request_hash};
+use omnirelay_registry::mutate::{MutationDecision, request_hash};
 use omnirelay_wire::fault::Fault;
 use omnirelay_wire::pb::omnirelay::store::v1::namespace_value::Phase;
 use omnirelay_wire::pb::omnirelay::store::v1::{NamespaceValue, ShardValue};
-use omnirelay_wire::rpc::Rpc;
+use omnirelay_wire::rpc::RpcMethod;
 use omnirelay_wire::rpc::shard_control_service::{PAUSE, RESUME};
 
 use super::pb;
 use crate::shard_map_view::{
-    Leads, OF_MAP, namespace_id, namespace_not_found, not_ready, shard_id, shard_not_found, show, writes,
+    OF_MAP, ShardLeads, namespace_id, namespace_not_found, not_ready, shard_id, shard_not_found, show, writes,
 };
 
 /// What both have in common.
@@ -71,7 +71,7 @@ pub(super) async fn resume(
 async fn edit(
     registry: &Registry,
     caller: &Caller,
-    rpc: Rpc,
+    rpc: RpcMethod,
     order: Order,
     change: impl Fn(&mut ShardValue),
 ) -> Result<pb::ShardChange, Fault> {
@@ -94,9 +94,13 @@ async fn edit(
             let before = found.value::<ShardValue>().unwrap_or_default();
             let mut after = ShardValue::clone(&before);
             change(&mut after);
-            let mut shown = show(&Leads::of_one(registry.view(), &record), &found);
+            let mut shown = show(&ShardLeads::of_one(registry.view(), &record), &found);
             if after == *before {
-                return Ok(Decision { writes: Vec::new(), changes: Vec::new(), answer: answer(shown) });
+                return Ok(MutationDecision {
+                    writes: Vec::new(),
+                    changes: Vec::new(),
+                    answer: answer(shown),
+                });
             }
             let why = pb::ShardHistory {
                 actor: caller.principal.to_string(),
@@ -105,7 +109,7 @@ async fn edit(
                 cause: "operator".to_owned(),
                 ..pb::ShardHistory::default()
             };
-            let mut edit = Edit::of(&namespace, &of, why);
+            let mut edit = MapEdit::of(&namespace, &of, why);
             let words = [status(&before), status(&after)].map(|(status, _)| status.as_str_name());
             edit.put(&shard, Some(&before), Some(after.clone()));
             if let Some(shown) = &mut shown {
@@ -118,7 +122,7 @@ async fn edit(
                 shown.checksum = omnirelay_decisions::shards::map::checksum(shown);
             }
             let changes = vec![format!("status: {} -> {}", words[0], words[1])];
-            Ok(Decision { writes: writes(&namespace, &edit, now), changes, answer: answer(shown) })
+            Ok(MutationDecision { writes: writes(&namespace, &edit, now), changes, answer: answer(shown) })
         })
         .await
 }

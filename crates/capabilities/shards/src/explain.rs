@@ -2,21 +2,23 @@
 
 use std::collections::BTreeMap;
 
-use omnirelay_core::rebalance::{Rules, Standing};
-use omnirelay_core::shard_order::{Candidate, Placer, Strategy, Weight};
+use omnirelay_core::rebalance::{OwnerStanding, RebalanceRules};
+use omnirelay_core::shard_order::{OwnerCandidate, PlacementStrategy, ShardPlacer, Weight};
 use omnirelay_decisions::shards::map::status;
-use omnirelay_decisions::shards::member::Member;
+use omnirelay_decisions::shards::member::ShardMember;
 use omnirelay_decisions::shards::planning::plan;
 use omnirelay_decisions::shards::spec::Spec;
 use omnirelay_nouns::{at_cursor, envelope};
-use omnirelay_wire::envelope::Enveloped as _;
+use omnirelay_wire::envelope::EnvelopedAnswer as _;
 use omnirelay_wire::fault::Fault;
 use omnirelay_wire::pb::omnirelay::store::v1::ShardValue;
 use tonic::Response;
 
 use super::history::of_shard;
 use super::{Shards, pb};
-use crate::shard_map_view::{Leads, Map, Nodes, Values, maps_with, shard_not_found, show};
+use crate::shard_map_view::{
+    NamespaceMap, ShardLeads, ShardNodes, ShardValues, maps_with, shard_not_found, show,
+};
 
 /// How many changes of a shard are told.
 const CHANGES_TOLD: usize = 8;
@@ -33,11 +35,11 @@ impl Shards {
         let record = map.shard(shard).ok_or_else(|| shard_not_found(namespace, shard))?;
         let value = record.value::<ShardValue>().unwrap_or_default();
         let changes = of_shard(&self.registry, namespace, (shard, &value), CHANGES_TOLD).await?;
-        let nodes = Nodes::of(self.registry.view(), self.gossip.as_deref());
+        let nodes = ShardNodes::of(self.registry.view(), self.gossip.as_deref());
         let (spec, values) = (map.spec(), map.values());
         let members = nodes.members(map.name(), &spec, &values);
         let candidates = candidates(&map, &spec, &values, &members, (shard, &value));
-        let leads = Leads::of_one(self.registry.view(), &record.record.id);
+        let leads = ShardLeads::of_one(self.registry.view(), &record.record.id);
         let cursor = maps.cursor.to_string();
         let response = pb::ExplainShardResponse {
             cursor: cursor.clone(),
@@ -53,17 +55,17 @@ impl Shards {
 
 /// Every node of the mesh, the best first, then those that may not own the shard.
 fn candidates(
-    map: &Map<'_>,
+    map: &NamespaceMap<'_>,
     spec: &Spec,
-    values: &Values<'_>,
-    members: &BTreeMap<String, Member>,
+    values: &ShardValues<'_>,
+    members: &BTreeMap<String, ShardMember>,
     (shard, value): (&str, &ShardValue),
 ) -> Vec<pb::ShardCandidate> {
-    let all: Vec<&Member> = members.values().collect();
-    let placer = Placer::new(spec.strategy, all.iter().map(|member| candidate(member)).collect());
-    let rules = Rules { moves_max: 0, ..spec.rules() };
+    let all: Vec<&ShardMember> = members.values().collect();
+    let placer = ShardPlacer::new(spec.strategy, all.iter().map(|member| candidate(member)).collect());
+    let rules = RebalanceRules { moves_max: 0, ..spec.rules() };
     let loads = plan(map.name(), &values.all(), members, &rules, &BTreeMap::new()).loads;
-    let load_of = |member: &Member| loads.iter().find(|load| load.node_id == member.id).cloned();
+    let load_of = |member: &ShardMember| loads.iter().find(|load| load.node_id == member.id).cloned();
     let mut found: Vec<pb::ShardCandidate> = all
         .iter()
         .enumerate()
@@ -95,10 +97,10 @@ fn candidates(
     found
 }
 
-fn candidate(member: &Member) -> Candidate<'_> {
-    Candidate {
+fn candidate(member: &ShardMember) -> OwnerCandidate<'_> {
+    OwnerCandidate {
         node: &member.id,
-        weight: if member.standing == Standing::Open { member.weight } else { Weight::ZERO },
+        weight: if member.standing == OwnerStanding::Open { member.weight } else { Weight::ZERO },
         region: &member.region,
         zone: &member.zone,
     }
@@ -106,8 +108,8 @@ fn candidate(member: &Member) -> Candidate<'_> {
 
 fn because(
     value: &ShardValue,
-    strategy: Strategy,
-    members: &BTreeMap<String, Member>,
+    strategy: PlacementStrategy,
+    members: &BTreeMap<String, ShardMember>,
     candidates: &[pb::ShardCandidate],
 ) -> Vec<String> {
     let (mut told, strategy) = (Vec::new(), strategy.word());

@@ -9,7 +9,7 @@ use omnirelay_nouns::listing::{self, PAGE_BYTES_MAX};
 use omnirelay_nouns::{at_cursor, envelope};
 use omnirelay_registry::Registry;
 use omnirelay_store::{Record, StoreError};
-use omnirelay_wire::envelope::Enveloped as _;
+use omnirelay_wire::envelope::EnvelopedAnswer as _;
 use omnirelay_wire::fault::Fault;
 use omnirelay_wire::pb::omnirelay::store::v1::{ChangedShard, ShardChangeValue, ShardValue};
 use omnirelay_wire::reasons;
@@ -18,7 +18,7 @@ use tonic::Response;
 
 use super::filter::ShardFilter;
 use super::pb;
-use crate::shard_map_view::{Maps, SHARD_CHANGE, change_key, maps_with};
+use crate::shard_map_view::{NamespaceMaps, SHARD_CHANGE, change_key, maps_with};
 
 const LIMIT_DEFAULT: usize = 100;
 const LIMIT_MAX: usize = 1000;
@@ -54,7 +54,7 @@ pub(super) async fn diff(
     let limit = listing::page_size(asked.limit, LIMIT_MAX, LIMIT_MAX)?;
     registry.ready_for(&asked.min_revision).await?;
     let maps = match asked.namespace.as_str() {
-        "" => registry.look(Maps::of).await,
+        "" => registry.look(NamespaceMaps::of).await,
         name => maps_with(registry, name).await?,
     };
     let (cursor, wanted) = (maps.cursor.to_string(), Wanted::of(&asked, &maps)?);
@@ -111,7 +111,7 @@ enum Wanted {
 }
 
 impl Wanted {
-    fn of(asked: &pb::ShardDiffRequest, maps: &Maps) -> Result<Self, Fault> {
+    fn of(asked: &pb::ShardDiffRequest, maps: &NamespaceMaps) -> Result<Self, Fault> {
         let by_version = asked.from_map_version.is_some() || asked.to_map_version.is_some();
         if !by_version {
             let to = if asked.to_token == 0 { i64::MAX } else { asked.to_token };

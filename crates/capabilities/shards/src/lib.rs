@@ -31,14 +31,14 @@ use omnirelay_decisions::shards::control::waits_for_somebody;
 use omnirelay_decisions::shards::spec::Automation;
 use omnirelay_gossip::Gossip;
 use omnirelay_identity::caller::Caller;
-use omnirelay_nouns::feed::Watches;
-use omnirelay_nouns::listing::{self, PageToken, Room, page_of};
+use omnirelay_nouns::feed::NounWatches;
+use omnirelay_nouns::listing::{self, PageRoom, PageToken, page_of};
 use omnirelay_nouns::serve;
 use omnirelay_nouns::{at_cursor, envelope, head_cursor, not_modified, tagged, with_header};
 use omnirelay_registry::Registry;
 use omnirelay_registry::mutate::request_hash;
-use omnirelay_registry::view::{Derived, View, ViewRecord};
-use omnirelay_wire::envelope::Enveloped as _;
+use omnirelay_registry::view::{DerivedRecords, View, ViewRecord};
+use omnirelay_wire::envelope::EnvelopedAnswer as _;
 use omnirelay_wire::fault::Fault;
 use omnirelay_wire::pb::omnirelay::mesh::control::v1 as pb;
 use omnirelay_wire::pb::omnirelay::store::v1::ShardValue;
@@ -48,16 +48,16 @@ use tokio::time::timeout;
 use tonic::Response;
 use xxhash_rust::xxh64::Xxh64;
 
-use crate::metrics::NamespaceLevels;
+use crate::metrics::NamespaceGauges;
 use filter::ShardFilter;
-use loads::Loads;
+use loads::WorkerLoads;
 pub use mount::{KINDS, mount};
 use pb::shard_control_service_server::ShardControlService;
-use release::Releases;
+use release::ShardReleases;
 pub use shard_map_view::{
     LOAD, NAMESPACE, PLAN, RELEASE, SHARD, SHARD_CHANGE, namespace_of_plan, namespace_of_shard,
 };
-use shard_map_view::{Leads, Maps, Nodes, find_shard, maps_with, parts, show};
+use shard_map_view::{NamespaceMaps, ShardLeads, ShardNodes, find_shard, maps_with, parts, show};
 use worker_leases::WorkerReport;
 
 /// Where operators read what to do.
@@ -72,9 +72,9 @@ pub struct Shards {
     registry: Arc<Registry>,
     /// What is heard of nodes; `None`: nothing is.
     gossip: Option<Arc<Gossip>>,
-    watches: Watches<pb::ShardDiffNotification>,
-    releases: Arc<Releases>,
-    loads: Arc<Loads>,
+    watches: NounWatches<pb::ShardDiffNotification>,
+    releases: Arc<ShardReleases>,
+    loads: Arc<WorkerLoads>,
 }
 
 serve! {
@@ -101,11 +101,11 @@ impl Shards {
     pub fn new(
         registry: Arc<Registry>,
         gossip: Option<Arc<Gossip>>,
-        releases: Arc<Releases>,
-        loads: Arc<Loads>,
+        releases: Arc<ShardReleases>,
+        loads: Arc<WorkerLoads>,
         watches_max: usize,
     ) -> Self {
-        Self { watches: Watches::new(registry.clone(), watches_max), registry, gossip, releases, loads }
+        Self { watches: NounWatches::new(registry.clone(), watches_max), registry, gossip, releases, loads }
     }
 
     async fn hold_some(
@@ -148,10 +148,10 @@ impl Shards {
         let token = PageToken::decode(&asked.cursor, query)?;
         let maps = match &token {
             None if !asked.namespace.is_empty() => maps_with(&self.registry, &asked.namespace).await?,
-            token => Maps::of_page(&self.registry, token.as_ref()).await?,
+            token => NamespaceMaps::of_page(&self.registry, token.as_ref()).await?,
         };
         let envelope = envelope(&self.registry);
-        let (cursor, leads) = (maps.cursor.to_string(), Leads::of(self.registry.view()));
+        let (cursor, leads) = (maps.cursor.to_string(), ShardLeads::of(self.registry.view()));
         let tag = list_tag(&asked, &maps, &leads, envelope.stale);
         if caller.has_seen(&tag) {
             return Ok(not_modified(&tag, &cursor));
@@ -161,14 +161,14 @@ impl Shards {
             Some(map) => vec![map],
             None => maps.all().filter(|map| map.is_ready()).collect(),
         };
-        let names: BTreeSet<&str> = ready.iter().map(shard_map_view::Map::name).collect();
+        let names: BTreeSet<&str> = ready.iter().map(shard_map_view::NamespaceMap::name).collect();
         let is_ready = |record: &ViewRecord| {
             parts(&record.record.id).is_some_and(|(namespace, _)| names.contains(namespace))
         };
         // In the order of their keys, by which pages go on.
         let records = maps.shards.iter().filter(|record| is_ready(record) && filter.matches(record));
         let bytes = |record: &ViewRecord| show(&leads, record).map_or(0, |shard| shard.encoded_len());
-        let page = page_of(records, (Room::of(size), bytes), token.as_ref());
+        let page = page_of(records, (PageRoom::of(size), bytes), token.as_ref());
         let version = ready.iter().map(|map| map.value.map_version).max().unwrap_or(0);
         let next = page.next.map(|after| PageToken::encode(query, maps.cursor, after));
         let response = pb::ShardListResponse {
@@ -192,7 +192,7 @@ impl Shards {
         self.registry.ready_for(&asked.min_revision).await?;
         let (record, namespace) = find_shard(&self.registry, &asked.namespace, &asked.shard_id).await?;
         let cursor = head_cursor(self.registry.view());
-        let leads = Leads::of_one(self.registry.view(), &record.record.id);
+        let leads = ShardLeads::of_one(self.registry.view(), &record.record.id);
         let shard = show(&leads, &record);
         let leader = shard.as_ref().map(|shard| shard.checksum.clone()).unwrap_or_default();
         let (version, stale) = (namespace.map_version, self.registry.is_stale());
@@ -221,7 +221,7 @@ impl Shards {
         let map = maps.ready(&asked.namespace)?;
         let number = shard_of(asked.key.as_bytes(), u32::try_from(map.shards.len()).unwrap_or(u32::MAX));
         let record = map.shards.get(number as usize);
-        let leads = record.map(|record| Leads::of_one(self.registry.view(), &record.record.id));
+        let leads = record.map(|record| ShardLeads::of_one(self.registry.view(), &record.record.id));
         let cursor = maps.cursor.to_string();
         let response = pb::LookupShardResponse {
             cursor: cursor.clone(),
@@ -237,7 +237,7 @@ impl Shards {
 
 /// How many shards each node owns, of all namespaces.
 #[derive(Default)]
-pub struct OwnedByEach(Derived<BTreeMap<String, u32>>);
+pub struct OwnedByEach(DerivedRecords<BTreeMap<String, u32>>);
 
 impl OwnedByEach {
     /// As it is now.
@@ -258,8 +258,8 @@ impl OwnedByEach {
 /// What a node owns of each namespace, and what keeps it there if it is to go.
 pub fn owned_by(view: &View, node_id: &str) -> Vec<pb::DrainShards> {
     use pb::namespace::State;
-    let maps = Maps::of(view);
-    let of = |map: shard_map_view::Map<'_>| {
+    let maps = NamespaceMaps::of(view);
+    let of = |map: shard_map_view::NamespaceMap<'_>| {
         let values = map.values();
         let owned = values.0.iter().filter(|(_, value)| value.owner == node_id && !value.disabled);
         let (shards, moving) = owned.fold((0, 0), |(shards, moving), (_, value)| {
@@ -280,17 +280,17 @@ pub fn owned_by(view: &View, node_id: &str) -> Vec<pb::DrainShards> {
 }
 
 /// How namespaces are, as their series say it.
-pub fn levels(view: &View, gossip: Option<&Gossip>) -> Vec<NamespaceLevels> {
-    let (maps, nodes) = (Maps::of(view), Nodes::of(view, gossip));
+pub fn levels(view: &View, gossip: Option<&Gossip>) -> Vec<NamespaceGauges> {
+    let (maps, nodes) = (NamespaceMaps::of(view), ShardNodes::of(view, gossip));
     let plans = view.list(&PLAN).records;
-    let of = |map: shard_map_view::Map<'_>| {
+    let of = |map: shard_map_view::NamespaceMap<'_>| {
         let counted = namespaces::counted(&map, &nodes);
         let waiting = shard_map_view::plans_of(&plans, map.name()).into_values().filter_map(|value| {
             let plan = value.plan.as_ref()?;
             waits_for_somebody(plan)
                 .then(|| view.now().since(plan.created_at.as_ref().map(millis).unwrap_or_default()))
         });
-        NamespaceLevels {
+        NamespaceGauges {
             namespace: map.name().to_owned(),
             state: counted.state().as_str_name(),
             moving: counted.moving as usize,
@@ -319,7 +319,7 @@ fn query_hash(asked: &pb::ShardListRequest) -> u64 {
 
 /// Differs whenever the answer may: with a commit that touches a shard or a namespace, and when a scope of a shard gets another
 /// leader.
-fn list_tag(asked: &pb::ShardListRequest, maps: &Maps, leads: &Leads, stale: bool) -> String {
+fn list_tag(asked: &pb::ShardListRequest, maps: &NamespaceMaps, leads: &ShardLeads, stale: bool) -> String {
     let mut leaders = Xxh64::new(0);
     for text in leads.texts() {
         leaders.update(text.as_bytes());

@@ -11,9 +11,9 @@ use omnirelay_identity::caller::Caller;
 use omnirelay_nouns::{at_cursor, envelope, timestamp};
 use omnirelay_peer_records::own_session;
 use omnirelay_registry::Registry;
-use omnirelay_registry::act::{Act, Authority, Plan};
+use omnirelay_registry::act::{CommitPlan, DaemonAct, WriteAuthority};
 use omnirelay_store::{CommitError, GroupRef, RecordId, Write};
-use omnirelay_wire::envelope::Enveloped as _;
+use omnirelay_wire::envelope::EnvelopedAnswer as _;
 use omnirelay_wire::fault::Fault;
 use omnirelay_wire::pb::omnirelay::store::v1::{NamespaceLoad, ShardLoadValue};
 use parking_lot::Mutex;
@@ -24,7 +24,7 @@ use tracing::debug;
 
 use super::workers::WorkerRights;
 use super::{Shards, pb};
-use crate::shard_map_view::{LOAD, Maps, Nodes, maps_with};
+use crate::shard_map_view::{LOAD, NamespaceMaps, ShardNodes, maps_with};
 
 /// How long a report counts.
 pub const REPORT_LASTS: Duration = Duration::from_secs(30);
@@ -34,7 +34,7 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 const SAY_EVERY: Duration = Duration::from_secs(60);
 
 /// What workers beside this daemon have to do.
-pub struct Loads {
+pub struct WorkerLoads {
     registry: Arc<Registry>,
     /// Who may report: no more workers than may hold.
     workers: Arc<WorkerRights>,
@@ -49,7 +49,7 @@ struct Report {
     until: Instant,
 }
 
-impl Loads {
+impl WorkerLoads {
     /// With the thresholds of the configuration, and who may report.
     pub fn new(registry: Arc<Registry>, defaults: pb::LoadThresholds, workers: Arc<WorkerRights>) -> Self {
         Self { registry, workers, defaults, reports: Mutex::default() }
@@ -110,7 +110,7 @@ impl Loads {
     /// What the workers have to do together, by namespace; what was too much `before` is so until it is clearly less.
     fn now(&self, before: &[NamespaceLoad]) -> Vec<NamespaceLoad> {
         let view = self.registry.view();
-        let maps = Maps::of(view);
+        let maps = NamespaceMaps::of(view);
         let mut reports = self.reports.lock();
         forget(&mut reports);
         let names: BTreeSet<&String> = reports.keys().map(|(namespace, _)| namespace).collect();
@@ -138,10 +138,10 @@ impl Loads {
     async fn say(&self, session: &GroupRef, namespaces: Vec<NamespaceLoad>) -> Result<(), CommitError> {
         let epoch = self.registry.view().head().epoch;
         let id = RecordId::new(LOAD, self.registry.node_id());
-        let act = Act::new("shards.load", [LOAD], Authority::Session(session.clone()));
+        let act = DaemonAct::new("shards.load", [LOAD], WriteAuthority::Session(session.clone()));
         let value = ShardLoadValue { namespaces, unknown_fields: Default::default() }.encode_to_vec().into();
         let write = Write::Put { id, value, group: Some(session.clone()) };
-        self.registry.attempt(&act, Plan::read_in(epoch).write([write])).await.map(drop)
+        self.registry.attempt(&act, CommitPlan::read_in(epoch).write([write])).await.map(drop)
     }
 }
 
@@ -179,7 +179,7 @@ impl Shards {
         self.registry.ready_for(&asked.min_revision).await?;
         let maps = maps_with(&self.registry, &asked.namespace).await?;
         let map = maps.ready(&asked.namespace)?;
-        let nodes = Nodes::of(self.registry.view(), self.gossip.as_deref());
+        let nodes = ShardNodes::of(self.registry.view(), self.gossip.as_deref());
         let (spec, values) = (map.spec(), map.values());
         let members = nodes.members(map.name(), &spec, &values);
         let (mut loads, mut unknown) = (Vec::new(), Vec::new());

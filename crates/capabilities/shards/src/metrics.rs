@@ -43,7 +43,7 @@ omnirelay_node::metrics! {
 
 /// A namespace as its series say it.
 #[derive(Clone, Debug, Default)]
-pub struct NamespaceLevels {
+pub struct NamespaceGauges {
     pub namespace: String,
     pub state: &'static str,
     pub moving: usize,
@@ -94,7 +94,7 @@ impl ShardMetrics {
     }
 
     /// Brings what is read off the registry up to date. Where these are all namespaces that there are, series of others go.
-    pub fn read(&self, namespaces: &[NamespaceLevels], are_all: bool) {
+    pub fn read(&self, namespaces: &[NamespaceGauges], are_all: bool) {
         for gauges in [&self.state, &self.moving, &self.unowned, &self.waiting, &self.overloaded] {
             gauges.reset();
         }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use omnirelay_gossip::Gossip;
 use omnirelay_identity::signed_posts::SignedPosts;
 use omnirelay_leadership_records::ScopeFences;
-use omnirelay_node::{Kinds, Mount, NodeError, Phase, PortName};
+use omnirelay_node::{CapabilityKinds, NodeBuilder, NodeError, PortName, StopPhase};
 use omnirelay_registry::epoch_loss::{RestoredBy, RestoredKind};
 use omnirelay_settings::WebhookConfig;
 use omnirelay_wire::pb::omnirelay::mesh::control::v1::namespace_control_service_server::NamespaceControlServiceServer;
@@ -15,20 +15,20 @@ use parking_lot::Mutex;
 use tonic::codec::CompressionEncoding::Gzip;
 
 use crate::alarms::AlarmBell;
-use crate::controller::{Controller, ControllerSettings};
-use crate::loads::Loads;
+use crate::controller::{ControllerSettings, ShardController};
+use crate::loads::WorkerLoads;
 use crate::metrics::ShardMetrics;
 use crate::namespaces::{Namespaces, ShardLimits};
-use crate::plans::Plans;
+use crate::plans::RebalancePlans;
 use crate::plans::watching::{plans_topic, states_topic};
 use crate::put_back::ShardMerger;
-use crate::release::Releases;
+use crate::release::ShardReleases;
 use crate::watching::topic;
-use crate::webhook::{Deliveries, WEBHOOK, Webhook};
+use crate::webhook::{WEBHOOK, Webhook, WebhookDeliveries};
 use crate::{LOAD, NAMESPACE, PLAN, RELEASE, SHARD, SHARD_CHANGE, Shards, levels};
 use crate::{namespace_of_plan, namespace_of_shard};
 
-pub const KINDS: Kinds = Kinds {
+pub const KINDS: CapabilityKinds = CapabilityKinds {
     mirrored: &[NAMESPACE, SHARD, PLAN, RELEASE, LOAD, WEBHOOK],
     stored: &[SHARD_CHANGE],
     claimed: &[RELEASE, LOAD],
@@ -40,12 +40,12 @@ pub const KINDS: Kinds = Kinds {
         // How far they were told: whoever leads begins anew.
         RestoredKind::of(WEBHOOK, RestoredBy::ItsPart),
     ],
-    ..Kinds::NONE
+    ..CapabilityKinds::NONE
 };
 
 /// Mounts shards. They are moved by the node that `leads` the mesh, away from those that `gossip` takes for gone.
 pub fn mount(
-    node: &mut Mount,
+    node: &mut NodeBuilder,
     gossip: Option<Arc<Gossip>>,
     leads: Arc<dyn ScopeFences>,
 ) -> Result<(), NodeError> {
@@ -60,21 +60,22 @@ pub fn mount(
     });
     let settings = ControllerSettings { history: config.history_kept.0 };
     let controller =
-        Controller::new(registry.clone(), gossip.clone(), leads.clone(), metrics.clone(), settings);
+        ShardController::new(registry.clone(), gossip.clone(), leads.clone(), metrics.clone(), settings);
     let controller = Arc::new(controller);
     mount_webhook(node, &config.webhook, gossip.clone(), leads, metrics.clone());
     let pruner = controller.clone();
-    node.run(Phase::HandOver, async move { controller.run().await });
-    node.run(Phase::HandOver, async move { pruner.prune().await });
-    let releases = Arc::new(Releases::new(registry.clone(), node.config.session_ttl(), metrics.clone()));
+    node.run(StopPhase::HandOver, async move { controller.run().await });
+    node.run(StopPhase::HandOver, async move { pruner.prune().await });
+    let releases = Arc::new(ShardReleases::new(registry.clone(), node.config.session_ttl(), metrics.clone()));
     let (says, closes) = (releases.clone(), releases.clone());
-    node.run(Phase::Leave, async move { says.run().await });
-    let loads = Loads::new(registry.clone(), config.load.thresholds(), releases.holdings.workers.clone());
+    node.run(StopPhase::Leave, async move { says.run().await });
+    let loads =
+        WorkerLoads::new(registry.clone(), config.load.thresholds(), releases.holdings.workers.clone());
     let loads = Arc::new(loads);
     let says = loads.clone();
-    node.run(Phase::Leave, async move { says.run().await });
+    node.run(StopPhase::Leave, async move { says.run().await });
     // Its session ends later: until then nobody else may serve what its workers do.
-    node.at(Phase::Settle, async move { closes.holdings.close().await });
+    node.at(StopPhase::Settle, async move { closes.holdings.close().await });
     node.topics.add(topic(registry.clone()));
     node.topics.add(plans_topic(registry.clone()));
     node.topics.add(states_topic());
@@ -84,7 +85,8 @@ pub fn mount(
         Namespaces { registry: registry.clone(), gossip: gossip.clone(), limits, self_approval: approves };
     let namespaces = NamespaceControlServiceServer::new(namespaces);
     node.serve(PortName::Control, namespaces.send_compressed(Gzip).accept_compressed(Gzip));
-    let plans = Plans::new(registry.clone(), gossip.clone(), approves, watches_max).counting(metrics);
+    let plans =
+        RebalancePlans::new(registry.clone(), gossip.clone(), approves, watches_max).counting(metrics);
     let plans = RebalanceControlServiceServer::new(plans);
     node.serve(PortName::Control, plans.send_compressed(Gzip).accept_compressed(Gzip));
     let shards = ShardControlServiceServer::new(Shards::new(registry, gossip, releases, loads, watches_max));
@@ -94,7 +96,7 @@ pub fn mount(
 
 /// Has the webhook told what becomes of plans and what is wrong, if there is one.
 fn mount_webhook(
-    node: &mut Mount,
+    node: &mut NodeBuilder,
     config: &WebhookConfig,
     gossip: Option<Arc<Gossip>>,
     leads: Arc<dyn ScopeFences>,
@@ -102,13 +104,13 @@ fn mount_webhook(
 ) {
     let Some(posts) = posts(config) else { return };
     let registry = node.registry.clone();
-    let deliveries = Arc::new(Deliveries { posts, metrics: metrics.clone() });
+    let deliveries = Arc::new(WebhookDeliveries { posts, metrics: metrics.clone() });
     let webhook =
         Webhook { registry: registry.clone(), leads: leads.clone(), deliveries: deliveries.clone() };
     let waiting = Mutex::default();
     let bell = AlarmBell { registry, gossip, leads, metrics, deliveries, waiting };
-    node.run(Phase::HandOver, async move { webhook.run().await });
-    node.run(Phase::HandOver, async move { bell.run().await });
+    node.run(StopPhase::HandOver, async move { webhook.run().await });
+    node.run(StopPhase::HandOver, async move { bell.run().await });
 }
 
 /// Whom it is told; `None`: nobody.

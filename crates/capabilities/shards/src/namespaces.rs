@@ -4,11 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use omnirelay_core::rebalance::{Rules, Standing};
-use omnirelay_core::shard_order::Strategy;
+use omnirelay_core::rebalance::{OwnerStanding, RebalanceRules};
+use omnirelay_core::shard_order::PlacementStrategy;
 use omnirelay_decisions::field_changes::field_changes;
 use omnirelay_decisions::shards::map::hexadecimal;
-use omnirelay_decisions::shards::member::Member;
+use omnirelay_decisions::shards::member::ShardMember;
 use omnirelay_decisions::shards::planning::plan;
 use omnirelay_decisions::shards::spec::{Spec, check_namespace, check_new_shards};
 use omnirelay_gossip::Gossip;
@@ -18,10 +18,10 @@ use omnirelay_nouns::request::MutationRequest;
 use omnirelay_nouns::serve;
 use omnirelay_nouns::{SCHEMA_VERSION, at_cursor, envelope, head_cursor, tagged, timestamp};
 use omnirelay_registry::Registry;
-use omnirelay_registry::mutate::{Decision, request_hash};
+use omnirelay_registry::mutate::{MutationDecision, request_hash};
 use omnirelay_registry::view::ViewRecord;
 use omnirelay_store::Write;
-use omnirelay_wire::envelope::Enveloped as _;
+use omnirelay_wire::envelope::EnvelopedAnswer as _;
 use omnirelay_wire::fault::Fault;
 use omnirelay_wire::pb::omnirelay::store::v1::namespace_value::Phase;
 use omnirelay_wire::pb::omnirelay::store::v1::{NamespaceValue, ShardValue};
@@ -33,9 +33,11 @@ use tonic::Response;
 use tracing::warn;
 
 use super::change::check_ticket;
-use super::pending_rules::Asking;
+use super::pending_rules::PendingRulesPoll;
 use super::{SHARDS_RUNBOOK, pb, pending_rules};
-use crate::shard_map_view::{Map, Maps, NAMESPACE, Nodes, namespace_id, namespace_not_found, not_ready};
+use crate::shard_map_view::{
+    NAMESPACE, NamespaceMap, NamespaceMaps, ShardNodes, namespace_id, namespace_not_found, not_ready,
+};
 use pb::namespace::State;
 use pb::namespace_control_service_server::NamespaceControlService;
 
@@ -75,8 +77,8 @@ serve! {
 
 /// All namespaces, in the order of their names.
 pub async fn all_namespaces(registry: &Registry, gossip: Option<&Gossip>) -> Vec<pb::Namespace> {
-    let maps = registry.look(Maps::of).await;
-    let nodes = Nodes::of(registry.view(), gossip);
+    let maps = registry.look(NamespaceMaps::of).await;
+    let nodes = ShardNodes::of(registry.view(), gossip);
     maps.all().map(|map| counted(&map, &nodes)).collect()
 }
 
@@ -88,8 +90,8 @@ pub async fn page_of_namespaces(
 ) -> Result<(String, Vec<pb::Namespace>, String), Fault> {
     let page = AskedPage::of(size, token, request_hash(&pb::ListNamespacesRequest::default()))?;
     registry.ready_for(min_revision).await?;
-    let maps = Maps::of_page(registry, page.token.as_ref()).await?;
-    let nodes = Nodes::of(registry.view(), gossip);
+    let maps = NamespaceMaps::of_page(registry, page.token.as_ref()).await?;
+    let nodes = ShardNodes::of(registry.view(), gossip);
     let (namespaces, next) = page.cut(maps.cursor, maps.namespaces.iter(), |record| {
         [maps.find(&record.record.id.key).map(|map| counted(&map, &nodes))]
     });
@@ -121,9 +123,9 @@ impl Namespaces {
         self.registry.ready_for(&asked.min_revision).await?;
         let found = self.registry.find(&namespace_id(&asked.namespace)).await?;
         found.ok_or_else(|| namespace_not_found(&asked.namespace))?;
-        let maps = self.registry.look(Maps::of).await;
+        let maps = self.registry.look(NamespaceMaps::of).await;
         let map = maps.find(&asked.namespace).ok_or_else(|| namespace_not_found(&asked.namespace))?;
-        let nodes = Nodes::of(self.registry.view(), self.gossip.as_deref());
+        let nodes = ShardNodes::of(self.registry.view(), self.gossip.as_deref());
         let (cursor, version) = (maps.cursor.to_string(), map.record.record.version);
         let detail = Some(counted(&map, &nodes));
         let got = pb::GetNamespaceResponse { cursor: cursor.clone(), detail, ..Default::default() };
@@ -162,7 +164,7 @@ impl Namespaces {
                 let policy = spec.and_then(|spec| spec.policy.clone()).unwrap_or_default();
                 changes.extend(field_changes("policy", &Default::default(), &policy));
                 let shown = shown_of(&asked.id, &made);
-                Ok(Decision { writes: vec![put(&asked.id, &made)], changes, answer: answer(shown) })
+                Ok(MutationDecision { writes: vec![put(&asked.id, &made)], changes, answer: answer(shown) })
             })
             .await?;
         self.wait(caller, ordered, &asked.id, |found| {
@@ -282,7 +284,7 @@ impl Namespaces {
                 if before.phase() != Phase::Ready {
                     return Err(not_ready(&asked.id, &before));
                 }
-                let asking = Asking {
+                let asking = PendingRulesPoll {
                     principal: &caller.principal,
                     reason: &asked.reason,
                     now: self.registry.view().now(),
@@ -298,7 +300,7 @@ impl Namespaces {
                     version: found.record.version.0 + 1,
                     ..show(found)
                 };
-                Ok(Decision { writes: vec![put(&asked.id, &after)], changes, answer: answer(shown) })
+                Ok(MutationDecision { writes: vec![put(&asked.id, &after)], changes, answer: answer(shown) })
             })
             .await
     }
@@ -336,7 +338,7 @@ impl Namespaces {
                 });
                 let changes = vec![format!("deleted, with {} shards", after.made)];
                 let shown = pb::Namespace { deleting: true, ready: false, ..show(found) };
-                Ok(Decision { writes: vec![put(&asked.id, &after)], changes, answer: answer(shown) })
+                Ok(MutationDecision { writes: vec![put(&asked.id, &after)], changes, answer: answer(shown) })
             })
             .await?;
         self.wait(caller, ordered, &asked.id, |found| found.is_none()).await
@@ -403,18 +405,19 @@ fn shown_of(name: &str, value: &NamespaceValue) -> pb::Namespace {
 }
 
 /// The same with what is counted of its shards.
-pub fn counted(map: &Map<'_>, nodes: &Nodes) -> pb::Namespace {
+pub fn counted(map: &NamespaceMap<'_>, nodes: &ShardNodes) -> pb::Namespace {
     let (spec, values) = (map.spec(), map.values());
     let members = nodes.members(map.name(), &spec, &values);
     let count = |is: &dyn Fn(&ShardValue) -> bool| {
         u32::try_from(values.0.iter().filter(|(_, value)| is(value)).count()).unwrap_or(u32::MAX)
     };
     // For a moment it may be back.
-    let is_gone_for_good = |member: &Member| member.is_gone() && member.standing == Standing::Leaving;
+    let is_gone_for_good =
+        |member: &ShardMember| member.is_gone() && member.standing == OwnerStanding::Leaving;
     let is_gone = |owner: &str| members.get(owner).is_none_or(is_gone_for_good);
     let shown = show(map.record);
-    let has_nodes = members.values().any(|member| member.standing == Standing::Open);
-    let rules = Rules { moves_max: 0, strategy: Strategy::Rendezvous, ..spec.rules() };
+    let has_nodes = members.values().any(|member| member.standing == OwnerStanding::Open);
+    let rules = RebalanceRules { moves_max: 0, strategy: PlacementStrategy::Rendezvous, ..spec.rules() };
     let planned = plan(map.name(), &values.all(), &members, &rules, &std::collections::BTreeMap::new());
     pb::Namespace {
         moving: count(&|value| !value.target.is_empty()),
@@ -441,8 +444,8 @@ fn checked(spec: Option<pb::NamespaceSpec>) -> Result<pb::NamespaceSpec, Fault> 
     Ok(spec)
 }
 
-fn unchanged(detail: pb::Namespace) -> Decision<pb::NamespaceChange> {
-    Decision { writes: Vec::new(), changes: Vec::new(), answer: answer(detail) }
+fn unchanged(detail: pb::Namespace) -> MutationDecision<pb::NamespaceChange> {
+    MutationDecision { writes: Vec::new(), changes: Vec::new(), answer: answer(detail) }
 }
 
 fn answer(detail: pb::Namespace) -> pb::NamespaceChange {

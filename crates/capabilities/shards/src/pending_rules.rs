@@ -15,7 +15,7 @@ use super::pb;
 const WAITS: Duration = Duration::from_secs(24 * 3600);
 
 /// Who asks for rules, when and why.
-pub struct Asking<'a> {
+pub struct PendingRulesPoll<'a> {
     pub principal: &'a str,
     pub reason: &'a str,
     pub now: Millis,
@@ -29,7 +29,7 @@ pub struct Asking<'a> {
 pub fn decided(
     before: &NamespaceValue,
     wanted: &pb::NamespaceSpec,
-    asking: &Asking<'_>,
+    asking: &PendingRulesPoll<'_>,
 ) -> (NamespaceValue, Vec<String>) {
     let kept = before.spec.clone().unwrap_or_default();
     let mut changes = rule_changes(&kept.known(), &wanted.known());

@@ -6,8 +6,8 @@ use std::time::Duration;
 use omnirelay_core::text::chain;
 use omnirelay_peer_records::own_session;
 use omnirelay_registry::Registry;
-use omnirelay_registry::act::{Act, Authority, Plan};
-use omnirelay_registry::reactor::Paced;
+use omnirelay_registry::act::{CommitPlan, DaemonAct, WriteAuthority};
+use omnirelay_registry::reactor::PacedScene;
 use omnirelay_registry::view::View;
 use omnirelay_store::{CommitError, GroupRef, RecordId, Write};
 use omnirelay_wire::pb::omnirelay::store::v1::ShardReleaseValue;
@@ -26,14 +26,14 @@ const PACE: Duration = Duration::from_millis(10);
 const AGAIN: Duration = Duration::from_millis(250);
 
 /// Says what this node has stopped to serve.
-pub struct Releases {
+pub struct ShardReleases {
     registry: Arc<Registry>,
     pub holdings: WorkerLeases,
     /// One says it at a time: none undoes what another one has said.
     saying: Mutex<()>,
 }
 
-impl Releases {
+impl ShardReleases {
     /// `session_ttl` is how long the session of the node lives.
     pub fn new(registry: Arc<Registry>, session_ttl: Duration, metrics: Arc<ShardMetrics>) -> Self {
         let holdings = WorkerLeases::new(registry.clone(), session_ttl, metrics);
@@ -43,7 +43,7 @@ impl Releases {
     /// Does so for ever.
     pub async fn run(&self) {
         let sense = |_: &View| (own_session(&self.registry), self.holdings.drops());
-        let pace = Paced { sense: |view: &View| view.changed(&SHARD), between: PACE };
+        let pace = PacedScene { sense: |view: &View| view.changed(&SHARD), between: PACE };
         self.registry.react_paced(sense, pace, || self.look()).await;
     }
 
@@ -72,9 +72,9 @@ impl Releases {
         if given_up == *before {
             return Ok(again);
         }
-        let act = Act::new("shards.release", [RELEASE], Authority::Session(session.clone()));
+        let act = DaemonAct::new("shards.release", [RELEASE], WriteAuthority::Session(session.clone()));
         let value = given_up.encode_to_vec().into();
         let write = Write::Put { id, value, group: Some(session.clone()) };
-        self.registry.attempt(&act, Plan::read_in(epoch).write([write])).await.map(|_| again)
+        self.registry.attempt(&act, CommitPlan::read_in(epoch).write([write])).await.map(|_| again)
     }
 }

@@ -7,19 +7,19 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use omnirelay_core::time::Millis;
-use omnirelay_decisions::shards::map::{self, Edit};
-use omnirelay_decisions::shards::member::{self, Member, MemberObservation};
+use omnirelay_decisions::shards::map::{self, MapEdit};
+use omnirelay_decisions::shards::member::{self, MemberObservation, ShardMember};
 use omnirelay_decisions::shards::spec::{Spec, check_namespace};
 use omnirelay_gossip::Gossip;
 use omnirelay_gossip::gossip_health::doubted_for;
 use omnirelay_leadership_records as leaders;
 use omnirelay_nouns::listing::{self, PageToken};
 use omnirelay_peer_records as peers;
-use omnirelay_peer_records::roster::Roster;
+use omnirelay_peer_records::roster::PeerRoster;
 use omnirelay_registry::Registry;
 use omnirelay_registry::cursor::Cursor;
-use omnirelay_registry::view::{Reading, View, ViewRecord};
-use omnirelay_store::{Kind, Precondition, Record, RecordId, Version, Write};
+use omnirelay_registry::view::{View, ViewReading, ViewRecord};
+use omnirelay_store::{Precondition, Record, RecordId, RecordKind, Version, Write};
 use omnirelay_wire::fault::Fault;
 use omnirelay_wire::pb::omnirelay::store::v1::namespace_value::Phase;
 use omnirelay_wire::pb::omnirelay::store::v1::{
@@ -32,19 +32,19 @@ use prost::Message as _;
 use super::pb;
 
 /// Records of namespaces; the key is the name.
-pub const NAMESPACE: Kind = Kind::of("namespace");
+pub const NAMESPACE: RecordKind = RecordKind::of("namespace");
 /// Records of shards; the key is `<namespace>/<shard>`.
-pub const SHARD: Kind = Kind::of("shard");
+pub const SHARD: RecordKind = RecordKind::of("shard");
 /// Records of what has changed in a map; the key is `<namespace>/<version>`. They are read from the store alone.
-pub const SHARD_CHANGE: Kind = Kind::of("shard-change");
+pub const SHARD_CHANGE: RecordKind = RecordKind::of("shard-change");
 /// Records of plans; the key is the id.
-pub const PLAN: Kind = Kind::of("rebalance-plan");
+pub const PLAN: RecordKind = RecordKind::of("rebalance-plan");
 /// What a node has to do; the key is its id, and the record is of its session.
-pub const LOAD: Kind = Kind::of("shard-load");
+pub const LOAD: RecordKind = RecordKind::of("shard-load");
 /// What a node serves no more; the key is its id, and the record is of its session.
-pub const RELEASE: Kind = Kind::of("shard-release");
+pub const RELEASE: RecordKind = RecordKind::of("shard-release");
 /// What a commit changes besides the record of a namespace, when it changes shards.
-pub static OF_MAP: [Kind; 3] = [NAMESPACE, SHARD, SHARD_CHANGE];
+pub static OF_MAP: [RecordKind; 3] = [NAMESPACE, SHARD, SHARD_CHANGE];
 
 /// How many records one commit removes, and how many bytes of values.
 const REMOVED_MAX: usize = 200;
@@ -95,7 +95,7 @@ pub fn of_namespace<'r>(records: &'r [Arc<ViewRecord>], namespace: &str) -> &'r 
 }
 
 /// All namespaces and all shards of one moment.
-pub struct Maps {
+pub struct NamespaceMaps {
     pub cursor: Cursor,
     /// The newest commit that touched any of them.
     pub changed: Cursor,
@@ -103,7 +103,7 @@ pub struct Maps {
     pub shards: Arc<Vec<Arc<ViewRecord>>>,
 }
 
-impl Maps {
+impl NamespaceMaps {
     /// As they are now.
     pub fn of(view: &View) -> Self {
         loop {
@@ -116,7 +116,7 @@ impl Maps {
     }
 
     /// As they were when `shards` was read; `None`: the view does not reach back.
-    pub fn at(view: &View, shards: Reading) -> Option<Self> {
+    pub fn at(view: &View, shards: ViewReading) -> Option<Self> {
         Some(Self::both(view.list_at(&NAMESPACE, shards.cursor.revision)?, shards))
     }
 
@@ -132,7 +132,7 @@ impl Maps {
         Self::at(registry.view(), read).ok_or_else(listing::expired)
     }
 
-    fn both(namespaces: Reading, shards: Reading) -> Self {
+    fn both(namespaces: ViewReading, shards: ViewReading) -> Self {
         let changed = match namespaces.changed.revision > shards.changed.revision {
             true => namespaces.changed,
             false => shards.changed,
@@ -141,22 +141,22 @@ impl Maps {
     }
 
     /// A namespace by its name, whether it is ready or not.
-    pub fn find(&self, name: &str) -> Option<Map<'_>> {
+    pub fn find(&self, name: &str) -> Option<NamespaceMap<'_>> {
         let place =
             self.namespaces.binary_search_by(|record| record.record.id.key.as_str().cmp(name)).ok()?;
-        self.namespaces.get(place).and_then(|record| Map::of(record, &self.shards))
+        self.namespaces.get(place).and_then(|record| NamespaceMap::of(record, &self.shards))
     }
 
     /// All namespaces, in the order of their names.
-    pub fn all(&self) -> impl Iterator<Item = Map<'_>> {
-        self.namespaces.iter().filter_map(|record| Map::of(record, &self.shards))
+    pub fn all(&self) -> impl Iterator<Item = NamespaceMap<'_>> {
+        self.namespaces.iter().filter_map(|record| NamespaceMap::of(record, &self.shards))
     }
 
     /// A namespace all of whose shards there are.
     ///
     /// # Errors
     /// `NAMESPACE_NOT_FOUND`, `NAMESPACE_NOT_READY`.
-    pub fn ready(&self, name: &str) -> Result<Map<'_>, Fault> {
+    pub fn ready(&self, name: &str) -> Result<NamespaceMap<'_>, Fault> {
         check_namespace(name).map_err(Fault::invalid)?;
         let map = self.find(name).ok_or_else(|| namespace_not_found(name))?;
         if map.is_ready() { Ok(map) } else { Err(not_ready(name, &map.value)) }
@@ -164,13 +164,13 @@ impl Maps {
 }
 
 /// A namespace and its shards.
-pub struct Map<'m> {
+pub struct NamespaceMap<'m> {
     pub record: &'m Arc<ViewRecord>,
     pub value: Arc<NamespaceValue>,
     pub shards: &'m [Arc<ViewRecord>],
 }
 
-impl<'m> Map<'m> {
+impl<'m> NamespaceMap<'m> {
     fn of(record: &'m Arc<ViewRecord>, shards: &'m [Arc<ViewRecord>]) -> Option<Self> {
         let shards = of_namespace(shards, &record.record.id.key);
         Some(Self { record, value: record.value::<NamespaceValue>()?, shards })
@@ -193,9 +193,9 @@ impl<'m> Map<'m> {
     }
 
     /// Its shards with their values, in the order of their ids.
-    pub fn values(&self) -> Values<'m> {
+    pub fn values(&self) -> ShardValues<'m> {
         let of = |record: &'m Arc<ViewRecord>| Some((parts(&record.record.id)?.1, record.value()?));
-        Values(self.shards.iter().filter_map(of).collect())
+        ShardValues(self.shards.iter().filter_map(of).collect())
     }
 
     /// The record of one of its shards.
@@ -207,9 +207,9 @@ impl<'m> Map<'m> {
 }
 
 /// Shards with their values.
-pub struct Values<'m>(pub Vec<(&'m str, Arc<ShardValue>)>);
+pub struct ShardValues<'m>(pub Vec<(&'m str, Arc<ShardValue>)>);
 
-impl Values<'_> {
+impl ShardValues<'_> {
     /// As decisions take them.
     pub fn all(&self) -> Vec<(&str, &ShardValue)> {
         self.0.iter().map(|(id, value)| (*id, &**value)).collect()
@@ -221,9 +221,9 @@ impl Values<'_> {
 }
 
 /// Who holds the scopes of leadership of shards.
-pub struct Leads(BTreeMap<String, String>);
+pub struct ShardLeads(BTreeMap<String, String>);
 
-impl Leads {
+impl ShardLeads {
     pub fn of(view: &View) -> Self {
         Self(leaders::of_shards(view))
     }
@@ -244,15 +244,15 @@ impl Leads {
 }
 
 /// A shard as the API shows it; `None`: the record is none.
-pub fn show(leads: &Leads, record: &ViewRecord) -> Option<pb::ShardRecord> {
+pub fn show(leads: &ShardLeads, record: &ViewRecord) -> Option<pb::ShardRecord> {
     let value = record.value::<ShardValue>()?;
     let of = &record.record;
     Some(map::show(parts(&of.id)?, &value, (of.version.0, of.updated_at), leads.get(&of.id)))
 }
 
 /// The nodes of the mesh, as those see them who place shards.
-pub struct Nodes {
-    roster: Roster,
+pub struct ShardNodes {
+    roster: PeerRoster,
     silent: BTreeMap<String, Millis>,
     suspected: BTreeSet<String>,
     /// Those with a later session than their record tells of, which lives.
@@ -262,9 +262,9 @@ pub struct Nodes {
     now: Millis,
 }
 
-impl Nodes {
+impl ShardNodes {
     pub fn of(view: &View, gossip: Option<&Gossip>) -> Self {
-        let roster = Roster::of(view);
+        let roster = PeerRoster::of(view);
         let (mut silent, mut heard, mut back) = (BTreeMap::new(), BTreeMap::new(), BTreeSet::new());
         let (mut sessions_max, mut live, now) = (Duration::ZERO, 0, view.now());
         for node in roster.nodes() {
@@ -339,7 +339,12 @@ impl Nodes {
     }
 
     /// As owners of shards of a namespace.
-    pub fn members(&self, namespace: &str, spec: &Spec, values: &Values<'_>) -> BTreeMap<String, Member> {
+    pub fn members(
+        &self,
+        namespace: &str,
+        spec: &Spec,
+        values: &ShardValues<'_>,
+    ) -> BTreeMap<String, ShardMember> {
         let seen: Vec<MemberObservation<'_>> = self
             .roster
             .nodes()
@@ -397,7 +402,7 @@ pub fn removable(records: impl IntoIterator<Item = (RecordId, usize)>) -> Vec<Ve
 }
 
 /// The writes by which a new version of a map comes about.
-pub fn writes(name: &str, edit: &Edit<'_>, now: Millis) -> Vec<Write> {
+pub fn writes(name: &str, edit: &MapEdit<'_>, now: Millis) -> Vec<Write> {
     let put = |id, value: Vec<u8>| Write::Put { id, value: Bytes::from(value), group: None };
     let shards = edit.changed().iter().map(|changed| match &changed.after {
         Some(after) => put(shard_id(name, &changed.shard_id), after.encode_to_vec()),
@@ -437,10 +442,10 @@ pub fn not_ready(name: &str, value: &NamespaceValue) -> Fault {
 /// All namespaces, for a read of one that must be there with all its shards.
 ///
 /// # Errors
-/// As of [`Maps::ready`], once the store has confirmed it.
-pub async fn maps_with(registry: &Registry, name: &str) -> Result<Maps, Fault> {
+/// As of [`NamespaceMaps::ready`], once the store has confirmed it.
+pub async fn maps_with(registry: &Registry, name: &str) -> Result<NamespaceMaps, Fault> {
     let read = |view: &View| {
-        let maps = Maps::of(view);
+        let maps = NamespaceMaps::of(view);
         maps.ready(name)?;
         Ok(maps)
     };

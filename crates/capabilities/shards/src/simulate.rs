@@ -3,19 +3,19 @@
 use std::collections::BTreeMap;
 
 use omnirelay_core::names::check_node_name;
-use omnirelay_core::rebalance::{Rules, Standing};
-use omnirelay_core::shard_order::{Strategy, Weight};
+use omnirelay_core::rebalance::{OwnerStanding, RebalanceRules};
+use omnirelay_core::shard_order::{PlacementStrategy, Weight};
 use omnirelay_core::text::shown;
-use omnirelay_decisions::shards::member::{Member, with_unknown};
-use omnirelay_decisions::shards::planning::{Planned, plan};
+use omnirelay_decisions::shards::member::{ShardMember, with_unknown};
+use omnirelay_decisions::shards::planning::{PlanOutcome, plan};
 use omnirelay_decisions::shards::spec::{NODES_MAX, Spec, check_points, strategy, weight};
 use omnirelay_nouns::{at_cursor, envelope};
-use omnirelay_wire::envelope::Enveloped as _;
+use omnirelay_wire::envelope::EnvelopedAnswer as _;
 use omnirelay_wire::fault::Fault;
 use tonic::Response;
 
 use super::{Shards, pb};
-use crate::shard_map_view::{Map, Maps, Nodes, Values};
+use crate::shard_map_view::{NamespaceMap, NamespaceMaps, ShardNodes, ShardValues};
 
 /// What is asked to be otherwise.
 #[derive(Clone, Debug, Default)]
@@ -32,9 +32,9 @@ pub struct WhatIf {
 }
 
 /// What would come of it.
-pub struct Simulated {
-    pub planned: Planned,
-    pub strategy: Strategy,
+pub struct SimulationOutcome {
+    pub planned: PlanOutcome,
+    pub strategy: PlacementStrategy,
     pub warnings: Vec<String>,
 }
 
@@ -44,9 +44,9 @@ impl Shards {
         asked: pb::ShardSimulationRequest,
     ) -> Result<Response<pb::ShardSimulationResponse>, Fault> {
         self.registry.ready_for(&asked.min_revision).await?;
-        let maps = self.registry.look(Maps::of).await;
+        let maps = self.registry.look(NamespaceMaps::of).await;
         let map = maps.ready(&asked.namespace)?;
-        let nodes = Nodes::of(self.registry.view(), self.gossip.as_deref());
+        let nodes = ShardNodes::of(self.registry.view(), self.gossip.as_deref());
         let values = map.values();
         let wanted = WhatIf {
             strategy: asked.strategy_id.clone(),
@@ -57,7 +57,7 @@ impl Shards {
             force: asked.force,
             moves_max: 0,
         };
-        let Simulated { planned, strategy, warnings } = simulate(&map, &values, &nodes, &wanted)?;
+        let SimulationOutcome { planned, strategy, warnings } = simulate(&map, &values, &nodes, &wanted)?;
         let name = map.name();
         let assignments =
             values.0.iter().zip(&planned.owners).map(|((id, value), owner)| pb::ShardSimulationAssignment {
@@ -97,11 +97,11 @@ impl Shards {
 /// # Errors
 /// `INVALID_ARGUMENT` for what cannot be a strategy, a node or a weight.
 pub fn simulate(
-    map: &Map<'_>,
-    values: &Values<'_>,
-    nodes: &Nodes,
+    map: &NamespaceMap<'_>,
+    values: &ShardValues<'_>,
+    nodes: &ShardNodes,
     asked: &WhatIf,
-) -> Result<Simulated, Fault> {
+) -> Result<SimulationOutcome, Fault> {
     let spec = map.spec();
     let mut members = match asked.nodes.is_empty() {
         true => nodes.members(map.name(), &spec, values),
@@ -119,7 +119,7 @@ pub fn simulate(
     change_weights(&mut members, &asked.weights)?;
     for node in &asked.remove {
         let member = members.get_mut(node).ok_or_else(|| no_node("remove", node))?;
-        member.standing = Standing::Leaving;
+        member.standing = OwnerStanding::Leaving;
         member.why.push("removed");
     }
     let strategy = match asked.strategy.as_str() {
@@ -130,12 +130,12 @@ pub fn simulate(
     let rules = rules(&spec, strategy, asked);
     let planned = plan(map.name(), &values.all(), &members, &rules, &BTreeMap::new());
     let warnings = warnings(&planned, &members);
-    Ok(Simulated { planned, strategy, warnings })
+    Ok(SimulationOutcome { planned, strategy, warnings })
 }
 
-fn rules(spec: &Spec, strategy: Strategy, asked: &WhatIf) -> Rules {
+fn rules(spec: &Spec, strategy: PlacementStrategy, asked: &WhatIf) -> RebalanceRules {
     let rules = spec.rules();
-    Rules {
+    RebalanceRules {
         strategy,
         // Who names them wants what they say, also where a plan before has left it for this one.
         aligns: !asked.strategy.is_empty() || !asked.weights.is_empty(),
@@ -146,7 +146,10 @@ fn rules(spec: &Spec, strategy: Strategy, asked: &WhatIf) -> Rules {
 }
 
 /// The nodes that a caller names in the place of those of the mesh; who owns shards and is not among them goes.
-fn given(nodes: &[pb::ShardSimulationNode], values: &Values<'_>) -> Result<BTreeMap<String, Member>, Fault> {
+fn given(
+    nodes: &[pb::ShardSimulationNode],
+    values: &ShardValues<'_>,
+) -> Result<BTreeMap<String, ShardMember>, Fault> {
     if nodes.len() > NODES_MAX {
         return Err(Fault::invalid(format!("field `nodes` names more than {NODES_MAX}")));
     }
@@ -158,26 +161,26 @@ fn given(nodes: &[pb::ShardSimulationNode], values: &Values<'_>) -> Result<BTree
     Ok(with_unknown(members, values.owners()))
 }
 
-fn named(node: &pb::ShardSimulationNode) -> Result<Member, Fault> {
+fn named(node: &pb::ShardSimulationNode) -> Result<ShardMember, Fault> {
     let id = &node.node_id;
     check_node_name(id)
         .map_err(|error| Fault::invalid(format!("`{}` is no node id: {error}", shown(id, 64))))?;
     // What is not said is 0 in the message of the origin.
     let weight = if node.weight == 0.0 { Ok(Weight::ONE) } else { weight(id, node.weight) };
-    Ok(Member {
+    Ok(ShardMember {
         weight: weight.map_err(Fault::invalid)?,
         region: node.region.clone(),
         zone: node.zone.clone(),
-        standing: Standing::Open,
+        standing: OwnerStanding::Open,
         why: Vec::new(),
         gone_since: None,
         overloaded_at: None,
-        ..Member::unknown(id)
+        ..ShardMember::unknown(id)
     })
 }
 
 fn change_weights(
-    members: &mut BTreeMap<String, Member>,
+    members: &mut BTreeMap<String, ShardMember>,
     weights: &BTreeMap<String, f64>,
 ) -> Result<(), Fault> {
     for (node, number) in weights {
@@ -192,7 +195,7 @@ fn no_node(field: &str, node: &str) -> Fault {
         .hint("omnirelay mesh peers list")
 }
 
-fn warnings(planned: &Planned, members: &BTreeMap<String, Member>) -> Vec<String> {
+fn warnings(planned: &PlanOutcome, members: &BTreeMap<String, ShardMember>) -> Vec<String> {
     let mut warnings = Vec::new();
     let summary = &planned.summary;
     if summary.unplaced > 0 {

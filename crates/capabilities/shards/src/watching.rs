@@ -2,25 +2,25 @@
 
 use std::sync::Arc;
 
-use omnirelay_nouns::feed::{Events, Frame, Noun, ShownChange};
+use omnirelay_nouns::feed::{EventFrame, NounEventStream, ShownChange, WatchedNoun};
 use omnirelay_nouns::topic::{CHANGES, Topic, TopicEvent};
 use omnirelay_registry::Registry;
 use omnirelay_registry::cursor::Cursor;
 use omnirelay_registry::view::ViewRecord;
-use omnirelay_registry::watch::Step;
+use omnirelay_registry::watch::WatchStep;
 use omnirelay_store::Revision;
 use omnirelay_wire::fault::Fault;
 
 use super::filter::ShardFilter;
 use super::{Shards, history_of, pb};
-use crate::shard_map_view::{Leads, SHARD, show};
+use crate::shard_map_view::{SHARD, ShardLeads, show};
 use pb::shard_diff_notification::Type;
 
 impl Shards {
     pub(super) async fn serve_watch(
         &self,
         asked: pb::ShardWatchRequest,
-    ) -> Result<Events<pb::ShardDiffNotification>, Fault> {
+    ) -> Result<NounEventStream<pb::ShardDiffNotification>, Fault> {
         let filter = ShardFilter::of(&asked.namespace, &asked.owner_node_id, &asked.statuses, &asked.search)?;
         let since = self.since(&asked).await?;
         let passes = move |record: &ViewRecord| filter.matches(record);
@@ -61,19 +61,19 @@ struct WatchedShards {
 
 impl WatchedShards {
     fn shown(&self, record: &ViewRecord) -> Option<pb::ShardRecord> {
-        show(&Leads::of_one(self.registry.view(), &record.record.id), record)
+        show(&ShardLeads::of_one(self.registry.view(), &record.record.id), record)
     }
 }
 
-impl Noun for WatchedShards {
+impl WatchedNoun for WatchedShards {
     type Event = pb::ShardDiffNotification;
 
     /// Nobody is sent to an owner that may be none after a failover.
-    async fn settled(&self, step: &Step) -> bool {
+    async fn settled(&self, step: &WatchStep) -> bool {
         self.registry.confirmations().lacking().is_none() && self.registry.outlives(step.entry.at).await
     }
 
-    fn event(&mut self, frame: Frame, shown: ShownChange<'_>) -> Option<Self::Event> {
+    fn event(&mut self, frame: EventFrame, shown: ShownChange<'_>) -> Option<Self::Event> {
         let record = shown.record();
         let change = shown.step().and_then(|step| step.change());
         let position = shown.step().map_or(0, |step| step.entry.revision.0.cast_signed());

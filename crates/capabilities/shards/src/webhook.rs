@@ -10,13 +10,13 @@ use omnirelay_core::scope::GLOBAL_CONTROL;
 use omnirelay_core::text::chain;
 use omnirelay_identity::signed_posts::SignedPosts;
 use omnirelay_leadership_records::ScopeFences;
-use omnirelay_nouns::feed::{Noun as _, framed};
+use omnirelay_nouns::feed::{WatchedNoun as _, framed};
 use omnirelay_registry::Registry;
-use omnirelay_registry::act::{Act, Authority, Plan};
+use omnirelay_registry::act::{CommitPlan, DaemonAct, WriteAuthority};
 use omnirelay_registry::cursor::Cursor;
-use omnirelay_registry::since::Since;
-use omnirelay_registry::watch::{Step, Watch, WatchEvent};
-use omnirelay_store::{CommitError, Kind, RecordId, Write};
+use omnirelay_registry::since::WatchSince;
+use omnirelay_registry::watch::{Watch, WatchEvent, WatchStep};
+use omnirelay_store::{CommitError, RecordId, RecordKind, Write};
 use omnirelay_wire::pb::omnirelay::store::v1::{NamespaceValue, ShardWebhookValue};
 use prost::Message as _;
 use serde_json::{Value, json};
@@ -30,7 +30,7 @@ use crate::shard_map_view::{NAMESPACE, PLAN};
 use pb::namespace::State;
 
 /// Where the webhook stands; the key is [`KEY`].
-pub const WEBHOOK: Kind = Kind::of("shard-webhook");
+pub const WEBHOOK: RecordKind = RecordKind::of("shard-webhook");
 const KEY: &str = "cursor";
 /// How far back it begins for the first time.
 const FIRST: Duration = Duration::from_secs(30);
@@ -48,17 +48,17 @@ const PAUSE_MAX: Duration = Duration::from_secs(60);
 pub struct Webhook {
     pub registry: Arc<Registry>,
     pub leads: Arc<dyn ScopeFences>,
-    pub deliveries: Arc<Deliveries>,
+    pub deliveries: Arc<WebhookDeliveries>,
 }
 
 /// What is told.
-pub struct Fact {
+pub struct WebhookFact {
     /// The same each time it is told, and of no other.
     id: String,
     body: Vec<u8>,
 }
 
-impl Fact {
+impl WebhookFact {
     pub fn new(id: String, what: &str, event: &Value) -> Self {
         let body = json!({"id": id, "what": what, "event": event}).to_string().into_bytes();
         Self { id, body }
@@ -66,7 +66,7 @@ impl Fact {
 }
 
 /// Tells the server, as long as it has not heard it.
-pub struct Deliveries {
+pub struct WebhookDeliveries {
     pub posts: SignedPosts,
     pub metrics: Arc<ShardMetrics>,
 }
@@ -130,24 +130,24 @@ impl Webhook {
         let stood = stood.and_then(|record| record.value::<ShardWebhookValue>()?.cursor.parse().ok());
         match stood {
             Some(stood) => Some(stood),
-            None => self.registry.start_of(Since::Ago(FIRST)).await.ok().map(|start| start.cursor),
+            None => self.registry.start_of(WatchSince::Ago(FIRST)).await.ok().map(|start| start.cursor),
         }
     }
 
     /// Has whoever leads next go on behind `cursor`.
     async fn note(&self, cursor: Cursor) -> Result<(), CommitError> {
         let Some(fence) = self.leads.fence(GLOBAL_CONTROL) else { return Ok(()) };
-        let act = Act::new("shards.webhook", [WEBHOOK], Authority::Leader(fence));
+        let act = DaemonAct::new("shards.webhook", [WEBHOOK], WriteAuthority::Leader(fence));
         let value = ShardWebhookValue { cursor: cursor.to_string(), unknown_fields: Default::default() }
             .encode_to_vec()
             .into();
         let write = Write::Put { id: RecordId::new(WEBHOOK, KEY), value, group: None };
         let epoch = self.registry.view().head().epoch;
-        self.registry.attempt(&act, Plan::read_in(epoch).write([write])).await.map(drop)
+        self.registry.attempt(&act, CommitPlan::read_in(epoch).write([write])).await.map(drop)
     }
 
     /// What an event is for the server, as those who watch are told of it; `None`: nothing.
-    fn fact(&self, event: &WatchEvent) -> Option<Fact> {
+    fn fact(&self, event: &WatchEvent) -> Option<WebhookFact> {
         let (WatchEvent::Added(step) | WatchEvent::Modified(step)) = event else { return None };
         let (frame, shown) = framed(event);
         // Each change of a plan is one of its state.
@@ -158,13 +158,13 @@ impl Webhook {
             states(step).filter(|(before, after)| is_news(*before, *after))?;
             ("namespace", serde_json::to_value(WatchedStates.event(frame, shown)?))
         };
-        Some(Fact::new(step.cursor.to_string(), what, &event.ok()?))
+        Some(WebhookFact::new(step.cursor.to_string(), what, &event.ok()?))
     }
 }
 
-impl Deliveries {
+impl WebhookDeliveries {
     /// Tells it, again and again for a while. False: it is not to be told any more.
-    pub async fn deliver(&self, fact: &Fact, is_wanted: impl Fn() -> bool) -> bool {
+    pub async fn deliver(&self, fact: &WebhookFact, is_wanted: impl Fn() -> bool) -> bool {
         let (begun, mut pause) = (Instant::now(), PAUSE_FIRST);
         let (outcome, error) = loop {
             if !is_wanted() {
@@ -201,7 +201,7 @@ fn stands_at(event: &WatchEvent) -> Option<Cursor> {
 }
 
 /// What was being done with a namespace before a step, and what is.
-fn states(step: &Step) -> Option<(State, State)> {
+fn states(step: &WatchStep) -> Option<(State, State)> {
     let before = step.change().and_then(|change| change.before.as_ref()?.value::<NamespaceValue>());
     let before = before.map(|value| value.state()).unwrap_or_default();
     Some((before, step.record.value::<NamespaceValue>()?.state()))

@@ -14,7 +14,7 @@ use omnirelay_decisions::shards::worker_ids::WorkerIdBefore;
 use omnirelay_peer_records::{recorded_session, session_id};
 use omnirelay_registry::Registry;
 use omnirelay_registry::cursor::Cursor;
-use omnirelay_registry::view::{Derived, ViewRecord};
+use omnirelay_registry::view::{DerivedRecords, ViewRecord};
 use omnirelay_store::RecordId;
 use omnirelay_wire::fault::Fault;
 use omnirelay_wire::pb::omnirelay::store::v1::{ReleasedShard, ShardValue};
@@ -30,7 +30,7 @@ use super::loads::REPORT_LASTS;
 use super::pb;
 use super::workers::WorkerRights;
 use crate::metrics::ShardMetrics;
-use crate::shard_map_view::{Map, Maps, NAMESPACE, SHARD, of_namespace, parts};
+use crate::shard_map_view::{NAMESPACE, NamespaceMap, NamespaceMaps, SHARD, of_namespace, parts};
 use pb::shard_record::Status;
 
 /// How long a request may be under way: one that is older is of no connection any more.
@@ -52,7 +52,7 @@ pub struct WorkerLeases {
     session_ttl: Duration,
     book: Mutex<Book>,
     /// The shards of this node, in the order of their keys.
-    owned: Derived<Vec<Arc<ViewRecord>>>,
+    owned: DerivedRecords<Vec<Arc<ViewRecord>>>,
     metrics: Arc<ShardMetrics>,
     /// How long a worker that has nothing to say waits for something new.
     pub waits: Duration,
@@ -114,7 +114,7 @@ impl WorkerLeases {
             begun,
             session_ttl,
             book: Mutex::default(),
-            owned: Derived::default(),
+            owned: DerivedRecords::default(),
             metrics,
             waits,
         }
@@ -172,14 +172,15 @@ impl WorkerLeases {
     /// What a worker of a principal may serve from now on.
     ///
     /// # Errors
-    /// Those of [`Maps::ready`] and [`WorkerRights::check_holder`]: the policy may be another one since it was heard.
+    /// Those of [`NamespaceMaps::ready`] and [`WorkerRights::check_holder`]: the policy may be another one since it was heard.
     pub fn grant(
         &self,
         principal: &str,
         asked: &pb::HoldShardsRequest,
         serving: &BTreeSet<FencedShard>,
     ) -> Result<pb::HoldShardsResponse, Fault> {
-        self.workers.check_holder(principal, &Maps::of(self.registry.view()).ready(&asked.namespace)?)?;
+        self.workers
+            .check_holder(principal, &NamespaceMaps::of(self.registry.view()).ready(&asked.namespace)?)?;
         let now = Instant::now();
         let mut book = self.book.lock();
         let (mut answer, until) = self.answer(&book, asked, serving)?;
@@ -220,7 +221,7 @@ impl WorkerLeases {
         serving: &BTreeSet<FencedShard>,
     ) -> Result<(pb::HoldShardsResponse, Option<Instant>), Fault> {
         // Read by whoever has the book: nobody goes by an older registry than the one before him.
-        let maps = Maps::of(self.registry.view());
+        let maps = NamespaceMaps::of(self.registry.view());
         let map = maps.ready(&asked.namespace)?;
         let mut answer = pb::HoldShardsResponse {
             node_id: self.registry.node_id().to_owned(),
@@ -277,7 +278,7 @@ impl WorkerLeases {
 
     fn granted(
         &self,
-        map: &Map<'_>,
+        map: &NamespaceMap<'_>,
         book: &Book,
         asked: &pb::HoldShardsRequest,
         serving: &BTreeSet<FencedShard>,

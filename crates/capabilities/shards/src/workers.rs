@@ -5,15 +5,15 @@ use std::time::Duration;
 
 use omnirelay_core::text::{is_unseen, shown};
 use omnirelay_core::time::{Millis, whole_ms};
-use omnirelay_decisions::shards::holders::{self, NotHolder};
-use omnirelay_decisions::shards::worker_ids::{NotTaken, WorkerIdBefore, WorkerIds};
+use omnirelay_decisions::shards::holders::{self, HolderRefusal};
+use omnirelay_decisions::shards::worker_ids::{WorkerIdBefore, WorkerIds, WorkerRefusal};
 use omnirelay_registry::Registry;
 use omnirelay_wire::fault::Fault;
 use omnirelay_wire::reasons;
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
-use crate::shard_map_view::{Map, Maps};
+use crate::shard_map_view::{NamespaceMap, NamespaceMaps};
 
 /// Judges who holds and reports, by the registry and by what it has heard since this process began.
 pub struct WorkerRights {
@@ -31,10 +31,10 @@ impl WorkerRights {
     /// Takes a worker that a principal speaks for.
     ///
     /// # Errors
-    /// `INVALID_ARGUMENT`; those of [`Maps::ready`] and [`Self::check_holder`]; `WORKER_OF_ANOTHER`; `TOO_MANY_WORKERS`.
+    /// `INVALID_ARGUMENT`; those of [`NamespaceMaps::ready`] and [`Self::check_holder`]; `WORKER_OF_ANOTHER`; `TOO_MANY_WORKERS`.
     pub fn take(&self, principal: &Arc<str>, namespace: &str, worker: &str) -> Result<WorkerIdBefore, Fault> {
         check_worker(worker)?;
-        self.check_holder(principal, &Maps::of(self.registry.view()).ready(namespace)?)?;
+        self.check_holder(principal, &NamespaceMaps::of(self.registry.view()).ready(namespace)?)?;
         let taken = self.ids.lock().take(namespace, worker, principal, self.now());
         taken.map_err(|why| not_taken(why, worker))
     }
@@ -43,7 +43,7 @@ impl WorkerRights {
     ///
     /// # Errors
     /// `NOT_A_HOLDER`.
-    pub fn check_holder(&self, principal: &str, map: &Map<'_>) -> Result<(), Fault> {
+    pub fn check_holder(&self, principal: &str, map: &NamespaceMap<'_>) -> Result<(), Fault> {
         let holders = holders::of(map.value.spec.as_ref());
         holders::may_hold(holders, principal, self.registry.node_id())
             .map_err(|why| not_a_holder(why, principal, map.name()))
@@ -59,28 +59,28 @@ impl WorkerRights {
     }
 }
 
-fn not_a_holder(why: NotHolder, principal: &str, namespace: &str) -> Fault {
+fn not_a_holder(why: HolderRefusal, principal: &str, namespace: &str) -> Fault {
     let message = format!("{principal} may not hold shards of `{namespace}` here: {why}");
     let fault = Fault::new(reasons::NOT_A_HOLDER, message);
     match why {
-        NotHolder::NotNamed => fault.hint(format!(
+        HolderRefusal::NotNamed => fault.hint(format!(
             "call with an identity that is named: omnirelay mesh namespaces get {namespace}; or have an administrator name it: \
              omnirelay mesh namespaces set {namespace} --holder {principal}"
         )),
-        NotHolder::OtherNode => fault.hint("ask the daemon of the node itself, or call with the identity of a service"),
+        HolderRefusal::OtherNode => fault.hint("ask the daemon of the node itself, or call with the identity of a service"),
     }
 }
 
-fn not_taken(why: NotTaken, worker: &str) -> Fault {
+fn not_taken(why: WorkerRefusal, worker: &str) -> Fault {
     let message = format!("worker `{}` was not taken: {why}", shown(worker, 64));
     match why {
-        NotTaken::OfAnother => Fault::new(reasons::WORKER_OF_ANOTHER, message)
+        WorkerRefusal::OfAnother => Fault::new(reasons::WORKER_OF_ANOTHER, message)
             .hint("choose another id, one of its own for each start of a process"),
-        NotTaken::TooManyWorkers | NotTaken::TooManyPrincipals => {
+        WorkerRefusal::TooManyWorkers | WorkerRefusal::TooManyPrincipals => {
             Fault::new(reasons::TOO_MANY_WORKERS, message)
                 .hint("end some; or let one process serve several shards")
         }
-        NotTaken::TooManyLeft => Fault::new(reasons::TOO_MANY_WORKERS, message)
+        WorkerRefusal::TooManyLeft => Fault::new(reasons::TOO_MANY_WORKERS, message)
             .hint("try again in some seconds; keep the id of a worker that goes on"),
     }
 }

@@ -7,11 +7,11 @@ mod save;
 use std::sync::Arc;
 
 use omnirelay_core::time::Millis;
-use omnirelay_nouns::feed::Places;
+use omnirelay_nouns::feed::WatchPlaces;
 use omnirelay_nouns::merge::RecordMergers;
 use omnirelay_nouns::serve;
 use omnirelay_registry::Registry;
-use omnirelay_store::{Kind, Record, RecordId, Revision, Version};
+use omnirelay_store::{Record, RecordId, RecordKind, Revision, Version};
 use omnirelay_wire::pb::omnirelay::mesh::control::v1 as pb;
 
 pub use mount::mount;
@@ -20,22 +20,22 @@ use pb::snapshot_service_server::SnapshotService;
 /// What snapshots have of the registry.
 pub struct SnapshotKinds {
     /// Held in memory by every daemon; in the order in which they are put back, parts before what they are parts of.
-    pub held: Vec<Kind>,
+    pub held: Vec<RecordKind>,
     /// Read from the store: nothing else rests on them.
-    pub others: Vec<Kind>,
+    pub others: Vec<RecordKind>,
     /// The audit trail and its seals, read from the store.
-    pub audit: Kind,
-    pub seals: Kind,
+    pub audit: RecordKind,
+    pub seals: RecordKind,
 }
 
 impl SnapshotKinds {
     /// The kind of this name.
-    fn named(&self, name: &str) -> Option<&Kind> {
+    fn named(&self, name: &str) -> Option<&RecordKind> {
         self.held.iter().chain(self.stored()).find(|kind| *kind.0 == *name)
     }
 
     /// The kinds that are read from the store.
-    fn stored(&self) -> impl Iterator<Item = &Kind> {
+    fn stored(&self) -> impl Iterator<Item = &RecordKind> {
         self.others.iter().chain([&self.seals, &self.audit])
     }
 }
@@ -47,7 +47,7 @@ pub struct Snapshots {
     pub mergers: Arc<RecordMergers>,
     pub cluster_id: String,
     /// How many are saved at once.
-    pub places: Places,
+    pub places: WatchPlaces,
 }
 
 serve! {
@@ -72,7 +72,7 @@ fn saved(record: &Record) -> pb::SnapshotRecord {
 }
 
 /// The record of this kind that a snapshot has.
-fn record_of(kind: Kind, saved: pb::SnapshotRecord) -> Record {
+fn record_of(kind: RecordKind, saved: pb::SnapshotRecord) -> Record {
     Record {
         id: RecordId::new(kind, saved.key),
         value: saved.value.into(),

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use omnirelay_node::{Mount, PortName};
-use omnirelay_nouns::feed::Places;
+use omnirelay_node::{NodeBuilder, PortName};
+use omnirelay_nouns::feed::WatchPlaces;
 use omnirelay_wire::pb::omnirelay::mesh::control::v1::snapshot_service_server::SnapshotServiceServer;
 
 use crate::{SnapshotKinds, Snapshots};
@@ -12,13 +12,13 @@ use crate::{SnapshotKinds, Snapshots};
 const SAVED_AT_ONCE: usize = 4;
 
 /// Mounts snapshots of these kinds.
-pub fn mount(node: &mut Mount, kinds: SnapshotKinds) {
+pub fn mount(node: &mut NodeBuilder, kinds: SnapshotKinds) {
     let snapshots = Snapshots {
         registry: node.registry.clone(),
         kinds: Arc::new(kinds),
         mergers: node.mergers.clone(),
         cluster_id: node.config.node.cluster.clone(),
-        places: Places::new(SAVED_AT_ONCE),
+        places: WatchPlaces::new(SAVED_AT_ONCE),
     };
     node.serve(PortName::Control, SnapshotServiceServer::new(snapshots));
 }

@@ -10,13 +10,13 @@ use omnirelay_decisions::audit_seal::open;
 use omnirelay_identity::caller::Caller;
 use omnirelay_nouns::merge::MergeOutcome;
 use omnirelay_nouns::{SCHEMA_VERSION, check_reason, head_cursor};
-use omnirelay_registry::act::{Act, Authority, Plan};
+use omnirelay_registry::act::{CommitPlan, DaemonAct, WriteAuthority};
 use omnirelay_registry::cursor::Cursor;
 use omnirelay_registry::epoch_loss::ToRestore;
-use omnirelay_registry::record::Deed;
+use omnirelay_registry::record::AuditedAction;
 use omnirelay_registry::view::ViewRecord;
 use omnirelay_store::{
-    CommitError, KEY_BYTES_MAX, Kind, ORIGIN_MAX, Record, RecordId, RecordOrigin, StoreError,
+    CommitError, KEY_BYTES_MAX, ORIGIN_MAX, Record, RecordId, RecordKind, RecordOrigin, StoreError,
     VALUE_BYTES_MAX, Version, Write,
 };
 use omnirelay_wire::fault::Fault;
@@ -156,7 +156,7 @@ impl Snapshots {
     ///
     /// # Errors
     /// Why it cannot.
-    fn known(&self, of: Cursor, saved: &pb::SnapshotRecord) -> Result<Kind, String> {
+    fn known(&self, of: Cursor, saved: &pb::SnapshotRecord) -> Result<RecordKind, String> {
         let kind = self.kinds.named(&saved.kind).cloned();
         let is_number = |number: u64| (1..=ORIGIN_MAX).contains(&number);
         let last = of.revision.0.saturating_add(TRAIL_BEHIND);
@@ -283,9 +283,11 @@ impl Snapshots {
             let expected: BTreeSet<_> = expected.collect();
             let body = self.registry.body_of(caller, deed(&some, reason, false));
             let kinds = some.iter().map(|put| put.write.id().kind.clone());
-            let act =
-                Act { within: COMMIT_WITHIN, ..Act::new(RESTORE.audit_action, kinds, Authority::Unfenced) };
-            let plan = Plan::read_in(self.registry.view().head().epoch).expect(expected);
+            let act = DaemonAct {
+                within: COMMIT_WITHIN,
+                ..DaemonAct::new(RESTORE.audit_action, kinds, WriteAuthority::Unfenced)
+            };
+            let plan = CommitPlan::read_in(self.registry.view().head().epoch).expect(expected);
             let plan = plan.write(some.iter().map(|put| put.write.clone())).audit([body]);
             match self.registry.attempt(&act, plan).await {
                 Ok(_) => {
@@ -351,14 +353,14 @@ fn portion(due: &[PutBack]) -> usize {
 }
 
 /// What the trail says of it: how many of which kind.
-fn deed<'a>(some: &[PutBack], reason: &'a str, dry_run: bool) -> Deed<'a> {
-    let kinds: BTreeSet<&Kind> = some.iter().map(|put| &put.write.id().kind).collect();
-    let line = |kind: &&Kind| {
+fn deed<'a>(some: &[PutBack], reason: &'a str, dry_run: bool) -> AuditedAction<'a> {
+    let kinds: BTreeSet<&RecordKind> = some.iter().map(|put| &put.write.id().kind).collect();
+    let line = |kind: &&RecordKind| {
         let of_kind = some.iter().filter(|put| put.write.id().kind == **kind).count();
         format!("{}: {}", kind.0, count(of_kind as u64, "record"))
     };
     let changes = kinds.iter().map(line).collect();
-    Deed { action: RESTORE.audit_action, object: OBJECT.to_owned(), reason, dry_run, changes }
+    AuditedAction { action: RESTORE.audit_action, object: OBJECT.to_owned(), reason, dry_run, changes }
 }
 
 fn unreadable(error: &StoreError) -> Fault {

@@ -8,12 +8,12 @@ use futures_util::stream::unfold;
 use omnirelay_core::text::chain;
 use omnirelay_core::time::whole_ms;
 use omnirelay_decisions::audit_seal::open;
-use omnirelay_nouns::feed::Events;
+use omnirelay_nouns::feed::NounEventStream;
 use omnirelay_nouns::{SCHEMA_VERSION, timestamp};
 use omnirelay_registry::Registry;
 use omnirelay_registry::cursor::Cursor;
-use omnirelay_store::{Kind, PAGE_MAX, Record, Scan, StoreError};
-use omnirelay_wire::encoded::Encoded;
+use omnirelay_store::{PAGE_MAX, Record, RecordKind, Scan, StoreError};
+use omnirelay_wire::encoded::EncodedMessage;
 use omnirelay_wire::fault::Fault;
 use omnirelay_wire::reasons;
 use tokio::sync::OwnedSemaphorePermit;
@@ -34,11 +34,11 @@ const SEALED_WITHIN: Duration = Duration::from_millis(1500);
 /// A kind that is read from the store.
 #[derive(Clone)]
 enum Stored {
-    Seals(Kind),
+    Seals(RecordKind),
     /// Of audit records those that a seal names: a seal could not be told from a forged one where its records are left out, nor a
     /// record without a seal from one that was added.
-    Audit(Kind),
-    Other(Kind),
+    Audit(RecordKind),
+    Other(RecordKind),
 }
 
 /// A snapshot that is being sent.
@@ -61,7 +61,7 @@ impl Snapshots {
     pub(super) async fn begin_save(
         &self,
         asked: pb::SaveSnapshotRequest,
-    ) -> Result<Events<pb::SnapshotItem>, Fault> {
+    ) -> Result<NounEventStream<pb::SnapshotItem>, Fault> {
         let place = self.places.take()?;
         self.registry.ready_for(&asked.min_revision).await?;
         if let Some(silence) = self.registry.view().silence() {
@@ -95,7 +95,7 @@ impl Snapshots {
         };
         Ok(Box::pin(unfold(saving, |mut saving| async move {
             let item = saving.next().await.transpose()?;
-            let item = item.map(|item| Encoded::from(pb::SnapshotItem { item: Some(item) }));
+            let item = item.map(|item| EncodedMessage::from(pb::SnapshotItem { item: Some(item) }));
             Some((item.map_err(Status::from), saving))
         })))
     }

@@ -6,7 +6,7 @@ use omnirelay_decisions::transport_policy::{differences, effective};
 use omnirelay_identity::caller::Caller;
 use omnirelay_nouns::request::MutationRequest;
 use omnirelay_nouns::{SCHEMA_VERSION, timestamp};
-use omnirelay_registry::mutate::{Decision, request_hash};
+use omnirelay_registry::mutate::{MutationDecision, request_hash};
 use omnirelay_registry::view::ViewRecord;
 use omnirelay_wire::fault::Fault;
 use omnirelay_wire::pb::omnirelay::mesh::control::v1 as pb;
@@ -92,7 +92,7 @@ impl OwnTransport {
                     rolled_back_to,
                     ..Default::default()
                 };
-                Ok(Decision { writes, changes, answer })
+                Ok(MutationDecision { writes, changes, answer })
             })
             .await
     }

@@ -14,8 +14,8 @@ use omnirelay_nouns::serve;
 use omnirelay_nouns::{SCHEMA_VERSION, at_cursor, envelope, head_cursor, timestamp};
 use omnirelay_registry::Registry;
 use omnirelay_registry::view::{View, ViewRecord};
-use omnirelay_store::{Kind, RecordId, Write};
-use omnirelay_wire::envelope::Enveloped as _;
+use omnirelay_store::{RecordId, RecordKind, Write};
+use omnirelay_wire::envelope::EnvelopedAnswer as _;
 use omnirelay_wire::fault::Fault;
 use omnirelay_wire::pb::omnirelay::mesh::control::v1 as pb;
 use omnirelay_wire::pb::omnirelay::store::v1::TransportPolicyValue;
@@ -29,7 +29,7 @@ use pb::effective_transport_policy::Source;
 use pb::transport_finding::Level;
 
 /// The record of the transport policy; there is one.
-pub const TRANSPORT_POLICY: Kind = Kind::of("transport-policy");
+pub const TRANSPORT_POLICY: RecordKind = RecordKind::of("transport-policy");
 /// How many versions the record holds.
 const VERSIONS_MAX: usize = 16;
 /// The key of a record of which there is one.

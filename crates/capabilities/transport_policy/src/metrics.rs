@@ -1,7 +1,7 @@
 //! What a node tells of the transport policy.
 
-use omnirelay_decisions::transport_policy::Rule;
-use omnirelay_node::metrics::registrar::{Registrar as _, level};
+use omnirelay_decisions::transport_policy::AuditRule;
+use omnirelay_node::metrics::registrar::{MetricRegistrar as _, level};
 use omnirelay_wire::pb::omnirelay::mesh::control::v1::transport_finding::Level;
 use omnirelay_wire::pb::omnirelay::mesh::control::v1::{TransportFinding, TransportReport};
 use prometheus::{IntGauge, IntGaugeVec};
@@ -62,5 +62,5 @@ impl TransportPolicyMetrics {
 
 /// Every rule with each level that its findings can be of.
 fn rules() -> impl Iterator<Item = (&'static str, Level)> {
-    Rule::ALL.into_iter().flat_map(|rule| rule.levels().iter().map(move |level| (rule.word(), *level)))
+    AuditRule::ALL.into_iter().flat_map(|rule| rule.levels().iter().map(move |level| (rule.word(), *level)))
 }

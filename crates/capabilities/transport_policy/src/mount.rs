@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use omnirelay_decisions::transport_policy::summary;
 use omnirelay_node::readiness::item;
-use omnirelay_node::{Kinds, Mount, NodeError, Phase, PortName};
+use omnirelay_node::{CapabilityKinds, NodeBuilder, NodeError, PortName, StopPhase};
 use omnirelay_registry::epoch_loss::{RestoredBy, RestoredKind};
 use omnirelay_registry::view::View;
 use omnirelay_wire::pb::omnirelay::mesh::control::v1 as pb;
@@ -16,11 +16,11 @@ use crate::metrics::TransportPolicyMetrics;
 use crate::seed::PolicySeed;
 use crate::{MeshConfig, OwnTransport, TRANSPORT_POLICY};
 
-pub const KINDS: Kinds = Kinds {
+pub const KINDS: CapabilityKinds = CapabilityKinds {
     mirrored: &[TRANSPORT_POLICY],
     signed: &[TRANSPORT_POLICY],
     restored: &[RestoredKind::of(TRANSPORT_POLICY, RestoredBy::Furthest)],
-    ..Kinds::NONE
+    ..CapabilityKinds::NONE
 };
 
 /// The items of readiness: what is refused, and what somebody should look at.
@@ -28,7 +28,10 @@ const VIOLATIONS: &str = "transport-policy";
 const WARNINGS: &str = "transport-policy-warnings";
 
 /// Mounts the policy, beside which the `join_policy` that holds is shown.
-pub fn mount(node: &mut Mount, join_policy: fn(&View) -> pb::EffectiveJoinPolicy) -> Result<(), NodeError> {
+pub fn mount(
+    node: &mut NodeBuilder,
+    join_policy: fn(&View) -> pb::EffectiveJoinPolicy,
+) -> Result<(), NodeError> {
     let own = Arc::new(OwnTransport {
         registry: node.registry.clone(),
         configured: node.config.transport.policy.clone(),
@@ -37,7 +40,7 @@ pub fn mount(node: &mut Mount, join_policy: fn(&View) -> pb::EffectiveJoinPolicy
     });
     if let Some(policy) = own.configured.clone() {
         let seed = PolicySeed { own: own.clone(), trust: node.trust.clone(), policy };
-        node.run(Phase::End, seed.run());
+        node.run(StopPhase::End, seed.run());
     }
     let asked = own.clone();
     // Not required: a policy that somebody sets elsewhere is not to take nodes out of service.

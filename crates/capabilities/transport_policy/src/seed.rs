@@ -4,9 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use omnirelay_decisions::transport_policy::differences;
-use omnirelay_identity::trust::{HasAuthority, Trust};
+use omnirelay_identity::trust::{HasAuthority, MeshTrust};
 use omnirelay_nouns::timestamp;
-use omnirelay_registry::act::{Act, Authority, Reader};
+use omnirelay_registry::act::{DaemonAct, DecisionReader, WriteAuthority};
 use omnirelay_registry::audit_record::own_body;
 use omnirelay_registry::view::View;
 use omnirelay_restoration_records::is_over;
@@ -24,7 +24,7 @@ const AGAIN: Duration = Duration::from_secs(15);
 /// Enters what the configuration names, as soon as the mesh has an authority.
 pub struct PolicySeed {
     pub own: Arc<OwnTransport>,
-    pub trust: Arc<Trust>,
+    pub trust: Arc<MeshTrust>,
     pub policy: pb::TransportPolicy,
 }
 
@@ -62,9 +62,9 @@ impl PolicySeed {
     /// Whether there was none.
     async fn enter(&self) -> Result<bool, CommitError> {
         let registry = &self.own.registry;
-        let act = Act::new("transport-policy.seed", [TRANSPORT_POLICY], Authority::Unfenced);
-        let act = Act { tries: 5, ..act };
-        let done = registry.act::<_, CommitError, _>(&act, async |reader: Reader<'_>| {
+        let act = DaemonAct::new("transport-policy.seed", [TRANSPORT_POLICY], WriteAuthority::Unfenced);
+        let act = DaemonAct { tries: 5, ..act };
+        let done = registry.act::<_, CommitError, _>(&act, async |reader: DecisionReader<'_>| {
             if reader.get(&policy_id()).is_some() {
                 return Ok(None);
             }

@@ -2,7 +2,7 @@
 
 use omnirelay_decisions::transport_policy::{line, violations};
 use omnirelay_identity::caller::Caller;
-use omnirelay_identity::trust::{HasAuthority, Trust};
+use omnirelay_identity::trust::{HasAuthority, MeshTrust};
 use omnirelay_registry::lab::{self, LabRegistry};
 use omnirelay_settings::Config;
 use omnirelay_store::MemoryStore;
@@ -203,7 +203,7 @@ async fn what_holds_is_shown_with_where_it_is_from() {
 async fn what_a_file_says_begins_the_record_once_there_is_an_authority() {
     let (own, lab) = own(Some(numbered(7))).await;
     let has = Arc::new(std::sync::atomic::AtomicBool::new(false));
-    let (trust, asked) = (Arc::new(Trust::default()), has.clone());
+    let (trust, asked) = (Arc::new(MeshTrust::default()), has.clone());
     trust.ask(move || match asked.load(std::sync::atomic::Ordering::Relaxed) {
         true => HasAuthority::Yes,
         false => HasAuthority::No,

@@ -5,8 +5,8 @@ use proptest::prelude::*;
 use prost::Message as _;
 use ring::signature::KeyPair as _;
 
-use super::check::{ChainCheck, Finding, KnownChain, Wrong, check_key};
-use super::trail::{FINDINGS_MAX, Trail, added, keep, told};
+use super::check::{ChainCheck, KnownChain, SealFinding, Wrong, check_key};
+use super::trail::{FINDINGS_MAX, HeldTrail, added, keep, told};
 use super::*;
 
 /// A record as a store keeps it.
@@ -121,8 +121,8 @@ impl Node {
 }
 
 /// Verifies a store that is known to have the chains of these nodes.
-fn verify(store: &Store, nodes: &[&Node]) -> (Vec<Finding>, u64) {
-    let mut trail = Trail { complete: true, ..Trail::default() };
+fn verify(store: &Store, nodes: &[&Node]) -> (Vec<SealFinding>, u64) {
+    let mut trail = HeldTrail { complete: true, ..HeldTrail::default() };
     let mut chains: std::collections::BTreeMap<ChainId, Vec<&String>> =
         nodes.iter().map(|node| (node.chain(), Vec::new())).collect();
     for key in store.seals.keys() {
@@ -333,7 +333,7 @@ fn a_record_that_its_node_sealed_as_not_its_own_is_told_of_as_long_as_its_seal_i
         store.records.insert(forged.key.clone(), forged.clone());
         then(&mut store, &mut a);
         let (findings, _) = verify(&store, &[&a, &b]);
-        let wrong: Vec<Wrong> = findings.iter().map(Finding::wrong).collect();
+        let wrong: Vec<Wrong> = findings.iter().map(SealFinding::wrong).collect();
         assert_eq!(wrong, expected, "{what}: {findings:?}");
         assert!(findings.iter().all(|finding| finding.record_id == forged.key), "{what}: {findings:?}");
     }
@@ -373,7 +373,7 @@ fn revisions_may_begin_anew_with_an_epoch_and_not_otherwise() {
         let again = Record { key: "anew".to_owned(), ..Record::new("a", 3) };
         a.seal(&mut store, &[again]);
         let (findings, _) = verify(&store, &[&a, &b]);
-        assert_eq!(findings.first().map(Finding::wrong), expected, "epoch {epoch}: {findings:?}");
+        assert_eq!(findings.first().map(SealFinding::wrong), expected, "epoch {epoch}: {findings:?}");
     }
 }
 

@@ -7,7 +7,7 @@ use super::{ChainId, Digest256, Head, NotASeal, VerifiedSeal, open};
 pub use pb::audit_finding::Wrong;
 
 /// What is wrong with a seal or a record.
-pub type Finding = pb::AuditFinding;
+pub type SealFinding = pb::AuditFinding;
 
 /// What is known of a chain beside its seals.
 #[derive(Clone, Debug, Default)]
@@ -76,7 +76,7 @@ impl ChainCheck {
     }
 
     /// Takes the next seal; `None` when it is none of this chain. What is wrong goes to `found`.
-    pub fn take(&mut self, key: &str, value: &[u8], found: &mut Vec<Finding>) -> Option<AuditSeal> {
+    pub fn take(&mut self, key: &str, value: &[u8], found: &mut Vec<SealFinding>) -> Option<AuditSeal> {
         self.seals += 1;
         let Some((_, sequence)) = ChainId::parse(key).filter(|(chain, _)| *chain == self.chain) else {
             found.push(self.finding(Wrong::Added, 0, format!("`{key}` is no key of a seal")));
@@ -126,7 +126,7 @@ impl ChainCheck {
     }
 
     /// Says what is missing at the end.
-    pub fn end(&self) -> Option<Finding> {
+    pub fn end(&self) -> Option<SealFinding> {
         let (sequence, _) = self.known.remembered.filter(|(sequence, _)| *sequence > self.last)?;
         let what = format!("seals {} to {sequence} were seen here before and are gone", self.last + 1);
         Some(self.finding(Wrong::Truncated, self.last + 1, what))
@@ -138,12 +138,12 @@ impl ChainCheck {
     }
 
     /// A finding about a seal of this chain.
-    pub fn finding(&self, wrong: Wrong, sequence: u64, what: impl Into<String>) -> Finding {
+    pub fn finding(&self, wrong: Wrong, sequence: u64, what: impl Into<String>) -> SealFinding {
         seal_finding(&self.chain, wrong, sequence, what)
     }
 
     /// What is missing right before a seal.
-    fn gap_before(&self, sequence: u64) -> Option<Finding> {
+    fn gap_before(&self, sequence: u64) -> Option<SealFinding> {
         let expected = if self.last == 0 { self.known.oldest_kept.max(1) } else { self.last + 1 };
         let begins_before = self.last == 0 && sequence < expected;
         if sequence == expected || begins_before {
@@ -154,7 +154,7 @@ impl ChainCheck {
         Some(self.finding(Wrong::Missing, expected, what))
     }
 
-    fn misplaced(&self, opened: &VerifiedSeal, sequence: u64) -> Option<Finding> {
+    fn misplaced(&self, opened: &VerifiedSeal, sequence: u64) -> Option<SealFinding> {
         let stands = opened.chain();
         if stands.fingerprint != self.chain.fingerprint {
             return Some(self.finding(Wrong::BadSignature, sequence, "it is signed by another key"));
@@ -182,13 +182,13 @@ impl ChainCheck {
 }
 
 /// A finding about a seal.
-pub fn seal_finding(chain: &ChainId, wrong: Wrong, sequence: u64, what: impl Into<String>) -> Finding {
-    Finding {
+pub fn seal_finding(chain: &ChainId, wrong: Wrong, sequence: u64, what: impl Into<String>) -> SealFinding {
+    SealFinding {
         wrong: wrong.into(),
         node_id: chain.node_id.clone(),
         seal: if sequence == 0 { chain.fingerprint.clone() } else { seal_name(chain, sequence) },
         what: what.into(),
-        ..Finding::default()
+        ..SealFinding::default()
     }
 }
 
@@ -201,7 +201,7 @@ pub fn seal_name(chain: &ChainId, sequence: u64) -> String {
 ///
 /// # Errors
 /// The finding, when it is not.
-pub fn check_key(chain: &ChainId, published: Option<&str>, seen: &[String]) -> Result<(), Box<Finding>> {
+pub fn check_key(chain: &ChainId, published: Option<&str>, seen: &[String]) -> Result<(), Box<SealFinding>> {
     let refuse = |what: &str| Err(Box::new(seal_finding(chain, Wrong::UnknownKey, 0, what)));
     if seen.is_empty() {
         return match published {

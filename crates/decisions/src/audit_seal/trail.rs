@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use omnirelay_wire::pb::omnirelay::store::v1::{AuditLeaf, AuditSeal};
 
-use super::check::{ChainCheck, Finding, Wrong, seal_name};
+use super::check::{ChainCheck, SealFinding, Wrong, seal_name};
 use super::{ChainId, Digest256, StoredRecord, leaf_hash};
 
 /// The most findings that are told.
@@ -25,11 +25,11 @@ pub struct ExpectedRecord {
 }
 
 /// Sealed records by their keys.
-pub type Leaves = BTreeMap<String, ExpectedRecord>;
+pub type SealedRecords = BTreeMap<String, ExpectedRecord>;
 
 /// What was counted of a node.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Count {
+pub struct NodeTally {
     /// Records that are as they were sealed.
     pub sealed: u64,
     /// Those of them that the node had left unsealed when it was set up anew.
@@ -42,7 +42,7 @@ pub struct Count {
     pub through: u64,
 }
 
-impl Count {
+impl NodeTally {
     /// Counts a record that is as it was sealed.
     pub fn found(&mut self, expected: &ExpectedRecord) {
         self.sealed += 1;
@@ -51,7 +51,12 @@ impl Count {
 }
 
 /// Puts the leaves of a seal among those that are expected.
-pub fn expect(check: &ChainCheck, seal: &AuditSeal, leaves: &mut Leaves, found: &mut Vec<Finding>) {
+pub fn expect(
+    check: &ChainCheck,
+    seal: &AuditSeal,
+    leaves: &mut SealedRecords,
+    found: &mut Vec<SealFinding>,
+) {
     if check.is_asked_for(seal) {
         found.extend(told_by(check, seal));
     }
@@ -76,15 +81,15 @@ pub fn expect(check: &ChainCheck, seal: &AuditSeal, leaves: &mut Leaves, found: 
 }
 
 /// What a node has found itself and sealed: the seal alone tells of it, whatever is in the store.
-fn told_by(check: &ChainCheck, seal: &AuditSeal) -> impl Iterator<Item = Finding> {
+fn told_by(check: &ChainCheck, seal: &AuditSeal) -> impl Iterator<Item = SealFinding> {
     let node_id = &check.chain().node_id;
-    let finding = move |wrong: Wrong, key: &String, what: String| Finding {
+    let finding = move |wrong: Wrong, key: &String, what: String| SealFinding {
         wrong: wrong.into(),
         node_id: node_id.clone(),
         record_id: key.clone(),
         seal: seal_name(check.chain(), seal.sequence),
         what,
-        ..Finding::default()
+        ..SealFinding::default()
     };
     let foreign = seal.leaves.iter().filter(|leaf| leaf.foreign).map(move |leaf| {
         let what = format!("it claims to be of node `{node_id}`, which did not write it");
@@ -113,58 +118,58 @@ pub fn compare(
     key: &str,
     expected: &ExpectedRecord,
     record: Option<&StoredRecord<'_>>,
-) -> Result<(), Box<Finding>> {
+) -> Result<(), Box<SealFinding>> {
     let (wrong, what) = match record {
         Some(record) if leaf_hash(record) == expected.hash => return Ok(()),
         Some(_) => (Wrong::Changed, "it is not what was sealed"),
         None if expected.pruned => return Ok(()),
         None => (Wrong::Missing, "it was sealed and is gone"),
     };
-    Err(Box::new(Finding {
+    Err(Box::new(SealFinding {
         wrong: wrong.into(),
         node_id: expected.chain.node_id.clone(),
         record_id: key.to_owned(),
         seal: seal_name(&expected.chain, expected.sequence),
         what: what.to_owned(),
-        ..Finding::default()
+        ..SealFinding::default()
     }))
 }
 
 /// The finding of a record that stands where its node had sealed without it.
-pub fn added(node_id: &str, key: &str) -> Finding {
-    Finding {
+pub fn added(node_id: &str, key: &str) -> SealFinding {
+    SealFinding {
         wrong: Wrong::Added.into(),
         node_id: node_id.to_owned(),
         record_id: key.to_owned(),
         what: "it stands where its node had sealed already, and no seal names it".to_owned(),
-        ..Finding::default()
+        ..SealFinding::default()
     }
 }
 
 /// The finding of a record that cannot be read.
-pub fn unreadable(key: &str) -> Finding {
-    Finding {
+pub fn unreadable(key: &str) -> SealFinding {
+    SealFinding {
         wrong: Wrong::Added.into(),
         record_id: key.to_owned(),
         what: "it is no audit record".to_owned(),
-        ..Finding::default()
+        ..SealFinding::default()
     }
 }
 
 /// The finding of a record of which even the row in the store cannot be read.
-pub fn no_row(key: &str, expected: Option<&ExpectedRecord>) -> Finding {
-    Finding {
+pub fn no_row(key: &str, expected: Option<&ExpectedRecord>) -> SealFinding {
+    SealFinding {
         wrong: Wrong::Unreadable.into(),
         node_id: expected.map(|expected| expected.chain.node_id.clone()).unwrap_or_default(),
         record_id: key.to_owned(),
         seal: expected.map(|expected| seal_name(&expected.chain, expected.sequence)).unwrap_or_default(),
         what: "what the store holds in its place cannot be read".to_owned(),
-        ..Finding::default()
+        ..SealFinding::default()
     }
 }
 
 /// Takes a finding; when there are many, only of a node of which there is none yet.
-pub fn keep(findings: &mut Vec<Finding>, finding: Finding) {
+pub fn keep(findings: &mut Vec<SealFinding>, finding: SealFinding) {
     let room = findings.len() < FINDINGS_MAX
         || findings.len() < FINDINGS_MAX + FIRST_FINDINGS_MAX
             && findings.iter().all(|other| other.node_id != finding.node_id);
@@ -174,9 +179,9 @@ pub fn keep(findings: &mut Vec<Finding>, finding: Finding) {
 }
 
 /// At most [`FINDINGS_MAX`] findings: the first of each node first, then the second of each, and so on.
-pub fn told(findings: Vec<Finding>) -> Vec<Finding> {
+pub fn told(findings: Vec<SealFinding>) -> Vec<SealFinding> {
     let mut rounds: BTreeMap<String, usize> = BTreeMap::new();
-    let mut ranked: Vec<(usize, Finding)> = Vec::with_capacity(findings.len());
+    let mut ranked: Vec<(usize, SealFinding)> = Vec::with_capacity(findings.len());
     for finding in findings {
         let round = rounds.entry(finding.node_id.clone()).or_default();
         *round += 1;
@@ -189,24 +194,24 @@ pub fn told(findings: Vec<Finding>) -> Vec<Finding> {
 
 /// What a whole trail comes to.
 #[derive(Clone, Debug, Default)]
-pub struct Verdict {
-    pub counts: BTreeMap<String, Count>,
-    pub findings: Vec<Finding>,
+pub struct TrailVerdict {
+    pub counts: BTreeMap<String, NodeTally>,
+    pub findings: Vec<SealFinding>,
 }
 
 /// A trail that is held in memory, such as an export: seals first, then records.
 #[derive(Debug, Default)]
-pub struct Trail {
-    pub leaves: Leaves,
-    pub counts: BTreeMap<String, Count>,
-    pub findings: Vec<Finding>,
+pub struct HeldTrail {
+    pub leaves: SealedRecords,
+    pub counts: BTreeMap<String, NodeTally>,
+    pub findings: Vec<SealFinding>,
     /// False: records may have been left out, so that a missing one is no finding.
     pub complete: bool,
     /// Sealed records that were left out.
     pub left_out: u64,
 }
 
-impl Trail {
+impl HeldTrail {
     /// Takes the next seal of a chain.
     pub fn seal(&mut self, check: &mut ChainCheck, key: &str, value: &[u8]) {
         let Some(seal) = check.take(key, value, &mut self.findings) else { return };
@@ -238,7 +243,7 @@ impl Trail {
     }
 
     /// What it comes to once everything was taken.
-    pub fn end(mut self) -> (Verdict, u64) {
+    pub fn end(mut self) -> (TrailVerdict, u64) {
         for (key, expected) in &self.leaves {
             if !self.complete {
                 self.left_out += 1;
@@ -246,6 +251,6 @@ impl Trail {
                 self.findings.push(*finding);
             }
         }
-        (Verdict { counts: self.counts, findings: self.findings }, self.left_out)
+        (TrailVerdict { counts: self.counts, findings: self.findings }, self.left_out)
     }
 }

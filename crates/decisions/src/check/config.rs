@@ -5,38 +5,38 @@ use std::collections::BTreeMap;
 use omnirelay_core::text::some_of;
 
 use super::facts::{MeshFacts, NAMED_MAX};
-use super::finding::{Category, Check, Finding, Judge, Verdict};
+use super::finding::{CheckDefinition, CheckJudge, CheckResult, CheckVerdict, FindingCategory};
 
 /// The items of a node's readiness.
 const ITEM: &str = "transport-policy";
 const WARNINGS: &str = "transport-policy-warnings";
 const UNSAID: &str = "the daemon does not say";
 
-pub static CATEGORY: Category = Category {
+pub static CATEGORY: FindingCategory = FindingCategory {
     name: "config",
     page: "runbooks/transport-policy.md",
     checks: &[
-        Check::new(
+        CheckDefinition::new(
             "config-transport-policy",
             "what every node listens at is allowed by the transport policy",
             "An endpoint of a node speaks what the policy that holds does not allow, or the policy breaks a rule that none may. It \
          goes on to be served: the endpoint is to be changed, or the policy brought back.",
-            Judge::Nodes(policy),
+            CheckJudge::Nodes(policy),
         ),
-        Check::new(
+        CheckDefinition::new(
             "config-transport-budgets",
             "what is to go is within its budget, and no exception has ended",
             "More endpoints of a node take raw, or speak what is legacy, than the transport policy says there may be; or an \
              exception in it has ended, and what it allowed is refused again.",
-            Judge::Nodes(budgets),
+            CheckJudge::Nodes(budgets),
         ),
-        Check::new(
+        CheckDefinition::new(
             "config-same",
             "what is to be the same on all nodes is the same",
             "A setting that concerns the whole mesh is not the same everywhere: how long sessions and the audit trail live, when a \
              silent node is dead, whether and how fast nodes gossip, how many shards there may be, who may approve. What holds \
              depends then on the node that happens to act.",
-            Judge::Nodes(same),
+            CheckJudge::Nodes(same),
         ),
     ],
     items: &[ITEM, WARNINGS],
@@ -46,7 +46,7 @@ pub static CATEGORY: Category = Category {
 type Values<'a> = BTreeMap<&'a str, Vec<&'a str>>;
 
 /// By what each node says of its settings; daemons of before say nothing of them.
-fn same(facts: &MeshFacts) -> Finding {
+fn same(facts: &MeshFacts) -> CheckResult {
     let (mut settings, mut told) = (BTreeMap::<&str, Values<'_>>::new(), Vec::new());
     for (id, node) in facts.told().filter(|(_, node)| !node.mesh_wide_settings.is_empty()) {
         told.push(id);
@@ -68,25 +68,25 @@ fn same(facts: &MeshFacts) -> Finding {
     });
     let about: Vec<&str> = few.collect();
     match (words.collect::<Vec<_>>().as_slice(), told.len()) {
-        ([], 0) => Finding::skip("the daemons do not say"),
+        ([], 0) => CheckResult::skip("the daemons do not say"),
         ([], said) => {
-            Finding::pass(format!("settings of the mesh agree{}", facts.coverage(said))).seen_by(told)
+            CheckResult::pass(format!("settings of the mesh agree{}", facts.coverage(said))).seen_by(told)
         }
-        (different, _) => Finding::warn(different.join("\n"))
+        (different, _) => CheckResult::warn(different.join("\n"))
             .hint("omnirelayd config print    # on those hosts, then set it alike and restart")
             .seen_by(told)
             .about(about),
     }
 }
 
-fn policy(facts: &MeshFacts) -> Finding {
-    Finding::of_item(facts, ITEM, Verdict::Fail, "every endpoint is allowed", UNSAID)
+fn policy(facts: &MeshFacts) -> CheckResult {
+    CheckResult::of_item(facts, ITEM, CheckVerdict::Fail, "every endpoint is allowed", UNSAID)
         .about_themselves()
         .next("omnirelay mesh config get    # then change the endpoint, or mesh config rollback")
 }
 
-fn budgets(facts: &MeshFacts) -> Finding {
-    Finding::of_item(facts, WARNINGS, Verdict::Warn, "no budget is exceeded", UNSAID)
+fn budgets(facts: &MeshFacts) -> CheckResult {
+    CheckResult::of_item(facts, WARNINGS, CheckVerdict::Warn, "no budget is exceeded", UNSAID)
         .about_themselves()
         .next("omnirelay mesh config get    # which endpoints; then move them, or raise the budget")
 }

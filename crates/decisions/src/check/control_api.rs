@@ -4,38 +4,38 @@ use omnirelay_core::text::some_of;
 use omnirelay_wire::pb::omnirelay::mesh::control::v1 as pb;
 
 use super::facts::{MeshFacts, NAMED_MAX};
-use super::finding::{Category, Check, Finding, Judge};
+use super::finding::{CheckDefinition, CheckJudge, CheckResult, FindingCategory};
 
-pub static CATEGORY: Category = Category {
+pub static CATEGORY: FindingCategory = FindingCategory {
     name: "control-api",
     page: "guides/operations.md",
     checks: &[
-        Check::new(
+        CheckDefinition::new(
             "control-api-proof",
             "it is known who comes in without proof",
             "Whoever reaches the control port of a node may do anything: its daemon was started with --insecure.",
-            Judge::Nodes(let_in),
+            CheckJudge::Nodes(let_in),
         ),
-        Check::new(
+        CheckDefinition::new(
             "control-api-ready",
             "the daemon is ready to serve",
             "A need of the daemon that answers is not met, so that its /readyz says 503 and balancers send nobody \
              there.",
-            Judge::Nodes(ready),
+            CheckJudge::Nodes(ready),
         ),
     ],
     items: &["serving", "view", "session"],
 };
 
 /// Open to the host is what a daemon begins with, so that it is told and no fault.
-fn let_in(facts: &MeshFacts) -> Finding {
+fn let_in(facts: &MeshFacts) -> CheckResult {
     let of = |word: &'static str| -> Vec<&str> {
         facts.told().filter(|(_, node)| node.let_in == word).map(|(id, _)| id).collect()
     };
     let (anyone, host, nobody) = (of("anyone"), of("host"), of("nobody"));
     if !anyone.is_empty() {
         let named = some_of(&anyone, NAMED_MAX);
-        return Finding::warn(format!(
+        return CheckResult::warn(format!(
             "{named}: whoever reaches the control port comes in without proof (--insecure)"
         ))
         .hint("start omnirelayd without --insecure, at 127.0.0.1")
@@ -47,17 +47,16 @@ fn let_in(facts: &MeshFacts) -> Finding {
         } else {
             format!("{}: every", some_of(&host, NAMED_MAX))
         };
-        return Finding::pass(format!(
+        return CheckResult::pass(format!(
             "{whose} user of the daemon's host comes in without proof, with what its door gives"
         ))
         .hint("where they should not: --set security.loopback=proof for omnirelayd")
         .seen_by(host);
     }
     match nobody.len() {
-        0 => Finding::skip("the daemon does not say"),
-        said => {
-            Finding::pass(format!("nobody comes in without proof{}", facts.coverage(said))).seen_by(nobody)
-        }
+        0 => CheckResult::skip("the daemon does not say"),
+        said => CheckResult::pass(format!("nobody comes in without proof{}", facts.coverage(said)))
+            .seen_by(nobody),
     }
 }
 
@@ -67,12 +66,12 @@ pub fn open(node: &pb::GetNodeResponse, required: bool) -> Vec<String> {
     open.map(|item| format!("{}: {}", item.name, item.message.replace('\n', "; "))).collect()
 }
 
-fn ready(facts: &MeshFacts) -> Finding {
-    let Some(own) = facts.own() else { return Finding::unknown("the daemon does not say") };
+fn ready(facts: &MeshFacts) -> CheckResult {
+    let Some(own) = facts.own() else { return CheckResult::unknown("the daemon does not say") };
     let id = &own.local_node_id;
     match own.ready {
-        true => Finding::pass(format!("{id} is ready")),
-        false => Finding::fail(format!("{id} is not ready: {}", open(own, true).join("; ")))
+        true => CheckResult::pass(format!("{id} is ready")),
+        false => CheckResult::fail(format!("{id} is not ready: {}", open(own, true).join("; ")))
             .hint("omnirelay mesh check --wait 30s    # and the log of omnirelayd on its host"),
     }
     .seen_by([id.as_str()])

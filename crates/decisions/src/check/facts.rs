@@ -12,7 +12,7 @@ pub const NAMED_MAX: usize = 5;
 #[derive(Clone, Debug)]
 pub struct MeshFacts {
     /// What each node that lives says of itself and of others: the one that judges first.
-    pub nodes: Vec<NodeSaid>,
+    pub nodes: Vec<NodeAnswer>,
     /// How many others live that were not asked, for there are too many.
     pub not_asked: usize,
     /// `None`: it was not loaded yet.
@@ -31,7 +31,7 @@ pub struct RegistryFacts {
 
 /// What a node says when it is asked.
 #[derive(Clone, Debug)]
-pub struct NodeSaid {
+pub struct NodeAnswer {
     pub id: String,
     pub said: Result<Box<pb::GetNodeResponse>, NotAsked>,
 }
@@ -70,7 +70,7 @@ impl MeshFacts {
     }
 
     /// Every other node that was asked.
-    pub fn others(&self) -> impl Iterator<Item = &NodeSaid> {
+    pub fn others(&self) -> impl Iterator<Item = &NodeAnswer> {
         self.nodes.iter().skip(1)
     }
 

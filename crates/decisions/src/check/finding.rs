@@ -4,7 +4,7 @@ use super::facts::{MeshFacts, RegistryFacts};
 
 /// How a check ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Verdict {
+pub enum CheckVerdict {
     Pass,
     Warn,
     Fail,
@@ -13,7 +13,7 @@ pub enum Verdict {
     Unknown,
 }
 
-impl Verdict {
+impl CheckVerdict {
     pub const ALL: [Self; 5] = [Self::Pass, Self::Warn, Self::Fail, Self::Skip, Self::Unknown];
 
     /// As in `result`.
@@ -45,8 +45,8 @@ const SKEW_FAIL_MS: u64 = 5_000;
 
 /// What a check has found.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Finding {
-    pub verdict: Verdict,
+pub struct CheckResult {
+    pub verdict: CheckVerdict,
     pub text: String,
     /// The command to run next.
     pub hint: Option<String>,
@@ -56,35 +56,35 @@ pub struct Finding {
     pub about: Vec<String>,
 }
 
-impl Finding {
+impl CheckResult {
     /// One that is by nobody's word and says nothing of what is next.
-    pub fn new(verdict: Verdict, text: impl Into<String>) -> Self {
+    pub fn new(verdict: CheckVerdict, text: impl Into<String>) -> Self {
         Self { verdict, text: text.into(), hint: None, seen_by: Vec::new(), about: Vec::new() }
     }
 
     pub fn pass(text: impl Into<String>) -> Self {
-        Self::new(Verdict::Pass, text)
+        Self::new(CheckVerdict::Pass, text)
     }
 
     pub fn warn(text: impl Into<String>) -> Self {
-        Self::new(Verdict::Warn, text)
+        Self::new(CheckVerdict::Warn, text)
     }
 
     pub fn fail(text: impl Into<String>) -> Self {
-        Self::new(Verdict::Fail, text)
+        Self::new(CheckVerdict::Fail, text)
     }
 
     pub fn skip(text: impl Into<String>) -> Self {
-        Self::new(Verdict::Skip, text)
+        Self::new(CheckVerdict::Skip, text)
     }
 
     pub fn unknown(text: impl Into<String>) -> Self {
-        Self::new(Verdict::Unknown, text)
+        Self::new(CheckVerdict::Unknown, text)
     }
 
     /// What readiness says of one item, on all nodes that were asked: this verdict where it is not fine on one, else `fine`.
     /// Daemons that do not know it are older than the check, or have no such part: `absent`.
-    pub fn of_item(facts: &MeshFacts, name: &str, bad: Verdict, fine: &str, absent: &str) -> Self {
+    pub fn of_item(facts: &MeshFacts, name: &str, bad: CheckVerdict, fine: &str, absent: &str) -> Self {
         if let Some((text, by)) = facts.trouble(name) {
             return Self::new(bad, text).seen_by(by);
         }
@@ -148,20 +148,20 @@ fn distinct<T: Into<String>>(names: impl IntoIterator<Item = T>) -> Vec<String> 
 
 /// By what a mesh is judged.
 #[derive(Clone, Copy)]
-pub enum Judge {
+pub enum CheckJudge {
     /// What the registry has; nothing is known before it was loaded.
-    Registry(fn(&RegistryFacts, &MeshFacts) -> Finding),
+    Registry(fn(&RegistryFacts, &MeshFacts) -> CheckResult),
     /// What the registry has of leases and of what hangs on them, which a node does not know whose store is silent.
-    Leases(fn(&RegistryFacts, &MeshFacts) -> Finding),
+    Leases(fn(&RegistryFacts, &MeshFacts) -> CheckResult),
     /// What the nodes that were asked say of themselves and of each other.
-    Nodes(fn(&MeshFacts) -> Finding),
+    Nodes(fn(&MeshFacts) -> CheckResult),
 }
 
 /// Judges facts that are no mesh's.
-pub type Examine<F> = fn(&F) -> Finding;
+pub type FactExaminer<F> = fn(&F) -> CheckResult;
 
 /// One check. Its id is stable: scripts name it in `--skip`. What it judges is the mesh, unless it is said.
-pub struct Check<J: 'static = Judge> {
+pub struct CheckDefinition<J: 'static = CheckJudge> {
     pub id: &'static str,
     /// What is so when it passes.
     pub description: &'static str,
@@ -170,51 +170,51 @@ pub struct Check<J: 'static = Judge> {
     pub judge: J,
 }
 
-impl<J: Copy> Check<J> {
+impl<J: Copy> CheckDefinition<J> {
     pub const fn new(id: &'static str, description: &'static str, means: &'static str, judge: J) -> Self {
         Self { id, description, means, judge }
     }
 }
 
-impl Check {
+impl CheckDefinition {
     /// What it finds.
-    pub fn judge(&self, facts: &MeshFacts) -> Finding {
+    pub fn judge(&self, facts: &MeshFacts) -> CheckResult {
         match (self.judge, &facts.registry) {
-            (Judge::Registry(judge), Some(registry)) => judge(registry, facts),
-            (Judge::Leases(judge), Some(registry)) => {
+            (CheckJudge::Registry(judge), Some(registry)) => judge(registry, facts),
+            (CheckJudge::Leases(judge), Some(registry)) => {
                 let found = judge(registry, facts);
                 let silent = facts.own().filter(|own| own.stale && own.stale_ms.is_some());
                 // What its memory has of leases is over.
-                match silent.filter(|_| found.verdict != Verdict::Skip) {
+                match silent.filter(|_| found.verdict != CheckVerdict::Skip) {
                     Some(own) => {
-                        Finding::unknown(format!("{} cannot know it, for its store does not answer", own.local_node_id))
+                        CheckResult::unknown(format!("{} cannot know it, for its store does not answer", own.local_node_id))
                             .hint("omnirelay mesh check --addr HOST:PORT    # of a node whose store answers, if there is one")
                     }
                     None => found,
                 }
             }
-            (Judge::Registry(_) | Judge::Leases(_), None) => {
-                Finding::unknown("the registry is still being loaded")
+            (CheckJudge::Registry(_) | CheckJudge::Leases(_), None) => {
+                CheckResult::unknown("the registry is still being loaded")
             }
-            (Judge::Nodes(judge), _) => judge(facts),
+            (CheckJudge::Nodes(judge), _) => judge(facts),
         }
     }
 }
 
 /// Checks that belong together.
-pub struct Category<J: 'static = Judge> {
+pub struct FindingCategory<J: 'static = CheckJudge> {
     /// As in `--category`.
     pub name: &'static str,
     /// What to read when one of them does not pass, below the root of the documents.
     pub page: &'static str,
-    pub checks: &'static [Check<J>],
+    pub checks: &'static [CheckDefinition<J>],
     /// The items of a node's readiness that are theirs; what nobody claims is judged by `nodes-fit`.
     pub items: &'static [&'static str],
 }
 
 /// The checks of these categories, each with its own, in the order of the report.
 pub fn checks_of<J>(
-    categories: &'static [&'static Category<J>],
-) -> impl Iterator<Item = (&'static Category<J>, &'static Check<J>)> + Clone {
+    categories: &'static [&'static FindingCategory<J>],
+) -> impl Iterator<Item = (&'static FindingCategory<J>, &'static CheckDefinition<J>)> + Clone {
     categories.iter().flat_map(|category| category.checks.iter().map(|check| (*category, check)))
 }

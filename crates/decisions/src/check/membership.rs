@@ -6,7 +6,7 @@ use omnirelay_core::text::{count, printable, some_of};
 use omnirelay_wire::pb::omnirelay::mesh::control::v1 as pb;
 
 use super::facts::{MeshFacts, NAMED_MAX, RegistryFacts, health, is_alive};
-use super::finding::{Category, Check, Finding, Judge, Verdict};
+use super::finding::{CheckDefinition, CheckJudge, CheckResult, CheckVerdict, FindingCategory};
 use pb::peer::Status;
 use pb::peer_health::State;
 
@@ -14,81 +14,81 @@ use pb::peer_health::State;
 const GOSSIP: &str = "gossip";
 const OTHER_ID: &str = "omnirelayd --node-id OTHER    # on one of the two hosts, with a data directory and a certificate of its own";
 
-pub static CATEGORY: Category = Category {
+pub static CATEGORY: FindingCategory = FindingCategory {
     name: "membership",
     page: "runbooks/peers.md",
     checks: &[
-        Check::new(
+        CheckDefinition::new(
             "membership-known",
             "the daemon that answers is a live peer",
             "The daemon answers and the mesh does not count on it: it is not registered, or was judged gone.",
-            Judge::Registry(known),
+            CheckJudge::Registry(known),
         ),
-        Check::new(
+        CheckDefinition::new(
             "membership-suspect",
             "no peer is suspect",
             "The store has not heard from a node for the length of its session. It is dead soon, or back.",
-            Judge::Registry(suspect),
+            CheckJudge::Registry(suspect),
         ),
-        Check::new(
+        CheckDefinition::new(
             "membership-dead",
             "no peer is dead",
             "The store has not heard from a node for long. What it led has gone to others.",
-            Judge::Registry(dead),
+            CheckJudge::Registry(dead),
         ),
-        Check::new(
+        CheckDefinition::new(
             "membership-unreached",
             "every live peer is reached by gossip",
             "A node renews its session in the store and no other node reaches it: it keeps what it leads, and nobody can call it.",
-            Judge::Registry(unreached),
+            CheckJudge::Registry(unreached),
         ),
-        Check::new(
+        CheckDefinition::new(
             "membership-one-id",
             "no two daemons have one id",
             "Two daemons say that they are the same node: each is taken for the other, and both flap.",
-            Judge::Registry(one_id),
+            CheckJudge::Registry(one_id),
         ),
-        Check::new(
+        CheckDefinition::new(
             "membership-capacity",
             "a live peer takes new work",
             "Every live node is cordoned: nothing new can be placed, and no scope without a leader gets one.",
-            Judge::Registry(capacity),
+            CheckJudge::Registry(capacity),
         ),
     ],
     items: &[GOSSIP],
 };
 
-fn known(registry: &RegistryFacts, _: &MeshFacts) -> Finding {
+fn known(registry: &RegistryFacts, _: &MeshFacts) -> CheckResult {
     let own = &registry.own;
     match registry.peer(own) {
         Some(peer) if is_alive(peer) => {
             let peers = count(registry.peers.len() as u64, "peer");
-            Finding::pass(format!("{peers} known, {own} among them"))
+            CheckResult::pass(format!("{peers} known, {own} among them"))
         }
-        Some(peer) => Finding::fail(format!("{own} answers but is {}", peer.status().as_str_name()))
+        Some(peer) => CheckResult::fail(format!("{own} answers but is {}", peer.status().as_str_name()))
             .about([own.as_str()])
             .hint(format!("omnirelay mesh peers status {own}")),
-        None => Finding::fail(format!("{own} answers but is no peer"))
+        None => CheckResult::fail(format!("{own} answers but is no peer"))
             .hint("journalctl -u omnirelayd    # on its host: why it could not register"),
     }
 }
 
-fn suspect(registry: &RegistryFacts, _: &MeshFacts) -> Finding {
+fn suspect(registry: &RegistryFacts, _: &MeshFacts) -> CheckResult {
     match registry.peers_with(|peer| peer.status() == Status::Suspect).as_slice() {
-        [] => Finding::pass("no peer is suspect"),
-        ids => Finding::warn(format!("suspect: {}", some_of(ids, NAMED_MAX)))
+        [] => CheckResult::pass("no peer is suspect"),
+        ids => CheckResult::warn(format!("suspect: {}", some_of(ids, NAMED_MAX)))
             .hint(format!("omnirelay mesh peers status {}", ids[0]))
             .about(ids.iter().copied()),
     }
 }
 
 /// Whoever was put out of the mesh is meant to be gone.
-fn dead(registry: &RegistryFacts, _: &MeshFacts) -> Finding {
+fn dead(registry: &RegistryFacts, _: &MeshFacts) -> CheckResult {
     let was_put_out = |peer: &pb::Peer| peer.unproven == "certificate_revoked";
     let is_dead = |peer: &pb::Peer| peer.status() == Status::Dead && !was_put_out(peer);
     let ids = registry.peers_with(is_dead);
     if let Some(first) = registry.peers.iter().find(|peer| is_dead(peer)) {
-        return Finding::fail(format!("dead: {}", some_of(&ids, NAMED_MAX)))
+        return CheckResult::fail(format!("dead: {}", some_of(&ids, NAMED_MAX)))
             .hint(next_of_dead(
                 &first.node_id,
                 health(first) == State::Alive,
@@ -97,11 +97,12 @@ fn dead(registry: &RegistryFacts, _: &MeshFacts) -> Finding {
             .about(ids);
     }
     match registry.peers_with(|peer| peer.status() == Status::Dead).as_slice() {
-        [] => Finding::pass("no peer is dead"),
-        ids => {
-            Finding::pass(format!("no peer is dead but those that were put out: {}", some_of(ids, NAMED_MAX)))
-                .hint(format!("omnirelay mesh peers forget {}    # if it is not to come back", ids[0]))
-        }
+        [] => CheckResult::pass("no peer is dead"),
+        ids => CheckResult::pass(format!(
+            "no peer is dead but those that were put out: {}",
+            some_of(ids, NAMED_MAX)
+        ))
+        .hint(format!("omnirelay mesh peers forget {}    # if it is not to come back", ids[0])),
     }
 }
 
@@ -124,7 +125,7 @@ pub fn next_of_running(id: &str, ask: &str) -> String {
 }
 
 /// By the word of every node: one that answers the node which judges may be cut off from another.
-fn unreached(registry: &RegistryFacts, facts: &MeshFacts) -> Finding {
+fn unreached(registry: &RegistryFacts, facts: &MeshFacts) -> CheckResult {
     let named = |found: &BTreeMap<&str, Vec<&str>>| {
         let told: Vec<String> =
             found.iter().map(|(id, by)| format!("{id} (by {})", some_of(by, NAMED_MAX))).collect();
@@ -132,7 +133,7 @@ fn unreached(registry: &RegistryFacts, facts: &MeshFacts) -> Finding {
     };
     let gone = facts.reached_so(registry, |reach| reach.gossip == "gone");
     if let Some((first, _)) = gone.first_key_value() {
-        return Finding::warn(format!("their sessions live, and gossip has them gone: {}", named(&gone)))
+        return CheckResult::warn(format!("their sessions live, and gossip has them gone: {}", named(&gone)))
             .hint(format!(
                 "omnirelay mesh peers explain {first}    # who does not reach it; then its mesh port, or: omnirelay mesh peers drain {first}"
             ))
@@ -141,7 +142,7 @@ fn unreached(registry: &RegistryFacts, facts: &MeshFacts) -> Finding {
     }
     let unheard = facts.reached_so(registry, |reach| reach.gossip == "unheard");
     if let Some((first, _)) = unheard.first_key_value() {
-        return Finding::warn(format!("gossip has not heard of {}", named(&unheard)))
+        return CheckResult::warn(format!("gossip has not heard of {}", named(&unheard)))
             .hint(format!(
                 "omnirelay mesh peers ping {first}    # whether its mesh port is reached; else mesh.gossip.enabled is false there, or it is older"
             ))
@@ -150,40 +151,41 @@ fn unreached(registry: &RegistryFacts, facts: &MeshFacts) -> Finding {
     }
     let by = facts.witnesses("gossip");
     if !by.is_empty() {
-        return Finding::pass(format!("gossip reaches every live peer{}", facts.coverage(by.len())))
+        return CheckResult::pass(format!("gossip reaches every live peer{}", facts.coverage(by.len())))
             .seen_by(by);
     }
     let is_without_authority = facts.own().is_some_and(|own| own.enrolment == "no_authority");
-    Finding::skip(match is_without_authority {
+    CheckResult::skip(match is_without_authority {
         true => "nodes do not gossip, for this mesh has no authority and so no mesh port is open",
         false => "no node that was asked gossips",
     })
 }
 
 /// By the word of the daemon that has lost its session to another one with its id, and of gossip.
-fn one_id(registry: &RegistryFacts, facts: &MeshFacts) -> Finding {
+fn one_id(registry: &RegistryFacts, facts: &MeshFacts) -> CheckResult {
     let rivals = registry.peers.iter().filter(|peer| !peer.rival.is_empty());
     let told: Vec<String> = rivals
         .map(|peer| format!("{}, which another daemon, at {}, has too", peer.node_id, printable(&peer.rival)))
         .collect();
     if !told.is_empty() {
-        return Finding::warn(format!("two daemons have one id: {}", some_of(&told, NAMED_MAX)))
+        return CheckResult::warn(format!("two daemons have one id: {}", some_of(&told, NAMED_MAX)))
             .hint(OTHER_ID)
             .about(registry.peers_with(|peer| !peer.rival.is_empty()));
     }
     let fine = "every id is that of one daemon";
-    let found = Finding::of_item(facts, GOSSIP, Verdict::Warn, fine, "no daemon that is asked gossips");
+    let found =
+        CheckResult::of_item(facts, GOSSIP, CheckVerdict::Warn, fine, "no daemon that is asked gossips");
     found.about_themselves().next(OTHER_ID)
 }
 
-fn capacity(registry: &RegistryFacts, _: &MeshFacts) -> Finding {
+fn capacity(registry: &RegistryFacts, _: &MeshFacts) -> CheckResult {
     let alive: Vec<&pb::Peer> = registry.alive().collect();
     let open = alive.iter().filter(|peer| !peer.cordoned).count();
     let of = count(alive.len() as u64, "live peer");
     match (open, alive.first()) {
-        (0, Some(first)) => Finding::fail(format!("none of {of} takes new work"))
+        (0, Some(first)) => CheckResult::fail(format!("none of {of} takes new work"))
             .hint(format!("omnirelay mesh peers uncordon {}", first.node_id)),
-        (0, None) => Finding::fail("there is no live peer").hint("omnirelay mesh peers status"),
-        (open, _) => Finding::pass(format!("{open} of {of} take new work")),
+        (0, None) => CheckResult::fail("there is no live peer").hint("omnirelay mesh peers status"),
+        (open, _) => CheckResult::pass(format!("{open} of {of} take new work")),
     }
 }

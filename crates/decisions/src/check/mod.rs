@@ -19,10 +19,10 @@ pub mod transport;
 pub mod versions;
 
 use facts::MeshFacts;
-use finding::{Category, Check, Finding, checks_of};
+use finding::{CheckDefinition, CheckResult, FindingCategory, checks_of};
 
 /// Every category, in the order of the report.
-pub static CATEGORIES: &[&Category] = &[
+pub static CATEGORIES: &[&FindingCategory] = &[
     &control_api::CATEGORY,
     &registry::CATEGORY,
     &membership::CATEGORY,
@@ -39,11 +39,13 @@ pub static CATEGORIES: &[&Category] = &[
 ];
 
 /// Every check with its category, in the order of the report.
-pub fn all() -> impl Iterator<Item = (&'static Category, &'static Check)> + Clone {
+pub fn all() -> impl Iterator<Item = (&'static FindingCategory, &'static CheckDefinition)> + Clone {
     checks_of(CATEGORIES)
 }
 
 /// What each check finds, in the order of the report.
-pub fn judge(facts: &MeshFacts) -> impl Iterator<Item = (&'static Category, &'static Check, Finding)> {
+pub fn judge(
+    facts: &MeshFacts,
+) -> impl Iterator<Item = (&'static FindingCategory, &'static CheckDefinition, CheckResult)> {
     all().map(move |(category, check)| (category, check, check.judge(facts)))
 }

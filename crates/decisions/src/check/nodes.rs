@@ -9,7 +9,7 @@ use omnirelay_wire::timestamp::millis;
 use super::CATEGORIES;
 use super::control_api::open;
 use super::facts::{MeshFacts, NAMED_MAX, NotAsked, RegistryFacts};
-use super::finding::{Category, Check, Finding, Judge, SKEW_WARN_MS, Verdict};
+use super::finding::{CheckDefinition, CheckJudge, CheckResult, CheckVerdict, FindingCategory, SKEW_WARN_MS};
 use super::identity::enrol;
 
 /// The item of a node's readiness that tells how its clock stands to the store's.
@@ -23,50 +23,50 @@ const CLOCKS_APART_MS: i64 = 60_000;
 const RESET: &str = "omnirelay mesh store reset-clock --dry-run    # once the clock of the store's host is right: store time does \
                      not go back by itself";
 
-pub static CATEGORY: Category = Category {
+pub static CATEGORY: FindingCategory = FindingCategory {
     name: "nodes",
     page: "runbooks/peers.md",
     checks: &[
-        Check::new(
+        CheckDefinition::new(
             "nodes-answer",
             "every node that lives answers",
             "A node renews its session, so it lives, and yet it does not answer the one that judges, at its mesh port or at its control \
              port: the network between, a firewall, a daemon that has stalled, or one that lets nobody in. What only it knows is \
              unknown.",
-            Judge::Registry(answer),
+            CheckJudge::Registry(answer),
         ),
-        Check::new(
+        CheckDefinition::new(
             "nodes-ready",
             "every other node that could be asked is ready",
             "A node lives and needs something before it can serve.",
-            Judge::Nodes(ready),
+            CheckJudge::Nodes(ready),
         ),
-        Check::new(
+        CheckDefinition::new(
             "nodes-fit",
             "no node lacks anything else",
             "A part of a node says that something is wrong which no other check names.",
-            Judge::Nodes(fit),
+            CheckJudge::Nodes(fit),
         ),
-        Check::new(
+        CheckDefinition::new(
             "nodes-disk",
             "every node has room on the disk of its data directory",
             "The disk of a node is nearly full. The embedded store refuses changes when it is; and wherever the registry is, the \
              node cannot keep its next certificate, nor what it has sealed.",
-            Judge::Nodes(disk),
+            CheckJudge::Nodes(disk),
         ),
-        Check::new(
+        CheckDefinition::new(
             "nodes-clocks",
             "the clocks of the nodes' hosts agree with the store's",
             "Leases hold whatever clocks say. But certificates begin and end by the clock of the host that judges them, and \
              logs of different nodes do not line up.",
-            Judge::Nodes(clocks),
+            CheckJudge::Nodes(clocks),
         ),
     ],
     items: &[STORE_CLOCK, DATA_DISK],
 };
 
 /// A node that answers nobody is a fault; of one that will not be asked nothing is known.
-fn answer(registry: &RegistryFacts, facts: &MeshFacts) -> Finding {
+fn answer(registry: &RegistryFacts, facts: &MeshFacts) -> CheckResult {
     let (mut silent, mut no_way, mut first) = (Vec::new(), Vec::new(), None);
     let about = facts.others().filter(|node| node.said.is_err()).map(|node| node.id.as_str());
     for node in facts.others() {
@@ -84,7 +84,7 @@ fn answer(registry: &RegistryFacts, facts: &MeshFacts) -> Finding {
     let no_way = (!no_way.is_empty()).then(|| format!("could not be asked: {}", some_of(&no_way, NAMED_MAX)));
     let told: Vec<String> = [silent, no_way, more].into_iter().flatten().collect();
     if !told.is_empty() {
-        let verdict = if is_unknown { Verdict::Unknown } else { Verdict::Warn };
+        let verdict = if is_unknown { CheckVerdict::Unknown } else { CheckVerdict::Warn };
         let hint = match (facts.own().map(|own| own.enrolment.as_str()), first) {
             (Some("no_authority"), _) if is_unknown => {
                 "omnirelay cert ca init    # nodes with certificates ask each other at their mesh ports"
@@ -98,37 +98,37 @@ fn answer(registry: &RegistryFacts, facts: &MeshFacts) -> Finding {
             }
             (_, None) => "omnirelay mesh peers list    # and check those at their own address".to_owned(),
         };
-        return Finding::new(verdict, told.join("; "))
+        return CheckResult::new(verdict, told.join("; "))
             .hint(hint)
             .seen_by([registry.own.as_str()])
             .about(about);
     }
     let told: Vec<&str> = facts.others_told().map(|(id, _)| id).collect();
     match told.len() as u64 {
-        0 => Finding::skip("there is no other live node"),
-        asked => Finding::pass(format!("{} answered", count(asked, "other live node"))).seen_by(told),
+        0 => CheckResult::skip("there is no other live node"),
+        asked => CheckResult::pass(format!("{} answered", count(asked, "other live node"))).seen_by(told),
     }
 }
 
-fn ready(facts: &MeshFacts) -> Finding {
+fn ready(facts: &MeshFacts) -> CheckResult {
     let told: Vec<(&str, Vec<String>)> =
         facts.others_told().map(|(id, said)| (id, open(said, true))).collect();
     let not: Vec<&(&str, Vec<String>)> = told.iter().filter(|(_, open)| !open.is_empty()).collect();
     if not.is_empty() {
         return match told.len() as u64 {
-            0 => Finding::skip("no other node could be asked"),
-            asked => Finding::pass(format!("{} ready", count(asked, "other node")))
+            0 => CheckResult::skip("no other node could be asked"),
+            asked => CheckResult::pass(format!("{} ready", count(asked, "other node")))
                 .seen_by(told.iter().map(|(id, _)| *id)),
         };
     }
     let words: Vec<String> = not.iter().map(|(id, open)| format!("{id}: {}", open.join("; "))).collect();
-    Finding::fail(format!("not ready: {}", some_of(&words, NAMED_MAX)))
+    CheckResult::fail(format!("not ready: {}", some_of(&words, NAMED_MAX)))
         .hint("omnirelay mesh check --wait 30s    # and the log of omnirelayd on its host")
         .seen_by(not.iter().map(|(id, _)| *id))
         .about_themselves()
 }
 
-fn fit(facts: &MeshFacts) -> Finding {
+fn fit(facts: &MeshFacts) -> CheckResult {
     let is_claimed = |name: &&str| CATEGORIES.iter().any(|category| category.items.contains(name));
     let readiness = facts.told().flat_map(|(_, node)| &node.readiness);
     let names: BTreeSet<&str> = readiness
@@ -143,23 +143,24 @@ fn fit(facts: &MeshFacts) -> Finding {
         .collect();
     if found.is_empty() {
         let by: Vec<&str> = facts.told().map(|(id, _)| id).collect();
-        return Finding::pass(format!(
+        return CheckResult::pass(format!(
             "no node says that it lacks anything else{}",
             facts.coverage(by.len())
         ))
         .seen_by(by);
     }
     let told: Vec<&str> = found.iter().map(|(text, _)| text.as_str()).collect();
-    Finding::warn(told.join("; "))
+    CheckResult::warn(told.join("; "))
         .hint("journalctl -u omnirelayd    # on that host")
         .seen_by(found.iter().flat_map(|(_, by)| by).copied())
         .about_themselves()
 }
 
-fn disk(facts: &MeshFacts) -> Finding {
+fn disk(facts: &MeshFacts) -> CheckResult {
     let is_full = |node: &pb::GetNodeResponse| node.disk_free_bytes.is_some_and(|free| free < DISK_FULL);
-    let verdict = if facts.told().any(|(_, node)| is_full(node)) { Verdict::Fail } else { Verdict::Warn };
-    Finding::of_item(facts, DATA_DISK, verdict, "every disk has room", "the daemons do not say")
+    let verdict =
+        if facts.told().any(|(_, node)| is_full(node)) { CheckVerdict::Fail } else { CheckVerdict::Warn };
+    CheckResult::of_item(facts, DATA_DISK, verdict, "every disk has room", "the daemons do not say")
         .about_themselves()
         .next("df -h    # on that host: make room on that disk, or move node.dataDir")
 }
@@ -179,7 +180,7 @@ pub fn clock_ahead_ms(node: &pb::GetNodeResponse) -> Option<i64> {
     Some(host.cast_signed() - store.cast_signed())
 }
 
-fn clocks(facts: &MeshFacts) -> Finding {
+fn clocks(facts: &MeshFacts) -> CheckResult {
     let at_another_time: Vec<String> = facts
         .others()
         .filter_map(|node| match &node.said {
@@ -189,7 +190,7 @@ fn clocks(facts: &MeshFacts) -> Finding {
         .collect();
     if !at_another_time.is_empty() {
         let told = some_of(&at_another_time, NAMED_MAX);
-        return Finding::fail(format!(
+        return CheckResult::fail(format!(
             "a clock is off by so much that certificates of now do not count: {told}"
         ))
         .hint("date -u    # on that host and on this one; then chronyc tracking on the one that is wrong")
@@ -197,15 +198,17 @@ fn clocks(facts: &MeshFacts) -> Finding {
     }
     let found = compared(facts);
     match facts.trouble(STORE_CLOCK) {
-        Some((trouble, by)) if !found.verdict.is_wrong() => Finding::warn(trouble).hint(RESET).seen_by(by),
+        Some((trouble, by)) if !found.verdict.is_wrong() => {
+            CheckResult::warn(trouble).hint(RESET).seen_by(by)
+        }
         _ => found,
     }
 }
 
-fn compared(facts: &MeshFacts) -> Finding {
+fn compared(facts: &MeshFacts) -> CheckResult {
     let skews = skews(facts);
     let Some((id, skew)) = skews.iter().max_by_key(|(_, skew)| skew.abs()) else {
-        return Finding::skip("no node says what time it is on its host");
+        return CheckResult::skip("no node says what time it is on its host");
     };
     let by = || skews.iter().map(|(id, _)| *id);
     let ms = skew.unsigned_abs();
@@ -220,7 +223,7 @@ fn compared(facts: &MeshFacts) -> Finding {
         // Behind all hosts, or a little ahead of them, it is the clock of its host that is wrong.
         let is_left_ahead = most < -CLOCKS_APART_MS;
         let hint = if is_left_ahead { RESET } else { "chronyc tracking    # on the store's host" };
-        return Finding::of_skew(ms, text, fine, hint).seen_by(by());
+        return CheckResult::of_skew(ms, text, fine, hint).seen_by(by());
     }
     let which = if *skew < 0 { "behind" } else { "ahead of" };
     let text = format!("the clock of {id} is {ms}ms {which} the store's (limit {SKEW_WARN_MS}ms)");
@@ -232,5 +235,5 @@ fn compared(facts: &MeshFacts) -> Finding {
         }
         false => format!("omnirelay doctor --node {id}    # what keeps its clock"),
     };
-    Finding::of_skew(ms, text, fine, &hint).seen_by(by()).about([*id])
+    CheckResult::of_skew(ms, text, fine, &hint).seen_by(by()).about([*id])
 }

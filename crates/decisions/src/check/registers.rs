@@ -1,39 +1,39 @@
 //! Checks of registers: what nodes host is what others are told.
 
 use super::facts::MeshFacts;
-use super::finding::{Category, Check, Finding, Judge, Verdict};
+use super::finding::{CheckDefinition, CheckJudge, CheckResult, CheckVerdict, FindingCategory};
 
 /// The item of a node's readiness that says how far its pools are as its catalogue says.
 const ITEM: &str = "registers";
 /// The item that says whether nodes of federated clusters answer.
 const FEDERATED: &str = "federated-registers";
 
-pub static CATEGORY: Category = Category {
+pub static CATEGORY: FindingCategory = FindingCategory {
     name: "registers",
     page: "runbooks/registers.md",
     checks: &[
-        Check::new(
+        CheckDefinition::new(
             "registers-synced",
             "every pool is as the catalogue says",
             "What a node hosts is not what others are told: a pool cannot be reached, or has entries that should go and an \
              automatic run does not dare to remove so many.",
-            Judge::Nodes(synced),
+            CheckJudge::Nodes(synced),
         ),
-        Check::new(
+        CheckDefinition::new(
             "registers-federated",
             "nodes of federated clusters answer whose advertisements are fetched",
             "No node of a cluster answers: what it advertises is shown as it was, and runs out.",
-            Judge::Nodes(federated),
+            CheckJudge::Nodes(federated),
         ),
     ],
     items: &[ITEM, FEDERATED],
 };
 
-fn synced(facts: &MeshFacts) -> Finding {
-    let found = Finding::of_item(
+fn synced(facts: &MeshFacts) -> CheckResult {
+    let found = CheckResult::of_item(
         facts,
         ITEM,
-        Verdict::Warn,
+        CheckVerdict::Warn,
         "pools are as the catalogues say",
         "the daemon does not say",
     )
@@ -41,11 +41,11 @@ fn synced(facts: &MeshFacts) -> Finding {
     found.next("omnirelay registers status    # with --node, of the one that is named")
 }
 
-fn federated(facts: &MeshFacts) -> Finding {
-    let found = Finding::of_item(
+fn federated(facts: &MeshFacts) -> CheckResult {
+    let found = CheckResult::of_item(
         facts,
         FEDERATED,
-        Verdict::Warn,
+        CheckVerdict::Warn,
         "what is federated answers",
         "the daemon does not say",
     )

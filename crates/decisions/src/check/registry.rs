@@ -3,7 +3,7 @@
 use omnirelay_core::text::some_of;
 
 use super::facts::{MeshFacts, NAMED_MAX};
-use super::finding::{Category, Check, Finding, Judge, Verdict};
+use super::finding::{CheckDefinition, CheckJudge, CheckResult, CheckVerdict, FindingCategory};
 
 /// What readiness says of each of these is a check of its own.
 const SETTINGS: &str = "store-settings";
@@ -16,64 +16,64 @@ const ROOM: &str = "store-room";
 const LOST: &str = "lost-records";
 const UNSAID: &str = "the daemon does not say";
 
-pub static CATEGORY: Category = Category {
+pub static CATEGORY: FindingCategory = FindingCategory {
     name: "registry",
     page: "runbooks/store.md",
     checks: &[
-        Check::new(
+        CheckDefinition::new(
             "registry-store",
             "the store answers and keeps what it is given",
             "Reads and watches go on from memory, changes are refused, and nobody is judged gone until the store \
              answers again. With memory only, everything is lost when the daemon stops.",
-            Judge::Nodes(store),
+            CheckJudge::Nodes(store),
         ),
-        Check::new(
+        CheckDefinition::new(
             "registry-room",
             "the store has room",
             "The store is full and has refused a change: reads, watches, sessions and leaders go on, and nothing is changed. Once \
              there is room, daemons find that out by themselves within seconds.",
-            Judge::Nodes(room),
+            CheckJudge::Nodes(room),
         ),
-        Check::new(
+        CheckDefinition::new(
             "registry-settings",
             "the store is set up as it should be",
             "The store runs, and with its settings may lose what it has acknowledged, or fill up.",
-            Judge::Nodes(settings),
+            CheckJudge::Nodes(settings),
         ),
-        Check::new(
+        CheckDefinition::new(
             "registry-sentinels",
             "the Sentinels agree on the master",
             "One that is cut off, or was set up otherwise, names another master than the rest. The greatest epoch, or \
              the most, is believed; whoever hears that one alone writes to a server that was replaced.",
-            Judge::Nodes(sentinels),
+            CheckJudge::Nodes(sentinels),
         ),
-        Check::new(
+        CheckDefinition::new(
             "registry-lost",
             "what the registry has lost is there again",
             "The store came back with less than it had. Each node puts back what is its own, and whoever knew most of the epoch \
              before the rest, within seconds; until then nobody else writes in its place, so that new namespaces, \
              certificates, bindings and registers of those names are refused.",
-            Judge::Nodes(lost),
+            CheckJudge::Nodes(lost),
         ),
-        Check::new(
+        CheckDefinition::new(
             "registry-history",
             "the registry has lost nothing in the last day",
             "The store came back with less than it had: a flush, an older copy, a fail-over to a replica that lagged.",
-            Judge::Nodes(history),
+            CheckJudge::Nodes(history),
         ),
-        Check::new(
+        CheckDefinition::new(
             "registry-replicas",
             "as many replicas have a lease as leaders need",
             "A lease counts only once the configured number of replicas has it, and fewer have: nobody leads until \
              more follow the master.",
-            Judge::Nodes(replicas),
+            CheckJudge::Nodes(replicas),
         ),
-        Check::new(
+        CheckDefinition::new(
             "registry-splits",
             "no scope was led twice at once in the last day",
             "The network or the store was split, and two nodes were told that they lead one scope. Fences still \
              tell them apart.",
-            Judge::Nodes(splits),
+            CheckJudge::Nodes(splits),
         ),
     ],
     items: &[STORE, ROOM, SETTINGS, SENTINELS, LOST, HISTORY, REPLICAS, SPLITS],
@@ -84,8 +84,8 @@ fn silent(facts: &MeshFacts) -> Vec<(&str, u32)> {
     facts.told().filter_map(|(id, node)| Some((id, node.stale_ms.filter(|_| node.stale)?))).collect()
 }
 
-fn store(facts: &MeshFacts) -> Finding {
-    let Some(own) = facts.own() else { return Finding::unknown(UNSAID) };
+fn store(facts: &MeshFacts) -> CheckResult {
+    let Some(own) = facts.own() else { return CheckResult::unknown(UNSAID) };
     let silent = silent(facts);
     let by = || silent.iter().map(|(id, _)| *id);
     if let Some(longest) = silent.iter().map(|(_, ms)| ms).max() {
@@ -104,14 +104,17 @@ fn store(facts: &MeshFacts) -> Finding {
                 "omnirelay mesh check --wait 30s    # answers are from memory until then, and changes are refused"
             }
         };
-        return Finding::fail(format!("the {} store has not answered for {longest}ms{all}{told}", own.store))
-            .hint(hint)
-            .seen_by(by())
-            .about(by());
+        return CheckResult::fail(format!(
+            "the {} store has not answered for {longest}ms{all}{told}",
+            own.store
+        ))
+        .hint(hint)
+        .seen_by(by())
+        .about(by());
     }
     let restoring = facts.told().filter(|(_, node)| node.stale).map(|(id, _)| id).collect::<Vec<_>>();
     if !restoring.is_empty() {
-        return Finding::warn(format!(
+        return CheckResult::warn(format!(
             "the {} store has begun a new epoch, which is being restored",
             own.store
         ))
@@ -119,22 +122,29 @@ fn store(facts: &MeshFacts) -> Finding {
         .seen_by(restoring);
     }
     if let Some((trouble, by)) = facts.trouble(STORE) {
-        return Finding::fail(trouble)
+        return CheckResult::fail(trouble)
             .hint("omnirelay doctor    # on that host: the way from there to the store")
             .seen_by(by);
     }
     let by = facts.told().map(|(id, _)| id).collect::<Vec<_>>();
     match own.store.as_str() {
-        "memory" => Finding::warn("the store is memory only: everything is lost when the daemon stops")
+        "memory" => CheckResult::warn("the store is memory only: everything is lost when the daemon stops")
             .hint("omnirelay up --store embedded: --data DIR"),
-        "" => Finding::unknown("the daemon did not name its store"),
-        kind => Finding::pass(format!("the {kind} store answers{}", facts.coverage(by.len()))).seen_by(by),
+        "" => CheckResult::unknown("the daemon did not name its store"),
+        kind => {
+            CheckResult::pass(format!("the {kind} store answers{}", facts.coverage(by.len()))).seen_by(by)
+        }
     }
 }
 
-fn room(facts: &MeshFacts) -> Finding {
-    let finding =
-        Finding::of_item(facts, ROOM, Verdict::Fail, "no change was refused for want of room", UNSAID);
+fn room(facts: &MeshFacts) -> CheckResult {
+    let finding = CheckResult::of_item(
+        facts,
+        ROOM,
+        CheckVerdict::Fail,
+        "no change was refused for want of room",
+        UNSAID,
+    );
     let is_embedded = facts.own().is_some_and(|own| own.store == "embedded");
     finding.about_themselves().next(match is_embedded {
         true => "df -h    # of the data directory, on that host: make room there",
@@ -142,44 +152,50 @@ fn room(facts: &MeshFacts) -> Finding {
     })
 }
 
-fn settings(facts: &MeshFacts) -> Finding {
-    Finding::of_item(facts, SETTINGS, Verdict::Warn, "the store has no advice", UNSAID)
+fn settings(facts: &MeshFacts) -> CheckResult {
+    CheckResult::of_item(facts, SETTINGS, CheckVerdict::Warn, "the store has no advice", UNSAID)
         .next("omnirelay explain registry-settings    # then set it so where the store is configured")
 }
 
-fn sentinels(facts: &MeshFacts) -> Finding {
-    Finding::of_item(facts, SENTINELS, Verdict::Warn, "no Sentinels disagree on the master", UNSAID)
+fn sentinels(facts: &MeshFacts) -> CheckResult {
+    CheckResult::of_item(facts, SENTINELS, CheckVerdict::Warn, "no Sentinels disagree on the master", UNSAID)
         .next("redis-cli -p 26379 sentinel ckquorum SERVICE    # on the host of the Sentinel that is alone with what it names")
 }
 
-fn replicas(facts: &MeshFacts) -> Finding {
-    Finding::of_item(facts, REPLICAS, Verdict::Warn, "leaders have the replicas they need", UNSAID)
+fn replicas(facts: &MeshFacts) -> CheckResult {
+    CheckResult::of_item(facts, REPLICAS, CheckVerdict::Warn, "leaders have the replicas they need", UNSAID)
         .next("redis-cli info replication    # on the master: who follows it")
 }
 
-fn splits(facts: &MeshFacts) -> Finding {
-    Finding::of_item(facts, SPLITS, Verdict::Warn, "no split of leadership was seen in the last day", UNSAID)
-        .next("omnirelay mesh leaders history    # who led what, and with which fence")
+fn splits(facts: &MeshFacts) -> CheckResult {
+    CheckResult::of_item(
+        facts,
+        SPLITS,
+        CheckVerdict::Warn,
+        "no split of leadership was seen in the last day",
+        UNSAID,
+    )
+    .next("omnirelay mesh leaders history    # who led what, and with which fence")
 }
 
 /// What is missing is a fault until it is there or given up.
-fn lost(facts: &MeshFacts) -> Finding {
-    Finding::of_item(facts, LOST, Verdict::Fail, "nothing is missing of the epoch before", UNSAID).next(
+fn lost(facts: &MeshFacts) -> CheckResult {
+    CheckResult::of_item(facts, LOST, CheckVerdict::Fail, "nothing is missing of the epoch before", UNSAID).next(
         "omnirelay mesh peers list    # who lived then puts it back; what nobody knows: omnirelay mesh store give-up",
     )
 }
 
-fn history(facts: &MeshFacts) -> Finding {
+fn history(facts: &MeshFacts) -> CheckResult {
     let told = facts.own().and_then(|own| own.readiness.iter().find(|item| item.name == HISTORY));
     match told {
         // What was lost and restored is worth knowing for a day.
         Some(item) if item.ok && !item.message.is_empty() && facts.trouble(HISTORY).is_none() => {
-            Finding::pass(item.message.clone()).seen_by(facts.nodes.first().map(|own| own.id.as_str()))
+            CheckResult::pass(item.message.clone()).seen_by(facts.nodes.first().map(|own| own.id.as_str()))
         }
-        _ => Finding::of_item(
+        _ => CheckResult::of_item(
             facts,
             HISTORY,
-            Verdict::Warn,
+            CheckVerdict::Warn,
             "no new epoch of the registry in the last day",
             UNSAID,
         )

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use omnirelay_core::text::some_of;
 
 use super::facts::{MeshFacts, NAMED_MAX, RegistryFacts};
-use super::finding::{Category, Check, Finding, Judge, Verdict};
+use super::finding::{CheckDefinition, CheckJudge, CheckResult, CheckVerdict, FindingCategory};
 use super::identity::enrol;
 
 /// The item of a node's readiness.
@@ -14,36 +14,36 @@ const ITEM: &str = "mesh";
 const BEGIN: &str = "omnirelay mesh join --server HOST --token-file FILE    # into a mesh that is there; or, where this one begins: \
                      omnirelay cert ca init";
 
-pub static CATEGORY: Category = Category {
+pub static CATEGORY: FindingCategory = FindingCategory {
     name: "transport",
     page: "runbooks/transport.md",
     checks: &[
-        Check::new(
+        CheckDefinition::new(
             "transport-port",
             "the mesh port of every node is open",
             "A node was enrolled and its mesh port is not bound, or it was never enrolled, and its mesh port turns everybody away for \
              want of a certificate: other nodes do not reach it there, and it calls none.",
-            Judge::Nodes(port),
+            CheckJudge::Nodes(port),
         ),
-        Check::new(
+        CheckDefinition::new(
             "transport-reached",
             "every node reaches every other one at its mesh port",
             "Two nodes live and one of them does not reach the other, though others may reach both: neither UDP nor TCP leads to \
              its mesh port from there. What one of them has to ask the other is not done.",
-            Judge::Registry(reached),
+            CheckJudge::Registry(reached),
         ),
-        Check::new(
+        CheckDefinition::new(
             "transport-http3",
             "calls among nodes go over HTTP/3",
             "Nothing comes back over UDP from a node, or HTTP/3 is switched off: calls go over HTTP/2, which works and is slower \
              where packets are lost.",
-            Judge::Registry(http3),
+            CheckJudge::Registry(http3),
         ),
     ],
     items: &[ITEM],
 };
 
-fn port(facts: &MeshFacts) -> Finding {
+fn port(facts: &MeshFacts) -> CheckResult {
     let closed: Vec<(&str, &str)> = facts
         .told()
         .filter(|(_, node)| node.mesh_port == "not_enrolled")
@@ -51,7 +51,7 @@ fn port(facts: &MeshFacts) -> Finding {
         .collect();
     let ids: Vec<&str> = closed.iter().map(|(id, _)| *id).collect();
     let turned = |why: &str| {
-        Finding::warn(format!("{}: the mesh port turns everybody away: {why}", some_of(&ids, NAMED_MAX)))
+        CheckResult::warn(format!("{}: the mesh port turns everybody away: {why}", some_of(&ids, NAMED_MAX)))
             .seen_by(ids.iter().copied())
             .about_themselves()
     };
@@ -64,19 +64,24 @@ fn port(facts: &MeshFacts) -> Finding {
         }
         (None, None) => {}
     }
-    let found =
-        Finding::of_item(facts, ITEM, Verdict::Warn, "the mesh port is open", "the daemon does not say");
+    let found = CheckResult::of_item(
+        facts,
+        ITEM,
+        CheckVerdict::Warn,
+        "the mesh port is open",
+        "the daemon does not say",
+    );
     found.about_themselves().next("journalctl -u omnirelayd    # on its host: why the port cannot be had")
 }
 
 /// By the word of every node: two that are cut off from each other are well from a third.
-fn reached(registry: &RegistryFacts, facts: &MeshFacts) -> Finding {
+fn reached(registry: &RegistryFacts, facts: &MeshFacts) -> CheckResult {
     let cut = facts.reached_so(registry, |reach| !reach.unreached.is_empty());
     let Some((first, by)) = cut.first_key_value() else {
         return well(facts, "no node says that it does not reach another");
     };
     let from = by.first().copied().unwrap_or_default();
-    Finding::warn(format!("not reached: {}", from_whom(&cut)))
+    CheckResult::warn(format!("not reached: {}", from_whom(&cut)))
         .hint(format!(
             "{} mesh peers ping {first}    # then what is between both hosts: routes, firewalls",
             registry.asking(from)
@@ -85,7 +90,7 @@ fn reached(registry: &RegistryFacts, facts: &MeshFacts) -> Finding {
         .about(cut.keys().copied())
 }
 
-fn http3(registry: &RegistryFacts, facts: &MeshFacts) -> Finding {
+fn http3(registry: &RegistryFacts, facts: &MeshFacts) -> CheckResult {
     let over_http2 = facts.reached_so(registry, |reach| !reach.downgrade.is_empty());
     let Some((first, by)) = over_http2.first_key_value() else {
         return well(facts, "no call goes over HTTP/2");
@@ -94,7 +99,7 @@ fn http3(registry: &RegistryFacts, facts: &MeshFacts) -> Finding {
     let why = facts.told().find(|(id, _)| *id == from);
     let why = why.and_then(|(_, node)| node.reach.iter().find(|reach| reach.node_id == *first));
     let why = why.map(|reach| downgrade(&reach.downgrade)).unwrap_or_default();
-    Finding::warn(format!("over HTTP/2: {} ({why})", from_whom(&over_http2)))
+    CheckResult::warn(format!("over HTTP/2: {} ({why})", from_whom(&over_http2)))
         .hint(format!("{} mesh peers ping {first}", registry.asking(from)))
         .seen_by(over_http2.values().flatten().copied())
         .about(over_http2.keys().copied())
@@ -108,10 +113,10 @@ fn from_whom(found: &BTreeMap<&str, Vec<&str>>) -> String {
 }
 
 /// That all is well by the word of those that call others.
-fn well(facts: &MeshFacts, fine: &str) -> Finding {
+fn well(facts: &MeshFacts, fine: &str) -> CheckResult {
     match facts.witnesses("calls") {
-        by if by.is_empty() => Finding::skip("no node that was asked has an open mesh port"),
-        by => Finding::pass(format!("{fine}{}", facts.coverage(by.len()))).seen_by(by),
+        by if by.is_empty() => CheckResult::skip("no node that was asked has an open mesh port"),
+        by => CheckResult::pass(format!("{fine}{}", facts.coverage(by.len()))).seen_by(by),
     }
 }
 

@@ -1,35 +1,35 @@
 //! Checks of versions: the daemons of a mesh can work together.
 
 use super::facts::{MeshFacts, RegistryFacts};
-use super::finding::{Category, Check, Finding, Judge};
+use super::finding::{CheckDefinition, CheckJudge, CheckResult, FindingCategory};
 
-pub static CATEGORY: Category = Category {
+pub static CATEGORY: FindingCategory = FindingCategory {
     name: "versions",
     page: "guides/operations.md",
-    checks: &[Check::new(
+    checks: &[CheckDefinition::new(
         "versions-peers",
         "live peers are at most one minor version apart",
         "An upgrade was left half done: daemons work together across one minor version, not more.",
-        Judge::Registry(peers),
+        CheckJudge::Registry(peers),
     )],
     items: &[],
 };
 
-fn peers(registry: &RegistryFacts, _: &MeshFacts) -> Finding {
+fn peers(registry: &RegistryFacts, _: &MeshFacts) -> CheckResult {
     let said = registry.alive().map(|peer| peer.metadata.as_ref().map_or("", |said| &said.mesh_version));
     let mut words: Vec<&str> = said.collect();
     words.sort_unstable();
     words.dedup();
     let Some(mut parsed) = words.iter().map(|word| version(word)).collect::<Option<Vec<_>>>() else {
-        return Finding::unknown(format!("not all versions can be compared: {}", words.join(", ")));
+        return CheckResult::unknown(format!("not all versions can be compared: {}", words.join(", ")));
     };
     parsed.sort_unstable();
     let text =
         format!("live peers run {}", if words.is_empty() { "nothing".into() } else { words.join(", ") });
     match (parsed.first(), parsed.last()) {
-        (Some(&oldest), Some(&newest)) if are_apart(oldest, newest) => Finding::warn(text)
+        (Some(&oldest), Some(&newest)) if are_apart(oldest, newest) => CheckResult::warn(text)
             .hint("omnirelay mesh peers list -o wide --sort-by version    # upgrade the oldest first"),
-        _ => Finding::pass(text),
+        _ => CheckResult::pass(text),
     }
 }
 

@@ -24,7 +24,7 @@ pub const PRIORITY_MAX: i32 = 1000;
 
 /// A node, as those see it who elect.
 #[derive(Clone, Copy, Debug)]
-pub struct Node<'a> {
+pub struct CandidateNode<'a> {
     pub id: &'a str,
     pub peer: &'a PeerValue,
     /// The session that its peer record names is live.
@@ -33,7 +33,7 @@ pub struct Node<'a> {
 
 /// Why a node may not lead.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Exclusion {
+pub enum LeaderExclusion {
     Disabled,
     Suspect,
     Dead,
@@ -51,7 +51,7 @@ pub enum Exclusion {
 
 /// A node that may lead.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Ranked<'a> {
+pub struct RankedCandidate<'a> {
     pub id: &'a str,
     pub priority: i32,
 }
@@ -88,7 +88,7 @@ struct Filter {
     selector: Selector,
 }
 
-impl Exclusion {
+impl LeaderExclusion {
     /// As answers say it.
     pub fn word(self) -> &'static str {
         match self {
@@ -156,22 +156,22 @@ impl Policy {
     }
 
     /// Everything that keeps a node from leading; nothing when it may.
-    pub fn exclusions(&self, node: &Node<'_>) -> Vec<Exclusion> {
+    pub fn exclusions(&self, node: &CandidateNode<'_>) -> Vec<LeaderExclusion> {
         let status = match node.peer.status() {
             Status::Alive => None,
-            Status::Unspecified | Status::Suspect => Some(Exclusion::Suspect),
-            Status::Dead => Some(Exclusion::Dead),
-            Status::Left => Some(Exclusion::Left),
+            Status::Unspecified | Status::Suspect => Some(LeaderExclusion::Suspect),
+            Status::Dead => Some(LeaderExclusion::Dead),
+            Status::Left => Some(LeaderExclusion::Left),
         };
         let says = node.peer.metadata.as_ref();
         let over = status.is_none() && !node.session_live;
-        let mut found: Vec<Exclusion> = [
-            (!says.is_some_and(|says| says.campaigns)).then_some(Exclusion::Disabled),
+        let mut found: Vec<LeaderExclusion> = [
+            (!says.is_some_and(|says| says.campaigns)).then_some(LeaderExclusion::Disabled),
             status,
-            over.then_some(Exclusion::SessionOver),
-            node.peer.cordoned.then_some(Exclusion::Cordoned),
-            node.peer.draining.then_some(Exclusion::Draining),
-            says.is_some_and(|says| says.without_identity).then_some(Exclusion::WithoutIdentity),
+            over.then_some(LeaderExclusion::SessionOver),
+            node.peer.cordoned.then_some(LeaderExclusion::Cordoned),
+            node.peer.draining.then_some(LeaderExclusion::Draining),
+            says.is_some_and(|says| says.without_identity).then_some(LeaderExclusion::WithoutIdentity),
         ]
         .into_iter()
         .flatten()
@@ -181,12 +181,12 @@ impl Policy {
     }
 
     /// Whether a node may lead by the policy itself and by who it is, however it is for a while.
-    pub fn allows(&self, node: &Node<'_>) -> bool {
-        !self.exclusions(node).into_iter().any(Exclusion::is_for_good)
+    pub fn allows(&self, node: &CandidateNode<'_>) -> bool {
+        !self.exclusions(node).into_iter().any(LeaderExclusion::is_for_good)
     }
 
     /// The highest priority of those that a node matches, 0 if none.
-    pub fn priority(&self, node: &Node<'_>) -> i32 {
+    pub fn priority(&self, node: &CandidateNode<'_>) -> i32 {
         let matching = self.prefer.iter().filter(|(filter, _)| filter.mismatches(node).is_empty());
         matching.map(|(_, priority)| *priority).max().unwrap_or(0)
     }
@@ -194,10 +194,15 @@ impl Policy {
     /// The nodes that may lead `scope`, in the order in which they campaign: by priority, and among equals
     /// in an order that differs from scope to scope and is the same on every node (rendezvous hashing), so
     /// that scopes spread. `last` comes last, whatever its priority.
-    pub fn rank<'a>(&self, scope: &str, nodes: &[Node<'a>], last: Option<&str>) -> Vec<Ranked<'a>> {
+    pub fn rank<'a>(
+        &self,
+        scope: &str,
+        nodes: &[CandidateNode<'a>],
+        last: Option<&str>,
+    ) -> Vec<RankedCandidate<'a>> {
         let may = nodes.iter().filter(|node| self.exclusions(node).is_empty());
         let mut ranked: Vec<_> =
-            may.map(|node| Ranked { id: node.id, priority: self.priority(node) }).collect();
+            may.map(|node| RankedCandidate { id: node.id, priority: self.priority(node) }).collect();
         ranked.sort_by_cached_key(|ranked| {
             let weight = weight(scope, ranked.id);
             (last == Some(ranked.id), Reverse(ranked.priority), Reverse(weight), ranked.id.to_owned())
@@ -207,7 +212,7 @@ impl Policy {
 }
 
 /// The place of `me` among the nodes with a live session, in an order that differs from scope to scope.
-pub fn place_of(scope: &str, nodes: &[Node<'_>], me: &str) -> usize {
+pub fn place_of(scope: &str, nodes: &[CandidateNode<'_>], me: &str) -> usize {
     place_among(scope, nodes.iter().filter(|node| node.session_live).map(|node| node.id), me)
 }
 
@@ -235,18 +240,18 @@ impl Filter {
         Ok(Self { selector: Selector::parse(&names.selector)?, names })
     }
 
-    fn mismatches(&self, node: &Node<'_>) -> Vec<Exclusion> {
+    fn mismatches(&self, node: &CandidateNode<'_>) -> Vec<LeaderExclusion> {
         let nobody = pb::PeerMetadata::default();
         let says = node.peer.metadata.as_ref().unwrap_or(&nobody);
         let outside =
             |list: &[String], value: &str| !list.is_empty() && !list.iter().any(|name| name == value);
         let labels: &Labels = &says.labels;
         [
-            (outside(&self.names.nodes, node.id), Exclusion::Node),
-            (outside(&self.names.roles, &says.role), Exclusion::Role),
-            (outside(&self.names.regions, &says.region), Exclusion::Region),
-            (outside(&self.names.zones, &says.zone), Exclusion::Zone),
-            (!self.selector.matches(labels), Exclusion::Labels),
+            (outside(&self.names.nodes, node.id), LeaderExclusion::Node),
+            (outside(&self.names.roles, &says.role), LeaderExclusion::Role),
+            (outside(&self.names.regions, &says.region), LeaderExclusion::Region),
+            (outside(&self.names.zones, &says.zone), LeaderExclusion::Zone),
+            (!self.selector.matches(labels), LeaderExclusion::Labels),
         ]
         .into_iter()
         .filter_map(|(excluded, why)| excluded.then_some(why))

@@ -12,8 +12,8 @@ mod tenure;
 use std::time::Duration;
 
 pub use candidates::{
-    Exclusion, NAMES_MAX, Node, PREFERENCES_MAX, PRIORITY_MAX, Policy, PolicyError, Ranked, place_among,
-    place_of,
+    CandidateNode, LeaderExclusion, NAMES_MAX, PREFERENCES_MAX, PRIORITY_MAX, Policy, PolicyError,
+    RankedCandidate, place_among, place_of,
 };
 use omnirelay_core::time::Millis;
 use omnirelay_wire::pb::omnirelay::mesh::control::v1 as pb;
@@ -21,8 +21,8 @@ use omnirelay_wire::pb::omnirelay::store::v1::LeadershipValue;
 use pb::leadership_order::Verb;
 use pb::tenure::End;
 pub use tenure::{
-    Numbers, PAST_MAX, SCOPE_DELETED, Transition, current, elect, elections_since, end, flaps_since, signed,
-    transitions, vacate,
+    PAST_MAX, SCOPE_DELETED, TenureNumbers, TenureTransition, current, elect, elections_since, end,
+    flaps_since, signed, transitions, vacate,
 };
 
 /// Why a leader is elected anew that has a smaller token than one that was seen.
@@ -78,7 +78,7 @@ pub struct Scene<'a> {
     /// When the node last knew the scope to be led.
     pub last_led: Option<Millis>,
     /// The nodes of the mesh; of those that have left `me` at the most.
-    pub nodes: &'a [Node<'a>],
+    pub nodes: &'a [CandidateNode<'a>],
     pub now: Millis,
     /// Before this nobody is granted the scope.
     pub not_before: Millis,

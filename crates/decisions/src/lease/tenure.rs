@@ -16,7 +16,7 @@ pub const SCOPE_DELETED: &str = "scope_deleted";
 
 /// What the store numbers a tenure with.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Numbers {
+pub struct TenureNumbers {
     pub term: u64,
     pub token: u64,
     pub acquired_at: Millis,
@@ -24,7 +24,7 @@ pub struct Numbers {
 
 /// What a change of a record means to who watches leadership.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Transition {
+pub enum TenureTransition {
     Ended(pb::Tenure),
     Elected(pb::Tenure),
     /// The policy, the labels or the order.
@@ -32,7 +32,7 @@ pub enum Transition {
     Removed,
 }
 
-impl Numbers {
+impl TenureNumbers {
     /// Those of a lease.
     pub fn of(held: &HeldLease) -> Self {
         Self { term: held.term, token: held.token, acquired_at: held.acquired_at }
@@ -40,7 +40,7 @@ impl Numbers {
 }
 
 /// The tenure that a record shows as going on, with the numbers of its lease.
-pub fn current(scope: &str, tenure: &LeadershipTenure, numbers: Numbers) -> pb::Tenure {
+pub fn current(scope: &str, tenure: &LeadershipTenure, numbers: TenureNumbers) -> pb::Tenure {
     let vacant_since = tenure.vacant_since.as_ref().map(millis);
     pb::Tenure {
         scope: scope.to_owned(),
@@ -71,7 +71,7 @@ pub fn end(tenure: pb::Tenure, ending: Ending, correlation_id: &str) -> pb::Tenu
 pub fn vacate(
     scope: &str,
     value: &LeadershipValue,
-    numbers: Numbers,
+    numbers: TenureNumbers,
     ending: Ending,
     correlation_id: &str,
 ) -> LeadershipValue {
@@ -129,9 +129,9 @@ pub fn transitions(
     scope: &str,
     before: Option<&LeadershipValue>,
     after: Option<&LeadershipValue>,
-    numbers: Numbers,
+    numbers: TenureNumbers,
     at: Millis,
-) -> Vec<Transition> {
+) -> Vec<TenureTransition> {
     let led_before = before.and_then(|value| value.current.as_ref());
     let leads_after = after.and_then(|value| value.current.as_ref());
     let is_same =
@@ -139,7 +139,7 @@ pub fn transitions(
     let mut found = Vec::new();
     if let Some(led) = led_before.filter(|led| leads_after.is_none_or(|leads| !is_same(led, leads))) {
         let recorded = after.and_then(|value| value.past.first());
-        found.push(Transition::Ended(
+        found.push(TenureTransition::Ended(
             match recorded.filter(|past| past.correlation_id == led.correlation_id) {
                 Some(past) => past.clone(),
                 None => end(
@@ -151,12 +151,12 @@ pub fn transitions(
         ));
     }
     if let Some(leads) = leads_after.filter(|leads| led_before.is_none_or(|led| !is_same(led, leads))) {
-        found.push(Transition::Elected(current(scope, leads, numbers)));
+        found.push(TenureTransition::Elected(current(scope, leads, numbers)));
     }
     if after.is_none() {
-        found.push(Transition::Removed);
+        found.push(TenureTransition::Removed);
     } else if found.is_empty() {
-        found.push(Transition::Changed);
+        found.push(TenureTransition::Changed);
     }
     found
 }

@@ -14,7 +14,7 @@ const GONE_KNOWN_FOR: Duration = Duration::from_secs(60 * 60);
 
 /// A namespace as a daemon sees it.
 #[derive(Clone, Copy, Debug)]
-pub struct Sight<'a> {
+pub struct NamespaceSight<'a> {
     pub namespace: &'a str,
     /// How many shards workers of this node have served beside another owner, since the daemon began.
     pub concurrent: u64,
@@ -26,7 +26,7 @@ pub struct Sight<'a> {
 
 /// What is wrong.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Alarm {
+pub enum ShardAlarm {
     /// So many shards were served beside another owner.
     ServedTwice(u64),
     /// So many steps were not made.
@@ -34,7 +34,7 @@ pub enum Alarm {
     Unbalanced(f64),
 }
 
-impl Alarm {
+impl ShardAlarm {
     /// As it is told.
     pub fn word(self) -> &'static str {
         match self {
@@ -47,7 +47,7 @@ impl Alarm {
 
 /// What was seen before, so that each alarm is raised once.
 #[derive(Debug, Default)]
-pub struct Alarms(BTreeMap<String, Known>);
+pub struct ShardAlarms(BTreeMap<String, Known>);
 
 #[derive(Debug, Default)]
 struct Known {
@@ -81,10 +81,10 @@ impl Lasting {
     }
 }
 
-impl Alarms {
+impl ShardAlarms {
     /// What is to be told, `now` being the time since any moment. Namespaces that are not seen are forgotten, but for what the counters
     /// of one will go on from if it comes again.
-    pub fn look(&mut self, now: Duration, sights: &[Sight<'_>]) -> Vec<(String, Alarm)> {
+    pub fn look(&mut self, now: Duration, sights: &[NamespaceSight<'_>]) -> Vec<(String, ShardAlarm)> {
         self.0.retain(|name, known| {
             let is_seen = sights.iter().any(|sight| sight.namespace == name);
             if is_seen {
@@ -112,11 +112,11 @@ impl Alarms {
             let is_unbalanced = sight.imbalance.is_some_and(|ratio| ratio > UNBALANCED);
             (known.concurrent, known.failures) = (sight.concurrent, sight.failures);
             let alarms = [
-                (beside > 0).then_some(Alarm::ServedTwice(beside)),
+                (beside > 0).then_some(ShardAlarm::ServedTwice(beside)),
                 (known.failing.is_due(fails || failed, now, FAILING_FOR))
-                    .then_some(Alarm::StepsFail(sight.failures)),
+                    .then_some(ShardAlarm::StepsFail(sight.failures)),
                 (known.unbalanced.is_due(is_unbalanced, now, UNBALANCED_FOR))
-                    .then(|| Alarm::Unbalanced(sight.imbalance.unwrap_or_default())),
+                    .then(|| ShardAlarm::Unbalanced(sight.imbalance.unwrap_or_default())),
             ];
             raised.extend(alarms.into_iter().flatten().map(|alarm| (sight.namespace.to_owned(), alarm)));
         }
@@ -128,35 +128,42 @@ impl Alarms {
 mod tests {
     use super::*;
 
-    fn raised(alarms: &mut Alarms, minute: u64, sight: Sight<'_>) -> Vec<Alarm> {
+    fn raised(alarms: &mut ShardAlarms, minute: u64, sight: NamespaceSight<'_>) -> Vec<ShardAlarm> {
         raised_at(alarms, 60 * minute, sight)
     }
 
-    fn raised_at(alarms: &mut Alarms, seconds: u64, sight: Sight<'_>) -> Vec<Alarm> {
+    fn raised_at(alarms: &mut ShardAlarms, seconds: u64, sight: NamespaceSight<'_>) -> Vec<ShardAlarm> {
         let raised = alarms.look(Duration::from_secs(seconds), &[sight]);
         raised.into_iter().map(|(_, alarm)| alarm).collect()
     }
 
-    const FINE: Sight<'_> = Sight { namespace: "orders", concurrent: 0, failures: 0, imbalance: Some(1.05) };
+    const FINE: NamespaceSight<'_> =
+        NamespaceSight { namespace: "orders", concurrent: 0, failures: 0, imbalance: Some(1.05) };
 
     #[test]
     fn what_was_served_twice_is_told_at_once_and_once() {
-        let mut alarms = Alarms::default();
+        let mut alarms = ShardAlarms::default();
         assert_eq!(raised(&mut alarms, 0, FINE), []);
-        assert_eq!(raised(&mut alarms, 1, Sight { concurrent: 2, ..FINE }), [Alarm::ServedTwice(2)]);
-        assert_eq!(raised(&mut alarms, 2, Sight { concurrent: 2, ..FINE }), []);
-        assert_eq!(raised(&mut alarms, 3, Sight { concurrent: 3, ..FINE }), [Alarm::ServedTwice(1)]);
+        assert_eq!(
+            raised(&mut alarms, 1, NamespaceSight { concurrent: 2, ..FINE }),
+            [ShardAlarm::ServedTwice(2)]
+        );
+        assert_eq!(raised(&mut alarms, 2, NamespaceSight { concurrent: 2, ..FINE }), []);
+        assert_eq!(
+            raised(&mut alarms, 3, NamespaceSight { concurrent: 3, ..FINE }),
+            [ShardAlarm::ServedTwice(1)]
+        );
     }
 
     #[test]
     fn steps_that_fail_for_minutes_are_told_until_they_do_not() {
-        let mut alarms = Alarms::default();
-        let failing = |failures| Sight { failures, ..FINE };
+        let mut alarms = ShardAlarms::default();
+        let failing = |failures| NamespaceSight { failures, ..FINE };
         // One fails every half minute, and it is looked every ten seconds.
         for at in (0..300).step_by(10) {
             assert_eq!(raised_at(&mut alarms, at, failing(at / 30 + 1)), [], "{at}");
         }
-        assert_eq!(raised_at(&mut alarms, 300, failing(11)), [Alarm::StepsFail(11)]);
+        assert_eq!(raised_at(&mut alarms, 300, failing(11)), [ShardAlarm::StepsFail(11)]);
         assert_eq!(raised_at(&mut alarms, 330, failing(12)), [], "it is told once");
         assert_eq!(raised_at(&mut alarms, 390, failing(12)), [], "none has failed for a minute");
         assert_eq!(raised_at(&mut alarms, 400, failing(13)), [], "it begins anew");
@@ -166,36 +173,42 @@ mod tests {
 
     #[test]
     fn imbalance_is_told_by_who_leads_once_it_has_lasted() {
-        let mut alarms = Alarms::default();
-        let uneven = Sight { imbalance: Some(1.3), ..FINE };
+        let mut alarms = ShardAlarms::default();
+        let uneven = NamespaceSight { imbalance: Some(1.3), ..FINE };
         assert_eq!(raised(&mut alarms, 0, uneven), []);
         assert_eq!(raised(&mut alarms, 14, uneven), []);
-        assert_eq!(raised(&mut alarms, 15, uneven), [Alarm::Unbalanced(1.3)]);
+        assert_eq!(raised(&mut alarms, 15, uneven), [ShardAlarm::Unbalanced(1.3)]);
         assert_eq!(raised(&mut alarms, 40, uneven), []);
-        assert_eq!(raised(&mut alarms, 41, Sight { imbalance: None, ..FINE }), []);
+        assert_eq!(raised(&mut alarms, 41, NamespaceSight { imbalance: None, ..FINE }), []);
         assert_eq!(raised(&mut alarms, 42, uneven), [], "whoever leads again begins anew");
-        assert_eq!(raised(&mut alarms, 57, uneven), [Alarm::Unbalanced(1.3)]);
+        assert_eq!(raised(&mut alarms, 57, uneven), [ShardAlarm::Unbalanced(1.3)]);
         assert_eq!(alarms.look(Duration::ZERO, &[]), []);
         assert!(alarms.0.is_empty(), "what is gone is forgotten");
     }
 
     #[test]
     fn a_namespace_that_comes_again_goes_on_from_its_counters() {
-        let mut alarms = Alarms::default();
-        assert_eq!(raised(&mut alarms, 0, Sight { concurrent: 2, ..FINE }), [Alarm::ServedTwice(2)]);
+        let mut alarms = ShardAlarms::default();
+        assert_eq!(
+            raised(&mut alarms, 0, NamespaceSight { concurrent: 2, ..FINE }),
+            [ShardAlarm::ServedTwice(2)]
+        );
         assert_eq!(alarms.look(Duration::from_secs(60), &[]), []);
-        assert_eq!(raised(&mut alarms, 2, Sight { concurrent: 2, ..FINE }), []);
-        assert_eq!(raised(&mut alarms, 3, Sight { concurrent: 3, ..FINE }), [Alarm::ServedTwice(1)]);
+        assert_eq!(raised(&mut alarms, 2, NamespaceSight { concurrent: 2, ..FINE }), []);
+        assert_eq!(
+            raised(&mut alarms, 3, NamespaceSight { concurrent: 3, ..FINE }),
+            [ShardAlarm::ServedTwice(1)]
+        );
     }
 
     #[test]
     fn a_namespace_that_is_gone_is_forgotten_and_one_made_again_counts_from_its_start() {
-        let mut alarms = Alarms::default();
-        let beside = |concurrent| Sight { concurrent, ..FINE };
-        assert_eq!(raised(&mut alarms, 0, beside(3)), [Alarm::ServedTwice(3)]);
+        let mut alarms = ShardAlarms::default();
+        let beside = |concurrent| NamespaceSight { concurrent, ..FINE };
+        assert_eq!(raised(&mut alarms, 0, beside(3)), [ShardAlarm::ServedTwice(3)]);
         alarms.look(Duration::from_secs(60), &[]);
         assert_eq!(raised(&mut alarms, 2, beside(3)), [], "its counter went on");
-        assert_eq!(raised(&mut alarms, 3, beside(1)), [Alarm::ServedTwice(1)], "another counter");
+        assert_eq!(raised(&mut alarms, 3, beside(1)), [ShardAlarm::ServedTwice(1)], "another counter");
         alarms.look(Duration::from_secs(240), &[]);
         alarms.look(Duration::from_secs(240) + GONE_KNOWN_FOR, &[]);
         assert!(alarms.0.is_empty());

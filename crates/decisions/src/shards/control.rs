@@ -12,15 +12,15 @@ pub use moving::progress;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use omnirelay_core::rebalance::{Cause, Standing};
+use omnirelay_core::rebalance::{MoveCause, OwnerStanding};
 use omnirelay_core::time::Millis;
 use omnirelay_wire::pb::omnirelay::mesh::control::v1 as pb;
 use omnirelay_wire::pb::omnirelay::store::v1::{NamespaceValue, RebalancePlanValue, ShardValue};
 use omnirelay_wire::timestamp::{millis, timestamp};
 
-use super::map::{Moment, fenced, hexadecimal, owned_by, without_target};
-use super::member::Member;
-use super::planning::Shards;
+use super::map::{FenceMoment, fenced, hexadecimal, owned_by, without_target};
+use super::member::ShardMember;
+use super::planning::PlannedShards;
 use super::spec::{Automation, Spec};
 use pb::namespace::State;
 use pb::rebalance_plan::State as PlanState;
@@ -29,12 +29,12 @@ use pb::rebalance_plan::State as PlanState;
 const FAILED_TOLD: Duration = Duration::from_secs(3600);
 
 /// All that a decision rests on.
-pub struct Scene<'a> {
+pub struct ControlScene<'a> {
     pub name: &'a str,
     pub namespace: &'a NamespaceValue,
     pub spec: &'a Spec,
-    pub shards: &'a Shards<'a>,
-    pub members: &'a BTreeMap<String, Member>,
+    pub shards: &'a PlannedShards<'a>,
+    pub members: &'a BTreeMap<String, ShardMember>,
     /// Those of the namespace, by their ids.
     pub plans: &'a BTreeMap<&'a str, &'a RebalancePlanValue>,
     /// What owners have stopped to serve: shard and fence, by the owner.
@@ -46,28 +46,28 @@ pub struct Scene<'a> {
 
 /// One thing to be done, with one commit.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Step {
+pub enum ControlStep {
     /// A plan that the controller makes by itself.
     Enter(Box<pb::RebalancePlan>),
     /// What becomes of shards, for one reason.
-    Change(Change),
+    Change(ShardsDecision),
     /// A plan has ended.
     End { plan: String, state: PlanState, reason: String },
 }
 
 /// What becomes of some shards.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Change {
+pub struct ShardsDecision {
     /// As of [`pb::ShardHistory`].
     pub cause: String,
     /// Empty: no plan says so.
     pub plan: String,
-    pub shards: Vec<(String, Deed)>,
+    pub shards: Vec<(String, ShardAction)>,
 }
 
 /// What becomes of a shard.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Deed {
+pub enum ShardAction {
     /// Its owner is to stop, and `to` follows.
     Drain {
         to: String,
@@ -87,8 +87,8 @@ pub enum Deed {
 
 /// What a namespace is, and when that may be another without a change of the registry.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Decision {
-    pub steps: Vec<Step>,
+pub struct NamespaceDecision {
+    pub steps: Vec<ControlStep>,
     pub state: State,
     pub reason: String,
     pub plan: String,
@@ -107,11 +107,11 @@ pub fn waits_for_somebody(plan: &pb::RebalancePlan) -> bool {
 }
 
 /// Decides about a namespace all of whose shards there are.
-pub fn decide(scene: &Scene<'_>) -> Decision {
+pub fn decide(scene: &ControlScene<'_>) -> NamespaceDecision {
     let mut deciding = Deciding { scene, steps: Vec::new(), again: None, waits: None };
     if let Some(step) = deciding.refence() {
         let (state, reason) = (scene.namespace.state(), scene.namespace.state_reason.clone());
-        return Decision {
+        return NamespaceDecision {
             steps: vec![step],
             state,
             reason,
@@ -138,8 +138,8 @@ pub fn decide(scene: &Scene<'_>) -> Decision {
 }
 
 struct Deciding<'a> {
-    scene: &'a Scene<'a>,
-    steps: Vec<Step>,
+    scene: &'a ControlScene<'a>,
+    steps: Vec<ControlStep>,
     again: Option<Millis>,
     /// Why nothing is done that should be.
     waits: Option<String>,
@@ -165,13 +165,13 @@ impl<'a> Deciding<'a> {
     }
 
     /// What is owned under a fence of another epoch, if anything is: nothing else is done before.
-    fn refence(&self) -> Option<Step> {
+    fn refence(&self) -> Option<ControlStep> {
         let is_of_another =
             |value: &ShardValue| !value.owner.is_empty() && value.fence_epoch != self.scene.epoch;
         let old = self.scene.shards.iter().filter(|(_, value)| is_of_another(value));
-        let shards: Vec<_> = old.map(|(id, _)| ((*id).to_owned(), Deed::Refence)).collect();
-        let change = Change { cause: "new_epoch".to_owned(), plan: String::new(), shards };
-        (!change.shards.is_empty()).then_some(Step::Change(change))
+        let shards: Vec<_> = old.map(|(id, _)| ((*id).to_owned(), ShardAction::Refence)).collect();
+        let change = ShardsDecision { cause: "new_epoch".to_owned(), plan: String::new(), shards };
+        (!change.shards.is_empty()).then_some(ControlStep::Change(change))
     }
 
     /// Plans that wait and were made for another map are for nobody to approve any more.
@@ -181,7 +181,11 @@ impl<'a> Deciding<'a> {
             if waits_for_somebody(plan) && !self.is_of_this_map(plan) {
                 let reason =
                     format!("the map was changed: it is of version {}", self.scene.namespace.map_version);
-                self.steps.push(Step::End { plan: (*id).to_owned(), state: PlanState::Superseded, reason });
+                self.steps.push(ControlStep::End {
+                    plan: (*id).to_owned(),
+                    state: PlanState::Superseded,
+                    reason,
+                });
             }
         }
     }
@@ -204,7 +208,7 @@ impl<'a> Deciding<'a> {
         self.scene.shards.get(place).map(|(_, value)| *value)
     }
 
-    fn member(&self, node: &str) -> Option<&'a Member> {
+    fn member(&self, node: &str) -> Option<&'a ShardMember> {
         self.scene.members.get(node)
     }
 
@@ -214,7 +218,7 @@ impl<'a> Deciding<'a> {
 
     /// Shards that wait: their owner is gone, and others cannot have them yet. And those whose owner is back.
     fn park(&mut self, moving: &Moving<'a>) {
-        let mut change = Change { cause: "parked".to_owned(), ..Change::default() };
+        let mut change = ShardsDecision { cause: "parked".to_owned(), ..ShardsDecision::default() };
         for (id, value) in self.scene.shards {
             let Some(owner) = self.member(&value.owner) else { continue };
             if moving.touched.contains(id) {
@@ -229,22 +233,22 @@ impl<'a> Deciding<'a> {
                 }
             }
             if is_gone != value.parked {
-                let deed = if is_gone { Deed::Park } else { Deed::Unpark };
+                let deed = if is_gone { ShardAction::Park } else { ShardAction::Unpark };
                 change.shards.push(((*id).to_owned(), deed));
             }
         }
         if !change.shards.is_empty() {
-            self.steps.push(Step::Change(change));
+            self.steps.push(ControlStep::Change(change));
         }
     }
 
-    fn conclude(self, live: &[(&str, &RebalancePlanValue)], moving: &Moving<'_>) -> Decision {
+    fn conclude(self, live: &[(&str, &RebalancePlanValue)], moving: &Moving<'_>) -> NamespaceDecision {
         let namespace = self.scene.namespace;
         let drains = moving.draining > 0;
         let entered = self
             .steps
             .iter()
-            .any(|step| matches!(step, Step::Enter(plan) if plan.state() == PlanState::Running));
+            .any(|step| matches!(step, ControlStep::Enter(plan) if plan.state() == PlanState::Running));
         let (state, reason) = if let Some((id, value)) = live.first() {
             let is_paused = value.plan.as_ref().is_some_and(|plan| plan.state() == PlanState::Paused);
             match (drains, is_paused, &self.waits) {
@@ -273,15 +277,16 @@ impl<'a> Deciding<'a> {
             let at = ended.after(if state == State::Failed { cooldown.max(FAILED_TOLD) } else { cooldown });
             again = Some(again.map_or(at, |again| again.min(at)));
         }
-        Decision { steps: self.steps, state, reason, plan, again }
+        NamespaceDecision { steps: self.steps, state, reason, plan, again }
     }
 
     /// An owner of shards of which it is not known yet whether it is gone.
-    fn doubtful_owner(&self) -> Option<&'a Member> {
-        let owns = |member: &&Member| self.scene.shards.iter().any(|(_, value)| value.owner == member.id);
-        let is_in_doubt = |member: &&Member| {
+    fn doubtful_owner(&self) -> Option<&'a ShardMember> {
+        let owns =
+            |member: &&ShardMember| self.scene.shards.iter().any(|(_, value)| value.owner == member.id);
+        let is_in_doubt = |member: &&ShardMember| {
             member.is_silent
-                || member.is_gone() && member.standing != Standing::Leaving
+                || member.is_gone() && member.standing != OwnerStanding::Leaving
                 || member.why.contains(&"suspect")
         };
         self.scene.members.values().filter(is_in_doubt).find(owns)
@@ -365,14 +370,14 @@ impl<'a> Deciding<'a> {
         }
     }
 
-    fn enter(&mut self, planned: super::planning::Planned, by: Automation, reason: &str) {
+    fn enter(&mut self, planned: super::planning::PlanOutcome, by: Automation, reason: &str) {
         let is_automatic = by == Automation::Automatic;
         // One that is proposed beside another step would be of an older map than that which comes of it.
         if !is_automatic && !self.steps.is_empty() {
             return;
         }
         let state = if is_automatic { PlanState::Running } else { PlanState::Proposed };
-        self.steps.push(Step::Enter(Box::new(pb::RebalancePlan {
+        self.steps.push(ControlStep::Enter(Box::new(pb::RebalancePlan {
             namespace: self.scene.name.to_owned(),
             state: state.into(),
             automatic: is_automatic,
@@ -389,14 +394,20 @@ impl<'a> Deciding<'a> {
 
 /// Whether a plan is of nothing but shards whose owner is gone or leaves, or that have none.
 fn is_forced(plan: &pb::RebalancePlan) -> bool {
-    let forced = [Cause::Unowned.word(), Cause::OwnerLeaves.word()];
+    let forced = [MoveCause::Unowned.word(), MoveCause::OwnerLeaves.word()];
     !plan.moves.is_empty() && plan.moves.iter().all(|one| forced.contains(&one.cause.as_str()))
 }
 
 /// What a deed makes of a shard.
-pub fn done(value: &ShardValue, deed: &Deed, plan: &str, strategy: &str, at: Moment) -> ShardValue {
+pub fn done(
+    value: &ShardValue,
+    deed: &ShardAction,
+    plan: &str,
+    strategy: &str,
+    at: FenceMoment,
+) -> ShardValue {
     match deed {
-        Deed::Drain { to, cause } => ShardValue {
+        ShardAction::Drain { to, cause } => ShardValue {
             target: to.clone(),
             target_cause: cause.clone(),
             draining_since: Some(timestamp(at.now)),
@@ -404,18 +415,18 @@ pub fn done(value: &ShardValue, deed: &Deed, plan: &str, strategy: &str, at: Mom
             ..value.clone()
         },
         // When it was to be given up is kept: owners give up shards no sooner after one another, whatever comes of it.
-        Deed::Move { to } => ShardValue {
+        ShardAction::Move { to } => ShardValue {
             plan_id: plan.to_owned(),
             strategy_id: strategy.to_owned(),
             draining_since: value.draining_since,
             ..owned_by(value, to, at)
         },
-        Deed::Keep => {
+        ShardAction::Keep => {
             ShardValue { draining_since: value.draining_since, ..fenced(&without_target(value), at) }
         }
-        Deed::Park => ShardValue { parked: true, ..value.clone() },
-        Deed::Unpark => ShardValue { parked: false, ..value.clone() },
-        Deed::Refence => fenced(value, at),
+        ShardAction::Park => ShardValue { parked: true, ..value.clone() },
+        ShardAction::Unpark => ShardValue { parked: false, ..value.clone() },
+        ShardAction::Refence => fenced(value, at),
     }
 }
 

@@ -2,13 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use omnirelay_core::rebalance::Standing;
+use omnirelay_core::rebalance::OwnerStanding;
 use omnirelay_core::shard_order::Weight;
 use omnirelay_core::time::Millis;
 use omnirelay_wire::timestamp::timestamp;
 
 use super::*;
-use crate::shards::map::{Edit, Moment, numbered, owned_by};
+use crate::shards::map::{FenceMoment, MapEdit, numbered, owned_by};
 use crate::shards::member::spare_few;
 use crate::shards::planning::plan;
 
@@ -82,8 +82,8 @@ impl World {
         world
     }
 
-    fn moment(&self) -> Moment {
-        Moment { now: self.now, epoch: self.epoch }
+    fn moment(&self) -> FenceMoment {
+        FenceMoment { now: self.now, epoch: self.epoch }
     }
 
     /// The registry is what it was, in a new epoch.
@@ -102,9 +102,9 @@ impl World {
         Spec::of(&self.spec).unwrap()
     }
 
-    fn members(&self) -> BTreeMap<String, Member> {
+    fn members(&self) -> BTreeMap<String, ShardMember> {
         let spec = self.rules();
-        let mut members: BTreeMap<String, Member> = self
+        let mut members: BTreeMap<String, ShardMember> = self
             .nodes
             .iter()
             .map(|(id, node)| {
@@ -118,13 +118,13 @@ impl World {
                 why.extend(node.cordoned.then_some("cordoned"));
                 why.extend(node.overloaded.then_some("overloaded"));
                 let standing = if node.draining || evacuated {
-                    Standing::Leaving
+                    OwnerStanding::Leaving
                 } else if why.is_empty() {
-                    Standing::Open
+                    OwnerStanding::Open
                 } else {
-                    Standing::Cordoned
+                    OwnerStanding::Cordoned
                 };
-                let member = Member {
+                let member = ShardMember {
                     id: id.clone(),
                     weight: spec.weight(id),
                     standing,
@@ -133,7 +133,7 @@ impl World {
                     overloaded_at: node.overloaded.then_some(self.now),
                     is_silent: node.silent && node.gone_since.is_none(),
                     restores: node.restores,
-                    ..Member::unknown(id)
+                    ..ShardMember::unknown(id)
                 };
                 (id.clone(), member)
             })
@@ -141,12 +141,12 @@ impl World {
         spare_few(&mut members);
         for owner in self.shards.values().map(|value| value.owner.as_str()).filter(|owner| !owner.is_empty())
         {
-            members.entry(owner.to_owned()).or_insert_with(|| Member::unknown(owner));
+            members.entry(owner.to_owned()).or_insert_with(|| ShardMember::unknown(owner));
         }
         members
     }
 
-    fn decide(&self) -> Decision {
+    fn decide(&self) -> NamespaceDecision {
         let (spec, members) = (self.rules(), self.members());
         let shards: Vec<(&str, &ShardValue)> =
             self.shards.iter().map(|(id, value)| (id.as_str(), value)).collect();
@@ -156,7 +156,7 @@ impl World {
             .iter()
             .chain(&self.taken_back)
             .map(|(node, shard, fence)| (node.as_str(), shard.as_str(), *fence));
-        decide(&Scene {
+        decide(&ControlScene {
             name: "ns",
             namespace: &self.namespace,
             spec: &spec,
@@ -170,10 +170,10 @@ impl World {
     }
 
     /// Carries out at most so many steps of a decision, as a controller does that dies then.
-    fn carry_out(&mut self, decision: &Decision, steps: usize) {
+    fn carry_out(&mut self, decision: &NamespaceDecision, steps: usize) {
         for step in decision.steps.iter().take(steps) {
             match step {
-                Step::Enter(entered) => {
+                ControlStep::Enter(entered) => {
                     self.made += 1;
                     let id = format!("plan{:04}", self.made);
                     let mut entered = pb::RebalancePlan { plan_id: id.clone(), ..(**entered).clone() };
@@ -184,8 +184,8 @@ impl World {
                         RebalancePlanValue { plan: Some(entered), ..RebalancePlanValue::default() },
                     );
                 }
-                Step::Change(change) => self.change(change),
-                Step::End { plan, state, reason } => {
+                ControlStep::Change(change) => self.change(change),
+                ControlStep::End { plan, state, reason } => {
                     let value = self.plans.get_mut(plan).unwrap().plan.as_mut().unwrap();
                     value.set_state(*state);
                     reason.clone_into(&mut value.state_reason);
@@ -197,12 +197,12 @@ impl World {
         self.namespace.set_state(decision.state);
     }
 
-    fn change(&mut self, change: &Change) {
-        let mut edit = Edit::of("ns", &self.namespace, pb::ShardHistory::default());
+    fn change(&mut self, change: &ShardsDecision) {
+        let mut edit = MapEdit::of("ns", &self.namespace, pb::ShardHistory::default());
         for (shard, deed) in &change.shards {
             let before = self.shards[shard].clone();
             let after = done(&before, deed, &change.plan, "rendezvous", self.moment());
-            if let Deed::Move { .. } = deed {
+            if let ShardAction::Move { .. } = deed {
                 self.check_move(shard, &before, &after);
             }
             edit.put(shard, Some(&before), Some(after.clone()));
@@ -377,9 +377,9 @@ fn owners_give_up_shards_as_far_apart_as_the_policy_says() {
     let mut begun: Vec<Millis> = Vec::new();
     while world.owned("n0") > 0 {
         let decision = world.decide();
-        let drains = |step: &Step| match step {
-            Step::Change(change) => {
-                change.shards.iter().filter(|(_, deed)| matches!(deed, Deed::Drain { .. })).count()
+        let drains = |step: &ControlStep| match step {
+            ControlStep::Change(change) => {
+                change.shards.iter().filter(|(_, deed)| matches!(deed, ShardAction::Drain { .. })).count()
             }
             _ => 0,
         };
@@ -470,7 +470,7 @@ fn plans_that_wait_are_superseded_by_another_map_and_one_with_a_dead_target_fail
     assert_eq!((world.states(), world.decide().state), (vec![PlanState::Proposed], State::RebalancePending));
     world.namespace.map_version += 1;
     let decision = world.decide();
-    assert!(matches!(decision.steps.first(), Some(Step::End { state: PlanState::Superseded, .. })));
+    assert!(matches!(decision.steps.first(), Some(ControlStep::End { state: PlanState::Superseded, .. })));
     world.carry_out(&decision, 1);
     world.step();
     let id = world.namespace.plan_id.clone();

@@ -110,7 +110,7 @@ fn in_a_new_epoch_all_that_is_owned_is_fenced_anew_before_anything_else() {
     assert!(!gate.is_empty());
     world.restore(&copy);
     let decision = world.decide();
-    let [Step::Change(change)] = &*decision.steps else { panic!("{decision:?}") };
+    let [ControlStep::Change(change)] = &*decision.steps else { panic!("{decision:?}") };
     assert_eq!((change.cause.as_str(), change.shards.len()), ("new_epoch", 30));
     world.carry_out(&decision, 1);
     for (shard, value) in &world.shards {

@@ -124,7 +124,7 @@ pub fn next_fence(before: u64, now: Millis) -> u64 {
 
 /// When a fence token is given.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Moment {
+pub struct FenceMoment {
     /// By the store's clock.
     pub now: Millis,
     /// Of the store.
@@ -132,13 +132,13 @@ pub struct Moment {
 }
 
 /// A shard with a new fence token.
-pub fn fenced(value: &ShardValue, at: Moment) -> ShardValue {
+pub fn fenced(value: &ShardValue, at: FenceMoment) -> ShardValue {
     let fence_token = next_fence(value.fence_token, at.now);
     ShardValue { fence_token, fence_epoch: at.epoch, ..value.clone() }
 }
 
 /// A shard that gets another owner.
-pub fn owned_by(value: &ShardValue, owner: &str, at: Moment) -> ShardValue {
+pub fn owned_by(value: &ShardValue, owner: &str, at: FenceMoment) -> ShardValue {
     ShardValue {
         owner: owner.to_owned(),
         parked: false,
@@ -154,7 +154,7 @@ pub fn without_target(value: &ShardValue) -> ShardValue {
 }
 
 /// A new version of a map that is being made.
-pub struct Edit<'a> {
+pub struct MapEdit<'a> {
     name: &'a str,
     /// The namespace from then on.
     pub value: NamespaceValue,
@@ -164,7 +164,7 @@ pub struct Edit<'a> {
     bytes: usize,
 }
 
-impl<'a> Edit<'a> {
+impl<'a> MapEdit<'a> {
     /// Of a namespace as it is.
     pub fn of(name: &'a str, value: &NamespaceValue, why: pb::ShardHistory) -> Self {
         let value = NamespaceValue { map_version: value.map_version + 1, ..value.clone() };
@@ -276,20 +276,20 @@ mod tests {
         ShardValue { owner: owner.to_owned(), strategy_id: "rendezvous".to_owned(), ..ShardValue::default() }
     }
 
-    fn at(ms: u64) -> Moment {
-        Moment { now: Millis(ms), epoch: 1 }
+    fn at(ms: u64) -> FenceMoment {
+        FenceMoment { now: Millis(ms), epoch: 1 }
     }
 
     #[test]
     fn the_sum_follows_each_change_and_ends_where_a_new_one_would() {
         let namespace = NamespaceValue { shards: 3, ..NamespaceValue::default() };
-        let mut edit = Edit::of("orders", &namespace, pb::ShardHistory::default());
+        let mut edit = MapEdit::of("orders", &namespace, pb::ShardHistory::default());
         for shard in ["0", "1", "2"] {
             edit.put(shard, None, Some(value("a")));
         }
         let first = edit.value.clone();
         assert_eq!((first.map_version, edit.change(Millis(7)).change.unwrap().moved), (1, 0));
-        let mut edit = Edit::of("orders", &first, pb::ShardHistory::default());
+        let mut edit = MapEdit::of("orders", &first, pb::ShardHistory::default());
         edit.put("1", Some(&value("a")), Some(owned_by(&value("a"), "b", at(5))));
         let change = edit.change(Millis(9)).change.unwrap();
         assert_eq!((change.version, change.moved, change.summary.join(",")), (2, 1, "1: a -> b".to_owned()));
@@ -297,7 +297,7 @@ mod tests {
         let sum = ["0", "2"].map(|shard| summand("orders", shard, &value("a")));
         let moved = summand("orders", "1", &owned_by(&value("a"), "b", at(5)));
         assert_eq!(edit.value.digest, sum[0].wrapping_add(sum[1]).wrapping_add(moved));
-        let back = Edit::of("orders", &edit.value, pb::ShardHistory::default());
+        let back = MapEdit::of("orders", &edit.value, pb::ShardHistory::default());
         let mut back = back;
         back.put("1", Some(&owned_by(&value("a"), "b", at(5))), Some(value("a")));
         assert_eq!(back.value.digest, first.digest);

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use omnirelay_core::rebalance::{Node, Standing};
+use omnirelay_core::rebalance::{OwnerStanding, RebalanceNode};
 use omnirelay_core::shard_order::Weight;
 use omnirelay_core::time::Millis;
 use omnirelay_wire::pb::omnirelay::mesh::control::v1::peer::Status;
@@ -14,7 +14,7 @@ use crate::lease;
 /// What is known of a node beside its record.
 #[derive(Clone, Copy, Debug)]
 pub struct MemberObservation<'a> {
-    pub node: lease::Node<'a>,
+    pub node: lease::CandidateNode<'a>,
     /// When its session ended, as far as was heard.
     pub silent_since: Option<Millis>,
     /// Gossip does not take it for well.
@@ -27,13 +27,13 @@ pub struct MemberObservation<'a> {
 
 /// A node, seen as an owner of shards of a namespace.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Member {
+pub struct ShardMember {
     pub id: String,
     pub weight: Weight,
     pub region: String,
     pub zone: String,
     pub capacity: Option<usize>,
-    pub standing: Standing,
+    pub standing: OwnerStanding,
     /// Why it is not open; empty: it is.
     pub why: Vec<&'static str>,
     /// Since when it is gone, as far as the registry knows: its session was found over, or it left.
@@ -46,7 +46,7 @@ pub struct Member {
     pub restores: Option<(Millis, Millis)>,
 }
 
-impl Member {
+impl ShardMember {
     /// A node that has no record: whoever owned shards and was forgotten.
     pub fn unknown(id: &str) -> Self {
         Self {
@@ -55,7 +55,7 @@ impl Member {
             region: String::new(),
             zone: String::new(),
             capacity: None,
-            standing: Standing::Leaving,
+            standing: OwnerStanding::Leaving,
             why: vec!["unknown"],
             gone_since: Some(Millis(0)),
             overloaded_at: None,
@@ -103,11 +103,11 @@ impl Member {
         .collect();
         let is_evacuated = gone_since.is_some_and(|since| now >= since.after(spec.policy.silent_after));
         let standing = if peer.draining || !eligible || is_evacuated {
-            Standing::Leaving
+            OwnerStanding::Leaving
         } else if why.is_empty() || why == ["weight"] {
-            Standing::Open
+            OwnerStanding::Open
         } else {
-            Standing::Cordoned
+            OwnerStanding::Cordoned
         };
         Self {
             id: id.to_owned(),
@@ -160,8 +160,8 @@ impl Member {
     }
 
     /// As the planner sees it.
-    pub fn node(&self) -> Node<'_> {
-        Node {
+    pub fn node(&self) -> RebalanceNode<'_> {
+        RebalanceNode {
             id: &self.id,
             weight: self.weight,
             region: &self.region,
@@ -178,15 +178,15 @@ pub fn members<'a>(
     seen: &[MemberObservation<'_>],
     owners: impl Iterator<Item = &'a str>,
     now: Millis,
-) -> BTreeMap<String, Member> {
-    let known = seen.iter().map(|seen| (seen.node.id.to_owned(), Member::of(spec, seen, now)));
+) -> BTreeMap<String, ShardMember> {
+    let known = seen.iter().map(|seen| (seen.node.id.to_owned(), ShardMember::of(spec, seen, now)));
     let mut members: BTreeMap<_, _> = known.collect();
     spare_few(&mut members);
     with_unknown(members, owners)
 }
 
 /// Where most of those that may own shards have too much to do, none is spared: somebody has to do it.
-pub fn spare_few(members: &mut BTreeMap<String, Member>) {
+pub fn spare_few(members: &mut BTreeMap<String, ShardMember>) {
     let open = members.values().filter(|member| member.gets()).count();
     let spared = members.values().filter(|member| member.is_only_overloaded()).count();
     if spared <= open {
@@ -194,7 +194,7 @@ pub fn spare_few(members: &mut BTreeMap<String, Member>) {
     }
     for member in members.values_mut().filter(|member| member.is_only_overloaded()) {
         member.why.clear();
-        member.standing = Standing::Open;
+        member.standing = OwnerStanding::Open;
     }
 }
 
@@ -208,12 +208,12 @@ pub fn doubted(heard: BTreeMap<String, bool>, live: usize) -> BTreeSet<String> {
 
 /// The same with those that own shards and are not among them.
 pub fn with_unknown<'a>(
-    mut members: BTreeMap<String, Member>,
+    mut members: BTreeMap<String, ShardMember>,
     owners: impl Iterator<Item = &'a str>,
-) -> BTreeMap<String, Member> {
+) -> BTreeMap<String, ShardMember> {
     for owner in owners.filter(|owner| !owner.is_empty()) {
         if !members.contains_key(owner) {
-            members.insert(owner.to_owned(), Member::unknown(owner));
+            members.insert(owner.to_owned(), ShardMember::unknown(owner));
         }
     }
     members
@@ -233,21 +233,29 @@ mod tests {
         let of = |status: Status, session_live: bool, is_back: bool, now: u64| {
             let mut peer = PeerValue { status_since: Some(timestamp(Millis(5_500))), ..PeerValue::default() };
             peer.set_status(status);
-            let node = lease::Node { id: "a", peer: &peer, session_live };
+            let node = lease::CandidateNode { id: "a", peer: &peer, session_live };
             let silent_since = (!session_live).then_some(Millis(5_000));
             let seen = MemberObservation { node, silent_since, suspected: false, is_back, over_since: None };
-            let member = Member::of(&spec, &seen, Millis(now));
+            let member = ShardMember::of(&spec, &seen, Millis(now));
             (member.is_gone(), member.standing)
         };
         let at = |status: Status, session_live: bool, now: u64| of(status, session_live, false, now);
         for status in [Status::Suspect, Status::Dead, Status::Left] {
-            assert_eq!(at(status, false, 5_900), (true, Standing::Cordoned), "{status:?}");
-            assert_eq!(at(status, false, 6_000), (true, Standing::Leaving), "{status:?}, a second later");
+            assert_eq!(at(status, false, 5_900), (true, OwnerStanding::Cordoned), "{status:?}");
+            assert_eq!(
+                at(status, false, 6_000),
+                (true, OwnerStanding::Leaving),
+                "{status:?}, a second later"
+            );
         }
-        assert_eq!(at(Status::Alive, false, 9_000), (false, Standing::Cordoned), "nobody has found it over");
+        assert_eq!(
+            at(Status::Alive, false, 9_000),
+            (false, OwnerStanding::Cordoned),
+            "nobody has found it over"
+        );
         assert_eq!(
             at(Status::Suspect, true, 9_000),
-            (false, Standing::Cordoned),
+            (false, OwnerStanding::Cordoned),
             "it is about to say that it is back"
         );
     }

@@ -2,22 +2,24 @@
 
 use std::collections::BTreeMap;
 
-use omnirelay_core::rebalance::{self, Load, Node, Rules, Shard, Standing};
+use omnirelay_core::rebalance::{
+    self, OwnerStanding, PlannedLoad, RebalanceNode, RebalanceRules, RebalanceShard,
+};
 use omnirelay_wire::pb::omnirelay::mesh::control::v1 as pb;
 use omnirelay_wire::pb::omnirelay::store::v1::ShardValue;
 
-use super::member::Member;
+use super::member::ShardMember;
 use pb::planned_move::Progress;
 
 /// How large the moves of a plan may be together, encoded: a record holds a mebibyte.
 const MOVES_BYTES_MAX: usize = 800 * 1024;
 
 /// The shards of a namespace, in the order of their ids.
-pub type Shards<'a> = [(&'a str, &'a ShardValue)];
+pub type PlannedShards<'a> = [(&'a str, &'a ShardValue)];
 
 /// What a plan comes to.
 #[derive(Clone, Debug, Default)]
-pub struct Planned {
+pub struct PlanOutcome {
     pub moves: Vec<pb::PlannedMove>,
     pub summary: pb::ShardPlanSummary,
     pub loads: Vec<pb::ShardLoad>,
@@ -30,19 +32,19 @@ pub struct Planned {
 /// Plans for a namespace. What is `covered` counts as moved already, to the node that is named, and moves no more.
 pub fn plan(
     name: &str,
-    shards: &Shards<'_>,
-    members: &BTreeMap<String, Member>,
-    rules: &Rules,
+    shards: &PlannedShards<'_>,
+    members: &BTreeMap<String, ShardMember>,
+    rules: &RebalanceRules,
     covered: &BTreeMap<&str, &str>,
-) -> Planned {
-    let nodes: Vec<Node<'_>> = members.values().map(Member::node).collect();
-    let given: Vec<Shard<'_>> = shards
+) -> PlanOutcome {
+    let nodes: Vec<RebalanceNode<'_>> = members.values().map(ShardMember::node).collect();
+    let given: Vec<RebalanceShard<'_>> = shards
         .iter()
         .map(|(id, value)| {
             let to = covered.get(id).copied();
             let owner = to.or(Some(value.owner.as_str()).filter(|owner| !owner.is_empty()));
             let is_pinned = to.is_some() || value.paused || value.disabled;
-            Shard { id, owner, hint: &value.locality_hint, is_pinned }
+            RebalanceShard { id, owner, hint: &value.locality_hint, is_pinned }
         })
         .collect();
     let plan = rebalance::plan(name, &given, &nodes, rules);
@@ -81,10 +83,11 @@ pub fn plan(
         unknown_fields: Default::default(),
     };
     // Whoever owns nothing, and is not to, says nothing.
-    let matters = |(member, load): &(&Member, &Load)| member.gets() || load.before > 0 || load.after > 0;
+    let matters =
+        |(member, load): &(&ShardMember, &PlannedLoad)| member.gets() || load.before > 0 || load.after > 0;
     let loads = members.values().zip(&plan.loads).filter(matters);
     let loads = loads.map(|(member, load)| shown(member, load)).collect();
-    Planned { moves, summary, loads, unplaced: plan.unplaced.iter().filter_map(id).collect(), owners }
+    PlanOutcome { moves, summary, loads, unplaced: plan.unplaced.iter().filter_map(id).collect(), owners }
 }
 
 /// How large a move is in a record, about.
@@ -95,12 +98,12 @@ fn encoded_bytes(one: &pb::PlannedMove) -> usize {
 /// A plan by which these shards go to these nodes for this cause, whatever the rules would say; as many as one plan can have.
 pub fn plan_for(
     name: &str,
-    shards: &Shards<'_>,
-    members: &BTreeMap<String, Member>,
-    rules: &Rules,
+    shards: &PlannedShards<'_>,
+    members: &BTreeMap<String, ShardMember>,
+    rules: &RebalanceRules,
     (to, cause): (&BTreeMap<&str, &str>, &str),
-) -> Planned {
-    let nothing = Rules { moves_max: 0, ..*rules };
+) -> PlanOutcome {
+    let nothing = RebalanceRules { moves_max: 0, ..*rules };
     let mut planned = plan(name, shards, members, &nothing, &BTreeMap::new());
     let mut bytes = 0;
     let moves = shards.iter().filter_map(|(id, value)| {
@@ -142,7 +145,11 @@ pub fn plan_for(
     planned
 }
 
-fn planned(one: &rebalance::Move, shards: &[Shard<'_>], nodes: &[Node<'_>]) -> Option<pb::PlannedMove> {
+fn planned(
+    one: &rebalance::ShardMove,
+    shards: &[RebalanceShard<'_>],
+    nodes: &[RebalanceNode<'_>],
+) -> Option<pb::PlannedMove> {
     let shard = shards.get(one.shard)?;
     Some(pb::PlannedMove {
         shard_id: shard.id.to_owned(),
@@ -154,9 +161,9 @@ fn planned(one: &rebalance::Move, shards: &[Shard<'_>], nodes: &[Node<'_>]) -> O
     })
 }
 
-fn shown(member: &Member, load: &Load) -> pb::ShardLoad {
-    let most =
-        (member.standing != Standing::Leaving && load.most < u32::MAX as usize).then(|| count(load.most));
+fn shown(member: &ShardMember, load: &PlannedLoad) -> pb::ShardLoad {
+    let most = (member.standing != OwnerStanding::Leaving && load.most < u32::MAX as usize)
+        .then(|| count(load.most));
     pb::ShardLoad {
         node_id: member.id.clone(),
         before: count(load.before),
@@ -170,21 +177,25 @@ fn shown(member: &Member, load: &Load) -> pb::ShardLoad {
 }
 
 /// As the API says it.
-pub fn standing(standing: Standing) -> &'static str {
+pub fn standing(standing: OwnerStanding) -> &'static str {
     match standing {
-        Standing::Open => "open",
-        Standing::Cordoned => "cordoned",
-        Standing::Leaving => "leaving",
+        OwnerStanding::Open => "open",
+        OwnerStanding::Cordoned => "cordoned",
+        OwnerStanding::Leaving => "leaving",
     }
 }
 
 /// The most that a node has beside its share by weight, rounded up, among those that may get some; whoever has no more than the rules
 /// let it have is even, which of few shards may be half as many again. `None`: there is nobody, or nothing to own.
-fn imbalance(nodes: &[Node<'_>], loads: &[Load], of: impl Fn(&Load) -> usize) -> Option<f64> {
+fn imbalance(
+    nodes: &[RebalanceNode<'_>],
+    loads: &[PlannedLoad],
+    of: impl Fn(&PlannedLoad) -> usize,
+) -> Option<f64> {
     let sharing = || nodes.iter().zip(loads).filter(|(node, _)| node.gets());
     let weights: f64 = sharing().map(|(node, _)| node.weight.number()).sum();
     let all: f64 = sharing().map(|(_, load)| of(load) as f64).sum();
-    let beside = |(node, load): (&Node<'_>, &Load)| {
+    let beside = |(node, load): (&RebalanceNode<'_>, &PlannedLoad)| {
         let ratio = of(load) as f64 / (all * node.weight.number() / weights).ceil();
         if of(load) <= load.most { ratio.min(1.0) } else { ratio }
     };

@@ -11,7 +11,7 @@ fn a_node_that_has_too_much_to_do_gives_a_part_to_others_and_gets_none() {
     world.node("n0").overloaded = true;
     let decision = world.decide();
     let entered = decision.steps.iter().find_map(|step| match step {
-        Step::Enter(plan) => Some(plan),
+        ControlStep::Enter(plan) => Some(plan),
         _ => None,
     });
     let moves = &entered.unwrap().moves;

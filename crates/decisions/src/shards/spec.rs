@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use omnirelay_core::names::{check_id, check_node_name};
-use omnirelay_core::rebalance::Rules;
+use omnirelay_core::rebalance::RebalanceRules;
 use omnirelay_core::scope::ScopeKind;
-use omnirelay_core::shard_order::{Strategy, Weight};
+use omnirelay_core::shard_order::{PlacementStrategy, Weight};
 use omnirelay_core::text::shown;
 use omnirelay_wire::pb::omnirelay::mesh::control::v1 as pb;
 use prost::Message as _;
@@ -58,7 +58,7 @@ pub struct Policy {
 /// The rules of a namespace, checked.
 #[derive(Clone, Debug)]
 pub struct Spec {
-    pub strategy: Strategy,
+    pub strategy: PlacementStrategy,
     pub policy: Policy,
     eligible: Eligibility,
     weights: Vec<(String, Weight)>,
@@ -100,7 +100,7 @@ impl Spec {
     pub fn stored(spec: Option<&pb::NamespaceSpec>) -> Self {
         let nothing = pb::NamespaceSpec::default();
         Self::of(spec.unwrap_or(&nothing)).unwrap_or_else(|_| Self {
-            strategy: Strategy::Rendezvous,
+            strategy: PlacementStrategy::Rendezvous,
             policy: Policy::default(),
             eligible: Eligibility::default(),
             weights: Vec::new(),
@@ -127,12 +127,12 @@ impl Spec {
     }
 
     /// The rules of a plan.
-    pub fn rules(&self) -> Rules {
-        Rules {
+    pub fn rules(&self) -> RebalanceRules {
+        RebalanceRules {
             strategy: self.strategy,
             bound_milli: self.policy.bound_milli,
             by_choice_milli: self.policy.by_choice_milli,
-            ..Rules::default()
+            ..RebalanceRules::default()
         }
     }
 }
@@ -144,12 +144,12 @@ fn find<'s, T>(of: &'s [(String, T)], node: &str) -> Option<&'s T> {
 
 /// # Errors
 /// When there is no strategy of that name.
-pub fn strategy(word: &str) -> Result<Strategy, String> {
+pub fn strategy(word: &str) -> Result<PlacementStrategy, String> {
     if word.is_empty() {
-        return Ok(Strategy::Rendezvous);
+        return Ok(PlacementStrategy::Rendezvous);
     }
-    let known = Strategy::ALL.map(Strategy::word).join(", ");
-    Strategy::of(word).ok_or_else(|| {
+    let known = PlacementStrategy::ALL.map(PlacementStrategy::word).join(", ");
+    PlacementStrategy::of(word).ok_or_else(|| {
         format!("field `strategyId`: there is no strategy `{}`; there are {known}", shown(word, 40))
     })
 }
@@ -158,9 +158,12 @@ pub fn strategy(word: &str) -> Result<Strategy, String> {
 ///
 /// # Errors
 /// When there are too many.
-pub fn check_points(strategy: Strategy, weights: impl Iterator<Item = Weight>) -> Result<(), String> {
+pub fn check_points(
+    strategy: PlacementStrategy,
+    weights: impl Iterator<Item = Weight>,
+) -> Result<(), String> {
     let all: f64 = weights.map(Weight::number).sum();
-    let is_ring = strategy == Strategy::Ring;
+    let is_ring = strategy == PlacementStrategy::Ring;
     let refused =
         format!("the weights of all nodes come to {all}, and on a ring to {RING_WEIGHTS_MAX} at most");
     if is_ring && all > RING_WEIGHTS_MAX { Err(refused) } else { Ok(()) }
@@ -313,7 +316,7 @@ mod tests {
         let spec = Spec::of(&pb::NamespaceSpec::default()).unwrap();
         assert_eq!(
             (spec.strategy, spec.weight("a"), spec.capacity("a")),
-            (Strategy::Rendezvous, Weight::ONE, None)
+            (PlacementStrategy::Rendezvous, Weight::ONE, None)
         );
     }
 

@@ -21,7 +21,7 @@ pub const IDS_MAX: usize = 64 * IDS_OF_ONE_MAX;
 
 /// Why a worker is not taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum NotTaken {
+pub enum WorkerRefusal {
     #[error("this id is of the worker of another principal")]
     OfAnother,
     #[error("{WORKERS_MAX} workers of this principal are served, and no more may be")]
@@ -115,19 +115,19 @@ impl WorkerIds {
     /// Takes a worker that is heard of `now`, by any clock that does not go back.
     ///
     /// # Errors
-    /// [`NotTaken`]: nothing was changed.
+    /// [`WorkerRefusal`]: nothing was changed.
     pub fn take(
         &mut self,
         namespace: &str,
         worker: &str,
         principal: &Arc<str>,
         now: Millis,
-    ) -> Result<WorkerIdBefore, NotTaken> {
+    ) -> Result<WorkerIdBefore, WorkerRefusal> {
         let id = Arc::new(Id { namespace: namespace.to_owned(), worker: worker.to_owned() });
         self.settle(&id, now);
         let found = self.of.get(&id).map(|owner| (owner.principal == *principal, owner.standing));
         match found {
-            Some((false, Standing::Live | Standing::Silent)) => return Err(NotTaken::OfAnother),
+            Some((false, Standing::Live | Standing::Silent)) => return Err(WorkerRefusal::OfAnother),
             Some((true, Standing::Live)) => {}
             Some((true, Standing::Silent) | (_, Standing::Left)) | None => {
                 self.check_room(worker, principal, found.is_none())?;
@@ -177,18 +177,18 @@ impl WorkerIds {
     }
 
     /// Whether one more id of a principal may live; `is_new`: it is of nobody.
-    fn check_room(&self, worker: &str, principal: &Arc<str>, is_new: bool) -> Result<(), NotTaken> {
+    fn check_room(&self, worker: &str, principal: &Arc<str>, is_new: bool) -> Result<(), WorkerRefusal> {
         let none = Counts::default();
         let counts = self.counts.get(principal).unwrap_or(&none);
         let is_known = counts.workers.contains_key(worker);
         if counts.live >= IDS_OF_ONE_MAX || counts.workers.len() >= WORKERS_MAX && !is_known {
-            return Err(NotTaken::TooManyWorkers);
+            return Err(WorkerRefusal::TooManyWorkers);
         }
         if is_new && counts.left >= LEFT_MAX {
-            return Err(NotTaken::TooManyLeft);
+            return Err(WorkerRefusal::TooManyLeft);
         }
         if counts.live == 0 && self.living >= PRINCIPALS_MAX {
-            return Err(NotTaken::TooManyPrincipals);
+            return Err(WorkerRefusal::TooManyPrincipals);
         }
         Ok(())
     }

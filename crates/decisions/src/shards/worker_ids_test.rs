@@ -34,18 +34,22 @@ fn an_id_is_of_its_first_principal_until_it_left_or_was_silent() {
     let (ann, bob) = (who("service:a"), who("service:b"));
     let mut ids = WorkerIds::new(LIVES);
     assert_eq!(ids.take("orders", "w", &ann, at(0)), Ok(WorkerIdBefore::Own));
-    assert_eq!(ids.take("orders", "w", &bob, at(1)), Err(NotTaken::OfAnother));
+    assert_eq!(ids.take("orders", "w", &bob, at(1)), Err(WorkerRefusal::OfAnother));
     assert_eq!(ids.take("users", "w", &bob, at(1)), Ok(WorkerIdBefore::Own), "of another namespace");
     assert_eq!(ids.take("orders", "w", &ann, at(2)), Ok(WorkerIdBefore::Own));
-    assert_eq!(ids.take("orders", "w", &bob, at(601)), Err(NotTaken::OfAnother), "from the last word on");
+    assert_eq!(
+        ids.take("orders", "w", &bob, at(601)),
+        Err(WorkerRefusal::OfAnother),
+        "from the last word on"
+    );
     assert_eq!(ids.take("orders", "w", &bob, at(602)), Ok(WorkerIdBefore::Own), "it is of nobody by then");
-    assert_eq!(ids.take("orders", "w", &ann, at(603)), Err(NotTaken::OfAnother));
+    assert_eq!(ids.take("orders", "w", &ann, at(603)), Err(WorkerRefusal::OfAnother));
     ids.leave("orders", "w", at(603));
     assert_eq!(ids.take("orders", "w", &ann, at(603)), Ok(WorkerIdBefore::Over));
     check(&ids);
     let mut long = WorkerIds::new(2 * SILENT_AFTER);
     assert_eq!(long.take("orders", "w", &ann, at(0)), Ok(WorkerIdBefore::Own));
-    assert_eq!(long.take("orders", "w", &bob, at(601)), Err(NotTaken::OfAnother), "it may serve still");
+    assert_eq!(long.take("orders", "w", &bob, at(601)), Err(WorkerRefusal::OfAnother), "it may serve still");
     assert_eq!(long.take("orders", "w", &bob, at(1200)), Ok(WorkerIdBefore::Own));
 }
 
@@ -56,7 +60,7 @@ fn nobody_keeps_out_the_workers_of_others() {
     for number in 0..WORKERS_MAX {
         assert_eq!(ids.take("orders", &number.to_string(), &greedy, at(0)), Ok(WorkerIdBefore::Own));
     }
-    assert_eq!(ids.take("orders", "more", &greedy, at(1)), Err(NotTaken::TooManyWorkers));
+    assert_eq!(ids.take("orders", "more", &greedy, at(1)), Err(WorkerRefusal::TooManyWorkers));
     assert_eq!(ids.take("users", "0", &greedy, at(1)), Ok(WorkerIdBefore::Own), "it is the same worker");
     assert_eq!(ids.take("orders", "w", &who("service:a"), at(1)), Ok(WorkerIdBefore::Own));
     for number in 0..PRINCIPALS_MAX - 2 {
@@ -67,7 +71,7 @@ fn nobody_keeps_out_the_workers_of_others() {
             "{number} before it"
         );
     }
-    assert_eq!(ids.take("orders", "v", &who("service:v"), at(1)), Err(NotTaken::TooManyPrincipals));
+    assert_eq!(ids.take("orders", "v", &who("service:v"), at(1)), Err(WorkerRefusal::TooManyPrincipals));
     check(&ids);
     assert_eq!(
         ids.take("orders", "v", &who("service:v"), at(11)),
@@ -87,7 +91,7 @@ fn those_that_have_left_make_room_for_others() {
         ids.leave("orders", &worker, at(0));
     }
     check(&ids);
-    assert_eq!(ids.take("orders", "more", &fleet, at(1)), Err(NotTaken::TooManyLeft));
+    assert_eq!(ids.take("orders", "more", &fleet, at(1)), Err(WorkerRefusal::TooManyLeft));
     assert_eq!(ids.take("orders", "7", &fleet, at(1)), Ok(WorkerIdBefore::Own), "it is remembered");
     assert_eq!(
         ids.take("orders", "w", &who("service:a"), at(1)),
@@ -128,7 +132,7 @@ fn what_is_remembered_is_bounded_and_whoever_has_most_pays() {
     }
     assert_eq!(ids.of.len(), IDS_MAX);
     assert_eq!(ids.take("orders", "x10", &honest, now), Ok(WorkerIdBefore::Own), "the oldest are gone");
-    assert_eq!(ids.take("orders", "x12", &honest, now), Err(NotTaken::OfAnother));
-    assert_eq!(ids.take("orders", "w", &greedy, now), Err(NotTaken::OfAnother));
+    assert_eq!(ids.take("orders", "x12", &honest, now), Err(WorkerRefusal::OfAnother));
+    assert_eq!(ids.take("orders", "w", &greedy, now), Err(WorkerRefusal::OfAnother));
     check(&ids);
 }

@@ -6,7 +6,7 @@ mod policy;
 use omnirelay_core::time::{Millis, rfc3339};
 use omnirelay_wire::pb::omnirelay::mesh::control::v1 as pb;
 
-pub use pairing::{Encoding, Pairing, Transport};
+pub use pairing::{ProtocolPairing, WireEncoding, WireTransport};
 use pb::transport_finding::Level;
 
 /// How many findings are told in one line.
@@ -14,11 +14,11 @@ const TOLD_MAX: usize = 8;
 pub use policy::{
     CONTROL_PLANE, DIAGNOSTICS, EDGE, MESH_INTERNAL, defaults, differences, effective, read_endpoints, words,
 };
-use policy::{Endpoint, OF_THE_MESH, Policy};
+use policy::{OF_THE_MESH, Policy, PolicyEndpoint};
 
 /// What can be wrong; its word is stable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Rule {
+pub enum AuditRule {
     // No policy loosens these, and there is no exception to them.
     MeshInternalHttp1,
     MeshInternalEncoding,
@@ -40,7 +40,7 @@ pub enum Rule {
     LegacyBudget,
 }
 
-impl Rule {
+impl AuditRule {
     pub const ALL: [Self; 15] = [
         Self::MeshInternalHttp1,
         Self::MeshInternalEncoding,
@@ -175,7 +175,7 @@ pub fn evaluate(
 
 /// What is told of a policy that means nothing to this version.
 pub fn unreadable(what: &str) -> pb::TransportReport {
-    let rule = Rule::UnreadablePolicy;
+    let rule = AuditRule::UnreadablePolicy;
     let finding = pb::TransportFinding {
         level: rule.levels()[0] as i32,
         rule: rule.word().to_owned(),
@@ -198,7 +198,14 @@ struct Found<'a> {
 }
 
 impl Found<'_> {
-    fn add(&mut self, rule: Rule, level: Level, of: Option<&Endpoint>, what: String, remedy: String) {
+    fn add(
+        &mut self,
+        rule: AuditRule,
+        level: Level,
+        of: Option<&PolicyEndpoint>,
+        what: String,
+        remedy: String,
+    ) {
         let (endpoint, namespace) =
             of.map_or_else(Default::default, |of| (of.name.clone(), of.namespace.clone()));
         let (level, rule) = (level as i32, rule.word().to_owned());
@@ -206,18 +213,24 @@ impl Found<'_> {
     }
 
     /// One about the policy.
-    fn policy(&mut self, rule: Rule, what: String) {
+    fn policy(&mut self, rule: AuditRule, what: String) {
         self.add(rule, rule.levels()[0], None, what, rule.remedy().to_owned());
     }
 
     /// One about an endpoint, to which there is no exception.
-    fn fixed(&mut self, rule: Rule, of: &Endpoint, what: String) {
+    fn fixed(&mut self, rule: AuditRule, of: &PolicyEndpoint, what: String) {
         self.add(rule, Level::Violation, Some(of), what, rule.remedy().to_owned());
     }
 
     /// One about an endpoint, unless an exception allows it.
-    fn unless_excepted(&mut self, rule: Rule, of: &Endpoint, spoken: &[Pairing], what: String) {
-        let concerns = |one: &&policy::Exception| {
+    fn unless_excepted(
+        &mut self,
+        rule: AuditRule,
+        of: &PolicyEndpoint,
+        spoken: &[ProtocolPairing],
+        what: String,
+    ) {
+        let concerns = |one: &&policy::PolicyException| {
             one.category == of.category
                 && (one.endpoints.is_empty() || one.endpoints.contains(&of.id()))
                 && spoken.iter().any(|pairing| one.pairings.contains(pairing))
@@ -245,14 +258,14 @@ impl Found<'_> {
             for pairing in &category.allowed {
                 let told = format!("category `{name}` allows {pairing}");
                 if !pairing.is_spoken() {
-                    self.policy(Rule::UnsupportedPairing, format!("{told}, which nobody can speak"));
+                    self.policy(AuditRule::UnsupportedPairing, format!("{told}, which nobody can speak"));
                 } else if let Some(rule) = inside(*pairing).filter(|_| name == MESH_INTERNAL) {
                     self.policy(rule, told);
                 }
             }
             if let Some(preferred) = category.preferred.filter(|one| !category.allowed.contains(one)) {
                 let what = format!("category `{name}` prefers {preferred}, and does not allow it");
-                self.policy(Rule::PreferredNotAllowed, what);
+                self.policy(AuditRule::PreferredNotAllowed, what);
             }
             let keeps = OF_THE_MESH.iter().all(|one| category.allowed.contains(one))
                 && category.preferred == Some(OF_THE_MESH[0])
@@ -260,7 +273,7 @@ impl Found<'_> {
             if name == MESH_INTERNAL && !keeps {
                 let what =
                     "category `mesh-internal` does not require http3+protobuf with http2+protobuf behind it";
-                self.policy(Rule::MeshInternalProfile, what.to_owned());
+                self.policy(AuditRule::MeshInternalProfile, what.to_owned());
             }
         }
         for exception in &policy.exceptions {
@@ -268,32 +281,32 @@ impl Found<'_> {
         }
     }
 
-    fn of_exception(&mut self, exception: &policy::Exception) {
+    fn of_exception(&mut self, exception: &policy::PolicyException) {
         let name = &exception.name;
         if !exception.is_complete {
             let what = format!("exception `{name}` does not say why, who has agreed, or until when");
-            self.policy(Rule::ExceptionIncomplete, what);
+            self.policy(AuditRule::ExceptionIncomplete, what);
         }
         if exception.category == MESH_INTERNAL {
             let what = format!("exception `{name}` is of `{MESH_INTERNAL}`");
-            self.policy(Rule::ExceptionOfFixedRule, what);
+            self.policy(AuditRule::ExceptionOfFixedRule, what);
         }
         for pairing in exception.pairings.iter().filter(|pairing| !pairing.is_spoken()) {
             let what = format!("exception `{name}` allows {pairing}, which nobody can speak");
-            self.policy(Rule::UnsupportedPairing, what);
+            self.policy(AuditRule::UnsupportedPairing, what);
         }
         if !self.policy.categories.contains_key(&exception.category) {
             let what =
                 format!("exception `{name}` is of category `{}`, which there is not", exception.category);
-            self.policy(Rule::UnknownCategory, what);
+            self.policy(AuditRule::UnknownCategory, what);
         }
         if exception.expires_at <= self.now {
             let what = format!("exception `{name}` ended at {}", rfc3339(exception.expires_at));
-            self.policy(Rule::ExceptionExpired, what);
+            self.policy(AuditRule::ExceptionExpired, what);
         }
     }
 
-    fn of_endpoint(&mut self, endpoint: &Endpoint) {
+    fn of_endpoint(&mut self, endpoint: &PolicyEndpoint) {
         let id = endpoint.id();
         let is_inside = endpoint.category == MESH_INTERNAL;
         let policy = self.policy;
@@ -303,21 +316,21 @@ impl Found<'_> {
             if let Some(rule) = inside(*pairing).filter(|_| is_inside) {
                 self.fixed(rule, endpoint, format!("{told} inside of the mesh"));
             } else if !pairing.is_spoken() {
-                self.fixed(Rule::UnsupportedPairing, endpoint, format!("{told}, which nobody can"));
+                self.fixed(AuditRule::UnsupportedPairing, endpoint, format!("{told}, which nobody can"));
             } else if let Some(category) = category.filter(|category| !category.allowed.contains(pairing)) {
                 let allowed: Vec<String> = category.allowed.iter().map(ToString::to_string).collect();
                 let allowed = allowed.join(", ");
                 let what = format!("{told}, and `{}` allows {allowed}", endpoint.category);
-                self.unless_excepted(Rule::PairingNotAllowed, endpoint, &[*pairing], what);
+                self.unless_excepted(AuditRule::PairingNotAllowed, endpoint, &[*pairing], what);
             }
         }
         if endpoint.takes_raw() && !endpoint.has_acl && !is_inside {
-            self.fixed(Rule::RawAcl, endpoint, format!("`{id}` takes raw from anybody"));
+            self.fixed(AuditRule::RawAcl, endpoint, format!("`{id}` takes raw from anybody"));
         }
         if is_inside {
             if OF_THE_MESH.iter().any(|one| !endpoint.profiles.contains(one)) {
                 let what = format!("`{id}` does not offer both http3+protobuf and http2+protobuf");
-                self.fixed(Rule::MeshInternalProfile, endpoint, what);
+                self.fixed(AuditRule::MeshInternalProfile, endpoint, what);
             }
             return;
         }
@@ -325,12 +338,12 @@ impl Found<'_> {
             let known: Vec<&str> = policy.categories.keys().map(String::as_str).collect();
             let what =
                 format!("`{id}` is of category `{}`; there are {}", endpoint.category, known.join(", "));
-            return self.fixed(Rule::UnknownCategory, endpoint, what);
+            return self.fixed(AuditRule::UnknownCategory, endpoint, what);
         };
         let required = category.preferred.filter(|_| category.requires_preferred);
         if let Some(preferred) = required.filter(|one| !endpoint.profiles.contains(one)) {
             let what = format!("`{id}` does not offer {preferred}, which `{}` requires", endpoint.category);
-            self.unless_excepted(Rule::PreferredMissing, endpoint, &endpoint.profiles, what);
+            self.unless_excepted(AuditRule::PreferredMissing, endpoint, &endpoint.profiles, what);
         }
     }
 
@@ -338,36 +351,37 @@ impl Found<'_> {
         let (raw_max, legacy_max) = (self.policy.raw_endpoints_max, self.policy.legacy_pairings_max);
         if raw_endpoints > raw_max {
             let what = format!("endpoints that take raw: {raw_endpoints}, and {raw_max} may");
-            self.policy(Rule::RawBudget, what);
+            self.policy(AuditRule::RawBudget, what);
         }
         if legacy_pairings > legacy_max {
             let what = format!("legacy pairings: {legacy_pairings}, and {legacy_max} may be");
-            self.policy(Rule::LegacyBudget, what);
+            self.policy(AuditRule::LegacyBudget, what);
         }
     }
 }
 
 /// Why a pairing may not be spoken inside of the mesh.
-fn inside(pairing: Pairing) -> Option<Rule> {
+fn inside(pairing: ProtocolPairing) -> Option<AuditRule> {
     match (pairing.transport, pairing.encoding) {
-        (Transport::Http1, _) => Some(Rule::MeshInternalHttp1),
-        (Transport::Http3 | Transport::Http2, Encoding::Json | Encoding::Raw) => {
-            Some(Rule::MeshInternalEncoding)
+        (WireTransport::Http1, _) => Some(AuditRule::MeshInternalHttp1),
+        (WireTransport::Http3 | WireTransport::Http2, WireEncoding::Json | WireEncoding::Raw) => {
+            Some(AuditRule::MeshInternalEncoding)
         }
-        (Transport::Http3 | Transport::Http2, Encoding::Protobuf) => None,
+        (WireTransport::Http3 | WireTransport::Http2, WireEncoding::Protobuf) => None,
     }
 }
 
 impl Policy {
-    fn is_legacy(&self, pairing: Pairing) -> bool {
-        let fits = |encoding: Option<Encoding>| encoding.is_none_or(|encoding| encoding == pairing.encoding);
+    fn is_legacy(&self, pairing: ProtocolPairing) -> bool {
+        let fits =
+            |encoding: Option<WireEncoding>| encoding.is_none_or(|encoding| encoding == pairing.encoding);
         self.legacy.iter().any(|(transport, encoding)| *transport == pairing.transport && fits(*encoding))
     }
 }
 
-impl Endpoint {
+impl PolicyEndpoint {
     fn takes_raw(&self) -> bool {
-        self.profiles.iter().any(|pairing| pairing.encoding == Encoding::Raw)
+        self.profiles.iter().any(|pairing| pairing.encoding == WireEncoding::Raw)
     }
 }
 

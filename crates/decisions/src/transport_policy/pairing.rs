@@ -10,7 +10,7 @@ const WORD_CHARS_SHOWN: usize = 40;
 
 /// By what bytes travel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Transport {
+pub enum WireTransport {
     Http3,
     Http2,
     Http1,
@@ -18,7 +18,7 @@ pub enum Transport {
 
 /// What bytes mean.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Encoding {
+pub enum WireEncoding {
     Protobuf,
     Json,
     /// Whatever both ends have agreed on: nobody between them can tell.
@@ -27,12 +27,12 @@ pub enum Encoding {
 
 /// What is spoken at an endpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Pairing {
-    pub transport: Transport,
-    pub encoding: Encoding,
+pub struct ProtocolPairing {
+    pub transport: WireTransport,
+    pub encoding: WireEncoding,
 }
 
-impl Transport {
+impl WireTransport {
     const ALL: [Self; 3] = [Self::Http3, Self::Http2, Self::Http1];
 
     pub fn word(self) -> &'static str {
@@ -51,7 +51,7 @@ impl Transport {
     }
 }
 
-impl Encoding {
+impl WireEncoding {
     const ALL: [Self; 3] = [Self::Protobuf, Self::Json, Self::Raw];
 
     pub fn word(self) -> &'static str {
@@ -70,8 +70,8 @@ impl Encoding {
     }
 }
 
-impl Pairing {
-    pub const fn new(transport: Transport, encoding: Encoding) -> Self {
+impl ProtocolPairing {
+    pub const fn new(transport: WireTransport, encoding: WireEncoding) -> Self {
         Self { transport, encoding }
     }
 
@@ -81,13 +81,13 @@ impl Pairing {
     /// The word that means nothing.
     pub fn parse(pairing: &pb::TransportPairing) -> Result<Self, String> {
         let (transport, encoding) =
-            (Transport::parse(&pairing.transport)?, Encoding::parse(&pairing.encoding)?);
+            (WireTransport::parse(&pairing.transport)?, WireEncoding::parse(&pairing.encoding)?);
         Ok(Self { transport, encoding })
     }
 
     /// Whether anybody can speak it: gRPC needs the streams and trailers of HTTP/2.
     pub fn is_spoken(self) -> bool {
-        (self.transport, self.encoding) != (Transport::Http1, Encoding::Protobuf)
+        (self.transport, self.encoding) != (WireTransport::Http1, WireEncoding::Protobuf)
     }
 
     pub fn message(self) -> pb::TransportPairing {
@@ -99,7 +99,7 @@ impl Pairing {
     }
 }
 
-impl fmt::Display for Pairing {
+impl fmt::Display for ProtocolPairing {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}+{}", self.transport.word(), self.encoding.word())
     }

@@ -9,7 +9,7 @@ use omnirelay_wire::pb::omnirelay::mesh::control::v1 as pb;
 use omnirelay_wire::timestamp::{Timestamp, millis};
 use prost::Message as _;
 
-use super::pairing::{Encoding, Pairing, Transport};
+use super::pairing::{ProtocolPairing, WireEncoding, WireTransport};
 use crate::field_changes::field_changes;
 
 /// Traffic between the nodes of a mesh: what no policy may loosen is of it.
@@ -35,30 +35,30 @@ const LAST_SECOND: i64 = 253_402_300_799;
 const RAW_ENDPOINTS_MAX: u32 = 0;
 const LEGACY_PAIRINGS_MAX: u32 = 2;
 
-const HTTP3_PROTOBUF: Pairing = Pairing::new(Transport::Http3, Encoding::Protobuf);
-const HTTP2_PROTOBUF: Pairing = Pairing::new(Transport::Http2, Encoding::Protobuf);
-const HTTP3_JSON: Pairing = Pairing::new(Transport::Http3, Encoding::Json);
-const HTTP2_JSON: Pairing = Pairing::new(Transport::Http2, Encoding::Json);
-const HTTP1_JSON: Pairing = Pairing::new(Transport::Http1, Encoding::Json);
-const HTTP3_RAW: Pairing = Pairing::new(Transport::Http3, Encoding::Raw);
-const HTTP2_RAW: Pairing = Pairing::new(Transport::Http2, Encoding::Raw);
+const HTTP3_PROTOBUF: ProtocolPairing = ProtocolPairing::new(WireTransport::Http3, WireEncoding::Protobuf);
+const HTTP2_PROTOBUF: ProtocolPairing = ProtocolPairing::new(WireTransport::Http2, WireEncoding::Protobuf);
+const HTTP3_JSON: ProtocolPairing = ProtocolPairing::new(WireTransport::Http3, WireEncoding::Json);
+const HTTP2_JSON: ProtocolPairing = ProtocolPairing::new(WireTransport::Http2, WireEncoding::Json);
+const HTTP1_JSON: ProtocolPairing = ProtocolPairing::new(WireTransport::Http1, WireEncoding::Json);
+const HTTP3_RAW: ProtocolPairing = ProtocolPairing::new(WireTransport::Http3, WireEncoding::Raw);
+const HTTP2_RAW: ProtocolPairing = ProtocolPairing::new(WireTransport::Http2, WireEncoding::Raw);
 
 /// What every endpoint inside the mesh offers: the one that is preferred, and what is spoken where it cannot be.
-pub const OF_THE_MESH: [Pairing; 2] = [HTTP3_PROTOBUF, HTTP2_PROTOBUF];
+pub const OF_THE_MESH: [ProtocolPairing; 2] = [HTTP3_PROTOBUF, HTTP2_PROTOBUF];
 
 /// What endpoints of one kind may speak.
-pub struct Category {
-    pub allowed: Vec<Pairing>,
-    pub preferred: Option<Pairing>,
+pub struct EndpointCategory {
+    pub allowed: Vec<ProtocolPairing>,
+    pub preferred: Option<ProtocolPairing>,
     pub requires_preferred: bool,
 }
 
 /// What some endpoints may speak besides, for a time.
-pub struct Exception {
+pub struct PolicyException {
     pub name: String,
     pub category: String,
     pub endpoints: Vec<String>,
-    pub pairings: Vec<Pairing>,
+    pub pairings: Vec<ProtocolPairing>,
     /// Whether it says why, who has agreed and until when.
     pub is_complete: bool,
     pub expires_at: Millis,
@@ -66,9 +66,9 @@ pub struct Exception {
 
 /// A policy whose words are known to mean something.
 pub struct Policy {
-    pub categories: BTreeMap<String, Category>,
-    pub exceptions: Vec<Exception>,
-    pub legacy: Vec<(Transport, Option<Encoding>)>,
+    pub categories: BTreeMap<String, EndpointCategory>,
+    pub exceptions: Vec<PolicyException>,
+    pub legacy: Vec<(WireTransport, Option<WireEncoding>)>,
     pub raw_endpoints_max: u32,
     pub legacy_pairings_max: u32,
 }
@@ -77,17 +77,18 @@ pub struct Policy {
 pub fn defaults() -> pb::TransportPolicy {
     let all = [HTTP3_PROTOBUF, HTTP2_PROTOBUF, HTTP3_JSON, HTTP2_JSON, HTTP1_JSON];
     let raw = [HTTP3_RAW, HTTP2_RAW];
-    let category = |name: &str, allowed: &[Pairing], preferred: Pairing, requires_preferred| {
-        let allowed = allowed.iter().map(|pairing| pairing.message()).collect();
-        let preferred = Some(preferred.message());
-        pb::TransportCategory {
-            name: name.to_owned(),
-            allowed,
-            preferred,
-            requires_preferred,
-            unknown_fields: Default::default(),
-        }
-    };
+    let category =
+        |name: &str, allowed: &[ProtocolPairing], preferred: ProtocolPairing, requires_preferred| {
+            let allowed = allowed.iter().map(|pairing| pairing.message()).collect();
+            let preferred = Some(preferred.message());
+            pb::TransportCategory {
+                name: name.to_owned(),
+                allowed,
+                preferred,
+                requires_preferred,
+                unknown_fields: Default::default(),
+            }
+        };
     pb::TransportPolicy {
         categories: vec![
             category(MESH_INTERNAL, &OF_THE_MESH, HTTP3_PROTOBUF, true),
@@ -97,7 +98,7 @@ pub fn defaults() -> pb::TransportPolicy {
         ],
         exceptions: Vec::new(),
         legacy: vec![pb::TransportPairing {
-            transport: Transport::Http1.word().to_owned(),
+            transport: WireTransport::Http1.word().to_owned(),
             encoding: String::new(),
             unknown_fields: Default::default(),
         }],
@@ -142,19 +143,19 @@ pub fn read(policy: &pb::TransportPolicy) -> Result<Policy, String> {
     for category in &whole.categories {
         let of = |what: String| format!("category `{}`: {what}", shown(&category.name, NAME_CHARS_SHOWN));
         check_node_name(&category.name).map_err(|error| of(format!("`name`: {error}")))?;
-        let preferred = category.preferred.as_ref().map(Pairing::parse).transpose().map_err(of)?;
+        let preferred = category.preferred.as_ref().map(ProtocolPairing::parse).transpose().map_err(of)?;
         let of = |what: String| format!("category `{}`: {what}", category.name);
         let allowed = pairings(&category.allowed).map_err(of)?;
         let requires_preferred = category.requires_preferred;
-        categories.insert(category.name.clone(), Category { allowed, preferred, requires_preferred });
+        categories.insert(category.name.clone(), EndpointCategory { allowed, preferred, requires_preferred });
     }
     let exceptions: Result<_, String> = whole.exceptions.iter().map(exception).collect();
     let legacy = |pairing: &pb::TransportPairing| {
         let encoding = match pairing.encoding.as_str() {
             "" => None,
-            word => Some(Encoding::parse(word)?),
+            word => Some(WireEncoding::parse(word)?),
         };
-        Ok((Transport::parse(&pairing.transport)?, encoding))
+        Ok((WireTransport::parse(&pairing.transport)?, encoding))
     };
     let legacy: Result<_, String> = whole.legacy.iter().map(legacy).collect();
     let budgets = whole.budgets.unwrap_or_default();
@@ -193,7 +194,7 @@ fn none_twice<'a>(of: &str, mut names: impl Iterator<Item = &'a str>) -> Result<
     }
 }
 
-fn exception(asked: &pb::TransportException) -> Result<Exception, String> {
+fn exception(asked: &pb::TransportException) -> Result<PolicyException, String> {
     let of = |what: String| format!("exception `{}`: {what}", shown(&asked.name, NAME_CHARS_SHOWN));
     check_node_name(&asked.name).map_err(|error| of(format!("`name`: {error}")))?;
     check_node_name(&asked.category).map_err(|error| of(format!("`category`: {error}")))?;
@@ -223,7 +224,7 @@ fn exception(asked: &pb::TransportException) -> Result<Exception, String> {
         return Err(of("`expiresAt` is no time between 1970 and 9999".to_owned()));
     }
     let has_words = words.iter().all(|(_, words)| !words.trim().is_empty());
-    Ok(Exception {
+    Ok(PolicyException {
         name: asked.name.clone(),
         category: asked.category.clone(),
         endpoints: asked.endpoints.clone(),
@@ -238,23 +239,23 @@ fn is_told(at: &Timestamp) -> bool {
     (0..=LAST_SECOND).contains(&at.seconds) && (0..1_000_000_000).contains(&at.nanos)
 }
 
-fn pairings(all: &[pb::TransportPairing]) -> Result<Vec<Pairing>, String> {
+fn pairings(all: &[pb::TransportPairing]) -> Result<Vec<ProtocolPairing>, String> {
     if all.len() > PAIRINGS_MAX {
         return Err(format!("it names more than {PAIRINGS_MAX} pairings"));
     }
-    all.iter().map(Pairing::parse).collect()
+    all.iter().map(ProtocolPairing::parse).collect()
 }
 
 /// An endpoint whose words mean something.
-pub struct Endpoint {
+pub struct PolicyEndpoint {
     pub name: String,
     pub namespace: String,
     pub category: String,
-    pub profiles: Vec<Pairing>,
+    pub profiles: Vec<ProtocolPairing>,
     pub has_acl: bool,
 }
 
-impl Endpoint {
+impl PolicyEndpoint {
     /// As exceptions name it, and people.
     pub fn id(&self) -> String {
         match self.namespace.as_str() {
@@ -268,19 +269,19 @@ impl Endpoint {
 ///
 /// # Errors
 /// What of one means nothing.
-pub fn read_endpoints(endpoints: &[pb::TransportEndpoint]) -> Result<Vec<Endpoint>, String> {
+pub fn read_endpoints(endpoints: &[pb::TransportEndpoint]) -> Result<Vec<PolicyEndpoint>, String> {
     if endpoints.len() > ENDPOINTS_MAX {
         return Err(format!("there are {} endpoints, at most {ENDPOINTS_MAX} are allowed", endpoints.len()));
     }
-    let endpoints: Vec<Endpoint> = endpoints.iter().map(endpoint).collect::<Result<_, _>>()?;
+    let endpoints: Vec<PolicyEndpoint> = endpoints.iter().map(endpoint).collect::<Result<_, _>>()?;
     let mut seen = BTreeSet::new();
-    match endpoints.iter().map(Endpoint::id).find(|id| !seen.insert(id.clone())) {
+    match endpoints.iter().map(PolicyEndpoint::id).find(|id| !seen.insert(id.clone())) {
         Some(twice) => Err(format!("endpoint `{twice}` stands there twice")),
         None => Ok(endpoints),
     }
 }
 
-fn endpoint(asked: &pb::TransportEndpoint) -> Result<Endpoint, String> {
+fn endpoint(asked: &pb::TransportEndpoint) -> Result<PolicyEndpoint, String> {
     let of = |what: String| format!("endpoint `{}`: {what}", shown(&asked.name, NAME_CHARS_SHOWN));
     check_node_name(&asked.name).map_err(|error| of(format!("`name`: {error}")))?;
     if !asked.namespace.is_empty() {
@@ -303,7 +304,7 @@ fn endpoint(asked: &pb::TransportEndpoint) -> Result<Endpoint, String> {
         let who = shown(who, NAME_CHARS_SHOWN);
         return Err(of(format!("`acl`: `{who}` is nobody; write who may, such as service:orders")));
     }
-    Ok(Endpoint {
+    Ok(PolicyEndpoint {
         name: asked.name.clone(),
         namespace: asked.namespace.clone(),
         category: asked.category.clone(),

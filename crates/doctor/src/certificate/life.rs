@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use omnirelay_core::spiffe::Holder;
+use omnirelay_core::spiffe::CertificateHolder;
 use omnirelay_core::time::short;
-use omnirelay_decisions::check::finding::{Finding, Verdict};
+use omnirelay_decisions::check::finding::{CheckResult, CheckVerdict};
 
 use super::checks::{anew, day, holder};
-use super::papers::{Paper, Papers};
+use super::papers::{CertificateFile, CertificateFiles};
 
 const DAY: i64 = 86_400;
 /// An issuer that ends sooner is to be rotated: whatever it issues ends with it.
@@ -30,7 +30,7 @@ enum Stands {
     NotYet,
 }
 
-fn stands(paper: &Paper, now: i64, soon: i64) -> Stands {
+fn stands(paper: &CertificateFile, now: i64, soon: i64) -> Stands {
     let says = &paper.says;
     match now {
         now if now > says.not_after => Stands::Ended,
@@ -42,7 +42,7 @@ fn stands(paper: &Paper, now: i64, soon: i64) -> Stands {
 
 /// How long before its end a certificate should have been renewed: at two thirds of its life, and a tenth of it later at
 /// the latest.
-fn late(paper: &Paper) -> i64 {
+fn late(paper: &CertificateFile) -> i64 {
     (paper.says.not_after - paper.says.not_before) * 7 / 30
 }
 
@@ -50,79 +50,95 @@ fn span(seconds: i64) -> String {
     short(Duration::from_secs(seconds.unsigned_abs()))
 }
 
-fn unread() -> Finding {
-    Finding::skip("the files cannot be read")
+fn unread() -> CheckResult {
+    CheckResult::skip("the files cannot be read")
 }
 
-pub fn clock_agrees(papers: &Papers) -> Finding {
+pub fn clock_agrees(papers: &CertificateFiles) -> CheckResult {
     let Some(leaf) = papers.leaf() else { return unread() };
     let begins = leaf.says.not_before;
     if papers.now < begins {
         let (now, begins_at, behind) = (day(papers.now), day(begins), span(begins - papers.now));
-        return Finding::fail(format!(
+        return CheckResult::fail(format!(
             "this host's clock says {now}, and the certificate begins {begins_at}: the clock is at least {behind} behind"
         ))
         .hint("timedatectl    # set the clock right, then: omnirelay cert doctor");
     }
     let written = papers.written.filter(|written| *written < begins);
     match written {
-        Some(written) => Finding::warn(format!(
+        Some(written) => CheckResult::warn(format!(
             "the certificate was written here at {}, before it began at {}: this host's clock was behind",
             day(written),
             day(begins)
         ))
         .hint("omnirelay doctor    # what keeps the clock of this host"),
-        None => Finding::pass(format!("the certificate began at {}", day(begins))),
+        None => CheckResult::pass(format!("the certificate began at {}", day(begins))),
     }
 }
 
-pub fn leaf(papers: &Papers) -> Finding {
+pub fn leaf(papers: &CertificateFiles) -> CheckResult {
     let Some(leaf) = papers.leaf() else { return unread() };
     let (ends, now) = (leaf.says.not_after, papers.now);
     match stands(leaf, now, late(leaf)) {
-        Stands::Ended => Finding::fail(format!("the certificate ended at {}", day(ends))).hint(anew(papers)),
+        Stands::Ended => {
+            CheckResult::fail(format!("the certificate ended at {}", day(ends))).hint(anew(papers))
+        }
         Stands::Due => {
-            Finding::warn(format!("the certificate ends at {} and was not renewed in time", day(ends)))
+            CheckResult::warn(format!("the certificate ends at {} and was not renewed in time", day(ends)))
                 .hint(renew(papers))
         }
-        Stands::NotYet => Finding::skip(format!("it begins at {}", day(leaf.says.not_before))),
-        Stands::Well => Finding::pass(format!("the certificate ends at {}", day(ends))),
+        Stands::NotYet => CheckResult::skip(format!("it begins at {}", day(leaf.says.not_before))),
+        Stands::Well => CheckResult::pass(format!("the certificate ends at {}", day(ends))),
     }
 }
 
-pub fn issuer(papers: &Papers) -> Finding {
+pub fn issuer(papers: &CertificateFiles) -> CheckResult {
     let between = papers.between();
     let Some(issuer) = between.first() else {
-        return Finding::skip("the chain holds no issuer of the certificate");
+        return CheckResult::skip("the chain holds no issuer of the certificate");
     };
     authority(issuer, "issuer", papers.now, ISSUER_SOON, [ROTATE; 2])
 }
 
-pub fn root(papers: &Papers) -> Finding {
+pub fn root(papers: &CertificateFiles) -> CheckResult {
     let Some(root) = papers.root() else {
-        return Finding::skip("the chain leads to no root that is kept here");
+        return CheckResult::skip("the chain leads to no root that is kept here");
     };
     authority(root, "root", papers.now, ROOT_SOON, [ROTATE_ROOT, LOST])
 }
 
 /// How an authority stands; what to run while it lives, and once it has ended.
-fn authority(paper: &Paper, what: &str, now: i64, soon: i64, [due, ended]: [&str; 2]) -> Finding {
+fn authority(
+    paper: &CertificateFile,
+    what: &str,
+    now: i64,
+    soon: i64,
+    [due, ended]: [&str; 2],
+) -> CheckResult {
     let ends = day(paper.says.not_after);
     match stands(paper, now, soon) {
-        Stands::Ended => Finding::fail(format!("the {what} ended at {ends}, and all below it")).hint(ended),
-        Stands::Due => Finding::warn(format!("the {what} ends at {ends}")).hint(due),
-        Stands::NotYet => Finding::fail(format!("the {what} begins at {} only", day(paper.says.not_before)))
-            .hint("timedatectl    # is the clock of this host right?"),
-        Stands::Well => Finding::pass(format!("the {what} ends at {ends}")),
+        Stands::Ended => {
+            CheckResult::fail(format!("the {what} ended at {ends}, and all below it")).hint(ended)
+        }
+        Stands::Due => CheckResult::warn(format!("the {what} ends at {ends}")).hint(due),
+        Stands::NotYet => {
+            CheckResult::fail(format!("the {what} begins at {} only", day(paper.says.not_before)))
+                .hint("timedatectl    # is the clock of this host right?")
+        }
+        Stands::Well => CheckResult::pass(format!("the {what} ends at {ends}")),
     }
 }
 
 /// From the top down: what is renewed below an authority ends with it.
-pub fn first(papers: &Papers) -> Finding {
+pub fn first(papers: &CertificateFiles) -> CheckResult {
     let all = [("root", root(papers)), ("issuer", issuer(papers)), ("certificate", leaf(papers))];
     if let Some((what, found)) = all.iter().find(|(_, found)| found.verdict.is_bad()) {
         let text = format!("rotate the {what} first: {}", found.text);
-        let finding = if found.verdict == Verdict::Fail { Finding::fail(text) } else { Finding::warn(text) };
+        let finding = if found.verdict == CheckVerdict::Fail {
+            CheckResult::fail(text)
+        } else {
+            CheckResult::warn(text)
+        };
         return match &found.hint {
             Some(hint) => finding.hint(hint.clone()),
             None => finding,
@@ -130,16 +146,18 @@ pub fn first(papers: &Papers) -> Finding {
     }
     let Some(leaf) = papers.leaf() else { return unread() };
     let due = leaf.says.not_before + (leaf.says.not_after - leaf.says.not_before) * 2 / 3;
-    Finding::pass(match holder(papers) {
-        Some(Holder::Node { .. }) => format!("the certificate is next: its daemon renews it at {}", day(due)),
+    CheckResult::pass(match holder(papers) {
+        Some(CertificateHolder::Node { .. }) => {
+            format!("the certificate is next: its daemon renews it at {}", day(due))
+        }
         _ => format!("the certificate is next: renew it from {} on", day(due)),
     })
 }
 
 /// What renews a certificate that lives.
-fn renew(papers: &Papers) -> String {
+fn renew(papers: &CertificateFiles) -> String {
     match holder(papers) {
-        Some(Holder::Node { .. }) => {
+        Some(CertificateHolder::Node { .. }) => {
             "omnirelay mesh check --category identity    # why its daemon does not renew it".to_owned()
         }
         _ => format!("omnirelay cert renew {}", papers.places.folder.display()),

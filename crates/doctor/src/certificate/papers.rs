@@ -23,14 +23,14 @@ const SECRETS: [&str; 2] = ["pending-key.pem", "issuer-secret"];
 
 /// Where the files of a certificate are.
 #[derive(Clone, Debug)]
-pub struct Places {
+pub struct CertificatePaths {
     pub folder: PathBuf,
     pub key: PathBuf,
     pub chain: PathBuf,
     pub bundle: PathBuf,
 }
 
-impl Places {
+impl CertificatePaths {
     /// Those in a folder: of `cert issue --out`, or a node's identity.
     pub fn in_folder(folder: &Path) -> Self {
         let of = |name: &str| folder.join(name);
@@ -44,7 +44,7 @@ impl Places {
 
 /// Why a file is of no use.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Lack {
+pub enum UnusableFile {
     Missing,
     /// This user may not read it.
     Denied,
@@ -52,7 +52,7 @@ pub enum Lack {
     Useless(String),
 }
 
-impl Lack {
+impl UnusableFile {
     /// What is so of the file at `path`.
     pub fn tell(&self, path: &Path) -> String {
         let path = path.display();
@@ -66,15 +66,15 @@ impl Lack {
 
 /// Who may do what with a file or a folder.
 #[derive(Clone, Debug)]
-pub struct Guarded {
+pub struct FilePermissions {
     pub path: PathBuf,
     pub metadata: Metadata,
-    pub kind: Guard,
+    pub kind: FileSecrecy,
 }
 
 /// What is at stake.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Guard {
+pub enum FileSecrecy {
     Folder,
     /// Nobody else may read it.
     Secret,
@@ -84,30 +84,30 @@ pub enum Guard {
 
 /// A certificate, as it is and as it is read.
 #[derive(Clone, Debug)]
-pub struct Paper {
+pub struct CertificateFile {
     pub der: CertificateDer<'static>,
     pub says: AnyCertificate,
 }
 
 /// What was found.
 #[derive(Debug)]
-pub struct Papers {
-    pub places: Places,
+pub struct CertificateFiles {
+    pub places: CertificatePaths,
     /// The second of the Unix time by this host's clock.
     pub now: i64,
-    pub key: Result<Fingerprint, Lack>,
-    pub chain: Result<Vec<Paper>, Lack>,
-    pub roots: Result<Vec<Paper>, Lack>,
-    pub guarded: Vec<Guarded>,
+    pub key: Result<Fingerprint, UnusableFile>,
+    pub chain: Result<Vec<CertificateFile>, UnusableFile>,
+    pub roots: Result<Vec<CertificateFile>, UnusableFile>,
+    pub guarded: Vec<FilePermissions>,
     /// When the chain was written, by the clock of who wrote it.
     pub written: Option<i64>,
     /// Whether this host has what the issuer's key is sealed with.
     pub can_issue: bool,
 }
 
-impl Papers {
+impl CertificateFiles {
     /// Reads all of it; what cannot be read is noted.
-    pub fn read(places: &Places, now: i64) -> Self {
+    pub fn read(places: &CertificatePaths, now: i64) -> Self {
         let key = read(&places.key).and_then(|bytes| {
             pem_file::private_key(&bytes).map_err(|fault| useless(fault.to_string()))?;
             let text = Zeroizing::new(String::from_utf8_lossy(&bytes).into_owned());
@@ -116,13 +116,13 @@ impl Papers {
         });
         let secrets = SECRETS.map(|name| places.folder.join(name));
         let can_issue = secrets[1].is_file();
-        let guarded = [(&places.folder, Guard::Folder), (&places.key, Guard::Secret)]
+        let guarded = [(&places.folder, FileSecrecy::Folder), (&places.key, FileSecrecy::Secret)]
             .into_iter()
-            .chain([(&places.chain, Guard::Public), (&places.bundle, Guard::Public)])
-            .chain(secrets.iter().map(|path| (path, Guard::Secret)))
-            .filter(|(path, kind)| *kind != Guard::Public || **path != places.key)
+            .chain([(&places.chain, FileSecrecy::Public), (&places.bundle, FileSecrecy::Public)])
+            .chain(secrets.iter().map(|path| (path, FileSecrecy::Secret)))
+            .filter(|(path, kind)| *kind != FileSecrecy::Public || **path != places.key)
             .filter_map(|(path, kind)| {
-                Some(Guarded { path: path.clone(), metadata: std::fs::metadata(path).ok()?, kind })
+                Some(FilePermissions { path: path.clone(), metadata: std::fs::metadata(path).ok()?, kind })
             });
         Self {
             now,
@@ -137,15 +137,15 @@ impl Papers {
     }
 
     /// The certificate itself, wherever it stands in the chain.
-    pub fn leaf(&self) -> Option<&Paper> {
+    pub fn leaf(&self) -> Option<&CertificateFile> {
         let chain = self.chain.as_ref().ok()?;
         chain.iter().find(|paper| !paper.says.is_authority).or(chain.first())
     }
 
     /// The authorities between it and a root, in the order in which they sign each other, as far as they do.
-    pub fn between(&self) -> Vec<&Paper> {
+    pub fn between(&self) -> Vec<&CertificateFile> {
         let (Ok(chain), Some(leaf)) = (&self.chain, self.leaf()) else { return Vec::new() };
-        let mut rest: Vec<&Paper> = chain.iter().filter(|paper| paper.der != leaf.der).collect();
+        let mut rest: Vec<&CertificateFile> = chain.iter().filter(|paper| paper.der != leaf.der).collect();
         let (mut found, mut last) = (Vec::new(), leaf);
         while let Some(at) = rest.iter().position(|paper| paper.has_signed(last)) {
             last = rest.remove(at);
@@ -155,38 +155,38 @@ impl Papers {
     }
 
     /// The root that the chain leads to.
-    pub fn root(&self) -> Option<&Paper> {
+    pub fn root(&self) -> Option<&CertificateFile> {
         let last = self.between().last().copied().or(self.leaf())?;
         let roots = self.roots.as_ref().ok()?;
         roots.iter().find(|root| root.der == last.der || root.has_signed(last))
     }
 }
 
-impl Paper {
+impl CertificateFile {
     fn has_signed(&self, other: &Self) -> bool {
         omnirelay_pki::certificate::is_signed_by(&other.der, &self.der)
     }
 }
 
-fn useless(why: impl Into<String>) -> Lack {
-    Lack::Useless(why.into())
+fn useless(why: impl Into<String>) -> UnusableFile {
+    UnusableFile::Useless(why.into())
 }
 
 /// The certificates of a file; there is at least one.
-fn certificates(path: &Path) -> Result<Vec<Paper>, Lack> {
+fn certificates(path: &Path) -> Result<Vec<CertificateFile>, UnusableFile> {
     let bytes = read(path)?;
     let ders = pem_file::certificates(&bytes).map_err(|fault| useless(fault.to_string()))?;
     let papers = ders.into_iter().map(|der| {
         let says = AnyCertificate::read(&der).map_err(|error| useless(format!("is of no use: {error}")))?;
-        Ok(Paper { der, says })
+        Ok(CertificateFile { der, says })
     });
     papers.collect()
 }
 
-fn read(path: &Path) -> Result<Zeroizing<Vec<u8>>, Lack> {
+fn read(path: &Path) -> Result<Zeroizing<Vec<u8>>, UnusableFile> {
     let refuse = |error: std::io::Error| match error.kind() {
-        ErrorKind::NotFound => Lack::Missing,
-        ErrorKind::PermissionDenied => Lack::Denied,
+        ErrorKind::NotFound => UnusableFile::Missing,
+        ErrorKind::PermissionDenied => UnusableFile::Denied,
         _ => useless(format!("cannot be read: {error}")),
     };
     // Whatever else may stand there is not waited for.

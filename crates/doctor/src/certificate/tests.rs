@@ -3,14 +3,15 @@
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
-use omnirelay_decisions::check::finding::{Finding, Verdict};
-use omnirelay_pki::authority::{Authority, Validity};
-use omnirelay_pki::certificate::{Names, to_pem};
-use omnirelay_pki::key::Key;
+use omnirelay_decisions::check::finding::CheckResult;
+use omnirelay_decisions::check::finding::CheckVerdict::{self, Fail, Pass, Warn};
+use omnirelay_pki::authority::{CertificateAuthority, ValidityPeriod};
+use omnirelay_pki::certificate::{TlsNames, to_pem};
+use omnirelay_pki::key::PrivateKey;
 use omnirelay_pki::request::Request;
 
 use super::checks::CATEGORY;
-use super::papers::{Papers, Places};
+use super::papers::{CertificateFiles, CertificatePaths};
 
 /// The second at which all is looked at: that at which the files are written, as their times are real.
 fn now() -> i64 {
@@ -43,13 +44,13 @@ struct Folder {
 
 impl Folder {
     fn of(id: &str, lives: Lives) -> Self {
-        let at = |(from, to): Span| Validity { not_before: now() + from, not_after: now() + to };
+        let at = |(from, to): Span| ValidityPeriod { not_before: now() + from, not_after: now() + to };
         let domain = "mesh.example".parse().unwrap();
-        let root = Authority::root(domain, at(lives.root)).unwrap();
+        let root = CertificateAuthority::root(domain, at(lives.root)).unwrap();
         let issuer = root.intermediate(at(lives.issuer)).unwrap();
-        let key = Key::make().unwrap();
-        let request = Request::read(&Request::make(&key, None, &Names::default()).unwrap()).unwrap();
-        let names = Names { dns: vec!["a.example".into()], ..Names::default() };
+        let key = PrivateKey::make().unwrap();
+        let request = Request::read(&Request::make(&key, None, &TlsNames::default()).unwrap()).unwrap();
+        let names = TlsNames { dns: vec!["a.example".into()], ..TlsNames::default() };
         let id = format!("spiffe://mesh.example/{id}").parse().unwrap();
         let leaf = issuer.issue(&request, &id, &names, at(lives.leaf)).unwrap();
         let made = Self {
@@ -82,11 +83,11 @@ impl Folder {
         std::fs::set_permissions(self.path().join(name), std::fs::Permissions::from_mode(mode)).unwrap();
     }
 
-    fn papers(&self) -> Papers {
-        Papers::read(&Places::in_folder(self.path()), now())
+    fn papers(&self) -> CertificateFiles {
+        CertificateFiles::read(&CertificatePaths::in_folder(self.path()), now())
     }
 
-    fn found(&self, id: &str) -> Finding {
+    fn found(&self, id: &str) -> CheckResult {
         found(id, &self.papers())
     }
 }
@@ -102,7 +103,7 @@ fn with(change: impl FnOnce(&Folder)) -> Folder {
     folder
 }
 
-fn found(id: &str, papers: &Papers) -> Finding {
+fn found(id: &str, papers: &CertificateFiles) -> CheckResult {
     (CATEGORY.checks.iter().find(|check| check.id == id).unwrap().judge)(papers)
 }
 
@@ -112,7 +113,7 @@ fn fit_files_pass() {
         let papers = folder.papers();
         for check in CATEGORY.checks {
             let finding = (check.judge)(&papers);
-            assert_eq!(finding.verdict, Verdict::Pass, "{}: {}", check.id, finding.text);
+            assert_eq!(finding.verdict, Pass, "{}: {}", check.id, finding.text);
         }
     }
 }
@@ -128,73 +129,49 @@ fn a_node_keeps_key_and_chain_in_one_file() {
     let papers = folder.papers();
     for check in CATEGORY.checks {
         let finding = (check.judge)(&papers);
-        assert_eq!(finding.verdict, Verdict::Pass, "{}: {}", check.id, finding.text);
+        assert_eq!(finding.verdict, Pass, "{}: {}", check.id, finding.text);
     }
     folder.mode("identity.pem", 0o640);
-    assert_eq!(folder.found("cert-private").verdict, Verdict::Fail);
+    assert_eq!(folder.found("cert-private").verdict, Fail);
 }
 
 /// A check, files that it finds fault with, its verdict, what it names, and what is to be run.
-type Unfit = (&'static str, Folder, Verdict, &'static str, &'static str);
+type Unfit = (&'static str, Folder, CheckVerdict, &'static str, &'static str);
 
 fn unusable() -> Vec<Unfit> {
-    let another = || Key::make().unwrap().to_pem().to_string();
+    let another = || PrivateKey::make().unwrap().to_pem().to_string();
     let stranger = ann(FIT);
     vec![
-        ("cert-files", with(|f| f.take("key.pem")), Verdict::Fail, "key.pem is missing", "--operator ann"),
-        (
-            "cert-files",
-            with(|f| f.write("chain.pem", "x")),
-            Verdict::Fail,
-            "no certificate in PEM",
-            "cert issue",
-        ),
-        ("cert-files", with(|f| f.write("key.pem", "x")), Verdict::Fail, "no private key", "--operator ann"),
-        ("cert-files", with(|f| f.take("bundle.pem")), Verdict::Fail, "bundle.pem is missing", "ca export"),
-        (
-            "cert-key",
-            with(|f| f.write("key.pem", &another())),
-            Verdict::Fail,
-            "not that of",
-            "--operator ann",
-        ),
-        ("cert-private", with(|f| f.mode("key.pem", 0o644)), Verdict::Fail, "0644", "chmod 600"),
-        ("cert-private", with(|f| f.mode("bundle.pem", 0o666)), Verdict::Fail, "0666", "chmod 644"),
-        ("cert-private", with(|f| f.mode("", 0o777)), Verdict::Fail, "0777", "chmod 700"),
+        ("cert-files", with(|f| f.take("key.pem")), Fail, "key.pem is missing", "--operator ann"),
+        ("cert-files", with(|f| f.write("chain.pem", "x")), Fail, "no certificate in PEM", "cert issue"),
+        ("cert-files", with(|f| f.write("key.pem", "x")), Fail, "no private key", "--operator ann"),
+        ("cert-files", with(|f| f.take("bundle.pem")), Fail, "bundle.pem is missing", "ca export"),
+        ("cert-key", with(|f| f.write("key.pem", &another())), Fail, "not that of", "--operator ann"),
+        ("cert-private", with(|f| f.mode("key.pem", 0o644)), Fail, "0644", "chmod 600"),
+        ("cert-private", with(|f| f.mode("bundle.pem", 0o666)), Fail, "0666", "chmod 644"),
+        ("cert-private", with(|f| f.mode("", 0o777)), Fail, "0777", "chmod 700"),
         (
             "cert-order",
             with(|f| f.write("chain.pem", &format!("{}{}", f.issuer, f.leaf))),
-            Verdict::Fail,
+            Fail,
             "wrong order",
             "--operator ann",
         ),
         (
             "cert-order",
             with(|f| f.write("chain.pem", &format!("{}{}", f.leaf, stranger.issuer))),
-            Verdict::Fail,
+            Fail,
             "has not signed",
             "--operator ann",
         ),
-        (
-            "cert-order",
-            with(|f| f.write("chain.pem", &f.issuer)),
-            Verdict::Fail,
-            "authorities only",
-            "cert issue",
-        ),
-        (
-            "cert-trust",
-            with(|f| f.write("chain.pem", &f.leaf)),
-            Verdict::Fail,
-            "another authority",
-            "ca show",
-        ),
-        ("cert-trust", with(|f| f.write("bundle.pem", &stranger.root)), Verdict::Fail, "another", "ca show"),
-        ("cert-trust", with(|f| f.write("bundle.pem", &f.leaf)), Verdict::Fail, "no root", "ca show"),
+        ("cert-order", with(|f| f.write("chain.pem", &f.issuer)), Fail, "authorities only", "cert issue"),
+        ("cert-trust", with(|f| f.write("chain.pem", &f.leaf)), Fail, "another authority", "ca show"),
+        ("cert-trust", with(|f| f.write("bundle.pem", &stranger.root)), Fail, "another", "ca show"),
+        ("cert-trust", with(|f| f.write("bundle.pem", &f.leaf)), Fail, "no root", "ca show"),
         (
             "cert-names",
             with(|f| f.write("chain.pem", &f.root)),
-            Verdict::Fail,
+            Fail,
             "no certificate of a mesh",
             "cert issue",
         ),
@@ -211,18 +188,18 @@ fn ended() -> Vec<Unfit> {
     let ahead = Lives { leaf: (HOUR, DAY), ..FIT };
     let node = |lives| Folder::of("mesh/eu/gateway/relay-a", lives);
     vec![
-        ("cert-life", ann(over), Verdict::Fail, "ended at", "cert issue --operator ann"),
-        ("cert-life", node(over), Verdict::Fail, "ended at", "mesh join --server HOST"),
-        ("cert-life", ann(last_day), Verdict::Warn, "not renewed in time", "cert renew"),
-        ("cert-life", node(last_day), Verdict::Warn, "not renewed in time", "mesh check"),
-        ("cert-issuer-life", ann(short), Verdict::Warn, "issuer ends", "cert ca rotate"),
-        ("cert-issuer-life", ann(past), Verdict::Fail, "issuer ended", "cert ca rotate"),
-        ("cert-root-life", ann(shorter), Verdict::Warn, "root ends", "cert ca rotate --root"),
-        ("cert-root-life", ann(past), Verdict::Fail, "root ended", "lost-root"),
-        ("cert-rotate-first", ann(past), Verdict::Fail, "rotate the root first", "lost-root"),
-        ("cert-rotate-first", ann(short), Verdict::Warn, "rotate the issuer first", "cert ca rotate"),
-        ("cert-rotate-first", ann(last_day), Verdict::Warn, "rotate the certificate first", "cert renew"),
-        ("cert-clock", ann(ahead), Verdict::Fail, "behind", "timedatectl"),
+        ("cert-life", ann(over), Fail, "ended at", "cert issue --operator ann"),
+        ("cert-life", node(over), Fail, "ended at", "mesh join --server HOST"),
+        ("cert-life", ann(last_day), Warn, "not renewed in time", "cert renew"),
+        ("cert-life", node(last_day), Warn, "not renewed in time", "mesh check"),
+        ("cert-issuer-life", ann(short), Warn, "issuer ends", "cert ca rotate"),
+        ("cert-issuer-life", ann(past), Fail, "issuer ended", "cert ca rotate"),
+        ("cert-root-life", ann(shorter), Warn, "root ends", "cert ca rotate --root"),
+        ("cert-root-life", ann(past), Fail, "root ended", "lost-root"),
+        ("cert-rotate-first", ann(past), Fail, "rotate the root first", "lost-root"),
+        ("cert-rotate-first", ann(short), Warn, "rotate the issuer first", "cert ca rotate"),
+        ("cert-rotate-first", ann(last_day), Warn, "rotate the certificate first", "cert renew"),
+        ("cert-clock", ann(ahead), Fail, "behind", "timedatectl"),
     ]
 }
 
@@ -247,7 +224,7 @@ fn what_has_ended_still_leads_to_its_root() {
     let papers = ann(past).papers();
     for id in ["cert-trust", "cert-order", "cert-key", "cert-names", "cert-private", "cert-clock"] {
         let finding = found(id, &papers);
-        assert_eq!(finding.verdict, Verdict::Pass, "{id}: {}", finding.text);
+        assert_eq!(finding.verdict, Pass, "{id}: {}", finding.text);
     }
 }
 
@@ -266,11 +243,11 @@ fn a_node_that_issues_needs_nobody() {
 
 #[test]
 fn without_any_file_nothing_else_is_judged() {
-    let nowhere = Papers::read(&Places::in_folder(Path::new("/there/is/none")), now());
-    let verdicts: Vec<(&str, Verdict)> =
+    let nowhere = CertificateFiles::read(&CertificatePaths::in_folder(Path::new("/there/is/none")), now());
+    let verdicts: Vec<(&str, CheckVerdict)> =
         CATEGORY.checks.iter().map(|check| (check.id, (check.judge)(&nowhere).verdict)).collect();
     for (id, verdict) in verdicts {
-        assert_eq!(verdict, if id == "cert-files" { Verdict::Fail } else { Verdict::Skip }, "{id}");
+        assert_eq!(verdict, if id == "cert-files" { Fail } else { CheckVerdict::Skip }, "{id}");
     }
 }
 

@@ -25,7 +25,7 @@ struct State {
 
 /// A line may be written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Turn {
+pub struct LogTurn {
     /// How many lines were not, since the last that was; `None` for none. The line says so.
     pub left_out: Option<u64>,
 }
@@ -48,7 +48,7 @@ impl LogLimiter {
     }
 
     /// A turn, if one is left; else the line is counted and not written.
-    pub fn turn(&self) -> Option<Turn> {
+    pub fn turn(&self) -> Option<LogTurn> {
         let now = Instant::now();
         let mut state = self.state.lock();
         let rested_at = state.rested_at.filter(|at| *at > now).unwrap_or(now) + self.every;
@@ -58,7 +58,7 @@ impl LogLimiter {
         }
         state.rested_at = Some(rested_at);
         let left_out = std::mem::take(&mut state.left_out);
-        Some(Turn { left_out: (left_out > 0).then_some(left_out) })
+        Some(LogTurn { left_out: (left_out > 0).then_some(left_out) })
     }
 }
 
@@ -86,7 +86,7 @@ impl<K: Hash + Eq + Clone> KeyedLogLimiter<K> {
 
     /// A turn, if one is left for this key and for all. How many lines of the key were left out is told with its next one, and how
     /// many there were of others with the next of anybody.
-    pub fn turn(&self, key: &K) -> Option<Turn> {
+    pub fn turn(&self, key: &K) -> Option<LogTurn> {
         let own = {
             let mut of = self.of.lock();
             if of.len() >= KEYS_MAX && !of.contains_key(key) {
@@ -94,7 +94,7 @@ impl<K: Hash + Eq + Clone> KeyedLogLimiter<K> {
             }
             // Whoever cannot be told apart from all others has what is left of all.
             if of.len() >= KEYS_MAX && !of.contains_key(key) {
-                Turn { left_out: None }
+                LogTurn { left_out: None }
             } else {
                 let limiter =
                     of.entry(key.clone()).or_insert_with(|| LogLimiter::new(self.each.0, self.each.1));
@@ -103,7 +103,7 @@ impl<K: Hash + Eq + Clone> KeyedLogLimiter<K> {
         };
         let all = self.all.turn()?;
         let left_out = own.left_out.unwrap_or(0).saturating_add(all.left_out.unwrap_or(0));
-        Some(Turn { left_out: (left_out > 0).then_some(left_out) })
+        Some(LogTurn { left_out: (left_out > 0).then_some(left_out) })
     }
 }
 
@@ -145,14 +145,14 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn what_is_too_much_is_counted_and_told_with_the_next() {
         let limiter = LogLimiter::new(3, Duration::from_secs(1));
-        let free = Some(Turn { left_out: None });
+        let free = Some(LogTurn { left_out: None });
         assert_eq!([limiter.turn(), limiter.turn(), limiter.turn()], [free; 3]);
         assert_eq!((0..100).filter_map(|_| limiter.turn()).count(), 0);
         tokio::time::advance(Duration::from_secs(1)).await;
-        assert_eq!(limiter.turn(), Some(Turn { left_out: Some(100) }));
+        assert_eq!(limiter.turn(), Some(LogTurn { left_out: Some(100) }));
         assert_eq!(limiter.turn(), None);
         tokio::time::advance(Duration::from_secs(60)).await;
-        assert_eq!(limiter.turn(), Some(Turn { left_out: Some(1) }));
+        assert_eq!(limiter.turn(), Some(LogTurn { left_out: Some(1) }));
         assert_eq!(
             [limiter.turn(), limiter.turn(), limiter.turn()],
             [free, free, None],
@@ -168,7 +168,7 @@ mod tests {
             |key: &str, count: usize| (0..count).filter(|_| limiter.turn(&key.to_owned()).is_some()).count();
         assert_eq!((lines("liar", 1000), lines("honest", 1)), (2, 1));
         tokio::time::advance(Duration::from_secs(10)).await;
-        assert_eq!(limiter.turn(&"liar".to_owned()), Some(Turn { left_out: Some(998) }));
+        assert_eq!(limiter.turn(&"liar".to_owned()), Some(LogTurn { left_out: Some(998) }));
         // A name for each line.
         let all: usize = (0..10_000).map(|number| lines(&format!("n{number}"), 1)).sum();
         assert_eq!(all, 4);

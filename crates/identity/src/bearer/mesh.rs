@@ -2,9 +2,9 @@
 
 use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
-use omnirelay_core::spiffe::{Holder, SpiffeId, TrustDomain};
-use omnirelay_pki::certificate::{Certificate, Names, Serial};
-use omnirelay_pki::jwt::claims::{Claims, ExpectedClaims};
+use omnirelay_core::spiffe::{CertificateHolder, SpiffeId, TrustDomain};
+use omnirelay_pki::certificate::{Certificate, CertificateSerial, TlsNames};
+use omnirelay_pki::jwt::claims::{ExpectedClaims, TokenClaims};
 use omnirelay_pki::jwt::keys::VerifyingKey;
 use omnirelay_pki::jwt::{Jwt, JwtError};
 use omnirelay_pki::key::Fingerprint;
@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use super::{Bearer, Roles, refused, unproven};
 use crate::caller::{Scope, Scopes};
 use crate::proof::of_holder;
-use crate::trust::Trusted;
+use crate::trust::TrustSnapshot;
 
 /// The claims that only our tokens have: the number and the key of the certificate that asked for it, and whom it names
 /// where that is another id than the token's, of roots that are believed besides the mesh's.
@@ -25,9 +25,9 @@ const CERTIFICATE_ID: &str = "cri";
 
 /// What a token is issued for.
 #[derive(Clone, Debug)]
-pub struct Grant<'a> {
+pub struct TokenGrant<'a> {
     pub id: &'a SpiffeId,
-    pub number: &'a Serial,
+    pub number: &'a CertificateSerial,
     /// What its holder has shown for it; `None`: the user of the control socket has asked.
     pub shown: Option<&'a Certificate>,
     /// Empty: all that its holder has.
@@ -37,7 +37,7 @@ pub struct Grant<'a> {
     pub expires_at: i64,
 }
 
-impl Grant<'_> {
+impl TokenGrant<'_> {
     /// What the token claims.
     pub fn claims(&self) -> Value {
         let domain = self.id.trust_domain();
@@ -66,17 +66,17 @@ fn issuer(domain: &TrustDomain) -> String {
 /// What is known of a token that the mesh has issued: by what it can be revoked.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct IssuedToken {
-    pub number: Serial,
+    pub number: CertificateSerial,
     pub id: SpiffeId,
     /// What it stands and falls with: the certificate that asked for it, with the life of the token.
     certificate: Certificate,
 }
 
-impl Trusted {
+impl TrustSnapshot {
     /// Whether a token was revoked by its number, or with its holder, or with the certificate that asked for it.
     pub fn has_revoked(&self, token: &IssuedToken) -> bool {
-        use omnirelay_pki::revocation::Revoked;
-        let number = Revoked::Serial(token.number.clone());
+        use omnirelay_pki::revocation::RevokedSubject;
+        let number = RevokedSubject::Serial(token.number.clone());
         let by_its_own_id = || {
             let own = Certificate { id: token.id.clone(), ..token.certificate.clone() };
             token.certificate.id != token.id && self.revocations.of(&own).is_some()
@@ -88,7 +88,12 @@ impl Trusted {
 }
 
 /// Whom a token proves that names one of the keys of the mesh.
-pub(super) fn read(jwt: &Jwt<'_>, key: &VerifyingKey, trusted: &Trusted, now: i64) -> Result<Bearer, Fault> {
+pub(super) fn read(
+    jwt: &Jwt<'_>,
+    key: &VerifyingKey,
+    trusted: &TrustSnapshot,
+    now: i64,
+) -> Result<Bearer, Fault> {
     let domain = trusted
         .bundle
         .as_ref()
@@ -116,12 +121,12 @@ pub(super) fn read(jwt: &Jwt<'_>, key: &VerifyingKey, trusted: &Trusted, now: i6
     })
 }
 
-fn issued(claims: &Claims, until: i64) -> Result<IssuedToken, &'static str> {
+fn issued(claims: &TokenClaims, until: i64) -> Result<IssuedToken, &'static str> {
     let id: SpiffeId = claims.text("sub").and_then(|id| id.parse().ok()).ok_or("sub")?;
-    if matches!(id.holder(), Holder::Node { .. }) {
+    if matches!(id.holder(), CertificateHolder::Node { .. }) {
         return Err("sub");
     }
-    let number: Serial = claims.text("jti").and_then(|number| number.parse().ok()).ok_or("jti")?;
+    let number: CertificateSerial = claims.text("jti").and_then(|number| number.parse().ok()).ok_or("jti")?;
     let issued_at = claims.second("iat").ok().flatten().ok_or("iat")?;
     let (serial, key) = match (claims.text(CERTIFICATE), claims.text(CERTIFICATE_KEY)) {
         (Some(serial), Some(key)) => {
@@ -137,7 +142,7 @@ fn issued(claims: &Claims, until: i64) -> Result<IssuedToken, &'static str> {
     let certificate = Certificate {
         serial,
         id: shown.unwrap_or_else(|| id.clone()),
-        names: Names::default(),
+        names: TlsNames::default(),
         // As certificates begin, so that one that was issued after its holder was let back in holds.
         not_before: issued_at - BACKDATED,
         not_after: until,

@@ -23,9 +23,9 @@ use omnirelay_wire::reasons;
 use parking_lot::Mutex;
 
 use self::mesh::IssuedToken;
-use self::oidc::Oidc;
+use self::oidc::OidcIssuer;
 use super::caller::Scopes;
-use super::trust::{Trust, Trusted, unix_now};
+use super::trust::{MeshTrust, TrustSnapshot, unix_now};
 
 /// How many tokens are remembered that were judged. Beyond that each is judged anew, which costs a signature.
 const REMEMBERED: usize = 4096;
@@ -73,8 +73,8 @@ impl Roles {
 
 /// Judges the tokens that are sent.
 pub struct Bearers {
-    trust: Arc<Trust>,
-    oidc: Option<Arc<Oidc>>,
+    trust: Arc<MeshTrust>,
+    oidc: Option<Arc<OidcIssuer>>,
     /// By their digest: a token is not kept.
     judged: Mutex<HashMap<Fingerprint, Arc<Bearer>>>,
 }
@@ -87,7 +87,7 @@ impl fmt::Debug for Bearers {
 
 impl Bearers {
     /// Takes tokens of the mesh, and those of an issuer outside where there is one.
-    pub fn new(trust: Arc<Trust>, oidc: Option<Arc<Oidc>>) -> Self {
+    pub fn new(trust: Arc<MeshTrust>, oidc: Option<Arc<OidcIssuer>>) -> Self {
         Self { trust, oidc, judged: Mutex::default() }
     }
 
@@ -139,7 +139,7 @@ impl Bearers {
         Ok(Arc::clone(judged.entry(digest).or_insert(bearer)))
     }
 
-    fn read(&self, trusted: &Trusted, secret: &[u8], now: i64) -> Result<Bearer, Fault> {
+    fn read(&self, trusted: &TrustSnapshot, secret: &[u8], now: i64) -> Result<Bearer, Fault> {
         let text = std::str::from_utf8(secret).map_err(|_| unproven("it is no text"))?;
         let jwt = Jwt::read(text).map_err(|error| refused(&error))?;
         match (trusted.token_keys.get(jwt.kid()), &self.oidc) {
@@ -153,7 +153,7 @@ impl Bearers {
     }
 
     /// Why a token that was judged before proves nobody any more; `None`: it does.
-    fn over(&self, trusted: &Trusted, bearer: &Bearer, now: i64) -> Option<&'static str> {
+    fn over(&self, trusted: &TrustSnapshot, bearer: &Bearer, now: i64) -> Option<&'static str> {
         if bearer.until < now {
             return Some("has ended");
         }

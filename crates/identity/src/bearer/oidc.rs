@@ -16,10 +16,10 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 use omnirelay_core::text::{count, shown};
 use omnirelay_host::log::LogLimiter;
-use omnirelay_host::wall_clock::{self, Stamp};
-use omnirelay_pki::jwt::claims::{Claims, ExpectedClaims, LEEWAY};
+use omnirelay_host::wall_clock::{self, WallClockStamp};
+use omnirelay_pki::jwt::claims::{ExpectedClaims, LEEWAY, TokenClaims};
 use omnirelay_pki::jwt::keys::{KeySet, VerifyingKey};
-use omnirelay_pki::jwt::{Algorithm, Jwt, JwtError};
+use omnirelay_pki::jwt::{Jwt, JwtError, TokenAlgorithm};
 use omnirelay_wire::fault::Fault;
 use omnirelay_wire::reasons;
 use parking_lot::Mutex;
@@ -52,24 +52,24 @@ const CLAIM_CHARS_SHOWN: usize = 200;
 
 /// Whose tokens are taken, and what in them says who somebody is.
 #[derive(Clone, Debug)]
-pub struct Settings {
+pub struct OidcSettings {
     /// What `iss` must be, to the letter.
     pub issuer: String,
     /// What `aud` must be, or hold.
     pub audience: String,
-    pub keys: KeysAt,
+    pub keys: JwksLocation,
     /// The claim that names the principal.
     pub principal_claim: String,
     /// The claim that names its roles; `None`: nobody has any.
     pub roles_claim: Option<String>,
-    pub algorithms: Vec<Algorithm>,
+    pub algorithms: Vec<TokenAlgorithm>,
     /// How long a token may live, from when it was issued to its end: the mesh can revoke none.
     pub max_lifetime: Duration,
 }
 
 /// Where the keys of an issuer are published.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum KeysAt {
+pub enum JwksLocation {
     /// An address, and the authorities of its server in PEM; `None`: the public ones.
     Url(Url, Option<PathBuf>),
     File(PathBuf),
@@ -80,7 +80,7 @@ pub enum KeysAt {
 struct Known {
     set: Arc<KeySet>,
     /// When they were read; `None`: never.
-    since: Option<Stamp>,
+    since: Option<WallClockStamp>,
 }
 
 impl Known {
@@ -90,8 +90,8 @@ impl Known {
 }
 
 /// Knows an issuer and its keys.
-pub struct Oidc {
-    settings: Settings,
+pub struct OidcIssuer {
+    settings: OidcSettings,
     known: watch::Sender<Known>,
     /// How many readings have begun.
     begun: AtomicU64,
@@ -104,15 +104,15 @@ pub struct Oidc {
     roles_told: LogLimiter,
 }
 
-impl fmt::Debug for Oidc {
+impl fmt::Debug for OidcIssuer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Oidc").field("issuer", &self.settings.issuer).finish_non_exhaustive()
     }
 }
 
-impl Oidc {
+impl OidcIssuer {
     /// One whose keys are not known yet: [`Self::keep`] reads them.
-    pub fn new(settings: Settings) -> Self {
+    pub fn new(settings: OidcSettings) -> Self {
         Self {
             settings,
             known: watch::Sender::default(),
@@ -182,7 +182,7 @@ impl Oidc {
                 );
             }
         }
-        let known = Known { set: Arc::new(set), since: Some(Stamp::now()) };
+        let known = Known { set: Arc::new(set), since: Some(WallClockStamp::now()) };
         // Whoever watches has nothing to look at when they are the same.
         self.known.send_if_modified(|current| {
             *current = known;
@@ -253,7 +253,7 @@ impl Oidc {
 
     /// Whom a token proves.
     pub(super) fn read(&self, jwt: &Jwt<'_>, now: i64) -> Result<Bearer, Fault> {
-        let Settings { issuer, audience, principal_claim, .. } = &self.settings;
+        let OidcSettings { issuer, audience, principal_claim, .. } = &self.settings;
         let known = self.known.borrow().clone();
         if !known.are_believed() {
             return Err(keys_unknown());
@@ -286,7 +286,7 @@ impl Oidc {
         })
     }
 
-    fn check_lifetime(&self, claims: &Claims, until: i64) -> Result<(), Fault> {
+    fn check_lifetime(&self, claims: &TokenClaims, until: i64) -> Result<(), Fault> {
         let issued = claims.second("iat").and_then(|issued| issued.ok_or(JwtError::Claim("iat")));
         let lives = until.saturating_sub(LEEWAY).saturating_sub(issued.map_err(|error| refused(&error))?);
         let longest = self.settings.max_lifetime;
@@ -297,7 +297,7 @@ impl Oidc {
     }
 
     /// Those that could have a binding. Of others the log says why they cannot.
-    fn roles(&self, claims: &Claims, principal: &str) -> Roles {
+    fn roles(&self, claims: &TokenClaims, principal: &str) -> Roles {
         let Some(claim) = self.settings.roles_claim.as_deref() else { return Roles::default() };
         let (named, no_text) = claims.texts_and_others(claim);
         let why = match named.iter().find_map(|name| unbound_name(name)) {
@@ -338,8 +338,8 @@ impl Oidc {
     }
 
     /// What is told of a token of the issuer that is not meant for this mesh, or not for now. The log says what it claims instead.
-    fn unexpected(&self, claims: &Claims, error: &JwtError) -> Fault {
-        let Settings { issuer, audience, .. } = &self.settings;
+    fn unexpected(&self, claims: &TokenClaims, error: &JwtError) -> Fault {
+        let OidcSettings { issuer, audience, .. } = &self.settings;
         let claimed = |name: &str| match claims.texts(name) {
             none if none.is_empty() => "nothing".to_owned(),
             some => shown(&some.join(", "), CLAIM_CHARS_SHOWN),
@@ -381,7 +381,7 @@ fn keys_unknown() -> Fault {
 }
 
 #[cfg(test)]
-impl Oidc {
+impl OidcIssuer {
     /// Has it know these keys.
     pub(super) fn taught(self, json: &[u8]) -> Self {
         self.take(KeySet::read(json, &self.settings.algorithms).unwrap());

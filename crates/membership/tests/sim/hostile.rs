@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use omnirelay_membership::{
-    Claim, Config, Exchange, Membership, Message, NodeId, Own, Packet, Record, Status, Time, Update,
+    Config, ExchangeMessage, GossipMemberRecord, MemberClaim, MemberStatus, MemberUpdate, Membership, NodeId,
+    OwnMember, Packet, PacketMessage, Time,
 };
 
 use crate::world::World;
@@ -19,36 +20,37 @@ fn liar() -> NodeId {
     World::name(3)
 }
 
-fn packet(updates: Vec<Update>) -> Vec<u8> {
+fn packet(updates: Vec<MemberUpdate>) -> Vec<u8> {
     let mut bytes = Vec::new();
-    Packet { message: Message::Gossip, incarnation: 0, version: 0, health: 0, updates }.encode(&mut bytes);
+    Packet { message: PacketMessage::Gossip, incarnation: 0, version: 0, health: 0, updates }
+        .encode(&mut bytes);
     bytes
 }
 
-fn alive(instance: u64, body: &'static [u8]) -> Claim {
-    Claim::Alive(Arc::new(Record { instance, version: 1, body: Bytes::from_static(body) }))
+fn alive(instance: u64, body: &'static [u8]) -> MemberClaim {
+    MemberClaim::Alive(Arc::new(GossipMemberRecord { instance, version: 1, body: Bytes::from_static(body) }))
 }
 
 /// Names that nobody has.
-fn inventions(round: u64, count: u64) -> Vec<Update> {
+fn inventions(round: u64, count: u64) -> Vec<MemberUpdate> {
     let name = |number: u64| NodeId::new(&format!("nobody-{}", round * count + number)).unwrap();
     let incarnation = Membership::first_incarnation(seconds(1_700_000_000));
     (0..count)
-        .map(|number| Update { node: name(number), incarnation, claim: alive(7, b"invented") })
+        .map(|number| MemberUpdate { node: name(number), incarnation, claim: alive(7, b"invented") })
         .collect()
 }
 
 /// Lies of each sort about one of the others.
-fn lies(world: &World, of: &NodeId, round: u64) -> Vec<Update> {
+fn lies(world: &World, of: &NodeId, round: u64) -> Vec<MemberUpdate> {
     let incarnation = world.view(of).own().incarnation + round % 3;
     let by = || (5..9).map(World::name).collect();
     let claims = [
-        Claim::Suspect { by: by() },
-        Claim::Dead { by: World::name(5) },
-        Claim::Left,
+        MemberClaim::Suspect { by: by() },
+        MemberClaim::Dead { by: World::name(5) },
+        MemberClaim::Left,
         alive(66, b"an endpoint of somebody else"),
     ];
-    claims.into_iter().map(|claim| Update { node: of.clone(), incarnation, claim }).collect()
+    claims.into_iter().map(|claim| MemberUpdate { node: of.clone(), incarnation, claim }).collect()
 }
 
 /// A tenth of a second of it.
@@ -99,7 +101,7 @@ fn figures(is_attacked: bool) -> Figures {
                     of.as_str().starts_with("node-") && !quiet.contains(of) && **of != liar()
                 }) {
                     asked += 1;
-                    wrong += usize::from(member.shown() != Status::Alive);
+                    wrong += usize::from(member.shown() != MemberStatus::Alive);
                 }
                 known = known.max(members.len());
                 strangers = strangers.max(world.view(node).strangers().count());
@@ -108,7 +110,7 @@ fn figures(is_attacked: bool) -> Figures {
     };
     go_on(&mut world, seconds(5), &[]);
     let (new, goes, dies) = (World::name(MEMBERS), World::name(7), World::name(8));
-    let mut until = |world: &mut World, of: &NodeId, status: Status, quiet: &[NodeId]| {
+    let mut until = |world: &mut World, of: &NodeId, status: MemberStatus, quiet: &[NodeId]| {
         let began = world.now;
         let is_so = |world: &World| {
             let (so, all) = world.has(of, is(status));
@@ -120,14 +122,14 @@ fn figures(is_attacked: bool) -> Figures {
         (world.now - began).as_secs_f64()
     };
     world.start(&new);
-    let join = until(&mut world, &new, Status::Alive, std::slice::from_ref(&new));
+    let join = until(&mut world, &new, MemberStatus::Alive, std::slice::from_ref(&new));
     world.leave(&goes);
-    let leave = until(&mut world, &goes, Status::Left, std::slice::from_ref(&goes));
+    let leave = until(&mut world, &goes, MemberStatus::Left, std::slice::from_ref(&goes));
     world.run(seconds(1));
     world.kill(&goes);
     world.told.clear();
     world.kill(&dies);
-    let crash = until(&mut world, &dies, Status::Dead, &[goes.clone(), dies.clone()]);
+    let crash = until(&mut world, &dies, MemberStatus::Dead, &[goes.clone(), dies.clone()]);
     // Who is nobody may be found dead.
     let deaths = world.deaths(|of| of.as_str().starts_with("node-") && ![&dies, &goes].contains(&of));
     Figures { join, leave, crash, wrong: wrong as f64 / asked as f64, deaths, strangers, known }
@@ -159,7 +161,7 @@ fn inventions_go_away_when_nobody_tells_of_more() {
     assert_eq!(strangers(&world), 0);
     let all = MEMBERS - 1;
     for number in 0..MEMBERS {
-        assert_eq!(world.has(&World::name(number), is(Status::Alive)), (all, all));
+        assert_eq!(world.has(&World::name(number), is(MemberStatus::Alive)), (all, all));
     }
 }
 
@@ -175,13 +177,13 @@ fn processor() -> Duration {
 #[ignore = "a figure, of an optimised build"]
 fn no_step_for_a_hostile_member_takes_long() {
     let start = Membership::first_incarnation(seconds(1_700_000_000));
-    let record = Record { instance: 1, version: 1, body: Bytes::from(vec![7; 150]) };
-    let own = Own { node: World::name(0), incarnation: start, record: record.clone() };
+    let record = GossipMemberRecord { instance: 1, version: 1, body: Bytes::from(vec![7; 150]) };
+    let own = OwnMember { node: World::name(0), incarnation: start, record: record.clone() };
     let mut member = Membership::new(own, Config::default(), 1, Time::ZERO);
     let mut now = Time::ZERO;
     for number in 1..9000 {
-        let (node, claim) = (World::name(number), Claim::Alive(Arc::new(record.clone())));
-        let update = Update { node: node.clone(), incarnation: start, claim };
+        let (node, claim) = (World::name(number), MemberClaim::Alive(Arc::new(record.clone())));
+        let update = MemberUpdate { node: node.clone(), incarnation: start, claim };
         now += ms(1);
         let _ = member.receive(now, &node, &packet(vec![update]));
         while member.poll().is_some() {}
@@ -199,16 +201,16 @@ fn no_step_for_a_hostile_member_takes_long() {
     };
     for round in 0..60_u64 {
         now += ms(1000);
-        let mut updates = Exchange::Updates { updates: inventions(round, 5000), wanted: Vec::new() };
+        let mut updates = ExchangeMessage::Updates { updates: inventions(round, 5000), wanted: Vec::new() };
         let bytes = updates.encode();
-        step("decoding", &mut || updates = Exchange::decode(&bytes).unwrap());
+        step("decoding", &mut || updates = ExchangeMessage::decode(&bytes).unwrap());
         while let Some(part) = updates.part() {
             step("a part of an exchange", &mut || {
                 member.take_exchange(now, &liar(), part.clone());
                 while member.poll().is_some() {}
             });
         }
-        let digest = Exchange::Digest { digest: round, own: lies_of_itself(start + round) };
+        let digest = ExchangeMessage::Digest { digest: round, own: lies_of_itself(start + round) };
         step("an answer to a digest", &mut || {
             let answer = member.take_exchange(now, &liar(), digest.clone());
             let _ = answer.map(|answer| answer.encode());
@@ -226,6 +228,6 @@ fn no_step_for_a_hostile_member_takes_long() {
     assert!(longest < ms(50), "{longest:?}");
 }
 
-fn lies_of_itself(incarnation: u64) -> Update {
-    Update { node: liar(), incarnation, claim: alive(3, b"itself") }
+fn lies_of_itself(incarnation: u64) -> MemberUpdate {
+    MemberUpdate { node: liar(), incarnation, claim: alive(3, b"itself") }
 }

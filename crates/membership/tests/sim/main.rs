@@ -15,7 +15,7 @@ mod world;
 
 use std::time::Duration;
 
-use omnirelay_membership::{Config, Event, NodeId, Status};
+use omnirelay_membership::{Config, MemberStatus, MembershipEvent, NodeId};
 use world::{Network, OVERHEAD, World};
 
 fn ms(millis: u64) -> Duration {
@@ -56,12 +56,12 @@ fn settled_with(seed: u64, count: usize, network: Network, config: Config) -> Wo
     world
 }
 
-fn is(status: Status) -> impl Fn(Option<&omnirelay_membership::Member>) -> bool {
+fn is(status: MemberStatus) -> impl Fn(Option<&omnirelay_membership::Member>) -> bool {
     move |member| member.is_some_and(|member| member.status == status)
 }
 
 /// How long it takes until a part of all, and then all, have a member so.
-fn spread(world: &mut World, node: &NodeId, status: Status) -> (f64, f64) {
+fn spread(world: &mut World, node: &NodeId, status: MemberStatus) -> (f64, f64) {
     let mut until = |part: f64| {
         let took = world.run_while(seconds(60), |world| {
             let (so, all) = world.has(node, is(status));
@@ -93,18 +93,18 @@ fn figures(count: usize, seeds: u64, loss: f64, times: f64) {
         rest_exchange.push((world.exchanged - exchanged) as f64 / 60.0 / count as f64);
         let new = World::name(count);
         world.start(&new);
-        let (most, all) = spread(&mut world, &new, Status::Alive);
+        let (most, all) = spread(&mut world, &new, MemberStatus::Alive);
         joins.push(most);
         joins_all.push(all);
         world.run(seconds(10));
         let goes = World::name(count / 2);
         world.leave(&goes);
-        leaves.push(spread(&mut world, &goes, Status::Left).0);
+        leaves.push(spread(&mut world, &goes, MemberStatus::Left).0);
         world.run(seconds(1));
         world.kill(&goes);
         world.run(seconds(10));
         let wrong = |world: &World, of: Option<&NodeId>| {
-            let is_wrong = |event: &Event| matches!(event, Event::Died { node, .. } if Some(node) != of);
+            let is_wrong = |event: &MembershipEvent| matches!(event, MembershipEvent::Died { node, .. } if Some(node) != of);
             world.told.iter().filter(|(_, _, event)| is_wrong(event)).count()
         };
         assert_eq!(wrong(&world, None), 0, "seed {seed}: somebody was found dead who is not");
@@ -112,13 +112,13 @@ fn figures(count: usize, seeds: u64, loss: f64, times: f64) {
         let dies = World::name(count / 3);
         world.kill(&dies);
         let killed = world.now;
-        let (most, all) = spread(&mut world, &dies, Status::Dead);
+        let (most, all) = spread(&mut world, &dies, MemberStatus::Dead);
         crashes.push(most);
         crashes_all.push(all);
         let suspected = world
             .told
             .iter()
-            .find(|(_, _, event)| matches!(event, Event::Suspected { node, .. } if *node == dies));
+            .find(|(_, _, event)| matches!(event, MembershipEvent::Suspected { node, .. } if *node == dies));
         first.push(suspected.map_or(f64::INFINITY, |(at, ..)| (*at - killed).as_secs_f64()));
         assert_eq!(wrong(&world, Some(&dies)), 0, "seed {seed}: somebody was found dead who is not");
     }

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use omnirelay_membership::{Claim, Config, Event, Message, NodeId, Packet, Status, Update};
+use omnirelay_membership::{
+    Config, MemberClaim, MemberStatus, MemberUpdate, MembershipEvent, NodeId, Packet, PacketMessage,
+};
 
 use crate::world::{Network, World};
 use crate::{is, lan, ms, seconds, settled, settled_with};
@@ -18,7 +20,7 @@ fn deaths(world: &World, counts: impl Fn(&NodeId) -> bool) -> usize {
 /// Whether everybody has everybody else alive.
 fn all_alive(world: &World) -> bool {
     let up = world.up();
-    up.iter().all(|node| world.has(node, is(Status::Alive)) == (up.len() - 1, up.len() - 1))
+    up.iter().all(|node| world.has(node, is(MemberStatus::Alive)) == (up.len() - 1, up.len() - 1))
 }
 
 /// How long it takes until everybody has everybody else alive; what they keep for what is to be done is bounded.
@@ -30,7 +32,7 @@ fn healed(world: &mut World, within: Duration) -> Duration {
     let took = world.run_while(within, |world| !all_alive(world));
     took.unwrap_or_else(|| {
         let up = world.up();
-        let worst = up.iter().map(|node| (node, world.has(node, is(Status::Alive))));
+        let worst = up.iter().map(|node| (node, world.has(node, is(MemberStatus::Alive))));
         panic!("not healed within {within:?}: {:?}", worst.collect::<Vec<_>>())
     })
 }
@@ -43,7 +45,7 @@ fn partition(count: usize, during: Duration) {
     let number = |node: &NodeId| node.as_str()[5..].parse::<u32>().unwrap();
     world.part(|node| u32::from(number(node) % 3 == 0));
     world.run(during);
-    let (dead, all) = world.has(&World::name(0), is(Status::Dead));
+    let (dead, all) = world.has(&World::name(0), is(MemberStatus::Dead));
     assert!(dead > all / 2, "{dead} of {all}");
     world.heal();
     let took = healed(&mut world, seconds(60));
@@ -99,8 +101,12 @@ fn who_slept_accuses_nobody() {
         world.run(seconds(20));
         world.told.clear();
         world.run(seconds(3));
-        let accuses = |(_, by, event): &&(_, NodeId, Event)| {
-            *by == sleeper && matches!(event, Event::Suspected { evidence: Some(_), .. } | Event::Died { .. })
+        let accuses = |(_, by, event): &&(_, NodeId, MembershipEvent)| {
+            *by == sleeper
+                && matches!(
+                    event,
+                    MembershipEvent::Suspected { evidence: Some(_), .. } | MembershipEvent::Died { .. }
+                )
         };
         assert_eq!(world.told.iter().find(accuses), None);
         // What is lost is made up for by the next exchange.
@@ -115,9 +121,11 @@ fn who_is_reached_over_streams_alone_is_alive() {
     world.streams_alone.insert(node.clone());
     world.told.clear();
     world.run(seconds(300));
-    let suspected = |event: &Event| matches!(event, Event::Suspected { node: of, .. } if *of == node);
-    let told = |is: &dyn Fn(&Event) -> bool| world.told.iter().filter(|(_, _, event)| is(event)).count();
-    let alone = told(&|event| matches!(event, Event::StreamsAlone { node: of } if *of == node));
+    let suspected =
+        |event: &MembershipEvent| matches!(event, MembershipEvent::Suspected { node: of, .. } if *of == node);
+    let told =
+        |is: &dyn Fn(&MembershipEvent) -> bool| world.told.iter().filter(|(_, _, event)| is(event)).count();
+    let alone = told(&|event| matches!(event, MembershipEvent::StreamsAlone { node: of } if *of == node));
     println!("five minutes without datagrams: told {alone} times, suspected {} times", told(&suspected));
     assert!(alone > 50 && told(&suspected) < 20 && deaths(&world, |_| true) == 0);
 }
@@ -129,15 +137,17 @@ fn pings_that_get_nowhere_are_told_of_although_others_get_through() {
     world.no_datagrams.insert((from.clone(), to.clone()));
     world.told.clear();
     world.run(seconds(120));
-    let alone = |(_, by, event): &&(_, NodeId, Event)| match event {
+    let alone = |(_, by, event): &&(_, NodeId, MembershipEvent)| match event {
         // Nor do answers to pings of the other.
-        Event::StreamsAlone { node } => (by, node) == (&from, &to) || (by, node) == (&to, &from),
+        MembershipEvent::StreamsAlone { node } => (by, node) == (&from, &to) || (by, node) == (&to, &from),
         _ => false,
     };
     let count = world.told.iter().filter(alone).filter(|(_, by, _)| *by == from).count();
     assert!(count >= 2, "every third ping: {count}");
-    let others =
-        world.told.iter().filter(|told| matches!(told.2, Event::StreamsAlone { .. }) && !alone(told));
+    let others = world
+        .told
+        .iter()
+        .filter(|told| matches!(told.2, MembershipEvent::StreamsAlone { .. }) && !alone(told));
     assert_eq!(others.count(), 0);
     assert_eq!(deaths(&world, |_| true), 0);
 }
@@ -150,16 +160,21 @@ fn two_that_do_not_reach_each_other_say_so_and_nobody_is_suspected() {
     world.cut(&other, &one);
     world.told.clear();
     world.run(seconds(120));
-    let told = |by: &NodeId, event: &Event| {
+    let told = |by: &NodeId, event: &MembershipEvent| {
         world.told.iter().filter(|told| told.1 == *by && told.2 == *event).count()
     };
-    let through = |node: &NodeId| Event::ThroughOthers { node: node.clone() };
+    let through = |node: &NodeId| MembershipEvent::ThroughOthers { node: node.clone() };
     assert_eq!((told(&one, &through(&other)), told(&other, &through(&one))), (1, 1));
-    assert!(!world.told.iter().any(|told| matches!(told.2, Event::Suspected { .. } | Event::Died { .. })));
+    assert!(
+        !world
+            .told
+            .iter()
+            .any(|told| matches!(told.2, MembershipEvent::Suspected { .. } | MembershipEvent::Died { .. }))
+    );
     world.heal();
     world.run(seconds(60));
-    let reached = |node: &NodeId| Event::Reached { node: node.clone() };
-    let told = |by: &NodeId, event: &Event| {
+    let reached = |node: &NodeId| MembershipEvent::Reached { node: node.clone() };
+    let told = |by: &NodeId, event: &MembershipEvent| {
         world.told.iter().filter(|told| told.1 == *by && told.2 == *event).count()
     };
     assert_eq!((told(&one, &reached(&other)), told(&other, &reached(&one))), (1, 1));
@@ -237,7 +252,7 @@ fn links_that_come_and_go_kill_nobody() {
 }
 
 /// What a liar says of somebody, a minute long, to everybody ten times a second.
-fn lies(seed: u64, what: &str, claims: impl Fn(u64) -> Vec<(u64, Claim)>) {
+fn lies(seed: u64, what: &str, claims: impl Fn(u64) -> Vec<(u64, MemberClaim)>) {
     let mut world = settled(seed, MEMBERS, lan(0.01));
     let (liar, victim) = (World::name(3), World::name(4));
     let body = world.view(&victim).own().record.body.clone();
@@ -245,10 +260,11 @@ fn lies(seed: u64, what: &str, claims: impl Fn(u64) -> Vec<(u64, Claim)>) {
         let now = world.view(&victim).own().incarnation;
         let updates = claims(round).into_iter().map(|(ahead, claim)| {
             let (node, incarnation) = (victim.clone(), now + ahead);
-            Update { node, incarnation, claim }
+            MemberUpdate { node, incarnation, claim }
         });
         let updates = updates.collect();
-        let packet = Packet { message: Message::Gossip, incarnation: 0, version: 0, health: 0, updates };
+        let packet =
+            Packet { message: PacketMessage::Gossip, incarnation: 0, version: 0, health: 0, updates };
         let mut bytes = Vec::new();
         packet.encode(&mut bytes);
         for number in (0..MEMBERS).filter(|number| ![3, 4].contains(number)) {
@@ -269,12 +285,12 @@ fn lies(seed: u64, what: &str, claims: impl Fn(u64) -> Vec<(u64, Claim)>) {
 #[test]
 fn a_liar_has_nobody_found_dead() {
     let liar = World::name(3);
-    let dead = || Claim::Dead { by: World::name(3) };
-    let suspect = || Claim::Suspect { by: (5..9).map(World::name).collect() };
+    let dead = || MemberClaim::Dead { by: World::name(3) };
+    let suspect = || MemberClaim::Suspect { by: (5..9).map(World::name).collect() };
     let far = 1 << 40;
     lies(7, "that it is dead", |round| {
         let ahead = [0, 1, 2, far][round as usize % 4];
-        vec![(ahead, Claim::Suspect { by: vec![liar.clone()] }), (ahead, dead())]
+        vec![(ahead, MemberClaim::Suspect { by: vec![liar.clone()] }), (ahead, dead())]
     });
     // By four accusers who are none, and a death once it can be.
     lies(8, "as many and in time", |round| match round % 12 {
@@ -282,11 +298,11 @@ fn a_liar_has_nobody_found_dead() {
         11 => vec![(0, dead())],
         _ => Vec::new(),
     });
-    lies(9, "that it has left", |_| vec![(0, Claim::Left), (1, Claim::Left)]);
+    lies(9, "that it has left", |_| vec![(0, MemberClaim::Left), (1, MemberClaim::Left)]);
     lies(10, "who it is", |round| {
         let body = bytes::Bytes::from_static(b"somebody else");
-        let record = omnirelay_membership::Record { instance: 66, version: 99, body };
-        vec![(round % 3, Claim::Alive(std::sync::Arc::new(record)))]
+        let record = omnirelay_membership::GossipMemberRecord { instance: 66, version: 99, body };
+        vec![(round % 3, MemberClaim::Alive(std::sync::Arc::new(record)))]
     });
 }
 
@@ -434,8 +450,11 @@ fn pings_may_take_longer_than_an_interval() {
     for network in [lan(0.01), slow] {
         let mut world = settled_with(3, 20, network.clone(), config.clone());
         world.run(seconds(120));
-        let suspected =
-            world.told.iter().filter(|(.., event)| matches!(event, Event::Suspected { .. })).count();
+        let suspected = world
+            .told
+            .iter()
+            .filter(|(.., event)| matches!(event, MembershipEvent::Suspected { .. }))
+            .count();
         assert_eq!(
             (deaths(&world, |_| true), suspected),
             (0, 0),
@@ -443,7 +462,7 @@ fn pings_may_take_longer_than_an_interval() {
         );
         let dies = World::name(7);
         world.kill(&dies);
-        let took = world.run_while(seconds(30), |world| world.has(&dies, is(Status::Dead)).0 < 19);
+        let took = world.run_while(seconds(30), |world| world.has(&dies, is(MemberStatus::Dead)).0 < 19);
         assert!(took.is_some(), "{network:?}: the crash is not known within 30 s");
         assert_eq!(deaths(&world, |node| *node != dies), 0, "{network:?}");
     }

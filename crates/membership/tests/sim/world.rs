@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use omnirelay_membership::{
-    Config, Contact, Event, Exchange, Member, Membership, NodeId, Output, Own, Record, Stats, Time,
+    Config, ExchangeContact, ExchangeMessage, GossipMemberRecord, Member, Membership, MembershipEvent,
+    MembershipOutput, MembershipStats, NodeId, OwnMember, Time,
 };
 
 /// How long a sender over a stream waits until it sends again what was lost; twice as long each time.
@@ -48,7 +49,7 @@ pub struct World {
     /// Whether there are addresses that everybody is told of.
     pub has_seeds: bool,
     /// What was found, by whom.
-    pub told: Vec<(Time, NodeId, Event)>,
+    pub told: Vec<(Time, NodeId, MembershipEvent)>,
     /// A number of all that has happened so far, in its order.
     pub trace: u64,
     pub record_bytes: usize,
@@ -120,7 +121,7 @@ enum What {
     },
     Exchanged {
         from: NodeId,
-        message: Exchange,
+        message: ExchangeMessage,
         until: Time,
     },
 }
@@ -156,13 +157,13 @@ impl World {
     pub fn start(&mut self, node: &NodeId) {
         let life = self.members.get(node).map_or(0, |place| place.life) + 1;
         let body = Bytes::from(vec![life.to_le_bytes()[0]; self.record_bytes]);
-        let record = Record { instance: self.rng.u64(..), version: 1, body };
+        let record = GossipMemberRecord { instance: self.rng.u64(..), version: 1, body };
         // Clocks differ.
         let skew = Duration::from_secs(self.rng.u64(..600));
         let skew = self.skews.entry(node.clone()).or_insert(skew);
         let unix = Duration::from_secs(1_700_000_000) + self.now + *skew;
         let incarnation = Membership::first_incarnation(unix);
-        let own = Own { node: node.clone(), incarnation, record };
+        let own = OwnMember { node: node.clone(), incarnation, record };
         let membership = Membership::new(own, self.config.clone(), self.rng.u64(..), self.now);
         let place =
             Place { membership, is_up: true, paused: Time::ZERO, waiting: Vec::new(), wakes_at: None, life };
@@ -226,8 +227,8 @@ impl World {
         })
     }
 
-    pub fn stats(&self) -> Stats {
-        let mut sum = Stats::default();
+    pub fn stats(&self) -> MembershipStats {
+        let mut sum = MembershipStats::default();
         for place in self.members.values() {
             let one = place.membership.stats();
             sum.sent += one.sent;
@@ -247,7 +248,8 @@ impl World {
 
     /// How often one of those that `counts` was found dead by somebody.
     pub fn deaths(&self, counts: impl Fn(&NodeId) -> bool) -> usize {
-        let is_death = |event: &Event| matches!(event, Event::Died { node, .. } if counts(node));
+        let is_death =
+            |event: &MembershipEvent| matches!(event, MembershipEvent::Died { node, .. } if counts(node));
         self.told.iter().filter(|(_, _, event)| is_death(event)).count()
     }
 
@@ -344,7 +346,7 @@ impl World {
                 if !membership.may_exchange(now, &from, bytes.len()) {
                     return;
                 }
-                let mut message = Exchange::decode(&bytes).unwrap();
+                let mut message = ExchangeMessage::decode(&bytes).unwrap();
                 while let Some(part) = message.part() {
                     membership.take_exchange(now, &from, part);
                 }
@@ -359,13 +361,13 @@ impl World {
     fn settle(&mut self, node: &NodeId) {
         while let Some(output) = self.members.get_mut(node).and_then(|place| place.membership.poll()) {
             match output {
-                Output::Send { to, packet } => self.send(node, to, packet),
-                Output::Reach { node: to, number, packet, within } => {
+                MembershipOutput::Send { to, packet } => self.send(node, to, packet),
+                MembershipOutput::Reach { node: to, number, packet, within } => {
                     self.reach(node, to, (number, packet), within);
                 }
-                Output::Exchange { with } => self.exchange(node, with),
-                Output::Measured { .. } => {}
-                Output::Event(event) => self.told.push((self.now, node.clone(), event)),
+                MembershipOutput::Exchange { with } => self.exchange(node, with),
+                MembershipOutput::Measured { .. } => {}
+                MembershipOutput::Event(event) => self.told.push((self.now, node.clone(), event)),
             }
         }
         let Some(place) = self.members.get_mut(node) else { return };
@@ -435,12 +437,12 @@ impl World {
         }
     }
 
-    fn exchange(&mut self, from: &NodeId, with: Contact) {
+    fn exchange(&mut self, from: &NodeId, with: ExchangeContact) {
         let to = match with {
-            Contact::Member(node) => node,
+            ExchangeContact::Member(node) => node,
             // The first two that are up are those that everybody is told of.
-            Contact::Seed if !self.has_seeds => return,
-            Contact::Seed => {
+            ExchangeContact::Seed if !self.has_seeds => return,
+            ExchangeContact::Seed => {
                 let seeds: Vec<_> = self.up().into_iter().filter(|node| node != from).take(2).collect();
                 let Some(seed) = self.rng.choice(seeds) else { return };
                 seed
@@ -451,7 +453,7 @@ impl World {
         self.send_exchange(from, &to, message, self.now + EXCHANGE_WITHIN);
     }
 
-    fn send_exchange(&mut self, from: &NodeId, to: &NodeId, message: Exchange, until: Time) {
+    fn send_exchange(&mut self, from: &NodeId, to: &NodeId, message: ExchangeMessage, until: Time) {
         let bytes = message.encode().len() as u64;
         if let Some(delay) = self.stream(from, to).filter(|delay| self.now + *delay <= until) {
             self.exchanged += bytes + OVERHEAD * 2;

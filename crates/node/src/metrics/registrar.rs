@@ -8,7 +8,7 @@ use prometheus::{
     Registry, Result,
 };
 
-/// Declares a struct of metrics, each with the method of [`Registrar`] that makes it and its arguments, and its `new`.
+/// Declares a struct of metrics, each with the method of [`MetricRegistrar`] that makes it and its arguments, and its `new`.
 #[macro_export]
 macro_rules! metrics {
     ($(#[$doc:meta])* $vis:vis struct $name:ident { $($(#[$about:meta])* $field:ident: $make:ident($($given:expr),+)),+ $(,)? }) => {
@@ -19,14 +19,14 @@ macro_rules! metrics {
             /// # Errors
             /// When two metrics have one name: a mistake in this file.
             $vis fn new(all: &$crate::prometheus::Registry) -> Result<Self, $crate::prometheus::Error> {
-                use $crate::metrics::registrar::Registrar as _;
+                use $crate::metrics::registrar::MetricRegistrar as _;
                 Ok(Self { $($field: all.$make($($given),+)?),+ })
             }
         }
     };
 }
 
-/// The type of what a method of [`Registrar`] makes.
+/// The type of what a method of [`MetricRegistrar`] makes.
 #[macro_export]
 macro_rules! metric_type {
     (counter) => {
@@ -56,7 +56,7 @@ macro_rules! metric_type {
 }
 
 /// Makes a metric of this name that is scraped with the others. What is plural has a series for each of `labels`.
-pub trait Registrar {
+pub trait MetricRegistrar {
     fn add<M: Collector + Clone + 'static>(&self, made: Result<M>) -> Result<M>;
 
     fn counter(&self, name: &str, help: &str) -> Result<IntCounter> {
@@ -92,7 +92,7 @@ pub trait Registrar {
     }
 }
 
-impl Registrar for Registry {
+impl MetricRegistrar for Registry {
     fn add<M: Collector + Clone + 'static>(&self, made: Result<M>) -> Result<M> {
         let metric = made?;
         self.register(Box::new(metric.clone()))?;

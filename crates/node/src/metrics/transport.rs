@@ -1,10 +1,10 @@
 //! What a node tells of the mesh transport.
 
-use omnirelay_transport::carrier::Protocol;
+use omnirelay_transport::carrier::ConnectionProtocol;
 use omnirelay_transport::negotiate::Downgrade;
 use prometheus::IntCounterVec;
 
-use super::registrar::Registrar as _;
+use super::registrar::MetricRegistrar as _;
 
 /// How this node calls others.
 pub struct TransportMetrics {
@@ -33,12 +33,12 @@ impl TransportMetrics {
             &["reason"],
         )?;
         // All are there from the beginning: what rises from nothing is not seen to rise.
-        calls.with_label_values(&[Protocol::Http3.word(), ""]).inc_by(0);
-        for protocol in [Protocol::Http3, Protocol::Http2] {
+        calls.with_label_values(&[ConnectionProtocol::Http3.word(), ""]).inc_by(0);
+        for protocol in [ConnectionProtocol::Http3, ConnectionProtocol::Http2] {
             connections.with_label_values(&[protocol.word()]).inc_by(0);
         }
         for why in Downgrade::ALL {
-            calls.with_label_values(&[Protocol::Http2.word(), why.word()]).inc_by(0);
+            calls.with_label_values(&[ConnectionProtocol::Http2.word(), why.word()]).inc_by(0);
         }
         // The others are nothing that happens to a connection.
         for why in [Downgrade::NoAnswer, Downgrade::Refused, Downgrade::Lost] {
@@ -47,11 +47,11 @@ impl TransportMetrics {
         Ok(Self { calls, connections, downgrades })
     }
 
-    pub fn count_call(&self, protocol: Protocol, why: Option<Downgrade>) {
+    pub fn count_call(&self, protocol: ConnectionProtocol, why: Option<Downgrade>) {
         self.calls.with_label_values(&[protocol.word(), why.map(Downgrade::word).unwrap_or_default()]).inc();
     }
 
-    pub fn count_connection(&self, protocol: Protocol) {
+    pub fn count_connection(&self, protocol: ConnectionProtocol) {
         self.connections.with_label_values(&[protocol.word()]).inc();
     }
 

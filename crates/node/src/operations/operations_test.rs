@@ -11,7 +11,7 @@ fn operations() -> Arc<Operations> {
     Arc::new(Operations::new(Arc::new(lab::registry("node-1", store, &[]))))
 }
 
-fn begun(operations: &Arc<Operations>) -> Running {
+fn begun(operations: &Arc<Operations>) -> RunningOperation {
     operations.begin("registers.resync", "alice", "why").unwrap()
 }
 
@@ -69,7 +69,7 @@ async fn the_oldest_that_has_ended_is_forgotten_and_none_that_goes_on() {
     let second = begun(&operations);
     let second_id = second.shown().operation_id;
     second.finish(State::Succeeded, "");
-    let mut others: Vec<Running> = (2..OPERATIONS_MAX).map(|_| begun(&operations)).collect();
+    let mut others: Vec<RunningOperation> = (2..OPERATIONS_MAX).map(|_| begun(&operations)).collect();
     assert!(operations.get(&second_id).is_some(), "there was room for it");
     others.push(begun(&operations));
     assert!(operations.get(&second_id).is_none());

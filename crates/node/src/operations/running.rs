@@ -8,12 +8,12 @@ use super::{FAILURES_MAX, Operations, Slot, has_ended, pb};
 use pb::operation::State;
 
 /// An operation that goes on. Dropping it unfinished ends it as failed.
-pub struct Running {
+pub struct RunningOperation {
     operations: Arc<Operations>,
     slot: Arc<Slot>,
 }
 
-impl Running {
+impl RunningOperation {
     pub(super) fn new(operations: Arc<Operations>, slot: Arc<Slot>) -> Self {
         Self { operations, slot }
     }
@@ -86,7 +86,7 @@ impl Running {
     }
 }
 
-impl Drop for Running {
+impl Drop for RunningOperation {
     fn drop(&mut self) {
         let ended = has_ended(&self.slot.shown.borrow());
         if !ended {

@@ -9,10 +9,10 @@ use http::header::HeaderName;
 use http::uri::{Authority, Scheme};
 use http::{HeaderValue, Request, Response, Uri};
 use omnirelay_transport::BoxError;
-use omnirelay_transport::body::{Until, boxed};
-use omnirelay_transport::carrier::{CallError, Connection, Protocol};
+use omnirelay_transport::body::{InterruptibleBody, boxed};
+use omnirelay_transport::carrier::{CallError, Connection, ConnectionProtocol};
 use omnirelay_transport::negotiate::Downgrade;
-use omnirelay_transport::peer::{Peer, PeerError, Way};
+use omnirelay_transport::peer::{CallPath, Peer, PeerError};
 
 use crate::metrics::TransportMetrics;
 
@@ -36,7 +36,7 @@ pub struct MeshChannel {
 #[derive(Clone)]
 enum Over {
     /// Whichever connection there is.
-    Peer { peer: Arc<Peer>, way: Way, metrics: Option<Arc<TransportMetrics>> },
+    Peer { peer: Arc<Peer>, way: CallPath, metrics: Option<Arc<TransportMetrics>> },
     /// This one, whatever becomes of it.
     Connection(Arc<dyn Connection>),
 }
@@ -54,7 +54,7 @@ pub enum ChannelError {
 
 impl MeshChannel {
     /// `metrics` counts the calls; `None`: they are none of the mesh.
-    pub(super) fn to(peer: Arc<Peer>, way: Way, metrics: Option<Arc<TransportMetrics>>) -> Self {
+    pub(super) fn to(peer: Arc<Peer>, way: CallPath, metrics: Option<Arc<TransportMetrics>>) -> Self {
         Self::by(Over::Peer { peer, way, metrics })
     }
 
@@ -93,8 +93,10 @@ impl Over {
             Self::Connection(connection) => Ok(connection.call(request).await?),
             Self::Peer { peer, way, metrics } => {
                 let answered = peer.call(request, way).await?;
-                if let (Some(protocol), Some(metrics)) = (answered.extensions().get::<Protocol>(), metrics) {
-                    let why = (*protocol == Protocol::Http2).then(|| peer.used().why).flatten();
+                if let (Some(protocol), Some(metrics)) =
+                    (answered.extensions().get::<ConnectionProtocol>(), metrics)
+                {
+                    let why = (*protocol == ConnectionProtocol::Http2).then(|| peer.used().why).flatten();
                     metrics.count_call(*protocol, if way.bulk { Some(Downgrade::Bulk) } else { why });
                 }
                 Ok(answered)
@@ -126,7 +128,11 @@ impl tower::Service<Request<tonic::body::Body>> for MeshChannel {
                 _ = &mut late => return Err(ChannelError::TimedOut(within)),
             };
             // Whoever sends a head and then nothing is no better than who sends nothing.
-            Ok(if streams { answered } else { answered.map(|body| boxed(Until::new(body, late))) })
+            Ok(if streams {
+                answered
+            } else {
+                answered.map(|body| boxed(InterruptibleBody::new(body, late)))
+            })
         })
     }
 }

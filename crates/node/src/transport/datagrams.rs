@@ -4,10 +4,10 @@ use std::collections::HashMap;
 use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
-use omnirelay_transport::datagrams::{self, Unsent};
+use omnirelay_transport::datagrams::{self, UnsentDatagram};
 use parking_lot::Mutex;
 
-use super::Transport;
+use super::NodeTransport;
 
 /// Connections of one node that datagrams are sent over; the newest are kept.
 const OF_ONE_MAX: usize = 4;
@@ -16,7 +16,7 @@ type Hear = Box<dyn Fn(&str, Bytes) + Send + Sync>;
 
 /// Who hears datagrams, and the connections that others have opened.
 #[derive(Clone, Default)]
-pub struct Datagrams(Arc<Shared>);
+pub struct DatagramReceivers(Arc<Shared>);
 
 #[derive(Default)]
 struct Shared {
@@ -24,7 +24,7 @@ struct Shared {
     accepted: Mutex<HashMap<String, Vec<quinn::Connection>>>,
 }
 
-impl Datagrams {
+impl DatagramReceivers {
     /// Hands over what a node has sent.
     pub fn heard(&self, node: &str, datagram: Bytes) {
         if let Some(hear) = self.0.hear.get() {
@@ -60,7 +60,7 @@ impl Datagrams {
 
 /// A connection that is forgotten when it is served no more.
 struct Served {
-    datagrams: Datagrams,
+    datagrams: DatagramReceivers,
     node: String,
     id: usize,
 }
@@ -77,7 +77,7 @@ impl Drop for Served {
     }
 }
 
-impl Transport {
+impl NodeTransport {
     /// Has datagrams heard so from now on; the first is kept.
     pub fn hear_by(&self, hear: impl Fn(&str, Bytes) + Send + Sync + 'static) {
         self.datagrams.0.hear.get_or_init(|| Box::new(hear));
@@ -86,12 +86,13 @@ impl Transport {
     /// Sends a datagram to a node, which may be lost. It opens no connection, and waits for nothing.
     ///
     /// # Errors
-    /// [`Unsent`].
-    pub fn send_datagram(&self, node: &str, datagram: Bytes) -> Result<(), Unsent> {
+    /// [`UnsentDatagram`].
+    pub fn send_datagram(&self, node: &str, datagram: Bytes) -> Result<(), UnsentDatagram> {
         let peer = self.peers.lock().get(node).cloned();
-        let sent = peer.map_or(Err(Unsent::NoConnection), |peer| peer.send_datagram(datagram.clone()));
+        let sent =
+            peer.map_or(Err(UnsentDatagram::NoConnection), |peer| peer.send_datagram(datagram.clone()));
         match (sent, self.datagrams.of(node)) {
-            (Err(Unsent::NoConnection), Some(accepted)) => datagrams::send(&accepted, datagram),
+            (Err(UnsentDatagram::NoConnection), Some(accepted)) => datagrams::send(&accepted, datagram),
             (sent, _) => sent,
         }
     }

@@ -4,7 +4,9 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
-use omnirelay_transport::carrier::{Carrier, ClientTls, ConnectError, Connection, Protocol, Target};
+use omnirelay_transport::carrier::{
+    CallTarget, Carrier, ClientTls, ConnectError, Connection, ConnectionProtocol,
+};
 
 use super::channel::MeshChannel;
 
@@ -13,7 +15,7 @@ pub const WITHIN: Duration = Duration::from_secs(3);
 
 /// What a node has said that was greeted.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Greeted {
+pub struct GreetingAnswer {
     pub node_id: String,
     /// The number of the list of revocations that it judges by.
     pub revocations_number: u64,
@@ -22,15 +24,16 @@ pub struct Greeted {
 }
 
 /// Greets whoever is at the other end of a channel; why not, in words.
-pub type Greet = Box<dyn Fn(MeshChannel) -> BoxFuture<'static, Result<Greeted, String>> + Send + Sync>;
+pub type GreetChannel =
+    Box<dyn Fn(MeshChannel) -> BoxFuture<'static, Result<GreetingAnswer, String>> + Send + Sync>;
 
 /// What greets, once there is something.
 #[derive(Clone, Default)]
-pub struct Greets(Arc<OnceLock<Greet>>);
+pub struct GreetHandler(Arc<OnceLock<GreetChannel>>);
 
-impl Greets {
+impl GreetHandler {
     /// Greets so from now on; the first is kept.
-    pub fn by(&self, greet: Greet) {
+    pub fn by(&self, greet: GreetChannel) {
         self.0.get_or_init(|| greet);
     }
 
@@ -38,7 +41,7 @@ impl Greets {
     ///
     /// # Errors
     /// Why there is nobody who can be talked to, in words.
-    pub async fn greet(&self, channel: MeshChannel) -> Result<Greeted, String> {
+    pub async fn greet(&self, channel: MeshChannel) -> Result<GreetingAnswer, String> {
         match self.0.get() {
             Some(greet) => greet(channel).await,
             None => Err("nobody greets yet".to_owned()),
@@ -47,17 +50,21 @@ impl Greets {
 }
 
 /// Opens connections by another carrier, and greets who is there.
-pub struct Greeting {
+pub struct CarrierGreeting {
     carrier: Arc<dyn Carrier>,
-    greets: Greets,
+    greets: GreetHandler,
 }
 
-impl Greeting {
-    pub fn new(carrier: Arc<dyn Carrier>, greets: Greets) -> Self {
+impl CarrierGreeting {
+    pub fn new(carrier: Arc<dyn Carrier>, greets: GreetHandler) -> Self {
         Self { carrier, greets }
     }
 
-    async fn greeted(&self, to: &Target, tls: &dyn ClientTls) -> Result<Arc<dyn Connection>, ConnectError> {
+    async fn greeted(
+        &self,
+        to: &CallTarget,
+        tls: &dyn ClientTls,
+    ) -> Result<Arc<dyn Connection>, ConnectError> {
         let connection = self.carrier.connect(to, tls).await?;
         let greeted = self.greets.greet(MeshChannel::over(connection.clone()).within(WITHIN)).await;
         greeted.map_err(|why| ConnectError::Failed(why.into()))?;
@@ -65,14 +72,14 @@ impl Greeting {
     }
 }
 
-impl Carrier for Greeting {
-    fn protocol(&self) -> Protocol {
+impl Carrier for CarrierGreeting {
+    fn protocol(&self) -> ConnectionProtocol {
         self.carrier.protocol()
     }
 
     fn connect<'a>(
         &'a self,
-        to: &'a Target,
+        to: &'a CallTarget,
         tls: &'a dyn ClientTls,
     ) -> BoxFuture<'a, Result<Arc<dyn Connection>, ConnectError>> {
         Box::pin(self.greeted(to, tls))

@@ -3,9 +3,9 @@
 use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
-use omnirelay_transport::peer::Way;
+use omnirelay_transport::peer::CallPath;
 
-use super::Transport;
+use super::NodeTransport;
 
 /// How often some of them are called.
 const EVERY: Duration = Duration::from_secs(5);
@@ -14,7 +14,7 @@ const AT_A_TIME: usize = 8;
 /// For how long what was measured is told.
 const TOLD_FOR: Duration = Duration::from_secs(600);
 
-impl Transport {
+impl NodeTransport {
     /// Calls the nodes that `nodes` names, in their order, some at a time, for ever.
     pub async fn keep_in_touch(&self, nodes: impl Fn() -> Vec<String>) {
         let mut last = String::new();
@@ -35,7 +35,7 @@ impl Transport {
 
     /// Calls a node, by whatever calls to it use.
     pub async fn touch(&self, node: &str) {
-        let Ok(channel) = self.channel(node, Way::REPEATABLE) else { return };
+        let Ok(channel) = self.channel(node, CallPath::REPEATABLE) else { return };
         let begun = Instant::now();
         match self.greets.greet(channel).await {
             Ok(answer) => {

@@ -3,11 +3,11 @@
 use std::time::{Duration, Instant};
 
 use omnirelay_core::text::chain;
-use omnirelay_transport::carrier::Protocol;
+use omnirelay_transport::carrier::ConnectionProtocol;
 
 use super::channel::MeshChannel;
 use super::greeting::WITHIN;
-use super::{NotCalled, Transport};
+use super::{NodeTransport, UncallableNode};
 
 /// How long one carrier is measured: no further call is begun after it.
 const BUDGET: Duration = Duration::from_secs(6);
@@ -25,17 +25,17 @@ pub struct CarrierMeasurement {
     pub error: Option<String>,
 }
 
-impl Transport {
+impl NodeTransport {
     /// Calls a node so many times over a connection of its own, by this version of HTTP.
     ///
     /// # Errors
-    /// [`NotCalled`].
+    /// [`UncallableNode`].
     pub async fn measure(
         &self,
         node: &str,
-        protocol: Protocol,
+        protocol: ConnectionProtocol,
         count: usize,
-    ) -> Result<CarrierMeasurement, NotCalled> {
+    ) -> Result<CarrierMeasurement, UncallableNode> {
         let (peer, started) = (self.peer(node)?, Instant::now());
         let connection = match peer.measured(protocol).await {
             Ok(connection) => connection,

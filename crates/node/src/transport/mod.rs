@@ -15,43 +15,43 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use http::uri::Authority;
 use omnirelay_core::text::chain;
-use omnirelay_host::log::{KeyedLogLimiter, Turn};
-use omnirelay_identity::trust::Trust;
-use omnirelay_transport::carrier::{Protocol, Target};
+use omnirelay_host::log::{KeyedLogLimiter, LogTurn};
+use omnirelay_identity::trust::MeshTrust;
+use omnirelay_transport::carrier::{CallTarget, ConnectionProtocol};
 use omnirelay_transport::negotiate::Downgrade;
-use omnirelay_transport::peer::{Carriers, Observer, Peer, UsedCarrier, Way};
-use omnirelay_transport::tcp::Tcp;
+use omnirelay_transport::peer::{CallPath, Carriers, Peer, PeerObserver, UsedCarrier};
+use omnirelay_transport::tcp::TcpCarrier;
 use parking_lot::Mutex;
 use rustls::pki_types::ServerName;
 use tokio::sync::watch;
 
 use crate::metrics::TransportMetrics;
 use channel::MeshChannel;
-use datagrams::Datagrams;
-use greeting::{Greeting, Greets};
-use tls::NodeTls;
+use datagrams::DatagramReceivers;
+use greeting::{CarrierGreeting, GreetHandler};
+use tls::NodeTlsRole;
 use udp::LateUdp;
 
-pub use greeting::{Greet, Greeted};
+pub use greeting::{GreetChannel, GreetingAnswer};
 
 /// What TLS calls nodes; who they are stands in their certificates.
 const NAME: &str = "node.mesh";
 
 /// Where a node says that it is called by others.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Located {
+pub struct NodeLocation {
     /// `host:port`.
     pub mesh: String,
     /// Whether it serves HTTP/3.
     pub http3: bool,
 }
 
-type Locate = Box<dyn Fn(&str) -> Vec<Located> + Send + Sync>;
+type Locate = Box<dyn Fn(&str) -> Vec<NodeLocation> + Send + Sync>;
 type Behind = Box<dyn Fn(&str) + Send + Sync>;
 
 /// Why a node cannot be called.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum NotCalled {
+pub enum UncallableNode {
     #[error("node `{0}` does not say where its mesh port is")]
     Unknown(String),
     #[error("node `{0}` is this one")]
@@ -59,15 +59,15 @@ pub enum NotCalled {
 }
 
 /// Calls other nodes. Connections to one are shared by all calls to it.
-pub struct Transport {
+pub struct NodeTransport {
     node_id: String,
-    trust: Arc<Trust>,
+    trust: Arc<MeshTrust>,
     carriers: Arc<Carriers>,
     /// The same to nodes of federated clusters, at their control ports: nobody greets there.
     federated: Arc<Carriers>,
     udp: watch::Sender<Option<quinn::Endpoint>>,
-    greets: Greets,
-    datagrams: Datagrams,
+    greets: GreetHandler,
+    datagrams: DatagramReceivers,
     locate: OnceLock<Locate>,
     behind: OnceLock<Behind>,
     metrics: Arc<TransportMetrics>,
@@ -78,15 +78,15 @@ pub struct Transport {
     rtts: Mutex<HashMap<String, (Duration, Instant)>>,
 }
 
-impl Transport {
+impl NodeTransport {
     /// Of the node with this id. It calls nobody before it is told where others are.
-    pub fn new(node_id: &str, trust: Arc<Trust>, http3: bool, metrics: Arc<TransportMetrics>) -> Self {
-        let (udp, greets) = (watch::Sender::new(None), Greets::default());
-        let greeted = |carrier| Arc::new(Greeting::new(carrier, greets.clone()));
+    pub fn new(node_id: &str, trust: Arc<MeshTrust>, http3: bool, metrics: Arc<TransportMetrics>) -> Self {
+        let (udp, greets) = (watch::Sender::new(None), GreetHandler::default());
+        let greeted = |carrier| Arc::new(CarrierGreeting::new(carrier, greets.clone()));
         let late = || Arc::new(LateUdp::new(udp.subscribe()));
         let (near, far) = (http3.then(|| greeted(late()) as _), http3.then(|| late() as _));
-        let carriers = Arc::new(Carriers { http3: near, http2: greeted(Arc::new(Tcp)) });
-        let federated = Arc::new(Carriers { http3: far, http2: Arc::new(Tcp) });
+        let carriers = Arc::new(Carriers { http3: near, http2: greeted(Arc::new(TcpCarrier)) });
+        let federated = Arc::new(Carriers { http3: far, http2: Arc::new(TcpCarrier) });
         let (locate, behind, peers, rtts) =
             (OnceLock::new(), OnceLock::new(), Mutex::default(), Mutex::default());
         Self {
@@ -96,7 +96,7 @@ impl Transport {
             federated,
             udp,
             greets,
-            datagrams: Datagrams::default(),
+            datagrams: DatagramReceivers::default(),
             locate,
             behind,
             metrics,
@@ -107,12 +107,12 @@ impl Transport {
     }
 
     /// Asks there where nodes may be, from now on, the likeliest first; the first who answers that is kept.
-    pub fn find_by(&self, locate: impl Fn(&str) -> Vec<Located> + Send + Sync + 'static) {
+    pub fn find_by(&self, locate: impl Fn(&str) -> Vec<NodeLocation> + Send + Sync + 'static) {
         self.locate.get_or_init(|| Box::new(locate));
     }
 
     /// Greets others so from now on; the first is kept.
-    pub fn greet_by(&self, greet: Greet) {
+    pub fn greet_by(&self, greet: GreetChannel) {
         self.greets.by(greet);
     }
 
@@ -143,29 +143,29 @@ impl Transport {
     /// Another node, where it is now.
     ///
     /// # Errors
-    /// [`NotCalled`].
-    pub fn peer(&self, node: &str) -> Result<Arc<Peer>, NotCalled> {
+    /// [`UncallableNode`].
+    pub fn peer(&self, node: &str) -> Result<Arc<Peer>, UncallableNode> {
         if node == self.node_id {
-            return Err(NotCalled::Own(node.to_owned()));
+            return Err(UncallableNode::Own(node.to_owned()));
         }
         let located = self.locate.get().map(|locate| locate(node)).unwrap_or_default();
         // A constant that is one.
-        let name = ServerName::try_from(NAME).map_err(|_| NotCalled::Unknown(node.to_owned()))?;
+        let name = ServerName::try_from(NAME).map_err(|_| UncallableNode::Unknown(node.to_owned()))?;
         let http3 = located.iter().any(|located| located.http3);
         let targets: Vec<_> = located
             .into_iter()
-            .map(|Located { mesh: address, .. }| Target { address, name: name.clone() })
+            .map(|NodeLocation { mesh: address, .. }| CallTarget { address, name: name.clone() })
             .collect();
         let mut peers = self.peers.lock();
         let Some(target) = targets.first().cloned() else {
             peers.remove(node);
-            return Err(NotCalled::Unknown(node.to_owned()));
+            return Err(UncallableNode::Unknown(node.to_owned()));
         };
         if let Some(known) = peers.get(node) {
             known.may_be_at(targets, http3);
             return Ok(known.clone());
         }
-        let tls = Arc::new(NodeTls::new(node, self.trust.clone()));
+        let tls = Arc::new(NodeTlsRole::new(node, self.trust.clone()));
         let observer = Arc::new(Observed {
             node: node.to_owned(),
             metrics: self.metrics.clone(),
@@ -181,8 +181,8 @@ impl Transport {
     /// What a client of a service is made of that calls a node.
     ///
     /// # Errors
-    /// [`NotCalled`].
-    pub fn channel(&self, node: &str, way: Way) -> Result<MeshChannel, NotCalled> {
+    /// [`UncallableNode`].
+    pub fn channel(&self, node: &str, way: CallPath) -> Result<MeshChannel, UncallableNode> {
         Ok(MeshChannel::to(self.peer(node)?, way, Some(self.metrics.clone())))
     }
 
@@ -190,7 +190,11 @@ impl Transport {
     ///
     /// # Errors
     /// Why there is none, in words.
-    pub async fn other_channel(&self, node: &str, protocol: Protocol) -> Result<MeshChannel, String> {
+    pub async fn other_channel(
+        &self,
+        node: &str,
+        protocol: ConnectionProtocol,
+    ) -> Result<MeshChannel, String> {
         let peer = self.peer(node).map_err(|error| chain(&error))?;
         let connection = peer.measured(protocol).await.map_err(|error| chain(&error))?;
         Ok(MeshChannel::over(connection))
@@ -210,11 +214,11 @@ impl Transport {
         let authority: Authority = control.parse().map_err(|error| chain(&error))?;
         let host = authority.host().trim_start_matches('[').trim_end_matches(']').to_owned();
         let name = ServerName::try_from(host).map_err(|error| chain(&error))?;
-        let target = Target { address: control.to_owned(), name };
-        let tls = Arc::new(NodeTls::of_cluster(cluster, node, self.trust.clone()));
+        let target = CallTarget { address: control.to_owned(), name };
+        let tls = Arc::new(NodeTlsRole::of_cluster(cluster, node, self.trust.clone()));
         let observer = Arc::new(ObservedFederated { control: control.to_owned() });
         let peer = Peer::new(self.federated.clone(), tls, target.clone(), false, observer);
-        let channel = MeshChannel::to(peer.clone(), Way::REPEATABLE, None);
+        let channel = MeshChannel::to(peer.clone(), CallPath::REPEATABLE, None);
         Ok(FederatedPeer { peer, target, channel: channel.called(authority) })
     }
 
@@ -222,29 +226,29 @@ impl Transport {
     ///
     /// # Errors
     /// Why there is none, in words.
-    pub async fn greet_at(&self, address: &str) -> Result<Greeted, String> {
-        self.greet_by_tls(address, NodeTls::any(self.trust.clone())).await
+    pub async fn greet_at(&self, address: &str) -> Result<GreetingAnswer, String> {
+        self.greet_by_tls(address, NodeTlsRole::any(self.trust.clone())).await
     }
 
     /// Greets whoever is at an address and shows a certificate of this node: this node itself, or another daemon that has its id.
     ///
     /// # Errors
     /// Why there is none, in words.
-    pub async fn greet_namesake_at(&self, address: &str) -> Result<Greeted, String> {
-        self.greet_by_tls(address, NodeTls::new(&self.node_id, self.trust.clone())).await
+    pub async fn greet_namesake_at(&self, address: &str) -> Result<GreetingAnswer, String> {
+        self.greet_by_tls(address, NodeTlsRole::new(&self.node_id, self.trust.clone())).await
     }
 
-    async fn greet_by_tls(&self, address: &str, tls: NodeTls) -> Result<Greeted, String> {
+    async fn greet_by_tls(&self, address: &str, tls: NodeTlsRole) -> Result<GreetingAnswer, String> {
         let name = ServerName::try_from(NAME).map_err(|error| chain(&error))?;
-        let target = Target { address: address.to_owned(), name };
+        let target = CallTarget { address: address.to_owned(), name };
         let observer = Arc::new(Observed {
             node: address.to_owned(),
             metrics: self.metrics.clone(),
-            datagrams: Datagrams::default(),
+            datagrams: DatagramReceivers::default(),
             lines: self.lines.clone(),
         });
         let peer = Peer::new(self.carriers.clone(), Arc::new(tls), target, true, observer);
-        self.greets.greet(MeshChannel::to(peer, Way::REPEATABLE, Some(self.metrics.clone()))).await
+        self.greets.greet(MeshChannel::to(peer, CallPath::REPEATABLE, Some(self.metrics.clone()))).await
     }
 
     /// By what a node is called now; `None`: it was not called yet.
@@ -257,7 +261,7 @@ impl Transport {
 #[derive(Clone)]
 pub struct FederatedPeer {
     peer: Arc<Peer>,
-    target: Target,
+    target: CallTarget,
     pub channel: MeshChannel,
 }
 
@@ -279,13 +283,13 @@ struct ObservedFederated {
     control: String,
 }
 
-impl Observer for ObservedFederated {
+impl PeerObserver for ObservedFederated {
     fn downgraded(&self, why: Downgrade) {
         let (control, reason) = (&self.control, why.word());
         tracing::debug!(control, reason, "federated node called over HTTP/2 and not over HTTP/3");
     }
 
-    fn connected(&self, protocol: Protocol) {
+    fn connected(&self, protocol: ConnectionProtocol) {
         tracing::debug!(control = self.control, rpc_transport = protocol.word(), "federated node connected");
     }
 
@@ -296,22 +300,22 @@ impl Observer for ObservedFederated {
 struct Observed {
     node: String,
     metrics: Arc<TransportMetrics>,
-    datagrams: Datagrams,
+    datagrams: DatagramReceivers,
     lines: Arc<KeyedLogLimiter<String>>,
 }
 
-impl Observer for Observed {
+impl PeerObserver for Observed {
     fn downgraded(&self, why: Downgrade) {
         self.metrics.count_downgrade(why);
-        if let Some(Turn { left_out }) = self.lines.turn(&self.node) {
+        if let Some(LogTurn { left_out }) = self.lines.turn(&self.node) {
             let (peer, reason) = (&self.node, why.word());
             tracing::warn!(peer, reason, left_out, "peer called over HTTP/2 and not over HTTP/3");
         }
     }
 
-    fn connected(&self, protocol: Protocol) {
+    fn connected(&self, protocol: ConnectionProtocol) {
         self.metrics.count_connection(protocol);
-        if let Some(Turn { left_out }) = self.lines.turn(&self.node) {
+        if let Some(LogTurn { left_out }) = self.lines.turn(&self.node) {
             tracing::info!(peer = self.node, rpc_transport = protocol.word(), left_out, "peer connected");
         }
     }

@@ -4,47 +4,47 @@ use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
 use omnirelay_host::wall_clock;
-use omnirelay_identity::client::{Believes, OwnClient, Shows};
-use omnirelay_identity::node_identity::OwnIdentity;
-use omnirelay_identity::trust::{Trust, Trusted};
+use omnirelay_identity::client::{ClientCertificate, LiveTlsClient, ServerTrust};
+use omnirelay_identity::node_identity::NodeIdentity;
+use omnirelay_identity::trust::{MeshTrust, TrustSnapshot};
 use omnirelay_pki::certificate::Certificate;
-use omnirelay_pki::trust::Usage;
+use omnirelay_pki::trust::ChainUsage;
 use omnirelay_transport::BoxError;
-use omnirelay_transport::carrier::{ClientTls, End, TlsStart};
+use omnirelay_transport::carrier::{ClientTls, ConnectionEnd, TlsStart};
 use rustls::pki_types::CertificateDer;
 
 /// How long before a certificate ends, in seconds, a connection that was made with it takes no more calls.
 const RETIRED_BEFORE: i64 = 60;
 
 /// As what a node is called by this one.
-pub struct NodeTls {
-    client: Arc<OwnClient>,
-    trust: Arc<Trust>,
+pub struct NodeTlsRole {
+    client: Arc<LiveTlsClient>,
+    trust: Arc<MeshTrust>,
 }
 
-impl NodeTls {
+impl NodeTlsRole {
     /// With the node that has this id.
-    pub fn new(node: &str, trust: Arc<Trust>) -> Self {
-        Self::with(Believes::Node(node.to_owned()), trust)
+    pub fn new(node: &str, trust: Arc<MeshTrust>) -> Self {
+        Self::with(ServerTrust::Node(node.to_owned()), trust)
     }
 
     /// With whichever node of the mesh.
-    pub fn any(trust: Arc<Trust>) -> Self {
-        Self::with(Believes::AnyNode, trust)
+    pub fn any(trust: Arc<MeshTrust>) -> Self {
+        Self::with(ServerTrust::AnyNode, trust)
     }
 
     /// With this node of a federated cluster, by the roots of that; `None`: with any of its nodes.
-    pub fn of_cluster(cluster: &str, node: Option<&str>, trust: Arc<Trust>) -> Self {
+    pub fn of_cluster(cluster: &str, node: Option<&str>, trust: Arc<MeshTrust>) -> Self {
         let (cluster, node) = (cluster.to_owned(), node.map(str::to_owned));
-        Self::with(Believes::ClusterNode { cluster, node }, trust)
+        Self::with(ServerTrust::ClusterNode { cluster, node }, trust)
     }
 
-    fn with(whom: Believes, trust: Arc<Trust>) -> Self {
-        Self { client: OwnClient::new(whom, Shows::Node, trust.clone()), trust }
+    fn with(whom: ServerTrust, trust: Arc<MeshTrust>) -> Self {
+        Self { client: LiveTlsClient::new(whom, ClientCertificate::Node, trust.clone()), trust }
     }
 }
 
-impl ClientTls for NodeTls {
+impl ClientTls for NodeTlsRole {
     fn begin(&self) -> Result<TlsStart, BoxError> {
         // Before the handshake: whatever changes from then on counts.
         let (trust, judged_by) = (self.trust.clone(), self.trust.current());
@@ -52,7 +52,7 @@ impl ClientTls for NodeTls {
         self.client.check_federated()?;
         let config = self.client.config()?;
         let ends = Box::new(move |chain: Vec<CertificateDer<'static>>| {
-            Box::pin(ends(trust, judged_by, own, chain)) as BoxFuture<'static, End>
+            Box::pin(ends(trust, judged_by, own, chain)) as BoxFuture<'static, ConnectionEnd>
         });
         Ok(TlsStart { config, ends })
     }
@@ -60,26 +60,26 @@ impl ClientTls for NodeTls {
 
 /// Returns once a connection has to end that began while the node was `own`, to whoever has shown this chain.
 async fn ends(
-    trust: Arc<Trust>,
-    judged_by: Arc<Trusted>,
-    own: Arc<OwnIdentity>,
+    trust: Arc<MeshTrust>,
+    judged_by: Arc<TrustSnapshot>,
+    own: Arc<NodeIdentity>,
     chain: Vec<CertificateDer<'static>>,
-) -> End {
+) -> ConnectionEnd {
     let Some(shown) = chain.first().and_then(|leaf| Certificate::read(leaf).ok()) else {
-        return End::Cut("nobody has shown who they are");
+        return ConnectionEnd::Cut("nobody has shown who they are");
     };
     tokio::select! {
-        why = trust.ended(judged_by, &shown, &chain, Usage::Server) => End::Cut(why),
-        why = trust.own_ended(&own.leaf) => End::Cut(why),
-        () = renewed(&trust, &own.leaf) => End::Retire("this node has another certificate"),
+        why = trust.ended(judged_by, &shown, &chain, ChainUsage::Server) => ConnectionEnd::Cut(why),
+        why = trust.own_ended(&own.leaf) => ConnectionEnd::Cut(why),
+        () = renewed(&trust, &own.leaf) => ConnectionEnd::Retire("this node has another certificate"),
         () = ends_soon(shown.not_after.min(own.leaf.not_after)) => {
-            End::Retire("a certificate that it was made with ends soon")
+            ConnectionEnd::Retire("a certificate that it was made with ends soon")
         }
     }
 }
 
 /// Returns once the node shows another certificate than this one.
-async fn renewed(trust: &Trust, shown: &Certificate) {
+async fn renewed(trust: &MeshTrust, shown: &Certificate) {
     let mut changes = trust.changes();
     let is_other =
         changes.wait_for(|now| now.own.as_ref().is_some_and(|own| own.leaf.serial != shown.serial));

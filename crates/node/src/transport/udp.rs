@@ -3,8 +3,10 @@
 use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
-use omnirelay_transport::carrier::{Carrier, ClientTls, ConnectError, Connection, Protocol, Target};
-use omnirelay_transport::quic::{Limits, Quic};
+use omnirelay_transport::carrier::{
+    CallTarget, Carrier, ClientTls, ConnectError, Connection, ConnectionProtocol,
+};
+use omnirelay_transport::quic::{QuicCarrier, QuicLimits};
 use tokio::sync::watch;
 
 /// Opens connections over UDP as soon as the node has a port for it.
@@ -17,19 +19,21 @@ impl LateUdp {
 }
 
 impl Carrier for LateUdp {
-    fn protocol(&self) -> Protocol {
-        Protocol::Http3
+    fn protocol(&self) -> ConnectionProtocol {
+        ConnectionProtocol::Http3
     }
 
     fn connect<'a>(
         &'a self,
-        to: &'a Target,
+        to: &'a CallTarget,
         tls: &'a dyn ClientTls,
     ) -> BoxFuture<'a, Result<Arc<dyn Connection>, ConnectError>> {
         let endpoint = self.0.borrow().clone();
         Box::pin(async move {
             match endpoint {
-                Some(endpoint) => Quic::new(endpoint, Limits::default().among_nodes()).connect(to, tls).await,
+                Some(endpoint) => {
+                    QuicCarrier::new(endpoint, QuicLimits::default().among_nodes()).connect(to, tls).await
+                }
                 None => Err(ConnectError::Failed("the mesh port of this node is not open".into())),
             }
         })

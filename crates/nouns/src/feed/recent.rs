@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use omnirelay_registry::cursor::Cursor;
 use omnirelay_registry::view::ViewRecord;
-use omnirelay_registry::watch::{Step, WatchEvent};
-use omnirelay_wire::encoded::Encoded;
+use omnirelay_registry::watch::{WatchEvent, WatchStep};
+use omnirelay_wire::encoded::EncodedMessage;
 use parking_lot::Mutex;
 use prost::Message;
 use tokio::time::Instant;
@@ -24,14 +24,14 @@ const AGE_MAX: Duration = Duration::from_millis(500);
 ///
 /// Those who have been told of different events before a change are not told the same of it, for an event names the
 /// one before it.
-pub struct Recent<E> {
+pub struct RecentEvents<E> {
     slots: Box<[Mutex<Option<Kept<E>>>]>,
 }
 
 struct Kept<E> {
     id: EventId,
     made: Instant,
-    event: Encoded<E>,
+    event: EncodedMessage<E>,
 }
 
 /// What makes two events the same, whoever is told of them.
@@ -49,8 +49,8 @@ pub struct EventId {
 
 impl EventId {
     /// That of an event which tells of this change.
-    pub fn of(told: &WatchEvent, step: &Step) -> Self {
-        let Step { cursor, previous, part, .. } = *step;
+    pub fn of(told: &WatchEvent, step: &WatchStep) -> Self {
+        let WatchStep { cursor, previous, part, .. } = *step;
         Self { sort: discriminant(told), cursor, previous, record: step.record.clone(), part }
     }
 }
@@ -63,20 +63,20 @@ impl PartialEq for EventId {
     }
 }
 
-impl<E> Default for Recent<E> {
+impl<E> Default for RecentEvents<E> {
     fn default() -> Self {
         Self { slots: (0..SLOTS).map(|_| Mutex::new(None)).collect() }
     }
 }
 
-impl<E: Message + Default> Recent<E> {
+impl<E: Message + Default> RecentEvents<E> {
     /// The event as it was made for another watcher a moment ago, or as `make` makes it.
     pub fn get_or_make(
         &self,
         id: EventId,
         place: usize,
-        make: impl FnOnce() -> Option<Encoded<E>>,
-    ) -> Option<Encoded<E>> {
+        make: impl FnOnce() -> Option<EncodedMessage<E>>,
+    ) -> Option<EncodedMessage<E>> {
         let slot = (id.cursor.revision.0 + place as u64 + id.part as u64) % SLOTS;
         let Some(slot) = self.slots.get(slot as usize) else { return make() };
         // Held while it is made: whoever wants the same event would only do the same work beside it.

@@ -48,7 +48,7 @@ pub(super) fn object(json: &[u8]) -> Option<Object> {
 
 /// What a token says whose signature was right.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Claims(Object);
+pub struct TokenClaims(Object);
 
 /// What must be in a token for it to be one of ours.
 #[derive(Clone, Copy, Debug)]
@@ -59,7 +59,7 @@ pub struct ExpectedClaims<'a> {
     pub now: i64,
 }
 
-impl Claims {
+impl TokenClaims {
     pub(super) fn of(object: Object) -> Self {
         Self(object)
     }

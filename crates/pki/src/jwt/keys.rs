@@ -11,7 +11,7 @@ use ring::signature::{
 };
 use serde::Deserialize;
 
-use super::{Algorithm, KID_BYTES_MAX};
+use super::{KID_BYTES_MAX, TokenAlgorithm};
 
 /// Longer sets are not read.
 pub const SET_BYTES_MAX: usize = 256 * 1024;
@@ -49,11 +49,11 @@ impl VerifyingKey {
         (bytes.len() == ED25519_BYTES).then(|| Self(Material::Ed25519(bytes.to_vec())))
     }
 
-    pub fn algorithm(&self) -> Algorithm {
+    pub fn algorithm(&self) -> TokenAlgorithm {
         match &self.0 {
-            Material::Rsa(..) => Algorithm::Rs256,
-            Material::P256(_) => Algorithm::Es256,
-            Material::Ed25519(_) => Algorithm::EdDsa,
+            Material::Rsa(..) => TokenAlgorithm::Rs256,
+            Material::P256(_) => TokenAlgorithm::Es256,
+            Material::Ed25519(_) => TokenAlgorithm::EdDsa,
         }
     }
 
@@ -114,7 +114,7 @@ impl KeySet {
     ///
     /// # Errors
     /// [`KeySetError`]; nothing of such a set is to be used.
-    pub fn read(json: &[u8], algorithms: &[Algorithm]) -> Result<Self, KeySetError> {
+    pub fn read(json: &[u8], algorithms: &[TokenAlgorithm]) -> Result<Self, KeySetError> {
         let set: Set = serde_json::from_slice(json).map_err(|error| KeySetError::Json(chain(&error)))?;
         if set.keys.len() > KEYS_MAX {
             return Err(KeySetError::TooMany);
@@ -156,7 +156,10 @@ impl KeySet {
     }
 }
 
-fn key(value: serde_json::Value, algorithms: &[Algorithm]) -> Result<(String, VerifyingKey), &'static str> {
+fn key(
+    value: serde_json::Value,
+    algorithms: &[TokenAlgorithm],
+) -> Result<(String, VerifyingKey), &'static str> {
     let jwk: Jwk = serde_json::from_value(value).map_err(|_| "it is no key in JSON")?;
     if jwk.usage.as_deref().is_some_and(|usage| usage != "sig") {
         return Err("it is not for signatures");

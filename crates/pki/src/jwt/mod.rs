@@ -12,7 +12,7 @@ use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use serde_json::Value;
 
-use claims::{Claims, object};
+use claims::{TokenClaims, object};
 use keys::VerifyingKey;
 
 /// Longer tokens are not read.
@@ -22,13 +22,13 @@ const KID_BYTES_MAX: usize = 256;
 
 /// By what a token is signed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Algorithm {
+pub enum TokenAlgorithm {
     Rs256,
     Es256,
     EdDsa,
 }
 
-impl Algorithm {
+impl TokenAlgorithm {
     pub const ALL: [Self; 3] = [Self::Rs256, Self::Es256, Self::EdDsa];
 
     /// As in the header: `ES256`.
@@ -75,7 +75,7 @@ pub fn is_jwt(text: &[u8]) -> bool {
 /// A token as it came: what is in it is not believed yet.
 #[derive(Debug)]
 pub struct Jwt<'a> {
-    algorithm: Algorithm,
+    algorithm: TokenAlgorithm,
     kid: String,
     /// What was signed: header and claims as they came.
     signed: &'a str,
@@ -88,7 +88,7 @@ impl<'a> Jwt<'a> {
     ///
     /// # Errors
     /// [`JwtError::Malformed`], and [`JwtError::Algorithm`] for `none`, for secrets that are shared, and for all else that
-    /// is not in [`Algorithm`].
+    /// is not in [`TokenAlgorithm`].
     pub fn read(text: &'a str) -> Result<Self, JwtError> {
         if text.len() > TOKEN_BYTES_MAX {
             return Err(JwtError::Malformed("it is too long"));
@@ -101,7 +101,7 @@ impl<'a> Jwt<'a> {
         }
         let header = object(&part(header)?).ok_or(JwtError::Malformed("its header is no object of JSON"))?;
         let word = |name| header.get(name).and_then(Value::as_str);
-        let algorithm = word("alg").and_then(Algorithm::from_word).ok_or(JwtError::Algorithm)?;
+        let algorithm = word("alg").and_then(TokenAlgorithm::from_word).ok_or(JwtError::Algorithm)?;
         if header.contains_key("crit") || header.contains_key("b64") {
             return Err(JwtError::Malformed("its header demands what is not known here"));
         }
@@ -118,7 +118,7 @@ impl<'a> Jwt<'a> {
         &self.kid
     }
 
-    pub fn algorithm(&self) -> Algorithm {
+    pub fn algorithm(&self) -> TokenAlgorithm {
         self.algorithm
     }
 
@@ -126,7 +126,10 @@ impl<'a> Jwt<'a> {
     ///
     /// # Errors
     /// As of [`Self::verify`], of the last of its algorithm; [`JwtError::Algorithm`] when there is none.
-    pub fn verify_by<'k>(&self, keys: &'k [VerifyingKey]) -> Result<(Claims, &'k VerifyingKey), JwtError> {
+    pub fn verify_by<'k>(
+        &self,
+        keys: &'k [VerifyingKey],
+    ) -> Result<(TokenClaims, &'k VerifyingKey), JwtError> {
         let mut refused = JwtError::Algorithm;
         for key in keys.iter().filter(|key| key.algorithm() == self.algorithm) {
             match self.verify(key) {
@@ -137,12 +140,12 @@ impl<'a> Jwt<'a> {
         Err(refused)
     }
 
-    /// What it claims, if `key` has signed it. Whether that holds now is another question: [`Claims::check`].
+    /// What it claims, if `key` has signed it. Whether that holds now is another question: [`TokenClaims::check`].
     ///
     /// # Errors
     /// [`JwtError::Algorithm`] when the token names another than the key has, [`JwtError::Signature`], and
     /// [`JwtError::Malformed`] for claims that are no object or say something twice.
-    pub fn verify(&self, key: &VerifyingKey) -> Result<Claims, JwtError> {
+    pub fn verify(&self, key: &VerifyingKey) -> Result<TokenClaims, JwtError> {
         if key.algorithm() != self.algorithm {
             return Err(JwtError::Algorithm);
         }
@@ -151,7 +154,7 @@ impl<'a> Jwt<'a> {
         }
         let claims = object(&part(self.claims)?);
         claims
-            .map(Claims::of)
+            .map(TokenClaims::of)
             .ok_or(JwtError::Malformed("its claims are no object of JSON, or one is twice in it"))
     }
 }

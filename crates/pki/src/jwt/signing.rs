@@ -12,7 +12,7 @@ use ring::signature::{Ed25519KeyPair, KeyPair as _};
 use serde_json::{Value, json};
 use zeroize::Zeroizing;
 
-use super::Algorithm;
+use super::TokenAlgorithm;
 use super::keys::VerifyingKey;
 use crate::key::Fingerprint;
 
@@ -68,7 +68,7 @@ impl SigningKey {
 
     /// The token that claims this. The same claims are the same token.
     pub fn sign(&self, claims: &Value) -> Zeroizing<String> {
-        let header = json!({"alg": Algorithm::EdDsa.word(), "typ": "JWT", "kid": self.kid()});
+        let header = json!({"alg": TokenAlgorithm::EdDsa.word(), "typ": "JWT", "kid": self.kid()});
         let part = |value: &Value| BASE64_URL_SAFE_NO_PAD.encode(value.to_string());
         let signed = format!("{}.{}", part(&header), part(claims));
         let signature = BASE64_URL_SAFE_NO_PAD.encode(self.0.sign(signed.as_bytes()));

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use omnirelay_store::{
-    Epoch, Idempotency, IdempotencyKey, Kind, LeaseOp, Precondition, RecordId, Version, Write,
+    Epoch, Idempotency, IdempotencyKey, LeaseOp, Precondition, RecordId, RecordKind, Version, Write,
 };
 use omnirelay_wire::pb::omnirelay::store::v1::AuditValue;
 
@@ -10,7 +10,7 @@ use crate::audit_record::AUDIT;
 
 /// What is to be written, and what must hold for it.
 #[derive(Debug, Default)]
-pub struct Plan {
+pub struct CommitPlan {
     /// In which all was read that it rests on, for versions begin anew with each; `None`: it rests on nothing.
     pub(super) epoch: Option<Epoch>,
     pub(crate) preconditions: Vec<Precondition>,
@@ -21,7 +21,7 @@ pub struct Plan {
     pub(super) idempotency: Option<Idempotency>,
 }
 
-impl Plan {
+impl CommitPlan {
     /// A plan that rests on what was read in this epoch.
     pub fn read_in(epoch: Epoch) -> Self {
         Self { epoch: Some(epoch), ..Self::default() }
@@ -88,7 +88,7 @@ impl Plan {
     }
 
     /// A record that it writes and that is of none of these kinds.
-    pub(crate) fn foreign_to(&self, kinds: &[Kind]) -> Option<&RecordId> {
+    pub(crate) fn foreign_to(&self, kinds: &[RecordKind]) -> Option<&RecordId> {
         self.writes.iter().map(Write::id).find(|id| !kinds.contains(&id.kind))
     }
 }

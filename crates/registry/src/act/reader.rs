@@ -6,14 +6,14 @@ use std::sync::Arc;
 use omnirelay_store::{CommitError, Epoch, RecordId, Version};
 use parking_lot::Mutex;
 
-use super::Plan;
+use super::CommitPlan;
 use crate::view::{View, ViewRecord};
 
 /// What a decision may read; each reading becomes a precondition of the commit.
 ///
 /// A record is read once: whoever asks for it again gets the same, so that what was checked, what was
 /// decided and what the commit demands are about one version, whatever the view has learned meanwhile.
-pub struct Reader<'a> {
+pub struct DecisionReader<'a> {
     view: &'a View,
     /// That of the first reading or an earlier one: versions begin anew with an epoch.
     epoch: Epoch,
@@ -29,7 +29,7 @@ struct Readings {
     missed: Vec<RecordId>,
 }
 
-impl<'a> Reader<'a> {
+impl<'a> DecisionReader<'a> {
     pub(crate) fn new(view: &'a View) -> Self {
         Self::after(view, None)
     }
@@ -75,8 +75,8 @@ impl<'a> Reader<'a> {
     }
 
     /// A plan that rests on all that was read.
-    pub fn plan(self) -> Plan {
+    pub fn plan(self) -> CommitPlan {
         let Readings { seen, .. } = self.readings.into_inner();
-        Plan::read_in(self.epoch).expect(seen.into_iter().map(|(id, (_, version))| (id, version)))
+        CommitPlan::read_in(self.epoch).expect(seen.into_iter().map(|(id, (_, version))| (id, version)))
     }
 }

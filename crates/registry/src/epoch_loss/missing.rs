@@ -3,16 +3,16 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use omnirelay_store::{Epoch, Kind, Record, RecordId, Revision};
+use omnirelay_store::{Epoch, Record, RecordId, RecordKind, Revision};
 use tokio::time::Instant;
 
-use super::{HELD_FOR, Held, Inner, Losses, Lost, ToRestore, is_owners, owner};
+use super::{EpochLosses, HELD_FOR, Held, Inner, LostEpochRecord, ToRestore, is_owners, owner};
 use crate::view::{View, ViewRecord};
 
 /// How the records of a kind come back that a new epoch has lost.
 #[derive(Clone, Debug)]
 pub struct RestoredKind {
-    pub kind: Kind,
+    pub kind: RecordKind,
     pub by: RestoredBy,
     /// The record that one is part of: where an older or another copy of it was found, its parts of now and of then do not fit
     /// together.
@@ -37,17 +37,17 @@ pub enum RestoredBy {
 
 impl RestoredKind {
     /// A kind whose records stand for themselves.
-    pub const fn of(kind: Kind, by: RestoredBy) -> Self {
+    pub const fn of(kind: RecordKind, by: RestoredBy) -> Self {
         Self { kind, by, part_of: None, is_merged: false }
     }
 
     /// A kind whose records are parts of others.
-    pub const fn parts(kind: Kind, by: RestoredBy, part_of: fn(&Record) -> RecordId) -> Self {
+    pub const fn parts(kind: RecordKind, by: RestoredBy, part_of: fn(&Record) -> RecordId) -> Self {
         Self { kind, by, part_of: Some(part_of), is_merged: false }
     }
 
     /// A kind whose object puts together what was lost with what was written since.
-    pub const fn merged(kind: Kind, by: RestoredBy) -> Self {
+    pub const fn merged(kind: RecordKind, by: RestoredBy) -> Self {
         Self { kind, by, part_of: None, is_merged: true }
     }
 
@@ -116,7 +116,7 @@ pub struct FollowedSpan {
     pub met: Instant,
 }
 
-impl Losses {
+impl EpochLosses {
     /// Awaits what is lost whole of these kinds until it is there again, or given up.
     pub(crate) fn restored(self, restored: Vec<Vec<RestoredKind>>) -> Self {
         Self { restored, ..self }
@@ -223,7 +223,7 @@ impl Losses {
     }
 
     /// Whether somebody had restored a record before this daemon met the new epoch.
-    pub(super) fn is_restored_already(&self, lost: &Lost) -> bool {
+    pub(super) fn is_restored_already(&self, lost: &LostEpochRecord) -> bool {
         match self.restored_of(&lost.held.record.id.kind) {
             Some(how) if how.is_merged => false,
             Some(how) if how.is_put_back() => {
@@ -234,7 +234,7 @@ impl Losses {
     }
 
     /// How a kind comes back; `None`: it says nothing of that.
-    pub fn restored_of(&self, kind: &Kind) -> Option<&RestoredKind> {
+    pub fn restored_of(&self, kind: &RecordKind) -> Option<&RestoredKind> {
         self.restored.iter().flatten().find(|restored| restored.kind == *kind)
     }
 

@@ -9,7 +9,7 @@ use omnirelay_wire::fault::{Code, Fault};
 use tokio::time::Instant;
 
 use super::{Mutation, RECALL_TIMEOUT, Registry, may_decide_again};
-use crate::act::{Act, Plan, Reader};
+use crate::act::{CommitPlan, DaemonAct, DecisionReader};
 use crate::completeness::lost;
 use crate::refusal::{commit_fault, conflict_fault, epoch_changed, is_of_state, unavailable};
 use crate::view::ViewRecord;
@@ -69,8 +69,8 @@ impl Registry {
             };
         }
         let version = self.view().version_of(record.as_deref(), id);
-        let asked = Plan::read_in(epoch).expect([(id.clone(), version)]);
-        match self.attempt(&Act { within: RECALL_TIMEOUT, ..mutation.act() }, asked).await {
+        let asked = CommitPlan::read_in(epoch).expect([(id.clone(), version)]);
+        match self.attempt(&DaemonAct { within: RECALL_TIMEOUT, ..mutation.act() }, asked).await {
             Ok(_) => {
                 let fault = conflict_fault(mutation, wanted, version);
                 MutationRefusal::Finally(match record {
@@ -142,7 +142,7 @@ pub(super) struct Unexpected {
 }
 
 /// The object of a mutation, unless it is what the caller expects.
-pub(super) fn unexpected(mutation: &Mutation<'_>, reader: &Reader<'_>) -> Option<Unexpected> {
+pub(super) fn unexpected(mutation: &Mutation<'_>, reader: &DecisionReader<'_>) -> Option<Unexpected> {
     let expected = mutation.expected?;
     let record = reader.get(&mutation.object);
     let actual = record.as_ref().map_or(Version(0), |record| record.record.version);
@@ -165,7 +165,7 @@ fn is_met(expected: Option<IfMatch>, actual: Version) -> bool {
 /// Why a decision was none: what it has not found may be about to be there again.
 pub(super) fn refuse_decided(
     mutation: &Mutation<'_>,
-    reader: &Reader<'_>,
+    reader: &DecisionReader<'_>,
     refusal: Fault,
 ) -> MutationRefusal {
     let lost = if refusal.code == Code::NotFound { reader.awaited() } else { Vec::new() };

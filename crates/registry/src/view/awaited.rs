@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use omnirelay_store::{Kind, RecordId};
+use omnirelay_store::{RecordId, RecordKind};
 use tokio::time::Instant;
 
-use super::{Head, Records, State, View, ViewRecord, read};
-use crate::epoch_loss::{EpochChange, Lost, Reach};
+use super::{Records, RegistryHead, State, View, ViewRecord, read};
+use crate::epoch_loss::{EpochChange, LostEpochRecord, Reach};
 
 /// How long a lost record is awaited at least: nodes enter themselves within a second. Too low: a list that lacks
 /// something says that it is whole. Too high: what nobody restores is called about to come.
@@ -62,12 +62,12 @@ impl AwaitedRecords {
 
 impl State {
     /// What the present records lack of the `old` ones, which were those of another epoch; what is gone is awaited.
-    pub(super) fn lose(&mut self, before: Head, old: &BTreeMap<Kind, Records>) -> EpochChange {
+    pub(super) fn lose(&mut self, before: RegistryHead, old: &BTreeMap<RecordKind, Records>) -> EpochChange {
         let reach = Reach { revision: before.revision, at: self.heard_at };
         let of_store = old.values().flat_map(Records::iter).filter(|held| !self.stays(&held.record.id));
         let lost = of_store.filter_map(|held| {
             let copy = self.copy_of(&held.record.id);
-            Lost::of(held, copy.map(|copy| &copy.record), reach)
+            LostEpochRecord::of(held, copy.map(|copy| &copy.record), reach)
         });
         let (after, reached) = (self.head.epoch, before.revision);
         let change = EpochChange { before: before.epoch, after, reached, lost: lost.collect() };

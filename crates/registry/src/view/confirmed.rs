@@ -46,7 +46,7 @@ pub struct ToConfirm {
 
 /// A scope that was seen to have been led twice at once, or to have a lease with a smaller token than one before.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Split {
+pub struct LeaseSplit {
     pub scope: String,
     /// Of the lease that stands.
     pub epoch: Epoch,
@@ -63,8 +63,8 @@ pub struct Split {
 #[derive(Default)]
 pub(super) struct Splits {
     seen: u64,
-    told: VecDeque<(Split, Instant)>,
-    unrecorded: VecDeque<Split>,
+    told: VecDeque<(LeaseSplit, Instant)>,
+    unrecorded: VecDeque<LeaseSplit>,
     /// Who held scopes in the epoch before, and until when that was confirmed.
     before: BTreeMap<String, (Lease, Millis)>,
     /// By scope the token of the lease that it was told of.
@@ -147,18 +147,18 @@ impl View {
     }
 
     /// The splits that were seen in the last day.
-    pub fn splits(&self) -> Vec<Split> {
+    pub fn splits(&self) -> Vec<LeaseSplit> {
         let state = read(&self.state);
         let told = state.splits.told.iter().filter(|(_, at)| at.elapsed() < TOLD_FOR);
         told.map(|(split, _)| split.clone()).collect()
     }
 
     /// The first split that no audit record tells of yet.
-    pub(crate) fn unrecorded_split(&self) -> Option<Split> {
+    pub(crate) fn unrecorded_split(&self) -> Option<LeaseSplit> {
         read(&self.state).splits.unrecorded.front().cloned()
     }
 
-    pub(crate) fn note_recorded_split(&self, split: &Split) {
+    pub(crate) fn note_recorded_split(&self, split: &LeaseSplit) {
         write(&self.state).splits.unrecorded.retain(|other| other != split);
     }
 }
@@ -259,7 +259,7 @@ impl State {
             return;
         }
         let other = before.map_or_else(|| lease.holder.clone(), |(other, _)| other.holder.clone());
-        let split = Split {
+        let split = LeaseSplit {
             scope: lease.scope.clone(),
             epoch: self.head.epoch,
             holder: lease.holder.clone(),
@@ -301,7 +301,7 @@ impl Splits {
         self.last.remove(scope);
     }
 
-    fn note(&mut self, split: Split) {
+    fn note(&mut self, split: LeaseSplit) {
         self.seen += 1;
         self.last.insert(split.scope.clone(), split.token);
         tracing::warn!(
@@ -323,7 +323,7 @@ impl Splits {
     }
 }
 
-impl Split {
+impl LeaseSplit {
     /// The lines of its audit record.
     pub fn lines(&self) -> Vec<String> {
         vec![
@@ -333,7 +333,7 @@ impl Split {
     }
 }
 
-impl std::fmt::Display for Split {
+impl std::fmt::Display for LeaseSplit {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let Self { scope, holder, token, other, token_seen, .. } = self;
         write!(f, "`{scope}` is held by {} with token {token}", holder.id)?;

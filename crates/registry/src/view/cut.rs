@@ -1,7 +1,7 @@
 //! A cut: records of several kinds as they are at one moment.
 
 use omnirelay_core::time::Millis;
-use omnirelay_store::{Kind, Record};
+use omnirelay_store::{Record, RecordKind};
 
 use super::{View, read};
 use crate::cursor::Cursor;
@@ -19,7 +19,7 @@ pub struct RegistryCut {
 
 impl View {
     /// The records of these kinds, but for those of groups.
-    pub fn cut(&self, kinds: &[Kind]) -> RegistryCut {
+    pub fn cut(&self, kinds: &[RecordKind]) -> RegistryCut {
         let state = read(&self.state);
         let mut cut = RegistryCut {
             cursor: Cursor::at(state.head.epoch, state.head.revision),

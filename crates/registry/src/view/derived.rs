@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use omnirelay_store::Kind;
+use omnirelay_store::RecordKind;
 use parking_lot::Mutex;
 
 use super::{View, ViewRecord};
@@ -10,17 +10,17 @@ use crate::cursor::Cursor;
 
 /// What is made of the records of a kind that are of no group: those of others end without a change.
 #[derive(Debug)]
-pub struct Derived<T>(Mutex<Option<(Cursor, Arc<T>)>>);
+pub struct DerivedRecords<T>(Mutex<Option<(Cursor, Arc<T>)>>);
 
-impl<T> Default for Derived<T> {
+impl<T> Default for DerivedRecords<T> {
     fn default() -> Self {
         Self(Mutex::default())
     }
 }
 
-impl<T> Derived<T> {
+impl<T> DerivedRecords<T> {
     /// What `make` makes of the records as they are now.
-    pub fn of(&self, view: &View, kind: &Kind, make: impl FnOnce(&[Arc<ViewRecord>]) -> T) -> Arc<T> {
+    pub fn of(&self, view: &View, kind: &RecordKind, make: impl FnOnce(&[Arc<ViewRecord>]) -> T) -> Arc<T> {
         let mut made = self.0.lock();
         let changed = view.changed(kind);
         if let Some((_, made)) = made.as_ref().filter(|(at, _)| *at == changed) {

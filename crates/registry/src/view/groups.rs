@@ -4,7 +4,9 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use omnirelay_core::time::Millis;
-use omnirelay_store::{Beat, Epoch, Grace, Group, GroupId, GroupRef, Kind, RecordId, Revision};
+use omnirelay_store::{
+    Epoch, Group, GroupId, GroupRef, PulseAnswer, RecordId, RecordKind, RenewalGrace, Revision,
+};
 
 use super::{Records, State, View, ViewRecord, read, write};
 
@@ -15,7 +17,7 @@ impl View {
     }
 
     /// How many records of a kind are held, those among them that are over and not deleted yet.
-    pub fn held_count(&self, kind: &Kind) -> usize {
+    pub fn held_count(&self, kind: &RecordKind) -> usize {
         read(&self.state).kinds.get(kind).map_or(0, Records::len)
     }
 
@@ -67,7 +69,7 @@ impl View {
     }
 
     /// Notes the answer to a pulse that renewed these groups, and asked for nothing else.
-    pub(crate) fn note_renewed(&self, beat: &Beat, groups: &[GroupRef]) {
+    pub(crate) fn note_renewed(&self, beat: &PulseAnswer, groups: &[GroupRef]) {
         let mut state = write(&self.state);
         if state.groups_epoch != beat.epoch {
             return;
@@ -86,7 +88,7 @@ impl State {
     /// The deadline, or the end of the grace that spares what was over by it.
     pub(super) fn ends_at(&self, of: &GroupRef, now: Millis) -> Option<Millis> {
         let life = self.groups.get(&of.id).filter(|group| group.of.instance == of.instance)?;
-        let spares = |grace: &Grace| !life.closed && now < grace.until && grace.from < life.deadline;
+        let spares = |grace: &RenewalGrace| !life.closed && now < grace.until && grace.from < life.deadline;
         let spared_until = self.grace.filter(spares).map_or(life.deadline, |grace| grace.until);
         Some(life.deadline.max(spared_until))
     }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use omnirelay_store::{Kind, Lease};
+use omnirelay_store::{Lease, RecordKind};
 
 use super::{VerifiedSignatures, ViewRecord};
 
@@ -11,7 +11,7 @@ use super::{VerifiedSignatures, ViewRecord};
 #[derive(Default)]
 pub struct LoadedRecords {
     /// Page by page: a vector of all is large, and what is large stays with the process when it is freed.
-    pub records: BTreeMap<Kind, Vec<Vec<Arc<ViewRecord>>>>,
+    pub records: BTreeMap<RecordKind, Vec<Vec<Arc<ViewRecord>>>>,
     pub leases: Vec<Lease>,
     /// What was verified of the signed ones among them.
     pub verified: VerifiedSignatures,

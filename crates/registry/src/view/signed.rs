@@ -19,14 +19,14 @@ use omnirelay_decisions::signed_record::{
     FoundRecord, KnownRecord, RecordName, RecordRefusal, RecordSigners, SignedParts, judge, split,
 };
 use omnirelay_pki::issuer_key::IssuerKey;
-use omnirelay_store::{Change, Epoch, Kind, LogEntry, Record, RecordId, Revision, Version};
+use omnirelay_store::{Epoch, LogEntry, Record, RecordChange, RecordId, RecordKind, Revision, Version};
 use omnirelay_wire::fault::Fault;
 use omnirelay_wire::pb::omnirelay::store::v1::RecordSignature;
 
 pub use loading::VerifiedSignatures;
 pub use unaudited::UnauditedWrite;
 
-use super::{Head, State, View, ViewChange, ViewRecord, read, write};
+use super::{RegistryHead, State, View, ViewChange, ViewRecord, read, write};
 
 /// How many records that do not count are noted; those beyond are found by a load once these are put right.
 const REFUSED_MAX: usize = 1000;
@@ -41,7 +41,7 @@ pub trait RecordIssuers: Send + Sync {
     ///
     /// # Errors
     /// Why it cannot follow: it is no authority, or of a root that nobody who was trusted has certified.
-    fn follow(&self, before: Option<&Bytes>, next: &Bytes) -> Result<AuthorityFollowing, String>;
+    fn follow(&self, before: Option<&Bytes>, next: &Bytes) -> Result<AuthoritySuccession, String>;
 
     /// Whether this node can sign by the issuer of an authority.
     ///
@@ -67,7 +67,7 @@ pub trait RecordIssuers: Send + Sync {
 
 /// An authority that may follow the one before.
 #[derive(Clone, Debug, Default)]
-pub struct AuthorityFollowing {
+pub struct AuthoritySuccession {
     /// Whose signatures count from then on; `None`: records are not signed.
     pub signers: Option<Arc<RecordSigners>>,
     /// Whether the newest of them is an issuer that the authority before did not know, and has not been one before the newest that
@@ -132,7 +132,7 @@ struct Held {
 /// The signed kinds, and what is known of their records.
 #[derive(Default)]
 pub(super) struct SignedRecords {
-    kinds: Vec<Kind>,
+    kinds: Vec<RecordKind>,
     by: Option<RecordSigning>,
     signers: Option<Arc<RecordSigners>>,
     /// The value of the authority's record that counts, without its signature.
@@ -241,7 +241,7 @@ impl SignedRecords {
         if value.len() > AUTHORITY_BYTES_MAX {
             return Err(Why::Authority(format!("it is larger than {AUTHORITY_BYTES_MAX} bytes")));
         }
-        let AuthorityFollowing { signers, is_by_new_issuer } =
+        let AuthoritySuccession { signers, is_by_new_issuer } =
             by.issuers.follow(self.authority.as_ref(), &parts.payload).map_err(Why::Authority)?;
         match (&self.signers, &signers) {
             (None, None) => {}
@@ -384,7 +384,7 @@ impl State {
     }
 
     /// Applies one change of a signed record; `None`: it does not count.
-    pub(super) fn change_signed(&mut self, change: &Change, entry: &LogEntry) -> Option<ViewChange> {
+    pub(super) fn change_signed(&mut self, change: &RecordChange, entry: &LogEntry) -> Option<ViewChange> {
         let (id, found) = (&change.after.id, &change.after);
         if self.signed.held.get(id).is_some_and(|held| held.revision >= entry.revision) {
             // A load was ahead of the log.
@@ -501,7 +501,7 @@ impl State {
     }
 
     /// A change as the log has it, for those who are behind the view; `None`: it never counted.
-    fn signed_of_log(&self, change: &Change) -> Option<ViewChange> {
+    fn signed_of_log(&self, change: &RecordChange) -> Option<ViewChange> {
         let epoch = self.head.epoch;
         let counted = |record: &Record| {
             let parts = split(&record.value);

@@ -12,7 +12,7 @@ use super::lock::ReadGuard;
 
 /// Groups and leases and how they stand, read under one lock. Hold it shortly, and ask the view nothing
 /// meanwhile.
-pub struct Tenancy<'a> {
+pub struct LeaseTenancy<'a> {
     state: ReadGuard<'a, State>,
     now: Millis,
 }
@@ -20,7 +20,7 @@ pub struct Tenancy<'a> {
 /// How long a group may be unheard of behind its lease, or the record that names it: it is told of by the next beat.
 const UNHEARD: Duration = Duration::from_secs(2);
 
-impl<'a> Tenancy<'a> {
+impl<'a> LeaseTenancy<'a> {
     pub(super) fn of_state(state: ReadGuard<'a, State>, now: Millis) -> Self {
         Self { state, now }
     }

@@ -10,14 +10,14 @@ const CLOCK_SET_MAX: Duration = Duration::from_secs(1);
 
 /// Which boot of the machine it is, and how its clocks stand.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Boot {
+pub struct MachineBoot {
     pub id: [u8; 16],
     /// By how much the clock on the wall is ahead of the one that nobody sets and that stands still while the machine
     /// sleeps, in ms.
     pub clock_ms: i64,
 }
 
-impl Boot {
+impl MachineBoot {
     /// This one; `None` where the machine does not tell.
     pub(super) fn of_machine() -> Option<Self> {
         let text = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;

@@ -14,9 +14,9 @@ use parking_lot::Mutex;
 use redb::backends::FileBackend;
 use redb::{BackendError, StorageBackend};
 
-use super::boot::Boot;
+use super::boot::MachineBoot;
 use super::files::{ASIDE_NAME, LOCK_NAME, PREPARED_NAME, RENEWALS_NAME, segment_path};
-use super::note::{Note, Noted};
+use super::note::{BatchNote, FoundNote};
 
 /// Only the owner may read what the registry holds.
 const FILE_MODE: u32 = 0o600;
@@ -30,7 +30,7 @@ pub trait Disk: Send + 'static {
     ///
     /// # Errors
     /// [`io::ErrorKind::ResourceBusy`] when somebody else has them open.
-    fn open(&mut self) -> io::Result<Medium>;
+    fn open(&mut self) -> io::Result<DiskMedium>;
 
     /// Opens a segment of the write-ahead log, 0 or 1, or makes an empty one.
     ///
@@ -46,7 +46,7 @@ pub trait Disk: Send + 'static {
 
     /// Which boot of the machine this is: what was written without a sync is there as long as it lasts. `None`: nobody
     /// knows.
-    fn boot(&self) -> Option<Boot>;
+    fn boot(&self) -> Option<MachineBoot>;
 
     /// Keeps a durable copy of the bytes, which nobody has open, under another name, for a program that understands
     /// only what version 0.1 wrote.
@@ -59,14 +59,14 @@ pub trait Disk: Send + 'static {
     ///
     /// # Errors
     /// Whatever stands in the way; the store is not used then.
-    fn noted(&mut self) -> io::Result<Noted>;
+    fn noted(&mut self) -> io::Result<FoundNote>;
 
     /// Notes something in the place of what was noted before, without waiting for it to be
     /// durable. It becomes so before [`Disk::settle`] returns.
     ///
     /// # Errors
     /// Whatever stands in the way; what was noted before may stay.
-    fn note(&mut self, note: Note) -> io::Result<()>;
+    fn note(&mut self, note: BatchNote) -> io::Result<()>;
 
     /// Makes the store findable after a power loss, once it holds everything that a store must
     /// hold. Called at each start: the one that made the store may have ended before this.
@@ -87,7 +87,7 @@ pub(super) struct FileDisk {
 
 /// What a disk gives to keep the bytes in.
 #[derive(Debug)]
-pub struct Medium {
+pub struct DiskMedium {
     pub backend: Box<dyn StorageBackend>,
     /// The file behind it, if room shall be taken from the file system before the file grows: a
     /// full disk is then found out before anything has been changed.
@@ -97,7 +97,7 @@ pub struct Medium {
 /// Counts syncs and remembers failures of the medium that it passes everything on to.
 #[derive(Debug)]
 pub(super) struct Watched {
-    medium: Medium,
+    medium: DiskMedium,
     seen: Arc<Seen>,
 }
 
@@ -149,10 +149,10 @@ impl Disk for FileDisk {
         &self.path
     }
 
-    fn open(&mut self) -> io::Result<Medium> {
+    fn open(&mut self) -> io::Result<DiskMedium> {
         let file = self.open_file()?;
         let backend = FileBackend::new(file.try_clone()?).map_err(io::Error::other)?;
-        Ok(Medium { backend: Box::new(backend), file: Some(file) })
+        Ok(DiskMedium { backend: Box::new(backend), file: Some(file) })
     }
 
     fn open_segment(&mut self, which: usize) -> io::Result<Box<dyn StorageBackend>> {
@@ -165,8 +165,8 @@ impl Disk for FileDisk {
         Ok(Box::new(FileBackend::new(file).map_err(io::Error::other)?))
     }
 
-    fn boot(&self) -> Option<Boot> {
-        Boot::of_machine()
+    fn boot(&self) -> Option<MachineBoot> {
+        MachineBoot::of_machine()
     }
 
     fn set_aside(&mut self) -> io::Result<()> {
@@ -180,13 +180,13 @@ impl Disk for FileDisk {
         self.sync_directory()
     }
 
-    fn noted(&mut self) -> io::Result<Noted> {
-        let mut text = [0; Note::BYTES];
+    fn noted(&mut self) -> io::Result<FoundNote> {
+        let mut text = [0; BatchNote::BYTES];
         let length = self.lock()?.read_at(&mut text, 0)?;
-        Ok(Note::read(text.get(..length).unwrap_or_default()))
+        Ok(BatchNote::read(text.get(..length).unwrap_or_default()))
     }
 
-    fn note(&mut self, note: Note) -> io::Result<()> {
+    fn note(&mut self, note: BatchNote) -> io::Result<()> {
         self.lock()?.write_all_at(note.to_text().as_bytes(), 0)
     }
 
@@ -221,7 +221,7 @@ fn open_private(path: &Path) -> io::Result<File> {
 
 impl Watched {
     /// Watches `medium`, which holds for certain what the watched ones before it were given.
-    pub fn over(medium: Medium, seen: Arc<Seen>) -> io::Result<Self> {
+    pub fn over(medium: DiskMedium, seen: Arc<Seen>) -> io::Result<Self> {
         seen.confirm(medium.backend.as_ref())?;
         Ok(Self { medium, seen })
     }

@@ -11,7 +11,7 @@ use std::io;
 use omnirelay_core::time::Millis;
 
 use super::super::rules::{self, GroupState, GroupTable, GroupTableMut, Groups, Keep, State, Step};
-use super::super::{Beat, GroupId, Pulse, StoreError};
+use super::super::{GroupId, Pulse, PulseAnswer, StoreError};
 use super::renewals::Renewals;
 use super::written::Opening;
 
@@ -41,7 +41,7 @@ impl Lives {
     }
 
     /// Carries out a pulse at `now`, which was read after these were locked; `None`: it needs a batch.
-    pub fn pulse(&mut self, pulse: &Pulse, now: Millis) -> Option<Result<Beat, StoreError>> {
+    pub fn pulse(&mut self, pulse: &Pulse, now: Millis) -> Option<Result<PulseAnswer, StoreError>> {
         let renewals = self.renewals.as_mut()?;
         // What the batch under way moves is to be told with the others.
         let asks_for_moves = pulse.moved_since < Millis(u64::MAX);

@@ -39,19 +39,20 @@ use self::tables::{Batch, Snapshot};
 use self::writer::{Desk, Fate, Job, Log, Writer};
 use super::rules::{self, Behind, State, Step};
 use super::{
-    AcceptedLoss, Beat, Clock, ClockReset, Commit, CommitError, Committed, Epoch, GroupRef, Housekept,
-    IdempotencyKey, Leases, LogPage, OpenGroup, Opened, PAGE_MAX, Pulse, ResetClock, ResetClockError,
-    Retention, Revision, Scan, ScanPage, Store, StoreError, SystemClock, Write, limits,
+    AcceptedLoss, Clock, ClockReset, Commit, CommitError, CommitOutcome, Epoch, GroupRef,
+    HousekeepingOutcome, IdempotencyKey, Leases, LogPage, OpenGroup, OpenedGroup, PAGE_MAX, Pulse,
+    PulseAnswer, ResetClock, ResetClockError, Retention, Revision, Scan, ScanPage, Store, StoreError,
+    SystemClock, Write, limits,
 };
 
-pub use self::boot::Boot;
-pub use self::disk::{Disk, Medium};
+pub use self::boot::MachineBoot;
+pub use self::disk::{Disk, DiskMedium};
 pub use self::failure::OpenError;
 pub use self::files::FILE_NAME;
-pub use self::note::{Note, Noted};
-pub use self::offline::{Report, check, compact};
-pub use self::options::Options;
-pub use self::proof::Missing;
+pub use self::note::{BatchNote, FoundNote};
+pub use self::offline::{StoreReport, check, compact};
+pub use self::options::EmbeddedOptions;
+pub use self::proof::MissingStoreFile;
 
 /// The longest commit that is made on its caller's thread, in bytes of values.
 const CALLERS_BYTES_MAX: usize = 16 * 1024;
@@ -89,7 +90,7 @@ type Read = Box<dyn FnOnce(&Shared) + Send>;
 
 /// What a store has done since it was opened.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Stats {
+pub struct StoreStats {
     /// Log entries written.
     pub commits: u64,
     /// Batches that were written to the log: each holds all that waited when it began.
@@ -104,7 +105,7 @@ impl EmbeddedStore {
     /// # Errors
     /// [`OpenError`] says which file, and what to do.
     pub fn open(dir: &Path) -> Result<Self, OpenError> {
-        Self::open_or(dir, Missing::Refuse)
+        Self::open_or(dir, MissingStoreFile::Refuse)
     }
 
     /// As [`EmbeddedStore::open`], and says what to do when the file was there and is gone. Where its loss is accepted,
@@ -112,8 +113,8 @@ impl EmbeddedStore {
     ///
     /// # Errors
     /// As [`EmbeddedStore::open`].
-    pub fn open_or(dir: &Path, missing: Missing) -> Result<Self, OpenError> {
-        Self::open_as(dir, SystemClock::start(), Options::default(), missing)
+    pub fn open_or(dir: &Path, missing: MissingStoreFile) -> Result<Self, OpenError> {
+        Self::open_as(dir, SystemClock::start(), EmbeddedOptions::default(), missing)
     }
 
     /// As [`EmbeddedStore::open`], with a clock and options. Store time is never behind what the
@@ -121,11 +122,16 @@ impl EmbeddedStore {
     ///
     /// # Errors
     /// As [`EmbeddedStore::open`].
-    pub fn open_with(dir: &Path, clock: impl Clock, options: Options) -> Result<Self, OpenError> {
-        Self::open_as(dir, clock, options, Missing::Refuse)
+    pub fn open_with(dir: &Path, clock: impl Clock, options: EmbeddedOptions) -> Result<Self, OpenError> {
+        Self::open_as(dir, clock, options, MissingStoreFile::Refuse)
     }
 
-    fn open_as(dir: &Path, clock: impl Clock, options: Options, missing: Missing) -> Result<Self, OpenError> {
+    fn open_as(
+        dir: &Path,
+        clock: impl Clock,
+        options: EmbeddedOptions,
+        missing: MissingStoreFile,
+    ) -> Result<Self, OpenError> {
         open::make_directory(dir)?;
         let past = proof::past(dir, missing)?;
         let path = dir.join(FILE_NAME);
@@ -140,8 +146,12 @@ impl EmbeddedStore {
     ///
     /// # Errors
     /// As [`EmbeddedStore::open`].
-    pub fn open_on(disk: impl Disk, clock: impl Clock, options: Options) -> Result<Self, OpenError> {
-        Self::open_after(Given { options, past: Past::Unknown, missing: Missing::Refuse }, disk, clock)
+    pub fn open_on(disk: impl Disk, clock: impl Clock, options: EmbeddedOptions) -> Result<Self, OpenError> {
+        Self::open_after(
+            Given { options, past: Past::Unknown, missing: MissingStoreFile::Refuse },
+            disk,
+            clock,
+        )
     }
 
     fn open_after(given: Given, mut disk: impl Disk, clock: impl Clock) -> Result<Self, OpenError> {
@@ -162,8 +172,8 @@ impl EmbeddedStore {
     }
 
     /// Counts what it has done.
-    pub fn stats(&self) -> Stats {
-        Stats {
+    pub fn stats(&self) -> StoreStats {
+        StoreStats {
             commits: self.shared.counted.commits.load(Ordering::Relaxed),
             transactions: self.shared.counted.transactions.load(Ordering::Relaxed),
             syncs: self.shared.seen.syncs(),
@@ -264,14 +274,14 @@ impl Store for EmbeddedStore {
         self.lost
     }
 
-    async fn pulse(&self, pulse: Pulse) -> Result<Beat, StoreError> {
+    async fn pulse(&self, pulse: Pulse) -> Result<PulseAnswer, StoreError> {
         if let Some(beat) = self.shared.pulse(&pulse) {
             return beat;
         }
         self.write(Length::Short, move |step| step.pulse(&pulse)).await
     }
 
-    async fn open_group(&self, open: OpenGroup) -> Result<Opened, StoreError> {
+    async fn open_group(&self, open: OpenGroup) -> Result<OpenedGroup, StoreError> {
         self.write(Length::Short, move |step| step.open_group(&open)).await
     }
 
@@ -279,12 +289,12 @@ impl Store for EmbeddedStore {
         self.write(Length::Short, move |step| step.close_group(epoch, &group)).await
     }
 
-    async fn commit(&self, commit: Commit) -> Result<Committed, CommitError> {
+    async fn commit(&self, commit: Commit) -> Result<CommitOutcome, CommitError> {
         let length = if commit_bytes(&commit) > CALLERS_BYTES_MAX { Length::Long } else { Length::Short };
         self.write(length, move |step| step.commit(&commit)).await
     }
 
-    async fn recall(&self, key: &IdempotencyKey) -> Result<Option<(u64, Committed)>, StoreError> {
+    async fn recall(&self, key: &IdempotencyKey) -> Result<Option<(u64, CommitOutcome)>, StoreError> {
         let key = key.clone();
         self.read(move |snapshot, _, _| rules::recall(snapshot, &key)).await
     }
@@ -328,7 +338,7 @@ impl Store for EmbeddedStore {
         self.shared.log_from_memory(after, PAGE_MAX).map(|(_, page)| page)
     }
 
-    async fn housekeep(&self, epoch: Epoch, keep: Retention) -> Result<Housekept, StoreError> {
+    async fn housekeep(&self, epoch: Epoch, keep: Retention) -> Result<HousekeepingOutcome, StoreError> {
         self.write(Length::Long, move |step| step.housekeep(epoch, &keep)).await
     }
 }

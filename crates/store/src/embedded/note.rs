@@ -11,7 +11,7 @@ use super::written::{Opening, Written};
 /// by another opening, is not the one that was used here last; a log that is behind it lacks
 /// what was acknowledged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Note {
+pub struct BatchNote {
     /// The opening that wrote the batch.
     pub opening: u64,
     /// The number of the batch.
@@ -26,21 +26,21 @@ pub struct Note {
 
 /// What stands in the place of the note.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Noted {
+pub enum FoundNote {
     /// Nothing: a first start, or the file was moved here without it.
     #[default]
     Nothing,
-    Note(Note),
+    Note(BatchNote),
     /// A note that is not as its checksum has it: it was damaged, or an earlier version, which knows no checksum, wrote
     /// over the first lines of it. What it says may be true.
-    Unproven(Note),
+    Unproven(BatchNote),
     /// No note, and not nothing.
     Damaged,
 }
 
-impl Noted {
+impl FoundNote {
     /// What it says, whether that is proven or not.
-    pub fn note(self) -> Option<Note> {
+    pub fn note(self) -> Option<BatchNote> {
         match self {
             Self::Note(note) | Self::Unproven(note) => Some(note),
             Self::Nothing | Self::Damaged => None,
@@ -56,8 +56,8 @@ impl Noted {
     }
 }
 
-impl Note {
-    /// The length of [`Note::to_text`] in bytes.
+impl BatchNote {
+    /// The length of [`BatchNote::to_text`] in bytes.
     pub const BYTES: usize = Self::SUMMED_BYTES + 15;
     /// The length of the lines that the checksum is of, which are all that version 0.2 writes and reads.
     const SUMMED_BYTES: usize = 85;
@@ -97,22 +97,22 @@ impl Note {
     }
 
     /// Reads the bytes of the file.
-    pub fn read(bytes: &[u8]) -> Noted {
+    pub fn read(bytes: &[u8]) -> FoundNote {
         if bytes.is_empty() {
-            return Noted::Nothing;
+            return FoundNote::Nothing;
         }
         let Some(note) = std::str::from_utf8(bytes).ok().and_then(Self::from_text) else {
-            return Noted::Damaged;
+            return FoundNote::Damaged;
         };
         // An earlier version has written it: it is as short as that.
         if bytes.len() <= Self::SUMMED_BYTES || bytes == note.to_text().as_bytes() {
-            Noted::Note(note)
+            FoundNote::Note(note)
         } else {
-            Noted::Unproven(note)
+            FoundNote::Unproven(note)
         }
     }
 
-    /// Reads what [`Note::to_text`] made, or the first lines of it.
+    /// Reads what [`BatchNote::to_text`] made, or the first lines of it.
     fn from_text(text: &str) -> Option<Self> {
         let number = |text: &str| u64::from_str_radix(text, 16).ok();
         let pair = |line: &str| {
@@ -132,7 +132,8 @@ impl Note {
 mod tests {
     use super::*;
 
-    const NOTE: Note = Note { opening: 5, batch: 10, at: Millis(9), file_opening: 4, file_batch: 8 };
+    const NOTE: BatchNote =
+        BatchNote { opening: 5, batch: 10, at: Millis(9), file_opening: 4, file_batch: 8 };
 
     fn written(id: u64, before: u64, batch: u64) -> Written {
         Written { opening: Opening { id, before }, batch, ..Written::default() }
@@ -140,16 +141,20 @@ mod tests {
 
     #[test]
     fn a_note_is_read_back() {
-        let note = Note { opening: u64::MAX, ..NOTE };
+        let note = BatchNote { opening: u64::MAX, ..NOTE };
         let text = note.to_text();
-        assert_eq!(text.len(), Note::BYTES);
-        assert_eq!(Note::read(text.as_bytes()), Noted::Note(note));
-        assert_eq!(Note::read(&text.as_bytes()[..Note::SUMMED_BYTES]), Noted::Note(note), "of version 0.2");
-        let of_0_1 = Note { at: Millis(0), file_opening: u64::MAX, file_batch: 10, ..note };
-        assert_eq!(Note::from_text(&text[..Note::LINE_BYTES]), Some(of_0_1));
-        assert_eq!(Note::from_text(&text[..51]), Some(Note { at: Millis(9), ..of_0_1 }));
-        assert_eq!(Note::from_text(""), None);
-        assert_eq!(Note::from_text("1 2\n"), None);
+        assert_eq!(text.len(), BatchNote::BYTES);
+        assert_eq!(BatchNote::read(text.as_bytes()), FoundNote::Note(note));
+        assert_eq!(
+            BatchNote::read(&text.as_bytes()[..BatchNote::SUMMED_BYTES]),
+            FoundNote::Note(note),
+            "of version 0.2"
+        );
+        let of_0_1 = BatchNote { at: Millis(0), file_opening: u64::MAX, file_batch: 10, ..note };
+        assert_eq!(BatchNote::from_text(&text[..BatchNote::LINE_BYTES]), Some(of_0_1));
+        assert_eq!(BatchNote::from_text(&text[..51]), Some(BatchNote { at: Millis(9), ..of_0_1 }));
+        assert_eq!(BatchNote::from_text(""), None);
+        assert_eq!(BatchNote::from_text("1 2\n"), None);
     }
 
     #[test]
@@ -159,21 +164,22 @@ mod tests {
             for bit in 0..8 {
                 let mut flipped = text.clone().into_bytes();
                 flipped[at] ^= 1 << bit;
-                assert!(Note::read(&flipped).is_doubtful(), "bit {bit} of byte {at}");
+                assert!(BatchNote::read(&flipped).is_doubtful(), "bit {bit} of byte {at}");
             }
         }
-        assert_eq!(Note::read(b""), Noted::Nothing);
-        assert_eq!(Note::read(&[0; Note::BYTES]), Noted::Damaged);
+        assert_eq!(BatchNote::read(b""), FoundNote::Nothing);
+        assert_eq!(BatchNote::read(&[0; BatchNote::BYTES]), FoundNote::Damaged);
     }
 
     #[test]
     fn what_version_0_2_writes_over_it_is_read_in_doubt() {
-        let later = Note { batch: 11, ..NOTE };
+        let later = BatchNote { batch: 11, ..NOTE };
         let mut text = NOTE.to_text().into_bytes();
-        text[..Note::SUMMED_BYTES].copy_from_slice(&later.to_text().as_bytes()[..Note::SUMMED_BYTES]);
-        assert_eq!(Note::read(&text), Noted::Unproven(later));
+        text[..BatchNote::SUMMED_BYTES]
+            .copy_from_slice(&later.to_text().as_bytes()[..BatchNote::SUMMED_BYTES]);
+        assert_eq!(BatchNote::read(&text), FoundNote::Unproven(later));
         // It reads the lines that it knows.
-        assert_eq!(Note::from_text(&later.to_text()[..Note::SUMMED_BYTES]), Some(later));
+        assert_eq!(BatchNote::from_text(&later.to_text()[..BatchNote::SUMMED_BYTES]), Some(later));
     }
 
     #[test]

@@ -12,19 +12,19 @@ use redb::StorageBackend;
 
 use super::super::rules::{self, Inventory};
 use super::super::{Epoch, Revision, SystemClock};
-use super::boot::Boot;
-use super::disk::{Disk, FileDisk, Medium, Seen};
+use super::boot::MachineBoot;
+use super::disk::{Disk, DiskMedium, FileDisk, Seen};
 use super::failure::OpenError;
 use super::files::{FILE_NAME, LOCK_NAME, RENEWALS_NAME, segment_path};
-use super::note::{Note, Noted};
+use super::note::{BatchNote, FoundNote};
 use super::open::{self, Given, Started};
-use super::options::Options;
-use super::proof::{Missing, Past};
+use super::options::EmbeddedOptions;
+use super::proof::{MissingStoreFile, Past};
 use super::{EmbeddedStore, proof, wal};
 
 /// What a store holds, and what is wrong with it.
 #[derive(Clone, Debug)]
-pub struct Report {
+pub struct StoreReport {
     pub path: PathBuf,
     pub epoch: Epoch,
     pub head: Revision,
@@ -45,7 +45,7 @@ pub struct Report {
 ///
 /// # Errors
 /// Those with which a daemon would not start.
-pub fn check(dir: &Path) -> Result<Report, OpenError> {
+pub fn check(dir: &Path) -> Result<StoreReport, OpenError> {
     let (path, past) = found(dir)?;
     let io = |source| OpenError::Io { path: path.clone(), source };
     open::once_free(|| open::refuse_untouched(&path, past))?;
@@ -55,14 +55,14 @@ pub fn check(dir: &Path) -> Result<Report, OpenError> {
     })?;
     let note_is_doubtful = disk.noted.is_doubtful();
     let clock = Box::new(SystemClock::start());
-    let given = Given { options: Options::default(), past, missing: Missing::Refuse };
+    let given = Given { options: EmbeddedOptions::default(), past, missing: MissingStoreFile::Refuse };
     let Started { shared, file, .. } = open::open(&mut disk, clock, given)?;
     let batches_in_log = shared.shown().batch.saturating_sub(file.batch);
     let read = shared
         .read(|snapshot, state| Ok((rules::verify(snapshot, state)?, *state, shared.lives().groups.len())));
     let (inventory, state, groups) =
         read.map_err(|error| OpenError::Damaged { path: path.clone(), source: error.into() })?;
-    Ok(Report {
+    Ok(StoreReport {
         epoch: state.epoch,
         head: state.head,
         groups,
@@ -100,7 +100,7 @@ pub fn compact(dir: &Path) -> Result<(u64, u64), OpenError> {
 /// The store file of a directory, which must be there, and what the directory had before.
 fn found(dir: &Path) -> Result<(PathBuf, Past), OpenError> {
     let path = dir.join(FILE_NAME);
-    let past = proof::past(dir, Missing::Refuse)?;
+    let past = proof::past(dir, MissingStoreFile::Refuse)?;
     let io = |source| OpenError::Io { path: path.clone(), source };
     if past == Past::Unknown && !path.try_exists().map_err(io)? {
         return Err(io(io::ErrorKind::NotFound.into()));
@@ -122,7 +122,7 @@ fn log_length(path: &Path) -> u64 {
 struct Scratch {
     path: PathBuf,
     locked: FileDisk,
-    noted: Noted,
+    noted: FoundNote,
 }
 
 /// A file, and the pages of it that were written to.
@@ -146,7 +146,8 @@ impl Scratch {
     fn of(path: &Path) -> io::Result<Self> {
         let mut disk = FileDisk::new(path.to_path_buf());
         // It is locked from here on, if there is something to lock.
-        let noted = if path.with_file_name(LOCK_NAME).try_exists()? { disk.noted()? } else { Noted::Nothing };
+        let noted =
+            if path.with_file_name(LOCK_NAME).try_exists()? { disk.noted()? } else { FoundNote::Nothing };
         Ok(Self { path: path.to_path_buf(), locked: disk, noted })
     }
 }
@@ -156,8 +157,8 @@ impl Disk for Scratch {
         &self.path
     }
 
-    fn open(&mut self) -> io::Result<Medium> {
-        Ok(Medium { backend: Box::new(ScratchFile::of(&self.path)?), file: None })
+    fn open(&mut self) -> io::Result<DiskMedium> {
+        Ok(DiskMedium { backend: Box::new(ScratchFile::of(&self.path)?), file: None })
     }
 
     fn open_segment(&mut self, which: usize) -> io::Result<Box<dyn StorageBackend>> {
@@ -168,7 +169,7 @@ impl Disk for Scratch {
         Ok(Box::new(ScratchFile::of(&self.path.with_file_name(RENEWALS_NAME))?))
     }
 
-    fn boot(&self) -> Option<Boot> {
+    fn boot(&self) -> Option<MachineBoot> {
         self.locked.boot()
     }
 
@@ -176,11 +177,11 @@ impl Disk for Scratch {
         Ok(())
     }
 
-    fn noted(&mut self) -> io::Result<Noted> {
+    fn noted(&mut self) -> io::Result<FoundNote> {
         Ok(self.noted)
     }
 
-    fn note(&mut self, _: Note) -> io::Result<()> {
+    fn note(&mut self, _: BatchNote) -> io::Result<()> {
         Ok(())
     }
 
@@ -276,14 +277,14 @@ impl StorageBackend for ScratchFile {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Commit, Kind, Pulse, RecordId, Store, Write};
+    use crate::{Commit, Pulse, RecordId, RecordKind, Store, Write};
 
     #[tokio::test]
     async fn a_log_that_could_not_be_written_to_the_file_is_not_given_up() {
         let (used, killed) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
         let store = EmbeddedStore::open(used.path()).unwrap();
         let epoch = store.pulse(Pulse::default()).await.unwrap().epoch;
-        let id = RecordId::new(Kind::of("thing"), "a");
+        let id = RecordId::new(RecordKind::of("thing"), "a");
         let writes = vec![Write::Put { id, value: bytes::Bytes::from_static(b"a"), group: None }];
         store.commit(Commit { epoch, writes, ..Commit::default() }).await.unwrap();
         for file in std::fs::read_dir(used.path()).unwrap().map(Result::unwrap) {

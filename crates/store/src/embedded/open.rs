@@ -20,10 +20,10 @@ use super::base::{self, Base, SCHEMA, close};
 use super::disk::{Disk, Seen, Watched};
 use super::failure::{Failure, OpenError, damaged};
 use super::files::LOCK_NAME;
-use super::note::{Note, Noted};
-use super::options::Options;
+use super::note::{BatchNote, FoundNote};
+use super::options::EmbeddedOptions;
 use super::overlay::Overlay;
-use super::proof::{Missing, Past};
+use super::proof::{MissingStoreFile, Past};
 use super::renewals::{self, Header, Renewals};
 use super::shared::{Held, Shared, StoreClock};
 use super::tables::{Changed, View};
@@ -87,9 +87,9 @@ pub(super) fn refuse_untouched(path: &Path, past: Past) -> Result<(), OpenError>
 /// What a store is opened with.
 #[derive(Clone, Copy)]
 pub(super) struct Given {
-    pub options: Options,
+    pub options: EmbeddedOptions,
     pub past: Past,
-    pub missing: Missing,
+    pub missing: MissingStoreFile,
 }
 
 /// A store that was opened for the first time.
@@ -245,7 +245,7 @@ fn begin(
     if begins_epoch || !spared.is_empty() {
         if standing == Standing::Same {
             // Else a note of long ago could make this store look like another one.
-            disk.note(Note::of(&last, &found.file)).and_then(|()| disk.settle()).map_err(io)?;
+            disk.note(BatchNote::of(&last, &found.file)).and_then(|()| disk.settle()).map_err(io)?;
         }
         let mut written = last;
         if begins_epoch {
@@ -266,7 +266,7 @@ fn begin(
     let with_log = standing == Standing::Same && spared.is_empty();
     let opened = found.go_on(with_log, groups, renewals).map_err(io)?;
     let written = opened.held.written;
-    disk.note(Note::of(&written, &opened.file)).and_then(|()| disk.settle()).map_err(io)?;
+    disk.note(BatchNote::of(&written, &opened.file)).and_then(|()| disk.settle()).map_err(io)?;
     Ok(Begun { opened, clock, opening, lost })
 }
 
@@ -316,27 +316,32 @@ enum Refused {
     Note,
 }
 
-fn standing(noted: Noted, file: &Written, tail: &Tail, missing: Missing) -> Result<Standing, Refused> {
+fn standing(
+    noted: FoundNote,
+    file: &Written,
+    tail: &Tail,
+    missing: MissingStoreFile,
+) -> Result<Standing, Refused> {
     let refused = |why| match missing {
-        Missing::Refuse => Err(why),
-        Missing::AcceptLoss => Ok(Standing::Behind),
+        MissingStoreFile::Refuse => Err(why),
+        MissingStoreFile::AcceptLoss => Ok(Standing::Behind),
     };
-    let fits = |note: &Note| is_of(note, file, tail) && !tail.torn && note.is_in(&tail.last);
+    let fits = |note: &BatchNote| is_of(note, file, tail) && !tail.torn && note.is_in(&tail.last);
     match noted {
-        Noted::Note(note) | Noted::Unproven(note) if fits(&note) => Ok(Standing::Same),
+        FoundNote::Note(note) | FoundNote::Unproven(note) if fits(&note) => Ok(Standing::Same),
         // What it says would have the log dropped, or changes missed that there never were.
-        Noted::Unproven(_) | Noted::Damaged => refused(Refused::Note),
-        Noted::Note(note) if is_of(&note, file, tail) => refused(Refused::Behind),
+        FoundNote::Unproven(_) | FoundNote::Damaged => refused(Refused::Note),
+        FoundNote::Note(note) if is_of(&note, file, tail) => refused(Refused::Behind),
         // A file that was restored alone: the log is of the state that it replaces, and may go on from it by chance.
-        Noted::Note(note) => Ok(Standing::Other { with_log: !tail.torn && tail.last.batch < note.batch }),
-        Noted::Nothing if tail.torn => refused(Refused::Behind),
-        Noted::Nothing => Ok(Standing::Other { with_log: true }),
+        FoundNote::Note(note) => Ok(Standing::Other { with_log: !tail.torn && tail.last.batch < note.batch }),
+        FoundNote::Nothing if tail.torn => refused(Refused::Behind),
+        FoundNote::Nothing => Ok(Standing::Other { with_log: true }),
     }
 }
 
 /// Whether a note is of this file. Whichever opening the last checkpoint is of: the log goes on from there up to what
 /// was noted.
-fn is_of(note: &Note, file: &Written, tail: &Tail) -> bool {
+fn is_of(note: &BatchNote, file: &Written, tail: &Tail) -> bool {
     let is_followed = note.file_batch <= file.batch && file.batch < tail.last.batch && note.is_in(&tail.last);
     note.is_of_file(file) || is_followed
 }
@@ -368,7 +373,7 @@ pub(super) fn reopen<'a>(
     renewed: impl Fn(&Written) -> Option<&'a Groups>,
 ) -> Result<(Database, Opened), Failure> {
     let failure = |error: &dyn std::error::Error| Failure::new(&shared.path, chain(&error));
-    let Options { cache_bytes, segment_bytes, .. } = shared.options;
+    let EmbeddedOptions { cache_bytes, segment_bytes, .. } = shared.options;
     let database = open_database(disk, &shared.seen, cache_bytes).map_err(|error| failure(&error))?;
     let opened = spared(&shared.path, || {
         let mut found = Recovered::read(disk, &database, segment_bytes, &shared.seen)?;
@@ -403,10 +408,10 @@ pub(super) fn reopen<'a>(
 /// As of opening it; when the log holds what the file does not.
 pub(super) fn compact(disk: &mut dyn Disk, seen: &Arc<Seen>) -> Result<(), OpenError> {
     let path = disk.path().to_path_buf();
-    let mut database = open_database(disk, seen, Options::default().cache_bytes)?;
+    let mut database = open_database(disk, seen, EmbeddedOptions::default().cache_bytes)?;
     let compacted = spared(&path, || {
         let Recovered { file, tail, .. } =
-            Recovered::read(disk, &database, Options::default().segment_bytes, seen)?;
+            Recovered::read(disk, &database, EmbeddedOptions::default().segment_bytes, seen)?;
         if tail.torn || file.batch < tail.last.batch {
             let what = "what its log holds could not be written to it";
             return Err(OpenError::Io { path: path.clone(), source: io::Error::other(what) });

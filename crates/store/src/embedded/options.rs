@@ -2,7 +2,7 @@
 
 /// How to use the file.
 #[derive(Clone, Copy, Debug)]
-pub struct Options {
+pub struct EmbeddedOptions {
     /// The most memory for pages of the file, in bytes. Less than the pages that are in use
     /// costs reads from the operating system's cache, more costs memory.
     pub cache_bytes: usize,
@@ -14,7 +14,7 @@ pub struct Options {
     pub callers_write: bool,
 }
 
-impl Default for Options {
+impl Default for EmbeddedOptions {
     fn default() -> Self {
         Self { cache_bytes: 1024 * 1024, segment_bytes: 4 * 1024 * 1024, callers_write: true }
     }

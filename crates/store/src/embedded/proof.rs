@@ -6,7 +6,7 @@ use std::path::Path;
 
 use super::failure::OpenError;
 use super::files::{FILE_NAME, LOCK_NAME, PREPARED_NAME};
-use super::note::{Note, Noted};
+use super::note::{BatchNote, FoundNote};
 use crate::Epoch;
 use crate::whole_file::write_whole;
 
@@ -16,7 +16,7 @@ const MADE_TEXT: &str = "this directory has a registry; epoch ";
 
 /// What to do about a store file that was there and is not.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Missing {
+pub enum MissingStoreFile {
     /// Do not start.
     #[default]
     Refuse,
@@ -46,15 +46,15 @@ impl Past {
 }
 
 /// Finds out what a directory had, and whether its store file was lost; makes way for a new one where that is accepted.
-pub(super) fn past(dir: &Path, missing: Missing) -> Result<Past, OpenError> {
+pub(super) fn past(dir: &Path, missing: MissingStoreFile) -> Result<Past, OpenError> {
     let path = dir.join(FILE_NAME);
     let io = |source| OpenError::Io { path: path.clone(), source };
     let gone = gone(&path).map_err(io)?;
     let Some(epoch) = proven(dir, gone).map_err(io)? else { return Ok(Past::Unknown) };
     let Some(what) = gone else { return Ok(Past::Registry) };
     match missing {
-        Missing::Refuse => Err(OpenError::Lost { path, what }),
-        Missing::AcceptLoss => {
+        MissingStoreFile::Refuse => Err(OpenError::Lost { path, what }),
+        MissingStoreFile::AcceptLoss => {
             if what == EMPTY {
                 std::fs::remove_file(&path).map_err(io)?;
             }
@@ -108,7 +108,8 @@ fn proven(dir: &Path, gone: Option<&str>) -> io::Result<Option<Epoch>> {
     }
     // Version 0.1 left none but this. A first start that ended before the file had its name has written it too.
     let unfinished = gone == Some(ABSENT) && dir.join(PREPARED_NAME).try_exists()?;
-    let noted = read(&dir.join(LOCK_NAME))?.is_some_and(|text| Note::read(text.as_bytes()) != Noted::Nothing);
+    let noted = read(&dir.join(LOCK_NAME))?
+        .is_some_and(|text| BatchNote::read(text.as_bytes()) != FoundNote::Nothing);
     Ok((noted && !unfinished).then_some(Epoch(0)))
 }
 

@@ -23,7 +23,7 @@ use tracing::warn;
 
 use super::super::GroupId;
 use super::super::rules::{GroupState, Groups, Heard};
-use super::boot::Boot;
+use super::boot::MachineBoot;
 use super::disk::Disk;
 use super::wal::{u32_at, u64_at};
 use super::written::Opening;
@@ -72,7 +72,7 @@ pub(super) struct Found {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Header {
     /// That in which the store's clock was set: deadlines are told by it.
-    boot: Boot,
+    boot: MachineBoot,
     opening: Opening,
     /// How much grace was asked for with the last renewal.
     grace: Duration,
@@ -90,14 +90,14 @@ struct Slot {
 
 impl Found {
     /// Reads what is in the file, in this boot, beside a store whose last batch is of the opening `last`.
-    pub fn read(file: &dyn StorageBackend, boot: Option<Boot>, last: Opening) -> io::Result<Self> {
+    pub fn read(file: &dyn StorageBackend, boot: Option<MachineBoot>, last: Opening) -> io::Result<Self> {
         let length = usize::try_from(file.len()?).map_err(io::Error::other)?;
         let mut bytes = vec![0; length];
         file.read(0, &mut bytes)?;
         Ok(Self::of(&bytes, boot, last).unwrap_or_default())
     }
 
-    fn of(bytes: &[u8], boot: Option<Boot>, last: Opening) -> Option<Self> {
+    fn of(bytes: &[u8], boot: Option<MachineBoot>, last: Opening) -> Option<Self> {
         let (header, places) = bytes.as_chunks::<PLACE_BYTES>().0.split_first()?;
         let header = Header::read(header)?;
         if ![header.opening.id, header.opening.before].contains(&last.id) {
@@ -143,7 +143,7 @@ impl Found {
     pub fn go_on(
         self,
         file: Box<dyn StorageBackend>,
-        boot: Option<Boot>,
+        boot: Option<MachineBoot>,
         opening: Opening,
         groups: &Groups,
     ) -> io::Result<Renewals> {
@@ -164,7 +164,7 @@ impl Found {
 
 /// Begins the file anew, of groups that memory knows all about.
 pub(super) fn begin(disk: &mut dyn Disk, header: Header, groups: &Groups) -> io::Result<Renewals> {
-    let of_no_boot = Header { boot: Boot::default(), ..header };
+    let of_no_boot = Header { boot: MachineBoot::default(), ..header };
     let mut renewals = Renewals::empty(disk.open_renewals()?, of_no_boot)?;
     renewals.note(groups.iter());
     if renewals.state == Keeping::All {
@@ -265,12 +265,12 @@ impl Renewals {
 }
 
 impl Header {
-    pub fn of(boot: Option<Boot>, opening: Opening, grace: Duration) -> Self {
+    pub fn of(boot: Option<MachineBoot>, opening: Opening, grace: Duration) -> Self {
         Self { boot: boot.unwrap_or_default(), opening, grace, left_cleanly: false }
     }
 
     /// Whether all that was promised is in a file with this header.
-    fn is_whole(&self, now: Option<Boot>) -> bool {
+    fn is_whole(&self, now: Option<MachineBoot>) -> bool {
         match now.filter(|now| now.id == self.boot.id) {
             // However it was left: deadlines are told by a clock that may have been set.
             Some(now) => now.is_same(&self.boot),
@@ -296,7 +296,7 @@ impl Header {
         }
         let clock_ms = i64::from_le_bytes(*bytes.get(24..)?.first_chunk()?);
         Some(Self {
-            boot: Boot { id: *bytes.get(8..)?.first_chunk()?, clock_ms },
+            boot: MachineBoot { id: *bytes.get(8..)?.first_chunk()?, clock_ms },
             opening: Opening { id: u64_at(bytes, 32)?, before: u64_at(bytes, 40)? },
             grace: Duration::from_millis(u64_at(bytes, 48)?),
             left_cleanly: u32_at(bytes, 56)? != 0,

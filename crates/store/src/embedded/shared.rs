@@ -14,13 +14,13 @@ use tracing::info;
 
 use super::super::clock::StoreTime;
 use super::super::rules::{self, Behind, Groups, State};
-use super::super::{Beat, Clock, Epoch, LogEntry, LogPage, Pulse, Revision, StoreError};
+use super::super::{Clock, Epoch, LogEntry, LogPage, Pulse, PulseAnswer, Revision, StoreError};
 use super::base::{self, Base};
-use super::boot::Boot;
+use super::boot::MachineBoot;
 use super::disk::Seen;
 use super::failure::Failure;
 use super::lives::Lives;
-use super::options::Options;
+use super::options::EmbeddedOptions;
 use super::overlay::Overlay;
 use super::renewals::Renewals;
 use super::tables::{Changed, Snapshot, View};
@@ -38,7 +38,7 @@ pub(super) struct Shared {
     pub path: Arc<PathBuf>,
     pub clock: StoreClock,
     pub seen: Arc<Seen>,
-    pub options: Options,
+    pub options: EmbeddedOptions,
     /// This opening, as every batch has it written.
     pub opening: Opening,
     pub head: watch::Sender<Revision>,
@@ -54,7 +54,7 @@ pub(super) struct Shared {
 pub(super) struct StoreClock {
     time: StoreTime,
     /// In which boot of the machine, and by which clock, it was set.
-    boot: Option<Boot>,
+    boot: Option<MachineBoot>,
 }
 
 #[derive(Default)]
@@ -101,12 +101,12 @@ impl StoreClock {
 
     /// The same, set in this boot.
     #[must_use]
-    pub fn in_boot(self, boot: Option<Boot>) -> Self {
+    pub fn in_boot(self, boot: Option<MachineBoot>) -> Self {
         Self { boot, ..self }
     }
 
     /// In which boot of the machine, and by which clock, it was set.
-    pub fn boot(&self) -> Option<Boot> {
+    pub fn boot(&self) -> Option<MachineBoot> {
         self.boot
     }
 
@@ -130,7 +130,7 @@ impl Shared {
         path: PathBuf,
         clock: StoreClock,
         seen: Arc<Seen>,
-        options: Options,
+        options: EmbeddedOptions,
         opening: Opening,
     ) -> Self {
         Self {
@@ -181,7 +181,7 @@ impl Shared {
 
     /// Carries out a pulse on this thread; `None`: it must be made in a batch, or a step is being made that may take its
     /// time.
-    pub fn pulse(&self, pulse: &Pulse) -> Option<Result<Beat, StoreError>> {
+    pub fn pulse(&self, pulse: &Pulse) -> Option<Result<PulseAnswer, StoreError>> {
         if self.clock.time.left_behind().is_some() {
             return None;
         }
@@ -372,7 +372,8 @@ mod tests {
     fn only_the_file_knows_whether_a_revision_ahead_of_memory_is_there() {
         let clock = StoreClock::at_least(Box::new(ManualClock::at(Millis(1))), Millis(0));
         let opening = Opening::default();
-        let shared = Shared::new(PathBuf::from("test"), clock, Arc::default(), Options::default(), opening);
+        let shared =
+            Shared::new(PathBuf::from("test"), clock, Arc::default(), EmbeddedOptions::default(), opening);
         let state = State { head: Revision(7), ..State::default() };
         shared.show(&Written { state, ..Written::default() }, Changed::default());
         assert!(shared.log_from_memory(Revision(8), 10).is_none());

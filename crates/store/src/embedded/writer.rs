@@ -16,7 +16,7 @@ use super::super::rules::{Groups, Step};
 use super::checkpoint::{CheckpointFailed, Checkpointer, Made};
 use super::disk::Disk;
 use super::failure::Failure;
-use super::note::Note;
+use super::note::BatchNote;
 use super::open::{self, Opened};
 use super::shared::Shared;
 use super::tables::{Batch, Changed};
@@ -274,7 +274,7 @@ impl Writer {
 
     /// Notes what log and file hold now. A note that stays behind is no harm.
     fn note(&mut self, written: &Written) {
-        if let Err(error) = self.disk.note(Note::of(written, &self.file)) {
+        if let Err(error) = self.disk.note(BatchNote::of(written, &self.file)) {
             debug!(path = %self.shared.path.display(), %error, "batch was not noted beside the store file");
         }
     }

@@ -7,8 +7,8 @@ use redis::Cmd;
 
 use super::super::rules::answer_key;
 use super::super::{
-    COMMIT_BYTES_MAX, Change, Commit, CommitError, Committed, Epoch, GroupRef, LeaseOp, LogEntry,
-    Precondition, Record, RecordId, RecordOrigin, Revision, StoreError, Version, Write, limits,
+    COMMIT_BYTES_MAX, Commit, CommitError, CommitOutcome, Epoch, GroupRef, LeaseOp, LogEntry, Precondition,
+    Record, RecordChange, RecordId, RecordOrigin, Revision, StoreError, Version, Write, limits,
 };
 use super::reply::{self, Reply, incompatible};
 
@@ -77,11 +77,13 @@ fn add_lease(command: &mut Cmd, op: &LeaseOp) {
 }
 
 /// What became of `commit`.
-pub(super) fn outcome(commit: Commit, mut reply: Reply) -> Result<Committed, CommitError> {
+pub(super) fn outcome(commit: Commit, mut reply: Reply) -> Result<CommitOutcome, CommitError> {
     let word = reply.text()?;
     match word.as_str() {
-        "done" => Ok(Committed::Done(entry(commit, reply)?)),
-        "replayed" => Ok(Committed::Replayed { revision: Revision(reply.number()?), answer: reply.bytes()? }),
+        "done" => Ok(CommitOutcome::Done(entry(commit, reply)?)),
+        "replayed" => {
+            Ok(CommitOutcome::Replayed { revision: Revision(reply.number()?), answer: reply.bytes()? })
+        }
         "conflict" => Err(conflict(&commit, &mut reply)?),
         "over" => Err(CommitError::GroupOver(reply.group()?)),
         "live" => {
@@ -95,7 +97,7 @@ pub(super) fn outcome(commit: Commit, mut reply: Reply) -> Result<Committed, Com
             Err(CommitError::LeaseHeld { scope, holder, until })
         }
         "reused" => Err(CommitError::IdempotencyReused),
-        "denied" => Err(CommitError::KindDenied { kind: super::super::Kind(reply.text()?.into()) }),
+        "denied" => Err(CommitError::KindDenied { kind: super::super::RecordKind(reply.text()?.into()) }),
         "bytes" => Err(limits::commit_bytes(reply.count()?)
             .err()
             .map_or_else(|| incompatible("a commit refused for its bytes").into(), CommitError::from)),
@@ -168,7 +170,7 @@ fn change_of(
     revision: Revision,
     at: omnirelay_core::time::Millis,
     writer: &Arc<str>,
-) -> Result<Change, StoreError> {
+) -> Result<RecordChange, StoreError> {
     let (version, created_at, before) = (Version(reply.number()?), reply.millis()?, reply.bytes()?);
     let (key, kind) = (reply.text()?, reply.text()?);
     let write = writes.find(|write| write.id().key == key && write.id().kind.0 == kind);
@@ -185,5 +187,5 @@ fn change_of(
     };
     let before = (!before.is_empty()).then(|| reply::record(id.clone(), before)).transpose()?;
     let after = Record { id, value, version, revision, group, created_at, updated_at, writer, deleted };
-    Ok(Change { before, after, expired: false })
+    Ok(RecordChange { before, after, expired: false })
 }

@@ -3,7 +3,7 @@
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use omnirelay_core::replicas::{Replicas, must_settle, needed};
+use omnirelay_core::replicas::{MasterReplicas, must_settle, needed};
 use omnirelay_core::time::{Millis, whole_ms};
 use redis::{Cmd, Value, cmd};
 
@@ -20,7 +20,7 @@ const TURN_MAX: Duration = Duration::from_secs(1);
 /// What the master says before replicas are waited for.
 struct Told {
     now: Millis,
-    replicas: Replicas,
+    replicas: MasterReplicas,
     /// Enough replicas have followed this master in this epoch.
     settled: bool,
 }
@@ -77,7 +77,7 @@ impl RedisStore {
         let now = told.millis()?;
         let known = u32::try_from(told.number()?).unwrap_or(u32::MAX);
         let seen = told.number()? == 1;
-        Ok(Told { now, replicas: Replicas { known, seen }, settled: told.number()? == 1 })
+        Ok(Told { now, replicas: MasterReplicas { known, seen }, settled: told.number()? == 1 })
     }
 
     /// How many replicas have what was written on this connection, once enough have it or that takes too long.

@@ -11,7 +11,7 @@ use redis::aio::MultiplexedConnection;
 use tracing::{info, warn};
 
 use super::super::{Epoch, Revision, StoreError};
-use super::link::{Hello, LinkError};
+use super::link::{ConnectionHello, LinkError};
 use super::reply::Reply;
 use super::scripts::Script;
 
@@ -65,7 +65,7 @@ impl Seen {
 }
 
 #[async_trait]
-impl Hello for Greeting {
+impl ConnectionHello for Greeting {
     async fn greet(&self, connection: &mut MultiplexedConnection) -> Result<(), LinkError> {
         let mut command = self.script.by_text(&self.meta);
         command.arg(SCHEMA).arg(self.seen.epoch().0).arg(self.seen.head().0).arg(whole_ms(self.quarantine));

@@ -26,14 +26,15 @@ use redis::{Cmd, Value, cmd};
 use tokio::time::Instant;
 
 use super::{
-    Beat, COMMIT_BYTES_MAX, COMMIT_WRITES_MAX, ClockReset, Commit, CommitError, Committed, Confirmation,
-    Credentials, Epoch, Expelled, Grace, GroupRef, Housekept, IdempotencyKey, Kind, Leases, LogEntry,
-    LogPage, OpenGroup, Opened, Pulse, REPLACED_MAX, RESET_MIN, RESET_WALLS_MAX, Readmitted, RecordId,
-    ResetClock, ResetClockError, Retention, Revision, RightsSet, Scan, ScanPage, Store, StoreError,
-    SwitchError, SwitchOrder, Switched, WritableKinds, limits, rules,
+    COMMIT_BYTES_MAX, COMMIT_WRITES_MAX, ClockReset, Commit, CommitError, CommitOutcome, Confirmation, Epoch,
+    ExpelOutcome, GroupRef, HousekeepingOutcome, IdempotencyKey, Leases, LogEntry, LogPage, OpenGroup,
+    OpenedGroup, Pulse, PulseAnswer, REPLACED_MAX, RESET_MIN, RESET_WALLS_MAX, ReadmitOutcome, RecordId,
+    RecordKind, RenewalGrace, ResetClock, ResetClockError, Retention, Revision, RightsSet, Scan, ScanPage,
+    Store, StoreCredentials, StoreError, SwitchError, SwitchOrder, SwitchOutcome, WritableKinds, limits,
+    rules,
 };
 use greeting::{Greeting, Seen, TURNED_AWAY};
-use link::{Link, LinkError, RedisOptions};
+use link::{LinkError, MasterLink, RedisOptions};
 use reply::{Reply, incompatible};
 use scripts::{Script, Scripts};
 use url::RedisUrl;
@@ -53,7 +54,7 @@ const REPLY_BYTES_MAX: usize = 256 * 1024;
 
 /// A store in Redis.
 pub struct RedisStore {
-    link: Link,
+    link: MasterLink,
     scripts: Scripts,
     seen: Arc<Seen>,
     /// Leaders rely on what no replica need have, because the user may not wait for one.
@@ -79,7 +80,7 @@ impl RedisStore {
         let greeting =
             Greeting { meta: meta.clone(), seen: Arc::clone(&seen), script: Script::greet(), quarantine };
         let (prefix, mesh, database) = (url.prefix.clone(), mesh.to_owned(), url.database);
-        let link = Link::new(url, options, Arc::new(greeting));
+        let link = MasterLink::new(url, options, Arc::new(greeting));
         let [may_not_wait, users_not_kept] = [const { AtomicBool::new(false) }; 2];
         let scripts = Scripts::new();
         Self {
@@ -98,12 +99,12 @@ impl RedisStore {
     }
 
     /// The users that the nodes of the mesh have on its server.
-    fn users(&self) -> users::Users<'_> {
-        users::Users { link: &self.link, prefix: &self.prefix, mesh: &self.mesh, database: self.database }
+    fn users(&self) -> users::MeshUsers<'_> {
+        users::MeshUsers { link: &self.link, prefix: &self.prefix, mesh: &self.mesh, database: self.database }
     }
 
     /// The way to the servers.
-    pub fn link(&self) -> &Link {
+    pub fn link(&self) -> &MasterLink {
         &self.link
     }
 
@@ -189,7 +190,7 @@ impl RedisStore {
     }
 
     /// Makes the commit, again and again while its answer is lost and repeating it is safe.
-    async fn make(&self, commit: Commit) -> Result<Committed, CommitError> {
+    async fn make(&self, commit: Commit) -> Result<CommitOutcome, CommitError> {
         let script =
             if commit::only_frees(&commit) { &self.scripts.commit_freeing } else { &self.scripts.commit };
         let mut lost: Option<LinkError> = None;
@@ -286,7 +287,7 @@ impl Store for RedisStore {
         self.link.name()
     }
 
-    async fn pulse(&self, pulse: Pulse) -> Result<Beat, StoreError> {
+    async fn pulse(&self, pulse: Pulse) -> Result<PulseAnswer, StoreError> {
         limits::pulse(&pulse)?;
         // To the script 0 stands for none.
         if pulse.epoch == Some(Epoch(0)) {
@@ -303,17 +304,17 @@ impl Store for RedisStore {
         self.seen.note(epoch, head);
         let quarantine_until = beat.millis()?;
         let (from, until) = (beat.millis()?, beat.millis()?);
-        let grace = (until > Millis(0)).then_some(Grace { from, until });
+        let grace = (until > Millis(0)).then_some(RenewalGrace { from, until });
         let mut deadlines = beat.list()?;
         let mut renewed = Vec::with_capacity(pulse.renew.len());
         while !deadlines.is_empty() {
             renewed.push(Some(deadlines.millis()?).filter(|deadline| *deadline > Millis(0)));
         }
         let moved = reply::moved(beat.list()?, beat.list()?, pulse.moved_since)?;
-        Ok(Beat { now, epoch, head, renewed, moved, quarantine_until, grace })
+        Ok(PulseAnswer { now, epoch, head, renewed, moved, quarantine_until, grace })
     }
 
-    async fn open_group(&self, open: OpenGroup) -> Result<Opened, StoreError> {
+    async fn open_group(&self, open: OpenGroup) -> Result<OpenedGroup, StoreError> {
         limits::open_group(&open)?;
         let secret_hash = rules::secret_hash(&open.secret);
         let answer = self.run(&self.scripts.open_group, |command| {
@@ -323,8 +324,8 @@ impl Store for RedisStore {
         let answer = answer.await.map_err(|error| self.failure(error, StoreError::OutcomeUnknown))?;
         let mut answer = Reply::of(answer)?;
         match answer.text()?.as_str() {
-            "open" => Ok(Opened::Open(reply::group(open.id, answer.bytes()?)?)),
-            "held" => Ok(Opened::Held { until: answer.millis()? }),
+            "open" => Ok(OpenedGroup::Open(reply::group(open.id, answer.bytes()?)?)),
+            "held" => Ok(OpenedGroup::Held { until: answer.millis()? }),
             "epoch" => Err(StoreError::EpochChanged { current: Epoch(answer.number()?) }),
             other => Err(incompatible(&format!("`{other}` for a group to open"))),
         }
@@ -338,17 +339,17 @@ impl Store for RedisStore {
         Ok(expect(Reply::of(answer)?, "closed")?.number()? == 1)
     }
 
-    async fn commit(&self, commit: Commit) -> Result<Committed, CommitError> {
+    async fn commit(&self, commit: Commit) -> Result<CommitOutcome, CommitError> {
         limits::commit(&commit)?;
         let epoch = commit.epoch;
         let committed = self.make(commit).await?;
-        if let Committed::Done(entry) = &committed {
+        if let CommitOutcome::Done(entry) = &committed {
             self.seen.note(epoch, entry.revision);
         }
         Ok(committed)
     }
 
-    async fn recall(&self, key: &IdempotencyKey) -> Result<Option<(u64, Committed)>, StoreError> {
+    async fn recall(&self, key: &IdempotencyKey) -> Result<Option<(u64, CommitOutcome)>, StoreError> {
         let key = rules::answer_key(key);
         let answer = self
             .run(&self.scripts.recall, |command| {
@@ -362,7 +363,7 @@ impl Store for RedisStore {
         let mut answer = Reply::of(answer)?;
         let (revision, hash, answer) = (Revision(answer.number()?), answer.bytes()?, answer.bytes()?);
         let hash = hash.as_ref().try_into().map_err(|_| incompatible("the hash of a request"))?;
-        Ok(Some((u64::from_be_bytes(hash), Committed::Replayed { revision, answer })))
+        Ok(Some((u64::from_be_bytes(hash), CommitOutcome::Replayed { revision, answer })))
     }
 
     async fn scan(&self, scan: Scan) -> Result<ScanPage, StoreError> {
@@ -383,7 +384,7 @@ impl Store for RedisStore {
         let (mut keys, mut rows) = (page.list()?, page.list()?);
         let mut records = Vec::new();
         while !keys.is_empty() {
-            let id = RecordId { kind: Kind::clone(&scan.kind), key: keys.text()? };
+            let id = RecordId { kind: RecordKind::clone(&scan.kind), key: keys.text()? };
             let row = rows.bytes()?;
             let record = reply::record(id.clone(), row).map_err(|_| self.not_a_record(id))?;
             records.push(record.beside(records.last()));
@@ -419,14 +420,14 @@ impl Store for RedisStore {
         }
     }
 
-    async fn housekeep(&self, epoch: Epoch, keep: Retention) -> Result<Housekept, StoreError> {
+    async fn housekeep(&self, epoch: Epoch, keep: Retention) -> Result<HousekeepingOutcome, StoreError> {
         let answer = self.ask(&self.scripts.housekeep, |command| {
             command.arg(epoch.0).arg(ms(keep.log_age)).arg(keep.log_entries_max).arg(ms(keep.tombstone_age));
             command.arg(ms(keep.idempotency_age)).arg(keep.idempotency_entries_max);
             command.arg(COMMIT_WRITES_MAX).arg(COMMIT_BYTES_MAX).arg(rules::STEP_ROWS_MAX);
         });
         let mut kept = expect(answer.await?, "kept")?;
-        Ok(Housekept {
+        Ok(HousekeepingOutcome {
             records_expired: kept.count()?,
             log_entries_trimmed: kept.count()?,
             tombstones_collected: kept.count()?,
@@ -446,7 +447,7 @@ impl Store for RedisStore {
         }
     }
 
-    async fn switch(&self, order: &SwitchOrder) -> Result<Switched, SwitchError> {
+    async fn switch(&self, order: &SwitchOrder) -> Result<SwitchOutcome, SwitchError> {
         self.link.switch(order).await
     }
 
@@ -473,7 +474,11 @@ impl Store for RedisStore {
         }
     }
 
-    async fn admit(&self, who: &str, writable: &WritableKinds) -> Result<Option<Credentials>, StoreError> {
+    async fn admit(
+        &self,
+        who: &str,
+        writable: &WritableKinds,
+    ) -> Result<Option<StoreCredentials>, StoreError> {
         let made = self.users().make(who, writable).await;
         let made = made.map_err(|error| self.failure(error, StoreError::Unavailable))?;
         Ok(made.map(|(credentials, is_kept)| {
@@ -482,7 +487,7 @@ impl Store for RedisStore {
         }))
     }
 
-    async fn expel(&self, who: &str) -> Result<Expelled, StoreError> {
+    async fn expel(&self, who: &str) -> Result<ExpelOutcome, StoreError> {
         let deleted = self.users().delete(who).await;
         deleted.map_err(|error| self.failure(error, StoreError::Unavailable))
     }
@@ -492,7 +497,7 @@ impl Store for RedisStore {
         who: &str,
         password_hash: &[u8; 32],
         writable: &WritableKinds,
-    ) -> Result<Readmitted, StoreError> {
+    ) -> Result<ReadmitOutcome, StoreError> {
         let restored = self.users().restore(who, password_hash, writable).await;
         restored.map_err(|error| self.failure(error, StoreError::Unavailable))
     }

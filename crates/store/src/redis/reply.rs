@@ -9,8 +9,8 @@ use omnirelay_core::time::Millis;
 use redis::Value;
 
 use super::super::{
-    Change, Epoch, Group, GroupId, GroupRef, Kind, Lease, LogEntry, Record, RecordId, Revision, StoreError,
-    Version,
+    Epoch, Group, GroupId, GroupRef, Lease, LogEntry, Record, RecordChange, RecordId, RecordKind, Revision,
+    StoreError, Version,
 };
 
 const DELETED: u8 = 1;
@@ -294,10 +294,10 @@ fn log_head(bytes: Bytes) -> Result<(LogHead, Millis, String), StoreError> {
 }
 
 /// A change: what it is about, and behind it the row before, if there was one, and the row after.
-fn change(bytes: Bytes, fields: &mut Reply) -> Result<Change, StoreError> {
+fn change(bytes: Bytes, fields: &mut Reply) -> Result<RecordChange, StoreError> {
     let mut row = Row::of("a change in the log", bytes);
     let expired = row.u8()? == 1;
-    let kind = Kind(row.text()?.into());
+    let kind = RecordKind(row.text()?.into());
     let id = RecordId { kind, key: row.text()? };
     let (mut name, mut value) = (fields.text()?, fields.bytes()?);
     let mut before = None;
@@ -308,7 +308,7 @@ fn change(bytes: Bytes, fields: &mut Reply) -> Result<Change, StoreError> {
     if name != "a" {
         return Err(incompatible(&format!("a field `{name}`")));
     }
-    Ok(Change { before, after: record(id, value)?, expired })
+    Ok(RecordChange { before, after: record(id, value)?, expired })
 }
 
 /// Something in the store that cannot be understood.

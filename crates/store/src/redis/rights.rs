@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::{Kind, WritableKinds};
+use crate::{RecordKind, WritableKinds};
 
 /// What a daemon does on a server, as `docs/guides/storage.md` has it.
 pub const COMMANDS: &[&str] = &[
@@ -132,7 +132,7 @@ impl UserRights<'_> {
         let of_kind = pattern.strip_prefix(&prefix).and_then(|key| {
             OF_KINDS.iter().find_map(|of| key.strip_prefix(of)).filter(|kind| !kind.is_empty())
         });
-        let is_known = |name: &str| kinds.iter().chain(never).any(|Kind(kind)| **kind == *name);
+        let is_known = |name: &str| kinds.iter().chain(never).any(|RecordKind(kind)| **kind == *name);
         let is_plain = |name: &str| name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
         of_kind.is_some_and(|name| is_plain(name) && !is_known(name))
     }
@@ -158,7 +158,7 @@ mod tests {
     const SCRIPTS: &str = include_str!("scripts/common.lua");
 
     fn only(kinds: &[&'static str], never: &[&'static str]) -> WritableKinds {
-        let of = |names: &[&'static str]| names.iter().map(|name| Kind::of(name)).collect();
+        let of = |names: &[&'static str]| names.iter().map(|name| RecordKind::of(name)).collect();
         WritableKinds::Only { kinds: of(kinds), never: of(never) }
     }
 

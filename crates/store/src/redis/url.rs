@@ -11,7 +11,7 @@ use percent_encoding::{NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode
 
 pub use redact::redacted;
 
-use crate::Credentials;
+use crate::StoreCredentials;
 
 /// What the keys of a store begin with, unless the URL says otherwise.
 const PREFIX_DEFAULT: &str = "omnirelay";
@@ -29,11 +29,11 @@ const UNQUOTED: &str = "it is no text; put it in quotes";
 
 /// A text that is shown nowhere.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Secret(String);
+pub struct UrlSecret(String);
 
 /// Where a server listens.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Address {
+pub struct ServerAddress {
     /// A name, an IPv4 address, or an IPv6 address without brackets.
     pub host: String,
     pub port: u16,
@@ -41,22 +41,22 @@ pub struct Address {
 
 /// What the servers of the URL are.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Servers {
+pub enum StoreServers {
     /// Redis servers, one of which is the master; or nodes of a Cluster, which the connection
     /// finds out by itself.
-    Redis(Vec<Address>),
+    Redis(Vec<ServerAddress>),
     /// Sentinels that know where the master of `service` is.
-    Sentinels { sentinels: Vec<Address>, service: String },
+    Sentinels { sentinels: Vec<ServerAddress>, service: String },
 }
 
 /// A URL in its parts. Shown without its secrets, whichever way it is shown.
 #[derive(Clone, PartialEq, Eq)]
 pub struct RedisUrl {
-    pub servers: Servers,
+    pub servers: StoreServers,
     /// True: TLS to the servers, and to the Sentinels.
     pub tls: bool,
     pub username: Option<String>,
-    pub password: Option<Secret>,
+    pub password: Option<UrlSecret>,
     /// 0 unless given; a Cluster has 0 only.
     pub database: u32,
     /// What every key begins with.
@@ -123,9 +123,9 @@ impl RedisUrl {
     }
 
     /// The URL with these credentials in it, as a daemon is configured with it: it is to be shown to nobody else.
-    pub fn revealing(&self, credentials: Option<&Credentials>) -> String {
+    pub fn revealing(&self, credentials: Option<&StoreCredentials>) -> String {
         let text = self.to_string();
-        let Some(Credentials { username, password }) = credentials else { return text };
+        let Some(StoreCredentials { username, password }) = credentials else { return text };
         let encode = |text: &str| utf8_percent_encode(text, NON_ALPHANUMERIC).to_string();
         let password = if password.is_empty() { String::new() } else { format!(":{}", encode(password)) };
         let (scheme, rest) = text.split_once("://").unwrap_or(("redis", &text));
@@ -133,9 +133,11 @@ impl RedisUrl {
     }
 
     /// Every server of the URL, in its order.
-    pub fn addresses(&self) -> &[Address] {
+    pub fn addresses(&self) -> &[ServerAddress] {
         match &self.servers {
-            Servers::Redis(addresses) | Servers::Sentinels { sentinels: addresses, .. } => addresses,
+            StoreServers::Redis(addresses) | StoreServers::Sentinels { sentinels: addresses, .. } => {
+                addresses
+            }
         }
     }
 }
@@ -173,31 +175,31 @@ impl FromStr for RedisUrl {
         let addresses = addresses(hosts, if sentinel { SENTINEL_PORT } else { REDIS_PORT })?;
         let (servers, database) = if sentinel {
             let (service, database) = path.split_once('/').unwrap_or((path, ""));
-            (Servers::Sentinels { sentinels: addresses, service: check_service(service)? }, database)
+            (StoreServers::Sentinels { sentinels: addresses, service: check_service(service)? }, database)
         } else {
-            (Servers::Redis(addresses), path)
+            (StoreServers::Redis(addresses), path)
         };
         let database = read_database(database)?;
         Ok(Self { servers, tls, username, password, database, prefix: prefix(query)? })
     }
 }
 
-fn user_information(text: &str) -> Result<(Option<String>, Option<Secret>), UrlError> {
+fn user_information(text: &str) -> Result<(Option<String>, Option<UrlSecret>), UrlError> {
     let decoded = |text: &str| {
         let decoded = percent_decode_str(text).decode_utf8().map_err(|_| UrlError::UserInformation)?;
         Ok(Some(decoded.into_owned()).filter(|text| !text.is_empty()))
     };
     let (name, password) = text.split_once(':').unwrap_or((text, ""));
-    Ok((decoded(name)?, decoded(password)?.map(Secret)))
+    Ok((decoded(name)?, decoded(password)?.map(UrlSecret)))
 }
 
-fn addresses(text: &str, port: u16) -> Result<Vec<Address>, UrlError> {
-    let addresses: Vec<Address> =
+fn addresses(text: &str, port: u16) -> Result<Vec<ServerAddress>, UrlError> {
+    let addresses: Vec<ServerAddress> =
         text.split(',').zip(1..).map(|(part, at)| address(part, at, port)).collect::<Result<_, _>>()?;
     if addresses.len() > SERVERS_MAX { Err(UrlError::TooMany) } else { Ok(addresses) }
 }
 
-fn address(text: &str, at: usize, default: u16) -> Result<Address, UrlError> {
+fn address(text: &str, at: usize, default: u16) -> Result<ServerAddress, UrlError> {
     let (host, port) = match text.strip_prefix('[') {
         Some(rest) => {
             let (host, behind) = rest.split_once(']').ok_or(UrlError::Host(at))?;
@@ -215,7 +217,7 @@ fn address(text: &str, at: usize, default: u16) -> Result<Address, UrlError> {
         }
     };
     let port = port.map_or(Some(default), read_port).ok_or(UrlError::Port(at))?;
-    Ok(Address { host: host.to_owned(), port })
+    Ok(ServerAddress { host: host.to_owned(), port })
 }
 
 fn check_host(host: &str, at: usize) -> Result<(), UrlError> {
@@ -272,7 +274,7 @@ fn check_prefix(text: &str) -> Result<String, UrlError> {
     sound.then(|| text.to_owned()).ok_or_else(|| UrlError::Prefix(text.to_owned()))
 }
 
-impl Secret {
+impl UrlSecret {
     /// Wraps what must not be shown.
     pub fn new(text: impl Into<String>) -> Self {
         Self(text.into())
@@ -285,13 +287,13 @@ impl Secret {
 }
 
 /// Shows that there is one, and not which.
-impl serde::Serialize for Secret {
+impl serde::Serialize for UrlSecret {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_str("***")
     }
 }
 
-impl<'de> serde::Deserialize<'de> for Secret {
+impl<'de> serde::Deserialize<'de> for UrlSecret {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         deserializer.deserialize_any(SecretText)
     }
@@ -301,40 +303,40 @@ impl<'de> serde::Deserialize<'de> for Secret {
 struct SecretText;
 
 impl serde::de::Visitor<'_> for SecretText {
-    type Value = Secret;
+    type Value = UrlSecret;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("a text")
     }
 
-    fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Secret, E> {
-        Ok(Secret::new(text))
+    fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<UrlSecret, E> {
+        Ok(UrlSecret::new(text))
     }
 
-    fn visit_bool<E: serde::de::Error>(self, _: bool) -> Result<Secret, E> {
+    fn visit_bool<E: serde::de::Error>(self, _: bool) -> Result<UrlSecret, E> {
         Err(E::custom(UNQUOTED))
     }
 
-    fn visit_i64<E: serde::de::Error>(self, _: i64) -> Result<Secret, E> {
+    fn visit_i64<E: serde::de::Error>(self, _: i64) -> Result<UrlSecret, E> {
         Err(E::custom(UNQUOTED))
     }
 
-    fn visit_u64<E: serde::de::Error>(self, _: u64) -> Result<Secret, E> {
+    fn visit_u64<E: serde::de::Error>(self, _: u64) -> Result<UrlSecret, E> {
         Err(E::custom(UNQUOTED))
     }
 
-    fn visit_f64<E: serde::de::Error>(self, _: f64) -> Result<Secret, E> {
+    fn visit_f64<E: serde::de::Error>(self, _: f64) -> Result<UrlSecret, E> {
         Err(E::custom(UNQUOTED))
     }
 }
 
-impl fmt::Debug for Secret {
+impl fmt::Debug for UrlSecret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("***")
     }
 }
 
-impl fmt::Display for Address {
+impl fmt::Display for ServerAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { host, port } = self;
         if host.contains(':') { write!(f, "[{host}]:{port}") } else { write!(f, "{host}:{port}") }
@@ -345,13 +347,13 @@ impl fmt::Display for RedisUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(if self.tls { "rediss" } else { "redis" })?;
         f.write_str(match self.servers {
-            Servers::Redis(_) => "://",
-            Servers::Sentinels { .. } => "+sentinel://",
+            StoreServers::Redis(_) => "://",
+            StoreServers::Sentinels { .. } => "+sentinel://",
         })?;
         for (at, address) in self.addresses().iter().enumerate() {
             write!(f, "{}{address}", if at == 0 { "" } else { "," })?;
         }
-        if let Servers::Sentinels { service, .. } = &self.servers {
+        if let StoreServers::Sentinels { service, .. } = &self.servers {
             write!(f, "/{service}")?;
         }
         if self.database != 0 {
@@ -453,7 +455,7 @@ mod tests {
         for (what, text, username, password) in cases {
             let url = read(text).unwrap();
             assert_eq!(url.username.as_deref(), username, "{what}");
-            assert_eq!(url.password.as_ref().map(Secret::reveal), password, "{what}");
+            assert_eq!(url.password.as_ref().map(UrlSecret::reveal), password, "{what}");
         }
     }
 
@@ -471,10 +473,10 @@ mod tests {
         for text in ["redis://a:1", "rediss://a:1,b:2/3?prefix=eu", "redis+sentinel://[::1]:3/mesh"] {
             let url: RedisUrl = text.parse().unwrap();
             let credentials =
-                Credentials { username: "omnirelay_eu-1_b".into(), password: "p:@/?#%\u{e9}".into() };
+                StoreCredentials { username: "omnirelay_eu-1_b".into(), password: "p:@/?#%\u{e9}".into() };
             let back: RedisUrl = url.revealing(Some(&credentials)).parse().unwrap();
             assert_eq!(back.username.as_deref(), Some("omnirelay_eu-1_b"), "{text}");
-            assert_eq!(back.password.as_ref().map(Secret::reveal), Some("p:@/?#%\u{e9}"), "{text}");
+            assert_eq!(back.password.as_ref().map(UrlSecret::reveal), Some("p:@/?#%\u{e9}"), "{text}");
             assert_eq!((back.to_string(), url.revealing(None)), (url.to_string(), url.to_string()));
         }
     }

@@ -5,9 +5,9 @@ use std::collections::HashMap;
 use omnirelay_core::text::hex;
 use redis::{Cmd, Value, cmd};
 
-use super::link::{Info, Link, LinkError};
+use super::link::{Info, LinkError, MasterLink};
 use super::rights::{GrantedRights, UserRights};
-use crate::{Credentials, Expelled, Readmitted, RightsSet, WritableKinds};
+use crate::{ExpelOutcome, ReadmitOutcome, RightsSet, StoreCredentials, WritableKinds};
 
 /// What a node's own user is called. No part but the first has an underscore in it.
 pub fn node_user(prefix: &str, mesh: &str, node: &str) -> String {
@@ -16,8 +16,8 @@ pub fn node_user(prefix: &str, mesh: &str, node: &str) -> String {
 
 /// Whose users: those of the nodes of one mesh, in one database.
 #[derive(Clone, Copy)]
-pub struct Users<'a> {
-    pub link: &'a Link,
+pub struct MeshUsers<'a> {
+    pub link: &'a MasterLink,
     pub prefix: &'a str,
     pub mesh: &'a str,
     /// The database that the mesh is in: another one than the first has to be selected.
@@ -41,7 +41,7 @@ struct User {
     allowed: GrantedRights,
 }
 
-impl Users<'_> {
+impl MeshUsers<'_> {
     /// Makes a user for `who`, or gives the one that there is another password; and whether it outlives the server. `None`: the
     /// server is one of several, which know nothing of each other's users, or this daemon may not make any.
     ///
@@ -51,18 +51,18 @@ impl Users<'_> {
         &self,
         who: &str,
         writable: &WritableKinds,
-    ) -> Result<Option<(Credentials, bool)>, LinkError> {
+    ) -> Result<Option<(StoreCredentials, bool)>, LinkError> {
         if !is_alone(&self.info().await?) {
             return Ok(None);
         }
         let Some(password) = password() else { return Ok(None) };
         // One that there is has connections, which a new password does not end.
-        if self.delete(who).await? == Expelled::Denied {
+        if self.delete(who).await? == ExpelOutcome::Denied {
             return Ok(None);
         }
         let is_kept = self.set(who, &format!(">{password}"), writable).await?;
         let username = node_user(self.prefix, self.mesh, who);
-        Ok(is_kept.map(|is_kept| (Credentials { username, password }, is_kept)))
+        Ok(is_kept.map(|is_kept| (StoreCredentials { username, password }, is_kept)))
     }
 
     /// Makes the user of `who` anew with the password of this hash, unless the server knows one.
@@ -74,12 +74,12 @@ impl Users<'_> {
         who: &str,
         password_hash: &[u8; 32],
         writable: &WritableKinds,
-    ) -> Result<Readmitted, LinkError> {
+    ) -> Result<ReadmitOutcome, LinkError> {
         if matches!(self.find(who).await?, Found::Present(_)) {
-            return Ok(Readmitted::Known);
+            return Ok(ReadmitOutcome::Known);
         }
         let made = self.set(who, &format!("#{}", hex(password_hash)), writable).await?;
-        Ok(if made.is_some() { Readmitted::Made } else { Readmitted::Denied })
+        Ok(if made.is_some() { ReadmitOutcome::Made } else { ReadmitOutcome::Denied })
     }
 
     /// Has the user of `who` do what this version needs, and write what `writable` says: its password and its connections stay.
@@ -135,11 +135,11 @@ impl Users<'_> {
             Err(error) if is_denied(&error) => return Ok(false),
             Err(error) => return Err(error),
         }
-        Ok(self.forget(NOBODY).await? != Expelled::Denied)
+        Ok(self.forget(NOBODY).await? != ExpelOutcome::Denied)
     }
 
     /// Whether the server forgets its users when it restarts: it has neither a file of users nor one of its configuration.
-    /// `None`: it may not be asked, or the users are in the file of its configuration as far as [`Users::make`] was let do that.
+    /// `None`: it may not be asked, or the users are in the file of its configuration as far as [`MeshUsers::make`] was let do that.
     ///
     /// # Errors
     /// Those of the link.
@@ -166,23 +166,23 @@ impl Users<'_> {
     ///
     /// # Errors
     /// Those of the link.
-    pub async fn delete(&self, who: &str) -> Result<Expelled, LinkError> {
+    pub async fn delete(&self, who: &str) -> Result<ExpelOutcome, LinkError> {
         let deleted = self.forget(who).await?;
-        if deleted == Expelled::Deleted {
+        if deleted == ExpelOutcome::Deleted {
             self.keep().await;
         }
         Ok(deleted)
     }
 
-    async fn forget(&self, who: &str) -> Result<Expelled, LinkError> {
+    async fn forget(&self, who: &str) -> Result<ExpelOutcome, LinkError> {
         let mut command = cmd("ACL");
         command.arg("DELUSER").arg(node_user(self.prefix, self.mesh, who));
         match self.link.call(&command).await {
             Ok(answer) => {
                 let deleted = redis::from_redis_value::<u64>(answer).is_ok_and(|deleted| deleted > 0);
-                Ok(if deleted { Expelled::Deleted } else { Expelled::Absent })
+                Ok(if deleted { ExpelOutcome::Deleted } else { ExpelOutcome::Absent })
             }
-            Err(error) if is_denied(&error) => Ok(Expelled::Denied),
+            Err(error) if is_denied(&error) => Ok(ExpelOutcome::Denied),
             Err(error) => Err(error),
         }
     }

@@ -1,6 +1,6 @@
 //! Idempotency: the answers of commits that may be asked for again.
 
-use super::super::{Commit, CommitError, Committed, IdempotencyKey, Revision, StoreError};
+use super::super::{Commit, CommitError, CommitOutcome, IdempotencyKey, Revision, StoreError};
 use super::rows::Answer;
 use super::{Step, Table, Tables, TablesMut, keys, rows};
 
@@ -8,15 +8,15 @@ use super::{Step, Table, Tables, TablesMut, keys, rows};
 pub(crate) fn recall(
     tables: &impl Tables,
     key: &IdempotencyKey,
-) -> Result<Option<(u64, Committed)>, StoreError> {
+) -> Result<Option<(u64, CommitOutcome)>, StoreError> {
     let Some(row) = tables.get(Table::Answers, &keys::answer(key))? else { return Ok(None) };
     let Answer { request_hash, answer, revision, .. } = rows::answer(row)?;
-    Ok(Some((request_hash, Committed::Replayed { revision, answer })))
+    Ok(Some((request_hash, CommitOutcome::Replayed { revision, answer })))
 }
 
 impl<T: TablesMut> Step<'_, T> {
     /// The answer of the same commit made before, if it was.
-    pub(super) fn replay(&self, commit: &Commit) -> Result<Option<Committed>, CommitError> {
+    pub(super) fn replay(&self, commit: &Commit) -> Result<Option<CommitOutcome>, CommitError> {
         let Some(idempotency) = &commit.idempotency else { return Ok(None) };
         match recall(self.tables, &idempotency.key)? {
             Some((hash, _)) if hash != idempotency.request_hash => Err(CommitError::IdempotencyReused),

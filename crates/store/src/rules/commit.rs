@@ -6,8 +6,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::super::{
-    Change, Commit, CommitError, Committed, GroupRef, Lease, LogEntry, Precondition, Record, RecordId,
-    RecordOrigin, Revision, StoreError, Version, Write, limits,
+    Commit, CommitError, CommitOutcome, GroupRef, Lease, LogEntry, Precondition, Record, RecordChange,
+    RecordId, RecordOrigin, Revision, StoreError, Version, Write, limits,
 };
 use super::records::Planned;
 use super::{Step, Table, TablesMut, keys, rows};
@@ -31,7 +31,7 @@ type Seen<'a> = BTreeMap<&'a RecordId, Option<Record>>;
 impl<T: TablesMut> Step<'_, T> {
     /// Makes a commit, or says why not: the answer of the same commit made before goes first,
     /// then epoch, fence, preconditions, the groups of the writes, the leases.
-    pub fn commit(&mut self, commit: &Commit) -> Result<Committed, CommitError> {
+    pub fn commit(&mut self, commit: &Commit) -> Result<CommitOutcome, CommitError> {
         limits::commit(commit)?;
         if let Some(replayed) = self.replay(commit)? {
             return Ok(replayed);
@@ -39,7 +39,7 @@ impl<T: TablesMut> Step<'_, T> {
         let plan = self.plan(commit)?;
         let entry = self.write(plan, &commit.writer)?;
         self.keep_answer(commit, entry.revision)?;
-        Ok(Committed::Done(entry))
+        Ok(CommitOutcome::Done(entry))
     }
 
     fn plan(&self, commit: &Commit) -> Result<Plan, CommitError> {
@@ -206,7 +206,7 @@ impl<T: TablesMut> Step<'_, T> {
             self.tables.delete(Table::Leases, lease.scope.as_bytes())?;
         }
         let forgotten = forgotten.into_iter().map(|lease| lease.scope).collect();
-        let changes = changes.into_iter().map(Change::from).collect();
+        let changes = changes.into_iter().map(RecordChange::from).collect();
         let entry = Arc::new(LogEntry {
             revision,
             previous,
@@ -266,7 +266,7 @@ impl Planned {
     }
 }
 
-impl From<Planned> for Change {
+impl From<Planned> for RecordChange {
     fn from(planned: Planned) -> Self {
         let before = planned.stored.filter(|stored| !stored.deleted);
         Self { before, after: planned.after, expired: planned.expired }

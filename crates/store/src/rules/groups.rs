@@ -6,7 +6,9 @@ use std::time::Duration;
 use omnirelay_core::time::Millis;
 use sha2::{Digest, Sha256};
 
-use super::super::{Beat, Epoch, Group, GroupId, GroupRef, OpenGroup, Opened, Pulse, StoreError, limits};
+use super::super::{
+    Epoch, Group, GroupId, GroupRef, OpenGroup, OpenedGroup, Pulse, PulseAnswer, StoreError, limits,
+};
 use super::{GroupTable, GroupTableMut, Keep, Replaced, ReplacedLife, Step, TablesMut};
 
 /// Groups in no order: there may be many, whose ids begin alike, and each renewal looks for one.
@@ -102,7 +104,7 @@ pub(super) fn is_over(tables: &impl GroupTable, of: &GroupRef, now: Millis) -> b
 }
 
 impl<T: GroupTableMut> Step<'_, T> {
-    pub fn pulse(&mut self, pulse: &Pulse) -> Result<Beat, StoreError> {
+    pub fn pulse(&mut self, pulse: &Pulse) -> Result<PulseAnswer, StoreError> {
         limits::pulse(pulse)?;
         pulse.epoch.iter().try_for_each(|epoch| self.check_epoch(*epoch))?;
         if !pulse.renew.is_empty() {
@@ -122,7 +124,7 @@ impl<T: GroupTableMut> Step<'_, T> {
             });
             moved.sort_by(|one, other| one.of.id.cmp(&other.of.id));
         }
-        Ok(Beat {
+        Ok(PulseAnswer {
             now: self.now,
             epoch: self.state.epoch,
             head: self.state.head,
@@ -153,7 +155,7 @@ impl<T: GroupTableMut> Step<'_, T> {
 }
 
 impl<T: TablesMut> Step<'_, T> {
-    pub fn open_group(&mut self, open: &OpenGroup) -> Result<Opened, StoreError> {
+    pub fn open_group(&mut self, open: &OpenGroup) -> Result<OpenedGroup, StoreError> {
         limits::open_group(open)?;
         self.check_epoch(open.epoch)?;
         let secret_hash = secret_hash(&open.secret);
@@ -162,11 +164,11 @@ impl<T: TablesMut> Step<'_, T> {
         let mut replaced = old.map(|old| old.replaced.at(self.now)).unwrap_or_default();
         if let Some(live) = old.filter(|old| old.is_live(self.now)) {
             if live.secret_hash != secret_hash {
-                return Ok(Opened::Held { until: live.deadline });
+                return Ok(OpenedGroup::Held { until: live.deadline });
             }
             let life = ReplacedLife { instance: live.instance, until: live.deadline };
             if let Err(until) = replaced.add(life) {
-                return Ok(Opened::Held { until: until.min(live.deadline) });
+                return Ok(OpenedGroup::Held { until: until.min(live.deadline) });
             }
         }
         let floor = self.state.instance_floor;
@@ -184,7 +186,7 @@ impl<T: TablesMut> Step<'_, T> {
         };
         let shown = group.shown(&open.id);
         self.tables.put_group(&open.id, group, Keep::Durably)?;
-        Ok(Opened::Open(shown))
+        Ok(OpenedGroup::Open(shown))
     }
 
     pub fn close_group(&mut self, epoch: Epoch, of: &GroupRef) -> Result<bool, StoreError> {

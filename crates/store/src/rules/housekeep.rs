@@ -7,8 +7,8 @@ use std::time::Duration;
 use omnirelay_core::time::Millis;
 
 use super::super::{
-    COMMIT_BYTES_MAX, COMMIT_WRITES_MAX, Epoch, GroupId, GroupRef, Housekept, Record, Retention, Revision,
-    StoreError,
+    COMMIT_BYTES_MAX, COMMIT_WRITES_MAX, Epoch, GroupId, GroupRef, HousekeepingOutcome, Record, Retention,
+    Revision, StoreError,
 };
 use super::commit::Plan;
 use super::records::Planned;
@@ -24,9 +24,9 @@ struct Room {
 }
 
 impl<T: TablesMut> Step<'_, T> {
-    pub fn housekeep(&mut self, epoch: Epoch, keep: &Retention) -> Result<Housekept, StoreError> {
+    pub fn housekeep(&mut self, epoch: Epoch, keep: &Retention) -> Result<HousekeepingOutcome, StoreError> {
         self.check_epoch(epoch)?;
-        let mut done = Housekept::default();
+        let mut done = HousekeepingOutcome::default();
         self.expire_records(&mut done)?;
         self.trim_log(keep, &mut done)?;
         self.collect_tombstones(keep.tombstone_age, &mut done)?;
@@ -36,7 +36,7 @@ impl<T: TablesMut> Step<'_, T> {
     }
 
     /// Deletes records of lives that are over, at most one entry full of them.
-    fn expire_records(&mut self, done: &mut Housekept) -> Result<(), StoreError> {
+    fn expire_records(&mut self, done: &mut HousekeepingOutcome) -> Result<(), StoreError> {
         if self.spared_until().is_some() {
             return Ok(());
         }
@@ -115,7 +115,7 @@ impl<T: TablesMut> Step<'_, T> {
     }
 
     /// Drops log entries that are too old or too many, the oldest first.
-    fn trim_log(&mut self, keep: &Retention, done: &mut Housekept) -> Result<(), StoreError> {
+    fn trim_log(&mut self, keep: &Retention, done: &mut HousekeepingOutcome) -> Result<(), StoreError> {
         let surplus = surplus(self.state.log_entries, keep.log_entries_max);
         let mut trimmed: Vec<Revision> = Vec::new();
         let mut more = false;
@@ -142,7 +142,11 @@ impl<T: TablesMut> Step<'_, T> {
         Ok(())
     }
 
-    fn collect_tombstones(&mut self, age: Duration, done: &mut Housekept) -> Result<(), StoreError> {
+    fn collect_tombstones(
+        &mut self,
+        age: Duration,
+        done: &mut HousekeepingOutcome,
+    ) -> Result<(), StoreError> {
         let (old, more) = self.oldest(Table::Tombstones, 0, age)?;
         done.more |= more;
         for timed in old {
@@ -158,7 +162,7 @@ impl<T: TablesMut> Step<'_, T> {
         Ok(())
     }
 
-    fn forget_answers(&mut self, keep: &Retention, done: &mut Housekept) -> Result<(), StoreError> {
+    fn forget_answers(&mut self, keep: &Retention, done: &mut HousekeepingOutcome) -> Result<(), StoreError> {
         let surplus = surplus(self.state.answers, keep.idempotency_entries_max);
         let (old, more) = self.oldest(Table::AnswerTimes, surplus, keep.idempotency_age)?;
         done.more |= more;
@@ -173,7 +177,7 @@ impl<T: TablesMut> Step<'_, T> {
     }
 
     /// Drops groups that ended long ago, once nothing is bound to them or waits for them.
-    fn collect_groups(&mut self, age: Duration, done: &mut Housekept) -> Result<(), StoreError> {
+    fn collect_groups(&mut self, age: Duration, done: &mut HousekeepingOutcome) -> Result<(), StoreError> {
         let mut old = Vec::new();
         self.tables.visit_groups(&mut |id, group| {
             let over = group.over_through(self.now) == group.instance;

@@ -2,7 +2,7 @@
 
 use omnirelay_core::time::Millis;
 
-use super::super::{GroupRef, IdempotencyKey, Kind, RecordId, Revision, StoreError};
+use super::super::{GroupRef, IdempotencyKey, RecordId, RecordKind, Revision, StoreError};
 use super::incompatible;
 
 /// Ends the kind in a record's key; no kind contains it.
@@ -19,7 +19,7 @@ pub(crate) fn end_of_prefix(prefix: &[u8]) -> Option<Vec<u8>> {
 }
 
 /// What the keys of all records of `kind` begin with.
-pub(super) fn kind(Kind(kind): &Kind) -> Vec<u8> {
+pub(super) fn kind(RecordKind(kind): &RecordKind) -> Vec<u8> {
     let mut key = Vec::with_capacity(kind.len() + 1);
     key.extend_from_slice(kind.as_bytes());
     key.push(KIND_END);
@@ -38,13 +38,13 @@ pub(super) fn record_of(key: &[u8]) -> Result<RecordId, StoreError> {
         let end = key.iter().position(|&byte| byte == KIND_END)?;
         let kind = std::str::from_utf8(key.get(..end)?).ok()?;
         let key = std::str::from_utf8(key.get(end + 1..)?).ok()?;
-        Some(RecordId::new(Kind(kind.to_owned().into()), key))
+        Some(RecordId::new(RecordKind(kind.to_owned().into()), key))
     };
     split().ok_or_else(|| incompatible(format!("a record's key of {} bytes", key.len())))
 }
 
 /// The record of this kind that `key` is of. All records of a scan share the text of their kind.
-pub(super) fn record_in(kind: &Kind, key: &[u8]) -> Result<RecordId, StoreError> {
+pub(super) fn record_in(kind: &RecordKind, key: &[u8]) -> Result<RecordId, StoreError> {
     let rest = key.strip_prefix(kind.0.as_bytes()).and_then(|rest| rest.strip_prefix(&[KIND_END]));
     let record = rest.and_then(|key| Some(RecordId::new(kind.clone(), std::str::from_utf8(key).ok()?)));
     record.ok_or_else(|| incompatible(format!("a record's key of {} bytes", key.len())))
@@ -131,7 +131,7 @@ mod tests {
 
     #[test]
     fn a_record_is_read_back_from_its_key() {
-        let id = RecordId::new(Kind::of("peer"), "a\0b/ü");
+        let id = RecordId::new(RecordKind::of("peer"), "a\0b/ü");
         assert_eq!(record_of(&record(&id)).unwrap(), id);
     }
 }

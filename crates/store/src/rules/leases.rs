@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 
 use omnirelay_core::time::Millis;
 
-use super::super::{CommitError, Fence, GroupRef, Lease, LeaseOp, Leases, StoreError};
+use super::super::{CommitError, GroupRef, Lease, LeaseFence, LeaseOp, Leases, StoreError};
 use super::commit::Plan;
 use super::{State, Step, Stretch, Table, Tables, TablesMut, rows};
 
@@ -33,7 +33,7 @@ pub(crate) fn leases(tables: &impl Tables, state: &State) -> Result<Leases, Stor
 }
 
 impl<T: TablesMut> Step<'_, T> {
-    pub(super) fn check_fence(&self, fence: &Fence) -> Result<(), CommitError> {
+    pub(super) fn check_fence(&self, fence: &LeaseFence) -> Result<(), CommitError> {
         let lease = self.lease(&fence.scope)?;
         let current = lease.filter(|lease| self.is_valid(lease)).map(|lease| lease.token);
         if current == Some(fence.token) {

@@ -23,7 +23,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use omnirelay_core::time::Millis;
 
-use super::{Epoch, Grace, GroupId, LogEntry, Revision, StoreError};
+use super::{Epoch, GroupId, LogEntry, RenewalGrace, Revision, StoreError};
 
 pub(super) use answers::recall;
 pub(super) use groups::{GroupState, Groups, secret_hash};
@@ -131,7 +131,7 @@ pub(super) struct State {
     pub token_floor: u64,
     /// When something was renewed last and how much grace was asked for then; no row has it.
     pub heard: Heard,
-    pub grace: Option<Grace>,
+    pub grace: Option<RenewalGrace>,
 }
 
 /// The last renewal.
@@ -174,11 +174,11 @@ impl State {
     }
 
     /// The grace that has been given, or that will be once somebody is heard again.
-    fn grace_at(&self, now: Millis) -> Option<Grace> {
+    fn grace_at(&self, now: Millis) -> Option<RenewalGrace> {
         let given = self.grace.filter(|grace| now < grace.until);
         let Heard { at, grace } = self.heard;
         let silent = at > Millis(0) && !grace.is_zero() && now.since(at) > grace / 2;
-        given.or_else(|| silent.then(|| Grace { from: at, until: now.after(grace) }))
+        given.or_else(|| silent.then(|| RenewalGrace { from: at, until: now.after(grace) }))
     }
 
     /// Notes a renewal at `now` whose sender asks for `grace`.

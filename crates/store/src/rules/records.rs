@@ -4,7 +4,9 @@ use std::ops::ControlFlow;
 
 use omnirelay_core::time::Millis;
 
-use super::super::{Kind, PAGE_BYTES_MAX, Record, RecordId, Scan, ScanPage, StoreError, Version, limits};
+use super::super::{
+    PAGE_BYTES_MAX, Record, RecordId, RecordKind, Scan, ScanPage, StoreError, Version, limits,
+};
 use super::{State, Step, Stretch, Table, Tables, TablesMut, groups, keys, rows};
 
 /// A change of one record that has been judged, but not written.
@@ -80,12 +82,16 @@ impl<T: TablesMut> Step<'_, T> {
     }
 
     /// The version of a record that does not exist yet and never left a tombstone.
-    pub(super) fn first_version(&self, kind: &Kind) -> Result<Version, StoreError> {
+    pub(super) fn first_version(&self, kind: &RecordKind) -> Result<Version, StoreError> {
         Ok(Version(self.version_floor(kind)?.saturating_add(1)))
     }
 
     /// Remembers the version of a tombstone that is collected.
-    pub(super) fn raise_version_floor(&mut self, kind: &Kind, version: Version) -> Result<(), StoreError> {
+    pub(super) fn raise_version_floor(
+        &mut self,
+        kind: &RecordKind,
+        version: Version,
+    ) -> Result<(), StoreError> {
         if version.0 <= self.version_floor(kind)? {
             return Ok(());
         }
@@ -114,7 +120,7 @@ impl<T: TablesMut> Step<'_, T> {
         self.tables.put(Table::Records, &key, &rows::record_row(after))
     }
 
-    fn version_floor(&self, kind: &Kind) -> Result<u64, StoreError> {
+    fn version_floor(&self, kind: &RecordKind) -> Result<u64, StoreError> {
         let row = self.tables.get(Table::VersionFloors, kind.0.as_bytes())?;
         let Some(row) = row else { return Ok(0) };
         let bytes = row.as_ref().try_into();

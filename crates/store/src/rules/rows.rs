@@ -8,7 +8,8 @@ use omnirelay_wire::pb::omnirelay::store::v1 as pb;
 use prost::Message;
 
 use super::super::{
-    Change, Epoch, GroupId, GroupRef, Kind, Lease, LogEntry, Record, RecordId, Revision, StoreError, Version,
+    Epoch, GroupId, GroupRef, Lease, LogEntry, Record, RecordChange, RecordId, RecordKind, Revision,
+    StoreError, Version,
 };
 use super::{GroupState, Replaced, ReplacedLife, State, incompatible};
 
@@ -211,16 +212,16 @@ fn record_to(record: &Record) -> pb::RecordRow {
     }
 }
 
-fn change_from(row: pb::ChangeRow) -> Change {
-    let id = RecordId::new(Kind(row.kind.into()), row.key);
-    Change {
+fn change_from(row: pb::ChangeRow) -> RecordChange {
+    let id = RecordId::new(RecordKind(row.kind.into()), row.key);
+    RecordChange {
         before: row.before.map(|before| record_from(id.clone(), before)),
         after: record_from(id, row.after.unwrap_or_default()),
         expired: row.expired,
     }
 }
 
-fn change_to(change: &Change) -> pb::ChangeRow {
+fn change_to(change: &RecordChange) -> pb::ChangeRow {
     pb::ChangeRow {
         kind: change.after.id.kind.0.to_string(),
         key: change.after.id.key.clone(),

@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 
 use omnirelay_core::text::chain;
 
-use super::super::{GroupRef, Kind, Record, Revision, StoreError};
+use super::super::{GroupRef, Record, RecordKind, Revision, StoreError};
 use super::{State, Stretch, Table, Tables, incompatible, keys, rows};
 
 /// The most findings that are told one by one.
@@ -15,7 +15,7 @@ const FINDINGS_MAX: usize = 20;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Inventory {
     /// How many records there are of each kind, tombstones not counted.
-    pub records: BTreeMap<Kind, u64>,
+    pub records: BTreeMap<RecordKind, u64>,
     pub tombstones: u64,
     pub log_entries: u64,
     pub leases: u64,

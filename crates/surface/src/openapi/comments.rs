@@ -6,7 +6,7 @@ use prost_reflect::FileDescriptor;
 use prost_reflect::prost::Message;
 use prost_reflect::prost_types::FileDescriptorSet;
 
-use super::Definition;
+use super::ServiceDefinition;
 
 /// Comments by file and by the path of their element in the file's descriptor.
 #[derive(Default)]
@@ -16,7 +16,7 @@ pub(super) struct Comments {
 
 impl Comments {
     /// Reads the comments of every file.
-    pub(super) fn of_files(definitions: &[Definition]) -> Self {
+    pub(super) fn of_files(definitions: &[ServiceDefinition]) -> Self {
         let mut files = HashMap::new();
         for definition in definitions {
             // Their methods were read from the same bytes.

@@ -15,7 +15,7 @@ use serde_json::{Map, Value, json};
 use xxhash_rust::xxh64::xxh64;
 
 use super::SurfaceError;
-use super::method::{Definition, DescribedMethod, describe};
+use super::method::{DescribedMethod, ServiceDefinition, describe};
 use comments::Comments;
 use schema::Schemas;
 
@@ -26,7 +26,7 @@ pub(super) const PATH: &str = "/control/openapi.json";
 ///
 /// # Errors
 /// [`SurfaceError`] when a definition cannot be served.
-pub fn openapi(definitions: &[Definition]) -> Result<String, SurfaceError> {
+pub fn openapi(definitions: &[ServiceDefinition]) -> Result<String, SurfaceError> {
     let methods = describe(definitions, |_| true)?;
     let mut text = serde_json::to_string_pretty(&document(definitions, &methods)).unwrap_or_default();
     text.push('\n');
@@ -43,12 +43,12 @@ pub(super) struct Document {
 pub(super) type LazyDocument = LazyLock<Document, Box<dyn FnOnce() -> Document + Send>>;
 
 impl Document {
-    pub(super) fn lazy(definitions: &[Definition], methods: Vec<DescribedMethod>) -> LazyDocument {
+    pub(super) fn lazy(definitions: &[ServiceDefinition], methods: Vec<DescribedMethod>) -> LazyDocument {
         let definitions = definitions.to_vec();
         LazyLock::new(Box::new(move || Self::of(&definitions, &methods)))
     }
 
-    fn of(definitions: &[Definition], methods: &[DescribedMethod]) -> Self {
+    fn of(definitions: &[ServiceDefinition], methods: &[DescribedMethod]) -> Self {
         let json = serde_json::to_vec(&document(definitions, methods)).unwrap_or_default();
         let etag = format!("\"{:016x}\"", xxh64(&json, 0));
         let etag = HeaderValue::try_from(etag).unwrap_or_else(|_| HeaderValue::from_static("\"\""));
@@ -57,7 +57,7 @@ impl Document {
 }
 
 /// The document of these methods.
-fn document(definitions: &[Definition], methods: &[DescribedMethod]) -> Value {
+fn document(definitions: &[ServiceDefinition], methods: &[DescribedMethod]) -> Value {
     let comments = Comments::of_files(definitions);
     let mut schemas = Schemas::default();
     let mut paths: BTreeMap<String, BTreeMap<usize, Vec<operation::Bound<'_>>>> = BTreeMap::new();

@@ -10,7 +10,7 @@ use http_body_util::BodyExt as _;
 use tokio::task::AbortHandle;
 
 use super::receiving::Receiving;
-use super::streams::{self, Streams};
+use super::streams::{self, StreamConnection};
 use crate::body::{Body, BoxError, boxed};
 use crate::carrier::CallError;
 
@@ -19,15 +19,15 @@ const HEAD_BYTES_MAX: u64 = 64 * 1024;
 /// The longest frame of a head: larger heads in there fail the call, longer frames the connection.
 const HEAD_FRAME_BYTES_MAX: u64 = 2 * HEAD_BYTES_MAX;
 
-type Sender = SendRequest<streams::Opening, Bytes>;
+type Sender = SendRequest<streams::StreamOpener, Bytes>;
 
 /// HTTP/3 on a connection. It is closed once all clones and all answers are dropped.
 #[derive(Clone)]
-pub struct Client {
+pub struct Http3Client {
     sender: Sender,
 }
 
-impl Client {
+impl Http3Client {
     /// Begins HTTP/3 on a connection that has agreed on it.
     ///
     /// # Errors
@@ -35,7 +35,8 @@ impl Client {
     pub async fn begin(connection: quinn::Connection) -> Result<Self, BoxError> {
         let mut builder = h3::client::builder();
         builder.send_grease(false).max_field_section_size(HEAD_BYTES_MAX);
-        let (mut driver, sender) = builder.build(Streams::new(connection, HEAD_FRAME_BYTES_MAX)).await?;
+        let (mut driver, sender) =
+            builder.build(StreamConnection::new(connection, HEAD_FRAME_BYTES_MAX)).await?;
         // Ends with the connection.
         tokio::spawn(async move {
             let ended = std::future::poll_fn(|cx| driver.poll_close(cx)).await;
@@ -81,7 +82,7 @@ fn failed(error: StreamError) -> CallError {
 
 /// The half of a stream that is written; cancelled when it is dropped before its end, which would else look like one.
 struct Sending {
-    stream: RequestStream<streams::Sending, Bytes>,
+    stream: RequestStream<streams::SendHalf, Bytes>,
     is_whole: bool,
 }
 

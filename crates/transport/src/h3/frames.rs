@@ -25,7 +25,7 @@ pub enum ExcessiveLoad {
 
 /// How much of frames that are not whole yet the streams of one connection have together.
 #[derive(Clone, Debug, Default)]
-pub struct Undecoded(Arc<AtomicUsize>);
+pub struct UndecodedBytes(Arc<AtomicUsize>);
 
 /// What a stream carries, as far as it has come in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,24 +58,24 @@ enum Fate {
 
 /// The frames of one stream.
 #[derive(Debug)]
-pub struct Frames {
+pub struct StreamFrames {
     expects: Expects,
     /// The beginning of what stands before a frame.
     begun: Vec<u8>,
     head_bytes_max: u64,
     /// Of the frame that is coming in.
     kept: usize,
-    undecoded: Undecoded,
+    undecoded: UndecodedBytes,
 }
 
-impl Frames {
+impl StreamFrames {
     /// Those of a stream of both directions. `head_bytes_max` is how long the frame of a head may be.
-    pub fn of_call(head_bytes_max: u64, undecoded: Undecoded) -> Self {
+    pub fn of_call(head_bytes_max: u64, undecoded: UndecodedBytes) -> Self {
         Self { expects: Expects::Frame, begun: Vec::new(), head_bytes_max, kept: 0, undecoded }
     }
 
     /// Those of a stream of one direction, which says first what it is for.
-    pub fn one_way(head_bytes_max: u64, undecoded: Undecoded) -> Self {
+    pub fn one_way(head_bytes_max: u64, undecoded: UndecodedBytes) -> Self {
         let mut frames = Self::of_call(head_bytes_max, undecoded);
         frames.expects = Expects::StreamType;
         frames
@@ -184,7 +184,7 @@ impl Frames {
     }
 }
 
-impl Drop for Frames {
+impl Drop for StreamFrames {
     fn drop(&mut self) {
         self.release();
     }
@@ -230,12 +230,12 @@ mod tests {
 
     const HEAD_BYTES_MAX: u64 = 1000;
 
-    fn call(undecoded: &Undecoded) -> Frames {
-        Frames::of_call(HEAD_BYTES_MAX, undecoded.clone())
+    fn call(undecoded: &UndecodedBytes) -> StreamFrames {
+        StreamFrames::of_call(HEAD_BYTES_MAX, undecoded.clone())
     }
 
     /// What is passed on of bytes that come in pieces of this size.
-    fn passed(frames: &mut Frames, bytes: &[u8], pieces: usize) -> Result<Vec<u8>, ExcessiveLoad> {
+    fn passed(frames: &mut StreamFrames, bytes: &[u8], pieces: usize) -> Result<Vec<u8>, ExcessiveLoad> {
         let mut passed = Vec::new();
         for piece in bytes.chunks(pieces) {
             let mut came = Bytes::copy_from_slice(piece);
@@ -266,15 +266,15 @@ mod tests {
         let sent = [&unknown[..], &head, &empty, &data, &unknown, &data, &[0, 0], &head].concat();
         let expected = [&head[..], &data, &data, &[0, 0], &head].concat();
         for pieces in [1, 2, 3, 7, 16, 21, 64, 1200, sent.len()] {
-            let undecoded = Undecoded::default();
+            let undecoded = UndecodedBytes::default();
             let got = passed(&mut call(&undecoded), &sent, pieces);
             assert_eq!(got.as_deref(), Ok(&expected[..]), "in pieces of {pieces}");
             assert_eq!(undecoded.0.load(Ordering::Relaxed), 0, "nothing is counted that is whole");
         }
         // What ends in the middle does so for whoever decodes it.
         let cut = &head[..head.len() - 1];
-        assert_eq!(passed(&mut call(&Undecoded::default()), cut, 5).as_deref(), Ok(cut));
-        assert_eq!(passed(&mut call(&Undecoded::default()), &head[..9], 2).as_deref(), Ok(&head[..9]));
+        assert_eq!(passed(&mut call(&UndecodedBytes::default()), cut, 5).as_deref(), Ok(cut));
+        assert_eq!(passed(&mut call(&UndecodedBytes::default()), &head[..9], 2).as_deref(), Ok(&head[..9]));
     }
 
     #[test]
@@ -292,9 +292,9 @@ mod tests {
             let head = |bytes: u64| [long(kind), long(bytes)].concat();
             let refused = |bytes| Err(ExcessiveLoad::Frame { bytes, bytes_max });
             for bytes in [bytes_max + 1, 1 << 40, (1 << 62) - 1] {
-                let mut frames = call(&Undecoded::default());
+                let mut frames = call(&UndecodedBytes::default());
                 assert_eq!(passed(&mut frames, &head(bytes), pieces), refused(bytes), "{what}");
-                let mut control = Frames::one_way(HEAD_BYTES_MAX, Undecoded::default());
+                let mut control = StreamFrames::one_way(HEAD_BYTES_MAX, UndecodedBytes::default());
                 let opened = [&[0][..], &head(bytes)].concat();
                 assert_eq!(
                     passed(&mut control, &opened, pieces),
@@ -304,7 +304,7 @@ mod tests {
             }
             let whole = framed(kind, &vec![0; usize::try_from(bytes_max).unwrap()]);
             assert!(
-                passed(&mut call(&Undecoded::default()), &whole, 100).is_ok(),
+                passed(&mut call(&UndecodedBytes::default()), &whole, 100).is_ok(),
                 "{what}, as long as may be"
             );
         }
@@ -312,7 +312,7 @@ mod tests {
 
     #[test]
     fn all_streams_of_a_connection_keep_little_together() {
-        let undecoded = Undecoded::default();
+        let undecoded = UndecodedBytes::default();
         let begun = framed(HEADERS, &[0; 1000])[..16 + 999].to_vec();
         let mut streams = Vec::new();
         let refused = (0..1000).find_map(|_| {
@@ -341,7 +341,7 @@ mod tests {
         ];
         for (what, begin, then, over) in cases {
             for pieces in [1, 2, 64] {
-                let mut frames = Frames::one_way(HEAD_BYTES_MAX, Undecoded::default());
+                let mut frames = StreamFrames::one_way(HEAD_BYTES_MAX, UndecodedBytes::default());
                 let sent = [begin, &settings].concat();
                 let got = passed(&mut frames, &sent, pieces);
                 assert_eq!((got, frames.are_over()), (Ok([begin, then].concat()), over), "{what}");

@@ -6,9 +6,9 @@ mod receiving;
 mod server;
 mod streams;
 
-pub use client::Client;
+pub use client::Http3Client;
 pub use frames::{CONTROL_FRAME_BYTES_MAX, UNDECODED_BYTES_MAX};
-pub use server::{Limits, serve};
+pub use server::{Http3Limits, serve};
 
 /// What is agreed on in the TLS handshake.
 pub const ALPN: &[u8] = b"h3";

@@ -39,8 +39,8 @@ macro_rules! receive {
         }
     };
 }
-receive! { h3::server::RequestStream<streams::Receiving, Bytes>, Code::H3_NO_ERROR }
-receive! { h3::client::RequestStream<streams::Receiving, Bytes>, Code::H3_REQUEST_CANCELLED }
+receive! { h3::server::RequestStream<streams::ReceiveHalf, Bytes>, Code::H3_NO_ERROR }
+receive! { h3::client::RequestStream<streams::ReceiveHalf, Bytes>, Code::H3_REQUEST_CANCELLED }
 
 /// A body that comes in. Whoever drops it before its end has the other side told to send no more.
 pub(super) struct Receiving<S: Receive, K> {

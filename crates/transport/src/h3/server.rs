@@ -14,7 +14,7 @@ use tokio::time::timeout;
 
 use super::NO_ERROR;
 use super::receiving::Receiving;
-use super::streams::{self, Streams};
+use super::streams::{self, StreamConnection};
 use crate::body::{Body, BoxError, boxed};
 
 /// How long nothing is to be sent or sent again on a drained connection until its last answers count as taken; longer where
@@ -28,7 +28,7 @@ const PIECE: usize = 64 * 1024;
 
 /// What one connection allows.
 #[derive(Clone, Copy, Debug)]
-pub struct Limits {
+pub struct Http3Limits {
     /// The largest head of a request, in bytes as HTTP/3 counts them. Larger ones are answered with 431, and those in frames of
     /// more than eight times as many bytes end the connection.
     pub head_bytes_max: u64,
@@ -38,7 +38,7 @@ pub struct Limits {
     pub write_within: Duration,
 }
 
-type Sending = RequestStream<streams::Sending, Bytes>;
+type Sending = RequestStream<streams::SendHalf, Bytes>;
 
 /// Serves a connection until it ends. Once `draining` is ready no further request is taken, those under way are brought to
 /// their end, and the connection is closed.
@@ -47,7 +47,7 @@ type Sending = RequestStream<streams::Sending, Bytes>;
 /// Why it ended otherwise than by a close.
 pub async fn serve<S, F, B>(
     connection: quinn::Connection,
-    limits: Limits,
+    limits: Http3Limits,
     draining: impl Future<Output = ()>,
     service: S,
 ) -> Result<(), ConnectionError>
@@ -59,7 +59,7 @@ where
     let mut builder = h3::server::builder();
     builder.send_grease(false).max_field_section_size(limits.head_bytes_max);
     let (mut draining, mut drains) = (std::pin::pin!(draining), false);
-    let streams = Streams::new(connection.clone(), limits.head_bytes_max.saturating_mul(HEADS_READ));
+    let streams = StreamConnection::new(connection.clone(), limits.head_bytes_max.saturating_mul(HEADS_READ));
     let stops = streams.stops();
     let building = builder.build(streams);
     let mut requests = tokio::select! {
@@ -117,18 +117,22 @@ async fn taken(connection: &quinn::Connection) {
     }
 }
 
-type Resolver = RequestResolver<Streams, Bytes>;
+type Resolver = RequestResolver<StreamConnection, Bytes>;
 
 /// Tells a client that a request was not taken, so that it may be sent elsewhere.
-async fn reject(request: Resolver, limits: Limits) {
+async fn reject(request: Resolver, limits: Http3Limits) {
     if let Ok(Ok((_, mut stream))) = timeout(limits.head_within, request.resolve_request()).await {
         stream.stop_sending(Code::H3_REQUEST_REJECTED);
         stream.stop_stream(Code::H3_REQUEST_REJECTED);
     }
 }
 
-async fn call<S, F, B>(request: Resolver, stops: impl Future<Output = VarInt>, limits: Limits, service: S)
-where
+async fn call<S, F, B>(
+    request: Resolver,
+    stops: impl Future<Output = VarInt>,
+    limits: Http3Limits,
+    service: S,
+) where
     S: Fn(Request<Body>) -> F,
     F: Future<Output = Response<B>>,
     B: http_body::Body<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
@@ -156,7 +160,7 @@ where
 }
 
 /// The body of a request. Of one that reads it is waited for whether there is any, as nothing else says so.
-async fn begun(head: &Request<()>, mut body: Body, limits: Limits) -> Body {
+async fn begun(head: &Request<()>, mut body: Body, limits: Http3Limits) -> Body {
     if !matches!(*head.method(), Method::GET | Method::HEAD | Method::OPTIONS) {
         return body;
     }
@@ -167,7 +171,11 @@ async fn begun(head: &Request<()>, mut body: Body, limits: Limits) -> Body {
     }
 }
 
-async fn answer(sending: &mut Sending, response: Response<Body>, limits: Limits) -> Result<(), BoxError> {
+async fn answer(
+    sending: &mut Sending,
+    response: Response<Body>,
+    limits: Http3Limits,
+) -> Result<(), BoxError> {
     let (head, mut body) = response.into_parts();
     in_time(limits, sending.send_response(Response::from_parts(head, ()))).await?;
     // After its trailers a body is not asked again: some have more to say, which would end the connection.
@@ -193,7 +201,7 @@ async fn answer(sending: &mut Sending, response: Response<Body>, limits: Limits)
 }
 
 async fn in_time(
-    limits: Limits,
+    limits: Http3Limits,
     sent: impl Future<Output = Result<(), StreamError>>,
 ) -> Result<(), BoxError> {
     match timeout(limits.write_within, sent).await {

@@ -15,17 +15,17 @@ use h3::quic::{
 use parking_lot::Mutex;
 use quinn::{ConnectionError, ReadError, VarInt, WriteError};
 
-use super::frames::{ExcessiveLoad, Frames, Undecoded};
+use super::frames::{ExcessiveLoad, StreamFrames, UndecodedBytes};
 
 /// How large a frame may be that is copied to be in one piece, in bytes.
 const SMALL: usize = 1024;
 
 /// A connection, of either end.
-pub struct Streams {
+pub struct StreamConnection {
     accepting: Waiting<Result<(quinn::SendStream, quinn::RecvStream), ConnectionError>>,
     accepting_one_way: Waiting<Result<quinn::RecvStream, ConnectionError>>,
-    opening: Opening,
-    stops: Stops,
+    opening: StreamOpener,
+    stops: StreamStops,
     unread: Unread,
 }
 
@@ -55,9 +55,9 @@ impl Unread {
 
 /// Whether the client stops the answer on the stream that was accepted last, and with what code.
 #[derive(Clone, Default)]
-pub struct Stops(Arc<Mutex<Option<BoxFuture<'static, VarInt>>>>);
+pub struct StreamStops(Arc<Mutex<Option<BoxFuture<'static, VarInt>>>>);
 
-impl Stops {
+impl StreamStops {
     /// For the first who asks after a stream was accepted. Never ready where the client stops nothing: it has got its answer, or
     /// the connection is lost, which ends all calls anyhow.
     pub fn take(&self) -> BoxFuture<'static, VarInt> {
@@ -65,18 +65,19 @@ impl Stops {
     }
 }
 
-impl Streams {
+impl StreamConnection {
     /// Those of a connection on which the frame of a head may have so many bytes.
     pub fn new(connection: quinn::Connection, head_bytes_max: u64) -> Self {
         let (accepting, accepting_one_way) = (Waiting(None), Waiting(None));
-        let bound = Bound { connection: connection.clone(), head_bytes_max, undecoded: Undecoded::default() };
-        let opening = Opening::new(connection, bound);
-        let (stops, unread) = (Stops::default(), Unread::default());
+        let bound =
+            Bound { connection: connection.clone(), head_bytes_max, undecoded: UndecodedBytes::default() };
+        let opening = StreamOpener::new(connection, bound);
+        let (stops, unread) = (StreamStops::default(), Unread::default());
         Self { accepting, accepting_one_way, opening, stops, unread }
     }
 
     /// To be asked after each stream.
-    pub fn stops(&self) -> Stops {
+    pub fn stops(&self) -> StreamStops {
         self.stops.clone()
     }
 }
@@ -102,22 +103,28 @@ impl<T> Waiting<T> {
     }
 }
 
-impl quic::Connection<Bytes> for Streams {
-    type RecvStream = Receiving;
-    type OpenStreams = Opening;
+impl quic::Connection<Bytes> for StreamConnection {
+    type RecvStream = ReceiveHalf;
+    type OpenStreams = StreamOpener;
 
-    fn poll_accept_recv(&mut self, cx: &mut Context<'_>) -> Poll<Result<Receiving, ConnectionErrorIncoming>> {
+    fn poll_accept_recv(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<ReceiveHalf, ConnectionErrorIncoming>> {
         self.unread.poll(cx);
         let accepted = self
             .accepting_one_way
             .poll(cx, &self.opening.connection, |connection| async move { connection.accept_uni().await });
         let (bound, unread) = (&self.opening.bound, &self.unread);
         accepted.map(|accepted| {
-            accepted.map(|stream| Receiving::one_way(stream, bound, unread.clone())).map_err(lost)
+            accepted.map(|stream| ReceiveHalf::one_way(stream, bound, unread.clone())).map_err(lost)
         })
     }
 
-    fn poll_accept_bidi(&mut self, cx: &mut Context<'_>) -> Poll<Result<Bidi, ConnectionErrorIncoming>> {
+    fn poll_accept_bidi(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<BidirectionalStream, ConnectionErrorIncoming>> {
         let accepted = self
             .accepting
             .poll(cx, &self.opening.connection, |connection| async move { connection.accept_bi().await });
@@ -129,23 +136,26 @@ impl quic::Connection<Bytes> for Streams {
                 Ok(None) | Err(_) => std::future::pending().await,
             }
         }));
-        Poll::Ready(Ok(Bidi::of((sending, receiving), &self.opening.bound)))
+        Poll::Ready(Ok(BidirectionalStream::of((sending, receiving), &self.opening.bound)))
     }
 
-    fn opener(&self) -> Opening {
+    fn opener(&self) -> StreamOpener {
         self.opening.clone()
     }
 }
 
-impl OpenStreams<Bytes> for Streams {
-    type BidiStream = Bidi;
-    type SendStream = Sending;
+impl OpenStreams<Bytes> for StreamConnection {
+    type BidiStream = BidirectionalStream;
+    type SendStream = SendHalf;
 
-    fn poll_open_bidi(&mut self, cx: &mut Context<'_>) -> Poll<Result<Bidi, StreamErrorIncoming>> {
+    fn poll_open_bidi(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<BidirectionalStream, StreamErrorIncoming>> {
         self.opening.poll_open_bidi(cx)
     }
 
-    fn poll_open_send(&mut self, cx: &mut Context<'_>) -> Poll<Result<Sending, StreamErrorIncoming>> {
+    fn poll_open_send(&mut self, cx: &mut Context<'_>) -> Poll<Result<SendHalf, StreamErrorIncoming>> {
         self.opening.poll_open_send(cx)
     }
 
@@ -155,39 +165,43 @@ impl OpenStreams<Bytes> for Streams {
 }
 
 /// Opens streams.
-pub struct Opening {
+pub struct StreamOpener {
     connection: quinn::Connection,
     bound: Bound,
     both: Waiting<Result<(quinn::SendStream, quinn::RecvStream), ConnectionError>>,
     one_way: Waiting<Result<quinn::SendStream, ConnectionError>>,
 }
 
-impl Opening {
+impl StreamOpener {
     fn new(connection: quinn::Connection, bound: Bound) -> Self {
         Self { connection, bound, both: Waiting(None), one_way: Waiting(None) }
     }
 }
 
-impl Clone for Opening {
+impl Clone for StreamOpener {
     fn clone(&self) -> Self {
         Self::new(self.connection.clone(), self.bound.clone())
     }
 }
 
-impl OpenStreams<Bytes> for Opening {
-    type BidiStream = Bidi;
-    type SendStream = Sending;
+impl OpenStreams<Bytes> for StreamOpener {
+    type BidiStream = BidirectionalStream;
+    type SendStream = SendHalf;
 
-    fn poll_open_bidi(&mut self, cx: &mut Context<'_>) -> Poll<Result<Bidi, StreamErrorIncoming>> {
+    fn poll_open_bidi(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<BidirectionalStream, StreamErrorIncoming>> {
         let opened =
             self.both.poll(cx, &self.connection, |connection| async move { connection.open_bi().await });
-        opened.map(|opened| opened.map(|both| Bidi::of(both, &self.bound)).map_err(lost_stream))
+        opened
+            .map(|opened| opened.map(|both| BidirectionalStream::of(both, &self.bound)).map_err(lost_stream))
     }
 
-    fn poll_open_send(&mut self, cx: &mut Context<'_>) -> Poll<Result<Sending, StreamErrorIncoming>> {
+    fn poll_open_send(&mut self, cx: &mut Context<'_>) -> Poll<Result<SendHalf, StreamErrorIncoming>> {
         let opened =
             self.one_way.poll(cx, &self.connection, |connection| async move { connection.open_uni().await });
-        opened.map(|opened| opened.map(Sending::new).map_err(lost_stream))
+        opened.map(|opened| opened.map(SendHalf::new).map_err(lost_stream))
     }
 
     fn close(&mut self, code: Code, reason: &[u8]) {
@@ -196,27 +210,27 @@ impl OpenStreams<Bytes> for Opening {
 }
 
 /// A bidirectional stream.
-pub struct Bidi {
-    sending: Sending,
-    receiving: Receiving,
+pub struct BidirectionalStream {
+    sending: SendHalf,
+    receiving: ReceiveHalf,
 }
 
-impl Bidi {
+impl BidirectionalStream {
     fn of((sending, receiving): (quinn::SendStream, quinn::RecvStream), bound: &Bound) -> Self {
-        Self { sending: Sending::new(sending), receiving: Receiving::of_call(receiving, bound) }
+        Self { sending: SendHalf::new(sending), receiving: ReceiveHalf::of_call(receiving, bound) }
     }
 }
 
-impl BidiStream<Bytes> for Bidi {
-    type SendStream = Sending;
-    type RecvStream = Receiving;
+impl BidiStream<Bytes> for BidirectionalStream {
+    type SendStream = SendHalf;
+    type RecvStream = ReceiveHalf;
 
-    fn split(self) -> (Sending, Receiving) {
+    fn split(self) -> (SendHalf, ReceiveHalf) {
         (self.sending, self.receiving)
     }
 }
 
-impl SendStream<Bytes> for Bidi {
+impl SendStream<Bytes> for BidirectionalStream {
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), StreamErrorIncoming>> {
         self.sending.poll_ready(cx)
     }
@@ -238,7 +252,7 @@ impl SendStream<Bytes> for Bidi {
     }
 }
 
-impl RecvStream for Bidi {
+impl RecvStream for BidirectionalStream {
     type Buf = Bytes;
 
     fn poll_data(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>, StreamErrorIncoming>> {
@@ -255,7 +269,7 @@ impl RecvStream for Bidi {
 }
 
 /// The half of a stream that is written.
-pub struct Sending {
+pub struct SendHalf {
     stream: quinn::SendStream,
     writing: Writing,
 }
@@ -290,13 +304,13 @@ impl Writing {
     }
 }
 
-impl Sending {
+impl SendHalf {
     fn new(stream: quinn::SendStream) -> Self {
         Self { stream, writing: Writing::Nothing }
     }
 }
 
-impl SendStream<Bytes> for Sending {
+impl SendStream<Bytes> for SendHalf {
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), StreamErrorIncoming>> {
         while let Some(data) = self.writing.rest() {
             let written = ready!(Pin::new(&mut self.stream).poll_write(cx, data.chunk()));
@@ -337,7 +351,7 @@ struct Bound {
     connection: quinn::Connection,
     /// How long the frame of a head may be, in bytes.
     head_bytes_max: u64,
-    undecoded: Undecoded,
+    undecoded: UndecodedBytes,
 }
 
 impl Bound {
@@ -350,29 +364,29 @@ impl Bound {
 }
 
 /// The half of a stream that is read. Dropping it before its end tells the other side to send no more.
-pub struct Receiving {
+pub struct ReceiveHalf {
     id: quinn::StreamId,
     /// `None`: it is among those that nobody reads.
     stream: Option<quinn::RecvStream>,
-    frames: Frames,
+    frames: StreamFrames,
     /// What has come and was not told apart yet.
     came: Bytes,
     bound: Bound,
     unread: Unread,
 }
 
-impl Receiving {
+impl ReceiveHalf {
     fn of_call(stream: quinn::RecvStream, bound: &Bound) -> Self {
-        let frames = Frames::of_call(bound.head_bytes_max, bound.undecoded.clone());
+        let frames = StreamFrames::of_call(bound.head_bytes_max, bound.undecoded.clone());
         Self::new(stream, frames, bound, Unread::default())
     }
 
     fn one_way(stream: quinn::RecvStream, bound: &Bound, unread: Unread) -> Self {
-        let frames = Frames::one_way(bound.head_bytes_max, bound.undecoded.clone());
+        let frames = StreamFrames::one_way(bound.head_bytes_max, bound.undecoded.clone());
         Self::new(stream, frames, bound, unread)
     }
 
-    fn new(stream: quinn::RecvStream, frames: Frames, bound: &Bound, unread: Unread) -> Self {
+    fn new(stream: quinn::RecvStream, frames: StreamFrames, bound: &Bound, unread: Unread) -> Self {
         let (id, came) = (stream.id(), Bytes::new());
         Self { id, stream: Some(stream), frames, came, bound: bound.clone(), unread }
     }
@@ -390,7 +404,7 @@ impl Receiving {
     }
 }
 
-impl RecvStream for Receiving {
+impl RecvStream for ReceiveHalf {
     type Buf = Bytes;
 
     fn poll_data(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>, StreamErrorIncoming>> {

@@ -136,5 +136,5 @@ async fn what_nobody_knows_is_dropped_as_it_comes() {
     assert!(matches!(sent, Err(quinn::WriteError::Stopped(_))), "{sent:?}");
     // All this while others are served.
     let (peer, _) = server.peer();
-    peer.call(asked("/echo", b"word"), omnirelay_transport::peer::Way::REPEATABLE).await.unwrap();
+    peer.call(asked("/echo", b"word"), omnirelay_transport::peer::CallPath::REPEATABLE).await.unwrap();
 }

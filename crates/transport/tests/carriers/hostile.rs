@@ -9,9 +9,9 @@ use bytes::Bytes;
 use http::Request;
 use http_body_util::{BodyExt as _, Full};
 use omnirelay_transport::body::boxed;
-use omnirelay_transport::carrier::{Carrier as _, Protocol};
-use omnirelay_transport::peer::{Peer, PeerError, Way};
-use omnirelay_transport::quic::{self, Quic};
+use omnirelay_transport::carrier::{Carrier as _, ConnectionProtocol};
+use omnirelay_transport::peer::{CallPath, Peer, PeerError};
+use omnirelay_transport::quic::{self, QuicCarrier};
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::{TcpListener, UdpSocket};
 use tokio::task::JoinSet;
@@ -27,10 +27,10 @@ const PATHS: usize = 5;
 const CALLS: usize = 40;
 
 /// Has a body sent there and back, and answers by what it went.
-async fn echoed(peer: &Arc<Peer>, body: &Bytes) -> Protocol {
+async fn echoed(peer: &Arc<Peer>, body: &Bytes) -> ConnectionProtocol {
     let request = Request::post("https://node.mesh/echo").body(boxed(Full::new(body.clone()))).unwrap();
-    let answered = peer.call(request, Way::REPEATABLE).await.unwrap();
-    let protocol = *answered.extensions().get::<Protocol>().unwrap();
+    let answered = peer.call(request, CallPath::REPEATABLE).await.unwrap();
+    let protocol = *answered.extensions().get::<ConnectionProtocol>().unwrap();
     assert!(answered.into_body().collect().await.unwrap().to_bytes() == body);
     protocol
 }
@@ -42,10 +42,10 @@ async fn a_path_that_is_cut_in_one_direction_is_given_up_too() {
         let proxy = Proxy::before(server.address).await.unwrap();
         let (peer, told) = server.peer_at(proxy.address);
         let word = Bytes::from_static(b"word");
-        assert_eq!(echoed(&peer, &word).await, Protocol::Http3);
+        assert_eq!(echoed(&peer, &word).await, ConnectionProtocol::Http3);
         proxy.cut(there, back);
         let begun = Instant::now();
-        assert_eq!(echoed(&peer, &word).await, Protocol::Http2, "there: {there}, back: {back}");
+        assert_eq!(echoed(&peer, &word).await, ConnectionProtocol::Http2, "there: {there}, back: {back}");
         let took = begun.elapsed();
         println!("cut there {there} back {back}: {took:?}");
         assert!(
@@ -55,7 +55,7 @@ async fn a_path_that_is_cut_in_one_direction_is_given_up_too() {
         assert_eq!(told.take(), ["http3", "downgraded: lost", "http2"]);
         // A new peer finds no way in by UDP.
         let (peer, told) = server.peer_at(proxy.address);
-        assert_eq!(echoed(&peer, &word).await, Protocol::Http2);
+        assert_eq!(echoed(&peer, &word).await, ConnectionProtocol::Http2);
         assert_eq!(told.take(), ["downgraded: no_answer", "http2"]);
     }
 }
@@ -73,14 +73,14 @@ async fn a_watch_on_a_path_that_is_cut_ends() {
             Some((Ok::<_, omnirelay_transport::BoxError>(frame), events))
         }));
     let request = Request::post("https://node.mesh/stream").body(boxed(events)).unwrap();
-    let mut watch = peer.call(request, Way::default()).await.unwrap().into_body();
+    let mut watch = peer.call(request, CallPath::default()).await.unwrap().into_body();
     assert_eq!(told.take(), ["http3"]);
     proxy.cut(true, true);
     let begun = Instant::now();
     let ended = tokio::time::timeout(Duration::from_secs(25), watch.frame()).await.expect("it ends");
     assert!(matches!(ended, Some(Err(_))), "{ended:?}");
     println!("a watch on a path that was cut: {:?}", begun.elapsed());
-    assert_eq!(echoed(&peer, &Bytes::from_static(b"again")).await, Protocol::Http2);
+    assert_eq!(echoed(&peer, &Bytes::from_static(b"again")).await, ConnectionProtocol::Http2);
 }
 
 #[tokio::test]
@@ -90,16 +90,16 @@ async fn large_messages_pass_where_packets_are_small() {
     let from_the_start = Proxy::before(server.address).await.unwrap();
     from_the_start.drop_larger_than(SMALL);
     let (peer, told) = server.peer_at(from_the_start.address);
-    assert_eq!(echoed(&peer, &big).await, Protocol::Http3);
+    assert_eq!(echoed(&peer, &big).await, ConnectionProtocol::Http3);
     assert_eq!(told.take(), ["http3"]);
 
     // A tunnel comes between once larger packets have been found to pass.
     let later = Proxy::before(server.address).await.unwrap();
     let (peer, told) = server.peer_at(later.address);
-    assert_eq!(echoed(&peer, &big).await, Protocol::Http3);
+    assert_eq!(echoed(&peer, &big).await, ConnectionProtocol::Http3);
     later.drop_larger_than(SMALL);
     for _ in 0..3 {
-        assert_eq!(echoed(&peer, &big).await, Protocol::Http3);
+        assert_eq!(echoed(&peer, &big).await, ConnectionProtocol::Http3);
     }
     assert_eq!(told.take(), ["http3"], "no other connection was needed");
 }
@@ -115,7 +115,7 @@ async fn three_of_ten_datagrams_may_be_lost() {
         for _ in 0..CALLS {
             let begun = Instant::now();
             let protocol = echoed(&peer, &Bytes::from_static(b"again")).await;
-            by_http3 += usize::from(protocol == Protocol::Http3);
+            by_http3 += usize::from(protocol == ConnectionProtocol::Http3);
             took.push(begun.elapsed());
         }
         println!("{by_http3} of {CALLS} over HTTP/3, {:?}", told.take());
@@ -180,7 +180,7 @@ async fn a_peer_that_speaks_no_tls_is_told_so_in_time_and_seldom_asked() {
         let (begun, mut asked_for, mut longest) = (Instant::now(), 0, Duration::ZERO);
         while begun.elapsed() < Duration::from_secs(4) {
             let called = Instant::now();
-            let error = peer.call(asked("/echo", b"a"), Way::default()).await.unwrap_err();
+            let error = peer.call(asked("/echo", b"a"), CallPath::default()).await.unwrap_err();
             assert!(matches!(error, PeerError::Unreachable(_)), "{greeting:?}: {error}");
             (asked_for, longest) = (asked_for + 1, longest.max(called.elapsed()));
             tokio::time::sleep(Duration::from_millis(5)).await;
@@ -199,7 +199,7 @@ async fn calls_without_end_of_one_peer_are_bounded_and_keep_no_other_waiting() {
     let mut held = JoinSet::new();
     for _ in 0..400 {
         let greedy = Arc::clone(&greedy);
-        held.spawn(async move { greedy.call(asked("/never", b""), Way::default()).await.map(drop) });
+        held.spawn(async move { greedy.call(asked("/never", b""), CallPath::default()).await.map(drop) });
     }
     let begun = Instant::now();
     while server.calls.load(Ordering::Relaxed) < 128 && begun.elapsed() < Duration::from_secs(10) {
@@ -208,10 +208,10 @@ async fn calls_without_end_of_one_peer_are_bounded_and_keep_no_other_waiting() {
     tokio::time::sleep(Duration::from_millis(200)).await;
     assert_eq!(server.calls.load(Ordering::Relaxed), 128, "no more at a time on one connection");
     let (other, _) = server.peer();
-    assert_eq!(echoed(&other, &Bytes::from_static(b"mine")).await, Protocol::Http3);
+    assert_eq!(echoed(&other, &Bytes::from_static(b"mine")).await, ConnectionProtocol::Http3);
     // Once they are given up, others take their places.
     held.shutdown().await;
-    assert_eq!(echoed(&greedy, &Bytes::from_static(b"mine")).await, Protocol::Http3);
+    assert_eq!(echoed(&greedy, &Bytes::from_static(b"mine")).await, ConnectionProtocol::Http3);
 }
 
 #[tokio::test(start_paused = true)]
@@ -219,7 +219,8 @@ async fn an_endpoint_that_closes_does_not_wait_for_whom_it_has_never_heard() {
     let server = Server::start().await;
     let deaf = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
     let own = quic::endpoint(quic::bind("127.0.0.1:0".parse().unwrap()).unwrap()).unwrap();
-    let (http3, to) = (Quic::new(own.clone(), quic::Limits::default()), target(deaf.local_addr().unwrap()));
+    let (http3, to) =
+        (QuicCarrier::new(own.clone(), quic::QuicLimits::default()), target(deaf.local_addr().unwrap()));
     let mut calls = JoinSet::new();
     calls.spawn(async move { http3.connect(&to, server.tls.as_ref()).await.is_ok() });
     while own.open_connections() == 0 {

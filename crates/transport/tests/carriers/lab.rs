@@ -12,11 +12,11 @@ use http_body::Frame;
 use http_body_util::{BodyExt as _, Full, StreamBody};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use omnirelay_transport::body::boxed;
-use omnirelay_transport::carrier::{ClientTls, End, Protocol, Target, TlsStart};
+use omnirelay_transport::carrier::{CallTarget, ClientTls, ConnectionEnd, ConnectionProtocol, TlsStart};
 use omnirelay_transport::negotiate::Downgrade;
-use omnirelay_transport::peer::{Carriers, Observer, Peer};
-use omnirelay_transport::quic::{self, Quic};
-use omnirelay_transport::tcp::Tcp;
+use omnirelay_transport::peer::{Carriers, Peer, PeerObserver};
+use omnirelay_transport::quic::{self, QuicCarrier};
+use omnirelay_transport::tcp::TcpCarrier;
 use omnirelay_transport::{Body, BoxError, datagrams, h3};
 use parking_lot::Mutex;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
@@ -41,10 +41,10 @@ impl Server {
     }
 
     pub async fn start_at(address: &str) -> Self {
-        Self::start_with(address, quic::Limits::default()).await
+        Self::start_with(address, quic::QuicLimits::default()).await
     }
 
-    pub async fn start_with(address: &str, limits: quic::Limits) -> Self {
+    pub async fn start_with(address: &str, limits: quic::QuicLimits) -> Self {
         let made = rcgen::generate_simple_self_signed(vec!["node.mesh".to_owned()]).unwrap();
         let trusted = made.cert.der().clone();
         let key = PrivateKeyDer::try_from(made.signing_key.serialize_der()).unwrap();
@@ -95,8 +95,8 @@ impl Server {
     /// The same, for a node that listens at an address of its own.
     pub fn peer_from(&self, own: &str, address: SocketAddr) -> (Arc<Peer>, Arc<Told>) {
         let own = quic::endpoint(quic::bind(own.parse().unwrap()).unwrap()).unwrap();
-        let http3 = Arc::new(Quic::new(own, quic::Limits::default()));
-        let carriers = Arc::new(Carriers { http3: Some(http3), http2: Arc::new(Tcp) });
+        let http3 = Arc::new(QuicCarrier::new(own, quic::QuicLimits::default()));
+        let carriers = Arc::new(Carriers { http3: Some(http3), http2: Arc::new(TcpCarrier) });
         let told = Arc::new(Told::default());
         (Peer::new(carriers, self.tls.clone(), target(address), true, Arc::new(Tells(told.clone()))), told)
     }
@@ -106,8 +106,8 @@ impl Server {
     }
 }
 
-pub fn target(address: SocketAddr) -> Target {
-    Target { address: address.to_string(), name: ServerName::try_from("node.mesh").unwrap() }
+pub fn target(address: SocketAddr) -> CallTarget {
+    CallTarget { address: address.to_string(), name: ServerName::try_from("node.mesh").unwrap() }
 }
 
 /// What a peer has told of.
@@ -116,12 +116,12 @@ pub struct Told(pub Mutex<Vec<String>>, Mutex<Vec<Bytes>>);
 
 pub struct Tells(Arc<Told>);
 
-impl Observer for Tells {
+impl PeerObserver for Tells {
     fn downgraded(&self, why: Downgrade) {
         self.0.0.lock().push(format!("downgraded: {}", why.word()));
     }
 
-    fn connected(&self, protocol: Protocol) {
+    fn connected(&self, protocol: ConnectionProtocol) {
         self.0.0.lock().push(protocol.word().to_owned());
     }
 
@@ -144,7 +144,7 @@ impl Told {
 pub struct Tls {
     trusted: CertificateDer<'static>,
     /// Has all connections end so.
-    pub ended: watch::Sender<Option<End>>,
+    pub ended: watch::Sender<Option<ConnectionEnd>>,
 }
 
 impl ClientTls for Tls {
@@ -162,18 +162,18 @@ impl ClientTls for Tls {
             assert_eq!(chain, [trusted], "what the server has shown");
             let ends = async move {
                 match ended.changed().await {
-                    Ok(()) => ended.borrow().unwrap_or(End::Retire("renewed")),
+                    Ok(()) => ended.borrow().unwrap_or(ConnectionEnd::Retire("renewed")),
                     Err(_) => std::future::pending().await,
                 }
             };
-            Box::pin(ends) as BoxFuture<'static, End>
+            Box::pin(ends) as BoxFuture<'static, ConnectionEnd>
         });
         Ok(TlsStart { config, ends })
     }
 }
 
 async fn over_quic(endpoint: quinn::Endpoint, calls: Arc<AtomicUsize>, drain: watch::Receiver<bool>) {
-    let limits = h3::Limits {
+    let limits = h3::Http3Limits {
         head_bytes_max: 16 * 1024,
         head_within: Duration::from_secs(5),
         write_within: Duration::from_secs(2),

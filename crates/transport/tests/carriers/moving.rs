@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use http_body_util::BodyExt as _;
 use omnirelay_transport::carrier::Carrier as _;
-use omnirelay_transport::quic::{self, Quic};
+use omnirelay_transport::quic::{self, QuicCarrier};
 
 use crate::lab::{Server, asked, target};
 
@@ -16,7 +16,7 @@ fn socket() -> std::net::UdpSocket {
 async fn a_connection_goes_on_from_another_port() {
     let server = Server::start().await;
     let own = quic::endpoint(socket()).unwrap();
-    let carrier = Quic::new(own.clone(), quic::Limits::default());
+    let carrier = QuicCarrier::new(own.clone(), quic::QuicLimits::default());
     let connection = carrier.connect(&target(server.address), &*server.tls).await.unwrap();
     for word in ["before", "after", "after"] {
         let answered =

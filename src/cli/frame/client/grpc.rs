@@ -17,7 +17,7 @@ use omnirelay_wire::codec::SmallBuffers;
 use omnirelay_wire::fault::Fault;
 use omnirelay_wire::json::MethodJson;
 use omnirelay_wire::problem::{CONTENT_TYPE, Problem};
-use omnirelay_wire::raw::Raw;
+use omnirelay_wire::raw::RawMessage;
 use omnirelay_wire::reasons;
 use omnirelay_wire::tls::connect_with;
 use rustls::ClientConfig;
@@ -27,11 +27,11 @@ use tonic::transport::{Channel, Endpoint};
 use tonic::{Request, Status, Streaming};
 use tower::{Layer as _, Service, ServiceExt as _};
 
-use super::reached::Reached;
+use super::reached::ReachedFlag;
 use super::{Address, Answer, BODY_BYTES_MAX, Client};
 use crate::frame::error::CliError;
-use crate::frame::failure::Failure;
-use crate::frame::rpc::{Call, Message};
+use crate::frame::failure::CallFailure;
+use crate::frame::rpc::{Call, RpcMessage};
 use crate::frame::time;
 
 /// The connections for gRPC. No proxy is used for it, on whatever machine the daemon is: hardly one lets it through.
@@ -42,7 +42,7 @@ pub fn transport(
     connect_timeout: Duration,
     socket: Option<&Path>,
     tls: &ClientConfig,
-    reached: Reached,
+    reached: ReachedFlag,
 ) -> Result<reqwest::Client, CliError> {
     let mut builder = reqwest::Client::builder()
         .tls_backend_preconfigured(tls.clone())
@@ -69,7 +69,7 @@ pub fn under_tls(
     address: &Address,
     connect_timeout: Duration,
     tls: Arc<ClientConfig>,
-    reached: Reached,
+    reached: ReachedFlag,
 ) -> Result<Channel, CliError> {
     let refuse = |error| CliError::local(reasons::CLIENT, "cannot prepare the gRPC client", &error);
     let endpoint = Endpoint::from_shared(address.base().to_owned())
@@ -87,7 +87,7 @@ pub fn under_tls(
 enum Missing {
     /// Nothing was answered.
     #[error("{0}")]
-    Failed(Failure),
+    Failed(CallFailure),
     /// Something that is no gRPC was answered.
     #[error("HTTP {}", .0.status)]
     Foreign(Box<Answer>),
@@ -149,7 +149,7 @@ async fn send_plain(
     http: reqwest::Client,
     request: http::Request<tonic::body::Body>,
 ) -> Result<http::Response<WireBody>, Missing> {
-    let failed = |error: reqwest::Error| Missing::Failed(Failure::of(&error));
+    let failed = |error: reqwest::Error| Missing::Failed(CallFailure::of(&error));
     let (parts, body) = request.into_parts();
     // A request is one message, so that it is whole before it is sent.
     let body = body.collect().await.map_err(cut_off)?;
@@ -164,12 +164,12 @@ async fn send_under_tls(
     request: http::Request<tonic::body::Body>,
 ) -> Result<http::Response<WireBody>, Missing> {
     let response = channel.oneshot(request).await;
-    let response = response.map_err(|error| Missing::Failed(Failure::of_tls(&error)))?;
+    let response = response.map_err(|error| Missing::Failed(CallFailure::of_tls(&error)))?;
     Ok(response.map(|body| body.map_err(cut_off).boxed_unsync()))
 }
 
 fn cut_off(status: Status) -> Missing {
-    Missing::Failed(Failure::garbled(status.message()))
+    Missing::Failed(CallFailure::garbled(status.message()))
 }
 
 impl Client {
@@ -178,14 +178,18 @@ impl Client {
         &self,
         address: &Address,
         call: &Call,
-        message: &Message,
+        message: &RpcMessage,
         left: Duration,
-    ) -> Result<Answer, Failure> {
+    ) -> Result<Answer, CallFailure> {
         let started = Instant::now();
         let asked = async {
             let (mut grpc, path) = self.service(address, call);
-            grpc.unary(self.message(address, message, Some(left)), path, SmallBuffers::<Raw, Raw>::default())
-                .await
+            grpc.unary(
+                self.message(address, message, Some(left)),
+                path,
+                SmallBuffers::<RawMessage, RawMessage>::default(),
+            )
+            .await
         };
         let answered = match tokio::time::timeout(left, asked).await {
             Ok(Ok(response)) => {
@@ -214,11 +218,12 @@ impl Client {
     ///
     /// # Errors
     /// Why it cannot be had.
-    pub async fn open_grpc(&self, call: &Call, message: &Message) -> Result<GrpcStream, StreamLoss> {
+    pub async fn open_grpc(&self, call: &Call, message: &RpcMessage) -> Result<GrpcStream, StreamLoss> {
         let address = self.address();
         let (mut grpc, path) = self.service(address, call);
         let request = self.message(address, message, None);
-        let opened = grpc.server_streaming(request, path, SmallBuffers::<Raw, Raw>::default()).await;
+        let opened =
+            grpc.server_streaming(request, path, SmallBuffers::<RawMessage, RawMessage>::default()).await;
         let messages = opened.map_err(StreamLoss::of)?.into_inner();
         Ok(GrpcStream { messages, json: message.json })
     }
@@ -238,8 +243,13 @@ impl Client {
         (Grpc::with_origin(wire, origin).max_decoding_message_size(BODY_BYTES_MAX), path)
     }
 
-    fn message(&self, address: &Address, message: &Message, timeout: Option<Duration>) -> Request<Raw> {
-        let mut request = Request::new(Raw(message.bytes.clone()));
+    fn message(
+        &self,
+        address: &Address,
+        message: &RpcMessage,
+        timeout: Option<Duration>,
+    ) -> Request<RawMessage> {
+        let mut request = Request::new(RawMessage(message.bytes.clone()));
         if let Some(proof) = self.proof_at(address).and_then(|proof| proof.to_str().ok()?.parse().ok()) {
             request.metadata_mut().insert("authorization", proof);
         }
@@ -274,7 +284,7 @@ pub fn head() -> Map<String, Value> {
 }
 
 /// The answer that HTTP would have given, or what kept it away.
-fn answer_of(status: Status) -> Result<Answer, Failure> {
+fn answer_of(status: Status) -> Result<Answer, CallFailure> {
     match missing(&status) {
         Some(Missing::Failed(failure)) => return Err(failure.clone()),
         Some(Missing::Foreign(answer)) => return Ok((**answer).clone()),
@@ -306,7 +316,7 @@ fn missing(status: &Status) -> Option<&Missing> {
 /// Why a stream cannot be had or has ended.
 #[derive(Debug)]
 pub enum StreamLoss {
-    Failed(Failure),
+    Failed(CallFailure),
     /// An answer that is no stream: of somebody else, or a fault as HTTP states it.
     Answered(Box<Answer>),
 }
@@ -323,7 +333,7 @@ impl StreamLoss {
 /// An open stream of messages.
 #[derive(Debug)]
 pub struct GrpcStream {
-    messages: Streaming<Raw>,
+    messages: Streaming<RawMessage>,
     json: &'static MethodJson,
 }
 
@@ -333,13 +343,13 @@ impl GrpcStream {
     /// # Errors
     /// Why the stream has ended.
     pub async fn next(&mut self) -> Result<Value, StreamLoss> {
-        let garbled = || StreamLoss::Failed(Failure::garbled("an event was not what was declared"));
+        let garbled = || StreamLoss::Failed(CallFailure::garbled("an event was not what was declared"));
         match self.messages.message().await {
             Ok(Some(raw)) => {
                 let json = (self.json.response)(&raw.0).map_err(|_| garbled())?;
                 serde_json::from_slice(&json).map_err(|_| garbled())
             }
-            Ok(None) => Err(StreamLoss::Failed(Failure::closed())),
+            Ok(None) => Err(StreamLoss::Failed(CallFailure::closed())),
             Err(status) => Err(StreamLoss::of(status)),
         }
     }

@@ -11,11 +11,11 @@ use rustls::ClientConfig;
 
 use super::grpc;
 use super::proxies::Proxies;
-use super::reached::Reached;
+use super::reached::ReachedFlag;
 use crate::frame::address::Address;
 use crate::frame::error::{CliError, chain};
-use crate::frame::failure::Failure;
-use crate::frame::settings::{Settings, Source, Target};
+use crate::frame::failure::CallFailure;
+use crate::frame::settings::{CommandSettings, CommandTarget, ValueSource};
 use crate::frame::tls_files;
 
 /// Longer files hold no token.
@@ -23,23 +23,23 @@ const TOKEN_FILE_BYTES_MAX: u64 = 256 * 1024;
 
 /// Connections to one address: for HTTP/JSON and event streams, and for gRPC.
 #[derive(Clone, Debug)]
-pub struct Line {
+pub struct DaemonConnections {
     pub http: reqwest::Client,
     pub grpc: reqwest::Client,
     /// Whether there was ever one.
-    pub reached: Reached,
+    pub reached: ReachedFlag,
     /// The proxy that calls over HTTP/JSON go through; `None`: there is none.
     pub proxy: Option<String>,
 }
 
-impl Line {
+impl DaemonConnections {
     fn of(
         connect_timeout: Duration,
         address: &Address,
         proxies: &Proxies,
         tls: &ClientConfig,
     ) -> Result<Self, CliError> {
-        let (reached, proxy) = (Reached::default(), proxies.to(address));
+        let (reached, proxy) = (ReachedFlag::default(), proxies.to(address));
         let mut http = reqwest::Client::builder()
             .tls_backend_preconfigured(tls.clone())
             .connect_timeout(connect_timeout)
@@ -61,8 +61,8 @@ impl Line {
     }
 
     /// What it means that nothing was answered in time: where there was never a connection, nothing was sent.
-    pub fn late(&self) -> Failure {
-        if self.reached.is_so() { Failure::timeout() } else { Failure::connect_timeout() }
+    pub fn late(&self) -> CallFailure {
+        if self.reached.is_so() { CallFailure::timeout() } else { CallFailure::connect_timeout() }
     }
 }
 
@@ -74,14 +74,14 @@ pub(super) struct Lines {
     tls: ClientConfig,
     proxies: Arc<Proxies>,
     /// By the text of their addresses.
-    lines: BTreeMap<String, Line>,
+    lines: BTreeMap<String, DaemonConnections>,
     /// To the first of them.
-    first: Line,
+    first: DaemonConnections,
 }
 
 impl Lines {
     /// Those to these addresses. Connects to nothing yet.
-    pub(super) fn of(settings: &Settings, target: &Target) -> Result<Self, CliError> {
+    pub(super) fn of(settings: &CommandSettings, target: &CommandTarget) -> Result<Self, CliError> {
         let (connect_timeout, addresses) = (settings.connect_timeout, &target.addresses);
         let tls = match addresses.iter().any(Address::is_tls) {
             true => target.tls.config(settings.believes_anybody)?,
@@ -89,7 +89,8 @@ impl Lines {
         };
         let proxies = Arc::new(Proxies::of(&settings.env));
         let built_in = Address::built_in();
-        let first = Line::of(connect_timeout, addresses.first().unwrap_or(&built_in), &proxies, &tls)?;
+        let first =
+            DaemonConnections::of(connect_timeout, addresses.first().unwrap_or(&built_in), &proxies, &tls)?;
         let lines =
             addresses.first().map(|address| (address.to_string(), first.clone())).into_iter().collect();
         Self { connect_timeout, tls, proxies, lines, first }.and(addresses)
@@ -99,7 +100,7 @@ impl Lines {
     pub(super) fn and(mut self, addresses: &[Address]) -> Result<Self, CliError> {
         for address in addresses {
             if !self.lines.contains_key(address.as_str()) {
-                let line = Line::of(self.connect_timeout, address, &self.proxies, &self.tls)?;
+                let line = DaemonConnections::of(self.connect_timeout, address, &self.proxies, &self.tls)?;
                 self.lines.insert(address.to_string(), line);
             }
         }
@@ -112,7 +113,7 @@ impl Lines {
     }
 
     /// Those to one of the addresses.
-    pub(super) fn to(&self, address: &Address) -> &Line {
+    pub(super) fn to(&self, address: &Address) -> &DaemonConnections {
         self.lines.get(address.as_str()).unwrap_or(&self.first)
     }
 }
@@ -123,9 +124,9 @@ impl Lines {
 ///
 /// # Errors
 /// When the file cannot be read, or holds none.
-pub(super) fn proof(target: &Target) -> Result<Option<HeaderValue>, CliError> {
+pub(super) fn proof(target: &CommandTarget) -> Result<Option<HeaderValue>, CliError> {
     match (&target.token_file, target.source) {
-        (None, _) | (_, Source::Peer | Source::Relay) => Ok(None),
+        (None, _) | (_, ValueSource::Peer | ValueSource::Relay) => Ok(None),
         (Some(path), _) => header(path).map(Some),
     }
 }
@@ -179,14 +180,14 @@ mod tests {
     fn a_token_is_not_shown_and_not_sent_where_the_mesh_leads() {
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), "ops secret\n").unwrap();
-        let target = |source| Target {
+        let target = |source| CommandTarget {
             token_file: Some(file.path().to_owned()),
-            ..Target::bare(vec![Address::built_in()], source)
+            ..CommandTarget::bare(vec![Address::built_in()], source)
         };
-        let value = proof(&target(Source::File)).unwrap().unwrap();
+        let value = proof(&target(ValueSource::File)).unwrap().unwrap();
         assert_eq!(value, "Bearer secret");
         assert!(!format!("{value:?}").contains("secret"));
-        for source in [Source::Peer, Source::Relay] {
+        for source in [ValueSource::Peer, ValueSource::Relay] {
             assert_eq!(proof(&target(source)).unwrap(), None, "{source}");
         }
     }

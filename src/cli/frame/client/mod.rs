@@ -21,13 +21,13 @@ use serde_json::Value;
 use tonic::transport::Channel;
 
 pub use self::line::token_of;
-use self::line::{Line, Lines};
+use self::line::{DaemonConnections, Lines};
 use super::address::Address;
 use super::error::{self, CliError};
-use super::failure::{Failure, FailureKind};
-use super::output::Notes;
+use super::failure::{CallFailure, FailureKind};
+use super::output::StderrNotes;
 use super::rpc::Call;
-use super::settings::{Settings, Target};
+use super::settings::{CommandSettings, CommandTarget};
 
 /// How often a request is tried in all.
 const TRIES: u32 = 3;
@@ -46,18 +46,18 @@ pub struct Client {
     under_tls: Option<Channel>,
     /// Proves who calls; it stays on this machine.
     proof: Option<HeaderValue>,
-    target: Target,
+    target: CommandTarget,
     /// Index of the address that answered last.
     preferred: AtomicUsize,
     request_timeout: Duration,
     request_id: Option<String>,
-    notes: Notes,
+    notes: StderrNotes,
 }
 
 /// What makes the requests of an event stream: the client, its headers, how long an answer may take.
 #[derive(Clone, Debug)]
 pub struct EventRequest {
-    pub line: Line,
+    pub line: DaemonConnections,
     pub headers: HeaderMap,
     pub timeout: Duration,
 }
@@ -85,7 +85,7 @@ impl Answer {
 #[derive(Default)]
 struct Attempts {
     made: u32,
-    failures: Vec<(String, Failure)>,
+    failures: Vec<(String, CallFailure)>,
     /// A try may have been carried out although its answer was lost.
     may_have_arrived: bool,
 }
@@ -95,7 +95,7 @@ impl Client {
     ///
     /// # Errors
     /// When the HTTP client cannot be built, or the token file cannot be read.
-    pub fn new(settings: &Settings, target: Target) -> Result<Self, CliError> {
+    pub fn new(settings: &CommandSettings, target: CommandTarget) -> Result<Self, CliError> {
         Ok(Self {
             lines: Lines::of(settings, &target)?,
             under_tls: None,
@@ -112,7 +112,7 @@ impl Client {
     ///
     /// # Errors
     /// As of [`Client::new`].
-    pub fn towards(&self, target: Target, request_timeout: Duration) -> Result<Self, CliError> {
+    pub fn towards(&self, target: CommandTarget, request_timeout: Duration) -> Result<Self, CliError> {
         Ok(Self {
             lines: self.lines.clone().and(&target.addresses)?,
             under_tls: None,
@@ -130,7 +130,7 @@ impl Client {
     /// # Errors
     /// As of [`Client::new`].
     pub fn alone(&self) -> Result<Self, CliError> {
-        let target = Target { addresses: vec![self.address().clone()], ..self.target.clone() };
+        let target = CommandTarget { addresses: vec![self.address().clone()], ..self.target.clone() };
         self.towards(target, self.request_timeout)
     }
 
@@ -149,7 +149,7 @@ impl Client {
         self.proof.as_ref().filter(|_| address.is_loopback() || address.is_tls())
     }
 
-    pub fn target(&self) -> &Target {
+    pub fn target(&self) -> &CommandTarget {
         &self.target
     }
 
@@ -260,11 +260,11 @@ impl Client {
         if is_last || call.awaits_work { left } else { (left / TRIES).min(HANG_MAX) }
     }
 
-    async fn attempt(&self, address: &Address, call: &Call, left: Duration) -> Result<Answer, Failure> {
+    async fn attempt(&self, address: &Address, call: &Call, left: Duration) -> Result<Answer, CallFailure> {
         let started = Instant::now();
         if left.is_zero() {
             // Nothing of this try was sent.
-            return Err(Failure::connect_timeout());
+            return Err(CallFailure::connect_timeout());
         }
         if let Some(message) = &call.grpc {
             return self.attempt_grpc(address, call, message, left).await;
@@ -278,7 +278,9 @@ impl Client {
         let headers = response.headers().clone();
         let body = whole(response).await.map_err(|error| match error {
             Unread::Failed(error) => self.failed(address, call, started, &error),
-            Unread::TooLong => Failure::garbled(format!("the answer is longer than {BODY_BYTES_MAX} bytes")),
+            Unread::TooLong => {
+                CallFailure::garbled(format!("the answer is longer than {BODY_BYTES_MAX} bytes"))
+            }
         })?;
         let answer = Answer { status, headers, body, address: address.to_string(), took: started.elapsed() };
         self.trace(call, &answer);
@@ -336,10 +338,16 @@ impl Client {
         call.headers.iter().fold(request, |request, (name, value)| request.header(name, value))
     }
 
-    fn failed(&self, address: &Address, call: &Call, started: Instant, error: &reqwest::Error) -> Failure {
+    fn failed(
+        &self,
+        address: &Address,
+        call: &Call,
+        started: Instant,
+        error: &reqwest::Error,
+    ) -> CallFailure {
         let line = self.lines.to(address);
-        let failure = match Failure::of(error) {
-            Failure { kind: FailureKind::Timeout, .. } => line.late(),
+        let failure = match CallFailure::of(error) {
+            CallFailure { kind: FailureKind::Timeout, .. } => line.late(),
             failure => failure,
         }
         .through(line.proxy.as_deref());
@@ -348,7 +356,7 @@ impl Client {
         failure
     }
 
-    fn trace_failure(&self, address: &Address, call: &Call, started: Instant, failure: &Failure) {
+    fn trace_failure(&self, address: &Address, call: &Call, started: Instant, failure: &CallFailure) {
         self.notes.step(2, || {
             let ms = started.elapsed().as_millis();
             format!("{} {address}{}: {} ({ms}ms)", call.word(), call.path, failure.cause)
@@ -406,7 +414,7 @@ impl Attempts {
     }
 
     /// The address whose failure says most of what to do next; of several, the first.
-    fn most_telling(&self) -> Option<&(String, Failure)> {
+    fn most_telling(&self) -> Option<&(String, CallFailure)> {
         self.failures.iter().rev().max_by_key(|(_, failure)| failure.kind.tells())
     }
 

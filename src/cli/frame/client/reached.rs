@@ -9,9 +9,9 @@ use tower::{Layer, Service};
 
 /// Whether one was had, noted by what opens them.
 #[derive(Clone, Debug, Default)]
-pub struct Reached(Arc<AtomicBool>);
+pub struct ReachedFlag(Arc<AtomicBool>);
 
-impl Reached {
+impl ReachedFlag {
     pub fn is_so(&self) -> bool {
         self.0.load(Ordering::Relaxed)
     }
@@ -22,22 +22,22 @@ impl Reached {
     }
 }
 
-impl<S> Layer<S> for Reached {
-    type Service = Noting<S>;
+impl<S> Layer<S> for ReachedFlag {
+    type Service = ReachConnector<S>;
 
-    fn layer(&self, opens: S) -> Noting<S> {
-        Noting { opens, reached: self.clone() }
+    fn layer(&self, opens: S) -> ReachConnector<S> {
+        ReachConnector { opens, reached: self.clone() }
     }
 }
 
 /// Opens connections, and notes that there was one.
 #[derive(Clone, Debug)]
-pub struct Noting<S> {
+pub struct ReachConnector<S> {
     opens: S,
-    reached: Reached,
+    reached: ReachedFlag,
 }
 
-impl<S, R> Service<R> for Noting<S>
+impl<S, R> Service<R> for ReachConnector<S>
 where
     S: Service<R, Future: Send + 'static>,
 {
@@ -69,7 +69,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn an_address_is_reached_once_there_was_a_connection() {
-        let reached = Reached::default();
+        let reached = ReachedFlag::default();
         let opens = reached.layer(tower::service_fn(|outcome: Option<Result<(), ()>>| async move {
             match outcome {
                 Some(outcome) => outcome,

@@ -10,16 +10,16 @@ use serde_json::json;
 use super::{Answer, Attempts, Client};
 use crate::frame::address::SOCKET_OF_UNIT;
 use crate::frame::error::{self, CliError};
-use crate::frame::failure::{Failure, FailureKind};
+use crate::frame::failure::{CallFailure, FailureKind};
 use crate::frame::rpc::{Call, lower_camel};
-use crate::frame::settings::Source;
+use crate::frame::settings::ValueSource;
 
 impl Client {
     /// The failure when a call that may be repeated freely was answered by none of its addresses.
     pub fn unreachable(
         &self,
         call: &Call,
-        failures: Vec<(String, Failure)>,
+        failures: Vec<(String, CallFailure)>,
         made: u32,
         took: Duration,
     ) -> CliError {
@@ -104,12 +104,12 @@ impl Client {
     /// What to do about a failure of `kind` at `address`.
     fn hints(&self, error: CliError, kind: FailureKind, address: &str) -> CliError {
         let origin = match (self.target.context.as_str(), self.target.source) {
-            ("", source) | (_, source @ (Source::Peer | Source::Relay)) => {
+            ("", source) | (_, source @ (ValueSource::Peer | ValueSource::Relay)) => {
                 format!("the address is from: {source}")
             }
             (name, _) => format!("the address is from: context `{name}`"),
         };
-        let of_relay = matches!(self.target.source, Source::Relay | Source::Flag("--relay-addr"));
+        let of_relay = matches!(self.target.source, ValueSource::Relay | ValueSource::Flag("--relay-addr"));
         let error = match kind {
             FailureKind::Lost | FailureKind::Unreachable | FailureKind::NotHttp
                 if of_relay && !address.starts_with("https:") =>
@@ -202,19 +202,19 @@ fn outcome_unknown(call: &Call, error: CliError) -> CliError {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::frame::env::Env;
+    use crate::frame::env::Environment;
     use crate::frame::global::GlobalArgs;
-    use crate::frame::settings::{Settings, Target};
+    use crate::frame::settings::{CommandSettings, CommandTarget};
 
     /// What is said of a read that these addresses answered so, the last as the first.
     fn told(addresses: &[&str], kinds: &[FailureKind]) -> CliError {
-        let settings = Settings::resolve(&GlobalArgs::default(), Env::default()).unwrap();
+        let settings = CommandSettings::resolve(&GlobalArgs::default(), Environment::default()).unwrap();
         let addresses_of = addresses.iter().map(|address| address.parse().unwrap()).collect();
-        let target = Target::bare(addresses_of, Source::BuiltIn);
+        let target = CommandTarget::bare(addresses_of, ValueSource::BuiltIn);
         let client = Client::new(&settings, target).unwrap();
         let call = Call::of(&crate::peers::LIST, &json!({})).unwrap();
         let failures = addresses.iter().zip(kinds).map(|(address, kind)| {
-            ((*address).to_owned(), Failure { kind: *kind, cause: format!("{kind:?}") })
+            ((*address).to_owned(), CallFailure { kind: *kind, cause: format!("{kind:?}") })
         });
         client.unreachable(&call, failures.collect(), 3, Duration::ZERO)
     }

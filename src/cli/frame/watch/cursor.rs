@@ -8,7 +8,7 @@ use crate::frame::error::CliError;
 
 /// Where a watch stands.
 #[derive(Clone, Debug, Default)]
-pub struct Cursor {
+pub struct WatchPosition {
     /// Empty before the first.
     at: String,
     saved: String,
@@ -17,7 +17,7 @@ pub struct Cursor {
     file: Option<PathBuf>,
 }
 
-impl Cursor {
+impl WatchPosition {
     /// The cursor given by `since`, or else by `file`; a file that is not there is an empty one.
     ///
     /// # Errors
@@ -97,15 +97,15 @@ mod tests {
     fn cursor_survives_in_its_file() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("cur");
-        let mut cursor = Cursor::begin(None, Some(&file)).unwrap();
+        let mut cursor = WatchPosition::begin(None, Some(&file)).unwrap();
         assert_eq!(cursor.at(), "");
         cursor.advance("1:7");
         cursor.advance("");
         assert!(cursor.is_unsaved());
         cursor.save().unwrap();
         assert!(!cursor.is_unsaved());
-        assert_eq!(Cursor::begin(None, Some(&file)).unwrap().at(), "1:7");
-        assert_eq!(Cursor::begin(Some("1:3"), Some(&file)).unwrap().at(), "1:3");
+        assert_eq!(WatchPosition::begin(None, Some(&file)).unwrap().at(), "1:7");
+        assert_eq!(WatchPosition::begin(Some("1:3"), Some(&file)).unwrap().at(), "1:3");
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
     }
 
@@ -114,22 +114,22 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("cur");
         for since in ["10m", "2026-11-20T06:00:00Z"] {
-            let mut cursor = Cursor::begin(Some(since), Some(&file)).unwrap();
+            let mut cursor = WatchPosition::begin(Some(since), Some(&file)).unwrap();
             cursor.save().unwrap();
             assert!(!file.exists() && !cursor.is_unsaved(), "an hour later it would mean something else");
         }
-        let mut cursor = Cursor::begin(Some("10m"), Some(&file)).unwrap();
+        let mut cursor = WatchPosition::begin(Some("10m"), Some(&file)).unwrap();
         cursor.advance("1:3");
         cursor.save().unwrap();
         assert!(is_kept(Some(&file)));
-        assert!(Cursor::begin(Some("1a:3.1,readiness=7"), Some(&file)).unwrap().is_unsaved());
+        assert!(WatchPosition::begin(Some("1a:3.1,readiness=7"), Some(&file)).unwrap().is_unsaved());
     }
 
     #[test]
     fn forgotten_cursor_is_not_saved() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("cur");
-        let mut cursor = Cursor::begin(Some("1:3"), Some(&file)).unwrap();
+        let mut cursor = WatchPosition::begin(Some("1:3"), Some(&file)).unwrap();
         cursor.forget();
         cursor.save().unwrap();
         assert!(!file.exists());

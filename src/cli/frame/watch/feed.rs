@@ -7,15 +7,15 @@ use serde_json::Value;
 
 use super::super::document::field;
 use super::super::error::CliError;
-use super::super::rpc::{Call, Rpc};
+use super::super::rpc::{Call, RpcMethod};
 use super::super::table::Column;
-use super::live::News;
+use super::live::LiveTableNews;
 use super::present::Present;
 
 /// What is watched.
 pub struct WatchFeed<'a> {
     /// What is called, which says what is known of an object.
-    pub rpc: &'static Rpc,
+    pub rpc: &'static RpcMethod,
     /// The call that opens the stream, without a cursor.
     pub call: Call,
     /// The object's field in an event: `peer`; empty: what is watched are the events themselves.
@@ -33,7 +33,7 @@ pub struct WatchFeed<'a> {
     /// people; `None`: its type, the id, and what differs or is new.
     pub line: Option<fn(&Value) -> String>,
     /// What a live table tells below its rows; `None`: only the rows.
-    pub news: Option<News>,
+    pub news: Option<LiveTableNews>,
     /// What a live table shows that moves without an event.
     pub present: Option<Present<'a>>,
     /// What is kept of the objects.
@@ -46,7 +46,11 @@ impl WatchFeed<'_> {
     ///
     /// # Errors
     /// When the request does not fit the method.
-    pub fn of(rpc: &'static Rpc, request: &impl Serialize, kind: &'static str) -> Result<Self, CliError> {
+    pub fn of(
+        rpc: &'static RpcMethod,
+        request: &impl Serialize,
+        kind: &'static str,
+    ) -> Result<Self, CliError> {
         Ok(Self {
             rpc,
             call: Call::of(rpc, request)?,

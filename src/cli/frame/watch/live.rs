@@ -12,9 +12,9 @@ use super::WatchFeed;
 use super::present::Present;
 use crate::frame::document::{field, items, text};
 use crate::frame::error::CliError;
-use crate::frame::output::{Format, Out};
-use crate::frame::screen::{Screen, fitted, printable};
-use crate::frame::table::{Layout, Moment, Table};
+use crate::frame::output::{OutputFormat, OutputWriter};
+use crate::frame::screen::{StdoutScreen, fitted, printable};
+use crate::frame::table::{CellContext, TableLayout, TextTable};
 use crate::frame::time;
 
 /// How long a changed row stays marked.
@@ -26,7 +26,7 @@ const NEWS_MAX: usize = 10;
 
 /// What a live table says below its rows of what has happened.
 #[derive(Clone, Copy, Debug)]
-pub struct News {
+pub struct LiveTableNews {
     /// The line of an event without its time; `None`: the event is no news.
     pub line: fn(&Value) -> Option<String>,
     /// What a row is, as in "2 more scopes unchanged".
@@ -34,18 +34,18 @@ pub struct News {
 }
 
 /// The objects of a watch by id, as they were last seen.
-pub type Known = BTreeMap<String, Value>;
+pub type LastSeenObjects = BTreeMap<String, Value>;
 
 /// A table on a terminal that is drawn again in place.
 #[derive(Debug)]
-pub struct Live {
-    layout: Layout,
+pub struct LiveTable {
+    layout: TableLayout,
     absolute: bool,
     /// The lines on the screen that are ours, and its columns when they were drawn.
     drawn: Vec<Line>,
     drawn_at: Option<usize>,
     /// What was asked of each object besides what its events told.
-    present: Known,
+    present: LastSeenObjects,
     /// The ids that have a row on it.
     shown: Vec<String>,
     since: Instant,
@@ -74,14 +74,14 @@ impl Line {
     }
 }
 
-impl Live {
-    pub fn new(layout: Layout, absolute: bool) -> Self {
+impl LiveTable {
+    pub fn new(layout: TableLayout, absolute: bool) -> Self {
         Self {
             layout,
             absolute,
             drawn: Vec::new(),
             drawn_at: None,
-            present: Known::new(),
+            present: LastSeenObjects::new(),
             shown: Vec::new(),
             since: Instant::now(),
             touched: BTreeMap::new(),
@@ -141,7 +141,7 @@ impl Live {
     }
 
     /// Notes what an event changes; nothing is drawn yet.
-    pub fn take(&mut self, feed: &WatchFeed, event: &Value, screen: Screen) {
+    pub fn take(&mut self, feed: &WatchFeed, event: &Value, screen: StdoutScreen) {
         // The event knows better than an answer before it.
         self.present.remove(&(feed.id)(field(event, feed.object)));
         // With news a change is what has happened, not what is shown for the first time.
@@ -163,14 +163,14 @@ impl Live {
     /// When standard output does not take it.
     pub fn draw(
         &mut self,
-        out: &mut Out,
+        out: &mut OutputWriter,
         feed: &WatchFeed,
-        known: &Known,
+        known: &LastSeenObjects,
         status: &str,
     ) -> Result<(), CliError> {
         self.touched.retain(|id, _| known.contains_key(id));
         let screen = out.measure().bounded();
-        let lines = self.lines(feed, known, status, screen, out.format() == Format::Wide)?;
+        let lines = self.lines(feed, known, status, screen, out.format() == OutputFormat::Wide)?;
         if self.drawn_at == screen.width && self.drawn == lines {
             return Ok(());
         }
@@ -185,7 +185,7 @@ impl Live {
     ///
     /// # Errors
     /// When standard output does not take it.
-    pub fn clear(&mut self, out: &mut Out) -> Result<(), CliError> {
+    pub fn clear(&mut self, out: &mut OutputWriter) -> Result<(), CliError> {
         let width = out.measure().columns;
         let rows: usize = self.drawn.drain(..).map(|line| rows_of(&line.plain, width)).sum();
         if rows == 0 { Ok(()) } else { out.write(format!("\r\x1b[{rows}A\x1b[J").as_bytes()) }
@@ -195,9 +195,9 @@ impl Live {
     fn lines(
         &mut self,
         feed: &WatchFeed,
-        known: &Known,
+        known: &LastSeenObjects,
         status: &str,
-        screen: Screen,
+        screen: StdoutScreen,
         wide: bool,
     ) -> Result<Vec<Line>, CliError> {
         let headings = usize::from(!self.layout.no_headers);
@@ -229,18 +229,18 @@ impl Live {
     fn rows(
         &self,
         feed: &WatchFeed,
-        known: &Known,
+        known: &LastSeenObjects,
         ids: &[&String],
-        screen: Screen,
+        screen: StdoutScreen,
         wide: bool,
     ) -> Result<Vec<Line>, CliError> {
         const MARK: &str = "  <";
         let items: Vec<Value> = ids.iter().filter_map(|id| Some(self.now(id, known.get(*id)?))).collect();
         let now_ms = time::now_ms().map(|now| now.saturating_add(self.clock_ms));
-        let moment = Moment { now_ms, absolute: self.absolute };
-        let table = Table::of(feed.columns, &items, moment, &self.layout)?;
+        let moment = CellContext { now_ms, absolute: self.absolute };
+        let table = TextTable::of(feed.columns, &items, moment, &self.layout)?;
         let width = screen.width.map(|width| width - if screen.color { 0 } else { MARK.len().min(width) });
-        let text = |color| table.render(wide, Screen { color, width, ..screen }).lines;
+        let text = |color| table.render(wide, StdoutScreen { color, width, ..screen }).lines;
         let (plain, colored) = (text(false), text(screen.color));
         let pairs = plain.lines().zip(colored.lines());
         let mut lines: Vec<Line> = pairs
@@ -258,7 +258,7 @@ impl Live {
     }
 
     /// `rev 7f2c:48240 · live 2m · q to quit`, or why it is not live.
-    fn status(&self, status: &str, screen: Screen) -> String {
+    fn status(&self, status: &str, screen: StdoutScreen) -> String {
         let dot = if screen.unicode { "·" } else { "-" };
         let joined = |parts: &[&str]| parts.join(&format!(" {dot} "));
         if let Some((at, cause)) = &self.lost {
@@ -289,7 +289,7 @@ impl Live {
     }
 
     /// The ids as they are drawn: by name, and with news those that changed last first, if not all fit.
-    fn order<'a>(&self, feed: &WatchFeed, known: &'a Known, is_short: bool) -> Vec<&'a String> {
+    fn order<'a>(&self, feed: &WatchFeed, known: &'a LastSeenObjects, is_short: bool) -> Vec<&'a String> {
         let mut ids: Vec<&String> = known.keys().collect();
         if is_short && feed.news.is_some() {
             ids.sort_by_key(|id| Reverse(self.touched.get(*id)));
@@ -356,13 +356,13 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::frame::rpc::{Call, Rpc, Verb};
+    use crate::frame::rpc::{Call, HttpVerb, RpcMethod};
     use crate::frame::table::Column;
     use crate::frame::watch::KeptObjects;
 
-    const WATCH: Rpc = Rpc {
+    const WATCH: RpcMethod = RpcMethod {
         method: "",
-        verb: Verb::Get,
+        verb: HttpVerb::Get,
         path: "/",
         scope: "mesh.read",
         audit_action: "",
@@ -374,7 +374,7 @@ mod tests {
         Some(text(event, "says").to_owned()).filter(|says| !says.is_empty())
     }
 
-    fn feed(news: Option<News>) -> WatchFeed<'static> {
+    fn feed(news: Option<LiveTableNews>) -> WatchFeed<'static> {
         WatchFeed {
             rpc: &WATCH,
             call: Call::of(&WATCH, &json!({})).unwrap(),
@@ -394,11 +394,12 @@ mod tests {
     /// What a terminal of `height` lines shows of `rows` items after the events `happened` to some of them;
     /// the status line, which has the time, apart.
     fn drawn(news: bool, height: usize, rows: usize, happened: &[(usize, &str)]) -> Vec<String> {
-        let feed = feed(news.then_some(News { line, noun: "item" }));
-        let screen = Screen { tty: true, width: Some(30), height: Some(height), ..Screen::default() };
-        let mut live = Live::new(Layout::default(), false);
+        let feed = feed(news.then_some(LiveTableNews { line, noun: "item" }));
+        let screen =
+            StdoutScreen { tty: true, width: Some(30), height: Some(height), ..StdoutScreen::default() };
+        let mut live = LiveTable::new(TableLayout::default(), false);
         let item = |number: usize| json!({"id": format!("n{number}")});
-        let known: Known = (0..rows).map(|number| (format!("n{number}"), item(number))).collect();
+        let known: LastSeenObjects = (0..rows).map(|number| (format!("n{number}"), item(number))).collect();
         for number in 0..rows {
             live.take(&feed, &json!({"type": "snapshot", "item": item(number)}), screen);
         }

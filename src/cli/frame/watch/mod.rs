@@ -17,21 +17,21 @@ use omnirelay_wire::reasons;
 use serde_json::Value;
 use tokio::time::Instant;
 
-use self::cursor::Cursor;
+use self::cursor::WatchPosition;
 pub use self::feed::{KeptObjects, WatchFeed};
-use self::live::Known;
+use self::live::LastSeenObjects;
 use self::present::Asking;
-use self::printer::Printer;
-use self::stream::{Event, Stream, StreamEnd};
+use self::printer::EventPrinter;
+use self::stream::{OpenEventStream, StreamEnd, StreamEvent};
 use super::args::{TableArgs, WatchArgs};
 use super::client::pause;
 use super::document::text;
 use super::error::CliError;
-use super::failure::Failure;
-use super::keys::Keys;
+use super::failure::CallFailure;
+use super::keys::KeyboardInput;
 use super::screen::printable;
-use super::session::Session;
-use super::signals::{Disturbance, Disturbed, Stops};
+use super::session::CommandSession;
+use super::signals::{Disturbance, Disturbed, StopSignals};
 
 /// The daemon says something at least every 15 s; three times that without a word is a dead peer.
 pub const SILENCE_MAX: Duration = Duration::from_secs(45);
@@ -56,9 +56,9 @@ pub fn word(event: &Value) -> &str {
 struct Watch<'a> {
     feed: WatchFeed<'a>,
     args: &'a WatchArgs,
-    cursor: Cursor,
-    printer: Printer,
-    known: Known,
+    cursor: WatchPosition,
+    printer: EventPrinter,
+    known: LastSeenObjects,
     /// The snapshot is complete, or none was asked for.
     synced: bool,
     /// Inside a snapshot of which rows were printed.
@@ -85,7 +85,7 @@ struct Link {
     /// Tries since something was last heard.
     tries: u32,
     /// The last failure of each address.
-    failures: Vec<(String, Failure)>,
+    failures: Vec<(String, CallFailure)>,
     /// What a daemon stated at the last try.
     stated: Option<CliError>,
 }
@@ -95,12 +95,12 @@ struct Link {
 /// # Errors
 /// The daemon's refusal; no connection at the start; the time was over before the condition was met.
 pub async fn run(
-    session: &mut Session,
+    session: &mut CommandSession,
     feed: WatchFeed<'_>,
     args: &WatchArgs,
     table: &TableArgs,
 ) -> Result<Exit, CliError> {
-    let cursor = Cursor::begin(args.since.as_deref(), args.cursor_file.as_deref())?;
+    let cursor = WatchPosition::begin(args.since.as_deref(), args.cursor_file.as_deref())?;
     let mut watch = Watch::new(session, feed, args, table, cursor)?;
     let end = watch.told_to_end()?;
     let ended = tokio::select! {
@@ -136,11 +136,11 @@ impl<'a> Watch<'a> {
     /// # Errors
     /// Usage, when it would wait for what cannot be.
     fn new(
-        session: &Session,
+        session: &CommandSession,
         feed: WatchFeed<'a>,
         args: &'a WatchArgs,
         table: &TableArgs,
-        cursor: Cursor,
+        cursor: WatchPosition,
     ) -> Result<Self, CliError> {
         if let Some(until) = &args.until {
             until.check(feed.rpc, feed.object)?;
@@ -148,10 +148,10 @@ impl<'a> Watch<'a> {
         Ok(Self {
             synced: !cursor.at().is_empty(),
             cursor,
-            printer: Printer::of(session, args.append, table.layout(), table.absolute),
+            printer: EventPrinter::of(session, args.append, table.layout(), table.absolute),
             feed,
             args,
-            known: Known::new(),
+            known: LastSeenObjects::new(),
             in_snapshot: false,
             changes: 0,
             show_progress: session.notes().verbose > 0,
@@ -171,13 +171,13 @@ impl<'a> Watch<'a> {
     /// When this process cannot have signals; as it ends, that the time was over before the condition was met.
     fn told_to_end(&mut self) -> Result<impl Future<Output = Result<Exit, CliError>> + use<'a>, CliError> {
         let args = self.args;
-        let mut stops = Stops::listen()?;
+        let mut stops = StopSignals::listen()?;
         let mut keys = self.keys()?;
         Ok(async move {
             tokio::select! {
                 stopped = stops.wait() => Ok(stopped),
                 // Whoever waits for something must not go on as if it had come.
-                () = Keys::quit(&mut keys) => Ok(if args.has_aim() { Exit::Interrupted } else { Exit::Ok }),
+                () = KeyboardInput::quit(&mut keys) => Ok(if args.has_aim() { Exit::Interrupted } else { Exit::Ok }),
                 () = pass(args.for_duration.map(|span| span.0)) => Ok(Exit::Ok),
                 () = pass(args.timeout.map(|span| span.0)) => Err(watch_timeout(args)),
             }
@@ -187,7 +187,7 @@ impl<'a> Watch<'a> {
 
 impl Watch<'_> {
     /// Follows the stream over as many connections as it takes.
-    async fn follow(&mut self, session: &mut Session) -> Result<(), CliError> {
+    async fn follow(&mut self, session: &mut CommandSession) -> Result<(), CliError> {
         let started = Instant::now();
         loop {
             let client = session.client()?;
@@ -217,7 +217,7 @@ impl Watch<'_> {
     /// Ends a watch that never was connected, once every address was tried often enough.
     fn give_up_at_the_start(
         &mut self,
-        session: &Session,
+        session: &CommandSession,
         address: &str,
         started: Instant,
     ) -> Result<(), CliError> {
@@ -238,8 +238,8 @@ impl Watch<'_> {
     /// Takes events until the stream ends; `None` when the watch has seen enough.
     async fn listen(
         &mut self,
-        session: &mut Session,
-        mut stream: Stream,
+        session: &mut CommandSession,
+        mut stream: OpenEventStream,
         address: &str,
     ) -> Result<Option<StreamEnd>, CliError> {
         let opened = Instant::now();
@@ -283,7 +283,7 @@ impl Watch<'_> {
                 }
                 Err(_) if heard.elapsed() >= SILENCE_MAX => {
                     self.settle(session)?;
-                    return Ok(Some(StreamEnd::Failed(Failure::silent(SILENCE_MAX.as_secs()))));
+                    return Ok(Some(StreamEnd::Failed(CallFailure::silent(SILENCE_MAX.as_secs()))));
                 }
                 Err(_) => {
                     if opened.elapsed() >= BACK_AFTER {
@@ -296,7 +296,7 @@ impl Watch<'_> {
     }
 
     /// Waits without a stream; a live table goes on being drawn.
-    async fn idle(&mut self, session: &mut Session, time: Duration) -> Result<(), CliError> {
+    async fn idle(&mut self, session: &mut CommandSession, time: Duration) -> Result<(), CliError> {
         let until = Instant::now() + time;
         while self.printer.is_live() && Instant::now() + REDRAW < until {
             self.settle(session)?;
@@ -311,9 +311,9 @@ impl Watch<'_> {
     }
 
     /// The keyboard, where a live table is looked at.
-    fn keys(&mut self) -> Result<Option<Keys>, CliError> {
+    fn keys(&mut self) -> Result<Option<KeyboardInput>, CliError> {
         let Some(live) = self.printer.live() else { return Ok(None) };
-        let keys = Keys::take(self.disturbed.stopped())?;
+        let keys = KeyboardInput::take(self.disturbed.stopped())?;
         if keys.is_some() {
             live.ends_by_key();
         }
@@ -321,7 +321,7 @@ impl Watch<'_> {
     }
 
     /// Draws what may not stand on the screen as it was drawn.
-    fn draw_again(&mut self, session: &mut Session, disturbance: Disturbance) -> Result<(), CliError> {
+    fn draw_again(&mut self, session: &mut CommandSession, disturbance: Disturbance) -> Result<(), CliError> {
         match (self.printer.live(), disturbance) {
             (Some(live), Disturbance::Continued) => live.begin_below(),
             (Some(live), Disturbance::Resized) => live.draw_again(),
@@ -354,7 +354,7 @@ impl Watch<'_> {
     }
 
     /// Draws and saves what is due once a batch is complete.
-    fn settle(&mut self, session: &mut Session) -> Result<(), CliError> {
+    fn settle(&mut self, session: &mut CommandSession) -> Result<(), CliError> {
         self.leave_what_others_wrote();
         if self.printer.is_live() {
             // What is asked again and again has no cursor.
@@ -367,7 +367,7 @@ impl Watch<'_> {
         self.cursor.save()
     }
 
-    fn take(&mut self, session: &mut Session, event: Event) -> Result<(), CliError> {
+    fn take(&mut self, session: &mut CommandSession, event: StreamEvent) -> Result<(), CliError> {
         let event = event.document;
         let kind = word(&event).to_owned();
         let object = self.feed.object_of(&event);
@@ -426,7 +426,7 @@ impl Watch<'_> {
     }
 
     /// Says which of the objects that were named are not there, once a snapshot is complete.
-    fn say_absent(&mut self, session: &mut Session) -> Result<(), CliError> {
+    fn say_absent(&mut self, session: &mut CommandSession) -> Result<(), CliError> {
         self.leave_what_others_wrote();
         let is_known = |id: &String| self.known.keys().any(|known| known.eq_ignore_ascii_case(id));
         let absent: Vec<&String> =
@@ -462,7 +462,7 @@ impl Watch<'_> {
     }
 
     /// Voids a snapshot that was cut off: the next connection begins it again.
-    fn interrupt_snapshot(&mut self, session: &mut Session) -> Result<(), CliError> {
+    fn interrupt_snapshot(&mut self, session: &mut CommandSession) -> Result<(), CliError> {
         if !self.in_snapshot {
             return Ok(());
         }
@@ -473,7 +473,7 @@ impl Watch<'_> {
     }
 
     /// Says once that the connection is lost, however many tries it takes; a live table says so as long as it is.
-    fn say_lost(&mut self, session: &mut Session, cause: &str) -> Result<(), CliError> {
+    fn say_lost(&mut self, session: &mut CommandSession, cause: &str) -> Result<(), CliError> {
         let tries = self.link.tries;
         if !self.link.connected_once {
             session.notes().step(1, || format!("trying again (after {tries}): {cause}"));
@@ -494,7 +494,7 @@ impl Watch<'_> {
     }
 
     /// Says that the connection is back, if it was said to be lost.
-    fn say_back(&mut self, session: &mut Session, address: &str) -> Result<(), CliError> {
+    fn say_back(&mut self, session: &mut CommandSession, address: &str) -> Result<(), CliError> {
         if !std::mem::take(&mut self.link.away) {
             return Ok(());
         }
@@ -524,7 +524,7 @@ impl Link {
                 failure
             }
             StreamEnd::Later(error) | StreamEnd::Refused(error) => {
-                let failure = Failure::garbled(error.body().message.clone());
+                let failure = CallFailure::garbled(error.body().message.clone());
                 self.stated = Some(error);
                 failure
             }
@@ -536,7 +536,7 @@ impl Link {
     }
 }
 
-fn refused(session: &Session, error: CliError, address: &str) -> CliError {
+fn refused(session: &CommandSession, error: CliError, address: &str) -> CliError {
     match session.client() {
         Ok(client) => error.target(client.target().to_json(address)),
         Err(_) => error,

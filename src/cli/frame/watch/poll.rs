@@ -6,24 +6,24 @@ use std::time::Duration;
 use omnirelay_wire::fault::Exit;
 use serde_json::{Value, json};
 
-use super::cursor::Cursor;
-use super::stream::Event;
+use super::cursor::WatchPosition;
+use super::stream::StreamEvent;
 use super::{Watch, WatchFeed};
 use crate::frame::args::{TableArgs, WatchArgs};
 use crate::frame::error::CliError;
-use crate::frame::session::Session;
+use crate::frame::session::CommandSession;
 use crate::frame::time;
 
 /// How often is asked, and which differences are none.
 #[derive(Clone, Copy, Debug)]
-pub struct Pace {
+pub struct PollPace {
     pub interval: Duration,
     /// Fields that differ all the time.
     pub counters: &'static [&'static str],
 }
 
 /// What was answered once.
-pub struct Round {
+pub struct PollRound {
     /// All objects that somebody told of.
     pub objects: Vec<Value>,
     /// Whether an object that is not among them may only not have been told.
@@ -36,15 +36,15 @@ pub struct Round {
 /// The failure of the first question, and any later one that another question would meet as well; the time was over
 /// before the condition was met.
 pub async fn run(
-    session: &mut Session,
+    session: &mut CommandSession,
     feed: WatchFeed<'_>,
     args: &WatchArgs,
     table: &TableArgs,
-    pace: Pace,
-    ask: impl AsyncFn(&Session) -> Result<Round, CliError>,
+    pace: PollPace,
+    ask: impl AsyncFn(&CommandSession) -> Result<PollRound, CliError>,
 ) -> Result<Exit, CliError> {
     // Nothing that is asked again and again has a cursor, nor progress of one to tell.
-    let mut watch = Watch::new(session, feed, args, table, Cursor::default())?;
+    let mut watch = Watch::new(session, feed, args, table, WatchPosition::default())?;
     watch.show_progress = false;
     let end = watch.told_to_end()?;
     tokio::select! {
@@ -56,9 +56,9 @@ pub async fn run(
 impl Watch<'_> {
     async fn poll(
         &mut self,
-        session: &mut Session,
-        pace: Pace,
-        ask: impl AsyncFn(&Session) -> Result<Round, CliError>,
+        session: &mut CommandSession,
+        pace: PollPace,
+        ask: impl AsyncFn(&CommandSession) -> Result<PollRound, CliError>,
     ) -> Result<(), CliError> {
         loop {
             match ask(session).await {
@@ -67,7 +67,7 @@ impl Watch<'_> {
                     self.say_back(session, &address)?;
                     self.link.connected_once = true;
                     for event in self.differences(round, pace.counters) {
-                        self.take(session, Event { document: event })?;
+                        self.take(session, StreamEvent { document: event })?;
                         if self.is_over() {
                             return self.settle(session);
                         }
@@ -82,7 +82,7 @@ impl Watch<'_> {
     }
 
     /// The events that lead from what is known to `round`. What differs in counters only is noted, and no event.
-    fn differences(&mut self, round: Round, counters: &[&str]) -> Vec<Value> {
+    fn differences(&mut self, round: PollRound, counters: &[&str]) -> Vec<Value> {
         let time = time::now_ms().map(time::exact_clock).unwrap_or_default();
         let object = self.feed.object;
         let event = |kind: &str, one: &Value| json!({"type": kind, "cursor": "", "prevCursor": "", "time": time, (object): one});

@@ -8,11 +8,11 @@ use serde_json::Value;
 use tokio::time::Instant;
 
 use super::Watch;
-use super::live::Live;
+use super::live::LiveTable;
 use crate::frame::client::Client;
 use crate::frame::error::CliError;
 use crate::frame::rpc::Call;
-use crate::frame::session::Session;
+use crate::frame::session::CommandSession;
 
 /// So many objects are asked for at most: no screen shows more.
 const ASKED_MAX: usize = 100;
@@ -50,7 +50,7 @@ impl Asking {
     ///
     /// # Errors
     /// When the call cannot be made.
-    pub fn ask(&mut self, present: &Present, live: &Live, client: &Client) -> Result<(), CliError> {
+    pub fn ask(&mut self, present: &Present, live: &LiveTable, client: &Client) -> Result<(), CliError> {
         let shown = live.shown();
         if self.answer.is_some() || self.refused || shown.is_empty() {
             return Ok(());
@@ -80,7 +80,7 @@ impl Asking {
 
 impl Watch<'_> {
     /// Asks for what moves without an event, where it is shown and time; how often that is.
-    pub(super) fn ask_present(&mut self, session: &Session) -> Result<Duration, CliError> {
+    pub(super) fn ask_present(&mut self, session: &CommandSession) -> Result<Duration, CliError> {
         match (&self.feed.present, self.printer.live()) {
             (Some(present), Some(live)) => {
                 // What was asked before the list was begun anew may still be answered.
@@ -96,7 +96,7 @@ impl Watch<'_> {
     /// Draws what was answered at once: a lease that was renewed looks as good as it is.
     pub(super) fn take_present(
         &mut self,
-        session: &mut Session,
+        session: &mut CommandSession,
         answer: Result<Value, CliError>,
     ) -> Result<(), CliError> {
         match (&self.feed.present, self.printer.live(), answer) {

@@ -5,18 +5,18 @@ use std::io::IsTerminal as _;
 use serde_json::{Value, json};
 
 use super::WatchFeed;
-use super::live::{Known, Live};
+use super::live::{LastSeenObjects, LiveTable};
 use crate::frame::document::{field, plain, text};
 use crate::frame::error::CliError;
-use crate::frame::output::{Format, Out};
+use crate::frame::output::{OutputFormat, OutputWriter};
 use crate::frame::screen::printable;
-use crate::frame::session::Session;
-use crate::frame::table::Layout;
+use crate::frame::session::CommandSession;
+use crate::frame::table::TableLayout;
 use crate::frame::time;
 
 /// Prints events as they come.
 #[derive(Debug)]
-pub enum Printer {
+pub enum EventPrinter {
     /// The event's own document, one per line or, for YAML, one per part.
     Records,
     /// `kind/id` of what changed.
@@ -24,21 +24,21 @@ pub enum Printer {
     /// A line for people.
     Log,
     /// The table, drawn again in place.
-    Live(Box<Live>),
+    Live(Box<LiveTable>),
 }
 
-impl Printer {
-    pub fn of(session: &Session, append: bool, layout: Layout, absolute: bool) -> Self {
+impl EventPrinter {
+    pub fn of(session: &CommandSession, append: bool, layout: TableLayout, absolute: bool) -> Self {
         let tells_steps = session.notes().verbose > 0 && std::io::stderr().is_terminal();
         match session.format() {
-            Format::Json | Format::Jsonl | Format::Yaml => Self::Records,
-            Format::Name => Self::Names,
+            OutputFormat::Json | OutputFormat::Jsonl | OutputFormat::Yaml => Self::Records,
+            OutputFormat::Name => Self::Names,
             // What is told step by step on the same terminal would stand in the middle of the table.
-            Format::Table | Format::Wide if tells_steps => Self::Log,
-            Format::Table | Format::Wide if session.out.screen().redraws && !append => {
-                Self::Live(Box::new(Live::new(layout, absolute)))
+            OutputFormat::Table | OutputFormat::Wide if tells_steps => Self::Log,
+            OutputFormat::Table | OutputFormat::Wide if session.out.screen().redraws && !append => {
+                Self::Live(Box::new(LiveTable::new(layout, absolute)))
             }
-            Format::Table | Format::Wide => Self::Log,
+            OutputFormat::Table | OutputFormat::Wide => Self::Log,
         }
     }
 
@@ -48,13 +48,13 @@ impl Printer {
     /// When standard output does not take it.
     pub fn event(
         &mut self,
-        out: &mut Out,
+        out: &mut OutputWriter,
         feed: &WatchFeed,
         event: &Value,
         before: Option<&Value>,
     ) -> Result<(), CliError> {
         match self {
-            Self::Records if out.format() == Format::Yaml => {
+            Self::Records if out.format() == OutputFormat::Yaml => {
                 out.write(b"---\n")?;
                 out.yaml(event)?;
             }
@@ -84,9 +84,9 @@ impl Printer {
     /// When standard output does not take it.
     pub fn settle(
         &mut self,
-        out: &mut Out,
+        out: &mut OutputWriter,
         feed: &WatchFeed,
-        known: &Known,
+        known: &LastSeenObjects,
         status: &str,
     ) -> Result<(), CliError> {
         match self {
@@ -99,7 +99,7 @@ impl Printer {
     ///
     /// # Errors
     /// When standard output does not take it.
-    pub fn step_aside(&mut self, out: &mut Out) -> Result<(), CliError> {
+    pub fn step_aside(&mut self, out: &mut OutputWriter) -> Result<(), CliError> {
         match self {
             Self::Live(live) => live.clear(out).and_then(|()| out.flush()),
             Self::Records | Self::Names | Self::Log => Ok(()),
@@ -112,7 +112,7 @@ impl Printer {
     }
 
     /// The table that is drawn again, where there is one.
-    pub fn live(&mut self) -> Option<&mut Live> {
+    pub fn live(&mut self) -> Option<&mut LiveTable> {
         match self {
             Self::Live(live) => Some(live),
             Self::Records | Self::Names | Self::Log => None,

@@ -18,15 +18,15 @@ use sync_wrapper::{SyncFuture, SyncStream};
 use crate::frame::client::grpc::{GrpcStream, StreamLoss};
 use crate::frame::client::{Client, EventRequest};
 use crate::frame::error::{self, CliError};
-use crate::frame::failure::{Failure, FailureKind};
-use crate::frame::rpc::{Call, Message};
+use crate::frame::failure::{CallFailure, FailureKind};
+use crate::frame::rpc::{Call, RpcMessage};
 
 /// The largest error document that is read.
 const PROBLEM_BYTES_MAX: usize = 64 * 1024;
 
 /// One event as the daemon sent it.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Event {
+pub struct StreamEvent {
     /// The document, unchanged.
     pub document: Value,
 }
@@ -35,7 +35,7 @@ pub struct Event {
 #[derive(Clone, Debug, PartialEq)]
 pub enum StreamEnd {
     /// Try again, here or at another address.
-    Failed(Failure),
+    Failed(CallFailure),
     /// The daemon states a fault that may pass: try again as well.
     Later(CliError),
     /// The daemon states a fault; another try would end the same.
@@ -43,7 +43,7 @@ pub enum StreamEnd {
 }
 
 /// An open stream.
-pub struct Stream {
+pub struct OpenEventStream {
     events: Events,
     address: String,
 }
@@ -54,9 +54,9 @@ enum Events {
     Grpc(Box<GrpcStream>),
 }
 
-impl From<Failure> for StreamEnd {
+impl From<CallFailure> for StreamEnd {
     /// Whoever is not believed now is not believed a second later.
-    fn from(failure: Failure) -> Self {
+    fn from(failure: CallFailure) -> Self {
         match failure.kind {
             FailureKind::Rejected => {
                 let message = "the daemon takes the certificate of this command no more";
@@ -85,7 +85,7 @@ impl StreamEnd {
 ///
 /// # Errors
 /// Why it cannot be had.
-pub async fn open(client: &Client, call: &Call, cursor: &str) -> Result<Stream, StreamEnd> {
+pub async fn open(client: &Client, call: &Call, cursor: &str) -> Result<OpenEventStream, StreamEnd> {
     let request = client.event_request();
     let (patience, line) = (request.timeout, request.line.clone());
     let opened = match &call.grpc {
@@ -95,14 +95,14 @@ pub async fn open(client: &Client, call: &Call, cursor: &str) -> Result<Stream, 
     opened.unwrap_or_else(|_| Err(StreamEnd::Failed(line.late())))
 }
 
-async fn connect_grpc(client: &Client, call: &Call, cursor: &str) -> Result<Stream, StreamEnd> {
+async fn connect_grpc(client: &Client, call: &Call, cursor: &str) -> Result<OpenEventStream, StreamEnd> {
     let address = client.address().to_string();
     let call = call.since(cursor).map_err(StreamEnd::Refused)?;
-    let Some(message): Option<&Message> = call.grpc.as_ref() else {
-        return Err(StreamEnd::Failed(Failure::closed()));
+    let Some(message): Option<&RpcMessage> = call.grpc.as_ref() else {
+        return Err(StreamEnd::Failed(CallFailure::closed()));
     };
     match client.open_grpc(&call, message).await {
-        Ok(events) => Ok(Stream { events: Events::Grpc(Box::new(events)), address }),
+        Ok(events) => Ok(OpenEventStream { events: Events::Grpc(Box::new(events)), address }),
         Err(lost) => Err(lost_to(lost, &address)),
     }
 }
@@ -122,11 +122,11 @@ async fn connect(
     request: EventRequest,
     call: &Call,
     cursor: &str,
-) -> Result<Stream, StreamEnd> {
+) -> Result<OpenEventStream, StreamEnd> {
     let address = client.address().to_string();
     let transport = Transport { request };
     let url = format!("{}{}", client.address().base(), call.path);
-    let parameter = |error: SseError| StreamEnd::Failed(Failure::garbled(chain(&error)));
+    let parameter = |error: SseError| StreamEnd::Failed(CallFailure::garbled(chain(&error)));
     let mut builder = ClientBuilder::for_url(&url)
         .map_err(parameter)?
         .reconnect(ReconnectOptions::reconnect(false).retry_initial(false).build())
@@ -139,14 +139,14 @@ async fn connect(
     match events.next().await {
         Some(Ok(SSE::Connected(details))) => {
             accept(&address, details.response())?;
-            Ok(Stream { events: Events::Sse(events), address })
+            Ok(OpenEventStream { events: Events::Sse(events), address })
         }
-        Some(Ok(_)) | None => Err(StreamEnd::Failed(Failure::closed())),
+        Some(Ok(_)) | None => Err(StreamEnd::Failed(CallFailure::closed())),
         Some(Err(error)) => Err(ended(error, &address).await),
     }
 }
 
-impl Stream {
+impl OpenEventStream {
     /// A stream of the given events, without a connection.
     #[cfg(test)]
     pub fn of(events: BoxStream<Result<SSE, SseError>>) -> Self {
@@ -157,23 +157,23 @@ impl Stream {
     ///
     /// # Errors
     /// Why the stream has ended.
-    pub async fn next(&mut self) -> Result<Option<Event>, StreamEnd> {
+    pub async fn next(&mut self) -> Result<Option<StreamEvent>, StreamEnd> {
         let events = match &mut self.events {
             Events::Sse(events) => events,
             Events::Grpc(messages) => {
                 let document = messages.next().await.map_err(|lost| lost_to(lost, &self.address))?;
-                return Ok(Some(Event { document }));
+                return Ok(Some(StreamEvent { document }));
             }
         };
         match events.next().await {
             Some(Ok(SSE::Event(event))) if event.event_type == "error" => Err(fault(&event.data)),
             Some(Ok(SSE::Event(event))) => match serde_json::from_str(&event.data) {
-                Ok(document) => Ok(Some(Event { document })),
-                Err(_) => Err(StreamEnd::Failed(Failure::garbled("an event was not JSON"))),
+                Ok(document) => Ok(Some(StreamEvent { document })),
+                Err(_) => Err(StreamEnd::Failed(CallFailure::garbled("an event was not JSON"))),
             },
             Some(Ok(SSE::Comment(_) | SSE::Connected(_))) => Ok(None),
             Some(Err(error)) => Err(ended(error, &self.address).await),
-            None => Err(StreamEnd::Failed(Failure::closed())),
+            None => Err(StreamEnd::Failed(CallFailure::closed())),
         }
     }
 }
@@ -193,24 +193,24 @@ fn accept(address: &str, response: &Response) -> Result<(), StreamEnd> {
 fn fault(data: &str) -> StreamEnd {
     match serde_json::from_str(data).ok().and_then(|problem| error::from_problem(&problem)) {
         Some(error) => StreamEnd::of(error),
-        None => StreamEnd::Failed(Failure::garbled("the daemon ended the stream without saying why")),
+        None => StreamEnd::Failed(CallFailure::garbled("the daemon ended the stream without saying why")),
     }
 }
 
 /// What the end of a stream means.
 async fn ended(error: SseError, address: &str) -> StreamEnd {
-    let failure = |error: &TransportError| match error.inner().downcast_ref::<Failure>() {
+    let failure = |error: &TransportError| match error.inner().downcast_ref::<CallFailure>() {
         Some(failure) => failure.clone(),
-        None => Failure::garbled(chain(&error)),
+        None => CallFailure::garbled(chain(&error)),
     };
     match error {
         SseError::Transport(error) => failure(&error).into(),
         SseError::UnexpectedResponse(response, body) => {
             refusal(response.status(), body.into_stream(), address).await
         }
-        SseError::Eof | SseError::UnexpectedEof => StreamEnd::Failed(Failure::closed()),
-        SseError::TimedOut => StreamEnd::Failed(Failure::timeout()),
-        other => StreamEnd::Failed(Failure::garbled(other.to_string())),
+        SseError::Eof | SseError::UnexpectedEof => StreamEnd::Failed(CallFailure::closed()),
+        SseError::TimedOut => StreamEnd::Failed(CallFailure::timeout()),
+        other => StreamEnd::Failed(CallFailure::garbled(other.to_string())),
     }
 }
 
@@ -230,7 +230,7 @@ fn refusal_of(status: u16, text: &[u8], address: &str, request_id: Option<String
     let stated = serde_json::from_slice(text).ok().and_then(|problem| error::from_problem(&problem));
     match stated {
         Some(error) => StreamEnd::of(error.request_id(request_id)),
-        None if status >= 500 => StreamEnd::Failed(Failure::garbled(format!("HTTP {status}"))),
+        None if status >= 500 => StreamEnd::Failed(CallFailure::garbled(format!("HTTP {status}"))),
         None => StreamEnd::Refused(
             CliError::new(reasons::UNEXPECTED_ANSWER, format!("{address} did not answer as omnirelayd does"))
                 .cause(format!("HTTP {status}")),
@@ -251,21 +251,21 @@ impl HttpTransport for Transport {
             let (mut parts, _) = request.into_parts();
             parts.headers.extend(headers);
             let request = reqwest::Request::try_from(Request::from_parts(parts, reqwest::Body::default()))
-                .map_err(|error| TransportError::new(Failure::of(&error)))?;
+                .map_err(|error| TransportError::new(CallFailure::of(&error)))?;
             let proxy = line.proxy.as_deref();
             let response = tokio::time::timeout(timeout, line.http.execute(request))
                 .await
                 .map_err(|_| TransportError::new(line.late().through(proxy)))?
-                .map_err(|error| TransportError::new(Failure::of(&error).through(proxy)))?;
+                .map_err(|error| TransportError::new(CallFailure::of(&error).through(proxy)))?;
             let mut answer = launchdarkly_sdk_transport::Response::builder().status(response.status());
             if let Some(headers) = answer.headers_mut() {
                 headers.clone_from(response.headers());
             }
             let bytes = response
                 .bytes_stream()
-                .map(|chunk| chunk.map_err(|error| TransportError::new(Failure::of(&error))));
+                .map(|chunk| chunk.map_err(|error| TransportError::new(CallFailure::of(&error))));
             let body: ByteStream = Pin::from(Box::new(SyncStream::new(bytes)) as Box<_>);
-            answer.body(body).map_err(|error| TransportError::new(Failure::garbled(chain(&error))))
+            answer.body(body).map_err(|error| TransportError::new(CallFailure::garbled(chain(&error))))
         }))
     }
 }

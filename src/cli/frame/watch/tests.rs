@@ -5,14 +5,14 @@ use futures_util::StreamExt as _;
 use futures_util::stream::{self as streams, BoxStream};
 
 use super::*;
-use crate::frame::env::Env;
+use crate::frame::env::Environment;
 use crate::frame::global::GlobalArgs;
-use crate::frame::rpc::{Rpc, Verb};
-use crate::frame::settings::Settings;
+use crate::frame::rpc::{HttpVerb, RpcMethod};
+use crate::frame::settings::CommandSettings;
 
-const LIST: Rpc = Rpc {
+const LIST: RpcMethod = RpcMethod {
     method: "a.B/L",
-    verb: Verb::Get,
+    verb: HttpVerb::Get,
     path: "/control/things",
     scope: "mesh.read",
     audit_action: "",
@@ -30,13 +30,17 @@ fn pauses_grow_to_two_seconds_and_no_further() {
     assert!(pause(30) >= Duration::from_secs(1));
 }
 
-fn session() -> Session {
-    Session::new(
-        Settings::resolve(&GlobalArgs { quiet: true, ..GlobalArgs::default() }, Env::default()).unwrap(),
+fn session() -> CommandSession {
+    CommandSession::new(
+        CommandSettings::resolve(
+            &GlobalArgs { quiet: true, ..GlobalArgs::default() },
+            Environment::default(),
+        )
+        .unwrap(),
     )
 }
 
-fn watch<'a>(session: &Session, args: &'a WatchArgs) -> Watch<'a> {
+fn watch<'a>(session: &CommandSession, args: &'a WatchArgs) -> Watch<'a> {
     Watch {
         feed: WatchFeed {
             rpc: &LIST,
@@ -53,9 +57,9 @@ fn watch<'a>(session: &Session, args: &'a WatchArgs) -> Watch<'a> {
             line: None,
         },
         args,
-        cursor: Cursor::default(),
-        printer: Printer::of(session, true, TableArgs::default().layout(), false),
-        known: Known::new(),
+        cursor: WatchPosition::default(),
+        printer: EventPrinter::of(session, true, TableArgs::default().layout(), false),
+        known: LastSeenObjects::new(),
         synced: true,
         in_snapshot: false,
         changes: 0,
@@ -80,13 +84,13 @@ async fn listened(watch: &mut Watch<'_>, events: Vec<Timed>) -> (Option<StreamEn
         item
     });
     let endless: BoxStream<_> = Box::pin(spaced.chain(streams::pending()));
-    let stream = Stream::of(Box::pin(sync_wrapper::SyncStream::new(endless)));
+    let stream = OpenEventStream::of(Box::pin(sync_wrapper::SyncStream::new(endless)));
     let ended = watch.listen(&mut session, stream, "http://h:1").await.unwrap();
     (ended, started.elapsed())
 }
 
 fn silent() -> Option<StreamEnd> {
-    Some(StreamEnd::Failed(Failure::silent(45)))
+    Some(StreamEnd::Failed(CallFailure::silent(45)))
 }
 
 #[tokio::test(start_paused = true)]
@@ -119,7 +123,7 @@ async fn connection_is_back_when_something_is_heard_or_it_stands_for_a_while() {
         }
     };
     let closed = || Err(SseError::Eof);
-    let ended = Some(StreamEnd::Failed(Failure::closed()));
+    let ended = Some(StreamEnd::Failed(CallFailure::closed()));
     let beat = || Ok(SSE::Comment("alive".to_owned()));
     assert_eq!(lost(vec![(1, closed())]).await, (ended.clone(), true, 7), "closed at once");
     assert_eq!(lost(vec![(0, beat()), (1, closed())]).await, (ended.clone(), false, 0), "heard");

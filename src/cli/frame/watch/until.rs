@@ -8,18 +8,18 @@ use serde_json::Value;
 
 use crate::frame::document::{field, plain};
 use crate::frame::error::CliError;
-use crate::frame::rpc::{Rpc, lower_camel};
+use crate::frame::rpc::{RpcMethod, lower_camel};
 
 /// A comparison of one field of an object.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Until {
+pub struct FieldCondition {
     /// As in the JSON: `status`, `cordoned`, `metadata.role`.
     pub field: String,
     pub equal: bool,
     pub value: String,
 }
 
-impl FromStr for Until {
+impl FromStr for FieldCondition {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
@@ -38,12 +38,12 @@ impl FromStr for Until {
     }
 }
 
-impl Until {
+impl FieldCondition {
     /// That an object of what `rpc` answers has this field, and that the field can have this value.
     ///
     /// # Errors
     /// Usage, with the fields or the values there are.
-    pub fn check(&self, rpc: &Rpc, object: &str) -> Result<(), CliError> {
+    pub fn check(&self, rpc: &RpcMethod, object: &str) -> Result<(), CliError> {
         let Some(message) = message_of(rpc, |name| name == object || name.strip_suffix('s') == Some(object))
         else {
             return Ok(());
@@ -80,7 +80,7 @@ impl Until {
 }
 
 /// Conditions that begin with `typed`, on the objects that `rpc` streams.
-pub fn offered(rpc: &Rpc, typed: &str) -> Vec<String> {
+pub fn offered(rpc: &RpcMethod, typed: &str) -> Vec<String> {
     let Some(message) = message_of(rpc, |_| true) else { return Vec::new() };
     for operator in ["==", "!="] {
         if let Some((field, begun)) = typed.split_once(operator) {
@@ -148,7 +148,7 @@ fn values(known: &FieldDescriptor) -> Option<Vec<String>> {
 }
 
 /// The first message in what `rpc` answers whose field has a name that `fits`: an object; `None` where nobody knows.
-fn message_of(rpc: &Rpc, fits: impl Fn(&str) -> bool) -> Option<MessageDescriptor> {
+fn message_of(rpc: &RpcMethod, fits: impl Fn(&str) -> bool) -> Option<MessageDescriptor> {
     let pool = DescriptorPool::decode(ENCODED).ok()?;
     let (service, method) = rpc.method.split_once('/')?;
     let method = pool.get_service_by_name(service)?.methods().find(|known| known.name() == method)?;
@@ -161,7 +161,7 @@ fn message_of(rpc: &Rpc, fits: impl Fn(&str) -> bool) -> Option<MessageDescripto
     })
 }
 
-impl std::fmt::Display for Until {
+impl std::fmt::Display for FieldCondition {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{}{}{}", self.field, if self.equal { "==" } else { "!=" }, self.value)
     }
@@ -189,9 +189,10 @@ mod tests {
             ("nothing!=x", true),
         ];
         for (text, expected) in cases {
-            assert_eq!(text.parse::<Until>().unwrap().holds(&peer), expected, "{text}");
+            assert_eq!(text.parse::<FieldCondition>().unwrap().holds(&peer), expected, "{text}");
         }
-        let check = |text: &str| text.parse::<Until>().unwrap().check(&peer_control_service::WATCH, "peer");
+        let check =
+            |text: &str| text.parse::<FieldCondition>().unwrap().check(&peer_control_service::WATCH, "peer");
         for (text, _) in cases.iter().filter(|(text, _)| !text.starts_with("nothing")) {
             assert_eq!(check(text), Ok(()), "{text}");
         }
@@ -205,8 +206,8 @@ mod tests {
             assert!(check(text).unwrap_err().body().message.contains(told), "{text}: {:?}", check(text));
         }
         assert_eq!(check("metadata.labels.tier==gold"), Ok(()));
-        assert!("status=alive".parse::<Until>().is_err());
-        assert!("==alive".parse::<Until>().is_err());
+        assert!("status=alive".parse::<FieldCondition>().is_err());
+        assert!("==alive".parse::<FieldCondition>().is_err());
     }
 
     #[test]

@@ -19,7 +19,7 @@ impl std::ops::Deref for Running {
 }
 
 fn start(count: usize, asked: impl Future<Output = ()>) -> Result<Running, FleetError> {
-    let stores = Stores::One(Arc::new(MemoryStore::system()));
+    let stores = StoreSource::One(Arc::new(MemoryStore::system()));
     let place = tempfile::tempdir().unwrap();
     let specs = (0..count).map(|number| {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -45,9 +45,9 @@ fn running(count: usize) -> Running {
 }
 
 fn resume(fleet: &Fleet, node_id: &str) -> Option<Result<(), String>> {
-    match fleet.decree(node_id, Fate::Resume, false).unwrap() {
-        Decree::Starting(end) => Some(end.blocking_recv().unwrap()),
-        Decree::Unchanged | Decree::Last | Decree::Done | Decree::Ending(_) => None,
+    match fleet.decree(node_id, NodeFate::Resume, false).unwrap() {
+        FateOutcome::Starting(end) => Some(end.blocking_recv().unwrap()),
+        FateOutcome::Unchanged | FateOutcome::Last | FateOutcome::Done | FateOutcome::Ending(_) => None,
     }
 }
 
@@ -74,7 +74,9 @@ fn a_stop_is_heard_before_all_are_ready() {
 fn a_node_that_cannot_come_back_stays_killed() {
     let fleet = running(2);
     let control = fleet.members[0].control;
-    let Some(Decree::Ending(end)) = fleet.decree("n0", Fate::Kill, false) else { panic!("not killed") };
+    let Some(FateOutcome::Ending(end)) = fleet.decree("n0", NodeFate::Kill, false) else {
+        panic!("not killed")
+    };
     end.blocking_recv().unwrap();
     let taken = TcpListener::bind(control).unwrap();
     let end = resume(&fleet, "n0").unwrap();
@@ -82,7 +84,7 @@ fn a_node_that_cannot_come_back_stays_killed() {
     let thread = fleet.members[0].life.lock().thread.take().unwrap();
     thread.join().unwrap();
     assert_eq!(states(&fleet), [State::Killed, State::Running]);
-    assert!(matches!(fleet.decree("n0", Fate::Pause, false), Some(Decree::Unchanged)));
+    assert!(matches!(fleet.decree("n0", NodeFate::Pause, false), Some(FateOutcome::Unchanged)));
     drop(taken);
     assert_eq!(resume(&fleet, "n0"), Some(Ok(())));
     assert_eq!(states(&fleet), [State::Running, State::Running]);
@@ -93,7 +95,9 @@ fn who_ends_a_node_hears_when_its_ports_are_closed() {
     let fleet = running(2);
     let control = fleet.members[1].control;
     for _ in 0..5 {
-        let Some(Decree::Ending(end)) = fleet.decree("n1", Fate::Kill, false) else { panic!("not killed") };
+        let Some(FateOutcome::Ending(end)) = fleet.decree("n1", NodeFate::Kill, false) else {
+            panic!("not killed")
+        };
         end.blocking_recv().unwrap();
         assert!(TcpListener::bind(control).is_ok(), "{control} is still served");
         assert_eq!(resume(&fleet, "n1"), Some(Ok(())));
@@ -103,10 +107,10 @@ fn who_ends_a_node_hears_when_its_ports_are_closed() {
 #[test]
 fn a_resume_on_the_heels_of_a_kill_is_a_new_life() {
     let fleet = running(2);
-    assert!(matches!(fleet.decree("n0", Fate::Kill, true), Some(Decree::Done)));
+    assert!(matches!(fleet.decree("n0", NodeFate::Kill, true), Some(FateOutcome::Done)));
     // The old life is still to hear of its end; of two resumes only one begins the next.
-    let decrees = [Fate::Resume; 2].map(|fate| fleet.decree("n0", fate, false).unwrap());
-    let [Decree::Starting(end), Decree::Unchanged] = decrees else { panic!("two lives at once") };
+    let decrees = [NodeFate::Resume; 2].map(|fate| fleet.decree("n0", fate, false).unwrap());
+    let [FateOutcome::Starting(end), FateOutcome::Unchanged] = decrees else { panic!("two lives at once") };
     assert_eq!(end.blocking_recv(), Ok(Ok(())));
     std::thread::sleep(2 * DECREE_DELAY);
     assert_eq!(states(&fleet), [State::Running; 2], "the old life's end is not the new one's");
@@ -115,12 +119,15 @@ fn a_resume_on_the_heels_of_a_kill_is_a_new_life() {
 #[test]
 fn the_last_node_that_runs_is_not_taken_away() {
     let fleet = running(2);
-    assert!(matches!(fleet.decree("n0", Fate::Pause, false), Some(Decree::Done)));
-    for fate in [Fate::Kill, Fate::Pause] {
-        assert!(matches!(fleet.decree("n1", fate, true), Some(Decree::Last)), "{fate:?}");
+    assert!(matches!(fleet.decree("n0", NodeFate::Pause, false), Some(FateOutcome::Done)));
+    for fate in [NodeFate::Kill, NodeFate::Pause] {
+        assert!(matches!(fleet.decree("n1", fate, true), Some(FateOutcome::Last)), "{fate:?}");
     }
-    assert!(matches!(fleet.decree("n0", Fate::Kill, false), Some(Decree::Ending(_))), "it does not run");
-    assert!(matches!(fleet.decree("n1", Fate::Kill, true), Some(Decree::Last)));
+    assert!(
+        matches!(fleet.decree("n0", NodeFate::Kill, false), Some(FateOutcome::Ending(_))),
+        "it does not run"
+    );
+    assert!(matches!(fleet.decree("n1", NodeFate::Kill, true), Some(FateOutcome::Last)));
     assert_eq!(resume(&fleet, "n0"), Some(Ok(())));
-    assert!(matches!(fleet.decree("n1", Fate::Kill, true), Some(Decree::Done)));
+    assert!(matches!(fleet.decree("n1", NodeFate::Kill, true), Some(FateOutcome::Done)));
 }

@@ -9,8 +9,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use omnirelay_core::time::Millis;
 use omnirelay_store::{
-    Commit as RealCommit, CommitError, Epoch, Fence, GroupId, GroupRef, Kind, LeaseOp, ManualClock,
-    MemoryStore, OpenGroup, Opened, Precondition, RecordId, Store as _, Version, Write,
+    Commit as RealCommit, CommitError, Epoch, GroupId, GroupRef, LeaseFence, LeaseOp, ManualClock,
+    MemoryStore, OpenGroup, OpenedGroup, Precondition, RecordId, RecordKind, Store as _, Version, Write,
 };
 
 use super::world::{Act, Commit, Refused, World};
@@ -51,7 +51,7 @@ impl Pair {
         let id = group(node, 0).id;
         let open = OpenGroup { epoch: EPOCH, id, ttl, secret: "secret".into() };
         // There is a limit to the lives that were replaced, which the search leaves out.
-        if let Opened::Open(opened) = self.real.open_group(open).await.unwrap() {
+        if let OpenedGroup::Open(opened) = self.real.open_group(open).await.unwrap() {
             assert_eq!(opened.of.instance, u64::from(self.model.store.open(node, FORGETS)));
         }
     }
@@ -91,18 +91,22 @@ fn group(node: usize, life: u8) -> GroupRef {
 }
 
 fn put() -> Write {
-    Write::Put { id: RecordId::new(Kind::of("led"), SCOPE), value: Bytes::from_static(b"v"), group: None }
+    Write::Put {
+        id: RecordId::new(RecordKind::of("led"), SCOPE),
+        value: Bytes::from_static(b"v"),
+        group: None,
+    }
 }
 
 fn real_commit(version: u8, write: Write) -> RealCommit {
-    let id = RecordId::new(Kind::of("led"), SCOPE);
+    let id = RecordId::new(RecordKind::of("led"), SCOPE);
     let same = Precondition::Version { id, version: Version(u64::from(version)) };
     RealCommit { epoch: EPOCH, preconditions: vec![same], writes: vec![write], ..RealCommit::default() }
 }
 
 /// What the daemon makes of a move.
 fn real_of(from: usize, version: u8, act: Act) -> RealCommit {
-    let fence = |token: u8| Some(Fence { scope: SCOPE.into(), token: u64::from(token) });
+    let fence = |token: u8| Some(LeaseFence { scope: SCOPE.into(), token: u64::from(token) });
     let release = |token: u8| LeaseOp::Release { scope: SCOPE.into(), token: u64::from(token) };
     let acquire = |holder| LeaseOp::Acquire { scope: SCOPE.into(), holder, token_floor: 0 };
     let over = |(node, life)| Precondition::GroupOver(group(node, life));
@@ -120,7 +124,7 @@ fn real_of(from: usize, version: u8, act: Act) -> RealCommit {
         Act::DropOrder { token } => commit.fence = fence(token),
         Act::Vacate { over: of } => commit.preconditions.extend(of.map(over)),
         Act::Remove { token, over: of } => {
-            commit.writes = vec![Write::Delete { id: RecordId::new(Kind::of("led"), SCOPE) }];
+            commit.writes = vec![Write::Delete { id: RecordId::new(RecordKind::of("led"), SCOPE) }];
             commit.preconditions.extend(of.map(over));
             commit.fence = token.and_then(fence);
             commit.leases = token.map(release).into_iter().collect();

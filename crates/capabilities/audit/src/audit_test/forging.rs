@@ -54,7 +54,7 @@ async fn a_record_forged_between_two_seals_is_reported_by_everybody() {
         is_reported(&[&a, &b], &forged.id().key, what).await;
         assert_eq!(total(&b.verify().await), (5, 0), "{what}: it is sealed too, so that it cannot vanish");
         place.write(vec![Write::Delete { id: forged.id().clone() }]).await;
-        let wrong: Vec<Wrong> = b.verify().await.findings.iter().map(Finding::wrong).collect();
+        let wrong: Vec<Wrong> = b.verify().await.findings.iter().map(SealFinding::wrong).collect();
         assert_eq!(wrong, [Wrong::Foreign, Wrong::Missing], "{what}: taken away again");
     }
 }

@@ -10,10 +10,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use omnirelay_core::time::Millis;
-use omnirelay_decisions::audit_seal::check::{Finding, Wrong};
+use omnirelay_decisions::audit_seal::check::{SealFinding, Wrong};
 use omnirelay_decisions::audit_seal::{ChainId, open};
 use omnirelay_identity::caller::Caller;
-use omnirelay_node::Kinds;
+use omnirelay_node::CapabilityKinds;
 use omnirelay_node::lab::{Lab, LabNode, Prepared};
 use omnirelay_peers::{HeldByPeers, Peers};
 use omnirelay_peers::{SaidAtStart, mount_alone};
@@ -31,15 +31,16 @@ use tokio::time::{Instant, sleep};
 use tonic::Request;
 
 use super::files::{AuditFiles, AuditKey};
-use super::heads::{Heads, follow_seals, look_around};
+use super::heads::{ChainHeads, follow_seals, look_around};
 use super::sealer::Sealer;
-use super::verify::{Report, verify};
+use super::verify::{TrailReport, verify};
 use crate::trail_records::{newest_of, stored};
 use crate::{AUDIT_SEAL, Audit};
 use mesh::peer_control_service_server::PeerControlService as _;
 use pb::audit_service_server::AuditService as _;
 
-const KINDS: &[Kinds] = &[omnirelay_peers::KINDS, Kinds { followed: &[AUDIT, AUDIT_SEAL], ..Kinds::NONE }];
+const KINDS: &[CapabilityKinds] =
+    &[omnirelay_peers::KINDS, CapabilityKinds { followed: &[AUDIT, AUDIT_SEAL], ..CapabilityKinds::NONE }];
 const KEEP: Duration = Duration::from_secs(24 * 3600);
 /// Longer than anything takes that happens once a second.
 const SOON: Duration = Duration::from_millis(4000);
@@ -86,7 +87,7 @@ impl Script for Warped {
                     return Err(StoreError::OutcomeUnknown("unheard".into()).into());
                 }
                 Some(Fate::Swallowed) => {
-                    return Ok(Answer::Committed(Committed::Done(Arc::new(confirmation(commit)))));
+                    return Ok(Answer::Committed(CommitOutcome::Done(Arc::new(confirmation(commit)))));
                 }
             }
         }
@@ -113,7 +114,7 @@ fn confirmation(commit: &Commit) -> LogEntry {
                 group: None,
                 deleted: false,
             };
-            Some(Change { before: None, after, expired: false })
+            Some(RecordChange { before: None, after, expired: false })
         }
         _ => None,
     });
@@ -175,7 +176,7 @@ impl Place {
         let (registry, files) = (node.mount.registry.clone(), self.files(node_id));
         let chain = key.chain().clone();
         let vouched = self.vouched.clone();
-        let heads = Heads::new(files.heads().unwrap()).believing(Box::new(move |node| {
+        let heads = ChainHeads::new(files.heads().unwrap()).believing(Box::new(move |node| {
             let vouched = vouched.lock();
             vouched
                 .iter()
@@ -196,7 +197,7 @@ impl Place {
     }
 
     /// Everything that is stored of a kind, as it is.
-    async fn all(&self, kind: Kind) -> Vec<Record> {
+    async fn all(&self, kind: RecordKind) -> Vec<Record> {
         let scan = Scan { kind, after: None, backwards: false, limit: PAGE_MAX };
         let records = self.store.inner().scan(scan).await.unwrap().records;
         records.into_iter().filter(|record| !record.deleted).collect()
@@ -235,7 +236,7 @@ impl Place {
 /// A node that seals.
 struct Node {
     registry: Arc<Registry>,
-    heads: Arc<Heads>,
+    heads: Arc<ChainHeads>,
     chain: ChainId,
     audit: Audit,
     peers: Peers,
@@ -268,12 +269,12 @@ impl Node {
         assert_eq!(through, newest.await.unwrap(), "everything is sealed");
     }
 
-    async fn verify(&self) -> Report {
+    async fn verify(&self) -> TrailReport {
         verify(&self.registry, &self.heads, 0).await.unwrap()
     }
 
     /// The first finding, which there must be.
-    async fn found(&self, what: &str) -> Finding {
+    async fn found(&self, what: &str) -> SealFinding {
         let report = self.verify().await;
         report.findings.into_iter().next().unwrap_or_else(|| panic!("{what}: nothing was found"))
     }
@@ -289,7 +290,7 @@ fn called<T>(message: T) -> Request<T> {
     request
 }
 
-fn total(report: &Report) -> (u64, u64) {
+fn total(report: &TrailReport) -> (u64, u64) {
     let counts = report.counts.values();
     counts.fold((0, 0), |(sealed, unsealed), count| (sealed + count.sealed, unsealed + count.unsealed))
 }

@@ -155,7 +155,7 @@ async fn a_node_that_lost_its_key_begins_a_chain_that_is_not_trusted_before_it_i
     assert_eq!((opened.seal.sequence, opened.seal.leaves.len()), (1, 1), "nothing is sealed twice");
 }
 
-fn foreign(report: &Report) -> usize {
+fn foreign(report: &TrailReport) -> usize {
     report.findings.iter().filter(|finding| finding.wrong() == Wrong::Foreign).count()
 }
 
@@ -293,7 +293,7 @@ async fn after_a_flush_a_chain_goes_on_from_its_own_head_and_what_is_lost_is_sai
     assert_eq!(sequences, [2, 3, 4], "that of the new epoch's own record among them");
     assert_eq!(seals[0].value, last.value, "no sequence is signed twice");
     let report = a.verify().await;
-    let wrong: Vec<Wrong> = report.findings.iter().map(Finding::wrong).collect();
+    let wrong: Vec<Wrong> = report.findings.iter().map(SealFinding::wrong).collect();
     assert_eq!(wrong, [Wrong::Missing; 3], "a seal and two records: {:?}", report.findings);
     let told = place.all(AUDIT).await[0].id.key.clone();
     let why = format!("likely lost when the registry began a new epoch, which record {told} tells of");
@@ -392,7 +392,7 @@ async fn a_node_whose_session_another_process_took_seals_nothing() {
 async fn a_seal_that_is_stored_before_its_peer_is_seen_here_is_no_fault() {
     let place = Place::new();
     let (late, _) = place.prepared("b");
-    let (registry, heads) = (late.mount.registry.clone(), Heads::new(place.files("b").heads().unwrap()));
+    let (registry, heads) = (late.mount.registry.clone(), ChainHeads::new(place.files("b").heads().unwrap()));
     let a = place.node("a").await;
     a.act_and_seal(1).await;
     let seen = registry.view().head().revision;

@@ -9,18 +9,18 @@ use omnirelay_core::text::shown;
 use omnirelay_decisions::peer::difference;
 use omnirelay_identity::bound::{PRINCIPAL_BYTES_MAX, is_bound};
 use omnirelay_identity::caller::{Caller, Scope, Scopes};
-use omnirelay_identity::trust::Trust;
-use omnirelay_nouns::feed::{Events, Frame, Noun, ShownChange, Watches};
+use omnirelay_identity::trust::MeshTrust;
+use omnirelay_nouns::feed::{EventFrame, NounEventStream, NounWatches, ShownChange, WatchedNoun};
 use omnirelay_nouns::listing::{self, AskedPage};
 use omnirelay_nouns::request::MutationRequest;
 use omnirelay_nouns::serve;
 use omnirelay_nouns::{SCHEMA_VERSION, at_cursor, envelope, timestamp};
 use omnirelay_registry::Registry;
-use omnirelay_registry::act::Reader;
-use omnirelay_registry::mutate::{Decision, request_hash};
+use omnirelay_registry::act::DecisionReader;
+use omnirelay_registry::mutate::{MutationDecision, request_hash};
 use omnirelay_registry::view::{View, ViewRecord};
-use omnirelay_store::{Kind, RecordId, Write};
-use omnirelay_wire::envelope::Enveloped as _;
+use omnirelay_store::{RecordId, RecordKind, Write};
+use omnirelay_wire::envelope::EnvelopedAnswer as _;
 use omnirelay_wire::fault::Fault;
 use omnirelay_wire::pb::omnirelay::security::v1 as pb;
 use omnirelay_wire::pb::omnirelay::store::v1::BindingValue;
@@ -29,13 +29,13 @@ use omnirelay_wire::rpc::binding_service::{DELETE, SET};
 use prost::Message as _;
 use tonic::Response;
 
-use crate::administrators::{LastAdministrator, TakenRights, check_left};
+use crate::administrators::{LastAdministrator, RemovedRights, check_left};
 use crate::signer::revoked_by;
 use pb::binding_event::Type;
 use pb::binding_service_server::BindingService;
 
 /// Records of bindings; the key is the principal.
-pub const BINDING: Kind = Kind::of("binding");
+pub const BINDING: RecordKind = RecordKind::of("binding");
 /// How many there may be.
 const BINDINGS_MAX: usize = 1000;
 /// How much of a word that is no scope an error shows, in characters.
@@ -60,8 +60,8 @@ pub fn administers(record: &ViewRecord) -> bool {
 /// Serves `BindingService` from a registry.
 pub struct Bindings {
     registry: Arc<Registry>,
-    trust: Arc<Trust>,
-    watches: Watches<pb::BindingEvent>,
+    trust: Arc<MeshTrust>,
+    watches: NounWatches<pb::BindingEvent>,
 }
 
 serve! {
@@ -75,8 +75,8 @@ serve! {
 
 impl Bindings {
     /// At most `watches_max` watches are served at once.
-    pub fn new(registry: Arc<Registry>, trust: Arc<Trust>, watches_max: usize) -> Self {
-        Self { watches: Watches::new(registry.clone(), watches_max), registry, trust }
+    pub fn new(registry: Arc<Registry>, trust: Arc<MeshTrust>, watches_max: usize) -> Self {
+        Self { watches: NounWatches::new(registry.clone(), watches_max), registry, trust }
     }
 
     async fn list_all(
@@ -100,7 +100,10 @@ impl Bindings {
         Ok(at_cursor(listed.within(envelope), &cursor))
     }
 
-    async fn serve_watch(&self, asked: pb::WatchBindingsRequest) -> Result<Events<pb::BindingEvent>, Fault> {
+    async fn serve_watch(
+        &self,
+        asked: pb::WatchBindingsRequest,
+    ) -> Result<NounEventStream<pb::BindingEvent>, Fault> {
         Ok(self.watches.begin([BINDING], |_| true, &asked.since).await?.of(WatchedBindings).events())
     }
 
@@ -145,7 +148,7 @@ impl Bindings {
                 if !wanted.contains(Scope::MeshAdmin) {
                     changes.extend(self.administrator_taken(reader, found, last)?);
                 }
-                Ok(Decision { writes, changes, answer: answer(shown) })
+                Ok(MutationDecision { writes, changes, answer: answer(shown) })
             })
             .await
     }
@@ -168,7 +171,7 @@ impl Bindings {
                 let mut changes = Vec::from_iter(difference("scopes", scopes(&found), Scopes::NONE));
                 changes.extend(self.administrator_taken(reader, Some(&found), last)?);
                 let writes = vec![Write::Delete { id: found.record.id.clone() }];
-                Ok(Decision { writes, changes, answer: answer(show(&found)) })
+                Ok(MutationDecision { writes, changes, answer: answer(show(&found)) })
             })
             .await
     }
@@ -179,13 +182,13 @@ impl Bindings {
     /// `LAST_ADMINISTRATOR`.
     fn administrator_taken(
         &self,
-        reader: &Reader<'_>,
+        reader: &DecisionReader<'_>,
         found: Option<&Arc<ViewRecord>>,
         last: LastAdministrator,
     ) -> Result<Option<String>, Fault> {
         let Some(found) = found.filter(|found| administers(found)) else { return Ok(None) };
         let revoked = revoked_by(&self.trust, |id| reader.get(id));
-        let taken = TakenRights { principal: &found.record.id.key, before: &revoked, after: &revoked };
+        let taken = RemovedRights { principal: &found.record.id.key, before: &revoked, after: &revoked };
         check_left(self.registry.view(), reader, taken, last)
     }
 }
@@ -193,10 +196,10 @@ impl Bindings {
 /// Bindings as those who watch them are told of them.
 struct WatchedBindings;
 
-impl Noun for WatchedBindings {
+impl WatchedNoun for WatchedBindings {
     type Event = pb::BindingEvent;
 
-    fn event(&mut self, frame: Frame, shown: ShownChange<'_>) -> Option<Self::Event> {
+    fn event(&mut self, frame: EventFrame, shown: ShownChange<'_>) -> Option<Self::Event> {
         Some(pb::BindingEvent {
             r#type: frame.kind(Type::from_str_name),
             binding: shown.record().map(|record| show(record)),

@@ -8,15 +8,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use omnirelay_identity::bound::Given;
+use omnirelay_identity::bound::GrantedRoles;
 use omnirelay_identity::caller::Scopes;
 use omnirelay_identity::host_door::HostDoor;
-use omnirelay_identity::trust::{HasAuthority, Trust};
+use omnirelay_identity::trust::{HasAuthority, MeshTrust};
 use omnirelay_registry::Registry;
-use omnirelay_registry::act::{Act, Authority, Reader};
+use omnirelay_registry::act::{DaemonAct, DecisionReader, WriteAuthority};
 use omnirelay_registry::audit_record::own_body;
 use omnirelay_restoration_records::is_over;
-use omnirelay_store::{CommitError, Kind, RecordId, Write};
+use omnirelay_store::{CommitError, RecordId, RecordKind, Write};
 use omnirelay_wire::pb::omnirelay::store::v1::{BindingSeedValue, BindingValue};
 use prost::Message as _;
 use tokio::time::Instant;
@@ -25,20 +25,20 @@ use tracing::{info, warn};
 use super::{BINDING, BINDINGS_MAX, binding_id};
 
 /// Records of who was seeded; the key is the principal.
-pub const BINDING_SEED: Kind = Kind::of("binding-seed");
+pub const BINDING_SEED: RecordKind = RecordKind::of("binding-seed");
 
 /// How long after a failure it is tried again.
 const AGAIN: Duration = Duration::from_secs(15);
 
 /// Enters what the configuration names, as soon as the mesh has an authority.
-pub struct Seeds {
+pub struct ConfiguredSeeds {
     pub registry: Arc<Registry>,
-    pub trust: Arc<Trust>,
+    pub trust: Arc<MeshTrust>,
     pub door: Arc<HostDoor>,
-    pub seeds: Vec<Given>,
+    pub seeds: Vec<GrantedRoles>,
 }
 
-impl Seeds {
+impl ConfiguredSeeds {
     /// What the configuration of this daemon gives to a principal at this node alone: as long as it is certain that the mesh has no
     /// authority, and where this node may not enter it, at most `mesh.operate`. Else the registry says what holds.
     pub fn granted(&self, principal: &str) -> Scopes {
@@ -55,7 +55,7 @@ impl Seeds {
     }
 
     /// Whether an issuer, which has the same in its configuration, has entered it.
-    fn is_entered(&self, seed: &Given) -> bool {
+    fn is_entered(&self, seed: &GrantedRoles) -> bool {
         self.registry.view().get(&RecordId::new(BINDING_SEED, &*seed.principal)).is_some()
     }
 
@@ -98,10 +98,10 @@ impl Seeds {
     }
 
     /// Enters one, unless that was done before; whether its binding is new.
-    async fn enter(&self, seed: &Given) -> Result<bool, CommitError> {
-        let act = Act::new("bindings.seed", [BINDING, BINDING_SEED], Authority::Unfenced);
-        let act = Act { tries: 5, ..act };
-        let done = self.registry.act::<_, CommitError, _>(&act, async |reader: Reader<'_>| {
+    async fn enter(&self, seed: &GrantedRoles) -> Result<bool, CommitError> {
+        let act = DaemonAct::new("bindings.seed", [BINDING, BINDING_SEED], WriteAuthority::Unfenced);
+        let act = DaemonAct { tries: 5, ..act };
+        let done = self.registry.act::<_, CommitError, _>(&act, async |reader: DecisionReader<'_>| {
             let (noted, binding) =
                 (RecordId::new(BINDING_SEED, &*seed.principal), binding_id(&seed.principal));
             if reader.get(&noted).is_some() {

@@ -1,25 +1,26 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use omnirelay_identity::caller::Scope;
-use omnirelay_registry::act::Plan;
+use omnirelay_registry::act::CommitPlan;
 use omnirelay_registry::follow::wait_for;
 use omnirelay_registry::lab::{self, LabRegistry};
-use omnirelay_store::{Committed, MemoryStore};
+use omnirelay_store::{CommitOutcome, MemoryStore};
 
 use super::super::granted;
 use super::*;
 
 const WHO: &str = "role:sre";
 
-fn seeds(registry: &Arc<Registry>, has_authority: &Arc<AtomicBool>) -> Arc<Seeds> {
-    let (trust, asked) = (Arc::new(Trust::default()), has_authority.clone());
+fn seeds(registry: &Arc<Registry>, has_authority: &Arc<AtomicBool>) -> Arc<ConfiguredSeeds> {
+    let (trust, asked) = (Arc::new(MeshTrust::default()), has_authority.clone());
     trust.ask(move || if asked.load(Ordering::Relaxed) { HasAuthority::Yes } else { HasAuthority::No });
-    let given = Given { principal: WHO.to_owned(), scopes: [Scope::MeshOperate].into_iter().collect() };
-    Arc::new(Seeds { registry: registry.clone(), trust, door: Arc::default(), seeds: vec![given] })
+    let given =
+        GrantedRoles { principal: WHO.to_owned(), scopes: [Scope::MeshOperate].into_iter().collect() };
+    Arc::new(ConfiguredSeeds { registry: registry.clone(), trust, door: Arc::default(), seeds: vec![given] })
 }
 
 /// What the registry gives by now, once it has all that was committed.
-async fn in_registry(seeds: &Seeds) -> String {
+async fn in_registry(seeds: &ConfiguredSeeds) -> String {
     // Behind it everything that was committed before is seen.
     let barrier =
         RecordId::new(BINDING, format!("token:barrier-{}", seeds.registry.view().head().revision.0));
@@ -28,10 +29,10 @@ async fn in_registry(seeds: &Seeds) -> String {
 }
 
 async fn change(registry: &Registry, write: Write) {
-    let act = Act::new("bindings.set", [BINDING], Authority::Unfenced);
-    let plan = Plan::read_in(registry.view().head().epoch).write([write]);
+    let act = DaemonAct::new("bindings.set", [BINDING], WriteAuthority::Unfenced);
+    let plan = CommitPlan::read_in(registry.view().head().epoch).write([write]);
     let committed = registry.attempt(&act, plan).await.unwrap();
-    let Committed::Done(entry) = committed else { panic!("it is new") };
+    let CommitOutcome::Done(entry) = committed else { panic!("it is new") };
     wait_for(registry.view(), entry.revision).await;
 }
 

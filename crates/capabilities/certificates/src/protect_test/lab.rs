@@ -8,11 +8,11 @@ use omnirelay_certificate_records::{CERTIFICATE, JOIN_POLICY, JOIN_TOKEN, ONLY, 
 use omnirelay_decisions::signed_record::{RECORD, RecordName, join, message};
 use omnirelay_identity::node_identity::IdentityFiles;
 use omnirelay_identity::trust::unix_now;
-use omnirelay_pki::authority::{Authority, Validity};
+use omnirelay_pki::authority::{CertificateAuthority, ValidityPeriod};
 use omnirelay_pki::certificate::key_of;
 use omnirelay_registry::audit_record::AUDIT;
 use omnirelay_registry::follow::{follow_log, wait_for};
-use omnirelay_store::{Commit, Committed, MemoryStore, Pulse, Record, Scan, Store, Write};
+use omnirelay_store::{Commit, CommitOutcome, MemoryStore, Pulse, Record, Scan, Store, Write};
 use omnirelay_wire::pb::omnirelay::store::v1::{
     AuditValue, JoinPolicyValue, JoinTokenValue, RecordSignature,
 };
@@ -23,8 +23,8 @@ use super::super::record_keeper::{RecordKeeper, SeenRefusals};
 use super::super::tests::called;
 use super::super::*;
 
-pub(super) const LAB_KINDS: [Kind; 5] = [AUTHORITY, CERTIFICATE, REVOCATION, JOIN_TOKEN, JOIN_POLICY];
-pub(super) const SIGNED: [Kind; 3] = [AUTHORITY, JOIN_TOKEN, JOIN_POLICY];
+pub(super) const LAB_KINDS: [RecordKind; 5] = [AUTHORITY, CERTIFICATE, REVOCATION, JOIN_TOKEN, JOIN_POLICY];
+pub(super) const SIGNED: [RecordKind; 3] = [AUTHORITY, JOIN_TOKEN, JOIN_POLICY];
 
 /// A daemon as far as it keeps signed records.
 pub(super) struct Daemon {
@@ -37,7 +37,7 @@ impl Daemon {
     pub(super) async fn start(node_id: &str, store: Arc<dyn Store>, place: &std::path::Path) -> Self {
         let registry = Arc::new(lab::registry(node_id, store, &LAB_KINDS).signing(&SIGNED));
         let files = IdentityFiles::of(&place.join(node_id), None);
-        let trust = Arc::new(Trust::default());
+        let trust = Arc::new(MeshTrust::default());
         let signer = Arc::new(Signer::new(files.clone(), trust.clone()));
         let issuers = MeshIssuers { cluster: "default".into(), trust: trust.clone(), signer: signer.clone() };
         registry.view().sign_by(issuers.signing());
@@ -64,7 +64,7 @@ impl Daemon {
             store: Arc::new(StoreAccess::of_this_host()),
             end_session: Box::new(|_| Box::pin(std::future::ready(false))),
             policy: None,
-            gate: Gate::default(),
+            gate: EnrollmentGate::default(),
             issuing: IssuingGate::default(),
             joining: tokio::sync::Mutex::default(),
         };
@@ -103,7 +103,7 @@ impl Attacker {
     pub(super) async fn write(&self, writes: Vec<Write>) {
         let epoch = self.0.pulse(Pulse::default()).await.unwrap().epoch;
         let commit = Commit { epoch, writes, writer: "worker-7".into(), ..Commit::default() };
-        assert!(matches!(self.0.commit(commit).await, Ok(Committed::Done(_))));
+        assert!(matches!(self.0.commit(commit).await, Ok(CommitOutcome::Done(_))));
     }
 
     pub(super) async fn put(&self, id: &RecordId, value: impl Into<Bytes>) {
@@ -138,14 +138,17 @@ pub(super) fn policy() -> RecordId {
 }
 
 /// An authority that nobody trusts.
-pub(super) fn foreign() -> Authority {
+pub(super) fn foreign() -> CertificateAuthority {
     let now = unix_now();
-    let validity = Validity { not_before: now - 100, not_after: now + 100_000 };
-    Authority::root("mesh.local".parse().unwrap(), validity).unwrap().intermediate(validity).unwrap()
+    let validity = ValidityPeriod { not_before: now - 100, not_after: now + 100_000 };
+    CertificateAuthority::root("mesh.local".parse().unwrap(), validity)
+        .unwrap()
+        .intermediate(validity)
+        .unwrap()
 }
 
 /// A value as an issuer would sign it.
-pub(super) fn signed_by(issuer: &Authority, id: &RecordId, payload: &[u8], number: u64) -> Bytes {
+pub(super) fn signed_by(issuer: &CertificateAuthority, id: &RecordId, payload: &[u8], number: u64) -> Bytes {
     let key = key_of(issuer.certificate()).unwrap().as_bytes().to_vec();
     let mut signature = RecordSignature { number, key, ..Default::default() };
     let message = message("default", RecordName { kind: &id.kind.0, key: &id.key }, payload, &signature);

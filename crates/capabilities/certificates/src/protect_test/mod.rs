@@ -6,15 +6,15 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use bytes::Bytes;
-use omnirelay_audit::written::{ReadUpTo, SignedRecordTally, WrittenRecords};
+use omnirelay_audit::written::{ReadPosition, SignedRecordTally, WrittenRecords};
 use omnirelay_certificate_records::JOIN_TOKEN;
 use omnirelay_decisions::signed_record::{join, split};
 use omnirelay_identity::node_identity::IdentityFiles;
 use omnirelay_node::lab::reason;
-use omnirelay_pki::authority::Authority;
+use omnirelay_pki::authority::CertificateAuthority;
 use omnirelay_pki::certificate::key_of;
 use omnirelay_registry::audit_record::AUDIT;
-use omnirelay_store::{Change, MemoryStore, Pulse, Record, Scan, Store, Write};
+use omnirelay_store::{MemoryStore, Pulse, Record, RecordChange, Scan, Store, Write};
 use omnirelay_wire::pb::omnirelay::store::v1::{
     AuditValue, JoinPolicyValue, JoinTokenValue, RecordSignature, RecordSigning, SigningValue,
 };
@@ -40,7 +40,7 @@ async fn forgeries(attacker: &Attacker, a: &Daemon) -> Vec<(&'static str, Vec<Wr
     let admin = token_of("operator").encode_to_vec();
     let stranger = foreign();
     let mut rooted = (*authority_of(a)).clone();
-    let root = Authority::root("mesh.local".parse().unwrap(), stranger.validity()).unwrap();
+    let root = CertificateAuthority::root("mesh.local".parse().unwrap(), stranger.validity()).unwrap();
     let root = SigningValue { certificate: root.certificate().to_vec(), ..Default::default() };
     rooted.roots.push(root);
     let mut open = (*authority_of(a)).clone();
@@ -174,7 +174,7 @@ async fn what_is_deleted_is_known_to_be_so_and_can_be_made_again() {
     let (attacker, a, b) = mesh(place.path()).await;
     let old = attacker.stored(&token()).await.unwrap().value;
     let act = own_act("test.delete", [JOIN_TOKEN]);
-    let delete = async |reader: Reader<'_>| {
+    let delete = async |reader: DecisionReader<'_>| {
         reader.get(&token()).expect("it is there");
         Ok::<_, omnirelay_store::CommitError>(Some((
             reader.plan().write([Write::Delete { id: token() }]),
@@ -203,7 +203,7 @@ async fn whoever_is_no_issuer_changes_nothing_that_is_signed() {
     let (attacker, _a, b) = mesh(place.path()).await;
     let rules = vec![pb::JoinRule { name: "all".into(), effect: 1, ..Default::default() }];
     let asked = pb::SetJoinPolicyRequest { rules, ..Default::default() };
-    let enrolment = Enrollment(b.served.clone());
+    let enrolment = EnrollmentCalls(b.served.clone());
     use pb::enrollment_service_server::EnrollmentService as _;
     assert_eq!(reason(enrolment.set_join_policy(called(asked.clone())).await), "NOT_AN_ISSUER");
     let dry = pb::SetJoinPolicyRequest { dry_run: true, ..asked };
@@ -259,7 +259,11 @@ async fn a_forged_entry_of_the_log_is_no_event_for_those_who_are_behind() {
     let stored = attacker.stored(&token()).await.unwrap();
     let forged = Record { value: token_of("operator").encode_to_vec().into(), ..stored.clone() };
     let of_log = |before: &Record, after: &Record| {
-        a.view().change_of_log(&Change { before: Some(before.clone()), after: after.clone(), expired: false })
+        a.view().change_of_log(&RecordChange {
+            before: Some(before.clone()),
+            after: after.clone(),
+            expired: false,
+        })
     };
     assert!(of_log(&stored, &forged).is_none(), "a forged one");
     assert!(of_log(&stored, &Record { deleted: true, value: Bytes::new(), ..stored.clone() }).is_none());
@@ -304,7 +308,7 @@ async fn notes_of_deletions_outlive_the_issuer_that_signed_them() {
     let long_ago = JoinTokenValue { not_after: 1, ..token_of("worker") };
     super::tests::remember(&a.served.registry, ended.clone(), long_ago.encode_to_vec()).await;
     let old = attacker.stored(&token()).await.unwrap().value;
-    let delete = async |reader: Reader<'_>| {
+    let delete = async |reader: DecisionReader<'_>| {
         let writes = [token(), ended.clone()].map(|id| Write::Delete { id });
         Ok::<_, omnirelay_store::CommitError>(Some((reader.plan().write(writes), ())))
     };
@@ -340,7 +344,7 @@ async fn a_signed_record_that_somebody_binds_to_a_group_does_not_end_with_it() {
         ttl: Duration::from_secs(60),
         secret: "s".to_owned(),
     };
-    let omnirelay_store::Opened::Open(group) = attacker.0.open_group(open).await.unwrap() else {
+    let omnirelay_store::OpenedGroup::Open(group) = attacker.0.open_group(open).await.unwrap() else {
         panic!("the group is open")
     };
     let group = group.of;
@@ -394,7 +398,7 @@ async fn a_row_that_says_that_it_is_of_a_later_commit_holds_nobody_up() {
     let place = tempfile::tempdir().unwrap();
     let (attacker, a, _b) = mesh(place.path()).await;
     let view = omnirelay_registry::view::View::new(&LAB_KINDS).signing(&SIGNED);
-    let trust = Arc::new(Trust::default());
+    let trust = Arc::new(MeshTrust::default());
     let signer = Arc::new(Signer::new(IdentityFiles::of(place.path(), None), trust.clone()));
     view.sign_by(MeshIssuers { cluster: "default".into(), trust, signer }.signing());
     let (authority, first) =
@@ -405,7 +409,7 @@ async fn a_row_that_says_that_it_is_of_a_later_commit_holds_nobody_up() {
     let entry = |revision: u64, after: Record| omnirelay_store::LogEntry {
         revision: omnirelay_store::Revision(revision),
         previous: omnirelay_store::Revision(revision - 1),
-        changes: vec![Change { before: None, after, expired: false }],
+        changes: vec![RecordChange { before: None, after, expired: false }],
         ..Default::default()
     };
     let later = Record { revision: omnirelay_store::Revision(1 << 60), ..first };
@@ -517,7 +521,7 @@ async fn compared(attacker: &Attacker, by: &Daemon) -> (SignedRecordTally, Vec<(
     for record in attacker.0.scan(scan).await.unwrap().records {
         written.take(&record, &AuditValue::decode(record.value.clone()).unwrap());
     }
-    let up_to = ReadUpTo { head, since_ms: 0, pruned: &BTreeSet::new() };
+    let up_to = ReadPosition { head, since_ms: 0, pruned: &BTreeSet::new() };
     let compared =
         written.compare(&*attacker.0, by.view(), up_to, |finding| found.push(finding)).await.unwrap();
     (compared, found.into_iter().map(|finding| (finding.object, finding.what)).collect())

@@ -4,13 +4,13 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use omnirelay_core::text::chain;
 use omnirelay_core::time::Millis;
-use omnirelay_decisions::lease::{Ending, Node, Numbers, place_of, vacate};
+use omnirelay_decisions::lease::{CandidateNode, Ending, TenureNumbers, place_of, vacate};
 use omnirelay_host::chance::correlation_id;
 use omnirelay_leadership_records::{LEADERSHIP, leadership_id};
 use omnirelay_nouns::merge::{MergeOutcome, RecordMerger};
 use omnirelay_registry::Registry;
-use omnirelay_registry::act::{Act, Authority, Plan};
-use omnirelay_registry::epoch_loss::{ToRestore, Untouched};
+use omnirelay_registry::act::{CommitPlan, DaemonAct, WriteAuthority};
+use omnirelay_registry::epoch_loss::{ToRestore, UntouchedRecord};
 use omnirelay_registry::view::ViewRecord;
 use omnirelay_restoration_records::is_over;
 use omnirelay_store::{Epoch, GroupRef, RecordId, StoreError, Version, Write};
@@ -31,7 +31,7 @@ impl Campaigner {
     pub(crate) async fn enter_scopes(
         &self,
         all: &ScopeStates,
-        nodes: &[Node<'_>],
+        nodes: &[CandidateNode<'_>],
         session: &GroupRef,
     ) -> bool {
         // What is missing was read in this one.
@@ -58,7 +58,7 @@ impl Campaigner {
     }
 
     /// Whether there may be something to enter, and it is for this node to do it.
-    fn is_my_turn(&self, epoch: Epoch, nodes: &[Node<'_>]) -> bool {
+    fn is_my_turn(&self, epoch: Epoch, nodes: &[CandidateNode<'_>]) -> bool {
         let mut state = self.state.lock();
         if state.entered == Some(epoch) {
             return false;
@@ -76,8 +76,8 @@ impl Campaigner {
             Write::Put { id: id.clone(), value, group: None }
         });
         let versions = missing.iter().map(|(id, _)| (id.clone(), Version(0)));
-        let act = Act::new("leaders.enter", [LEADERSHIP], Authority::Session(session.clone()));
-        match self.registry.attempt(&act, Plan::read_in(epoch).expect(versions).write(writes)).await {
+        let act = DaemonAct::new("leaders.enter", [LEADERSHIP], WriteAuthority::Session(session.clone()));
+        match self.registry.attempt(&act, CommitPlan::read_in(epoch).expect(versions).write(writes)).await {
             Ok(_) => info!(scopes = missing.len(), "scopes entered"),
             // Somebody else was faster with one of them: the next look finds what is missing still.
             Err(error) => {
@@ -92,7 +92,7 @@ impl Campaigner {
     /// has seen it.
     fn as_lost(&self, scope: &str, was: &LeadershipValue, now: Millis) -> LeadershipValue {
         let last = self.state.lock().last_led.get(scope).copied();
-        let (at, numbers) = last.unwrap_or((now, Numbers::default()));
+        let (at, numbers) = last.unwrap_or((now, TenureNumbers::default()));
         let lost = Ending { end: End::Lost, reason: "epoch_changed", at };
         vacate(scope, was, numbers, lost, &correlation_id(scope))
     }
@@ -125,8 +125,8 @@ impl RecordMerger for Campaigner {
                 let Some(now) = shown.value::<LeadershipValue>() else { return Ok(MergeOutcome::Unknown) };
                 // Elections change the record as well.
                 let base = match registry.untouched(lost, Some(&shown.record)).await? {
-                    Untouched::Record(base) => LeadershipValue::decode(base.value).ok(),
-                    Untouched::Absent | Untouched::Begun(_) | Untouched::Unknown => None,
+                    UntouchedRecord::Record(base) => LeadershipValue::decode(base.value).ok(),
+                    UntouchedRecord::Absent | UntouchedRecord::Begun(_) | UntouchedRecord::Unknown => None,
                 };
                 if !base.is_some_and(|base| says_alike(&base, &now)) {
                     return Ok(MergeOutcome::Superseded);

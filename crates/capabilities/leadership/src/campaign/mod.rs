@@ -13,16 +13,16 @@ use std::time::Duration;
 
 use omnirelay_core::labels::Labels;
 use omnirelay_core::time::{Millis, whole_ms};
-use omnirelay_decisions::lease::{Node, Numbers, Scene, Standing};
+use omnirelay_decisions::lease::{CandidateNode, Scene, Standing, TenureNumbers};
 use omnirelay_leadership_records::scope_state::{ScopeState, ScopeStates};
 use omnirelay_leadership_records::{LEADERSHIP, ScopeFences};
 use omnirelay_peer_records as peers;
-use omnirelay_peer_records::roster::Roster;
+use omnirelay_peer_records::roster::PeerRoster;
 use omnirelay_peer_records::session_id;
 use omnirelay_registry::Registry;
 use omnirelay_registry::cursor::Cursor;
-use omnirelay_registry::reactor::{LOOK_AGAIN, Paced};
-use omnirelay_store::{Epoch, Fence, GroupRef, Version};
+use omnirelay_registry::reactor::{LOOK_AGAIN, PacedScene};
+use omnirelay_store::{Epoch, GroupRef, LeaseFence, Version};
 use omnirelay_wire::pb::omnirelay::mesh::control::v1 as pb;
 use omnirelay_wire::timestamp::millis;
 use parking_lot::Mutex;
@@ -75,7 +75,7 @@ struct State {
     /// their turns from there.
     held_until: BTreeMap<String, Millis>,
     /// When each scope was last seen to be led, by store time, and with which numbers.
-    last_led: BTreeMap<String, (Millis, Numbers)>,
+    last_led: BTreeMap<String, (Millis, TenureNumbers)>,
     /// Leaders whose peer record is not alive, and that was told.
     doubted: BTreeSet<String>,
     /// The epoch in which the node's scopes were entered.
@@ -119,7 +119,7 @@ struct Seen {
 impl ScopeFences for Campaigner {
     /// What a leader's commit carries, while this node leads `scope` for certain: not a moment longer than the
     /// store will keep the scope for it.
-    fn fence(&self, scope: &str) -> Option<Fence> {
+    fn fence(&self, scope: &str) -> Option<LeaseFence> {
         let session = self.session()?;
         if self.state.lock().yielding.contains_key(scope) {
             return None;
@@ -127,7 +127,7 @@ impl ScopeFences for Campaigner {
         let tenancy = self.registry.view().tenancy();
         let (lease, standing) = tenancy.of(scope)?;
         let leads = lease.holder == session && matches!(standing, Standing::Live { .. });
-        leads.then(|| Fence { scope: scope.to_owned(), token: lease.token })
+        leads.then(|| LeaseFence { scope: scope.to_owned(), token: lease.token })
     }
 }
 
@@ -139,7 +139,7 @@ impl Campaigner {
 
     /// Campaigns for ever.
     pub async fn run(&self) {
-        let pace = Paced { sense: peers::changed, between: PEERS_PACE };
+        let pace = PacedScene { sense: peers::changed, between: PEERS_PACE };
         self.registry.react_paced(|_| self.seen(), pace, async || Some(self.round().await)).await;
     }
 
@@ -149,7 +149,7 @@ impl Campaigner {
         let left = timeout(LEAVE_WAIT, async {
             while self.registry.view().silence().is_none() {
                 let all = ScopeStates::of(self.registry.view());
-                let roster = Roster::of_candidates(self.registry.view(), self.registry.node_id());
+                let roster = PeerRoster::of_candidates(self.registry.view(), self.registry.node_id());
                 if !self.give_all_up(&all, &roster).await {
                     return;
                 }
@@ -188,7 +188,7 @@ impl Campaigner {
         let mut state = self.state.lock();
         for known in &all.scopes {
             if let Some((held, _, renewed_at)) = known.valid() {
-                state.last_led.insert(known.scope().to_owned(), (renewed_at, Numbers::of(held)));
+                state.last_led.insert(known.scope().to_owned(), (renewed_at, TenureNumbers::of(held)));
                 state.held_until.remove(known.scope());
             }
         }
@@ -204,7 +204,7 @@ impl Campaigner {
         &'a self,
         all: &ScopeStates,
         known: &'a ScopeState,
-        nodes: &'a [Node<'a>],
+        nodes: &'a [CandidateNode<'a>],
         session: Option<&GroupRef>,
     ) -> Scene<'a> {
         let state = self.state.lock();
@@ -309,7 +309,7 @@ impl Campaigner {
     }
 
     /// Says whose peer record is not alive although it leads.
-    fn note_doubts(&self, all: &ScopeStates, nodes: &[Node<'_>]) {
+    fn note_doubts(&self, all: &ScopeStates, nodes: &[CandidateNode<'_>]) {
         let mut led: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
         for known in &all.scopes {
             if let Some(current) = &known.value.current {

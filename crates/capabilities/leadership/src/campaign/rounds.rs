@@ -6,16 +6,16 @@ use futures_util::StreamExt;
 use futures_util::stream;
 use omnirelay_core::text::chain;
 use omnirelay_core::time::Millis;
-use omnirelay_decisions::lease::{Ending, Move, Node, decide, successor};
+use omnirelay_decisions::lease::{CandidateNode, Ending, Move, decide, successor};
 use omnirelay_leadership_records::scope_state::ScopeState;
 use omnirelay_leadership_records::{LEADERSHIP, leadership_id};
-use omnirelay_registry::act::{Act, Authority, Plan};
-use omnirelay_store::{CommitError, Committed, GroupRef, LogEntry, Precondition, StoreError};
+use omnirelay_registry::act::{CommitPlan, DaemonAct, WriteAuthority};
+use omnirelay_store::{CommitError, CommitOutcome, GroupRef, LogEntry, Precondition, StoreError};
 use omnirelay_wire::pb::omnirelay::mesh::control::v1::tenure::End;
 use tokio::time::Instant;
 use tracing::{debug, info, warn};
 
-use super::{Campaigner, LeftAlone, RUNBOOK, Roster, ScopeStates, Yielding};
+use super::{Campaigner, LeftAlone, PeerRoster, RUNBOOK, ScopeStates, Yielding};
 use crate::campaign::scope_change::ScopeChange;
 
 /// The most scopes of one commit: each takes a record, a lease and an audit record.
@@ -37,7 +37,7 @@ impl Campaigner {
         let again = session.as_ref().map_or(again, |(_, until)| again.min(*until));
         let session = session.map(|(session, _)| session);
         let all = ScopeStates::of(self.registry.view());
-        let roster = Roster::of_candidates(self.registry.view(), self.registry.node_id());
+        let roster = PeerRoster::of_candidates(self.registry.view(), self.registry.node_id());
         let nodes = roster.nodes();
         self.note_leading(&all, session.as_ref());
         self.note_doubts(&all, &nodes);
@@ -76,7 +76,7 @@ impl Campaigner {
     fn moves<'a>(
         &self,
         all: &'a ScopeStates,
-        nodes: &[Node<'_>],
+        nodes: &[CandidateNode<'_>],
         session: &GroupRef,
     ) -> (Vec<(&'a ScopeState, Move)>, Option<Millis>) {
         let mut due = Vec::new();
@@ -112,7 +112,7 @@ impl Campaigner {
     }
 
     /// Hands over everything that this node leads. False: it leads nothing.
-    pub(super) async fn give_all_up(&self, all: &ScopeStates, roster: &Roster) -> bool {
+    pub(super) async fn give_all_up(&self, all: &ScopeStates, roster: &PeerRoster) -> bool {
         let Some(session) = self.session() else { return false };
         let (me, nodes) = (self.registry.node_id(), roster.nodes());
         let mine = all.scopes.iter().filter(|known| known.leader() == Some(me));
@@ -129,7 +129,7 @@ impl Campaigner {
         some
     }
 
-    async fn carry_out(&self, due: Vec<(&ScopeState, Move)>, roster: &Roster, session: &GroupRef) {
+    async fn carry_out(&self, due: Vec<(&ScopeState, Move)>, roster: &PeerRoster, session: &GroupRef) {
         let pieces = due.into_iter().filter_map(|(known, act)| self.piece(known, &act, roster, session));
         let (fenced, mut free): (Vec<_>, Vec<_>) = pieces.partition(|piece| piece.fence.is_some());
         stream::iter(fenced).for_each_concurrent(FENCED_AT_ONCE, |piece| self.commit_fenced(piece)).await;
@@ -148,10 +148,10 @@ impl Campaigner {
             self.begin_to_yield(&piece);
         }
         let Some(fence) = piece.fence.clone() else { return };
-        let act = Act::new("leaders.lead", [LEADERSHIP], Authority::Leader(fence));
+        let act = DaemonAct::new("leaders.lead", [LEADERSHIP], WriteAuthority::Leader(fence));
         match self.registry.attempt(&act, plan_of(std::slice::from_ref(&piece), None)).await {
-            Ok(Committed::Done(entry)) => self.note_done(&piece, &entry),
-            Ok(Committed::Replayed { .. }) => {}
+            Ok(CommitOutcome::Done(entry)) => self.note_done(&piece, &entry),
+            Ok(CommitOutcome::Replayed { .. }) => {}
             Err(error) => {
                 let (scope, why) = (&piece.scope, chain(&error));
                 match error {
@@ -209,17 +209,17 @@ impl Campaigner {
         own: Option<&Precondition>,
         session: &GroupRef,
     ) -> bool {
-        let act = Act::new("leaders.campaign", [LEADERSHIP], Authority::Session(session.clone()));
+        let act = DaemonAct::new("leaders.campaign", [LEADERSHIP], WriteAuthority::Session(session.clone()));
         for _ in 0..REFUSALS_MAX {
             if pieces.is_empty() {
                 return true;
             }
             match self.registry.attempt(&act, plan_of(&pieces, own)).await {
-                Ok(Committed::Done(entry)) => {
+                Ok(CommitOutcome::Done(entry)) => {
                     pieces.iter().for_each(|piece| self.note_done(piece, &entry));
                     return true;
                 }
-                Ok(Committed::Replayed { .. }) => return true,
+                Ok(CommitOutcome::Replayed { .. }) => return true,
                 Err(error) => {
                     debug!(error = %chain(&error), "candidacy was declined");
                     let (refused, rest) = self.split_refused(pieces, &error);
@@ -318,10 +318,10 @@ pub(super) fn stepping_down(reason: &'static str, at: Millis) -> Ending {
 }
 
 /// What pieces change together, as long as the record of the node is this.
-fn plan_of(pieces: &[ScopeChange], own: Option<&Precondition>) -> Plan {
+fn plan_of(pieces: &[ScopeChange], own: Option<&Precondition>) -> CommitPlan {
     // All are of one reading.
     let epoch = pieces.first().map(|piece| piece.epoch).unwrap_or_default();
-    Plan::read_in(epoch)
+    CommitPlan::read_in(epoch)
         .expect(pieces.iter().map(|piece| (leadership_id(&piece.scope), piece.version)))
         .require(own.cloned())
         .require(pieces.iter().flat_map(|piece| piece.also.clone()))

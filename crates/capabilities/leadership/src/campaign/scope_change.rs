@@ -2,21 +2,21 @@
 
 use bytes::Bytes;
 use omnirelay_decisions::lease::{
-    Ending, HeldLease, Move, Numbers, SCOPE_DELETED, Standing, TOKEN_OVERTAKEN, elect, vacate,
+    Ending, HeldLease, Move, SCOPE_DELETED, Standing, TOKEN_OVERTAKEN, TenureNumbers, elect, vacate,
 };
 use omnirelay_host::chance::correlation_id;
 use omnirelay_leadership_records::leadership_id;
 use omnirelay_peer_records::session_id;
 use omnirelay_registry::audit_record;
 use omnirelay_store::{
-    Epoch, Fence, GroupId, GroupRef, LeaseOp, Precondition, TOKEN_FLOOR_MAX, Version, Write,
+    Epoch, GroupId, GroupRef, LeaseFence, LeaseOp, Precondition, TOKEN_FLOOR_MAX, Version, Write,
 };
 use omnirelay_wire::pb::omnirelay::mesh::control::v1::tenure::End;
 use omnirelay_wire::pb::omnirelay::store::v1::{AuditValue, LeadershipValue};
 use prost::Message;
 
 use super::rounds::stepping_down;
-use super::{Campaigner, Roster, ScopeState};
+use super::{Campaigner, PeerRoster, ScopeState};
 
 /// What a move of one scope changes, on the condition that its record has this version.
 pub(super) struct ScopeChange {
@@ -30,7 +30,7 @@ pub(super) struct ScopeChange {
     pub audits: Vec<AuditValue>,
     pub leases: Vec<LeaseOp>,
     /// Of the leader, when it is the leader's move.
-    pub fence: Option<Fence>,
+    pub fence: Option<LeaseFence>,
     /// What must hold besides.
     pub also: Vec<Precondition>,
     /// The session of the lease before.
@@ -56,7 +56,7 @@ impl Campaigner {
         &self,
         known: &ScopeState,
         act: &Move,
-        roster: &Roster,
+        roster: &PeerRoster,
         session: &GroupRef,
     ) -> Option<ScopeChange> {
         let making = Making::of(self, known);
@@ -82,7 +82,7 @@ impl Campaigner {
 struct Making<'a> {
     campaigner: &'a Campaigner,
     known: &'a ScopeState,
-    numbers: Numbers,
+    numbers: TenureNumbers,
     correlation_id: String,
 }
 
@@ -91,7 +91,7 @@ impl<'a> Making<'a> {
         let order = known.value.order.as_ref().map(|order| order.correlation_id.clone());
         let correlation_id =
             order.filter(|id| !id.is_empty()).unwrap_or_else(|| correlation_id(known.scope()));
-        let numbers = known.held.as_ref().map(Numbers::of).unwrap_or_default();
+        let numbers = known.held.as_ref().map(TenureNumbers::of).unwrap_or_default();
         Self { campaigner, known, numbers, correlation_id }
     }
 
@@ -198,10 +198,10 @@ impl<'a> Making<'a> {
     }
 
     /// That of the lease, while it is valid and this node's.
-    fn fence(&self) -> Option<Fence> {
+    fn fence(&self) -> Option<LeaseFence> {
         let (held, ..): (&HeldLease, _, _) = self.known.valid()?;
         let mine = held.node == self.campaigner.registry.node_id();
-        mine.then(|| Fence { scope: self.known.scope().to_owned(), token: held.token })
+        mine.then(|| LeaseFence { scope: self.known.scope().to_owned(), token: held.token })
     }
 
     /// A piece without leases: the record, which is deleted when there is none after, and its audit record.

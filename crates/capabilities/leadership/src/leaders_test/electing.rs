@@ -96,7 +96,7 @@ async fn a_node_without_a_peer_record_is_not_elected_until_it_has_one() {
         secret: "a".to_owned(),
     };
     let (epoch, asked) = (open.epoch, Instant::now());
-    let Opened::Open(group) = store.open_group(open).await.unwrap() else { panic!("it is held") };
+    let OpenedGroup::Open(group) = store.open_group(open).await.unwrap() else { panic!("it is held") };
     a.registry.held_groups().keep(&group, epoch, asked);
     until("its session is heard of, and the scope entered", || a.shown(SCOPE).is_some()).await;
     sleep(MS * 800).await;

@@ -124,7 +124,7 @@ async fn sent_and_deposed(shared: Arc<dyn Store>) {
     let write = Write::Put { id: id.clone(), value: Bytes::new(), group: None };
     path.fall_ill(EVERY_CALL, Ill::Waits);
     let act = led(old.clone());
-    let sent = a.registry.attempt(&act, Plan::default().write([write]));
+    let sent = a.registry.attempt(&act, CommitPlan::default().write([write]));
     let elected = async {
         until("b leads", || b.fence(SCOPE).is_some()).await;
         path.recover();
@@ -282,7 +282,8 @@ async fn a_scope_that_an_epoch_has_lost_comes_back_in_the_next_as_it_was() {
     }
     let of_second = ScopeStates::of(view);
     followed(&a, &path, &Arc::new(MemoryStore::new(clock))).await;
-    let (roster, session) = (Roster::of(view), a.registry.held_groups().life_of(&session_id("a")).unwrap());
+    let (roster, session) =
+        (PeerRoster::of(view), a.registry.held_groups().life_of(&session_id("a")).unwrap());
     assert!(!a.campaigner.enter_scopes(&of_second, &roster.nodes(), &session).await);
     assert!(
         !a.campaigner.enter_scopes(&ScopeStates::of(view), &roster.nodes(), &session).await,

@@ -21,15 +21,15 @@ use omnirelay_leadership_records::LEADERSHIP;
 use omnirelay_leadership_records::ScopeFences as _;
 use omnirelay_leadership_records::scope_state::ScopeState;
 use omnirelay_node::lab::reason;
-use omnirelay_nouns::feed::Events;
+use omnirelay_nouns::feed::NounEventStream;
 use omnirelay_nouns::merge::RecordMergers;
 use omnirelay_peer_records::PEER;
 use omnirelay_peer_records::merge::PeerMerger;
 use omnirelay_peer_records::presence::{Presence, PresenceSettings};
-use omnirelay_peer_records::roster::Roster;
+use omnirelay_peer_records::roster::PeerRoster;
 use omnirelay_peers::keep_present::keep_present;
 use omnirelay_peers::{HeldByPeers, Peers};
-use omnirelay_registry::act::{Act, Authority, Plan};
+use omnirelay_registry::act::{CommitPlan, DaemonAct, WriteAuthority};
 use omnirelay_registry::lab::{self, LabRegistry};
 use omnirelay_restoration::RecordRestorer;
 use omnirelay_restoration_records::RESTORATION;
@@ -45,12 +45,12 @@ use crate::metrics::LeadershipMetrics;
 use pb::leader_event::Type;
 use pb::peer_control_service_server::PeerControlService;
 
-static MIRRORED: [Kind; 3] = [PEER, LEADERSHIP, RESTORATION];
+static MIRRORED: [RecordKind; 3] = [PEER, LEADERSHIP, RESTORATION];
 const TTL: Duration = Duration::from_secs(2);
 const BACKOFF: Duration = Duration::from_millis(100);
 const MS: Duration = Duration::from_millis(1);
 const SCOPE: &str = "shard/orders/03";
-const WORK: Kind = Kind::of("work");
+const WORK: RecordKind = RecordKind::of("work");
 
 /// A node that registers and campaigns when its test says so. Dropping it is a crash.
 struct Daemon {
@@ -141,7 +141,7 @@ async fn mesh(store: &Arc<MemoryStore>, node_ids: &[&str]) -> Vec<Daemon> {
 /// Waits until each of them has heard of the sessions of all.
 async fn acquainted(daemons: &[Daemon]) {
     let knows_all = |daemon: &Daemon| {
-        let roster = Roster::of(daemon.registry.view());
+        let roster = PeerRoster::of(daemon.registry.view());
         roster.nodes().iter().filter(|node| node.session_live).count() >= daemons.len()
     };
     until("they know each other", || daemons.iter().all(knows_all)).await;
@@ -170,7 +170,7 @@ impl Daemon {
         self.shown(scope).map(|shown| shown.leader_id).unwrap_or_default()
     }
 
-    fn fence(&self, scope: &str) -> Option<Fence> {
+    fn fence(&self, scope: &str) -> Option<LeaseFence> {
         self.campaigner.fence(scope)
     }
 
@@ -187,15 +187,15 @@ impl Daemon {
     }
 
     /// Commits nothing but the proof that `fence` is that of the leader.
-    async fn prove(&self, fence: Fence) -> Result<Committed, CommitError> {
-        self.registry.attempt(&led(fence), Plan::default()).await
+    async fn prove(&self, fence: LeaseFence) -> Result<CommitOutcome, CommitError> {
+        self.registry.attempt(&led(fence), CommitPlan::default()).await
     }
 }
 
 /// What only the leader may do, however long it is under way.
-fn led(fence: Fence) -> Act {
+fn led(fence: LeaseFence) -> DaemonAct {
     let within = Duration::from_secs(60);
-    Act { within, ..Act::new("tests.lead", [WORK], Authority::Leader(fence)) }
+    DaemonAct { within, ..DaemonAct::new("tests.lead", [WORK], WriteAuthority::Leader(fence)) }
 }
 
 /// Waits for something that must come to be.

@@ -310,7 +310,7 @@ async fn each_transition_is_audited_once_in_its_commit() {
     daemons[0].leaders.delete_scope(called(delete(SCOPE), |_| {})).await.unwrap();
     let mut actions = Vec::new();
     for entry in log_of(store.as_ref()).await {
-        let of = |kind: Kind| entry.changes.iter().filter(move |change| change.after.id.kind == kind);
+        let of = |kind: RecordKind| entry.changes.iter().filter(move |change| change.after.id.kind == kind);
         let audited: Vec<AuditValue> =
             of(AUDIT).map(|change| AuditValue::decode(change.after.value.clone()).unwrap()).collect();
         for lease in &entry.leases {

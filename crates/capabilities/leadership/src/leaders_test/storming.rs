@@ -29,7 +29,7 @@ impl Script for Sluggish {
 struct Watcher {
     scoped: bool,
     cursor: String,
-    events: Option<Events<pb::LeaderEvent>>,
+    events: Option<NounEventStream<pb::LeaderEvent>>,
     /// Type, leader and token of everything told of [`SCOPE`].
     told: Vec<(Type, String, i64)>,
 }

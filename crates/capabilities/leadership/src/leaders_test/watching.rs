@@ -3,14 +3,14 @@
 use super::*;
 use pb::leadership_event::Kind as Told;
 
-type Watched = Events<pb::LeaderEvent>;
+type Watched = NounEventStream<pb::LeaderEvent>;
 
 async fn watch(daemon: &Daemon, since: &str) -> Watched {
     let request = pb::WatchLeadersRequest { since: since.to_owned(), ..Default::default() };
     daemon.leaders.watch(called(request, |_| {})).await.unwrap().into_inner()
 }
 
-async fn next<T: prost::Message + Default + Clone>(events: &mut Events<T>) -> T {
+async fn next<T: prost::Message + Default + Clone>(events: &mut NounEventStream<T>) -> T {
     let event = tokio::time::timeout(Duration::from_secs(60), events.next()).await.expect("an event");
     event.unwrap().unwrap().into_message()
 }

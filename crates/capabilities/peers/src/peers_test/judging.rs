@@ -7,7 +7,7 @@ use omnirelay_wire::timestamp::millis;
 
 use super::outages::{self, MS, mesh};
 use super::*;
-use omnirelay_peer_records::Roster;
+use omnirelay_peer_records::PeerRoster;
 
 /// How often a beat comes, and how much later than the one before it each daemon records a verdict.
 const TURN: Duration = Duration::from_millis(500);
@@ -24,7 +24,7 @@ async fn lateness(by: &Daemon, victim: &str) -> Duration {
 
 /// The nodes in the order in which they judge this one.
 fn judges(by: &Daemon, victim: &str) -> Vec<String> {
-    let roster = Roster::of(by.registry.view());
+    let roster = PeerRoster::of(by.registry.view());
     let mut nodes = roster.nodes();
     nodes.retain(|node| node.id != victim && node.peer.status() == PeerStatus::Alive);
     let mut ids: Vec<String> = nodes.iter().map(|node| node.id.to_owned()).collect();

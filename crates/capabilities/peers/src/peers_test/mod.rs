@@ -18,7 +18,7 @@ use omnirelay_node::lab::{Lab, LabNode};
 use omnirelay_peer_records::presence::Presence;
 use omnirelay_registry::audit_record::AUDIT;
 use omnirelay_scripted::{Answered, Call, PausedClock, Script, Scripted, memory};
-use omnirelay_settings::{Config, Span};
+use omnirelay_settings::{Config, HumanDuration};
 use omnirelay_store::*;
 use prost::Message as _;
 use tokio::time::{Instant, sleep};
@@ -74,7 +74,7 @@ async fn daemon<S: Store>(store: &Arc<S>, node_id: &str, secret: &str) -> Daemon
     let profile = |config: &mut Config| {
         config.node.role = "worker".to_owned();
         config.node.labels = BTreeMap::from([("tier".to_owned(), "std".to_owned())]);
-        config.peers.forget_after = Some(Span(Duration::from_secs(3600)));
+        config.peers.forget_after = Some(HumanDuration(Duration::from_secs(3600)));
     };
     let lab = Lab::on(store.clone(), node_id).secret(secret).config(profile);
     let (node, presence) = lab.kinds(&[crate::KINDS, omnirelay_restoration::KINDS]).with(|node| {

@@ -166,7 +166,7 @@ async fn a_node_that_dies_before_it_says_that_it_is_back_is_suspect_all_the_same
     drop(b);
     let epoch = a.registry.view().head().epoch;
     let open = OpenGroup { epoch, id: session_id("b"), ttl: TTL, secret: "b".to_owned() };
-    assert!(matches!(store.inner.open_group(open).await.unwrap(), Opened::Open(_)));
+    assert!(matches!(store.inner.open_group(open).await.unwrap(), OpenedGroup::Open(_)));
     sleep(TTL * 2).await;
     assert_eq!(status_of(&a, "b"), Some(PeerStatus::Suspect));
 }

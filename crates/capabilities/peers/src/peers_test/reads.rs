@@ -85,7 +85,7 @@ async fn a_page_token_that_is_too_old_says_so() {
 async fn an_unchanged_list_is_not_sent_again() {
     let store = store();
     let a = joined(&store, "a").await;
-    let tag = |response: &Response<Encoded<pb::ListPeersResponse>>| {
+    let tag = |response: &Response<EncodedMessage<pb::ListPeersResponse>>| {
         response.metadata().get("etag").unwrap().to_str().unwrap().to_owned()
     };
     let first = a.peers.list(called(pb::ListPeersRequest::default(), |_| {})).await.unwrap();

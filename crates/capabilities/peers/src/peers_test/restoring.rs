@@ -115,7 +115,7 @@ async fn what_nobody_can_tell_any_more_is_not_called_restored() {
 /// Opens the session of a node as one of the same life is known elsewhere.
 async fn open_as(store: &MemoryStore, known: &GroupRef) {
     let (epoch, id) = (epoch_of(store).await, known.id.clone());
-    let Opened::Open(group) =
+    let OpenedGroup::Open(group) =
         store.open_group(OpenGroup { epoch, id, ttl: TTL, secret: "a".to_owned() }).await.unwrap()
     else {
         panic!("it is held")

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use omnirelay_decisions::range_digest::{PARTS, RangeDigests};
 use omnirelay_node::transport::channel::MeshChannel;
-use omnirelay_node::transport::{FederatedPeer, Transport};
-use omnirelay_transport::carrier::Protocol;
+use omnirelay_node::transport::{FederatedPeer, NodeTransport};
+use omnirelay_transport::carrier::ConnectionProtocol;
 use omnirelay_wire::fault::unanswered;
 use omnirelay_wire::pb::omnirelay::registers::v1 as pb;
 use pb::advertisement_exchange_service_client::AdvertisementExchangeServiceClient;
@@ -19,15 +19,15 @@ const ANSWER_BYTES_MAX: usize = 8 << 20;
 
 /// A way to a node of a federated cluster.
 #[derive(Clone)]
-pub struct Neighbour(FederatedPeer);
+pub struct FederatedNeighbour(FederatedPeer);
 
-impl fmt::Debug for Neighbour {
+impl fmt::Debug for FederatedNeighbour {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("Neighbour").finish_non_exhaustive()
     }
 }
 
-impl Neighbour {
+impl FederatedNeighbour {
     /// The way to whatever node of the cluster is there, or to this one alone.
     ///
     /// # Errors
@@ -36,13 +36,13 @@ impl Neighbour {
         control: &str,
         cluster: &str,
         node: Option<&str>,
-        transport: &Transport,
+        transport: &NodeTransport,
     ) -> Result<Self, String> {
         transport.federated_peer(control, cluster, node).map(Self)
     }
 
     /// By what it is called now; `None`: no connection is open.
-    pub fn protocol(&self) -> Option<Protocol> {
+    pub fn protocol(&self) -> Option<ConnectionProtocol> {
         self.0.used().protocol
     }
 

@@ -8,13 +8,13 @@ use omnirelay_core::names::check_node_name;
 use omnirelay_core::time::{Millis, whole_ms};
 use omnirelay_decisions::range_digest::source_of;
 use omnirelay_host::chance::random_part;
-use omnirelay_node::transport::Transport;
+use omnirelay_node::transport::NodeTransport;
 use omnirelay_settings::is_host_and_port;
 use omnirelay_wire::pb::omnirelay::registers::v1::OfferingNode;
 use omnirelay_wire::timestamp::{Timestamp, timestamp};
 use tokio::time::Instant;
 
-use super::asking::Neighbour;
+use super::asking::FederatedNeighbour;
 
 /// The most nodes that are known of one cluster.
 const NODES_MAX: usize = 1024;
@@ -30,10 +30,10 @@ const LOST_AFTER: u32 = 3;
 
 /// One of them.
 #[derive(Clone, Debug)]
-pub struct Known {
+pub struct KnownNeighbour {
     /// Where its control port is said to be.
     pub control: String,
-    pub way: Neighbour,
+    pub way: FederatedNeighbour,
     listed: Instant,
     /// It is not asked before.
     next: Instant,
@@ -51,22 +51,22 @@ pub struct Known {
 
 /// All of one cluster, by their names as sources.
 #[derive(Debug, Default)]
-pub struct Neighbourhood {
-    nodes: BTreeMap<String, Known>,
+pub struct ClusterNeighbours {
+    nodes: BTreeMap<String, KnownNeighbour>,
     /// When somebody said last which there are.
     listed: Option<Instant>,
     /// Why no seed has answered.
     seeds_error: String,
 }
 
-impl Neighbourhood {
+impl ClusterNeighbours {
     /// Whether it is to be asked which nodes there are.
     pub fn wants_list(&self) -> bool {
         self.nodes.is_empty() || self.listed.is_none_or(|at| at.elapsed() >= LIST_EVERY)
     }
 
     /// Takes in what a node says of which there are. Whatever it says, each has to prove that it is who it is.
-    pub fn list(&mut self, cluster: &str, nodes: Vec<OfferingNode>, transport: &Transport) {
+    pub fn list(&mut self, cluster: &str, nodes: Vec<OfferingNode>, transport: &NodeTransport) {
         let now = Instant::now();
         self.listed = Some(now);
         self.seeds_error.clear();
@@ -81,14 +81,21 @@ impl Neighbourhood {
         self.nodes.retain(|_, known| now - known.listed < LISTED_FOR);
     }
 
-    fn list_one(&mut self, cluster: &str, node: &str, control: String, transport: &Transport, now: Instant) {
+    fn list_one(
+        &mut self,
+        cluster: &str,
+        node: &str,
+        control: String,
+        transport: &NodeTransport,
+        now: Instant,
+    ) {
         let source = source_of(node, cluster);
         if let Some(known) = self.nodes.get_mut(&source) {
             known.listed = now;
             // Whether it has moved is found out by asking; until it answers there it is no better known than before.
             if known.control != control
                 && known.failures > 0
-                && let Ok(way) = Neighbour::at(&control, cluster, Some(node), transport)
+                && let Ok(way) = FederatedNeighbour::at(&control, cluster, Some(node), transport)
             {
                 (known.control, known.way) = (control, way);
             }
@@ -101,8 +108,8 @@ impl Neighbourhood {
             let Some(invented) = invented.map(|(source, _)| source.clone()) else { return };
             self.nodes.remove(&invented);
         }
-        if let Ok(way) = Neighbour::at(&control, cluster, Some(node), transport) {
-            let known = Known {
+        if let Ok(way) = FederatedNeighbour::at(&control, cluster, Some(node), transport) {
+            let known = KnownNeighbour {
                 control,
                 way,
                 listed: now,
@@ -123,17 +130,17 @@ impl Neighbourhood {
     }
 
     /// Those that may be asked now.
-    pub fn due(&self) -> Vec<(String, Known)> {
+    pub fn due(&self) -> Vec<(String, KnownNeighbour)> {
         let now = Instant::now();
         let due = self.nodes.iter().filter(|(_, known)| known.next <= now);
         due.map(|(source, known)| (source.clone(), known.clone())).collect()
     }
 
-    pub fn get_mut(&mut self, source: &str) -> Option<&mut Known> {
+    pub fn get_mut(&mut self, source: &str) -> Option<&mut KnownNeighbour> {
         self.nodes.get_mut(source)
     }
 
-    pub fn nodes(&self) -> impl Iterator<Item = (&String, &Known)> {
+    pub fn nodes(&self) -> impl Iterator<Item = (&String, &KnownNeighbour)> {
         self.nodes.iter()
     }
 
@@ -146,7 +153,7 @@ impl Neighbourhood {
     }
 }
 
-impl Known {
+impl KnownNeighbour {
     /// When it answered last, as answers of this daemon have it.
     pub fn answered_at(&self) -> Option<Timestamp> {
         self.answered.map(|at| timestamp(Millis(whole_ms(at))))

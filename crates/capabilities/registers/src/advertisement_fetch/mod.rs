@@ -17,11 +17,11 @@ use omnirelay_core::time::Millis;
 use omnirelay_decisions::range_digest::{PARTS, RangeDigests, rank};
 use omnirelay_host::chance::random_part;
 use omnirelay_host::wall_clock;
-use omnirelay_identity::federation::{Federation, NamedCluster};
-use omnirelay_node::transport::Transport;
+use omnirelay_identity::federation::{FederatedClusters, NamedCluster};
+use omnirelay_node::transport::NodeTransport;
 use omnirelay_peer_records as peers;
 use omnirelay_registry::Registry;
-use omnirelay_transport::carrier::Protocol;
+use omnirelay_transport::carrier::ConnectionProtocol;
 use omnirelay_wire::pb::omnirelay::mesh::control::v1::peer_health::State;
 use omnirelay_wire::pb::omnirelay::mesh::control::v1::{HeardMember, PeerHealth};
 use omnirelay_wire::pb::omnirelay::registers::v1 as pb;
@@ -29,12 +29,12 @@ use parking_lot::Mutex;
 use tokio::time::{Instant, timeout};
 use tracing::{debug, info, warn};
 
-use crate::advertisements::Fetches;
+use crate::advertisements::ClusterFetches;
 use crate::advertisements::pool::ENTRIES_MAX;
 use crate::fetch_metrics::ExchangeMetrics;
-use asking::Neighbour;
-use known::{Known, Neighbourhood};
-use taking::{HeldOffers, Taking};
+use asking::FederatedNeighbour;
+use known::{ClusterNeighbours, KnownNeighbour};
+use taking::{HeldOffers, OfferReceiver};
 
 /// How many nodes of one cluster are asked at a time.
 const ASKED_AT_ONCE: usize = 8;
@@ -50,8 +50,8 @@ const SILENT_INTERVALS: u32 = 4;
 /// What an exchange is made with.
 pub struct ExchangeParts {
     pub registry: Arc<Registry>,
-    pub transport: Arc<Transport>,
-    pub federation: Federation,
+    pub transport: Arc<NodeTransport>,
+    pub federation: FederatedClusters,
     pub metrics: ExchangeMetrics,
 }
 
@@ -68,18 +68,18 @@ pub struct ExchangeSettings {
 }
 
 /// Fetches what nodes of federated clusters offer.
-pub struct Exchange {
+pub struct AdvertisementFetch {
     parts: ExchangeParts,
     settings: ExchangeSettings,
     /// By cluster.
-    known: Mutex<BTreeMap<String, Neighbourhood>>,
+    known: Mutex<BTreeMap<String, ClusterNeighbours>>,
     begun: Instant,
 }
 
 /// One node that it is for this one to ask.
 struct Turn {
     source: String,
-    known: Known,
+    known: KnownNeighbour,
     held: HeldOffers,
 }
 
@@ -100,7 +100,7 @@ impl Ended {
     }
 }
 
-impl Exchange {
+impl AdvertisementFetch {
     /// Nothing is asked until [`Self::run`] is.
     pub fn new(parts: ExchangeParts, settings: ExchangeSettings) -> Self {
         Self { parts, settings, known: Mutex::default(), begun: Instant::now() }
@@ -176,7 +176,7 @@ impl Exchange {
         fastrand::shuffle(&mut seeds);
         seeds.truncate(SEEDS_AT_ONCE);
         let asked = join_all(seeds.iter().map(|seed| async move {
-            let way = Neighbour::at(seed, cluster, None, &self.parts.transport)?;
+            let way = FederatedNeighbour::at(seed, cluster, None, &self.parts.transport)?;
             way.compare(0, true).await.map_err(|error| format!("{seed}: {error}"))
         }));
         let (mut found, mut failed) = (false, String::new());
@@ -198,7 +198,7 @@ impl Exchange {
 
     /// Whether it is for this node to ask: the first of those that fetch of its cluster, by rendezvous, does. The next does once
     /// what is held was not confirmed for some time, and goes on until somebody else confirms it.
-    fn is_turn(&self, source: &str, known: &Known, held: &HeldOffers, fetchers: &[String]) -> bool {
+    fn is_turn(&self, source: &str, known: &KnownNeighbour, held: &HeldOffers, fetchers: &[String]) -> bool {
         let own = self.parts.registry.node_id();
         let rank = rank(own, fetchers.iter().map(String::as_str), source);
         let Some(rank) = rank.filter(|rank| *rank < STAND_BY) else { return false };
@@ -254,7 +254,7 @@ impl Exchange {
         let (group, opened_until, untaken) = (None, None, None);
         let (exchange, offered) = (self, &offered);
         let mut taking =
-            Taking { exchange, source, held, offered, room, group, opened_until, changes: 0, untaken };
+            OfferReceiver { exchange, source, held, offered, room, group, opened_until, changes: 0, untaken };
         match (answer.ready, answer.same) {
             (false, _) => return Ok(Ended::of("not_ready")),
             (true, true) => {}
@@ -332,16 +332,21 @@ impl Exchange {
         Some(told.collect::<Vec<_>>().join("; ")).filter(|told| !told.is_empty())
     }
 
-    fn of_cluster<T>(&self, cluster: &str, act: impl FnOnce(&mut Neighbourhood) -> T) -> T {
+    fn of_cluster<T>(&self, cluster: &str, act: impl FnOnce(&mut ClusterNeighbours) -> T) -> T {
         act(self.known.lock().entry(cluster.to_owned()).or_default())
     }
 
-    fn of_node<T>(&self, cluster: &str, source: &str, act: impl FnOnce(&mut Known) -> T) -> Option<T> {
+    fn of_node<T>(
+        &self,
+        cluster: &str,
+        source: &str,
+        act: impl FnOnce(&mut KnownNeighbour) -> T,
+    ) -> Option<T> {
         self.of_cluster(cluster, |known| known.get_mut(source).map(act))
     }
 }
 
-impl Fetches for Exchange {
+impl ClusterFetches for AdvertisementFetch {
     fn states(&self) -> Vec<pb::FederatedClusterState> {
         let view = self.parts.registry.view();
         let all = self.known.lock();
@@ -354,7 +359,7 @@ impl Fetches for Exchange {
                 last_answer_at: known.answered_at(),
                 error: known.error.clone(),
                 failures: known.failures,
-                protocol: known.way.protocol().map(Protocol::word).unwrap_or_default().to_owned(),
+                protocol: known.way.protocol().map(ConnectionProtocol::word).unwrap_or_default().to_owned(),
                 registers: u32::try_from(held.get(source).map_or(0, HeldOffers::len)).unwrap_or(u32::MAX),
             });
             pb::FederatedClusterState {

@@ -9,14 +9,14 @@ use omnirelay_core::time::Millis;
 use omnirelay_decisions::range_digest::{OfferedRegisters, cluster_of, part_of};
 use omnirelay_decisions::register::advertised;
 use omnirelay_peer_records::own_session;
-use omnirelay_registry::act::{Act, Authority, Plan};
+use omnirelay_registry::act::{CommitPlan, DaemonAct, WriteAuthority};
 use omnirelay_registry::view::{View, ViewRecord};
-use omnirelay_store::{GroupId, GroupRef, Opened, Write};
+use omnirelay_store::{GroupId, GroupRef, OpenedGroup, Write};
 use omnirelay_wire::pb::omnirelay::registers::v1 as pb;
 use omnirelay_wire::pb::omnirelay::store::v1::AdvertisementValue;
 use prost::Message as _;
 
-use super::Exchange;
+use super::AdvertisementFetch;
 use crate::advertisements::pool::{BATCH, ENTRIES_MAX};
 use crate::advertisements::{ADVERTISEMENT, advertisement_id, check_items, parts};
 
@@ -76,8 +76,8 @@ impl HeldOffers {
 }
 
 /// Taking over what one node offers, answer by answer.
-pub struct Taking<'a> {
-    pub exchange: &'a Exchange,
+pub struct OfferReceiver<'a> {
+    pub exchange: &'a AdvertisementFetch,
     pub source: &'a str,
     pub held: &'a HeldOffers,
     /// What the records of [`Self::held`] say.
@@ -93,7 +93,7 @@ pub struct Taking<'a> {
     pub untaken: Option<(usize, String)>,
 }
 
-impl Taking<'_> {
+impl OfferReceiver<'_> {
     /// Brings the store to what an answer says, where it says something else than what is held.
     ///
     /// # Errors
@@ -133,8 +133,9 @@ impl Taking<'_> {
         for some in writes.chunks(BATCH) {
             let registry = &self.exchange.parts.registry;
             let session = own_session(registry).ok_or("this node has no session")?;
-            let act = Act::new("advertisements.fetch", [ADVERTISEMENT], Authority::Session(session));
-            let plan = Plan::default().write(some.iter().cloned());
+            let act =
+                DaemonAct::new("advertisements.fetch", [ADVERTISEMENT], WriteAuthority::Session(session));
+            let plan = CommitPlan::default().write(some.iter().cloned());
             registry.attempt(&act, plan).await.map_err(|error| chain(&error))?;
             self.changes += some.len();
         }
@@ -171,11 +172,11 @@ impl Taking<'_> {
         let opened =
             registry.open_group(view.head().epoch, GroupId(id), settings.ttl, &settings.secret).await;
         match opened.map_err(|error| chain(&error))? {
-            Opened::Open(group) => {
+            OpenedGroup::Open(group) => {
                 self.opened_until = Some(group.deadline);
                 Ok(group.of)
             }
-            Opened::Held { .. } => Err("another daemon has this node's id".to_owned()),
+            OpenedGroup::Held { .. } => Err("another daemon has this node's id".to_owned()),
         }
     }
 }

@@ -9,7 +9,7 @@ use omnirelay_wire::fault::Fault;
 use omnirelay_wire::pb::omnirelay::registers::v1::AdvertisedRegister;
 
 use super::pb;
-use super::pool::{BATCH, ENTRIES_MAX, Pool, Producer, Push, Pushed};
+use super::pool::{BATCH, ENTRIES_MAX, Pool, Producer, ProducerPush, PushOutcome};
 
 /// The field of a request that holds the items.
 const ITEMS: &str = "advertisements";
@@ -67,8 +67,8 @@ async fn push(
     caller: &Caller,
     items: &[AdvertisedRegister],
     rest: UnpushedEntries,
-) -> Result<Pushed, Fault> {
-    pool.push(Push {
+) -> Result<PushOutcome, Fault> {
+    pool.push(ProducerPush {
         producer: Producer::http(&caller.principal)?,
         items,
         rest,
@@ -81,7 +81,7 @@ async fn push(
 }
 
 /// The answer about one register.
-fn one(pushed: Pushed, register_id: String, is_public: bool) -> Result<pb::AdvertiseResponse, Fault> {
+fn one(pushed: PushOutcome, register_id: String, is_public: bool) -> Result<pb::AdvertiseResponse, Fault> {
     if let Some(failure) = pushed.failed.into_iter().next() {
         return Err(super::refused(&failure));
     }

@@ -9,15 +9,15 @@ pub mod watching;
 use std::sync::Arc;
 
 use omnirelay_identity::caller::Caller;
-use omnirelay_nouns::feed::{Events, Watches};
-use omnirelay_nouns::listing::{self, PageToken, Room};
+use omnirelay_nouns::feed::{NounEventStream, NounWatches};
+use omnirelay_nouns::listing::{self, PageRoom, PageToken};
 use omnirelay_nouns::serve;
 use omnirelay_nouns::{envelope, head_cursor, not_modified, tagged};
 use omnirelay_registry::cursor::Cursor;
 use omnirelay_registry::mutate::request_hash;
 use omnirelay_registry::view::View;
-use omnirelay_store::{Kind, RecordId};
-use omnirelay_wire::envelope::Enveloped as _;
+use omnirelay_store::{RecordId, RecordKind};
+use omnirelay_wire::envelope::EnvelopedAnswer as _;
 use omnirelay_wire::fault::{Code, Fault};
 use omnirelay_wire::pb::omnirelay::registers::v1 as pb;
 use omnirelay_wire::reasons;
@@ -32,7 +32,7 @@ pub use reading::{of_register, remote_count};
 use watching::PublicAdvertisements;
 
 /// Records of advertisements; the key is `<source>/<register>/<producer>`.
-pub const ADVERTISEMENT: Kind = Kind::of("advertisement");
+pub const ADVERTISEMENT: RecordKind = RecordKind::of("advertisement");
 const PAGE_SIZE_MAX: usize = 1000;
 
 /// The record of an advertisement.
@@ -69,7 +69,7 @@ pub trait Resyncs: Send + Sync + 'static {
 }
 
 /// What fetches of federated clusters.
-pub trait Fetches: Send + Sync + 'static {
+pub trait ClusterFetches: Send + Sync + 'static {
     /// Of each, in the order of their names.
     fn states(&self) -> Vec<pb::FederatedClusterState>;
 }
@@ -79,8 +79,8 @@ pub struct Advertisements {
     pool: Arc<Pool>,
     resync: Arc<dyn Resyncs>,
     /// `None`: nothing does.
-    fetches: Option<Arc<dyn Fetches>>,
-    watches: Watches<pb::AdvertisementEvent>,
+    fetches: Option<Arc<dyn ClusterFetches>>,
+    watches: NounWatches<pb::AdvertisementEvent>,
 }
 
 impl Advertisements {
@@ -88,10 +88,10 @@ impl Advertisements {
     pub fn new(
         pool: Arc<Pool>,
         resync: Arc<dyn Resyncs>,
-        fetches: Option<Arc<dyn Fetches>>,
+        fetches: Option<Arc<dyn ClusterFetches>>,
         watches_max: usize,
     ) -> Self {
-        Self { watches: Watches::new(pool.registry().clone(), watches_max), pool, resync, fetches }
+        Self { watches: NounWatches::new(pool.registry().clone(), watches_max), pool, resync, fetches }
     }
 
     /// Waits until there is something to read: the view, or what was pushed here while the store was away.
@@ -199,7 +199,7 @@ impl Advertisements {
     async fn serve_watch(
         &self,
         asked: pb::WatchAdvertisementsRequest,
-    ) -> Result<Events<pb::AdvertisementEvent>, Fault> {
+    ) -> Result<NounEventStream<pb::AdvertisementEvent>, Fault> {
         let begun =
             self.watches.begin([ADVERTISEMENT], watching::filter(&self.pool, &asked), &asked.since).await?;
         // Whom the mesh gives a certificate, or takes it from, changes none of its advertisements.
@@ -221,7 +221,7 @@ fn page<T>(
     if let Some(token) = token {
         items.drain(..items.partition_point(|item| key(item) <= token.after.1));
     }
-    let more = Room::of(size).cut(items, bytes);
+    let more = PageRoom::of(size).cut(items, bytes);
     items.last().filter(|_| more).map(|last| (String::new(), key(last)))
 }
 

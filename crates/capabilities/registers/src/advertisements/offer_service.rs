@@ -30,11 +30,11 @@ pub struct AdvertisementExchange {
     /// Whether it serves HTTP/3.
     pub http3: bool,
     /// What is offered, as it was a moment ago.
-    pub recent: Recent,
+    pub recent: RecentOffers,
 }
 
 /// What is offered, with its digests, and when it was looked at.
-pub type Recent = Mutex<Option<(Instant, Arc<(OfferedRegisters, RangeDigests)>)>>;
+pub type RecentOffers = Mutex<Option<(Instant, Arc<(OfferedRegisters, RangeDigests)>)>>;
 
 impl AdvertisementExchange {
     /// What is offered, looked at anew once it is a moment old: many may ask at once.

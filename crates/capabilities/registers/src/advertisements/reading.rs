@@ -34,7 +34,7 @@ pub fn all(pool: &Pool, wanted: impl Fn(&str, &str) -> bool) -> Vec<pb::Advertis
 fn gather(pool: &Pool, wanted: impl Fn(&str, &str) -> bool) -> Vec<pb::Advertisement> {
     let registry = pool.registry();
     let (view, node) = (registry.view(), registry.node_id());
-    let (mut showing, sources) = (Showing::of(registry), pool.sources());
+    let (mut showing, sources) = (AdvertisementReading::of(registry), pool.sources());
     let mut shown: Vec<pb::Advertisement> = Vec::new();
     for record in view.list(&ADVERTISEMENT).records.iter() {
         let Some((source, register, _)) = parts(&record.record.id) else { continue };
@@ -156,7 +156,7 @@ fn prefer(known: &mut String, said: String, here: bool, from_here: &mut bool) {
 }
 
 /// Shows advertisements of one moment; what is asked of a group or a source is asked once.
-pub struct Showing<'a> {
+pub struct AdvertisementReading<'a> {
     view: &'a View,
     begun_at: Millis,
     groups: BTreeMap<GroupRef, GroupEnd>,
@@ -172,7 +172,7 @@ struct GroupEnd {
     confirmed: bool,
 }
 
-impl<'a> Showing<'a> {
+impl<'a> AdvertisementReading<'a> {
     pub fn of(registry: &'a Registry) -> Self {
         Self {
             view: registry.view(),

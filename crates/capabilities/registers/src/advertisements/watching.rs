@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use omnirelay_nouns::feed::{Frame, Noun, ShownChange};
+use omnirelay_nouns::feed::{EventFrame, ShownChange, WatchedNoun};
 use omnirelay_nouns::listing::is_among;
 use omnirelay_nouns::topic::{CHANGES, Topic, TopicEvent};
 use omnirelay_registry::Registry;
@@ -12,7 +12,7 @@ use omnirelay_wire::pb::omnirelay::store::v1::AdvertisementValue;
 
 use super::pb;
 use super::pool::Pool;
-use super::reading::Showing;
+use super::reading::AdvertisementReading;
 use super::{ADVERTISEMENT, parts};
 use pb::advertisement_event::Type;
 
@@ -51,10 +51,10 @@ pub struct PublicAdvertisements {
     pub registry: Arc<Registry>,
 }
 
-impl Noun for PublicAdvertisements {
+impl WatchedNoun for PublicAdvertisements {
     type Event = pb::AdvertisementEvent;
 
-    fn event(&mut self, frame: Frame, shown: ShownChange<'_>) -> Option<Self::Event> {
+    fn event(&mut self, frame: EventFrame, shown: ShownChange<'_>) -> Option<Self::Event> {
         // What was hidden is shown as it was: what it is now is nobody's business.
         let hidden = match shown {
             ShownChange::Removed(step) => step.change().and_then(|change| change.before.as_ref()),
@@ -63,7 +63,7 @@ impl Noun for PublicAdvertisements {
         let record = hidden.or(shown.record());
         Some(pb::AdvertisementEvent {
             r#type: frame.kind(Type::from_str_name),
-            advertisement: record.and_then(|record| Showing::of(&self.registry).record(record)),
+            advertisement: record.and_then(|record| AdvertisementReading::of(&self.registry).record(record)),
             cursor: frame.cursor,
             prev_cursor: frame.prev_cursor,
             time: frame.time,

@@ -3,12 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
-use omnirelay_decisions::catalogue::{Lower, RegisterChange};
+use omnirelay_decisions::catalogue::{RegisterChange, VersionDecrease};
 use omnirelay_identity::caller::Caller;
 use omnirelay_nouns::{SCHEMA_VERSION, at_cursor, check_reason, timestamp};
-use omnirelay_registry::act::Reader;
+use omnirelay_registry::act::DecisionReader;
 use omnirelay_registry::cursor::Cursor;
-use omnirelay_registry::mutate::{AnswerForm, Decision, Settled, request_hash};
+use omnirelay_registry::mutate::{AnswerCompletion, MutationDecision, MutationOutcome, request_hash};
 use omnirelay_store::{LogEntry, Record, RecordId};
 use omnirelay_wire::fault::Fault;
 use omnirelay_wire::pb::omnirelay::store::v1::RegisterValue;
@@ -48,7 +48,7 @@ impl Registers {
             remove_labels: &request.remove_labels,
         };
         // What can be made of no register is told once.
-        given.applied_to(&RegisterValue::default(), Lower::LeftOut).map_err(refused)?;
+        given.applied_to(&RegisterValue::default(), VersionDecrease::LeftOut).map_err(refused)?;
         let bulk = Bulk {
             caller,
             action: register_service::BATCH_UPDATE.audit_action,
@@ -60,8 +60,9 @@ impl Registers {
         };
         let ids: usize = request.register_id.iter().map(|id| id.len() + 2).sum();
         let added = request.encoded_len().saturating_sub(ids);
-        let change =
-            |held: &RegisterValue| given.applied_to(held, Lower::Refused).map(Change::Put).map_err(refused);
+        let change = |held: &RegisterValue| {
+            given.applied_to(held, VersionDecrease::Refused).map(Change::Put).map_err(refused)
+        };
         self.batch(&bulk, added, change).await
     }
 
@@ -102,8 +103,9 @@ impl Registers {
             .iter()
             .map(|id| 7 * (value_bytes(id) + added.min(TEXTS_BYTES_MAX) + SHOWN_BYTES))
             .collect();
-        let decide =
-            |piece: &Range<usize>, reader: &Reader<'_>| self.decide_batch(bulk, piece, reader, &change);
+        let decide = |piece: &Range<usize>, reader: &DecisionReader<'_>| {
+            self.decide_batch(bulk, piece, reader, &change)
+        };
         let Done { mut answer, cursor, advertised } = self.carry_out_all(bulk, &sizes, decide).await?;
         SCHEMA_VERSION.clone_into(&mut answer.schema_version);
         answer.dry_run = bulk.dry_run;
@@ -119,9 +121,9 @@ impl Registers {
         &self,
         bulk: &Bulk<'_>,
         piece: &Range<usize>,
-        reader: &Reader<'_>,
+        reader: &DecisionReader<'_>,
         change: &impl Fn(&RegisterValue) -> Result<Change, Fault>,
-    ) -> Result<Decision<pb::BatchRegistersResponse>, Fault> {
+    ) -> Result<MutationDecision<pb::BatchRegistersResponse>, Fault> {
         let (mut writes, mut changes) = (Vec::new(), Vec::new());
         let mut answer = pb::BatchRegistersResponse { advertised: true, ..Default::default() };
         for register_id in &bulk.ids[piece.clone()] {
@@ -150,7 +152,7 @@ impl Registers {
                 Err(fault) => answer.fail(vec![failure(register_id, &fault)]),
             }
         }
-        Ok(Decision { writes, changes, answer })
+        Ok(MutationDecision { writes, changes, answer })
     }
 }
 
@@ -212,7 +214,7 @@ impl PieceAnswer for pb::BatchRegistersResponse {
 /// How the answer of a batch is completed.
 pub(super) struct BatchForm;
 
-impl AnswerForm for BatchForm {
+impl AnswerCompletion for BatchForm {
     type Answer = pb::BatchRegistersResponse;
 
     fn set_cursor(answer: &mut pb::BatchRegistersResponse, cursor: Cursor) {
@@ -224,7 +226,7 @@ impl AnswerForm for BatchForm {
 
     fn settle(
         answer: &mut pb::BatchRegistersResponse,
-        outcome: &Settled,
+        outcome: &MutationOutcome,
         entry: Option<&LogEntry>,
         _: &RecordId,
     ) {

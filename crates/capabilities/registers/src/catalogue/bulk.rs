@@ -5,8 +5,8 @@ use std::ops::Range;
 use omnirelay_decisions::catalogue::pieces;
 use omnirelay_identity::caller::Caller;
 use omnirelay_nouns::{expected, head_cursor};
-use omnirelay_registry::act::Reader;
-use omnirelay_registry::mutate::{AnswerForm, Decision, Mutation};
+use omnirelay_registry::act::DecisionReader;
+use omnirelay_registry::mutate::{AnswerCompletion, Mutation, MutationDecision};
 use omnirelay_store::RecordId;
 use omnirelay_wire::fault::Fault;
 use omnirelay_wire::reasons;
@@ -34,7 +34,7 @@ pub(super) struct Bulk<'a> {
 
 /// The answer to such a call, and to each piece of it.
 pub(super) trait PieceAnswer: Message + Default + Clone {
-    type Form: AnswerForm<Answer = Self>;
+    type Form: AnswerCompletion<Answer = Self>;
 
     fn cursor(&self) -> &str;
 
@@ -81,7 +81,7 @@ impl Registers {
         &self,
         bulk: &Bulk<'_>,
         sizes: &[usize],
-        decide: impl Fn(&Range<usize>, &Reader<'_>) -> Result<Decision<A>, Fault>,
+        decide: impl Fn(&Range<usize>, &DecisionReader<'_>) -> Result<MutationDecision<A>, Fault>,
     ) -> Result<Done<A>, Fault> {
         let mut outcome = Outcome::default();
         for piece in bulk.cut(sizes) {
@@ -105,7 +105,7 @@ impl Registers {
         &self,
         bulk: &Bulk<'_>,
         piece: Range<usize>,
-        decide: &impl Fn(&Range<usize>, &Reader<'_>) -> Result<Decision<A>, Fault>,
+        decide: &impl Fn(&Range<usize>, &DecisionReader<'_>) -> Result<MutationDecision<A>, Fault>,
         outcome: &mut Outcome<A>,
     ) {
         if let Some(fault) = &outcome.out_of_reach {
@@ -131,7 +131,7 @@ impl Registers {
         &self,
         bulk: &Bulk<'_>,
         piece: &Range<usize>,
-        decide: &impl Fn(&Range<usize>, &Reader<'_>) -> Result<Decision<A>, Fault>,
+        decide: &impl Fn(&Range<usize>, &DecisionReader<'_>) -> Result<MutationDecision<A>, Fault>,
     ) -> Result<A, Fault> {
         let caller = bulk.caller_of(piece);
         let mutation = Mutation {
@@ -144,7 +144,8 @@ impl Registers {
             dry_run: bulk.dry_run,
             request_hash: bulk.hash,
         };
-        let mutated = self.registry.mutate::<A::Form>(mutation, |reader: &Reader<'_>| decide(piece, reader));
+        let mutated =
+            self.registry.mutate::<A::Form>(mutation, |reader: &DecisionReader<'_>| decide(piece, reader));
         mutated.await.map_err(|fault| bulk.restated(fault, &caller))
     }
 }

@@ -3,13 +3,15 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use omnirelay_decisions::catalogue::{Lower, RegisterChange, RegisterError, concerns_pool, differences};
+use omnirelay_decisions::catalogue::{
+    RegisterChange, RegisterError, VersionDecrease, concerns_pool, differences,
+};
 use omnirelay_identity::caller::Caller;
 use omnirelay_nouns::{SCHEMA_VERSION, at_cursor, check_reason, expected, tagged};
 use omnirelay_peer_records as peers;
-use omnirelay_registry::act::Reader;
+use omnirelay_registry::act::DecisionReader;
 use omnirelay_registry::mutate::ChangeForm;
-use omnirelay_registry::mutate::{Decision, Mutation, request_hash};
+use omnirelay_registry::mutate::{Mutation, MutationDecision, request_hash};
 use omnirelay_registry::view::ViewRecord;
 use omnirelay_store::{Record, RecordId, Revision, Version, Write};
 use omnirelay_wire::fault::Fault;
@@ -41,7 +43,7 @@ impl Registers {
             set_labels: Some(&request.labels),
             remove_labels: &[],
         };
-        let value = given.applied_to(&RegisterValue::default(), Lower::Refused).map_err(refused)?;
+        let value = given.applied_to(&RegisterValue::default(), VersionDecrease::Refused).map_err(refused)?;
         let asked = Asked {
             caller,
             action: register_service::CREATE.audit_action,
@@ -52,7 +54,7 @@ impl Registers {
             dry_run: request.dry_run,
             hash,
         };
-        let decide = |reader: &Reader<'_>, found: Option<&Arc<ViewRecord>>| {
+        let decide = |reader: &DecisionReader<'_>, found: Option<&Arc<ViewRecord>>| {
             if asked.node_id != self.registry.node_id() {
                 peers::check_known_to(reader, asked.node_id)?;
             }
@@ -94,10 +96,10 @@ impl Registers {
             dry_run: request.dry_run,
             hash,
         };
-        let decide = |_: &Reader<'_>, found: Option<&Arc<ViewRecord>>| {
+        let decide = |_: &DecisionReader<'_>, found: Option<&Arc<ViewRecord>>| {
             let held = found.ok_or_else(|| not_found(asked.node_id, asked.register_id))?;
             let held = held.value::<RegisterValue>().unwrap_or_default();
-            given.applied_to(&held, Lower::Refused).map(Change::Put).map_err(refused)
+            given.applied_to(&held, VersionDecrease::Refused).map(Change::Put).map_err(refused)
         };
         self.change(&asked, decide).await
     }
@@ -119,7 +121,7 @@ impl Registers {
             dry_run: request.dry_run,
             hash,
         };
-        let decide = |_: &Reader<'_>, found: Option<&Arc<ViewRecord>>| {
+        let decide = |_: &DecisionReader<'_>, found: Option<&Arc<ViewRecord>>| {
             found.map(|_| Change::Delete).ok_or_else(|| not_found(asked.node_id, asked.register_id))
         };
         self.change(&asked, decide).await
@@ -129,7 +131,7 @@ impl Registers {
     async fn change(
         &self,
         asked: &Asked<'_>,
-        decide: impl Fn(&Reader<'_>, Option<&Arc<ViewRecord>>) -> Result<Change, Fault>,
+        decide: impl Fn(&DecisionReader<'_>, Option<&Arc<ViewRecord>>) -> Result<Change, Fault>,
     ) -> Result<Response<pb::RegisterChange>, Fault> {
         check_id(asked.register_id)?;
         check_reason(asked.reason)?;
@@ -144,7 +146,7 @@ impl Registers {
             dry_run: asked.dry_run,
             request_hash: asked.hash,
         };
-        let mutated = self.registry.mutate::<ChangeForm<_>>(mutation, |reader: &Reader<'_>| {
+        let mutated = self.registry.mutate::<ChangeForm<_>>(mutation, |reader: &DecisionReader<'_>| {
             let found = reader.get(&id);
             let change = decide(reader, found.as_ref())?;
             Ok(self.decision(&id, found.as_deref(), change))
@@ -163,7 +165,7 @@ impl Registers {
         id: &RecordId,
         found: Option<&ViewRecord>,
         change: Change,
-    ) -> Decision<pb::RegisterChange> {
+    ) -> MutationDecision<pb::RegisterChange> {
         let held = found.and_then(ViewRecord::value::<RegisterValue>);
         let before = held.as_deref();
         let (after, write) = match change {
@@ -198,7 +200,7 @@ impl Registers {
             advertised,
             ..pb::RegisterChange::default()
         };
-        Decision { writes, changes, answer }
+        MutationDecision { writes, changes, answer }
     }
 
     /// The record after a change; a commit's own answer gets the exact version and times.

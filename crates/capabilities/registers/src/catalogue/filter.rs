@@ -1,7 +1,7 @@
 //! Which registers a list shows, and in which order.
 
 use omnirelay_core::selector::Selector;
-use omnirelay_nouns::listing::Order;
+use omnirelay_nouns::listing::ListOrder;
 use omnirelay_registry::view::ViewRecord;
 use omnirelay_wire::fault::Fault;
 use omnirelay_wire::pb::omnirelay::store::v1::RegisterValue;
@@ -38,35 +38,35 @@ impl RegisterFilter {
 
 /// What a list is sorted by; the register id settles ties.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Field {
+pub enum RegisterSortField {
     RegisterId,
     Name,
     LatestVersion,
     UpdatedAt,
 }
 
-const FIELDS: [(&str, Field); 4] = [
-    ("register_id", Field::RegisterId),
-    ("name", Field::Name),
-    ("latest_version", Field::LatestVersion),
-    ("updated_at", Field::UpdatedAt),
+const FIELDS: [(&str, RegisterSortField); 4] = [
+    ("register_id", RegisterSortField::RegisterId),
+    ("name", RegisterSortField::Name),
+    ("latest_version", RegisterSortField::LatestVersion),
+    ("updated_at", RegisterSortField::UpdatedAt),
 ];
 
 /// Reads `orderBy`; empty is by register id.
 ///
 /// # Errors
 /// `INVALID_ARGUMENT` naming the known fields.
-pub fn order(text: &str) -> Result<Order<Field>, Fault> {
-    Order::parse(text, &FIELDS)
+pub fn order(text: &str) -> Result<ListOrder<RegisterSortField>, Fault> {
+    ListOrder::parse(text, &FIELDS)
 }
 
 /// What a register is sorted by; numbers as texts of one length.
-pub fn key(field: Field, record: &ViewRecord) -> String {
+pub fn key(field: RegisterSortField, record: &ViewRecord) -> String {
     let value = record.value::<RegisterValue>().unwrap_or_default();
     match field {
-        Field::RegisterId => String::new(),
-        Field::Name => value.name.clone(),
-        Field::LatestVersion => format!("{:020}", value.latest_version),
-        Field::UpdatedAt => format!("{:020}", record.record.updated_at.0),
+        RegisterSortField::RegisterId => String::new(),
+        RegisterSortField::Name => value.name.clone(),
+        RegisterSortField::LatestVersion => format!("{:020}", value.latest_version),
+        RegisterSortField::UpdatedAt => format!("{:020}", record.record.updated_at.0),
     }
 }

@@ -4,13 +4,13 @@ use std::ops::Range;
 
 use bytes::Bytes;
 use omnirelay_decisions::catalogue::{
-    Lower, RegisterChange, RegisterError, check_imported, concerns_pool, counting,
+    RegisterChange, RegisterError, VersionDecrease, check_imported, concerns_pool, counting,
 };
 use omnirelay_identity::caller::Caller;
 use omnirelay_nouns::{SCHEMA_VERSION, at_cursor, check_reason};
-use omnirelay_registry::act::Reader;
+use omnirelay_registry::act::DecisionReader;
 use omnirelay_registry::cursor::Cursor;
-use omnirelay_registry::mutate::{AnswerForm, Decision, Settled, request_hash};
+use omnirelay_registry::mutate::{AnswerCompletion, MutationDecision, MutationOutcome, request_hash};
 use omnirelay_store::{LogEntry, RecordId, Write};
 use omnirelay_wire::fault::Fault;
 use omnirelay_wire::pb::omnirelay::store::v1::RegisterValue;
@@ -55,7 +55,8 @@ impl Registers {
             dry_run: request.dry_run,
             hash,
         };
-        let decide = |piece: &Range<usize>, reader: &Reader<'_>| self.decide_import(&import, piece, reader);
+        let decide =
+            |piece: &Range<usize>, reader: &DecisionReader<'_>| self.decide_import(&import, piece, reader);
         let Done { mut answer, cursor, advertised } = self.carry_out_all(&bulk, &sizes, decide).await?;
         SCHEMA_VERSION.clone_into(&mut answer.schema_version);
         answer.dry_run = import.dry_run;
@@ -90,8 +91,8 @@ impl Registers {
         &self,
         import: &Import<'_>,
         piece: &Range<usize>,
-        reader: &Reader<'_>,
-    ) -> Result<Decision<pb::ImportRegistersResponse>, Fault> {
+        reader: &DecisionReader<'_>,
+    ) -> Result<MutationDecision<pb::ImportRegistersResponse>, Fault> {
         let mut writes = Vec::new();
         let mut answer = pb::ImportRegistersResponse { advertised: true, ..Default::default() };
         for &at in &import.items[piece.clone()] {
@@ -121,7 +122,7 @@ impl Registers {
         }
         let line = || format!("registers: {} added, {} updated", answer.added, answer.updated);
         let changes = if writes.is_empty() { Vec::new() } else { vec![line()] };
-        Ok(Decision { writes, changes, answer })
+        Ok(MutationDecision { writes, changes, answer })
     }
 }
 
@@ -129,7 +130,7 @@ impl Import<'_> {
     /// What the item at a place makes of a register.
     fn after(&self, at: usize, held: &RegisterValue) -> Result<RegisterValue, Fault> {
         let given = RegisterChange::of_import(&self.registers[at]);
-        given.applied_to(held, Lower::LeftOut).map_err(|error| refused(at, &error))
+        given.applied_to(held, VersionDecrease::LeftOut).map_err(|error| refused(at, &error))
     }
 }
 
@@ -183,7 +184,7 @@ impl PieceAnswer for pb::ImportRegistersResponse {
 /// How the answer of an import is completed.
 pub(super) struct ImportForm;
 
-impl AnswerForm for ImportForm {
+impl AnswerCompletion for ImportForm {
     type Answer = pb::ImportRegistersResponse;
 
     fn set_cursor(answer: &mut pb::ImportRegistersResponse, cursor: Cursor) {
@@ -192,7 +193,7 @@ impl AnswerForm for ImportForm {
 
     fn settle(
         answer: &mut pb::ImportRegistersResponse,
-        outcome: &Settled,
+        outcome: &MutationOutcome,
         _: Option<&LogEntry>,
         _: &RecordId,
     ) {

@@ -21,7 +21,7 @@ use omnirelay_registry::cursor::Cursor;
 use omnirelay_registry::revision_waiter::RevisionWaiter;
 use omnirelay_registry::view::{View, ViewRecord};
 use omnirelay_registry::watch::Watch;
-use omnirelay_store::{Kind, Record, RecordId, StoreError};
+use omnirelay_store::{Record, RecordId, RecordKind, StoreError};
 use omnirelay_wire::fault::Fault;
 use omnirelay_wire::pb::omnirelay::registers::v1 as pb;
 use omnirelay_wire::pb::omnirelay::store::v1::RegisterValue;
@@ -36,7 +36,7 @@ const REGISTERS_MAX: usize = 100_000;
 const PUSH_WAIT: Duration = Duration::from_millis(500);
 
 /// Records of registers; the key is `<node>/<register>`.
-pub const REGISTER: Kind = Kind::of("register");
+pub const REGISTER: RecordKind = RecordKind::of("register");
 
 /// The record of a register.
 pub fn register_record(node_id: &str, register_id: &str) -> RecordId {

@@ -2,20 +2,20 @@
 
 use bytes::Bytes;
 use omnirelay_identity::caller::Caller;
-use omnirelay_nouns::listing::{self, Order, PageToken, Room};
+use omnirelay_nouns::listing::{self, ListOrder, PageRoom, PageToken};
 use omnirelay_nouns::topic::Topic;
 use omnirelay_nouns::{at_cursor, envelope, head_cursor, not_modified, tagged};
 use omnirelay_registry::cursor::Cursor;
 use omnirelay_registry::mutate::request_hash;
 use omnirelay_registry::view::{View, ViewRecord};
-use omnirelay_wire::encoded::Encoded;
-use omnirelay_wire::envelope::Enveloped as _;
+use omnirelay_wire::encoded::EncodedMessage;
+use omnirelay_wire::envelope::EnvelopedAnswer as _;
 use omnirelay_wire::fault::Fault;
 use omnirelay_wire::pb::omnirelay::mesh::control::v1::EventData;
 use omnirelay_wire::pb::omnirelay::store::v1::RegisterValue;
 use tonic::Response;
 
-use super::filter::{self, Field, RegisterFilter};
+use super::filter::{self, RegisterFilter, RegisterSortField};
 use super::{REGISTER, Registers, check_id, not_found, of_node, pb, register_record, show};
 use crate::advertisements;
 
@@ -25,7 +25,7 @@ const PAGE_SIZE_MAX: usize = 1000;
 struct Query<'a> {
     node_id: &'a str,
     filter: RegisterFilter,
-    order: Order<Field>,
+    order: ListOrder<RegisterSortField>,
     size: usize,
     hash: u64,
 }
@@ -38,7 +38,7 @@ impl Registers {
         &self,
         caller: &Caller,
         asked: pb::ListRegistersRequest,
-    ) -> Result<Response<Encoded<pb::ListRegistersResponse>>, Fault> {
+    ) -> Result<Response<EncodedMessage<pb::ListRegistersResponse>>, Fault> {
         let query = Query {
             node_id: self.node(&asked.node_id)?,
             filter: RegisterFilter::of(&asked)?,
@@ -64,7 +64,7 @@ impl Registers {
         let own = of_node(&reading.records, query.node_id).iter();
         let matching = own.filter(|record| query.filter.matches(record));
         let bytes = |record: &ViewRecord| record.shown(shown_as).map_or(0, Bytes::len);
-        let room = (Room::of(query.size), bytes);
+        let room = (PageRoom::of(query.size), bytes);
         let page = query.order.page(matching, filter::key, room, token.as_ref());
         let next = page.next.map(|after| PageToken::encode(query.hash, reading.cursor, after));
         let response = pb::ListRegistersResponse {
@@ -75,7 +75,7 @@ impl Registers {
         }
         .within(envelope);
         let registers = page.records.iter().filter_map(|record| Some((record.shown(shown_as)?, ())));
-        let listed = Encoded::with_items(&response, REGISTERS, registers, |()| ());
+        let listed = EncodedMessage::with_items(&response, REGISTERS, registers, |()| ());
         Ok(tagged(listed, &tag, &cursor))
     }
 

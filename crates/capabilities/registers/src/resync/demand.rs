@@ -6,12 +6,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use omnirelay_core::text::chain;
-use omnirelay_decisions::register::{EntryBefore, Plan, UnpushedEntries, brakes, plan};
+use omnirelay_decisions::register::{EntryBefore, PushPlan, UnpushedEntries, brakes, plan};
 use omnirelay_identity::caller::{Caller, Scope};
-use omnirelay_node::operations::{BegunOperation, Repeat, Running};
+use omnirelay_node::operations::{BegunOperation, Repeat, RunningOperation};
 use omnirelay_nouns::{SCHEMA_VERSION, check_reason};
 use omnirelay_registry::mutate::request_hash;
-use omnirelay_registry::record::Deed;
+use omnirelay_registry::record::AuditedAction;
 use omnirelay_settings::peer_service;
 use omnirelay_wire::fault::Fault;
 use omnirelay_wire::pb::omnirelay::mesh::control::v1::Operation;
@@ -24,12 +24,12 @@ use tokio::time::timeout;
 use tracing::{debug, warn};
 
 use super::Resync;
-use super::drive::Line;
-use super::foreign::{Beside, Foreign};
+use super::drive::TargetDriver;
+use super::foreign::{ForeignPool, UnknownItems};
 use super::local::{LOCAL, outcome};
-use super::target::{Catalogue, Outcome, Target, Trouble, count};
+use super::target::{NodeCatalogue, PoolTarget, ResyncOutcome, ResyncTrouble, count};
 use crate::advertisements::Resyncs as _;
-use crate::advertisements::pool::{BATCH_MAX, Producer, Push};
+use crate::advertisements::pool::{BATCH_MAX, Producer, ProducerPush};
 use pb::planned_change::Action;
 
 /// What a resync is called.
@@ -45,8 +45,8 @@ pub const WAITING_MAX: usize = 8;
 const PLAN_WAIT: Duration = Duration::from_secs(2);
 
 /// A resync that waits for its turn.
-pub struct Job {
-    running: Running,
+pub struct ResyncJob {
+    running: RunningOperation,
     place: OwnedSemaphorePermit,
     order: Order,
 }
@@ -63,7 +63,7 @@ struct Order {
 /// Which pool is meant.
 enum To {
     Local,
-    Foreign(Arc<Foreign>),
+    Foreign(Arc<ForeignPool>),
 }
 
 /// What is pushed.
@@ -99,12 +99,12 @@ impl Order {
     ///
     /// # Errors
     /// `REMOVES_TOO_MANY`.
-    fn beside(&self, set: &Gathered<'_>) -> Result<Beside, Fault> {
+    fn beside(&self, set: &Gathered<'_>) -> Result<UnknownItems, Fault> {
         if !self.full || !set.unknown.is_empty() {
-            return Ok(Beside::Stays);
+            return Ok(UnknownItems::Stays);
         }
         if !set.items.is_empty() || self.override_brake {
-            return Ok(Beside::Goes);
+            return Ok(UnknownItems::Goes);
         }
         let message = "nothing is to be advertised, so this would withdraw everything there";
         Err(Fault::new(reasons::REMOVES_TOO_MANY, message)
@@ -114,7 +114,7 @@ impl Order {
     fn gathered(&self, resync: &Resync) -> Gathered<'_> {
         match &self.set {
             Set::Catalogue => {
-                let catalogue = Catalogue::read(&resync.parts.registry);
+                let catalogue = NodeCatalogue::read(&resync.parts.registry);
                 let (items, unknown) = (Cow::Owned(catalogue.items()), catalogue.unknown.clone());
                 let why = Box::new(move |id: &str| catalogue.why_stray(id));
                 Gathered { producer: Producer::catalogue(), items, unknown, why }
@@ -198,7 +198,7 @@ impl Resync {
         self.record(caller, planned, reason, false).await;
         let operation = running.shown();
         // As many have room as have a place; without its receiver the daemon is about to stop.
-        let _ = self.jobs.send(Job { running, place, order }).await;
+        let _ = self.jobs.send(ResyncJob { running, place, order }).await;
         Ok(operation)
     }
 
@@ -227,7 +227,7 @@ impl Resync {
     }
 
     /// The pool at an address: one that is pushed to anyway, another of the configuration, or any that an administrator names.
-    fn pool_at(&self, caller: &Caller, address: &str) -> Result<Arc<Foreign>, Fault> {
+    fn pool_at(&self, caller: &Caller, address: &str) -> Result<Arc<ForeignPool>, Fault> {
         let url = peer_service(address).map_err(|error| Fault::invalid(format!("field `peer`: {error}")))?;
         if let Some(known) = self.foreign.get(url.as_str().trim_end_matches('/')) {
             return Ok(known.clone());
@@ -235,7 +235,7 @@ impl Resync {
         let every = self.lines.first().map(|line| line.target.every()).unwrap_or_default();
         let (registry, tls) = (self.parts.registry.clone(), self.parts.tls.clone());
         if self.named.contains(url.as_str()) {
-            return Ok(Arc::new(Foreign::new(registry, url, tls, every)));
+            return Ok(Arc::new(ForeignPool::new(registry, url, tls, every)));
         }
         if !caller.scopes.contains(Scope::MeshAdmin) {
             let message = format!("`{url}` is no peer service of the configuration of this node");
@@ -248,7 +248,7 @@ impl Resync {
             Fault::new(reasons::ADDRESS_NOT_ALLOWED, format!("cannot push to `{url}`: {}", chain(&error)))
                 .hint("what is to be pushed to there has to be in the configuration: registers.resyncPeers")
         })?;
-        Ok(Arc::new(Foreign::named_by_caller(registry, url, tls, every, self.reach.clone())))
+        Ok(Arc::new(ForeignPool::named_by_caller(registry, url, tls, every, self.reach.clone())))
     }
 
     async fn plan(&self, order: &Order) -> Result<pb::ResyncPlan, Fault> {
@@ -299,7 +299,7 @@ impl Resync {
     /// Leaves the caller's audit record; without the store the resync goes ahead all the same.
     async fn record(&self, caller: &Caller, plan: &pb::ResyncPlan, reason: &str, dry_run: bool) {
         let pb::ResyncPlan { target, add, update, keep, remove, .. } = plan;
-        let deed = Deed {
+        let deed = AuditedAction {
             action: ACTION,
             object: format!("node/{}", self.parts.registry.node_id()),
             reason,
@@ -315,8 +315,8 @@ impl Resync {
     }
 
     /// Carries out one resync when its pool is free.
-    pub(super) async fn carry_out_one(self: Arc<Self>, job: Job) {
-        let Job { running, place, order } = job;
+    pub(super) async fn carry_out_one(self: Arc<Self>, job: ResyncJob) {
+        let ResyncJob { running, place, order } = job;
         let name = match &order.to {
             To::Local => LOCAL,
             To::Foreign(pool) => pool.name(),
@@ -340,7 +340,7 @@ impl Resync {
         }
     }
 
-    async fn push_local(&self, running: Running, order: &Order, line: Option<&Arc<Line>>) {
+    async fn push_local(&self, running: RunningOperation, order: &Order, line: Option<&Arc<TargetDriver>>) {
         let now = || self.parts.registry.view().now();
         let set = order.gathered(self);
         let held = self.parts.pool.held(&set.producer);
@@ -352,7 +352,7 @@ impl Resync {
         if let Some(line) = line {
             line.status.begin(now());
         }
-        let push = Push {
+        let push = ProducerPush {
             producer: set.producer,
             items: &set.items,
             rest,
@@ -367,7 +367,7 @@ impl Resync {
             match &pushed {
                 Ok(pushed) if pushed.cancelled => line.status.stopped(),
                 Ok(pushed) => line.status.end(now(), &Ok(outcome(pushed.clone(), kept)), true),
-                Err(fault) => line.status.end(now(), &Err(Trouble::away(&fault.message)), true),
+                Err(fault) => line.status.end(now(), &Err(ResyncTrouble::away(&fault.message)), true),
             }
         }
         match pushed {
@@ -376,7 +376,13 @@ impl Resync {
         }
     }
 
-    async fn push_foreign(&self, running: Running, order: &Order, pool: &Foreign, line: Option<&Arc<Line>>) {
+    async fn push_foreign(
+        &self,
+        running: RunningOperation,
+        order: &Order,
+        pool: &ForeignPool,
+        line: Option<&Arc<TargetDriver>>,
+    ) {
         let now = || self.parts.registry.view().now();
         let set = order.gathered(self);
         let beside = match order.beside(&set) {
@@ -417,7 +423,7 @@ impl Resync {
 }
 
 /// Ends an operation with what was pushed to a pool.
-fn finish(running: Running, pool: &str, outcome: Outcome, cancelled: bool) {
+fn finish(running: RunningOperation, pool: &str, outcome: ResyncOutcome, cancelled: bool) {
     let counts = &outcome.counts;
     for (word, n) in [
         ("processed", counts.processed),
@@ -459,12 +465,12 @@ fn finish(running: Running, pool: &str, outcome: Outcome, cancelled: bool) {
 }
 
 /// Ends an operation with what concerns no single register.
-fn finish_fault(running: Running, fault: &Fault) {
+fn finish_fault(running: RunningOperation, fault: &Fault) {
     running.finish(State::Failed, format!("{}: {}", fault.reason, fault.message));
 }
 
 /// Refuses to withdraw most of what there is unless that is said.
-fn check_brake(plan: &Plan, entries: usize, order: &Order) -> Result<(), Fault> {
+fn check_brake(plan: &PushPlan, entries: usize, order: &Order) -> Result<(), Fault> {
     let removals = plan.remove.len();
     if order.override_brake || !brakes(removals, entries) {
         return Ok(());
@@ -478,7 +484,7 @@ fn check_brake(plan: &Plan, entries: usize, order: &Order) -> Result<(), Fault> 
 
 /// The first changes of a plan: what goes before the rest, each in the order of the ids.
 fn changes<'a>(
-    plan: &Plan,
+    plan: &PushPlan,
     before: impl Fn(&str) -> Option<&'a AdvertisementValue>,
     why: &dyn Fn(&str) -> &'static str,
 ) -> Vec<pb::PlannedChange> {

@@ -6,13 +6,13 @@ use std::time::Duration;
 use omnirelay_core::backoff::Backoff;
 use omnirelay_host::chance::random_part;
 use omnirelay_registry::Registry;
-use omnirelay_registry::view::Head;
+use omnirelay_registry::view::RegistryHead;
 use tokio::sync::Mutex;
 use tokio::time::{Instant, sleep};
 
-use super::inbox::{Inbox, Patience, Work};
+use super::inbox::{InboxPatience, PushInbox, PushWork};
 use super::status::TargetStatus;
-use super::target::{Catalogue, Failing, Outcome, Target};
+use super::target::{FailureWeight, NodeCatalogue, PoolTarget, ResyncOutcome};
 use crate::metrics::RegistersMetrics;
 
 /// After runs that failed.
@@ -21,28 +21,28 @@ const BACKOFF: Backoff = Backoff::new(Duration::from_secs(1), Duration::from_sec
 const GATHER: Duration = Duration::from_millis(50);
 
 /// One target and what is known of it.
-pub struct Line {
-    pub target: Arc<dyn Target>,
-    pub inbox: Inbox,
+pub struct TargetDriver {
+    pub target: Arc<dyn PoolTarget>,
+    pub inbox: PushInbox,
     pub status: TargetStatus,
     /// One run at a time.
     pub turn: Mutex<()>,
 }
 
 /// What a run has brought to the target: the changes up to there.
-pub struct Brought {
-    pub head: Head,
-    pub work: Work,
+pub struct ResyncProgress {
+    pub head: RegistryHead,
+    pub work: PushWork,
 }
 
-impl Line {
-    pub fn new(target: Arc<dyn Target>, metrics: Arc<RegistersMetrics>) -> Self {
+impl TargetDriver {
+    pub fn new(target: Arc<dyn PoolTarget>, metrics: Arc<RegistersMetrics>) -> Self {
         let status = TargetStatus::new(target.name(), metrics);
-        Self { target, inbox: Inbox::default(), status, turn: Mutex::default() }
+        Self { target, inbox: PushInbox::default(), status, turn: Mutex::default() }
     }
 
     /// Runs whenever there is work or a run is due, for ever; `brought` is told of each that succeeded.
-    pub async fn drive(&self, registry: &Registry, brought: impl Fn(&Brought)) {
+    pub async fn drive(&self, registry: &Registry, brought: impl Fn(&ResyncProgress)) {
         let mut pace = Pace { failing: None, failures: 0, next: Instant::now() };
         loop {
             let wait = pace.next.saturating_duration_since(Instant::now());
@@ -50,13 +50,13 @@ impl Line {
             self.inbox.wait(pace.next, pace.patience()).await;
             let turn = self.turn.lock().await;
             let mut work = self.inbox.take();
-            work.all |= pace.failing == Some(Failing::Away) || Instant::now() >= pace.next;
+            work.all |= pace.failing == Some(FailureWeight::Away) || Instant::now() >= pace.next;
             self.status.set_next(registry.view().now(), None);
             let all = work.all;
             match self.run(registry, &work).await {
                 Ok(head) => {
                     if pace.shows_changes(all) {
-                        brought(&Brought { head, work });
+                        brought(&ResyncProgress { head, work });
                     }
                     pace.note_success(all, self.target.every());
                 }
@@ -68,20 +68,20 @@ impl Line {
     }
 
     /// One run.
-    async fn run(&self, registry: &Registry, work: &Work) -> Result<Head, Failing> {
+    async fn run(&self, registry: &Registry, work: &PushWork) -> Result<RegistryHead, FailureWeight> {
         self.status.begin(registry.view().now());
-        let catalogue = Catalogue::read(registry);
+        let catalogue = NodeCatalogue::read(registry);
         let run = if work.all {
             self.target.all(&catalogue).await
         } else {
             let drifted = self.status.shown().drifted as usize;
             let run = self.target.some(&catalogue, &work.ids).await;
-            run.map(|outcome| Outcome { drifted, ..outcome })
+            run.map(|outcome| ResyncOutcome { drifted, ..outcome })
         };
         self.status.end(registry.view().now(), &run, work.all);
         match run {
             Ok(outcome) if outcome.failed.is_empty() => Ok(catalogue.head),
-            Ok(_) => Err(Failing::Refused),
+            Ok(_) => Err(FailureWeight::Refused),
             Err(trouble) => Err(trouble.failing),
         }
     }
@@ -90,7 +90,7 @@ impl Line {
 /// When is pushed next, after what has come before.
 struct Pace {
     /// Since the last run of all that succeeded, the worst.
-    failing: Option<Failing>,
+    failing: Option<FailureWeight>,
     failures: u32,
     /// When the next run of all is due.
     next: Instant,
@@ -98,13 +98,17 @@ struct Pace {
 
 impl Pace {
     /// Only a pool that takes nothing makes changes wait.
-    fn patience(&self) -> Patience {
-        if self.failing == Some(Failing::Away) { Patience::UntilUrgent } else { Patience::None }
+    fn patience(&self) -> InboxPatience {
+        if self.failing == Some(FailureWeight::Away) {
+            InboxPatience::UntilUrgent
+        } else {
+            InboxPatience::None
+        }
     }
 
     /// Whether the pool shows all changes so far after a run that succeeded: none was refused before.
     fn shows_changes(&self, all: bool) -> bool {
-        all || self.failing.is_none_or(|failing| failing == Failing::Unread)
+        all || self.failing.is_none_or(|failing| failing == FailureWeight::Unread)
     }
 
     fn note_success(&mut self, all: bool, every: Duration) {
@@ -113,7 +117,7 @@ impl Pace {
         }
     }
 
-    fn note_failure(&mut self, all: bool, failing: Failing) {
+    fn note_failure(&mut self, all: bool, failing: FailureWeight) {
         // Changes that fail as well do not put off the run of all.
         if all || self.failing.is_none() {
             self.failures += 1;

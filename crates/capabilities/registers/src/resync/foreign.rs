@@ -10,10 +10,10 @@ use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 use omnirelay_core::text::{chain, innermost, is_unseen};
 use omnirelay_decisions::register::check_register_id;
-use omnirelay_decisions::strays::Dared;
-use omnirelay_identity::client::OwnClient;
-use omnirelay_identity::connector::{OwnConnector, OwnHttp, PostError};
-use omnirelay_identity::reach::Reach;
+use omnirelay_decisions::strays::WithdrawalLimit;
+use omnirelay_identity::client::LiveTlsClient;
+use omnirelay_identity::connector::{LiveHttpClient, LiveTlsConnector, PostError};
+use omnirelay_identity::reach::AddressReach;
 use omnirelay_registry::Registry;
 use omnirelay_wire::pb::omnirelay::registers::v1 as pb;
 use omnirelay_wire::reasons;
@@ -23,7 +23,7 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 use tracing::debug;
 
-use super::target::{Catalogue, Failing, Outcome, Target, Trouble, count};
+use super::target::{FailureWeight, NodeCatalogue, PoolTarget, ResyncOutcome, ResyncTrouble, count};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long one call may take.
@@ -66,7 +66,7 @@ struct Single {
 
 /// What the pool does with what it has beside the set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Beside {
+pub enum UnknownItems {
     Stays,
     Goes,
 }
@@ -75,21 +75,21 @@ pub enum Beside {
 type Sent = BTreeMap<String, pb::AdvertisedRegister>;
 
 /// A pool of others.
-pub struct Foreign {
+pub struct ForeignPool {
     registry: Arc<Registry>,
     name: String,
     url: Url,
-    http: OwnHttp,
+    http: LiveHttpClient,
     every: Duration,
     /// Whether what it answers is told, besides counts: where a caller has named it, that is nobody's to read.
     tells: bool,
     sent: Mutex<Sent>,
 }
 
-impl Foreign {
+impl ForeignPool {
     /// The pool at an address that was checked; its path ends with a slash.
-    pub fn new(registry: Arc<Registry>, url: Url, tls: Arc<OwnClient>, every: Duration) -> Self {
-        let http = OwnHttp::new(tls, CONNECT_TIMEOUT);
+    pub fn new(registry: Arc<Registry>, url: Url, tls: Arc<LiveTlsClient>, every: Duration) -> Self {
+        let http = LiveHttpClient::new(tls, CONNECT_TIMEOUT);
         let name = url.as_str().trim_end_matches('/').to_owned();
         Self { registry, name, url, http, every, tells: true, sent: Mutex::default() }
     }
@@ -99,16 +99,20 @@ impl Foreign {
     pub fn named_by_caller(
         registry: Arc<Registry>,
         url: Url,
-        tls: Arc<OwnClient>,
+        tls: Arc<LiveTlsClient>,
         every: Duration,
-        reach: Reach,
+        reach: AddressReach,
     ) -> Self {
-        let http = OwnHttp::by(OwnConnector::new(tls.clone(), CONNECT_TIMEOUT).reaching(reach));
+        let http = LiveHttpClient::by(LiveTlsConnector::new(tls.clone(), CONNECT_TIMEOUT).reaching(reach));
         Self { http, tells: false, ..Self::new(registry, url, tls, every) }
     }
 
     /// Pushes of the catalogue, in one call.
-    pub async fn push(&self, items: &[pb::AdvertisedRegister], beside: Beside) -> Result<Outcome, Trouble> {
+    pub async fn push(
+        &self,
+        items: &[pb::AdvertisedRegister],
+        beside: UnknownItems,
+    ) -> Result<ResyncOutcome, ResyncTrouble> {
         let outcome = self.hand_over(items, beside).await?;
         let counts = &outcome.counts;
         let mut sent = self.sent.lock();
@@ -117,47 +121,49 @@ impl Foreign {
             outcome.failed.iter().any(|failed| failed.register_id.is_empty() || failed.register_id == id)
         };
         let mut after = sent.clone();
-        if beside == Beside::Goes {
+        if beside == UnknownItems::Goes {
             after.retain(|id, _| failed(id));
         }
         after.extend(items.iter().map(|item| (item.register_id.clone(), item.clone())));
         // A peer service may count what is as it was as updated.
         let changed = counts.added + counts.removed > 0 || counts.updated > 0 && *sent != after;
         *sent = after;
-        Ok(Outcome { changed, ..outcome })
+        Ok(ResyncOutcome { changed, ..outcome })
     }
 
     /// Pushes a set in one call, whoever answers for it.
     pub async fn hand_over(
         &self,
         items: &[pb::AdvertisedRegister],
-        beside: Beside,
-    ) -> Result<Outcome, Trouble> {
-        let bulk =
-            Bulk { advertisements: items.iter().map(item_of).collect(), full_sync: beside == Beside::Goes };
+        beside: UnknownItems,
+    ) -> Result<ResyncOutcome, ResyncTrouble> {
+        let bulk = Bulk {
+            advertisements: items.iter().map(item_of).collect(),
+            full_sync: beside == UnknownItems::Goes,
+        };
         let body = encoded(&bulk)?;
         if body.len() > BODY_BYTES_MAX {
             let (bytes, registers) = (body.len(), items.len());
             let message = format!(
                 "{registers} registers make {bytes} bytes, and a peer service takes {BODY_BYTES_MAX} at once"
             );
-            return Err(Trouble { message, failing: Failing::Refused });
+            return Err(ResyncTrouble { message, failing: FailureWeight::Refused });
         }
         let answer = self.post("api/registers/bulk-advertise", body).await?;
         let Answer { counts, failed } = Answer::of(&answer, self.tells)?;
         let changed = counts.added + counts.updated + counts.removed > 0;
-        Ok(Outcome { counts, pushed: items.len(), failed, changed, ..Outcome::default() })
+        Ok(ResyncOutcome { counts, pushed: items.len(), failed, changed, ..ResyncOutcome::default() })
     }
 
-    async fn hide(&self, id: &str) -> Result<(), Trouble> {
+    async fn hide(&self, id: &str) -> Result<(), ResyncTrouble> {
         let body = encoded(&Single { is_public: false })?;
         self.post(&format!("api/registers/{id}/advertise"), body).await?;
         self.sent.lock().remove(id);
         Ok(())
     }
 
-    async fn post(&self, path: &str, body: Vec<u8>) -> Result<Vec<u8>, Trouble> {
-        let url = self.url.join(path).map_err(|error| Trouble::away(chain(&error)))?;
+    async fn post(&self, path: &str, body: Vec<u8>) -> Result<Vec<u8>, ResyncTrouble> {
+        let url = self.url.join(path).map_err(|error| ResyncTrouble::away(chain(&error)))?;
         let exchanged = tokio::time::timeout(CALL_TIMEOUT, async {
             let response = self.http.post(&url, "application/json", body).await;
             let (head, body) = response.map_err(|error| unanswered(&error))?.into_parts();
@@ -169,14 +175,14 @@ impl Foreign {
             let message = format!("the peer service answered {status}");
             let of_content = status.is_client_error()
                 && !matches!(status, StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_MANY_REQUESTS);
-            let failing = if of_content { Failing::Refused } else { Failing::Away };
-            return Err(Trouble { message, failing });
+            let failing = if of_content { FailureWeight::Refused } else { FailureWeight::Away };
+            return Err(ResyncTrouble { message, failing });
         }
         Ok(answer)
     }
 
     /// What goes of what was pushed before; what was deleted is not known while the store is away.
-    async fn dare(&self, catalogue: &Catalogue, items: &[pb::AdvertisedRegister]) -> Dared {
+    async fn dare(&self, catalogue: &NodeCatalogue, items: &[pb::AdvertisedRegister]) -> WithdrawalLimit {
         let (entries, strays) = {
             let sent = self.sent.lock();
             let set: BTreeSet<&String> = items.iter().map(|item| &item.register_id).collect();
@@ -184,17 +190,17 @@ impl Foreign {
         };
         catalogue.dare(&self.registry, entries, &strays).await.unwrap_or_else(|error| {
             debug!(pool = self.name, error = %chain(&error), "traces of deletions could not be read");
-            Dared { withdraw: BTreeSet::new(), drifted: (&strays - &catalogue.unknown).len() }
+            WithdrawalLimit { withdraw: BTreeSet::new(), drifted: (&strays - &catalogue.unknown).len() }
         })
     }
 
     /// Whether the catalogue is what it should be. An empty one is if something was deleted from it, or pushed from it
     /// since this daemon started; of any other nobody knows whether it was lost.
-    async fn is_known(&self, catalogue: &Catalogue) -> bool {
+    async fn is_known(&self, catalogue: &NodeCatalogue) -> bool {
         if !catalogue.registers.is_empty() || !self.sent.lock().is_empty() {
             return true;
         }
-        Catalogue::was_emptied(&self.registry).await.unwrap_or_else(|error| {
+        NodeCatalogue::was_emptied(&self.registry).await.unwrap_or_else(|error| {
             debug!(pool = self.name, error = %chain(&error), "traces of deletions could not be read");
             false
         })
@@ -208,7 +214,7 @@ impl Foreign {
 }
 
 #[tonic::async_trait]
-impl Target for Foreign {
+impl PoolTarget for ForeignPool {
     fn name(&self) -> &str {
         &self.name
     }
@@ -217,25 +223,29 @@ impl Target for Foreign {
         self.every
     }
 
-    async fn all(&self, catalogue: &Catalogue) -> Result<Outcome, Trouble> {
+    async fn all(&self, catalogue: &NodeCatalogue) -> Result<ResyncOutcome, ResyncTrouble> {
         let items = catalogue.items();
         let dared = self.dare(catalogue, &items).await;
         let all_known = dared.drifted == 0 && catalogue.unknown.is_empty();
         if all_known && self.is_known(catalogue).await {
-            return self.push(&items, Beside::Goes).await;
+            return self.push(&items, UnknownItems::Goes).await;
         }
         for id in &dared.withdraw {
             self.hide(id).await?;
         }
-        let outcome = self.push(&items, Beside::Stays).await?;
-        Ok(Outcome {
+        let outcome = self.push(&items, UnknownItems::Stays).await?;
+        Ok(ResyncOutcome {
             drifted: dared.drifted,
             changed: outcome.changed || !dared.withdraw.is_empty(),
             ..outcome
         })
     }
 
-    async fn some(&self, catalogue: &Catalogue, ids: &BTreeSet<String>) -> Result<Outcome, Trouble> {
+    async fn some(
+        &self,
+        catalogue: &NodeCatalogue,
+        ids: &BTreeSet<String>,
+    ) -> Result<ResyncOutcome, ResyncTrouble> {
         let (items, mut hidden) = catalogue.items_of(ids);
         // What the pool was never told of, it need not hear of now: not even that it is private.
         hidden.retain(|id| self.sent.lock().contains_key(id));
@@ -247,21 +257,21 @@ impl Target for Foreign {
         for id in &hidden {
             self.hide(id).await?;
         }
-        let mut outcome = Outcome::default();
+        let mut outcome = ResyncOutcome::default();
         if !items.is_empty() {
             // The call for one register tells neither its name nor how far it has come.
-            outcome = self.push(&items, Beside::Stays).await?;
+            outcome = self.push(&items, UnknownItems::Stays).await?;
         }
         outcome.counts.processed = count(ids.len());
         outcome.counts.removed += count(hidden.len());
         let pushed = catalogue.registers.values().filter(|register| register.advertise).count();
         let changed = !items.is_empty() || !hidden.is_empty();
-        Ok(Outcome { pushed, changed, ..outcome })
+        Ok(ResyncOutcome { pushed, changed, ..outcome })
     }
 }
 
-fn encoded(body: &impl Serialize) -> Result<Vec<u8>, Trouble> {
-    serde_json::to_vec(body).map_err(|error| Trouble::away(chain(&error)))
+fn encoded(body: &impl Serialize) -> Result<Vec<u8>, ResyncTrouble> {
+    serde_json::to_vec(body).map_err(|error| ResyncTrouble::away(chain(&error)))
 }
 
 fn item_of(item: &pb::AdvertisedRegister) -> Item<'_> {
@@ -275,25 +285,25 @@ fn item_of(item: &pb::AdvertisedRegister) -> Item<'_> {
     }
 }
 
-fn late(within: Duration) -> Trouble {
-    Trouble::away(format!("the peer service did not answer within {} s", within.as_secs()))
+fn late(within: Duration) -> ResyncTrouble {
+    ResyncTrouble::away(format!("the peer service did not answer within {} s", within.as_secs()))
 }
 
 /// What a call came to that was not answered.
-fn unanswered(error: &PostError) -> Trouble {
+fn unanswered(error: &PostError) -> ResyncTrouble {
     let what = if error.is_connect() { "cannot be reached" } else { "broke off" };
     let cause = innermost(error);
     match cause.downcast_ref::<io::Error>() {
         Some(error) if error.kind() == io::ErrorKind::TimedOut => late(CONNECT_TIMEOUT),
-        _ => Trouble::away(format!("the peer service {what}: {}", chain(cause))),
+        _ => ResyncTrouble::away(format!("the peer service {what}: {}", chain(cause))),
     }
 }
 
-async fn read_some(mut body: Incoming) -> Result<Vec<u8>, Trouble> {
+async fn read_some(mut body: Incoming) -> Result<Vec<u8>, ResyncTrouble> {
     let mut answer = Vec::new();
     while let Some(frame) = body.frame().await {
-        let frame =
-            frame.map_err(|error| Trouble::away(format!("the peer service broke off: {}", chain(&error))))?;
+        let frame = frame
+            .map_err(|error| ResyncTrouble::away(format!("the peer service broke off: {}", chain(&error))))?;
         answer.extend_from_slice(frame.data_ref().map_or(&[][..], |piece| piece));
         if answer.len() > ANSWER_BYTES_MAX {
             answer.truncate(ANSWER_BYTES_MAX);
@@ -312,10 +322,10 @@ struct Answer {
 
 impl Answer {
     /// A count that is missing is 0.
-    fn of(answer: &[u8], tells: bool) -> Result<Self, Trouble> {
+    fn of(answer: &[u8], tells: bool) -> Result<Self, ResyncTrouble> {
         let Ok(Value::Object(fields)) = serde_json::from_slice(answer) else {
             debug!(answer = shown(answer), "a peer service answered something else than counts");
-            return Err(Trouble::away("the peer service answered something else than counts"));
+            return Err(ResyncTrouble::away("the peer service answered something else than counts"));
         };
         let number = |name: &str| {
             let number = field(&fields, name).and_then(Value::as_u64).unwrap_or(0);

@@ -12,14 +12,14 @@ const IDS_MAX: usize = 10_000;
 
 /// What is yet to be pushed. Changes of one register are one.
 #[derive(Default)]
-pub struct Inbox {
-    work: Mutex<Work>,
+pub struct PushInbox {
+    work: Mutex<PushWork>,
     news: Notify,
 }
 
 /// What is to be done.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Work {
+pub struct PushWork {
     /// The registers that have changed.
     pub ids: BTreeSet<String>,
     /// All is to be pushed, whatever has changed.
@@ -32,14 +32,14 @@ pub struct Work {
 
 /// What ends a wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Patience {
+pub enum InboxPatience {
     /// Any work.
     None,
     /// Work that may succeed where the last has failed.
     UntilUrgent,
 }
 
-impl Inbox {
+impl PushInbox {
     /// Notes that a register has changed.
     pub fn change(&self, id: &str, revision: Revision) {
         let mut work = self.work.lock();
@@ -62,12 +62,12 @@ impl Inbox {
     }
 
     /// Takes what there is to do.
-    pub fn take(&self) -> Work {
+    pub fn take(&self) -> PushWork {
         std::mem::take(&mut self.work.lock())
     }
 
     /// Waits for work, but not beyond `until`.
-    pub async fn wait(&self, until: Instant, patience: Patience) {
+    pub async fn wait(&self, until: Instant, patience: InboxPatience) {
         let until = sleep_until(until);
         tokio::pin!(until);
         loop {
@@ -82,11 +82,11 @@ impl Inbox {
     }
 }
 
-impl Work {
-    fn ends(&self, patience: Patience) -> bool {
+impl PushWork {
+    fn ends(&self, patience: InboxPatience) -> bool {
         match patience {
-            Patience::None => self.all || !self.ids.is_empty(),
-            Patience::UntilUrgent => self.urgent,
+            InboxPatience::None => self.all || !self.ids.is_empty(),
+            InboxPatience::UntilUrgent => self.urgent,
         }
     }
 }

@@ -6,14 +6,14 @@ use std::time::Duration;
 
 use omnirelay_core::text::chain;
 use omnirelay_decisions::register::{EntryBefore, UnpushedEntries, plan};
-use omnirelay_decisions::strays::Dared;
+use omnirelay_decisions::strays::WithdrawalLimit;
 use omnirelay_registry::Registry;
 use omnirelay_store::StoreError;
 use omnirelay_wire::fault::Fault;
 use omnirelay_wire::pb::omnirelay::registers::v1 as pb;
 
-use super::target::{Catalogue, Failing, Outcome, Target, Trouble, count};
-use crate::advertisements::pool::{BATCH, Pool, Producer, Push, Pushed};
+use super::target::{FailureWeight, NodeCatalogue, PoolTarget, ResyncOutcome, ResyncTrouble, count};
+use crate::advertisements::pool::{BATCH, Pool, Producer, ProducerPush, PushOutcome};
 
 /// What the daemon's own pool is called.
 pub const LOCAL: &str = "local";
@@ -28,7 +28,7 @@ pub trait LocalPool: Send + Sync {
     async fn compare_with_store(&self) -> Result<bool, StoreError>;
 
     /// See [`Pool::push`].
-    async fn push(&self, push: Push<'_>) -> Result<Pushed, Fault>;
+    async fn push(&self, push: ProducerPush<'_>) -> Result<PushOutcome, Fault>;
 }
 
 #[tonic::async_trait]
@@ -41,19 +41,19 @@ impl LocalPool for Pool {
         Pool::compare_with_store(self).await
     }
 
-    async fn push(&self, push: Push<'_>) -> Result<Pushed, Fault> {
+    async fn push(&self, push: ProducerPush<'_>) -> Result<PushOutcome, Fault> {
         Pool::push(self, push).await
     }
 }
 
 /// The pool in this daemon, kept as the catalogue says.
-pub struct Local {
+pub struct LocalPoolTarget {
     registry: Arc<Registry>,
     pool: Arc<dyn LocalPool>,
     every: Duration,
 }
 
-impl Local {
+impl LocalPoolTarget {
     pub fn new(registry: Arc<Registry>, pool: Arc<dyn LocalPool>, every: Duration) -> Self {
         Self { registry, pool, every }
     }
@@ -62,8 +62,8 @@ impl Local {
         &self,
         items: &[pb::AdvertisedRegister],
         rest: UnpushedEntries,
-    ) -> Result<Outcome, Trouble> {
-        let push = Push {
+    ) -> Result<ResyncOutcome, ResyncTrouble> {
+        let push = ProducerPush {
             producer: Producer::catalogue(),
             items,
             rest,
@@ -72,16 +72,16 @@ impl Local {
             progress: &|_, _| {},
             cancelled: &|| false,
         };
-        let pushed = self.pool.push(push).await.map_err(|fault| Trouble::away(fault.message))?;
+        let pushed = self.pool.push(push).await.map_err(|fault| ResyncTrouble::away(fault.message))?;
         Ok(outcome(pushed, 0))
     }
 
     /// What may go of what the pool has beside the set.
     async fn dare(
         &self,
-        catalogue: &Catalogue,
+        catalogue: &NodeCatalogue,
         items: &[pb::AdvertisedRegister],
-    ) -> Result<Dared, StoreError> {
+    ) -> Result<WithdrawalLimit, StoreError> {
         self.pool.compare_with_store().await?;
         let held = self.pool.held(&Producer::catalogue());
         let strays = plan(&held, items, &UnpushedEntries::WithdrawAll).remove;
@@ -90,7 +90,7 @@ impl Local {
 }
 
 #[tonic::async_trait]
-impl Target for Local {
+impl PoolTarget for LocalPoolTarget {
     fn name(&self) -> &str {
         LOCAL
     }
@@ -99,33 +99,38 @@ impl Target for Local {
         self.every
     }
 
-    async fn all(&self, catalogue: &Catalogue) -> Result<Outcome, Trouble> {
+    async fn all(&self, catalogue: &NodeCatalogue) -> Result<ResyncOutcome, ResyncTrouble> {
         let items = catalogue.items();
         match self.dare(catalogue, &items).await {
             Ok(dared) => {
                 let outcome = self.push(&items, UnpushedEntries::Withdraw(dared.withdraw)).await?;
-                Ok(Outcome { pushed: items.len(), drifted: dared.drifted, ..outcome })
+                Ok(ResyncOutcome { pushed: items.len(), drifted: dared.drifted, ..outcome })
             }
             Err(error) => {
                 // What the catalogue says holds, whatever is in the store.
                 let outcome = self.push(&items, UnpushedEntries::Withdraw(catalogue.hidden())).await?;
-                let failing = if outcome.failed.is_empty() { Failing::Unread } else { Failing::Refused };
+                let failing =
+                    if outcome.failed.is_empty() { FailureWeight::Unread } else { FailureWeight::Refused };
                 let message = format!("the store cannot be read: {}", chain(&error));
-                Err(Trouble { message, failing })
+                Err(ResyncTrouble { message, failing })
             }
         }
     }
 
-    async fn some(&self, catalogue: &Catalogue, ids: &BTreeSet<String>) -> Result<Outcome, Trouble> {
+    async fn some(
+        &self,
+        catalogue: &NodeCatalogue,
+        ids: &BTreeSet<String>,
+    ) -> Result<ResyncOutcome, ResyncTrouble> {
         let (items, hidden) = catalogue.items_of(ids);
         let outcome = self.push(&items, UnpushedEntries::Withdraw(hidden)).await?;
         let pushed = catalogue.registers.values().filter(|register| register.advertise).count();
-        Ok(Outcome { pushed, ..outcome })
+        Ok(ResyncOutcome { pushed, ..outcome })
     }
 }
 
 /// What a push has done, as targets say it.
-pub fn outcome(pushed: Pushed, drifted: usize) -> Outcome {
+pub fn outcome(pushed: PushOutcome, drifted: usize) -> ResyncOutcome {
     let counts = pb::SyncCounts {
         processed: count(pushed.processed),
         added: count(pushed.added),
@@ -136,5 +141,5 @@ pub fn outcome(pushed: Pushed, drifted: usize) -> Outcome {
         deferred: count(pushed.deferred),
     };
     let changed = pushed.added + pushed.updated + pushed.removed > 0;
-    Outcome { counts, pushed: pushed.processed, drifted, failed: pushed.failed, changed }
+    ResyncOutcome { counts, pushed: pushed.processed, drifted, failed: pushed.failed, changed }
 }

@@ -18,15 +18,15 @@ use std::time::Duration;
 
 use omnirelay_core::text::shown;
 use omnirelay_identity::caller::Caller;
-use omnirelay_identity::client::OwnClient;
-use omnirelay_identity::reach::Reach;
+use omnirelay_identity::client::LiveTlsClient;
+use omnirelay_identity::reach::AddressReach;
 use omnirelay_node::operations::Operations;
 use omnirelay_nouns::{envelope, head_cursor};
 use omnirelay_registry::Registry;
 use omnirelay_registry::follow::wait_for;
 use omnirelay_registry::watch::{Watch, WatchEvent};
 use omnirelay_store::{Epoch, Revision};
-use omnirelay_wire::envelope::Enveloped as _;
+use omnirelay_wire::envelope::EnvelopedAnswer as _;
 use omnirelay_wire::fault::Fault;
 use omnirelay_wire::pb::omnirelay::registers::v1 as pb;
 use omnirelay_wire::reasons;
@@ -38,12 +38,12 @@ use tokio::time::sleep;
 use crate::advertisements::Resyncs;
 use crate::catalogue;
 use crate::metrics::{CountPool, RegistersMetrics};
-use demand::{Job, WAITING_MAX};
-use drive::{Brought, Line};
-use foreign::Foreign;
-use local::Local;
+use demand::{ResyncJob, WAITING_MAX};
+use drive::{ResyncProgress, TargetDriver};
+use foreign::ForeignPool;
+use local::LocalPoolTarget;
 pub use local::{LOCAL, LocalPool};
-use target::Target;
+use target::PoolTarget;
 
 /// How often is looked whether the node is registered.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
@@ -62,7 +62,7 @@ pub struct ResyncSettings {
     /// Pools of others that whoever may ask for a resync may name; their paths end with a slash.
     pub resync_peers: Vec<Url>,
     /// Where others may be that an administrator names.
-    pub reach: Reach,
+    pub reach: AddressReach,
 }
 
 /// A pool of others that is kept up to date.
@@ -70,7 +70,7 @@ pub struct ResyncSettings {
 pub struct PeerService {
     /// Its path ends with a slash.
     pub url: Url,
-    pub tls: Arc<OwnClient>,
+    pub tls: Arc<LiveTlsClient>,
 }
 
 /// What resyncs are made with.
@@ -80,7 +80,7 @@ pub struct ResyncParts {
     pub operations: Arc<Operations>,
     pub metrics: Arc<RegistersMetrics>,
     /// TLS with pools of others that a resync names.
-    pub tls: Arc<OwnClient>,
+    pub tls: Arc<LiveTlsClient>,
     pub session: Session,
     pub count_pool: CountPool,
 }
@@ -89,19 +89,19 @@ pub struct ResyncParts {
 pub struct Resync {
     parts: ResyncParts,
     /// The pool in this daemon first.
-    lines: Vec<Arc<Line>>,
+    lines: Vec<Arc<TargetDriver>>,
     /// By name, of those among the lines.
-    foreign: BTreeMap<String, Arc<Foreign>>,
+    foreign: BTreeMap<String, Arc<ForeignPool>>,
     /// The addresses of [`ResyncSettings::resync_peers`].
     named: BTreeSet<String>,
-    reach: Reach,
+    reach: AddressReach,
     /// For pools that are no lines: one run at a time.
     elsewhere: Mutex<()>,
     through: watch::Sender<Revision>,
-    jobs: mpsc::Sender<Job>,
+    jobs: mpsc::Sender<ResyncJob>,
     /// Places of those that wait for their turn.
     places: Arc<Semaphore>,
-    waiting: Mutex<mpsc::Receiver<Job>>,
+    waiting: Mutex<mpsc::Receiver<ResyncJob>>,
 }
 
 /// What is looked at to know when to push again at once.
@@ -115,14 +115,16 @@ struct Seen {
 impl Resync {
     /// Nothing is pushed until [`Self::run`] is.
     pub fn new(parts: ResyncParts, settings: &ResyncSettings) -> Self {
-        let local = Local::new(parts.registry.clone(), parts.pool.clone(), settings.resync_interval);
-        let mut lines = vec![Arc::new(Line::new(Arc::new(local), parts.metrics.clone()))];
+        let local =
+            LocalPoolTarget::new(parts.registry.clone(), parts.pool.clone(), settings.resync_interval);
+        let mut lines = vec![Arc::new(TargetDriver::new(Arc::new(local), parts.metrics.clone()))];
         let mut foreign = BTreeMap::new();
         for PeerService { url, tls } in &settings.peer_services {
-            let pool = Foreign::new(parts.registry.clone(), url.clone(), tls.clone(), settings.push_every);
+            let pool =
+                ForeignPool::new(parts.registry.clone(), url.clone(), tls.clone(), settings.push_every);
             let pool = Arc::new(pool);
-            lines.push(Arc::new(Line::new(pool.clone(), parts.metrics.clone())));
-            foreign.insert(Target::name(pool.as_ref()).to_owned(), pool);
+            lines.push(Arc::new(TargetDriver::new(pool.clone(), parts.metrics.clone())));
+            foreign.insert(PoolTarget::name(pool.as_ref()).to_owned(), pool);
         }
         let (jobs, waiting) = mpsc::channel(WAITING_MAX);
         Self {
@@ -146,7 +148,7 @@ impl Resync {
 
     /// What keeps the pools from being as the catalogue says.
     pub fn trouble(&self) -> Option<String> {
-        let of_line = |line: &Arc<Line>| {
+        let of_line = |line: &Arc<TargetDriver>| {
             let state = line.status.shown();
             let name = &state.target;
             match (state.failures, state.drifted) {
@@ -179,9 +181,9 @@ impl Resync {
         tokio::join!(demanded, driven);
     }
 
-    async fn drive(&self, line: &Line) {
+    async fn drive(&self, line: &TargetDriver) {
         let is_local = line.target.name() == LOCAL;
-        let brought = |brought: &Brought| {
+        let brought = |brought: &ResyncProgress| {
             if is_local {
                 self.note_through(brought);
             }
@@ -243,7 +245,7 @@ impl Resync {
         self.lines.iter().for_each(|line| line.inbox.all_at_once());
     }
 
-    fn note_through(&self, brought: &Brought) {
+    fn note_through(&self, brought: &ResyncProgress) {
         self.through.send_if_modified(|through| {
             // Revisions may begin again in a new epoch, which is pushed in full.
             let newest =

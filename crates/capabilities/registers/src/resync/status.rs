@@ -10,7 +10,7 @@ use omnirelay_wire::timestamp::timestamp;
 use parking_lot::Mutex;
 use tracing::{debug, info, warn};
 
-use super::target::{Outcome, Trouble, count};
+use super::target::{ResyncOutcome, ResyncTrouble, count};
 use crate::metrics::RegistersMetrics;
 
 /// Where operators read what to do.
@@ -51,7 +51,7 @@ impl TargetStatus {
     }
 
     /// Notes how a run ended, which was one of `all` or of some changes. What was refused in part has failed.
-    pub fn end(&self, now: Millis, run: &Result<Outcome, Trouble>, all: bool) {
+    pub fn end(&self, now: Millis, run: &Result<ResyncOutcome, ResyncTrouble>, all: bool) {
         let mut state = self.state.lock();
         state.runs += 1;
         match run {
@@ -84,7 +84,7 @@ impl TargetStatus {
         state.set_status(status);
     }
 
-    fn note_success(&self, state: &mut AdvertisementSyncState, outcome: &Outcome, now: Millis) {
+    fn note_success(&self, state: &mut AdvertisementSyncState, outcome: &ResyncOutcome, now: Millis) {
         if state.failures > 0 {
             info!(pool = %state.target, failures = state.failures, "advertisements are pushed again");
         }
@@ -131,7 +131,7 @@ impl TargetStatus {
     }
 }
 
-fn log_run(pool: &str, outcome: &Outcome) {
+fn log_run(pool: &str, outcome: &ResyncOutcome) {
     let counts = &outcome.counts;
     let (added, updated, removed) = (counts.added, counts.updated, counts.removed);
     if outcome.changed {
@@ -142,7 +142,7 @@ fn log_run(pool: &str, outcome: &Outcome) {
 }
 
 /// Why a run failed that was refused in part.
-fn refused(outcome: &Outcome) -> Option<String> {
+fn refused(outcome: &ResyncOutcome) -> Option<String> {
     let first = outcome.failed.first()?;
     let (failed, id) = (outcome.failed.len(), &first.register_id);
     if id.is_empty() {

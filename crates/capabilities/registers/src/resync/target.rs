@@ -5,10 +5,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use omnirelay_decisions::register::advertisement_of;
-use omnirelay_decisions::strays::{Dared, StrayCounts, dare};
+use omnirelay_decisions::strays::{StrayCounts, WithdrawalLimit, dare};
 use omnirelay_registry::Registry;
 use omnirelay_registry::follow::in_time;
-use omnirelay_registry::view::Head;
+use omnirelay_registry::view::RegistryHead;
 use omnirelay_store::StoreError;
 use omnirelay_wire::pb::omnirelay::registers::v1 as pb;
 use omnirelay_wire::pb::omnirelay::store::v1::RegisterValue;
@@ -19,9 +19,9 @@ use crate::catalogue;
 const TRACES_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The registers of one node, as the view has them.
-pub struct Catalogue {
+pub struct NodeCatalogue {
     /// All commits up to here are in it.
-    pub head: Head,
+    pub head: RegistryHead,
     pub registers: BTreeMap<String, Arc<RegisterValue>>,
     /// Registers that are hosted, but nobody knows how: lost to a new epoch and not restored yet, or not readable.
     /// What is advertised of them is left alone.
@@ -30,7 +30,7 @@ pub struct Catalogue {
 
 /// What a run has done.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Outcome {
+pub struct ResyncOutcome {
     pub counts: pb::SyncCounts,
     /// How many registers were pushed.
     pub pushed: usize,
@@ -45,14 +45,14 @@ pub struct Outcome {
 /// Why a run failed, in words for an operator.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]
-pub struct Trouble {
+pub struct ResyncTrouble {
     pub message: String,
-    pub failing: Failing,
+    pub failing: FailureWeight,
 }
 
 /// What a failure says of the next run; the worse ones are greater.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Failing {
+pub enum FailureWeight {
     /// All was pushed, but what the pool has besides is not known.
     Unread,
     /// The pool did not take what it was given, and may take something else.
@@ -61,15 +61,15 @@ pub enum Failing {
     Away,
 }
 
-impl Trouble {
+impl ResyncTrouble {
     pub fn away(message: impl Into<String>) -> Self {
-        Self { message: message.into(), failing: Failing::Away }
+        Self { message: message.into(), failing: FailureWeight::Away }
     }
 }
 
 /// A pool that is kept as the catalogue says.
 #[tonic::async_trait]
-pub trait Target: Send + Sync {
+pub trait PoolTarget: Send + Sync {
     /// `local`, or the address of the pool.
     fn name(&self) -> &str;
 
@@ -77,13 +77,17 @@ pub trait Target: Send + Sync {
     fn every(&self) -> Duration;
 
     /// Pushes all of the catalogue, and withdraws what is dared to be.
-    async fn all(&self, catalogue: &Catalogue) -> Result<Outcome, Trouble>;
+    async fn all(&self, catalogue: &NodeCatalogue) -> Result<ResyncOutcome, ResyncTrouble>;
 
     /// Pushes these registers only: what the catalogue does not advertise of them is withdrawn.
-    async fn some(&self, catalogue: &Catalogue, ids: &BTreeSet<String>) -> Result<Outcome, Trouble>;
+    async fn some(
+        &self,
+        catalogue: &NodeCatalogue,
+        ids: &BTreeSet<String>,
+    ) -> Result<ResyncOutcome, ResyncTrouble>;
 }
 
-impl Catalogue {
+impl NodeCatalogue {
     /// As the view has it now.
     pub fn read(registry: &Registry) -> Self {
         // What is committed while it is read may be in it as well.
@@ -144,7 +148,7 @@ impl Catalogue {
         registry: &Registry,
         entries: usize,
         strays: &BTreeSet<String>,
-    ) -> Result<Dared, StoreError> {
+    ) -> Result<WithdrawalLimit, StoreError> {
         let strays = strays - &self.unknown;
         let (mut explained, others): (BTreeSet<String>, BTreeSet<String>) =
             strays.iter().cloned().partition(|id| self.registers.contains_key(id));

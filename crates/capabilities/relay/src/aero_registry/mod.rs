@@ -11,14 +11,14 @@ use futures_util::StreamExt as _;
 use futures_util::stream::BoxStream;
 use omnirelay_identity::caller::Caller;
 use omnirelay_nouns::at_cursor;
-use omnirelay_nouns::feed::{Events, Watches};
+use omnirelay_nouns::feed::{NounEventStream, NounWatches};
 use omnirelay_registry::Registry;
 use omnirelay_registry::view::ViewRecord;
 use omnirelay_wire::pb::aeroarc::registry::v1 as pb;
 use tonic::{Request, Response, Status, Streaming};
 
 use crate::agents::{self, Agents};
-use crate::relays::{Relays, Speaker};
+use crate::relays::{RelaySpeaker, Relays};
 use pb::aero_registry_server::AeroRegistry as AeroRegistryCalls;
 use watching::{RelaysAndAgents, WatchFilter};
 
@@ -47,7 +47,7 @@ struct Parts {
     registry: Arc<Registry>,
     relays: Relays,
     agents: Agents,
-    watches: Watches<pb::WatchEvent>,
+    watches: NounWatches<pb::WatchEvent>,
     grace: Duration,
 }
 
@@ -57,7 +57,7 @@ impl AeroRegistry {
         let parts = Parts {
             relays: Relays::new(registry.clone(), settings.relay_ttl, settings.relays_max),
             agents: Agents::new(registry.clone(), settings.agent_ttl, settings.agents_max),
-            watches: Watches::new(registry.clone(), watches_max),
+            watches: NounWatches::new(registry.clone(), watches_max),
             grace: settings.grace,
             registry,
         };
@@ -65,8 +65,8 @@ impl AeroRegistry {
     }
 
     /// Who speaks by a request.
-    fn speaker<T>(&self, request: &Request<T>) -> Speaker {
-        Speaker::of(request.extensions().get::<Caller>(), self.parts.registry.node_id())
+    fn speaker<T>(&self, request: &Request<T>) -> RelaySpeaker {
+        RelaySpeaker::of(request.extensions().get::<Caller>(), self.parts.registry.node_id())
     }
 
     /// Tells the store of heartbeats, and ends what ended relays held, for ever.
@@ -77,7 +77,7 @@ impl AeroRegistry {
 
 #[tonic::async_trait]
 impl AeroRegistryCalls for AeroRegistry {
-    type WatchStream = Events<pb::WatchEvent>;
+    type WatchStream = NounEventStream<pb::WatchEvent>;
     type HeartbeatAgentsStream = BoxStream<'static, Result<pb::HeartbeatAgentsResponse, Status>>;
 
     async fn register_relay(

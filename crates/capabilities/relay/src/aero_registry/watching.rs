@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use omnirelay_nouns::feed::{Frame, Noun, ShownChange};
+use omnirelay_nouns::feed::{EventFrame, ShownChange, WatchedNoun};
 use omnirelay_nouns::topic::{CHANGES, Topic, TopicEvent};
 use omnirelay_registry::Registry;
 use omnirelay_registry::view::{ViewChange, ViewEntry, ViewRecord};
-use omnirelay_store::Kind;
+use omnirelay_store::RecordKind;
 use omnirelay_wire::fault::Fault;
 use omnirelay_wire::pb::omnirelay::mesh::control::v1::EventData;
 use omnirelay_wire::pb::omnirelay::store::v1::AgentValue;
@@ -21,7 +21,7 @@ use pb::watch_request::Object as Asked;
 /// What is watched.
 pub struct WatchFilter {
     /// In the order of their snapshots.
-    pub kinds: Vec<Kind>,
+    pub kinds: Vec<RecordKind>,
     /// Empty: all.
     relay_id: String,
     agent_id: String,
@@ -128,10 +128,10 @@ impl RelaysAndAgents {
     }
 }
 
-impl Noun for RelaysAndAgents {
+impl WatchedNoun for RelaysAndAgents {
     type Event = pb::WatchEvent;
 
-    fn event(&mut self, frame: Frame, shown: ShownChange<'_>) -> Option<Self::Event> {
+    fn event(&mut self, frame: EventFrame, shown: ShownChange<'_>) -> Option<Self::Event> {
         if matches!(shown, ShownChange::Record(record) if !self.is_shown(record)) {
             return None;
         }

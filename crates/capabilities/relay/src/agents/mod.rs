@@ -9,16 +9,16 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::future::join_all;
 use omnirelay_core::names::check_id;
-use omnirelay_core::placement::{Incarnations, holds};
+use omnirelay_core::placement::{RelayIncarnations, holds};
 use omnirelay_core::time::{Millis, whole_ms};
 use omnirelay_nouns::listing::{self, AskedPage};
 use omnirelay_registry::Registry;
 use omnirelay_registry::mutate::request_hash;
 use omnirelay_registry::ttl_records::{
-    Beginning, Claim, LifeError, REGISTRATION_MAX, TtlOutcome, TtlStanding,
+    LifeError, REGISTRATION_MAX, TtlClaim, TtlOutcome, TtlStanding, TtlStart,
 };
-use omnirelay_registry::view::{Reading, Tenancy, View, ViewRecord};
-use omnirelay_store::{Kind, RecordId, StoreError};
+use omnirelay_registry::view::{LeaseTenancy, View, ViewReading, ViewRecord};
+use omnirelay_store::{RecordId, RecordKind, StoreError};
 use omnirelay_wire::fault::Fault;
 use omnirelay_wire::pb::aeroarc::registry::v1 as pb;
 use omnirelay_wire::pb::aeroarc::registry::v1::heartbeat_agents_response::Refused;
@@ -29,10 +29,10 @@ use prost::Message;
 use tokio::time::Instant;
 use tonic::Status;
 
-use crate::relays::{self, LiveRelay, Speaker, check_relay_id};
+use crate::relays::{self, LiveRelay, RelaySpeaker, check_relay_id};
 
 /// Records of agents; the key is the agent's id.
-pub const AGENT: Kind = Kind::of("agent");
+pub const AGENT: RecordKind = RecordKind::of("agent");
 /// The most agents of one message of heartbeats.
 const HEARTBEATS_MAX: usize = 1000;
 /// How often a registration looks again when somebody else was faster.
@@ -41,7 +41,7 @@ const REGISTER: &str = "agents.register";
 const HEARTBEAT: &str = "agents.heartbeat";
 
 /// The kind of these records, for those who watch them.
-pub fn kind() -> Kind {
+pub fn kind() -> RecordKind {
     AGENT
 }
 
@@ -79,20 +79,20 @@ pub fn count(view: &View) -> usize {
 
 /// The records whose relay still holds the agent.
 fn placed<'a>(
-    reading: &'a Reading,
-    live: &'a Incarnations,
+    reading: &'a ViewReading,
+    live: &'a RelayIncarnations,
 ) -> impl Iterator<Item = (&'a Arc<ViewRecord>, Arc<AgentValue>)> {
     let known = reading.records.iter().filter_map(|record| Some((record, record.value::<AgentValue>()?)));
     known.filter(|(_, value)| is_held(value, live))
 }
 
 /// Whether the relay that an agent was placed with lives still, in the same life.
-fn is_held(value: &AgentValue, live: &Incarnations) -> bool {
+fn is_held(value: &AgentValue, live: &RelayIncarnations) -> bool {
     holds(live.get(&value.relay_id).copied(), value.relay_incarnation)
 }
 
 /// The message of a placement.
-pub fn show(tenancy: &Tenancy<'_>, record: &ViewRecord, stale: bool) -> Option<pb::AgentPlacement> {
+pub fn show(tenancy: &LeaseTenancy<'_>, record: &ViewRecord, stale: bool) -> Option<pb::AgentPlacement> {
     let value = record.value::<AgentValue>()?;
     let heard = TtlStanding::of(tenancy, record, stale);
     let placed_at = value.placed_at.as_ref().map(millis).unwrap_or_default();
@@ -126,7 +126,11 @@ impl Agents {
     ///
     /// # Errors
     /// `INVALID_ARGUMENT`, `RELAY_NOT_FOUND`, `RELAY_OF_ANOTHER`, `STORE_UNAVAILABLE`, `TOO_MANY_AGENTS`: nothing was changed.
-    pub async fn register(&self, speaker: &Speaker, asked: pb::RegisterAgentRequest) -> Result<(), Fault> {
+    pub async fn register(
+        &self,
+        speaker: &RelaySpeaker,
+        asked: pb::RegisterAgentRequest,
+    ) -> Result<(), Fault> {
         check_relay_id("relayId", &asked.relay_id)?;
         let agent = asked.agent.ok_or_else(|| Fault::invalid("field `agent` is missing"))?;
         check_agent_id("agent.agentId", &agent.agent_id)?;
@@ -184,7 +188,7 @@ impl Agents {
             let begin = |now| encoded(&placed_anew(relay, now, String::new()));
             let preconditions = vec![relay.unchanged()];
             let (id, ttl, epoch) = (id.clone(), self.ttl, relay.record.epoch);
-            let beginning = Beginning { id, ttl, until, epoch, preconditions, value: &begin };
+            let beginning = TtlStart { id, ttl, until, epoch, preconditions, value: &begin };
             return registry.begin_life(beginning).await;
         };
         if record.epoch != relay.record.epoch {
@@ -194,7 +198,7 @@ impl Agents {
         let wanted = moved(&value, relay, registry.view().now());
         let (value, preconditions) = (encoded(&wanted), [relay.unchanged()]);
         let claim =
-            Claim { record: &record, ttl: self.ttl, until, value: &value, preconditions: &preconditions };
+            TtlClaim { record: &record, ttl: self.ttl, until, value: &value, preconditions: &preconditions };
         registry.claim(claim).await
     }
 
@@ -203,7 +207,11 @@ impl Agents {
     /// # Errors
     /// `INVALID_ARGUMENT`; `AGENT_NOT_FOUND` when no live relay holds it; `AGENT_MOVED` when another one does;
     /// `RELAY_OF_ANOTHER`: who asks does not speak for the one that does.
-    pub async fn heartbeat(&self, speaker: &Speaker, asked: pb::HeartbeatAgentRequest) -> Result<(), Fault> {
+    pub async fn heartbeat(
+        &self,
+        speaker: &RelaySpeaker,
+        asked: pb::HeartbeatAgentRequest,
+    ) -> Result<(), Fault> {
         let record = self.heard_of(speaker, &asked.agent_id, &asked.relay_id).await?;
         self.keep(&record, HEARTBEAT).await
     }
@@ -214,7 +222,7 @@ impl Agents {
     /// `INVALID_ARGUMENT` when they are too many.
     pub async fn heartbeat_all(
         &self,
-        speaker: &Speaker,
+        speaker: &RelaySpeaker,
         asked: pb::HeartbeatAgentsRequest,
     ) -> Result<pb::HeartbeatAgentsResponse, Fault> {
         let pb::HeartbeatAgentsRequest { relay_id, agent_id: agents } = asked;
@@ -238,7 +246,12 @@ impl Agents {
     }
 
     /// Says of agents that are not seen here that they live, if they are found.
-    async fn look_and_keep(&self, speaker: &Speaker, agents: Vec<String>, relay_id: &str) -> Vec<Refused> {
+    async fn look_and_keep(
+        &self,
+        speaker: &RelaySpeaker,
+        agents: Vec<String>,
+        relay_id: &str,
+    ) -> Vec<Refused> {
         let held = join_all(agents.iter().map(|agent_id| self.heard_of(speaker, agent_id, relay_id))).await;
         let (mut refused, mut records) = (Vec::new(), Vec::new());
         for (agent_id, held) in agents.into_iter().zip(held) {
@@ -265,7 +278,12 @@ impl Agents {
     }
 
     /// The record of an agent that is heard of, which this relay holds.
-    async fn heard_of(&self, speaker: &Speaker, id: &str, relay_id: &str) -> Result<Arc<ViewRecord>, Fault> {
+    async fn heard_of(
+        &self,
+        speaker: &RelaySpeaker,
+        id: &str,
+        relay_id: &str,
+    ) -> Result<Arc<ViewRecord>, Fault> {
         check_agent_id("agentId", id)?;
         if !relay_id.is_empty() {
             check_relay_id("relayId", relay_id)?;
@@ -282,7 +300,7 @@ impl Agents {
     }
 
     /// The record of an agent that this relay holds; any, if none is named.
-    fn held_by(&self, speaker: &Speaker, id: &str, relay_id: &str) -> Result<Arc<ViewRecord>, Fault> {
+    fn held_by(&self, speaker: &RelaySpeaker, id: &str, relay_id: &str) -> Result<Arc<ViewRecord>, Fault> {
         let record = find(self.registry.view(), id)?;
         let holder = record
             .value::<AgentValue>()
@@ -382,7 +400,7 @@ fn find(view: &View, id: &str) -> Result<Arc<ViewRecord>, Fault> {
     record.ok_or_else(|| not_found(id))
 }
 
-fn list_item(tenancy: &Tenancy<'_>, record: &ViewRecord, stale: bool) -> Option<pb::Agent> {
+fn list_item(tenancy: &LeaseTenancy<'_>, record: &ViewRecord, stale: bool) -> Option<pb::Agent> {
     let value = record.value::<AgentValue>()?;
     let heard = TtlStanding::of(tenancy, record, stale);
     Some(pb::Agent {

@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use omnirelay_core::placement::{Incarnations, orphans};
+use omnirelay_core::placement::{RelayIncarnations, orphans};
 use omnirelay_core::text::chain;
 use omnirelay_peer_records::own_session;
-use omnirelay_registry::act::{Act, Authority, Plan};
+use omnirelay_registry::act::{CommitPlan, DaemonAct, WriteAuthority};
 use omnirelay_registry::cursor::Cursor;
 use omnirelay_registry::view::ViewRecord;
 use omnirelay_store::{COMMIT_WRITES_MAX, CommitError, Version, Write};
@@ -27,7 +27,7 @@ const BATCH_MAX: usize = (COMMIT_WRITES_MAX - 1) / 2;
 /// What a look has found in order: nothing new, nothing to do.
 #[derive(PartialEq, Eq)]
 struct Seen {
-    relays: Incarnations,
+    relays: RelayIncarnations,
     agents: Cursor,
 }
 
@@ -64,10 +64,12 @@ impl Agents {
     }
 
     /// Deletes placements, a batch at a time. True: none was left.
-    async fn drop_some(&self, relays: &Incarnations) -> Result<bool, CommitError> {
+    async fn drop_some(&self, relays: &RelayIncarnations) -> Result<bool, CommitError> {
         let Some(session) = own_session(&self.registry) else { return Ok(false) };
-        let act =
-            Act { within: COMMIT_TIMEOUT, ..Act::new("agents.drop", [AGENT], Authority::Session(session)) };
+        let act = DaemonAct {
+            within: COMMIT_TIMEOUT,
+            ..DaemonAct::new("agents.drop", [AGENT], WriteAuthority::Session(session))
+        };
         let records = self.registry.view().list(&AGENT).records;
         let placed: Vec<(&Arc<ViewRecord>, Arc<AgentValue>)> =
             records.iter().filter_map(|record| Some((record, record.value::<AgentValue>()?))).collect();
@@ -104,7 +106,7 @@ impl Agents {
     }
 
     /// Deletes these, if each is as it was read and its relay has not come back.
-    fn end_of(&self, orphans: &[&(&Arc<ViewRecord>, Arc<AgentValue>)]) -> Plan {
+    fn end_of(&self, orphans: &[&(&Arc<ViewRecord>, Arc<AgentValue>)]) -> CommitPlan {
         let view = self.registry.view();
         let mut versions = BTreeMap::new();
         for (record, value) in orphans {
@@ -118,6 +120,6 @@ impl Agents {
         // All are of one reading.
         let epoch = orphans.first().map(|(record, _)| record.epoch).unwrap_or_default();
         let deletions = orphans.iter().map(|(record, _)| Write::Delete { id: record.record.id.clone() });
-        Plan::read_in(epoch).expect(versions).write(deletions)
+        CommitPlan::read_in(epoch).expect(versions).write(deletions)
     }
 }

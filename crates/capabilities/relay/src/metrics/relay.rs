@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use omnirelay_node::metrics::registrar::{Registrar as _, level, retain};
+use omnirelay_node::metrics::registrar::{MetricRegistrar as _, level, retain};
 use parking_lot::Mutex;
 use prometheus::{IntCounter, IntCounterVec, IntGauge, Registry};
 use tokio::time::Instant;

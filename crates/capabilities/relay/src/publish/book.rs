@@ -18,9 +18,9 @@ const FORGOTTEN_AT_ONCE: usize = 1024;
 
 /// One thing to do to one key, in one atomic command.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Step {
+pub struct KeyStep {
     pub key: Arc<str>,
-    pub action: Action,
+    pub action: KeyAction,
     /// Which wish it is for.
     wish: u64,
 }
@@ -29,7 +29,7 @@ pub struct Step {
 ///
 /// `older` is what this process had put there before: it may still stand or come late, and is no other's.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Action {
+pub enum KeyAction {
     /// Writes the value in place of whatever stands there.
     Put { value: Arc<str>, ttl: Duration },
     /// Lets the value live on, and writes it where nothing or one of `older` stands.
@@ -40,7 +40,7 @@ pub enum Action {
 
 /// How a step ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Outcome {
+pub enum KeyOutcome {
     Done,
     /// A value of somebody else stands there; it was left alone.
     Others,
@@ -48,7 +48,7 @@ pub enum Outcome {
     Refused,
 }
 
-impl Action {
+impl KeyAction {
     /// As metrics call it.
     pub fn name(&self) -> &'static str {
         match self {
@@ -59,7 +59,7 @@ impl Action {
     }
 }
 
-impl Outcome {
+impl KeyOutcome {
     /// As metrics call it.
     pub fn name(self) -> &'static str {
         match self {
@@ -72,7 +72,7 @@ impl Outcome {
 
 /// There is no room for another key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Full;
+pub struct BookFull;
 
 /// The newest wish for each key.
 pub struct WishedKeys {
@@ -136,7 +136,7 @@ impl WishedKeys {
     }
 
     /// Wishes for a value, kept or not: kept it is only if this very value was kept before.
-    pub fn put(&mut self, key: &str, value: &str, now: Instant) -> Result<(), Full> {
+    pub fn put(&mut self, key: &str, value: &str, now: Instant) -> Result<(), BookFull> {
         self.wish(key, value, true, now)
     }
 
@@ -173,14 +173,14 @@ impl WishedKeys {
     }
 
     /// Wishes that a value is gone, unless there is a newer wish for its key.
-    pub fn remove(&mut self, key: &str, value: &str, now: Instant) -> Result<(), Full> {
+    pub fn remove(&mut self, key: &str, value: &str, now: Instant) -> Result<(), BookFull> {
         if self.keys.get(key).is_some_and(|key| key.stands && *key.value != *value) {
             return Ok(());
         }
         self.wish(key, value, false, now)
     }
 
-    fn wish(&mut self, name: &str, value: &str, stands: bool, now: Instant) -> Result<(), Full> {
+    fn wish(&mut self, name: &str, value: &str, stands: bool, now: Instant) -> Result<(), BookFull> {
         if self.closed {
             return Ok(());
         }
@@ -216,7 +216,7 @@ impl WishedKeys {
     }
 
     /// Takes up to `max` steps that may be sent now, none for a key that one is under way for.
-    pub fn take(&mut self, now: Instant, max: usize) -> Vec<Step> {
+    pub fn take(&mut self, now: Instant, max: usize) -> Vec<KeyStep> {
         self.forget(now);
         let mut steps = Vec::new();
         while steps.len() < max {
@@ -239,7 +239,7 @@ impl WishedKeys {
         Some(name)
     }
 
-    fn step(&mut self, name: &Arc<str>, now: Instant) -> Option<Step> {
+    fn step(&mut self, name: &Arc<str>, now: Instant) -> Option<KeyStep> {
         let key = self.keys.get_mut(name)?;
         let ttl = if key.kept { self.ttl } else { key.until.saturating_duration_since(now) };
         if key.under_way || (key.stands && ttl < TTL_MIN) {
@@ -249,31 +249,31 @@ impl WishedKeys {
         key.sent = true;
         let (value, older) = (key.value.clone(), key.older.clone());
         let action = match (key.stands, key.settled || key.yields) {
-            (true, false) => Action::Put { value, ttl },
-            (true, true) => Action::Refresh { value, older, ttl },
-            (false, _) => Action::Remove { value, older },
+            (true, false) => KeyAction::Put { value, ttl },
+            (true, true) => KeyAction::Refresh { value, older, ttl },
+            (false, _) => KeyAction::Remove { value, older },
         };
-        Some(Step { key: name.clone(), action, wish: key.wish })
+        Some(KeyStep { key: name.clone(), action, wish: key.wish })
     }
 
     /// Notes how a step ended.
-    pub fn done(&mut self, step: &Step, outcome: Outcome, now: Instant) {
+    pub fn done(&mut self, step: &KeyStep, outcome: KeyOutcome, now: Instant) {
         let Some(key) = self.landed(step) else { return };
         let (stands, kept) = (key.stands, key.kept);
         match outcome {
-            Outcome::Done | Outcome::Others if !stands => self.drop_key(&step.key),
+            KeyOutcome::Done | KeyOutcome::Others if !stands => self.drop_key(&step.key),
             // Another's value may go before ours has come to its end.
-            Outcome::Done | Outcome::Others => {
-                self.settle(&step.key, outcome == Outcome::Others);
+            KeyOutcome::Done | KeyOutcome::Others => {
+                self.settle(&step.key, outcome == KeyOutcome::Others);
                 let due = kept.then(|| self.due(&step.key, now));
                 self.postpone(&step.key, due);
             }
-            Outcome::Refused => self.postpone(&step.key, Some(now + REFUSED_WAITS)),
+            KeyOutcome::Refused => self.postpone(&step.key, Some(now + REFUSED_WAITS)),
         }
     }
 
     /// Notes that nobody knows whether steps were taken.
-    pub fn lost(&mut self, steps: &[Step]) {
+    pub fn lost(&mut self, steps: &[KeyStep]) {
         for step in steps {
             if self.landed(step).is_some() {
                 self.hurry(&step.key);
@@ -318,7 +318,7 @@ impl WishedKeys {
     }
 
     /// The key of a step that has come to its end, unless there is a newer wish, whose turn is next.
-    fn landed(&mut self, step: &Step) -> Option<&mut Key> {
+    fn landed(&mut self, step: &KeyStep) -> Option<&mut Key> {
         let key = self.keys.get_mut(&step.key)?;
         key.under_way = false;
         if key.wish != step.wish {
@@ -346,9 +346,9 @@ impl WishedKeys {
         now + self.ttl / 2 - (self.ttl / 8).mul_f64(chance as f64 / 1024.0)
     }
 
-    fn make_room(&mut self) -> Result<(), Full> {
+    fn make_room(&mut self) -> Result<(), BookFull> {
         if self.keys.len() >= self.keys_max {
-            let (_, name) = self.leaving.first().ok_or(Full)?.clone();
+            let (_, name) = self.leaving.first().ok_or(BookFull)?.clone();
             self.drop_key(&name);
         }
         Ok(())

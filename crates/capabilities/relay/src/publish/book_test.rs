@@ -13,24 +13,24 @@ const KEY: &str = "drone:a";
 struct Stand(HashMap<String, String>);
 
 impl Stand {
-    fn take(&mut self, step: &Step) -> Outcome {
+    fn take(&mut self, step: &KeyStep) -> KeyOutcome {
         let stands = self.0.get(&*step.key).cloned();
         let is = |value: &Arc<str>| stands.as_deref() == Some(&**value);
         let is_older = |older: &[Arc<str>]| older.iter().any(is);
         match &step.action {
-            Action::Put { value, .. } => {
+            KeyAction::Put { value, .. } => {
                 self.0.insert(step.key.to_string(), value.to_string());
-                Outcome::Done
+                KeyOutcome::Done
             }
-            Action::Refresh { value, older, .. } if stands.is_none() || is(value) || is_older(older) => {
+            KeyAction::Refresh { value, older, .. } if stands.is_none() || is(value) || is_older(older) => {
                 self.0.insert(step.key.to_string(), value.to_string());
-                Outcome::Done
+                KeyOutcome::Done
             }
-            Action::Remove { value, older } if is(value) || is_older(older) => {
+            KeyAction::Remove { value, older } if is(value) || is_older(older) => {
                 self.0.remove(&*step.key);
-                Outcome::Done
+                KeyOutcome::Done
             }
-            Action::Refresh { .. } | Action::Remove { .. } => Outcome::Others,
+            KeyAction::Refresh { .. } | KeyAction::Remove { .. } => KeyOutcome::Others,
         }
     }
 
@@ -40,7 +40,7 @@ impl Stand {
 }
 
 /// Has everything done that is to be done now.
-fn drain(book: &mut WishedKeys, stand: &mut Stand, now: Instant) -> Vec<Step> {
+fn drain(book: &mut WishedKeys, stand: &mut Stand, now: Instant) -> Vec<KeyStep> {
     let mut all = Vec::new();
     loop {
         let steps = book.take(now, 3);
@@ -55,7 +55,7 @@ fn drain(book: &mut WishedKeys, stand: &mut Stand, now: Instant) -> Vec<Step> {
     }
 }
 
-fn actions(steps: &[Step]) -> Vec<&'static str> {
+fn actions(steps: &[KeyStep]) -> Vec<&'static str> {
     steps.iter().map(|step| step.action.name()).collect()
 }
 
@@ -94,7 +94,7 @@ proptest! {
         let mut now = Instant::now();
         let (mut book, mut stand) = (WishedKeys::new(TTL, 4), Stand::default());
         let mut wished: Option<String> = None;
-        let mut under_way: Vec<Step> = Vec::new();
+        let mut under_way: Vec<KeyStep> = Vec::new();
         for event in events {
             match event {
                 Event::Put(value) => {
@@ -267,18 +267,18 @@ fn what_was_wished_in_an_outage_is_kept_small_and_not_done_too_late() {
     for round in 996..1000 {
         book.keep(&format!("drone:{round}"), now);
     }
-    assert_eq!(book.put("drone:x", "A", now), Err(Full), "kept ones make no room");
+    assert_eq!(book.put("drone:x", "A", now), Err(BookFull), "kept ones make no room");
     book.let_go("drone:996", now);
     let late = now + TTL + Duration::from_millis(1);
     let steps = drain(&mut book, &mut stand, late);
     assert_eq!(stand.of("drone:996"), None, "its session has ended long ago");
     assert_eq!(steps.len(), 3);
-    let whole = |step: &Step| matches!(step.action, Action::Put { ttl, .. } if ttl == TTL);
+    let whole = |step: &KeyStep| matches!(step.action, KeyAction::Put { ttl, .. } if ttl == TTL);
     assert!(steps.iter().all(whole), "{steps:?}");
     book.put("drone:997", "B", late).unwrap();
     let part = TTL / 4;
     let steps = drain(&mut book, &mut stand, late + part);
-    assert!(matches!(steps[0].action, Action::Put { ttl, .. } if ttl == TTL - part), "{steps:?}");
+    assert!(matches!(steps[0].action, KeyAction::Put { ttl, .. } if ttl == TTL - part), "{steps:?}");
 }
 
 #[test]
@@ -301,7 +301,7 @@ fn what_was_refused_is_tried_again_later() {
     let (mut book, now) = (WishedKeys::new(TTL, 4), Instant::now());
     book.put(KEY, "A", now).unwrap();
     let steps = book.take(now, 3);
-    book.done(&steps[0], Outcome::Refused, now);
+    book.done(&steps[0], KeyOutcome::Refused, now);
     assert!(book.take(now, 3).is_empty());
     assert_eq!(actions(&book.take(book.next_at().unwrap(), 3)), ["put"]);
 }

@@ -20,9 +20,9 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tracing::warn;
 
 use crate::metrics::publish::PublishMetrics;
-use book::{Full, WishedKeys};
+use book::{BookFull, WishedKeys};
 use outage::{KEYS_RUNBOOK, Outage};
-use server::{Connection, OPERATION_TIMEOUT, Server, ServerError};
+use server::{GreetedConnection, OPERATION_TIMEOUT, RedisEndpoint, ServerError};
 
 /// How long the Redis may take to answer at the start.
 const START_TIMEOUT: Duration = Duration::from_secs(2);
@@ -53,7 +53,7 @@ pub struct PublishHealth {
 }
 
 struct Publishing {
-    server: Server,
+    server: RedisEndpoint,
     address: String,
     book: Mutex<WishedKeys>,
     /// There is something new in the book.
@@ -69,7 +69,7 @@ impl Publications {
     /// address, or before [`Publications::run`] runs.
     pub fn new(config: &PublishConfig, ttl: Duration, keys_max: usize, metrics: Arc<PublishMetrics>) -> Self {
         let address = config.address.clone().unwrap_or_default();
-        let server = Server::of(config).unwrap_or_else(|error| {
+        let server = RedisEndpoint::of(config).unwrap_or_else(|error| {
             warn!(%error, address, runbook = KEYS_RUNBOOK, "keys are not published: the address of the Redis cannot be used");
             None
         });
@@ -112,12 +112,12 @@ impl Publications {
         self.wish(|book, now| book.remove(key, value, now));
     }
 
-    fn wish(&self, write: impl FnOnce(&mut WishedKeys, Instant) -> Result<(), Full>) {
+    fn wish(&self, write: impl FnOnce(&mut WishedKeys, Instant) -> Result<(), BookFull>) {
         let Some(publishing) = &self.publishing else { return };
         let written = write(&mut publishing.book.lock(), Instant::now());
         match written {
             Ok(()) => publishing.news.notify_one(),
-            Err(Full) => publishing.metrics.count_dropped(),
+            Err(BookFull) => publishing.metrics.count_dropped(),
         }
     }
 
@@ -185,7 +185,7 @@ impl Publishing {
     }
 
     /// Does what is to be done; comes back when nothing will be any more.
-    async fn serve(&self, connection: &mut Connection) -> Result<(), ServerError> {
+    async fn serve(&self, connection: &mut GreetedConnection) -> Result<(), ServerError> {
         let mut heard = Instant::now();
         loop {
             let steps = self.book.lock().take(Instant::now(), BATCH_MAX);

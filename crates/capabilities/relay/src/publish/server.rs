@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use omnirelay_settings::PublishConfig;
-use omnirelay_store::redis::url::Secret;
+use omnirelay_store::redis::url::UrlSecret;
 use redis::aio::MultiplexedConnection;
 use redis::{
     AsyncConnectionConfig, Client, Cmd, ConnectionAddr, IntoConnectionInfo, Pipeline, RedisConnectionInfo,
@@ -13,7 +13,7 @@ use redis::{
 use tokio::time::timeout;
 use tracing::debug;
 
-use super::book::{Action, Outcome, Step};
+use super::book::{KeyAction, KeyOutcome, KeyStep};
 
 /// How long everything that is sent together may take.
 pub const OPERATION_TIMEOUT: Duration = Duration::from_millis(750);
@@ -46,7 +46,7 @@ return 0";
 const ENDING: [&str; 6] = ["READONLY", "LOADING", "MASTERDOWN", "NOAUTH", "MOVED", "CLUSTERDOWN"];
 
 /// Where the Redis is, and who we are to it.
-pub struct Server {
+pub struct RedisEndpoint {
     client: Client,
 }
 
@@ -61,18 +61,18 @@ pub enum ServerError {
 
 /// A connection that may still hold commands, which could be carried out at any time: as the server knows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Stray {
+pub struct StrayConnection {
     id: String,
     address: String,
 }
 
 /// A connection that has been greeted.
-pub struct Connection {
+pub struct GreetedConnection {
     multiplexed: MultiplexedConnection,
-    stray: Option<Stray>,
+    stray: Option<StrayConnection>,
 }
 
-impl Server {
+impl RedisEndpoint {
     /// The server of a configuration; `None` when nothing is to be published.
     ///
     /// # Errors
@@ -86,7 +86,7 @@ impl Server {
             .set_db(i64::from(config.database.unwrap_or_default()))
             .set_skip_set_lib_name();
         if let Some(password) =
-            config.password.as_ref().map(Secret::reveal).filter(|password| !password.is_empty())
+            config.password.as_ref().map(UrlSecret::reveal).filter(|password| !password.is_empty())
         {
             settings = settings.set_password(password);
         }
@@ -102,13 +102,17 @@ impl Server {
     /// When all of this takes longer than `patience` or fails.
     pub async fn connect(
         &self,
-        stray: Option<&Stray>,
+        stray: Option<&StrayConnection>,
         patience: Duration,
-    ) -> Result<Connection, ServerError> {
+    ) -> Result<GreetedConnection, ServerError> {
         timeout(patience, self.greet(stray, patience)).await.unwrap_or(Err(ServerError::Silent))
     }
 
-    async fn greet(&self, stray: Option<&Stray>, patience: Duration) -> Result<Connection, ServerError> {
+    async fn greet(
+        &self,
+        stray: Option<&StrayConnection>,
+        patience: Duration,
+    ) -> Result<GreetedConnection, ServerError> {
         let config = AsyncConnectionConfig::new()
             .set_connection_timeout(Some(patience))
             .set_response_timeout(Some(patience));
@@ -120,9 +124,9 @@ impl Server {
             asked(&mut multiplexed, &kill).await?;
         }
         let own = asked(&mut multiplexed, cmd("CLIENT").arg("INFO")).await?;
-        let stray = own.as_deref().and_then(Stray::of_info);
+        let stray = own.as_deref().and_then(StrayConnection::of_info);
         multiplexed.set_response_timeout(OPERATION_TIMEOUT);
-        Ok(Connection { multiplexed, stray })
+        Ok(GreetedConnection { multiplexed, stray })
     }
 }
 
@@ -138,9 +142,9 @@ async fn asked(connection: &mut MultiplexedConnection, command: &Cmd) -> Result<
     }
 }
 
-impl Connection {
+impl GreetedConnection {
     /// What stays behind when the connection is given up with commands on their way.
-    pub fn stray(&self) -> Option<Stray> {
+    pub fn stray(&self) -> Option<StrayConnection> {
         self.stray.clone()
     }
 
@@ -148,7 +152,7 @@ impl Connection {
     ///
     /// # Errors
     /// Then nobody knows which of them were taken, and the connection is of no use any more.
-    pub async fn send(&mut self, steps: &[Step]) -> Result<Vec<Outcome>, ServerError> {
+    pub async fn send(&mut self, steps: &[KeyStep]) -> Result<Vec<KeyOutcome>, ServerError> {
         let mut all = Pipeline::with_capacity(steps.len());
         for step in steps {
             all.add_command(command(step));
@@ -167,7 +171,7 @@ impl Connection {
     }
 }
 
-impl Stray {
+impl StrayConnection {
     /// Reads what `CLIENT INFO` says.
     fn of_info(info: &str) -> Option<Self> {
         let field = |name: &str| {
@@ -183,22 +187,22 @@ impl From<RedisError> for ServerError {
     }
 }
 
-fn command(step: &Step) -> Cmd {
+fn command(step: &KeyStep) -> Cmd {
     let ms = |ttl: &Duration| u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX);
     let texts = |all: &[Arc<str>]| all.iter().map(ToString::to_string).collect::<Vec<_>>();
     let key = &*step.key;
     let mut command;
     match &step.action {
-        Action::Put { value, ttl } => {
+        KeyAction::Put { value, ttl } => {
             command = cmd("SET");
             command.arg(key).arg(&**value).arg("PX").arg(ms(ttl));
         }
-        Action::Refresh { value, older, ttl } => {
+        KeyAction::Refresh { value, older, ttl } => {
             command = cmd("EVAL");
             command.arg(REFRESH).arg(1).arg(key).arg(ms(ttl)).arg(&**value);
             command.arg(texts(older));
         }
-        Action::Remove { value, older } => {
+        KeyAction::Remove { value, older } => {
             command = cmd("EVAL");
             command.arg(REMOVE).arg(1).arg(key).arg(&**value).arg(texts(older));
         }
@@ -206,13 +210,13 @@ fn command(step: &Step) -> Cmd {
     command
 }
 
-fn outcome(answer: RedisResult<Value>, step: &Step) -> Result<Outcome, ServerError> {
+fn outcome(answer: RedisResult<Value>, step: &KeyStep) -> Result<KeyOutcome, ServerError> {
     match answer {
-        Ok(Value::Int(0)) => Ok(Outcome::Others),
-        Ok(_) => Ok(Outcome::Done),
+        Ok(Value::Int(0)) => Ok(KeyOutcome::Others),
+        Ok(_) => Ok(KeyOutcome::Done),
         Err(error) if error.code().is_some_and(|code| !ENDING.contains(&code)) => {
             debug!(%error, key = %step.key, "the Redis refused");
-            Ok(Outcome::Refused)
+            Ok(KeyOutcome::Refused)
         }
         Err(error) => Err(error.into()),
     }
@@ -251,8 +255,8 @@ mod tests {
     #[test]
     fn a_connection_is_known_by_its_number_and_where_it_comes_from() {
         let info = "id=7 addr=127.0.0.1:4242 laddr=127.0.0.1:6379 fd=8 name= age=0";
-        let expected = Stray { id: "7".to_owned(), address: "127.0.0.1:4242".to_owned() };
-        assert_eq!(Stray::of_info(info), Some(expected));
-        assert_eq!(Stray::of_info("id=7"), None);
+        let expected = StrayConnection { id: "7".to_owned(), address: "127.0.0.1:4242".to_owned() };
+        assert_eq!(StrayConnection::of_info(info), Some(expected));
+        assert_eq!(StrayConnection::of_info("id=7"), None);
     }
 }

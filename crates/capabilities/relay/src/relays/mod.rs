@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use omnirelay_core::names::check_id;
-use omnirelay_core::placement::Incarnations;
+use omnirelay_core::placement::RelayIncarnations;
 use omnirelay_core::text::is_unseen;
 use omnirelay_core::time::{Millis, whole_ms};
 use omnirelay_identity::caller::{Caller, Scope};
@@ -14,10 +14,10 @@ use omnirelay_nouns::listing::{self, AskedPage};
 use omnirelay_registry::Registry;
 use omnirelay_registry::mutate::request_hash;
 use omnirelay_registry::ttl_records::{
-    Beginning, Claim, LifeError, REGISTRATION_MAX, TtlOutcome, TtlStanding,
+    LifeError, REGISTRATION_MAX, TtlClaim, TtlOutcome, TtlStanding, TtlStart,
 };
-use omnirelay_registry::view::{Reading, Tenancy, View, ViewRecord};
-use omnirelay_store::{Kind, Precondition, RecordId};
+use omnirelay_registry::view::{LeaseTenancy, View, ViewReading, ViewRecord};
+use omnirelay_store::{Precondition, RecordId, RecordKind};
 use omnirelay_wire::fault::Fault;
 use omnirelay_wire::pb::aeroarc::registry::v1 as pb;
 use omnirelay_wire::pb::omnirelay::store::v1::RelayValue;
@@ -26,7 +26,7 @@ use prost::Message;
 use tokio::time::Instant;
 
 /// Records of relays; the key is the relay's id.
-pub const RELAY: Kind = Kind::of("relay");
+pub const RELAY: RecordKind = RecordKind::of("relay");
 /// The longest address of a relay in bytes: that of a host name.
 const ADDRESS_BYTES_MAX: usize = 253;
 /// How often a registration looks again when somebody else was faster.
@@ -35,13 +35,13 @@ const REGISTER: &str = "relays.register";
 
 /// Who speaks for a relay.
 #[derive(Clone, Debug)]
-pub struct Speaker {
+pub struct RelaySpeaker {
     principal: Arc<str>,
     /// Of every relay, whoever has registered it.
     of_all: bool,
 }
 
-impl Speaker {
+impl RelaySpeaker {
     /// Who has called; `None`: this daemon itself, in its own process.
     pub fn of(caller: Option<&Caller>, node_id: &str) -> Self {
         match caller {
@@ -71,7 +71,7 @@ impl LiveRelay {
     ///
     /// # Errors
     /// `RELAY_OF_ANOTHER`: another principal has registered it.
-    pub fn check_speaker(&self, speaker: &Speaker) -> Result<(), Fault> {
+    pub fn check_speaker(&self, speaker: &RelaySpeaker) -> Result<(), Fault> {
         let by = &self.value.registered_by;
         if speaker.of_all || by.is_empty() || **by == *speaker.principal {
             return Ok(());
@@ -89,7 +89,7 @@ impl LiveRelay {
 }
 
 /// The kind of these records, for those who watch them.
-pub fn kind() -> Kind {
+pub fn kind() -> RecordKind {
     RELAY
 }
 
@@ -111,7 +111,7 @@ pub fn incarnation(view: &View, id: &str) -> Option<u64> {
 }
 
 /// Those that live.
-pub fn incarnations(view: &View) -> Incarnations {
+pub fn incarnations(view: &View) -> RelayIncarnations {
     let records = view.list(&RELAY).records;
     let known = |record: &Arc<ViewRecord>| {
         Some((record.record.id.key.clone(), record.value::<RelayValue>()?.incarnation))
@@ -125,7 +125,7 @@ pub fn count(view: &View) -> usize {
 }
 
 /// The message of a relay that holds so many agents.
-pub fn show(tenancy: &Tenancy<'_>, record: &ViewRecord, agents: u32, stale: bool) -> Option<pb::Relay> {
+pub fn show(tenancy: &LeaseTenancy<'_>, record: &ViewRecord, agents: u32, stale: bool) -> Option<pb::Relay> {
     let value = record.value::<RelayValue>()?;
     let heard = TtlStanding::of(tenancy, record, stale);
     Some(pb::Relay {
@@ -157,7 +157,7 @@ impl Relays {
     ///
     /// # Errors
     /// `INVALID_ARGUMENT`, `RELAY_OF_ANOTHER`, `STORE_UNAVAILABLE`, `TOO_MANY_RELAYS`: nothing was changed.
-    pub async fn register(&self, speaker: &Speaker, relay: Option<pb::Relay>) -> Result<(), Fault> {
+    pub async fn register(&self, speaker: &RelaySpeaker, relay: Option<pb::Relay>) -> Result<(), Fault> {
         let (id, value) = checked(relay)?;
         let value = RelayValue { registered_by: speaker.principal.to_string(), ..value };
         if self.registry.is_away()
@@ -203,7 +203,7 @@ impl Relays {
             // Store time never goes back, so no incarnation comes twice.
             let begin = |now: Millis| encoded(&RelayValue { incarnation: now.0, ..value.clone() });
             let (id, ttl, preconditions) = (id.clone(), self.ttl, Vec::new());
-            let beginning = Beginning { id, ttl, until, epoch, preconditions, value: &begin };
+            let beginning = TtlStart { id, ttl, until, epoch, preconditions, value: &begin };
             return registry.begin_life(beginning).await;
         };
         // Who operates the mesh says something of it, and does not become who speaks for it.
@@ -215,7 +215,13 @@ impl Relays {
             .in_place_of(&known.value);
         let value = encoded(&wanted);
         registry
-            .claim(Claim { record: &known.record, ttl: self.ttl, until, value: &value, preconditions: &[] })
+            .claim(TtlClaim {
+                record: &known.record,
+                ttl: self.ttl,
+                until,
+                value: &value,
+                preconditions: &[],
+            })
             .await
     }
 
@@ -223,7 +229,7 @@ impl Relays {
     ///
     /// # Errors
     /// `INVALID_ARGUMENT`; `RELAY_NOT_FOUND` when it does not; `RELAY_OF_ANOTHER`.
-    pub async fn heartbeat(&self, speaker: &Speaker, id: &str) -> Result<(), Fault> {
+    pub async fn heartbeat(&self, speaker: &RelaySpeaker, id: &str) -> Result<(), Fault> {
         check_relay_id("relayId", id)?;
         self.registry.ready_for("").await?;
         let find = || self.registry.view().get(&relay_id(id));
@@ -262,7 +268,7 @@ impl Relays {
         self.registry.ready_for(&asked.min_revision).await?;
         let (reading, agents) =
             listing::read_with(&self.registry, &RELAY, page.token.as_ref(), agents).await?;
-        let Reading { cursor, records, .. } = reading;
+        let ViewReading { cursor, records, .. } = reading;
         let stale = self.registry.view().silence();
         let is_stale = self.registry.is_stale();
         let tenancy = self.registry.view().tenancy();

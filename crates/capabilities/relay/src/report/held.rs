@@ -16,15 +16,15 @@ const PLACES: u64 = 40;
 
 /// What the registry is to be told of one agent.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Word {
+pub struct AgentReport {
     pub agent_id: Arc<str>,
-    pub news: News,
+    pub news: AgentNews,
     /// Since which call of [`HeldAgents::hold`] or [`HeldAgents::tell_anew`].
     hold: u64,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum News {
+pub enum AgentNews {
     /// The relay holds it.
     IsHere,
     /// It lives.
@@ -139,16 +139,16 @@ impl HeldAgents {
     }
 
     /// The next word of a kind whose turn has come: what is overdue comes first, the oldest before all.
-    pub fn take(&mut self, news: News, now: Instant) -> Option<Word> {
+    pub fn take(&mut self, news: AgentNews, now: Instant) -> Option<AgentReport> {
         let (_, name) = self.turns(news).first().filter(|(at, _)| *at <= now)?.clone();
         self.turns(news).pop_first();
         let agent = self.agents.get_mut(&name)?;
         agent.turn = None;
-        Some(Word { news, hold: agent.hold, agent_id: name })
+        Some(AgentReport { news, hold: agent.hold, agent_id: name })
     }
 
     /// Notes what came of a word. False: it was out of date.
-    pub fn heard(&mut self, word: &Word, heard: AgentVerdict, now: Instant) -> bool {
+    pub fn heard(&mut self, word: &AgentReport, heard: AgentVerdict, now: Instant) -> bool {
         let own_turn = self.own_turn(&word.agent_id, now);
         let interval = self.interval;
         let Some(agent) = self.agents.get_mut(&word.agent_id).filter(|agent| agent.hold == word.hold) else {
@@ -181,10 +181,10 @@ impl HeldAgents {
     }
 
     /// When the next word of a kind is due; `None` when there is none, or all are on their way.
-    pub fn next_at(&self, news: News) -> Option<Instant> {
+    pub fn next_at(&self, news: AgentNews) -> Option<Instant> {
         let turns = match news {
-            News::IsHere => &self.registrations,
-            News::Lives => &self.heartbeats,
+            AgentNews::IsHere => &self.registrations,
+            AgentNews::Lives => &self.heartbeats,
         };
         turns.first().map(|(at, _)| *at)
     }
@@ -200,10 +200,10 @@ impl HeldAgents {
     }
 
     /// Whether there is an agent of which this is to be told.
-    pub fn has(&self, news: News) -> bool {
+    pub fn has(&self, news: AgentNews) -> bool {
         match news {
-            News::IsHere => self.nowhere > 0,
-            News::Lives => self.agents.len() > self.nowhere,
+            AgentNews::IsHere => self.nowhere > 0,
+            AgentNews::Lives => self.agents.len() > self.nowhere,
         }
     }
 
@@ -226,10 +226,10 @@ impl HeldAgents {
         self.turns(news).insert((at, name.clone()));
     }
 
-    fn turns(&mut self, news: News) -> &mut BTreeSet<(Instant, Arc<str>)> {
+    fn turns(&mut self, news: AgentNews) -> &mut BTreeSet<(Instant, Arc<str>)> {
         match news {
-            News::IsHere => &mut self.registrations,
-            News::Lives => &mut self.heartbeats,
+            AgentNews::IsHere => &mut self.registrations,
+            AgentNews::Lives => &mut self.heartbeats,
         }
     }
 
@@ -241,10 +241,10 @@ impl HeldAgents {
 
 impl Agent {
     /// What is told of it next.
-    fn news(&self) -> News {
+    fn news(&self) -> AgentNews {
         match self.place {
-            Place::Nowhere => News::IsHere,
-            Place::Here | Place::Elsewhere => News::Lives,
+            Place::Nowhere => AgentNews::IsHere,
+            Place::Here | Place::Elsewhere => AgentNews::Lives,
         }
     }
 

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use omnirelay_host::wall_clock;
-use omnirelay_identity::client::OwnClient;
-use omnirelay_identity::connector::OwnConnector;
+use omnirelay_identity::client::LiveTlsClient;
+use omnirelay_identity::connector::LiveTlsConnector;
 use omnirelay_wire::pb::aeroarc::registry::v1 as pb;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Request, Status};
@@ -24,7 +24,7 @@ const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(5);
 /// All fail with the registry's status: `NOT_FOUND` when it does not know the relay or the agent,
 /// `FAILED_PRECONDITION` when another relay holds the agent.
 #[async_trait]
-pub trait RelayRegistry: Send + Sync + 'static {
+pub trait RegistryClient: Send + Sync + 'static {
     /// The relay lives, and where it is.
     async fn register_relay(&self, relay: &pb::Relay) -> Result<(), Status>;
     /// The relay lives.
@@ -48,7 +48,7 @@ impl<S> OwnRegistry<S> {
 }
 
 #[async_trait]
-impl<S: AeroRegistry> RelayRegistry for OwnRegistry<S> {
+impl<S: AeroRegistry> RegistryClient for OwnRegistry<S> {
     async fn register_relay(&self, relay: &pb::Relay) -> Result<(), Status> {
         self.service.register_relay(Request::new(register_relay(relay))).await.map(drop)
     }
@@ -90,10 +90,10 @@ impl OtherRegistry {
     pub fn under_tls(
         address: &str,
         timeout: Duration,
-        tls: Arc<OwnClient>,
+        tls: Arc<LiveTlsClient>,
     ) -> Result<Self, tonic::transport::Error> {
         let channel =
-            endpoint(address, timeout)?.connect_with_connector_lazy(OwnConnector::new(tls, timeout));
+            endpoint(address, timeout)?.connect_with_connector_lazy(LiveTlsConnector::new(tls, timeout));
         Ok(Self::on(channel))
     }
 
@@ -114,7 +114,7 @@ fn endpoint(address: &str, timeout: Duration) -> Result<Endpoint, tonic::transpo
 }
 
 #[async_trait]
-impl RelayRegistry for OtherRegistry {
+impl RegistryClient for OtherRegistry {
     async fn register_relay(&self, relay: &pb::Relay) -> Result<(), Status> {
         self.client.clone().register_relay(register_relay(relay)).await.map(drop)
     }

@@ -4,7 +4,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use futures_util::StreamExt as _;
 use futures_util::future::join_all;
-use omnirelay_wire::encoded::Encoded;
+use omnirelay_wire::encoded::EncodedMessage;
 use omnirelay_wire::pb::aeroarc::registry::v1 as pb;
 use parking_lot::Mutex;
 use tokio::net::TcpListener;
@@ -42,7 +42,7 @@ impl Service {
 
 #[async_trait]
 impl AeroRegistry for Service {
-    type WatchStream = BoxStream<Encoded<pb::WatchEvent>>;
+    type WatchStream = BoxStream<EncodedMessage<pb::WatchEvent>>;
     type HeartbeatAgentsStream = BoxStream<pb::HeartbeatAgentsResponse>;
 
     async fn register_relay(
@@ -128,7 +128,7 @@ fn serve(listener: TcpListener, service: Arc<Service>, tasks: &mut JoinSet<()>) 
     tasks.spawn(async move { server.serve_with_incoming(TcpIncoming::from(listener)).await.unwrap() });
 }
 
-async fn tell(registry: &dyn RelayRegistry, service: &Service) {
+async fn tell(registry: &dyn RegistryClient, service: &Service) {
     let relay = pb::Relay {
         relay_id: "r".to_owned(),
         address: "host".to_owned(),

@@ -1,9 +1,9 @@
 use std::path::{Path, PathBuf};
 
-use omnirelay_identity::authenticate::{HostAndAgents, Hosts};
-use omnirelay_identity::client::{Believes, Shows};
-use omnirelay_identity::tls::Tls;
-use omnirelay_surface::{Limits, OMNIRELAY, Surface, serve_with};
+use omnirelay_identity::authenticate::{AllowedHosts, HostAuthenticator};
+use omnirelay_identity::client::{ClientCertificate, ServerTrust};
+use omnirelay_identity::tls::ListenerTls;
+use omnirelay_surface::{ListenerLimits, OMNIRELAY, Surface, serve_with};
 use rcgen::{CertifiedKey, generate_simple_self_signed};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
@@ -20,16 +20,16 @@ async fn listener(place: &Path, tasks: &mut JoinSet<()>) -> (u16, PathBuf) {
     let (chain, key) = (place.join("cert.pem"), place.join("key.pem"));
     std::fs::write(&chain, cert.pem()).unwrap();
     std::fs::write(&key, signing_key.serialize_pem()).unwrap();
-    let tls = Arc::new(Tls::open(&chain, &key).unwrap());
+    let tls = Arc::new(ListenerTls::open(&chain, &key).unwrap());
     let surface = Surface::builder([OMNIRELAY])
-        .authenticator(HostAndAgents::new(|| true))
-        .hosts(Hosts::any())
+        .authenticator(HostAuthenticator::new(|| true))
+        .hosts(AllowedHosts::any())
         .build()
         .unwrap();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
     tasks.spawn(async move {
-        serve_with(listener, Some(tls), surface, Limits::default(), std::future::pending()).await;
+        serve_with(listener, Some(tls), surface, ListenerLimits::default(), std::future::pending()).await;
     });
     (port, chain)
 }
@@ -49,8 +49,8 @@ async fn another_registry_is_reached_under_tls() {
         ("no file", "localhost", Some(Path::new("/nowhere")), Code::Unavailable),
     ];
     for (what, host, ca, code) in cases {
-        let believes = ca.map_or(Believes::Public, |ca| Believes::File(ca.to_owned()));
-        let tls = OwnClient::new(believes, Shows::Nothing, Arc::default());
+        let believes = ca.map_or(ServerTrust::Public, |ca| ServerTrust::File(ca.to_owned()));
+        let tls = LiveTlsClient::new(believes, ClientCertificate::Nothing, Arc::default());
         let registry = OtherRegistry::under_tls(&format!("https://{host}:{port}"), TIMEOUT, tls).unwrap();
         let status = registry.heartbeat_relay("r").await.unwrap_err();
         // The listener has no registry: that it says so shows that it was reached.

@@ -1,7 +1,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use async_trait::async_trait;
-use omnirelay_settings::Span;
+use omnirelay_settings::HumanDuration;
 use parking_lot::MutexGuard;
 use tokio::task::JoinSet;
 use tokio::time::{advance, sleep};
@@ -95,7 +95,7 @@ impl Drop for Ended<'_> {
 }
 
 #[async_trait]
-impl RelayRegistry for Fake {
+impl RegistryClient for Fake {
     async fn register_relay(&self, relay: &Relay) -> Result<(), Status> {
         self.hear(format!("register {}", relay.relay_id)).await?;
         let mut inner = self.inner();
@@ -157,8 +157,8 @@ fn told_by(relay_id: &str, fake: Arc<Fake>) -> World {
         ca: None,
         tls: Default::default(),
         address: None,
-        heartbeat_interval: Span(INTERVAL),
-        request_timeout: Span(Duration::from_secs(1)),
+        heartbeat_interval: HumanDuration(INTERVAL),
+        request_timeout: HumanDuration(Duration::from_secs(1)),
     };
     let reports = Arc::new(Reports::new(relay, &config, fake.clone(), 20_000));
     World { fake, reports, running: JoinSet::new() }

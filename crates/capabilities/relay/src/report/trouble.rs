@@ -8,7 +8,7 @@ use tokio::time::Instant;
 use tonic::{Code, Status};
 use tracing::{debug, info, warn};
 
-use super::held::News;
+use super::held::AgentNews;
 use crate::RELAY_RUNBOOK;
 
 const PAUSE_FIRST: Duration = Duration::from_millis(250);
@@ -28,7 +28,7 @@ pub fn is_away(status: &Status) -> bool {
 /// Calls of the relay of itself, registrations of its agents and their heartbeats may fail apart: a registry whose
 /// store is away registers nobody, and hears of all that it knows.
 #[derive(Debug, Default)]
-pub struct Trouble {
+pub struct RelayTrouble {
     since: Option<Instant>,
     /// How often in a row the registry did not hear of the relay.
     relay: u32,
@@ -47,7 +47,7 @@ struct Setback {
     from: Option<Instant>,
 }
 
-impl Trouble {
+impl RelayTrouble {
     /// Notes that the registry did not hear of the relay; says how long to wait, at most about `pause_max`.
     pub fn relay_failed(&mut self, status: &Status, now: Instant, pause_max: Duration) -> Duration {
         self.begins(status, now);
@@ -77,7 +77,7 @@ impl Trouble {
     }
 
     /// Notes that it was away when it was to hear this of an agent: that of others waits for a while.
-    pub fn agents_failed(&mut self, news: News, status: &Status, now: Instant, pause_max: Duration) {
+    pub fn agents_failed(&mut self, news: AgentNews, status: &Status, now: Instant, pause_max: Duration) {
         self.begins(status, now);
         let setback = self.setback(news);
         // Of many calls that fail together the first counts.
@@ -88,16 +88,16 @@ impl Trouble {
     }
 
     /// Notes that it heard this of an agent, or that there is none of which to tell it.
-    pub fn agents_heard(&mut self, news: News, now: Instant) {
+    pub fn agents_heard(&mut self, news: AgentNews, now: Instant) {
         *self.setback(news) = Setback::default();
         self.may_be_over(now);
     }
 
     /// How many words of a kind may be on their way together, and from when on: after a failure one goes ahead.
-    pub fn words_max(&self, news: News, most: usize) -> (usize, Option<Instant>) {
+    pub fn words_max(&self, news: AgentNews, most: usize) -> (usize, Option<Instant>) {
         let setback = match news {
-            News::IsHere => &self.registrations,
-            News::Lives => &self.heartbeats,
+            AgentNews::IsHere => &self.registrations,
+            AgentNews::Lives => &self.heartbeats,
         };
         let words = match (self.relay, setback.failures) {
             (0, 0) => most,
@@ -112,10 +112,10 @@ impl Trouble {
         self.since
     }
 
-    fn setback(&mut self, news: News) -> &mut Setback {
+    fn setback(&mut self, news: AgentNews) -> &mut Setback {
         match news {
-            News::IsHere => &mut self.registrations,
-            News::Lives => &mut self.heartbeats,
+            AgentNews::IsHere => &mut self.registrations,
+            AgentNews::Lives => &mut self.heartbeats,
         }
     }
 

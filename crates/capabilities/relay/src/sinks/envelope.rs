@@ -7,14 +7,14 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use chrono::DateTime;
 
-use crate::batch::{Batch, Frame};
+use crate::batch::{Frame, FrameBatch};
 
 /// What a line holds beside the frame's own bytes, about.
 const LINE_BYTES: usize = 256;
 
 /// A batch, and its lines once a sink has asked for them.
 pub(super) struct Item {
-    pub batch: Arc<Batch>,
+    pub batch: Arc<FrameBatch>,
     /// Of its frames together.
     pub bytes: usize,
     /// What it takes of memory, about.
@@ -29,16 +29,20 @@ pub(super) struct Lines {
 }
 
 impl Item {
-    pub fn new(batch: Arc<Batch>) -> Self {
+    pub fn new(batch: Arc<FrameBatch>) -> Self {
         let (bytes, held_bytes) = (batch.frame_bytes(), batch.held_bytes());
         Self { batch, bytes, held_bytes, lines: OnceLock::new() }
     }
 
     /// Its first frame alone.
     pub fn first(&self) -> Self {
-        let Batch { agent_id, received_unix_ns, frames } = &*self.batch;
+        let FrameBatch { agent_id, received_unix_ns, frames } = &*self.batch;
         let frames = frames.iter().take(1).cloned().collect();
-        Self::new(Arc::new(Batch { agent_id: agent_id.clone(), received_unix_ns: *received_unix_ns, frames }))
+        Self::new(Arc::new(FrameBatch {
+            agent_id: agent_id.clone(),
+            received_unix_ns: *received_unix_ns,
+            frames,
+        }))
     }
 
     pub fn frames(&self) -> usize {
@@ -52,7 +56,7 @@ impl Item {
 }
 
 impl Lines {
-    fn of(batch: &Batch) -> Self {
+    fn of(batch: &FrameBatch) -> Self {
         let begin = beginning(batch);
         let room: usize =
             batch.frames.iter().map(|frame| frame.raw.len() * 3 + begin.len() + LINE_BYTES).sum();
@@ -79,7 +83,7 @@ impl Lines {
 }
 
 /// What the lines of a batch have in common.
-fn beginning(batch: &Batch) -> Vec<u8> {
+fn beginning(batch: &FrameBatch) -> Vec<u8> {
     let mut begin = Vec::with_capacity(LINE_BYTES);
     begin.extend_from_slice(b"{\"agent_id\":");
     put(&mut begin, &*batch.agent_id);

@@ -8,8 +8,8 @@ use http::StatusCode;
 use http::header::{HeaderMap, RETRY_AFTER};
 use http_body_util::BodyExt as _;
 use omnirelay_core::text::chain;
-use omnirelay_identity::client::OwnClient;
-use omnirelay_identity::connector::{OwnHttp, PostError};
+use omnirelay_identity::client::LiveTlsClient;
+use omnirelay_identity::connector::{LiveHttpClient, PostError};
 use reqwest::Url;
 
 use super::envelope::Item;
@@ -24,7 +24,7 @@ const WAIT_MAX: Duration = Duration::from_secs(60);
 
 /// Posts batches of lines.
 pub(super) struct HttpWriter {
-    http: OwnHttp,
+    http: LiveHttpClient,
     url: Url,
     timeout: Duration,
     batch_frames: usize,
@@ -35,8 +35,8 @@ pub(super) struct HttpWriter {
 }
 
 impl HttpWriter {
-    pub fn open(url: Url, tls: Arc<OwnClient>, timeout: Duration, batch_frames: usize) -> Self {
-        let http = OwnHttp::new(tls, CONNECT_TIMEOUT.min(timeout));
+    pub fn open(url: Url, tls: Arc<LiveTlsClient>, timeout: Duration, batch_frames: usize) -> Self {
+        let http = LiveHttpClient::new(tls, CONNECT_TIMEOUT.min(timeout));
         let batch_frames = batch_frames.max(1);
         Self { http, url, timeout, batch_frames, posted: 0, asked_to_wait: None }
     }

@@ -27,7 +27,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 use tracing::warn;
 
 use super::RELAY_RUNBOOK;
-use super::batch::Batch;
+use super::batch::FrameBatch;
 use crate::metrics::sinks::SinkCounts;
 use envelope::Item;
 use health::State;
@@ -117,7 +117,7 @@ struct Wait {
 impl Sinks {
     /// Hands a batch to every sink; waits where one that has no room blocks, when all others have it. Frames may be
     /// acknowledged when [`Handed::done`] says so.
-    pub async fn take(&self, batch: Arc<Batch>) -> Handed {
+    pub async fn take(&self, batch: Arc<FrameBatch>) -> Handed {
         let item = Arc::new(Item::new(batch));
         let mut handed = Handed::default();
         let mut blocked = Vec::new();

@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use omnirelay_identity::client::Servers;
-use omnirelay_identity::trust::Trust;
+use omnirelay_identity::client::ExpectedServers;
+use omnirelay_identity::trust::MeshTrust;
 use omnirelay_settings::{AcknowledgeWhen, FileSinkConfig, QueueConfig, SinksConfig};
 
 use super::file::{FileSettings, FileWriter};
@@ -48,7 +48,7 @@ impl Sinks {
         when: AcknowledgeWhen,
         default_folder: &Path,
         metrics: Arc<SinkMetrics>,
-        trust: &Arc<Trust>,
+        trust: &Arc<MeshTrust>,
     ) -> Result<Self, SinkError> {
         let SinksConfig { file, redis, http, stdout } = config;
         let has_file = config.has_file();
@@ -63,7 +63,7 @@ impl Sinks {
             opening.start(("redis", "RedisSink"), redis::PATIENCE, writer, &redis.queue);
         }
         if let Some(url) = http.server().map_err(setting)? {
-            let tls = http.tls.client(Servers::NodesAndServices, trust);
+            let tls = http.tls.client(ExpectedServers::NodesAndServices, trust);
             let writer = HttpWriter::open(url, tls, http.timeout.0, http.batch_frames);
             let patience = http.timeout.0 + PATIENCE;
             opening.start(("http", "HTTPSink"), patience, Box::new(writer), &http.queue);

@@ -6,8 +6,8 @@ use std::time::Duration;
 use ::redis::aio::MultiplexedConnection;
 use ::redis::{Pipeline, Value, cmd, from_redis_value_ref};
 use async_trait::async_trait;
-use omnirelay_store::redis::link::{Hello, Link, LinkError, RedisOptions};
-use omnirelay_store::redis::url::{RedisUrl, Secret};
+use omnirelay_store::redis::link::{ConnectionHello, LinkError, MasterLink, RedisOptions};
+use omnirelay_store::redis::url::{RedisUrl, UrlSecret};
 
 use super::envelope::Item;
 use super::queue::Bounds;
@@ -30,7 +30,7 @@ pub(super) const PATIENCE: Duration = Duration::from_secs(3);
 
 /// Adds entries to a stream.
 pub(super) struct RedisWriter {
-    link: Link,
+    link: MasterLink,
     stream: String,
     entries_max: usize,
     /// How many lines of the batches that failed last were taken before.
@@ -44,7 +44,7 @@ pub(super) struct RedisWriter {
 struct Anyone;
 
 #[async_trait]
-impl Hello for Anyone {
+impl ConnectionHello for Anyone {
     async fn greet(&self, _connection: &mut MultiplexedConnection) -> Result<(), LinkError> {
         Ok(())
     }
@@ -52,7 +52,7 @@ impl Hello for Anyone {
 
 impl RedisWriter {
     /// Begins without connecting.
-    pub fn new(url: RedisUrl, password: Option<Secret>, stream: &str, entries_max: usize) -> Self {
+    pub fn new(url: RedisUrl, password: Option<UrlSecret>, stream: &str, entries_max: usize) -> Self {
         let options = RedisOptions {
             password,
             hash_tag: Some(hash_tag(stream).to_owned()),
@@ -60,7 +60,7 @@ impl RedisWriter {
             response_timeout: RESPONSE_TIMEOUT,
             ..RedisOptions::default()
         };
-        let link = Link::new(url, options, Arc::new(Anyone));
+        let link = MasterLink::new(url, options, Arc::new(Anyone));
         Self { link, stream: stream.to_owned(), entries_max, written: 0, failures: 0, alone: false }
     }
 

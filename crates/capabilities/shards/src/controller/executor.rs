@@ -3,19 +3,21 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use omnirelay_decisions::shards::control::{Change, Decision, Deed, Step, done};
-use omnirelay_decisions::shards::map::{Edit, Moment, or_nobody};
+use omnirelay_decisions::shards::control::{
+    ControlStep, NamespaceDecision, ShardAction, ShardsDecision, done,
+};
+use omnirelay_decisions::shards::map::{FenceMoment, MapEdit, or_nobody};
 use omnirelay_nouns::timestamp;
-use omnirelay_registry::act::{Act, Authority, Plan};
+use omnirelay_registry::act::{CommitPlan, DaemonAct, WriteAuthority};
 use omnirelay_registry::audit_record::own_body;
 use omnirelay_store::{
-    CommitError, Committed, Epoch, Fence, Precondition, RecordId, StoreError, Version, Write,
+    CommitError, CommitOutcome, Epoch, LeaseFence, Precondition, RecordId, StoreError, Version, Write,
 };
 use omnirelay_wire::pb::omnirelay::store::v1::{AuditValue, NamespaceValue, RebalancePlanValue, ShardValue};
 use omnirelay_wire::timestamp::millis;
 use tracing::{debug, info, warn};
 
-use super::{Controller, Map, Nodes};
+use super::{NamespaceMap, ShardController, ShardNodes};
 use crate::controller::namespace_inputs::Plans;
 use crate::plans::{end_moves, new_id, put};
 use crate::shard_map_view::{NAMESPACE, OF_MAP, PLAN, namespace_id, plan_id, writes};
@@ -31,12 +33,12 @@ const CHANGED_MAX: usize = 120;
 
 /// A namespace that is worked on: what its record is after each commit.
 pub(super) struct NamespaceExecutor<'a> {
-    pub controller: &'a Controller,
+    pub controller: &'a ShardController,
     pub name: &'a str,
     pub value: NamespaceValue,
     version: Version,
     epoch: Epoch,
-    act: Act,
+    act: DaemonAct,
     /// As they were when it was decided.
     plans: &'a Plans,
 }
@@ -49,9 +51,14 @@ pub(super) struct Why {
 }
 
 impl<'a> NamespaceExecutor<'a> {
-    pub fn of(controller: &'a Controller, map: &Map<'a>, plans: &'a Plans, fence: &Fence) -> Self {
+    pub fn of(
+        controller: &'a ShardController,
+        map: &NamespaceMap<'a>,
+        plans: &'a Plans,
+        fence: &LeaseFence,
+    ) -> Self {
         let kinds = OF_MAP.iter().cloned().chain([PLAN]);
-        let act = Act::new("shards.control", kinds, Authority::Leader(fence.clone()));
+        let act = DaemonAct::new("shards.control", kinds, WriteAuthority::Leader(fence.clone()));
         let (value, record) = (NamespaceValue::clone(&map.value), &map.record.record);
         Self {
             controller,
@@ -72,14 +79,14 @@ impl<'a> NamespaceExecutor<'a> {
         audits: Vec<AuditValue>,
         after: NamespaceValue,
     ) -> Result<(), CommitError> {
-        let plan = Plan::read_in(self.epoch)
+        let plan = CommitPlan::read_in(self.epoch)
             .expect([(namespace_id(self.name), self.version)])
             .require(preconditions)
             .write(writes)
             .audit(audits);
         self.controller.confirm().await?;
         let committed = self.controller.attempt(&self.act, plan).await?;
-        let Committed::Done(entry) = committed else {
+        let CommitOutcome::Done(entry) = committed else {
             return Err(CommitError::Store(StoreError::Invalid {
                 what: "a step was made before".to_owned(),
             }));
@@ -95,19 +102,19 @@ impl<'a> NamespaceExecutor<'a> {
     /// Whether anything was committed.
     pub async fn carry_out(
         &mut self,
-        map: &Map<'_>,
-        nodes: &Nodes,
-        decision: Decision,
+        map: &NamespaceMap<'_>,
+        nodes: &ShardNodes,
+        decision: NamespaceDecision,
     ) -> Result<bool, CommitError> {
-        let Decision { steps, state, reason, plan, .. } = decision;
+        let NamespaceDecision { steps, state, reason, plan, .. } = decision;
         let was = (self.value.state(), self.value.state_reason.clone(), self.value.plan_id.clone());
         self.say(state, &reason, nodes);
         let did = !steps.is_empty();
         for step in steps {
             match step {
-                Step::Enter(entered) => self.enter(*entered, nodes).await?,
-                Step::Change(change) => self.change(map, nodes, &change).await?,
-                Step::End { plan, state, reason } => self.end(&plan, state, &reason, nodes).await?,
+                ControlStep::Enter(entered) => self.enter(*entered, nodes).await?,
+                ControlStep::Change(change) => self.change(map, nodes, &change).await?,
+                ControlStep::End { plan, state, reason } => self.end(&plan, state, &reason, nodes).await?,
             }
         }
         let is_told = was == (state, reason.clone(), plan.clone());
@@ -126,7 +133,7 @@ impl<'a> NamespaceExecutor<'a> {
     }
 
     /// Has the namespace say what is being done with it, with the next commit.
-    fn say(&mut self, state: State, reason: &str, nodes: &Nodes) {
+    fn say(&mut self, state: State, reason: &str, nodes: &ShardNodes) {
         if self.value.state() != state {
             self.value.state_since = Some(timestamp(nodes.now()));
         }
@@ -134,7 +141,7 @@ impl<'a> NamespaceExecutor<'a> {
         reason.clone_into(&mut self.value.state_reason);
     }
 
-    async fn enter(&mut self, mut plan: pb::RebalancePlan, nodes: &Nodes) -> Result<(), CommitError> {
+    async fn enter(&mut self, mut plan: pb::RebalancePlan, nodes: &ShardNodes) -> Result<(), CommitError> {
         let (me, now) = (self.controller.registry.node_id().to_owned(), timestamp(nodes.now()));
         let id = new_id(nodes.now());
         plan.plan_id.clone_from(&id);
@@ -169,7 +176,7 @@ impl<'a> NamespaceExecutor<'a> {
         id: &str,
         state: PlanState,
         reason: &str,
-        nodes: &Nodes,
+        nodes: &ShardNodes,
     ) -> Result<(), CommitError> {
         let registry = &self.controller.registry;
         let Some(record) = self.plans.find(id) else { return Ok(()) };
@@ -225,11 +232,16 @@ impl<'a> NamespaceExecutor<'a> {
         Ok(())
     }
 
-    async fn change(&mut self, map: &Map<'_>, nodes: &Nodes, change: &Change) -> Result<(), CommitError> {
+    async fn change(
+        &mut self,
+        map: &NamespaceMap<'_>,
+        nodes: &ShardNodes,
+        change: &ShardsDecision,
+    ) -> Result<(), CommitError> {
         let why = self.why(change);
         let mut left = change.shards.as_slice();
         while !left.is_empty() {
-            let mut edit = Edit::of(self.name, &self.value, why.history.clone());
+            let mut edit = MapEdit::of(self.name, &self.value, why.history.clone());
             let mut conditions: Vec<Precondition> =
                 self.plan_is_as_it_was(&change.plan).into_iter().collect();
             let (mut gone, mut count) = (BTreeSet::new(), 0);
@@ -237,7 +249,7 @@ impl<'a> NamespaceExecutor<'a> {
                 count += 1;
                 let Some((id, version, before)) = known(map, shard) else { continue };
                 conditions.push(Precondition::Version { id, version });
-                if matches!(deed, Deed::Move { .. }) && !before.owner.is_empty() {
+                if matches!(deed, ShardAction::Move { .. }) && !before.owner.is_empty() {
                     gone.insert(before.owner.clone());
                 }
                 let after = done(&before, deed, &change.plan, &why.strategy, self.moment(nodes));
@@ -261,8 +273,8 @@ impl<'a> NamespaceExecutor<'a> {
     }
 
     /// When fence tokens are given.
-    pub(super) fn moment(&self, nodes: &Nodes) -> Moment {
-        Moment { now: nodes.now(), epoch: self.epoch.0 }
+    pub(super) fn moment(&self, nodes: &ShardNodes) -> FenceMoment {
+        FenceMoment { now: nodes.now(), epoch: self.epoch.0 }
     }
 
     /// That nobody has said anything to a plan since it was decided what is next of it.
@@ -272,7 +284,7 @@ impl<'a> NamespaceExecutor<'a> {
     }
 
     /// Who changes shards, and why.
-    fn why(&self, change: &Change) -> Why {
+    fn why(&self, change: &ShardsDecision) -> Why {
         let value = self.plans.find(&change.plan).and_then(|record| record.value::<RebalancePlanValue>());
         let plan = value.and_then(|value| value.plan.clone()).unwrap_or_default();
         let me = self.controller.registry.node_id();
@@ -290,25 +302,32 @@ impl<'a> NamespaceExecutor<'a> {
     }
 
     /// A line for each shard that begins to move, or has moved.
-    fn tell(&self, shard: &str, before: &ShardValue, deed: &Deed, change: &Change, reason: &str) {
+    fn tell(
+        &self,
+        shard: &str,
+        before: &ShardValue,
+        deed: &ShardAction,
+        change: &ShardsDecision,
+        reason: &str,
+    ) {
         let (namespace, from) = (self.name, or_nobody(&before.owner));
         let (plan, cause) = (&change.plan, &change.cause);
         match deed {
-            Deed::Drain { to, .. } => {
+            ShardAction::Drain { to, .. } => {
                 info!(
                     namespace,
                     shard, from, to, plan, cause, reason, "shard {shard} draining from {from} to {to}"
                 );
             }
-            Deed::Move { to } => {
+            ShardAction::Move { to } => {
                 self.controller.metrics.count_move(namespace, cause);
                 info!(
                     namespace,
                     shard, from, to, plan, cause, reason, "shard {shard} moved from {from} to {to}"
                 );
             }
-            Deed::Keep => info!(namespace, shard, from, plan, "shard {shard} stays with {from}"),
-            Deed::Park => {
+            ShardAction::Keep => info!(namespace, shard, from, plan, "shard {shard} stays with {from}"),
+            ShardAction::Park => {
                 warn!(
                     namespace,
                     shard,
@@ -317,14 +336,16 @@ impl<'a> NamespaceExecutor<'a> {
                     "shard {shard} parked: {from} is silent"
                 );
             }
-            Deed::Unpark => info!(namespace, shard, from, "shard {shard} active again: {from} is back"),
-            Deed::Refence => debug!(namespace, shard, from, "shard {shard} fenced anew"),
+            ShardAction::Unpark => {
+                info!(namespace, shard, from, "shard {shard} active again: {from} is back");
+            }
+            ShardAction::Refence => debug!(namespace, shard, from, "shard {shard} fenced anew"),
         }
     }
 }
 
 /// A shard as it was when it was decided.
-fn known(map: &Map<'_>, shard: &str) -> Option<(RecordId, Version, Arc<ShardValue>)> {
+fn known(map: &NamespaceMap<'_>, shard: &str) -> Option<(RecordId, Version, Arc<ShardValue>)> {
     let record = map.shard(shard)?;
     Some((record.record.id.clone(), record.record.version, record.value()?))
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::ops::ControlFlow::Continue;
 
-use omnirelay_decisions::shards::map::{EDIT_MAX, Edit, numbered, owned_by};
+use omnirelay_decisions::shards::map::{EDIT_MAX, MapEdit, numbered, owned_by};
 use omnirelay_decisions::shards::planning::plan;
 use omnirelay_nouns::timestamp;
 use omnirelay_registry::audit_record::own_body;
@@ -13,21 +13,25 @@ use omnirelay_wire::pb::omnirelay::store::v1::{NamespaceValue, ShardValue};
 use prost::Message as _;
 use tracing::info;
 
-use super::{Map, Nodes};
+use super::{NamespaceMap, ShardNodes};
 use crate::controller::executor::NamespaceExecutor;
 use crate::shard_map_view::{
-    PLAN, SHARD_CHANGE, Values, namespace_id, parts, plan_id, plans_of, removable, shard_id, writes,
+    PLAN, SHARD_CHANGE, ShardValues, namespace_id, parts, plan_id, plans_of, removable, shard_id, writes,
 };
 use crate::{namespaces, pb};
 use pb::namespace::State;
 
 impl NamespaceExecutor<'_> {
     /// Makes the shards that are not there yet, as many in a commit as it takes. The last one has the namespace be seen.
-    pub(super) async fn make(&mut self, map: &Map<'_>, nodes: &Nodes) -> Result<(), CommitError> {
+    pub(super) async fn make(
+        &mut self,
+        map: &NamespaceMap<'_>,
+        nodes: &ShardNodes,
+    ) -> Result<(), CommitError> {
         let wanted = wanted(&map.value);
         let spec = map.spec();
         let all: Vec<(&str, &ShardValue)> = wanted.iter().map(|(id, value)| (id.as_str(), value)).collect();
-        let members = nodes.members(self.name, &spec, &Values(Vec::new()));
+        let members = nodes.members(self.name, &spec, &ShardValues(Vec::new()));
         let planned = plan(self.name, &all, &members, &spec.rules(), &BTreeMap::new());
         let there: std::collections::BTreeSet<&str> =
             map.shards.iter().filter_map(|record| parts(&record.record.id).map(|(_, shard)| shard)).collect();
@@ -41,7 +45,7 @@ impl NamespaceExecutor<'_> {
         let why = self.value.ordered.clone().unwrap_or_default();
         let mut made = u32::try_from(there.len()).unwrap_or(u32::MAX);
         loop {
-            let mut edit = Edit::of(self.name, &self.value, why.clone());
+            let mut edit = MapEdit::of(self.name, &self.value, why.clone());
             let mut conditions = Vec::new();
             while edit.has_room(EDIT_MAX)
                 && let Some((id, value, owner)) = missing.get(next)
@@ -78,7 +82,7 @@ impl NamespaceExecutor<'_> {
     }
 
     /// Removes shards, then what is kept of their changes, then the namespace.
-    pub(super) async fn remove(&mut self, map: &Map<'_>) -> Result<(), CommitError> {
+    pub(super) async fn remove(&mut self, map: &NamespaceMap<'_>) -> Result<(), CommitError> {
         for some in map.shards.chunks(200) {
             let gone = some.iter().map(|record| Write::Delete { id: record.record.id.clone() });
             let left = self.value.made.saturating_sub(u32::try_from(some.len()).unwrap_or(u32::MAX));

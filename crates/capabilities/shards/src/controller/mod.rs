@@ -16,16 +16,16 @@ use std::time::Duration;
 use omnirelay_core::scope::GLOBAL_CONTROL;
 use omnirelay_core::text::chain;
 use omnirelay_core::time::Millis;
-use omnirelay_decisions::shards::control::{Decision, Scene, decide};
+use omnirelay_decisions::shards::control::{ControlScene, NamespaceDecision, decide};
 use omnirelay_gossip::Gossip;
 use omnirelay_leadership_records::ScopeFences;
 use omnirelay_peer_records as peers;
 use omnirelay_registry::Registry;
-use omnirelay_registry::act::{Act, Plan};
+use omnirelay_registry::act::{CommitPlan, DaemonAct};
 use omnirelay_registry::cursor::Cursor;
-use omnirelay_registry::reactor::Paced;
+use omnirelay_registry::reactor::PacedScene;
 use omnirelay_registry::view::View;
-use omnirelay_store::{CommitError, Committed, Fence, StoreError, Version};
+use omnirelay_store::{CommitError, CommitOutcome, LeaseFence, StoreError, Version};
 use omnirelay_wire::pb::omnirelay::store::v1::namespace_value::Phase;
 use parking_lot::Mutex;
 use tokio::time::Instant;
@@ -33,7 +33,7 @@ use tracing::{debug, info, warn};
 
 use super::SHARDS_RUNBOOK;
 use crate::metrics::ShardMetrics;
-use crate::shard_map_view::{LOAD, Map, Maps, NAMESPACE, Nodes, PLAN, RELEASE};
+use crate::shard_map_view::{LOAD, NAMESPACE, NamespaceMap, NamespaceMaps, PLAN, RELEASE, ShardNodes};
 use executor::NamespaceExecutor;
 use namespace_inputs::{AllPlans, Plans, Released, released};
 
@@ -54,7 +54,7 @@ pub struct ControllerSettings {
 }
 
 /// Has shards owned as the rules say, while its node leads.
-pub struct Controller {
+pub struct ShardController {
     registry: Arc<Registry>,
     gossip: Option<Arc<Gossip>>,
     leads: Arc<dyn ScopeFences>,
@@ -96,14 +96,14 @@ struct Quiet {
 
 /// What is read once for all namespaces.
 struct Seen {
-    maps: Maps,
-    nodes: Nodes,
+    maps: NamespaceMaps,
+    nodes: ShardNodes,
     plans: Arc<BTreeMap<String, Arc<Plans>>>,
     released: BTreeMap<String, Released>,
     others: Arc<Others>,
 }
 
-impl Controller {
+impl ShardController {
     pub fn new(
         registry: Arc<Registry>,
         gossip: Option<Arc<Gossip>>,
@@ -131,11 +131,11 @@ impl Controller {
             (view.changed(&NAMESPACE), view.changed(&PLAN), view.changed(&RELEASE), token)
         };
         let slow = |view: &View| (peers::changed(view), view.changed(&LOAD));
-        let pace = Paced { sense: slow, between: PEERS_PACE };
+        let pace = PacedScene { sense: slow, between: PEERS_PACE };
         self.registry.react_paced(sense, pace, || self.look()).await;
     }
 
-    fn fence(&self) -> Option<Fence> {
+    fn fence(&self) -> Option<LeaseFence> {
         self.leads.fence(GLOBAL_CONTROL)
     }
 
@@ -199,13 +199,13 @@ impl Controller {
         again.into_iter().min().map(|at| Instant::now() + at.since(view.now()))
     }
 
-    fn see(&self, fence: &Fence) -> Seen {
+    fn see(&self, fence: &LeaseFence) -> Seen {
         let view = self.registry.view();
         // Before what it is of: what comes meanwhile is looked at again.
         let peers = peers::changed(view);
-        let (maps, plans, released) = (Maps::of(view), self.plans.of(view), released(view));
+        let (maps, plans, released) = (NamespaceMaps::of(view), self.plans.of(view), released(view));
         // Later than what they own, so that no owner is unknown because it came after.
-        let nodes = Nodes::of(view, self.gossip.as_deref());
+        let nodes = ShardNodes::of(view, self.gossip.as_deref());
         let others =
             Others { token: fence.token, peers, doubted: nodes.doubted().clone(), live: nodes.live() };
         Seen { maps, nodes, plans, released, others: Arc::new(others) }
@@ -219,10 +219,10 @@ impl Controller {
     }
 
     /// Commits a step, and notes that it is not certain yet to be there after a failover.
-    async fn attempt(&self, act: &Act, plan: Plan) -> Result<Committed, CommitError> {
+    async fn attempt(&self, act: &DaemonAct, plan: CommitPlan) -> Result<CommitOutcome, CommitError> {
         let committed = self.registry.attempt(act, plan).await;
         let at = match &committed {
-            Ok(Committed::Done(entry)) => Some(entry.at),
+            Ok(CommitOutcome::Done(entry)) => Some(entry.at),
             Ok(_) => None,
             // Whether it was made is not known.
             Err(CommitError::Store(StoreError::OutcomeUnknown(_))) => Some(self.registry.view().now()),
@@ -255,10 +255,10 @@ impl Controller {
     /// Does what is next with a namespace. `None`: something was done, and there may be more; else until when nothing is to be.
     async fn see_to(
         &self,
-        map: &Map<'_>,
+        map: &NamespaceMap<'_>,
         seen: &Seen,
         ground: &Ground,
-        fence: &Fence,
+        fence: &LeaseFence,
     ) -> Result<Option<Option<Millis>>, CommitError> {
         let mut desk = NamespaceExecutor::of(self, map, &ground.plans, fence);
         match map.value.phase() {
@@ -299,7 +299,7 @@ impl Controller {
 }
 
 impl Seen {
-    fn ground(&self, map: &Map<'_>) -> Ground {
+    fn ground(&self, map: &NamespaceMap<'_>) -> Ground {
         Ground {
             namespace: map.record.record.version,
             over: self.nodes.over_since(map.name()),
@@ -310,11 +310,11 @@ impl Seen {
     }
 }
 
-fn decided(map: &Map<'_>, nodes: &Nodes, ground: &Ground) -> Decision {
+fn decided(map: &NamespaceMap<'_>, nodes: &ShardNodes, ground: &Ground) -> NamespaceDecision {
     let (spec, values, plans) = (map.spec(), map.values(), ground.plans.values());
     let members = nodes.members(map.name(), &spec, &values);
     let released = ground.released.iter().map(|(node, shard, fence)| (node.as_str(), shard.as_str(), *fence));
-    decide(&Scene {
+    decide(&ControlScene {
         name: map.name(),
         namespace: &map.value,
         spec: &spec,

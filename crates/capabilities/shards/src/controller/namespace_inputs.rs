@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use omnirelay_registry::view::{Derived, View, ViewRecord};
+use omnirelay_registry::view::{DerivedRecords, View, ViewRecord};
 use omnirelay_wire::pb::omnirelay::store::v1::{RebalancePlanValue, ShardReleaseValue};
 
 use crate::shard_map_view::{PLAN, RELEASE};
@@ -17,7 +17,7 @@ pub(super) type Released = BTreeSet<(String, String, u64)>;
 
 /// The plans of all namespaces.
 #[derive(Default)]
-pub(super) struct AllPlans(Derived<BTreeMap<String, Arc<Plans>>>);
+pub(super) struct AllPlans(DerivedRecords<BTreeMap<String, Arc<Plans>>>);
 
 impl AllPlans {
     pub fn of(&self, view: &View) -> Arc<BTreeMap<String, Arc<Plans>>> {

@@ -5,12 +5,12 @@ use std::ops::ControlFlow::Continue;
 use std::time::Duration;
 
 use omnirelay_core::text::chain;
-use omnirelay_registry::act::{Act, Authority, Plan};
+use omnirelay_registry::act::{CommitPlan, DaemonAct, WriteAuthority};
 use omnirelay_store::{CommitError, Record, RecordId, Write};
 use omnirelay_wire::pb::omnirelay::store::v1::RebalancePlanValue;
 use tracing::debug;
 
-use super::Controller;
+use super::ShardController;
 use crate::shard_map_view::{PLAN, SHARD_CHANGE, namespace_id, removable};
 
 /// How often it is looked for what is old.
@@ -18,7 +18,7 @@ const LOOK_EVERY: Duration = Duration::from_secs(600);
 /// How many plans of a namespace are kept that have ended.
 const PLANS_KEPT: usize = 16;
 
-impl Controller {
+impl ShardController {
     /// Does so for ever, while its node leads.
     pub async fn prune(&self) {
         loop {
@@ -42,12 +42,12 @@ impl Controller {
             Continue(())
         };
         self.registry.each_behind(&SHARD_CHANGE, "", "", each).await.map_err(CommitError::Store)?;
-        let act = Act::new("shards.prune", [SHARD_CHANGE, PLAN], Authority::Leader(fence));
+        let act = DaemonAct::new("shards.prune", [SHARD_CHANGE, PLAN], WriteAuthority::Leader(fence));
         let mut pruned = Ok(());
         for some in removable(old) {
             let gone = some.into_iter().map(|id| Write::Delete { id });
             // What cannot be removed does not keep the rest.
-            let removed = self.registry.attempt(&act, Plan::read_in(epoch).write(gone)).await;
+            let removed = self.registry.attempt(&act, CommitPlan::read_in(epoch).write(gone)).await;
             pruned = pruned.and(removed.map(|_| ()));
         }
         pruned

@@ -8,9 +8,9 @@ use omnirelay_decisions::shards::spec::Spec;
 use omnirelay_identity::caller::Caller;
 use omnirelay_nouns::request::MutationRequest;
 use omnirelay_nouns::{SCHEMA_VERSION, timestamp};
-use omnirelay_registry::act::Reader;
-use omnirelay_registry::mutate::{Decision, request_hash};
-use omnirelay_store::{Kind, Write};
+use omnirelay_registry::act::DecisionReader;
+use omnirelay_registry::mutate::{MutationDecision, request_hash};
+use omnirelay_store::{RecordKind, Write};
 use omnirelay_wire::fault::Fault;
 use omnirelay_wire::pb::omnirelay::store::v1::namespace_value::Phase;
 use omnirelay_wire::pb::omnirelay::store::v1::{NamespaceValue, RebalancePlanValue};
@@ -18,7 +18,7 @@ use omnirelay_wire::reasons;
 use omnirelay_wire::rpc::rebalance_control_service::{APPLY, APPROVE, CANCEL, PAUSE, REJECT, RESUME};
 use omnirelay_wire::timestamp::Timestamp;
 
-use super::{Plans, check_plan_id, end_moves, not_found, pb, put};
+use super::{RebalancePlans, check_plan_id, end_moves, not_found, pb, put};
 use crate::namespaces;
 use crate::pending_rules;
 use crate::shard_map_view::{
@@ -27,7 +27,7 @@ use crate::shard_map_view::{
 use pb::rebalance_plan::State;
 
 /// What a plan that begins changes besides itself.
-const ALSO: &[Kind] = &[NAMESPACE];
+const ALSO: &[RecordKind] = &[NAMESPACE];
 
 /// What somebody says to a plan.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,7 +72,7 @@ impl Verb {
 /// Each request says the same of a plan.
 macro_rules! told {
     ($($method:ident($asked:ident) is $rpc:ident, $verb:ident;)*) => {
-        impl Plans {
+        impl RebalancePlans {
             $(
                 pub(super) async fn $method(&self, caller: &Caller, asked: pb::$asked) -> Result<pb::PlanChange, Fault> {
                     let hash = request_hash(&asked);
@@ -94,7 +94,7 @@ told! {
     cancel_one(CancelPlanRequest) is CANCEL, Cancel;
 }
 
-impl Plans {
+impl RebalancePlans {
     async fn tell(&self, asked: &MutationRequest<'_>, verb: Verb) -> Result<pb::PlanChange, Fault> {
         check_plan_id(&asked.id)?;
         let told = asked
@@ -103,7 +103,11 @@ impl Plans {
                 let value = found.value::<RebalancePlanValue>().unwrap_or_default();
                 let before = value.plan.clone().unwrap_or_default();
                 let Some(next) = verb.of(before.state()).map_err(|()| refused(&before, verb))? else {
-                    return Ok(Decision { writes: Vec::new(), changes: Vec::new(), answer: answer(before) });
+                    return Ok(MutationDecision {
+                        writes: Vec::new(),
+                        changes: Vec::new(),
+                        answer: answer(before),
+                    });
                 };
                 let now = timestamp(self.registry.view().now());
                 let mut plan = before.clone();
@@ -137,7 +141,7 @@ impl Plans {
                 let value =
                     RebalancePlanValue { plan: Some(plan.clone()), ..RebalancePlanValue::clone(&value) };
                 writes.push(put(&asked.id, &value));
-                Ok(Decision { writes, changes, answer: answer(plan) })
+                Ok(MutationDecision { writes, changes, answer: answer(plan) })
             })
             .await?;
         if let (Some(metrics), Some(plan), true) = (&self.metrics, &told.plan, told.changed && !told.dry_run)
@@ -151,7 +155,7 @@ impl Plans {
     /// `SELF_APPROVAL`; `PLAN_OUTDATED`, as nobody should approve what can never begin.
     fn may_approve(
         &self,
-        reader: &Reader<'_>,
+        reader: &DecisionReader<'_>,
         plan: &pb::RebalancePlan,
         caller: &Caller,
     ) -> Result<(), Fault> {
@@ -173,7 +177,7 @@ impl Plans {
     /// gives way: it may be held up by the brake, which a plan of somebody is not.
     fn begin(
         &self,
-        reader: &Reader<'_>,
+        reader: &DecisionReader<'_>,
         plan: &pb::RebalancePlan,
         rules: u64,
         changes: &mut Vec<String>,
@@ -214,7 +218,7 @@ impl Plans {
     /// `PLAN_OUTDATED` where a plan of somebody is being carried out.
     fn give_way(
         &self,
-        reader: &Reader<'_>,
+        reader: &DecisionReader<'_>,
         plan: &pb::RebalancePlan,
         changes: &mut Vec<String>,
     ) -> Result<Vec<Write>, Fault> {
@@ -244,7 +248,7 @@ impl Plans {
     }
 }
 
-fn namespace(reader: &Reader<'_>, name: &str) -> Result<Arc<NamespaceValue>, Fault> {
+fn namespace(reader: &DecisionReader<'_>, name: &str) -> Result<Arc<NamespaceValue>, Fault> {
     let found = reader.get(&namespace_id(name)).and_then(|record| record.value::<NamespaceValue>());
     found.ok_or_else(|| namespace_not_found(name))
 }

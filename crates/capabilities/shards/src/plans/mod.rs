@@ -11,7 +11,7 @@ use std::sync::Arc;
 use omnirelay_decisions::shards::control::{is_live, progress};
 use omnirelay_decisions::shards::spec::check_namespace;
 use omnirelay_gossip::Gossip;
-use omnirelay_nouns::feed::Watches;
+use omnirelay_nouns::feed::NounWatches;
 use omnirelay_nouns::listing::{self, AskedPage};
 use omnirelay_nouns::serve;
 use omnirelay_nouns::{at_cursor, envelope, tagged, timestamp};
@@ -19,7 +19,7 @@ use omnirelay_registry::Registry;
 use omnirelay_registry::mutate::request_hash;
 use omnirelay_registry::view::{View, ViewRecord};
 use omnirelay_store::Write;
-use omnirelay_wire::envelope::Enveloped as _;
+use omnirelay_wire::envelope::EnvelopedAnswer as _;
 use omnirelay_wire::fault::Fault;
 use omnirelay_wire::pb::omnirelay::store::v1::RebalancePlanValue;
 use omnirelay_wire::reasons;
@@ -29,7 +29,7 @@ use tonic::Response;
 use super::namespaces::page_of_namespaces;
 use super::pb;
 use crate::metrics::ShardMetrics;
-use crate::shard_map_view::{Map, Maps, PLAN, plan_id};
+use crate::shard_map_view::{NamespaceMap, NamespaceMaps, PLAN, plan_id};
 use pb::planned_move::Progress;
 use pb::rebalance_control_service_server::RebalanceControlService;
 
@@ -38,19 +38,19 @@ const LIMIT_DEFAULT: u32 = 100;
 const WAITS_MAX: usize = 16;
 
 /// Serves `RebalanceControlService` from a registry.
-pub struct Plans {
+pub struct RebalancePlans {
     registry: Arc<Registry>,
     gossip: Option<Arc<Gossip>>,
     /// Whether whoever proposes a plan may approve it where the policy of the namespace says nothing.
     self_approval: bool,
     /// `None`: nothing is counted.
     metrics: Option<Arc<ShardMetrics>>,
-    watches: Watches<pb::PlanEvent>,
-    states: Watches<pb::RebalanceEvent>,
+    watches: NounWatches<pb::PlanEvent>,
+    states: NounWatches<pb::RebalanceEvent>,
 }
 
 serve! {
-    RebalanceControlService for Plans {
+    RebalanceControlService for RebalancePlans {
         states(RebalanceStatesRequest) -> RebalanceStatesResponse: |plans, _, asked| plans.tell_states(asked);
         list(ListPlansRequest) -> ListPlansResponse: |plans, _, asked| plans.list_all(asked);
         get(GetPlanRequest) -> GetPlanResponse: |plans, _, asked| plans.get_one(asked);
@@ -67,7 +67,7 @@ serve! {
     }
 }
 
-impl Plans {
+impl RebalancePlans {
     /// At most `watches_max` watches are served at once.
     pub fn new(
         registry: Arc<Registry>,
@@ -75,7 +75,7 @@ impl Plans {
         self_approval: bool,
         watches_max: usize,
     ) -> Self {
-        let watches = Watches::new(registry.clone(), watches_max);
+        let watches = NounWatches::new(registry.clone(), watches_max);
         Self { states: watches.reshaped(), watches, registry, gossip, self_approval, metrics: None }
     }
 
@@ -114,7 +114,8 @@ impl Plans {
         let page = AskedPage::of(limit, &asked.page_token, request_hash(&filters))?;
         self.registry.ready_for(&asked.min_revision).await?;
         let view = self.registry.view();
-        let (read, maps) = listing::read_with(&self.registry, &PLAN, page.token.as_ref(), Maps::of).await?;
+        let (read, maps) =
+            listing::read_with(&self.registry, &PLAN, page.token.as_ref(), NamespaceMaps::of).await?;
         let is_meant = |plan: &pb::RebalancePlan| {
             (asked.namespace.is_empty() || asked.namespace == plan.namespace)
                 && (asked.state.is_empty() || asked.state.contains(&plan.state))
@@ -147,14 +148,14 @@ impl Plans {
 /// A plan as the API shows it, with how far it is now.
 pub fn shown(view: &View, record: &ViewRecord) -> Option<pb::RebalancePlan> {
     let value = record.value::<RebalancePlanValue>()?;
-    let maps = Maps::of(view);
+    let maps = NamespaceMaps::of(view);
     Some(show(record, &value, maps.find(&value.plan.as_ref()?.namespace).as_ref(), view))
 }
 
 fn show(
     record: &ViewRecord,
     value: &RebalancePlanValue,
-    map: Option<&Map<'_>>,
+    map: Option<&NamespaceMap<'_>>,
     view: &View,
 ) -> pb::RebalancePlan {
     let mut plan = value.plan.clone().unwrap_or_default();
@@ -165,7 +166,7 @@ fn show(
     if !is_live(value) {
         return plan;
     }
-    let values = map.map(Map::values);
+    let values = map.map(NamespaceMap::values);
     let find = |shard: &str| {
         let values = &values.as_ref()?.0;
         let place = values.binary_search_by(|(id, _)| (*id).cmp(shard)).ok()?;

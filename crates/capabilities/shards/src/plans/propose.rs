@@ -7,17 +7,17 @@ use omnirelay_host::chance::random_u64;
 use omnirelay_identity::caller::{Caller, IfMatch};
 use omnirelay_nouns::{SCHEMA_VERSION, check_reason, expected, timestamp};
 use omnirelay_registry::mutate::ChangeForm;
-use omnirelay_registry::mutate::{Decision, Mutation, request_hash};
+use omnirelay_registry::mutate::{Mutation, MutationDecision, request_hash};
 use omnirelay_wire::change::ChangeAnswer as _;
 use omnirelay_wire::fault::Fault;
 use omnirelay_wire::pb::omnirelay::store::v1::RebalancePlanValue;
 use omnirelay_wire::reasons;
 use omnirelay_wire::rpc::rebalance_control_service::PROPOSE;
 
-use super::{Plans, pb, put};
+use super::{RebalancePlans, pb, put};
 use crate::change::check_ticket;
-use crate::shard_map_view::{Map, Maps, Nodes, namespace_id, plan_id};
-use crate::simulate::{Simulated, WhatIf, simulate};
+use crate::shard_map_view::{NamespaceMap, NamespaceMaps, ShardNodes, namespace_id, plan_id};
+use crate::simulate::{SimulationOutcome, WhatIf, simulate};
 use pb::rebalance_plan::State;
 
 /// The id of a plan that is made now: ids are in the order in which they were made.
@@ -26,7 +26,7 @@ pub fn new_id(now: Millis) -> String {
     format!("plan_{:011x}{chance:06x}", now.0)
 }
 
-impl Plans {
+impl RebalancePlans {
     pub(super) async fn propose_one(
         &self,
         caller: &Caller,
@@ -54,7 +54,7 @@ impl Plans {
         };
         self.registry
             .mutate::<ChangeForm<_>>(mutation, |reader| {
-                let maps = Maps::of(self.registry.view());
+                let maps = NamespaceMaps::of(self.registry.view());
                 let map = maps.ready(&asked.namespace)?;
                 // The plan is of this version of the map; what comes meanwhile makes it outdated when it is applied.
                 let _ = reader.get(&namespace_id(&asked.namespace));
@@ -73,20 +73,20 @@ impl Plans {
                     ..pb::PlanChange::default()
                 };
                 answer.set_changes(&changes);
-                Ok(Decision { writes: vec![put(&id, &value)], changes, answer })
+                Ok(MutationDecision { writes: vec![put(&id, &value)], changes, answer })
             })
             .await
     }
 
     fn planned(
         &self,
-        map: &Map<'_>,
+        map: &NamespaceMap<'_>,
         caller: &Caller,
         asked: &pb::ProposePlanRequest,
         id: &str,
     ) -> Result<pb::RebalancePlan, Fault> {
         let view = self.registry.view();
-        let nodes = Nodes::of(view, self.gossip.as_deref());
+        let nodes = ShardNodes::of(view, self.gossip.as_deref());
         let wanted = WhatIf {
             strategy: asked.strategy_id.clone(),
             remove: asked.remove.clone(),
@@ -95,7 +95,7 @@ impl Plans {
             moves_max: asked.max_moves as usize,
             ..WhatIf::default()
         };
-        let Simulated { planned, strategy, .. } = simulate(map, &map.values(), &nodes, &wanted)?;
+        let SimulationOutcome { planned, strategy, .. } = simulate(map, &map.values(), &nodes, &wanted)?;
         let changes_rules =
             strategy != map.spec().strategy || !asked.weights.is_empty() || !asked.remove.is_empty();
         if planned.moves.is_empty() && !changes_rules {
@@ -141,7 +141,7 @@ impl Plans {
 
 /// # Errors
 /// `VERSION_CONFLICT` when the map has another version than the caller read.
-fn check_version(map: &Map<'_>, wanted: Option<IfMatch>) -> Result<(), Fault> {
+fn check_version(map: &NamespaceMap<'_>, wanted: Option<IfMatch>) -> Result<(), Fault> {
     let Some(IfMatch::Version(expected)) = wanted else { return Ok(()) };
     let actual = map.value.map_version.cast_unsigned();
     if expected == actual {

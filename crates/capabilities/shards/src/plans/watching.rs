@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use omnirelay_nouns::feed::{Events, Frame, Noun, ShownChange};
+use omnirelay_nouns::feed::{EventFrame, NounEventStream, ShownChange, WatchedNoun};
 use omnirelay_nouns::listing::is_among;
 use omnirelay_nouns::topic::{CHANGES, Topic, TopicEvent};
 use omnirelay_registry::Registry;
@@ -10,15 +10,15 @@ use omnirelay_registry::view::ViewRecord;
 use omnirelay_wire::fault::Fault;
 use omnirelay_wire::pb::omnirelay::store::v1::RebalancePlanValue;
 
-use super::{Plans, brief, pb, shown};
+use super::{RebalancePlans, brief, pb, shown};
 use crate::namespaces;
 use crate::shard_map_view::{NAMESPACE, PLAN};
 
-impl Plans {
+impl RebalancePlans {
     pub(super) async fn serve_watch(
         &self,
         asked: pb::WatchPlansRequest,
-    ) -> Result<Events<pb::PlanEvent>, Fault> {
+    ) -> Result<NounEventStream<pb::PlanEvent>, Fault> {
         let passes = move |record: &ViewRecord| {
             let of = record.value::<RebalancePlanValue>();
             let namespace =
@@ -33,7 +33,7 @@ impl Plans {
     pub(super) async fn serve_states(
         &self,
         asked: pb::WatchRebalanceStatesRequest,
-    ) -> Result<Events<pb::RebalanceEvent>, Fault> {
+    ) -> Result<NounEventStream<pb::RebalanceEvent>, Fault> {
         let passes = move |record: &ViewRecord| is_among(&asked.namespace, &record.record.id.key);
         let begun = self.states.begin([NAMESPACE], passes, &asked.since).await?;
         Ok(begun.of(WatchedStates).events())
@@ -68,10 +68,10 @@ pub struct WatchedPlans {
     pub registry: Arc<Registry>,
 }
 
-impl Noun for WatchedPlans {
+impl WatchedNoun for WatchedPlans {
     type Event = pb::PlanEvent;
 
-    fn event(&mut self, frame: Frame, shown_as: ShownChange<'_>) -> Option<Self::Event> {
+    fn event(&mut self, frame: EventFrame, shown_as: ShownChange<'_>) -> Option<Self::Event> {
         Some(pb::PlanEvent {
             r#type: frame.kind(pb::plan_event::Type::from_str_name),
             plan: shown_as.record().and_then(|record| shown(self.registry.view(), record)).map(brief),
@@ -86,10 +86,10 @@ impl Noun for WatchedPlans {
 /// Namespaces as those who watch them are told of them.
 pub struct WatchedStates;
 
-impl Noun for WatchedStates {
+impl WatchedNoun for WatchedStates {
     type Event = pb::RebalanceEvent;
 
-    fn event(&mut self, frame: Frame, shown: ShownChange<'_>) -> Option<Self::Event> {
+    fn event(&mut self, frame: EventFrame, shown: ShownChange<'_>) -> Option<Self::Event> {
         Some(pb::RebalanceEvent {
             r#type: frame.kind(pb::rebalance_event::Type::from_str_name),
             namespace: shown.record().map(|record| namespaces::show(record)),

@@ -3,7 +3,7 @@
 use omnirelay_core::time::Millis;
 
 use super::*;
-use crate::pending_rules::{Asking, decided};
+use crate::pending_rules::{PendingRulesPoll, decided};
 
 fn allowed(change: impl FnOnce(&mut pb::RebalancePolicy)) -> pb::NamespaceSpec {
     let mut policy = quick();
@@ -83,7 +83,8 @@ async fn another_change_is_no_approval_and_drops_what_waits() {
 
 #[test]
 fn no_number_of_nodes_hides_what_a_policy_loses() {
-    let asking = Asking { principal: "alice", reason: "quicker", now: Millis(0), self_approval: false };
+    let asking =
+        PendingRulesPoll { principal: "alice", reason: "quicker", now: Millis(0), self_approval: false };
     let before = NamespaceValue { spec: Some(allowed(|_| {})), ..Default::default() };
     let mut wanted = allowed(|policy| policy.self_approval = Some(true));
     wanted.strategy_id = "ring".to_owned();
@@ -104,7 +105,7 @@ fn no_number_of_nodes_hides_what_a_policy_loses() {
 #[test]
 fn what_waits_is_forgotten_after_a_day() {
     const DAY: u64 = 24 * 3600 * 1000;
-    let asking = |principal: &'static str, now: u64| Asking {
+    let asking = |principal: &'static str, now: u64| PendingRulesPoll {
         principal,
         reason: "quicker",
         now: Millis(now),

@@ -11,20 +11,20 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use omnirelay_host::chance::random_secret;
-use omnirelay_node::Kinds;
+use omnirelay_node::CapabilityKinds;
 use omnirelay_node::lab::{Lab, LabNode, reason};
 use omnirelay_peer_records::PEER;
 use omnirelay_peers::{HeldByPeers, Peers};
 use omnirelay_peers::{SaidAtStart, mount_alone};
 use omnirelay_scripted::{log_of, memory};
-use omnirelay_settings::Span;
+use omnirelay_settings::HumanDuration;
 use omnirelay_store::{LogEntry, MemoryStore, Store};
 use omnirelay_wire::pb::omnirelay::store::v1::{NamespaceValue, PeerValue, ShardReleaseValue, ShardValue};
 use tokio::time::{Instant, sleep};
 use tonic::{Request, Response};
 
 use super::namespaces::{Namespaces, ShardLimits};
-use super::plans::Plans;
+use super::plans::RebalancePlans;
 use super::*;
 use crate::metrics::ShardMetrics;
 use crate::shard_map_view::namespace_id;
@@ -32,7 +32,7 @@ use pb::namespace_control_service_server::NamespaceControlService as _;
 use pb::peer_control_service_server::PeerControlService as _;
 use pb::rebalance_control_service_server::RebalanceControlService as _;
 
-const KINDS: &[Kinds] = &[omnirelay_peers::KINDS, omnirelay_leadership::KINDS, crate::KINDS];
+const KINDS: &[CapabilityKinds] = &[omnirelay_peers::KINDS, omnirelay_leadership::KINDS, crate::KINDS];
 /// How long a worker waits for news.
 const WAITS: Duration = Duration::from_millis(250);
 const MS: Duration = Duration::from_millis(1);
@@ -52,7 +52,7 @@ struct Daemon {
     node: LabNode,
     shards: Shards,
     namespaces: Namespaces,
-    plans: Plans,
+    plans: RebalancePlans,
     peers: Peers,
 }
 
@@ -63,7 +63,8 @@ impl Daemon {
 
     /// One whose session lives for so long.
     async fn living(store: Arc<dyn Store>, node_id: &str, session_ttl: Duration) -> Self {
-        Self::of(Lab::on(store, node_id).config(|config| config.session.ttl = Span(session_ttl))).await
+        Self::of(Lab::on(store, node_id).config(|config| config.session.ttl = HumanDuration(session_ttl)))
+            .await
     }
 
     async fn of(lab: Lab) -> Self {
@@ -77,11 +78,14 @@ impl Daemon {
         node.registered().await;
         let registry = node.registry.clone();
         let metrics = Arc::new(ShardMetrics::new(&prometheus::Registry::new()).unwrap());
-        let mut releases = Releases::new(registry.clone(), Duration::ZERO, metrics);
+        let mut releases = ShardReleases::new(registry.clone(), Duration::ZERO, metrics);
         releases.holdings.waits = WAITS;
         let releases = Arc::new(releases);
-        let loads =
-            Loads::new(registry.clone(), pb::LoadThresholds::default(), releases.holdings.workers.clone());
+        let loads = WorkerLoads::new(
+            registry.clone(),
+            pb::LoadThresholds::default(),
+            releases.holdings.workers.clone(),
+        );
         let loads = Arc::new(loads);
         Self {
             shards: Shards::new(registry.clone(), None, releases, loads, 100),
@@ -91,7 +95,7 @@ impl Daemon {
                 limits: ShardLimits { per_namespace: 1000, per_mesh: 1500 },
                 self_approval: false,
             },
-            plans: Plans::new(registry.clone(), None, false, 100),
+            plans: RebalancePlans::new(registry.clone(), None, false, 100),
             peers: Peers::new(registry, 100, held()),
             node,
         }
@@ -136,7 +140,7 @@ impl Daemon {
 
     /// Every shard of a namespace with its owner.
     fn owners(&self, name: &str) -> BTreeMap<String, String> {
-        let maps = Maps::of(self.view());
+        let maps = NamespaceMaps::of(self.view());
         let values = maps.find(name).map(|map| map.values().0).unwrap_or_default();
         values.into_iter().map(|(id, value)| (id.to_owned(), value.owner.clone())).collect()
     }
@@ -154,8 +158,8 @@ impl Daemon {
     async fn at_rest(&self, name: &str) {
         use pb::namespace::State;
         until("it is at rest", || {
-            let maps = Maps::of(self.view());
-            let is_moving = |map: shard_map_view::Map<'_>| {
+            let maps = NamespaceMaps::of(self.view());
+            let is_moving = |map: shard_map_view::NamespaceMap<'_>| {
                 map.values().0.iter().any(|(_, value)| !value.target.is_empty())
             };
             matches!(self.state(name), State::Steady | State::Completed | State::Failed)
@@ -271,7 +275,7 @@ fn agree(daemons: &[Daemon], name: &str) {
     let sums: Vec<(i64, u64, u64)> = daemons
         .iter()
         .map(|daemon| {
-            let maps = Maps::of(daemon.view());
+            let maps = NamespaceMaps::of(daemon.view());
             let map = maps.find(name).unwrap();
             let sum = map.values().0.iter().fold(0u64, |sum, (id, value)| {
                 sum.wrapping_add(omnirelay_decisions::shards::map::summand(name, id, value))
@@ -292,7 +296,7 @@ async fn the_judge_finds_what_is_wrong() {
     let log = log_of(&*store).await;
     assert_eq!(faults(&log), Vec::<String>::new());
     // The same without what was released.
-    let without = |kind: &omnirelay_store::Kind| {
+    let without = |kind: &omnirelay_store::RecordKind| {
         let entries = log.iter().map(|entry| {
             let mut entry = LogEntry::clone(entry);
             entry.changes.retain(|change| change.after.id.kind != *kind);

@@ -97,7 +97,7 @@ async fn half_of_the_nodes_at_once_put_the_brake_on_until_its_time_is_over() {
     until("somebody leads", || leader(&keep).is_some()).await;
     let daemon = &keep[0];
     until("they are parked", || {
-        let maps = Maps::of(daemon.view());
+        let maps = NamespaceMaps::of(daemon.view());
         let values = maps.find("orders").unwrap().values();
         let gone = |owner: &str| gone.iter().any(|gone| gone == owner);
         values.0.iter().all(|(_, value)| value.parked == gone(&value.owner))

@@ -49,7 +49,7 @@ async fn a_plan_takes_two_and_then_it_is_carried_out() {
     },);
     assert_eq!((one, other), (Ok(State::Approved), Ok(State::Approved)));
     // What waits was shown against the rules of before the plan.
-    let rules = || Maps::of(daemon.view()).find("orders").unwrap().value.clone();
+    let rules = || NamespaceMaps::of(daemon.view()).find("orders").unwrap().value.clone();
     let mut asked = pb::SetNamespaceRequest {
         namespace: "orders".to_owned(),
         spec: rules().spec.clone(),
@@ -111,7 +111,7 @@ async fn one_plan_at_a_time_and_each_can_be_ended() {
     );
     say!(daemon, pause(PausePlanRequest), id, "bob").unwrap();
     until("what has begun is finished", || {
-        let maps = Maps::of(daemon.view());
+        let maps = NamespaceMaps::of(daemon.view());
         maps.find("orders").unwrap().values().0.iter().all(|(_, value)| value.target.is_empty())
     })
     .await;
@@ -143,7 +143,7 @@ async fn another_strategy_is_by_choice_and_comes_with_its_plan() {
     });
     assert!(forced.await.unwrap().moves.len() > 50);
     carry_out(daemon, &plan.plan_id).await;
-    let maps = Maps::of(daemon.view());
+    let maps = NamespaceMaps::of(daemon.view());
     let map = maps.find("orders").unwrap();
     assert_eq!(map.value.spec.clone().unwrap().strategy_id, "ring");
     let by_ring = map.values().0.iter().filter(|(_, value)| value.strategy_id == "ring").count();

@@ -4,8 +4,8 @@ use omnirelay_core::time::Millis;
 use omnirelay_wire::pb::omnirelay::mesh::control::v1 as pb;
 use omnirelay_wire::timestamp::timestamp;
 
-use super::facts::{MeshFacts, NodeSaid, NotAsked, RegistryFacts};
-use super::finding::{Finding, Verdict};
+use super::facts::{MeshFacts, NodeAnswer, NotAsked, RegistryFacts};
+use super::finding::{CheckResult, CheckVerdict};
 use super::{CATEGORIES, all, judge};
 use bad_cases::bad_cases;
 use pb::peer::Status;
@@ -43,8 +43,8 @@ fn node(id: &str) -> pb::GetNodeResponse {
     }
 }
 
-fn said(node: pb::GetNodeResponse) -> NodeSaid {
-    NodeSaid { id: node.local_node_id.clone(), said: Ok(Box::new(node)) }
+fn said(node: pb::GetNodeResponse) -> NodeAnswer {
+    NodeAnswer { id: node.local_node_id.clone(), said: Ok(Box::new(node)) }
 }
 
 /// A peer that was registered long ago, and that gossip has as the registry does.
@@ -155,17 +155,17 @@ fn without_answer(why: NotAsked) -> MeshFacts {
     facts
 }
 
-fn found(id: &str, facts: &MeshFacts) -> Finding {
+fn found(id: &str, facts: &MeshFacts) -> CheckResult {
     judge(facts).find(|(_, check, _)| check.id == id).unwrap().2
 }
 
 /// A check, facts in which it does not pass, what it says then, and what its text names.
-type Case = (&'static str, MeshFacts, Verdict, &'static str);
+type Case = (&'static str, MeshFacts, CheckVerdict, &'static str);
 
 #[test]
 fn everything_passes_on_a_fit_mesh_and_says_by_whose_word() {
     for (_, check, finding) in judge(&facts()) {
-        assert_eq!(finding.verdict, Verdict::Pass, "{}: {}", check.id, finding.text);
+        assert_eq!(finding.verdict, CheckVerdict::Pass, "{}: {}", check.id, finding.text);
         let by = finding.seen_by;
         assert!(by.is_empty() || by == ["node-1", "node-2"] || by.len() == 1, "{}: {by:?}", check.id);
     }
@@ -197,10 +197,10 @@ fn no_check_lacks_a_bad_case() {
 fn nothing_is_said_of_a_registry_that_is_not_loaded() {
     let loading = MeshFacts { registry: None, ..with_trouble(1, "view", "still being loaded") };
     for id in ["membership-dead", "leadership-led", "shards-owned", "versions-peers", "nodes-answer"] {
-        assert_eq!(found(id, &loading).verdict, Verdict::Unknown, "{id}");
+        assert_eq!(found(id, &loading).verdict, CheckVerdict::Unknown, "{id}");
     }
     let store = found("registry-store", &loading);
-    assert!(store.verdict == Verdict::Pass && store.text.contains("not known yet"), "{}", store.text);
+    assert!(store.verdict == CheckVerdict::Pass && store.text.contains("not known yet"), "{}", store.text);
 }
 
 #[test]
@@ -232,13 +232,18 @@ fn what_only_one_node_sees_is_told_with_its_name() {
             ("transport-http3", ["", "", "no_answer"]),
         ] {
             let finding = found(id, &with_reach(number, reach));
-            assert_eq!((finding.verdict, finding.seen_by), (Verdict::Warn, vec![by.clone()]), "{id}");
+            assert_eq!((finding.verdict, finding.seen_by), (CheckVerdict::Warn, vec![by.clone()]), "{id}");
             assert_eq!(finding.about, [format!("node-{}", 3 - number)], "{id}");
             assert!(finding.text.contains(&finding.about[0]), "{id}: {}", finding.text);
         }
         let away = with_node(number, |node| (node.stale, node.stale_ms) = (true, Some(1_200)));
         let finding = found("registry-store", &away);
-        assert_eq!((finding.verdict, finding.seen_by), (Verdict::Fail, vec![by.clone()]), "{}", finding.text);
+        assert_eq!(
+            (finding.verdict, finding.seen_by),
+            (CheckVerdict::Fail, vec![by.clone()]),
+            "{}",
+            finding.text
+        );
     }
 }
 
@@ -267,19 +272,22 @@ fn a_node_that_is_gone_is_not_called_unreached() {
 fn a_node_that_cannot_be_asked_is_never_well() {
     let many = MeshFacts { not_asked: 900, ..facts() };
     let finding = found("nodes-answer", &many);
-    assert!(finding.verdict == Verdict::Unknown && finding.text == "900 more were not asked", "{finding:?}");
+    assert!(
+        finding.verdict == CheckVerdict::Unknown && finding.text == "900 more were not asked",
+        "{finding:?}"
+    );
     assert!(found("audit-sealed", &many).text.ends_with("(2 of 902 live nodes said so)"));
     let no_way = without_answer(NotAsked::NoWay("at b:1 it lets in nobody without proof".to_owned()));
     let finding = found("nodes-answer", &no_way);
-    assert_eq!(finding.verdict, Verdict::Unknown);
+    assert_eq!(finding.verdict, CheckVerdict::Unknown);
     assert!(finding.text.contains("node-2: at b:1 it lets in nobody"), "{}", finding.text);
     assert!(found("audit-sealed", &no_way).text.ends_with("(1 of 2 live nodes said so)"));
     // One that is silent besides takes nothing of that away.
     let mut both = no_way;
     both.nodes
-        .push(NodeSaid { id: "node-3".to_owned(), said: Err(NotAsked::Silent("at c:1: gone".to_owned())) });
+        .push(NodeAnswer { id: "node-3".to_owned(), said: Err(NotAsked::Silent("at c:1: gone".to_owned())) });
     let finding = found("nodes-answer", &both);
-    assert_eq!(finding.verdict, Verdict::Unknown);
+    assert_eq!(finding.verdict, CheckVerdict::Unknown);
     assert!(finding.text.contains("silent: node-3") && finding.text.contains("asked: node-2"), "{finding:?}");
 }
 
@@ -289,7 +297,11 @@ fn who_does_not_call_others_is_no_witness_that_they_are_reached() {
     let older = with_node(2, |node| node.knows_reach_by.clear());
     for id in ["membership-unreached", "transport-reached", "transport-http3"] {
         let finding = found(id, &older);
-        assert_eq!((finding.verdict, finding.seen_by), (Verdict::Pass, vec!["node-1".to_owned()]), "{id}");
+        assert_eq!(
+            (finding.verdict, finding.seen_by),
+            (CheckVerdict::Pass, vec!["node-1".to_owned()]),
+            "{id}"
+        );
         assert!(finding.text.ends_with("(1 of 2 live nodes said so)"), "{id}: {}", finding.text);
     }
 }
@@ -299,7 +311,7 @@ fn who_was_put_out_is_meant_to_be_gone() {
     let mut out = peer("node-2", Status::Dead);
     out.unproven = "certificate_revoked".to_owned();
     let finding = found("membership-dead", &with_registry(|registry| registry.peers[1] = out));
-    assert_eq!(finding.verdict, Verdict::Pass);
+    assert_eq!(finding.verdict, CheckVerdict::Pass);
     assert!(finding.text.contains("put out: node-2"), "{}", finding.text);
     assert!(finding.hint.unwrap().starts_with("omnirelay mesh peers forget node-2"));
 }
@@ -341,7 +353,7 @@ fn what_older_daemons_do_not_say_is_left_out() {
         ("registry-replicas", "leaders-replicas"),
         ("registry-splits", "leaders-split"),
     ] {
-        assert_eq!(found(id, &older).verdict, Verdict::Skip, "{id}");
+        assert_eq!(found(id, &older).verdict, CheckVerdict::Skip, "{id}");
         assert_eq!(found("control-api-ready", &with_trouble(1, said, "set it")).text, "node-1 is ready");
     }
 }
@@ -351,13 +363,13 @@ fn a_node_whose_store_is_silent_does_not_judge_leases() {
     let mut facts = with_registry(|registry| registry.scopes = vec![scope("global-control", "", 0)]);
     let judged =
         |facts: &MeshFacts| ["leadership-led", "shards-controller"].map(|id| found(id, facts).verdict);
-    assert_eq!(judged(&facts), [Verdict::Fail; 2]);
+    assert_eq!(judged(&facts), [CheckVerdict::Fail; 2]);
     let own = facts.nodes[0].said.as_mut().unwrap();
     (own.stale, own.stale_ms, own.store_trouble) = (true, Some(9_000), "WRONGPASS".to_owned());
-    assert_eq!(judged(&facts), [Verdict::Unknown; 2]);
+    assert_eq!(judged(&facts), [CheckVerdict::Unknown; 2]);
     assert!(found("leadership-led", &facts).text.contains("node-1 cannot know it"));
     facts.registry.as_mut().unwrap().scopes = vec![scope("global-control", "node-1", 0)];
-    assert_eq!(judged(&facts), [Verdict::Unknown; 2], "what its memory has is over");
+    assert_eq!(judged(&facts), [CheckVerdict::Unknown; 2], "what its memory has is over");
     let told = found("registry-store", &facts);
     assert!(told.text.ends_with("9000ms for node-1; node-1: WRONGPASS"), "{}", told.text);
     assert!(told.hint.unwrap().contains("store.passwordFile"));
@@ -366,10 +378,10 @@ fn a_node_whose_store_is_silent_does_not_judge_leases() {
 #[test]
 fn who_comes_in_without_proof_is_told() {
     let cases = [
-        ("nobody", Verdict::Pass, "nobody comes in without proof", false),
-        ("host", Verdict::Pass, "node-1: every user of the daemon's host", true),
-        ("anyone", Verdict::Warn, "node-1: whoever reaches", true),
-        ("", Verdict::Pass, "(1 of 2 live nodes said so)", false),
+        ("nobody", CheckVerdict::Pass, "nobody comes in without proof", false),
+        ("host", CheckVerdict::Pass, "node-1: every user of the daemon's host", true),
+        ("anyone", CheckVerdict::Warn, "node-1: whoever reaches", true),
+        ("", CheckVerdict::Pass, "(1 of 2 live nodes said so)", false),
     ];
     for (word, verdict, text, hints) in cases {
         let finding = found("control-api-proof", &with_node(1, |node| node.let_in = word.to_owned()));
@@ -401,8 +413,11 @@ fn a_mesh_without_an_authority_says_that_nobody_gossips() {
         node.knows_reach_by.clear();
     }
     let port = found("transport-port", &facts);
-    assert!(port.verdict == Verdict::Warn && port.text.contains("none gossips"), "{port:?}");
+    assert!(port.verdict == CheckVerdict::Warn && port.text.contains("none gossips"), "{port:?}");
     let unreached = found("membership-unreached", &facts);
-    assert!(unreached.verdict == Verdict::Skip && unreached.text.contains("no authority"), "{unreached:?}");
-    assert_eq!(found("identity-certificate", &facts).verdict, Verdict::Skip);
+    assert!(
+        unreached.verdict == CheckVerdict::Skip && unreached.text.contains("no authority"),
+        "{unreached:?}"
+    );
+    assert_eq!(found("identity-certificate", &facts).verdict, CheckVerdict::Skip);
 }

@@ -44,7 +44,7 @@ fn policy() -> impl Strategy<Value = pb::LeadershipPolicy> {
     })
 }
 
-fn ids(ranked: &[Ranked<'_>]) -> Vec<String> {
+fn ids(ranked: &[RankedCandidate<'_>]) -> Vec<String> {
     ranked.iter().map(|ranked| ranked.id.to_owned()).collect()
 }
 
@@ -153,7 +153,7 @@ fn step() -> impl Strategy<Value = (Change, u64, u64)> {
 struct History {
     value: Option<LeadershipValue>,
     /// Of the lease, and when it is.
-    lease: Numbers,
+    lease: TenureNumbers,
     now: u64,
     commits: usize,
     /// Who began and ended which tenure, by what was done and by what was told.
@@ -172,11 +172,12 @@ impl History {
         let ending = Ending { end: End::Expired, reason: "lease_expired", at: Millis(self.now) };
         let vacant = before.clone().map(|value| vacate("s", &value, self.lease, ending, &id));
         // The lease that a commit grants or releases; one that only records a loss has none.
-        let mut granted = Numbers::default();
+        let mut granted = TenureNumbers::default();
         self.value = match change {
             Change::Elect(node) => {
                 let (leader, term) = (format!("node-{node}"), self.lease.term + 1);
-                self.lease = Numbers { term, token: self.lease.token + rise, acquired_at: Millis(self.now) };
+                self.lease =
+                    TenureNumbers { term, token: self.lease.token + rise, acquired_at: Millis(self.now) };
                 granted = self.lease;
                 self.expected.extend(ended);
                 self.expected.push(("elected", leader.clone(), term as i64, granted.token as i64));
@@ -197,9 +198,9 @@ impl History {
         };
         let told = transitions("s", before.as_ref(), self.value.as_ref(), granted, Millis(self.now));
         let tenures = told.into_iter().filter_map(|transition| match transition {
-            Transition::Ended(tenure) => Some(("ended", tenure)),
-            Transition::Elected(tenure) => Some(("elected", tenure)),
-            Transition::Changed | Transition::Removed => None,
+            TenureTransition::Ended(tenure) => Some(("ended", tenure)),
+            TenureTransition::Elected(tenure) => Some(("elected", tenure)),
+            TenureTransition::Changed | TenureTransition::Removed => None,
         });
         self.told
             .extend(tenures.map(|(word, tenure)| (word, tenure.leader_id, tenure.term, tenure.fence_token)));

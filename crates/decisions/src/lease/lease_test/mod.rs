@@ -26,8 +26,11 @@ impl Crowd {
         Self(ids.iter().map(|id| ((*id).to_owned(), alive(), true)).collect())
     }
 
-    fn nodes(&self) -> Vec<Node<'_>> {
-        self.0.iter().map(|(id, peer, session_live)| Node { id, peer, session_live: *session_live }).collect()
+    fn nodes(&self) -> Vec<CandidateNode<'_>> {
+        self.0
+            .iter()
+            .map(|(id, peer, session_live)| CandidateNode { id, peer, session_live: *session_live })
+            .collect()
     }
 
     fn peer(&mut self, id: &str) -> &mut PeerValue {

@@ -16,7 +16,7 @@ fn eligible(change: impl FnOnce(&mut pb::NodeFilter)) -> pb::LeadershipPolicy {
 
 #[test]
 fn every_reason_against_a_node_is_told() {
-    use Exclusion::*;
+    use LeaderExclusion::*;
     let none = pb::LeadershipPolicy::default;
     let strict = || {
         eligible(|filter| {
@@ -67,7 +67,7 @@ fn every_reason_against_a_node_is_told() {
     ];
     for (what, policy, peer, session_live, expected) in cases {
         let policy = Policy::of(Some(&policy)).unwrap();
-        let node = super::Node { id: "a", peer: &peer, session_live };
+        let node = super::CandidateNode { id: "a", peer: &peer, session_live };
         assert_eq!(policy.exclusions(&node), expected, "{what}");
         let for_good = [WithoutIdentity, Node, Role, Region, Zone, Labels];
         let allowed = !expected.iter().any(|why| for_good.contains(why));
@@ -87,7 +87,7 @@ impl PeerPolicy {
 
 #[test]
 fn every_exclusion_has_its_own_word() {
-    use Exclusion::*;
+    use LeaderExclusion::*;
     let state = [Disabled, Suspect, Dead, Left, SessionOver, Cordoned, Draining, WithoutIdentity];
     let all = [&state[..], &[Node, Role, Region, Zone, Labels]].concat();
     let words: std::collections::BTreeSet<_> = all.iter().map(|why| why.word()).collect();
@@ -117,7 +117,11 @@ fn the_highest_priority_of_those_that_match_counts() {
         ("less than none", "c", alive(), -3),
     ];
     for (what, id, peer, expected) in cases {
-        assert_eq!(policy.priority(&super::Node { id, peer: &peer, session_live: true }), expected, "{what}");
+        assert_eq!(
+            policy.priority(&super::CandidateNode { id, peer: &peer, session_live: true }),
+            expected,
+            "{what}"
+        );
     }
 }
 
@@ -171,7 +175,11 @@ fn what_is_no_policy_is_refused() {
     assert!(matches!(refused(&selector), Some(PolicyError::Selector(_))));
     let preferred = prefer(selector.eligible, 1);
     assert!(matches!(refused(&preferred), Some(PolicyError::Selector(_))));
-    assert!(Policy::of(None).unwrap().allows(&super::Node { id: "a", peer: &alive(), session_live: true }));
+    assert!(Policy::of(None).unwrap().allows(&super::CandidateNode {
+        id: "a",
+        peer: &alive(),
+        session_live: true
+    }));
 }
 
 #[test]
@@ -203,6 +211,7 @@ fn labels_of_a_node_count_for_selectors() {
     let gold = says(|says| says.labels = Labels::from([("tier".to_owned(), "gold".to_owned())]));
     let policy =
         Policy::of(Some(&eligible(|f| f.selector = "tier in (gold,silver),!canary".to_owned()))).unwrap();
-    let allows = |peer: &PeerValue| policy.allows(&super::Node { id: "a", peer, session_live: true });
+    let allows =
+        |peer: &PeerValue| policy.allows(&super::CandidateNode { id: "a", peer, session_live: true });
     assert!(allows(&gold) && !allows(&alive()));
 }

@@ -5,8 +5,8 @@ use pb::Tenure;
 
 const SCOPE: &str = "shard/orders/03";
 
-fn numbers(term: u64) -> Numbers {
-    Numbers { term, token: term * 10, acquired_at: Millis(term * 1000) }
+fn numbers(term: u64) -> TenureNumbers {
+    TenureNumbers { term, token: term * 10, acquired_at: Millis(term * 1000) }
 }
 
 fn expired(at: u64) -> Ending {
@@ -42,7 +42,7 @@ fn an_election_says_why_and_how_long_nobody_led() {
     assert_eq!(second.vacant_since, None, "somebody leads");
     let tenure = current(SCOPE, second.current.as_ref().unwrap(), numbers(2));
     assert_eq!((tenure.reason.as_str(), tenure.leaderless_ms), ("lease_expired", Some(300)));
-    let early = Numbers { acquired_at: Millis(1500), ..numbers(2) };
+    let early = TenureNumbers { acquired_at: Millis(1500), ..numbers(2) };
     let tenure = current(SCOPE, second.current.as_ref().unwrap(), early);
     assert_eq!(tenure.leaderless_ms, Some(0), "never less than nothing");
 }
@@ -111,15 +111,19 @@ fn only_what_was_not_handed_over_is_a_flap() {
 }
 
 /// A transition as `elected a 1/10 because` or `ended a 1/10 because`.
-fn told(before: Option<&LeadershipValue>, after: Option<&LeadershipValue>, granted: Numbers) -> Vec<String> {
+fn told(
+    before: Option<&LeadershipValue>,
+    after: Option<&LeadershipValue>,
+    granted: TenureNumbers,
+) -> Vec<String> {
     let line = |word: &str, tenure: &Tenure, because: &str| {
         format!("{word} {} {}/{} {because}", tenure.leader_id, tenure.term, tenure.fence_token)
     };
     let shown = |transition| match transition {
-        Transition::Ended(tenure) => line("ended", &tenure, &tenure.end_reason),
-        Transition::Elected(tenure) => line("elected", &tenure, &tenure.reason),
-        Transition::Changed => "changed".to_owned(),
-        Transition::Removed => "removed".to_owned(),
+        TenureTransition::Ended(tenure) => line("ended", &tenure, &tenure.end_reason),
+        TenureTransition::Elected(tenure) => line("elected", &tenure, &tenure.reason),
+        TenureTransition::Changed => "changed".to_owned(),
+        TenureTransition::Removed => "removed".to_owned(),
     };
     transitions(SCOPE, before, after, granted, Millis(9000)).into_iter().map(shown).collect()
 }
@@ -132,7 +136,7 @@ fn a_change_of_a_record_is_told_as_what_it_means() {
     let next = elect(&vacant, "b", 1, "c-2");
     let again = elect(&vacant, "a", 1, "c-3");
     let ordered = LeadershipValue { order: order(Verb::Delete, ""), ..led.clone() };
-    let (no, one, two) = (Numbers::default(), numbers(1), numbers(2));
+    let (no, one, two) = (TenureNumbers::default(), numbers(1), numbers(2));
     let cases = [
         ("created", None, Some(&created), no, vec!["changed"]),
         ("first election", Some(&created), Some(&led), one, vec!["elected a 1/10 created"]),
@@ -173,7 +177,7 @@ fn a_change_of_a_record_is_told_as_what_it_means() {
 fn the_end_of_a_removed_scope_is_when_it_was_removed() {
     let led = elect(&LeadershipValue::default(), "a", 1, "c-1");
     let told = transitions(SCOPE, Some(&led), None, numbers(1), Millis(9000));
-    let Some(Transition::Ended(tenure)) = told.first() else { panic!("{told:?}") };
+    let Some(TenureTransition::Ended(tenure)) = told.first() else { panic!("{told:?}") };
     assert_eq!(tenure.ended_at, Some(timestamp(Millis(9000))));
     assert_eq!((tenure.end(), tenure.elected_at), (End::SteppedDown, Some(timestamp(Millis(1000)))));
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use omnirelay_core::rebalance::{Rules, Standing};
+use omnirelay_core::rebalance::{OwnerStanding, RebalanceRules};
 use omnirelay_core::time::Millis;
 
 use super::{Automation, Deciding, Moving};
@@ -12,7 +12,7 @@ impl<'a> Deciding<'a> {
     /// Makes a plan for them, unless something is in the way. Whether there are any.
     pub(super) fn evacuate(&mut self, moving: &Moving<'a>) -> bool {
         let must_go =
-            |owner: &str| self.member(owner).is_none_or(|owner| owner.standing == Standing::Leaving);
+            |owner: &str| self.member(owner).is_none_or(|owner| owner.standing == OwnerStanding::Leaving);
         let scene = self.scene;
         let is_due = scene.shards.iter().any(|(id, value)| {
             let to = moving.covered.get(id).copied();
@@ -42,7 +42,7 @@ impl<'a> Deciding<'a> {
         if by == Automation::Propose && self.pending().is_some() {
             return true;
         }
-        let rules = Rules { by_choice_milli: 0, ..scene.spec.rules() };
+        let rules = RebalanceRules { by_choice_milli: 0, ..scene.spec.rules() };
         let mut covered = moving.covered.clone();
         // What this decision touches is not to be planned for on the ground of what it was.
         let shards = scene.shards.iter().filter(|(id, _)| moving.touched.contains(id));

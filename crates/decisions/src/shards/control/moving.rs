@@ -1,13 +1,13 @@
 //! The moves of plans that run, a step at a time.
 
-use omnirelay_core::rebalance::{Cause, Standing};
+use omnirelay_core::rebalance::{MoveCause, OwnerStanding};
 use omnirelay_core::time::Millis;
 use omnirelay_wire::pb::omnirelay::mesh::control::v1 as pb;
 use omnirelay_wire::pb::omnirelay::store::v1::{RebalancePlanValue, ShardValue};
 use omnirelay_wire::timestamp::millis;
 
-use super::{Change, Deciding, Deed, Moving, Step};
-use crate::shards::member::Member;
+use super::{ControlStep, Deciding, Moving, ShardAction, ShardsDecision};
+use crate::shards::member::ShardMember;
 use pb::planned_move::Progress;
 use pb::rebalance_plan::State as PlanState;
 
@@ -106,7 +106,7 @@ impl<'a> Deciding<'a> {
                 (Progress::Draining, Some(value)) => {
                     (left, _) = (left + 1, moving.covered.insert(shard, to));
                     if ahead.may_get && self.has_stopped(shard, value) {
-                        changes.push(planned, Deed::Move { to: to.to_owned() });
+                        changes.push(planned, ShardAction::Move { to: to.to_owned() });
                         moving.touched.insert(shard);
                         moving.draining -= 1;
                         moving.moved += 1;
@@ -143,18 +143,18 @@ impl<'a> Deciding<'a> {
     ) -> Ahead<'a> {
         let target = self.member(&planned.to);
         let owner = value.and_then(|value| self.member(&value.owner));
-        let goes = owner.is_none_or(|owner| owner.standing == Standing::Leaving);
+        let goes = owner.is_none_or(|owner| owner.standing == OwnerStanding::Leaving);
         // What has begun, or must be, goes on although a target has much to do by now.
-        let may_get = target.is_some_and(Member::gets_if_need_be);
+        let may_get = target.is_some_and(ShardMember::gets_if_need_be);
         // What the controller has begun by itself, because an owner went, is not needed once the owner is back.
-        let is_moot = plan.automatic && planned.cause == Cause::OwnerLeaves.word() && !goes;
-        let is_unwanted = !goes && target.is_some_and(Member::is_only_overloaded);
+        let is_moot = plan.automatic && planned.cause == MoveCause::OwnerLeaves.word() && !goes;
+        let is_unwanted = !goes && target.is_some_and(ShardMember::is_only_overloaded);
         // Of these alone the planner makes moves of shards that are paused.
         let is_demanded =
-            [Cause::OwnerLeaves, Cause::Unowned].iter().any(|cause| cause.word() == planned.cause);
+            [MoveCause::OwnerLeaves, MoveCause::Unowned].iter().any(|cause| cause.word() == planned.cause);
         // An owner that drains goes on while the plan is paused; what one had that is gone nobody serves.
         let is_held = plan.state() == PlanState::Paused;
-        let is_gone = owner.is_none_or(Member::is_gone);
+        let is_gone = owner.is_none_or(ShardMember::is_gone);
         Ahead {
             planned,
             may_get,
@@ -202,7 +202,8 @@ impl<'a> Deciding<'a> {
             true => moving.moved += 1,
             false => moving.draining += 1,
         }
-        changes.push(planned, if is_free { Deed::Move { to } } else { Deed::Drain { to, cause } });
+        changes
+            .push(planned, if is_free { ShardAction::Move { to } } else { ShardAction::Drain { to, cause } });
     }
 
     /// Which nodes plans wait for.
@@ -239,12 +240,12 @@ impl<'a> Deciding<'a> {
                 (PlanState::Failed, format!("{count} of {all} moves were not made, that of {shard} as {why}"))
             }
         };
-        self.steps.push(Step::End { plan: id.to_owned(), state, reason });
+        self.steps.push(ControlStep::End { plan: id.to_owned(), state, reason });
     }
 
     /// What is draining for a plan that does not run: it was cancelled, or is gone.
     fn take_back(&mut self, live: &[(&'a str, &'a RebalancePlanValue)], moving: &mut Moving<'a>) {
-        let mut change = Change { cause: "cancelled".to_owned(), ..Change::default() };
+        let mut change = ShardsDecision { cause: "cancelled".to_owned(), ..ShardsDecision::default() };
         for (id, value) in self.scene.shards {
             let is_of_live = live.iter().any(|(plan, _)| *plan == value.plan_id);
             if value.target.is_empty() || is_of_live {
@@ -252,10 +253,10 @@ impl<'a> Deciding<'a> {
             }
             moving.draining -= 1;
             moving.touched.insert(*id);
-            change.shards.push(((*id).to_owned(), Deed::Keep));
+            change.shards.push(((*id).to_owned(), ShardAction::Keep));
         }
         if !change.shards.is_empty() {
-            self.steps.push(Step::Change(change));
+            self.steps.push(ControlStep::Change(change));
         }
     }
 
@@ -287,7 +288,7 @@ impl<'a> Deciding<'a> {
 /// What becomes of shards by a plan, by the causes of their moves.
 struct Changes<'a> {
     plan: &'a str,
-    changes: Vec<Change>,
+    changes: Vec<ShardsDecision>,
 }
 
 impl<'a> Changes<'a> {
@@ -295,21 +296,21 @@ impl<'a> Changes<'a> {
         Self { plan, changes: Vec::new() }
     }
 
-    fn push(&mut self, planned: &pb::PlannedMove, deed: Deed) {
+    fn push(&mut self, planned: &pb::PlannedMove, deed: ShardAction) {
         self.add(planned, &planned.cause, deed);
     }
 
     /// Has an owner go on, for this cause.
     fn keep(&mut self, planned: &pb::PlannedMove, cause: &str) {
-        self.add(planned, cause, Deed::Keep);
+        self.add(planned, cause, ShardAction::Keep);
     }
 
-    fn add(&mut self, planned: &pb::PlannedMove, cause: &str, deed: Deed) {
+    fn add(&mut self, planned: &pb::PlannedMove, cause: &str, deed: ShardAction) {
         let found = self.changes.iter_mut().find(|change| change.cause == cause);
         let shard = (planned.shard_id.clone(), deed);
         match found {
             Some(change) => change.shards.push(shard),
-            None => self.changes.push(Change {
+            None => self.changes.push(ShardsDecision {
                 cause: cause.to_owned(),
                 plan: self.plan.to_owned(),
                 shards: vec![shard],
@@ -317,7 +318,7 @@ impl<'a> Changes<'a> {
         }
     }
 
-    fn steps(self) -> impl Iterator<Item = Step> {
-        self.changes.into_iter().map(Step::Change)
+    fn steps(self) -> impl Iterator<Item = ControlStep> {
+        self.changes.into_iter().map(ControlStep::Change)
     }
 }

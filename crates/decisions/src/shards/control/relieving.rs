@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::{Automation, Deciding, Moving};
-use crate::shards::member::Member;
+use crate::shards::member::ShardMember;
 use crate::shards::planning::plan;
 
 /// As the API says why a shard moves.
@@ -34,11 +34,12 @@ impl<'a> Deciding<'a> {
         let sharing = scene.members.values().filter(|member| member.gets_if_need_be()).count().max(1);
         // What makes much work may be one shard, which another node would have no less work with.
         let least = (scene.shards.len() / sharing / 2).max(1);
-        let less =
-            |member: &Member| if member.is_overloaded() { self.less(member, least) } else { member.clone() };
-        let less: BTreeMap<String, Member> =
+        let less = |member: &ShardMember| {
+            if member.is_overloaded() { self.less(member, least) } else { member.clone() }
+        };
+        let less: BTreeMap<String, ShardMember> =
             scene.members.iter().map(|(id, member)| (id.clone(), less(member))).collect();
-        let rules = omnirelay_core::rebalance::Rules { by_choice_milli: 0, ..scene.spec.rules() };
+        let rules = omnirelay_core::rebalance::RebalanceRules { by_choice_milli: 0, ..scene.spec.rules() };
         let mut planned = plan(scene.name, scene.shards, &less, &rules, &moving.covered);
         let is_relieved = |node: &str| self.member(node).is_some_and(|member| member.is_overloaded());
         for one in planned.moves.iter_mut().filter(|one| is_relieved(&one.from)) {
@@ -50,14 +51,14 @@ impl<'a> Deciding<'a> {
     }
 
     /// A node that has too much to do, and is to own less than it does; not less than `least`.
-    fn less(&self, member: &Member, least: usize) -> Member {
+    fn less(&self, member: &ShardMember, least: usize) -> ShardMember {
         let owned = self.scene.shards.iter().filter(|(_, value)| value.owner == member.id).count();
         if owned <= least {
             return member.clone();
         }
         let part = (owned * self.scene.spec.policy.by_choice_milli as usize / 1000).max(1);
         let most = owned.saturating_sub(part).max(least);
-        Member {
+        ShardMember {
             capacity: Some(member.capacity.map_or(most, |capacity| capacity.min(most))),
             ..member.clone()
         }

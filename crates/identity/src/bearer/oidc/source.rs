@@ -7,7 +7,7 @@ use std::time::Duration;
 use omnirelay_pki::jwt::keys::{KeySetError, SET_BYTES_MAX};
 use reqwest::{Client, StatusCode, Url};
 
-use super::KeysAt;
+use super::JwksLocation;
 use crate::named_server::{ServerTlsError, client_of};
 
 const CONNECT_WITHIN: Duration = Duration::from_secs(3);
@@ -44,10 +44,10 @@ pub(super) enum Source {
 }
 
 impl Source {
-    pub(super) async fn of(at: &KeysAt) -> Result<Self, SourceError> {
+    pub(super) async fn of(at: &JwksLocation) -> Result<Self, SourceError> {
         let (url, ca) = match at {
-            KeysAt::File(path) => return Ok(Self::File(path.clone())),
-            KeysAt::Url(url, ca) => (url.clone(), ca.as_deref()),
+            JwksLocation::File(path) => return Ok(Self::File(path.clone())),
+            JwksLocation::Url(url, ca) => (url.clone(), ca.as_deref()),
         };
         // The keys are those of the server that was named, and of no other.
         let client = client_of(&url, ca).await?.connect_timeout(CONNECT_WITHIN).timeout(READ_WITHIN);

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use omnirelay_core::text::chain;
 use omnirelay_core::time::Millis;
 use omnirelay_decisions::signed_record::split;
-use omnirelay_store::{Epoch, Kind, Record, RecordId, Revision, Version};
+use omnirelay_store::{Epoch, Record, RecordId, RecordKind, Revision, Version};
 use omnirelay_wire::pb::omnirelay::store::v1::{KeptRecord, KeptRecords};
 use prost::Message as _;
 
@@ -61,7 +61,7 @@ impl View {
 }
 
 /// A record of which the store has said nothing yet.
-fn as_kept(kind: Kind, kept: &KeptRecord) -> Record {
+fn as_kept(kind: RecordKind, kept: &KeptRecord) -> Record {
     Record {
         id: RecordId::new(kind, kept.key.clone()),
         value: Bytes::copy_from_slice(&kept.value),

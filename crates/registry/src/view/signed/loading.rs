@@ -5,10 +5,10 @@ use std::sync::Arc;
 
 use omnirelay_core::time::Millis;
 use omnirelay_decisions::signed_record::{FoundRecord, RecordSigners, split};
-use omnirelay_store::{Epoch, Kind, Record, RecordId, Revision, Version};
+use omnirelay_store::{Epoch, Record, RecordId, RecordKind, Revision, Version};
 
 use super::super::records::Records;
-use super::{Head, State, View, ViewRecord, name, read};
+use super::{RegistryHead, State, View, ViewRecord, name, read};
 
 /// What was verified of a load.
 #[derive(Default)]
@@ -23,9 +23,9 @@ impl State {
     /// `reached`; the log that was read with it ends at `end`.
     pub(in super::super) fn load_signed(
         &mut self,
-        old: &BTreeMap<Kind, Records>,
+        old: &BTreeMap<RecordKind, Records>,
         verified: &VerifiedSignatures,
-        reached: Head,
+        reached: RegistryHead,
         (end, at): (Revision, Millis),
     ) {
         if self.signed.by.is_none() {
@@ -62,7 +62,7 @@ impl State {
 
     /// Takes what was read of signed records out of the view, which shows what was known until something else counts; the authority
     /// first, by which all others are judged.
-    fn set_aside(&mut self, old: &BTreeMap<Kind, Records>) -> Vec<Arc<ViewRecord>> {
+    fn set_aside(&mut self, old: &BTreeMap<RecordKind, Records>) -> Vec<Arc<ViewRecord>> {
         let mut found: Vec<Arc<ViewRecord>> = Vec::new();
         for kind in &self.signed.kinds {
             let Some(records) = self.kinds.get_mut(kind) else { continue };
@@ -124,7 +124,7 @@ impl View {
     /// Verifies the signatures of what was loaded, off the event loop.
     pub(crate) async fn verify_loaded(
         &self,
-        loaded: &BTreeMap<Kind, Vec<Vec<Arc<ViewRecord>>>>,
+        loaded: &BTreeMap<RecordKind, Vec<Vec<Arc<ViewRecord>>>>,
     ) -> VerifiedSignatures {
         let Some((signers, to_verify)) = self.to_verify(loaded) else { return VerifiedSignatures::default() };
         let by = signers.clone();
@@ -141,7 +141,7 @@ impl View {
     /// By whom, and which records of a load; `None`: there is nothing to verify.
     fn to_verify(
         &self,
-        loaded: &BTreeMap<Kind, Vec<Vec<Arc<ViewRecord>>>>,
+        loaded: &BTreeMap<RecordKind, Vec<Vec<Arc<ViewRecord>>>>,
     ) -> Option<(Arc<RecordSigners>, Vec<Arc<ViewRecord>>)> {
         let state = read(&self.state);
         let signed = &state.signed;

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use omnirelay_store::{Change, Kind, RecordId, Version};
+use omnirelay_store::{RecordChange, RecordId, RecordKind, Version};
 
 use super::super::{View, ViewChange, ViewRecord, read, write};
 use super::{Held, RecordSigning, RefusedRecord, SignedRecords, ToSign};
@@ -18,7 +18,7 @@ impl SignedRecords {
 impl View {
     /// Takes only what is signed for records of these kinds, once [`View::sign_by`] has said by whom.
     #[must_use]
-    pub fn signing(self, kinds: &[Kind]) -> Self {
+    pub fn signing(self, kinds: &[RecordKind]) -> Self {
         write(&self.state).signed.kinds = kinds.to_vec();
         self
     }
@@ -52,7 +52,7 @@ impl View {
     }
 
     /// The kinds of which records are signed.
-    pub fn signed_kinds(&self) -> Vec<Kind> {
+    pub fn signed_kinds(&self) -> Vec<RecordKind> {
         read(&self.state).signed.kinds.clone()
     }
 
@@ -156,7 +156,7 @@ impl View {
     }
 
     /// A change as a page of the log has it; `None`: it does not count.
-    pub fn change_of_log(&self, change: &Change) -> Option<ViewChange> {
+    pub fn change_of_log(&self, change: &RecordChange) -> Option<ViewChange> {
         let state = read(&self.state);
         match state.signed.is_signed(&change.after.id) {
             true => state.signed_of_log(change),

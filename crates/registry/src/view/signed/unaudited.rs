@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use omnirelay_core::time::Millis;
-use omnirelay_store::{Change, LogEntry, Record, RecordId};
+use omnirelay_store::{LogEntry, Record, RecordChange, RecordId};
 use omnirelay_wire::pb::omnirelay::store::v1::AuditValue;
 use prost::Message as _;
 use ring::digest::{SHA256, digest};
@@ -41,7 +41,7 @@ impl State {
 }
 
 /// Whether an audit record of the commit says that it has written this.
-pub(super) fn is_named(change: &Change, entry: &LogEntry) -> bool {
+pub(super) fn is_named(change: &RecordChange, entry: &LogEntry) -> bool {
     let (name, hash) = (change.after.id.to_string(), digest(&SHA256, &change.after.value));
     let mut audits = entry.changes.iter().filter(|of| of.after.id.kind == AUDIT && !of.after.deleted);
     audits.any(|audit| {

@@ -10,9 +10,9 @@ use redis::aio::PubSub;
 use tokio::time::sleep;
 use tracing::debug;
 
-use super::super::url::{Address, Secret};
+use super::super::url::{ServerAddress, UrlSecret};
 use super::dial::{Manner, open, within};
-use super::error::Failure;
+use super::error::StoreFailure;
 use super::resolve::Maker;
 use super::state::Shared;
 
@@ -31,8 +31,8 @@ pub(super) enum Announced {
     Aborted,
     /// The master is at `to` from now on, and at `from` no more.
     Switched {
-        from: Address,
-        to: Address,
+        from: ServerAddress,
+        to: ServerAddress,
     },
 }
 
@@ -44,7 +44,7 @@ pub(super) async fn listen(link: Weak<Shared>, maker: Arc<Maker>) {
     join_all(all.map(|sentinel| listen_on(&link, &maker, sentinel, &sentinels.service))).await;
 }
 
-async fn listen_on(link: &Weak<Shared>, maker: &Maker, sentinel: &Address, service: &str) {
+async fn listen_on(link: &Weak<Shared>, maker: &Maker, sentinel: &ServerAddress, service: &str) {
     while link.strong_count() > 0 {
         let ended = listen_to(link, maker, sentinel, service).await;
         let refused = ended.as_ref().is_err_and(|failure| failure.code() == Some("NOPERM"));
@@ -59,12 +59,12 @@ async fn listen_on(link: &Weak<Shared>, maker: &Maker, sentinel: &Address, servi
 async fn listen_to(
     link: &Weak<Shared>,
     maker: &Maker,
-    sentinel: &Address,
+    sentinel: &ServerAddress,
     service: &str,
-) -> Result<(), Failure> {
+) -> Result<(), StoreFailure> {
     let manner = maker.manner_with_sentinels().await?;
     let failed =
-        |error| Failure::because(format!("cannot listen to {sentinel}"), super::LinkError::from(error));
+        |error| StoreFailure::because(format!("cannot listen to {sentinel}"), super::LinkError::from(error));
     let limit = manner.connect_timeout + 2 * manner.response_timeout;
     let listener = within(limit, "listening", async {
         let stream = open(sentinel, &manner).await?;
@@ -90,7 +90,7 @@ fn who(manner: &Manner) -> RedisConnectionInfo {
     if let Some(username) = &manner.username {
         who = who.set_username(username);
     }
-    if let Some(password) = manner.password.as_ref().map(Secret::reveal) {
+    if let Some(password) = manner.password.as_ref().map(UrlSecret::reveal) {
         who = who.set_password(password);
     }
     who
@@ -111,8 +111,8 @@ fn read(channel: &str, text: &str, service: &str) -> Option<Announced> {
 }
 
 /// `HOST PORT`
-fn address<'a>(words: &mut impl Iterator<Item = &'a str>) -> Option<Address> {
-    Some(Address { host: words.next()?.to_owned(), port: words.next()?.parse().ok()? })
+fn address<'a>(words: &mut impl Iterator<Item = &'a str>) -> Option<ServerAddress> {
+    Some(ServerAddress { host: words.next()?.to_owned(), port: words.next()?.parse().ok()? })
 }
 
 #[cfg(test)]
@@ -121,7 +121,7 @@ mod tests {
 
     #[test]
     fn an_announcement_of_ones_own_service_is_understood() {
-        let at = |host: &str, port| Address { host: host.to_owned(), port };
+        let at = |host: &str, port| ServerAddress { host: host.to_owned(), port };
         let to =
             |host: &str, port| Some(Announced::Switched { from: at("10.0.0.1", 6379), to: at(host, port) });
         let cases = [

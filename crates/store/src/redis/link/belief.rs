@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::super::url::Address;
+use super::super::url::ServerAddress;
 
 /// How long more than half of all Sentinels must name a master that was replaced, without one that names another,
 /// until it is believed. Too low: right after a failover those that have not heard of it lead back; too high: Sentinels
@@ -17,8 +17,8 @@ const REPLACED_MAX: usize = 16;
 /// What a Sentinel says of the master.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Opinion {
-    pub sentinel: Address,
-    pub master: Address,
+    pub sentinel: ServerAddress,
+    pub master: ServerAddress,
     /// Of the failover that made it the master; rises with each. `None`: we may not ask.
     pub epoch: Option<u64>,
 }
@@ -39,14 +39,14 @@ pub(super) enum Doubt {
 pub(super) struct Belief {
     newest: Option<Master>,
     /// Masters that were replaced, and the newest epoch that was known by then: a greater one is another reign.
-    replaced: BTreeMap<Address, Option<u64>>,
+    replaced: BTreeMap<ServerAddress, Option<u64>>,
     /// Who is named though it was replaced, and since when.
-    reinstated: Option<(Address, Instant)>,
+    reinstated: Option<(ServerAddress, Instant)>,
 }
 
 #[derive(Clone, Debug)]
 struct Master {
-    at: Address,
+    at: ServerAddress,
     epoch: Option<u64>,
 }
 
@@ -56,7 +56,12 @@ impl Belief {
     ///
     /// # Errors
     /// [`Doubt`]; what was believed before stands.
-    pub fn weigh(&mut self, opinions: &[Opinion], asked: usize, now: Instant) -> Result<Address, Doubt> {
+    pub fn weigh(
+        &mut self,
+        opinions: &[Opinion],
+        asked: usize,
+        now: Instant,
+    ) -> Result<ServerAddress, Doubt> {
         if opinions.is_empty() {
             return Err(Doubt::Silence);
         }
@@ -74,7 +79,7 @@ impl Belief {
     }
 
     /// An announcement: from now on `from` is not the master any more.
-    pub fn replaced(&mut self, from: &Address, to: &Address) {
+    pub fn replaced(&mut self, from: &ServerAddress, to: &ServerAddress) {
         let known = self.newest.as_ref();
         let epoch = known.and_then(|newest| newest.epoch);
         // By whoever is behind, it may be of long ago.
@@ -94,9 +99,9 @@ impl Belief {
     }
 
     /// Whom the most name of those who know of no older epoch than others.
-    fn leading(&self, current: &[&Opinion]) -> Option<Address> {
+    fn leading(&self, current: &[&Opinion]) -> Option<ServerAddress> {
         let epoch = current.iter().filter_map(|opinion| opinion.epoch).max();
-        let mut votes: BTreeMap<&Address, usize> = BTreeMap::new();
+        let mut votes: BTreeMap<&ServerAddress, usize> = BTreeMap::new();
         for opinion in current.iter().filter(|opinion| opinion.epoch.is_none() || opinion.epoch == epoch) {
             *votes.entry(&opinion.master).or_default() += 1;
         }
@@ -112,7 +117,7 @@ impl Belief {
     }
 
     /// Whom all name, more than half of the Sentinels, for long enough.
-    fn reinstate(&mut self, opinions: &[Opinion], asked: usize, now: Instant) -> Option<Address> {
+    fn reinstate(&mut self, opinions: &[Opinion], asked: usize, now: Instant) -> Option<ServerAddress> {
         let named = &opinions.first()?.master;
         let all = opinions.iter().all(|opinion| opinion.master == *named);
         if !all || !is_majority(opinions, named, asked) {
@@ -129,7 +134,7 @@ impl Belief {
         (now.saturating_duration_since(since) >= REINSTATED_AFTER).then(|| named.clone())
     }
 
-    fn take(&mut self, at: Address, epoch: Option<u64>, by_most: bool) {
+    fn take(&mut self, at: ServerAddress, epoch: Option<u64>, by_most: bool) {
         let before = self.newest.take();
         let known = before.as_ref().and_then(|before| before.epoch);
         match before {
@@ -146,7 +151,7 @@ impl Belief {
         self.newest = Some(Master { at, epoch });
     }
 
-    fn retire(&mut self, at: Address, until: Option<u64>) {
+    fn retire(&mut self, at: ServerAddress, until: Option<u64>) {
         if self.replaced.len() >= REPLACED_MAX && !self.replaced.contains_key(&at) {
             let oldest = self.replaced.iter().min_by_key(|(_, until)| **until).map(|(at, _)| at.clone());
             oldest.and_then(|oldest| self.replaced.remove(&oldest));
@@ -156,17 +161,17 @@ impl Belief {
 }
 
 /// Whether more than half of all Sentinels name this master.
-pub(super) fn is_majority(opinions: &[Opinion], master: &Address, asked: usize) -> bool {
+pub(super) fn is_majority(opinions: &[Opinion], master: &ServerAddress, asked: usize) -> bool {
     opinions.iter().filter(|opinion| opinion.master == *master).count() * 2 > asked
 }
 
 /// Who names whom, where not all name the same: `S1 names A (epoch 0); S2, S3 name B (epoch 1)`.
 pub(super) fn disagreement(opinions: &[Opinion]) -> Option<String> {
-    let mut parties: BTreeMap<&Address, Vec<&Opinion>> = BTreeMap::new();
+    let mut parties: BTreeMap<&ServerAddress, Vec<&Opinion>> = BTreeMap::new();
     for opinion in opinions {
         parties.entry(&opinion.master).or_default().push(opinion);
     }
-    let told = |(master, by): (&Address, &Vec<&Opinion>)| {
+    let told = |(master, by): (&ServerAddress, &Vec<&Opinion>)| {
         let who: Vec<String> = by.iter().map(|opinion| opinion.sentinel.to_string()).collect();
         let names = if who.len() == 1 { "names" } else { "name" };
         let epoch = by.iter().filter_map(|opinion| opinion.epoch).max();
@@ -181,8 +186,8 @@ pub(super) fn disagreement(opinions: &[Opinion]) -> Option<String> {
 mod tests {
     use super::*;
 
-    fn at(name: char) -> Address {
-        Address { host: name.to_string(), port: 1 }
+    fn at(name: char) -> ServerAddress {
+        ServerAddress { host: name.to_string(), port: 1 }
     }
 
     /// `A0 B1 B-`: the first Sentinel names A of epoch 0, the second B of epoch 1, the third B and no epoch; `.` is
@@ -190,7 +195,7 @@ mod tests {
     fn opinions(text: &str) -> (Vec<Opinion>, usize) {
         let words: Vec<&str> = text.split(' ').collect();
         let said = words.iter().enumerate().filter(|(_, word)| **word != ".").map(|(number, word)| Opinion {
-            sentinel: Address { host: "s".to_owned(), port: u16::try_from(number).unwrap() },
+            sentinel: ServerAddress { host: "s".to_owned(), port: u16::try_from(number).unwrap() },
             master: at(word.chars().next().unwrap()),
             epoch: word[1..].parse().ok(),
         });
@@ -281,7 +286,7 @@ mod tests {
     fn what_is_remembered_is_bounded() {
         let mut belief = Belief::default();
         for port in 0..200 {
-            let master = |port| Address { host: "m".to_owned(), port };
+            let master = |port| ServerAddress { host: "m".to_owned(), port };
             belief.replaced(&master(port), &master(port + 1));
         }
         assert_eq!(belief.replaced.len(), REPLACED_MAX);

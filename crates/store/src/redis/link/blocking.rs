@@ -7,10 +7,10 @@ use redis::{Cmd, Value};
 use tokio::sync::{Semaphore, SemaphorePermit, watch};
 use tokio::time::timeout;
 
-use super::error::{Failure, LinkError};
+use super::error::{LinkError, StoreFailure};
 use super::retry_pause::RetryPause;
 use super::state::Shared;
-use super::{Connection, Link, dial};
+use super::{MasterLink, RedisConnection, dial};
 
 /// One connection for late answers, and whose turn it is to use it.
 pub(super) struct Lane {
@@ -23,16 +23,16 @@ pub(super) struct Lane {
 struct Blocking {
     /// Taken out while a command runs on it: one that is abandoned closes it, and nobody waits
     /// behind a command that nobody wants.
-    kept: Option<Connection>,
+    kept: Option<RedisConnection>,
     retry_pause: RetryPause,
-    last: Option<Failure>,
+    last: Option<StoreFailure>,
 }
 
 /// A connection to the master that nobody else uses meanwhile. It is closed unless it is given back.
 pub(in super::super) struct Own<'a> {
-    link: &'a Link,
+    link: &'a MasterLink,
     lane: &'a Lane,
-    connection: Connection,
+    connection: RedisConnection,
     /// Tells when the connection of the others is given up.
     given_up: watch::Receiver<u64>,
     is_over: bool,
@@ -45,7 +45,7 @@ impl Default for Lane {
     }
 }
 
-pub(super) async fn call(link: &Link, command: &Cmd, wait: Duration) -> Result<Value, LinkError> {
+pub(super) async fn call(link: &MasterLink, command: &Cmd, wait: Duration) -> Result<Value, LinkError> {
     let limit = wait + link.shared.options().response_timeout;
     let mut own = Own::of(link, &link.shared.blocking, limit).await?;
     let answer = own.call(command, wait).await;
@@ -55,9 +55,9 @@ pub(super) async fn call(link: &Link, command: &Cmd, wait: Duration) -> Result<V
 
 impl<'a> Own<'a> {
     /// That of a lane, when it is free within `limit`.
-    pub(super) async fn of(link: &'a Link, lane: &'a Lane, limit: Duration) -> Result<Self, LinkError> {
+    pub(super) async fn of(link: &'a MasterLink, lane: &'a Lane, limit: Duration) -> Result<Self, LinkError> {
         let Ok(Ok(turn)) = timeout(limit, lane.turn.acquire()).await else {
-            return Err(LinkError::Unreachable(Failure::new("another blocking command has not ended")));
+            return Err(LinkError::Unreachable(StoreFailure::new("another blocking command has not ended")));
         };
         let given_up = link.shared.given_up();
         let main = link.connection().await?;
@@ -73,15 +73,15 @@ impl<'a> Own<'a> {
     /// Sends a command that is answered after up to `wait`.
     ///
     /// # Errors
-    /// As of [`Link::call_blocking`].
+    /// As of [`MasterLink::call_blocking`].
     pub async fn call(&mut self, command: &Cmd, wait: Duration) -> Result<Value, LinkError> {
         let limit = wait + self.link.shared.options().response_timeout;
-        let Connection { multiplexed, generation, .. } = &mut self.connection;
+        let RedisConnection { multiplexed, generation, .. } = &mut self.connection;
         multiplexed.set_response_timeout(limit);
         let answer = tokio::select! {
             answer = dial::ask(multiplexed, command) => answer,
             _ = self.given_up.wait_for(|given_up| *given_up >= *generation) => {
-                Err(LinkError::Lost(Failure::new("the connection of the other commands was given up")))
+                Err(LinkError::Lost(StoreFailure::new("the connection of the other commands was given up")))
             }
         };
         if let Err(error) = &answer
@@ -102,7 +102,11 @@ impl<'a> Own<'a> {
 impl Lane {
     /// The kept connection if it is of the same generation as the one of the other commands, else a
     /// new one to the same server.
-    async fn connection(&self, shared: &Shared, main: &Connection) -> Result<Connection, Failure> {
+    async fn connection(
+        &self,
+        shared: &Shared,
+        main: &RedisConnection,
+    ) -> Result<RedisConnection, StoreFailure> {
         {
             let mut blocking = self.blocking.lock();
             if let Some(kept) = blocking.kept.take() {
@@ -118,7 +122,7 @@ impl Lane {
         let made = shared.maker.make_further(&main.at).await;
         let mut blocking = self.blocking.lock();
         match made {
-            Ok(dialed) => Ok(Connection::new(dialed, main.generation)),
+            Ok(dialed) => Ok(RedisConnection::new(dialed, main.generation)),
             Err(failure) => {
                 blocking.retry_pause.failed();
                 blocking.last = Some(failure.clone());

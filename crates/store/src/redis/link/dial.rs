@@ -14,8 +14,8 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout, timeout_at};
 use tokio_rustls::TlsConnector;
 
-use super::super::url::{Address, Secret};
-use super::error::{Failure, LinkError};
+use super::super::url::{ServerAddress, UrlSecret};
+use super::error::{LinkError, StoreFailure};
 use super::info::Info;
 
 /// The most commands on one connection that wait for their answers; further ones queue.
@@ -33,7 +33,7 @@ const NO_TLS: &str = " (if it expects TLS, the URL must begin with `rediss`)";
 /// How a connection is made.
 pub(super) struct Manner {
     pub username: Option<String>,
-    pub password: Option<Secret>,
+    pub password: Option<UrlSecret>,
     pub tls: Option<TlsConnector>,
     pub connect_timeout: Duration,
     pub response_timeout: Duration,
@@ -45,7 +45,7 @@ pub(super) struct Manner {
 pub(super) struct Dialed {
     pub multiplexed: MultiplexedConnection,
     pub driver: Driver,
-    pub at: Address,
+    pub at: ServerAddress,
     /// What a server may mean that ends the connection in place of its first answer.
     hint: &'static str,
     /// What the server refused that it may refuse; `None` once it has answered something.
@@ -59,7 +59,7 @@ pub(super) trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
 impl<T: AsyncRead + AsyncWrite + Unpin + Send> Stream for T {}
 
 /// Connects and says who we are.
-pub(super) async fn dial(at: &Address, manner: &Manner) -> Result<Dialed, Failure> {
+pub(super) async fn dial(at: &ServerAddress, manner: &Manner) -> Result<Dialed, StoreFailure> {
     let stream = open(at, manner).await?;
     let config = AsyncConnectionConfig::new()
         .set_response_timeout(Some(manner.response_timeout))
@@ -68,7 +68,7 @@ pub(super) async fn dial(at: &Address, manner: &Manner) -> Result<Dialed, Failur
     let silent = RedisConnectionInfo::default().set_skip_set_lib_name();
     let (multiplexed, driver) = MultiplexedConnection::new_with_config(&silent, stream, config)
         .await
-        .map_err(|error| Failure::because(format!("cannot use the connection to {at}"), error))?;
+        .map_err(|error| StoreFailure::because(format!("cannot use the connection to {at}"), error))?;
     let driver = Driver(tokio::spawn(driver));
     let hint = if manner.tls.is_some() { "" } else { NO_TLS };
     let mut dialed = Dialed { multiplexed, driver, at: at.clone(), hint, said: None };
@@ -76,20 +76,20 @@ pub(super) async fn dial(at: &Address, manner: &Manner) -> Result<Dialed, Failur
     Ok(dialed)
 }
 
-pub(super) async fn open(at: &Address, manner: &Manner) -> Result<Box<dyn Stream>, Failure> {
+pub(super) async fn open(at: &ServerAddress, manner: &Manner) -> Result<Box<dyn Stream>, StoreFailure> {
     let end = Instant::now() + manner.connect_timeout;
     let tcp = timeout_at(end, omnirelay_dial::tcp(&at.host, at.port))
         .await
         .unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
         .and_then(settle)
-        .map_err(|error| Failure::because(format!("cannot connect to {at}"), error))?;
+        .map_err(|error| StoreFailure::because(format!("cannot connect to {at}"), error))?;
     let Some(tls) = &manner.tls else { return Ok(Box::new(tcp)) };
     let name = ServerName::try_from(at.host.clone())
-        .map_err(|error| Failure::because(format!("a certificate cannot name `{}`", at.host), error))?;
+        .map_err(|error| StoreFailure::because(format!("a certificate cannot name `{}`", at.host), error))?;
     let stream = timeout_at(end, tls.connect(name, tcp))
         .await
         .unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
-        .map_err(|error| Failure::because(format!("cannot agree on TLS with {at}"), error))?;
+        .map_err(|error| StoreFailure::because(format!("cannot agree on TLS with {at}"), error))?;
     Ok(Box::new(stream))
 }
 
@@ -104,12 +104,12 @@ fn settle(stream: TcpStream) -> io::Result<TcpStream> {
     Ok(stream)
 }
 
-async fn introduce(dialed: &mut Dialed, manner: &Manner) -> Result<(), Failure> {
+async fn introduce(dialed: &mut Dialed, manner: &Manner) -> Result<(), StoreFailure> {
     if manner.username.is_some() || manner.password.is_some() {
         let mut auth = cmd("AUTH");
         auth.arg(manner.username.as_slice());
         // There are users that any password is right for.
-        auth.arg(manner.password.as_ref().map_or("", Secret::reveal));
+        auth.arg(manner.password.as_ref().map_or("", UrlSecret::reveal));
         dialed.ask(&auth, "authenticate").await?;
     }
     if !manner.names_itself {
@@ -128,7 +128,7 @@ async fn introduce(dialed: &mut Dialed, manner: &Manner) -> Result<(), Failure> 
             Ok(())
         }
         // A server that does not like the certificate says so in place of its first answer.
-        Err(error) => Err(Failure::because(
+        Err(error) => Err(StoreFailure::because(
             format!("{} does not accept us{}", dialed.at, dialed.hint_at(&error)),
             error,
         )),
@@ -142,7 +142,7 @@ pub(super) async fn ask(connection: &mut MultiplexedConnection, command: &Cmd) -
 
 impl Dialed {
     /// Sends a command that the connection is of no use without.
-    pub async fn ask(&mut self, command: &Cmd, purpose: &str) -> Result<Value, Failure> {
+    pub async fn ask(&mut self, command: &Cmd, purpose: &str) -> Result<Value, StoreFailure> {
         match ask(&mut self.multiplexed, command).await {
             Ok(answer) => {
                 (self.hint, self.said) = ("", None);
@@ -152,7 +152,7 @@ impl Dialed {
                 let said = self.said.take().filter(|_| matches!(error, LinkError::Lost(_)));
                 let said = said.map(|said| format!(" (it had said: {said})")).unwrap_or_default();
                 let what = format!("{} did not let us {purpose}{}{said}", self.at, self.hint_at(&error));
-                Err(Failure::because(what, error))
+                Err(StoreFailure::because(what, error))
             }
         }
     }
@@ -162,7 +162,7 @@ impl Dialed {
     }
 
     /// Takes a database other than the first.
-    pub async fn select(&mut self, database: u32) -> Result<(), Failure> {
+    pub async fn select(&mut self, database: u32) -> Result<(), StoreFailure> {
         if database != 0 {
             self.ask(cmd("SELECT").arg(database), "take the database").await?;
         }
@@ -170,10 +170,10 @@ impl Dialed {
     }
 
     /// Asks the server what it is.
-    pub async fn info(&mut self) -> Result<Info, Failure> {
+    pub async fn info(&mut self) -> Result<Info, StoreFailure> {
         let value = self.ask(&cmd("INFO"), "read INFO").await?;
         redis::from_redis_value(value).map(Info::new).map_err(|error| {
-            Failure::because(format!("{} answered INFO with something else", self.at), error)
+            StoreFailure::because(format!("{} answered INFO with something else", self.at), error)
         })
     }
 }
@@ -195,7 +195,7 @@ impl Drop for Driver {
 pub(super) async fn within<T>(
     limit: Duration,
     what: &str,
-    step: impl Future<Output = Result<T, Failure>>,
-) -> Result<T, Failure> {
-    timeout(limit, step).await.unwrap_or_else(|_| Err(Failure::new(format!("{what} took too long"))))
+    step: impl Future<Output = Result<T, StoreFailure>>,
+) -> Result<T, StoreFailure> {
+    timeout(limit, step).await.unwrap_or_else(|_| Err(StoreFailure::new(format!("{what} took too long"))))
 }

@@ -12,11 +12,11 @@ use redis::RedisError;
 pub enum LinkError {
     /// The command was not sent.
     #[error("the store cannot be reached")]
-    Unreachable(#[source] Failure),
+    Unreachable(#[source] StoreFailure),
     /// The command was sent, or part of it, and no answer came. The server may carry it out, even
     /// later.
     #[error("the store did not answer")]
-    Lost(#[source] Failure),
+    Lost(#[source] StoreFailure),
     /// The server answered with an error. Nothing was done.
     #[error("the store refused: {code} {detail}")]
     Refused {
@@ -29,7 +29,7 @@ pub enum LinkError {
 
 /// What failed, and why.
 #[derive(Clone, Debug)]
-pub struct Failure {
+pub struct StoreFailure {
     what: String,
     source: Option<Arc<dyn Error + Send + Sync>>,
 }
@@ -85,13 +85,15 @@ impl From<RedisError> for LinkError {
             Some(code) => {
                 Self::Refused { code: code.to_owned(), detail: error.detail().unwrap_or_default().to_owned() }
             }
-            None if error.is_timeout() => Self::Lost(Failure::new("no answer within the response timeout")),
-            None => Self::Lost(Failure::new(format!("the connection broke: {}", chain(&error)))),
+            None if error.is_timeout() => {
+                Self::Lost(StoreFailure::new("no answer within the response timeout"))
+            }
+            None => Self::Lost(StoreFailure::new(format!("the connection broke: {}", chain(&error)))),
         }
     }
 }
 
-impl Failure {
+impl StoreFailure {
     pub(super) fn new(what: impl Into<String>) -> Self {
         Self { what: what.into(), source: None }
     }
@@ -101,7 +103,7 @@ impl Failure {
     }
 
     /// Several attempts, none of which succeeded; the only one is itself the failure.
-    pub(super) fn of_all(what: &str, mut tried: Vec<Failure>) -> Self {
+    pub(super) fn of_all(what: &str, mut tried: Vec<StoreFailure>) -> Self {
         match tried.len() {
             1 => tried.swap_remove(0),
             _ => Self::because(what, Tried(tried)),
@@ -114,10 +116,10 @@ impl Failure {
         if let Some(error) = source.downcast_ref::<LinkError>() {
             return error.code();
         }
-        if let Some(failure) = source.downcast_ref::<Failure>() {
+        if let Some(failure) = source.downcast_ref::<StoreFailure>() {
             return failure.code();
         }
-        source.downcast_ref::<Tried>()?.0.iter().find_map(Failure::code)
+        source.downcast_ref::<Tried>()?.0.iter().find_map(StoreFailure::code)
     }
 
     /// The failure and its causes in one line.
@@ -126,13 +128,13 @@ impl Failure {
     }
 }
 
-impl fmt::Display for Failure {
+impl fmt::Display for StoreFailure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.what)
     }
 }
 
-impl Error for Failure {
+impl Error for StoreFailure {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
         self.source.as_deref().map(|source| source as &(dyn Error + 'static))
     }
@@ -140,11 +142,11 @@ impl Error for Failure {
 
 /// The failures of several attempts.
 #[derive(Debug)]
-struct Tried(Vec<Failure>);
+struct Tried(Vec<StoreFailure>);
 
 impl fmt::Display for Tried {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let all: Vec<String> = self.0.iter().map(Failure::chain).collect();
+        let all: Vec<String> = self.0.iter().map(StoreFailure::chain).collect();
         f.write_str(&all.join("; "))
     }
 }
@@ -158,24 +160,25 @@ mod tests {
     #[test]
     fn a_code_is_found_through_all_causes() {
         let refused = LinkError::Refused { code: "WRONGPASS".to_owned(), detail: "no".to_owned() };
-        let one = Failure::because("a:1 refused", refused.clone());
-        let all = Failure::of_all("nobody", vec![Failure::new("b:1 is silent"), one.clone()]);
+        let one = StoreFailure::because("a:1 refused", refused.clone());
+        let all = StoreFailure::of_all("nobody", vec![StoreFailure::new("b:1 is silent"), one.clone()]);
         let cases = [
             ("itself", refused.clone()),
             ("as a cause", LinkError::Unreachable(one)),
-            ("among several", LinkError::Unreachable(Failure::because("no master", all))),
+            ("among several", LinkError::Unreachable(StoreFailure::because("no master", all))),
         ];
         for (what, error) in cases {
             assert_eq!(error.code(), Some("WRONGPASS"), "{what}: {}", error.chain());
         }
-        assert_eq!(LinkError::Lost(Failure::new("x")).code(), None);
+        assert_eq!(LinkError::Lost(StoreFailure::new("x")).code(), None);
     }
 
     #[test]
     fn causes_are_told_once() {
         let refused = LinkError::Refused { code: "NOAUTH".to_owned(), detail: "first".to_owned() };
-        let failure = Failure::because("a:1 refused", refused);
-        let all = Failure::of_all("no server is a master", vec![failure, Failure::new("b:1 is silent")]);
+        let failure = StoreFailure::because("a:1 refused", refused);
+        let all =
+            StoreFailure::of_all("no server is a master", vec![failure, StoreFailure::new("b:1 is silent")]);
         assert_eq!(
             LinkError::Unreachable(all).chain(),
             "the store cannot be reached: no server is a master: a:1 refused: the store refused: NOAUTH first; \
@@ -219,7 +222,7 @@ mod tests {
             let error = refused(&answer);
             assert_eq!((error.is_elsewhere(), error.ends_connection()), (elsewhere, ends), "{answer}");
         }
-        assert!(!LinkError::Lost(Failure::new("MOVED")).is_elsewhere());
+        assert!(!LinkError::Lost(StoreFailure::new("MOVED")).is_elsewhere());
     }
 
     /// The error that an answer of the server comes to.

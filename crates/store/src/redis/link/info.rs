@@ -1,6 +1,6 @@
 //! What a server says of itself.
 
-use super::super::url::Address;
+use super::super::url::ServerAddress;
 
 /// The answer to `INFO`.
 #[derive(Clone, Debug, Default)]
@@ -9,7 +9,7 @@ pub(in super::super) struct Info(String);
 /// A replica as its master sees it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Follower {
-    pub at: Address,
+    pub at: ServerAddress,
     /// It has the data and was heard of just now.
     pub follows: bool,
 }
@@ -80,7 +80,7 @@ impl Info {
 /// `ip=10.0.0.2,port=6379,state=online,offset=1234,lag=0`
 fn follower(row: &str) -> Option<Follower> {
     let field = |name: &str| row.split(',').find_map(|part| part.strip_prefix(name)?.strip_prefix('='));
-    let at = Address { host: field("ip")?.to_owned(), port: field("port")?.parse().ok()? };
+    let at = ServerAddress { host: field("ip")?.to_owned(), port: field("port")?.parse().ok()? };
     let is_heard = field("lag")?.parse::<u64>().is_ok_and(|lag| lag <= LAG_MAX);
     Some(Follower { at, follows: is_heard && field("state") == Some("online") })
 }

@@ -27,21 +27,21 @@ use redis::aio::MultiplexedConnection;
 use redis::{Cmd, Pipeline, Value};
 use tokio::time::{Instant, timeout};
 
-use super::super::switch::{SwitchError, SwitchOrder, Switched};
-use super::url::{Address, RedisUrl};
+use super::super::switch::{SwitchError, SwitchOrder, SwitchOutcome};
+use super::url::{RedisUrl, ServerAddress};
 use dial::{Dialed, Driver};
 use resolve::Maker;
 use state::{Found, Shared};
 
 pub(super) use blocking::Own;
-pub use error::{Failure, LinkError};
+pub use error::{LinkError, StoreFailure};
 pub(super) use info::Info;
 pub use options::{RedisOptions, TlsFiles};
 
 /// What is done first on every new connection, blocking ones too: nobody else uses the connection
 /// before it has succeeded.
 #[async_trait]
-pub trait Hello: Send + Sync + 'static {
+pub trait ConnectionHello: Send + Sync + 'static {
     /// Makes sure that the server is fit for use.
     ///
     /// # Errors
@@ -60,23 +60,23 @@ pub(super) enum Need {
 
 /// The way to the master. Cheap to clone; all clones share one connection.
 #[derive(Clone)]
-pub struct Link {
+pub struct MasterLink {
     shared: Arc<Shared>,
 }
 
 /// A connection to the master. Cheap to clone; may be used by many at once.
 #[derive(Clone)]
-pub struct Connection {
+pub struct RedisConnection {
     multiplexed: MultiplexedConnection,
     generation: u64,
-    at: Address,
+    at: ServerAddress,
     made: Instant,
     driver: Arc<Driver>,
 }
 
-impl Link {
+impl MasterLink {
     /// Begins without connecting; the first use connects.
-    pub fn new(url: RedisUrl, options: RedisOptions, hello: Arc<dyn Hello>) -> Self {
+    pub fn new(url: RedisUrl, options: RedisOptions, hello: Arc<dyn ConnectionHello>) -> Self {
         Self { shared: Shared::new(Maker::new(url, options, hello)) }
     }
 
@@ -93,7 +93,7 @@ impl Link {
     /// # Errors
     /// [`LinkError::Unreachable`]. For a moment after a failure (20 ms, then longer, up to 500 ms)
     /// it is returned at once, with what failed.
-    pub async fn connection(&self) -> Result<Connection, LinkError> {
+    pub async fn connection(&self) -> Result<RedisConnection, LinkError> {
         let mut attempt = match self.shared.find() {
             Found::Connection(connection) => return Ok(connection),
             Found::Failed(failure) => return Err(LinkError::Unreachable(failure)),
@@ -101,7 +101,7 @@ impl Link {
         };
         let options = self.shared.options();
         let patience = options.connect_timeout + 2 * options.response_timeout;
-        let unreachable = |what: &str| LinkError::Unreachable(Failure::new(what));
+        let unreachable = |what: &str| LinkError::Unreachable(StoreFailure::new(what));
         match timeout(patience, attempt.wait_for(Option::is_some)).await {
             Ok(Ok(outcome)) => match outcome.as_ref() {
                 Some(Ok(connection)) => Ok(connection.clone()),
@@ -116,7 +116,7 @@ impl Link {
     /// Sends one command and waits for its answer, at most for the response timeout.
     ///
     /// # Errors
-    /// Those of [`Connection::call`], and of [`Link::connection`]. A connection that is of no use
+    /// Those of [`RedisConnection::call`], and of [`MasterLink::connection`]. A connection that is of no use
     /// any more is given up.
     pub async fn call(&self, command: &Cmd) -> Result<Value, LinkError> {
         let mut connection = self.connection().await?;
@@ -131,7 +131,7 @@ impl Link {
     /// transaction.
     ///
     /// # Errors
-    /// As of [`Link::call`]; with the first refusal. Some of the commands may have been carried out.
+    /// As of [`MasterLink::call`]; with the first refusal. Some of the commands may have been carried out.
     pub async fn pipeline(&self, commands: &Pipeline) -> Result<(), LinkError> {
         self.pipeline_within(commands, self.shared.options().response_timeout).await
     }
@@ -139,7 +139,7 @@ impl Link {
     /// The same where all answers must come within `limit`: much takes long on a slow line.
     ///
     /// # Errors
-    /// As of [`Link::pipeline`].
+    /// As of [`MasterLink::pipeline`].
     pub async fn pipeline_within(&self, commands: &Pipeline, limit: Duration) -> Result<(), LinkError> {
         let mut connection = self.connection().await?;
         // Of this clone only.
@@ -155,7 +155,7 @@ impl Link {
     /// which is kept for the next. One such command at a time: further ones wait for their turn.
     ///
     /// # Errors
-    /// As of [`Link::call`]; [`LinkError::Lost`] also when the connection of the others was given
+    /// As of [`MasterLink::call`]; [`LinkError::Lost`] also when the connection of the others was given
     /// up meanwhile, because the master may be another one now.
     pub async fn call_blocking(&self, command: &Cmd, wait: Duration) -> Result<Value, LinkError> {
         blocking::call(self, command, wait).await
@@ -182,7 +182,7 @@ impl Link {
     }
 
     /// Gives up the connection of this generation if the error means that it is of no use any
-    /// more. For commands that were not sent through [`Link::call`].
+    /// more. For commands that were not sent through [`MasterLink::call`].
     pub fn heed(&self, generation: u64, error: &LinkError) {
         if error.ends_connection() {
             self.shared.give_up(generation, &error.chain());
@@ -193,7 +193,7 @@ impl Link {
     ///
     /// # Errors
     /// Where there are none, nothing can be promoted, or we may not.
-    pub(super) async fn switch(&self, order: &SwitchOrder) -> Result<Switched, SwitchError> {
+    pub(super) async fn switch(&self, order: &SwitchOrder) -> Result<SwitchOutcome, SwitchError> {
         switch::switch(self, order).await
     }
 
@@ -209,7 +209,7 @@ impl Link {
     }
 }
 
-impl Connection {
+impl RedisConnection {
     fn new(dialed: Dialed, generation: u64) -> Self {
         let Dialed { multiplexed, driver, at, .. } = dialed;
         Self { multiplexed, generation, at, made: Instant::now(), driver: Arc::new(driver) }
@@ -221,7 +221,7 @@ impl Connection {
     }
 
     /// Where the server is.
-    pub fn address(&self) -> &Address {
+    pub fn address(&self) -> &ServerAddress {
         &self.at
     }
 
@@ -246,7 +246,7 @@ impl Connection {
 
     fn check_open(&self) -> Result<(), LinkError> {
         if self.driver.is_over() {
-            return Err(LinkError::Unreachable(Failure::new(format!(
+            return Err(LinkError::Unreachable(StoreFailure::new(format!(
                 "{} has closed the connection",
                 self.at
             ))));

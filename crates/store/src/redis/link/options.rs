@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::super::url::Secret;
+use super::super::url::UrlSecret;
 
 /// Files in PEM. They are read anew for each connection, so that new ones can be put in place.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -22,10 +22,10 @@ pub struct RedisOptions {
     /// Wins over the URL's.
     pub username: Option<String>,
     /// Wins over the URL's.
-    pub password: Option<Secret>,
+    pub password: Option<UrlSecret>,
     /// To the Sentinels, whose users are their own.
     pub sentinel_username: Option<String>,
-    pub sentinel_password: Option<Secret>,
+    pub sentinel_password: Option<UrlSecret>,
     pub tls: TlsFiles,
     /// The part of the keys between braces, which decides their place in a Cluster; `None`: the
     /// URL's prefix.

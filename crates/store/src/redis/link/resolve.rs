@@ -7,14 +7,14 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use redis::cmd;
 
-use super::super::url::{Address, RedisUrl, Servers};
+use super::super::url::{RedisUrl, ServerAddress, StoreServers};
 use super::dial::{Dialed, Manner, dial, within};
-use super::error::{Failure, LinkError};
+use super::error::{LinkError, StoreFailure};
 use super::info::{Info, Role};
 use super::options::RedisOptions;
 use super::sentinels::Sentinels;
 use super::slots::{SlotMap, slot};
-use super::{Hello, tls};
+use super::{ConnectionHello, tls};
 
 /// How long a search for the master may take altogether.
 const SEARCH_MAX: Duration = Duration::from_secs(5);
@@ -28,20 +28,20 @@ pub(super) struct Maker {
     url: RedisUrl,
     name: String,
     pub options: RedisOptions,
-    hello: Arc<dyn Hello>,
+    hello: Arc<dyn ConnectionHello>,
     /// The servers to ask (nodes of a Cluster, or servers one of which is the master), the one that
     /// last knew the master first.
-    known: Mutex<Vec<Address>>,
+    known: Mutex<Vec<ServerAddress>>,
     /// `None`: the URL names servers.
     sentinels: Option<Sentinels>,
 }
 
 impl Maker {
-    pub fn new(url: RedisUrl, options: RedisOptions, hello: Arc<dyn Hello>) -> Self {
+    pub fn new(url: RedisUrl, options: RedisOptions, hello: Arc<dyn ConnectionHello>) -> Self {
         let known = Mutex::new(url.addresses().to_vec());
         let sentinels = match &url.servers {
-            Servers::Redis(_) => None,
-            Servers::Sentinels { sentinels, service } => {
+            StoreServers::Redis(_) => None,
+            StoreServers::Sentinels { sentinels, service } => {
                 Some(Sentinels::new(sentinels.clone(), service.clone()))
             }
         };
@@ -54,7 +54,7 @@ impl Maker {
     }
 
     /// Finds the master, connects and greets.
-    pub async fn make(&self) -> Result<Dialed, Failure> {
+    pub async fn make(&self) -> Result<Dialed, StoreFailure> {
         within(SEARCH_MAX, "the search for the master", async {
             let manner = self.manner().await?;
             let mut dialed = match &self.sentinels {
@@ -68,7 +68,7 @@ impl Maker {
     }
 
     /// Makes a further connection to the master that was found before.
-    pub async fn make_further(&self, at: &Address) -> Result<Dialed, Failure> {
+    pub async fn make_further(&self, at: &ServerAddress) -> Result<Dialed, StoreFailure> {
         within(SEARCH_MAX, "a further connection", async {
             let mut dialed = dial(at, &self.manner().await?).await?;
             dialed.select(self.url.database).await?;
@@ -83,20 +83,21 @@ impl Maker {
     }
 
     /// Where the Sentinels say that the master is; `None`: none of them is believed.
-    pub async fn named(&self) -> Option<Address> {
+    pub async fn named(&self) -> Option<ServerAddress> {
         let sentinels = self.sentinels.as_ref()?;
         let manner = self.manner_with_sentinels().await.ok()?;
         sentinels.master(manner, &self.name).await.ok()
     }
 
-    async fn greeted(&self, mut dialed: Dialed) -> Result<Dialed, Failure> {
-        let what = |error: LinkError| Failure::because(format!("{} is not fit for use", dialed.at), error);
+    async fn greeted(&self, mut dialed: Dialed) -> Result<Dialed, StoreFailure> {
+        let what =
+            |error: LinkError| StoreFailure::because(format!("{} is not fit for use", dialed.at), error);
         let greeting = self.hello.greet(&mut dialed.multiplexed);
         greeting.await.map_err(what)?;
         Ok(dialed)
     }
 
-    pub async fn manner(&self) -> Result<Manner, Failure> {
+    pub async fn manner(&self) -> Result<Manner, StoreFailure> {
         let Self { url, options, .. } = self;
         Ok(Manner {
             username: options.username.clone().or_else(|| url.username.clone()),
@@ -107,7 +108,7 @@ impl Maker {
     }
 
     /// To Sentinels we have no name: their users are seldom permitted to give one.
-    pub async fn manner_with_sentinels(&self) -> Result<Manner, Failure> {
+    pub async fn manner_with_sentinels(&self) -> Result<Manner, StoreFailure> {
         let Self { options, .. } = self;
         Ok(Manner {
             username: options.sentinel_username.clone(),
@@ -116,7 +117,7 @@ impl Maker {
         })
     }
 
-    async fn manner_of_all(&self) -> Result<Manner, Failure> {
+    async fn manner_of_all(&self) -> Result<Manner, StoreFailure> {
         let Self { url, options, .. } = self;
         Ok(Manner {
             username: None,
@@ -129,7 +130,7 @@ impl Maker {
     }
 
     /// Asks the known servers in turn until one is the master, or knows it as a node of a Cluster.
-    async fn among(&self, manner: &Manner) -> Result<Dialed, Failure> {
+    async fn among(&self, manner: &Manner) -> Result<Dialed, StoreFailure> {
         let mut tried = Vec::new();
         for at in self.known() {
             let found = match inspect(&at, manner).await {
@@ -143,21 +144,21 @@ impl Maker {
             }
             self.postpone(&at);
         }
-        Err(Failure::of_all("no server is a master that can be used", tried))
+        Err(StoreFailure::of_all("no server is a master that can be used", tried))
     }
 
     /// Asks a node of a Cluster who has the slot of our keys, and connects there.
-    async fn owner(&self, mut asked: Dialed, manner: &Manner) -> Result<Dialed, Failure> {
+    async fn owner(&self, mut asked: Dialed, manner: &Manner) -> Result<Dialed, StoreFailure> {
         let database = self.url.database;
         if database != 0 {
             let what = format!("{} is a node of a Cluster, which has no database {database}", asked.at);
-            return Err(Failure::new(what));
+            return Err(StoreFailure::new(what));
         }
         let slot = slot(self.options.hash_tag.as_deref().unwrap_or(&self.url.prefix));
         let answer = asked.ask(cmd("CLUSTER").arg("SLOTS"), "read CLUSTER SLOTS").await?;
         let map = SlotMap::read(&answer, &asked.at);
         let Some(owner) = map.owner(slot).cloned() else {
-            return Err(Failure::new(format!("{} knows no node that has slot {slot}", asked.at)));
+            return Err(StoreFailure::new(format!("{} knows no node that has slot {slot}", asked.at)));
         };
         self.remember(&asked.at, &map.nodes);
         drop(asked);
@@ -165,25 +166,25 @@ impl Maker {
     }
 
     /// Asks all Sentinels, and looks whether the server that they name is a master indeed.
-    async fn by_sentinels(&self, sentinels: &Sentinels, manner: &Manner) -> Result<Dialed, Failure> {
+    async fn by_sentinels(&self, sentinels: &Sentinels, manner: &Manner) -> Result<Dialed, StoreFailure> {
         let at = sentinels.master(self.manner_with_sentinels().await?, &self.name).await?;
         inspect(&at, manner).await.and_then(master)
     }
 
     /// A connection to a Sentinel.
-    pub async fn sentinel(&self, at: &Address) -> Result<Dialed, Failure> {
+    pub async fn sentinel(&self, at: &ServerAddress) -> Result<Dialed, StoreFailure> {
         dial(at, &self.manner_with_sentinels().await?).await
     }
 
-    fn known(&self) -> Vec<Address> {
+    fn known(&self) -> Vec<ServerAddress> {
         self.known.lock().clone()
     }
 
     /// Puts a server that knew the master before all others, and learns of further ones.
-    fn remember(&self, first: &Address, learned: &[Address]) {
+    fn remember(&self, first: &ServerAddress, learned: &[ServerAddress]) {
         let mut known = self.known.lock();
         let mut seen = BTreeSet::new();
-        let all: Vec<Address> = if learned.is_empty() {
+        let all: Vec<ServerAddress> = if learned.is_empty() {
             [std::slice::from_ref(first), known.as_slice()].concat()
         } else {
             // What is learned replaces what was learned before; the URL's own stay.
@@ -194,7 +195,7 @@ impl Maker {
 
     /// Puts a server that was of no use behind all others, so that a search that runs out of time
     /// is followed by one that begins where it ended.
-    fn postpone(&self, useless: &Address) {
+    fn postpone(&self, useless: &ServerAddress) {
         let mut known = self.known.lock();
         if let Some(at) = known.iter().position(|address| address == useless) {
             known[at..].rotate_left(1);
@@ -203,22 +204,22 @@ impl Maker {
 }
 
 /// Connects and asks the server what it is.
-pub(super) async fn inspect(at: &Address, manner: &Manner) -> Result<(Dialed, Info), Failure> {
+pub(super) async fn inspect(at: &ServerAddress, manner: &Manner) -> Result<(Dialed, Info), StoreFailure> {
     let mut dialed = dial(at, manner).await?;
     let info = dialed.info().await?;
     Ok((dialed, info))
 }
 
 /// Refuses a server that cannot take writes.
-fn master((dialed, info): (Dialed, Info)) -> Result<Dialed, Failure> {
+fn master((dialed, info): (Dialed, Info)) -> Result<Dialed, StoreFailure> {
     match unfit(&dialed.at, &info) {
-        Some(why) => Err(Failure::new(why)),
+        Some(why) => Err(StoreFailure::new(why)),
         None => Ok(dialed),
     }
 }
 
 /// Why a server is of no use as the master.
-fn unfit(at: &Address, info: &Info) -> Option<String> {
+fn unfit(at: &ServerAddress, info: &Info) -> Option<String> {
     match (info.role(), info.version()) {
         (Role::Sentinel, _) => Some(format!("{at} is a Sentinel: its URL is redis+sentinel://{at}/SERVICE")),
         (_, Some(version)) if version < VERSION_MIN => {
@@ -237,7 +238,7 @@ mod tests {
     struct Nobody;
 
     #[async_trait::async_trait]
-    impl Hello for Nobody {
+    impl ConnectionHello for Nobody {
         async fn greet(&self, _: &mut redis::aio::MultiplexedConnection) -> Result<(), LinkError> {
             Ok(())
         }
@@ -247,7 +248,7 @@ mod tests {
     fn whoever_helped_is_asked_first_and_whoever_did_not_last() {
         let url: RedisUrl = "redis://a,b,c".parse().unwrap();
         let maker = Maker::new(url, RedisOptions::default(), Arc::new(Nobody));
-        let of = |host: &str| Address { host: host.to_owned(), port: 6379 };
+        let of = |host: &str| ServerAddress { host: host.to_owned(), port: 6379 };
         let hosts = || maker.known().into_iter().map(|known| known.host).collect::<Vec<_>>().join(" ");
         maker.postpone(&of("a"));
         assert_eq!(hosts(), "b c a");
@@ -259,14 +260,14 @@ mod tests {
         assert_eq!(hosts(), "b a c d e");
         maker.remember(&of("e"), &[of("f")]);
         assert_eq!(hosts(), "e a b c f", "what was learned before is forgotten");
-        let many: Vec<Address> = (0..200).map(|at| of(&format!("h{at}"))).collect();
+        let many: Vec<ServerAddress> = (0..200).map(|at| of(&format!("h{at}"))).collect();
         maker.remember(&of("a"), &many);
         assert_eq!(maker.known().len(), KNOWN_MAX);
     }
 
     #[test]
     fn what_cannot_take_writes_is_unfit() {
-        let at = Address { host: "a".to_owned(), port: 1 };
+        let at = ServerAddress { host: "a".to_owned(), port: 1 };
         let cases = [
             ("a master", "redis_version:7.0.15\nrole:master", None),
             ("a later one", "redis_version:8.2.1\nrole:master", None),

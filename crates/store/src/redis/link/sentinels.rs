@@ -10,10 +10,10 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout_at};
 use tracing::{info, warn};
 
-use super::super::url::Address;
+use super::super::url::ServerAddress;
 use super::belief::{Belief, Doubt, Opinion, disagreement, is_majority};
 use super::dial::{Dialed, Manner, dial};
-use super::error::{Failure, LinkError};
+use super::error::{LinkError, StoreFailure};
 
 const STORE_RUNBOOK: &str = "docs/runbooks/store.md";
 /// How long those that have not answered are waited for once more than half have named the same. Too low: the one
@@ -31,7 +31,7 @@ const REFUSED_PAUSE: Duration = Duration::from_secs(60);
 
 /// The Sentinels, and what they have said.
 pub(super) struct Sentinels {
-    pub addresses: Vec<Address>,
+    pub addresses: Vec<ServerAddress>,
     /// What they call the master.
     pub service: String,
     heard: Arc<Mutex<Heard>>,
@@ -44,8 +44,8 @@ pub(super) struct Sentinels {
 #[derive(Default)]
 struct Heard {
     /// A connection to each that has answered; taken out while it is asked.
-    kept: BTreeMap<Address, Kept>,
-    last: BTreeMap<Address, (Instant, Opinion)>,
+    kept: BTreeMap<ServerAddress, Kept>,
+    last: BTreeMap<ServerAddress, (Instant, Opinion)>,
 }
 
 struct Kept {
@@ -66,11 +66,11 @@ struct Disagreement {
 /// What has come of asking all.
 struct Answers {
     opinions: Vec<Opinion>,
-    failures: Vec<Failure>,
+    failures: Vec<StoreFailure>,
 }
 
 impl Sentinels {
-    pub fn new(addresses: Vec<Address>, service: String) -> Self {
+    pub fn new(addresses: Vec<ServerAddress>, service: String) -> Self {
         Self {
             addresses,
             service,
@@ -82,7 +82,7 @@ impl Sentinels {
 
     /// Where the master is, by all that answer. Those that are silent are waited for as long as it takes to connect
     /// and to be answered, and only a moment longer once more than half agree.
-    pub async fn master(&self, manner: Manner, store: &str) -> Result<Address, Failure> {
+    pub async fn master(&self, manner: Manner, store: &str) -> Result<ServerAddress, StoreFailure> {
         let Answers { opinions, mut failures } = self.ask_all(manner).await;
         let asked = self.addresses.len();
         let late = self.late(&opinions);
@@ -107,15 +107,15 @@ impl Sentinels {
                 ),
             };
             if doubt == Doubt::Silence {
-                return Failure::of_all(&what, failures);
+                return StoreFailure::of_all(&what, failures);
             }
-            failures.insert(0, Failure::new(what));
-            Failure::of_all("no Sentinel names a master that can be used", failures)
+            failures.insert(0, StoreFailure::new(what));
+            StoreFailure::of_all("no Sentinel names a master that can be used", failures)
         })
     }
 
     /// An announcement: `to` is the master in place of `from`.
-    pub fn replaced(&self, from: &Address, to: &Address) {
+    pub fn replaced(&self, from: &ServerAddress, to: &ServerAddress) {
         self.belief.lock().replaced(from, to);
     }
 
@@ -127,7 +127,7 @@ impl Sentinels {
 
     async fn ask_all(&self, manner: Manner) -> Answers {
         let limit = Instant::now() + manner.connect_timeout + manner.response_timeout;
-        let mut silent: BTreeSet<&Address> = self.addresses.iter().collect();
+        let mut silent: BTreeSet<&ServerAddress> = self.addresses.iter().collect();
         let mut answered = self.ask_each(Arc::new(manner));
         let mut answers = Answers { opinions: Vec::new(), failures: Vec::new() };
         let mut until = limit;
@@ -141,14 +141,17 @@ impl Sentinels {
                 until = until.min(Instant::now() + STRAGGLERS);
             }
         }
-        let late = |at: &Address| Failure::new(format!("Sentinel {at} has not answered in time"));
+        let late = |at: &ServerAddress| StoreFailure::new(format!("Sentinel {at} has not answered in time"));
         answers.failures.extend(silent.into_iter().map(late));
         answers
     }
 
     /// Asks each in a task of its own, which ends by the limits of connecting and answering, and is waited for no longer
     /// than somebody wants the answer.
-    fn ask_each(&self, manner: Arc<Manner>) -> mpsc::Receiver<(Address, Result<Opinion, Failure>)> {
+    fn ask_each(
+        &self,
+        manner: Arc<Manner>,
+    ) -> mpsc::Receiver<(ServerAddress, Result<Opinion, StoreFailure>)> {
         let (told, answered) = mpsc::channel(self.addresses.len().max(1));
         for at in self.addresses.clone() {
             let (told, manner, heard) = (told.clone(), Arc::clone(&manner), Arc::clone(&self.heard));
@@ -196,7 +199,12 @@ impl Sentinels {
 }
 
 /// Asks on the connection that is kept, and on a new one if there is none or it fails.
-async fn ask(at: &Address, manner: &Manner, service: &str, heard: &Mutex<Heard>) -> Result<Opinion, Failure> {
+async fn ask(
+    at: &ServerAddress,
+    manner: &Manner,
+    service: &str,
+    heard: &Mutex<Heard>,
+) -> Result<Opinion, StoreFailure> {
     let kept = heard.lock().kept.remove(at).filter(|kept| !kept.dialed.driver.is_over());
     if let Some(mut kept) = kept
         && let Ok(opinion) = kept.opinion(service).await
@@ -213,21 +221,25 @@ async fn ask(at: &Address, manner: &Manner, service: &str, heard: &Mutex<Heard>)
 impl Kept {
     /// The epoch is asked for first: an answer of before a failover and one of after it are then an old epoch and a
     /// new master, which misleads nobody.
-    async fn opinion(&mut self, service: &str) -> Result<Opinion, Failure> {
+    async fn opinion(&mut self, service: &str) -> Result<Opinion, StoreFailure> {
         let epoch = self.epoch(service).await?;
         let mut command = cmd("SENTINEL");
         let command = command.arg("GET-MASTER-ADDR-BY-NAME").arg(service);
         let answer = self.dialed.ask(command, "ask for the master").await?;
         let at = &self.dialed.at;
         match answer {
-            Value::Nil => Err(Failure::new(format!("Sentinel {at} watches no `{service}`"))),
+            Value::Nil => Err(StoreFailure::new(format!("Sentinel {at} watches no `{service}`"))),
             answer => redis::from_redis_value(answer)
-                .map(|(host, port)| Opinion { sentinel: at.clone(), master: Address { host, port }, epoch })
-                .map_err(|error| Failure::because(format!("Sentinel {at} named no address"), error)),
+                .map(|(host, port)| Opinion {
+                    sentinel: at.clone(),
+                    master: ServerAddress { host, port },
+                    epoch,
+                })
+                .map_err(|error| StoreFailure::because(format!("Sentinel {at} named no address"), error)),
         }
     }
 
-    async fn epoch(&mut self, service: &str) -> Result<Option<u64>, Failure> {
+    async fn epoch(&mut self, service: &str) -> Result<Option<u64>, StoreFailure> {
         if self.refused.is_some_and(|at| at.elapsed() < REFUSED_PAUSE) {
             return Ok(None);
         }
@@ -242,9 +254,10 @@ impl Kept {
                 self.refused = Some(Instant::now());
                 Ok(None)
             }
-            Err(error) => {
-                Err(Failure::because(format!("{} did not let us ask for the epoch", self.dialed.at), error))
-            }
+            Err(error) => Err(StoreFailure::because(
+                format!("{} did not let us ask for the epoch", self.dialed.at),
+                error,
+            )),
         }
     }
 }

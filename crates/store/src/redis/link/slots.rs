@@ -2,7 +2,7 @@
 
 use redis::Value;
 
-use super::super::url::Address;
+use super::super::url::ServerAddress;
 
 /// How many slots a Cluster has.
 const SLOTS: u16 = 16_384;
@@ -10,9 +10,9 @@ const SLOTS: u16 = 16_384;
 /// Who serves which slots, as one node knows it.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct SlotMap {
-    ranges: Vec<(u16, u16, Address)>,
+    ranges: Vec<(u16, u16, ServerAddress)>,
     /// Every node, masters first.
-    pub nodes: Vec<Address>,
+    pub nodes: Vec<ServerAddress>,
 }
 
 /// The slot of a key whose hash tag is `tag`.
@@ -32,7 +32,7 @@ fn crc16(bytes: &[u8]) -> u16 {
 impl SlotMap {
     /// Reads the answer to `CLUSTER SLOTS`; rows that make no sense are left out. `asked` is the
     /// node that answered: one that does not know its own address leaves it empty.
-    pub fn read(answer: &Value, asked: &Address) -> Self {
+    pub fn read(answer: &Value, asked: &ServerAddress) -> Self {
         let mut map = Self::default();
         let mut replicas = Vec::new();
         for row in items(answer) {
@@ -50,7 +50,7 @@ impl SlotMap {
     }
 
     /// The master of a slot; `None` when no node has it.
-    pub fn owner(&self, slot: u16) -> Option<&Address> {
+    pub fn owner(&self, slot: u16) -> Option<&ServerAddress> {
         self.ranges.iter().find(|(first, last, _)| (*first..=*last).contains(&slot)).map(|(_, _, node)| node)
     }
 }
@@ -77,10 +77,10 @@ fn text(value: &Value) -> Option<&str> {
     }
 }
 
-fn node(value: &Value, asked: &Address) -> Option<Address> {
+fn node(value: &Value, asked: &ServerAddress) -> Option<ServerAddress> {
     let [host, port, ..] = items(value) else { return None };
     let host = text(host).filter(|host| !matches!(*host, "" | "?")).unwrap_or(&asked.host);
-    Some(Address { host: host.to_owned(), port: number(port)? })
+    Some(ServerAddress { host: host.to_owned(), port: number(port)? })
 }
 
 #[cfg(test)]
@@ -108,12 +108,12 @@ mod tests {
             row(5461, 16_383, vec![node(Value::Nil, 3)]),
             Value::Nil,
         ]);
-        let asked = Address { host: "asked".to_owned(), port: 9 };
+        let asked = ServerAddress { host: "asked".to_owned(), port: 9 };
         let map = SlotMap::read(&answer, &asked);
-        let shown = |address: Option<&Address>| address.map(Address::to_string);
+        let shown = |address: Option<&ServerAddress>| address.map(ServerAddress::to_string);
         assert_eq!(shown(map.owner(0)).as_deref(), Some("a:1"));
         assert_eq!(shown(map.owner(16_383)).as_deref(), Some("asked:3"));
-        let nodes: Vec<String> = map.nodes.iter().map(Address::to_string).collect();
+        let nodes: Vec<String> = map.nodes.iter().map(ServerAddress::to_string).collect();
         assert_eq!(nodes, ["a:1", "asked:3", "b:2"]);
         assert_eq!(SlotMap::read(&Value::Nil, &asked).owner(0), None);
     }

@@ -10,15 +10,15 @@ use tokio::time::{Instant, timeout, timeout_at};
 use tracing::{debug, info, warn};
 
 use super::super::advice::advise;
-use super::super::url::Address;
+use super::super::url::ServerAddress;
 use super::announced::{Announced, listen};
 use super::blocking::Lane;
 use super::dial::Dialed;
-use super::error::Failure;
+use super::error::StoreFailure;
 use super::options::RedisOptions;
 use super::resolve::Maker;
 use super::retry_pause::{RetryPause, SETTLED};
-use super::{Connection, Need};
+use super::{Need, RedisConnection};
 
 /// How old advice is before it is asked for again: settings of a server can be changed while it runs. A few short commands.
 const ADVICE_AGE: Duration = Duration::from_secs(5);
@@ -37,14 +37,14 @@ const NAMED_LIMIT: Duration = Duration::from_secs(2);
 const REPLACED_WITHIN: Duration = Duration::from_secs(5);
 
 /// What came of an attempt to connect; `None` while it goes on.
-pub(super) type Attempt = watch::Receiver<Option<Result<Connection, Failure>>>;
+pub(super) type Attempt = watch::Receiver<Option<Result<RedisConnection, StoreFailure>>>;
 
 /// What the link has for a caller right now.
 pub(super) enum Found {
-    Connection(Connection),
+    Connection(RedisConnection),
     Attempt(Attempt),
     /// The pause after a failure is on.
-    Failed(Failure),
+    Failed(StoreFailure),
 }
 
 pub(super) struct Shared {
@@ -65,16 +65,16 @@ pub(super) struct Shared {
 struct State {
     /// Of the connection that was made last.
     generation: u64,
-    present: Option<Connection>,
+    present: Option<RedisConnection>,
     attempt: Option<Attempt>,
     attempting: Option<AbortHandle>,
     retry_pause: RetryPause,
     /// Why there is no connection.
-    last: Failure,
+    last: StoreFailure,
     /// Since when the store is out of reach.
     away_since: Option<Instant>,
     /// Where the master was last.
-    at: Option<Address>,
+    at: Option<ServerAddress>,
     advice: Arc<[String]>,
     advised: Option<Instant>,
     advising: Option<AbortHandle>,
@@ -135,7 +135,7 @@ impl Shared {
                 self.ask_sentinels_if_due(&mut state, &present);
                 return Found::Connection(present);
             }
-            let failure = Failure::new(format!("{} has closed the connection", present.at));
+            let failure = StoreFailure::new(format!("{} has closed the connection", present.at));
             state.drop_present(failure);
             self.given_up.send_replace(state.generation);
         }
@@ -154,7 +154,7 @@ impl Shared {
         let mut state = self.state.lock();
         if state.generation == generation && state.present.is_some() {
             debug!(store = self.name(), generation, reason = why, "store connection given up");
-            state.drop_present(Failure::new(format!("the last connection failed: {why}")));
+            state.drop_present(StoreFailure::new(format!("the last connection failed: {why}")));
             self.given_up.send_replace(generation);
         }
     }
@@ -185,13 +185,13 @@ impl Shared {
         attempt
     }
 
-    fn ended(&self, made: Result<Dialed, Failure>) -> Result<Connection, Failure> {
+    fn ended(&self, made: Result<Dialed, StoreFailure>) -> Result<RedisConnection, StoreFailure> {
         let mut state = self.state.lock();
         state.attempt = None;
         match made {
             // It was found before, and what it acknowledges now is lost.
             Ok(dialed) if state.replaced_by.is_some_and(|by| Instant::now() < by) => {
-                let failure = Failure::new(format!("{} is about to be replaced", dialed.at));
+                let failure = StoreFailure::new(format!("{} is about to be replaced", dialed.at));
                 state.failed(&failure, self.name());
                 Err(failure)
             }
@@ -209,7 +209,7 @@ impl Shared {
     }
 
     /// Asks what is risky, on the side: nobody waits for it.
-    fn advise_if_due(&self, state: &mut State, connection: &Connection) {
+    fn advise_if_due(&self, state: &mut State, connection: &RedisConnection) {
         if state.advised.is_some_and(|at| at.elapsed() < ADVICE_AGE) {
             return;
         }
@@ -227,7 +227,7 @@ impl Shared {
     }
 
     /// Asks the Sentinels, on the side, whether this is still the master. Without an answer it is.
-    fn ask_sentinels_if_due(&self, state: &mut State, connection: &Connection) {
+    fn ask_sentinels_if_due(&self, state: &mut State, connection: &RedisConnection) {
         let asked = state.named.unwrap_or(connection.made).max(connection.made);
         let asking = state.asking.as_ref().is_some_and(|task| !task.is_finished());
         if asking || self.maker.sentinels().is_none() || asked.elapsed() < NAMED_AGE {
@@ -268,13 +268,13 @@ impl Shared {
         }
         drop(state);
         match (announced, present) {
-            (Announced::Begins, Some(Connection { generation, at, .. })) => {
+            (Announced::Begins, Some(RedisConnection { generation, at, .. })) => {
                 self.give_up(
                     generation,
                     &format!("the Sentinels announce that {at} is about to be replaced"),
                 );
             }
-            (Announced::Switched { to, .. }, Some(Connection { generation, at, .. })) if at != *to => {
+            (Announced::Switched { to, .. }, Some(RedisConnection { generation, at, .. })) if at != *to => {
                 self.give_up(generation, &format!("the Sentinels announce {to} in place of {at}"));
             }
             _ => {}
@@ -310,7 +310,7 @@ impl State {
             attempt: None,
             attempting: None,
             retry_pause: RetryPause::default(),
-            last: Failure::new("no connection was made yet"),
+            last: StoreFailure::new("no connection was made yet"),
             away_since: None,
             at: None,
             advice: Arc::new([]),
@@ -325,7 +325,7 @@ impl State {
 
     /// A connection that did not last counts as a failure: a server that takes connections and
     /// then refuses each command is left in peace as well.
-    fn drop_present(&mut self, why: Failure) {
+    fn drop_present(&mut self, why: StoreFailure) {
         if let Some(connection) = self.present.take() {
             if connection.made.elapsed() < SETTLED {
                 self.retry_pause.failed();
@@ -336,9 +336,9 @@ impl State {
         }
     }
 
-    fn took(&mut self, dialed: Dialed, store: &str) -> Connection {
+    fn took(&mut self, dialed: Dialed, store: &str) -> RedisConnection {
         self.generation += 1;
-        let connection = Connection::new(dialed, self.generation);
+        let connection = RedisConnection::new(dialed, self.generation);
         let at = &connection.at;
         match self.away_since.take() {
             Some(since) => {
@@ -353,7 +353,7 @@ impl State {
         connection
     }
 
-    fn failed(&mut self, failure: &Failure, store: &str) {
+    fn failed(&mut self, failure: &StoreFailure, store: &str) {
         self.retry_pause.failed();
         self.last = failure.clone();
         let error = failure.chain();

@@ -8,12 +8,12 @@ use redis::{Value, cmd};
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tracing::{info, warn};
 
-use super::super::super::switch::{Obstacle, Standby, SwitchError, SwitchOrder, Switched};
-use super::super::url::Address;
-use super::Link;
+use super::super::super::switch::{StandbyServer, SwitchError, SwitchObstacle, SwitchOrder, SwitchOutcome};
+use super::super::url::ServerAddress;
+use super::MasterLink;
 use super::announced::Announced;
 use super::dial::Dialed;
-use super::error::Failure;
+use super::error::StoreFailure;
 use super::info::{Follower, Role};
 use super::resolve::{Maker, inspect};
 use super::sentinels::Sentinels;
@@ -34,7 +34,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(10);
 /// A replica that is followed on a connection of its own.
 struct Replica {
     dialed: Dialed,
-    at: Address,
+    at: ServerAddress,
     behind_bytes: u64,
 }
 
@@ -44,7 +44,10 @@ struct Ready {
     replicas: Vec<Replica>,
 }
 
-pub(in super::super) async fn switch(link: &Link, order: &SwitchOrder) -> Result<Switched, SwitchError> {
+pub(in super::super) async fn switch(
+    link: &MasterLink,
+    order: &SwitchOrder,
+) -> Result<SwitchOutcome, SwitchError> {
     let Some(sentinels) = link.shared.maker.sentinels() else {
         return Err(SwitchError::alone("this Redis stands alone, or is a Cluster"));
     };
@@ -53,9 +56,9 @@ pub(in super::super) async fn switch(link: &Link, order: &SwitchOrder) -> Result
     };
     let mut ready = prepare(link, order).await?;
     let from = ready.master.at.clone();
-    let standbys: Vec<Standby> = ready.replicas.iter().map(Replica::told).collect();
+    let standbys: Vec<StandbyServer> = ready.replicas.iter().map(Replica::told).collect();
     if order.dry_run {
-        return Ok(Switched { from: from.to_string(), to: None, standbys, paused: Duration::ZERO });
+        return Ok(SwitchOutcome { from: from.to_string(), to: None, standbys, paused: Duration::ZERO });
     }
     let begun = Instant::now();
     if let Err(error) = ready.hold_still().await {
@@ -92,16 +95,16 @@ pub(in super::super) async fn switch(link: &Link, order: &SwitchOrder) -> Result
             format!("{to} took over, which did not follow {from} when it was looked at; changes may be lost");
         return Err(unknown(&what));
     }
-    Ok(Switched { from: from.to_string(), to: Some(to), standbys, paused })
+    Ok(SwitchOutcome { from: from.to_string(), to: Some(to), standbys, paused })
 }
 
 /// Finds the master and its replicas, and whether one of them could take over.
-async fn prepare(link: &Link, order: &SwitchOrder) -> Result<Ready, SwitchError> {
+async fn prepare(link: &MasterLink, order: &SwitchOrder) -> Result<Ready, SwitchError> {
     let main = link.connection().await.map_err(away)?;
     let at = main.address();
     if let Some(from) = order.from.as_ref().filter(|from| **from != at.to_string()) {
         return Err(SwitchError::Refused {
-            obstacle: Obstacle::OtherMaster,
+            obstacle: SwitchObstacle::OtherMaster,
             what: format!("{at} is the master, and not {from}; nothing was changed"),
             hint: "it may have been switched already: omnirelay mesh store switch --dry-run".to_owned(),
         });
@@ -140,7 +143,7 @@ async fn check_permission(master: &mut Dialed) -> Result<(), SwitchError> {
     match master.ask(cmd("EVAL").arg(MAY).arg(0), "look at our permissions").await {
         Ok(Value::Int(1)) => Ok(()),
         Ok(_) => Err(SwitchError::Refused {
-            obstacle: Obstacle::NotPermitted,
+            obstacle: SwitchObstacle::NotPermitted,
             what: format!("our user may not pause changes on {}; nothing was changed", master.at),
             hint: "add +client|pause +client|unpause to it on each server".to_owned(),
         }),
@@ -191,11 +194,11 @@ impl Ready {
 }
 
 impl Replica {
-    fn told(&self) -> Standby {
-        Standby { at: self.at.to_string(), behind_bytes: self.behind_bytes }
+    fn told(&self) -> StandbyServer {
+        StandbyServer { at: self.at.to_string(), behind_bytes: self.behind_bytes }
     }
 
-    async fn reaches(&mut self, offset: u64) -> Result<(), Failure> {
+    async fn reaches(&mut self, offset: u64) -> Result<(), StoreFailure> {
         while self.dialed.info().await?.number("slave_repl_offset").unwrap_or(0) < offset {
             sleep(LOOK_EVERY).await;
         }
@@ -205,7 +208,7 @@ impl Replica {
 
 /// Why no Sentinel has said that it begins a failover.
 enum NotOrdered {
-    Refused(Failure),
+    Refused(StoreFailure),
     /// One was told to, and did not answer.
     Lost,
 }
@@ -231,10 +234,10 @@ async fn order_failover(maker: &Maker, sentinels: &Sentinels) -> Result<(), NotO
             Err(failure) => tried.push(failure),
         }
     }
-    Err(NotOrdered::Refused(Failure::of_all("no Sentinel begins a failover", tried)))
+    Err(NotOrdered::Refused(StoreFailure::of_all("no Sentinel begins a failover", tried)))
 }
 
-async fn other_master(maker: &Maker, from: &Address) -> Address {
+async fn other_master(maker: &Maker, from: &ServerAddress) -> ServerAddress {
     loop {
         if let Some(named) = maker.named().await.filter(|named| named != from) {
             return named;
@@ -249,15 +252,15 @@ fn away(error: impl Error) -> SwitchError {
 
 fn no_standby(what: &str) -> SwitchError {
     SwitchError::Refused {
-        obstacle: Obstacle::NoStandby,
+        obstacle: SwitchObstacle::NoStandby,
         what: format!("{what}; nothing was changed"),
         hint: "every replica must follow, and be one that we can use: redis-cli info replication".to_owned(),
     }
 }
 
-fn not_begun(failure: &Failure) -> SwitchError {
+fn not_begun(failure: &StoreFailure) -> SwitchError {
     SwitchError::Refused {
-        obstacle: Obstacle::NotBegun,
+        obstacle: SwitchObstacle::NotBegun,
         what: format!("{}; nothing was changed", failure.chain()),
         hint: "NOPERM: add +sentinel|failover to our user on each Sentinel; INPROG or NOGOODSLAVE: try again in a \
                minute"

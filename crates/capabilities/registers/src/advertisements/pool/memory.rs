@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use omnirelay_core::time::Millis;
-use omnirelay_decisions::register::{Plan, StoredState, UnpushedEntries, plan};
+use omnirelay_decisions::register::{PushPlan, StoredState, UnpushedEntries, plan};
 use omnirelay_store::{Epoch, GroupRef};
 use omnirelay_wire::pb::omnirelay::registers::v1::AdvertisedRegister;
 use omnirelay_wire::pb::omnirelay::store::v1::{AdvertisementValue, AuditValue};
@@ -77,7 +77,7 @@ impl Memory {
         producer: &Producer,
         items: &[AdvertisedRegister],
         rest: &UnpushedEntries,
-    ) -> Plan {
+    ) -> PushPlan {
         let unread = self.epoch == Epoch(0);
         let shelf = self.shelves.entry(producer.clone()).or_default();
         let plan = plan(&shelf.entries, items, rest);

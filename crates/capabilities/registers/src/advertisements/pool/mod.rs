@@ -22,7 +22,7 @@ use omnirelay_decisions::register::EntryBefore;
 use omnirelay_host::log::FaultLimiter;
 use omnirelay_identity::caller::federated_kin;
 use omnirelay_peer_records::own_session;
-use omnirelay_peer_records::unproven::{Reasons, UnprovenNodes};
+use omnirelay_peer_records::unproven::{UnprovenNodes, UnprovenReasons};
 use omnirelay_registry::Registry;
 use omnirelay_registry::view::ViewRecord;
 use omnirelay_store::{COMMIT_WRITES_MAX, GroupRef, Record, StoreError};
@@ -35,7 +35,7 @@ use xxhash_rust::xxh64::Xxh64;
 
 use super::{ADVERTISEMENT, parts};
 use memory::{Memory, TakenIn};
-pub use push::{Push, Pushed};
+pub use push::{ProducerPush, PushOutcome};
 use shelf::{Entry, StoredEntry, Taking};
 
 /// The most changes of one commit: the audit record of the push needs a place as well.
@@ -147,7 +147,7 @@ pub struct LocalCounts {
 /// Whose advertisements count at one moment.
 pub struct Sources<'a> {
     pool: &'a Pool,
-    unproven: Arc<Reasons>,
+    unproven: Arc<UnprovenReasons>,
 }
 
 impl Sources<'_> {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use omnirelay_decisions::register::{Plan, UnpushedEntries};
+use omnirelay_decisions::register::{PushPlan, UnpushedEntries};
 use omnirelay_identity::caller::Caller;
 use omnirelay_registry::audit_record;
 use omnirelay_registry::mutate::Mutation;
@@ -18,7 +18,7 @@ use super::write::{Outcome, WriteRefusal};
 use super::{ADVERTISEMENT, BATCH_MAX, ENTRIES_MAX, FEDERATED_MAX, PRODUCERS_MAX, Pool, Producer};
 
 /// What a producer pushes. The items were checked: [`super::check_items`].
-pub struct Push<'a> {
+pub struct ProducerPush<'a> {
     pub producer: Producer,
     pub items: &'a [AdvertisedRegister],
     /// What becomes of the producer's other entries.
@@ -35,7 +35,7 @@ pub struct Push<'a> {
 
 /// What a push has done.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Pushed {
+pub struct PushOutcome {
     /// All items, those of the same id counted each.
     pub processed: usize,
     pub added: usize,
@@ -58,7 +58,7 @@ impl Pool {
     /// # Errors
     /// `NODE_ID_HELD` when another daemon has this node's id, `TOO_MANY_ADVERTISEMENTS` when there is no room;
     /// nothing was changed.
-    pub async fn push(&self, push: Push<'_>) -> Result<Pushed, Fault> {
+    pub async fn push(&self, push: ProducerPush<'_>) -> Result<PushOutcome, Fault> {
         if (self.rival)() {
             return Err(self.rival_fault());
         }
@@ -77,7 +77,11 @@ impl Pool {
             trail: push.caller.map(|caller| self.trail(caller, &push.producer, &plan)),
             applied: false,
             reachable: true,
-            pushed: Pushed { processed: push.items.len(), unchanged: plan.unchanged, ..Pushed::default() },
+            pushed: PushOutcome {
+                processed: push.items.len(),
+                unchanged: plan.unchanged,
+                ..PushOutcome::default()
+            },
         };
         let steps = steps_of(plan);
         let mut done = 0;
@@ -96,7 +100,7 @@ impl Pool {
         Ok(std::mem::take(&mut running.pushed))
     }
 
-    fn trail(&self, caller: &Caller, producer: &Producer, plan: &Plan) -> Trail {
+    fn trail(&self, caller: &Caller, producer: &Producer, plan: &PushPlan) -> Trail {
         let place = format!("{}/{}", self.registry.node_id(), producer.as_str());
         let mutation = Mutation {
             caller,
@@ -129,7 +133,7 @@ impl Pool {
 /// A push on its way.
 struct Running<'a> {
     pool: &'a Pool,
-    push: &'a Push<'a>,
+    push: &'a ProducerPush<'a>,
     begun: Instant,
     /// What is still to be said of it in the audit trail.
     trail: Option<Trail>,
@@ -137,7 +141,7 @@ struct Running<'a> {
     applied: bool,
     /// False: the store did not answer, so the rest is left to memory.
     reachable: bool,
-    pushed: Pushed,
+    pushed: PushOutcome,
 }
 
 impl Drop for Running<'_> {
@@ -227,13 +231,13 @@ impl Drop for Flight<'_> {
 }
 
 /// What has to be done for a plan, in its order: a reader never misses what stays public.
-fn steps_of(plan: Plan) -> Vec<Step> {
+fn steps_of(plan: PushPlan) -> Vec<Step> {
     let add = plan.add.into_iter().map(|(id, value)| Step::Add(id, value));
     let update = plan.update.into_iter().map(|(id, value)| Step::Update(id, value));
     add.chain(update).chain(plan.remove.into_iter().map(Step::Remove)).collect()
 }
 
-fn has_room(memory: &Memory, push: &Push<'_>) -> Result<(), Fault> {
+fn has_room(memory: &Memory, push: &ProducerPush<'_>) -> Result<(), Fault> {
     let refuse = |message: String| {
         Err(Fault::new(reasons::TOO_MANY_ADVERTISEMENTS, message)
             .hint("withdraw what is not needed, or push to another node"))

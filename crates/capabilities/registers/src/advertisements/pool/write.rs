@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use omnirelay_core::text::chain;
-use omnirelay_registry::act::{Act, Authority, Plan, Reader};
-use omnirelay_store::{CommitError, GroupId, GroupRef, Opened, StoreError, Write};
+use omnirelay_registry::act::{CommitPlan, DaemonAct, DecisionReader, WriteAuthority};
+use omnirelay_store::{CommitError, GroupId, GroupRef, OpenedGroup, StoreError, Write};
 use omnirelay_wire::reasons::{self, Reason};
 use tokio::time::{Instant, timeout};
 
@@ -74,9 +74,12 @@ impl Pool {
     ) -> Outcome {
         let _turn = self.turn.lock().await;
         let Some(session) = self.session() else { return Outcome::SessionOver(None) };
-        let authority = Authority::Session(session.clone());
-        let act = Act { tries: TRIES_MAX, ..Act::new("advertisements.write", [ADVERTISEMENT], authority) };
-        let decide = |reader: Reader<'_>| {
+        let authority = WriteAuthority::Session(session.clone());
+        let act = DaemonAct {
+            tries: TRIES_MAX,
+            ..DaemonAct::new("advertisements.write", [ADVERTISEMENT], authority)
+        };
+        let decide = |reader: DecisionReader<'_>| {
             match reader.refusal() {
                 Some(CommitError::GroupOver(over)) => {
                     self.memory.lock().lose_group(producer, over, self.settings.ttl);
@@ -104,7 +107,7 @@ impl Pool {
         producer: &Producer,
         ids: &[String],
         trail: Option<&Trail>,
-    ) -> Result<Option<(Plan, Option<Written>)>, CommitError> {
+    ) -> Result<Option<(CommitPlan, Option<Written>)>, CommitError> {
         if !self.take_in_epoch() || self.registry.view().silence().is_some() {
             return Err(StoreError::Unavailable("it is silent".into()).into());
         }
@@ -115,7 +118,8 @@ impl Pool {
             return Ok(None);
         }
         let node = self.registry.node_id();
-        let plan = Plan::default().audit_under(trail.map(|trail| (trail.key.clone(), trail.body.clone())));
+        let plan =
+            CommitPlan::default().audit_under(trail.map(|trail| (trail.key.clone(), trail.body.clone())));
         let Some((group, writes)) = &written else { return Ok(Some((plan, None))) };
         let writes = writes.iter().map(|(register, value)| {
             let id = advertisement_id(node, register, producer.as_str());
@@ -146,7 +150,7 @@ impl Pool {
             format!("advertisements/{}/{}/{:x}", self.registry.node_id(), producer.as_str(), view.now().0);
         let (epoch, ttl) = (view.head().epoch, self.settings.ttl);
         match self.registry.open_group(epoch, GroupId(id), ttl, &self.settings.secret).await? {
-            Opened::Open(group) => {
+            OpenedGroup::Open(group) => {
                 let mut memory = self.memory.lock();
                 let shelf = memory.shelves.entry(producer.clone()).or_default();
                 shelf.group = Some(group.of.clone());
@@ -154,7 +158,7 @@ impl Pool {
                 shelf.deadline = Some(group.deadline);
                 Ok(Some(group.of))
             }
-            Opened::Held { until } => {
+            OpenedGroup::Held { until } => {
                 let what = format!("the group of `{}` is held until {until}", producer.as_str());
                 Err(StoreError::Unavailable(what.into()))
             }

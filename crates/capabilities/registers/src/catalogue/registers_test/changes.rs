@@ -1,6 +1,6 @@
 //! What operators do to one register, once and exactly.
 
-use omnirelay_registry::act::{Act, Authority, Plan};
+use omnirelay_registry::act::{CommitPlan, DaemonAct, WriteAuthority};
 use omnirelay_wire::fault::Code;
 
 use super::*;
@@ -176,8 +176,8 @@ async fn registers_of_another_node_need_its_record_to_come_and_not_to_go() {
     b.presence.leave().await;
     drop(b);
     let id = omnirelay_peer_records::peer_id("b");
-    let act = Act::new("tests.write", [id.kind.clone()], Authority::Unfenced);
-    a.registry.attempt(&act, Plan::default().write([Write::Delete { id }])).await.unwrap();
+    let act = DaemonAct::new("tests.write", [id.kind.clone()], WriteAuthority::Unfenced);
+    a.registry.attempt(&act, CommitPlan::default().write([Write::Delete { id }])).await.unwrap();
     let named = pb::UpdateRegisterRequest {
         node_id: "b".to_owned(),
         name: Some("of the departed".to_owned()),

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use omnirelay_host::chance::random_secret;
 use omnirelay_identity::caller::{Caller, IfMatch};
-use omnirelay_node::Kinds;
+use omnirelay_node::CapabilityKinds;
 use omnirelay_node::lab::{Lab, LabNode};
 use omnirelay_peer_records::presence::Presence;
 use omnirelay_peers::{SaidAtStart, mount_alone};
@@ -27,7 +27,7 @@ use tonic::{Request, Response, Status};
 use super::*;
 use crate::advertisements::pool::PoolSettings;
 
-const ALL_KINDS: &[Kinds] = &[omnirelay_peers::KINDS, omnirelay_restoration::KINDS, crate::KINDS];
+const ALL_KINDS: &[CapabilityKinds] = &[omnirelay_peers::KINDS, omnirelay_restoration::KINDS, crate::KINDS];
 const TTL: Duration = Duration::from_secs(2);
 const MS: Duration = Duration::from_millis(1);
 

@@ -1,6 +1,6 @@
 //! What becomes of a catalogue when the registry begins a new epoch.
 
-use omnirelay_registry::epoch_loss::Loss;
+use omnirelay_registry::epoch_loss::EpochLoss;
 use omnirelay_restoration::trouble;
 
 use super::*;
@@ -43,7 +43,7 @@ async fn remove(store: &MemoryStore, id: &RecordId) {
     store.commit(Commit { epoch, writes, ..Commit::default() }).await.unwrap();
 }
 
-fn told(daemon: &Daemon) -> Loss {
+fn told(daemon: &Daemon) -> EpochLoss {
     daemon.registry.losses().told(daemon.registry.view()).pop().unwrap()
 }
 

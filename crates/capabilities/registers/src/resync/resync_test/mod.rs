@@ -13,10 +13,10 @@ use std::time::Duration;
 use bytes::Bytes;
 use omnirelay_decisions::register::{EntryBefore, StoredState, UnpushedEntries, plan};
 use omnirelay_identity::caller::Caller;
-use omnirelay_identity::client::OwnClient;
-use omnirelay_registry::act::{Act, Authority, Plan};
+use omnirelay_identity::client::LiveTlsClient;
+use omnirelay_registry::act::{CommitPlan, DaemonAct, WriteAuthority};
 use omnirelay_registry::audit_record::AUDIT;
-use omnirelay_registry::heartbeat::Pace;
+use omnirelay_registry::heartbeat::HeartbeatPace;
 use omnirelay_registry::lab::{self, LabRegistry};
 use omnirelay_scripted::{Faulty, PausedClock};
 use omnirelay_store::*;
@@ -28,12 +28,12 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 
 use super::*;
-use crate::advertisements::pool::{Producer, Push, Pushed};
+use crate::advertisements::pool::{Producer, ProducerPush, PushOutcome};
 use crate::catalogue::{REGISTER, register_record};
 use crate::metrics::PoolCounts;
 use pb::advertisement_sync_state::Status;
 
-static MIRRORED: [Kind; 1] = [REGISTER];
+static MIRRORED: [RecordKind; 1] = [REGISTER];
 const NODE: &str = "node-1";
 const MS: Duration = Duration::from_millis(1);
 const SECOND: Duration = Duration::from_secs(1);
@@ -88,7 +88,7 @@ impl LocalPool for FakePool {
         }
     }
 
-    async fn push(&self, push: Push<'_>) -> Result<Pushed, Fault> {
+    async fn push(&self, push: ProducerPush<'_>) -> Result<PushOutcome, Fault> {
         *self.pushing.lock() = true;
         let pushed = self.take(push).await;
         *self.pushing.lock() = false;
@@ -97,7 +97,7 @@ impl LocalPool for FakePool {
 }
 
 impl FakePool {
-    async fn take(&self, push: Push<'_>) -> Result<Pushed, Fault> {
+    async fn take(&self, push: ProducerPush<'_>) -> Result<PushOutcome, Fault> {
         let items = push.items.iter().map(|item| item.register_id.clone()).collect();
         self.pushes.lock().push(Seen { at: Instant::now(), items, rest: push.rest.clone() });
         if let Some(why) = self.ill.lock().clone() {
@@ -111,7 +111,7 @@ impl FakePool {
         let writes: Vec<_> = puts.chain(updates).chain(removals).collect();
         let mut done = [0; 3];
         let mut pushed =
-            Pushed { processed: push.items.len(), unchanged: plan.unchanged, ..Pushed::default() };
+            PushOutcome { processed: push.items.len(), unchanged: plan.unchanged, ..PushOutcome::default() };
         for (at, batch) in writes.chunks(push.batch).enumerate() {
             if (push.cancelled)() {
                 pushed.cancelled = true;
@@ -188,13 +188,13 @@ async fn naming(peer_services: &[&str], resync_peers: &[&str], every: Duration) 
     let clock = PausedClock(Instant::now());
     let store = Faulty::over(Arc::new(MemoryStore::new(clock)));
     let registry = lab::registry(NODE, store.clone(), &MIRRORED);
-    let pace = Pace { renew_every: MS * 500, grace: SECOND * 2 };
+    let pace = HeartbeatPace { renew_every: MS * 500, grace: SECOND * 2 };
     let LabRegistry { registry, mut tasks } = LabRegistry::beating(registry, pace).await;
     let session = Arc::new(AtomicU64::new(0));
     let seen = session.clone();
     let (pool, operations) = (Arc::<FakePool>::default(), Arc::new(Operations::new(registry.clone())));
     let parts = ResyncParts {
-        tls: OwnClient::public(),
+        tls: LiveTlsClient::public(),
         registry: registry.clone(),
         pool: pool.clone(),
         operations: operations.clone(),
@@ -208,10 +208,10 @@ async fn naming(peer_services: &[&str], resync_peers: &[&str], every: Duration) 
         peer_services: peer_services
             .iter()
             .map(|url| omnirelay_settings::peer_service(url).unwrap())
-            .map(|url| PeerService { url, tls: OwnClient::public() })
+            .map(|url| PeerService { url, tls: LiveTlsClient::public() })
             .collect(),
         resync_peers: resync_peers.iter().map(|url| omnirelay_settings::peer_service(url).unwrap()).collect(),
-        reach: Reach::outside([("redis.internal".to_owned(), 6379)]),
+        reach: AddressReach::outside([("redis.internal".to_owned(), 6379)]),
     };
     let resync = Arc::new(Resync::new(parts, &settings));
     tasks.spawn(resync.clone().run());
@@ -253,10 +253,10 @@ impl Daemon {
     }
 
     async fn commit(&self, write: Write) -> Revision {
-        let act = Act::new("tests.write", [write.id().kind.clone()], Authority::Unfenced);
-        match self.registry.attempt(&act, Plan::default().write([write])).await.unwrap() {
-            Committed::Done(entry) => entry.revision,
-            Committed::Replayed { revision, .. } => revision,
+        let act = DaemonAct::new("tests.write", [write.id().kind.clone()], WriteAuthority::Unfenced);
+        match self.registry.attempt(&act, CommitPlan::default().write([write])).await.unwrap() {
+            CommitOutcome::Done(entry) => entry.revision,
+            CommitOutcome::Replayed { revision, .. } => revision,
         }
     }
 

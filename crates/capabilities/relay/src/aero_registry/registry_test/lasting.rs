@@ -72,7 +72,8 @@ async fn with_agents(store: &Arc<MemoryStore>, count: usize) -> (Daemon, Vec<Str
 /// Says of agents of `r` in one message that they live; which of them are refused, and with what code.
 async fn beat_all(a: &Daemon, ids: &[String]) -> Vec<(String, Code)> {
     let asked = pb::HeartbeatAgentsRequest { relay_id: "r".to_owned(), agent_id: ids.to_vec() };
-    let refused = a.aero.parts.agents.heartbeat_all(&Speaker::of(None, "a"), asked).await.unwrap().refused;
+    let refused =
+        a.aero.parts.agents.heartbeat_all(&RelaySpeaker::of(None, "a"), asked).await.unwrap().refused;
     refused.into_iter().map(|it| (it.agent_id, it.code.into())).collect()
 }
 

@@ -9,7 +9,7 @@ mod watching;
 
 use omnirelay_identity::caller::Scope;
 use omnirelay_node::lab::{Lab, LabNode};
-use omnirelay_node::{Kinds, Phase};
+use omnirelay_node::{CapabilityKinds, StopPhase};
 use omnirelay_peers::{SaidAtStart, mount_alone};
 use omnirelay_scripted::{Answer, Answered, Call, Faulty, PausedClock, Script, Scripted, memory};
 use omnirelay_store::*;
@@ -21,8 +21,9 @@ use super::*;
 use crate::agents::AGENT;
 use crate::relays::RELAY;
 
-static CLAIMED: [Kind; 2] = [RELAY, AGENT];
-const KINDS: Kinds = Kinds { mirrored: &CLAIMED, claimed: &CLAIMED, ..Kinds::NONE };
+static CLAIMED: [RecordKind; 2] = [RELAY, AGENT];
+const KINDS: CapabilityKinds =
+    CapabilityKinds { mirrored: &CLAIMED, claimed: &CLAIMED, ..CapabilityKinds::NONE };
 const SESSION: Duration = Duration::from_secs(2);
 const TTL: Duration = Duration::from_secs(30);
 const SECOND: Duration = Duration::from_secs(1);
@@ -44,7 +45,7 @@ struct Untidy(Arc<Faulty>);
 impl Script for Untidy {
     async fn pass(&self, call: Call) -> Answered {
         match call {
-            Call::Housekeep(..) => Ok(Answer::Housekept(Housekept::default())),
+            Call::Housekeep(..) => Ok(Answer::Housekept(HousekeepingOutcome::default())),
             call => call.on(&*self.0).await,
         }
     }
@@ -79,7 +80,7 @@ async fn daemon_on(path: Arc<Faulty>, node_id: &str, setup: Setup) -> Daemon {
     let registry = node.mount.registry.clone();
     let aero = AeroRegistry::new(registry.clone(), settings, 10);
     let running = aero.clone();
-    node.mount.run(Phase::End, async move { running.run().await });
+    node.mount.run(StopPhase::End, async move { running.run().await });
     let node = node.start();
     node.registered().await;
     Daemon { aero, registry, path, _node: node }
@@ -193,7 +194,7 @@ fn refused<T: std::fmt::Debug>(outcome: Result<T, Status>, code: Code, says: &st
 }
 
 /// The records of a kind that the store holds, whether they are live or not.
-async fn stored(store: &MemoryStore, kind: Kind) -> usize {
+async fn stored(store: &MemoryStore, kind: RecordKind) -> usize {
     let scan = Scan { kind, after: None, backwards: false, limit: PAGE_MAX };
     store.scan(scan).await.unwrap().records.iter().filter(|record| !record.deleted).count()
 }

@@ -1,7 +1,7 @@
 //! RegisterRelay and HeartbeatRelay.
 
 use bytes::Bytes;
-use omnirelay_registry::ttl_records::Claim;
+use omnirelay_registry::ttl_records::TtlClaim;
 use omnirelay_scripted::{Ill, Method};
 use omnirelay_wire::pb::omnirelay::store::v1::RelayValue;
 use prost::Message;
@@ -127,7 +127,7 @@ async fn what_was_made_from_an_older_life_is_not_written_over_a_newer_one() {
     a.relay("r").await;
     let before = a.commits().await;
     let elsewhere = claimed(&RelayValue { address: "elsewhere".to_owned(), ..(*known.value).clone() });
-    let claim = Claim {
+    let claim = TtlClaim {
         record: &known.record,
         ttl: TTL,
         until: Instant::now() + SECOND,

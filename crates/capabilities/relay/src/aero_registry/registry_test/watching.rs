@@ -7,7 +7,7 @@ use pb::watch_request::Object as Asked;
 
 use super::*;
 
-async fn watch(daemon: &Daemon, asked: pb::WatchRequest) -> Events<pb::WatchEvent> {
+async fn watch(daemon: &Daemon, asked: pb::WatchRequest) -> NounEventStream<pb::WatchEvent> {
     daemon.aero.watch(Request::new(asked)).await.unwrap().into_inner()
 }
 
@@ -21,7 +21,7 @@ fn line(event: &pb::WatchEvent) -> String {
 }
 
 /// The next events, and the cursor of the last.
-async fn next(events: &mut Events<pb::WatchEvent>, count: usize) -> (Vec<String>, String) {
+async fn next(events: &mut NounEventStream<pb::WatchEvent>, count: usize) -> (Vec<String>, String) {
     let (mut lines, mut cursor) = (Vec::new(), String::new());
     for _ in 0..count {
         let event = tokio::time::timeout(SECOND * 60, events.next()).await.unwrap().unwrap().unwrap();
@@ -32,7 +32,7 @@ async fn next(events: &mut Events<pb::WatchEvent>, count: usize) -> (Vec<String>
 }
 
 /// Nothing comes before a sign of life.
-async fn stays_quiet(events: &mut Events<pb::WatchEvent>) {
+async fn stays_quiet(events: &mut NounEventStream<pb::WatchEvent>) {
     assert_eq!(next(events, 1).await.0, ["progress"]);
 }
 
@@ -179,7 +179,12 @@ async fn agents_are_counted_once_for_a_snapshot_and_anew_for_what_comes_later() 
     a.relay("s").await;
     let asked = pb::WatchRequest { object: vec![Asked::Relays.into()], ..Default::default() };
     let mut events = watch(&a, asked).await;
-    let held = async |events: &mut Events<pb::WatchEvent>| match &events.next().await.unwrap().unwrap().object
+    let held = async |events: &mut NounEventStream<pb::WatchEvent>| match &events
+        .next()
+        .await
+        .unwrap()
+        .unwrap()
+        .object
     {
         Some(Object::Relay(relay)) => Some(relay.agents),
         _ => None,

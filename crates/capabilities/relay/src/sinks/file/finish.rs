@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::thread::{self, JoinHandle};
 
-use omnirelay_settings::Compression;
+use omnirelay_settings::FileCompression;
 use tracing::{debug, warn};
 
 use super::FileSettings;
@@ -118,7 +118,7 @@ impl Finishing {
 
     fn compress_all(&self) -> io::Result<()> {
         let FileSettings { folder, prefix, compress, .. } = &self.settings;
-        if *compress == Compression::None {
+        if *compress == FileCompression::None {
             return Ok(());
         }
         for name in names::all(folder, prefix, PLAIN)? {

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use omnirelay_settings::Compression;
+use omnirelay_settings::FileCompression;
 use parking_lot::Mutex;
 use tokio::task::spawn_blocking;
 use tokio::time::Instant;
@@ -31,7 +31,7 @@ pub(super) struct FileSettings {
     pub prefix: String,
     pub rotate_every: Duration,
     pub rotate_bytes: u64,
-    pub compress: Compression,
+    pub compress: FileCompression,
     /// 0: all are kept.
     pub files_max: usize,
     /// Whether what is written is put on the disk before it counts as written.

@@ -2,7 +2,7 @@
 
 use std::io::{self, ErrorKind};
 
-use omnirelay_settings::Compression;
+use omnirelay_settings::FileCompression;
 
 use super::super::file::{Disk, FileSettings, FileWriter, OpenFile, RealDisk};
 use super::*;
@@ -81,7 +81,7 @@ fn settings(folder: &Path, synced: bool) -> FileSettings {
         prefix: "t".to_owned(),
         rotate_every: Duration::from_secs(3600),
         rotate_bytes: 1 << 30,
-        compress: Compression::None,
+        compress: FileCompression::None,
         files_max: 0,
         synced,
     }

@@ -2,7 +2,7 @@
 
 use std::io::Read;
 
-use omnirelay_settings::{Compression, FileSinkConfig, SinksConfig};
+use omnirelay_settings::{FileCompression, FileSinkConfig, SinksConfig};
 
 use super::super::file::{FileSettings, FileWriter};
 use super::*;
@@ -13,7 +13,7 @@ fn settings(folder: &Path) -> FileSettings {
         prefix: "t".to_owned(),
         rotate_every: Duration::from_secs(3600),
         rotate_bytes: 1 << 30,
-        compress: Compression::None,
+        compress: FileCompression::None,
         files_max: 0,
         synced: false,
     }
@@ -115,7 +115,8 @@ async fn a_file_that_is_old_is_followed_by_another_when_there_is_something_to_wr
 #[tokio::test]
 async fn closed_files_are_compressed_and_hold_every_line() {
     let place = tempfile::tempdir().unwrap();
-    let compressing = FileSettings { rotate_bytes: 1, compress: Compression::Zstd, ..settings(place.path()) };
+    let compressing =
+        FileSettings { rotate_bytes: 1, compress: FileCompression::Zstd, ..settings(place.path()) };
     let mut writer = FileWriter::open(compressing.clone()).unwrap();
     for seq in 0..3 {
         writer.write(&[item("a", [seq])]).await.unwrap();
@@ -191,7 +192,8 @@ async fn a_file_of_another_process_life_is_never_touched() {
 #[tokio::test]
 async fn a_file_that_another_process_writes_is_not_compressed() {
     let place = tempfile::tempdir().unwrap();
-    let compressing = FileSettings { compress: Compression::Zstd, files_max: 1, ..settings(place.path()) };
+    let compressing =
+        FileSettings { compress: FileCompression::Zstd, files_max: 1, ..settings(place.path()) };
     let mut first = FileWriter::open(compressing.clone()).unwrap();
     first.write(&[item("a", [0])]).await.unwrap();
     let mut second = FileWriter::open(FileSettings { rotate_bytes: 1, ..compressing }).unwrap();

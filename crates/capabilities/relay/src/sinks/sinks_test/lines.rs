@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::super::envelope::Item;
 use super::*;
 
-fn lines(batch: Batch) -> Vec<String> {
+fn lines(batch: FrameBatch) -> Vec<String> {
     let item = Item::new(Arc::new(batch));
     item.lines().each().map(|line| String::from_utf8(line.to_vec()).unwrap()).collect()
 }
@@ -26,7 +26,7 @@ fn a_line_has_the_fields_of_the_contract_in_their_order() {
     let raw = Bytes::from_static(b"\xff\x00?>");
     let frames = vec![Frame { message, raw }, frame(TelemetryFrame::default())];
     let lines =
-        lines(Batch { agent_id: "drone-1".into(), received_unix_ns: 1_700_000_000_000_000_001, frames });
+        lines(FrameBatch { agent_id: "drone-1".into(), received_unix_ns: 1_700_000_000_000_000_001, frames });
     assert_eq!(
         lines[0],
         r#"{"agent_id":"drone-1","source":"","timestamp_relay":"2023-11-14T22:13:20.000000001Z","timestamp_device":1.5,"msg_id":33,"msg_name":"GLOBAL_POSITION_INT","system_id":0,"component_id":0,"sequence":7,"fields":{"alt":"12","lat":"\"4\""},"raw":"/wA/Pg=="}"#
@@ -62,7 +62,7 @@ proptest! {
             ..TelemetryFrame::default()
         };
         let frames = vec![Frame { message, raw: raw.clone().into() }];
-        let lines = lines(Batch { agent_id: agent.as_str().into(), received_unix_ns: received, frames });
+        let lines = lines(FrameBatch { agent_id: agent.as_str().into(), received_unix_ns: received, frames });
         prop_assert!(!lines[0].contains('\n'));
         let mut read: Value = serde_json::from_str(&lines[0]).unwrap();
         let at = read["timestamp_relay"].take();

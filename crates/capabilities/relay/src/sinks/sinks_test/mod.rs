@@ -24,7 +24,7 @@ use super::envelope::Item;
 use super::queue::Bounds;
 use super::worker::{WriteError, Writer};
 use super::{Kind, Sink, Sinks};
-use crate::batch::{Batch, Frame};
+use crate::batch::{Frame, FrameBatch};
 use crate::metrics::sinks::{SinkCounts, SinkMetrics};
 
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -35,10 +35,10 @@ fn frame(message: TelemetryFrame) -> Frame {
 }
 
 /// Frames of an agent with these sequence numbers.
-fn batch(agent: &str, seqs: impl IntoIterator<Item = u64>) -> Arc<Batch> {
+fn batch(agent: &str, seqs: impl IntoIterator<Item = u64>) -> Arc<FrameBatch> {
     let message = |seq| TelemetryFrame { seq, msg_name: "HEARTBEAT".to_owned(), ..TelemetryFrame::default() };
     let frames = seqs.into_iter().map(|seq| frame(message(seq))).collect();
-    Arc::new(Batch { agent_id: agent.into(), received_unix_ns: 1_700_000_000_000_000_001, frames })
+    Arc::new(FrameBatch { agent_id: agent.into(), received_unix_ns: 1_700_000_000_000_000_001, frames })
 }
 
 pub(super) fn item(agent: &str, seqs: impl IntoIterator<Item = u64>) -> Arc<Item> {

@@ -1,6 +1,6 @@
 //! HTTP servers that take, refuse, fail and hang. Redis is in `tests/redis`.
 
-use omnirelay_settings::{FileSinkConfig, HttpSinkConfig, SinksConfig, Span};
+use omnirelay_settings::{FileSinkConfig, HttpSinkConfig, HumanDuration, SinksConfig};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
@@ -82,7 +82,7 @@ fn config(server: &Server, with_file: bool) -> SinksConfig {
         file: FileSinkConfig { enabled: Some(with_file), ..FileSinkConfig::default() },
         http: HttpSinkConfig {
             url: Some(server.url.clone()),
-            timeout: Span(Duration::from_millis(500)),
+            timeout: HumanDuration(Duration::from_millis(500)),
             batch_frames: 10,
             ..HttpSinkConfig::default()
         },

@@ -13,7 +13,7 @@ use omnirelay_decisions::register::UnpushedEntries;
 use omnirelay_identity::caller::Caller;
 use omnirelay_leadership_records::LEADERSHIP;
 use omnirelay_node::lab::{Lab, LabNode};
-use omnirelay_node::{Kinds, Phase};
+use omnirelay_node::{CapabilityKinds, StopPhase};
 use omnirelay_peers::{SaidAtStart, mount_alone};
 use omnirelay_registry::audit_record::AUDIT;
 use omnirelay_scripted::{EVERY_CALL, Faulty, Ill, Method, PausedClock, memory};
@@ -28,7 +28,8 @@ use super::*;
 use crate::advertisements::reading::{all, available, available_ids, key};
 use pb::advertisement::SyncState;
 
-const OWN_KINDS: Kinds = Kinds { mirrored: &[LEADERSHIP, ADVERTISEMENT], ..Kinds::NONE };
+const OWN_KINDS: CapabilityKinds =
+    CapabilityKinds { mirrored: &[LEADERSHIP, ADVERTISEMENT], ..CapabilityKinds::NONE };
 const SESSION: Duration = Duration::from_secs(2);
 const TTL: Duration = Duration::from_secs(60);
 const MS: Duration = Duration::from_millis(1);
@@ -45,14 +46,19 @@ async fn begun(store: Arc<dyn Store>, node_id: &str, secret: &str) -> Daemon {
 }
 
 /// The same of a node with these kinds of records.
-async fn begun_with(kinds: &'static [Kinds], store: Arc<dyn Store>, node_id: &str, secret: &str) -> Daemon {
+async fn begun_with(
+    kinds: &'static [CapabilityKinds],
+    store: Arc<dyn Store>,
+    node_id: &str,
+    secret: &str,
+) -> Daemon {
     let lab = Lab::on(store, node_id).secret(secret).kinds(kinds);
     let (mut node, rival) = lab.with(|node| mount_alone(node, SaidAtStart::default()));
     let settings = PoolSettings { ttl: TTL, grace: SESSION, secret: secret.to_owned() };
     let registry = node.mount.registry.clone();
     let pool = Arc::new(Pool::new(registry.clone(), settings, move || rival.has_rival()));
     let running = pool.clone();
-    node.mount.run(Phase::End, async move { running.run().await });
+    node.mount.run(StopPhase::End, async move { running.run().await });
     Daemon { pool, registry, node: node.start() }
 }
 
@@ -74,8 +80,8 @@ fn items(ids: &[&str]) -> Vec<AdvertisedRegister> {
 /// `added, updated, removed, unchanged, failed, deferred`.
 type Counts = [usize; 6];
 
-fn counts(pushed: &Pushed) -> Counts {
-    let Pushed { added, updated, removed, unchanged, deferred, .. } = pushed;
+fn counts(pushed: &PushOutcome) -> Counts {
+    let PushOutcome { added, updated, removed, unchanged, deferred, .. } = pushed;
     [*added, *updated, *removed, *unchanged, pushed.failed.len(), *deferred]
 }
 
@@ -85,8 +91,8 @@ impl Daemon {
         producer: &Producer,
         items: &[AdvertisedRegister],
         rest: UnpushedEntries,
-    ) -> Result<Pushed, Fault> {
-        let push = Push {
+    ) -> Result<PushOutcome, Fault> {
+        let push = ProducerPush {
             producer: producer.clone(),
             items,
             rest,

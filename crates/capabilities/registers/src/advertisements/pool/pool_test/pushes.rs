@@ -87,7 +87,7 @@ async fn a_thousand_flips_of_one_flag_end_in_the_right_state() {
         let pool = a.pool.clone();
         running.spawn(async move {
             let flipped = AdvertisedRegister { is_public: Some(n % 2 == 0), ..item("r") };
-            let push = Push {
+            let push = ProducerPush {
                 producer: outside(),
                 items: &[flipped],
                 rest: UnpushedEntries::Stays,
@@ -114,7 +114,7 @@ async fn a_push_of_many_is_cancelled_between_commits() {
     let a = daemon(store.clone(), "a").await;
     let many: Vec<AdvertisedRegister> = (0..1000).map(|n| item(&format!("r{n:04}"))).collect();
     let (done, asked) = (Mutex::new(Vec::new()), std::sync::atomic::AtomicUsize::new(0));
-    let push = Push {
+    let push = ProducerPush {
         producer: catalogue(),
         items: &many,
         rest: UnpushedEntries::WithdrawAll,
@@ -143,7 +143,7 @@ async fn told(store: &dyn Store) -> Vec<String> {
 }
 
 async fn push_as(a: &Daemon, caller: &Caller, items: &[AdvertisedRegister]) {
-    let push = Push {
+    let push = ProducerPush {
         producer: outside(),
         items,
         rest: UnpushedEntries::WithdrawAll,

@@ -1,7 +1,7 @@
 //! What readers are told of the end of what they see.
 
-use omnirelay_identity::client::OwnClient;
-use omnirelay_identity::reach::Reach;
+use omnirelay_identity::client::LiveTlsClient;
+use omnirelay_identity::reach::AddressReach;
 use omnirelay_node::operations::Operations;
 use omnirelay_wire::timestamp::Timestamp;
 use omnirelay_wire::timestamp::millis;
@@ -19,7 +19,7 @@ const READS: [&str; 2] = ["available", "list"];
 /// What serves the reads of a daemon. It pushes nothing by itself.
 pub(super) fn service(of: &Daemon) -> Advertisements {
     let parts = ResyncParts {
-        tls: OwnClient::public(),
+        tls: LiveTlsClient::public(),
         registry: of.registry.clone(),
         pool: of.pool.clone(),
         operations: Arc::new(Operations::new(of.registry.clone())),
@@ -32,7 +32,7 @@ pub(super) fn service(of: &Daemon) -> Advertisements {
         push_every: TTL,
         peer_services: Vec::new(),
         resync_peers: Vec::new(),
-        reach: Reach::Anywhere,
+        reach: AddressReach::Anywhere,
     };
     Advertisements::new(of.pool.clone(), Arc::new(Resync::new(parts, &settings)), None, 1)
 }

@@ -4,7 +4,7 @@ use futures_util::StreamExt as _;
 use omnirelay_certificate_records::{AUTHORITY, CERTIFICATE, REVOCATION};
 use omnirelay_core::text::chain;
 use omnirelay_identity::trust::unix_now;
-use omnirelay_registry::act::{Act, Authority, Reader};
+use omnirelay_registry::act::{DaemonAct, DecisionReader, WriteAuthority};
 use omnirelay_wire::pb::omnirelay::store::v1::{AuthorityValue, CertificateValue, IssuedValue};
 use tonic::Request;
 
@@ -14,17 +14,18 @@ use crate::advertisements::reading::remote_count;
 use pb::advertisement_service_server::AdvertisementService as _;
 
 /// As those are of a node that serves certificates.
-const JUDGING: &[Kinds] = &[
+const JUDGING: &[CapabilityKinds] = &[
     omnirelay_peers::KINDS,
     OWN_KINDS,
-    Kinds { mirrored: &[AUTHORITY, CERTIFICATE, REVOCATION], ..Kinds::NONE },
+    CapabilityKinds { mirrored: &[AUTHORITY, CERTIFICATE, REVOCATION], ..CapabilityKinds::NONE },
 ];
 
 async fn remember(registry: &Registry, id: RecordId, value: Vec<u8>) {
-    let act = Act::new("test.put", [id.kind.clone()], Authority::Unfenced);
+    let act = DaemonAct::new("test.put", [id.kind.clone()], WriteAuthority::Unfenced);
     let write = Write::Put { id: id.clone(), value: value.into(), group: None };
-    let put =
-        async |reader: Reader<'_>| Ok::<_, CommitError>(Some((reader.plan().write([write.clone()]), ())));
+    let put = async |reader: DecisionReader<'_>| {
+        Ok::<_, CommitError>(Some((reader.plan().write([write.clone()]), ())))
+    };
     registry.act(&act, put).await.map_err(|error| chain(&error)).unwrap();
 }
 

@@ -5,9 +5,11 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::*;
-use crate::event::Evidence;
-use crate::exchange::Exchange;
-use crate::record::Status;
+use crate::event::SuspicionEvidence;
+use crate::exchange::ExchangeMessage;
+use crate::record::MemberStatus;
+
+mod silence;
 
 const START: u64 = 1_700_000_000_000 << 10;
 
@@ -15,35 +17,41 @@ fn name(name: &str) -> NodeId {
     NodeId::new(name).unwrap()
 }
 
-fn record(instance: u64, version: u64) -> Record {
-    Record { instance, version, body: Bytes::from_static(b"body") }
+fn record(instance: u64, version: u64) -> GossipMemberRecord {
+    GossipMemberRecord { instance, version, body: Bytes::from_static(b"body") }
 }
 
 /// One called `a` that knows `b` and `c`.
 fn member() -> Membership {
-    let own = Own { node: name("a"), incarnation: START, record: record(1, 1) };
+    let own = OwnMember { node: name("a"), incarnation: START, record: record(1, 1) };
     // Nobody is probed out of turn, so that it is certain who is.
     let config = Config { confirmers: 0, ..Config::default() };
     let mut member = Membership::new(own, config, 1, Time::ZERO);
     for (other, instance) in [("b", 2), ("c", 3)] {
-        let claim = Claim::Alive(Arc::new(record(instance, 1)));
-        let update = Update { node: name(other), incarnation: START, claim };
+        let claim = MemberClaim::Alive(Arc::new(record(instance, 1)));
+        let update = MemberUpdate { node: name(other), incarnation: START, claim };
         member.apply(Time::ZERO, &name(other), update, Told::Gossip);
     }
     while member.poll().is_some() {}
     member
 }
 
-fn say(member: &mut Membership, at: Time, node: &str, incarnation: u64, claim: Claim) -> Vec<Output> {
-    member.apply(at, &name("c"), Update { node: name(node), incarnation, claim }, Told::Gossip);
+fn say(
+    member: &mut Membership,
+    at: Time,
+    node: &str,
+    incarnation: u64,
+    claim: MemberClaim,
+) -> Vec<MembershipOutput> {
+    member.apply(at, &name("c"), MemberUpdate { node: name(node), incarnation, claim }, Told::Gossip);
     std::iter::from_fn(|| member.poll()).collect()
 }
 
-fn by(accuser: &str) -> Claim {
-    Claim::Suspect { by: vec![name(accuser)] }
+fn by(accuser: &str) -> MemberClaim {
+    MemberClaim::Suspect { by: vec![name(accuser)] }
 }
 
-fn status(member: &Membership, node: &str) -> (Status, u64) {
+fn status(member: &Membership, node: &str) -> (MemberStatus, u64) {
     let member = member.members().get(node).unwrap();
     (member.status, member.incarnation - START)
 }
@@ -52,26 +60,40 @@ fn seconds(seconds: u64) -> Time {
     Duration::from_secs(seconds)
 }
 
+/// What it wants done until then, asked whenever it wants to be.
+fn until(member: &mut Membership, end: Time) -> Vec<MembershipOutput> {
+    let mut outputs = Vec::new();
+    while let Some(at) = member.wakes_at().filter(|at| *at <= end) {
+        member.advance(at);
+        outputs.extend(std::iter::from_fn(|| member.poll()));
+    }
+    outputs
+}
+
+fn dies(outputs: &[MembershipOutput]) -> bool {
+    outputs.iter().any(|output| matches!(output, MembershipOutput::Event(MembershipEvent::Died { .. })))
+}
+
 #[test]
 fn which_claims_win() {
-    let alive = |version| Claim::Alive(Arc::new(record(2, version)));
-    let dead = || Claim::Dead { by: name("c") };
-    type Said = Vec<(u64, u64, Claim)>;
+    let alive = |version| MemberClaim::Alive(Arc::new(record(2, version)));
+    let dead = || MemberClaim::Dead { by: name("c") };
+    type Said = Vec<(u64, u64, MemberClaim)>;
     #[rustfmt::skip]
-    let cases: Vec<(&str, Said, (Status, u64))> = vec![
-        ("a suspicion", vec![(0, 0, by("c"))], (Status::Suspect, 0)),
-        ("of an older incarnation", vec![(0, 5, alive(1)), (0, 4, by("c"))], (Status::Alive, 5)),
-        ("an answer", vec![(0, 0, by("c")), (1, 1, alive(1))], (Status::Alive, 1)),
-        ("a record is no answer", vec![(0, 0, by("c")), (1, 0, alive(2))], (Status::Suspect, 0)),
-        ("a death of nobody's suspect", vec![(0, 0, dead())], (Status::Suspect, 0)),
-        ("a death that comes too soon", vec![(0, 0, by("c")), (0, 0, dead())], (Status::Suspect, 0)),
-        ("a death in time", vec![(0, 0, by("c")), (1, 0, dead())], (Status::Dead, 0)),
-        ("a suspicion of the dead", vec![(0, 0, by("c")), (1, 0, dead()), (2, 9, by("c"))], (Status::Dead, 0)),
-        ("back from the dead", vec![(0, 0, by("c")), (1, 0, dead()), (2, 1, alive(1))], (Status::Alive, 1)),
-        ("a leave, as one other says", vec![(0, 0, Claim::Left), (1, 0, Claim::Left)], (Status::Alive, 0)),
-        ("a leave of before", vec![(0, 1, alive(1)), (0, 0, Claim::Left)], (Status::Alive, 1)),
-        ("far ahead of what is known", vec![(0, 5_000, by("c")), (0, 5_000, Claim::Left)], (Status::Alive, 0)),
-        ("of next year", vec![(0, (400 * 24 * 3_600_000) << 10, alive(1))], (Status::Alive, 0)),
+    let cases: Vec<(&str, Said, (MemberStatus, u64))> = vec![
+        ("a suspicion", vec![(0, 0, by("c"))], (MemberStatus::Suspect, 0)),
+        ("of an older incarnation", vec![(0, 5, alive(1)), (0, 4, by("c"))], (MemberStatus::Alive, 5)),
+        ("an answer", vec![(0, 0, by("c")), (1, 1, alive(1))], (MemberStatus::Alive, 1)),
+        ("a record is no answer", vec![(0, 0, by("c")), (1, 0, alive(2))], (MemberStatus::Suspect, 0)),
+        ("a death of nobody's suspect", vec![(0, 0, dead())], (MemberStatus::Suspect, 0)),
+        ("a death that comes too soon", vec![(0, 0, by("c")), (0, 0, dead())], (MemberStatus::Suspect, 0)),
+        ("a death in time", vec![(0, 0, by("c")), (1, 0, dead())], (MemberStatus::Dead, 0)),
+        ("a suspicion of the dead", vec![(0, 0, by("c")), (1, 0, dead()), (2, 9, by("c"))], (MemberStatus::Dead, 0)),
+        ("back from the dead", vec![(0, 0, by("c")), (1, 0, dead()), (2, 1, alive(1))], (MemberStatus::Alive, 1)),
+        ("a leave, as one other says", vec![(0, 0, MemberClaim::Left), (1, 0, MemberClaim::Left)], (MemberStatus::Alive, 0)),
+        ("a leave of before", vec![(0, 1, alive(1)), (0, 0, MemberClaim::Left)], (MemberStatus::Alive, 1)),
+        ("far ahead of what is known", vec![(0, 5_000, by("c")), (0, 5_000, MemberClaim::Left)], (MemberStatus::Alive, 0)),
+        ("of next year", vec![(0, (400 * 24 * 3_600_000) << 10, alive(1))], (MemberStatus::Alive, 0)),
     ];
     for (what, said, expected) in cases {
         let mut member = member();
@@ -85,78 +107,90 @@ fn which_claims_win() {
 #[test]
 fn a_leave_counts_from_the_member_itself_or_from_two_others() {
     let left = |member: &mut Membership, from: &str, incarnation| {
-        let update = Update { node: name("b"), incarnation: START + incarnation, claim: Claim::Left };
+        let update =
+            MemberUpdate { node: name("b"), incarnation: START + incarnation, claim: MemberClaim::Left };
         member.apply(Time::ZERO, &name(from), update, Told::Gossip);
         std::iter::from_fn(|| member.poll()).collect::<Vec<_>>()
     };
     let mut itself = member();
     left(&mut itself, "b", 0);
-    assert_eq!(status(&itself, "b"), (Status::Left, 0));
+    assert_eq!(status(&itself, "b"), (MemberStatus::Left, 0));
     say(&mut itself, Time::ZERO, "b", START, by("c"));
-    assert_eq!(status(&itself, "b"), (Status::Left, 0), "left already");
-    say(&mut itself, Time::ZERO, "b", START + 1, Claim::Alive(Arc::new(record(2, 1))));
-    assert_eq!(status(&itself, "b"), (Status::Alive, 1), "back after a leave");
+    assert_eq!(status(&itself, "b"), (MemberStatus::Left, 0), "left already");
+    say(&mut itself, Time::ZERO, "b", START + 1, MemberClaim::Alive(Arc::new(record(2, 1))));
+    assert_eq!(status(&itself, "b"), (MemberStatus::Alive, 1), "back after a leave");
     let mut others = member();
     let outputs = left(&mut others, "c", 7);
     let sent = outputs.iter().find_map(|output| match output {
-        Output::Send { to, packet } if to.as_str() == "b" => Some(Packet::decode(packet).unwrap()),
-        Output::Send { .. } | Output::Event(_) | Output::Exchange { .. } | Output::Reach { .. } => None,
-        Output::Measured { .. } => None,
+        MembershipOutput::Send { to, packet } if to.as_str() == "b" => Some(Packet::decode(packet).unwrap()),
+        MembershipOutput::Send { .. }
+        | MembershipOutput::Event(_)
+        | MembershipOutput::Exchange { .. }
+        | MembershipOutput::Reach { .. } => None,
+        MembershipOutput::Measured { .. } => None,
     });
     let told = sent.unwrap().updates.into_iter().find(|update| update.node == name("b"));
-    assert_eq!(told.map(|update| update.claim), Some(Claim::Left), "it hears of it, so that it can answer");
+    assert_eq!(
+        told.map(|update| update.claim),
+        Some(MemberClaim::Left),
+        "it hears of it, so that it can answer"
+    );
     left(&mut others, "c", 8);
-    assert_eq!(status(&others, "b"), (Status::Alive, 0));
+    assert_eq!(status(&others, "b"), (MemberStatus::Alive, 0));
     left(&mut others, "d", 0);
-    assert_eq!(status(&others, "b"), (Status::Left, 0));
+    assert_eq!(status(&others, "b"), (MemberStatus::Left, 0));
     // An answer ends it.
     let mut answered = member();
     left(&mut answered, "c", 0);
-    say(&mut answered, Time::ZERO, "b", START + 1, Claim::Alive(Arc::new(record(2, 1))));
+    say(&mut answered, Time::ZERO, "b", START + 1, MemberClaim::Alive(Arc::new(record(2, 1))));
     left(&mut answered, "d", 1);
-    assert_eq!(status(&answered, "b"), (Status::Alive, 1));
+    assert_eq!(status(&answered, "b"), (MemberStatus::Alive, 1));
 }
 
 #[test]
 fn whoever_is_silent_and_said_to_have_left_has_left() {
     let mut member = member();
     member.timers = Timers::default();
-    say(&mut member, Time::ZERO, "b", START, Claim::Left);
-    let evidence = Evidence { waited: seconds(1), helpers: Vec::new(), nacks: 0, rtt: None, health: 0 };
+    say(&mut member, Time::ZERO, "b", START, MemberClaim::Left);
+    let evidence =
+        SuspicionEvidence { waited: seconds(1), helpers: Vec::new(), nacks: 0, rtt: None, health: 0 };
     member.accuse(Time::ZERO, &name("b"), evidence, true);
     let outputs = until(&mut member, seconds(60));
     assert!(!dies(&outputs), "{outputs:?}");
-    assert_eq!(status(&member, "b"), (Status::Left, 0));
+    assert_eq!(status(&member, "b"), (MemberStatus::Left, 0));
 }
 
 #[test]
 fn an_accusation_by_others_is_shown_once_it_could_have_been_answered() {
     let shown = |member: &Membership| member.members().get("b").unwrap().shown();
-    let told = |outputs: &[Output]| {
-        outputs.iter().any(|output| matches!(output, Output::Event(Event::Suspected { .. })))
+    let told = |outputs: &[MembershipOutput]| {
+        outputs
+            .iter()
+            .any(|output| matches!(output, MembershipOutput::Event(MembershipEvent::Suspected { .. })))
     };
     let mut member = member();
     member.timers = Timers::default();
     let outputs = say(&mut member, Time::ZERO, "b", START, by("c"));
-    assert!(!told(&outputs) && shown(&member) == Status::Alive);
+    assert!(!told(&outputs) && shown(&member) == MemberStatus::Alive);
     let outputs = until(&mut member, seconds(1));
-    assert!(told(&outputs) && shown(&member) == Status::Suspect);
+    assert!(told(&outputs) && shown(&member) == MemberStatus::Suspect);
     // What is answered in time is neither shown nor told.
     let mut member = self::member();
     say(&mut member, Time::ZERO, "b", START, by("c"));
-    let outputs = say(&mut member, Time::ZERO, "b", START + 1, Claim::Alive(Arc::new(record(2, 1))));
-    assert!(!outputs.iter().any(|output| matches!(output, Output::Event(_))), "{outputs:?}");
+    let outputs = say(&mut member, Time::ZERO, "b", START + 1, MemberClaim::Alive(Arc::new(record(2, 1))));
+    assert!(!outputs.iter().any(|output| matches!(output, MembershipOutput::Event(_))), "{outputs:?}");
     // What this member has found itself is shown at once.
-    let evidence = Evidence { waited: seconds(1), helpers: Vec::new(), nacks: 0, rtt: None, health: 0 };
+    let evidence =
+        SuspicionEvidence { waited: seconds(1), helpers: Vec::new(), nacks: 0, rtt: None, health: 0 };
     member.accuse(Time::ZERO, &name("b"), evidence, true);
-    assert_eq!(shown(&member), Status::Suspect);
+    assert_eq!(shown(&member), MemberStatus::Suspect);
 }
 
 /// A member of which another one, `liar`, tells of so many names that nobody has.
 fn told_of(member: &mut Membership, at: Time, from: &str, count: usize, what: &str) {
     for number in 0..count {
-        let claim = Claim::Alive(Arc::new(record(9, 1)));
-        let update = Update { node: name(&format!("{what}-{number}")), incarnation: START, claim };
+        let claim = MemberClaim::Alive(Arc::new(record(9, 1)));
+        let update = MemberUpdate { node: name(&format!("{what}-{number}")), incarnation: START, claim };
         member.take_updates(at, &name(from), vec![update], Told::Gossip);
     }
     while member.poll().is_some() {}
@@ -197,23 +231,23 @@ fn names_that_nobody_knows_have_a_small_share_and_go_away() {
     member.advance(later);
     assert_eq!(member.strangers().count(), 0);
     assert_eq!(member.members().len(), 4);
-    let claim = Claim::Alive(Arc::new(record(9, 1)));
-    let update = Update { node: name("nobody-9"), incarnation: START, claim };
+    let claim = MemberClaim::Alive(Arc::new(record(9, 1)));
+    let update = MemberUpdate { node: name("nobody-9"), incarnation: START, claim };
     member.take_updates(later, &name("c"), vec![update], Told::Gossip);
     assert!(member.members().get("nobody-9").is_none());
 }
 
 #[test]
 fn a_full_table_takes_whoever_comes_itself() {
-    let own = Own { node: name("a"), incarnation: START, record: record(1, 1) };
+    let own = OwnMember { node: name("a"), incarnation: START, record: record(1, 1) };
     let config = Config { members_max: 100, strangers_max: 90, ..Config::default() };
     let mut member = Membership::new(own, config, 1, Time::ZERO);
     told_of(&mut member, Time::ZERO, "liar", 1000, "nobody");
     assert_eq!(member.members().len(), 90);
     for number in 0..100 {
         let node = format!("real-{number}");
-        let claim = Claim::Alive(Arc::new(record(3, 1)));
-        let update = Update { node: name(&node), incarnation: START, claim };
+        let claim = MemberClaim::Alive(Arc::new(record(3, 1)));
+        let update = MemberUpdate { node: name(&node), incarnation: START, claim };
         member.take_updates(Time::ZERO, &name(&node), vec![update], Told::Gossip);
         assert!(member.members().get(&node).is_some());
     }
@@ -224,14 +258,14 @@ fn a_full_table_takes_whoever_comes_itself() {
 fn what_one_sender_may_have_done_is_bounded() {
     let mut member = member();
     let claims = |number: u64| {
-        let updates = (0..60).map(|at| Update {
+        let updates = (0..60).map(|at| MemberUpdate {
             node: name("b"),
             incarnation: START + number * 60 + at,
-            claim: Claim::Alive(Arc::new(record(2, 1))),
+            claim: MemberClaim::Alive(Arc::new(record(2, 1))),
         });
         let mut bytes = Vec::new();
         let updates = updates.collect();
-        let message = Message::Gossip;
+        let message = PacketMessage::Gossip;
         Packet { message, incarnation: START, version: 1, health: 0, updates }.encode(&mut bytes);
         bytes
     };
@@ -243,8 +277,8 @@ fn what_one_sender_may_have_done_is_bounded() {
     assert!(taken < 20_000, "{taken}");
     assert!(member.stats().throttled > 9000 - 300);
     // Another one is heard all the same.
-    let claim = Claim::Alive(Arc::new(record(2, 2)));
-    let update = Update { node: name("b"), incarnation: START + 1_000_000, claim };
+    let claim = MemberClaim::Alive(Arc::new(record(2, 2)));
+    let update = MemberUpdate { node: name("b"), incarnation: START + 1_000_000, claim };
     member.take_updates(Time::ZERO, &name("b"), vec![update], Told::Gossip);
     assert_eq!(status(&member, "b").1, 1_000_000);
     let exchanges = (0..1000).filter(|_| member.may_exchange(Time::ZERO, &name("c"), 100)).count();
@@ -254,20 +288,23 @@ fn what_one_sender_may_have_done_is_bounded() {
 
 #[test]
 fn ten_thousand_that_are_known_are_taken_from_one_exchange_after_the_other() {
-    let own = Own { node: name("a"), incarnation: START, record: record(1, 1) };
+    let own = OwnMember { node: name("a"), incarnation: START, record: record(1, 1) };
     let mut knows = Membership::new(own.clone(), Config::default(), 1, Time::ZERO);
     for number in 0..9_999 {
         let node = name(&format!("node-{number:05}"));
-        let claim = Claim::Alive(Arc::new(Record { body: Bytes::from(vec![7; 150]), ..record(3, 1) }));
+        let claim = MemberClaim::Alive(Arc::new(GossipMemberRecord {
+            body: Bytes::from(vec![7; 150]),
+            ..record(3, 1)
+        }));
         knows.apply(
             Time::ZERO,
             &node,
-            Update { node: node.clone(), incarnation: START, claim },
+            MemberUpdate { node: node.clone(), incarnation: START, claim },
             Told::Gossip,
         );
     }
     while knows.poll().is_some() {}
-    let own = Own { node: name("new"), incarnation: START, record: record(8, 1) };
+    let own = OwnMember { node: name("new"), incarnation: START, record: record(8, 1) };
     let mut new = Membership::new(own, Config::default(), 2, Time::ZERO);
     let mut exchanges = 0;
     while new.members().len() < 10_000 {
@@ -284,7 +321,7 @@ fn ten_thousand_that_are_known_are_taken_from_one_exchange_after_the_other() {
 #[test]
 fn exchanges_hand_on_once_whom_nobody_knows() {
     let one = |of: &str| {
-        let own = Own { node: name(of), incarnation: START, record: record(2, 1) };
+        let own = OwnMember { node: name(of), incarnation: START, record: record(2, 1) };
         Membership::new(own, Config::default(), 2, Time::ZERO)
     };
     let exchange = |(from, begins): (&str, &mut Membership), (to, answers): (&str, &mut Membership)| {
@@ -317,24 +354,24 @@ fn a_leave_is_said_again_ahead_of_what_others_say() {
     while member.poll().is_some() {}
     let said = |member: &Membership| (member.own().incarnation - START, member.own_update().claim);
     let outputs = say(&mut member, seconds(1), "a", START + 2, by("c"));
-    assert_eq!(said(&member), (3, Claim::Left));
+    assert_eq!(said(&member), (3, MemberClaim::Left));
     assert_eq!(outputs.len(), 2, "each of them is told directly");
     let outputs = say(&mut member, seconds(1), "a", START + 4, by("c"));
     assert_eq!((said(&member).0, outputs.len()), (5, 0), "directly once in a while at most");
 }
 
 /// Takes a message of an exchange as it is driven: in parts, and whoever is told of is known from elsewhere.
-fn taken(member: &mut Membership, from: &str, message: Exchange) -> Option<Exchange> {
+fn taken(member: &mut Membership, from: &str, message: ExchangeMessage) -> Option<ExchangeMessage> {
     let bytes = message.encode();
     assert!(member.may_exchange(Time::ZERO, &name(from), bytes.len()), "{} bytes", bytes.len());
-    let mut message = Exchange::decode(&bytes).unwrap();
+    let mut message = ExchangeMessage::decode(&bytes).unwrap();
     let mut parts: Vec<_> = std::iter::from_fn(|| message.part()).collect();
     parts.push(message);
     let mut answer = None;
     for part in parts {
         answer = member.take_exchange(Time::ZERO, &name(from), part);
         while let Some(output) = member.poll() {
-            if let Output::Event(Event::Joined { node }) = output {
+            if let MembershipOutput::Event(MembershipEvent::Joined { node }) = output {
                 member.know(&node);
             }
         }
@@ -344,8 +381,13 @@ fn taken(member: &mut Membership, from: &str, message: Exchange) -> Option<Excha
 
 fn gossip_of(_: &str) -> Vec<u8> {
     let mut bytes = Vec::new();
-    let packet =
-        Packet { message: Message::Gossip, incarnation: START, version: 1, health: 0, updates: Vec::new() };
+    let packet = Packet {
+        message: PacketMessage::Gossip,
+        incarnation: START,
+        version: 1,
+        health: 0,
+        updates: Vec::new(),
+    };
     packet.encode(&mut bytes);
     bytes
 }
@@ -353,7 +395,8 @@ fn gossip_of(_: &str) -> Vec<u8> {
 #[test]
 fn whoever_hears_nobody_knows_that_it_is_cut_off() {
     let mut member = member();
-    let cut_off = |outputs: &[Output]| outputs.contains(&Output::Event(Event::CutOff));
+    let cut_off =
+        |outputs: &[MembershipOutput]| outputs.contains(&MembershipOutput::Event(MembershipEvent::CutOff));
     let outputs = until(&mut member, seconds(2));
     assert!(!cut_off(&outputs) && !member.is_cut_off());
     let outputs = until(&mut member, seconds(5));
@@ -361,13 +404,13 @@ fn whoever_hears_nobody_knows_that_it_is_cut_off() {
     member.receive(seconds(5), &name("b"), &gossip_of("b")).unwrap();
     assert!(!member.is_cut_off());
     let outputs: Vec<_> = std::iter::from_fn(|| member.poll()).collect();
-    assert!(outputs.contains(&Output::Event(Event::InTouch)));
+    assert!(outputs.contains(&MembershipOutput::Event(MembershipEvent::InTouch)));
 }
 
 #[test]
 fn nobody_is_entered_as_a_suspect_or_dead() {
     let mut member = member();
-    for claim in [by("c"), Claim::Dead { by: name("c") }, Claim::Left] {
+    for claim in [by("c"), MemberClaim::Dead { by: name("c") }, MemberClaim::Left] {
         assert_eq!(say(&mut member, Time::ZERO, "d", START, claim), []);
     }
     assert!(member.members().get("d").is_none());
@@ -376,21 +419,22 @@ fn nobody_is_entered_as_a_suspect_or_dead() {
 #[test]
 fn whoever_is_accused_answers_those_who_accuse() {
     let mut member = member();
-    let claim = Claim::Suspect { by: vec![name("b"), name("c")] };
+    let claim = MemberClaim::Suspect { by: vec![name("b"), name("c")] };
     let outputs = say(&mut member, Time::ZERO, "a", START + 3, claim);
     let told: Vec<_> = outputs
         .iter()
         .filter_map(|output| match output {
-            Output::Send { to, packet } => Some((to.as_str(), Packet::decode(packet).unwrap())),
-            Output::Event(_) | Output::Exchange { .. } | Output::Reach { .. } | Output::Measured { .. } => {
-                None
-            }
+            MembershipOutput::Send { to, packet } => Some((to.as_str(), Packet::decode(packet).unwrap())),
+            MembershipOutput::Event(_)
+            | MembershipOutput::Exchange { .. }
+            | MembershipOutput::Reach { .. }
+            | MembershipOutput::Measured { .. } => None,
         })
         .collect();
     assert_eq!(told.iter().map(|(to, _)| *to).collect::<Vec<_>>(), ["b", "c"]);
     for (_, packet) in told {
         let own = packet.updates.iter().find(|update| update.node == name("a")).unwrap();
-        assert_eq!((own.incarnation - START, own.claim.status()), (4, Status::Alive));
+        assert_eq!((own.incarnation - START, own.claim.status()), (4, MemberStatus::Alive));
     }
     assert_eq!((member.own().incarnation - START, member.health(), member.stats().refuted), (4, 1, 1));
     // Said again it is old.
@@ -400,7 +444,8 @@ fn whoever_is_accused_answers_those_who_accuse() {
 #[test]
 fn a_suspect_hears_of_it_in_whatever_it_is_sent() {
     let mut member = member();
-    let evidence = Evidence { waited: seconds(1), helpers: Vec::new(), nacks: 0, rtt: None, health: 0 };
+    let evidence =
+        SuspicionEvidence { waited: seconds(1), helpers: Vec::new(), nacks: 0, rtt: None, health: 0 };
     member.accuse(Time::ZERO, &name("b"), evidence, true);
     let accused = |packet: &[u8]| {
         let first = Packet::decode(packet).unwrap().updates.remove(0);
@@ -408,33 +453,33 @@ fn a_suspect_hears_of_it_in_whatever_it_is_sent() {
     };
     let outputs: Vec<_> = std::iter::from_fn(|| member.poll()).collect();
     let sent = outputs.iter().find_map(|output| match output {
-        Output::Send { to, packet } if to.as_str() == "b" => Some(packet),
-        Output::Send { .. }
-        | Output::Event(_)
-        | Output::Exchange { .. }
-        | Output::Reach { .. }
-        | Output::Measured { .. } => None,
+        MembershipOutput::Send { to, packet } if to.as_str() == "b" => Some(packet),
+        MembershipOutput::Send { .. }
+        | MembershipOutput::Event(_)
+        | MembershipOutput::Exchange { .. }
+        | MembershipOutput::Reach { .. }
+        | MembershipOutput::Measured { .. } => None,
     });
     accused(sent.unwrap());
     // However often it was passed on.
     while !member.queue.is_empty() {
-        let _ = member.packet(&name("c"), Message::Gossip);
+        let _ = member.packet(&name("c"), PacketMessage::Gossip);
     }
-    accused(&member.packet(&name("b"), Message::Ping { number: 1 }));
+    accused(&member.packet(&name("b"), PacketMessage::Ping { number: 1 }));
 }
 
 #[test]
 fn of_two_with_one_name_each_hears_of_the_other() {
     let mut member = member();
     let (other, from) = (Arc::new(record(99, 1)), name("c"));
-    let outputs = say(&mut member, Time::ZERO, "a", START, Claim::Alive(other.clone()));
-    let conflict = Event::Conflict { record: other.clone(), incarnation: START, from };
-    assert!(outputs.contains(&Output::Event(conflict)));
+    let outputs = say(&mut member, Time::ZERO, "a", START, MemberClaim::Alive(other.clone()));
+    let conflict = MembershipEvent::Conflict { record: other.clone(), incarnation: START, from };
+    assert!(outputs.contains(&MembershipOutput::Event(conflict)));
     // Not again at once, so that both do not answer each other without end.
-    assert_eq!(say(&mut member, Time::ZERO, "a", START + 9, Claim::Alive(other)), []);
-    let restarted = Claim::Alive(Arc::new(record(55, 1)));
+    assert_eq!(say(&mut member, Time::ZERO, "a", START + 9, MemberClaim::Alive(other)), []);
+    let restarted = MemberClaim::Alive(Arc::new(record(55, 1)));
     let outputs = say(&mut member, Time::ZERO, "b", START + 1, restarted);
-    assert!(outputs.contains(&Output::Event(Event::Restarted {
+    assert!(outputs.contains(&MembershipOutput::Event(MembershipEvent::Restarted {
         node: name("b"),
         instance: 55,
         from: name("c")
@@ -446,126 +491,14 @@ fn a_packet_is_bounded_and_so_is_what_is_sent_at_a_time() {
     let mut member = member();
     for number in 0..200 {
         let body = Bytes::from(vec![7; 500]);
-        let claim = Claim::Alive(Arc::new(Record { instance: number, version: 1, body }));
+        let claim = MemberClaim::Alive(Arc::new(GossipMemberRecord { instance: number, version: 1, body }));
         say(&mut member, Time::ZERO, &format!("n{number}"), START, claim);
     }
     for _ in 0..50 {
-        assert!(member.packet(&name("b"), Message::Gossip).len() <= member.config.packet_bytes_max);
+        assert!(member.packet(&name("b"), PacketMessage::Gossip).len() <= member.config.packet_bytes_max);
     }
     let sent = (0..1000).filter(|_| member.may_send(Time::ZERO)).count();
     assert!(sent <= member.config.outbound_max && member.stats().capped > 0);
-}
-
-/// What it wants done until then, asked whenever it wants to be.
-fn until(member: &mut Membership, end: Time) -> Vec<Output> {
-    let mut outputs = Vec::new();
-    while let Some(at) = member.wakes_at().filter(|at| *at <= end) {
-        member.advance(at);
-        outputs.extend(std::iter::from_fn(|| member.poll()));
-    }
-    outputs
-}
-
-/// The number of the last stream that it wants to be tried.
-fn reaches(outputs: &[Output]) -> Option<u32> {
-    let number = |output: &Output| match output {
-        Output::Reach { number, .. } => Some(*number),
-        Output::Send { .. } | Output::Event(_) | Output::Exchange { .. } | Output::Measured { .. } => None,
-    };
-    outputs.iter().rev().find_map(number)
-}
-
-fn dies(outputs: &[Output]) -> bool {
-    outputs.iter().any(|output| matches!(output, Output::Event(Event::Died { .. })))
-}
-
-#[test]
-fn nobody_is_found_dead_whom_a_stream_reaches() {
-    let mut member = member();
-    member.timers = Timers::default();
-    say(&mut member, Time::ZERO, "b", START, by("c"));
-    // It is tried again for as long as it is answered.
-    let mut last = 0;
-    for round in 1..20 {
-        let (mut at, mut outputs) = (Time::ZERO, Vec::new());
-        while reaches(&outputs).is_none() {
-            at = member.wakes_at().unwrap();
-            outputs = until(&mut member, at);
-        }
-        let number = reaches(&outputs).unwrap();
-        assert!(!dies(&outputs) && number > last, "{round}: {outputs:?}");
-        // What is said of another one counts for nothing.
-        member.reached(at, &name("b"), last, false);
-        member.reached(at, &name("b"), number, true);
-        last = number;
-        assert!(member.timers.len() <= 2, "{}", member.timers.len());
-    }
-    let outputs = until(&mut member, seconds(200));
-    assert!(dies(&outputs) && status(&member, "b") == (Status::Dead, 0), "of the last one nothing was heard");
-    let mut member = self::member();
-    say(&mut member, Time::ZERO, "b", START, by("c"));
-    member.members.get_mut(&name("b")).unwrap().reaching =
-        Some(crate::members::Reaching { number: 7, began: Time::ZERO, until: seconds(9) });
-    member.reached(seconds(1), &name("b"), 6, false);
-    assert!(!member.members().get("b").unwrap().suspicion.unwrap().is_unreached);
-    member.reached(seconds(1), &name("b"), 7, false);
-    assert!(member.members().get("b").unwrap().suspicion.unwrap().is_unreached);
-}
-
-#[test]
-fn whoever_slept_gives_others_time() {
-    let mut member = member();
-    member.timers = Timers::default();
-    say(&mut member, Time::ZERO, "b", START, by("c"));
-    let deadline = |member: &Membership| member.members().get("b").unwrap().suspicion.unwrap().deadline;
-    let before = deadline(&member);
-    // Something that is due sooner, and late.
-    member.timers.set(seconds(1), Timer::Nack(0));
-    member.advance(seconds(61));
-    assert_eq!(deadline(&member), before + seconds(60));
-    assert_eq!((member.health(), member.stats().late), (1, 1));
-    let outputs = until(&mut member, before + seconds(59));
-    assert_eq!(reaches(&outputs), None, "{outputs:?}");
-}
-
-#[test]
-fn a_record_that_was_missed_is_asked_for_and_comes() {
-    let [mut a, mut b] = ["a", "b"].map(|node| {
-        let own = Own { node: name(node), incarnation: START, record: record(1, 1) };
-        Membership::new(own, Config::default(), 1, Time::ZERO)
-    });
-    let exchange = |a: &mut Membership, b: &mut Membership| {
-        let (mut message, mut turn) = (Some(a.begin_exchange()), 0);
-        while let Some(said) = message {
-            let said = Exchange::decode(&said.encode()).unwrap();
-            let (from, to) = if turn % 2 == 0 { ("a", &mut *b) } else { ("b", &mut *a) };
-            message = to.take_exchange(Time::ZERO, &name(from), said);
-            turn += 1;
-        }
-        turn
-    };
-    exchange(&mut a, &mut b);
-    assert_eq!(exchange(&mut a, &mut b), 2, "they know the same");
-    b.set_body(Time::ZERO, Bytes::from_static(b"another")).unwrap();
-    assert!(exchange(&mut a, &mut b) > 2);
-    assert_eq!(a.members().get("b").unwrap().record.body, "another");
-    let large = Bytes::from(vec![0; 513]);
-    assert_eq!(b.set_body(Time::ZERO, large), Err(TooLarge(513)));
-}
-
-#[test]
-fn whoever_sleeps_notices_it_before_anything_else() {
-    let mut member = member();
-    let hour = seconds(3600);
-    let packet =
-        Packet { message: Message::Gossip, incarnation: START, version: 1, health: 0, updates: Vec::new() };
-    let mut bytes = Vec::new();
-    packet.encode(&mut bytes);
-    member.receive(hour, &name("b"), &bytes).unwrap();
-    say(&mut member, hour, "d", START, Claim::Alive(Arc::new(record(4, 1))));
-    let outputs = until(&mut member, hour + seconds(1));
-    let passes_on = |output: &Output| matches!(output, Output::Send { .. });
-    assert!(outputs.iter().any(passes_on), "what is news after that is not put off by an hour");
 }
 
 #[test]
@@ -573,8 +506,8 @@ fn one_name_is_probed_once_in_a_round_however_often_it_comes_and_goes() {
     let mut member = member();
     for turn in 0..100 {
         let incarnation = START + 1 + turn;
-        say(&mut member, Time::ZERO, "b", incarnation, Claim::Alive(Arc::new(record(2, 1))));
-        say(&mut member, Time::ZERO, "b", incarnation, Claim::Left);
+        say(&mut member, Time::ZERO, "b", incarnation, MemberClaim::Alive(Arc::new(record(2, 1))));
+        say(&mut member, Time::ZERO, "b", incarnation, MemberClaim::Left);
     }
     assert!(member.members.to_probe() <= 2 && member.pending() < 20, "{}", member.pending());
 }
@@ -582,10 +515,10 @@ fn one_name_is_probed_once_in_a_round_however_often_it_comes_and_goes() {
 #[test]
 fn news_is_not_for_whoever_pings_most() {
     let mut member = member();
-    say(&mut member, Time::ZERO, "d", START, Claim::Alive(Arc::new(record(4, 1))));
+    say(&mut member, Time::ZERO, "d", START, MemberClaim::Alive(Arc::new(record(4, 1))));
     let before = member.queued();
     let ping = Packet {
-        message: Message::Ping { number: 7 },
+        message: PacketMessage::Ping { number: 7 },
         incarnation: START,
         version: 1,
         health: 0,
