@@ -190,7 +190,7 @@ mod tests {
             let of_name = |rest: &str| rest.split('"').next().map(str::to_owned);
             let is_test = path.to_string_lossy().contains("_test");
             if !is_test {
-                found.extend(source.split(": Kind = Kind::of(\"").skip(1).filter_map(of_name));
+                found.extend(source.split(": RecordKind = RecordKind::of(\"").skip(1).filter_map(of_name));
             }
         }
     }

@@ -36,7 +36,7 @@ fn the_frame_names_no_command() -> Result<()> {
 #[test]
 fn a_command_in_the_frame_is_found() {
     let cases = [
-        ("its own", "use super::error::CliError; use crate::frame::output::View;", 0),
+        ("its own", "use super::error::CliError; use crate::frame::output::CommandOutput;", 0),
         ("all of its own", "use crate::frame;", 0),
         ("another crate", "use omnirelay_wire::fault::Exit;", 0),
         ("a command", "use crate::peers::LIST;", 1),

@@ -266,7 +266,7 @@ fn a_borrowed_kind_is_found() {
             (
                 "not an object",
                 "crates/registry/src/lib.rs",
-                "fn f(k: &str) -> Kind { RecordKind(k.into()) }",
+                "fn f(k: &str) -> RecordKind { RecordKind(k.into()) }",
                 0,
             ),
         ],

@@ -108,7 +108,7 @@ fn a_backend_in_an_object_is_found() {
             ("import", path, "use omnirelay_store::memory::MemoryStore;", 1),
             ("import in a tree", path, "use omnirelay_store::{Version, embedded};", 1),
             ("its crate", path, "fn f() { redis::cmd(\"GET\"); }", 1),
-            ("the port", path, "use omnirelay_store::{Kind, Version};", 0),
+            ("the port", path, "use omnirelay_store::{RecordKind, Version};", 0),
             ("a test", path, "#[cfg(test)] mod tests { use omnirelay_store::memory; }", 0),
         ],
     );

@@ -44,7 +44,7 @@ pub struct RebalanceShard<'a> {
     pub id: &'a str,
     /// `None`: nobody owns it.
     pub owner: Option<&'a str>,
-    /// Where it is best: see [`Locality`](crate::shard_order::ShardLocality).
+    /// Where it is best: see [`ShardLocality`](crate::shard_order::ShardLocality).
     pub hint: &'a str,
     /// It is not moved for the sake of balance.
     pub is_pinned: bool,

@@ -69,7 +69,7 @@ pub enum ClientCertificate {
 }
 
 /// TLS of a client. What changes, be it files or who is believed, counts for the connections that begin from then on. Those
-/// that are open go on, unless the mesh judges them: see [`OwnConnector`](super::connector::LiveTlsConnector).
+/// that are open go on, unless the mesh judges them: see [`LiveTlsConnector`](super::connector::LiveTlsConnector).
 pub struct LiveTlsClient {
     believes: ServerTrust,
     shows: ClientCertificate,

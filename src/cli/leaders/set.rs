@@ -22,7 +22,7 @@ Examples:
   omnirelay mesh leaders set jobs/nightly --prefer 10:region=eu --reason \"closer to the data\"
   omnirelay mesh leaders set jobs/nightly --clear-policy --label team=ops --label draft-";
 
-/// ObjectChange who may lead a scope, who should, and its labels
+/// Change who may lead a scope, who should, and its labels
 ///
 /// Changes what the flags name and nothing else: each flag replaces all values that were there before,
 /// and an empty value, as in --zone '', takes a restriction away. --label KEY- removes a label. Who leads

@@ -23,7 +23,7 @@ Examples:
   omnirelay mesh namespaces set orders --holder service:orders --reason \"nobody else serves them\"
   omnirelay mesh namespaces set orders -f orders.yaml --if-match 12 --reason \"new policy\"";
 
-/// ObjectChange the rules of a namespace
+/// Change the rules of a namespace
 ///
 /// What that changes of who owns what takes a plan. Flags change what they name. A file replaces all rules.
 /// What asks for fewer approvals than before holds once somebody else has asked for the same.

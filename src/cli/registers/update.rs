@@ -20,7 +20,7 @@ Examples:
   omnirelay registers update orders invoices --label tier=gold --label legacy- --dry-run
   omnirelay registers update orders --latest-version 43 --if-match 7";
 
-/// RegistersChange what is given of registers, and leave the rest
+/// Change what is given of registers, and leave the rest
 ///
 /// Versions are never lowered. To advertise or hide registers: advertise, unadvertise.
 #[derive(Args, Debug)]
