@@ -70,11 +70,6 @@ impl ChainCheck {
         seal.sealed_at_ms >= self.known.since_ms && !self.is_pruned(seal.sequence)
     }
 
-    /// Notes that older seals were removed meanwhile.
-    pub fn prune_to(&mut self, oldest_kept: u64) {
-        self.known.oldest_kept = self.known.oldest_kept.max(oldest_kept);
-    }
-
     /// Takes the next seal; `None` when it is none of this chain. What is wrong goes to `found`.
     pub fn take(&mut self, key: &str, value: &[u8], found: &mut Vec<SealFinding>) -> Option<AuditSeal> {
         self.seals += 1;

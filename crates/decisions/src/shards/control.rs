@@ -430,9 +430,6 @@ pub fn done(
     }
 }
 
-/// The longest that a node looks away.
-pub const LOOK_AT_LEAST: Duration = Duration::from_secs(60);
-
 #[cfg(test)]
 #[path = "control_test.rs"]
 mod tests;
