@@ -14,7 +14,7 @@ use rustls::{
     CertificateError, DigitallySignedStruct, DistinguishedName, Error, OtherError, SignatureScheme,
 };
 
-use super::handshake::{self, JudgementNote};
+use super::handshake::{self, HandshakeRefusalNote};
 use super::trust::{CertificateRefusal, TrustSnapshot};
 
 /// Whether clients have to show a certificate.
@@ -44,7 +44,7 @@ pub struct ClientJudge {
     reach: ListenerReach,
     algorithms: WebPkiSupportedAlgorithms,
     /// `None`: the task that shakes hands has it.
-    noted: Option<JudgementNote>,
+    noted: Option<HandshakeRefusalNote>,
 }
 
 impl ClientJudge {
@@ -59,7 +59,7 @@ impl ClientJudge {
 
     /// Says there why somebody is refused.
     #[must_use]
-    pub fn noting(self, noted: JudgementNote) -> Self {
+    pub fn noting(self, noted: HandshakeRefusalNote) -> Self {
         Self { noted: Some(noted), ..self }
     }
 }

@@ -212,9 +212,9 @@ impl HandshakeError {
 
 /// Where what judges a certificate says more than the client is told, when the handshake is on a task of its own, as over QUIC.
 #[derive(Clone, Debug, Default)]
-pub struct JudgementNote(Arc<Mutex<Option<Judged>>>);
+pub struct HandshakeRefusalNote(Arc<Mutex<Option<Judged>>>);
 
-impl JudgementNote {
+impl HandshakeRefusalNote {
     pub(super) fn note(&self, refused: &CertificateRefusal, leaf: &CertificateDer<'_>, is_signed: bool) {
         *self.0.lock() = Some(Judged::of(refused, leaf, is_signed));
     }

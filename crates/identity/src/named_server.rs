@@ -8,7 +8,7 @@ use reqwest::{Client, ClientBuilder, Url};
 
 /// Why TLS cannot be spoken with it.
 #[derive(Debug, thiserror::Error)]
-pub enum ServerTlsError {
+pub enum NamedServerTlsError {
     #[error("cannot read the file of the authorities")]
     Authorities(#[from] PemError),
     #[error("cannot speak TLS with those authorities")]
@@ -18,8 +18,8 @@ pub enum ServerTlsError {
 /// A client for `url`, whose authorities are in the file `ca`, else those that everybody knows. It follows nobody elsewhere.
 ///
 /// # Errors
-/// [`ServerTlsError`].
-pub async fn client_of(url: &Url, ca: Option<&Path>) -> Result<ClientBuilder, ServerTlsError> {
+/// [`NamedServerTlsError`].
+pub async fn client_of(url: &Url, ca: Option<&Path>) -> Result<ClientBuilder, NamedServerTlsError> {
     let tls = match url.scheme() {
         "https" => ClientTls { roots: Some(authorities(ca).await?), ..ClientTls::default() }.config()?,
         _ => nobody(),

@@ -8,7 +8,7 @@ use omnirelay_core::text::hex;
 use reqwest::{StatusCode, Url};
 use ring::hmac;
 
-use super::named_server::{ServerTlsError, client_of};
+use super::named_server::{NamedServerTlsError, client_of};
 
 /// How long the server may take.
 const WITHIN: Duration = Duration::from_secs(5);
@@ -32,7 +32,7 @@ pub enum PostError {
     #[error("cannot read the secret")]
     Secret(#[source] std::io::Error),
     #[error(transparent)]
-    Tls(#[from] ServerTlsError),
+    Tls(#[from] NamedServerTlsError),
     #[error("the server was not reached")]
     Send(#[source] reqwest::Error),
     #[error("the server answered {0}")]

@@ -20,7 +20,7 @@ use zeroize::Zeroizing;
 use super::client_judge::ClientJudge;
 pub use super::client_judge::{ClientCertificateRule, ListenerReach};
 use super::files::{self, FilesStamp, LOOK_EVERY};
-use super::handshake::{HandshakeError, JudgementNote, shake};
+use super::handshake::{HandshakeError, HandshakeRefusalNote, shake};
 use super::handshake_budget::HandshakeBudget;
 use super::trust::{HolderStanding, MeshTrust, TrustSnapshot, unix_now};
 
@@ -268,9 +268,9 @@ impl ListenerTls {
     ///
     /// # Errors
     /// When there is nothing to show yet.
-    pub fn quic(&self) -> io::Result<(ServerConfig, Arc<TrustSnapshot>, JudgementNote)> {
+    pub fn quic(&self) -> io::Result<(ServerConfig, Arc<TrustSnapshot>, HandshakeRefusalNote)> {
         let (base, trusted) = self.config()?;
-        let (trusted, noted) = (trusted.ok_or(io::ErrorKind::NotConnected)?, JudgementNote::default());
+        let (trusted, noted) = (trusted.ok_or(io::ErrorKind::NotConnected)?, HandshakeRefusalNote::default());
         let provider = base.crypto_provider();
         let clients = (self.clients.unwrap_or(ClientCertificateRule::Must), self.reach);
         let judge = ClientJudge::of(&trusted, clients, provider).noting(noted.clone());

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use omnirelay_certificate_records::standing::NodeIdentities;
-use omnirelay_decisions::lease::CandidateNode;
+use omnirelay_decisions::lease::ElectionCandidate;
 use omnirelay_registry::view::{View, ViewRecord};
 use omnirelay_store::{GroupRef, Precondition};
 use omnirelay_wire::pb::omnirelay::mesh::control::v1::peer::Status;
@@ -109,10 +109,10 @@ impl PeerRoster {
     }
 
     /// The nodes in the order of their ids.
-    pub fn nodes(&self) -> Vec<CandidateNode<'_>> {
+    pub fn nodes(&self) -> Vec<ElectionCandidate<'_>> {
         self.peers
             .iter()
-            .map(|(record, peer, session_live)| CandidateNode {
+            .map(|(record, peer, session_live)| ElectionCandidate {
                 id: &record.record.id.key,
                 peer,
                 session_live: *session_live,

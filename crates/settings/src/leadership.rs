@@ -8,7 +8,7 @@ use omnirelay_core::scope::{GLOBAL_CONTROL, ScopeKind};
 use serde::{Deserialize, Serialize};
 
 use super::check::{InvalidSetting, within};
-use super::{Config, HumanDuration, SessionConfig};
+use super::{Config, HumanDuration, NodeSessionConfig};
 
 /// The most scopes of one configuration.
 const SCOPES_MAX: usize = 10_000;
@@ -117,7 +117,7 @@ impl LeadershipConfig {
         let ms = Duration::from_millis;
         if let Some(lease) = self.lease_duration {
             within("mesh.leadership.leaseDuration", lease, ms(500), Duration::from_secs(600))?;
-            let default = SessionConfig::default().ttl;
+            let default = NodeSessionConfig::default().ttl;
             if all.session.ttl != default && all.session.ttl != lease {
                 let what =
                     format!("{lease} contradicts `session.ttl`, {}: a lease lives as long", all.session.ttl);

@@ -67,7 +67,7 @@ pub use schema::keys;
 pub use security::{
     BindingConfig, IdentityConfig, IdentitySource, LoopbackTrust, SecurityConfig, WithoutProof,
 };
-pub use session::SessionConfig;
+pub use session::NodeSessionConfig;
 pub use shards::{ShardingConfig, WebhookConfig};
 pub use sinks::http_sink_url;
 pub use store::{StoreConfig, StoreSentinelConfig, StoreTlsConfig};
@@ -84,7 +84,7 @@ pub struct Config {
     pub mesh: MeshConfig,
     pub relay: RelayConfig,
     pub registry: AeroRegistryConfig,
-    pub session: SessionConfig,
+    pub session: NodeSessionConfig,
     pub peers: PeersConfig,
     pub registers: RegistersConfig,
     pub history: HistoryConfig,

@@ -10,14 +10,14 @@ use super::{Config, HumanDuration};
 /// The session that carries a node's presence and leases.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
-pub struct SessionConfig {
+pub struct NodeSessionConfig {
     /// 500 ms to 10 min. Too low: a busy machine loses its session; too high: a crash is noticed late.
     pub ttl: HumanDuration,
     /// How often it is renewed; at most half of `ttl`. Too low: needless work in the store.
     pub renew_every: HumanDuration,
 }
 
-impl Default for SessionConfig {
+impl Default for NodeSessionConfig {
     fn default() -> Self {
         Self {
             ttl: HumanDuration(Duration::from_secs(2)),
@@ -26,7 +26,7 @@ impl Default for SessionConfig {
     }
 }
 
-impl Section for SessionConfig {
+impl Section for NodeSessionConfig {
     fn check(&self, _: &Config) -> Result<(), InvalidSetting> {
         let ms = Duration::from_millis;
         within("session.ttl", self.ttl, ms(500), Duration::from_secs(600))?;

@@ -8,7 +8,7 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 use http::{Request, Version};
 use omnirelay_identity::caller::PeerInfo;
-use omnirelay_identity::handshake::{HandshakeError, HandshakeFailure, JudgementNote};
+use omnirelay_identity::handshake::{HandshakeError, HandshakeFailure, HandshakeRefusalNote};
 use omnirelay_identity::handshake_budget::HandshakeAttempt;
 use omnirelay_identity::tls::{ListenerTls, ShownCertificate};
 use omnirelay_identity::trust::TrustSnapshot;
@@ -186,7 +186,7 @@ impl QuicLine {
     ) -> Result<(quinn::Connection, Option<ShownCertificate>), HandshakeError> {
         let (config, judged_by, noted) = self.server_config(tls)?;
         let Line { surface, limits, .. } = &*self.line;
-        let failed = |error: quinn::ConnectionError, noted: &JudgementNote| match error {
+        let failed = |error: quinn::ConnectionError, noted: &HandshakeRefusalNote| match error {
             quinn::ConnectionError::TransportError(ref why)
                 if why.code == quinn::TransportErrorCode::CRYPTO_BUFFER_EXCEEDED =>
             {
@@ -209,7 +209,7 @@ impl QuicLine {
     fn server_config(
         &self,
         tls: &ListenerTls,
-    ) -> io::Result<(quinn::ServerConfig, Arc<TrustSnapshot>, JudgementNote)> {
+    ) -> io::Result<(quinn::ServerConfig, Arc<TrustSnapshot>, HandshakeRefusalNote)> {
         let (config, judged_by, noted) = tls.quic()?;
         let stream_bytes_max = self.line.limits.receive_bytes_max;
         let limits = quic::QuicLimits { stream_bytes_max, ..quic::QuicLimits::default() };

@@ -21,7 +21,7 @@ use omnirelay_identity::federation::FederatedClusters;
 use omnirelay_identity::node_identity::IdentityFiles;
 use omnirelay_identity::provided::ChosenProvider;
 use omnirelay_node::{Node, NodeSpec, RelayAddresses, RelayListeners};
-use omnirelay_node_service::dev::{DevProcess, FateOutcome, NodeFate};
+use omnirelay_node_service::dev::{DevProcess, FateOutcome, InjectedFault};
 use omnirelay_settings::Config;
 use omnirelay_wire::pb::omnirelay::dev::v1 as pb;
 use parking_lot::Mutex;
@@ -509,7 +509,7 @@ impl DevProcess for Reach {
         self.fleet.upgrade().map(|fleet| fleet.nodes()).unwrap_or_default()
     }
 
-    fn decree(&self, node_id: &str, fate: NodeFate) -> Option<FateOutcome> {
+    fn decree(&self, node_id: &str, fate: InjectedFault) -> Option<FateOutcome> {
         self.fleet.upgrade()?.decree(node_id, fate, node_id == self.own)
     }
 }
@@ -520,19 +520,19 @@ impl Fleet {
     }
 
     /// `own`: whether the node that it is about was asked itself.
-    fn decree(&self, node_id: &str, fate: NodeFate, own: bool) -> Option<FateOutcome> {
+    fn decree(&self, node_id: &str, fate: InjectedFault, own: bool) -> Option<FateOutcome> {
         // One after the other, or two could each take the other for the one that is left.
         let _one_at_a_time = self.decrees.lock();
         let member = self.members.iter().find(|member| member.node_id == node_id)?;
         let mut others = self.members.iter().filter(|other| other.node_id != node_id);
         let runs = |member: &Arc<Member>| member.life.lock().state == State::Running;
-        if fate != NodeFate::Resume && runs(member) && !others.any(runs) {
+        if fate != InjectedFault::Resume && runs(member) && !others.any(runs) {
             return Some(FateOutcome::Last);
         }
         Some(match fate {
-            NodeFate::Kill => member.kill(own),
-            NodeFate::Pause => member.pause(),
-            NodeFate::Resume => member.resume(),
+            InjectedFault::Kill => member.kill(own),
+            InjectedFault::Pause => member.pause(),
+            InjectedFault::Resume => member.resume(),
         })
     }
 }

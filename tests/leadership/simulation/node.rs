@@ -18,7 +18,7 @@ use omnirelay_peer_records::presence::{Presence, PresenceSettings};
 use omnirelay_peers::keep_present::keep_present;
 use omnirelay_registry::Registry;
 use omnirelay_registry::follow::follow_log;
-use omnirelay_restoration::RecordRestorer;
+use omnirelay_restoration::LostRecordRestorer;
 use omnirelay_restoration_records::RESTORATION;
 use omnirelay_scripted::Scripted;
 use omnirelay_store::{RecordKind, Retention};
@@ -74,7 +74,7 @@ impl Node {
         let mergers = Arc::new(RecordMergers::default());
         mergers.add(PEER, Arc::new(PeerMerger));
         mergers.add(LEADERSHIP, campaigner.clone());
-        let restorer = RecordRestorer::new(registry.clone(), mergers, SESSION_TTL);
+        let restorer = LostRecordRestorer::new(registry.clone(), mergers, SESSION_TTL);
         let presence = Arc::new(presence);
         let life = Life { registry, presence, campaigner, restorer, service, stop: stop.clone() };
         let process = Process::start(id, life.live(ordered), move || beliefs.observe());
@@ -97,7 +97,7 @@ struct Life {
     registry: Arc<Registry>,
     presence: Arc<Presence>,
     campaigner: Arc<Campaigner>,
-    restorer: RecordRestorer,
+    restorer: LostRecordRestorer,
     service: Service,
     stop: Arc<Notify>,
 }

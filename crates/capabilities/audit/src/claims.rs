@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use omnirelay_core::time::Millis;
 use omnirelay_decisions::audit_seal::check::{SealFinding, Wrong};
-use omnirelay_decisions::audit_seal::trail::NodeTally;
+use omnirelay_decisions::audit_seal::trail::NodeSealTally;
 use omnirelay_peer_records::{peer_id, session_id};
 use omnirelay_registry::view::View;
 use omnirelay_store::Record;
@@ -53,7 +53,7 @@ impl<'a> NodeClaims<'a> {
         record: &Record,
         node_id: &str,
         head: u64,
-        count: &NodeTally,
+        count: &NodeSealTally,
     ) -> Option<SealFinding> {
         let finding = |wrong: Wrong, what: String| {
             let (node_id, record_id) = (node_id.to_owned(), record.id.key.clone());

@@ -206,7 +206,7 @@ impl Audit {
 }
 
 fn tallies(report: &TrailReport) -> Vec<pb::AuditNodeTally> {
-    let tally = |(node_id, count): (&String, &omnirelay_decisions::audit_seal::trail::NodeTally)| {
+    let tally = |(node_id, count): (&String, &omnirelay_decisions::audit_seal::trail::NodeSealTally)| {
         pb::AuditNodeTally {
             node_id: node_id.clone(),
             sealed: count.sealed,

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use omnirelay_decisions::audit_seal::check::{ChainCheck, KnownChain, SealFinding, Wrong, check_key};
 use omnirelay_decisions::audit_seal::trail::{
-    FINDINGS_MAX, NodeTally, SealedRecords, added, compare, expect, keep, no_row, told, unreadable,
+    FINDINGS_MAX, NodeSealTally, SealedRecords, added, compare, expect, keep, no_row, told, unreadable,
 };
 use omnirelay_decisions::audit_seal::{ChainId, VerifiedSeal, open};
 use omnirelay_registry::Registry;
@@ -54,7 +54,7 @@ pub struct ChainReport {
 /// What was found of the trail.
 #[derive(Debug, Default)]
 pub struct TrailReport {
-    pub counts: BTreeMap<String, NodeTally>,
+    pub counts: BTreeMap<String, NodeSealTally>,
     pub chains: Vec<ChainReport>,
     /// The signed records of the registry that were compared with it.
     pub signed_records: SignedRecordTally,
@@ -132,7 +132,7 @@ pub async fn verify(
 struct ChainRun {
     check: ChainCheck,
     /// Of the records that it names.
-    counted: NodeTally,
+    counted: NodeSealTally,
     findings: Vec<SealFinding>,
 }
 
@@ -186,7 +186,7 @@ impl Run<'_> {
 
     async fn read_chain(&self, id: &ChainId, known: KnownChain) -> Result<ChainRun, StoreError> {
         let check = ChainCheck::new(id.clone(), known);
-        let mut run = ChainRun { check, counted: NodeTally::default(), findings: Vec::new() };
+        let mut run = ChainRun { check, counted: NodeSealTally::default(), findings: Vec::new() };
         let mut leaves = SealedRecords::new();
         let mut after = None;
         loop {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use omnirelay_core::time::{Millis, rfc3339};
-use omnirelay_decisions::lease::{CandidateNode, LeaderExclusion};
+use omnirelay_decisions::lease::{ElectionCandidate, LeaderExclusion};
 use omnirelay_leadership_records::scope_state::ScopeState;
 use omnirelay_nouns::{at_cursor, envelope, head_cursor};
 use omnirelay_peer_records::roster::PeerRoster;
@@ -43,7 +43,7 @@ pub(super) async fn explain(
 }
 
 /// Every node: those that may lead in the order in which they would campaign, then the others.
-fn candidates(known: &ScopeState, nodes: &[CandidateNode<'_>]) -> Vec<pb::LeadershipCandidate> {
+fn candidates(known: &ScopeState, nodes: &[ElectionCandidate<'_>]) -> Vec<pb::LeadershipCandidate> {
     let policy = known.policy();
     let ranked = policy.rank(known.scope(), nodes, None);
     let mut candidates: Vec<_> = nodes

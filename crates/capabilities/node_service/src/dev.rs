@@ -24,7 +24,7 @@ const END_LIMIT: Duration = Duration::from_secs(10);
 
 /// What is to become of a node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum NodeFate {
+pub enum InjectedFault {
     /// Its tasks and sockets are dropped; nothing is released.
     Kill,
     /// It keeps its sockets and does nothing.
@@ -52,7 +52,7 @@ pub trait DevProcess: Send + Sync + 'static {
     fn nodes(&self) -> Vec<pb::DevNode>;
 
     /// Carries out a fate; `None` for an unknown node. Does not block.
-    fn decree(&self, node_id: &str, fate: NodeFate) -> Option<FateOutcome>;
+    fn decree(&self, node_id: &str, fate: InjectedFault) -> Option<FateOutcome>;
 }
 
 /// Serves `DevService` for a process.
@@ -71,7 +71,7 @@ impl DevCalls {
         &self,
         caller: &Caller,
         node_id: String,
-        fate: NodeFate,
+        fate: InjectedFault,
     ) -> Result<pb::DevNodeChange, Fault> {
         if self.process.nodes().iter().any(|node| node.node_id == node_id) {
             self.record(caller, &node_id, fate).await;
@@ -102,7 +102,7 @@ impl DevCalls {
 
 impl DevCalls {
     /// Before it: this very node may be the one that ends. A store that is away is no reason to refuse a fault on demand.
-    async fn record(&self, caller: &Caller, node_id: &str, fate: NodeFate) {
+    async fn record(&self, caller: &Caller, node_id: &str, fate: InjectedFault) {
         let (action, changes) = (fate.action(), Vec::new());
         let object = format!("node/{node_id}");
         let deed = AuditedAction { action, object, reason: "", dry_run: false, changes };
@@ -113,7 +113,7 @@ impl DevCalls {
     }
 }
 
-impl NodeFate {
+impl InjectedFault {
     fn action(self) -> &'static str {
         match self {
             Self::Kill => dev_service::KILL.audit_action,
@@ -137,9 +137,9 @@ fn not_started(node_id: &str, what: &str) -> Fault {
 serve! {
     DevService for DevCalls {
         list(ListDevNodesRequest) -> ListDevNodesResponse: |dev, _, _| dev.list_all();
-        kill(KillDevNodeRequest) -> DevNodeChange: |dev, caller, asked| dev.decree(caller, asked.node_id, NodeFate::Kill);
-        pause(PauseDevNodeRequest) -> DevNodeChange: |dev, caller, asked| dev.decree(caller, asked.node_id, NodeFate::Pause);
-        resume(ResumeDevNodeRequest) -> DevNodeChange: |dev, caller, asked| dev.decree(caller, asked.node_id, NodeFate::Resume);
+        kill(KillDevNodeRequest) -> DevNodeChange: |dev, caller, asked| dev.decree(caller, asked.node_id, InjectedFault::Kill);
+        pause(PauseDevNodeRequest) -> DevNodeChange: |dev, caller, asked| dev.decree(caller, asked.node_id, InjectedFault::Pause);
+        resume(ResumeDevNodeRequest) -> DevNodeChange: |dev, caller, asked| dev.decree(caller, asked.node_id, InjectedFault::Resume);
     }
 }
 

@@ -18,7 +18,7 @@ impl DevProcess for One {
         vec![pb::DevNode { node_id: "node-2".into(), ..pb::DevNode::default() }]
     }
 
-    fn decree(&self, node_id: &str, _: NodeFate) -> Option<FateOutcome> {
+    fn decree(&self, node_id: &str, _: InjectedFault) -> Option<FateOutcome> {
         (node_id == "node-2").then_some(FateOutcome::Done)
     }
 }

@@ -61,7 +61,7 @@ const AT_ONCE: usize = 128;
 const BYTES_AT_ONCE: usize = 2 * 1024 * 1024;
 
 /// Puts back what this daemon knows and a new epoch lacks.
-pub struct RecordRestorer {
+pub struct LostRecordRestorer {
     registry: Arc<Registry>,
     mergers: Arc<RecordMergers>,
     /// How long the node that a record names has for it before others do it.
@@ -96,7 +96,7 @@ enum Left {
     ToOthers,
 }
 
-impl RecordRestorer {
+impl LostRecordRestorer {
     pub fn new(registry: Arc<Registry>, mergers: Arc<RecordMergers>, own_turn: Duration) -> Self {
         Self { registry, mergers, own_turn, left_to_others: Mutex::default() }
     }

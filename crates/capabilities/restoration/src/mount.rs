@@ -12,7 +12,7 @@ use tonic::codec::CompressionEncoding::Gzip;
 use tracing::{info, warn};
 
 use crate::store::StoreCalls;
-use crate::{RecordRestorer, trouble};
+use crate::{LostRecordRestorer, trouble};
 
 pub const KINDS: CapabilityKinds =
     CapabilityKinds { mirrored: &[RESTORATION], claimed: &[RESTORATION], ..CapabilityKinds::NONE };
@@ -28,8 +28,8 @@ pub fn mount(node: &mut NodeBuilder) {
     node.run(StopPhase::End, async move { tell_of_clocks(&registry).await });
 }
 
-fn restorer(node: &NodeBuilder) -> RecordRestorer {
-    RecordRestorer::new(node.registry.clone(), node.mergers.clone(), node.config.session_ttl())
+fn restorer(node: &NodeBuilder) -> LostRecordRestorer {
+    LostRecordRestorer::new(node.registry.clone(), node.mergers.clone(), node.config.session_ttl())
 }
 
 /// Tells the log when store time and the clock of this host have come apart, and when they agree again.

@@ -28,8 +28,8 @@ fn whole_of(part: &Record) -> RecordId {
     RecordId::new(WHOLE, part.id.key.split('/').next().unwrap_or_default())
 }
 
-fn restorer(registry: &Arc<Registry>) -> RecordRestorer {
-    RecordRestorer::new(registry.clone(), Arc::default(), OWN_TURN)
+fn restorer(registry: &Arc<Registry>) -> LostRecordRestorer {
+    LostRecordRestorer::new(registry.clone(), Arc::default(), OWN_TURN)
 }
 
 /// A daemon, and the store that it follows.

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use omnirelay_core::text::{is_unseen, shown};
 use omnirelay_core::time::{Millis, whole_ms};
-use omnirelay_decisions::shards::holders::{self, HolderRefusal};
-use omnirelay_decisions::shards::worker_ids::{WorkerIdBefore, WorkerIds, WorkerRefusal};
+use omnirelay_decisions::shards::holders::{self, ShardHolderRefusal};
+use omnirelay_decisions::shards::worker_ids::{WorkerIdBefore, WorkerIdOwners, WorkerRefusal};
 use omnirelay_registry::Registry;
 use omnirelay_wire::fault::Fault;
 use omnirelay_wire::reasons;
@@ -19,13 +19,13 @@ use crate::shard_map_view::{NamespaceMap, NamespaceMaps};
 pub struct WorkerRights {
     registry: Arc<Registry>,
     begun: Instant,
-    ids: Mutex<WorkerIds>,
+    ids: Mutex<WorkerIdOwners>,
 }
 
 impl WorkerRights {
     /// Of workers that may go on for `lives` after they were heard.
     pub fn new(registry: Arc<Registry>, lives: Duration) -> Self {
-        Self { registry, begun: Instant::now(), ids: Mutex::new(WorkerIds::new(lives)) }
+        Self { registry, begun: Instant::now(), ids: Mutex::new(WorkerIdOwners::new(lives)) }
     }
 
     /// Takes a worker that a principal speaks for.
@@ -59,15 +59,15 @@ impl WorkerRights {
     }
 }
 
-fn not_a_holder(why: HolderRefusal, principal: &str, namespace: &str) -> Fault {
+fn not_a_holder(why: ShardHolderRefusal, principal: &str, namespace: &str) -> Fault {
     let message = format!("{principal} may not hold shards of `{namespace}` here: {why}");
     let fault = Fault::new(reasons::NOT_A_HOLDER, message);
     match why {
-        HolderRefusal::NotNamed => fault.hint(format!(
+        ShardHolderRefusal::NotNamed => fault.hint(format!(
             "call with an identity that is named: omnirelay mesh namespaces get {namespace}; or have an administrator name it: \
              omnirelay mesh namespaces set {namespace} --holder {principal}"
         )),
-        HolderRefusal::OtherNode => fault.hint("ask the daemon of the node itself, or call with the identity of a service"),
+        ShardHolderRefusal::OtherNode => fault.hint("ask the daemon of the node itself, or call with the identity of a service"),
     }
 }
 

@@ -29,7 +29,7 @@ pub type SealedRecords = BTreeMap<String, ExpectedRecord>;
 
 /// What was counted of a node.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct NodeTally {
+pub struct NodeSealTally {
     /// Records that are as they were sealed.
     pub sealed: u64,
     /// Those of them that the node had left unsealed when it was set up anew.
@@ -42,7 +42,7 @@ pub struct NodeTally {
     pub through: u64,
 }
 
-impl NodeTally {
+impl NodeSealTally {
     /// Counts a record that is as it was sealed.
     pub fn found(&mut self, expected: &ExpectedRecord) {
         self.sealed += 1;
@@ -195,7 +195,7 @@ pub fn told(findings: Vec<SealFinding>) -> Vec<SealFinding> {
 /// What a whole trail comes to.
 #[derive(Clone, Debug, Default)]
 pub struct TrailVerdict {
-    pub counts: BTreeMap<String, NodeTally>,
+    pub counts: BTreeMap<String, NodeSealTally>,
     pub findings: Vec<SealFinding>,
 }
 
@@ -203,7 +203,7 @@ pub struct TrailVerdict {
 #[derive(Debug, Default)]
 pub struct HeldTrail {
     pub leaves: SealedRecords,
-    pub counts: BTreeMap<String, NodeTally>,
+    pub counts: BTreeMap<String, NodeSealTally>,
     pub findings: Vec<SealFinding>,
     /// False: records may have been left out, so that a missing one is no finding.
     pub complete: bool,

@@ -24,7 +24,7 @@ pub const PRIORITY_MAX: i32 = 1000;
 
 /// A node, as those see it who elect.
 #[derive(Clone, Copy, Debug)]
-pub struct CandidateNode<'a> {
+pub struct ElectionCandidate<'a> {
     pub id: &'a str,
     pub peer: &'a PeerValue,
     /// The session that its peer record names is live.
@@ -156,7 +156,7 @@ impl Policy {
     }
 
     /// Everything that keeps a node from leading; nothing when it may.
-    pub fn exclusions(&self, node: &CandidateNode<'_>) -> Vec<LeaderExclusion> {
+    pub fn exclusions(&self, node: &ElectionCandidate<'_>) -> Vec<LeaderExclusion> {
         let status = match node.peer.status() {
             Status::Alive => None,
             Status::Unspecified | Status::Suspect => Some(LeaderExclusion::Suspect),
@@ -181,12 +181,12 @@ impl Policy {
     }
 
     /// Whether a node may lead by the policy itself and by who it is, however it is for a while.
-    pub fn allows(&self, node: &CandidateNode<'_>) -> bool {
+    pub fn allows(&self, node: &ElectionCandidate<'_>) -> bool {
         !self.exclusions(node).into_iter().any(LeaderExclusion::is_for_good)
     }
 
     /// The highest priority of those that a node matches, 0 if none.
-    pub fn priority(&self, node: &CandidateNode<'_>) -> i32 {
+    pub fn priority(&self, node: &ElectionCandidate<'_>) -> i32 {
         let matching = self.prefer.iter().filter(|(filter, _)| filter.mismatches(node).is_empty());
         matching.map(|(_, priority)| *priority).max().unwrap_or(0)
     }
@@ -197,7 +197,7 @@ impl Policy {
     pub fn rank<'a>(
         &self,
         scope: &str,
-        nodes: &[CandidateNode<'a>],
+        nodes: &[ElectionCandidate<'a>],
         last: Option<&str>,
     ) -> Vec<RankedCandidate<'a>> {
         let may = nodes.iter().filter(|node| self.exclusions(node).is_empty());
@@ -212,7 +212,7 @@ impl Policy {
 }
 
 /// The place of `me` among the nodes with a live session, in an order that differs from scope to scope.
-pub fn place_of(scope: &str, nodes: &[CandidateNode<'_>], me: &str) -> usize {
+pub fn place_of(scope: &str, nodes: &[ElectionCandidate<'_>], me: &str) -> usize {
     place_among(scope, nodes.iter().filter(|node| node.session_live).map(|node| node.id), me)
 }
 
@@ -240,7 +240,7 @@ impl Filter {
         Ok(Self { selector: Selector::parse(&names.selector)?, names })
     }
 
-    fn mismatches(&self, node: &CandidateNode<'_>) -> Vec<LeaderExclusion> {
+    fn mismatches(&self, node: &ElectionCandidate<'_>) -> Vec<LeaderExclusion> {
         let nobody = pb::PeerMetadata::default();
         let says = node.peer.metadata.as_ref().unwrap_or(&nobody);
         let outside =

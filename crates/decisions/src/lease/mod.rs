@@ -12,7 +12,7 @@ mod tenure;
 use std::time::Duration;
 
 pub use candidates::{
-    CandidateNode, LeaderExclusion, NAMES_MAX, PREFERENCES_MAX, PRIORITY_MAX, Policy, PolicyError,
+    ElectionCandidate, LeaderExclusion, NAMES_MAX, PREFERENCES_MAX, PRIORITY_MAX, Policy, PolicyError,
     RankedCandidate, place_among, place_of,
 };
 use omnirelay_core::time::Millis;
@@ -78,7 +78,7 @@ pub struct Scene<'a> {
     /// When the node last knew the scope to be led.
     pub last_led: Option<Millis>,
     /// The nodes of the mesh; of those that have left `me` at the most.
-    pub nodes: &'a [CandidateNode<'a>],
+    pub nodes: &'a [ElectionCandidate<'a>],
     pub now: Millis,
     /// Before this nobody is granted the scope.
     pub not_before: Millis,

@@ -18,7 +18,7 @@ use omnirelay_wire::pb::omnirelay::mesh::control::v1 as pb;
 use omnirelay_wire::pb::omnirelay::store::v1::{NamespaceValue, RebalancePlanValue, ShardValue};
 use omnirelay_wire::timestamp::{millis, timestamp};
 
-use super::map::{FenceMoment, fenced, hexadecimal, owned_by, without_target};
+use super::map::{FenceIssueTime, fenced, hexadecimal, owned_by, without_target};
 use super::member::ShardMember;
 use super::planning::PlannedShards;
 use super::spec::{Automation, Spec};
@@ -404,7 +404,7 @@ pub fn done(
     deed: &ShardAction,
     plan: &str,
     strategy: &str,
-    at: FenceMoment,
+    at: FenceIssueTime,
 ) -> ShardValue {
     match deed {
         ShardAction::Drain { to, cause } => ShardValue {

@@ -8,7 +8,7 @@ use omnirelay_core::time::Millis;
 use omnirelay_wire::timestamp::timestamp;
 
 use super::*;
-use crate::shards::map::{FenceMoment, MapEdit, numbered, owned_by};
+use crate::shards::map::{FenceIssueTime, MapEdit, numbered, owned_by};
 use crate::shards::member::spare_few;
 use crate::shards::planning::plan;
 
@@ -82,8 +82,8 @@ impl World {
         world
     }
 
-    fn moment(&self) -> FenceMoment {
-        FenceMoment { now: self.now, epoch: self.epoch }
+    fn moment(&self) -> FenceIssueTime {
+        FenceIssueTime { now: self.now, epoch: self.epoch }
     }
 
     /// The registry is what it was, in a new epoch.

@@ -14,7 +14,7 @@ const UNPROVEN: [&str; 2] = ["local", "anonymous"];
 
 /// Why somebody may not hold shards of a namespace.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum HolderRefusal {
+pub enum ShardHolderRefusal {
     #[error("the policy of the namespace names others as `holders`")]
     NotNamed,
     #[error("a node holds and reports for itself alone, at its own daemon")]
@@ -59,15 +59,15 @@ pub fn check(holders: &[String]) -> Result<(), String> {
 /// Whether a principal may hold shards at the daemon of a node, and report for it.
 ///
 /// # Errors
-/// [`HolderRefusal`]: why not.
-pub fn may_hold(holders: &[String], principal: &str, node_id: &str) -> Result<(), HolderRefusal> {
+/// [`ShardHolderRefusal`]: why not.
+pub fn may_hold(holders: &[String], principal: &str, node_id: &str) -> Result<(), ShardHolderRefusal> {
     let is_of_other_node = principal.strip_prefix("node:").is_some_and(|node| node != node_id);
     if is_of_other_node {
-        return Err(HolderRefusal::OtherNode);
+        return Err(ShardHolderRefusal::OtherNode);
     }
     match holders.is_empty() || holders.iter().any(|holder| holder == principal) {
         true => Ok(()),
-        false => Err(HolderRefusal::NotNamed),
+        false => Err(ShardHolderRefusal::NotNamed),
     }
 }
 
@@ -78,20 +78,20 @@ mod tests {
     #[test]
     fn who_is_named_holds_and_a_node_for_itself_alone() {
         let named = ["service:orders".to_owned(), "node:a".to_owned()];
-        type Case<'a> = (&'a str, &'a [String], &'a str, Result<(), HolderRefusal>);
+        type Case<'a> = (&'a str, &'a [String], &'a str, Result<(), ShardHolderRefusal>);
         let cases: [Case<'_>; 8] = [
             ("anybody where nobody is named", &[], "service:billing", Ok(())),
             ("whoever is on the host of a mesh without an authority", &[], "local", Ok(())),
             ("who is named", &named, "service:orders", Ok(())),
-            ("another service", &named, "service:billing", Err(HolderRefusal::NotNamed)),
-            ("root at the socket", &named, "uid:root", Err(HolderRefusal::NotNamed)),
+            ("another service", &named, "service:billing", Err(ShardHolderRefusal::NotNamed)),
+            ("root at the socket", &named, "uid:root", Err(ShardHolderRefusal::NotNamed)),
             ("a node at its own daemon", &[], "node:a", Ok(())),
-            ("a node at another daemon", &[], "node:b", Err(HolderRefusal::OtherNode)),
+            ("a node at another daemon", &[], "node:b", Err(ShardHolderRefusal::OtherNode)),
             (
                 "one that is named, at another daemon",
                 &["node:b".to_owned()],
                 "node:b",
-                Err(HolderRefusal::OtherNode),
+                Err(ShardHolderRefusal::OtherNode),
             ),
         ];
         for (what, holders, principal, expected) in cases {

@@ -124,7 +124,7 @@ pub fn next_fence(before: u64, now: Millis) -> u64 {
 
 /// When a fence token is given.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct FenceMoment {
+pub struct FenceIssueTime {
     /// By the store's clock.
     pub now: Millis,
     /// Of the store.
@@ -132,13 +132,13 @@ pub struct FenceMoment {
 }
 
 /// A shard with a new fence token.
-pub fn fenced(value: &ShardValue, at: FenceMoment) -> ShardValue {
+pub fn fenced(value: &ShardValue, at: FenceIssueTime) -> ShardValue {
     let fence_token = next_fence(value.fence_token, at.now);
     ShardValue { fence_token, fence_epoch: at.epoch, ..value.clone() }
 }
 
 /// A shard that gets another owner.
-pub fn owned_by(value: &ShardValue, owner: &str, at: FenceMoment) -> ShardValue {
+pub fn owned_by(value: &ShardValue, owner: &str, at: FenceIssueTime) -> ShardValue {
     ShardValue {
         owner: owner.to_owned(),
         parked: false,
@@ -276,8 +276,8 @@ mod tests {
         ShardValue { owner: owner.to_owned(), strategy_id: "rendezvous".to_owned(), ..ShardValue::default() }
     }
 
-    fn at(ms: u64) -> FenceMoment {
-        FenceMoment { now: Millis(ms), epoch: 1 }
+    fn at(ms: u64) -> FenceIssueTime {
+        FenceIssueTime { now: Millis(ms), epoch: 1 }
     }
 
     #[test]

@@ -14,7 +14,7 @@ use crate::lease;
 /// What is known of a node beside its record.
 #[derive(Clone, Copy, Debug)]
 pub struct MemberObservation<'a> {
-    pub node: lease::CandidateNode<'a>,
+    pub node: lease::ElectionCandidate<'a>,
     /// When its session ended, as far as was heard.
     pub silent_since: Option<Millis>,
     /// Gossip does not take it for well.
@@ -233,7 +233,7 @@ mod tests {
         let of = |status: Status, session_live: bool, is_back: bool, now: u64| {
             let mut peer = PeerValue { status_since: Some(timestamp(Millis(5_500))), ..PeerValue::default() };
             peer.set_status(status);
-            let node = lease::CandidateNode { id: "a", peer: &peer, session_live };
+            let node = lease::ElectionCandidate { id: "a", peer: &peer, session_live };
             let silent_since = (!session_live).then_some(Millis(5_000));
             let seen = MemberObservation { node, silent_since, suspected: false, is_back, over_since: None };
             let member = ShardMember::of(&spec, &seen, Millis(now));

@@ -86,7 +86,7 @@ const SETTLED_AT_ONCE: usize = 4096;
 
 /// The ids of workers, each of the principal that had it first. What is asked of them takes as many steps as their number has digits.
 #[derive(Debug)]
-pub struct WorkerIds {
+pub struct WorkerIdOwners {
     of: BTreeMap<Arc<Id>, Owner>,
     counts: BTreeMap<Arc<str>, Counts>,
     /// How many principals have workers that live.
@@ -99,7 +99,7 @@ pub struct WorkerIds {
     lives: Duration,
 }
 
-impl WorkerIds {
+impl WorkerIdOwners {
     /// Of workers that may go on for `lives` after they were heard.
     pub fn new(lives: Duration) -> Self {
         Self {

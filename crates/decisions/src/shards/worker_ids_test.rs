@@ -13,7 +13,7 @@ fn who(name: &str) -> Arc<str> {
 }
 
 /// Counted anew.
-fn check(ids: &WorkerIds) {
+fn check(ids: &WorkerIdOwners) {
     let mut living = 0;
     for (principal, counts) in &ids.counts {
         let own = || ids.of.iter().filter(|(_, owner)| owner.principal == *principal);
@@ -32,7 +32,7 @@ fn check(ids: &WorkerIds) {
 #[test]
 fn an_id_is_of_its_first_principal_until_it_left_or_was_silent() {
     let (ann, bob) = (who("service:a"), who("service:b"));
-    let mut ids = WorkerIds::new(LIVES);
+    let mut ids = WorkerIdOwners::new(LIVES);
     assert_eq!(ids.take("orders", "w", &ann, at(0)), Ok(WorkerIdBefore::Own));
     assert_eq!(ids.take("orders", "w", &bob, at(1)), Err(WorkerRefusal::OfAnother));
     assert_eq!(ids.take("users", "w", &bob, at(1)), Ok(WorkerIdBefore::Own), "of another namespace");
@@ -47,7 +47,7 @@ fn an_id_is_of_its_first_principal_until_it_left_or_was_silent() {
     ids.leave("orders", "w", at(603));
     assert_eq!(ids.take("orders", "w", &ann, at(603)), Ok(WorkerIdBefore::Over));
     check(&ids);
-    let mut long = WorkerIds::new(2 * SILENT_AFTER);
+    let mut long = WorkerIdOwners::new(2 * SILENT_AFTER);
     assert_eq!(long.take("orders", "w", &ann, at(0)), Ok(WorkerIdBefore::Own));
     assert_eq!(long.take("orders", "w", &bob, at(601)), Err(WorkerRefusal::OfAnother), "it may serve still");
     assert_eq!(long.take("orders", "w", &bob, at(1200)), Ok(WorkerIdBefore::Own));
@@ -55,7 +55,7 @@ fn an_id_is_of_its_first_principal_until_it_left_or_was_silent() {
 
 #[test]
 fn nobody_keeps_out_the_workers_of_others() {
-    let mut ids = WorkerIds::new(LIVES);
+    let mut ids = WorkerIdOwners::new(LIVES);
     let greedy = who("service:greedy");
     for number in 0..WORKERS_MAX {
         assert_eq!(ids.take("orders", &number.to_string(), &greedy, at(0)), Ok(WorkerIdBefore::Own));
@@ -82,7 +82,7 @@ fn nobody_keeps_out_the_workers_of_others() {
 
 #[test]
 fn those_that_have_left_make_room_for_others() {
-    let mut ids = WorkerIds::new(LIVES);
+    let mut ids = WorkerIdOwners::new(LIVES);
     let fleet = who("service:fleet");
     // All of a fleet start anew, one after the other, each under another id.
     for number in 0..LEFT_MAX {
@@ -105,7 +105,7 @@ fn those_that_have_left_make_room_for_others() {
 
 #[test]
 fn those_that_were_silent_for_long_are_forgotten() {
-    let mut ids = WorkerIds::new(LIVES);
+    let mut ids = WorkerIdOwners::new(LIVES);
     for number in 0..100 {
         ids.take("orders", &number.to_string(), &who(&number.to_string()), at(number)).unwrap();
     }
@@ -118,7 +118,7 @@ fn those_that_were_silent_for_long_are_forgotten() {
 
 #[test]
 fn what_is_remembered_is_bounded_and_whoever_has_most_pays() {
-    let mut ids = WorkerIds::new(LIVES);
+    let mut ids = WorkerIdOwners::new(LIVES);
     let (greedy, honest) = (who("service:greedy"), who("service:a"));
     assert_eq!(ids.take("orders", "w", &honest, at(0)), Ok(WorkerIdBefore::Own));
     for number in 1..IDS_MAX {

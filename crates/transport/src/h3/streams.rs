@@ -25,7 +25,7 @@ pub struct StreamConnection {
     accepting: Waiting<Result<(quinn::SendStream, quinn::RecvStream), ConnectionError>>,
     accepting_one_way: Waiting<Result<quinn::RecvStream, ConnectionError>>,
     opening: StreamOpener,
-    stops: StreamStops,
+    stops: AnswerStopSignal,
     unread: Unread,
 }
 
@@ -55,9 +55,9 @@ impl Unread {
 
 /// Whether the client stops the answer on the stream that was accepted last, and with what code.
 #[derive(Clone, Default)]
-pub struct StreamStops(Arc<Mutex<Option<BoxFuture<'static, VarInt>>>>);
+pub struct AnswerStopSignal(Arc<Mutex<Option<BoxFuture<'static, VarInt>>>>);
 
-impl StreamStops {
+impl AnswerStopSignal {
     /// For the first who asks after a stream was accepted. Never ready where the client stops nothing: it has got its answer, or
     /// the connection is lost, which ends all calls anyhow.
     pub fn take(&self) -> BoxFuture<'static, VarInt> {
@@ -72,12 +72,12 @@ impl StreamConnection {
         let bound =
             Bound { connection: connection.clone(), head_bytes_max, undecoded: UndecodedBytes::default() };
         let opening = StreamOpener::new(connection, bound);
-        let (stops, unread) = (StreamStops::default(), Unread::default());
+        let (stops, unread) = (AnswerStopSignal::default(), Unread::default());
         Self { accepting, accepting_one_way, opening, stops, unread }
     }
 
     /// To be asked after each stream.
-    pub fn stops(&self) -> StreamStops {
+    pub fn stops(&self) -> AnswerStopSignal {
         self.stops.clone()
     }
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use omnirelay_core::time::Millis;
-use omnirelay_decisions::lease::{CandidateNode as Candidate, HeldLease, Move, Scene, Standing};
+use omnirelay_decisions::lease::{ElectionCandidate as Candidate, HeldLease, Move, Scene, Standing};
 use omnirelay_wire::pb::omnirelay::mesh::control::v1 as pb;
 use omnirelay_wire::pb::omnirelay::store::v1::{LeadershipTenure, LeadershipValue, PeerValue};
 

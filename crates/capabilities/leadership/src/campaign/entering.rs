@@ -4,7 +4,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use omnirelay_core::text::chain;
 use omnirelay_core::time::Millis;
-use omnirelay_decisions::lease::{CandidateNode, Ending, TenureNumbers, place_of, vacate};
+use omnirelay_decisions::lease::{ElectionCandidate, Ending, TenureNumbers, place_of, vacate};
 use omnirelay_host::chance::correlation_id;
 use omnirelay_leadership_records::{LEADERSHIP, leadership_id};
 use omnirelay_nouns::merge::{MergeOutcome, RecordMerger};
@@ -31,7 +31,7 @@ impl Campaigner {
     pub(crate) async fn enter_scopes(
         &self,
         all: &ScopeStates,
-        nodes: &[CandidateNode<'_>],
+        nodes: &[ElectionCandidate<'_>],
         session: &GroupRef,
     ) -> bool {
         // What is missing was read in this one.
@@ -58,7 +58,7 @@ impl Campaigner {
     }
 
     /// Whether there may be something to enter, and it is for this node to do it.
-    fn is_my_turn(&self, epoch: Epoch, nodes: &[CandidateNode<'_>]) -> bool {
+    fn is_my_turn(&self, epoch: Epoch, nodes: &[ElectionCandidate<'_>]) -> bool {
         let mut state = self.state.lock();
         if state.entered == Some(epoch) {
             return false;

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use omnirelay_core::labels::Labels;
 use omnirelay_core::time::{Millis, whole_ms};
-use omnirelay_decisions::lease::{CandidateNode, Scene, Standing, TenureNumbers};
+use omnirelay_decisions::lease::{ElectionCandidate, Scene, Standing, TenureNumbers};
 use omnirelay_leadership_records::scope_state::{ScopeState, ScopeStates};
 use omnirelay_leadership_records::{LEADERSHIP, ScopeFences};
 use omnirelay_peer_records as peers;
@@ -204,7 +204,7 @@ impl Campaigner {
         &'a self,
         all: &ScopeStates,
         known: &'a ScopeState,
-        nodes: &'a [CandidateNode<'a>],
+        nodes: &'a [ElectionCandidate<'a>],
         session: Option<&GroupRef>,
     ) -> Scene<'a> {
         let state = self.state.lock();
@@ -309,7 +309,7 @@ impl Campaigner {
     }
 
     /// Says whose peer record is not alive although it leads.
-    fn note_doubts(&self, all: &ScopeStates, nodes: &[CandidateNode<'_>]) {
+    fn note_doubts(&self, all: &ScopeStates, nodes: &[ElectionCandidate<'_>]) {
         let mut led: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
         for known in &all.scopes {
             if let Some(current) = &known.value.current {

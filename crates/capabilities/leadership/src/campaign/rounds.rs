@@ -6,7 +6,7 @@ use futures_util::StreamExt;
 use futures_util::stream;
 use omnirelay_core::text::chain;
 use omnirelay_core::time::Millis;
-use omnirelay_decisions::lease::{CandidateNode, Ending, Move, decide, successor};
+use omnirelay_decisions::lease::{ElectionCandidate, Ending, Move, decide, successor};
 use omnirelay_leadership_records::scope_state::ScopeState;
 use omnirelay_leadership_records::{LEADERSHIP, leadership_id};
 use omnirelay_registry::act::{CommitPlan, DaemonAct, WriteAuthority};
@@ -76,7 +76,7 @@ impl Campaigner {
     fn moves<'a>(
         &self,
         all: &'a ScopeStates,
-        nodes: &[CandidateNode<'_>],
+        nodes: &[ElectionCandidate<'_>],
         session: &GroupRef,
     ) -> (Vec<(&'a ScopeState, Move)>, Option<Millis>) {
         let mut due = Vec::new();

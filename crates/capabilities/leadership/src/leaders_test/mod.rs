@@ -31,7 +31,7 @@ use omnirelay_peers::keep_present::keep_present;
 use omnirelay_peers::{HeldByPeers, Peers};
 use omnirelay_registry::act::{CommitPlan, DaemonAct, WriteAuthority};
 use omnirelay_registry::lab::{self, LabRegistry};
-use omnirelay_restoration::RecordRestorer;
+use omnirelay_restoration::LostRecordRestorer;
 use omnirelay_restoration_records::RESTORATION;
 use omnirelay_scripted::{EVERY_CALL, Faulty, Ill, Method, PausedClock, log_of, memory};
 use omnirelay_store::*;
@@ -93,7 +93,7 @@ async fn silent(store: Arc<dyn Store>, node_id: &str, scopes: &[&str]) -> Daemon
     let mergers = Arc::new(RecordMergers::default());
     mergers.add(PEER, Arc::new(PeerMerger));
     mergers.add(LEADERSHIP, campaigner.clone());
-    let restorer = RecordRestorer::new(registry.clone(), mergers, TTL);
+    let restorer = LostRecordRestorer::new(registry.clone(), mergers, TTL);
     tasks.spawn(async move { restorer.run().await });
     Daemon {
         leaders: Leaders::new(registry.clone(), 100),

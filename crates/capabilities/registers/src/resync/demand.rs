@@ -45,7 +45,7 @@ pub const WAITING_MAX: usize = 8;
 const PLAN_WAIT: Duration = Duration::from_secs(2);
 
 /// A resync that waits for its turn.
-pub struct ResyncJob {
+pub struct QueuedResync {
     running: RunningOperation,
     place: OwnedSemaphorePermit,
     order: Order,
@@ -198,7 +198,7 @@ impl Resync {
         self.record(caller, planned, reason, false).await;
         let operation = running.shown();
         // As many have room as have a place; without its receiver the daemon is about to stop.
-        let _ = self.jobs.send(ResyncJob { running, place, order }).await;
+        let _ = self.jobs.send(QueuedResync { running, place, order }).await;
         Ok(operation)
     }
 
@@ -315,8 +315,8 @@ impl Resync {
     }
 
     /// Carries out one resync when its pool is free.
-    pub(super) async fn carry_out_one(self: Arc<Self>, job: ResyncJob) {
-        let ResyncJob { running, place, order } = job;
+    pub(super) async fn carry_out_one(self: Arc<Self>, job: QueuedResync) {
+        let QueuedResync { running, place, order } = job;
         let name = match &order.to {
             To::Local => LOCAL,
             To::Foreign(pool) => pool.name(),

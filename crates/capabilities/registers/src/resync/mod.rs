@@ -38,7 +38,7 @@ use tokio::time::sleep;
 use crate::advertisements::Resyncs;
 use crate::catalogue;
 use crate::metrics::{CountPool, RegistersMetrics};
-use demand::{ResyncJob, WAITING_MAX};
+use demand::{QueuedResync, WAITING_MAX};
 use drive::{ResyncProgress, TargetDriver};
 use foreign::ForeignPool;
 use local::LocalPoolTarget;
@@ -98,10 +98,10 @@ pub struct Resync {
     /// For pools that are no lines: one run at a time.
     elsewhere: Mutex<()>,
     through: watch::Sender<Revision>,
-    jobs: mpsc::Sender<ResyncJob>,
+    jobs: mpsc::Sender<QueuedResync>,
     /// Places of those that wait for their turn.
     places: Arc<Semaphore>,
-    waiting: Mutex<mpsc::Receiver<ResyncJob>>,
+    waiting: Mutex<mpsc::Receiver<QueuedResync>>,
 }
 
 /// What is looked at to know when to push again at once.

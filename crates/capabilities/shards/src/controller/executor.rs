@@ -6,7 +6,7 @@ use std::sync::Arc;
 use omnirelay_decisions::shards::control::{
     ControlStep, NamespaceDecision, ShardAction, ShardsDecision, done,
 };
-use omnirelay_decisions::shards::map::{FenceMoment, MapEdit, or_nobody};
+use omnirelay_decisions::shards::map::{FenceIssueTime, MapEdit, or_nobody};
 use omnirelay_nouns::timestamp;
 use omnirelay_registry::act::{CommitPlan, DaemonAct, WriteAuthority};
 use omnirelay_registry::audit_record::own_body;
@@ -273,8 +273,8 @@ impl<'a> NamespaceExecutor<'a> {
     }
 
     /// When fence tokens are given.
-    pub(super) fn moment(&self, nodes: &ShardNodes) -> FenceMoment {
-        FenceMoment { now: nodes.now(), epoch: self.epoch.0 }
+    pub(super) fn moment(&self, nodes: &ShardNodes) -> FenceIssueTime {
+        FenceIssueTime { now: nodes.now(), epoch: self.epoch.0 }
     }
 
     /// That nobody has said anything to a plan since it was decided what is next of it.

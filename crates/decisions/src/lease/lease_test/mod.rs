@@ -26,10 +26,10 @@ impl Crowd {
         Self(ids.iter().map(|id| ((*id).to_owned(), alive(), true)).collect())
     }
 
-    fn nodes(&self) -> Vec<CandidateNode<'_>> {
+    fn nodes(&self) -> Vec<ElectionCandidate<'_>> {
         self.0
             .iter()
-            .map(|(id, peer, session_live)| CandidateNode { id, peer, session_live: *session_live })
+            .map(|(id, peer, session_live)| ElectionCandidate { id, peer, session_live: *session_live })
             .collect()
     }
 

@@ -67,7 +67,7 @@ fn every_reason_against_a_node_is_told() {
     ];
     for (what, policy, peer, session_live, expected) in cases {
         let policy = Policy::of(Some(&policy)).unwrap();
-        let node = super::CandidateNode { id: "a", peer: &peer, session_live };
+        let node = super::ElectionCandidate { id: "a", peer: &peer, session_live };
         assert_eq!(policy.exclusions(&node), expected, "{what}");
         let for_good = [WithoutIdentity, Node, Role, Region, Zone, Labels];
         let allowed = !expected.iter().any(|why| for_good.contains(why));
@@ -118,7 +118,7 @@ fn the_highest_priority_of_those_that_match_counts() {
     ];
     for (what, id, peer, expected) in cases {
         assert_eq!(
-            policy.priority(&super::CandidateNode { id, peer: &peer, session_live: true }),
+            policy.priority(&super::ElectionCandidate { id, peer: &peer, session_live: true }),
             expected,
             "{what}"
         );
@@ -175,7 +175,7 @@ fn what_is_no_policy_is_refused() {
     assert!(matches!(refused(&selector), Some(PolicyError::Selector(_))));
     let preferred = prefer(selector.eligible, 1);
     assert!(matches!(refused(&preferred), Some(PolicyError::Selector(_))));
-    assert!(Policy::of(None).unwrap().allows(&super::CandidateNode {
+    assert!(Policy::of(None).unwrap().allows(&super::ElectionCandidate {
         id: "a",
         peer: &alive(),
         session_live: true
@@ -212,6 +212,6 @@ fn labels_of_a_node_count_for_selectors() {
     let policy =
         Policy::of(Some(&eligible(|f| f.selector = "tier in (gold,silver),!canary".to_owned()))).unwrap();
     let allows =
-        |peer: &PeerValue| policy.allows(&super::CandidateNode { id: "a", peer, session_live: true });
+        |peer: &PeerValue| policy.allows(&super::ElectionCandidate { id: "a", peer, session_live: true });
     assert!(allows(&gold) && !allows(&alive()));
 }

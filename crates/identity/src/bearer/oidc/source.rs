@@ -8,7 +8,7 @@ use omnirelay_pki::jwt::keys::{KeySetError, SET_BYTES_MAX};
 use reqwest::{Client, StatusCode, Url};
 
 use super::JwksLocation;
-use crate::named_server::{ServerTlsError, client_of};
+use crate::named_server::{NamedServerTlsError, client_of};
 
 const CONNECT_WITHIN: Duration = Duration::from_secs(3);
 const READ_WITHIN: Duration = Duration::from_secs(5);
@@ -17,7 +17,7 @@ const READ_WITHIN: Duration = Duration::from_secs(5);
 #[derive(Debug, thiserror::Error)]
 pub enum SourceError {
     #[error(transparent)]
-    Tls(#[from] ServerTlsError),
+    Tls(#[from] NamedServerTlsError),
     #[error("cannot read the keys of the issuer")]
     Fetch(#[from] reqwest::Error),
     #[error("the server of the keys answered {0}")]
