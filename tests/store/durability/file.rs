@@ -236,7 +236,8 @@ fn each_start_makes_the_file_findable() {
 async fn calls_in_flight_share_syncs() {
     let disk = SimDisk::new();
     let store = Arc::new(open(&disk));
-    disk.set_faults(Faults { sync_takes: Duration::from_millis(3), ..Faults::default() });
+    // Long enough that a busy machine lets most of the clients ask meanwhile.
+    disk.set_faults(Faults { sync_takes: Duration::from_millis(20), ..Faults::default() });
     let before = disk.syncs();
     let clients = (0..64).map(|client| {
         let store = Arc::clone(&store);
@@ -249,8 +250,7 @@ async fn calls_in_flight_share_syncs() {
     futures_util::future::join_all(clients).await;
     let per_sync = 640 / (disk.syncs() - before);
     println!("{per_sync} commits per sync");
-    // A sync for each commit would be 1. How near to 64 it comes is up to how many of the clients the machine lets run meanwhile.
-    assert!(per_sync >= 4);
+    assert!(per_sync >= 16);
 }
 
 #[tokio::test]
