@@ -162,14 +162,13 @@ fn snapshot_kinds() -> SnapshotKinds {
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
-    use std::path::Path;
 
     use omnirelay_registry::later_version::tables_with;
 
     use omnirelay_snapshots::SnapshotKinds;
 
     use super::{LEFT_OUT, known_kinds, snapshot_kinds};
-    use crate::names_test::SOURCES;
+    use crate::names_test::declared_kinds;
 
     const GUIDE: &str = include_str!("../../docs/guides/storage.md");
 
@@ -178,31 +177,10 @@ mod tests {
         known.signed.iter().chain(&known.others).map(|kind| kind.0.to_string()).collect()
     }
 
-    /// What the sources declare below a folder, but for their tests.
-    fn declared(folder: &Path, found: &mut BTreeSet<String>) {
-        for entry in std::fs::read_dir(folder).unwrap() {
-            let path = entry.unwrap().path();
-            if path.is_dir() {
-                declared(&path, found);
-                continue;
-            }
-            let source = std::fs::read_to_string(&path).unwrap();
-            let of_name = |rest: &str| rest.split('"').next().map(str::to_owned);
-            let is_test = path.to_string_lossy().contains("_test");
-            if !is_test {
-                found.extend(source.split(": RecordKind = RecordKind::of(\"").skip(1).filter_map(of_name));
-            }
-        }
-    }
-
     /// One that is forgotten here can be written by issuers alone.
     #[test]
     fn every_kind_of_the_sources_is_of_a_capability() {
-        let mut found = BTreeSet::new();
-        for folder in SOURCES {
-            declared(&Path::new(env!("CARGO_MANIFEST_DIR")).join(folder), &mut found);
-        }
-        assert_eq!(known(), found);
+        assert_eq!(known(), declared_kinds());
     }
 
     #[test]
