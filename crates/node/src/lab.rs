@@ -36,7 +36,7 @@ pub struct Lab {
 
 /// A node that is about to start. What a test wants to hold on to, it mounts by hand.
 pub struct Prepared {
-    pub mount: NodeBuilder,
+    pub builder: NodeBuilder,
     directory: TempDir,
 }
 
@@ -87,7 +87,7 @@ impl Lab {
     /// Mounts capabilities, and gives what that gives.
     pub fn with<T>(self, mount: impl FnOnce(&mut NodeBuilder) -> Result<T, NodeError>) -> (Prepared, T) {
         let mut node = self.prepared();
-        let made = mount(&mut node.mount).unwrap();
+        let made = mount(&mut node.builder).unwrap();
         (node, made)
     }
 
@@ -105,16 +105,16 @@ impl Lab {
             identity: IdentityFiles::of(&self.files.join("identity"), None),
             data_dir: self.files.clone(),
         };
-        let mount = NodeBuilder::of(spec, self.kinds, &self.audit_mac).unwrap();
-        Prepared { mount, directory: self.directory }
+        let builder = NodeBuilder::of(spec, self.kinds, &self.audit_mac).unwrap();
+        Prepared { builder, directory: self.directory }
     }
 }
 
 impl Prepared {
     /// Begins what it does by itself.
     pub fn start(self) -> LabNode {
-        let (registry, readiness) = (self.mount.registry.clone(), self.mount.readiness.clone());
-        LabNode { registry, readiness, _node: self.mount.begin(), _directory: self.directory }
+        let (registry, readiness) = (self.builder.registry.clone(), self.builder.readiness.clone());
+        LabNode { registry, readiness, _node: self.builder.begin(), _directory: self.directory }
     }
 }
 

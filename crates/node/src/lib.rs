@@ -5,7 +5,7 @@
 pub mod lab;
 mod mesh_port;
 pub mod metrics;
-mod mount;
+mod node_builder;
 pub mod operations;
 mod ports;
 mod probes;
@@ -53,14 +53,14 @@ use crate::transport::NodeTransport;
 pub use prometheus;
 
 pub use mesh_port::{LatePort, MeshPort, OpenMeshPort};
-pub use mount::{CapabilityKinds, NodeBuilder, StopPhase};
+pub use node_builder::{CapabilityKinds, NodeBuilder, StopPhase};
 pub use ports::{
     PortName, PortState, PortTaken, RELAY_REGISTRY_SERVICE, RELAY_SERVICE, RelayAddresses, RelayListeners,
     ServedPort,
 };
 pub use serving::{asynchronous, per_address_max};
 
-use mount::{AtPort, Observers, Stopping};
+use node_builder::{AtPort, Observers, Stopping};
 use ports::NodeAddresses;
 use probes::{Probed, probes};
 use serving::Serving;
@@ -184,10 +184,10 @@ impl Node {
     where
         C: FnOnce(&mut NodeBuilder) -> Result<(), NodeError>,
     {
-        let mut mount = NodeBuilder::of(spec, capabilities.kinds, &capabilities.audit_mac)?;
-        (capabilities.mount)(&mut mount)?;
-        mount.listen()?;
-        Ok(mount.begin())
+        let mut node = NodeBuilder::of(spec, capabilities.kinds, &capabilities.audit_mac)?;
+        (capabilities.mount)(&mut node)?;
+        node.listen()?;
+        Ok(node.begin())
     }
 
     pub fn id(&self) -> &str {
@@ -258,7 +258,7 @@ impl NodeBuilder {
         let (trust, counted) = (Arc::<MeshTrust>::default(), Arc::new(TransportMetrics::new(metrics.all())?));
         let http3 = spec.config.mesh.http3_support;
         let transport = Arc::new(NodeTransport::new(&spec.node_id, trust.clone(), http3, counted));
-        let mut mount = Self {
+        let mut node = Self {
             readiness: Arc::new(Readiness::new(registry.clone())),
             operations: Arc::new(Operations::new(registry.clone())),
             topics: Arc::default(),
@@ -282,30 +282,30 @@ impl NodeBuilder {
             source: spec.source,
             registry: registry.clone(),
         };
-        mount.run(StopPhase::End, mount.metrics.clone().keep());
-        let (config, access) = (mount.config.clone(), spec.access);
+        node.run(StopPhase::End, node.metrics.clone().keep());
+        let (config, access) = (node.config.clone(), spec.access);
         let oidc = config.security.oidc.as_ref().and_then(|oidc| oidc.settings().ok());
         let oidc = oidc.map(|settings| Arc::new(OidcIssuer::new(settings)));
         if let Some(oidc) = &oidc {
-            mount.run(StopPhase::End, oidc.clone().keep());
-            let (asked, told) = (oidc.clone(), IssuerMetrics::new(mount.metrics.all())?);
-            mount.metrics.before_scrape(move || told.read(asked.keys_age(), asked.keys()));
+            node.run(StopPhase::End, oidc.clone().keep());
+            let (asked, told) = (oidc.clone(), IssuerMetrics::new(node.metrics.all())?);
+            node.metrics.before_scrape(move || told.read(asked.keys_age(), asked.keys()));
         }
-        let bearers = Arc::new(Bearers::new(mount.trust.clone(), oidc));
-        let surface = control_surface(&mount, access.tokens, bearers).routes(probes(mount.probed()));
-        let (limits, tls) = (limits(&config), control_tls(&config, &mount.trust)?);
+        let bearers = Arc::new(Bearers::new(node.trust.clone(), oidc));
+        let surface = control_surface(&node, access.tokens, bearers).routes(probes(node.probed()));
+        let (limits, tls) = (limits(&config), control_tls(&config, &node.trust)?);
         if let Some(tls) = &tls {
-            mount.run(StopPhase::End, tls.clone().keep());
+            node.run(StopPhase::End, tls.clone().keep());
         }
         let udp = config.control.http3.then(|| quic::bind(control)).transpose().map_err(NodeError::Listen)?;
         let advertised = config.control.http3_advertise.unwrap_or(control.port());
         let surface = if udp.is_some() { surface.beside_http3(advertised) } else { surface };
         let listens = PortState::Taken(spec.listener);
         let port = ServedPort { listens, socket: access.socket, udp, tls, limits, surface };
-        mount.open(PortName::Control, port);
-        mount.run(StopPhase::End, follow_log(registry.clone()));
-        mount.run(StopPhase::End, registry.keep_house(retention(&config), HOUSEKEEPING_EVERY));
-        Ok(mount)
+        node.open(PortName::Control, port);
+        node.run(StopPhase::End, follow_log(registry.clone()));
+        node.run(StopPhase::End, registry.keep_house(retention(&config), HOUSEKEEPING_EVERY));
+        Ok(node)
     }
 
     /// Serves its ports.
@@ -404,14 +404,14 @@ fn control_tls(config: &Config, trust: &Arc<MeshTrust>) -> Result<Option<Arc<Lis
 }
 
 /// The surface of the control port, with nothing served yet.
-fn control_surface(mount: &NodeBuilder, tokens: Arc<SecretTokens>, bearers: Arc<Bearers>) -> SurfaceBuilder {
-    let (control, grants) = (&mount.config.control, mount.grants.clone());
+fn control_surface(node: &NodeBuilder, tokens: Arc<SecretTokens>, bearers: Arc<Bearers>) -> SurfaceBuilder {
+    let (control, grants) = (&node.config.control, node.grants.clone());
     let rates = control.rate_limit.rates();
-    let builder = Surface::builder([OMNIRELAY]).of_node(mount.registry.node_id()).call_rates(rates);
+    let builder = Surface::builder([OMNIRELAY]).of_node(node.registry.node_id()).call_rates(rates);
     // Under TLS a page that calls the daemon by a name of its own finds no certificate of that name.
     let named = AllowedHosts::loopback_and(control.hosts.clone());
     let hosts = if control.tls.source.is_demanded() { named.or_any() } else { named };
-    match mount.config.without_proof() {
+    match node.config.without_proof() {
         WithoutProof::Anyone => {
             let proven = ProofAuthenticator::new(tokens, grants, InsecureAuthenticator::default())
                 .with_bearers(bearers);
@@ -424,7 +424,7 @@ fn control_surface(mount: &NodeBuilder, tokens: Arc<SecretTokens>, bearers: Arc<
                 .hosts(hosts)
         }
         WithoutProof::HostUntilAuthority => {
-            let otherwise = UntilAuthorityAuthenticator::new(mount.trust.clone());
+            let otherwise = UntilAuthorityAuthenticator::new(node.trust.clone());
             builder
                 .authenticator(ProofAuthenticator::new(tokens, grants, otherwise).with_bearers(bearers))
                 .hosts(hosts)

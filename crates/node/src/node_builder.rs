@@ -1,5 +1,5 @@
-//! Mounting: what a capability is given, and where it puts what it serves, does by itself, needs, and does at the
-//! end.
+//! The node builder: what a capability is given when it is mounted, and where it puts what it serves, does by itself, needs, and
+//! does at the end.
 
 use std::any::type_name;
 use std::collections::BTreeMap;

@@ -11,7 +11,7 @@ use omnirelay_transport::quic;
 use tokio::sync::{oneshot, watch};
 
 use super::NodeError;
-use super::mount::Running;
+use super::node_builder::Running;
 use super::ports::{PortState, ServedPort};
 
 /// Stops what serves: all listeners of one surface.

@@ -173,7 +173,7 @@ impl Place {
 
     async fn node_that_keeps(&self, node_id: &str, keep: Duration) -> Node {
         let (node, key) = self.prepared(node_id);
-        let (registry, files) = (node.mount.registry.clone(), self.files(node_id));
+        let (registry, files) = (node.builder.registry.clone(), self.files(node_id));
         let chain = key.chain().clone();
         let vouched = self.vouched.clone();
         let heads = ChainHeads::new(files.heads().unwrap()).believing(Box::new(move |node| {

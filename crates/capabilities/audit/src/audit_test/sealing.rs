@@ -392,7 +392,8 @@ async fn a_node_whose_session_another_process_took_seals_nothing() {
 async fn a_seal_that_is_stored_before_its_peer_is_seen_here_is_no_fault() {
     let place = Place::new();
     let (late, _) = place.prepared("b");
-    let (registry, heads) = (late.mount.registry.clone(), ChainHeads::new(place.files("b").heads().unwrap()));
+    let (registry, heads) =
+        (late.builder.registry.clone(), ChainHeads::new(place.files("b").heads().unwrap()));
     let a = place.node("a").await;
     a.act_and_seal(1).await;
     let seen = registry.view().head().revision;

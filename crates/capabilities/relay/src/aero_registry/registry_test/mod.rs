@@ -77,10 +77,10 @@ async fn daemon_on(path: Arc<Faulty>, node_id: &str, setup: Setup) -> Daemon {
     let (mut node, _) = lab.with(|node| mount_alone(node, SaidAtStart::default()));
     let settings =
         AeroRegistrySettings { relay_ttl, agent_ttl, relays_max: max, agents_max: max, grace: SESSION };
-    let registry = node.mount.registry.clone();
+    let registry = node.builder.registry.clone();
     let aero = AeroRegistry::new(registry.clone(), settings, 10);
     let running = aero.clone();
-    node.mount.run(StopPhase::End, async move { running.run().await });
+    node.builder.run(StopPhase::End, async move { running.run().await });
     let node = node.start();
     node.registered().await;
     Daemon { aero, registry, path, _node: node }

@@ -55,10 +55,10 @@ async fn begun_with(
     let lab = Lab::on(store, node_id).secret(secret).kinds(kinds);
     let (mut node, rival) = lab.with(|node| mount_alone(node, SaidAtStart::default()));
     let settings = PoolSettings { ttl: TTL, grace: SESSION, secret: secret.to_owned() };
-    let registry = node.mount.registry.clone();
+    let registry = node.builder.registry.clone();
     let pool = Arc::new(Pool::new(registry.clone(), settings, move || rival.has_rival()));
     let running = pool.clone();
-    node.mount.run(StopPhase::End, async move { running.run().await });
+    node.builder.run(StopPhase::End, async move { running.run().await });
     Daemon { pool, registry, node: node.start() }
 }
 
