@@ -5,7 +5,7 @@ use std::ffi::OsString;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Command, CommandFactory as _};
 
-use super::frame::env::{self, Environment};
+use super::frame::env::{self, EnvironmentVariables};
 use super::frame::error::CliError;
 use super::frame::output::ColorMode;
 use super::{BESIDE, Cli, MESH, entries};
@@ -204,7 +204,7 @@ pub fn colour_of(args: &[String]) -> ColorMode {
 }
 
 /// Whether a command line that was not understood asks for JSON.
-pub fn asks_for_json(args: &[String], env: &Environment) -> bool {
+pub fn asks_for_json(args: &[String], env: &EnvironmentVariables) -> bool {
     let mut format = env.get(env::OUTPUT).unwrap_or_default();
     for (at, arg) in args.iter().enumerate() {
         let next = args.get(at + 1).map(String::as_str).unwrap_or_default();
@@ -230,7 +230,7 @@ mod tests {
 
     #[test]
     fn usage_errors_know_when_json_is_wanted() {
-        let env = Environment::default();
+        let env = EnvironmentVariables::default();
         for (line, expected) in [
             ("omnirelay mesh -o json --nope", true),
             ("omnirelay mesh --output=jsonl --nope", true),

@@ -59,7 +59,7 @@ pub use self::frame::{address::Address, error, rpc};
 
 use self::arguments::{asks_for_json, colour_of, last_output_wins, usage_error, written_out};
 use self::entry::{CommandEntry, CommandRunner};
-use self::frame::env::Environment;
+use self::frame::env::EnvironmentVariables;
 use self::frame::error::CliError;
 use self::frame::global::GlobalArgs;
 use self::frame::output::{OutputFormat, OutputWriter, StderrNotes};
@@ -190,7 +190,9 @@ fn dress(command: Command, path: &str) -> Command {
 
 /// Runs the command line of this process.
 pub fn main() -> ExitCode {
-    if let Some(answered) = complete::answer(std::env::args_os().collect(), &Environment::of_process()) {
+    if let Some(answered) =
+        complete::answer(std::env::args_os().collect(), &EnvironmentVariables::of_process())
+    {
         return answered;
     }
     std::panic::set_hook(Box::new(|info| {
@@ -204,7 +206,7 @@ pub fn main() -> ExitCode {
 }
 
 fn run(args: &[OsString]) -> Exit {
-    let env = Environment::of_process();
+    let env = EnvironmentVariables::of_process();
     let parsed = command_in(args)
         .try_get_matches_from(args)
         .and_then(|matches| Cli::from_arg_matches(&matches).map(|cli| (cli, matches)));
@@ -281,7 +283,7 @@ fn execute(matches: &ArgMatches, session: &mut CommandSession) -> Result<Exit, C
 }
 
 /// Help and the version go to standard output, everything else is a mistake of the caller.
-fn not_parsed(error: &clap::Error, args: &[OsString], env: &Environment) -> Exit {
+fn not_parsed(error: &clap::Error, args: &[OsString], env: &EnvironmentVariables) -> Exit {
     let args: Vec<String> = args.iter().map(|arg| arg.to_string_lossy().into_owned()).collect();
     let color = colour_of(&args);
     let text = error.render();

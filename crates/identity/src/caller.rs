@@ -521,4 +521,4 @@ impl Caller {
 
 #[cfg(test)]
 #[path = "caller_test.rs"]
-mod tests;
+pub(crate) mod tests;

@@ -1,9 +1,6 @@
-use omnirelay_wire::fault::Code;
-
 use super::*;
-use crate::request_conditions::RequestConditions;
 
-fn headers(pairs: &[(&str, &str)]) -> HeaderMap {
+pub fn headers(pairs: &[(&str, &str)]) -> HeaderMap {
     let mut headers = HeaderMap::new();
     for (name, value) in pairs {
         headers
@@ -25,38 +22,6 @@ fn nodes_of_a_federated_cluster_are_kin() {
     for (principal, kin) in cases {
         assert_eq!(federated_kin(principal), kin, "{principal}");
     }
-}
-
-#[test]
-fn if_match_takes_each_spelling_of_a_version() {
-    let cases = [
-        ("\"12\"", Some(IfMatch::Version(12))),
-        ("W/\"12\"", Some(IfMatch::Version(12))),
-        ("12", Some(IfMatch::Version(12))),
-        ("0", Some(IfMatch::Version(0))),
-        ("*", Some(IfMatch::Exists)),
-        ("\"12", None),
-        ("+12", None),
-        ("\"\"", None),
-        ("\"1\", \"2\"", None),
-        ("18446744073709551616", None),
-        ("abc", None),
-    ];
-    for (text, expected) in cases {
-        let got = RequestConditions::from_headers(&headers(&[("if-match", text)])).ok();
-        let got = got.and_then(|conditions| conditions.if_match);
-        assert_eq!(got, expected, "{text}");
-    }
-}
-
-#[test]
-fn a_header_that_must_be_single_is_refused_twice() {
-    let fault =
-        RequestConditions::from_headers(&headers(&[("idempotency-key", "a"), ("idempotency-key", "b")]))
-            .err()
-            .unwrap();
-    assert_eq!(fault.code, Code::InvalidArgument);
-    assert!(fault.message.contains("idempotency-key") && fault.message.contains("more than once"));
 }
 
 #[test]

@@ -448,7 +448,7 @@ mod tests {
     use omnirelay_store::whole_file::write_whole;
 
     use super::*;
-    use crate::trust::{ExchangedCluster, unix_now};
+    use crate::trust::{FederatedClusterTrust, unix_now};
 
     /// What a server on this host shows whom this authority certifies.
     fn shown(root: &CertificateAuthority, id: &str) -> Vec<CertificateDer<'static>> {
@@ -466,7 +466,7 @@ mod tests {
         let root = |domain: &str| CertificateAuthority::root(domain.parse().unwrap(), validity).unwrap();
         let (east, west, north) = (root("east.example"), root("west.example"), root("north.example"));
         let of = |root: &CertificateAuthority| TrustBundle::of(vec![root.certificate().clone()]).unwrap();
-        let federated = |cluster: &str, root: &CertificateAuthority| ExchangedCluster {
+        let federated = |cluster: &str, root: &CertificateAuthority| FederatedClusterTrust {
             cluster: cluster.to_owned(),
             bundle: of(root),
         };

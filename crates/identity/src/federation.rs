@@ -13,7 +13,7 @@ use tracing::{info, warn};
 
 use super::files::{FilesStamp, LOOK_EVERY};
 use super::provided::{ProvidedError, bundle_of, read_pem};
-use super::trust::{ExchangedCluster, MeshTrust, TrustSnapshot, unix_now};
+use super::trust::{FederatedClusterTrust, MeshTrust, TrustSnapshot, unix_now};
 
 /// What is left of the life of roots when their end is told of.
 const ENDING: Duration = Duration::from_secs(14 * 24 * 3600);
@@ -34,9 +34,9 @@ impl NamedCluster {
     ///
     /// # Errors
     /// [`ProvidedError`], with the file that cannot be used.
-    pub fn read(&self) -> Result<ExchangedCluster, ProvidedError> {
+    pub fn read(&self) -> Result<FederatedClusterTrust, ProvidedError> {
         let bundle = bundle_of(&self.bundle, read_pem(&self.bundle)?, Some(&self.trust_domain))?;
-        Ok(ExchangedCluster { cluster: self.cluster.clone(), bundle })
+        Ok(FederatedClusterTrust { cluster: self.cluster.clone(), bundle })
     }
 
     /// Whether what its nodes advertise is fetched.
@@ -101,7 +101,7 @@ struct Seen {
     named: NamedCluster,
     stamp: FilesStamp,
     /// `None`: the file could never be used, and nobody of that cluster is let in.
-    roots: Option<ExchangedCluster>,
+    roots: Option<FederatedClusterTrust>,
     /// Why the file cannot be used as it is now.
     failed: Option<String>,
 }
@@ -182,7 +182,7 @@ impl FederationKeeper {
 
     /// Has certificates judged by what is known now.
     fn tell(&self, seen: &[Seen]) {
-        let federated: Vec<ExchangedCluster> = seen.iter().filter_map(|one| one.roots.clone()).collect();
+        let federated: Vec<FederatedClusterTrust> = seen.iter().filter_map(|one| one.roots.clone()).collect();
         if self.trust.current().federated != federated {
             self.trust.update(|trusted| trusted.federated = federated);
         }
@@ -250,7 +250,7 @@ impl Seen {
     }
 }
 
-impl ExchangedCluster {
+impl FederatedClusterTrust {
     /// When the last of its roots ends, in seconds of the Unix time.
     pub fn end(&self) -> Option<i64> {
         self.bundle.roots().iter().filter_map(|root| Some(validity_of(root).ok()?.1)).max()

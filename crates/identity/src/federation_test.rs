@@ -51,7 +51,7 @@ struct Meshes {
 fn meshes() -> Meshes {
     let (east, west) = (authority("east.example"), authority("west.example"));
     let federated =
-        vec![ExchangedCluster { cluster: "west".to_owned(), bundle: bundle("west.example", &west) }];
+        vec![FederatedClusterTrust { cluster: "west".to_owned(), bundle: bundle("west.example", &west) }];
     let (own, cluster) = (Some(bundle("east.example", &east)), "east".to_owned());
     Meshes {
         trusted: TrustSnapshot { bundle: own, federated, cluster, ..TrustSnapshot::default() },
@@ -129,7 +129,7 @@ fn roots_that_have_ended_let_nobody_in() {
 fn two_clusters_of_one_domain_are_each_believed_by_their_own_roots() {
     let Meshes { west, mut trusted, .. } = meshes();
     let south = authority("west.example");
-    let of = ExchangedCluster { cluster: "south".to_owned(), bundle: bundle("west.example", &south) };
+    let of = FederatedClusterTrust { cluster: "south".to_owned(), bundle: bundle("west.example", &south) };
     trusted.federated.push(of);
     let id = "spiffe://west.example/mesh/south/worker/a";
     assert_eq!(standing(&trusted, &shown(&south, id)), Ok(HolderStanding::Federated));
@@ -146,7 +146,7 @@ fn a_cluster_of_our_own_domain_is_named_and_believed_by_our_own_roots() {
     let (ours, theirs) = (shown(&east, id), shown(&west, id));
     assert_eq!(standing(&trusted, &ours), Err(CertificateRefusal::Cluster), "it is not named");
     trusted.federated =
-        vec![ExchangedCluster { cluster: "north".to_owned(), bundle: bundle("east.example", &west) }];
+        vec![FederatedClusterTrust { cluster: "north".to_owned(), bundle: bundle("east.example", &west) }];
     assert_eq!(standing(&trusted, &ours), Ok(HolderStanding::Federated));
     assert!(
         standing(&trusted, &theirs).is_err(),

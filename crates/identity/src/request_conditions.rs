@@ -90,3 +90,7 @@ fn only<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Result<Option<&'a Head
 pub fn refused(header: &str, why: impl fmt::Display) -> Fault {
     Fault::new(reasons::INVALID_HEADER, format!("header `{header}` {why}")).detail("header", header)
 }
+
+#[cfg(test)]
+#[path = "request_conditions_test.rs"]
+mod tests;

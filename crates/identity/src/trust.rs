@@ -28,7 +28,7 @@ pub struct TrustSnapshot {
     /// The roots that the identity provider of this node brings; `None`: it brings none.
     pub provided: Option<TrustBundle>,
     /// Clusters of other meshes that advertisements are exchanged with, each with the roots of its nodes.
-    pub federated: Vec<ExchangedCluster>,
+    pub federated: Vec<FederatedClusterTrust>,
     /// Of the node. Nodes of other clusters are nobody here, but in the exchange with those that are federated.
     pub cluster: String,
     pub revocations: Revocations,
@@ -44,7 +44,7 @@ pub struct TrustSnapshot {
 
 /// A cluster of another mesh that advertisements are exchanged with.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ExchangedCluster {
+pub struct FederatedClusterTrust {
     pub cluster: String,
     /// What certificates of its nodes lead to, of their trust domain.
     pub bundle: TrustBundle,
@@ -156,9 +156,9 @@ impl TrustSnapshot {
     }
 
     /// The federated cluster that a node is of. Operators and services are of no cluster, so that none is.
-    fn federated_of(&self, id: &SpiffeId) -> Option<&ExchangedCluster> {
+    fn federated_of(&self, id: &SpiffeId) -> Option<&FederatedClusterTrust> {
         let CertificateHolder::Node { cluster, .. } = id.holder() else { return None };
-        let is_named = |known: &&ExchangedCluster| {
+        let is_named = |known: &&FederatedClusterTrust| {
             known.cluster == *cluster && known.bundle.trust_domain() == id.trust_domain()
         };
         self.federated.iter().find(is_named).filter(|_| *cluster != self.cluster)
@@ -173,7 +173,7 @@ impl TrustSnapshot {
     /// Verifies the chain of a node of a federated cluster.
     fn verify_federated(
         &self,
-        federated: &ExchangedCluster,
+        federated: &FederatedClusterTrust,
         chain: &[CertificateDer],
         now: i64,
         usage: ChainUsage,
@@ -186,12 +186,12 @@ impl TrustSnapshot {
 
     /// Whether a cluster is of a trust domain that is believed here anyhow: its own roots count for that, whatever else is
     /// said to be.
-    fn is_of_own_domain(&self, federated: &ExchangedCluster) -> bool {
+    fn is_of_own_domain(&self, federated: &FederatedClusterTrust) -> bool {
         self.bundles().any(|own| own.trust_domain() == federated.bundle.trust_domain())
     }
 
     /// Whether it brings roots that count for nothing, as they are said to be of a trust domain of our own.
-    pub fn overrules(&self, federated: &ExchangedCluster) -> bool {
+    pub fn overrules(&self, federated: &FederatedClusterTrust) -> bool {
         let is_own = |root: &CertificateDer<'_>| self.bundles().any(|own| own.roots().contains(root));
         self.is_of_own_domain(federated) && !federated.bundle.roots().iter().all(is_own)
     }

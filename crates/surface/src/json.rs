@@ -11,6 +11,7 @@ use http_body_util::{BodyExt as _, Full};
 use omnirelay_core::text::chain;
 use omnirelay_identity::caller::CallProtocol;
 use omnirelay_identity::caller::{Caller, PeerInfo, REQUEST_ID, RequestId};
+use omnirelay_identity::request_conditions::refused;
 use omnirelay_wire::fault::Fault;
 use omnirelay_wire::json::JsonError;
 use omnirelay_wire::reasons;
@@ -225,9 +226,7 @@ fn resume_from_header(
     let Some(last) = headers.get(LAST_EVENT_ID).filter(|last| takes_since && !last.is_empty()) else {
         return Ok(());
     };
-    let last = last.to_str().map_err(|_| {
-        omnirelay_identity::request_conditions::refused("Last-Event-ID", "is not visible ASCII")
-    })?;
+    let last = last.to_str().map_err(|_| refused("Last-Event-ID", "is not visible ASCII"))?;
     message.insert(SINCE.to_owned(), Value::String(last.to_owned()));
     Ok(())
 }

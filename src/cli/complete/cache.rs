@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh64::xxh64;
 
 use super::kind::{CompletedKind, KnownObject, OBJECTS_MAX};
-use crate::frame::env::{self, Environment};
+use crate::frame::env::{self, EnvironmentVariables};
 use crate::frame::settings::CommandTarget;
 
 /// Up to this age the file is the answer, and no daemon is asked.
@@ -40,7 +40,11 @@ struct File {
 
 impl CompletionCache {
     /// The cache of `target` below the user's cache folder; `None` when there is no such folder.
-    pub fn of(kind: &'static CompletedKind, target: &CommandTarget, env: &Environment) -> Option<Self> {
+    pub fn of(
+        kind: &'static CompletedKind,
+        target: &CommandTarget,
+        env: &EnvironmentVariables,
+    ) -> Option<Self> {
         let folder = match (env.get(env::XDG_CACHE_HOME), env.get(env::HOME)) {
             (Some(folder), _) => PathBuf::from(folder),
             (None, Some(home)) => Path::new(home).join(".cache"),
@@ -125,7 +129,9 @@ mod tests {
             ..CommandTarget::bare(vec![Address::built_in()], ValueSource::File)
         };
         let folder = folder.display().to_string();
-        let env = Environment::from_source(|name| (name == env::XDG_CACHE_HOME.name).then(|| folder.clone()));
+        let env = EnvironmentVariables::from_source(|name| {
+            (name == env::XDG_CACHE_HOME.name).then(|| folder.clone())
+        });
         CompletionCache::of(kind, &target, &env).unwrap()
     }
 

@@ -8,7 +8,7 @@ use clap_complete::engine::{ArgValueCompleter, CompletionCandidate};
 use super::objects;
 use crate::arguments::written_out;
 use crate::frame::context_file::{Context, ContextFile};
-use crate::frame::env::Environment;
+use crate::frame::env::EnvironmentVariables;
 use crate::frame::rpc::LeafCommand;
 use crate::frame::settings::CommandSettings;
 use crate::frame::watch::until;
@@ -105,7 +105,7 @@ fn conditions() -> ArgValueCompleter {
 pub fn contexts() -> ArgValueCompleter {
     ArgValueCompleter::new(|typed: &OsStr| {
         let words = super::words(std::env::args_os());
-        let settings = CommandSettings::resolve(&objects::flags(&words), Environment::of_process());
+        let settings = CommandSettings::resolve(&objects::flags(&words), EnvironmentVariables::of_process());
         let file = settings.ok().and_then(|settings| ContextFile::load(&settings.config_path).ok());
         let names = file.map(|file| file.contexts).unwrap_or_default();
         let fit = names.iter().filter(|context| context.name.starts_with(&*typed.to_string_lossy()));

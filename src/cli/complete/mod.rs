@@ -16,7 +16,7 @@ use std::process::ExitCode;
 use clap_complete::engine::{self, CompletionCandidate};
 
 use super::arguments::written_out;
-use super::frame::env::{self, Environment};
+use super::frame::env::{self, EnvironmentVariables};
 
 pub use self::kind::{CompletedKind, KnownObject};
 pub use self::list::{actions, contexts, help_words, list};
@@ -27,7 +27,7 @@ pub use self::script::script;
 ///
 /// `args` are those of the process: a script puts the words of the line behind `--`. Without that the
 /// variable alone, left behind in an environment, turns no run into a completion.
-pub fn answer(args: Vec<OsString>, env: &Environment) -> Option<ExitCode> {
+pub fn answer(args: Vec<OsString>, env: &EnvironmentVariables) -> Option<ExitCode> {
     let shell = Shell::of(env.get(env::COMPLETE)?)?;
     args.get(1).filter(|arg| *arg == "--")?;
     std::panic::set_hook(Box::new(|_| {}));
@@ -80,7 +80,7 @@ impl Shell {
 }
 
 /// What could stand where the cursor is, a line each; `None` when the line cannot be understood.
-fn candidates(shell: Shell, mut words: Vec<OsString>, env: &Environment) -> Option<String> {
+fn candidates(shell: Shell, mut words: Vec<OsString>, env: &EnvironmentVariables) -> Option<String> {
     // Without an index the cursor is in the last word.
     let index = env.get(env::COMPLETE_INDEX).and_then(|index| index.parse().ok());
     let index = index.unwrap_or(words.len().checked_sub(1)?);

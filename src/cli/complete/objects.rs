@@ -9,7 +9,7 @@ use futures_util::future::select_ok;
 use super::cache::{CompletionCache, FRESH, STALE};
 use super::kind::{CompletedKind, KnownObject, OBJECTS_MAX};
 use crate::frame::client::Client;
-use crate::frame::env::{COMPLETE_TIMEOUT, Environment};
+use crate::frame::env::{COMPLETE_TIMEOUT, EnvironmentVariables};
 use crate::frame::global::GlobalArgs;
 use crate::frame::output::StderrNotes;
 use crate::frame::prelude::*;
@@ -48,7 +48,7 @@ fn matching(kind: &'static CompletedKind, current: &OsStr, prefixed: bool) -> Ve
     let named = |value: &str| words.iter().any(|word| word == value);
     let value =
         |one: &KnownObject| if prefixed { format!("{}/{}", kind.name, one.id) } else { one.id.clone() };
-    let found = known(kind, &words, Environment::of_process()).unwrap_or_default();
+    let found = known(kind, &words, EnvironmentVariables::of_process()).unwrap_or_default();
     let candidates = found.iter().map(|one| (value(one), one.status.clone()));
     // What the line names already is not offered a second time, unless it is the word at the cursor.
     candidates
@@ -58,7 +58,11 @@ fn matching(kind: &'static CompletedKind, current: &OsStr, prefixed: bool) -> Ve
 }
 
 /// The objects of the target that the line means; `None` when nobody says in time.
-fn known(kind: &'static CompletedKind, words: &[OsString], env: Environment) -> Option<Vec<KnownObject>> {
+fn known(
+    kind: &'static CompletedKind,
+    words: &[OsString],
+    env: EnvironmentVariables,
+) -> Option<Vec<KnownObject>> {
     let settings = CommandSettings::resolve(&flags(words), env).ok()?;
     let target = settings.target.clone().ok()?;
     let cache = CompletionCache::of(kind, &target, &settings.env);

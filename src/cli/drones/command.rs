@@ -122,7 +122,7 @@ fn fresh_id() -> Result<String, CliError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::frame::env::Environment;
+    use crate::frame::env::EnvironmentVariables;
     use crate::frame::global::GlobalArgs;
     use crate::frame::settings::CommandSettings;
 
@@ -150,7 +150,7 @@ mod tests {
         let flags =
             GlobalArgs { quiet: true, output: Some(crate::OutputFormat::Name), ..GlobalArgs::default() };
         let mut session =
-            CommandSession::new(CommandSettings::resolve(&flags, Environment::default()).unwrap());
+            CommandSession::new(CommandSettings::resolve(&flags, EnvironmentVariables::default()).unwrap());
         let cases = [
             ("applied", Exit::Ok),
             ("already_applied", Exit::Ok),

@@ -11,7 +11,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use crate::frame::address::{Address, AddressError};
-use crate::frame::env::{self, Environment};
+use crate::frame::env::{self, EnvironmentVariables};
 use crate::frame::error::{CliError, chain};
 use crate::frame::tls_files::TlsFiles;
 use crate::frame::yaml;
@@ -144,7 +144,7 @@ pub struct ContextFile {
 }
 
 /// Where the file is: `--config`, `$OMNIRELAY_CONFIG`, `$XDG_CONFIG_HOME`, `~/.config`.
-pub fn path(flag: Option<&Path>, env: &Environment) -> PathBuf {
+pub fn path(flag: Option<&Path>, env: &EnvironmentVariables) -> PathBuf {
     if let Some(path) = flag {
         return path.to_path_buf();
     }

@@ -96,9 +96,9 @@ pub static ALL: &[EnvVariable] = &[
 
 /// The variables as they were when the process began.
 #[derive(Clone, Debug, Default)]
-pub struct Environment(BTreeMap<&'static str, String>);
+pub struct EnvironmentVariables(BTreeMap<&'static str, String>);
 
-impl Environment {
+impl EnvironmentVariables {
     /// Reads every declared variable of this process.
     pub fn of_process() -> Self {
         Self::from_source(|name| std::env::var_os(name).map(|value| value.to_string_lossy().into_owned()))
@@ -133,14 +133,14 @@ mod tests {
 
     #[test]
     fn empty_variable_counts_as_unset() {
-        let env = Environment::from_source(|name| (name == OUTPUT.name).then(String::new));
+        let env = EnvironmentVariables::from_source(|name| (name == OUTPUT.name).then(String::new));
         assert_eq!(env.get(OUTPUT), None);
     }
 
     #[test]
     fn first_set_locale_variable_decides() {
         let env = |lc_all: &'static str, lang: &'static str| {
-            Environment::from_source(move |name| match name {
+            EnvironmentVariables::from_source(move |name| match name {
                 "LC_ALL" => Some(lc_all.to_owned()),
                 "LANG" => Some(lang.to_owned()),
                 _ => None,

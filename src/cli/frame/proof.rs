@@ -8,7 +8,7 @@
 use std::path::Path;
 
 use super::address::Address;
-use super::env::{self, Environment};
+use super::env::{self, EnvironmentVariables};
 use super::error::CliError;
 use super::settings::CommandTarget;
 use super::tls_files::TlsFiles;
@@ -30,7 +30,7 @@ pub struct CallerProof {
 
 impl CallerProof {
     /// By a token file and files of TLS of flags, and by variables.
-    pub fn of(token_file: Option<&Path>, tls: &TlsFiles, env: &Environment) -> Self {
+    pub fn of(token_file: Option<&Path>, tls: &TlsFiles, env: &EnvironmentVariables) -> Self {
         let nearest = |by_flag: bool, by_variable: bool| match (by_flag, by_variable) {
             (true, _) => Nearness::Flag,
             (false, true) => Nearness::Variable,

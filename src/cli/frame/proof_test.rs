@@ -37,7 +37,7 @@ fn shown(
     let (token, tls) = (token.unwrap_or_default(), tls.unwrap_or_default());
     let text = format!("currentContext: c\ncontexts:\n- {{name: c, address: '{address}'{token}{tls}}}\n");
     std::fs::write(&path, text).unwrap();
-    let env = Environment::from_source(|name| match name {
+    let env = EnvironmentVariables::from_source(|name| match name {
         "OMNIRELAY_TOKEN_FILE" => variables.token("variable"),
         "OMNIRELAY_TLS_CERT" => variables.certificate("variable"),
         _ => None,

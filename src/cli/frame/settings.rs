@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::address::Address;
 use super::context_file::{self, ContextFile};
-use super::env::{self, Environment};
+use super::env::{self, EnvironmentVariables};
 use super::error::CliError;
 use super::global::GlobalArgs;
 use super::output::{ColorMode, OutputFormat, StderrNotes};
@@ -127,7 +127,7 @@ pub struct CommandSettings {
     pub request_timeout_given: bool,
     pub connect_timeout: Duration,
     pub request_id: Option<String>,
-    pub env: Environment,
+    pub env: EnvironmentVariables,
 }
 
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
@@ -138,7 +138,7 @@ impl CommandSettings {
     ///
     /// # Errors
     /// Usage, when a variable or a default of the file is not what it should be.
-    pub fn resolve(flags: &GlobalArgs, env: Environment) -> Result<Self, CliError> {
+    pub fn resolve(flags: &GlobalArgs, env: EnvironmentVariables) -> Result<Self, CliError> {
         let config_path = context_file::path(flags.config.as_deref(), &env);
         let config = ContextFile::load(&config_path);
         let defaults = config.as_ref().map(|file| file.defaults.clone()).unwrap_or_default();
@@ -189,11 +189,11 @@ impl CommandSettings {
     }
 }
 
-fn given_proof(flags: &GlobalArgs, env: &Environment) -> CallerProof {
+fn given_proof(flags: &GlobalArgs, env: &EnvironmentVariables) -> CallerProof {
     CallerProof::of(flags.token_file.as_deref(), &TlsFiles::of_flags(flags), env)
 }
 
-fn token_file(flags: &GlobalArgs, env: &Environment) -> Option<PathBuf> {
+fn token_file(flags: &GlobalArgs, env: &EnvironmentVariables) -> Option<PathBuf> {
     flags.token_file.clone().or_else(|| env.get(env::TOKEN_FILE).map(PathBuf::from))
 }
 
@@ -217,7 +217,7 @@ impl CommandSettings {
 /// Whom to talk to. A context that does not exist is an error, never another target.
 fn target(
     flags: &GlobalArgs,
-    env: &Environment,
+    env: &EnvironmentVariables,
     config: &Result<ContextFile, CliError>,
 ) -> Result<CommandTarget, CliError> {
     let (given, tls) = (token_file(flags, env), TlsFiles::of_flags(flags).over(&TlsFiles::of_env(env)));
@@ -274,7 +274,7 @@ fn target(
 
 /// A word of `T` from a variable or else from the file.
 fn word<T: clap::ValueEnum>(
-    env: &Environment,
+    env: &EnvironmentVariables,
     variable: env::EnvVariable,
     default: Option<&str>,
     key: &str,
@@ -299,7 +299,7 @@ fn word<T: clap::ValueEnum>(
 /// # Errors
 /// A usage error when it cannot be read.
 pub fn duration(
-    env: &Environment,
+    env: &EnvironmentVariables,
     variable: env::EnvVariable,
     default: Option<&str>,
     built_in: Duration,
@@ -317,7 +317,7 @@ fn parse_duration(source: &str, text: &str) -> Result<Duration, CliError> {
         .map_err(|error| CliError::usage(format!("{source}: {error}")))
 }
 
-fn screen(color: ColorMode, env: &Environment) -> StdoutScreen {
+fn screen(color: ColorMode, env: &EnvironmentVariables) -> StdoutScreen {
     let tty = std::io::stdout().is_terminal();
     let columns = env.get(env::COLUMNS).and_then(|text| text.parse().ok()).filter(|&width: &usize| width > 0);
     let screen = StdoutScreen {
@@ -334,7 +334,7 @@ fn screen(color: ColorMode, env: &Environment) -> StdoutScreen {
 }
 
 /// Whether to colour a stream: flag, `NO_COLOR`, `CLICOLOR_FORCE`, `CLICOLOR`, `TERM`, the stream itself.
-pub fn colored(color: ColorMode, env: &Environment, tty: bool) -> bool {
+pub fn colored(color: ColorMode, env: &EnvironmentVariables, tty: bool) -> bool {
     match color {
         ColorMode::Always => true,
         ColorMode::Never => false,
@@ -349,8 +349,8 @@ pub fn colored(color: ColorMode, env: &Environment, tty: bool) -> bool {
 mod tests {
     use super::*;
 
-    fn env(values: &'static [(&'static str, &'static str)]) -> Environment {
-        Environment::from_source(|name| {
+    fn env(values: &'static [(&'static str, &'static str)]) -> EnvironmentVariables {
+        EnvironmentVariables::from_source(|name| {
             values.iter().find(|(key, _)| *key == name).map(|(_, v)| (*v).to_owned())
         })
     }

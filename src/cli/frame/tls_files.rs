@@ -13,7 +13,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::{ClientConfig, RootCertStore};
 use serde_json::{Map, Value, json};
 
-use super::env::{self, Environment};
+use super::env::{self, EnvironmentVariables};
 use super::error::{CliError, chain};
 use super::failure::untrusted;
 use super::global::GlobalArgs;
@@ -42,7 +42,7 @@ impl TlsFiles {
     }
 
     /// What variables say.
-    pub fn of_env(env: &Environment) -> Self {
+    pub fn of_env(env: &EnvironmentVariables) -> Self {
         let path = |variable| env.get(variable).map(PathBuf::from);
         let server_name = env.get(env::TLS_SERVER_NAME).map(str::to_owned);
         Self { ca: path(env::TLS_CA), cert: path(env::TLS_CERT), key: path(env::TLS_KEY), server_name }

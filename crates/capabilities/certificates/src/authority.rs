@@ -4,7 +4,7 @@ use bytes::Bytes;
 use omnirelay_certificate_records::{CERTIFICATE, JOIN_POLICY, ONLY, authority_id};
 use omnirelay_core::spiffe::{CertificateHolder, TrustDomain};
 use omnirelay_identity::caller::Caller;
-use omnirelay_identity::trust::{ExchangedCluster, unix_now};
+use omnirelay_identity::trust::{FederatedClusterTrust, unix_now};
 use omnirelay_nouns::request::MutationRequest;
 use omnirelay_nouns::{SCHEMA_VERSION, at_cursor, envelope, head_cursor, timestamp};
 use omnirelay_pki::authority::ValidityPeriod;
@@ -235,7 +235,7 @@ fn show(record: &ViewRecord, value: &AuthorityValue) -> pb::Authority {
     }
 }
 
-fn federated(of: &ExchangedCluster) -> pb::FederatedCluster {
+fn federated(of: &FederatedClusterTrust) -> pb::FederatedCluster {
     pb::FederatedCluster {
         cluster: of.cluster.clone(),
         trust_domain: of.bundle.trust_domain().to_string(),

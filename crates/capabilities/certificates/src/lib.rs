@@ -200,6 +200,10 @@ mod protect_tests;
 mod rotate_tests;
 
 #[cfg(test)]
+#[path = "signer_test.rs"]
+mod signer_tests;
+
+#[cfg(test)]
 #[path = "join_again_test.rs"]
 mod join_again_tests;
 #[cfg(test)]

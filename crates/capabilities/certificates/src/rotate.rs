@@ -3,6 +3,8 @@
 //! The root before stays trusted until it is retired, and has certified the new one: whoever knows one of the two believes
 //! what is issued meanwhile, and nobody has to be told of the new one before it is used.
 
+use std::fmt::Display;
+
 use bytes::Bytes;
 use omnirelay_certificate_records::{
     CERTIFICATE, ONLY, REVOCATION, authority_id, current_authority, revocation_id,
@@ -69,7 +71,7 @@ pub enum NextIssuer {
 }
 
 /// What comes of a rotation.
-pub struct Rotation {
+pub struct AuthorityRotation {
     pub authority: AuthorityValue,
     pub writes: Vec<Write>,
     pub changes: Vec<String>,
@@ -145,7 +147,7 @@ impl Certificates {
         const ALSO: &[RecordKind] = &[REVOCATION];
         asked
             .of_records(&self.registry, authority_id(), ALSO, |reader| {
-                let Rotation { authority, writes, changes } =
+                let AuthorityRotation { authority, writes, changes } =
                     rotated(&self.signer, reader, &next, before, now)?;
                 Ok(MutationDecision { writes, changes, answer: answer(&authority) })
             })
@@ -290,7 +292,7 @@ pub fn rotated(
     next: &NextIssuer,
     before: OldIssuers,
     now: i64,
-) -> Result<Rotation, Fault> {
+) -> Result<AuthorityRotation, Fault> {
     let authority = authority_in(reader)?;
     check_revocation(&authority, next, before)?;
     let mut writes = Vec::new();
@@ -362,7 +364,7 @@ pub fn rotated(
     if before == OldIssuers::Revoked {
         changes.push("issuers before: valid -> revoked".to_owned());
     }
-    Ok(Rotation { authority: value, writes, changes })
+    Ok(AuthorityRotation { authority: value, writes, changes })
 }
 
 /// Whoever has the issuer's key has that of a root that is sealed with the same secret, and makes issuers that nobody knows of.
@@ -494,8 +496,7 @@ impl SuppliedIssuer {
             return Err(not_prepared());
         }
         let bundle_of = |field: &str, roots| {
-            let of = |error| Fault::invalid(format!("field `{field}`: {error}"));
-            let bundle = TrustBundle::of(roots).map_err(of)?;
+            let bundle = TrustBundle::of(roots).map_err(|error| wrong(field, error))?;
             let named = bundle.trust_domain();
             if named != domain {
                 let why = format!("field `{field}` is of the trust domain `{named}`, and not of `{domain}`");
@@ -511,14 +512,11 @@ impl SuppliedIssuer {
             // Under another one than the newest it would be where the mesh comes from.
             None => bundle_of("issuerPem", roots.iter().take(1).cloned().collect())?,
         };
-        let wrong = |field: &str, error| Fault::invalid(format!("field `{field}`: {error}"));
         let issuer = trusted.verify_authority(std::slice::from_ref(&self.issuer), now);
         let issuer = issuer.map_err(|error| wrong("issuerPem", chain(&error)))?;
         if !omnirelay_pki::authority::is_issuer(&issuer, domain) {
-            return Err(wrong(
-                "issuerPem",
-                format!("it is of no authority of `{domain}` that issues leaves alone"),
-            ));
+            let why = format!("it is of no authority of `{domain}` that issues leaves alone");
+            return Err(wrong("issuerPem", why));
         }
         if let Some(across) = &self.across {
             let before = bundle_of("acrossPem", roots)?;
@@ -526,7 +524,7 @@ impl SuppliedIssuer {
             verified.map_err(|error| wrong("acrossPem", chain(&error)))?;
             let own = self.root.as_ref().and_then(|root| key_of(root).ok());
             if own.is_none() || key_of(across).ok() != own {
-                return Err(wrong("acrossPem", "it is not of the key of the root that is given".to_owned()));
+                return Err(wrong("acrossPem", "it is not of the key of the root that is given"));
             }
         }
         let signing = |certificate: &CertificateDer, sealed_key: &[u8], across: &[u8]| SigningValue {
@@ -540,6 +538,10 @@ impl SuppliedIssuer {
         let root = self.root.as_ref().map(|root| signing(root, &[], across));
         Ok((root, signing(&self.issuer, &pending.sealed_key, &[])))
     }
+}
+
+fn wrong(field: &str, why: impl Display) -> Fault {
+    Fault::invalid(format!("field `{field}`: {why}"))
 }
 
 /// One certificate in PEM; `None`: the field is empty.

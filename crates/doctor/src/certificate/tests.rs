@@ -3,8 +3,10 @@
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
-use omnirelay_decisions::check::finding::CheckResult;
-use omnirelay_decisions::check::finding::CheckVerdict::{self, Fail, Pass, Warn};
+use omnirelay_decisions::check::finding::{
+    CheckResult,
+    CheckVerdict::{self, Fail, Pass, Warn},
+};
 use omnirelay_pki::authority::{CertificateAuthority, ValidityPeriod};
 use omnirelay_pki::certificate::{TlsNames, to_pem};
 use omnirelay_pki::key::PrivateKey;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use omnirelay_core::time::Millis;
 use omnirelay_store::{Epoch, Lease, Record, RecordChange, Revision};
 
-use super::ViewRecord;
+use super::record::ViewRecord;
 
 /// One commit of the log with its records decoded at most once for all watchers.
 pub struct ViewEntry {

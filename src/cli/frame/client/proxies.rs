@@ -3,7 +3,7 @@
 use hyper_util::client::proxy::matcher::Matcher;
 
 use crate::frame::address::Address;
-use crate::frame::env::{self, Environment};
+use crate::frame::env::{self, EnvironmentVariables};
 
 /// The proxies of this machine.
 #[derive(Debug)]
@@ -11,7 +11,7 @@ pub(super) struct Proxies(Option<Matcher>);
 
 impl Proxies {
     /// Those that the HTTP client would use; with `*` in `NO_PROXY` none, for addresses as for names.
-    pub(super) fn of(env: &Environment) -> Self {
+    pub(super) fn of(env: &EnvironmentVariables) -> Self {
         let spared =
             [env::NO_PROXY, env::NO_PROXY_IN_LOWER_CASE].into_iter().filter_map(|name| env.get(name));
         let none = spared.flat_map(|spared| spared.split(',')).any(|spared| spared.trim() == "*");
@@ -52,7 +52,7 @@ mod tests {
             ("NO_PROXY", "*.example", false),
             ("NO_PROXY", "", false),
         ] {
-            let env = Environment::from_source(|asked| (asked == name).then(|| value.to_owned()));
+            let env = EnvironmentVariables::from_source(|asked| (asked == name).then(|| value.to_owned()));
             assert_eq!(Proxies::of(&env).0.is_none(), none, "{name}={value}");
         }
     }

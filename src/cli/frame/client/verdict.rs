@@ -202,13 +202,14 @@ fn outcome_unknown(call: &Call, error: CliError) -> CliError {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::frame::env::Environment;
+    use crate::frame::env::EnvironmentVariables;
     use crate::frame::global::GlobalArgs;
     use crate::frame::settings::{CommandSettings, CommandTarget};
 
     /// What is said of a read that these addresses answered so, the last as the first.
     fn told(addresses: &[&str], kinds: &[FailureKind]) -> CliError {
-        let settings = CommandSettings::resolve(&GlobalArgs::default(), Environment::default()).unwrap();
+        let settings =
+            CommandSettings::resolve(&GlobalArgs::default(), EnvironmentVariables::default()).unwrap();
         let addresses_of = addresses.iter().map(|address| address.parse().unwrap()).collect();
         let target = CommandTarget::bare(addresses_of, ValueSource::BuiltIn);
         let client = Client::new(&settings, target).unwrap();

@@ -5,7 +5,7 @@ use futures_util::StreamExt as _;
 use futures_util::stream::{self as streams, BoxStream};
 
 use super::*;
-use crate::frame::env::Environment;
+use crate::frame::env::EnvironmentVariables;
 use crate::frame::global::GlobalArgs;
 use crate::frame::rpc::{HttpVerb, RpcMethod};
 use crate::frame::settings::CommandSettings;
@@ -34,7 +34,7 @@ fn session() -> CommandSession {
     CommandSession::new(
         CommandSettings::resolve(
             &GlobalArgs { quiet: true, ..GlobalArgs::default() },
-            Environment::default(),
+            EnvironmentVariables::default(),
         )
         .unwrap(),
     )
