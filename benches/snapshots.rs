@@ -4,10 +4,7 @@
 //! `rounds=N` behind it set how many there are, and how often each is measured.
 #![allow(clippy::print_stdout, reason = "a benchmark prints")]
 
-#[path = "../tests/process/mod.rs"]
-mod process;
-#[path = "../tests/servers/mod.rs"]
-mod servers;
+use omnirelay_support::{process, servers};
 
 use std::path::Path;
 use std::process::{Command, Stdio};

@@ -14,16 +14,14 @@
     reason = "a benchmark prints, and stops at the first surprise"
 )]
 
+use omnirelay_support::{process, servers};
+
 #[allow(dead_code, reason = "each benchmark uses its own part")]
 #[path = "../versus/load.rs"]
 mod load;
 #[allow(dead_code, reason = "each benchmark uses its own part")]
 #[path = "../versus/process.rs"]
 mod measured;
-#[path = "../../tests/process/mod.rs"]
-mod process;
-#[path = "../../tests/servers/mod.rs"]
-mod servers;
 
 mod bare;
 mod calls;

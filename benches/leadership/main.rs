@@ -5,10 +5,7 @@
 //! `rounds=N` sets how often each is measured. With `--csv` it prints what `benches/peers/compare` reads.
 #![allow(clippy::print_stdout, reason = "a benchmark prints")]
 
-#[path = "../../tests/process/mod.rs"]
-mod process;
-#[path = "../../tests/servers/mod.rs"]
-mod servers;
+use omnirelay_support::{process, servers};
 
 mod failover;
 mod figures;

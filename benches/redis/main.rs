@@ -4,8 +4,7 @@
 //! the names of some parts behind it: `commits`, `sessions`, `idle`, `memory`, `failover`.
 #![allow(clippy::print_stdout, reason = "a benchmark prints")]
 
-#[path = "../../tests/servers/mod.rs"]
-mod servers;
+use omnirelay_support::servers;
 
 mod commits;
 mod daemons;

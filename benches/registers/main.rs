@@ -5,10 +5,7 @@
 //! is measured.
 #![allow(clippy::print_stdout, reason = "a benchmark prints")]
 
-#[path = "../../tests/process/mod.rs"]
-mod process;
-#[path = "../../tests/servers/mod.rs"]
-mod servers;
+use omnirelay_support::{process, servers};
 
 #[path = "../leadership/figures.rs"]
 mod figures;

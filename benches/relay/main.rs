@@ -6,10 +6,7 @@
 //! long each is measured. Heartbeats are rows of `--bench versus`.
 #![allow(clippy::print_stdout, reason = "a benchmark prints")]
 
-#[path = "../../tests/process/mod.rs"]
-mod process;
-#[path = "../../tests/servers/mod.rs"]
-mod servers;
+use omnirelay_support::{process, servers};
 
 mod echo;
 mod frames;

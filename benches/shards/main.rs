@@ -5,12 +5,10 @@
 //! calls are measured.
 #![allow(clippy::print_stdout, reason = "a benchmark prints")]
 
+use omnirelay_support::{process, servers};
+
 #[path = "../leadership/figures.rs"]
 mod figures;
-#[path = "../../tests/process/mod.rs"]
-mod process;
-#[path = "../../tests/servers/mod.rs"]
-mod servers;
 
 use std::hint::black_box;
 use std::time::{Duration, Instant};

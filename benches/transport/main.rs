@@ -11,14 +11,14 @@
     reason = "a benchmark prints, and stops at the first surprise"
 )]
 
+use omnirelay_support::process;
+
 #[allow(dead_code, reason = "each benchmark uses its own part")]
 #[path = "../versus/load.rs"]
 mod load;
 #[allow(dead_code, reason = "each benchmark uses its own part")]
 #[path = "../versus/process.rs"]
 mod measured;
-#[path = "../../tests/process/mod.rs"]
-mod process;
 #[allow(dead_code, reason = "each uses its own part")]
 #[path = "../../crates/transport/tests/carriers/proxy.rs"]
 mod proxy;

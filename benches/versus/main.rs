@@ -17,8 +17,7 @@
     reason = "a benchmark prints, and stops at the first surprise"
 )]
 
-#[path = "../../tests/servers/mod.rs"]
-mod servers;
+use omnirelay_support::servers;
 
 mod echo;
 mod etcd;

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use crate::ports::free;
 use crate::program::Program;
 use crate::stub::{Reply, Stub, mesh, problem};
+use omnirelay_support::servers::free_port;
 
 #[test]
 fn each_fault_has_its_exit_code() {
@@ -59,7 +59,7 @@ fn failure_of_a_person_is_three_lines_without_debug_text() {
 
 #[test]
 fn each_way_of_not_reaching_a_daemon_has_its_own_words() {
-    let refused = format!("http://127.0.0.1:{}", free().unwrap());
+    let refused = format!("http://127.0.0.1:{}", free_port().unwrap());
     let silent = Stub::start(|_, _| Reply::Hang(Duration::from_secs(20)));
     let other = Stub::start(|_, _| Reply::Raw("SSH-2.0-OpenSSH_9.2\r\n"));
     let closing = Stub::start(|_, _| Reply::Close);
@@ -93,7 +93,7 @@ fn each_way_of_not_reaching_a_daemon_has_its_own_words() {
 
 #[test]
 fn usage_errors_are_two_and_json_when_asked_for() {
-    let program = Program::at(&format!("http://127.0.0.1:{}", free().unwrap()));
+    let program = Program::at(&format!("http://127.0.0.1:{}", free_port().unwrap()));
     for line in [
         "mesh peers list --nope",
         "mesh",

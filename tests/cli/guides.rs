@@ -7,8 +7,8 @@ use serde_json::Value;
 
 use crate::flying::Flying;
 use crate::mesh::{Mesh, give_ports};
-use crate::ports::free;
 use crate::program::{Program, ended};
+use omnirelay_support::servers::free_port;
 
 /// A command of a guide and what it prints.
 struct Example {
@@ -206,7 +206,7 @@ fn runbook_of_leadership() {
 /// With free ports in place of those in the guide, and an end for what an example that failed leaves.
 #[test]
 fn operations() {
-    let (control, redis) = (format!("127.0.0.1:{}", free().unwrap()), free().unwrap().to_string());
+    let (control, redis) = (format!("127.0.0.1:{}", free_port().unwrap()), free_port().unwrap().to_string());
     let program = Program::at(&format!("http://{control}")).with("OMNIRELAYD__CONTROL__LISTEN", &control);
     let mut examples = document("guides/operations.md");
     assert!(examples.len() > 20, "the examples were found");
@@ -226,7 +226,7 @@ fn first_ten_minutes() {
         give_ports(&folder);
         let mut examples = document("guides/first-ten-minutes.md");
         assert!(examples.len() > 40, "the examples were found");
-        let ports = ["6379", "17420", "17430", "17440"].map(|port| (port, free().unwrap().to_string()));
+        let ports = ["6379", "17420", "17430", "17440"].map(|port| (port, free_port().unwrap().to_string()));
         for (port, other) in &ports {
             examples.iter_mut().for_each(|example| example.command = example.command.replace(port, other));
         }

@@ -1,8 +1,7 @@
 //! The program `omnirelay` from outside: what it prints, where, and how it ends.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test says so when it fails")]
 
-#[path = "../process/mod.rs"]
-mod process;
+use omnirelay_support::process;
 
 mod aero;
 mod authority;
@@ -20,8 +19,6 @@ mod leadership;
 mod live;
 mod mesh;
 mod pool;
-#[path = "../servers/ports.rs"]
-mod ports;
 mod program;
 mod prompts;
 mod relays;

@@ -6,10 +6,10 @@ use std::process::Child;
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
+use omnirelay_support::servers::free_port;
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
-use crate::ports;
 use crate::program::{Program, ended, signal};
 
 /// A mesh of three nodes, and the program that knows it.
@@ -73,7 +73,7 @@ impl Drop for Mesh {
 
 /// Gives the nodes of a folder ports that no other mesh takes while they are down, as if they had had them before.
 pub fn give_ports(folder: &Path) {
-    let address = || format!("127.0.0.1:{}", ports::free().unwrap());
+    let address = || format!("127.0.0.1:{}", free_port().unwrap());
     let node = |number: usize| {
         let secret = format!("{:032x}", u128::from(std::process::id()) << 64 | number as u128);
         let relay = json!({"grpc": address(), "http": address()});

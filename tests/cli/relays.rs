@@ -10,13 +10,13 @@ use omnirelay_wire::pb::aeroarc::registry::v1::{AgentPlacement, WatchEvent};
 use omnirelay_wire::reasons::{self, Reason};
 
 use crate::aero::{Fake, World, agent, drone, placement, relay};
-use crate::ports::free;
 use crate::program::Program;
 use crate::stub::{Stub, mesh};
+use omnirelay_support::servers::free_port;
 
 /// A port on which nobody listens.
 fn closed() -> SocketAddr {
-    SocketAddr::from(([127, 0, 0, 1], free().unwrap()))
+    SocketAddr::from(([127, 0, 0, 1], free_port().unwrap()))
 }
 
 /// Two relays, one of which holds two drones and the other none.

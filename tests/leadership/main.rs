@@ -8,6 +8,8 @@
     reason = "a test says what it finds"
 )]
 
+use omnirelay_support::{process, servers};
+
 mod broken;
 mod chance;
 mod checker;
@@ -20,9 +22,3 @@ mod processes;
 mod recorder;
 mod replay;
 mod simulation;
-
-#[path = "../process/mod.rs"]
-mod process;
-
-#[path = "../servers/mod.rs"]
-mod servers;

@@ -1,7 +1,6 @@
 //! Real processes, real sockets, real signals: daemons as their operator runs them.
 
-#[path = "../process/mod.rs"]
-mod process;
+use omnirelay_support::{process, servers};
 
 mod abuse;
 mod alerts;
@@ -26,6 +25,3 @@ mod shards;
 mod transport_policy;
 mod up;
 mod up_redis;
-
-#[path = "../servers/mod.rs"]
-mod servers;

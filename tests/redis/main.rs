@@ -1,11 +1,7 @@
 //! The Redis backend on real servers: what it does when they die, stall, move or refuse, and what
 //! the daemons of a mesh do then.
 
-#[path = "../servers/mod.rs"]
-mod servers;
-
-#[path = "../process/mod.rs"]
-mod process;
+use omnirelay_support::{process, servers};
 
 mod daemons;
 mod emptied;

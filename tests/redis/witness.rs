@@ -65,7 +65,7 @@ impl Housed {
 
 impl Group {
     async fn start(settings: Settings) -> Result<Self> {
-        let net = Net::new();
+        let net = Net::default();
         net.know(std::process::id());
         let mut servers: Vec<Housed> = Vec::new();
         for _ in 0..=REPLICAS {

@@ -45,12 +45,7 @@
 //! | D-13 anybody may push: here whoever is on the host, for nobody proves who he is yet beyond coming over loopback; a daemon that others can reach does not start unless `--insecure` says so; what changes something is declared to need `mesh.operate`, which a caller without it is refused | `strangers_are_not_served_without_authentication`, `a_missing_scope_is_named` |
 #![allow(clippy::unwrap_used, reason = "a test says so when it fails")]
 
-#[path = "../process/mod.rs"]
-mod process;
-#[path = "../servers/mod.rs"]
-mod servers;
-#[path = "../tables/mod.rs"]
-mod tables;
+use omnirelay_support::{process, servers, tables};
 
 mod contract;
 mod coverage;

@@ -117,14 +117,7 @@
 //! | W-06 what operators list is what others read in Redis | `drones_list_and_redis_agree` |
 #![allow(clippy::unwrap_used, reason = "a test says so when it fails")]
 
-#[path = "../network/mod.rs"]
-mod network;
-#[path = "../process/mod.rs"]
-mod process;
-#[path = "../servers/mod.rs"]
-mod servers;
-#[path = "../tables/mod.rs"]
-mod tables;
+use omnirelay_support::{network, process, servers, tables};
 
 mod agent;
 mod calls;

@@ -11,7 +11,8 @@ use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
 use crate::agent::Shape;
-use crate::process::python::{built, digest, hex, made_whole, run, with_packages};
+use crate::process::built;
+use crate::process::python::{digest, hex, made_whole, run, with_packages};
 
 const FOLDER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/relay/python");
 const PROTOS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/proto");
@@ -73,7 +74,7 @@ fn make() -> Result<Kit> {
         sources.push(std::fs::read(Path::new(PROTOS).join(proto))?);
     }
     let state = digest(sources.iter().map(Vec::as_slice).chain([&packages[..]]));
-    let generated = built()?.join(format!("python-protos-{state}"));
+    let generated = built().join(format!("python-protos-{state}"));
     if !generated.exists() {
         made_whole(&generated, |unfinished| {
             let older = Path::new(FOLDER).join("v0_1_0");

@@ -7,18 +7,16 @@
     reason = "a test says what it finds"
 )]
 
+use omnirelay_support::{process, servers};
+
 mod defects;
 mod durability;
 mod harness;
 mod linearizable;
 mod loops;
-#[path = "../process/mod.rs"]
-mod process;
 mod redis;
 mod replacements;
 mod retime;
-#[path = "../servers/mod.rs"]
-mod servers;
 mod suite;
 
 /// Runs every rule on stores made by `$fresh`, each as a test of its own.

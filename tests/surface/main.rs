@@ -2,6 +2,8 @@
 //! its operations.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test says so when it fails")]
 
+use omnirelay_support::network;
+
 mod abuse;
 mod bidirectional;
 mod contract;
@@ -10,8 +12,6 @@ mod fixture;
 mod generated;
 mod large;
 mod listener;
-#[path = "../network/mod.rs"]
-mod network;
 mod openapi;
 mod origin;
 mod pipeline;

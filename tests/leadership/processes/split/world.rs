@@ -84,7 +84,7 @@ impl Housed {
 impl World {
     /// Starts all of it and waits until each scope is led. `need` is what leaders need, where it is configured.
     pub async fn start(need: Option<u32>) -> Result<Self> {
-        let net = Net::new();
+        let net = Net::default();
         let master = Housed::server(&net, None).await?;
         let port = master.door.port();
         let replica = Housed::server(&net, Some(port)).await?;

@@ -1,7 +1,4 @@
 //! Real Redis servers for tests: each on ports and in a directory of its own, gone with its value.
-//!
-//! Test binaries take this folder in with `#[path = "../servers/mod.rs"] mod servers;`.
-#![allow(dead_code, unused_imports, reason = "each test binary uses its own part")]
 
 mod cluster;
 pub mod guide;

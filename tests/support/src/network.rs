@@ -1,6 +1,4 @@
 //! A network of a test's own, in which this host has an address that is not loopback, whatever the machine has.
-//!
-//! Test binaries take this folder in with `#[path = "../network/mod.rs"] mod network;`.
 
 use std::fs::File;
 use std::io::{BufRead as _, BufReader};

@@ -1,6 +1,4 @@
 //! Tables at the top of a test binary that name its tests, and the tests that there are.
-//!
-//! Test binaries take this folder in with `#[path = "../tables/mod.rs"] mod tables;`.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;

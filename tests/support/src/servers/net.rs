@@ -38,7 +38,7 @@ impl CutOff {
 }
 
 /// The network.
-#[derive(Clone)]
+#[derive(Clone, Default)]
 pub struct Net {
     cut_off: Arc<watch::Sender<CutOff>>,
     /// All processes that may knock.
@@ -54,13 +54,6 @@ pub struct Door {
 }
 
 impl Net {
-    pub fn new() -> Self {
-        Self {
-            cut_off: Arc::new(watch::Sender::new(CutOff::default())),
-            known: Arc::new(watch::Sender::new(BTreeSet::new())),
-        }
-    }
-
     /// Knows a process from now on.
     pub fn know(&self, pid: u32) {
         self.known.send_modify(|known| {

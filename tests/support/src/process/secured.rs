@@ -5,7 +5,7 @@ use std::process::{Child, Command, Stdio};
 
 use anyhow::{Context, Result, ensure};
 
-use super::{Daemon, Place, clean};
+use super::{Daemon, Place, clean, program};
 
 /// How a command ended, and what it printed.
 #[derive(Debug)]
@@ -129,7 +129,7 @@ impl Drop for Joined {
 
 /// The program with the words of a line, in a folder.
 pub fn command(line: &str, folder: &Path) -> Command {
-    let mut command = clean(env!("CARGO_BIN_EXE_omnirelay"));
+    let mut command = clean(program("omnirelay"));
     command.args(line.split(' ')).current_dir(folder).env("HOME", folder).env_remove("XDG_CONFIG_HOME");
     command
 }

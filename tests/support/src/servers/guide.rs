@@ -2,7 +2,7 @@
 
 use anyhow::{Context, Result};
 
-const GUIDE: &str = include_str!("../../docs/guides/storage.md");
+const GUIDE: &str = include_str!("../../../../docs/guides/storage.md");
 
 /// The command by which the guide makes its user of `whom`, as words.
 pub fn user_of(whom: &str) -> Result<Vec<&'static str>> {

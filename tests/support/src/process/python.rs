@@ -6,10 +6,12 @@ use std::process::{Command, Stdio};
 use anyhow::{Context, Result, ensure};
 use sha2::{Digest, Sha256};
 
+use super::built;
+
 /// Python in an environment with the packages that `requirements` names: made once for each state of that file, and kept with
 /// what cargo builds.
 pub fn with_packages(requirements: &Path) -> Result<PathBuf> {
-    let environment = built()?.join(format!("python-{}", digest([&std::fs::read(requirements)?[..]])));
+    let environment = built().join(format!("python-{}", digest([&std::fs::read(requirements)?[..]])));
     if !environment.exists() {
         // A script in it names its folder, but none is used.
         made_whole(&environment, |unfinished| {
@@ -21,14 +23,9 @@ pub fn with_packages(requirements: &Path) -> Result<PathBuf> {
     Ok(environment.join("bin/python"))
 }
 
-/// The folder above that of the test binaries, which is `deps`.
-pub fn built() -> Result<&'static Path> {
-    Path::new(env!("CARGO_BIN_EXE_omnirelayd")).parent().context("no folder")
-}
-
 /// Makes a folder whole or not at all, also when two make it at a time.
 pub fn made_whole(place: &Path, make: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
-    let unfinished = tempfile::Builder::new().prefix("python-unfinished-").tempdir_in(built()?)?;
+    let unfinished = tempfile::Builder::new().prefix("python-unfinished-").tempdir_in(built())?;
     make(unfinished.path())?;
     match std::fs::rename(unfinished.path(), place) {
         Err(_) if place.exists() => {}

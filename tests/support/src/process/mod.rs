@@ -1,7 +1,4 @@
 //! A daemon process of a test, and how to talk to it.
-//!
-//! Test binaries take this folder in with `#[path = "../process/mod.rs"] mod process;`.
-#![allow(dead_code, reason = "each test binary uses its own part")]
 
 pub mod api;
 pub mod python;
@@ -21,6 +18,17 @@ use serde_json::Value;
 
 /// How long anything that should happen may take on a busy machine.
 pub const PATIENCE: Duration = Duration::from_secs(30);
+
+/// The folder of the programs that cargo built, above `deps`, which is that of the test binaries.
+pub fn built() -> PathBuf {
+    let binary = std::env::current_exe().unwrap_or_default();
+    binary.ancestors().nth(2).map(Path::to_owned).unwrap_or_default()
+}
+
+/// A program of this release, `omnirelay` or `omnirelayd`: built with the tests, as their package has them.
+pub fn program(name: &str) -> PathBuf {
+    built().join(name)
+}
 
 /// Further variables that a daemon reads.
 const RELAY_SETTINGS: [&str; 4] = ["REDIS_ADDR", "REDIS_PASSWORD", "REDIS_DB", "RELAY_ID"];
@@ -49,7 +57,7 @@ impl Place {
     pub fn new(arguments: &[&str]) -> Result<Self> {
         let arguments = arguments.iter().map(|text| (*text).to_owned()).collect();
         let (directory, listen) = (tempfile::tempdir()?, "127.0.0.1:0".to_owned());
-        let (environment, program) = (Vec::new(), PathBuf::from(env!("CARGO_BIN_EXE_omnirelayd")));
+        let (environment, program) = (Vec::new(), program("omnirelayd"));
         Ok(Self { directory, listen, arguments, environment, program, outlives_size_limit: false })
     }
 
@@ -200,7 +208,7 @@ pub async fn within(
 
 /// The daemon's program, without input and without the caller's settings.
 pub fn omnirelayd() -> Command {
-    clean(env!("CARGO_BIN_EXE_omnirelayd"))
+    clean(program("omnirelayd"))
 }
 
 /// A program without input, output and the caller's settings.

@@ -8,6 +8,8 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 
+use super::program;
+
 /// What is run for so long without being told.
 const SHORT: Duration = Duration::from_secs(5);
 
@@ -21,18 +23,19 @@ pub struct Programs {
 impl Programs {
     /// The daemon.
     pub fn daemon() -> Self {
-        Self::of("omnirelayd", env!("CARGO_BIN_EXE_omnirelayd"))
+        Self::of("omnirelayd")
     }
 
     /// The command line.
     pub fn command_line() -> Self {
-        Self::of("omnirelay", env!("CARGO_BIN_EXE_omnirelay"))
+        Self::of("omnirelay")
     }
 
-    fn of(name: &str, this: &str) -> Self {
+    fn of(name: &str) -> Self {
+        let this = program(name);
         let folder = std::env::var_os("OMNIRELAY_SKEW_PROGRAMS").map(PathBuf::from);
-        let other = folder.map_or_else(|| PathBuf::from(this), |folder| folder.join(name));
-        Self { this: PathBuf::from(this), other }
+        let other = folder.map_or_else(|| this.clone(), |folder| folder.join(name));
+        Self { this, other }
     }
 
     /// The release that is not the one given.

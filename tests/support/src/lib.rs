@@ -1,0 +1,6 @@
+//! Support of tests: daemons as processes, servers that they talk to, and networks of a test's own.
+
+pub mod network;
+pub mod process;
+pub mod servers;
+pub mod tables;
