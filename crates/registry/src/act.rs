@@ -3,6 +3,7 @@
 //! [`Registry::mutate`] is the door for callers, and commits through this one: whatever a daemon writes has its kinds
 //! checked, carries what its right to write rests on, has its audit record in the same commit, and ends in time.
 
+mod own_change;
 mod plan;
 mod reader;
 
@@ -20,6 +21,7 @@ use super::audit_record;
 use super::completeness::lost;
 use super::epoch_loss::RESTORE;
 use super::follow::SEE_ALL_MAX;
+pub use own_change::{OwnChange, put};
 pub use plan::CommitPlan;
 pub use reader::DecisionReader;
 

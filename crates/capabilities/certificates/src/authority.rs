@@ -1,6 +1,5 @@
 //! The authority: how it is made and shown.
 
-use bytes::Bytes;
 use omnirelay_certificate_records::{CERTIFICATE, JOIN_POLICY, ONLY, authority_id};
 use omnirelay_core::spiffe::{CertificateHolder, TrustDomain};
 use omnirelay_identity::caller::Caller;
@@ -13,9 +12,10 @@ use omnirelay_pki::key::Fingerprint;
 use omnirelay_pki::request::Request;
 use omnirelay_pki::revocation::BACKDATED;
 use omnirelay_pki::trust::TrustBundle;
+use omnirelay_registry::act::put;
 use omnirelay_registry::mutate::{MutationDecision, request_hash};
 use omnirelay_registry::view::ViewRecord;
-use omnirelay_store::{RecordKind, Write};
+use omnirelay_store::RecordKind;
 use omnirelay_wire::envelope::EnvelopedAnswer as _;
 use omnirelay_wire::fault::Fault;
 use omnirelay_wire::pb::omnirelay::store::v1::{
@@ -23,7 +23,6 @@ use omnirelay_wire::pb::omnirelay::store::v1::{
 };
 use omnirelay_wire::reasons;
 use omnirelay_wire::rpc::certificate_service::INIT_AUTHORITY;
-use prost::Message as _;
 use rustls::pki_types::CertificateDer;
 use tonic::Response;
 
@@ -93,8 +92,7 @@ impl Certificates {
                 };
                 let protected = protect_from_the_beginning(&self.registry, reader, &mut value);
                 let fingerprint = Fingerprint::of(&value.roots[0].certificate);
-                let put = Bytes::from(value.encode_to_vec());
-                writes.insert(0, Write::Put { id: authority_id(), value: put, group: None });
+                writes.insert(0, put(authority_id(), &value));
                 let mut changes =
                     vec![format!("trustDomain: none -> {domain}"), format!("root: none -> {fingerprint}")];
                 changes.extend(protected);

@@ -2,27 +2,24 @@
 
 use std::pin::Pin;
 
-use bytes::Bytes;
 use omnirelay_certificate_records::CERTIFICATE;
 use omnirelay_certificate_records::record_of;
 use omnirelay_core::text::chain;
 use omnirelay_identity::caller::Caller;
 use omnirelay_nouns::SCHEMA_VERSION;
 use omnirelay_registry::Registry;
-use omnirelay_registry::act::DecisionReader;
-use omnirelay_registry::audit_record::own_body;
+use omnirelay_registry::act::{OwnChange, put};
 use omnirelay_registry::mutate::request_hash;
-use omnirelay_store::{CommitError, Epoch, ExpelOutcome, RecordId, Revision, Write};
+use omnirelay_store::{CommitError, Epoch, ExpelOutcome, RecordId, Revision};
 use omnirelay_wire::fault::Fault;
 use omnirelay_wire::pb::omnirelay::store::v1::CertificateValue;
 use omnirelay_wire::rpc::enrollment_service::REVOKE_NODE;
 use parking_lot::Mutex;
-use prost::Message as _;
 use tracing::{info, warn};
 
 use super::holder::HolderSelector;
-use super::revoke::{BarredCertificates, bar, of_list, put};
-use super::{Certificates, held_in, own_act, pb};
+use super::revoke::{BarredCertificates, bar, of_list};
+use super::{Certificates, held_in, pb};
 use pb::node_revocation::StoreAccess as Had;
 
 /// Ends the session of a node; whether it had one.
@@ -55,7 +52,7 @@ impl Certificates {
                 // Nobody makes its user of the store anew.
                 barred.store_password_hash.clear();
             }
-            Ok(if barred == held { Vec::new() } else { vec![put(&record, &barred)] })
+            Ok(if barred == held { Vec::new() } else { vec![put(record.clone(), &barred)] })
         });
         let changed = changed.await?;
         let mut told = pb::NodeRevocation {
@@ -105,17 +102,13 @@ impl Certificates {
     /// Notes that whoever is out knows the credentials that this daemon uses: `mesh check` says so until they are others.
     async fn note_known_credentials(&self, record: &RecordId) {
         let digest = self.store.digest(&record.key);
-        let act = own_act("certificates.note-credentials", [CERTIFICATE]);
-        let node_id = self.registry.node_id();
-        let noted = self.registry.act::<_, CommitError, _>(&act, async |reader: DecisionReader<'_>| {
-            let held = held_in(&reader, record).filter(|held| held.known_credentials != digest);
+        let action = "certificates.note-credentials";
+        let noted = self.registry.change_own::<_, CommitError>(action, [CERTIFICATE], |reader| {
+            let held = held_in(reader, record).filter(|held| held.known_credentials != digest);
             let Some(held) = held else { return Ok(None) };
             let value = CertificateValue { known_credentials: digest.clone(), ..(*held).clone() };
-            let put = Bytes::from(value.encode_to_vec());
             let changes = vec!["knows the credentials of the store".to_owned()];
-            let body = own_body(node_id, act.action, record.to_string(), changes);
-            let write = Write::Put { id: record.clone(), value: put, group: None };
-            Ok(Some((reader.plan().write([write]).audit([body]), ())))
+            Ok(Some(OwnChange::of(put(record.clone(), &value), changes)))
         });
         if let Err(error) = noted.await {
             warn!(error = %chain(&error), "not noted that a revoked node knows credentials of the store");

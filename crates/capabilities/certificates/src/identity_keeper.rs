@@ -4,7 +4,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use omnirelay_certificate_records::GRACE;
 use omnirelay_certificate_records::record_of;
 use omnirelay_certificate_records::revoked::{signed_list, sound_list};
@@ -24,10 +23,10 @@ use omnirelay_pki::request::Request;
 use omnirelay_pki::revocation::Revocations;
 use omnirelay_pki::trust::{ChainUsage, TrustBundle};
 use omnirelay_registry::Registry;
-use omnirelay_registry::act::DecisionReader;
-use omnirelay_registry::audit_record::own_body;
+use omnirelay_registry::act::{DecisionReader, OwnChange, put};
+use omnirelay_registry::mutate::MutationDecision;
 use omnirelay_registry::view::View;
-use omnirelay_store::{CommitError, Version, Write};
+use omnirelay_store::{CommitError, Version};
 use omnirelay_wire::fault::Fault;
 use omnirelay_wire::pb::omnirelay::store::v1::{AuthorityValue, CertificateValue, RevocationValue};
 use parking_lot::Mutex;
@@ -42,7 +41,7 @@ use super::issue::{LIFETIME, LeafOrder, OtherKeysAction, issue, with_own};
 use super::lacking::IdentityTrouble;
 use super::remote::RenewalError;
 use super::signer::Signer;
-use super::{OtherDaemons, authority_in, own_act, pb};
+use super::{OtherDaemons, authority_in, pb};
 
 /// How long a new certificate is used at least, whatever this host's clock says of it.
 const BETWEEN: Duration = Duration::from_secs(600);
@@ -445,22 +444,25 @@ impl IdentityKeeper {
 
     /// Writes what this node knows to be revoked, together with what the registry has by then.
     async fn restore(&self, own: &Revocations) -> Result<(), KeepError> {
-        let act = own_act("certificates.restore-revocations", [REVOCATION]);
-        let written = self.registry.act::<_, KeepError, _>(&act, async |reader: DecisionReader<'_>| {
-            let authority = authority_in(&reader)?;
-            let (theirs, now) = (self.sound_in(&authority, &reader)?, unix_now());
+        let action = "certificates.restore-revocations";
+        let written = self.registry.change_own::<_, KeepError>(action, [REVOCATION], |reader| {
+            let authority = authority_in(reader)?;
+            let (theirs, now) = (self.sound_in(&authority, reader)?, unix_now());
             if theirs.has_all_of(own, now) {
                 return Ok(None);
             }
             let mut united = theirs.clone();
             united.unite(own, now);
-            let value = Bytes::from(self.signer.signed(&authority, &united, now)?.encode_to_vec());
+            let write = put(revocation_id(), &self.signer.signed(&authority, &united, now)?);
             let changes = vec![format!("number: {} -> {}", theirs.number(), united.number())];
-            let body = own_body(self.registry.node_id(), act.action, revocation_id().to_string(), changes);
-            let write = Write::Put { id: revocation_id(), value, group: None };
-            Ok(Some((reader.plan().write([write]).audit([body]), united.number())))
+            Ok(Some(OwnChange {
+                object: write.id().to_string(),
+                writes: vec![write],
+                changes,
+                answer: united.number(),
+            }))
         });
-        if let Some((_, number)) = written.await? {
+        if let Some(number) = written.await? {
             warn!(number, "revocations that the registry had lost were restored");
         }
         Ok(())
@@ -519,24 +521,23 @@ pub(super) async fn issue_by_itself(
     request: &Request,
     (holder, names, lifetime): (CertificateHolder, TlsNames, u32),
 ) -> Result<Option<pb::IssuedCertificate>, KeepError> {
-    let (act, node_id) = (own_act("certificates.issue", [CERTIFICATE]), registry.node_id());
-    let issued = registry.act::<_, KeepError, _>(&act, async |reader: DecisionReader<'_>| {
-        let order = LeafOrder {
-            holder: holder.clone(),
-            request,
-            names: names.clone(),
-            lifetime,
-            others: OtherKeysAction::Keep,
-            by: node_id,
-            now: unix_now(),
-            from: None,
-        };
-        let decided = issue(signer, &reader, &order)?;
-        let object = decided.writes.first().map(|write| write.id().to_string());
-        let body = own_body(node_id, act.action, object.unwrap_or_default(), decided.changes);
-        Ok(Some((reader.plan().write(decided.writes).audit([body]), decided.answer)))
-    });
-    Ok(issued.await?.map(|(_, issued)| issued))
+    registry
+        .change_own("certificates.issue", [CERTIFICATE], |reader| {
+            let order = LeafOrder {
+                holder: holder.clone(),
+                request,
+                names: names.clone(),
+                lifetime,
+                others: OtherKeysAction::Keep,
+                by: registry.node_id(),
+                now: unix_now(),
+                from: None,
+            };
+            let MutationDecision { writes, changes, answer } = issue(signer, reader, &order)?;
+            let object = writes.first().map(|write| write.id().to_string()).unwrap_or_default();
+            Ok(Some(OwnChange { object, writes, changes, answer }))
+        })
+        .await
 }
 
 /// When certificates end, in seconds from now; `None`: there is none.

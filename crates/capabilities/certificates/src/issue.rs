@@ -1,6 +1,5 @@
 //! Issuing: a certificate for the key of a request, on the strength of an administrator's word or of the one before.
 
-use bytes::Bytes;
 use omnirelay_certificate_records::{REVOCATION, revocation_id};
 use omnirelay_certificate_records::{certificate_of, record_of};
 use omnirelay_core::spiffe::{CertificateHolder, SpiffeId};
@@ -12,14 +11,13 @@ use omnirelay_pki::authority::ValidityPeriod;
 use omnirelay_pki::certificate::{Certificate, TlsNames};
 use omnirelay_pki::request::Request;
 use omnirelay_pki::revocation::{BACKDATED, Revocations, RevokedSubject};
-use omnirelay_registry::act::DecisionReader;
+use omnirelay_registry::act::{DecisionReader, put};
 use omnirelay_registry::mutate::{MutationDecision, request_hash};
 use omnirelay_store::{RecordKind, Write};
 use omnirelay_wire::fault::Fault;
 use omnirelay_wire::pb::omnirelay::store::v1::{AuthorityValue, CertificateValue};
 use omnirelay_wire::reasons;
 use omnirelay_wire::rpc::certificate_service::{ISSUE, RENEW};
-use prost::Message as _;
 
 use super::authority::{bundle_pem, chain_pem};
 use super::gate::RateKey;
@@ -222,8 +220,7 @@ pub fn issue_by(
         bundle_pem: bundle_pem(authority),
         ..Default::default()
     };
-    let value = Bytes::from(with_it.encode_to_vec());
-    let mut writes = vec![Write::Put { id: record, value, group: None }];
+    let mut writes = vec![put(record, &with_it)];
     writes.extend(replaced(signer, authority, revoked, &others, now)?);
     Ok(MutationDecision { writes, changes: told(&certificate), answer })
 }
@@ -277,8 +274,7 @@ fn replaced(
         list.revoke(RevokedSubject::Serial(serial.clone()), now, not_after + GRACE, "replaced");
     }
     list.prune(now);
-    let value = Bytes::from(signer.signed(authority, &list, now)?.encode_to_vec());
-    Ok(Some(Write::Put { id: revocation_id(), value, group: None }))
+    Ok(Some(put(revocation_id(), &signer.signed(authority, &list, now)?)))
 }
 
 /// That the certificate that was shown still counts: it may have been revoked, or have ended, since the handshake.

@@ -6,8 +6,7 @@ use omnirelay_certificate_records::CERTIFICATE;
 use omnirelay_certificate_records::record_of_node;
 use omnirelay_pki::certificate::{key_of, validity_of};
 use omnirelay_registry::Registry;
-use omnirelay_registry::act::DecisionReader;
-use omnirelay_registry::audit_record::own_body;
+use omnirelay_registry::act::{OwnChange, put};
 use omnirelay_registry::view::View;
 use omnirelay_store::{RecordId, Write};
 use omnirelay_wire::fault::Fault;
@@ -19,7 +18,7 @@ use rustls::pki_types::CertificateDer;
 
 use super::authority::bundle_of;
 use super::signer::{Signer, not_made};
-use super::{authority_in, held_in, own_act};
+use super::{authority_in, held_in};
 use crate::identity_keeper::KeepError;
 
 /// As what issuers sign that a node has their secret.
@@ -63,23 +62,20 @@ fn signer_of<'a>(
 /// `NOT_AN_ISSUER`; those of the store.
 pub async fn prove_own(registry: &Registry, signer: &Signer, cluster: &str) -> Result<(), KeepError> {
     let (node, record) = (registry.node_id(), record_of_node(cluster, registry.node_id()));
-    let act = own_act("certificates.prove-issuer", [CERTIFICATE]);
-    let written = registry.act::<_, KeepError, _>(&act, async |reader: DecisionReader<'_>| {
-        let authority = authority_in(&reader)?;
+    let written = registry.change_own("certificates.prove-issuer", [CERTIFICATE], |reader| {
+        let authority = authority_in(reader)?;
         let is_by_newest = |held: &CertificateValue| {
             signer_of(&authority, held, cluster, node).is_some_and(|by| authority.issuers.first() == Some(by))
         };
         let is_signing = authority.record_signing.is_some();
-        let held = held_in(&reader, &record).filter(|held| {
+        let held = held_in(reader, &record).filter(|held| {
             is_signing && !held.barred && !held.store_password_hash.is_empty() && !is_by_newest(held)
         });
         let Some(held) = held else { return Ok(None) };
         let proof = made(signer, &authority, cluster, node)?;
         let value = CertificateValue { issuer_proof: Some(proof), ..(*held).clone() };
-        let put = Write::Put { id: record.clone(), value: value.encode_to_vec().into(), group: None };
         let changes = vec!["has the secret of the issuer".to_owned()];
-        let body = own_body(node, act.action, record.to_string(), changes);
-        Ok(Some((reader.plan().write([put]).audit([body]), ())))
+        Ok(Some(OwnChange::of(put(record.clone(), &value), changes)))
     });
     written.await.map(drop)
 }

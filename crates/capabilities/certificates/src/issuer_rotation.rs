@@ -1,23 +1,19 @@
 //! Keeping the authority: what a daemon does for it by itself, making it where that is configured, and another issuer in time.
 
-use bytes::Bytes;
 use omnirelay_certificate_records::{AUTHORITY, REVOCATION, authority_id};
 use omnirelay_identity::trust::unix_now;
 use omnirelay_pki::authority::ValidityPeriod;
 use omnirelay_pki::certificate::validity_of;
 use omnirelay_pki::revocation::BACKDATED;
-use omnirelay_registry::act::DecisionReader;
-use omnirelay_registry::audit_record::own_body;
-use omnirelay_store::Write;
+use omnirelay_registry::act::{OwnChange, put};
 use omnirelay_wire::pb::omnirelay::store::v1::{AuthorityValue, SigningValue};
-use prost::Message as _;
 use tokio::time::Instant;
 use tracing::{info, warn};
 
 use super::authority::{DOMAIN, lives, store_unix};
 use super::protect::protect_from_the_beginning;
-use super::rotate::{NextIssuer, OldIssuers, rotated};
-use super::{authority_in, own_act, seal_keys};
+use super::rotate::{AuthorityRotation, NextIssuer, OldIssuers, rotated};
+use super::{authority_in, seal_keys};
 use crate::identity_keeper::{AGAIN, IdentityKeeper, KeepError};
 
 impl IdentityKeeper {
@@ -27,8 +23,7 @@ impl IdentityKeeper {
         if !self.makes_authority || !self.registry.view().head().caught_up {
             return None;
         }
-        let act = own_act("authority.init", [AUTHORITY]);
-        let made = self.registry.act::<_, KeepError, _>(&act, async |reader: DecisionReader<'_>| {
+        let made = self.registry.change_own::<_, KeepError>("authority.init", [AUTHORITY], |reader| {
             if reader.get(&authority_id()).is_some() {
                 return Ok(None);
             }
@@ -36,13 +31,10 @@ impl IdentityKeeper {
             let [root, issuer] = lives(0, 0, now)?;
             let domain = DOMAIN.parse().map_err(|_| KeepError::Pair)?;
             let mut value = self.signer.make(domain, root, issuer, now)?;
-            let protected = protect_from_the_beginning(&self.registry, &reader, &mut value);
-            let value = Bytes::from(value.encode_to_vec());
+            let protected = protect_from_the_beginning(&self.registry, reader, &mut value);
             let mut changes = vec![format!("trustDomain: none -> {DOMAIN}")];
             changes.extend(protected);
-            let body = own_body(self.registry.node_id(), act.action, authority_id().to_string(), changes);
-            let write = Write::Put { id: authority_id(), value, group: None };
-            Ok(Some((reader.plan().write([write]).audit([body]), ())))
+            Ok(Some(OwnChange::of(put(authority_id(), &value), changes)))
         });
         match made.await {
             Ok(_) => None,
@@ -65,21 +57,19 @@ impl IdentityKeeper {
             return Ok(());
         }
         seal_keys::vouch_before_another(&self.registry, &self.signer).await;
-        let act = own_act("authority.rotate", [AUTHORITY, REVOCATION]);
-        let written = self.registry.act::<_, KeepError, _>(&act, async |reader: DecisionReader<'_>| {
+        let kinds = [AUTHORITY, REVOCATION];
+        let written = self.registry.change_own::<_, KeepError>("authority.rotate", kinds, |reader| {
             let now = unix_now();
-            if !authority_in(&reader)?.issuers.first().is_some_and(due) {
+            if !authority_in(reader)?.issuers.first().is_some_and(due) {
                 return Ok(None);
             }
             // As long as the one before, as somebody has chosen it.
             let (begin, end) = validity_of(&issuer.certificate).unwrap_or((now, now));
             let validity =
                 ValidityPeriod { not_before: now - BACKDATED, not_after: now + (end - begin - BACKDATED) };
-            let rotated =
-                rotated(&self.signer, &reader, &NextIssuer::Issuer(validity), OldIssuers::Kept, now)?;
-            let body =
-                own_body(self.registry.node_id(), act.action, authority_id().to_string(), rotated.changes);
-            Ok(Some((reader.plan().write(rotated.writes).audit([body]), ())))
+            let AuthorityRotation { writes, changes, .. } =
+                rotated(&self.signer, reader, &NextIssuer::Issuer(validity), OldIssuers::Kept, now)?;
+            Ok(Some(OwnChange { object: authority_id().to_string(), writes, changes, answer: () }))
         });
         if written.await?.is_some() {
             info!("issuer of the mesh followed by another");

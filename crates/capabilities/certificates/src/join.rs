@@ -18,7 +18,7 @@ use omnirelay_pki::join_token::{TokenId, TokenVerifier};
 use omnirelay_pki::key::Fingerprint;
 use omnirelay_pki::request::Request;
 use omnirelay_pki::revocation::RevokedSubject;
-use omnirelay_registry::act::DecisionReader;
+use omnirelay_registry::act::{DecisionReader, put};
 use omnirelay_registry::cursor::Cursor;
 use omnirelay_registry::mutate::{
     AnswerCompletion, Mutation, MutationDecision, MutationOutcome, request_hash,
@@ -413,7 +413,7 @@ fn counted(record: &RecordId, token: &JoinTokenValue, of: &Asked) -> Write {
         key,
         unknown_fields: Default::default(),
     });
-    Write::Put { id: record.clone(), value: Bytes::from(token.encode_to_vec()), group: None }
+    put(record.clone(), &token)
 }
 
 /// What the node may be called: by its id, unless that is the name of another holder (`taken`), by where it calls from, and by what

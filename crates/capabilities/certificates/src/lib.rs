@@ -55,8 +55,8 @@ use omnirelay_identity::trust::{HasAuthority, MeshTrust};
 use omnirelay_node::transport::NodeTransport;
 use omnirelay_nouns::serve;
 use omnirelay_registry::Registry;
-use omnirelay_registry::act::{DaemonAct, DecisionReader, WriteAuthority};
-use omnirelay_store::{RecordId, RecordKind};
+use omnirelay_registry::act::DecisionReader;
+use omnirelay_store::RecordId;
 use omnirelay_wire::fault::Fault;
 use omnirelay_wire::pb::omnirelay::security::v1 as pb;
 use omnirelay_wire::pb::omnirelay::store::v1::{AuthorityValue, CertificateValue};
@@ -86,9 +86,6 @@ serve! {
         get_bundle(GetBundleRequest) -> GetBundleResponse: |of, _, asked| of.0.show_bundle(asked);
     }
 }
-
-/// How often what a daemon does by itself is decided again when somebody else was faster.
-const OWN_TRIES: usize = 5;
 
 /// The key of the authority's record that holds an issuer which was prepared.
 const NEXT: &str = "next";
@@ -147,11 +144,6 @@ serve! {
 
 fn pending_id() -> RecordId {
     RecordId::new(AUTHORITY, NEXT)
-}
-
-/// What a daemon does by itself to records of these kinds, which are of nobody else.
-fn own_act(action: &'static str, kinds: impl IntoIterator<Item = RecordKind>) -> DaemonAct {
-    DaemonAct { tries: OWN_TRIES, ..DaemonAct::new(action, kinds, WriteAuthority::Unfenced) }
 }
 
 /// The authority as a decision reads it.

@@ -1,6 +1,5 @@
 //! The join policy: who may become a node, as a record by which every daemon judges alike.
 
-use bytes::Bytes;
 use omnirelay_certificate_records::{JOIN_POLICY, ONLY};
 use omnirelay_core::join::{JoinCandidate, JoinDecision as Judged, JoinPolicy, VerifiedEvidence};
 use omnirelay_core::text::printable;
@@ -10,7 +9,7 @@ use omnirelay_identity::caller::Caller;
 use omnirelay_nouns::request::MutationRequest;
 use omnirelay_nouns::{SCHEMA_VERSION, at_cursor, envelope, head_cursor, timestamp};
 use omnirelay_pki::public_key::{PublicKey, signed};
-use omnirelay_registry::act::DecisionReader;
+use omnirelay_registry::act::{DecisionReader, put};
 use omnirelay_registry::mutate::{MutationDecision, request_hash};
 use omnirelay_registry::view::{View, ViewRecord};
 use omnirelay_store::{RecordId, Write};
@@ -80,7 +79,7 @@ impl Certificates {
                 let is_so = before.as_deref().is_some_and(|before| before.known() == wanted.known());
                 let writes = match is_so {
                     true => Vec::new(),
-                    false => vec![put(&with_unknown_fields(wanted.clone(), before.as_deref()))],
+                    false => vec![put(policy_id(), &with_unknown_fields(wanted.clone(), before.as_deref()))],
                 };
                 let before = before.as_deref().cloned().unwrap_or_else(by_token_alone);
                 let changes = field_changes("", &shown(before), &shown(wanted.clone()));
@@ -111,7 +110,7 @@ impl Certificates {
             unknown_fields: Default::default(),
         };
         check(&value)?;
-        Ok(Some(put(&value)))
+        Ok(Some(put(policy_id(), &value)))
     }
 }
 
@@ -215,10 +214,6 @@ fn rules(value: &JoinPolicyValue) -> Result<JoinPolicy, Fault> {
 fn check(value: &JoinPolicyValue) -> Result<(), Fault> {
     join_policy::check(&value.rules, &value.attesters)
         .map_err(|what| Fault::invalid(format!("the policy: {what}")))
-}
-
-fn put(value: &JoinPolicyValue) -> Write {
-    Write::Put { id: policy_id(), value: Bytes::from(value.encode_to_vec()), group: None }
 }
 
 fn shown(value: JoinPolicyValue) -> pb::JoinPolicy {

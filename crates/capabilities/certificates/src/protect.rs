@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
 use omnirelay_certificate_records::{ONLY, authority_id};
 use omnirelay_core::text::hex;
 use omnirelay_identity::caller::Caller;
@@ -10,7 +9,7 @@ use omnirelay_nouns::request::MutationRequest;
 use omnirelay_nouns::{SCHEMA_VERSION, timestamp};
 use omnirelay_peer_records as peers;
 use omnirelay_registry::Registry;
-use omnirelay_registry::act::DecisionReader;
+use omnirelay_registry::act::{DecisionReader, put};
 use omnirelay_registry::mutate::{MutationDecision, request_hash};
 use omnirelay_registry::view::ViewRecord;
 use omnirelay_store::{RecordId, Write};
@@ -18,7 +17,6 @@ use omnirelay_wire::fault::Fault;
 use omnirelay_wire::pb::omnirelay::store::v1::AuthorityValue;
 use omnirelay_wire::reasons;
 use omnirelay_wire::rpc::certificate_service::PROTECT_RECORDS;
-use prost::Message as _;
 use ring::digest::{Context, SHA256};
 use tokio::time::{Instant, timeout_at};
 
@@ -72,7 +70,7 @@ impl Certificates {
 fn begin(authority: &AuthorityValue) -> Write {
     let signing = signing_by(authority, None, true);
     let value = AuthorityValue { record_signing: Some(signing), ..authority.clone() };
-    Write::Put { id: authority_id(), value: Bytes::from(value.encode_to_vec()), group: None }
+    put(authority_id(), &value)
 }
 
 /// Has records of who may do what signed in a mesh whose authority is being made, unless a daemon lives that does not know that; what

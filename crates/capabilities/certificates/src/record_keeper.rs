@@ -4,25 +4,23 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use omnirelay_certificate_records::{AUTHORITY, authority_id, current_authority};
 use omnirelay_core::text::chain;
 use omnirelay_identity::node_identity::IdentityFiles;
 use omnirelay_pki::certificate::key_of;
 use omnirelay_registry::Registry;
-use omnirelay_registry::act::DecisionReader;
-use omnirelay_registry::audit_record::own_body;
+use omnirelay_registry::act::{OwnChange, put};
 use omnirelay_registry::signed_records::{UnknownRecords, told};
 use omnirelay_registry::view::{RefusedRecord, View};
-use omnirelay_store::{CommitError, RecordId, Write};
+use omnirelay_store::{CommitError, RecordId};
 use omnirelay_wire::pb::omnirelay::store::v1::{AuthorityValue, KeptRecord, KeptRecords, RecordSigning};
 use parking_lot::Mutex;
 use prost::Message as _;
 use tokio::time::Instant;
 use tracing::{info, warn};
 
+use super::authority_in;
 use super::signer::Signer;
-use super::{authority_in, own_act};
 use crate::identity_keeper::{AGAIN, KeepError};
 
 /// How long an issuer has to put right what does not count before others tell the trail of it.
@@ -204,9 +202,9 @@ impl RecordKeeper {
 
     /// Has nothing count any more but what the newest issuer has signed, once that is all.
     async fn finish(&self) -> Result<(), KeepError> {
-        let act = own_act("authority.require-signatures", [AUTHORITY]);
-        let done = self.registry.act::<_, KeepError, _>(&act, async |reader: DecisionReader<'_>| {
-            let mut value = (*authority_in(&reader)?).clone();
+        let action = "authority.require-signatures";
+        let done = self.registry.change_own::<_, KeepError>(action, [AUTHORITY], |reader| {
+            let mut value = (*authority_in(reader)?).clone();
             let Some(signing) = value.record_signing.as_mut() else { return Ok(None) };
             if !self.registry.view().is_all_signed() {
                 return Err(CommitError::Store(omnirelay_store::StoreError::Unavailable(
@@ -215,13 +213,7 @@ impl RecordKeeper {
                 .into());
             }
             let changes = finished(signing);
-            if changes.is_empty() {
-                return Ok(None);
-            }
-            let body = own_body(self.registry.node_id(), act.action, authority_id().to_string(), changes);
-            let value = Bytes::from(value.encode_to_vec());
-            let write = Write::Put { id: authority_id(), value, group: None };
-            Ok(Some((reader.plan().write([write]).audit([body]), ())))
+            Ok((!changes.is_empty()).then(|| OwnChange::of(put(authority_id(), &value), changes)))
         });
         done.await.map(drop)
     }

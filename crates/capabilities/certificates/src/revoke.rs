@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use bytes::Bytes;
 use omnirelay_certificate_records::revoked::known;
 use omnirelay_certificate_records::{CERTIFICATE, ONLY, revocation_id};
 use omnirelay_certificate_records::{certificate_of, record_of};
@@ -15,7 +14,7 @@ use omnirelay_nouns::{SCHEMA_VERSION, at_cursor, envelope, head_cursor};
 use omnirelay_peer_records as peers;
 use omnirelay_pki::certificate::{Certificate, CertificateSerial};
 use omnirelay_pki::revocation::{Revocation, Revocations, RevokedSubject};
-use omnirelay_registry::act::DecisionReader;
+use omnirelay_registry::act::{DecisionReader, put};
 use omnirelay_registry::mutate::{MutationDecision, request_hash};
 use omnirelay_registry::view::ViewRecord;
 use omnirelay_store::{RecordId, RecordKind, Write};
@@ -25,7 +24,6 @@ use omnirelay_wire::pb::omnirelay::store::v1::{CertificateValue, RevocationValue
 use omnirelay_wire::reasons;
 use omnirelay_wire::rpc::RpcMethod;
 use omnirelay_wire::rpc::certificate_service::{REINSTATE, REVOKE};
-use prost::Message as _;
 use tonic::Response;
 
 use super::administrators::{LastAdministrator, RemovedRights, check_left};
@@ -99,7 +97,7 @@ impl Certificates {
                         list.revoke(RevokedSubject::Holder(id), now, until, reason);
                     }
                     let barred = CertificateValue { barred: true, ..held.clone() };
-                    Ok(if held.barred { Vec::new() } else { vec![put(record, &barred)] })
+                    Ok(if held.barred { Vec::new() } else { vec![put(record.clone(), &barred)] })
                 }
             }
         });
@@ -158,7 +156,7 @@ impl Certificates {
                 list.reinstate(&RevokedSubject::Holder(certificate.id), now);
             }
             let free = CertificateValue { barred: false, ..(*held).clone() };
-            Ok(if held.barred { vec![put(&record, &free)] } else { Vec::new() })
+            Ok(if held.barred { vec![put(record.clone(), &free)] } else { Vec::new() })
         })
         .await
     }
@@ -213,9 +211,7 @@ impl Certificates {
                 }
                 if list != before {
                     list.prune(now);
-                    let signed = self.signer.signed(&authority, &list, now)?;
-                    let value = Bytes::from(signed.encode_to_vec());
-                    writes.push(Write::Put { id: revocation_id(), value, group: None });
+                    writes.push(put(revocation_id(), &self.signer.signed(&authority, &list, now)?));
                 }
                 let answer = pb::RevocationChange {
                     schema_version: SCHEMA_VERSION.to_owned(),
@@ -336,10 +332,6 @@ fn word(what: &RevokedSubject) -> String {
         RevokedSubject::Node { cluster, node } => format!("node {cluster}/{node}"),
         RevokedSubject::Later(_) => "what a later version names".to_owned(),
     }
-}
-
-pub fn put(id: &RecordId, value: &CertificateValue) -> Write {
-    Write::Put { id: id.clone(), value: Bytes::from(value.encode_to_vec()), group: None }
 }
 
 fn show((what, revocation): (&RevokedSubject, &Revocation)) -> pb::Revocation {

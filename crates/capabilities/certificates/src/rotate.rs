@@ -5,7 +5,6 @@
 
 use std::fmt::Display;
 
-use bytes::Bytes;
 use omnirelay_certificate_records::{
     CERTIFICATE, ONLY, REVOCATION, authority_id, current_authority, revocation_id,
 };
@@ -21,7 +20,7 @@ use omnirelay_pki::key::Fingerprint;
 use omnirelay_pki::request::{Request, to_pem};
 use omnirelay_pki::revocation::{Revocations, RevokedSubject};
 use omnirelay_pki::trust::TrustBundle;
-use omnirelay_registry::act::DecisionReader;
+use omnirelay_registry::act::{DecisionReader, put};
 use omnirelay_registry::mutate::{MutationDecision, request_hash};
 use omnirelay_store::{RecordKind, Write};
 use omnirelay_wire::fault::Fault;
@@ -30,7 +29,6 @@ use omnirelay_wire::pb::omnirelay::store::v1::{
 };
 use omnirelay_wire::reasons;
 use omnirelay_wire::rpc::certificate_service::{PREPARE_ISSUER, RETIRE_ROOT, ROTATE_AUTHORITY};
-use prost::Message as _;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 use tokio::time::timeout;
@@ -98,7 +96,6 @@ impl Certificates {
                 self.registry.node_id().clone_into(&mut pending.node_id);
                 let (signature, signer) = proven.unwrap_or_default();
                 let key = Request::read(&pending.csr).map_err(|_| unreadable())?.key.to_string();
-                let value = Bytes::from(pending.encode_to_vec());
                 let answer = pb::PreparedIssuer {
                     schema_version: SCHEMA_VERSION.to_owned(),
                     // With a dry run nobody keeps its key.
@@ -108,7 +105,7 @@ impl Certificates {
                     signature,
                     ..Default::default()
                 };
-                let writes = vec![Write::Put { id: pending_id(), value, group: None }];
+                let writes = vec![put(pending_id(), &pending)];
                 Ok(MutationDecision { writes, changes: vec![format!("key: none -> {key}")], answer })
             })
             .await?;
@@ -184,7 +181,7 @@ impl Certificates {
                     self.check_all_signed(&value)?;
                     self.check_nobody_needs_more(&value, now)?;
                 }
-                let mut writes = vec![put(&value)];
+                let mut writes = vec![put(authority_id(), &value)];
                 // Signed anew, so that it does not lead to what is trusted no more.
                 writes.extend(signed_anew(&self.signer, &value, reader, |_| {}, now)?);
                 let changes = vec![format!("root: {fingerprint} -> none")];
@@ -359,7 +356,7 @@ pub fn rotated(
             list.revoke(RevokedSubject::Key(key), now, end + GRACE, "the issuer was replaced");
         }
     };
-    writes.insert(0, put(&value));
+    writes.insert(0, put(authority_id(), &value));
     writes.extend(signed_anew(signer, &value, reader, revoke, now)?);
     if before == OldIssuers::Revoked {
         changes.push("issuers before: valid -> revoked".to_owned());
@@ -430,8 +427,7 @@ fn signed_anew(
     if reader.get(&revocation_id()).is_none() && list.number() == 0 {
         return Ok(None);
     }
-    let value = Bytes::from(signer.signed(authority, &list, now)?.encode_to_vec());
-    Ok(Some(Write::Put { id: revocation_id(), value, group: None }))
+    Ok(Some(put(revocation_id(), &signer.signed(authority, &list, now)?)))
 }
 
 impl SuppliedIssuer {
@@ -557,10 +553,6 @@ fn certificate(field: &str, pem: &str) -> Result<Option<CertificateDer<'static>>
             all.len()
         ))),
     }
-}
-
-fn put(value: &AuthorityValue) -> Write {
-    Write::Put { id: authority_id(), value: Bytes::from(value.encode_to_vec()), group: None }
 }
 
 fn answer(value: &AuthorityValue) -> pb::AuthorityChange {

@@ -4,7 +4,6 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use bytes::Bytes;
 use omnirelay_certificate_records::record_of_node;
 use omnirelay_certificate_records::{CERTIFICATE, current_authority};
 use omnirelay_decisions::audit_seal::fingerprint;
@@ -12,19 +11,17 @@ use omnirelay_pki::certificate::{key_of, validity_of};
 use omnirelay_pki::revocation::{Revocations, RevokedSubject};
 use omnirelay_pki::trust::TrustBundle;
 use omnirelay_registry::Registry;
-use omnirelay_registry::act::DecisionReader;
-use omnirelay_registry::audit_record::own_body;
+use omnirelay_registry::act::{OwnChange, put};
 use omnirelay_registry::view::{View, ViewRecord};
-use omnirelay_store::{RecordId, Write};
+use omnirelay_store::RecordId;
 use omnirelay_wire::fault::Fault;
 use omnirelay_wire::pb::omnirelay::store::v1::{AuthorityValue, CertificateValue, SealKeyValue};
-use prost::Message as _;
 use rustls::pki_types::CertificateDer;
 use tracing::warn;
 
 use super::authority::bundle_of;
 use super::signer::{Signer, not_made};
-use super::{authority_in, held_in, own_act};
+use super::{authority_in, held_in};
 use crate::identity_keeper::KeepError;
 
 /// As what issuers sign that a key is a node's.
@@ -198,14 +195,14 @@ async fn vouch_for(
     signers: TrustedSealSigners,
     records: &[RecordId],
 ) -> Result<(), KeepError> {
-    let act = own_act("certificates.vouch-for-seal-keys", [CERTIFICATE]);
-    let written = registry.act::<_, KeepError, _>(&act, async |reader: DecisionReader<'_>| {
-        let authority = authority_in(&reader)?;
+    let action = "certificates.vouch-for-seal-keys";
+    let written = registry.change_own::<_, KeepError>(action, [CERTIFICATE], |reader| {
+        let authority = authority_in(reader)?;
         let issuer = signer.issuer(&authority)?;
         let judge = Judge::of(&authority, signer.revoked(|id| reader.get(id)), signers)?;
         let (mut writes, mut changes) = (Vec::new(), Vec::new());
         for id in records {
-            let (Some(of), Some(held)) = (node_of(id), held_in(&reader, id)) else { continue };
+            let (Some(of), Some(held)) = (node_of(id), held_in(reader, id)) else { continue };
             let (mut held, mut has_changed) = ((*held).clone(), false);
             for key in held.seal_keys.iter_mut().filter(|key| judge.is_outdated(of, key)) {
                 let anew = vouched(&issuer, of, &key.key).map_err(|error| not_made(&error))?;
@@ -215,13 +212,11 @@ async fn vouch_for(
             }
             // Another issuer may have been faster.
             if has_changed {
-                let value = Bytes::from(held.encode_to_vec());
-                writes.push(Write::Put { id: id.clone(), value, group: None });
+                writes.push(put(id.clone(), &held));
             }
         }
-        let Some(first) = writes.first().map(|write| write.id().to_string()) else { return Ok(None) };
-        let body = own_body(registry.node_id(), act.action, first, changes);
-        Ok(Some((reader.plan().write(writes).audit([body]), ())))
+        let first = writes.first().map(|write| write.id().to_string());
+        Ok(first.map(|object| OwnChange { object, writes, changes, answer: () }))
     });
-    written.await.map(|_| ())
+    written.await.map(drop)
 }

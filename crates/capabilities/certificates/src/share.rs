@@ -6,7 +6,6 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use omnirelay_certificate_records::{ONLY, authority_id, current_authority};
 use omnirelay_core::names::check_node_name;
 use omnirelay_core::spiffe::CertificateHolder;
@@ -25,15 +24,14 @@ use omnirelay_pki::public_key::{PublicKey, signed_as};
 use omnirelay_pki::recipient::{RecipientKey, seal_for};
 use omnirelay_pki::sealed::SealError;
 use omnirelay_pki::trust::ChainUsage;
+use omnirelay_registry::act::put;
 use omnirelay_registry::mutate::{MutationDecision, request_hash};
-use omnirelay_store::Write;
 use omnirelay_transport::peer::CallPath;
 use omnirelay_wire::fault::Fault;
 use omnirelay_wire::pb::omnirelay::store::v1::{AuthorityValue, SecretHolderValue};
 use omnirelay_wire::reasons;
 use omnirelay_wire::rpc::certificate_service::SHARE_ISSUER;
 use parking_lot::Mutex;
-use prost::Message as _;
 use rustls::pki_types::CertificateDer;
 use tokio::time::timeout;
 use tracing::{error, info};
@@ -102,8 +100,7 @@ impl Certificates {
             if is_issuer {
                 return Ok(MutationDecision { writes: Vec::new(), changes: Vec::new(), answer });
             }
-            let value = Bytes::from(given(&authority, &node, unix_now()).encode_to_vec());
-            let writes = vec![Write::Put { id: authority_id(), value, group: None }];
+            let writes = vec![put(authority_id(), &given(&authority, &node, unix_now()))];
             let changes = vec![format!("secret of the issuers: given to {node}")];
             Ok(MutationDecision { writes, changes, answer })
         });

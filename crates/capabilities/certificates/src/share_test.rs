@@ -7,6 +7,7 @@ use omnirelay_pki::certificate::TlsNames;
 use omnirelay_pki::key::PrivateKey;
 use omnirelay_pki::request::Request;
 use omnirelay_store::{ManualClock, MemoryStore};
+use prost::Message as _;
 
 use super::super::tests::{Node, authority, initialised, keeper, node, remember, until};
 use super::*;

@@ -5,14 +5,14 @@ use std::collections::BTreeMap;
 use omnirelay_certificate_records::current_authority;
 use omnirelay_core::text::chain;
 use omnirelay_registry::Registry;
-use omnirelay_registry::act::CommitPlan;
+use omnirelay_registry::act::{CommitPlan, DaemonAct};
 use omnirelay_registry::audit_record::{named, own_body};
 use omnirelay_store::{RecordKind, RightsSet, Store, StoreError, WritableKinds};
 use parking_lot::Mutex;
 use tracing::{info, warn};
 
+use super::issuer_proof;
 use super::store_users::PasswordHash;
-use super::{issuer_proof, own_act};
 
 /// The kinds of records that this version knows.
 #[derive(Clone, Debug, Default)]
@@ -70,7 +70,7 @@ impl StoreRights {
         let mut changed = Vec::new();
         let brought = self.bring_each(registry.store(), registry, cluster, users, &mut changed).await;
         if !changed.is_empty() {
-            let act = own_act("certificates.set-store-rights", []);
+            let act = DaemonAct::own("certificates.set-store-rights", []);
             let object = format!("node/{cluster}/{}", changed[0].0);
             let lines = changed.iter().map(|(node, line)| format!("{node}: {line}")).collect();
             let body = own_body(registry.node_id(), act.action, object, named(lines));

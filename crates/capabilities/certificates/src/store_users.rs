@@ -5,7 +5,6 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use omnirelay_certificate_records::GRACE;
 use omnirelay_certificate_records::certificate_of;
 use omnirelay_certificate_records::{CERTIFICATE, authority_id, current_authority};
@@ -16,22 +15,18 @@ use omnirelay_pki::certificate::Certificate;
 use omnirelay_pki::key::Fingerprint;
 use omnirelay_pki::revocation::RevokedSubject;
 use omnirelay_registry::Registry;
-use omnirelay_registry::act::DecisionReader;
-use omnirelay_registry::audit_record::own_body;
+use omnirelay_registry::act::{OwnChange, put};
 use omnirelay_registry::view::View;
-use omnirelay_store::{
-    CommitError, Epoch, ReadmitOutcome, RecordId, StoreError, Version, WritableKinds, Write,
-};
+use omnirelay_store::{CommitError, Epoch, ReadmitOutcome, RecordId, StoreError, Version, WritableKinds};
 use omnirelay_wire::pb::omnirelay::store::v1::CertificateValue;
 use parking_lot::Mutex;
-use prost::Message as _;
 use tokio::time::Instant;
 use tracing::{info, warn};
 
+use super::held_in;
 use super::issuer_proof;
 use super::signer::Signer;
 use super::store_rights::StoreRights;
-use super::{held_in, own_act};
 
 /// How long after a failure it is tried again: nodes are locked out meanwhile.
 const AGAIN: Duration = Duration::from_secs(1);
@@ -260,19 +255,12 @@ async fn note_if(
     hash: PasswordHash,
     is_news: impl Fn(&CertificateValue) -> bool,
 ) -> Result<(), CommitError> {
-    let act = own_act("certificates.note-store-user", [CERTIFICATE]);
-    let node_id = registry.node_id();
-    registry
-        .act::<_, CommitError, _>(&act, async |reader: DecisionReader<'_>| {
-            let held = held_in(&reader, record).filter(|held| !held.barred && is_news(held));
-            let Some(held) = held else { return Ok(None) };
-            let value = CertificateValue { store_password_hash: hash.to_vec(), ..(*held).clone() };
-            let put = Bytes::from(value.encode_to_vec());
-            let body =
-                own_body(node_id, act.action, record.to_string(), vec!["has a user of the store".to_owned()]);
-            let write = Write::Put { id: record.clone(), value: put, group: None };
-            Ok(Some((reader.plan().write([write]).audit([body]), ())))
-        })
-        .await?;
-    Ok(())
+    let noted = registry.change_own("certificates.note-store-user", [CERTIFICATE], |reader| {
+        let held = held_in(reader, record).filter(|held| !held.barred && is_news(held));
+        let Some(held) = held else { return Ok(None) };
+        let value = CertificateValue { store_password_hash: hash.to_vec(), ..(*held).clone() };
+        let changes = vec!["has a user of the store".to_owned()];
+        Ok(Some(OwnChange::of(put(record.clone(), &value), changes)))
+    });
+    noted.await.map(drop)
 }

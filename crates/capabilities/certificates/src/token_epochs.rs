@@ -7,24 +7,21 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use omnirelay_certificate_records::{JOIN_TOKEN, current_authority};
 use omnirelay_core::text::chain;
 use omnirelay_identity::trust::unix_now;
 use omnirelay_registry::Registry;
-use omnirelay_registry::act::DecisionReader;
-use omnirelay_registry::audit_record::own_body;
+use omnirelay_registry::act::{OwnChange, put};
 use omnirelay_restoration_records::is_over;
-use omnirelay_store::{CommitError, Epoch, RecordId, Write};
+use omnirelay_store::{CommitError, Epoch, RecordId};
 use omnirelay_wire::pb::omnirelay::store::v1::JoinTokenValue;
 use parking_lot::Mutex;
-use prost::Message as _;
 use tokio::time::Instant;
 use tracing::{debug, info};
 
+use super::pb;
 use super::signer::Signer;
 use super::tokens::status;
-use super::{own_act, pb};
 use pb::join_token::Status;
 
 /// How long after a new epoch was met others have to put back what they know of it: issuers what they have signed, and all what is missing.
@@ -111,22 +108,20 @@ impl TokenEpochs {
     }
 
     async fn carry_over(&self, epoch: Epoch, tokens: &[RecordId]) -> Result<(), CommitError> {
-        let act = own_act("join-tokens.carry-over", [JOIN_TOKEN]);
-        let done = self.registry.act::<_, CommitError, _>(&act, async |reader: DecisionReader<'_>| {
+        let action = "join-tokens.carry-over";
+        let done = self.registry.change_own(action, [JOIN_TOKEN], |reader| {
             let followed = self.followed(epoch);
             let (mut writes, mut changes) = (Vec::new(), Vec::new());
             for id in tokens {
                 let found = reader.get(id).and_then(|found| found.value::<JoinTokenValue>());
                 let Some(token) = found.filter(|token| is_due(token, epoch, &followed)) else { continue };
                 let value = JoinTokenValue { epoch: epoch.0, ..(*token).clone() };
-                let value = Bytes::from(value.encode_to_vec());
-                writes.push(Write::Put { id: id.clone(), value, group: None });
+                writes.push(put(id.clone(), &value));
                 changes.push(format!("{id}: epoch {} -> {epoch}", Epoch(token.epoch)));
             }
             let object = tokens.first().map(ToString::to_string).unwrap_or_default();
-            let body = own_body(self.registry.node_id(), act.action, object, changes);
             let is_same = reader.epoch() == epoch && !writes.is_empty();
-            Ok(is_same.then(|| (reader.plan().write(writes).audit([body]), ())))
+            Ok(is_same.then_some(OwnChange { object, writes, changes, answer: () }))
         });
         done.await.map(drop)
     }

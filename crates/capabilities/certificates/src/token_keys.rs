@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 
-use bytes::Bytes;
 use omnirelay_certificate_records::{AUTHORITY, authority_id};
 use omnirelay_pki::authority::CertificateAuthority;
 use omnirelay_pki::certificate::{key_of, validity_of};
@@ -11,9 +10,7 @@ use omnirelay_pki::jwt::signing::{SigningKey, SigningKeyError, verifier};
 use omnirelay_pki::revocation::{Revocations, RevokedSubject};
 use omnirelay_pki::sealed::SealingKey;
 use omnirelay_pki::trust::TrustBundle;
-use omnirelay_registry::act::DecisionReader;
-use omnirelay_registry::audit_record::own_body;
-use omnirelay_store::Write;
+use omnirelay_registry::act::{OwnChange, put};
 use omnirelay_wire::fault::Fault;
 use omnirelay_wire::pb::omnirelay::store::v1::{AuthorityValue, TokenKeyValue};
 use omnirelay_wire::reasons;
@@ -21,8 +18,8 @@ use prost::Message as _;
 use rustls::pki_types::CertificateDer;
 use tracing::{error, info, warn};
 
+use super::authority_in;
 use super::signer::{not_made, not_sealed};
-use super::{authority_in, own_act};
 use crate::identity_keeper::{IdentityKeeper, KeepError};
 
 /// As what a key of tokens is sealed, and as what an issuer vouches for it.
@@ -135,20 +132,16 @@ impl IdentityKeeper {
 
     /// Gives an authority a key that has none, as one has that was made by a version before.
     pub(super) async fn make_token_key(&self) -> Result<(), KeepError> {
-        let act = own_act("authority.make-token-key", [AUTHORITY]);
-        let made = self.registry.act::<_, KeepError, _>(&act, async |reader: DecisionReader<'_>| {
-            let authority = authority_in(&reader)?;
+        let made = self.registry.change_own("authority.make-token-key", [AUTHORITY], |reader| {
+            let authority = authority_in(reader)?;
             if !authority.token_keys.is_empty() {
                 return Ok(None);
             }
             let key = self.signer.make_token_key(&authority)?;
             let value = AuthorityValue { token_keys: vec![key], ..(*authority).clone() };
-            let put = Bytes::from(value.encode_to_vec());
             let changes = vec!["tokenKeys: 0 -> 1".to_owned()];
-            let body = own_body(self.registry.node_id(), act.action, authority_id().to_string(), changes);
-            let write = Write::Put { id: authority_id(), value: put, group: None };
-            Ok(Some((reader.plan().write([write]).audit([body]), ())))
+            Ok(Some(OwnChange::of(put(authority_id(), &value), changes)))
         });
-        made.await.map(|_| ())
+        made.await.map(drop)
     }
 }

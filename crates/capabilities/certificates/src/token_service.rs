@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
 use omnirelay_certificate_records::record_of;
 use omnirelay_core::spiffe::{CertificateHolder, SpiffeId};
 use omnirelay_core::text::shown;
@@ -16,15 +15,13 @@ use omnirelay_nouns::{SCHEMA_VERSION, envelope};
 use omnirelay_pki::certificate::{Certificate, CertificateSerial};
 use omnirelay_pki::jwt::claims::LEEWAY;
 use omnirelay_pki::revocation::RevokedSubject;
-use omnirelay_registry::act::DecisionReader;
+use omnirelay_registry::act::{DecisionReader, put};
 use omnirelay_registry::mutate::{MutationDecision, request_hash};
-use omnirelay_store::Write;
 use omnirelay_wire::envelope::EnvelopedAnswer as _;
 use omnirelay_wire::fault::Fault;
 use omnirelay_wire::pb::omnirelay::store::v1::{CertificateValue, HeldTokenValue};
 use omnirelay_wire::reasons;
 use omnirelay_wire::rpc::token_service::{ISSUE_TOKEN, REVOKE_TOKEN};
-use prost::Message as _;
 use tonic::Response;
 
 use super::authority::at;
@@ -156,7 +153,7 @@ impl Certificates {
             format!("until: {}", rfc3339(Millis::of_unix(expires_at))),
             format!("scopes: {scopes}"),
         ];
-        let put = Bytes::from(value.encode_to_vec());
+        let writes = vec![put(record, &value)];
         let answer = pb::IssuedToken {
             schema_version: SCHEMA_VERSION.to_owned(),
             token_id: number,
@@ -166,11 +163,7 @@ impl Certificates {
             expires_at: Some(at(expires_at)),
             ..Default::default()
         };
-        Ok(MutationDecision {
-            writes: vec![Write::Put { id: record, value: put, group: None }],
-            changes,
-            answer,
-        })
+        Ok(MutationDecision { writes, changes, answer })
     }
 
     /// The token that an answer speaks of; the same when the answer is given again.

@@ -1,6 +1,5 @@
 //! Join tokens: how they are made known, listed and taken away.
 
-use bytes::Bytes;
 use omnirelay_certificate_records::JOIN_TOKEN;
 use omnirelay_core::spiffe::CertificateHolder;
 use omnirelay_core::time::{Millis, rfc3339};
@@ -11,6 +10,7 @@ use omnirelay_nouns::request::MutationRequest;
 use omnirelay_nouns::{SCHEMA_VERSION, at_cursor, envelope, timestamp};
 use omnirelay_pki::join_token::{TokenId, TokenVerifier};
 use omnirelay_pki::request::is_dns_name;
+use omnirelay_registry::act::put;
 use omnirelay_registry::mutate::{MutationDecision, request_hash};
 use omnirelay_registry::view::ViewRecord;
 use omnirelay_store::{RecordId, Write};
@@ -107,8 +107,7 @@ impl Certificates {
                 let mut value = value.clone();
                 (value.epoch, value.not_after) = (reader.epoch().0, now + i64::from(lifetime));
                 let (mut writes, changes) = (self.forgotten(now)?, told(&value));
-                let put = Bytes::from(value.encode_to_vec());
-                writes.push(Write::Put { id: record.clone(), value: put, group: None });
+                writes.push(put(record.clone(), &value));
                 let answer = answer(show(&record.key, &value, Status::Valid));
                 Ok(MutationDecision { writes, changes, answer })
             })
@@ -136,8 +135,7 @@ impl Certificates {
                 let (mut writes, mut changes) = (Vec::new(), Vec::new());
                 if !found.revoked {
                     let value = JoinTokenValue { revoked: true, ..(*found).clone() };
-                    let put = Bytes::from(value.encode_to_vec());
-                    writes.push(Write::Put { id: record.clone(), value: put, group: None });
+                    writes.push(put(record.clone(), &value));
                     changes.push("revoked: false -> true".to_owned());
                 }
                 let answer = answer(show(&record.key, &found, Status::Revoked));

@@ -4,7 +4,6 @@ pub mod seed;
 
 use std::sync::Arc;
 
-use bytes::Bytes;
 use omnirelay_core::text::shown;
 use omnirelay_decisions::peer::difference;
 use omnirelay_identity::bound::{PRINCIPAL_BYTES_MAX, is_bound};
@@ -16,7 +15,7 @@ use omnirelay_nouns::request::MutationRequest;
 use omnirelay_nouns::serve;
 use omnirelay_nouns::{SCHEMA_VERSION, at_cursor, envelope, timestamp};
 use omnirelay_registry::Registry;
-use omnirelay_registry::act::DecisionReader;
+use omnirelay_registry::act::{DecisionReader, put};
 use omnirelay_registry::mutate::{MutationDecision, request_hash};
 use omnirelay_registry::view::{View, ViewRecord};
 use omnirelay_store::{RecordId, RecordKind, Write};
@@ -26,7 +25,6 @@ use omnirelay_wire::pb::omnirelay::security::v1 as pb;
 use omnirelay_wire::pb::omnirelay::store::v1::BindingValue;
 use omnirelay_wire::reasons;
 use omnirelay_wire::rpc::binding_service::{DELETE, SET};
-use prost::Message as _;
 use tonic::Response;
 
 use crate::administrators::{LastAdministrator, RemovedRights, check_left};
@@ -140,8 +138,7 @@ impl Bindings {
                     // Of one that is new nobody knows it before the commit: it goes on from what was deleted.
                     shown.version += u64::from(found.is_some());
                     registry.node_id().clone_into(&mut shown.last_writer_id);
-                    let (id, value) = (binding_id(&asked.id), Bytes::from(value.encode_to_vec()));
-                    writes.push(Write::Put { id, value, group: None });
+                    writes.push(put(binding_id(&asked.id), &value));
                 }
                 let before = if before.is_empty() { Scopes::NONE.to_string() } else { before };
                 let mut changes = Vec::from_iter(difference("scopes", before, wanted.to_string()));

@@ -7,18 +7,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use omnirelay_identity::bound::GrantedRoles;
 use omnirelay_identity::caller::Scopes;
 use omnirelay_identity::host_door::HostDoor;
 use omnirelay_identity::trust::{HasAuthority, MeshTrust};
 use omnirelay_registry::Registry;
-use omnirelay_registry::act::{DaemonAct, DecisionReader, WriteAuthority};
-use omnirelay_registry::audit_record::own_body;
+use omnirelay_registry::act::{OwnChange, put};
 use omnirelay_restoration_records::is_over;
-use omnirelay_store::{CommitError, RecordId, RecordKind, Write};
+use omnirelay_store::{CommitError, RecordId, RecordKind};
 use omnirelay_wire::pb::omnirelay::store::v1::{BindingSeedValue, BindingValue};
-use prost::Message as _;
 use tokio::time::Instant;
 use tracing::{info, warn};
 
@@ -99,38 +96,27 @@ impl ConfiguredSeeds {
 
     /// Enters one, unless that was done before; whether its binding is new.
     async fn enter(&self, seed: &GrantedRoles) -> Result<bool, CommitError> {
-        let act = DaemonAct::new("bindings.seed", [BINDING, BINDING_SEED], WriteAuthority::Unfenced);
-        let act = DaemonAct { tries: 5, ..act };
-        let done = self.registry.act::<_, CommitError, _>(&act, async |reader: DecisionReader<'_>| {
-            let (noted, binding) =
-                (RecordId::new(BINDING_SEED, &*seed.principal), binding_id(&seed.principal));
+        let (noted, binding) = (RecordId::new(BINDING_SEED, &*seed.principal), binding_id(&seed.principal));
+        let kinds = [BINDING, BINDING_SEED];
+        let done = self.registry.change_own("bindings.seed", kinds, |reader| {
             if reader.get(&noted).is_some() {
                 return Ok(None);
             }
-            let node_id = self.registry.node_id();
-            let put = |id: &RecordId, value: Vec<u8>| Write::Put {
-                id: id.clone(),
-                value: Bytes::from(value),
-                group: None,
-            };
-            let note = BindingSeedValue { node_id: node_id.to_owned(), unknown_fields: Default::default() }
-                .encode_to_vec();
-            let mut writes = vec![put(&noted, note)];
+            let node_id = self.registry.node_id().to_owned();
+            let note = BindingSeedValue { node_id, unknown_fields: Default::default() };
+            let mut writes = vec![put(noted.clone(), &note)];
             let has_room = self.registry.view().list(&BINDING).records.len() < BINDINGS_MAX;
             let is_new = reader.get(&binding).is_none() && has_room;
             let mut changes = vec!["seeded: false -> true".to_owned()];
             if is_new {
                 let scopes = seed.scopes.iter().map(|scope| scope.word().to_owned()).collect();
-                writes.push(put(
-                    &binding,
-                    BindingValue { scopes, unknown_fields: Default::default() }.encode_to_vec(),
-                ));
+                let value = BindingValue { scopes, unknown_fields: Default::default() };
+                writes.push(put(binding.clone(), &value));
                 changes.push(format!("scopes: none -> {}", seed.scopes));
             }
-            let body = own_body(node_id, act.action, binding.to_string(), changes);
-            Ok(Some((reader.plan().write(writes).audit([body]), is_new)))
+            Ok(Some(OwnChange { object: binding.to_string(), writes, changes, answer: is_new }))
         });
-        Ok(done.await?.is_some_and(|(_, is_new)| is_new))
+        done.await.map(|is_new| is_new.unwrap_or(false))
     }
 }
 

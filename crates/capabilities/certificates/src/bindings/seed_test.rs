@@ -1,10 +1,12 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use bytes::Bytes;
 use omnirelay_identity::caller::Scope;
-use omnirelay_registry::act::CommitPlan;
+use omnirelay_registry::act::{CommitPlan, DaemonAct, WriteAuthority};
 use omnirelay_registry::follow::wait_for;
 use omnirelay_registry::lab::{self, LabRegistry};
-use omnirelay_store::{CommitOutcome, MemoryStore};
+use omnirelay_store::{CommitOutcome, MemoryStore, Write};
+use prost::Message as _;
 
 use super::super::granted;
 use super::*;

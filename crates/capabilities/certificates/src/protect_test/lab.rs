@@ -12,7 +12,7 @@ use omnirelay_pki::authority::{CertificateAuthority, ValidityPeriod};
 use omnirelay_pki::certificate::key_of;
 use omnirelay_registry::audit_record::AUDIT;
 use omnirelay_registry::follow::{follow_log, wait_for};
-use omnirelay_store::{Commit, CommitOutcome, MemoryStore, Pulse, Record, Scan, Store, Write};
+use omnirelay_store::{Commit, CommitOutcome, MemoryStore, Pulse, Record, RecordKind, Scan, Store, Write};
 use omnirelay_wire::pb::omnirelay::store::v1::{
     AuditValue, JoinPolicyValue, JoinTokenValue, RecordSignature,
 };

@@ -13,6 +13,7 @@ use omnirelay_identity::node_identity::IdentityFiles;
 use omnirelay_node::lab::reason;
 use omnirelay_pki::authority::CertificateAuthority;
 use omnirelay_pki::certificate::key_of;
+use omnirelay_registry::act::DaemonAct;
 use omnirelay_registry::audit_record::AUDIT;
 use omnirelay_store::{MemoryStore, Pulse, Record, RecordChange, Scan, Store, Write};
 use omnirelay_wire::pb::omnirelay::store::v1::{
@@ -173,7 +174,7 @@ async fn what_is_deleted_is_known_to_be_so_and_can_be_made_again() {
     let place = tempfile::tempdir().unwrap();
     let (attacker, a, b) = mesh(place.path()).await;
     let old = attacker.stored(&token()).await.unwrap().value;
-    let act = own_act("test.delete", [JOIN_TOKEN]);
+    let act = DaemonAct::own("test.delete", [JOIN_TOKEN]);
     let delete = async |reader: DecisionReader<'_>| {
         reader.get(&token()).expect("it is there");
         Ok::<_, omnirelay_store::CommitError>(Some((
@@ -303,7 +304,7 @@ async fn what_counted_before_a_restart_counts_after_it_whatever_the_store_has_by
 async fn notes_of_deletions_outlive_the_issuer_that_signed_them() {
     let place = tempfile::tempdir().unwrap();
     let (attacker, a, b) = mesh(place.path()).await;
-    let act = own_act("test.delete", [JOIN_TOKEN]);
+    let act = DaemonAct::own("test.delete", [JOIN_TOKEN]);
     let ended = RecordId::new(JOIN_TOKEN, "ffffffffffffffff");
     let long_ago = JoinTokenValue { not_after: 1, ..token_of("worker") };
     super::tests::remember(&a.served.registry, ended.clone(), long_ago.encode_to_vec()).await;
