@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use omnirelay_core::spiffe::CertificateHolder;
 use omnirelay_identity::trust::HasAuthority;
+pub use omnirelay_pki::certificate::GRACE;
 use omnirelay_pki::certificate::{Certificate, CertificateSerial, TlsNames};
 use omnirelay_pki::key::Fingerprint;
 use omnirelay_registry::Registry;
@@ -31,9 +32,6 @@ pub const JOIN_POLICY: RecordKind = RecordKind::of("join-policy");
 
 /// The key of records of which there is one.
 pub const ONLY: &str = "mesh";
-
-/// How long after its end a certificate still proves who joins again, in seconds.
-pub const GRACE: i64 = 72 * 3600;
 
 pub fn authority_id() -> RecordId {
     RecordId::new(AUTHORITY, ONLY)

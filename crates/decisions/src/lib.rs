@@ -9,6 +9,7 @@ pub mod audit_seal;
 pub mod catalogue;
 pub mod check;
 pub mod field_changes;
+pub mod identity_keeper;
 pub mod join_policy;
 pub mod lease;
 pub mod peer;

@@ -14,6 +14,8 @@ use crate::key::Fingerprint;
 
 /// How large a certificate may be, in bytes. One with all names that a mesh issues, for a key of RSA of 8192 bits, has less.
 pub const CERTIFICATE_BYTES_MAX: usize = 16 * 1024;
+/// How long after its end a certificate still proves who joins again, in seconds.
+pub const GRACE: i64 = 72 * 3600;
 /// The longest serial number in bytes (RFC 5280, 4.1.2.2).
 pub const SERIAL_BYTES_MAX: usize = 20;
 

@@ -4,7 +4,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use omnirelay_certificate_records::GRACE;
 use omnirelay_certificate_records::record_of;
 use omnirelay_certificate_records::revoked::{signed_list, sound_list};
 use omnirelay_certificate_records::{
@@ -12,10 +11,14 @@ use omnirelay_certificate_records::{
 };
 use omnirelay_core::spiffe::CertificateHolder;
 use omnirelay_core::text::chain;
+use omnirelay_decisions::identity_keeper::{
+    AuthorityState, CertificateLife, CertificateVerdict, IdentityScene, IdentityStep, OwnCertificate,
+    RETRY_AFTER, UNUSABLE_RETRY_AFTER, decide,
+};
 use omnirelay_host::wall_clock::{self, WallClockStamp};
 use omnirelay_identity::node_identity::{IdentityError, IdentityFiles, NodeIdentity};
 use omnirelay_identity::provided::ChosenProvider;
-use omnirelay_identity::trust::{CertificateRefusal, MeshTrust, unix_now};
+use omnirelay_identity::trust::{CertificateRefusal, MeshTrust, TrustSnapshot, unix_now};
 use omnirelay_node::transport::NodeTransport;
 use omnirelay_pki::certificate::{TlsNames, validity_of};
 use omnirelay_pki::key::PrivateKey;
@@ -36,22 +39,13 @@ use rustls::pki_types::pem::PemObject as _;
 use tokio::time::Instant;
 use tracing::{error, info, warn};
 
-use super::authority::bundle_of;
+use super::authority::{bundle_of, store_unix};
 use super::issue::{LIFETIME, LeafOrder, OtherKeysAction, issue, with_own};
 use super::lacking::IdentityTrouble;
 use super::remote::RenewalError;
 use super::signer::Signer;
 use super::{OtherDaemons, authority_in, pb};
 
-/// How long a new certificate is used at least, whatever this host's clock says of it.
-const BETWEEN: Duration = Duration::from_secs(600);
-/// How long after a failure it is tried again.
-pub(super) const AGAIN: Duration = Duration::from_secs(15);
-/// How long after nobody has issued one that is valid now: what is issued in vain is remembered of the node until it ends, and it
-/// has no more than so many.
-const UNUSABLE_AGAIN: Duration = Duration::from_secs(3600);
-/// How soon it is looked again whether this node is entered in the registry.
-pub(super) const ENTERED_WITHIN: Duration = Duration::from_millis(100);
 /// Within how many seconds of a new root the nodes of a mesh go over to it, each at its own time.
 pub const MOVE_WITHIN: i64 = 60;
 
@@ -200,70 +194,98 @@ impl IdentityKeeper {
         self.registry.react(sense, || self.look_and_say()).await;
     }
 
+    /// Takes over what the authority says, decides what is to be done, and does it; when to look again.
     pub(super) async fn look(&self) -> Option<Instant> {
-        let view = self.registry.view();
-        let Some(authority) = current_authority(view) else {
-            return match (self.is_entered)() {
-                true => self.make_authority().await,
-                false => self.makes_authority.then(|| Instant::now() + ENTERED_WITHIN),
-            };
-        };
-        self.take_roots(&authority);
-        let revoked = view.get(&revocation_id()).and_then(|record| record.value::<RevocationValue>());
-        let mut again = None;
-        if let Err(error) = self.take_list(&authority, revoked.as_deref()).await {
-            warn!(
-                error = &error as &dyn std::error::Error,
-                "revocations that the registry has lost not restored"
-            );
-            again = Some(Instant::now() + AGAIN);
+        let authority = current_authority(self.registry.view());
+        let has_lost_revocations = authority.as_ref().is_some_and(|authority| self.take_over(authority));
+        let decision = decide(&self.scene(authority.as_deref(), has_lost_revocations));
+        // The wall clock may jump meanwhile.
+        let mut again = decision.again.map(|left| Instant::now() + left.min(wall_clock::LOOK_EVERY));
+        for step in decision.steps {
+            let failed = self.carry_out(step).await.err();
+            failed.iter().for_each(|error| warn_of(step, error));
+            let is_unusable = matches!(&failed, Some(KeepError::Renewal(RenewalError::Unusable { .. })));
+            let retry = Instant::now() + if is_unusable { UNUSABLE_RETRY_AFTER } else { RETRY_AFTER };
+            if matches!(step, IdentityStep::Issue | IdentityStep::Renew | IdentityStep::Rejoin) {
+                self.tried.lock().failed = failed.map(|error| chain(&error));
+                again = Some(retry);
+            } else if failed.is_some() {
+                again = again.into_iter().chain([retry]).min();
+            }
         }
-        self.take_token_keys(&authority);
-        if !(self.is_entered)() {
-            return Some(Instant::now() + ENTERED_WITHIN);
-        }
-        if let Err(error) = self.rotate_issuer(&authority).await {
-            let error = &error as &dyn std::error::Error;
-            warn!(error, "no new issuer for the mesh; it is tried again");
-            again = Some(Instant::now() + AGAIN);
-        }
-        if authority.token_keys.is_empty()
-            && self.signer.can_issue(&authority)
-            && let Err(error) = self.make_token_key().await
-        {
-            warn!(error = &error as &dyn std::error::Error, "key of tokens not made; it is tried again");
-            again = Some(Instant::now() + AGAIN);
-        }
-        if !self.provision.is_of_mesh() {
-            return Some(Instant::now() + AGAIN);
-        }
-        self.say_lacking_names(&authority);
-        let left = wall_clock::look_again(self.due(&authority));
-        if !left.is_zero() {
-            let renewal = Instant::now() + left;
-            return Some(again.map_or(renewal, |again: Instant| again.min(renewal)));
-        }
-        let early = self.tried.lock().renewed.and_then(|renewed| BETWEEN.checked_sub(renewed.elapsed()));
-        let is_early =
-            |left: &Duration| !left.is_zero() && self.is_by_issuer(&authority) && !self.begins_later();
-        if let Some(left) = early.filter(is_early) {
-            // Its clock may be so wrong that whatever is issued has ended.
-            return Some(Instant::now() + left.min(wall_clock::LOOK_EVERY));
-        }
-        let tried = match self.signer.can_issue(&authority) {
-            true => self.issue_own().await,
-            false => match (self.renewable(), self.ended()) {
-                (Some(_), _) => self.renew().await,
-                (None, Some(own)) => self.rejoin(&own).await,
-                (None, None) => return again,
+        again
+    }
+
+    async fn carry_out(&self, step: IdentityStep) -> Result<(), KeepError> {
+        match step {
+            IdentityStep::MakeAuthority => self.make_authority().await,
+            IdentityStep::RestoreRevocations => self.restore().await,
+            IdentityStep::RotateIssuer => self.rotate_issuer().await,
+            IdentityStep::MakeTokenKey => self.make_token_key().await,
+            IdentityStep::SayLackingNames => {
+                self.say_lacking_names();
+                Ok(())
+            }
+            IdentityStep::Issue => self.issue_own().await,
+            IdentityStep::Renew => self.renew().await,
+            IdentityStep::Rejoin => match self.trust.current().own.clone() {
+                Some(own) => self.rejoin(&own).await,
+                None => Ok(()),
             },
+        }
+    }
+
+    fn scene(&self, authority: Option<&AuthorityValue>, has_lost_revocations: bool) -> IdentityScene {
+        let (trusted, view) = (self.trust.current(), self.registry.view());
+        let own = authority.zip(trusted.own.as_deref());
+        IdentityScene {
+            now: unix_now(),
+            store_now: store_unix(&self.registry),
+            is_entered: (self.is_entered)(),
+            is_caught_up: view.head().caught_up,
+            makes_authority: self.makes_authority,
+            is_of_mesh: self.provision.is_of_mesh(),
+            authority: authority.map(|authority| AuthorityState {
+                can_issue: self.signer.can_issue(authority),
+                issuer: issuer_to_follow(authority),
+                has_token_key: !authority.token_keys.is_empty(),
+                has_lost_revocations,
+                root_since: authority.roots.first().map_or(0, |root| root.since),
+            }),
+            own: own.map(|(authority, own)| self.judged(authority, &trusted, own)),
+            move_within: self.move_within,
+            renewed_ago: self.tried.lock().renewed.map(|renewed| renewed.elapsed()),
+        }
+    }
+
+    /// The certificate of this node, as others judge it.
+    fn judged(
+        &self,
+        authority: &AuthorityValue,
+        trusted: &TrustSnapshot,
+        own: &NodeIdentity,
+    ) -> OwnCertificate {
+        let now = unix_now();
+        let is_revoked = trusted.revocations.of(&own.leaf).is_some();
+        let verdict = match trusted.judge(&own.chain, now, ChainUsage::Server) {
+            Ok(_) if trusted.is_of_mesh(&own.chain, now) => CertificateVerdict::Believed,
+            Err(CertificateRefusal::Revoked) if is_revoked => CertificateVerdict::Revoked,
+            // What files gave goes on until the mesh has issued one.
+            Ok(_) | Err(_) => CertificateVerdict::Refused,
         };
-        let again_after = match &tried {
-            Err(KeepError::Renewal(RenewalError::Unusable { .. })) => UNUSABLE_AGAIN,
-            Ok(()) | Err(_) => AGAIN,
-        };
-        self.tried.lock().failed = tried.err().map(|error| told_as_failed(&error));
-        Some(Instant::now() + again_after)
+        let issuer = authority.issuers.first().map(|issuer| issuer.certificate.as_slice());
+        let held = self.registry.view().get(&record_of(&self.node));
+        let held = held.and_then(|held| held.value::<CertificateValue>());
+        let newest = held.as_ref().and_then(|held| held.issued.first());
+        OwnCertificate {
+            life: CertificateLife::of(&own.leaf),
+            verdict,
+            is_revoked,
+            is_of_newest_root: is_of_newest_root(own, authority),
+            is_by_newest_issuer: own.chain.get(1).map(|by| by.as_ref()) == issuer,
+            is_by_itself: newest.is_none_or(|newest| newest.issued_by == self.registry.node_id()),
+            lacks_names: !self.lacking_names(own).is_empty(),
+        }
     }
 
     /// What is wrong with the identity of this node; `None`: nothing, or the mesh has no authority.
@@ -284,7 +306,7 @@ impl IdentityKeeper {
             return Some("the certificate of this node has ended".to_owned());
         }
         let why = self.tried.lock().failed.clone();
-        is_behind(own, now).then(|| {
+        CertificateLife::of(&own.leaf).is_behind(now).then(|| {
             let minutes = u64::try_from(left / 60).unwrap_or(0);
             let left = humantime::format_duration(Duration::from_secs(minutes * 60));
             let why = why.unwrap_or_else(|| "nobody has tried".to_owned());
@@ -302,72 +324,17 @@ impl IdentityKeeper {
             issuer: own.and_then(|own| ends(own.chain.get(1)?)),
             begins: own.map_or(0, |own| (own.leaf.not_before - now).max(0)),
             root: trusted.bundle.as_ref().and_then(|bundle| bundle.roots().iter().filter_map(ends).min()),
-            behind: own.is_some_and(|own| is_behind(own, now)),
+            behind: own.is_some_and(|own| CertificateLife::of(&own.leaf).is_behind(now)),
         }
     }
 
-    /// Who this node is, while that can be shown to somebody.
-    fn renewable(&self) -> Option<Arc<NodeIdentity>> {
-        let trusted = self.trust.current();
-        let own = trusted.own.clone()?;
-        let is_valid = own.leaf.not_after >= unix_now() && trusted.revocations.of(&own.leaf).is_none();
-        is_valid.then_some(own)
-    }
-
-    /// Who this node was, while its key still proves that.
-    fn ended(&self) -> Option<Arc<NodeIdentity>> {
-        let (trusted, now) = (self.trust.current(), unix_now());
-        let own = trusted.own.clone()?;
-        let is_in_time = own.leaf.not_after < now && now <= own.leaf.not_after.saturating_add(GRACE);
-        (is_in_time && trusted.revocations.of(&own.leaf).is_none()).then_some(own)
-    }
-
-    /// When the certificate of this node is to be renewed, by the second of the Unix time; 0: at once.
-    fn due(&self, authority: &AuthorityValue) -> i64 {
-        let (trusted, now) = (self.trust.current(), unix_now());
-        let Some(own) = &trusted.own else { return 0 };
-        match trusted.judge(&own.chain, now, ChainUsage::Server) {
-            // What files gave goes on until the mesh has issued one.
-            Ok(_) if !trusted.is_of_mesh(&own.chain, now) => 0,
-            // It gives itself the names that the configuration has by now.
-            Ok(_) if self.signer.can_issue(authority) && !self.lacking_names(own).is_empty() => 0,
-            // Others know by its certificate that it issues.
-            Ok(_) if self.signer.can_issue(authority) && !self.is_by_itself() => 0,
-            Ok(_) if is_of_newest_root(own, authority) => renewal(own),
-            // The root before can be retired once nobody has a certificate that leads to it alone.
-            Ok(_) => renewal(own).min(self.moved(own, authority)),
-            // It gets no other, until somebody says so.
-            Err(CertificateRefusal::Revoked) if trusted.revocations.of(&own.leaf).is_some() => {
-                now.saturating_add(3600)
-            }
-            Err(_) => 0,
-        }
-    }
-
-    /// When an identity that leads to a root of before is renewed: soon, and not all at once.
-    fn moved(&self, own: &NodeIdentity, authority: &AuthorityValue) -> i64 {
-        let since = authority.roots.first().map_or(0, |root| root.since);
-        since + self.move_within * i64::from(drawn(own)) / 255
-    }
-
-    /// Whether this node has issued its newest certificate itself, as far as the registry remembers any.
-    fn is_by_itself(&self) -> bool {
-        let held = self.registry.view().get(&record_of(&self.node));
-        let held = held.and_then(|held| held.value::<CertificateValue>());
-        held.and_then(|held| Some(held.issued.first()?.issued_by == self.registry.node_id())).unwrap_or(true)
-    }
-
-    /// Whether the certificate of this node has not begun by the clock of this host, by which it would date its own.
-    fn begins_later(&self) -> bool {
-        let own = self.trust.current().own.clone();
-        own.is_some_and(|own| own.not_begun(unix_now()).is_some())
-    }
-
-    /// Whether the certificate of this node is of the issuer that issues now: another one would be like it.
-    fn is_by_issuer(&self, authority: &AuthorityValue) -> bool {
-        let own = self.trust.current().own.clone();
-        let by = own.as_ref().and_then(|own| own.chain.get(1)).map(|issuer| issuer.as_ref());
-        by == authority.issuers.first().map(|issuer| issuer.certificate.as_slice())
+    /// Takes over the roots, the list of revocations and the keys of tokens; whether the registry has lost revocations.
+    fn take_over(&self, authority: &AuthorityValue) -> bool {
+        self.take_roots(authority);
+        let revoked = self.registry.view().get(&revocation_id());
+        let has_lost = self.take_list(revoked.and_then(|record| record.value()).as_deref());
+        self.take_token_keys(authority);
+        has_lost
     }
 
     fn take_roots(&self, authority: &AuthorityValue) {
@@ -389,14 +356,10 @@ impl IdentityKeeper {
         self.trust.update(|trusted| trusted.bundle = Some(bundle));
     }
 
-    /// Takes over what the registry has revoked, and gives it back what it has lost.
-    async fn take_list(
-        &self,
-        authority: &AuthorityValue,
-        value: Option<&RevocationValue>,
-    ) -> Result<(), KeepError> {
+    /// Takes over what the registry has revoked; whether this node knows of more.
+    fn take_list(&self, value: Option<&RevocationValue>) -> bool {
         let trusted = self.trust.current();
-        let Some(bundle) = &trusted.bundle else { return Ok(()) };
+        let Some(bundle) = &trusted.bundle else { return false };
         let (own, now) = (&trusted.revocations, unix_now());
         let theirs = sound_list(bundle, value, own);
         if theirs.is_none() {
@@ -423,10 +386,7 @@ impl IdentityKeeper {
         if let Some(signed) = signed {
             self.keep_signed(signed);
         }
-        match has_lost && (self.is_entered)() && self.signer.can_issue(authority) {
-            true => self.restore(&list).await,
-            false => Ok(()),
-        }
+        has_lost
     }
 
     /// Keeps the list as the authority has signed it, for a restart and for others.
@@ -443,7 +403,8 @@ impl IdentityKeeper {
     }
 
     /// Writes what this node knows to be revoked, together with what the registry has by then.
-    async fn restore(&self, own: &Revocations) -> Result<(), KeepError> {
+    async fn restore(&self) -> Result<(), KeepError> {
+        let own = &self.trust.current().revocations;
         let action = "certificates.restore-revocations";
         let written = self.registry.change_own::<_, KeepError>(action, [REVOCATION], |reader| {
             let authority = authority_in(reader)?;
@@ -566,25 +527,24 @@ fn is_of_newest_root(own: &NodeIdentity, authority: &AuthorityValue) -> bool {
     root.is_ok_and(|root| root.verify(&own.chain, own.leaf.not_after, ChainUsage::Server).is_ok())
 }
 
-/// A number that is the same for one certificate and another for the next.
-fn drawn(own: &NodeIdentity) -> u8 {
-    own.leaf.serial.as_bytes().last().copied().unwrap_or(0)
+/// First and last second of the issuer, where the key of its root is in the registry.
+pub(super) fn issuer_to_follow(authority: &AuthorityValue) -> Option<(i64, i64)> {
+    let (issuer, root) = authority.issuers.first().zip(authority.roots.first())?;
+    validity_of(&issuer.certificate).ok().filter(|_| !root.sealed_key.is_empty())
 }
 
-/// Whether an identity should have been renewed long ago: a tenth of its life, when it was tried many times.
-fn is_behind(own: &NodeIdentity, now: i64) -> bool {
-    now > renewal(own) + (own.leaf.not_after - own.leaf.not_before) / 10
-}
-
-/// When an identity is to be renewed: at two thirds of its life, and up to a tenth of it later, so that nodes that began
-/// together do not all come at once.
-fn renewal(own: &NodeIdentity) -> i64 {
-    let life = own.leaf.not_after - own.leaf.not_before;
-    own.leaf.not_before + life * 2 / 3 + life / 10 * i64::from(drawn(own)) / 255
-}
-
-/// Logs why a node has no new certificate, and gives it in words.
-fn told_as_failed(error: &KeepError) -> String {
-    warn!(error = error as &dyn std::error::Error, "no new certificate for this node; it is tried again");
-    chain(&error)
+fn warn_of(step: IdentityStep, error: &KeepError) {
+    let error = error as &dyn std::error::Error;
+    match step {
+        IdentityStep::MakeAuthority => warn!(error, "no authority made; it is tried again"),
+        IdentityStep::RestoreRevocations => {
+            warn!(error, "revocations that the registry has lost not restored");
+        }
+        IdentityStep::RotateIssuer => warn!(error, "no new issuer for the mesh; it is tried again"),
+        IdentityStep::MakeTokenKey => warn!(error, "key of tokens not made; it is tried again"),
+        IdentityStep::SayLackingNames => {}
+        IdentityStep::Issue | IdentityStep::Renew | IdentityStep::Rejoin => {
+            warn!(error, "no new certificate for this node; it is tried again");
+        }
+    }
 }

@@ -1,28 +1,22 @@
 //! Keeping the authority: what a daemon does for it by itself, making it where that is configured, and another issuer in time.
 
 use omnirelay_certificate_records::{AUTHORITY, REVOCATION, authority_id};
+use omnirelay_decisions::identity_keeper::is_issuer_due;
 use omnirelay_identity::trust::unix_now;
 use omnirelay_pki::authority::ValidityPeriod;
-use omnirelay_pki::certificate::validity_of;
 use omnirelay_pki::revocation::BACKDATED;
 use omnirelay_registry::act::{OwnChange, put};
-use omnirelay_wire::pb::omnirelay::store::v1::{AuthorityValue, SigningValue};
-use tokio::time::Instant;
-use tracing::{info, warn};
+use tracing::info;
 
 use super::authority::{DOMAIN, lives, store_unix};
 use super::protect::protect_from_the_beginning;
 use super::rotate::{AuthorityRotation, NextIssuer, OldIssuers, rotated};
 use super::{authority_in, seal_keys};
-use crate::identity_keeper::{AGAIN, IdentityKeeper, KeepError};
+use crate::identity_keeper::{IdentityKeeper, KeepError, issuer_to_follow};
 
 impl IdentityKeeper {
-    /// Makes the authority of a mesh that has none, where that is this daemon's to do; when to try again.
-    pub(super) async fn make_authority(&self) -> Option<Instant> {
-        // Before the registry was read nobody knows that there is none.
-        if !self.makes_authority || !self.registry.view().head().caught_up {
-            return None;
-        }
+    /// Makes the authority of a mesh that has none.
+    pub(super) async fn make_authority(&self) -> Result<(), KeepError> {
         let made = self.registry.change_own::<_, KeepError>("authority.init", [AUTHORITY], |reader| {
             if reader.get(&authority_id()).is_some() {
                 return Ok(None);
@@ -36,35 +30,19 @@ impl IdentityKeeper {
             changes.extend(protected);
             Ok(Some(OwnChange::of(put(authority_id(), &value), changes)))
         });
-        match made.await {
-            Ok(_) => None,
-            Err(error) => {
-                warn!(error = &error as &dyn std::error::Error, "no authority made; it is tried again");
-                Some(Instant::now() + AGAIN)
-            }
-        }
+        made.await.map(drop)
     }
 
-    /// Has the issuer followed by another in time, where this node can and the root's key is in the registry.
-    pub(super) async fn rotate_issuer(&self, authority: &AuthorityValue) -> Result<(), KeepError> {
-        let (Some(issuer), Some(root)) = (authority.issuers.first(), authority.roots.first()) else {
-            return Ok(());
-        };
-        // A clock that jumps makes no issuer that nobody believes once it is right again.
-        let clocks = || [store_unix(&self.registry), unix_now()];
-        let due = |issuer: &SigningValue| clocks().iter().all(|now| is_due(issuer, *now));
-        if root.sealed_key.is_empty() || !due(issuer) || !self.signer.can_issue(authority) {
-            return Ok(());
-        }
+    /// Has the issuer followed by another.
+    pub(super) async fn rotate_issuer(&self) -> Result<(), KeepError> {
         seal_keys::vouch_before_another(&self.registry, &self.signer).await;
         let kinds = [AUTHORITY, REVOCATION];
         let written = self.registry.change_own::<_, KeepError>("authority.rotate", kinds, |reader| {
             let now = unix_now();
-            if !authority_in(reader)?.issuers.first().is_some_and(due) {
-                return Ok(None);
-            }
+            let life = issuer_to_follow(&*authority_in(reader)?);
+            let due = life.filter(|life| is_issuer_due(*life, [store_unix(&self.registry), now]));
             // As long as the one before, as somebody has chosen it.
-            let (begin, end) = validity_of(&issuer.certificate).unwrap_or((now, now));
+            let Some((begin, end)) = due else { return Ok(None) };
             let validity =
                 ValidityPeriod { not_before: now - BACKDATED, not_after: now + (end - begin - BACKDATED) };
             let AuthorityRotation { writes, changes, .. } =
@@ -76,9 +54,4 @@ impl IdentityKeeper {
         }
         Ok(())
     }
-}
-
-/// Whether an issuer has lived two thirds of its time.
-fn is_due(issuer: &SigningValue, now: i64) -> bool {
-    validity_of(&issuer.certificate).is_ok_and(|(begin, end)| now >= begin + (end - begin) * 2 / 3)
 }

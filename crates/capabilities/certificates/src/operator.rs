@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use omnirelay_certificate_records::authority_id;
 use omnirelay_core::spiffe::CertificateHolder;
+use omnirelay_decisions::identity_keeper::{ENTERED_WITHIN, RETRY_AFTER, two_thirds};
 use omnirelay_host::wall_clock;
 use omnirelay_identity::operator_files::OperatorFiles;
 use omnirelay_pki::certificate::{TlsNames, validity_of};
@@ -19,7 +20,7 @@ use tracing::{info, warn};
 
 use super::issue::LIFETIME_MAX;
 use super::signer::Signer;
-use crate::identity_keeper::{AGAIN, ENTERED_WITHIN, KeepError, issue_by_itself};
+use crate::identity_keeper::{KeepError, issue_by_itself};
 
 /// What the operator is called.
 pub const OPERATOR: &str = "admin";
@@ -56,11 +57,11 @@ impl OperatorKeeper {
             return (issued, Some(Instant::now() + left));
         }
         match self.issue().await {
-            Ok(due) => (Issued { by, due }, Some(Instant::now() + AGAIN)),
+            Ok(due) => (Issued { by, due }, Some(Instant::now() + RETRY_AFTER)),
             Err(error) => {
                 let error = &error as &dyn std::error::Error;
                 warn!(error, "no certificate for the operator; it is tried again");
-                (issued, Some(Instant::now() + AGAIN))
+                (issued, Some(Instant::now() + RETRY_AFTER))
             }
         }
     }
@@ -77,7 +78,7 @@ impl OperatorKeeper {
         let (begin, end) = leaf.ok().and_then(|leaf| validity_of(&leaf).ok()).ok_or(KeepError::Pair)?;
         self.files.keep(&issued.chain_pem, &issued.bundle_pem)?;
         info!(operator = OPERATOR, folder = %self.files.folder().display(), "certificate of the operator issued");
-        Ok(begin + (end - begin) * 2 / 3)
+        Ok(two_thirds(begin, end))
     }
 }
 

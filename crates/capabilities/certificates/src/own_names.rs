@@ -1,7 +1,6 @@
 //! The names by which a node is to be called, as its configuration has them, and those that its certificate has.
 
 use omnirelay_identity::node_identity::NodeIdentity;
-use omnirelay_wire::pb::omnirelay::store::v1::AuthorityValue;
 use tracing::warn;
 
 use super::issue::with_own;
@@ -17,10 +16,8 @@ impl IdentityKeeper {
     }
 
     /// Says once which names a node lacks that cannot give them to itself: its renewals keep those that joining gave it.
-    pub(super) fn say_lacking_names(&self, authority: &AuthorityValue) {
-        let Some(own) = self.trust.current().own.clone().filter(|_| !self.signer.can_issue(authority)) else {
-            return;
-        };
+    pub(super) fn say_lacking_names(&self) {
+        let Some(own) = self.trust.current().own.clone() else { return };
         let lacking = self.lacking_names(&own);
         if !std::mem::replace(&mut self.tried.lock().has_told_names, true) && !lacking.is_empty() {
             warn!(

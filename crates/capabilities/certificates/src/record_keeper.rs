@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use omnirelay_certificate_records::{AUTHORITY, authority_id, current_authority};
 use omnirelay_core::text::chain;
+use omnirelay_decisions::identity_keeper::RETRY_AFTER;
 use omnirelay_identity::node_identity::IdentityFiles;
 use omnirelay_pki::certificate::key_of;
 use omnirelay_registry::Registry;
@@ -21,7 +22,7 @@ use tracing::{info, warn};
 
 use super::authority_in;
 use super::signer::Signer;
-use crate::identity_keeper::{AGAIN, KeepError};
+use crate::identity_keeper::KeepError;
 
 /// How long an issuer has to put right what does not count before others tell the trail of it.
 const ISSUERS_TURN: Duration = Duration::from_secs(3);
@@ -90,7 +91,7 @@ impl RecordKeeper {
             match tokio::task::spawn_blocking(move || files.keep_signed_records(&records)).await {
                 Ok(Err(error)) => {
                     warn!(%error, "signed records not kept, a restart knows nothing of them; it is tried again");
-                    tokio::time::sleep(AGAIN).await;
+                    tokio::time::sleep(RETRY_AFTER).await;
                 }
                 Ok(Ok(())) | Err(_) => last = changes,
             }
@@ -120,7 +121,7 @@ impl RecordKeeper {
             Ok(again) => again,
             Err(error) => {
                 warn!(error = %chain(&error), "signed records not put right; it is tried again");
-                Some(Instant::now() + AGAIN)
+                Some(Instant::now() + RETRY_AFTER)
             }
         }
     }

@@ -1,6 +1,6 @@
 //! The controller: has shards owned as the rules of their namespaces say, on the node that leads `global-control`.
 //!
-//! What is to be done is decided in `core::shards::control`, anew from what the registry says each time; each step is one commit that
+//! What is to be done is decided in `decisions::shards::control`, anew from what the registry says each time; each step is one commit that
 //! carries the leader's fence. So whoever leads next goes on where this node has stopped, and what comes too late is refused.
 
 mod executor;
