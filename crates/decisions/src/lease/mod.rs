@@ -29,6 +29,10 @@ pub use tenure::{
 pub const TOKEN_OVERTAKEN: &str = "token_overtaken";
 /// Why nobody leads while the store has not confirmed the lease.
 pub const UNCONFIRMED: &str = "unconfirmed";
+/// Why a leader steps down that may have given its lease back.
+const IN_DOUBT: &str = "in_doubt";
+/// Why a leader gives up what it leads when it stops.
+const SHUTDOWN: &str = "shutdown";
 
 /// A lease as the store has it, and how the session that holds it stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -84,6 +88,10 @@ pub struct Scene<'a> {
     pub not_before: Millis,
     /// How much later than the one before it each candidate campaigns.
     pub backoff: Duration,
+    /// Until when the scope is left alone: somebody else was faster, or a commit failed.
+    pub left_alone_until: Option<Millis>,
+    /// The node may have given back the lease that it has, and does not know.
+    pub in_doubt: bool,
 }
 
 /// How a tenure ended.
@@ -120,6 +128,25 @@ pub enum Move {
 
 /// Decides what the node does about the scope.
 pub fn decide(scene: &Scene<'_>) -> Move {
+    if let Some(at) = scene.left_alone_until {
+        return Move::Look { at };
+    }
+    match by_lease(scene) {
+        // It does not act on a lease that it may have given back, so nobody would.
+        Move::Rest | Move::Look { .. } if scene.in_doubt => Move::StepDown { reason: IN_DOUBT },
+        act => act,
+    }
+}
+
+/// What a leader that stops does about its scope.
+pub fn give_up(scene: &Scene<'_>) -> Move {
+    match successor(scene) {
+        Some(to) => Move::HandOver { to, reason: SHUTDOWN },
+        None => Move::StepDown { reason: SHUTDOWN },
+    }
+}
+
+fn by_lease(scene: &Scene<'_>) -> Move {
     let Some(held) = scene.held else { return fill(scene) };
     match held.standing {
         Standing::Live { .. } if held.node == scene.me && Some(held.session) == scene.my_session => {
@@ -174,7 +201,7 @@ fn lead(scene: &Scene<'_>) -> Move {
 }
 
 /// Whom a leader that stops hands its scope to; `None`: nobody may lead it.
-pub fn successor(scene: &Scene<'_>) -> Option<String> {
+fn successor(scene: &Scene<'_>) -> Option<String> {
     let policy = Policy::of(scene.value.policy.as_ref()).ok()?;
     let ranked = policy.rank(scene.scope, scene.nodes, Some(scene.me));
     ranked.first().filter(|first| first.id != scene.me).map(|first| first.id.to_owned())
@@ -259,7 +286,7 @@ pub fn ending(value: &LeadershipValue, held: Option<&HeldLease>, last_led: Milli
             let last_heard = renewed_at.max(held.acquired_at);
             Some(Ending { end: End::Expired, reason: "lease_expired", at: last_heard })
         }
-        Standing::Closed { at } => Some(Ending { end: End::SteppedDown, reason: "shutdown", at }),
+        Standing::Closed { at } => Some(Ending { end: End::SteppedDown, reason: SHUTDOWN, at }),
         Standing::Replaced => lost("session_replaced", last_led),
         // Its release would have changed the record in the same commit.
         Standing::Released | Standing::Unknown => lost("epoch_changed", last_led),

@@ -111,12 +111,8 @@ impl Node {
     /// What the core says, and what comes of it.
     fn decides(&self, decide: Decide, me: usize, now: u8) -> (Move, Option<Commit>) {
         let session = self.session(now);
-        let mut decided = ask(decide, &self.seen, me, session, now);
-        // As the daemon does: nobody would act on a lease that it may have given back.
         let in_doubt = self.yielding.is_some_and(|yielding| yielding.in_doubt);
-        if in_doubt && matches!(decided, Move::Rest | Move::Look { .. }) {
-            decided = Move::StepDown { reason: "step_down" };
-        }
+        let decided = ask(decide, &self.seen, me, session, in_doubt, now);
         let (epoch, version) = (self.seen.store.epoch, self.seen.record.version);
         let exists = session.filter(|_| !self.seen.record.removed);
         let act = exists.and_then(|life| Act::of(&decided, &self.seen, (me, life), now));

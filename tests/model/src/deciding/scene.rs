@@ -18,7 +18,7 @@ const NAMES: [&str; NODES] = ["a", "b"];
 pub type Decide = fn(&Scene<'_>) -> Move;
 
 /// What `me` does about a world, as far as it knows it, at `now`.
-pub fn ask(decide: Decide, seen: &World, me: usize, session: Option<u8>, now: u8) -> Move {
+pub fn ask(decide: Decide, seen: &World, me: usize, session: Option<u8>, in_doubt: bool, now: u8) -> Move {
     let (value, held) = (value(seen), held(seen, now));
     let peers = [0, 1].map(|at| peer(seen, at));
     let nodes = [0, 1].map(|at| Candidate {
@@ -39,6 +39,8 @@ pub fn ask(decide: Decide, seen: &World, me: usize, session: Option<u8>, now: u8
         now: ms(now),
         not_before: ms(seen.store.quarantine_until),
         backoff: BACKOFF,
+        left_alone_until: None,
+        in_doubt,
     })
 }
 

@@ -91,7 +91,7 @@ impl Deciding {
             let session = node.session(state.now);
             let holds = session.is_some_and(|life| node.seen.store.lease.holder == Some((at, life)));
             let acts = may(View { trusts: session.is_some(), holds });
-            match ask(self.decide, &node.seen, at, session, state.now) {
+            match ask(self.decide, &node.seen, at, session, false, state.now) {
                 Move::Campaign { .. } => acts.contains(&Wide::Acquire),
                 Move::HandOver { .. } | Move::StepDown { .. } | Move::DropOrder => {
                     acts.contains(&Wide::Release)

@@ -20,8 +20,8 @@ use omnirelay_peer_records as peers;
 use omnirelay_peer_records::roster::PeerRoster;
 use omnirelay_peer_records::session_id;
 use omnirelay_registry::Registry;
-use omnirelay_registry::cursor::Cursor;
 use omnirelay_registry::reactor::{LOOK_AGAIN, PacedScene};
+use omnirelay_registry::view::View;
 use omnirelay_store::{Epoch, GroupRef, LeaseFence, Version};
 use omnirelay_wire::pb::omnirelay::mesh::control::v1 as pb;
 use omnirelay_wire::timestamp::millis;
@@ -105,16 +105,14 @@ struct LeftAlone {
     until: Millis,
 }
 
+impl LeftAlone {
+    fn lasts(&self, known: &ScopeState) -> bool {
+        self.until > known.now && self.version == known.record.record.version
+    }
+}
+
 /// The shortest time between two looks that only changes of peers ask for: a look goes through all peers.
 const PEERS_PACE: Duration = Duration::from_millis(25);
-
-/// What a look depends on, apart from time and peers.
-#[derive(PartialEq)]
-struct Seen {
-    scopes: Cursor,
-    session: Option<GroupRef>,
-    confirmations: u64,
-}
 
 impl ScopeFences for Campaigner {
     /// What a leader's commit carries, while this node leads `scope` for certain: not a moment longer than the
@@ -140,7 +138,8 @@ impl Campaigner {
     /// Campaigns for ever.
     pub async fn run(&self) {
         let pace = PacedScene { sense: peers::changed, between: PEERS_PACE };
-        self.registry.react_paced(|_| self.seen(), pace, async || Some(self.round().await)).await;
+        let sense = |view: &View| (view.changed(&LEADERSHIP), self.session(), view.confirmations());
+        self.registry.react_paced(sense, pace, async || Some(self.round().await)).await;
     }
 
     /// Hands over what the node leads, because it stops: again and again until it leads nothing. Best effort,
@@ -174,18 +173,10 @@ impl Campaigner {
         self.registry.held_groups().confirmed(&session_id(self.registry.node_id()), epoch)
     }
 
-    fn seen(&self) -> Seen {
-        let view = self.registry.view();
-        Seen {
-            scopes: view.changed(&LEADERSHIP),
-            session: self.session(),
-            confirmations: view.confirmations(),
-        }
-    }
-
     /// Remembers when each scope was last heard to be led: a new epoch knows nothing of it.
     fn note_led(&self, all: &ScopeStates) {
         let mut state = self.state.lock();
+        state.left_alone.retain(|scope, alone| all.find(scope).is_none_or(|known| alone.lasts(known)));
         for known in &all.scopes {
             if let Some((held, _, renewed_at)) = known.valid() {
                 state.last_led.insert(known.scope().to_owned(), (renewed_at, TenureNumbers::of(held)));
@@ -211,6 +202,9 @@ impl Campaigner {
         let last_led = state.last_led.get(known.scope()).map(|(at, _)| *at);
         let held_until = state.held_until.get(known.scope()).copied().unwrap_or_default();
         let heard_since = state.heard_since.unwrap_or_default();
+        let alone = state.left_alone.get(known.scope()).filter(|alone| alone.lasts(known));
+        let left_alone_until = alone.map(|alone| alone.until);
+        let in_doubt = state.yielding.get(known.scope()).is_some_and(|yielding| yielding.in_doubt);
         drop(state);
         Scene {
             scope: known.scope(),
@@ -226,6 +220,8 @@ impl Campaigner {
             // From there on candidates take their turns.
             not_before: all.quarantine_until.max(held_until).max(heard_since),
             backoff: self.settings.election_backoff,
+            left_alone_until,
+            in_doubt,
         }
     }
 

@@ -6,7 +6,7 @@ use futures_util::StreamExt;
 use futures_util::stream;
 use omnirelay_core::text::chain;
 use omnirelay_core::time::Millis;
-use omnirelay_decisions::lease::{ElectionCandidate, Ending, Move, decide, successor};
+use omnirelay_decisions::lease::{ElectionCandidate, Ending, Move, decide, give_up};
 use omnirelay_leadership_records::scope_state::ScopeState;
 use omnirelay_leadership_records::{LEADERSHIP, leadership_id};
 use omnirelay_registry::act::{CommitPlan, DaemonAct, WriteAuthority};
@@ -79,36 +79,15 @@ impl Campaigner {
         nodes: &[ElectionCandidate<'_>],
         session: &GroupRef,
     ) -> (Vec<(&'a ScopeState, Move)>, Option<Millis>) {
-        let mut due = Vec::new();
-        let mut look: Option<Millis> = None;
-        let mut note = |at: Millis| look = Some(look.map_or(at, |look| look.min(at)));
+        let (mut due, mut look) = (Vec::new(), None);
         for known in &all.scopes {
-            if let Some(at) = self.left_alone_until(known) {
-                note(at);
-                continue;
-            }
             match decide(&self.scene(all, known, nodes, Some(session))) {
-                // It does not act on a lease that it may have given back, so nobody would.
-                Move::Rest | Move::Look { .. } if self.is_in_doubt(known.scope()) => {
-                    due.push((known, Move::StepDown { reason: "in_doubt" }));
-                }
                 Move::Rest => {}
-                Move::Look { at } => note(at),
+                Move::Look { at } => look = look.into_iter().chain([at]).min(),
                 act => due.push((known, act)),
             }
         }
         (due, look)
-    }
-
-    /// Until when a scope is left alone; `None`: no longer, or its record has changed since.
-    fn left_alone_until(&self, known: &ScopeState) -> Option<Millis> {
-        let mut state = self.state.lock();
-        let alone = state.left_alone.get(known.scope())?;
-        if alone.until > known.now && alone.version == known.record.record.version {
-            return Some(alone.until);
-        }
-        state.left_alone.remove(known.scope());
-        None
     }
 
     /// Hands over everything that this node leads. False: it leads nothing.
@@ -116,14 +95,8 @@ impl Campaigner {
         let Some(session) = self.session() else { return false };
         let (me, nodes) = (self.registry.node_id(), roster.nodes());
         let mine = all.scopes.iter().filter(|known| known.leader() == Some(me));
-        let due = mine.map(|known| {
-            let act = match successor(&self.scene(all, known, &nodes, Some(&session))) {
-                Some(to) => Move::HandOver { to, reason: "shutdown" },
-                None => Move::StepDown { reason: "shutdown" },
-            };
-            (known, act)
-        });
-        let due: Vec<_> = due.collect();
+        let due: Vec<_> =
+            mine.map(|known| (known, give_up(&self.scene(all, known, &nodes, Some(&session))))).collect();
         let some = !due.is_empty();
         self.carry_out(due, roster, &session).await;
         some
@@ -196,10 +169,6 @@ impl Campaigner {
         if !yielding.in_doubt {
             state.yielding.remove(&piece.scope);
         }
-    }
-
-    fn is_in_doubt(&self, scope: &str) -> bool {
-        self.state.lock().yielding.get(scope).is_some_and(|yielding| yielding.in_doubt)
     }
 
     /// Commits pieces together, without those that cannot be now. False: look again before anything else.

@@ -93,6 +93,8 @@ proptest! {
                 now,
                 not_before: Millis(0),
                 backoff: BACKOFF,
+                left_alone_until: None,
+                in_doubt: false,
             };
             decide(&scene) == Move::Campaign { ending: None }
         });

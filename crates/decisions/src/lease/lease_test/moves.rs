@@ -15,6 +15,8 @@ struct Situation {
     crowd: Crowd,
     now: u64,
     not_before: u64,
+    left_alone_until: Option<Millis>,
+    in_doubt: bool,
 }
 
 impl Situation {
@@ -33,7 +35,18 @@ impl Situation {
             crowd.end_session("a");
         }
         let value = LeadershipValue { policy: Some(in_order(&["a", "b", "c"])), ..led_by("a") };
-        Self { value, held: Some(held), token_seen: 30, me, my_session: Some(1), crowd, now, not_before: 0 }
+        Self {
+            value,
+            held: Some(held),
+            token_seen: 30,
+            me,
+            my_session: Some(1),
+            crowd,
+            now,
+            not_before: 0,
+            left_alone_until: None,
+            in_doubt: false,
+        }
     }
 
     /// As `me` sees it when a gave the scope up at 6000 for this reason.
@@ -64,6 +77,8 @@ impl Situation {
             now: Millis(self.now),
             not_before: Millis(self.not_before),
             backoff: BACKOFF,
+            left_alone_until: self.left_alone_until,
+            in_doubt: self.in_doubt,
         })
     }
 }
@@ -372,7 +387,38 @@ fn a_leader_that_stops_names_the_best_of_the_others() {
     ];
     for (what, situation, expected) in cases {
         assert_eq!(situation.scene(successor).as_deref(), expected, "{what}");
+        let given_up = match expected {
+            Some(to) => Move::HandOver { to: to.to_owned(), reason: "shutdown" },
+            None => Move::StepDown { reason: "shutdown" },
+        };
+        assert_eq!(situation.scene(give_up), given_up, "{what}");
     }
+}
+
+#[test]
+fn a_leader_gives_back_what_it_may_have_given_back_already() {
+    let doubts = |situation| with(situation, |it| it.in_doubt = true);
+    let gives_back = || Move::StepDown { reason: "in_doubt" };
+    let unconfirmed = Standing::Unconfirmed { until: Millis(7000), renewed_at: Millis(5000) };
+    let ordered = || with(Situation::of("a", LIVE, 6000), |it| it.value.order = order(Verb::Delete, ""));
+    check([
+        ("it would lead on", doubts(Situation::of("a", LIVE, 6000)), gives_back()),
+        ("it would wait", doubts(Situation::of("a", unconfirmed, 6000)), gives_back()),
+        ("it has something else to do", doubts(ordered()), Move::Remove),
+        ("it knows", Situation::of("a", LIVE, 6000), Move::Rest),
+    ]);
+}
+
+#[test]
+fn a_scope_that_is_left_alone_is_looked_at_later() {
+    let alone = |situation| with(situation, |it| it.left_alone_until = Some(Millis(6500)));
+    let look = || Move::Look { at: Millis(6500) };
+    let ordered = || with(Situation::of("a", LIVE, 6000), |it| it.value.order = order(Verb::StepDown, ""));
+    check([
+        ("by its leader", alone(ordered()), look()),
+        ("by a candidate", alone(Situation::of("b", EXPIRED, 8000)), look()),
+        ("though it is in doubt", alone(with(ordered(), |it| it.in_doubt = true)), look()),
+    ]);
 }
 
 #[test]
