@@ -1,5 +1,7 @@
 //! Registers: their ids, and what is advertised of them.
 
+pub mod group_refresh;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use omnirelay_core::names::{IdError, check_id};

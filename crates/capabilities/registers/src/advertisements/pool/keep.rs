@@ -10,20 +10,12 @@ use tracing::{debug, info, warn};
 
 use super::memory::Trail;
 use super::write::Outcome;
-use super::{ADVERTISEMENT, BATCH_MAX, Keeping, Pool, Producer};
+use super::{ADVERTISEMENT, BATCH_MAX, Pool, Producer};
 
 /// How soon a refresh is tried again that failed: a store that answers no beat in time may answer it.
 const REFRESH_AGAIN: Duration = Duration::from_millis(250);
 /// How long after a refusal the store is not asked again.
 const REFUSED_WAIT: Duration = Duration::from_secs(5);
-/// A push refreshes a group again once this part of its time to live is over: not for every one of a thousand.
-const REFRESH_PART: u32 = 8;
-
-/// A refresh that is due.
-struct Due {
-    producer: Producer,
-    group: GroupRef,
-}
 
 impl Pool {
     /// Keeps the store as memory wants it, and what should live from running out; for ever.
@@ -47,20 +39,20 @@ impl Pool {
             *rest_until = Instant::now() + REFUSED_WAIT;
         }
         let (memory, now) = (self.memory.lock(), Instant::now());
-        let refreshes = memory.shelves.values().filter_map(|shelf| shelf.refresh_at);
+        let refreshes = memory.shelves.values().filter_map(|shelf| shelf.refresh.refresh_at);
         let due = refreshes.chain(memory.leave_until).filter(|at| *at > now);
         due.chain((!refreshed).then(|| now + REFRESH_AGAIN)).min()
     }
 
     /// Gives up the groups that have run out.
     fn drop_expired(&self) {
-        let mut memory = self.memory.lock();
+        let (mut memory, now) = (self.memory.lock(), Instant::now());
         let over = memory.shelves.iter().filter_map(|(producer, shelf)| {
             let group = shelf.group.as_ref().filter(|group| !self.registry.view().is_live(group))?;
             Some((producer.clone(), group.clone()))
         });
         for (producer, group) in over.collect::<Vec<_>>() {
-            memory.lose_group(&producer, &group, self.settings.ttl);
+            memory.lose_group(&producer, &group, self.settings.ttl, now);
         }
         // Nothing is left to be known of a producer that pushes no more.
         memory.shelves.retain(|_, shelf| {
@@ -76,17 +68,13 @@ impl Pool {
             let anew = memory.session.as_ref() != Some(session);
             let (now, ttl) = (Instant::now(), self.settings.ttl);
             let shelves = memory.shelves.iter();
-            let due: Vec<Due> = shelves
+            let due: Vec<(Producer, GroupRef)> = shelves
                 .filter(|(producer, shelf)| {
                     let keeping = producer.keeping();
-                    let asked = shelf.refresh_at.is_some_and(|at| at <= now);
-                    let lasts = keeping == Keeping::WhileRunning && shelf.refresh_at.is_none();
-                    let anew = anew && keeping != Keeping::NotAtAll && shelf.refreshed.is_some();
-                    asked || (lasts || anew) && shelf.is_confirmed(keeping, ttl)
+                    let is_confirmed = || shelf.is_confirmed(keeping, ttl, now);
+                    shelf.refresh.is_due(keeping, now, anew, is_confirmed)
                 })
-                .filter_map(|(producer, shelf)| {
-                    Some(Due { producer: producer.clone(), group: shelf.group.clone()? })
-                })
+                .filter_map(|(producer, shelf)| Some((producer.clone(), shelf.group.clone()?)))
                 .collect();
             if due.is_empty() {
                 memory.session = Some(session.clone());
@@ -112,51 +100,37 @@ impl Pool {
             let Some(shelf) = memory.shelves.get_mut(producer) else { return };
             let (keeping, ttl) = (producer.keeping(), self.settings.ttl);
             // A push that confirms nothing, such as an empty one, keeps nothing alive.
-            if !shelf.is_confirmed(keeping, ttl) {
+            if !shelf.is_confirmed(keeping, ttl, now) {
                 return;
             }
             if !reachable {
-                shelf.refresh_at = Some(now);
+                shelf.refresh.refresh_at = Some(now);
                 return;
             }
-            // Only a push puts off the end of what is refreshed once more.
-            shelf.refresh_at = (keeping != Keeping::NotAtAll).then(|| now + ttl / 2);
-            let fresh = shelf.refreshed.is_some_and(|at| now < at + ttl / REFRESH_PART);
-            if fresh && keeping != Keeping::NotAtAll {
-                return;
-            }
-            shelf.group.clone()
+            let is_due = shelf.refresh.push(keeping, now, ttl);
+            shelf.group.clone().filter(|_| is_due)
         };
         let Some(group) = group else { return };
-        let due = [Due { producer: producer.clone(), group }];
-        if let Err(error) = self.refresh(&due).await {
+        if let Err(error) = self.refresh(&[(producer.clone(), group)]).await {
             debug!(error = %chain(&error), "advertisements could not be refreshed; trying again");
             if let Some(shelf) = self.memory.lock().shelves.get_mut(producer) {
-                shelf.refresh_at = Some(now);
+                shelf.refresh.refresh_at = Some(now);
             }
         }
     }
 
-    async fn refresh(&self, due: &[Due]) -> Result<(), StoreError> {
-        let (groups, asked) = (due.iter().map(|due| due.group.clone()).collect(), Instant::now());
+    async fn refresh(&self, due: &[(Producer, GroupRef)]) -> Result<(), StoreError> {
+        let (groups, asked) = (due.iter().map(|(_, group)| group.clone()).collect(), Instant::now());
         let renewed = self.registry.renew_groups(groups, self.settings.grace).await?;
-        let mut memory = self.memory.lock();
-        for (due, deadline) in due.iter().zip(&renewed) {
+        let (mut memory, ttl) = (self.memory.lock(), self.settings.ttl);
+        for ((producer, group), deadline) in due.iter().zip(&renewed) {
             if deadline.is_none() {
-                memory.lose_group(&due.producer, &due.group, self.settings.ttl);
+                memory.lose_group(producer, group, ttl, Instant::now());
             }
-            let shelf = memory.shelves.get_mut(&due.producer);
-            let Some(shelf) = shelf.filter(|shelf| shelf.group.as_ref() == Some(&due.group)) else {
-                continue;
-            };
-            shelf.refreshed = deadline.is_some().then_some(asked);
+            let shelf = memory.shelves.get_mut(producer);
+            let Some(shelf) = shelf.filter(|shelf| shelf.group.as_ref() == Some(group)) else { continue };
+            shelf.refresh.answer(producer.keeping(), asked, ttl);
             shelf.deadline = *deadline;
-            // A push has set when to do it once more; what was done without one is the last time, but for what lives
-            // as long as this process.
-            shelf.refresh_at = match due.producer.keeping() {
-                Keeping::WhileRunning => Some(asked + self.settings.ttl / 2),
-                Keeping::OnceMore | Keeping::NotAtAll => shelf.refresh_at.filter(|at| *at > asked),
-            };
         }
         Ok(())
     }

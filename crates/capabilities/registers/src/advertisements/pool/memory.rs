@@ -77,11 +77,11 @@ impl Memory {
         producer: &Producer,
         items: &[AdvertisedRegister],
         rest: &UnpushedEntries,
+        now: Instant,
     ) -> PushPlan {
         let unread = self.epoch == Epoch(0);
         let shelf = self.shelves.entry(producer.clone()).or_default();
         let plan = plan(&shelf.entries, items, rest);
-        let now = Instant::now();
         for item in items {
             if let Some(entry) = shelf.entries.get_mut(&item.register_id) {
                 entry.pushed = Some(now);
@@ -106,10 +106,10 @@ impl Memory {
     }
 
     /// Makes some changes here, which their push is about to write, and returns what was before.
-    pub fn apply(&mut self, producer: &Producer, steps: &[Step], at: Millis) -> Vec<Before> {
+    pub fn apply(&mut self, producer: &Producer, steps: &[Step], at: Millis, now: Instant) -> Vec<Before> {
         self.in_flight.extend(steps.iter().map(|step| (producer.clone(), step.register_id().clone())));
         let shelf = self.shelves.entry(producer.clone()).or_default();
-        steps.iter().map(|step| shelf.apply(step, at)).collect()
+        steps.iter().map(|step| shelf.apply(step, at, now)).collect()
     }
 
     /// Takes changes back that the store refused, unless there were others since.
@@ -119,7 +119,7 @@ impl Memory {
     }
 
     /// Begins with what an epoch has that nothing was known of.
-    pub fn begin_epoch(&mut self, epoch: Epoch, found: Vec<StoredEntry>, ttl: Duration) {
+    pub fn begin_epoch(&mut self, epoch: Epoch, found: Vec<StoredEntry>, ttl: Duration, now: Instant) {
         let taking = if self.epoch == Epoch(0) { Taking::First } else { Taking::Anew };
         self.epoch = epoch;
         self.comparing = None;
@@ -130,7 +130,7 @@ impl Memory {
         if taking == Taking::Anew {
             for (producer, shelf) in &mut self.shelves {
                 shelf.drop_unwanted(|entry| {
-                    entry.held.stored != StoredState::Missing || entry.is_wanted(producer.keeping(), ttl)
+                    entry.held.stored != StoredState::Missing || entry.is_wanted(producer.keeping(), ttl, now)
                 });
             }
         }
@@ -194,13 +194,13 @@ impl Memory {
     }
 
     /// Gives up a group that is over: what is wanted has to be written under another, the rest is gone.
-    pub fn lose_group(&mut self, producer: &Producer, group: &GroupRef, ttl: Duration) {
+    pub fn lose_group(&mut self, producer: &Producer, group: &GroupRef, ttl: Duration, now: Instant) {
         let Some(shelf) = self.shelves.get_mut(producer) else { return };
         if shelf.group.as_ref() != Some(group) {
             return;
         }
         shelf.give_up_group();
-        shelf.drop_unwanted(|entry| entry.is_wanted(producer.keeping(), ttl));
+        shelf.drop_unwanted(|entry| entry.is_wanted(producer.keeping(), ttl, now));
         shelf.all_to_be_written();
     }
 

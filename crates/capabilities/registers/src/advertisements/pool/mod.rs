@@ -19,6 +19,7 @@ use std::time::Duration;
 use omnirelay_core::time::Millis;
 use omnirelay_decisions::range_digest::{OfferedRegisters, cluster_of, offer};
 use omnirelay_decisions::register::EntryBefore;
+use omnirelay_decisions::register::group_refresh::EntryKeeping;
 use omnirelay_host::log::FaultLimiter;
 use omnirelay_identity::caller::federated_kin;
 use omnirelay_peer_records::own_session;
@@ -59,17 +60,6 @@ const COMPARED_WAIT: Duration = Duration::from_secs(2);
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Producer(String);
 
-/// How long the entries of a producer live when it pushes no more.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Keeping {
-    /// As long as this process does.
-    WhileRunning,
-    /// Their group is refreshed once more, so that a producer that pushes once in a TTL never blinks.
-    OnceMore,
-    /// One TTL.
-    NotAtAll,
-}
-
 impl Producer {
     /// The node's own catalogue.
     pub fn catalogue() -> Self {
@@ -103,11 +93,11 @@ impl Producer {
         self.0.strip_prefix("http:").and_then(federated_kin)
     }
 
-    fn keeping(&self) -> Keeping {
+    fn keeping(&self) -> EntryKeeping {
         match self.0.as_str() {
-            "catalogue" => Keeping::WhileRunning,
-            "file" => Keeping::NotAtAll,
-            _ => Keeping::OnceMore,
+            "catalogue" => EntryKeeping::WhileRunning,
+            "file" => EntryKeeping::NotAtAll,
+            _ => EntryKeeping::OnceMore,
         }
     }
 }
@@ -297,7 +287,7 @@ impl Pool {
 
     /// Shows every entry that has not run out.
     fn visit(&self, mut show: impl FnMut(&Producer, &str, &Entry, Option<Millis>)) {
-        let memory = self.memory.lock();
+        let (memory, now) = (self.memory.lock(), Instant::now());
         let view = self.registry.view();
         for (producer, shelf) in &memory.shelves {
             let keeping = producer.keeping();
@@ -307,7 +297,7 @@ impl Pool {
             // The view hears of a refresh a moment later.
             let ends_at = heard.max(shelf.deadline.filter(|_| lives && view.silence().is_none()));
             for (id, entry) in &shelf.entries {
-                if lives || entry.is_wanted(keeping, self.settings.ttl) {
+                if lives || entry.is_wanted(keeping, self.settings.ttl, now) {
                     show(producer, id, entry, ends_at);
                 }
             }
@@ -376,7 +366,7 @@ impl Pool {
         let found = own.filter_map(|record| found_of(&record.record)).collect();
         let mut memory = self.memory.lock();
         if memory.epoch != head.epoch {
-            memory.begin_epoch(head.epoch, found, self.settings.ttl);
+            memory.begin_epoch(head.epoch, found, self.settings.ttl, Instant::now());
         }
         true
     }

@@ -68,7 +68,7 @@ impl Pool {
         let plan = {
             let mut memory = self.memory.lock();
             has_room(&memory, &push)?;
-            memory.plan(&push.producer, push.items, &push.rest)
+            memory.plan(&push.producer, push.items, &push.rest, Instant::now())
         };
         let mut running = Running {
             pool: self,
@@ -161,7 +161,7 @@ impl Running<'_> {
         let (steps, before) = {
             let mut memory = self.pool.memory.lock();
             let steps = memory.still_due(producer, steps, self.begun);
-            let before = memory.apply(producer, &steps, at);
+            let before = memory.apply(producer, &steps, at, Instant::now());
             (steps, before)
         };
         self.applied = true;

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use omnirelay_core::time::Millis;
+use omnirelay_decisions::register::group_refresh::{EntryKeeping, GroupRefresh};
 use omnirelay_decisions::register::{EntryBefore, StoredState, UnpushedEntries, advertised};
 use omnirelay_store::GroupRef;
 use omnirelay_wire::pb::omnirelay::registers::v1::AdvertisedRegister;
@@ -12,11 +13,8 @@ use omnirelay_wire::pb::omnirelay::store::v1::AdvertisementValue;
 use prost::Message;
 use tokio::time::Instant;
 
+use super::Producer;
 use super::memory::Step;
-use super::{Keeping, Producer};
-
-/// This part of a TTL before its end, what was pushed is not taken for new any more: two clocks are compared.
-const CLOCKS_PART: u32 = 16;
 
 /// The entries of one producer.
 #[derive(Default)]
@@ -28,12 +26,10 @@ pub(super) struct ProducerEntries {
     pub dirty: BTreeSet<String>,
     /// Gone from here, and perhaps not from the store.
     pub withdrawn: BTreeSet<String>,
-    /// When its group was opened or refreshed last, by this process.
-    pub refreshed: Option<Instant>,
+    /// Of its group.
+    pub refresh: GroupRefresh<Instant>,
     /// Until when that lets it live; the view hears of it a moment later.
     pub deadline: Option<Millis>,
-    /// When to refresh it without being told; `None`: not at all.
-    pub refresh_at: Option<Instant>,
     /// What was pushed before the store was read.
     unread: Unread,
 }
@@ -95,13 +91,8 @@ impl AsRef<EntryBefore> for Entry {
 
 impl Entry {
     /// Whether it is advertised whatever becomes of the group that carried it.
-    pub fn is_wanted(&self, keeping: Keeping, ttl: Duration) -> bool {
-        match keeping {
-            Keeping::WhileRunning => self.pushed.is_some(),
-            Keeping::OnceMore | Keeping::NotAtAll => {
-                self.pushed.is_some_and(|pushed| pushed.elapsed() < ttl - ttl / CLOCKS_PART)
-            }
-        }
+    pub fn is_wanted(&self, keeping: EntryKeeping, ttl: Duration, now: Instant) -> bool {
+        keeping.wants(self.pushed.map(|pushed| now.saturating_duration_since(pushed)), ttl)
     }
 }
 
@@ -128,7 +119,7 @@ impl ProducerEntries {
         }
     }
 
-    pub fn apply(&mut self, step: &Step, at: Millis) -> Before {
+    pub fn apply(&mut self, step: &Step, at: Millis, now: Instant) -> Before {
         let id = step.register_id().clone();
         let entry = self.entries.get(&id).cloned();
         let was_withdrawn = self.withdrawn.contains(&id);
@@ -148,7 +139,7 @@ impl ProducerEntries {
                 made = Some(value.clone());
                 self.withdrawn.remove(&id);
                 let held = EntryBefore { value, stored };
-                self.put(id.clone(), Entry { held, pushed: Some(Instant::now()), changed_at: at });
+                self.put(id.clone(), Entry { held, pushed: Some(now), changed_at: at });
             }
             Step::Remove(_) => {
                 self.entries.remove(&id);
@@ -276,7 +267,7 @@ impl ProducerEntries {
 
     pub fn give_up_group(&mut self) {
         self.group = None;
-        self.refreshed = None;
+        self.refresh.refreshed = None;
         self.deadline = None;
     }
 
@@ -294,8 +285,8 @@ impl ProducerEntries {
     }
 
     /// Whether anything of it is to live on, as far as its producer has said.
-    pub fn is_confirmed(&self, keeping: Keeping, ttl: Duration) -> bool {
-        self.entries.values().any(|entry| entry.is_wanted(keeping, ttl))
+    pub fn is_confirmed(&self, keeping: EntryKeeping, ttl: Duration, now: Instant) -> bool {
+        self.entries.values().any(|entry| entry.is_wanted(keeping, ttl, now))
     }
 }
 

@@ -82,7 +82,7 @@ impl Pool {
         let decide = |reader: DecisionReader<'_>| {
             match reader.refusal() {
                 Some(CommitError::GroupOver(over)) => {
-                    self.memory.lock().lose_group(producer, over, self.settings.ttl);
+                    self.memory.lock().lose_group(producer, over, self.settings.ttl, Instant::now());
                 }
                 // It was written before, and the reply was lost.
                 Some(CommitError::Conflict { .. }) => trail = None,
@@ -143,7 +143,7 @@ impl Pool {
             if view.is_live(&known) {
                 return Ok(Some(known));
             }
-            self.memory.lock().lose_group(producer, &known, self.settings.ttl);
+            self.memory.lock().lose_group(producer, &known, self.settings.ttl, Instant::now());
         }
         // A name of its own for each life: what the old one held is there until it is written under the new one.
         let id =
@@ -154,7 +154,7 @@ impl Pool {
                 let mut memory = self.memory.lock();
                 let shelf = memory.shelves.entry(producer.clone()).or_default();
                 shelf.group = Some(group.of.clone());
-                shelf.refreshed = Some(Instant::now());
+                shelf.refresh.refreshed = Some(Instant::now());
                 shelf.deadline = Some(group.deadline);
                 Ok(Some(group.of))
             }
