@@ -4,12 +4,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use bytes::Bytes;
 use omnirelay_core::text::chain;
 use omnirelay_decisions::peer::SilencePatience;
 use omnirelay_host::log::LogLimiter;
 use omnirelay_nouns::timestamp;
-use omnirelay_registry::act::{DaemonAct, DecisionReader, WriteAuthority};
+use omnirelay_registry::act::{self, DaemonAct, DecisionReader, WriteAuthority};
 use omnirelay_registry::epoch_loss::ToRestore;
 use omnirelay_registry::follow::in_time;
 use omnirelay_registry::{Registry, audit_record};
@@ -17,7 +16,6 @@ use omnirelay_store::{CommitError, GroupRef, OpenedGroup, RecordId, StoreError, 
 use omnirelay_wire::pb::omnirelay::store::v1::{AuditValue, PeerValue, RivalDaemon};
 use omnirelay_wire::timestamp::millis;
 use parking_lot::Mutex;
-use prost::Message;
 use tokio::time::Instant;
 use tracing::{debug, info, warn};
 
@@ -411,5 +409,5 @@ impl Presence {
 }
 
 pub fn put(id: &RecordId, value: &PeerValue) -> Write {
-    Write::Put { id: id.clone(), value: Bytes::from(value.encode_to_vec()), group: None }
+    act::put(id.clone(), value)
 }

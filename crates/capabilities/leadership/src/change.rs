@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use omnirelay_core::labels::{self, Labels};
 use omnirelay_core::names::check_node_name;
 use omnirelay_core::scope::{GLOBAL_CONTROL, ScopeKind};
@@ -15,6 +14,7 @@ use omnirelay_leadership_records::{LEADERSHIP, leadership_id};
 use omnirelay_nouns::request::MutationRequest;
 use omnirelay_nouns::{SCHEMA_VERSION, head_cursor, timestamp};
 use omnirelay_registry::Registry;
+use omnirelay_registry::act;
 use omnirelay_registry::mutate::{MutationDecision, request_hash};
 use omnirelay_registry::view::{View, ViewRecord};
 use omnirelay_store::Write;
@@ -23,7 +23,6 @@ use omnirelay_wire::pb::omnirelay::store::v1::LeadershipValue;
 use omnirelay_wire::reasons;
 use omnirelay_wire::rpc::leadership_control_service::{DELETE_SCOPE, SET_SCOPE, STEP_DOWN, TRANSFER};
 use omnirelay_wire::timestamp::millis;
-use prost::Message;
 use tokio::time::{Instant, timeout_at};
 
 use super::difference::differences;
@@ -188,8 +187,7 @@ fn put(
     shown.policy.clone_from(&after.policy);
     shown.order.clone_from(&after.order);
     shown.version += 1;
-    let value = Bytes::from(after.encode_to_vec());
-    let writes = vec![Write::Put { id: leadership_id(&asked.id), value, group: None }];
+    let writes = vec![act::put(leadership_id(&asked.id), &after)];
     MutationDecision { writes, changes, answer: answer(shown) }
 }
 

@@ -22,7 +22,7 @@ use omnirelay_nouns::merge::{MergeOutcome, RecordMergers};
 use omnirelay_nouns::request::MutationRequest;
 use omnirelay_peer_records::{nodes_there, own_session, peer_id};
 use omnirelay_registry::Registry;
-use omnirelay_registry::act::{CommitPlan, DaemonAct, WriteAuthority};
+use omnirelay_registry::act::{CommitPlan, DaemonAct, WriteAuthority, put};
 use omnirelay_registry::audit_record::{named, own_body};
 use omnirelay_registry::epoch_loss::{FollowedSpan, LostRecord, LostRecords, RESTORE, RestoredBy};
 use omnirelay_registry::mutate::{MutationDecision, request_hash};
@@ -39,7 +39,6 @@ use omnirelay_wire::pb::omnirelay::mesh::control::v1 as pb;
 use omnirelay_wire::pb::omnirelay::store::v1::RestorationValue;
 use omnirelay_wire::rpc::store_service;
 use parking_lot::Mutex;
-use prost::Message as _;
 use tokio::time::Instant;
 use tracing::{debug, info, warn};
 
@@ -275,7 +274,7 @@ impl LostRecordRestorer {
                     missing_owned: owned,
                     unknown_fields: Default::default(),
                 };
-                Write::Put { id, value: value.encode_to_vec().into(), group: None }
+                put(id, &value)
             }
         };
         let act = DaemonAct::new("restoration.account", [RESTORATION], WriteAuthority::Unfenced);
@@ -537,10 +536,9 @@ pub async fn give_up(
             let missing = missing_counts(registry);
             let changes = missing.iter().map(|(kind, count)| format!("{kind}: {count}")).collect();
             let value = RestorationValue { epoch: reader.epoch().0, ..Default::default() };
-            let put = Write::Put { id: given_up_id(), value: value.encode_to_vec().into(), group: None };
             // Others may miss what this daemon does not, so that it is noted in any case.
             let is_noted = said(registry.view(), &given_up_id(), reader.epoch()).is_some();
-            let writes = if is_noted { Vec::new() } else { vec![put] };
+            let writes = if is_noted { Vec::new() } else { vec![put(given_up_id(), &value)] };
             let answer =
                 pb::GiveUpLostResponse { schema_version: SCHEMA_VERSION.to_owned(), ..Default::default() };
             Ok(MutationDecision { writes, changes, answer })

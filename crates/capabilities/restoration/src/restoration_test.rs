@@ -12,6 +12,7 @@ use omnirelay_restoration_records::is_over;
 use omnirelay_scripted::{Answered, Call, Faulty, PausedClock, Script, Scripted};
 use omnirelay_store::{Commit, MemoryStore, Pulse, Scan, Store};
 use omnirelay_wire::pb::omnirelay::store::v1::PeerValue;
+use prost::Message as _;
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use omnirelay_core::rebalance::{OwnerStanding, RebalanceRules};
 use omnirelay_core::shard_order::PlacementStrategy;
 use omnirelay_decisions::field_changes::field_changes;
@@ -18,6 +17,7 @@ use omnirelay_nouns::request::MutationRequest;
 use omnirelay_nouns::serve;
 use omnirelay_nouns::{SCHEMA_VERSION, at_cursor, envelope, head_cursor, tagged, timestamp};
 use omnirelay_registry::Registry;
+use omnirelay_registry::act;
 use omnirelay_registry::mutate::{MutationDecision, request_hash};
 use omnirelay_registry::view::ViewRecord;
 use omnirelay_store::Write;
@@ -27,7 +27,6 @@ use omnirelay_wire::pb::omnirelay::store::v1::namespace_value::Phase;
 use omnirelay_wire::pb::omnirelay::store::v1::{NamespaceValue, ShardValue};
 use omnirelay_wire::reasons;
 use omnirelay_wire::rpc::namespace_control_service::{CREATE, DELETE, SET};
-use prost::Message as _;
 use tokio::time::{Instant, timeout_at};
 use tonic::Response;
 use tracing::warn;
@@ -434,7 +433,7 @@ pub fn counted(map: &NamespaceMap<'_>, nodes: &ShardNodes) -> pb::Namespace {
 
 /// The write by which a namespace becomes so.
 pub fn put(name: &str, value: &NamespaceValue) -> Write {
-    Write::Put { id: namespace_id(name), value: Bytes::from(value.encode_to_vec()), group: None }
+    act::put(namespace_id(name), value)
 }
 
 fn checked(spec: Option<pb::NamespaceSpec>) -> Result<pb::NamespaceSpec, Fault> {

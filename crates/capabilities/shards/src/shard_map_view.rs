@@ -5,7 +5,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use omnirelay_core::time::Millis;
 use omnirelay_decisions::shards::map::{self, MapEdit};
 use omnirelay_decisions::shards::member::{self, MemberObservation, ShardMember};
@@ -17,6 +16,7 @@ use omnirelay_nouns::listing::{self, PageToken};
 use omnirelay_peer_records as peers;
 use omnirelay_peer_records::roster::PeerRoster;
 use omnirelay_registry::Registry;
+use omnirelay_registry::act::put;
 use omnirelay_registry::cursor::Cursor;
 use omnirelay_registry::view::{View, ViewReading, ViewRecord};
 use omnirelay_store::{Precondition, Record, RecordId, RecordKind, Version, Write};
@@ -403,14 +403,13 @@ pub fn removable(records: impl IntoIterator<Item = (RecordId, usize)>) -> Vec<Ve
 
 /// The writes by which a new version of a map comes about.
 pub fn writes(name: &str, edit: &MapEdit<'_>, now: Millis) -> Vec<Write> {
-    let put = |id, value: Vec<u8>| Write::Put { id, value: Bytes::from(value), group: None };
     let shards = edit.changed().iter().map(|changed| match &changed.after {
-        Some(after) => put(shard_id(name, &changed.shard_id), after.encode_to_vec()),
+        Some(after) => put(shard_id(name, &changed.shard_id), after),
         None => Write::Delete { id: shard_id(name, &changed.shard_id) },
     });
     let key = change_key(name, edit.value.map_version);
-    let change = put(RecordId::new(SHARD_CHANGE, key), edit.change(now).encode_to_vec());
-    let namespace = put(namespace_id(name), edit.value.encode_to_vec());
+    let change = put(RecordId::new(SHARD_CHANGE, key), &edit.change(now));
+    let namespace = put(namespace_id(name), &edit.value);
     shards.chain([change, namespace]).collect()
 }
 

@@ -12,13 +12,12 @@ use omnirelay_identity::signed_posts::SignedPosts;
 use omnirelay_leadership_records::ScopeFences;
 use omnirelay_nouns::feed::{WatchedNoun as _, framed};
 use omnirelay_registry::Registry;
-use omnirelay_registry::act::{CommitPlan, DaemonAct, WriteAuthority};
+use omnirelay_registry::act::{CommitPlan, DaemonAct, WriteAuthority, put};
 use omnirelay_registry::cursor::Cursor;
 use omnirelay_registry::since::WatchSince;
 use omnirelay_registry::watch::{Watch, WatchEvent, WatchStep};
-use omnirelay_store::{CommitError, RecordId, RecordKind, Write};
+use omnirelay_store::{CommitError, RecordId, RecordKind};
 use omnirelay_wire::pb::omnirelay::store::v1::{NamespaceValue, ShardWebhookValue};
-use prost::Message as _;
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 use tracing::{debug, warn};
@@ -138,10 +137,8 @@ impl Webhook {
     async fn note(&self, cursor: Cursor) -> Result<(), CommitError> {
         let Some(fence) = self.leads.fence(GLOBAL_CONTROL) else { return Ok(()) };
         let act = DaemonAct::new("shards.webhook", [WEBHOOK], WriteAuthority::Leader(fence));
-        let value = ShardWebhookValue { cursor: cursor.to_string(), unknown_fields: Default::default() }
-            .encode_to_vec()
-            .into();
-        let write = Write::Put { id: RecordId::new(WEBHOOK, KEY), value, group: None };
+        let value = ShardWebhookValue { cursor: cursor.to_string(), unknown_fields: Default::default() };
+        let write = put(RecordId::new(WEBHOOK, KEY), &value);
         let epoch = self.registry.view().head().epoch;
         self.registry.attempt(&act, CommitPlan::read_in(epoch).write([write])).await.map(drop)
     }

@@ -13,7 +13,7 @@ use omnirelay_wire::pb::omnirelay::mesh::control::v1 as pb;
 use omnirelay_wire::reasons;
 use omnirelay_wire::rpc::config_service::{ROLLBACK_TRANSPORT_POLICY, SET_TRANSPORT_POLICY};
 
-use super::{ONLY, OwnTransport, kept, policy_id, put, shown};
+use super::{ONLY, OwnTransport, kept, newest, policy_id, shown};
 use pb::effective_transport_policy::Source;
 
 /// What is to hold from now on.
@@ -84,7 +84,7 @@ impl OwnTransport {
                     rolled_back_to,
                     unknown_fields: Default::default(),
                 };
-                let writes = if is_so { Vec::new() } else { vec![put(value.clone(), next)] };
+                let writes = if is_so { Vec::new() } else { vec![newest(value.clone(), next)] };
                 let answer = pb::TransportPolicyChange {
                     schema_version: SCHEMA_VERSION.to_owned(),
                     policy: Some(shown),

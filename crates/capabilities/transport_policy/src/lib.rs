@@ -7,12 +7,12 @@ pub mod seed;
 
 use std::sync::Arc;
 
-use bytes::Bytes;
 use omnirelay_core::time::Millis;
 use omnirelay_decisions::transport_policy::{effective, evaluate, summary, unreadable, violations};
 use omnirelay_nouns::serve;
 use omnirelay_nouns::{SCHEMA_VERSION, at_cursor, envelope, head_cursor, timestamp};
 use omnirelay_registry::Registry;
+use omnirelay_registry::act::put;
 use omnirelay_registry::view::{View, ViewRecord};
 use omnirelay_store::{RecordId, RecordKind, Write};
 use omnirelay_wire::envelope::EnvelopedAnswer as _;
@@ -20,7 +20,6 @@ use omnirelay_wire::fault::Fault;
 use omnirelay_wire::pb::omnirelay::mesh::control::v1 as pb;
 use omnirelay_wire::pb::omnirelay::store::v1::TransportPolicyValue;
 use omnirelay_wire::reasons;
-use prost::Message as _;
 use tonic::Response;
 
 pub use mount::{KINDS, mount};
@@ -158,12 +157,11 @@ fn latest(record: &ViewRecord) -> Option<pb::TransportPolicy> {
 }
 
 /// The write by which a version becomes the newest; the oldest go.
-fn put(mut value: TransportPolicyValue, next: pb::TransportPolicyVersion) -> Write {
+fn newest(mut value: TransportPolicyValue, next: pb::TransportPolicyVersion) -> Write {
     value.versions.push(next);
     let surplus = value.versions.len().saturating_sub(VERSIONS_MAX);
     value.versions.drain(..surplus);
-    let value = Bytes::from(value.encode_to_vec());
-    Write::Put { id: policy_id(), value, group: None }
+    put(policy_id(), &value)
 }
 
 fn shown(record: &ViewRecord) -> pb::EffectiveTransportPolicy {

@@ -6,8 +6,7 @@ use std::time::Duration;
 use omnirelay_decisions::transport_policy::differences;
 use omnirelay_identity::trust::{HasAuthority, MeshTrust};
 use omnirelay_nouns::timestamp;
-use omnirelay_registry::act::{DaemonAct, DecisionReader, WriteAuthority};
-use omnirelay_registry::audit_record::own_body;
+use omnirelay_registry::act::OwnChange;
 use omnirelay_registry::view::View;
 use omnirelay_restoration_records::is_over;
 use omnirelay_store::CommitError;
@@ -16,7 +15,7 @@ use omnirelay_wire::pb::omnirelay::store::v1::TransportPolicyValue;
 use tokio::time::Instant;
 use tracing::{info, warn};
 
-use super::{OwnTransport, TRANSPORT_POLICY, policy_id, put};
+use super::{OwnTransport, TRANSPORT_POLICY, newest, policy_id};
 
 /// How long after a failure it is tried again.
 const AGAIN: Duration = Duration::from_secs(15);
@@ -61,10 +60,8 @@ impl PolicySeed {
 
     /// Whether there was none.
     async fn enter(&self) -> Result<bool, CommitError> {
-        let registry = &self.own.registry;
-        let act = DaemonAct::new("transport-policy.seed", [TRANSPORT_POLICY], WriteAuthority::Unfenced);
-        let act = DaemonAct { tries: 5, ..act };
-        let done = registry.act::<_, CommitError, _>(&act, async |reader: DecisionReader<'_>| {
+        let (registry, action) = (&self.own.registry, "transport-policy.seed");
+        let done = registry.change_own::<_, CommitError>(action, [TRANSPORT_POLICY], |reader| {
             if reader.get(&policy_id()).is_some() {
                 return Ok(None);
             }
@@ -78,11 +75,7 @@ impl PolicySeed {
                 unknown_fields: Default::default(),
             };
             let changes = differences(&pb::TransportPolicy::default(), &self.policy);
-            let body = own_body(registry.node_id(), act.action, policy_id().to_string(), changes);
-            Ok(Some((
-                reader.plan().write(vec![put(TransportPolicyValue::default(), first)]).audit([body]),
-                (),
-            )))
+            Ok(Some(OwnChange::of(newest(TransportPolicyValue::default(), first), changes)))
         });
         Ok(done.await?.is_some())
     }

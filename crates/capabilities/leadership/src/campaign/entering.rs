@@ -1,7 +1,6 @@
 //! The scopes that a node brings into the registry: those of its configuration, and what is put back of those that a new epoch has lost.
 
 use async_trait::async_trait;
-use bytes::Bytes;
 use omnirelay_core::text::chain;
 use omnirelay_core::time::Millis;
 use omnirelay_decisions::lease::{ElectionCandidate, Ending, TenureNumbers, place_of, vacate};
@@ -9,11 +8,11 @@ use omnirelay_host::chance::correlation_id;
 use omnirelay_leadership_records::{LEADERSHIP, leadership_id};
 use omnirelay_nouns::merge::{MergeOutcome, RecordMerger};
 use omnirelay_registry::Registry;
-use omnirelay_registry::act::{CommitPlan, DaemonAct, WriteAuthority};
+use omnirelay_registry::act::{CommitPlan, DaemonAct, WriteAuthority, put};
 use omnirelay_registry::epoch_loss::{ToRestore, UntouchedRecord};
 use omnirelay_registry::view::ViewRecord;
 use omnirelay_restoration_records::is_over;
-use omnirelay_store::{Epoch, GroupRef, RecordId, StoreError, Version, Write};
+use omnirelay_store::{Epoch, GroupRef, RecordId, StoreError, Version};
 use omnirelay_wire::pb::omnirelay::mesh::control::v1::tenure::End;
 use omnirelay_wire::pb::omnirelay::store::v1::LeadershipValue;
 use prost::Message;
@@ -71,10 +70,7 @@ impl Campaigner {
     }
 
     async fn enter(&self, epoch: Epoch, missing: &[(RecordId, LeadershipValue)], session: &GroupRef) -> bool {
-        let writes = missing.iter().map(|(id, value)| {
-            let value = Bytes::from(value.encode_to_vec());
-            Write::Put { id: id.clone(), value, group: None }
-        });
+        let writes = missing.iter().map(|(id, value)| put(id.clone(), value));
         let versions = missing.iter().map(|(id, _)| (id.clone(), Version(0)));
         let act = DaemonAct::new("leaders.enter", [LEADERSHIP], WriteAuthority::Session(session.clone()));
         match self.registry.attempt(&act, CommitPlan::read_in(epoch).expect(versions).write(writes)).await {

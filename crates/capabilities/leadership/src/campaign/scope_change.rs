@@ -1,19 +1,18 @@
 //! What a move of one scope changes.
 
-use bytes::Bytes;
 use omnirelay_decisions::lease::{
     Ending, HeldLease, Move, SCOPE_DELETED, Standing, TOKEN_OVERTAKEN, TenureNumbers, elect, vacate,
 };
 use omnirelay_host::chance::correlation_id;
 use omnirelay_leadership_records::leadership_id;
 use omnirelay_peer_records::session_id;
+use omnirelay_registry::act::put;
 use omnirelay_registry::audit_record;
 use omnirelay_store::{
     Epoch, GroupId, GroupRef, LeaseFence, LeaseOp, Precondition, TOKEN_FLOOR_MAX, Version, Write,
 };
 use omnirelay_wire::pb::omnirelay::mesh::control::v1::tenure::End;
 use omnirelay_wire::pb::omnirelay::store::v1::{AuditValue, LeadershipValue};
-use prost::Message;
 
 use super::rounds::stepping_down;
 use super::{Campaigner, PeerRoster, ScopeState};
@@ -214,7 +213,7 @@ impl<'a> Making<'a> {
             current.map(|current| current.reason.as_str()).or(past.map(|past| past.end_reason.as_str()));
         let reason = reason.unwrap_or(SCOPE_DELETED).to_owned();
         let write = match after {
-            Some(value) => Write::Put { id, value: Bytes::from(value.encode_to_vec()), group: None },
+            Some(value) => put(id, value),
             None => Write::Delete { id },
         };
         ScopeChange {

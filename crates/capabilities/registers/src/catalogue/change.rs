@@ -9,7 +9,7 @@ use omnirelay_decisions::catalogue::{
 use omnirelay_identity::caller::Caller;
 use omnirelay_nouns::{SCHEMA_VERSION, at_cursor, check_reason, expected, tagged};
 use omnirelay_peer_records as peers;
-use omnirelay_registry::act::DecisionReader;
+use omnirelay_registry::act::{DecisionReader, put};
 use omnirelay_registry::mutate::ChangeForm;
 use omnirelay_registry::mutate::{Mutation, MutationDecision, request_hash};
 use omnirelay_registry::view::ViewRecord;
@@ -18,7 +18,6 @@ use omnirelay_wire::fault::Fault;
 use omnirelay_wire::pb::omnirelay::store::v1::RegisterValue;
 use omnirelay_wire::reasons;
 use omnirelay_wire::rpc::register_service;
-use prost::Message;
 use tonic::Response;
 
 use super::{
@@ -170,8 +169,8 @@ impl Registers {
         let before = held.as_deref();
         let (after, write) = match change {
             Change::Put(after) => {
-                let value = Bytes::from(after.encode_to_vec());
-                (Some(after), Write::Put { id: id.clone(), value, group: None })
+                let write = put(id.clone(), &after);
+                (Some(after), write)
             }
             Change::Delete => (None, Write::Delete { id: id.clone() }),
         };

@@ -2,16 +2,15 @@
 
 use std::ops::Range;
 
-use bytes::Bytes;
 use omnirelay_decisions::catalogue::{
     RegisterChange, RegisterError, VersionDecrease, check_imported, concerns_pool, counting,
 };
 use omnirelay_identity::caller::Caller;
 use omnirelay_nouns::{SCHEMA_VERSION, at_cursor, check_reason};
-use omnirelay_registry::act::DecisionReader;
+use omnirelay_registry::act::{DecisionReader, put};
 use omnirelay_registry::cursor::Cursor;
 use omnirelay_registry::mutate::{AnswerCompletion, MutationDecision, MutationOutcome, request_hash};
-use omnirelay_store::{LogEntry, RecordId, Write};
+use omnirelay_store::{LogEntry, RecordId};
 use omnirelay_wire::fault::Fault;
 use omnirelay_wire::pb::omnirelay::store::v1::RegisterValue;
 use omnirelay_wire::rpc::register_service;
@@ -118,7 +117,7 @@ impl Registers {
                 ids.push(item.register_id.clone());
             }
             answer.advertised &= !concerns_pool(held.as_deref(), Some(&after));
-            writes.push(Write::Put { id, value: Bytes::from(after.encode_to_vec()), group: None });
+            writes.push(put(id, &after));
         }
         let line = || format!("registers: {} added, {} updated", answer.added, answer.updated);
         let changes = if writes.is_empty() { Vec::new() } else { vec![line()] };

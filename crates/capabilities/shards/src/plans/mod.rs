@@ -16,6 +16,7 @@ use omnirelay_nouns::listing::{self, AskedPage};
 use omnirelay_nouns::serve;
 use omnirelay_nouns::{at_cursor, envelope, tagged, timestamp};
 use omnirelay_registry::Registry;
+use omnirelay_registry::act;
 use omnirelay_registry::mutate::request_hash;
 use omnirelay_registry::view::{View, ViewRecord};
 use omnirelay_store::Write;
@@ -23,7 +24,6 @@ use omnirelay_wire::envelope::EnvelopedAnswer as _;
 use omnirelay_wire::fault::Fault;
 use omnirelay_wire::pb::omnirelay::store::v1::RebalancePlanValue;
 use omnirelay_wire::reasons;
-use prost::Message as _;
 use tonic::Response;
 
 use super::namespaces::page_of_namespaces;
@@ -207,7 +207,7 @@ fn brief(plan: pb::RebalancePlan) -> pb::RebalancePlan {
 
 /// The write by which a plan becomes so.
 pub fn put(id: &str, value: &RebalancePlanValue) -> Write {
-    Write::Put { id: plan_id(id), value: value.encode_to_vec().into(), group: None }
+    act::put(plan_id(id), value)
 }
 
 fn check_plan_id(id: &str) -> Result<(), Fault> {
