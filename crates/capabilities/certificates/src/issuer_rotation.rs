@@ -6,6 +6,7 @@ use omnirelay_identity::trust::unix_now;
 use omnirelay_pki::authority::ValidityPeriod;
 use omnirelay_pki::revocation::BACKDATED;
 use omnirelay_registry::act::{OwnChange, put};
+use omnirelay_wire::pb::omnirelay::store::v1::AuthorityValue;
 use tracing::info;
 
 use super::authority::{DOMAIN, lives, store_unix};
@@ -53,5 +54,20 @@ impl IdentityKeeper {
             info!("issuer of the mesh followed by another");
         }
         Ok(())
+    }
+
+    /// Gives an authority a key that has none, as one has that was made by a version before.
+    pub(super) async fn make_token_key(&self) -> Result<(), KeepError> {
+        let made = self.registry.change_own("authority.make-token-key", [AUTHORITY], |reader| {
+            let authority = authority_in(reader)?;
+            if !authority.token_keys.is_empty() {
+                return Ok(None);
+            }
+            let key = self.signer.make_token_key(&authority)?;
+            let value = AuthorityValue { token_keys: vec![key], ..(*authority).clone() };
+            let changes = vec!["tokenKeys: 0 -> 1".to_owned()];
+            Ok(Some(OwnChange::of(put(authority_id(), &value), changes)))
+        });
+        made.await.map(drop)
     }
 }

@@ -3,11 +3,12 @@
 use omnirelay_certificate_records::current_authority;
 use omnirelay_core::text::chain;
 use omnirelay_identity::files::LOOK_EVERY;
-use omnirelay_identity::node_identity::IdentityFiles;
+use omnirelay_identity::node_identity::{IdentityFiles, NodeIdentity};
 use parking_lot::Mutex;
 use tokio::time::Instant;
 use tracing::{info, warn};
 
+use super::issue::with_own;
 use crate::identity_keeper::IdentityKeeper;
 
 /// What a node says to the others of its identity.
@@ -113,5 +114,27 @@ impl IdentityKeeper {
         }
         *said = Some(now);
         say(now);
+    }
+
+    /// By which names this node is to be called that its certificate has not.
+    pub(super) fn lacking_names(&self, own: &NodeIdentity) -> Vec<String> {
+        let (wanted, has) = (with_own(&self.node, self.names.clone()), &own.leaf.names);
+        let dns = wanted.dns.into_iter().filter(|name| !has.dns.contains(name));
+        let addresses = wanted.addresses.into_iter().filter(|address| !has.addresses.contains(address));
+        dns.chain(addresses.map(|address| address.to_string())).collect()
+    }
+
+    /// Says once which names a node lacks that cannot give them to itself: its renewals keep those that joining gave it.
+    pub(super) fn say_lacking_names(&self) {
+        let Some(own) = self.trust.current().own.clone() else { return };
+        let lacking = self.lacking_names(&own);
+        if !std::mem::replace(&mut self.tried.lock().has_told_names, true) && !lacking.is_empty() {
+            warn!(
+                names = lacking.join(" "),
+                "the certificate of this node lacks names by which it is to be called; a renewal keeps those that it has, so it joins \
+                 again: omnirelay token create --replace --node ID --role ROLE --name NAME, and here omnirelay mesh join --force --name \
+                 NAME"
+            );
+        }
     }
 }

@@ -23,7 +23,6 @@ pub mod metrics;
 mod mount;
 mod mount_bindings;
 pub mod operator;
-mod own_names;
 mod pending;
 pub mod policy;
 mod protect;

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 
-use omnirelay_certificate_records::{AUTHORITY, authority_id};
 use omnirelay_pki::authority::CertificateAuthority;
 use omnirelay_pki::certificate::{key_of, validity_of};
 use omnirelay_pki::jwt::keys::VerifyingKey;
@@ -10,7 +9,6 @@ use omnirelay_pki::jwt::signing::{SigningKey, SigningKeyError, verifier};
 use omnirelay_pki::revocation::{Revocations, RevokedSubject};
 use omnirelay_pki::sealed::SealingKey;
 use omnirelay_pki::trust::TrustBundle;
-use omnirelay_registry::act::{OwnChange, put};
 use omnirelay_wire::fault::Fault;
 use omnirelay_wire::pb::omnirelay::store::v1::{AuthorityValue, TokenKeyValue};
 use omnirelay_wire::reasons;
@@ -18,9 +16,8 @@ use prost::Message as _;
 use rustls::pki_types::CertificateDer;
 use tracing::{error, info, warn};
 
-use super::authority_in;
 use super::signer::{not_made, not_sealed};
-use crate::identity_keeper::{IdentityKeeper, KeepError};
+use crate::identity_keeper::IdentityKeeper;
 
 /// As what a key of tokens is sealed, and as what an issuer vouches for it.
 pub const TOKEN_KEY: &str = "token key";
@@ -128,20 +125,5 @@ impl IdentityKeeper {
         }
         info!(keys = keys.len(), "keys of tokens taken over");
         self.trust.update(|trusted| trusted.token_keys = keys);
-    }
-
-    /// Gives an authority a key that has none, as one has that was made by a version before.
-    pub(super) async fn make_token_key(&self) -> Result<(), KeepError> {
-        let made = self.registry.change_own("authority.make-token-key", [AUTHORITY], |reader| {
-            let authority = authority_in(reader)?;
-            if !authority.token_keys.is_empty() {
-                return Ok(None);
-            }
-            let key = self.signer.make_token_key(&authority)?;
-            let value = AuthorityValue { token_keys: vec![key], ..(*authority).clone() };
-            let changes = vec!["tokenKeys: 0 -> 1".to_owned()];
-            Ok(Some(OwnChange::of(put(authority_id(), &value), changes)))
-        });
-        made.await.map(drop)
     }
 }
