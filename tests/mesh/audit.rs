@@ -15,7 +15,7 @@ use omnirelay_store::{
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
-use crate::process::{Daemon, PATIENCE, Place, clean};
+use crate::process::{Daemon, PATIENCE, Place, clean, pause};
 
 /// How a command of the program ended, and what it printed.
 struct Ended {
@@ -67,7 +67,7 @@ fn sealed(daemon: &Daemon) -> Result<Value> {
             return Ok(verdict);
         }
         ensure!(begun.elapsed() < PATIENCE, "records stay unsealed: {verdict}");
-        std::thread::sleep(Duration::from_millis(50));
+        std::thread::sleep(pause(begun));
     }
 }
 
@@ -82,7 +82,7 @@ fn found(daemon: &Daemon, record_id: &str) -> Result<Value> {
             return Ok(finding);
         }
         ensure!(begun.elapsed() < PATIENCE, "{finding}");
-        std::thread::sleep(Duration::from_millis(50));
+        std::thread::sleep(pause(begun));
     }
 }
 
@@ -195,7 +195,7 @@ fn sealed_finding(daemon: &Daemon) -> Result<Value> {
             return Ok(verdict["findings"][0].clone());
         }
         ensure!(begun.elapsed() < PATIENCE, "{verdict}");
-        std::thread::sleep(Duration::from_millis(50));
+        std::thread::sleep(pause(begun));
     }
 }
 
@@ -353,7 +353,7 @@ async fn a_refused_call_is_in_the_trail_once_its_minute_is_over() -> Result<()> 
     };
     while count(&read()) + count(&daemon.get("/control/audit").await?) < 6 {
         ensure!(begun.elapsed() < PATIENCE, "nothing was spooled");
-        std::thread::sleep(Duration::from_millis(20));
+        std::thread::sleep(pause(begun));
     }
     daemon.kill()?;
     // Time passes while the daemon is away.
@@ -368,7 +368,7 @@ async fn a_refused_call_is_in_the_trail_once_its_minute_is_over() -> Result<()> 
         if verdict["sealed"] != "0" || begun.elapsed() > PATIENCE {
             break verdict;
         }
-        std::thread::sleep(Duration::from_millis(50));
+        std::thread::sleep(pause(begun));
     };
     assert_ne!(verdict["sealed"], "0", "the refusals are in the trail");
     let trail = daemon.get("/control/audit").await?;

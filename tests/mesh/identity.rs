@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 
 use crate::process::secured::{Secured, ended};
-use crate::process::{PATIENCE, until};
+use crate::process::{PATIENCE, pause, until};
 
 /// How long a revoked caller may go on.
 const REVOKED_WITHIN: Duration = Duration::from_secs(5);
@@ -353,7 +353,7 @@ fn a_lost_issuer_secret_is_put_back_or_the_mesh_begins_anew() -> Result<()> {
             break;
         }
         ensure!(begun.elapsed() < crate::process::PATIENCE, "{}", issued.complaint);
-        std::thread::sleep(std::time::Duration::from_millis(50));
+        std::thread::sleep(pause(begun));
     }
 
     let Secured { place, daemon, folder } = mesh;

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::{Value, json};
 
-use crate::process::{PATIENCE, clean};
+use crate::process::{PATIENCE, clean, pause};
 use crate::servers::eventually;
 
 /// What is said of nodes whose store is away.
@@ -152,7 +152,7 @@ impl Mesh {
         let begun = Instant::now();
         while self.status_of(node_id)? != status {
             ensure!(begun.elapsed() < PATIENCE, "{node_id} does not become {status}");
-            std::thread::sleep(Duration::from_millis(50));
+            std::thread::sleep(pause(begun));
         }
         Ok(())
     }
@@ -231,7 +231,7 @@ fn three_nodes_are_seen_the_same_everywhere() -> Result<()> {
             return Ok(());
         }
         assert!(begun.elapsed() < PATIENCE, "{status}");
-        std::thread::sleep(Duration::from_millis(50));
+        std::thread::sleep(pause(begun));
     }
 }
 

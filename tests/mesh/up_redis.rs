@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
 
-use crate::process::PATIENCE;
+use crate::process::{PATIENCE, pause};
 use crate::servers::{RedisServer, eventually};
 use crate::up::{Mesh, hold_ports};
 
@@ -102,7 +102,7 @@ fn nodes_that_wait_for_their_redis_say_so() -> Result<()> {
     let begun = Instant::now();
     while !mesh.status_of("node-3").is_ok_and(|status| status == "alive") {
         ensure!(begun.elapsed() < PATIENCE, "the nodes do not find their store");
-        std::thread::sleep(std::time::Duration::from_millis(50));
+        std::thread::sleep(pause(begun));
     }
     up.interrupt()
 }

@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 
-use crate::process::PATIENCE;
 use crate::process::secured::{Ended, Joined, Secured, command, ended};
+use crate::process::{PATIENCE, pause};
 use crate::servers::{Authority, RedisServer};
 
 const TLS: [&str; 4] = ["--set", "control.tls.source=mesh", "--set", "mesh.leadership.enabled=false"];
@@ -39,7 +39,7 @@ fn until(what: &str, mut is: impl FnMut() -> Result<bool>) -> Result<()> {
     let begun = Instant::now();
     while !is()? {
         ensure!(begun.elapsed() < PATIENCE, "never: {what}");
-        std::thread::sleep(std::time::Duration::from_millis(50));
+        std::thread::sleep(pause(begun));
     }
     Ok(())
 }

@@ -22,7 +22,7 @@ use rustls::{DigitallySignedStruct, SignatureScheme};
 use serde_json::Value;
 
 use crate::process::secured::Secured;
-use crate::process::{Daemon, PATIENCE, Place};
+use crate::process::{Daemon, PATIENCE, Place, pause};
 use crate::servers::{RedisServer, free_port};
 
 pub const TLS: [&str; 4] = ["--set", "control.tls.source=mesh", "--set", "mesh.leadership.enabled=false"];
@@ -55,7 +55,7 @@ pub fn until(within: Duration, mut asked: impl FnMut() -> Result<(bool, String)>
             return Ok(begun.elapsed());
         }
         ensure!(begun.elapsed() < within, "not within {within:?}: {said}");
-        std::thread::sleep(Duration::from_millis(50));
+        std::thread::sleep(pause(begun));
     }
 }
 

@@ -14,7 +14,7 @@ use tonic::{Code, Status};
 
 use crate::agent::refused;
 use crate::on_both;
-use crate::process::{PATIENCE, until};
+use crate::process::{PATIENCE, pause, until};
 use crate::world::{Backing, Plan, Relay};
 
 on_both! {
@@ -50,7 +50,7 @@ async fn repeated<T, E>(
         if !again(&answer) || begun.elapsed() >= PATIENCE {
             return answer;
         }
-        tokio::time::sleep(Duration::from_millis(50)).await;
+        tokio::time::sleep(pause(begun)).await;
     }
 }
 

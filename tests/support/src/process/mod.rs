@@ -202,8 +202,13 @@ pub async fn within(
             outcome.with_context(|| what.to_owned())?;
             bail!("waited {limit:?} in vain: {what}");
         }
-        tokio::time::sleep(Duration::from_millis(20)).await;
+        tokio::time::sleep(pause(begun)).await;
     }
+}
+
+/// How long a test that has waited since `begun` pauses before it looks again: what it asks takes the processor from what it waits for.
+pub fn pause(begun: Instant) -> Duration {
+    (begun.elapsed() / 10).clamp(Duration::from_millis(5), Duration::from_millis(200))
 }
 
 /// The daemon's program, without input and without the caller's settings.

@@ -11,6 +11,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
 use super::ports;
+use crate::process::pause;
 
 /// How long anything that should happen may take on a busy machine.
 pub const PATIENCE: Duration = Duration::from_secs(30);
@@ -40,7 +41,7 @@ pub fn eventually(what: &str, mut is_true: impl FnMut() -> Result<bool>) -> Resu
             outcome?;
             bail!("waited in vain: {what}");
         }
-        std::thread::sleep(Duration::from_millis(10));
+        std::thread::sleep(pause(begun));
     }
 }
 
