@@ -12,7 +12,7 @@ use std::sync::Arc;
 use omnirelay_audit as audit;
 use omnirelay_audit::AUDIT_SEAL;
 use omnirelay_audit::files::{AuditFiles, AuditKey};
-use omnirelay_certificate_records::{AUTHORITY, JOIN_TOKEN};
+use omnirelay_certificate_records::{AUTHORITY, JOIN_TOKEN, has_authority};
 use omnirelay_certificates as certificates;
 use omnirelay_certificates::lacking::issues_at_start;
 use omnirelay_certificates::policy::effective_join_policy;
@@ -80,7 +80,7 @@ pub async fn start(spec: NodeSpec, given: FromProcess) -> Result<Node, NodeError
     let key = given.audit.key(&spec.node_id).map_err(NodeError::of(audit::NOT_KEPT))?;
     let audit_mac = key.mac().clone();
     let mount = |node: &mut NodeBuilder| compose(node, Arc::new(key), given);
-    Node::start(spec, NodeCapabilities { kinds: KINDS, audit_mac, mount }).await
+    Node::start(spec, NodeCapabilities { kinds: KINDS, audit_mac, has_authority, mount }).await
 }
 
 fn compose(node: &mut NodeBuilder, key: Arc<AuditKey>, given: FromProcess) -> Result<(), NodeError> {

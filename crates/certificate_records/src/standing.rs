@@ -214,8 +214,7 @@ mod tests {
         ];
         for (what, entered, certificate, days, of_files, believes, expected) in cases {
             let records: Vec<Record> = [authority()].into_iter().chain(certificate).collect();
-            let view = view(&records);
-            view.ask_whether_files_are_believed(move || believes);
+            let view = view(&records).believing_files(move || believes);
             let metadata = PeerMetadata {
                 cluster_id: "default".to_owned(),
                 identity_of_files: of_files,

@@ -60,11 +60,10 @@ fn each_proof_makes_its_principal() {
 #[test]
 fn whoever_is_on_this_host_is_somebody_only_where_it_is_certain_that_there_is_no_authority() {
     use parking_lot::Mutex;
-    let trust = Arc::new(MeshTrust::default());
     let said = Arc::new(Mutex::new(HasAuthority::Unknown));
     let asked = said.clone();
-    trust.ask(move || *asked.lock());
-    let until = UntilAuthorityAuthenticator::new(trust);
+    let trust = MeshTrust::default().asking(move || *asked.lock());
+    let until = UntilAuthorityAuthenticator::new(Arc::new(trust));
     let scopes = |remote: &str| {
         let peer = PeerInfo::at(remote.parse().unwrap(), None);
         until.authenticate(&peer, &HeaderMap::new()).map(|who| who.scopes.to_string())

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::Duration;
 
 use omnirelay_core::spiffe::{CertificateHolder, SpiffeId};
@@ -313,18 +313,16 @@ pub enum HasAuthority {
     Unknown,
 }
 
-type Asked = Box<dyn Fn() -> HasAuthority + Send + Sync>;
-
 /// What a node judges certificates by, as it changes.
 pub struct MeshTrust {
     current: watch::Sender<Arc<TrustSnapshot>>,
     /// What the registry says of an authority, as far as it was read.
-    registry: OnceLock<Asked>,
+    registry: Box<dyn Fn() -> HasAuthority + Send + Sync>,
 }
 
 impl Default for MeshTrust {
     fn default() -> Self {
-        Self { current: watch::Sender::new(Arc::default()), registry: OnceLock::new() }
+        Self { current: watch::Sender::default(), registry: Box::new(|| HasAuthority::No) }
     }
 }
 
@@ -350,9 +348,10 @@ impl MeshTrust {
         self.current.subscribe()
     }
 
-    /// Asks there what the registry says of an authority, from now on; the first is kept.
-    pub fn ask(&self, registry: impl Fn() -> HasAuthority + Send + Sync + 'static) {
-        self.registry.get_or_init(|| Box::new(registry));
+    /// Asks `registry` what that says of an authority; by default it has none.
+    #[must_use]
+    pub fn asking(self, registry: impl Fn() -> HasAuthority + Send + Sync + 'static) -> Self {
+        Self { registry: Box::new(registry), ..self }
     }
 
     /// Whether the mesh has an authority: one that was kept counts, whatever the registry says.
@@ -361,7 +360,7 @@ impl MeshTrust {
         let is_known = self.current.borrow().bundle.is_some();
         match is_known {
             true => HasAuthority::Yes,
-            false => self.registry.get().map_or(HasAuthority::No, |registry| registry()),
+            false => (self.registry)(),
         }
     }
 

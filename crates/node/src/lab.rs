@@ -9,6 +9,7 @@ use omnirelay_decisions::audit_seal::mac::MacKey;
 use omnirelay_host::chance::seed_thread;
 use omnirelay_identity::NodeAccess;
 use omnirelay_identity::node_identity::IdentityFiles;
+use omnirelay_identity::trust::HasAuthority;
 use omnirelay_registry::Registry;
 use omnirelay_registry::follow::wait_for;
 use omnirelay_registry::later_version::written_by_later_version;
@@ -105,7 +106,7 @@ impl Lab {
             identity: IdentityFiles::of(&self.files.join("identity"), None),
             data_dir: self.files.clone(),
         };
-        let builder = NodeBuilder::of(spec, self.kinds, &self.audit_mac).unwrap();
+        let builder = NodeBuilder::of(spec, self.kinds, &self.audit_mac, |_| HasAuthority::No).unwrap();
         Prepared { builder, directory: self.directory }
     }
 }

@@ -103,6 +103,8 @@ pub struct NodeCapabilities<C> {
     pub kinds: &'static [CapabilityKinds],
     /// The key under which the node marks the audit records that it writes.
     pub audit_mac: MacKey,
+    /// What a registry says of an authority.
+    pub has_authority: fn(&Registry) -> HasAuthority,
     /// Mounts them.
     pub mount: C,
 }
@@ -184,8 +186,9 @@ impl Node {
     where
         C: FnOnce(&mut NodeBuilder) -> Result<(), NodeError>,
     {
-        let mut node = NodeBuilder::of(spec, capabilities.kinds, &capabilities.audit_mac)?;
-        (capabilities.mount)(&mut node)?;
+        let NodeCapabilities { kinds, audit_mac, has_authority, mount } = capabilities;
+        let mut node = NodeBuilder::of(spec, kinds, &audit_mac, has_authority)?;
+        mount(&mut node)?;
         node.listen()?;
         Ok(node.begin())
     }
@@ -249,13 +252,25 @@ impl Node {
 
 impl NodeBuilder {
     /// A node without capabilities, whose registry has their kinds.
-    fn of(spec: NodeSpec, kinds: &[CapabilityKinds], audit_mac: &MacKey) -> Result<Self, NodeError> {
+    fn of(
+        spec: NodeSpec,
+        kinds: &[CapabilityKinds],
+        audit_mac: &MacKey,
+        has_authority: fn(&Registry) -> HasAuthority,
+    ) -> Result<Self, NodeError> {
         let control = spec.listener.local_addr().map_err(NodeError::Listen)?;
         let relay = spec.relay.as_ref().map(RelayListeners::addresses).transpose();
         let addresses = NodeAddresses::new(control, relay.map_err(NodeError::Listen)?);
-        let registry = Arc::new(registry(&spec, kinds, audit_mac));
+        let trust = MeshTrust::default();
+        let trusted = trust.changes();
+        let registry = registry(&spec, kinds, audit_mac);
+        let registry = Arc::new(registry.believing_files(move || trusted.borrow().provided.is_some()));
+        // The registry has records judged by the trust, and neither is to keep the other.
+        let known = Arc::downgrade(&registry);
+        let asks = move || known.upgrade().map_or(HasAuthority::Unknown, |registry| has_authority(&registry));
+        let trust = Arc::new(trust.asking(asks));
         let metrics = Arc::new(Metrics::new()?);
-        let (trust, counted) = (Arc::<MeshTrust>::default(), Arc::new(TransportMetrics::new(metrics.all())?));
+        let counted = Arc::new(TransportMetrics::new(metrics.all())?);
         let http3 = spec.config.mesh.http3_support;
         let transport = Arc::new(NodeTransport::new(&spec.node_id, trust.clone(), http3, counted));
         let mut node = Self {

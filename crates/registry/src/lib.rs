@@ -165,6 +165,12 @@ impl Registry {
         Self { view: self.view.signing(signed), ..self }
     }
 
+    /// Asks `believes` whether nodes are believed by certificates of files.
+    #[must_use]
+    pub fn believing_files(self, believes: impl Fn() -> bool + Send + Sync + 'static) -> Self {
+        Self { view: self.view.believing_files(believes), ..self }
+    }
+
     /// Has its audit records carry a MAC, by which the sealer of this node knows them for its own.
     #[must_use]
     pub fn marking_audit(self, mac: MacKey) -> Self {

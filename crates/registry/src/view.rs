@@ -3,7 +3,6 @@
 //! It answers every read and feeds every watch. It mirrors the records of some kinds, every group's deadline, and the newest commits.
 
 mod awaited;
-mod believing;
 mod confirmed;
 mod cut;
 mod derived;
@@ -117,7 +116,8 @@ pub struct View {
     confirmed: watch::Sender<Millis>,
     /// Asks for a confirmation.
     confirmations: Notify,
-    believes_files: OnceLock<believing::Believes>,
+    /// Whether nodes are believed by certificates of files, whom the registry does not know.
+    believes_files: Box<dyn Fn() -> bool + Send + Sync>,
 }
 
 /// What became of the entries given to [`View::apply`].
@@ -153,7 +153,7 @@ impl View {
             head: watch::Sender::new(RegistryHead::default()),
             confirmed: watch::Sender::new(Millis(0)),
             confirmations: Notify::new(),
-            believes_files: OnceLock::new(),
+            believes_files: Box::new(|| false),
         }
     }
 
@@ -161,6 +161,17 @@ impl View {
     #[must_use]
     pub fn following(self, followed: &[RecordKind]) -> Self {
         Self { followed: followed.to_vec(), ..self }
+    }
+
+    /// Asks `believes` whether nodes are believed by certificates of files; by default they are not.
+    #[must_use]
+    pub fn believing_files(self, believes: impl Fn() -> bool + Send + Sync + 'static) -> Self {
+        Self { believes_files: Box::new(believes), ..self }
+    }
+
+    /// Whether nodes are believed by certificates of files.
+    pub fn believes_files(&self) -> bool {
+        (self.believes_files)()
     }
 
     /// Awaits what a new epoch has lost until others than its owner, whose turn comes first, can have restored it.

@@ -101,15 +101,12 @@ fn exchange(node: &mut NodeBuilder, keeper: Arc<IdentityKeeper>) {
     node.serve(PortName::Mesh, RevocationExchangeServiceServer::from_arc(exchange));
 }
 
-/// Has certificates judged by what the configuration and the registry say.
-fn judge(trust: &MeshTrust, config: &Config, registry: &Arc<Registry>) {
+/// Has certificates judged by what the configuration says.
+fn judge(trust: &MeshTrust, config: &Config) {
     trust.update(|trusted| {
         trusted.cluster.clone_from(&config.node.cluster);
         trusted.pins = Arc::new(config.mesh.pins());
     });
-    // The registry has records judged by the trust, and neither is to keep the other.
-    let registry = Arc::downgrade(registry);
-    trust.ask(move || registry.upgrade().map_or(HasAuthority::Unknown, |registry| has_authority(&registry)));
 }
 
 /// Mounts certificates. Others are told by `presence` how the node stands by its own; users of the store may write `kinds`.
@@ -126,7 +123,7 @@ pub fn mount(
         None => refused,
     };
     let signer = Arc::new(Signer::new(node.identity_files.clone(), trust.clone()).naming(naming));
-    judge(&trust, &config, &registry);
+    judge(&trust, &config);
     judge_nodes(node);
     let keeper = IdentityKeeper {
         registry: registry.clone(),
@@ -302,11 +299,6 @@ fn keep_store_users(node: &mut NodeBuilder, signer: &Arc<Signer>, store: &StoreA
 /// Has nodes judged by whether they can prove who they are, and says which cannot.
 fn judge_nodes(node: &mut NodeBuilder) {
     let (registry, trust) = (node.registry.clone(), node.trust.clone());
-    // The trust asks the registry as well, and neither is to keep the other.
-    let believing = Arc::downgrade(&trust);
-    registry.view().ask_whether_files_are_believed(move || {
-        believing.upgrade().is_some_and(|trust| trust.current().provided.is_some())
-    });
     let judging = registry.clone();
     node.readiness.add(move || {
         let issuers = IssuerTroubles::of(&judging);

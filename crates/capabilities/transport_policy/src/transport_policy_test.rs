@@ -203,12 +203,12 @@ async fn what_holds_is_shown_with_where_it_is_from() {
 async fn what_a_file_says_begins_the_record_once_there_is_an_authority() {
     let (own, lab) = own(Some(numbered(7))).await;
     let has = Arc::new(std::sync::atomic::AtomicBool::new(false));
-    let (trust, asked) = (Arc::new(MeshTrust::default()), has.clone());
-    trust.ask(move || match asked.load(std::sync::atomic::Ordering::Relaxed) {
+    let asked = has.clone();
+    let trust = MeshTrust::default().asking(move || match asked.load(std::sync::atomic::Ordering::Relaxed) {
         true => HasAuthority::Yes,
         false => HasAuthority::No,
     });
-    let seed = seed::PolicySeed { own: own.clone(), trust, policy: numbered(7) };
+    let seed = seed::PolicySeed { own: own.clone(), trust: Arc::new(trust), policy: numbered(7) };
     let config = MeshConfig(own);
     seed.look().await;
     assert!(kept_of(&config).await.is_empty());

@@ -14,8 +14,9 @@ use super::*;
 const WHO: &str = "role:sre";
 
 fn seeds(registry: &Arc<Registry>, has_authority: &Arc<AtomicBool>) -> Arc<ConfiguredSeeds> {
-    let (trust, asked) = (Arc::new(MeshTrust::default()), has_authority.clone());
-    trust.ask(move || if asked.load(Ordering::Relaxed) { HasAuthority::Yes } else { HasAuthority::No });
+    let asked = has_authority.clone();
+    let says = move || if asked.load(Ordering::Relaxed) { HasAuthority::Yes } else { HasAuthority::No };
+    let trust = Arc::new(MeshTrust::default().asking(says));
     let given =
         GrantedRoles { principal: WHO.to_owned(), scopes: [Scope::MeshOperate].into_iter().collect() };
     Arc::new(ConfiguredSeeds { registry: registry.clone(), trust, door: Arc::default(), seeds: vec![given] })
