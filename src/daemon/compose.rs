@@ -14,6 +14,7 @@ use omnirelay_audit::AUDIT_SEAL;
 use omnirelay_audit::files::{AuditFiles, AuditKey};
 use omnirelay_certificate_records::{AUTHORITY, JOIN_TOKEN, has_authority};
 use omnirelay_certificates as certificates;
+use omnirelay_certificates::RevocationCalls;
 use omnirelay_certificates::lacking::issues_at_start;
 use omnirelay_certificates::policy::effective_join_policy;
 use omnirelay_certificates::store_rights::KnownRecordKinds;
@@ -86,30 +87,33 @@ pub async fn start(spec: NodeSpec, given: FromProcess) -> Result<Node, NodeError
 fn compose(node: &mut NodeBuilder, key: Arc<AuditKey>, given: FromProcess) -> Result<(), NodeError> {
     let development = given.faults.is_some();
     let presence = peers::presence(node, said_at_start(node, &key));
-    let gossip = mesh_port::mount_gossip(node)?;
-    let exchange = registers::mount_fetch(node, &presence)?;
+    let (mesh, behind) = mesh_port::mount_gossip(node)?;
+    let (transport, gossip) = (mesh.transport.clone(), mesh.gossip.clone());
+    let exchange = registers::mount_fetch(node, &presence, transport.clone())?;
     let known = exchange.clone();
     let shown = peers::ShownOfPeers {
         federated: Box::new(move || known.members()),
+        transport: Some(transport.clone()),
         gossip: gossip.clone(),
         held: held_by_peers(),
     };
     let peers = peers::mount(node, presence.clone(), shown)?;
-    mesh_port::mount(node, &presence, gossip.as_ref());
+    mesh_port::mount(node, &presence, &mesh);
     let leads = leadership::mount(node)?;
     shards::mount(node, gossip.clone(), leads)?;
     registers::mount(node, &presence, exchange)?;
     relay::mount(node, &given.telemetry)?;
     certificates::mount_bindings(node);
-    certificates::mount(node, &presence, known_kinds())?;
+    let revocations = RevocationCalls { transport: transport.clone(), behind };
+    certificates::mount(node, &presence, revocations, known_kinds())?;
     transport_policy::mount(node, effective_join_policy)?;
     let vouched = certificates::vouched_seal_keys(node);
     audit::mount(node, given.audit, key, Box::new(vouched))?;
-    operations::mount(node);
+    operations::mount(node, transport.clone());
     events::mount(node);
-    let own = node_service::mount(node, gossip.as_ref(), development);
+    let own = node_service::mount(node, (transport.clone(), gossip.clone()), development);
     let known = MeshReads { registry: node.registry.clone(), own, peers, gossip };
-    check::mount(node, Arc::new(known));
+    check::mount(node, transport, Arc::new(known));
     restoration::mount(node);
     snapshots::mount(node, snapshot_kinds());
     if let Some(process) = given.faults {

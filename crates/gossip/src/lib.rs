@@ -11,7 +11,7 @@ mod tell;
 mod unheard_nodes;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -61,7 +61,8 @@ type Told = (MembershipEvent, Option<MemberEvent>);
 pub struct Gossip {
     node: NodeId,
     config: Config,
-    transport: Arc<NodeTransport>,
+    /// How others are called.
+    pub transport: Arc<NodeTransport>,
     metrics: Arc<GossipMetrics>,
     /// The moment that times of the membership are counted from.
     zero: Instant,
@@ -157,20 +158,20 @@ impl MemberHealth {
 }
 
 impl Gossip {
-    /// Of the node with this id; it is silent until [`Self::begin`].
+    /// Of the node with this id; it is silent until [`Self::begin`]. What it hears by `transport` is what that hands to it.
     pub fn new(
         node: NodeId,
         config: Config,
-        transport: Arc<NodeTransport>,
+        transport: impl FnOnce(&Weak<Self>) -> Arc<NodeTransport>,
         seeds: GossipSeeds,
         metrics: Arc<GossipMetrics>,
     ) -> Arc<Self> {
         let (jobs, waiting) = mpsc::channel(JOBS_MAX);
         let (tells, told) = mpsc::channel(TOLD_MAX);
-        let gossip = Arc::new(Self {
+        Arc::new_cyclic(|gossip| Self {
             node,
             config,
-            transport: transport.clone(),
+            transport: transport(gossip),
             metrics,
             zero: Instant::now(),
             running: Mutex::default(),
@@ -183,15 +184,7 @@ impl Gossip {
             restarted: Mutex::default(),
             rival: Mutex::default(),
             changes: watch::Sender::new(0),
-        });
-        // The transport is held by it, and so holds it not.
-        let hears = Arc::downgrade(&gossip);
-        transport.hear_by(move |from, datagram| {
-            if let Some(gossip) = hears.upgrade() {
-                gossip.receive(from, &datagram);
-            }
-        });
-        gossip
+        })
     }
 
     /// The id of this node.

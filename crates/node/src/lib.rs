@@ -43,10 +43,9 @@ use omnirelay_surface::{
 use omnirelay_transport::quic;
 use tokio::sync::watch;
 
-use crate::metrics::{IssuerMetrics, Metrics, TransportMetrics};
+use crate::metrics::{IssuerMetrics, Metrics};
 use crate::operations::Operations;
 use crate::readiness::{Readiness, item};
-use crate::transport::NodeTransport;
 
 /// What [`metrics!`] makes metrics of.
 #[doc(hidden)]
@@ -270,9 +269,6 @@ impl NodeBuilder {
         let asks = move || known.upgrade().map_or(HasAuthority::Unknown, |registry| has_authority(&registry));
         let trust = Arc::new(trust.asking(asks));
         let metrics = Arc::new(Metrics::new()?);
-        let counted = Arc::new(TransportMetrics::new(metrics.all())?);
-        let http3 = spec.config.mesh.http3_support;
-        let transport = Arc::new(NodeTransport::new(&spec.node_id, trust.clone(), http3, counted));
         let mut node = Self {
             readiness: Arc::new(Readiness::new(registry.clone())),
             operations: Arc::new(Operations::new(registry.clone())),
@@ -282,7 +278,6 @@ impl NodeBuilder {
             metrics,
             grants: Arc::default(),
             trust,
-            transport,
             mesh_port: Arc::new(watch::Sender::new(MeshPort::NotEnrolled)),
             identity_files: spec.identity,
             provision: spec.access.provision.clone(),

@@ -31,7 +31,6 @@ use super::ports::{NodeAddresses, PortName, RelayListeners, ServedPort};
 use crate::metrics::Metrics;
 use crate::operations::Operations;
 use crate::readiness::Readiness;
-use crate::transport::NodeTransport;
 
 /// The kinds of records of a capability, and how a registry treats them.
 #[derive(Clone, Copy, Debug)]
@@ -97,8 +96,6 @@ pub struct NodeBuilder {
     pub grants: Arc<BindingGrants>,
     /// By what certificates are judged, and who the node is by its own.
     pub trust: Arc<MeshTrust>,
-    /// How other nodes are called.
-    pub transport: Arc<NodeTransport>,
     /// How the mesh port stands.
     pub mesh_port: Arc<watch::Sender<MeshPort>>,
     /// Where who the node is and whom it trusts are kept.

@@ -63,7 +63,7 @@ use omnirelay_wire::reasons;
 
 pub use expel::{EndSession, ExpelledCredentials};
 pub use gate::{EnrollmentGate, IssuingGate};
-pub use mount::{KINDS, mount, vouched_seal_keys};
+pub use mount::{KINDS, RevocationCalls, mount, vouched_seal_keys};
 pub use mount_bindings::{KINDS as BINDING_KINDS, mount as mount_bindings};
 pub use omnirelay_certificate_records::record_of;
 use pb::certificate_service_server::CertificateService;

@@ -12,6 +12,7 @@ use omnirelay_identity::files::LOOK_EVERY;
 use omnirelay_identity::provided::IdentityProvider;
 use omnirelay_identity::trust::{HasAuthority, MeshTrust};
 use omnirelay_node::readiness::item;
+use omnirelay_node::transport::NodeTransport;
 use omnirelay_node::{CapabilityKinds, NodeBuilder, NodeError, PortName, StopPhase};
 use omnirelay_peer_records as peers;
 use omnirelay_peer_records::presence::Presence;
@@ -32,6 +33,7 @@ use omnirelay_wire::pb::omnirelay::security::v1::issuer_secret_service_server::I
 use omnirelay_wire::pb::omnirelay::security::v1::revocation_exchange_service_server::RevocationExchangeServiceServer;
 use omnirelay_wire::pb::omnirelay::security::v1::token_service_server::TokenServiceServer;
 use parking_lot::Mutex;
+use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tonic::codec::CompressionEncoding::Gzip;
 
@@ -61,8 +63,6 @@ use crate::{
 
 /// How often a host looks whether it is an issuer: who puts the secret back waits for that.
 const SECRET_LOOK_EVERY: Duration = Duration::from_secs(1);
-/// How many nodes at a time are remembered to judge by an older list.
-const BEHIND_MAX: usize = 64;
 /// How many nodes that cannot prove who they are are named.
 const STRANGERS_NAMED_MAX: usize = 10;
 
@@ -82,19 +82,16 @@ pub const KINDS: CapabilityKinds = CapabilityKinds {
 };
 
 /// Keeps who the node is and whom it trusts; has revocations handed to other nodes, and taken from them.
-fn exchange(node: &mut NodeBuilder, keeper: Arc<IdentityKeeper>) {
+fn exchange(node: &mut NodeBuilder, keeper: Arc<IdentityKeeper>, calls: RevocationCalls) {
     let kept = keeper.clone();
     node.run(StopPhase::End, async move { kept.run().await });
     let taker = IssuerSecretReceiver { keeper: keeper.clone(), keys: Mutex::default() };
     node.serve(PortName::Mesh, IssuerSecretServiceServer::new(taker));
-    let exchange = Arc::new(RevocationPush { keeper, transport: node.transport.clone() });
-    let (tell, mut told) = tokio::sync::mpsc::channel::<String>(BEHIND_MAX);
-    // Whoever is left out is greeted again.
-    node.transport.tell_who_is_behind(move |node| drop(tell.try_send(node.to_owned())));
-    let (offers, brings) = (exchange.clone(), exchange.clone());
+    let exchange = Arc::new(RevocationPush { keeper, transport: calls.transport });
+    let (offers, brings, mut behind) = (exchange.clone(), exchange.clone(), calls.behind);
     node.run(StopPhase::Withdraw, async move { offers.run().await });
     node.run(StopPhase::Withdraw, async move {
-        while let Some(node) = told.recv().await {
+        while let Some(node) = behind.recv().await {
             brings.bring_up(&node).await;
         }
     });
@@ -109,13 +106,22 @@ fn judge(trust: &MeshTrust, config: &Config) {
     });
 }
 
-/// Mounts certificates. Others are told by `presence` how the node stands by its own; users of the store may write `kinds`.
+/// How other nodes are called, and which of them judge by an older list of revocations than this one.
+pub struct RevocationCalls {
+    pub transport: Arc<NodeTransport>,
+    pub behind: mpsc::Receiver<String>,
+}
+
+/// Mounts certificates. Others are told by `presence` how the node stands by its own, and called by `calls`; users of the store
+/// may write `kinds`.
 pub fn mount(
     node: &mut NodeBuilder,
     presence: &Arc<Presence>,
+    calls: RevocationCalls,
     kinds: KnownRecordKinds,
 ) -> Result<(), NodeError> {
     let (registry, trust, config) = (node.registry.clone(), node.trust.clone(), node.config.clone());
+    let transport = calls.transport.clone();
     // The registry asks the signer as well, and neither is to keep the other.
     let known = Arc::downgrade(&registry);
     let naming = move |refused| match known.upgrade() {
@@ -138,7 +144,7 @@ pub fn mount(
         },
         names: names(&config, node.addresses.host),
         others: others(&registry),
-        transport: Some(node.transport.clone()),
+        transport: Some(transport.clone()),
         is_entered: is_entered(presence),
         makes_authority: config.security.make_authority,
         move_within: MOVE_WITHIN,
@@ -155,7 +161,7 @@ pub fn mount(
     node.mergers.add(REVOCATION, Arc::new(RevocationMerger { signer: signer.clone() }));
     let keeper = Arc::new(keeper);
     tell(node, &keeper, provider)?;
-    exchange(node, keeper);
+    exchange(node, keeper, calls);
     if let Some(files) = node.identity_files.operator.clone() {
         let (registry, signer, is_entered) = (registry.clone(), signer.clone(), is_entered(presence));
         let (known, bound) = (registry.clone(), RecordId::new(BINDING_SEED, format!("operator:{OPERATOR}")));
@@ -172,7 +178,7 @@ pub fn mount(
         registry,
         signer,
         trust,
-        transport: Some(node.transport.clone()),
+        transport: Some(transport),
         cluster: config.node.cluster.clone(),
         store,
         end_session: end_session(&node.registry),

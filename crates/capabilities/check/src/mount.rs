@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use omnirelay_doctor::certificate::papers::CertificatePaths;
 use omnirelay_identity::provided::{IdentityFileFormat, ProviderSource};
+use omnirelay_node::transport::NodeTransport;
 use omnirelay_node::{NodeBuilder, PortName};
 use omnirelay_wire::pb::omnirelay::mesh::control::v1::check_service_server::CheckServiceServer;
 use parking_lot::Mutex;
@@ -13,12 +14,12 @@ use crate::asking::NodeAsker;
 use crate::host::HostChecker;
 use crate::{CheckedMesh, MeshCheckService, MeshChecker};
 
-/// Mounts what judges the mesh by what is `known` of it.
-pub fn mount(node: &mut NodeBuilder, known: Arc<dyn CheckedMesh>) {
+/// Mounts what judges the mesh by what is `known` of it, and by what its nodes say that are called by `transport`.
+pub fn mount(node: &mut NodeBuilder, transport: Arc<NodeTransport>, known: Arc<dyn CheckedMesh>) {
     let checker = MeshChecker {
         registry: node.registry.clone(),
         known,
-        asker: NodeAsker { transport: node.transport.clone(), trust: node.trust.clone() },
+        asker: NodeAsker { transport, trust: node.trust.clone() },
     };
     let check = CheckServiceServer::new(MeshCheckService::new(checker, host(node)))
         .send_compressed(Gzip)

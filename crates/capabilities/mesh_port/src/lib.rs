@@ -6,4 +6,4 @@ mod mount;
 mod mount_gossip;
 
 pub use mount::mount;
-pub use mount_gossip::mount as mount_gossip;
+pub use mount_gossip::{MeshCalls, mount as mount_gossip};

@@ -1,15 +1,22 @@
 //! What nodes say to each other at the mesh port first: who they are, and which versions they speak.
 
-use std::sync::Arc;
+use std::collections::BTreeSet;
+use std::sync::{Arc, Weak};
 
+use bytes::Bytes;
+use futures_util::future::BoxFuture;
 use omnirelay_core::spiffe::CertificateHolder;
+use omnirelay_gossip::Gossip;
 use omnirelay_identity::caller::Caller;
 use omnirelay_identity::trust::MeshTrust;
 use omnirelay_node::transport::channel::MeshChannel;
-use omnirelay_node::transport::{GreetingAnswer, NodeTransport};
+use omnirelay_node::transport::{CalledMesh, GreetingAnswer, NodeLocation, NodeTransport};
 use omnirelay_nouns::serve;
+use omnirelay_peer_records as peers;
+use omnirelay_registry::Registry;
 use omnirelay_wire::fault::Fault;
 use omnirelay_wire::pb::omnirelay::mesh::transport::v1 as pb;
+use omnirelay_wire::pb::omnirelay::store::v1::PeerValue;
 use omnirelay_wire::reasons;
 use pb::mesh_transport_service_client::MeshTransportServiceClient;
 use pb::mesh_transport_service_server::MeshTransportService;
@@ -17,30 +24,60 @@ use pb::mesh_transport_service_server::MeshTransportService;
 /// The versions of what nodes say to each other that this one speaks.
 pub const VERSIONS: [u32; 2] = [1, 1];
 
-/// Greets others.
-#[derive(Clone)]
-pub struct Greeter {
-    pub node_id: String,
+/// The mesh as the registry and gossip have it. Gossip holds the transport, which holds this.
+pub struct KnownMesh {
+    pub registry: Arc<Registry>,
     pub trust: Arc<MeshTrust>,
-    /// Which start of the node this is, as gossip has it; 0: it does not gossip.
-    pub instance: Arc<dyn Fn() -> u64 + Send + Sync>,
+    /// Nobody where the node does not gossip.
+    pub gossip: Weak<Gossip>,
 }
 
-/// Serves `MeshTransportService`. It holds the transport, which holds what greets, and so not this.
+/// Serves `MeshTransportService`.
 pub struct MeshTransport {
-    pub own: Greeter,
+    pub own: KnownMesh,
     pub transport: Arc<NodeTransport>,
 }
 
-impl Greeter {
-    /// Greets whoever is at the other end.
-    ///
-    /// # Errors
-    /// Why there is nobody, or nobody who speaks a version of this node, in words.
-    pub async fn greet(&self, channel: MeshChannel) -> Result<GreetingAnswer, String> {
+impl CalledMesh for KnownMesh {
+    fn locate(&self, node: &str) -> Vec<NodeLocation> {
+        let heard = self.gossip.upgrade();
+        // What the node has written itself comes first; what is heard of it others may have made up.
+        let written = self.written(node);
+        let said = heard.as_ref().map(|heard| heard.located(node)).unwrap_or_default();
+        // A seed may have moved since it was found.
+        let is_known = written.is_some() || !said.is_empty();
+        let learned = heard.filter(|_| !is_known).and_then(|heard| heard.learned(node));
+        let mut all: Vec<_> = written.into_iter().chain(said).chain(learned).collect();
+        let mut seen = BTreeSet::new();
+        all.retain(|one| seen.insert(one.mesh.clone()));
+        all
+    }
+
+    fn greet(&self, channel: MeshChannel) -> BoxFuture<'_, Result<GreetingAnswer, String>> {
+        Box::pin(self.greeted(channel))
+    }
+
+    fn heard(&self, node: &str, datagram: Bytes) {
+        if let Some(gossip) = self.gossip.upgrade() {
+            gossip.receive(node, &datagram);
+        }
+    }
+}
+
+impl KnownMesh {
+    /// Where the mesh port of a node is, if it says so.
+    fn written(&self, node: &str) -> Option<NodeLocation> {
+        let peer = self.registry.view().get(&peers::peer_id(node))?.value::<PeerValue>()?;
+        let metadata = peer.metadata.as_ref()?;
+        let mesh = metadata.endpoints.as_ref()?.mesh.clone()?;
+        Some(NodeLocation { mesh, http3: metadata.http3_support })
+    }
+
+    /// Greets whoever is at the other end and speaks a version of this node.
+    async fn greeted(&self, channel: MeshChannel) -> Result<GreetingAnswer, String> {
         let [version_min, version_max] = VERSIONS;
         let revocations_number = self.trust.current().revocations.number();
-        let node_id = self.node_id.clone();
+        let node_id = self.registry.node_id().to_owned();
         let hello = pb::HelloRequest { node_id, version_min, version_max, revocations_number };
         let answer = MeshTransportServiceClient::new(channel).hello(hello).await;
         let answer = answer.map_err(|status| Fault::from(&status).message)?.into_inner();
@@ -63,11 +100,11 @@ impl MeshTransport {
         self.transport.note_revocations(&asked.node_id, asked.revocations_number);
         let [version_min, version_max] = VERSIONS;
         Ok(pb::HelloResponse {
-            node_id: self.own.node_id.clone(),
+            node_id: self.own.registry.node_id().to_owned(),
             version_min,
             version_max,
             revocations_number: self.own.trust.current().revocations.number(),
-            instance: (self.own.instance)(),
+            instance: self.own.gossip.upgrade().map_or(0, |gossip| gossip.start()),
         })
     }
 }

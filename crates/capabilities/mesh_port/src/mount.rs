@@ -4,62 +4,32 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use omnirelay_core::spiffe::CertificateHolder;
-use omnirelay_gossip::Gossip;
 use omnirelay_identity::authenticate::AllowedHosts;
 use omnirelay_identity::proof::{ProofAuthenticator, RefusingAuthenticator};
 use omnirelay_identity::tls::{ListenerTls, ShownCertificate};
 use omnirelay_identity::trust::{HasAuthority, HolderStanding};
 use omnirelay_node::readiness::item;
-use omnirelay_node::transport::NodeLocation;
+use omnirelay_node::transport::NodeTransport;
 use omnirelay_node::{
     LatePort, MeshPort, NodeBuilder, OpenMeshPort, PortName, PortState, ServedPort, StopPhase, limits,
 };
 use omnirelay_peer_records as peers;
 use omnirelay_peer_records::presence::Presence;
-use omnirelay_registry::Registry;
 use omnirelay_surface::{ConnectionCompanion, OMNIRELAY, Surface};
 use omnirelay_wire::pb::omnirelay::mesh::transport::v1::mesh_transport_service_server::MeshTransportServiceServer;
-use omnirelay_wire::pb::omnirelay::store::v1::PeerValue;
 use tokio::sync::watch;
 
-use crate::mesh_transport::{Greeter, MeshTransport};
+use crate::mesh_transport::{KnownMesh, MeshTransport};
+use crate::mount_gossip::MeshCalls;
 
-/// Mounts the mesh port. Others are told by `presence` where it is; `gossip` knows where theirs are.
-pub fn mount(node: &mut NodeBuilder, presence: &Arc<Presence>, gossip: Option<&Arc<Gossip>>) {
-    let (registry, transport) = (node.registry.clone(), node.transport.clone());
-    // The transport holds what finds nodes, and is held by gossip.
-    let (known, heard) = (registry.clone(), gossip.map(Arc::downgrade));
-    transport.find_by(move |of| {
-        let heard = heard.as_ref().and_then(std::sync::Weak::upgrade);
-        // What the node has written itself comes first; what is heard of it others may have made up.
-        let written = mesh_of(&known, of);
-        let said = heard.as_ref().map(|heard| heard.located(of)).unwrap_or_default();
-        // A seed may have moved since it was found.
-        let learned = if written.is_none() && said.is_empty() {
-            heard.and_then(|heard| heard.learned(of))
-        } else {
-            None
-        };
-        let mut all: Vec<_> = written.into_iter().chain(said).chain(learned).collect();
-        let mut seen = std::collections::BTreeSet::new();
-        all.retain(|one| seen.insert(one.mesh.clone()));
-        all
-    });
+/// Mounts the mesh port. Others are told by `presence` where it is, and called by `mesh`.
+pub fn mount(node: &mut NodeBuilder, presence: &Arc<Presence>, mesh: &MeshCalls) {
+    let gossip = mesh.gossip.as_ref();
     let state = node.mesh_port.clone();
-    open(node, state.clone());
-    let gossiping = gossip.map(Arc::downgrade);
-    let instance = move || gossiping.as_ref().and_then(std::sync::Weak::upgrade).map_or(0, |it| it.start());
-    let own = Greeter {
-        node_id: registry.node_id().to_owned(),
-        trust: node.trust.clone(),
-        instance: Arc::new(instance),
-    };
-    let greets = own.clone();
-    transport.greet_by(Box::new(move |channel| {
-        let greets = greets.clone();
-        Box::pin(async move { greets.greet(channel).await })
-    }));
-    let service = MeshTransport { own, transport: transport.clone() };
+    open(node, mesh.transport.clone(), state.clone());
+    let gossiping = gossip.map(Arc::downgrade).unwrap_or_default();
+    let own = KnownMesh { registry: node.registry.clone(), trust: node.trust.clone(), gossip: gossiping };
+    let service = MeshTransport { own, transport: mesh.transport.clone() };
     node.serve(PortName::Mesh, MeshTransportServiceServer::new(service));
     let (standing, trust, told) = (state.subscribe(), node.trust.clone(), presence.clone());
     // A mesh for trying things out is whole from its start on.
@@ -77,10 +47,10 @@ pub fn mount(node: &mut NodeBuilder, presence: &Arc<Presence>, gossip: Option<&A
         };
         vec![item("mesh", is_required, trouble)]
     });
-    tell(node, presence.clone(), state.subscribe());
+    tell(node, mesh.transport.clone(), presence.clone(), state.subscribe());
     // Whoever gossips is in touch by that.
     if gossip.is_none() {
-        let transport = node.transport.clone();
+        let (transport, registry) = (mesh.transport.clone(), node.registry.clone());
         node.run(
             StopPhase::Withdraw,
             async move { transport.keep_in_touch(|| peers::others(&registry)).await },
@@ -88,18 +58,9 @@ pub fn mount(node: &mut NodeBuilder, presence: &Arc<Presence>, gossip: Option<&A
     }
 }
 
-/// Where the mesh port of a node is, if it says so.
-fn mesh_of(registry: &Registry, node_id: &str) -> Option<NodeLocation> {
-    let peer = registry.view().get(&peers::peer_id(node_id))?.value::<PeerValue>()?;
-    let metadata = peer.metadata.as_ref()?;
-    let mesh = metadata.endpoints.as_ref()?.mesh.clone()?;
-    Some(NodeLocation { mesh, http3: metadata.http3_support })
-}
-
 /// Opens the port, as soon as that can be.
-fn open(node: &mut NodeBuilder, state: Arc<watch::Sender<MeshPort>>) {
+fn open(node: &mut NodeBuilder, transport: Arc<NodeTransport>, state: Arc<watch::Sender<MeshPort>>) {
     let config = node.config.clone();
-    let transport = node.transport.clone();
     let beside: ConnectionCompanion = Arc::new(move |shown, connection| match member(shown) {
         Some(node) => Box::pin(transport.use_accepted(node, connection)),
         None => Box::pin(std::future::ready(())),
@@ -126,8 +87,13 @@ fn member(shown: &ShownCertificate) -> Option<&str> {
 }
 
 /// Says in the record of the node where its mesh port is, and calls others by its socket.
-fn tell(node: &mut NodeBuilder, presence: Arc<Presence>, mut state: watch::Receiver<MeshPort>) {
-    let (transport, config) = (node.transport.clone(), node.config.clone());
+fn tell(
+    node: &mut NodeBuilder,
+    transport: Arc<NodeTransport>,
+    presence: Arc<Presence>,
+    mut state: watch::Receiver<MeshPort>,
+) {
+    let config = node.config.clone();
     let host = node.addresses.host;
     node.run(StopPhase::End, async move {
         loop {

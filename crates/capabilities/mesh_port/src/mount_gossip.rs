@@ -1,6 +1,6 @@
 //! Mounts gossip: this node becomes a member once its mesh port is open, and tells what it finds out of others.
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use omnirelay_gossip::metrics::GossipMetrics;
 use omnirelay_gossip::{Gossip, GossipRecord, GossipSeeds};
@@ -8,25 +8,58 @@ use omnirelay_host::chance::random_u64;
 use omnirelay_host::wall_clock;
 use omnirelay_identity::trust::MeshTrust;
 use omnirelay_membership::NodeId;
+use omnirelay_node::metrics::TransportMetrics;
 use omnirelay_node::readiness::item;
+use omnirelay_node::transport::NodeTransport;
 use omnirelay_node::{MeshPort, NodeBuilder, NodeError, OpenMeshPort, PortName, StopPhase};
 use omnirelay_peer_records as peers;
 use omnirelay_settings::Config;
 use omnirelay_wire::pb::omnirelay::mesh::membership::v1::membership_service_server::MembershipServiceServer;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tracing::{error, warn};
 
 use crate::membership::MembershipPort;
-use crate::mesh_transport::VERSIONS;
+use crate::mesh_transport::{KnownMesh, VERSIONS};
 
-/// Mounts membership by gossip; `None`: it is switched off.
-pub fn mount(node: &mut NodeBuilder) -> Result<Option<Arc<Gossip>>, NodeError> {
-    let (config, registry, transport) = (node.config.clone(), node.registry.clone(), node.transport.clone());
-    if !config.mesh.gossip.enabled {
-        return Ok(None);
-    }
+/// How many nodes at a time are remembered to judge by an older list.
+const BEHIND_MAX: usize = 64;
+
+/// How the nodes of the mesh are called, and what is heard of them.
+pub struct MeshCalls {
+    pub transport: Arc<NodeTransport>,
+    /// `None`: it is switched off.
+    pub gossip: Option<Arc<Gossip>>,
+}
+
+/// Makes what calls other nodes, and mounts membership by gossip. Gives too who is found to judge by an older list of revocations
+/// than this node.
+pub fn mount(node: &mut NodeBuilder) -> Result<(MeshCalls, mpsc::Receiver<String>), NodeError> {
+    let (behind, told) = mpsc::channel(BEHIND_MAX);
+    let counted = Arc::new(TransportMetrics::new(node.metrics.all())?);
+    let (registry, trust, http3) =
+        (node.registry.clone(), node.trust.clone(), node.config.mesh.http3_support);
+    let transport = move |gossip: &Weak<Gossip>| {
+        let mesh = KnownMesh { registry: registry.clone(), trust: trust.clone(), gossip: gossip.clone() };
+        Arc::new(NodeTransport::new(registry.node_id(), trust, Arc::new(mesh), behind, (http3, counted)))
+    };
     // A name of a node was checked when it was given.
-    let Ok(own) = NodeId::new(registry.node_id()) else { return Ok(None) };
+    let calls = match NodeId::new(node.registry.node_id()) {
+        Ok(own) if node.config.mesh.gossip.enabled => {
+            let gossip = gossip(node, own, transport)?;
+            MeshCalls { transport: gossip.transport.clone(), gossip: Some(gossip) }
+        }
+        Ok(_) | Err(_) => MeshCalls { transport: transport(&Weak::new()), gossip: None },
+    };
+    Ok((calls, told))
+}
+
+/// Mounts membership by gossip over a transport that is made for it.
+fn gossip(
+    node: &mut NodeBuilder,
+    own: NodeId,
+    transport: impl FnOnce(&Weak<Gossip>) -> Arc<NodeTransport>,
+) -> Result<Arc<Gossip>, NodeError> {
+    let (config, registry) = (node.config.clone(), node.registry.clone());
     let metrics = Arc::new(GossipMetrics::new(node.metrics.all(), config.mesh.gossip.rtt_per_peer)?);
     let (known, alive, registered) = (registry.clone(), registry.clone(), registry.clone());
     let is_registered = move |node: &str| peers::is_registered(&registered, node);
@@ -36,7 +69,7 @@ pub fn mount(node: &mut NodeBuilder) -> Result<Option<Arc<Gossip>>, NodeError> {
         move || peers::alive(&alive),
         is_registered,
     );
-    let gossip = Gossip::new(own, config.mesh.gossip.membership(), transport.clone(), seeds, metrics);
+    let gossip = Gossip::new(own, config.mesh.gossip.membership(), transport, seeds, metrics);
     let measured = gossip.clone();
     node.metrics.before_scrape(move || measured.measure());
     let conflicting = gossip.clone();
@@ -48,7 +81,10 @@ pub fn mount(node: &mut NodeBuilder) -> Result<Option<Arc<Gossip>>, NodeError> {
     });
     node.serve(
         PortName::Mesh,
-        MembershipServiceServer::new(MembershipPort { gossip: gossip.clone(), transport }),
+        MembershipServiceServer::new(MembershipPort {
+            gossip: gossip.clone(),
+            transport: gossip.transport.clone(),
+        }),
     );
     node.run(StopPhase::Drain, gossip.clone().run());
     let (speaks, trust, state) = (gossip.clone(), node.trust.clone(), node.mesh_port.subscribe());
@@ -62,7 +98,7 @@ pub fn mount(node: &mut NodeBuilder) -> Result<Option<Arc<Gossip>>, NodeError> {
     node.run(StopPhase::End, async move { tells.tell_all(|node| peers::leads(view.view(), node)).await });
     let leaves = gossip.clone();
     node.at(StopPhase::HandOver, async move { leaves.leave().await });
-    Ok(Some(gossip))
+    Ok(gossip)
 }
 
 /// Says what this node is.

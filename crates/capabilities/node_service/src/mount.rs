@@ -9,6 +9,7 @@ use omnirelay_gossip::reach::reach;
 use omnirelay_host::wall_clock;
 use omnirelay_identity::trust::HasAuthority;
 use omnirelay_node::readiness::item;
+use omnirelay_node::transport::NodeTransport;
 use omnirelay_node::{MeshPort, NodeBuilder, PortName, StopPhase, let_in};
 use omnirelay_wire::pb::omnirelay::mesh::control::v1::node_service_server::NodeServiceServer;
 use tonic::codec::CompressionEncoding::Gzip;
@@ -16,8 +17,12 @@ use tonic::codec::CompressionEncoding::Gzip;
 use crate::node::{EnrolmentState, MeshPortStanding, NodeCalls, RevocationNumbers};
 
 /// Mounts what tells of the daemon, of whose process it is known whether it is one of `omnirelay up`; gives what tells it.
-pub fn mount(node: &mut NodeBuilder, gossip: Option<&Arc<Gossip>>, development: bool) -> Arc<NodeCalls> {
-    let own = Arc::new(describer(node, gossip, development));
+pub fn mount(
+    node: &mut NodeBuilder,
+    mesh: (Arc<NodeTransport>, Option<Arc<Gossip>>),
+    development: bool,
+) -> Arc<NodeCalls> {
+    let own = Arc::new(describer(node, mesh, development));
     let server = NodeServiceServer::from_arc(own.clone());
     node.serve(PortName::Control, server.send_compressed(Gzip).accept_compressed(Gzip));
     let (disk, told) = (node.disk.clone(), node.disk.clone());
@@ -27,12 +32,16 @@ pub fn mount(node: &mut NodeBuilder, gossip: Option<&Arc<Gossip>>, development: 
 }
 
 /// What says what the daemon is.
-fn describer(node: &NodeBuilder, gossip: Option<&Arc<Gossip>>, development: bool) -> NodeCalls {
+fn describer(
+    node: &NodeBuilder,
+    (transport, gossip): (Arc<NodeTransport>, Option<Arc<Gossip>>),
+    development: bool,
+) -> NodeCalls {
     let (config, trust) = (node.config.clone(), node.trust.clone());
     let (judging, registry) = (node.trust.clone(), node.registry.clone());
     let (port, shown) = (node.mesh_port.subscribe(), node.trust.clone());
-    let (known, transport, gossip) = (node.registry.clone(), node.transport.clone(), gossip.cloned());
-    let (gossiping, disk, certified) = (gossip.clone(), node.disk.clone(), node.trust.clone());
+    let (known, gossiping) = (node.registry.clone(), gossip.clone());
+    let (disk, certified) = (node.disk.clone(), node.trust.clone());
     NodeCalls {
         registry: node.registry.clone(),
         readiness: node.readiness.clone(),

@@ -109,8 +109,8 @@ impl Peers {
 
     /// Calls them so.
     #[must_use]
-    pub fn calling(self, transport: Arc<NodeTransport>) -> Self {
-        Self { transport: Some(transport), ..self }
+    pub fn calling(self, transport: Option<Arc<NodeTransport>>) -> Self {
+        Self { transport, ..self }
     }
 
     /// Hears of them so.

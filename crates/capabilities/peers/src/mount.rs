@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use omnirelay_gossip::Gossip;
 use omnirelay_node::readiness::item;
+use omnirelay_node::transport::NodeTransport;
 use omnirelay_node::{CapabilityKinds, NodeBuilder, NodeError, PortName, StopPhase};
 use omnirelay_peer_records::PEER;
 use omnirelay_peer_records::merge::PeerMerger;
@@ -55,6 +56,8 @@ pub fn presence(node: &mut NodeBuilder, said: SaidAtStart) -> Arc<Presence> {
 pub struct ShownOfPeers {
     /// The nodes of federated clusters that are known.
     pub federated: Box<dyn Fn() -> Vec<pb::HeardMember> + Send + Sync>,
+    /// How they are called; `None`: they are not.
+    pub transport: Option<Arc<NodeTransport>>,
     /// What is heard of them; `None`: nothing is.
     pub gossip: Option<Arc<Gossip>>,
     /// What they hold.
@@ -64,7 +67,7 @@ pub struct ShownOfPeers {
 #[cfg(any(test, feature = "testing"))]
 impl Default for ShownOfPeers {
     fn default() -> Self {
-        Self { federated: Box::new(Vec::new), gossip: None, held: HeldByPeers::default() }
+        Self { federated: Box::new(Vec::new), transport: None, gossip: None, held: HeldByPeers::default() }
     }
 }
 
@@ -94,7 +97,7 @@ pub fn mount(
     node.metrics.before_scrape(move || count(&metrics, counted.view()));
     node.topics.add(topic(registry.clone()));
     let peers = Peers::new(registry, node.config.control.watches_max, shown.held);
-    let peers = peers.calling(node.transport.clone());
+    let peers = peers.calling(shown.transport);
     let peers = Arc::new(peers.hearing(shown.gossip).beside(shown.federated));
     let server = PeerControlServiceServer::from_arc(peers.clone());
     node.serve(PortName::Control, server.send_compressed(Gzip).accept_compressed(Gzip));

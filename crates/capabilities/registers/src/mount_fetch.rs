@@ -3,17 +3,22 @@
 use std::sync::Arc;
 
 use omnirelay_node::readiness::item;
+use omnirelay_node::transport::NodeTransport;
 use omnirelay_node::{NodeBuilder, NodeError, StopPhase};
 use omnirelay_peer_records::presence::Presence;
 
 use crate::advertisement_fetch::{AdvertisementFetch, ExchangeParts, ExchangeSettings};
 use crate::fetch_metrics::ExchangeMetrics;
 
-/// Mounts what fetches advertisements; `presence` tells others of which clusters.
-pub fn mount(node: &mut NodeBuilder, presence: &Arc<Presence>) -> Result<Arc<AdvertisementFetch>, NodeError> {
+/// Mounts what fetches advertisements by `transport`; `presence` tells others of which clusters.
+pub fn mount(
+    node: &mut NodeBuilder,
+    presence: &Arc<Presence>,
+    transport: Arc<NodeTransport>,
+) -> Result<Arc<AdvertisementFetch>, NodeError> {
     let parts = ExchangeParts {
         registry: node.registry.clone(),
-        transport: node.transport.clone(),
+        transport,
         federation: node.federation.clone(),
         metrics: ExchangeMetrics::new(node.metrics.all())?,
     };

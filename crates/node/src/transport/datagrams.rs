@@ -1,35 +1,35 @@
 //! Datagrams among nodes, over whichever connection there is: one that this node has opened, or one that the other has.
 
 use std::collections::HashMap;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use omnirelay_transport::datagrams::{self, UnsentDatagram};
 use parking_lot::Mutex;
 
-use super::NodeTransport;
+use super::{CalledMesh, NodeTransport};
 
 /// Connections of one node that datagrams are sent over; the newest are kept.
 const OF_ONE_MAX: usize = 4;
 
-type Hear = Box<dyn Fn(&str, Bytes) + Send + Sync>;
-
 /// Who hears datagrams, and the connections that others have opened.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 pub struct DatagramReceivers(Arc<Shared>);
 
-#[derive(Default)]
 struct Shared {
-    hear: OnceLock<Hear>,
+    mesh: Arc<dyn CalledMesh>,
     accepted: Mutex<HashMap<String, Vec<quinn::Connection>>>,
 }
 
 impl DatagramReceivers {
+    /// Hands what it hears to this mesh.
+    pub fn new(mesh: Arc<dyn CalledMesh>) -> Self {
+        Self(Arc::new(Shared { mesh, accepted: Mutex::default() }))
+    }
+
     /// Hands over what a node has sent.
     pub fn heard(&self, node: &str, datagram: Bytes) {
-        if let Some(hear) = self.0.hear.get() {
-            hear(node, datagram);
-        }
+        self.0.mesh.heard(node, datagram);
     }
 
     /// The newest connection of a node that is open.
@@ -78,11 +78,6 @@ impl Drop for Served {
 }
 
 impl NodeTransport {
-    /// Has datagrams heard so from now on; the first is kept.
-    pub fn hear_by(&self, hear: impl Fn(&str, Bytes) + Send + Sync + 'static) {
-        self.datagrams.0.hear.get_or_init(|| Box::new(hear));
-    }
-
     /// Sends a datagram to a node, which may be lost. It opens no connection, and waits for nothing.
     ///
     /// # Errors

@@ -1,6 +1,6 @@
 //! The greeting: a connection counts once the node at its other end has answered, and both speak one version.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
@@ -8,6 +8,7 @@ use omnirelay_transport::carrier::{
     CallTarget, Carrier, ClientTls, ConnectError, Connection, ConnectionProtocol,
 };
 
+use super::CalledMesh;
 use super::channel::MeshChannel;
 
 /// How long the other node may take to answer.
@@ -23,50 +24,20 @@ pub struct GreetingAnswer {
     pub instance: u64,
 }
 
-/// Greets whoever is at the other end of a channel; why not, in words.
-pub type GreetChannel =
-    Box<dyn Fn(MeshChannel) -> BoxFuture<'static, Result<GreetingAnswer, String>> + Send + Sync>;
-
-/// What greets, once there is something.
-#[derive(Clone, Default)]
-pub struct GreetHandler(Arc<OnceLock<GreetChannel>>);
-
-impl GreetHandler {
-    /// Greets so from now on; the first is kept.
-    pub fn by(&self, greet: GreetChannel) {
-        self.0.get_or_init(|| greet);
-    }
-
-    /// Greets whoever is at the other end of a channel.
-    ///
-    /// # Errors
-    /// Why there is nobody who can be talked to, in words.
-    pub async fn greet(&self, channel: MeshChannel) -> Result<GreetingAnswer, String> {
-        match self.0.get() {
-            Some(greet) => greet(channel).await,
-            None => Err("nobody greets yet".to_owned()),
-        }
-    }
-}
-
 /// Opens connections by another carrier, and greets who is there.
 pub struct CarrierGreeting {
-    carrier: Arc<dyn Carrier>,
-    greets: GreetHandler,
+    pub carrier: Arc<dyn Carrier>,
+    pub mesh: Arc<dyn CalledMesh>,
 }
 
 impl CarrierGreeting {
-    pub fn new(carrier: Arc<dyn Carrier>, greets: GreetHandler) -> Self {
-        Self { carrier, greets }
-    }
-
     async fn greeted(
         &self,
         to: &CallTarget,
         tls: &dyn ClientTls,
     ) -> Result<Arc<dyn Connection>, ConnectError> {
         let connection = self.carrier.connect(to, tls).await?;
-        let greeted = self.greets.greet(MeshChannel::over(connection.clone()).within(WITHIN)).await;
+        let greeted = self.mesh.greet(MeshChannel::over(connection.clone()).within(WITHIN)).await;
         greeted.map_err(|why| ConnectError::Failed(why.into()))?;
         Ok(connection)
     }

@@ -37,7 +37,7 @@ impl NodeTransport {
     pub async fn touch(&self, node: &str) {
         let Ok(channel) = self.channel(node, CallPath::REPEATABLE) else { return };
         let begun = Instant::now();
-        match self.greets.greet(channel).await {
+        match self.mesh.greet(channel).await {
             Ok(answer) => {
                 self.note_revocations(node, answer.revocations_number);
                 // Of what QUIC measures itself no call is part.

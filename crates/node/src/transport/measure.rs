@@ -55,7 +55,7 @@ impl NodeTransport {
                 break;
             }
             let begun = Instant::now();
-            match self.greets.greet(channel.clone()).await {
+            match self.mesh.greet(channel.clone()).await {
                 Ok(_) => measured.rtts.push(begun.elapsed()),
                 Err(why) => {
                     measured.lost += 1;

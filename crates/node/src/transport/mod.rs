@@ -9,10 +9,11 @@ mod tls;
 mod udp;
 
 use std::collections::HashMap;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use futures_util::future::BoxFuture;
 use http::uri::Authority;
 use omnirelay_core::text::chain;
 use omnirelay_host::log::{KeyedLogLimiter, LogTurn};
@@ -23,16 +24,16 @@ use omnirelay_transport::peer::{CallPath, Carriers, Peer, PeerObserver, UsedCarr
 use omnirelay_transport::tcp::TcpCarrier;
 use parking_lot::Mutex;
 use rustls::pki_types::ServerName;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 
 use crate::metrics::TransportMetrics;
 use channel::MeshChannel;
 use datagrams::DatagramReceivers;
-use greeting::{CarrierGreeting, GreetHandler};
+use greeting::CarrierGreeting;
 use tls::NodeTlsRole;
 use udp::LateUdp;
 
-pub use greeting::{GreetChannel, GreetingAnswer};
+pub use greeting::GreetingAnswer;
 
 /// What TLS calls nodes; who they are stands in their certificates.
 const NAME: &str = "node.mesh";
@@ -46,8 +47,17 @@ pub struct NodeLocation {
     pub http3: bool,
 }
 
-type Locate = Box<dyn Fn(&str) -> Vec<NodeLocation> + Send + Sync>;
-type Behind = Box<dyn Fn(&str) + Send + Sync>;
+/// The mesh that a transport calls: where its nodes are, how they are greeted, and who takes their datagrams.
+pub trait CalledMesh: Send + Sync {
+    /// Where a node may be, the likeliest first.
+    fn locate(&self, node: &str) -> Vec<NodeLocation>;
+
+    /// Greets whoever is at the other end of a channel; why there is nobody who can be talked to, in words.
+    fn greet(&self, channel: MeshChannel) -> BoxFuture<'_, Result<GreetingAnswer, String>>;
+
+    /// Takes a datagram of a node.
+    fn heard(&self, node: &str, datagram: Bytes);
+}
 
 /// Why a node cannot be called.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -66,10 +76,9 @@ pub struct NodeTransport {
     /// The same to nodes of federated clusters, at their control ports: nobody greets there.
     federated: Arc<Carriers>,
     udp: watch::Sender<Option<quinn::Endpoint>>,
-    greets: GreetHandler,
+    mesh: Arc<dyn CalledMesh>,
     datagrams: DatagramReceivers,
-    locate: OnceLock<Locate>,
-    behind: OnceLock<Behind>,
+    behind: mpsc::Sender<String>,
     metrics: Arc<TransportMetrics>,
     peers: Mutex<HashMap<String, Arc<Peer>>>,
     /// What the log has of connections: whoever ends them has others opened.
@@ -79,41 +88,35 @@ pub struct NodeTransport {
 }
 
 impl NodeTransport {
-    /// Of the node with this id. It calls nobody before it is told where others are.
-    pub fn new(node_id: &str, trust: Arc<MeshTrust>, http3: bool, metrics: Arc<TransportMetrics>) -> Self {
-        let (udp, greets) = (watch::Sender::new(None), GreetHandler::default());
-        let greeted = |carrier| Arc::new(CarrierGreeting::new(carrier, greets.clone()));
+    /// Of the node with this id. `behind` is told which node judges by an older list of revocations than this one; where nobody
+    /// takes that in time, it is left out.
+    pub fn new(
+        node_id: &str,
+        trust: Arc<MeshTrust>,
+        mesh: Arc<dyn CalledMesh>,
+        behind: mpsc::Sender<String>,
+        (http3, metrics): (bool, Arc<TransportMetrics>),
+    ) -> Self {
+        let udp = watch::Sender::new(None);
+        let greeted = |carrier| Arc::new(CarrierGreeting { carrier, mesh: mesh.clone() });
         let late = || Arc::new(LateUdp::new(udp.subscribe()));
         let (near, far) = (http3.then(|| greeted(late()) as _), http3.then(|| late() as _));
         let carriers = Arc::new(Carriers { http3: near, http2: greeted(Arc::new(TcpCarrier)) });
         let federated = Arc::new(Carriers { http3: far, http2: Arc::new(TcpCarrier) });
-        let (locate, behind, peers, rtts) =
-            (OnceLock::new(), OnceLock::new(), Mutex::default(), Mutex::default());
         Self {
             node_id: node_id.to_owned(),
             trust,
             carriers,
             federated,
             udp,
-            greets,
-            datagrams: DatagramReceivers::default(),
-            locate,
+            datagrams: DatagramReceivers::new(mesh.clone()),
+            mesh,
             behind,
             metrics,
-            peers,
+            peers: Mutex::default(),
             lines: Arc::new(KeyedLogLimiter::of_members()),
-            rtts,
+            rtts: Mutex::default(),
         }
-    }
-
-    /// Asks there where nodes may be, from now on, the likeliest first; the first who answers that is kept.
-    pub fn find_by(&self, locate: impl Fn(&str) -> Vec<NodeLocation> + Send + Sync + 'static) {
-        self.locate.get_or_init(|| Box::new(locate));
-    }
-
-    /// Greets others so from now on; the first is kept.
-    pub fn greet_by(&self, greet: GreetChannel) {
-        self.greets.by(greet);
     }
 
     /// The number of the list of revocations that this node judges by.
@@ -121,17 +124,11 @@ impl NodeTransport {
         self.trust.current().revocations.number()
     }
 
-    /// Has it told which node judges by an older list of revocations than this one; the first is kept.
-    pub fn tell_who_is_behind(&self, told: impl Fn(&str) + Send + Sync + 'static) {
-        self.behind.get_or_init(|| Box::new(told));
-    }
-
     /// Notes by which list of revocations a node judges.
     pub fn note_revocations(&self, node: &str, number: u64) {
-        if number < self.revocations_number()
-            && let Some(behind) = self.behind.get()
-        {
-            behind(node);
+        if number < self.revocations_number() {
+            // Whoever is left out is greeted again.
+            let _ = self.behind.try_send(node.to_owned());
         }
     }
 
@@ -148,7 +145,7 @@ impl NodeTransport {
         if node == self.node_id {
             return Err(UncallableNode::Own(node.to_owned()));
         }
-        let located = self.locate.get().map(|locate| locate(node)).unwrap_or_default();
+        let located = self.mesh.locate(node);
         // A constant that is one.
         let name = ServerName::try_from(NAME).map_err(|_| UncallableNode::Unknown(node.to_owned()))?;
         let http3 = located.iter().any(|located| located.http3);
@@ -169,7 +166,7 @@ impl NodeTransport {
         let observer = Arc::new(Observed {
             node: node.to_owned(),
             metrics: self.metrics.clone(),
-            datagrams: self.datagrams.clone(),
+            datagrams: Some(self.datagrams.clone()),
             lines: self.lines.clone(),
         });
         let peer = Peer::new(self.carriers.clone(), tls, target, http3, observer);
@@ -244,11 +241,11 @@ impl NodeTransport {
         let observer = Arc::new(Observed {
             node: address.to_owned(),
             metrics: self.metrics.clone(),
-            datagrams: DatagramReceivers::default(),
+            datagrams: None,
             lines: self.lines.clone(),
         });
         let peer = Peer::new(self.carriers.clone(), Arc::new(tls), target, true, observer);
-        self.greets.greet(MeshChannel::to(peer, CallPath::REPEATABLE, Some(self.metrics.clone()))).await
+        self.mesh.greet(MeshChannel::to(peer, CallPath::REPEATABLE, Some(self.metrics.clone()))).await
     }
 
     /// By what a node is called now; `None`: it was not called yet.
@@ -300,7 +297,8 @@ impl PeerObserver for ObservedFederated {
 struct Observed {
     node: String,
     metrics: Arc<TransportMetrics>,
-    datagrams: DatagramReceivers,
+    /// `None`: nobody takes those that come.
+    datagrams: Option<DatagramReceivers>,
     lines: Arc<KeyedLogLimiter<String>>,
 }
 
@@ -321,6 +319,8 @@ impl PeerObserver for Observed {
     }
 
     fn heard(&self, datagram: Bytes) {
-        self.datagrams.heard(&self.node, datagram);
+        if let Some(datagrams) = &self.datagrams {
+            datagrams.heard(&self.node, datagram);
+        }
     }
 }
