@@ -20,6 +20,7 @@ use omnirelay_certificates::policy::effective_join_policy;
 use omnirelay_certificates::store_rights::KnownRecordKinds;
 use omnirelay_check as check;
 use omnirelay_events as events;
+use omnirelay_identity::proof::BindingGrants;
 use omnirelay_leadership as leadership;
 use omnirelay_leadership::blocked_by;
 use omnirelay_mesh_port as mesh_port;
@@ -84,8 +85,13 @@ pub async fn start(spec: NodeSpec, given: FromProcess) -> Result<Node, NodeError
     Node::start(spec, NodeCapabilities { kinds: KINDS, audit_mac, has_authority, mount }).await
 }
 
-fn compose(node: &mut NodeBuilder, key: Arc<AuditKey>, given: FromProcess) -> Result<(), NodeError> {
+fn compose(
+    node: &mut NodeBuilder,
+    key: Arc<AuditKey>,
+    given: FromProcess,
+) -> Result<Arc<BindingGrants>, NodeError> {
     let development = given.faults.is_some();
+    let grants = certificates::mount_bindings(node);
     let presence = peers::presence(node, said_at_start(node, &key));
     let (mesh, behind) = mesh_port::mount_gossip(node)?;
     let (transport, gossip) = (mesh.transport.clone(), mesh.gossip.clone());
@@ -98,14 +104,13 @@ fn compose(node: &mut NodeBuilder, key: Arc<AuditKey>, given: FromProcess) -> Re
         held: held_by_peers(),
     };
     let peers = peers::mount(node, presence.clone(), shown)?;
-    mesh_port::mount(node, &presence, &mesh);
+    mesh_port::mount(node, &presence, &mesh, grants.clone());
     let leads = leadership::mount(node)?;
     shards::mount(node, gossip.clone(), leads)?;
     registers::mount(node, &presence, exchange)?;
-    relay::mount(node, &given.telemetry)?;
-    certificates::mount_bindings(node);
+    relay::mount(node, &given.telemetry, grants.clone())?;
     let revocations = RevocationCalls { transport: transport.clone(), behind };
-    certificates::mount(node, &presence, revocations, known_kinds())?;
+    certificates::mount(node, &presence, revocations, grants.clone(), known_kinds())?;
     transport_policy::mount(node, effective_join_policy)?;
     let vouched = certificates::vouched_seal_keys(node);
     audit::mount(node, given.audit, key, Box::new(vouched))?;
@@ -119,7 +124,7 @@ fn compose(node: &mut NodeBuilder, key: Arc<AuditKey>, given: FromProcess) -> Re
     if let Some(process) = given.faults {
         node_service::mount_dev(node, process);
     }
-    Ok(())
+    Ok(grants)
 }
 
 /// What a node says of itself at its start.

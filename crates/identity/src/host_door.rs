@@ -4,8 +4,8 @@
 //! what its configuration names gives at most `mesh.operate`. So nobody administers a mesh for being on one of its hosts.
 
 use std::fmt;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, OnceLock};
 
 use omnirelay_wire::fault::Fault;
 use omnirelay_wire::reasons;
@@ -43,12 +43,18 @@ fn narrowed(principal: &Principal) -> Option<Scopes> {
 }
 
 /// What the door of this host gives by now.
-#[derive(Default)]
 pub struct HostDoor {
     /// Whether who is on this host may do no more than what concerns it.
     is_narrow: AtomicBool,
     /// Says whether this host administers the mesh, as far as the registry was read.
-    asked: OnceLock<Box<dyn Fn() -> bool + Send + Sync>>,
+    asked: Box<dyn Fn() -> bool + Send + Sync>,
+}
+
+impl Default for HostDoor {
+    /// Of a host that administers.
+    fn default() -> Self {
+        Self::new(|| true)
+    }
 }
 
 impl fmt::Debug for HostDoor {
@@ -58,9 +64,15 @@ impl fmt::Debug for HostDoor {
 }
 
 impl HostDoor {
-    /// Asks there whether this host administers the mesh, before anything is committed; the first is kept.
-    pub fn ask(&self, administers: impl Fn() -> bool + Send + Sync + 'static) {
-        self.asked.get_or_init(|| Box::new(administers));
+    /// Wide until it is looked. `administers`, which says whether this host administers the mesh, is asked before anything is
+    /// committed too.
+    pub fn new(administers: impl Fn() -> bool + Send + Sync + 'static) -> Self {
+        Self { is_narrow: AtomicBool::new(false), asked: Box::new(administers) }
+    }
+
+    /// Looks whether this host administers the mesh. Returns whether that is new.
+    pub fn look(&self) -> bool {
+        self.administers((self.asked)())
     }
 
     /// Says whether this host administers the mesh: it is an issuer, or records are not signed. Returns whether that is new.
@@ -95,7 +107,7 @@ impl HostDoor {
         let narrow = narrowed(principal)?;
         let (door, name) = (Arc::clone(self), Arc::clone(&principal.name));
         let is_more = principal.scopes != principal.scopes.intersection(narrow);
-        let holds = move || match door.asked.get().is_none_or(|administers| administers()) {
+        let holds = move || match (door.asked)() {
             true => Ok(()),
             false => Err(Fault::new(
                 reasons::MISSING_SCOPE,

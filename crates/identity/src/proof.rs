@@ -3,7 +3,7 @@
 //! Each proof makes a principal with scopes, the most exact one first; the rest of the daemon knows only that.
 
 use std::fmt;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
 use http::HeaderMap;
@@ -108,13 +108,10 @@ impl SecretTokens {
     }
 }
 
-type Granted = Box<dyn Fn(&str) -> Scopes + Send + Sync>;
-
-/// What those who have sent a token may do besides what its line says, by their role bindings: nothing until somebody knows; and
-/// what the door of this host gives.
-#[derive(Default)]
+/// What those who have sent a token may do besides what its line says, by their role bindings; and what the door of this host
+/// gives.
 pub struct BindingGrants {
-    asked: OnceLock<Granted>,
+    granted: Box<dyn Fn(&str) -> Scopes + Send + Sync>,
     pub door: Arc<HostDoor>,
     changes: watch::Sender<()>,
 }
@@ -125,10 +122,17 @@ impl fmt::Debug for BindingGrants {
     }
 }
 
+impl Default for BindingGrants {
+    /// None at all.
+    fn default() -> Self {
+        Self::new(Arc::default(), |_| Scopes::NONE)
+    }
+}
+
 impl BindingGrants {
-    /// Asks there from now on; the first is kept.
-    pub fn ask(&self, granted: impl Fn(&str) -> Scopes + Send + Sync + 'static) {
-        self.asked.get_or_init(|| Box::new(granted));
+    /// `granted` says what a principal or a role may do.
+    pub fn new(door: Arc<HostDoor>, granted: impl Fn(&str) -> Scopes + Send + Sync + 'static) -> Self {
+        Self { granted: Box::new(granted), door, changes: watch::Sender::default() }
     }
 
     /// Has what is under way looked at again: what somebody may do may be something else by now.
@@ -137,21 +141,16 @@ impl BindingGrants {
     }
 
     fn added_to(&self, principal: Principal) -> Principal {
-        let granted = self.of(&principal.name);
+        let granted = (self.granted)(&principal.name);
         let (scopes, own_node) = (principal.scopes.union(granted), principal.own_node.union(granted));
         self.door.limited(Principal { scopes, own_node, ..principal })
-    }
-
-    /// Those of a principal or a role.
-    fn of(&self, name: &str) -> Scopes {
-        self.asked.get().map_or(Scopes::NONE, |granted| granted(name))
     }
 
     /// Who has sent a token, with what its holder may do by now, and no more than it was narrowed to.
     fn of_bearer(&self, bearer: Arc<Bearer>) -> Principal {
         let own = bearer.issued.as_ref().map_or(Scopes::NONE, |issued| of_holder(issued.id.holder()).scopes);
         let names = bearer.roles.iter().chain([&*bearer.name]);
-        let held = names.fold(own, |scopes, name| scopes.union(self.of(name)));
+        let held = names.fold(own, |scopes, name| scopes.union((self.granted)(name)));
         let scopes = bearer.narrowed.map_or(held, |narrowed| held.intersection(narrowed));
         self.door.limited(Principal::proven(Arc::clone(&bearer.name), scopes, CallerProof::Bearer(bearer)))
     }

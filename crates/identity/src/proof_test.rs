@@ -1,5 +1,7 @@
 //! Who is who by what they send, show, and come by.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use omnirelay_wire::fault::Code;
 
 use super::*;
@@ -85,8 +87,7 @@ fn whoever_is_on_this_host_is_somebody_only_where_it_is_certain_that_there_is_no
 
 #[test]
 fn a_certificate_is_who_it_says_and_a_node_no_more() {
-    let grants = Arc::new(BindingGrants::default());
-    grants.ask(|_| Scopes::all());
+    let grants = Arc::new(BindingGrants::new(Arc::default(), |_| Scopes::all()));
     let proven = ProofAuthenticator::new(tokens(), grants, RefusingAuthenticator);
     let shown = |id: &str| {
         let certificate = omnirelay_pki::certificate::Certificate {
@@ -109,8 +110,7 @@ fn a_certificate_is_who_it_says_and_a_node_no_more() {
 
 #[test]
 fn whoever_is_of_a_federated_cluster_is_nobody_else_whatever_they_send() {
-    let grants = Arc::new(BindingGrants::default());
-    grants.ask(|_| Scopes::all());
+    let grants = Arc::new(BindingGrants::new(Arc::default(), |_| Scopes::all()));
     let proven = ProofAuthenticator::new(tokens(), grants, LoopbackAuthenticator::default());
     let certificate = omnirelay_pki::certificate::Certificate {
         serial: omnirelay_pki::certificate::CertificateSerial::of(&[1]),
@@ -143,16 +143,20 @@ fn a_token_has_its_own_scopes_even_at_the_socket() {
 
 #[test]
 fn what_was_granted_is_added_to_what_a_token_has_and_to_nobody_else() {
-    let grants = Arc::new(BindingGrants::default());
-    let proven = ProofAuthenticator::new(tokens(), grants.clone(), LoopbackAuthenticator::default());
+    let is_bound = Arc::new(AtomicBool::new(false));
+    let asked = is_bound.clone();
+    let granted = move |name: &str| match name {
+        _ if !asked.load(Ordering::Relaxed) => Scopes::NONE,
+        "token:watcher" => [Scope::MeshOperate].into_iter().collect(),
+        _ => panic!("nobody proved to be {name}"),
+    };
+    let grants = Arc::new(BindingGrants::new(Arc::default(), granted));
+    let proven = ProofAuthenticator::new(tokens(), grants, LoopbackAuthenticator::default());
     let near = PeerInfo::at("127.0.0.1:5".parse().unwrap(), None);
     let held = format!("Bearer {SECRET}");
     let scopes = |value: Option<&str>| proven.authenticate(&near, &sent(value)).unwrap().scopes.to_string();
     assert_eq!(scopes(Some(&held)), "mesh.read");
-    grants.ask(|name| match name {
-        "token:watcher" => [Scope::MeshOperate].into_iter().collect(),
-        _ => panic!("nobody proved to be {name}"),
-    });
+    is_bound.store(true, Ordering::Relaxed);
     assert_eq!(scopes(Some(&held)), "mesh.read, mesh.operate");
     assert_eq!(scopes(None), Scopes::all().to_string(), "whoever is on this host");
 }
@@ -271,8 +275,8 @@ fn where_tokens_are_no_proof_they_are_not_looked_at_and_make_nobody_more() {
 async fn what_is_under_way_ends_with_the_scope_that_it_needs_or_with_the_proof() {
     use parking_lot::Mutex;
     let bound = Arc::new(Mutex::new(Scopes::all()));
-    let (grants, asked, tokens) = (Arc::new(BindingGrants::default()), bound.clone(), tokens());
-    grants.ask(move |_| *asked.lock());
+    let (asked, tokens) = (bound.clone(), tokens());
+    let grants = Arc::new(BindingGrants::new(Arc::default(), move |_| *asked.lock()));
     let proven = ProofAuthenticator::new(tokens.clone(), grants.clone(), RefusingAuthenticator);
     let watcher =
         proven.authenticate(&PeerInfo::unknown(), &sent(Some(&format!("Bearer {SECRET}")))).unwrap();
@@ -310,7 +314,7 @@ fn both(who: &Principal) -> String {
 fn who_is_on_a_host_that_is_no_issuer_may_read_and_do_what_concerns_it() {
     use super::super::authenticate::InsecureAuthenticator;
     let (all, read) = (Scopes::all(), [Scope::MeshRead].into_iter().collect());
-    let (tokens, grants) = (Arc::new(SecretTokens::default()), Arc::new(BindingGrants::default()));
+    let tokens = Arc::new(SecretTokens::default());
     let secrets = ["a", "b", "c"].map(|letter| letter.repeat(32));
     let line = |name: &str, scopes, own_node| SecretToken {
         name: name.to_owned(),
@@ -324,7 +328,11 @@ fn who_is_on_a_host_that_is_no_issuer_may_read_and_do_what_concerns_it() {
         line("c", read, read),
     ]);
     // A binding of the mesh that names a line of each host.
-    grants.ask(|name| if name == "token:c" || name == "operator:ann" { Scopes::all() } else { Scopes::NONE });
+    let granted = |name: &str| match name {
+        "token:c" | "operator:ann" => Scopes::all(),
+        _ => Scopes::NONE,
+    };
+    let grants = Arc::new(BindingGrants::new(Arc::default(), granted));
     let proven = ProofAuthenticator::new(tokens, grants.clone(), InsecureAuthenticator::default());
     let user = PeerInfo::of_user("root");
     let [own, named, bound] = secrets.map(|secret| sent(Some(&format!("Bearer {secret}"))));
@@ -370,15 +378,17 @@ async fn what_is_under_way_at_the_door_ends_once_others_administer() {
 
 #[test]
 fn who_came_before_it_was_known_who_administers_is_asked_again() {
-    let grants = Arc::new(BindingGrants::default());
-    grants.ask(|_| Scopes::all());
-    let proven = ProofAuthenticator::new(tokens(), grants.clone(), RefusingAuthenticator);
+    let administers = Arc::new(AtomicBool::new(true));
+    let asked = administers.clone();
+    let door = Arc::new(HostDoor::new(move || asked.load(Ordering::Relaxed)));
+    let grants = Arc::new(BindingGrants::new(door, |_| Scopes::all()));
+    let proven = ProofAuthenticator::new(tokens(), grants, RefusingAuthenticator);
     let who = |peer: &PeerInfo| proven.authenticate(peer, &HeaderMap::new()).unwrap();
     let foreign = PeerInfo { by_own_roots: true, ..of_ann() };
     let early = [PeerInfo::of_user("root"), foreign].map(|peer| proven.provisional(&who(&peer)).unwrap());
     assert!(proven.provisional(&who(&of_ann())).is_none(), "the mesh says who that is");
     assert!(early.iter().all(|early| early.check().is_ok()));
-    grants.door.ask(|| false);
+    administers.store(false, Ordering::Relaxed);
     for early in early {
         assert_eq!(early.check().unwrap_err().reason, "MISSING_SCOPE");
     }

@@ -29,7 +29,7 @@ use omnirelay_identity::bearer::Bearers;
 use omnirelay_identity::bearer::oidc::OidcIssuer;
 use omnirelay_identity::node_identity::IdentityFiles;
 use omnirelay_identity::proof::{
-    ProofAuthenticator, RefusingAuthenticator, SecretTokens, UntilAuthorityAuthenticator,
+    BindingGrants, ProofAuthenticator, RefusingAuthenticator, UntilAuthorityAuthenticator,
 };
 use omnirelay_identity::tls::{ClientCertificateRule, ListenerTls, TlsError};
 use omnirelay_identity::trust::{HasAuthority, MeshTrust};
@@ -104,7 +104,7 @@ pub struct NodeCapabilities<C> {
     pub audit_mac: MacKey,
     /// What a registry says of an authority.
     pub has_authority: fn(&Registry) -> HasAuthority,
-    /// Mounts them.
+    /// Mounts them, and gives what those who have proved who they are may do besides.
     pub mount: C,
 }
 
@@ -183,12 +183,12 @@ impl Node {
     /// [`NodeError`]; nothing runs then.
     pub async fn start<C>(spec: NodeSpec, capabilities: NodeCapabilities<C>) -> Result<Self, NodeError>
     where
-        C: FnOnce(&mut NodeBuilder) -> Result<(), NodeError>,
+        C: FnOnce(&mut NodeBuilder) -> Result<Arc<BindingGrants>, NodeError>,
     {
         let NodeCapabilities { kinds, audit_mac, has_authority, mount } = capabilities;
         let mut node = NodeBuilder::of(spec, kinds, &audit_mac, has_authority)?;
-        mount(&mut node)?;
-        node.listen()?;
+        let grants = mount(&mut node)?;
+        node.listen(&grants)?;
         Ok(node.begin())
     }
 
@@ -269,14 +269,17 @@ impl NodeBuilder {
         let asks = move || known.upgrade().map_or(HasAuthority::Unknown, |registry| has_authority(&registry));
         let trust = Arc::new(trust.asking(asks));
         let metrics = Arc::new(Metrics::new()?);
+        let oidc = spec.config.security.oidc.as_ref().and_then(|oidc| oidc.settings().ok());
+        let oidc = oidc.map(|settings| Arc::new(OidcIssuer::new(settings)));
+        let bearers = Arc::new(Bearers::new(trust.clone(), oidc.clone()));
         let mut node = Self {
+            tokens: (spec.access.tokens.clone(), bearers),
             readiness: Arc::new(Readiness::new(registry.clone())),
             operations: Arc::new(Operations::new(registry.clone())),
             topics: Arc::default(),
             mergers: Arc::default(),
             observers: vec![Arc::new(Counted(metrics.clone()))],
             metrics,
-            grants: Arc::default(),
             trust,
             mesh_port: Arc::new(watch::Sender::new(MeshPort::NotEnrolled)),
             identity_files: spec.identity,
@@ -294,15 +297,12 @@ impl NodeBuilder {
         };
         node.run(StopPhase::End, node.metrics.clone().keep());
         let (config, access) = (node.config.clone(), spec.access);
-        let oidc = config.security.oidc.as_ref().and_then(|oidc| oidc.settings().ok());
-        let oidc = oidc.map(|settings| Arc::new(OidcIssuer::new(settings)));
-        if let Some(oidc) = &oidc {
+        if let Some(oidc) = oidc {
             node.run(StopPhase::End, oidc.clone().keep());
-            let (asked, told) = (oidc.clone(), IssuerMetrics::new(node.metrics.all())?);
-            node.metrics.before_scrape(move || told.read(asked.keys_age(), asked.keys()));
+            let told = IssuerMetrics::new(node.metrics.all())?;
+            node.metrics.before_scrape(move || told.read(oidc.keys_age(), oidc.keys()));
         }
-        let bearers = Arc::new(Bearers::new(node.trust.clone(), oidc));
-        let surface = control_surface(&node, access.tokens, bearers).routes(probes(node.probed()));
+        let surface = control_surface(&node).routes(probes(node.probed()));
         let (limits, tls) = (limits(&config), control_tls(&config, &node.trust)?);
         if let Some(tls) = &tls {
             node.run(StopPhase::End, tls.clone().keep());
@@ -319,10 +319,13 @@ impl NodeBuilder {
     }
 
     /// Serves its ports.
-    fn listen(&mut self) -> Result<(), NodeError> {
+    fn listen(&mut self, grants: &Arc<BindingGrants>) -> Result<(), NodeError> {
         let observer = Arc::new(Observers(mem::take(&mut self.observers)));
         for (name, AtPort { port, served, drained }) in mem::take(&mut self.ports) {
             let Some(mut port) = port else { continue };
+            if name == PortName::Control {
+                port.surface = self.proving(port.surface, grants.clone());
+            }
             port.surface.name_port(name.word());
             port.surface.name_changes(!self.registry.store().is_in_process());
             served.into_iter().for_each(|serve| serve(&mut port.surface));
@@ -333,6 +336,24 @@ impl NodeBuilder {
             });
         }
         Ok(())
+    }
+
+    /// The surface of the control port with who proves callers there.
+    fn proving(&self, surface: SurfaceBuilder, grants: Arc<BindingGrants>) -> SurfaceBuilder {
+        match self.config.without_proof() {
+            WithoutProof::Anyone => {
+                surface.authenticator(self.proof(grants, InsecureAuthenticator::default()))
+            }
+            WithoutProof::Host => surface.authenticator(self.proof(grants, LoopbackAuthenticator::default())),
+            WithoutProof::HostUntilAuthority => surface
+                .authenticator(self.proof(grants, UntilAuthorityAuthenticator::new(self.trust.clone()))),
+            WithoutProof::Nobody => surface.authenticator(self.proof(grants, RefusingAuthenticator)),
+        }
+    }
+
+    fn proof<A>(&self, grants: Arc<BindingGrants>, otherwise: A) -> ProofAuthenticator<A> {
+        let (tokens, bearers) = self.tokens.clone();
+        ProofAuthenticator::new(tokens, grants, otherwise).with_bearers(bearers)
     }
 
     /// Begins what it does by itself.
@@ -414,36 +435,14 @@ fn control_tls(config: &Config, trust: &Arc<MeshTrust>) -> Result<Option<Arc<Lis
 }
 
 /// The surface of the control port, with nothing served yet.
-fn control_surface(node: &NodeBuilder, tokens: Arc<SecretTokens>, bearers: Arc<Bearers>) -> SurfaceBuilder {
-    let (control, grants) = (&node.config.control, node.grants.clone());
+fn control_surface(node: &NodeBuilder) -> SurfaceBuilder {
+    let control = &node.config.control;
     let rates = control.rate_limit.rates();
     let builder = Surface::builder([OMNIRELAY]).of_node(node.registry.node_id()).call_rates(rates);
     // Under TLS a page that calls the daemon by a name of its own finds no certificate of that name.
     let named = AllowedHosts::loopback_and(control.hosts.clone());
-    let hosts = if control.tls.source.is_demanded() { named.or_any() } else { named };
-    match node.config.without_proof() {
-        WithoutProof::Anyone => {
-            let proven = ProofAuthenticator::new(tokens, grants, InsecureAuthenticator::default())
-                .with_bearers(bearers);
-            builder.authenticator(proven).hosts(hosts.or_any())
-        }
-        WithoutProof::Host => {
-            let otherwise = LoopbackAuthenticator::default();
-            builder
-                .authenticator(ProofAuthenticator::new(tokens, grants, otherwise).with_bearers(bearers))
-                .hosts(hosts)
-        }
-        WithoutProof::HostUntilAuthority => {
-            let otherwise = UntilAuthorityAuthenticator::new(node.trust.clone());
-            builder
-                .authenticator(ProofAuthenticator::new(tokens, grants, otherwise).with_bearers(bearers))
-                .hosts(hosts)
-        }
-        WithoutProof::Nobody => {
-            let proven = ProofAuthenticator::new(tokens, grants, RefusingAuthenticator).with_bearers(bearers);
-            builder.authenticator(proven).hosts(hosts)
-        }
-    }
+    let is_any = control.tls.source.is_demanded() || node.config.without_proof() == WithoutProof::Anyone;
+    builder.hosts(if is_any { named.or_any() } else { named })
 }
 
 /// Who comes in at the control port without proof now.

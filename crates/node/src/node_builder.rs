@@ -11,9 +11,10 @@ use futures_util::FutureExt as _;
 use futures_util::future::join_all;
 use omnirelay_host::data_dir::disk_space::DiskSpace;
 use omnirelay_host::stalls::doing;
+use omnirelay_identity::bearer::Bearers;
 use omnirelay_identity::federation::FederatedClusters;
 use omnirelay_identity::node_identity::IdentityFiles;
-use omnirelay_identity::proof::BindingGrants;
+use omnirelay_identity::proof::SecretTokens;
 use omnirelay_identity::provided::ChosenProvider;
 use omnirelay_identity::trust::MeshTrust;
 use omnirelay_nouns::merge::RecordMergers;
@@ -92,8 +93,6 @@ pub struct NodeBuilder {
     pub topics: Arc<Topics>,
     /// How capabilities put together what a new epoch has lost with what was written since.
     pub mergers: Arc<RecordMergers>,
-    /// What those who have proved who they are may do besides.
-    pub grants: Arc<BindingGrants>,
     /// By what certificates are judged, and who the node is by its own.
     pub trust: Arc<MeshTrust>,
     /// How the mesh port stands.
@@ -111,6 +110,8 @@ pub struct NodeBuilder {
     pub addresses: NodeAddresses,
     /// The ports of the relay, where they are taken.
     pub relay: Option<RelayListeners>,
+    /// The tokens that prove somebody at the control port.
+    pub(super) tokens: (Arc<SecretTokens>, Arc<Bearers>),
     pub(super) ports: BTreeMap<PortName, AtPort>,
     pub(super) observers: Vec<Arc<dyn RequestObserver>>,
     pub(super) stopping: Stopping,

@@ -9,6 +9,7 @@ use omnirelay_certificate_records::{has_authority, revocations_number};
 use omnirelay_core::spiffe::CertificateHolder;
 use omnirelay_identity::federation::FederationKeeper;
 use omnirelay_identity::files::LOOK_EVERY;
+use omnirelay_identity::proof::BindingGrants;
 use omnirelay_identity::provided::IdentityProvider;
 use omnirelay_identity::trust::{HasAuthority, MeshTrust};
 use omnirelay_node::readiness::item;
@@ -112,12 +113,13 @@ pub struct RevocationCalls {
     pub behind: mpsc::Receiver<String>,
 }
 
-/// Mounts certificates. Others are told by `presence` how the node stands by its own, and called by `calls`; users of the store
-/// may write `kinds`.
+/// Mounts certificates. Others are told by `presence` how the node stands by its own, and called by `calls`; callers may do
+/// what `grants` says, and users of the store may write `kinds`.
 pub fn mount(
     node: &mut NodeBuilder,
     presence: &Arc<Presence>,
     calls: RevocationCalls,
+    grants: Arc<BindingGrants>,
     kinds: KnownRecordKinds,
 ) -> Result<(), NodeError> {
     let (registry, trust, config) = (node.registry.clone(), node.trust.clone(), node.config.clone());
@@ -153,7 +155,7 @@ pub fn mount(
         lacking: IdentityTrouble::saying(saying(presence)),
     };
     keeper.load();
-    keep_signed_records(node, &signer);
+    keep_signed_records(node, &signer, grants);
     let provider = Arc::new(provider(node));
     node.run(StopPhase::End, provider.clone().run());
     federate(node);
@@ -224,7 +226,7 @@ fn serve(node: &mut NodeBuilder, certificates: Arc<Certificates>) {
 }
 
 /// Has records of who may do what judged by whether an issuer has signed them, and puts them right.
-fn keep_signed_records(node: &mut NodeBuilder, signer: &Arc<Signer>) {
+fn keep_signed_records(node: &mut NodeBuilder, signer: &Arc<Signer>, grants: Arc<BindingGrants>) {
     let cluster = node.config.node.cluster.clone();
     let issuers = MeshIssuers { cluster, trust: node.trust.clone(), signer: signer.clone() };
     node.registry.view().sign_by(issuers.signing());
@@ -232,7 +234,7 @@ fn keep_signed_records(node: &mut NodeBuilder, signer: &Arc<Signer>) {
     let keeper =
         RecordKeeper { registry: registry.clone(), signer: signer.clone(), files, seen: Mutex::default() };
     keeper.load();
-    narrow_door(node);
+    narrow_door(node, grants);
     let keeper = Arc::new(keeper);
     let asked = keeper.clone();
     node.readiness.add(move || {
@@ -246,13 +248,12 @@ fn keep_signed_records(node: &mut NodeBuilder, signer: &Arc<Signer>) {
     node.run(StopPhase::End, async move { kept.keep().await });
 }
 
-/// Has those who are on this host do no more than what concerns it, where others administer the mesh.
-fn narrow_door(node: &mut NodeBuilder) {
-    let (registry, grants, files) = (node.registry.clone(), node.grants.clone(), node.identity_files.clone());
+/// What says whether this host administers the mesh, as far as the registry was read.
+pub(crate) fn administers(node: &NodeBuilder) -> impl Fn() -> bool + Send + Sync + use<> {
     // The registry keeps neither.
-    let known = Arc::downgrade(&registry);
+    let (known, files) = (Arc::downgrade(&node.registry), node.identity_files.clone());
     let seen = Mutex::new(None);
-    let administers = move || {
+    move || {
         let Some(registry) = known.upgrade() else { return true };
         let view = registry.view();
         let now = (files.secret_stamp(), view.changed(&AUTHORITY), view.demands_signatures());
@@ -265,12 +266,14 @@ fn narrow_door(node: &mut NodeBuilder) {
                 administers
             }
         }
-    };
-    let administers = Arc::new(administers);
-    let asked = administers.clone();
-    grants.door.ask(move || asked());
+    }
+}
+
+/// Has those who are on this host do no more than what concerns it, where others administer the mesh.
+fn narrow_door(node: &mut NodeBuilder, grants: Arc<BindingGrants>) {
+    let registry = node.registry.clone();
     let look = move || {
-        if grants.door.administers(administers()) {
+        if grants.door.look() {
             grants.tell();
         }
     };

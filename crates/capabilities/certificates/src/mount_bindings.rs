@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use omnirelay_identity::host_door::HostDoor;
+use omnirelay_identity::proof::BindingGrants;
 use omnirelay_node::{CapabilityKinds, NodeBuilder, PortName, StopPhase};
 use omnirelay_registry::epoch_loss::{RestoredBy, RestoredKind};
 use omnirelay_registry::view::View;
@@ -11,6 +13,7 @@ use tonic::codec::CompressionEncoding::Gzip;
 
 use crate::bindings::seed::{BINDING_SEED, ConfiguredSeeds};
 use crate::bindings::{BINDING, Bindings, granted};
+use crate::mount::administers;
 
 const BINDINGS: &[RecordKind] = &[BINDING, BINDING_SEED];
 
@@ -21,21 +24,24 @@ const RESTORED: &[RestoredKind] =
 pub const KINDS: CapabilityKinds =
     CapabilityKinds { mirrored: BINDINGS, signed: BINDINGS, restored: RESTORED, ..CapabilityKinds::NONE };
 
-pub fn mount(node: &mut NodeBuilder) {
+/// Mounts role bindings, and gives what callers may do by them and by the door of this host.
+pub fn mount(node: &mut NodeBuilder) -> Arc<BindingGrants> {
     let (registry, trust) = (node.registry.clone(), node.trust.clone());
     let bindings = Bindings::new(registry.clone(), trust.clone(), node.config.control.watches_max);
     // What could not be was refused with the configuration.
     let seeds = node.config.security.bindings.iter().filter_map(|binding| binding.seed().ok()).collect();
-    let door = node.grants.door.clone();
-    let seeds = Arc::new(ConfiguredSeeds { registry: registry.clone(), trust, door, seeds });
+    let door = Arc::new(HostDoor::new(administers(node)));
+    let seeds = Arc::new(ConfiguredSeeds { registry: registry.clone(), trust, door: door.clone(), seeds });
     let local = seeds.clone();
-    let (view, grants, changed) = (registry.clone(), node.grants.clone(), registry);
-    grants.ask(move |principal| granted(view.view(), principal).union(local.granted(principal)));
+    let (view, changed) = (registry.clone(), registry);
+    let granted = move |principal: &str| granted(view.view(), principal).union(local.granted(principal));
+    let grants = Arc::new(BindingGrants::new(door, granted));
+    let told = grants.clone();
     // What is under way with a binding that was taken away ends.
     node.run(StopPhase::End, async move {
         let sense = |view: &View| view.changed(&BINDING);
         let look = || {
-            grants.tell();
+            told.tell();
             async { None }
         };
         changed.react(sense, look).await;
@@ -45,4 +51,5 @@ pub fn mount(node: &mut NodeBuilder) {
     }
     let bindings = BindingServiceServer::new(bindings).send_compressed(Gzip).accept_compressed(Gzip);
     node.serve(PortName::Control, bindings);
+    grants
 }

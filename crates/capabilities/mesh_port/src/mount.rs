@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use omnirelay_core::spiffe::CertificateHolder;
 use omnirelay_identity::authenticate::AllowedHosts;
-use omnirelay_identity::proof::{ProofAuthenticator, RefusingAuthenticator};
+use omnirelay_identity::proof::{BindingGrants, ProofAuthenticator, RefusingAuthenticator};
 use omnirelay_identity::tls::{ListenerTls, ShownCertificate};
 use omnirelay_identity::trust::{HasAuthority, HolderStanding};
 use omnirelay_node::readiness::item;
@@ -22,11 +22,11 @@ use tokio::sync::watch;
 use crate::mesh_transport::{KnownMesh, MeshTransport};
 use crate::mount_gossip::MeshCalls;
 
-/// Mounts the mesh port. Others are told by `presence` where it is, and called by `mesh`.
-pub fn mount(node: &mut NodeBuilder, presence: &Arc<Presence>, mesh: &MeshCalls) {
+/// Mounts the mesh port, where callers may do what `grants` says. Others are told by `presence` where it is, and called by `mesh`.
+pub fn mount(node: &mut NodeBuilder, presence: &Arc<Presence>, mesh: &MeshCalls, grants: Arc<BindingGrants>) {
     let gossip = mesh.gossip.as_ref();
     let state = node.mesh_port.clone();
-    open(node, mesh.transport.clone(), state.clone());
+    open(node, (mesh.transport.clone(), grants), state.clone());
     let gossiping = gossip.map(Arc::downgrade).unwrap_or_default();
     let own = KnownMesh { registry: node.registry.clone(), trust: node.trust.clone(), gossip: gossiping };
     let service = MeshTransport { own, transport: mesh.transport.clone() };
@@ -59,7 +59,11 @@ pub fn mount(node: &mut NodeBuilder, presence: &Arc<Presence>, mesh: &MeshCalls)
 }
 
 /// Opens the port, as soon as that can be.
-fn open(node: &mut NodeBuilder, transport: Arc<NodeTransport>, state: Arc<watch::Sender<MeshPort>>) {
+fn open(
+    node: &mut NodeBuilder,
+    (transport, grants): (Arc<NodeTransport>, Arc<BindingGrants>),
+    state: Arc<watch::Sender<MeshPort>>,
+) {
     let config = node.config.clone();
     let beside: ConnectionCompanion = Arc::new(move |shown, connection| match member(shown) {
         Some(node) => Box::pin(transport.use_accepted(node, connection)),
@@ -67,7 +71,7 @@ fn open(node: &mut NodeBuilder, transport: Arc<NodeTransport>, state: Arc<watch:
     });
     let late = LatePort { address: config.mesh.listen, http3: config.mesh.http3_support, state, beside };
     // Whoever shows a certificate is who it says, and nobody else comes in.
-    let proven = ProofAuthenticator::by_certificate(node.grants.clone(), RefusingAuthenticator);
+    let proven = ProofAuthenticator::by_certificate(grants, RefusingAuthenticator);
     let surface =
         Surface::builder([OMNIRELAY]).authenticator(proven).hosts(AllowedHosts::any()).among_nodes();
     let (surface, limits) = (surface.call_rates(config.control.rate_limit.rates()), limits(&config));

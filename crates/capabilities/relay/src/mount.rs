@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use omnirelay_identity::authenticate::{AllowedHosts, HostAuthenticator};
 use omnirelay_identity::client::ExpectedServers;
-use omnirelay_identity::proof::{ProofAuthenticator, RefusingAuthenticator};
+use omnirelay_identity::proof::{BindingGrants, ProofAuthenticator, RefusingAuthenticator};
 use omnirelay_identity::tls::{ClientCertificateRule, ListenerTls};
 use omnirelay_identity::trust::MeshTrust;
 use omnirelay_node::readiness::item;
@@ -46,7 +46,7 @@ pub fn told_endpoint(node: &NodeBuilder) -> Option<String> {
 }
 
 /// Mounts the relay, which keeps telemetry in `telemetry` unless its configuration says where.
-pub fn mount(node: &mut NodeBuilder, telemetry: &Path) -> Result<(), NodeError> {
+pub fn mount(node: &mut NodeBuilder, telemetry: &Path, grants: Arc<BindingGrants>) -> Result<(), NodeError> {
     let registry = registry(node);
     let refreshed = registry.clone();
     node.run(StopPhase::End, async move { refreshed.run().await });
@@ -61,7 +61,7 @@ pub fn mount(node: &mut NodeBuilder, telemetry: &Path) -> Result<(), NodeError> 
     let Some(at) = node.addresses.relay else { return Ok(()) };
     let relay =
         node.config.serves(RELAY_SERVICE).then(|| start(node, at.grpc, &registry, telemetry)).transpose()?;
-    open_ports(node, relay.as_ref())?;
+    open_ports(node, relay.as_ref(), grants)?;
     if node.config.serves(RELAY_REGISTRY_SERVICE) {
         let rule = AllowRule::of("relay.allow.relays", &node.config.relay.allow.relays);
         node.serve(PortName::Relay, AllowedCallers::new(server, rule));
@@ -121,7 +121,11 @@ fn start(
 }
 
 /// Opens both ports: gRPC for agents and relays, HTTP for whoever watches them.
-fn open_ports(node: &mut NodeBuilder, relay: Option<&Relay>) -> Result<(), NodeError> {
+fn open_ports(
+    node: &mut NodeBuilder,
+    relay: Option<&Relay>,
+    grants: Arc<BindingGrants>,
+) -> Result<(), NodeError> {
     let Some(listeners) = node.relay.take() else { return Ok(()) };
     let config = node.config.clone();
     // Where being on this host is no proof, it is none on this port either.
@@ -132,7 +136,6 @@ fn open_ports(node: &mut NodeBuilder, relay: Option<&Relay>) -> Result<(), NodeE
         node.run(StopPhase::End, tls.clone().keep());
     }
     // Whoever shows a certificate is who it says; tokens are for the control port.
-    let grants = node.grants.clone();
     let surface = Surface::builder([OMNIRELAY]).of_node(node.registry.node_id()).hosts(AllowedHosts::any());
     let surface = match config.relay.tls.clients {
         RelayClients::Required => {
