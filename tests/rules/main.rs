@@ -15,6 +15,7 @@ mod faults;
 mod foreign_errors;
 mod frame;
 mod glossary;
+mod hooks;
 mod links;
 mod objects;
 mod packaging;

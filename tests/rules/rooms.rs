@@ -56,18 +56,28 @@ fn first_sentence(file: &File) -> String {
     text.split_inclusive(". ").next().unwrap_or_default().trim_end().to_owned()
 }
 
-/// The crates of this repository that a manifest names for more than its tests, and on which lines.
-fn dependencies(manifest: &File) -> Vec<(String, usize)> {
-    let mut section = "";
-    let mut found = Vec::new();
+/// A crate of this repository that a manifest names.
+struct Dependency {
+    name: String,
+    line: usize,
+    /// Whether only tests stand on it. What builds the crate is of its production code.
+    of_tests: bool,
+}
+
+/// The crates of this repository that a manifest names, for whatever and on whatever target, by a line or a table of its own.
+fn dependencies(manifest: &File) -> Vec<Dependency> {
+    let (mut section, mut found) = ("", Vec::new());
     for (at, line) in manifest.text.lines().enumerate() {
-        if line.starts_with('[') {
-            section = line;
-        } else if section == "[dependencies]"
-            && let Some(named) = line.strip_prefix("omnirelay-")
+        let table = line.strip_prefix('[').map(|table| table.trim_end_matches(']'));
+        section = table.unwrap_or(section);
+        let named =
+            table.map_or(line, |table| table.rsplit_once("dependencies.").map_or("", |(_, named)| named));
+        if section.contains("dependencies")
+            && let Some(named) = named.strip_prefix("omnirelay-")
         {
-            let name = named.split(['.', ' ', '=']).next().unwrap_or_default();
-            found.push((name.replace('-', "_"), at + 1));
+            let name = named.split(['.', ' ', '=']).next().unwrap_or_default().replace('-', "_");
+            let of_tests = section.contains("dev-dependencies");
+            found.push(Dependency { name, line: at + 1, of_tests });
         }
     }
     found
@@ -107,7 +117,11 @@ fn upward(map: &File, files: &[File]) -> Vec<Finding> {
         let Some((from, place)) = room(&file.path).and_then(|name| places.get_key_value(name)) else {
             continue;
         };
-        for (to, line) in dependencies(file) {
+        for Dependency { name: to, line, of_tests } in dependencies(file) {
+            // A capability may be tried on others that are there.
+            if of_tests && is_capability(from) && is_capability(&to) {
+                continue;
+            }
             if places.get(to.as_str()).is_some_and(|other| other <= place) {
                 found.push(file.finding(line, format!("`{to}` is above `{from}`")));
             }
@@ -163,11 +177,20 @@ fn a_way_up_is_found() {
     const C: &str = "crates/c/Cargo.toml";
     let on = |name: &str| format!("[dependencies]\nomnirelay-{name}.workspace = true\n");
     let in_tests = |name: &str| format!("[dependencies]\n\n[dev-dependencies]\nomnirelay-{name} = {{}}\n");
+    let to_build = |name: &str| format!("[build-dependencies]\nomnirelay-{name}.workspace = true\n");
+    let on_unix =
+        |name: &str| format!("[target.'cfg(unix)'.dependencies]\nomnirelay-{name}.workspace = true\n");
+    let table = |name: &str| format!("[dependencies.omnirelay-{name}]\nworkspace = true\n");
     let cases = [
         ("down", vec![(A, on("c")), (C, on("core"))], 0),
         ("up", vec![(A, String::new()), (C, on("a"))], 1),
         ("another capability", vec![(A, on("b")), (B, String::new())], 1),
         ("another capability, in tests", vec![(A, in_tests("b")), (B, in_tests("a"))], 0),
+        ("another capability, to build", vec![(A, to_build("b")), (B, String::new())], 1),
+        ("another capability, on one system", vec![(A, on_unix("b")), (B, String::new())], 1),
+        ("another capability, by a table", vec![(A, table("b")), (B, String::new())], 1),
+        ("up, in tests", vec![(A, String::new()), (C, in_tests("a"))], 1),
+        ("the one on top, in tests", vec![(A, in_tests("daemon"))], 1),
         ("the one on top", vec![("src/daemon/Cargo.toml", on("a") + &on("c"))], 0),
         ("of the one on top", vec![(A, on("daemon"))], 1),
         ("a command", vec![(C, on("cli"))], 1),
