@@ -1,6 +1,6 @@
 //! The seven methods of AeroRegistry: what they take, what they answer, what they refuse.
 
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, ensure};
 use omnirelay_registry::cursor::Cursor;
