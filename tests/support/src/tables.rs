@@ -77,10 +77,10 @@ pub fn by_store(text: &str) -> BTreeMap<&'static str, BTreeSet<String>> {
     found
 }
 
-/// As [`by_store`], of all files of a binary but the one that looks.
+/// As [`by_store`], of all files of a binary but the one that looks. The folder is below that of the package whose tests are run.
 pub fn of_binary(folder: &str) -> Result<BTreeMap<&'static str, BTreeSet<String>>> {
     let mut found: BTreeMap<&str, BTreeSet<String>> = BTreeMap::new();
-    for entry in std::fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join(folder))? {
+    for entry in std::fs::read_dir(folder)? {
         let path = entry?.path();
         if path.extension().is_some_and(|extension| extension == "rs") && !path.ends_with("coverage.rs") {
             for (store, names) in by_store(&std::fs::read_to_string(&path)?) {
