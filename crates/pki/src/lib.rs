@@ -4,7 +4,6 @@
 //! argument; chance is the operating system's. Nothing here is async or does I/O.
 
 pub mod authority;
-mod ber;
 pub mod certificate;
 pub mod issuer_key;
 pub mod join_token;

@@ -12,6 +12,7 @@ use omnirelay_core::spiffe::{SpiffeId, TrustDomain};
 use omnirelay_pki::authority::{CertificateAuthority, ValidityPeriod};
 use omnirelay_pki::certificate::{TlsNames, to_pem};
 use omnirelay_pki::key::PrivateKey;
+#[cfg(feature = "pkcs12")]
 use omnirelay_pki::pkcs12::{self, Pkcs12Error};
 use omnirelay_pki::request::{Request, RequestError};
 use omnirelay_pki::trust::{ChainUsage, TrustBundle, TrustError};
@@ -242,6 +243,7 @@ fn a_chain_is_refused_in_words() {
 
 /// `nss.p12` is as `pk12util -c AES-256-CBC -C AES-256-CBC` of NSS 3.87 writes it: in BER, twice over.
 #[test]
+#[cfg(feature = "pkcs12")]
 #[ignore = "600,000 rounds, three times, take a minute where nothing is optimized"]
 fn pkcs12_is_opened_as_nss_writes_it() {
     let found = pkcs12::open(include_bytes!("nss.p12"), "secret").map_err(|error| error.to_string());
@@ -249,6 +251,7 @@ fn pkcs12_is_opened_as_nss_writes_it() {
 }
 
 #[test]
+#[cfg(feature = "pkcs12")]
 fn pkcs12_is_opened_as_openssl_writes_it() {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
