@@ -59,7 +59,7 @@ async fn fr_001_entries_that_nobody_refreshes_expire(backing: Backing) -> Result
     let begun = Instant::now();
     while begun.elapsed() < Duration::from_secs(8) {
         pair.pool.expect_shown(&["r1", "r2"]).await?;
-        tokio::time::sleep(Duration::from_millis(100)).await;
+        tokio::time::sleep(Duration::from_millis(20)).await;
     }
     pair.catalogue.kill()?;
     let pushed_last = Instant::now();

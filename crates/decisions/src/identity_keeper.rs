@@ -32,7 +32,7 @@ pub struct IdentityScene {
     pub is_of_mesh: bool,
     /// `None`: the mesh has none.
     pub authority: Option<AuthorityState>,
-    /// `None`: the node has none, or the mesh has no authority.
+    /// `None`: the node has none of its own, is not entered, or the mesh does not say who it is.
     pub own: Option<OwnCertificate>,
     /// Within how many seconds of a new root the node has a certificate that leads to it.
     pub move_within: i64,
@@ -43,7 +43,7 @@ pub struct IdentityScene {
 /// The authority of the mesh, as the node sees it.
 #[derive(Clone, Debug)]
 pub struct AuthorityState {
-    /// The node has the secret of the issuer.
+    /// The node is entered and has the secret of the issuer.
     pub can_issue: bool,
     /// First and last second of the issuer; `None`: the key of its root is elsewhere, and nobody here can have it followed.
     pub issuer: Option<(i64, i64)>,
@@ -90,7 +90,8 @@ pub struct CertificateLife {
     pub drawn: u8,
 }
 
-/// One thing to be done. What fails is tried again after [`RETRY_AFTER`].
+/// One thing to be done. What fails is tried again after [`RETRY_AFTER`]; after [`UNUSABLE_RETRY_AFTER`] where what was issued is not
+/// valid now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum IdentityStep {
     MakeAuthority,

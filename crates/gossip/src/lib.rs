@@ -158,7 +158,8 @@ impl MemberHealth {
 }
 
 impl Gossip {
-    /// Of the node with this id; it is silent until [`Self::begin`]. What it hears by `transport` is what that hands to it.
+    /// Of the node with this id; it is silent until [`Self::begin`]. `transport` is called once, with a weak
+    /// reference to the gossip that is being made, and makes what hands datagrams to it.
     pub fn new(
         node: NodeId,
         config: Config,

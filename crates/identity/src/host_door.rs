@@ -64,7 +64,7 @@ impl fmt::Debug for HostDoor {
 }
 
 impl HostDoor {
-    /// Wide until it is looked. `administers`, which says whether this host administers the mesh, is asked before anything is
+    /// Wide until [`Self::look`] is called. `administers`, which says whether this host administers the mesh, is asked before anything is
     /// committed too.
     pub fn new(administers: impl Fn() -> bool + Send + Sync + 'static) -> Self {
         Self { is_narrow: AtomicBool::new(false), asked: Box::new(administers) }

@@ -237,22 +237,24 @@ impl IdentityKeeper {
 
     fn scene(&self, authority: Option<&AuthorityValue>, has_lost_revocations: bool) -> IdentityScene {
         let (trusted, view) = (self.trust.current(), self.registry.view());
-        let own = authority.zip(trusted.own.as_deref());
+        let (now, is_entered, is_of_mesh) = (unix_now(), (self.is_entered)(), self.provision.is_of_mesh());
+        // To judge a certificate, and to open the secret of the issuer, takes time that a node waiting to be entered does not have.
+        let own = authority.zip(trusted.own.as_deref()).filter(|_| is_entered && is_of_mesh);
         IdentityScene {
-            now: unix_now(),
+            now,
             store_now: store_unix(&self.registry),
-            is_entered: (self.is_entered)(),
+            is_entered,
             is_caught_up: view.head().caught_up,
             makes_authority: self.makes_authority,
-            is_of_mesh: self.provision.is_of_mesh(),
+            is_of_mesh,
             authority: authority.map(|authority| AuthorityState {
-                can_issue: self.signer.can_issue(authority),
+                can_issue: is_entered && self.signer.can_issue(authority),
                 issuer: issuer_to_follow(authority),
                 has_token_key: !authority.token_keys.is_empty(),
                 has_lost_revocations,
                 root_since: authority.roots.first().map_or(0, |root| root.since),
             }),
-            own: own.map(|(authority, own)| self.judged(authority, &trusted, own)),
+            own: own.map(|(authority, own)| self.judged(authority, &trusted, own, now)),
             move_within: self.move_within,
             renewed_ago: self.tried.lock().renewed.map(|renewed| renewed.elapsed()),
         }
@@ -264,8 +266,8 @@ impl IdentityKeeper {
         authority: &AuthorityValue,
         trusted: &TrustSnapshot,
         own: &NodeIdentity,
+        now: i64,
     ) -> OwnCertificate {
-        let now = unix_now();
         let is_revoked = trusted.revocations.of(&own.leaf).is_some();
         let verdict = match trusted.judge(&own.chain, now, ChainUsage::Server) {
             Ok(_) if trusted.is_of_mesh(&own.chain, now) => CertificateVerdict::Believed,

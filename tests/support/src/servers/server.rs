@@ -11,10 +11,9 @@ use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
 use super::ports;
+pub use crate::process::PATIENCE;
 use crate::process::pause;
 
-/// How long anything that should happen may take on a busy machine.
-pub const PATIENCE: Duration = Duration::from_secs(30);
 /// How often another port is tried.
 const PORTS_TRIED: usize = 20;
 
