@@ -3,7 +3,7 @@
 use super::columns::COLUMNS;
 use super::{KIND, LIST, request};
 use crate::complete;
-use crate::frame::list::{self, PAGE_MAX};
+use crate::frame::list::PAGE_MAX;
 use crate::frame::prelude::*;
 use crate::relays;
 
@@ -32,43 +32,22 @@ pub struct ListArgs {
 }
 
 pub async fn run(args: &ListArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
-    args.table.check_order(COLUMNS)?;
     let relay = args.relay.as_deref().unwrap_or_default();
-    let page = |page: &ListPage| request(relay, page.size_or(PAGE_MAX), &page.token);
-    // The daemon sorts by id only, so for another order all of the list is needed first.
-    let sorts_here = args.table.sort_by.is_some();
-    let mut document = list::fetch(session, "agents", &args.page, sorts_here, page).await?;
-    args.table.order(COLUMNS, &mut document, "agents")?;
-    list::limit(session, &mut document, "agents", &args.page);
-    show(args, session, document)
-}
-
-fn show(args: &ListArgs, session: &mut CommandSession, document: Value) -> Result<Exit, CliError> {
-    let agents = items(&document, "agents").to_vec();
-    let moment = time::moment(&document, args.table.absolute);
-    // Made before the emptiness check, so that a wrong --columns is an error in any case.
-    let table = TextTable::of(COLUMNS, &agents, moment, &args.table.layout())?;
-    let empty = agents.is_empty();
-    if empty && session.format().is_text() {
-        session.notes().say(&match &args.relay {
+    let list = ListSpec {
+        field: "agents",
+        columns: COLUMNS,
+        name: |agent| format!("{KIND}/{}", text(agent, "agentId")),
+        none: match &args.relay {
             Some(relay) => format!("No agent is held by relay/{relay}."),
             None => "No agent is held by a live relay.".to_owned(),
-        });
-    } else {
-        let names = agents.iter().map(|agent| format!("{KIND}/{}", text(agent, "agentId"))).collect();
-        let view = CommandOutput {
-            document: document.clone(),
-            items: Some(agents.clone()),
-            names,
-            text: TextForm::Table(table),
-        };
-        session.show(&view)?;
-        if session.format().is_text() {
-            session.notes().say(&footer(&document, &agents));
-        }
-    }
-    session.warn_if_stale(&document);
-    Ok(if empty && args.page.fail_empty { Exit::Negative } else { Exit::Ok })
+        },
+        footer,
+    };
+    let page = |page: &ListPage| request(relay, page.size_or(PAGE_MAX), &page.token);
+    // The daemon sorts by id only.
+    let sorts_here = args.table.sort_by.is_some();
+    let document = list.pages(session, (&args.page, &args.table), sorts_here, page).await?;
+    list.print(document, &args.table, args.page.fail_empty, session)
 }
 
 /// `120 agents of 3 relays, rev 7f2c:48213`

@@ -40,22 +40,14 @@ pub async fn run(args: &ListArgs, session: &mut CommandSession) -> Result<Exit, 
     let mut document = fetch(session, request, &args.page, sorts_here).await?;
     args.table.order(COLUMNS, &mut document, "records")?;
     list::limit(session, &mut document, "records", &args.page);
-    let records = items(&document, "records").to_vec();
-    let moment = time::moment(&document, args.table.absolute);
-    let table = TextTable::of(COLUMNS, &records, moment, &args.table.layout())?;
-    let empty = records.is_empty();
-    if empty && session.format().is_text() {
-        session.notes().say("No audit records match.");
-    } else {
-        let names = records.iter().map(|record| format!("{KIND}/{}", text(record, "recordId"))).collect();
-        session.show(&CommandOutput {
-            document,
-            items: Some(records),
-            names,
-            text: TextForm::Table(table),
-        })?;
-    }
-    Ok(if empty && args.page.fail_empty { Exit::Negative } else { Exit::Ok })
+    let list = ListSpec {
+        field: "records",
+        columns: COLUMNS,
+        name: |record| format!("{KIND}/{}", text(record, "recordId")),
+        none: "No audit records match.".to_owned(),
+        footer: |_, _| String::new(),
+    };
+    list.print(document, &args.table, args.page.fail_empty, session)
 }
 
 /// The newest records that are asked for, as one document.

@@ -36,12 +36,12 @@ pub async fn run(args: &ListArgs, session: &mut CommandSession) -> Result<Exit, 
         return watch(&args.watching, &args.table, session).await;
     }
     let document = list::whole(session, &LIST, "bindings", json!({})).await?;
-    let list = WholeList {
+    let list = ListSpec {
         field: "bindings",
         columns: COLUMNS,
         name: |binding| format!("{KIND}/{}", text(binding, "principal")),
-        none: "There are no bindings: everybody has the scopes of their proof.",
-        footer: |document, all| format!("{}, rev {}", count(all, "binding"), text(document, "cursor")),
+        none: "There are no bindings: everybody has the scopes of their proof.".to_owned(),
+        footer: |document, all| counted(document, all, "binding"),
     };
     list.show(document, &args.table, session)
 }

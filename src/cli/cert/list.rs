@@ -73,16 +73,15 @@ pub async fn run(args: &ListArgs, session: &mut CommandSession) -> Result<Exit, 
     if let Some(within) = args.expiring {
         keep_expiring(&mut document, within.0);
     }
-    let is_empty = items(&document, "certificates").is_empty();
-    let list = WholeList {
+    let list = ListSpec {
         field: "certificates",
         columns: COLUMNS,
         name: |one| format!("{KIND}/{}", holder(one)),
-        none: "There are no certificates like that.",
-        footer: |document, all| format!("{}, rev {}", count(all, "certificate"), text(document, "cursor")),
+        none: "There are no certificates like that.".to_owned(),
+        footer: |document, all| counted(document, all, "certificate"),
     };
-    let exit = list.show(document, &args.table, session)?;
-    Ok(if is_empty && args.fail_empty { Exit::Negative } else { exit })
+    args.table.order(COLUMNS, &mut document, "certificates")?;
+    list.print(document, &args.table, args.fail_empty, session)
 }
 
 #[cfg(test)]

@@ -35,11 +35,11 @@ fn what(revocation: &Value) -> String {
 
 pub async fn run(args: &RevocationsArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
     let document = session.call(&Call::of(&LIST, &json!({}))?).await?;
-    let list = WholeList {
+    let list = ListSpec {
         field: "revocations",
         columns: COLUMNS,
         name: what,
-        none: "Nothing is revoked.",
+        none: "Nothing is revoked.".to_owned(),
         footer: |document, _| {
             let [known, enforced] = ["number", "enforcedNumber"].map(|field| number(document, field));
             format!("list {known}, {} judges by {enforced}", text(document, "localNodeId"))

@@ -102,7 +102,17 @@ pub async fn rows(scopes: &[String], args: &RowArgs, session: &mut CommandSessio
     args.table.order(columns, &mut document, "scopes")?;
     let absent = absent(scopes, args, session, &document).await?;
     list::limit(session, &mut document, "scopes", &args.page);
-    let exit = show(scopes, args, session, document)?;
+    let list = ListSpec {
+        field: "scopes",
+        columns,
+        name: |scope| format!("{KIND}/{}", text(scope, "scope")),
+        none: match args.filter.describe(scopes) {
+            words if words.is_empty() => "There are no scopes.".to_owned(),
+            words => format!("No scopes match {words}."),
+        },
+        footer,
+    };
+    let exit = list.print(document, &args.table, args.page.fail_empty, session)?;
     absent.map_or(Ok(exit), |absent| absent.verdict(session))
 }
 
@@ -141,54 +151,23 @@ async fn absent(
     }
 }
 
-fn show(
-    scopes: &[String],
-    args: &RowArgs,
-    session: &mut CommandSession,
-    document: Value,
-) -> Result<Exit, CliError> {
-    let found = items(&document, "scopes").to_vec();
-    let moment = time::moment(&document, args.table.absolute);
-    // Made before the emptiness check, so that a wrong --columns is an error in any case.
-    let table = TextTable::of(columns(session.out.screen()), &found, moment, &args.table.layout())?;
-    let empty = found.is_empty();
-    if empty && session.format().is_text() {
-        session.notes().say(&match args.filter.describe(scopes) {
-            words if words.is_empty() => "There are no scopes.".to_owned(),
-            words => format!("No scopes match {words}."),
-        });
-    } else {
-        let names = found.iter().map(|scope| format!("{KIND}/{}", text(scope, "scope"))).collect();
-        let view = CommandOutput {
-            document: document.clone(),
-            items: Some(found.clone()),
-            names,
-            text: TextForm::Table(table),
-        };
-        session.show(&view)?;
-        if session.format().is_text() {
-            footer(session, &document, &found);
-        }
-    }
-    session.warn_if_stale(&document);
-    Ok(if empty && args.page.fail_empty { Exit::Negative } else { Exit::Ok })
-}
-
 /// `3 scopes: 2 led, 1 without a leader, rev 7f2c:48240`
-fn footer(session: &CommandSession, document: &Value, found: &[Value]) {
+fn footer(document: &Value, found: &[Value]) -> String {
     let vacant = found.iter().filter(|scope| text(scope, "leaderId").is_empty());
     let (led, without) = (found.len() - vacant.clone().count(), vacant.clone().count());
     let mut parts = vec![format!("{led} led")];
     parts.extend((without > 0).then(|| format!("{without} without a leader")));
-    let cursor = text(document, "cursor");
-    session.notes().say(&format!(
-        "{}: {}, rev {cursor}",
+    let hint = vacant
+        .map(|scope| text(scope, "scope"))
+        .next()
+        .map(|scope| format!("\nhint: nobody leads {scope}: omnirelay mesh leaders explain {scope}"));
+    format!(
+        "{}: {}, rev {}{}",
         count(found.len() as u64, "scope"),
-        parts.join(", ")
-    ));
-    if let Some(scope) = vacant.map(|scope| text(scope, "scope")).next() {
-        session.notes().say(&format!("hint: nobody leads {scope}: omnirelay mesh leaders explain {scope}"));
-    }
+        parts.join(", "),
+        text(document, "cursor"),
+        hint.unwrap_or_default()
+    )
 }
 
 /// Watches instead of listing.

@@ -33,12 +33,14 @@ static COLUMNS: &[Column] = &[
 
 pub async fn run(args: &HistoryArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
     let document = session.call(&Call::of(&LIST, &json!({}))?).await?;
-    let list = WholeList {
+    let list = ListSpec {
         field: "versions",
         columns: COLUMNS,
         name: |version| format!("{}/{}", super::KIND, text(version, "version")),
-        none: "Nobody has set a transport policy: what is built in holds, or what daemons are configured with.",
-        footer: |document, all| format!("{}, rev {}", count(all, "version"), text(document, "cursor")),
+        none:
+            "Nobody has set a transport policy: what is built in holds, or what daemons are configured with."
+                .to_owned(),
+        footer: |document, all| counted(document, all, "version"),
     };
     list.show(document, &args.table, session)
 }

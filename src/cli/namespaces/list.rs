@@ -68,12 +68,12 @@ pub async fn run(args: &ListArgs, session: &mut CommandSession) -> Result<Exit, 
         return watch(&[], &args.watching, &args.table, session).await;
     }
     let document = list::whole(session, &LIST, "namespaces", json!({})).await?;
-    let list = WholeList {
+    let list = ListSpec {
         field: "namespaces",
         columns: COLUMNS,
         name: |namespace| format!("{KIND}/{}", text(namespace, "namespace")),
-        none: "There are no namespaces: omnirelay mesh namespaces create NAME --shards 128",
-        footer: |document, all| format!("{}, rev {}", count(all, "namespace"), text(document, "cursor")),
+        none: "There are no namespaces: omnirelay mesh namespaces create NAME --shards 128".to_owned(),
+        footer: |document, all| counted(document, all, "namespace"),
     };
     list.show(document, &args.table, session)
 }

@@ -28,12 +28,12 @@ pub struct StatesArgs {
 pub async fn run(args: &StatesArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
     args.table.check_order(COLUMNS)?;
     let document = list::whole(session, &STATES, "namespaces", json!({})).await?;
-    let list = WholeList {
+    let list = ListSpec {
         field: "namespaces",
         columns: COLUMNS,
         name: |namespace| format!("{KIND}/{}", text(namespace, "namespace")),
-        none: "There are no namespaces: omnirelay mesh namespaces create NAME --shards 128",
-        footer: |document, all| format!("{}, rev {}", count(all, "namespace"), text(document, "cursor")),
+        none: "There are no namespaces: omnirelay mesh namespaces create NAME --shards 128".to_owned(),
+        footer: |document, all| counted(document, all, "namespace"),
     };
     list.show(document, &args.table, session)
 }

@@ -81,27 +81,16 @@ pub async fn run(args: &ListArgs, node: &NodeArgs, session: &mut CommandSession)
         session.notes().say("There are older operations, which one answer has no room for.");
     }
     args.table.order(COLUMNS, &mut document, "operations")?;
-    show(args, session, document)
-}
-
-fn show(args: &ListArgs, session: &mut CommandSession, document: Value) -> Result<Exit, CliError> {
-    let found = items(&document, "operations").to_vec();
-    let moment = time::moment(&document, args.table.absolute);
-    // Made before the emptiness check, so that a wrong --columns is an error in any case.
-    let table = TextTable::of(COLUMNS, &found, moment, &args.table.layout())?;
-    let node = text(&document, "localNodeId").to_owned();
-    let empty = found.is_empty();
-    if empty && session.format().is_text() {
-        session.notes().say(&nothing(args, &node));
-    } else {
-        let names = found.iter().map(|one| format!("{KIND}/{}", text(one, "operationId"))).collect();
-        let operations = count(found.len() as u64, "operation");
-        session.show(&CommandOutput { document, items: Some(found), names, text: TextForm::Table(table) })?;
-        if session.format().is_text() {
-            session.notes().say(&format!("{operations} of {node}"));
-        }
-    }
-    Ok(if empty && args.fail_empty { Exit::Negative } else { Exit::Ok })
+    let list = ListSpec {
+        field: "operations",
+        columns: COLUMNS,
+        name: |one| format!("{KIND}/{}", text(one, "operationId")),
+        none: nothing(args, text(&document, "localNodeId")),
+        footer: |document, all| {
+            format!("{} of {}", count(all.len() as u64, "operation"), text(document, "localNodeId"))
+        },
+    };
+    list.print(document, &args.table, args.fail_empty, session)
 }
 
 fn nothing(args: &ListArgs, node: &str) -> String {

@@ -46,15 +46,18 @@ fn leases(peer: &Value) -> String {
 pub async fn run(args: &LeaseHealthArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
     args.table.check_order(COLUMNS)?;
     let document = list::whole(session, &LEASE_HEALTH, "peers", json!({})).await?;
-    let list = WholeList {
+    let list = ListSpec {
         field: "peers",
         columns: COLUMNS,
         name: |peer| format!("{KIND}/{}", text(peer, "peerId")),
-        none: "There are no peers.",
+        none: "There are no peers.".to_owned(),
         footer: |document, all| {
             let [eligible, unhealthy] =
                 ["summary.eligiblePeers", "summary.unhealthyPeers"].map(|field| number(document, field));
-            format!("{}, {eligible} may be given work, {unhealthy} unhealthy", count(all, "peer"))
+            format!(
+                "{}, {eligible} may be given work, {unhealthy} unhealthy",
+                count(all.len() as u64, "peer")
+            )
         },
     };
     list.show(document, &args.table, session)

@@ -72,12 +72,12 @@ pub async fn run(args: &ListArgs, session: &mut CommandSession) -> Result<Exit, 
     }
     let filters = json!({ "namespace": args.namespace, "state": args.state });
     let document = list::whole(session, &LIST, "plans", filters).await?;
-    let list = WholeList {
+    let list = ListSpec {
         field: "plans",
         columns: COLUMNS,
         name: |plan| format!("{KIND}/{}", text(plan, "planId")),
-        none: "There are no such plans.",
-        footer: |document, all| format!("{}, rev {}", count(all, "plan"), text(document, "cursor")),
+        none: "There are no such plans.".to_owned(),
+        footer: |document, all| counted(document, all, "plan"),
     };
     list.show(document, &args.table, session)
 }

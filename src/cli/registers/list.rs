@@ -5,7 +5,6 @@ use omnirelay_wire::rpc::register_service;
 use super::KIND;
 use super::columns::COLUMNS;
 use crate::frame::args::FilterArgs;
-use crate::frame::list;
 use crate::frame::prelude::*;
 use crate::frame::table;
 use crate::node::NodeArgs;
@@ -40,7 +39,16 @@ pub async fn run(args: &ListArgs, node: &NodeArgs, session: &mut CommandSession)
     let order = args.table.sort_by.as_ref().map(order_by);
     // A column the daemon does not sort by is sorted here, so all of the list is needed first.
     let sorts_here = matches!(order, Some(None));
-    args.table.check_order(COLUMNS)?;
+    let list = ListSpec {
+        field: "registers",
+        columns: COLUMNS,
+        name: |register| format!("{KIND}/{}", text(register, "registerId")),
+        none: match args.filter.describe() {
+            words if words.is_empty() => "There are no registers.".to_owned(),
+            words => format!("No registers match {words}."),
+        },
+        footer,
+    };
     let request = |page: &ListPage| {
         let order = order.clone().flatten().unwrap_or_default();
         let mut request = json!({"orderBy": order, "pageSize": page.size, "pageToken": page.token});
@@ -50,49 +58,15 @@ pub async fn run(args: &ListArgs, node: &NodeArgs, session: &mut CommandSession)
         request["advertise"] = json!(advertise.map(|advertise| advertise.to_string()));
         Call::of(&LIST, &request)
     };
-    let mut document = list::fetch(session, "registers", &args.page, sorts_here, request).await?;
-    if sorts_here {
-        args.table.order(COLUMNS, &mut document, "registers")?;
-    }
-    list::limit(session, &mut document, "registers", &args.page);
-    show(args, session, document)
-}
-
-fn show(args: &ListArgs, session: &mut CommandSession, document: Value) -> Result<Exit, CliError> {
-    let registers = items(&document, "registers").to_vec();
-    let moment = time::moment(&document, args.table.absolute);
-    // Made before the emptiness check, so that a wrong --columns is an error in any case.
-    let table = TextTable::of(COLUMNS, &registers, moment, &args.table.layout())?;
-    let empty = registers.is_empty();
-    if empty && session.format().is_text() {
-        session.notes().say(&match args.filter.describe() {
-            words if words.is_empty() => "There are no registers.".to_owned(),
-            words => format!("No registers match {words}."),
-        });
-    } else {
-        let names = registers.iter().map(|register| format!("{KIND}/{}", text(register, "registerId")));
-        let names = names.collect();
-        let text = TextForm::Table(table);
-        session.show(&CommandOutput {
-            document: document.clone(),
-            items: Some(registers.clone()),
-            names,
-            text,
-        })?;
-        if session.format().is_text() {
-            footer(session, &document, &registers);
-        }
-    }
-    Ok(if empty && args.page.fail_empty { Exit::Negative } else { Exit::Ok })
+    let document = list.pages(session, (&args.page, &args.table), sorts_here, request).await?;
+    list.print(document, &args.table, args.page.fail_empty, session)
 }
 
 /// `12 registers: 9 advertised, rev 7f2c:48213`
-fn footer(session: &CommandSession, document: &Value, registers: &[Value]) {
+fn footer(document: &Value, registers: &[Value]) -> String {
     let advertised = registers.iter().filter(|register| flag(register, "advertise")).count();
-    let cursor = text(document, "cursor");
     let all = count(registers.len() as u64, "register");
-    session.notes().say(&format!("{all}: {advertised} advertised, rev {cursor}"));
-    session.warn_if_stale(document);
+    format!("{all}: {advertised} advertised, rev {}", text(document, "cursor"))
 }
 
 /// What `--filter advertise=` says; `None` when it is not given.

@@ -2,7 +2,6 @@
 
 use super::columns::COLUMNS;
 use super::{KIND, LIST, none_lives, request};
-use crate::frame::list;
 use crate::frame::prelude::*;
 
 pub const LEAF: LeafCommand =
@@ -28,38 +27,17 @@ pub struct ListArgs {
 }
 
 pub async fn run(args: &ListArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
-    args.table.check_order(COLUMNS)?;
-    // The daemon sorts by id only, so for another order all of the list is needed first.
+    let list = ListSpec {
+        field: "relays",
+        columns: COLUMNS,
+        name: |relay| format!("{KIND}/{}", text(relay, "relayId")),
+        none: none_lives(session.target()?).to_owned(),
+        footer,
+    };
+    // The daemon sorts by id only.
     let sorts_here = args.table.sort_by.is_some();
-    let mut document = list::fetch(session, "relays", &args.page, sorts_here, request).await?;
-    args.table.order(COLUMNS, &mut document, "relays")?;
-    list::limit(session, &mut document, "relays", &args.page);
-    show(args, session, document)
-}
-
-fn show(args: &ListArgs, session: &mut CommandSession, document: Value) -> Result<Exit, CliError> {
-    let relays = items(&document, "relays").to_vec();
-    let moment = time::moment(&document, args.table.absolute);
-    // Made before the emptiness check, so that a wrong --columns is an error in any case.
-    let table = TextTable::of(COLUMNS, &relays, moment, &args.table.layout())?;
-    let empty = relays.is_empty();
-    if empty && session.format().is_text() {
-        session.notes().say(none_lives(session.target()?));
-    } else {
-        let names = relays.iter().map(|relay| format!("{KIND}/{}", text(relay, "relayId"))).collect();
-        let view = CommandOutput {
-            document: document.clone(),
-            items: Some(relays.clone()),
-            names,
-            text: TextForm::Table(table),
-        };
-        session.show(&view)?;
-        if session.format().is_text() {
-            session.notes().say(&footer(&document, &relays));
-        }
-    }
-    session.warn_if_stale(&document);
-    Ok(if empty && args.page.fail_empty { Exit::Negative } else { Exit::Ok })
+    let document = list.pages(session, (&args.page, &args.table), sorts_here, request).await?;
+    list.print(document, &args.table, args.page.fail_empty, session)
 }
 
 /// `3 relays: 120 agents, rev 7f2c:48213`

@@ -68,15 +68,15 @@ pub async fn run(args: &HistoryArgs, session: &mut CommandSession) -> Result<Exi
     let request = json!({ "namespace": namespace, "limit": args.limit });
     let document = session.call(&Call::of(&HISTORY, &request)?).await?;
     let stopped = stopped(items(&document, "changes"), args.limit);
-    let list = WholeList {
+    let list = ListSpec {
         field: "changes",
         columns: COLUMNS,
         name: |change| format!("map/{}/{}", text(change, "namespace"), text(change, "version")),
-        none: "Nothing is kept of what has changed.",
+        none: "Nothing is kept of what has changed.".to_owned(),
         footer: |document, all| {
             format!(
                 "{}, map {} (checksum {})",
-                count(all, "version"),
+                count(all.len() as u64, "version"),
                 text(document, "map.version"),
                 text(document, "map.checksum")
             )

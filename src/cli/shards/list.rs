@@ -80,7 +80,13 @@ pub async fn run(args: &ListArgs, session: &mut CommandSession) -> Result<Exit, 
     if args.watch {
         return watch(&args.filter, &args.watching, &args.table, session).await;
     }
-    args.table.check_order(COLUMNS)?;
+    let mut list = ListSpec {
+        field: "items",
+        columns: COLUMNS,
+        name: |shard| format!("{KIND}/{}", id(shard)),
+        none: "No shards matched the filters.".to_owned(),
+        footer,
+    };
     let request = |page: &ListPage| {
         let mut fields = args.filter.fields();
         fields["pageSize"] = json!(page.size_or(list::PAGE_MAX));
@@ -88,41 +94,15 @@ pub async fn run(args: &ListArgs, session: &mut CommandSession) -> Result<Exit, 
         Call::of(&LIST, &fields)
     };
     let sorts_here = args.table.sort_by.is_some();
-    let mut document = list::fetch(session, "items", &args.page, sorts_here, request).await?;
-    args.table.order(COLUMNS, &mut document, "items")?;
-    list::limit(session, &mut document, "items", &args.page);
-    show(args, session, document)
-}
-
-fn show(args: &ListArgs, session: &mut CommandSession, document: Value) -> Result<Exit, CliError> {
-    let found = items(&document, "items").to_vec();
-    let moment = time::moment(&document, args.table.absolute);
-    // Made before the emptiness check, so that a wrong --columns is an error in any case.
-    let table = TextTable::of(COLUMNS, &found, moment, &args.table.layout())?;
-    let empty = found.is_empty();
-    if empty && session.format().is_text() {
-        session.notes().say(match items(&document, "maps").is_empty() {
-            true => "There are no namespaces: omnirelay mesh namespaces create NAME --shards 128",
-            false => "No shards matched the filters.",
-        });
-    } else {
-        let names = found.iter().map(|shard| format!("{KIND}/{}", id(shard))).collect();
-        session.show(&CommandOutput {
-            document: document.clone(),
-            items: Some(found.clone()),
-            names,
-            text: TextForm::Table(table),
-        })?;
-        if session.format().is_text() {
-            session.notes().say(&footer(&document, found.len() as u64));
-        }
+    let document = list.pages(session, (&args.page, &args.table), sorts_here, request).await?;
+    if items(&document, "maps").is_empty() {
+        list.none = "There are no namespaces: omnirelay mesh namespaces create NAME --shards 128".to_owned();
     }
-    session.warn_if_stale(&document);
-    Ok(if empty && args.page.fail_empty { Exit::Negative } else { Exit::Ok })
+    list.print(document, &args.table, args.page.fail_empty, session)
 }
 
 /// `128 shards, orders: map 7 (checksum 41BEDDCFF3DC7126)`
-fn footer(document: &Value, all: u64) -> String {
+fn footer(document: &Value, shards: &[Value]) -> String {
     let maps = items(document, "maps").iter().take(4).map(|map| {
         format!(
             "{}: map {} (checksum {})",
@@ -132,7 +112,7 @@ fn footer(document: &Value, all: u64) -> String {
         )
     });
     let maps: Vec<String> = maps.collect();
-    format!("{}, {}", count(all, "shard"), maps.join(", "))
+    format!("{}, {}", count(shards.len() as u64, "shard"), maps.join(", "))
 }
 
 /// Watches instead of listing.

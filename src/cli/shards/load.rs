@@ -79,14 +79,14 @@ pub async fn run(args: &LoadArgs, session: &mut CommandSession) -> Result<Exit, 
     let namespace = args.which.one(session).await?;
     let document = session.call(&Call::of(&LOADS, &json!({ "namespace": namespace }))?).await?;
     session.warn_if_stale(&document);
-    let list = WholeList {
+    let list = ListSpec {
         field: "nodes",
         columns: COLUMNS,
         name: |node| format!("peer/{}", text(node, "nodeId")),
-        none: "There are no nodes.",
+        none: "There are no nodes.".to_owned(),
         footer: |document, all| {
             let over = items(document, "nodes").iter().filter(|node| flag(node, "overloaded"));
-            format!("{}, {} with too much to do", count(all, "node"), over.count())
+            format!("{}, {} with too much to do", count(all.len() as u64, "node"), over.count())
         },
     };
     list.show(document, &args.table, session)

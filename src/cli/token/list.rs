@@ -27,12 +27,12 @@ pub struct ListArgs {
 
 pub async fn run(args: &ListArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
     let document = list::whole(session, &LIST, "tokens", json!({"all": args.all})).await?;
-    let list = WholeList {
+    let list = ListSpec {
         field: "tokens",
         columns: COLUMNS,
         name: |token| format!("{KIND}/{}", text(token, "tokenId")),
-        none: "There are no join tokens.",
-        footer: |document, all| format!("{}, rev {}", count(all, "token"), text(document, "cursor")),
+        none: "There are no join tokens.".to_owned(),
+        footer: |document, all| counted(document, all, "token"),
     };
     list.show(document, &args.table, session)
 }
