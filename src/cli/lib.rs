@@ -18,6 +18,8 @@ mod drones;
 mod entry;
 mod events;
 mod explain;
+#[cfg(test)]
+mod field_paths_test;
 mod field_words;
 mod frame;
 mod help;
