@@ -19,7 +19,7 @@ Examples:
 /// Show what the registry knows of agents: heartbeat, placement, relay
 #[derive(Args, Debug)]
 #[command(visible_alias = "show", before_long_help = EXAMPLES)]
-pub struct GetArgs {
+pub struct AgentsGetArgs {
     /// Ids or agent/ID, in full; - reads them from standard input
     #[arg(required = true, value_name = "ID", add = complete::ids(&super::OBJECTS))]
     ids: Vec<String>,
@@ -28,7 +28,7 @@ pub struct GetArgs {
     absolute: bool,
 }
 
-pub async fn run(args: &GetArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
+pub async fn run(args: &AgentsGetArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
     let ids = ids::expand(&args.ids, KIND)?;
     let relays = relays::all(session).await?;
     session.warn_if_stale(&relays);

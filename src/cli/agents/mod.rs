@@ -45,10 +45,10 @@ verbs! {
     /// The agents that live, and which relay holds each
     #[command(alias = "agent", arg_required_else_help = true)]
     "agents" AgentsArgs {
-        List: list::ListArgs,
-        Get: get::GetArgs,
-        Placement: placement::PlacementArgs,
-        Watch: watch::WatchVerbArgs,
+        List: list::AgentsListArgs,
+        Get: get::AgentsGetArgs,
+        Placement: placement::AgentsPlacementArgs,
+        Watch: watch::AgentsWatchArgs,
     }
     &[
         own("agent", "agents get", schemas::agent),

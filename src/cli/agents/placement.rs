@@ -19,7 +19,7 @@ Examples:
 /// An agent is placed while it and its relay live; else the exit code is 3.
 #[derive(Args, Debug)]
 #[command(before_long_help = EXAMPLES)]
-pub struct PlacementArgs {
+pub struct AgentsPlacementArgs {
     /// Ids or agent/ID, in full; - reads them from standard input
     #[arg(required = true, value_name = "ID", add = complete::ids(&super::OBJECTS))]
     ids: Vec<String>,
@@ -28,7 +28,7 @@ pub struct PlacementArgs {
     absolute: bool,
 }
 
-pub async fn run(args: &PlacementArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
+pub async fn run(args: &AgentsPlacementArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
     let ids = ids::expand(&args.ids, KIND)?;
     let mut batch = BatchOutcomes::new(KIND, "response", "is not placed or could not be asked for");
     for id in ids {

@@ -20,7 +20,7 @@ Examples:
 /// One line for each change, and on a terminal a table that is drawn again, unless --append. Heartbeats are not told.
 #[derive(Args, Debug)]
 #[command(before_long_help = EXAMPLES)]
-pub struct WatchVerbArgs {
+pub struct AgentsWatchArgs {
     /// Only the agents of this relay, an id or relay/ID
     #[arg(long, value_name = "ID", value_parser = relays::id, add = complete::ids(&relays::OBJECTS))]
     relay: Option<String>,
@@ -37,7 +37,7 @@ fn id(given: &str) -> Result<String, String> {
     if id.is_empty() { Err(format!("an empty text is no id of an {KIND}")) } else { Ok(id.to_owned()) }
 }
 
-pub async fn run(args: &WatchVerbArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
+pub async fn run(args: &AgentsWatchArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
     let request = json!({ "object": ["agents"], "relayId": args.relay, "agentId": args.agent });
     let feed = WatchFeed {
         object: "placement",

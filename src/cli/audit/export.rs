@@ -23,7 +23,7 @@ Examples:
 /// The newest records of the daemon that is asked are sealed first, if that takes no longer than 5s.
 #[derive(Args, Debug)]
 #[command(before_long_help = EXAMPLES)]
-pub struct ExportArgs {
+pub struct AuditExportArgs {
     /// Where to write; standard output if it is not given, or -
     #[arg(value_name = "FILE")]
     file: Option<PathBuf>,
@@ -36,7 +36,7 @@ pub struct ExportArgs {
     until: UntilArgs,
 }
 
-pub async fn run(args: &ExportArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
+pub async fn run(args: &AuditExportArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
     let mut request = args.records.request();
     request["until"] = json!(args.until.until);
     let call = Call::of(&EXPORT, &request)?;

@@ -16,7 +16,7 @@ Examples:
 /// Show everything of one or more audit records
 #[derive(Args, Debug)]
 #[command(visible_alias = "show", before_long_help = EXAMPLES)]
-pub struct GetArgs {
+pub struct AuditGetArgs {
     /// Ids of records or audit/ID; - reads them from standard input
     #[arg(required = true, value_name = "ID")]
     ids: Vec<String>,
@@ -25,7 +25,7 @@ pub struct GetArgs {
     absolute: bool,
 }
 
-pub async fn run(args: &GetArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
+pub async fn run(args: &AuditGetArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
     let ids = ids::expand(&args.ids, KIND)?;
     let mut batch = BatchOutcomes::new(KIND, "response", "was not found or could not be read");
     for id in ids {

@@ -21,7 +21,7 @@ Examples:
 /// List audit records, newest first
 #[derive(Args, Debug)]
 #[command(visible_alias = "ls", before_long_help = EXAMPLES)]
-pub struct ListArgs {
+pub struct AuditListArgs {
     #[command(flatten)]
     records: RecordArgs,
     #[command(flatten)]
@@ -32,7 +32,7 @@ pub struct ListArgs {
     table: TableArgs,
 }
 
-pub async fn run(args: &ListArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
+pub async fn run(args: &AuditListArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
     args.table.check_order(COLUMNS)?;
     let sorts_here = args.table.sort_by.is_some();
     let mut request = args.records.request();

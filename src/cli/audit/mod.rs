@@ -20,11 +20,11 @@ verbs! {
     /// Read the audit trail
     #[command(arg_required_else_help = true)]
     "audit" AuditArgs {
-        List: list::ListArgs,
-        Tail: tail::TailArgs,
-        Get: get::GetArgs,
-        Verify: verify::VerifyArgs,
-        Export: export::ExportArgs,
+        List: list::AuditListArgs,
+        Tail: tail::AuditTailArgs,
+        Get: get::AuditGetArgs,
+        Verify: verify::AuditVerifyArgs,
+        Export: export::AuditExportArgs,
     }
     &[
         message("audit", "audit list", "omnirelay.security.v1.ListAuditRecordsResponse"),

@@ -23,7 +23,7 @@ Examples:
 /// Show the newest audit records, then new ones as they come
 #[derive(Args, Debug)]
 #[command(before_long_help = EXAMPLES)]
-pub struct TailArgs {
+pub struct AuditTailArgs {
     #[command(flatten)]
     records: RecordArgs,
     /// How many records to begin with
@@ -46,7 +46,7 @@ pub struct TailArgs {
     timeout: Option<HumanDuration>,
 }
 
-pub async fn run(args: &TailArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
+pub async fn run(args: &AuditTailArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
     let mut request = args.records.request();
     // What is new is later than any time in the past.
     request["since"] = Value::Null;
@@ -87,7 +87,7 @@ pub async fn run(args: &TailArgs, session: &mut CommandSession) -> Result<Exit, 
 
 /// Prints the newest records, oldest first; returns where to go on and what was told.
 async fn show_newest(
-    args: &TailArgs,
+    args: &AuditTailArgs,
     session: &mut CommandSession,
     feed: &WatchFeed<'_>,
 ) -> Result<(String, Vec<String>), CliError> {

@@ -28,7 +28,7 @@ Examples:
 /// --request-timeout says otherwise.
 #[derive(Args, Debug)]
 #[command(before_long_help = EXAMPLES)]
-pub struct VerifyArgs {
+pub struct AuditVerifyArgs {
     /// An export to check instead of the trail; - reads it from standard input
     #[arg(value_name = "FILE")]
     file: Option<PathBuf>,
@@ -40,7 +40,7 @@ pub struct VerifyArgs {
     keys: Vec<NodePin>,
 }
 
-pub async fn run(args: &VerifyArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
+pub async fn run(args: &AuditVerifyArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
     let document = match &args.file {
         Some(file) => offline::verify(file, &args.keys)?,
         None => {

@@ -20,7 +20,7 @@ Examples:
 /// Asks before it removes anything, unless --yes.
 #[derive(Args, Debug)]
 #[command(visible_alias = "rm", before_long_help = EXAMPLES)]
-pub struct DeleteArgs {
+pub struct BindingsDeleteArgs {
     /// Who, as the audit trail names it
     #[arg(value_name = "PRINCIPAL", value_parser = super::principal, add = complete::ids(&super::OBJECTS))]
     principal: String,
@@ -31,7 +31,7 @@ pub struct DeleteArgs {
     write: WriteArgs,
 }
 
-pub async fn run(args: &DeleteArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
+pub async fn run(args: &BindingsDeleteArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
     let change = BindingsChange {
         rpc: &DELETE,
         principal: &args.principal,

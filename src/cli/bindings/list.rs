@@ -20,7 +20,7 @@ Examples:
 /// List role bindings, or watch them
 #[derive(Args, Debug)]
 #[command(visible_alias = "ls", before_long_help = EXAMPLES)]
-pub struct ListArgs {
+pub struct BindingsListArgs {
     #[command(flatten)]
     table: TableArgs,
     /// Go on with changes as they happen
@@ -30,7 +30,7 @@ pub struct ListArgs {
     watching: WatchArgs,
 }
 
-pub async fn run(args: &ListArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
+pub async fn run(args: &BindingsListArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
     args.watching.check(args.watch)?;
     if args.watch {
         return watch(&args.watching, &args.table, session).await;

@@ -31,10 +31,10 @@ verbs! {
     /// Scopes that principals have besides those of their proof
     #[command(alias = "binding", arg_required_else_help = true)]
     "bindings" BindingsArgs {
-        List: list::ListArgs,
-        Watch: watch::WatchVerbArgs,
-        Set: set::SetArgs,
-        Delete: delete::DeleteArgs,
+        List: list::BindingsListArgs,
+        Watch: watch::BindingsWatchArgs,
+        Set: set::BindingsSetArgs,
+        Delete: delete::BindingsDeleteArgs,
     }
     &[
         message("bindings", "bindings list", "omnirelay.security.v1.ListBindingsResponse"),

@@ -20,7 +20,7 @@ Examples:
 /// Every daemon of the mesh judges by it as soon as it hears of it. Scopes that it was given before are replaced.
 #[derive(Args, Debug)]
 #[command(before_long_help = EXAMPLES)]
-pub struct SetArgs {
+pub struct BindingsSetArgs {
     /// Who, as the audit trail names it: token:NAME, operator:NAME, service:NAME, oidc:NAME or role:NAME
     #[arg(value_name = "PRINCIPAL", value_parser = super::principal, add = complete::ids(&super::OBJECTS))]
     principal: String,
@@ -34,7 +34,7 @@ pub struct SetArgs {
     write: WriteArgs,
 }
 
-pub async fn run(args: &SetArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
+pub async fn run(args: &BindingsSetArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
     let change = BindingsChange {
         rpc: &SET,
         principal: &args.principal,

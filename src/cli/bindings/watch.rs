@@ -13,12 +13,12 @@ Examples:
 /// Watch changes of role bindings, one line each
 #[derive(Args, Debug)]
 #[command(before_long_help = EXAMPLES)]
-pub struct WatchVerbArgs {
+pub struct BindingsWatchArgs {
     #[command(flatten)]
     watching: WatchArgs,
 }
 
-pub async fn run(args: &WatchVerbArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
+pub async fn run(args: &BindingsWatchArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
     let watching = WatchArgs { append: true, ..args.watching.clone() };
     list::watch(&watching, &TableArgs::default(), session).await
 }

@@ -8,23 +8,23 @@ use crate::frame::prelude::*;
 /// Make, look at and rotate the certificate authority
 #[derive(Args, Debug)]
 #[command(arg_required_else_help = true, alias = "authority")]
-pub struct CaArgs {
+pub struct CertCaArgs {
     #[command(subcommand)]
     verb: Verb,
 }
 
 #[derive(Debug, Subcommand)]
 enum Verb {
-    Init(Box<init::InitArgs>),
-    Show(Box<show::ShowArgs>),
-    Export(Box<export::ExportArgs>),
-    Protect(Box<protect::ProtectArgs>),
-    Share(Box<share::ShareArgs>),
-    Rotate(Box<rotate::RotateArgs>),
-    Retire(Box<retire::RetireArgs>),
+    Init(Box<init::CertInitArgs>),
+    Show(Box<show::CertShowArgs>),
+    Export(Box<export::CertExportArgs>),
+    Protect(Box<protect::CertProtectArgs>),
+    Share(Box<share::CertShareArgs>),
+    Rotate(Box<rotate::CertRotateArgs>),
+    Retire(Box<retire::CertRetireArgs>),
 }
 
-pub async fn run(of: &CaArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
+pub async fn run(of: &CertCaArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
     match &of.verb {
         Verb::Init(args) => init::run(args, session).await,
         Verb::Show(args) => show::run(args, session).await,

@@ -10,7 +10,7 @@ use omnirelay_host::data_dir;
 use omnirelay_identity::node_identity::IDENTITY_FOLDER;
 
 use crate::check::report::{self, CheckRow, RoundReport};
-use crate::doctor::remote::{self, CHECK_HOST, HostArgs, ReportOptions};
+use crate::doctor::remote::{self, CHECK_HOST, DoctorHostArgs, ReportOptions};
 use crate::frame::prelude::*;
 
 pub const LEAF: LeafCommand =
@@ -34,7 +34,7 @@ const INSTALLED: &str = "/var/lib/omnirelay";
 /// node looks at its own.
 #[derive(Args, Debug)]
 #[command(before_long_help = EXAMPLES)]
-pub struct DoctorArgs {
+pub struct CertDoctorArgs {
     /// Folder of a certificate, or a daemon's identity [default: the files of the context, else the identity of the
     /// daemon of this host]
     #[arg(value_name = "DIR", value_hint = ValueHint::DirPath, conflicts_with = "node")]
@@ -49,7 +49,7 @@ pub struct DoctorArgs {
     #[arg(long)]
     strict: bool,
     #[command(flatten)]
-    host: HostArgs,
+    host: DoctorHostArgs,
 }
 
 fn skippable(text: &str) -> Result<String, String> {
@@ -58,7 +58,7 @@ fn skippable(text: &str) -> Result<String, String> {
 
 /// # Errors
 /// When standard output does not take the report; why the daemon of a node could not be asked.
-pub async fn run(args: &DoctorArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
+pub async fn run(args: &CertDoctorArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
     let kind = "CertificateReport";
     let report = match args.host.node() {
         None => of_this_host(args, session, kind),
@@ -72,7 +72,7 @@ pub async fn run(args: &DoctorArgs, session: &mut CommandSession) -> Result<Exit
     Ok(if report.success() { Exit::Ok } else { Exit::Negative })
 }
 
-fn of_this_host(args: &DoctorArgs, session: &CommandSession, kind: &'static str) -> RoundReport {
+fn of_this_host(args: &CertDoctorArgs, session: &CommandSession, kind: &'static str) -> RoundReport {
     let began = Instant::now();
     let now = time::now_ms().unwrap_or(0) / 1000;
     let papers = CertificateFiles::read(&places(args.dir.as_deref(), session), now);

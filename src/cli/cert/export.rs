@@ -13,9 +13,9 @@ Examples:
 /// Print the roots that are trusted, in PEM
 #[derive(Args, Debug)]
 #[command(before_long_help = EXAMPLES)]
-pub struct ExportArgs {}
+pub struct CertExportArgs {}
 
-pub async fn run(_: &ExportArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
+pub async fn run(_: &CertExportArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
     let document = session.call(&Call::of(&GET, &json!({}))?).await?;
     let bundle = text(&document, "bundlePem").to_owned();
     if bundle.is_empty() {

@@ -35,7 +35,7 @@ Examples:
 /// on a daemon's host proves nothing, unless security.loopback is open; its control socket stays.
 #[derive(Args, Debug)]
 #[command(before_long_help = EXAMPLES)]
-pub struct InitArgs {
+pub struct CertInitArgs {
     /// Whose certificates they are; it stands in each of them [default: mesh.local]
     #[arg(long, value_name = "DOMAIN")]
     trust_domain: Option<String>,
@@ -61,7 +61,7 @@ pub struct InitArgs {
     write: WriteArgs,
 }
 
-pub async fn run(args: &InitArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
+pub async fn run(args: &CertInitArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
     let (write, dry_run) = (&args.write, args.write.is_dry_run());
     write.check(session, 1)?;
     write.without_version("an authority that is made")?;
@@ -121,7 +121,7 @@ pub async fn run(args: &InitArgs, session: &mut CommandSession) -> Result<Exit, 
     Ok(if write.exit_code { Exit::Negative } else { Exit::Ok })
 }
 
-async fn bind(args: &InitArgs, session: &CommandSession) -> Result<Value, CliError> {
+async fn bind(args: &CertInitArgs, session: &CommandSession) -> Result<Value, CliError> {
     let principal = format!("operator:{}", args.operator);
     let reason = format!("the first operator; {}", args.write.reason_text());
     let request = json!({
@@ -131,7 +131,7 @@ async fn bind(args: &InitArgs, session: &CommandSession) -> Result<Value, CliErr
 }
 
 /// Where the files go.
-fn out(args: &InitArgs, session: &CommandSession) -> PathBuf {
+fn out(args: &CertInitArgs, session: &CommandSession) -> PathBuf {
     let beside = || session.settings.config_path.with_file_name("certs").join(&args.operator);
     args.out.clone().unwrap_or_else(beside)
 }

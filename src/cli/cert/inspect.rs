@@ -32,7 +32,7 @@ Examples:
 /// it is shown what its control port shows, and what the registry remembers of its certificates.
 #[derive(Args, Debug)]
 #[command(before_long_help = EXAMPLES)]
-pub struct InspectArgs {
+pub struct CertInspectArgs {
     /// File in PEM, of several certificates the first; HOST:PORT; or the id of a node
     #[arg(value_name = "FILE|NODE|HOST:PORT")]
     what: String,
@@ -44,7 +44,7 @@ pub struct InspectArgs {
 /// Extensions by which a file is meant, although there is none.
 const FILES: [&str; 4] = [".pem", ".crt", ".cer", ".der"];
 
-pub async fn run(args: &InspectArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
+pub async fn run(args: &CertInspectArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
     let what = args.what.as_str();
     let is_file = || what.contains('/') || FILES.iter().any(|end| what.ends_with(end));
     let document = if !what.starts_with("https://") && Path::new(what).exists() {

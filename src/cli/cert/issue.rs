@@ -28,7 +28,7 @@ Examples:
 /// may do besides reading is said by a binding: omnirelay bindings set operator:NAME SCOPE.
 #[derive(Args, Debug)]
 #[command(before_long_help = EXAMPLES)]
-pub struct IssueArgs {
+pub struct CertIssueArgs {
     #[command(flatten)]
     who: HolderTarget,
     /// Role of a node [default: worker]
@@ -59,7 +59,7 @@ pub struct IssueArgs {
     write: WriteArgs,
 }
 
-pub async fn run(args: &IssueArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
+pub async fn run(args: &CertIssueArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
     let (write, dry_run) = (&args.write, args.write.is_dry_run());
     write.check(session, 1)?;
     write.without_version("a certificate that is issued")?;

@@ -24,7 +24,7 @@ Examples:
 /// List certificates: the newest of each holder, or all
 #[derive(Args, Debug)]
 #[command(visible_alias = "ls", before_long_help = EXAMPLES)]
-pub struct ListArgs {
+pub struct CertListArgs {
     /// Only of these (repeatable)
     #[arg(long, value_name = "KIND", value_delimiter = ',')]
     kind: Vec<Kind>,
@@ -61,7 +61,7 @@ enum Kind {
     Service,
 }
 
-pub async fn run(args: &ListArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
+pub async fn run(args: &CertListArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
     let kinds: Vec<String> = args
         .kind
         .iter()

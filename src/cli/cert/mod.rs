@@ -50,15 +50,15 @@ struct Outline;
 
 #[derive(Debug, Subcommand)]
 enum Verb {
-    Ca(ca::CaArgs),
-    Issue(Box<issue::IssueArgs>),
-    Renew(Box<renew::RenewArgs>),
-    List(Box<list::ListArgs>),
-    Inspect(Box<inspect::InspectArgs>),
-    Doctor(Box<doctor::DoctorArgs>),
-    Revoke(Box<revoke::RevokeArgs>),
-    Reinstate(Box<reinstate::ReinstateArgs>),
-    Revocations(Box<revocations::RevocationsArgs>),
+    Ca(ca::CertCaArgs),
+    Issue(Box<issue::CertIssueArgs>),
+    Renew(Box<renew::CertRenewArgs>),
+    List(Box<list::CertListArgs>),
+    Inspect(Box<inspect::CertInspectArgs>),
+    Doctor(Box<doctor::CertDoctorArgs>),
+    Revoke(Box<revoke::CertRevokeArgs>),
+    Reinstate(Box<reinstate::CertReinstateArgs>),
+    Revocations(Box<revocations::CertRevocationsArgs>),
 }
 
 pub static ENTRY: CommandEntry = entry!(

@@ -20,12 +20,12 @@ Examples:
 /// It cannot be taken back, and is refused while a daemon lives that does not know signatures. Asks before, unless --yes.
 #[derive(Args, Debug)]
 #[command(before_long_help = EXAMPLES)]
-pub struct ProtectArgs {
+pub struct CertProtectArgs {
     #[command(flatten)]
     write: WriteArgs,
 }
 
-pub async fn run(args: &ProtectArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
+pub async fn run(args: &CertProtectArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
     let (write, dry_run) = (&args.write, args.write.is_dry_run());
     write.check(session, 1)?;
     write.without_version("the authority")?;
@@ -47,7 +47,7 @@ pub async fn run(args: &ProtectArgs, session: &mut CommandSession) -> Result<Exi
     show(document, args, session)
 }
 
-fn show(document: Value, args: &ProtectArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
+fn show(document: Value, args: &CertProtectArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
     let changed = flag(&document, "changed");
     let head = changed::head("authority/mesh", &document, "protected", "");
     let lines = changed::told(&head, changed::lines(&document, "protected"));

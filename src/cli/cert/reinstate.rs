@@ -19,7 +19,7 @@ Examples:
 /// Those that it had, and their keys, stay revoked.
 #[derive(Args, Debug)]
 #[command(before_long_help = EXAMPLES)]
-pub struct ReinstateArgs {
+pub struct CertReinstateArgs {
     #[command(flatten)]
     who: HolderTarget,
     /// Cluster of the node [default: that of the daemon]
@@ -29,7 +29,7 @@ pub struct ReinstateArgs {
     write: WriteArgs,
 }
 
-pub async fn run(args: &ReinstateArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
+pub async fn run(args: &CertReinstateArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
     let mut request = args.who.request();
     request["cluster"] = json!(args.cluster);
     let change = RevocationEdit {

@@ -27,13 +27,13 @@ Examples:
 /// A new key is made in the folder, and what proves who asks is the key that is there. Nodes renew their own by themselves.
 #[derive(Args, Debug)]
 #[command(before_long_help = EXAMPLES)]
-pub struct RenewArgs {
+pub struct CertRenewArgs {
     /// Folder with key.pem, chain.pem and bundle.pem
     #[arg(value_name = "DIR")]
     dir: PathBuf,
 }
 
-pub async fn run(args: &RenewArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
+pub async fn run(args: &CertRenewArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
     if !args.dir.is_dir() {
         return Err(CliError::usage(format!("{} is no folder", args.dir.display()))
             .hint("name the one that has key.pem, chain.pem and bundle.pem, as omnirelay cert issue --out wrote them"));

@@ -19,7 +19,7 @@ Examples:
 /// Asks before, unless --yes.
 #[derive(Args, Debug)]
 #[command(before_long_help = EXAMPLES)]
-pub struct RetireArgs {
+pub struct CertRetireArgs {
     /// Which, as `cert ca show` prints it
     #[arg(value_name = "FINGERPRINT")]
     fingerprint: String,
@@ -30,7 +30,7 @@ pub struct RetireArgs {
     write: WriteArgs,
 }
 
-pub async fn run(args: &RetireArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
+pub async fn run(args: &CertRetireArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
     let (write, dry_run) = (&args.write, args.write.is_dry_run());
     write.check(session, 1)?;
     write.without_version("the authority")?;

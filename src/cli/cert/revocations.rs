@@ -15,7 +15,7 @@ Examples:
 /// List what is revoked
 #[derive(Args, Debug)]
 #[command(before_long_help = EXAMPLES)]
-pub struct RevocationsArgs {
+pub struct CertRevocationsArgs {
     #[command(flatten)]
     table: TableArgs,
 }
@@ -33,7 +33,7 @@ fn what(revocation: &Value) -> String {
     given.map(|(kind, path)| format!("{kind}/{}", text(revocation, path))).unwrap_or_default()
 }
 
-pub async fn run(args: &RevocationsArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
+pub async fn run(args: &CertRevocationsArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
     let document = session.call(&Call::of(&LIST, &json!({}))?).await?;
     let list = ListSpec {
         field: "revocations",

@@ -21,7 +21,7 @@ Examples:
 /// seconds, with the calls that are under way on them. Asks before, unless --yes.
 #[derive(Args, Debug)]
 #[command(before_long_help = EXAMPLES)]
-pub struct RevokeArgs {
+pub struct CertRevokeArgs {
     #[command(flatten)]
     which: Which,
     /// Cluster of the node [default: that of the daemon]
@@ -52,7 +52,7 @@ struct Which {
     serial: Option<String>,
 }
 
-pub async fn run(args: &RevokeArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
+pub async fn run(args: &CertRevokeArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
     let Which { node, service, operator, serial } = &args.which;
     let request = json!({
         "node": node, "service": service, "operator": operator, "serial": serial, "cluster": args.cluster,

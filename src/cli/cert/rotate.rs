@@ -29,7 +29,7 @@ Examples:
 /// retired. A daemon that issues does the first of these by itself at two thirds of the issuer's life.
 #[derive(Args, Debug)]
 #[command(before_long_help = EXAMPLES)]
-pub struct RotateArgs {
+pub struct CertRotateArgs {
     /// A new root too
     #[arg(long)]
     root: bool,
@@ -55,7 +55,7 @@ pub struct RotateArgs {
     write: WriteArgs,
 }
 
-pub async fn run(args: &RotateArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
+pub async fn run(args: &CertRotateArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
     let (write, dry_run) = (&args.write, args.write.is_dry_run());
     write.check(session, 1)?;
     write.without_version("the authority")?;
@@ -94,7 +94,7 @@ pub async fn run(args: &RotateArgs, session: &mut CommandSession) -> Result<Exit
 /// Has the issuer prepared, and signs what is needed by the root's key, which stays where it is.
 async fn certify(
     folder: &Path,
-    args: &RotateArgs,
+    args: &CertRotateArgs,
     request: &mut Value,
     session: &mut CommandSession,
 ) -> Result<OfflineRoot, CliError> {

@@ -22,7 +22,7 @@ Examples:
 /// --yes.
 #[derive(Args, Debug)]
 #[command(before_long_help = EXAMPLES)]
-pub struct ShareArgs {
+pub struct CertShareArgs {
     /// Which node
     #[arg(value_name = "NODE", add = complete::ids(&crate::peers::OBJECTS))]
     node: String,
@@ -30,7 +30,7 @@ pub struct ShareArgs {
     write: WriteArgs,
 }
 
-pub async fn run(args: &ShareArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
+pub async fn run(args: &CertShareArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
     let (write, dry_run, node) = (&args.write, args.write.is_dry_run(), &args.node);
     write.check(session, 1)?;
     write.without_version("the authority")?;

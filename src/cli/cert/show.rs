@@ -15,13 +15,13 @@ Examples:
 /// Show the certificate authority, and whether this daemon issues
 #[derive(Args, Debug)]
 #[command(before_long_help = EXAMPLES)]
-pub struct ShowArgs {
+pub struct CertShowArgs {
     /// Times in UTC instead of how far they are
     #[arg(long, hide_short_help = true)]
     absolute: bool,
 }
 
-pub async fn run(args: &ShowArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
+pub async fn run(args: &CertShowArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
     let document = session.call(&Call::of(&GET, &json!({}))?).await?;
     if !field(&document, "authority").is_object() {
         return Err(no_authority());

@@ -23,7 +23,7 @@ Examples:
 /// Add a context; the first one becomes the current one
 #[derive(Args, Debug)]
 #[command(before_long_help = EXAMPLES)]
-pub struct AddArgs {
+pub struct ContextAddArgs {
     /// Name of the new context
     #[arg(value_name = "NAME", value_parser = checked_name)]
     name: String,
@@ -31,7 +31,7 @@ pub struct AddArgs {
     shape: Shape,
 }
 
-pub async fn run(args: &AddArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
+pub async fn run(args: &ContextAddArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
     let mut addresses = args.shape.addresses.clone();
     if let (true, Ok(target)) = (addresses.is_empty(), session.target())
         && target.source == ValueSource::Flag("--addr")

@@ -15,9 +15,9 @@ Examples:
 /// Show whom commands talk to now
 #[derive(Args, Debug)]
 #[command(before_long_help = EXAMPLES)]
-pub struct CurrentArgs {}
+pub struct ContextCurrentArgs {}
 
-pub async fn run(_: &CurrentArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
+pub async fn run(_: &ContextCurrentArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
     let target = session.target()?.clone();
     let addresses: Vec<&str> = target.addresses.iter().map(Address::as_str).collect();
     let cluster = target.cluster.as_deref().unwrap_or_default();

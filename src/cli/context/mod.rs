@@ -30,15 +30,15 @@ verbs! {
     /// Choose which mesh to talk to
     #[command(arg_required_else_help = true)]
     "context" ContextArgs {
-        List: list::ListArgs,
-        Current: current::CurrentArgs,
-        Use: use_::UseArgs,
-        Get: get::GetArgs,
-        Set: set::SetArgs,
-        Add: add::AddArgs,
-        Rename: rename::RenameArgs,
-        Delete: delete::DeleteArgs,
-        Test: test::TestArgs,
+        List: list::ContextListArgs,
+        Current: current::ContextCurrentArgs,
+        Use: use_::ContextUseArgs,
+        Get: get::ContextGetArgs,
+        Set: set::ContextSetArgs,
+        Add: add::ContextAddArgs,
+        Rename: rename::ContextRenameArgs,
+        Delete: delete::ContextDeleteArgs,
+        Test: test::ContextTestArgs,
     }
     &[
         own("context", "context current, get, use, add, set, rename, delete", schemas::context),

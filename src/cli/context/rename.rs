@@ -12,7 +12,7 @@ Examples:
 /// Give a context another name
 #[derive(Args, Debug)]
 #[command(before_long_help = EXAMPLES)]
-pub struct RenameArgs {
+pub struct ContextRenameArgs {
     /// Name of the context
     #[arg(value_name = "NAME", add = crate::complete::contexts())]
     name: String,
@@ -21,7 +21,7 @@ pub struct RenameArgs {
     new: String,
 }
 
-pub async fn run(args: &RenameArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
+pub async fn run(args: &ContextRenameArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
     let (context, current) = edit::edit(&session.settings.config_path, |file| {
         file.context(&args.name)?;
         if args.name != args.new && file.context(&args.new).is_ok() {

@@ -14,7 +14,7 @@ Examples:
 /// Change a context
 #[derive(Args, Debug)]
 #[command(before_long_help = EXAMPLES)]
-pub struct SetArgs {
+pub struct ContextSetArgs {
     /// Name of the context
     #[arg(value_name = "NAME", add = crate::complete::contexts())]
     name: String,
@@ -22,7 +22,7 @@ pub struct SetArgs {
     shape: Shape,
 }
 
-pub async fn run(args: &SetArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
+pub async fn run(args: &ContextSetArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
     let shape = &args.shape;
     let (token_file, tls) = (token_file(session), session.settings.tls.clone().absolute());
     let says_nothing = shape.addresses.is_empty()

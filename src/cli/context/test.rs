@@ -21,7 +21,7 @@ Examples:
 /// Exits with 0 when at least one does.
 #[derive(Args, Debug)]
 #[command(before_long_help = EXAMPLES)]
-pub struct TestArgs {
+pub struct ContextTestArgs {
     /// Name of the context [default: the current one]
     #[arg(value_name = "NAME", add = crate::complete::contexts())]
     name: Option<String>,
@@ -35,7 +35,7 @@ static COLUMNS: &[Column] = &[
     Column::new("took", |row, _| format!("{}ms", row["durationMs"])),
 ];
 
-pub async fn run(args: &TestArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
+pub async fn run(args: &ContextTestArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
     let target = match &args.name {
         Some(name) => named(session, name)?,
         None => session.target()?.clone(),

@@ -13,13 +13,13 @@ Examples:
 /// Make a context the current one
 #[derive(Args, Debug)]
 #[command(before_long_help = EXAMPLES)]
-pub struct UseArgs {
+pub struct ContextUseArgs {
     /// Name of the context
     #[arg(value_name = "NAME", add = crate::complete::contexts())]
     name: String,
 }
 
-pub async fn run(args: &UseArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
+pub async fn run(args: &ContextUseArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
     let context = edit::edit(&session.settings.config_path, |file| {
         let context = file.context(&args.name)?.clone();
         file.select(Some(&args.name));

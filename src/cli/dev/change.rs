@@ -9,7 +9,7 @@ use crate::peers;
 const KIND: &str = "node";
 
 #[derive(Args, Debug)]
-pub struct NodesArgs {
+pub struct DevNodesArgs {
     /// Ids of nodes of `omnirelay up`; - reads them from standard input
     #[arg(required = true, value_name = "NODE", add = complete::ids(&peers::OBJECTS))]
     nodes: Vec<String>,
@@ -19,7 +19,11 @@ pub struct NodesArgs {
 ///
 /// # Errors
 /// As of [`BatchOutcomes::finish`].
-pub async fn run(rpc: &RpcMethod, args: &NodesArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
+pub async fn run(
+    rpc: &RpcMethod,
+    args: &DevNodesArgs,
+    session: &mut CommandSession,
+) -> Result<Exit, CliError> {
     let nodes = ids::expand(&args.nodes, KIND)?;
     session.announce_target()?;
     let mut batch = BatchOutcomes::new(KIND, "change", "could not be changed");

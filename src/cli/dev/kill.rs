@@ -2,7 +2,7 @@
 
 use omnirelay_wire::rpc::dev_service;
 
-use super::change::{self, NodesArgs};
+use super::change::{self, DevNodesArgs};
 use crate::frame::prelude::*;
 
 pub const KILL: RpcMethod = dev_service::KILL;
@@ -18,11 +18,11 @@ Examples:
 /// Tasks and sockets are dropped and nothing is released
 #[derive(Args, Debug)]
 #[command(before_long_help = EXAMPLES)]
-pub struct KillArgs {
+pub struct DevKillArgs {
     #[command(flatten)]
-    nodes: NodesArgs,
+    nodes: DevNodesArgs,
 }
 
-pub async fn run(args: &KillArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
+pub async fn run(args: &DevKillArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
     change::run(&KILL, &args.nodes, session).await
 }

@@ -16,7 +16,7 @@ Examples:
 /// List the nodes of `omnirelay up` and whether they run
 #[derive(Args, Debug)]
 #[command(visible_alias = "ls", before_long_help = EXAMPLES)]
-pub struct ListArgs {}
+pub struct DevListArgs {}
 
 static COLUMNS: &[Column] = &[
     Column::new("node", |node, _| text(node, "nodeId").to_owned()).keep(),
@@ -24,7 +24,7 @@ static COLUMNS: &[Column] = &[
     Column::new("control", |node, _| text(node, "control").to_owned()),
 ];
 
-pub async fn run(_: &ListArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
+pub async fn run(_: &DevListArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
     let document = session.call(&Call::of(&LIST, &json!({}))?).await?;
     let nodes = items(&document, "nodes").to_vec();
     let names = nodes.iter().map(|node| format!("node/{}", text(node, "nodeId"))).collect();

@@ -13,10 +13,10 @@ verbs! {
     /// Make nodes of `omnirelay up` fail, and come back
     #[command(arg_required_else_help = true)]
     "dev" DevArgs {
-        List: list::ListArgs,
-        Kill: kill::KillArgs,
-        Pause: pause::PauseArgs,
-        Resume: resume::ResumeArgs,
+        List: list::DevListArgs,
+        Kill: kill::DevKillArgs,
+        Pause: pause::DevPauseArgs,
+        Resume: resume::DevResumeArgs,
     }
     &[
         message("dev-node-change", "dev kill, pause, resume", "omnirelay.dev.v1.DevNodeChange"),

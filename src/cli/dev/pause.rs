@@ -2,7 +2,7 @@
 
 use omnirelay_wire::rpc::dev_service;
 
-use super::change::{self, NodesArgs};
+use super::change::{self, DevNodesArgs};
 use crate::frame::prelude::*;
 
 pub const PAUSE: RpcMethod = dev_service::PAUSE;
@@ -18,11 +18,11 @@ Examples:
 /// A paused node keeps its sockets and does nothing
 #[derive(Args, Debug)]
 #[command(before_long_help = EXAMPLES)]
-pub struct PauseArgs {
+pub struct DevPauseArgs {
     #[command(flatten)]
-    nodes: NodesArgs,
+    nodes: DevNodesArgs,
 }
 
-pub async fn run(args: &PauseArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
+pub async fn run(args: &DevPauseArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
     change::run(&PAUSE, &args.nodes, session).await
 }

@@ -2,7 +2,7 @@
 
 use omnirelay_wire::rpc::dev_service;
 
-use super::change::{self, NodesArgs};
+use super::change::{self, DevNodesArgs};
 use crate::frame::prelude::*;
 
 pub const RESUME: RpcMethod = dev_service::RESUME;
@@ -18,11 +18,11 @@ Examples:
 /// A node that runs already is left alone.
 #[derive(Args, Debug)]
 #[command(before_long_help = EXAMPLES)]
-pub struct ResumeArgs {
+pub struct DevResumeArgs {
     #[command(flatten)]
-    nodes: NodesArgs,
+    nodes: DevNodesArgs,
 }
 
-pub async fn run(args: &ResumeArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
+pub async fn run(args: &DevResumeArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
     change::run(&RESUME, &args.nodes, session).await
 }

@@ -16,7 +16,7 @@ use omnirelay_doctor::processes::daemons;
 use omnirelay_settings::Config;
 
 use self::command_line::CommandLine;
-use self::remote::{CHECK_HOST, HostArgs, ReportOptions};
+use self::remote::{CHECK_HOST, DoctorHostArgs, ReportOptions};
 use super::check::report::{self, CheckRow, RoundReport};
 use super::entry::{CommandEntry, entry};
 use super::schema::documents::own;
@@ -57,7 +57,7 @@ pub struct DoctorArgs {
     #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath, conflicts_with = "node")]
     data_dir: Option<PathBuf>,
     #[command(flatten)]
-    host: HostArgs,
+    host: DoctorHostArgs,
 }
 
 /// The names of all checks with those of their categories, in the order of the report.

@@ -15,13 +15,13 @@ pub const CHECK_HOST: RpcMethod = check_service::CHECK_HOST;
 
 /// Whose host is judged.
 #[derive(Args, Clone, Debug)]
-pub struct HostArgs {
+pub struct DoctorHostArgs {
     /// Have the daemon of this node judge its own host
     #[arg(long, value_name = "NODE", add = complete::ids(&peers::OBJECTS))]
     node: Option<String>,
 }
 
-impl HostArgs {
+impl DoctorHostArgs {
     /// The node that is named. What `-o name` prints of a peer can be given again.
     pub fn node(&self) -> Option<&str> {
         self.node.as_deref().map(bare)

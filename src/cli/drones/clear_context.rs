@@ -3,8 +3,8 @@
 use omnirelay_wire::rpc::relay_control;
 
 use super::STATUS;
-use super::command::{Command, CommandArgs};
-use super::fleet::RelayArgs;
+use super::command::{Command, DronesCommandArgs};
+use super::fleet::DronesRelayArgs;
 use crate::agents::PLACEMENT;
 use crate::complete;
 use crate::frame::prelude::*;
@@ -27,7 +27,7 @@ Examples:
 /// --command-id, is answered as it was the first time. A relay takes commands from its own machine only.
 #[derive(Args, Debug)]
 #[command(before_long_help = EXAMPLES)]
-pub struct ClearContextArgs {
+pub struct DronesClearContextArgs {
     /// The drone, an id or drone/ID, in full
     #[arg(value_name = "ID", add = complete::ids(&super::OBJECTS))]
     id: String,
@@ -35,12 +35,12 @@ pub struct ClearContextArgs {
     #[arg(long, value_name = "FLIGHT")]
     flight: String,
     #[command(flatten)]
-    command: CommandArgs,
+    command: DronesCommandArgs,
     #[command(flatten)]
-    relays: RelayArgs,
+    relays: DronesRelayArgs,
 }
 
-pub async fn run(args: &ClearContextArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
+pub async fn run(args: &DronesClearContextArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
     let command = Command {
         rpc: &CLEAR,
         args: &args.command,

@@ -4,14 +4,14 @@ use omnirelay_core::text::hex;
 
 use super::KIND;
 use super::find::find;
-use super::fleet::{RelayArgs, RelayFleet};
+use super::fleet::{DronesRelayArgs, RelayFleet};
 use crate::frame::global::token;
 use crate::frame::prelude::*;
 
 /// How a command is given.
 #[derive(Args, Clone, Debug, Default)]
 #[command(next_help_heading = "Change options")]
-pub struct CommandArgs {
+pub struct DronesCommandArgs {
     /// Id of the command; with the same one it can be repeated safely [default: a fresh one]
     #[arg(long, value_name = "ID", value_parser = token)]
     pub command_id: Option<String>,
@@ -24,8 +24,8 @@ pub struct CommandArgs {
 /// A command to the agent of a drone.
 pub struct Command<'a> {
     pub rpc: &'a RpcMethod,
-    pub args: &'a CommandArgs,
-    pub relays: &'a RelayArgs,
+    pub args: &'a DronesCommandArgs,
+    pub relays: &'a DronesRelayArgs,
     /// What is asked before it is given in a protected context: `Set the context of`.
     pub question: &'static str,
     /// `has its context set`, as in "drone/a has its context set".
@@ -138,7 +138,7 @@ mod tests {
     #[test]
     fn answer_of_the_agent_decides_the_exit_code() {
         const RPC: RpcMethod = super::super::set_context::SET;
-        let (args, relays) = (CommandArgs::default(), RelayArgs::default());
+        let (args, relays) = (DronesCommandArgs::default(), DronesRelayArgs::default());
         let command = Command {
             rpc: &RPC,
             args: &args,
@@ -172,7 +172,7 @@ mod tests {
     #[test]
     fn command_carries_its_id_and_can_be_repeated_with_it() {
         const RPC: RpcMethod = super::super::set_context::SET;
-        let (args, relays) = (CommandArgs::default(), RelayArgs::default());
+        let (args, relays) = (DronesCommandArgs::default(), DronesRelayArgs::default());
         let fields = json!({"context": {"flightId": "f", "intentId": "i", "intentVersion": 2}});
         let command = Command { rpc: &RPC, args: &args, relays: &relays, question: "", done: "", fields };
         let call = command.call("d", "c-1").unwrap();

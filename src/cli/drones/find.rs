@@ -1,7 +1,7 @@
 //! Which relay holds a drone.
 
 use super::STATUS;
-use super::fleet::{self, RelayArgs, RelayFleet, RelaySite, SilentRelay};
+use super::fleet::{self, DronesRelayArgs, RelayFleet, RelaySite, SilentRelay};
 use crate::agents::placement;
 use crate::frame::prelude::*;
 
@@ -17,7 +17,7 @@ pub struct FoundDrone<'a> {
 /// Not found, when no relay holds it; what kept the answer away.
 pub async fn find<'a>(
     session: &CommandSession,
-    args: &RelayArgs,
+    args: &DronesRelayArgs,
     fleet: &'a RelayFleet,
     id: &str,
 ) -> Result<FoundDrone<'a>, CliError> {
@@ -98,7 +98,7 @@ fn missing(id: &str, fleet: &RelayFleet, silent: &[SilentRelay]) -> CliError {
 }
 
 /// A relay that is asked alone says itself what it does not hold; what to do next depends on who chose it.
-fn next_step(error: CliError, args: &RelayArgs) -> CliError {
+fn next_step(error: CliError, args: &DronesRelayArgs) -> CliError {
     let (Exit::NotFound, true) = (error.exit(), error.body().hints.is_empty()) else { return error };
     let flag = if args.relay.is_some() { "--relay" } else { "--relay-addr" };
     error.hint(format!("leave {flag} out to ask every live relay"))

@@ -29,7 +29,7 @@ const PATIENCE: Duration = Duration::from_secs(3);
 /// Which relays are asked.
 #[derive(Args, Clone, Debug, Default)]
 #[command(next_help_heading = "Relay options")]
-pub struct RelayArgs {
+pub struct DronesRelayArgs {
     /// Ask only this relay, an id or relay/ID [default: all that live]
     #[arg(long, value_name = "ID", value_parser = relays::id, conflicts_with = "relay_addr",
           add = complete::ids(&relays::OBJECTS))]
@@ -69,7 +69,7 @@ impl RelayFleet {
     ///
     /// # Errors
     /// When the registry cannot be asked, or does not know the relay that is named.
-    pub async fn of(args: &RelayArgs, session: &CommandSession) -> Result<Self, CliError> {
+    pub async fn of(args: &DronesRelayArgs, session: &CommandSession) -> Result<Self, CliError> {
         let patience = |several: bool| match session.settings.request_timeout_given || !several {
             true => session.settings.request_timeout,
             false => PATIENCE.min(session.settings.request_timeout),
@@ -115,7 +115,7 @@ impl RelayFleet {
 ///
 /// # Errors
 /// When the file that is named holds no authorities, or what is to be shown cannot be.
-async fn trusted(args: &RelayArgs, session: &CommandSession) -> Result<Arc<ClientConfig>, CliError> {
+async fn trusted(args: &DronesRelayArgs, session: &CommandSession) -> Result<Arc<ClientConfig>, CliError> {
     let variable = session.settings.env.get(env::RELAY_CA).map(PathBuf::from);
     let ca = args.relay_ca.clone().or(variable);
     let roots = authorities(ca.as_deref()).await.map_err(|error| {

@@ -1,7 +1,7 @@
 //! `drones list`.
 
 use super::columns::{COLUMNS, state};
-use super::fleet::{self, RelayArgs, RelayFleet, RelaySite, SilentRelay};
+use super::fleet::{self, DronesRelayArgs, RelayFleet, RelaySite, SilentRelay};
 use super::{KIND, LIST};
 use crate::frame::client::grpc;
 use crate::frame::prelude::*;
@@ -25,9 +25,9 @@ Examples:
 /// of the JSON, and makes the exit code 7.
 #[derive(Args, Debug)]
 #[command(visible_alias = "ls", before_long_help = EXAMPLES)]
-pub struct ListArgs {
+pub struct DronesListArgs {
     #[command(flatten)]
-    relays: RelayArgs,
+    relays: DronesRelayArgs,
     /// At most this many in all; 0 is all of them
     #[arg(long, value_name = "N", default_value_t = 0, help_heading = "List options")]
     limit: usize,
@@ -44,7 +44,7 @@ pub struct GatheredDrones<'a> {
     pub silent: Vec<SilentRelay<'a>>,
 }
 
-pub async fn run(args: &ListArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
+pub async fn run(args: &DronesListArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
     args.table.check_order(COLUMNS)?;
     let fleet = RelayFleet::of(&args.relays, session).await?;
     let GatheredDrones { mut drones, silent } = gather(&fleet).await?;
@@ -82,7 +82,7 @@ pub async fn gather(fleet: &RelayFleet) -> Result<GatheredDrones<'_>, CliError> 
 }
 
 fn show(
-    args: &ListArgs,
+    args: &DronesListArgs,
     session: &mut CommandSession,
     fleet: &RelayFleet,
     drones: &[Value],

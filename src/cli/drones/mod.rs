@@ -32,11 +32,11 @@ verbs! {
     /// The sessions that relays hold, and what drones are told to fly
     #[command(alias = "drone", arg_required_else_help = true)]
     "drones" DronesArgs {
-        List: list::ListArgs,
-        Status: status::StatusArgs,
-        Watch: watch::WatchVerbArgs,
-        SetContext: set_context::SetContextArgs,
-        ClearContext: clear_context::ClearContextArgs,
+        List: list::DronesListArgs,
+        Status: status::DronesStatusArgs,
+        Watch: watch::DronesWatchArgs,
+        SetContext: set_context::DronesSetContextArgs,
+        ClearContext: clear_context::DronesClearContextArgs,
     }
     &[
         own("drone", "drones status", schemas::drone),

@@ -3,8 +3,8 @@
 use omnirelay_wire::rpc::relay_control;
 
 use super::STATUS;
-use super::command::{Command, CommandArgs};
-use super::fleet::RelayArgs;
+use super::command::{Command, DronesCommandArgs};
+use super::fleet::DronesRelayArgs;
 use crate::agents::PLACEMENT;
 use crate::complete;
 use crate::frame::prelude::*;
@@ -26,7 +26,7 @@ Examples:
 /// --command-id, is answered as it was the first time. A relay takes commands from its own machine only.
 #[derive(Args, Debug)]
 #[command(before_long_help = EXAMPLES)]
-pub struct SetContextArgs {
+pub struct DronesSetContextArgs {
     /// The drone, an id or drone/ID, in full
     #[arg(value_name = "ID", add = complete::ids(&super::OBJECTS))]
     id: String,
@@ -40,12 +40,12 @@ pub struct SetContextArgs {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     intent_version: u32,
     #[command(flatten)]
-    command: CommandArgs,
+    command: DronesCommandArgs,
     #[command(flatten)]
-    relays: RelayArgs,
+    relays: DronesRelayArgs,
 }
 
-pub async fn run(args: &SetContextArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
+pub async fn run(args: &DronesSetContextArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
     let command = Command {
         rpc: &SET,
         args: &args.command,

@@ -2,7 +2,7 @@
 
 use super::columns::{at, intent, state};
 use super::find::{FoundDrone, find};
-use super::fleet::{RelayArgs, RelayFleet};
+use super::fleet::{DronesRelayArgs, RelayFleet};
 use super::{KIND, STATUS};
 use crate::agents::PLACEMENT;
 use crate::complete;
@@ -23,7 +23,7 @@ Examples:
 /// Asks the relay at which the registry has placed it, else every live relay.
 #[derive(Args, Debug)]
 #[command(before_long_help = EXAMPLES)]
-pub struct StatusArgs {
+pub struct DronesStatusArgs {
     /// Ids or drone/ID, in full; - reads them from standard input
     #[arg(required = true, value_name = "ID", add = complete::ids(&super::OBJECTS))]
     ids: Vec<String>,
@@ -31,10 +31,10 @@ pub struct StatusArgs {
     #[arg(long, hide_short_help = true)]
     absolute: bool,
     #[command(flatten)]
-    relays: RelayArgs,
+    relays: DronesRelayArgs,
 }
 
-pub async fn run(args: &StatusArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
+pub async fn run(args: &DronesStatusArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
     let ids = ids::expand(&args.ids, KIND)?;
     let fleet = RelayFleet::of(&args.relays, session).await?;
     let mut batch = BatchOutcomes::new(KIND, "response", "was not found or could not be read");

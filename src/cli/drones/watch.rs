@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::Map;
 
 use super::columns::{COLUMNS, summary};
-use super::fleet::{RelayArgs, RelayFleet};
+use super::fleet::{DronesRelayArgs, RelayFleet};
 use super::list::gather;
 use super::{KIND, LIST};
 use crate::frame::global::HumanDuration;
@@ -29,7 +29,7 @@ Examples:
 /// --append.
 #[derive(Args, Debug)]
 #[command(before_long_help = EXAMPLES)]
-pub struct WatchVerbArgs {
+pub struct DronesWatchArgs {
     /// Time between two questions
     #[arg(long, value_name = "DURATION", default_value = "2s", value_parser = interval)]
     interval: HumanDuration,
@@ -49,7 +49,7 @@ pub struct WatchVerbArgs {
     #[arg(long)]
     append: bool,
     #[command(flatten)]
-    relays: RelayArgs,
+    relays: DronesRelayArgs,
 }
 
 /// More often than this is no watch.
@@ -63,7 +63,7 @@ fn interval(text: &str) -> Result<HumanDuration, String> {
 /// Of a session, what differs with every frame; that is no change.
 const COUNTERS: &[&str] = &["lastHeartbeatUnixNs", "ackedSeq", "ackedFrames", "inflightFrames"];
 
-pub async fn run(args: &WatchVerbArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
+pub async fn run(args: &DronesWatchArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
     let watching = WatchArgs {
         until: args.until.clone(),
         max_events: args.max_events,
@@ -92,7 +92,7 @@ pub async fn run(args: &WatchVerbArgs, session: &mut CommandSession) -> Result<E
 }
 
 /// All drones as they are now; of one that moved the newer session.
-async fn round(relays: &RelayArgs, session: &CommandSession) -> Result<PollRound, CliError> {
+async fn round(relays: &DronesRelayArgs, session: &CommandSession) -> Result<PollRound, CliError> {
     let fleet = RelayFleet::of(relays, session).await?;
     let gathered = gather(&fleet).await?;
     let silent: Vec<String> = gathered.silent.iter().map(|(site, _)| site.relay_id.clone()).collect();

@@ -15,7 +15,7 @@ verbs! {
     /// Watch everything that happens
     #[command(arg_required_else_help = true)]
     "events" EventsArgs {
-        Tail: tail::TailArgs,
+        Tail: tail::EventsTailArgs,
     }
     &[message("event", "events tail", "omnirelay.mesh.control.v1.Event")]
 }

@@ -12,7 +12,7 @@ const GET: RpcMethod = node_service::GET;
 pub const LEAF: LeafCommand =
     LeafCommand::write("mesh leave", &[&DRAIN, &GET_DRAIN, &REVOKE, &GET]).exiting("0 1 2 3 4 5 6 8 9 10 11");
 
-pub static ENTRY: CommandEntry = entry!("leave", LeaveArgs, asking, &[LEAF], &[]);
+pub static ENTRY: CommandEntry = entry!("leave", JoinLeaveArgs, asking, &[LEAF], &[]);
 
 const EXAMPLES: &str = "\
 Examples:
@@ -26,7 +26,7 @@ Examples:
 /// omnirelay mesh revoke instead. Asks before, unless --yes.
 #[derive(Args, Debug)]
 #[command(before_long_help = EXAMPLES)]
-pub struct LeaveArgs {
+pub struct JoinLeaveArgs {
     /// Which node [default: the one that is asked]
     #[arg(long, value_name = "ID")]
     peer: Option<String>,
@@ -37,7 +37,7 @@ pub struct LeaveArgs {
     write: WriteArgs,
 }
 
-pub async fn run(args: &LeaveArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
+pub async fn run(args: &JoinLeaveArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
     let write = &args.write;
     write.check(session, 1)?;
     write.without_version("a node that leaves")?;

@@ -14,7 +14,7 @@ pub const LEAF: LeafCommand =
 
 pub static ENTRY: CommandEntry = entry!(
     "revoke",
-    RevokeArgs,
+    JoinRevokeArgs,
     asking,
     &[LEAF],
     &[message("node-revocation", "mesh revoke, leave", "omnirelay.security.v1.NodeRevocation")]
@@ -35,7 +35,7 @@ Examples:
 /// session ends, and its credentials of the store are deleted, if it has some of its own. Asks before, unless --yes.
 #[derive(Args, Debug)]
 #[command(before_long_help = EXAMPLES)]
-pub struct RevokeArgs {
+pub struct JoinRevokeArgs {
     /// A node by its id, or a certificate by its number of 32 hex digits
     #[arg(value_name = "NODE|SERIAL")]
     what: String,
@@ -46,7 +46,7 @@ pub struct RevokeArgs {
     write: WriteArgs,
 }
 
-pub async fn run(args: &RevokeArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
+pub async fn run(args: &JoinRevokeArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
     let what = args.what.strip_prefix("peer/").or(args.what.strip_prefix("node/")).unwrap_or(&args.what);
     if what.len() == SERIAL_DIGITS && what.bytes().all(|byte| byte.is_ascii_hexdigit()) {
         let change = Revoking {

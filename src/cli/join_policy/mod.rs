@@ -13,8 +13,8 @@ verbs! {
     /// Look at and change the rules by which hosts that have a token are let in
     #[command(arg_required_else_help = true)]
     "join-policy" JoinPolicyArgs {
-        Show: show::ShowArgs,
-        Set: set::SetArgs,
+        Show: show::JoinPolicyShowArgs,
+        Set: set::JoinPolicySetArgs,
     }
     &[
         message("join-policy", "join-policy show", "omnirelay.security.v1.GetJoinPolicyResponse"),

@@ -28,7 +28,7 @@ Examples:
 /// is. Its schema is `omnirelay schema join-policy-file`.
 #[derive(Args, Debug)]
 #[command(before_long_help = EXAMPLES)]
-pub struct SetArgs {
+pub struct JoinPolicySetArgs {
     /// The file; - is standard input
     #[arg(short, long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     file: PathBuf,
@@ -36,7 +36,7 @@ pub struct SetArgs {
     write: WriteArgs,
 }
 
-pub async fn run(args: &SetArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
+pub async fn run(args: &JoinPolicySetArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
     let write = &args.write;
     write.check(session, 1)?;
     let policy = read(&args.file)?;

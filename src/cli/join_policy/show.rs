@@ -16,9 +16,9 @@ Examples:
 /// Show the rules, in the order in which they are asked
 #[derive(Args, Debug)]
 #[command(before_long_help = EXAMPLES)]
-pub struct ShowArgs {}
+pub struct JoinPolicyShowArgs {}
 
-pub async fn run(_: &ShowArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
+pub async fn run(_: &JoinPolicyShowArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
     let document = session.call(&Call::of(&GET, &json!({}))?).await?;
     let lines = describe(field(&document, "policy"));
     session.show(&CommandOutput::lines(document.clone(), NAME, lines))?;

@@ -5,7 +5,7 @@ use omnirelay_wire::rpc::leadership_control_service;
 use super::KIND;
 use super::change::of_policy;
 use super::explain::EXPLAIN;
-use super::policy::PolicyArgs;
+use super::policy::LeadersPolicyArgs;
 use crate::frame::change::ObjectChange;
 use crate::frame::prelude::*;
 
@@ -27,17 +27,17 @@ Examples:
 /// highest priority is elected; a leader is not replaced because a better one has come.
 #[derive(Args, Debug)]
 #[command(before_long_help = EXAMPLES)]
-pub struct CreateArgs {
+pub struct LeadersCreateArgs {
     /// Its name: parts of letters, digits and . _ : -, with / between them
     #[arg(value_name = "SCOPE", value_parser = super::scope)]
     scope: String,
     #[command(flatten)]
-    policy: PolicyArgs,
+    policy: LeadersPolicyArgs,
     #[command(flatten)]
     write: WriteArgs,
 }
 
-pub async fn run(args: &CreateArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
+pub async fn run(args: &LeadersCreateArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
     let (policy, labels) = args.policy.applied_to(&json!({}))?;
     let change = ObjectChange {
         rpc: &SET_SCOPE,

@@ -22,7 +22,7 @@ Examples:
 /// removes anything, unless --yes.
 #[derive(Args, Debug)]
 #[command(visible_alias = "rm", before_long_help = EXAMPLES)]
-pub struct DeleteArgs {
+pub struct LeadersDeleteArgs {
     /// A scope or leader/SCOPE, in full
     #[arg(value_name = "SCOPE", value_parser = super::scope, add = complete::ids(&super::OBJECTS))]
     scope: String,
@@ -30,7 +30,7 @@ pub struct DeleteArgs {
     write: WriteArgs,
 }
 
-pub async fn run(args: &DeleteArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
+pub async fn run(args: &LeadersDeleteArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
     let change = ObjectChange {
         rpc: &DELETE,
         name: format!("{KIND}/{}", args.scope),

@@ -18,7 +18,7 @@ Examples:
 /// Explain who leads a scope, who would be next and who may not
 #[derive(Args, Debug)]
 #[command(visible_alias = "why", before_long_help = EXAMPLES)]
-pub struct ExplainArgs {
+pub struct LeadersExplainArgs {
     /// A scope or leader/SCOPE, in full
     #[arg(value_name = "SCOPE", value_parser = super::scope, add = complete::ids(&super::OBJECTS))]
     scope: String,
@@ -49,7 +49,7 @@ fn rank(candidate: &Value) -> String {
     Some(plain(field(candidate, "rank"))).filter(|rank| rank != "0").unwrap_or_default()
 }
 
-pub async fn run(args: &ExplainArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
+pub async fn run(args: &LeadersExplainArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
     args.table.check_order(COLUMNS)?;
     let mut document = session.call(&Call::of(&EXPLAIN, &json!({ "scope": args.scope }))?).await?;
     args.table.order(COLUMNS, &mut document, "candidates")?;

@@ -19,7 +19,7 @@ Examples:
 /// Show everything known of one or more scopes
 #[derive(Args, Debug)]
 #[command(visible_alias = "show", before_long_help = EXAMPLES)]
-pub struct GetArgs {
+pub struct LeadersGetArgs {
     /// Scopes or leader/SCOPE, in full
     #[arg(required = true, value_name = "SCOPE", value_parser = super::scope,
           add = complete::ids(&super::OBJECTS))]
@@ -29,7 +29,7 @@ pub struct GetArgs {
     absolute: bool,
 }
 
-pub async fn run(args: &GetArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
+pub async fn run(args: &LeadersGetArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
     let mut batch = BatchOutcomes::new(KIND, "response", "was not found or could not be read");
     for scope in &args.scopes {
         let result = one(session, scope).await;

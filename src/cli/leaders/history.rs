@@ -23,7 +23,7 @@ Examples:
 /// The newest first. The newest 16 of each scope are kept; the audit trail has all.
 #[derive(Args, Debug)]
 #[command(before_long_help = EXAMPLES)]
-pub struct HistoryArgs {
+pub struct LeadersHistoryArgs {
     /// A scope or leader/SCOPE, in full [default: all]
     #[arg(value_name = "SCOPE", value_parser = super::scope, add = complete::ids(&super::OBJECTS))]
     scope: Option<String>,
@@ -58,7 +58,7 @@ static COLUMNS: &[Column] = &[
     Column::new("correlation", |tenure, _| text(tenure, "correlationId").to_owned()).wide(),
 ];
 
-pub async fn run(args: &HistoryArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
+pub async fn run(args: &LeadersHistoryArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
     args.table.check_order(COLUMNS)?;
     let request = json!({ "scope": args.scope, "limit": args.limit });
     let mut document = session.call(&Call::of(&HISTORY, &request)?).await?;

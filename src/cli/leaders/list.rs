@@ -31,14 +31,14 @@ Examples:
 /// List every scope and who leads it, or watch them
 #[derive(Args, Debug)]
 #[command(visible_alias = "ls", before_long_help = EXAMPLES)]
-pub struct ListArgs {
+pub struct LeadersListArgs {
     #[command(flatten)]
-    pub rows: RowArgs,
+    pub rows: LeadersRowArgs,
 }
 
 /// Which scopes, and how they are shown.
 #[derive(Args, Clone, Debug)]
-pub struct RowArgs {
+pub struct LeadersRowArgs {
     #[command(flatten)]
     pub filter: FilterArgs,
     #[command(flatten)]
@@ -75,12 +75,16 @@ impl FilterArgs {
     }
 }
 
-pub async fn run(args: &ListArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
+pub async fn run(args: &LeadersListArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
     rows(&[], &args.rows, session).await
 }
 
 /// Lists or watches `scopes`, all of them when none is named.
-pub async fn rows(scopes: &[String], args: &RowArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
+pub async fn rows(
+    scopes: &[String],
+    args: &LeadersRowArgs,
+    session: &mut CommandSession,
+) -> Result<Exit, CliError> {
     args.watching.check(args.watch)?;
     if args.watch {
         return watch(scopes, &args.filter, &args.watching, &args.table, session).await;
@@ -123,7 +127,7 @@ pub async fn rows(scopes: &[String], args: &RowArgs, session: &mut CommandSessio
 /// When none of them is there.
 async fn absent(
     scopes: &[String],
-    args: &RowArgs,
+    args: &LeadersRowArgs,
     session: &CommandSession,
     document: &Value,
 ) -> Result<Option<BatchOutcomes>, CliError> {

@@ -51,17 +51,17 @@ verbs! {
     /// The scopes of the mesh and who leads them
     #[command(alias = "leader", arg_required_else_help = true)]
     "leaders" LeadersArgs {
-        List: list::ListArgs,
-        Status: status::StatusArgs,
-        Get: get::GetArgs,
-        Watch: watch::WatchVerbArgs,
-        History: history::HistoryArgs,
-        Explain: explain::ExplainArgs,
-        Transfer: transfer::TransferArgs,
-        StepDown: step_down::StepDownArgs,
-        Create: create::CreateArgs,
-        Set: set::SetArgs,
-        Delete: delete::DeleteArgs,
+        List: list::LeadersListArgs,
+        Status: status::LeadersStatusArgs,
+        Get: get::LeadersGetArgs,
+        Watch: watch::LeadersWatchArgs,
+        History: history::LeadersHistoryArgs,
+        Explain: explain::LeadersExplainArgs,
+        Transfer: transfer::LeadersTransferArgs,
+        StepDown: step_down::LeadersStepDownArgs,
+        Create: create::LeadersCreateArgs,
+        Set: set::LeadersSetArgs,
+        Delete: delete::LeadersDeleteArgs,
     }
     &[
         message("leader", "mesh leaders get", "omnirelay.mesh.control.v1.GetLeaderResponse"),

@@ -19,7 +19,7 @@ const SELECTOR: &str = "selector";
 
 #[derive(Args, Clone, Debug, Default)]
 #[command(next_help_heading = "Policy options")]
-pub struct PolicyArgs {
+pub struct LeadersPolicyArgs {
     /// Only these nodes may lead it
     #[arg(long, value_name = "NODE,...", value_delimiter = ',', add = complete::ids(&peers::OBJECTS))]
     node: Vec<String>,
@@ -124,7 +124,7 @@ fn label(given: &str) -> Result<(String, Option<String>), String> {
     if key.is_empty() { Err(wrong()) } else { Ok((key.to_owned(), value)) }
 }
 
-impl PolicyArgs {
+impl LeadersPolicyArgs {
     /// Whether no flag was given.
     pub fn is_empty(&self) -> bool {
         let lists = self.lists().iter().all(|(_, values)| values.is_empty());
@@ -250,22 +250,22 @@ mod tests {
     #[test]
     fn flags_change_what_they_name_and_nothing_else() {
         let words = |words: &[&str]| words.iter().map(|&word| word.to_owned()).collect::<Vec<_>>();
-        let args = PolicyArgs {
+        let args = LeadersPolicyArgs {
             zone: words(&["b", "c"]),
             label: vec![("team".into(), Some("b".into())), ("draft".into(), None)],
-            ..PolicyArgs::default()
+            ..LeadersPolicyArgs::default()
         };
         let (policy, labels) = args.applied_to(&scope()).unwrap();
         assert_eq!(eligible(&json!({ "policy": policy })), "role=worker zone=b,c selector=x");
         assert_eq!(preferences(&json!({ "policy": policy })), ["10 for region=eu"]);
         assert_eq!(labels, json!({"team": "b"}));
 
-        let args = PolicyArgs {
+        let args = LeadersPolicyArgs {
             role: words(&[""]),
             zone: words(&[""]),
             selector: Some(String::new()),
             prefer: vec!["-1:node=n".parse().unwrap()],
-            ..PolicyArgs::default()
+            ..LeadersPolicyArgs::default()
         };
         let (policy, labels) = args.applied_to(&scope()).unwrap();
         assert_eq!(eligible(&json!({ "policy": policy })), "every node", "an empty value takes it away");
@@ -278,7 +278,7 @@ mod tests {
         let refused = |label: &[(&str, Option<&str>)]| {
             let label =
                 label.iter().map(|(key, value)| ((*key).to_owned(), value.map(str::to_owned))).collect();
-            PolicyArgs { label, ..PolicyArgs::default() }.applied_to(&scope()).is_err()
+            LeadersPolicyArgs { label, ..LeadersPolicyArgs::default() }.applied_to(&scope()).is_err()
         };
         assert!(refused(&[("team", Some("a")), ("team", None)]));
         assert!(refused(&[("gone", None)]));

@@ -8,7 +8,7 @@ use super::change::of_policy;
 use super::create::SET_SCOPE;
 use super::explain::EXPLAIN;
 use super::get::{GET, one};
-use super::policy::PolicyArgs;
+use super::policy::LeadersPolicyArgs;
 use crate::complete;
 use crate::frame::change::ObjectChange;
 use crate::frame::prelude::*;
@@ -29,7 +29,7 @@ Examples:
 /// goes on if the policy still lets it, and hands over otherwise.
 #[derive(Args, Debug)]
 #[command(before_long_help = EXAMPLES)]
-pub struct SetArgs {
+pub struct LeadersSetArgs {
     /// A scope or leader/SCOPE, in full
     #[arg(value_name = "SCOPE", value_parser = super::scope, add = complete::ids(&super::OBJECTS))]
     scope: String,
@@ -37,12 +37,12 @@ pub struct SetArgs {
     #[arg(long, help_heading = "Policy options")]
     clear_policy: bool,
     #[command(flatten)]
-    policy: PolicyArgs,
+    policy: LeadersPolicyArgs,
     #[command(flatten)]
     write: WriteArgs,
 }
 
-pub async fn run(args: &SetArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
+pub async fn run(args: &LeadersSetArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
     if !args.clear_policy && args.policy.is_empty() {
         return Err(CliError::usage("nothing was named that is to be changed")
             .hint("see omnirelay help mesh leaders set"));

@@ -1,7 +1,7 @@
 //! `mesh leaders status`: who leads which scope, by which token, and for how long yet.
 
 use super::get::GET;
-use super::list::{LIST, RowArgs, WATCH, rows};
+use super::list::{LIST, LeadersRowArgs, WATCH, rows};
 use crate::complete;
 use crate::frame::prelude::*;
 
@@ -22,14 +22,14 @@ Examples:
 /// the table who has followed whom, why, and for how long nobody led.
 #[derive(Args, Debug)]
 #[command(before_long_help = EXAMPLES)]
-pub struct StatusArgs {
+pub struct LeadersStatusArgs {
     /// Scopes or leader/SCOPE, in full
     #[arg(value_name = "SCOPE", value_parser = super::scope, add = complete::ids(&super::OBJECTS))]
     scopes: Vec<String>,
     #[command(flatten)]
-    rows: RowArgs,
+    rows: LeadersRowArgs,
 }
 
-pub async fn run(args: &StatusArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
+pub async fn run(args: &LeadersStatusArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
     rows(&args.scopes, &args.rows, session).await
 }

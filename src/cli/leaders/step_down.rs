@@ -22,7 +22,7 @@ Examples:
 /// Ends when the leader has given it up. Asks before it changes anything, unless --yes.
 #[derive(Args, Debug)]
 #[command(before_long_help = EXAMPLES)]
-pub struct StepDownArgs {
+pub struct LeadersStepDownArgs {
     /// A scope or leader/SCOPE, in full
     #[arg(value_name = "SCOPE", value_parser = super::scope, add = complete::ids(&super::OBJECTS))]
     scope: String,
@@ -30,7 +30,7 @@ pub struct StepDownArgs {
     write: WriteArgs,
 }
 
-pub async fn run(args: &StepDownArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
+pub async fn run(args: &LeadersStepDownArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
     let change = ObjectChange {
         rpc: &STEP_DOWN,
         name: format!("{KIND}/{}", args.scope),

@@ -26,7 +26,7 @@ Examples:
 /// before it changes anything, unless --yes.
 #[derive(Args, Debug)]
 #[command(before_long_help = EXAMPLES)]
-pub struct TransferArgs {
+pub struct LeadersTransferArgs {
     /// A scope or leader/SCOPE, in full
     #[arg(value_name = "SCOPE", value_parser = super::scope, add = complete::ids(&super::OBJECTS))]
     scope: String,
@@ -37,7 +37,7 @@ pub struct TransferArgs {
     write: WriteArgs,
 }
 
-pub async fn run(args: &TransferArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
+pub async fn run(args: &LeadersTransferArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
     let to = bare(&args.to);
     let change = ObjectChange {
         rpc: &TRANSFER,

@@ -16,7 +16,7 @@ Examples:
 /// Watch elections and losses, one line each
 #[derive(Args, Debug)]
 #[command(before_long_help = EXAMPLES)]
-pub struct WatchVerbArgs {
+pub struct LeadersWatchArgs {
     /// Scopes or leader/SCOPE, in full [default: all]
     #[arg(value_name = "SCOPE", value_parser = super::scope, add = complete::ids(&super::OBJECTS))]
     scopes: Vec<String>,
@@ -27,7 +27,7 @@ pub struct WatchVerbArgs {
     watching: WatchArgs,
 }
 
-pub async fn run(args: &WatchVerbArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
+pub async fn run(args: &LeadersWatchArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
     let watching = WatchArgs { append: true, ..args.watching.clone() };
     let filter = FilterArgs { kind: args.kind.clone(), ..FilterArgs::default() };
     list::watch(&args.scopes, &filter, &watching, &TableArgs::default(), session).await

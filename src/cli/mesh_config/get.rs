@@ -19,9 +19,9 @@ Examples:
 /// That are the transport policy and the join policy. Endpoints and findings are those of the daemon that answers.
 #[derive(Args, Debug)]
 #[command(before_long_help = EXAMPLES)]
-pub struct GetArgs {}
+pub struct MeshConfigGetArgs {}
 
-pub async fn run(_: &GetArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
+pub async fn run(_: &MeshConfigGetArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
     let document = session.call(&Call::of(&GET, &json!({}))?).await?;
     let lines = describe(&document);
     session.show(&CommandOutput::lines(document.clone(), NAME, lines))?;

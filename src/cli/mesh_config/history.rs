@@ -17,7 +17,7 @@ Examples:
 /// Sixteen are kept. `mesh config rollback` brings one back.
 #[derive(Args, Debug)]
 #[command(before_long_help = EXAMPLES)]
-pub struct HistoryArgs {
+pub struct MeshConfigHistoryArgs {
     #[command(flatten)]
     table: TableArgs,
 }
@@ -31,7 +31,7 @@ static COLUMNS: &[Column] = &[
     Column::new("reason", |version, _| reason(version)),
 ];
 
-pub async fn run(args: &HistoryArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
+pub async fn run(args: &MeshConfigHistoryArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
     let document = session.call(&Call::of(&LIST, &json!({}))?).await?;
     let list = ListSpec {
         field: "versions",

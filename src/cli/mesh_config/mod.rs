@@ -21,11 +21,11 @@ verbs! {
     /// Look at, judge and change what endpoints may speak
     #[command(arg_required_else_help = true)]
     "config" MeshConfigArgs {
-        Get: get::GetArgs,
-        Validate: validate::ValidateArgs,
-        Set: set::SetArgs,
-        History: history::HistoryArgs,
-        Rollback: rollback::RollbackArgs,
+        Get: get::MeshConfigGetArgs,
+        Validate: validate::MeshConfigValidateArgs,
+        Set: set::MeshConfigSetArgs,
+        History: history::MeshConfigHistoryArgs,
+        Rollback: rollback::MeshConfigRollbackArgs,
     }
     &[
         message("config", "mesh config get", "omnirelay.mesh.control.v1.GetConfigResponse"),

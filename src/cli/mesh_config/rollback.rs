@@ -21,7 +21,7 @@ Examples:
 /// the last two, unless --to says to which.
 #[derive(Args, Debug)]
 #[command(before_long_help = EXAMPLES)]
-pub struct RollbackArgs {
+pub struct MeshConfigRollbackArgs {
     /// The version [default: the one before that which holds]
     #[arg(long, value_name = "VERSION", value_parser = clap::value_parser!(u64).range(1..))]
     to: Option<u64>,
@@ -29,7 +29,7 @@ pub struct RollbackArgs {
     write: WriteArgs,
 }
 
-pub async fn run(args: &RollbackArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
+pub async fn run(args: &MeshConfigRollbackArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
     args.write.check(session, 1)?;
     let fields = json!({"toVersion": args.to.map(|version| version.to_string())});
     change::run(&ROLLBACK, &args.write, fields, "rolled back", session).await

@@ -25,7 +25,7 @@ Examples:
 /// daemon that is asked. Its schema is `omnirelay schema transport-policy`.
 #[derive(Args, Debug)]
 #[command(before_long_help = EXAMPLES)]
-pub struct SetArgs {
+pub struct MeshConfigSetArgs {
     /// The file; - is standard input
     #[arg(short, long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     file: PathBuf,
@@ -33,7 +33,7 @@ pub struct SetArgs {
     write: WriteArgs,
 }
 
-pub async fn run(args: &SetArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
+pub async fn run(args: &MeshConfigSetArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
     args.write.check(session, 1)?;
     let policy = policy_in(&args.file)?;
     change::run(&SET, &args.write, json!({"policy": policy}), "set", session).await

@@ -30,7 +30,7 @@ Examples:
 /// something of it is refused, as the daemon would: the findings are the same.
 #[derive(Args, Debug)]
 #[command(before_long_help = EXAMPLES)]
-pub struct ValidateArgs {
+pub struct MeshConfigValidateArgs {
     /// The file; - is standard input, for a policy
     #[arg(short, long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     file: PathBuf,
@@ -42,7 +42,7 @@ pub struct ValidateArgs {
     strict: bool,
 }
 
-pub async fn run(args: &ValidateArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
+pub async fn run(args: &MeshConfigValidateArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
     let given = GivenConfig::of(&args.file)?;
     let document = match args.remote {
         true => ask(&given, session).await?,
@@ -55,7 +55,7 @@ pub async fn run(args: &ValidateArgs, session: &mut CommandSession) -> Result<Ex
     Ok(if fails { Exit::Negative } else { Exit::Ok })
 }
 
-fn judge(given: &GivenConfig, args: &ValidateArgs) -> Result<Value, CliError> {
+fn judge(given: &GivenConfig, args: &MeshConfigValidateArgs) -> Result<Value, CliError> {
     let report = given.judge(&args.file, Millis::of_unix(unix_now()))?;
     json_of(&ValidateConfigResponse { schema_version: SCHEMA_VERSION.to_owned(), report: Some(report) })
 }

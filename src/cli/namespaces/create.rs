@@ -4,7 +4,7 @@ use omnirelay_wire::rpc::namespace_control_service;
 
 use super::KIND;
 use super::list::state;
-use super::spec::SpecArgs;
+use super::spec::NamespacesSpecArgs;
 use crate::frame::change::ObjectChange;
 use crate::frame::prelude::*;
 
@@ -26,7 +26,7 @@ Examples:
 /// them; nobody sees them before all are there, and the command waits for that.
 #[derive(Args, Debug)]
 #[command(before_long_help = EXAMPLES)]
-pub struct CreateArgs {
+pub struct NamespacesCreateArgs {
     /// Its name: up to 128 of letters, digits and . _ : -
     #[arg(value_name = "NAMESPACE", value_parser = super::namespace)]
     namespace: String,
@@ -34,12 +34,12 @@ pub struct CreateArgs {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     shards: Option<u32>,
     #[command(flatten)]
-    spec: SpecArgs,
+    spec: NamespacesSpecArgs,
     #[command(flatten)]
     write: WriteArgs,
 }
 
-pub async fn run(args: &CreateArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
+pub async fn run(args: &NamespacesCreateArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
     let mut fields = args.spec.request(json!({}))?;
     fields["namespace"] = json!(args.namespace);
     if let Some(shards) = args.shards {

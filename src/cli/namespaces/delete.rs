@@ -21,7 +21,7 @@ Examples:
 /// Asks before it removes anything, unless --yes. It is gone once no worker may serve it any more, which takes a second longer than a session lives.
 #[derive(Args, Debug)]
 #[command(visible_alias = "rm", before_long_help = EXAMPLES)]
-pub struct DeleteArgs {
+pub struct NamespacesDeleteArgs {
     /// The namespace
     #[arg(value_name = "NAMESPACE", value_parser = super::namespace, add = complete::ids(&super::OBJECTS))]
     namespace: String,
@@ -32,7 +32,7 @@ pub struct DeleteArgs {
     write: WriteArgs,
 }
 
-pub async fn run(args: &DeleteArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
+pub async fn run(args: &NamespacesDeleteArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
     let change = ObjectChange {
         rpc: &DELETE,
         name: format!("{KIND}/{}", args.namespace),

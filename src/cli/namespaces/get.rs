@@ -20,7 +20,7 @@ Examples:
 /// Show everything known of one or more namespaces
 #[derive(Args, Debug)]
 #[command(visible_alias = "show", before_long_help = EXAMPLES)]
-pub struct GetArgs {
+pub struct NamespacesGetArgs {
     /// Namespaces
     #[arg(required = true, value_name = "NAMESPACE", value_parser = super::namespace,
           add = complete::ids(&super::OBJECTS))]
@@ -30,7 +30,7 @@ pub struct GetArgs {
     absolute: bool,
 }
 
-pub async fn run(args: &GetArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
+pub async fn run(args: &NamespacesGetArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
     let mut batch = BatchOutcomes::new(KIND, "response", "was not found or could not be read");
     for namespace in &args.namespaces {
         let result = one(session, namespace).await;

@@ -22,7 +22,7 @@ Examples:
 /// List namespaces and what is being done with their shards, or watch them
 #[derive(Args, Debug)]
 #[command(visible_alias = "ls", before_long_help = EXAMPLES)]
-pub struct ListArgs {
+pub struct NamespacesListArgs {
     #[command(flatten)]
     table: TableArgs,
     /// Go on with what becomes of them
@@ -62,7 +62,7 @@ pub fn state(namespace: &Value) -> String {
     }
 }
 
-pub async fn run(args: &ListArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
+pub async fn run(args: &NamespacesListArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
     args.watching.check(args.watch)?;
     if args.watch {
         return watch(&[], &args.watching, &args.table, session).await;

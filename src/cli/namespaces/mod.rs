@@ -36,13 +36,13 @@ verbs! {
     /// What shards are shards of, and the rules by which they are owned
     #[command(visible_alias = "ns", alias = "namespace", arg_required_else_help = true)]
     "namespaces" NamespacesArgs {
-        List: list::ListArgs,
-        Get: get::GetArgs,
-        States: states::StatesArgs,
-        Watch: watch::WatchVerbArgs,
-        Create: create::CreateArgs,
-        Set: set::SetArgs,
-        Delete: delete::DeleteArgs,
+        List: list::NamespacesListArgs,
+        Get: get::NamespacesGetArgs,
+        States: states::NamespacesStatesArgs,
+        Watch: watch::NamespacesWatchArgs,
+        Create: create::NamespacesCreateArgs,
+        Set: set::NamespacesSetArgs,
+        Delete: delete::NamespacesDeleteArgs,
     }
     &[
         message("namespace", "mesh namespaces get", "omnirelay.mesh.control.v1.GetNamespaceResponse"),

@@ -4,7 +4,7 @@ use omnirelay_wire::rpc::namespace_control_service;
 
 use super::KIND;
 use super::get::{GET, one};
-use super::spec::SpecArgs;
+use super::spec::NamespacesSpecArgs;
 use crate::complete;
 use crate::frame::change::ObjectChange;
 use crate::frame::prelude::*;
@@ -29,17 +29,17 @@ Examples:
 /// What asks for fewer approvals than before holds once somebody else has asked for the same.
 #[derive(Args, Debug)]
 #[command(before_long_help = EXAMPLES)]
-pub struct SetArgs {
+pub struct NamespacesSetArgs {
     /// The namespace
     #[arg(value_name = "NAMESPACE", value_parser = super::namespace, add = complete::ids(&super::OBJECTS))]
     namespace: String,
     #[command(flatten)]
-    spec: SpecArgs,
+    spec: NamespacesSpecArgs,
     #[command(flatten)]
     write: WriteArgs,
 }
 
-pub async fn run(args: &SetArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
+pub async fn run(args: &NamespacesSetArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
     for tries_left in (0..TRIES).rev() {
         match once(args, session).await {
             // Its map has changed since it was read, mostly; if it was its rules, they are read again.
@@ -52,7 +52,7 @@ pub async fn run(args: &SetArgs, session: &mut CommandSession) -> Result<Exit, C
     once(args, session).await
 }
 
-async fn once(args: &SetArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
+async fn once(args: &NamespacesSetArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
     let (version, before) = match args.spec.file {
         Some(_) => (None, json!({})),
         None => {

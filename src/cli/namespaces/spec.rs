@@ -12,7 +12,7 @@ use crate::shards::weight;
 /// The rules of a namespace.
 #[derive(Args, Debug, Default)]
 #[command(next_help_heading = "Namespace options")]
-pub struct SpecArgs {
+pub struct NamespacesSpecArgs {
     /// JSON or YAML: the rules, or a request with `spec`, `shards` and `named`; - is standard input
     #[arg(short, long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub file: Option<PathBuf>,
@@ -39,7 +39,7 @@ pub struct SpecArgs {
     pub ticket: Option<String>,
 }
 
-impl SpecArgs {
+impl NamespacesSpecArgs {
     /// The fields of a request: what the file says, on the ground of `before`, with what the flags say instead.
     ///
     /// # Errors
@@ -98,7 +98,8 @@ mod tests {
     fn flags_go_before_the_file_and_the_file_before_what_there_is() {
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), "strategyId: ring\nweights: {a: 2}\npolicy: {bound: 1.2}\n").unwrap();
-        let mut args = SpecArgs { file: Some(file.path().to_owned()), ..SpecArgs::default() };
+        let mut args =
+            NamespacesSpecArgs { file: Some(file.path().to_owned()), ..NamespacesSpecArgs::default() };
         args.weight = vec![("b".to_owned(), 0.5)];
         args.self_approval = Some(true);
         let request = args.request(json!({"strategyId": "locality"})).unwrap();
@@ -106,7 +107,7 @@ mod tests {
         assert_eq!(request, json!({ "spec": spec }));
         let of_holders = |holder: &[&str], any_holder: bool| {
             let holder = holder.iter().map(|&name| name.to_owned()).collect();
-            let args = SpecArgs { holder, any_holder, ..SpecArgs::default() };
+            let args = NamespacesSpecArgs { holder, any_holder, ..NamespacesSpecArgs::default() };
             args.request(json!({"policy": {"holders": ["service:a"]}})).unwrap()["spec"]["policy"].clone()
         };
         assert_eq!(
@@ -116,10 +117,10 @@ mod tests {
         assert_eq!(of_holders(&[], true), json!({"holders": []}));
         assert_eq!(of_holders(&[], false), json!({"holders": ["service:a"]}));
         std::fs::write(file.path(), "{\"named\": [{\"shardId\": \"a\"}]}").unwrap();
-        let args = SpecArgs { file: Some(file.path().to_owned()), ..SpecArgs::default() };
+        let args = NamespacesSpecArgs { file: Some(file.path().to_owned()), ..NamespacesSpecArgs::default() };
         assert_eq!(args.request(json!({})).unwrap(), json!({"named": [{"shardId": "a"}], "spec": {}}));
         assert_eq!(
-            SpecArgs::default().request(json!({"strategyId": "ring"})).unwrap(),
+            NamespacesSpecArgs::default().request(json!({"strategyId": "ring"})).unwrap(),
             json!({"spec": {"strategyId": "ring"}})
         );
         std::fs::write(file.path(), "[1]").unwrap();

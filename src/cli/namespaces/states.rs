@@ -20,12 +20,12 @@ Examples:
 /// As dashboards read it. What each namespace is made of is told by mesh namespaces list, and what becomes of it by watch.
 #[derive(Args, Debug)]
 #[command(before_long_help = EXAMPLES)]
-pub struct StatesArgs {
+pub struct NamespacesStatesArgs {
     #[command(flatten)]
     table: TableArgs,
 }
 
-pub async fn run(args: &StatesArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
+pub async fn run(args: &NamespacesStatesArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
     args.table.check_order(COLUMNS)?;
     let document = list::whole(session, &STATES, "namespaces", json!({})).await?;
     let list = ListSpec {

@@ -16,7 +16,7 @@ Examples:
 /// Watch what is being done with the shards of namespaces, one line each
 #[derive(Args, Debug)]
 #[command(before_long_help = EXAMPLES)]
-pub struct WatchVerbArgs {
+pub struct NamespacesWatchArgs {
     /// Namespaces [default: all]
     #[arg(value_name = "NAMESPACE", value_parser = super::namespace, add = complete::ids(&super::OBJECTS))]
     namespaces: Vec<String>,
@@ -24,7 +24,7 @@ pub struct WatchVerbArgs {
     watching: WatchArgs,
 }
 
-pub async fn run(args: &WatchVerbArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
+pub async fn run(args: &NamespacesWatchArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
     let watching = WatchArgs { append: true, ..args.watching.clone() };
     list::watch(&args.namespaces, &watching, &TableArgs::default(), session).await
 }

@@ -25,7 +25,7 @@ Examples:
 #[derive(Args, Debug)]
 #[command(before_long_help = EXAMPLES)]
 #[command(mut_arg("if_match", |argument| argument.hide(true)))]
-pub struct CancelArgs {
+pub struct OpsCancelArgs {
     /// Ids or operation/ID; - reads them from standard input
     #[arg(required = true, value_name = "ID", add = complete::ids(&super::OBJECTS))]
     ids: Vec<String>,
@@ -33,7 +33,11 @@ pub struct CancelArgs {
     write: WriteArgs,
 }
 
-pub async fn run(args: &CancelArgs, node: &NodeArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
+pub async fn run(
+    args: &OpsCancelArgs,
+    node: &NodeArgs,
+    session: &mut CommandSession,
+) -> Result<Exit, CliError> {
     let ids = ids::expand(&args.ids, KIND)?;
     args.write.without_version("an operation")?;
     args.write.check(session, ids.len())?;

@@ -19,7 +19,7 @@ pub const WATCH: RpcMethod = operation_service::WATCH;
 /// Whether and how long a command waits for what it began.
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Wait options")]
-pub struct WaitArgs {
+pub struct OperationWaitArgs {
     /// Wait until it has ended; this is what is done unless --no-wait
     #[arg(long, overrides_with = "no_wait", hide_short_help = true)]
     wait: bool,
@@ -33,7 +33,7 @@ pub struct WaitArgs {
     pub timeout: HumanDuration,
 }
 
-impl WaitArgs {
+impl OperationWaitArgs {
     pub fn waits(&self) -> bool {
         !self.no_wait
     }

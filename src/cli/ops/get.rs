@@ -23,7 +23,7 @@ Examples:
 /// Show everything known of one or more operations
 #[derive(Args, Debug)]
 #[command(visible_alias = "show", before_long_help = EXAMPLES)]
-pub struct GetArgs {
+pub struct OpsGetArgs {
     /// Ids or operation/ID; - reads them from standard input
     #[arg(required = true, value_name = "ID", add = complete::ids(&super::OBJECTS))]
     ids: Vec<String>,
@@ -32,7 +32,7 @@ pub struct GetArgs {
     absolute: bool,
 }
 
-pub async fn run(args: &GetArgs, node: &NodeArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
+pub async fn run(args: &OpsGetArgs, node: &NodeArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
     let ids = ids::expand(&args.ids, KIND)?;
     node.go(session).await?;
     let mut batch = BatchOutcomes::new(KIND, "response", "was not found or could not be read");

@@ -27,7 +27,7 @@ Examples:
 /// Each daemon knows its own, and forgets them when it stops; of those that have ended it keeps the newest.
 #[derive(Args, Debug)]
 #[command(visible_alias = "ls", before_long_help = EXAMPLES)]
-pub struct ListArgs {
+pub struct OpsListArgs {
     /// Only those in one of these states
     #[arg(long, value_name = "STATE,...", value_delimiter = ',', help_heading = "List options",
           value_parser = ["pending", "running", "succeeded", "failed", "partial", "cancelled"])]
@@ -67,7 +67,11 @@ pub fn took(operation: &Value) -> String {
     took.map(time::span).unwrap_or_default()
 }
 
-pub async fn run(args: &ListArgs, node: &NodeArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
+pub async fn run(
+    args: &OpsListArgs,
+    node: &NodeArgs,
+    session: &mut CommandSession,
+) -> Result<Exit, CliError> {
     args.table.check_order(COLUMNS)?;
     node.go(session).await?;
     let call =
@@ -93,7 +97,7 @@ pub async fn run(args: &ListArgs, node: &NodeArgs, session: &mut CommandSession)
     list.print(document, &args.table, args.fail_empty, session)
 }
 
-fn nothing(args: &ListArgs, node: &str) -> String {
+fn nothing(args: &OpsListArgs, node: &str) -> String {
     let states = args.state.iter().map(|state| format!("state={state}"));
     let words: Vec<String> =
         states.chain(args.action.iter().map(|action| format!("action={action}"))).collect();

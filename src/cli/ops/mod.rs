@@ -37,10 +37,10 @@ verbs! {
     /// What takes a daemon longer than a call
     #[command(alias = "operations", arg_required_else_help = true)]
     "ops" OpsArgs (node) {
-        List: list::ListArgs,
-        Get: get::GetArgs,
-        Wait: wait::WaitVerbArgs,
-        Cancel: cancel::CancelArgs,
+        List: list::OpsListArgs,
+        Get: get::OpsGetArgs,
+        Wait: wait::OpsWaitArgs,
+        Cancel: cancel::OpsCancelArgs,
     }
     &[
         message("operation", "ops get, wait", "omnirelay.mesh.control.v1.GetOperationResponse"),

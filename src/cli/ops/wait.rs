@@ -27,7 +27,7 @@ Examples:
 /// it, 8 when it goes on after --timeout. Interrupting this does not stop the operation: ops cancel does.
 #[derive(Args, Debug)]
 #[command(before_long_help = EXAMPLES)]
-pub struct WaitVerbArgs {
+pub struct OpsWaitArgs {
     /// Ids or operation/ID; - reads them from standard input
     #[arg(required = true, value_name = "ID", add = complete::ids(&super::OBJECTS))]
     ids: Vec<String>,
@@ -37,7 +37,7 @@ pub struct WaitVerbArgs {
 }
 
 pub async fn run(
-    args: &WaitVerbArgs,
+    args: &OpsWaitArgs,
     node: &NodeArgs,
     session: &mut CommandSession,
 ) -> Result<Exit, CliError> {

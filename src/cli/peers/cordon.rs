@@ -21,7 +21,7 @@ Examples:
 /// What a cordoned peer already has stays with it. Repeating it changes nothing.
 #[derive(Args, Debug)]
 #[command(before_long_help = EXAMPLES)]
-pub struct CordonArgs {
+pub struct PeersCordonArgs {
     /// Ids, peer/ID, or their first letters if unique; - reads them from standard input
     #[arg(required_unless_present = "selector", value_name = "ID", add = complete::ids(&super::OBJECTS))]
     ids: Vec<String>,
@@ -32,7 +32,7 @@ pub struct CordonArgs {
     write: WriteArgs,
 }
 
-pub async fn run(args: &CordonArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
+pub async fn run(args: &PeersCordonArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
     let ids = meant(session, &args.ids, args.selector.as_deref()).await?;
     let change = PeersChange {
         rpc: &CORDON,

@@ -36,7 +36,7 @@ const NAMED_MAX: usize = 10;
 /// back. Asks before it changes anything, unless --yes.
 #[derive(Args, Debug)]
 #[command(before_long_help = EXAMPLES)]
-pub struct DrainArgs {
+pub struct PeersDrainArgs {
     /// Ids, peer/ID, or their first letters if unique; - reads them from standard input
     #[arg(required = true, value_name = "ID", add = complete::ids(&super::OBJECTS))]
     ids: Vec<String>,
@@ -50,7 +50,7 @@ pub struct DrainArgs {
     write: WriteArgs,
 }
 
-pub async fn run(args: &DrainArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
+pub async fn run(args: &PeersDrainArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
     let ids = ids::expand(&args.ids, KIND)?;
     let drain = drain(&args.write);
     args.write.check(session, ids.len())?;
@@ -100,7 +100,7 @@ fn drain(write: &WriteArgs) -> PeersChange<'_> {
 
 /// Orders every drain before it waits for one, so that what one peer hands over does not go to the next.
 async fn all(
-    args: &DrainArgs,
+    args: &PeersDrainArgs,
     session: &mut CommandSession,
     drain: &PeersChange<'_>,
     ids: Vec<String>,

@@ -21,7 +21,7 @@ Examples:
 /// cordon and labels stay. A peer that is alive is refused; one that comes back is alive again.
 #[derive(Args, Debug)]
 #[command(before_long_help = EXAMPLES)]
-pub struct ForceLeaveArgs {
+pub struct PeersForceLeaveArgs {
     /// Ids, peer/ID, or their first letters if unique; - reads them from standard input
     #[arg(required = true, value_name = "ID", add = complete::ids(&super::OBJECTS))]
     ids: Vec<String>,
@@ -29,7 +29,7 @@ pub struct ForceLeaveArgs {
     write: WriteArgs,
 }
 
-pub async fn run(args: &ForceLeaveArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
+pub async fn run(args: &PeersForceLeaveArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
     let change = PeersChange {
         rpc: &FORCE_LEAVE,
         write: &args.write,

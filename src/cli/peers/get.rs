@@ -21,7 +21,7 @@ Examples:
 /// Show everything known of one or more peers
 #[derive(Args, Debug)]
 #[command(visible_aliases = ["show", "inspect"], before_long_help = EXAMPLES)]
-pub struct GetArgs {
+pub struct PeersGetArgs {
     /// Ids, peer/ID, or their first letters if unique; - reads them from standard input
     #[arg(required = true, value_name = "ID", add = complete::ids(&super::OBJECTS))]
     ids: Vec<String>,
@@ -30,7 +30,7 @@ pub struct GetArgs {
     absolute: bool,
 }
 
-pub async fn run(args: &GetArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
+pub async fn run(args: &PeersGetArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
     let ids = ids::expand(&args.ids, KIND)?;
     let mut batch = BatchOutcomes::new(KIND, "response", "was not found or could not be read");
     for id in ids {

@@ -24,7 +24,7 @@ Examples:
 /// --overwrite only.
 #[derive(Args, Debug)]
 #[command(before_long_help = EXAMPLES)]
-pub struct LabelArgs {
+pub struct PeersLabelArgs {
     /// Ids (- reads them from standard input), and labels as KEY=VALUE or KEY-
     #[arg(required = true, value_name = "ID|KEY=VALUE|KEY-", add = complete::ids(&super::OBJECTS))]
     words: Vec<String>,
@@ -70,7 +70,7 @@ fn sort_out(words: &[String]) -> Result<Words, CliError> {
     Ok(sorted)
 }
 
-pub async fn run(args: &LabelArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
+pub async fn run(args: &PeersLabelArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
     let words = sort_out(&args.words)?;
     let ids = meant(session, &words.ids, args.selector.as_deref()).await?;
     let change = PeersChange {

@@ -21,7 +21,7 @@ Examples:
 /// As services read it that place work. Who a peer is, and how it is, is told by mesh peers list.
 #[derive(Args, Debug)]
 #[command(before_long_help = EXAMPLES)]
-pub struct LeaseHealthArgs {
+pub struct PeersLeaseHealthArgs {
     #[command(flatten)]
     table: TableArgs,
 }
@@ -43,7 +43,7 @@ fn leases(peer: &Value) -> String {
     items(peer, "activeLeases").iter().filter_map(Value::as_str).collect::<Vec<_>>().join(",")
 }
 
-pub async fn run(args: &LeaseHealthArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
+pub async fn run(args: &PeersLeaseHealthArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
     args.table.check_order(COLUMNS)?;
     let document = list::whole(session, &LEASE_HEALTH, "peers", json!({})).await?;
     let list = ListSpec {

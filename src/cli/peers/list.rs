@@ -34,7 +34,7 @@ Examples:
 
 /// Whether a watch tells changes of health.
 #[derive(Args, Clone, Debug, Default)]
-pub struct HealthArgs {
+pub struct PeersHealthArgs {
     /// Tell changes of health too, as events of type `health`; tables always do
     #[arg(long, help_heading = "Watch options")]
     pub health: bool,
@@ -43,7 +43,7 @@ pub struct HealthArgs {
 /// List peers, or watch them
 #[derive(Args, Debug)]
 #[command(visible_alias = "ls", before_long_help = EXAMPLES)]
-pub struct ListArgs {
+pub struct PeersListArgs {
     #[command(flatten)]
     pub filter: FilterArgs,
     #[command(flatten)]
@@ -54,12 +54,12 @@ pub struct ListArgs {
     #[arg(short, long, help_heading = "Watch options")]
     pub watch: bool,
     #[command(flatten)]
-    pub health: HealthArgs,
+    pub health: PeersHealthArgs,
     #[command(flatten)]
     pub watching: WatchArgs,
 }
 
-pub async fn run(args: &ListArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
+pub async fn run(args: &PeersListArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
     args.watching.check(args.watch)?;
     if args.watch {
         return watch(&args.filter, &args.health, &args.watching, &args.table, session).await;
@@ -86,7 +86,7 @@ pub async fn run(args: &ListArgs, session: &mut CommandSession) -> Result<Exit, 
     show(args, session, document)
 }
 
-fn show(args: &ListArgs, session: &mut CommandSession, document: Value) -> Result<Exit, CliError> {
+fn show(args: &PeersListArgs, session: &mut CommandSession, document: Value) -> Result<Exit, CliError> {
     let peers = items(&document, "peers").to_vec();
     let moment = time::moment(&document, args.table.absolute);
     // Made before the emptiness check, so that a wrong --columns is an error in any case.
@@ -174,7 +174,7 @@ fn heard_only(session: &CommandSession, document: &Value) {
 /// Watches instead of listing.
 pub async fn watch(
     filter: &FilterArgs,
-    health: &HealthArgs,
+    health: &PeersHealthArgs,
     watching: &WatchArgs,
     table: &TableArgs,
     session: &mut CommandSession,

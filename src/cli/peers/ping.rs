@@ -24,7 +24,7 @@ Examples:
 /// 10 when the peer is reached by neither.
 #[derive(Args, Debug)]
 #[command(before_long_help = EXAMPLES)]
-pub struct PingArgs {
+pub struct PeersPingArgs {
     /// Id, peer/ID, or its first letters if unique
     #[arg(value_name = "ID", add = complete::ids(&super::OBJECTS))]
     id: String,
@@ -33,7 +33,7 @@ pub struct PingArgs {
     count: u32,
 }
 
-pub async fn run(args: &PingArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
+pub async fn run(args: &PeersPingArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
     let id = bare(&args.id);
     let call = |id: &str| Call::of(&PING, &json!({ "nodeId": id, "count": args.count }));
     let document = resolve::ask(session, id, call).await?;

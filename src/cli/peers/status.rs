@@ -28,13 +28,13 @@ Examples:
 /// Show how peers are and why; without an id, the whole fleet
 #[derive(Args, Debug)]
 #[command(before_long_help = EXAMPLES)]
-pub struct StatusArgs {
+pub struct PeersStatusArgs {
     /// Ids, peer/ID, or their first letters if unique; - reads them from standard input
     #[arg(value_name = "ID", add = complete::ids(&super::OBJECTS))]
     ids: Vec<String>,
 }
 
-pub async fn run(args: &StatusArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
+pub async fn run(args: &PeersStatusArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
     if args.ids.is_empty() {
         return fleet(session).await;
     }

@@ -18,7 +18,7 @@ Examples:
 /// Take the cordon of peers back
 #[derive(Args, Debug)]
 #[command(before_long_help = EXAMPLES)]
-pub struct UncordonArgs {
+pub struct PeersUncordonArgs {
     /// Ids, peer/ID, or their first letters if unique; - reads them from standard input
     #[arg(required_unless_present = "selector", value_name = "ID", add = complete::ids(&super::OBJECTS))]
     ids: Vec<String>,
@@ -29,7 +29,7 @@ pub struct UncordonArgs {
     write: WriteArgs,
 }
 
-pub async fn run(args: &UncordonArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
+pub async fn run(args: &PeersUncordonArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
     let ids = meant(session, &args.ids, args.selector.as_deref()).await?;
     let change = PeersChange {
         rpc: &UNCORDON,

@@ -30,7 +30,7 @@ Examples:
 /// waits for it.
 #[derive(Args, Debug)]
 #[command(before_long_help = EXAMPLES)]
-pub struct UndrainArgs {
+pub struct PeersUndrainArgs {
     /// Ids, peer/ID, or their first letters if unique; - reads them from standard input
     #[arg(required_unless_present = "selector", value_name = "ID", add = complete::ids(&super::OBJECTS))]
     ids: Vec<String>,
@@ -47,7 +47,7 @@ pub struct UndrainArgs {
     write: WriteArgs,
 }
 
-pub async fn run(args: &UndrainArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
+pub async fn run(args: &PeersUndrainArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
     let ids = meant(session, &args.ids, args.selector.as_deref()).await?;
     let waits = args.restore && !args.write.is_dry_run();
     let until = Instant::now() + args.timeout.0;

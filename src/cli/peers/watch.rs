@@ -1,6 +1,6 @@
 //! `mesh peers watch`: `mesh peers list --watch --append`.
 
-use super::list::{self, HealthArgs, WATCH};
+use super::list::{self, PeersHealthArgs, WATCH};
 use crate::frame::args::FilterArgs;
 use crate::frame::prelude::*;
 
@@ -17,16 +17,16 @@ Examples:
 /// Watch changes of peers, one line each
 #[derive(Args, Debug)]
 #[command(before_long_help = EXAMPLES)]
-pub struct WatchVerbArgs {
+pub struct PeersWatchArgs {
     #[command(flatten)]
     filter: FilterArgs,
     #[command(flatten)]
-    health: HealthArgs,
+    health: PeersHealthArgs,
     #[command(flatten)]
     watching: WatchArgs,
 }
 
-pub async fn run(args: &WatchVerbArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
+pub async fn run(args: &PeersWatchArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
     let watching = WatchArgs { append: true, ..args.watching.clone() };
     list::watch(&args.filter, &args.health, &watching, &TableArgs::default(), session).await
 }

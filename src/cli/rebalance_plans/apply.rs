@@ -2,7 +2,7 @@
 
 use omnirelay_wire::rpc::rebalance_control_service;
 
-use super::follow::{self, WaitArgs};
+use super::follow::{self, RebalancePlansWaitArgs};
 use super::get::GET;
 use super::{change, tell};
 use crate::complete;
@@ -24,17 +24,17 @@ Examples:
 /// cancel stop it. Ends with 10 when the plan fails. Asks before it changes anything, unless --yes.
 #[derive(Args, Debug)]
 #[command(before_long_help = EXAMPLES)]
-pub struct ApplyArgs {
+pub struct RebalancePlansApplyArgs {
     /// The plan
     #[arg(value_name = "PLAN", value_parser = super::plan, add = complete::ids(&super::OBJECTS))]
     plan: String,
     #[command(flatten)]
-    wait: WaitArgs,
+    wait: RebalancePlansWaitArgs,
     #[command(flatten)]
     write: WriteArgs,
 }
 
-pub async fn run(args: &ApplyArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
+pub async fn run(args: &RebalancePlansApplyArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
     let id = args.plan.as_str();
     if args.write.is_dry_run() {
         return tell(&APPLY, id, &args.write, "applied", session).await;

@@ -20,7 +20,7 @@ Examples:
 /// Who proposed it may not, unless the policy of its namespace or the configuration of the daemon allows that.
 #[derive(Args, Debug)]
 #[command(before_long_help = EXAMPLES)]
-pub struct ApproveArgs {
+pub struct RebalancePlansApproveArgs {
     /// The plan
     #[arg(value_name = "PLAN", value_parser = super::plan, add = complete::ids(&super::OBJECTS))]
     plan: String,
@@ -28,6 +28,6 @@ pub struct ApproveArgs {
     write: WriteArgs,
 }
 
-pub async fn run(args: &ApproveArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
+pub async fn run(args: &RebalancePlansApproveArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
     tell(&APPROVE, &args.plan, &args.write, "approved", session).await
 }

@@ -19,7 +19,7 @@ Examples:
 /// Shards whose owner has not stopped yet stay where they are.
 #[derive(Args, Debug)]
 #[command(before_long_help = EXAMPLES)]
-pub struct CancelArgs {
+pub struct RebalancePlansCancelArgs {
     /// The plan
     #[arg(value_name = "PLAN", value_parser = super::plan, add = complete::ids(&super::OBJECTS))]
     plan: String,
@@ -27,6 +27,6 @@ pub struct CancelArgs {
     write: WriteArgs,
 }
 
-pub async fn run(args: &CancelArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
+pub async fn run(args: &RebalancePlansCancelArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
     tell(&CANCEL, &args.plan, &args.write, "cancelled", session).await
 }

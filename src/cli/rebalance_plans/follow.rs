@@ -16,7 +16,7 @@ const PAUSE_MAX: Duration = Duration::from_secs(1);
 /// Whether, and how long, the end is waited for.
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Wait options")]
-pub struct WaitArgs {
+pub struct RebalancePlansWaitArgs {
     /// End once it has begun
     #[arg(long)]
     no_wait: bool,
@@ -33,7 +33,7 @@ pub async fn to_the_end(
     session: &mut CommandSession,
     id: &str,
     applied: Value,
-    wait: &WaitArgs,
+    wait: &RebalancePlansWaitArgs,
 ) -> Result<Exit, CliError> {
     if wait.no_wait {
         let lines = describe(&applied, false);

@@ -23,7 +23,7 @@ Examples:
 /// Show a plan: its moves, why each, who said what, and how far it is
 #[derive(Args, Debug)]
 #[command(visible_alias = "show", before_long_help = EXAMPLES)]
-pub struct GetArgs {
+pub struct RebalancePlansGetArgs {
     /// The plan
     #[arg(value_name = "PLAN", value_parser = super::plan, add = complete::ids(&super::OBJECTS))]
     plan: String,
@@ -32,7 +32,7 @@ pub struct GetArgs {
     absolute: bool,
 }
 
-pub async fn run(args: &GetArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
+pub async fn run(args: &RebalancePlansGetArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
     let document = session.call(&Call::of(&GET, &json!({ "planId": args.plan }))?).await?;
     session.warn_if_stale(&document);
     let lines = describe(&document, args.absolute);

@@ -25,7 +25,7 @@ Examples:
 /// List plans, the newest first, or watch them
 #[derive(Args, Debug)]
 #[command(visible_alias = "ls", before_long_help = EXAMPLES)]
-pub struct ListArgs {
+pub struct RebalancePlansListArgs {
     /// Only plans of this namespace
     #[arg(short, long, value_name = "NAMESPACE", value_parser = namespaces::namespace,
           add = complete::ids(&namespaces::OBJECTS))]
@@ -62,7 +62,7 @@ static COLUMNS: &[Column] = &[
     Column::new("ticket", |plan, _| text(plan, "changeTicket").to_owned()).wide(),
 ];
 
-pub async fn run(args: &ListArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
+pub async fn run(args: &RebalancePlansListArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
     args.watching.check(args.watch)?;
     if args.watch {
         if !args.state.is_empty() {

@@ -33,15 +33,15 @@ verbs! {
     /// Plans of moves of shards: who approved them, and how far they are
     #[command(visible_alias = "plans", alias = "rebalance-plan", arg_required_else_help = true)]
     "rebalance-plans" PlansArgs {
-        List: list::ListArgs,
-        Get: get::GetArgs,
-        Watch: watch::WatchVerbArgs,
-        Approve: approve::ApproveArgs,
-        Reject: reject::RejectArgs,
-        Apply: apply::ApplyArgs,
-        Pause: pause::PauseArgs,
-        Resume: resume::ResumeArgs,
-        Cancel: cancel::CancelArgs,
+        List: list::RebalancePlansListArgs,
+        Get: get::RebalancePlansGetArgs,
+        Watch: watch::RebalancePlansWatchArgs,
+        Approve: approve::RebalancePlansApproveArgs,
+        Reject: reject::RebalancePlansRejectArgs,
+        Apply: apply::RebalancePlansApplyArgs,
+        Pause: pause::RebalancePlansPauseArgs,
+        Resume: resume::RebalancePlansResumeArgs,
+        Cancel: cancel::RebalancePlansCancelArgs,
     }
     &[
         message("rebalance-plan", "mesh rebalance-plans get", "omnirelay.mesh.control.v1.GetPlanResponse"),

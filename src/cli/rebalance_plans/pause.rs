@@ -17,7 +17,7 @@ Examples:
 /// Have a plan begin no further moves; those that have begun are finished
 #[derive(Args, Debug)]
 #[command(before_long_help = EXAMPLES)]
-pub struct PauseArgs {
+pub struct RebalancePlansPauseArgs {
     /// The plan
     #[arg(value_name = "PLAN", value_parser = super::plan, add = complete::ids(&super::OBJECTS))]
     plan: String,
@@ -25,6 +25,6 @@ pub struct PauseArgs {
     write: WriteArgs,
 }
 
-pub async fn run(args: &PauseArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
+pub async fn run(args: &RebalancePlansPauseArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
     tell(&PAUSE, &args.plan, &args.write, "paused", session).await
 }

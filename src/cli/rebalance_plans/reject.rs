@@ -17,7 +17,7 @@ Examples:
 /// Reject a plan that has not begun
 #[derive(Args, Debug)]
 #[command(before_long_help = EXAMPLES)]
-pub struct RejectArgs {
+pub struct RebalancePlansRejectArgs {
     /// The plan
     #[arg(value_name = "PLAN", value_parser = super::plan, add = complete::ids(&super::OBJECTS))]
     plan: String,
@@ -25,6 +25,6 @@ pub struct RejectArgs {
     write: WriteArgs,
 }
 
-pub async fn run(args: &RejectArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
+pub async fn run(args: &RebalancePlansRejectArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
     tell(&REJECT, &args.plan, &args.write, "rejected", session).await
 }

@@ -17,7 +17,7 @@ Examples:
 /// Have a paused plan go on
 #[derive(Args, Debug)]
 #[command(before_long_help = EXAMPLES)]
-pub struct ResumeArgs {
+pub struct RebalancePlansResumeArgs {
     /// The plan
     #[arg(value_name = "PLAN", value_parser = super::plan, add = complete::ids(&super::OBJECTS))]
     plan: String,
@@ -25,6 +25,6 @@ pub struct ResumeArgs {
     write: WriteArgs,
 }
 
-pub async fn run(args: &ResumeArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
+pub async fn run(args: &RebalancePlansResumeArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
     tell(&RESUME, &args.plan, &args.write, "resumed", session).await
 }

@@ -16,7 +16,7 @@ Examples:
 /// Watch what becomes of plans, one line each
 #[derive(Args, Debug)]
 #[command(before_long_help = EXAMPLES)]
-pub struct WatchVerbArgs {
+pub struct RebalancePlansWatchArgs {
     /// Plans [default: all]
     #[arg(value_name = "PLAN", value_parser = super::plan, add = complete::ids(&super::OBJECTS))]
     plans: Vec<String>,
@@ -24,7 +24,7 @@ pub struct WatchVerbArgs {
     watching: WatchArgs,
 }
 
-pub async fn run(args: &WatchVerbArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
+pub async fn run(args: &RebalancePlansWatchArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
     let watching = WatchArgs { append: true, ..args.watching.clone() };
     list::watch(&args.plans, &[], &watching, &TableArgs::default(), session).await
 }

@@ -3,7 +3,7 @@
 use super::LIST;
 use super::change::RegistersChange;
 use super::update::{BATCH_UPDATE, UPDATE};
-use super::which::WhichArgs;
+use super::which::RegistersWhichArgs;
 use crate::frame::prelude::*;
 use crate::node::NodeArgs;
 
@@ -21,15 +21,15 @@ Examples:
 /// The node that hosts them does so from now on. Repeating it changes nothing.
 #[derive(Args, Debug)]
 #[command(before_long_help = EXAMPLES)]
-pub struct AdvertiseArgs {
+pub struct RegistersAdvertiseArgs {
     #[command(flatten)]
-    which: WhichArgs,
+    which: RegistersWhichArgs,
     #[command(flatten)]
     write: WriteArgs,
 }
 
 pub async fn run(
-    args: &AdvertiseArgs,
+    args: &RegistersAdvertiseArgs,
     node: &NodeArgs,
     session: &mut CommandSession,
 ) -> Result<Exit, CliError> {

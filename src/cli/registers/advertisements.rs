@@ -27,7 +27,7 @@ Examples:
 /// Those that are hidden are told by their own node alone. registers available shows each register once.
 #[derive(Args, Debug)]
 #[command(before_long_help = EXAMPLES)]
-pub struct AdvertisementsArgs {
+pub struct RegistersAdvertisementsArgs {
     /// Only of these registers
     #[arg(value_name = "REGISTER", add = complete::ids(&super::OBJECTS))]
     registers: Vec<String>,
@@ -41,7 +41,7 @@ pub struct AdvertisementsArgs {
 }
 
 pub async fn run(
-    args: &AdvertisementsArgs,
+    args: &RegistersAdvertisementsArgs,
     node: &NodeArgs,
     session: &mut CommandSession,
 ) -> Result<Exit, CliError> {
@@ -63,7 +63,11 @@ pub async fn run(
     show(args, session, document)
 }
 
-fn show(args: &AdvertisementsArgs, session: &mut CommandSession, document: Value) -> Result<Exit, CliError> {
+fn show(
+    args: &RegistersAdvertisementsArgs,
+    session: &mut CommandSession,
+    document: Value,
+) -> Result<Exit, CliError> {
     let found = items(&document, "advertisements").to_vec();
     let moment = time::moment(&document, args.table.absolute);
     // Made before the emptiness check, so that a wrong --columns is an error in any case.

@@ -31,7 +31,7 @@ Examples:
 /// node says of one register.
 #[derive(Args, Debug)]
 #[command(before_long_help = EXAMPLES)]
-pub struct AvailableArgs {
+pub struct RegistersAvailableArgs {
     /// Only what is advertised by a node: source=node-2; several are alternatives
     #[arg(long, value_name = "source=NODE,...", value_delimiter = ',', value_parser = source,
           help_heading = "List options")]
@@ -83,7 +83,7 @@ fn sources(register: &Value) -> String {
 }
 
 pub async fn run(
-    args: &AvailableArgs,
+    args: &RegistersAvailableArgs,
     node: &NodeArgs,
     session: &mut CommandSession,
 ) -> Result<Exit, CliError> {
@@ -105,7 +105,7 @@ pub async fn run(
 }
 
 /// Refuses flags that do not fit, before anybody is asked anything.
-fn check(args: &AvailableArgs, session: &CommandSession) -> Result<(), CliError> {
+fn check(args: &RegistersAvailableArgs, session: &CommandSession) -> Result<(), CliError> {
     args.watching.check(args.watch)?;
     let (columns, sort_by) = (&args.table.columns, &args.table.sort_by);
     let known = if args.watch { WATCHED } else { COLUMNS };
@@ -118,7 +118,11 @@ fn check(args: &AvailableArgs, session: &CommandSession) -> Result<(), CliError>
     Ok(())
 }
 
-fn show(args: &AvailableArgs, session: &mut CommandSession, document: Value) -> Result<Exit, CliError> {
+fn show(
+    args: &RegistersAvailableArgs,
+    session: &mut CommandSession,
+    document: Value,
+) -> Result<Exit, CliError> {
     let found = items(&document, "registers").to_vec();
     let moment = time::moment(&document, args.table.absolute);
     // Made before the emptiness check, so that a wrong --columns is an error in any case.

@@ -21,7 +21,7 @@ Examples:
 /// Enter a register that the node has not
 #[derive(Args, Debug)]
 #[command(before_long_help = EXAMPLES)]
-pub struct CreateArgs {
+pub struct RegistersCreateArgs {
     /// Its id: 1 to 128 letters, digits and . _ : -
     #[arg(value_name = "ID")]
     id: String,
@@ -47,7 +47,11 @@ pub struct CreateArgs {
     write: WriteArgs,
 }
 
-pub async fn run(args: &CreateArgs, node: &NodeArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
+pub async fn run(
+    args: &RegistersCreateArgs,
+    node: &NodeArgs,
+    session: &mut CommandSession,
+) -> Result<Exit, CliError> {
     let node = node.id();
     if args.write.if_match.is_some() {
         return Err(

@@ -3,7 +3,7 @@
 use omnirelay_wire::rpc::register_service;
 
 use super::change::RegistersChange;
-use super::which::WhichArgs;
+use super::which::RegistersWhichArgs;
 use super::{KIND, LIST};
 use crate::frame::prelude::*;
 use crate::node::NodeArgs;
@@ -24,9 +24,9 @@ Examples:
 /// The ledgers themselves are not touched. Asks before it removes anything, unless --yes.
 #[derive(Args, Debug)]
 #[command(visible_alias = "rm", before_long_help = EXAMPLES)]
-pub struct DeleteArgs {
+pub struct RegistersDeleteArgs {
     #[command(flatten)]
-    which: WhichArgs,
+    which: RegistersWhichArgs,
     /// Registers that are gone already are no failure
     #[arg(long)]
     ignore_not_found: bool,
@@ -34,7 +34,11 @@ pub struct DeleteArgs {
     write: WriteArgs,
 }
 
-pub async fn run(args: &DeleteArgs, node: &NodeArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
+pub async fn run(
+    args: &RegistersDeleteArgs,
+    node: &NodeArgs,
+    session: &mut CommandSession,
+) -> Result<Exit, CliError> {
     let node = node.id();
     const NAMED_MAX: usize = 3;
     let ids = args.which.ids(node, &args.write, session).await?;

@@ -28,7 +28,7 @@ Examples:
 /// One JSON object a line, whatever --output says: what `registers import` takes, in the order of the ids.
 #[derive(Args, Debug)]
 #[command(before_long_help = EXAMPLES)]
-pub struct ExportArgs {
+pub struct RegistersExportArgs {
     /// The file; without it, or with -, standard output
     #[arg(value_name = "FILE", value_hint = ValueHint::FilePath)]
     file: Option<PathBuf>,
@@ -40,7 +40,11 @@ pub struct ExportArgs {
     force: bool,
 }
 
-pub async fn run(args: &ExportArgs, node: &NodeArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
+pub async fn run(
+    args: &RegistersExportArgs,
+    node: &NodeArgs,
+    session: &mut CommandSession,
+) -> Result<Exit, CliError> {
     let file = args.file.as_deref().filter(|file| file.as_os_str() != "-");
     if let Some(file) = file.filter(|file| !args.force && file.exists()) {
         let message = format!("{} is there already", file.display());

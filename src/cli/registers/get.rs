@@ -22,7 +22,7 @@ Examples:
 /// Show everything known of registers, and who advertises them
 #[derive(Args, Debug)]
 #[command(visible_alias = "show", before_long_help = EXAMPLES)]
-pub struct GetArgs {
+pub struct RegistersGetArgs {
     /// Ids or register/ID, in full; - reads them from standard input
     #[arg(required = true, value_name = "ID", add = complete::ids(&super::OBJECTS))]
     ids: Vec<String>,
@@ -31,7 +31,11 @@ pub struct GetArgs {
     absolute: bool,
 }
 
-pub async fn run(args: &GetArgs, node: &NodeArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
+pub async fn run(
+    args: &RegistersGetArgs,
+    node: &NodeArgs,
+    session: &mut CommandSession,
+) -> Result<Exit, CliError> {
     let node = node.id();
     let ids = ids::expand(&args.ids, KIND)?;
     let mut batch = BatchOutcomes::new(KIND, "response", "was not found or could not be read");

@@ -75,7 +75,7 @@ Examples:
 /// import of the same file changes nothing.
 #[derive(Args, Debug)]
 #[command(before_long_help = EXAMPLES)]
-pub struct ImportArgs {
+pub struct RegistersImportArgs {
     /// The file; - is standard input
     #[arg(short, long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     file: PathBuf,
@@ -83,7 +83,11 @@ pub struct ImportArgs {
     write: WriteArgs,
 }
 
-pub async fn run(args: &ImportArgs, node: &NodeArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
+pub async fn run(
+    args: &RegistersImportArgs,
+    node: &NodeArgs,
+    session: &mut CommandSession,
+) -> Result<Exit, CliError> {
     let node = node.id();
     if args.write.if_match.is_some() {
         return Err(CliError::usage("--if-match is one version, but a file has many registers")
@@ -108,7 +112,7 @@ pub async fn run(args: &ImportArgs, node: &NodeArgs, session: &mut CommandSessio
 }
 
 struct Import<'a> {
-    args: &'a ImportArgs,
+    args: &'a RegistersImportArgs,
     node: &'a str,
     key: String,
     registers: &'a [ImportedRegister],

@@ -24,7 +24,7 @@ Examples:
 /// List the registers that a node hosts
 #[derive(Args, Debug)]
 #[command(visible_alias = "ls", before_long_help = EXAMPLES)]
-pub struct ListArgs {
+pub struct RegistersListArgs {
     #[command(flatten)]
     filter: FilterArgs,
     #[command(flatten)]
@@ -33,7 +33,11 @@ pub struct ListArgs {
     table: TableArgs,
 }
 
-pub async fn run(args: &ListArgs, node: &NodeArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
+pub async fn run(
+    args: &RegistersListArgs,
+    node: &NodeArgs,
+    session: &mut CommandSession,
+) -> Result<Exit, CliError> {
     let node = node.id();
     let advertise = advertised(&args.filter)?;
     let order = args.table.sort_by.as_ref().map(order_by);

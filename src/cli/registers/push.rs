@@ -34,7 +34,7 @@ Examples:
 /// node's catalogue says, and registers resync pushes that.
 #[derive(Args, Debug)]
 #[command(before_long_help = EXAMPLES)]
-pub struct PushArgs {
+pub struct RegistersPushArgs {
     /// The register
     #[arg(value_name = "REGISTER", required_unless_present = "file", conflicts_with = "file",
           add = complete::ids(&super::OBJECTS))]
@@ -53,7 +53,11 @@ pub struct PushArgs {
     yes: bool,
 }
 
-pub async fn run(args: &PushArgs, node: &NodeArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
+pub async fn run(
+    args: &RegistersPushArgs,
+    node: &NodeArgs,
+    session: &mut CommandSession,
+) -> Result<Exit, CliError> {
     let Some(file) = &args.file else {
         let id = args.register.as_deref().unwrap_or_default();
         let fields = json!({"registerId": plain(id), "isPublic": !args.hidden});

@@ -13,7 +13,7 @@ use crate::frame::prelude::*;
 use crate::node::NODE;
 use crate::node::NodeArgs;
 use crate::ops;
-use crate::ops::follow::{OperationFollower, WATCH, WaitArgs};
+use crate::ops::follow::{OperationFollower, OperationWaitArgs, WATCH};
 use crate::peers;
 
 pub const RESYNC: RpcMethod = advertisement_service::RESYNC;
@@ -41,7 +41,7 @@ Examples:
 #[derive(Args, Debug)]
 #[command(before_long_help = EXAMPLES)]
 #[command(mut_arg("if_match", |argument| argument.hide(true)))]
-pub struct ResyncArgs {
+pub struct RegistersResyncArgs {
     /// Withdraw what is not in the set that is pushed
     #[arg(long)]
     full: bool,
@@ -59,12 +59,16 @@ pub struct ResyncArgs {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=256))]
     batch: Option<u32>,
     #[command(flatten)]
-    wait: WaitArgs,
+    wait: OperationWaitArgs,
     #[command(flatten)]
     write: WriteArgs,
 }
 
-pub async fn run(args: &ResyncArgs, node: &NodeArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
+pub async fn run(
+    args: &RegistersResyncArgs,
+    node: &NodeArgs,
+    session: &mut CommandSession,
+) -> Result<Exit, CliError> {
     args.write.without_version("a resync")?;
     args.write.check(session, 1)?;
     let request = request(args)?;
@@ -94,7 +98,7 @@ pub async fn run(args: &ResyncArgs, node: &NodeArgs, session: &mut CommandSessio
 
 /// Shows what was done, and says what was not.
 fn finish(
-    args: &ResyncArgs,
+    args: &RegistersResyncArgs,
     node: &NodeArgs,
     session: &mut CommandSession,
     operation: &Value,
@@ -109,7 +113,7 @@ fn finish(
 }
 
 /// The request of the command, a dry run and the node apart.
-fn request(args: &ResyncArgs) -> Result<ResyncRequest, CliError> {
+fn request(args: &RegistersResyncArgs) -> Result<ResyncRequest, CliError> {
     let advertisements: Vec<AdvertisedRegister> = match &args.file {
         Some(file) => file::read(file, &FORM)?,
         None => Vec::new(),
@@ -164,7 +168,7 @@ fn braked(error: CliError) -> CliError {
 }
 
 async fn dry_run(
-    args: &ResyncArgs,
+    args: &RegistersResyncArgs,
     session: &mut CommandSession,
     request: &ResyncRequest,
 ) -> Result<Exit, CliError> {
@@ -181,7 +185,7 @@ async fn dry_run(
 /// context is protected. True: somebody has seen that more goes than the brake allows, and said yes. Who has seen
 /// little go has not agreed to what may be more by the time it is carried out.
 async fn confirm(
-    args: &ResyncArgs,
+    args: &RegistersResyncArgs,
     session: &CommandSession,
     request: &ResyncRequest,
 ) -> Result<bool, CliError> {
@@ -203,7 +207,7 @@ async fn confirm(
 }
 
 /// The command that does the rest of a resync.
-fn again(args: &ResyncArgs, node: &NodeArgs) -> String {
+fn again(args: &RegistersResyncArgs, node: &NodeArgs) -> String {
     let mut words = vec!["omnirelay registers resync".to_owned()];
     words.extend(args.full.then(|| "--full".to_owned()));
     words.extend(args.file.as_ref().map(|file| format!("--file {}", file.display())));

@@ -25,7 +25,7 @@ Examples:
 /// dare to remove so many. And when no node of a federated cluster answers whose advertisements are fetched.
 #[derive(Args, Debug)]
 #[command(before_long_help = EXAMPLES)]
-pub struct StatusArgs {
+pub struct RegistersStatusArgs {
     /// Times in UTC instead of ages
     #[arg(long, hide_short_help = true)]
     absolute: bool,
@@ -73,7 +73,11 @@ fn last_run(target: &Value) -> String {
     told.collect::<Vec<_>>().join(", ")
 }
 
-pub async fn run(args: &StatusArgs, node: &NodeArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
+pub async fn run(
+    args: &RegistersStatusArgs,
+    node: &NodeArgs,
+    session: &mut CommandSession,
+) -> Result<Exit, CliError> {
     let node = node.go(session).await?;
     let document = session.call(&Call::of(&SYNC_STATE, &json!({ "nodeId": node }))?).await?;
     let moment = time::moment(&document, args.absolute);

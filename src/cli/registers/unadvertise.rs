@@ -3,7 +3,7 @@
 use super::LIST;
 use super::change::RegistersChange;
 use super::update::{BATCH_UPDATE, UPDATE};
-use super::which::WhichArgs;
+use super::which::RegistersWhichArgs;
 use crate::frame::prelude::*;
 use crate::node::NodeArgs;
 
@@ -20,15 +20,15 @@ Examples:
 /// They stay in the catalogue of the node. Repeating it changes nothing.
 #[derive(Args, Debug)]
 #[command(before_long_help = EXAMPLES)]
-pub struct UnadvertiseArgs {
+pub struct RegistersUnadvertiseArgs {
     #[command(flatten)]
-    which: WhichArgs,
+    which: RegistersWhichArgs,
     #[command(flatten)]
     write: WriteArgs,
 }
 
 pub async fn run(
-    args: &UnadvertiseArgs,
+    args: &RegistersUnadvertiseArgs,
     node: &NodeArgs,
     session: &mut CommandSession,
 ) -> Result<Exit, CliError> {

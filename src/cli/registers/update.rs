@@ -6,7 +6,7 @@ use serde_json::Map;
 use super::LIST;
 use super::change::RegistersChange;
 use super::labels::{labels, word};
-use super::which::WhichArgs;
+use super::which::RegistersWhichArgs;
 use crate::frame::prelude::*;
 use crate::node::NodeArgs;
 
@@ -25,9 +25,9 @@ Examples:
 /// Versions are never lowered. To advertise or hide registers: advertise, unadvertise.
 #[derive(Args, Debug)]
 #[command(before_long_help = EXAMPLES)]
-pub struct UpdateArgs {
+pub struct RegistersUpdateArgs {
     #[command(flatten)]
-    which: WhichArgs,
+    which: RegistersWhichArgs,
     /// Its name; empty for none
     #[arg(long, value_name = "TEXT")]
     name: Option<String>,
@@ -47,7 +47,11 @@ pub struct UpdateArgs {
     write: WriteArgs,
 }
 
-pub async fn run(args: &UpdateArgs, node: &NodeArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
+pub async fn run(
+    args: &RegistersUpdateArgs,
+    node: &NodeArgs,
+    session: &mut CommandSession,
+) -> Result<Exit, CliError> {
     let node = node.id();
     let ids = args.which.ids(node, &args.write, session).await?;
     let fields = fields(args)?;
@@ -71,7 +75,7 @@ pub async fn run(args: &UpdateArgs, node: &NodeArgs, session: &mut CommandSessio
 }
 
 /// What was given, by the API's names.
-fn fields(args: &UpdateArgs) -> Result<Value, CliError> {
+fn fields(args: &RegistersUpdateArgs) -> Result<Value, CliError> {
     let labels = labels(args.label.iter().cloned())?;
     let version = |number: Option<u64>| number.map(|number| json!(number.to_string()));
     let given = [

@@ -28,7 +28,7 @@ Examples:
 /// only: one that is hidden is told as removed, one that is merely refreshed is not told.
 #[derive(Args, Debug)]
 #[command(before_long_help = EXAMPLES)]
-pub struct WatchVerbArgs {
+pub struct RegistersWatchArgs {
     /// Only this register, an id or register/ID; several are alternatives
     #[arg(long, value_name = "ID,...", value_delimiter = ',', value_parser = register)]
     register: Vec<String>,
@@ -63,7 +63,7 @@ pub static WATCHED: &[Column] = &[
 ];
 
 pub async fn run(
-    args: &WatchVerbArgs,
+    args: &RegistersWatchArgs,
     node: &NodeArgs,
     session: &mut CommandSession,
 ) -> Result<Exit, CliError> {

@@ -6,7 +6,7 @@ use crate::frame::list;
 use crate::frame::prelude::*;
 
 #[derive(Args, Clone, Debug)]
-pub struct WhichArgs {
+pub struct RegistersWhichArgs {
     /// Ids or register/ID, in full, at most 100000; - reads them from standard input
     #[arg(required_unless_present = "selector", value_name = "ID", add = complete::ids(&super::OBJECTS))]
     ids: Vec<String>,
@@ -15,7 +15,7 @@ pub struct WhichArgs {
     selector: Option<String>,
 }
 
-impl WhichArgs {
+impl RegistersWhichArgs {
     /// Their ids, each once. None, which is said, when no register has the labels.
     ///
     /// # Errors

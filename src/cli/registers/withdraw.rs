@@ -24,14 +24,14 @@ Examples:
 /// Repeating it changes nothing. What the node's catalogue says is changed by registers unadvertise.
 #[derive(Args, Debug)]
 #[command(before_long_help = EXAMPLES)]
-pub struct WithdrawArgs {
+pub struct RegistersWithdrawArgs {
     /// The register
     #[arg(value_name = "REGISTER", add = complete::ids(&super::OBJECTS))]
     register: String,
 }
 
 pub async fn run(
-    args: &WithdrawArgs,
+    args: &RegistersWithdrawArgs,
     node: &NodeArgs,
     session: &mut CommandSession,
 ) -> Result<Exit, CliError> {

@@ -16,7 +16,7 @@ Examples:
 /// Show where relays are and how long they have been silent
 #[derive(Args, Debug)]
 #[command(visible_alias = "show", before_long_help = EXAMPLES)]
-pub struct GetArgs {
+pub struct RelaysGetArgs {
     /// Ids, relay/ID, or their first letters if unique; - reads them from standard input
     #[arg(required = true, value_name = "ID", add = complete::ids(&super::OBJECTS))]
     ids: Vec<String>,
@@ -25,7 +25,7 @@ pub struct GetArgs {
     absolute: bool,
 }
 
-pub async fn run(args: &GetArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
+pub async fn run(args: &RelaysGetArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
     let ids = ids::expand(&args.ids, KIND)?;
     let document = all(session).await?;
     let mut batch = BatchOutcomes::new(KIND, "response", "was not found or could not be read");

@@ -19,14 +19,14 @@ Examples:
 /// One that has not been heard of for its time to live is not shown any more, nor are its agents.
 #[derive(Args, Debug)]
 #[command(visible_alias = "ls", before_long_help = EXAMPLES)]
-pub struct ListArgs {
+pub struct RelaysListArgs {
     #[command(flatten)]
     page: PageArgs,
     #[command(flatten)]
     table: TableArgs,
 }
 
-pub async fn run(args: &ListArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
+pub async fn run(args: &RelaysListArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
     let list = ListSpec {
         field: "relays",
         columns: COLUMNS,

@@ -43,9 +43,9 @@ verbs! {
     /// The relays that live, as the registry knows them
     #[command(alias = "relay", arg_required_else_help = true)]
     "relays" RelaysArgs {
-        List: list::ListArgs,
-        Get: get::GetArgs,
-        Watch: watch::WatchVerbArgs,
+        List: list::RelaysListArgs,
+        Get: get::RelaysGetArgs,
+        Watch: watch::RelaysWatchArgs,
     }
     &[
         own("relay", "relays get", schemas::relay),

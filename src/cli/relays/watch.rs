@@ -18,12 +18,12 @@ Examples:
 /// One line for each change, and on a terminal a table that is drawn again, unless --append. Heartbeats are not told.
 #[derive(Args, Debug)]
 #[command(before_long_help = EXAMPLES)]
-pub struct WatchVerbArgs {
+pub struct RelaysWatchArgs {
     #[command(flatten)]
     watching: WatchArgs,
 }
 
-pub async fn run(args: &WatchVerbArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
+pub async fn run(args: &RelaysWatchArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
     let feed = WatchFeed {
         object: "relay",
         id: |relay| text(relay, "relayId").to_owned(),

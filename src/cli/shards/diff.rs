@@ -23,7 +23,7 @@ Examples:
 /// Show what has changed between two versions of a map
 #[derive(Args, Debug)]
 #[command(before_long_help = EXAMPLES)]
-pub struct DiffArgs {
+pub struct ShardsDiffArgs {
     /// The older version [default: the last but one]
     #[arg(value_name = "FROM", value_parser = clap::value_parser!(i64).range(1..))]
     from: Option<i64>,
@@ -37,7 +37,7 @@ pub struct DiffArgs {
     exit_code: bool,
 }
 
-pub async fn run(args: &DiffArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
+pub async fn run(args: &ShardsDiffArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
     let namespace = args.which.one(session).await?;
     let version = |given: Option<i64>| given.unwrap_or(0).to_string();
     let request = json!({

@@ -20,14 +20,14 @@ Examples:
 /// It is paused, stays with its owner, and whoever drains that node does not wait for it. `mesh shards resume` takes it back.
 #[derive(Args, Debug)]
 #[command(before_long_help = EXAMPLES)]
-pub struct DisableArgs {
+pub struct ShardsDisableArgs {
     #[command(flatten)]
     shard: ShardArgs,
     #[command(flatten)]
     write: WriteArgs,
 }
 
-pub async fn run(args: &DisableArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
+pub async fn run(args: &ShardsDisableArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
     let (words, more) = (("disabled", "it is disabled already"), json!({ "disable": true }));
     change(&PAUSE, &args.shard, &args.write, words, more, session).await
 }

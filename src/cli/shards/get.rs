@@ -21,7 +21,7 @@ Examples:
 /// Show everything known of one or more shards
 #[derive(Args, Debug)]
 #[command(visible_alias = "show", before_long_help = EXAMPLES)]
-pub struct GetArgs {
+pub struct ShardsGetArgs {
     /// Ids, or NAMESPACE/SHARD
     #[arg(required = true, value_name = "SHARD", value_parser = super::shard)]
     shards: Vec<String>,
@@ -32,7 +32,7 @@ pub struct GetArgs {
     absolute: bool,
 }
 
-pub async fn run(args: &GetArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
+pub async fn run(args: &ShardsGetArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
     let mut batch = BatchOutcomes::new(KIND, "response", "was not found or could not be read");
     for given in &args.shards {
         let (namespace, shard) = args.which.shard(session, given).await?;

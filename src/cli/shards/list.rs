@@ -27,7 +27,7 @@ Examples:
 /// List shards and who owns them, or watch them
 #[derive(Args, Debug)]
 #[command(visible_alias = "ls", before_long_help = EXAMPLES)]
-pub struct ListArgs {
+pub struct ShardsListArgs {
     #[command(flatten)]
     filter: FilterArgs,
     #[command(flatten)]
@@ -75,7 +75,7 @@ impl FilterArgs {
     }
 }
 
-pub async fn run(args: &ListArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
+pub async fn run(args: &ShardsListArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
     args.watching.check(args.watch)?;
     if args.watch {
         return watch(&args.filter, &args.watching, &args.table, session).await;

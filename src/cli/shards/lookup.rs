@@ -26,7 +26,7 @@ Examples:
 /// one, that is an error.
 #[derive(Args, Debug)]
 #[command(before_long_help = EXAMPLES)]
-pub struct LookupArgs {
+pub struct ShardsLookupArgs {
     /// Keys, as text
     #[arg(required = true, value_name = "KEY")]
     keys: Vec<String>,
@@ -34,7 +34,7 @@ pub struct LookupArgs {
     which: NamespaceArg,
 }
 
-pub async fn run(args: &LookupArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
+pub async fn run(args: &ShardsLookupArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
     let namespace = args.which.one(session).await?;
     let mut batch = BatchOutcomes::new("key", "response", "could not be looked up");
     for key in &args.keys {

@@ -28,19 +28,19 @@ verbs! {
     /// The shards of namespaces and who owns them
     #[command(visible_alias = "sh", alias = "shard", arg_required_else_help = true)]
     "shards" ShardsArgs {
-        List: list::ListArgs,
-        Get: get::GetArgs,
-        Lookup: lookup::LookupArgs,
-        Watch: watch::WatchVerbArgs,
-        Diff: diff::DiffArgs,
-        History: history::HistoryArgs,
-        Simulate: simulate::SimulateArgs,
-        Rebalance: rebalance::RebalanceArgs,
-        Explain: explain::ExplainArgs,
-        Load: load::LoadArgs,
-        Pause: pause::PauseArgs,
-        Disable: disable::DisableArgs,
-        Resume: resume::ResumeArgs,
+        List: list::ShardsListArgs,
+        Get: get::ShardsGetArgs,
+        Lookup: lookup::ShardsLookupArgs,
+        Watch: watch::ShardsWatchArgs,
+        Diff: diff::ShardsDiffArgs,
+        History: history::ShardsHistoryArgs,
+        Simulate: simulate::ShardsSimulateArgs,
+        Rebalance: rebalance::ShardsRebalanceArgs,
+        Explain: explain::ShardsExplainArgs,
+        Load: load::ShardsLoadArgs,
+        Pause: pause::ShardsPauseArgs,
+        Disable: disable::ShardsDisableArgs,
+        Resume: resume::ShardsResumeArgs,
     }
     &[
         message("shard", "mesh shards get", "omnirelay.mesh.control.v1.GetShardResponse"),

@@ -20,7 +20,7 @@ Examples:
 /// Have callers send nothing to a shard; its owner stays
 #[derive(Args, Debug)]
 #[command(before_long_help = EXAMPLES)]
-pub struct PauseArgs {
+pub struct ShardsPauseArgs {
     #[command(flatten)]
     pub shard: ShardArgs,
     #[command(flatten)]
@@ -40,7 +40,7 @@ pub struct ShardArgs {
     ticket: Option<String>,
 }
 
-pub async fn run(args: &PauseArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
+pub async fn run(args: &ShardsPauseArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
     let words = ("paused", "it is paused already");
     change(&PAUSE, &args.shard, &args.write, words, json!({}), session).await
 }

@@ -2,11 +2,11 @@
 
 use omnirelay_wire::rpc::rebalance_control_service;
 
-use super::simulate::{WantedArgs, told};
+use super::simulate::{ShardsWantedArgs, told};
 use super::which::NamespaceArg;
 use crate::frame::change::ObjectChange;
 use crate::frame::prelude::*;
-use crate::rebalance_plans::follow::{self, WaitArgs};
+use crate::rebalance_plans::follow::{self, RebalancePlansWaitArgs};
 use crate::{namespaces, rebalance_plans};
 
 const PROPOSE: RpcMethod = rebalance_control_service::PROPOSE;
@@ -28,11 +28,11 @@ Examples:
 /// Somebody else has to approve it, unless the policy or the configuration allows one's own.
 #[derive(Args, Debug)]
 #[command(before_long_help = EXAMPLES)]
-pub struct RebalanceArgs {
+pub struct ShardsRebalanceArgs {
     #[command(flatten)]
     which: NamespaceArg,
     #[command(flatten)]
-    wanted: WantedArgs,
+    wanted: ShardsWantedArgs,
     /// At most so many moves
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     max_moves: Option<u32>,
@@ -46,12 +46,12 @@ pub struct RebalanceArgs {
     #[arg(long)]
     apply: bool,
     #[command(flatten)]
-    wait: WaitArgs,
+    wait: RebalancePlansWaitArgs,
     #[command(flatten)]
     write: WriteArgs,
 }
 
-pub async fn run(args: &RebalanceArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
+pub async fn run(args: &ShardsRebalanceArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
     let namespace = args.which.one(session).await?;
     let mut fields = args.wanted.fields(&namespace);
     fields["maxMoves"] = json!(args.max_moves);

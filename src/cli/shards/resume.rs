@@ -18,13 +18,13 @@ Examples:
 /// Have callers use a shard again that was paused or disabled
 #[derive(Args, Debug)]
 #[command(before_long_help = EXAMPLES)]
-pub struct ResumeArgs {
+pub struct ShardsResumeArgs {
     #[command(flatten)]
     shard: ShardArgs,
     #[command(flatten)]
     write: WriteArgs,
 }
 
-pub async fn run(args: &ResumeArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
+pub async fn run(args: &ShardsResumeArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
     change(&RESUME, &args.shard, &args.write, ("resumed", "it was not paused"), json!({}), session).await
 }

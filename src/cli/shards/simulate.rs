@@ -29,11 +29,11 @@ Examples:
 /// Say what would move if nodes or rules were others, and change nothing
 #[derive(Args, Debug)]
 #[command(before_long_help = EXAMPLES)]
-pub struct SimulateArgs {
+pub struct ShardsSimulateArgs {
     #[command(flatten)]
     which: NamespaceArg,
     #[command(flatten)]
-    wanted: WantedArgs,
+    wanted: ShardsWantedArgs,
     /// A node that comes, as ID[:WEIGHT[:REGION[:ZONE]]]
     #[arg(long, value_name = "NODE", value_delimiter = ',')]
     add: Vec<String>,
@@ -47,7 +47,7 @@ pub struct SimulateArgs {
 
 /// What is to be otherwise.
 #[derive(Args, Clone, Debug, Default)]
-pub struct WantedArgs {
+pub struct ShardsWantedArgs {
     /// Another strategy: ring, rendezvous or locality
     #[arg(long, value_name = "STRATEGY", value_parser = ["ring", "rendezvous", "locality"])]
     pub strategy: Option<String>,
@@ -62,7 +62,7 @@ pub struct WantedArgs {
     pub force: bool,
 }
 
-impl WantedArgs {
+impl ShardsWantedArgs {
     /// The fields of a request.
     pub fn fields(&self, namespace: &str) -> Value {
         let remove: Vec<&str> = self.remove.iter().map(|node| bare(node)).collect();
@@ -113,7 +113,7 @@ fn node(given: &str) -> Result<Value, CliError> {
     }))
 }
 
-pub async fn run(args: &SimulateArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
+pub async fn run(args: &ShardsSimulateArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
     let namespace = args.which.one(session).await?;
     let mut request = args.wanted.fields(&namespace);
     for (field, given) in [("add", &args.add), ("nodes", &args.node)] {

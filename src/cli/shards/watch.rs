@@ -14,14 +14,14 @@ Examples:
 /// Watch what becomes of shards, one line each
 #[derive(Args, Debug)]
 #[command(before_long_help = EXAMPLES)]
-pub struct WatchVerbArgs {
+pub struct ShardsWatchArgs {
     #[command(flatten)]
     filter: FilterArgs,
     #[command(flatten)]
     watching: WatchArgs,
 }
 
-pub async fn run(args: &WatchVerbArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
+pub async fn run(args: &ShardsWatchArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
     let watching = WatchArgs { append: true, ..args.watching.clone() };
     list::watch(&args.filter, &watching, &TableArgs::default(), session).await
 }

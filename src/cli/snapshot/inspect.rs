@@ -23,13 +23,13 @@ Examples:
 /// is not sound. No daemon is needed.
 #[derive(Args, Debug)]
 #[command(before_long_help = EXAMPLES)]
-pub struct InspectArgs {
+pub struct SnapshotInspectArgs {
     /// What omnirelay snapshot save has written; - is standard input
     #[arg(value_name = "FILE")]
     file: PathBuf,
 }
 
-pub async fn run(args: &InspectArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
+pub async fn run(args: &SnapshotInspectArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
     let mut trail = TrailCheck::new();
     let contents = read(&args.file, |record| {
         match record.kind.as_str() {

@@ -13,9 +13,9 @@ verbs! {
     /// Keep the registry of a mesh in a file, and put it back
     #[command(arg_required_else_help = true)]
     "snapshot" SnapshotArgs {
-        Save: save::SaveArgs,
-        Inspect: inspect::InspectArgs,
-        Restore: restore::RestoreArgs,
+        Save: save::SnapshotSaveArgs,
+        Inspect: inspect::SnapshotInspectArgs,
+        Restore: restore::SnapshotRestoreArgs,
     }
     &[
         own("snapshot", "snapshot inspect", schemas::snapshot),

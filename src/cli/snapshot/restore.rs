@@ -36,7 +36,7 @@ Examples:
 #[derive(Args, Debug)]
 #[command(before_long_help = EXAMPLES)]
 #[command(mut_arg("if_match", |argument| argument.hide(true)))]
-pub struct RestoreArgs {
+pub struct SnapshotRestoreArgs {
     /// What omnirelay snapshot save has written
     #[arg(value_name = "FILE")]
     file: PathBuf,
@@ -55,7 +55,7 @@ struct Total {
     cursor: String,
 }
 
-pub async fn run(args: &RestoreArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
+pub async fn run(args: &SnapshotRestoreArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
     args.write.without_version("a registry")?;
     args.write.check(session, 1)?;
     // All of it is looked at before anything is sent.

@@ -25,7 +25,7 @@ Examples:
 /// and who may do what: only its owner can read it.
 #[derive(Args, Debug)]
 #[command(before_long_help = EXAMPLES)]
-pub struct SaveArgs {
+pub struct SnapshotSaveArgs {
     /// Where to write; - is standard output
     #[arg(value_name = "FILE")]
     file: PathBuf,
@@ -34,7 +34,7 @@ pub struct SaveArgs {
     force: bool,
 }
 
-pub async fn run(args: &SaveArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
+pub async fn run(args: &SnapshotSaveArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
     let call = Call::of(&SAVE, &json!({}))?;
     let lines = SavedLines { what: "snapshot", file: Some(&args.file), force: args.force };
     let records = Cell::new(0);

@@ -23,12 +23,12 @@ Examples:
 #[derive(Args, Debug)]
 #[command(before_long_help = EXAMPLES)]
 #[command(mut_arg("if_match", |argument| argument.hide(true)))]
-pub struct GiveUpArgs {
+pub struct StoreGiveUpArgs {
     #[command(flatten)]
     write: WriteArgs,
 }
 
-pub async fn run(args: &GiveUpArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
+pub async fn run(args: &StoreGiveUpArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
     let change = StoreChangePlan {
         rpc: &GIVE_UP,
         write: &args.write,

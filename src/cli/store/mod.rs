@@ -11,9 +11,9 @@ verbs! {
     /// The store that the mesh shares
     #[command(arg_required_else_help = true)]
     "store" StoreArgs {
-        GiveUp: give_up::GiveUpArgs,
-        ResetClock: reset_clock::ResetClockArgs,
-        Switch: switch::SwitchArgs,
+        GiveUp: give_up::StoreGiveUpArgs,
+        ResetClock: reset_clock::StoreResetClockArgs,
+        Switch: switch::StoreSwitchArgs,
     }
     &[]
 }

@@ -24,12 +24,12 @@ Examples:
 #[derive(Args, Debug)]
 #[command(before_long_help = EXAMPLES)]
 #[command(mut_arg("if_match", |argument| argument.hide(true)))]
-pub struct ResetClockArgs {
+pub struct StoreResetClockArgs {
     #[command(flatten)]
     write: WriteArgs,
 }
 
-pub async fn run(args: &ResetClockArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
+pub async fn run(args: &StoreResetClockArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
     let change = StoreChangePlan {
         rpc: &RESET,
         write: &args.write,

@@ -26,7 +26,7 @@ Examples:
 #[derive(Args, Debug)]
 #[command(before_long_help = EXAMPLES)]
 #[command(mut_arg("if_match", |argument| argument.hide(true)))]
-pub struct SwitchArgs {
+pub struct StoreSwitchArgs {
     /// Only if this server is the master now
     #[arg(long, value_name = "HOST:PORT")]
     from: Option<String>,
@@ -34,7 +34,7 @@ pub struct SwitchArgs {
     write: WriteArgs,
 }
 
-pub async fn run(args: &SwitchArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
+pub async fn run(args: &StoreSwitchArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
     let change = StoreChangePlan {
         rpc: &SWITCH,
         write: &args.write,

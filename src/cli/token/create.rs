@@ -32,7 +32,7 @@ Examples:
 /// It is made here, and the mesh learns only what tells whether somebody has it. It is printed this once.
 #[derive(Args, Debug)]
 #[command(before_long_help = EXAMPLES)]
-pub struct CreateArgs {
+pub struct TokenCreateArgs {
     /// Role of the nodes that join with it [default: worker]
     #[arg(long)]
     role: Option<String>,
@@ -61,7 +61,7 @@ pub struct CreateArgs {
     write: WriteArgs,
 }
 
-pub async fn run(args: &CreateArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
+pub async fn run(args: &TokenCreateArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
     let (write, dry_run) = (&args.write, args.write.is_dry_run());
     write.check(session, 1)?;
     write.without_version("a token that is made")?;

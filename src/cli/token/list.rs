@@ -17,7 +17,7 @@ Examples:
 /// List join tokens; what proves them is nowhere
 #[derive(Args, Debug)]
 #[command(visible_alias = "ls", before_long_help = EXAMPLES)]
-pub struct ListArgs {
+pub struct TokenListArgs {
     /// Those too that let nobody in any more
     #[arg(short, long)]
     all: bool,
@@ -25,7 +25,7 @@ pub struct ListArgs {
     table: TableArgs,
 }
 
-pub async fn run(args: &ListArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
+pub async fn run(args: &TokenListArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
     let document = list::whole(session, &LIST, "tokens", json!({"all": args.all})).await?;
     let list = ListSpec {
         field: "tokens",

@@ -15,9 +15,9 @@ verbs! {
     /// Make and take away the tokens by which hosts join the mesh
     #[command(alias = "tokens", arg_required_else_help = true)]
     "token" TokenArgs {
-        Create: create::CreateArgs,
-        List: list::ListArgs,
-        Revoke: revoke::RevokeArgs,
+        Create: create::TokenCreateArgs,
+        List: list::TokenListArgs,
+        Revoke: revoke::TokenRevokeArgs,
     }
     &[
         message("join-tokens", "token list", "omnirelay.security.v1.ListJoinTokensResponse"),

@@ -15,7 +15,7 @@ Examples:
 /// Have a join token let nobody in any more; who joined with it stays
 #[derive(Args, Debug)]
 #[command(visible_alias = "rm", before_long_help = EXAMPLES)]
-pub struct RevokeArgs {
+pub struct TokenRevokeArgs {
     /// Id of the token
     #[arg(value_name = "ID", value_parser = super::token_id)]
     id: String,
@@ -23,7 +23,7 @@ pub struct RevokeArgs {
     write: WriteArgs,
 }
 
-pub async fn run(args: &RevokeArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
+pub async fn run(args: &TokenRevokeArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
     let write = &args.write;
     write.check(session, 1)?;
     write.without_version("a join token")?;

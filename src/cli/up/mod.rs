@@ -98,7 +98,7 @@ enum LogFormatArg {
 
 #[derive(Debug, Subcommand)]
 enum Verb {
-    Status(status::StatusArgs),
+    Status(status::UpStatusArgs),
 }
 
 /// The context that leads to the nodes, unless they are called otherwise.
