@@ -8,11 +8,11 @@ use omnirelay_core::text::chain;
 use omnirelay_decisions::peer::SilencePatience;
 use omnirelay_host::log::LogLimiter;
 use omnirelay_nouns::timestamp;
-use omnirelay_registry::act::{self, DaemonAct, DecisionReader, WriteAuthority};
+use omnirelay_registry::act::{DaemonAct, DecisionReader, WriteAuthority, put};
 use omnirelay_registry::epoch_loss::ToRestore;
 use omnirelay_registry::follow::in_time;
 use omnirelay_registry::{Registry, audit_record};
-use omnirelay_store::{CommitError, GroupRef, OpenedGroup, RecordId, StoreError, Write};
+use omnirelay_store::{CommitError, GroupRef, OpenedGroup, RecordId, StoreError};
 use omnirelay_wire::pb::omnirelay::store::v1::{AuditValue, PeerValue, RivalDaemon};
 use omnirelay_wire::timestamp::millis;
 use parking_lot::Mutex;
@@ -303,7 +303,7 @@ impl Presence {
         let decide = async |reader: DecisionReader<'_>| {
             let held = reader.get(&id).and_then(|held| held.value());
             let value = held.map(|held| PeerValue { rival: Some(rival.clone()), ..PeerValue::clone(&held) });
-            Ok::<_, CommitError>(value.map(|value| (reader.plan().write([put(&id, &value)]), ())))
+            Ok::<_, CommitError>(value.map(|value| (reader.plan().write([put(id.clone(), &value)]), ())))
         };
         if let Err(error) = in_time(CALL_TIMEOUT, self.registry.act(&act, decide)).await {
             debug!(error = %chain(&error), "could not say that another daemon has this node id");
@@ -348,7 +348,10 @@ impl Presence {
             let was = before.as_ref().map_or(Status::Unspecified, PeerValue::status);
             let value = self.own_value(before, status, reason, session);
             let told = self.told(&id, (was, status), reason);
-            Ok::<_, CommitError>(Some((reader.plan().write([put(&id, &value)]).audit(told), is_poorer)))
+            Ok::<_, CommitError>(Some((
+                reader.plan().write([put(id.clone(), &value)]).audit(told),
+                is_poorer,
+            )))
         };
         match self.registry.act(&act, decide).await? {
             // Nobody can tell any more what was lost of it.
@@ -406,8 +409,4 @@ impl Presence {
         value.metadata = Some(says);
         value
     }
-}
-
-pub fn put(id: &RecordId, value: &PeerValue) -> Write {
-    act::put(id.clone(), value)
 }

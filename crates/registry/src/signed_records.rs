@@ -7,7 +7,7 @@ use omnirelay_wire::pb::omnirelay::store::v1::AuditValue;
 use xxhash_rust::xxh64::xxh64;
 
 use super::Registry;
-use super::act::{CommitPlan, DaemonAct, DecisionReader, WriteAuthority};
+use super::act::{CommitPlan, DaemonAct, DecisionReader, OwnChange, WriteAuthority};
 use super::audit_record::{named, own_body};
 use super::view::RefusedRecord;
 
@@ -19,8 +19,6 @@ pub const REFUSE: &str = "signed-records.refuse";
 pub const SIGN: &str = "signed-records.sign";
 /// How many records are put right in one commit.
 const AT_ONCE: usize = 64;
-/// How often a commit is decided.
-const TRIES: usize = 5;
 
 impl Registry {
     /// Writes what counts over what does not, as it was signed: another issuer may know a newer one, which this one is not to go
@@ -107,12 +105,14 @@ impl Registry {
         L: Fn(&RecordId) -> String,
     {
         let kinds = ids.iter().map(|id| id.kind.clone());
-        let act = DaemonAct { tries: TRIES, ..DaemonAct::new(action, kinds, WriteAuthority::Unfenced) };
-        let body = own_body(self.node_id(), action, object(ids), named(ids.iter().map(line).collect()));
-        let done = self.act::<_, CommitError, _>(&act, async |reader: DecisionReader<'_>| {
+        let done = self.change_own::<_, CommitError>(action, kinds, |reader| {
             let due = ids.iter().filter(|id| is_due(id));
-            let writes: Vec<Write> = due.map(|id| write(&reader, id)).collect();
-            Ok((!writes.is_empty()).then(|| (reader.plan().write(writes).audit([body.clone()]), ())))
+            let writes: Vec<Write> = due.map(|id| write(reader, id)).collect();
+            if writes.is_empty() {
+                return Ok(None);
+            }
+            let changes = named(ids.iter().map(line).collect());
+            Ok(Some(OwnChange { object: object(ids), writes, changes, answer: () }))
         });
         done.await.map(drop)
     }

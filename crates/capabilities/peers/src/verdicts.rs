@@ -8,11 +8,11 @@ use omnirelay_core::time::Millis;
 use omnirelay_decisions::lease::place_of;
 use omnirelay_decisions::peer::{PeerSilence, PeerVerdict, next_verdict};
 use omnirelay_nouns::timestamp;
-use omnirelay_peer_records::presence::{Presence, put};
+use omnirelay_peer_records::presence::Presence;
 use omnirelay_peer_records::roster::{PeerRoster, PeerStanding};
 use omnirelay_peer_records::{PEER, own_session};
 use omnirelay_registry::Registry;
-use omnirelay_registry::act::{CommitPlan, DaemonAct, WriteAuthority};
+use omnirelay_registry::act::{CommitPlan, DaemonAct, WriteAuthority, put};
 use omnirelay_registry::reactor::PacedScene;
 use omnirelay_registry::view::{View, ViewRecord};
 use omnirelay_store::{CommitError, GroupRef, Precondition, Write};
@@ -176,7 +176,7 @@ fn plan(by: &Presence, due: &Due, now: Millis) -> CommitPlan {
     judged.set_status(status);
     reason.clone_into(&mut judged.status_reason);
     judged.status_since = Some(timestamp(now));
-    plan.write([put(id, &judged)]).audit(told)
+    plan.write([put(id.clone(), &judged)]).audit(told)
 }
 
 /// Says what has become of a peer.
