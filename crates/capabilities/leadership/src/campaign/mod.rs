@@ -105,12 +105,6 @@ struct LeftAlone {
     until: Millis,
 }
 
-impl LeftAlone {
-    fn lasts(&self, known: &ScopeState) -> bool {
-        self.until > known.now && self.version == known.record.record.version
-    }
-}
-
 /// The shortest time between two looks that only changes of peers ask for: a look goes through all peers.
 const PEERS_PACE: Duration = Duration::from_millis(25);
 
@@ -173,10 +167,9 @@ impl Campaigner {
         self.registry.held_groups().confirmed(&session_id(self.registry.node_id()), epoch)
     }
 
-    /// Remembers when each scope was last heard to be led: a new epoch knows nothing of it.
+    /// Remembers when each scope was last heard to be led, as a new epoch knows nothing of it, and which are left alone still.
     fn note_led(&self, all: &ScopeStates) {
         let mut state = self.state.lock();
-        state.left_alone.retain(|scope, alone| all.find(scope).is_none_or(|known| alone.lasts(known)));
         for known in &all.scopes {
             if let Some((held, _, renewed_at)) = known.valid() {
                 state.last_led.insert(known.scope().to_owned(), (renewed_at, TenureNumbers::of(held)));
@@ -184,10 +177,14 @@ impl Campaigner {
             }
         }
         // What is lost is about to be entered again.
-        if !self.registry.view().is_restoring() {
+        let is_restoring = self.registry.view().is_restoring();
+        state.left_alone.retain(|scope, alone| match all.find(scope) {
+            Some(known) => alone.until > known.now && alone.version == known.record.record.version,
+            None => is_restoring,
+        });
+        if !is_restoring {
             state.last_led.retain(|scope, _| all.find(scope).is_some());
             state.held_until.retain(|scope, _| all.find(scope).is_some());
-            state.left_alone.retain(|scope, _| all.find(scope).is_some());
         }
     }
 
@@ -202,8 +199,7 @@ impl Campaigner {
         let last_led = state.last_led.get(known.scope()).map(|(at, _)| *at);
         let held_until = state.held_until.get(known.scope()).copied().unwrap_or_default();
         let heard_since = state.heard_since.unwrap_or_default();
-        let alone = state.left_alone.get(known.scope()).filter(|alone| alone.lasts(known));
-        let left_alone_until = alone.map(|alone| alone.until);
+        let left_alone_until = state.left_alone.get(known.scope()).map(|alone| alone.until);
         let in_doubt = state.yielding.get(known.scope()).is_some_and(|yielding| yielding.in_doubt);
         drop(state);
         Scene {
