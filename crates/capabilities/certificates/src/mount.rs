@@ -248,27 +248,6 @@ fn keep_signed_records(node: &mut NodeBuilder, signer: &Arc<Signer>, grants: Arc
     node.run(StopPhase::End, async move { kept.keep().await });
 }
 
-/// What says whether this host administers the mesh, as far as the registry was read.
-pub(crate) fn administers(node: &NodeBuilder) -> impl Fn() -> bool + Send + Sync + use<> {
-    // The registry keeps neither.
-    let (known, files) = (Arc::downgrade(&node.registry), node.identity_files.clone());
-    let seen = Mutex::new(None);
-    move || {
-        let Some(registry) = known.upgrade() else { return true };
-        let view = registry.view();
-        let now = (files.secret_stamp(), view.changed(&AUTHORITY), view.demands_signatures());
-        let mut seen = seen.lock();
-        match &*seen {
-            Some((of, administers)) if *of == now => *administers,
-            Some(_) | None => {
-                let administers = registry.may_write(&RecordId::new(JOIN_POLICY, "mesh"));
-                *seen = Some((now, administers));
-                administers
-            }
-        }
-    }
-}
-
 /// Has those who are on this host do no more than what concerns it, where others administer the mesh.
 fn narrow_door(node: &mut NodeBuilder, grants: Arc<BindingGrants>) {
     let registry = node.registry.clone();

@@ -2,18 +2,19 @@
 
 use std::sync::Arc;
 
+use omnirelay_certificate_records::{AUTHORITY, JOIN_POLICY};
 use omnirelay_identity::host_door::HostDoor;
 use omnirelay_identity::proof::BindingGrants;
 use omnirelay_node::{CapabilityKinds, NodeBuilder, PortName, StopPhase};
 use omnirelay_registry::epoch_loss::{RestoredBy, RestoredKind};
 use omnirelay_registry::view::View;
-use omnirelay_store::RecordKind;
+use omnirelay_store::{RecordId, RecordKind};
 use omnirelay_wire::pb::omnirelay::security::v1::binding_service_server::BindingServiceServer;
+use parking_lot::Mutex;
 use tonic::codec::CompressionEncoding::Gzip;
 
 use crate::bindings::seed::{BINDING_SEED, ConfiguredSeeds};
 use crate::bindings::{BINDING, Bindings, granted};
-use crate::mount::administers;
 
 const BINDINGS: &[RecordKind] = &[BINDING, BINDING_SEED];
 
@@ -52,4 +53,25 @@ pub fn mount(node: &mut NodeBuilder) -> Arc<BindingGrants> {
     let bindings = BindingServiceServer::new(bindings).send_compressed(Gzip).accept_compressed(Gzip);
     node.serve(PortName::Control, bindings);
     grants
+}
+
+/// What says whether this host administers the mesh, as far as the registry was read.
+fn administers(node: &NodeBuilder) -> impl Fn() -> bool + Send + Sync + use<> {
+    // The registry keeps neither.
+    let (known, files) = (Arc::downgrade(&node.registry), node.identity_files.clone());
+    let seen = Mutex::new(None);
+    move || {
+        let Some(registry) = known.upgrade() else { return true };
+        let view = registry.view();
+        let now = (files.secret_stamp(), view.changed(&AUTHORITY), view.demands_signatures());
+        let mut seen = seen.lock();
+        match &*seen {
+            Some((of, administers)) if *of == now => *administers,
+            Some(_) | None => {
+                let administers = registry.may_write(&RecordId::new(JOIN_POLICY, "mesh"));
+                *seen = Some((now, administers));
+                administers
+            }
+        }
+    }
 }
