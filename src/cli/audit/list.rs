@@ -33,13 +33,8 @@ pub struct AuditListArgs {
 }
 
 pub async fn run(args: &AuditListArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
-    args.table.check_order(COLUMNS)?;
-    let sorts_here = args.table.sort_by.is_some();
-    let mut request = args.records.request();
-    request["until"] = json!(args.until.until);
-    let mut document = fetch(session, request, &args.page, sorts_here).await?;
-    args.table.order(COLUMNS, &mut document, "records")?;
-    list::limit(session, &mut document, "records", &args.page);
+    let mut records = args.records.request();
+    records["until"] = json!(args.until.until);
     let list = ListSpec {
         field: "records",
         columns: COLUMNS,
@@ -47,21 +42,21 @@ pub async fn run(args: &AuditListArgs, session: &mut CommandSession) -> Result<E
         none: "No audit records match.".to_owned(),
         footer: |_, _| String::new(),
     };
+    let sorts_here = args.table.sort_by.is_some();
+    let request = |page: &ListPage| request(&records, page);
+    let document = list.pages(session, (&args.page, &args.table), sorts_here, request).await?;
     list.print(document, &args.table, args.page.fail_empty, session)
 }
 
 /// The newest records that are asked for, as one document.
-pub async fn fetch(
-    session: &CommandSession,
-    records: Value,
-    pages: &PageArgs,
-    all: bool,
-) -> Result<Value, CliError> {
-    let request = |page: &ListPage| {
-        let mut request = records.clone();
-        request["pageSize"] = page.size.into();
-        request["pageToken"] = page.token.clone().into();
-        Call::of(&LIST, &request)
-    };
-    list::fetch(session, "records", pages, all, request).await
+pub async fn fetch(session: &CommandSession, records: Value, pages: &PageArgs) -> Result<Value, CliError> {
+    list::fetch(session, "records", pages, false, |page| request(&records, page)).await
+}
+
+/// The request for a page of records.
+fn request(records: &Value, page: &ListPage) -> Result<Call, CliError> {
+    let mut request = records.clone();
+    request["pageSize"] = page.size.into();
+    request["pageToken"] = page.token.clone().into();
+    Call::of(&LIST, &request)
 }

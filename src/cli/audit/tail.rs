@@ -94,11 +94,11 @@ async fn show_newest(
     if args.limit == 0 {
         // Only where the registry stands is of interest.
         let pages = PageArgs { limit: 1, ..PageArgs::default() };
-        let document = fetch(session, args.records.request(), &pages, false).await?;
+        let document = fetch(session, args.records.request(), &pages).await?;
         return Ok((text(&document, "cursor").to_owned(), Vec::new()));
     }
     let pages = PageArgs { limit: args.limit, ..PageArgs::default() };
-    let document = fetch(session, args.records.request(), &pages, false).await?;
+    let document = fetch(session, args.records.request(), &pages).await?;
     let records = items(&document, "records");
     let mut printer = EventPrinter::of(session, true, TableArgs::default().layout(), false);
     let mut told = Vec::new();
