@@ -7,6 +7,7 @@ use std::time::{Duration, Instant, SystemTime};
 use serde_json::{Value, json};
 
 use crate::pool::{PARTIAL, SYNCED};
+use crate::process::built;
 use crate::program::{Ended, Program, ended};
 use crate::stub::{Reply, Stub, mesh, problem};
 
@@ -17,7 +18,7 @@ const HANG: Duration = Duration::from_secs(600);
 
 /// A program whose shells find `omnirelay` by its name.
 fn found(program: Program) -> Program {
-    let folder = Path::new(env!("CARGO_BIN_EXE_omnirelay")).parent().unwrap();
+    let folder = built();
     let path = std::env::var("PATH").unwrap();
     let program = program.with("PATH", &format!("{}:{path}", folder.display()));
     // What a busy machine may need.

@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use crate::flying::Flying;
 use crate::mesh::{Mesh, give_ports};
+use crate::process::built;
 use crate::program::{Program, ended};
 use omnirelay_support::servers::free_port;
 
@@ -109,7 +110,7 @@ fn printed(program: &Program, before: &str, examples: &[Example]) -> Vec<Vec<Str
     };
     let script: Vec<String> = examples.iter().map(line).collect();
     let folder = tempfile::tempdir().unwrap();
-    let built = Path::new(env!("CARGO_BIN_EXE_omnirelay")).parent().unwrap().to_owned();
+    let built = built();
     let programs = std::env::var_os("OMNIRELAY_PROGRAMS").map_or(built, Into::into);
     let path = format!("{}:{}", programs.display(), std::env::var("PATH").unwrap());
     // What waits for something that never comes ends as well.
