@@ -71,7 +71,7 @@ fn is_below_mesh(word: &str) -> bool {
     word != "mesh" && !named(word, BESIDE) && MESH.iter().any(aliased)
 }
 
-/// What the parser found wrong, as an error of ours: its first line, why, and what to type instead.
+/// Makes an error of ours of what the parser found wrong: its first line, why, and what to type instead.
 pub fn usage_error(error: &clap::Error, args: &[String]) -> CliError {
     let text = error.render().to_string();
     let text = text.trim().trim_start_matches("error: ");
@@ -192,7 +192,7 @@ fn area(entry: &super::CommandEntry) -> &'static str {
     if MESH.iter().any(|known| known.name == entry.name) { "mesh " } else { "" }
 }
 
-/// What `--color` says on a command line that was not understood.
+/// Color mode that `--color` says on a command line that was not understood.
 pub fn colour_of(args: &[String]) -> ColorMode {
     let after = args.iter().position(|arg| arg == "--color").and_then(|at| args.get(at + 1));
     let joined = args.iter().find_map(|arg| arg.strip_prefix("--color="));

@@ -1,4 +1,5 @@
-//! Where the documents are that messages name: messages name them as this repository does, and packages install them below one folder.
+//! Folder of the documents that messages name: messages name them as this repository does, and packages install them
+//! below one folder.
 
 use std::borrow::Cow;
 use std::path::Path;

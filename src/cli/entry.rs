@@ -9,7 +9,7 @@ use omnirelay_core::text::chain;
 use super::schema::documents::DocumentKind;
 use crate::frame::prelude::*;
 
-/// What the parser, help, completion and the schemas know of a command, and what it does.
+/// Entry of a command: what the parser, help, completion and the schemas know of it, and what it does.
 pub struct CommandEntry {
     /// As it is typed.
     pub name: &'static str,
@@ -24,7 +24,7 @@ pub struct CommandEntry {
     pub run: CommandRunner,
 }
 
-/// What runs a command, with what was parsed for it.
+/// Function that runs a command, with what was parsed for it.
 pub enum CommandRunner {
     /// One that needs no runtime.
     Local(fn(&ArgMatches, &mut CommandSession) -> Result<Exit, CliError>),
@@ -32,7 +32,7 @@ pub enum CommandRunner {
     Asking(for<'a> fn(&'a ArgMatches, &'a mut CommandSession) -> CommandOutcome<'a>),
 }
 
-/// What comes of asking.
+/// Future of the outcome of a command that may talk to a daemon.
 pub type CommandOutcome<'a> = Pin<Box<dyn Future<Output = Result<Exit, CliError>> + 'a>>;
 
 impl CommandEntry {

@@ -42,7 +42,7 @@ static TOPICS: &[Topic] = &[
     Topic { name: "contexts", text: || CONTEXTS.to_owned() },
 ];
 
-/// What can stand behind these words: topics, where there are none, and the commands below them.
+/// Words that can stand behind these: topics, where there are none, and the commands below them.
 pub fn offered(words: &[String]) -> Vec<String> {
     let mut root = super::command();
     root.build();

@@ -78,7 +78,7 @@ impl CommandSession {
     }
 }
 
-/// Where the daemon of `peer` says it can be asked: under TLS if the one that was `asked` is.
+/// Address where the daemon of `peer` says it can be asked: under TLS if the one that was `asked` is.
 ///
 /// # Errors
 /// When it does not live, or says no address.

@@ -64,7 +64,7 @@ pub const KINDS: &[CapabilityKinds] = &[
 /// revoked since would let in again.
 const LEFT_OUT: [RecordKind; 3] = [ADVERTISEMENT, WEBHOOK, JOIN_TOKEN];
 
-/// What the process of a node gives to its capabilities.
+/// Parts that the process of a node gives to its capabilities.
 pub struct FromProcess {
     /// Where the node keeps what it knows of the audit trail.
     pub audit: AuditFiles,

@@ -1,4 +1,4 @@
-//! That what can be searched for is what the sources write.
+//! Test that the names which can be searched for in the audit trail are those that the sources write.
 
 use std::collections::BTreeSet;
 use std::path::Path;

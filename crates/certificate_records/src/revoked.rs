@@ -1,4 +1,4 @@
-//! What is revoked: the list as the registry keeps it, which counts for what the authority has signed.
+//! Revocation list as the registry keeps it, which counts for what the authority has signed.
 
 use std::sync::Arc;
 
@@ -114,8 +114,8 @@ pub fn sound_list(
     signed_list(bundle, value).filter(|_| is_sound)
 }
 
-/// What a decision goes by: the list of the registry, if it is sound, and in any case what this node enforces, at the second
-/// `now`. Whoever writes to the store and cannot sign adds nothing to it, and takes nothing away.
+/// Revocations that a decision goes by at the second `now`: the list of the registry, if it is sound, and always what
+/// this node enforces. Whoever writes to the store and cannot sign adds nothing, and takes nothing away.
 pub fn believed(
     bundle: impl FnOnce() -> Option<TrustBundle>,
     value: Option<&RevocationValue>,

@@ -1,5 +1,5 @@
-//! How the nodes of a mesh stand by their certificates, for those who judge them: once there is an authority, a node that the
-//! mesh has given none is nobody, whatever it says of itself.
+//! Standing of the nodes of a mesh by their certificates, for those who judge them: once there is an authority, a node
+//! that the mesh has given none is nobody, whatever it says of itself.
 
 use std::sync::Arc;
 
@@ -19,7 +19,7 @@ use crate::{certificate_of, record_of_node};
 /// How long nodes that were there before the authority have to be enrolled.
 const ENROLLED_WITHIN: std::time::Duration = std::time::Duration::from_secs(24 * 3600);
 
-/// Why a node is none of the mesh.
+/// Reason why a node is none of the mesh.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum UnprovenReason {
     /// The mesh has given it none.
@@ -41,7 +41,7 @@ impl UnprovenReason {
     }
 }
 
-/// What nodes are judged by. It has what the registry had when it was made.
+/// Facts by which nodes are judged, as the registry had them when this was made.
 pub struct NodeIdentities<'a> {
     view: &'a View,
     authority_since: Millis,
@@ -77,9 +77,9 @@ impl<'a> NodeIdentities<'a> {
         Some(Self { view, authority_since, revocations, now: view.now(), wall: unix_now() })
     }
 
-    /// Why the node of a peer's record is none of the mesh. `None`: it is, by a certificate that is not revoked and has not
-    /// ended too long ago to be renewed; where this daemon believes files as well, which tell nothing to the
-    /// registry, unless it says itself that it has none; or because it has a while left to be enrolled.
+    /// Reason why the node of a peer's record is none of the mesh. `None`: it is, by a certificate that is not revoked
+    /// and has not ended too long ago to be renewed; where this daemon believes files as well, which tell nothing to
+    /// the registry, unless it says itself that it has none; or because it has a while left to be enrolled.
     pub fn lacks(&self, record: &Record, peer: &PeerValue) -> Option<UnprovenReason> {
         let nobody = Default::default();
         let says = peer.metadata.as_ref().unwrap_or(&nobody);

@@ -255,7 +255,7 @@ enum Label {
     Repeated,
 }
 
-/// What a value is written and read by.
+/// Encoding by which a value is written and read.
 struct Codec {
     /// The module of `prost::encoding`.
     module: Ident,

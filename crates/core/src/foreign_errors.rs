@@ -1,4 +1,4 @@
-//! What the errors of others say, in words for whoever runs the mesh.
+//! Error texts of foreign libraries, in words for whoever runs the mesh.
 //!
 //! Libraries write their errors for programmers: with the names of their types, with what `{:?}` makes of them, and with the
 //! text of a cause in that of what it caused. Everything in this workspace that makes text of an error which may be another's
@@ -128,7 +128,7 @@ fn in_words(text: &str) -> String {
     told
 }
 
-/// Where a text goes over into what `{:?}` makes of a value.
+/// Form that `{:?}` gives a value, found within a text.
 struct DebugForm {
     /// The name of the type or variant.
     begins: usize,

@@ -12,7 +12,7 @@ pub struct JoinPolicy {
     pub rules: Vec<JoinRule>,
 }
 
-/// Who it is about, and what becomes of them. What is empty matches everybody.
+/// Rule of the join policy: whom it matches, and what becomes of them. An empty field matches everybody.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct JoinRule {
     /// As refusals and audit records call it.
@@ -34,7 +34,7 @@ pub struct JoinRule {
     pub lifetime: Option<Duration>,
 }
 
-/// Who wants to join, as far as it is proven or of no weight: the cluster and the role are those of its token.
+/// Candidate that wants to join, as far as it is proven or of no weight: cluster and role are those of its token.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct JoinCandidate {
     pub cluster: String,
@@ -53,7 +53,7 @@ pub struct VerifiedEvidence {
     pub claims: BTreeMap<String, String>,
 }
 
-/// What the policy says of a candidate.
+/// Decision of the join policy about a candidate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum JoinDecision<'a> {
     Allowed(&'a JoinRule),
@@ -65,7 +65,7 @@ pub enum JoinDecision<'a> {
 }
 
 impl JoinPolicy {
-    /// What becomes of `candidate`.
+    /// Decides by the first rule that matches what becomes of `candidate`.
     pub fn decide(&self, candidate: &JoinCandidate) -> JoinDecision<'_> {
         match self.rules.iter().find(|rule| rule.matches(candidate)) {
             None => JoinDecision::Unmatched,

@@ -14,7 +14,7 @@ const SHOWN_CHARS: usize = 80;
 /// Labels in the order of their keys.
 pub type Labels = BTreeMap<String, String>;
 
-/// Why labels cannot be changed so. Nothing was changed.
+/// Error of a change of labels. Nothing was changed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum LabelError {
     #[error(

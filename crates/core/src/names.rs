@@ -3,7 +3,7 @@
 /// The longest node name in bytes; node names are DNS names and SPIFFE path segments too.
 pub const NODE_NAME_BYTES_MAX: usize = 63;
 
-/// Why a text cannot be a name.
+/// Reason why a text cannot be a name.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NameError {
     #[error("it is empty")]
@@ -47,7 +47,7 @@ pub fn to_node_name(text: &str) -> Option<String> {
 /// The longest id of a register, a relay or an agent in bytes.
 pub const ID_BYTES_MAX: usize = 128;
 
-/// Why a text cannot be the id of a register, a relay or an agent.
+/// Reason why a text cannot be the id of a register, a relay or an agent.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum IdError {
     #[error("it is empty")]

@@ -1,8 +1,8 @@
-//! Which addresses a daemon connects to where somebody else has named them: those that lead out of its own host and link.
+//! Addresses, named by somebody else, that a daemon connects to: those that lead out of its own host and link.
 
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-/// Why an address that somebody has named is not connected to.
+/// Reason why a daemon does not connect to an address that somebody has named.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum UnreachedAddress {
     #[error("it is an address of the daemon's own host")]

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 
 use crate::shard_order::{OwnerCandidate, PlacementStrategy, ShardPlacer, Weight};
 
-/// Whether a node may own shards.
+/// Standing of a node as an owner: whether it may own shards.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OwnerStanding {
     Open,
@@ -50,7 +50,7 @@ pub struct RebalanceShard<'a> {
     pub is_pinned: bool,
 }
 
-/// How shards are to be owned.
+/// Rules by which shards are placed on nodes and moved between them.
 #[derive(Clone, Copy, Debug)]
 pub struct RebalanceRules {
     pub strategy: PlacementStrategy,
@@ -67,7 +67,7 @@ pub struct RebalanceRules {
 }
 
 impl RebalanceRules {
-    /// How many moves a plan of so many shards has at most without a constraint that demands them.
+    /// The most moves of a plan of so many shards without a constraint that demands them.
     pub fn by_choice_max(&self, shards: usize) -> usize {
         let part = shards.saturating_mul(self.by_choice_milli as usize) / 1000;
         if self.by_choice_milli == 0 { 0 } else { part.max(1) }
@@ -86,7 +86,7 @@ impl Default for RebalanceRules {
     }
 }
 
-/// Which constraint a shard moves for.
+/// Cause of the move of a shard: the constraint that it moves for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum MoveCause {
     /// It has no owner.
@@ -129,7 +129,7 @@ pub struct ShardMove {
     pub cause: MoveCause,
 }
 
-/// What a node has before and after, and what it may have.
+/// Load of a node in shards before and after a plan, and the most that it may have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PlannedLoad {
     pub before: usize,
@@ -138,7 +138,7 @@ pub struct PlannedLoad {
     pub most: usize,
 }
 
-/// What is to be done, and why it cannot be less.
+/// Plan of the moves of shards, and the reasons why it cannot be less.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ShardMovePlan {
     /// In the order of shards.

@@ -1,6 +1,6 @@
-//! How many replicas must have a lease before its leader relies on it.
+//! Number of replicas that must have a lease before its leader relies on it.
 
-/// What is known of the replicas of a master.
+/// Known replicas of a master.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct MasterReplicas {
     /// The most that were ever connected at once, to this master or to those before it.
@@ -9,7 +9,7 @@ pub struct MasterReplicas {
     pub seen: bool,
 }
 
-/// How many replicas must have what leaders rely on; `configured` decides where it is given.
+/// Number of replicas that must have what leaders rely on; `configured` decides where it is given.
 ///
 /// Otherwise a master and those that must follow it are more than half of all servers, so that two sides of a split
 /// never both have enough. Of two servers that would be both, and none would be left to lead when one dies: there the

@@ -10,7 +10,7 @@ pub const SCOPE_BYTES_MAX: usize = 256;
 /// The longest part of a name between slashes, in bytes.
 const SEGMENT_BYTES_MAX: usize = 128;
 
-/// What a scope is about, by its name.
+/// Kind of a scope, as its name tells: all of the mesh, a shard, or another.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ScopeKind {
     /// `global-control`
@@ -21,7 +21,7 @@ pub enum ScopeKind {
     Custom,
 }
 
-/// Why a text cannot be the name of a scope.
+/// Reason why a text cannot be the name of a scope.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ScopeError {
     #[error("it is empty")]
@@ -36,7 +36,7 @@ pub enum ScopeError {
 }
 
 impl ScopeKind {
-    /// What a name says; names of shards have exactly three parts.
+    /// Reads the kind of a scope from its name; names of shards have exactly three parts.
     ///
     /// # Errors
     /// What is wrong with the name.

@@ -1,4 +1,4 @@
-//! What counts of a file that holds a secret.
+//! Content of a file that holds a secret: as much of it as counts.
 
 /// The secret in the content of a file: of text all but the end of its last line, which editors and `echo` add; of
 /// anything else every byte, for random bytes may well be white space.
@@ -11,7 +11,7 @@ pub fn secret_of(content: &[u8]) -> &[u8] {
     if std::str::from_utf8(line).is_ok_and(is_text) { line } else { content }
 }
 
-/// Why a file has no line that can be used.
+/// Fault of the first line of a secret file, for which it cannot be used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SecretLineFault {
     #[error("its first line is empty")]

@@ -15,7 +15,7 @@ const LOG_BITS: u32 = 40;
 const LOG_STEPS: usize = 1 << LOG_STEP_BITS;
 const LOG_STEP_BITS: u32 = 11;
 
-/// How nodes are preferred for a shard.
+/// Strategy by which nodes are preferred for the placement of a shard.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum PlacementStrategy {
     /// Consistent hashing: points of nodes on a ring, Karger et al. 1997.
@@ -45,7 +45,7 @@ impl PlacementStrategy {
     }
 }
 
-/// Why a number is no weight of a node.
+/// Reason why a number is no weight of a node.
 #[derive(Clone, Copy, Debug, PartialEq, thiserror::Error)]
 pub enum WeightError {
     #[error("a weight is a number")]
@@ -54,8 +54,8 @@ pub enum WeightError {
     OutOfRange(f64),
 }
 
-/// How much of what there is to own a node takes, beside others; in thousandths, 0 to 1000 as a whole. Of weight 0 it owns nothing
-/// new.
+/// Weight of a node: its share of what there is to own, beside others; in thousandths, 0 to 1000 as a whole. Of weight
+/// 0 it owns nothing new.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Weight(u32);
 
@@ -97,7 +97,7 @@ pub struct OwnerCandidate<'a> {
     pub zone: &'a str,
 }
 
-/// Where a shard is best, as `zone:Z`, `region:R`, `R/Z` or `R` say.
+/// Locality in which a shard is placed best, as the hints `zone:Z`, `region:R`, `R/Z` and `R` say.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ShardLocality<'a> {
     pub region: Option<&'a str>,
@@ -105,7 +105,7 @@ pub struct ShardLocality<'a> {
 }
 
 impl<'a> ShardLocality<'a> {
-    /// What a hint says; an empty one says nothing.
+    /// Reads the locality from a hint; an empty hint says nothing.
     pub fn of(hint: &'a str) -> Self {
         let some = |text: &'a str| Some(text).filter(|text| !text.is_empty());
         if let Some(zone) = hint.strip_prefix("zone:") {
@@ -118,7 +118,7 @@ impl<'a> ShardLocality<'a> {
         }
     }
 
-    /// How far a node is: 0 in the zone, 1 in the region, 2 elsewhere.
+    /// Distance of a node: 0 in the zone, 1 in the region, 2 elsewhere.
     pub fn distance(&self, node: &OwnerCandidate<'_>) -> u8 {
         let is_of_region = self.region.is_none_or(|region| region == node.region);
         match (self.zone, self.region) {
@@ -151,7 +151,7 @@ pub fn order(
     costs.into_iter().map(|(_, _, place)| place).collect()
 }
 
-/// How far a node is from being the best for a shard: its distance and its cost, the least is best.
+/// Cost of placing a shard on a node: its distance and its cost by the strategy, the least is best.
 pub type PlacementCost = (u8, u64);
 
 /// Prefers nodes for shards, by one strategy.
@@ -209,7 +209,7 @@ impl<'a> ShardPlacer<'a> {
         best.map(|best| best.place)
     }
 
-    /// What it costs to have the node at a place own a shard; `None`: it owns nothing.
+    /// Cost of having the node at a place own a shard; `None`: it owns nothing.
     pub fn cost(&self, namespace: &str, shard: &str, hint: &str, place: usize) -> Option<PlacementCost> {
         self.cost_by(&mut Keys::of(namespace, shard), &ShardLocality::of(hint), place)
     }
@@ -288,7 +288,7 @@ impl Best<'_> {
     }
 }
 
-/// What it costs to have a node own a shard, by rendezvous; the least is best. `None`: it owns nothing.
+/// Cost of having a node own a shard, by rendezvous; the least is best. `None`: it owns nothing.
 ///
 /// A node of weight w wins with the probability that its exponentially distributed cost of rate w is the least.
 pub fn cost(namespace: &str, shard: &str, node: &str, weight: Weight) -> Option<u64> {

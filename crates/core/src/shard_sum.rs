@@ -4,8 +4,8 @@
 
 use xxhash_rust::xxh64::xxh64;
 
-/// What a shard adds to the sum over its map, modulo 2 to the power of 64. `status` is 0 where it is active, 1 where its owner is to stop,
-/// 2 where it is paused, 3 where it is disabled.
+/// Summand of a shard in the sum over its map, modulo 2 to the power of 64. `status` is 0 where it is active, 1 where
+/// its owner is to stop, 2 where it is paused, 3 where it is disabled.
 pub fn summand(namespace: &str, shard: &str, owner: &str, status: u8, fence: u64) -> u64 {
     xxh64(format!("{namespace}|{shard}|{owner}|{status}|{fence}").as_bytes(), 0)
 }

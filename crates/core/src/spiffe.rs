@@ -13,7 +13,7 @@ use crate::names::{NameError, check_node_name};
 /// The longest trust domain in bytes, as the specification has it.
 pub const TRUST_DOMAIN_BYTES_MAX: usize = 255;
 
-/// Why a text is no SPIFFE ID of a mesh.
+/// Reason why a text is no SPIFFE ID of a mesh.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SpiffeIdError {
     #[error("it does not begin with `spiffe://`")]
@@ -26,7 +26,7 @@ pub enum SpiffeIdError {
     Name { part: &'static str, source: NameError },
 }
 
-/// Why a text is no trust domain.
+/// Reason why a text is no trust domain.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TrustDomainError {
     #[error("it is empty")]
@@ -37,7 +37,7 @@ pub enum TrustDomainError {
     Characters,
 }
 
-/// Whose certificates are trusted together: the name of a mesh's certificate authority.
+/// Trust domain: the name of a mesh's certificate authority, whose certificates are trusted together.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct TrustDomain(String);
 
@@ -68,7 +68,7 @@ impl fmt::Display for TrustDomain {
     }
 }
 
-/// Who a certificate is of, within its trust domain.
+/// Holder of a certificate, within its trust domain.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum CertificateHolder {
     Node { cluster: String, role: String, node: String },
@@ -86,7 +86,7 @@ impl CertificateHolder {
         }
     }
 
-    /// What it is called among those of its kind.
+    /// Name of the holder among those of its kind.
     pub fn name(&self) -> &str {
         match self {
             Self::Node { node, .. } => node,
@@ -94,7 +94,7 @@ impl CertificateHolder {
         }
     }
 
-    /// That every name in it may stand in a SPIFFE ID.
+    /// Checks that every name in it may stand in a SPIFFE ID.
     ///
     /// # Errors
     /// The name that may not, and why.

@@ -6,7 +6,7 @@ use std::str::FromStr;
 use crate::names::check_node_name;
 use crate::spiffe::{SpiffeId, TrustDomain, TrustDomainError};
 
-/// Why a text is no pattern of SPIFFE IDs.
+/// Reason why a text is no pattern of SPIFFE IDs.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PatternError {
     #[error("it does not begin with `spiffe://`")]

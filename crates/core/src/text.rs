@@ -1,4 +1,4 @@
-//! Which characters text from outside may not have, because whoever reads it would not see them or be misled by them.
+//! Characters that text from outside may not have, because whoever reads it would not see them or be misled by them.
 
 use std::borrow::Cow;
 

@@ -25,7 +25,7 @@ impl Millis {
         Self(self.0.saturating_add(whole_ms(duration)))
     }
 
-    /// How long it is from `earlier` to this instant; zero if `earlier` is later.
+    /// Duration from `earlier` to this instant; zero if `earlier` is later.
     pub fn since(self, earlier: Self) -> Duration {
         Duration::from_millis(self.0.saturating_sub(earlier.0))
     }

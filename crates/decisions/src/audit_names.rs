@@ -97,7 +97,7 @@ pub struct UnmatchableFilter {
     pub meant: Vec<String>,
 }
 
-/// Which records are searched for. Each name may have `*` for whatever stands there; an empty one is any.
+/// Search of the audit trail for records. Each name may have `*` for whatever stands there; an empty one is any.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct AuditSearch {
     actor: String,
@@ -110,7 +110,7 @@ pub struct AuditSearch {
 }
 
 impl AuditSearch {
-    /// What these filters mean: names as the trail has them, or as commands print them.
+    /// Reads a search from filters: names as the trail has them, or as commands print them.
     ///
     /// # Errors
     /// [`UnmatchableFilter`], where a name can be in no record.

@@ -1,4 +1,4 @@
-//! What there is to read of an audit record, as every surface and every export shows it.
+//! Readable form of an audit record, as every surface and every export shows it.
 
 use omnirelay_wire::pb::omnirelay::security::v1::AuditRecord;
 use omnirelay_wire::pb::omnirelay::store::v1::AuditValue;
@@ -6,7 +6,7 @@ use omnirelay_wire::timestamp::Timestamp;
 
 use super::audit_seal::StoredRecord;
 
-/// What a stored record says. `value` is what its bytes were decoded to; `None` when they are no record.
+/// Reads a stored record. `value` is what its bytes were decoded to; `None` when they are no record.
 pub fn readable(record: &StoredRecord<'_>, value: Option<AuditValue>) -> AuditRecord {
     let time = value.is_some().then(|| timestamp(record.created_at_ms));
     let value = value.unwrap_or_default();

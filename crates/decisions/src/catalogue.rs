@@ -14,7 +14,7 @@ use super::register::{RegisterIdError, RegisterTextError, check_described, check
 /// How much of a text a line of a difference shows, in characters.
 const SHOWN_CHARS_MAX: usize = 80;
 
-/// Why a register cannot be so. Nothing was changed.
+/// Error of a change to a register, or of a new one. Nothing was changed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RegisterError {
     #[error("{0}")]
@@ -42,7 +42,7 @@ impl RegisterError {
     }
 }
 
-/// What is given of a register; what is absent stays.
+/// Change to a register; what is absent stays.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct RegisterChange<'a> {
     pub name: Option<&'a str>,
@@ -54,7 +54,7 @@ pub struct RegisterChange<'a> {
     pub remove_labels: &'a [String],
 }
 
-/// What becomes of a version that is lower than the present one.
+/// Treatment of a version that is lower than the present one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum VersionDecrease {
     Refused,
@@ -62,7 +62,7 @@ pub enum VersionDecrease {
 }
 
 impl<'a> RegisterChange<'a> {
-    /// What an item of an import gives.
+    /// Change that an item of an import makes.
     pub fn of_import(item: &'a ImportedRegister) -> Self {
         Self {
             name: item.name.as_deref(),
@@ -116,7 +116,7 @@ pub fn check_imported(item: &ImportedRegister) -> Result<(), RegisterError> {
         .map(|_| ())
 }
 
-/// Which items of an import count, in their order: of two with one id the last.
+/// Indices of the items of an import that count, in their order: of two with one id the last.
 pub fn counting(items: &[ImportedRegister]) -> Vec<usize> {
     let mut last: BTreeMap<&str, usize> = BTreeMap::new();
     for (at, item) in items.iter().enumerate() {

@@ -1,4 +1,4 @@
-//! What is otherwise in a policy, a line for each field: who allowed what must be in the audit trail.
+//! Differences between two policies, a line for each field: who allowed what must be in the audit trail.
 
 use std::collections::BTreeSet;
 

@@ -71,7 +71,7 @@ pub struct OwnCertificate {
     pub lacks_names: bool,
 }
 
-/// What comes of judging the node's certificate as others do.
+/// Verdict on the node's certificate, judged as others do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CertificateVerdict {
     Believed,
@@ -81,7 +81,7 @@ pub enum CertificateVerdict {
     Refused,
 }
 
-/// When a certificate begins, ends, and is to be renewed.
+/// Lifetime of a certificate: when it begins, ends, and is to be renewed.
 #[derive(Clone, Copy, Debug)]
 pub struct CertificateLife {
     pub not_before: i64,
@@ -110,7 +110,7 @@ pub enum IdentityStep {
     Rejoin,
 }
 
-/// What to do, one after the other, and when to decide again although nothing has changed.
+/// Decision about a node's identity: the steps in their order, and when to decide again although nothing has changed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct IdentityDecision {
     pub steps: Vec<IdentityStep>,
@@ -124,8 +124,8 @@ impl CertificateLife {
         Self { not_before: leaf.not_before, not_after: leaf.not_after, drawn }
     }
 
-    /// When it is to be renewed: at two thirds of its life, and up to a tenth of it later, so that nodes that began together do
-    /// not all come at once.
+    /// Time when the certificate is to be renewed: at two thirds of its life, and up to a tenth of it later, so that
+    /// nodes that began together do not all come at once.
     pub fn renewal(&self) -> i64 {
         let tenth = (self.not_after - self.not_before) / 10;
         two_thirds(self.not_before, self.not_after) + tenth * i64::from(self.drawn) / 255

@@ -1,4 +1,4 @@
-//! What the keeper of an identity does, by cases.
+//! Tests of the keeper of an identity, by cases.
 
 use super::*;
 use IdentityStep::{

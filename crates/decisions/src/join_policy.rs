@@ -60,7 +60,7 @@ fn rule(rule: &pb::JoinRule) -> Result<JoinRule, String> {
     })
 }
 
-/// That all daemons can judge by it.
+/// Checks that all daemons can judge by these rules and attesters of a join policy.
 ///
 /// # Errors
 /// What is wrong, with the rule or the attester.

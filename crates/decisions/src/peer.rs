@@ -1,4 +1,4 @@
-//! What becomes of a peer's record.
+//! Decisions about a peer's record, by the silence of the peer.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -8,7 +8,7 @@ use omnirelay_core::time::Millis;
 use omnirelay_wire::pb::omnirelay::mesh::control::v1::peer::Status;
 use omnirelay_wire::pb::omnirelay::store::v1::PeerValue;
 
-/// What becomes of a peer that stays silent.
+/// Verdict on a peer that stays silent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PeerVerdict {
     Suspect,
@@ -17,7 +17,7 @@ pub enum PeerVerdict {
     Forgotten,
 }
 
-/// How a silent peer stands.
+/// State of a silent peer: its status, and since when it is silent.
 #[derive(Clone, Copy, Debug)]
 pub struct PeerSilence {
     pub status: Status,

@@ -12,11 +12,11 @@ use crate::lease::place_among;
 /// How many parts a set is cut into: of a set in which little has changed little is fetched.
 pub const PARTS: usize = 256;
 
-/// What one node offers, or what is held of it: by the ids of the registers.
+/// Registers that one node offers, or that are held of it, by their ids.
 pub type OfferedRegisters = BTreeMap<String, AdvertisementValue>;
 
-/// What a node of another cluster is called as a source of advertisements, such as `node-1@west`: no node of this mesh has such a
-/// name.
+/// Name of a node of another cluster as a source of advertisements, such as `node-1@west`: no node of this mesh has
+/// such a name.
 pub fn source_of(node: &str, cluster: &str) -> String {
     format!("{node}@{cluster}")
 }
@@ -77,7 +77,7 @@ pub fn item_of(register_id: &str, value: &AdvertisementValue) -> AdvertisedRegis
     }
 }
 
-/// What one producer after the other offers of a register: the greatest versions, and the first texts that are not empty.
+/// Merges the offer of one more producer into a register: the greatest versions, the first texts that are not empty.
 pub fn offer(offered: &mut OfferedRegisters, register_id: &str, value: &AdvertisementValue) {
     let Some(known) = offered.get_mut(register_id) else {
         offered.insert(register_id.to_owned(), value.clone());

@@ -15,7 +15,7 @@ const RESERVED: &str = "available";
 /// Up to so many removals need no consent, whatever part of the whole they are.
 const BRAKE_FROM: usize = 10;
 
-/// Why a text cannot be the id of a register.
+/// Reason why a text cannot be the id of a register.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RegisterIdError {
     #[error(transparent)]
@@ -38,7 +38,7 @@ pub const NAME_CHARS_MAX: usize = 256;
 /// The longest description of a register in characters.
 pub const DESCRIPTION_CHARS_MAX: usize = 4096;
 
-/// Why a text cannot be the name or the description of a register.
+/// Reason why a text cannot be the name or the description of a register.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RegisterTextError {
     #[error("it is {count} characters long, the limit is {max}")]
@@ -72,7 +72,7 @@ fn check_text(text: &str, max: usize, control: impl Fn(char) -> bool) -> Result<
     if text.chars().any(control) { Err(RegisterTextError::Control) } else { Ok(()) }
 }
 
-/// What a node advertises of a register that it hosts.
+/// Advertisement of a register by the node that hosts it.
 pub fn advertisement_of(register: &RegisterValue) -> AdvertisementValue {
     AdvertisementValue {
         name: register.name.clone(),
@@ -85,7 +85,7 @@ pub fn advertisement_of(register: &RegisterValue) -> AdvertisementValue {
     }
 }
 
-/// What an entry becomes when its producer pushes `item`: what is absent stays, and versions never go back.
+/// Returns an entry as it is once its producer has pushed `item`: what is absent stays, and versions never go back.
 pub fn advertised(held: Option<&AdvertisementValue>, item: &AdvertisedRegister) -> AdvertisementValue {
     let mut value = held.cloned().unwrap_or_default();
     if let Some(name) = &item.name {
@@ -110,7 +110,7 @@ pub fn brakes(removals: usize, entries: usize) -> bool {
     removals > BRAKE_FROM && removals * 2 > entries
 }
 
-/// What becomes of the entries of a producer that it does not push.
+/// Treatment of the entries of a producer that it does not push.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum UnpushedEntries {
     Stays,
@@ -134,7 +134,7 @@ impl AsRef<Self> for EntryBefore {
     }
 }
 
-/// What the store has of an entry.
+/// State of an entry in the store, compared with what is pushed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StoredState {
     Same,
@@ -143,7 +143,7 @@ pub enum StoredState {
     Missing,
 }
 
-/// What a push does.
+/// Plan of a push: the entries that it adds, updates and removes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PushPlan {
     pub add: BTreeMap<String, AdvertisementValue>,

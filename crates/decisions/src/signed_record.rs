@@ -19,7 +19,7 @@ const FIELD: u32 = 1000;
 /// How long a signature may be, in bytes: two numbers of 32 bytes in ASN.1, and what goes with them.
 const SIGNATURE_BYTES_MAX: usize = 256;
 
-/// Which record it is.
+/// Name of a signed record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RecordName<'a> {
     pub kind: &'a str,
@@ -46,7 +46,7 @@ pub struct RecordSigners {
     pub unsigned_counts: bool,
 }
 
-/// What is known of a record that counts.
+/// Known state of a record that counts.
 #[derive(Clone, Copy, Debug)]
 pub struct KnownRecord<'a> {
     /// The value as it was found, with its signature.
@@ -57,7 +57,7 @@ pub struct KnownRecord<'a> {
     pub is_signed: bool,
 }
 
-/// What is found of a record.
+/// Record as it was found.
 #[derive(Clone, Copy, Debug)]
 pub struct FoundRecord<'a> {
     pub value: &'a Bytes,
@@ -67,7 +67,7 @@ pub struct FoundRecord<'a> {
     pub is_first: bool,
 }
 
-/// Why what is found of a record does not count.
+/// Reason why a record that was found does not count.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RecordRefusal {
     #[error("nobody has signed it")]
@@ -114,7 +114,7 @@ pub fn join(payload: &[u8], signature: &RecordSignature) -> Bytes {
     value.into()
 }
 
-/// What is signed of a record; its parts have their lengths before them, so that none runs into the next.
+/// Message that is signed of a record; its parts have their lengths before them, so that none runs into the next.
 pub fn message(cluster: &str, name: RecordName<'_>, payload: &[u8], signature: &RecordSignature) -> Vec<u8> {
     let mut message = Vec::with_capacity(payload.len() + cluster.len() + name.key.len() + 64);
     for part in [cluster.as_bytes(), name.kind.as_bytes(), name.key.as_bytes(), payload] {
@@ -146,7 +146,7 @@ impl RecordSigners {
     }
 }
 
-/// What is found of a record, in its parts, if it counts.
+/// Judges a record that was found; returns its parts if it counts.
 ///
 /// # Errors
 /// Why it does not; what was known before stays then.

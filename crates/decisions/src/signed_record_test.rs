@@ -1,4 +1,4 @@
-//! What counts of signed records.
+//! Tests of signed records: which of them count.
 
 use omnirelay_core::spiffe::TrustDomain;
 use omnirelay_pki::authority::{CertificateAuthority, ValidityPeriod};

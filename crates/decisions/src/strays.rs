@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::register::brakes;
 
-/// What a run finds before it withdraws anything.
+/// Counts of a run before it withdraws anything.
 #[derive(Clone, Copy, Debug)]
 pub struct StrayCounts<'a> {
     /// How many entries the pool has of the producer, strays included.
@@ -16,7 +16,7 @@ pub struct StrayCounts<'a> {
     pub registers: usize,
 }
 
-/// What an automatic run dares.
+/// Limit of an automatic run: the strays that it dares to withdraw, and the number of those that it leaves.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct WithdrawalLimit {
     pub withdraw: BTreeSet<String>,

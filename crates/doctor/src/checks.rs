@@ -1,4 +1,4 @@
-//! What is checked of a host.
+//! Checks of a host.
 
 use omnirelay_decisions::check::finding::{
     CheckDefinition, CheckResult, CheckVerdict, FactExaminer, FindingCategory,

@@ -1,4 +1,4 @@
-//! What is judged of a host: found out once, on this host alone.
+//! Facts about a host that are judged: found out once, on this host alone.
 
 use std::collections::BTreeSet;
 use std::fs::Metadata;
@@ -26,7 +26,7 @@ const PATIENCE: Duration = Duration::from_secs(2);
 /// Where a daemon that was installed is configured, and keeps what it must.
 const INSTALLED: (&str, &str) = ("/etc/omnirelay/omnirelayd.yaml", "/var/lib/omnirelay");
 
-/// What is known of this host.
+/// Facts about this host.
 pub struct HostMachine {
     /// Every name that is configured, and what became of it.
     pub names: Vec<NameFound>,
@@ -52,7 +52,7 @@ pub struct DataDirectory {
     pub free: Option<u64>,
 }
 
-/// What is at that path.
+/// State of a data directory.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum DataState {
     Absent,
@@ -80,7 +80,7 @@ pub struct DaemonPort {
     pub taken: PortAvailability,
 }
 
-/// What stands in the way of a unix socket.
+/// State of a unix socket: it is there, can be made, or something stands in its way.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SocketState {
     There,
@@ -96,7 +96,7 @@ pub enum SocketState {
     Unreadable(String),
 }
 
-/// Whether a port can be taken.
+/// Availability of a port.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum PortAvailability {
     Free,
@@ -107,7 +107,7 @@ pub enum PortAvailability {
     Refused(String),
 }
 
-/// Who keeps the clock.
+/// Service that keeps the clock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ClockKeeper {
     Kept(&'static str),
@@ -115,7 +115,7 @@ pub enum ClockKeeper {
     Nobody,
 }
 
-/// Where the configuration of a daemon is, and what is in it.
+/// Configuration of a daemon that was found: its path, and what is in it or why it cannot be read.
 pub type ConfigFound = (PathBuf, Result<Config, String>);
 
 /// The configuration in a file; `None`: in that of an installed daemon, if there is one.

@@ -1,4 +1,4 @@
-//! What this node hears of peers by gossip, beside what the registry has of them.
+//! Health of peers as this node hears of it by gossip, beside what the registry has of them.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -14,7 +14,7 @@ use omnirelay_wire::timestamp::{Timestamp, timestamp};
 use crate::{Gossip, MemberHealth};
 use pb::peer_health::State;
 
-/// What is known by gossip at one moment, of this node too; empty: it does not gossip.
+/// Health of all nodes by gossip at one moment, of this node too; empty: it does not gossip.
 #[derive(Default)]
 pub struct GossipHealth(BTreeMap<String, MemberHealth>);
 
@@ -49,12 +49,12 @@ impl GossipHealth {
         self.get(node_id).map_or(State::Unknown, |health| state(health.status))
     }
 
-    /// How long it has been so.
+    /// Age of the status of a peer: how long it has been so.
     pub fn age(&self, node_id: &str) -> Option<Duration> {
         self.get(node_id).map(|health| health.age)
     }
 
-    /// How long answers of a peer take that is there.
+    /// Round-trip time of a peer that is live: how long its answers take.
     pub fn rtt(&self, node_id: &str) -> Option<Duration> {
         self.get(node_id).filter(|health| health.status.is_live())?.rtt
     }

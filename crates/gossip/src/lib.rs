@@ -43,7 +43,7 @@ const LEAVES_WITHIN: Duration = Duration::from_secs(1);
 /// How often it is looked whether somebody is registered by now of whom only the name was known, or nothing.
 const STRANGERS_EVERY: Duration = Duration::from_secs(2);
 
-/// Why a message of an exchange is not taken.
+/// Reason why a message of an exchange is not taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ExchangeRefusal {
     #[error("this node does not gossip yet")]
@@ -54,7 +54,7 @@ pub enum ExchangeRefusal {
     Malformed(#[from] MalformedPacket),
 }
 
-/// What has changed, and what was noted of it.
+/// Change of the membership, and the note of it in the history of the member.
 type Told = (MembershipEvent, Option<MemberEvent>);
 
 /// Membership by gossip, of one node.
@@ -90,7 +90,7 @@ struct Running {
     story: MemberHistory,
 }
 
-/// How a member is, as this node knows by gossip.
+/// Health of a member, as this node knows it by gossip.
 #[derive(Clone, Debug)]
 pub struct MemberHealth {
     pub status: MemberStatus,
@@ -151,7 +151,7 @@ impl MemberHealth {
         }
     }
 
-    /// What it has said of itself; `None`: others alone have told of it so far, or that cannot be read.
+    /// Record in which the member describes itself; `None`: others alone have told of it so far, or it cannot be read.
     pub fn record(&self) -> Option<MemberRecord> {
         record::read(self.said.as_ref()?)
     }
@@ -404,7 +404,7 @@ impl Gossip {
         }
     }
 
-    /// How many changes there were, and whose health has changed behind the first `seen` of them.
+    /// Number of changes so far, and the nodes whose health has changed behind the first `seen` of them.
     pub fn changed_since(&self, seen: u64) -> (u64, Vec<String>) {
         let running = self.running.lock();
         (running.story.count, running.story.changed_since(seen))
@@ -417,7 +417,7 @@ impl Gossip {
         self.changed_since(seen)
     }
 
-    /// Which start of the node this is; 0: it does not gossip yet.
+    /// Instance number of this start of the node; 0: it does not gossip yet.
     pub fn start(&self) -> u64 {
         self.running.lock().member.as_ref().map_or(0, |member| member.own().record.instance)
     }
@@ -427,7 +427,7 @@ impl Gossip {
         format!("{:x}.{}", self.start() >> 32, *self.changes.borrow())
     }
 
-    /// How all members are that are known, this one among them; empty: this node does not gossip.
+    /// Health of all members that are known, this one among them; empty: this node does not gossip.
     pub fn members(&self) -> BTreeMap<String, MemberHealth> {
         let now = self.now();
         let running = self.running.lock();
@@ -438,7 +438,7 @@ impl Gossip {
         all.map(|(node, health)| (node.as_str().to_owned(), health)).collect()
     }
 
-    /// How a member is; `None`: nothing is known of it, or this node does not gossip.
+    /// Health of a member; `None`: nothing is known of it, or this node does not gossip.
     pub fn health(&self, node: &str) -> Option<MemberHealth> {
         let now = self.now();
         let running = self.running.lock();
@@ -462,7 +462,7 @@ impl Gossip {
         self.running.lock().member.is_some()
     }
 
-    /// How many claims were heard that nobody can have made: of incarnations of more than a day ahead.
+    /// Number of claims heard that nobody can have made: of incarnations of more than a day ahead.
     pub fn implausible(&self) -> u64 {
         self.running.lock().member.as_ref().map_or(0, |member| member.stats().implausible)
     }
@@ -472,13 +472,13 @@ impl Gossip {
         self.running.lock().member.as_ref().is_none_or(|member| member.members().live() == 0)
     }
 
-    /// What has happened to a member, the oldest first.
+    /// History of a member: what has happened to it, the oldest first.
     pub fn story(&self, node: &str) -> Vec<MemberEvent> {
         self.running.lock().story.of(node)
     }
 
-    /// Where the mesh port of a live member may be: as it has said itself, and as others say, who may have made that up. Whoever answers
-    /// there has to show its certificate.
+    /// Locations at which the mesh port of a live member may be: as it has said itself, and as others say, who may have
+    /// made that up. Whoever answers there has to show its certificate.
     pub fn located(&self, node: &str) -> Vec<NodeLocation> {
         let Some(health) = self.health(node).filter(|health| health.status.is_live()) else {
             return Vec::new();
@@ -488,12 +488,12 @@ impl Gossip {
         said.map(|record| NodeLocation { mesh: record.endpoint, http3: record.http3_support }).collect()
     }
 
-    /// Where a seed was found to be that node.
+    /// Location at which a seed was found to be that node.
     pub fn learned(&self, node: &str) -> Option<NodeLocation> {
         self.seeds.learned(node)
     }
 
-    /// What metrics tell that is not counted as it happens.
+    /// Sets the metrics that are not counted as things happen.
     pub fn measure(&self) {
         let running = self.running.lock();
         if let Some(member) = &running.member {

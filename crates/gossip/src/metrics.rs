@@ -1,4 +1,4 @@
-//! What a node tells of membership by gossip.
+//! Metrics of the membership by gossip.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -17,7 +17,7 @@ const PEERS_MAX: usize = 256;
 const STATUSES: [MemberStatus; 4] =
     [MemberStatus::Alive, MemberStatus::Suspect, MemberStatus::Dead, MemberStatus::Left];
 
-/// Which way something goes.
+/// Direction of gossip traffic.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum GossipDirection {
     Inbound,
@@ -33,7 +33,7 @@ impl GossipDirection {
     }
 }
 
-/// What is counted of membership by gossip.
+/// Metrics of the membership by gossip: members, traffic, queue, health and refusals.
 pub struct GossipMetrics {
     members: IntGaugeVec,
     rtt: HistogramVec,

@@ -1,4 +1,4 @@
-//! What is sent: datagrams at once, and what takes longer by calls, some at a time.
+//! Outbound gossip: datagrams are sent at once, and what takes longer goes by calls, some at a time.
 
 use std::collections::HashMap;
 use std::sync::Arc;

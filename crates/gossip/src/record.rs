@@ -1,4 +1,4 @@
-//! What a node says of itself by gossip.
+//! Record in which a node describes itself by gossip.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ const SCHEMA_VERSION: &str = "v1";
 /// Up to how many members a suspicion is as short as it gets.
 const FEW: f64 = 10.0;
 
-/// What a node says of itself.
+/// Record in which a node describes itself.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct GossipRecord {
     pub role: String,

@@ -11,7 +11,7 @@ const LEARNED_MAX: usize = 256;
 type Known = Box<dyn Fn() -> Vec<String> + Send + Sync>;
 type IsKnown = Box<dyn Fn(&str) -> bool + Send + Sync>;
 
-/// Whom to ask.
+/// Seeds that a member asks: addresses of the configuration, and nodes that are known otherwise.
 pub struct GossipSeeds {
     /// Addresses of the configuration, `host:port`; names are looked up each time.
     addresses: Vec<String>,
@@ -81,7 +81,7 @@ impl GossipSeeds {
         }
     }
 
-    /// Where a node was found.
+    /// Location at which a node was found by asking a seed.
     pub fn learned(&self, node: &str) -> Option<NodeLocation> {
         self.learned.lock().at.get(node).cloned()
     }

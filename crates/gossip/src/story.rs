@@ -13,7 +13,7 @@ use xxhash_rust::xxh64::xxh64;
 const CHAPTERS_MAX: usize = 32;
 const MEMBERS_MAX: usize = 10_000;
 
-/// What happened.
+/// Verdict on a member: what happened to it, as this node has it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum MemberVerdict {
     Joined,
@@ -68,7 +68,7 @@ pub struct MemberEvent {
     pub correlation_id: String,
 }
 
-/// What has happened to members.
+/// History of the members: the events of each, and the order of the changes.
 #[derive(Default)]
 pub struct MemberHistory {
     of: BTreeMap<NodeId, VecDeque<MemberEvent>>,
@@ -127,7 +127,7 @@ impl MemberHistory {
         self.order.insert(self.count, node.clone());
     }
 
-    /// Whose health has changed behind the first `seen` changes.
+    /// Nodes whose health has changed behind the first `seen` changes.
     pub(super) fn changed_since(&self, seen: u64) -> Vec<String> {
         let news = self.order.range((Bound::Excluded(seen), Bound::Unbounded));
         news.map(|(_, node)| node.as_str().to_owned()).collect()
@@ -138,7 +138,7 @@ impl MemberHistory {
     }
 }
 
-/// Why a member was not reached, for people.
+/// Describes for people why a member was not reached.
 pub fn in_words(evidence: &SuspicionEvidence) -> String {
     let SuspicionEvidence { waited, helpers, nacks, rtt, health } = evidence;
     let names: Vec<&str> = helpers.iter().map(NodeId::as_str).collect();

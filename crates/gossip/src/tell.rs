@@ -18,7 +18,7 @@ const CONFLICT_AGAIN: Duration = Duration::from_secs(60);
 const LOOK_EVERY: Duration = Duration::from_secs(5);
 const LOOK_WITHIN: Duration = Duration::from_secs(3);
 
-/// How many lines there are of what others cause.
+/// Limiters of the log lines that others cause.
 struct Lines {
     /// Of changes of members, each verdict of each member by itself.
     changed: KeyedLogLimiter<(NodeId, MemberVerdict)>,
@@ -32,7 +32,7 @@ impl Lines {
     }
 }
 
-/// What is known so far of another daemon that may have the id of this node.
+/// Search for another daemon that may have the id of this node, as far as it has come.
 #[derive(Default)]
 struct Conflicts<'a> {
     last: Option<Instant>,
@@ -168,7 +168,7 @@ impl Gossip {
         *self.rival.lock() = Some((endpoint, Instant::now()));
     }
 
-    /// Where another daemon is that has the id of this node, and has shown so a moment ago.
+    /// Location of another daemon that has the id of this node, and has shown so a moment ago.
     pub fn rival(&self) -> Option<String> {
         let rival = self.rival.lock();
         rival

@@ -12,7 +12,7 @@ const SOON: u32 = 3;
 const SOON_AT_A_TIME: f64 = 64.0;
 const LATER_AT_A_TIME: f64 = 1.0;
 
-/// How often each was asked.
+/// Counts of how often each unheard node was asked.
 #[derive(Default)]
 pub struct UnheardNodes(BTreeMap<String, u32>);
 

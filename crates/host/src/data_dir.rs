@@ -29,7 +29,7 @@ const SECRETS: [&str; 2] = [SESSION_SECRET, UP_STATE];
 /// Longer files are not ours.
 const FILE_BYTES_MAX: u64 = 4096;
 
-/// Why a data directory cannot be used. The directory is as it was.
+/// Error of opening a data directory or reading its files. The directory is as it was.
 #[derive(Debug, thiserror::Error)]
 pub enum DataDirError {
     #[error("cannot use the data directory `{path}`")]
@@ -53,7 +53,7 @@ pub enum DataDirError {
     NodeIdChanged { path: PathBuf, sum: PathBuf, id: String },
 }
 
-/// Where a daemon that the user of this process starts keeps what it must, if its configuration does not say.
+/// Default data directory of a daemon that the user of this process starts, if its configuration names none.
 pub fn default_path() -> PathBuf {
     if Uid::of_process() == Uid::ROOT {
         return PathBuf::from("/var/lib/omnirelay");
@@ -94,7 +94,7 @@ impl DataDir {
         Ok(Self { path: path.to_owned(), _lock: lock })
     }
 
-    /// Where it is.
+    /// Path of the data directory.
     pub fn path(&self) -> &Path {
         &self.path
     }
@@ -133,8 +133,8 @@ impl DataDir {
         Err(DataDirError::NodeIdChanged { path, sum: self.path.join(NODE_ID_SUM), id })
     }
 
-    /// What lets this node replace a session that it left behind in a crash. An empty file holds none and is written
-    /// anew: the session that the lost one was for has to run out.
+    /// Secret that lets this node replace a session that it left behind in a crash. An empty file holds none and is
+    /// written anew: the session that the lost one was for has to run out.
     ///
     /// # Errors
     /// When it cannot be read or written.

@@ -34,7 +34,7 @@ pub enum LogError {
     Twice,
 }
 
-/// What is logged, and how.
+/// Configuration of the log: its format and its filter.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct LogConfig {

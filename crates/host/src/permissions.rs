@@ -1,4 +1,4 @@
-//! What others on this host may do with the files and folders that are trusted.
+//! Permissions that others on this host have on the files and folders that are trusted.
 
 use std::fs::{Metadata, Permissions};
 use std::io;
@@ -58,7 +58,7 @@ pub fn make_private(path: &Path) -> io::Result<Option<u32>> {
     Ok(Some(mode(&metadata)))
 }
 
-/// Why a file with a secret in it is not used.
+/// Reason why a file with a secret in it is not used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum UnsafeSecretFile {
     /// Others may read or write it; its mode.
@@ -67,7 +67,7 @@ pub enum UnsafeSecretFile {
     Foreign,
 }
 
-/// That nobody else reads or writes what is opened.
+/// Checks that nobody else can read or write the opened file.
 ///
 /// # Errors
 /// Why it is not safe.

@@ -30,7 +30,7 @@ struct Thread {
     doing: Mutex<Option<Doing>>,
 }
 
-/// What a thread has begun to do and not ended.
+/// Work that a thread has begun and not ended.
 #[derive(Clone, Copy, PartialEq, Eq)]
 struct Doing {
     what: &'static str,
@@ -69,7 +69,7 @@ impl LoopStalls {
         self.ticks.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// How long what has held a thread longest has done so.
+    /// Longest time that a thread has been held by what it is doing.
     pub fn longest(&self) -> Duration {
         let held = self.held(Duration::ZERO);
         held.iter().map(|(_, doing)| doing.since.elapsed()).max().unwrap_or_default()
@@ -152,7 +152,7 @@ impl LoopStalls {
     }
 }
 
-/// What the thread that looks has seen.
+/// State of the thread that looks for stalls: what it has seen so far.
 struct Seen {
     ticks: u64,
     ticked: Instant,
@@ -198,7 +198,7 @@ pub async fn doing<F: Future>(what: &'static str, future: F) -> F::Output {
     .await
 }
 
-/// That this thread does something, until it is dropped, by a panic as well.
+/// Mark that this thread does something, until it is dropped, by a panic as well.
 struct Begun {
     before: Option<Doing>,
 }

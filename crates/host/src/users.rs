@@ -26,7 +26,7 @@ impl Uid {
     }
 }
 
-/// What a user is called; the number where no name can stand for it.
+/// Name of a user; the number where no name can stand for it.
 pub fn user_name(uid: Uid) -> String {
     let users = std::fs::read_to_string(USERS).unwrap_or_default();
     name_of(&users, uid.0).map_or_else(|| uid.0.to_string(), str::to_owned)

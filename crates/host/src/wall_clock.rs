@@ -22,8 +22,8 @@ pub fn unix_seconds() -> i64 {
     i64::try_from(unix().as_secs()).unwrap_or(i64::MAX)
 }
 
-/// How long to sleep, at most [`LOOK_EVERY`], before the clock is looked at again by whoever waits for the second `due` of
-/// the Unix time. Zero once it has come.
+/// Sleep, at most [`LOOK_EVERY`], before the clock is looked at again by whoever waits for the second `due` of the Unix
+/// time. Zero once it has come.
 pub fn look_again(due: i64) -> Duration {
     let left = u64::try_from(due.saturating_sub(unix_seconds())).unwrap_or(0);
     LOOK_EVERY.min(Duration::from_secs(left))
@@ -61,8 +61,8 @@ impl WallClockStamp {
         Self { at: Instant::now(), wall: unix() }
     }
 
-    /// How long ago it was, by the clock of timers or the wall clock, whichever says more: of the two only the first stands
-    /// still, and only the second goes back.
+    /// Time elapsed since then, by the clock of timers or the wall clock, whichever says more: of the two only the
+    /// first stands still, and only the second goes back.
     pub fn elapsed(&self) -> Duration {
         self.at.elapsed().max(unix().saturating_sub(self.wall))
     }

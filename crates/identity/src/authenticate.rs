@@ -1,4 +1,4 @@
-//! Who the caller is proven to be, and which hosts a browser may call us by.
+//! Authentication of the caller, and the hosts that a browser may call us by.
 
 use std::net::IpAddr;
 
@@ -13,7 +13,7 @@ use super::request_conditions;
 /// By which a browser says, in each request, whether the page that caused it is of the address that is called.
 const SEC_FETCH_SITE: http::HeaderName = http::HeaderName::from_static("sec-fetch-site");
 
-/// What becomes of a principal whose calls end: why they are nobody, or who they are with fewer scopes.
+/// Outcome for a principal whose calls end: why they are nobody, or who they are with fewer scopes.
 pub type EndedPrincipal = Result<Principal, Fault>;
 
 /// Proves who calls. Nothing a caller can simply set in a header may grant anything.

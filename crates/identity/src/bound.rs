@@ -1,4 +1,4 @@
-//! Who can be given scopes, besides those of their proof.
+//! Principals that can be given scopes, besides those of their proof.
 
 use omnirelay_core::text::is_unseen;
 
@@ -13,7 +13,7 @@ pub const NAME_BYTES_MAX: usize = 190;
 /// scope, whoever proves nothing is nobody, and what a node may do is the same for all nodes.
 const BOUND: [&str; 5] = ["token:", "operator:", "service:", "oidc:", "role:"];
 
-/// What somebody is given.
+/// Grant of scopes to a principal.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GrantedRoles {
     /// Whom, as bindings name them.
@@ -35,8 +35,8 @@ pub fn is_bound(principal: &str) -> bool {
     principal.len() <= PRINCIPAL_BYTES_MAX && bound
 }
 
-/// Why a name that an issuer outside gives to somebody, or to a group of them, cannot be bound; `None`: it can. Names of groups
-/// are paths and have blanks in them, and are in any language.
+/// Reason why a name that an issuer outside gives to somebody, or to a group of them, cannot be bound; `None`: it can.
+/// Names of groups are paths and have blanks in them, and are in any language.
 pub fn unbound_name(name: &str) -> Option<&'static str> {
     let is_odd = |c: char| is_unseen(c) || (c.is_whitespace() && c != ' ');
     match name {

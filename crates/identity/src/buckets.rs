@@ -13,7 +13,7 @@ pub const REMEMBERED: usize = 4096;
 /// How often it is looked for those that can be forgotten.
 const SWEEP_EVERY: Duration = Duration::from_secs(1);
 
-/// How often each may.
+/// Rate at which each principal or address may call.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct CallRate {
     /// At once, after a while without any.
@@ -22,7 +22,7 @@ pub struct CallRate {
     pub each_second: f64,
 }
 
-/// How often callers may call.
+/// Rates at which callers may call.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct CallRates {
     /// Of each principal.

@@ -1,4 +1,4 @@
-//! Who calls, and what they asked of the pipeline beside the request itself.
+//! Caller of the daemon, and what it asked of the pipeline beside the request itself.
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -49,7 +49,7 @@ impl CallTransport {
     }
 }
 
-/// What the messages of a call are.
+/// Encoding of the messages of a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum CallEncoding {
     /// As gRPC has them.
@@ -68,7 +68,7 @@ impl CallEncoding {
     }
 }
 
-/// How the call came in.
+/// Protocol by which a call came in: transport and encoding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct CallProtocol {
     pub transport: CallTransport,
@@ -76,12 +76,12 @@ pub struct CallProtocol {
 }
 
 impl CallProtocol {
-    /// What a call by gRPC came by.
+    /// Protocol of a call by gRPC.
     pub fn of_grpc(version: http::Version) -> Self {
         Self { transport: CallTransport::of(version), encoding: CallEncoding::Protobuf }
     }
 
-    /// What a call over HTTP that is no gRPC came by.
+    /// Protocol of a call over HTTP that is no gRPC.
     pub fn of_http(version: http::Version) -> Self {
         Self { transport: CallTransport::of(version), encoding: CallEncoding::Json }
     }
@@ -94,7 +94,7 @@ impl CallProtocol {
         }
     }
 
-    /// What client and daemon agreed on: `grpc`, `http/1.1`, `http/2` or `http/3`.
+    /// Name of what client and daemon agreed on: `grpc`, `http/1.1`, `http/2` or `http/3`.
     pub fn negotiated(self) -> &'static str {
         match (self.encoding, self.transport) {
             (CallEncoding::Protobuf, _) => "grpc",
@@ -105,7 +105,7 @@ impl CallProtocol {
     }
 }
 
-/// What a caller may do. Each stands for itself: holding `mesh.admin` alone grants no `mesh.read`.
+/// Scope of what a caller may do. Each stands for itself: holding `mesh.admin` alone grants no `mesh.read`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Scope {
     /// What relays and agents need to do their work, and nobody else.
@@ -197,7 +197,7 @@ impl fmt::Display for Scopes {
     }
 }
 
-/// Whom the daemon has proved the caller to be, and what that identity may do.
+/// Identity that the daemon has proved the caller to have, and what it may do.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Principal {
     pub name: Arc<str>,
@@ -220,7 +220,7 @@ impl Principal {
     }
 }
 
-/// What the names of all nodes of one federated cluster begin with, such as `node:west/`; `None`: it is of this mesh.
+/// Prefix of the names of all nodes of one federated cluster, such as `node:west/`; `None`: the name is of this mesh.
 ///
 /// Their authority names as many nodes as it likes, so that what is bounded for each caller is bounded for all of them.
 pub fn federated_kin(principal: &str) -> Option<&str> {
@@ -229,7 +229,7 @@ pub fn federated_kin(principal: &str) -> Option<&str> {
     principal.get(..=NODE.len() + end)
 }
 
-/// What proves who somebody is.
+/// Proof of who somebody is.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum CallerProof {
     /// Where they call from is taken for it.
@@ -313,7 +313,7 @@ impl fmt::Debug for PrincipalRecheck {
     }
 }
 
-/// What is known of the other end of a connection before it says anything: what an authenticator judges.
+/// Facts about the other end of a connection before it says anything: what an authenticator judges.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PeerInfo {
     /// `0.0.0.0:0` where it has no address, as behind a unix socket.
@@ -343,7 +343,7 @@ impl PeerInfo {
         }
     }
 
-    /// Who has shown this in the TLS handshake.
+    /// Adds the certificate that the other end has shown in the TLS handshake.
     #[must_use]
     pub fn showing(self, shown: Option<&ShownCertificate>) -> Self {
         let Some(ShownCertificate { certificate, standing, by_own_roots, .. }) = shown else { return self };
@@ -429,7 +429,7 @@ impl RequestIds {
     }
 }
 
-/// What `If-Match` asks of the object that is to be changed.
+/// Condition of `If-Match` on the object that is to be changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum IfMatch {
     /// It must have exactly this version; 0: it must not exist.
@@ -438,7 +438,7 @@ pub enum IfMatch {
     Exists,
 }
 
-/// Who calls, and how: found in the extensions of every request that passed the pipeline.
+/// Caller of an operation, and how it calls: found in the extensions of every request that passed the pipeline.
 #[derive(Clone, Debug)]
 pub struct Caller {
     /// The proven identity, such as `local`.
@@ -490,7 +490,7 @@ impl Caller {
         self.idempotency_key.as_deref().or(self.generated_key.as_deref())
     }
 
-    /// How long the call may still take; `None` for a watch without a deadline.
+    /// Time that the call may still take; `None` for a watch without a deadline.
     pub fn remaining(&self) -> Option<Duration> {
         self.deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()))
     }

@@ -29,7 +29,7 @@ use super::files::{self, FilesStamp};
 use super::trust::{CertificateRefusal, MeshTrust};
 use crate::node_identity::NodeIdentity;
 
-/// Whom a client believes.
+/// Servers that a client believes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum ServerTrust {
     /// The authorities that browsers believe.
@@ -57,7 +57,7 @@ pub enum ExpectedServers {
     NodesAndServices,
 }
 
-/// What a client shows to whoever asks for a certificate.
+/// Certificate that a client shows to whoever asks for one.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum ClientCertificate {
     #[default]
@@ -78,7 +78,7 @@ pub struct LiveTlsClient {
     provider: Arc<CryptoProvider>,
 }
 
-/// What the files held when they were read last.
+/// Contents of the files when they were read last.
 #[derive(Default)]
 struct Read {
     stamp: Option<FilesStamp>,
@@ -136,7 +136,7 @@ impl LiveTlsClient {
         why.map_or(Ok(()), |why| Err(io::Error::other(why.clone())))
     }
 
-    /// That the cluster is federated whose nodes it believes.
+    /// Checks that the cluster is federated whose nodes the client believes.
     ///
     /// # Errors
     /// That it is not.
@@ -169,17 +169,17 @@ impl LiveTlsClient {
         Ok(config)
     }
 
-    /// Whom it believes.
+    /// Servers that the client believes.
     pub(super) fn believes(&self) -> &ServerTrust {
         &self.believes
     }
 
-    /// What it shows.
+    /// Certificate that the client shows.
     pub(super) fn shows(&self) -> &ClientCertificate {
         &self.shows
     }
 
-    /// By what it judges where it believes the mesh.
+    /// Trust by which the client judges where it believes the mesh.
     pub(super) fn trust(&self) -> &Arc<MeshTrust> {
         &self.trust
     }

@@ -17,7 +17,7 @@ use rustls::{
 use super::handshake::{self, HandshakeRefusalNote};
 use super::trust::{CertificateRefusal, TrustSnapshot};
 
-/// Whether clients have to show a certificate.
+/// Rule of a listener on certificates of clients: they may show one, or must.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ClientCertificateRule {
     /// Those who show none are served as well.
@@ -25,7 +25,7 @@ pub enum ClientCertificateRule {
     Must,
 }
 
-/// Whom a listener is for.
+/// Reach of a listener: whom it is for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum ListenerReach {
     /// Those of this mesh.

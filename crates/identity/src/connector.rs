@@ -280,7 +280,7 @@ impl LiveHttpClient {
     }
 }
 
-/// Why a post was not answered.
+/// Reason why a post was not answered.
 #[derive(Debug, thiserror::Error)]
 pub enum PostError {
     #[error("the address is none of HTTP")]

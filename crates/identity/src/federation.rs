@@ -30,7 +30,7 @@ pub struct NamedCluster {
 }
 
 impl NamedCluster {
-    /// What the file holds. Blocks.
+    /// Reads the roots of the cluster from the file. Blocks.
     ///
     /// # Errors
     /// [`ProvidedError`], with the file that cannot be used.
@@ -188,7 +188,7 @@ impl FederationKeeper {
         }
     }
 
-    /// What keeps federated clusters from being let in, or will soon; `None`: nothing.
+    /// Trouble that keeps federated clusters from being let in, or will soon; `None`: there is none.
     pub fn trouble(&self) -> Option<String> {
         let (now, trusted) = (unix_now(), self.trust.current());
         let told: Vec<String> =
@@ -251,7 +251,7 @@ impl Seen {
 }
 
 impl FederatedClusterTrust {
-    /// When the last of its roots ends, in seconds of the Unix time.
+    /// End of the last of its roots, in seconds of the Unix time.
     pub fn end(&self) -> Option<i64> {
         self.bundle.roots().iter().filter_map(|root| Some(validity_of(root).ok()?.1)).max()
     }

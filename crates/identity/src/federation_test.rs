@@ -1,4 +1,4 @@
-//! Who is believed of other meshes, and for how long.
+//! Tests of trust in other meshes: who is believed, and for how long.
 
 use std::time::SystemTime;
 

@@ -41,7 +41,7 @@ impl FilesStamp {
     }
 }
 
-/// What a file holds. Blocks.
+/// Reads a file. Blocks.
 ///
 /// # Errors
 /// Those of the file system; that it is too long.
@@ -64,7 +64,7 @@ pub fn read_secret(path: &Path) -> io::Result<Zeroizing<Vec<u8>>> {
     read_open(file, FILE_BYTES_MAX).map(Zeroizing::new)
 }
 
-/// What an open file holds, if that is not longer than so many bytes. Blocks.
+/// Reads an open file, if it is not longer than so many bytes. Blocks.
 pub(super) fn read_open(file: File, bytes_max: u64) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     file.take(bytes_max + 1).read_to_end(&mut bytes)?;

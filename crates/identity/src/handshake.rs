@@ -13,7 +13,7 @@ use rustls::{CertificateError, Error, PeerIncompatible};
 
 use super::trust::CertificateRefusal;
 
-/// Why a handshake came to nothing.
+/// Reason why a handshake came to nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum HandshakeFailure {
     /// The client has shown no certificate where one is needed.
@@ -210,7 +210,7 @@ impl HandshakeError {
     }
 }
 
-/// Where what judges a certificate says more than the client is told, when the handshake is on a task of its own, as over QUIC.
+/// Note of what a certificate's judge says beyond what the client is told, in a handshake on its own task as over QUIC.
 #[derive(Clone, Debug, Default)]
 pub struct HandshakeRefusalNote(Arc<Mutex<Option<Judged>>>);
 
@@ -232,7 +232,7 @@ impl From<io::Error> for HandshakeError {
     }
 }
 
-/// What was found of a certificate that is not believed.
+/// Judgement on a certificate that is not believed.
 #[derive(Debug)]
 struct Judged {
     cause: HandshakeFailure,

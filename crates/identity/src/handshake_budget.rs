@@ -21,7 +21,7 @@ const UNPROVEN_OF_THIS_HOST: CallRate = CallRate { burst: 8192.0, each_second: 4
 /// Those of all addresses together that cannot be remembered beside the others.
 const OF_THE_REST: CallRate = CallRate { burst: 1024.0, each_second: 200.0 };
 
-/// How many handshakes the addresses that call a port may begin.
+/// Budget of the handshakes that the addresses which call a port may begin.
 #[derive(Debug)]
 pub struct HandshakeBudget {
     addresses: RateBuckets<IpAddr>,

@@ -17,7 +17,7 @@ const DOOR: &[Scope] = &[Scope::MeshRead];
 /// The most that the configuration of a host that does not administer gives.
 const CONFIGURED: &[Scope] = &[Scope::MeshConnect, Scope::MeshRead, Scope::MeshOperate];
 
-/// What everybody has who comes by the host's own door, wherever that is.
+/// Scopes of everybody who comes by the host's own door, wherever that is.
 pub(super) fn of_door() -> Scopes {
     DOOR.iter().copied().collect()
 }
@@ -42,7 +42,7 @@ fn narrowed(principal: &Principal) -> Option<Scopes> {
     }
 }
 
-/// What the door of this host gives by now.
+/// Door of this host: what it gives by now to those who are on the host.
 pub struct HostDoor {
     /// Whether who is on this host may do no more than what concerns it.
     is_narrow: AtomicBool,
@@ -85,7 +85,7 @@ impl HostDoor {
         self.is_narrow.load(Ordering::Relaxed)
     }
 
-    /// What the configuration of this host can give of these scopes.
+    /// Scopes that the configuration of this host can give, of these.
     pub fn configured(&self, scopes: Scopes) -> Scopes {
         if self.is_narrow() { scopes.intersection(of_configuration()) } else { scopes }
     }
@@ -101,7 +101,7 @@ impl HostDoor {
         Principal { scopes, ..principal }
     }
 
-    /// What is asked again, before anything is committed, of somebody who may do more here than a narrow door gives: until the
+    /// Recheck, before anything is committed, of somebody who may do more here than a narrow door gives: until the
     /// registry was read, nobody knows whether it is one. `None`: they may not.
     pub(super) fn provisional(self: &Arc<Self>, principal: &Principal) -> Option<PrincipalRecheck> {
         let narrow = narrowed(principal)?;

@@ -37,7 +37,7 @@ use self::proof::SecretTokens;
 use self::provided::ChosenProvider;
 use self::socket::ControlSocket;
 
-/// By what a node lets callers in, besides its ports.
+/// Access to a node for callers, besides its ports.
 #[derive(Debug, Default)]
 pub struct NodeAccess {
     /// The socket for users of this host.

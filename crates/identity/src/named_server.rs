@@ -6,7 +6,7 @@ use omnirelay_wire::tls::{ClientTls, PemError, authorities, nobody};
 use reqwest::redirect::Policy;
 use reqwest::{Client, ClientBuilder, Url};
 
-/// Why TLS cannot be spoken with it.
+/// Reason why TLS cannot be spoken with a server.
 #[derive(Debug, thiserror::Error)]
 pub enum NamedServerTlsError {
     #[error("cannot read the file of the authorities")]

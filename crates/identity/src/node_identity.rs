@@ -42,7 +42,7 @@ const RECORDS_BYTES_MAX: u64 = 64 * 1024 * 1024;
 /// Longer files are not ours.
 const FILE_BYTES_MAX: u64 = 4 * 1024 * 1024;
 
-/// Why what is kept of an identity cannot be used. Nothing was changed.
+/// Reason why what is kept of an identity cannot be used. Nothing was changed.
 #[derive(Debug, thiserror::Error)]
 pub enum IdentityError {
     #[error("cannot use `{path}`")]
@@ -63,7 +63,7 @@ pub enum IdentityError {
     Secret { path: PathBuf, source: SealError },
 }
 
-/// Who a node is, and what proves it.
+/// Identity of a node, and what proves it.
 pub struct NodeIdentity {
     /// What the certificate says.
     pub leaf: Certificate,
@@ -94,7 +94,7 @@ impl NodeIdentity {
         (leaf.key == public_key_of(&key)?).then_some(Self { leaf, chain, key })
     }
 
-    /// Why nobody believes it yet, at the second `now` by this host's clock; `None`: it has begun.
+    /// Reason why nobody believes the certificate yet, at the second `now` by this host's clock; `None`: it has begun.
     pub fn not_begun(&self, now: i64) -> Option<String> {
         let left = u64::try_from(self.leaf.not_before.saturating_sub(now)).ok().filter(|left| *left > 0)?;
         let left = humantime::format_duration(Duration::from_secs(left));
@@ -134,7 +134,7 @@ pub fn public_key_of(key: &str) -> Option<Fingerprint> {
     Some(Fingerprint::of(key.public_key()?.as_ref()))
 }
 
-/// Where a node keeps who it is and whom it trusts.
+/// Files in which a node keeps who it is and whom it trusts.
 #[derive(Clone, Debug, Default)]
 pub struct IdentityFiles {
     folder: PathBuf,
@@ -155,7 +155,7 @@ impl IdentityFiles {
         &self.folder
     }
 
-    /// Who the node is; `None` before it was enrolled.
+    /// Identity of the node; `None` before it was enrolled.
     ///
     /// # Errors
     /// [`IdentityError`], with the file.
@@ -221,12 +221,12 @@ impl IdentityFiles {
         }
     }
 
-    /// Where the identity is: a key and its certificate in one file.
+    /// Path of the identity: a key and its certificate in one file.
     pub fn identity_path(&self) -> PathBuf {
         self.folder.join(IDENTITY)
     }
 
-    /// Where the roots are.
+    /// Path of the roots.
     pub fn bundle_path(&self) -> PathBuf {
         self.folder.join(BUNDLE)
     }
@@ -256,7 +256,7 @@ impl IdentityFiles {
         self.write(REVOCATIONS, signed)
     }
 
-    /// What tokens were verified by last; empty if nothing was kept.
+    /// Keys that tokens were verified by last; empty if nothing was kept.
     ///
     /// # Errors
     /// Those of the file system.
@@ -290,7 +290,7 @@ impl IdentityFiles {
         self.write(SIGNED_RECORDS, records)
     }
 
-    /// What the issuer's key is sealed with; `None` where this node has none and so cannot issue.
+    /// Key that the issuer's key is sealed with; `None` where this node has none and so cannot issue.
     ///
     /// # Errors
     /// [`IdentityError`], when others may read it among them.
@@ -332,7 +332,7 @@ impl IdentityFiles {
         self.issuer_secret.exists()
     }
 
-    /// What is in the file of the secret; `None` where there is none.
+    /// Contents of the file of the secret; `None` where there is none.
     ///
     /// # Errors
     /// As of [`Self::sealing_key`].
@@ -361,7 +361,7 @@ impl IdentityFiles {
         Ok(linked)
     }
 
-    /// Where the secret of the issuer is, or would be.
+    /// Path of the secret of the issuer, which is or would be there.
     pub fn issuer_secret(&self) -> &Path {
         &self.issuer_secret
     }

@@ -13,7 +13,7 @@ use crate::node_identity::{IdentityError, key_in};
 /// The folder of an operator in the data directory of a mesh.
 pub const OPERATOR_FOLDER: &str = "up-operator";
 
-/// Where a key, its certificate and the roots are.
+/// Folder of an operator's files: a key, its certificate and the roots.
 #[derive(Clone, Debug)]
 pub struct OperatorFiles(PathBuf);
 

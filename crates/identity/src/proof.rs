@@ -1,4 +1,4 @@
-//! What callers prove: a token that they send, a certificate that they show, or the user that a unix socket says they are.
+//! Proofs of callers: a token that they send, a certificate that they show, or the user that a unix socket names.
 //!
 //! Each proof makes a principal with scopes, the most exact one first; the rest of the daemon knows only that.
 
@@ -108,7 +108,7 @@ impl SecretTokens {
     }
 }
 
-/// What those who have sent a token may do besides what its line says, by their role bindings; and what the door of this host
+/// Grants by role bindings to those who have sent a token, besides what its line says; and what the door of this host
 /// gives.
 pub struct BindingGrants {
     granted: Box<dyn Fn(&str) -> Scopes + Send + Sync>,
@@ -278,7 +278,7 @@ impl<A: Authenticator> ProofAuthenticator<A> {
     }
 }
 
-/// How much may be spent on a request.
+/// Effort that may be spent on a request.
 #[derive(Clone, Copy, Debug)]
 enum Effort {
     /// A look at what is remembered.
@@ -287,7 +287,7 @@ enum Effort {
     Judge,
 }
 
-/// What was sent to prove who somebody is.
+/// Proof of who somebody is, as it was sent.
 enum Sent {
     Nothing,
     /// `TOKEN_UNKNOWN`, or one of the errors of [`Bearers::judge`]: it proves nothing.
@@ -423,7 +423,7 @@ const OPERATORS: &[Scope] = &[Scope::MeshRead];
 /// What nodes and services may.
 const CONNECTED: &[Scope] = &[Scope::MeshConnect, Scope::MeshRead];
 
-/// Who shows a certificate of this holder, and what may be done with it alone.
+/// Principal that shows a certificate of this holder, and what may be done with it alone.
 pub fn of_holder(holder: &CertificateHolder) -> Principal {
     let scopes = match holder {
         CertificateHolder::Operator(_) => OPERATORS,

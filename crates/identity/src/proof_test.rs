@@ -1,4 +1,4 @@
-//! Who is who by what they send, show, and come by.
+//! Tests of proofs: who is who by what they send, show, and come by.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 

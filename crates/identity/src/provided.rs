@@ -1,4 +1,4 @@
-//! Where a node's identity comes from: the authority of the mesh, or files that somebody else keeps.
+//! Provision of a node's identity: by the authority of the mesh, or by files that somebody else keeps.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -28,8 +28,8 @@ const DUE_MAX: Duration = Duration::from_secs(7 * 24 * 3600);
 /// The same as a part of its life: one of so many.
 const DUE_PART: i64 = 5;
 
-/// Where the identity of a node comes from. The workload API of SPIFFE and the identity services of clouds would be
-/// further variants, which end in [`MeshTrust`] as these do.
+/// Source of the identity of a node. The workload API of SPIFFE and the identity services of clouds would be further
+/// variants, which end in [`MeshTrust`] as these do.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ProviderSource {
     /// The authority of the mesh issues and renews it.
@@ -38,7 +38,7 @@ pub enum ProviderSource {
     Files(IdentityFileFormat),
 }
 
-/// How the files hold it.
+/// Format of the files that hold an identity.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum IdentityFileFormat {
     /// The certificate with its chain, and its key, in PEM.
@@ -57,7 +57,7 @@ pub struct ProvidedIdentity {
     pub trust_domain: Option<TrustDomain>,
 }
 
-/// What was chosen by now; others may choose anew while the node runs.
+/// Choice of a provider by now; others may choose anew while the node runs.
 #[derive(Clone, Debug)]
 pub struct ChosenProvider(watch::Sender<ProvidedIdentity>);
 
@@ -81,7 +81,7 @@ impl ChosenProvider {
         });
     }
 
-    /// What is chosen by now.
+    /// Provider that is chosen by now.
     pub fn current(&self) -> ProvidedIdentity {
         self.0.borrow().clone()
     }
@@ -92,7 +92,7 @@ impl ChosenProvider {
     }
 }
 
-/// Why files give no identity, or no roots. Nothing was changed.
+/// Reason why files give no identity, or no roots. Nothing was changed.
 #[derive(Debug, thiserror::Error)]
 pub enum ProvidedError {
     #[error("cannot read `{path}`")]
@@ -135,7 +135,7 @@ pub enum ProvidedError {
     Unbelieved { path: PathBuf, source: Box<CertificateRefusal> },
 }
 
-/// What was read.
+/// Identity and roots that were read.
 struct Found {
     own: Option<NodeIdentity>,
     bundle: Option<TrustBundle>,
@@ -273,7 +273,7 @@ impl IdentityProvider {
         Ok(())
     }
 
-    /// Why what was chosen last could not be taken; `None`: it was.
+    /// Reason why what was chosen last could not be taken; `None`: it was.
     pub fn failure(&self) -> Option<String> {
         let why = self.failed.lock();
         let why = why.as_ref()?;
@@ -284,7 +284,7 @@ impl IdentityProvider {
         Some(format!("the files of this node's identity cannot be used{goes_on}: {why}"))
     }
 
-    /// What is wrong with the identity that files give; `None`: nothing.
+    /// Trouble with the identity that files give; `None`: there is none.
     pub fn trouble(&self) -> Option<String> {
         if let Some(why) = self.failure() {
             return Some(why);
@@ -359,7 +359,7 @@ impl IdentityFileFormat {
 }
 
 impl ProvidedIdentity {
-    /// That the files, if there are any, hold what they should, whoever the node is. Blocks.
+    /// Checks that the files, if there are any, hold what they should, whoever the node is. Blocks.
     ///
     /// # Errors
     /// [`ProvidedError`], with the file that cannot be used.

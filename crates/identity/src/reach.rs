@@ -1,4 +1,4 @@
-//! Where clients of the daemon connect to: anywhere, or where a caller may send them.
+//! Reach of the clients of the daemon: they connect anywhere, or where a caller may send them.
 
 use std::fmt;
 use std::io;
@@ -8,7 +8,7 @@ use std::sync::Arc;
 use omnirelay_core::reach::{self, UnreachedAddress};
 use tokio::net::{TcpStream, lookup_host};
 
-/// Which addresses a client of the daemon connects to.
+/// Addresses that a client of the daemon connects to.
 #[derive(Clone, Default)]
 pub enum AddressReach {
     /// Those of the configuration, whatever they are.
@@ -27,7 +27,7 @@ impl fmt::Debug for AddressReach {
     }
 }
 
-/// Why an address that a caller has named is not connected to.
+/// Reason why an address that a caller has named is not connected to.
 #[derive(Debug, thiserror::Error)]
 pub enum ReachError {
     #[error("{address} is not asked for a caller")]

@@ -13,7 +13,7 @@ const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 /// The longest `If-None-Match` taken from a caller, in bytes.
 const ETAGS_BYTES_MAX: usize = 1024;
 
-/// What the caller's headers say to the operation, checked.
+/// Conditions that the caller's headers put to the operation, checked.
 pub struct RequestConditions {
     pub idempotency_key: Option<String>,
     pub if_match: Option<IfMatch>,

@@ -26,7 +26,7 @@ pub struct SignedPosts {
     pub ca: Option<PathBuf>,
 }
 
-/// Why the server has not taken something.
+/// Reason why the server has not taken a post.
 #[derive(Debug, thiserror::Error)]
 pub enum PostError {
     #[error("cannot read the secret")]

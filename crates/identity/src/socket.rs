@@ -22,7 +22,7 @@ pub const PATH_BYTES_MAX: usize = 107;
 /// second.
 pub const WAITING_MAX: i32 = 1024;
 
-/// Why there is no control socket. What stood at its path stands there still.
+/// Reason why there is no control socket. What stood at its path stands there still.
 #[derive(Debug, thiserror::Error)]
 pub enum SocketError {
     #[error("cannot open the control socket `{path}`")]
@@ -82,12 +82,12 @@ impl ControlSocket {
         Ok(socket)
     }
 
-    /// Where it is.
+    /// Path of the socket.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// What takes connections.
+    /// Listener that takes connections.
     ///
     /// # Errors
     /// When the system has no room for another handle.

@@ -34,7 +34,7 @@ const PROTOCOLS: &[&[u8]] = &[b"h2", b"http/1.1"];
 /// What nodes agree on among each other.
 const AMONG_NODES: &[&[u8]] = &[b"h2"];
 
-/// Why a listener has no TLS.
+/// Reason why a listener has no TLS.
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
     #[error("cannot read `{path}`")]
@@ -70,7 +70,7 @@ struct Files {
     opened: FilesStamp,
 }
 
-/// What connections begin with.
+/// State that connections begin with.
 #[derive(Default)]
 struct Current {
     /// Of the files.
@@ -94,7 +94,7 @@ pub struct TlsClient {
     pub shown: Option<ShownCertificate>,
 }
 
-/// What a client has shown, judged.
+/// Certificate that a client has shown, judged.
 pub struct ShownCertificate {
     pub certificate: Arc<Certificate>,
     pub standing: HolderStanding,
@@ -105,7 +105,7 @@ pub struct ShownCertificate {
 }
 
 impl ShownCertificate {
-    /// What a chain shows that was judged; `None`: it is empty.
+    /// Returns the certificate at the head of a chain that was judged; `None`: the chain is empty.
     ///
     /// # Errors
     /// When its leaf cannot be read.
@@ -178,7 +178,7 @@ impl ListenerTls {
         Self { budget: Arc::new(budget), ..self }
     }
 
-    /// How many handshakes may begin with it, over TCP and UDP together.
+    /// Budget of the handshakes that may begin with it, over TCP and UDP together.
     pub fn budget(&self) -> &Arc<HandshakeBudget> {
         &self.budget
     }
@@ -264,7 +264,7 @@ impl ListenerTls {
         Ok(TlsClient { stream, shown })
     }
 
-    /// What one connection over QUIC begins with, and where it is noted why it came to nothing.
+    /// Configuration that one connection over QUIC begins with, and the note of why it came to nothing.
     ///
     /// # Errors
     /// When there is nothing to show yet.
@@ -417,7 +417,7 @@ mod tests {
     use super::*;
     use omnirelay_host::log::captured;
 
-    /// What was logged, in its order.
+    /// Lines that were logged, in their order.
     #[derive(Clone, Default)]
     struct Told(Arc<Mutex<Vec<String>>>);
 

@@ -27,7 +27,7 @@ const FILE_BYTES_MAX: u64 = 256 * 1024;
 /// The shortest token is beyond guessing even in hex digits.
 pub(super) const TOKEN_CHARS: std::ops::RangeInclusive<usize> = 32..=512;
 
-/// Why a file of tokens cannot be used. No variant holds a token.
+/// Reason why a file of tokens cannot be used. No variant holds a token.
 #[derive(Debug, thiserror::Error)]
 pub enum TokenFileError {
     #[error("cannot use the token file `{path}`")]

@@ -20,7 +20,7 @@ use crate::node_identity::NodeIdentity;
 /// How long what is under way may take to be answered before a connection is cut.
 pub const LAST_ANSWER: Duration = Duration::from_millis(100);
 
-/// What a node judges certificates by at one time.
+/// Snapshot of what a node judges certificates by.
 #[derive(Clone, Debug, Default)]
 pub struct TrustSnapshot {
     /// The roots of the mesh; `None` while it has no authority.
@@ -50,7 +50,7 @@ pub struct FederatedClusterTrust {
     pub bundle: TrustBundle,
 }
 
-/// What a certificate that is believed makes of its holder.
+/// Standing of the holder of a certificate that is believed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum HolderStanding {
     /// One of this mesh.
@@ -60,7 +60,7 @@ pub enum HolderStanding {
     Federated,
 }
 
-/// Why a certificate proves nobody.
+/// Reason why a certificate proves nobody.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CertificateRefusal {
     #[error("this daemon trusts no authority")]
@@ -78,7 +78,7 @@ pub enum CertificateRefusal {
 }
 
 impl TrustSnapshot {
-    /// Whose chain this is, shown for `usage` at the second `now` of the Unix time.
+    /// Judges a chain, shown for `usage` at the second `now` of the Unix time; returns its certificate.
     ///
     /// # Errors
     /// Why it proves nobody.
@@ -150,7 +150,7 @@ impl TrustSnapshot {
         Ok((certificate, HolderStanding::Federated))
     }
 
-    /// What this identity is here, once its certificate is believed.
+    /// Standing of this identity here, once its certificate is believed.
     pub fn standing(&self, id: &SpiffeId) -> HolderStanding {
         if self.federated_of(id).is_some() { HolderStanding::Federated } else { HolderStanding::Member }
     }
@@ -304,7 +304,7 @@ impl TrustSnapshot {
     }
 }
 
-/// Whether the mesh has an authority.
+/// Presence of an authority in the mesh.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum HasAuthority {
     Yes,
@@ -313,7 +313,7 @@ pub enum HasAuthority {
     Unknown,
 }
 
-/// What a node judges certificates by, as it changes.
+/// Trust of a node in certificates: what it judges them by, as it changes.
 pub struct MeshTrust {
     current: watch::Sender<Arc<TrustSnapshot>>,
     /// What the registry says of an authority, as far as it was read.
@@ -333,7 +333,7 @@ impl fmt::Debug for MeshTrust {
 }
 
 impl MeshTrust {
-    /// By what it judges now.
+    /// Snapshot by which certificates are judged now.
     pub fn current(&self) -> Arc<TrustSnapshot> {
         self.current.borrow().clone()
     }

@@ -27,14 +27,14 @@ pub fn leadership_id(scope: &str) -> RecordId {
     RecordId::new(LEADERSHIP, scope)
 }
 
-/// Who leads the scopes of shards, by `<namespace>/<shard>`.
+/// Leaders of the scopes of shards, by `<namespace>/<shard>`.
 pub fn of_shards(view: &View) -> BTreeMap<String, String> {
     let records = view.list(&LEADERSHIP).records;
     let scopes = records.iter().filter_map(|record| record.record.id.key.strip_prefix(OF_SHARD));
     scopes.filter_map(|shard| Some((shard.to_owned(), of_shard(view, shard)?))).collect()
 }
 
-/// Who leads the scope of one shard, `<namespace>/<shard>`; `None`: nobody does, or there is no such scope.
+/// Leader of the scope of one shard, `<namespace>/<shard>`; `None`: nobody leads it, or there is no such scope.
 pub fn of_shard(view: &View, shard: &str) -> Option<String> {
     ScopeState::find(view, &format!("{OF_SHARD}{shard}"))?.leader().map(str::to_owned)
 }

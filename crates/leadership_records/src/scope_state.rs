@@ -69,7 +69,7 @@ impl ScopeState {
         Self::of(&view.tenancy(), &record)
     }
 
-    /// What a record is together with its lease.
+    /// State of the scope of a record, together with its lease; `None`: the record has no such value.
     pub fn of(tenancy: &LeaseTenancy<'_>, record: &Arc<ViewRecord>) -> Option<Self> {
         let value = record.value::<LeadershipValue>()?;
         let scope = &record.record.id.key;
@@ -97,7 +97,7 @@ impl ScopeState {
         }
     }
 
-    /// Who leads; `None`: nobody does now.
+    /// Id of the node that leads; `None`: nobody does now.
     pub fn leader(&self) -> Option<&str> {
         self.valid().map(|(held, ..)| held.node.as_str())
     }
@@ -108,12 +108,12 @@ impl ScopeState {
         kind.labels(&self.value.labels)
     }
 
-    /// Who may lead it; it was checked before it was stored.
+    /// Policy of who may lead the scope; it was checked before it was stored.
     pub fn policy(&self) -> Policy {
         Policy::of(self.value.policy.as_ref()).unwrap_or_default()
     }
 
-    /// What a leader shows; `None`: nobody leads.
+    /// Token that a leader shows; `None`: nobody leads.
     pub fn token(&self) -> Option<pb::LeadershipToken> {
         let (held, until, renewed_at) = self.valid()?;
         Some(pb::LeadershipToken {

@@ -1,4 +1,4 @@
-//! What others say: which claims are taken, and what follows.
+//! Claims of others about members: which of them are taken, and what follows.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use crate::Time;
 use crate::record::NodeId;
 
-/// How many units there are at once, and how many more each second.
+/// Pace of a token bucket: how many units it has at once, and how many more each second.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Pace {
     pub burst: u32,
@@ -27,7 +27,7 @@ const EXCHANGES_TOGETHER: u32 = 64;
 /// How many senders are remembered; all further ones share one budget.
 const SENDERS_MAX: usize = 16_384;
 
-/// What a message of an exchange of so many bytes counts.
+/// Cost of a message of an exchange of so many bytes, in units of the budget.
 pub(crate) fn exchange_cost(bytes: usize) -> u32 {
     const BYTES_PER_UNIT: usize = 64 * 1024;
     u32::try_from(bytes / BYTES_PER_UNIT).unwrap_or(u32::MAX).saturating_add(1)
@@ -39,7 +39,7 @@ impl Pace {
     }
 }
 
-/// What is left of a pace.
+/// Token bucket of one pace: what is left of its units.
 #[derive(Clone, Copy, Debug)]
 struct TokenBucket {
     pace: Pace,
@@ -68,7 +68,7 @@ impl TokenBucket {
     }
 }
 
-/// What is counted.
+/// Sort of work that is counted against a budget.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Work {
     Packets,
@@ -78,7 +78,7 @@ pub(crate) enum Work {
     Strangers,
 }
 
-/// What is left of each sort of work.
+/// Budget of one sender, or of several together: what is left of each sort of work.
 struct Budget {
     packets: TokenBucket,
     updates: TokenBucket,

@@ -1,8 +1,8 @@
-//! How members probe, gossip and judge.
+//! Configuration by which members probe, gossip and judge.
 
 use std::time::Duration;
 
-/// What all members of a mesh should have alike; they need not.
+/// Configuration that all members of a mesh should have alike; they need not.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
     /// From one probe to the next, and how long a probe may take; more while this member is not well, or where a ping has
@@ -93,13 +93,13 @@ impl Config {
         Ok(())
     }
 
-    /// How long a probe may take: an interval; longer where others and a stream would have less than half as long as the ping
-    /// had. Probes of several members are then under way at once.
+    /// Time that a probe may take: an interval; longer where others and a stream would have less than half as long as
+    /// the ping had. Probes of several members are then under way at once.
     pub fn probe_time(&self) -> Duration {
         self.interval.max(self.ping_timeout * 3 / 2)
     }
 
-    /// How long whoever is accused by others alone has to answer until that is believed: as long as news takes there and back.
+    /// Time for one accused by others alone to answer until that is believed: as long as news takes there and back.
     pub(crate) fn hearsay_after(&self, members: usize) -> Duration {
         let magnitude = f64::from(u32::try_from(members).unwrap_or(u32::MAX)).log10().max(1.0);
         self.interval.mul_f64(magnitude)
@@ -113,14 +113,14 @@ impl Config {
         self.interval.saturating_mul(rounds).clamp(LEAST, MOST)
     }
 
-    /// How often an update is passed on among so many members.
+    /// Number of times that an update is passed on among so many members.
     pub(crate) fn retransmits(&self, members: usize) -> u32 {
         let magnitudes = f64::from(u32::try_from(members + 1).unwrap_or(u32::MAX)).log10().ceil();
         // It is between 0 and 10.
         self.retransmit * (magnitudes as u32).max(1)
     }
 
-    /// How long a suspect with so many accusers has among so many members.
+    /// Timeout of a suspect with so many accusers among so many members.
     ///
     /// The timeout of Lifeguard (Dadgar, Phillips, Currey 2017): it falls with the logarithm of how many accuse.
     pub(crate) fn suspicion_timeout(&self, accusers: usize, members: usize) -> Duration {

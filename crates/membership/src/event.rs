@@ -1,11 +1,11 @@
-//! What a member wants done, and what it has found.
+//! Outputs of a member, which are to be done outside, and events that it has found.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::record::{GossipMemberRecord, NodeId};
 
-/// What is to be done outside.
+/// Output of the membership: what is to be done outside.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum MembershipOutput {
     /// A packet to be sent as a datagram; over a stream where it does not fit.
@@ -38,7 +38,7 @@ pub enum MembershipOutput {
     Event(MembershipEvent),
 }
 
-/// Whom to exchange with.
+/// Contact for an exchange.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ExchangeContact {
     Member(NodeId),
@@ -46,7 +46,7 @@ pub enum ExchangeContact {
     Seed,
 }
 
-/// What has changed.
+/// Event of the membership: a change that this member has found.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum MembershipEvent {
     /// Nobody knew of it here.
@@ -85,7 +85,7 @@ pub enum MembershipEvent {
     InTouch,
 }
 
-/// Why a member is suspected by this one.
+/// Evidence for which this member suspects another one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SuspicionEvidence {
     /// How long it had to answer.
@@ -99,7 +99,7 @@ pub struct SuspicionEvidence {
     pub health: u8,
 }
 
-/// What was counted since the start.
+/// Statistics of the membership, counted since the start.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct MembershipStats {
     pub sent: u64,

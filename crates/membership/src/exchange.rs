@@ -33,7 +33,7 @@ pub enum ExchangeMessage {
     Updates { updates: Vec<MemberUpdate>, wanted: Vec<NodeId> },
 }
 
-/// How somebody is said to be.
+/// Status of one member, as it is listed in an exchange.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ListedMember {
     pub node: NodeId,

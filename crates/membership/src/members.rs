@@ -19,7 +19,7 @@ const NEWS_STRANGERS_PART: f64 = 0.75;
 /// How often each other member is told by this one itself what it says of itself: packets are lost.
 const OWN_TOLD_TIMES: u8 = 2;
 
-/// What is known of another member.
+/// Another member, as far as it is known here.
 #[derive(Clone, Debug)]
 pub struct Member {
     pub incarnation: u64,
@@ -61,7 +61,7 @@ pub struct Member {
     at: [Option<usize>; 2],
 }
 
-/// What one other says of somebody's leave.
+/// Leave of a member that one other member tells of.
 #[derive(Clone, Debug)]
 pub(crate) struct Leaving {
     pub by: NodeId,
@@ -87,7 +87,7 @@ pub(crate) struct Reaching {
 }
 
 impl Member {
-    /// How it is, as far as that is believed: whoever is accused by others alone is a suspect once it has had time to answer.
+    /// Status as far as it is believed: a member accused by others alone is a suspect once it has had time to answer.
     pub fn shown(&self) -> MemberStatus {
         match &self.suspicion {
             Some(suspicion) if self.status == MemberStatus::Suspect && !suspicion.is_believed => {
@@ -97,7 +97,7 @@ impl Member {
         }
     }
 
-    /// What it has said of itself; `None`: others alone have told of it so far.
+    /// Record that the member has told itself; `None`: others alone have told of it so far.
     pub fn said(&self) -> Option<&Arc<GossipMemberRecord>> {
         self.said.as_ref().map(|(_, record)| record)
     }
@@ -134,17 +134,17 @@ impl Member {
         self.introduced.is_some()
     }
 
-    /// By what was told of it first, as long as it is a stranger.
+    /// Way by which the member was told of first, gossip or exchange, as long as it is a stranger.
     pub(crate) fn told_by(&self) -> Option<Told> {
         self.introduced.as_ref().map(|introduced| introduced.told)
     }
 
-    /// That one other says that it has left, unless it has said something else since.
+    /// Leave of the member that one other tells of, unless the member has said something else since.
     pub(crate) fn is_leaving(&self) -> Option<&Leaving> {
         self.leaving.as_ref().filter(|leaving| leaving.incarnation >= self.incarnation)
     }
 
-    /// What is said of it that it would not say itself.
+    /// Claim about the member that it would not make itself.
     pub(crate) fn accusation(&self, node: &NodeId) -> Option<MemberUpdate> {
         if let Some(leaving) = self.is_leaving() {
             let incarnation = leaving.incarnation;
@@ -153,7 +153,7 @@ impl Member {
         (self.status != MemberStatus::Alive).then(|| self.update(node))
     }
 
-    /// What is said of it, as it is passed on.
+    /// Claim about the member, as it is passed on.
     pub fn update(&self, node: &NodeId) -> MemberUpdate {
         let claim = match self.status {
             MemberStatus::Alive => MemberClaim::Alive(self.record.clone()),
@@ -206,7 +206,7 @@ impl Members {
         self.known.iter()
     }
 
-    /// How many are known, live or not.
+    /// Number of other members that are known, live or not.
     pub fn len(&self) -> usize {
         self.known.len()
     }
@@ -215,7 +215,7 @@ impl Members {
         self.known.is_empty()
     }
 
-    /// How many are live.
+    /// Number of other members that are live.
     pub fn live(&self) -> usize {
         self.pools.iter().map(|pool| pool.0[Order::Live as usize].len()).sum()
     }
@@ -391,7 +391,7 @@ impl Members {
         }
     }
 
-    /// Whose turn it is to be probed: each live one once in a round, whose order is another each time.
+    /// Next member to be probed: each live one once in a round, whose order is another each time.
     pub(crate) fn next(&mut self, rng: &mut fastrand::Rng) -> Option<NodeId> {
         let is_stranger = self.pool(rng, STRANGERS_PART) == 1;
         if self.nodes(is_stranger, Order::Ring).is_empty() {
@@ -485,7 +485,7 @@ impl Members {
         self.gone.first().filter(|(at, _)| *at <= since).map(|(_, node)| node.clone())
     }
 
-    /// How many are still to be probed in this round.
+    /// Number of members still to be probed in this round.
     pub(crate) fn to_probe(&self) -> usize {
         self.pools.iter().map(|pool| pool.0[Order::Ring as usize].len()).sum()
     }

@@ -32,7 +32,7 @@ const SILENT_INTERVALS: u32 = 3;
 /// How many exchanges go by until one is with a seed, whoever is known.
 const SEED_EVERY: u64 = 4;
 
-/// Who this member is.
+/// Identity of this member: its name, incarnation and record.
 #[derive(Clone, Debug)]
 pub struct OwnMember {
     pub node: NodeId,
@@ -123,18 +123,18 @@ impl Membership {
         u64::try_from(unix.as_millis()).unwrap_or(u64::MAX >> 10) << 10
     }
 
-    /// How much is kept for what is to be done; bounded by how many members there are.
+    /// Number of pending timers, updates, probes and budgets; bounded by how many members there are.
     pub fn pending(&self) -> usize {
         let under_way = self.probes.len() + self.relayed.len();
         self.timers.len() + self.queue.len() + self.members.to_probe() + self.budgets.len() + under_way
     }
 
-    /// What is to be done next, until there is nothing.
+    /// Takes the next output that is to be done, until there is none.
     pub fn poll(&mut self) -> Option<MembershipOutput> {
         self.outputs.pop_front()
     }
 
-    /// When [`Self::advance`] is to be called at the latest.
+    /// Instant at which [`Self::advance`] is to be called at the latest.
     pub fn wakes_at(&self) -> Option<Time> {
         self.timers.first()
     }
@@ -147,12 +147,12 @@ impl Membership {
         &self.members
     }
 
-    /// How many updates are still passed on.
+    /// Number of updates that are still passed on.
     pub fn queued(&self) -> usize {
         self.queue.len()
     }
 
-    /// How unwell this member is, 0 to [`Config::health_max`].
+    /// Health score of this member: how unwell it is, 0 to [`Config::health_max`].
     pub fn health(&self) -> u8 {
         self.health
     }
@@ -347,7 +347,7 @@ impl Membership {
         }
     }
 
-    /// What this member says of itself.
+    /// Claim of this member about itself.
     pub(crate) fn own_update(&self) -> MemberUpdate {
         let claim = match self.has_left {
             true => MemberClaim::Left,
@@ -464,7 +464,7 @@ impl Membership {
         self.health = u8::try_from(health.max(0)).unwrap_or(u8::MAX).min(self.config.health_max);
     }
 
-    /// How much longer this member takes for everything while it is not well.
+    /// Factor by which this member takes longer for everything while it is not well.
     pub(crate) fn patience(&self) -> u32 {
         u32::from(self.health) + 1
     }

@@ -14,7 +14,7 @@ pub const VERSION: u8 = 1;
 /// How many updates one packet may have.
 pub const UPDATES_MAX: usize = 64;
 
-/// What a packet is for.
+/// Message of a packet: a ping, for oneself or another, an answer to one, or gossip alone.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum PacketMessage {
     /// Asks for an [`Ack`](Self::Ack) of the same number.
@@ -48,7 +48,7 @@ pub struct Packet {
     pub updates: Vec<MemberUpdate>,
 }
 
-/// Why bytes are no packet. Nothing of it was taken.
+/// Reason why bytes are no packet. Nothing of it was taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum MalformedPacket {
     #[error("it is of version {0}, and this is {VERSION}")]
@@ -164,7 +164,7 @@ impl MemberUpdate {
         out.put_slice(&body);
     }
 
-    /// How many bytes [`Self::encode`] writes.
+    /// Number of bytes that [`Self::encode`] writes.
     pub fn encoded_len(&self) -> usize {
         let name = |name: &NodeId| 1 + name.as_str().len();
         let claim = match &self.claim {
@@ -256,7 +256,7 @@ pub(crate) fn number(bytes: &mut &[u8]) -> Result<u64, MalformedPacket> {
     Err(MalformedPacket::Number)
 }
 
-/// What stands behind its own length.
+/// Takes the part that stands behind its own length.
 pub(crate) fn part<'a>(bytes: &mut &'a [u8]) -> Result<&'a [u8], MalformedPacket> {
     let length = usize::try_from(number(bytes)?).map_err(|_| MalformedPacket::Truncated)?;
     let (part, rest) = bytes.split_at_checked(length).ok_or(MalformedPacket::Truncated)?;

@@ -1,4 +1,4 @@
-//! What is kept of a probe, and of a ping for somebody else.
+//! State kept of a probe, and of a ping for somebody else.
 
 use crate::Time;
 use crate::record::NodeId;

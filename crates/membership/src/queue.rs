@@ -8,7 +8,7 @@ use crate::record::{MemberUpdate, NodeId};
 /// How many updates that do not fit are passed over until what is left of a packet is left empty.
 const TOO_LARGE_MAX: usize = 4;
 
-/// Whether it is of a stranger, how often it was sent, and how new it is.
+/// Place of an update in the queue: whether it is of a stranger, how often it was sent, how new it is, and its node.
 type Place = (bool, u32, Reverse<u64>, NodeId);
 
 /// The newest update of each member that is passed on.

@@ -1,4 +1,4 @@
-//! What is said of a member, and which of two claims about it wins.
+//! Claims about a member, and which of two claims wins.
 
 use std::borrow::Borrow;
 use std::fmt;
@@ -52,7 +52,7 @@ impl fmt::Debug for NodeId {
 #[error("{0} bytes are more than the {RECORD_BYTES_MAX} of a record")]
 pub struct TooLarge(pub usize);
 
-/// What a member says of itself.
+/// Record in which a member describes itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GossipMemberRecord {
     /// Which start of the member this is of: two that live at a time under one name differ here.
@@ -63,7 +63,7 @@ pub struct GossipMemberRecord {
     pub body: Bytes,
 }
 
-/// How a member is.
+/// Status of a member.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum MemberStatus {
     Alive,
@@ -91,7 +91,7 @@ impl MemberStatus {
     }
 }
 
-/// What is said of a member at one of its incarnations.
+/// Claim about a member at one of its incarnations.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum MemberClaim {
     Alive(Arc<GossipMemberRecord>),

@@ -10,14 +10,14 @@ use crate::record::NodeId;
 /// For how long a name that went away is not taken again at the same incarnation, as others may still have it.
 const DISBELIEVED_FOR: Duration = Duration::from_secs(600);
 
-/// By what others tell of somebody.
+/// Way by which others tell of a member.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Told {
     Gossip,
     Exchange,
 }
 
-/// Who told of a stranger first, when and by what.
+/// Introduction of a stranger: who told of it first, when and by what.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Introduced {
     pub by: NodeId,
@@ -25,7 +25,7 @@ pub(crate) struct Introduced {
     pub told: Told,
 }
 
-/// Who the strangers are, by age and by who told of them.
+/// Strangers by age and by who told of them.
 #[derive(Default)]
 pub(crate) struct Strangers {
     ages: BTreeSet<(Time, NodeId)>,
@@ -77,14 +77,14 @@ impl Strangers {
         }
     }
 
-    /// Who makes way for somebody whom `from` tells of: the one that was told of first by whoever has told of most; `None`: that is
-    /// `from` itself.
+    /// Stranger that makes way for somebody whom `from` tells of: the one that was told of first by whoever has told of
+    /// most; `None`: that is `from` itself.
     pub(crate) fn makes_way_for(&self, from: &NodeId) -> Option<NodeId> {
         let (_, most) = self.counts.last()?;
         if most == from { None } else { self.oldest_of(most) }
     }
 
-    /// Who gives way first, whoever comes.
+    /// Stranger that gives way first, whoever comes.
     pub(crate) fn gives_way(&self) -> Option<NodeId> {
         let (_, most) = self.counts.last()?;
         self.oldest_of(most)

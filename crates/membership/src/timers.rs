@@ -1,4 +1,4 @@
-//! What is to be done when.
+//! Timers: what is to be done, and at which instant.
 
 use std::collections::BTreeMap;
 

@@ -1,4 +1,4 @@
-//! What is shown of a member: what it has said itself, and nothing that others say in its name.
+//! Record shown of a member: what it has said itself, and nothing that others say in its name.
 
 #![allow(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 

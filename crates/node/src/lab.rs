@@ -23,7 +23,7 @@ use tonic::{Response, Status};
 use super::{CapabilityKinds, Node, NodeBuilder, NodeError, NodeSpec};
 use crate::readiness::Readiness;
 
-/// What a node is made of, beside its capabilities.
+/// Builder of a node for tests: all that it is made of, beside its capabilities.
 pub struct Lab {
     store: Arc<dyn Store>,
     node_id: String,
@@ -65,7 +65,7 @@ impl Lab {
         Self { secret: secret.to_owned(), ..self }
     }
 
-    /// Where it keeps its files; by default in a directory that goes with it.
+    /// Keeps the files of the node in this directory; by default in one that goes with the node.
     pub fn files(self, files: &Path) -> Self {
         Self { files: files.to_owned(), ..self }
     }
@@ -135,7 +135,7 @@ impl LabNode {
     }
 }
 
-/// Why a call was refused.
+/// Reason of the fault that a call was refused with.
 pub fn reason<T: std::fmt::Debug>(outcome: Result<Response<T>, Status>) -> String {
     Fault::from(&outcome.unwrap_err()).reason.into_owned()
 }

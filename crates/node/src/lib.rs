@@ -77,7 +77,7 @@ const BROKEN: &str = "a part of the daemon has panicked, as its log says, and wh
 /// The folder of telemetry in a data directory.
 pub const TELEMETRY_FOLDER: &str = "telemetry";
 
-/// What a node is made of.
+/// Settings and parts that a node is made of.
 pub struct NodeSpec {
     pub node_id: String,
     pub config: Arc<Config>,
@@ -108,7 +108,7 @@ pub struct NodeCapabilities<C> {
     pub mount: C,
 }
 
-/// Who comes in at the control port without proof, with every scope.
+/// Callers that come in at the control port without proof, with every scope.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AdmitWithoutProof {
     /// Whoever reaches the port.
@@ -129,7 +129,7 @@ impl AdmitWithoutProof {
     }
 }
 
-/// Why a node could not be started.
+/// Reason why a node could not be started.
 #[derive(Debug, thiserror::Error)]
 pub enum NodeError {
     #[error("cannot serve the API")]
@@ -146,7 +146,7 @@ pub enum NodeError {
 }
 
 impl NodeError {
-    /// What a capability failed with, under a sentence that says what could not be done.
+    /// Wraps the error that a capability failed with, under a sentence that says what could not be done.
     pub fn of<E: std::error::Error + Send + Sync + 'static>(what: &'static str) -> impl FnOnce(E) -> Self {
         move |source| Self::Capability { what, source: Box::new(source) }
     }
@@ -196,17 +196,17 @@ impl Node {
         self.registry.node_id()
     }
 
-    /// Where the API listens.
+    /// Address where the API listens.
     pub fn control(&self) -> SocketAddr {
         self.addresses.control
     }
 
-    /// Where the relay and the registry of relays listen; `None` while neither is switched on.
+    /// Addresses where the relay and the registry of relays listen; `None` while neither is switched on.
     pub fn relay(&self) -> Option<RelayAddresses> {
         self.addresses.relay
     }
 
-    /// What the node knows of the mesh, for the tests of other crates.
+    /// Registry of the node: what it knows of the mesh, for the tests of other crates.
     #[cfg(any(test, feature = "testing"))]
     pub fn registry(&self) -> &Registry {
         &self.registry
@@ -228,7 +228,7 @@ impl Node {
         }
     }
 
-    /// Why the store does not answer, while the node is not ready because of that.
+    /// Reason why the store does not answer, while the node is not ready because of that.
     pub fn awaited(&self) -> Option<String> {
         let view = self.registry.view();
         let waits = !self.readiness.is_ready() && view.silence().is_some();
@@ -404,7 +404,7 @@ fn retention(config: &Config) -> Retention {
     }
 }
 
-/// What the ports of the daemon allow, but for those of the relay.
+/// Limits of the ports of the daemon, but for those of the relay.
 pub fn limits(config: &Config) -> ListenerLimits {
     ListenerLimits {
         connections_max: config.control.connections_max,
@@ -445,7 +445,7 @@ fn control_surface(node: &NodeBuilder) -> SurfaceBuilder {
     builder.hosts(if is_any { named.or_any() } else { named })
 }
 
-/// Who comes in at the control port without proof now.
+/// Callers that come in at the control port without proof now.
 pub fn let_in(config: &Config, trust: &MeshTrust) -> AdmitWithoutProof {
     match config.without_proof() {
         WithoutProof::Anyone => AdmitWithoutProof::Anyone,

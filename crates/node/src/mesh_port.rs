@@ -17,7 +17,7 @@ const AGAIN: Duration = Duration::from_secs(2);
 /// How many free ports are tried where any will do: one that is free for TCP may be taken for UDP.
 const TRIES: usize = 16;
 
-/// How the mesh port stands.
+/// State of the mesh port.
 #[derive(Clone, Debug, Default)]
 pub enum MeshPort {
     /// The node is nobody yet, and has nothing to show there.

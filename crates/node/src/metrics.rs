@@ -1,5 +1,5 @@
-//! What a node counts, in the text form of Prometheus. Each node has its own registry, and each of its
-//! capabilities registers there what it counts.
+//! Metrics of a node, in the text form of Prometheus. Each node has its own registry, and each of its capabilities
+//! registers there what it counts.
 
 mod issuer;
 pub mod registrar;
@@ -135,7 +135,7 @@ impl Metrics {
         TextEncoder::new().encode_to_string(&self.all.gather())
     }
 
-    /// Where a capability registers what it counts.
+    /// Registry of Prometheus where a capability registers what it counts.
     pub fn all(&self) -> &prometheus::Registry {
         &self.all
     }

@@ -158,7 +158,7 @@ impl NodeBuilder {
     }
 }
 
-/// What capabilities have to do with a port.
+/// Share of the capabilities in a port: the port, what is served there, and what is done once it is drained.
 #[derive(Default)]
 pub(super) struct AtPort {
     /// `None`: no capability opens it.
@@ -168,7 +168,7 @@ pub(super) struct AtPort {
     pub drained: Vec<Work>,
 }
 
-/// Whether something that runs has panicked: a node goes on without it, and is none.
+/// Signal that something that runs has panicked: the node goes on without it, and is not ready any more.
 #[derive(Clone, Debug)]
 pub(super) struct Broken(Arc<watch::Sender<bool>>);
 
@@ -197,7 +197,7 @@ impl Broken {
     }
 }
 
-/// What runs until a step of the stop.
+/// Tasks that run until a step of the stop.
 pub(super) struct Running {
     tasks: JoinSet<()>,
     broken: Broken,
@@ -209,7 +209,7 @@ impl Running {
     }
 }
 
-/// What runs, and how it stops. Dropping it ends everything as a crash would.
+/// Tasks that run, and the steps by which they stop. Dropping it ends everything as a crash would.
 #[derive(Default)]
 pub(super) struct Stopping {
     steps: BTreeMap<StopPhase, Step>,
@@ -225,7 +225,7 @@ struct Step {
 }
 
 impl Stopping {
-    /// What runs until a step.
+    /// Tasks that run until a step of the stop.
     pub(super) fn until(&mut self, phase: StopPhase) -> &mut Running {
         &mut self.step(phase).running
     }

@@ -52,7 +52,7 @@ struct Slot {
     repeat: Option<Repeat>,
 }
 
-/// What a call that may be repeated is known by: hashes, because keys and requests may be long.
+/// Identity of a call that may be repeated: hashes, because keys and requests may be long.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Repeat {
     call: u64,
@@ -66,14 +66,14 @@ impl Repeat {
     }
 }
 
-/// What a call that may be a repeated one begins.
+/// Operation that a call begins, or that the same call began before.
 pub enum BegunOperation {
     New(RunningOperation),
     /// The operation that the first of the calls began, as it is now.
     Before(Box<pb::Operation>),
 }
 
-/// What asking an operation to stop has come to.
+/// Outcome of asking an operation to stop.
 pub struct Cancelled {
     /// False: it has ended, or was asked before.
     pub changed: bool,

@@ -36,7 +36,7 @@ impl PortName {
     }
 }
 
-/// Whether a port is taken.
+/// State of a port: taken already, or to be taken later.
 pub enum PortState {
     /// It is, before anything starts.
     Taken(TcpListener),
@@ -56,7 +56,7 @@ pub struct ServedPort {
     pub surface: SurfaceBuilder,
 }
 
-/// Where a node listens.
+/// Addresses where a node listens.
 #[derive(Clone, Copy, Debug)]
 pub struct NodeAddresses {
     pub control: SocketAddr,
@@ -73,8 +73,8 @@ impl NodeAddresses {
         Self { control, host, relay }
     }
 
-    /// Where others reach the node: at the host that `mesh.advertise` names, where there is one. `relay` is the address that
-    /// the relay is told by.
+    /// Endpoints where others reach the node: at the host that `mesh.advertise` names, where there is one. `relay` is
+    /// the address that the relay is told by.
     pub fn endpoints(&self, advertise: Option<&str>, relay: Option<String>) -> PeerEndpoints {
         let host = advertise.and_then(|address| address.rsplit_once(':')).map(|(host, _)| host);
         let port = self.control.port();
@@ -83,7 +83,7 @@ impl NodeAddresses {
         PeerEndpoints { control: Some(control), mesh: None, relay, unknown_fields: Default::default() }
     }
 
-    /// What keeps others from reaching the control port; `None`: nothing that is known here.
+    /// Obstacle that keeps others from reaching the control port; `None`: there is none that is known here.
     pub fn trouble(&self, advertise: Option<&str>) -> Option<String> {
         let is_known = advertise.is_some() || !self.control.ip().is_unspecified() || !self.host.is_loopback();
         (!is_known).then(|| {
@@ -106,7 +106,7 @@ pub struct RelayListeners {
     pub http: TcpListener,
 }
 
-/// Where the ports are.
+/// Addresses of the ports of the relay.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct RelayAddresses {
@@ -149,7 +149,7 @@ impl RelayListeners {
         needed.then(|| Self::bind(RelayAddresses { grpc: listen, http: http_listen })).transpose()
     }
 
-    /// Where they are.
+    /// Addresses where the ports listen.
     ///
     /// # Errors
     /// Those of the system.

@@ -1,4 +1,4 @@
-//! What probes and scrapers ask.
+//! HTTP endpoints for probes and scrapers.
 
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ use omnirelay_registry::Registry;
 use crate::metrics::Metrics;
 use crate::readiness::Readiness;
 
-/// What the answers are taken from.
+/// Sources that the answers to probes are taken from.
 #[derive(Clone)]
 pub(super) struct Probed {
     pub registry: Arc<Registry>,

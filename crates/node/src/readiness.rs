@@ -1,4 +1,4 @@
-//! Whether a daemon is fit to serve, and what is missing.
+//! Readiness of a daemon: whether it is fit to serve, and what is missing.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -18,7 +18,7 @@ const FULL: &str = "the store is full: changes are refused until there is room; 
 /// Says what else a daemon needs.
 type Further = Box<dyn Fn() -> Vec<ReadinessItem> + Send + Sync>;
 
-/// What a daemon needs to be of full use.
+/// Needs of a daemon that is to be of full use.
 pub struct Readiness {
     pub registry: Arc<Registry>,
     /// What the capabilities of the node need besides.
@@ -113,7 +113,7 @@ fn disagreement(registry: &Registry) -> Option<String> {
     Some(format!("the Sentinels disagree on the master, and the greatest epoch is believed: {named}"))
 }
 
-/// How far store time is from the wall clock of this host, where that is too far for both to be right.
+/// Distance of store time from the wall clock of this host, where it is too large for both to be right.
 pub fn clocks_apart(registry: &Registry) -> Option<String> {
     let ahead_ms = registry.view().connectivity().ahead_of_host_ms()?;
     let apart = Duration::from_millis(ahead_ms.unsigned_abs());

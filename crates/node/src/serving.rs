@@ -103,7 +103,7 @@ impl Listening {
     }
 }
 
-/// How many of the connections of a listener one address may have.
+/// Largest number of the connections of a listener that one address may have.
 pub fn per_address_max(connections_max: usize, configured: Option<usize>) -> usize {
     configured.unwrap_or(connections_max.div_ceil(4))
 }

@@ -29,9 +29,9 @@ mod recent;
 /// The stream of a service.
 pub type NounEventStream<T> = Pin<Box<dyn Stream<Item = Result<EncodedMessage<T>, Status>> + Send>>;
 
-/// What a noun makes of the log for those who watch it.
+/// Noun whose records are watched: it makes events of the log for those who watch it.
 pub trait WatchedNoun: Send + 'static {
-    /// What they are sent.
+    /// Event that the watchers are sent.
     type Event: Message + Default + 'static;
 
     /// The event that tells of something; `None`: it is not for them.
@@ -52,7 +52,7 @@ pub trait WatchedNoun: Send + 'static {
     fn begin_look(&mut self) {}
 }
 
-/// What is the same in the events of all nouns.
+/// Frame of an event: the fields that are the same in the events of all nouns.
 #[derive(Clone, Debug, Default)]
 pub struct EventFrame {
     /// The name that the type of the event has in every noun.
@@ -78,12 +78,12 @@ impl EventFrame {
         self.name
     }
 
-    /// That a watch begins anew.
+    /// Frame of the event that a watch begins anew.
     pub fn reset(reason: &str) -> Self {
         Self { reason: reason.to_owned(), ..Self::of("reset") }
     }
 
-    /// That what comes behind `cursor` is told.
+    /// Frame of the event that ends a snapshot: from now on what comes behind `cursor` is told.
     pub fn synced(cursor: &Cursor) -> Self {
         at("synced", cursor, None)
     }
@@ -103,7 +103,7 @@ impl EventFrame {
     }
 }
 
-/// What an event tells of.
+/// Change that an event tells of.
 pub enum ShownChange<'a> {
     /// No record.
     Nothing,
@@ -227,7 +227,7 @@ impl<E> BegunWatch<E> {
         Self { watch: self.watch.anew_with(Box::new(sense)), ..self }
     }
 
-    /// What it tells of a noun.
+    /// Feed of what the watch tells of a noun.
     pub fn of<N: WatchedNoun<Event = E>>(self, noun: N) -> Feed<N> {
         Feed {
             watch: self.watch.with_parts(Box::new(N::parts)),
@@ -308,7 +308,7 @@ impl<N: WatchedNoun> Feed<N> {
         }
     }
 
-    /// Where it stands; `None`: within a snapshot.
+    /// Cursor at which the feed stands; `None`: within a snapshot.
     pub fn cursor(&self) -> Option<Cursor> {
         self.watch.cursor()
     }
@@ -339,7 +339,7 @@ impl<N: WatchedNoun> Feed<N> {
     }
 }
 
-/// What is the same in the events of all nouns, and what one tells of.
+/// Frame of an event of the watch, and the change that it tells of.
 pub fn framed(told: &WatchEvent) -> (EventFrame, ShownChange<'_>) {
     match told {
         WatchEvent::Snapshot(record) => (EventFrame::of("snapshot"), ShownChange::Record(record)),

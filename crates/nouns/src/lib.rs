@@ -34,7 +34,7 @@ pub const CURSOR: &str = "omnirelay-cursor";
 /// The response header that says: it is as the caller has it already, the message is empty.
 pub const NOT_MODIFIED: &str = "omnirelay-not-modified";
 
-/// Where the registry stands, as answers say it.
+/// Cursor at which the registry stands, as answers say it.
 pub fn head_cursor(view: &View) -> String {
     let head = view.head();
     Cursor::at(head.epoch, head.revision).to_string()
@@ -85,7 +85,7 @@ pub fn expected(caller: &Caller, version: Option<u64>) -> Result<Option<IfMatch>
     }
 }
 
-/// What an answer begins with as the registry stands now; asked for when all is read, for a new epoch may come
+/// Envelope that an answer begins with as the registry stands now; asked for when all is read, for a new epoch may come
 /// meanwhile.
 pub fn envelope(registry: &Registry) -> Envelope {
     let silence = registry.view().silence();

@@ -23,7 +23,7 @@ const ITEMS_MAX: usize = 1000;
 /// What an item takes besides itself: its field's number and its length.
 pub const ITEM_BYTES: usize = 8;
 
-/// How much one page has room for. The first item always has, however large it is, so that each page goes on.
+/// Room of one page for items. The first item always has room, however large it is, so that each page goes on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PageRoom {
     items: usize,
@@ -37,7 +37,7 @@ impl PageRoom {
         Self { items, bytes: PAGE_BYTES_MAX, is_empty: true }
     }
 
-    /// What is left for the items where an answer says so much besides, in bytes.
+    /// Room that is left for the items where an answer says so much besides, in bytes.
     #[must_use]
     pub fn beside(self, bytes: usize) -> Self {
         Self { bytes: self.bytes.saturating_sub(bytes), ..self }
@@ -178,7 +178,7 @@ fn refuse_order<F>(text: &str, fields: &[(&str, F)]) -> Fault {
         .hint(format!("one of {}, optionally followed by ` desc`", known.join(", ")))
 }
 
-/// Where the next page begins.
+/// Token that tells at which item the next page begins.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PageToken {
     /// Of the filters and the order.

@@ -11,7 +11,7 @@ use omnirelay_registry::view::ViewRecord;
 use omnirelay_store::{RecordKind, StoreError};
 use parking_lot::RwLock;
 
-/// What becomes of a lost record.
+/// Outcome of the merge of a lost record.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum MergeOutcome {
     /// Nobody can say yet.
@@ -43,7 +43,7 @@ pub trait RecordMerger: Send + Sync {
     ) -> Result<MergeOutcome, StoreError>;
 }
 
-/// Who merges records of which kind.
+/// Mergers of lost records, by the kind of the records.
 #[derive(Default)]
 pub struct RecordMergers(RwLock<BTreeMap<RecordKind, Arc<dyn RecordMerger>>>);
 
@@ -53,7 +53,7 @@ impl RecordMergers {
         self.0.write().insert(kind, merger);
     }
 
-    /// Who merges records of this kind.
+    /// Merger of the records of this kind.
     pub fn of(&self, kind: &RecordKind) -> Option<Arc<dyn RecordMerger>> {
         self.0.read().get(kind).cloned()
     }

@@ -2,7 +2,7 @@
 
 use tonic::Response;
 
-/// What answers a method: its message, or a response with headers of its own.
+/// Answer of a method: its message, or a response with headers of its own.
 pub trait MethodAnswer<T> {
     fn response(self) -> Response<T>;
 }

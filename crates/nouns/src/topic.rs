@@ -15,7 +15,7 @@ use crate::feed::{EventFrame, ShownChange, WatchedNoun};
 /// What happens to records of most kinds.
 pub const CHANGES: &[&str] = &["added", "modified", "removed"];
 
-/// What a part tells.
+/// Topic of events that a part of a node tells.
 pub struct Topic {
     /// As in the types of its events, `omnirelay.<name>.<what>`.
     pub name: &'static str,
@@ -30,7 +30,7 @@ pub struct Topic {
     teller: Box<dyn Fn() -> Box<dyn TopicTeller> + Send + Sync>,
 }
 
-/// What happened, and what it happened to.
+/// Event of a topic: what happened, and what it happened to.
 pub struct TopicEvent {
     /// One of [`Topic::what`].
     pub what: &'static str,
@@ -38,7 +38,7 @@ pub struct TopicEvent {
 }
 
 impl Topic {
-    /// What watchers of a noun are told, as `told` has it; `noun` makes one for each of them.
+    /// Topic of what the watchers of a noun are told, as `told` has it; `noun` makes one for each of them.
     pub fn of<N: WatchedNoun + Sync>(
         name: &'static str,
         what: &'static [&'static str],
@@ -91,12 +91,12 @@ impl Topic {
         self.kinds.contains(&record.record.id.kind) && (self.shows)(record)
     }
 
-    /// How many events a change is.
+    /// Number of events that a change is.
     pub fn parts(&self, entry: &ViewEntry, change: &ViewChange) -> usize {
         (self.parts)(entry, change)
     }
 
-    /// What tells one watcher.
+    /// Teller of the topic for one watcher.
     pub fn teller(&self) -> Box<dyn TopicTeller> {
         (self.teller)()
     }

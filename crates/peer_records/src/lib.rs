@@ -57,7 +57,7 @@ pub fn is_alive(peer: &PeerValue) -> bool {
     peer.status == pb::peer::Status::Alive as i32
 }
 
-/// What there is of the other nodes, each with its id.
+/// Collects what `what` finds in the records of the other nodes, each with the id of its node.
 pub fn of_others<T>(registry: &Registry, what: impl Fn(&PeerValue) -> Option<T>) -> Vec<(String, T)> {
     let records = registry.view().list(&PEER).records;
     let others = records.iter().filter(|record| record.record.id.key != registry.node_id());

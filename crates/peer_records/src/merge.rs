@@ -1,4 +1,4 @@
-//! What becomes of peers that a new epoch of the registry has lost: what operators ordered of them is kept.
+//! Merger of peers that a new epoch of the registry has lost: what operators ordered of them is kept.
 //!
 //! Each node merges its own record as it enters itself. One that was down knows nothing of it, and begins anew when it starts; so
 //! every daemon merges what it held of the others.

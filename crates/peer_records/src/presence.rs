@@ -1,4 +1,4 @@
-//! How a node enters its own record, and keeps it true.
+//! Presence of a node in the registry: it enters its own record, and keeps it true.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -34,7 +34,7 @@ const COMPLAIN_EVERY: Duration = Duration::from_secs(10);
 const RIVAL_SAYS_EVERY: Duration = Duration::from_secs(10);
 const RIVAL_COUNTS_FOR: Duration = Duration::from_secs(30);
 
-/// How presence is kept.
+/// Settings by which presence is kept.
 #[derive(Clone, Debug)]
 pub struct PresenceSettings {
     /// How long a session lives without a renewal.
@@ -129,7 +129,7 @@ impl Presence {
         }
     }
 
-    /// How long a session lives without a renewal.
+    /// Time for which a session lives without a renewal.
     pub fn session_ttl(&self) -> Duration {
         self.settings.session_ttl
     }
@@ -362,8 +362,8 @@ impl Presence {
         Ok(())
     }
 
-    /// What the audit trail says of a node that comes, goes, or is found dead, by whoever commits that: one record for the mesh.
-    /// `None` of all else that becomes of it.
+    /// Record of the audit trail about a node that comes, goes, or is found dead, written by whoever commits that: one
+    /// for the mesh. `None` of all else that becomes of the node.
     pub fn told(&self, id: &RecordId, (was, becomes): (Status, Status), reason: &str) -> Option<AuditValue> {
         let action = match becomes {
             // A suspect that is back was never away.

@@ -13,7 +13,7 @@ use prost::Message as _;
 
 use crate::{PEER, peer_id, session_id};
 
-/// What of a peer matters however many have left: a part of its `PeerValue`, of which nothing is kept.
+/// Standing of a peer: the part of its `PeerValue` that matters however many have left, read without keeping the value.
 #[derive(Clone, Copy, PartialEq, prost::Message)]
 pub struct PeerStanding {
     #[prost(enumeration = "Status", tag = "1")]
@@ -38,7 +38,7 @@ impl PeerStanding {
     }
 }
 
-/// How each peer stands.
+/// Status of each peer.
 pub fn statuses(view: &View) -> Vec<Status> {
     let status =
         |record: &Arc<ViewRecord>| PeerStanding::of(record).map(|it| it.status()).unwrap_or_default();
@@ -90,7 +90,7 @@ impl PeerRoster {
         Self { peers: peers.collect() }
     }
 
-    /// That a node's record is still the one that was read.
+    /// Precondition that a node's record is still the one that was read.
     pub fn record_of(&self, node_id: &str) -> Option<Precondition> {
         let (record, ..) = self.find(node_id)?;
         Some(Precondition::Version { id: record.record.id.clone(), version: record.record.version })

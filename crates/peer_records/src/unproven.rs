@@ -18,10 +18,10 @@ use crate::roster::PeerStanding;
 /// How long a judgement counts in which no record was changed: certificates end, and so does the time for being enrolled.
 const JUDGED_FOR: Duration = Duration::from_secs(1);
 
-/// Why each is none, by their ids.
+/// Reasons why nodes are none of the mesh, by the ids of the nodes.
 pub type UnprovenReasons = BTreeMap<String, UnprovenReason>;
 
-/// Who is none of the mesh, whether it lives or not. Nobody is before there is an authority, unless it says so itself.
+/// Nodes that are none of the mesh, live or not. None is before there is an authority, unless it says so itself.
 pub fn unproven(view: &View) -> UnprovenReasons {
     let identities = NodeIdentities::of(view);
     let records = view.list(&PEER).records;
@@ -78,7 +78,7 @@ struct Judged {
 }
 
 impl UnprovenNodes {
-    /// Who they are.
+    /// Nodes that are none of the mesh, with the reasons.
     pub fn of(&self, view: &View) -> Arc<UnprovenReasons> {
         let mut judged = self.0.lock();
         let changed = (view.changed(&PEER), standing::changed(view));
@@ -91,7 +91,7 @@ impl UnprovenNodes {
         found
     }
 
-    /// Why this node is one; empty: it is none, or there is none such.
+    /// Reason why this node is none of the mesh; empty: it is of the mesh, or there is no such node.
     pub fn reason(&self, view: &View, node_id: &str) -> String {
         self.of(view).get(node_id).map(|why| why.word().to_owned()).unwrap_or_default()
     }

@@ -17,7 +17,7 @@ use crate::certificate::{CertificateSerial, TlsNames};
 use crate::key::{Fingerprint, KeyError, PrivateKey};
 use crate::request::{NAMES_MAX, Request, alternative_names, is_dns_name};
 
-/// Why nothing was issued.
+/// Reason why an authority issued nothing.
 #[derive(Debug, thiserror::Error)]
 pub enum AuthorityError {
     #[error(transparent)]
@@ -57,7 +57,7 @@ pub struct CertificateAuthority {
     issuer: Issuer<'static, KeyPair>,
 }
 
-/// What an authority signs.
+/// Kind of an authority, by what it signs.
 #[derive(Clone, Copy)]
 enum Kind {
     /// Issuers, and the root that follows.
@@ -259,7 +259,7 @@ impl CertificateAuthority {
     }
 }
 
-/// What is signed of a message: its kind, the trust domain, and the message, with a zero after each but the last.
+/// Bytes that are signed of a message: its kind, the trust domain, the message, with a zero after each but the last.
 pub(crate) fn to_be_signed(what: &str, domain: &TrustDomain, message: &[u8]) -> Vec<u8> {
     [what.as_bytes(), &[0], domain.as_str().as_bytes(), &[0], message].concat()
 }

@@ -1,4 +1,4 @@
-//! What a certificate says: its number, whose it is, from when to when, and for which key.
+//! Contents of a certificate: its number, whose it is, from when to when, and for which key.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -19,7 +19,7 @@ pub const GRACE: i64 = 72 * 3600;
 /// The longest serial number in bytes (RFC 5280, 4.1.2.2).
 pub const SERIAL_BYTES_MAX: usize = 20;
 
-/// Why a certificate is none of a mesh.
+/// Reason why a certificate is none of a mesh.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CertificateError {
     #[error("it is no X.509 certificate")]
@@ -88,7 +88,7 @@ impl fmt::Debug for CertificateSerial {
     }
 }
 
-/// What a certificate lets its key be used for.
+/// Use that a certificate lets its key be put to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum KeyMay {
     /// Sign, as whoever shakes hands by TLS 1.3 has to. Where nothing is said everything is allowed.
@@ -111,7 +111,7 @@ pub struct Certificate {
     pub key: Fingerprint,
 }
 
-/// By what names a TLS client may find the holder, besides the SPIFFE ID.
+/// Names by which a TLS client may find the holder, besides the SPIFFE ID.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TlsNames {
     pub dns: Vec<String>,
@@ -174,7 +174,7 @@ impl Certificate {
     }
 }
 
-/// What any certificate says, whoever it is of: of a mesh or not, of an authority or not. It proves nothing.
+/// Contents of any certificate, whoever it is of: of a mesh or not, of an authority or not. They prove nothing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AnyCertificate {
     pub serial: CertificateSerial,

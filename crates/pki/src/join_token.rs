@@ -24,7 +24,7 @@ const VERIFIER_BYTES: usize = 32;
 /// Of the digest of what is before: a token that was cut off or mistyped is told from one that is not valid.
 const CHECK_BYTES: usize = 4;
 
-/// Why a text is no join token. Nothing of it is repeated.
+/// Reason why a text is no join token. Nothing of the text is repeated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum JoinTokenError {
     #[error("it is no join token: those begin with `{BEGINS}`")]
@@ -71,7 +71,7 @@ impl JoinToken {
         self.authority
     }
 
-    /// What is kept of it: from this nobody makes the token.
+    /// Verifier that is kept of the token: from this nobody makes the token.
     ///
     /// # Errors
     /// Never with a secret of its length.
@@ -136,7 +136,7 @@ impl FromStr for JoinToken {
     }
 }
 
-/// By what it is told whether somebody has a token.
+/// Public key by which it is told whether somebody has a token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TokenVerifier([u8; VERIFIER_BYTES]);
 

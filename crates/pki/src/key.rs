@@ -8,7 +8,7 @@ use zeroize::Zeroizing;
 
 use crate::public_key::signed_as;
 
-/// Why there is no key.
+/// Reason why there is no key.
 #[derive(Debug, thiserror::Error)]
 pub enum KeyError {
     #[error("no key could be made")]
@@ -42,7 +42,7 @@ impl PrivateKey {
         Zeroizing::new(self.0.serialize_pem())
     }
 
-    /// What tells this key from others.
+    /// Fingerprint that tells this key from others.
     pub fn fingerprint(&self) -> Fingerprint {
         Fingerprint::of(&self.0.subject_public_key_info())
     }

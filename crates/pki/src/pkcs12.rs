@@ -8,7 +8,7 @@ mod ber;
 use rustls_pki_types::CertificateDer;
 use zeroize::Zeroizing;
 
-/// Why a file gives no key with its certificates. Nothing of it is repeated.
+/// Reason why a file gives no key with its certificates. Nothing of the file is repeated.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Pkcs12Error {
     #[error("it is no PKCS#12, or was cut off")]
@@ -33,7 +33,7 @@ pub enum Pkcs12Error {
     NotBuilt,
 }
 
-/// What such a file holds.
+/// Contents of a PKCS#12 file.
 pub struct Pkcs12Contents {
     /// The private key, as PEM of PKCS#8.
     pub key_pem: Zeroizing<String>,

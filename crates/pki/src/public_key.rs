@@ -8,7 +8,7 @@ use x509_parser::x509::SubjectPublicKeyInfo;
 /// As what evidence is signed.
 const EVIDENCE: &str = "omnirelay attestation 1";
 
-/// Why something is no public key that is taken.
+/// Reason why something is no public key that is taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PublicKeyError {
     #[error("it is no public key in PEM")]
@@ -38,7 +38,7 @@ impl PublicKey {
         Self::of(&key)
     }
 
-    /// That of a certificate.
+    /// Public key of a certificate.
     ///
     /// # Errors
     /// When it is no certificate, or its key none of those kinds.

@@ -28,7 +28,7 @@ impl RecipientKey {
         Ok(Self { private, public })
     }
 
-    /// What the sender seals for.
+    /// Public key that the sender seals for.
     pub fn public(&self) -> [u8; PUBLIC_BYTES] {
         self.public
     }

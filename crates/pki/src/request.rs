@@ -26,7 +26,7 @@ pub const NAMES_MAX: usize = 32;
 /// The least bits of an RSA key.
 pub const RSA_BITS_MIN: usize = 2048;
 
-/// Why a request is refused before anybody looks at who asks.
+/// Reason why a request is refused before anybody looks at who asks.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RequestError {
     #[error("it is {0} bytes long, the limit is {REQUEST_BYTES_MAX}")]

@@ -10,7 +10,7 @@ use omnirelay_core::spiffe::{CertificateHolder, SpiffeId};
 use crate::certificate::{Certificate, CertificateSerial};
 use crate::key::Fingerprint;
 
-/// What is out.
+/// Subject of a revocation: a certificate, a key, or a holder.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum RevokedSubject {
     /// One certificate.
@@ -90,7 +90,7 @@ impl Revocations {
         Self { unknown_fields, ..self }
     }
 
-    /// What a later version has written of the list.
+    /// Fields of the list that a later version has written.
     pub fn unknown_fields(&self) -> &[u8] {
         &self.unknown_fields
     }
@@ -105,7 +105,7 @@ impl Revocations {
         self.entries.iter()
     }
 
-    /// Why this certificate is out; `None` if it is not.
+    /// Revocation that puts this certificate out; `None` if none does.
     pub fn of(&self, certificate: &Certificate) -> Option<&Revocation> {
         if self.entries.is_empty() {
             return None;
@@ -134,7 +134,7 @@ impl Revocations {
         !self.clone().unite(other, now)
     }
 
-    /// Why this is out; `None` if it is not.
+    /// Revocation of this subject; `None` if there is none.
     pub fn about(&self, what: &RevokedSubject) -> Option<&Revocation> {
         self.entries.get(what).filter(|revocation| revocation.holds())
     }

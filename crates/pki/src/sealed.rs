@@ -9,7 +9,7 @@ use zeroize::Zeroizing;
 pub const SECRET_BYTES_MIN: usize = 32;
 const VERSION: u8 = 1;
 
-/// Why something was not sealed, or not opened.
+/// Reason why something was not sealed, or not opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SealError {
     #[error("the secret has {0} bytes, and needs {SECRET_BYTES_MIN}")]
@@ -66,7 +66,7 @@ impl SealingKey {
         Ok(sealed)
     }
 
-    /// What was sealed as `what`.
+    /// Opens what was sealed as `what`.
     ///
     /// # Errors
     /// When it was not, or not by this key.

@@ -22,7 +22,7 @@ pub const CHAIN_BYTES_MAX: usize = 20 * 1024;
 /// ways that may lead to a root become so many that trying them stalls whoever verifies.
 pub const SAME_NAME_MAX: usize = 2;
 
-/// Why a chain is not trusted.
+/// Reason why a chain is not trusted.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TrustError {
     #[error("no certificate was sent")]
@@ -53,7 +53,7 @@ pub enum TrustError {
     NoAuthority,
 }
 
-/// For what a chain is shown.
+/// Usage that a chain is shown for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ChainUsage {
     Client,
@@ -189,8 +189,8 @@ impl TrustBundle {
         chain.first().is_some_and(&is_one) || only.verify(chain, now, usage).is_ok()
     }
 
-    /// That the authority at the head of `chain` signed `message` as a `what`, and leads to one of these roots: they signed
-    /// it, or a root behind it in the chain that they certified.
+    /// Checks that the authority at the head of `chain` signed `message` as a `what`, and leads to one of these roots:
+    /// they signed it, or a root behind it in the chain that they certified.
     ///
     /// # Errors
     /// Why it is not trusted.
@@ -209,7 +209,7 @@ impl TrustBundle {
         key.verify(&signed, signature).map_err(|_| TrustError::Signature)
     }
 
-    /// That the authority at the head of `chain` leads to one of these roots at the second `now`.
+    /// Checks that the authority at the head of `chain` leads to one of these roots at the second `now`; returns it.
     ///
     /// # Errors
     /// Why it is not trusted.

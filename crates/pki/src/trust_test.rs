@@ -1,4 +1,4 @@
-//! What a chain of a stranger may cost, and what a key is for.
+//! Cost that a chain of a stranger may cause, and uses that a key may have.
 
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, KeyUsagePurpose, SanType};
 

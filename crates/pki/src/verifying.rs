@@ -1,4 +1,4 @@
-//! By what authorities may sign, and in words why a chain or a root is refused.
+//! Algorithms that authorities may sign by, and the reasons in words why a chain or a root is refused.
 
 use omnirelay_core::text::chain;
 use rustls_pki_types::{CertificateDer, SignatureVerificationAlgorithm};
@@ -65,7 +65,7 @@ static KEYS: [(Oid<'static>, &str); 9] = [
     (oid!(1.2.840.10040.4.1), "DSA"),
 ];
 
-/// Why a certificate is no root.
+/// Reason why a certificate is no root.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RootError {
     #[error("it is no X.509 certificate")]
@@ -86,7 +86,7 @@ pub enum RootError {
     Unusable,
 }
 
-/// That a certificate is of an authority that signed itself. Whatever is trusted may sign: a leaf must not be.
+/// Checks that a certificate is of an authority that signed itself. Whatever is trusted may sign: a leaf must not be.
 ///
 /// # Errors
 /// [`RootError`].
@@ -121,7 +121,7 @@ pub fn check_root(der: &CertificateDer) -> Result<(), RootError> {
     anchor_from_trusted_cert(der).map(drop).map_err(|_| RootError::Unusable)
 }
 
-/// Why webpki does not believe a chain, in one sentence.
+/// Reason in one sentence why webpki does not believe a chain.
 pub(crate) fn reason(error: &webpki::Error) -> String {
     use webpki::Error as E;
     let plain = match error {

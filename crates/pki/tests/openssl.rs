@@ -1,4 +1,4 @@
-//! What is issued, read by OpenSSL, and what OpenSSL asks for, signed.
+//! Interworking with OpenSSL: what is issued, read by OpenSSL, and what OpenSSL asks for, signed.
 #![allow(
     clippy::unwrap_used,
     clippy::disallowed_methods,

@@ -28,7 +28,8 @@ pub use reader::DecisionReader;
 /// How long one commit may take unless an act says otherwise.
 const WITHIN: Duration = Duration::from_secs(2);
 
-/// What the right to a write rests on. Once that is gone the store refuses the write, however late it comes.
+/// Authority of a write: what the right to it rests on. Once it is gone the store refuses the write, however late it
+/// comes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum WriteAuthority {
     /// Nothing: a caller's change, which needs no leader, or a node's own trail, which outlives its session.
@@ -170,7 +171,7 @@ impl Registry {
 }
 
 impl CommitPlan {
-    /// What is written under another's kind is a fault of the program.
+    /// Checks that the plan writes no record under another's kind, which is a fault of the program.
     pub(super) fn check_kinds(&self, act: &DaemonAct) -> Result<(), StoreError> {
         let Some(foreign) = self.foreign_to(&act.kinds) else { return Ok(()) };
         error!(action = act.action, record = %foreign, "a write under another's kind");

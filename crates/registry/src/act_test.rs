@@ -1,4 +1,4 @@
-//! What a daemon does by itself: with whose right, how often, and what of it is refused.
+//! Acts that a daemon does by itself: with whose right, how often, and what of it is refused.
 
 use crate::lab;
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! What this node has noticed of its audit trail that should not be.
+//! Faults that this node has noticed in its audit trail.
 
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -34,13 +34,13 @@ impl AuditFaults {
         *self.failing.lock() = why;
     }
 
-    /// Why records are not sealed, be it that it is tried again.
+    /// Reason why records are not sealed, be it that it is tried again.
     pub fn unsealed(&self) -> Option<String> {
         let stopped = self.stopped().map(str::to_owned);
         stopped.or_else(|| self.failing.lock().clone())
     }
 
-    /// Why nothing is sealed any more; `None` while it is.
+    /// Reason why nothing is sealed any more; `None` while records are sealed.
     pub fn stopped(&self) -> Option<&str> {
         self.stopped.get().map(String::as_str)
     }

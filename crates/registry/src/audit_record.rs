@@ -19,7 +19,7 @@ pub const AUDIT: RecordKind = RecordKind::of("audit");
 /// What a node records when it meets a new epoch of the registry.
 pub const EPOCH_CHANGED: &str = "registry.epoch-changed";
 
-/// What is recorded of something that a node did by itself: no caller asked for it.
+/// Body of the audit record of something that a node did by itself: no caller asked for it.
 pub fn own_body(node_id: &str, action: &str, object: String, changes: Vec<String>) -> AuditValue {
     AuditValue {
         actor: node_id.to_owned(),
@@ -31,8 +31,8 @@ pub fn own_body(node_id: &str, action: &str, object: String, changes: Vec<String
     }
 }
 
-/// Who had a record changed by a commit, and why: the audit record of the commit that is about it and calls it the same,
-/// or is about it, or else the first.
+/// Cause of the change of a record by a commit, with who had it made and why: the audit record of the commit that is
+/// about it and calls it the same, or is about it, or else the first.
 pub fn cause_of(entry: &ViewEntry, object: &RecordId, verb: &str) -> Option<Arc<AuditValue>> {
     let records = entry.changes.iter().filter(|change| change.after.record.id.kind == AUDIT);
     let causes: Vec<Arc<AuditValue>> =

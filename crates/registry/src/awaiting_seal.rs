@@ -25,7 +25,7 @@ struct Made {
     seen: Instant,
 }
 
-/// What the store has confirmed and no seal names yet, by the keys of the records.
+/// Audit records that the store has confirmed and no seal names yet, by their keys.
 #[derive(Debug, Default)]
 pub struct AwaitingSeal(Mutex<BTreeMap<String, Made>>);
 
@@ -44,7 +44,7 @@ impl AwaitingSeal {
         }
     }
 
-    /// How many they are.
+    /// Number of records that await their seal.
     pub fn count(&self) -> usize {
         self.0.lock().len()
     }

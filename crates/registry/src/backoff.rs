@@ -1,4 +1,4 @@
-//! How long to wait before the store is asked again.
+//! Backoff: how long to wait before the store is asked again.
 
 use std::time::Duration;
 

@@ -52,8 +52,8 @@ impl Registry {
         Ok(self.view().get(id))
     }
 
-    /// What `read` finds in the view, as [`Registry::look`] has it. A refusal by what the view shows is told once the
-    /// store has confirmed the view, unless it does not answer.
+    /// Looks up what `read` finds in the view, as [`Registry::look`] does. A refusal by what the view shows is told
+    /// once the store has confirmed the view, unless it does not answer.
     ///
     /// # Errors
     /// Those of `read`.
@@ -82,7 +82,7 @@ impl Registry {
     }
 }
 
-/// What is said of a record that is about to be there again.
+/// Message about a record that is about to be there again.
 pub(super) fn lost(id: &RecordId) -> String {
     format!("the registry has begun a new epoch without {id}, which is about to be restored")
 }

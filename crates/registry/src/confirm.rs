@@ -24,7 +24,7 @@ const APART: Duration = Duration::from_millis(5);
 /// What a daemon records that has seen two leaders of a scope.
 const SPLIT_SEEN: &str = "leaders.split-seen";
 
-/// How confirmations went.
+/// Counts of the confirmations of leases: replicas that have what was granted, and how often they were too few.
 #[derive(Default)]
 pub struct ConfirmationCounts {
     /// How many replicas have what was granted, and must; 0 of 0 while all is confirmed.
@@ -34,13 +34,13 @@ pub struct ConfirmationCounts {
 }
 
 impl ConfirmationCounts {
-    /// How many replicas have what was granted last, and how many must, while these are too few.
+    /// Numbers of replicas that have what was granted last, and that must have it, while they are too few.
     pub fn lacking(&self) -> Option<(u32, u32)> {
         let needs = self.needs.load(Ordering::Relaxed);
         (needs > 0).then(|| (self.has.load(Ordering::Relaxed), needs))
     }
 
-    /// How often there came to be too few since the start.
+    /// Number of times since the start that replicas came to be too few.
     pub fn lacked(&self) -> u64 {
         self.lacked.load(Ordering::Relaxed)
     }
@@ -108,7 +108,7 @@ async fn confirm_once(registry: &Registry) -> bool {
 }
 
 impl Registry {
-    /// How confirmations of leases went.
+    /// Counts of the confirmations of leases.
     pub fn confirmations(&self) -> &ConfirmationCounts {
         &self.confirmations
     }

@@ -9,7 +9,7 @@ use parking_lot::{Mutex, RwLock};
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
-/// When the store answered last, and what it said.
+/// Last answer of the store: when it came, and what it said.
 #[derive(Clone, Copy)]
 struct Last {
     store: Millis,
@@ -24,7 +24,7 @@ struct Last {
     unread_since: Option<Instant>,
 }
 
-/// What others wait for.
+/// News that others wait for: a new epoch, or the return of the store.
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
 struct News {
     epoch: Epoch,
@@ -32,7 +32,7 @@ struct News {
     returns: u64,
 }
 
-/// What a daemon hears of its store.
+/// Connectivity of the store, as a daemon hears of it.
 pub struct StoreConnectivity {
     last: RwLock<Last>,
     /// Why the last call failed that did.
@@ -83,8 +83,7 @@ impl StoreConnectivity {
         if last.silent { last.store } else { last.store.after(last.at.elapsed()) }
     }
 
-    /// How old the newest answer is, if the store has been asked in vain since; `None` while it
-    /// answers.
+    /// Age of the newest answer, if the store has been asked in vain since; `None` while it answers.
     pub fn silence(&self) -> Option<Duration> {
         let last = self.last();
         let unread = last.unread_since.map(|since| since.elapsed());
@@ -129,13 +128,13 @@ impl StoreConnectivity {
         self.news.borrow().epoch
     }
 
-    /// Why the store is silent, while it is.
+    /// Reason why the store is silent, while it is.
     pub fn trouble(&self) -> Option<String> {
         self.silence()?;
         Some(self.trouble.lock().clone())
     }
 
-    /// How many beats the store has answered.
+    /// Number of beats that the store has answered.
     pub fn beats(&self) -> u64 {
         *self.beats.borrow()
     }

@@ -1,4 +1,4 @@
-//! Where a reader stands in the log of one epoch.
+//! Cursors: the place of a reader in the log of one epoch.
 
 use std::collections::BTreeSet;
 use std::fmt;

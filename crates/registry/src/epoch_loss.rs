@@ -61,7 +61,7 @@ pub struct ToRestore {
     since: Instant,
 }
 
-/// What the new epoch began with, before anybody changed the record there.
+/// Record with which the new epoch began, before anybody changed it there.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum UntouchedRecord {
     Record(Record),
@@ -73,7 +73,7 @@ pub enum UntouchedRecord {
     Unknown,
 }
 
-/// How far the view had come in the epoch before.
+/// Reach of the view in the epoch before: how far it had come.
 #[derive(Clone, Copy)]
 pub(super) struct Reach {
     pub revision: Revision,
@@ -134,7 +134,7 @@ pub struct LossTotals {
     pub lost: BTreeMap<RecordKind, u64>,
 }
 
-/// What new epochs have cost since this daemon started.
+/// Losses by new epochs since this daemon started.
 pub struct EpochLosses {
     node_id: String,
     /// Kinds of which nothing is told or held.
@@ -161,7 +161,7 @@ impl ToRestore {
         self.since
     }
 
-    /// How far the view had come in the epoch that had it.
+    /// Revision that the view had reached in the epoch that had the record.
     pub fn reached(&self) -> Revision {
         self.reach.revision
     }
@@ -242,8 +242,8 @@ impl EpochLosses {
         Self { untold: untold.to_vec(), ..self }
     }
 
-    /// What is known of a record that the new epoch has lost and that its owner has not restored yet. One
-    /// whose older copy was deleted since is not to be restored: who deletes it has the last word.
+    /// Lost record that is known of under this id: the new epoch has lost it, and its owner has not restored it yet.
+    /// One whose older copy was deleted since is not to be restored: who deletes it has the last word.
     pub fn of(&self, view: &View, id: &RecordId) -> Option<ToRestore> {
         let shown = view.get(id);
         let mut inner = self.inner.lock();
@@ -392,8 +392,8 @@ impl Inner {
 }
 
 impl Registry {
-    /// What the new epoch began with of a lost record: the log is followed back from the copy that was found, or from
-    /// the one that is there now.
+    /// Record with which the new epoch began in place of a lost one: the log is followed back from the copy that was
+    /// found, or from the one that is there now.
     ///
     /// # Errors
     /// Those of the store; ask again then.
@@ -408,8 +408,8 @@ impl Registry {
         }
     }
 
-    /// What the new epoch began with of a lost record, and what was written there until it was as `now`, the newest
-    /// first.
+    /// Record with which the new epoch began in place of a lost one, and the changes written there until it was as
+    /// `now`, the newest first.
     ///
     /// # Errors
     /// Those of the store; ask again then.
@@ -452,7 +452,7 @@ impl EpochLoss {
         self.accepted.is_none() && self.restored >= self.count()
     }
 
-    /// How many records were lost.
+    /// Number of records that were lost.
     pub fn count(&self) -> usize {
         self.lost.values().sum()
     }

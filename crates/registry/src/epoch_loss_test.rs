@@ -1,4 +1,4 @@
-//! What a new epoch has cost, in paused time.
+//! Losses by a new epoch, in paused time.
 
 use crate::lab;
 use std::collections::BTreeMap;

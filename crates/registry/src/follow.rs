@@ -31,7 +31,7 @@ const BEHIND_MAX: Duration = Duration::from_secs(1);
 /// How soon the log is asked again that answered at once, and with nothing new.
 const NOTHING_NEW: Duration = Duration::from_millis(50);
 
-/// Why the view must be loaded.
+/// Reason why the view must be loaded.
 enum Reload {
     /// The store said something that changes everything, or has come back: at once.
     Now,
@@ -337,9 +337,9 @@ impl Registry {
         }
     }
 
-    /// What `read` finds in the view. Where it meets what is past its deadline, the store is asked first: another
-    /// daemon may have heard of it, and nobody is shown as living after the end that is shown with it. While the store
-    /// is silent nothing ends, so the wait is a moment at most.
+    /// Looks up what `read` finds in the view. Where it meets what is past its deadline, the store is asked first:
+    /// another daemon may have heard of it, and nobody is shown as living after the end that is shown with it. While
+    /// the store is silent nothing ends, so the wait is a moment at most.
     pub async fn look<T>(&self, read: impl Fn(&View) -> T) -> T {
         let (view, until) = (self.view(), Instant::now() + SEE_ALL_MAX);
         loop {

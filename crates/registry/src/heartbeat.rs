@@ -23,7 +23,7 @@ const ASKED_AFTER: Duration = Duration::from_millis(50);
 /// How far back a pulse asks what moved, beyond its predecessor: answers may overtake each other.
 const MOVED_SLACK: Duration = Duration::from_millis(250);
 
-/// How a heart beats.
+/// Pace of a heartbeat.
 #[derive(Clone, Copy, Debug)]
 pub struct HeartbeatPace {
     /// How often groups are renewed.
@@ -32,7 +32,7 @@ pub struct HeartbeatPace {
     pub grace: Duration,
 }
 
-/// What became of one heartbeat.
+/// Outcome of one heartbeat.
 pub enum BeatOutcome {
     /// The store answered; these groups of this node are over.
     Over(Vec<GroupRef>),
@@ -40,7 +40,7 @@ pub enum BeatOutcome {
     Nothing,
 }
 
-/// What one beat knows of those before it.
+/// State of the heartbeat: what one beat knows of those before it.
 struct Heart<'a> {
     registry: &'a Registry,
     pace: HeartbeatPace,

@@ -65,8 +65,8 @@ impl HeldGroups {
         *longest = life.ttl.max(*longest);
     }
 
-    /// How long the lives of a group lived without a renewal, at most, that this node has replaced: a former process may have had
-    /// other settings.
+    /// Longest time to live of the lives of a group that this node has replaced: a former process may have had other
+    /// settings.
     pub fn longest_before(&self, id: &GroupId) -> Duration {
         let before = self.before.lock();
         before.get(id).copied().unwrap_or_default()
@@ -112,7 +112,7 @@ impl HeldGroups {
         Some((kept.of.clone(), until))
     }
 
-    /// Until when each of `epoch` is valid, which is there to be confirmed.
+    /// Groups of `epoch` that are there to be confirmed, and the instant until which each is valid.
     pub(super) fn to_confirm(&self, epoch: Epoch) -> Vec<(GroupRef, Instant)> {
         let own = self.own.lock();
         let own = own.iter().filter(|own| own.epoch == epoch);
@@ -129,12 +129,12 @@ impl HeldGroups {
         }
     }
 
-    /// How many renewals the store has acknowledged since the start.
+    /// Number of renewals that the store has acknowledged since the start.
     pub fn renewals(&self) -> u64 {
         self.renewals.load(Ordering::Relaxed)
     }
 
-    /// Which may be renewed now, in `epoch`, and which may not.
+    /// Groups that may be renewed now, in `epoch`, and those that may not.
     pub(super) fn by_validity(&self, epoch: Epoch) -> GroupsByValidity {
         let now = Instant::now();
         let own = self.own.lock();
@@ -154,8 +154,8 @@ impl HeldGroups {
     }
 }
 
-/// How much earlier than the store whoever holds a session, or another group, takes it for over: a quarter of a second,
-/// and of a short one an eighth.
+/// Margin by which whoever holds a session, or another group, takes it for over earlier than the store: a quarter of a
+/// second, and of a short one an eighth.
 pub fn margin(ttl: Duration) -> Duration {
     Duration::from_millis(250).min(ttl / 8)
 }

@@ -177,7 +177,7 @@ impl Registry {
         Self { audit_mac: Some(mac), ..self }
     }
 
-    /// What the MACs of audit records are made with.
+    /// Key with which the MACs of audit records are made.
     pub fn audit_mac(&self) -> Option<&MacKey> {
         self.audit_mac.as_ref()
     }
@@ -187,7 +187,7 @@ impl Registry {
         &self.awaiting_seal
     }
 
-    /// What was noticed of the audit trail.
+    /// Faults that were noticed in the audit trail.
     pub fn audit_faults(&self) -> &AuditFaults {
         &self.audit_faults
     }
@@ -202,7 +202,7 @@ impl Registry {
         Arc::clone(&self.node_id)
     }
 
-    /// When this daemon has started, by the store's clock as it is known now.
+    /// Time at which this daemon has started, by the store's clock as it is known now.
     pub fn begun_at(&self) -> Millis {
         Millis(self.view.now().0.saturating_sub(whole_ms(self.begun.elapsed())))
     }
@@ -220,7 +220,7 @@ impl Registry {
         &self.held_groups
     }
 
-    /// What new epochs have cost.
+    /// Losses by new epochs.
     pub fn losses(&self) -> &EpochLosses {
         &self.losses
     }
@@ -287,7 +287,7 @@ impl Registry {
         self.full.load(Ordering::Relaxed)
     }
 
-    /// How many commits of this daemon the store refused because their fence was stale.
+    /// Number of commits of this daemon that the store refused because their fence was stale.
     pub fn fences_refused(&self) -> u64 {
         self.fenced.load(Ordering::Relaxed)
     }

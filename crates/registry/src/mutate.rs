@@ -42,7 +42,7 @@ const RECALL_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long a commit may take before nobody knows what became of it.
 const COMMIT_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// What a caller asks to be changed.
+/// Mutation that a caller asks for.
 pub struct Mutation<'a> {
     pub caller: &'a Caller,
     /// `<object>.<verb>`, such as `peers.cordon`.
@@ -79,7 +79,7 @@ impl Mutation<'_> {
     }
 }
 
-/// What a decision comes to.
+/// Decision about a mutation: what is written, and what is answered.
 pub struct MutationDecision<A> {
     /// Nothing when it is so already.
     pub writes: Vec<Write>,
@@ -88,7 +88,7 @@ pub struct MutationDecision<A> {
     pub answer: A,
 }
 
-/// How the answer of a mutation is completed once the commit is known.
+/// Completion of the answer of a mutation once the commit is known.
 pub trait AnswerCompletion {
     type Answer: Message + Default + Clone;
 
@@ -105,7 +105,7 @@ pub trait AnswerCompletion {
     fn set_cursor(answer: &mut Self::Answer, cursor: Cursor);
 }
 
-/// How an answer that shows the object of a change is completed.
+/// Completion of an answer that shows the object of a change.
 pub struct ChangeForm<A>(PhantomData<A>);
 
 impl<A: ChangeAnswer> AnswerCompletion for ChangeForm<A> {
@@ -130,7 +130,7 @@ fn written<'e>(entry: Option<&'e LogEntry>, id: &RecordId) -> Option<&'e Record>
     (!change.after.deleted).then_some(&change.after)
 }
 
-/// How a mutation ended.
+/// Outcome of a mutation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MutationOutcome {
     pub cursor: Cursor,

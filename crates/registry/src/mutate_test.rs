@@ -1,5 +1,5 @@
-//! What a mutation demands is what it has read first, whatever the view learns meanwhile; and what becomes of it in
-//! another epoch, or when the view is behind.
+//! Mutations: one demands what it has read first, whatever the view learns meanwhile; and what becomes of it in another
+//! epoch, or when the view is behind.
 
 use crate::lab;
 use std::sync::Arc;

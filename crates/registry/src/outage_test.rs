@@ -1,4 +1,4 @@
-//! What a daemon knows, says and asks while its store is ill, in paused time.
+//! Outages of the store: what a daemon knows, says and asks while it is ill, in paused time.
 
 use crate::lab;
 use std::sync::Arc;

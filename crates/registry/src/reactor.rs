@@ -19,7 +19,7 @@ const PARTS: u32 = 20;
 /// The longest time between two of them because they are much work.
 const BETWEEN_MAX: Duration = Duration::from_millis(250);
 
-/// What a look depends on that may change so often that a look at each change is too many.
+/// Scene that a look depends on and that may change so often that a look at each change is too many.
 pub struct PacedScene<S> {
     pub sense: S,
     /// From the beginning of a look to that of the next one, if nothing else asks for it; longer where a look is much work.

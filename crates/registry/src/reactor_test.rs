@@ -1,4 +1,4 @@
-//! What wakes a driver, and that nothing else does.
+//! Wakes of a driver by the reactor: what wakes it, and that nothing else does.
 
 use crate::lab;
 use std::future::{Ready, ready};

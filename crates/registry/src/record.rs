@@ -1,4 +1,4 @@
-//! What a caller did that no record of a mirrored kind tells of.
+//! Audit records of what a caller did that no record of a mirrored kind tells of.
 
 use omnirelay_identity::caller::Caller;
 use omnirelay_store::{CommitError, StoreError};
@@ -7,7 +7,7 @@ use omnirelay_wire::pb::omnirelay::store::v1::AuditValue;
 use super::Registry;
 use super::act::{CommitPlan, DaemonAct, WriteAuthority};
 
-/// What is to be recorded.
+/// Action that the audit trail is to record.
 pub struct AuditedAction<'a> {
     /// `<object>.<verb>`, such as `operations.cancel`.
     pub action: &'static str,
@@ -32,7 +32,7 @@ impl Registry {
         self.attempt(&act, CommitPlan::default().audit([self.body_of(caller, deed)])).await.map(drop)
     }
 
-    /// What is recorded of it.
+    /// Body of the audit record of an action.
     pub fn body_of(&self, caller: &Caller, deed: AuditedAction<'_>) -> AuditValue {
         AuditValue {
             actor: caller.principal.to_string(),

@@ -1,4 +1,4 @@
-//! Why a mutation was not carried out, as its caller is told.
+//! Refusals of mutations that were not carried out, as their callers are told.
 
 use omnirelay_core::text::chain;
 use omnirelay_identity::caller::IfMatch;

@@ -132,7 +132,7 @@ impl Registry {
     }
 }
 
-/// How records are written again: what of each, whether that is still due, and what the trail says of it.
+/// Rewrite of records: what is written of each, whether that is still due, and what the trail says of it.
 struct Rewrite<W, D, L> {
     action: &'static str,
     write: W,
@@ -140,7 +140,7 @@ struct Rewrite<W, D, L> {
     line: L,
 }
 
-/// What becomes of a record that does not count, and in the place of which nothing is known.
+/// Treatment of a record that does not count, and in the place of which nothing is known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum UnknownRecords {
     /// It stays as it is: others may know what counts, or sign it yet.
@@ -148,7 +148,7 @@ pub enum UnknownRecords {
     Deleted,
 }
 
-/// What is said of a record that does not count.
+/// Message about a record that does not count.
 pub fn told(id: &RecordId, refused: &RefusedRecord) -> String {
     match &*refused.writer {
         "" => format!("{id}: {}", refused.why),

@@ -1,4 +1,4 @@
-//! Where a watch begins: behind a cursor, at a time, or so long ago.
+//! Start of a watch: behind a cursor, at a time, or so long ago.
 
 use std::str::FromStr;
 use std::time::{Duration, UNIX_EPOCH};
@@ -12,7 +12,7 @@ use omnirelay_wire::reasons;
 use super::Registry;
 use super::cursor::Cursor;
 
-/// Where to begin, as a caller says it.
+/// Start of a watch, as a caller says it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum WatchSince {
     Cursor(Cursor),
@@ -60,7 +60,7 @@ impl WatchSince {
     }
 }
 
-/// Where that is in the log.
+/// Start of a watch in the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct WatchStart {
     pub cursor: Cursor,
@@ -117,7 +117,7 @@ impl Registry {
     }
 }
 
-/// What the first commit behind a place is to a time.
+/// Relation of the first commit behind a place to a time.
 enum Behind {
     Earlier,
     /// It is as late, or later, or there is none.

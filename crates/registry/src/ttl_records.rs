@@ -61,7 +61,7 @@ impl Beginnings {
     }
 }
 
-/// What became of a record that somebody spoke for.
+/// Outcome for a record that somebody spoke for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TtlOutcome {
     Lives,
@@ -77,7 +77,7 @@ impl TtlOutcome {
     }
 }
 
-/// What a life begins with.
+/// Start of a life of a record: what it begins with.
 pub struct TtlStart<'a> {
     pub id: RecordId,
     pub ttl: Duration,
@@ -91,7 +91,7 @@ pub struct TtlStart<'a> {
     pub value: &'a (dyn Fn(Millis) -> Bytes + Send + Sync),
 }
 
-/// What a record of the view is to be from now on.
+/// Claim on a record of the view: what it is to be from now on.
 pub struct TtlClaim<'a> {
     pub record: &'a ViewRecord,
     pub ttl: Duration,
@@ -102,7 +102,7 @@ pub struct TtlClaim<'a> {
     pub preconditions: &'a [Precondition],
 }
 
-/// What a living record is to be, and what else must hold.
+/// Wanted state of a living record, and what else must hold.
 struct Wanted<'a> {
     /// What the value was made from.
     from: (Epoch, Version),
@@ -112,7 +112,7 @@ struct Wanted<'a> {
     preconditions: &'a [Precondition],
 }
 
-/// How a record stands that somebody speaks for.
+/// Standing of a record that somebody speaks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TtlStanding {
     /// By the store's clock.

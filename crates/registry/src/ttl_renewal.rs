@@ -38,7 +38,7 @@ const WRITE_BACK_EVERY: Duration = Duration::from_millis(100);
 /// How long a record lives of which it is not known.
 const TTL_UNKNOWN: Duration = Duration::from_secs(30);
 
-/// What became of a refresh.
+/// Outcome of a refresh.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RefreshOutcome {
     /// The store has moved the deadline.
@@ -54,7 +54,7 @@ pub enum RefreshOutcome {
 #[error("too many refreshes wait")]
 pub struct TooManyWait;
 
-/// What waits for the next pulse, and what for the store.
+/// Refreshes that wait for the next pulse, and those that wait for the store.
 #[derive(Default)]
 pub(super) struct Refreshes {
     /// What the store is asked for with each pulse, once they are sent.
@@ -221,7 +221,7 @@ impl Registry {
         self.refreshes.deferred.lock().contains_key(id)
     }
 
-    /// How many records wait for the store to hear of them.
+    /// Number of records that wait for the store to hear of them.
     pub fn refreshes_deferred(&self) -> usize {
         self.refreshes.deferred.lock().len()
     }

@@ -53,7 +53,7 @@ const RECENT_MAX: usize = 1024;
 /// How many bytes of values those commits may hold, but for the newest. A watcher that is further behind reads the store's log.
 const RECENT_BYTES_MAX: usize = 32 * 1024 * 1024;
 
-/// Where the registry stands, as far as this view knows.
+/// Head of the registry, as far as this view knows: the epoch and revision at which it stands.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct RegistryHead {
     pub epoch: Epoch,
@@ -120,7 +120,7 @@ pub struct View {
     believes_files: Box<dyn Fn() -> bool + Send + Sync>,
 }
 
-/// What became of the entries given to [`View::apply`].
+/// Outcome of the entries given to [`View::apply`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AppliedEntries {
     Yes,
@@ -186,7 +186,7 @@ impl View {
         &self.mirrored
     }
 
-    /// Where it stands.
+    /// Head of the registry, at which the view stands.
     pub fn head(&self) -> RegistryHead {
         *self.head.borrow()
     }
@@ -196,7 +196,7 @@ impl View {
         self.head.subscribe()
     }
 
-    /// How the store is reached.
+    /// Connectivity of the store.
     pub fn connectivity(&self) -> &StoreConnectivity {
         &self.connectivity
     }
@@ -206,7 +206,7 @@ impl View {
         self.connectivity.now()
     }
 
-    /// How long the store has been silent; `None` while it answers.
+    /// Duration for which the store has been silent; `None` while it answers.
     pub fn silence(&self) -> Option<Duration> {
         self.connectivity.silence()
     }
@@ -281,7 +281,7 @@ impl View {
         state.is_live(record, now).then(|| record.clone())
     }
 
-    /// How many leases were seen with two holders under one token: never any, unless a store is broken.
+    /// Number of leases seen with two holders under one token: never any, unless a store is broken.
     pub fn double_leases(&self) -> u64 {
         read(&self.state).double_leases
     }

@@ -26,7 +26,7 @@ const READY_KEPT: usize = 4;
 /// How long a watcher waits before it asks a silent store again.
 const RETRY: Duration = Duration::from_millis(500);
 
-/// Why a watch began anew.
+/// Reason why a watch began anew.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ResetReason {
     /// The log no longer reaches back to the cursor.

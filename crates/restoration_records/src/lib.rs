@@ -21,7 +21,7 @@ pub fn given_up_id() -> RecordId {
     RecordId::new(RESTORATION, "given-up")
 }
 
-/// What a record of an epoch says; `None`: it is of another one, or there is none.
+/// Value of the record of an epoch; `None`: it is of another one, or there is none.
 pub fn said(view: &View, id: &RecordId, epoch: Epoch) -> Option<Arc<RestorationValue>> {
     view.get(id)?.value::<RestorationValue>().filter(|value| value.epoch == epoch.0)
 }
@@ -31,7 +31,7 @@ pub fn is_over(view: &View, epoch: Epoch) -> bool {
     !accounts(view, epoch).iter().any(|account| account.value.missing > 0 && account.may_live)
 }
 
-/// What a daemon has said of an epoch.
+/// Account that a daemon has given of an epoch.
 pub struct RestorationAccount {
     pub node_id: String,
     pub value: Arc<RestorationValue>,

@@ -49,7 +49,7 @@ impl GossipConfig {
     }
 }
 
-/// What was read so far.
+/// Tree of settings as read so far, with the sources of its values.
 pub(super) struct Read<'a> {
     pub tree: &'a mut Value,
     pub sources: &'a mut BTreeMap<String, ValueSource>,

@@ -1,4 +1,4 @@
-//! How long the audit trail is kept.
+//! Settings of the audit trail: how long it is kept.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! What types alone cannot say of a configuration.
+//! Checks of a configuration that types alone cannot make.
 
 use std::time::Duration;
 

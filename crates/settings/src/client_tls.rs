@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::check::InvalidSetting;
 
-/// Whom such a client believes, and what it shows. All of it is looked at anew for each connection.
+/// TLS settings of such a client: whom it believes, and what it shows. All of it is looked at anew for each connection.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct ClientTlsConfig {
@@ -42,7 +42,7 @@ pub enum ClientIdentity {
     Mesh,
 }
 
-/// What its settings are called in one place.
+/// Names of the TLS settings of a client in one place of the configuration.
 pub(super) struct ClientTlsKeys {
     pub trust: &'static str,
     pub ca: &'static str,

@@ -60,7 +60,7 @@ pub struct ControlTlsConfig {
     pub key: Option<PathBuf>,
 }
 
-/// Where the certificate of the control port comes from.
+/// Source of the certificate of the control port.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum TlsSource {

@@ -26,7 +26,7 @@ pub fn is_foreign(name: &OsStr) -> bool {
     NAMES.iter().any(|(known, _)| *known == name)
 }
 
-/// What one variable sets.
+/// Setting that one variable makes.
 #[derive(Debug, PartialEq)]
 pub(super) struct ForeignSetting {
     pub name: &'static str,

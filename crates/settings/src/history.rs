@@ -1,4 +1,4 @@
-//! How much history the store keeps.
+//! Settings of the history that the store keeps.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::check::{InvalidSetting, Section, count, within};
 use super::{Config, HumanDuration};
 
-/// How much history the store keeps.
+/// Settings of the history that the store keeps: how much of it, and for how long.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct HistoryConfig {

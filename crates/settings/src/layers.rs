@@ -1,4 +1,4 @@
-//! Where settings come from: a file, then the environment, then `--set`, then flags.
+//! Layers of settings: a file, then the environment, then `--set`, then flags.
 //!
 //! Every value remembers its source, so that an error names the line, the variable or the flag.
 
@@ -22,7 +22,7 @@ const URLS: [&str; 2] = ["store.url", "relay.sinks.redis.url"];
 /// Those that are addresses with a token in them, perhaps.
 const ADDRESSES: [&str; 2] = ["relay.sinks.http.url", "mesh.shards.webhook.url"];
 
-/// Where a value came from.
+/// Source of a value.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ValueSource {
     Default,
@@ -42,7 +42,7 @@ pub struct LoadedConfig {
     pub warnings: Vec<String>,
 }
 
-/// Why there is no configuration.
+/// Reason why there is no configuration.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
     #[error("cannot read the configuration `{path}`")]
@@ -60,7 +60,7 @@ pub enum ConfigError {
     NotText { name: String },
 }
 
-/// Where the configuration of a process is from, but for its environment, so that it can be read again.
+/// Sources of the configuration of a process, but for its environment, so that it can be read again.
 #[derive(Clone, Debug, Default)]
 pub struct ConfigSource {
     pub file: Option<PathBuf>,
@@ -155,7 +155,7 @@ pub fn read(
     Ok(LoadedConfig { config, sources, warnings })
 }
 
-/// What is noted while a file is read.
+/// Notes that are taken while a file is read.
 struct Noted<'a> {
     sources: &'a mut BTreeMap<String, ValueSource>,
     warnings: &'a mut Vec<String>,

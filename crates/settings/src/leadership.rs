@@ -1,4 +1,4 @@
-//! How leaders are elected.
+//! Settings of the election of leaders.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -13,7 +13,7 @@ use super::{Config, HumanDuration, NodeSessionConfig};
 /// The most scopes of one configuration.
 const SCOPES_MAX: usize = 10_000;
 
-/// How leaders are elected.
+/// Settings of the election of leaders.
 ///
 /// A lease lives as long as the session of its node, so its times are those of `session`: `leaseDuration`
 /// stands for `session.ttl`, and `renewalLeadTime` for what is left of it when it is renewed.

@@ -1,4 +1,4 @@
-//! Which line of a file each setting stands on.
+//! Lines of a file on which its settings stand.
 
 use std::collections::BTreeMap;
 

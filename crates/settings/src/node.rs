@@ -1,4 +1,4 @@
-//! What the node is.
+//! Settings of the node itself.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::Config;
 use super::check::{InvalidSetting, Section};
 
-/// What the node is.
+/// Settings of the node itself: its name, its role and its place.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct NodeConfig {

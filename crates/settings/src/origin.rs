@@ -23,7 +23,7 @@ pub(super) struct Translated {
     pub warnings: Vec<String>,
 }
 
-/// What the origin's file says that cannot be had here.
+/// Setting of the origin's file that cannot be had here.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Refused {
     /// As the file has it.

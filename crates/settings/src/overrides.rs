@@ -25,7 +25,7 @@ pub(super) struct Override {
     pub source: ValueSource,
 }
 
-/// What the variables with one of our prefixes say; all others may hold whatever they like.
+/// Overrides by variables with one of our prefixes; all other variables may hold whatever they like.
 pub(super) fn from_variables(
     variables: impl Iterator<Item = (OsString, OsString)>,
 ) -> Result<Vec<Override>, ConfigError> {
@@ -51,7 +51,7 @@ pub(super) fn from_variables(
     Ok(found)
 }
 
-/// What is warned of where a variable looks as if it were meant for the daemon, which does not read it.
+/// Warning where a variable looks as if it were meant for the daemon, which does not read it.
 pub(super) fn mistaken(name: &str) -> Option<String> {
     let upper = name.to_ascii_uppercase();
     let (prefix, _) = PREFIXES.iter().find(|(prefix, _)| upper.starts_with(&prefix[..prefix.len() - 1]))?;
@@ -65,7 +65,7 @@ pub(super) fn mistaken(name: &str) -> Option<String> {
     ))
 }
 
-/// Where the schema has what is overridden.
+/// Place in the schema of a setting that is overridden.
 pub(super) struct Known<'a> {
     pub path: Vec<String>,
     /// What the schema has there.

@@ -1,4 +1,4 @@
-//! How peers are judged.
+//! Settings by which peers are judged.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::check::{InvalidSetting, Section, within};
 use super::{Config, HumanDuration};
 
-/// How peers are judged.
+/// Settings by which peers are judged.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct PeersConfig {
@@ -26,12 +26,12 @@ impl Section for PeersConfig {
 }
 
 impl Config {
-    /// How long a peer is silent before it is dead.
+    /// Time for which a peer is silent before it is dead.
     pub fn dead_after(&self) -> Duration {
         self.peers.dead_after.map_or(self.session_ttl() * 5, |span| span.0)
     }
 
-    /// How long the record of a peer that is gone is kept.
+    /// Time for which the record of a peer that is gone is kept.
     pub fn forget_after(&self) -> Duration {
         self.peers.forget_after.map_or(Duration::from_secs(72 * 3600), |span| span.0)
     }

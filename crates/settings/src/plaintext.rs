@@ -1,4 +1,4 @@
-//! What leaves a host without being encrypted, as it is configured.
+//! Plaintext that leaves a host by its configuration.
 
 use std::net::IpAddr;
 
@@ -9,7 +9,7 @@ use super::{Config, RelayTlsSource};
 use crate::sinks::without_query;
 
 impl Config {
-    /// What others on the way can read and change: ports beyond loopback, and servers that are called, without TLS.
+    /// Lists plaintext that others on the way can read and change: ports beyond loopback, servers called without TLS.
     pub fn plaintext(&self) -> Vec<String> {
         let mut found = Vec::new();
         let (relay, has_relay) = (&self.relay, self.serves("relay"));

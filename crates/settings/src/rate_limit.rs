@@ -1,4 +1,4 @@
-//! How often callers may call.
+//! Settings of the rate at which callers may call.
 
 use omnirelay_identity::buckets::{CallRate, CallRates};
 use serde::{Deserialize, Serialize};
@@ -8,7 +8,7 @@ use super::check::{InvalidSetting, count};
 const PER_SECOND_MAX: usize = 1_000_000;
 const BURST_MAX: usize = 10_000_000;
 
-/// How often each caller of the control port may call.
+/// Settings of the rate at which each caller of the control port may call.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct RateLimitConfig {

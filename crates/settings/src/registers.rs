@@ -1,4 +1,4 @@
-//! How registers are advertised.
+//! Settings of the advertisement of registers.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use super::{ClientTlsConfig, Config, FederatedClusterConfig, HumanDuration};
 /// The most pools of others.
 const PEER_SERVICES_MAX: usize = 16;
 
-/// How a node advertises the registers that it hosts.
+/// Settings by which a node advertises the registers that it hosts.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct RegistersConfig {
@@ -108,17 +108,17 @@ impl Default for RegistersConfig {
 }
 
 impl RegistersConfig {
-    /// How often a pool of others is pushed to, so that nothing runs out there.
+    /// Interval at which a pool of others is pushed to, so that nothing runs out there.
     pub fn push_every(&self) -> Duration {
         self.resync_interval.0.min(self.advertisement_ttl.0 / 2)
     }
 
-    /// How often others are asked what they advertise, so that nothing runs out meanwhile.
+    /// Interval at which others are asked what they advertise, so that nothing runs out meanwhile.
     pub fn exchange_every(&self) -> Duration {
         self.exchange_interval.0.min(self.advertisement_ttl.0 / 4)
     }
 
-    /// What is said of peer services of clusters that are not federated: they may be, once the configuration is read anew.
+    /// Warnings of peer services of clusters that are not federated: they may be, once the configuration is read anew.
     pub fn strangers(&self, federated: &[FederatedClusterConfig]) -> Vec<String> {
         let is_federated = |cluster: &str| federated.iter().any(|known| known.cluster == cluster);
         let clusters = self.peer_services.iter().filter_map(PeerServiceConfig::cluster);
@@ -172,7 +172,7 @@ impl Section for RegistersConfig {
     }
 }
 
-/// Why a text is not the address of a peer service. The text is repeated only where it can hold no password.
+/// Reason why a text is not the address of a peer service. The text is repeated only where it can hold no password.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PeerServiceError {
     #[error("it is no address of a peer service: write https://HOST:PORT or http://HOST:PORT")]

@@ -1,4 +1,4 @@
-//! How a node relays the telemetry of agents.
+//! Settings of the relay for the telemetry of agents.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -62,7 +62,7 @@ pub enum TelemetryWire {
     Envelope,
 }
 
-/// How durable a frame is before it is acknowledged, in all sinks that acknowledge.
+/// Durability of a frame before it is acknowledged, in all sinks that acknowledge.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum AcknowledgeWhen {
@@ -75,7 +75,7 @@ pub enum AcknowledgeWhen {
     Synced,
 }
 
-/// Where telemetry goes. With none switched on, to files in the data directory.
+/// Sinks of telemetry. With none switched on, it goes to files in the data directory.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct SinksConfig {
@@ -85,7 +85,7 @@ pub struct SinksConfig {
     pub stdout: StdoutSinkConfig,
 }
 
-/// What is the same for all sinks.
+/// Queue of a sink: the settings that are the same for all sinks.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct QueueConfig {
@@ -130,7 +130,7 @@ pub struct FileSinkConfig {
     pub queue: QueueConfig,
 }
 
-/// What becomes of a file that is followed by another.
+/// Compression of a file that is followed by another.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum FileCompression {
@@ -176,8 +176,8 @@ pub struct StdoutSinkConfig {
     pub queue: QueueConfig,
 }
 
-/// Where it is published which session of which relay a drone has: keys `drone:{id}` of a Redis. Has nothing to do with
-/// the store of the registry.
+/// Publication of which session of which relay a drone has: keys `drone:{id}` of a Redis. Has nothing to do with the
+/// store of the registry.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct PublishConfig {

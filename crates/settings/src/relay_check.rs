@@ -1,4 +1,4 @@
-//! What types alone cannot say of a relay's configuration.
+//! Checks of a relay's configuration that types alone cannot make.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! Who comes in at a relay's port, and what it shows.
+//! Settings of a relay's port: who comes in there, and what it shows.
 
 use std::path::PathBuf;
 
@@ -21,7 +21,7 @@ pub struct RelayTlsConfig {
     pub clients: RelayClients,
 }
 
-/// Where the certificate of the relay's port comes from.
+/// Source of the certificate of the relay's port.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum RelayTlsSource {
@@ -45,8 +45,8 @@ pub enum RelayClients {
     Required,
 }
 
-/// Whose certificates each service of the relay's port takes, as patterns of SPIFFE IDs; where a list is empty, whoever has
-/// the scope.
+/// Patterns of the SPIFFE IDs whose certificates each service of the relay's port takes; where a list is empty, whoever
+/// has the scope.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct RelayAllowConfig {
@@ -62,7 +62,7 @@ pub struct RelayAllowConfig {
 const PATTERNS_MAX: usize = 64;
 
 impl RelayTlsConfig {
-    /// What the port shows.
+    /// Source of the certificate that the port shows.
     pub fn source(&self) -> RelayTlsSource {
         let default = if self.cert.is_some() { RelayTlsSource::Files } else { RelayTlsSource::Off };
         self.source.unwrap_or(default)

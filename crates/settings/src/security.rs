@@ -1,4 +1,4 @@
-//! Who is let in, and by what proof.
+//! Settings of security: who is let in, and by what proof.
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -19,7 +19,7 @@ use super::{Config, FederatedClusterConfig, OidcConfig};
 const BINDINGS_MAX: usize = 256;
 use omnirelay_identity::provided::{IdentityFileFormat, ProvidedIdentity, ProviderSource};
 
-/// What callers must prove.
+/// Settings of security: what callers must prove.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct SecurityConfig {
@@ -49,7 +49,7 @@ pub struct SecurityConfig {
     pub federated_clusters: Vec<FederatedClusterConfig>,
 }
 
-/// What somebody may do besides what their proof says.
+/// Binding of scopes to somebody, besides those of their proof.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct BindingConfig {
@@ -88,7 +88,7 @@ impl BindingConfig {
     }
 }
 
-/// Where the node's own identity comes from. Read again on SIGHUP.
+/// Source of the node's own identity. Read again on SIGHUP.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct IdentityConfig {
@@ -121,7 +121,7 @@ pub enum IdentitySource {
 }
 
 impl IdentityConfig {
-    /// What is chosen; what contradicts itself was refused with the configuration.
+    /// Identity provider that is chosen; what contradicts itself was refused with the configuration.
     pub fn provided(&self) -> ProvidedIdentity {
         let pem =
             self.cert.clone().zip(self.key.clone()).map(|(cert, key)| IdentityFileFormat::Pem { cert, key });
@@ -170,7 +170,7 @@ impl IdentityConfig {
     }
 }
 
-/// What a caller on this host is without proof.
+/// Trust in a caller on this host who gives no proof.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum LoopbackTrust {
@@ -180,7 +180,7 @@ pub enum LoopbackTrust {
     Proof,
 }
 
-/// Who comes in at the control port without proof, as it is configured.
+/// Callers that come in at the control port without proof, as it is configured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum WithoutProof {
     Anyone,
@@ -197,7 +197,7 @@ impl Config {
         named(&self.security.federated_clusters, &self.node.cluster).unwrap_or_default()
     }
 
-    /// Who comes in at the control port without proof.
+    /// Callers that come in at the control port without proof.
     pub fn without_proof(&self) -> WithoutProof {
         match self.security.loopback {
             _ if self.control.insecure => WithoutProof::Anyone,

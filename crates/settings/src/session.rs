@@ -35,12 +35,12 @@ impl Section for NodeSessionConfig {
 }
 
 impl Config {
-    /// How long a session, and so a lease, lives without a renewal.
+    /// Time for which a session, and so a lease, lives without a renewal.
     pub fn session_ttl(&self) -> Duration {
         self.mesh.leadership.lease_duration.map_or(self.session.ttl.0, |span| span.0)
     }
 
-    /// How often a session is renewed.
+    /// Interval at which a session is renewed.
     pub fn renew_every(&self) -> Duration {
         let lead = self.mesh.leadership.renewal_lead_time;
         let every = lead.map(|lead| self.session_ttl().saturating_sub(lead.0));

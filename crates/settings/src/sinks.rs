@@ -1,4 +1,4 @@
-//! What types alone cannot say of where telemetry goes.
+//! Checks of the settings of sinks that types alone cannot make.
 
 use std::fmt;
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! Where the registry is, and who the daemon is to the servers that keep it.
+//! Settings of the store: where the registry is, and who the daemon is to the servers that keep it.
 
 use std::fmt;
 use std::io::Read;
@@ -19,7 +19,7 @@ const REPLICAS_MAX: u32 = 16;
 /// Longer files are no passwords.
 const PASSWORD_BYTES_MAX: u64 = 4096;
 
-/// Where the registry is.
+/// Settings of the store that keeps the registry: where it is.
 #[derive(Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct StoreConfig {
@@ -36,7 +36,7 @@ pub struct StoreConfig {
     pub redis: StoreRedisConfig,
 }
 
-/// What is asked of Redis before it is relied on.
+/// Demands on Redis that must be met before it is relied on.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct StoreRedisConfig {
@@ -59,7 +59,7 @@ pub struct StoreTlsConfig {
     pub key: Option<PathBuf>,
 }
 
-/// Who the daemon is to the Sentinels, whose users are not those of the servers.
+/// Login of the daemon at the Sentinels, whose users are not those of the servers.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct StoreSentinelConfig {

@@ -1,4 +1,4 @@
-//! What is listened at, and what may be spoken there.
+//! Settings of transports: what is listened at, and what may be spoken there.
 
 use omnirelay_core::text::shown;
 use omnirelay_core::time::Millis;
@@ -23,7 +23,7 @@ const JSON3: (WireTransport, WireEncoding) = (WireTransport::Http3, WireEncoding
 const JSON: (WireTransport, WireEncoding) = (WireTransport::Http2, WireEncoding::Json);
 const JSON1: (WireTransport, WireEncoding) = (WireTransport::Http1, WireEncoding::Json);
 
-/// What endpoints speak, and by which policy they are judged.
+/// Settings of transports: what endpoints speak, and by which policy they are judged.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct TransportConfig {
@@ -35,7 +35,7 @@ pub struct TransportConfig {
 }
 
 impl Config {
-    /// What the daemon listens at, and what is declared besides.
+    /// Endpoints that the daemon listens at, and those that are declared besides.
     pub fn transport_endpoints(&self) -> Vec<pb::TransportEndpoint> {
         let own = self.own_endpoints();
         own.into_iter().chain(self.transport.endpoints.iter().cloned()).collect()
@@ -65,7 +65,7 @@ impl Config {
         all
     }
 
-    /// What endpoints speak, judged by the policy of this configuration, or by the default.
+    /// Judges what endpoints speak, by the policy of this configuration, or by the default.
     ///
     /// # Errors
     /// What of it means nothing; a configuration that was checked has nothing of the kind.

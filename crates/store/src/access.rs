@@ -11,7 +11,7 @@ pub struct StoreCredentials {
     pub password: String,
 }
 
-/// What became of credentials that were to be taken away.
+/// Outcome for credentials that were to be taken away.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ExpelOutcome {
     /// They are gone, and what was opened with them is cut.
@@ -22,7 +22,7 @@ pub enum ExpelOutcome {
     Denied,
 }
 
-/// What became of credentials that a node was given before.
+/// Outcome for credentials that a node was given before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ReadmitOutcome {
     /// The store knows them, or others that somebody has given the node since.
@@ -43,7 +43,7 @@ pub enum WritableKinds {
     Only { kinds: Vec<RecordKind>, never: Vec<RecordKind> },
 }
 
-/// What became of credentials whose rights were to be set.
+/// Outcome for credentials whose rights were to be set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RightsSet {
     /// They had these rights.

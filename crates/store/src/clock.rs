@@ -1,4 +1,4 @@
-//! Where a backend without a clock of its own gets the store's time from.
+//! Clocks from which a backend without one of its own gets the store's time.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
@@ -107,7 +107,7 @@ impl StoreTime {
         self.clock.wall()
     }
 
-    /// What the wall clock shows, where that is so far ahead that this time is to follow it: the machine has slept, or
+    /// Time of the wall clock, where it is so far ahead that this time is to follow it: the machine has slept, or
     /// somebody has set the clock.
     pub fn left_behind(&self) -> Option<Millis> {
         let wall = self.wall();

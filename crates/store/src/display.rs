@@ -1,4 +1,4 @@
-//! How ids and versions are written: in logs, cursors and refusals.
+//! Written form of ids and versions: in logs, cursors and refusals.
 
 use std::fmt;
 

@@ -1,10 +1,10 @@
-//! Why a store did not do what it was asked for.
+//! Errors of a store that did not do what it was asked for.
 
 use omnirelay_core::time::Millis;
 
 use super::{Epoch, GroupId, GroupRef, RecordId, RecordKind, Version};
 
-/// Why a call of the store failed.
+/// Error of a call of the store.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     /// Nothing was changed. Try again.
@@ -43,7 +43,7 @@ impl StoreError {
     }
 }
 
-/// Why a commit was not made. Nothing was changed, except as [`StoreError::OutcomeUnknown`] says.
+/// Error of a commit that was not made. Nothing was changed, except as [`StoreError::OutcomeUnknown`] says.
 #[derive(Debug, thiserror::Error)]
 pub enum CommitError {
     #[error("`{id}` has version {actual}, not {expected}")]

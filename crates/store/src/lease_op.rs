@@ -1,4 +1,4 @@
-//! What a commit does with the leases of scopes.
+//! Lease operations of a commit on scopes.
 
 use super::GroupRef;
 

@@ -80,7 +80,7 @@ pub struct Revision(pub u64);
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Version(pub u64);
 
-/// What the store keeps under a [`RecordId`].
+/// Record that the store keeps under a [`RecordId`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Record {
     pub id: RecordId,
@@ -221,7 +221,7 @@ pub struct Commit {
     pub writer: Arc<str>,
 }
 
-/// What became of a commit.
+/// Outcome of a commit.
 #[derive(Clone, Debug)]
 pub enum CommitOutcome {
     /// It was made. One that changes nothing leaves no entry in the log: it gets an empty one
@@ -305,7 +305,7 @@ pub struct RenewalGrace {
     pub until: Millis,
 }
 
-/// What a pulse found.
+/// Answer of a pulse.
 #[derive(Clone, Debug)]
 pub struct PulseAnswer {
     pub now: Millis,
@@ -328,7 +328,7 @@ pub struct Leases {
     pub leases: Vec<Lease>,
 }
 
-/// What became of [`Store::open_group`].
+/// Outcome of [`Store::open_group`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum OpenedGroup {
     /// A new life has begun. If the one before was live, its leases pass to nobody before the
@@ -375,7 +375,7 @@ pub struct LogPage {
     pub compacted: bool,
 }
 
-/// What an operator has given up.
+/// Loss that an operator has accepted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct AcceptedLoss {
     /// The epoch of it; 0 if that is not known.
@@ -384,7 +384,7 @@ pub struct AcceptedLoss {
     pub everything: bool,
 }
 
-/// Whether what leaders rely on would outlive the server that granted it.
+/// Confirmation that what leaders rely on would outlive the server that granted it, as far as it would.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Confirmation {
     /// Everything that was committed or renewed before this instant would, by the store's clock.
@@ -393,7 +393,7 @@ pub enum Confirmation {
     Lacking { has: u32, needs: u32 },
 }
 
-/// How much to keep. Everything older, or beyond the count, may go.
+/// Retention of the log and of what is over: how much to keep. Everything older, or beyond the count, may go.
 ///
 /// There is one log with one window for all kinds: an entry holds changes of several, and a reader
 /// resumes by the chain of revisions, which has no gap. A kind that is written often shortens the
@@ -410,7 +410,7 @@ pub struct Retention {
     pub idempotency_entries_max: usize,
 }
 
-/// What one housekeeping step did. Call again at once while `more`.
+/// Outcome of one housekeeping step. Call again at once while `more`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct HousekeepingOutcome {
     pub records_expired: usize,

@@ -6,7 +6,7 @@ use std::borrow::Cow;
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RecordKind(pub Cow<'static, str>);
 
-/// Which record: keys are unique within a kind and ordered by their bytes.
+/// Id of a record: keys are unique within a kind and ordered by their bytes.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RecordId {
     pub kind: RecordKind,

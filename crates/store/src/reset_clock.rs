@@ -11,7 +11,7 @@ pub const RESET_MIN: Duration = Duration::from_secs(60);
 /// How far the clock that the store goes by may be from that of whoever orders this. It would be wrong again at once.
 pub const RESET_WALLS_MAX: Duration = Duration::from_secs(60);
 
-/// How store time is to be brought back.
+/// Request to bring store time back.
 #[derive(Clone, Copy, Debug)]
 pub struct ResetClock {
     /// The epoch that the caller knows: in another one nothing is done, so that repeating it does not begin two.
@@ -22,7 +22,7 @@ pub struct ResetClock {
     pub dry_run: bool,
 }
 
-/// How store time was brought back, or would be.
+/// Result of bringing store time back, be it done or a dry run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ClockReset {
     /// The epoch that has begun; after a dry run the one that goes on.
@@ -31,7 +31,7 @@ pub struct ClockReset {
     pub now: Millis,
 }
 
-/// Why it was not. Nothing was changed, unless the store says otherwise.
+/// Error of bringing store time back. Nothing was changed, unless the store says otherwise.
 #[derive(Debug, thiserror::Error)]
 pub enum ResetClockError {
     #[error("store time is not ahead of the clock that it goes by, by {} s at least", RESET_MIN.as_secs())]

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-/// What a switch is to do.
+/// Order of a switch: what it is to do.
 #[derive(Clone, Debug, Default)]
 pub struct SwitchOrder {
     /// The server that must have the store, as `host:port`; `None`: whichever has it.
@@ -11,7 +11,7 @@ pub struct SwitchOrder {
     pub dry_run: bool,
 }
 
-/// How a switch went, or would begin.
+/// Outcome of a switch, or the way in which it would begin.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SwitchOutcome {
     /// Who had the store, as `host:port`.
@@ -33,7 +33,7 @@ pub struct StandbyServer {
     pub behind_bytes: u64,
 }
 
-/// What is in the way of a switch.
+/// Obstacle in the way of a switch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SwitchObstacle {
     /// Nothing can take the place of this store.
@@ -47,7 +47,7 @@ pub enum SwitchObstacle {
     NotBegun,
 }
 
-/// Why there was no switch.
+/// Error of a switch that was not made.
 #[derive(Clone, Debug, thiserror::Error, PartialEq, Eq)]
 pub enum SwitchError {
     /// Nothing was changed, and nothing will be while this is so.

@@ -29,7 +29,7 @@ pub fn write_new(path: &Path, content: &[u8]) -> io::Result<()> {
     file.sync_all()
 }
 
-/// How a file is opened that nobody else may read, and that is made when it is missing.
+/// Options to open a file that nobody else may read, and that is made when it is missing.
 pub fn private_file() -> OpenOptions {
     let mut options = OpenOptions::new();
     options.read(true).write(true).create(true).mode(0o600);

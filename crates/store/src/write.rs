@@ -27,7 +27,7 @@ pub enum Write {
     Import { id: RecordId, value: Bytes, origin: RecordOrigin },
 }
 
-/// What a record was in the registry that it comes from.
+/// Origin of a record: what it was in the registry that it comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RecordOrigin {
     /// 1 to [`ORIGIN_MAX`].

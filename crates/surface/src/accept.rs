@@ -1,4 +1,4 @@
-//! What a caller accepts: media types and encodings with their weights.
+//! Preferences of a caller: media types and encodings that it accepts, with their weights.
 
 use http::header::ACCEPT;
 use http::{HeaderMap, HeaderName};
@@ -49,7 +49,7 @@ pub(super) fn choose(headers: &HeaderMap, unary: bool, stream: bool) -> Option<F
     }
 }
 
-/// How much the caller wants `value`, in thousandths; 0 when it does not take it.
+/// Weight that the caller gives `value`, in thousandths; 0 when it does not take it.
 pub(super) fn weight(headers: &HeaderMap, name: &HeaderName, value: &str) -> u16 {
     Ranges::of(headers, name).weight(value)
 }

@@ -1,4 +1,4 @@
-//! What becomes of authorities, byte by byte and through a server.
+//! Tests of authorities, byte by byte and through a server.
 
 use std::convert::Infallible;
 use std::time::Duration;

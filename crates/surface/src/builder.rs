@@ -26,7 +26,7 @@ use super::reflection::Reflection;
 use super::routes::Routes;
 use super::{Parts, Surface};
 
-/// Why a surface cannot be built: always a mistake in a definition, found at start.
+/// Reason why a surface cannot be built: always a mistake in a definition, found at start.
 #[derive(Debug, thiserror::Error)]
 pub enum SurfaceError {
     #[error("the descriptors cannot be read")]

@@ -1,4 +1,4 @@
-//! How long a call may take: what the caller asked for, within what the daemon allows.
+//! Deadline of a call: what the caller asked for, within what the daemon allows.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use tokio::time::Instant;
 const GRPC_TIMEOUT: HeaderName = HeaderName::from_static("grpc-timeout");
 const OMNIRELAY_TIMEOUT: HeaderName = HeaderName::from_static("omnirelay-timeout");
 
-/// How long calls may take.
+/// Deadlines of calls: the default one, and the latest that is allowed.
 #[derive(Clone, Copy, Debug)]
 pub struct CallDeadlines {
     /// For a unary call that names none, and for a stream to begin. Too low: waiting reads fail.
@@ -28,7 +28,7 @@ impl Default for CallDeadlines {
 }
 
 impl CallDeadlines {
-    /// When a call that starts now ends; `None` for a stream that asks for no end.
+    /// Deadline of a call that starts now; `None` for a stream that asks for no end.
     ///
     /// # Errors
     /// A fault naming the header that is no duration.
@@ -76,7 +76,7 @@ fn grpc_timeout(text: &str) -> Option<Duration> {
     })
 }
 
-/// What a caller is told whose deadline has passed before the answer was there.
+/// Fault for a caller whose deadline has passed before the answer was there.
 pub(super) fn elapsed(method: &str, mutates: bool, caller: Option<&Caller>) -> Fault {
     if !mutates {
         return Fault::new(

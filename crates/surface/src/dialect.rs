@@ -10,7 +10,7 @@ use prost_reflect::{FieldDescriptor, Kind, MessageDescriptor};
 
 use super::shape::Unknown;
 
-/// Which JSON a route speaks.
+/// Dialect of JSON that a route speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Dialect {
     /// The canonical mapping of protocol buffers.
@@ -20,7 +20,7 @@ pub(super) enum Dialect {
 }
 
 impl Dialect {
-    /// What a route with this template speaks, where the policy names what the origin's routes begin with.
+    /// Dialect of a route with this template, where the policy names what the origin's routes begin with.
     pub(super) fn of(template: &str, origin_below: &str) -> Self {
         match !origin_below.is_empty() && template.starts_with(origin_below) {
             true => Self::Origin,
@@ -28,7 +28,7 @@ impl Dialect {
         }
     }
 
-    /// What is done with fields that a message does not have.
+    /// Treatment of fields that a message does not have.
     pub(super) fn unknown(self) -> Unknown {
         match self {
             Self::Canonical => Unknown::Refuse,
@@ -42,13 +42,13 @@ pub(super) fn holds_numbers(message: &MessageDescriptor) -> bool {
     Numbers::of(message).messages.iter().any(|fields| !fields.is_empty())
 }
 
-/// Where the 64-bit integers of a message are in its JSON.
+/// Places of the 64-bit integers of a message in its JSON.
 pub(super) struct Numbers {
     /// The fields to look into by their JSON name in quotes, for each message; the answer itself is the first.
     messages: Vec<Vec<(String, Step)>>,
 }
 
-/// How one field is looked into.
+/// Step of the search for integers into one field.
 #[derive(Clone, Copy)]
 struct Step {
     nesting: Nesting,

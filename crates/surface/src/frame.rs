@@ -123,7 +123,7 @@ impl Scan {
         Ok(largest)
     }
 
-    /// How much there is of a message that is not whole yet, in bytes.
+    /// Size in bytes of what is there of a message that is not whole yet.
     pub(super) fn begun(&self) -> usize {
         if self.missing > 0 { self.message } else { 0 }
     }

@@ -67,7 +67,7 @@ impl Draining {
     }
 }
 
-/// What a stream ends with when the daemon stops.
+/// Fault with which a stream ends when the daemon stops.
 pub(super) fn draining() -> Fault {
     Fault::new(reasons::DRAINING, "the daemon is stopping and ends its streams")
         .hint("resume on another daemon, or on this one once it is back")

@@ -1,4 +1,4 @@
-//! How long the head of a request over HTTP/1.1 may take, told from how long nothing is asked.
+//! Time limit for the head of a request over HTTP/1.1, apart from that for a connection on which nothing is asked.
 //!
 //! The library knows one time for both. Load balancers keep connections for a minute, and would get none of a client that sends
 //! a head byte by byte: so the time of that begins with its first byte.
@@ -15,7 +15,7 @@ use tokio::time::Sleep;
 
 use super::writes_through::writes_through;
 
-/// Whose turn it is on a connection.
+/// Turns on a connection: the client asks, the daemon answers, or neither says anything.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Turns(Arc<AtomicU8>);
 
@@ -38,7 +38,7 @@ impl Turns {
     }
 }
 
-/// That the daemon answers.
+/// Guard of the daemon's turn: for as long as it lives, the daemon answers.
 #[derive(Debug)]
 pub(super) struct Answering(Turns);
 

@@ -1,4 +1,4 @@
-//! How many bytes of requests and answers are held at a time, over all connections.
+//! Limit on the bytes of requests and answers that are held at a time, over all connections.
 //!
 //! Each call is bounded by itself, but a client may have a thousand open on one connection and read none of
 //! their answers. What a call holds beyond a little is therefore taken from one allowance.
@@ -27,7 +27,7 @@ impl InFlight {
         Self { free: Arc::new(Semaphore::new(bytes_max)), bytes_max }
     }
 
-    /// What one call takes from the allowance: nothing yet.
+    /// Share of one call in the allowance: it holds nothing yet.
     pub(super) fn share(&self) -> Share {
         Share { of: self.clone(), held: AtomicUsize::new(0) }
     }
@@ -46,7 +46,7 @@ impl InFlight {
     }
 }
 
-/// What one call holds. Given back when it is dropped.
+/// Share of the allowance that one call holds. Given back when it is dropped.
 pub(super) struct Share {
     of: InFlight,
     held: AtomicUsize,

@@ -1,4 +1,4 @@
-//! What is left of a request over HTTP/1.1 whose answer is there before all of it was read.
+//! Leftover of a request over HTTP/1.1 whose answer is there before all of it was read.
 //!
 //! The next request on a connection begins where this one ends. So the rest is read if it is small and on its way; else the
 //! connection ends with the answer, and the answer says so.
@@ -20,7 +20,7 @@ const REST_BYTES_MAX: u64 = 64 * 1024;
 /// How long that may take.
 const REST_WITHIN: Duration = Duration::from_millis(250);
 
-/// Where a body goes that was dropped before its end.
+/// Place for a body that was dropped before its end.
 type Dropped<B> = Arc<Mutex<Option<B>>>;
 
 /// The body of a request that tells whether it was read.
@@ -30,7 +30,7 @@ pub(super) struct LeftoverBody<B> {
     dropped: Dropped<B>,
 }
 
-/// What a request leaves behind.
+/// Leftover of a request.
 pub(super) struct Leftover<B> {
     dropped: Dropped<B>,
     /// Whether the client waits to be asked for the body.

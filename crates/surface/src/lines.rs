@@ -8,7 +8,7 @@ use omnirelay_identity::caller::RequestId;
 use omnirelay_wire::fault::Fault;
 use omnirelay_wire::reasons;
 
-/// How often, of each sort.
+/// Limits on the lines of the log, for each sort of them.
 #[derive(Debug)]
 pub(super) struct Lines {
     refused: LogLimiter,

@@ -1,4 +1,4 @@
-//! What is said of each call when it is over: one log line, and whatever an observer makes of it.
+//! Observation of each call when it is over: one log line, and whatever an observer makes of it.
 
 use std::borrow::Cow;
 use std::net::{IpAddr, SocketAddr};

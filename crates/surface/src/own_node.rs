@@ -1,4 +1,4 @@
-//! What concerns the node that is asked and no other: who may do no more than that has the request looked at before it is carried out.
+//! Calls that concern only the node that is asked: a caller that may do no more has the request looked at first.
 
 use std::sync::Arc;
 
@@ -18,7 +18,7 @@ use super::deadline;
 use super::method::Method;
 use super::pipeline::{Pipeline, missing_scope};
 
-/// Where a request says that it concerns no other node than the one that is asked.
+/// Rule by which a request says that it concerns no other node than the one that is asked.
 pub(super) enum OwnNode {
     /// No call concerns another.
     Always,
@@ -59,7 +59,7 @@ fn lacking(method: &Method, caller: Option<&Caller>) -> Option<Scope> {
 }
 
 impl Pipeline {
-    /// That a call which was let in for what concerns this node does so.
+    /// Checks that a call which was let in for what concerns this node does so.
     ///
     /// # Errors
     /// `MISSING_SCOPE`.
@@ -127,7 +127,7 @@ fn whole(body: &[u8]) -> Option<(bool, &[u8])> {
     Some((*flag == 1, rest.get(..length)?))
 }
 
-/// Who calls, as the authenticator said.
+/// Principal that calls, as the authenticator said.
 pub(super) fn principal_of(caller: &Caller) -> Principal {
     let Caller { principal, scopes, own_node, proof, .. } = caller;
     Principal { name: Arc::clone(principal), scopes: *scopes, own_node: *own_node, proof: proof.clone() }

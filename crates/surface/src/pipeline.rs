@@ -1,4 +1,4 @@
-//! What every call passes, however it came in: authentication, scope, deadline, operation.
+//! Pipeline that every call passes, however it came in: authentication, scope, deadline, operation.
 
 use std::collections::HashMap;
 use std::convert::Infallible;
@@ -58,7 +58,7 @@ pub(super) trait GrpcService: Send + Sync {
 /// An answer that is being made.
 pub(super) type Answer = Pin<Box<dyn Future<Output = Response<Body>> + Send>>;
 
-/// What any tonic service is.
+/// Trait of any tonic service.
 pub(super) trait Serves:
     tower::Service<Request<Body>, Response = Response<Body>, Error = Infallible, Future: Send>
     + Clone
@@ -476,7 +476,7 @@ pub(super) fn stamp_protocol(headers: &mut HeaderMap, protocol: CallProtocol) {
     headers.insert(HeaderName::from_static("rpc-encoding"), word(protocol.encoding.word()));
 }
 
-/// What a panic said, for the log only.
+/// Message of a panic, for the log only.
 pub(super) fn panic_text(panic: &(dyn std::any::Any + Send)) -> &str {
     let owned = panic.downcast_ref::<String>().map(String::as_str);
     panic.downcast_ref::<&str>().copied().or(owned).unwrap_or("a panic without words")

@@ -1,4 +1,4 @@
-//! How many connections one address may have, so that no single host takes them all.
+//! Limit on the connections that one address may have, so that no single host takes them all.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
@@ -59,7 +59,7 @@ impl Drop for Place {
     }
 }
 
-/// What all addresses of one host have in common.
+/// Address that stands for all addresses of one host.
 pub(super) fn host_of(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(address) if !address.is_loopback() => {

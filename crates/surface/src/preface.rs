@@ -1,4 +1,4 @@
-//! Which version of HTTP a client begins to speak, told without taking anything from its connection.
+//! Preface of a connection: the version of HTTP that a client begins to speak, told without taking anything from it.
 //!
 //! What is taken has to be given back to whoever speaks the version, and costs each HTTP/1 connection a
 //! second read buffer.

@@ -29,7 +29,7 @@ const _: () = assert!(CHAIN_BYTES_MAX + 4096 <= HANDSHAKE_BYTES_MAX);
 /// How often it is looked whether a client goes on from another host.
 const MOVES_SEEN: Duration = Duration::from_secs(5);
 
-/// What is done with a connection beside serving its calls, until it ends.
+/// Companion of a connection: it runs beside the serving of calls, until the connection ends.
 pub type ConnectionCompanion =
     Arc<dyn Fn(&ShownCertificate, quinn::Connection) -> BoxFuture<'static, ()> + Send + Sync>;
 
@@ -90,14 +90,14 @@ pub async fn serve_quic(
     drained
 }
 
-/// Where a connection is from, and to.
+/// Addresses that a connection is from, and to.
 #[derive(Clone, Copy)]
 struct At {
     remote: SocketAddr,
     local: Option<SocketAddr>,
 }
 
-/// What all connections of a listener have in common.
+/// State that all connections of a listener have in common.
 struct QuicLine {
     line: Arc<Line>,
     beside: Option<ConnectionCompanion>,

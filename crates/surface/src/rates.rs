@@ -1,4 +1,4 @@
-//! How often callers may call: each principal, and each address whose callers prove nothing.
+//! Rates at which callers may call: each principal, and each address whose callers prove nothing.
 
 use std::net::IpAddr;
 use std::sync::Arc;

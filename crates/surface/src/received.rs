@@ -15,7 +15,7 @@ use super::frame::{FrameError, Scan};
 use super::guard::{self, Draining};
 use super::in_flight::Share;
 
-/// What came in, until something is wrong with it.
+/// Body of a request as it comes in, until something is wrong with it.
 pub(super) struct Received {
     body: Body,
     scan: Scan,
@@ -92,13 +92,13 @@ fn refused(why: FrameError) -> Fault {
     }
 }
 
-/// What a caller is told whose message is too large.
+/// Fault for a caller whose message is too large.
 pub(super) fn too_large(bytes_max: usize) -> Fault {
     let message = format!("the message is larger than the {bytes_max} bytes this method takes");
     Fault::new(reasons::BODY_TOO_LARGE, message)
 }
 
-/// What a caller is told whose request is not made of messages.
+/// Fault for a caller whose request is not made of messages.
 pub(super) fn malformed(why: impl std::fmt::Display) -> Fault {
     Fault::new(reasons::MALFORMED_MESSAGE, format!("the request cannot be read: {why}"))
 }

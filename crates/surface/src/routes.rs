@@ -23,7 +23,7 @@ pub(super) struct Routes {
     places: Vec<Place>,
 }
 
-/// What stands at one path.
+/// Path with its template, and what stands there for each verb.
 struct Place {
     template: Template,
     verbs: Vec<(http::Method, Choice)>,
@@ -42,7 +42,7 @@ pub(super) struct Choice {
     pub stream: Option<Arc<Binding>>,
 }
 
-/// How HTTP reaches one method.
+/// Binding of HTTP to one method.
 pub(super) struct Binding {
     pub method: Arc<Method>,
     pub policy: Policy,
@@ -60,14 +60,14 @@ pub(super) struct Binding {
     pub event: EventFields,
 }
 
-/// What the body of a request fills.
+/// Rule on what the body of a request fills.
 pub(super) enum BodyRule {
     Nothing,
     Whole,
     Field(FieldDescriptor),
 }
 
-/// What was found for a path and a verb.
+/// Match of a path and a verb.
 pub(super) enum RouteMatch<'r, 'p> {
     Route {
         choice: &'r Choice,

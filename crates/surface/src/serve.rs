@@ -33,7 +33,7 @@ use super::places::{Place, Places, host_of};
 use super::preface::{self, Peek, Version};
 use super::unread::{self, Metered, Unread};
 
-/// What one listener allows.
+/// Limits of one listener.
 #[derive(Clone, Copy, Debug)]
 pub struct ListenerLimits {
     /// More connections than this are closed as soon as they open. Too low: clients are turned away.
@@ -85,7 +85,7 @@ impl Default for ListenerLimits {
     }
 }
 
-/// How a listener ended.
+/// Outcome of the drain of a listener.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DrainOutcome {
     /// Connections that were cut because their calls outlasted the grace.
@@ -258,7 +258,7 @@ impl Door {
     }
 }
 
-/// What all connections of a listener share.
+/// State that all connections of a listener share.
 pub(super) struct Line {
     servers: Servers,
     pub(super) surface: Surface,
@@ -315,7 +315,7 @@ impl Line {
     }
 }
 
-/// What speaks each version of HTTP.
+/// Servers for each version of HTTP.
 struct Servers {
     http1: http1::Builder,
     http2: http2::Builder<TokioExecutor>,

@@ -14,14 +14,14 @@ use serde_json::{Map, Number, Value};
 
 use super::required::Required;
 
-/// What is done with a field the message does not have.
+/// Treatment of a field that the message does not have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Unknown {
     Refuse,
     Ignore,
 }
 
-/// How the documents of a route are read.
+/// Rules by which the documents of a route are read.
 #[derive(Clone, Debug)]
 pub(super) struct Reading {
     pub unknown: Unknown,
@@ -43,7 +43,7 @@ impl Reading {
     }
 }
 
-/// Where in the document a value stands.
+/// Place of a value in the document.
 #[derive(Clone, Copy)]
 pub(super) struct Place<'a> {
     parent: Option<&'a Place<'a>>,

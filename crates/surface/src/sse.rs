@@ -35,7 +35,7 @@ const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(15);
 /// How long the first message is waited for, so that a stream that fails at once has a status of its own.
 const FIRST_MESSAGE_GRACE: Duration = Duration::from_millis(50);
 
-/// Where the messages of a stream hold what an event needs.
+/// Fields in which the messages of a stream hold what an event needs.
 pub(super) struct EventFields {
     cursor: Option<u32>,
     kind: Option<(u32, Vec<(i32, String)>)>,

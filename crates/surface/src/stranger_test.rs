@@ -1,4 +1,4 @@
-//! What ports under TLS spend on strangers, over TCP and UDP.
+//! Tests of what ports under TLS spend on strangers, over TCP and UDP.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -36,7 +36,7 @@ const FEW: u8 = 4;
 /// Far longer than what is waited for takes.
 const AT_LAST: Duration = Duration::from_secs(30);
 
-/// What was told of handshakes that came to nothing.
+/// Record of the handshakes that came to nothing, as they were told.
 #[derive(Clone, Default)]
 struct Told(Arc<Mutex<Vec<HandshakeFailure>>>);
 

@@ -8,7 +8,7 @@ pub(super) struct Template {
     verb: Option<String>,
 }
 
-/// What matches less sorts before what matches more, so that the more exact template is tried first.
+/// Segment of a template. What matches less sorts first, so that the more exact template is tried first.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Segment {
     Literal(String),
@@ -52,7 +52,7 @@ impl Template {
         Ok((Self { segments, verb: verb.map(str::to_owned) }, fields))
     }
 
-    /// What the variables stand for in `path`, still percent-encoded; `None` when it does not match.
+    /// Values of the variables in `path`, still percent-encoded; `None` when it does not match.
     ///
     /// A variable is never empty, nor is a segment of the last one. An encoded colon is part of a value, never
     /// the start of a verb.

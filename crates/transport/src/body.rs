@@ -9,7 +9,7 @@ use http_body::Frame;
 use http_body_util::BodyExt as _;
 use http_body_util::combinators::UnsyncBoxBody;
 
-/// Why a body ended before it was whole.
+/// Boxed error of any type, such as the one by which a body ended before it was whole.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
 /// The body of a request or an answer.

@@ -11,7 +11,7 @@ use rustls_pki_types::{CertificateDer, ServerName};
 use crate::body::{Body, BoxError};
 use crate::datagrams::UnsentDatagram;
 
-/// What a connection speaks.
+/// Protocol that a connection speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum ConnectionProtocol {
     Http3,
@@ -28,7 +28,7 @@ impl ConnectionProtocol {
     }
 }
 
-/// Where somebody is, and what TLS calls them.
+/// Address where somebody is, and the name that TLS knows them by.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CallTarget {
     /// `host:port`; names are looked up for each connection anew.
@@ -49,7 +49,7 @@ impl CallTarget {
     }
 }
 
-/// Why no connection was opened.
+/// Reason why no connection was opened.
 #[derive(Debug, thiserror::Error)]
 pub enum ConnectError {
     #[error("`{address}` is not known: {source}")]
@@ -64,7 +64,7 @@ pub enum ConnectError {
     Neither { http2: Box<Self>, http3: Box<Self> },
 }
 
-/// Why a call was not answered.
+/// Reason why a call was not answered.
 #[derive(Debug, thiserror::Error)]
 pub enum CallError {
     /// The other side has not taken it: it may be sent again.
@@ -87,7 +87,7 @@ pub trait ClientTls: Send + Sync {
     fn begin(&self) -> Result<TlsStart, BoxError>;
 }
 
-/// What one connection begins with, and what it depends on from then on.
+/// TLS configuration that one connection begins with, and what the connection depends on from then on.
 pub struct TlsStart {
     /// Which protocols are offered is added to it.
     pub config: rustls::ClientConfig,
@@ -99,7 +99,7 @@ pub struct TlsStart {
 pub type ConnectionEnding =
     Box<dyn FnOnce(Vec<CertificateDer<'static>>) -> BoxFuture<'static, ConnectionEnd> + Send>;
 
-/// How a connection ends.
+/// Way in which a connection ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ConnectionEnd {
     /// It takes no more calls; those under way go on.

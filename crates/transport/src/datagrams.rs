@@ -6,7 +6,7 @@ use quinn::{Connection, SendDatagramError};
 /// How much that has come waits to be read on one connection, and how much to be sent, in bytes; older ones are dropped.
 pub(crate) const BUFFER_BYTES: usize = 64 * 1024;
 
-/// Why a datagram was not sent.
+/// Reason why a datagram was not sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum UnsentDatagram {
     #[error("no connection is open that carries datagrams")]

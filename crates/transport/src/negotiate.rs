@@ -13,7 +13,7 @@ const GRACE: Duration = Duration::from_secs(2);
 const BLOCKED: Duration = Duration::from_secs(5);
 const BLOCKED_MAX: Duration = Duration::from_secs(300);
 
-/// Why a call did not go over HTTP/3.
+/// Reason why a call did not go over HTTP/3.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Downgrade {
     /// The other node does not serve it, or this one does not use it.
@@ -43,7 +43,7 @@ impl Downgrade {
     }
 }
 
-/// What is remembered of HTTP/3 with one other node.
+/// Memory of HTTP/3 with one other node.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Http3Memory {
     blocked: Option<Blocked>,
@@ -58,12 +58,12 @@ struct Blocked {
 }
 
 impl Http3Memory {
-    /// Why HTTP/3 is not tried now; `None`: it is.
+    /// Reason why HTTP/3 is not tried now; `None`: it is.
     pub fn is_blocked(&self, now: Instant) -> Option<Downgrade> {
         self.blocked.filter(|blocked| now < blocked.until).map(|blocked| blocked.why)
     }
 
-    /// Why it did not come up the last time; `None`: it did, or was not tried.
+    /// Reason why HTTP/3 did not come up the last time; `None`: it did, or was not tried.
     pub fn why(&self) -> Option<Downgrade> {
         self.blocked.map(|blocked| blocked.why)
     }
@@ -85,7 +85,7 @@ impl Http3Memory {
     }
 }
 
-/// What came of a race.
+/// Outcome of a race.
 #[derive(Debug, PartialEq, Eq)]
 pub enum RaceOutcome<A, B, E, F> {
     First(A),

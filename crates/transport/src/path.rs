@@ -19,7 +19,7 @@ const SILENCE_RTTS: u32 = 6;
 /// server is.
 const KEEP_ALIVE: Duration = Duration::from_secs(10);
 
-/// How many packets of one connection were acknowledged.
+/// Number of packets of one connection that were acknowledged.
 #[derive(Clone, Default)]
 pub struct AcknowledgedPackets(Arc<AtomicU64>);
 

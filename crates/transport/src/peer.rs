@@ -31,7 +31,7 @@ const KEPT_MAX: usize = 64 * 1024;
 /// How often a request that was not taken is sent.
 const TRIES: usize = 3;
 
-/// What opens connections to other nodes.
+/// Carriers that open connections to other nodes.
 pub struct Carriers {
     /// `None`: this node uses no HTTP/3.
     pub http3: Option<Arc<dyn Carrier>>,
@@ -99,14 +99,14 @@ impl State {
     }
 }
 
-/// That neither carrier came up.
+/// Failure of both carriers to come up.
 struct Failed {
     what: String,
     until: Instant,
     wait: Duration,
 }
 
-/// How a call is to go.
+/// Properties of a call by which its way is chosen.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct CallPath {
     /// Whether the same is meant when it arrives twice, so that it may be sent again when nobody knows whether it did.
@@ -120,7 +120,7 @@ impl CallPath {
     pub const REPEATABLE: Self = Self { repeatable: true, bulk: false };
 }
 
-/// By what calls go now.
+/// Carrier by which calls go now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct UsedCarrier {
     /// `None`: no connection is open.
@@ -134,7 +134,7 @@ pub struct UsedCarrier {
     pub is_unreachable: bool,
 }
 
-/// Why a call to a peer was not answered.
+/// Reason why a call to a peer was not answered.
 #[derive(Debug, thiserror::Error)]
 pub enum PeerError {
     /// It was not sent.
@@ -190,7 +190,7 @@ impl Peer {
         state.offers = offers;
     }
 
-    /// Where it is, `host:port`.
+    /// Address where the peer is, `host:port`.
     pub fn address(&self) -> String {
         let state = self.state.lock();
         state
@@ -201,7 +201,7 @@ impl Peer {
             .unwrap_or_default()
     }
 
-    /// By what calls go now.
+    /// Carrier by which calls go now.
     pub fn used(&self) -> UsedCarrier {
         let state = self.state.lock();
         let open = [&state.http3, &state.http2].into_iter().flatten().find(|open| open.is_open());

@@ -36,7 +36,7 @@ const ONE_WAY_STREAMS: u32 = 8;
 /// seconds, which counts as a long way, half a minute.
 pub const FAREWELL: Duration = Duration::from_secs(1);
 
-/// What one connection allows.
+/// Limits of one QUIC connection.
 #[derive(Clone, Copy, Debug)]
 pub struct QuicLimits {
     /// Calls that the other side may have under way; each has some room kept for it from the start.
@@ -85,7 +85,7 @@ pub fn bind(address: SocketAddr) -> io::Result<UdpSocket> {
     Ok(socket)
 }
 
-/// What connections are opened and accepted by at a socket. To be called within a runtime.
+/// Endpoint that connections are opened and accepted by at a socket. To be called within a runtime.
 ///
 /// # Errors
 /// Those of the system.
@@ -120,8 +120,8 @@ fn transport(limits: QuicLimits) -> TransportConfig {
     transport
 }
 
-/// What a connection is accepted with. Nothing is sent before the handshake is over,
-/// and of that no more than [`HANDSHAKE_BYTES_MAX`] is read.
+/// Configuration that a QUIC connection is accepted with. Nothing is sent before the handshake is over, and of that no
+/// more than [`HANDSHAKE_BYTES_MAX`] is read.
 ///
 /// # Errors
 /// When the configuration has no TLS 1.3.

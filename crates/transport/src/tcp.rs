@@ -73,7 +73,7 @@ impl TcpCarrier {
     }
 }
 
-/// What runs for one connection, so that all of it can be ended at once.
+/// Tasks that run for one connection, so that all of them can be ended at once.
 #[derive(Clone, Default)]
 struct Tasks(Arc<Mutex<Vec<AbortHandle>>>);
 

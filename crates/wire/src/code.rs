@@ -1,6 +1,6 @@
 //! The codes of faults: what each is over gRPC, over HTTP and as the exit of the command line.
 
-/// What kind of fault it is. Everything a transport says follows from it.
+/// Kind of a fault. Everything a transport says follows from it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Code {
     Cancelled,

@@ -1,4 +1,4 @@
-//! How the generated services and clients put messages into bytes.
+//! Codec by which the generated services and clients put messages into bytes.
 
 use std::marker::PhantomData;
 

@@ -2,7 +2,7 @@
 
 use crate::timestamp::Timestamp;
 
-/// What every answer of a read begins with.
+/// Envelope with which every answer of a read begins.
 #[derive(Clone, Debug)]
 pub struct Envelope {
     pub schema_version: String,

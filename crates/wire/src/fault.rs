@@ -15,7 +15,7 @@ use crate::reasons::{self, Reason};
 /// The domain of our reasons in `google.rpc.ErrorInfo`.
 pub const ERROR_DOMAIN: &str = "omnirelay";
 
-/// What went wrong, in words for a person and in words for a program.
+/// Fault of a call: what went wrong, in words for a person and in words for a program.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fault {
     pub code: Code,
@@ -86,7 +86,7 @@ impl Fault {
         Self::new(reasons::INVALID_ARGUMENT, message)
     }
 
-    /// What a caller is told of a failure of our own: nothing of its inside, only where to look.
+    /// Fault for a failure of our own: it tells nothing of the daemon's inside, only where to look.
     pub fn internal(request_id: impl fmt::Display) -> Self {
         Self::new(
             reasons::INTERNAL,
@@ -131,7 +131,7 @@ impl From<Fault> for tonic::Status {
     }
 }
 
-/// Why a call was not answered, in words: what happened on the way, or else what the other end says.
+/// Reason why a call was not answered, in words: what happened on the way, or else what the other end says.
 pub fn unanswered(status: &tonic::Status) -> String {
     let cause = innermost(status);
     match cause.is::<tonic::Status>() {

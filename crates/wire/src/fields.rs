@@ -12,7 +12,7 @@ pub struct MessageField<'m> {
     pub encoded: &'m [u8],
 }
 
-/// What a field holds.
+/// Value of a field.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum FieldValue<'m> {
     Varint(u64),

@@ -1,11 +1,11 @@
-//! What files of certificates and keys hold, as people and tools write them: PEM, with a byte order mark or without.
+//! Files of certificates and keys, as people and tools write them: PEM, with a byte order mark or without.
 //!
 //! Every file that an operator names is read by this; what is in it that is of no use is said, with what makes it usable.
 
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
-/// Why a file holds no certificate or no key that can be used; what stands before it is the name of the file.
+/// Fault of a file that holds no certificate or no key that can be used; what stands before it is the name of the file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PemFault {
     #[error("is UTF-16, and UTF-8 is wanted")]
@@ -38,7 +38,7 @@ pub enum PemFault {
     BrokenKey,
 }
 
-/// What is wanted of a file.
+/// Content that is wanted of a file.
 #[derive(Clone, Copy)]
 enum Wanted {
     Certificates,

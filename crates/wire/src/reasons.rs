@@ -3,7 +3,7 @@
 
 use crate::code::Code;
 
-/// Why something is refused or has failed: a stable word that a program can match, and what it stands for.
+/// Reason why something is refused or has failed: a stable word that a program can match, and what it stands for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Reason {
     /// Such as `PEER_NOT_FOUND`.

@@ -1,4 +1,4 @@
-//! What holds of all reasons.
+//! Laws that hold for all reasons.
 
 use super::*;
 

@@ -1,8 +1,8 @@
-//! What the protos declare of the daemon's methods: how each is called, what it takes, and what the audit trail calls it.
+//! Declarations of the daemon's methods in the protos: how each is called, what it takes, its name in the audit trail.
 //!
 //! One module for each service, one constant for each method, generated: `peer_control_service::CORDON`.
 
-/// What is declared of a method.
+/// Declaration of a method.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RpcMethod {
     /// `package.Service/Method`.

@@ -13,7 +13,7 @@ use super::pb::aeroarc::agent::v1 as pb;
 use super::raw::RawMessage;
 use pb::relay_stream_message::Payload as Answered;
 
-/// How one stream puts its messages on the wire.
+/// Shape in which one stream puts its messages on the wire.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StreamShape {
     /// Bare frames, bare acknowledgements, no commands.
@@ -49,7 +49,7 @@ pub enum FromAgent {
     Unknown,
 }
 
-/// Why a message cannot be read.
+/// Reason why a message cannot be read.
 #[derive(Debug, thiserror::Error)]
 pub enum GarbledMessage {
     #[error("the message is no telemetry")]
@@ -90,7 +90,7 @@ fn to_agent(payload: Answered) -> RawMessage {
     RawMessage(pb::RelayStreamMessage { payload: Some(payload) }.encode_to_vec().into())
 }
 
-/// Which shape a stream has that begins with this message; `else_as` when it says nothing of it, as an empty one does.
+/// Shape of a stream that begins with this message; `else_as` when it says nothing of it, as an empty one does.
 ///
 /// # Errors
 /// When it is no message at all.
@@ -137,7 +137,7 @@ fn only_field(number: u8, message: &Bytes) -> Option<Bytes> {
     (length == rest.len() as u64).then_some(rest)
 }
 
-/// What stands on the outermost level of a message.
+/// Outline of a message: what stands on its outermost level.
 #[derive(Default)]
 struct Outline {
     /// The one field with its value, if that is a length-delimited one; `None` when there are more, or none.

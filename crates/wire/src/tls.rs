@@ -55,7 +55,7 @@ pub fn nobody() -> ClientConfig {
     ClientTls::default().config().expect("a provider that speaks TLS")
 }
 
-/// Whom a client believes, and what it shows.
+/// TLS of a client: whom it believes, and what it shows.
 #[derive(Debug, Default)]
 pub struct ClientTls {
     /// Whom it believes; `None`: nobody.

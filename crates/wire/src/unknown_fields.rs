@@ -54,7 +54,7 @@ impl UnknownFields {
         buf.put_slice(self.as_bytes());
     }
 
-    /// How many bytes they take.
+    /// Number of bytes that the unknown fields take.
     pub fn encoded_len(&self) -> usize {
         self.as_bytes().len()
     }

@@ -50,7 +50,7 @@ pub async fn run(args: &AgentsWatchArgs, session: &mut CommandSession) -> Result
     stream::run(session, feed, &args.watching, &TableArgs::default()).await
 }
 
-/// What a line says of a placement that is new or gone.
+/// Line about a placement that is new or gone.
 pub fn summary(placement: &Value) -> String {
     match text(placement, "previousRelayId") {
         "" => format!("relay={}", text(placement, "relayId")),

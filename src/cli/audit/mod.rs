@@ -134,7 +134,7 @@ fn changes(record: &Value) -> String {
     lines.collect::<Vec<_>>().join("; ")
 }
 
-/// What a line says of a record that is new.
+/// Line about a record that is new.
 pub fn summary(record: &Value) -> String {
     let parts = [actor(record), action(record), text(record, "object").to_owned()];
     let parts = parts.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join(" ");

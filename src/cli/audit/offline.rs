@@ -44,7 +44,7 @@ impl FromStr for NodePin {
     }
 }
 
-/// What was read so far.
+/// State of an offline verification: what was read so far.
 struct Check<'p> {
     pins: &'p [NodePin],
     trail: HeldTrail,
@@ -119,7 +119,7 @@ impl TrailCheck {
         self.0.trail.record(node_id.as_deref(), &stored);
     }
 
-    /// What it comes to, as a document of `audit verify`.
+    /// Result of the verification, as a document of `audit verify`.
     pub fn end(self) -> Value {
         self.0.end()
     }

@@ -1,4 +1,4 @@
-//! What set and delete have in common: how one is made and told.
+//! Change of one binding, common to set and delete: how it is made and told.
 
 use super::KIND;
 use crate::frame::prelude::*;

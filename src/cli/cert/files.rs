@@ -44,7 +44,7 @@ impl GeneratedKey {
     }
 }
 
-/// Where the files of a certificate are.
+/// Folder where the files of a certificate are.
 pub struct CertificateFolder(PathBuf);
 
 impl CertificateFolder {
@@ -65,7 +65,7 @@ impl CertificateFolder {
         self.0.join(BUNDLE)
     }
 
-    /// That nothing is lost when files are written here; asked before anything is issued.
+    /// Checks that nothing is lost when files are written here; asked before anything is issued.
     ///
     /// # Errors
     /// When the folder cannot be written to, or there is a key and `force` is not given.
@@ -140,7 +140,7 @@ pub fn validity(pem: &str) -> Option<RangeInclusive<i64>> {
     Some(begin..=end)
 }
 
-/// What is wrong with a certificate that was just issued and is not valid at the second `now`; `None`: nothing.
+/// Error of a certificate that was just issued and is not valid at the second `now`; `None`: it is valid.
 pub fn not_valid_at(now: i64, issued: Option<&RangeInclusive<i64>>) -> Option<String> {
     let issued = issued.filter(|issued| !issued.contains(&now))?;
     let second = |at: i64| rfc3339(Millis::of_unix(at));

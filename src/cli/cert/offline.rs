@@ -86,7 +86,7 @@ impl OfflineRoot {
         Ok(Self { root, key })
     }
 
-    /// Where its key is.
+    /// Path of its key.
     pub fn key(&self) -> &Path {
         &self.key
     }

@@ -1,4 +1,4 @@
-//! What a daemon prepares for a root whose key is elsewhere, and how the keeper of that root knows that it is of the mesh.
+//! Request of an issuer for a root whose key is elsewhere, and how the keeper of that root knows it to be of the mesh.
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
@@ -17,7 +17,7 @@ use crate::frame::prelude::*;
 
 pub const PREPARE: RpcMethod = certificate_service::PREPARE_ISSUER;
 
-/// What a daemon has prepared for a root whose key is elsewhere.
+/// Certificate request that a daemon has prepared for a root whose key is elsewhere.
 pub struct IssuerCsr {
     /// In PEM.
     pub csr: String,
@@ -45,9 +45,9 @@ pub async fn prepared(
 }
 
 impl IssuerCsr {
-    /// That the key is that of an issuer of the mesh, before the root certifies it: whoever has the root certify theirs
-    /// issues for whomever they like. The issuer that `vouching` has certified last vouches for it; else whoever runs this says
-    /// so. `--yes` says it where the daemon itself is asked, at its socket, and nobody can stand between.
+    /// Checks that the key is an issuer's of the mesh before the root certifies it: whoever has the root certify theirs
+    /// issues for whomever they like. The issuer that `vouching` has certified last vouches for it; else whoever runs
+    /// this says so. `--yes` says it where the daemon itself is asked, at its socket, and nobody can stand between.
     ///
     /// # Errors
     /// When nobody says so.

@@ -1,4 +1,4 @@
-//! What a server shows in a TLS handshake, without believing it, and whether it would be believed.
+//! Certificates that a server shows in a TLS handshake, without believing them, and whether they would be believed.
 
 use std::fmt;
 use std::str::FromStr;
@@ -44,7 +44,7 @@ impl fmt::Display for HostPort {
     }
 }
 
-/// What a server has shown.
+/// Certificates that a server has shown.
 pub struct ServerCertificates {
     /// The certificate first.
     pub chain: Vec<CertificateDer<'static>>,

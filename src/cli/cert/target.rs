@@ -1,4 +1,4 @@
-//! Who a certificate is of, as commands are told.
+//! Holder of a certificate, as commands are told.
 
 use crate::frame::prelude::*;
 

@@ -1,4 +1,4 @@
-//! What the checks of the command line judge: gathered once, so that judging asks nobody.
+//! Facts that the checks of the command line judge: gathered once, so that judging asks nobody.
 
 use std::time::{Duration, Instant};
 
@@ -13,7 +13,7 @@ pub const CHECK: RpcMethod = check_service::CHECK;
 /// Above this, an answer has taken too long for clocks to be compared by it: addresses were tried, or it was put off.
 const ASKING_MAX: Duration = Duration::from_millis(50);
 
-/// What was found out, or why it could not be.
+/// Facts that were found out, or the reason why they could not be.
 #[derive(Clone, Debug)]
 pub struct CheckedFacts {
     pub config: Result<ContextFile, CliError>,
@@ -57,7 +57,7 @@ impl CheckedFacts {
         Self { config: session.settings.config.clone(), address, node, mesh }
     }
 
-    /// Why the daemon could not be asked everything that is wanted.
+    /// Reason why the daemon could not be asked everything that is wanted.
     pub fn failure(&self) -> Option<&CliError> {
         let mesh = self.mesh.as_ref().and_then(|mesh| mesh.said.as_ref().err());
         self.node.said.as_ref().err().or(mesh)

@@ -120,7 +120,7 @@ async fn run(args: &CheckArgs, session: &mut CommandSession) -> Result<Exit, Cli
     }
 }
 
-/// What is wrong: what has failed, is warned of, or could not be asked.
+/// Problems that were found: what has failed, is warned of, or could not be asked.
 pub fn problems(facts: &CheckedFacts) -> Vec<Value> {
     let rows = rows(facts).into_iter().filter(|row| row.finding.verdict.is_wrong());
     let shown = rows.map(|CheckRow { id, finding, .. }| {
@@ -135,7 +135,7 @@ pub fn problems(facts: &CheckedFacts) -> Vec<Value> {
     shown.collect()
 }
 
-/// What a daemon finds wrong with nodes, whatever this program finds; nothing where it cannot be asked for that.
+/// Findings of a daemon about nodes that are wrong, whatever this program finds; none where it cannot be asked.
 pub async fn wrong_with_nodes(session: &CommandSession) -> Vec<CheckRow> {
     let report = ask(session, &CHECK).await.said;
     let rows = report.map(|report| CheckRow::all_of(&report, Duration::ZERO)).unwrap_or_default();

@@ -1,4 +1,4 @@
-//! What was found, as a document and as text.
+//! Report of what was found, as a document and as text.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use crate::documents::on_this_host;
 use crate::frame::prelude::*;
 use crate::frame::screen::{StdoutScreen, printable_lines};
 
-/// What one check found.
+/// Finding of one check.
 pub struct CheckRow {
     pub category: String,
     pub id: String,
@@ -37,7 +37,7 @@ pub struct RoundReport {
 /// Of more checks than these only the number is told, when none of them could be asked: one cause stands above them.
 const NOT_ASKED_MAX: usize = 5;
 
-/// Where the documents explain a check.
+/// Page of the documents that explains a check.
 pub fn page(id: &str) -> String {
     format!("docs/reference/checks.md#{id}")
 }
@@ -187,7 +187,7 @@ impl RoundReport {
 }
 
 impl CheckRow {
-    /// What a check of this program has found.
+    /// Row of what a check of this program has found.
     pub fn of<J>(
         category: &FindingCategory<J>,
         check: &CheckDefinition<J>,
@@ -198,7 +198,7 @@ impl CheckRow {
         Self { category, id, description, finding, took }
     }
 
-    /// What all checks of these categories find of `facts`, which took so long to find out.
+    /// Rows of what all checks of these categories find of `facts`, which took so long to find out.
     pub fn judged<F>(
         categories: &'static [&'static FindingCategory<FactExaminer<F>>],
         facts: &F,

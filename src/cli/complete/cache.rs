@@ -21,7 +21,7 @@ const FILE_BYTES_MAX: u64 = 1024 * 1024;
 /// Of more targets than this the oldest files of the kind go.
 const FILES_MAX: usize = 32;
 
-/// Where the ids of one kind and target are kept.
+/// Cache of the ids of one kind and target.
 #[derive(Debug)]
 pub struct CompletionCache {
     kind: &'static CompletedKind,

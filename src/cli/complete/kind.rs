@@ -26,7 +26,7 @@ pub struct CompletedKind {
     pub signs: &'static [u8],
 }
 
-/// What a candidate shows of an object.
+/// Object as a candidate of completion shows it.
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize)]
 pub struct KnownObject {
     pub id: String,

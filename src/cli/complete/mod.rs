@@ -42,7 +42,7 @@ fn words(args: impl IntoIterator<Item = OsString>) -> Vec<OsString> {
     args.into_iter().skip_while(|arg| arg != "--").skip(1).collect()
 }
 
-/// How a shell wants its candidates.
+/// Form in which a shell wants its candidates.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Shell {
     /// Values alone.

@@ -1,4 +1,4 @@
-//! What kill, pause and resume have in common.
+//! Change of nodes, common to kill, pause and resume.
 
 use crate::complete;
 use crate::frame::client::fresh_key;

@@ -1,4 +1,4 @@
-//! What the command line itself needs of this machine.
+//! Checks of what the command line itself needs of this machine.
 
 use std::path::{Path, PathBuf};
 
@@ -8,7 +8,7 @@ use crate::check::client;
 use crate::frame::context_file::ContextFile;
 use crate::frame::error::{CliError, chain};
 
-/// What is known of the command line.
+/// Facts about the command line.
 pub struct CommandLine {
     pub contexts: Result<ContextFile, CliError>,
     /// The folder of the contexts, and why it cannot be written.

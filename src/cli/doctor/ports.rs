@@ -1,4 +1,4 @@
-//! Whether the ports of a daemon can be taken, or a daemon has them.
+//! Ports of a daemon: whether they can be taken, or a daemon has them.
 
 use std::io::ErrorKind;
 use std::net::{SocketAddr, TcpListener};

@@ -28,7 +28,7 @@ impl DoctorHostArgs {
     }
 }
 
-/// What is reported of a host, and how.
+/// Options of the report on a host: what is reported, and how.
 pub struct ReportOptions<'a> {
     /// What the document is called.
     pub kind: &'static str,

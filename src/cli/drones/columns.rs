@@ -41,7 +41,7 @@ pub fn intent(drone: &Value) -> String {
     }
 }
 
-/// How long ago a time in nanoseconds was; empty when there is none.
+/// Age of a time in nanoseconds; empty when there is none.
 pub fn at(drone: &Value, name: &str, moment: CellContext) -> String {
     match i64::try_from(number(drone, name) / 1_000_000) {
         Ok(0) | Err(_) => String::new(),
@@ -49,7 +49,7 @@ pub fn at(drone: &Value, name: &str, moment: CellContext) -> String {
     }
 }
 
-/// What a line of a watch says of a drone that is new or gone.
+/// Line of a watch about a drone that is new or gone.
 pub fn summary(drone: &Value) -> String {
     let flight = match text(drone, "flightId") {
         "" => String::new(),

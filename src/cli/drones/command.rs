@@ -1,4 +1,4 @@
-//! What set-context and clear-context have in common: a command to one agent, and what it answers.
+//! Command to one agent and its answer, common to set-context and clear-context.
 
 use omnirelay_core::text::hex;
 

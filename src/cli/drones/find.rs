@@ -1,4 +1,4 @@
-//! Which relay holds a drone.
+//! Search for the relay that holds a drone.
 
 use super::STATUS;
 use super::fleet::{self, DronesRelayArgs, RelayFleet, RelaySite, SilentRelay};

@@ -228,7 +228,7 @@ pub fn warn(session: &CommandSession, silent: &[SilentRelay]) {
     }
 }
 
-/// What it comes to that `silent` of `asked` relays did not answer.
+/// Verdict on a question that `silent` of `asked` relays did not answer.
 ///
 /// # Errors
 /// A partial failure, with the exit code of the first when all were silent; nothing when none was.

@@ -1,4 +1,4 @@
-//! What a line says of an event.
+//! Line about an event.
 
 use crate::frame::prelude::*;
 use crate::frame::watch::word;

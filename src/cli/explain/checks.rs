@@ -6,7 +6,7 @@ use omnirelay_doctor::{certificate, checks as host};
 use crate::check;
 use crate::doctor::command_line;
 
-/// What a check is, whatever it judges.
+/// Explanation of a check, whatever it judges.
 pub struct CheckExplanation {
     pub category: &'static str,
     /// What to read when it does not pass, below the documents.

@@ -6,7 +6,7 @@ use prost_reflect::{DescriptorPool, EnumDescriptor};
 
 use crate::schema::message::comment_at;
 
-/// What a word in a table means.
+/// Meaning of a word in a table.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WordMeaning {
     pub word: String,
@@ -99,7 +99,7 @@ fn of_enum(found: &EnumDescriptor, of: &'static str) -> Vec<WordMeaning> {
     values.map(word).collect()
 }
 
-/// What a word means wherever it is shown; case and hyphens do not matter.
+/// Meanings of a word wherever it is shown; case and hyphens do not matter.
 pub fn meanings(wanted: &str) -> Vec<WordMeaning> {
     let folded = |text: &str| text.to_ascii_lowercase().replace(['-', ' '], "_");
     words().into_iter().filter(|word| folded(&word.word) == folded(wanted)).collect()

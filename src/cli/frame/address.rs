@@ -18,7 +18,7 @@ const AT_SOCKET: &str = "http://localhost";
 /// The longest path that the system has room for, in bytes.
 const SOCKET_BYTES_MAX: usize = 107;
 
-/// Where a daemon's control port is, or its control socket, or a relay's port.
+/// Address of a daemon's control port, of its control socket, or of a relay's port.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Address {
     text: String,
@@ -50,7 +50,7 @@ impl Address {
         &self.text
     }
 
-    /// What the path of a request is put behind.
+    /// Base that the path of a request is put behind.
     pub fn base(&self) -> &str {
         if self.socket.is_some() { AT_SOCKET } else { &self.text }
     }

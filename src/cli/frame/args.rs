@@ -151,7 +151,7 @@ impl WatchArgs {
         self.until.is_some() || self.max_events.is_some()
     }
 
-    /// That flags which make sense for a watch only were given with `--watch`.
+    /// Checks that flags which make sense for a watch only were given with `--watch`.
     ///
     /// # Errors
     /// Usage, when they were not.
@@ -211,7 +211,7 @@ impl WriteArgs {
         Self { dry_run: Some("server".to_owned()), ..self.clone() }
     }
 
-    /// How a change is made that follows from this one: of another object, and already confirmed.
+    /// Arguments of a change that follows from this one: of another object, and already confirmed.
     #[must_use]
     pub fn for_the_next(&self) -> Self {
         Self { if_match: None, idempotency_key: None, ..self.clone() }

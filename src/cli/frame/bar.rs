@@ -1,4 +1,4 @@
-//! How much of a long command is done: a bar on a terminal, now and then a line elsewhere.
+//! Progress of a long command: a bar on a terminal, now and then a line elsewhere.
 
 use std::io::IsTerminal as _;
 use std::time::Duration;

@@ -123,7 +123,7 @@ impl BatchOutcomes {
         Self { outcomes, ..self }
     }
 
-    /// What the outcomes come to, without their documents; a person is told of each failure.
+    /// Verdict on the outcomes, without their documents; a person is told of each failure.
     ///
     /// # Errors
     /// A partial failure when some failed, with the exit code of the first when all did.

@@ -1,4 +1,4 @@
-//! What a change is told with: a line that says what became of the object, and below it what is different.
+//! Text that a change is told with: a line that says what became of the object, and below it what is different.
 
 use serde_json::Value;
 
@@ -16,7 +16,7 @@ pub fn head(name: &str, document: &Value, done: &str, already: &str) -> String {
     }
 }
 
-/// What is different, a line each; that it is `done` was said by the head.
+/// Lines of what is different, one for each; that it is `done` was said by the head.
 pub fn lines<'a>(document: &'a Value, done: &'a str) -> impl Iterator<Item = &'a str> {
     items(document, "changes").iter().filter_map(Value::as_str).filter(move |line| *line != done)
 }

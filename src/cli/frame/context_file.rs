@@ -56,8 +56,8 @@ impl Context {
         }
     }
 
-    /// What of its files goes for an address that a command names itself, where `given` says nothing: its authority, and
-    /// its certificate where that authority alone vouches for whoever is shown it.
+    /// Files of the context that go for an address which a command names itself, where `given` says nothing: its
+    /// authority, and its certificate where that authority alone vouches for whoever is shown it.
     pub fn tls_at(&self, address: &Address, given: &TlsFiles, has_token: bool) -> TlsFiles {
         if !address.is_tls() || self.tls.ca.is_none() || given.ca.is_some() {
             return TlsFiles::default();
@@ -69,7 +69,7 @@ impl Context {
     }
 }
 
-/// What applies where neither flag nor variable says otherwise.
+/// Defaults that apply where neither flag nor variable says otherwise.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Defaults {
@@ -143,7 +143,7 @@ pub struct ContextFile {
     entries: Vec<Value>,
 }
 
-/// Where the file is: `--config`, `$OMNIRELAY_CONFIG`, `$XDG_CONFIG_HOME`, `~/.config`.
+/// Path of the file: `--config`, `$OMNIRELAY_CONFIG`, `$XDG_CONFIG_HOME`, `~/.config`.
 pub fn path(flag: Option<&Path>, env: &EnvironmentVariables) -> PathBuf {
     if let Some(path) = flag {
         return path.to_path_buf();

@@ -4,7 +4,7 @@
 
 use serde_json::Value;
 
-/// What `document` has at `path`, names separated by dots; null when it has nothing there.
+/// Value that `document` has at `path`, names separated by dots; null when it has nothing there.
 pub fn field<'a>(document: &'a Value, path: &str) -> &'a Value {
     path.split('.').fold(document, |value, name| value.get(name).unwrap_or(&Value::Null))
 }
@@ -14,7 +14,7 @@ pub fn text<'a>(document: &'a Value, path: &str) -> &'a str {
     field(document, path).as_str().unwrap_or_default()
 }
 
-/// What is said at `path`, behind a colon; empty when nothing is.
+/// Text at `path`, behind a colon; empty when there is none.
 pub fn because(document: &Value, path: &str) -> String {
     match text(document, path) {
         "" => String::new(),

@@ -1,4 +1,4 @@
-//! What a command that failed says: three lines for a person, one object for a program, one exit code.
+//! Error of a command that failed: three lines for a person, one object for a program, one exit code.
 
 use std::borrow::Cow;
 use std::fmt::Write as _;
@@ -16,7 +16,7 @@ use super::screen::printable;
 #[derive(Clone, Debug, PartialEq)]
 pub struct CliError(Box<ErrorBody>);
 
-/// What is known of the failure.
+/// Facts about a failure.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ErrorBody {
     pub exit: Exit,
@@ -226,7 +226,7 @@ impl From<Fault> for CliError {
     }
 }
 
-/// What an answer about many objects says of one that failed; `None` when it did not.
+/// Error of one that failed, of an answer about many objects; `None` when it did not fail.
 pub fn from_failure(failure: &Value) -> Option<CliError> {
     let text = |name: &str| failure.get(name).and_then(Value::as_str).map(str::to_owned);
     let (reason, message) = (text("reason")?, text("message")?);

@@ -1,4 +1,4 @@
-//! Why a request got no answer, in words: refused, unknown name, too slow, not HTTP, cut off.
+//! Failure of a request that got no answer, in words: refused, unknown name, too slow, not HTTP, cut off.
 
 use omnirelay_wire::reasons::{self, Reason};
 use std::error::Error;
@@ -8,7 +8,7 @@ use rustls::AlertDescription;
 
 use super::error::chain;
 
-/// What kept the answer away.
+/// Kind of the failure that kept the answer away.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FailureKind {
     Refused,
@@ -55,7 +55,8 @@ impl FailureKind {
         }
     }
 
-    /// How much it says of what to do next: of several addresses, one that has judged says more than one that is silent.
+    /// Rank by how much a failure says of what to do next: of several addresses, one that has judged says more than one
+    /// that is silent.
     pub fn tells(self) -> u8 {
         match self {
             Self::Rejected => 4,
@@ -115,7 +116,7 @@ impl CallFailure {
         Self::new(FailureKind::Lost, what)
     }
 
-    /// What `error` means.
+    /// Failure that `error` means.
     pub fn of(error: &reqwest::Error) -> Self {
         let io_kind = find::<io::Error>(error).map(io::Error::kind);
         if let Some(failure) = find_tls(error).and_then(Self::of_handshake) {
@@ -148,7 +149,7 @@ impl CallFailure {
         }
     }
 
-    /// What `error` of a connection under TLS means.
+    /// Failure that `error` of a connection under TLS means.
     pub fn of_tls(error: &tonic::transport::Error) -> Self {
         if find::<tonic::ConnectError>(error).is_none() {
             // Of a connection that was made: the request was on its way.
@@ -240,7 +241,7 @@ fn distrust(why: &rustls::CertificateError) -> String {
     format!("its certificate proves nothing: {}", untrusted(why))
 }
 
-/// What is wrong with a certificate that is not believed.
+/// Reason why a certificate is not believed.
 pub fn untrusted(why: &rustls::CertificateError) -> String {
     match why {
         rustls::CertificateError::UnknownIssuer => "no authority that is trusted has signed it".to_owned(),

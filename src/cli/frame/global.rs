@@ -22,7 +22,7 @@ impl FromStr for HumanDuration {
     }
 }
 
-/// How long something that is made holds, in whole seconds: less than one would be taken for the default.
+/// Lifetime of something that is made, in whole seconds: less than one would be taken for the default.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Lifetime(pub u64);
 

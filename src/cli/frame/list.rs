@@ -14,7 +14,7 @@ const RESTARTS_MAX: u32 = 3;
 /// The most items of one page.
 pub const PAGE_MAX: usize = 1000;
 
-/// Which part of a list the next request asks for.
+/// Part of a list that the next request asks for.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ListPage {
     /// 0: what the daemon thinks best.

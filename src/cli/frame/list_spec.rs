@@ -14,7 +14,7 @@ use super::session::CommandSession;
 use super::table::{Column, TextTable};
 use super::time;
 
-/// How a list is fetched and printed: a table, with a line below that counts its rows.
+/// Specification of a list: how it is fetched and printed, as a table with a line below that counts its rows.
 pub struct ListSpec {
     /// In which field of the answer it is.
     pub field: &'static str,

@@ -1,4 +1,4 @@
-//! What commands are made of: flags, settings, sessions, output, lists and watches. It needs none of them.
+//! Parts that commands are made of: flags, settings, sessions, output, lists and watches. None of them needs a command.
 
 pub mod address;
 pub mod args;

@@ -1,4 +1,4 @@
-//! What goes to standard output and to standard error, and in which form.
+//! Output of commands: what goes to standard output and to standard error, and in which form.
 //!
 //! Standard output carries data and nothing else; everything else goes to standard error.
 
@@ -213,7 +213,7 @@ impl StderrNotes {
         }
     }
 
-    /// How a long command goes; programs hear of it only on a terminal.
+    /// Tells how a long command goes; programs hear of it only on a terminal.
     pub fn progress(self, line: &str) {
         if self.machine && !self.quiet && std::io::stderr().is_terminal() {
             self.write(line);

@@ -1,4 +1,4 @@
-//! Whom a command acts as: the proof whose source is nearest to it, and none that is kept farther away.
+//! Proof of whom a command acts as: the one whose source is nearest to it, and none that is kept farther away.
 //!
 //! Flags are nearer than variables, and these nearer than the context, whose token `omnirelay login` keeps. A daemon goes
 //! by a token before it looks at a certificate, so a token that is farther away than the certificate is not sent at all. A
@@ -13,7 +13,7 @@ use super::error::CliError;
 use super::settings::CommandTarget;
 use super::tls_files::TlsFiles;
 
-/// Where a proof is named, the nearest first.
+/// Nearness of the place where a proof is named, the nearest first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Nearness {
     Flag,
@@ -21,7 +21,7 @@ enum Nearness {
     Context,
 }
 
-/// What flags and variables say of who calls.
+/// Proof of who calls, as flags and variables name it.
 #[derive(Clone, Copy, Debug)]
 pub struct CallerProof {
     token: Nearness,

@@ -1,4 +1,4 @@
-//! How a command calls a method: what goes where in its route; or that it has none and is called over gRPC.
+//! Call of a method by a command: what goes where in its route; or that it has none and is called over gRPC.
 
 use bytes::Bytes;
 use omnirelay_wire::json::{METHODS, MethodJson};
@@ -11,7 +11,7 @@ use serde_json::{Map, Value};
 use super::error::CliError;
 use super::table::Column;
 
-/// What a leaf of the command tree does and which methods it calls.
+/// Leaf of the command tree: what it does, and which methods it calls.
 #[derive(Clone, Copy, Debug)]
 pub struct LeafCommand {
     /// As typed: `mesh peers list`.

@@ -24,7 +24,7 @@ pub const LINE_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// How long a daemon may say nothing between two lines.
 const SILENCE_MAX: Duration = Duration::from_secs(30);
 
-/// What is saved, and where.
+/// Lines that are saved, and the place for them.
 pub struct SavedLines<'a> {
     /// `export`, `snapshot`.
     pub what: &'static str,
@@ -34,7 +34,7 @@ pub struct SavedLines<'a> {
     pub force: bool,
 }
 
-/// Where lines go, and what they come to.
+/// Writer of lines, and the hash of them.
 struct Writer<'a> {
     to: Target<'a>,
     hash: Sha256,

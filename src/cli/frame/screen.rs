@@ -1,11 +1,11 @@
-//! What is known of standard output, and what may be shown on it.
+//! Facts about standard output, and what may be shown on it.
 
 use std::borrow::Cow;
 
 use omnirelay_core::text::is_unseen;
 use unicode_width::{UnicodeWidthChar as _, UnicodeWidthStr as _};
 
-/// What is known of standard output.
+/// Facts about standard output.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct StdoutScreen {
     pub tty: bool,

@@ -16,7 +16,7 @@ use super::output::{CommandOutput, OutputFormat, OutputWriter, StderrNotes, Text
 use super::rpc::Call;
 use super::settings::{CommandSettings, CommandTarget};
 
-/// What a command runs with.
+/// Session that a command runs with: its settings, its output, and its client.
 #[derive(Debug)]
 pub struct CommandSession {
     pub settings: CommandSettings,
@@ -48,7 +48,7 @@ impl CommandSession {
         self.settings.format
     }
 
-    /// Whom this command talks to.
+    /// Target that this command talks to.
     ///
     /// # Errors
     /// Usage, when the configuration does not say.

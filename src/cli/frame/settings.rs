@@ -1,4 +1,4 @@
-//! What a command works with: flags before variables before the context before what is built in.
+//! Settings that a command works with: flags before variables before the context before what is built in.
 
 use std::io::IsTerminal as _;
 use std::path::PathBuf;
@@ -16,7 +16,7 @@ use super::proof::CallerProof;
 use super::screen::StdoutScreen;
 use super::tls_files::TlsFiles;
 
-/// Where a value comes from.
+/// Source that a value comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ValueSource {
     Flag(&'static str),
@@ -42,7 +42,7 @@ impl std::fmt::Display for ValueSource {
     }
 }
 
-/// Whom to talk to.
+/// Target that a command talks to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CommandTarget {
     /// The context's name; empty when an address was given or nothing is configured.
@@ -96,7 +96,7 @@ impl CommandTarget {
         !self.protected && self.addresses.iter().all(here)
     }
 
-    /// What has to be typed before something is destroyed here.
+    /// Confirmation that has to be typed before something is destroyed here.
     pub fn confirmation(&self) -> &str {
         self.cluster.as_deref().unwrap_or(&self.context)
     }
@@ -203,12 +203,12 @@ impl CommandSettings {
         self.token_file.clone().or_else(|| self.env.get(env::TOKEN_FILE).map(PathBuf::from))
     }
 
-    /// What flags and variables say of who calls, whatever the context.
+    /// Proof of who calls, as flags and variables name it, whatever the context.
     pub fn own_proof(&self) -> CallerProof {
         CallerProof::of(self.token_file.as_deref(), &self.tls, &self.env)
     }
 
-    /// What flags and variables say of TLS, whatever the context.
+    /// TLS files that flags and variables name, whatever the context.
     pub fn own_tls(&self) -> TlsFiles {
         self.tls.clone().over(&TlsFiles::of_env(&self.env))
     }

@@ -37,8 +37,8 @@ impl StopSignals {
     }
 }
 
-/// What was drawn may not be on the screen as it was drawn: the terminal has another size, or the process was stopped
-/// for a while.
+/// Watcher for when what was drawn may not be on the screen as it was drawn: the terminal has another size, or the
+/// process was stopped for a while.
 pub struct Disturbed {
     resized: Option<Signal>,
     continued: Option<Signal>,
@@ -47,7 +47,7 @@ pub struct Disturbed {
     is_told: bool,
 }
 
-/// That this process has stopped itself, and goes on: known before SIGCONT is taken, which may be some time later.
+/// Flag that this process has stopped itself, and goes on: known before SIGCONT is taken, which may be some time later.
 #[derive(Clone, Debug, Default)]
 pub struct Stopped(Arc<AtomicBool>);
 
@@ -58,7 +58,7 @@ impl Stopped {
     }
 }
 
-/// What has happened to the screen.
+/// Disturbance of what is on the screen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Disturbance {
     Resized,

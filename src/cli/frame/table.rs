@@ -13,7 +13,7 @@ use unicode_width::UnicodeWidthStr as _;
 use super::error::CliError;
 use super::screen::{StdoutScreen, printable, within};
 
-/// What a cell is made from.
+/// Context that a cell is made in.
 #[derive(Clone, Copy, Debug)]
 pub struct CellContext {
     /// When the daemon answered: ages are counted from here, in milliseconds since the epoch.
@@ -110,7 +110,7 @@ impl Column {
     }
 }
 
-/// How a table is to be shown.
+/// Layout in which a table is to be shown.
 #[derive(Clone, Debug, Default)]
 pub struct TableLayout {
     /// `--columns`: exactly these, in this order; empty: the usual ones.
@@ -153,7 +153,7 @@ impl TextTable {
         Ok(Self { columns, rows, layout: layout.clone() })
     }
 
-    /// What its first column is called.
+    /// Name of its first column.
     pub fn first(&self) -> &'static str {
         self.columns.first().map_or("", |column| column.name)
     }

@@ -34,7 +34,7 @@ pub fn back(age: String, moment: CellContext) -> String {
     if age.is_empty() || moment.absolute { age } else { format!("{age} ago") }
 }
 
-/// How long ago `value` was: `3s`, `4m`, `19h`, `6d`; or the time itself in UTC to the second.
+/// Age of `value`: `3s`, `4m`, `19h`, `6d`; or the time itself in UTC to the second.
 pub fn ago(value: &Value, moment: CellContext) -> String {
     millis(value).map(|then| ago_of(then, moment)).unwrap_or_default()
 }
@@ -47,7 +47,7 @@ pub fn ago_of(then: i64, moment: CellContext) -> String {
     }
 }
 
-/// How long until `value`: `44s`, `4m`; or the time itself in UTC to the second.
+/// Time left until `value`: `44s`, `4m`; or the time itself in UTC to the second.
 pub fn left(value: &Value, moment: CellContext) -> String {
     millis(value).map(|then| left_of(then, moment)).unwrap_or_default()
 }
@@ -77,7 +77,7 @@ pub fn of_day(ms: i64) -> String {
     clock(ms).get(11..19).unwrap_or_default().to_owned()
 }
 
-/// How long something took: `340ms`, `1.9s`, then as [`short`].
+/// Time that something took: `340ms`, `1.9s`, then as [`short`].
 pub fn span(ms: u64) -> String {
     match ms {
         0..1000 => format!("{ms}ms"),

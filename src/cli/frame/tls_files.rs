@@ -21,7 +21,7 @@ use super::global::GlobalArgs;
 /// Longer files hold neither certificates nor keys.
 const FILE_BYTES_MAX: u64 = 4 * 1024 * 1024;
 
-/// Where certificates and keys are: of a context, or of flags and variables.
+/// Files of certificates and keys: of a context, or of flags and variables.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TlsFiles {
     /// The authorities that are believed; `None`: the public ones.
@@ -35,13 +35,13 @@ pub struct TlsFiles {
 }
 
 impl TlsFiles {
-    /// What flags say.
+    /// Files that flags name.
     pub fn of_flags(flags: &GlobalArgs) -> Self {
         let GlobalArgs { tls_ca, tls_cert, tls_key, tls_server_name, .. } = flags.clone();
         Self { ca: tls_ca, cert: tls_cert, key: tls_key, server_name: tls_server_name }
     }
 
-    /// What variables say.
+    /// Files that variables name.
     pub fn of_env(env: &EnvironmentVariables) -> Self {
         let path = |variable| env.get(variable).map(PathBuf::from);
         let server_name = env.get(env::TLS_SERVER_NAME).map(str::to_owned);
@@ -85,7 +85,7 @@ impl TlsFiles {
         (!map.is_empty()).then_some(Value::Object(map))
     }
 
-    /// What connections begin with. Blocks.
+    /// TLS configuration that connections begin with. Blocks.
     ///
     /// # Errors
     /// `TLS_FILE`, with the file that cannot be used.
@@ -100,7 +100,7 @@ impl TlsFiles {
         tls.config().map_err(|error| refuse(shown.unwrap_or(Path::new("")), chain(&error)))
     }
 
-    /// What connections to somebody else than the daemon begin with, whom `roots` vouch for: they show the same. Blocks.
+    /// TLS configuration towards somebody else than the daemon, whom `roots` vouch for: it shows the same. Blocks.
     ///
     /// # Errors
     /// `TLS_FILE`, with the file that cannot be used.
@@ -111,7 +111,7 @@ impl TlsFiles {
         tls.config().map_err(|error| refuse(shown.unwrap_or(Path::new("")), chain(&error)))
     }
 
-    /// Why a server that is called `host` and shows this chain would not be believed; `None`: it would be. Blocks.
+    /// Reason why a server called `host` that shows this chain would not be believed; `None`: it would be. Blocks.
     ///
     /// # Errors
     /// `TLS_FILE`, with the file that cannot be used.
@@ -156,7 +156,7 @@ impl TlsFiles {
     }
 }
 
-/// What connections without TLS begin with: to look for the authorities of the system takes longer than most commands.
+/// TLS configuration for connections without TLS: looking for the system's authorities takes longer than most commands.
 pub fn plaintext() -> ClientConfig {
     nobody()
 }

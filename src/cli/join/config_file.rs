@@ -47,14 +47,14 @@ impl ConfigFile {
         Self { is_of_unit: path == Path::new(OF_UNIT), path, data: data.to_owned(), owner }
     }
 
-    /// Where its daemon is to listen for those who administer the host; `None`: no socket can be there.
+    /// Socket where its daemon is to listen for those who administer the host; `None`: no socket can be there.
     pub fn socket(&self) -> Option<PathBuf> {
         let socket = if self.is_of_unit { PathBuf::from(SOCKET_OF_UNIT) } else { self.data.join(SOCKET) };
         (socket.as_os_str().len() <= SOCKET_PATH_BYTES_MAX).then_some(socket)
     }
 
-    /// That joining can write it, before anything is asked: the answer has credentials that are in no other place. What it says
-    /// besides stays as it is.
+    /// Checks that joining can write it, before anything is asked: the answer has credentials that are in no other
+    /// place. What it says besides stays as it is.
     ///
     /// # Errors
     /// `FILE_EXISTS` where it says otherwise what joining says, or cannot be read as one.

@@ -42,13 +42,13 @@ pub struct JoiningHost {
     owner: Option<DataDirOwner>,
 }
 
-/// What is asked for.
+/// Request to join a mesh, and the private key that a certificate is asked for.
 pub struct JoinQuestion {
     key: PrivateKey,
     pub request: Value,
 }
 
-/// What came of it.
+/// Outcome of joining a mesh.
 pub struct JoinOutcome {
     node_id: String,
     id: String,
@@ -118,7 +118,8 @@ impl JoiningHost {
         Ok(Some(joined.document()))
     }
 
-    /// That the configuration can be written, before anything is asked: the answer has credentials that are in no other place.
+    /// Checks that the configuration can be written, before anything is asked: the answer has credentials that are in
+    /// no other place.
     pub fn check_config(&self, force: bool) -> Result<(), CliError> {
         if force { Ok(()) } else { self.config.check(&self.node_id) }
     }
@@ -128,7 +129,7 @@ impl JoiningHost {
         as_owner(self.owner, work)
     }
 
-    /// What starts its daemon.
+    /// Command that starts its daemon.
     pub fn start_line(&self) -> String {
         match self.config.is_of_unit {
             true => "systemctl restart omnirelayd".to_owned(),

@@ -1,4 +1,4 @@
-//! Whom the files of a data directory belong to: root joins a host for the user that its daemon runs as.
+//! Owner of the files of a data directory: root joins a host for the user that its daemon runs as.
 
 use std::io;
 use std::os::unix::fs::MetadataExt as _;
@@ -15,7 +15,7 @@ pub struct DataDirOwner {
 }
 
 impl DataDirOwner {
-    /// That of this directory; `None`: this process is not root, or the directory is root's, or is not there yet.
+    /// Owner of this directory; `None`: this process is not root, or the directory is root's, or is not there yet.
     pub fn of(directory: &Path) -> Option<Self> {
         let found = std::fs::metadata(directory).ok()?;
         let is_foreign = rustix::process::geteuid().is_root() && found.uid() != Uid::ROOT.as_raw();

@@ -1,4 +1,4 @@
-//! What becomes of a scope by transfer, step-down, create and set, beside what any change tells.
+//! Changes of a scope by transfer, step-down, create and set: what they tell beside what any change tells.
 
 use super::columns::ms;
 use super::explain;

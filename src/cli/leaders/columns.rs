@@ -71,7 +71,7 @@ fn count(scope: &Value, name: &str) -> String {
     if number == "0" { String::new() } else { number.to_owned() }
 }
 
-/// How often a scope lost its leader within an hour; a daemon of 0.1 counts all elections.
+/// Number of times that a scope lost its leader within an hour; a daemon of 0.1 counts all elections.
 pub fn times(scope: &Value) -> u64 {
     let flaps = field(scope, "flapsLastHour").as_u64();
     flaps.or_else(|| field(scope, "electionsLastHour").as_u64()).unwrap_or(0)
@@ -116,7 +116,7 @@ fn bar(scope: &Value, moment: CellContext) -> String {
     }
 }
 
-/// What a line says of a scope that is new: `relay-a7f3  term=4 fence=1795155024942`.
+/// Line about a scope that is new: `relay-a7f3  term=4 fence=1795155024942`.
 pub fn summary(scope: &Value) -> String {
     format!("{}  {}", leader(scope), token(scope))
 }
@@ -133,7 +133,7 @@ pub fn line(event: &Value) -> String {
     format!("{name}  {:<12}  {}", text(event, "type"), what(event))
 }
 
-/// What has happened: who leads or has led, and why.
+/// Text of what has happened: who leads or has led, and why.
 pub fn what(event: &Value) -> String {
     let (scope, tenure) = (field(event, "leadership"), field(event, "tenure"));
     match text(event, "type") {

@@ -1,4 +1,4 @@
-//! Who may lead a scope, and who should: as flags, as the API has it, and in words.
+//! Policy of who may lead a scope, and who should: as flags, as the API has it, and in words.
 
 use std::collections::BTreeMap;
 use std::str::FromStr;
@@ -176,7 +176,7 @@ impl LeadersPolicyArgs {
     }
 }
 
-/// Which nodes may lead a scope: `role=worker region=eu,us`, or `every node`.
+/// Nodes that may lead a scope: `role=worker region=eu,us`, or `every node`.
 pub fn eligible(scope: &Value) -> String {
     Some(nodes(field(scope, "policy.eligible")))
         .filter(|words| !words.is_empty())

@@ -1,4 +1,4 @@
-//! What set and rollback have in common: how the policy is changed, and what is told of it.
+//! Change of the policy, common to set and rollback: how it is made, and what is told of it.
 
 use super::{NAME, report};
 use crate::frame::prelude::*;

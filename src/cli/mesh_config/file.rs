@@ -1,4 +1,4 @@
-//! What a file says: a policy by itself, or a daemon's configuration with its `transport` section.
+//! File of a policy by itself, or of a daemon's configuration with its `transport` section.
 
 use std::path::Path;
 
@@ -13,7 +13,7 @@ use crate::frame::error::{CliError, chain};
 /// What a policy has; any of them makes it one.
 const OF_A_POLICY: [&str; 4] = ["categories", "exceptions", "legacy", "budgets"];
 
-/// What is to be judged.
+/// Configuration that is to be judged.
 pub struct GivenConfig {
     /// `None`: the file says nothing of it.
     pub policy: Option<pb::TransportPolicy>,
@@ -22,7 +22,7 @@ pub struct GivenConfig {
 }
 
 impl GivenConfig {
-    /// What a file says; `-` is standard input.
+    /// Configuration in a file; `-` is standard input.
     ///
     /// # Errors
     /// Usage, with what cannot be read or means nothing.

@@ -1,4 +1,4 @@
-//! What was found of endpoints and their policy, as people read it.
+//! Report of what was found of endpoints and their policy, as people read it.
 
 use crate::frame::prelude::*;
 

@@ -47,7 +47,7 @@ pub async fn one(session: &CommandSession, namespace: &str) -> Result<Value, Cli
     Ok(document)
 }
 
-/// What somebody else has to ask for as well; empty: nothing.
+/// Text of what somebody else has to ask for as well; empty: nothing.
 pub fn pending(namespace: &Value) -> String {
     match text(namespace, "pending.proposedBy") {
         "" => String::new(),

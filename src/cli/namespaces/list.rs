@@ -51,7 +51,7 @@ pub static COLUMNS: &[Column] = &[
     Column::new("plan", |namespace, _| text(namespace, "planId").to_owned()).wide(),
 ];
 
-/// What is being done with a namespace.
+/// State of a namespace: what is being done with it.
 pub fn state(namespace: &Value) -> String {
     match (flag(namespace, "ready"), flag(namespace, "deleting")) {
         (_, true) => "removing".to_owned(),

@@ -1,4 +1,4 @@
-//! What `create` and `set` say of a namespace: in a file, and by flags that go before it.
+//! Specification of a namespace for `create` and `set`: in a file, and by flags that go before it.
 
 use std::path::{Path, PathBuf};
 

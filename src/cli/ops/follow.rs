@@ -57,7 +57,7 @@ impl OperationFollower {
         &self.operation
     }
 
-    /// When a wait that begins now is over; no time is for ever.
+    /// Deadline of a wait that begins now; no time is for ever.
     pub fn deadline(timeout: Duration) -> Option<Instant> {
         (!timeout.is_zero()).then(|| Instant::now() + timeout)
     }
@@ -201,7 +201,7 @@ impl OperationFollower {
     }
 }
 
-/// What is wrong with how an operation has ended; `None`: it succeeded.
+/// Error of how an operation has ended; `None`: it succeeded.
 pub fn verdict(operation: &Value) -> Option<CliError> {
     let name = format!("{KIND}/{}", text(operation, "operationId"));
     let error = match text(operation, "state") {

@@ -77,7 +77,7 @@ pub fn describe(document: &Value, absolute: bool) -> String {
     format!("{}{}", listing(&rows), failures(operation))
 }
 
-/// What an operation could not do, a line each; empty when there is nothing.
+/// Failures of an operation: what it could not do, a line each; empty when there is nothing.
 pub fn failures(operation: &Value) -> String {
     let failures = items(operation, "failures");
     if failures.is_empty() {

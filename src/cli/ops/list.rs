@@ -59,7 +59,7 @@ static COLUMNS: &[Column] = &[
     Column::new("reason", |operation, _| text(operation, "reason").to_owned()).wide(),
 ];
 
-/// How long it took, once it has ended.
+/// Time that an operation took, once it has ended.
 pub fn took(operation: &Value) -> String {
     let at = |name: &str| time::millis(field(operation, name));
     let took =

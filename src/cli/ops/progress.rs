@@ -1,4 +1,4 @@
-//! How far an operation is: a bar on a terminal, now and then a line elsewhere.
+//! Progress of an operation: a bar on a terminal, now and then a line elsewhere.
 
 use std::io::IsTerminal as _;
 use std::time::Duration;
@@ -68,7 +68,7 @@ impl OperationProgress {
         }
     }
 
-    /// How long until there is something to say; `None`: nothing waits for its time.
+    /// Time until there is something to say; `None`: nothing waits for its time.
     pub fn next(&self) -> Option<Duration> {
         match &self.form {
             Form::Lines { said: Some((at, _)), waits: true } => Some(LINE_EVERY.saturating_sub(at.elapsed())),

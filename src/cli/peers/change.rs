@@ -1,4 +1,4 @@
-//! What cordon, uncordon, drain, undrain, label and forget have in common: who is meant, and how it is told.
+//! Change of peers, common to cordon, uncordon, drain, undrain, label and forget: who is meant, and how it is told.
 
 use omnirelay_wire::pb::omnirelay::mesh::control::v1::ListPeersRequest;
 

@@ -46,7 +46,7 @@ pub fn status(peer: &Value) -> String {
     words.join(",")
 }
 
-/// Why a peer is none of the mesh, as far as that matters: of one that is gone only that it was put out does.
+/// Reason why a peer is none of the mesh, as far as that matters: of one that is gone only that it was put out does.
 pub fn unproven(peer: &Value) -> Option<Unproven> {
     let is_there = matches!(text(peer, "status"), "alive" | "suspect");
     match text(peer, "unproven") {
@@ -57,7 +57,7 @@ pub fn unproven(peer: &Value) -> Option<Unproven> {
     }
 }
 
-/// Why a peer is none of the mesh by its certificate.
+/// Reason why a peer is none of the mesh by its certificate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unproven {
     NoCertificate,
@@ -84,7 +84,7 @@ impl Unproven {
         }
     }
 
-    /// What is to be done.
+    /// Command that is to be run next.
     pub fn next(self, id: &str) -> String {
         match self {
             Self::NoCertificate => enrol(id),
@@ -108,7 +108,7 @@ pub fn health(peer: &Value) -> String {
     if by.is_empty() { state.to_owned() } else { format!("{state} by {}", some_of(&by, 3)) }
 }
 
-/// What an operator has ordered of it: `cordoned`, `draining`.
+/// Orders of an operator for a peer: `cordoned`, `draining`.
 pub fn orders(peer: &Value) -> impl Iterator<Item = &'static str> {
     ["cordoned", "draining"].into_iter().filter(|order| flag(peer, order))
 }
@@ -146,7 +146,7 @@ fn transport(peer: &Value) -> String {
     }
 }
 
-/// What a line of a watch says of a peer.
+/// Line of a watch about a peer.
 pub fn summary(peer: &Value) -> String {
     format!(
         "{} role={} cluster={}",

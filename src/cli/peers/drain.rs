@@ -134,7 +134,7 @@ async fn all(
     Ok(if changed && args.write.exit_code && exit == Exit::Ok { Exit::Negative } else { exit })
 }
 
-/// How long peers are waited for, and who was asked last.
+/// Wait for peers: how long it is, and who was asked last.
 struct Wait {
     timeout: Duration,
     /// `None`: for ever.

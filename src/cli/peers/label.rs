@@ -38,7 +38,7 @@ pub struct PeersLabelArgs {
     write: WriteArgs,
 }
 
-/// What the words of the command line mean. No id contains `=` or ends in `-`.
+/// Words of the command line by what they mean. No id contains `=` or ends in `-`.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Words {
     ids: Vec<String>,

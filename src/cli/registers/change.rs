@@ -1,4 +1,4 @@
-//! What create, update, delete, advertise and unadvertise have in common: how one is made and told.
+//! Change of registers, common to create, update, delete, advertise and unadvertise: how it is made and told.
 
 use xxhash_rust::xxh64::xxh64;
 
@@ -14,8 +14,8 @@ const REQUEST_ITEMS_MAX: usize = 1000;
 /// How many are shown before a question.
 const PREVIEWED_MAX: usize = 20;
 
-/// What is said of a change that is not shown by the pool of `node` yet; empty: of the node that is asked. That of
-/// another node is never waited for, and it `does` it without being told.
+/// Note on a change that is not shown by the pool of `node` yet; empty: of the node that is asked. That of another node
+/// is never waited for, and it `does` it without being told.
 pub fn not_shown(node: &str, does: &str, changed: bool) -> Option<String> {
     match (node, changed) {
         ("", _) => Some("the pool does not show this yet; it will as soon as it can be reached".to_owned()),
@@ -230,7 +230,7 @@ fn take(batch: &mut BatchOutcomes, mut document: Value) {
     }
 }
 
-/// What is known of registers whose request nobody waited for.
+/// Error of registers whose request nobody waited for.
 pub fn in_flight(dry_run: bool) -> CliError {
     if dry_run {
         return CliError::new(

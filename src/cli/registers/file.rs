@@ -13,7 +13,7 @@ use crate::frame::prelude::*;
 /// The fields of an object in which the items may stand.
 const LISTS: [&str; 2] = ["advertisements", "registers"];
 
-/// What is expected of a file of `T`s.
+/// Format that is expected of a file of `T`s.
 pub struct FileFormat<T> {
     /// The longest file in bytes, and what to do with a longer one.
     pub bytes_max: u64,

@@ -30,7 +30,7 @@ pub fn word(given: &str) -> Result<(String, Option<String>), String> {
     }
 }
 
-/// What several flags come to.
+/// Changes of labels that several flags come to.
 ///
 /// # Errors
 /// Usage, when one label is named twice.

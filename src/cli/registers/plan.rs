@@ -1,4 +1,4 @@
-//! What a resync will do, in words.
+//! Plan of a resync, in words.
 
 use omnirelay_decisions::register::brakes;
 

@@ -1,4 +1,4 @@
-//! What a resync has done: its document, its table, and what it comes to.
+//! Result of a resync: its document, its table, and what it comes to.
 
 use serde_json::Map;
 
@@ -89,7 +89,7 @@ pub fn view(operation: &Value, document: &Value) -> Result<CommandOutput, CliErr
     Ok(CommandOutput::lines(document.clone(), format!("{KIND}/{}", text(document, "operationId")), lines))
 }
 
-/// What a resync comes to that was not carried out in full; `again` is the command that does the rest.
+/// Error of a resync that was not carried out in full; `again` is the command that does the rest.
 pub fn shortfall(operation: &Value, document: &Value, again: &str) -> Option<CliError> {
     let some_failed = number(document, "failed") > 0;
     let error = match (text(operation, "state"), some_failed, waiting(document)) {

@@ -1,4 +1,4 @@
-//! Which registers a change is of: those that are named, or all with some labels.
+//! Selection of the registers that a change is of: those that are named, or all with some labels.
 
 use super::{KIND, LIST};
 use crate::complete;

@@ -25,12 +25,12 @@ pub fn address(relay: &Value) -> String {
     }
 }
 
-/// How long ago it was heard of; of relays and of agents.
+/// Age of the last heartbeat; of relays and of agents.
 pub fn heard(one: &Value, moment: CellContext) -> String {
     at(one, "lastHeartbeatUnixMs", moment)
 }
 
-/// How long ago a time in milliseconds was; empty when there is none.
+/// Age of a time in milliseconds; empty when there is none.
 pub fn at(one: &Value, name: &str, moment: CellContext) -> String {
     match i64::try_from(number(one, name)) {
         Ok(0) | Err(_) => String::new(),

@@ -79,7 +79,7 @@ pub fn id(given: &str) -> Result<String, String> {
     if id.is_empty() { Err(format!("an empty text is no id of a {KIND}")) } else { Ok(id.to_owned()) }
 }
 
-/// What is said where no relay lives, and how to have one.
+/// Message for when no relay lives, with how to have one.
 pub fn none_lives(target: &CommandTarget) -> &'static str {
     match target.may_be_development() {
         true => "No relay lives. Start one: omnirelay up --service relay",

@@ -1,4 +1,4 @@
-//! What commands print for scripts: the documents, and the JSON schema of each.
+//! Documents that commands print for scripts, and the JSON schema of each.
 
 use omnirelay_wire::descriptors::ENCODED;
 use prost_reflect::DescriptorPool;
@@ -8,7 +8,7 @@ use super::message::object_of;
 use super::schemas;
 use crate::frame::prelude::*;
 
-/// Where the schema of a document is from.
+/// Origin of the schema of a document.
 enum Origin {
     /// The full name of a message.
     Message(&'static str),

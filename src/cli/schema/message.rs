@@ -70,7 +70,7 @@ fn comment(field: &FieldDescriptor) -> Option<String> {
     comment_at(&field.parent_file(), field.path())
 }
 
-/// What a proto says of what stands at a place in it.
+/// Comment of a proto on what stands at a place in it.
 pub fn comment_at(file: &FileDescriptor, path: &[i32]) -> Option<String> {
     let locations = &file.file_descriptor_proto().source_code_info.as_ref()?.location;
     let location = locations.iter().find(|location| location.path == path)?;

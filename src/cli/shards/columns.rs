@@ -45,7 +45,7 @@ pub fn status(shard: &Value) -> String {
     }
 }
 
-/// What a line says of a shard: `orders/12: node-a, active`
+/// Line about a shard: `orders/12: node-a, active`
 pub fn summary(shard: &Value) -> String {
     let target = match text(shard, "targetNodeId") {
         "" => String::new(),
@@ -54,7 +54,7 @@ pub fn summary(shard: &Value) -> String {
     format!("{}: {}, {}{target}", id(shard), owner(shard), status(shard))
 }
 
-/// What a line says of a change: `orders/12: node-a -> node-b (owner_leaves, plan_...)`
+/// Line about a change of a shard: `orders/12: node-a -> node-b (owner_leaves, plan_...)`
 pub fn difference(event: &Value) -> String {
     let (before, after) = (field(event, "previous"), field(event, "current"));
     let shard = id(after);

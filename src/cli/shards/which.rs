@@ -1,4 +1,4 @@
-//! Which namespace, and which of its shards, a command is about.
+//! Namespace that a command is about, and which of its shards.
 
 use crate::complete;
 use crate::frame::env;

@@ -17,7 +17,7 @@ use crate::frame::saved_lines::{self, LINE_BYTES_MAX};
 /// How a file that was compressed by gzip begins.
 const GZIP: &[u8] = &[0x1f, 0x8b];
 
-/// What a whole file holds.
+/// Contents of a whole file.
 pub struct SnapshotContents {
     pub head: pb::SnapshotHead,
     /// How many records, by kind.

@@ -44,7 +44,7 @@ pub struct SnapshotRestoreArgs {
     write: WriteArgs,
 }
 
-/// What became of all that was sent.
+/// Total of what became of all that was sent.
 #[derive(Default)]
 struct Total {
     restored: u64,

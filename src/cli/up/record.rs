@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::frame::address::Address;
 
-/// What is known of a mesh that runs.
+/// Record of a mesh that runs.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct DevMeshRecord {
@@ -57,7 +57,7 @@ pub struct DevMeshLock {
     path: PathBuf,
 }
 
-/// Why a record could not be taken.
+/// Reason why a record could not be taken.
 #[derive(Debug)]
 pub enum DevMeshLockFailure {
     /// A mesh of this name runs.
@@ -66,13 +66,13 @@ pub enum DevMeshLockFailure {
 }
 
 impl DevMeshRecord {
-    /// Where the nodes are.
+    /// Addresses of the nodes.
     pub fn addresses(&self) -> Vec<Address> {
         self.nodes.iter().filter_map(|node| node.address.parse().ok()).collect()
     }
 }
 
-/// Where the records are: beside the file of contexts.
+/// Folder of the records: beside the file of contexts.
 pub fn folder(contexts: &Path) -> PathBuf {
     contexts.with_file_name("omnirelay-up")
 }
@@ -81,7 +81,7 @@ fn path_of(folder: &Path, name: &str) -> PathBuf {
     folder.join(format!("{name}.json"))
 }
 
-/// Where a mesh of this name logs to in the background.
+/// Path of the log of a mesh of this name in the background.
 pub fn log_of(folder: &Path, name: &str) -> PathBuf {
     folder.join(format!("{name}.log"))
 }

@@ -13,7 +13,7 @@ use omnirelay_shards::namespaces::all_namespaces;
 use omnirelay_wire::fault::Fault;
 use omnirelay_wire::pb::omnirelay::mesh::control::v1 as pb;
 
-/// What is known of the mesh by its capabilities.
+/// Sources from which the capabilities know of the mesh.
 pub struct MeshReads {
     pub registry: Arc<Registry>,
     /// What this node says of itself.

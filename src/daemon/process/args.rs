@@ -40,7 +40,7 @@ pub struct DaemonArgs {
 }
 
 impl DaemonArgs {
-    /// What to do about a registry that was there and is not.
+    /// Choice of what to do about a registry that was there and is not.
     pub fn missing(&self) -> MissingStoreFile {
         if self.accept_data_loss { MissingStoreFile::AcceptLoss } else { MissingStoreFile::Refuse }
     }

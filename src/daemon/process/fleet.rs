@@ -37,7 +37,7 @@ use pb::dev_node::State;
 /// How long a decree waits, so that the node it is about can still say that it was heard.
 const DECREE_DELAY: Duration = Duration::from_millis(50);
 
-/// What one node of a fleet is.
+/// Specification of one node of a fleet.
 pub struct MemberSpec {
     pub node_id: String,
     pub config: Arc<Config>,
@@ -86,7 +86,7 @@ struct Member {
     ready: watch::Sender<bool>,
 }
 
-/// What a node listens on: its control port, and those of the relay.
+/// Listeners of a node: of its control port, and of the ports of the relay.
 type Listeners = (TcpListener, Option<RelayListeners>);
 
 /// The life a node is in, or the one it had last.
@@ -101,7 +101,7 @@ struct Life {
     mourners: Vec<oneshot::Sender<()>>,
 }
 
-/// What leads one life; it means nothing to the next.
+/// Controls of one life of a node; they mean nothing to the next.
 #[derive(Clone)]
 struct Reins {
     runtime: Handle,
@@ -120,7 +120,7 @@ enum Order {
     Die,
 }
 
-/// Why a fleet did not come up.
+/// Reason why a fleet did not come up.
 #[derive(Debug, thiserror::Error)]
 pub enum FleetError {
     #[error("cannot start node `{node_id}`")]
@@ -174,7 +174,7 @@ impl Fleet {
         Ok(fleet)
     }
 
-    /// Why the store was away when the nodes were started, if it was.
+    /// Reason why the store was away when the nodes were started, if it was.
     pub fn awaited(&self) -> Option<&str> {
         self.awaited.get().map(String::as_str)
     }

@@ -198,7 +198,7 @@ fn serve(args: &DaemonArgs, loaded: &LoadedConfig) -> Result<(), Failure> {
     outcome
 }
 
-/// How long a process may take to stop once it is told to: running calls, telemetry that waits, and leaving.
+/// Time that a process may take to stop once it is told to: running calls, telemetry that waits, and leaving.
 pub fn stop_limit(config: &Config) -> Duration {
     let relay = if config.serves("relay") { STOP_LIMIT } else { Duration::ZERO };
     config.control.drain_grace.0 + relay + LEAVE_LIMIT
@@ -243,7 +243,7 @@ fn read_tokens(config: &Config, directory: &Path) -> Result<Vec<SecretToken>, To
     }
 }
 
-/// What is read again while the daemon runs.
+/// Parts that are read again while the daemon runs.
 struct Reloaded<'a> {
     log: LogControl,
     /// The data directory.
@@ -337,7 +337,7 @@ fn say_ready(args: &DaemonArgs, node: &Node) {
     }
 }
 
-/// What the ready file says of one node; a port that is not bound is null.
+/// Row of the ready file about one node; a port that is not bound is null.
 pub fn ready_row(node_id: &str, control: &str, relay: Option<RelayAddresses>) -> serde_json::Value {
     let (grpc, http) = relay.map(|relay| (relay.grpc.to_string(), relay.http.to_string())).unzip();
     json!({

@@ -11,7 +11,7 @@ use omnirelay_store::redis::link::RedisOptions;
 use omnirelay_store::redis::url::RedisUrl;
 use omnirelay_store::{EmbeddedStore, MemoryStore, RedisStore, Store};
 
-/// What every node of a process gets its store from.
+/// Source that every node of a process gets its store from.
 #[derive(Clone)]
 pub enum StoreSource {
     /// All have the same.

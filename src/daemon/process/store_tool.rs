@@ -7,7 +7,7 @@ use omnirelay_wire::fault::Exit;
 
 use super::args::StoreCommand;
 
-/// What a command has found or done, as it is printed, and how the process ends.
+/// Runs a command on a store: what it has found or done, as it is printed, and how the process ends.
 ///
 /// # Errors
 /// When the store could not be looked at: somebody uses it, or its directory cannot be read.

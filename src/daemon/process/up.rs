@@ -64,7 +64,7 @@ const OWN_SECURE: [&str; 5] =
 const OPERATOR_WITHIN: Duration = Duration::from_secs(20);
 const LOOK_EVERY: Duration = Duration::from_millis(5);
 
-/// What to start.
+/// Options of the mesh that is to be started.
 #[derive(Clone, Debug)]
 pub struct UpOptions {
     /// 1 to [`NODES_MAX`]; `None`: as many as the directory knows, else 3.
@@ -88,7 +88,7 @@ pub struct UpOptions {
     pub log_filter: String,
 }
 
-/// Why the mesh did not come up.
+/// Reason why the mesh did not come up.
 #[derive(Debug, thiserror::Error)]
 pub enum UpError {
     #[error("--nodes is {0}; a process runs 1 to {NODES_MAX} nodes")]
@@ -157,7 +157,7 @@ struct State {
     nodes: Vec<UpNode>,
 }
 
-/// What a node listens on.
+/// Listeners of a node.
 type Listeners = (TcpListener, Option<RelayListeners>);
 
 /// A running mesh.
@@ -307,12 +307,12 @@ impl UpMesh {
         &self.moved
     }
 
-    /// Why the store was away at the start, if it was: the nodes wait for it.
+    /// Reason why the store was away at the start, if it was: the nodes wait for it.
     pub fn awaited(&self) -> Option<&str> {
         self.fleet.awaited()
     }
 
-    /// Where the operator has what proves who they are; `None`: nobody has to.
+    /// Files where the operator has what proves who they are; `None`: nobody has to.
     pub fn operator(&self) -> Option<&OperatorFiles> {
         self.operator.as_ref()
     }

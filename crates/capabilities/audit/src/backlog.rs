@@ -25,7 +25,7 @@ const SEALS_PAGE: usize = 16;
 /// on its way to the store, or the clock of the store was off. Further back nothing is looked for.
 const SLACK_MS: u64 = 24 * 3600 * 1000;
 
-/// What waits for a seal.
+/// Backlog of records that wait for a seal.
 #[derive(Debug, Default)]
 pub struct SealBacklog {
     /// In the order of their revisions.
@@ -34,7 +34,7 @@ pub struct SealBacklog {
     pub complete: bool,
 }
 
-/// By what a node knows its own records.
+/// Marks by which a node knows its own audit records.
 #[derive(Clone, Copy, Debug)]
 pub struct OwnRecords<'a> {
     pub node_id: &'a str,
@@ -138,7 +138,7 @@ pub fn is_of(record: &Record, node_id: &str) -> bool {
     Maker::decode(&*record.value).is_ok_and(|maker| maker.node_id == node_id)
 }
 
-/// Who has made an audit record: the part of its `AuditValue` that says so.
+/// Maker of an audit record: the part of its `AuditValue` that names it.
 #[derive(Clone, PartialEq, prost::Message)]
 struct Maker {
     #[prost(string, tag = "5")]

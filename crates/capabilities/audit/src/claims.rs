@@ -1,4 +1,4 @@
-//! Which records without a seal are those of the node that they name, as far as that can be told.
+//! Claims of nodes to records without a seal: which are those of the node that they name, as far as that can be told.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -15,7 +15,7 @@ use omnirelay_wire::pb::omnirelay::store::v1::PeerValue;
 /// Within this time a node that is alive has sealed its records, by store time.
 const SEALED_WITHIN: Duration = Duration::from_secs(30);
 
-/// What is known of the nodes when a check begins.
+/// Knowledge of the nodes when a check begins, by which their claims to records are judged.
 pub struct NodeClaims<'a> {
     view: &'a View,
     /// Records from here on may not be sealed yet.
@@ -45,7 +45,7 @@ impl<'a> NodeClaims<'a> {
         }
     }
 
-    /// What is wrong with a record that no seal covers; `head` is where the store stood when it was read.
+    /// Finding against a record that no seal covers, if any; `head` is where the store stood when it was read.
     ///
     /// A node that is away cannot seal what it left, and what its untrusted chain says is not known.
     pub fn objection(

@@ -1,5 +1,5 @@
-//! What a node keeps of the audit trail in its data directory: its key, its last seal, and how far it has
-//! seen the chains of others.
+//! Files of the audit trail in the data directory of a node: its key, its last seal, and how far it has seen the chains
+//! of others.
 
 use std::collections::BTreeMap;
 use std::fs::DirBuilder;
@@ -28,7 +28,7 @@ const SET_UP_ANEW: &str = "set-up-anew.json";
 /// Longer files are not ours.
 const FILE_BYTES_MAX: u64 = 64 * 1024 * 1024;
 
-/// Why what is kept cannot be used. Nothing was changed.
+/// Reason why the kept files cannot be used. Nothing was changed.
 #[derive(Debug, thiserror::Error)]
 pub enum AuditFilesError {
     #[error("cannot use `{path}`")]
@@ -62,7 +62,7 @@ pub struct AuditFiles {
     directory: Arc<Path>,
 }
 
-/// Where the log stood when a node that had another key before was set up anew.
+/// Position of the log when a node that had another key before was set up anew.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct ReplacedKey {
@@ -204,7 +204,7 @@ impl AuditFiles {
         self.keep(SEAL, value).await
     }
 
-    /// Where the log stood when the node was set up anew; `None`: it never was, or nobody has looked yet.
+    /// Position of the log when the node was set up anew; `None`: it never was, or nobody has looked yet.
     ///
     /// # Errors
     /// When the file cannot be read or understood.
@@ -225,7 +225,7 @@ impl AuditFiles {
         self.keep(SET_UP_ANEW, serde_json::to_vec(&anew).unwrap_or_default()).await
     }
 
-    /// How far the chains were seen.
+    /// Heads of the chains: how far each was seen.
     ///
     /// # Errors
     /// When the file cannot be read or understood.
@@ -259,7 +259,7 @@ impl AuditFiles {
         self.keep(HEADS, text).await
     }
 
-    /// What was spooled of refusals; `None` when nothing was.
+    /// Spool of refusals, as it was written; `None` when nothing was.
     ///
     /// # Errors
     /// Those of the file system.

@@ -1,4 +1,4 @@
-//! How far this node has seen the chains of seals, so that a truncated one is noticed.
+//! Heads of the chains of seals: how far this node has seen each, so that a truncated one is noticed.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;

@@ -1,10 +1,10 @@
-//! What a node counts of its audit trail.
+//! Metrics that a node keeps of its audit trail.
 
 use omnirelay_node::metrics::registrar::level;
 use omnirelay_registry::Registry;
 
 omnirelay_node::metrics! {
-    /// What is counted of the audit trail.
+    /// Metrics of the audit trail.
     pub struct AuditMetrics {
         unsealed: gauge("mesh_audit_unsealed_records",
             "Audit records that this daemon has made and not sealed yet; at most 8192 are counted"),

@@ -26,14 +26,14 @@ const FIRST_LOOK_AFTER: Duration = Duration::from_secs(30);
 /// The most seals that are removed in one step.
 const SEALS_MAX: usize = 16;
 
-/// Whether a step has left more to do.
+/// Result of a step of pruning: done, or more is left to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PruneStep {
     Done,
     More,
 }
 
-/// When and where to look next.
+/// Pace of pruning: when to look next, and behind which key.
 #[derive(Debug)]
 pub struct PrunePace {
     at: Instant,

@@ -77,7 +77,7 @@ struct Sort {
     object: String,
 }
 
-/// How many there were, and when, by the clock of this node.
+/// Count of refusals of a sort, and the first and the last time, by the clock of this node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Seen {
@@ -103,14 +103,14 @@ struct Batch {
     rows: Vec<Row>,
 }
 
-/// What is spooled.
+/// Spool of refusals, as it is kept in a file.
 #[derive(Default, Serialize, Deserialize)]
 struct Spool {
     rows: Vec<Row>,
     batch: Option<Batch>,
 }
 
-/// How many sorts of strangers there were on a day, in all and of each.
+/// Number of sorts of strangers on a day, in all and of each.
 #[derive(Default)]
 struct StrangersOfDay {
     day: u64,
@@ -136,7 +136,7 @@ pub struct UnwrittenRefusals {
     faults_told: FaultLimiter<AuditFilesError>,
 }
 
-/// Why refusals were not entered. They still are remembered.
+/// Reason why refusals were not entered. They still are remembered.
 #[derive(Debug, thiserror::Error)]
 enum EnterError {
     #[error(transparent)]

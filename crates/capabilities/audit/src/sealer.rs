@@ -41,7 +41,7 @@ const PENDING_MAX: usize = 4096;
 /// How long a commit of the trail may take.
 const COMMIT_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Why sealing paused. What was to be sealed still is.
+/// Reason why sealing paused. What was to be sealed still is.
 #[derive(Debug, thiserror::Error)]
 pub enum SealError {
     #[error(transparent)]
@@ -57,7 +57,7 @@ pub enum SealError {
     Replaced,
 }
 
-/// Where a chain stands.
+/// Tip of a chain of seals: where it stands.
 #[derive(Clone, Copy, Debug)]
 pub struct ChainTip {
     pub head: Head,
@@ -90,7 +90,7 @@ pub struct Sealer {
     kept: bool,
 }
 
-/// What goes into the next seal.
+/// Draft of the next seal: what goes into it.
 #[derive(Debug, Default)]
 pub(super) struct Draft {
     pub leaves: Vec<AuditLeaf>,
@@ -456,7 +456,7 @@ impl Sealer {
         Ok(())
     }
 
-    /// What the node does with its trail needs no session: it goes on in whatever comes after.
+    /// Act of the node on its own trail. It needs no session: it goes on in whatever comes after.
     pub(super) fn act(&self, action: &'static str, kinds: impl IntoIterator<Item = RecordKind>) -> DaemonAct {
         DaemonAct { within: COMMIT_TIMEOUT, ..DaemonAct::new(action, kinds, WriteAuthority::Unfenced) }
     }

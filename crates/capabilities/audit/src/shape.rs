@@ -11,7 +11,7 @@ use omnirelay_wire::timestamp::Timestamp;
 use super::pb;
 use crate::trail_records::stored;
 
-/// What a caller wants to see of the trail.
+/// Filter of what a caller wants to see of the trail.
 #[derive(Clone, Debug, Default)]
 pub struct TrailFilter {
     pub search: AuditSearch,
@@ -20,7 +20,7 @@ pub struct TrailFilter {
     pub until: Option<Timestamp>,
 }
 
-/// What was asked for, as of `ListAuditRecordsRequest`.
+/// Query of the trail: the names that were asked for, as of `ListAuditRecordsRequest`.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct TrailQuery<'a> {
     pub actor: &'a str,
@@ -30,7 +30,7 @@ pub struct TrailQuery<'a> {
 }
 
 impl TrailFilter {
-    /// What these names and times let through.
+    /// Filter that lets through what these names and times ask for.
     ///
     /// # Errors
     /// `INVALID_ARGUMENT`, where they let nothing through, whatever the trail holds.

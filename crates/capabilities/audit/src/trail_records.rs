@@ -1,4 +1,4 @@
-//! Where the seals and records of the trail stand in the store.
+//! Records of the trail in the store: where its seals and audit records stand.
 
 use omnirelay_decisions::audit_seal::{ChainId, StoredRecord};
 use omnirelay_registry::audit_record::AUDIT;
@@ -227,7 +227,7 @@ pub async fn newest_revision_of(store: &dyn Store, node_id: &str) -> Result<u64,
     Ok(own.map(|record| record.revision.0).max().unwrap_or(0))
 }
 
-/// What a record says; `None` when it cannot be read or was deleted.
+/// Decodes what an audit record says; `None` when it cannot be read or was deleted.
 pub fn decode(record: &Record) -> Option<AuditValue> {
     (!record.deleted).then(|| AuditValue::decode(record.value.clone()).ok()).flatten()
 }

@@ -42,7 +42,7 @@ const OTHER_NODES: &str = "(others)";
 /// After this many records that cannot be read the check goes no further: each takes several reads.
 const UNREADABLE_MAX: usize = 100;
 
-/// What was found of a chain.
+/// Report of what was found of a chain.
 #[derive(Debug)]
 pub struct ChainReport {
     pub chain: ChainId,
@@ -51,7 +51,7 @@ pub struct ChainReport {
     pub newest: Option<VerifiedSeal>,
 }
 
-/// What was found of the trail.
+/// Report of what was found of the trail.
 #[derive(Debug, Default)]
 pub struct TrailReport {
     pub counts: BTreeMap<String, NodeSealTally>,
@@ -128,7 +128,7 @@ pub async fn verify(
     Ok(run.report)
 }
 
-/// What one reading of a chain comes to.
+/// Result of one reading of a chain.
 struct ChainRun {
     check: ChainCheck,
     /// Of the records that it names.

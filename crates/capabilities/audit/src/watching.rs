@@ -32,7 +32,7 @@ impl Audit {
     }
 }
 
-/// What is told of the trail in the stream of events.
+/// Topic of the audit trail in the stream of events: what is told of it.
 pub fn topic(heads: Arc<ChainHeads>) -> Topic {
     let noun = move || Trail { heads: heads.clone() };
     let topic = Topic::of("audit", CHANGES, [AUDIT], noun, |event| TopicEvent {

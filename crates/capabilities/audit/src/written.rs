@@ -29,7 +29,7 @@ struct Named {
     sha256: Vec<u8>,
 }
 
-/// What the trail says of signed records.
+/// Signed records as the trail says that they were written.
 #[derive(Default)]
 pub struct WrittenRecords {
     /// By `KIND/KEY`.
@@ -50,7 +50,7 @@ pub struct ReadPosition<'a> {
     pub pruned: &'a BTreeSet<String>,
 }
 
-/// How many signed records were compared.
+/// Number of signed records that were compared.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct SignedRecordTally {
     /// Those that stand in the store as the trail says.
@@ -59,7 +59,7 @@ pub struct SignedRecordTally {
     pub of_before: u64,
 }
 
-/// How a record stands to what the trail says of it.
+/// Judgement of a signed record by what the trail says of it.
 enum Judged {
     AsWritten,
     /// The trail says nothing of the time when it was written.

@@ -17,7 +17,7 @@ use omnirelay_wire::reasons;
 
 use crate::bindings::{administers, administrators, binding_id};
 
-/// What a change takes away. Lists are those that are believed: one that nobody has signed revokes nothing.
+/// Rights that a change takes away. Lists are those that are believed: one that nobody has signed revokes nothing.
 #[derive(Clone, Copy, Debug)]
 pub struct RemovedRights<'a> {
     /// Whose binding gives no `mesh.admin` any more; empty: nobody's.
@@ -28,7 +28,7 @@ pub struct RemovedRights<'a> {
     pub after: &'a Revocations,
 }
 
-/// What the caller says of it.
+/// Fate of the last administrator, as the caller says it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LastAdministrator {
     Stays,
@@ -83,8 +83,8 @@ pub fn check_left(
     }
 }
 
-/// That no binding is left in a mesh with an authority by which anybody administers it; `None`: one is. Whose certificate has ended is
-/// issued another: who was put out is not.
+/// Reason why nobody administers a mesh with an authority: no binding is left that lets anybody; `None`: one is. Whose
+/// certificate has ended is issued another: who was put out is not.
 pub fn nobody_left(view: &View) -> Option<String> {
     view.get(&authority_id())?;
     let holders = administrators(view);

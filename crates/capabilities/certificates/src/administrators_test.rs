@@ -1,4 +1,4 @@
-//! Whose certificate is the last that an administrator comes in by.
+//! Certificate that is the last by which an administrator comes in.
 
 use omnirelay_certificate_records::{revocation_id, revoked};
 use omnirelay_pki::revocation::{Revocations, RevokedSubject};

@@ -35,7 +35,7 @@ pub(super) struct Node {
     _tasks: tokio::task::JoinSet<()>,
 }
 
-/// What keeps the identity of a node, which follows its store in a task of its own.
+/// Keeper of the identity of a node, which follows its store in a task of its own.
 pub(super) async fn keeper(node_id: &str, store: Arc<dyn Store>, place: &std::path::Path) -> IdentityKeeper {
     let kinds = [AUTHORITY, CERTIFICATE, REVOCATION, JOIN_TOKEN, JOIN_POLICY, binding_id("").kind];
     let registry = Arc::new(lab::registry(node_id, store, &kinds));

@@ -116,12 +116,12 @@ impl Certificates {
     }
 }
 
-/// Who was put out and knows the credentials of the store that this daemon uses. It is looked for once for each commit: whoever
-/// waits until a daemon is ready asks all the time.
+/// Finding that somebody who was put out knows the credentials of the store that this daemon uses. It is looked for
+/// once for each commit: whoever waits until a daemon is ready asks all the time.
 #[derive(Default)]
 pub struct ExpelledCredentials(Mutex<Option<Looked>>);
 
-/// What was found when the registry was there.
+/// Finding, and the position of the registry when it was looked for.
 struct Looked {
     at: (Epoch, Revision),
     found: Option<String>,

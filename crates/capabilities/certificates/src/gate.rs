@@ -14,7 +14,7 @@ use super::lineage::has_lived_half;
 /// How many joins an address has at once, after a while without any, and how many more each second.
 const RATE: CallRate = CallRate { burst: 256.0, each_second: 20.0 };
 
-/// How often each address may still ask.
+/// Gate of enrolment: it limits how often each address may ask.
 #[derive(Debug)]
 pub struct EnrollmentGate(RateBuckets<IpAddr>);
 
@@ -40,7 +40,7 @@ const BY_KEY: CallRate = CallRate { burst: 60.0, each_second: 1.0 / 300.0 };
 /// The same on the strength of all keys of a holder, whoever has them: as much as by four.
 const BY_HOLDER: CallRate = CallRate { burst: 4.0 * BY_KEY.burst, each_second: 4.0 * BY_KEY.each_second };
 
-/// By what the rate of issuing is counted.
+/// Key under which the rate of issuing is counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RateKey<'a> {
     /// By this certificate, which is renewed in time or after its end: that is nobody's to take from it.
@@ -52,14 +52,14 @@ pub enum RateKey<'a> {
 }
 
 impl<'a> RateKey<'a> {
-    /// By what a renewal of this certificate at the second `now` is counted.
+    /// Key under which a renewal of this certificate at the second `now` is counted.
     pub fn of_renewed(before: &'a Certificate, now: i64) -> Self {
         if has_lived_half(before, now) { Self::Due(&before.serial) } else { Self::Key(&before.key) }
     }
 }
 
-/// How often each holder may still be issued a token or a certificate on the strength of what it has: by each of its keys, so that
-/// who has stolen one takes nothing from the others, and by all of them.
+/// Gate of issuing: it limits how often each holder is issued a token or a certificate on the strength of what it has:
+/// by each of its keys, so that who has stolen one takes nothing from the others, and by all of them.
 #[derive(Debug)]
 pub struct IssuingGate {
     keys: RateBuckets<String>,

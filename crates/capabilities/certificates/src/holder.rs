@@ -22,7 +22,7 @@ use pb::holder::Kind;
 /// The role of a node whose request names none.
 const ROLE: &str = "worker";
 
-/// Who is named in a request, by one of three fields.
+/// Selector of a holder, who is named in a request by one of three fields.
 pub struct HolderSelector<'a> {
     pub node: &'a str,
     pub operator: &'a str,
@@ -67,7 +67,7 @@ pub fn id_of(domain: &TrustDomain, holder: CertificateHolder) -> Result<SpiffeId
     SpiffeId::new(domain.clone(), holder).map_err(|error| Fault::invalid(chain(&error)))
 }
 
-/// What is remembered of a certificate.
+/// Value by which an issued certificate is remembered.
 pub fn remembered(
     certificate: &Certificate,
     issued_by: &str,

@@ -76,14 +76,14 @@ pub struct IdentityKeeper {
     pub lacking: IdentityTrouble,
 }
 
-/// What was written to the files of the identity, in this life.
+/// Files of the identity: what was written to them, in this life.
 #[derive(Debug, Default)]
 pub struct KeptFiles {
     revocations: Written,
     pub(super) token_keys: Written,
 }
 
-/// What a file was given last, so that it is not read to find out.
+/// Content that a file was given last, kept so that the file is not read to find out.
 #[derive(Debug, Default)]
 pub(super) struct Written(Mutex<Option<Vec<u8>>>);
 
@@ -106,7 +106,7 @@ impl Written {
     }
 }
 
-/// What came of renewing the certificate.
+/// Outcome of renewing the certificate.
 #[derive(Debug, Default)]
 pub struct RenewalOutcome {
     /// Why it was not renewed when it was tried last.
@@ -117,7 +117,7 @@ pub struct RenewalOutcome {
     pub(super) has_told_names: bool,
 }
 
-/// Why nothing was issued or written.
+/// Reason why nothing was issued or written.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum KeepError {
     #[error("{}", .0.message)]
@@ -290,7 +290,7 @@ impl IdentityKeeper {
         }
     }
 
-    /// What is wrong with the identity of this node; `None`: nothing, or the mesh has no authority.
+    /// Trouble with the identity of this node; `None`: nothing is wrong, or the mesh has no authority.
     pub fn trouble(&self) -> Option<String> {
         let (trusted, now) = (self.trust.current(), unix_now());
         trusted.bundle.as_ref()?;
@@ -316,7 +316,7 @@ impl IdentityKeeper {
         })
     }
 
-    /// When certificates end, in seconds from now, and whether this node's should have been renewed long ago.
+    /// Times when certificates end, in seconds from now, and whether this node's should have been renewed long ago.
     pub fn expiries(&self) -> CertificateExpiries {
         let (trusted, now) = (self.trust.current(), unix_now());
         let ends = |der: &CertificateDer<'_>| validity_of(der).ok().map(|(_, end)| end - now);
@@ -503,7 +503,7 @@ pub(super) async fn issue_by_itself(
         .await
 }
 
-/// When certificates end, in seconds from now; `None`: there is none.
+/// Times when certificates end, in seconds from now; `None`: there is none.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct CertificateExpiries {
     pub node: Option<i64>,

@@ -33,7 +33,7 @@ pub const HOUR: u32 = 3600;
 pub const LIFETIME: u32 = 24 * HOUR;
 pub const LIFETIME_MAX: u32 = 7 * 24 * HOUR;
 
-/// What is to be issued, once it is certain that it may be.
+/// Order for a leaf certificate that is to be issued, once it is certain that it may be.
 pub struct LeafOrder<'a> {
     pub holder: CertificateHolder,
     pub request: &'a Request,
@@ -50,7 +50,7 @@ pub struct LeafOrder<'a> {
     pub from: Option<&'a Certificate>,
 }
 
-/// What becomes of the certificates of other keys that a holder has and that are valid.
+/// Action on the certificates of other keys that a holder has and that are valid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OtherKeysAction {
     /// Nothing is issued beside them: two hosts may believe to be the same.
@@ -277,7 +277,7 @@ fn replaced(
     Ok(Some(put(revocation_id(), &signer.signed(authority, &list, now)?)))
 }
 
-/// That the certificate that was shown still counts: it may have been revoked, or have ended, since the handshake.
+/// Checks that the shown certificate still counts: it may have been revoked, or have ended, since the handshake.
 ///
 /// # Errors
 /// `HOLDER_REVOKED`, and `CERTIFICATE_NEEDED` where nobody has revoked anything.

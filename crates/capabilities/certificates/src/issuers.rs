@@ -58,7 +58,7 @@ pub fn named(registry: &Registry, refused: Fault) -> Fault {
     refused.hint(hint).detail(ISSUERS, controls.join(","))
 }
 
-/// What is wrong with who can issue, in a mesh that has an authority.
+/// Troubles with the nodes that can issue, in a mesh that has an authority.
 #[derive(Default)]
 pub struct IssuerTroubles {
     /// No node that lives can.

@@ -51,7 +51,7 @@ pub const GRANT: &str = "join 1";
 /// How often a node is given a user of the store, as long as somebody else changes it at the same time.
 const GIVEN_TRIES: usize = 3;
 
-/// What a host asks for, as far as it could be read.
+/// Request of a host to join, as far as it could be read.
 struct Asked {
     body: pb::JoinBody,
     token: TokenId,
@@ -212,8 +212,8 @@ impl Certificates {
         Ok(answer)
     }
 
-    /// By what the host uses the store, if that is the store of its cluster: a node of another one that is called alike
-    /// has its own user here, and keeps it.
+    /// Access by which the host uses the store, if that is the store of its cluster: a node of another one that is
+    /// called alike has its own user here, and keeps it.
     pub(super) async fn admitted(
         &self,
         node: &str,
@@ -448,7 +448,7 @@ fn names(token: &JoinTokenValue, of: &Asked, taken: &BTreeSet<String>) -> Result
     Ok(names)
 }
 
-/// How the answer of a join is completed.
+/// Completion of the answer of a join.
 struct JoinForm;
 
 impl AnswerCompletion for JoinForm {

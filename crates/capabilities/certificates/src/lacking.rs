@@ -1,4 +1,5 @@
-//! How a node stands by its identity: it says so, to its operator and to the others, and looks again by itself where it has none.
+//! Standing of a node by its identity: it says so, to its operator and to the others, and looks again by itself where
+//! it has none.
 
 use omnirelay_certificate_records::current_authority;
 use omnirelay_core::text::chain;
@@ -11,7 +12,7 @@ use tracing::{info, warn};
 use super::issue::with_own;
 use crate::identity_keeper::IdentityKeeper;
 
-/// What a node says to the others of its identity.
+/// Standing of a node by its identity, as it says it to the others.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct IdentityStanding {
     /// It has none, in a mesh that has an authority.
@@ -31,7 +32,7 @@ pub fn issues_at_start(files: &IdentityFiles, makes_authority: bool) -> bool {
 /// Tells the others.
 pub type IdentityAnnouncement = Box<dyn Fn(IdentityStanding) + Send + Sync>;
 
-/// What is wrong with the identity of a node, as it was found last.
+/// Trouble with the identity of a node, as it was found last.
 #[derive(Default)]
 pub struct IdentityTrouble {
     /// Why what is kept of it cannot be read.
@@ -47,7 +48,7 @@ impl IdentityTrouble {
         Self { say: Some(say), ..Self::default() }
     }
 
-    /// Why what is kept of the identity cannot be read, and that it is looked at again; `None`: it can, or nothing is kept.
+    /// Reason why the kept identity cannot be read, and that it is looked at again; `None`: it can, or nothing is kept.
     pub fn unread(&self) -> Option<String> {
         let every = humantime::format_duration(LOOK_EVERY);
         let why = self.unread.lock();

@@ -29,7 +29,7 @@ pub const IN_TIME_MAX: usize = 4;
 /// How many serials of a lineage are remembered that have ended, besides the first.
 const ENDED_MAX: usize = 32;
 
-/// What a certificate was renewed from.
+/// Lineage of a certificate: those that it was renewed from.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RenewalLineage {
     /// The serials, the first of them first; empty: it is issued anew.
@@ -39,8 +39,8 @@ pub struct RenewalLineage {
 }
 
 impl RenewalLineage {
-    /// That of what is renewed from `before` at the second `now`, of a holder of whom this is remembered. Of the certificates in
-    /// it those that have ended longest ago are forgotten, and none that has not.
+    /// Lineage of what is renewed from `before` at the second `now`, of a holder of whom this is remembered. Of the
+    /// certificates in it those that have ended longest ago are forgotten, and none that has not.
     pub fn behind(held: Option<&CertificateValue>, before: &Certificate, now: i64) -> Self {
         let issued = || held.into_iter().flat_map(|held| &held.issued);
         let known = issued().find(|issued| CertificateSerial::of(&issued.serial) == before.serial);
@@ -61,7 +61,7 @@ impl RenewalLineage {
         Self { renewed_from, since }
     }
 
-    /// That what is renewed at the second `now` may be.
+    /// Checks that what is renewed at the second `now` may be renewed.
     ///
     /// # Errors
     /// `RENEWALS_ENDED`, for an operator whose first certificate was issued too long ago.
@@ -90,9 +90,9 @@ pub fn has_lived_half(certificate: &Certificate, now: i64) -> bool {
     now >= certificate.not_before.saturating_add(life / 2)
 }
 
-/// What is remembered of a holder once it is issued one certificate more, which was renewed from `before`, or anew, at the second
-/// `now`. What has ended is forgotten; where there is no room, so is what `is_out` says to be revoked, and what repeats the same
-/// answer.
+/// Value that is remembered of a holder once it is issued one certificate more, which was renewed from `before`, or
+/// anew, at the second `now`. What has ended is forgotten; where there is no room, so is what `is_out` says to be
+/// revoked, and what repeats the same answer.
 ///
 /// # Errors
 /// `TOO_MANY_CERTIFICATES`, where one would have to be forgotten that has not ended.

@@ -1,4 +1,4 @@
-//! What is renewed from a certificate goes with it, and renewals end.
+//! Lineage of certificates: what is renewed from a certificate goes with it, and renewals end.
 
 use std::sync::Arc;
 use std::time::Duration;

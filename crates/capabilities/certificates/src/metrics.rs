@@ -1,4 +1,4 @@
-//! What a node tells of certificates.
+//! Metrics that a node keeps of certificates.
 
 use omnirelay_identity::handshake::HandshakeFailure;
 use omnirelay_node::metrics::registrar::{MetricRegistrar as _, level};
@@ -7,7 +7,7 @@ use prometheus::{IntCounterVec, IntGauge, IntGaugeVec};
 /// The ports that may speak TLS.
 const PORTS: [&str; 3] = ["control", "relay", "mesh"];
 
-/// When certificates end, what is revoked, and who was not let in.
+/// Metrics of certificates: when they end, what is revoked, and who was not let in.
 pub struct IdentityMetrics {
     expiry: IntGaugeVec,
     begins: IntGauge,

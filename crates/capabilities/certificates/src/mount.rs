@@ -107,7 +107,7 @@ fn judge(trust: &MeshTrust, config: &Config) {
     });
 }
 
-/// How other nodes are called, and which of them judge by an older list of revocations than this one.
+/// Calls to other nodes about revocations: how they are made, and which nodes judge by an older list than this one.
 pub struct RevocationCalls {
     pub transport: Arc<NodeTransport>,
     pub behind: mpsc::Receiver<String>,

@@ -34,7 +34,7 @@ pub struct OperatorKeeper {
     pub may_begin: Box<dyn Fn() -> bool + Send + Sync>,
 }
 
-/// What was issued: by which version of the authority, and when it is to be renewed, by the second of the Unix time.
+/// Issued certificate: by which version of the authority, and when it is to be renewed, by the second of the Unix time.
 #[derive(Clone, Copy, Debug, Default)]
 struct Issued {
     by: Version,

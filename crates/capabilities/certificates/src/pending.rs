@@ -19,7 +19,7 @@ pub(super) fn only_administrators(what: &str) -> Fault {
 }
 
 impl Certificates {
-    /// That who may do what concerns this host alone puts nothing in the place of what another host prepares.
+    /// Checks that a caller who may do what concerns this host alone replaces nothing that another host prepares.
     pub(super) fn check_own_pending(
         &self,
         caller: &Caller,

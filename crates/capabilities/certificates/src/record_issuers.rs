@@ -1,4 +1,4 @@
-//! Who signs the records of who may do what: the issuers that the authority's record names, under roots that are trusted.
+//! Signers of the records of who may do what: the issuers that the authority's record names, under trusted roots.
 
 use std::sync::Arc;
 
@@ -34,7 +34,7 @@ pub struct MeshIssuers {
 }
 
 impl MeshIssuers {
-    /// By what the view is to judge signed records.
+    /// Signing by which the view is to judge signed records.
     pub fn signing(self) -> RecordSigning {
         RecordSigning { authority: authority_id(), exempt: pending_id(), issuers: Arc::new(self) }
     }

@@ -55,7 +55,7 @@ pub struct RecordKeeper {
     pub seen: Mutex<SeenRefusals>,
 }
 
-/// What was seen of records that do not count.
+/// Refusals seen: records that do not count.
 #[derive(Default)]
 pub struct SeenRefusals {
     /// The newest of each record, and when.
@@ -237,7 +237,7 @@ impl RecordKeeper {
         Ok(None)
     }
 
-    /// What does not count, or did not within a day; `None`: nothing.
+    /// Trouble with records that do not count, or did not within a day; `None`: there is none.
     pub fn trouble(&self) -> Option<String> {
         let refused = self.registry.view().refused_records();
         let forged: Vec<_> = refused.iter().filter(|(_, one)| !one.is_lost).collect();
@@ -290,7 +290,7 @@ pub fn is_being_signed(signing: &RecordSigning) -> bool {
     signing.unsigned_counts || signing.keys.len() > 1
 }
 
-/// What a host keeps that knows the authority alone, as it is signed: empty where records are not.
+/// Records that a host keeps that knows the authority alone, as it is signed: empty where records are not.
 pub fn kept_by_joining(signed_authority: Vec<u8>) -> Vec<u8> {
     let RecordId { kind, key } = authority_id();
     let record =

@@ -32,7 +32,7 @@ pub const SIGNED: &str = "rejoin 1";
 /// The longest chain that is looked at.
 const CHAIN_MAX: usize = 4;
 
-/// Who asks, proven.
+/// Request of a node that rejoins, with the certificate by which it is proven.
 struct Asked {
     before: Certificate,
     request: Request,

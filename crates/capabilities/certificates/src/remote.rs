@@ -21,7 +21,7 @@ use pb::enrollment_service_client::EnrollmentServiceClient;
 /// How long one daemon may take.
 const WITHIN: Duration = Duration::from_secs(5);
 
-/// Why no daemon has renewed a certificate.
+/// Reason why no daemon has renewed a certificate.
 #[derive(Debug, thiserror::Error)]
 pub enum RenewalError {
     #[error("no other daemon is known that could be asked")]
@@ -35,7 +35,7 @@ pub enum RenewalError {
     Unusable { address: String, what: String },
 }
 
-/// What another daemon is asked for.
+/// Request to another daemon.
 pub enum RemoteRequest {
     /// To renew the certificate that is shown, for the key of this request in PEM.
     Renew(String),

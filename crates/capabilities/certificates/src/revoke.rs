@@ -40,7 +40,7 @@ const FOREIGN_MAX: i64 = 10 * 366 * 24 * 3600;
 /// The longest that a certificate lives, in seconds.
 const LIFETIME_MAX: i64 = 7 * 24 * 3600;
 
-/// What is to be revoked or let back in.
+/// Target that is to be revoked or let back in.
 enum Target {
     Serial(CertificateSerial),
     Holder(CertificateHolder, RecordId),
@@ -110,7 +110,7 @@ impl Certificates {
         Ok(changed)
     }
 
-    /// What was issued to a holder; nothing, where it is known otherwise: as a peer, or perhaps from files.
+    /// Certificates that were issued to a holder; none, where it is known otherwise: as a peer, or perhaps from files.
     pub(super) fn held_or_known(
         &self,
         reader: &DecisionReader<'_>,
@@ -264,7 +264,7 @@ fn certificate_in(held: &[Arc<CertificateValue>], serial: &CertificateSerial) ->
     all.find(|issued| CertificateSerial::of(&issued.serial) == *serial).and_then(certificate_of)
 }
 
-/// What a change of the list is asked with.
+/// Request for a change of the list of revocations.
 pub fn of_list<'a>(
     caller: &'a Caller,
     rpc: RpcMethod,
@@ -276,7 +276,7 @@ pub fn of_list<'a>(
     MutationRequest { caller, rpc, id, reason, expected_version: None, dry_run, hash }
 }
 
-/// What of a holder is put out.
+/// Certificates of a holder that are put out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BarredCertificates {
     /// Under every name it was issued a certificate for, and with every key.

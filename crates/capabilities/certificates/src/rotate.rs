@@ -58,7 +58,7 @@ pub struct SuppliedIssuer {
     across: Option<CertificateDer<'static>>,
 }
 
-/// What the next issuer is.
+/// Next issuer of the authority.
 pub enum NextIssuer {
     /// Made here, under the newest root.
     Issuer(ValidityPeriod),
@@ -68,7 +68,7 @@ pub enum NextIssuer {
     Given(SuppliedIssuer),
 }
 
-/// What comes of a rotation.
+/// Rotation of the authority: what comes of it.
 pub struct AuthorityRotation {
     pub authority: AuthorityValue,
     pub writes: Vec<Write>,
@@ -264,7 +264,7 @@ fn has_to_sign(authority: &AuthorityValue) -> bool {
     authority.record_signing.as_ref().is_some_and(is_being_signed)
 }
 
-/// What becomes of the issuers before.
+/// Fate of the issuers before the next one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OldIssuers {
     /// What they have issued is believed until it ends.
@@ -431,7 +431,7 @@ fn signed_anew(
 }
 
 impl SuppliedIssuer {
-    /// What is given in PEM; `None`: nothing is.
+    /// Issuer that is given in PEM; `None`: none is.
     ///
     /// # Errors
     /// `INVALID_ARGUMENT` for what is no certificate, or is missing beside another.

@@ -92,7 +92,7 @@ fn is_vouched(
     bundle.verify_signed(SEAL_KEY, &claim, &key.signature, &signer, begun).is_ok()
 }
 
-/// Whose word is taken over by the issuer of now.
+/// Signers of seals whose word is taken over by the issuer of now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TrustedSealSigners {
     /// That of all who lead to a root.

@@ -36,7 +36,7 @@ const ISSUER: &str = "issuer key";
 /// As what an issuer proves the request of the next one.
 pub const NEXT_ISSUER: &str = "next issuer 1";
 
-/// With what secret the key of the next issuer is sealed.
+/// Secret with which the key of the next issuer is sealed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum IssuerSecret {
     /// That of the issuer of now.
@@ -52,7 +52,7 @@ pub struct UncertifiedIssuer {
     pub proven: Option<(Vec<u8>, Vec<u8>)>,
 }
 
-/// What was opened, after what names it and the state of the secret's file by then.
+/// Opened issuer or key, after what names it and the state of the secret's file by then.
 type Opened<T> = (Vec<u8>, FilesStamp, Arc<T>);
 
 /// Signs for the mesh, if this node may.
@@ -75,7 +75,7 @@ impl Signer {
         Self { files, trust, opened, tokens, name: Box::new(|refused| refused) }
     }
 
-    /// With what adds to a refusal who else can do what this node cannot.
+    /// Sets the function that adds to a refusal who else can do what this node cannot.
     #[must_use]
     pub fn naming(self, name: impl Fn(Fault) -> Fault + Send + Sync + 'static) -> Self {
         Self { name: Box::new(name), ..self }
@@ -92,7 +92,7 @@ impl Signer {
         issuer.zip(key.ok()).is_some_and(|(issuer, key)| key.open(ISSUER, &issuer.sealed_key).is_ok())
     }
 
-    /// What issues.
+    /// Certificate authority that issues.
     ///
     /// # Errors
     /// `NOT_AN_ISSUER` where this node has not the secret, or another.
@@ -116,7 +116,7 @@ impl Signer {
         Ok(made)
     }
 
-    /// What signs tokens.
+    /// Key that signs tokens.
     ///
     /// # Errors
     /// `NOT_AN_ISSUER` where this node has not the secret, or another; `TOKEN_KEY_MISSING`.
@@ -290,7 +290,7 @@ impl Signer {
         Ok((key, opened))
     }
 
-    /// What is revoked, by the records that `get` finds: whatever is signed goes by it.
+    /// Revocations by the records that `get` finds: whatever is signed goes by them.
     pub fn revoked(&self, get: impl Fn(&RecordId) -> Option<Arc<ViewRecord>>) -> Revocations {
         revoked_by(&self.trust, get)
     }
@@ -364,7 +364,7 @@ fn sealed(
     })
 }
 
-/// What is revoked, by the records that `get` finds and by what this node enforces already.
+/// Revocations by the records that `get` finds and by what this node enforces already.
 pub fn revoked_by(trust: &MeshTrust, get: impl Fn(&RecordId) -> Option<Arc<ViewRecord>>) -> Revocations {
     let value = get(&revocation_id()).and_then(|found| found.value::<RevocationValue>());
     // Reading the roots takes longer than most decisions, and is seldom needed.
@@ -389,7 +389,7 @@ fn not_usable(error: &IdentityError) -> Fault {
         .hint("its log says why")
 }
 
-/// What was asked for was checked before.
+/// Fault for what the authority did not make. What was asked for was checked before.
 pub fn not_made(error: &AuthorityError) -> Fault {
     match error {
         AuthorityError::Ended => Fault::new(reasons::AUTHORITY_ENDED, "the authority has ended")

@@ -1,4 +1,4 @@
-//! What an issuer signs, and what counts of it.
+//! Signer of an issuer: what it signs, and what counts of that.
 
 use omnirelay_identity::trust::unix_now;
 use omnirelay_pki::authority::{CertificateAuthority, ValidityPeriod};

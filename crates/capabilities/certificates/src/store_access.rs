@@ -50,8 +50,9 @@ impl StoreAccess {
         }
     }
 
-    /// By what `node` uses the store: with credentials of its own where they can be given, by which it may write what `writable`
-    /// says, and whose hash is told beside, else with those of this daemon. `None`: it is a store of one host.
+    /// Access by which `node` uses the store: with credentials of its own where they can be given, by which it may
+    /// write what `writable` says, and whose hash is told beside, else with those of this daemon. `None`: it is a store
+    /// of one host.
     ///
     /// # Errors
     /// `STORE_UNAVAILABLE`; `NOT_AN_ISSUER` where this daemon has credentials of its own alone, which are nobody else's.
@@ -84,7 +85,7 @@ impl StoreAccess {
         Ok(Some((told, hash)))
     }
 
-    /// That a host can be given access to the store, before anything is counted or issued for it.
+    /// Checks that a host can be given access to the store, before anything is counted or issued for it.
     ///
     /// # Errors
     /// As of [`StoreAccess::admitted`].
@@ -99,7 +100,7 @@ impl StoreAccess {
         }
     }
 
-    /// What is in the way of the hosts that join, though they are let in.
+    /// Warnings of what is in the way of the hosts that join, though they are let in.
     pub async fn warnings(&self, store: &dyn Store) -> Vec<String> {
         // What cannot be looked at now is told when a host joins.
         if !self.is_shared || !store.may_admit().await.unwrap_or(false) {
@@ -108,8 +109,8 @@ impl StoreAccess {
         store.forgets_credentials().await.ok().flatten().into_iter().collect()
     }
 
-    /// What tells the credentials of this daemon from others, for one who knows `salt`; empty where there is no store to
-    /// reach.
+    /// Digest that tells the credentials of this daemon from others, for one who knows `salt`; empty where there is no
+    /// store to reach.
     pub fn digest(&self, salt: &str) -> Vec<u8> {
         if !self.is_shared {
             return Vec::new();

@@ -1,4 +1,4 @@
-//! What nodes may write by users of the store of their own: where records are signed, who is no issuer writes none of those.
+//! Rights to write by a node's own user of the store: where records are signed, only an issuer may write those.
 
 use std::collections::BTreeMap;
 
@@ -23,7 +23,7 @@ pub struct KnownRecordKinds {
 }
 
 impl KnownRecordKinds {
-    /// What a node of the cluster may write. An issuer may write all: it has to sign.
+    /// Kinds of records that a node of the cluster may write. An issuer may write all: it has to sign.
     pub fn writable(&self, registry: &Registry, cluster: &str, node: &str) -> WritableKinds {
         let view = registry.view();
         if !view.demands_signatures() {

@@ -66,7 +66,7 @@ struct Found {
     stripped: Vec<(RecordId, PasswordHash)>,
 }
 
-/// When users are looked for: a server that restarted begins a new epoch, and only whoever can issue acts.
+/// Time at which users are looked for: a server that restarted begins a new epoch, and only whoever can issue acts.
 type When = (Epoch, Version);
 
 fn when(view: &View) -> When {

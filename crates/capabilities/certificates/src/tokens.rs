@@ -41,7 +41,7 @@ const ENDED: i64 = 12 * 3600;
 /// How many that are forgotten go with one that is made.
 const FORGOTTEN_MAX: usize = 100;
 
-/// Where a token stands at a time.
+/// Status of a token at a time.
 pub fn status(token: &JoinTokenValue, epoch: u64, now: i64) -> Status {
     match token {
         token if token.revoked => Status::Revoked,

@@ -53,7 +53,7 @@ const NOT_SO: [&str; 11] = [
 const HOST_PATIENCE: Duration = Duration::from_secs(6);
 const HOST_MESH_PATIENCE: Duration = Duration::from_secs(4);
 
-/// What carries a question to a node.
+/// Channel that carries a question to a node.
 trait NodeChannel:
     GrpcService<
         tonic::body::Body,
@@ -74,7 +74,7 @@ impl<T> NodeChannel for T where
 {
 }
 
-/// What a node is asked.
+/// Question that a node is asked.
 trait Question: Copy + Send + Sync {
     type Answer: Send;
     /// How long the answer may take at the mesh port.
@@ -90,7 +90,7 @@ trait Question: Copy + Send + Sync {
     fn answered_by(answer: &Self::Answer) -> &str;
 }
 
-/// What it says of itself.
+/// Question what a node says of itself.
 #[derive(Clone, Copy)]
 struct AskNode;
 
@@ -108,7 +108,7 @@ impl Question for AskNode {
     }
 }
 
-/// What it finds of its host.
+/// Question what a node finds of its host.
 #[derive(Clone, Copy)]
 struct AskHost;
 
@@ -134,7 +134,7 @@ pub struct NodeAsker {
     pub trust: Arc<MeshTrust>,
 }
 
-/// What came of asking them, in the order of their ids.
+/// Answers of the nodes that were asked, in the order of their ids.
 #[derive(Default)]
 pub struct NodeAnswers {
     pub nodes: Vec<(pb::CheckedNode, NodeAnswer)>,
@@ -142,7 +142,7 @@ pub struct NodeAnswers {
     pub not_asked: usize,
 }
 
-/// Where a node can be asked.
+/// Place at which a node can be asked.
 struct Place {
     node_id: String,
     has_mesh_port: bool,

@@ -17,7 +17,7 @@ const CATEGORIES_MAX: usize = 16;
 /// The most nodes of which it says how it reaches them.
 const REACH_MAX: usize = 100;
 
-/// What it says, within bounds; what cannot be seen is written out.
+/// Bounds what a node says of itself; what cannot be seen is written out.
 pub fn bounded(mut said: pb::GetNodeResponse) -> pb::GetNodeResponse {
     let mut names = std::collections::BTreeSet::new();
     said.readiness.truncate(ITEMS_MAX);
@@ -50,7 +50,7 @@ pub fn bounded(mut said: pb::GetNodeResponse) -> pb::GetNodeResponse {
     said
 }
 
-/// What it says of its host, within bounds.
+/// Bounds what a node says of its host.
 pub fn bounded_host(mut said: pb::CheckHostResponse) -> pb::CheckHostResponse {
     said.categories.truncate(CATEGORIES_MAX);
     for category in &mut said.categories {

@@ -39,7 +39,7 @@ pub struct MeshCheckService {
     host: SharedRounds<CheckReport>,
 }
 
-/// What is known of a mesh, by which it is judged.
+/// Mesh as it is known when it is checked.
 #[async_trait]
 pub trait CheckedMesh: Send + Sync + 'static {
     /// What this node says of itself.

@@ -1,4 +1,4 @@
-//! What checks have found, as it is answered.
+//! Report of what checks have found, as it is answered.
 
 use omnirelay_decisions::check::finding::{CheckDefinition, CheckResult, CheckVerdict};
 use omnirelay_wire::pb::omnirelay::mesh::control::v1 as pb;
@@ -7,7 +7,7 @@ use pb::check_finding::Result as Found;
 /// What a finding is explained by, below the root of the documents.
 const PAGE: &str = "reference/checks.md";
 
-/// What was found, with how many checks ended how.
+/// Report of what was found, with how many checks ended how.
 #[derive(Clone, Debug, Default)]
 pub struct CheckReport {
     pub summary: pb::CheckSummary,
@@ -26,7 +26,7 @@ impl CheckReport {
         }
     }
 
-    /// Of what another node has found. How many checks ended how is counted, whatever it says.
+    /// Report of what another node has found. How many checks ended how is counted, whatever it says.
     pub fn of(categories: Vec<pb::CheckCategory>) -> Self {
         let mut report = Self { summary: pb::CheckSummary::default(), categories };
         let rows = report.categories.iter().flat_map(|category| &category.checks);

@@ -34,7 +34,7 @@ impl<T: Send + Sync + 'static> SharedRounds<T> {
         Self { work: Box::new(move || work().boxed()), last: Mutex::default() }
     }
 
-    /// What a round finds that began after this was called.
+    /// Finding of a round that began after this was called.
     ///
     /// # Errors
     /// `INTERNAL`: it has panicked.

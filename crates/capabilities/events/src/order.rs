@@ -13,8 +13,8 @@ use super::places::PlacedEvent;
 /// How long the log is waited for that may still tell of what was before: it is read page after page.
 const LOG_PAUSE: Duration = Duration::from_millis(250);
 
-/// What is in the log and what was noticed, one after the other by time: what was noticed up to `began` waits for all that the log
-/// tells of before it. What comes later is told as it comes.
+/// Stream of what is in the log and what was noticed, one after the other by time: what was noticed up to `began` waits
+/// for all that the log tells of before it. What comes later is told as it comes.
 pub fn by_time(
     log: BoxStream<'static, PlacedEvent>,
     mut noticed: BoxStream<'static, PlacedEvent>,

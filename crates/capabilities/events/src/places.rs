@@ -1,4 +1,4 @@
-//! Where a watcher of events stands in each of their sources, and what it is told from there.
+//! Places of a watcher of events in each of their sources, and what it is told from there.
 
 use omnirelay_core::time::Millis;
 use omnirelay_registry::cursor::Cursor;
@@ -47,7 +47,7 @@ impl WatcherPlaces {
         places
     }
 
-    /// What is told of something: the event, or that nothing else has happened for long, or nothing.
+    /// Event that is told of something: what happened, or that nothing else has for long; `None`: nothing is told.
     pub fn pass(&mut self, happened: PlacedEvent, wanted: &WatchedTopics) -> Option<pb::Event> {
         let event = match happened {
             PlacedEvent::InLog(event) => {

@@ -68,7 +68,7 @@ impl ReadinessChanges {
         self.newest.send_if_modified(|told| std::mem::replace(told, newest) != newest);
     }
 
-    /// Where the newest change is; 0 where there is none.
+    /// Time of the newest change; 0 where there is none.
     pub fn newest(&self) -> Millis {
         *self.newest.borrow()
     }

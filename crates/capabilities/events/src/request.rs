@@ -1,4 +1,4 @@
-//! Which events a caller asks for, and may be told.
+//! Request for events: which a caller asks for, and may be told.
 
 use std::sync::Arc;
 
@@ -14,7 +14,7 @@ use super::telling::{DAEMON, STREAM, TYPE};
 /// How many types or subjects a caller may name.
 const NAMED_MAX: usize = 100;
 
-/// What is watched.
+/// Topics that are watched, and what of them.
 pub struct WatchedTopics {
     pub topics: Vec<Arc<Topic>>,
     /// `topic` or `topic.what`; empty: all.

@@ -1,4 +1,4 @@
-//! What is told: what happened, as an event of `CloudEvents` 1.0.
+//! Telling of what happened, as an event of `CloudEvents` 1.0.
 
 use std::sync::Arc;
 
@@ -83,7 +83,7 @@ impl WatchedNoun for EventSource {
 }
 
 impl WatchedTopics {
-    /// How many events a change is.
+    /// Number of events that a change makes.
     pub fn parts(&self, entry: &ViewEntry, change: &ViewChange) -> usize {
         let topic = self.topics.iter().find(|topic| topic.kinds.contains(&change.after.record.id.kind));
         topic.map_or(0, |topic| topic.parts(entry, change))
@@ -127,7 +127,7 @@ fn of_step(
     }
 }
 
-/// What is to be known of the stream itself: `synced`, `reset` or `progress`.
+/// Event that tells of the stream itself: `synced`, `reset` or `progress`.
 pub fn of_stream(source: &str, frame: &EventFrame) -> pb::Event {
     pb::Event {
         cursor: frame.cursor.clone(),
@@ -137,7 +137,7 @@ pub fn of_stream(source: &str, frame: &EventFrame) -> pb::Event {
     }
 }
 
-/// What a daemon lacks, or has again.
+/// Event that tells what a daemon lacks, or has again.
 pub fn of_change(source: &str, node_id: &str, change: &ReadinessChange) -> pb::Event {
     let topic = if OF_STORE.contains(&change.item.name.as_str()) { "store" } else { "node" };
     let what = if change.item.ok { "recovered" } else { "degraded" };

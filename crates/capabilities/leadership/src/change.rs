@@ -1,4 +1,4 @@
-//! What operators may do to a scope.
+//! Changes that operators may make to a scope.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! What is different about a scope after a change.
+//! Difference in a scope after a change.
 
 use omnirelay_decisions::peer::difference;
 use omnirelay_wire::pb::omnirelay::store::v1::LeadershipValue;

@@ -1,4 +1,4 @@
-//! Why a scope is led as it is, and what keeps it where it is.
+//! Explanation why a scope is led as it is, and what keeps it where it is.
 
 use std::collections::BTreeMap;
 
@@ -142,7 +142,7 @@ fn why_nobody(candidates: &[pb::LeadershipCandidate], leader: &str) -> String {
     }
 }
 
-/// What keeps each of these scopes at the node that leads it.
+/// Remainder of a drain: each of these scopes, with what keeps it at the node that leads it.
 pub fn blocked_by(view: &View, leader: &str, scopes: Vec<String>) -> Vec<pb::DrainRemainder> {
     let roster = PeerRoster::of(view);
     let nodes = roster.nodes();
@@ -157,7 +157,7 @@ pub fn blocked_by(view: &View, leader: &str, scopes: Vec<String>) -> Vec<pb::Dra
     scopes.into_iter().map(remainder).collect()
 }
 
-/// Why a node may not lead a scope now; empty when it may.
+/// Exclusions by which a node may not lead a scope now; empty when it may.
 pub(super) fn exclusions_of(view: &View, known: &ScopeState, node_id: &str) -> Option<Vec<LeaderExclusion>> {
     let roster = PeerRoster::of_one(view, node_id);
     roster.nodes().first().map(|node| known.policy().exclusions(node))

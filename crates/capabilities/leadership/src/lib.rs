@@ -53,7 +53,7 @@ pub struct Leaders {
     told: LogLimiter,
 }
 
-/// Which scopes are meant.
+/// Filter of the scopes that are meant.
 struct ScopeFilter {
     scopes: Vec<String>,
     kinds: Vec<String>,

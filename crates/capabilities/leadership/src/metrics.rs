@@ -1,4 +1,4 @@
-//! What a node counts of leadership.
+//! Metrics that a node keeps of leadership.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -10,7 +10,7 @@ use omnirelay_registry::Registry;
 use parking_lot::Mutex;
 use prometheus::{GaugeVec, HistogramVec, IntCounter, IntCounterVec, IntGauge};
 
-/// What is counted of leadership. Each transition is counted by the daemon that committed it.
+/// Metrics of leadership. Each transition is counted by the daemon that committed it.
 pub struct LeadershipMetrics {
     transitions: IntCounterVec,
     elections: HistogramVec,

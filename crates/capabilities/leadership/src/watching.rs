@@ -86,7 +86,7 @@ impl Leaders {
     }
 }
 
-/// What is told of leadership in the stream of events.
+/// Topic of leadership in the stream of events: what is told of it.
 pub fn topic(registry: Arc<Registry>) -> Topic {
     let noun = move || WatchedScopes { registry: registry.clone(), _open: None };
     Topic::of("leadership", WHAT, [LEADERSHIP], noun, |event| TopicEvent {

@@ -1,4 +1,4 @@
-//! What nodes say to each other at the mesh port first: who they are, and which versions they speak.
+//! Greeting of nodes at the mesh port: who they are, and which versions they speak.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Weak};

@@ -126,8 +126,8 @@ fn tell(
     });
 }
 
-/// Where others reach a port: as the configuration says, else where it is bound, and where it is bound to all addresses at
-/// the address of this host that others are told.
+/// Address at which others reach a port: as the configuration says, else where it is bound, and where it is bound to
+/// all addresses at the address of this host that others are told.
 pub fn told(advertise: Option<&str>, bound: SocketAddr, host: IpAddr) -> String {
     match advertise {
         Some(advertise) => advertise.to_owned(),

@@ -24,7 +24,7 @@ use crate::mesh_transport::{KnownMesh, VERSIONS};
 /// How many nodes at a time are remembered to judge by an older list.
 const BEHIND_MAX: usize = 64;
 
-/// How the nodes of the mesh are called, and what is heard of them.
+/// Calls to the nodes of the mesh: how they are made, and what is heard of the nodes.
 pub struct MeshCalls {
     pub transport: Arc<NodeTransport>,
     /// `None`: it is switched off.

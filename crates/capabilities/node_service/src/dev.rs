@@ -22,7 +22,7 @@ use pb::dev_service_server::DevService;
 /// How long the end of a node is waited for.
 const END_LIMIT: Duration = Duration::from_secs(10);
 
-/// What is to become of a node.
+/// Fault that is to be injected into a node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum InjectedFault {
     /// Its tasks and sockets are dropped; nothing is released.
@@ -33,7 +33,7 @@ pub enum InjectedFault {
     Resume,
 }
 
-/// What a fate came to.
+/// Outcome of a fault that was injected into a node.
 pub enum FateOutcome {
     /// The node was so already, or is not in a state from which it could become so.
     Unchanged,

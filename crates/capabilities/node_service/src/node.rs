@@ -21,7 +21,7 @@ use pb::node_service_server::NodeService;
 /// The oldest client this daemon serves.
 const CLIENT_VERSION_MIN: &str = "0.1.0";
 
-/// How the mesh port of the daemon stands.
+/// Standing of the mesh port of the daemon.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MeshPortStanding {
     Open,
@@ -42,7 +42,7 @@ impl MeshPortStanding {
     }
 }
 
-/// Whether the daemon has a certificate.
+/// State of enrolment: whether the daemon has a certificate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum EnrolmentState {
     Certified,
@@ -116,7 +116,7 @@ impl NodeCalls {
         calls.into_iter().chain(gossip).map(str::to_owned).collect()
     }
 
-    /// What the daemon is, whoever asks.
+    /// Describes the daemon, whoever asks.
     pub fn describe(&self) -> pb::GetNodeResponse {
         let envelope = envelope(&self.registry);
         let view = self.registry.view();

@@ -20,19 +20,19 @@ const WITHIN: Duration = Duration::from_secs(2);
 /// How many of them are asked at a time.
 pub(super) const AT_A_TIME: usize = 16;
 
-/// What a node is asked by.
+/// Client by which a node is asked of its operations.
 pub(super) fn client(channel: &MeshChannel) -> OperationServiceClient<MeshChannel> {
     OperationServiceClient::new(channel.clone())
 }
 
-/// What other nodes are asked by that have a mesh port.
+/// Channels to the other nodes that have a mesh port, by the ids of the nodes.
 pub(super) fn channels(registry: &Registry, transport: &NodeTransport) -> Vec<(String, MeshChannel)> {
     let channel = |node: &str| transport.channel(node, CallPath::REPEATABLE).ok();
     let others = peers::others(registry).into_iter();
     others.filter_map(|node| channel(&node).map(|channel| (node, channel.within(WITHIN)))).collect()
 }
 
-/// What a node tells of one of its operations, as it tells it.
+/// Stream of what a node tells of one of its operations, as it tells it.
 pub(super) async fn watched(
     id: &str,
     channel: MeshChannel,

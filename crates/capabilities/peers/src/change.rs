@@ -1,4 +1,4 @@
-//! What operators may do to a peer.
+//! Changes that operators may make to a peer.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

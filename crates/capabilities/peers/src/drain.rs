@@ -1,4 +1,4 @@
-//! How far a peer has come with handing over what it leads and owns.
+//! Drain of a peer: how far it has come with handing over what it leads and owns.
 
 use omnirelay_nouns::{at_cursor, envelope, head_cursor};
 use omnirelay_peer_records::{check_node_id, leads, not_found, peer_id};

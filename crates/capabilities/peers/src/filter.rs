@@ -1,4 +1,4 @@
-//! Which peers a list or a watch is about, and in which order.
+//! Filter and order of the peers that a list or a watch is about.
 
 use std::collections::BTreeSet;
 
@@ -108,7 +108,7 @@ fn statuses(values: &[i32]) -> Result<BTreeSet<i32>, Fault> {
     }
 }
 
-/// What a list is sorted by; the node id settles ties.
+/// Field by which a list of peers is sorted; the node id settles ties.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PeerSortField {
     NodeId,
@@ -139,7 +139,7 @@ pub fn order(text: &str) -> Result<ListOrder<PeerSortField>, Fault> {
     ListOrder::parse(text, &FIELDS)
 }
 
-/// What a peer is sorted by.
+/// Key by which a peer is sorted.
 pub fn key(field: PeerSortField, record: &ViewRecord) -> String {
     let value = record.value::<PeerValue>().unwrap_or_default();
     let metadata = value.metadata.clone().unwrap_or_default();

@@ -31,7 +31,7 @@ fn of_unix(unix: Duration) -> Timestamp {
 }
 
 impl Peers {
-    /// What is known by gossip now.
+    /// Health of the peers as gossip knows it now.
     pub(super) fn heard(&self) -> GossipHealth {
         GossipHealth::of(self.gossip.as_deref(), self.registry.view())
     }
@@ -41,7 +41,7 @@ impl Peers {
         GossipHealth::of_one(self.gossip.as_deref(), self.registry.view(), node_id)
     }
 
-    /// Whom this node hears of, and whom the registry has not.
+    /// Members that this node hears of and the registry has not.
     pub(super) fn heard_only(
         &self,
         heard: &GossipHealth,

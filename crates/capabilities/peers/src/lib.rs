@@ -54,7 +54,7 @@ const PAGE_SIZE_MAX: usize = 1000;
 /// Tells how many shards each node owns.
 pub type ShardCounts = Box<dyn Fn(&View) -> Arc<BTreeMap<String, u32>> + Send + Sync>;
 
-/// What peers hold, by what the registry has of other capabilities.
+/// Holdings of peers, by what the registry has of other capabilities.
 pub struct HeldByPeers {
     /// How many shards each owns.
     pub shard_counts: ShardCounts,
@@ -261,7 +261,7 @@ impl Peers {
     }
 }
 
-/// What is told of peers in the stream of events.
+/// Topic of peers in the stream of events: what is told of them.
 pub fn topic(registry: Arc<Registry>) -> Topic {
     let unproven = Arc::<UnprovenNodes>::default();
     let noun = move || WatchedPeers { registry: registry.clone(), gossip: None, unproven: unproven.clone() };

@@ -1,9 +1,9 @@
-//! What a node counts of peers.
+//! Metrics that a node keeps of peers.
 
 use omnirelay_node::metrics::registrar::level;
 
 omnirelay_node::metrics! {
-    /// What is counted of peers.
+    /// Metrics of peers.
     pub struct PeersMetrics {
         peers: gauges("omnirelay_peers", "Peers by status", &["status"]),
     }

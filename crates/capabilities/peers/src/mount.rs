@@ -28,7 +28,7 @@ pub const KINDS: CapabilityKinds = CapabilityKinds {
     ..CapabilityKinds::NONE
 };
 
-/// What a node says of itself at its start that other capabilities know.
+/// Facts that a node says of itself at its start and other capabilities know.
 #[derive(Debug, Default)]
 pub struct SaidAtStart {
     /// The public key of the seals of its audit records.
@@ -41,7 +41,7 @@ pub struct SaidAtStart {
     pub issues: bool,
 }
 
-/// How this node stands in the mesh. It stands in none before [`mount`].
+/// Presence of this node in the mesh. It has none before [`mount`].
 pub fn presence(node: &mut NodeBuilder, said: SaidAtStart) -> Arc<Presence> {
     let presence = Arc::new(of_node(node, said));
     let stands = presence.clone();
@@ -52,7 +52,7 @@ pub fn presence(node: &mut NodeBuilder, said: SaidAtStart) -> Arc<Presence> {
     presence
 }
 
-/// What of other capabilities is shown of peers.
+/// Parts of other capabilities that are shown of peers.
 pub struct ShownOfPeers {
     /// The nodes of federated clusters that are known.
     pub federated: Box<dyn Fn() -> Vec<pb::HeardMember> + Send + Sync>,

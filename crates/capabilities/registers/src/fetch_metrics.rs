@@ -1,7 +1,7 @@
-//! What a node counts of the exchange of advertisements with federated clusters.
+//! Metrics that a node keeps of the exchange of advertisements with federated clusters.
 
 omnirelay_node::metrics! {
-    /// What is counted of exchanges.
+    /// Metrics of exchanges.
     pub struct ExchangeMetrics {
         exchanges: counters("omnirelay_advertisement_exchanges_total",
             "Times that a node of a federated cluster was asked what it advertises, by how that ended", &["cluster", "result"]),

@@ -1,4 +1,4 @@
-//! What a node counts of its registers and of what is advertised.
+//! Metrics that a node keeps of its registers and of what is advertised.
 
 use std::sync::Arc;
 
@@ -6,7 +6,7 @@ use omnirelay_core::time::Millis;
 use omnirelay_node::metrics::registrar::level;
 use omnirelay_wire::pb::omnirelay::registers::v1::SyncCounts;
 
-/// How many advertisements a pool shows.
+/// Counts of the advertisements that a pool shows.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct PoolCounts {
     /// Of this node.
@@ -23,7 +23,7 @@ pub struct PoolCounts {
 pub type CountPool = Arc<dyn Fn() -> PoolCounts + Send + Sync>;
 
 omnirelay_node::metrics! {
-    /// What is counted of registers and their advertisements.
+    /// Metrics of registers and their advertisements.
     pub struct RegistersMetrics {
         registers: gauges("omnirelay_registers", "Registers that this node hosts", &["advertise"]),
         advertisements: gauges("omnirelay_advertisements",

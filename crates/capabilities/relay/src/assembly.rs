@@ -32,7 +32,7 @@ const SINKS_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a relay may take to stop, once its streams have ended.
 pub const STOP_LIMIT: Duration = LEAVE_TIMEOUT.saturating_add(SINKS_TIMEOUT);
 
-/// Why a relay cannot be started.
+/// Reason why a relay cannot be started.
 #[derive(Debug, thiserror::Error)]
 pub enum RelayError {
     #[error("cannot send telemetry where it should go")]
@@ -100,17 +100,17 @@ impl Relay {
         Ok(Self { sessions, intake, commands, sinks, publications, reports, registry, tasks })
     }
 
-    /// What agents call.
+    /// Calls of agents, as the gateway serves them.
     pub fn gateway(&self) -> GatewayCalls {
         GatewayCalls::new(self.sessions.clone(), self.intake.clone())
     }
 
-    /// What operators and services ask.
+    /// Controller that operators and services ask.
     pub fn control(&self) -> RelayController {
         RelayController::new(self.sessions.clone(), self.commands.clone(), self.registry.clone())
     }
 
-    /// What is wrong with the sinks; `None` while all of them take telemetry.
+    /// Trouble with the sinks; `None` while all of them take telemetry.
     pub fn sink_trouble(&self) -> impl Fn() -> Option<String> + Send + Sync + 'static {
         sink_trouble(self.sinks.clone())
     }
@@ -120,7 +120,7 @@ impl Relay {
         acknowledges(self.sinks.clone())
     }
 
-    /// What is wrong with the publication of keys; the outer `None` where nothing is published.
+    /// Trouble with the publication of keys; the outer `None` where nothing is published.
     pub fn publish_trouble(&self) -> Option<impl Fn() -> Option<String> + Send + Sync + 'static> {
         let publications = self.publications.clone();
         let trouble = {
@@ -133,7 +133,7 @@ impl Relay {
         publications.health().is_on.then_some(trouble)
     }
 
-    /// What keeps the registry from being told; the outer `None` where nothing is told.
+    /// Trouble that keeps the registry from being told; the outer `None` where nothing is told.
     pub fn registry_trouble(&self) -> Option<impl Fn() -> Option<String> + Send + Sync + 'static> {
         let reports = self.reports.clone();
         let is_on = reports.health().is_on;

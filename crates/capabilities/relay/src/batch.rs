@@ -19,7 +19,7 @@ pub struct Frame {
 }
 
 impl Frame {
-    /// How many bytes of memory it takes, about: a field of seven bytes on the wire takes a hundred once decoded.
+    /// Bytes of memory that the frame takes, about: a field of seven bytes on the wire takes a hundred once decoded.
     pub fn held_bytes(&self) -> usize {
         self.raw.len() + FRAME_HELD_BYTES + self.message.fields.len() * FIELD_HELD_BYTES
     }
@@ -36,12 +36,12 @@ pub struct FrameBatch {
 }
 
 impl FrameBatch {
-    /// How many bytes its frames hold.
+    /// Bytes that the frames of the batch hold.
     pub fn frame_bytes(&self) -> usize {
         self.frames.iter().map(|frame| frame.raw.len()).sum()
     }
 
-    /// How many bytes of memory it takes, about.
+    /// Bytes of memory that the batch takes, about.
     pub fn held_bytes(&self) -> usize {
         self.frames.iter().map(Frame::held_bytes).sum()
     }

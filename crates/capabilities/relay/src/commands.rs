@@ -55,10 +55,10 @@ impl Command {
 }
 
 type Answers = watch::Receiver<Option<AgentAnswer>>;
-/// What an agent answers, with what it says beyond what is understood here.
+/// Answer of an agent to a command, with what it says beyond what is understood here.
 pub type AgentAnswer = EncodedMessage<pb::OperationContextCommandAck>;
 
-/// What an agent is commanded.
+/// Command to an agent.
 #[derive(Clone, Debug)]
 pub enum CommandOrder {
     Set(EncodedMessage<pb::SetOperationContextCommand>),
@@ -73,7 +73,7 @@ impl CommandOrder {
         }
     }
 
-    /// How many bytes it has.
+    /// Number of bytes of the command.
     pub fn bytes_len(&self) -> usize {
         match self {
             Self::Set(command) => command.bytes().len(),

@@ -1,4 +1,4 @@
-//! What a relay says of its sessions, and the commands it passes on.
+//! Control of a relay: what it says of its sessions, and the commands it passes on.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! What a relay is called, and where others reach it.
+//! Identity of a relay: what it is called, and where others reach it.
 
 use std::net::{IpAddr, SocketAddr};
 

@@ -40,7 +40,7 @@ pub const KINDS: CapabilityKinds =
 /// How much of a stream an agent may send before it is read, in bytes: a second of much telemetry on a far link.
 const RECEIVE_BYTES_MAX: u32 = 256 * 1024;
 
-/// Where others reach the relay of this node, as its record tells; `None`: it has none.
+/// Address at which others reach the relay of this node, as its record tells; `None`: it has none.
 pub fn told_endpoint(node: &NodeBuilder) -> Option<String> {
     node.addresses.relay.map(|at| endpoint(&node.config.relay, at.grpc))
 }

@@ -1,11 +1,11 @@
-//! What outsiders find about a drone in the Redis that keys are published in.
+//! Published keys: what outsiders find about a drone in the Redis that keys are published in.
 
 /// The key of a drone.
 pub fn drone_key(drone_id: &str) -> String {
     format!("drone:{drone_id}")
 }
 
-/// What stands under it: `{"relay_id":"...","session_id":"..."}`.
+/// Value that stands under the key of a drone: `{"relay_id":"...","session_id":"..."}`.
 pub fn drone_value(relay_id: &str, session_id: &str) -> String {
     let text = |text: &str| serde_json::Value::from(text).to_string();
     format!("{{\"relay_id\":{},\"session_id\":{}}}", text(relay_id), text(session_id))

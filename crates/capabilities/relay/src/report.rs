@@ -41,7 +41,7 @@ const PAUSE_MAX: Duration = Duration::from_secs(10);
 /// How many of the longest pauses an interval has room for: once the registry is back, little more time is lost.
 const PAUSES_IN_INTERVAL: u32 = 4;
 
-/// What the sessions tell the reporter; never waits.
+/// Reports of the sessions to the reporter; never waits.
 ///
 /// The default tells nobody.
 #[derive(Default)]
@@ -49,7 +49,7 @@ pub struct Reports {
     telling: Option<Telling>,
 }
 
-/// How the reporting does.
+/// Health of the reporting.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ReportsHealth {
     /// Whether anything is told at all.
@@ -86,14 +86,14 @@ struct State {
 /// What is told of agents, in the order of its urgency.
 const KINDS: [AgentNews; 2] = [AgentNews::Lives, AgentNews::IsHere];
 
-/// How many words of agents are on their way. A call of the relay itself is none of them.
+/// Number of words of agents that are on their way. A call of the relay itself is none of them.
 #[derive(Default)]
 struct UnderWay {
     registrations: usize,
     heartbeats: usize,
 }
 
-/// What has been told, and what came of it.
+/// Report that has been made, and what came of it.
 enum Told {
     Relay(AgentNews, Result<(), Status>),
     Agent(AgentReport, Result<(), Status>),
@@ -147,7 +147,7 @@ impl Reports {
         telling.run().await;
     }
 
-    /// How it does.
+    /// Health of the reporting.
     pub fn health(&self) -> ReportsHealth {
         let Some(telling) = &self.telling else { return ReportsHealth::default() };
         let state = telling.state.lock();

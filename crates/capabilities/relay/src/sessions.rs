@@ -36,7 +36,7 @@ pub const CONTEXT_ID_BYTES_MAX: usize = 256;
 /// How often sessions that have ended are removed, at the latest.
 const SWEEP_EVERY_MAX: Duration = Duration::from_secs(10);
 
-/// What sessions are like.
+/// Settings of sessions.
 #[derive(Clone, Debug)]
 pub struct SessionSettings {
     pub relay_id: String,
@@ -54,7 +54,7 @@ pub struct AgentSessions {
     streams_opened: AtomicU64,
 }
 
-/// What is known of one agent.
+/// Agent as the sessions know it.
 #[derive(Default)]
 struct Agent {
     session: Option<Arc<AgentSession>>,
@@ -97,7 +97,7 @@ pub struct Stream {
     end: Mutex<Option<oneshot::Sender<()>>>,
 }
 
-/// What a stream listens to beside its agent.
+/// Orders that a stream listens to beside its agent.
 pub struct StreamOrders {
     /// Messages to be sent to the agent.
     pub commands: mpsc::Receiver<RawMessage>,
@@ -105,7 +105,7 @@ pub struct StreamOrders {
     pub ended: oneshot::Receiver<()>,
 }
 
-/// How a stream ended.
+/// Ending of a stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StreamEnding {
     /// The agent said that it was done.
@@ -251,7 +251,7 @@ impl AgentSessions {
         Some(seen.status(&self.settings.relay_id))
     }
 
-    /// How many agents have a session, and how many streams are open.
+    /// Number of agents that have a session, and number of streams that are open.
     pub fn counts(&self) -> (usize, usize) {
         let agents = self.agents.lock();
         let sessions = agents.values().filter(|agent| agent.session.is_some()).count();
@@ -425,7 +425,7 @@ pub fn is_context_id(id: &str) -> bool {
     id.len() <= CONTEXT_ID_BYTES_MAX && !id.chars().any(is_unseen)
 }
 
-/// Why a command cannot be sent on a stream.
+/// Reason why a command cannot be sent on a stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum UnsentCommand {
     /// Too many wait.

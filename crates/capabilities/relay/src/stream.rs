@@ -60,7 +60,7 @@ pub struct TelemetryIntake {
     another_id: LogLimiter,
 }
 
-/// How telemetry is taken.
+/// Settings of the intake of telemetry.
 #[derive(Clone, Copy, Debug)]
 pub struct IntakeSettings {
     /// How many frames of a stream are held unacknowledged.
@@ -76,7 +76,7 @@ pub trait CommandAcks: Send + Sync {
     fn note(&self, stream: &Stream, ack: EncodedMessage<pb::OperationContextCommandAck>);
 }
 
-/// What a stream is answered.
+/// Acknowledgements that a stream is answered with.
 pub type StreamAcks = Pin<Box<dyn futures_util::Stream<Item = Result<RawMessage, Status>> + Send>>;
 
 impl TelemetryIntake {
@@ -172,7 +172,7 @@ struct Served {
     told_of_another_id: bool,
 }
 
-/// What happened first.
+/// Event of a stream that happened first.
 enum Event {
     Acked(Result<(), NotTaken>),
     Handed(Option<Pending>),

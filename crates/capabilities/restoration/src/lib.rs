@@ -85,7 +85,7 @@ fn reached(lost: &LostRecords, followed: FollowedSpan) -> Revision {
     oldest.map_or(followed.until, |of| of.lost.reached())
 }
 
-/// What is not put back of what one daemon tried to put back.
+/// Rest that is not put back of what one daemon tried to put back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Left {
     Nothing,
@@ -505,7 +505,7 @@ fn missing_counts(registry: &Registry) -> BTreeMap<String, usize> {
     counts
 }
 
-/// What is missing still; `None`: nothing.
+/// Trouble with records that are missing still; `None`: none is.
 pub fn trouble(registry: &Registry) -> Option<String> {
     let kinds: Vec<String> =
         missing_counts(registry).iter().map(|(kind, count)| format!("{count} {kind}")).collect();

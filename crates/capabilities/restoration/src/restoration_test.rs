@@ -1,4 +1,4 @@
-//! Who puts back what a new epoch has lost, and what nobody may do meanwhile; in paused time.
+//! Restoration of what a new epoch has lost: who puts it back, and what nobody may do meanwhile; in paused time.
 
 use async_trait::async_trait;
 use bytes::Bytes;

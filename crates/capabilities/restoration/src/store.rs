@@ -166,7 +166,7 @@ fn not_reset(error: ResetClockError) -> Fault {
     }
 }
 
-/// What the audit trail says of one change of the store.
+/// Trail of one change of the store: what the audit trail says of it.
 struct Trail {
     registry: Arc<Registry>,
     caller: Caller,

@@ -1,4 +1,4 @@
-//! What operators may do to a shard.
+//! Changes that operators may make to a shard.
 
 use omnirelay_decisions::shards::map::{MapEdit, status};
 use omnirelay_decisions::shards::spec::check_namespace;
@@ -18,7 +18,7 @@ use crate::shard_map_view::{
     OF_MAP, ShardLeads, namespace_id, namespace_not_found, not_ready, shard_id, shard_not_found, show, writes,
 };
 
-/// What both have in common.
+/// Order to pause or to resume a shard: what both have in common.
 struct Order {
     namespace: String,
     shard: String,

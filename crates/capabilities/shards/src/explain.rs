@@ -1,4 +1,4 @@
-//! Why a node owns a shard, and which others could.
+//! Explanation why a node owns a shard, and which others could.
 
 use std::collections::BTreeMap;
 

@@ -1,4 +1,4 @@
-//! Which shards are meant.
+//! Filter of the shards that are meant.
 
 use omnirelay_core::text::shown;
 use omnirelay_decisions::shards::map::status;

@@ -1,4 +1,4 @@
-//! What has changed in maps: their versions, and what each did to which shard. Read from the store, where it is kept for a while.
+//! History of maps: their versions, and what each did to which shard. Read from the store, which keeps it for a while.
 
 use std::collections::BTreeMap;
 use std::ops::ControlFlow::{self, Break, Continue};
@@ -104,7 +104,7 @@ pub(super) async fn of_shard(
     Ok(found)
 }
 
-/// Which changes are meant: between positions, or between versions of one map.
+/// Range of the changes that are meant: between positions, or between versions of one map.
 enum Wanted {
     Positions(i64, i64),
     Versions(i64, i64),

@@ -235,7 +235,7 @@ impl Shards {
     }
 }
 
-/// How many shards each node owns, of all namespaces.
+/// Number of shards that each node owns, of all namespaces.
 #[derive(Default)]
 pub struct OwnedByEach(DerivedRecords<BTreeMap<String, u32>>);
 
@@ -255,7 +255,7 @@ impl OwnedByEach {
     }
 }
 
-/// What a node owns of each namespace, and what keeps it there if it is to go.
+/// Shards that a node owns of each namespace, and what keeps them there if it is to go.
 pub fn owned_by(view: &View, node_id: &str) -> Vec<pb::DrainShards> {
     use pb::namespace::State;
     let maps = NamespaceMaps::of(view);
@@ -279,7 +279,7 @@ pub fn owned_by(view: &View, node_id: &str) -> Vec<pb::DrainShards> {
     maps.all().filter_map(of).collect()
 }
 
-/// How namespaces are, as their series say it.
+/// Gauges of the namespaces, as their series say them.
 pub fn levels(view: &View, gossip: Option<&Gossip>) -> Vec<NamespaceGauges> {
     let (maps, nodes) = (NamespaceMaps::of(view), ShardNodes::of(view, gossip));
     let plans = view.list(&PLAN).records;

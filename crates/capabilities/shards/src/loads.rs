@@ -1,4 +1,4 @@
-//! What the workers of this node have to do: they report it, and the node says it to others when it has changed.
+//! Loads of the workers of this node: they report them, and the node says them to others when they have changed.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -33,7 +33,7 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// The shortest time between two commits, unless something has become too much or is no more.
 const SAY_EVERY: Duration = Duration::from_secs(60);
 
-/// What workers beside this daemon have to do.
+/// Loads of the workers beside this daemon: what they have to do.
 pub struct WorkerLoads {
     registry: Arc<Registry>,
     /// Who may report: no more workers than may hold.

@@ -1,4 +1,4 @@
-//! What a node counts of shards. What becomes of them is counted by the daemon that did it.
+//! Metrics that a node keeps of shards. What becomes of them is counted by the daemon that did it.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -10,7 +10,7 @@ use prometheus::IntCounterVec;
 const NAMESPACE: &str = "mesh_namespace";
 
 omnirelay_node::metrics! {
-    /// What is counted of shards.
+    /// Metrics of shards.
     pub struct ShardMetrics {
         state: gauges("mesh_rebalance_state",
             "What is being done with the shards of a namespace: 1 for its state", &["mesh_namespace", "mesh_state"]),
@@ -70,7 +70,7 @@ impl ShardMetrics {
         self.concurrent.with_label_values(&[namespace]).inc();
     }
 
-    /// How many shards of a namespace were served so, and how many steps with it were not made.
+    /// Number of shards of a namespace served here though another node owned them, and of steps that were not made.
     pub fn wrong(&self, namespace: &str) -> (u64, u64) {
         let of = |counters: &IntCounterVec| counters.with_label_values(&[namespace]).get();
         (of(&self.concurrent), of(&self.failures))

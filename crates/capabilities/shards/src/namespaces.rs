@@ -48,7 +48,7 @@ const ANSWER_TIME: Duration = Duration::from_millis(200);
 /// From how large a part of a limit on it is warned of.
 const NEAR: f64 = 0.8;
 
-/// How many shards there may be.
+/// Limits on how many shards there may be.
 #[derive(Clone, Copy, Debug)]
 pub struct ShardLimits {
     pub per_namespace: usize,

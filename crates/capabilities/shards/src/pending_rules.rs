@@ -14,7 +14,7 @@ use super::pb;
 /// How long a change of rules waits for somebody else.
 const WAITS: Duration = Duration::from_secs(24 * 3600);
 
-/// Who asks for rules, when and why.
+/// Poll on pending rules: who asks for them, when and why.
 pub struct PendingRulesPoll<'a> {
     pub principal: &'a str,
     pub reason: &'a str,
@@ -23,7 +23,7 @@ pub struct PendingRulesPoll<'a> {
     pub self_approval: bool,
 }
 
-/// What becomes of a namespace whose rules are to be these, and what of it changes, a line each.
+/// Namespace as it becomes when its rules are to be these, and what of it changes, a line each.
 ///
 /// The same, asked for by two, is what both want: who asks second approves.
 pub fn decided(

@@ -1,4 +1,4 @@
-//! What this node owns and is to give up: it says so once nobody on it serves that any more.
+//! Release of shards that this node owns and is to give up: it says so once nobody on it serves that any more.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -220,7 +220,7 @@ impl ShardValues<'_> {
     }
 }
 
-/// Who holds the scopes of leadership of shards.
+/// Leads of shards: who holds their scopes of leadership.
 pub struct ShardLeads(BTreeMap<String, String>);
 
 impl ShardLeads {
@@ -237,7 +237,7 @@ impl ShardLeads {
         self.0.get(&id.key).map(String::as_str)
     }
 
-    /// What they are, for a tag.
+    /// Texts of the scopes and their leaders, for a tag.
     pub fn texts(&self) -> impl Iterator<Item = &str> {
         self.0.iter().flat_map(|(scope, node)| [scope.as_str(), node.as_str()])
     }
@@ -289,12 +289,12 @@ impl ShardNodes {
         Self { roster, silent, suspected, back, sessions_max, loads: loads(view), now }
     }
 
-    /// How long a session of any of them lives without a renewal, at most.
+    /// Longest time that a session of any of the nodes lives without a renewal.
     pub fn sessions_max(&self) -> Duration {
         self.sessions_max
     }
 
-    /// What a node has to do in a namespace, as its daemon says.
+    /// Load of a node in a namespace, as its daemon says it.
     pub fn load(&self, namespace: &str, node: &str) -> Option<&NamespaceLoad> {
         self.loads.get(node)?.0.namespaces.iter().find(|of| of.namespace == namespace)
     }
@@ -303,7 +303,7 @@ impl ShardNodes {
         self.now
     }
 
-    /// Whom gossip takes for suspect or dead.
+    /// Nodes that gossip takes for suspect or dead.
     pub fn doubted(&self) -> &BTreeSet<String> {
         &self.suspected
     }
@@ -313,7 +313,7 @@ impl ShardNodes {
         self.roster.nodes().iter().filter(|node| node.session_live).map(|node| node.id.to_owned()).collect()
     }
 
-    /// That the session of a node that is gone is over, or that a node without a record has none still; `None`: it is not gone.
+    /// Precondition that a gone node's session is over, or one without a record has none still; `None`: it is not gone.
     pub fn over(&self, node: &str) -> Option<Precondition> {
         use pb::peer::Status;
         let nodes = self.roster.nodes();
@@ -324,7 +324,7 @@ impl ShardNodes {
         self.roster.session_of(node).filter(|_| is_gone).map(Precondition::GroupOver)
     }
 
-    /// Which nodes have too much to do in a namespace, and since when.
+    /// Nodes that have too much to do in a namespace, and since when.
     pub fn over_since(&self, namespace: &str) -> BTreeMap<String, Millis> {
         let of = |node: &String| {
             let since = self.load(namespace, node)?.over_since.as_ref().map(millis)?;
@@ -333,7 +333,7 @@ impl ShardNodes {
         self.loads.keys().filter_map(of).collect()
     }
 
-    /// When it has said so.
+    /// Time at which a node has said its load.
     pub fn load_at(&self, node: &str) -> Option<Millis> {
         self.loads.get(node).map(|(_, at)| *at)
     }

@@ -1,4 +1,4 @@
-//! What would move if nodes or rules were others.
+//! Simulation of what would move if nodes or rules were others.
 
 use std::collections::BTreeMap;
 
@@ -17,7 +17,7 @@ use tonic::Response;
 use super::{Shards, pb};
 use crate::shard_map_view::{NamespaceMap, NamespaceMaps, ShardNodes, ShardValues};
 
-/// What is asked to be otherwise.
+/// Supposition of a simulation: what is asked to be otherwise.
 #[derive(Clone, Debug, Default)]
 pub struct WhatIf {
     pub strategy: String,
@@ -31,7 +31,7 @@ pub struct WhatIf {
     pub moves_max: usize,
 }
 
-/// What would come of it.
+/// Outcome of a simulation.
 pub struct SimulationOutcome {
     pub planned: PlanOutcome,
     pub strategy: PlacementStrategy,

@@ -41,7 +41,7 @@ impl Shards {
     }
 }
 
-/// What is told of shards in the stream of events.
+/// Topic of shards in the stream of events: what is told of them.
 pub fn topic(registry: Arc<Registry>) -> Topic {
     let noun = move || WatchedShards { registry: registry.clone() };
     Topic::of("shards", CHANGES, [SHARD], noun, |event| TopicEvent {

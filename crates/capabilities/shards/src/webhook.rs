@@ -50,7 +50,7 @@ pub struct Webhook {
     pub deliveries: Arc<WebhookDeliveries>,
 }
 
-/// What is told.
+/// Fact that is told to the webhook.
 pub struct WebhookFact {
     /// The same each time it is told, and of no other.
     id: String,

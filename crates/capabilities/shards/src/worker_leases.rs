@@ -42,7 +42,7 @@ const WAIT_MAX: Duration = Duration::from_millis(250);
 /// A shard under one fence.
 pub type FencedShard = (String, u64);
 
-/// What workers beside this daemon may serve.
+/// Leases of workers beside this daemon: what they may serve.
 pub struct WorkerLeases {
     registry: Arc<Registry>,
     /// Who may ask.
@@ -72,7 +72,7 @@ struct Book {
     closed: bool,
 }
 
-/// What answers to workers rest on.
+/// Ground that answers to workers rest on.
 #[derive(PartialEq)]
 pub struct LeaseGround {
     namespaces: Cursor,
@@ -81,7 +81,7 @@ pub struct LeaseGround {
     trouble: Option<&'static str>,
 }
 
-/// What a worker has said.
+/// Report of a worker: what it has said.
 pub struct WorkerReport {
     pub serving: BTreeSet<FencedShard>,
     /// It serves something no more.
@@ -169,7 +169,7 @@ impl WorkerLeases {
         value.is_some_and(|value| value.owner != self.registry.node_id() && value.fence_token > *fence)
     }
 
-    /// What a worker of a principal may serve from now on.
+    /// Grants what a worker of a principal may serve from now on.
     ///
     /// # Errors
     /// Those of [`NamespaceMaps::ready`] and [`WorkerRights::check_holder`]: the policy may be another one since it was heard.
@@ -195,7 +195,7 @@ impl WorkerLeases {
         Ok(answer)
     }
 
-    /// What answers to workers rest on, besides what they say and the time.
+    /// Ground that answers to workers rest on, besides what they say and the time.
     pub fn ground(&self) -> LeaseGround {
         let view = self.registry.view();
         LeaseGround {
@@ -316,8 +316,8 @@ impl WorkerLeases {
         of_namespace(&self.owned(), namespace).iter().any(|record| !is_of_this_epoch(record))
     }
 
-    /// What this node owns, is to stop, and nobody serves; and when there may be more. What is named here nobody is let serve from then
-    /// on.
+    /// Shards that this node owns, is to stop, and nobody serves; and when there may be more. What is named here nobody
+    /// is let serve from then on.
     pub fn to_give_up(&self) -> (Vec<ReleasedShard>, Option<Instant>) {
         let now = Instant::now();
         let mut book = self.book.lock();

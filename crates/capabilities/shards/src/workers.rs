@@ -1,4 +1,4 @@
-//! Who may hold shards at this daemon and report for its node, and whose the ids of workers are.
+//! Workers that may hold shards at this daemon and report for its node, and whose their ids are.
 
 use std::sync::Arc;
 use std::time::Duration;

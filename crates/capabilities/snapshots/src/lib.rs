@@ -17,7 +17,7 @@ use omnirelay_wire::pb::omnirelay::mesh::control::v1 as pb;
 pub use mount::mount;
 use pb::snapshot_service_server::SnapshotService;
 
-/// What snapshots have of the registry.
+/// Kinds of records that snapshots have of the registry.
 pub struct SnapshotKinds {
     /// Held in memory by every daemon; in the order in which they are put back, parts before what they are parts of.
     pub held: Vec<RecordKind>,

@@ -46,7 +46,7 @@ const OBJECT: &str = "store/snapshot";
 const NOT_MERGED: &str =
     "this daemon cannot put it together with what is there; another one may, such as an issuer";
 
-/// What becomes of a record of a snapshot.
+/// Verdict on a record of a snapshot: what becomes of it.
 enum Verdict {
     PutBack(PutBack),
     /// What is there has the last word, or has all of it.
@@ -62,7 +62,7 @@ struct PutBack {
     is_merged: bool,
 }
 
-/// What became of a request.
+/// Tally of a request to restore: what became of its records.
 #[derive(Default)]
 struct Tally {
     restored: u32,

@@ -1,4 +1,4 @@
-//! How the transport policy is changed, and brought back.
+//! Changes of the transport policy: how it is changed, and brought back.
 
 use std::sync::Arc;
 
@@ -16,7 +16,7 @@ use omnirelay_wire::rpc::config_service::{ROLLBACK_TRANSPORT_POLICY, SET_TRANSPO
 use super::{ONLY, OwnTransport, kept, newest, policy_id, shown};
 use pb::effective_transport_policy::Source;
 
-/// What is to hold from now on.
+/// Policy that is to hold from now on.
 struct Wanted {
     policy: pb::TransportPolicy,
     /// The version that it is brought back from; 0: none.

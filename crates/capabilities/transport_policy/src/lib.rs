@@ -34,7 +34,7 @@ const VERSIONS_MAX: usize = 16;
 /// The key of a record of which there is one.
 const ONLY: &str = "mesh";
 
-/// By what a node judges, and what it listens at.
+/// Transport of a node: the policy by which it judges, and the endpoints that it listens at.
 pub struct OwnTransport {
     pub registry: Arc<Registry>,
     /// What `transport.policy` says: what holds until the registry has one.
@@ -71,7 +71,7 @@ impl OwnTransport {
         }
     }
 
-    /// What this node listens at, judged by the policy that holds.
+    /// Judges what this node listens at by the policy that holds.
     pub fn judge(&self) -> pb::TransportReport {
         let judged = evaluate(&self.holding().0, &self.endpoints, self.now());
         judged.unwrap_or_else(|what| unreadable(&what))

@@ -1,4 +1,4 @@
-//! What a node tells of the transport policy.
+//! Metrics that a node keeps of the transport policy.
 
 use omnirelay_decisions::transport_policy::AuditRule;
 use omnirelay_node::metrics::registrar::{MetricRegistrar as _, level};
@@ -6,7 +6,7 @@ use omnirelay_wire::pb::omnirelay::mesh::control::v1::transport_finding::Level;
 use omnirelay_wire::pb::omnirelay::mesh::control::v1::{TransportFinding, TransportReport};
 use prometheus::{IntGauge, IntGaugeVec};
 
-/// What is found of a node, and what there is of what is to go.
+/// Metrics of the transport policy: what is found of a node, and what there is of what is to go.
 pub struct TransportPolicyMetrics {
     findings: IntGaugeVec,
     raw: IntGauge,

@@ -180,7 +180,7 @@ fn a_sound_trail_has_no_findings_and_unsealed_records_are_counted() {
     assert_eq!(verify(&store, &[&a, &b]), (Vec::new(), 1));
 }
 
-/// What is done, and what is found where.
+/// Case of a test: its name, the change, what is found, and where.
 type Case = (&'static str, fn(&mut Store, &mut Node), Wrong, &'static str);
 
 #[test]
@@ -424,7 +424,7 @@ fn keys_of_seals_read_back_and_sort() {
     assert_eq!(Digest256::from_hex(&"+f".repeat(32)), None);
 }
 
-/// What may be done to a store behind the daemons' backs.
+/// Tampering with a store behind the daemons' backs.
 #[derive(Clone, Debug)]
 enum Tamper {
     FlipValue(usize, usize, u8),

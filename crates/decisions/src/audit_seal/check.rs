@@ -6,10 +6,10 @@ use omnirelay_wire::pb::omnirelay::store::v1::AuditSeal;
 use super::{ChainId, Digest256, Head, NotASeal, VerifiedSeal, open};
 pub use pb::audit_finding::Wrong;
 
-/// What is wrong with a seal or a record.
+/// Finding of the check of an audit trail: what is wrong with a seal or a record.
 pub type SealFinding = pb::AuditFinding;
 
-/// What is known of a chain beside its seals.
+/// Facts about a chain of seals that are known beside the seals.
 #[derive(Clone, Debug, Default)]
 pub struct KnownChain {
     /// The oldest sequence still kept, as the newest seal states it.
@@ -45,7 +45,7 @@ impl ChainCheck {
         &self.chain
     }
 
-    /// How many seals there were.
+    /// Number of seals that the chain had.
     pub fn seals(&self) -> u64 {
         self.seals
     }

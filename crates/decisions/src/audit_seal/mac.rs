@@ -29,7 +29,7 @@ impl MacKey {
         Self(hmac::Key::new(hmac::HMAC_SHA256, derived.as_ref()))
     }
 
-    /// What is stored of an audit record under this key: its value with the MAC behind it.
+    /// Returns an audit record as it is stored under this key: its value with the MAC behind it.
     pub fn mark(&self, key: &str, value: AuditValue) -> Vec<u8> {
         let bare = AuditValue { mac: Vec::new(), ..value };
         let mut stored = Vec::with_capacity(bare.encoded_len() + FIELD.len() + MAC_BYTES);

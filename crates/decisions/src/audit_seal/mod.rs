@@ -72,7 +72,7 @@ pub struct VerifiedSeal {
     pub hash: Digest256,
 }
 
-/// Why stored bytes are no seal.
+/// Reason why stored bytes are no seal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NotASeal {
     #[error("it cannot be read as a seal")]
@@ -81,7 +81,7 @@ pub enum NotASeal {
     Signature,
 }
 
-/// What a record's leaf holds.
+/// Hash of the leaf of an audit record.
 pub fn leaf_hash(record: &StoredRecord<'_>) -> Digest256 {
     let mut hash = Sha256::new_with_prefix(LEAF_DOMAIN);
     for part in [record.key.as_bytes(), record.value, record.writer.as_bytes()] {
@@ -170,7 +170,7 @@ impl ChainId {
         format!("{}{sequence:020}", self.prefix())
     }
 
-    /// What the keys of all its seals begin with.
+    /// Prefix of the keys of all seals of the chain.
     pub fn prefix(&self) -> String {
         format!("{}/{}/", self.node_id, self.fingerprint)
     }
@@ -212,7 +212,7 @@ impl Digest256 {
     }
 }
 
-/// How many leaves, at most `max`, go into the next seal: those of one revision stay together.
+/// Number of leaves, at most `max`, that go into the next seal: those of one revision stay together.
 ///
 /// A single revision with more than `max` leaves goes whole.
 pub fn batch(leaves: &[AuditLeaf], max: usize) -> usize {

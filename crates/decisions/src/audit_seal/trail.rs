@@ -27,7 +27,7 @@ pub struct ExpectedRecord {
 /// Sealed records by their keys.
 pub type SealedRecords = BTreeMap<String, ExpectedRecord>;
 
-/// What was counted of a node.
+/// Tally of the audit records of a node, by their seals.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct NodeSealTally {
     /// Records that are as they were sealed.
@@ -192,7 +192,7 @@ pub fn told(findings: Vec<SealFinding>) -> Vec<SealFinding> {
     ranked.into_iter().map(|(_, finding)| finding).collect()
 }
 
-/// What a whole trail comes to.
+/// Verdict on a whole audit trail.
 #[derive(Clone, Debug, Default)]
 pub struct TrailVerdict {
     pub counts: BTreeMap<String, NodeSealTally>,
@@ -242,7 +242,7 @@ impl HeldTrail {
         }
     }
 
-    /// What it comes to once everything was taken.
+    /// Ends the check once everything was taken; returns the verdict and how many records were left out.
     pub fn end(mut self) -> (TrailVerdict, u64) {
         for (key, expected) in &self.leaves {
             if !self.complete {

@@ -1,4 +1,4 @@
-//! What the checks judge: gathered before, so that judging asks nobody.
+//! Facts that the checks judge: gathered before, so that judging asks nobody.
 
 use std::collections::BTreeMap;
 
@@ -8,7 +8,7 @@ use omnirelay_wire::pb::omnirelay::mesh::control::v1 as pb;
 /// So many are named where there are more.
 pub const NAMED_MAX: usize = 5;
 
-/// What is known of a mesh, as one node could find it out.
+/// Facts about a mesh, as one node could find them out.
 #[derive(Clone, Debug)]
 pub struct MeshFacts {
     /// What each node that lives says of itself and of others: the one that judges first.
@@ -19,7 +19,7 @@ pub struct MeshFacts {
     pub registry: Option<RegistryFacts>,
 }
 
-/// What the registry has, as the node that judges mirrors it.
+/// Records of the registry, as the node that judges mirrors it.
 #[derive(Clone, Debug, Default)]
 pub struct RegistryFacts {
     /// The node that judges.
@@ -29,14 +29,14 @@ pub struct RegistryFacts {
     pub namespaces: Vec<pb::Namespace>,
 }
 
-/// What a node says when it is asked.
+/// Answer of a node to the one that judges.
 #[derive(Clone, Debug)]
 pub struct NodeAnswer {
     pub id: String,
     pub said: Result<Box<pb::GetNodeResponse>, NotAsked>,
 }
 
-/// Why a node could not be asked. Each text says where, and what happened.
+/// Reason why a node could not be asked. Each text says where, and what happened.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NotAsked {
     /// Nobody answers, where somebody should.
@@ -113,8 +113,8 @@ impl MeshFacts {
         self.told().filter(|(_, node)| has(node)).map(|(id, _)| id).collect()
     }
 
-    /// What is wrong with this item of readiness, and by whose word; `None` where nothing is. A message of several lines is a list:
-    /// each of them is told once, with all nodes that say it, on a line of its own.
+    /// Trouble with this item of readiness, and the nodes by whose word it is; `None` where nothing is wrong. A message
+    /// of several lines is a list: each of them is told once, with all nodes that say it, on a line of its own.
     pub fn trouble(&self, name: &str) -> Option<(String, Vec<&str>)> {
         let (mut told, mut is_list) = (Vec::<(&str, Vec<&str>)>::new(), false);
         for (id, node) in self.told() {
@@ -164,8 +164,8 @@ pub fn is_alive(peer: &pb::Peer) -> bool {
     peer.status() == pb::peer::Status::Alive
 }
 
-/// Where the control port of a peer is, if it says so by an address that is one: it is dialled, and stands in commands that people
-/// copy.
+/// Address of the control port of a peer, if the peer gives one that is an address: it is dialled, and stands in
+/// commands that people copy.
 pub fn control_of(peer: &pb::Peer) -> Option<&str> {
     let control = peer.metadata.as_ref()?.endpoints.as_ref()?.control.as_deref()?;
     let (host, port) = control.rsplit_once(':')?;
@@ -173,7 +173,7 @@ pub fn control_of(peer: &pb::Peer) -> Option<&str> {
     (is_host && port.parse::<u16>().is_ok_and(|port| port > 0)).then_some(control)
 }
 
-/// How gossip has a peer, as the node that judges hears of it.
+/// Health of a peer by gossip, as the node that judges hears of it.
 pub fn health(peer: &pb::Peer) -> pb::peer_health::State {
     peer.health.as_ref().map_or(pb::peer_health::State::Unknown, pb::PeerHealth::state)
 }

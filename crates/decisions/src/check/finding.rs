@@ -2,7 +2,7 @@
 
 use super::facts::{MeshFacts, RegistryFacts};
 
-/// How a check ended.
+/// Verdict of a check.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CheckVerdict {
     Pass,
@@ -43,7 +43,7 @@ pub const SKEW_WARN_MS: u64 = 250;
 /// More than this is no clock.
 const SKEW_FAIL_MS: u64 = 5_000;
 
-/// What a check has found.
+/// Result of a check.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CheckResult {
     pub verdict: CheckVerdict,
@@ -82,8 +82,8 @@ impl CheckResult {
         Self::new(CheckVerdict::Unknown, text)
     }
 
-    /// What readiness says of one item, on all nodes that were asked: this verdict where it is not fine on one, else `fine`.
-    /// Daemons that do not know it are older than the check, or have no such part: `absent`.
+    /// Result from one item of readiness on all nodes that were asked: `bad` where it is not fine on one, else a pass
+    /// with the text `fine`. Daemons that do not know it are older than the check, or have no such part: `absent`.
     pub fn of_item(facts: &MeshFacts, name: &str, bad: CheckVerdict, fine: &str, absent: &str) -> Self {
         if let Some((text, by)) = facts.trouble(name) {
             return Self::new(bad, text).seen_by(by);
@@ -146,7 +146,7 @@ fn distinct<T: Into<String>>(names: impl IntoIterator<Item = T>) -> Vec<String> 
     names
 }
 
-/// By what a mesh is judged.
+/// Function that judges a mesh, by the facts that it needs.
 #[derive(Clone, Copy)]
 pub enum CheckJudge {
     /// What the registry has; nothing is known before it was loaded.
@@ -177,7 +177,7 @@ impl<J: Copy> CheckDefinition<J> {
 }
 
 impl CheckDefinition {
-    /// What it finds.
+    /// Judges the mesh by these facts.
     pub fn judge(&self, facts: &MeshFacts) -> CheckResult {
         match (self.judge, &facts.registry) {
             (CheckJudge::Registry(judge), Some(registry)) => judge(registry, facts),

@@ -231,7 +231,7 @@ fn certificate(facts: &MeshFacts) -> CheckResult {
     }
 }
 
-/// How a node gets a certificate.
+/// Next step for a node that needs a certificate: how it gets one.
 pub fn enrol(id: &str) -> String {
     format!(
         "omnirelay token create --replace --node {id} --role ROLE    # its role, as before; then on its host, or stop its daemon: omnirelay \

@@ -106,7 +106,8 @@ fn dead(registry: &RegistryFacts, _: &MeshFacts) -> CheckResult {
     }
 }
 
-/// What to do about a peer that is dead, and whose daemon is asked so. It may run, and be refused by its store: `answers_others`.
+/// Next step for a peer that is dead, and whose daemon is asked by `ask`. It may run, and be refused by its store:
+/// `answers_others`.
 pub fn next_of_dead(id: &str, answers_others: bool, ask: &str) -> String {
     match answers_others {
         true => next_of_running(id, ask),
@@ -117,7 +118,7 @@ pub fn next_of_dead(id: &str, answers_others: bool, ask: &str) -> String {
     }
 }
 
-/// What to do about a daemon that runs, and whose session the store has ended.
+/// Next step for a daemon that runs, and whose session the store has ended.
 pub fn next_of_running(id: &str, ask: &str) -> String {
     format!(
         "{ask}    # its daemon runs, for {id} answers other nodes: its store is away from it, or refuses it"

@@ -43,7 +43,7 @@ pub fn all() -> impl Iterator<Item = (&'static FindingCategory, &'static CheckDe
     checks_of(CATEGORIES)
 }
 
-/// What each check finds, in the order of the report.
+/// Judges the mesh by all checks, and returns their results in the order of the report.
 pub fn judge(
     facts: &MeshFacts,
 ) -> impl Iterator<Item = (&'static FindingCategory, &'static CheckDefinition, CheckResult)> {

@@ -174,7 +174,7 @@ fn skews(facts: &MeshFacts) -> Vec<(&str, i64)> {
     facts.told().filter_map(|(id, node)| Some((id, clock_ahead_ms(node)?))).collect()
 }
 
-/// How far the clock of a node's host is ahead of the store's, in milliseconds.
+/// Lead of the clock of a node's host over the store's, in milliseconds; negative: it is behind.
 pub fn clock_ahead_ms(node: &pb::GetNodeResponse) -> Option<i64> {
     let (host, store) = (millis(node.host_time.as_ref()?).0, millis(node.generated_at.as_ref()?).0);
     Some(host.cast_signed() - store.cast_signed())

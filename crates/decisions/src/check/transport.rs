@@ -120,7 +120,7 @@ fn well(facts: &MeshFacts, fine: &str) -> CheckResult {
     }
 }
 
-/// Why a node is not called over HTTP/3, in words.
+/// Reason why a node is not called over HTTP/3, in words.
 pub fn downgrade(word: &str) -> &str {
     match word {
         "not_offered" => "one of the two nodes does not serve HTTP/3 (mesh.http3Support)",

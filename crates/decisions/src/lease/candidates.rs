@@ -1,4 +1,4 @@
-//! Who may lead a scope, and in which order they campaign.
+//! Candidates for the leadership of a scope, and the order in which they campaign.
 
 use std::cmp::Reverse;
 
@@ -31,7 +31,7 @@ pub struct ElectionCandidate<'a> {
     pub session_live: bool,
 }
 
-/// Why a node may not lead.
+/// Reason why a node may not lead.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum LeaderExclusion {
     Disabled,
@@ -56,7 +56,7 @@ pub struct RankedCandidate<'a> {
     pub priority: i32,
 }
 
-/// What is wrong with a policy.
+/// Error in a leadership policy.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PolicyError {
     #[error("{0} preferences are more than {PREFERENCES_MAX}")]

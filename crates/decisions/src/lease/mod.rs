@@ -1,4 +1,4 @@
-//! What a node does about the leadership of a scope.
+//! Decisions of a node about the leadership of a scope.
 //!
 //! The store grants leases and numbers them; this decides who asks for one, when, and who gives one up.
 //! Candidates campaign one after another in an order that all of them know, so that a free scope is asked
@@ -45,7 +45,7 @@ pub struct HeldLease {
     pub standing: Standing,
 }
 
-/// How the session of a lease stands, by the store's clock.
+/// Standing of the session of a lease, by the store's clock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Standing {
     /// The lease is valid.
@@ -65,7 +65,7 @@ pub enum Standing {
     Unknown,
 }
 
-/// What a node knows when it decides about a scope.
+/// Facts by which a node decides about a scope.
 #[derive(Clone, Copy, Debug)]
 pub struct Scene<'a> {
     pub scope: &'a str,
@@ -94,7 +94,7 @@ pub struct Scene<'a> {
     pub in_doubt: bool,
 }
 
-/// How a tenure ended.
+/// End of a tenure: its kind, its reason and its time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ending {
     pub end: End,
@@ -103,7 +103,7 @@ pub struct Ending {
     pub at: Millis,
 }
 
-/// What to do now.
+/// Move of a node about the leadership of a scope: what to do now.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Move {
     /// Nothing, until something changes.
@@ -138,7 +138,7 @@ pub fn decide(scene: &Scene<'_>) -> Move {
     }
 }
 
-/// What a leader that stops does about its scope.
+/// Move of a leader that stops: it hands its scope over, or steps down.
 pub fn give_up(scene: &Scene<'_>) -> Move {
     match successor(scene) {
         Some(to) => Move::HandOver { to, reason: SHUTDOWN },
@@ -267,8 +267,8 @@ fn how_it_ended(scene: &Scene<'_>) -> Option<(Ending, Millis)> {
     Some((ending, free_at))
 }
 
-/// How the tenure has ended that a record shows as going on; `None`: it goes on, or there is none. `last_led` is
-/// when the scope was last known to be led, for an end that the store cannot tell the time of.
+/// End of the tenure that a record shows as going on; `None`: it goes on, or there is none. `last_led` is when the
+/// scope was last known to be led, for an end that the store cannot tell the time of.
 pub fn ending(value: &LeadershipValue, held: Option<&HeldLease>, last_led: Millis) -> Option<Ending> {
     let current = value.current.as_ref()?;
     let of_current = |held: &&HeldLease| held.node == current.leader_id && held.session == current.session;

@@ -14,7 +14,7 @@ pub const PAST_MAX: usize = 16;
 /// Why the tenure of a scope ends that is removed.
 pub const SCOPE_DELETED: &str = "scope_deleted";
 
-/// What the store numbers a tenure with.
+/// Numbers that the store gives a tenure.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct TenureNumbers {
     pub term: u64,
@@ -22,7 +22,7 @@ pub struct TenureNumbers {
     pub acquired_at: Millis,
 }
 
-/// What a change of a record means to who watches leadership.
+/// Transition of leadership, as who watches it is told of a change of a record.
 #[derive(Clone, Debug, PartialEq)]
 pub enum TenureTransition {
     Ended(pb::Tenure),
@@ -55,7 +55,7 @@ pub fn current(scope: &str, tenure: &LeadershipTenure, numbers: TenureNumbers) -
     }
 }
 
-/// That tenure once it is over.
+/// Returns the tenure as it stands in the record once it is over.
 pub fn end(tenure: pb::Tenure, ending: Ending, correlation_id: &str) -> pb::Tenure {
     pb::Tenure {
         ended_at: Some(timestamp(ending.at)),
@@ -109,22 +109,22 @@ pub fn elect(value: &LeadershipValue, leader: &str, session: u64, correlation_id
     after
 }
 
-/// How many tenures began at `since` or later, the current one included.
+/// Number of tenures that began at `since` or later, the current one included.
 pub fn elections_since(value: &LeadershipValue, elected_at: Option<Millis>, since: Millis) -> u32 {
     let past = value.past.iter().filter_map(|tenure| tenure.elected_at.as_ref().map(millis));
     let all = past.chain(elected_at).filter(|at| *at >= since).count();
     u32::try_from(all).unwrap_or(u32::MAX)
 }
 
-/// How many tenures ended at `since` or later without their leader having handed over.
+/// Number of tenures that ended at `since` or later without their leader having handed over.
 pub fn flaps_since(value: &LeadershipValue, since: Millis) -> u32 {
     let lately = |tenure: &&pb::Tenure| tenure.ended_at.as_ref().is_some_and(|at| millis(at) >= since);
     let flaps = value.past.iter().filter(lately).filter(|tenure| tenure.end() != End::SteppedDown).count();
     u32::try_from(flaps).unwrap_or(u32::MAX)
 }
 
-/// What happened between two states of a record. `numbers` are those of the lease that the commit granted or
-/// released, `at` is when it was made.
+/// Transitions of leadership between two states of a record. `numbers` are those of the lease that the commit granted
+/// or released, `at` is when the commit was made.
 pub fn transitions(
     scope: &str,
     before: Option<&LeadershipValue>,

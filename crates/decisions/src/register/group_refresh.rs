@@ -8,7 +8,7 @@ const CLOCKS_PART: u32 = 16;
 /// A push refreshes a group again once this part of its time to live is over: not for every one of a thousand.
 const REFRESH_PART: u32 = 8;
 
-/// How long the entries of a producer live when it pushes no more.
+/// Time for which the entries of a producer are kept when it pushes no more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum EntryKeeping {
     /// As long as this process does.
@@ -30,7 +30,7 @@ impl EntryKeeping {
     }
 }
 
-/// When a group was refreshed, and is to be again, by the clock of this process.
+/// Times at which a group was refreshed, and is to be again, by the clock of this process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct GroupRefresh<T> {
     /// When it was opened or refreshed last, by this process.

@@ -1,4 +1,4 @@
-//! When groups of advertisements are refreshed, by cases.
+//! Tests of when groups of advertisements are refreshed, by cases.
 
 use super::*;
 use EntryKeeping::{NotAtAll, OnceMore, WhileRunning};

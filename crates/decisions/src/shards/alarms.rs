@@ -24,7 +24,7 @@ pub struct NamespaceSight<'a> {
     pub imbalance: Option<f64>,
 }
 
-/// What is wrong.
+/// Alarm about the shards of a namespace.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum ShardAlarm {
     /// So many shards were served beside another owner.
@@ -45,7 +45,7 @@ impl ShardAlarm {
     }
 }
 
-/// What was seen before, so that each alarm is raised once.
+/// Memory of what was seen of namespaces before, so that each alarm is raised once.
 #[derive(Debug, Default)]
 pub struct ShardAlarms(BTreeMap<String, Known>);
 
@@ -82,8 +82,8 @@ impl Lasting {
 }
 
 impl ShardAlarms {
-    /// What is to be told, `now` being the time since any moment. Namespaces that are not seen are forgotten, but for what the counters
-    /// of one will go on from if it comes again.
+    /// Returns the alarms that are to be told, `now` being the time since any moment. Namespaces that are not seen are
+    /// forgotten, but for what the counters of one will go on from if it comes again.
     pub fn look(&mut self, now: Duration, sights: &[NamespaceSight<'_>]) -> Vec<(String, ShardAlarm)> {
         self.0.retain(|name, known| {
             let is_seen = sights.iter().any(|sight| sight.namespace == name);

@@ -1,4 +1,5 @@
-//! What is to be done next with the shards of a namespace: by whoever leads `global-control`, from what the registry says alone.
+//! Control of the shards of a namespace: what whoever leads `global-control` does next, from what the registry says
+//! alone.
 //!
 //! Nothing is remembered from one decision to the next, so that another node goes on wherever one has stopped.
 
@@ -55,7 +56,7 @@ pub enum ControlStep {
     End { plan: String, state: PlanState, reason: String },
 }
 
-/// What becomes of some shards.
+/// Decision about some shards, with its cause.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct ShardsDecision {
     /// As of [`pb::ShardHistory`].
@@ -65,7 +66,7 @@ pub struct ShardsDecision {
     pub shards: Vec<(String, ShardAction)>,
 }
 
-/// What becomes of a shard.
+/// Action on a shard.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ShardAction {
     /// Its owner is to stop, and `to` follows.
@@ -85,7 +86,7 @@ pub enum ShardAction {
     Refence,
 }
 
-/// What a namespace is, and when that may be another without a change of the registry.
+/// Decision about a namespace: its steps and its state, and when that may be another without a change of the registry.
 #[derive(Clone, Debug, PartialEq)]
 pub struct NamespaceDecision {
     pub steps: Vec<ControlStep>,
@@ -145,7 +146,7 @@ struct Deciding<'a> {
     waits: Option<String>,
 }
 
-/// How the moves of plans that run are.
+/// State of the moves of plans that run.
 #[derive(Default)]
 struct Moving<'a> {
     /// Where each shard of theirs goes, of those that will get there.
@@ -398,7 +399,7 @@ fn is_forced(plan: &pb::RebalancePlan) -> bool {
     !plan.moves.is_empty() && plan.moves.iter().all(|one| forced.contains(&one.cause.as_str()))
 }
 
-/// What a deed makes of a shard.
+/// Returns the record of a shard once an action was done to it.
 pub fn done(
     value: &ShardValue,
     deed: &ShardAction,

@@ -1,4 +1,4 @@
-//! What is done next, as tables.
+//! Tests of the next steps of the control of shards, as tables.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -38,7 +38,7 @@ struct World {
     made: usize,
 }
 
-/// What is in a copy of a registry.
+/// Copy of a registry: a namespace, its shards and its plans.
 #[derive(Clone)]
 struct Copied(NamespaceValue, BTreeMap<String, ShardValue>, BTreeMap<String, RebalancePlanValue>);
 

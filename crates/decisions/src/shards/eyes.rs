@@ -1,4 +1,4 @@
-//! How many have to agree before shards move, and what would have it be fewer: four eyes on the rule of four eyes.
+//! Approvals that moves of shards need, and changes that would have it be fewer: four eyes on the rule of four eyes.
 
 use super::spec::{Automation, Policy};
 

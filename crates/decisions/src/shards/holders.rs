@@ -1,4 +1,5 @@
-//! Who may hold the shards of a namespace and report what they have to do: whom its policy names, and nodes for themselves alone.
+//! Holders of the shards of a namespace, who may report what they have to do: whom its policy names, and nodes for
+//! themselves alone.
 
 use omnirelay_core::text::shown;
 use omnirelay_wire::pb::omnirelay::mesh::control::v1 as pb;
@@ -12,7 +13,7 @@ const KINDS: [&str; 6] = ["service:", "operator:", "node:", "token:", "oidc:", "
 /// Those who prove nothing and come in all the same, where a mesh has no authority.
 const UNPROVEN: [&str; 2] = ["local", "anonymous"];
 
-/// Why somebody may not hold shards of a namespace.
+/// Reason why somebody may not hold shards of a namespace.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ShardHolderRefusal {
     #[error("the policy of the namespace names others as `holders`")]
@@ -21,7 +22,7 @@ pub enum ShardHolderRefusal {
     OtherNode,
 }
 
-/// Whom the rules of a namespace name; none: nobody.
+/// Holders that the policy of a namespace names; none: nobody.
 pub fn of(spec: Option<&pb::NamespaceSpec>) -> &[String] {
     spec.and_then(|spec| spec.policy.as_ref()).map(|policy| policy.holders.as_slice()).unwrap_or_default()
 }

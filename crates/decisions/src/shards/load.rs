@@ -1,4 +1,4 @@
-//! What nodes have to do, as their workers report it: for which it is too much, and for which it is more than for others.
+//! Load of nodes, as their workers report it: for which it is too much, and for which it is more than for others.
 
 use omnirelay_wire::pb::omnirelay::mesh::control::v1 as pb;
 
@@ -68,7 +68,7 @@ pub fn check(load: &pb::ReportedLoad) -> Result<(), String> {
     Ok(())
 }
 
-/// What several workers have to do together.
+/// Load of several workers together.
 pub fn together<'a>(loads: impl IntoIterator<Item = &'a pb::ReportedLoad>) -> pb::ReportedLoad {
     loads.into_iter().fold(pb::ReportedLoad::default(), |all, load| pb::ReportedLoad {
         pending: all.pending.saturating_add(load.pending),
@@ -79,7 +79,7 @@ pub fn together<'a>(loads: impl IntoIterator<Item = &'a pb::ReportedLoad>) -> pb
     })
 }
 
-/// What is too much, after `was` too much: neither begins nor ends with what wavers about a threshold.
+/// Parts of a load that are too much, after `was` too much: neither begins nor ends with a value about a threshold.
 pub fn over(load: &pb::ReportedLoad, thresholds: &pb::LoadThresholds, was: &[String]) -> Vec<&'static str> {
     let parts = PARTS.into_iter().zip(values(load)).zip(limits(thresholds));
     let is_over = |((name, value), most): ((&'static str, f64), Option<f64>)| {

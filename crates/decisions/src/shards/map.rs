@@ -25,7 +25,7 @@ const OWNER_SILENT: &str = "owner_silent";
 /// Why a shard is paused that nobody owns.
 const NO_OWNER: &str = "no_owner";
 
-/// What a shard's record says of its status, and why.
+/// Status of a shard by its record, and the reason for it.
 pub fn status(value: &ShardValue) -> (Status, &str) {
     if value.disabled {
         (Status::Disabled, BY_OPERATOR)
@@ -117,12 +117,12 @@ pub fn version(namespace: &str, value: &NamespaceValue) -> pb::ShardMapVersion {
     }
 }
 
-/// What a node gets with a shard: a fence above that of whoever owned it before, and above what any other store could have given.
+/// Fence that a node gets with a shard: above that of its last owner, and above what any other store could have given.
 pub fn next_fence(before: u64, now: Millis) -> u64 {
     before.saturating_add(1).max(now.0)
 }
 
-/// When a fence token is given.
+/// Time at which a fence token is given.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct FenceIssueTime {
     /// By the store's clock.
@@ -203,7 +203,7 @@ impl<'a> MapEdit<'a> {
         });
     }
 
-    /// What was changed, for the history.
+    /// Change of the shard map, for the history.
     pub fn change(&self, now: Millis) -> ShardChangeValue {
         let all = f64::from(self.value.shards.max(1));
         let change = pb::ShardMapChange {
@@ -241,7 +241,7 @@ pub fn or_nobody(owner: &str) -> &str {
     if owner.is_empty() { "(nobody)" } else { owner }
 }
 
-/// What becomes of a shard, such as `12: node-a -> node-b`.
+/// Change of a shard in words, such as `12: node-a -> node-b`.
 pub fn in_words(changed: &ChangedShard) -> String {
     let id = &changed.shard_id;
     let nobody = ShardValue::default();

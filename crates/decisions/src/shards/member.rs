@@ -11,7 +11,7 @@ use omnirelay_wire::timestamp::millis;
 use super::spec::Spec;
 use crate::lease;
 
-/// What is known of a node beside its record.
+/// Observations of a node beside its record.
 #[derive(Clone, Copy, Debug)]
 pub struct MemberObservation<'a> {
     pub node: lease::ElectionCandidate<'a>,
@@ -185,7 +185,7 @@ pub fn members<'a>(
     with_unknown(members, owners)
 }
 
-/// Where most of those that may own shards have too much to do, none is spared: somebody has to do it.
+/// Spares no member where most of those that may own shards have too much to do: somebody has to do it.
 pub fn spare_few(members: &mut BTreeMap<String, ShardMember>) {
     let open = members.values().filter(|member| member.gets()).count();
     let spared = members.values().filter(|member| member.is_only_overloaded()).count();
@@ -198,9 +198,10 @@ pub fn spare_few(members: &mut BTreeMap<String, ShardMember>) {
     }
 }
 
-/// Who is in doubt, of those that gossip does not take for well; `true`: of such a node the store has heard since. Where they are most of
-/// those whose sessions live it is rather this node that hears nothing, and those are in no doubt of whom the store has heard: this
-/// node is not to take what all others would share. Who is dead renews nothing.
+/// Nodes that are in doubt, of those that gossip does not take for well; `true`: of such a node the store has heard
+/// since. Where they are most of those whose sessions live it is rather this node that hears nothing, and those are in
+/// no doubt of whom the store has heard: this node is not to take what all others would share. A dead node renews
+/// nothing.
 pub fn doubted(heard: BTreeMap<String, bool>, live: usize) -> BTreeSet<String> {
     let is_most = heard.values().filter(|has_renewed| **has_renewed).count() * 2 > live.saturating_sub(1);
     heard.into_iter().filter(|(_, has_renewed)| !(is_most && *has_renewed)).map(|(node, _)| node).collect()

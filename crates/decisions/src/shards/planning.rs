@@ -17,7 +17,7 @@ const MOVES_BYTES_MAX: usize = 800 * 1024;
 /// The shards of a namespace, in the order of their ids.
 pub type PlannedShards<'a> = [(&'a str, &'a ShardValue)];
 
-/// What a plan comes to.
+/// Outcome of a plan of shards.
 #[derive(Clone, Debug, Default)]
 pub struct PlanOutcome {
     pub moves: Vec<pb::PlannedMove>,

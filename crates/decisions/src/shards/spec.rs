@@ -121,7 +121,7 @@ impl Spec {
         find(&self.capacities, node).map(|capacity| *capacity as usize)
     }
 
-    /// Who may own shards, whoever they are and however they are.
+    /// Eligibility of nodes to own shards, whoever they are and however they are.
     pub fn eligible(&self) -> &Eligibility {
         &self.eligible
     }

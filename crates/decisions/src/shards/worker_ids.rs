@@ -1,4 +1,4 @@
-//! Whose the ids of workers are: nobody speaks for the worker of another principal.
+//! Ids of workers, by the principals that they belong to: nobody speaks for the worker of another principal.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -19,7 +19,7 @@ pub const SILENT_AFTER: Duration = Duration::from_secs(600);
 /// The most ids that are remembered. Beyond them whoever has most loses the one that was silent for longest.
 pub const IDS_MAX: usize = 64 * IDS_OF_ONE_MAX;
 
-/// Why a worker is not taken.
+/// Reason why a worker is not taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum WorkerRefusal {
     #[error("this id is of the worker of another principal")]
@@ -34,7 +34,7 @@ pub enum WorkerRefusal {
     TooManyPrincipals,
 }
 
-/// What the id of a worker that was taken was before.
+/// Owner of the id of a worker before the worker was taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum WorkerIdBefore {
     /// Of nobody, or of this principal.
@@ -50,7 +50,7 @@ struct Id {
     worker: String,
 }
 
-/// How an id stands.
+/// Standing of the id of a worker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Standing {
     /// Its worker was heard a moment ago.
@@ -70,7 +70,7 @@ struct Owner {
     due: Millis,
 }
 
-/// What is counted of one principal.
+/// Counts of the workers of one principal.
 #[derive(Debug, Default)]
 struct Counts {
     /// How many ids each of its workers that live has.

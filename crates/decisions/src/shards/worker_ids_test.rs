@@ -1,4 +1,4 @@
-//! Whose the ids of workers are, how many there may be, and what is remembered of them.
+//! Tests of the ids of workers: whose they are, how many there may be, and what is remembered of them.
 
 use super::*;
 

@@ -1,4 +1,4 @@
-//! What holds of every policy.
+//! Laws that hold for every transport policy.
 
 use omnirelay_wire::timestamp::Timestamp;
 use proptest::collection::vec;

@@ -16,7 +16,7 @@ pub use policy::{
 };
 use policy::{OF_THE_MESH, Policy, PolicyEndpoint};
 
-/// What can be wrong; its word is stable.
+/// Rule of the audit of a transport policy; its word is stable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AuditRule {
     // No policy loosens these, and there is no exception to them.
@@ -121,12 +121,12 @@ impl AuditRule {
     }
 }
 
-/// What was found of a level.
+/// Findings of a level.
 pub fn of_level(report: &pb::TransportReport, level: Level) -> impl Iterator<Item = &pb::TransportFinding> {
     report.findings.iter().filter(move |finding| finding.level() == level)
 }
 
-/// What it is refused for.
+/// Violations in a report: the findings for which what it judges is refused.
 pub fn violations(report: &pb::TransportReport) -> impl Iterator<Item = &pb::TransportFinding> {
     of_level(report, Level::Violation)
 }
@@ -136,7 +136,7 @@ pub fn line(finding: &pb::TransportFinding) -> String {
     format!("{}: {}; {}", finding.rule, finding.what, finding.remedy)
 }
 
-/// What was found of a level, as one line; `None`: nothing.
+/// Summary of the findings of a level, as one line; `None`: there are none.
 pub fn summary(report: &pb::TransportReport, level: Level) -> Option<String> {
     let lines: Vec<String> = of_level(report, level).map(line).collect();
     let more = lines.len().saturating_sub(TOLD_MAX);
@@ -173,7 +173,7 @@ pub fn evaluate(
     })
 }
 
-/// What is told of a policy that means nothing to this version.
+/// Report on a policy that means nothing to this version.
 pub fn unreadable(what: &str) -> pb::TransportReport {
     let rule = AuditRule::UnreadablePolicy;
     let finding = pb::TransportFinding {
@@ -190,7 +190,7 @@ fn count<T>(all: impl Iterator<Item = T>) -> u32 {
     u32::try_from(all.count()).unwrap_or(u32::MAX)
 }
 
-/// What is found, in the order in which it is.
+/// Findings so far, in the order in which they are made.
 struct Found<'a> {
     policy: &'a Policy,
     now: Millis,

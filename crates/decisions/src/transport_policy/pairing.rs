@@ -8,7 +8,7 @@ use omnirelay_wire::pb::omnirelay::mesh::control::v1 as pb;
 /// How much of a word that means nothing an error shows, in characters.
 const WORD_CHARS_SHOWN: usize = 40;
 
-/// By what bytes travel.
+/// Transport by which bytes travel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum WireTransport {
     Http3,
@@ -16,7 +16,7 @@ pub enum WireTransport {
     Http1,
 }
 
-/// What bytes mean.
+/// Encoding of the bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum WireEncoding {
     Protobuf,
@@ -25,7 +25,7 @@ pub enum WireEncoding {
     Raw,
 }
 
-/// What is spoken at an endpoint.
+/// Pairing of transport and encoding that is spoken at an endpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ProtocolPairing {
     pub transport: WireTransport,

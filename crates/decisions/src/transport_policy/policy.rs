@@ -46,14 +46,14 @@ const HTTP2_RAW: ProtocolPairing = ProtocolPairing::new(WireTransport::Http2, Wi
 /// What every endpoint inside the mesh offers: the one that is preferred, and what is spoken where it cannot be.
 pub const OF_THE_MESH: [ProtocolPairing; 2] = [HTTP3_PROTOBUF, HTTP2_PROTOBUF];
 
-/// What endpoints of one kind may speak.
+/// Category of endpoints, and the pairings that they may speak.
 pub struct EndpointCategory {
     pub allowed: Vec<ProtocolPairing>,
     pub preferred: Option<ProtocolPairing>,
     pub requires_preferred: bool,
 }
 
-/// What some endpoints may speak besides, for a time.
+/// Exception to a policy: pairings that some endpoints may speak besides, for a time.
 pub struct PolicyException {
     pub name: String,
     pub category: String,
@@ -73,7 +73,7 @@ pub struct Policy {
     pub legacy_pairings_max: u32,
 }
 
-/// What a policy is that says nothing.
+/// Default policy: it stands for a policy that says nothing.
 pub fn defaults() -> pb::TransportPolicy {
     let all = [HTTP3_PROTOBUF, HTTP2_PROTOBUF, HTTP3_JSON, HTTP2_JSON, HTTP1_JSON];
     let raw = [HTTP3_RAW, HTTP2_RAW];
@@ -313,7 +313,7 @@ fn endpoint(asked: &pb::TransportEndpoint) -> Result<PolicyEndpoint, String> {
     })
 }
 
-/// What of two policies differs, a line each.
+/// Differences between two policies, a line each.
 pub fn differences(before: &pb::TransportPolicy, after: &pb::TransportPolicy) -> Vec<String> {
     let (before, after) = (effective(before), effective(after));
     let mut lines = Vec::new();

@@ -44,7 +44,7 @@ fn exception(change: impl FnOnce(&mut Value)) -> Value {
     json!({"exceptions": [exception], "budgets": {"rawEndpointsMax": 9}})
 }
 
-/// What it is, a policy, endpoints, and what is found.
+/// Case of a test: its name, a policy, endpoints, and what is found.
 type Case = (&'static str, Value, &'static [&'static str], &'static [&'static str]);
 
 const RAW: &str = "admin control-plane http2+raw service:a";

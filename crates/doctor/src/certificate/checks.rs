@@ -1,4 +1,4 @@
-//! What is checked of the files of a certificate.
+//! Checks of the files of a certificate.
 
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
@@ -101,7 +101,7 @@ pub static CATEGORY: FindingCategory<FactExaminer<CertificateFiles>> = FindingCa
     items: &[],
 };
 
-/// What to do where the files cannot be mended: get new ones.
+/// Next step where the files cannot be mended: get new ones.
 pub fn anew(papers: &CertificateFiles) -> String {
     let folder = papers.places.folder.display();
     match holder(papers) {

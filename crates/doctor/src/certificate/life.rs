@@ -1,4 +1,4 @@
-//! When the certificate, its issuer and the root end, and which is to be rotated first.
+//! Ends of the certificate, its issuer and the root, and which of them is to be rotated first.
 
 use std::time::Duration;
 
@@ -20,7 +20,7 @@ const ROTATE: &str =
 const ROTATE_ROOT: &str = "omnirelay cert ca rotate --root";
 const LOST: &str = "omnirelay cert ca show    # then docs/security/lost-root.md";
 
-/// How a certificate stands in its life.
+/// State of a certificate in its life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Stands {
     /// It ends at this second.

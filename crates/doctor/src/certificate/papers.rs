@@ -21,7 +21,7 @@ const IDENTITY: &str = "identity.pem";
 /// Further files of a node that nobody else may read.
 const SECRETS: [&str; 2] = ["pending-key.pem", "issuer-secret"];
 
-/// Where the files of a certificate are.
+/// Paths of the files of a certificate.
 #[derive(Clone, Debug)]
 pub struct CertificatePaths {
     pub folder: PathBuf,
@@ -42,7 +42,7 @@ impl CertificatePaths {
     }
 }
 
-/// Why a file is of no use.
+/// Reason why a file is of no use.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum UnusableFile {
     Missing,
@@ -53,7 +53,7 @@ pub enum UnusableFile {
 }
 
 impl UnusableFile {
-    /// What is so of the file at `path`.
+    /// Describes the fault of the file at `path`, in words.
     pub fn tell(&self, path: &Path) -> String {
         let path = path.display();
         match self {
@@ -64,7 +64,7 @@ impl UnusableFile {
     }
 }
 
-/// Who may do what with a file or a folder.
+/// Permissions of a file or a folder: who may do what with it.
 #[derive(Clone, Debug)]
 pub struct FilePermissions {
     pub path: PathBuf,
@@ -72,7 +72,7 @@ pub struct FilePermissions {
     pub kind: FileSecrecy,
 }
 
-/// What is at stake.
+/// Secrecy that a file or a folder needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FileSecrecy {
     Folder,
@@ -89,7 +89,7 @@ pub struct CertificateFile {
     pub says: AnyCertificate,
 }
 
-/// What was found.
+/// Files of a certificate, as they were found.
 #[derive(Debug)]
 pub struct CertificateFiles {
     pub places: CertificatePaths,

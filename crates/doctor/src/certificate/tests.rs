@@ -26,7 +26,7 @@ const DAY: i64 = 24 * HOUR;
 /// From when to when, from now.
 type Span = (i64, i64);
 
-/// How long each lives.
+/// Lifetime of each certificate.
 #[derive(Clone, Copy)]
 struct Lives {
     root: Span,

@@ -1,4 +1,4 @@
-//! How much room is left on the disk of a data directory.
+//! Free space on the disk of a data directory.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -31,12 +31,12 @@ impl DiskSpace {
         &self.path
     }
 
-    /// How many bytes are free, as it was looked last.
+    /// Free bytes, as it was looked last.
     pub fn free(&self) -> Option<u64> {
         *self.free.lock()
     }
 
-    /// What is wrong with it; `None`: there is room.
+    /// Trouble with the free space; `None`: there is room.
     pub fn trouble(&self) -> Option<String> {
         let free = self.free().filter(|free| *free < BYTES_MIN)?;
         Some(format!(
@@ -67,7 +67,7 @@ impl DiskSpace {
     }
 }
 
-/// How many bytes this user may still write where a path is, or will be.
+/// Bytes that this user may still write where a path is, or will be.
 pub fn bytes_free(path: &Path) -> Option<u64> {
     let existing = path.ancestors().find(|path| path.exists())?;
     let found = rustix::fs::statvfs(existing).ok()?;

@@ -5,7 +5,7 @@ use std::sync::OnceLock;
 use tracing::subscriber::{DefaultGuard, NoSubscriber, set_default};
 use tracing::{Dispatch, Subscriber};
 
-/// What this thread logs goes to `subscriber`, until the guard is dropped.
+/// Sends what this thread logs to `subscriber`, until the guard is dropped.
 ///
 /// Whether a line is wanted is found out once, when any thread first comes to it. While there is one subscriber in the
 /// process, `tracing` asks that thread's alone, and keeps the answer for all; with a second one it asks both.

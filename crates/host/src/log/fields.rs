@@ -1,5 +1,5 @@
-//! How fields are written in the log: nothing in a value can look like another field, another line, or a terminal's
-//! order, wherever the value comes from.
+//! Fields of log lines, and the form in which they are written: nothing in a value can look like another field, another
+//! line, or a terminal's order, wherever the value comes from.
 
 use std::error::Error;
 use std::fmt::{self, Debug, Write as _};

@@ -23,7 +23,7 @@ const CERTIFICATE: &str = "crt";
 const CERTIFICATE_KEY: &str = "crk";
 const CERTIFICATE_ID: &str = "cri";
 
-/// What a token is issued for.
+/// Grant of a token: what the token is issued for.
 #[derive(Clone, Debug)]
 pub struct TokenGrant<'a> {
     pub id: &'a SpiffeId,
@@ -38,7 +38,7 @@ pub struct TokenGrant<'a> {
 }
 
 impl TokenGrant<'_> {
-    /// What the token claims.
+    /// Claims of the token.
     pub fn claims(&self) -> Value {
         let domain = self.id.trust_domain();
         let mut claims = json!({
@@ -63,7 +63,7 @@ fn issuer(domain: &TrustDomain) -> String {
     format!("spiffe://{domain}")
 }
 
-/// What is known of a token that the mesh has issued: by what it can be revoked.
+/// Token that the mesh has issued, as far as it is known: by what it can be revoked.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct IssuedToken {
     pub number: CertificateSerial,
@@ -87,7 +87,7 @@ impl TrustSnapshot {
     }
 }
 
-/// Whom a token proves that names one of the keys of the mesh.
+/// Reads a token that names one of the keys of the mesh; returns the bearer that it proves.
 pub(super) fn read(
     jwt: &Jwt<'_>,
     key: &VerifyingKey,

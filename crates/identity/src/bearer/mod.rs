@@ -101,7 +101,8 @@ impl Bearers {
         self.remembered(&Fingerprint::of(secret))
     }
 
-    /// Whom a token proves. `None`: it is nothing of this kind, or nobody could have issued one.
+    /// Judges a token; returns the bearer that it proves. `None`: it is of another kind, or nobody could have issued
+    /// it.
     ///
     /// # Errors
     /// `TOKEN_REFUSED`, which tells nobody more who has not signed it; `TOKEN_ENDED`; `ISSUER_KEYS_UNKNOWN`.
@@ -165,7 +166,7 @@ impl Bearers {
         (!key).then_some("is of a key that is not trusted any more")
     }
 
-    /// What has to be waited for before a token can be judged anew: the keys of its issuer, if they may be other ones by now.
+    /// Future to wait for before a token can be judged anew: the keys of its issuer, if they may have changed.
     pub fn awaits(&self, secret: &[u8]) -> Option<BoxFuture<'static, ()>> {
         let oidc = self.oidc.as_ref().filter(|_| is_jwt(secret))?;
         let jwt = std::str::from_utf8(secret).ok().and_then(|text| Jwt::read(text).ok())?;

@@ -50,7 +50,7 @@ const ROLES_TOLD_EVERY: Duration = Duration::from_secs(60);
 /// How much of a claim the log shows, in characters.
 const CLAIM_CHARS_SHOWN: usize = 200;
 
-/// Whose tokens are taken, and what in them says who somebody is.
+/// Settings of an OIDC issuer: whose tokens are taken, and what in them says who somebody is.
 #[derive(Clone, Debug)]
 pub struct OidcSettings {
     /// What `iss` must be, to the letter.
@@ -67,7 +67,7 @@ pub struct OidcSettings {
     pub max_lifetime: Duration,
 }
 
-/// Where the keys of an issuer are published.
+/// Location of the published keys of an issuer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum JwksLocation {
     /// An address, and the authorities of its server in PEM; `None`: the public ones.
@@ -203,12 +203,12 @@ impl OidcIssuer {
         self.known.send_replace(Known::default());
     }
 
-    /// How long ago the keys were read; `None`: never, or they were forgotten since.
+    /// Age of the keys since they were read; `None`: they never were, or were forgotten since.
     pub fn keys_age(&self) -> Option<Duration> {
         self.known.borrow().since.map(|since| since.elapsed())
     }
 
-    /// How many keys are known.
+    /// Number of keys that are known.
     pub fn keys(&self) -> usize {
         self.known.borrow().set.len()
     }
@@ -224,8 +224,8 @@ impl OidcIssuer {
         known.are_believed() && known.set.get(kid).contains(key)
     }
 
-    /// What has to be waited for before it is certain that there is no such key; `None`: there is, or it was asked a moment
-    /// ago.
+    /// Future to be waited for before it is certain that there is no such key; `None`: there is, or it was asked a
+    /// moment ago.
     pub(super) fn awaits(self: &Arc<Self>, kid: &str) -> Option<BoxFuture<'static, ()>> {
         if !self.known.borrow().set.get(kid).is_empty() {
             return None;
@@ -251,7 +251,7 @@ impl OidcIssuer {
         }))
     }
 
-    /// Whom a token proves.
+    /// Reads a token; returns the bearer that it proves.
     pub(super) fn read(&self, jwt: &Jwt<'_>, now: i64) -> Result<Bearer, Fault> {
         let OidcSettings { issuer, audience, principal_claim, .. } = &self.settings;
         let known = self.known.borrow().clone();

@@ -1,4 +1,4 @@
-//! What one member does with what it is told.
+//! Tests of one member: what it does with what it is told.
 
 use std::time::Duration;
 

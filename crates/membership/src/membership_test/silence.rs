@@ -1,4 +1,4 @@
-//! What becomes of members that are silent, asleep or missed a record.
+//! Members that are silent, asleep or missed a record, and what becomes of them.
 
 use super::*;
 

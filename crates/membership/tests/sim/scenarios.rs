@@ -1,4 +1,4 @@
-//! What a mesh goes through: partitions, members that are starved or lie, links that let nothing through in one direction.
+//! Scenarios of a mesh: partitions, members that are starved or lie, links that let nothing through in one direction.
 
 use std::time::Duration;
 
@@ -340,7 +340,7 @@ fn the_same_seed_has_the_same_happen() {
 /// How long after somebody has changed it may be unknown.
 const BOUND: Duration = Duration::from_secs(10);
 
-/// What answers were, each member asked about each other once a second.
+/// Counts of answers, each member asked about each other once a second.
 #[derive(Debug, Default)]
 struct Answers {
     all: u64,

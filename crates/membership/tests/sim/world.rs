@@ -19,7 +19,7 @@ const SOCKET: usize = 1000;
 /// What UDP, IP and the encryption of QUIC add to a packet, in bytes.
 pub const OVERHEAD: u64 = 28 + 20;
 
-/// What a network is like.
+/// Network of the simulation: delay and loss of its packets.
 #[derive(Clone, Debug)]
 pub struct Network {
     /// How long a packet takes.
@@ -57,7 +57,7 @@ pub struct World {
     pub exchanged: u64,
 }
 
-/// Where one member is, live or not.
+/// Place of one member in the simulated mesh, live or not.
 struct Place {
     membership: Membership,
     is_up: bool,
@@ -253,7 +253,7 @@ impl World {
         self.told.iter().filter(|(_, _, event)| is_death(event)).count()
     }
 
-    /// How much has happened so far.
+    /// Number of events scheduled so far.
     pub fn steps(&self) -> u64 {
         self.count
     }

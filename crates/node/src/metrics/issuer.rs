@@ -1,11 +1,11 @@
-//! What a node tells of an issuer of tokens that is outside of the mesh.
+//! Metrics about an issuer of tokens that is outside of the mesh.
 
 use std::time::Duration;
 
 use super::registrar::level;
 
 crate::metrics! {
-    /// What is known of an issuer outside of tokens.
+    /// Metrics about an issuer of tokens outside of the mesh.
     pub struct IssuerMetrics {
         age: gauge("mesh_token_issuer_keys_age_seconds",
             "Seconds since the keys of the issuer of tokens were read; -1 while none are known to be its own"),

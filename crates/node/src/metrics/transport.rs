@@ -1,4 +1,4 @@
-//! What a node tells of the mesh transport.
+//! Metrics of the mesh transport.
 
 use omnirelay_transport::carrier::ConnectionProtocol;
 use omnirelay_transport::negotiate::Downgrade;
@@ -6,7 +6,7 @@ use prometheus::IntCounterVec;
 
 use super::registrar::MetricRegistrar as _;
 
-/// How this node calls others.
+/// Metrics of the calls of this node to others.
 pub struct TransportMetrics {
     calls: IntCounterVec,
     connections: IntCounterVec,

@@ -41,7 +41,7 @@ enum Over {
     Connection(Arc<dyn Connection>),
 }
 
-/// Why a call was not answered.
+/// Reason why a call was not answered.
 #[derive(Debug, thiserror::Error)]
 pub enum ChannelError {
     #[error(transparent)]

@@ -12,7 +12,7 @@ use super::{CalledMesh, NodeTransport};
 /// Connections of one node that datagrams are sent over; the newest are kept.
 const OF_ONE_MAX: usize = 4;
 
-/// Who hears datagrams, and the connections that others have opened.
+/// Receiver of the datagrams of other nodes, and the connections that those have opened.
 #[derive(Clone)]
 pub struct DatagramReceivers(Arc<Shared>);
 

@@ -14,7 +14,7 @@ use super::channel::MeshChannel;
 /// How long the other node may take to answer.
 pub const WITHIN: Duration = Duration::from_secs(3);
 
-/// What a node has said that was greeted.
+/// Answer of a node that was greeted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GreetingAnswer {
     pub node_id: String,

@@ -51,7 +51,7 @@ impl NodeTransport {
         }
     }
 
-    /// How far a node is, as it was measured last.
+    /// Round-trip time to a node, as it was measured last.
     pub fn rtt(&self, node: &str) -> Option<Duration> {
         self.rtts.lock().get(node).filter(|(_, at)| at.elapsed() < TOLD_FOR).map(|(rtt, _)| *rtt)
     }

@@ -12,7 +12,7 @@ use super::{NodeTransport, UncallableNode};
 /// How long one carrier is measured: no further call is begun after it.
 const BUDGET: Duration = Duration::from_secs(6);
 
-/// How a node was reached by one carrier.
+/// Measurement of how a node was reached by one carrier.
 #[derive(Clone, Debug, Default)]
 pub struct CarrierMeasurement {
     /// How long it took to have a connection, greeting included; `None`: there was none.

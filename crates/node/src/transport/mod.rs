@@ -38,7 +38,7 @@ pub use greeting::GreetingAnswer;
 /// What TLS calls nodes; who they are stands in their certificates.
 const NAME: &str = "node.mesh";
 
-/// Where a node says that it is called by others.
+/// Location where a node says that it is called by others.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NodeLocation {
     /// `host:port`.
@@ -59,7 +59,7 @@ pub trait CalledMesh: Send + Sync {
     fn heard(&self, node: &str, datagram: Bytes);
 }
 
-/// Why a node cannot be called.
+/// Reason why a node cannot be called.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum UncallableNode {
     #[error("node `{0}` does not say where its mesh port is")]
@@ -175,7 +175,7 @@ impl NodeTransport {
         Ok(peer)
     }
 
-    /// What a client of a service is made of that calls a node.
+    /// Channel that a client of a service is made of, to call a node.
     ///
     /// # Errors
     /// [`UncallableNode`].
@@ -248,7 +248,7 @@ impl NodeTransport {
         self.mesh.greet(MeshChannel::to(peer, CallPath::REPEATABLE, Some(self.metrics.clone()))).await
     }
 
-    /// By what a node is called now; `None`: it was not called yet.
+    /// Carrier by which a node is called now; `None`: it was not called yet.
     pub fn used(&self, node: &str) -> Option<UsedCarrier> {
         self.peers.lock().get(node).map(|peer| peer.used())
     }
@@ -268,7 +268,7 @@ impl FederatedPeer {
         self.peer.may_be_at(vec![self.target.clone()], offers);
     }
 
-    /// By what it is called now.
+    /// Carrier by which the node is called now.
     pub fn used(&self) -> UsedCarrier {
         self.peer.used()
     }

@@ -34,7 +34,7 @@ struct Kept<E> {
     event: EncodedMessage<E>,
 }
 
-/// What makes two events the same, whoever is told of them.
+/// Identity of an event: what makes two events the same, whoever is told of them.
 pub struct EventId {
     /// What is new for one filter was changed for another.
     sort: Discriminant<WatchEvent>,
@@ -48,7 +48,7 @@ pub struct EventId {
 }
 
 impl EventId {
-    /// That of an event which tells of this change.
+    /// Identity of an event which tells of this change.
     pub fn of(told: &WatchEvent, step: &WatchStep) -> Self {
         let WatchStep { cursor, previous, part, .. } = *step;
         Self { sort: discriminant(told), cursor, previous, record: step.record.clone(), part }

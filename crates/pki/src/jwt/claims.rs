@@ -1,4 +1,4 @@
-//! What a token claims, and whether that holds.
+//! Claims of a token, and the check whether they hold.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -46,11 +46,11 @@ pub(super) fn object(json: &[u8]) -> Option<Object> {
     serde_json::from_slice::<Strict>(json).ok().map(|strict| strict.0)
 }
 
-/// What a token says whose signature was right.
+/// Claims of a token whose signature was right.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TokenClaims(Object);
 
-/// What must be in a token for it to be one of ours.
+/// Claims that must be in a token for it to be one of ours.
 #[derive(Clone, Copy, Debug)]
 pub struct ExpectedClaims<'a> {
     pub issuer: &'a str,
@@ -64,7 +64,7 @@ impl TokenClaims {
         Self(object)
     }
 
-    /// That it is of the issuer, for the audience, and holds now; answers the last second in which it does.
+    /// Checks that the token is of the issuer, for the audience, and holds now; answers the last second of that.
     ///
     /// # Errors
     /// What of that is not so. A token without an end is refused.

@@ -71,7 +71,7 @@ impl VerifyingKey {
     }
 }
 
-/// Why a text is no set of keys.
+/// Reason why a text is no set of keys.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum KeySetError {
     #[error("it is no set of keys in JSON (JWKS): {0}")]

@@ -20,7 +20,7 @@ pub const TOKEN_BYTES_MAX: usize = 8192;
 /// The longest id of a key, in bytes.
 const KID_BYTES_MAX: usize = 256;
 
-/// By what a token is signed.
+/// Algorithm that a token is signed by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum TokenAlgorithm {
     Rs256,
@@ -46,7 +46,7 @@ impl TokenAlgorithm {
     }
 }
 
-/// Why a token proves nobody. Nothing of it is repeated.
+/// Reason why a token proves nobody. Nothing of the token is repeated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum JwtError {
     #[error("it is no signed token: {0}")]
@@ -122,7 +122,7 @@ impl<'a> Jwt<'a> {
         self.algorithm
     }
 
-    /// What it claims and by which key, if one of these has signed it: each of them goes by the id that it names.
+    /// Claims of the token, and the key that has signed it, if one of these has: each has the id that the token names.
     ///
     /// # Errors
     /// As of [`Self::verify`], of the last of its algorithm; [`JwtError::Algorithm`] when there is none.
@@ -140,7 +140,7 @@ impl<'a> Jwt<'a> {
         Err(refused)
     }
 
-    /// What it claims, if `key` has signed it. Whether that holds now is another question: [`TokenClaims::check`].
+    /// Claims of the token, if `key` has signed it. Whether they hold now is another question: [`TokenClaims::check`].
     ///
     /// # Errors
     /// [`JwtError::Algorithm`] when the token names another than the key has, [`JwtError::Signature`], and

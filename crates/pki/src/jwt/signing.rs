@@ -19,7 +19,7 @@ use crate::key::Fingerprint;
 /// What the id of a key of a mesh begins with.
 pub const KID_BEGINS: &str = "omnirelay-";
 
-/// Why there is no key to sign with.
+/// Reason why there is no key to sign with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SigningKeyError {
     #[error("the operating system has no randomness")]
@@ -56,12 +56,12 @@ impl SigningKey {
         Ed25519KeyPair::from_pkcs8(pkcs8).map(Self).map_err(|_| SigningKeyError::Read)
     }
 
-    /// What verifies its tokens.
+    /// Public key that verifies its tokens.
     pub fn public(&self) -> &[u8] {
         self.0.public_key().as_ref()
     }
 
-    /// What its tokens name it by.
+    /// Key id by which its tokens name it.
     pub fn kid(&self) -> String {
         kid(self.public())
     }
@@ -76,7 +76,7 @@ impl SigningKey {
     }
 }
 
-/// What tokens name a key of a mesh by, and what verifies them; `None` when it is no such key.
+/// Key id by which tokens name a key of a mesh, and the key that verifies them; `None` when it is no such key.
 pub fn verifier(public: &[u8]) -> Option<(String, VerifyingKey)> {
     Some((kid(public), VerifyingKey::ed25519(public)?))
 }

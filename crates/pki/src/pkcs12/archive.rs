@@ -15,7 +15,7 @@ const OBJECT_IDENTIFIER: u8 = 0x06;
 /// `[0]`, with a value within it.
 const CONTENT: u8 = 0xa0;
 
-/// What a file holds, opened with its password.
+/// Contents of a PKCS#12 file, opened with its password.
 ///
 /// # Errors
 /// [`Pkcs12Error`].

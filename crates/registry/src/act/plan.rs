@@ -1,4 +1,4 @@
-//! What an act comes to.
+//! Commit plans: what an act comes to.
 
 use bytes::Bytes;
 use omnirelay_store::{
@@ -8,7 +8,7 @@ use omnirelay_wire::pb::omnirelay::store::v1::AuditValue;
 
 use crate::audit_record::AUDIT;
 
-/// What is to be written, and what must hold for it.
+/// Plan of a commit: what is to be written, and what must hold for it.
 #[derive(Debug, Default)]
 pub struct CommitPlan {
     /// In which all was read that it rests on, for versions begin anew with each; `None`: it rests on nothing.

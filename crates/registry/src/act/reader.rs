@@ -1,4 +1,4 @@
-//! What a decision reads.
+//! Reader through which a decision reads the view.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -9,7 +9,7 @@ use parking_lot::Mutex;
 use super::CommitPlan;
 use crate::view::{View, ViewRecord};
 
-/// What a decision may read; each reading becomes a precondition of the commit.
+/// Reader of the view for a decision; each reading becomes a precondition of the commit.
 ///
 /// A record is read once: whoever asks for it again gets the same, so that what was checked, what was
 /// decided and what the commit demands are about one version, whatever the view has learned meanwhile.
@@ -57,7 +57,7 @@ impl<'a> DecisionReader<'a> {
         known
     }
 
-    /// Why the commit before this decision was refused.
+    /// Refusal of the commit before this decision.
     pub fn refusal(&self) -> Option<&CommitError> {
         self.refusal.as_ref()
     }
@@ -67,7 +67,7 @@ impl<'a> DecisionReader<'a> {
         self.epoch
     }
 
-    /// Which of those that were not there are about to be there again.
+    /// Records that were not there when they were read, and are about to be there again.
     pub(crate) fn awaited(&self) -> Vec<RecordId> {
         let Readings { seen, missed } = &*self.readings.lock();
         let absent = seen.iter().filter(|(_, (record, _))| record.is_none()).map(|(id, _)| id);

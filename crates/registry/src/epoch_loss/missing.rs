@@ -1,4 +1,4 @@
-//! What a new epoch has lost whole and comes back: somebody puts it back, and nobody else writes in its place.
+//! Records lost whole by a new epoch that come back: somebody puts them back, and nobody else writes in their place.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use super::{EpochLosses, HELD_FOR, Held, Inner, LostEpochRecord, ToRestore, is_owners, owner};
 use crate::view::{View, ViewRecord};
 
-/// How the records of a kind come back that a new epoch has lost.
+/// Kind of records that come back after a new epoch has lost them, and the way in which they do.
 #[derive(Clone, Debug)]
 pub struct RestoredKind {
     pub kind: RecordKind,
@@ -22,7 +22,7 @@ pub struct RestoredKind {
     pub is_merged: bool,
 }
 
-/// Who puts back what a new epoch has lost of a kind.
+/// Restorer of the records of a kind that a new epoch has lost.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RestoredBy {
     /// Whoever had come furthest in the epoch before: it is nobody's own.
@@ -62,7 +62,7 @@ impl RestoredKind {
     }
 }
 
-/// What a new epoch has lost and is to be restored.
+/// Records that a new epoch has lost and that are to be restored.
 #[derive(Default)]
 pub struct LostRecords {
     /// By what belongs together, in the order in which that is done.
@@ -105,7 +105,7 @@ impl LostRecord {
     }
 }
 
-/// How far this daemon has followed the registry.
+/// Span of revisions over which this daemon has followed the registry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FollowedSpan {
     /// The epoch that ended then.
@@ -122,7 +122,7 @@ impl EpochLosses {
         Self { restored, ..self }
     }
 
-    /// What is to be restored: what is lost whole, older copies that are merged, and older copies of what is this node's own.
+    /// Records to restore: those lost whole, older copies that are merged, and older copies of this node's own.
     pub fn lost(&self, view: &View) -> LostRecords {
         self.settle(view);
         let inner = self.inner.lock();
@@ -155,7 +155,7 @@ impl EpochLosses {
         lost
     }
 
-    /// How far this daemon has followed the registry until the epoch began; `None`: it was not there then.
+    /// Span over which this daemon has followed the registry until the epoch began; `None`: it was not there then.
     pub fn followed(&self, epoch: Epoch) -> Option<FollowedSpan> {
         let inner = self.inner.lock();
         let (_, until, met) = inner.followed.filter(|(of, ..)| *of == epoch)?;
@@ -190,7 +190,7 @@ impl EpochLosses {
         lost.records().filter(|of| inner.held.remove(of.id()).is_some()).count()
     }
 
-    /// Why a lost record is held no longer, with what is there now in its place; `None`: it is.
+    /// Reason why a lost record is held no longer, with what is there now in its place; `None`: it is still held.
     pub(super) fn release_reason(&self, held: &Held, now: Option<&Record>) -> Option<ReleaseReason> {
         let id = &held.record.record.id;
         let (how, found) = (self.restored_of(&id.kind), held.found.as_ref());
@@ -233,12 +233,12 @@ impl EpochLosses {
         }
     }
 
-    /// How a kind comes back; `None`: it says nothing of that.
+    /// Rules by which records of a kind come back; `None`: the kind has none.
     pub fn restored_of(&self, kind: &RecordKind) -> Option<&RestoredKind> {
         self.restored.iter().flatten().find(|restored| restored.kind == *kind)
     }
 
-    /// What parts that are missing are part of, as far as it is there.
+    /// Records that missing parts are part of, as far as they are there.
     pub(super) fn wholes(&self, view: &View) -> BTreeMap<RecordId, Arc<ViewRecord>> {
         let wholes: BTreeSet<RecordId> = {
             let inner = self.inner.lock();
@@ -247,13 +247,13 @@ impl EpochLosses {
         wholes.into_iter().filter_map(|id| Some((id.clone(), view.get(&id)?))).collect()
     }
 
-    /// What a record is part of.
+    /// Id of the record that this one is part of.
     pub fn whole_of(&self, record: &Record) -> Option<RecordId> {
         self.restored_of(&record.id.kind)?.part_of.map(|part_of| part_of(record))
     }
 }
 
-/// Why a lost record is held no longer.
+/// Reason why a lost record is held no longer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum ReleaseReason {
     Restored,

@@ -1,4 +1,4 @@
-//! Why a mutation is not carried out, and whether it is to be decided again.
+//! Refusals of mutations that are not carried out, and whether these are to be decided again.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,7 +20,7 @@ const PASS_WAIT: Duration = Duration::from_secs(4);
 /// How much of a caller's time is left for the answer.
 const ANSWER_TIME: Duration = Duration::from_millis(200);
 
-/// Why a mutation was not carried out just now, with what its caller is told if it is not decided again.
+/// Refusal of a mutation just now, with what its caller is told if it is not decided again.
 pub(super) enum MutationRefusal {
     Finally(Fault),
     /// By what the view shows, which may be behind the store.
@@ -50,7 +50,7 @@ impl MutationRefusal {
 }
 
 impl Registry {
-    /// Why nothing is decided about an object that is not what the caller expects, as far as this daemon knows. What the
+    /// Refuses to decide about an object that is not what the caller expects, as far as this daemon knows. What the
     /// store says counts: a view that is behind would name a version that is the actual one no more, or refuse one that
     /// the caller has read elsewhere.
     pub(super) async fn refuse_unexpected(
@@ -162,7 +162,7 @@ fn is_met(expected: Option<IfMatch>, actual: Version) -> bool {
     }
 }
 
-/// Why a decision was none: what it has not found may be about to be there again.
+/// Refusal of a mutation by its decision: what that has not found may be about to be there again.
 pub(super) fn refuse_decided(
     mutation: &Mutation<'_>,
     reader: &DecisionReader<'_>,
@@ -179,7 +179,7 @@ pub(super) fn refuse_decided(
     }
 }
 
-/// How long a mutation waits for what has refused it to pass.
+/// Instant until which a mutation waits for what has refused it to pass.
 pub(super) fn patience(mutation: &Mutation<'_>) -> Instant {
     let patient = Instant::now() + PASS_WAIT;
     let ends = mutation.caller.deadline.map(|ends| ends.checked_sub(ANSWER_TIME).unwrap_or(ends));

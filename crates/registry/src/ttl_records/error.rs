@@ -1,4 +1,4 @@
-//! Why a record could not be kept alive, and what its caller is told.
+//! Errors of records that could not be kept alive, and what their callers are told.
 
 use omnirelay_core::text::chain;
 use omnirelay_store::{CommitError, StoreError};
@@ -7,7 +7,7 @@ use omnirelay_wire::reasons;
 
 use crate::ttl_renewal::TooManyWait;
 
-/// Why a record could not be kept or brought to life.
+/// Error of a record that could not be kept or brought to life.
 #[derive(Debug, thiserror::Error)]
 pub enum LifeError {
     #[error(transparent)]

@@ -1,4 +1,4 @@
-//! What a new epoch has lost whole and is about to be written again: until it is, the view is not the registry.
+//! Records lost whole by a new epoch and about to be written again: until they are, the view is not the registry.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -61,7 +61,7 @@ impl AwaitedRecords {
 }
 
 impl State {
-    /// What the present records lack of the `old` ones, which were those of another epoch; what is gone is awaited.
+    /// Compares the present records to the `old` ones of another epoch: tells what they lack, and awaits what is gone.
     pub(super) fn lose(&mut self, before: RegistryHead, old: &BTreeMap<RecordKind, Records>) -> EpochChange {
         let reach = Reach { revision: before.revision, at: self.heard_at };
         let of_store = old.values().flat_map(Records::iter).filter(|held| !self.stays(&held.record.id));

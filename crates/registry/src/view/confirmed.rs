@@ -1,4 +1,4 @@
-//! What would outlive the server that granted it, and leases that were seen to be granted twice.
+//! Confirmed leases and commits, which would outlive the server that granted them, and leases seen to be granted twice.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
@@ -14,7 +14,7 @@ use super::{State, View, read, write};
 const SPLITS_MAX: usize = 64;
 const TOLD_FOR: Duration = Duration::from_secs(24 * 3600);
 
-/// What the store has confirmed of the present epoch.
+/// Confirmed state of the present epoch: what the store has confirmed of it.
 #[derive(Default)]
 pub(super) struct Confirmed {
     /// False: the store confirms nothing, and leases count as it grants them.
@@ -38,7 +38,7 @@ pub(super) struct Life {
     pub renewed_at: Millis,
 }
 
-/// What a confirmation is asked for.
+/// Lives of groups that a confirmation is asked for.
 pub struct ToConfirm {
     pub epoch: Epoch,
     lives: BTreeMap<GroupId, Life>,
@@ -79,13 +79,13 @@ impl View {
         self
     }
 
-    /// What was committed before this instant would outlive the server that took it; `None`: all would, as the store is in one place.
+    /// Instant before which all commits would outlive their server; `None`: all would, as the store is in one place.
     pub fn confirmed_through(&self) -> Option<Millis> {
         let confirmed = &read(&self.state).confirmed;
         confirmed.required.then_some(confirmed.through)
     }
 
-    /// What is there to be confirmed now.
+    /// Lives that are there to be confirmed now.
     pub(crate) fn to_confirm(&self) -> ToConfirm {
         let state = read(&self.state);
         let lives = state.held.iter().filter(|(_, scopes)| !scopes.is_empty());
@@ -127,7 +127,7 @@ impl View {
         self.confirmations.notified().await;
     }
 
-    /// How often a lease has come to count that did not before.
+    /// Number of times that a lease has come to count that did not before.
     pub fn confirmations(&self) -> u64 {
         read(&self.state).confirmed.news
     }
@@ -141,7 +141,7 @@ impl View {
         timeout(limit, through.wait_for(|through| *through > at)).await.is_ok()
     }
 
-    /// How many splits were seen since the start.
+    /// Number of splits seen since the start.
     pub fn splits_seen(&self) -> u64 {
         read(&self.state).splits.seen
     }

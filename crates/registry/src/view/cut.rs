@@ -6,7 +6,7 @@ use omnirelay_store::{Record, RecordKind};
 use super::{View, read};
 use crate::cursor::Cursor;
 
-/// What a view holds of some kinds at one moment.
+/// Cut of the registry: what a view holds of some kinds at one moment.
 pub struct RegistryCut {
     pub cursor: Cursor,
     /// Store time.

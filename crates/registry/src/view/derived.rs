@@ -1,4 +1,4 @@
-//! What is made of all records of a kind, and kept until any of them is changed.
+//! Derived values: what is made of all records of a kind, and kept until any of them is changed.
 
 use std::sync::Arc;
 
@@ -8,7 +8,7 @@ use parking_lot::Mutex;
 use super::{View, ViewRecord};
 use crate::cursor::Cursor;
 
-/// What is made of the records of a kind that are of no group: those of others end without a change.
+/// Value made of the records of a kind that are of no group: those of others end without a change.
 #[derive(Debug)]
 pub struct DerivedRecords<T>(Mutex<Option<(Cursor, Arc<T>)>>);
 
@@ -19,7 +19,7 @@ impl<T> Default for DerivedRecords<T> {
 }
 
 impl<T> DerivedRecords<T> {
-    /// What `make` makes of the records as they are now.
+    /// Value that `make` makes of the records as they are now.
     pub fn of(&self, view: &View, kind: &RecordKind, make: impl FnOnce(&[Arc<ViewRecord>]) -> T) -> Arc<T> {
         let mut made = self.0.lock();
         let changed = view.changed(kind);

@@ -1,4 +1,4 @@
-//! What this daemon knows of groups before a beat tells of them.
+//! Groups as this daemon knows them before a beat tells of them.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -16,7 +16,7 @@ impl View {
         read(&self.state).kinds.get(&id.kind)?.get(&id.key).cloned()
     }
 
-    /// How many records of a kind are held, those among them that are over and not deleted yet.
+    /// Number of records of a kind that are held, those among them that are over and not deleted yet.
     pub fn held_count(&self, kind: &RecordKind) -> usize {
         read(&self.state).kinds.get(kind).map_or(0, Records::len)
     }
@@ -31,14 +31,14 @@ impl View {
         self.group(id).filter(|group| !group.closed && self.now() < group.deadline)
     }
 
-    /// When the records of this life of a group are gone unless somebody speaks for it. `None`: nobody knows, for the
-    /// store does not answer, or has not told of it yet.
+    /// End of the records of this life of a group, unless somebody speaks for it. `None`: nobody knows, for the store
+    /// does not answer, or has not told of it yet.
     pub fn ends_at(&self, of: &GroupRef) -> Option<Millis> {
         let known = self.silence().is_none();
         known.then(|| read(&self.state).ends_at(of, self.connectivity.judged_now())).flatten()
     }
 
-    /// How often it was not known whether something is over.
+    /// Number of times that it was not known whether something is over.
     pub(crate) fn doubts(&self) -> u64 {
         read(&self.state).doubts.load(Ordering::Relaxed)
     }
@@ -54,7 +54,7 @@ impl View {
         beats.notified().await;
     }
 
-    /// Where the log ended, as the last beat has told.
+    /// Revision at which the log ended, as the last beat has told.
     pub(crate) fn heard_of(&self) -> Revision {
         read(&self.state).heard_of
     }

@@ -7,7 +7,7 @@ use omnirelay_store::{Lease, RecordKind};
 
 use super::{VerifiedSignatures, ViewRecord};
 
-/// What a load has read.
+/// Records and leases that a load has read.
 #[derive(Default)]
 pub struct LoadedRecords {
     /// Page by page: a vector of all is large, and what is large stays with the process when it is freed.

@@ -7,7 +7,7 @@ use std::ops::{Deref, DerefMut};
 
 use parking_lot::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 
-/// What a thread has locked; as much as nothing without debug assertions.
+/// Locks that a thread holds; as much as nothing without debug assertions.
 #[cfg(not(debug_assertions))]
 struct Held;
 

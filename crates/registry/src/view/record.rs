@@ -17,7 +17,7 @@ pub struct ViewRecord {
     derived: OnceLock<Box<Derived>>,
 }
 
-/// What was made of a record.
+/// Values that were made of a record.
 #[derive(Default)]
 struct Derived {
     decoded: OnceLock<Option<Arc<dyn Any + Send + Sync>>>,
@@ -31,7 +31,7 @@ impl ViewRecord {
         Self { record, epoch, derived: OnceLock::new() }
     }
 
-    /// What answers show of the record alone, as bytes: `show` makes the message, on first use. `None`: nothing.
+    /// Bytes of what answers show of the record alone: `show` makes the message, on first use. `None`: nothing.
     pub fn shown<M: Message>(&self, show: impl FnOnce(&Self) -> Option<M>) -> Option<&Bytes> {
         self.derived().shown.get_or_init(|| Some(show(self)?.encode_to_vec().into())).as_ref()
     }
@@ -45,7 +45,7 @@ impl ViewRecord {
         decoded.clone()?.downcast::<M>().ok()
     }
 
-    /// What `make` makes of the record, on first use: one thing for each kind of records. `None`: something else was made of it.
+    /// Value that `make` makes of the record, on first use: one for each kind of records. `None`: another was made.
     pub fn made<T: Send + Sync + 'static>(&self, make: impl FnOnce(&Self) -> T) -> Option<Arc<T>> {
         let made = self.derived().made.get_or_init(|| Arc::new(make(self)));
         made.clone().downcast::<T>().ok()

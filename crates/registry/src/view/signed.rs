@@ -75,7 +75,7 @@ pub struct AuthoritySuccession {
     pub is_by_new_issuer: bool,
 }
 
-/// By what signed records are judged.
+/// Signing of records: the authority and the issuers by which signed records are judged.
 #[derive(Clone)]
 pub struct RecordSigning {
     /// The record of the authority.
@@ -99,7 +99,7 @@ pub struct RefusedRecord {
     pub is_lost: bool,
 }
 
-/// Why what is found of a record does not count.
+/// Reason why what is found of a record does not count.
 #[derive(Debug)]
 enum Why {
     Record(RecordRefusal),
@@ -155,7 +155,7 @@ pub(super) struct SignedRecords {
     refusals: u64,
 }
 
-/// What is written of a signed record, and on what condition.
+/// Signing of a record to be written: by which signers, and on which version of the authority's record it depends.
 pub(crate) struct ToSign {
     pub by: RecordSigning,
     /// Whose signatures count; `None`: nothing is signed.

@@ -53,7 +53,7 @@ impl<'a> LeaseTenancy<'a> {
         leases.filter(|lease| matches!(self.standing(lease), Standing::Live { .. })).collect()
     }
 
-    /// When a group was renewed last, as far as was heard.
+    /// Time of the last renewal of a group, as far as was heard.
     pub fn renewed_at(&self, id: &GroupId) -> Option<Millis> {
         self.state.groups.get(id).map(|group| group.renewed_at)
     }

@@ -46,7 +46,7 @@ pub(super) struct MarkFile {
 #[derive(Debug)]
 struct Lock(File);
 
-/// What is wrong with a text of marks, and in which line, from 1.
+/// Damage of a text of marks: what is wrong, and in which line, from 1.
 #[derive(Debug, PartialEq, Eq)]
 struct Damage {
     line: usize,

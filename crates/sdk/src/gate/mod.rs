@@ -62,7 +62,7 @@ pub struct FencingGate {
     refused: AtomicU64,
 }
 
-/// How a token was let through.
+/// Way in which a token was let through.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Admitted {
     /// It was the mark of the scope already.
@@ -71,7 +71,7 @@ pub enum Admitted {
     Raised,
 }
 
-/// Why a gate cannot be opened. The file of marks is as it was.
+/// Error of opening a gate. The file of marks is as it was.
 #[derive(Debug, thiserror::Error)]
 pub enum GateError {
     /// The file system refuses.
@@ -95,7 +95,7 @@ pub enum GateError {
     Vanished { path: PathBuf, lock: PathBuf },
 }
 
-/// Why a token was not let through. The caller must not write.
+/// Refusal of a token that was not let through. The caller must not write.
 #[derive(Debug, thiserror::Error)]
 pub enum Refused {
     /// A greater token has been admitted: whoever sends this one has been succeeded, and shall stop.
@@ -210,7 +210,7 @@ impl FencingGate {
         self.known(scope).map(|scope| scope.mark()).filter(|mark| *mark > 0)
     }
 
-    /// How many calls were refused, for whatever reason, since this gate was opened.
+    /// Number of calls that were refused, for whatever reason, since this gate was opened.
     pub fn refused(&self) -> u64 {
         self.refused.load(Memory::Relaxed)
     }

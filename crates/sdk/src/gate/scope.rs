@@ -84,7 +84,7 @@ impl Warned {
     }
 }
 
-/// What is wrong with the name of a scope, if anything.
+/// Checks the name of a scope; an error says what is wrong with it.
 pub(super) fn check_name(name: &str) -> Result<(), &'static str> {
     if name.is_empty() {
         Err("is empty")

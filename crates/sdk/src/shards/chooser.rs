@@ -18,7 +18,7 @@ use super::refusal::refused_at;
 const PAUSE_FIRST: Duration = Duration::from_millis(1);
 const PAUSE_MAX: Duration = Duration::from_millis(250);
 
-/// Where the service of a node is reached.
+/// Resolver of a node to the endpoint at which its service is reached.
 type Resolve = dyn Fn(&str) -> Option<Endpoint> + Send + Sync;
 
 /// Sends calls to owners of shards. Connections are made when they are needed, kept, and closed when their node owns nothing any more.
@@ -37,7 +37,7 @@ struct Channels {
     version: i64,
 }
 
-/// Whom a call is sent to.
+/// Choice of the owner that a call is sent to.
 #[derive(Clone, Debug)]
 pub struct Chosen {
     pub channel: Channel,
@@ -48,7 +48,7 @@ pub struct Chosen {
     pub stale: bool,
 }
 
-/// Why a call was not made, or what came of it.
+/// Error of a call to the owner of a shard: why it was not made, or what came of it.
 #[derive(Debug, thiserror::Error)]
 pub enum CallError {
     #[error("the namespace has no shards")]

@@ -33,7 +33,7 @@ const PAUSE_MAX: Duration = Duration::from_secs(5);
 
 type Client = ShardControlServiceClient<Channel>;
 
-/// What is followed, and where.
+/// Options of a shard map: which namespace is followed, and at which daemons.
 #[derive(Clone, Debug)]
 pub struct ShardMapOptions {
     /// The control ports of daemons; one after the other is tried. Certificates are set on them.
@@ -43,7 +43,7 @@ pub struct ShardMapOptions {
     pub cache: Option<PathBuf>,
 }
 
-/// Why there is no map.
+/// Error of a start for which there is no map.
 #[derive(Debug, thiserror::Error)]
 pub enum ShardMapError {
     #[error("no daemon was named")]
@@ -52,7 +52,7 @@ pub enum ShardMapError {
     NoMap(#[source] Failure),
 }
 
-/// What went wrong with a daemon.
+/// Failure of a daemon that is asked for the map.
 #[derive(Debug, thiserror::Error)]
 pub enum Failure {
     #[error("cannot connect")]
@@ -309,7 +309,7 @@ fn apply(map: &mut Snapshot, event: pb::ShardDiffNotification) -> Result<(), Fai
     if map.put(shard, record.map_version) { Ok(()) } else { Err(Failure::Reset) }
 }
 
-/// What a daemon has, beside what it has told.
+/// Check of the map against a daemon: the version that the daemon has, beside what it has told.
 struct Checked {
     version: i64,
     /// It says that it may be behind itself.

@@ -7,7 +7,7 @@ use omnirelay_core::shard_sum::{hexadecimal, summand};
 use omnirelay_wire::pb::omnirelay::mesh::control::v1 as pb;
 use serde::{Deserialize, Serialize};
 
-/// Whether work is to be sent to a shard.
+/// Status of a shard: whether work is to be sent to it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum ShardStatus {

@@ -7,7 +7,7 @@ use tonic::{Code, Status};
 pub const MAP_VERSION: &str = "x-omnirelay-shards-version";
 pub const SHARD: &str = "x-omnirelay-shard";
 
-/// Why work on a shard may not be begun here.
+/// Reason why work on a shard may not be begun here.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum NoLeave {
     /// The node does not own it.

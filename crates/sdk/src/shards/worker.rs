@@ -26,7 +26,7 @@ const APART: Duration = Duration::from_millis(2);
 /// How long an answer may take.
 const WITHIN: Duration = Duration::from_secs(1);
 
-/// Which worker this is, and whom it asks.
+/// Options of a shard worker: which worker this is, and which daemon it asks.
 #[derive(Clone, Debug)]
 pub struct ShardWorkerOptions {
     /// The control port of the daemon of this node: what that node owns is served here. Certificates are set on it.
@@ -36,7 +36,7 @@ pub struct ShardWorkerOptions {
     pub worker_id: String,
 }
 
-/// What a process has to do.
+/// Workload of a process.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Workload {
     /// Pieces of work that were taken and are not done.
@@ -60,7 +60,7 @@ pub struct ShardWorker {
     asking: JoinHandle<()>,
 }
 
-/// Who asks for leave, and what it has.
+/// Client that asks the daemon for leave, and the leaves that it has.
 struct Asker {
     client: ShardControlServiceClient<Channel>,
     namespace: String,
@@ -138,7 +138,7 @@ impl Drop for Served {
 }
 
 impl Served {
-    /// Until when nobody else may serve the shard, by the clock of this process; later with each renewal while the work lasts.
+    /// End of the leave, before which nobody else may serve the shard, by the clock of this process; renewals move it.
     pub fn until(&self) -> Instant {
         self.leave.until()
     }
@@ -197,14 +197,14 @@ impl ShardWorker {
         Ok(Served { fence, leave: leave.clone() })
     }
 
-    /// What may be served now, each with its fence token.
+    /// Shards that may be served now, each with its fence token.
     pub fn shards(&self) -> BTreeMap<String, u64> {
         let leaves = self.asker.lock();
         let may = leaves.of.iter().filter(|(_, leave)| leave.may_be_entered());
         may.map(|((shard, fence), _)| (shard.clone(), *fence)).collect()
     }
 
-    /// Why the daemon gives no leave; empty: it does.
+    /// Reason why the daemon gives no leave; empty while it gives it.
     pub fn trouble(&self) -> String {
         self.asker.lock().trouble.clone()
     }

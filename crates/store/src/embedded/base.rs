@@ -21,7 +21,7 @@ const SCHEMA_KEY: &[u8] = &[0, 0];
 /// A table of the file.
 pub(super) type FileTable = ReadOnlyTable<&'static [u8], &'static [u8]>;
 
-/// What the file held after a checkpoint.
+/// Base of the store: the rows and the log that the file held after a checkpoint.
 pub(super) struct Base {
     rows: FileTable,
     log: FileTable,

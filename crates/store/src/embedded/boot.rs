@@ -1,4 +1,4 @@
-//! Which boot of the machine it is: what was written without a sync is there as long as it lasts.
+//! Boot of the machine: what was written without a sync is there as long as it lasts.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use rustix::time::{ClockId, clock_gettime};
 /// By how much the clock may have been set without anybody minding.
 const CLOCK_SET_MAX: Duration = Duration::from_secs(1);
 
-/// Which boot of the machine it is, and how its clocks stand.
+/// Boot of the machine: which one it is, and how its clocks stand.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct MachineBoot {
     pub id: [u8; 16],

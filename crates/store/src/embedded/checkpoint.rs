@@ -22,7 +22,7 @@ pub(super) struct Checkpoints {
     made: Sender<Made>,
 }
 
-/// What became of a checkpoint: the last batch in it, or that the file failed.
+/// Result of a checkpoint: the last batch in it, or that the file failed.
 pub(super) type Made = Result<Written, CheckpointFailed>;
 
 /// The file must be opened again.
@@ -45,7 +45,7 @@ impl Checkpointer {
         self.is_busy
     }
 
-    /// What became of the checkpoint, if one was made since this was asked last.
+    /// Result of the checkpoint, if one was made since this was asked last.
     pub fn made(&mut self) -> Option<Made> {
         let made = match self.made.try_recv() {
             Ok(made) => Some(made),

@@ -1,4 +1,4 @@
-//! Where the bytes of an embedded store are, and a watch on what happens to them.
+//! Disk that has the bytes of an embedded store, and a watch on what happens to them.
 
 use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions, TryLockError};
@@ -85,7 +85,7 @@ pub(super) struct FileDisk {
     locked: Option<File>,
 }
 
-/// What a disk gives to keep the bytes in.
+/// Medium that a disk gives to keep the bytes in.
 #[derive(Debug)]
 pub struct DiskMedium {
     pub backend: Box<dyn StorageBackend>,
@@ -101,7 +101,7 @@ pub(super) struct Watched {
     seen: Arc<Seen>,
 }
 
-/// What a [`Watched`] backend has seen.
+/// Syncs, failure and unsynced writes that a [`Watched`] backend has seen.
 #[derive(Debug, Default)]
 pub(super) struct Seen {
     syncs: AtomicU64,

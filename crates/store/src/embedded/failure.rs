@@ -1,4 +1,4 @@
-//! What went wrong with the files of a store, when it was opened and since.
+//! Failures of the files of a store, when it was opened and since.
 
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::super::StoreError;
 use super::base::SCHEMA;
 
-/// Why an embedded store could not be opened. The file is as it was.
+/// Error of opening an embedded store. The file is as it was.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
     #[error(

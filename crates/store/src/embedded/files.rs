@@ -1,4 +1,4 @@
-//! What the files of an embedded store are called, in its directory.
+//! Names of the files of an embedded store, in its directory.
 
 use std::path::{Path, PathBuf};
 
@@ -13,7 +13,7 @@ pub(super) const RENEWALS_NAME: &str = "registry.renewals";
 /// A new file before it is complete.
 pub(super) const PREPARED_NAME: &str = "registry.new";
 
-/// What the segments of the log are called, beside the store file.
+/// Path of a segment of the log, beside the store file.
 pub(super) fn segment_path(store: &Path, which: usize) -> PathBuf {
     store.with_file_name(format!("registry.wal.{which}"))
 }

@@ -15,7 +15,7 @@ use super::super::{GroupId, Pulse, PulseAnswer, StoreError};
 use super::renewals::Renewals;
 use super::written::Opening;
 
-/// What a pulse reads and moves.
+/// Lives of groups, and the state of the store, which a pulse reads and moves.
 #[derive(Default)]
 pub(super) struct Lives {
     /// What is committed, and whom the store has heard since.
@@ -27,7 +27,7 @@ pub(super) struct Lives {
     renewals: Option<Renewals>,
 }
 
-/// What one pulse has renewed, before it is known that it may.
+/// Renewals of one pulse, before it is known that it may make them.
 struct Renewing<'a> {
     groups: &'a Groups,
     renewed: Vec<(GroupId, GroupState)>,

@@ -77,7 +77,7 @@ struct Calls {
     reads: mpsc::Sender<Read>,
 }
 
-/// How long a step may take.
+/// Length of a step: how long it may take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Length {
     /// It is made on its caller's thread, if that is the quickest.
@@ -88,7 +88,7 @@ enum Length {
 /// A call that reads the file.
 type Read = Box<dyn FnOnce(&Shared) + Send>;
 
-/// What a store has done since it was opened.
+/// Statistics of a store since it was opened.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct StoreStats {
     /// Log entries written.

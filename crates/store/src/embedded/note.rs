@@ -1,10 +1,10 @@
-//! What is noted beside the file, to find out that an older copy took its place.
+//! Note of the last batch, kept beside the file to find out that an older copy took its place.
 
 use omnirelay_core::time::Millis;
 
 use super::written::{Opening, Written};
 
-/// What is noted beside the file after each batch: which one the log held then, and which one the file.
+/// Note beside the file after each batch: which one the log held then, and which one the file.
 ///
 /// The log is synced first and the note is never waited for, so a crash may leave a note that is
 /// behind the log, but none that is ahead of it. A file that is behind its note, or was written
@@ -24,7 +24,7 @@ pub struct BatchNote {
     pub file_batch: u64,
 }
 
-/// What stands in the place of the note.
+/// Content of the place of the note, as it was found.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum FoundNote {
     /// Nothing: a first start, or the file was moved here without it.
@@ -39,7 +39,7 @@ pub enum FoundNote {
 }
 
 impl FoundNote {
-    /// What it says, whether that is proven or not.
+    /// Note that was found, be it proven or not.
     pub fn note(self) -> Option<BatchNote> {
         match self {
             Self::Note(note) | Self::Unproven(note) => Some(note),

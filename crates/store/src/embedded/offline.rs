@@ -1,4 +1,4 @@
-//! What can be done with a store that no daemon uses: checking it without a change, and giving back unused room.
+//! Offline work on a store that no daemon uses: checking it without a change, and giving back unused room.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -22,7 +22,7 @@ use super::options::EmbeddedOptions;
 use super::proof::{MissingStoreFile, Past};
 use super::{EmbeddedStore, proof, wal};
 
-/// What a store holds, and what is wrong with it.
+/// Report of the check of a store: what it holds, and what is wrong with it.
 #[derive(Clone, Debug)]
 pub struct StoreReport {
     pub path: PathBuf,

@@ -84,7 +84,7 @@ pub(super) fn refuse_untouched(path: &Path, past: Past) -> Result<(), OpenError>
     })
 }
 
-/// What a store is opened with.
+/// Input of an opening: the options, and what is known of a file that was there before.
 #[derive(Clone, Copy)]
 pub(super) struct Given {
     pub options: EmbeddedOptions,
@@ -101,7 +101,7 @@ pub(super) struct Started {
     pub lost: Option<AcceptedLoss>,
 }
 
-/// What a store was found to hold, and how it goes on.
+/// Opened store: what it was found to hold, and how it goes on.
 pub(super) struct Opened {
     pub held: Held,
     pub wal: Wal,
@@ -140,7 +140,7 @@ pub(super) fn open(disk: &mut dyn Disk, clock: Box<dyn Clock>, given: Given) -> 
     }
 }
 
-/// What file and log hold.
+/// Content recovered from the file and the log.
 struct Recovered {
     base: Base,
     /// The last batch that the file has.
@@ -194,7 +194,7 @@ impl Recovered {
     }
 }
 
-/// What an opening begins with.
+/// State with which an opening begins.
 struct Begun {
     opened: Opened,
     clock: StoreClock,
@@ -294,7 +294,7 @@ fn prepare(
     Ok(created)
 }
 
-/// What a store is that was opened, by what was noted of the one that was used here last.
+/// Standing of an opened store against the note of the one that was used here last.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Standing {
     /// It was made just now.
@@ -308,7 +308,7 @@ enum Standing {
     Behind,
 }
 
-/// Why a store is not opened.
+/// Reason why a store is not opened.
 enum Refused {
     /// The log lacks what was acknowledged.
     Behind,

@@ -1,6 +1,6 @@
-//! How an embedded store uses its files.
+//! Options of an embedded store: how it uses its files.
 
-/// How to use the file.
+/// Options of an embedded store.
 #[derive(Clone, Copy, Debug)]
 pub struct EmbeddedOptions {
     /// The most memory for pages of the file, in bytes. Less than the pages that are in use

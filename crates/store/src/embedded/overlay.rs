@@ -1,4 +1,4 @@
-//! What the write-ahead log holds and the file does not yet: the newest state of each row that was changed.
+//! Overlay of the store file: the newest state of each row that was changed in the write-ahead log, and not yet there.
 
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
@@ -7,7 +7,7 @@ use std::ops::Bound;
 
 use bytes::Bytes;
 
-/// Which of the file's two tables.
+/// Tree of the file: one of its two tables.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Tree {
     Rows,
@@ -49,7 +49,7 @@ impl Overlay {
         changes(Tree::Rows).chain(changes(Tree::Log))
     }
 
-    /// What became of a row; `None`: nothing.
+    /// Change of a row: its new bytes, or that it was removed; `None`: it was not changed.
     pub fn get(&self, tree: Tree, key: &[u8]) -> Option<Option<&Bytes>> {
         self.of(tree).get(key).map(Option::as_ref)
     }

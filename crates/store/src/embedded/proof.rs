@@ -1,4 +1,4 @@
-//! What proves that a directory had a registry: a store file that is not there any more is then a loss, and no first start.
+//! Proof that a directory had a registry: a store file that is not there any more is then a loss, and no first start.
 
 use std::fs::File;
 use std::io;
@@ -14,7 +14,7 @@ use crate::whole_file::write_whole;
 const MADE_NAME: &str = "registry.made";
 const MADE_TEXT: &str = "this directory has a registry; epoch ";
 
-/// What to do about a store file that was there and is not.
+/// Action to take on a store file that was there and is not.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum MissingStoreFile {
     /// Do not start.
@@ -24,7 +24,7 @@ pub enum MissingStoreFile {
     AcceptLoss,
 }
 
-/// What a directory had before.
+/// Past of a directory: what it had before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Past {
     /// Nothing that is known: a first start, unless its file says otherwise.

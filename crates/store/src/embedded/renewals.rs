@@ -47,7 +47,7 @@ pub(super) struct Renewals {
     state: Keeping,
 }
 
-/// Whether what is noted is kept.
+/// Keeping of the renewals that are noted: whether the file has all of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Keeping {
     All,
@@ -57,7 +57,7 @@ enum Keeping {
     Unknown,
 }
 
-/// What was found in the file.
+/// Renewals that were found in the file.
 #[derive(Default)]
 pub(super) struct Found {
     /// The newest slot of each group, and where it is: a group that was forgotten has left one behind.

@@ -1,4 +1,4 @@
-//! What the writer, the reader and the callers of an embedded store share.
+//! State that the writer, the reader and the callers of an embedded store share.
 
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -63,7 +63,7 @@ pub(super) struct Counted {
     pub transactions: AtomicU64,
 }
 
-/// What is committed and may be seen.
+/// Committed state that may be seen.
 #[derive(Default)]
 pub(super) struct Shown {
     pub batch: u64,
@@ -75,7 +75,7 @@ pub(super) struct Shown {
     ring: Ring,
 }
 
-/// What a store was found to hold.
+/// Content that a store was found to hold.
 pub(super) struct Held {
     pub base: Base,
     /// The last batch.
@@ -114,7 +114,7 @@ impl StoreClock {
         self.time.now()
     }
 
-    /// What the clock on the wall shows.
+    /// Time of the wall clock.
     pub fn wall(&self) -> Millis {
         self.time.wall()
     }
@@ -160,7 +160,7 @@ impl Shared {
         self.lives.lock()
     }
 
-    /// What the next batch goes on from: all that is shown, at this time.
+    /// State of the store from which the next batch goes on: all that is shown, at this time.
     pub fn written(&self, shown: &Shown) -> Written {
         let state = self.lives().state;
         Written { state, clock: self.clock.now(), batch: shown.batch, opening: self.opening }
@@ -267,7 +267,7 @@ impl Shared {
         self.use_database(None);
     }
 
-    /// What is to be written to the file, when the segment that is appended to is full: all that it holds.
+    /// Freezes the segment that is appended to, when it is full: returns all that it holds, to be written to the file.
     pub fn freeze(&self) -> Arc<Overlay> {
         let mut shown = self.shown.write();
         let frozen = Arc::new(std::mem::take(&mut shown.active));
@@ -275,7 +275,7 @@ impl Shared {
         frozen
     }
 
-    /// What is being written to the file, or was to be.
+    /// Changes that are being written to the file, or were to be.
     pub fn frozen(&self) -> Option<Arc<Overlay>> {
         self.shown().frozen.clone()
     }

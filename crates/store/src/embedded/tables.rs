@@ -31,7 +31,7 @@ pub(super) struct View<'a> {
     pub layers: [Option<&'a Overlay>; LAYERS_MAX],
 }
 
-/// What is committed and may be seen.
+/// Snapshot of what is committed and may be seen.
 pub(super) struct Snapshot<'a> {
     pub view: View<'a>,
     /// Locked only while groups are looked at, so that renewals go on.
@@ -50,7 +50,7 @@ pub(super) struct Batch<'a> {
     pub changed: Changed,
 }
 
-/// What a batch has changed.
+/// Changes that a batch has made.
 #[derive(Default)]
 pub(super) struct Changed {
     /// How often something was written durably.

@@ -29,7 +29,7 @@ pub(super) struct Wal {
     seen: Arc<Seen>,
 }
 
-/// What the segments hold that goes on from the store file.
+/// Tail of the log: what its segments hold that goes on from the store file.
 #[derive(Default)]
 pub(super) struct Tail {
     /// The batch that it ends with, as if the file had it; the file's own if the log has nothing more.
@@ -49,7 +49,7 @@ pub(super) struct Found {
     contents: [Option<Content>; SEGMENTS],
 }
 
-/// Why the log cannot be read.
+/// Error of a log that cannot be read.
 #[derive(Debug, thiserror::Error)]
 #[error("a frame of the log cannot be read")]
 pub(super) struct Unreadable;
@@ -71,7 +71,7 @@ impl Found {
         Ok(Self { wal, contents })
     }
 
-    /// What goes on from `base`, the last batch that the store file has.
+    /// Tail that goes on from `base`, the last batch that the store file has.
     pub fn tail(&self, base: &Written) -> Result<Tail, Unreadable> {
         let mut tail = Tail::nothing_behind(base);
         let mut order: Vec<_> = self
@@ -144,7 +144,7 @@ impl Wal {
         self.segments[self.current].reserve(bytes, limit)
     }
 
-    /// How many bytes can be appended without taking room from the disk.
+    /// Bytes that can be appended without taking room from the disk.
     pub fn room(&self) -> u64 {
         self.segments[self.current].room(self.limit)
     }

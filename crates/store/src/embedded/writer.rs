@@ -42,7 +42,7 @@ pub(super) type Job = Box<dyn for<'a, 'b> FnOnce(Option<&mut Step<'a, Batch<'b>>
 /// Answers the call.
 pub(super) type Finish = Box<dyn FnOnce(&Fate) + Send>;
 
-/// What became of a batch.
+/// Fate of a batch.
 #[derive(Debug)]
 pub(super) enum Fate {
     Kept,
@@ -89,7 +89,7 @@ struct Waiting {
     changed: bool,
 }
 
-/// Where a batch failed.
+/// Failure of a batch, by the step at which it failed.
 enum Failed {
     /// Nothing of it was written, and file and log are sound.
     Refused(Failure),
@@ -450,7 +450,7 @@ impl Writer {
     }
 }
 
-/// Who writes: the thread of the store takes calls from a queue, and a caller who finds nobody there does without it.
+/// Desk of the writer: the thread of the store takes calls from a queue; a caller who finds nobody does without it.
 pub(super) struct Desk {
     writer: Mutex<Writer>,
     /// How many calls are in the queue, or were taken from it and are not made yet.

@@ -1,4 +1,4 @@
-//! What a batch writes about the store itself: its state, and which opening of the store wrote it.
+//! Record that a batch writes about the store itself: its state, and which opening of the store wrote it.
 
 use omnirelay_core::time::Millis;
 
@@ -36,7 +36,7 @@ impl Written {
     }
 }
 
-/// What a batch wrote about the store itself.
+/// Record about the store itself that a batch wrote.
 pub(super) fn written_in(changes: &Overlay) -> Option<Written> {
     Written::from_row(changes.get(Tree::Rows, STATE_KEY)??).ok()
 }

@@ -1,4 +1,4 @@
-//! What is risky about a server: settings under which the registry can be lost.
+//! Advice on risky settings of a server, under which the registry can be lost.
 
 use std::collections::HashMap;
 
@@ -40,7 +40,7 @@ struct Settings {
     default_user: Option<DefaultUser>,
 }
 
-/// Whom the server takes those for who do not say who they are, and what it loads its append-only file as.
+/// Default user of a server, for those who do not say who they are, and for what it loads of its append-only file.
 #[derive(Clone, Copy, Debug)]
 struct DefaultUser {
     /// Whether it takes whoever comes for this user.

@@ -76,7 +76,7 @@ fn add_lease(command: &mut Cmd, op: &LeaseOp) {
     };
 }
 
-/// What became of `commit`.
+/// Reads the outcome of `commit` from the reply.
 pub(super) fn outcome(commit: Commit, mut reply: Reply) -> Result<CommitOutcome, CommitError> {
     let word = reply.text()?;
     match word.as_str() {

@@ -1,4 +1,4 @@
-//! Whether enough replicas have what leaders rely on.
+//! Confirmation that enough replicas have what leaders rely on.
 
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -17,7 +17,7 @@ const WAIT_MAX: Duration = Duration::from_millis(700);
 /// How long another wait may go on before this one has its turn.
 const TURN_MAX: Duration = Duration::from_secs(1);
 
-/// What the master says before replicas are waited for.
+/// State that the master tells before replicas are waited for.
 struct Told {
     now: Millis,
     replicas: MasterReplicas,

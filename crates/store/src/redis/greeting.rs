@@ -1,4 +1,4 @@
-//! What every new connection does first: it finds out which life of the registry it has reached.
+//! Greeting that every new connection does first: it finds out which life of the registry it has reached.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -54,7 +54,7 @@ impl Seen {
         Revision(self.head.load(Ordering::Relaxed))
     }
 
-    /// What the server holds that this version must not touch, if it does.
+    /// Content of the server that this version must not touch, if it holds any.
     pub fn refusal(&self) -> Option<String> {
         self.refusal.lock().clone()
     }
@@ -87,7 +87,7 @@ impl ConnectionHello for Greeting {
     }
 }
 
-/// What a server is to a store.
+/// Result of greeting a server: what it is to a store.
 enum Greeted {
     Welcome,
     /// It was the master a moment ago, or will be.

@@ -1,4 +1,4 @@
-//! What the scripts answer, and the rows in it.
+//! Answers of the Redis scripts, and the rows in them.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -25,7 +25,7 @@ struct Row {
     what: &'static str,
 }
 
-/// What a log entry begins with.
+/// Head of a log entry.
 pub(super) struct LogHead {
     pub epoch: Epoch,
     pub previous: Revision,

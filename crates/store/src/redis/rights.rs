@@ -1,4 +1,4 @@
-//! What the user of a node may do on a server: the commands of a daemon, and the keys that it reads and writes.
+//! Rights of a node's user on a server: the commands of a daemon, and the keys that it reads and writes.
 
 use std::collections::BTreeSet;
 
@@ -57,7 +57,7 @@ pub const KEYS_OF_NO_KIND: &[&str] = &[
 /// What the keys of each kind begin with.
 const OF_KINDS: [&str; 2] = ["records:", "order:"];
 
-/// What a user is to be allowed.
+/// Rights that a user is to have.
 pub struct UserRights<'a> {
     /// What all keys of the mesh begin with: its hash tag and a colon.
     pub prefix: String,
@@ -66,7 +66,7 @@ pub struct UserRights<'a> {
     pub selects: bool,
 }
 
-/// What a server says that a user is allowed.
+/// Rights that a user has, as a server tells them.
 #[derive(Debug, Default)]
 pub struct GrantedRights {
     /// Its patterns of keys.

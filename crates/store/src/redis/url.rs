@@ -31,7 +31,7 @@ const UNQUOTED: &str = "it is no text; put it in quotes";
 #[derive(Clone, PartialEq, Eq)]
 pub struct UrlSecret(String);
 
-/// Where a server listens.
+/// Address on which a server listens.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ServerAddress {
     /// A name, an IPv4 address, or an IPv6 address without brackets.
@@ -39,7 +39,7 @@ pub struct ServerAddress {
     pub port: u16,
 }
 
-/// What the servers of the URL are.
+/// Servers that the URL names.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum StoreServers {
     /// Redis servers, one of which is the master; or nodes of a Cluster, which the connection
@@ -63,8 +63,8 @@ pub struct RedisUrl {
     pub prefix: String,
 }
 
-/// Why a text is no URL of a Redis store. Holds nothing of its user information, nor of its hosts:
-/// where the `@` was forgotten, a password stands in the place of a port. Hosts are counted from 1.
+/// Reason why a text is no URL of a Redis store. Holds nothing of its user information, nor of its hosts: where the `@`
+/// was forgotten, a password stands in the place of a port. Hosts are counted from 1.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum UrlError {
     #[error(

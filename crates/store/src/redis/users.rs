@@ -9,12 +9,12 @@ use super::link::{Info, LinkError, MasterLink};
 use super::rights::{GrantedRights, UserRights};
 use crate::{ExpelOutcome, ReadmitOutcome, RightsSet, StoreCredentials, WritableKinds};
 
-/// What a node's own user is called. No part but the first has an underscore in it.
+/// Name of a node's own user. No part but the first has an underscore in it.
 pub fn node_user(prefix: &str, mesh: &str, node: &str) -> String {
     format!("{prefix}_{mesh}_{node}")
 }
 
-/// Whose users: those of the nodes of one mesh, in one database.
+/// Users of the nodes of one mesh, in one database.
 #[derive(Clone, Copy)]
 pub struct MeshUsers<'a> {
     pub link: &'a MasterLink,
@@ -24,7 +24,7 @@ pub struct MeshUsers<'a> {
     pub database: u32,
 }
 
-/// What a server says of a user.
+/// Answer of a server about a user.
 enum Found {
     /// There is none.
     Absent,

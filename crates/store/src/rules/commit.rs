@@ -12,7 +12,7 @@ use super::super::{
 use super::records::Planned;
 use super::{Step, Table, TablesMut, keys, rows};
 
-/// What a commit will write, judged as a whole before any of it is.
+/// Plan of a commit: what it will write, judged as a whole before any of it is.
 #[derive(Default)]
 pub(super) struct Plan {
     /// Of its log entry.
@@ -172,7 +172,7 @@ impl<T: TablesMut> Step<'_, T> {
         }
     }
 
-    /// What `record` leaves behind when it is deleted in the entry of `revision`.
+    /// Tombstone that `record` leaves behind when it is deleted in the entry of `revision`.
     pub(super) fn tombstone(&self, record: &Record, revision: Revision, writer: &Arc<str>) -> Record {
         Record {
             id: record.id.clone(),

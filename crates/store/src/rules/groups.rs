@@ -90,7 +90,7 @@ impl GroupState {
     }
 }
 
-/// What is kept of a secret.
+/// Hash of a secret, which alone is kept of it.
 pub(crate) fn secret_hash(secret: &str) -> [u8; 32] {
     Sha256::digest(secret.as_bytes()).into()
 }

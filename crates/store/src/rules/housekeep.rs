@@ -17,7 +17,7 @@ use super::{GroupState, Keep, Step, Stretch, Table, TablesMut, keys, rows};
 /// The most rows of one sort that one step removes.
 pub(crate) const STEP_ROWS_MAX: usize = 512;
 
-/// What one log entry has left for expired records.
+/// Room that one log entry has left for expired records.
 struct Room {
     records: usize,
     bytes: usize,

@@ -18,7 +18,7 @@ pub(crate) fn end_of_prefix(prefix: &[u8]) -> Option<Vec<u8>> {
     Some(end)
 }
 
-/// What the keys of all records of `kind` begin with.
+/// Prefix of the keys of all records of `kind`.
 pub(super) fn kind(RecordKind(kind): &RecordKind) -> Vec<u8> {
     let mut key = Vec::with_capacity(kind.len() + 1);
     key.extend_from_slice(kind.as_bytes());
@@ -50,14 +50,14 @@ pub(super) fn record_in(kind: &RecordKind, key: &[u8]) -> Result<RecordId, Store
     record.ok_or_else(|| incompatible(format!("a record's key of {} bytes", key.len())))
 }
 
-/// What the keys of all members of the lives of a group begin with.
+/// Prefix of the keys of all members of the lives of a group.
 pub(super) fn members(group: &str) -> Vec<u8> {
     let mut key = Vec::with_capacity(group.len() + 10);
     push_part(&mut key, group);
     key
 }
 
-/// What the keys of all members of one life of a group begin with.
+/// Prefix of the keys of all members of one life of a group.
 pub(super) fn members_of_life(group: &GroupRef) -> Vec<u8> {
     let mut key = members(&group.id.0);
     key.extend_from_slice(&group.instance.to_be_bytes());

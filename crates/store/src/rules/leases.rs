@@ -9,7 +9,7 @@ use super::super::{CommitError, GroupRef, Lease, LeaseFence, LeaseOp, Leases, St
 use super::commit::Plan;
 use super::{State, Step, Stretch, Table, Tables, TablesMut, rows};
 
-/// What stands between a scope and a new holder.
+/// Hold on a scope: what stands between it and a new holder.
 enum Hold {
     Free,
     /// Its holder is live.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::super::{LogEntry, PAGE_BYTES_MAX, Revision, StoreError};
 use super::{State, Stretch, Table, Tables, keys, rows};
 
-/// Where a reader of the log stands.
+/// Position of a reader of the log: how far it is behind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Behind {
     /// It has seen everything.

@@ -1,4 +1,4 @@
-//! What a store does, apart from where it keeps it: pure steps over ordered byte tables.
+//! Rules of a store, apart from where it keeps its rows: pure steps over ordered byte tables.
 //!
 //! The memory and the embedded backend run these same rules. A step is given the time, checks
 //! everything first and writes then, so a refused one leaves nothing behind.
@@ -69,7 +69,7 @@ pub(super) struct Stretch {
     pub backwards: bool,
 }
 
-/// Whether a change must be there after a crash.
+/// Durability of a change: whether it must be there after a crash.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Keep {
     Durably,
@@ -115,7 +115,7 @@ pub(super) trait TablesMut: Tables + GroupTableMut {
     fn delete_group(&mut self, id: &GroupId) -> Result<(), StoreError>;
 }
 
-/// What a store knows about itself as a whole.
+/// State that a store keeps about itself as a whole.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct State {
     pub epoch: Epoch,

@@ -26,7 +26,7 @@ impl Replaced {
         &self.0
     }
 
-    /// Until when the leases of `instance` pass to nobody; `None` when nothing is in their way.
+    /// Time until which the leases of `instance` pass to nobody; `None` when nothing is in their way.
     pub fn until(&self, instance: u64, now: Millis) -> Option<Millis> {
         self.standing(now).find(|life| life.instance == instance).map(|life| life.until)
     }

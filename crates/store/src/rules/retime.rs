@@ -1,4 +1,4 @@
-//! What becomes of deadlines when store time jumps: forward with the wall clock, or back by an operator's word.
+//! Retiming of deadlines when store time jumps: forward with the wall clock, or back by an operator's word.
 
 use std::time::Duration;
 

@@ -80,7 +80,7 @@ pub(super) fn log_entry(revision: Revision, row: &[u8]) -> Result<LogEntry, Stor
     })
 }
 
-/// When the entry of `row` was written, without reading the rest.
+/// Time at which the entry of `row` was written, without reading the rest.
 pub(super) fn log_at(revision: Revision, row: &[u8]) -> Result<Millis, StoreError> {
     let row = pb::LogAge::decode(row).map_err(|_| incompatible(format!("log entry {revision}")))?;
     Ok(Millis(row.at_ms))

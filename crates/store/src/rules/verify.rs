@@ -11,7 +11,7 @@ use super::{State, Stretch, Table, Tables, incompatible, keys, rows};
 /// The most findings that are told one by one.
 const FINDINGS_MAX: usize = 20;
 
-/// What is stored.
+/// Inventory of what is stored, and what was found wrong with it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Inventory {
     /// How many records there are of each kind, tombstones not counted.

@@ -33,7 +33,7 @@ impl Comments {
         Self { files }
     }
 
-    /// What the proto says of an element; `None` when it says nothing.
+    /// Comment of the proto on an element; `None` when there is none.
     pub(super) fn of(&self, file: &FileDescriptor, path: &[i32]) -> Option<&str> {
         self.files.get(file.name())?.get(path).map(String::as_str).filter(|text| !text.is_empty())
     }

@@ -14,7 +14,7 @@ pub const UNDECODED_BYTES_MAX: usize = 256 * 1024;
 /// How long a frame may be that is neither of data nor a head, in bytes: settings are a few numbers, the others one.
 pub const CONTROL_FRAME_BYTES_MAX: u64 = 4 * 1024;
 
-/// What the other side has sent is more than is kept (RFC 9114, 8.1: H3_EXCESSIVE_LOAD).
+/// Error of the other side, which has sent more than is kept (RFC 9114, 8.1: H3_EXCESSIVE_LOAD).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ExcessiveLoad {
     #[error("a frame of {bytes} bytes, and {bytes_max} are the most of its kind")]
@@ -23,11 +23,11 @@ pub enum ExcessiveLoad {
     Undecoded,
 }
 
-/// How much of frames that are not whole yet the streams of one connection have together.
+/// Bytes of frames that are not whole yet, which the streams of one connection have together.
 #[derive(Clone, Debug, Default)]
 pub struct UndecodedBytes(Arc<AtomicUsize>);
 
-/// What a stream carries, as far as it has come in.
+/// State of a stream: what is expected next, as far as it has come in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Expects {
     /// Of which type a stream of one direction is.
@@ -46,7 +46,7 @@ enum Expects {
     Anything,
 }
 
-/// What becomes of the payload of a frame.
+/// Fate of the payload of a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Fate {
     /// It is passed on as it comes.
@@ -106,7 +106,7 @@ impl StreamFrames {
         Ok(None)
     }
 
-    /// What has begun when the stream ends: whoever decodes it finds that it is not whole.
+    /// Rest of a frame that has begun when the stream ends: whoever decodes it finds that it is not whole.
     pub fn rest(&mut self) -> Option<Bytes> {
         let begun = std::mem::take(&mut self.begun);
         (!begun.is_empty()).then(|| begun.into())

@@ -26,7 +26,7 @@ const HEADS_READ: u64 = 8;
 /// How much of an answer is sent at a time, in bytes: a client that reads slowly is no client that does not read.
 const PIECE: usize = 64 * 1024;
 
-/// What one connection allows.
+/// Limits of one HTTP/3 connection.
 #[derive(Clone, Copy, Debug)]
 pub struct Http3Limits {
     /// The largest head of a request, in bytes as HTTP/3 counts them. Larger ones are answered with 431, and those in frames of

@@ -53,7 +53,7 @@ impl Unread {
     }
 }
 
-/// Whether the client stops the answer on the stream that was accepted last, and with what code.
+/// Signal that the client stops the answer on the stream that was accepted last, with the code of that.
 #[derive(Clone, Default)]
 pub struct AnswerStopSignal(Arc<Mutex<Option<BoxFuture<'static, VarInt>>>>);
 
@@ -82,7 +82,7 @@ impl StreamConnection {
     }
 }
 
-/// What is waited for by asking: begun by the first who asks, and gone on with by the next.
+/// Future that is waited for by asking: begun by the first who asks, and gone on with by the next.
 struct Waiting<T>(Option<Pin<Box<dyn Future<Output = T> + Send + Sync>>>);
 
 impl<T> Waiting<T> {
@@ -274,7 +274,7 @@ pub struct SendHalf {
     writing: Writing,
 }
 
-/// What is being written.
+/// State of writing to a stream: the frame that is being written.
 enum Writing {
     Nothing,
     /// A frame with its head in one piece: each piece takes the lock of the connection, and wakes what sends.
@@ -345,7 +345,7 @@ impl SendStream<Bytes> for SendHalf {
     }
 }
 
-/// What is kept of a connection, and what ends it when that is too much.
+/// Bounds of what is kept of a connection, and the connection, which is closed when that is too much.
 #[derive(Clone)]
 struct Bound {
     connection: quinn::Connection,

@@ -131,7 +131,7 @@ async fn three_of_ten_datagrams_may_be_lost() {
     assert!(over_http3[PATHS / 2] > CALLS / 2, "{over_http3:?}");
 }
 
-/// How a server greets whoever connects.
+/// Greeting of a server for whoever connects.
 #[derive(Clone, Copy, Debug)]
 enum Greeting {
     Silence,

@@ -72,7 +72,7 @@ impl Server {
         self.drain.send_replace(true);
     }
 
-    /// How many connections over QUIC are open.
+    /// Number of connections over QUIC that are open.
     pub fn open_over_udp(&self) -> usize {
         self.endpoint.open_connections()
     }
@@ -110,7 +110,7 @@ pub fn target(address: SocketAddr) -> CallTarget {
     CallTarget { address: address.to_string(), name: ServerName::try_from("node.mesh").unwrap() }
 }
 
-/// What a peer has told of.
+/// Record of what a peer has told of.
 #[derive(Default)]
 pub struct Told(pub Mutex<Vec<String>>, Mutex<Vec<Bytes>>);
 

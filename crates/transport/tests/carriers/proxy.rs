@@ -14,7 +14,7 @@ pub struct Proxy {
     _tasks: JoinSet<()>,
 }
 
-/// What becomes of datagrams.
+/// State of a proxy for datagrams: which it drops, by direction, share and size, and how many it has seen.
 #[derive(Default)]
 struct Udp {
     cut_there: AtomicBool,

@@ -82,7 +82,7 @@ pub fn under_tls(
     Ok(endpoint.connect_with_connector_lazy(reached.layer(connector)))
 }
 
-/// Why there is no message.
+/// Reason why there is no message.
 #[derive(Debug, thiserror::Error)]
 enum Missing {
     /// Nothing was answered.
@@ -273,7 +273,7 @@ fn document(method: &MethodJson, bytes: &[u8]) -> Option<Bytes> {
     serde_json::to_vec(&document).ok().map(Bytes::from)
 }
 
-/// What every document begins with; the time is this machine's.
+/// Head that every document begins with; the time is this machine's.
 pub fn head() -> Map<String, Value> {
     let mut head = Map::new();
     head.insert("schemaVersion".into(), json!("v1"));
@@ -313,7 +313,7 @@ fn missing(status: &Status) -> Option<&Missing> {
     None
 }
 
-/// Why a stream cannot be had or has ended.
+/// Reason why a stream cannot be had or has ended.
 #[derive(Debug)]
 pub enum StreamLoss {
     Failed(CallFailure),

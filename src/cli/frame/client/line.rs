@@ -60,7 +60,7 @@ impl DaemonConnections {
         Ok(Self { http, grpc, reached, proxy })
     }
 
-    /// What it means that nothing was answered in time: where there was never a connection, nothing was sent.
+    /// Failure of a call that was not answered in time: where there was never a connection, nothing was sent.
     pub fn late(&self) -> CallFailure {
         if self.reached.is_so() { CallFailure::timeout() } else { CallFailure::connect_timeout() }
     }
@@ -107,7 +107,7 @@ impl Lines {
         Ok(self)
     }
 
-    /// How long a connection may take to be made.
+    /// Time that a connection may take to be made.
     pub(super) fn connect_timeout(&self) -> Duration {
         self.connect_timeout
     }

@@ -54,7 +54,7 @@ pub struct Client {
     notes: StderrNotes,
 }
 
-/// What makes the requests of an event stream: the client, its headers, how long an answer may take.
+/// Parts of the requests of an event stream: the client, its headers, how long an answer may take.
 #[derive(Clone, Debug)]
 pub struct EventRequest {
     pub line: DaemonConnections,
@@ -62,7 +62,7 @@ pub struct EventRequest {
     pub timeout: Duration,
 }
 
-/// What a daemon answered.
+/// Answer of a daemon.
 #[derive(Clone, Debug)]
 pub struct Answer {
     pub status: u16,
@@ -81,7 +81,7 @@ impl Answer {
     }
 }
 
-/// What is known after some tries.
+/// State of a call after some tries.
 #[derive(Default)]
 struct Attempts {
     made: u32,
@@ -303,7 +303,7 @@ impl Client {
         Err(self.unreachable(call, vec![(address.to_string(), failure)], 1, started.elapsed()))
     }
 
-    /// What an event client needs to make requests as every other call does.
+    /// Parts that an event client needs to make requests as every other call does.
     pub fn event_request(&self) -> EventRequest {
         let mut headers = HeaderMap::new();
         if let Some(id) = self.request_id.as_deref().and_then(|id| id.parse().ok()) {
@@ -389,7 +389,7 @@ impl Client {
     }
 }
 
-/// Why the body of an answer was not read to its end.
+/// Reason why the body of an answer was not read to its end.
 enum Unread {
     Failed(reqwest::Error),
     TooLong,
@@ -428,7 +428,7 @@ fn is_worth_repeating(error: &CliError) -> bool {
     error.exit() == Exit::Unavailable && error.body().retryable
 }
 
-/// How long to wait after so many tries.
+/// Time to wait after so many tries.
 pub fn pause(tries: u32) -> Duration {
     BACKOFF.after(tries, chance())
 }

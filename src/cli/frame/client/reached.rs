@@ -1,4 +1,4 @@
-//! Whether there was ever a connection to an address: before that nothing was sent there, whatever has taken too long.
+//! Flag that there was a connection to an address: before that nothing was sent there, whatever has taken too long.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -7,7 +7,7 @@ use std::task::{Context, Poll};
 use futures_util::future::BoxFuture;
 use tower::{Layer, Service};
 
-/// Whether one was had, noted by what opens them.
+/// Flag that there was a connection, noted by what opens connections.
 #[derive(Clone, Debug, Default)]
 pub struct ReachedFlag(Arc<AtomicBool>);
 

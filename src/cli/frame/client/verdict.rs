@@ -1,4 +1,4 @@
-//! What an answer means, and what it means that there is none.
+//! Verdict on an answer, and on there being none.
 
 use std::time::Duration;
 

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use crate::frame::error::CliError;
 
-/// Where a watch stands.
+/// Position where a watch stands.
 #[derive(Clone, Debug, Default)]
 pub struct WatchPosition {
     /// Empty before the first.

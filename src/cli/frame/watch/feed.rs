@@ -12,7 +12,7 @@ use super::super::table::Column;
 use super::live::LiveTableNews;
 use super::present::Present;
 
-/// What is watched.
+/// Feed that is watched.
 pub struct WatchFeed<'a> {
     /// What is called, which says what is known of an object.
     pub rpc: &'static RpcMethod,
@@ -41,8 +41,8 @@ pub struct WatchFeed<'a> {
 }
 
 impl WatchFeed<'_> {
-    /// What is watched by `rpc` with this request: objects of a kind, which stand in the field of that name, and of which
-    /// nothing but their ids and columns is said.
+    /// Feed of `rpc` with this request, which is watched: objects of a kind, which stand in the field of that name, and
+    /// of which nothing but their ids and columns is said.
     ///
     /// # Errors
     /// When the request does not fit the method.
@@ -67,13 +67,13 @@ impl WatchFeed<'_> {
         })
     }
 
-    /// What an event tells of.
+    /// Object that an event tells of.
     pub fn object_of<'e>(&self, event: &'e Value) -> &'e Value {
         if self.object.is_empty() { event } else { field(event, self.object) }
     }
 }
 
-/// Which objects of a watch are kept in memory.
+/// Objects of a watch that are kept in memory.
 pub enum KeptObjects {
     /// All, as they are now: there are as many as there are objects.
     Latest,

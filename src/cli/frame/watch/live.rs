@@ -24,7 +24,7 @@ const LINES_BESIDES: usize = 3;
 /// The most news that are kept.
 const NEWS_MAX: usize = 10;
 
-/// What a live table says below its rows of what has happened.
+/// News that a live table says below its rows.
 #[derive(Clone, Copy, Debug)]
 pub struct LiveTableNews {
     /// The line of an event without its time; `None`: the event is no news.
@@ -125,7 +125,7 @@ impl LiveTable {
         now
     }
 
-    /// What was drawn may not look as it did.
+    /// Has the table drawn again: what was drawn may not look as it did.
     pub fn draw_again(&mut self) {
         self.drawn_at = None;
     }

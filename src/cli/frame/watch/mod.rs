@@ -46,7 +46,7 @@ const DRAW_PAUSE: Duration = Duration::from_millis(100);
 /// It is drawn at least this often, for ages and leases go on.
 const REDRAW: Duration = Duration::from_secs(1);
 
-/// What an event is: `added`, or `synced` where it is about the stream, in the stream of all events as well.
+/// Word for an event: `added`, or `synced` where it is about the stream, in the stream of all events as well.
 pub fn word(event: &Value) -> &str {
     let named = text(event, "type");
     named.strip_prefix("omnirelay.events.").unwrap_or(named)

@@ -14,7 +14,7 @@ use crate::frame::error::CliError;
 use crate::frame::session::CommandSession;
 use crate::frame::time;
 
-/// How often is asked, and which differences are none.
+/// Pace of polling: how often is asked, and which differences are none.
 #[derive(Clone, Copy, Debug)]
 pub struct PollPace {
     pub interval: Duration,
@@ -22,7 +22,7 @@ pub struct PollPace {
     pub counters: &'static [&'static str],
 }
 
-/// What was answered once.
+/// Round of polling: what was answered once.
 pub struct PollRound {
     /// All objects that somebody told of.
     pub objects: Vec<Value>,

@@ -1,4 +1,4 @@
-//! What an object is besides its record: that moves without an event, so it is asked for while a person looks.
+//! State of an object besides its record: that moves without an event, so it is asked for while a person looks.
 
 use std::pin::Pin;
 use std::time::Duration;
@@ -19,7 +19,7 @@ const ASKED_MAX: usize = 100;
 /// How much longer than usual is waited after a failure.
 const PATIENCE: u32 = 8;
 
-/// What of an object moves without an event, and who knows it.
+/// State of an object that moves without an event, and who knows it.
 pub struct Present<'a> {
     /// The call that answers it for the objects with these ids, or for more.
     pub call: Ask<'a>,

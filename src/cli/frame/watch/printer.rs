@@ -1,4 +1,4 @@
-//! What a watch prints: a line per event, or a table that is drawn again in place.
+//! Printer of a watch: a line per event, or a table that is drawn again in place.
 
 use std::io::IsTerminal as _;
 

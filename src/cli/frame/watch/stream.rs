@@ -31,7 +31,7 @@ pub struct StreamEvent {
     pub document: Value,
 }
 
-/// Why a stream cannot be had or has ended.
+/// Reason why a stream cannot be had or has ended.
 #[derive(Clone, Debug, PartialEq)]
 pub enum StreamEnd {
     /// Try again, here or at another address.
@@ -48,7 +48,7 @@ pub struct OpenEventStream {
     address: String,
 }
 
-/// Where events come from.
+/// Source that events come from.
 enum Events {
     Sse(BoxStream<Result<SSE, SseError>>),
     Grpc(Box<GrpcStream>),

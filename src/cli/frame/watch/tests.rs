@@ -1,4 +1,4 @@
-//! How long a watch waits: before a try, and on a stream that is silent.
+//! Waits of a watch: before a try, and on a stream that is silent.
 
 use eventsource_client::{Error as SseError, SSE};
 use futures_util::StreamExt as _;
@@ -72,7 +72,7 @@ fn watch<'a>(session: &CommandSession, args: &'a WatchArgs) -> Watch<'a> {
     }
 }
 
-/// What comes, and how many seconds after what came before.
+/// Item that comes on a stream, behind the seconds since what came before.
 type Timed = (u64, Result<SSE, SseError>);
 
 /// How a watch on `events` ends, and after what time.

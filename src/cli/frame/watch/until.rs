@@ -39,7 +39,7 @@ impl FromStr for FieldCondition {
 }
 
 impl FieldCondition {
-    /// That an object of what `rpc` answers has this field, and that the field can have this value.
+    /// Checks that an object of what `rpc` answers has this field, and that the field can have this value.
     ///
     /// # Errors
     /// Usage, with the fields or the values there are.

@@ -50,7 +50,7 @@ const BETWEEN: Duration = Duration::from_millis(300);
 type Warp = Box<dyn Fn(&mut Vec<Record>) + Send>;
 type Refuse = Box<dyn FnMut(&Commit) -> Option<Fate> + Send>;
 
-/// What becomes of a commit that does not go well.
+/// Fate of a commit that does not go well.
 enum Fate {
     /// It is not made.
     Lost,

@@ -1,4 +1,4 @@
-//! What is committed gets sealed, whatever comes between.
+//! Sealing of what is committed, whatever comes between.
 
 use omnirelay_decisions::audit_seal::{Digest256, Head, sign};
 use omnirelay_node::readiness::Readiness;

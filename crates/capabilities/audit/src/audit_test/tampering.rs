@@ -70,7 +70,7 @@ async fn any_changed_byte_of_a_seal_is_found() {
     }
 }
 
-/// What is written to the store, what is found, and whether it names a record.
+/// Case of tampering: what is written to the store, what is found, and whether it names a record.
 type Case = (&'static str, fn(&[Record], &[Record]) -> Vec<Write>, Wrong, At);
 
 enum At {

@@ -43,7 +43,7 @@ pub fn granted(view: &View, principal: &str) -> Scopes {
     view.get(&binding_id(principal)).map_or(Scopes::NONE, |record| scopes(&record))
 }
 
-/// Whom bindings give `mesh.admin`, in the order of their names.
+/// Principals to whom bindings give `mesh.admin`, in the order of their names.
 pub fn administrators(view: &View) -> Vec<String> {
     let records = view.list(&BINDING).records;
     let found = records.iter().filter(|record| administers(record));

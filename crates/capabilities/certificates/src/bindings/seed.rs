@@ -36,8 +36,9 @@ pub struct ConfiguredSeeds {
 }
 
 impl ConfiguredSeeds {
-    /// What the configuration of this daemon gives to a principal at this node alone: as long as it is certain that the mesh has no
-    /// authority, and where this node may not enter it, at most `mesh.operate`. Else the registry says what holds.
+    /// Scopes that the configuration of this daemon gives to a principal at this node alone: as long as it is certain
+    /// that the mesh has no authority, and where this node may not enter it, at most `mesh.operate`. Else the registry
+    /// says what holds.
     pub fn granted(&self, principal: &str) -> Scopes {
         let Some(seed) = self.seeds.iter().find(|seed| seed.principal == principal) else {
             return Scopes::NONE;

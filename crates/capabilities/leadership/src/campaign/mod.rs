@@ -35,7 +35,7 @@ use crate::metrics::LeadershipMetrics;
 /// How long a node that stops may take to hand over what it leads.
 const LEAVE_WAIT: Duration = Duration::from_secs(2);
 
-/// How a node campaigns.
+/// Settings of how a node campaigns.
 #[derive(Clone, Debug)]
 pub struct CampaignSettings {
     /// False: it leads nothing.
@@ -52,7 +52,7 @@ pub struct CampaignSettings {
     pub seed: u64,
 }
 
-/// What a node leads, and how it comes to it.
+/// Campaigner of a node: what it leads, and how it comes to it.
 pub struct Campaigner {
     registry: Arc<Registry>,
     settings: CampaignSettings,

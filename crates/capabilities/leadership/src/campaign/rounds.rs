@@ -281,7 +281,7 @@ fn end_word(end: End) -> &'static str {
     }
 }
 
-/// How a tenure ends that its leader ends itself.
+/// Ending of a tenure that its leader ends itself.
 pub(super) fn stepping_down(reason: &'static str, at: Millis) -> Ending {
     Ending { end: End::SteppedDown, reason, at }
 }

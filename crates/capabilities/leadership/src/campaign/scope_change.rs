@@ -1,4 +1,4 @@
-//! What a move of one scope changes.
+//! Change that a move of one scope makes.
 
 use omnirelay_decisions::lease::{
     Ending, HeldLease, Move, SCOPE_DELETED, Standing, TOKEN_OVERTAKEN, TenureNumbers, elect, vacate,
@@ -17,7 +17,7 @@ use omnirelay_wire::pb::omnirelay::store::v1::{AuditValue, LeadershipValue};
 use super::rounds::stepping_down;
 use super::{Campaigner, PeerRoster, ScopeState};
 
-/// What a move of one scope changes, on the condition that its record has this version.
+/// Change that a move of one scope makes, on the condition that its record has this version.
 pub(super) struct ScopeChange {
     pub scope: String,
     pub version: Version,
@@ -50,7 +50,7 @@ impl ScopeChange {
 }
 
 impl Campaigner {
-    /// What `act` changes; `None`: nothing.
+    /// Change that `act` makes; `None`: nothing changes.
     pub(super) fn piece(
         &self,
         known: &ScopeState,
@@ -77,7 +77,7 @@ impl Campaigner {
     }
 }
 
-/// What pieces of one scope are made of.
+/// Material of which changes of one scope are made.
 struct Making<'a> {
     campaigner: &'a Campaigner,
     known: &'a ScopeState,

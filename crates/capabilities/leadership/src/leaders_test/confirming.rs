@@ -1,4 +1,4 @@
-//! What leaders rely on where a replica must have it first.
+//! Confirmation by a replica: what leaders rely on where one must have it first.
 
 use super::*;
 

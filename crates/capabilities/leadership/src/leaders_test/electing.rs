@@ -1,4 +1,4 @@
-//! Who comes to lead, and when.
+//! Elections: who comes to lead, and when.
 
 use omnirelay_peer_records::session_id;
 use omnirelay_wire::timestamp::millis;

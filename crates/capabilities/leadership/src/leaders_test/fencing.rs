@@ -1,4 +1,4 @@
-//! How long a node leads for certain, and what becomes of who does not.
+//! Fencing: how long a node leads for certain, and what becomes of who does not.
 
 use bytes::Bytes;
 use omnirelay_leadership_records::scope_state::ScopeStates;

@@ -1,4 +1,4 @@
-//! That there are never two leaders, whatever happens to nodes and their paths to the store.
+//! Mishaps of nodes and their paths to the store: there are never two leaders, whatever happens.
 
 use super::*;
 

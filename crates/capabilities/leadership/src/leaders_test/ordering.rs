@@ -1,4 +1,4 @@
-//! What operators order, and what becomes of it.
+//! Orders of operators to scopes, and what becomes of them.
 
 use omnirelay_core::scope::GLOBAL_CONTROL;
 use omnirelay_identity::caller::IfMatch;

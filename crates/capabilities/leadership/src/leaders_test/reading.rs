@@ -1,4 +1,4 @@
-//! What is answered about scopes.
+//! Reads of scopes: what is answered about them.
 
 use omnirelay_wire::fault::Code;
 

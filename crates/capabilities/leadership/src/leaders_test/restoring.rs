@@ -1,4 +1,4 @@
-//! When scopes come back that a new epoch has lost.
+//! Restoring of scopes that a new epoch has lost.
 
 use super::*;
 

@@ -1,4 +1,4 @@
-//! What watches are told of elections and losses.
+//! Watches of leadership: what they are told of elections and losses.
 
 use super::*;
 use pb::leadership_event::Kind as Told;

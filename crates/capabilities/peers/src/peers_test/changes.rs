@@ -1,4 +1,4 @@
-//! What operators do, once and exactly.
+//! Changes that operators make, once and exactly.
 
 use omnirelay_wire::fault::Code;
 

@@ -1,4 +1,4 @@
-//! Whose turn it is to judge a silent peer, and with what right.
+//! Judging of a silent peer: whose turn it is, and with what right.
 
 use omnirelay_decisions::lease::place_of;
 use omnirelay_peer_records::own_session;

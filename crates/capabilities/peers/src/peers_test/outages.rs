@@ -1,4 +1,4 @@
-//! What an outage of the store does to peers: nothing, except to those who do not come back.
+//! Outages of the store: they do nothing to peers, except to those who do not come back.
 
 use omnirelay_scripted::{EVERY_CALL, Faulty, Ill, Method};
 use omnirelay_wire::pb::omnirelay::store::v1::AuditValue;

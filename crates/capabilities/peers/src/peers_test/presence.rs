@@ -1,4 +1,4 @@
-//! Who is alive, suspect, dead or gone.
+//! Presence of peers: who is alive, suspect, dead or gone.
 
 use omnirelay_host::log::captured;
 use omnirelay_wire::pb::omnirelay::store::v1::AuditValue;

@@ -1,4 +1,4 @@
-//! What several daemons restore of one peer, each by what it has seen of it.
+//! Restoring of one peer by several daemons, each by what it has seen of it.
 
 use omnirelay_scripted::{EVERY_CALL, Ill, LATE, Method};
 use prost::Message;

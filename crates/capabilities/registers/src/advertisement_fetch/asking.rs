@@ -41,7 +41,7 @@ impl FederatedNeighbour {
         transport.federated_peer(control, cluster, node).map(Self)
     }
 
-    /// By what it is called now; `None`: no connection is open.
+    /// Protocol by which the node is called now; `None`: no connection is open.
     pub fn protocol(&self) -> Option<ConnectionProtocol> {
         self.0.used().protocol
     }

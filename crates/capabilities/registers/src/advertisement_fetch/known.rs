@@ -144,7 +144,7 @@ impl ClusterNeighbours {
         self.nodes.iter()
     }
 
-    /// Why nobody of the cluster answers this node; `None`: somebody does, or is yet to be asked.
+    /// Reason why nobody of the cluster answers this node; `None`: somebody does, or is yet to be asked.
     pub fn trouble(&self) -> Option<&str> {
         let asked = || self.nodes.values().filter(|known| known.asked);
         let is_lost = asked().all(|known| known.failures >= LOST_AFTER);
@@ -154,7 +154,7 @@ impl ClusterNeighbours {
 }
 
 impl KnownNeighbour {
-    /// When it answered last, as answers of this daemon have it.
+    /// Time of the node's last answer, as answers of this daemon have it.
     pub fn answered_at(&self) -> Option<Timestamp> {
         self.answered.map(|at| timestamp(Millis(whole_ms(at))))
     }

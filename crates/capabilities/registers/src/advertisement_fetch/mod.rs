@@ -47,7 +47,7 @@ const STAND_BY: usize = 3;
 /// After so many intervals the next one asks.
 const SILENT_INTERVALS: u32 = 4;
 
-/// What an exchange is made with.
+/// Parts that an exchange of advertisements is made with.
 pub struct ExchangeParts {
     pub registry: Arc<Registry>,
     pub transport: Arc<NodeTransport>,
@@ -55,7 +55,7 @@ pub struct ExchangeParts {
     pub metrics: ExchangeMetrics,
 }
 
-/// How often it is made, and how long what was fetched lives.
+/// Settings of the exchange: how often it is made, and how long what was fetched lives.
 #[derive(Clone, Debug)]
 pub struct ExchangeSettings {
     pub every: Duration,
@@ -83,7 +83,7 @@ struct Turn {
     held: HeldOffers,
 }
 
-/// How an exchange with one node ended.
+/// Ending of an exchange with one node.
 struct Ended {
     /// As metrics have it.
     result: &'static str,
@@ -323,7 +323,7 @@ impl AdvertisementFetch {
         members.collect()
     }
 
-    /// What keeps advertisements of other meshes from being fetched; `None`: nothing.
+    /// Trouble that keeps advertisements of other meshes from being fetched; `None`: there is none.
     pub fn trouble(&self) -> Option<String> {
         let all = self.known.lock();
         let told = all.iter().filter_map(|(cluster, known)| {

@@ -23,7 +23,7 @@ use crate::advertisements::{ADVERTISEMENT, advertisement_id, check_items, parts}
 /// The producer of what was fetched.
 const PRODUCER: &str = "exchange";
 
-/// What is held of one node.
+/// Offers of one node, as they are held here.
 #[derive(Default)]
 pub struct HeldOffers {
     records: Vec<Arc<ViewRecord>>,
@@ -60,12 +60,12 @@ impl HeldOffers {
         all
     }
 
-    /// How many registers these are.
+    /// Number of these registers.
     pub fn len(&self) -> usize {
         self.records.len()
     }
 
-    /// What the records say.
+    /// Registers that are offered, as the records say.
     pub fn offered(&self) -> OfferedRegisters {
         let offered = self.records.iter().filter_map(|record| {
             let (_, register, _) = parts(&record.record.id)?;

@@ -1,4 +1,4 @@
-//! What register services outside push to the pool of this node.
+//! Pushes of register services outside to the pool of this node.
 
 use std::collections::BTreeSet;
 

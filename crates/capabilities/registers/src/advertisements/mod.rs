@@ -46,7 +46,7 @@ pub fn parts(id: &RecordId) -> Option<(&str, &str, &str)> {
     Some((parts.next()?, parts.next()?, parts.next()?))
 }
 
-/// What brings pools to what the catalogue says.
+/// Resyncs that bring pools to what the catalogue says.
 #[tonic::async_trait]
 pub trait Resyncs: Send + Sync + 'static {
     /// Plans a resync, and begins it as an operation unless it is a dry run.
@@ -68,7 +68,7 @@ pub trait Resyncs: Send + Sync + 'static {
     fn state(&self) -> pb::GetSyncStateResponse;
 }
 
-/// What fetches of federated clusters.
+/// Fetches of advertisements from federated clusters.
 pub trait ClusterFetches: Send + Sync + 'static {
     /// Of each, in the order of their names.
     fn states(&self) -> Vec<pb::FederatedClusterState>;

@@ -33,7 +33,7 @@ pub struct AdvertisementExchange {
     pub recent: RecentOffers,
 }
 
-/// What is offered, with its digests, and when it was looked at.
+/// Registers that are offered, with their digests, and when they were looked at.
 pub type RecentOffers = Mutex<Option<(Instant, Arc<(OfferedRegisters, RangeDigests)>)>>;
 
 impl AdvertisementExchange {

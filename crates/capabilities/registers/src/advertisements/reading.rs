@@ -1,4 +1,4 @@
-//! What is advertised: this node's from its memory, everybody else's from the view.
+//! Reading of what is advertised: this node's from its memory, everybody else's from the view.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -17,7 +17,7 @@ use super::pool::{LocalEntry, Pool};
 use super::{ADVERTISEMENT, advertisement_id, parts};
 use pb::advertisement::SyncState;
 
-/// Who advertises a register, in the order of the sources: what anybody may see, and what this node hides.
+/// Advertisements of a register, in the order of the sources: what anybody may see, and what this node hides.
 pub fn of_register(pool: &Pool, register_id: &str) -> Vec<pb::Advertisement> {
     all(pool, |_, register| register == register_id)
 }
@@ -53,7 +53,7 @@ pub fn key(shown: &pb::Advertisement) -> String {
     advertisement_id(&shown.source, &shown.register_id, &shown.producer).key
 }
 
-/// How many advertisements of other nodes can be seen.
+/// Number of advertisements of other nodes that can be seen.
 pub fn remote_count(pool: &Pool) -> usize {
     let (view, node) = (pool.registry().view(), pool.registry().node_id());
     let (records, sources) = (view.list(&ADVERTISEMENT).records, pool.sources());
@@ -98,7 +98,7 @@ pub fn available(pool: &Pool, sources: &[String], wanted: &[String]) -> Vec<pb::
     registers.into_iter().map(|(id, gathered)| gathered.register(id)).collect()
 }
 
-/// What is advertised of one register.
+/// Register as it is gathered from its advertisements.
 #[derive(Default)]
 struct Gathered {
     register: pb::AvailableRegister,
@@ -163,7 +163,7 @@ pub struct AdvertisementReading<'a> {
     alive_since: BTreeMap<String, Option<Millis>>,
 }
 
-/// When a group ends, and whether that is confirmed.
+/// End of a group, and whether it is confirmed.
 #[derive(Clone, Copy)]
 struct GroupEnd {
     /// `None`: nobody knows.

@@ -16,7 +16,7 @@ use super::reading::AdvertisementReading;
 use super::{ADVERTISEMENT, parts};
 use pb::advertisement_event::Type;
 
-/// Which advertisements are watched: those of these registers and sources that anybody may see; empty means all.
+/// Filter of watched advertisements: those of these registers and sources that anybody may see; empty means all.
 pub fn filter(
     pool: &Arc<Pool>,
     asked: &pb::WatchAdvertisementsRequest,
@@ -29,7 +29,7 @@ pub fn filter(
     }
 }
 
-/// What is told of them in the stream of events.
+/// Topic of advertisements in the stream of events: what is told of them.
 pub fn topic(pool: Arc<Pool>) -> Topic {
     let registry = pool.registry().clone();
     let noun = move || PublicAdvertisements { registry: registry.clone() };

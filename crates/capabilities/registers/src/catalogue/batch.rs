@@ -211,7 +211,7 @@ impl PieceAnswer for pb::BatchRegistersResponse {
     }
 }
 
-/// How the answer of a batch is completed.
+/// Completion of the answer of a batch.
 pub(super) struct BatchForm;
 
 impl AnswerCompletion for BatchForm {

@@ -48,7 +48,7 @@ pub(super) trait PieceAnswer: Message + Default + Clone {
     fn fail(&mut self, failures: Vec<pb::ItemFailure>);
 }
 
-/// What has become of a call so far.
+/// Outcome of a call so far.
 #[derive(Default)]
 struct Outcome<A> {
     answer: A,
@@ -63,7 +63,7 @@ struct Outcome<A> {
     cursor: String,
 }
 
-/// What a call came to.
+/// Result of a call.
 pub(super) struct Done<A> {
     pub answer: A,
     /// Where the registry stands after it.
@@ -188,7 +188,7 @@ impl Bulk<'_> {
     }
 }
 
-/// That nothing was done to a register, and why.
+/// Failure of an item: nothing was done to a register, and why.
 pub(super) fn failure(register_id: &str, fault: &Fault) -> pb::ItemFailure {
     pb::ItemFailure {
         register_id: register_id.to_owned(),

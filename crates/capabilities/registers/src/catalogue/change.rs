@@ -1,4 +1,4 @@
-//! What operators may do to a register.
+//! Changes that operators may make to a register.
 
 use std::sync::Arc;
 
@@ -158,7 +158,7 @@ impl Registers {
         Ok(headed(answer, asked.dry_run))
     }
 
-    /// What becomes of a register as it was found.
+    /// Decision on a register as it was found.
     pub(super) fn decision(
         &self,
         id: &RecordId,
@@ -226,13 +226,13 @@ impl Registers {
     }
 }
 
-/// What becomes of a register.
+/// Change of a register.
 pub(super) enum Change {
     Put(RegisterValue),
     Delete,
 }
 
-/// What all changes of one register have in common.
+/// Parts of the request that all changes of one register have in common.
 struct Asked<'a> {
     caller: &'a Caller,
     action: &'static str,

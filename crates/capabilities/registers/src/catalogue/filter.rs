@@ -1,4 +1,4 @@
-//! Which registers a list shows, and in which order.
+//! Filter and order of the registers that a list shows.
 
 use omnirelay_core::selector::Selector;
 use omnirelay_nouns::listing::ListOrder;
@@ -36,7 +36,7 @@ impl RegisterFilter {
     }
 }
 
-/// What a list is sorted by; the register id settles ties.
+/// Field by which a list of registers is sorted; the register id settles ties.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RegisterSortField {
     RegisterId,
@@ -60,7 +60,7 @@ pub fn order(text: &str) -> Result<ListOrder<RegisterSortField>, Fault> {
     ListOrder::parse(text, &FIELDS)
 }
 
-/// What a register is sorted by; numbers as texts of one length.
+/// Key by which a register is sorted; numbers as texts of one length.
 pub fn key(field: RegisterSortField, record: &ViewRecord) -> String {
     let value = record.value::<RegisterValue>().unwrap_or_default();
     match field {

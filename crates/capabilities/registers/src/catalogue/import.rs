@@ -180,7 +180,7 @@ impl PieceAnswer for pb::ImportRegistersResponse {
     }
 }
 
-/// How the answer of an import is completed.
+/// Completion of the answer of an import.
 pub(super) struct ImportForm;
 
 impl AnswerCompletion for ImportForm {

@@ -93,7 +93,7 @@ pub fn watch_catalogue(registry: Arc<Registry>, node_id: &str, since: Option<Cur
     Watch::begin(registry, REGISTER, Box::new(filter), since)
 }
 
-/// Which of these registers of a node were deleted, as the traces of deletions in the store say.
+/// Finds those of these registers of a node that were deleted, as the traces of deletions in the store say.
 ///
 /// # Errors
 /// Those of the store.

@@ -1,4 +1,4 @@
-//! What a node hosts, listed and looked up.
+//! Reads of the catalogue: what a node hosts, listed and looked up.
 
 use bytes::Bytes;
 use omnirelay_identity::caller::Caller;
@@ -21,7 +21,7 @@ use crate::advertisements;
 
 const PAGE_SIZE_MAX: usize = 1000;
 
-/// What is asked of a list, checked.
+/// Query of a list, checked.
 struct Query<'a> {
     node_id: &'a str,
     filter: RegisterFilter,
@@ -115,7 +115,7 @@ impl Registers {
     }
 }
 
-/// What is told of registers in the stream of events.
+/// Topic of registers in the stream of events: what is told of them.
 pub fn topic() -> Topic {
     Topic::of_records("registers", [REGISTER], |record| {
         Some(EventData { register: Some(shown_as(record)?), ..EventData::default() })

@@ -51,7 +51,7 @@ pub struct QueuedResync {
     order: Order,
 }
 
-/// What is to be done.
+/// Order for a resync: what is to be done.
 struct Order {
     to: To,
     set: Set,
@@ -60,13 +60,13 @@ struct Order {
     batch: usize,
 }
 
-/// Which pool is meant.
+/// Pool that a resync is to push to.
 enum To {
     Local,
     Foreign(Arc<ForeignPool>),
 }
 
-/// What is pushed.
+/// Set of registers that a resync pushes.
 enum Set {
     Catalogue,
     /// Of an operator's file; the items were checked.

@@ -29,7 +29,7 @@ pub struct TargetDriver {
     pub turn: Mutex<()>,
 }
 
-/// What a run has brought to the target: the changes up to there.
+/// Progress of a run: the changes that it has brought to the target.
 pub struct ResyncProgress {
     pub head: RegistryHead,
     pub work: PushWork,
@@ -87,7 +87,7 @@ impl TargetDriver {
     }
 }
 
-/// When is pushed next, after what has come before.
+/// Pace of pushing: when is pushed next, after what has come before.
 struct Pace {
     /// Since the last run of all that succeeded, the worst.
     failing: Option<FailureWeight>,

@@ -64,14 +64,14 @@ struct Single {
     is_public: bool,
 }
 
-/// What the pool does with what it has beside the set.
+/// Treatment by the pool of the items that it has beside the pushed set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum UnknownItems {
     Stays,
     Goes,
 }
 
-/// What this daemon has pushed there since it started, by id.
+/// Items that this daemon has pushed to the pool since it started, by id.
 type Sent = BTreeMap<String, pb::AdvertisedRegister>;
 
 /// A pool of others.
@@ -313,7 +313,7 @@ async fn read_some(mut body: Incoming) -> Result<Vec<u8>, ResyncTrouble> {
     Ok(answer)
 }
 
-/// What a peer service says of a bulk call.
+/// Answer of a peer service to a bulk call.
 struct Answer {
     counts: pb::SyncCounts,
     /// What it refused. A peer service that counts only has one without a register.

@@ -1,4 +1,4 @@
-//! What is yet to be pushed to one target.
+//! Inbox of the work that is yet to be pushed to one target.
 
 use std::collections::BTreeSet;
 
@@ -10,14 +10,14 @@ use tokio::time::{Instant, sleep_until};
 /// Of more changes than this, all is pushed.
 const IDS_MAX: usize = 10_000;
 
-/// What is yet to be pushed. Changes of one register are one.
+/// Inbox of the work that is yet to be pushed. Changes of one register are one.
 #[derive(Default)]
 pub struct PushInbox {
     work: Mutex<PushWork>,
     news: Notify,
 }
 
-/// What is to be done.
+/// Work that is to be pushed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PushWork {
     /// The registers that have changed.
@@ -30,7 +30,7 @@ pub struct PushWork {
     pub through: Revision,
 }
 
-/// What ends a wait.
+/// Patience of a wait: what ends it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum InboxPatience {
     /// Any work.

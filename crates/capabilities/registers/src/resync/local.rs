@@ -18,7 +18,7 @@ use crate::advertisements::pool::{BATCH, Pool, Producer, ProducerPush, PushOutco
 /// What the daemon's own pool is called.
 pub const LOCAL: &str = "local";
 
-/// What is asked of the pool in this daemon.
+/// Local pool: what is asked of the pool in this daemon.
 #[tonic::async_trait]
 pub trait LocalPool: Send + Sync {
     /// See [`Pool::held`].
@@ -129,7 +129,7 @@ impl PoolTarget for LocalPoolTarget {
     }
 }
 
-/// What a push has done, as targets say it.
+/// Outcome of a push, as targets say it.
 pub fn outcome(pushed: PushOutcome, drifted: usize) -> ResyncOutcome {
     let counts = pb::SyncCounts {
         processed: count(pushed.processed),

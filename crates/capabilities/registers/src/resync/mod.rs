@@ -51,7 +51,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(100);
 /// Says in which session the node is registered now; `None`: in none.
 pub type Session = Arc<dyn Fn() -> Option<u64> + Send + Sync>;
 
-/// How often is pushed, and where to.
+/// Settings of resyncs: how often is pushed, and where to.
 #[derive(Clone, Debug)]
 pub struct ResyncSettings {
     /// How often the pool in this daemon is compared.
@@ -73,7 +73,7 @@ pub struct PeerService {
     pub tls: Arc<LiveTlsClient>,
 }
 
-/// What resyncs are made with.
+/// Parts that resyncs are made with.
 pub struct ResyncParts {
     pub registry: Arc<Registry>,
     pub pool: Arc<dyn LocalPool>,
@@ -104,7 +104,7 @@ pub struct Resync {
     waiting: Mutex<mpsc::Receiver<QueuedResync>>,
 }
 
-/// What is looked at to know when to push again at once.
+/// State that is looked at to know when to push again at once.
 #[derive(Clone, Copy, PartialEq, Eq)]
 struct Seen {
     session: Option<u64>,
@@ -146,7 +146,7 @@ impl Resync {
         self.through.subscribe()
     }
 
-    /// What keeps the pools from being as the catalogue says.
+    /// Trouble that keeps the pools from being as the catalogue says.
     pub fn trouble(&self) -> Option<String> {
         let of_line = |line: &Arc<TargetDriver>| {
             let state = line.status.shown();

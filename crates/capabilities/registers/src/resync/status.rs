@@ -1,4 +1,4 @@
-//! How far one target agrees with the catalogue: what is answered, logged and counted of it.
+//! Status of one target: how far it agrees with the catalogue, as it is answered, logged and counted.
 
 use std::sync::Arc;
 use std::time::Duration;

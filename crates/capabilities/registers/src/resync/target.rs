@@ -1,4 +1,4 @@
-//! What advertisements are pushed to, and what is pushed.
+//! Target that advertisements are pushed to, and the set that is pushed.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -28,7 +28,7 @@ pub struct NodeCatalogue {
     pub unknown: BTreeSet<String>,
 }
 
-/// What a run has done.
+/// Outcome of a run.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct ResyncOutcome {
     pub counts: pb::SyncCounts,
@@ -42,7 +42,7 @@ pub struct ResyncOutcome {
     pub changed: bool,
 }
 
-/// Why a run failed, in words for an operator.
+/// Trouble of a run: why it failed, in words for an operator.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]
 pub struct ResyncTrouble {
@@ -50,7 +50,7 @@ pub struct ResyncTrouble {
     pub failing: FailureWeight,
 }
 
-/// What a failure says of the next run; the worse ones are greater.
+/// Weight of a failure for the next run; the worse ones are greater.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum FailureWeight {
     /// All was pushed, but what the pool has besides is not known.
@@ -100,7 +100,7 @@ impl NodeCatalogue {
         Self { head, registers, unknown }
     }
 
-    /// What is to be advertised, in the order of the ids.
+    /// Items that are to be advertised, in the order of the ids.
     pub fn items(&self) -> Vec<pb::AdvertisedRegister> {
         let advertised = self.registers.iter().filter(|(_, register)| register.advertise);
         advertised.map(|(id, register)| item_of(id, register)).collect()
@@ -124,7 +124,7 @@ impl NodeCatalogue {
         hidden.map(|(id, _)| id.clone()).collect()
     }
 
-    /// Why an entry that is not of the set is none of it.
+    /// Reason why an entry that is not of the set is none of it.
     pub fn why_stray(&self, id: &str) -> &'static str {
         if self.registers.contains_key(id) { "not advertised any more" } else { "not in the catalogue" }
     }

@@ -22,7 +22,7 @@ use crate::relays::{RelaySpeaker, Relays};
 use pb::aero_registry_server::AeroRegistry as AeroRegistryCalls;
 use watching::{RelaysAndAgents, WatchFilter};
 
-/// How long relays and agents live.
+/// Settings of the registry of relays and agents: how long they live, and how many there may be.
 #[derive(Clone, Copy, Debug)]
 pub struct AeroRegistrySettings {
     /// Without a heartbeat, 1 ms and more.

@@ -18,7 +18,7 @@ use crate::relays::{self, check_relay_id};
 use pb::watch_event::{Object, Type};
 use pb::watch_request::Object as Asked;
 
-/// What is watched.
+/// Filter of what a watch is about.
 pub struct WatchFilter {
     /// In the order of their snapshots.
     pub kinds: Vec<RecordKind>,
@@ -70,7 +70,7 @@ impl WatchFilter {
     }
 }
 
-/// What is told of relays in the stream of events, and what of agents.
+/// Topics of relays and of agents in the stream of events: what is told of them.
 pub fn topics(registry: &Arc<Registry>) -> [Topic; 2] {
     let noun = |registry: Arc<Registry>| move || RelaysAndAgents::new(registry.clone());
     [

@@ -56,7 +56,7 @@ pub fn is_placed(view: &View, record: &ViewRecord) -> bool {
     value.is_some_and(|value| holds(relays::incarnation(view, &value.relay_id), value.relay_incarnation))
 }
 
-/// How many live agents each live relay holds.
+/// Number of live agents that each live relay holds.
 pub fn held(view: &View) -> BTreeMap<String, u32> {
     let live = relays::incarnations(view);
     let mut held = BTreeMap::new();
@@ -71,7 +71,7 @@ pub fn held(view: &View) -> BTreeMap<String, u32> {
     held
 }
 
-/// How many live agents live relays hold.
+/// Number of live agents that live relays hold.
 pub fn count(view: &View) -> usize {
     let live = relays::incarnations(view);
     placed(&view.list(&AGENT), &live).count()

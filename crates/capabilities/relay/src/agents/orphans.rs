@@ -24,7 +24,7 @@ const COMMIT_TIMEOUT: Duration = Duration::from_secs(5);
 /// How many go in one commit: each may need two preconditions, its own version and its relay's, and the session one.
 const BATCH_MAX: usize = (COMMIT_WRITES_MAX - 1) / 2;
 
-/// What a look has found in order: nothing new, nothing to do.
+/// State that a look has found in order: nothing new, nothing to do.
 #[derive(PartialEq, Eq)]
 struct Seen {
     relays: RelayIncarnations,

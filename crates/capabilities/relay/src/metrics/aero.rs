@@ -1,9 +1,9 @@
-//! What a node counts of relays and the agents that they hold.
+//! Metrics that a node keeps of relays and the agents that they hold.
 
 use omnirelay_node::metrics::registrar::level;
 
 omnirelay_node::metrics! {
-    /// What is counted of relays and agents.
+    /// Metrics of relays and agents.
     pub struct AeroMetrics {
         relays: gauge("omnirelay_relays", "Relays that live"),
         agents: gauge("omnirelay_agents", "Agents that live, held by relays that live"),

@@ -1,4 +1,4 @@
-//! What a node counts of its relay, and of the registry of relays and agents.
+//! Metrics that a node keeps of its relay, and of the registry of relays and agents.
 
 pub mod aero;
 pub mod publish;

@@ -1,9 +1,9 @@
-//! What a node counts of the keys that it publishes for outsiders.
+//! Metrics that a node keeps of the keys that it publishes for outsiders.
 
 use omnirelay_node::metrics::registrar::level;
 
 omnirelay_node::metrics! {
-    /// What is counted of published keys.
+    /// Metrics of published keys.
     pub struct PublishMetrics {
         keys: gauge("omnirelay_published_keys", "Keys that this node has published and that stand"),
         waiting: gauge("omnirelay_publish_waiting", "Keys that wait for the Redis they are published in"),
@@ -40,12 +40,12 @@ impl PublishMetrics {
         self.up.set(i64::from(is_up));
     }
 
-    /// How often the Redis has failed.
+    /// Number of failures of the Redis.
     pub fn failures(&self) -> u64 {
         self.failures.get()
     }
 
-    /// How many keys there was no room for.
+    /// Number of keys that there was no room for.
     pub fn dropped(&self) -> u64 {
         self.dropped.get()
     }

@@ -1,4 +1,4 @@
-//! What a relay counts of telemetry.
+//! Metrics that a relay keeps of telemetry.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -15,7 +15,7 @@ const OTHER: &str = "other";
 /// How long the series of an agent stay after it has left: longer than lies between two scrapes.
 const SERIES_STAY: Duration = Duration::from_secs(600);
 
-/// What one relay counts.
+/// Metrics of one relay.
 pub struct RelayMetrics {
     messages: IntCounterVec,
     /// Agent and type of each.
@@ -102,7 +102,7 @@ impl RelayMetrics {
     }
 }
 
-/// What one stream counts.
+/// Counts of one stream.
 pub struct SourceCounts {
     metrics: Arc<RelayMetrics>,
     source: Arc<str>,

@@ -1,11 +1,11 @@
-//! What the registry is told of a relay and its agents, and whether it hears.
+//! Metrics of the reports to the registry: what it is told of a relay and its agents, and whether it hears.
 
 use std::time::Duration;
 
 use omnirelay_node::metrics::registrar::level;
 
 omnirelay_node::metrics! {
-    /// What is measured of the reports to the registry.
+    /// Metrics of the reports to the registry.
     pub struct ReportsMetrics {
         registered: gauge("aero_relay_registered",
             "1 while the registry knows the relay, as far as it has said"),

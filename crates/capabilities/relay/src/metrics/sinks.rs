@@ -1,11 +1,11 @@
-//! What a relay counts of where telemetry goes.
+//! Metrics that a relay keeps of where telemetry goes.
 
 use std::time::Duration;
 
 use prometheus::{Histogram, IntCounter, IntGauge};
 
 omnirelay_node::metrics! {
-    /// What is counted of all sinks.
+    /// Metrics of all sinks.
     pub struct SinkMetrics {
         enqueued: counters("aero_sink_enqueued_total",
             "Frames that found room in the queue of a sink", &["sink"]),
@@ -22,7 +22,7 @@ omnirelay_node::metrics! {
     }
 }
 
-/// What is counted of one sink. Cheap to clone.
+/// Counts of one sink. Cheap to clone.
 #[derive(Clone)]
 pub struct SinkCounts {
     /// Frames that found room in its queue.
@@ -40,7 +40,7 @@ pub struct SinkCounts {
 }
 
 impl SinkMetrics {
-    /// What is counted of `sink`, which streams know by the name of its `type_name`.
+    /// Counts of `sink`, which streams know by the name of its `type_name`.
     pub fn of(&self, sink: &str, type_name: &str) -> SinkCounts {
         SinkCounts {
             enqueued: self.enqueued.with_label_values(&[sink]),

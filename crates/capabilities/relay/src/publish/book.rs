@@ -1,4 +1,4 @@
-//! What should stand in the Redis, and what is to be done so that it does. Knows no Redis and no clock.
+//! Book of what should stand in the Redis, and of what is to be done so that it does. Knows no Redis and no clock.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
@@ -25,7 +25,7 @@ pub struct KeyStep {
     wish: u64,
 }
 
-/// What is done to a key.
+/// Action on a published key.
 ///
 /// `older` is what this process had put there before: it may still stand or come late, and is no other's.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,7 +38,7 @@ pub enum KeyAction {
     Remove { value: Arc<str>, older: Vec<Arc<str>> },
 }
 
-/// How a step ended.
+/// Outcome of a step on a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum KeyOutcome {
     Done,
@@ -301,18 +301,18 @@ impl WishedKeys {
         self.closed
     }
 
-    /// When there is something to do again; `None`: not before the next wish.
+    /// Time at which there is something to do again; `None`: not before the next wish.
     pub fn next_at(&self) -> Option<Instant> {
         let first = |set: &BTreeSet<(Instant, Arc<str>)>| set.first().map(|(at, _)| *at);
         first(&self.later).into_iter().chain(first(&self.leaving)).min()
     }
 
-    /// How many keys stand in the Redis, as far as is known.
+    /// Number of keys that stand in the Redis, as far as is known.
     pub fn standing(&self) -> usize {
         self.standing
     }
 
-    /// How many wishes the Redis has not heard of.
+    /// Number of wishes that the Redis has not heard of.
     pub fn waiting(&self) -> usize {
         self.urgent.len()
     }

@@ -8,7 +8,7 @@ use super::*;
 const TTL: Duration = Duration::from_secs(40);
 const KEY: &str = "drone:a";
 
-/// What a Redis holds, by the wall of steps: values by key, without times.
+/// Content of a Redis, as the steps leave it: values by key, without times.
 #[derive(Default)]
 struct Stand(HashMap<String, String>);
 

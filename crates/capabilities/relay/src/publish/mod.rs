@@ -31,7 +31,7 @@ const PING_EVERY: Duration = Duration::from_secs(5);
 /// How many keys are written or refreshed together, before others have their turn.
 const BATCH_MAX: usize = 256;
 
-/// What should stand in the Redis; never waits.
+/// Publications that should stand in the Redis; never waits.
 ///
 /// The default publishes nothing.
 #[derive(Default)]
@@ -39,7 +39,7 @@ pub struct Publications {
     publishing: Option<Publishing>,
 }
 
-/// How the publication does.
+/// Health of the publication.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct PublishHealth {
     /// Whether anything is published at all.
@@ -140,7 +140,7 @@ impl Publications {
         }
     }
 
-    /// How it does.
+    /// Health of the publication.
     pub fn health(&self) -> PublishHealth {
         let Some(publishing) = &self.publishing else { return PublishHealth::default() };
         let book = publishing.book.lock();

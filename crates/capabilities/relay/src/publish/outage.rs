@@ -49,12 +49,12 @@ impl Outage {
         state.failures = 0;
     }
 
-    /// How long it has lasted; `None`: there is none.
+    /// Duration of the outage so far; `None`: there is none.
     pub fn lasts(&self) -> Option<Duration> {
         self.0.lock().since.map(|since| since.elapsed())
     }
 
-    /// How long to wait before the next attempt.
+    /// Pause before the next attempt.
     pub fn pause(&self) -> Duration {
         BACKOFF.after(self.0.lock().failures, random_part())
     }

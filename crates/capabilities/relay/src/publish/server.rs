@@ -45,12 +45,12 @@ return 0";
 /// The answers after which the server is greeted anew: it takes no writes, or does not know us any more.
 const ENDING: [&str; 6] = ["READONLY", "LOADING", "MASTERDOWN", "NOAUTH", "MOVED", "CLUSTERDOWN"];
 
-/// Where the Redis is, and who we are to it.
+/// Endpoint of the Redis: where it is, and who we are to it.
 pub struct RedisEndpoint {
     client: Client,
 }
 
-/// Why there is no connection, or none any more.
+/// Reason why there is no connection, or none any more.
 #[derive(Debug, thiserror::Error)]
 pub enum ServerError {
     #[error("the Redis does not answer in time")]
@@ -143,7 +143,7 @@ async fn asked(connection: &mut MultiplexedConnection, command: &Cmd) -> Result<
 }
 
 impl GreetedConnection {
-    /// What stays behind when the connection is given up with commands on their way.
+    /// Stray connection: what stays behind when the connection is given up with commands on their way.
     pub fn stray(&self) -> Option<StrayConnection> {
         self.stray.clone()
     }

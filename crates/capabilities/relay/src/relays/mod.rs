@@ -33,7 +33,7 @@ const ADDRESS_BYTES_MAX: usize = 253;
 const TRIES_MAX: usize = 5;
 const REGISTER: &str = "relays.register";
 
-/// Who speaks for a relay.
+/// Speaker for a relay.
 #[derive(Clone, Debug)]
 pub struct RelaySpeaker {
     principal: Arc<str>,
@@ -42,7 +42,7 @@ pub struct RelaySpeaker {
 }
 
 impl RelaySpeaker {
-    /// Who has called; `None`: this daemon itself, in its own process.
+    /// Speaker who has called; `None`: this daemon itself, in its own process.
     pub fn of(caller: Option<&Caller>, node_id: &str) -> Self {
         match caller {
             Some(caller) => Self {
@@ -81,7 +81,7 @@ impl LiveRelay {
             .hint("choose another relay id; or wait until that relay is not heard of for its time to live"))
     }
 
-    /// That it is as it was read.
+    /// Precondition that the relay is as it was read.
     pub fn unchanged(&self) -> Precondition {
         let record = &self.record.record;
         Precondition::Version { id: record.id.clone(), version: record.version }
@@ -119,7 +119,7 @@ pub fn incarnations(view: &View) -> RelayIncarnations {
     records.iter().filter_map(known).collect()
 }
 
-/// How many live.
+/// Number of relays that live.
 pub fn count(view: &View) -> usize {
     view.list(&RELAY).records.len()
 }

@@ -14,7 +14,7 @@ const FAILED_WAITS: Duration = Duration::from_secs(1);
 /// How many places an interval has.
 const PLACES: u64 = 40;
 
-/// What the registry is to be told of one agent.
+/// Report of one agent to the registry.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AgentReport {
     pub agent_id: Arc<str>,
@@ -31,7 +31,7 @@ pub enum AgentNews {
     Lives,
 }
 
-/// What the registry says to that.
+/// Verdict of the registry on a report of an agent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AgentVerdict {
     Yes,
@@ -45,7 +45,7 @@ pub enum AgentVerdict {
     Away,
 }
 
-/// Where the registry has an agent, as far as it has said.
+/// Place at which the registry has an agent, as far as it has said.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Place {
     /// Nowhere: it is to be registered.
@@ -180,7 +180,7 @@ impl HeldAgents {
         true
     }
 
-    /// When the next word of a kind is due; `None` when there is none, or all are on their way.
+    /// Time at which the next word of a kind is due; `None` when there is none, or all are on their way.
     pub fn next_at(&self, news: AgentNews) -> Option<Instant> {
         let turns = match news {
             AgentNews::IsHere => &self.registrations,
@@ -189,12 +189,12 @@ impl HeldAgents {
         turns.first().map(|(at, _)| *at)
     }
 
-    /// How many agents are held.
+    /// Number of agents that are held.
     pub fn count(&self) -> usize {
         self.agents.len()
     }
 
-    /// How many of them the registry has here, as far as is known.
+    /// Number of held agents that the registry has here, as far as is known.
     pub fn known(&self) -> usize {
         self.here
     }

@@ -19,7 +19,7 @@ use pb::aero_registry_server::AeroRegistry;
 const KEEPALIVE_EVERY: Duration = Duration::from_secs(10);
 const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// What a relay tells a registry. Each call may be repeated, and may be broken off at any time.
+/// Client that tells a registry of a relay and its agents. Each call may be repeated, and broken off at any time.
 ///
 /// All fail with the registry's status: `NOT_FOUND` when it does not know the relay or the agent,
 /// `FAILED_PRECONDITION` when another relay holds the agent.

@@ -1,4 +1,4 @@
-//! What goes wrong between the relay and the registry: told once when it begins, and when it is over.
+//! Trouble between the relay and the registry: told once when it begins, and when it is over.
 
 use std::time::Duration;
 
@@ -38,7 +38,7 @@ pub struct RelayTrouble {
     heartbeats: Setback,
 }
 
-/// What words of one kind of agents have met.
+/// Setback that words of one kind about agents have met.
 #[derive(Debug, Default)]
 struct Setback {
     /// How often in a row the registry was away when it was to hear of an agent.
@@ -93,7 +93,7 @@ impl RelayTrouble {
         self.may_be_over(now);
     }
 
-    /// How many words of a kind may be on their way together, and from when on: after a failure one goes ahead.
+    /// Number of words of a kind that may be on their way together, and from when on: after a failure one goes ahead.
     pub fn words_max(&self, news: AgentNews, most: usize) -> (usize, Option<Instant>) {
         let setback = match news {
             AgentNews::IsHere => &self.registrations,

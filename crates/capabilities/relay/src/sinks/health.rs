@@ -1,4 +1,4 @@
-//! How a sink is doing.
+//! Health of a sink.
 
 use std::time::{Duration, SystemTime};
 
@@ -16,7 +16,7 @@ const REFUSED_SHOWN: Duration = Duration::from_secs(60);
 /// How often it is logged that a sink refuses.
 const TOLD_EVERY: Duration = Duration::from_secs(10);
 
-/// How a sink is doing, for whoever asks whether the relay is ready.
+/// Health of a sink, for whoever asks whether the relay is ready.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SinkHealth {
     /// `file`, `redis`, `http` or `stdout`.
@@ -30,7 +30,7 @@ pub struct SinkHealth {
     pub what: Option<String>,
 }
 
-/// What a sink's worker and those who wait for it know of each other.
+/// State of a sink that its worker and those who wait for it share.
 pub(super) struct State {
     name: &'static str,
     acknowledges: bool,
@@ -113,7 +113,7 @@ impl State {
         }
     }
 
-    /// Until when somebody should wait who has waited since `since`.
+    /// Time until when somebody should wait who has waited since `since`.
     pub fn patient_until(&self, since: Instant) -> Instant {
         let now = self.now.lock();
         let until = now.progress.max(since) + self.patience;

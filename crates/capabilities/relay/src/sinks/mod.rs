@@ -1,4 +1,4 @@
-//! Where telemetry goes: files, a Redis Stream, an HTTP server, standard output.
+//! Sinks of telemetry: files, a Redis Stream, an HTTP server, standard output.
 //!
 //! Each sink has a queue and a task of its own, so that one that is slow or fails stops no other.
 
@@ -42,7 +42,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(100);
 /// How often it is logged that a sink has no room.
 const TOLD_EVERY: Duration = Duration::from_secs(10);
 
-/// Why a sink does not have a batch.
+/// Reason why a sink does not have a batch.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NotTaken {
     /// There was no room in its queue.
@@ -66,7 +66,7 @@ pub struct Handed {
     waits: Vec<Wait>,
 }
 
-/// What a sink is, beside what it writes to.
+/// Kind of a sink: what it is, beside what it writes to.
 struct Kind {
     name: &'static str,
     acknowledges: bool,
@@ -86,7 +86,7 @@ struct Sink {
     worker: Mutex<Option<JoinHandle<()>>>,
 }
 
-/// What becomes of a batch that finds no room in a queue.
+/// Treatment of a batch that finds no room in a queue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum WhenFull {
     Drop,
@@ -136,7 +136,7 @@ impl Sinks {
         handed
     }
 
-    /// How each is doing.
+    /// Health of each sink.
     pub fn health(&self) -> Vec<SinkHealth> {
         self.sinks.iter().map(|sink| sink.state.health()).collect()
     }

@@ -1,4 +1,4 @@
-//! Which sinks there are, as they are configured.
+//! Opening of the sinks, as they are configured.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -20,7 +20,7 @@ use crate::metrics::sinks::SinkMetrics;
 /// How long what is on this host may do nothing before those who wait give up; a server has as long beyond its timeout.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// Why a sink cannot be opened.
+/// Reason why a sink cannot be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum SinkError {
     #[error("cannot write telemetry files in `{path}`; choose another folder with relay.sinks.file.path")]
@@ -29,7 +29,7 @@ pub enum SinkError {
     Setting { key: &'static str, what: String },
 }
 
-/// What all sinks of a relay are opened with.
+/// Opening of all sinks of a relay: what they are opened with.
 struct Opening<'a> {
     when: AcknowledgeWhen,
     metrics: &'a SinkMetrics,

@@ -1,4 +1,4 @@
-//! What waits for a sink.
+//! Queue of the batches that wait for a sink.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -17,7 +17,7 @@ pub(super) struct Bounds {
     pub bytes: usize,
 }
 
-/// Why a batch is not in a queue.
+/// Reason why a batch is not in a queue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Refusal {
     Full,
@@ -27,7 +27,7 @@ pub(super) enum Refusal {
     Closed,
 }
 
-/// Whether the sender wants to know when a batch is written.
+/// Wish of the sender to know when a batch is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Ticket {
     Wanted,
@@ -152,9 +152,9 @@ impl Queue {
         Ok(taken)
     }
 
-    /// What waits, up to the bounds but at least one batch; waits for one. What its sender has given up is dropped:
-    /// it comes again. `None`: it is closed, and nothing waits.
-    /// One caller at a time; nothing is lost when it stops waiting.
+    /// Next batches that wait, up to the bounds but at least one; waits for one. A batch that its sender has given up
+    /// is dropped: it comes again. `None`: the queue is closed, and nothing waits. One caller at a time; nothing is
+    /// lost when it stops waiting.
     pub async fn next(&self, bounds: Bounds) -> Option<Vec<Entry>> {
         loop {
             {
@@ -184,7 +184,7 @@ impl Queue {
         self.waiting.lock().closed
     }
 
-    /// How many frames are in it, those that are being written included.
+    /// Number of frames in the queue, those that are being written included.
     pub fn frames(&self) -> usize {
         (self.frames_max as usize).saturating_sub(self.frames.available_permits())
     }

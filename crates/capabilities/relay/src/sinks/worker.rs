@@ -1,4 +1,4 @@
-//! What takes batches out of a queue and has them written.
+//! Worker that takes batches out of a queue and has them written.
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -21,7 +21,7 @@ const BACKOFF: Backoff = Backoff::new(Duration::from_millis(20), PAUSE_MAX);
 /// So many failures in a row that a pause is the longest.
 const LONG_AWAY: u32 = 32;
 
-/// Why something was not written.
+/// Reason why something was not written.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum WriteError {
     /// It may be written another time.
@@ -30,7 +30,7 @@ pub(super) enum WriteError {
     Refused(String),
 }
 
-/// Where a sink's lines go.
+/// Writer of a sink's lines.
 #[async_trait]
 pub(super) trait Writer: Send {
     /// The most that it wants to write at once.
@@ -73,7 +73,7 @@ pub(super) trait Writer: Send {
     }
 }
 
-/// What became of batches.
+/// Result of writing batches.
 enum Wrote {
     All,
     /// The writer will never have one of them.
@@ -82,7 +82,7 @@ enum Wrote {
     GivenUp(Arc<Item>),
 }
 
-/// What became of one attempt to write.
+/// Result of one attempt to write.
 enum Attempt {
     Written,
     Refused,

@@ -43,7 +43,7 @@ pub(super) struct NamespaceExecutor<'a> {
     plans: &'a Plans,
 }
 
-/// Why a change of a map is made.
+/// Reason why a change of a map is made.
 #[derive(Clone, Default)]
 pub(super) struct Why {
     pub history: pb::ShardHistory,
@@ -272,7 +272,7 @@ impl<'a> NamespaceExecutor<'a> {
         Ok(())
     }
 
-    /// When fence tokens are given.
+    /// Time at which fence tokens are given.
     pub(super) fn moment(&self, nodes: &ShardNodes) -> FenceIssueTime {
         FenceIssueTime { now: nodes.now(), epoch: self.epoch.0 }
     }

@@ -46,7 +46,7 @@ const HEARS_LATE: Duration = Duration::from_secs(1);
 /// How often gossip is asked anew while it may matter.
 const GOSSIP_EVERY: Duration = Duration::from_secs(1);
 
-/// How the controller keeps house.
+/// Settings of the controller.
 #[derive(Clone, Copy, Debug)]
 pub struct ControllerSettings {
     /// How long changes of maps are kept.
@@ -69,7 +69,7 @@ pub struct ShardController {
     held_up: AtomicBool,
 }
 
-/// What a decision rests on besides time.
+/// Ground that a decision rests on besides time.
 #[derive(PartialEq)]
 struct Ground {
     namespace: Version,
@@ -80,7 +80,7 @@ struct Ground {
     others: Arc<Others>,
 }
 
-/// What is the same for all namespaces.
+/// State that is the same for all namespaces.
 #[derive(PartialEq)]
 struct Others {
     token: u64,
@@ -94,7 +94,7 @@ struct Quiet {
     again: Option<Millis>,
 }
 
-/// What is read once for all namespaces.
+/// State that is read once for all namespaces.
 struct Seen {
     maps: NamespaceMaps,
     nodes: ShardNodes,

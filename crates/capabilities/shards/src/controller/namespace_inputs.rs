@@ -1,4 +1,4 @@
-//! What was said of each namespace: its plans, and what owners serve no more of it.
+//! Inputs of each namespace: its plans, and what owners serve no more of it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use crate::shard_map_view::{PLAN, RELEASE};
 #[derive(Default)]
 pub(super) struct Plans(Vec<Arc<ViewRecord>>);
 
-/// What owners have stopped to serve of a namespace: the owner, the shard and its fence token.
+/// Released shards of a namespace, which owners have stopped to serve: the owner, the shard and its fence token.
 pub(super) type Released = BTreeSet<(String, String, u64)>;
 
 /// The plans of all namespaces.
@@ -33,7 +33,7 @@ impl AllPlans {
     }
 }
 
-/// What was released of all namespaces. It is looked at each time: what a node has said ends with its session, which no commit tells.
+/// Released shards of all namespaces. Looked at each time: a node's word ends with its session, which no commit tells.
 pub(super) fn released(view: &View) -> BTreeMap<String, Released> {
     let mut released = BTreeMap::<String, Released>::new();
     for record in view.list(&RELEASE).records.iter() {

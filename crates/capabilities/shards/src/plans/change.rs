@@ -1,4 +1,4 @@
-//! What becomes of plans: who approves them, and has them carried out.
+//! Changes of plans: who approves them, and has them carried out.
 
 use std::sync::Arc;
 
@@ -29,7 +29,7 @@ use pb::rebalance_plan::State;
 /// What a plan that begins changes besides itself.
 const ALSO: &[RecordKind] = &[NAMESPACE];
 
-/// What somebody says to a plan.
+/// Verb that somebody says to a plan.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Verb {
     Approve,
@@ -278,7 +278,7 @@ fn refused(plan: &pb::RebalancePlan, verb: Verb) -> Fault {
     Fault::new(reasons::PLAN_STATE, message).hint(hint)
 }
 
-/// What somebody has said.
+/// Decision of a caller on a plan: what was said, and why.
 pub(super) fn decision(what: &str, caller: &Caller, at: Timestamp, reason: &str) -> pb::PlanDecision {
     pb::PlanDecision {
         what: what.to_owned(),

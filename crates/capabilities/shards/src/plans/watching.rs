@@ -40,7 +40,7 @@ impl RebalancePlans {
     }
 }
 
-/// What is told of plans in the stream of events.
+/// Topic of plans in the stream of events: what is told of them.
 pub fn plans_topic(registry: Arc<Registry>) -> Topic {
     let noun = move || WatchedPlans { registry: registry.clone() };
     Topic::of("rebalance-plans", CHANGES, [PLAN], noun, |event| TopicEvent {
@@ -49,7 +49,7 @@ pub fn plans_topic(registry: Arc<Registry>) -> Topic {
     })
 }
 
-/// What is told of namespaces in the stream of events.
+/// Topic of namespaces in the stream of events: what is told of them.
 pub fn states_topic() -> Topic {
     Topic::of(
         "rebalance",

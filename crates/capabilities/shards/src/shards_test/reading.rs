@@ -1,4 +1,4 @@
-//! What is told of shards.
+//! Reads of shards: what is told of them.
 
 use futures_util::StreamExt as _;
 use omnirelay_core::shard_order::shard_of;

@@ -1,4 +1,4 @@
-//! What holds for every set of nodes and every history.
+//! Laws of leadership that hold for every set of nodes and every history.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -1,4 +1,4 @@
-//! What a node does about a scope, as tables.
+//! Moves of a node about a scope, as tables.
 
 use super::*;
 

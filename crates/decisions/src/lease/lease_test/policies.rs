@@ -1,4 +1,4 @@
-//! Who may lead and who should, as tables.
+//! Leadership policies: who may lead and who should, as tables.
 
 use super::*;
 

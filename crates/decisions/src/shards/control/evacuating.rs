@@ -59,7 +59,7 @@ impl<'a> Deciding<'a> {
         true
     }
 
-    /// Until when the brake holds; `None`: it does not, and `Some(None)`: until a plan is approved.
+    /// End of the brake on evacuations; `None`: it does not hold, and `Some(None)`: it holds until a plan is approved.
     pub(super) fn braked(&self) -> Option<Option<Millis>> {
         let policy = &self.scene.spec.policy;
         let owners: BTreeSet<&str> = self

@@ -11,7 +11,7 @@ use crate::shards::member::ShardMember;
 use pb::planned_move::Progress;
 use pb::rebalance_plan::State as PlanState;
 
-/// How a move of a plan is, as the record of its shard says.
+/// Progress of a move of a plan, as the record of its shard says.
 pub fn progress(plan: &pb::RebalancePlan, planned: &pb::PlannedMove, value: Option<&ShardValue>) -> Progress {
     let Some(value) = value else { return Progress::Dropped };
     let began = plan.started_at.as_ref().map(millis).unwrap_or_default();
@@ -31,7 +31,7 @@ pub fn progress(plan: &pb::RebalancePlan, planned: &pb::PlannedMove, value: Opti
     }
 }
 
-/// What is known of a move before it is decided what is next of it.
+/// Facts about a move ahead, before it is decided what is next of it.
 struct Ahead<'a> {
     planned: &'a pb::PlannedMove,
     /// The node may get it now.
@@ -285,7 +285,7 @@ impl<'a> Deciding<'a> {
     }
 }
 
-/// What becomes of shards by a plan, by the causes of their moves.
+/// Changes of shards by a plan, by the causes of their moves.
 struct Changes<'a> {
     plan: &'a str,
     changes: Vec<ShardsDecision>,

@@ -1,4 +1,4 @@
-//! Where the keys of an issuer are read from: a server, or a file.
+//! Sources that the keys of an issuer are read from: a server, or a file.
 
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
@@ -13,7 +13,7 @@ use crate::named_server::{NamedServerTlsError, client_of};
 const CONNECT_WITHIN: Duration = Duration::from_secs(3);
 const READ_WITHIN: Duration = Duration::from_secs(5);
 
-/// Why the keys of an issuer could not be read.
+/// Reason why the keys of an issuer could not be read.
 #[derive(Debug, thiserror::Error)]
 pub enum SourceError {
     #[error(transparent)]

@@ -14,7 +14,7 @@ use prost::Message as _;
 use super::{View, read, write};
 
 impl View {
-    /// How often other signed records have counted than were kept; 0: never.
+    /// Number of times that other signed records have counted than were kept; 0: never.
     pub fn changes_of_signed(&self) -> u64 {
         read(&self.state).signed.changes
     }

@@ -10,7 +10,7 @@ use omnirelay_store::{Epoch, Record, RecordId, RecordKind, Revision, Version};
 use super::super::records::Records;
 use super::{RegistryHead, State, View, ViewRecord, name, read};
 
-/// What was verified of a load.
+/// Signatures of a load that were verified.
 #[derive(Default)]
 pub struct VerifiedSignatures {
     signers: Option<Arc<RecordSigners>>,

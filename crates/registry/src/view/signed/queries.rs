@@ -1,4 +1,4 @@
-//! What is asked of signed records: what counts, what does not, and what is to be signed.
+//! Queries of signed records: what counts, what does not, and what is to be signed.
 
 use std::collections::BTreeMap;
 
@@ -9,7 +9,7 @@ use super::super::{View, ViewChange, ViewRecord, read, write};
 use super::{Held, RecordSigning, RefusedRecord, SignedRecords, ToSign};
 
 impl SignedRecords {
-    /// What counts of a record, with its signature.
+    /// Value that counts of a record, with its signature.
     pub(in super::super) fn as_signed(&self, id: &RecordId) -> Option<&Bytes> {
         self.held.get(id).map(|held| &held.value)
     }
@@ -61,7 +61,7 @@ impl View {
         read(&self.state).is_signed(id)
     }
 
-    /// How often a record did not count, since this daemon started.
+    /// Number of times that a record did not count, since this daemon started.
     pub fn refusals_of_records(&self) -> u64 {
         read(&self.state).signed.refusals
     }

@@ -29,7 +29,7 @@ pub(in super::super) struct Frame<'a> {
     pub bytes: &'a [u8],
 }
 
-/// How long the frame of these changes is.
+/// Length of the frame of these changes, in bytes.
 pub(super) fn length(changes: &Overlay) -> usize {
     let of = |key: &Bytes, row: Option<&Bytes>| CHANGE_HEADER_BYTES + key.len() + row.map_or(0, Bytes::len);
     let changes: usize = changes.changes().map(|(_, key, row)| of(key, row)).sum();

@@ -31,7 +31,7 @@ pub(super) struct Segment {
     written: u64,
 }
 
-/// Where a lap stands.
+/// Lap over a segment: its salt, and where it stands.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Lap {
     salt: u64,
@@ -39,7 +39,7 @@ pub(super) struct Lap {
     end: u64,
 }
 
-/// What a segment holds.
+/// Content of a segment.
 pub(super) struct Content {
     bytes: Vec<u8>,
     salt: u64,
@@ -132,7 +132,7 @@ impl Segment {
         Ok(true)
     }
 
-    /// How many bytes below `limit` can be appended that have been written to before.
+    /// Bytes below `limit` that can be appended where it has been written to before.
     pub fn room(&self, limit: u64) -> u64 {
         let begin = self.lap.map_or(HEADER_BYTES as u64, |lap| lap.end);
         self.written.min(limit).saturating_sub(begin)

@@ -1,4 +1,4 @@
-//! What Sentinels announce: that a master is about to be replaced, and that it was.
+//! Announcements of Sentinels: that a master is about to be replaced, and that it was.
 
 use std::sync::{Arc, Weak};
 use std::time::Duration;

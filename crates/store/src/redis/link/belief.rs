@@ -1,4 +1,4 @@
-//! Which Sentinel is believed: all that have answered are weighed, and none counts more for being first.
+//! Belief in Sentinels: all that have answered are weighed, and none counts more for being first.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -14,7 +14,7 @@ const REINSTATED_AFTER: Duration = Duration::from_secs(5);
 /// The most replaced masters that are remembered.
 const REPLACED_MAX: usize = 16;
 
-/// What a Sentinel says of the master.
+/// Opinion of a Sentinel about the master.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Opinion {
     pub sentinel: ServerAddress,
@@ -23,7 +23,7 @@ pub(super) struct Opinion {
     pub epoch: Option<u64>,
 }
 
-/// Why nobody is believed.
+/// Doubt for which nobody is believed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Doubt {
     /// Nobody has answered.
@@ -34,7 +34,7 @@ pub(super) enum Doubt {
     Tie,
 }
 
-/// What the Sentinels have said so far, as far as it decides whom to believe.
+/// Belief about the master: what the Sentinels have said so far, as far as it decides whom to believe.
 #[derive(Debug, Default)]
 pub(super) struct Belief {
     newest: Option<Master>,
@@ -51,8 +51,8 @@ struct Master {
 }
 
 impl Belief {
-    /// Who the master is by these answers of `asked` Sentinels: the one that the greatest epoch names, or, where
-    /// epochs are not told, the most.
+    /// Weighs these answers of `asked` Sentinels, and returns the master: the one that the greatest epoch names, or,
+    /// where epochs are not told, the most.
     ///
     /// # Errors
     /// [`Doubt`]; what was believed before stands.
@@ -165,7 +165,7 @@ pub(super) fn is_majority(opinions: &[Opinion], master: &ServerAddress, asked: u
     opinions.iter().filter(|opinion| opinion.master == *master).count() * 2 > asked
 }
 
-/// Who names whom, where not all name the same: `S1 names A (epoch 0); S2, S3 name B (epoch 1)`.
+/// Disagreement about the master, where not all name the same: `S1 names A (epoch 0); S2, S3 name B (epoch 1)`.
 pub(super) fn disagreement(opinions: &[Opinion]) -> Option<String> {
     let mut parties: BTreeMap<&ServerAddress, Vec<&Opinion>> = BTreeMap::new();
     for opinion in opinions {

@@ -54,7 +54,7 @@ pub(super) async fn call(link: &MasterLink, command: &Cmd, wait: Duration) -> Re
 }
 
 impl<'a> Own<'a> {
-    /// That of a lane, when it is free within `limit`.
+    /// Takes the connection of a lane, when it is free within `limit`.
     pub(super) async fn of(link: &'a MasterLink, lane: &'a Lane, limit: Duration) -> Result<Self, LinkError> {
         let Ok(Ok(turn)) = timeout(limit, lane.turn.acquire()).await else {
             return Err(LinkError::Unreachable(StoreFailure::new("another blocking command has not ended")));
@@ -65,7 +65,7 @@ impl<'a> Own<'a> {
         Ok(Self { link, lane, connection, given_up, is_over: false, _turn: turn })
     }
 
-    /// Where the server is.
+    /// Address of the server.
     pub fn address(&self) -> String {
         self.connection.address().to_string()
     }

@@ -30,7 +30,7 @@ const ACKNOWLEDGED_WITHIN: Duration = Duration::from_secs(5);
 /// What is said to whoever reaches a port that may be one for TLS.
 const NO_TLS: &str = " (if it expects TLS, the URL must begin with `rediss`)";
 
-/// How a connection is made.
+/// Manner in which a connection is made.
 pub(super) struct Manner {
     pub username: Option<String>,
     pub password: Option<UrlSecret>,

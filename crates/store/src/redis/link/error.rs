@@ -1,4 +1,4 @@
-//! What can go wrong on the way to the master, told apart by what it means for a command.
+//! Errors on the way to the master, told apart by what they mean for a command.
 
 use std::error::Error;
 use std::fmt;
@@ -7,7 +7,7 @@ use std::sync::Arc;
 use omnirelay_core::text::chain;
 use redis::RedisError;
 
-/// Why a command has no answer.
+/// Error of a command that has no answer.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum LinkError {
     /// The command was not sent.
@@ -27,7 +27,7 @@ pub enum LinkError {
     },
 }
 
-/// What failed, and why.
+/// Failure of the store: what failed, and why.
 #[derive(Clone, Debug)]
 pub struct StoreFailure {
     what: String,

@@ -1,4 +1,4 @@
-//! What a server says of itself.
+//! Information that a server gives of itself.
 
 use super::super::url::ServerAddress;
 
@@ -17,7 +17,7 @@ pub(super) struct Follower {
 /// How old a sign of a replica may be, in seconds: it gives one each second.
 const LAG_MAX: u64 = 2;
 
-/// What a server is at the moment.
+/// Role of a server at the moment.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Role {
     Master,

@@ -38,8 +38,8 @@ pub use error::{LinkError, StoreFailure};
 pub(super) use info::Info;
 pub use options::{RedisOptions, TlsFiles};
 
-/// What is done first on every new connection, blocking ones too: nobody else uses the connection
-/// before it has succeeded.
+/// Hello that is done first on every new connection, blocking ones too: nobody else uses the connection before it has
+/// succeeded.
 #[async_trait]
 pub trait ConnectionHello: Send + Sync + 'static {
     /// Makes sure that the server is fit for use.
@@ -49,7 +49,7 @@ pub trait ConnectionHello: Send + Sync + 'static {
     async fn greet(&self, connection: &mut MultiplexedConnection) -> Result<(), LinkError>;
 }
 
-/// How many replicas must have what leaders rely on.
+/// Need of replicas that must have what leaders rely on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Need {
     /// So many, by configuration.
@@ -169,8 +169,8 @@ impl MasterLink {
         Own::of(self, &self.shared.confirming, limit).await
     }
 
-    /// How many replicas must have a lease, where that is configured or Sentinels decide who is the master;
-    /// `None`: none need.
+    /// Need of replicas that must have a lease, where that is configured or Sentinels decide who is the master; `None`:
+    /// none need.
     pub(super) fn leaders_need(&self) -> Option<Need> {
         self.shared.leaders_need()
     }
@@ -197,13 +197,13 @@ impl MasterLink {
         switch::switch(self, order).await
     }
 
-    /// Which Sentinels name which master, once they have disagreed for some seconds; `None`: they agree, or there are
-    /// none.
+    /// Disagreement of Sentinels about the master, once it has lasted for some seconds; `None`: they agree, or there
+    /// are none.
     pub fn disagreement(&self) -> Option<String> {
         self.shared.maker.sentinels()?.disagreement()
     }
 
-    /// What is risky about the server, as read at most every five minutes; a sentence each.
+    /// Advice on what is risky about the server, as read at most every five minutes; a sentence each.
     pub fn advice(&self) -> Arc<[String]> {
         self.shared.advice()
     }
@@ -215,12 +215,12 @@ impl RedisConnection {
         Self { multiplexed, generation, at, made: Instant::now(), driver: Arc::new(driver) }
     }
 
-    /// Which connection it is; rises by one with each that is made.
+    /// Number of the connection; rises by one with each that is made.
     pub fn generation(&self) -> u64 {
         self.generation
     }
 
-    /// Where the server is.
+    /// Address of the server.
     pub fn address(&self) -> &ServerAddress {
         &self.at
     }

@@ -1,4 +1,4 @@
-//! What a link needs beside its URL.
+//! Options of a link beside its URL.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -16,7 +16,7 @@ pub struct TlsFiles {
     pub key: Option<PathBuf>,
 }
 
-/// Who the daemon is to the servers, and how long it waits for them.
+/// Options of the Redis store: who the daemon is to the servers, and how long it waits for them.
 #[derive(Clone, Debug)]
 pub struct RedisOptions {
     /// Wins over the URL's.

@@ -1,4 +1,4 @@
-//! Where the master is, and how a connection to it is made.
+//! Resolution of the address of the master, and the way in which a connection to it is made.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -82,7 +82,7 @@ impl Maker {
         self.sentinels.as_ref()
     }
 
-    /// Where the Sentinels say that the master is; `None`: none of them is believed.
+    /// Address of the master as the Sentinels name it; `None`: none of them is believed.
     pub async fn named(&self) -> Option<ServerAddress> {
         let sentinels = self.sentinels.as_ref()?;
         let manner = self.manner_with_sentinels().await.ok()?;

@@ -39,7 +39,7 @@ pub(super) struct Sentinels {
     disagreement: Mutex<Disagreement>,
 }
 
-/// What was heard from each Sentinel, answers that came too late for their question too: one that takes longer than the
+/// Answers heard from each Sentinel, those that came too late for their question too: one that takes longer than the
 /// others to be reached would else be dialed anew for every question, and be late for all of them.
 #[derive(Default)]
 struct Heard {
@@ -63,7 +63,7 @@ struct Disagreement {
     told: Option<Instant>,
 }
 
-/// What has come of asking all.
+/// Answers and failures of asking all Sentinels.
 struct Answers {
     opinions: Vec<Opinion>,
     failures: Vec<StoreFailure>,
@@ -80,7 +80,7 @@ impl Sentinels {
         }
     }
 
-    /// Where the master is, by all that answer. Those that are silent are waited for as long as it takes to connect
+    /// Address of the master, by all that answer. Those that are silent are waited for as long as it takes to connect
     /// and to be answered, and only a moment longer once more than half agree.
     pub async fn master(&self, manner: Manner, store: &str) -> Result<ServerAddress, StoreFailure> {
         let Answers { opinions, mut failures } = self.ask_all(manner).await;
@@ -119,7 +119,7 @@ impl Sentinels {
         self.belief.lock().replaced(from, to);
     }
 
-    /// Which Sentinels name which master, once they have disagreed for long.
+    /// Disagreement of Sentinels about the master, once it has lasted for long.
     pub fn disagreement(&self) -> Option<String> {
         let told = self.disagreement.lock();
         told.since.filter(|since| since.elapsed() >= DISAGREE_FOR).and(told.what.clone())

@@ -1,4 +1,4 @@
-//! Which node of a Cluster has a key.
+//! Slots of a Cluster: which node has a key.
 
 use redis::Value;
 
@@ -7,7 +7,7 @@ use super::super::url::ServerAddress;
 /// How many slots a Cluster has.
 const SLOTS: u16 = 16_384;
 
-/// Who serves which slots, as one node knows it.
+/// Map of the slots to the nodes that serve them, as one node knows it.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct SlotMap {
     ranges: Vec<(u16, u16, ServerAddress)>,

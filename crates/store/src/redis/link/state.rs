@@ -1,4 +1,4 @@
-//! What the users of a link share: the present connection, or the attempt to make one.
+//! State that the users of a link share: the present connection, or the attempt to make one.
 
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -36,10 +36,10 @@ const NAMED_LIMIT: Duration = Duration::from_secs(2);
 /// acknowledges what is lost; too high: one that comes to nothing keeps the store away for as long.
 const REPLACED_WITHIN: Duration = Duration::from_secs(5);
 
-/// What came of an attempt to connect; `None` while it goes on.
+/// Attempt to connect: its result; `None` while it goes on.
 pub(super) type Attempt = watch::Receiver<Option<Result<RedisConnection, StoreFailure>>>;
 
-/// What the link has for a caller right now.
+/// Connection that the link has for a caller right now, or what it has in place of one.
 pub(super) enum Found {
     Connection(RedisConnection),
     Attempt(Attempt),
@@ -107,8 +107,8 @@ impl Shared {
         &self.maker.options
     }
 
-    /// How many replicas must have a lease, where that is configured or Sentinels decide who is the master;
-    /// `None`: none need.
+    /// Need of replicas that must have a lease, where that is configured or Sentinels decide who is the master; `None`:
+    /// none need.
     pub fn leaders_need(&self) -> Option<Need> {
         match self.options().leaders_need {
             Some(0) => None,

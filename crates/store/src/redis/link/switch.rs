@@ -206,7 +206,7 @@ impl Replica {
     }
 }
 
-/// Why no Sentinel has said that it begins a failover.
+/// Reason why no Sentinel has said that it begins a failover.
 enum NotOrdered {
     Refused(StoreFailure),
     /// One was told to, and did not answer.

@@ -1,4 +1,4 @@
-//! What is done without being asked: what should live is refreshed, and what waits for the store is written.
+//! Upkeep of the pool, without being asked: what should live is refreshed, and what waits for the store is written.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -183,7 +183,7 @@ impl Pool {
     }
 }
 
-/// What waits for the store on its way there.
+/// Flush to the store of the entries that wait for it.
 struct Flush<'a> {
     pool: &'a Pool,
     unaudited: VecDeque<Trail>,

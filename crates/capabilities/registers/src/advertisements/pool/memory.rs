@@ -1,4 +1,4 @@
-//! What a node wants to advertise, and how far the store has it.
+//! Memory of what a node wants to advertise, and how far the store has it.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::time::Duration;
@@ -43,7 +43,7 @@ pub(super) struct Trail {
     pub body: AuditValue,
 }
 
-/// What was taken in of what the store has.
+/// Records of the store that were taken in.
 #[derive(Default)]
 pub(super) struct TakenIn {
     seen: BTreeMap<Producer, HashSet<String>>,
@@ -170,7 +170,7 @@ impl Memory {
         same
     }
 
-    /// What has to be written of these entries, as they are now.
+    /// Writes that these entries need, as they are now.
     pub fn to_write(&self, producer: &Producer, ids: &[String]) -> Vec<ToWrite> {
         let Some(shelf) = self.shelves.get(producer) else { return Vec::new() };
         let write = |id: &String| match shelf.entries.get(id) {
@@ -215,8 +215,8 @@ impl Memory {
         }
     }
 
-    /// What waits for the store and no push is about to write, by producer; what is to be there before what is to
-    /// go.
+    /// Entries that wait for the store and that no push is about to write, by producer; what is to be there before what
+    /// is to go.
     pub fn waiting(&self) -> Vec<(Producer, Vec<String>)> {
         let waiting = self.shelves.iter().filter_map(|(producer, shelf)| {
             let all = shelf.dirty.iter().chain(&shelf.withdrawn);

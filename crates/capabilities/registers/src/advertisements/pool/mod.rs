@@ -56,7 +56,7 @@ const TAKEN_AT_ONCE: usize = 256;
 /// How long what a comparison has found is left to the push behind it.
 const COMPARED_WAIT: Duration = Duration::from_secs(2);
 
-/// Who pushes: `catalogue`, `http:NAME` or `file`.
+/// Producer that pushes: `catalogue`, `http:NAME` or `file`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Producer(String);
 
@@ -102,7 +102,7 @@ impl Producer {
     }
 }
 
-/// How the pool keeps what it holds.
+/// Settings by which the pool keeps what it holds.
 #[derive(Clone, Debug)]
 pub struct PoolSettings {
     /// How long an advertisement lives without a refresh.
@@ -125,7 +125,7 @@ pub struct LocalEntry {
     pub ends_at: Option<Millis>,
 }
 
-/// How many entries there are of this node.
+/// Counts of this node's entries.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct LocalCounts {
     pub entries: usize,
@@ -134,7 +134,7 @@ pub struct LocalCounts {
     pub deferred: usize,
 }
 
-/// Whose advertisements count at one moment.
+/// Sources whose advertisements count at one moment.
 pub struct Sources<'a> {
     pool: &'a Pool,
     unproven: Arc<UnprovenReasons>,
@@ -154,7 +154,7 @@ impl Sources<'_> {
 type Rival = Box<dyn Fn() -> bool + Send + Sync>;
 type Federates = Box<dyn Fn(&str) -> bool + Send + Sync>;
 
-/// What this node advertises.
+/// Pool of what this node advertises.
 pub struct Pool {
     registry: Arc<Registry>,
     settings: PoolSettings,
@@ -199,7 +199,7 @@ impl Pool {
         self
     }
 
-    /// Whose advertisements count now, as this node judges it.
+    /// Sources whose advertisements count now, as this node judges it.
     pub fn sources(&self) -> Sources<'_> {
         Sources { pool: self, unproven: self.unproven.of(self.registry.view()) }
     }
@@ -261,7 +261,7 @@ impl Pool {
         ids
     }
 
-    /// What this node offers to other meshes: what it advertises to everybody, and has not from another mesh itself.
+    /// Offer of this node to other meshes: what it advertises to everybody, and has not from another mesh itself.
     pub fn offered(&self) -> OfferedRegisters {
         self.take_in_epoch();
         let mut offered = OfferedRegisters::new();
@@ -273,7 +273,7 @@ impl Pool {
         offered
     }
 
-    /// How many entries there are.
+    /// Counts of the entries.
     pub fn counts(&self) -> LocalCounts {
         self.take_in_epoch();
         let mut counts = LocalCounts::default();

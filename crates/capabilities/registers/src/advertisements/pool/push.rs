@@ -1,4 +1,4 @@
-//! What a push does: decided once, made in pieces, each in memory and in the store.
+//! Push to the pool: decided once, made in pieces, each in memory and in the store.
 
 use std::collections::BTreeMap;
 
@@ -17,7 +17,7 @@ use super::memory::{Memory, Step, Trail};
 use super::write::{Outcome, WriteRefusal};
 use super::{ADVERTISEMENT, BATCH_MAX, ENTRIES_MAX, FEDERATED_MAX, PRODUCERS_MAX, Pool, Producer};
 
-/// What a producer pushes. The items were checked: [`super::check_items`].
+/// Push of a producer. The items were checked: [`super::check_items`].
 pub struct ProducerPush<'a> {
     pub producer: Producer,
     pub items: &'a [AdvertisedRegister],
@@ -33,7 +33,7 @@ pub struct ProducerPush<'a> {
     pub cancelled: &'a (dyn Fn() -> bool + Send + Sync),
 }
 
-/// What a push has done.
+/// Outcome of a push: what it has done.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct PushOutcome {
     /// All items, those of the same id counted each.

@@ -34,7 +34,7 @@ pub(super) struct ProducerEntries {
     unread: Unread,
 }
 
-/// What was pushed while nobody knew what the store has.
+/// Items that were pushed while nobody knew what the store has.
 #[derive(Default)]
 struct Unread {
     /// What was given of each register, the newest of each field.
@@ -64,7 +64,7 @@ pub(super) struct StoredEntry {
     pub changed_at: Millis,
 }
 
-/// What is known when the store is read.
+/// Reading of the store into memory: what is known when it begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Taking {
     /// Nothing of what the store had.
@@ -75,7 +75,7 @@ pub(super) enum Taking {
     Comparing,
 }
 
-/// What an entry was before a step, and what the step made of it.
+/// Entry before a step, and what the step made of it.
 pub(super) struct Before {
     id: String,
     entry: Option<Entry>,

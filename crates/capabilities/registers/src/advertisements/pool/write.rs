@@ -1,4 +1,4 @@
-//! How the store is brought to what memory wants.
+//! Writing of the pool: how the store is brought to what memory wants.
 
 use std::time::Duration;
 
@@ -17,10 +17,10 @@ const TRIES_MAX: usize = 3;
 /// How long the next session is waited for: a node that is alive has it within a second.
 const SESSION_WAIT: Duration = Duration::from_secs(2);
 
-/// What is written of a producer, and the group that it is bound to.
+/// Entries that are written of a producer, and the group that they are bound to.
 type Written = (GroupRef, Vec<ToWrite>);
 
-/// What became of a write.
+/// Outcome of a write.
 pub(super) enum Outcome {
     Written,
     /// It was not, or nobody knows; memory still wants it.
@@ -30,7 +30,7 @@ pub(super) enum Outcome {
     Refused(WriteRefusal),
 }
 
-/// Why the store refused.
+/// Refusal of a write by the store.
 pub(super) struct WriteRefusal {
     pub reason: Reason,
     pub message: String,
@@ -166,7 +166,7 @@ impl Pool {
     }
 }
 
-/// What an error of the store means for what was to be written.
+/// Outcome that an error of the store means for what was to be written.
 pub(super) fn outcome_of(error: &StoreError) -> Outcome {
     let refused =
         |reason, concerns_all| Outcome::Refused(WriteRefusal { reason, message: chain(error), concerns_all });

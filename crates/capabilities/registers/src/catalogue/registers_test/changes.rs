@@ -1,4 +1,4 @@
-//! What operators do to one register, once and exactly.
+//! Changes of one register by operators, once and exactly.
 
 use omnirelay_registry::act::{CommitPlan, DaemonAct, WriteAuthority};
 use omnirelay_wire::fault::Code;

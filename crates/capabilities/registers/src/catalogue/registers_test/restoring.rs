@@ -1,4 +1,4 @@
-//! What becomes of a catalogue when the registry begins a new epoch.
+//! Restoring of a catalogue when the registry begins a new epoch.
 
 use omnirelay_registry::epoch_loss::EpochLoss;
 use omnirelay_restoration::trouble;

@@ -1,4 +1,4 @@
-//! When is pushed, and what.
+//! Driving of resyncs: when is pushed, and what.
 
 use omnirelay_scripted::{EVERY_CALL, Ill, Method};
 

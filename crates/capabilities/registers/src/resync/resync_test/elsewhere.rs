@@ -17,7 +17,7 @@ use super::*;
 /// A call as the peer service got it: path and body.
 type Got = (String, Value);
 
-/// What a peer service has heard and what it says.
+/// Calls that a peer service has heard, and what it says to them.
 #[derive(Default)]
 struct Heard {
     calls: Lock<Vec<Got>>,

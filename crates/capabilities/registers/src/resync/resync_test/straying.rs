@@ -1,4 +1,4 @@
-//! What an automatic run withdraws, and what it leaves.
+//! Stray advertisements: which of them an automatic run withdraws, and which it leaves.
 
 use omnirelay_wire::fault::Code;
 

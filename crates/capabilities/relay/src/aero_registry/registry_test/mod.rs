@@ -51,7 +51,7 @@ impl Script for Untidy {
     }
 }
 
-/// How a daemon is set up.
+/// Setup of a daemon.
 #[derive(Clone, Copy)]
 struct Setup {
     relay_ttl: Duration,

@@ -1,4 +1,4 @@
-//! What files need of the operating system; tests put something between.
+//! Disk: what files need of the operating system; tests put something between.
 
 use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{self, ErrorKind, Write};
@@ -19,7 +19,7 @@ pub(in super::super) trait OpenFile: Send {
     fn sync(&mut self) -> io::Result<()>;
 }
 
-/// That of the operating system.
+/// Disk of the operating system.
 pub(in super::super) struct RealDisk;
 
 impl Disk for RealDisk {

@@ -40,7 +40,7 @@ impl Files {
         Self { disk, settings, current: None, finisher, buffer: Vec::new() }
     }
 
-    /// When the file is to be followed by another.
+    /// Time at which the file is to be followed by another.
     pub fn due(&self) -> Option<Instant> {
         self.current.as_ref().map(|current| current.begun + self.settings.rotate_every)
     }

@@ -1,5 +1,5 @@
-//! What becomes of files that get no more lines: they are put on the disk, compressed, and go when there are too
-//! many. On a thread of its own, so that no write waits for it.
+//! Finishing of files that get no more lines: they are put on the disk, compressed, and go when there are too many. On
+//! a thread of its own, so that no write waits for it.
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, Read, Write};

@@ -24,7 +24,7 @@ use files::Files;
 
 const BOUNDS: Bounds = Bounds { frames: 4000, bytes: 1024 * 1024 };
 
-/// What the files are like.
+/// Settings of telemetry files.
 #[derive(Clone, Debug)]
 pub(super) struct FileSettings {
     pub folder: PathBuf,

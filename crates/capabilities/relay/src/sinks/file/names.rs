@@ -1,4 +1,4 @@
-//! How files are named: `PREFIX_SECONDS.jsonl`, `PREFIX_SECONDS_N.jsonl`, with `.zst` once they are compressed.
+//! Names of files: `PREFIX_SECONDS.jsonl`, `PREFIX_SECONDS_N.jsonl`, with `.zst` once they are compressed.
 
 use std::path::{Path, PathBuf};
 
@@ -8,7 +8,7 @@ pub(super) const PLAIN: &str = "jsonl";
 /// What one ends with that is being compressed.
 pub(super) const PARTIAL: &str = "jsonl.zst.partial";
 
-/// When a file was begun, and which of that second's it is. Later ones are greater.
+/// Name of a file: when it was begun, and which of that second's it is. Later ones are greater.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Name {
     pub seconds: u64,
@@ -25,7 +25,7 @@ impl Name {
         })
     }
 
-    /// What comes after it in the same second.
+    /// Name that comes after this one in the same second.
     pub fn next(self) -> Option<Self> {
         Some(Self { at: self.at.checked_add(1)?, ..self })
     }

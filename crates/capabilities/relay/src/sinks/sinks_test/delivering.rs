@@ -1,4 +1,4 @@
-//! What a worker does with what fails, hangs, panics or is refused.
+//! Delivering: what a worker does with what fails, hangs, panics or is refused.
 
 use futures_util::poll;
 

@@ -19,7 +19,7 @@ impl Disk for Raced {
     }
 }
 
-/// What a disk does wrong.
+/// Faults of a disk.
 #[derive(Default)]
 struct Faults {
     /// How many bytes still fit; a write beyond writes those and fails.

@@ -1,4 +1,4 @@
-//! What a line of JSON holds.
+//! Lines of JSON: what one holds.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;

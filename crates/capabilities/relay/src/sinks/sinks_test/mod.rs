@@ -80,7 +80,7 @@ fn files_in(folder: &Path) -> Vec<PathBuf> {
     files
 }
 
-/// What a stub does, and what it was given.
+/// Script of a stub: what it does, and what it was given.
 struct Script {
     /// One for each write that may go on.
     go: Semaphore,

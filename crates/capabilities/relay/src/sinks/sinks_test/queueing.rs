@@ -1,4 +1,4 @@
-//! What a queue takes, and what a full one does.
+//! Queueing: what a queue takes, and what a full one does.
 
 use std::task::Poll;
 

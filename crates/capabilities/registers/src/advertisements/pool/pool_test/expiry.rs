@@ -1,4 +1,4 @@
-//! What lives how long.
+//! Expiry of entries: what lives how long.
 
 use super::*;
 

@@ -1,4 +1,4 @@
-//! What happens while the store is away, empties, or is tampered with.
+//! Outages of the store: what happens while it is away, empties, or is tampered with.
 
 use super::super::memory::Step;
 use super::*;

@@ -1,4 +1,4 @@
-//! What a push changes.
+//! Pushes and what they change.
 
 use super::*;
 

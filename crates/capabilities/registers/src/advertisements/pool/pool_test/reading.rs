@@ -1,4 +1,4 @@
-//! Who sees what.
+//! Reads of the pool: who sees what.
 
 use super::*;
 

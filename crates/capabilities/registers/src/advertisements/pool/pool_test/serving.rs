@@ -1,4 +1,4 @@
-//! What readers are told of the end of what they see.
+//! Serving of readers: what they are told of the end of what they see.
 
 use omnirelay_identity::client::LiveTlsClient;
 use omnirelay_identity::reach::AddressReach;
@@ -16,7 +16,7 @@ use pb::advertisement_service_server::AdvertisementService as _;
 /// The reads that show when what they show ends.
 const READS: [&str; 2] = ["available", "list"];
 
-/// What serves the reads of a daemon. It pushes nothing by itself.
+/// Service for the reads of a daemon. It pushes nothing by itself.
 pub(super) fn service(of: &Daemon) -> Advertisements {
     let parts = ResyncParts {
         tls: LiveTlsClient::public(),

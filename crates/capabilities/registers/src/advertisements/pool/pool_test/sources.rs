@@ -1,4 +1,4 @@
-//! Whose advertisements count: once there is an authority, nobody's who has no certificate of the mesh.
+//! Sources whose advertisements count: once there is an authority, nobody's who has no certificate of the mesh.
 
 use futures_util::StreamExt as _;
 use omnirelay_certificate_records::{AUTHORITY, CERTIFICATE, REVOCATION};
