@@ -8,7 +8,7 @@ use anyhow::{Context as _, Result};
 use omnirelay_core::spiffe::{CertificateHolder, SpiffeId, TrustDomain};
 use omnirelay_pki::authority::{CertificateAuthority, ValidityPeriod};
 use omnirelay_pki::certificate::TlsNames;
-use omnirelay_pki::request::Request;
+use omnirelay_pki::request::CertificateRequest;
 
 use crate::load::{self, IN_FLIGHT, median};
 use crate::{Asked, Plan, mesh, paired, say, together};
@@ -76,7 +76,7 @@ fn signed_alone(plan: Plan) -> Result<f64> {
     let csr = mesh::request()?.1;
     let (begun, mut count) = (Instant::now(), 0_u32);
     while begun.elapsed() < plan.turn {
-        let request = Request::from_pem(&csr)?;
+        let request = CertificateRequest::from_pem(&csr)?;
         issuer.issue(&request, &id, &TlsNames::default(), validity)?;
         count += 1;
     }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use anyhow::{Context as _, Result, ensure};
 use omnirelay_pki::certificate::TlsNames;
 use omnirelay_pki::key::PrivateKey;
-use omnirelay_pki::request::{Request, to_pem};
+use omnirelay_pki::request::{CertificateRequest, to_pem};
 use omnirelay_wire::pb::omnirelay::mesh::control::v1 as control;
 use omnirelay_wire::pb::omnirelay::security::v1 as pb;
 use omnirelay_wire::tls::{ClientTls, connect_with};
@@ -127,7 +127,7 @@ pub async fn read(channel: Channel, node_id: &str) -> Result<()> {
 /// A key, and the request for a certificate of it.
 pub fn request() -> Result<(PrivateKey, String)> {
     let key = PrivateKey::make()?;
-    let request = Request::make(&key, None, &TlsNames::default())?;
+    let request = CertificateRequest::make(&key, None, &TlsNames::default())?;
     Ok((key, to_pem(&request)))
 }
 

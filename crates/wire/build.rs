@@ -1,7 +1,7 @@
 //! Generates what `src/pb.rs` and its neighbours include.
 
 fn main() -> anyhow::Result<()> {
-    omnirelay_codegen::Family {
+    omnirelay_codegen::ProtoFamily {
         root: "../../proto",
         imported: None,
         name: "omnirelay",

@@ -5,11 +5,11 @@ use std::sync::OnceLock;
 
 use libfuzzer_sys::fuzz_target;
 use omnirelay_pki::authority::{CertificateAuthority, ValidityPeriod};
-use omnirelay_pki::certificate::{Certificate, TlsNames, CertificateSerial};
+use omnirelay_pki::certificate::{Certificate, CertificateSerial, TlsNames};
 use omnirelay_pki::join_token::{JoinToken, TokenId};
-use omnirelay_pki::request::Request;
+use omnirelay_pki::request::CertificateRequest;
 use omnirelay_pki::sealed::SealingKey;
-use omnirelay_pki::trust::{TrustBundle, ChainUsage};
+use omnirelay_pki::trust::{ChainUsage, TrustBundle};
 use rustls_pki_types::CertificateDer;
 
 struct Mesh {
@@ -35,11 +35,12 @@ fuzz_target!(|given: (&[u8], &[u8], &str)| {
     let _ = text.parse::<CertificateSerial>();
     let _ = text.parse::<TokenId>();
     let _ = text.parse::<JoinToken>();
-    let _ = Request::from_pem(text);
-    if let Ok(request) = Request::read(der) {
+    let _ = CertificateRequest::from_pem(text);
+    if let Ok(request) = CertificateRequest::read(der) {
         let id = "spiffe://mesh/operator/ann".parse().expect("an id");
         let validity = ValidityPeriod { not_before: 1, not_after: 2 };
-        let issued = issuer.issue(&request, &id, &TlsNames::default(), validity).expect("what was checked is issued");
+        let issued =
+            issuer.issue(&request, &id, &TlsNames::default(), validity).expect("what was checked is issued");
         let read = Certificate::read(&issued.der).expect("what is issued is read");
         assert_eq!(read.key, request.key);
     }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use libfuzzer_sys::fuzz_target;
 use omnirelay_daemon::compose::{self, FromProcess};
-use omnirelay_identity::NodeAccess;
+use omnirelay_identity::IdentitySources;
 use omnirelay_identity::node_identity::IdentityFiles;
 use omnirelay_audit::files::AuditFiles;
 use omnirelay_node::{Node, NodeSpec};
@@ -72,7 +72,7 @@ fn daemon() -> Daemon {
         relay: None,
         identity: IdentityFiles::of(directory.path(), None),
         data_dir: directory.path().to_owned(),
-        access: NodeAccess::default(),
+        access: IdentitySources::default(),
     };
     let audit = AuditFiles::open(directory.path(), "fuzz").expect("an audit folder");
     let telemetry = directory.path().join("telemetry");

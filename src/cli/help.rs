@@ -28,18 +28,18 @@ pub struct HelpArgs {
 }
 
 /// A text about several commands.
-struct Topic {
+struct HelpTopic {
     name: &'static str,
     text: fn() -> String,
 }
 
-static TOPICS: &[Topic] = &[
-    Topic { name: "exit-codes", text: || EXIT_CODES.to_owned() },
-    Topic { name: "output", text: || OUTPUT.to_owned() },
-    Topic { name: "environment", text: environment },
-    Topic { name: "scripting", text: || SCRIPTING.to_owned() },
-    Topic { name: "selectors", text: || SELECTORS.to_owned() },
-    Topic { name: "contexts", text: || CONTEXTS.to_owned() },
+static TOPICS: &[HelpTopic] = &[
+    HelpTopic { name: "exit-codes", text: || EXIT_CODES.to_owned() },
+    HelpTopic { name: "output", text: || OUTPUT.to_owned() },
+    HelpTopic { name: "environment", text: environment },
+    HelpTopic { name: "scripting", text: || SCRIPTING.to_owned() },
+    HelpTopic { name: "selectors", text: || SELECTORS.to_owned() },
+    HelpTopic { name: "contexts", text: || CONTEXTS.to_owned() },
 ];
 
 /// Words that can stand behind these: topics, where there are none, and the commands below them.

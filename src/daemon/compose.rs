@@ -22,7 +22,7 @@ use omnirelay_check as check;
 use omnirelay_events as events;
 use omnirelay_identity::proof::BindingGrants;
 use omnirelay_leadership as leadership;
-use omnirelay_leadership::blocked_by;
+use omnirelay_leadership::drain_remainders;
 use omnirelay_mesh_port as mesh_port;
 use omnirelay_node::{CapabilityKinds, Node, NodeBuilder, NodeCapabilities, NodeError, NodeSpec};
 use omnirelay_node_service as node_service;
@@ -128,8 +128,8 @@ fn compose(
 }
 
 /// What a node says of itself at its start.
-fn said_at_start(node: &NodeBuilder, key: &AuditKey) -> peers::SaidAtStart {
-    peers::SaidAtStart {
+fn said_at_start(node: &NodeBuilder, key: &AuditKey) -> peers::StartupAnnouncement {
+    peers::StartupAnnouncement {
         audit_key: key.public().to_vec(),
         relay: relay::told_endpoint(node),
         fetches: AdvertisementFetch::fetched(&node.federation.named()),
@@ -140,7 +140,11 @@ fn said_at_start(node: &NodeBuilder, key: &AuditKey) -> peers::SaidAtStart {
 /// What peers hold of scopes and of shards.
 fn held_by_peers() -> HeldByPeers {
     let owned = OwnedByEach::default();
-    HeldByPeers { shard_counts: Box::new(move |view| owned.of(view)), scopes: blocked_by, shards: owned_by }
+    HeldByPeers {
+        shard_counts: Box::new(move |view| owned.of(view)),
+        scopes: drain_remainders,
+        shards: owned_by,
+    }
 }
 
 /// The kinds of all capabilities, by whether they are signed.

@@ -9,7 +9,7 @@ use std::time::Duration;
 use omnirelay_audit::files::AuditFiles;
 use omnirelay_certificates::OtherDaemon;
 use omnirelay_certificates::remote::{RemoteRequest, RenewalError, issued};
-use omnirelay_identity::NodeAccess;
+use omnirelay_identity::IdentitySources;
 use omnirelay_identity::node_identity::{IdentityFiles, NodeIdentity};
 use omnirelay_identity::trust::{MeshTrust, TrustSnapshot};
 use omnirelay_node::{Node, NodeSpec};
@@ -37,7 +37,7 @@ async fn node(node_id: &str, directory: &Path, store: Arc<dyn Store>) -> Node {
         store,
         session_secret: node_id.to_owned(),
         listener: TcpListener::bind("127.0.0.1:0").unwrap(),
-        access: NodeAccess::default(),
+        access: IdentitySources::default(),
         relay: None,
         identity: IdentityFiles::of(directory, None),
         data_dir: directory.to_owned(),
@@ -188,7 +188,7 @@ async fn readiness_tells_of_settings_silence_and_lost_history() {
 
 /// A request for the key, in PEM.
 fn csr(key: &PrivateKey) -> String {
-    request::to_pem(&request::Request::make(key, None, &TlsNames::default()).unwrap())
+    request::to_pem(&request::CertificateRequest::make(key, None, &TlsNames::default()).unwrap())
 }
 
 /// What an issuer on the control port of another daemon renews, over real connections under TLS.

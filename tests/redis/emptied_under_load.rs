@@ -60,7 +60,7 @@ fn risen(book: &Mutex<Book>, before: &BTreeMap<String, (u64, String)>) -> usize 
 async fn furnish(mesh: &Mesh) -> Result<()> {
     for number in 0..CERTIFICATES {
         let key = omnirelay_pki::key::PrivateKey::make()?;
-        let csr = omnirelay_pki::request::Request::make(&key, None, &Default::default())?;
+        let csr = omnirelay_pki::request::CertificateRequest::make(&key, None, &Default::default())?;
         let asked = json!({"operator": format!("o{number}"), "csr": omnirelay_pki::request::to_pem(&csr)});
         mesh.first().post("/control/certificates:issue", &asked).await?.ok()?;
         if number < BINDINGS {

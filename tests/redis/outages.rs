@@ -9,7 +9,7 @@ use anyhow::{Context, Result, ensure};
 use omnirelay_audit::files::AuditFiles;
 use omnirelay_core::time::{Millis, whole_ms};
 use omnirelay_daemon::compose::{self, FromProcess};
-use omnirelay_identity::NodeAccess;
+use omnirelay_identity::IdentitySources;
 use omnirelay_identity::node_identity::IdentityFiles;
 use omnirelay_node::{Node, NodeSpec};
 use omnirelay_settings::Config;
@@ -35,7 +35,7 @@ async fn node(node_id: &str, server: &RedisServer) -> Result<Node> {
         store: store(server)?,
         session_secret: node_id.to_owned(),
         listener: TcpListener::bind("127.0.0.1:0")?,
-        access: NodeAccess::default(),
+        access: IdentitySources::default(),
         relay: None,
         identity: IdentityFiles::of(server.directory(), None),
         data_dir: server.directory().to_owned(),

@@ -10,7 +10,7 @@ use omnirelay_core::spiffe::{CertificateHolder, SpiffeId, TrustDomain};
 use omnirelay_pki::authority::{CertificateAuthority, ValidityPeriod};
 use omnirelay_pki::certificate::{TlsNames, to_pem};
 use omnirelay_pki::key::PrivateKey;
-use omnirelay_pki::request::Request;
+use omnirelay_pki::request::CertificateRequest;
 use omnirelay_store::redis::link::RedisOptions;
 use omnirelay_store::{Commit, Pulse, Record, RecordId, RecordKind, RedisStore, Scan, Store, Write};
 use omnirelay_wire::pb::omnirelay::store::v1::{AuthorityValue, BindingValue, SigningValue};
@@ -125,7 +125,7 @@ fn strangers_certificate(folder: &Path) -> Result<CertificateAuthority> {
     let root = CertificateAuthority::root(domain.clone(), validity)?;
     let issuer = root.intermediate(validity)?;
     let key = PrivateKey::make()?;
-    let request = Request::read(&Request::make(&key, None, &TlsNames::default())?)?;
+    let request = CertificateRequest::read(&CertificateRequest::make(&key, None, &TlsNames::default())?)?;
     let id = SpiffeId::new(domain, CertificateHolder::Operator("ann".to_owned()))?;
     let issued = issuer.issue(&request, &id, &TlsNames::default(), validity)?;
     std::fs::create_dir_all(folder)?;

@@ -80,7 +80,7 @@ impl<'a> NodeIdentities<'a> {
     /// Reason why the node of a peer's record is none of the mesh. `None`: it is, by a certificate that is not revoked
     /// and has not ended too long ago to be renewed; where this daemon believes files as well, which tell nothing to
     /// the registry, unless it says itself that it has none; or because it has a while left to be enrolled.
-    pub fn lacks(&self, record: &Record, peer: &PeerValue) -> Option<UnprovenReason> {
+    pub fn unproven_reason(&self, record: &Record, peer: &PeerValue) -> Option<UnprovenReason> {
         let nobody = Default::default();
         let says = peer.metadata.as_ref().unwrap_or(&nobody);
         let id = record_of_node(&says.cluster_id, &record.id.key);
@@ -226,7 +226,7 @@ mod tests {
             let known = NodeIdentities { now, wall, ..NodeIdentities::of(&view).unwrap() };
             let entered =
                 record(RecordId::new(omnirelay_store::RecordKind::of("peer"), "n"), Vec::new(), entered);
-            assert_eq!(known.lacks(&entered, &peer), expected, "{what}");
+            assert_eq!(known.unproven_reason(&entered, &peer), expected, "{what}");
         }
         // Store time that is ahead ends no certificate: those are dated by the clocks of hosts.
         let view = view(&[authority(), certificate(1, false)]);
@@ -237,7 +237,7 @@ mod tests {
         let peer = PeerValue { metadata: Some(metadata), ..PeerValue::default() };
         let entered =
             record(RecordId::new(omnirelay_store::RecordKind::of("peer"), "n"), Vec::new(), newcomer);
-        assert_eq!(ahead.lacks(&entered, &peer), None);
+        assert_eq!(ahead.unproven_reason(&entered, &peer), None);
     }
 
     /// Everybody who looks at the nodes asks for it, again and again.

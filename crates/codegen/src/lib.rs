@@ -13,7 +13,7 @@ use prost_types::DescriptorProto;
 use prost_types::field_descriptor_proto::{Label, Type};
 
 /// One set of protos compiled together, and where its Rust modules will stand.
-pub struct Family<'a> {
+pub struct ProtoFamily<'a> {
     /// The folder of the protos, to which their imports are relative.
     pub root: &'a str,
     /// A folder of others that they import, if there are any.
@@ -28,7 +28,7 @@ pub struct Family<'a> {
     pub packages: &'a [&'a str],
 }
 
-impl Family<'_> {
+impl ProtoFamily<'_> {
     /// Writes it to the folder that `cargo` gives a build script, and has it run again when a proto has changed.
     ///
     /// # Errors
@@ -52,7 +52,7 @@ impl Family<'_> {
     }
 }
 
-fn generate(family: &Family, out: &Path) -> Result<()> {
+fn generate(family: &ProtoFamily, out: &Path) -> Result<()> {
     let mut compiler = protox::Compiler::new(family.folders())?;
     compiler.include_imports(true).include_source_info(true).open_files(protos(Path::new(family.root))?)?;
     // Encoded by the compiler itself: a round trip through prost-types would drop the options.
@@ -72,7 +72,7 @@ fn generate(family: &Family, out: &Path) -> Result<()> {
     }
     services
         .out_dir(out)
-        .codec_path(format!("{}::codec::SmallBuffers", family.wire))
+        .codec_path(format!("{}::codec::SmallBufferCodec", family.wire))
         .compile_well_known_types(true)
         .extern_path(".google.protobuf.Timestamp", &timestamp)
         .extern_path(".google.protobuf", "::pbjson_types")
@@ -181,7 +181,7 @@ fn protos(root: &Path) -> Result<Vec<PathBuf>> {
 }
 
 /// The table from each method to the two converters between its messages and JSON.
-fn method_table(family: &Family, set: &prost_types::FileDescriptorSet) -> String {
+fn method_table(family: &ProtoFamily, set: &prost_types::FileDescriptorSet) -> String {
     let mut table = String::from("&[\n");
     for file in &set.file {
         let package = file.package();
@@ -202,7 +202,7 @@ fn method_table(family: &Family, set: &prost_types::FileDescriptorSet) -> String
 }
 
 /// A module for each service, with what is declared of each of its methods.
-fn rpcs(family: &Family, encoded: &[u8]) -> Result<String> {
+fn rpcs(family: &ProtoFamily, encoded: &[u8]) -> Result<String> {
     let pool = DescriptorPool::decode(encoded)?;
     let find = |name| pool.get_extension_by_name(name).with_context(|| format!("there is no option {name}"));
     let (policy, http) = (find("omnirelay.api.v1.policy")?, find("google.api.http")?);
@@ -260,7 +260,7 @@ fn route(options: &DynamicMessage, http: &ExtensionDescriptor) -> (&'static str,
 }
 
 /// For each service, that its messages can be bounded: nothing of tonic's says so of all of them.
-fn bounded_services(family: &Family, set: &prost_types::FileDescriptorSet) -> String {
+fn bounded_services(family: &ProtoFamily, set: &prost_types::FileDescriptorSet) -> String {
     let mut bounded = String::new();
     for file in &set.file {
         for service in services(family, file) {
@@ -283,7 +283,7 @@ fn bounded_services(family: &Family, set: &prost_types::FileDescriptorSet) -> St
 const ENVELOPE: [&str; 5] = ["schema_version", "generated_at", "local_node_id", "stale", "stale_ms"];
 
 /// For each answer of a read, how it takes its envelope.
-fn enveloped_messages(family: &Family, set: &prost_types::FileDescriptorSet) -> String {
+fn enveloped_messages(family: &ProtoFamily, set: &prost_types::FileDescriptorSet) -> String {
     let mut enveloped = String::new();
     for file in set.file.iter().filter(|file| family.has(file.package())) {
         for message in &file.message_type {
@@ -313,7 +313,7 @@ const TELL_CREATION: [&str; 1] = ["RebalancePlan"];
 
 /// For each answer of a change, how it takes the outcome of its commit. The object that it shows is its first field whose
 /// message has a version.
-fn change_answers(family: &Family, set: &prost_types::FileDescriptorSet) -> String {
+fn change_answers(family: &ProtoFamily, set: &prost_types::FileDescriptorSet) -> String {
     let messages = || {
         set.file.iter().filter(|file| family.has(file.package())).flat_map(|file| {
             file.message_type
@@ -366,7 +366,7 @@ fn has_field(message: &DescriptorProto, name: &str) -> bool {
 
 /// The services of a file that are made for the family.
 fn services<'f>(
-    family: &Family,
+    family: &ProtoFamily,
     file: &'f prost_types::FileDescriptorProto,
 ) -> impl Iterator<Item = &'f prost_types::ServiceDescriptorProto> {
     let ours = family.has(file.package());

@@ -21,7 +21,7 @@ use crate::snake;
 const STORED: [&str; 1] = ["omnirelay/store/v1/values.proto"];
 
 /// Paths of messages within the module of their package, such as `peer::Tag`, by package.
-type Paths = BTreeMap<String, BTreeSet<String>>;
+type MessagePaths = BTreeMap<String, BTreeSet<String>>;
 
 /// Gives the messages that are kept, among the generated files in `out`, the field for what they do not know.
 ///
@@ -40,7 +40,7 @@ pub fn add_unknown_fields(out: &Path, encoded: &[u8], wire: &str) -> Result<()> 
             Ok(())
         })?;
         rewrite(&out.join(format!("{package}.serde.rs")), |file| {
-            Literals(&kept).visit_file_mut(file);
+            LiteralPatcher(&kept).visit_file_mut(file);
             Ok(())
         })?;
     }
@@ -48,8 +48,8 @@ pub fn add_unknown_fields(out: &Path, encoded: &[u8], wire: &str) -> Result<()> 
 }
 
 /// The stored messages, and those that are fields of them.
-fn kept_messages(pool: &DescriptorPool) -> Paths {
-    let mut kept = Paths::new();
+fn kept_messages(pool: &DescriptorPool) -> MessagePaths {
+    let mut kept = MessagePaths::new();
     let mut open: Vec<_> =
         pool.all_messages().filter(|message| STORED.contains(&message.parent_file().name())).collect();
     while let Some(message) = open.pop() {
@@ -229,18 +229,18 @@ struct KnownField {
     name: Ident,
     /// One; of a oneof, all of them.
     tags: Vec<u32>,
-    shape: Shape,
+    shape: FieldShape,
     /// Whether it is of messages that are kept, as all are that are not of Google.
     is_kept: bool,
 }
 
-enum Shape {
+enum FieldShape {
     /// A number, a text, bytes or an enumeration.
     Scalar {
         codec: Codec,
-        label: Label,
+        label: FieldLabel,
     },
-    Message(Label),
+    Message(FieldLabel),
     Map {
         key: Ident,
         value: Codec,
@@ -249,7 +249,7 @@ enum Shape {
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Label {
+enum FieldLabel {
     Plain,
     Optional,
     Repeated,
@@ -269,10 +269,10 @@ impl KnownField {
         let name = field.ident.clone().context("it has no name")?;
         let place = field.attrs.iter().position(|attribute| attribute.path().is_ident("prost"));
         let attribute = field.attrs.remove(place.with_context(|| format!("`{name}` has no number"))?);
-        let (mut tags, mut label, mut shape) = (Vec::new(), Label::Plain, None);
+        let (mut tags, mut label, mut shape) = (Vec::new(), FieldLabel::Plain, None);
         let scalar = |module: &Ident, enumeration| {
             let codec = Codec { module: module.clone(), enumeration };
-            Some(Shape::Scalar { codec, label: Label::Plain })
+            Some(FieldShape::Scalar { codec, label: FieldLabel::Plain })
         };
         for meta in attribute.parse_args_with(Punctuated::<Meta, Token![,]>::parse_terminated)? {
             let word = meta.path().require_ident()?.clone();
@@ -280,14 +280,14 @@ impl KnownField {
                 "tag" | "tags" => {
                     tags = text(&meta)?.split(',').map(|tag| tag.trim().parse()).collect::<Result<_, _>>()?;
                 }
-                "optional" => label = Label::Optional,
-                "repeated" => label = Label::Repeated,
-                "message" => shape = Some(Shape::Message(Label::Plain)),
+                "optional" => label = FieldLabel::Optional,
+                "repeated" => label = FieldLabel::Repeated,
+                "message" => shape = Some(FieldShape::Message(FieldLabel::Plain)),
                 "enumeration" => {
                     shape = scalar(&parse_quote!(int32), Some(syn::parse_str(&text(&meta)?)?));
                 }
                 "btree_map" => shape = Some(map(&text(&meta)?)?),
-                "oneof" => shape = Some(Shape::Oneof(syn::parse_str(&text(&meta)?)?)),
+                "oneof" => shape = Some(FieldShape::Oneof(syn::parse_str(&text(&meta)?)?)),
                 "bytes" | "string" | "bool" | "int32" | "int64" | "uint32" | "uint64" | "sint32"
                 | "sint64" | "fixed32" | "fixed64" | "sfixed32" | "sfixed64" | "float" | "double" => {
                     shape = scalar(&word, None);
@@ -296,8 +296,8 @@ impl KnownField {
             }
         }
         let shape = match shape.with_context(|| format!("`{name}` has no type"))? {
-            Shape::Scalar { codec, .. } => Shape::Scalar { codec, label },
-            Shape::Message(_) => Shape::Message(label),
+            FieldShape::Scalar { codec, .. } => FieldShape::Scalar { codec, label },
+            FieldShape::Message(_) => FieldShape::Message(label),
             other => other,
         };
         let ty = &field.ty;
@@ -313,44 +313,44 @@ impl KnownField {
     fn encode(&self) -> TokenStream {
         let (name, tag) = (&self.name, self.tag());
         match &self.shape {
-            Shape::Scalar { codec, label } => {
+            FieldShape::Scalar { codec, label } => {
                 let codec_path = codec.path();
                 match label {
-                    Label::Plain => {
+                    FieldLabel::Plain => {
                         let is_set = codec.is_set(name);
                         quote!(if #is_set { #codec_path::encode(#tag, &self.#name, buf); })
                     }
-                    Label::Optional => {
+                    FieldLabel::Optional => {
                         quote!(if let ::core::option::Option::Some(value) = &self.#name {
                             #codec_path::encode(#tag, value, buf);
                         })
                     }
-                    Label::Repeated => {
+                    FieldLabel::Repeated => {
                         let encode = codec.of_many("encode");
                         quote!(#codec_path::#encode(#tag, &self.#name, buf);)
                     }
                 }
             }
-            Shape::Message(Label::Repeated) => {
+            FieldShape::Message(FieldLabel::Repeated) => {
                 quote!(for message in &self.#name { ::prost::encoding::message::encode(#tag, message, buf); })
             }
             // A oneof writes one of its own fields, a message that is there itself.
-            Shape::Message(Label::Plain) => {
+            FieldShape::Message(FieldLabel::Plain) => {
                 quote!(::prost::encoding::message::encode(#tag, &self.#name, buf);)
             }
-            Shape::Message(Label::Optional) => {
+            FieldShape::Message(FieldLabel::Optional) => {
                 quote!(if let ::core::option::Option::Some(message) = &self.#name {
                     ::prost::encoding::message::encode(#tag, message, buf);
                 })
             }
-            Shape::Map { key, value } => {
+            FieldShape::Map { key, value } => {
                 let value = value.path();
                 quote!(::prost::encoding::btree_map::encode(
                     ::prost::encoding::#key::encode, ::prost::encoding::#key::encoded_len,
                     #value::encode, #value::encoded_len, #tag, &self.#name, buf,
                 );)
             }
-            Shape::Oneof(_) => {
+            FieldShape::Oneof(_) => {
                 quote!(if let ::core::option::Option::Some(oneof) = &self.#name { oneof.encode(buf); })
             }
         }
@@ -359,73 +359,77 @@ impl KnownField {
     fn encoded_len(&self) -> TokenStream {
         let (name, tag) = (&self.name, self.tag());
         match &self.shape {
-            Shape::Scalar { codec, label } => {
+            FieldShape::Scalar { codec, label } => {
                 let codec_path = codec.path();
                 match label {
-                    Label::Plain => {
+                    FieldLabel::Plain => {
                         let is_set = codec.is_set(name);
                         quote!(if #is_set { #codec_path::encoded_len(#tag, &self.#name) } else { 0 })
                     }
-                    Label::Optional => {
+                    FieldLabel::Optional => {
                         quote!(self.#name.as_ref().map_or(0, |value| #codec_path::encoded_len(#tag, value)))
                     }
-                    Label::Repeated => {
+                    FieldLabel::Repeated => {
                         let encoded_len = codec.of_many("encoded_len");
                         quote!(#codec_path::#encoded_len(#tag, &self.#name))
                     }
                 }
             }
-            Shape::Message(Label::Plain) => {
+            FieldShape::Message(FieldLabel::Plain) => {
                 quote!(::prost::encoding::message::encoded_len(#tag, &self.#name))
             }
-            Shape::Message(Label::Optional) => {
+            FieldShape::Message(FieldLabel::Optional) => {
                 quote!(self.#name.as_ref().map_or(0, |message| {
                     ::prost::encoding::message::encoded_len(#tag, message)
                 }))
             }
-            Shape::Message(Label::Repeated) => {
+            FieldShape::Message(FieldLabel::Repeated) => {
                 quote!(::prost::encoding::message::encoded_len_repeated(#tag, &self.#name))
             }
-            Shape::Map { key, value } => {
+            FieldShape::Map { key, value } => {
                 let value = value.path();
                 quote!(::prost::encoding::btree_map::encoded_len(
                     ::prost::encoding::#key::encoded_len, #value::encoded_len, #tag, &self.#name,
                 ))
             }
-            Shape::Oneof(path) => quote!(self.#name.as_ref().map_or(0, #path::encoded_len)),
+            FieldShape::Oneof(path) => quote!(self.#name.as_ref().map_or(0, #path::encoded_len)),
         }
     }
 
     fn merge(&self, message: &Ident) -> TokenStream {
         let (name, tags) = (&self.name, &self.tags);
         let merged = match &self.shape {
-            Shape::Scalar { codec, label } => {
+            FieldShape::Scalar { codec, label } => {
                 let codec = codec.path();
                 match label {
-                    Label::Plain => quote!(#codec::merge(wire_type, &mut self.#name, buf, ctx)),
-                    Label::Optional => {
+                    FieldLabel::Plain => quote!(#codec::merge(wire_type, &mut self.#name, buf, ctx)),
+                    FieldLabel::Optional => {
                         quote!(#codec::merge(wire_type, self.#name.get_or_insert_with(Default::default), buf, ctx))
                     }
-                    Label::Repeated => quote!(#codec::merge_repeated(wire_type, &mut self.#name, buf, ctx)),
+                    FieldLabel::Repeated => {
+                        quote!(#codec::merge_repeated(wire_type, &mut self.#name, buf, ctx))
+                    }
                 }
             }
-            Shape::Message(label) => {
+            FieldShape::Message(label) => {
                 let module = quote!(::prost::encoding::message);
                 match label {
-                    Label::Plain => quote!(#module::merge(wire_type, &mut self.#name, buf, ctx)),
-                    Label::Optional => {
+                    FieldLabel::Plain => quote!(#module::merge(wire_type, &mut self.#name, buf, ctx)),
+                    FieldLabel::Optional => {
                         quote!(#module::merge(wire_type, self.#name.get_or_insert_with(Default::default), buf, ctx))
                     }
-                    Label::Repeated => quote!(#module::merge_repeated(wire_type, &mut self.#name, buf, ctx)),
+                    FieldLabel::Repeated => {
+                        quote!(#module::merge_repeated(wire_type, &mut self.#name, buf, ctx))
+                    }
                 }
             }
-            Shape::Map { key, value } => {
+            FieldShape::Map { key, value } => {
                 let value = value.path();
                 quote!(::prost::encoding::btree_map::merge(
                     ::prost::encoding::#key::merge, #value::merge, &mut self.#name, buf, ctx,
                 ))
             }
-            Shape::Oneof(path) => quote!(#path::merge(&mut self.#name, tag, wire_type, buf, ctx)),
+            FieldShape::Oneof(path) => quote!(#path::merge(&mut self.#name, tag, wire_type, buf, ctx)),
         };
         let (message, field) = (message.to_string(), name.to_string());
         quote!(#(#tags)|* => #merged.map_err(|mut error| { error.push(#message, #field); error }),)
@@ -435,18 +439,19 @@ impl KnownField {
     fn known(&self) -> TokenStream {
         let name = &self.name;
         match &self.shape {
-            Shape::Message(label) if self.is_kept => match label {
-                Label::Plain => quote!(known.#name = known.#name.known();),
-                Label::Optional => {
+            FieldShape::Message(label) if self.is_kept => match label {
+                FieldLabel::Plain => quote!(known.#name = known.#name.known();),
+                FieldLabel::Optional => {
                     quote!(known.#name = known.#name.as_ref().map(|message| message.known());)
                 }
-                Label::Repeated => {
+                FieldLabel::Repeated => {
                     quote!(known.#name = known.#name.iter().map(|message| message.known()).collect();)
                 }
             },
-            Shape::Message(_) | Shape::Scalar { .. } | Shape::Map { .. } | Shape::Oneof(_) => {
-                TokenStream::new()
-            }
+            FieldShape::Message(_)
+            | FieldShape::Scalar { .. }
+            | FieldShape::Map { .. }
+            | FieldShape::Oneof(_) => TokenStream::new(),
         }
     }
 
@@ -455,23 +460,24 @@ impl KnownField {
     fn take_over(&self) -> TokenStream {
         let name = &self.name;
         match &self.shape {
-            Shape::Message(Label::Optional) if self.is_kept => quote! {
+            FieldShape::Message(FieldLabel::Optional) if self.is_kept => quote! {
                 if let Some(before) = &before.#name {
                     self.#name = self.#name.map(|after| after.in_place_of(before));
                 }
             },
-            Shape::Message(_) | Shape::Scalar { .. } | Shape::Map { .. } | Shape::Oneof(_) => {
-                TokenStream::new()
-            }
+            FieldShape::Message(_)
+            | FieldShape::Scalar { .. }
+            | FieldShape::Map { .. }
+            | FieldShape::Oneof(_) => TokenStream::new(),
         }
     }
 
     /// What reads a field in the type that it stands for: an enumeration, or a number that may be absent.
     fn accessors(&self) -> TokenStream {
-        let Shape::Scalar { codec, label } = &self.shape else { return TokenStream::new() };
+        let FieldShape::Scalar { codec, label } = &self.shape else { return TokenStream::new() };
         let name = &self.name;
         match (&codec.enumeration, label) {
-            (Some(of), Label::Plain) => {
+            (Some(of), FieldLabel::Plain) => {
                 let set = quote::format_ident!("set_{}", name.to_string().trim_start_matches("r#"));
                 quote! {
                     /// As a variant; the first, where it is none that is known.
@@ -480,20 +486,20 @@ impl KnownField {
                     pub fn #set(&mut self, value: #of) { self.#name = value as i32; }
                 }
             }
-            (Some(of), Label::Optional) => quote! {
+            (Some(of), FieldLabel::Optional) => quote! {
                 /// As a variant; the first, where it is absent or none that is known.
                 pub fn #name(&self) -> #of {
                     self.#name.and_then(|value| #of::try_from(value).ok()).unwrap_or_default()
                 }
             },
-            (Some(of), Label::Repeated) => quote! {
+            (Some(of), FieldLabel::Repeated) => quote! {
                 /// As variants, without those that are not known.
                 pub fn #name(&self) -> impl Iterator<Item = #of> + '_ {
                     self.#name.iter().filter_map(|value| #of::try_from(*value).ok())
                 }
             },
-            (None, Label::Optional) => codec.value_or_default(name),
-            (None, Label::Plain | Label::Repeated) => TokenStream::new(),
+            (None, FieldLabel::Optional) => codec.value_or_default(name),
+            (None, FieldLabel::Plain | FieldLabel::Repeated) => TokenStream::new(),
         }
     }
 }
@@ -548,14 +554,14 @@ impl Codec {
 }
 
 /// `string, enumeration(Status)`.
-fn map(said: &str) -> Result<Shape> {
+fn map(said: &str) -> Result<FieldShape> {
     let (key, value) = said.split_once(',').with_context(|| format!("`{said}` is no map"))?;
     let value = value.trim();
     let codec = match value.strip_prefix("enumeration(").and_then(|value| value.strip_suffix(')')) {
         Some(of) => Codec { module: parse_quote!(int32), enumeration: Some(syn::parse_str(of)?) },
         None => Codec { module: syn::parse_str(value)?, enumeration: None },
     };
-    Ok(Shape::Map { key: syn::parse_str(key.trim())?, value: codec })
+    Ok(FieldShape::Map { key: syn::parse_str(key.trim())?, value: codec })
 }
 
 /// The text of `name = "text"`.
@@ -567,9 +573,9 @@ fn text(meta: &Meta) -> Result<String> {
 }
 
 /// Adds the field to the values that the JSON mapping makes.
-struct Literals<'k>(&'k BTreeSet<String>);
+struct LiteralPatcher<'k>(&'k BTreeSet<String>);
 
-impl VisitMut for Literals<'_> {
+impl VisitMut for LiteralPatcher<'_> {
     fn visit_expr_struct_mut(&mut self, literal: &mut ExprStruct) {
         let path: Vec<_> = literal.path.segments.iter().map(|segment| segment.ident.to_string()).collect();
         if self.0.contains(&path.join("::")) {

@@ -201,22 +201,22 @@ mod tests {
     use super::*;
 
     #[derive(Debug)]
-    struct Told(&'static str, Option<Box<Told>>);
+    struct TextError(&'static str, Option<Box<TextError>>);
 
-    impl fmt::Display for Told {
+    impl fmt::Display for TextError {
         fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
             f.write_str(self.0)
         }
     }
 
-    impl Error for Told {
+    impl Error for TextError {
         fn source(&self) -> Option<&(dyn Error + 'static)> {
             self.1.as_deref().map(|source| source as _)
         }
     }
 
     fn told(texts: &[&'static str]) -> String {
-        let error = texts.iter().rev().fold(None, |source, text| Some(Box::new(Told(text, source))));
+        let error = texts.iter().rev().fold(None, |source, text| Some(Box::new(TextError(text, source))));
         chain(&*error.unwrap())
     }
 

@@ -183,8 +183,8 @@ impl<'a> ShardPlacer<'a> {
             let among = self.costs(namespace, shard, hint).filter(|(.., place)| may(*place));
             return among.min().map(|(.., place)| place);
         }
-        let (mut keys, hint) = (Keys::of(namespace, shard), ShardLocality::of(hint));
-        let mut best: Option<Best<'a>> = None;
+        let (mut keys, hint) = (ShardKeys::of(namespace, shard), ShardLocality::of(hint));
+        let mut best: Option<BestNode<'a>> = None;
         for (place, node) in self.nodes.iter().enumerate() {
             if node.weight == Weight::ZERO || !may(place) {
                 continue;
@@ -195,7 +195,7 @@ impl<'a> ShardPlacer<'a> {
             if best.as_ref().is_some_and(|best| best.is_far_ahead(distance, hash, node.weight)) {
                 continue;
             }
-            let next = Best {
+            let next = BestNode {
                 cost: (distance, cost_of(hash, node.weight)),
                 node: node.node,
                 hash,
@@ -211,10 +211,10 @@ impl<'a> ShardPlacer<'a> {
 
     /// Cost of having the node at a place own a shard; `None`: it owns nothing.
     pub fn cost(&self, namespace: &str, shard: &str, hint: &str, place: usize) -> Option<PlacementCost> {
-        self.cost_by(&mut Keys::of(namespace, shard), &ShardLocality::of(hint), place)
+        self.cost_by(&mut ShardKeys::of(namespace, shard), &ShardLocality::of(hint), place)
     }
 
-    fn cost_by(&self, keys: &mut Keys, hint: &ShardLocality<'_>, place: usize) -> Option<PlacementCost> {
+    fn cost_by(&self, keys: &mut ShardKeys, hint: &ShardLocality<'_>, place: usize) -> Option<PlacementCost> {
         let node = self.nodes.get(place).filter(|node| node.weight > Weight::ZERO)?;
         if self.strategy == PlacementStrategy::Ring {
             let at = keys.shard;
@@ -236,7 +236,7 @@ impl<'a> ShardPlacer<'a> {
         shard: &str,
         hint: &'s str,
     ) -> impl Iterator<Item = (PlacementCost, &'a str, usize)> + 's {
-        let (mut keys, hint) = (Keys::of(namespace, shard), ShardLocality::of(hint));
+        let (mut keys, hint) = (ShardKeys::of(namespace, shard), ShardLocality::of(hint));
         let places = 0..self.nodes.len();
         places.filter_map(move |place| {
             let node = self.nodes.get(place)?;
@@ -245,8 +245,8 @@ impl<'a> ShardPlacer<'a> {
     }
 }
 
-/// The keys of a shard beside nodes, which begin alike.
-struct Keys {
+/// Keys of a shard beside nodes, which begin alike.
+struct ShardKeys {
     key: Vec<u8>,
     /// How much of it is of the shard.
     prefix: usize,
@@ -254,7 +254,7 @@ struct Keys {
     shard: u64,
 }
 
-impl Keys {
+impl ShardKeys {
     fn of(namespace: &str, shard: &str) -> Self {
         let mut key = format!("{namespace}/{shard}").into_bytes();
         let alone = xxh64(&key, 0);
@@ -271,7 +271,7 @@ impl Keys {
 }
 
 /// The best node that was found so far.
-struct Best<'a> {
+struct BestNode<'a> {
     cost: PlacementCost,
     node: &'a str,
     hash: u64,
@@ -279,7 +279,7 @@ struct Best<'a> {
     place: usize,
 }
 
-impl Best<'_> {
+impl BestNode<'_> {
     /// Whether a node is worse for certain. Costs fall as hashes rise, and by more than nothing where these differ by 2 to the power of
     /// 40: the logarithm by 94,000 at least, which divided by the greatest weight is more than one.
     fn is_far_ahead(&self, distance: u8, hash: u64, weight: Weight) -> bool {
@@ -292,7 +292,7 @@ impl Best<'_> {
 ///
 /// A node of weight w wins with the probability that its exponentially distributed cost of rate w is the least.
 pub fn cost(namespace: &str, shard: &str, node: &str, weight: Weight) -> Option<u64> {
-    let hash = Keys::of(namespace, shard).hash(node);
+    let hash = ShardKeys::of(namespace, shard).hash(node);
     (weight > Weight::ZERO).then(|| cost_of(hash, weight))
 }
 

@@ -16,9 +16,9 @@ pub struct StrayCounts<'a> {
     pub registers: usize,
 }
 
-/// Limit of an automatic run: the strays that it dares to withdraw, and the number of those that it leaves.
+/// Withdrawal of strays by an automatic run: those that it may withdraw, and the number of those that it leaves.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct WithdrawalLimit {
+pub struct StrayWithdrawal {
     pub withdraw: BTreeSet<String>,
     /// How many strays are left to an operator.
     pub drifted: usize,
@@ -26,13 +26,13 @@ pub struct WithdrawalLimit {
 
 /// Says which strays go without anybody being asked: those that are explained, and the others unless the
 /// catalogue is empty or they are too many. A catalogue that was lost looks like one without registers.
-pub fn dare(found: StrayCounts<'_>) -> WithdrawalLimit {
+pub fn limit_withdrawal(found: StrayCounts<'_>) -> StrayWithdrawal {
     let unexplained = found.strays.difference(found.explained).count();
     if found.registers == 0 && unexplained > 0 || brakes(unexplained, found.entries) {
         let withdraw = found.strays.intersection(found.explained).cloned().collect();
-        return WithdrawalLimit { withdraw, drifted: unexplained };
+        return StrayWithdrawal { withdraw, drifted: unexplained };
     }
-    WithdrawalLimit { withdraw: found.strays.clone(), drifted: 0 }
+    StrayWithdrawal { withdraw: found.strays.clone(), drifted: 0 }
 }
 
 #[cfg(test)]
@@ -64,7 +64,7 @@ mod tests {
         for (what, (entries, strays, explained, registers), (gone, drifted)) in cases {
             let (strays, explained) = (ids(0..strays), ids(0..explained));
             let found = StrayCounts { entries, strays: &strays, explained: &explained, registers };
-            let dared = dare(found);
+            let dared = limit_withdrawal(found);
             assert_eq!((dared.withdraw.len(), dared.drifted), (gone, drifted), "{what}");
             assert!(drifted == 0 || dared.withdraw == explained, "{what}: only what is explained goes");
         }

@@ -4,12 +4,12 @@ use omnirelay_decisions::check::finding::{
     CheckDefinition, CheckResult, CheckVerdict, FactExaminer, FindingCategory,
 };
 
-use super::machine::{ClockKeeper, DaemonPort, DataState, HostMachine, PortAvailability, SocketState};
+use super::machine::{ClockKeeper, DaemonPort, DataState, HostFacts, PortAvailability, SocketState};
 use super::processes::LocalDaemon;
 
-pub static CATEGORIES: &[&FindingCategory<FactExaminer<HostMachine>>] = &[&DAEMON, &HOST];
+pub static CATEGORIES: &[&FindingCategory<FactExaminer<HostFacts>>] = &[&DAEMON, &HOST];
 
-static DAEMON: FindingCategory<FactExaminer<HostMachine>> = FindingCategory {
+static DAEMON: FindingCategory<FactExaminer<HostFacts>> = FindingCategory {
     name: "daemon",
     page: "guides/configuration.md",
     checks: &[
@@ -49,7 +49,7 @@ static DAEMON: FindingCategory<FactExaminer<HostMachine>> = FindingCategory {
     items: &[],
 };
 
-static HOST: FindingCategory<FactExaminer<HostMachine>> = FindingCategory {
+static HOST: FindingCategory<FactExaminer<HostFacts>> = FindingCategory {
     name: "host",
     page: "guides/operations.md",
     checks: &[
@@ -81,7 +81,7 @@ static HOST: FindingCategory<FactExaminer<HostMachine>> = FindingCategory {
     items: &[],
 };
 
-fn names(machine: &HostMachine) -> CheckResult {
+fn names(machine: &HostFacts) -> CheckResult {
     let failed: Vec<(&String, &String)> =
         machine.names.iter().filter_map(|(name, found)| Some((name, found.as_ref().err()?))).collect();
     let told: Vec<String> = failed.iter().map(|(name, why)| format!("{name}: {why}")).collect();
@@ -94,7 +94,7 @@ fn names(machine: &HostMachine) -> CheckResult {
     }
 }
 
-fn config(machine: &HostMachine) -> CheckResult {
+fn config(machine: &HostFacts) -> CheckResult {
     match &machine.daemon {
         None => CheckResult::skip(
             "no file is found or named (here: --daemon-config FILE; of the daemon: --config FILE)",
@@ -105,7 +105,7 @@ fn config(machine: &HostMachine) -> CheckResult {
     }
 }
 
-fn data(machine: &HostMachine) -> CheckResult {
+fn data(machine: &HostFacts) -> CheckResult {
     let Some(data) = &machine.data else {
         return CheckResult::skip("where it is says a configuration that cannot be read (--data-dir DIR)");
     };
@@ -134,7 +134,7 @@ const FREE_WARN: u64 = 1 << 30;
 /// Below this it is about to.
 const FREE_FAIL: u64 = 100 << 20;
 
-fn space(machine: &HostMachine) -> CheckResult {
+fn space(machine: &HostFacts) -> CheckResult {
     let Some((data, free)) = machine.data.as_ref().and_then(|data| Some((data, data.free?))) else {
         return CheckResult::skip("where it is says a configuration that cannot be read (--data-dir DIR)");
     };
@@ -147,7 +147,7 @@ fn space(machine: &HostMachine) -> CheckResult {
     }
 }
 
-fn ports(machine: &HostMachine) -> CheckResult {
+fn ports(machine: &HostFacts) -> CheckResult {
     let mut fine = Vec::new();
     for DaemonPort { address, key, taken } in &machine.ports {
         let port = address.port();
@@ -175,7 +175,7 @@ fn ports(machine: &HostMachine) -> CheckResult {
     }
 }
 
-fn socket(machine: &HostMachine) -> CheckResult {
+fn socket(machine: &HostFacts) -> CheckResult {
     let Some((path, state)) = &machine.socket else {
         return CheckResult::skip("none is configured (control.socket)");
     };
@@ -201,7 +201,7 @@ fn socket(machine: &HostMachine) -> CheckResult {
 /// Fewer files than this are few for a daemon.
 const FILES_WARN: u64 = 16_384;
 
-fn files(machine: &HostMachine) -> CheckResult {
+fn files(machine: &HostFacts) -> CheckResult {
     match machine.files {
         None => CheckResult::pass("a process may open any number of files"),
         Some(files) if files < FILES_WARN => CheckResult::warn(format!(
@@ -212,7 +212,7 @@ fn files(machine: &HostMachine) -> CheckResult {
     }
 }
 
-fn limits(machine: &HostMachine) -> CheckResult {
+fn limits(machine: &HostFacts) -> CheckResult {
     let grave =
         |found: &CheckResult| (found.verdict == CheckVerdict::Fail, found.verdict == CheckVerdict::Warn);
     let found = machine.running.iter().map(limit);
@@ -245,7 +245,7 @@ fn limit(daemon: &LocalDaemon) -> CheckResult {
     }
 }
 
-fn clock(machine: &HostMachine) -> CheckResult {
+fn clock(machine: &HostFacts) -> CheckResult {
     match machine.clock {
         ClockKeeper::Kept(by) => CheckResult::pass(format!("{by} keeps the clock")),
         ClockKeeper::Nobody => {
@@ -263,8 +263,8 @@ mod tests {
     use crate::machine::DataDirectory;
     use omnirelay_settings::Config;
 
-    fn machine() -> HostMachine {
-        HostMachine {
+    fn machine() -> HostFacts {
+        HostFacts {
             names: vec![("relay.example".into(), Ok(()))],
             daemon: Some((PathBuf::from("d.yaml"), Ok(Config::default()))),
             data: Some(DataDirectory { path: "/data".into(), state: DataState::Fine, free: Some(FREE_WARN) }),
@@ -280,26 +280,26 @@ mod tests {
         }
     }
 
-    fn found(id: &str, machine: &HostMachine) -> CheckResult {
+    fn found(id: &str, machine: &HostFacts) -> CheckResult {
         let mut checks = CATEGORIES.iter().flat_map(|category| category.checks);
         (checks.find(|check| check.id == id).unwrap().judge)(machine)
     }
 
-    fn with(change: impl FnOnce(&mut HostMachine)) -> HostMachine {
+    fn with(change: impl FnOnce(&mut HostFacts)) -> HostFacts {
         let mut machine = machine();
         change(&mut machine);
         machine
     }
 
-    fn with_data(state: DataState, free: u64) -> HostMachine {
+    fn with_data(state: DataState, free: u64) -> HostFacts {
         with(|machine| machine.data = Some(DataDirectory { path: "/data".into(), state, free: Some(free) }))
     }
 
-    fn with_port(taken: PortAvailability) -> HostMachine {
+    fn with_port(taken: PortAvailability) -> HostFacts {
         with(|machine| machine.ports[0].taken = taken)
     }
 
-    fn with_running(most: u64, files: u64) -> HostMachine {
+    fn with_running(most: u64, files: u64) -> HostFacts {
         let daemon = LocalDaemon { pid: 7, files_max: Some(most), files: Some(files) };
         with(|machine| machine.running = vec![daemon])
     }
@@ -313,7 +313,7 @@ mod tests {
     }
 
     /// A check, a machine that it finds fault with, its verdict and what it names.
-    type Unfit = (&'static str, HostMachine, CheckVerdict, &'static str);
+    type Unfit = (&'static str, HostFacts, CheckVerdict, &'static str);
 
     fn without_room() -> Vec<Unfit> {
         let foreign =

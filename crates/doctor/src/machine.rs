@@ -27,7 +27,7 @@ const PATIENCE: Duration = Duration::from_secs(2);
 const INSTALLED: (&str, &str) = ("/etc/omnirelay/omnirelayd.yaml", "/var/lib/omnirelay");
 
 /// Facts about this host.
-pub struct HostMachine {
+pub struct HostFacts {
     /// Every name that is configured, and what became of it.
     pub names: Vec<NameFound>,
     /// The daemon's configuration and where it is; `None` where there is none.
@@ -141,7 +141,7 @@ pub async fn look_up(names: BTreeSet<String>) -> Vec<NameFound> {
     join_all(names.into_iter().map(resolved)).await
 }
 
-impl HostMachine {
+impl HostFacts {
     /// Looks at everything but the ports: by this configuration of a daemon, or where there is no file by `otherwise`; with its
     /// data directory, or the one of its configuration; with what became of its names. `running` are the daemons whose limits are judged.
     pub fn examine(

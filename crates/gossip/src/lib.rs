@@ -29,7 +29,7 @@ use crate::metrics::{GossipDirection, GossipMetrics};
 pub use record::{GossipRecord, RecordTooLarge};
 pub use seeds::GossipSeeds;
 use story::MemberHistory;
-pub use story::{MemberEvent, MemberVerdict};
+pub use story::{MemberEvent, MemberEventKind};
 use unheard_nodes::UnheardNodes;
 
 /// How much waits to be sent over calls; what does not fit is dropped, as a datagram may be.
@@ -55,7 +55,7 @@ pub enum ExchangeRefusal {
 }
 
 /// Change of the membership, and the note of it in the history of the member.
-type Told = (MembershipEvent, Option<MemberEvent>);
+type ChangeNote = (MembershipEvent, Option<MemberEvent>);
 
 /// Membership by gossip, of one node.
 pub struct Gossip {
@@ -66,13 +66,13 @@ pub struct Gossip {
     metrics: Arc<GossipMetrics>,
     /// The moment that times of the membership are counted from.
     zero: Instant,
-    running: Mutex<Running>,
+    running: Mutex<RunningMembership>,
     woken: Notify,
     seeds: GossipSeeds,
     jobs: mpsc::Sender<MembershipOutput>,
     waiting: Mutex<Option<mpsc::Receiver<MembershipOutput>>>,
-    tells: mpsc::Sender<Told>,
-    told: Mutex<Option<mpsc::Receiver<Told>>>,
+    tells: mpsc::Sender<ChangeNote>,
+    told: Mutex<Option<mpsc::Receiver<ChangeNote>>>,
     /// Who is said to have started again by others alone, until that is found to be so or not.
     restarted: Mutex<BTreeSet<NodeId>>,
     /// Another daemon that has the id of this node: where it says that it is, and when it was heard of.
@@ -81,8 +81,9 @@ pub struct Gossip {
     changes: watch::Sender<u64>,
 }
 
+/// Membership of this node while it gossips.
 #[derive(Default)]
-struct Running {
+struct RunningMembership {
     /// `None`: the node is nobody yet.
     member: Option<Membership>,
     /// When the driver wakes up by itself.
@@ -300,7 +301,7 @@ impl Gossip {
     fn step<T>(&self, act: impl FnOnce(&mut Membership, Time) -> T) -> Option<T> {
         let now = self.now();
         let mut running = self.running.lock();
-        let Running { member, wakes_at, story } = &mut *running;
+        let RunningMembership { member, wakes_at, story } = &mut *running;
         let member = member.as_mut()?;
         let done = act(member, now);
         let (mut outputs, mut followed) = (Vec::new(), Vec::new());
@@ -387,7 +388,7 @@ impl Gossip {
             self.step(Membership::advance);
             let wakes_at = {
                 let mut running = self.running.lock();
-                let Running { member, wakes_at, .. } = &mut *running;
+                let RunningMembership { member, wakes_at, .. } = &mut *running;
                 *wakes_at = member.as_ref().and_then(Membership::wakes_at);
                 *wakes_at
             };
@@ -418,13 +419,13 @@ impl Gossip {
     }
 
     /// Instance number of this start of the node; 0: it does not gossip yet.
-    pub fn start(&self) -> u64 {
+    pub fn instance(&self) -> u64 {
         self.running.lock().member.as_ref().map_or(0, |member| member.own().record.instance)
     }
 
     /// Differs whenever what is known of anybody may differ, from that of other nodes too.
     pub fn changed(&self) -> String {
-        format!("{:x}.{}", self.start() >> 32, *self.changes.borrow())
+        format!("{:x}.{}", self.instance() >> 32, *self.changes.borrow())
     }
 
     /// Health of all members that are known, this one among them; empty: this node does not gossip.

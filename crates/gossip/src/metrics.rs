@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use omnirelay_membership::{Config, MemberStatus, Membership};
-use omnirelay_node::metrics::registrar::{MetricRegistrar as _, level};
+use omnirelay_node::metrics::registrar::{MetricRegistrar as _, gauge_value};
 use parking_lot::Mutex;
 use prometheus::{HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec};
 
@@ -168,15 +168,15 @@ impl GossipMetrics {
         for status in STATUSES {
             let others = of.members().iter().filter(|(_, member)| member.shown() == status).count();
             let own = usize::from(status == MemberStatus::Alive);
-            self.members.with_label_values(&[status.word()]).set(level(others + own));
+            self.members.with_label_values(&[status.word()]).set(gauge_value(others + own));
         }
-        self.queue.set(level(of.queued()));
-        self.fanout.set(level(config.fanout));
-        self.view.set(level(of.members().len() + 1));
+        self.queue.set(gauge_value(of.queued()));
+        self.fanout.set(gauge_value(config.fanout));
+        self.view.set(gauge_value(of.members().len() + 1));
         self.health.set(of.health().into());
-        self.strangers.set(level(of.strangers().count()));
+        self.strangers.set(gauge_value(of.strangers().count()));
         let through_others = of.members().iter().filter(|(_, member)| member.is_through_others).count();
-        self.through_others.set(level(through_others));
+        self.through_others.set(gauge_value(through_others));
         self.cut_off.set(of.is_cut_off().into());
         let stats = of.stats();
         for (counter, counted) in [

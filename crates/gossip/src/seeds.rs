@@ -8,7 +8,8 @@ use parking_lot::Mutex;
 /// How many nodes are remembered by where a seed was found.
 const LEARNED_MAX: usize = 256;
 
-type Known = Box<dyn Fn() -> Vec<String> + Send + Sync>;
+/// Source of nodes that are known otherwise.
+type NodeSource = Box<dyn Fn() -> Vec<String> + Send + Sync>;
 type IsKnown = Box<dyn Fn(&str) -> bool + Send + Sync>;
 
 /// Seeds that a member asks: addresses of the configuration, and nodes that are known otherwise.
@@ -16,17 +17,17 @@ pub struct GossipSeeds {
     /// Addresses of the configuration, `host:port`; names are looked up each time.
     addresses: Vec<String>,
     /// Nodes that are known otherwise, as from the registry.
-    known: Known,
+    known: NodeSource,
     /// Those of them that are alive by what is known otherwise.
-    alive: Known,
+    alive: NodeSource,
     is_known: IsKnown,
     /// Who was found at an address.
-    learned: Mutex<Learned>,
+    learned: Mutex<LearnedLocations>,
 }
 
-/// By node, and the nodes in the order in which they were first found.
+/// Locations of nodes that were learned, and the nodes in the order in which they were first found.
 #[derive(Default)]
-struct Learned {
+struct LearnedLocations {
     at: HashMap<String, NodeLocation>,
     order: VecDeque<String>,
 }

@@ -13,9 +13,9 @@ use xxhash_rust::xxh64::xxh64;
 const CHAPTERS_MAX: usize = 32;
 const MEMBERS_MAX: usize = 10_000;
 
-/// Verdict on a member: what happened to it, as this node has it.
+/// Kind of an event of a member: what happened to it, as this node has it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum MemberVerdict {
+pub enum MemberEventKind {
     Joined,
     Suspected,
     Confirmed,
@@ -33,7 +33,7 @@ pub enum MemberVerdict {
     Answered,
 }
 
-impl MemberVerdict {
+impl MemberEventKind {
     pub fn word(self) -> &'static str {
         match self {
             Self::Joined => "joined",
@@ -56,7 +56,7 @@ impl MemberVerdict {
 #[derive(Clone, Debug)]
 pub struct MemberEvent {
     pub node: NodeId,
-    pub verdict: MemberVerdict,
+    pub verdict: MemberEventKind,
     /// By this host's clock, since 1970.
     pub at: Duration,
     pub incarnation: u64,
@@ -103,8 +103,8 @@ impl MemberHistory {
         // What ends a suspicion belongs to it.
         let begun = chapters
             .back()
-            .filter(|last| matches!(last.verdict, MemberVerdict::Suspected | MemberVerdict::Confirmed));
-        if let Some(begun) = begun.filter(|_| chapter.verdict == MemberVerdict::Refuted) {
+            .filter(|last| matches!(last.verdict, MemberEventKind::Suspected | MemberEventKind::Confirmed));
+        if let Some(begun) = begun.filter(|_| chapter.verdict == MemberEventKind::Refuted) {
             chapter.correlation_id.clone_from(&begun.correlation_id);
         }
         if chapters.len() == CHAPTERS_MAX {
@@ -163,35 +163,37 @@ fn chapter<'a>(
     now: impl Fn(&NodeId) -> u64,
 ) -> Option<(&'a NodeId, MemberEvent)> {
     let (node, verdict, incarnation, by, evidence) = match event {
-        MembershipEvent::Joined { node } => (node, MemberVerdict::Joined, now(node), None, &None),
+        MembershipEvent::Joined { node } => (node, MemberEventKind::Joined, now(node), None, &None),
         MembershipEvent::Suspected { node, incarnation, by, evidence } => {
-            (node, MemberVerdict::Suspected, *incarnation, Some(by), evidence)
+            (node, MemberEventKind::Suspected, *incarnation, Some(by), evidence)
         }
         MembershipEvent::Confirmed { node, incarnation, by, evidence } => {
-            (node, MemberVerdict::Confirmed, *incarnation, Some(by), evidence)
+            (node, MemberEventKind::Confirmed, *incarnation, Some(by), evidence)
         }
         MembershipEvent::Refuted { node, incarnation } => {
-            (node, MemberVerdict::Refuted, *incarnation, None, &None)
+            (node, MemberEventKind::Refuted, *incarnation, None, &None)
         }
         MembershipEvent::Died { node, incarnation, by } => {
-            (node, MemberVerdict::Died, *incarnation, Some(by), &None)
+            (node, MemberEventKind::Died, *incarnation, Some(by), &None)
         }
         MembershipEvent::Left { node, from } => {
-            (node, MemberVerdict::Left, now(node), Some(from).filter(|from| *from != node), &None)
+            (node, MemberEventKind::Left, now(node), Some(from).filter(|from| *from != node), &None)
         }
         MembershipEvent::Returned { node, incarnation, from } => {
-            (node, MemberVerdict::Returned, *incarnation, Some(from).filter(|from| *from != node), &None)
+            (node, MemberEventKind::Returned, *incarnation, Some(from).filter(|from| *from != node), &None)
         }
         MembershipEvent::Restarted { node, from, .. } => {
-            (node, MemberVerdict::Restarted, now(node), Some(from).filter(|from| *from != node), &None)
+            (node, MemberEventKind::Restarted, now(node), Some(from).filter(|from| *from != node), &None)
         }
-        MembershipEvent::StreamsAlone { node } => (node, MemberVerdict::StreamsAlone, now(node), None, &None),
+        MembershipEvent::StreamsAlone { node } => {
+            (node, MemberEventKind::StreamsAlone, now(node), None, &None)
+        }
         MembershipEvent::ThroughOthers { node } => {
-            (node, MemberVerdict::ThroughOthers, now(node), Some(own), &None)
+            (node, MemberEventKind::ThroughOthers, now(node), Some(own), &None)
         }
-        MembershipEvent::Reached { node } => (node, MemberVerdict::Reached, now(node), Some(own), &None),
+        MembershipEvent::Reached { node } => (node, MemberEventKind::Reached, now(node), Some(own), &None),
         MembershipEvent::Accused { by, incarnation } => {
-            (own, MemberVerdict::Answered, *incarnation, by.first(), &None)
+            (own, MemberEventKind::Answered, *incarnation, by.first(), &None)
         }
         MembershipEvent::Changed { .. }
         | MembershipEvent::Forgotten { .. }

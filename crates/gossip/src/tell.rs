@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use tracing::{error, info, warn};
 
 use super::Gossip;
-use super::story::{MemberEvent, MemberVerdict};
+use super::story::{MemberEvent, MemberEventKind};
 
 /// How soon after a conflict another one says that both live.
 const CONFLICT_AGAIN: Duration = Duration::from_secs(60);
@@ -19,14 +19,14 @@ const LOOK_EVERY: Duration = Duration::from_secs(5);
 const LOOK_WITHIN: Duration = Duration::from_secs(3);
 
 /// Limiters of the log lines that others cause.
-struct Lines {
+struct GossipLogLimiters {
     /// Of changes of members, each verdict of each member by itself.
-    changed: KeyedLogLimiter<(NodeId, MemberVerdict)>,
+    changed: KeyedLogLimiter<(NodeId, MemberEventKind)>,
     /// Of how this node stands with all others.
     accused: LogLimiter,
 }
 
-impl Lines {
+impl GossipLogLimiters {
     fn new() -> Self {
         Self { changed: KeyedLogLimiter::of_members(), accused: LogLimiter::new(20, Duration::from_secs(10)) }
     }
@@ -34,7 +34,7 @@ impl Lines {
 
 /// Search for another daemon that may have the id of this node, as far as it has come.
 #[derive(Default)]
-struct Conflicts<'a> {
+struct NamesakeSearch<'a> {
     last: Option<Instant>,
     told: Option<Instant>,
     looked: Option<Instant>,
@@ -48,7 +48,7 @@ struct Namesake {
     endpoint: String,
 }
 
-impl Conflicts<'_> {
+impl NamesakeSearch<'_> {
     /// What has come of looking; for ever where nobody looks.
     async fn looked(&mut self) -> Option<Namesake> {
         let Some(looking) = &mut self.looking else { return std::future::pending().await };
@@ -63,7 +63,7 @@ impl Gossip {
     pub async fn tell_all(&self, leads: impl Fn(&str) -> Vec<String>) {
         let told = self.told.lock().take();
         let Some(mut told) = told else { return };
-        let (mut conflicts, lines) = (Conflicts::default(), Lines::new());
+        let (mut conflicts, lines) = (NamesakeSearch::default(), GossipLogLimiters::new());
         loop {
             let told = tokio::select! {
                 told = told.recv() => told,
@@ -104,7 +104,7 @@ impl Gossip {
                     let key = (chapter.node.clone(), chapter.verdict);
                     let Some(turn) = lines.changed.turn(&key) else { continue };
                     self.log(&chapter, turn);
-                    if chapter.verdict == MemberVerdict::Suspected {
+                    if chapter.verdict == MemberEventKind::Suspected {
                         self.log_led(&chapter, &leads(chapter.node.as_str()));
                     }
                 }
@@ -119,7 +119,7 @@ impl Gossip {
         &'a self,
         record: &GossipMemberRecord,
         from: &NodeId,
-        conflicts: &mut Conflicts<'a>,
+        conflicts: &mut NamesakeSearch<'a>,
     ) {
         let (peer, instance, from) = (self.node.as_str(), record.instance, from.as_str());
         let endpoint = super::record::read(&record.body).map(|said| said.endpoint).unwrap_or_default();
@@ -148,11 +148,11 @@ impl Gossip {
         };
         let greeted = tokio::time::timeout(LOOK_WITHIN, greeted).await.ok()??;
         // One that does not say which start it is, is of before: this one says so.
-        let is_another = greeted.node_id == self.node.as_str() && greeted.instance != self.start();
+        let is_another = greeted.node_id == self.node.as_str() && greeted.instance != self.instance();
         is_another.then_some(Namesake { instance: greeted.instance, endpoint })
     }
 
-    fn note_namesake(&self, found: Namesake, conflicts: &mut Conflicts<'_>) {
+    fn note_namesake(&self, found: Namesake, conflicts: &mut NamesakeSearch<'_>) {
         let Namesake { instance, endpoint } = found;
         // There is one each few seconds.
         if !recently(conflicts.told, CONFLICT_AGAIN) {
@@ -260,20 +260,20 @@ impl Gossip {
             };
         }
         match verdict {
-            MemberVerdict::Suspected
-            | MemberVerdict::Died
-            | MemberVerdict::StreamsAlone
-            | MemberVerdict::ThroughOthers => {
+            MemberEventKind::Suspected
+            | MemberEventKind::Died
+            | MemberEventKind::StreamsAlone
+            | MemberEventKind::ThroughOthers => {
                 line!(warn);
             }
-            MemberVerdict::Joined
-            | MemberVerdict::Confirmed
-            | MemberVerdict::Refuted
-            | MemberVerdict::Left
-            | MemberVerdict::Returned
-            | MemberVerdict::Restarted
-            | MemberVerdict::Reached
-            | MemberVerdict::Answered => line!(info),
+            MemberEventKind::Joined
+            | MemberEventKind::Confirmed
+            | MemberEventKind::Refuted
+            | MemberEventKind::Left
+            | MemberEventKind::Returned
+            | MemberEventKind::Restarted
+            | MemberEventKind::Reached
+            | MemberEventKind::Answered => line!(info),
         }
     }
 }

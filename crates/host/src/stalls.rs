@@ -20,29 +20,29 @@ pub const LOOK_EVERY: Duration = Duration::from_millis(250);
 
 thread_local! {
     /// What this thread is doing; `None`: it is none of a loop that is looked at.
-    static DOING: RefCell<Option<Arc<Thread>>> = const { RefCell::new(None) };
+    static DOING: RefCell<Option<Arc<LoopThread>>> = const { RefCell::new(None) };
 }
 
 /// A thread of the loop.
-struct Thread {
+struct LoopThread {
     name: String,
     id: Pid,
-    doing: Mutex<Option<Doing>>,
+    doing: Mutex<Option<RunningWork>>,
 }
 
 /// Work that a thread has begun and not ended.
 #[derive(Clone, Copy, PartialEq, Eq)]
-struct Doing {
+struct RunningWork {
     what: &'static str,
     since: Instant,
 }
 
-impl Thread {}
+impl LoopThread {}
 
 /// The threads of one loop, and whether it runs.
 #[derive(Default)]
 pub struct LoopStalls {
-    threads: Mutex<Vec<Arc<Thread>>>,
+    threads: Mutex<Vec<Arc<LoopThread>>>,
     ticks: AtomicU64,
 }
 
@@ -78,7 +78,7 @@ impl LoopStalls {
     fn enter(&self) {
         let current = std::thread::current();
         let name = current.name().unwrap_or("unnamed").to_owned();
-        let thread = Arc::new(Thread { name, id: gettid(), doing: Mutex::default() });
+        let thread = Arc::new(LoopThread { name, id: gettid(), doing: Mutex::default() });
         DOING.with(|doing| *doing.borrow_mut() = Some(thread.clone()));
         self.threads.lock().push(thread);
     }
@@ -89,14 +89,14 @@ impl LoopStalls {
     }
 
     /// The threads that have been held at least so long.
-    fn held(&self, at_least: Duration) -> Vec<(Arc<Thread>, Doing)> {
+    fn held(&self, at_least: Duration) -> Vec<(Arc<LoopThread>, RunningWork)> {
         let threads = self.threads.lock();
         let held = threads.iter().filter_map(|thread| Some((thread.clone(), (*thread.doing.lock())?)));
         held.filter(|(_, doing)| doing.since.elapsed() >= at_least).collect()
     }
 
     fn look(&self) {
-        let mut seen = Seen::default();
+        let mut seen = StallWatch::default();
         loop {
             let asleep = Instant::now();
             std::thread::sleep(LOOK_EVERY);
@@ -111,7 +111,7 @@ impl LoopStalls {
     }
 
     /// Says that the loop does nothing at all, and that it does again.
-    fn tell_of_loop(&self, seen: &mut Seen) {
+    fn tell_of_loop(&self, seen: &mut StallWatch) {
         let ticks = self.ticks.load(Ordering::Relaxed);
         if ticks != seen.ticks {
             if std::mem::take(&mut seen.is_stalled) {
@@ -128,7 +128,7 @@ impl LoopStalls {
     }
 
     /// Says once of whatever holds a thread that it does, and once that it does no more.
-    fn tell_of_threads(&self, seen: &mut Seen) {
+    fn tell_of_threads(&self, seen: &mut StallWatch) {
         let held = self.held(HELD_MAX);
         seen.told.retain(|(thread, told)| {
             let goes_on = *thread.doing.lock() == Some(*told);
@@ -153,21 +153,21 @@ impl LoopStalls {
 }
 
 /// State of the thread that looks for stalls: what it has seen so far.
-struct Seen {
+struct StallWatch {
     ticks: u64,
     ticked: Instant,
     is_stalled: bool,
-    told: Vec<(Arc<Thread>, Doing)>,
+    told: Vec<(Arc<LoopThread>, RunningWork)>,
 }
 
-impl Default for Seen {
+impl Default for StallWatch {
     fn default() -> Self {
         Self { ticks: 0, ticked: Instant::now(), is_stalled: false, told: Vec::new() }
     }
 }
 
 /// `tokio-rt-worker: /omnirelay.../List (running)`
-fn state_of(thread: &Thread) -> String {
+fn state_of(thread: &LoopThread) -> String {
     let doing = thread.doing.lock().map_or("nothing", |doing| doing.what);
     format!("{}: {doing} ({})", thread.name, kernel_state(thread.id))
 }
@@ -192,24 +192,24 @@ fn kernel_state(id: Pid) -> String {
 pub async fn doing<F: Future>(what: &'static str, future: F) -> F::Output {
     let mut future = std::pin::pin!(future);
     std::future::poll_fn(|context| {
-        let _begun = Begun::new(what);
+        let _begun = WorkMark::new(what);
         future.as_mut().poll(context)
     })
     .await
 }
 
 /// Mark that this thread does something, until it is dropped, by a panic as well.
-struct Begun {
-    before: Option<Doing>,
+struct WorkMark {
+    before: Option<RunningWork>,
 }
 
-impl Begun {
+impl WorkMark {
     fn new(what: &'static str) -> Self {
-        Self { before: exchange(|| Some(Doing { what, since: Instant::now() })) }
+        Self { before: exchange(|| Some(RunningWork { what, since: Instant::now() })) }
     }
 }
 
-impl Drop for Begun {
+impl Drop for WorkMark {
     fn drop(&mut self) {
         let before = self.before;
         exchange(|| before);
@@ -217,7 +217,7 @@ impl Drop for Begun {
 }
 
 /// What this thread was doing.
-fn exchange(now: impl FnOnce() -> Option<Doing>) -> Option<Doing> {
+fn exchange(now: impl FnOnce() -> Option<RunningWork>) -> Option<RunningWork> {
     DOING.with_borrow(|thread| std::mem::replace(&mut *thread.as_ref()?.doing.lock(), now()))
 }
 

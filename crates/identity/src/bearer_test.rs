@@ -76,7 +76,7 @@ fn claims(changes: Value) -> Value {
     claims
 }
 
-fn reason(judged: Option<Result<Arc<Bearer>, Fault>>) -> Result<String, String> {
+fn reason(judged: Option<Result<Arc<BearerToken>, Fault>>) -> Result<String, String> {
     judged.unwrap().map(|bearer| bearer.name.to_string()).map_err(|fault| fault.reason.into_owned())
 }
 

@@ -46,18 +46,18 @@ impl CallRate {
 #[derive(Debug)]
 pub struct RateBuckets<K> {
     rate: CallRate,
-    known: Mutex<Known<K>>,
+    known: Mutex<BucketLevels<K>>,
 }
 
 #[derive(Debug)]
-struct Known<K> {
+struct BucketLevels<K> {
     left: HashMap<K, (f64, Instant)>,
     swept: Option<Instant>,
 }
 
 impl<K: Hash + Eq + Clone> RateBuckets<K> {
     pub fn new(rate: CallRate) -> Self {
-        Self { rate, known: Mutex::new(Known { left: HashMap::new(), swept: None }) }
+        Self { rate, known: Mutex::new(BucketLevels { left: HashMap::new(), swept: None }) }
     }
 
     /// Counts one.

@@ -12,7 +12,7 @@ use omnirelay_pki::key::Fingerprint;
 use omnirelay_wire::fault::Fault;
 use tokio::time::Instant;
 
-use super::bearer::Bearer;
+use super::bearer::BearerToken;
 use super::tls::ShownCertificate;
 use super::trust::HolderStanding;
 
@@ -240,7 +240,7 @@ pub enum CallerProof {
     /// A line of the token file, by what tells its secret from others.
     TokenFile(Fingerprint),
     /// A token that the mesh or another issuer has signed.
-    Bearer(Arc<Bearer>),
+    Bearer(Arc<BearerToken>),
     Certificate,
     /// A certificate that nothing but roots which this host's configuration names vouches for.
     CertificateOfHost,
@@ -263,7 +263,7 @@ impl CallerProof {
     }
 
     /// The token that was sent, if that is what proves it.
-    pub fn bearer(&self) -> Option<&Arc<Bearer>> {
+    pub fn bearer(&self) -> Option<&Arc<BearerToken>> {
         match self {
             Self::Bearer(bearer) => Some(bearer),
             Self::Nothing

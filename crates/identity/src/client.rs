@@ -74,13 +74,13 @@ pub struct LiveTlsClient {
     believes: ServerTrust,
     shows: ClientCertificate,
     trust: Arc<MeshTrust>,
-    read: RwLock<Read>,
+    read: RwLock<LoadedTlsFiles>,
     provider: Arc<CryptoProvider>,
 }
 
 /// Contents of the files when they were read last.
 #[derive(Default)]
-struct Read {
+struct LoadedTlsFiles {
     stamp: Option<FilesStamp>,
     /// Judges servers, where that is not the mesh's to do; or why nobody can.
     judge: Option<Result<Arc<WebPkiServerVerifier>, String>>,
@@ -89,7 +89,7 @@ struct Read {
     no_show: Option<String>,
 }
 
-impl Read {
+impl LoadedTlsFiles {
     /// Whether there is nothing else to read. What could not be used may be usable by now, whatever stood in the way.
     fn is_of(&self, stamp: &Option<FilesStamp>) -> bool {
         let failed = self.no_show.is_some() || matches!(self.judge, Some(Err(_)));
@@ -162,8 +162,9 @@ impl LiveTlsClient {
             true => builder.with_protocol_versions(&[&rustls::version::TLS13]),
             false => builder.with_safe_default_protocol_versions(),
         };
-        let builder = builder?.dangerous().with_custom_certificate_verifier(Arc::new(Judge(self.clone())));
-        let mut config = builder.with_client_cert_resolver(Arc::new(Shown(self.clone())));
+        let builder =
+            builder?.dangerous().with_custom_certificate_verifier(Arc::new(LiveServerVerifier(self.clone())));
+        let mut config = builder.with_client_cert_resolver(Arc::new(LiveCertificateResolver(self.clone())));
         config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
         config.resumption = Resumption::disabled();
         Ok(config)
@@ -223,7 +224,7 @@ impl LiveTlsClient {
             }
             (Err(why), None) => (None, Some(why)),
         };
-        *read = Read { stamp, judge, shown, no_show };
+        *read = LoadedTlsFiles { stamp, judge, shown, no_show };
     }
 
     fn judge_by(&self, roots: RootCertStore) -> Result<Arc<WebPkiServerVerifier>, String> {
@@ -355,17 +356,17 @@ fn not_federated(cluster: &str) -> String {
     )
 }
 
-/// Judges servers as the client does by then.
+/// Verifier of servers that judges as the client does by then.
 #[derive(Debug)]
-struct Judge(Arc<LiveTlsClient>);
+struct LiveServerVerifier(Arc<LiveTlsClient>);
 
-impl Judge {
+impl LiveServerVerifier {
     fn algorithms(&self) -> &WebPkiSupportedAlgorithms {
         &self.0.provider.signature_verification_algorithms
     }
 }
 
-impl ServerCertVerifier for Judge {
+impl ServerCertVerifier for LiveServerVerifier {
     fn verify_server_cert(
         &self,
         leaf: &CertificateDer<'_>,
@@ -400,11 +401,11 @@ impl ServerCertVerifier for Judge {
     }
 }
 
-/// Shows what the client shows by then.
+/// Resolver of the certificate that the client shows by then.
 #[derive(Debug)]
-struct Shown(Arc<LiveTlsClient>);
+struct LiveCertificateResolver(Arc<LiveTlsClient>);
 
-impl ResolvesClientCert for Shown {
+impl ResolvesClientCert for LiveCertificateResolver {
     fn resolve(&self, _hints: &[&[u8]], _schemes: &[SignatureScheme]) -> Option<Arc<CertifiedKey>> {
         match self.0.shows {
             ClientCertificate::Nothing => None,
@@ -444,7 +445,7 @@ mod tests {
     use omnirelay_pki::authority::{CertificateAuthority, ValidityPeriod};
     use omnirelay_pki::certificate::{TlsNames, to_pem};
     use omnirelay_pki::key::PrivateKey;
-    use omnirelay_pki::request::Request;
+    use omnirelay_pki::request::CertificateRequest;
     use omnirelay_store::whole_file::write_whole;
 
     use super::*;
@@ -453,7 +454,7 @@ mod tests {
     /// What a server on this host shows whom this authority certifies.
     fn shown(root: &CertificateAuthority, id: &str) -> Vec<CertificateDer<'static>> {
         let (names, key) = (TlsNames::of_this_host(), PrivateKey::make().unwrap());
-        let asked = Request::read(&Request::make(&key, None, &names).unwrap()).unwrap();
+        let asked = CertificateRequest::read(&CertificateRequest::make(&key, None, &names).unwrap()).unwrap();
         let issuer = root.intermediate(root.validity()).unwrap();
         let issued = issuer.issue(&asked, &id.parse().unwrap(), &names, root.validity()).unwrap();
         vec![issued.der, issuer.certificate().clone()]
@@ -528,7 +529,9 @@ mod tests {
     /// A certificate and its key, in PEM.
     fn issued(by: &CertificateAuthority) -> [String; 2] {
         let key = PrivateKey::make().unwrap();
-        let request = Request::read(&Request::make(&key, None, &TlsNames::default()).unwrap()).unwrap();
+        let request =
+            CertificateRequest::read(&CertificateRequest::make(&key, None, &TlsNames::default()).unwrap())
+                .unwrap();
         let id = "spiffe://m/service/relay".parse().unwrap();
         let issued = by.issue(&request, &id, &TlsNames::default(), by.validity()).unwrap();
         [to_pem(&issued.der), key.to_pem().to_string()]

@@ -62,7 +62,7 @@ impl LiveTlsConnector {
     async fn connect(self, place: Uri) -> io::Result<DialedConnection> {
         if place.scheme() != Some(&Scheme::HTTPS) {
             let stream = self.tcp(place).await?;
-            return Ok(DialedConnection { io: Io::Plain(stream), over: None, cut: None });
+            return Ok(DialedConnection { io: PlainOrTlsStream::Plain(stream), over: None, cut: None });
         }
         self.tls.refresh().await?;
         let host = place.host().unwrap_or_default().trim_start_matches('[').trim_end_matches(']').to_owned();
@@ -72,7 +72,7 @@ impl LiveTlsConnector {
         let config = Arc::new(self.tls.config().map_err(io::Error::other)?);
         let stream = TlsConnector::from(config).connect(name, stream).await?;
         let over = over(&self.tls, judged_by, stream.get_ref().1.peer_certificates());
-        Ok(DialedConnection { io: Io::Tls(Box::new(stream)), over, cut: None })
+        Ok(DialedConnection { io: PlainOrTlsStream::Tls(Box::new(stream)), over, cut: None })
     }
 
     async fn tcp(&self, place: Uri) -> io::Result<TcpStream> {
@@ -154,13 +154,13 @@ fn over(
 
 /// A connection that was opened.
 pub struct DialedConnection {
-    io: Io,
+    io: PlainOrTlsStream,
     over: Option<BoxFuture<'static, &'static str>>,
     /// Why it was ended here.
     cut: Option<&'static str>,
 }
 
-enum Io {
+enum PlainOrTlsStream {
     Plain(TcpStream),
     Tls(Box<TlsStream<TcpStream>>),
 }
@@ -176,7 +176,7 @@ impl DialedConnection {
     ///
     /// # Errors
     /// When it has to end.
-    fn io(self: Pin<&mut Self>, cx: &mut Context<'_>) -> io::Result<Pin<&mut (dyn Both + 'static)>> {
+    fn io(self: Pin<&mut Self>, cx: &mut Context<'_>) -> io::Result<Pin<&mut (dyn DuplexIo + 'static)>> {
         let this = self.get_mut();
         if let Some(Poll::Ready(why)) = this.over.as_mut().map(|over| over.as_mut().poll(cx)) {
             tracing::info!(why, "connection of this daemon's own cut");
@@ -189,14 +189,14 @@ impl DialedConnection {
             ));
         }
         Ok(match &mut this.io {
-            Io::Plain(stream) => Pin::new(stream),
-            Io::Tls(stream) => Pin::new(stream.as_mut()),
+            PlainOrTlsStream::Plain(stream) => Pin::new(stream),
+            PlainOrTlsStream::Tls(stream) => Pin::new(stream.as_mut()),
         })
     }
 }
 
-trait Both: AsyncRead + AsyncWrite + Send + Unpin {}
-impl<T: AsyncRead + AsyncWrite + Send + Unpin> Both for T {}
+trait DuplexIo: AsyncRead + AsyncWrite + Send + Unpin {}
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> DuplexIo for T {}
 
 impl AsyncRead for DialedConnection {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
@@ -219,8 +219,8 @@ impl AsyncWrite for DialedConnection {
 
     fn is_write_vectored(&self) -> bool {
         match &self.io {
-            Io::Plain(stream) => stream.is_write_vectored(),
-            Io::Tls(stream) => stream.is_write_vectored(),
+            PlainOrTlsStream::Plain(stream) => stream.is_write_vectored(),
+            PlainOrTlsStream::Tls(stream) => stream.is_write_vectored(),
         }
     }
 
@@ -236,8 +236,8 @@ impl AsyncWrite for DialedConnection {
 impl Connection for DialedConnection {
     fn connected(&self) -> Connected {
         let is_http2 = match &self.io {
-            Io::Plain(_) => false,
-            Io::Tls(stream) => stream.get_ref().1.alpn_protocol() == Some(b"h2"),
+            PlainOrTlsStream::Plain(_) => false,
+            PlainOrTlsStream::Tls(stream) => stream.get_ref().1.alpn_protocol() == Some(b"h2"),
         };
         if is_http2 { Connected::new().negotiated_h2() } else { Connected::new() }
     }

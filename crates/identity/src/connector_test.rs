@@ -121,8 +121,9 @@ fn who_has_signed_a_certificate_is_known_after_its_end() {
     let chain = |by: &CertificateAuthority, validity: ValidityPeriod| {
         let key = PrivateKey::make().unwrap();
         let id = "spiffe://mesh.test/operator/ann".parse().unwrap();
-        let request = omnirelay_pki::request::Request::make(&key, Some(&id), &TlsNames::default()).unwrap();
-        let request = omnirelay_pki::request::Request::read(&request).unwrap();
+        let request =
+            omnirelay_pki::request::CertificateRequest::make(&key, Some(&id), &TlsNames::default()).unwrap();
+        let request = omnirelay_pki::request::CertificateRequest::read(&request).unwrap();
         vec![by.issue(&request, &id, &TlsNames::default(), validity).unwrap().der]
     };
     for validity in [past, root.validity()] {

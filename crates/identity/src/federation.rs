@@ -97,7 +97,7 @@ impl FederatedClusters {
 
 /// A cluster with what was last read of its file.
 #[derive(Clone)]
-struct Seen {
+struct ClusterFileState {
     named: NamedCluster,
     stamp: FilesStamp,
     /// `None`: the file could never be used, and nobody of that cluster is let in.
@@ -110,7 +110,7 @@ struct Seen {
 pub struct FederationKeeper {
     federation: FederatedClusters,
     trust: Arc<MeshTrust>,
-    seen: Mutex<Vec<Seen>>,
+    seen: Mutex<Vec<ClusterFileState>>,
 }
 
 impl FederationKeeper {
@@ -169,7 +169,7 @@ impl FederationKeeper {
             let known = before.iter().position(|known| known.named.is_alike(&named));
             looked_at(named, known.map(|at| before.swap_remove(at)))
         });
-        let looked: Vec<Seen> = looked.collect();
+        let looked: Vec<ClusterFileState> = looked.collect();
         let mut seen = self.seen.lock();
         let chosen = self.federation.0.borrow();
         if *chosen != asked {
@@ -181,7 +181,7 @@ impl FederationKeeper {
     }
 
     /// Has certificates judged by what is known now.
-    fn tell(&self, seen: &[Seen]) {
+    fn tell(&self, seen: &[ClusterFileState]) {
         let federated: Vec<FederatedClusterTrust> = seen.iter().filter_map(|one| one.roots.clone()).collect();
         if self.trust.current().federated != federated {
             self.trust.update(|trusted| trusted.federated = federated);
@@ -198,7 +198,7 @@ impl FederationKeeper {
 }
 
 /// A cluster as its file is now; one that cannot be used is told once.
-fn looked_at(named: NamedCluster, known: Option<Seen>) -> Seen {
+fn looked_at(named: NamedCluster, known: Option<ClusterFileState>) -> ClusterFileState {
     // Before it is read: whoever replaces it meanwhile has it read again.
     let stamp = named.stamp();
     let (known, told) = match known {
@@ -211,7 +211,7 @@ fn looked_at(named: NamedCluster, known: Option<Seen>) -> Seen {
     match named.read() {
         Ok(roots) => {
             info!(cluster, %path, roots = roots.bundle.roots().len(), "roots of a federated cluster taken over");
-            Seen { named, stamp, roots: Some(roots), failed: None }
+            ClusterFileState { named, stamp, roots: Some(roots), failed: None }
         }
         Err(error) => {
             let failed = Some(chain(&error));
@@ -219,12 +219,12 @@ fn looked_at(named: NamedCluster, known: Option<Seen>) -> Seen {
             if failed != told {
                 warn!(cluster, %path, error, "roots of a federated cluster not taken over; what was before goes on");
             }
-            Seen { named, stamp, roots: known, failed }
+            ClusterFileState { named, stamp, roots: known, failed }
         }
     }
 }
 
-impl Seen {
+impl ClusterFileState {
     fn trouble(&self, trusted: &TrustSnapshot, now: i64) -> Option<String> {
         let cluster = &self.named.cluster;
         match (&self.failed, &self.roots) {

@@ -202,9 +202,11 @@ impl HandshakeError {
         Self { cause: Some(HandshakeFailure::ChainTooLong), ..source.into() }
     }
 
-    fn judged(self, judged: Option<Judged>) -> Self {
+    fn judged(self, judged: Option<CertificateJudgement>) -> Self {
         match judged {
-            Some(Judged { cause, shown, is_signed }) => Self { cause: Some(cause), shown, is_signed, ..self },
+            Some(CertificateJudgement { cause, shown, is_signed }) => {
+                Self { cause: Some(cause), shown, is_signed, ..self }
+            }
             None => self,
         }
     }
@@ -212,11 +214,11 @@ impl HandshakeError {
 
 /// Note of what a certificate's judge says beyond what the client is told, in a handshake on its own task as over QUIC.
 #[derive(Clone, Debug, Default)]
-pub struct HandshakeRefusalNote(Arc<Mutex<Option<Judged>>>);
+pub struct HandshakeRefusalNote(Arc<Mutex<Option<CertificateJudgement>>>);
 
 impl HandshakeRefusalNote {
     pub(super) fn note(&self, refused: &CertificateRefusal, leaf: &CertificateDer<'_>, is_signed: bool) {
-        *self.0.lock() = Some(Judged::of(refused, leaf, is_signed));
+        *self.0.lock() = Some(CertificateJudgement::of(refused, leaf, is_signed));
     }
 
     /// The handshake that has failed so, with what was noted of it.
@@ -234,13 +236,13 @@ impl From<io::Error> for HandshakeError {
 
 /// Judgement on a certificate that is not believed.
 #[derive(Debug)]
-struct Judged {
+struct CertificateJudgement {
     cause: HandshakeFailure,
     shown: Option<SpiffeId>,
     is_signed: bool,
 }
 
-impl Judged {
+impl CertificateJudgement {
     fn of(refused: &CertificateRefusal, leaf: &CertificateDer<'_>, is_signed: bool) -> Self {
         let shown = Certificate::read(leaf).ok().map(|read| read.id);
         Self { cause: refused.into(), shown, is_signed }
@@ -249,12 +251,12 @@ impl Judged {
 
 tokio::task_local! {
     /// Of the handshake that is under way: what judges within it has no other way to say more than the client is told.
-    static JUDGED: RefCell<Option<Judged>>;
+    static JUDGED: RefCell<Option<CertificateJudgement>>;
 }
 
 /// Notes why the certificate of the handshake under way is not believed, and whether it is signed although.
 pub(super) fn note(refused: &CertificateRefusal, leaf: &CertificateDer<'_>, is_signed: bool) {
-    let judged = Judged::of(refused, leaf, is_signed);
+    let judged = CertificateJudgement::of(refused, leaf, is_signed);
     // Outside of a handshake nobody asks.
     let _ = JUDGED.try_with(|of| of.replace(Some(judged)));
 }

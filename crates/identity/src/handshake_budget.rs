@@ -31,9 +31,9 @@ pub struct HandshakeBudget {
     unproven_of_this_host: RateBuckets<()>,
 }
 
-/// From which bucket a handshake was taken.
+/// Bucket that a handshake was taken from.
 #[derive(Debug)]
-enum Taken {
+enum ChargedBucket {
     Address(IpAddr),
     ThisHost,
     Rest,
@@ -44,7 +44,7 @@ enum Taken {
 pub struct HandshakeAttempt {
     of: Arc<HandshakeBudget>,
     address: IpAddr,
-    taken: Taken,
+    taken: ChargedBucket,
 }
 
 impl Default for HandshakeBudget {
@@ -89,15 +89,15 @@ impl HandshakeBudget {
         }
     }
 
-    fn take(&self, address: IpAddr) -> Option<Taken> {
+    fn take(&self, address: IpAddr) -> Option<ChargedBucket> {
         if address.to_canonical().is_loopback() {
-            return self.this_host.take(&()).ok().map(|()| Taken::ThisHost);
+            return self.this_host.take(&()).ok().map(|()| ChargedBucket::ThisHost);
         }
         let address = network(address);
         match self.addresses.take(&address) {
-            Ok(()) => Some(Taken::Address(address)),
+            Ok(()) => Some(ChargedBucket::Address(address)),
             Err(_) if self.addresses.is_spent(&address) => None,
-            Err(_) => self.rest.take(&()).ok().map(|()| Taken::Rest),
+            Err(_) => self.rest.take(&()).ok().map(|()| ChargedBucket::Rest),
         }
     }
 }
@@ -119,9 +119,9 @@ impl HandshakeAttempt {
     pub fn give_back(self) {
         let Self { of, taken, .. } = self;
         match taken {
-            Taken::Address(address) => of.addresses.give_back(&address),
-            Taken::ThisHost => of.this_host.give_back(&()),
-            Taken::Rest => of.rest.give_back(&()),
+            ChargedBucket::Address(address) => of.addresses.give_back(&address),
+            ChargedBucket::ThisHost => of.this_host.give_back(&()),
+            ChargedBucket::Rest => of.rest.give_back(&()),
         }
     }
 }

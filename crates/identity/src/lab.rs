@@ -5,7 +5,7 @@ use std::sync::Arc;
 use omnirelay_pki::authority::{CertificateAuthority, ValidityPeriod};
 use omnirelay_pki::certificate::TlsNames;
 use omnirelay_pki::key::PrivateKey;
-use omnirelay_pki::request::Request;
+use omnirelay_pki::request::CertificateRequest;
 use omnirelay_pki::trust::TrustBundle;
 
 use crate::node_identity::NodeIdentity;
@@ -26,7 +26,8 @@ pub fn node(root: &CertificateAuthority, id: &str) -> Arc<MeshTrust> {
     let mut names = TlsNames::default();
     names.add("localhost");
     let id = format!("spiffe://mesh.test/mesh/default/worker/{id}").parse().unwrap();
-    let request = Request::read(&Request::make(&key, Some(&id), &names).unwrap()).unwrap();
+    let request =
+        CertificateRequest::read(&CertificateRequest::make(&key, Some(&id), &names).unwrap()).unwrap();
     let issued = root.issue(&request, &id, &names, root.validity()).unwrap();
     let own = NodeIdentity::of(&key, vec![issued.der, root.certificate().clone()]).unwrap();
     let trust = Arc::new(MeshTrust::default());

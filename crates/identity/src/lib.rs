@@ -37,9 +37,9 @@ use self::proof::SecretTokens;
 use self::provided::ChosenProvider;
 use self::socket::ControlSocket;
 
-/// Access to a node for callers, besides its ports.
+/// Sources of the identities of a node and of its callers, besides its ports.
 #[derive(Debug, Default)]
-pub struct NodeAccess {
+pub struct IdentitySources {
     /// The socket for users of this host.
     pub socket: Option<ControlSocket>,
     /// The tokens that prove somebody.

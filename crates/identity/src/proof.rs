@@ -18,7 +18,7 @@ use ring::hmac;
 use tokio::sync::watch;
 
 use super::authenticate::{Authenticator, EndedPrincipal, LoopbackAuthenticator};
-use super::bearer::{Bearer, Bearers};
+use super::bearer::{BearerToken, Bearers};
 use super::caller::{CallerProof, PeerInfo, Principal, PrincipalRecheck, Scope, Scopes};
 use super::host_door::{HostDoor, of_door};
 use super::tokens::TOKEN_CHARS;
@@ -147,7 +147,7 @@ impl BindingGrants {
     }
 
     /// Who has sent a token, with what its holder may do by now, and no more than it was narrowed to.
-    fn of_bearer(&self, bearer: Arc<Bearer>) -> Principal {
+    fn of_bearer(&self, bearer: Arc<BearerToken>) -> Principal {
         let own = bearer.issued.as_ref().map_or(Scopes::NONE, |issued| of_holder(issued.id.holder()).scopes);
         let names = bearer.roles.iter().chain([&*bearer.name]);
         let held = names.fold(own, |scopes, name| scopes.union((self.granted)(name)));
@@ -190,32 +190,37 @@ impl<A> ProofAuthenticator<A> {
 
 impl<A: Authenticator> ProofAuthenticator<A> {
     /// Who has sent a token, or anything else that is to prove who they are.
-    fn sent(&self, headers: &HeaderMap, effort: Effort) -> Sent {
+    fn sent(&self, headers: &HeaderMap, effort: ProofEffort) -> SentProof {
         let Some(tokens) = self.tokens.as_ref().filter(|_| headers.contains_key(AUTHORIZATION)) else {
-            return Sent::Nothing;
+            return SentProof::Nothing;
         };
         let Some(secret) = bearer(headers).filter(|_| headers.get_all(AUTHORIZATION).iter().count() == 1)
         else {
-            return Sent::Proof(Err(token_unknown()));
+            return SentProof::Proof(Err(token_unknown()));
         };
         if let Some(holder) = tokens.holder(secret) {
-            return Sent::Proof(Ok(self.grants.added_to(holder)));
+            return SentProof::Proof(Ok(self.grants.added_to(holder)));
         }
         let Some(bearers) = self.bearers.as_ref().filter(|bearers| bearers.takes(secret)) else {
-            return Sent::Proof(Err(token_unknown()));
+            return SentProof::Proof(Err(token_unknown()));
         };
         let judged = match effort {
-            Effort::Look => bearers.judged_before(secret),
-            Effort::Judge => bearers.judge(secret),
+            ProofEffort::Look => bearers.judged_before(secret),
+            ProofEffort::Judge => bearers.judge(secret),
         };
         match judged {
-            Some(judged) => Sent::Proof(judged.map(|bearer| self.grants.of_bearer(bearer))),
-            None => Sent::Unjudged,
+            Some(judged) => SentProof::Proof(judged.map(|bearer| self.grants.of_bearer(bearer))),
+            None => SentProof::Unjudged,
         }
     }
 
     /// Who calls. `None`: with no more effort that cannot be said.
-    fn who(&self, peer: &PeerInfo, headers: &HeaderMap, effort: Effort) -> Option<Result<Principal, Fault>> {
+    fn who(
+        &self,
+        peer: &PeerInfo,
+        headers: &HeaderMap,
+        effort: ProofEffort,
+    ) -> Option<Result<Principal, Fault>> {
         // Before any token: whoever calls from another mesh is nobody of this one, whatever they send.
         if let Some(federated) = federated(peer) {
             return Some(Ok(federated));
@@ -223,9 +228,9 @@ impl<A: Authenticator> ProofAuthenticator<A> {
         let foreign = self.tokens.as_ref().and_then(|_| foreign_scheme(headers));
         if foreign.is_none() {
             match self.sent(headers, effort) {
-                Sent::Nothing => {}
-                Sent::Proof(proof) => return Some(proof),
-                Sent::Unjudged => return None,
+                SentProof::Nothing => {}
+                SentProof::Proof(proof) => return Some(proof),
+                SentProof::Unjudged => return None,
             }
         }
         Some(self.without_token(peer, headers, foreign))
@@ -280,7 +285,7 @@ impl<A: Authenticator> ProofAuthenticator<A> {
 
 /// Effort that may be spent on a request.
 #[derive(Clone, Copy, Debug)]
-enum Effort {
+enum ProofEffort {
     /// A look at what is remembered.
     Look,
     /// A signature.
@@ -288,7 +293,7 @@ enum Effort {
 }
 
 /// Proof of who somebody is, as it was sent.
-enum Sent {
+enum SentProof {
     Nothing,
     /// `TOKEN_UNKNOWN`, or one of the errors of [`Bearers::judge`]: it proves nothing.
     Proof(Result<Principal, Fault>),
@@ -299,11 +304,11 @@ enum Sent {
 impl<A: Authenticator> Authenticator for ProofAuthenticator<A> {
     fn authenticate(&self, peer: &PeerInfo, headers: &HeaderMap) -> Result<Principal, Fault> {
         // With all effort something can be said.
-        self.who(peer, headers, Effort::Judge).unwrap_or_else(|| Err(token_unknown()))
+        self.who(peer, headers, ProofEffort::Judge).unwrap_or_else(|| Err(token_unknown()))
     }
 
     fn recognize(&self, peer: &PeerInfo, headers: &HeaderMap) -> Option<Result<Principal, Fault>> {
-        self.who(peer, headers, Effort::Look)
+        self.who(peer, headers, ProofEffort::Look)
     }
 
     fn provisional(&self, principal: &Principal) -> Option<PrincipalRecheck> {

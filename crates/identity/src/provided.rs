@@ -136,7 +136,7 @@ pub enum ProvidedError {
 }
 
 /// Identity and roots that were read.
-struct Found {
+struct LoadedIdentity {
     own: Option<NodeIdentity>,
     bundle: Option<TrustBundle>,
 }
@@ -227,7 +227,7 @@ impl IdentityProvider {
     }
 
     fn take(&self, provided: &ProvidedIdentity) -> Result<(), ProvidedError> {
-        let Found { own, bundle } = provided.read()?;
+        let LoadedIdentity { own, bundle } = provided.read()?;
         if let (Some(own), ProviderSource::Files(form)) = (&own, &provided.source) {
             self.check(own, bundle.as_ref(), form.path())?;
         }
@@ -383,7 +383,7 @@ impl ProvidedIdentity {
     }
 
     /// Reads what there is. Blocks.
-    fn read(&self) -> Result<Found, ProvidedError> {
+    fn read(&self) -> Result<LoadedIdentity, ProvidedError> {
         let mut roots = match &self.bundle {
             Some(path) => Some((path.clone(), read_pem(path)?)),
             None => None,
@@ -391,7 +391,7 @@ impl ProvidedIdentity {
         let ProviderSource::Files(form) = &self.source else {
             let of = self.trust_domain.as_ref();
             let bundle = roots.map(|(path, roots)| bundle_of(&path, roots, of)).transpose()?;
-            return Ok(Found { own: None, bundle });
+            return Ok(LoadedIdentity { own: None, bundle });
         };
         let (key, certificates) = form.read()?;
         let (own, between) = own_of(form, key, certificates)?;
@@ -401,7 +401,7 @@ impl ProvidedIdentity {
         let (path, roots) = roots.ok_or_else(|| ProvidedError::NoBundle { path: form.path().to_owned() })?;
         let domain = self.trust_domain.as_ref().unwrap_or(own.leaf.id.trust_domain());
         let bundle = bundle_of(&path, roots, Some(domain))?;
-        Ok(Found { own: Some(own), bundle: Some(bundle) })
+        Ok(LoadedIdentity { own: Some(own), bundle: Some(bundle) })
     }
 }
 
@@ -477,7 +477,7 @@ mod tests {
     use omnirelay_pki::authority::{CertificateAuthority, ValidityPeriod};
     use omnirelay_pki::certificate::{TlsNames, to_pem};
     use omnirelay_pki::key::PrivateKey;
-    use omnirelay_pki::request::Request;
+    use omnirelay_pki::request::CertificateRequest;
     use omnirelay_store::whole_file::write_whole;
 
     use super::*;
@@ -493,7 +493,9 @@ mod tests {
             ["cert.pem", "key.pem", "bundle.pem"].map(|name| place.path().join(name));
         let put = |path: &Path, text: &str| write_whole(path, text.as_bytes()).unwrap();
         let key = PrivateKey::make().unwrap();
-        let request = Request::read(&Request::make(&key, None, &TlsNames::default()).unwrap()).unwrap();
+        let request =
+            CertificateRequest::read(&CertificateRequest::make(&key, None, &TlsNames::default()).unwrap())
+                .unwrap();
         let until = |not_after: i64| {
             let validity = ValidityPeriod { not_before: now - 3600, not_after };
             let id = "spiffe://m/mesh/c/worker/a".parse().unwrap();

@@ -28,7 +28,7 @@ pub struct SignedPosts {
 
 /// Reason why the server has not taken a post.
 #[derive(Debug, thiserror::Error)]
-pub enum PostError {
+pub enum SignedPostError {
     #[error("cannot read the secret")]
     Secret(#[source] std::io::Error),
     #[error(transparent)]
@@ -39,7 +39,7 @@ pub enum PostError {
     Answer(StatusCode),
 }
 
-impl PostError {
+impl SignedPostError {
     /// Without the address, which may have a token in it.
     fn of(error: reqwest::Error) -> Self {
         Self::Send(error.without_url())
@@ -62,18 +62,18 @@ impl SignedPosts {
     /// Posts JSON, under an id by which the server knows it again.
     ///
     /// # Errors
-    /// [`PostError`]: it was not reached, or has not taken it.
-    pub async fn post(&self, id: &str, body: &[u8]) -> Result<(), PostError> {
+    /// [`SignedPostError`]: it was not reached, or has not taken it.
+    pub async fn post(&self, id: &str, body: &[u8]) -> Result<(), SignedPostError> {
         // Read each time: whoever changes a secret or a certificate starts no daemon anew.
-        let secret = read_secret(&self.secret_file).await.map_err(PostError::Secret)?;
+        let secret = read_secret(&self.secret_file).await.map_err(SignedPostError::Secret)?;
         let client = client_of(&self.url, self.ca.as_deref()).await?.timeout(WITHIN);
-        let client = client.build().map_err(PostError::of)?;
+        let client = client.build().map_err(SignedPostError::of)?;
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
         let request = client.post(self.url.clone()).header("content-type", "application/json");
         let request = request.header(ID, id).header(SIGNATURE, signature(&secret, now, body));
-        let sent = request.body(body.to_vec()).send().await.map_err(PostError::of)?;
+        let sent = request.body(body.to_vec()).send().await.map_err(SignedPostError::of)?;
         let status = sent.status();
-        if status.is_success() { Ok(()) } else { Err(PostError::Answer(status)) }
+        if status.is_success() { Ok(()) } else { Err(SignedPostError::Answer(status)) }
     }
 }
 

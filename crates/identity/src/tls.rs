@@ -48,7 +48,7 @@ pub enum TlsError {
 /// TLS of a listener: what it shows, and whose certificates it takes.
 pub struct ListenerTls {
     /// What it shows; `None`: the identity of the node, as soon as there is one.
-    files: Option<Files>,
+    files: Option<KeyPairFiles>,
     /// Who the node is, and by what certificates of clients are judged; `None`: neither matters here.
     trust: Option<Arc<MeshTrust>>,
     /// Whether clients are asked for a certificate; `None`: they are not.
@@ -58,12 +58,12 @@ pub struct ListenerTls {
     protocols: &'static [&'static [u8]],
     /// Whether clients that speak no TLS are served as well.
     beside_plaintext: bool,
-    current: RwLock<Current>,
+    current: RwLock<CurrentTlsState>,
     budget: Arc<HandshakeBudget>,
 }
 
 /// A certificate with its key, in files.
-struct Files {
+struct KeyPairFiles {
     cert: PathBuf,
     key: PathBuf,
     /// What they were when they were read first.
@@ -72,9 +72,9 @@ struct Files {
 
 /// State that connections begin with.
 #[derive(Default)]
-struct Current {
+struct CurrentTlsState {
     /// Of the files.
-    pair: Option<Pair>,
+    pair: Option<CertificatePair>,
     /// What `config` was made for.
     trusted: Option<Arc<TrustSnapshot>>,
     /// `None`: it has to be made.
@@ -82,7 +82,7 @@ struct Current {
 }
 
 /// A certificate with its chain, and its key.
-struct Pair {
+struct CertificatePair {
     chain: Vec<CertificateDer<'static>>,
     key: PrivateKeyDer<'static>,
 }
@@ -129,8 +129,8 @@ impl ListenerTls {
         let opened = FilesStamp::of([cert, key]);
         let pair = read_pair(cert, key)?;
         let config = Some(config(&pair, None, None, (ListenerReach::Mesh, PROTOCOLS), cert)?);
-        let current = RwLock::new(Current { pair: Some(pair), trusted: None, config });
-        let files = Files { cert: cert.to_owned(), key: key.to_owned(), opened };
+        let current = RwLock::new(CurrentTlsState { pair: Some(pair), trusted: None, config });
+        let files = KeyPairFiles { cert: cert.to_owned(), key: key.to_owned(), opened };
         let (trust, clients, reach) = (None, None, ListenerReach::Mesh);
         let (protocols, budget, beside_plaintext) = (PROTOCOLS, Arc::default(), false);
         Ok(Self { files: Some(files), trust, clients, reach, protocols, beside_plaintext, current, budget })
@@ -231,11 +231,11 @@ impl ListenerTls {
     /// # Errors
     /// [`TlsError`]; what was read before is used on then.
     pub fn reload(&self) -> Result<(), TlsError> {
-        let Some(Files { cert, key, .. }) = &self.files else { return Ok(()) };
+        let Some(KeyPairFiles { cert, key, .. }) = &self.files else { return Ok(()) };
         let pair = read_pair(cert, key)?;
         let trusted = self.trust.as_ref().map(|trust| trust.current());
         let config = Some(config(&pair, trusted.as_ref(), self.clients, (self.reach, self.protocols), cert)?);
-        *self.current.write() = Current { pair: Some(pair), trusted, config };
+        *self.current.write() = CurrentTlsState { pair: Some(pair), trusted, config };
         Ok(())
     }
 
@@ -294,7 +294,7 @@ impl ListenerTls {
     /// What connections begin with now. All of it is new when anything is, so that no session of before is resumed.
     fn config(&self) -> io::Result<(Arc<ServerConfig>, Option<Arc<TrustSnapshot>>)> {
         let trusted = self.trust.as_ref().map(|trust| trust.current());
-        let is_current = |current: &Current| match (&current.trusted, &trusted) {
+        let is_current = |current: &CurrentTlsState| match (&current.trusted, &trusted) {
             (Some(made_for), Some(trusted)) => Arc::ptr_eq(made_for, trusted),
             (None, None) => true,
             _ => false,
@@ -306,7 +306,7 @@ impl ListenerTls {
             }
         }
         let mut current = self.current.write();
-        let own = trusted.as_ref().and_then(|trusted| Pair::of_node(trusted));
+        let own = trusted.as_ref().and_then(|trusted| CertificatePair::of_node(trusted));
         let pair = current.pair.as_ref().or(own.as_ref());
         let pair = pair
             .ok_or_else(|| io::Error::new(io::ErrorKind::NotConnected, "this node has no certificate yet"))?;
@@ -336,26 +336,26 @@ async fn say_why(mut stream: TcpStream) {
     .await;
 }
 
-impl Pair {
+impl CertificatePair {
     fn of_node(trusted: &TrustSnapshot) -> Option<Self> {
         let own = trusted.own.as_ref()?;
         Some(Self { chain: own.chain.clone(), key: own.private_key()? })
     }
 }
 
-fn read_pair(cert: &Path, key: &Path) -> Result<Pair, TlsError> {
+fn read_pair(cert: &Path, key: &Path) -> Result<CertificatePair, TlsError> {
     let refuse = |path: &Path| {
         let path = path.to_owned();
         |fault| TlsError::Content { path, fault }
     };
     let chain = pem_file::certificates(&read(cert)?).map_err(refuse(cert))?;
     let key = pem_file::private_key(&Zeroizing::new(read(key)?)).map_err(refuse(key))?;
-    Ok(Pair { chain, key })
+    Ok(CertificatePair { chain, key })
 }
 
 /// What shows `pair`, and judges certificates of clients where it is said by what.
 fn config(
-    pair: &Pair,
+    pair: &CertificatePair,
     trusted: Option<&Arc<TrustSnapshot>>,
     clients: Option<ClientCertificateRule>,
     (reach, protocols): (ListenerReach, &[&[u8]]),
@@ -419,12 +419,12 @@ mod tests {
 
     /// Lines that were logged, in their order.
     #[derive(Clone, Default)]
-    struct Told(Arc<Mutex<Vec<String>>>);
+    struct LoggedLines(Arc<Mutex<Vec<String>>>);
 
-    impl<S: tracing::Subscriber> Layer<S> for Told {
+    impl<S: tracing::Subscriber> Layer<S> for LoggedLines {
         fn on_event(&self, event: &tracing::Event<'_>, _: Context<'_, S>) {
-            struct Message<'a>(&'a Told);
-            impl Visit for Message<'_> {
+            struct MessageVisitor<'a>(&'a LoggedLines);
+            impl Visit for MessageVisitor<'_> {
                 fn record_debug(&mut self, field: &Field, value: &dyn std::fmt::Debug) {
                     if field.name() == "message" {
                         self.0.0.lock().push(format!("{value:?}"));
@@ -432,12 +432,12 @@ mod tests {
                 }
             }
             if event.metadata().target() == module_path!().trim_end_matches("::tests") {
-                event.record(&mut Message(self));
+                event.record(&mut MessageVisitor(self));
             }
         }
     }
 
-    impl Told {
+    impl LoggedLines {
         fn take(&self) -> Vec<String> {
             std::mem::take(&mut self.0.lock())
         }
@@ -462,7 +462,7 @@ mod tests {
             for (path, text) in paths.iter().zip(pair()) {
                 std::fs::write(path, text).unwrap();
             }
-            let told = Told::default();
+            let told = LoggedLines::default();
             let _guard = captured(tracing_subscriber::registry().with(told.clone()));
             let tls = Arc::new(ListenerTls::open(&paths[0], &paths[1]).unwrap());
             let keeping = tokio::spawn(tls.clone().keep());

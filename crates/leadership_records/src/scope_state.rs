@@ -6,8 +6,8 @@ use omnirelay_core::labels::Labels;
 use omnirelay_core::scope::ScopeKind;
 use omnirelay_core::time::Millis;
 use omnirelay_decisions::lease::{
-    Ending, HeldLease, Policy, Standing, TenureNumbers, current, elections_since, end, ending, flaps_since,
-    signed,
+    ElectionPolicy, HeldLease, LeaseStanding, TenureEnding, TenureNumbers, current, elections_since, end,
+    ending, flaps_since, signed,
 };
 use omnirelay_peer_records::node_of_session;
 use omnirelay_registry::view::{LeaseTenancy, View, ViewReading, ViewRecord};
@@ -87,13 +87,13 @@ impl ScopeState {
     pub fn valid(&self) -> Option<(&HeldLease, Millis, Millis)> {
         let held = self.held.as_ref()?;
         match held.standing {
-            Standing::Live { until, renewed_at } => Some((held, until, renewed_at)),
-            Standing::Unconfirmed { .. }
-            | Standing::Released
-            | Standing::Expired { .. }
-            | Standing::Closed { .. }
-            | Standing::Replaced
-            | Standing::Unknown => None,
+            LeaseStanding::Live { until, renewed_at } => Some((held, until, renewed_at)),
+            LeaseStanding::Unconfirmed { .. }
+            | LeaseStanding::Released
+            | LeaseStanding::Expired { .. }
+            | LeaseStanding::Closed { .. }
+            | LeaseStanding::Replaced
+            | LeaseStanding::Unknown => None,
         }
     }
 
@@ -109,8 +109,8 @@ impl ScopeState {
     }
 
     /// Policy of who may lead the scope; it was checked before it was stored.
-    pub fn policy(&self) -> Policy {
-        Policy::of(self.value.policy.as_ref()).unwrap_or_default()
+    pub fn policy(&self) -> ElectionPolicy {
+        ElectionPolicy::of(self.value.policy.as_ref()).unwrap_or_default()
     }
 
     /// Token that a leader shows; `None`: nobody leads.
@@ -252,12 +252,12 @@ impl ScopeState {
     }
 
     /// How the tenure has ended that the record still shows.
-    fn unrecorded_end(&self) -> Option<Ending> {
+    fn unrecorded_end(&self) -> Option<TenureEnding> {
         ending(&self.value, self.held.as_ref(), self.record.record.updated_at)
     }
 }
 
-fn held(lease: &Lease, standing: Standing) -> Option<HeldLease> {
+fn held(lease: &Lease, standing: LeaseStanding) -> Option<HeldLease> {
     Some(HeldLease {
         node: node_of_session(&lease.holder.id)?.to_owned(),
         session: lease.holder.instance,

@@ -4,13 +4,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::Time;
-use crate::budget::Work;
+use crate::budget::WorkKind;
 use crate::event::MembershipEvent;
-use crate::members::Leaving;
+use crate::members::LeaveReport;
 use crate::membership::Membership;
 use crate::packet::PacketMessage;
 use crate::record::{GossipMemberRecord, MemberClaim, MemberStatus, MemberUpdate, NodeId};
-use crate::strangers::{Introduced, Told};
+use crate::strangers::{Introduction, UpdateChannel};
 use crate::timers::Timer;
 
 /// How far an accusation may be ahead of what is known of the accused: they answer others meanwhile.
@@ -22,7 +22,7 @@ const CONFLICT_EVERY: Duration = Duration::from_secs(1);
 
 impl Membership {
     /// Takes what `from` says of somebody, if it is news.
-    pub(crate) fn apply(&mut self, now: Time, from: &NodeId, update: MemberUpdate, told: Told) {
+    pub(crate) fn apply(&mut self, now: Time, from: &NodeId, update: MemberUpdate, told: UpdateChannel) {
         if update.incarnation > self.incarnation_max(now) {
             self.stats.implausible += 1;
             return;
@@ -41,7 +41,7 @@ impl Membership {
         match (known, claim) {
             (None, MemberClaim::Alive(record)) => self.enter(now, from, node, (incarnation, record), told),
             (Some(known), MemberClaim::Alive(record)) if incarnation >= known => {
-                if told == Told::Gossip && self.members.note_gossip(&node) {
+                if told == UpdateChannel::Gossip && self.members.note_gossip(&node) {
                     self.spread_member(now, &node);
                 }
                 self.apply_alive(now, from, &node, (incarnation, record));
@@ -61,18 +61,18 @@ impl Membership {
         from: &NodeId,
         node: NodeId,
         (incarnation, record): (u64, Arc<GossipMemberRecord>),
-        told: Told,
+        told: UpdateChannel,
     ) {
         let is_stranger = *from != node;
         if !self.makes_room(now, from, &node, is_stranger.then_some(incarnation)) {
             self.stats.refused += 1;
             return;
         }
-        let introduced = is_stranger.then(|| Introduced { by: from.clone(), at: now, told });
+        let introduced = is_stranger.then(|| Introduction { by: from.clone(), at: now, told });
         self.members.enter(node.clone(), (incarnation, record), introduced, now, &mut self.rng);
         self.tell(MembershipEvent::Joined { node: node.clone() });
         // A stranger of an exchange is no news, and may be one whom others have forgotten.
-        if !is_stranger || told == Told::Gossip {
+        if !is_stranger || told == UpdateChannel::Gossip {
             self.spread_member(now, &node);
         }
     }
@@ -86,7 +86,7 @@ impl Membership {
             }
             let is_full = self.members.strangers.len() >= self.config.strangers_max;
             let gives_way = is_full.then(|| self.members.strangers.makes_way_for(from));
-            if gives_way == Some(None) || !self.budgets.take(now, from, Work::Strangers, 1) {
+            if gives_way == Some(None) || !self.budgets.take(now, from, WorkKind::Strangers, 1) {
                 return false;
             }
             if let Some(node) = gives_way.flatten() {
@@ -204,7 +204,7 @@ impl Membership {
         if before.is_some() {
             return;
         }
-        member.leaving = Some(Leaving { by: from.clone(), incarnation });
+        member.leaving = Some(LeaveReport { by: from.clone(), incarnation });
         let soon = self.config.gossip_interval.mul_f64(self.rng.f64());
         self.timers.set(now + soon, Timer::Confirm(node.clone()));
         // It hears of it, and answers if that is not so.

@@ -7,17 +7,17 @@ use crate::record::NodeId;
 
 /// Pace of a token bucket: how many units it has at once, and how many more each second.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Pace {
+pub(crate) struct BucketPace {
     pub burst: u32,
     pub each_second: u32,
 }
 
 /// Packets of one sender: an honest one sends fewer than ten a second to one member.
-pub(crate) const PACKETS: Pace = Pace { burst: 1024, each_second: 256 };
+pub(crate) const PACKETS: BucketPace = BucketPace { burst: 1024, each_second: 256 };
 /// Updates of one sender beside [`Config::members_max`](crate::Config::members_max) at once, which somebody who joins is told of.
-pub(crate) const UPDATES: Pace = Pace { burst: 4096, each_second: 512 };
+pub(crate) const UPDATES: BucketPace = BucketPace { burst: 4096, each_second: 512 };
 /// Messages of exchanges of one sender; one counts more the longer it is, see [`exchange_cost`].
-pub(crate) const EXCHANGES: Pace = Pace { burst: 128, each_second: 8 };
+pub(crate) const EXCHANGES: BucketPace = BucketPace { burst: 128, each_second: 8 };
 /// Names that one sender tells of first, and that nobody knows, each second; at once as many as there is room for.
 pub(crate) const STRANGERS_EACH_SECOND: u32 = 8;
 /// How many times as much all senders may together as one; exchanges more, as all come to those who are known when many start at
@@ -33,7 +33,7 @@ pub(crate) fn exchange_cost(bytes: usize) -> u32 {
     u32::try_from(bytes / BYTES_PER_UNIT).unwrap_or(u32::MAX).saturating_add(1)
 }
 
-impl Pace {
+impl BucketPace {
     fn times(self, times: u32) -> Self {
         Self { burst: self.burst.saturating_mul(times), each_second: self.each_second.saturating_mul(times) }
     }
@@ -42,13 +42,13 @@ impl Pace {
 /// Token bucket of one pace: what is left of its units.
 #[derive(Clone, Copy, Debug)]
 struct TokenBucket {
-    pace: Pace,
+    pace: BucketPace,
     left: f64,
     at: Time,
 }
 
 impl TokenBucket {
-    fn full(pace: Pace, now: Time) -> Self {
+    fn full(pace: BucketPace, now: Time) -> Self {
         Self { pace, left: pace.burst.into(), at: now }
     }
 
@@ -70,7 +70,7 @@ impl TokenBucket {
 
 /// Sort of work that is counted against a budget.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Work {
+pub(crate) enum WorkKind {
     Packets,
     Updates,
     Exchanges,
@@ -87,28 +87,30 @@ struct Budget {
 }
 
 impl Budget {
-    fn of(&mut self, work: Work) -> &mut TokenBucket {
+    fn of(&mut self, work: WorkKind) -> &mut TokenBucket {
         match work {
-            Work::Packets => &mut self.packets,
-            Work::Updates => &mut self.updates,
-            Work::Exchanges => &mut self.exchanges,
-            Work::Strangers => &mut self.strangers,
+            WorkKind::Packets => &mut self.packets,
+            WorkKind::Updates => &mut self.updates,
+            WorkKind::Exchanges => &mut self.exchanges,
+            WorkKind::Strangers => &mut self.strangers,
         }
     }
 
     fn is_rested(&mut self, now: Time) -> bool {
-        [Work::Packets, Work::Updates, Work::Exchanges, Work::Strangers].into_iter().all(|work| {
-            let bucket = self.of(work);
-            bucket.refill(now);
-            bucket.left >= f64::from(bucket.pace.burst)
-        })
+        [WorkKind::Packets, WorkKind::Updates, WorkKind::Exchanges, WorkKind::Strangers].into_iter().all(
+            |work| {
+                let bucket = self.of(work);
+                bucket.refill(now);
+                bucket.left >= f64::from(bucket.pace.burst)
+            },
+        )
     }
 }
 
 /// The budgets of those who send, and of all of them together. Who they are is proven by the connections that they come by.
 pub(crate) struct Budgets {
-    updates: Pace,
-    strangers: Pace,
+    updates: BucketPace,
+    strangers: BucketPace,
     all: Budget,
     others: Budget,
     of: BTreeMap<NodeId, Budget>,
@@ -117,8 +119,8 @@ pub(crate) struct Budgets {
 impl Budgets {
     pub(crate) fn new(members_max: usize, strangers_max: usize, now: Time) -> Self {
         let count = |of: usize| u32::try_from(of).unwrap_or(u32::MAX);
-        let updates = Pace { burst: UPDATES.burst.saturating_add(count(members_max)), ..UPDATES };
-        let strangers = Pace { burst: count(strangers_max), each_second: STRANGERS_EACH_SECOND };
+        let updates = BucketPace { burst: UPDATES.burst.saturating_add(count(members_max)), ..UPDATES };
+        let strangers = BucketPace { burst: count(strangers_max), each_second: STRANGERS_EACH_SECOND };
         let budget = |times: u32, exchanges: u32| Budget {
             packets: TokenBucket::full(PACKETS.times(times), now),
             updates: TokenBucket::full(updates.times(times), now),
@@ -143,7 +145,7 @@ impl Budgets {
     }
 
     /// Counts so much work of a sender, if both it and all together may; else nothing is counted.
-    pub(crate) fn take(&mut self, now: Time, from: &NodeId, work: Work, count: u32) -> bool {
+    pub(crate) fn take(&mut self, now: Time, from: &NodeId, work: WorkKind, count: u32) -> bool {
         if !self.all.of(work).has(now, count) || !self.sender(now, from).of(work).has(now, count) {
             return false;
         }
@@ -153,7 +155,7 @@ impl Budgets {
     }
 
     /// Gives back what was counted for nothing.
-    pub(crate) fn give_back(&mut self, from: &NodeId, work: Work, count: u32) {
+    pub(crate) fn give_back(&mut self, from: &NodeId, work: WorkKind, count: u32) {
         self.all.of(work).give_back(count);
         if let Some(budget) = self.of.get_mut(from) {
             budget.of(work).give_back(count);
@@ -180,14 +182,14 @@ mod tests {
     fn one_sender_takes_nothing_from_another_and_gets_it_back_in_time() {
         let [liar, honest] = ["liar", "honest"].map(|name| NodeId::new(name).unwrap());
         let mut budgets = Budgets::new(100, 10, Time::ZERO);
-        let burst = (0..10_000).filter(|_| budgets.take(Time::ZERO, &liar, Work::Packets, 1)).count();
+        let burst = (0..10_000).filter(|_| budgets.take(Time::ZERO, &liar, WorkKind::Packets, 1)).count();
         assert_eq!(burst, PACKETS.burst as usize);
-        assert!(budgets.take(Time::ZERO, &honest, Work::Packets, 1));
+        assert!(budgets.take(Time::ZERO, &honest, WorkKind::Packets, 1));
         let later = Duration::from_secs(1);
-        let more = (0..10_000).filter(|_| budgets.take(later, &liar, Work::Packets, 1)).count();
+        let more = (0..10_000).filter(|_| budgets.take(later, &liar, WorkKind::Packets, 1)).count();
         assert_eq!(more, PACKETS.each_second as usize);
-        budgets.give_back(&liar, Work::Packets, 3);
-        assert_eq!((0..10).filter(|_| budgets.take(later, &liar, Work::Packets, 1)).count(), 3);
+        budgets.give_back(&liar, WorkKind::Packets, 3);
+        assert_eq!((0..10).filter(|_| budgets.take(later, &liar, WorkKind::Packets, 1)).count(), 3);
         budgets.sweep(later);
         assert_eq!(budgets.len(), 1, "who has all again is forgotten");
         budgets.sweep(Duration::from_secs(60));
@@ -200,7 +202,7 @@ mod tests {
         let taken: usize = (0..100)
             .map(|number| {
                 let from = NodeId::new(&format!("n{number}")).unwrap();
-                (0..2000).filter(|_| budgets.take(Time::ZERO, &from, Work::Packets, 1)).count()
+                (0..2000).filter(|_| budgets.take(Time::ZERO, &from, WorkKind::Packets, 1)).count()
             })
             .sum();
         assert_eq!(taken, (PACKETS.burst * TOGETHER) as usize);

@@ -5,11 +5,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use bytes::Buf as _;
 
 use crate::Time;
-use crate::budget::{Work, exchange_cost};
+use crate::budget::{WorkKind, exchange_cost};
 use crate::membership::Membership;
 use crate::packet::{MalformedPacket, VERSION, byte, name, number, put_name, put_number};
 use crate::record::{MemberClaim, MemberStatus, MemberUpdate, NodeId};
-use crate::strangers::Told;
+use crate::strangers::UpdateChannel;
 
 /// How many entries a message may have: twice as many as there are members, as of a suspect there are two.
 const ENTRIES_MAX: usize = 20_002;
@@ -66,8 +66,8 @@ impl Membership {
 
     /// Whether somebody may say so many bytes more in exchanges now; that is counted then. Before they are looked at.
     pub fn may_exchange(&mut self, now: Time, from: &NodeId, bytes: usize) -> bool {
-        let may =
-            bytes <= MESSAGE_BYTES_MAX && self.budgets.take(now, from, Work::Exchanges, exchange_cost(bytes));
+        let may = bytes <= MESSAGE_BYTES_MAX
+            && self.budgets.take(now, from, WorkKind::Exchanges, exchange_cost(bytes));
         self.stats.throttled += u64::from(!may);
         may
     }
@@ -87,7 +87,7 @@ impl Membership {
                 if own.node != *from {
                     return None;
                 }
-                self.apply(now, from, own, Told::Exchange);
+                self.apply(now, from, own, UpdateChannel::Exchange);
                 let is_same = self.digest() == digest;
                 Some(if is_same { ExchangeMessage::Same } else { ExchangeMessage::Listing(self.listing()) })
             }
@@ -98,7 +98,7 @@ impl Membership {
                 is_something.then_some(answer)
             }
             ExchangeMessage::Updates { updates, wanted } => {
-                self.take_updates(now, from, updates, Told::Exchange);
+                self.take_updates(now, from, updates, UpdateChannel::Exchange);
                 // Each once, however often it is asked for.
                 let mut seen = BTreeSet::new();
                 let wanted = wanted.iter().filter(|node| self.is_handed_on(node) && seen.insert(*node));
@@ -145,7 +145,7 @@ impl Membership {
     /// Whether somebody is told of in exchanges to whoever does not know them. Not a stranger of whom an exchange told: they would
     /// come back without end, each time as if they were new, from those who have not forgotten them yet.
     fn is_handed_on(&self, node: &NodeId) -> bool {
-        self.members.get(node.as_str()).is_none_or(|member| member.told_by() != Some(Told::Exchange))
+        self.members.get(node.as_str()).is_none_or(|member| member.told_by() != Some(UpdateChannel::Exchange))
     }
 
     /// What is said of each of those, as many as may be sent at a time.

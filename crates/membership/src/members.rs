@@ -8,7 +8,7 @@ use xxhash_rust::xxh64::Xxh64;
 
 use crate::Time;
 use crate::record::{GossipMemberRecord, MemberClaim, MemberStatus, MemberUpdate, NodeId};
-use crate::strangers::{Introduced, Strangers, Told};
+use crate::strangers::{Introduction, Strangers, UpdateChannel};
 use crate::timers::MinimumInterval;
 
 /// Of all that are chosen, to be probed or to help, which part are strangers at most while others are there.
@@ -49,21 +49,21 @@ pub struct Member {
     /// Whether others reach it and this member does not.
     pub is_through_others: bool,
     /// A stream to it that is being tried.
-    pub(crate) reaching: Option<Reaching>,
+    pub(crate) reaching: Option<StreamAttempt>,
     /// How often it was a suspect or dead, and came back.
     pub flaps: u32,
     pub(crate) suspicion: Option<Suspicion>,
     /// That one other says that it has left, and nobody else so far.
-    pub(crate) leaving: Option<Leaving>,
+    pub(crate) leaving: Option<LeaveReport>,
     /// Who has told of it, as long as it is nobody but a name.
-    introduced: Option<Introduced>,
+    introduced: Option<Introduction>,
     /// Where it stands among the live ones, and among those that are probed next.
     at: [Option<usize>; 2],
 }
 
-/// Leave of a member that one other member tells of.
+/// Report of one other member that a member leaves.
 #[derive(Clone, Debug)]
-pub(crate) struct Leaving {
+pub(crate) struct LeaveReport {
     pub by: NodeId,
     pub incarnation: u64,
 }
@@ -78,9 +78,9 @@ pub(crate) struct Suspicion {
     pub is_believed: bool,
 }
 
-/// A stream to somebody that is being tried.
+/// Attempt under way to reach a member by a stream.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Reaching {
+pub(crate) struct StreamAttempt {
     pub number: u32,
     pub began: Time,
     pub until: Time,
@@ -135,12 +135,12 @@ impl Member {
     }
 
     /// Way by which the member was told of first, gossip or exchange, as long as it is a stranger.
-    pub(crate) fn told_by(&self) -> Option<Told> {
+    pub(crate) fn told_by(&self) -> Option<UpdateChannel> {
         self.introduced.as_ref().map(|introduced| introduced.told)
     }
 
     /// Leave of the member that one other tells of, unless the member has said something else since.
-    pub(crate) fn is_leaving(&self) -> Option<&Leaving> {
+    pub(crate) fn is_leaving(&self) -> Option<&LeaveReport> {
         self.leaving.as_ref().filter(|leaving| leaving.incarnation >= self.incarnation)
     }
 
@@ -170,23 +170,23 @@ impl Member {
 
 /// The orders in which members stand.
 #[derive(Clone, Copy)]
-enum Order {
+enum MemberOrder {
     /// Those that are live, in no order.
     Live,
     /// Those that are probed next, from the end.
     Ring,
 }
 
-/// Members that are chosen from alike.
+/// Pool of members that are chosen from alike, in each order.
 #[derive(Default)]
-struct Pool([Vec<NodeId>; 2]);
+struct MemberPool([Vec<NodeId>; 2]);
 
 /// All of them but this one.
 #[derive(Default)]
 pub struct Members {
     known: BTreeMap<NodeId, Member>,
     /// Those that are somebody, and the strangers.
-    pools: [Pool; 2],
+    pools: [MemberPool; 2],
     /// Those that are not live, by since when.
     gone: BTreeSet<(Time, NodeId)>,
     pub(crate) strangers: Strangers,
@@ -217,12 +217,12 @@ impl Members {
 
     /// Number of other members that are live.
     pub fn live(&self) -> usize {
-        self.pools.iter().map(|pool| pool.0[Order::Live as usize].len()).sum()
+        self.pools.iter().map(|pool| pool.0[MemberOrder::Live as usize].len()).sum()
     }
 
     /// Whether what is said to it counts as passed on: not to a stranger, who may be nobody, while others are there.
     pub(crate) fn counts(&self, node: &NodeId) -> bool {
-        let known = &self.pools[0].0[Order::Live as usize];
+        let known = &self.pools[0].0[MemberOrder::Live as usize];
         known.is_empty() || !self.known.get(node).is_some_and(Member::is_stranger)
     }
 
@@ -231,7 +231,7 @@ impl Members {
         &mut self,
         node: NodeId,
         (incarnation, record): (u64, Arc<GossipMemberRecord>),
-        introduced: Option<Introduced>,
+        introduced: Option<Introduction>,
         now: Time,
         rng: &mut fastrand::Rng,
     ) {
@@ -296,7 +296,9 @@ impl Members {
         let stood = self.known.get(node).map_or([None; 2], |member| member.at);
         self.bury(node);
         self.known.get_mut(node)?.introduced = None;
-        for (order, _) in [Order::Live, Order::Ring].into_iter().zip(stood).filter(|(_, at)| at.is_some()) {
+        for (order, _) in
+            [MemberOrder::Live, MemberOrder::Ring].into_iter().zip(stood).filter(|(_, at)| at.is_some())
+        {
             self.stand(node, order);
         }
         Some(introduced.by)
@@ -315,28 +317,29 @@ impl Members {
     /// Notes that gossip tells of a stranger; whether exchanges alone had told of it so far.
     pub(crate) fn note_gossip(&mut self, node: &NodeId) -> bool {
         let introduced = self.known.get_mut(node).and_then(|member| member.introduced.as_mut());
-        introduced
-            .is_some_and(|introduced| std::mem::replace(&mut introduced.told, Told::Gossip) == Told::Exchange)
+        introduced.is_some_and(|introduced| {
+            std::mem::replace(&mut introduced.told, UpdateChannel::Gossip) == UpdateChannel::Exchange
+        })
     }
 
     fn revive(&mut self, node: &NodeId, rng: &mut fastrand::Rng) {
-        self.stand(node, Order::Live);
+        self.stand(node, MemberOrder::Live);
         // Somewhere in this round already.
-        let Some(at) = self.stand(node, Order::Ring) else { return };
+        let Some(at) = self.stand(node, MemberOrder::Ring) else { return };
         self.exchange_places(node, at, rng.usize(..=at));
     }
 
     fn bury(&mut self, node: &NodeId) {
-        self.unstand(node, Order::Live);
-        self.unstand(node, Order::Ring);
+        self.unstand(node, MemberOrder::Live);
+        self.unstand(node, MemberOrder::Ring);
     }
 
-    fn nodes(&mut self, is_stranger: bool, order: Order) -> &mut Vec<NodeId> {
+    fn nodes(&mut self, is_stranger: bool, order: MemberOrder) -> &mut Vec<NodeId> {
         &mut self.pools[usize::from(is_stranger)].0[order as usize]
     }
 
     /// Has somebody stand in an order, at its end; where that is.
-    fn stand(&mut self, node: &NodeId, order: Order) -> Option<usize> {
+    fn stand(&mut self, node: &NodeId, order: MemberOrder) -> Option<usize> {
         let member = self.known.get_mut(node).filter(|member| member.at[order as usize].is_none())?;
         let nodes = &mut self.pools[usize::from(member.introduced.is_some())].0[order as usize];
         member.at[order as usize] = Some(nodes.len());
@@ -344,7 +347,7 @@ impl Members {
         Some(nodes.len() - 1)
     }
 
-    fn unstand(&mut self, node: &NodeId, order: Order) {
+    fn unstand(&mut self, node: &NodeId, order: MemberOrder) {
         let Some(member) = self.known.get_mut(node) else { return };
         let Some(at) = member.at[order as usize].take() else { return };
         let is_stranger = member.introduced.is_some();
@@ -359,12 +362,12 @@ impl Members {
     /// Has the last of a round, who stands at `at`, change places with another one.
     fn exchange_places(&mut self, node: &NodeId, at: usize, with: usize) {
         let is_stranger = self.known.get(node).is_some_and(Member::is_stranger);
-        let nodes = self.nodes(is_stranger, Order::Ring);
+        let nodes = self.nodes(is_stranger, MemberOrder::Ring);
         nodes.swap(at, with);
         for place in [at, with] {
-            let stands = self.nodes(is_stranger, Order::Ring).get(place).cloned();
+            let stands = self.nodes(is_stranger, MemberOrder::Ring).get(place).cloned();
             if let Some(member) = stands.and_then(|node| self.known.get_mut(&node)) {
-                member.at[Order::Ring as usize] = Some(place);
+                member.at[MemberOrder::Ring as usize] = Some(place);
             }
         }
     }
@@ -380,7 +383,7 @@ impl Members {
 
     /// Among whom the next is chosen: as many strangers as there are among all, but such a part at most.
     fn pool(&self, rng: &mut fastrand::Rng, strangers_part: f64) -> usize {
-        let [known, strangers] = [0, 1].map(|pool| self.pools[pool].0[Order::Live as usize].len());
+        let [known, strangers] = [0, 1].map(|pool| self.pools[pool].0[MemberOrder::Live as usize].len());
         match (known, strangers) {
             (_, 0) => 0,
             (0, _) => 1,
@@ -394,19 +397,19 @@ impl Members {
     /// Next member to be probed: each live one once in a round, whose order is another each time.
     pub(crate) fn next(&mut self, rng: &mut fastrand::Rng) -> Option<NodeId> {
         let is_stranger = self.pool(rng, STRANGERS_PART) == 1;
-        if self.nodes(is_stranger, Order::Ring).is_empty() {
-            let mut round = self.nodes(is_stranger, Order::Live).clone();
+        if self.nodes(is_stranger, MemberOrder::Ring).is_empty() {
+            let mut round = self.nodes(is_stranger, MemberOrder::Live).clone();
             rng.shuffle(&mut round);
             for (at, node) in round.iter().enumerate() {
                 if let Some(member) = self.known.get_mut(node) {
-                    member.at[Order::Ring as usize] = Some(at);
+                    member.at[MemberOrder::Ring as usize] = Some(at);
                 }
             }
-            *self.nodes(is_stranger, Order::Ring) = round;
+            *self.nodes(is_stranger, MemberOrder::Ring) = round;
         }
-        let node = self.nodes(is_stranger, Order::Ring).pop()?;
+        let node = self.nodes(is_stranger, MemberOrder::Ring).pop()?;
         if let Some(member) = self.known.get_mut(&node) {
-            member.at[Order::Ring as usize] = None;
+            member.at[MemberOrder::Ring as usize] = None;
         }
         Some(node)
     }
@@ -440,14 +443,14 @@ impl Members {
             if some.len() == count || is_few {
                 break;
             }
-            let live = &self.pools[self.pool(rng, strangers_part)].0[Order::Live as usize];
+            let live = &self.pools[self.pool(rng, strangers_part)].0[MemberOrder::Live as usize];
             let one = &live[rng.usize(..live.len())];
             if suits(one) && !some.contains(one) {
                 some.push(one.clone());
             }
         }
         if is_few {
-            let live = self.pools.iter().flat_map(|pool| &pool.0[Order::Live as usize]);
+            let live = self.pools.iter().flat_map(|pool| &pool.0[MemberOrder::Live as usize]);
             some.extend(live.filter(|one| suits(one)).cloned());
         }
         some
@@ -487,7 +490,7 @@ impl Members {
 
     /// Number of members still to be probed in this round.
     pub(crate) fn to_probe(&self) -> usize {
-        self.pools.iter().map(|pool| pool.0[Order::Ring as usize].len()).sum()
+        self.pools.iter().map(|pool| pool.0[MemberOrder::Ring as usize].len()).sum()
     }
 
     /// A number that two have alike who know the same live members with the same records; `own` is of this one.

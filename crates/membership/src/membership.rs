@@ -7,15 +7,15 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use crate::Time;
-use crate::budget::{Budgets, Work};
+use crate::budget::{Budgets, WorkKind};
 use crate::config::Config;
 use crate::event::{ExchangeContact, MembershipEvent, MembershipOutput, MembershipStats};
 use crate::members::{Member, Members};
 use crate::packet::{MalformedPacket, Packet, PacketMessage, UPDATES_MAX};
-use crate::probe::{Probe, Relayed};
+use crate::probe::{Probe, RelayedPing};
 use crate::queue::UpdateQueue;
 use crate::record::{GossipMemberRecord, MemberClaim, MemberUpdate, NodeId, RECORD_BYTES_MAX, TooLarge};
-use crate::strangers::Told;
+use crate::strangers::UpdateChannel;
 use crate::timers::{MinimumInterval, Timer, Timers};
 
 /// How much of a packet is kept for its head.
@@ -50,7 +50,7 @@ pub struct Membership {
     pub(crate) queue: UpdateQueue,
     pub(crate) timers: Timers,
     pub(crate) probes: BTreeMap<u32, Probe>,
-    pub(crate) relayed: BTreeMap<u32, Relayed>,
+    pub(crate) relayed: BTreeMap<u32, RelayedPing>,
     number: u32,
     /// How unwell this member is: 0 is well.
     pub(crate) health: u8,
@@ -174,7 +174,7 @@ impl Membership {
     /// Notes that a name is that of somebody, as the caller knows from elsewhere.
     pub fn know(&mut self, node: &NodeId) {
         if let Some(by) = self.members.prove(node) {
-            self.budgets.give_back(&by, Work::Strangers, 1);
+            self.budgets.give_back(&by, WorkKind::Strangers, 1);
         }
     }
 
@@ -300,7 +300,7 @@ impl Membership {
         self.notice(now);
         self.stats.received += 1;
         self.stats.received_bytes += bytes.len() as u64;
-        if !self.budgets.take(now, from, Work::Packets, 1) {
+        if !self.budgets.take(now, from, WorkKind::Packets, 1) {
             self.stats.throttled += 1;
             return Ok(PacketMessage::Gossip);
         }
@@ -309,14 +309,20 @@ impl Membership {
             return Ok(PacketMessage::Gossip);
         }
         self.hear(now, from, &packet);
-        self.take_updates(now, from, packet.updates, Told::Gossip);
+        self.take_updates(now, from, packet.updates, UpdateChannel::Gossip);
         Ok(packet.message)
     }
 
     /// Takes what somebody says of others, as far as it may say so much.
-    pub(crate) fn take_updates(&mut self, now: Time, from: &NodeId, updates: Vec<MemberUpdate>, told: Told) {
+    pub(crate) fn take_updates(
+        &mut self,
+        now: Time,
+        from: &NodeId,
+        updates: Vec<MemberUpdate>,
+        told: UpdateChannel,
+    ) {
         for update in updates {
-            if !self.budgets.take(now, from, Work::Updates, 1) {
+            if !self.budgets.take(now, from, WorkKind::Updates, 1) {
                 self.stats.throttled += 1;
                 return;
             }

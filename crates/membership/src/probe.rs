@@ -19,7 +19,7 @@ pub(crate) struct Probe {
 }
 
 /// A ping for somebody else.
-pub(crate) struct Relayed {
+pub(crate) struct RelayedPing {
     pub whose: NodeId,
     pub number: u32,
     pub target: NodeId,

@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use crate::Time;
 use crate::event::{MembershipEvent, MembershipOutput, SuspicionEvidence};
-use crate::members::Reaching;
+use crate::members::StreamAttempt;
 use crate::membership::Membership;
 use crate::packet::PacketMessage;
-use crate::probe::{Probe, Relayed};
+use crate::probe::{Probe, RelayedPing};
 use crate::record::{MemberStatus, NodeId};
 use crate::timers::Timer;
 
@@ -90,7 +90,7 @@ impl Membership {
         if member.reaching.is_some_and(|reaching| reaching.until > now) {
             return;
         }
-        member.reaching = Some(Reaching { number, began: now, until: now + within });
+        member.reaching = Some(StreamAttempt { number, began: now, until: now + within });
         let packet = self.packet(node, PacketMessage::Gossip);
         self.outputs.push_back(MembershipOutput::Reach { node: node.clone(), number, packet, within });
     }
@@ -179,7 +179,7 @@ impl Membership {
     /// An answer to a ping: of one of this member, or of one for somebody else.
     pub(crate) fn acked(&mut self, now: Time, from: &NodeId, number: u32) {
         if self.relayed.get(&number).is_some_and(|relayed| relayed.target == *from)
-            && let Some(Relayed { whose, number, .. }) = self.relayed.remove(&number)
+            && let Some(RelayedPing { whose, number, .. }) = self.relayed.remove(&number)
         {
             return self.send(&whose, PacketMessage::Ack { number });
         }
@@ -224,13 +224,13 @@ impl Membership {
         }
         let own = self.next_number();
         let until = now + self.config.probe_time() * 2;
-        self.relayed.insert(own, Relayed { whose: whose.clone(), number, target: target.clone(), until });
+        self.relayed.insert(own, RelayedPing { whose: whose.clone(), number, target: target.clone(), until });
         self.send(&target, PacketMessage::Ping { number: own });
         self.timers.set(now + self.config.ping_timeout, Timer::Nack(own));
     }
 
     pub(crate) fn nack(&mut self, own: u32) {
-        if let Some(Relayed { whose, number, .. }) = self.relayed.get(&own) {
+        if let Some(RelayedPing { whose, number, .. }) = self.relayed.get(&own) {
             let (whose, number) = (whose.clone(), *number);
             self.send(&whose, PacketMessage::Nack { number });
         }

@@ -9,19 +9,20 @@ use crate::record::{MemberUpdate, NodeId};
 const TOO_LARGE_MAX: usize = 4;
 
 /// Place of an update in the queue: whether it is of a stranger, how often it was sent, how new it is, and its node.
-type Place = (bool, u32, Reverse<u64>, NodeId);
+type QueuePlace = (bool, u32, Reverse<u64>, NodeId);
 
 /// The newest update of each member that is passed on.
 #[derive(Default)]
 pub struct UpdateQueue {
-    updates: BTreeMap<NodeId, Queued>,
+    updates: BTreeMap<NodeId, QueuedUpdate>,
     /// What goes first: of whoever is more than a name, then sent least, then newest.
-    order: BTreeSet<Place>,
+    order: BTreeSet<QueuePlace>,
     /// How many were queued so far.
     queued: u64,
 }
 
-struct Queued {
+/// Update that waits to be passed on.
+struct QueuedUpdate {
     update: MemberUpdate,
     is_of_stranger: bool,
     bytes: usize,
@@ -29,8 +30,8 @@ struct Queued {
     number: u64,
 }
 
-impl Queued {
-    fn place(&self) -> Place {
+impl QueuedUpdate {
+    fn place(&self) -> QueuePlace {
         (self.is_of_stranger, self.sent, Reverse(self.number), self.update.node.clone())
     }
 }
@@ -49,7 +50,7 @@ impl UpdateQueue {
         self.remove(&update.node);
         self.queued += 1;
         let bytes = update.encoded_len();
-        let queued = Queued { update, is_of_stranger, bytes, sent: 0, number: self.queued };
+        let queued = QueuedUpdate { update, is_of_stranger, bytes, sent: 0, number: self.queued };
         self.order.insert(queued.place());
         self.updates.insert(queued.update.node.clone(), queued);
     }

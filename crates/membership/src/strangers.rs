@@ -10,19 +10,19 @@ use crate::record::NodeId;
 /// For how long a name that went away is not taken again at the same incarnation, as others may still have it.
 const DISBELIEVED_FOR: Duration = Duration::from_secs(600);
 
-/// Way by which others tell of a member.
+/// Channel on which an update of a member came.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Told {
+pub(crate) enum UpdateChannel {
     Gossip,
     Exchange,
 }
 
 /// Introduction of a stranger: who told of it first, when and by what.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Introduced {
+pub(crate) struct Introduction {
     pub by: NodeId,
     pub at: Time,
-    pub told: Told,
+    pub told: UpdateChannel,
 }
 
 /// Strangers by age and by who told of them.
@@ -47,8 +47,8 @@ impl Strangers {
         self.ages.iter().map(|(_, node)| node)
     }
 
-    pub(crate) fn insert(&mut self, node: &NodeId, introduced: &Introduced) {
-        let Introduced { by, at, .. } = introduced;
+    pub(crate) fn insert(&mut self, node: &NodeId, introduced: &Introduction) {
+        let Introduction { by, at, .. } = introduced;
         self.ages.insert((*at, node.clone()));
         let of = self.of.entry(by.clone()).or_default();
         let before = of.len();
@@ -57,8 +57,8 @@ impl Strangers {
         self.recount(by, before, after);
     }
 
-    pub(crate) fn remove(&mut self, node: &NodeId, introduced: &Introduced) {
-        let Introduced { by, at, .. } = introduced;
+    pub(crate) fn remove(&mut self, node: &NodeId, introduced: &Introduction) {
+        let Introduction { by, at, .. } = introduced;
         self.ages.remove(&(*at, node.clone()));
         let Some(of) = self.of.get_mut(by) else { return };
         let before = of.len();

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use omnirelay_decisions::audit_seal::mac::MacKey;
 use omnirelay_host::chance::seed_thread;
-use omnirelay_identity::NodeAccess;
+use omnirelay_identity::IdentitySources;
 use omnirelay_identity::node_identity::IdentityFiles;
 use omnirelay_identity::trust::HasAuthority;
 use omnirelay_registry::Registry;
@@ -36,7 +36,7 @@ pub struct Lab {
 }
 
 /// A node that is about to start. What a test wants to hold on to, it mounts by hand.
-pub struct Prepared {
+pub struct PreparedNode {
     pub builder: NodeBuilder,
     directory: TempDir,
 }
@@ -86,14 +86,14 @@ impl Lab {
     }
 
     /// Mounts capabilities, and gives what that gives.
-    pub fn with<T>(self, mount: impl FnOnce(&mut NodeBuilder) -> Result<T, NodeError>) -> (Prepared, T) {
+    pub fn with<T>(self, mount: impl FnOnce(&mut NodeBuilder) -> Result<T, NodeError>) -> (PreparedNode, T) {
         let mut node = self.prepared();
         let made = mount(&mut node.builder).unwrap();
         (node, made)
     }
 
     /// Mounts nothing.
-    pub fn prepared(self) -> Prepared {
+    pub fn prepared(self) -> PreparedNode {
         let spec = NodeSpec {
             node_id: self.node_id,
             config: Arc::new(self.config),
@@ -101,17 +101,17 @@ impl Lab {
             store: written_by_later_version(self.store),
             session_secret: self.secret,
             listener: TcpListener::bind("127.0.0.1:0").unwrap(),
-            access: NodeAccess::default(),
+            access: IdentitySources::default(),
             relay: None,
             identity: IdentityFiles::of(&self.files.join("identity"), None),
             data_dir: self.files.clone(),
         };
         let builder = NodeBuilder::of(spec, self.kinds, &self.audit_mac, |_| HasAuthority::No).unwrap();
-        Prepared { builder, directory: self.directory }
+        PreparedNode { builder, directory: self.directory }
     }
 }
 
-impl Prepared {
+impl PreparedNode {
     /// Begins what it does by itself.
     pub fn start(self) -> LabNode {
         let (registry, readiness) = (self.builder.registry.clone(), self.builder.readiness.clone());

@@ -23,7 +23,7 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use omnirelay_decisions::audit_seal::mac::MacKey;
 use omnirelay_host::data_dir::disk_space::DiskSpace;
-use omnirelay_identity::NodeAccess;
+use omnirelay_identity::IdentitySources;
 use omnirelay_identity::authenticate::{AllowedHosts, InsecureAuthenticator, LoopbackAuthenticator};
 use omnirelay_identity::bearer::Bearers;
 use omnirelay_identity::bearer::oidc::OidcIssuer;
@@ -59,10 +59,10 @@ pub use ports::{
 };
 pub use serving::{asynchronous, per_address_max};
 
-use node_builder::{AtPort, Observers, Stopping};
+use node_builder::{AtPort, RequestObservers, StopSequence};
 use ports::NodeAddresses;
-use probes::{Probed, probes};
-use serving::Serving;
+use probes::{ProbeSources, probes};
+use serving::SurfaceListeners;
 
 /// How soon a node that starts looks whether it is ready, and how often one that waits long for its store: each look asks all of it.
 const READY_LOOK_FIRST: Duration = Duration::from_millis(2);
@@ -87,7 +87,7 @@ pub struct NodeSpec {
     pub session_secret: String,
     pub listener: TcpListener,
     /// By what else it lets callers in.
-    pub access: NodeAccess,
+    pub access: IdentitySources,
     /// The ports of the relay and of the registry of relays, where one of them is switched on.
     pub relay: Option<RelayListeners>,
     /// Where it keeps who it is and whom it trusts.
@@ -173,7 +173,7 @@ pub struct Node {
     registry: Arc<Registry>,
     readiness: Arc<Readiness>,
     addresses: NodeAddresses,
-    stopping: Stopping,
+    stopping: StopSequence,
 }
 
 impl Node {
@@ -278,7 +278,7 @@ impl NodeBuilder {
             operations: Arc::new(Operations::new(registry.clone())),
             topics: Arc::default(),
             mergers: Arc::default(),
-            observers: vec![Arc::new(Counted(metrics.clone()))],
+            observers: vec![Arc::new(CallCounter(metrics.clone()))],
             metrics,
             trust,
             mesh_port: Arc::new(watch::Sender::new(MeshPort::NotEnrolled)),
@@ -290,7 +290,7 @@ impl NodeBuilder {
             addresses,
             relay: spec.relay,
             ports: BTreeMap::new(),
-            stopping: Stopping::default(),
+            stopping: StopSequence::default(),
             config: spec.config,
             source: spec.source,
             registry: registry.clone(),
@@ -320,7 +320,7 @@ impl NodeBuilder {
 
     /// Serves its ports.
     fn listen(&mut self, grants: &Arc<BindingGrants>) -> Result<(), NodeError> {
-        let observer = Arc::new(Observers(mem::take(&mut self.observers)));
+        let observer = Arc::new(RequestObservers(mem::take(&mut self.observers)));
         for (name, AtPort { port, served, drained }) in mem::take(&mut self.ports) {
             let Some(mut port) = port else { continue };
             if name == PortName::Control {
@@ -329,7 +329,8 @@ impl NodeBuilder {
             port.surface.name_port(name.word());
             port.surface.name_changes(!self.registry.store().is_in_process());
             served.into_iter().for_each(|serve| serve(&mut port.surface));
-            let mut serving = Serving::begin(self.stopping.until(StopPhase::End), port, observer.clone())?;
+            let mut serving =
+                SurfaceListeners::begin(self.stopping.until(StopPhase::End), port, observer.clone())?;
             self.stopping.at(StopPhase::Drain, async move {
                 serving.stop().await;
                 join_all(drained).await;
@@ -367,9 +368,9 @@ impl NodeBuilder {
         Node { registry, readiness, addresses, stopping }
     }
 
-    fn probed(&self) -> Probed {
+    fn probed(&self) -> ProbeSources {
         let (registry, readiness) = (self.registry.clone(), self.readiness.clone());
-        Probed { registry, readiness, metrics: self.metrics.clone() }
+        ProbeSources { registry, readiness, metrics: self.metrics.clone() }
     }
 
     /// What the relay's own HTTP port answers.
@@ -458,9 +459,9 @@ pub fn let_in(config: &Config, trust: &MeshTrust) -> AdmitWithoutProof {
 }
 
 /// Counts finished calls.
-struct Counted(Arc<Metrics>);
+struct CallCounter(Arc<Metrics>);
 
-impl RequestObserver for Counted {
+impl RequestObserver for CallCounter {
     fn finished(&self, call: &FinishedCall<'_>) {
         let code = format!("{:?}", call.code);
         self.0.count_call(call.method, &code, call.protocol.word(), call.duration);

@@ -16,7 +16,7 @@ use prometheus::{Gauge, HistogramVec, IntCounter, IntCounterVec, IntGauge, TextE
 pub use issuer::IssuerMetrics;
 pub use transport::TransportMetrics;
 
-use registrar::{MetricRegistrar, level};
+use registrar::{MetricRegistrar, gauge_value};
 
 /// How often is counted anew where nobody scrapes.
 const COUNT_EVERY: Duration = Duration::from_secs(60);
@@ -35,13 +35,13 @@ pub struct Metrics {
     epoch_changes: IntCounter,
     records_lost: IntCounterVec,
     /// What is counted only when somebody asks.
-    before_scrape: Mutex<Vec<Count>>,
+    before_scrape: Mutex<Vec<ScrapeHook>>,
     /// One scrape at a time, so that nothing is counted twice.
     scrape: Mutex<()>,
 }
 
-/// Counts something anew.
-type Count = Box<dyn Fn() + Send + Sync>;
+/// Counts something anew before a scrape.
+type ScrapeHook = Box<dyn Fn() + Send + Sync>;
 
 impl Metrics {
     /// # Errors
@@ -125,7 +125,7 @@ impl Metrics {
         self.count_losses(registry);
         self.count_anew();
         let view = registry.view();
-        self.revision.set(level(view.head().revision.0));
+        self.revision.set(gauge_value(view.head().revision.0));
         let silence = view.silence().unwrap_or_default();
         self.store_silence.set(silence.as_secs_f64());
         self.sentinels_disagree.set(i64::from(registry.store().disagreement().is_some()));

@@ -20,7 +20,7 @@ use omnirelay_identity::trust::MeshTrust;
 use omnirelay_nouns::merge::RecordMergers;
 use omnirelay_nouns::topic::Topics;
 use omnirelay_registry::Registry;
-use omnirelay_registry::epoch_loss::RestoredKind;
+use omnirelay_registry::epoch_loss::RestorationRule;
 use omnirelay_settings::{Config, ConfigSource};
 use omnirelay_store::RecordKind;
 use omnirelay_surface::{FailedHandshake, FinishedCall, RequestObserver, SurfaceBuilder, TonicService};
@@ -48,7 +48,7 @@ pub struct CapabilityKinds {
     /// Of the mirrored: they count only when an issuer has signed them, once the mesh demands that.
     pub signed: &'static [RecordKind],
     /// Of the mirrored: how what a new epoch has lost of them comes back, in this order.
-    pub restored: &'static [RestoredKind],
+    pub restored: &'static [RestorationRule],
 }
 
 impl CapabilityKinds {
@@ -76,9 +76,9 @@ pub enum StopPhase {
     End,
 }
 
-pub(super) type Work = Pin<Box<dyn Future<Output = ()> + Send>>;
+pub(super) type BoxedWork = Pin<Box<dyn Future<Output = ()> + Send>>;
 /// Adds a service to what a port serves.
-pub(super) type Serve = Box<dyn FnOnce(&mut SurfaceBuilder) + Send>;
+pub(super) type ServiceMount = Box<dyn FnOnce(&mut SurfaceBuilder) + Send>;
 
 /// A node that is being put together.
 pub struct NodeBuilder {
@@ -114,7 +114,7 @@ pub struct NodeBuilder {
     pub(super) tokens: (Arc<SecretTokens>, Arc<Bearers>),
     pub(super) ports: BTreeMap<PortName, AtPort>,
     pub(super) observers: Vec<Arc<dyn RequestObserver>>,
-    pub(super) stopping: Stopping,
+    pub(super) stopping: StopSequence,
 }
 
 impl NodeBuilder {
@@ -163,22 +163,22 @@ impl NodeBuilder {
 pub(super) struct AtPort {
     /// `None`: no capability opens it.
     pub port: Option<ServedPort>,
-    pub served: Vec<Serve>,
+    pub served: Vec<ServiceMount>,
     /// What is done once it is drained.
-    pub drained: Vec<Work>,
+    pub drained: Vec<BoxedWork>,
 }
 
 /// Signal that something that runs has panicked: the node goes on without it, and is not ready any more.
 #[derive(Clone, Debug)]
-pub(super) struct Broken(Arc<watch::Sender<bool>>);
+pub(super) struct PanicSignal(Arc<watch::Sender<bool>>);
 
-impl Default for Broken {
+impl Default for PanicSignal {
     fn default() -> Self {
         Self(Arc::new(watch::Sender::new(false)))
     }
 }
 
-impl Broken {
+impl PanicSignal {
     pub(super) fn is_so(&self) -> bool {
         *self.0.borrow()
     }
@@ -198,12 +198,12 @@ impl Broken {
 }
 
 /// Tasks that run until a step of the stop.
-pub(super) struct Running {
+pub(super) struct PhaseTasks {
     tasks: JoinSet<()>,
-    broken: Broken,
+    broken: PanicSignal,
 }
 
-impl Running {
+impl PhaseTasks {
     pub(super) fn spawn(&mut self, work: impl Future<Output = ()> + Send + 'static) {
         self.tasks.spawn(self.broken.clone().unless(work));
     }
@@ -211,22 +211,22 @@ impl Running {
 
 /// Tasks that run, and the steps by which they stop. Dropping it ends everything as a crash would.
 #[derive(Default)]
-pub(super) struct Stopping {
-    steps: BTreeMap<StopPhase, Step>,
-    pub(super) broken: Broken,
+pub(super) struct StopSequence {
+    steps: BTreeMap<StopPhase, StopStep>,
+    pub(super) broken: PanicSignal,
 }
 
-struct Step {
+struct StopStep {
     /// What is about to begin, and is ended when the step begins.
-    begun: Vec<Work>,
-    running: Running,
+    begun: Vec<BoxedWork>,
+    running: PhaseTasks,
     /// What is done then.
-    done: Vec<Work>,
+    done: Vec<BoxedWork>,
 }
 
-impl Stopping {
+impl StopSequence {
     /// Tasks that run until a step of the stop.
-    pub(super) fn until(&mut self, phase: StopPhase) -> &mut Running {
+    pub(super) fn until(&mut self, phase: StopPhase) -> &mut PhaseTasks {
         &mut self.step(phase).running
     }
 
@@ -236,7 +236,7 @@ impl Stopping {
 
     /// Begins what is to run.
     pub(super) fn begin(&mut self) {
-        for Step { begun, running, .. } in self.steps.values_mut() {
+        for StopStep { begun, running, .. } in self.steps.values_mut() {
             for work in begun.drain(..) {
                 running.spawn(work);
             }
@@ -251,20 +251,20 @@ impl Stopping {
         }
     }
 
-    fn step(&mut self, phase: StopPhase) -> &mut Step {
+    fn step(&mut self, phase: StopPhase) -> &mut StopStep {
         let broken = &self.broken;
-        self.steps.entry(phase).or_insert_with(|| Step {
+        self.steps.entry(phase).or_insert_with(|| StopStep {
             begun: Vec::new(),
-            running: Running { tasks: JoinSet::new(), broken: broken.clone() },
+            running: PhaseTasks { tasks: JoinSet::new(), broken: broken.clone() },
             done: Vec::new(),
         })
     }
 }
 
 /// Tells all who want to hear of finished calls.
-pub(super) struct Observers(pub Vec<Arc<dyn RequestObserver>>);
+pub(super) struct RequestObservers(pub Vec<Arc<dyn RequestObserver>>);
 
-impl RequestObserver for Observers {
+impl RequestObserver for RequestObservers {
     fn finished(&self, call: &FinishedCall<'_>) {
         self.0.iter().for_each(|observer| observer.finished(call));
     }
@@ -280,14 +280,14 @@ mod tests {
 
     #[tokio::test]
     async fn a_node_whose_part_has_panicked_is_broken_and_one_whose_parts_end_is_not() {
-        let mut stopping = Stopping::default();
+        let mut stopping = StopSequence::default();
         let broken = stopping.broken.clone();
         stopping.until(StopPhase::End).spawn(async {});
         stopping.until(StopPhase::End).spawn(std::future::pending());
         stopping.stop().await;
         assert!(!broken.is_so());
 
-        let mut stopping = Stopping::default();
+        let mut stopping = StopSequence::default();
         let broken = stopping.broken.clone();
         stopping.until(StopPhase::Drain).spawn(std::future::pending());
         stopping.step(StopPhase::End).begun.push(Box::pin(async { panic!("as a part would") }));

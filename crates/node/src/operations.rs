@@ -33,33 +33,33 @@ const CROCKFORD: &[u8; 32] = b"0123456789ABCDEFGHJKMNPQRSTVWXYZ";
 /// The operations that one daemon carries out or has carried out.
 pub struct Operations {
     registry: Arc<Registry>,
-    known: Mutex<Known>,
+    known: Mutex<OperationTable>,
 }
 
 #[derive(Default)]
-struct Known {
+struct OperationTable {
     /// By id, so the oldest come first.
-    slots: BTreeMap<String, Arc<Slot>>,
+    slots: BTreeMap<String, Arc<OperationSlot>>,
     /// The number of the newest id.
     last: u128,
 }
 
 /// One operation, and who listens to it.
-struct Slot {
+struct OperationSlot {
     shown: watch::Sender<pb::Operation>,
     /// True: it is asked to stop.
     cancel: watch::Sender<bool>,
-    repeat: Option<Repeat>,
+    repeat: Option<CallIdentity>,
 }
 
 /// Identity of a call that may be repeated: hashes, because keys and requests may be long.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Repeat {
+pub struct CallIdentity {
     call: u64,
     request: u64,
 }
 
-impl Repeat {
+impl CallIdentity {
     /// `request` is the hash of the whole request.
     pub fn new(action: &str, principal: &str, key: &str, request: u64) -> Self {
         Self { call: xxh64(format!("{action}\n{principal}\n{key}").as_bytes(), 0), request }
@@ -74,7 +74,7 @@ pub enum BegunOperation {
 }
 
 /// Outcome of asking an operation to stop.
-pub struct Cancelled {
+pub struct CancelOutcome {
     /// False: it has ended, or was asked before.
     pub changed: bool,
     pub operation: pb::Operation,
@@ -123,7 +123,7 @@ impl Operations {
         action: &'static str,
         requested_by: &str,
         reason: &str,
-        repeat: Repeat,
+        repeat: CallIdentity,
     ) -> Result<BegunOperation, Fault> {
         let mut known = self.known.lock();
         if let Some(operation) = known.begun_by(repeat)? {
@@ -136,17 +136,17 @@ impl Operations {
     ///
     /// # Errors
     /// `IDEMPOTENCY_KEY_REUSED` when that was another request.
-    pub fn begun_by(&self, repeat: Repeat) -> Result<Option<pb::Operation>, Fault> {
+    pub fn begun_by(&self, repeat: CallIdentity) -> Result<Option<pb::Operation>, Fault> {
         self.known.lock().begun_by(repeat)
     }
 
     fn enter(
         self: &Arc<Self>,
-        known: &mut Known,
+        known: &mut OperationTable,
         action: &'static str,
         requested_by: &str,
         reason: &str,
-        repeat: Option<Repeat>,
+        repeat: Option<CallIdentity>,
     ) -> Result<RunningOperation, Fault> {
         let now = self.now();
         known.make_room()?;
@@ -162,7 +162,7 @@ impl Operations {
         };
         let id = operation.operation_id.clone();
         let (shown, cancel) = (watch::Sender::new(operation), watch::Sender::new(false));
-        let slot = Arc::new(Slot { shown, cancel, repeat });
+        let slot = Arc::new(OperationSlot { shown, cancel, repeat });
         known.slots.insert(id, slot.clone());
         Ok(RunningOperation::new(self.clone(), slot))
     }
@@ -183,7 +183,7 @@ impl Operations {
     }
 
     /// Asks an operation to stop at the next point at which it can.
-    pub fn cancel(&self, id: &str) -> Option<Cancelled> {
+    pub fn cancel(&self, id: &str) -> Option<CancelOutcome> {
         let slot = self.slot(id)?;
         let changed = slot.change(|operation| {
             let asks = !has_ended(operation) && !operation.cancel_requested;
@@ -194,10 +194,10 @@ impl Operations {
             slot.cancel.send_replace(true);
         }
         let operation = slot.shown.borrow().clone();
-        Some(Cancelled { changed, operation })
+        Some(CancelOutcome { changed, operation })
     }
 
-    fn slot(&self, id: &str) -> Option<Arc<Slot>> {
+    fn slot(&self, id: &str) -> Option<Arc<OperationSlot>> {
         self.known.lock().slots.get(id).cloned()
     }
 
@@ -211,7 +211,7 @@ impl Operations {
     }
 }
 
-impl Known {
+impl OperationTable {
     fn make_room(&mut self) -> Result<(), Fault> {
         if self.slots.len() < OPERATIONS_MAX {
             return Ok(());
@@ -227,8 +227,8 @@ impl Known {
         Ok(())
     }
 
-    fn begun_by(&self, repeat: Repeat) -> Result<Option<pb::Operation>, Fault> {
-        let same = |slot: &&Arc<Slot>| slot.repeat.is_some_and(|known| known.call == repeat.call);
+    fn begun_by(&self, repeat: CallIdentity) -> Result<Option<pb::Operation>, Fault> {
+        let same = |slot: &&Arc<OperationSlot>| slot.repeat.is_some_and(|known| known.call == repeat.call);
         let Some(slot) = self.slots.values().rev().find(same) else { return Ok(None) };
         if slot.repeat == Some(repeat) {
             return Ok(Some(slot.shown.borrow().clone()));
@@ -247,7 +247,7 @@ impl Known {
     }
 }
 
-impl Slot {
+impl OperationSlot {
     /// Changes what is shown; `change` says whether it did.
     fn change(&self, change: impl FnOnce(&mut pb::Operation) -> bool) -> bool {
         self.shown.send_if_modified(change)

@@ -14,14 +14,14 @@ use crate::readiness::Readiness;
 
 /// Sources that the answers to probes are taken from.
 #[derive(Clone)]
-pub(super) struct Probed {
+pub(super) struct ProbeSources {
     pub registry: Arc<Registry>,
     pub readiness: Arc<Readiness>,
     pub metrics: Arc<Metrics>,
 }
 
 /// Those of the control port.
-pub(super) fn probes(probed: Probed) -> Router {
+pub(super) fn probes(probed: ProbeSources) -> Router {
     Router::new()
         .route("/healthz", get(healthz))
         .route("/readyz", get(readyz))
@@ -32,7 +32,7 @@ pub(super) fn probes(probed: Probed) -> Router {
 /// Those of the relay's own port, as relays of Aero Arc answer them: ready as soon as telemetry can go where it
 /// should, and until the daemon stops.
 pub(super) fn relay_probes(
-    probed: Probed,
+    probed: ProbeSources,
     is_up: impl Fn() -> bool + Clone + Send + Sync + 'static,
 ) -> Router {
     let readiness = probed.readiness.clone();
@@ -58,14 +58,14 @@ fn relay_readyz(ready: bool) -> Response {
 }
 
 /// 200 when every required item is fine, else 503; says what is not.
-async fn readyz(State(probed): State<Probed>) -> Response {
+async fn readyz(State(probed): State<ProbeSources>) -> Response {
     let ready = probed.readiness.is_ready();
     let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     let items = probed.readiness.items();
     json(status, &serde_json::json!({"ready": ready, "nodeId": probed.registry.node_id(), "items": items}))
 }
 
-async fn metrics(State(probed): State<Probed>) -> Response {
+async fn metrics(State(probed): State<ProbeSources>) -> Response {
     match probed.metrics.text(&probed.registry, probed.readiness.is_ready()) {
         Ok(text) => {
             ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response()

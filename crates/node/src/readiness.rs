@@ -16,13 +16,13 @@ const FULL: &str = "the store is full: changes are refused until there is room; 
                     begins";
 
 /// Says what else a daemon needs.
-type Further = Box<dyn Fn() -> Vec<ReadinessItem> + Send + Sync>;
+type ReadinessSource = Box<dyn Fn() -> Vec<ReadinessItem> + Send + Sync>;
 
 /// Needs of a daemon that is to be of full use.
 pub struct Readiness {
     pub registry: Arc<Registry>,
     /// What the capabilities of the node need besides.
-    further: RwLock<Vec<Further>>,
+    further: RwLock<Vec<ReadinessSource>>,
     draining: AtomicBool,
 }
 

@@ -11,21 +11,21 @@ use omnirelay_transport::quic;
 use tokio::sync::{oneshot, watch};
 
 use super::NodeError;
-use super::node_builder::Running;
+use super::node_builder::PhaseTasks;
 use super::ports::{PortState, ServedPort};
 
-/// Stops what serves: all listeners of one surface.
-pub(super) struct Serving(Vec<Listening>);
+/// All listeners of one surface, which are stopped together.
+pub(super) struct SurfaceListeners(Vec<RunningListener>);
 
-struct Listening {
+struct RunningListener {
     stop: Option<oneshot::Sender<()>>,
     served: watch::Receiver<Option<DrainOutcome>>,
 }
 
-impl Serving {
+impl SurfaceListeners {
     /// Begins to serve a port, as one of `tasks`; and its socket if it has one, whose file goes when that ends.
     pub(super) fn begin(
-        tasks: &mut Running,
+        tasks: &mut PhaseTasks,
         port: ServedPort,
         observer: Arc<dyn RequestObserver>,
     ) -> Result<Self, NodeError> {
@@ -37,10 +37,10 @@ impl Serving {
         let first = match (listens, tls) {
             (PortState::Taken(listener), tls) => {
                 let listener = asynchronous(listener)?;
-                Listening::begin(tasks, |stop| serve_with(listener, tls, shared, limits, stop))
+                RunningListener::begin(tasks, |stop| serve_with(listener, tls, shared, limits, stop))
             }
             (PortState::Late(late), Some(tls)) => {
-                Listening::begin(tasks, |stop| late.serve(tls, shared, limits, stop))
+                RunningListener::begin(tasks, |stop| late.serve(tls, shared, limits, stop))
             }
             // Nobody has anything to show there.
             (PortState::Late(_), None) => return Ok(Self(Vec::new())),
@@ -48,15 +48,15 @@ impl Serving {
         let mut serving = Self(vec![first]);
         if let Some((udp, tls)) = over_udp {
             let shared = surface.clone();
-            serving
-                .0
-                .push(Listening::begin(tasks, |stop| serve_quic(udp, tls, (shared, None), limits, stop)));
+            serving.0.push(RunningListener::begin(tasks, |stop| {
+                serve_quic(udp, tls, (shared, None), limits, stop)
+            }));
         }
         if let Some(socket) = socket {
             let listener = socket.listener().map_err(NodeError::Listen)?;
             listener.set_nonblocking(true).map_err(NodeError::Listen)?;
             let listener = tokio::net::UnixListener::from_std(listener).map_err(NodeError::Listen)?;
-            serving.0.push(Listening::begin(tasks, |stop| async move {
+            serving.0.push(RunningListener::begin(tasks, |stop| async move {
                 let drained = serve_unix(listener, surface, limits, stop).await;
                 drop(socket);
                 drained
@@ -67,15 +67,15 @@ impl Serving {
 
     /// Takes no more connections, ends streams, and lets calls finish.
     pub(super) async fn stop(&mut self) {
-        join_all(self.0.iter_mut().map(Listening::stop)).await;
+        join_all(self.0.iter_mut().map(RunningListener::stop)).await;
     }
 }
 
 /// Is ready when a listener is told to stop.
-type Stopped = Pin<Box<dyn Future<Output = ()> + Send>>;
+type StopNotice = Pin<Box<dyn Future<Output = ()> + Send>>;
 
-impl Listening {
-    fn begin<F>(tasks: &mut Running, serve: impl FnOnce(Stopped) -> F) -> Self
+impl RunningListener {
+    fn begin<F>(tasks: &mut PhaseTasks, serve: impl FnOnce(StopNotice) -> F) -> Self
     where
         F: Future<Output = DrainOutcome> + Send + 'static,
     {

@@ -347,7 +347,7 @@ impl Presence {
             let before = whole.or_else(as_held);
             let was = before.as_ref().map_or(Status::Unspecified, PeerValue::status);
             let value = self.own_value(before, status, reason, session);
-            let told = self.told(&id, (was, status), reason);
+            let told = self.membership_audit(&id, (was, status), reason);
             Ok::<_, CommitError>(Some((
                 reader.plan().write([put(id.clone(), &value)]).audit(told),
                 is_poorer,
@@ -364,7 +364,12 @@ impl Presence {
 
     /// Record of the audit trail about a node that comes, goes, or is found dead, written by whoever commits that: one
     /// for the mesh. `None` of all else that becomes of the node.
-    pub fn told(&self, id: &RecordId, (was, becomes): (Status, Status), reason: &str) -> Option<AuditValue> {
+    pub fn membership_audit(
+        &self,
+        id: &RecordId,
+        (was, becomes): (Status, Status),
+        reason: &str,
+    ) -> Option<AuditValue> {
         let action = match becomes {
             // A suspect that is back was never away.
             Status::Alive if !matches!(was, Status::Alive | Status::Suspect) => "peers.join",

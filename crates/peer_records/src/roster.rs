@@ -76,7 +76,8 @@ impl PeerRoster {
                 Status::Left => record.read::<PeerValue>().map(Arc::new)?,
                 _ => record.value::<PeerValue>()?,
             };
-            let unproven = identities.as_ref().and_then(|known| known.lacks(&record.record, &value));
+            let unproven =
+                identities.as_ref().and_then(|known| known.unproven_reason(&record.record, &value));
             let value = if unproven.is_some() { without_identity(&value) } else { value };
             Some((record, standing, value))
         });

@@ -31,7 +31,7 @@ pub fn unproven(view: &View) -> UnprovenReasons {
             Status::Left => record.read::<PeerValue>().map(Arc::new)?,
             Status::Unspecified | Status::Alive | Status::Suspect | Status::Dead => record.value()?,
         };
-        let judged = identities.as_ref().and_then(|known| known.lacks(&record.record, &value));
+        let judged = identities.as_ref().and_then(|known| known.unproven_reason(&record.record, &value));
         let says_so = value.metadata.as_ref().is_some_and(|says| says.without_identity);
         let why = judged.or(says_so.then_some(UnprovenReason::NoCertificate))?;
         Some((record.record.id.key.clone(), why))
@@ -68,9 +68,9 @@ pub fn unproven_and_live(view: &View) -> Vec<String> {
 
 /// The same for those who ask all the time: they are judged anew once what they are judged by has changed, and every second.
 #[derive(Default)]
-pub struct UnprovenNodes(Mutex<Option<Judged>>);
+pub struct UnprovenNodes(Mutex<Option<CachedVerdict>>);
 
-struct Judged {
+struct CachedVerdict {
     at: Instant,
     /// What was changed last of peers, and of what they are judged by.
     changed: (Cursor, Cursor),
@@ -82,12 +82,12 @@ impl UnprovenNodes {
     pub fn of(&self, view: &View) -> Arc<UnprovenReasons> {
         let mut judged = self.0.lock();
         let changed = (view.changed(&PEER), standing::changed(view));
-        let is_new = |judged: &&Judged| judged.changed == changed && judged.at.elapsed() < JUDGED_FOR;
+        let is_new = |judged: &&CachedVerdict| judged.changed == changed && judged.at.elapsed() < JUDGED_FOR;
         if let Some(judged) = judged.as_ref().filter(is_new) {
             return judged.found.clone();
         }
         let found = Arc::new(unproven(view));
-        *judged = Some(Judged { at: Instant::now(), changed, found: found.clone() });
+        *judged = Some(CachedVerdict { at: Instant::now(), changed, found: found.clone() });
         found
     }
 

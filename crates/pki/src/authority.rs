@@ -15,7 +15,7 @@ use zeroize::Zeroizing;
 
 use crate::certificate::{CertificateSerial, TlsNames};
 use crate::key::{Fingerprint, KeyError, PrivateKey};
-use crate::request::{NAMES_MAX, Request, alternative_names, is_dns_name};
+use crate::request::{CertificateRequest, NAMES_MAX, alternative_names, is_dns_name};
 
 /// Reason why an authority issued nothing.
 #[derive(Debug, thiserror::Error)]
@@ -59,14 +59,14 @@ pub struct CertificateAuthority {
 
 /// Kind of an authority, by what it signs.
 #[derive(Clone, Copy)]
-enum Kind {
+enum AuthorityKind {
     /// Issuers, and the root that follows.
     Root,
     /// Leaves.
     Issuer,
 }
 
-impl Kind {
+impl AuthorityKind {
     fn word(self) -> &'static str {
         match self {
             Self::Root => "root",
@@ -98,7 +98,7 @@ impl CertificateAuthority {
     /// When the operating system has no randomness, or a time is out of range.
     pub fn root(trust_domain: TrustDomain, validity: ValidityPeriod) -> Result<Self, AuthorityError> {
         let key = PrivateKey::make()?;
-        let mut params = authority_params(&trust_domain, Kind::Root, key.fingerprint(), validity)?;
+        let mut params = authority_params(&trust_domain, AuthorityKind::Root, key.fingerprint(), validity)?;
         // One more than it has below it: the root that follows it, which it certifies as well.
         params.is_ca = IsCa::Ca(BasicConstraints::Constrained(2));
         let certificate = params.self_signed(key.pair())?.der().clone();
@@ -111,7 +111,7 @@ impl CertificateAuthority {
     /// When the operating system has no randomness, or a time is out of range.
     pub fn intermediate(&self, validity: ValidityPeriod) -> Result<Self, AuthorityError> {
         let key = PrivateKey::make()?;
-        let certificate = self.certify(Kind::Issuer, key.fingerprint(), key.pair(), validity)?;
+        let certificate = self.certify(AuthorityKind::Issuer, key.fingerprint(), key.pair(), validity)?;
         Self::kept(self.trust_domain.clone(), certificate, key)
     }
 
@@ -121,10 +121,10 @@ impl CertificateAuthority {
     /// As of [`Self::intermediate`].
     pub fn certify_issuer(
         &self,
-        request: &Request,
+        request: &CertificateRequest,
         validity: ValidityPeriod,
     ) -> Result<CertificateDer<'static>, AuthorityError> {
-        self.certify(Kind::Issuer, request.key, request.public_key(), validity)
+        self.certify(AuthorityKind::Issuer, request.key, request.public_key(), validity)
     }
 
     /// A certificate for the key of the root that follows this one: whoever trusts this one alone believes by it what leads
@@ -134,7 +134,7 @@ impl CertificateAuthority {
     /// As of [`Self::intermediate`].
     pub fn certify_root(&self, next: &Self) -> Result<CertificateDer<'static>, AuthorityError> {
         let key = next.issuer.key();
-        self.certify(Kind::Root, Fingerprint::of(&key.subject_public_key_info()), key, next.validity)
+        self.certify(AuthorityKind::Root, Fingerprint::of(&key.subject_public_key_info()), key, next.validity)
     }
 
     /// The same for a root of which there is only the certificate here.
@@ -146,12 +146,12 @@ impl CertificateAuthority {
         let key = SubjectPublicKeyInfo::from_der(read.public_key().raw)?;
         let (begin, end) = (read.validity().not_before.timestamp(), read.validity().not_after.timestamp());
         let validity = ValidityPeriod { not_before: begin, not_after: end };
-        self.certify(Kind::Root, Fingerprint::of(read.public_key().raw), &key, validity)
+        self.certify(AuthorityKind::Root, Fingerprint::of(read.public_key().raw), &key, validity)
     }
 
     fn certify(
         &self,
-        kind: Kind,
+        kind: AuthorityKind,
         key: Fingerprint,
         public_key: &impl PublicKeyData,
         validity: ValidityPeriod,
@@ -194,7 +194,7 @@ impl CertificateAuthority {
     /// When it is of another trust domain, or would begin after the authority's end.
     pub fn issue(
         &self,
-        request: &Request,
+        request: &CertificateRequest,
         id: &SpiffeId,
         names: &TlsNames,
         validity: ValidityPeriod,
@@ -291,7 +291,7 @@ fn params(common_name: &str, validity: ValidityPeriod) -> Result<CertificatePara
 /// Each authority has a subject of its own, so that what verifies a chain need not try several.
 fn authority_params(
     trust_domain: &TrustDomain,
-    kind: Kind,
+    kind: AuthorityKind,
     key: Fingerprint,
     validity: ValidityPeriod,
 ) -> Result<CertificateParams, AuthorityError> {
@@ -358,9 +358,11 @@ mod tests {
         std::slice::from_ref(certificate)
     }
 
-    fn request() -> Request {
-        Request::read(&Request::make(&PrivateKey::make().unwrap(), None, &TlsNames::default()).unwrap())
-            .unwrap()
+    fn request() -> CertificateRequest {
+        CertificateRequest::read(
+            &CertificateRequest::make(&PrivateKey::make().unwrap(), None, &TlsNames::default()).unwrap(),
+        )
+        .unwrap()
     }
 
     fn node() -> SpiffeId {
@@ -449,7 +451,9 @@ mod tests {
     fn an_issuer_whose_key_is_elsewhere_is_certified_for_its_request() {
         let root = CertificateAuthority::root(domain(), days(3650)).unwrap();
         let key = PrivateKey::make().unwrap();
-        let asked = Request::read(&Request::make(&key, None, &TlsNames::default()).unwrap()).unwrap();
+        let asked =
+            CertificateRequest::read(&CertificateRequest::make(&key, None, &TlsNames::default()).unwrap())
+                .unwrap();
         let certificate = root.certify_issuer(&asked, days(365)).unwrap();
         let issuer = CertificateAuthority::kept(domain(), certificate.clone(), key).unwrap();
         let issued = issuer.issue(&request(), &node(), &TlsNames::default(), days(1)).unwrap();
@@ -556,7 +560,9 @@ mod tests {
         assert_eq!(refused, Err(TrustError::UnknownIssuer));
         // A node signs with its own key, and is no authority.
         let key = PrivateKey::make().unwrap();
-        let request = Request::read(&Request::make(&key, None, &TlsNames::default()).unwrap()).unwrap();
+        let request =
+            CertificateRequest::read(&CertificateRequest::make(&key, None, &TlsNames::default()).unwrap())
+                .unwrap();
         let leaf = issuer.issue(&request, &node(), &TlsNames::default(), days(1)).unwrap();
         let forged = key.pair().sign(&to_be_signed("list", &domain(), b"message")).unwrap();
         let refused = bundle.verify_signed("list", b"message", &forged, one(&leaf.der), NOW);

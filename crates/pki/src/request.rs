@@ -51,7 +51,7 @@ pub enum RequestError {
 
 /// A request whose maker holds the key, and what it asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Request {
+pub struct CertificateRequest {
     /// The SPIFFE ID that is asked for, if one is.
     pub id: Option<SpiffeId>,
     pub names: TlsNames,
@@ -60,7 +60,7 @@ pub struct Request {
     public_key: SubjectPublicKeyInfo,
 }
 
-impl Request {
+impl CertificateRequest {
     /// A request for `key` with these names, as DER.
     ///
     /// # Errors
@@ -223,9 +223,12 @@ mod tests {
     fn a_request_says_what_was_asked() {
         let key = PrivateKey::make().unwrap();
         let names = TlsNames { dns: vec!["node-1.mesh".into()], addresses: vec!["::1".parse().unwrap()] };
-        let request = Request::read(&Request::make(&key, Some(&id()), &names).unwrap()).unwrap();
+        let request =
+            CertificateRequest::read(&CertificateRequest::make(&key, Some(&id()), &names).unwrap()).unwrap();
         assert_eq!((request.id, request.names, request.key), (Some(id()), names, key.fingerprint()));
-        let bare = Request::read(&Request::make(&key, None, &TlsNames::default()).unwrap()).unwrap();
+        let bare =
+            CertificateRequest::read(&CertificateRequest::make(&key, None, &TlsNames::default()).unwrap())
+                .unwrap();
         assert_eq!((bare.id, bare.names), (None, TlsNames::default()));
     }
 
@@ -233,26 +236,26 @@ mod tests {
     fn keys_that_are_sound_elsewhere_are_taken() {
         for algorithm in [&PKCS_ECDSA_P384_SHA384, &PKCS_ED25519] {
             let key = KeyPair::generate_for(algorithm).unwrap();
-            Request::read(&made(&CertificateParams::default(), &key)).unwrap();
+            CertificateRequest::read(&made(&CertificateParams::default(), &key)).unwrap();
         }
     }
 
     #[test]
     fn every_changed_byte_is_refused_or_changes_nothing() {
         let key = PrivateKey::make().unwrap();
-        let der = Request::make(&key, Some(&id()), &TlsNames::default()).unwrap();
-        let sound = Request::read(&der).unwrap();
+        let der = CertificateRequest::make(&key, Some(&id()), &TlsNames::default()).unwrap();
+        let sound = CertificateRequest::read(&der).unwrap();
         for at in 0..der.len() {
             let mut changed = der.clone();
             changed[at] ^= 1;
-            if let Ok(read) = Request::read(&changed) {
+            if let Ok(read) = CertificateRequest::read(&changed) {
                 assert_eq!(read, sound, "byte {at}");
             }
         }
         for end in 0..der.len() {
-            assert!(Request::read(&der[..end]).is_err());
+            assert!(CertificateRequest::read(&der[..end]).is_err());
         }
-        assert_eq!(Request::read(&[&der[..], b"x"].concat()), Err(RequestError::Malformed));
+        assert_eq!(CertificateRequest::read(&[&der[..], b"x"].concat()), Err(RequestError::Malformed));
     }
 
     #[test]
@@ -261,7 +264,7 @@ mod tests {
         let with = |change: &dyn Fn(&mut CertificateParams)| {
             let mut params = CertificateParams::default();
             change(&mut params);
-            Request::read(&made(&params, &key)).unwrap_err()
+            CertificateRequest::read(&made(&params, &key)).unwrap_err()
         };
         let uri = |text: &str| SanType::URI(text.try_into().unwrap());
         let dns = |text: &str| SanType::DnsName(text.try_into().unwrap());

@@ -47,7 +47,7 @@ const KEYS_FOR: i64 = 180 * 86_400;
 /// How much earlier than it is issued a certificate begins, in seconds: clocks differ.
 pub const BACKDATED: i64 = 300;
 
-/// Since when and why, and how long it has to be remembered.
+/// Revocation of one subject: since when it is out and why, and how long that has to be remembered.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Revocation {
     /// In seconds of the Unix time.

@@ -14,7 +14,7 @@ use omnirelay_pki::certificate::{TlsNames, to_pem};
 use omnirelay_pki::key::PrivateKey;
 #[cfg(feature = "pkcs12")]
 use omnirelay_pki::pkcs12::{self, Pkcs12Error};
-use omnirelay_pki::request::{Request, RequestError};
+use omnirelay_pki::request::{CertificateRequest, RequestError};
 use omnirelay_pki::trust::{ChainUsage, TrustBundle, TrustError};
 use omnirelay_pki::verifying::{RootError, check_root};
 use rustls_pki_types::CertificateDer;
@@ -48,7 +48,8 @@ fn openssl_verifies_what_is_issued() {
     let id: SpiffeId = NODE.parse().unwrap();
     let names = TlsNames { dns: vec!["node-1.mesh".into()], addresses: vec!["10.0.0.1".parse().unwrap()] };
     let key = PrivateKey::make().unwrap();
-    let request = Request::read(&Request::make(&key, Some(&id), &names).unwrap()).unwrap();
+    let request =
+        CertificateRequest::read(&CertificateRequest::make(&key, Some(&id), &names).unwrap()).unwrap();
     let issued = issuer.issue(&request, &id, &names, issuer.validity()).unwrap();
     let other = authorities().0;
     for (name, der) in [
@@ -101,7 +102,7 @@ fn requests_of_openssl_are_taken_but_not_with_a_weak_key() {
         );
         let (fine, said) = openssl(folder, &line);
         assert!(fine, "{said}");
-        Request::from_pem(&std::fs::read_to_string(folder.join("ask.pem")).unwrap())
+        CertificateRequest::from_pem(&std::fs::read_to_string(folder.join("ask.pem")).unwrap())
     };
     for key in
         ["ec -pkeyopt ec_paramgen_curve:P-256", "ec -pkeyopt ec_paramgen_curve:P-384", "ed25519", "rsa:2048"]

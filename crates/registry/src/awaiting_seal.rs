@@ -17,8 +17,9 @@ const OVERDUE_AFTER: Duration = Duration::from_secs(5);
 /// The most records that are looked for at once.
 const LOOKS_MAX: usize = 64;
 
+/// Audit record that no seal names yet.
 #[derive(Clone, Copy, Debug)]
-struct Made {
+struct UnsealedRecord {
     /// The epoch that it was committed in.
     epoch: Epoch,
     /// When it was committed, or looked for last.
@@ -27,12 +28,12 @@ struct Made {
 
 /// Audit records that the store has confirmed and no seal names yet, by their keys.
 #[derive(Debug, Default)]
-pub struct AwaitingSeal(Mutex<BTreeMap<String, Made>>);
+pub struct AwaitingSeal(Mutex<BTreeMap<String, UnsealedRecord>>);
 
 impl AwaitingSeal {
     /// Takes note of a commit of this node that the store has confirmed.
     pub fn note(&self, epoch: Epoch, entry: &LogEntry) {
-        let made = Made { epoch, seen: Instant::now() };
+        let made = UnsealedRecord { epoch, seen: Instant::now() };
         // What was put back of a snapshot was made and sealed elsewhere.
         let is_made =
             |change: &&RecordChange| change.after.id.kind == AUDIT && change.after.revision == entry.revision;

@@ -11,7 +11,7 @@ use tokio::time::Instant;
 
 /// Last answer of the store: when it came, and what it said.
 #[derive(Clone, Copy)]
-struct Last {
+struct LastAnswer {
     store: Millis,
     /// When it was asked: the store answered at this instant or later, so that its time is never behind
     /// what is made of it here, however long the answer was on its way or lay unread.
@@ -26,7 +26,7 @@ struct Last {
 
 /// News that others wait for: a new epoch, or the return of the store.
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
-struct News {
+struct StoreNews {
     epoch: Epoch,
     /// How often the store has answered again after a silence.
     returns: u64,
@@ -34,10 +34,10 @@ struct News {
 
 /// Connectivity of the store, as a daemon hears of it.
 pub struct StoreConnectivity {
-    last: RwLock<Last>,
+    last: RwLock<LastAnswer>,
     /// Why the last call failed that did.
     trouble: Mutex<String>,
-    news: watch::Sender<News>,
+    news: watch::Sender<StoreNews>,
     /// Told of each answer, and of each silence.
     answered: Notify,
     /// How many beats were answered, and followed by what follows from a beat at once.
@@ -47,12 +47,17 @@ pub struct StoreConnectivity {
 impl StoreConnectivity {
     /// Nothing heard yet.
     pub(super) fn new() -> Self {
-        let last =
-            Last { store: Millis(0), at: Instant::now(), ahead_ms: 0, silent: false, unread_since: None };
+        let last = LastAnswer {
+            store: Millis(0),
+            at: Instant::now(),
+            ahead_ms: 0,
+            silent: false,
+            unread_since: None,
+        };
         Self {
             last: RwLock::new(last),
             trouble: Mutex::default(),
-            news: watch::Sender::new(News::default()),
+            news: watch::Sender::new(StoreNews::default()),
             answered: Notify::new(),
             beats: watch::Sender::default(),
         }
@@ -214,11 +219,11 @@ impl StoreConnectivity {
         }
     }
 
-    fn last(&self) -> Last {
+    fn last(&self) -> LastAnswer {
         *self.last.read()
     }
 
-    fn change(&self, change: impl FnOnce(&mut Last)) {
+    fn change(&self, change: impl FnOnce(&mut LastAnswer)) {
         change(&mut self.last.write());
     }
 }

@@ -21,7 +21,7 @@ use tracing::{info, warn};
 use super::Registry;
 use super::view::{View, ViewRecord};
 use missing::ReleaseReason;
-pub use missing::{FollowedSpan, LostRecord, LostRecords, RestoredBy, RestoredKind};
+pub use missing::{FollowedSpan, LostRecord, LostRecords, RestorationRule, RestoredBy};
 
 /// How long a lost record is held of which there is another copy, or which its part restores.
 const HELD_FOR: Duration = Duration::from_secs(600);
@@ -48,7 +48,7 @@ pub struct LostEpochRecord {
     pub held: Arc<ViewRecord>,
     /// The copy in the new epoch, which is older or another; `None` if there is none.
     pub found: Option<Record>,
-    pub(super) reach: Reach,
+    pub(super) reach: ViewReach,
 }
 
 /// A lost record, as its owner gets it.
@@ -57,7 +57,7 @@ pub struct ToRestore {
     pub record: Arc<ViewRecord>,
     /// The copy in the new epoch, when the view first saw it.
     found: Option<Record>,
-    reach: Reach,
+    reach: ViewReach,
     since: Instant,
 }
 
@@ -75,7 +75,7 @@ pub enum UntouchedRecord {
 
 /// Reach of the view in the epoch before: how far it had come.
 #[derive(Clone, Copy)]
-pub(super) struct Reach {
+pub(super) struct ViewReach {
     pub revision: Revision,
     /// Store time of the last answer.
     pub at: Millis,
@@ -102,24 +102,26 @@ const NEWEST: &str =
     "its newest changes were lost with the log of the store, which was accepted with --accept-data-loss";
 
 /// A lost record that may be restored.
-struct Held {
+struct RestorableRecord {
     record: Arc<ViewRecord>,
     found: Option<Record>,
-    reach: Reach,
+    reach: ViewReach,
     epoch: Epoch,
     since: Instant,
 }
 
-struct Told {
+/// Notice of a new epoch and what it has cost, and whether the trail has it.
+struct LossNotice {
     loss: EpochLoss,
     since: Instant,
     recorded: bool,
 }
 
+/// Losses so far, and the records that may be restored.
 #[derive(Default)]
-struct Inner {
-    told: VecDeque<Told>,
-    held: BTreeMap<RecordId, Held>,
+struct LossState {
+    told: VecDeque<LossNotice>,
+    held: BTreeMap<RecordId, RestorableRecord>,
     totals: LossTotals,
     /// Where the view began.
     began: Revision,
@@ -140,14 +142,14 @@ pub struct EpochLosses {
     /// Kinds of which nothing is told or held.
     untold: Vec<RecordKind>,
     /// How kinds come back, by what belongs together, in their order.
-    restored: Vec<Vec<RestoredKind>>,
-    inner: Mutex<Inner>,
+    restored: Vec<Vec<RestorationRule>>,
+    inner: Mutex<LossState>,
 }
 
 impl ToRestore {
     /// A record of a snapshot: whatever is there was written since.
     pub fn of_snapshot(record: Arc<ViewRecord>) -> Self {
-        let reach = Reach { revision: Revision(0), at: Millis(0) };
+        let reach = ViewReach { revision: Revision(0), at: Millis(0) };
         Self { record, found: None, reach, since: Instant::now() }
     }
 
@@ -172,7 +174,7 @@ impl ToRestore {
     }
 }
 
-impl Reach {
+impl ViewReach {
     /// Whether a copy was written in the new epoch: what the old one had not shown by its last answer is
     /// somebody's newer word.
     fn is_passed(&self, copy: &Record, was: &Record) -> bool {
@@ -182,7 +184,7 @@ impl Reach {
 
 impl LostEpochRecord {
     /// Compares a record with its copy in the new epoch; `None`: nothing of it is lost.
-    pub(super) fn of(held: &Arc<ViewRecord>, copy: Option<&Record>, reach: Reach) -> Option<Self> {
+    pub(super) fn of(held: &Arc<ViewRecord>, copy: Option<&Record>, reach: ViewReach) -> Option<Self> {
         let was = &held.record;
         let found = copy.cloned();
         if let Some(copy) = copy {
@@ -223,7 +225,7 @@ fn owner(id: &RecordId) -> &str {
     id.key.split_once('/').map_or(id.key.as_str(), |(node, _)| node)
 }
 
-impl Held {
+impl RestorableRecord {
     fn to_restore(&self) -> ToRestore {
         let Self { record, found, reach, since, .. } = self;
         ToRestore { record: record.clone(), found: found.clone(), reach: *reach, since: *since }
@@ -321,8 +323,9 @@ impl EpochLosses {
             }
         }
         // Parts of what is there otherwise than it was known are of another moment.
-        let is_of_another =
-            |held: &Held| self.whole_of(&held.record.record).is_some_and(|of| made_anew.contains(&of));
+        let is_of_another = |held: &RestorableRecord| {
+            self.whole_of(&held.record.record).is_some_and(|of| made_anew.contains(&of))
+        };
         inner.held.retain(|_, held| !is_of_another(held));
         inner.told.retain(|told| told.since.elapsed() < TOLD_FOR);
     }
@@ -359,7 +362,7 @@ impl EpochLosses {
             }
             // What an earlier change has cost, and nobody has restored yet, was newer.
             let newest = inner.held.remove(&id).map_or(record, |held| held.record);
-            inner.held.insert(id, Held { record: newest, found, reach, epoch, since });
+            inner.held.insert(id, RestorableRecord { record: newest, found, reach, epoch, since });
         }
         inner.tell(loss, since);
     }
@@ -375,10 +378,10 @@ impl EpochLosses {
     }
 }
 
-impl Inner {
+impl LossState {
     fn tell(&mut self, loss: EpochLoss, since: Instant) {
         loss.say();
-        self.told.push_back(Told { loss, since, recorded: false });
+        self.told.push_back(LossNotice { loss, since, recorded: false });
         if self.told.len() > TOLD_MAX {
             self.told.pop_front();
         }

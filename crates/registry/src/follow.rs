@@ -32,7 +32,7 @@ const BEHIND_MAX: Duration = Duration::from_secs(1);
 const NOTHING_NEW: Duration = Duration::from_millis(50);
 
 /// Reason why the view must be loaded.
-enum Reload {
+enum ReloadReason {
     /// The store said something that changes everything, or has come back: at once.
     Now,
     /// The log does not reach back, or has a gap.
@@ -58,7 +58,7 @@ pub async fn follow_log(registry: Arc<Registry>) {
                 reload
             }
             Err(reload) => {
-                if matches!(reload, Reload::Failed(_)) && asked.elapsed() >= limit {
+                if matches!(reload, ReloadReason::Failed(_)) && asked.elapsed() >= limit {
                     limit = (limit * 2).min(CALL_TIMEOUT);
                 }
                 reload
@@ -70,9 +70,9 @@ pub async fn follow_log(registry: Arc<Registry>) {
             connectivity.note_log(false);
         }
         match reload {
-            Reload::Now => continue,
-            Reload::Behind => {}
-            Reload::Failed(error) => {
+            ReloadReason::Now => continue,
+            ReloadReason::Behind => {}
+            ReloadReason::Failed(error) => {
                 connectivity.note_trouble(&chain(&error));
                 connectivity.note_log(false);
                 if faults_told.is_due(&error) {
@@ -92,14 +92,14 @@ pub async fn follow_log(registry: Arc<Registry>) {
 }
 
 /// Follows the log until the view must be loaded again.
-async fn follow(registry: &Registry) -> Reload {
+async fn follow(registry: &Registry) -> ReloadReason {
     loop {
         let head = registry.view().head();
         let connectivity = registry.view().connectivity();
         let news = connectivity.news();
         if connectivity.epoch() != head.epoch {
             info!(epoch = %connectivity.epoch(), "registry began a new epoch; the view is loaded again");
-            return Reload::Now;
+            return ReloadReason::Now;
         }
         let asked = Instant::now();
         let page = registry.store().log(head.revision, PAGE_MAX, LOG_WAIT);
@@ -109,7 +109,7 @@ async fn follow(registry: &Registry) -> Reload {
             // After a silence the call may be waiting for a connection that is gone.
             () = news => continue,
             // Others sign records than those by whom they were judged.
-            () = registry.look_until_found(|view| view.must_judge_anew().then_some(())) => return Reload::Now,
+            () = registry.look_until_found(|view| view.must_judge_anew().then_some(())) => return ReloadReason::Now,
             // Or it is the only one that does: other calls are answered.
             () = left_behind(registry.view()) => {
                 debug!("log call has missed what beats tell of; asking again");
@@ -117,9 +117,9 @@ async fn follow(registry: &Registry) -> Reload {
             }
         };
         match page {
-            Ok(page) if must_load_again(registry.view(), head.epoch, &page) => return Reload::Behind,
+            Ok(page) if must_load_again(registry.view(), head.epoch, &page) => return ReloadReason::Behind,
             Ok(_) => connectivity.note_log(true),
-            Err(error) => return Reload::Failed(error),
+            Err(error) => return ReloadReason::Failed(error),
         }
         if registry.view().head() == head && asked.elapsed() < NOTHING_NEW {
             sleep(NOTHING_NEW).await;
@@ -161,35 +161,35 @@ pub async fn in_time<T, E: From<StoreError>>(
 }
 
 /// Reads everything, unless the store has come back meanwhile from where a call may be lost. Each call has this `limit`.
-async fn load(registry: &Registry, limit: Duration) -> Result<(), Reload> {
+async fn load(registry: &Registry, limit: Duration) -> Result<(), ReloadReason> {
     let (store, connectivity, asked) = (registry.store(), registry.view().connectivity(), Instant::now());
     let beat = tokio::select! {
         biased;
-        beat = in_time(limit, store.pulse(Pulse::default())) => beat.map_err(Reload::Failed)?,
-        () = connectivity.news() => return Err(Reload::Now),
+        beat = in_time(limit, store.pulse(Pulse::default())) => beat.map_err(ReloadReason::Failed)?,
+        () = connectivity.news() => return Err(ReloadReason::Now),
     };
     registry.view().note_beat(&beat, asked);
     tokio::select! {
         biased;
         loaded = load_from(registry, &beat, limit) => loaded,
-        () = connectivity.news() => Err(Reload::Now),
+        () = connectivity.news() => Err(ReloadReason::Now),
     }
 }
 
 /// Reads the records and then the log behind the revision that the beat found.
-async fn load_from(registry: &Registry, beat: &PulseAnswer, limit: Duration) -> Result<(), Reload> {
+async fn load_from(registry: &Registry, beat: &PulseAnswer, limit: Duration) -> Result<(), ReloadReason> {
     let (store, view) = (registry.store(), registry.view());
     let mut records = BTreeMap::new();
     for kind in view.mirrored() {
         records.insert(kind.clone(), read_kind(store, beat.epoch, kind, limit).await?);
     }
-    let Some(log) = read_log(store, beat, limit).await.map_err(Reload::Failed)? else {
+    let Some(log) = read_log(store, beat, limit).await.map_err(ReloadReason::Failed)? else {
         debug!("log was trimmed while the view was being loaded");
-        return Err(Reload::Behind);
+        return Err(ReloadReason::Behind);
     };
-    let Leases { epoch, leases } = in_time(limit, store.leases()).await.map_err(Reload::Failed)?;
+    let Leases { epoch, leases } = in_time(limit, store.leases()).await.map_err(ReloadReason::Failed)?;
     if epoch != beat.epoch {
-        return Err(Reload::Behind);
+        return Err(ReloadReason::Behind);
     }
     let verified = view.verify_loaded(&records).await;
     let count: usize = records.values().flatten().map(Vec::len).sum();
@@ -212,15 +212,15 @@ async fn read_kind(
     epoch: Epoch,
     kind: &RecordKind,
     limit: Duration,
-) -> Result<Vec<Vec<Arc<ViewRecord>>>, Reload> {
+) -> Result<Vec<Vec<Arc<ViewRecord>>>, ReloadReason> {
     let (mut after, mut read, mut pages) = (None, None, Vec::new());
     loop {
         let scan = Scan { kind: kind.clone(), after, backwards: false, limit: PAGE_MAX };
         let make = async { pages.extend(read.take().map(|records| view_records(epoch, records))) };
         let (page, ()) = tokio::join!(in_time(limit, store.scan(scan)), make);
-        let page = page.map_err(Reload::Failed)?;
+        let page = page.map_err(ReloadReason::Failed)?;
         if page.epoch != epoch {
-            return Err(Reload::Behind);
+            return Err(ReloadReason::Behind);
         }
         after = page.records.last().map(|record| record.id.key.clone());
         if !page.more || after.is_none() {

@@ -41,7 +41,7 @@ pub enum BeatOutcome {
 }
 
 /// State of the heartbeat: what one beat knows of those before it.
-struct Heart<'a> {
+struct HeartbeatState<'a> {
     registry: &'a Registry,
     pace: HeartbeatPace,
     /// The epoch of the view when it beat last.
@@ -58,7 +58,7 @@ struct Heart<'a> {
 pub async fn beat_heart(registry: &Registry, pace: HeartbeatPace, after_beat: impl Fn(BeatOutcome)) {
     let mut ticks = tokio::time::interval(pace.renew_every.min(POLL_EVERY));
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut heart = Heart {
+    let mut heart = HeartbeatState {
         registry,
         pace,
         known: Epoch(0),
@@ -102,7 +102,7 @@ async fn asked_for(registry: &Registry, beaten: Instant) {
     registry.view().beat_asked().await;
 }
 
-impl Heart<'_> {
+impl HeartbeatState<'_> {
     /// Makes all groups due.
     fn begin_anew(&mut self) -> Instant {
         self.renewed = None;

@@ -10,7 +10,7 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 /// A group of this node.
-struct Own {
+struct OwnGroup {
     of: GroupRef,
     epoch: Epoch,
     ttl: Duration,
@@ -22,7 +22,7 @@ struct Own {
 /// The groups of this node.
 #[derive(Default)]
 pub struct HeldGroups {
-    own: Mutex<Vec<Own>>,
+    own: Mutex<Vec<OwnGroup>>,
     /// How long the lives of groups lived, at most, that this node has opened anew.
     before: Mutex<BTreeMap<GroupId, Duration>>,
     /// False: what the store has granted needs no confirmation.
@@ -54,7 +54,13 @@ impl HeldGroups {
         let mut own = self.own.lock();
         own.retain(|kept| kept.of.id != group.of.id);
         let valid_until = valid_until(asked, group.ttl);
-        own.push(Own { of: group.of.clone(), epoch, ttl: group.ttl, valid_until, confirmed_until: None });
+        own.push(OwnGroup {
+            of: group.of.clone(),
+            epoch,
+            ttl: group.ttl,
+            valid_until,
+            confirmed_until: None,
+        });
         self.kept.notify_one();
     }
 
@@ -67,7 +73,7 @@ impl HeldGroups {
 
     /// Longest time to live of the lives of a group that this node has replaced: a former process may have had other
     /// settings.
-    pub fn longest_before(&self, id: &GroupId) -> Duration {
+    pub fn longest_replaced_ttl(&self, id: &GroupId) -> Duration {
         let before = self.before.lock();
         before.get(id).copied().unwrap_or_default()
     }

@@ -67,10 +67,10 @@ use audit_faults::AuditFaults;
 use awaiting_seal::AwaitingSeal;
 use confirm::ConfirmationCounts;
 use cursor::Cursor;
-use epoch_loss::{EpochLosses, RestoredKind};
+use epoch_loss::{EpochLosses, RestorationRule};
 use held_groups::HeldGroups;
-use ttl_records::Beginnings;
-use ttl_renewal::Refreshes;
+use ttl_records::LifeStartLocks;
+use ttl_renewal::RefreshQueue;
 use view::{AppliedEntries, View};
 
 /// How long a commit's caller waits for the view to show it.
@@ -96,10 +96,10 @@ pub struct Registry {
     losses: EpochLosses,
     confirmations: ConfirmationCounts,
     log_turns: Semaphore,
-    refreshes: Refreshes,
+    refreshes: RefreshQueue,
     /// Kinds of what says itself that it lives, those first that others depend on.
     claimed: Vec<RecordKind>,
-    beginnings: Beginnings,
+    beginnings: LifeStartLocks,
     /// About mutations that the store refused.
     refusals: FaultLimiter<StoreError>,
     /// True: the last commit found no room.
@@ -126,9 +126,9 @@ impl Registry {
             held_groups: HeldGroups::confirming(store.confirms()),
             store,
             log_turns: Semaphore::new(LOG_READERS_MAX),
-            refreshes: Refreshes::default(),
+            refreshes: RefreshQueue::default(),
             claimed: Vec::new(),
-            beginnings: Beginnings::default(),
+            beginnings: LifeStartLocks::default(),
             refusals: FaultLimiter::default(),
             full: AtomicBool::new(false),
             fenced: AtomicU64::new(0),
@@ -155,7 +155,7 @@ impl Registry {
     /// Awaits what a new epoch has lost whole of these kinds until somebody puts it back, or it is given up. Others than its
     /// owner do so after `own_turn`.
     #[must_use]
-    pub fn restoring(self, restored: Vec<Vec<RestoredKind>>, own_turn: Duration) -> Self {
+    pub fn restoring(self, restored: Vec<Vec<RestorationRule>>, own_turn: Duration) -> Self {
         Self { losses: self.losses.restored(restored), view: self.view.awaiting(own_turn), ..self }
     }
 

@@ -19,8 +19,8 @@ const PARTS: u32 = 20;
 /// The longest time between two of them because they are much work.
 const BETWEEN_MAX: Duration = Duration::from_millis(250);
 
-/// Scene that a look depends on and that may change so often that a look at each change is too many.
-pub struct PacedScene<S> {
+/// Pace of looks at a scene that may change so often that a look at each change is too many.
+pub struct LookPace<S> {
     pub sense: S,
     /// From the beginning of a look to that of the next one, if nothing else asks for it; longer where a look is much work.
     pub between: Duration,
@@ -67,7 +67,7 @@ impl Registry {
         sense: impl Fn(&View) -> S,
         look: impl FnMut(K) -> F,
     ) {
-        let pace = PacedScene { sense: |_: &View| (), between: Duration::ZERO };
+        let pace = LookPace { sense: |_: &View| (), between: Duration::ZERO };
         self.react_and_pace(known, sense, pace, look).await;
     }
 
@@ -75,7 +75,7 @@ impl Registry {
     pub async fn react_paced<S: PartialEq, P: PartialEq, F: Future<Output = Option<Instant>>>(
         &self,
         sense: impl Fn(&View) -> S,
-        pace: PacedScene<impl Fn(&View) -> P>,
+        pace: LookPace<impl Fn(&View) -> P>,
         mut look: impl FnMut() -> F,
     ) {
         let look = |()| {
@@ -89,7 +89,7 @@ impl Registry {
         &self,
         mut known: K,
         sense: impl Fn(&View) -> S,
-        pace: PacedScene<impl Fn(&View) -> P>,
+        pace: LookPace<impl Fn(&View) -> P>,
         mut look: impl FnMut(K) -> F,
     ) {
         let view = self.view();

@@ -16,7 +16,7 @@ use super::Registry;
 use super::act::{CommitPlan, DaemonAct, WriteAuthority};
 use super::heartbeat::HeartbeatPace;
 use super::lab::LabRegistry;
-use super::reactor::PacedScene;
+use super::reactor::LookPace;
 use super::view::View;
 
 const THING: RecordKind = RecordKind::of("thing");
@@ -142,7 +142,7 @@ async fn what_is_paced_is_looked_at_now_and_then_and_what_is_not_at_once() {
     let mut d = daemon().await;
     let (registry, look) = (d.registry.clone(), d.counting());
     d.tasks.spawn(async move {
-        let pace = PacedScene { sense: |view: &View| view.changed(&THING), between: MS * 100 };
+        let pace = LookPace { sense: |view: &View| view.changed(&THING), between: MS * 100 };
         registry.react_paced(|view| view.changed(&OTHER), pace, look).await;
     });
     sleep(MS * 200).await;
@@ -167,7 +167,7 @@ async fn looks_that_are_much_work_are_further_apart() {
         let mut d = daemon().await;
         let (registry, mut look) = (d.registry.clone(), d.counting());
         d.tasks.spawn(async move {
-            let pace = PacedScene { sense: |view: &View| view.changed(&THING), between: MS * 40 };
+            let pace = LookPace { sense: |view: &View| view.changed(&THING), between: MS * 40 };
             let look = || {
                 let looked = look();
                 async move {

@@ -45,7 +45,7 @@ impl Registry {
         };
         let line = |id: &RecordId| refused.get(id).map(|refused| told(id, refused)).unwrap_or_default();
         // Another issuer may have put some of them right meanwhile.
-        let rewrite = Rewrite {
+        let rewrite = RecordRewrite {
             action: RESTORE,
             write: as_it_counts,
             is_due: |id: &RecordId| self.view().is_refused(id),
@@ -66,8 +66,12 @@ impl Registry {
         };
         let line = |id: &RecordId| format!("{id}: signed");
         // Another issuer may have signed some of them meanwhile.
-        let rewrite =
-            Rewrite { action: SIGN, write: anew, is_due: |id: &RecordId| self.view().is_to_sign(id), line };
+        let rewrite = RecordRewrite {
+            action: SIGN,
+            write: anew,
+            is_due: |id: &RecordId| self.view().is_to_sign(id),
+            line,
+        };
         self.write_signed(ids, rewrite).await
     }
 
@@ -75,7 +79,7 @@ impl Registry {
     async fn write_signed<W, D, L>(
         &self,
         ids: &[RecordId],
-        rewrite: Rewrite<W, D, L>,
+        rewrite: RecordRewrite<W, D, L>,
     ) -> Result<(), CommitError>
     where
         W: Fn(&DecisionReader<'_>, &RecordId) -> Write,
@@ -97,7 +101,7 @@ impl Registry {
     async fn write_some<W, D, L>(
         &self,
         ids: &[RecordId],
-        Rewrite { action, write, is_due, line }: &Rewrite<W, D, L>,
+        RecordRewrite { action, write, is_due, line }: &RecordRewrite<W, D, L>,
     ) -> Result<(), CommitError>
     where
         W: Fn(&DecisionReader<'_>, &RecordId) -> Write,
@@ -133,7 +137,7 @@ impl Registry {
 }
 
 /// Rewrite of records: what is written of each, whether that is still due, and what the trail says of it.
-struct Rewrite<W, D, L> {
+struct RecordRewrite<W, D, L> {
     action: &'static str,
     write: W,
     is_due: D,

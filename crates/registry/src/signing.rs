@@ -28,15 +28,15 @@ fn is_import(write: &Write) -> bool {
     matches!(write, Write::Import { .. })
 }
 
-/// By whom writes are signed.
-struct Signing {
+/// Signing of writes: the signers, and the authority by which they sign.
+struct WriteSigning {
     by: RecordSigning,
     signers: Arc<RecordSigners>,
     /// The value of the authority's record whose issuer signs.
     authority: Bytes,
 }
 
-impl Signing {
+impl WriteSigning {
     /// What is written of a record: with the signature that it has, if that counts still, and else with a new one.
     fn value(&self, id: &RecordId, parts: SignedParts, number: u64) -> Result<Bytes, Fault> {
         if let Some(signature) = parts.signature.as_ref().filter(|of| self.signers.has(&of.key)) {
@@ -59,7 +59,7 @@ impl Registry {
     /// `NOT_AN_ISSUER`.
     pub(super) fn check_may_sign(&self, writes: &[Write]) -> Result<(), Fault> {
         match self.signing_of(writes, &mut Vec::new())? {
-            Some(Signing { by, authority, .. }) => by.issuers.check_may_sign(&authority),
+            Some(WriteSigning { by, authority, .. }) => by.issuers.check_may_sign(&authority),
             None => Ok(()),
         }
     }
@@ -116,7 +116,7 @@ impl Registry {
         &self,
         writes: &[Write],
         expected: &mut Vec<Precondition>,
-    ) -> Result<Option<Signing>, Fault> {
+    ) -> Result<Option<WriteSigning>, Fault> {
         let own = writes.iter().filter(|write| !is_import(write));
         let Some(first) = own.clone().find_map(|write| self.view().to_sign(write.id())) else {
             return Ok(None);
@@ -144,7 +144,7 @@ impl Registry {
             },
             None => (signers, authority),
         };
-        Ok(signers.zip(authority).map(|(signers, authority)| Signing { by, signers, authority }))
+        Ok(signers.zip(authority).map(|(signers, authority)| WriteSigning { by, signers, authority }))
     }
 }
 

@@ -92,33 +92,33 @@ impl Registry {
         // Behind `early` something is older, or not kept; behind `late` nothing is.
         let (mut early, mut late, mut gap) = (0, head.revision.0, false);
         match self.behind(Revision(early), time).await? {
-            Behind::Later => return Ok(start(early, false)),
-            Behind::Earlier => {}
-            Behind::NotKept => gap = true,
+            TimeRelation::Later => return Ok(start(early, false)),
+            TimeRelation::Earlier => {}
+            TimeRelation::NotKept => gap = true,
         }
         while late.saturating_sub(early) > 1 {
             let middle = early + (late - early) / 2;
             match self.behind(Revision(middle), time).await? {
-                Behind::Later => late = middle,
-                Behind::Earlier => (early, gap) = (middle, false),
-                Behind::NotKept => (early, gap) = (middle, true),
+                TimeRelation::Later => late = middle,
+                TimeRelation::Earlier => (early, gap) = (middle, false),
+                TimeRelation::NotKept => (early, gap) = (middle, true),
             }
         }
         Ok(start(late, gap))
     }
 
-    async fn behind(&self, after: Revision, time: Millis) -> Result<Behind, StoreError> {
+    async fn behind(&self, after: Revision, time: Millis) -> Result<TimeRelation, StoreError> {
         let page = self.log_behind(after, 1).await?;
         Ok(match page.entries.first() {
-            _ if page.compacted => Behind::NotKept,
-            Some(entry) if entry.at < time => Behind::Earlier,
-            Some(_) | None => Behind::Later,
+            _ if page.compacted => TimeRelation::NotKept,
+            Some(entry) if entry.at < time => TimeRelation::Earlier,
+            Some(_) | None => TimeRelation::Later,
         })
     }
 }
 
 /// Relation of the first commit behind a place to a time.
-enum Behind {
+enum TimeRelation {
     Earlier,
     /// It is as late, or later, or there is none.
     Later,

@@ -42,16 +42,16 @@ const RETURN_WAIT: Duration = Duration::from_secs(1);
 /// What is lived by when the view has not heard of the life before.
 const TTL_UNKNOWN: Duration = Duration::from_secs(30);
 
-/// One at a time may begin a life of a record, or each would end the other's.
-pub(super) struct Beginnings([Mutex<()>; STRIPES]);
+/// Locks by record: one at a time may begin a life of it, or each would end the other's.
+pub(super) struct LifeStartLocks([Mutex<()>; STRIPES]);
 
-impl Default for Beginnings {
+impl Default for LifeStartLocks {
     fn default() -> Self {
         Self(std::array::from_fn(|_| Mutex::default()))
     }
 }
 
-impl Beginnings {
+impl LifeStartLocks {
     async fn of(&self, id: &RecordId) -> MutexGuard<'_, ()> {
         let mut hasher = DefaultHasher::new();
         id.hash(&mut hasher);
@@ -77,8 +77,8 @@ impl TtlOutcome {
     }
 }
 
-/// Start of a life of a record: what it begins with.
-pub struct TtlStart<'a> {
+/// New record with a TTL: the value, the TTL and the conditions with which its life begins.
+pub struct NewTtlRecord<'a> {
     pub id: RecordId,
     pub ttl: Duration,
     /// When nobody waits for it any more.
@@ -103,7 +103,7 @@ pub struct TtlClaim<'a> {
 }
 
 /// Wanted state of a living record, and what else must hold.
-struct Wanted<'a> {
+struct WantedState<'a> {
     /// What the value was made from.
     from: (Epoch, Version),
     ttl: Duration,
@@ -201,7 +201,7 @@ impl Registry {
     async fn bring_back(
         &self,
         record: &ViewRecord,
-        wanted: Option<&Wanted<'_>>,
+        wanted: Option<&WantedState<'_>>,
         heard: Instant,
     ) -> Result<TtlOutcome, LifeError> {
         let id = &record.record.id;
@@ -265,7 +265,7 @@ impl Registry {
     async fn change_living(
         &self,
         now: &ViewRecord,
-        wanted: Option<&Wanted<'_>>,
+        wanted: Option<&WantedState<'_>>,
     ) -> Result<TtlOutcome, LifeError> {
         if let Some(wanted) = wanted.filter(|wanted| *wanted.value != now.record.value) {
             let write = put(now, wanted.value, now.record.group.clone());
@@ -275,7 +275,7 @@ impl Registry {
         Ok(TtlOutcome::Lives)
     }
 
-    async fn write_anew(&self, now: &ViewRecord, wanted: Option<&Wanted<'_>>) -> Result<(), LifeError> {
+    async fn write_anew(&self, now: &ViewRecord, wanted: Option<&WantedState<'_>>) -> Result<(), LifeError> {
         let old = now.record.group.as_ref().map(|group| &group.id);
         let known = || old.and_then(|old| self.view().group(old)).map_or(TTL_UNKNOWN, |group| group.ttl);
         let ttl = wanted.map_or_else(known, |wanted| wanted.ttl);
@@ -296,7 +296,7 @@ impl Registry {
     pub async fn claim(&self, claim: TtlClaim<'_>) -> Result<(), LifeError> {
         let TtlClaim { record, ttl, until, value, preconditions } = claim;
         let from = (record.epoch, record.record.version);
-        let wanted = Wanted { from, ttl, until, value, preconditions };
+        let wanted = WantedState { from, ttl, until, value, preconditions };
         let kept = match by(until, self.refresh(record)).await?? {
             RefreshOutcome::Lives if self.has_other_ttl(record, ttl) => {
                 let _one = by(until, self.beginnings.of(&record.record.id)).await?;
@@ -327,8 +327,8 @@ impl Registry {
     /// # Errors
     /// [`CommitError::Conflict`] when it is there, or a precondition does not hold; [`StoreError::EpochChanged`] when
     /// it is to be decided anew: nothing was changed.
-    pub async fn begin_life(&self, beginning: TtlStart<'_>) -> Result<(), LifeError> {
-        let TtlStart { id, ttl, until, epoch, mut preconditions, value } = beginning;
+    pub async fn begin_life(&self, beginning: NewTtlRecord<'_>) -> Result<(), LifeError> {
+        let NewTtlRecord { id, ttl, until, epoch, mut preconditions, value } = beginning;
         let _one = by(until, self.beginnings.of(&id)).await?;
         let current = self.view().head().epoch;
         if current != epoch {

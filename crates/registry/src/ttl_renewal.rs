@@ -56,17 +56,17 @@ pub struct TooManyWait;
 
 /// Refreshes that wait for the next pulse, and those that wait for the store.
 #[derive(Default)]
-pub(super) struct Refreshes {
+pub(super) struct RefreshQueue {
     /// What the store is asked for with each pulse, once they are sent.
     grace: OnceLock<Duration>,
-    waiting: Mutex<Vec<Waiting>>,
+    waiting: Mutex<Vec<PulseWaiter>>,
     added: Notify,
-    deferred: Mutex<BTreeMap<RecordId, Deferred>>,
+    deferred: Mutex<BTreeMap<RecordId, DeferredRefresh>>,
     put_off: Notify,
 }
 
-/// Somebody who waits for a pulse.
-struct Waiting {
+/// Caller who waits for a pulse.
+struct PulseWaiter {
     group: GroupRef,
     /// `None`: the store did not say.
     answer: oneshot::Sender<Option<RefreshOutcome>>,
@@ -74,14 +74,14 @@ struct Waiting {
 
 /// A record that somebody spoke for while the store was away.
 #[derive(Clone, Copy)]
-struct Deferred {
+struct DeferredRefresh {
     heard: Instant,
     ttl: Duration,
     /// Of the value of which it was said.
     of_value: u64,
 }
 
-impl Refreshes {
+impl RefreshQueue {
     fn add(&self, group: GroupRef) -> Result<oneshot::Receiver<Option<RefreshOutcome>>, TooManyWait> {
         let (answer, answered) = oneshot::channel();
         let mut waiting = self.waiting.lock();
@@ -89,7 +89,7 @@ impl Refreshes {
             return Err(TooManyWait);
         }
         let first = waiting.is_empty();
-        waiting.push(Waiting { group, answer });
+        waiting.push(PulseWaiter { group, answer });
         drop(waiting);
         if first {
             self.added.notify_one();
@@ -98,7 +98,7 @@ impl Refreshes {
     }
 
     /// Waits for somebody, and takes all who wait by then, as many as one pulse may renew.
-    async fn take(&self) -> Vec<Waiting> {
+    async fn take(&self) -> Vec<PulseWaiter> {
         loop {
             {
                 let mut waiting = self.waiting.lock();
@@ -114,7 +114,7 @@ impl Refreshes {
         }
     }
 
-    fn defer(&self, id: &RecordId, of: Deferred) -> Result<RefreshOutcome, TooManyWait> {
+    fn defer(&self, id: &RecordId, of: DeferredRefresh) -> Result<RefreshOutcome, TooManyWait> {
         let mut deferred = self.deferred.lock();
         if deferred.len() >= DEFERRED_MAX && !deferred.contains_key(id) {
             return Err(TooManyWait);
@@ -129,14 +129,14 @@ impl Refreshes {
     }
 
     /// What waits for the store and is not over by itself. It waits until it is done.
-    fn waiting(&self) -> Vec<(RecordId, Deferred)> {
+    fn waiting(&self) -> Vec<(RecordId, DeferredRefresh)> {
         let mut deferred = self.deferred.lock();
         deferred.retain(|_, of| of.heard.elapsed() < of.ttl);
         deferred.iter().map(|(id, of)| (id.clone(), *of)).collect()
     }
 
     /// Nothing more is to be told of this word; a newer one goes on waiting.
-    fn done(&self, id: &RecordId, of: Deferred) {
+    fn done(&self, id: &RecordId, of: DeferredRefresh) {
         let mut deferred = self.deferred.lock();
         if deferred.get(id).is_some_and(|known| known.heard <= of.heard) {
             deferred.remove(id);
@@ -208,7 +208,7 @@ impl Registry {
     pub(super) fn defer(&self, record: &ViewRecord, heard: Instant) -> Result<RefreshOutcome, TooManyWait> {
         let group = record.record.group.as_ref().and_then(|group| self.view().group(&group.id));
         let ttl = group.map_or(TTL_UNKNOWN, |group| group.ttl);
-        self.refreshes.defer(&record.record.id, Deferred { heard, ttl, of_value: hash_of(record) })
+        self.refreshes.defer(&record.record.id, DeferredRefresh { heard, ttl, of_value: hash_of(record) })
     }
 
     /// Whether the store is away: what is said then is told it when it is back.
@@ -302,7 +302,7 @@ impl Registry {
     }
 
     /// False: it goes on waiting.
-    async fn write_back_one(&self, id: RecordId, of: Deferred) -> bool {
+    async fn write_back_one(&self, id: RecordId, of: DeferredRefresh) -> bool {
         let Some(record) = self.view().get(&id) else { return false };
         if hash_of(&record) != of.of_value {
             // It is another relay's by now, or somewhere else: that was said later.

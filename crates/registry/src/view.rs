@@ -31,7 +31,7 @@ use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
 use awaited::AwaitedRecords;
-use confirmed::{Confirmed, Splits};
+use confirmed::{ConfirmedState, SeenSplits};
 pub use confirmed::{LeaseSplit, ToConfirm};
 pub use cut::RegistryCut;
 pub use derived::DerivedRecords;
@@ -39,7 +39,7 @@ pub use entry::{ViewChange, ViewEntry};
 pub use loaded::LoadedRecords;
 use lock::{read, write};
 pub use record::ViewRecord;
-use records::{List, Records};
+use records::{OrderedRecords, RecordList};
 pub(super) use signed::ToSign;
 pub use signed::{AuthoritySuccession, RecordIssuers, RecordSigning, RefusedRecord, VerifiedSignatures};
 pub use tenancy::LeaseTenancy;
@@ -66,9 +66,9 @@ pub struct RegistryHead {
 #[derive(Default)]
 struct State {
     head: RegistryHead,
-    kinds: BTreeMap<RecordKind, Records>,
+    kinds: BTreeMap<RecordKind, OrderedRecords>,
     /// The records of each kind as a list, made when it is first asked for after a change.
-    lists: BTreeMap<RecordKind, OnceLock<List>>,
+    lists: BTreeMap<RecordKind, OnceLock<RecordList>>,
     /// The newest commits, each one's `previous` the revision before it.
     recent: VecDeque<Arc<ViewEntry>>,
     /// The bytes of the values in `recent`.
@@ -95,8 +95,8 @@ struct State {
     heard_at: Millis,
     /// Where the log ended at that time.
     heard_of: Revision,
-    confirmed: Confirmed,
-    splits: Splits,
+    confirmed: ConfirmedState,
+    splits: SeenSplits,
     awaited: AwaitedRecords,
     signed: signed::SignedRecords,
     /// Asks the heart for a beat.
@@ -338,11 +338,11 @@ impl View {
                 changed.insert(change.after.record.id.key.as_str(), change.before.as_ref());
             }
         }
-        let all = state.kinds.get(kind).into_iter().flat_map(Records::iter);
+        let all = state.kinds.get(kind).into_iter().flat_map(OrderedRecords::iter);
         let others = all.filter(|record| !changed.contains_key(record.record.id.key.as_str()));
         let mut records: Vec<_> = others.chain(changed.values().copied().flatten()).cloned().collect();
         records.sort_by(|one, other| one.record.id.key.cmp(&other.record.id.key));
-        let records = state.live(List::of(records), now);
+        let records = state.live(RecordList::of(records), now);
         let cursor = Cursor::at(state.head.epoch, revision);
         Some(ViewReading { cursor, changed: cursor, records })
     }
@@ -460,13 +460,13 @@ impl State {
         Cursor::at(self.head.epoch, changed.copied().unwrap_or(self.loaded))
     }
 
-    fn shared_list(&self, kind: &RecordKind) -> List {
-        let make = || self.kinds.get(kind).map(Records::list).unwrap_or_default();
+    fn shared_list(&self, kind: &RecordKind) -> RecordList {
+        let make = || self.kinds.get(kind).map(OrderedRecords::list).unwrap_or_default();
         self.lists.get(kind).map_or_else(make, |list| list.get_or_init(make).clone())
     }
 
     /// The list without the records whose group is over; itself when there are none.
-    fn live(&self, List { records, has_bound }: List, now: Millis) -> Arc<Vec<Arc<ViewRecord>>> {
+    fn live(&self, RecordList { records, has_bound }: RecordList, now: Millis) -> Arc<Vec<Arc<ViewRecord>>> {
         if !has_bound || records.iter().all(|record| self.is_live(record, now)) {
             return records;
         }

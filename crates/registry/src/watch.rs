@@ -95,19 +95,20 @@ impl WatchStep {
     }
 }
 
-/// The records of a snapshot that have not been told of yet.
-struct Snapshot {
+/// Progress through a snapshot: its records, and how many of them have been looked at.
+struct SnapshotProgress {
     records: Arc<Vec<Arc<ViewRecord>>>,
     /// How many have been looked at.
     seen: usize,
     cursor: Cursor,
 }
 
-type Filter = Box<dyn Fn(&ViewRecord) -> bool + Send + Sync>;
-/// Differs whenever the filter lets other records through.
-type Sense = Box<dyn Fn() -> u64 + Send + Sync>;
+/// Filter of the records that a watch tells of.
+type RecordFilter = Box<dyn Fn(&ViewRecord) -> bool + Send + Sync>;
+/// Version of a filter: differs whenever it lets other records through.
+type FilterVersion = Box<dyn Fn() -> u64 + Send + Sync>;
 /// Makes the event of a step.
-type Make = fn(WatchStep) -> WatchEvent;
+type EventMaker = fn(WatchStep) -> WatchEvent;
 /// Says how many events a change of a commit is.
 pub type EventCounter = Box<dyn Fn(&ViewEntry, &ViewChange) -> usize + Send + Sync>;
 
@@ -115,10 +116,10 @@ pub type EventCounter = Box<dyn Fn(&ViewEntry, &ViewChange) -> usize + Send + Sy
 pub struct Watch {
     registry: Arc<Registry>,
     kinds: Vec<RecordKind>,
-    filter: Filter,
+    filter: RecordFilter,
     parts: EventCounter,
     /// With what it was when the watch began, or began anew; `None`: the filter never does.
-    sense: Option<(Sense, u64)>,
+    sense: Option<(FilterVersion, u64)>,
     /// Everything up to here has been looked at.
     examined: Cursor,
     /// The cursor of the last event.
@@ -126,7 +127,7 @@ pub struct Watch {
     /// The events of the commits looked at last.
     ready: VecDeque<WatchEvent>,
     /// What is left of a snapshot; goes out when `ready` is empty.
-    snapshot: Option<Snapshot>,
+    snapshot: Option<SnapshotProgress>,
     /// Once it has served something, falling behind is the watcher's own slowness.
     serving: bool,
     quiet_since: Instant,
@@ -136,7 +137,12 @@ impl Watch {
     /// Begins to watch one kind behind `since`, or with a snapshot when there is none.
     ///
     /// The view must have caught up.
-    pub fn begin(registry: Arc<Registry>, kind: RecordKind, filter: Filter, since: Option<Cursor>) -> Self {
+    pub fn begin(
+        registry: Arc<Registry>,
+        kind: RecordKind,
+        filter: RecordFilter,
+        since: Option<Cursor>,
+    ) -> Self {
         Self::begin_all(registry, vec![kind], filter, since)
     }
 
@@ -144,7 +150,7 @@ impl Watch {
     pub fn begin_all(
         registry: Arc<Registry>,
         kinds: Vec<RecordKind>,
-        filter: Filter,
+        filter: RecordFilter,
         since: Option<Cursor>,
     ) -> Self {
         let mut watch = Self {
@@ -175,7 +181,7 @@ impl Watch {
 
     /// Begins anew whenever `sense` is another; it is looked at with each commit, and before each [`WatchEvent::Progress`].
     #[must_use]
-    pub fn anew_with(self, sense: Sense) -> Self {
+    pub fn anew_with(self, sense: FilterVersion) -> Self {
         let now = sense();
         Self { sense: Some((sense, now)), ..self }
     }
@@ -312,7 +318,7 @@ impl Watch {
         self.examined = Cursor::at(self.examined.epoch, entry.revision);
     }
 
-    fn event_of(&self, change: &ViewChange) -> Option<(Make, Arc<ViewRecord>)> {
+    fn event_of(&self, change: &ViewChange) -> Option<(EventMaker, Arc<ViewRecord>)> {
         let matches = |record: &&Arc<ViewRecord>| (self.filter)(record);
         let before = change.before.as_ref().filter(matches);
         let after = change.live().filter(matches);
@@ -332,7 +338,7 @@ impl Watch {
 
     fn take_snapshot(&mut self) {
         let reading = self.registry.view().list_all(&self.kinds);
-        self.snapshot = Some(Snapshot { records: reading.records, seen: 0, cursor: reading.cursor });
+        self.snapshot = Some(SnapshotProgress { records: reading.records, seen: 0, cursor: reading.cursor });
         self.examined = reading.cursor;
         self.sent = reading.cursor;
     }

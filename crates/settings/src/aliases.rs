@@ -50,14 +50,14 @@ impl GossipConfig {
 }
 
 /// Tree of settings as read so far, with the sources of its values.
-pub(super) struct Read<'a> {
+pub(super) struct SettingsTree<'a> {
     pub tree: &'a mut Value,
     pub sources: &'a mut BTreeMap<String, ValueSource>,
     pub warnings: &'a mut Vec<String>,
 }
 
 /// Puts what other names say under the names that count.
-pub(super) fn resolve(read: &mut Read<'_>) -> Result<(), ConfigError> {
+pub(super) fn resolve(read: &mut SettingsTree<'_>) -> Result<(), ConfigError> {
     // What a name holds of another kind than the setting's would be looked for there in vain.
     if let Some(section) = read.tree.pointer("/mesh/gossip").filter(|section| !section.is_null()) {
         serde_path_to_error::deserialize::<_, GossipConfig>(section).map_err(|error| {
@@ -107,7 +107,7 @@ fn key_of(name: &str) -> String {
     format!("{SECTION}.{name}")
 }
 
-impl Read<'_> {
+impl SettingsTree<'_> {
     fn refuse(&self, name: &str, what: String) -> ConfigError {
         let key = key_of(name);
         ConfigError::Value { origin: source_of(self.sources, &key), key, what }

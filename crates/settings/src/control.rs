@@ -106,8 +106,8 @@ impl Serialize for FileMode {
 
 impl<'de> Deserialize<'de> for FileMode {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Text;
-        impl serde::de::Visitor<'_> for Text {
+        struct FileModeVisitor;
+        impl serde::de::Visitor<'_> for FileModeVisitor {
             type Value = FileMode;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -120,7 +120,7 @@ impl<'de> Deserialize<'de> for FileMode {
                 mode.map(FileMode).ok_or_else(|| E::custom(format!("`{text}` is no mode: write \"0660\"")))
             }
         }
-        deserializer.deserialize_any(Text)
+        deserializer.deserialize_any(FileModeVisitor)
     }
 }
 

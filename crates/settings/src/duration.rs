@@ -61,8 +61,8 @@ impl Serialize for HumanDuration {
 
 impl<'de> Deserialize<'de> for HumanDuration {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Text;
-        impl serde::de::Visitor<'_> for Text {
+        struct DurationVisitor;
+        impl serde::de::Visitor<'_> for DurationVisitor {
             type Value = HumanDuration;
 
             fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -85,7 +85,7 @@ impl<'de> Deserialize<'de> for HumanDuration {
                 Err(E::custom(format!("`{number}` has no unit: write `{number}s`")))
             }
         }
-        deserializer.deserialize_any(Text)
+        deserializer.deserialize_any(DurationVisitor)
     }
 }
 

@@ -12,7 +12,9 @@ use omnirelay_store::redis::url::redacted;
 use serde_json::{Map, Value};
 
 use super::lines::{line_of, lines_of};
-use super::overrides::{Known, Override, from_variables, insert_item, known_path, mistaken, typed};
+use super::overrides::{
+    SchemaPlace, SettingOverride, from_variables, insert_item, known_path, mistaken, typed,
+};
 use super::schema::schema;
 use super::sinks::without_query;
 use super::{Config, aliases, foreign, origin};
@@ -110,7 +112,7 @@ pub fn read(
     let (mut sources, mut warnings) = (BTreeMap::new(), Vec::new());
     let mut tree = match file {
         Some(path) => {
-            let mut into = Noted { sources: &mut sources, warnings: &mut warnings };
+            let mut into = FileNotes { sources: &mut sources, warnings: &mut warnings };
             read_file(path, &schema, &variables, &mut into)?
         }
         None => Value::Object(Map::new()),
@@ -128,7 +130,7 @@ pub fn read(
     let mut overrides = from_variables(variables.into_iter())?;
     let dotted = |key: &str, text: &str, source| {
         let path = key.split('.').map(str::to_owned).collect();
-        Override { path, separator: ".", text: text.to_owned(), source }
+        SettingOverride { path, separator: ".", text: text.to_owned(), source }
     };
     for text in set {
         let (key, value) = text.split_once('=').ok_or_else(|| ConfigError::NotASetting(text.clone()))?;
@@ -136,7 +138,7 @@ pub fn read(
     }
     overrides.extend(flags.iter().map(|(flag, key, value)| dotted(key, value, ValueSource::Flag(flag))));
     for item in overrides {
-        let Known { path, value, is_item } = known_path(&schema, &item)?;
+        let SchemaPlace { path, value, is_item } = known_path(&schema, &item)?;
         match is_item {
             true => insert_item(&mut tree, &path, item.text.as_str().into()).map_err(|what| {
                 ConfigError::Value { key: path.join("."), origin: item.source.clone(), what }
@@ -145,7 +147,11 @@ pub fn read(
         }
         sources.insert(path.join("."), item.source);
     }
-    aliases::resolve(&mut aliases::Read { tree: &mut tree, sources: &mut sources, warnings: &mut warnings })?;
+    aliases::resolve(&mut aliases::SettingsTree {
+        tree: &mut tree,
+        sources: &mut sources,
+        warnings: &mut warnings,
+    })?;
     let config = serde_path_to_error::deserialize::<_, Config>(&tree).map_err(|error| {
         let key = error.path().to_string();
         let origin = source_of(&sources, &key);
@@ -156,7 +162,7 @@ pub fn read(
 }
 
 /// Notes that are taken while a file is read.
-struct Noted<'a> {
+struct FileNotes<'a> {
     sources: &'a mut BTreeMap<String, ValueSource>,
     warnings: &'a mut Vec<String>,
 }
@@ -165,7 +171,7 @@ fn read_file(
     path: &Path,
     schema: &Value,
     variables: &[(OsString, OsString)],
-    noted: &mut Noted<'_>,
+    noted: &mut FileNotes<'_>,
 ) -> Result<Value, ConfigError> {
     let text = std::fs::read_to_string(path)
         .map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
@@ -208,7 +214,7 @@ fn read_origin(
     text: &str,
     schema: &Value,
     variables: &[(OsString, OsString)],
-    noted: &mut Noted<'_>,
+    noted: &mut FileNotes<'_>,
 ) -> Result<Value, ConfigError> {
     let (text, unset) = origin::expand(text, variable_of(variables));
     noted.warnings.extend(unset);
@@ -216,7 +222,7 @@ fn read_origin(
         .map_err(|error| ConfigError::File { path: path.to_owned(), what: chain(&error) })?;
     let lines = lines_of(&text);
     let place = |key: &str| ValueSource::File(path.to_owned(), line_of(&lines, key));
-    let origin::Translated { mut tree, from, warnings } = origin::translate(tree).map_err(|refused| {
+    let origin::TranslatedFile { mut tree, from, warnings } = origin::translate(tree).map_err(|refused| {
         ConfigError::Value { origin: place(&refused.key), key: refused.key, what: refused.what }
     })?;
     noted.warnings.extend(warnings);

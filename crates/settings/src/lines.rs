@@ -8,7 +8,7 @@ use serde_saphyr::Spanned;
 /// The line of each key of a document, from 1; sections are keys too.
 pub(super) fn lines_of(text: &str) -> BTreeMap<String, u64> {
     let mut lines = BTreeMap::new();
-    if let Ok(place) = serde_saphyr::from_str::<Place>(text) {
+    if let Ok(place) = serde_saphyr::from_str::<KeyLines>(text) {
         place.note(&mut String::new(), &mut lines);
     }
     lines
@@ -22,9 +22,9 @@ pub(super) fn line_of(lines: &BTreeMap<String, u64>, key: &str) -> Option<u64> {
 
 /// The keys of a section with their lines, and what is below them; of other values nothing.
 #[derive(Default)]
-struct Place(Vec<(String, u64, Place)>);
+struct KeyLines(Vec<(String, u64, KeyLines)>);
 
-impl Place {
+impl KeyLines {
     fn note(&self, above: &mut String, lines: &mut BTreeMap<String, u64>) {
         let length = above.len();
         for (name, line, below) in &self.0 {
@@ -39,7 +39,7 @@ impl Place {
     }
 }
 
-impl<'de> Deserialize<'de> for Place {
+impl<'de> Deserialize<'de> for KeyLines {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         deserializer.deserialize_any(AnyPlace)
     }
@@ -48,47 +48,47 @@ impl<'de> Deserialize<'de> for Place {
 struct AnyPlace;
 
 impl<'de> Visitor<'de> for AnyPlace {
-    type Value = Place;
+    type Value = KeyLines;
 
     fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("anything")
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Place, A::Error> {
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<KeyLines, A::Error> {
         let mut keys = Vec::new();
         while let Some(key) = map.next_key::<Spanned<String>>()? {
             keys.push((key.value, key.referenced.line(), map.next_value()?));
         }
-        Ok(Place(keys))
+        Ok(KeyLines(keys))
     }
 
-    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Place, A::Error> {
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<KeyLines, A::Error> {
         while items.next_element::<IgnoredAny>()?.is_some() {}
-        Ok(Place::default())
+        Ok(KeyLines::default())
     }
 
-    fn visit_bool<E>(self, _: bool) -> Result<Place, E> {
-        Ok(Place::default())
+    fn visit_bool<E>(self, _: bool) -> Result<KeyLines, E> {
+        Ok(KeyLines::default())
     }
 
-    fn visit_i64<E>(self, _: i64) -> Result<Place, E> {
-        Ok(Place::default())
+    fn visit_i64<E>(self, _: i64) -> Result<KeyLines, E> {
+        Ok(KeyLines::default())
     }
 
-    fn visit_u64<E>(self, _: u64) -> Result<Place, E> {
-        Ok(Place::default())
+    fn visit_u64<E>(self, _: u64) -> Result<KeyLines, E> {
+        Ok(KeyLines::default())
     }
 
-    fn visit_f64<E>(self, _: f64) -> Result<Place, E> {
-        Ok(Place::default())
+    fn visit_f64<E>(self, _: f64) -> Result<KeyLines, E> {
+        Ok(KeyLines::default())
     }
 
-    fn visit_str<E>(self, _: &str) -> Result<Place, E> {
-        Ok(Place::default())
+    fn visit_str<E>(self, _: &str) -> Result<KeyLines, E> {
+        Ok(KeyLines::default())
     }
 
-    fn visit_unit<E>(self) -> Result<Place, E> {
-        Ok(Place::default())
+    fn visit_unit<E>(self) -> Result<KeyLines, E> {
+        Ok(KeyLines::default())
     }
 }
 

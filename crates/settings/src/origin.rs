@@ -16,7 +16,7 @@ const SINKS: [&str; 4] = ["file", "redis", "http", "stdout"];
 
 /// A file in our words.
 #[derive(Debug, Default)]
-pub(super) struct Translated {
+pub(super) struct TranslatedFile {
     pub tree: Value,
     /// The origin's key of each of ours that was made of one.
     pub from: BTreeMap<String, String>,
@@ -25,7 +25,7 @@ pub(super) struct Translated {
 
 /// Setting of the origin's file that cannot be had here.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Refused {
+pub(super) struct UnsupportedSetting {
     /// As the file has it.
     pub key: String,
     pub what: String,
@@ -92,12 +92,13 @@ fn name_of(text: &str) -> Option<(&str, &str)> {
 }
 
 /// Says in our words what the file says.
-pub(super) fn translate(tree: Value) -> Result<Translated, Refused> {
+pub(super) fn translate(tree: Value) -> Result<TranslatedFile, UnsupportedSetting> {
     let Value::Object(mut fields) = tree else {
-        return Ok(Translated { tree, ..Translated::default() });
+        return Ok(TranslatedFile { tree, ..TranslatedFile::default() });
     };
     let [sinks, mavlink, logging] = SECTIONS.map(|section| fields.remove(section));
-    let mut words = Words { done: Translated { tree: Value::Object(fields), ..Translated::default() } };
+    let mut words =
+        FileTranslation { done: TranslatedFile { tree: Value::Object(fields), ..TranslatedFile::default() } };
     words.relay()?;
     words.sinks(section("sinks", sinks)?)?;
     words.logging(section("logging", logging)?)?;
@@ -112,7 +113,7 @@ pub(super) fn translate(tree: Value) -> Result<Translated, Refused> {
 }
 
 /// The keys of a section that may be absent or empty.
-fn section(key: &str, value: Option<Value>) -> Result<Map<String, Value>, Refused> {
+fn section(key: &str, value: Option<Value>) -> Result<Map<String, Value>, UnsupportedSetting> {
     match value {
         None | Some(Value::Null) => Ok(Map::new()),
         Some(Value::Object(fields)) => Ok(fields),
@@ -120,15 +121,16 @@ fn section(key: &str, value: Option<Value>) -> Result<Map<String, Value>, Refuse
     }
 }
 
-fn refused(key: &str, what: impl Into<String>) -> Refused {
-    Refused { key: key.to_owned(), what: what.into() }
+fn refused(key: &str, what: impl Into<String>) -> UnsupportedSetting {
+    UnsupportedSetting { key: key.to_owned(), what: what.into() }
 }
 
-struct Words {
-    done: Translated,
+/// Translation of a file under way.
+struct FileTranslation {
+    done: TranslatedFile,
 }
 
-impl Words {
+impl FileTranslation {
     fn warn(&mut self, text: impl Into<String>) {
         self.done.warnings.push(text.into());
     }
@@ -147,7 +149,7 @@ impl Words {
         self.done.from.insert(key.to_owned(), origin.to_owned());
     }
 
-    fn relay(&mut self) -> Result<(), Refused> {
+    fn relay(&mut self) -> Result<(), UnsupportedSetting> {
         let Some(Value::Object(relay)) = self.done.tree.get_mut("relay") else { return Ok(()) };
         let [port, buffer, mode] = RELAY_KEYS.map(|key| relay.remove(key));
         if let Some(port) = whole("relay.grpc_port", port.as_ref(), u64::from(u16::MAX))? {
@@ -170,7 +172,7 @@ impl Words {
         }
     }
 
-    fn sinks(&mut self, mut sinks: Map<String, Value>) -> Result<(), Refused> {
+    fn sinks(&mut self, mut sinks: Map<String, Value>) -> Result<(), UnsupportedSetting> {
         let file = sinks.remove("file");
         if let Some((name, _)) = sinks.iter().find(|(_, value)| !value.is_null()) {
             let key = format!("sinks.{name}");
@@ -188,7 +190,7 @@ impl Words {
         Ok(())
     }
 
-    fn file_sink(&mut self, name: &str, value: Value) -> Result<(), Refused> {
+    fn file_sink(&mut self, name: &str, value: Value) -> Result<(), UnsupportedSetting> {
         let key = format!("sinks.file.{name}");
         let ours = |name: &str| format!("relay.sinks.file.{name}");
         match name {
@@ -222,7 +224,7 @@ impl Words {
         Ok(())
     }
 
-    fn logging(&mut self, logging: Map<String, Value>) -> Result<(), Refused> {
+    fn logging(&mut self, logging: Map<String, Value>) -> Result<(), UnsupportedSetting> {
         for (name, value) in logging {
             let key = format!("logging.{name}");
             let text = value.as_str().unwrap_or_default().to_ascii_lowercase();
@@ -252,7 +254,7 @@ impl Words {
 
 /// A whole number, also one that a variable has left in quotes; `None` for nought, which is the origin's word for
 /// its default.
-fn whole(key: &str, value: Option<&Value>, max: u64) -> Result<Option<u64>, Refused> {
+fn whole(key: &str, value: Option<&Value>, max: u64) -> Result<Option<u64>, UnsupportedSetting> {
     let number = match value {
         None | Some(Value::Null) => return Ok(None),
         Some(Value::String(text)) if text.is_empty() => return Ok(None),

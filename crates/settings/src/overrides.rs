@@ -17,7 +17,7 @@ const PREFIXES: [(&str, &[&str]); 3] = [
 const OF_SERVICES: [&str; 3] = ["_SERVICE_HOST", "_SERVICE_PORT", "_PORT_"];
 
 /// One value from outside the file.
-pub(super) struct Override {
+pub(super) struct SettingOverride {
     pub path: Vec<String>,
     /// What the path was split at.
     pub separator: &'static str,
@@ -28,7 +28,7 @@ pub(super) struct Override {
 /// Overrides by variables with one of our prefixes; all other variables may hold whatever they like.
 pub(super) fn from_variables(
     variables: impl Iterator<Item = (OsString, OsString)>,
-) -> Result<Vec<Override>, ConfigError> {
+) -> Result<Vec<SettingOverride>, ConfigError> {
     let mut found = Vec::new();
     for (name, text) in variables.filter(|(_, text)| !text.is_empty()) {
         let shown = name.to_string_lossy().into_owned();
@@ -41,7 +41,7 @@ pub(super) fn from_variables(
         };
         let mut path: Vec<String> = parts.iter().map(|part| (*part).to_owned()).collect();
         path.extend(name[prefix.len()..].split("__").map(str::to_owned));
-        found.push(Override { path, separator: "__", text, source: ValueSource::Variable(name) });
+        found.push(SettingOverride { path, separator: "__", text, source: ValueSource::Variable(name) });
     }
     // The items of a list by their number.
     let order = |path: &[String]| -> Vec<(u32, String)> {
@@ -66,7 +66,7 @@ pub(super) fn mistaken(name: &str) -> Option<String> {
 }
 
 /// Place in the schema of a setting that is overridden.
-pub(super) struct Known<'a> {
+pub(super) struct SchemaPlace<'a> {
     pub path: Vec<String>,
     /// What the schema has there.
     pub value: &'a Value,
@@ -76,7 +76,10 @@ pub(super) struct Known<'a> {
 
 /// The path in the schema's own spelling, in which case, `_` and `-` do not matter, and what the
 /// schema has there.
-pub(super) fn known_path<'a>(schema: &'a Value, item: &Override) -> Result<Known<'a>, ConfigError> {
+pub(super) fn known_path<'a>(
+    schema: &'a Value,
+    item: &SettingOverride,
+) -> Result<SchemaPlace<'a>, ConfigError> {
     let mut path = Vec::new();
     let mut level = schema;
     for (at, part) in item.path.iter().enumerate() {
@@ -85,7 +88,7 @@ pub(super) fn known_path<'a>(schema: &'a Value, item: &Override) -> Result<Known
                 (at + 1 == item.path.len(), part.bytes().all(|byte| byte.is_ascii_digit()));
             if is_last && is_number && !part.is_empty() {
                 path.push(part.clone());
-                return Ok(Known { path, value: &Value::Null, is_item: true });
+                return Ok(SchemaPlace { path, value: &Value::Null, is_item: true });
             }
             let what = "it is a list: its items are numbered from 0 on; those that have parts are written together, \
                         as in YAML: [{KEY: VALUE}]";
@@ -96,7 +99,7 @@ pub(super) fn known_path<'a>(schema: &'a Value, item: &Override) -> Result<Known
         if fields.is_empty() {
             // A free map, such as labels: its keys are the operator's, whatever they hold.
             path.push(item.path[at..].join(item.separator));
-            return Ok(Known { path, value: &Value::Null, is_item: false });
+            return Ok(SchemaPlace { path, value: &Value::Null, is_item: false });
         }
         let Some((name, below)) = fields.iter().find(|(name, _)| fold(name) == fold(part)) else {
             return Err(unknown(&path, part, Some(fields), &item.source));
@@ -104,7 +107,7 @@ pub(super) fn known_path<'a>(schema: &'a Value, item: &Override) -> Result<Known
         path.push(name.clone());
         level = below;
     }
-    Ok(Known { path, value: level, is_item: false })
+    Ok(SchemaPlace { path, value: level, is_item: false })
 }
 
 fn unknown(

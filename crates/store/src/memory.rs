@@ -13,8 +13,8 @@ use tokio::sync::watch;
 
 use super::clock::StoreTime;
 use super::rules::{
-    self, Behind, GroupState, GroupTable, GroupTableMut, Groups, Keep, State, Step, Stretch, Table, Tables,
-    TablesMut, Visit, log_row,
+    self, ChangeDurability, GroupState, GroupTable, GroupTableMut, Groups, ReaderLag, RowVisitor, State,
+    Step, Table, TableStretch, Tables, TablesMut, log_row,
 };
 use super::{
     Clock, ClockReset, Commit, CommitError, CommitOutcome, Epoch, GroupId, GroupRef, HousekeepingOutcome,
@@ -25,12 +25,13 @@ use super::{
 /// A store that ends with its process.
 pub struct MemoryStore {
     clock: StoreTime,
-    kept: Mutex<Kept>,
+    kept: Mutex<MemoryState>,
     head: watch::Sender<Revision>,
 }
 
+/// State of a store in memory.
 #[derive(Clone, Default)]
-struct Kept {
+struct MemoryState {
     tables: MemoryTables,
     state: State,
     /// The greatest time that a step was given.
@@ -47,7 +48,7 @@ impl MemoryStore {
     /// An empty store whose time is `clock`'s; its epoch is the time of its making.
     pub fn new(clock: impl Clock) -> Self {
         let state = State { epoch: Epoch(clock.now().0.max(1)), ..State::default() };
-        let kept = Mutex::new(Kept { state, ..Kept::default() });
+        let kept = Mutex::new(MemoryState { state, ..MemoryState::default() });
         Self {
             clock: StoreTime::at_least(Box::new(clock), Millis(0)),
             kept,
@@ -87,7 +88,7 @@ impl MemoryStore {
     /// Runs one step at the present instant and wakes the readers of what it logged.
     fn step<R>(&self, run: impl FnOnce(&mut Step<'_, MemoryTables>) -> R) -> R {
         let mut kept = self.kept();
-        let Kept { tables, state, latest } = &mut *kept;
+        let MemoryState { tables, state, latest } = &mut *kept;
         let before = state.head;
         let result = run(&mut Step { tables, state, now: *latest });
         // Sent under the lock, so that the head never goes back.
@@ -98,10 +99,10 @@ impl MemoryStore {
     }
 
     /// What is kept, with the clock brought up to date.
-    fn kept(&self) -> MutexGuard<'_, Kept> {
+    fn kept(&self) -> MutexGuard<'_, MemoryState> {
         let mut kept = self.kept.lock();
         if let Some(wall) = self.clock.left_behind() {
-            let Kept { tables, state, latest } = &mut *kept;
+            let MemoryState { tables, state, latest } = &mut *kept;
             rules::follow(state, &mut tables.groups, *latest, wall);
             self.clock.set(wall);
         }
@@ -109,15 +110,15 @@ impl MemoryStore {
         kept
     }
 
-    fn log_now(&self, after: Revision, limit: usize) -> Result<(Behind, LogPage), StoreError> {
+    fn log_now(&self, after: Revision, limit: usize) -> Result<(ReaderLag, LogPage), StoreError> {
         let kept = self.kept();
         let behind = rules::behind(&kept.state, after);
         let entries = match behind {
-            Behind::Something => rules::log_behind(&kept.tables, after, limit)?,
-            Behind::Nothing | Behind::Compacted => Vec::new(),
+            ReaderLag::Something => rules::log_behind(&kept.tables, after, limit)?,
+            ReaderLag::Nothing | ReaderLag::Compacted => Vec::new(),
         };
         let State { epoch, head, .. } = kept.state;
-        Ok((behind, LogPage { epoch, head, entries, compacted: behind == Behind::Compacted }))
+        Ok((behind, LogPage { epoch, head, entries, compacted: behind == ReaderLag::Compacted }))
     }
 }
 
@@ -161,7 +162,7 @@ impl Store for MemoryStore {
         limits::page(limit)?;
         let mut heads = self.head.subscribe();
         let (behind, page) = self.log_now(after, limit)?;
-        if behind != Behind::Nothing || wait.is_zero() {
+        if behind != ReaderLag::Nothing || wait.is_zero() {
             return Ok(page);
         }
         // Whether it came in time or not is in the page.
@@ -172,7 +173,7 @@ impl Store for MemoryStore {
     async fn reset_clock(&self, order: ResetClock) -> Result<ClockReset, ResetClockError> {
         let mut kept = self.kept();
         let (wall, before) = (self.clock.wall(), kept.latest);
-        let Kept { tables, state, latest } = &mut *kept;
+        let MemoryState { tables, state, latest } = &mut *kept;
         order.check(state.epoch, before, wall)?;
         if order.dry_run {
             return Ok(ClockReset { epoch: state.epoch, before, now: wall });
@@ -201,7 +202,7 @@ impl Tables for MemoryTables {
         Ok(self.rows.get(&table).and_then(|rows| rows.get(key)).cloned())
     }
 
-    fn visit(&self, stretch: &Stretch, visit: &mut Visit<'_>) -> Result<(), StoreError> {
+    fn visit(&self, stretch: &TableStretch, visit: &mut RowVisitor<'_>) -> Result<(), StoreError> {
         let Some(rows) = self.rows.get(&stretch.table).filter(|_| !stretch.is_empty()) else { return Ok(()) };
         let from = Bound::Included(stretch.from.as_slice());
         let to = stretch.to.as_deref().map_or(Bound::Unbounded, Bound::Excluded);
@@ -227,7 +228,7 @@ impl GroupTable for MemoryTables {
 }
 
 impl GroupTableMut for MemoryTables {
-    fn put_group(&mut self, id: &GroupId, group: GroupState, _: Keep) -> Result<(), StoreError> {
+    fn put_group(&mut self, id: &GroupId, group: GroupState, _: ChangeDurability) -> Result<(), StoreError> {
         self.groups.insert(id.clone(), group);
         Ok(())
     }

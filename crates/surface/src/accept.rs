@@ -5,20 +5,20 @@ use http::{HeaderMap, HeaderName};
 
 /// The form of an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Form {
+pub(super) enum AnswerForm {
     Json,
     EventStream,
     /// The messages of a stream, one JSON document a line.
     Lines,
 }
 
-const FORMS: [(Form, &str); 3] = [
-    (Form::Json, "application/json"),
-    (Form::EventStream, "text/event-stream"),
-    (Form::Lines, "application/x-ndjson"),
+const FORMS: [(AnswerForm, &str); 3] = [
+    (AnswerForm::Json, "application/json"),
+    (AnswerForm::EventStream, "text/event-stream"),
+    (AnswerForm::Lines, "application/x-ndjson"),
 ];
 
-impl Form {
+impl AnswerForm {
     pub(super) fn media_type(self) -> &'static str {
         match self {
             Self::Json => FORMS[0].1,
@@ -31,33 +31,33 @@ impl Form {
 /// The form the caller wants most, of those there are; `None` when it takes none of them.
 ///
 /// A stream is chosen only when it is named, or when there is nothing else.
-pub(super) fn choose(headers: &HeaderMap, unary: bool, stream: bool) -> Option<Form> {
-    let ranges = Ranges::of(headers, &ACCEPT);
+pub(super) fn choose(headers: &HeaderMap, unary: bool, stream: bool) -> Option<AnswerForm> {
+    let ranges = WeightedRanges::of(headers, &ACCEPT);
     if ranges.0.is_empty() {
-        return Some(if unary { Form::Json } else { Form::EventStream });
+        return Some(if unary { AnswerForm::Json } else { AnswerForm::EventStream });
     }
     let named = FORMS
         .into_iter()
-        .filter(|(form, _)| if *form == Form::Json { unary } else { stream })
+        .filter(|(form, _)| if *form == AnswerForm::Json { unary } else { stream })
         .filter_map(|(form, media)| Some((form, ranges.named(media)?)))
         .filter(|(_, (weight, _))| *weight > 0)
         .max_by_key(|(_, (weight, order))| (*weight, std::cmp::Reverse(*order)));
     match named {
         Some((form, _)) => Some(form),
-        None if unary => (ranges.weight("application/json") > 0).then_some(Form::Json),
-        None => (ranges.weight("text/event-stream") > 0).then_some(Form::EventStream),
+        None if unary => (ranges.weight("application/json") > 0).then_some(AnswerForm::Json),
+        None => (ranges.weight("text/event-stream") > 0).then_some(AnswerForm::EventStream),
     }
 }
 
 /// Weight that the caller gives `value`, in thousandths; 0 when it does not take it.
 pub(super) fn weight(headers: &HeaderMap, name: &HeaderName, value: &str) -> u16 {
-    Ranges::of(headers, name).weight(value)
+    WeightedRanges::of(headers, name).weight(value)
 }
 
 /// A header's list of ranges with their weights in thousandths, in its order.
-struct Ranges(Vec<(String, u16)>);
+struct WeightedRanges(Vec<(String, u16)>);
 
-impl Ranges {
+impl WeightedRanges {
     fn of(headers: &HeaderMap, name: &HeaderName) -> Self {
         let values = headers.get_all(name).iter().filter_map(|value| value.to_str().ok());
         let ranges = values.flat_map(|value| value.split(',')).filter_map(|range| {
@@ -95,7 +95,8 @@ mod tests {
 
     #[test]
     fn a_stream_is_chosen_only_when_it_is_asked_for() {
-        let (json, events, lines) = (Some(Form::Json), Some(Form::EventStream), Some(Form::Lines));
+        let (json, events, lines) =
+            (Some(AnswerForm::Json), Some(AnswerForm::EventStream), Some(AnswerForm::Lines));
         let cases = [
             // accept, with both, unary only, stream only
             (None, json, json, events),

@@ -24,19 +24,19 @@ const JSON: HeaderValue = HeaderValue::from_static("application/json");
 
 /// A fault with the HTTP status that says it best.
 #[derive(Debug)]
-pub(super) struct Refusal {
+pub(super) struct HttpRefusal {
     pub status: StatusCode,
     pub fault: Fault,
 }
 
-impl From<Fault> for Refusal {
+impl From<Fault> for HttpRefusal {
     fn from(fault: Fault) -> Self {
         let status = StatusCode::from_u16(fault.code.http()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         Self { status, fault }
     }
 }
 
-impl Refusal {
+impl HttpRefusal {
     /// A refusal whose status says more than its code.
     pub(super) fn with(status: StatusCode, reason: Reason, message: String) -> Self {
         Self { status, fault: Fault::new(reason, message) }

@@ -14,9 +14,9 @@ use omnirelay_wire::reasons;
 use serde_json::Value;
 use tonic::body::Body;
 
-use super::answer::Refusal;
-use super::distinct::Distinct;
-use super::in_flight::Share;
+use super::answer::HttpRefusal;
+use super::distinct::DistinctKeys;
+use super::in_flight::InFlightShare;
 use super::shape::shortened;
 
 /// Reads and parses a body; `None` when there is none.
@@ -30,8 +30,8 @@ pub(super) async fn read_json(
     headers: &HeaderMap,
     body: Body,
     bytes_max: usize,
-    share: &Share,
-) -> Result<Option<Value>, Refusal> {
+    share: &InFlightShare,
+) -> Result<Option<Value>, HttpRefusal> {
     if body.is_end_stream() {
         return Ok(None);
     }
@@ -48,12 +48,12 @@ pub(super) async fn read_json(
     let bytes = if zipped { gunzip(&bytes, bytes_max)? } else { bytes };
     share.cover(bytes.len())?;
     match serde_json::from_slice(&bytes) {
-        Ok(Distinct(value)) => Ok(Some(value)),
+        Ok(DistinctKeys(value)) => Ok(Some(value)),
         Err(error) => Err(malformed(&error)),
     }
 }
 
-async fn read(mut body: Body, bytes_max: usize, share: &Share) -> Result<Bytes, Refusal> {
+async fn read(mut body: Body, bytes_max: usize, share: &InFlightShare) -> Result<Bytes, HttpRefusal> {
     let mut whole = BytesMut::new();
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(|status| cut_off(&status))?;
@@ -83,7 +83,7 @@ fn cut_off(status: &tonic::Status) -> Fault {
 }
 
 /// What is no JSON is refused, not guessed at: it is also what a page of another origin may send unasked.
-fn check_type(headers: &HeaderMap) -> Result<(), Refusal> {
+fn check_type(headers: &HeaderMap) -> Result<(), HttpRefusal> {
     let given = headers.get(CONTENT_TYPE).map_or("", |value| value.to_str().unwrap_or("?"));
     let media = given.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
     if media == "application/json" || (media.starts_with("application/") && media.ends_with("+json")) {
@@ -93,7 +93,7 @@ fn check_type(headers: &HeaderMap) -> Result<(), Refusal> {
     Err(unsupported(format!("the body must be application/json; its content-type is {given}")))
 }
 
-fn is_gzip(headers: &HeaderMap) -> Result<bool, Refusal> {
+fn is_gzip(headers: &HeaderMap) -> Result<bool, HttpRefusal> {
     let given = headers.get(CONTENT_ENCODING).map_or("identity", |value| value.to_str().unwrap_or("?"));
     match given.trim().to_ascii_lowercase().as_str() {
         "" | "identity" => Ok(false),
@@ -102,7 +102,7 @@ fn is_gzip(headers: &HeaderMap) -> Result<bool, Refusal> {
     }
 }
 
-pub(super) fn gunzip(bytes: &[u8], bytes_max: usize) -> Result<Bytes, Refusal> {
+pub(super) fn gunzip(bytes: &[u8], bytes_max: usize) -> Result<Bytes, HttpRefusal> {
     let mut whole = Vec::new();
     let limit = u64::try_from(bytes_max).unwrap_or(u64::MAX).saturating_add(1);
     MultiGzDecoder::new(bytes)
@@ -115,7 +115,7 @@ pub(super) fn gunzip(bytes: &[u8], bytes_max: usize) -> Result<Bytes, Refusal> {
     Ok(whole.into())
 }
 
-fn malformed(error: &serde_json::Error) -> Refusal {
+fn malformed(error: &serde_json::Error) -> HttpRefusal {
     // The parser's own words end with the position, which is said first here.
     let text = chain(&error);
     let what = text.split(" at line ").next().unwrap_or_default();
@@ -127,12 +127,12 @@ fn malformed(error: &serde_json::Error) -> Refusal {
         .into()
 }
 
-fn unsupported(message: String) -> Refusal {
-    Refusal::with(StatusCode::UNSUPPORTED_MEDIA_TYPE, reasons::UNSUPPORTED_MEDIA_TYPE, message)
+fn unsupported(message: String) -> HttpRefusal {
+    HttpRefusal::with(StatusCode::UNSUPPORTED_MEDIA_TYPE, reasons::UNSUPPORTED_MEDIA_TYPE, message)
 }
 
-fn too_large(bytes_max: usize) -> Refusal {
-    Refusal::with(
+fn too_large(bytes_max: usize) -> HttpRefusal {
+    HttpRefusal::with(
         StatusCode::PAYLOAD_TOO_LARGE,
         reasons::BODY_TOO_LARGE,
         format!("the body is larger than the {bytes_max} bytes this route takes"),

@@ -17,14 +17,14 @@ use tonic_health::server::health_reporter;
 
 use super::deadline::CallDeadlines;
 use super::in_flight::InFlight;
-use super::method::{self, Method, ServiceDefinition};
-use super::observe::{RequestObserver, Unobserved};
-use super::openapi::Document;
-use super::pipeline::{Defined, GrpcService, Open, Pipeline, Target};
-use super::rates::Rates;
-use super::reflection::Reflection;
-use super::routes::Routes;
-use super::{Parts, Surface};
+use super::method::{self, ServedMethod, ServiceDefinition};
+use super::observe::{NoObserver, RequestObserver};
+use super::openapi::OpenApiDocument;
+use super::pipeline::{DefinedService, GrpcService, MethodTarget, OpenService, Pipeline};
+use super::rates::CallRateLimiter;
+use super::reflection::ReflectionService;
+use super::routes::RouteTable;
+use super::{Surface, SurfaceParts};
 
 /// Reason why a surface cannot be built: always a mistake in a definition, found at start.
 #[derive(Debug, thiserror::Error)]
@@ -78,7 +78,7 @@ pub struct SurfaceBuilder {
     definitions: Vec<ServiceDefinition>,
     services: HashMap<&'static str, Arc<dyn GrpcService>>,
     authenticator: Arc<dyn Authenticator>,
-    rates: Rates,
+    rates: CallRateLimiter,
     observer: Arc<dyn RequestObserver>,
     hosts: AllowedHosts,
     deadlines: CallDeadlines,
@@ -100,8 +100,8 @@ impl SurfaceBuilder {
             definitions: definitions.into_iter().collect(),
             services: HashMap::new(),
             authenticator: Arc::new(LoopbackAuthenticator::default()),
-            rates: Rates::default(),
-            observer: Arc::new(Unobserved),
+            rates: CallRateLimiter::default(),
+            observer: Arc::new(NoObserver),
             hosts: AllowedHosts::default(),
             deadlines: CallDeadlines::default(),
             in_flight_bytes_max: IN_FLIGHT_BYTES_MAX,
@@ -125,7 +125,7 @@ impl SurfaceBuilder {
 
     /// The same of a builder that is kept.
     pub fn add<S: TonicService>(&mut self, service: S) {
-        self.services.insert(S::NAME, Arc::new(Defined(service)));
+        self.services.insert(S::NAME, Arc::new(DefinedService(service)));
     }
 
     /// Says who proves callers; without it only loopback callers are let in.
@@ -138,7 +138,7 @@ impl SurfaceBuilder {
     /// Says how often callers may call; without it as often as they like.
     #[must_use]
     pub fn call_rates(mut self, rates: CallRates) -> Self {
-        self.rates = Rates::of(rates);
+        self.rates = CallRateLimiter::of(rates);
         self
     }
 
@@ -224,7 +224,7 @@ impl SurfaceBuilder {
         if self.among_nodes {
             described.retain(|described| described.policy.mesh);
         }
-        let routes = Routes::of(&described)?;
+        let routes = RouteTable::of(&described)?;
         let (health, health_service) = health_reporter();
         let mut served: Vec<_> = self.services.keys().copied().collect();
         served.sort_unstable();
@@ -233,14 +233,14 @@ impl SurfaceBuilder {
             HashMap::new()
         } else {
             HashMap::from([
-                open_target("/grpc.health.v1.Health", Open(health_service)),
+                open_target("/grpc.health.v1.Health", OpenService(health_service)),
                 open_target(
                     "/grpc.reflection.v1.ServerReflection",
-                    Reflection::v1(&self.definitions, &served),
+                    ReflectionService::v1(&self.definitions, &served),
                 ),
                 open_target(
                     "/grpc.reflection.v1alpha.ServerReflection",
-                    Reflection::v1alpha(&self.definitions, &served),
+                    ReflectionService::v1alpha(&self.definitions, &served),
                 ),
             ])
         };
@@ -248,7 +248,8 @@ impl SurfaceBuilder {
         for described in &described {
             let name = described.descriptor.parent_service().full_name().to_owned();
             if let Some(service) = self.services.get(name.as_str()) {
-                let target = Target { method: Arc::clone(&described.method), service: Arc::clone(service) };
+                let target =
+                    MethodTarget { method: Arc::clone(&described.method), service: Arc::clone(service) };
                 methods.insert(described.method.path, target);
             }
         }
@@ -269,17 +270,17 @@ impl SurfaceBuilder {
             draining: watch::Sender::new(false),
         };
         let extra = self.extra.fallback(no_route);
-        let document = Document::lazy(&self.definitions, described);
+        let document = OpenApiDocument::lazy(&self.definitions, described);
         let request_ids = RequestIds::default();
         let (hosts, alt_svc) = (self.hosts, self.alt_svc);
-        let parts = Parts { alt_svc, pipeline, routes, hosts, request_ids, extra, health, document };
+        let parts = SurfaceParts { alt_svc, pipeline, routes, hosts, request_ids, extra, health, document };
         Ok(Surface { parts: Arc::new(parts) })
     }
 }
 
 /// A service that anyone may call, by its name.
-fn open_target(path: &'static str, service: impl GrpcService + 'static) -> (&'static str, Target) {
-    let method = Method {
+fn open_target(path: &'static str, service: impl GrpcService + 'static) -> (&'static str, MethodTarget) {
+    let method = ServedMethod {
         path,
         policy: None,
         audit_action: None,
@@ -288,7 +289,7 @@ fn open_target(path: &'static str, service: impl GrpcService + 'static) -> (&'st
         own_node: None,
     };
     let name = path.trim_start_matches('/');
-    (name, Target { method: Arc::new(method), service: Arc::new(service) })
+    (name, MethodTarget { method: Arc::new(method), service: Arc::new(service) })
 }
 
 /// Marks the answer of the fallback of hand-made routes.

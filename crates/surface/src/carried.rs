@@ -9,15 +9,15 @@ use tokio::runtime::Handle;
 /// belongs to one order, but is done in several steps, is then not left in the middle.
 ///
 /// The future ends it: it has a deadline of its own.
-pub(super) struct Carried<F: Future<Output: Send> + Send + 'static>(Option<Pin<Box<F>>>);
+pub(super) struct CarriedCall<F: Future<Output: Send> + Send + 'static>(Option<Pin<Box<F>>>);
 
-impl<F: Future<Output: Send> + Send + 'static> Carried<F> {
+impl<F: Future<Output: Send> + Send + 'static> CarriedCall<F> {
     pub(super) fn new(call: F) -> Self {
         Self(Some(Box::pin(call)))
     }
 }
 
-impl<F: Future<Output: Send> + Send + 'static> Future for Carried<F> {
+impl<F: Future<Output: Send> + Send + 'static> Future for CarriedCall<F> {
     type Output = F::Output;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
@@ -30,7 +30,7 @@ impl<F: Future<Output: Send> + Send + 'static> Future for Carried<F> {
     }
 }
 
-impl<F: Future<Output: Send> + Send + 'static> Drop for Carried<F> {
+impl<F: Future<Output: Send> + Send + 'static> Drop for CarriedCall<F> {
     fn drop(&mut self) {
         // Without a runtime the process is at its end.
         if let (Some(call), Ok(runtime)) = (self.0.take(), Handle::try_current()) {
@@ -54,12 +54,12 @@ mod tests {
             tokio::time::sleep(Duration::from_secs(2)).await;
             say.send("done")
         };
-        tokio::time::timeout(Duration::from_secs(1), Carried::new(steps)).await.unwrap_err();
+        tokio::time::timeout(Duration::from_secs(1), CarriedCall::new(steps)).await.unwrap_err();
         assert_eq!(heard.await, Ok("done"));
     }
 
     #[tokio::test]
     async fn what_has_ended_is_over() {
-        assert_eq!(Carried::new(async { 7 }).await, 7);
+        assert_eq!(CarriedCall::new(async { 7 }).await, 7);
     }
 }

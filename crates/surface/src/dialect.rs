@@ -8,7 +8,7 @@ use std::collections::HashMap;
 
 use prost_reflect::{FieldDescriptor, Kind, MessageDescriptor};
 
-use super::shape::Unknown;
+use super::shape::UnknownFieldRule;
 
 /// Dialect of JSON that a route speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -29,28 +29,28 @@ impl Dialect {
     }
 
     /// Treatment of fields that a message does not have.
-    pub(super) fn unknown(self) -> Unknown {
+    pub(super) fn unknown(self) -> UnknownFieldRule {
         match self {
-            Self::Canonical => Unknown::Refuse,
-            Self::Origin => Unknown::Ignore,
+            Self::Canonical => UnknownFieldRule::Refuse,
+            Self::Origin => UnknownFieldRule::Ignore,
         }
     }
 }
 
 /// Whether anything in a message, however deep, is a 64-bit integer.
 pub(super) fn holds_numbers(message: &MessageDescriptor) -> bool {
-    Numbers::of(message).messages.iter().any(|fields| !fields.is_empty())
+    IntegerFields::of(message).messages.iter().any(|fields| !fields.is_empty())
 }
 
 /// Places of the 64-bit integers of a message in its JSON.
-pub(super) struct Numbers {
+pub(super) struct IntegerFields {
     /// The fields to look into by their JSON name in quotes, for each message; the answer itself is the first.
-    messages: Vec<Vec<(String, Step)>>,
+    messages: Vec<Vec<(String, SearchStep)>>,
 }
 
 /// Step of the search for integers into one field.
 #[derive(Clone, Copy)]
-struct Step {
+struct SearchStep {
     nesting: Nesting,
     value: Value,
 }
@@ -69,7 +69,7 @@ enum Value {
     Message(usize),
 }
 
-impl Numbers {
+impl IntegerFields {
     pub(super) fn of(answer: &MessageDescriptor) -> Self {
         let mut known = HashMap::from([(answer.full_name().to_owned(), 0)]);
         let mut queue = vec![answer.clone()];
@@ -84,7 +84,7 @@ impl Numbers {
                         queue.len() - 1
                     })
                 };
-                if let Some(step) = Step::of(&field, index_of) {
+                if let Some(step) = SearchStep::of(&field, index_of) {
                     fields.push((format!("\"{}\"", field.json_name()), step));
                 }
             }
@@ -99,9 +99,9 @@ impl Numbers {
     /// # Errors
     /// When it is no JSON as the converters write it: an object, without spaces.
     pub(super) fn rewrite(&self, json: &[u8], only: Option<&str>) -> serde_json::Result<Option<Vec<u8>>> {
-        let mut rewriting = Rewriting { numbers: self, json, at: 0, kept: 0, into: Vec::new() };
+        let mut rewriting = JsonRewriter { numbers: self, json, at: 0, kept: 0, into: Vec::new() };
         let found = match only {
-            None => rewriting.value(Step::ANSWER).map(|()| true),
+            None => rewriting.value(SearchStep::ANSWER).map(|()| true),
             Some(name) => rewriting.only(&format!("\"{name}\"")),
         };
         match found {
@@ -112,13 +112,13 @@ impl Numbers {
     }
 
     /// How a field is looked into; `None`: it is copied.
-    fn step(&self, message: usize, name: &[u8]) -> Option<Step> {
+    fn step(&self, message: usize, name: &[u8]) -> Option<SearchStep> {
         let fields = self.messages.get(message)?;
         fields.iter().find(|(known, _)| known.as_bytes() == name).map(|(_, step)| *step)
     }
 }
 
-impl Step {
+impl SearchStep {
     const ANSWER: Self = Self { nesting: Nesting::One, value: Value::Message(0) };
 
     /// How a field is looked into, if it can hold 64-bit integers at all.
@@ -155,11 +155,11 @@ impl Step {
 }
 
 /// Takes out the steps that lead to no number, so that what they lead to is copied whole.
-fn without_dead_ends(mut messages: Vec<Vec<(String, Step)>>) -> Vec<Vec<(String, Step)>> {
+fn without_dead_ends(mut messages: Vec<Vec<(String, SearchStep)>>) -> Vec<Vec<(String, SearchStep)>> {
     let mut holds = vec![false; messages.len()];
     // Messages may hold themselves, so it is gone through until nothing more is found.
     loop {
-        let leads = |step: &Step| match step.value {
+        let leads = |step: &SearchStep| match step.value {
             Value::Number => true,
             Value::Message(index) => holds.get(index).is_some_and(|holds| *holds),
         };
@@ -173,11 +173,11 @@ fn without_dead_ends(mut messages: Vec<Vec<(String, Step)>>) -> Vec<Vec<(String,
     }
 }
 
-/// Goes through JSON once and leaves out the quotes of numbers. `None` is said of what is no such JSON.
+/// Rewriter that goes through JSON once and leaves out the quotes of numbers. `None` is said of what is no such JSON.
 ///
 /// No parser, because this is done to every list that is answered: it need not find out what the values are.
-struct Rewriting<'j> {
-    numbers: &'j Numbers,
+struct JsonRewriter<'j> {
+    numbers: &'j IntegerFields,
     json: &'j [u8],
     at: usize,
     /// From here on nothing was copied yet.
@@ -185,7 +185,7 @@ struct Rewriting<'j> {
     into: Vec<u8>,
 }
 
-impl<'j> Rewriting<'j> {
+impl<'j> JsonRewriter<'j> {
     fn finish(mut self) -> Vec<u8> {
         self.copy(self.at);
         self.into
@@ -219,8 +219,8 @@ impl<'j> Rewriting<'j> {
     }
 
     /// Goes behind a value that is looked into.
-    fn value(&mut self, step: Step) -> Option<()> {
-        let one = Step { nesting: Nesting::One, ..step };
+    fn value(&mut self, step: SearchStep) -> Option<()> {
+        let one = SearchStep { nesting: Nesting::One, ..step };
         match (step.nesting, step.value, self.next()?) {
             (Nesting::List, _, b'[') => self.each(|list| list.value(one)),
             (Nesting::Map, _, b'{') => self.each(|map| {
@@ -245,7 +245,7 @@ impl<'j> Rewriting<'j> {
         }
     }
 
-    fn field(&mut self, step: Option<Step>) -> Option<()> {
+    fn field(&mut self, step: Option<SearchStep>) -> Option<()> {
         match step {
             Some(step) => self.value(step),
             None => self.skip(),
@@ -323,7 +323,7 @@ mod tests {
     #[test]
     fn what_no_converter_writes_is_an_error_and_no_panic() {
         // A message that holds itself, a list, a map and a number.
-        let nested = |nesting, value| Step { nesting, value };
+        let nested = |nesting, value| SearchStep { nesting, value };
         let fields = [
             ("\"n\"", nested(Nesting::One, Value::Number)),
             ("\"m\"", nested(Nesting::One, Value::Message(0))),
@@ -331,7 +331,7 @@ mod tests {
             ("\"o\"", nested(Nesting::Map, Value::Message(0))),
         ];
         let fields = fields.map(|(name, step)| (name.to_owned(), step)).to_vec();
-        let numbers = Numbers { messages: vec![fields] };
+        let numbers = IntegerFields { messages: vec![fields] };
         let whole =
             r#"{"n":"1","x":{"n":"\\\"2"},"m":{"n":"-3","l":["4","5"]},"o":{"\",":{"n":"6"}},"y":null}"#;
         let rewritten = r#"{"n":1,"x":{"n":"\\\"2"},"m":{"n":-3,"l":[4,5]},"o":{"\",":{"n":6}},"y":null}"#;

@@ -8,17 +8,17 @@ use serde_json::{Map, Number, Value};
 use super::shape::shortened;
 
 /// A value whose objects have distinct keys; anything else is refused where it is found.
-pub(super) struct Distinct(pub Value);
+pub(super) struct DistinctKeys(pub Value);
 
-impl<'de> Deserialize<'de> for Distinct {
+impl<'de> Deserialize<'de> for DistinctKeys {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(Reader).map(Self)
+        deserializer.deserialize_any(DistinctKeysVisitor).map(Self)
     }
 }
 
-struct Reader;
+struct DistinctKeysVisitor;
 
-impl<'de> Visitor<'de> for Reader {
+impl<'de> Visitor<'de> for DistinctKeysVisitor {
     type Value = Value;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -55,7 +55,7 @@ impl<'de> Visitor<'de> for Reader {
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Value, A::Error> {
         let mut values = Vec::new();
-        while let Some(Distinct(value)) = seq.next_element()? {
+        while let Some(DistinctKeys(value)) = seq.next_element()? {
             values.push(value);
         }
         Ok(values.into())
@@ -67,7 +67,7 @@ impl<'de> Visitor<'de> for Reader {
             if object.contains_key(&key) {
                 return Err(A::Error::custom(format_args!("key `{}` is given twice", shortened(&key))));
             }
-            let Distinct(value) = map.next_value()?;
+            let DistinctKeys(value) = map.next_value()?;
             object.insert(key, value);
         }
         Ok(object.into())
@@ -87,11 +87,11 @@ mod tests {
             "\"\"",
             "null",
         ] {
-            let Distinct(value) = serde_json::from_str(text).unwrap();
+            let DistinctKeys(value) = serde_json::from_str(text).unwrap();
             assert_eq!(value, serde_json::from_str::<Value>(text).unwrap(), "{text}");
         }
         for text in [r#"{"a":1,"a":1}"#, r#"[{"b":{"a":1,"\u0061":2}}]"#] {
-            let error = serde_json::from_str::<Distinct>(text).err().unwrap().to_string();
+            let error = serde_json::from_str::<DistinctKeys>(text).err().unwrap().to_string();
             assert!(error.starts_with("key `a` is given twice at line 1 column "), "{error}");
         }
     }

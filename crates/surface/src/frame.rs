@@ -29,13 +29,13 @@ pub(super) fn encode(message: &[u8]) -> Bytes {
     frame.freeze()
 }
 
-/// Takes messages out of a body as its pieces arrive.
+/// Reader of the messages in a body, as its pieces arrive.
 #[derive(Debug, Default)]
-pub(super) struct Frames {
+pub(super) struct FrameReader {
     pending: Bytes,
 }
 
-impl Frames {
+impl FrameReader {
     pub(super) fn push(&mut self, data: Bytes) {
         if self.pending.is_empty() {
             self.pending = data;
@@ -68,9 +68,9 @@ impl Frames {
     }
 }
 
-/// Looks at the frames of a request as its pieces pass by.
+/// Scan of the frames of a request as its pieces pass by.
 #[derive(Debug)]
-pub(super) struct Scan {
+pub(super) struct FrameScan {
     /// Whether messages may be compressed.
     compressed: bool,
     /// Whether there must be one.
@@ -84,7 +84,7 @@ pub(super) struct Scan {
     missing: usize,
 }
 
-impl Scan {
+impl FrameScan {
     pub(super) fn new(compressed: bool, needed: bool, bytes_max: usize) -> Self {
         Self {
             compressed,
@@ -170,7 +170,7 @@ mod tests {
             body.extend_from_slice(&encode(message));
         }
         for size in 1..=body.len() {
-            let mut frames = Frames::default();
+            let mut frames = FrameReader::default();
             let mut got = Vec::new();
             for piece in body.chunks(size) {
                 frames.push(Bytes::copy_from_slice(piece));
@@ -204,7 +204,7 @@ mod tests {
         ];
         for (what, body, compressed, needed, expected) in cases {
             for size in 1..=body.len().max(1) {
-                let mut scan = Scan::new(compressed, needed, 300);
+                let mut scan = FrameScan::new(compressed, needed, 300);
                 let pushed: Result<Vec<_>, _> = body.chunks(size).map(|piece| scan.push(piece)).collect();
                 let largest = pushed.as_ref().map_or(0, |sizes| sizes.iter().copied().max().unwrap_or(0));
                 assert_eq!(pushed.and_then(|_| scan.finish()), expected, "{what}, pieces of {size}");
@@ -215,11 +215,11 @@ mod tests {
 
     #[test]
     fn half_a_message_is_no_end() {
-        let mut frames = Frames::default();
+        let mut frames = FrameReader::default();
         frames.push(encode(b"abc").slice(..6));
         assert_eq!(frames.next(), Ok(None));
         assert_eq!(frames.finish(), Err(FrameError::Truncated));
-        let mut frames = Frames::default();
+        let mut frames = FrameReader::default();
         frames.push(Bytes::from_static(&[1, 0, 0, 0, 0]));
         assert_eq!(frames.next(), Err(FrameError::Compressed));
     }

@@ -29,14 +29,14 @@ const LOOK_EVERY: u8 = 64;
 /// How long an operation that hears of the end may take to say what is due, and end by itself.
 const LAST_WORDS: Duration = Duration::from_secs(2);
 
-/// Becomes ready when the daemon drains.
-pub(super) struct Draining {
+/// Signal that becomes ready when the daemon drains.
+pub(super) struct DrainSignal {
     waiting: Pin<Box<dyn Future<Output = ()> + Send>>,
     /// Counts what has passed by since it was looked.
     passed: u8,
 }
 
-impl Draining {
+impl DrainSignal {
     pub(super) fn new(mut draining: watch::Receiver<bool>) -> Self {
         let waiting = Box::pin(async move {
             // The sender lives as long as the surface; when it is gone, so is the daemon.
@@ -74,22 +74,22 @@ pub(super) fn draining() -> Fault {
 }
 
 /// The body of a streaming answer; its end is the end of the call.
-pub(super) struct Guarded {
+pub(super) struct GuardedBody {
     body: Body,
     /// `None` once the stream is over.
     watched: Option<ObservedCall>,
     deadline: Option<Pin<Box<Sleep>>>,
-    draining: Draining,
+    draining: DrainSignal,
     /// What its caller is told as soon as nothing proves who that is; `None`: that ends with the connection.
     unproven: Option<BoxFuture<'static, Fault>>,
 }
 
-impl Guarded {
+impl GuardedBody {
     pub(super) fn new(
         body: Body,
         watched: ObservedCall,
         deadline: Option<Instant>,
-        draining: Draining,
+        draining: DrainSignal,
     ) -> Self {
         Self {
             body,
@@ -161,7 +161,7 @@ impl Guarded {
     }
 }
 
-impl http_body::Body for Guarded {
+impl http_body::Body for GuardedBody {
     type Data = Bytes;
     type Error = tonic::Status;
 

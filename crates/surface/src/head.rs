@@ -17,7 +17,7 @@ use super::writes_through::writes_through;
 
 /// Turns on a connection: the client asks, the daemon answers, or neither says anything.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Turns(Arc<AtomicU8>);
+pub(super) struct ConnectionTurns(Arc<AtomicU8>);
 
 /// A client has begun to ask; so it does with the connection.
 const ASKS: u8 = 0;
@@ -26,44 +26,44 @@ const ANSWERS: u8 = 1;
 /// Nobody says anything.
 const IDLE: u8 = 2;
 
-impl Turns {
+impl ConnectionTurns {
     fn now(&self) -> u8 {
         self.0.load(Ordering::Relaxed)
     }
 
     /// It is the daemon's turn, until this is dropped.
-    pub(super) fn answer(&self) -> Answering {
+    pub(super) fn answer(&self) -> AnswerTurn {
         self.0.store(ANSWERS, Ordering::Relaxed);
-        Answering(self.clone())
+        AnswerTurn(self.clone())
     }
 }
 
 /// Guard of the daemon's turn: for as long as it lives, the daemon answers.
 #[derive(Debug)]
-pub(super) struct Answering(Turns);
+pub(super) struct AnswerTurn(ConnectionTurns);
 
-impl Drop for Answering {
+impl Drop for AnswerTurn {
     fn drop(&mut self) {
         self.0.0.store(IDLE, Ordering::Relaxed);
     }
 }
 
 /// A connection that ends when the head of a request takes too long.
-pub(super) struct Head<S> {
+pub(super) struct HeadTimeout<S> {
     stream: S,
-    turns: Turns,
+    turns: ConnectionTurns,
     limit: Duration,
     /// When the head that has begun has to be there.
     due: Option<Pin<Box<Sleep>>>,
 }
 
-impl<S> Head<S> {
-    pub(super) fn new(stream: S, turns: Turns, limit: Duration) -> Self {
+impl<S> HeadTimeout<S> {
+    pub(super) fn new(stream: S, turns: ConnectionTurns, limit: Duration) -> Self {
         Self { stream, turns, limit, due: None }
     }
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for Head<S> {
+impl<S: AsyncRead + Unpin> AsyncRead for HeadTimeout<S> {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         match this.turns.now() {
@@ -87,7 +87,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Head<S> {
     }
 }
 
-writes_through!(Head);
+writes_through!(HeadTimeout);
 
 #[cfg(test)]
 mod tests {
@@ -98,14 +98,14 @@ mod tests {
 
     const LIMIT: Duration = Duration::from_secs(15);
 
-    fn connection() -> (DuplexStream, Head<DuplexStream>, Turns) {
+    fn connection() -> (DuplexStream, HeadTimeout<DuplexStream>, ConnectionTurns) {
         let (client, server) = tokio::io::duplex(64);
-        let turns = Turns::default();
-        (client, Head::new(server, turns.clone(), LIMIT), turns)
+        let turns = ConnectionTurns::default();
+        (client, HeadTimeout::new(server, turns.clone(), LIMIT), turns)
     }
 
     /// What comes of a client that sends a byte each second for ever.
-    async fn drips(head: &mut Head<DuplexStream>, client: &mut DuplexStream) -> io::Error {
+    async fn drips(head: &mut HeadTimeout<DuplexStream>, client: &mut DuplexStream) -> io::Error {
         let mut byte = [0];
         loop {
             client.write_all(b"a").await.unwrap();
@@ -126,7 +126,7 @@ mod tests {
         // So does the next one, however long nothing was asked before.
         drop((client, head, turns));
         let (mut client, head, turns) = connection();
-        let mut head = Head { due: None, ..head };
+        let mut head = HeadTimeout { due: None, ..head };
         drop(turns.answer());
         let mut byte = [0];
         assert!(timeout(LIMIT * 4, head.read_exact(&mut byte)).await.is_err(), "nothing is asked");

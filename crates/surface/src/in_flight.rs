@@ -28,8 +28,8 @@ impl InFlight {
     }
 
     /// Share of one call in the allowance: it holds nothing yet.
-    pub(super) fn share(&self) -> Share {
-        Share { of: self.clone(), held: AtomicUsize::new(0) }
+    pub(super) fn share(&self) -> InFlightShare {
+        InFlightShare { of: self.clone(), held: AtomicUsize::new(0) }
     }
 
     /// Counts the bytes of an answer until the last of them is sent or dropped.
@@ -42,17 +42,17 @@ impl InFlight {
         }
         let share = self.share();
         share.cover(bytes.len())?;
-        Ok(Bytes::from_owner(Held { bytes, _share: share }))
+        Ok(Bytes::from_owner(AccountedBytes { bytes, _share: share }))
     }
 }
 
 /// Share of the allowance that one call holds. Given back when it is dropped.
-pub(super) struct Share {
+pub(super) struct InFlightShare {
     of: InFlight,
     held: AtomicUsize,
 }
 
-impl Share {
+impl InFlightShare {
     /// Sees to it that at least so many bytes are accounted for; one caller at a time.
     ///
     /// # Errors
@@ -70,7 +70,7 @@ impl Share {
     }
 }
 
-impl Share {
+impl InFlightShare {
     /// Sees to it that this many bytes are accounted for, and no more; one caller at a time.
     ///
     /// # Errors
@@ -87,19 +87,19 @@ impl Share {
     }
 }
 
-impl Drop for Share {
+impl Drop for InFlightShare {
     fn drop(&mut self) {
         self.of.free.add_permits(self.held.load(Ordering::Relaxed));
     }
 }
 
 /// Bytes with their share, which goes when they go, wherever they wait to be sent.
-struct Held {
+struct AccountedBytes {
     bytes: Bytes,
-    _share: Share,
+    _share: InFlightShare,
 }
 
-impl AsRef<[u8]> for Held {
+impl AsRef<[u8]> for AccountedBytes {
     fn as_ref(&self) -> &[u8] {
         &self.bytes
     }

@@ -20,17 +20,17 @@ use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 use tonic::body::Body;
 
-use super::accept::{self, Form};
-use super::answer::{self, Refusal};
+use super::accept::{self, AnswerForm};
+use super::answer::{self, HttpRefusal};
 use super::body::read_json;
 use super::deadline;
-use super::frame::{self, Frames};
-use super::in_flight::Share;
+use super::frame::{self, FrameReader};
+use super::in_flight::InFlightShare;
 use super::observe::ObservedCall;
-use super::pipeline::{Pipeline, Target};
+use super::pipeline::{MethodTarget, Pipeline};
 use super::query;
-use super::routes::{Binding, BodyRule, Choice};
-use super::shape::{Place, fit_field, fit_message};
+use super::routes::{BodyRule, RouteBinding, RouteChoice};
+use super::shape::{ValuePath, fit_field, fit_message};
 use super::sse::EventStream;
 
 /// Set by an operation whose answer the caller has seen already.
@@ -42,7 +42,7 @@ const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 const SINCE: &str = "since";
 
 /// One call over HTTP, with the route that was found for it.
-pub(super) struct Call<'a> {
+pub(super) struct JsonCall<'a> {
     pub parts: http::request::Parts,
     pub peer: &'a PeerInfo,
     pub request_id: RequestId,
@@ -53,8 +53,8 @@ pub(super) struct Call<'a> {
 /// Serves a call, in the form the caller wants.
 pub(super) async fn serve(
     pipeline: &Pipeline,
-    choice: &Choice,
-    call: Call<'_>,
+    choice: &RouteChoice,
+    call: JsonCall<'_>,
     body: Body,
 ) -> Response<HttpBody> {
     let request_id = call.request_id.clone();
@@ -66,26 +66,29 @@ pub(super) async fn serve(
 }
 
 /// The method a call means among those that share its route.
-fn pick<'c>(choice: &'c Choice, call: &Call<'_>) -> Result<(&'c Arc<Binding>, Form), Refusal> {
+fn pick<'c>(
+    choice: &'c RouteChoice,
+    call: &JsonCall<'_>,
+) -> Result<(&'c Arc<RouteBinding>, AnswerForm), HttpRefusal> {
     let headers = &call.parts.headers;
     // A HEAD asks about a document; a stream has none.
     let stream = choice.stream.as_ref().filter(|_| call.parts.method != http::Method::HEAD);
     let form = accept::choose(headers, choice.unary.is_some(), stream.is_some());
     let binding = match form {
-        Some(Form::Json) => choice.unary.as_ref(),
-        Some(Form::EventStream | Form::Lines) => stream,
+        Some(AnswerForm::Json) => choice.unary.as_ref(),
+        Some(AnswerForm::EventStream | AnswerForm::Lines) => stream,
         None => None,
     };
     form.and_then(|form| Some((binding?, form))).ok_or_else(|| {
         let mut forms = Vec::new();
         if choice.unary.is_some() {
-            forms.push(Form::Json.media_type());
+            forms.push(AnswerForm::Json.media_type());
         }
         if stream.is_some() {
-            forms.extend([Form::EventStream.media_type(), Form::Lines.media_type()]);
+            forms.extend([AnswerForm::EventStream.media_type(), AnswerForm::Lines.media_type()]);
         }
         let asked = headers.get(ACCEPT).map_or("", |value| value.to_str().unwrap_or("?"));
-        Refusal::with(
+        HttpRefusal::with(
             StatusCode::NOT_ACCEPTABLE,
             reasons::NOT_ACCEPTABLE,
             format!("this route answers {}, not `{}`", forms.join(" or "), super::shape::shortened(asked)),
@@ -95,11 +98,11 @@ fn pick<'c>(choice: &'c Choice, call: &Call<'_>) -> Result<(&'c Arc<Binding>, Fo
 
 async fn run(
     pipeline: &Pipeline,
-    binding: &Arc<Binding>,
-    form: Form,
-    call: Call<'_>,
+    binding: &Arc<RouteBinding>,
+    form: AnswerForm,
+    call: JsonCall<'_>,
     body: Body,
-) -> Result<Response<HttpBody>, Refusal> {
+) -> Result<Response<HttpBody>, HttpRefusal> {
     let method = &binding.method;
     let Some(target) = pipeline.find(method.path) else {
         return Err(Fault::internal(&call.request_id).into());
@@ -126,14 +129,16 @@ async fn run(
     let response = invoke(pipeline, target, caller, watched, &message).await;
     drop((message, share));
     match form {
-        Form::Json => unary_answer(pipeline, binding, response, &call).await,
-        Form::EventStream | Form::Lines => stream_answer(binding, response, form, call.request_id).await,
+        AnswerForm::Json => unary_answer(pipeline, binding, response, &call).await,
+        AnswerForm::EventStream | AnswerForm::Lines => {
+            stream_answer(binding, response, form, call.request_id).await
+        }
     }
 }
 
 async fn invoke(
     pipeline: &Pipeline,
-    target: &Target,
+    target: &MethodTarget,
     caller: Option<Caller>,
     watched: ObservedCall,
     message: &[u8],
@@ -149,12 +154,12 @@ async fn invoke(
 /// Makes the message of a call from its path, query and body, within the call's deadline.
 async fn prepare(
     pipeline: &Pipeline,
-    binding: &Binding,
-    call: &Call<'_>,
+    binding: &RouteBinding,
+    call: &JsonCall<'_>,
     caller: Option<&Caller>,
     body: Body,
-    share: &Share,
-) -> Result<Vec<u8>, Refusal> {
+    share: &InFlightShare,
+) -> Result<Vec<u8>, HttpRefusal> {
     let begin_by = tokio::time::Instant::now() + pipeline.deadlines.default;
     let deadline = caller.and_then(|caller| caller.deadline).unwrap_or(begin_by);
     let reading = read_json(&call.parts.headers, body, binding.policy.body_bytes_max, share);
@@ -173,7 +178,7 @@ async fn prepare(
     (binding.json.request)(Value::Object(message)).map_err(|error| not_converted(&error).into())
 }
 
-fn from_body(binding: &Binding, body: Option<Value>) -> Result<Map<String, Value>, Refusal> {
+fn from_body(binding: &RouteBinding, body: Option<Value>) -> Result<Map<String, Value>, HttpRefusal> {
     let reading = &binding.reading;
     let mut message = Map::new();
     match (&binding.body, body) {
@@ -183,12 +188,12 @@ fn from_body(binding: &Binding, body: Option<Value>) -> Result<Map<String, Value
         }
         (BodyRule::Whole, body) => {
             let value = body.unwrap_or_else(|| Value::Object(Map::new()));
-            if let Value::Object(fitted) = fit_message(value, &binding.input, &Place::ROOT, reading)? {
+            if let Value::Object(fitted) = fit_message(value, &binding.input, &ValuePath::ROOT, reading)? {
                 message = fitted;
             }
         }
         (BodyRule::Field(field), Some(value)) => {
-            let fitted = fit_field(value, field, &Place::ROOT.field(field.json_name()), reading)?;
+            let fitted = fit_field(value, field, &ValuePath::ROOT.field(field.json_name()), reading)?;
             message.insert(field.json_name().to_owned(), fitted);
         }
     }
@@ -196,10 +201,10 @@ fn from_body(binding: &Binding, body: Option<Value>) -> Result<Map<String, Value
 }
 
 fn from_query(
-    binding: &Binding,
+    binding: &RouteBinding,
     parts: &http::request::Parts,
     message: &mut Map<String, Value>,
-) -> Result<(), Refusal> {
+) -> Result<(), HttpRefusal> {
     let Some(query) = parts.uri.query().filter(|query| !query.is_empty()) else { return Ok(()) };
     match &binding.body {
         BodyRule::Nothing => query::fill(message, query, &binding.input, None)?,
@@ -218,10 +223,10 @@ fn from_query(
 /// A client that reconnects says by header where it was. That is later than what its query says: a browser
 /// reconnects to the address it began with.
 fn resume_from_header(
-    binding: &Binding,
+    binding: &RouteBinding,
     headers: &HeaderMap,
     message: &mut Map<String, Value>,
-) -> Result<(), Refusal> {
+) -> Result<(), HttpRefusal> {
     let takes_since = binding.method.streams && binding.input.get_field_by_name(SINCE).is_some();
     let Some(last) = headers.get(LAST_EVENT_ID).filter(|last| takes_since && !last.is_empty()) else {
         return Ok(());
@@ -239,15 +244,15 @@ fn not_converted(error: &JsonError) -> Fault {
 
 async fn unary_answer(
     pipeline: &Pipeline,
-    binding: &Binding,
+    binding: &RouteBinding,
     response: Response<Body>,
-    call: &Call<'_>,
-) -> Result<Response<HttpBody>, Refusal> {
+    call: &JsonCall<'_>,
+) -> Result<Response<HttpBody>, HttpRefusal> {
     let (parts, body) = response.into_parts();
     let headers = passed_on(&parts.headers);
     let message = match unary_message(&parts.headers, body, &call.request_id).await {
         Ok(message) => message,
-        Err(fault) => return Ok(with_metadata(Refusal::from(fault).answer(&call.request_id), headers)),
+        Err(fault) => return Ok(with_metadata(HttpRefusal::from(fault).answer(&call.request_id), headers)),
     };
     if parts.headers.contains_key(NOT_MODIFIED) {
         let mut response = with_metadata(Response::new(HttpBody::empty()), headers);
@@ -274,7 +279,7 @@ async fn unary_message(headers: &HeaderMap, body: Body, request_id: &RequestId) 
     if let Some(trailers) = collected.trailers() {
         refuse(trailers)?;
     }
-    let mut frames = Frames::default();
+    let mut frames = FrameReader::default();
     frames.push(collected.to_bytes());
     match frames.next() {
         Ok(Some(message)) if frames.finish().is_ok() => Ok(message),
@@ -283,11 +288,11 @@ async fn unary_message(headers: &HeaderMap, body: Body, request_id: &RequestId) 
 }
 
 async fn stream_answer(
-    binding: &Arc<Binding>,
+    binding: &Arc<RouteBinding>,
     response: Response<Body>,
-    form: Form,
+    form: AnswerForm,
     request_id: RequestId,
-) -> Result<Response<HttpBody>, Refusal> {
+) -> Result<Response<HttpBody>, HttpRefusal> {
     let (parts, body) = response.into_parts();
     if let Some(status) = tonic::Status::from_header_map(&parts.headers)
         && status.code() != tonic::Code::Ok
@@ -327,7 +332,7 @@ fn with_metadata(mut response: Response<HttpBody>, metadata: HeaderMap) -> Respo
     response
 }
 
-impl Binding {
+impl RouteBinding {
     /// The JSON of an answer's wire bytes, or of the one field of it that is shown; `None` when that field is
     /// not set.
     pub(super) fn answer_json(&self, message: &[u8]) -> Result<Option<Vec<u8>>, JsonError> {

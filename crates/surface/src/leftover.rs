@@ -21,25 +21,25 @@ const REST_BYTES_MAX: u64 = 64 * 1024;
 const REST_WITHIN: Duration = Duration::from_millis(250);
 
 /// Place for a body that was dropped before its end.
-type Dropped<B> = Arc<Mutex<Option<B>>>;
+type DroppedBody<B> = Arc<Mutex<Option<B>>>;
 
 /// The body of a request that tells whether it was read.
 pub(super) struct LeftoverBody<B> {
     /// `None` once it has ended.
     body: Option<B>,
-    dropped: Dropped<B>,
+    dropped: DroppedBody<B>,
 }
 
 /// Leftover of a request.
 pub(super) struct Leftover<B> {
-    dropped: Dropped<B>,
+    dropped: DroppedBody<B>,
     /// Whether the client waits to be asked for the body.
     waits: bool,
 }
 
 /// Watches the body of a request.
 pub(super) fn watched<B>(request: Request<B>) -> (Request<LeftoverBody<B>>, Leftover<B>) {
-    let dropped = Dropped::default();
+    let dropped = DroppedBody::default();
     let leftover = Leftover { dropped: Arc::clone(&dropped), waits: request.headers().contains_key(EXPECT) };
     (request.map(|body| LeftoverBody { body: Some(body), dropped }), leftover)
 }

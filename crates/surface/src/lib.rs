@@ -75,23 +75,23 @@ pub use quic::{ConnectionCompanion, serve_quic};
 pub use serve::{DrainOutcome, ListenerLimits, serve, serve_with};
 pub use unix::serve_unix;
 
-use answer::Refusal;
+use answer::HttpRefusal;
 use builder::NoRoute;
 use openapi::LazyDocument;
 use pipeline::{Pipeline, beyond_exchange, fault_response, stamp, stamp_protocol};
-use routes::{RouteMatch, Routes};
+use routes::{RouteMatch, RouteTable};
 
 /// Everything a listener serves. Cheap to clone; all clones are one.
 #[derive(Clone)]
 pub struct Surface {
-    parts: Arc<Parts>,
+    parts: Arc<SurfaceParts>,
 }
 
-struct Parts {
+struct SurfaceParts {
     /// Where the same is served over HTTP/3; `None`: nowhere.
     alt_svc: Option<HeaderValue>,
     pipeline: Pipeline,
-    routes: Routes,
+    routes: RouteTable,
     hosts: AllowedHosts,
     request_ids: RequestIds,
     /// Routes made by hand, such as `/healthz`.
@@ -158,7 +158,7 @@ impl Surface {
             self.tell_of_stranger(&request, peer, grpc, &fault, &request_id);
             return match grpc {
                 true => fault_response(fault, &request_id).map(HttpBody::new),
-                false => Refusal::from(fault).answer(&request_id),
+                false => HttpRefusal::from(fault).answer(&request_id),
             };
         }
         if grpc {
@@ -205,7 +205,7 @@ impl Surface {
         if is_grpc(request) {
             return fault_response(fault, &request_id).map(HttpBody::new);
         }
-        Refusal { status: StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, fault }.answer(&request_id)
+        HttpRefusal { status: StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, fault }.answer(&request_id)
     }
 
     async fn http(
@@ -219,12 +219,12 @@ impl Surface {
         match self.parts.routes.find(&parts.method, &path) {
             RouteMatch::Route { choice, values } => {
                 let values = values.into_iter().map(str::to_owned).collect();
-                let call = json::Call { parts, peer, request_id, values };
+                let call = json::JsonCall { parts, peer, request_id, values };
                 json::serve(&self.parts.pipeline, choice, call, body).await
             }
             RouteMatch::WrongVerb(_) | RouteMatch::Nothing if peer.standing == HolderStanding::Federated => {
                 let route = shape::shortened(&path);
-                Refusal::from(beyond_exchange(&route, "the caller")).answer(&request_id)
+                HttpRefusal::from(beyond_exchange(&route, "the caller")).answer(&request_id)
             }
             RouteMatch::WrongVerb(verbs) if parts.method == http::Method::OPTIONS => {
                 options(&verbs, &request_id)
@@ -258,7 +258,7 @@ impl Surface {
                 &self.parts.pipeline.in_flight,
             ) {
                 Ok(response) => response,
-                Err(fault) => return Refusal::from(fault).answer(id),
+                Err(fault) => return HttpRefusal::from(fault).answer(id),
             }
         };
         response.headers_mut().insert(ETAG, document.etag.clone());
@@ -313,8 +313,8 @@ fn is_grpc(request: &Request<Body>) -> bool {
         && request.method() == http::Method::POST
 }
 
-fn only_grpc() -> Refusal {
-    let mut refusal = Refusal::with(
+fn only_grpc() -> HttpRefusal {
+    let mut refusal = HttpRefusal::with(
         StatusCode::UNSUPPORTED_MEDIA_TYPE,
         reasons::UNSUPPORTED_MEDIA_TYPE,
         "the mesh port speaks gRPC alone: nodes call each other there".to_owned(),
@@ -323,9 +323,9 @@ fn only_grpc() -> Refusal {
     refusal
 }
 
-fn unknown_route(path: &str) -> Refusal {
+fn unknown_route(path: &str) -> HttpRefusal {
     let shown = shape::shortened(path);
-    let mut refusal = Refusal::with(
+    let mut refusal = HttpRefusal::with(
         StatusCode::NOT_FOUND,
         reasons::ROUTE_UNKNOWN,
         format!("this daemon has no route `{shown}`"),
@@ -337,7 +337,7 @@ fn unknown_route(path: &str) -> Refusal {
 fn wrong_verb(verb: &http::Method, path: &str, verbs: &[http::Method], id: &RequestId) -> Response<HttpBody> {
     let known = verbs.iter().map(http::Method::as_str).collect::<Vec<_>>().join(", ");
     let (path, verb) = (shape::shortened(path), shape::shortened(verb.as_str()));
-    let refusal = Refusal::with(
+    let refusal = HttpRefusal::with(
         StatusCode::METHOD_NOT_ALLOWED,
         reasons::VERB_UNKNOWN,
         format!("`{path}` takes {known}, not {verb}"),

@@ -10,19 +10,19 @@ use omnirelay_wire::reasons;
 
 /// Limits on the lines of the log, for each sort of them.
 #[derive(Debug)]
-pub(super) struct Lines {
+pub(super) struct LogLimits {
     refused: LogLimiter,
     /// Failures of our own: a caller that has found one may repeat it.
     failed: LogLimiter,
 }
 
-impl Default for Lines {
+impl Default for LogLimits {
     fn default() -> Self {
         Self { refused: LogLimiter::new(20, Duration::from_secs(3)), failed: LogLimiter::of_requests() }
     }
 }
 
-impl Lines {
+impl LogLimits {
     /// Tells of a call that was refused for who its caller is, where it comes from, or how often; of
     /// no other.
     pub(super) fn refused(

@@ -35,11 +35,11 @@ pub(super) const NO_SCOPE: &str = "none";
 const BODY_BYTES_MAX: usize = 1024 * 1024;
 
 /// One method of a service that is defined in our descriptors.
-pub(super) struct Method {
+pub(super) struct ServedMethod {
     /// `/package.Service/Method`.
     pub path: &'static str,
     /// `None` for health and reflection, which anyone may call.
-    pub policy: Option<Policy>,
+    pub policy: Option<MethodPolicy>,
     /// What the audit trail calls it; `None`: it changes nothing.
     pub audit_action: Option<Arc<str>>,
     /// Whether the answer is a stream.
@@ -50,7 +50,7 @@ pub(super) struct Method {
     pub own_node: Option<OwnNode>,
 }
 
-impl Method {
+impl ServedMethod {
     /// Whether it changes state.
     pub(super) fn mutates(&self) -> bool {
         self.audit_action.is_some()
@@ -74,7 +74,7 @@ impl Method {
 
 /// The `omnirelay.api.v1.policy` option of a method.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Policy {
+pub(super) struct MethodPolicy {
     /// `None`: anybody may call it.
     pub scope: Option<Scope>,
     pub body_bytes_max: usize,
@@ -90,8 +90,8 @@ pub(super) struct Policy {
 /// A method with its descriptor: what routes and the OpenAPI document are made of.
 #[derive(Clone)]
 pub(super) struct DescribedMethod {
-    pub method: Arc<Method>,
-    pub policy: Policy,
+    pub method: Arc<ServedMethod>,
+    pub policy: MethodPolicy,
     pub json: &'static MethodJson,
     pub descriptor: MethodDescriptor,
     pub bindings: Vec<HttpBinding>,
@@ -139,7 +139,7 @@ pub(super) fn describe(
         pool.decode_file_descriptor_set(&*descriptors).map_err(SurfaceError::Descriptors)?;
         converters.extend(definition.methods.iter().map(|json| (json.path, json)));
     }
-    let options = Options::of(&pool)?;
+    let options = OptionExtensions::of(&pool)?;
     let mut methods = Vec::new();
     for service in pool.services().filter(|service| is_served(service.full_name())) {
         for descriptor in service.methods() {
@@ -152,14 +152,14 @@ pub(super) fn describe(
 fn describe_one(
     descriptor: MethodDescriptor,
     converters: &HashMap<&'static str, &'static MethodJson>,
-    options: &Options,
+    options: &OptionExtensions,
 ) -> Result<DescribedMethod, SurfaceError> {
     let path = format!("/{}/{}", descriptor.parent_service().full_name(), descriptor.name());
     let Some(json) = converters.get(path.as_str()).copied() else {
         return Err(SurfaceError::NoConverter { method: path });
     };
     let policy = options.policy(&descriptor, &path)?;
-    let method = Method {
+    let method = ServedMethod {
         path: json.path,
         policy: Some(policy),
         audit_action: options.audit_action(&descriptor),
@@ -176,12 +176,12 @@ fn describe_one(
 }
 
 /// The two extensions of method options that we read.
-struct Options {
+struct OptionExtensions {
     http: ExtensionDescriptor,
     policy: ExtensionDescriptor,
 }
 
-impl Options {
+impl OptionExtensions {
     fn of(pool: &DescriptorPool) -> Result<Self, SurfaceError> {
         let find = |name: &'static str| {
             pool.get_extension_by_name(name).ok_or(SurfaceError::NoOption { option: name })
@@ -189,7 +189,7 @@ impl Options {
         Ok(Self { http: find("google.api.http")?, policy: find("omnirelay.api.v1.policy")? })
     }
 
-    fn policy(&self, method: &MethodDescriptor, path: &str) -> Result<Policy, SurfaceError> {
+    fn policy(&self, method: &MethodDescriptor, path: &str) -> Result<MethodPolicy, SurfaceError> {
         let options = method.options();
         let value = options.get_extension(&self.policy);
         let message = value.as_message();
@@ -201,7 +201,7 @@ impl Options {
         };
         let flag = |name| message.and_then(|policy| policy.get_field_by_name(name)?.as_bool());
         let limit = message.and_then(|policy| policy.get_field_by_name("body_bytes_max")?.as_u32());
-        Ok(Policy {
+        Ok(MethodPolicy {
             scope,
             body_bytes_max: match limit {
                 None | Some(0) => BODY_BYTES_MAX,

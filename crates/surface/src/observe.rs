@@ -14,8 +14,8 @@ use omnirelay_wire::fault::Fault;
 use omnirelay_wire::reasons;
 use tonic::body::Body;
 
-use super::lines::{Lines, is_refusal};
-use super::method::Method;
+use super::lines::{LogLimits, is_refusal};
+use super::method::ServedMethod;
 use super::pipeline::{Pipeline, fault_response, grpc_code};
 
 /// Hears of every finished call, on the task that served it: it must not wait.
@@ -60,10 +60,10 @@ pub struct FinishedCall<'a> {
     pub principal: &'a str,
 }
 
-/// Hears of nothing.
-pub(super) struct Unobserved;
+/// Observer that hears of nothing.
+pub(super) struct NoObserver;
 
-impl RequestObserver for Unobserved {
+impl RequestObserver for NoObserver {
     fn finished(&self, _call: &FinishedCall<'_>) {}
 }
 
@@ -81,7 +81,7 @@ pub(super) struct ObservedCall {
     /// `-` before the caller is known.
     pub principal: Arc<str>,
     remote: SocketAddr,
-    lines: Arc<Lines>,
+    lines: Arc<LogLimits>,
     cut: bool,
     over: bool,
 }
@@ -89,7 +89,7 @@ pub(super) struct ObservedCall {
 impl ObservedCall {
     pub(super) fn begin(
         pipeline: &Pipeline,
-        method: &Method,
+        method: &ServedMethod,
         protocol: CallProtocol,
         remote: SocketAddr,
         request_id: RequestId,

@@ -15,7 +15,7 @@ use tonic::body::Body;
 
 use super::body::gunzip;
 use super::deadline;
-use super::method::Method;
+use super::method::ServedMethod;
 use super::pipeline::{Pipeline, missing_scope};
 
 /// Rule by which a request says that it concerns no other node than the one that is asked.
@@ -52,7 +52,7 @@ fn text_of(number: u32, mut message: &[u8]) -> Result<String, DecodeError> {
 }
 
 /// What a caller lacks who was let in for what concerns this node; `None`: nothing, or it was let in for something else.
-fn lacking(method: &Method, caller: Option<&Caller>) -> Option<Scope> {
+fn lacking(method: &ServedMethod, caller: Option<&Caller>) -> Option<Scope> {
     let (needed, caller) = (method.policy?.scope?, caller?);
     let is_let_in_here = caller.own_node.contains(needed) && !caller.scopes.contains(needed);
     is_let_in_here.then_some(needed)
@@ -65,7 +65,7 @@ impl Pipeline {
     /// `MISSING_SCOPE`.
     pub(super) fn check_own_node(
         &self,
-        method: &Method,
+        method: &ServedMethod,
         caller: Option<&Caller>,
         message: &[u8],
     ) -> Result<(), Fault> {
@@ -82,7 +82,7 @@ impl Pipeline {
     /// As of [`Self::check_own_node`], or where its message cannot be read in time.
     pub(super) async fn own_node_only(
         &self,
-        method: &Method,
+        method: &ServedMethod,
         caller: Option<&Caller>,
         body: Body,
     ) -> Result<Body, Fault> {

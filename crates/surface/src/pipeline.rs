@@ -28,17 +28,17 @@ use tokio::sync::watch;
 use tonic::body::Body;
 use tower::ServiceExt as _;
 
-use super::carried::Carried;
+use super::carried::CarriedCall;
 use super::deadline::{self, CallDeadlines};
-use super::frame::Scan;
-use super::guard::{Draining, Guarded};
+use super::frame::FrameScan;
+use super::guard::{DrainSignal, GuardedBody};
 use super::in_flight::InFlight;
-use super::lines::Lines;
-use super::method::Method;
+use super::lines::LogLimits;
+use super::method::ServedMethod;
 use super::observe::{ObservedCall, RequestObserver};
 use super::own_node::principal_of;
-use super::rates::Rates;
-use super::received::{self, Received};
+use super::rates::CallRateLimiter;
+use super::received::{self, ReceivedBody};
 
 /// Says which version of the daemon answers.
 pub(super) const SERVER_VERSION: (HeaderName, HeaderValue) = (
@@ -52,14 +52,14 @@ const GRPC_ENCODING: HeaderName = HeaderName::from_static("grpc-encoding");
 /// A tonic service of any type.
 pub(super) trait GrpcService: Send + Sync {
     /// Serves a request whose message has at most so many bytes.
-    fn call(&self, request: Request<Body>, message_bytes_max: usize) -> Answer;
+    fn call(&self, request: Request<Body>, message_bytes_max: usize) -> AnswerFuture;
 }
 
 /// An answer that is being made.
-pub(super) type Answer = Pin<Box<dyn Future<Output = Response<Body>> + Send>>;
+pub(super) type AnswerFuture = Pin<Box<dyn Future<Output = Response<Body>> + Send>>;
 
 /// Trait of any tonic service.
-pub(super) trait Serves:
+pub(super) trait CloneableService:
     tower::Service<Request<Body>, Response = Response<Body>, Error = Infallible, Future: Send>
     + Clone
     + Send
@@ -68,7 +68,7 @@ pub(super) trait Serves:
 {
 }
 
-impl<S> Serves for S where
+impl<S> CloneableService for S where
     S: tower::Service<Request<Body>, Response = Response<Body>, Error = Infallible, Future: Send>
         + Clone
         + Send
@@ -78,24 +78,24 @@ impl<S> Serves for S where
 }
 
 /// A service of our own, whose messages have the limits that its definition names.
-pub(super) struct Defined<S>(pub S);
+pub(super) struct DefinedService<S>(pub S);
 
-impl<S: Serves + BoundedService> GrpcService for Defined<S> {
-    fn call(&self, request: Request<Body>, message_bytes_max: usize) -> Answer {
+impl<S: CloneableService + BoundedService> GrpcService for DefinedService<S> {
+    fn call(&self, request: Request<Body>, message_bytes_max: usize) -> AnswerFuture {
         answer(self.0.clone().with_message_bytes_max(message_bytes_max), request)
     }
 }
 
 /// Health or reflection, which have a limit of their own.
-pub(super) struct Open<S>(pub S);
+pub(super) struct OpenService<S>(pub S);
 
-impl<S: Serves> GrpcService for Open<S> {
-    fn call(&self, request: Request<Body>, _message_bytes_max: usize) -> Answer {
+impl<S: CloneableService> GrpcService for OpenService<S> {
+    fn call(&self, request: Request<Body>, _message_bytes_max: usize) -> AnswerFuture {
         answer(self.0.clone(), request)
     }
 }
 
-fn answer(service: impl Serves, request: Request<Body>) -> Answer {
+fn answer(service: impl CloneableService, request: Request<Body>) -> AnswerFuture {
     let answer = service.oneshot(request);
     Box::pin(async move {
         match answer.await {
@@ -107,15 +107,15 @@ fn answer(service: impl Serves, request: Request<Body>) -> Answer {
 
 /// A method and the service that carries it out.
 #[derive(Clone)]
-pub(super) struct Target {
-    pub method: Arc<Method>,
+pub(super) struct MethodTarget {
+    pub method: Arc<ServedMethod>,
     pub service: Arc<dyn GrpcService>,
 }
 
 /// Everything a call needs on its way to its operation.
 pub(super) struct Pipeline {
     /// By path: the methods of our own services.
-    pub methods: HashMap<&'static str, Target>,
+    pub methods: HashMap<&'static str, MethodTarget>,
     /// What its port is called.
     pub port: &'static str,
     /// Whether it serves nodes of the mesh alone, and only what they need from each other.
@@ -123,11 +123,11 @@ pub(super) struct Pipeline {
     /// The node that serves.
     pub node_id: String,
     /// By service name: health and reflection, which anyone may call.
-    pub open: HashMap<&'static str, Target>,
+    pub open: HashMap<&'static str, MethodTarget>,
     pub authenticator: Arc<dyn Authenticator>,
-    pub rates: Rates,
+    pub rates: CallRateLimiter,
     pub observer: Arc<dyn RequestObserver>,
-    pub lines: Arc<Lines>,
+    pub lines: Arc<LogLimits>,
     pub deadlines: CallDeadlines,
     pub in_flight: InFlight,
     /// Whether a change whose caller gave no idempotency key is given one.
@@ -160,11 +160,11 @@ impl Pipeline {
         let compressed = request.headers().get(GRPC_ENCODING).is_some_and(|encoding| encoding != "identity");
         let message_bytes_max = target.method.message_bytes_max();
         let needed = caller.is_some() && !target.method.client_streams;
-        let scan = Scan::new(compressed, needed, message_bytes_max);
+        let scan = FrameScan::new(compressed, needed, message_bytes_max);
         let request = request.map(|body| {
-            let received = Received::new(body, scan, Arc::clone(&share));
+            let received = ReceivedBody::new(body, scan, Arc::clone(&share));
             match target.method.hears_of_drain() {
-                true => Body::new(received.until(Draining::new(self.draining.subscribe()))),
+                true => Body::new(received.until(DrainSignal::new(self.draining.subscribe()))),
                 false => Body::new(received),
             }
         });
@@ -191,7 +191,7 @@ impl Pipeline {
     }
 
     /// The method with this path.
-    pub(super) fn find(&self, path: &str) -> Option<&Target> {
+    pub(super) fn find(&self, path: &str) -> Option<&MethodTarget> {
         self.methods.get(path).or_else(|| {
             let (service, _) = path.strip_prefix('/')?.split_once('/')?;
             self.open.get(service)
@@ -201,7 +201,7 @@ impl Pipeline {
     /// Begins the record of a call.
     pub(super) fn watch(
         &self,
-        method: &Method,
+        method: &ServedMethod,
         protocol: CallProtocol,
         peer: &PeerInfo,
         request_id: RequestId,
@@ -254,7 +254,7 @@ impl Pipeline {
     /// Lets a caller in, or says why not. `None` for a method that anyone may call.
     pub(super) async fn admit(
         &self,
-        method: &Method,
+        method: &ServedMethod,
         headers: &HeaderMap,
         peer: &PeerInfo,
         watched: &mut ObservedCall,
@@ -301,7 +301,7 @@ impl Pipeline {
     /// Carries an admitted call out. The answer is a gRPC response that says nothing of our inside.
     pub(super) async fn invoke(
         &self,
-        target: &Target,
+        target: &MethodTarget,
         caller: Option<Caller>,
         watched: ObservedCall,
         mut request: Request<Body>,
@@ -318,7 +318,7 @@ impl Pipeline {
         let call = AssertUnwindSafe(target.service.call(request, message_bytes_max)).catch_unwind();
         let call = tokio::time::timeout_at(begin_by, doing(method.path, call));
         let call: BoxFuture<'_, _> = match method.mutates() && !method.streams {
-            true => Box::pin(Carried::new(call)),
+            true => Box::pin(CarriedCall::new(call)),
             false => Box::pin(call),
         };
         let call = tokio::select! {
@@ -341,7 +341,7 @@ impl Pipeline {
     }
 
     /// What ends a call of this caller, and what is said then.
-    fn ends(&self, method: &Method, caller: &Caller) -> Option<BoxFuture<'static, Fault>> {
+    fn ends(&self, method: &ServedMethod, caller: &Caller) -> Option<BoxFuture<'static, Fault>> {
         let principal = principal_of(caller);
         // What one may do at this node alone is not taken away.
         let needed = method.policy.and_then(|policy| policy.scope);
@@ -379,7 +379,7 @@ impl Pipeline {
     /// Gives an answer its headers, hides what is internal, and keeps watch over a stream.
     fn finish(
         &self,
-        method: &Method,
+        method: &ServedMethod,
         (deadline, unproven): (Option<tokio::time::Instant>, Option<BoxFuture<'static, Fault>>),
         mut watched: ObservedCall,
         mut response: Response<Body>,
@@ -413,10 +413,10 @@ impl Pipeline {
                 Err(fault) => watched.refuse(fault),
             };
         }
-        let draining = Draining::new(self.draining.subscribe());
+        let draining = DrainSignal::new(self.draining.subscribe());
         let last_words = method.hears_of_drain();
         response.map(|body| {
-            let guarded = Guarded::new(body, watched, deadline, draining).until(unproven);
+            let guarded = GuardedBody::new(body, watched, deadline, draining).until(unproven);
             Body::new(if last_words { guarded.with_last_words() } else { guarded })
         })
     }
@@ -437,7 +437,7 @@ async fn last_answer(fault: Fault) -> Fault {
 }
 
 /// What a caller is told whose call was ended because they are nobody any more, or may less.
-fn cut_short(mut fault: Fault, method: &Method) -> Fault {
+fn cut_short(mut fault: Fault, method: &ServedMethod) -> Fault {
     if method.mutates() {
         let said = std::mem::take(&mut fault.message);
         fault.message =

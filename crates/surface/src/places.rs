@@ -11,20 +11,20 @@ const HOST_BITS: u32 = 64;
 
 /// The connections of a listener, by who made them.
 #[derive(Debug)]
-pub(super) struct Places {
+pub(super) struct ConnectionPlaces {
     per_address_max: usize,
     taken: Mutex<HashMap<IpAddr, usize>>,
 }
 
 /// A place that one connection has. Given back when it is dropped.
 #[derive(Debug)]
-pub(super) struct Place {
-    of: Arc<Places>,
+pub(super) struct ConnectionPlace {
+    of: Arc<ConnectionPlaces>,
     /// `None`: it is not counted.
     address: Option<IpAddr>,
 }
 
-impl Places {
+impl ConnectionPlaces {
     pub(super) fn new(per_address_max: usize) -> Arc<Self> {
         Arc::new(Self { per_address_max, taken: Mutex::default() })
     }
@@ -33,10 +33,10 @@ impl Places {
     ///
     /// Callers over the loopback interface are not counted: one address stands for all programs of the host there, and
     /// for all clients of a proxy on it.
-    pub(super) fn take(self: &Arc<Self>, remote: IpAddr) -> Option<Place> {
+    pub(super) fn take(self: &Arc<Self>, remote: IpAddr) -> Option<ConnectionPlace> {
         let address = host_of(remote);
         if address.is_loopback() {
-            return Some(Place { of: Arc::clone(self), address: None });
+            return Some(ConnectionPlace { of: Arc::clone(self), address: None });
         }
         let mut taken = self.taken.lock();
         let count = taken.get(&address).copied().unwrap_or(0);
@@ -44,11 +44,11 @@ impl Places {
             return None;
         }
         taken.insert(address, count + 1);
-        Some(Place { of: Arc::clone(self), address: Some(address) })
+        Some(ConnectionPlace { of: Arc::clone(self), address: Some(address) })
     }
 }
 
-impl Drop for Place {
+impl Drop for ConnectionPlace {
     fn drop(&mut self) {
         let Some(address) = self.address else { return };
         let mut taken = self.of.taken.lock();
@@ -75,7 +75,7 @@ mod tests {
 
     #[test]
     fn one_host_gets_its_share_and_gives_it_back() {
-        let places = Places::new(2);
+        let places = ConnectionPlaces::new(2);
         let take = |address: &str| places.take(address.parse().unwrap());
         let first = take("10.0.0.7");
         let second = take("::ffff:10.0.0.7");

@@ -11,18 +11,18 @@ use tokio::io::Interest;
 use tokio::net::{TcpStream, UnixStream};
 
 /// A connection of which the beginning can be seen without being taken.
-pub(super) trait Peek: Sync {
+pub(super) trait PeekStream: Sync {
     /// Sees what has arrived, once something has; 0 bytes when the client has closed.
     fn peek(&self, into: &mut [u8]) -> impl Future<Output = io::Result<usize>> + Send;
 }
 
-impl Peek for TcpStream {
+impl PeekStream for TcpStream {
     async fn peek(&self, into: &mut [u8]) -> io::Result<usize> {
         Self::peek(self, into).await
     }
 }
 
-impl Peek for UnixStream {
+impl PeekStream for UnixStream {
     async fn peek(&self, into: &mut [u8]) -> io::Result<usize> {
         let look = || Ok(recv(self, &mut *into, RecvFlags::PEEK | RecvFlags::DONTWAIT)?.1);
         self.async_io(Interest::READABLE, look).await
@@ -36,7 +36,7 @@ const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 const WAITS: (Duration, Duration) = (Duration::from_millis(1), Duration::from_millis(250));
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Version {
+pub(super) enum HttpVersion {
     Http1,
     Http2,
 }
@@ -47,7 +47,7 @@ pub(super) enum Version {
 ///
 /// # Errors
 /// Whatever the connection broke with.
-pub(super) async fn version(stream: &impl Peek) -> io::Result<Option<Version>> {
+pub(super) async fn version(stream: &impl PeekStream) -> io::Result<Option<HttpVersion>> {
     let mut begun = [0; PREFACE.len()];
     let (mut wait, wait_max) = WAITS;
     loop {
@@ -56,8 +56,8 @@ pub(super) async fn version(stream: &impl Peek) -> io::Result<Option<Version>> {
             return Ok(None);
         }
         match PREFACE.strip_prefix(begun.get(..count).unwrap_or_default()) {
-            None => return Ok(Some(Version::Http1)),
-            Some([]) => return Ok(Some(Version::Http2)),
+            None => return Ok(Some(HttpVersion::Http1)),
+            Some([]) => return Ok(Some(HttpVersion::Http2)),
             // What was seen stays readable, so only time tells of more.
             Some(_) => tokio::time::sleep(wait).await,
         }
@@ -73,7 +73,7 @@ mod tests {
     use super::*;
 
     /// The version of a client that sends these pieces, each for itself, and closes.
-    async fn of(pieces: &[&[u8]]) -> Option<Version> {
+    async fn of(pieces: &[&[u8]]) -> Option<HttpVersion> {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let mut client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
         let (stream, _) = listener.accept().await.unwrap();
@@ -90,12 +90,16 @@ mod tests {
     async fn the_preface_is_known_in_pieces_and_nothing_else_is_taken_for_it() {
         let whole: &[&[u8]] = &[PREFACE];
         let cases = [
-            ("a preface", whole, Some(Version::Http2)),
-            ("a preface and more", &[PREFACE, b"\0\0\0"], Some(Version::Http2)),
-            ("a preface in pieces", &[b"P", b"RI * HTTP/2.0\r\n", b"\r\nSM\r\n\r\n"], Some(Version::Http2)),
-            ("a get", &[b"GET / HTTP/1.1\r\n"], Some(Version::Http1)),
-            ("a post in pieces", &[b"P", b"OST / HTTP/1.1\r\n"], Some(Version::Http1)),
-            ("a byte that is no preface", &[b"G"], Some(Version::Http1)),
+            ("a preface", whole, Some(HttpVersion::Http2)),
+            ("a preface and more", &[PREFACE, b"\0\0\0"], Some(HttpVersion::Http2)),
+            (
+                "a preface in pieces",
+                &[b"P", b"RI * HTTP/2.0\r\n", b"\r\nSM\r\n\r\n"],
+                Some(HttpVersion::Http2),
+            ),
+            ("a get", &[b"GET / HTTP/1.1\r\n"], Some(HttpVersion::Http1)),
+            ("a post in pieces", &[b"P", b"OST / HTTP/1.1\r\n"], Some(HttpVersion::Http1)),
+            ("a byte that is no preface", &[b"G"], Some(HttpVersion::Http1)),
             ("nothing", &[], None),
         ];
         for (what, pieces, expected) in cases {

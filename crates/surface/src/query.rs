@@ -9,7 +9,7 @@ use percent_encoding::percent_decode_str;
 use prost_reflect::{FieldDescriptor, Kind, MessageDescriptor};
 use serde_json::{Map, Value};
 
-use super::shape::{Place, bad_field, field_named, fit_text, is_well_known, shortened};
+use super::shape::{ValuePath, bad_field, field_named, fit_text, is_well_known, shortened};
 
 /// The longest value a path may hold, in bytes; no object's name is longer.
 const PATH_VALUE_BYTES_MAX: usize = 1024;
@@ -56,7 +56,7 @@ pub(super) fn takes_text(field: &FieldDescriptor) -> bool {
 /// # Errors
 /// A fault naming the field when the value is no text that could name anything.
 pub(super) fn path_value(raw: &str, field: &FieldDescriptor) -> Result<Value, Fault> {
-    let place = Place::ROOT.field(field.json_name());
+    let place = ValuePath::ROOT.field(field.json_name());
     let Ok(text) = percent_decode_str(raw).decode_utf8() else {
         return Err(bad_field(&place, "of the path is not UTF-8"));
     };
@@ -97,7 +97,7 @@ pub(super) fn fill(
 fn add(into: &mut Map<String, Value>, path: &FieldPath, raw: &str) -> Result<(), Fault> {
     let Some(field) = path.last() else { return Ok(()) };
     let name = dotted(path);
-    let place = Place::ROOT.field(&name);
+    let place = ValuePath::ROOT.field(&name);
     if !field.is_list() {
         let value = fit_text(decoded(raw)?.into_owned(), field, &place)?;
         return set(into, path, value, "the query");
@@ -128,7 +128,7 @@ pub(super) fn set(
         Some(other) if *other != value => {
             let place = dotted(path);
             let why = format!("has one value in {origin} and another elsewhere in the request");
-            Err(bad_field(&Place::ROOT.field(&place), why))
+            Err(bad_field(&ValuePath::ROOT.field(&place), why))
         }
         Some(_) => Ok(()),
         None => {
@@ -150,7 +150,7 @@ fn descend<'m>(
     let entry = object.entry(parent.json_name()).or_insert_with(|| Value::Object(Map::new()));
     match entry.as_object_mut() {
         Some(inner) => descend(inner, rest),
-        None => Err(bad_field(&Place::ROOT.field(parent.json_name()), "must be an object")),
+        None => Err(bad_field(&ValuePath::ROOT.field(parent.json_name()), "must be an object")),
     }
 }
 

@@ -20,8 +20,8 @@ use tokio::task::JoinSet;
 use tonic::body::Body;
 
 use super::Surface;
-use super::places::{Place, host_of};
-use super::serve::{Door, DrainOutcome, Line, ListenerLimits, drain, until_out};
+use super::places::{ConnectionPlace, host_of};
+use super::serve::{AdmissionDoor, DrainOutcome, ListenerLimits, ListenerState, drain, until_out};
 
 /// A chain that is taken over TCP is taken over QUIC.
 const _: () = assert!(CHAIN_BYTES_MAX + 4096 <= HANDSHAKE_BYTES_MAX);
@@ -41,7 +41,7 @@ pub async fn serve_quic(
     limits: ListenerLimits,
     shutdown: impl Future<Output = ()>,
 ) -> DrainOutcome {
-    let line = Arc::new(QuicLine { line: Line::of(surface, limits, None), beside });
+    let line = Arc::new(QuicListenerState { line: ListenerState::of(surface, limits, None), beside });
     let mut shutdown = std::pin::pin!(shutdown);
     tokio::select! {
         () = &mut shutdown => return DrainOutcome { cut: 0 },
@@ -55,7 +55,7 @@ pub async fn serve_quic(
             return DrainOutcome { cut: 0 };
         }
     }
-    let (door, mut connections) = (Door::of(&limits), JoinSet::new());
+    let (door, mut connections) = (AdmissionDoor::of(&limits), JoinSet::new());
     loop {
         let incoming = tokio::select! {
             biased;
@@ -80,7 +80,7 @@ pub async fn serve_quic(
             line.line.drop_unread(remote);
             continue;
         };
-        let at = At { remote, local: endpoint.local_addr().ok() };
+        let at = ConnectionAddresses { remote, local: endpoint.local_addr().ok() };
         connections.spawn(connection(Arc::clone(&line), Arc::clone(&tls), incoming, (at, place, attempt)));
     }
     endpoint.set_server_config(None);
@@ -92,22 +92,22 @@ pub async fn serve_quic(
 
 /// Addresses that a connection is from, and to.
 #[derive(Clone, Copy)]
-struct At {
+struct ConnectionAddresses {
     remote: SocketAddr,
     local: Option<SocketAddr>,
 }
 
 /// State that all connections of a listener have in common.
-struct QuicLine {
-    line: Arc<Line>,
+struct QuicListenerState {
+    line: Arc<ListenerState>,
     beside: Option<ConnectionCompanion>,
 }
 
 async fn connection(
-    on: Arc<QuicLine>,
+    on: Arc<QuicListenerState>,
     tls: Arc<ListenerTls>,
     incoming: quinn::Incoming,
-    (at, _place, attempt): (At, Place, HandshakeAttempt),
+    (at, _place, attempt): (ConnectionAddresses, ConnectionPlace, HandshakeAttempt),
 ) {
     let line = &on.line;
     let (connection, shown) = match on.shake(&tls, incoming).await {
@@ -177,7 +177,7 @@ async fn moved(now: impl Fn() -> IpAddr, from: IpAddr) {
     }
 }
 
-impl QuicLine {
+impl QuicListenerState {
     /// Shakes hands, as this node is by now.
     async fn shake(
         &self,
@@ -185,7 +185,7 @@ impl QuicLine {
         incoming: quinn::Incoming,
     ) -> Result<(quinn::Connection, Option<ShownCertificate>), HandshakeError> {
         let (config, judged_by, noted) = self.server_config(tls)?;
-        let Line { surface, limits, .. } = &*self.line;
+        let ListenerState { surface, limits, .. } = &*self.line;
         let failed = |error: quinn::ConnectionError, noted: &HandshakeRefusalNote| match error {
             quinn::ConnectionError::TransportError(ref why)
                 if why.code == quinn::TransportErrorCode::CRYPTO_BUFFER_EXCEEDED =>

@@ -9,21 +9,21 @@ use omnirelay_identity::caller::{PeerInfo, federated_kin};
 use omnirelay_wire::fault::Fault;
 use omnirelay_wire::reasons;
 
-/// Counts the calls of each. Without rates nobody is counted.
+/// Limiter of the calls of each caller. Without rates nobody is counted.
 #[derive(Default)]
-pub(super) struct Rates(Option<Counted>);
+pub(super) struct CallRateLimiter(Option<CallBuckets>);
 
-struct Counted {
+struct CallBuckets {
     proven: RateBuckets<Arc<str>>,
     unproven: RateBuckets<IpAddr>,
     /// Of proofs that cost something to judge.
     judged: RateBuckets<IpAddr>,
 }
 
-impl Rates {
+impl CallRateLimiter {
     pub(super) fn of(rates: CallRates) -> Self {
         let CallRates { proven, unproven } = rates;
-        Self(Some(Counted {
+        Self(Some(CallBuckets {
             proven: RateBuckets::new(proven),
             unproven: RateBuckets::new(unproven),
             judged: RateBuckets::new(unproven),
@@ -80,7 +80,7 @@ mod tests {
     #[test]
     fn a_federated_cluster_has_one_rate_however_many_nodes_it_names() {
         let rate = CallRate { burst: 3.0, each_second: 0.001 };
-        let rates = Rates::of(CallRates { proven: rate, unproven: rate });
+        let rates = CallRateLimiter::of(CallRates { proven: rate, unproven: rate });
         let calls = |name: String| rates.proven(&name.into()).is_ok();
         assert_eq!((0..9).filter(|n| calls(format!("node:west/{n}"))).count(), 3);
         assert!(calls("node:west".to_owned()) && calls("node:east/1".to_owned()));

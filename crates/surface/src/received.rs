@@ -11,29 +11,29 @@ use omnirelay_wire::reasons;
 use tonic::Status;
 use tonic::body::Body;
 
-use super::frame::{FrameError, Scan};
-use super::guard::{self, Draining};
-use super::in_flight::Share;
+use super::frame::{FrameError, FrameScan};
+use super::guard::{self, DrainSignal};
+use super::in_flight::InFlightShare;
 
 /// Body of a request as it comes in, until something is wrong with it.
-pub(super) struct Received {
+pub(super) struct ReceivedBody {
     body: Body,
-    scan: Scan,
+    scan: FrameScan,
     /// Grows to the largest message; outlives the body, because the operation has the message then.
-    share: Arc<Share>,
+    share: Arc<InFlightShare>,
     /// For a client that streams: its operation hears here that the daemon drains.
-    draining: Option<Draining>,
+    draining: Option<DrainSignal>,
 }
 
-impl Received {
-    pub(super) fn new(body: Body, scan: Scan, share: Arc<Share>) -> Self {
+impl ReceivedBody {
+    pub(super) fn new(body: Body, scan: FrameScan, share: Arc<InFlightShare>) -> Self {
         Self { body, scan, share, draining: None }
     }
 
     /// For a client that streams, perhaps for days: of its messages only those are counted that are not whole, and
     /// it ends when the daemon drains.
     #[must_use]
-    pub(super) fn until(mut self, draining: Draining) -> Self {
+    pub(super) fn until(mut self, draining: DrainSignal) -> Self {
         self.draining = Some(draining);
         self
     }
@@ -64,7 +64,7 @@ impl Received {
     }
 }
 
-impl http_body::Body for Received {
+impl http_body::Body for ReceivedBody {
     type Data = Bytes;
     type Error = Status;
 
@@ -72,7 +72,7 @@ impl http_body::Body for Received {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
-        let due = self.draining.as_mut().is_some_and(Draining::is_due);
+        let due = self.draining.as_mut().is_some_and(DrainSignal::is_due);
         let frame = Pin::new(&mut self.body).poll_frame(cx);
         if (due || frame.is_pending()) && self.drains(cx) {
             self.body = Body::empty();

@@ -10,27 +10,27 @@ use tonic::body::Body;
 use tonic_reflection::server::{Builder, Error};
 
 use super::method::ServiceDefinition;
-use super::pipeline::{Answer, GrpcService, Open};
+use super::pipeline::{AnswerFuture, GrpcService, OpenService};
 
-type Built = Result<Box<dyn GrpcService>, Error>;
+type ReflectionResult = Result<Box<dyn GrpcService>, Error>;
 
 /// One version of reflection.
-pub(super) struct Reflection {
-    built: LazyLock<Built, Box<dyn FnOnce() -> Built + Send>>,
+pub(super) struct ReflectionService {
+    built: LazyLock<ReflectionResult, Box<dyn FnOnce() -> ReflectionResult + Send>>,
 }
 
-impl Reflection {
+impl ReflectionService {
     pub(super) fn v1(definitions: &[ServiceDefinition], served: &[&'static str]) -> Self {
         let (definitions, served) = (definitions.to_vec(), served.to_vec());
-        Self::built_by(move || Ok(Box::new(Open(configured(&definitions, &served).build_v1()?))))
+        Self::built_by(move || Ok(Box::new(OpenService(configured(&definitions, &served).build_v1()?))))
     }
 
     pub(super) fn v1alpha(definitions: &[ServiceDefinition], served: &[&'static str]) -> Self {
         let (definitions, served) = (definitions.to_vec(), served.to_vec());
-        Self::built_by(move || Ok(Box::new(Open(configured(&definitions, &served).build_v1alpha()?))))
+        Self::built_by(move || Ok(Box::new(OpenService(configured(&definitions, &served).build_v1alpha()?))))
     }
 
-    fn built_by(build: impl FnOnce() -> Built + Send + 'static) -> Self {
+    fn built_by(build: impl FnOnce() -> ReflectionResult + Send + 'static) -> Self {
         let told = || {
             let built = build();
             if let Err(error) = &built {
@@ -42,8 +42,8 @@ impl Reflection {
     }
 }
 
-impl GrpcService for Reflection {
-    fn call(&self, request: Request<Body>, message_bytes_max: usize) -> Answer {
+impl GrpcService for ReflectionService {
+    fn call(&self, request: Request<Body>, message_bytes_max: usize) -> AnswerFuture {
         match &*self.built {
             Ok(service) => service.call(request, message_bytes_max),
             Err(_) => {

@@ -9,9 +9,9 @@ const RULE: &str = "omnirelay.api.v1.field";
 
 /// The fields that must be there, by their JSON names, of a message and of those in it.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Required(BTreeMap<String, Vec<String>>);
+pub(super) struct RequiredFields(BTreeMap<String, Vec<String>>);
 
-impl Required {
+impl RequiredFields {
     pub(super) const NONE: Self = Self(BTreeMap::new());
 
     pub(super) fn of(input: &MessageDescriptor) -> Self {

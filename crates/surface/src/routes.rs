@@ -6,30 +6,30 @@ use omnirelay_wire::json::MethodJson;
 use prost_reflect::{FieldDescriptor, MessageDescriptor};
 
 use super::SurfaceError;
-use super::dialect::{Dialect, Numbers};
-use super::method::{DescribedMethod, HttpBinding, Method, Policy};
+use super::dialect::{Dialect, IntegerFields};
+use super::method::{DescribedMethod, HttpBinding, MethodPolicy, ServedMethod};
 use super::query::{FieldPath, resolve};
-use super::required::Required;
-use super::shape::{Reading, Unknown};
+use super::required::RequiredFields;
+use super::shape::{ReadingRules, UnknownFieldRule};
 use super::sse::EventFields;
-use super::template::Template;
+use super::template::PathTemplate;
 
 /// The prefix under which every `/control` route stands as well.
 const ALIAS: &str = "/omnirelay";
 
 /// Every route, the most exact first.
 #[derive(Default)]
-pub(super) struct Routes {
-    places: Vec<Place>,
+pub(super) struct RouteTable {
+    places: Vec<RoutePath>,
 }
 
 /// Path with its template, and what stands there for each verb.
-struct Place {
-    template: Template,
-    verbs: Vec<(http::Method, Choice)>,
+struct RoutePath {
+    template: PathTemplate,
+    verbs: Vec<(http::Method, RouteChoice)>,
 }
 
-impl Place {
+impl RoutePath {
     fn has(&self, verb: &http::Method) -> bool {
         self.verbs.iter().any(|(known, _)| known == verb)
     }
@@ -37,25 +37,25 @@ impl Place {
 
 /// The methods that share a path and a verb: `Accept` says which is meant.
 #[derive(Clone, Default)]
-pub(super) struct Choice {
-    pub unary: Option<Arc<Binding>>,
-    pub stream: Option<Arc<Binding>>,
+pub(super) struct RouteChoice {
+    pub unary: Option<Arc<RouteBinding>>,
+    pub stream: Option<Arc<RouteBinding>>,
 }
 
 /// Binding of HTTP to one method.
-pub(super) struct Binding {
-    pub method: Arc<Method>,
-    pub policy: Policy,
+pub(super) struct RouteBinding {
+    pub method: Arc<ServedMethod>,
+    pub policy: MethodPolicy,
     pub json: &'static MethodJson,
     pub input: MessageDescriptor,
     pub path_fields: Vec<FieldPath>,
     pub body: BodyRule,
     /// How the body is read.
-    pub reading: Reading,
+    pub reading: ReadingRules,
     /// The only field of the answer that is shown, if not the whole.
     pub response_body: Option<FieldDescriptor>,
     /// Where answers have 64-bit integers, on a route that shows them as numbers.
-    pub numbers: Option<Numbers>,
+    pub numbers: Option<IntegerFields>,
     /// Where a stream's messages hold what an event needs.
     pub event: EventFields,
 }
@@ -70,7 +70,7 @@ pub(super) enum BodyRule {
 /// Match of a path and a verb.
 pub(super) enum RouteMatch<'r, 'p> {
     Route {
-        choice: &'r Choice,
+        choice: &'r RouteChoice,
         values: Vec<&'p str>,
     },
     /// The path has these verbs only, where it means what it says most exactly.
@@ -78,7 +78,7 @@ pub(super) enum RouteMatch<'r, 'p> {
     Nothing,
 }
 
-impl Routes {
+impl RouteTable {
     pub(super) fn of(methods: &[DescribedMethod]) -> Result<Self, SurfaceError> {
         let mut routes = Self::default();
         for method in methods {
@@ -109,24 +109,25 @@ impl Routes {
     }
 
     fn add(&mut self, method: &DescribedMethod, http: &HttpBinding) -> Result<(), SurfaceError> {
-        let (template, fields) = Template::parse(&http.template).map_err(|why| refused(method, http, why))?;
-        let binding = Arc::new(Binding::of(method, http, &fields)?);
+        let (template, fields) =
+            PathTemplate::parse(&http.template).map_err(|why| refused(method, http, why))?;
+        let binding = Arc::new(RouteBinding::of(method, http, &fields)?);
         // They would be one path in the OpenAPI document, and `Accept` could not choose between them.
-        let alike = |place: &Place| place.template != template && place.template.reads_like(&template);
+        let alike = |place: &RoutePath| place.template != template && place.template.reads_like(&template);
         if self.places.iter().any(|place| alike(place) && place.has(&http.verb)) {
             return Err(refused(method, http, "another route differs only in whether it takes slashes"));
         }
         let index = match self.places.iter().position(|place| place.template == template) {
             Some(index) => index,
             None => {
-                self.places.push(Place { template, verbs: Vec::new() });
+                self.places.push(RoutePath { template, verbs: Vec::new() });
                 self.places.len() - 1
             }
         };
         let Some(place) = self.places.get_mut(index) else { return Ok(()) };
         let choice = match place.verbs.iter_mut().position(|(verb, _)| *verb == http.verb) {
             Some(known) => &mut place.verbs[known].1,
-            None => &mut place.verbs.push_mut((http.verb.clone(), Choice::default())).1,
+            None => &mut place.verbs.push_mut((http.verb.clone(), RouteChoice::default())).1,
         };
         let slot = if method.method.streams { &mut choice.stream } else { &mut choice.unary };
         if slot.replace(binding).is_some() {
@@ -141,7 +142,7 @@ pub(super) fn canonical(path: &str) -> &str {
     path.strip_prefix(ALIAS).filter(|rest| rest.starts_with("/control/")).unwrap_or(path)
 }
 
-impl Binding {
+impl RouteBinding {
     fn of(method: &DescribedMethod, http: &HttpBinding, fields: &[String]) -> Result<Self, SurfaceError> {
         let input = method.input();
         let path_fields = fields
@@ -170,7 +171,7 @@ impl Binding {
             ),
         };
         let unknown = match method.policy.ignore_unknown_fields {
-            true => Unknown::Ignore,
+            true => UnknownFieldRule::Ignore,
             false => http.dialect.unknown(),
         };
         let any_case = http.dialect == Dialect::Origin;
@@ -180,9 +181,9 @@ impl Binding {
             json: method.json,
             path_fields,
             body,
-            reading: Reading { unknown, any_case, required: Required::of(&input) },
+            reading: ReadingRules { unknown, any_case, required: RequiredFields::of(&input) },
             response_body,
-            numbers: (http.dialect == Dialect::Origin).then(|| Numbers::of(&method.output())),
+            numbers: (http.dialect == Dialect::Origin).then(|| IntegerFields::of(&method.output())),
             event: EventFields::of(&method.output()),
             input,
         })
@@ -198,10 +199,10 @@ mod tests {
     use super::*;
     use crate::method::{OMNIRELAY, describe};
 
-    fn found(routes: &Routes, verb: &str, path: &str) -> String {
+    fn found(routes: &RouteTable, verb: &str, path: &str) -> String {
         match routes.find(&verb.parse().unwrap(), path) {
             RouteMatch::Route { choice, values } => {
-                let name = |binding: &Option<Arc<Binding>>| {
+                let name = |binding: &Option<Arc<RouteBinding>>| {
                     binding.as_ref().map_or("-", |binding| binding.method.path.rsplit('/').next().unwrap())
                 };
                 format!("{} {} {values:?}", name(&choice.unary), name(&choice.stream))
@@ -253,7 +254,7 @@ mod tests {
             ),
         ];
         for (what, method, change, says) in cases {
-            let refused = Routes::of(&changed(method, change)).err().map(|error| error.to_string());
+            let refused = RouteTable::of(&changed(method, change)).err().map(|error| error.to_string());
             let refused = refused.unwrap_or_else(|| panic!("{what}"));
             assert!(refused.contains(says) && refused.contains(method), "{what}: {refused}");
         }
@@ -262,7 +263,7 @@ mod tests {
     #[test]
     fn an_exact_route_goes_before_one_that_takes_the_rest() {
         let methods = changed("Cordon", |rule| rule.template = "/control/{node_id=**}:cordon".to_owned());
-        let routes = Routes::of(&methods).unwrap();
+        let routes = RouteTable::of(&methods).unwrap();
         let cases = [
             ("POST", "/control/peers/a:cordon", "Cordon - [\"peers/a\"]"),
             ("POST", "/control/peers/a:uncordon", "Uncordon - [\"a\"]"),
@@ -277,7 +278,7 @@ mod tests {
 
     #[test]
     fn the_daemons_own_routes_are_found() {
-        let routes = Routes::of(&describe(&[OMNIRELAY], |_| true).unwrap()).unwrap();
+        let routes = RouteTable::of(&describe(&[OMNIRELAY], |_| true).unwrap()).unwrap();
         let cases = [
             ("GET", "/control/peers", "List Watch []"),
             ("GET", "/omnirelay/control/peers", "List Watch []"),

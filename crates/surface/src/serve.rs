@@ -27,11 +27,11 @@ use tokio::task::JoinSet;
 use tonic::body::Body;
 
 use super::Surface;
-use super::head::{Head, Turns};
+use super::head::{ConnectionTurns, HeadTimeout};
 use super::leftover;
-use super::places::{Place, Places, host_of};
-use super::preface::{self, Peek, Version};
-use super::unread::{self, Metered, Unread};
+use super::places::{ConnectionPlace, ConnectionPlaces, host_of};
+use super::preface::{self, HttpVersion, PeekStream};
+use super::unread::{self, MeteredBody, UnreadPieces};
 
 /// Limits of one listener.
 #[derive(Clone, Copy, Debug)]
@@ -131,14 +131,14 @@ pub async fn serve_with(
     limits: ListenerLimits,
     shutdown: impl Future<Output = ()>,
 ) -> DrainOutcome {
-    let line = Line::of(surface, limits, tls);
-    let begin = |line: Arc<Line>, door: &Door, open, (stream, remote), watcher| {
+    let line = ListenerState::of(surface, limits, tls);
+    let begin = |line: Arc<ListenerState>, door: &AdmissionDoor, open, (stream, remote), watcher| {
         if line.is_over_budget(remote) {
             line.drop_unread(remote);
             return None;
         }
         let place = door.place(remote, open)?;
-        Some(connection(line, Admitted { stream, remote, place }, watcher))
+        Some(connection(line, AdmittedConnection { stream, remote, place }, watcher))
     };
     accept_all(async move || listener.accept().await, line, begin, shutdown).await
 }
@@ -147,8 +147,8 @@ pub async fn serve_with(
 /// What `accept` holds is dropped before, so that nobody waits to be accepted meanwhile.
 pub(super) async fn accept_all<C, A: Debug, F>(
     accept: impl AsyncFn() -> io::Result<(C, A)>,
-    line: Arc<Line>,
-    begin: impl Fn(Arc<Line>, &Door, usize, (C, A), Watcher) -> Option<F>,
+    line: Arc<ListenerState>,
+    begin: impl Fn(Arc<ListenerState>, &AdmissionDoor, usize, (C, A), Watcher) -> Option<F>,
     shutdown: impl Future<Output = ()>,
 ) -> DrainOutcome
 where
@@ -157,7 +157,7 @@ where
     let graceful = GracefulShutdown::new();
     let mut connections = JoinSet::new();
     let mut shutdown = std::pin::pin!(shutdown);
-    let mut door = Door::of(&line.limits);
+    let mut door = AdmissionDoor::of(&line.limits);
     loop {
         let accepted = tokio::select! {
             biased;
@@ -176,9 +176,9 @@ where
     drain(graceful.shutdown(), connections, line.limits.grace).await
 }
 
-/// Decides on connections as they come.
-pub(super) struct Door {
-    places: Arc<Places>,
+/// Door of a listener: it decides on connections as they come.
+pub(super) struct AdmissionDoor {
+    places: Arc<ConnectionPlaces>,
     /// Of lines about connections that were turned away.
     refused: LogLimiter,
     /// Whether the last try failed for want of descriptors or memory: it is said once, not twenty times a second.
@@ -186,16 +186,16 @@ pub(super) struct Door {
 }
 
 /// A connection, and what it was let in by.
-struct Admitted {
+struct AdmittedConnection {
     stream: TcpStream,
     remote: SocketAddr,
-    place: Place,
+    place: ConnectionPlace,
 }
 
-impl Door {
+impl AdmissionDoor {
     pub(super) fn of(limits: &ListenerLimits) -> Self {
         Self {
-            places: Places::new(limits.per_address_max),
+            places: ConnectionPlaces::new(limits.per_address_max),
             refused: LogLimiter::new(10, REFUSED_EVERY),
             starved: false,
         }
@@ -238,7 +238,7 @@ impl Door {
     }
 
     /// A place for a connection from an address, unless too many are open from it.
-    fn place(&self, remote: SocketAddr, open: usize) -> Option<Place> {
+    fn place(&self, remote: SocketAddr, open: usize) -> Option<ConnectionPlace> {
         let place = self.places.take(remote.ip());
         if place.is_none() {
             self.refuse(&remote, open, "too many are open from its address");
@@ -247,7 +247,12 @@ impl Door {
     }
 
     /// A place for a connection from an address, unless too many are open.
-    pub(super) fn let_in(&self, remote: SocketAddr, open: usize, limits: &ListenerLimits) -> Option<Place> {
+    pub(super) fn let_in(
+        &self,
+        remote: SocketAddr,
+        open: usize,
+        limits: &ListenerLimits,
+    ) -> Option<ConnectionPlace> {
         if self.is_full(&remote, open, limits) { None } else { self.place(remote, open) }
     }
 
@@ -259,8 +264,8 @@ impl Door {
 }
 
 /// State that all connections of a listener share.
-pub(super) struct Line {
-    servers: Servers,
+pub(super) struct ListenerState {
+    servers: HttpServers,
     pub(super) surface: Surface,
     pub(super) limits: ListenerLimits,
     tls: Option<Arc<ListenerTls>>,
@@ -272,10 +277,10 @@ pub(super) struct Line {
     unread: LogLimiter,
 }
 
-impl Line {
+impl ListenerState {
     pub(super) fn of(surface: Surface, limits: ListenerLimits, tls: Option<Arc<ListenerTls>>) -> Arc<Self> {
         Arc::new(Self {
-            servers: Servers::new(&limits),
+            servers: HttpServers::new(&limits),
             surface,
             limits,
             tls,
@@ -316,12 +321,12 @@ impl Line {
 }
 
 /// Servers for each version of HTTP.
-struct Servers {
+struct HttpServers {
     http1: http1::Builder,
     http2: http2::Builder<TokioExecutor>,
 }
 
-impl Servers {
+impl HttpServers {
     fn new(limits: &ListenerLimits) -> Self {
         let mut http1 = http1::Builder::new();
         http1
@@ -341,8 +346,8 @@ impl Servers {
     }
 }
 
-async fn connection(line: Arc<Line>, admitted: Admitted, watcher: Watcher) {
-    let Admitted { stream, remote, place: _place } = admitted;
+async fn connection(line: Arc<ListenerState>, admitted: AdmittedConnection, watcher: Watcher) {
+    let AdmittedConnection { stream, remote, place: _place } = admitted;
     // Small answers go out at once; an error here would only make them slower.
     let _ = stream.set_nodelay(true);
     unread::bound(&stream, line.limits.send_bytes_max, line.limits.write_timeout);
@@ -391,7 +396,7 @@ fn tls_needed() -> Vec<u8> {
 }
 
 /// Whether a client begins as TLS does, and no HTTP; `None` when it does not say in time, or the daemon stops meanwhile.
-async fn speaks_tls(line: &Line, stream: &TcpStream) -> Option<bool> {
+async fn speaks_tls(line: &ListenerState, stream: &TcpStream) -> Option<bool> {
     const HANDSHAKE: u8 = 0x16;
     let mut begun = [0; 1];
     tokio::select! {
@@ -402,9 +407,9 @@ async fn speaks_tls(line: &Line, stream: &TcpStream) -> Option<bool> {
 }
 
 /// Serves a connection that is not encrypted.
-async fn converse<S>(line: &Line, stream: S, peer: Arc<PeerInfo>, watcher: Watcher)
+async fn converse<S>(line: &ListenerState, stream: S, peer: Arc<PeerInfo>, watcher: Watcher)
 where
-    S: Peek + AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    S: PeekStream + AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
     let Some(version) = begun(&stream, line).await else {
         tracing::debug!(remote = %peer.remote, "connection closed: it said too little to be HTTP");
@@ -414,7 +419,7 @@ where
 }
 
 async fn encrypted(
-    line: &Line,
+    line: &ListenerState,
     (tls, attempt): (&ListenerTls, HandshakeAttempt),
     stream: TcpStream,
     peer: PeerInfo,
@@ -437,8 +442,8 @@ async fn encrypted(
     };
     attempt.succeeded(shown.is_some());
     let version = match stream.get_ref().1.alpn_protocol() {
-        Some(b"h2") => Version::Http2,
-        _ => Version::Http1,
+        Some(b"h2") => HttpVersion::Http2,
+        _ => HttpVersion::Http1,
     };
     let peer = Arc::new(peer.showing(shown.as_ref()));
     until_out(tls, shown, remote, speak(line, version, stream, peer, watcher)).await;
@@ -467,26 +472,31 @@ pub(super) async fn until_out(
 }
 
 /// Serves a connection in the version that its client speaks.
-pub(super) async fn speak<S>(line: &Line, version: Version, stream: S, peer: Arc<PeerInfo>, watcher: Watcher)
-where
+pub(super) async fn speak<S>(
+    line: &ListenerState,
+    version: HttpVersion,
+    stream: S,
+    peer: Arc<PeerInfo>,
+    watcher: Watcher,
+) where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
     let (surface, remote) = (line.surface.clone(), peer.remote);
-    let unread = Unread::new(line.limits.write_timeout);
-    let turn = Turns::default();
+    let unread = UnreadPieces::new(line.limits.write_timeout);
+    let turn = ConnectionTurns::default();
     let turns = turn.clone();
     let (noted, head_bytes_max) = (Arc::clone(&unread), line.limits.buffer_bytes_max);
     let service = service_fn(move |request: Request<Incoming>| {
         let (surface, peer, unread) = (surface.clone(), Arc::clone(&peer), Arc::clone(&noted));
-        let answering = (version == Version::Http1).then(|| turns.answer());
+        let answering = (version == HttpVersion::Http1).then(|| turns.answer());
         // Boxed so that connections and streams, which keep the room of their last call, keep little.
         Box::pin(async move {
             let (request, leftover) = match version {
-                Version::Http1 => {
+                HttpVersion::Http1 => {
                     let (request, leftover) = leftover::watched(request);
                     (request.map(Body::new), Some(leftover))
                 }
-                Version::Http2 => (request.map(Body::new), None),
+                HttpVersion::Http2 => (request.map(Body::new), None),
             };
             let mut response = match head_bytes(&request) > head_bytes_max {
                 true => surface.refuse_head(&request, head_bytes_max),
@@ -497,17 +507,17 @@ where
             {
                 response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
             }
-            Ok::<_, std::convert::Infallible>(response.map(|body| Metered::new(body, unread, answering)))
+            Ok::<_, std::convert::Infallible>(response.map(|body| MeteredBody::new(body, unread, answering)))
         })
     });
     let served = async {
         match version {
-            Version::Http1 => {
-                let io = TokioIo::new(Head::new(stream, turn, line.limits.header_read_timeout));
+            HttpVersion::Http1 => {
+                let io = TokioIo::new(HeadTimeout::new(stream, turn, line.limits.header_read_timeout));
                 watcher.watch(line.servers.http1.serve_connection(io, service)).await
             }
             // Boxed so that connections of the other version do not keep room for it.
-            Version::Http2 => {
+            HttpVersion::Http2 => {
                 let serving = line.servers.http2.serve_connection(TokioIo::new(stream), service);
                 Box::pin(watcher.watch(serving)).await
             }
@@ -534,7 +544,7 @@ fn head_bytes(request: &Request<Body>) -> usize {
 }
 
 /// The version a client speaks; `None` when it does not say in time, or the daemon stops meanwhile.
-pub(super) async fn begun(stream: &impl Peek, line: &Line) -> Option<Version> {
+pub(super) async fn begun(stream: &impl PeekStream, line: &ListenerState) -> Option<HttpVersion> {
     tokio::select! {
         version = preface::version(stream) => version.ok().flatten(),
         () = line.surface.draining() => None,

@@ -12,27 +12,28 @@ use omnirelay_wire::reasons;
 use prost_reflect::{EnumDescriptor, FieldDescriptor, Kind, MessageDescriptor};
 use serde_json::{Map, Number, Value};
 
-use super::required::Required;
+use super::required::RequiredFields;
 
 /// Treatment of a field that the message does not have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Unknown {
+pub(super) enum UnknownFieldRule {
     Refuse,
     Ignore,
 }
 
 /// Rules by which the documents of a route are read.
 #[derive(Clone, Debug)]
-pub(super) struct Reading {
-    pub unknown: Unknown,
+pub(super) struct ReadingRules {
+    pub unknown: UnknownFieldRule,
     /// The names of fields are taken in any case.
     pub any_case: bool,
     /// What must be there.
-    pub required: Required,
+    pub required: RequiredFields,
 }
 
-impl Reading {
-    const STRICT: Self = Self { unknown: Unknown::Refuse, any_case: false, required: Required::NONE };
+impl ReadingRules {
+    const STRICT: Self =
+        Self { unknown: UnknownFieldRule::Refuse, any_case: false, required: RequiredFields::NONE };
 
     fn field(&self, message: &MessageDescriptor, name: &str) -> Option<FieldDescriptor> {
         let spelled = |known: &str| known.eq_ignore_ascii_case(name);
@@ -45,49 +46,51 @@ impl Reading {
 
 /// Place of a value in the document.
 #[derive(Clone, Copy)]
-pub(super) struct Place<'a> {
-    parent: Option<&'a Place<'a>>,
-    step: Step<'a>,
+pub(super) struct ValuePath<'a> {
+    parent: Option<&'a ValuePath<'a>>,
+    step: ValuePathStep<'a>,
 }
 
 #[derive(Clone, Copy)]
-enum Step<'a> {
+enum ValuePathStep<'a> {
     Root,
     Field(&'a str),
     Index(usize),
     Key(&'a str),
 }
 
-impl<'a> Place<'a> {
-    pub(super) const ROOT: Place<'static> = Place { parent: None, step: Step::Root };
+impl<'a> ValuePath<'a> {
+    pub(super) const ROOT: ValuePath<'static> = ValuePath { parent: None, step: ValuePathStep::Root };
 
-    pub(super) fn field(&'a self, name: &'a str) -> Place<'a> {
-        Place { parent: Some(self), step: Step::Field(name) }
+    pub(super) fn field(&'a self, name: &'a str) -> ValuePath<'a> {
+        ValuePath { parent: Some(self), step: ValuePathStep::Field(name) }
     }
 
-    fn index(&'a self, index: usize) -> Place<'a> {
-        Place { parent: Some(self), step: Step::Index(index) }
+    fn index(&'a self, index: usize) -> ValuePath<'a> {
+        ValuePath { parent: Some(self), step: ValuePathStep::Index(index) }
     }
 
-    fn key(&'a self, key: &'a str) -> Place<'a> {
-        Place { parent: Some(self), step: Step::Key(key) }
+    fn key(&'a self, key: &'a str) -> ValuePath<'a> {
+        ValuePath { parent: Some(self), step: ValuePathStep::Key(key) }
     }
 }
 
 /// `inners[0].text`, `counts["a"]`; empty for the document itself.
-impl fmt::Display for Place<'_> {
+impl fmt::Display for ValuePath<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if let Some(parent) = self.parent {
             parent.fmt(f)?;
         }
         match self.step {
-            Step::Root => Ok(()),
-            Step::Field(name) if self.parent.is_some_and(|parent| matches!(parent.step, Step::Root)) => {
+            ValuePathStep::Root => Ok(()),
+            ValuePathStep::Field(name)
+                if self.parent.is_some_and(|parent| matches!(parent.step, ValuePathStep::Root)) =>
+            {
                 f.write_str(name)
             }
-            Step::Field(name) => write!(f, ".{name}"),
-            Step::Index(index) => write!(f, "[{index}]"),
-            Step::Key(key) => write!(f, "[{:?}]", shortened(key)),
+            ValuePathStep::Field(name) => write!(f, ".{name}"),
+            ValuePathStep::Index(index) => write!(f, "[{index}]"),
+            ValuePathStep::Key(key) => write!(f, "[{:?}]", shortened(key)),
         }
     }
 }
@@ -99,8 +102,8 @@ impl fmt::Display for Place<'_> {
 pub(super) fn fit_message(
     value: Value,
     message: &MessageDescriptor,
-    place: &Place<'_>,
-    reading: &Reading,
+    place: &ValuePath<'_>,
+    reading: &ReadingRules,
 ) -> Result<Value, Fault> {
     if is_well_known(message) {
         return Ok(value);
@@ -112,7 +115,7 @@ pub(super) fn fit_message(
     let mut chosen: Vec<(String, String)> = Vec::new();
     for (name, value) in given {
         let Some(field) = reading.field(message, &name) else {
-            if reading.unknown == Unknown::Ignore {
+            if reading.unknown == UnknownFieldRule::Ignore {
                 continue;
             }
             return Err(unknown_field(&place.field(&name), message));
@@ -142,8 +145,8 @@ pub(super) fn fit_message(
 pub(super) fn fit_field(
     value: Value,
     field: &FieldDescriptor,
-    place: &Place<'_>,
-    reading: &Reading,
+    place: &ValuePath<'_>,
+    reading: &ReadingRules,
 ) -> Result<Value, Fault> {
     if field.is_map() {
         return fit_map(value, field, place, reading);
@@ -157,13 +160,13 @@ pub(super) fn fit_field(
 }
 
 /// Fits text, as paths and queries have it, to one value of a field.
-pub(super) fn fit_text(text: String, field: &FieldDescriptor, place: &Place<'_>) -> Result<Value, Fault> {
+pub(super) fn fit_text(text: String, field: &FieldDescriptor, place: &ValuePath<'_>) -> Result<Value, Fault> {
     let value = match (field.kind(), text.as_str()) {
         (Kind::Bool, "true") => Value::Bool(true),
         (Kind::Bool, "false") => Value::Bool(false),
         _ => Value::String(text),
     };
-    fit_one(value, field, place, &Reading::STRICT)
+    fit_one(value, field, place, &ReadingRules::STRICT)
 }
 
 /// The field with this name, as in JSON or as in the proto.
@@ -183,7 +186,7 @@ fn is_value(field: &FieldDescriptor) -> bool {
 fn refuse_second_choice(
     field: &FieldDescriptor,
     chosen: &mut Vec<(String, String)>,
-    place: &Place<'_>,
+    place: &ValuePath<'_>,
 ) -> Result<(), Fault> {
     let Some(oneof) = field.containing_oneof().filter(|oneof| !oneof.is_synthetic()) else { return Ok(()) };
     if let Some((_, other)) =
@@ -201,8 +204,8 @@ fn refuse_second_choice(
 fn fit_map(
     value: Value,
     field: &FieldDescriptor,
-    place: &Place<'_>,
-    reading: &Reading,
+    place: &ValuePath<'_>,
+    reading: &ReadingRules,
 ) -> Result<Value, Fault> {
     let Value::Object(given) = value else { return Err(wrong_type(place, "an object", &value)) };
     let entry = field.kind();
@@ -221,8 +224,8 @@ fn fit_map(
 fn fit_one(
     value: Value,
     field: &FieldDescriptor,
-    place: &Place<'_>,
-    reading: &Reading,
+    place: &ValuePath<'_>,
+    reading: &ReadingRules,
 ) -> Result<Value, Fault> {
     match field.kind() {
         Kind::Message(message) => fit_message(value, &message, place, reading),
@@ -245,14 +248,14 @@ fn fit_one(
 
 fn expect(
     value: Value,
-    place: &Place<'_>,
+    place: &ValuePath<'_>,
     wanted: &str,
     fits: impl Fn(&Value) -> bool,
 ) -> Result<Value, Fault> {
     if fits(&value) { Ok(value) } else { Err(wrong_type(place, wanted, &value)) }
 }
 
-fn fit_enum(value: &Value, words: &EnumDescriptor, place: &Place<'_>) -> Result<Value, Fault> {
+fn fit_enum(value: &Value, words: &EnumDescriptor, place: &ValuePath<'_>) -> Result<Value, Fault> {
     let known = match value {
         Value::String(word) => words.get_value_by_name(word),
         Value::Number(number) => number
@@ -270,7 +273,7 @@ fn fit_enum(value: &Value, words: &EnumDescriptor, place: &Place<'_>) -> Result<
     }
 }
 
-fn fit_float(value: Value, max: f64, place: &Place<'_>) -> Result<Value, Fault> {
+fn fit_float(value: Value, max: f64, place: &ValuePath<'_>) -> Result<Value, Fault> {
     let number = match &value {
         Value::Number(number) => number.as_f64(),
         Value::String(text) if matches!(text.as_str(), "NaN" | "Infinity" | "-Infinity") => return Ok(value),
@@ -284,7 +287,7 @@ fn fit_float(value: Value, max: f64, place: &Place<'_>) -> Result<Value, Fault> 
 }
 
 /// Takes integers as numbers or text; those that may not fit a double are settled as text.
-fn fit_integer(value: &Value, min: i128, max: i128, place: &Place<'_>) -> Result<Value, Fault> {
+fn fit_integer(value: &Value, min: i128, max: i128, place: &ValuePath<'_>) -> Result<Value, Fault> {
     let number = match value {
         Value::Number(number) => exact(number),
         Value::String(text) => text.parse().ok(),
@@ -306,7 +309,7 @@ fn exact(number: &Number) -> Option<i128> {
     integer.or_else(|| double.and_then(|double| format!("{double:.0}").parse().ok()))
 }
 
-fn wrong_type(place: &Place<'_>, wanted: &str, got: &Value) -> Fault {
+fn wrong_type(place: &ValuePath<'_>, wanted: &str, got: &Value) -> Fault {
     let got = match got {
         Value::Null => "null".to_owned(),
         Value::Bool(value) => value.to_string(),
@@ -319,13 +322,13 @@ fn wrong_type(place: &Place<'_>, wanted: &str, got: &Value) -> Fault {
 }
 
 /// The fault of a field, or of the whole document, that does not fit.
-pub(super) fn bad_field(place: &Place<'_>, why: impl fmt::Display) -> Fault {
+pub(super) fn bad_field(place: &ValuePath<'_>, why: impl fmt::Display) -> Fault {
     let field = place.to_string();
     let subject = if field.is_empty() { "the document".to_owned() } else { format!("field `{field}`") };
     Fault::new(reasons::INVALID_FIELD, format!("{subject} {why}")).detail("field", field)
 }
 
-fn unknown_field(place: &Place<'_>, message: &MessageDescriptor) -> Fault {
+fn unknown_field(place: &ValuePath<'_>, message: &MessageDescriptor) -> Fault {
     let known: Vec<_> = message.fields().map(|field| format!("`{}`", field.json_name())).collect();
     let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
     let field = shortened(&place.to_string());

@@ -22,9 +22,9 @@ use tokio::time::{Instant, Sleep};
 use tonic::body::Body;
 use xxhash_rust::xxh64::xxh64;
 
-use super::accept::Form;
-use super::frame::Frames;
-use super::routes::Binding;
+use super::accept::AnswerForm;
+use super::frame::FrameReader;
+use super::routes::RouteBinding;
 
 /// How long a client waits before it reconnects, in milliseconds.
 const RETRY: &str = "retry: 2000\n\n";
@@ -39,7 +39,7 @@ const FIRST_MESSAGE_GRACE: Duration = Duration::from_millis(50);
 pub(super) struct EventFields {
     cursor: Option<u32>,
     kind: Option<(u32, Vec<(i32, String)>)>,
-    recent: Recent,
+    recent: EventFrameCache,
 }
 
 impl EventFields {
@@ -51,7 +51,7 @@ impl EventFields {
             let words = kind.as_enum()?.values().map(|value| (value.number(), value.name().to_owned()));
             Some((field.number(), words.collect()))
         });
-        Self { cursor: cursor.map(|field| field.number()), kind, recent: Recent::default() }
+        Self { cursor: cursor.map(|field| field.number()), kind, recent: EventFrameCache::default() }
     }
 
     /// Reads the cursor and the type word off the wire bytes of a message, without decoding the rest.
@@ -80,9 +80,9 @@ impl EventFields {
 /// Nothing is queued here: the next message is taken when the client has taken the one before.
 pub(super) struct EventStream {
     upstream: Body,
-    frames: Frames,
-    form: Form,
-    binding: Arc<Binding>,
+    frames: FrameReader,
+    form: AnswerForm,
+    binding: Arc<RouteBinding>,
     request_id: RequestId,
     heartbeat: Pin<Box<Sleep>>,
     begun: bool,
@@ -96,13 +96,13 @@ impl EventStream {
     /// The fault the stream ended with, when it did so before its first message.
     pub(super) async fn open(
         upstream: Body,
-        form: Form,
-        binding: Arc<Binding>,
+        form: AnswerForm,
+        binding: Arc<RouteBinding>,
         request_id: RequestId,
     ) -> Result<Self, Fault> {
         let mut stream = Self {
             upstream,
-            frames: Frames::default(),
+            frames: FrameReader::default(),
             form,
             binding,
             request_id,
@@ -128,7 +128,7 @@ impl EventStream {
 
     /// What is sent of a message; empty when that is nothing.
     fn encode(&self, message: &[u8]) -> Result<Bytes, JsonError> {
-        if self.form == Form::Lines {
+        if self.form == AnswerForm::Lines {
             let mut line = self.binding.answer_json(message)?.unwrap_or_default();
             if !line.is_empty() {
                 line.push(b'\n');
@@ -148,7 +148,7 @@ impl EventStream {
         self.over = true;
         self.upstream = Body::empty();
         let problem = Problem::new(fault, self.request_id.as_str()).to_json();
-        if self.form != Form::Lines {
+        if self.form != AnswerForm::Lines {
             return event_frame(None, Some("error"), Some(&problem));
         }
         [&b"{\"error\":"[..], &problem, b"}\n"].concat().into()
@@ -200,7 +200,7 @@ impl EventStream {
     fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {
         if !self.begun {
             self.begun = true;
-            if self.form == Form::EventStream {
+            if self.form == AnswerForm::EventStream {
                 return Poll::Ready(Some(Bytes::from_static(RETRY.as_bytes())));
             }
         }
@@ -221,7 +221,7 @@ impl EventStream {
     }
 
     fn poll_heartbeat(&mut self, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {
-        if self.form != Form::EventStream || self.heartbeat.as_mut().poll(cx).is_pending() {
+        if self.form != AnswerForm::EventStream || self.heartbeat.as_mut().poll(cx).is_pending() {
             return Poll::Pending;
         }
         Poll::Ready(Some(Bytes::from_static(HEARTBEAT)))
@@ -277,12 +277,12 @@ fn event_frame(id: Option<&str>, event: Option<&str>, json: Option<&[u8]>) -> By
 ///
 /// Direct-mapped and bounded: a message that is not there is encoded again.
 #[derive(Default)]
-struct Recent {
+struct EventFrameCache {
     /// Made for the first message: most methods never have one.
-    slots: OnceLock<Box<[Mutex<Option<Sent>>]>>,
+    slots: OnceLock<Box<[Mutex<Option<CachedFrame>>]>>,
 }
 
-struct Sent {
+struct CachedFrame {
     message: Box<[u8]>,
     frame: Bytes,
 }
@@ -292,7 +292,7 @@ const RECENT_SLOTS: usize = 256;
 /// Larger messages are not kept.
 const RECENT_BYTES_MAX: usize = 4096;
 
-impl Recent {
+impl EventFrameCache {
     fn get_or_encode(
         &self,
         message: &[u8],
@@ -308,7 +308,7 @@ impl Recent {
             return Ok(sent.frame.clone());
         }
         let frame = encode()?;
-        *sent = Some(Sent { message: message.into(), frame: frame.clone() });
+        *sent = Some(CachedFrame { message: message.into(), frame: frame.clone() });
         Ok(frame)
     }
 }

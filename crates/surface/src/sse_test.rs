@@ -60,7 +60,7 @@ fn a_frame_has_what_there_is_and_no_id_can_break_it() {
 
 #[test]
 fn one_change_is_encoded_once_for_all_its_watchers() {
-    let recent = Recent::default();
+    let recent = EventFrameCache::default();
     let encoded = Cell::new(0);
     let send = |message: &[u8]| {
         let frame = recent.get_or_encode(message, || {

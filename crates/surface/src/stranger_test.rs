@@ -15,7 +15,7 @@ use omnirelay_identity::trust::MeshTrust;
 use omnirelay_pki::authority::CertificateAuthority;
 use omnirelay_pki::certificate::TlsNames;
 use omnirelay_pki::key::PrivateKey;
-use omnirelay_pki::request::Request;
+use omnirelay_pki::request::CertificateRequest;
 use omnirelay_pki::trust::{CHAIN_BYTES_MAX, CHAIN_CERTIFICATES_MAX, TrustBundle};
 use omnirelay_transport::handshake_bytes::HANDSHAKE_BYTES_MAX;
 use omnirelay_transport::{h3, quic};
@@ -69,7 +69,9 @@ fn node(
 ) -> Arc<MeshTrust> {
     let (key, id) =
         (PrivateKey::make().unwrap(), "spiffe://mesh.test/mesh/default/worker/a".parse().unwrap());
-    let request = Request::read(&Request::make(&key, Some(&id), &TlsNames::default()).unwrap()).unwrap();
+    let request =
+        CertificateRequest::read(&CertificateRequest::make(&key, Some(&id), &TlsNames::default()).unwrap())
+            .unwrap();
     let issued = by.issue(&request, &id, &TlsNames::default(), by.validity()).unwrap();
     let chain = std::iter::once(issued.der).chain(besides.iter().cloned()).collect();
     let trust = Arc::new(MeshTrust::default());

@@ -2,7 +2,7 @@
 
 /// A parsed template. Two that differ only in the names of their fields are equal in shape.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Template {
+pub(super) struct PathTemplate {
     segments: Vec<Segment>,
     /// `cordon` of `/control/peers/{node_id}:cordon`.
     verb: Option<String>,
@@ -17,7 +17,7 @@ enum Segment {
     Rest,
 }
 
-impl Template {
+impl PathTemplate {
     /// Parses a template into its shape and the fields its variables fill, in order.
     ///
     /// # Errors
@@ -164,7 +164,7 @@ mod tests {
             ("/a/{x=**}:go", "/a/:go", None),
         ];
         for (template, path, expected) in cases {
-            let (template, _) = Template::parse(template).unwrap();
+            let (template, _) = PathTemplate::parse(template).unwrap();
             assert_eq!(template.matches(path), expected, "{template:?} {path}");
         }
     }
@@ -189,10 +189,10 @@ mod tests {
             "/a/x{y=**}",
         ];
         for text in texts {
-            assert!(Template::parse(text).is_err(), "{text}");
+            assert!(PathTemplate::parse(text).is_err(), "{text}");
         }
-        assert_eq!(Template::parse("/a/{x}/{y.z}:go").unwrap().1, ["x", "y.z"]);
-        assert_eq!(Template::parse("/a/{x=*}/{y.z=**}:go").unwrap().1, ["x", "y.z"]);
+        assert_eq!(PathTemplate::parse("/a/{x}/{y.z}:go").unwrap().1, ["x", "y.z"]);
+        assert_eq!(PathTemplate::parse("/a/{x=*}/{y.z=**}:go").unwrap().1, ["x", "y.z"]);
     }
 
     #[test]
@@ -210,7 +210,7 @@ mod tests {
             "/{x=**}",
         ];
         let mut templates: Vec<_> =
-            expected.iter().rev().map(|text| (Template::parse(text).unwrap().0.rank(), *text)).collect();
+            expected.iter().rev().map(|text| (PathTemplate::parse(text).unwrap().0.rank(), *text)).collect();
         templates.sort_by(|a, b| a.0.cmp(&b.0));
         let order: Vec<_> = templates.into_iter().map(|(_, text)| text).collect();
         assert_eq!(order, expected);

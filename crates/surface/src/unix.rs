@@ -9,8 +9,8 @@ use tokio::net::{UnixListener, UnixStream};
 
 use super::Surface;
 use super::authority::SocketAuthority;
-use super::preface::Version;
-use super::serve::{Door, DrainOutcome, Line, ListenerLimits, accept_all, begun, speak};
+use super::preface::HttpVersion;
+use super::serve::{AdmissionDoor, DrainOutcome, ListenerLimits, ListenerState, accept_all, begun, speak};
 
 /// As [`super::serve`], for users of this host: each connection is of the user that has made it.
 pub async fn serve_unix(
@@ -19,12 +19,12 @@ pub async fn serve_unix(
     limits: ListenerLimits,
     shutdown: impl Future<Output = ()>,
 ) -> DrainOutcome {
-    let line = Line::of(surface, limits, None);
-    let begin = |line, _: &Door, _, (stream, _), watcher| Some(connection(line, stream, watcher));
+    let line = ListenerState::of(surface, limits, None);
+    let begin = |line, _: &AdmissionDoor, _, (stream, _), watcher| Some(connection(line, stream, watcher));
     accept_all(async move || listener.accept().await, line, begin, shutdown).await
 }
 
-async fn connection(line: Arc<Line>, stream: UnixStream, watcher: Watcher) {
+async fn connection(line: Arc<ListenerState>, stream: UnixStream, watcher: Watcher) {
     let uid = match stream.peer_cred() {
         Ok(credentials) => Uid(credentials.uid()),
         Err(error) => {
@@ -36,9 +36,9 @@ async fn connection(line: Arc<Line>, stream: UnixStream, watcher: Watcher) {
     let Ok(name) = tokio::task::spawn_blocking(move || user_name(uid)).await else { return };
     let peer = Arc::new(PeerInfo::of_user(name));
     match begun(&stream, &line).await {
-        Some(Version::Http1) => speak(&line, Version::Http1, stream, peer, watcher).await,
-        Some(Version::Http2) => {
-            speak(&line, Version::Http2, SocketAuthority::new(stream), peer, watcher).await;
+        Some(HttpVersion::Http1) => speak(&line, HttpVersion::Http1, stream, peer, watcher).await,
+        Some(HttpVersion::Http2) => {
+            speak(&line, HttpVersion::Http2, SocketAuthority::new(stream), peer, watcher).await;
         }
         None => tracing::debug!("connection to the socket closed: it said too little to be HTTP"),
     }

@@ -13,7 +13,7 @@ use parking_lot::Mutex;
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 
-use super::head::Answering;
+use super::head::AnswerTurn;
 
 /// How slowly a large piece may be read, in bytes a second.
 const BYTES_PER_SECOND_MIN: usize = 16 * 1024;
@@ -40,13 +40,13 @@ pub(super) fn bound(stream: &TcpStream, send_bytes: usize, timeout: Duration) {
 
 /// The pieces of one connection's answers that are on their way, each with when it has to be gone.
 #[derive(Debug)]
-pub(super) struct Unread {
+pub(super) struct UnreadPieces {
     timeout: Duration,
     due: Mutex<HashMap<u64, Instant>>,
     next: AtomicU64,
 }
 
-impl Unread {
+impl UnreadPieces {
     pub(super) fn new(timeout: Duration) -> Arc<Self> {
         Arc::new(Self { timeout, due: Mutex::default(), next: AtomicU64::new(0) })
     }
@@ -62,55 +62,55 @@ impl Unread {
         }
     }
 
-    fn note(self: &Arc<Self>, bytes: usize) -> Noted {
+    fn note(self: &Arc<Self>, bytes: usize) -> NotedPiece {
         let id = self.next.fetch_add(1, Ordering::Relaxed);
         let patience = Duration::from_secs((bytes / BYTES_PER_SECOND_MIN) as u64);
         self.due.lock().insert(id, Instant::now() + self.timeout + patience);
-        Noted { of: Arc::clone(self), id }
+        NotedPiece { of: Arc::clone(self), id }
     }
 }
 
 /// A piece that is looked after until this is dropped.
-struct Noted {
-    of: Arc<Unread>,
+struct NotedPiece {
+    of: Arc<UnreadPieces>,
     id: u64,
 }
 
-impl Drop for Noted {
+impl Drop for NotedPiece {
     fn drop(&mut self) {
         self.of.due.lock().remove(&self.id);
     }
 }
 
 /// Bytes that are looked after until the last of them is sent.
-struct Large {
+struct NotedBytes {
     bytes: Bytes,
-    _noted: Noted,
+    _noted: NotedPiece,
 }
 
-impl AsRef<[u8]> for Large {
+impl AsRef<[u8]> for NotedBytes {
     fn as_ref(&self) -> &[u8] {
         &self.bytes
     }
 }
 
 /// An answer of which is noted what is not read.
-pub(super) struct Metered<B> {
+pub(super) struct MeteredBody<B> {
     body: B,
-    unread: Arc<Unread>,
+    unread: Arc<UnreadPieces>,
     /// The piece that was given away last, until the next is asked for.
-    last: Option<Noted>,
+    last: Option<NotedPiece>,
     /// That it is the turn of this answer; `None`: others are given beside it.
-    _answering: Option<Answering>,
+    _answering: Option<AnswerTurn>,
 }
 
-impl<B> Metered<B> {
-    pub(super) fn new(body: B, unread: Arc<Unread>, answering: Option<Answering>) -> Self {
+impl<B> MeteredBody<B> {
+    pub(super) fn new(body: B, unread: Arc<UnreadPieces>, answering: Option<AnswerTurn>) -> Self {
         Self { body, unread, last: None, _answering: answering }
     }
 }
 
-impl<B: Body<Data = Bytes> + Unpin> Body for Metered<B> {
+impl<B: Body<Data = Bytes> + Unpin> Body for MeteredBody<B> {
     type Data = Bytes;
     type Error = B::Error;
 
@@ -124,7 +124,7 @@ impl<B: Body<Data = Bytes> + Unpin> Body for Metered<B> {
         let frame = match frame.into_data() {
             Ok(bytes) if bytes.len() > LARGE_BYTES => {
                 let noted = self.unread.note(bytes.len());
-                Frame::data(Bytes::from_owner(Large { bytes, _noted: noted }))
+                Frame::data(Bytes::from_owner(NotedBytes { bytes, _noted: noted }))
             }
             Ok(bytes) => {
                 self.last = Some(self.unread.note(bytes.len()));

@@ -46,11 +46,11 @@ impl Downgrade {
 /// Memory of HTTP/3 with one other node.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Http3Memory {
-    blocked: Option<Blocked>,
+    blocked: Option<Http3Block>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Blocked {
+struct Http3Block {
     why: Downgrade,
     wait: Duration,
     /// When it is tried again.
@@ -59,7 +59,7 @@ struct Blocked {
 
 impl Http3Memory {
     /// Reason why HTTP/3 is not tried now; `None`: it is.
-    pub fn is_blocked(&self, now: Instant) -> Option<Downgrade> {
+    pub fn blocked_by(&self, now: Instant) -> Option<Downgrade> {
         self.blocked.filter(|blocked| now < blocked.until).map(|blocked| blocked.why)
     }
 
@@ -76,7 +76,7 @@ impl Http3Memory {
     /// Notes that it did not come up.
     pub fn note_failure(&mut self, why: Downgrade, now: Instant) {
         let wait = self.blocked.map_or(BLOCKED, |blocked| (blocked.wait * 2).min(BLOCKED_MAX));
-        self.blocked = Some(Blocked { why, wait, until: now + wait });
+        self.blocked = Some(Http3Block { why, wait, until: now + wait });
     }
 
     /// Has it tried at once the next time, as where it did, or where the other node has another address.
@@ -167,9 +167,9 @@ mod tests {
         for times in 0..8 {
             assert_eq!(memory.is_repeated(), times > 1);
             memory.note_failure(Downgrade::NoAnswer, Instant::now());
-            assert_eq!(memory.is_blocked(Instant::now()), Some(Downgrade::NoAnswer));
+            assert_eq!(memory.blocked_by(Instant::now()), Some(Downgrade::NoAnswer));
             let asked = Instant::now();
-            while memory.is_blocked(Instant::now()).is_some() {
+            while memory.blocked_by(Instant::now()).is_some() {
                 tokio::time::sleep(Duration::from_secs(1)).await;
             }
             waits.push(asked.elapsed().as_secs());
@@ -177,9 +177,9 @@ mod tests {
         assert_eq!(waits, [5, 10, 20, 40, 80, 160, 300, 300]);
         assert_eq!(memory.why(), Some(Downgrade::NoAnswer));
         memory.forget();
-        assert_eq!((memory.why(), memory.is_blocked(begun)), (None, None));
+        assert_eq!((memory.why(), memory.blocked_by(begun)), (None, None));
         memory.note_failure(Downgrade::Lost, Instant::now());
         tokio::time::sleep(Duration::from_secs(10)).await;
-        assert_eq!(memory.is_blocked(Instant::now()), None, "it begins anew");
+        assert_eq!(memory.blocked_by(Instant::now()), None, "it begins anew");
     }
 }

@@ -27,7 +27,7 @@ impl AcknowledgedPackets {
     /// Congestion control that counts. Nothing else of the library tells: a server that hears nothing any more is heard for
     /// long, as it sends again what it knows not to have come, and acknowledges again what came before.
     pub fn counting(&self) -> Arc<dyn ControllerFactory + Send + Sync> {
-        Arc::new(Counting(self.clone()))
+        Arc::new(AckCountingFactory(self.clone()))
     }
 
     /// Becomes ready once something was sent and nothing was acknowledged for [`SILENCE`]: whatever is between lets UDP through
@@ -60,21 +60,21 @@ impl AcknowledgedPackets {
     }
 }
 
-struct Counting(AcknowledgedPackets);
+struct AckCountingFactory(AcknowledgedPackets);
 
-impl ControllerFactory for Counting {
+impl ControllerFactory for AckCountingFactory {
     fn build(self: Arc<Self>, now: std::time::Instant, mtu: u16) -> Box<dyn Controller> {
         let cubic = Arc::new(CubicConfig::default()).build(now, mtu);
-        Box::new(Counted { cubic, acknowledged: self.0.clone() })
+        Box::new(AckCountingController { cubic, acknowledged: self.0.clone() })
     }
 }
 
-struct Counted {
+struct AckCountingController {
     cubic: Box<dyn Controller>,
     acknowledged: AcknowledgedPackets,
 }
 
-impl Controller for Counted {
+impl Controller for AckCountingController {
     fn on_sent(&mut self, now: std::time::Instant, bytes: u64, last_packet_number: u64) {
         self.cubic.on_sent(now, bytes, last_packet_number);
     }

@@ -68,7 +68,7 @@ struct State {
     http3: Option<Arc<dyn Connection>>,
     http2: Option<Arc<dyn Connection>>,
     memory: Http3Memory,
-    failed: Option<Failed>,
+    failed: Option<ConnectFailure>,
     /// HTTP/3 is being tried again beside calls over HTTP/2.
     retries: bool,
 }
@@ -100,7 +100,7 @@ impl State {
 }
 
 /// Failure of both carriers to come up.
-struct Failed {
+struct ConnectFailure {
     what: String,
     until: Instant,
     wait: Duration,
@@ -255,7 +255,7 @@ impl Peer {
         way: CallPath,
     ) -> Result<Response<Body>, PeerError> {
         let (head, body) = request.into_parts();
-        let mut body = Sending::of(body).await;
+        let mut body = ResendableBody::of(body).await;
         let mut tries = 0;
         loop {
             tries += 1;
@@ -325,7 +325,7 @@ impl Peer {
                 return Err(PeerError::Unreachable(failed.what.clone()));
             }
             let tries =
-                self.may_http3(&state) && !way.bulk && state.memory.is_blocked(Instant::now()).is_none();
+                self.may_http3(&state) && !way.bulk && state.memory.blocked_by(Instant::now()).is_none();
             (state.tried(), tries)
         };
         let dialled = first_of(targets, move |target| async move {
@@ -355,7 +355,7 @@ impl Peer {
         let http2 = http2?;
         let target = state.proven.as_ref().or(state.targets.first()).cloned();
         if self.may_http3(&state)
-            && state.memory.is_blocked(Instant::now()).is_none()
+            && state.memory.blocked_by(Instant::now()).is_none()
             && !state.retries
             && let Some(target) = target
         {
@@ -478,7 +478,7 @@ impl Peer {
         let until = Instant::now()
             + wait / 2
             + (wait / 2).mul_f64(f64::from(u8::try_from(jitter).unwrap_or(0)) / 255.0);
-        state.failed = Some(Failed { what: what.clone(), until, wait });
+        state.failed = Some(ConnectFailure { what: what.clone(), until, wait });
         PeerError::Unreachable(what)
     }
 }
@@ -504,14 +504,14 @@ fn why(error: &ConnectError) -> Downgrade {
 }
 
 /// A body that may have to be sent again.
-enum Sending {
+enum ResendableBody {
     Whole(Bytes),
     /// It is sent as it comes, once.
     Once(Body),
     Sent,
 }
 
-impl Sending {
+impl ResendableBody {
     /// Takes what is there already, which is all of a call with one message.
     async fn of(body: Body) -> Self {
         let (mut body, mut first, mut taken) = (body, Bytes::new(), BytesMut::new());

@@ -180,7 +180,7 @@ impl QuicCarrier {
         let client = h3::Http3Client::begin(connection.clone()).await.map_err(failed)?;
         let ends = Mutex::new(Some(ends(shown.map(|shown| *shown).unwrap_or_default())));
         let (is_silent, hears) = (Arc::default(), OnceLock::new());
-        Ok(Arc::new(Open { connection, acknowledged, is_silent, client, ends, hears }))
+        Ok(Arc::new(QuicConnection { connection, acknowledged, is_silent, client, ends, hears }))
     }
 }
 
@@ -222,7 +222,7 @@ impl Carrier for QuicCarrier {
     }
 }
 
-struct Open {
+struct QuicConnection {
     connection: quinn::Connection,
     acknowledged: AcknowledgedPackets,
     is_silent: Arc<AtomicBool>,
@@ -232,7 +232,7 @@ struct Open {
     hears: OnceLock<AbortHandle>,
 }
 
-impl Drop for Open {
+impl Drop for QuicConnection {
     fn drop(&mut self) {
         if let Some(hears) = self.hears.get() {
             hears.abort();
@@ -240,7 +240,7 @@ impl Drop for Open {
     }
 }
 
-impl Connection for Open {
+impl Connection for QuicConnection {
     fn protocol(&self) -> ConnectionProtocol {
         ConnectionProtocol::Http3
     }

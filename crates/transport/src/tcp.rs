@@ -47,7 +47,7 @@ impl TcpCarrier {
             return Err(failed(io::Error::other("the other side speaks no HTTP/2").into()));
         }
         let chain = session.peer_certificates().map(<[_]>::to_vec).unwrap_or_default();
-        let tasks = Tasks::default();
+        let tasks = ConnectionTasks::default();
         let mut builder = http2::Builder::new(tasks.clone());
         builder
             .timer(TokioTimer::new())
@@ -69,15 +69,15 @@ impl TcpCarrier {
             closes.send_replace(false);
         });
         let ends = Mutex::new(Some(ends(chain)));
-        Ok(Arc::new(Open { sender, ends, open, tasks }))
+        Ok(Arc::new(TcpConnection { sender, ends, open, tasks }))
     }
 }
 
 /// Tasks that run for one connection, so that all of them can be ended at once.
 #[derive(Clone, Default)]
-struct Tasks(Arc<Mutex<Vec<AbortHandle>>>);
+struct ConnectionTasks(Arc<Mutex<Vec<AbortHandle>>>);
 
-impl<F: Future<Output: Send> + Send + 'static> Executor<F> for Tasks {
+impl<F: Future<Output: Send> + Send + 'static> Executor<F> for ConnectionTasks {
     fn execute(&self, task: F) {
         let mut tasks = self.0.lock();
         tasks.retain(|task| !task.is_finished());
@@ -103,15 +103,15 @@ impl Carrier for TcpCarrier {
     }
 }
 
-struct Open {
+struct TcpConnection {
     sender: SendRequest<Body>,
     ends: Mutex<Option<BoxFuture<'static, ConnectionEnd>>>,
     open: watch::Sender<bool>,
     /// Whoever drops it has them go on: calls may be under way.
-    tasks: Tasks,
+    tasks: ConnectionTasks,
 }
 
-impl Connection for Open {
+impl Connection for TcpConnection {
     fn protocol(&self) -> ConnectionProtocol {
         ConnectionProtocol::Http2
     }

@@ -18,15 +18,15 @@ const GATHER_BYTES: usize = BUFFER_BYTES;
 
 /// Protocol buffers by prost, with small buffers.
 #[derive(Clone, Copy, Debug)]
-pub struct SmallBuffers<T, U>(PhantomData<(T, U)>);
+pub struct SmallBufferCodec<T, U>(PhantomData<(T, U)>);
 
-impl<T, U> Default for SmallBuffers<T, U> {
+impl<T, U> Default for SmallBufferCodec<T, U> {
     fn default() -> Self {
         Self(PhantomData)
     }
 }
 
-impl<T, U> Codec for SmallBuffers<T, U>
+impl<T, U> Codec for SmallBufferCodec<T, U>
 where
     T: Message + Send + 'static,
     U: Message + Default + Send + 'static,

@@ -16,11 +16,11 @@ const ITEM_BYTES: usize = 32;
 /// A message and its bytes; if it was read from them, with the fields that have no name here. What of the two was not
 /// there from the beginning is made once somebody asks for it. A clone shares both.
 #[derive(Debug)]
-pub struct EncodedMessage<M>(Arc<Shared<M>>);
+pub struct EncodedMessage<M>(Arc<SharedEncoding<M>>);
 
-/// One of the two is there.
+/// Encoding and message that clones share: one of the two is there.
 #[derive(Debug)]
-struct Shared<M> {
+struct SharedEncoding<M> {
     message: OnceLock<M>,
     bytes: OnceLock<Bytes>,
 }
@@ -78,7 +78,7 @@ impl<M: Message + Default> EncodedMessage<M> {
             bytes.put_slice(item);
             besides.encode_raw(&mut bytes);
         }
-        Self(Arc::new(Shared { message: OnceLock::new(), bytes: bytes.freeze().into() }))
+        Self(Arc::new(SharedEncoding { message: OnceLock::new(), bytes: bytes.freeze().into() }))
     }
 
     /// Reads a message.
@@ -126,7 +126,7 @@ impl<M: Message + Default> EncodedMessage<M> {
     }
 
     fn of(message: M, bytes: Bytes) -> Self {
-        Self(Arc::new(Shared { message: message.into(), bytes: bytes.into() }))
+        Self(Arc::new(SharedEncoding { message: message.into(), bytes: bytes.into() }))
     }
 }
 
@@ -141,7 +141,7 @@ impl<M: Message + Default> Deref for EncodedMessage<M> {
 
 impl<M: Message + Default> From<M> for EncodedMessage<M> {
     fn from(message: M) -> Self {
-        Self(Arc::new(Shared { message: message.into(), bytes: OnceLock::new() }))
+        Self(Arc::new(SharedEncoding { message: message.into(), bytes: OnceLock::new() }))
     }
 }
 

@@ -40,7 +40,7 @@ pub enum PemFault {
 
 /// Content that is wanted of a file.
 #[derive(Clone, Copy)]
-enum Wanted {
+enum PemContent {
     Certificates,
     Key,
 }
@@ -50,7 +50,7 @@ enum Wanted {
 /// # Errors
 /// [`PemFault`].
 pub fn certificates(content: &[u8]) -> Result<Vec<CertificateDer<'static>>, PemFault> {
-    let text = readable(content, Wanted::Certificates)?;
+    let text = readable(content, PemContent::Certificates)?;
     let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(text).collect();
     match found {
         Ok(found) if !found.is_empty() => Ok(found),
@@ -70,7 +70,7 @@ pub fn certificates(content: &[u8]) -> Result<Vec<CertificateDer<'static>>, PemF
 /// # Errors
 /// [`PemFault`].
 pub fn private_key(content: &[u8]) -> Result<PrivateKeyDer<'static>, PemFault> {
-    let text = readable(content, Wanted::Key)?;
+    let text = readable(content, PemContent::Key)?;
     // As PKCS#8 writes it, and as OpenSSL did before.
     if has(text, "BEGIN ENCRYPTED PRIVATE KEY-----") || has(text, "Proc-Type: 4,ENCRYPTED") {
         return Err(PemFault::EncryptedKey);
@@ -90,7 +90,7 @@ pub fn private_key(content: &[u8]) -> Result<PrivateKeyDer<'static>, PemFault> {
 }
 
 /// The content behind a byte order mark, if it can be PEM at all.
-fn readable(content: &[u8], wanted: Wanted) -> Result<&[u8], PemFault> {
+fn readable(content: &[u8], wanted: PemContent) -> Result<&[u8], PemFault> {
     match content {
         [0xef, 0xbb, 0xbf, text @ ..] => Ok(text),
         [0xff, 0xfe, ..] | [0xfe, 0xff, ..] => Err(PemFault::Utf16),
@@ -99,8 +99,8 @@ fn readable(content: &[u8], wanted: Wanted) -> Result<&[u8], PemFault> {
             let skipped = usize::from(length & 0x7f) * usize::from(*length > 0x80);
             match (rest.get(skipped..).unwrap_or_default(), wanted) {
                 ([2, 1, 3, ..], _) => Err(PemFault::Pkcs12),
-                ([2, 1, ..], _) | (_, Wanted::Key) => Err(PemFault::KeyInDer),
-                (_, Wanted::Certificates) => Err(PemFault::CertificateInDer),
+                ([2, 1, ..], _) | (_, PemContent::Key) => Err(PemFault::KeyInDer),
+                (_, PemContent::Certificates) => Err(PemFault::CertificateInDer),
             }
         }
         text => Ok(text),

@@ -23,10 +23,10 @@ pub struct Problem {
     pub request_id: String,
 }
 
-/// The document. Fields of later versions are ignored when it is read.
+/// Document of a problem, as JSON has it. Fields of later versions are ignored when it is read.
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Document<'a> {
+struct ProblemDocument<'a> {
     #[serde(rename = "type")]
     kind: Cow<'a, str>,
     title: Cow<'a, str>,
@@ -54,7 +54,7 @@ impl Problem {
     /// Writes the document, on one line.
     pub fn to_json(&self) -> Vec<u8> {
         let fault = &self.fault;
-        let document = Document {
+        let document = ProblemDocument {
             kind: Cow::Owned(format!("{TYPE_BASE}{}", fault.reason)),
             title: Cow::Owned(title(fault.code)),
             status: self.status,
@@ -73,7 +73,7 @@ impl Problem {
 
     /// Reads a document this daemon or a later one wrote; `None` when it is something else.
     pub fn parse(json: &[u8]) -> Option<Self> {
-        let document: Document<'_> = serde_json::from_slice(json).ok()?;
+        let document: ProblemDocument<'_> = serde_json::from_slice(json).ok()?;
         let fault = Fault {
             code: Code::from_word(&document.code).unwrap_or(Code::Unknown),
             reason: Cow::Owned(document.reason.into_owned()),

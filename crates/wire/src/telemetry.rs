@@ -95,7 +95,7 @@ fn to_agent(payload: Answered) -> RawMessage {
 /// # Errors
 /// When it is no message at all.
 pub fn shape_of(message: &RawMessage, else_as: StreamShape) -> Result<StreamShape, GarbledMessage> {
-    Ok(Outline::of(&message.0)?.shape().unwrap_or(else_as))
+    Ok(MessageOutline::of(&message.0)?.shape().unwrap_or(else_as))
 }
 
 fn read_bare(message: &Bytes) -> Result<FromAgent, GarbledMessage> {
@@ -121,7 +121,7 @@ fn read_envelope(message: &Bytes) -> Result<FromAgent, GarbledMessage> {
 }
 
 fn refuse_other(began: StreamShape, message: &Bytes) -> Result<(), GarbledMessage> {
-    match Outline::of(message)?.shape() {
+    match MessageOutline::of(message)?.shape() {
         Some(came) if came != began => Err(GarbledMessage::OtherShape { began, came }),
         Some(_) | None => Ok(()),
     }
@@ -139,7 +139,7 @@ fn only_field(number: u8, message: &Bytes) -> Option<Bytes> {
 
 /// Outline of a message: what stands on its outermost level.
 #[derive(Default)]
-struct Outline {
+struct MessageOutline {
     /// The one field with its value, if that is a length-delimited one; `None` when there are more, or none.
     only: Option<(u32, Option<Bytes>)>,
     fields: usize,
@@ -147,7 +147,7 @@ struct Outline {
     of_frame: bool,
 }
 
-impl Outline {
+impl MessageOutline {
     fn of(message: &Bytes) -> Result<Self, GarbledMessage> {
         let mut rest = message.clone();
         let mut outline = Self::default();

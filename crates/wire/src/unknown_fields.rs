@@ -41,7 +41,7 @@ impl UnknownFields {
         let mut kept = self.0.take().map_or_else(Vec::new, |kept| *kept);
         let before = kept.len();
         encode_key(number, wire_type, &mut kept);
-        let read = skip_field(wire_type, number, &mut Copied { from: buf, to: &mut kept }, context);
+        let read = skip_field(wire_type, number, &mut CopyingBuffer { from: buf, to: &mut kept }, context);
         if read.is_err() {
             kept.truncate(before);
         }
@@ -68,12 +68,12 @@ impl From<Vec<u8>> for UnknownFields {
 }
 
 /// A buffer that copies what is read from it.
-struct Copied<'b, B> {
+struct CopyingBuffer<'b, B> {
     from: &'b mut B,
     to: &'b mut Vec<u8>,
 }
 
-impl<B: Buf> Buf for Copied<'_, B> {
+impl<B: Buf> Buf for CopyingBuffer<'_, B> {
     fn remaining(&self) -> usize {
         self.from.remaining()
     }

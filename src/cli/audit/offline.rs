@@ -45,7 +45,7 @@ impl FromStr for NodePin {
 }
 
 /// State of an offline verification: what was read so far.
-struct Check<'p> {
+struct OfflineCheck<'p> {
     pins: &'p [NodePin],
     trail: HeldTrail,
     /// The seals, by chain and in their order.
@@ -73,7 +73,7 @@ pub fn verify(file: &Path, pins: &[NodePin]) -> Result<Value, CliError> {
     } else {
         Box::new(BufReader::new(std::fs::File::open(file).map_err(|error| unreadable(&error))?))
     };
-    let mut check = Check::new(pins);
+    let mut check = OfflineCheck::new(pins);
     loop {
         let mut line = Vec::new();
         let read = input.by_ref().take(LINE_BYTES_MAX as u64).read_until(b'\n', &mut line);
@@ -85,11 +85,11 @@ pub fn verify(file: &Path, pins: &[NodePin]) -> Result<Value, CliError> {
 }
 
 /// Checks the trail of a snapshot: its seals, then its records.
-pub struct TrailCheck(Check<'static>);
+pub struct TrailCheck(OfflineCheck<'static>);
 
 impl TrailCheck {
     pub fn new() -> Self {
-        let mut check = Check::new(&[]);
+        let mut check = OfflineCheck::new(&[]);
         check.trail.complete = true;
         check.head = Some(pb::AuditExportHead::default());
         check.ended = true;
@@ -125,7 +125,7 @@ impl TrailCheck {
     }
 }
 
-impl<'p> Check<'p> {
+impl<'p> OfflineCheck<'p> {
     fn new(pins: &'p [NodePin]) -> Self {
         Self {
             pins,

@@ -10,7 +10,7 @@ use omnirelay_core::text::chain;
 use omnirelay_core::time::{Millis, rfc3339};
 use omnirelay_pki::certificate::{TlsNames, validity_of};
 use omnirelay_pki::key::PrivateKey;
-use omnirelay_pki::request::Request;
+use omnirelay_pki::request::CertificateRequest;
 use omnirelay_wire::reasons;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
@@ -37,7 +37,7 @@ impl GeneratedKey {
     pub fn of(names: &TlsNames) -> Result<Self, CliError> {
         let key = PrivateKey::make()
             .map_err(|error| CliError::new(reasons::CLIENT, "cannot make a key").cause(chain(&error)))?;
-        let csr = Request::make(&key, None, names).map_err(|error| {
+        let csr = CertificateRequest::make(&key, None, names).map_err(|error| {
             CliError::usage("the names cannot stand in a certificate").cause(chain(&error))
         })?;
         Ok(Self { csr: omnirelay_pki::request::to_pem(&csr), key })
@@ -184,7 +184,7 @@ mod tests {
         folder.prepare(false).unwrap();
         let made = GeneratedKey::of(&TlsNames::default()).unwrap();
         assert!(made.csr.starts_with("-----BEGIN CERTIFICATE REQUEST-----\n"), "{}", made.csr);
-        assert_eq!(Request::from_pem(&made.csr).unwrap().key, made.key.fingerprint());
+        assert_eq!(CertificateRequest::from_pem(&made.csr).unwrap().key, made.key.fingerprint());
         folder.write(&made, "chain", "bundle").unwrap();
         let mode = |path: PathBuf| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
         assert_eq!((mode(folder.key()), mode(folder.0.clone())), (0o600, 0o700));

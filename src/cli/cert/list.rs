@@ -27,7 +27,7 @@ Examples:
 pub struct CertListArgs {
     /// Only of these (repeatable)
     #[arg(long, value_name = "KIND", value_delimiter = ',')]
-    kind: Vec<Kind>,
+    kind: Vec<HolderKind>,
     /// Only of the holder with this name
     #[arg(long)]
     name: Option<String>,
@@ -55,7 +55,7 @@ fn keep_expiring(document: &mut Value, within: Duration) {
 
 /// Who a certificate may be of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum Kind {
+enum HolderKind {
     Node,
     Operator,
     Service,

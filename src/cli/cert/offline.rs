@@ -9,7 +9,7 @@ use omnirelay_identity::trust::unix_now;
 use omnirelay_pki::authority::{AuthorityError, CertificateAuthority, ValidityPeriod};
 use omnirelay_pki::certificate::to_pem;
 use omnirelay_pki::key::PrivateKey;
-use omnirelay_pki::request::Request;
+use omnirelay_pki::request::CertificateRequest;
 use omnirelay_pki::revocation::BACKDATED;
 use omnirelay_pki::trust::TrustBundle;
 use omnirelay_wire::reasons;
@@ -101,7 +101,7 @@ impl OfflineRoot {
     /// # Errors
     /// When it is no request, or the root has ended.
     pub fn certify(&self, csr: &str, days: Option<u32>) -> Result<String, CliError> {
-        let request = Request::from_pem(csr).map_err(|error| {
+        let request = CertificateRequest::from_pem(csr).map_err(|error| {
             CliError::new(reasons::CLIENT, "the daemon has answered with no request").cause(chain(&error))
         })?;
         let issuer = self.root.certify_issuer(&request, for_days(days.unwrap_or(ISSUER_DAYS)));

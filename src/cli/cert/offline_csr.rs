@@ -6,7 +6,7 @@ use omnirelay_certificates::signer::NEXT_ISSUER;
 use omnirelay_core::text::chain;
 use omnirelay_pki::certificate::validity_of;
 use omnirelay_pki::key::Fingerprint;
-use omnirelay_pki::request::Request;
+use omnirelay_pki::request::CertificateRequest;
 use omnirelay_pki::trust::TrustBundle;
 use omnirelay_wire::rpc::certificate_service;
 use rustls::pki_types::pem::PemObject as _;
@@ -36,7 +36,7 @@ pub async fn prepared(
     let request = json!({"reason": write.reason_text(), "newSecret": new_secret});
     let prepared = session.call(&Call::of(&PREPARE, &request)?.keyed(&write.key()?, "/issuer")).await?;
     let csr = text(&prepared, "csrPem").to_owned();
-    let request = Request::from_pem(&csr).map_err(|error| {
+    let request = CertificateRequest::from_pem(&csr).map_err(|error| {
         CliError::new(reasons::CLIENT, "the daemon has answered with no request").cause(chain(&error))
     })?;
     let signer = CertificateDer::from_pem_slice(text(&prepared, "signerPem").as_bytes()).ok();
@@ -108,17 +108,18 @@ mod tests {
         let [root, other] = ["a", "b"]
             .map(|name| OfflineRoot::open_or_make(&place.path().join(name), "mesh.example", None).unwrap());
         let issuer = PrivateKey::make().unwrap();
-        let csr =
-            omnirelay_pki::request::to_pem(&Request::make(&issuer, None, &TlsNames::default()).unwrap());
+        let csr = omnirelay_pki::request::to_pem(
+            &CertificateRequest::make(&issuer, None, &TlsNames::default()).unwrap(),
+        );
         let certificate = root.certify(&csr, None).unwrap();
         let certificate = CertificateDer::from_pem_slice(certificate.as_bytes()).unwrap();
         let issuer =
             CertificateAuthority::kept("mesh.example".parse().unwrap(), certificate.clone(), issuer).unwrap();
         let next = PrivateKey::make().unwrap();
-        let next = Request::make(&next, None, &TlsNames::default()).unwrap();
+        let next = CertificateRequest::make(&next, None, &TlsNames::default()).unwrap();
         let prepared = |signed: &[u8], what: &str| IssuerCsr {
             csr: omnirelay_pki::request::to_pem(&next),
-            key: Request::read(&next).unwrap().key,
+            key: CertificateRequest::read(&next).unwrap().key,
             proof: Some((issuer.sign(what, signed).unwrap(), certificate.clone())),
         };
         assert!(!prepared(&next, NEXT_ISSUER).is_proven(&root), "the mesh has not taken it");
@@ -145,7 +146,7 @@ mod tests {
         let root = OfflineRoot::open_or_make(&place.path().join("a"), "mesh.example", None).unwrap();
         let certified = || {
             let key = PrivateKey::make().unwrap();
-            let csr = Request::make(&key, None, &TlsNames::default()).unwrap();
+            let csr = CertificateRequest::make(&key, None, &TlsNames::default()).unwrap();
             let pem = root.certify(&omnirelay_pki::request::to_pem(&csr), None).unwrap();
             let certificate = CertificateDer::from_pem_slice(pem.as_bytes()).unwrap();
             let issuer =
@@ -154,10 +155,10 @@ mod tests {
             issuer
         };
         let [stolen, present] = [certified(), certified()];
-        let csr = Request::make(&PrivateKey::make().unwrap(), None, &TlsNames::default()).unwrap();
+        let csr = CertificateRequest::make(&PrivateKey::make().unwrap(), None, &TlsNames::default()).unwrap();
         let by = |issuer: &CertificateAuthority| IssuerCsr {
             csr: omnirelay_pki::request::to_pem(&csr),
-            key: Request::read(&csr).unwrap().key,
+            key: CertificateRequest::read(&csr).unwrap().key,
             proof: Some((issuer.sign(NEXT_ISSUER, &csr).unwrap(), issuer.certificate().clone())),
         };
         assert!(by(&present).is_proven(&root));

@@ -30,7 +30,7 @@ const TOLD_PART: i64 = 5;
 const LOCK: &str = ".renewing";
 
 /// A certificate that is due.
-struct Due {
+struct DueCertificate {
     folder: PathBuf,
     /// Seconds of the Unix time.
     ends: i64,
@@ -69,7 +69,7 @@ fn now() -> i64 {
 }
 
 /// The certificate that the context shows, if it is due and is as `cert issue` has written it.
-fn due(session: &CommandSession) -> Option<Due> {
+fn due(session: &CommandSession) -> Option<DueCertificate> {
     let target = session.target().ok()?;
     let is_of_context = !target.context.is_empty() && session.settings.own_tls().cert.is_none();
     // Who answers is to be known: what it says is kept as whom to trust.
@@ -88,7 +88,7 @@ fn due(session: &CommandSession) -> Option<Due> {
         return None;
     }
     let valid = validity(&std::fs::read_to_string(cert).ok()?)?;
-    due_at(*valid.start(), *valid.end(), now()).map(|is_late| Due {
+    due_at(*valid.start(), *valid.end(), now()).map(|is_late| DueCertificate {
         folder: folder.to_owned(),
         ends: *valid.end(),
         is_late,

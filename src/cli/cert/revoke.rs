@@ -23,7 +23,7 @@ Examples:
 #[command(before_long_help = EXAMPLES)]
 pub struct CertRevokeArgs {
     #[command(flatten)]
-    which: Which,
+    which: RevocationTarget,
     /// Cluster of the node [default: that of the daemon]
     #[arg(long)]
     cluster: Option<String>,
@@ -37,7 +37,7 @@ pub struct CertRevokeArgs {
 /// A holder, or a certificate by its number.
 #[derive(Args, Clone, Debug)]
 #[group(required = true, multiple = false)]
-struct Which {
+struct RevocationTarget {
     /// A node, by its id
     #[arg(long, value_name = "ID")]
     node: Option<String>,
@@ -53,7 +53,7 @@ struct Which {
 }
 
 pub async fn run(args: &CertRevokeArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
-    let Which { node, service, operator, serial } = &args.which;
+    let RevocationTarget { node, service, operator, serial } = &args.which;
     let request = json!({
         "node": node, "service": service, "operator": operator, "serial": serial, "cluster": args.cluster,
         "lastAdministrator": args.last_administrator,

@@ -31,7 +31,7 @@ pub struct CompletionCache {
 
 #[derive(Deserialize, Serialize)]
 #[serde(rename_all = "camelCase")]
-struct File {
+struct CacheFile {
     /// Whose objects these are: file names could collide.
     target: String,
     written_at_ms: u64,
@@ -64,7 +64,7 @@ impl CompletionCache {
         let mut text = String::new();
         let file = std::fs::File::open(self.path()).ok()?;
         file.take(FILE_BYTES_MAX).read_to_string(&mut text).ok()?;
-        let file: File = serde_json::from_str(&text).ok()?;
+        let file: CacheFile = serde_json::from_str(&text).ok()?;
         let written = SystemTime::UNIX_EPOCH.checked_add(Duration::from_millis(file.written_at_ms))?;
         // A time that is still to come says nothing about an age.
         let fresh = now.duration_since(written).ok()? <= age_max;
@@ -76,7 +76,7 @@ impl CompletionCache {
     pub fn write(&self, known: &[KnownObject], now: SystemTime) {
         let Ok(since) = now.duration_since(SystemTime::UNIX_EPOCH) else { return };
         let written_at_ms = u64::try_from(since.as_millis()).unwrap_or(u64::MAX);
-        let file = File { target: self.target.clone(), written_at_ms, known: known.to_vec() };
+        let file = CacheFile { target: self.target.clone(), written_at_ms, known: known.to_vec() };
         let Ok(text) = serde_json::to_vec(&file) else { return };
         let path = self.path();
         let temporary = path.with_extension(format!("{}.tmp", std::process::id()));

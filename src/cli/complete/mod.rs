@@ -28,7 +28,7 @@ pub use self::script::script;
 /// `args` are those of the process: a script puts the words of the line behind `--`. Without that the
 /// variable alone, left behind in an environment, turns no run into a completion.
 pub fn answer(args: Vec<OsString>, env: &EnvironmentVariables) -> Option<ExitCode> {
-    let shell = Shell::of(env.get(env::COMPLETE)?)?;
+    let shell = CandidateForm::of(env.get(env::COMPLETE)?)?;
     args.get(1).filter(|arg| *arg == "--")?;
     std::panic::set_hook(Box::new(|_| {}));
     let text = std::panic::catch_unwind(|| candidates(shell, words(args), env).unwrap_or_default());
@@ -44,7 +44,7 @@ fn words(args: impl IntoIterator<Item = OsString>) -> Vec<OsString> {
 
 /// Form in which a shell wants its candidates.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Shell {
+enum CandidateForm {
     /// Values alone.
     Plain,
     /// A tab before the description.
@@ -53,7 +53,7 @@ enum Shell {
     Colon,
 }
 
-impl Shell {
+impl CandidateForm {
     /// The shell as its script names it.
     fn of(name: &str) -> Option<Self> {
         match name {
@@ -80,7 +80,7 @@ impl Shell {
 }
 
 /// What could stand where the cursor is, a line each; `None` when the line cannot be understood.
-fn candidates(shell: Shell, mut words: Vec<OsString>, env: &EnvironmentVariables) -> Option<String> {
+fn candidates(shell: CandidateForm, mut words: Vec<OsString>, env: &EnvironmentVariables) -> Option<String> {
     // Without an index the cursor is in the last word.
     let index = env.get(env::COMPLETE_INDEX).and_then(|index| index.parse().ok());
     let index = index.unwrap_or(words.len().checked_sub(1)?);

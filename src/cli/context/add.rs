@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use super::edit;
-use super::{LOCAL, Shape, checked_name, describe, document, exists, token_file};
+use super::{ContextShape, LOCAL, checked_name, describe, document, exists, token_file};
 use crate::frame::address::Address;
 use crate::frame::context_file::Context;
 use crate::frame::prelude::*;
@@ -28,7 +28,7 @@ pub struct ContextAddArgs {
     #[arg(value_name = "NAME", value_parser = checked_name)]
     name: String,
     #[command(flatten)]
-    shape: Shape,
+    shape: ContextShape,
 }
 
 pub async fn run(args: &ContextAddArgs, session: &mut CommandSession) -> Result<Exit, CliError> {

@@ -111,9 +111,9 @@ pub fn drop_context(path: &Path, name: &str, addresses: &[Address]) -> Result<()
     })
 }
 
-/// What a context is called and where it leads to.
+/// Addresses, cluster and protection of a context.
 #[derive(Args, Clone, Debug)]
-struct Shape {
+struct ContextShape {
     /// Address of a daemon; repeatable, tried in order
     #[arg(long = "address", value_name = "URL", value_delimiter = ',')]
     addresses: Vec<Address>,

@@ -1,6 +1,6 @@
 //! `context set`.
 
-use super::{LOCAL, Shape, describe, document, edit, token_file};
+use super::{ContextShape, LOCAL, describe, document, edit, token_file};
 use crate::frame::prelude::*;
 use crate::frame::tls_files::TlsFiles;
 
@@ -19,7 +19,7 @@ pub struct ContextSetArgs {
     #[arg(value_name = "NAME", add = crate::complete::contexts())]
     name: String,
     #[command(flatten)]
-    shape: Shape,
+    shape: ContextShape,
 }
 
 pub async fn run(args: &ContextSetArgs, session: &mut CommandSession) -> Result<Exit, CliError> {

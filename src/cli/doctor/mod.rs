@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use clap::ValueHint;
 use omnirelay_decisions::check::finding::checks_of;
 use omnirelay_doctor::checks::CATEGORIES;
-use omnirelay_doctor::machine::{self, HostMachine, host_of, named};
+use omnirelay_doctor::machine::{self, HostFacts, host_of, named};
 use omnirelay_doctor::processes::daemons;
 use omnirelay_settings::Config;
 
@@ -110,7 +110,7 @@ async fn of_this_host(args: &DoctorArgs, session: &CommandSession) -> RoundRepor
     named.extend(config.into_iter().flat_map(machine::names_of));
     let names = if is_wanted("doctor-names") { machine::look_up(named).await } else { Vec::new() };
     let running = daemons(Path::new("/proc"));
-    let machine = HostMachine::examine(daemon, &built_in, args.data_dir.as_deref(), names, ports, running);
+    let machine = HostFacts::examine(daemon, &built_in, args.data_dir.as_deref(), names, ports, running);
     let own = CheckRow::judged(command_line::CATEGORIES, &command_line, Duration::ZERO);
     let mut rows: Vec<CheckRow> = own.chain(CheckRow::judged(CATEGORIES, &machine, Duration::ZERO)).collect();
     report::leave_out(&mut rows, &args.skip);

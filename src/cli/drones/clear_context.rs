@@ -3,7 +3,7 @@
 use omnirelay_wire::rpc::relay_control;
 
 use super::STATUS;
-use super::command::{Command, DronesCommandArgs};
+use super::command::{AgentCommand, DronesCommandArgs};
 use super::fleet::DronesRelayArgs;
 use crate::agents::PLACEMENT;
 use crate::complete;
@@ -41,7 +41,7 @@ pub struct DronesClearContextArgs {
 }
 
 pub async fn run(args: &DronesClearContextArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
-    let command = Command {
+    let command = AgentCommand {
         rpc: &CLEAR,
         args: &args.command,
         relays: &args.relays,

@@ -4,7 +4,7 @@ use omnirelay_core::text::hex;
 
 use super::KIND;
 use super::find::find;
-use super::fleet::{DronesRelayArgs, RelayFleet};
+use super::fleet::{DronesRelayArgs, QueriedRelays};
 use crate::frame::global::token;
 use crate::frame::prelude::*;
 
@@ -22,7 +22,7 @@ pub struct DronesCommandArgs {
 }
 
 /// A command to the agent of a drone.
-pub struct Command<'a> {
+pub struct AgentCommand<'a> {
     pub rpc: &'a RpcMethod,
     pub args: &'a DronesCommandArgs,
     pub relays: &'a DronesRelayArgs,
@@ -34,7 +34,7 @@ pub struct Command<'a> {
     pub fields: Value,
 }
 
-impl Command<'_> {
+impl AgentCommand<'_> {
     /// Gives the command to the relay that holds the drone, and tells what the agent answers.
     ///
     /// # Errors
@@ -46,7 +46,7 @@ impl Command<'_> {
             write.confirm(session, &format!("{} {KIND}/{}?", self.question, printable(&id)))?;
         }
         let command_id = self.args.command_id.clone().map_or_else(fresh_id, Ok)?;
-        let fleet = RelayFleet::of(self.relays, session).await?;
+        let fleet = QueriedRelays::of(self.relays, session).await?;
         let site = match fleet.sites.first() {
             Some(site) if fleet.named => site,
             _ => find(session, self.relays, &fleet, &id).await?.site,
@@ -139,7 +139,7 @@ mod tests {
     fn answer_of_the_agent_decides_the_exit_code() {
         const RPC: RpcMethod = super::super::set_context::SET;
         let (args, relays) = (DronesCommandArgs::default(), DronesRelayArgs::default());
-        let command = Command {
+        let command = AgentCommand {
             rpc: &RPC,
             args: &args,
             relays: &relays,
@@ -174,7 +174,8 @@ mod tests {
         const RPC: RpcMethod = super::super::set_context::SET;
         let (args, relays) = (DronesCommandArgs::default(), DronesRelayArgs::default());
         let fields = json!({"context": {"flightId": "f", "intentId": "i", "intentVersion": 2}});
-        let command = Command { rpc: &RPC, args: &args, relays: &relays, question: "", done: "", fields };
+        let command =
+            AgentCommand { rpc: &RPC, args: &args, relays: &relays, question: "", done: "", fields };
         let call = command.call("d", "c-1").unwrap();
         let body: Value = serde_json::from_str(call.body.as_deref().unwrap()).unwrap();
         assert_eq!(body["command"]["commandId"], "c-1");

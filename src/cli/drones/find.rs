@@ -1,7 +1,7 @@
 //! Search for the relay that holds a drone.
 
 use super::STATUS;
-use super::fleet::{self, DronesRelayArgs, RelayFleet, RelaySite, SilentRelay};
+use super::fleet::{self, DronesRelayArgs, QueriedRelays, RelaySite, SilentRelay};
 use crate::agents::placement;
 use crate::frame::prelude::*;
 
@@ -18,7 +18,7 @@ pub struct FoundDrone<'a> {
 pub async fn find<'a>(
     session: &CommandSession,
     args: &DronesRelayArgs,
-    fleet: &'a RelayFleet,
+    fleet: &'a QueriedRelays,
     id: &str,
 ) -> Result<FoundDrone<'a>, CliError> {
     let call = Call::of(&STATUS, &json!({ "droneId": id }))?;
@@ -48,7 +48,7 @@ pub async fn find<'a>(
 /// Of the relays that hold the drone the one whose session is newest; one with a stream wins.
 async fn everywhere<'a>(
     session: &CommandSession,
-    fleet: &'a RelayFleet,
+    fleet: &'a QueriedRelays,
     call: &Call,
     id: &str,
 ) -> Result<FoundDrone<'a>, CliError> {
@@ -77,7 +77,7 @@ fn newer(one: &Value, other: &Value) -> bool {
 }
 
 /// The failure when no relay that answered holds the drone.
-fn missing(id: &str, fleet: &RelayFleet, silent: &[SilentRelay]) -> CliError {
+fn missing(id: &str, fleet: &QueriedRelays, silent: &[SilentRelay]) -> CliError {
     if let Err(error) = fleet::verdict(silent, fleet.sites.len()) {
         let cause = error.body().message.clone();
         let message = format!("no relay that answered holds drone `{id}`");
@@ -119,7 +119,7 @@ mod tests {
 
     #[test]
     fn nobody_who_lives_is_told_apart_from_nobody_who_holds_it() {
-        let fleet = |sites| RelayFleet { sites, stale: false, named: false };
+        let fleet = |sites| QueriedRelays { sites, stale: false, named: false };
         let error = missing("d", &fleet(Vec::new()), &[]);
         assert_eq!((error.exit(), error.reason()), (Exit::NotFound, "DRONE_NOT_FOUND"));
         let text = error.to_text();

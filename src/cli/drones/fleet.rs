@@ -56,7 +56,7 @@ pub struct RelaySite {
 
 /// The relays that are to be asked.
 #[derive(Debug)]
-pub struct RelayFleet {
+pub struct QueriedRelays {
     pub sites: Vec<RelaySite>,
     /// The registry's store does not answer, so that these are those that were known.
     pub stale: bool,
@@ -64,7 +64,7 @@ pub struct RelayFleet {
     pub named: bool,
 }
 
-impl RelayFleet {
+impl QueriedRelays {
     /// The relays that `args` mean.
     ///
     /// # Errors

@@ -1,7 +1,7 @@
 //! `drones list`.
 
 use super::columns::{COLUMNS, state};
-use super::fleet::{self, DronesRelayArgs, RelayFleet, RelaySite, SilentRelay};
+use super::fleet::{self, DronesRelayArgs, QueriedRelays, RelaySite, SilentRelay};
 use super::{KIND, LIST};
 use crate::frame::client::grpc;
 use crate::frame::prelude::*;
@@ -46,7 +46,7 @@ pub struct GatheredDrones<'a> {
 
 pub async fn run(args: &DronesListArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
     args.table.check_order(COLUMNS)?;
-    let fleet = RelayFleet::of(&args.relays, session).await?;
+    let fleet = QueriedRelays::of(&args.relays, session).await?;
     let GatheredDrones { mut drones, silent } = gather(&fleet).await?;
     if let Some(by) = &args.table.sort_by {
         table::sort(COLUMNS, &mut drones, by)?;
@@ -65,7 +65,7 @@ pub async fn run(args: &DronesListArgs, session: &mut CommandSession) -> Result<
 ///
 /// # Errors
 /// Why the relay that was named did not answer.
-pub async fn gather(fleet: &RelayFleet) -> Result<GatheredDrones<'_>, CliError> {
+pub async fn gather(fleet: &QueriedRelays) -> Result<GatheredDrones<'_>, CliError> {
     let (mut drones, mut silent) = (Vec::new(), Vec::new());
     for (site, answer) in fleet.ask(RelaySite::drones).await {
         match answer {
@@ -84,7 +84,7 @@ pub async fn gather(fleet: &RelayFleet) -> Result<GatheredDrones<'_>, CliError> 
 fn show(
     args: &DronesListArgs,
     session: &mut CommandSession,
-    fleet: &RelayFleet,
+    fleet: &QueriedRelays,
     drones: &[Value],
     silent: &[SilentRelay],
 ) -> Result<(), CliError> {

@@ -3,7 +3,7 @@
 use omnirelay_wire::rpc::relay_control;
 
 use super::STATUS;
-use super::command::{Command, DronesCommandArgs};
+use super::command::{AgentCommand, DronesCommandArgs};
 use super::fleet::DronesRelayArgs;
 use crate::agents::PLACEMENT;
 use crate::complete;
@@ -46,7 +46,7 @@ pub struct DronesSetContextArgs {
 }
 
 pub async fn run(args: &DronesSetContextArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
-    let command = Command {
+    let command = AgentCommand {
         rpc: &SET,
         args: &args.command,
         relays: &args.relays,

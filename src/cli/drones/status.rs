@@ -2,7 +2,7 @@
 
 use super::columns::{at, intent, state};
 use super::find::{FoundDrone, find};
-use super::fleet::{DronesRelayArgs, RelayFleet};
+use super::fleet::{DronesRelayArgs, QueriedRelays};
 use super::{KIND, STATUS};
 use crate::agents::PLACEMENT;
 use crate::complete;
@@ -36,7 +36,7 @@ pub struct DronesStatusArgs {
 
 pub async fn run(args: &DronesStatusArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
     let ids = ids::expand(&args.ids, KIND)?;
-    let fleet = RelayFleet::of(&args.relays, session).await?;
+    let fleet = QueriedRelays::of(&args.relays, session).await?;
     let mut batch = BatchOutcomes::new(KIND, "response", "was not found or could not be read");
     for id in ids {
         let outcome = match batch.hopeless() {

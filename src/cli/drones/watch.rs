@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::Map;
 
 use super::columns::{COLUMNS, summary};
-use super::fleet::{DronesRelayArgs, RelayFleet};
+use super::fleet::{DronesRelayArgs, QueriedRelays};
 use super::list::gather;
 use super::{KIND, LIST};
 use crate::frame::global::HumanDuration;
@@ -93,7 +93,7 @@ pub async fn run(args: &DronesWatchArgs, session: &mut CommandSession) -> Result
 
 /// All drones as they are now; of one that moved the newer session.
 async fn round(relays: &DronesRelayArgs, session: &CommandSession) -> Result<PollRound, CliError> {
-    let fleet = RelayFleet::of(relays, session).await?;
+    let fleet = QueriedRelays::of(relays, session).await?;
     let gathered = gather(&fleet).await?;
     let silent: Vec<String> = gathered.silent.iter().map(|(site, _)| site.relay_id.clone()).collect();
     let mut objects = gathered.drones;

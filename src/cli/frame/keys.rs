@@ -13,7 +13,7 @@ use signal_hook::low_level::emulate_default_handler;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::error::CliError;
-use super::signals::Stopped;
+use super::signals::ResumeFlag;
 
 /// How often is looked for a key: nobody feels a delay this short.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
@@ -25,7 +25,7 @@ pub struct KeyboardInput {
     stopped: Signal,
     continued: Signal,
     quit: Signal,
-    stop_is_over: Stopped,
+    stop_is_over: ResumeFlag,
 }
 
 impl KeyboardInput {
@@ -34,7 +34,7 @@ impl KeyboardInput {
     ///
     /// # Errors
     /// When this process cannot have signals.
-    pub fn take(stop_is_over: Stopped) -> Result<Option<Self>, CliError> {
+    pub fn take(stop_is_over: ResumeFlag) -> Result<Option<Self>, CliError> {
         let stdin = std::io::stdin();
         if !stdin.is_terminal() || !is_in_foreground() {
             return Ok(None);

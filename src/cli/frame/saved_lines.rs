@@ -35,12 +35,12 @@ pub struct SavedLines<'a> {
 }
 
 /// Writer of lines, and the hash of them.
-struct Writer<'a> {
-    to: Target<'a>,
+struct HashingWriter<'a> {
+    to: SaveTarget<'a>,
     hash: Sha256,
 }
 
-enum Target<'a> {
+enum SaveTarget<'a> {
     Out(&'a mut OutputWriter),
     File { file: BufWriter<File>, temporary: PathBuf, path: PathBuf },
 }
@@ -72,7 +72,7 @@ impl SavedLines<'_> {
             // Asked again the usual way, the refusal is told the usual way.
             session.client()?.send(&call).await?;
         }
-        let mut writer = Writer::to(file, &mut session.out)?;
+        let mut writer = HashingWriter::to(file, &mut session.out)?;
         let mut chunks = response.bytes_stream();
         let mut rest: Vec<u8> = Vec::new();
         let late = |_| self.cut(&CallFailure::timeout());
@@ -131,10 +131,10 @@ fn unwritable(path: &Path, error: &std::io::Error) -> CliError {
     CliError::local(reasons::OUTPUT, format!("cannot write `{}`", path.display()), error)
 }
 
-impl<'a> Writer<'a> {
+impl<'a> HashingWriter<'a> {
     fn to(file: Option<&Path>, out: &'a mut OutputWriter) -> Result<Self, CliError> {
         let to = match file {
-            None => Target::Out(out),
+            None => SaveTarget::Out(out),
             Some(path) => {
                 let mut temporary = path.as_os_str().to_owned();
                 temporary.push(format!(".{}.tmp", std::process::id()));
@@ -142,7 +142,7 @@ impl<'a> Writer<'a> {
                 let mut options = File::options();
                 let file = options.write(true).create(true).truncate(true).mode(0o600).open(&temporary);
                 let file = BufWriter::new(file.map_err(|error| unwritable(&temporary, &error))?);
-                Target::File { file, temporary, path: path.to_owned() }
+                SaveTarget::File { file, temporary, path: path.to_owned() }
             }
         };
         Ok(Self { to, hash: Sha256::new() })
@@ -156,8 +156,8 @@ impl<'a> Writer<'a> {
 
     fn write(&mut self, bytes: &[u8]) -> Result<(), CliError> {
         match &mut self.to {
-            Target::Out(out) => out.write(bytes),
-            Target::File { file, temporary, .. } => {
+            SaveTarget::Out(out) => out.write(bytes),
+            SaveTarget::File { file, temporary, .. } => {
                 file.write_all(bytes).map_err(|error| unwritable(temporary, &error))
             }
         }
@@ -165,8 +165,8 @@ impl<'a> Writer<'a> {
 
     fn end(mut self) -> Result<(), CliError> {
         match &mut self.to {
-            Target::Out(out) => out.flush(),
-            Target::File { file, temporary, path } => {
+            SaveTarget::Out(out) => out.flush(),
+            SaveTarget::File { file, temporary, path } => {
                 let kept = file.flush().and_then(|()| file.get_ref().sync_all());
                 kept.and_then(|()| std::fs::rename(&temporary, &path))
                     .map_err(|error| unwritable(path, &error))
@@ -175,9 +175,9 @@ impl<'a> Writer<'a> {
     }
 }
 
-impl Drop for Writer<'_> {
+impl Drop for HashingWriter<'_> {
     fn drop(&mut self) {
-        if let Target::File { temporary, .. } = &self.to {
+        if let SaveTarget::File { temporary, .. } = &self.to {
             // Renamed when it was complete; else what there is of it is of no use.
             let _ = std::fs::remove_file(temporary);
         }

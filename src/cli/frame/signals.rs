@@ -39,19 +39,19 @@ impl StopSignals {
 
 /// Watcher for when what was drawn may not be on the screen as it was drawn: the terminal has another size, or the
 /// process was stopped for a while.
-pub struct Disturbed {
+pub struct ScreenWatcher {
     resized: Option<Signal>,
     continued: Option<Signal>,
-    stopped: Stopped,
+    stopped: ResumeFlag,
     /// It was told before SIGCONT came.
     is_told: bool,
 }
 
 /// Flag that this process has stopped itself, and goes on: known before SIGCONT is taken, which may be some time later.
 #[derive(Clone, Debug, Default)]
-pub struct Stopped(Arc<AtomicBool>);
+pub struct ResumeFlag(Arc<AtomicBool>);
 
-impl Stopped {
+impl ResumeFlag {
     /// Notes that it goes on.
     pub fn note(&self) {
         self.0.store(true, Ordering::Relaxed);
@@ -60,26 +60,27 @@ impl Stopped {
 
 /// Disturbance of what is on the screen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Disturbance {
+pub enum ScreenDisturbance {
     Resized,
     /// Others have written on it since.
     Continued,
 }
 
-impl Disturbed {
+impl ScreenWatcher {
     /// Listens from now on; what cannot be listened for does not come.
     pub fn listen() -> Self {
         let continued = signal(SignalKind::from_raw(signal_hook::consts::SIGCONT)).ok();
         let resized = signal(SignalKind::window_change()).ok();
-        Self { resized, continued, stopped: Stopped::default(), is_told: false }
+        Self { resized, continued, stopped: ResumeFlag::default(), is_told: false }
     }
 
     /// For whoever stops this process.
-    pub fn stopped(&self) -> Stopped {
+    pub fn stopped(&self) -> ResumeFlag {
         self.stopped.clone()
     }
 
-    /// Whether the process has stopped itself and goes on, which is told once: here, or as [`Disturbance::Continued`].
+    /// Whether the process has stopped itself and goes on, which is told once: here, or as
+    /// [`ScreenDisturbance::Continued`].
     pub fn goes_on(&mut self) -> bool {
         let goes_on = self.stopped.0.swap(false, Ordering::Relaxed);
         self.is_told |= goes_on;
@@ -87,7 +88,7 @@ impl Disturbed {
     }
 
     /// Waits for it.
-    pub async fn wait(&mut self) -> Disturbance {
+    pub async fn wait(&mut self) -> ScreenDisturbance {
         async fn next(signal: &mut Option<Signal>) {
             match signal {
                 Some(signal) => _ = signal.recv().await,
@@ -99,10 +100,10 @@ impl Disturbed {
                 () = next(&mut self.continued) => {
                     let was_told = std::mem::take(&mut self.is_told);
                     if self.stopped.0.swap(false, Ordering::Relaxed) || !was_told {
-                        return Disturbance::Continued;
+                        return ScreenDisturbance::Continued;
                     }
                 }
-                () = next(&mut self.resized) => return Disturbance::Resized,
+                () = next(&mut self.resized) => return ScreenDisturbance::Resized,
             }
         }
     }

@@ -16,7 +16,7 @@ use omnirelay_identity::trust::unix_now;
 use omnirelay_pki::certificate::TlsNames;
 use omnirelay_pki::join_token::JoinToken;
 use omnirelay_pki::key::{Fingerprint, PrivateKey};
-use omnirelay_pki::request::Request;
+use omnirelay_pki::request::CertificateRequest;
 use omnirelay_pki::trust::{ChainUsage, TrustBundle};
 use omnirelay_wire::pb::omnirelay::security::v1::{Evidence, JoinBody, JoinGrant};
 use prost::Message as _;
@@ -169,7 +169,8 @@ impl JoiningHost {
         // That of a try whose answer was lost, if there was one: for the same key it is given again.
         let key = self.as_owner(|| self.files.pending_key().map_err(unusable))?;
         let audit_key = self.as_owner(|| self.audit_key())?;
-        let csr = Request::make(&key, None, &names(args)).map_err(|error| unmade(chain(&error)))?;
+        let csr =
+            CertificateRequest::make(&key, None, &names(args)).map_err(|error| unmade(chain(&error)))?;
         let body = JoinBody {
             token_id: token.id().to_string(),
             node_id: self.node_id.clone(),

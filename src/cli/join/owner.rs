@@ -33,15 +33,15 @@ impl DataDirOwner {
     /// # Errors
     /// Where the system does not let this process be another user.
     pub fn act<T>(self, work: impl FnOnce() -> T) -> io::Result<T> {
-        let _root = Root::leave(self)?;
+        let _root = RootGuard::leave(self)?;
         Ok(work())
     }
 }
 
 /// Makes the thread root's again when it is dropped.
-struct Root;
+struct RootGuard;
 
-impl Root {
+impl RootGuard {
     fn leave(owner: DataDirOwner) -> io::Result<Self> {
         // The group first: only root may.
         set_thread_res_gid(None::<Gid>, Some(owner.gid), None::<Gid>)?;
@@ -51,7 +51,7 @@ impl Root {
     }
 }
 
-impl Drop for Root {
+impl Drop for RootGuard {
     fn drop(&mut self) {
         // The thread's real user is root still, so that neither is refused; if one were, less could be done, and not more.
         let _ = set_thread_res_uid(None::<Uid>, Some(Uid::ROOT), None::<Uid>);

@@ -11,8 +11,8 @@ use crate::frame::list;
 use crate::frame::prelude::*;
 use crate::frame::table;
 use crate::frame::watch as stream;
-use crate::frame::watch::live::LiveTableNews;
-use crate::frame::watch::present::Present;
+use crate::frame::watch::live::LiveTableFooter;
+use crate::frame::watch::present::PolledState;
 use crate::peers;
 
 pub const LIST: RpcMethod = leadership_control_service::LIST;
@@ -199,8 +199,8 @@ pub async fn watch(
         named: scopes,
         summary,
         line: Some(line),
-        news: Some(LiveTableNews { line: news, noun: "scope" }),
-        present: Some(Present {
+        news: Some(LiveTableFooter { line: news, noun: "scope" }),
+        present: Some(PolledState {
             call: Box::new(|scopes| Call::of(&LIST, &json!({ "scope": scopes }))),
             // Of a lease, which is the shortest-lived of what is shown, it leaves a few looks.
             every: Duration::from_millis(500),

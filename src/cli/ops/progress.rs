@@ -19,10 +19,10 @@ const BEGINNING: &str = "{prefix}  {msg}";
 /// Tells on standard error how far an operation is.
 pub struct OperationProgress {
     notes: StderrNotes,
-    form: Form,
+    form: ProgressForm,
 }
 
-enum Form {
+enum ProgressForm {
     Bar {
         bar: ProgressBar,
         unicode: bool,
@@ -40,9 +40,9 @@ impl OperationProgress {
         let is_dumb = session.settings.env.get(env::TERM) == Some("dumb");
         let form = if std::io::stderr().is_terminal() && !notes.quiet && !is_dumb {
             let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
-            Form::Bar { bar, unicode: session.settings.env.is_utf8() }
+            ProgressForm::Bar { bar, unicode: session.settings.env.is_utf8() }
         } else {
-            Form::Lines { said: None, waits: false }
+            ProgressForm::Lines { said: None, waits: false }
         };
         Self { notes, form }
     }
@@ -50,8 +50,8 @@ impl OperationProgress {
     /// Shows how `operation` is, when it is time to.
     pub fn show(&mut self, operation: &Value) {
         match &mut self.form {
-            Form::Bar { bar, unicode } => draw(bar, *unicode, operation),
-            Form::Lines { said, waits } => {
+            ProgressForm::Bar { bar, unicode } => draw(bar, *unicode, operation),
+            ProgressForm::Lines { said, waits } => {
                 // A short operation is told by its result alone.
                 if number(operation, "done") == 0 {
                     return;
@@ -71,22 +71,24 @@ impl OperationProgress {
     /// Time until there is something to say; `None`: nothing waits for its time.
     pub fn next(&self) -> Option<Duration> {
         match &self.form {
-            Form::Lines { said: Some((at, _)), waits: true } => Some(LINE_EVERY.saturating_sub(at.elapsed())),
-            Form::Lines { .. } | Form::Bar { .. } => None,
+            ProgressForm::Lines { said: Some((at, _)), waits: true } => {
+                Some(LINE_EVERY.saturating_sub(at.elapsed()))
+            }
+            ProgressForm::Lines { .. } | ProgressForm::Bar { .. } => None,
         }
     }
 
     /// Says something besides.
     pub fn say(&self, line: &str) {
         match &self.form {
-            Form::Bar { bar, .. } => bar.suspend(|| self.notes.progress(line)),
-            Form::Lines { .. } => self.notes.progress(line),
+            ProgressForm::Bar { bar, .. } => bar.suspend(|| self.notes.progress(line)),
+            ProgressForm::Lines { .. } => self.notes.progress(line),
         }
     }
 
     /// Takes the bar off the screen.
     pub fn end(&self) {
-        if let Form::Bar { bar, .. } = &self.form {
+        if let ProgressForm::Bar { bar, .. } = &self.form {
             bar.finish_and_clear();
         }
     }
@@ -134,10 +136,13 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn lines_are_said_every_ten_seconds_and_only_when_something_has_moved() {
         let notes = StderrNotes { quiet: true, machine: true, verbose: 0, color: false };
-        let mut progress = OperationProgress { notes, form: Form::Lines { said: None, waits: false } };
+        let mut progress =
+            OperationProgress { notes, form: ProgressForm::Lines { said: None, waits: false } };
         let said = |progress: &OperationProgress| match &progress.form {
-            Form::Lines { said, .. } => said.as_ref().map(|(_, line)| line.clone()).unwrap_or_default(),
-            Form::Bar { .. } => String::new(),
+            ProgressForm::Lines { said, .. } => {
+                said.as_ref().map(|(_, line)| line.clone()).unwrap_or_default()
+            }
+            ProgressForm::Bar { .. } => String::new(),
         };
         progress.show(&operation(1));
         assert_eq!(said(&progress), "resync: 1/101 (1 failed)");

@@ -1,7 +1,7 @@
 //! The columns of a table of peers.
 
 use omnirelay_core::text::some_of;
-use omnirelay_decisions::check::identity::enrol;
+use omnirelay_decisions::check::identity::enrol_hint;
 
 use crate::frame::prelude::*;
 
@@ -42,30 +42,30 @@ pub static COLUMNS: &[Column] = &[
 /// `alive`, `alive,cordoned`, `suspect,draining`, `alive,no-certificate`.
 pub fn status(peer: &Value) -> String {
     let mut words: Vec<&str> = vec![text(peer, "status")];
-    orders(peer).chain(unproven(peer).map(Unproven::mark)).for_each(|word| words.push(word));
+    orders(peer).chain(unproven(peer).map(UnprovenReason::mark)).for_each(|word| words.push(word));
     words.join(",")
 }
 
 /// Reason why a peer is none of the mesh, as far as that matters: of one that is gone only that it was put out does.
-pub fn unproven(peer: &Value) -> Option<Unproven> {
+pub fn unproven(peer: &Value) -> Option<UnprovenReason> {
     let is_there = matches!(text(peer, "status"), "alive" | "suspect");
     match text(peer, "unproven") {
-        "certificate_revoked" => Some(Unproven::Revoked),
-        "certificate_ended" if is_there => Some(Unproven::Ended),
-        "no_certificate" if is_there => Some(Unproven::NoCertificate),
+        "certificate_revoked" => Some(UnprovenReason::Revoked),
+        "certificate_ended" if is_there => Some(UnprovenReason::Ended),
+        "no_certificate" if is_there => Some(UnprovenReason::NoCertificate),
         _ => None,
     }
 }
 
 /// Reason why a peer is none of the mesh by its certificate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Unproven {
+pub enum UnprovenReason {
     NoCertificate,
     Revoked,
     Ended,
 }
 
-impl Unproven {
+impl UnprovenReason {
     /// As the column of the status says it.
     pub fn mark(self) -> &'static str {
         match self {
@@ -87,8 +87,8 @@ impl Unproven {
     /// Command that is to be run next.
     pub fn next(self, id: &str) -> String {
         match self {
-            Self::NoCertificate => enrol(id),
-            Self::Ended => format!("{} --force", enrol(id)),
+            Self::NoCertificate => enrol_hint(id),
+            Self::Ended => format!("{} --force", enrol_hint(id)),
             Self::Revoked => {
                 format!(
                     "omnirelay cert reinstate --node {id}    # if it is to come back; else stop its daemon"

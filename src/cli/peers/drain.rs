@@ -84,7 +84,7 @@ pub async fn wait(
     timeout: Duration,
 ) -> Result<(), CliError> {
     let ordered = drain(write).one(session, id, &write.key()?, true, None).await?;
-    Wait::until(timeout).drained(session, ordered).await.map(drop)
+    DrainWait::until(timeout).drained(session, ordered).await.map(drop)
 }
 
 fn drain(write: &WriteArgs) -> PeersChange<'_> {
@@ -116,7 +116,7 @@ async fn all(
         orders.push(id, ordered);
     }
     let waits = !args.no_wait && !args.write.is_dry_run();
-    let mut wait = Wait::until(args.timeout.0);
+    let mut wait = DrainWait::until(args.timeout.0);
     let mut changed = false;
     let mut batch = BatchOutcomes::new(KIND, "change", drain.failed);
     for (id, ordered) in orders.into_outcomes() {
@@ -135,7 +135,7 @@ async fn all(
 }
 
 /// Wait for peers: how long it is, and who was asked last.
-struct Wait {
+struct DrainWait {
     timeout: Duration,
     /// `None`: for ever.
     deadline: Option<Instant>,
@@ -144,7 +144,7 @@ struct Wait {
     request_id: Option<String>,
 }
 
-impl Wait {
+impl DrainWait {
     /// A wait that begins now; no time is for ever.
     fn until(timeout: Duration) -> Self {
         let deadline = Some(timeout).filter(|timeout| !timeout.is_zero());

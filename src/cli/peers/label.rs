@@ -40,14 +40,14 @@ pub struct PeersLabelArgs {
 
 /// Words of the command line by what they mean. No id contains `=` or ends in `-`.
 #[derive(Debug, Default, PartialEq, Eq)]
-struct Words {
+struct LabelWords {
     ids: Vec<String>,
     set: BTreeMap<String, String>,
     remove: Vec<String>,
 }
 
-fn sort_out(words: &[String]) -> Result<Words, CliError> {
-    let mut sorted = Words::default();
+fn sort_out(words: &[String]) -> Result<LabelWords, CliError> {
+    let mut sorted = LabelWords::default();
     for word in words {
         if let Some((key, value)) = word.split_once('=') {
             if sorted.set.insert(key.to_owned(), value.to_owned()).is_some() {
@@ -88,7 +88,7 @@ pub async fn run(args: &PeersLabelArgs, session: &mut CommandSession) -> Result<
 mod tests {
     use super::*;
 
-    fn sorted(words: &[&str]) -> Result<Words, CliError> {
+    fn sorted(words: &[&str]) -> Result<LabelWords, CliError> {
         sort_out(&words.iter().map(|&word| word.to_owned()).collect::<Vec<_>>())
     }
 

@@ -16,7 +16,7 @@ use crate::frame::list;
 use crate::frame::prelude::*;
 use crate::frame::table;
 use crate::frame::watch as stream;
-use crate::frame::watch::present::Present;
+use crate::frame::watch::present::PolledState;
 
 pub const LIST: RpcMethod = peer_control_service::LIST;
 pub const WATCH: RpcMethod = peer_control_service::WATCH;
@@ -205,7 +205,7 @@ pub async fn watch(
         id: |peer| text(peer, "nodeId").to_owned(),
         columns: COLUMNS,
         summary,
-        present: Some(Present {
+        present: Some(PolledState {
             // The daemon takes no ids here; of a mesh of more than a page the rest is as its events told.
             call: Box::new(move |_| Call::of(&LIST, &filters)),
             every: Duration::from_secs(2),

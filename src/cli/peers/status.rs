@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use omnirelay_decisions::check::membership::{next_of_dead, next_of_running};
 
-use super::columns::Unproven;
+use super::columns::UnprovenReason;
 use super::drain::{GET_DRAIN, remaining};
 use super::get::{GET, one};
 use super::list::LIST;
@@ -121,7 +121,7 @@ fn told(row: &CheckRow) -> String {
 fn headline(peer: &Value, moment: CellContext) -> String {
     let since = time::ago(field(peer, "statusSince"), moment);
     let seen = time::ago(field(peer, "lastSeen"), moment);
-    let marks = columns::orders(peer).chain(columns::unproven(peer).map(Unproven::mark));
+    let marks = columns::orders(peer).chain(columns::unproven(peer).map(UnprovenReason::mark));
     let (status, orders) = (text(peer, "status"), marks.map(|mark| format!(" {mark},")));
     format!(
         "{}  {status} for {since} ({}),{} last seen {seen} ago",

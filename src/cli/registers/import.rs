@@ -97,7 +97,7 @@ pub async fn run(
     let registers = read(&args.file)?;
     session.announce_target()?;
     let key = args.write.key()?;
-    let import = Import { args, node, key, registers: &registers, items: counting(&registers) };
+    let import = RegistersImport { args, node, key, registers: &registers, items: counting(&registers) };
     let (document, stopped) = import.send(session).await?;
     let failed = number(&document, "failed");
     let changed = ["added", "updated"].iter().any(|name| number(&document, name) > 0);
@@ -111,7 +111,7 @@ pub async fn run(
     Ok(if changed && args.write.exit_code { Exit::Negative } else { Exit::Ok })
 }
 
-struct Import<'a> {
+struct RegistersImport<'a> {
     args: &'a RegistersImportArgs,
     node: &'a str,
     key: String,
@@ -120,7 +120,7 @@ struct Import<'a> {
     items: Vec<usize>,
 }
 
-impl Import<'_> {
+impl RegistersImport<'_> {
     /// Sends all of it, and adds up the answers; with which exit, if somebody did not want to wait for all.
     ///
     /// # Errors

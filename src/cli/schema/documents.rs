@@ -9,7 +9,7 @@ use super::schemas;
 use crate::frame::prelude::*;
 
 /// Origin of the schema of a document.
-enum Origin {
+enum SchemaOrigin {
     /// The full name of a message.
     Message(&'static str),
     /// The same of one that is called over gRPC: the document has a head that the message has not.
@@ -22,22 +22,22 @@ enum Origin {
 pub struct DocumentKind {
     pub kind: &'static str,
     pub printed_by: &'static str,
-    origin: Origin,
+    origin: SchemaOrigin,
 }
 
 /// A document that is the JSON of a message.
 pub const fn message(kind: &'static str, printed_by: &'static str, name: &'static str) -> DocumentKind {
-    DocumentKind { kind, printed_by, origin: Origin::Message(name) }
+    DocumentKind { kind, printed_by, origin: SchemaOrigin::Message(name) }
 }
 
 /// The same of a message that is asked for over gRPC: the document has a head that the message has not.
 pub const fn headed(kind: &'static str, printed_by: &'static str, name: &'static str) -> DocumentKind {
-    DocumentKind { kind, printed_by, origin: Origin::Headed(name) }
+    DocumentKind { kind, printed_by, origin: SchemaOrigin::Headed(name) }
 }
 
 /// A document of the command line's own.
 pub const fn own(kind: &'static str, printed_by: &'static str, schema: fn() -> Value) -> DocumentKind {
-    DocumentKind { kind, printed_by, origin: Origin::Own(schema) }
+    DocumentKind { kind, printed_by, origin: SchemaOrigin::Own(schema) }
 }
 
 impl DocumentKind {
@@ -47,8 +47,8 @@ impl DocumentKind {
     /// When what is built in lacks its message.
     pub fn schema(&self) -> Result<Value, CliError> {
         let mut schema = match self.origin {
-            Origin::Own(schema) => schema(),
-            Origin::Message(name) | Origin::Headed(name) => {
+            SchemaOrigin::Own(schema) => schema(),
+            SchemaOrigin::Message(name) | SchemaOrigin::Headed(name) => {
                 let pool = DescriptorPool::decode(ENCODED).map_err(|error| {
                     CliError::local(reasons::DESCRIPTORS, "cannot read the descriptors built in", &error)
                 })?;
@@ -63,7 +63,7 @@ impl DocumentKind {
                 schema
             }
         };
-        if matches!(self.origin, Origin::Headed(_)) {
+        if matches!(self.origin, SchemaOrigin::Headed(_)) {
             schemas::put_head(&mut schema);
         }
         if let Some(fields) = schema.as_object_mut() {

@@ -46,7 +46,7 @@ pub struct SnapshotRestoreArgs {
 
 /// Total of what became of all that was sent.
 #[derive(Default)]
-struct Total {
+struct RestoreTotal {
     restored: u64,
     merged: u64,
     kept: u64,
@@ -64,7 +64,7 @@ pub async fn run(args: &SnapshotRestoreArgs, session: &mut CommandSession) -> Re
     if !args.write.is_dry_run() {
         args.write.confirm(session, &question(&contents))?;
     }
-    let mut total = Total::default();
+    let mut total = RestoreTotal::default();
     let mut bar =
         ProgressMeter::of(session, "records", usize::try_from(contents.records).unwrap_or(usize::MAX));
     let (send, mut read_ahead) = mpsc::channel::<Vec<pb::SnapshotRecord>>(2);
@@ -123,7 +123,7 @@ fn question(of: &SnapshotContents) -> String {
     )
 }
 
-impl Total {
+impl RestoreTotal {
     fn take(&mut self, answer: &Value) {
         self.restored += number(answer, "restored");
         self.merged += number(answer, "merged");

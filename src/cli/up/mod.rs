@@ -153,7 +153,7 @@ fn run(args: &UpArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
         Err(error) => return Err(not_started(&error)),
     };
     tell_of_nodes(&mut record, &mesh);
-    let context = Context::write(session, &mut record);
+    let context = DevContext::write(session, &mut record);
     keep(session, held.as_mut(), &record);
     if !args.detached {
         tell(session, &record)?;
@@ -246,13 +246,13 @@ fn tls(record: &DevMeshRecord) -> TlsFiles {
 }
 
 /// The context of a mesh that does not come back to its addresses; it goes with it.
-struct Context {
+struct DevContext {
     path: PathBuf,
     name: String,
     addresses: Vec<Address>,
 }
 
-impl Context {
+impl DevContext {
     /// Writes the context of any mesh, and returns it if it is to go; that it cannot be written is a warning of the
     /// record.
     ///
@@ -274,7 +274,7 @@ impl Context {
     }
 }
 
-impl Drop for Context {
+impl Drop for DevContext {
     fn drop(&mut self) {
         // Somebody may have given it another meaning meanwhile. One that stays leads nowhere, which is said when it is
         // used.

@@ -16,12 +16,12 @@ use std::time::Duration;
 
 use omnirelay_audit::files::AuditFiles;
 use omnirelay_core::text::chain;
-use omnirelay_identity::NodeAccess;
+use omnirelay_identity::IdentitySources;
 use omnirelay_identity::federation::FederatedClusters;
 use omnirelay_identity::node_identity::IdentityFiles;
 use omnirelay_identity::provided::ChosenProvider;
 use omnirelay_node::{Node, NodeSpec, RelayAddresses, RelayListeners};
-use omnirelay_node_service::dev::{DevProcess, FateOutcome, InjectedFault};
+use omnirelay_node_service::dev::{DevProcess, InjectedFault, InjectedFaultOutcome};
 use omnirelay_settings::Config;
 use omnirelay_wire::pb::omnirelay::dev::v1 as pb;
 use parking_lot::Mutex;
@@ -78,40 +78,40 @@ struct Member {
     telemetry: PathBuf,
     relay: Option<RelayAddresses>,
     /// Of the first life; later ones bind anew.
-    listener: Mutex<Option<Listeners>>,
+    listener: Mutex<Option<NodeListeners>>,
     stores: StoreSource,
     fleet: OnceLock<Weak<Fleet>>,
-    life: Mutex<Life>,
+    life: Mutex<NodeLife>,
     /// True once it was ready, in whatever life.
     ready: watch::Sender<bool>,
 }
 
 /// Listeners of a node: of its control port, and of the ports of the relay.
-type Listeners = (TcpListener, Option<RelayListeners>);
+type NodeListeners = (TcpListener, Option<RelayListeners>);
 
 /// The life a node is in, or the one it had last.
 #[derive(Default)]
-struct Life {
+struct NodeLife {
     /// Tells a life from the one before it.
     number: u64,
     state: State,
     thread: Option<JoinHandle<()>>,
-    reins: Option<Reins>,
+    reins: Option<LifeControls>,
     /// Told when it has ended.
     mourners: Vec<oneshot::Sender<()>>,
 }
 
 /// Controls of one life of a node; they mean nothing to the next.
 #[derive(Clone)]
-struct Reins {
+struct LifeControls {
     runtime: Handle,
     /// What the thread is to do; the receiver is the thread's.
-    orders: Arc<watch::Sender<Order>>,
+    orders: Arc<watch::Sender<LifeOrder>>,
     freezer: Arc<Freezer>,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-enum Order {
+enum LifeOrder {
     #[default]
     Run,
     /// Leave on purpose.
@@ -189,10 +189,10 @@ impl Fleet {
 
     /// Ends every node on purpose and waits for them.
     pub fn stop(&self) {
-        self.end(Order::Stop);
+        self.end(LifeOrder::Stop);
     }
 
-    fn end(&self, order: Order) {
+    fn end(&self, order: LifeOrder) {
         for member in &self.members {
             member.order(order);
         }
@@ -222,12 +222,12 @@ async fn all_ready(
 
 impl Drop for Fleet {
     fn drop(&mut self) {
-        self.end(Order::Die);
+        self.end(LifeOrder::Die);
     }
 }
 
 /// Says once how a node's start ended; if the store is away, with what is known of that.
-type Say = Box<dyn FnOnce(Result<Option<String>, String>) + Send>;
+type StartReport = Box<dyn FnOnce(Result<Option<String>, String>) + Send>;
 
 impl Member {
     fn new(spec: MemberSpec, stores: StoreSource) -> Self {
@@ -266,35 +266,38 @@ impl Member {
 
     /// Begins the node's next life, which waits for the end of the one before. On an error the
     /// node is killed.
-    fn launch(self: &Arc<Self>, life: &mut Life, say: Say) -> std::io::Result<()> {
+    fn launch(self: &Arc<Self>, life: &mut NodeLife, say: StartReport) -> std::io::Result<()> {
         life.state = State::Killed;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let number = life.number + 1;
-        let (orders, heard) = watch::channel(Order::Run);
-        let reins =
-            Reins { runtime: runtime.handle().clone(), orders: Arc::new(orders), freezer: Arc::default() };
+        let (orders, heard) = watch::channel(LifeOrder::Run);
+        let reins = LifeControls {
+            runtime: runtime.handle().clone(),
+            orders: Arc::new(orders),
+            freezer: Arc::default(),
+        };
         let member = self.clone();
         let former = life.thread.take();
         let thread = std::thread::Builder::new().name(self.node_id.clone()).spawn(move || {
             // A thread that panicked is as gone as one that ended.
             drop(former.map(JoinHandle::join));
-            let _end = End { member: &member, number };
+            let _end = LifeEndGuard { member: &member, number };
             member.run(runtime, heard, say);
         })?;
         // Whoever waits for the end of the life before is not to wait for that of this one.
         let (thread, reins, mourners) = (Some(thread), Some(reins), Vec::new());
-        *life = Life { number, state: State::Running, thread, reins, mourners };
+        *life = NodeLife { number, state: State::Running, thread, reins, mourners };
         Ok(())
     }
 
-    fn run(&self, runtime: Runtime, orders: watch::Receiver<Order>, say: Say) {
+    fn run(&self, runtime: Runtime, orders: watch::Receiver<LifeOrder>, say: StartReport) {
         let span = info_span!("node", peer = %self.node_id);
         runtime.block_on(self.live(orders, say).instrument(span));
         // Whatever is left is dropped where it stands.
         runtime.shutdown_background();
     }
 
-    async fn live(&self, mut orders: watch::Receiver<Order>, say: Say) {
+    async fn live(&self, mut orders: watch::Receiver<LifeOrder>, say: StartReport) {
         let node = match self.start_node().await {
             Ok(node) => node,
             Err(what) => {
@@ -318,13 +321,13 @@ impl Member {
             }
         };
         match order {
-            Order::Stop => node.stop().await,
-            Order::Run | Order::Die => drop(node),
+            LifeOrder::Stop => node.stop().await,
+            LifeOrder::Run | LifeOrder::Die => drop(node),
         }
     }
 
     /// Waits for the next order, or until the node is broken, and notes meanwhile that it is ready.
-    async fn obey_while_ready(&self, node: &Node, orders: &mut watch::Receiver<Order>) -> Order {
+    async fn obey_while_ready(&self, node: &Node, orders: &mut watch::Receiver<LifeOrder>) -> LifeOrder {
         tokio::select! {
             biased;
             order = next_order(orders) => return order,
@@ -350,10 +353,10 @@ impl Member {
             store: self.stores.of_node(),
             session_secret: self.session_secret.clone(),
             listener,
-            access: NodeAccess {
+            access: IdentitySources {
                 provision: ChosenProvider::of(self.config.security.identity.provided()),
                 federation: FederatedClusters::of(self.config.federated()),
-                ..NodeAccess::default()
+                ..IdentitySources::default()
             },
             relay,
             identity: self.identity.clone(),
@@ -362,20 +365,20 @@ impl Member {
         let given = FromProcess {
             audit: self.audit.clone(),
             telemetry: self.telemetry.clone(),
-            faults: Some(Arc::new(Reach { fleet, own: self.node_id.clone() })),
+            faults: Some(Arc::new(FleetHandle { fleet, own: self.node_id.clone() })),
         };
         compose::start(spec, given).await.map_err(|error| chain(&error))
     }
 
     /// Takes the ports of the node anew.
-    fn listen(&self) -> Result<Listeners, String> {
+    fn listen(&self) -> Result<NodeListeners, String> {
         let listener = TcpListener::bind(self.control)
             .map_err(|error| format!("cannot listen on {}: {error}", self.control))?;
         let relay = self.relay.map(RelayListeners::bind).transpose();
         Ok((listener, relay.map_err(|error| chain(&error))?))
     }
 
-    fn order(&self, order: Order) {
+    fn order(&self, order: LifeOrder) {
         let reins = self.life.lock().reins.clone();
         if let Some(reins) = reins {
             reins.order(order);
@@ -398,33 +401,33 @@ impl Member {
     }
 
     /// Ends a node. Its end is waited for, unless it is the one that was asked (`own`), which has to answer first.
-    fn kill(&self, own: bool) -> FateOutcome {
+    fn kill(&self, own: bool) -> InjectedFaultOutcome {
         let mut life = self.life.lock();
         let Some(reins) = life.reins.clone().filter(|_| life.state != State::Killed) else {
-            return FateOutcome::Unchanged;
+            return InjectedFaultOutcome::Unchanged;
         };
         life.state = State::Killed;
         if !own {
             let (mourner, end) = oneshot::channel();
             life.mourners.push(mourner);
-            reins.order(Order::Die);
-            return FateOutcome::Ending(end);
+            reins.order(LifeOrder::Die);
+            return InjectedFaultOutcome::Ending(end);
         }
         // On a thread that is no node's, because a node's may be held.
         let started = std::thread::Builder::new().name("decree".to_owned()).spawn(move || {
             std::thread::sleep(DECREE_DELAY);
-            reins.order(Order::Die);
+            reins.order(LifeOrder::Die);
         });
         if let Err(error) = started {
             error!(%error, "decree could not be carried out");
         }
-        FateOutcome::Done
+        InjectedFaultOutcome::Done
     }
 
-    fn pause(&self) -> FateOutcome {
+    fn pause(&self) -> InjectedFaultOutcome {
         let mut life = self.life.lock();
         let Some(reins) = life.reins.clone().filter(|_| life.state == State::Running) else {
-            return FateOutcome::Unchanged;
+            return InjectedFaultOutcome::Unchanged;
         };
         life.state = State::Paused;
         reins.freezer.set(true);
@@ -433,10 +436,10 @@ impl Member {
             // The runtime has this one thread: while it is held, the node stands still.
             reins.freezer.hold();
         });
-        FateOutcome::Done
+        InjectedFaultOutcome::Done
     }
 
-    fn resume(self: &Arc<Self>) -> FateOutcome {
+    fn resume(self: &Arc<Self>) -> InjectedFaultOutcome {
         let mut life = self.life.lock();
         match life.state {
             State::Paused => {
@@ -444,7 +447,7 @@ impl Member {
                 if let Some(reins) = &life.reins {
                     reins.freezer.set(false);
                 }
-                FateOutcome::Done
+                InjectedFaultOutcome::Done
             }
             State::Killed => {
                 let (say, end) = oneshot::channel();
@@ -453,39 +456,39 @@ impl Member {
                 if let Err(error) = self.launch(&mut life, say) {
                     error!(%error, "node could not be started");
                 }
-                FateOutcome::Starting(end)
+                InjectedFaultOutcome::Starting(end)
             }
-            State::Running | State::Unspecified => FateOutcome::Unchanged,
+            State::Running | State::Unspecified => InjectedFaultOutcome::Unchanged,
         }
     }
 }
 
-impl Reins {
-    fn order(&self, order: Order) {
+impl LifeControls {
+    fn order(&self, order: LifeOrder) {
         self.orders.send_replace(order);
         self.freezer.set(false);
     }
 }
 
 /// The next order; without anybody to give one, the node dies.
-async fn next_order(orders: &mut watch::Receiver<Order>) -> Order {
-    orders.wait_for(|order| *order != Order::Run).await.map_or(Order::Die, |order| *order)
+async fn next_order(orders: &mut watch::Receiver<LifeOrder>) -> LifeOrder {
+    orders.wait_for(|order| *order != LifeOrder::Run).await.map_or(LifeOrder::Die, |order| *order)
 }
 
 /// What follows once a part of the node has panicked: it goes on without that, and ends as one that was killed.
-async fn broken(node: &Node) -> Order {
+async fn broken(node: &Node) -> LifeOrder {
     node.broken().await;
     error!("a part of the node has panicked, and the node ends as one that was killed");
-    Order::Die
+    LifeOrder::Die
 }
 
 /// Notes the end of a life, however it comes.
-struct End<'a> {
+struct LifeEndGuard<'a> {
     member: &'a Member,
     number: u64,
 }
 
-impl Drop for End<'_> {
+impl Drop for LifeEndGuard<'_> {
     fn drop(&mut self) {
         let mut life = self.member.life.lock();
         if life.number == self.number {
@@ -499,17 +502,17 @@ impl Drop for End<'_> {
 }
 
 /// The fleet as one of its nodes reaches it: it does not keep it alive.
-struct Reach {
+struct FleetHandle {
     fleet: Weak<Fleet>,
     own: String,
 }
 
-impl DevProcess for Reach {
+impl DevProcess for FleetHandle {
     fn nodes(&self) -> Vec<pb::DevNode> {
         self.fleet.upgrade().map(|fleet| fleet.nodes()).unwrap_or_default()
     }
 
-    fn decree(&self, node_id: &str, fate: InjectedFault) -> Option<FateOutcome> {
+    fn decree(&self, node_id: &str, fate: InjectedFault) -> Option<InjectedFaultOutcome> {
         self.fleet.upgrade()?.decree(node_id, fate, node_id == self.own)
     }
 }
@@ -520,14 +523,14 @@ impl Fleet {
     }
 
     /// `own`: whether the node that it is about was asked itself.
-    fn decree(&self, node_id: &str, fate: InjectedFault, own: bool) -> Option<FateOutcome> {
+    fn decree(&self, node_id: &str, fate: InjectedFault, own: bool) -> Option<InjectedFaultOutcome> {
         // One after the other, or two could each take the other for the one that is left.
         let _one_at_a_time = self.decrees.lock();
         let member = self.members.iter().find(|member| member.node_id == node_id)?;
         let mut others = self.members.iter().filter(|other| other.node_id != node_id);
         let runs = |member: &Arc<Member>| member.life.lock().state == State::Running;
         if fate != InjectedFault::Resume && runs(member) && !others.any(runs) {
-            return Some(FateOutcome::Last);
+            return Some(InjectedFaultOutcome::Last);
         }
         Some(match fate {
             InjectedFault::Kill => member.kill(own),

@@ -59,10 +59,10 @@ pub fn check_threads() -> Result<(), TooFewThreads> {
     })
 }
 
-type Thread = Box<dyn FnOnce() + Send>;
+type ThreadBody = Box<dyn FnOnce() + Send>;
 
 /// Has so many threads at once, for a moment.
-fn check(needed: usize, mut spawn: impl FnMut(Thread) -> io::Result<()>) -> Result<(), TooFewThreads> {
+fn check(needed: usize, mut spawn: impl FnMut(ThreadBody) -> io::Result<()>) -> Result<(), TooFewThreads> {
     let (hold, gone) = mpsc::channel::<()>();
     // All wait until the sender is gone.
     let gate = Arc::new(Mutex::new(gone));

@@ -14,7 +14,7 @@ use omnirelay_core::time::Millis;
 use omnirelay_host::data_dir::{self, DataDir};
 use omnirelay_host::log::{self, LogControl};
 use omnirelay_host::stalls::{LoopStalls, doing};
-use omnirelay_identity::NodeAccess;
+use omnirelay_identity::IdentitySources;
 use omnirelay_identity::federation::FederatedClusters;
 use omnirelay_identity::node_identity::{IDENTITY_FOLDER, IdentityFiles};
 use omnirelay_identity::proof::{SecretToken, SecretTokens};
@@ -190,9 +190,9 @@ fn serve(args: &DaemonArgs, loaded: &LoadedConfig) -> Result<(), Failure> {
     let runtime = builder.build()?;
     runtime.spawn(service::show_life(stalls.clone()));
     stalls.watch()?;
-    let NodeAccess { tokens, provision, federation, .. } = &spec.access;
+    let IdentitySources { tokens, provision, federation, .. } = &spec.access;
     let (tokens, provision, federation) = (tokens.clone(), provision.clone(), federation.clone());
-    let reloaded = Reloaded { log, directory: directory.path(), tokens, provision, federation };
+    let reloaded = ReloadedParts { log, directory: directory.path(), tokens, provision, federation };
     let outcome = runtime.block_on(doing("live", live(spec, given, args, &reloaded, end)));
     runtime.shutdown_background();
     outcome
@@ -224,7 +224,7 @@ fn listen(config: &Config) -> Result<TcpListener, Failure> {
 }
 
 /// By what callers are let in, besides the port.
-fn access(config: &Config, directory: &Path) -> Result<NodeAccess, Failure> {
+fn access(config: &Config, directory: &Path) -> Result<IdentitySources, Failure> {
     let tokens = Arc::new(SecretTokens::default());
     tokens.replace(&read_tokens(config, directory)?);
     let control = &config.control;
@@ -232,7 +232,12 @@ fn access(config: &Config, directory: &Path) -> Result<NodeAccess, Failure> {
         |path: &PathBuf| ControlSocket::open(path, control.socket_mode.0, control.socket_group.as_deref());
     let provision = ChosenProvider::of(config.security.identity.provided());
     let federation = FederatedClusters::of(config.federated());
-    Ok(NodeAccess { socket: control.socket.as_ref().map(open).transpose()?, tokens, provision, federation })
+    Ok(IdentitySources {
+        socket: control.socket.as_ref().map(open).transpose()?,
+        tokens,
+        provision,
+        federation,
+    })
 }
 
 /// The tokens of the file that is configured, or of the one in the data directory.
@@ -244,7 +249,7 @@ fn read_tokens(config: &Config, directory: &Path) -> Result<Vec<SecretToken>, To
 }
 
 /// Parts that are read again while the daemon runs.
-struct Reloaded<'a> {
+struct ReloadedParts<'a> {
     log: LogControl,
     /// The data directory.
     directory: &'a Path,
@@ -257,7 +262,7 @@ async fn live(
     spec: NodeSpec,
     given: FromProcess,
     args: &DaemonArgs,
-    reloaded: &Reloaded<'_>,
+    reloaded: &ReloadedParts<'_>,
     end: EndSignals,
 ) -> Result<(), Failure> {
     let mut hangup = signal(SignalKind::hangup())?;
@@ -405,8 +410,8 @@ pub fn withdraw_ready(path: Option<&Path>) {
 
 /// Reads the tokens and the configuration again, and takes over what can be changed while running. The tokens come
 /// first: whoever takes one away relies on it, whatever else is wrong.
-fn reload(args: &DaemonArgs, running: &Config, reloaded: &Reloaded<'_>) {
-    let Reloaded { log, directory, tokens, provision, federation } = reloaded;
+fn reload(args: &DaemonArgs, running: &Config, reloaded: &ReloadedParts<'_>) {
+    let ReloadedParts { log, directory, tokens, provision, federation } = reloaded;
     match read_tokens(running, directory) {
         Ok(read) => {
             tokens.replace(&read);

@@ -18,12 +18,12 @@ pub enum StoreSource {
     One(Arc<dyn Store>),
     /// Each has its own connections, which its own runtime serves: they end with the node, and
     /// stand still when it does.
-    Redis(Box<Mesh>),
+    Redis(Box<RedisMesh>),
 }
 
 /// The registry of a mesh in Redis.
 #[derive(Clone)]
-pub struct Mesh {
+pub struct RedisMesh {
     url: RedisUrl,
     options: RedisOptions,
     cluster: String,
@@ -49,7 +49,7 @@ impl StoreSource {
             let cluster = config.node.cluster.clone();
             let ttl = config.session_ttl();
             let quarantine = ttl + margin(ttl);
-            return Ok(Self::Redis(Box::new(Mesh { url, options, cluster, quarantine })));
+            return Ok(Self::Redis(Box::new(RedisMesh { url, options, cluster, quarantine })));
         }
         Ok(Self::One(match config.store.url.as_str() {
             "memory:" => Arc::new(MemoryStore::system()),
@@ -62,7 +62,7 @@ impl StoreSource {
         match self {
             Self::One(store) => store.clone(),
             Self::Redis(mesh) => {
-                let Mesh { url, options, cluster, quarantine } = mesh.as_ref();
+                let RedisMesh { url, options, cluster, quarantine } = mesh.as_ref();
                 Arc::new(RedisStore::new(url.clone(), options.clone(), cluster, *quarantine))
             }
         }

@@ -150,7 +150,7 @@ pub struct MovedPort {
 }
 
 /// The nodes to start, each with its ports taken, and those that are not where they were to be.
-type Chosen = (Vec<UpNode>, Vec<Listeners>, Vec<MovedPort>);
+type ChosenNodes = (Vec<UpNode>, Vec<NodeListeners>, Vec<MovedPort>);
 
 #[derive(Default, Serialize, Deserialize)]
 struct State {
@@ -158,7 +158,7 @@ struct State {
 }
 
 /// Listeners of a node.
-type Listeners = (TcpListener, Option<RelayListeners>);
+type NodeListeners = (TcpListener, Option<RelayListeners>);
 
 /// A running mesh.
 pub struct UpMesh {
@@ -169,7 +169,7 @@ pub struct UpMesh {
     ready_file: Option<PathBuf>,
     operator: Option<OperatorFiles>,
     // In this order: the store is closed before its directory is unlocked and removed.
-    _directory: Directory,
+    _directory: MeshDirectory,
 }
 
 /// Starts the nodes; returns when all are ready, or wait for their store.
@@ -190,7 +190,7 @@ pub fn start(options: &UpOptions) -> Result<UpMesh, UpError> {
     if let Some(path) = &options.ready_file {
         make_way(path).map_err(|error| UpError::ReadyFile(chain(error.as_ref())))?;
     }
-    let directory = Directory::open(options.data.as_deref())?;
+    let directory = MeshDirectory::open(options.data.as_deref())?;
     let stores = StoreSource::open(&config, redis, directory.data.path(), options.missing)?;
     let relays = !config.node.services.is_empty();
     let (nodes, listeners, moved) = choose_nodes(&directory, options.nodes, relays)?;
@@ -237,7 +237,7 @@ pub fn start(options: &UpOptions) -> Result<UpMesh, UpError> {
 }
 
 /// Where the operator's certificate is to be; what a former life left of it is taken away.
-fn operator(directory: &Directory, secure: bool) -> Result<Option<OperatorFiles>, UpError> {
+fn operator(directory: &MeshDirectory, secure: bool) -> Result<Option<OperatorFiles>, UpError> {
     let files = OperatorFiles::of(directory.data.path().join(OPERATOR_FOLDER));
     let refuse = |source| UpError::Directory { path: files.folder().to_owned(), source };
     if secure {
@@ -373,12 +373,12 @@ impl Drop for UpMesh {
 }
 
 /// The directory of the mesh, locked; one that was made for this run goes with it.
-struct Directory {
+struct MeshDirectory {
     data: DataDir,
     kept: bool,
 }
 
-impl Directory {
+impl MeshDirectory {
     fn open(path: Option<&Path>) -> Result<Self, UpError> {
         match path {
             Some(path) => Ok(Self { data: DataDir::open(path)?, kept: true }),
@@ -387,7 +387,7 @@ impl Directory {
     }
 }
 
-impl Drop for Directory {
+impl Drop for MeshDirectory {
     fn drop(&mut self) {
         if !self.kept {
             // A leftover in the temporary directory harms nobody.
@@ -410,7 +410,7 @@ fn make_ephemeral() -> Result<PathBuf, UpError> {
 
 /// The nodes to start, each with its port taken: the first that the directory knows, and as many
 /// new ones as are missing. Those that are not started now keep their ids, ports and secrets.
-fn choose_nodes(directory: &Directory, asked: Option<u16>, relays: bool) -> Result<Chosen, UpError> {
+fn choose_nodes(directory: &MeshDirectory, asked: Option<u16>, relays: bool) -> Result<ChosenNodes, UpError> {
     let path = directory.data.path().join(UP_STATE);
     let refuse = |source| UpError::Directory { path: path.clone(), source };
     let mut state = read_state(&path)?;
@@ -483,7 +483,7 @@ mod tests {
     #[test]
     fn nodes_that_are_not_started_are_remembered() {
         let place = tempfile::tempdir().unwrap();
-        let directory = Directory::open(Some(place.path())).unwrap();
+        let directory = MeshDirectory::open(Some(place.path())).unwrap();
         let chosen = |asked| choose_nodes(&directory, asked, false).unwrap().0;
         let all = chosen(Some(3));
         assert_eq!(chosen(Some(1)).len(), 1);
@@ -495,7 +495,7 @@ mod tests {
     #[test]
     fn ports_that_nobody_listens_at_are_kept_and_not_told() {
         let place = tempfile::tempdir().unwrap();
-        let directory = Directory::open(Some(place.path())).unwrap();
+        let directory = MeshDirectory::open(Some(place.path())).unwrap();
         let relay = |relays| choose_nodes(&directory, Some(1), relays).unwrap().0.remove(0).relay;
         let first = relay(true);
         assert!(first.is_some());
@@ -506,7 +506,7 @@ mod tests {
     #[test]
     fn a_given_id_names_a_relay_that_is_alone() {
         let place = tempfile::tempdir().unwrap();
-        let directory = Directory::open(Some(place.path())).unwrap();
+        let directory = MeshDirectory::open(Some(place.path())).unwrap();
         let node = choose_nodes(&directory, Some(1), false).unwrap().0.remove(0);
         let mut shared = Config::default();
         let id = |shared: &Config, nodes| of_node(shared, &node, nodes).relay.id;

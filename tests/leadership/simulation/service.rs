@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::future::join_all;
-use omnirelay_decisions::lease::Standing;
+use omnirelay_decisions::lease::LeaseStanding;
 use omnirelay_leadership::campaign::Campaigner;
 use omnirelay_leadership_records::ScopeFences as _;
 use omnirelay_peer_records::session_id;
@@ -82,7 +82,7 @@ impl Beliefs {
             let tenancy = self.registry.view().tenancy();
             let held = tenancy.held_by(&session.id).into_iter().map(|lease| {
                 let until = match tenancy.of(&lease.scope) {
-                    Some((_, Standing::Live { until, .. })) => until,
+                    Some((_, LeaseStanding::Live { until, .. })) => until,
                     _ => tenancy.now(),
                 };
                 (lease.scope.clone(), until)

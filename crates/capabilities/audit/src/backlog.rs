@@ -135,12 +135,12 @@ pub async fn without_sealed(
 
 /// Whether a record says that it was made on this node.
 pub fn is_of(record: &Record, node_id: &str) -> bool {
-    Maker::decode(&*record.value).is_ok_and(|maker| maker.node_id == node_id)
+    RecordMaker::decode(&*record.value).is_ok_and(|maker| maker.node_id == node_id)
 }
 
 /// Maker of an audit record: the part of its `AuditValue` that names it.
 #[derive(Clone, PartialEq, prost::Message)]
-struct Maker {
+struct RecordMaker {
     #[prost(string, tag = "5")]
     node_id: String,
 }

@@ -12,7 +12,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use omnirelay_core::text::chain;
 use omnirelay_decisions::audit_seal::mac::MacKey;
-use omnirelay_decisions::audit_seal::{ChainId, Digest256, Head, VerifiedSeal, open};
+use omnirelay_decisions::audit_seal::{ChainId, Digest256, SealHead, VerifiedSeal, open};
 use omnirelay_host::data_dir::close;
 use omnirelay_store::whole_file::write_whole;
 use ring::rand::SystemRandom;
@@ -72,10 +72,10 @@ pub struct ReplacedKey {
     pub revision: u64,
 }
 
-/// One chain in the file of heads.
+/// Row of the file of heads: the head of one chain.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-struct Row {
+struct ChainHeadRow {
     node_id: String,
     fingerprint: String,
     sequence: u64,
@@ -229,16 +229,16 @@ impl AuditFiles {
     ///
     /// # Errors
     /// When the file cannot be read or understood.
-    pub fn heads(&self) -> Result<BTreeMap<ChainId, Head>, AuditFilesError> {
+    pub fn heads(&self) -> Result<BTreeMap<ChainId, SealHead>, AuditFilesError> {
         let Some(text) = self.load(HEADS)? else { return Ok(BTreeMap::new()) };
         let refuse = |what: String| AuditFilesError::Heads { path: self.path(HEADS), what };
-        let rows: Vec<Row> = serde_json::from_slice(&text).map_err(|error| refuse(chain(&error)))?;
+        let rows: Vec<ChainHeadRow> = serde_json::from_slice(&text).map_err(|error| refuse(chain(&error)))?;
         rows.into_iter()
             .map(|row| {
                 let hash = Digest256::from_hex(&row.hash);
                 let hash = hash.ok_or_else(|| refuse(format!("`{}` is no hash", row.hash)))?;
                 let chain = ChainId { node_id: row.node_id, fingerprint: row.fingerprint };
-                Ok((chain, Head { sequence: row.sequence, hash, through: row.through }))
+                Ok((chain, SealHead { sequence: row.sequence, hash, through: row.through }))
             })
             .collect()
     }
@@ -247,8 +247,8 @@ impl AuditFiles {
     ///
     /// # Errors
     /// Those of the file system; what was kept before still is.
-    pub async fn keep_heads(&self, heads: &BTreeMap<ChainId, Head>) -> Result<(), AuditFilesError> {
-        let rows = heads.iter().map(|(chain, head)| Row {
+    pub async fn keep_heads(&self, heads: &BTreeMap<ChainId, SealHead>) -> Result<(), AuditFilesError> {
+        let rows = heads.iter().map(|(chain, head)| ChainHeadRow {
             node_id: chain.node_id.clone(),
             fingerprint: chain.fingerprint.clone(),
             sequence: head.sequence,

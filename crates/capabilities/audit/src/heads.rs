@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use omnirelay_core::text::chain;
-use omnirelay_decisions::audit_seal::{ChainId, Digest256, Head, VerifiedSeal, open};
+use omnirelay_decisions::audit_seal::{ChainId, Digest256, SealHead, VerifiedSeal, open};
 use omnirelay_host::log::FaultLimiter;
 use omnirelay_registry::Registry;
 use omnirelay_registry::backoff::StoreFailures;
@@ -42,7 +42,7 @@ pub type VouchedKeys = Box<dyn Fn(&str) -> Vec<String> + Send + Sync>;
 
 #[derive(Default)]
 struct State {
-    chains: BTreeMap<ChainId, Head>,
+    chains: BTreeMap<ChainId, SealHead>,
     /// Something is not written down yet.
     dirty: bool,
     /// Chains that were mentioned in the log as not trusted.
@@ -50,7 +50,7 @@ struct State {
 }
 
 impl ChainHeads {
-    pub fn new(chains: BTreeMap<ChainId, Head>) -> Self {
+    pub fn new(chains: BTreeMap<ChainId, SealHead>) -> Self {
         Self { state: Mutex::new(State { chains, ..State::default() }), moved: Notify::new(), vouched: None }
     }
 
@@ -118,12 +118,12 @@ impl ChainHeads {
     }
 
     /// The head of a chain, as far as it was seen.
-    pub fn head(&self, chain: &ChainId) -> Option<Head> {
+    pub fn head(&self, chain: &ChainId) -> Option<SealHead> {
         self.state.lock().chains.get(chain).copied()
     }
 
     /// Takes the head of this node's own chain, which only moves forward.
-    pub fn own(&self, chain: &ChainId, head: Head) {
+    pub fn own(&self, chain: &ChainId, head: SealHead) {
         let mut state = self.state.lock();
         if state.chains.get(chain).is_none_or(|known| known.sequence < head.sequence) {
             state.chains.insert(chain.clone(), head);
@@ -173,7 +173,7 @@ impl ChainHeads {
     }
 
     /// What is to be written down; `None` when nothing has changed.
-    fn unkept(&self) -> Option<BTreeMap<ChainId, Head>> {
+    fn unkept(&self) -> Option<BTreeMap<ChainId, SealHead>> {
         let mut state = self.state.lock();
         std::mem::take(&mut state.dirty).then(|| state.chains.clone())
     }

@@ -49,7 +49,7 @@ pub fn mount(
     node.at(StopPhase::Seal, seal_last(registry.clone(), heads.clone()));
     let (metrics, counted) = (AuditMetrics::new(node.metrics.all())?, registry.clone());
     node.metrics.before_scrape(move || metrics.read(&counted));
-    node.observe(Arc::new(Refused(refusals)));
+    node.observe(Arc::new(RefusalObserver(refusals)));
     node.topics.add(topic(heads.clone()));
     let audit = Audit::new(registry, heads, node.config.control.watches_max);
     let audit = AuditServiceServer::new(audit).send_compressed(Gzip).accept_compressed(Gzip);
@@ -72,10 +72,10 @@ async fn seal_last(registry: Arc<Registry>, heads: Arc<ChainHeads>) {
     }
 }
 
-/// Notes refused calls and handshakes for the trail.
-struct Refused(Arc<UnwrittenRefusals>);
+/// Observer that notes refused calls and handshakes for the trail.
+struct RefusalObserver(Arc<UnwrittenRefusals>);
 
-impl RequestObserver for Refused {
+impl RequestObserver for RefusalObserver {
     fn finished(&self, call: &FinishedCall<'_>) {
         self.0.note(call);
     }

@@ -65,9 +65,9 @@ const HANDSHAKE: &str = "tls.handshake";
 /// What the calls that change nothing are called together; their method follows.
 const READS: &str = "reads";
 
-/// Refusals that are alike and of one minute.
+/// Class of refusals: those that are alike and of one minute.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-struct Sort {
+struct RefusalClass {
     minute: u64,
     principal: String,
     action: String,
@@ -77,37 +77,38 @@ struct Sort {
     object: String,
 }
 
-/// Count of refusals of a sort, and the first and the last time, by the clock of this node.
+/// Count of refusals of a class, and the first and the last time, by the clock of this node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Seen {
+struct RefusalCount {
     count: u32,
     first_ms: u64,
     last_ms: u64,
 }
 
+/// Row of the spool: a class of refusals with its count.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-struct Row {
+struct RefusalRow {
     #[serde(flatten)]
-    sort: Sort,
+    sort: RefusalClass,
     #[serde(flatten)]
-    seen: Seen,
+    seen: RefusalCount,
 }
 
 /// Records that are being written, under the keys they were first written under.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Batch {
+struct RefusalBatch {
     keyed_at_ms: u64,
     keys: Vec<String>,
-    rows: Vec<Row>,
+    rows: Vec<RefusalRow>,
 }
 
 /// Spool of refusals, as it is kept in a file.
 #[derive(Default, Serialize, Deserialize)]
 struct Spool {
-    rows: Vec<Row>,
-    batch: Option<Batch>,
+    rows: Vec<RefusalRow>,
+    batch: Option<RefusalBatch>,
 }
 
 /// Number of sorts of strangers on a day, in all and of each.
@@ -120,8 +121,8 @@ struct StrangersOfDay {
 
 #[derive(Default)]
 struct State {
-    sorts: BTreeMap<Sort, Seen>,
-    batch: Option<Batch>,
+    sorts: BTreeMap<RefusalClass, RefusalCount>,
+    batch: Option<RefusalBatch>,
     /// The minute of the one sort of what was too much, as long as there is one.
     dropped: Option<u64>,
     strange: StrangersOfDay,
@@ -185,12 +186,12 @@ impl UnwrittenRefusals {
     /// Takes note of a handshake that came to nothing, if the node has refused the client.
     pub fn note_handshake(&self, handshake: &FailedHandshake<'_>) {
         if handshake.cause.is_refusal() {
-            self.note_sort(Sort::of_handshake(handshake, wall_ms()), wall_ms());
+            self.note_sort(RefusalClass::of_handshake(handshake, wall_ms()), wall_ms());
         }
     }
 
     fn note_at(&self, principal: &str, action: &str, reason: &str, now_ms: u64) {
-        let sort = Sort {
+        let sort = RefusalClass {
             minute: now_ms / MINUTE_MS,
             principal: principal.chars().take(PRINCIPAL_CHARS_MAX).collect(),
             action: action.to_owned(),
@@ -200,7 +201,7 @@ impl UnwrittenRefusals {
         self.note_sort(sort, now_ms);
     }
 
-    fn note_sort(&self, sort: Sort, now_ms: u64) {
+    fn note_sort(&self, sort: RefusalClass, now_ms: u64) {
         let mut state = self.state.lock();
         let sort = if state.sorts.contains_key(&sort) { sort } else { state.together(sort) };
         let sort = state.within_the_day(sort);
@@ -213,7 +214,7 @@ impl UnwrittenRefusals {
             sort
         };
         let seen = state.sorts.entry(sort);
-        let seen = seen.or_insert(Seen { count: 0, first_ms: now_ms, last_ms: now_ms });
+        let seen = seen.or_insert(RefusalCount { count: 0, first_ms: now_ms, last_ms: now_ms });
         seen.count = seen.count.saturating_add(1);
         seen.last_ms = seen.last_ms.max(now_ms);
         state.dirty = true;
@@ -225,41 +226,41 @@ impl UnwrittenRefusals {
         if !std::mem::take(&mut state.dirty) {
             return None;
         }
-        let rows = state.sorts.iter().map(|(sort, seen)| Row { sort: sort.clone(), seen: *seen });
+        let rows = state.sorts.iter().map(|(sort, seen)| RefusalRow { sort: sort.clone(), seen: *seen });
         let spool = Spool { rows: rows.collect(), batch: state.batch.clone() };
         serde_json::to_vec(&spool).ok()
     }
 
     /// Puts what is of minutes that are over into a batch, unless there is one already.
-    fn begin_batch(&self, now_ms: u64, store_now: Millis) -> Option<Batch> {
+    fn begin_batch(&self, now_ms: u64, store_now: Millis) -> Option<RefusalBatch> {
         let mut state = self.state.lock();
         if state.batch.is_none() {
             let current = now_ms / MINUTE_MS;
             let over = state.sorts.keys().filter(|sort| sort.minute < current).take(BATCH_MAX);
-            let over: Vec<Sort> = over.cloned().collect();
+            let over: Vec<RefusalClass> = over.cloned().collect();
             if over.is_empty() {
                 return None;
             }
             let rows = over.into_iter().filter_map(|sort| Some((state.sorts.remove(&sort)?, sort)));
-            let rows: Vec<Row> = rows.map(|(seen, sort)| Row { sort, seen }).collect();
+            let rows: Vec<RefusalRow> = rows.map(|(seen, sort)| RefusalRow { sort, seen }).collect();
             if rows.iter().any(|row| row.sort.action == DROPPED) {
                 state.dropped = None;
             }
-            state.batch = Some(Batch::keyed(rows, store_now));
+            state.batch = Some(RefusalBatch::keyed(rows, store_now));
             state.dirty = true;
         }
         state.batch.clone()
     }
 
     /// Gives a batch that was not written new keys, or ends one that was.
-    fn set_batch(&self, batch: Option<Batch>) {
+    fn set_batch(&self, batch: Option<RefusalBatch>) {
         let mut state = self.state.lock();
         state.batch = batch;
         state.dirty = true;
     }
 }
 
-impl Sort {
+impl RefusalClass {
     /// The minute by which a refusal is told by the hour: it is entered once that is over.
     fn last_of_hour(&self) -> u64 {
         self.minute / HOUR_MINUTES * HOUR_MINUTES + HOUR_MINUTES - 1
@@ -293,35 +294,35 @@ impl Sort {
 
 impl State {
     /// The sort by which a handshake is told: by its network, where many addresses of that are known already.
-    fn together(&self, sort: Sort) -> Sort {
+    fn together(&self, sort: RefusalClass) -> RefusalClass {
         let Some(network) = network_of(&sort).filter(|_| sort.action == HANDSHAKE) else { return sort };
-        let of_network = |known: &&Sort| {
+        let of_network = |known: &&RefusalClass| {
             known.minute == sort.minute
                 && known.action == HANDSHAKE
                 && network_of(known).as_ref() == Some(&network)
         };
         match self.sorts.keys().filter(of_network).count() >= NETWORK_SORTS_MAX {
-            true => Sort { principal: network, object: String::new(), ..sort },
+            true => RefusalClass { principal: network, object: String::new(), ..sort },
             false => sort,
         }
     }
 
     /// The sort by which a stranger is told once there were too many of them this day.
-    fn within_the_day(&self, sort: Sort) -> Sort {
+    fn within_the_day(&self, sort: RefusalClass) -> RefusalClass {
         let is_new = sort.is_of_stranger() && !self.sorts.contains_key(&sort);
         if !is_new || self.strange.day != sort.day() {
             return sort;
         }
         if self.strange.all >= STRANGE_SORTS_A_DAY {
             // Whose certificate was shown is told all the same: an authority that is believed has named it.
-            return Sort { principal: STRANGERS.to_owned(), ..sort };
+            return RefusalClass { principal: STRANGERS.to_owned(), ..sort };
         }
         let often = self.strange.of.get(&sort.principal).is_some_and(|count| *count >= EACH_MINUTE_MAX);
-        if often { Sort { minute: sort.last_of_hour(), ..sort } } else { sort }
+        if often { RefusalClass { minute: sort.last_of_hour(), ..sort } } else { sort }
     }
 
     /// Counts a sort that is about to be kept, if it is new and of a stranger.
-    fn count_strange(&mut self, sort: &Sort) {
+    fn count_strange(&mut self, sort: &RefusalClass) {
         if !sort.is_of_stranger() || self.sorts.contains_key(sort) {
             return;
         }
@@ -336,14 +337,14 @@ impl State {
     }
 
     /// Whether there is no room for another sort such as this.
-    fn is_full_of(&self, sort: &Sort) -> bool {
+    fn is_full_of(&self, sort: &RefusalClass) -> bool {
         let strange = || self.sorts.keys().filter(|known| known.is_of_stranger()).count();
         self.sorts.len() >= SORTS_MAX || (sort.is_of_stranger() && strange() >= STRANGE_SORTS_MAX)
     }
 }
 
 /// The network of a handshake's address, as principals have it: of 24 bits, of IPv6 64.
-fn network_of(sort: &Sort) -> Option<String> {
+fn network_of(sort: &RefusalClass) -> Option<String> {
     let address = sort.principal.strip_prefix("address:")?;
     match address.parse().ok() {
         Some(IpAddr::V4(address)) => {
@@ -372,17 +373,17 @@ fn read_of(method: &str) -> String {
     format!("{READS}.{service}.{method}")
 }
 
-impl Batch {
-    fn keyed(rows: Vec<Row>, now: Millis) -> Self {
+impl RefusalBatch {
+    fn keyed(rows: Vec<RefusalRow>, now: Millis) -> Self {
         let keys = rows.iter().map(|row| record_key(now, row.sort.principal.as_bytes())).collect();
         Self { keyed_at_ms: now.0, keys, rows }
     }
 }
 
 /// Where refusals are counted that are of too many sorts.
-fn dropped(minute: u64) -> Sort {
+fn dropped(minute: u64) -> RefusalClass {
     let (action, reason) = (DROPPED.to_owned(), "TOO_MANY".to_owned());
-    Sort { minute, principal: String::new(), action, reason, object: String::new() }
+    RefusalClass { minute, principal: String::new(), action, reason, object: String::new() }
 }
 
 fn wall_ms() -> u64 {
@@ -419,7 +420,7 @@ async fn enter_some(
     let now = registry.view().now();
     let old = now.0.saturating_sub(batch.keyed_at_ms) > KEYS_FOR_MS;
     if old && !is_entered(registry, &batch).await? {
-        refusals.set_batch(Some(Batch::keyed(batch.rows, now)));
+        refusals.set_batch(Some(RefusalBatch::keyed(batch.rows, now)));
         return Ok(());
     }
     if !old {
@@ -441,7 +442,7 @@ async fn spool(refusals: &UnwrittenRefusals, files: &AuditFiles) -> Result<(), E
     Ok(())
 }
 
-async fn is_entered(registry: &Registry, batch: &Batch) -> Result<bool, StoreError> {
+async fn is_entered(registry: &Registry, batch: &RefusalBatch) -> Result<bool, StoreError> {
     match batch.keys.first() {
         Some(key) => Ok(record_of(registry.store(), key).await?.is_some()),
         None => Ok(true),
@@ -449,7 +450,7 @@ async fn is_entered(registry: &Registry, batch: &Batch) -> Result<bool, StoreErr
 }
 
 /// Commits a batch; one that was committed already stays as it is.
-async fn enter(registry: &Registry, batch: &Batch) -> Result<(), CommitError> {
+async fn enter(registry: &Registry, batch: &RefusalBatch) -> Result<(), CommitError> {
     let rows = batch.keys.iter().zip(&batch.rows);
     // The same key and value have the same MAC: a repeated batch is the same to the byte.
     let audits = rows.map(|(key, row)| (key.clone(), value_of(row, registry.node_id())));
@@ -460,7 +461,7 @@ async fn enter(registry: &Registry, batch: &Batch) -> Result<(), CommitError> {
     }
 }
 
-fn value_of(row: &Row, node_id: &str) -> AuditValue {
+fn value_of(row: &RefusalRow, node_id: &str) -> AuditValue {
     AuditValue {
         actor: row.sort.principal.clone(),
         action: row.sort.action.clone(),

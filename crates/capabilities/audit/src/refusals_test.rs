@@ -228,7 +228,7 @@ fn a_day_of_strangers_from_everywhere_is_told_together() {
             number += 1;
             let host = std::net::Ipv4Addr::from_bits(number << 8).to_string();
             refusals.note_sort(
-                Sort::of_handshake(&handshake(&host, HandshakeFailure::Malformed), at(minute)),
+                RefusalClass::of_handshake(&handshake(&host, HandshakeFailure::Malformed), at(minute)),
                 at(minute),
             );
         }
@@ -245,11 +245,12 @@ fn what_asks_each_minute_is_told_by_the_hour_and_leaves_room_for_others() {
     let refusals = UnwrittenRefusals::default();
     let mut told = Vec::new();
     for minute in 0..DAY_MINUTES {
-        let sort = Sort::of_handshake(&handshake("10.0.0.1", HandshakeFailure::Malformed), at(minute));
+        let sort =
+            RefusalClass::of_handshake(&handshake("10.0.0.1", HandshakeFailure::Malformed), at(minute));
         refusals.note_sort(sort, at(minute));
         // What is over is entered.
         let mut state = refusals.state.lock();
-        let later = state.sorts.split_off(&Sort { minute: minute + 1, ..Sort::default() });
+        let later = state.sorts.split_off(&RefusalClass { minute: minute + 1, ..RefusalClass::default() });
         told.extend(std::mem::replace(&mut state.sorts, later).into_values().map(|seen| seen.count));
     }
     told.extend(refusals.state.lock().sorts.values().map(|seen| seen.count));
@@ -342,15 +343,15 @@ async fn a_long_outage_does_not_grow_the_spool() {
 async fn of_a_spool_that_is_too_long_the_newest_are_kept() {
     let directory = tempfile::tempdir().unwrap();
     let files = AuditFiles::open(directory.path(), "a").unwrap();
-    let rows = (0..2 * SORTS_MAX as u64).map(|minute| Row {
-        sort: Sort {
+    let rows = (0..2 * SORTS_MAX as u64).map(|minute| RefusalRow {
+        sort: RefusalClass {
             minute,
             principal: "p".into(),
             action: "call".into(),
             reason: "R".into(),
             object: String::new(),
         },
-        seen: Seen { count: 1, first_ms: 0, last_ms: 0 },
+        seen: RefusalCount { count: 1, first_ms: 0, last_ms: 0 },
     });
     let text = serde_json::to_vec(&Spool { rows: rows.collect(), batch: None }).unwrap();
     files.keep_refusals(text).await.unwrap();

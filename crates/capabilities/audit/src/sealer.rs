@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use omnirelay_core::text::chain;
-use omnirelay_decisions::audit_seal::{ChainId, Head, LEAVES_MAX, VerifiedSeal, batch, open, sign};
+use omnirelay_decisions::audit_seal::{ChainId, LEAVES_MAX, SealHead, VerifiedSeal, batch, open, sign};
 use omnirelay_host::log::FaultLimiter;
 use omnirelay_peer_records::session_id;
 use omnirelay_registry::Registry;
@@ -60,7 +60,7 @@ pub enum SealError {
 /// Tip of a chain of seals: where it stands.
 #[derive(Clone, Copy, Debug)]
 pub struct ChainTip {
-    pub head: Head,
+    pub head: SealHead,
     /// The epoch in which its last seal was made.
     pub epoch: Epoch,
     /// When the newest sealed record was made; 0 when that is not known.

@@ -28,13 +28,13 @@ impl Audit {
         };
         // No record is held in memory, so a snapshot is empty.
         let begun = self.watches.begin([AUDIT], filter, &asked.since).await?;
-        Ok(begun.of(Trail { heads: self.heads.clone() }).events())
+        Ok(begun.of(WatchedTrail { heads: self.heads.clone() }).events())
     }
 }
 
 /// Topic of the audit trail in the stream of events: what is told of it.
 pub fn topic(heads: Arc<ChainHeads>) -> Topic {
-    let noun = move || Trail { heads: heads.clone() };
+    let noun = move || WatchedTrail { heads: heads.clone() };
     let topic = Topic::of("audit", CHANGES, [AUDIT], noun, |event| TopicEvent {
         what: event.r#type().as_str_name(),
         data: EventData { record: event.record, ..EventData::default() },
@@ -42,12 +42,12 @@ pub fn topic(heads: Arc<ChainHeads>) -> Topic {
     topic.for_holders_of(Scope::MeshAdmin)
 }
 
-/// The trail as those who watch it are told of it.
-struct Trail {
+/// Trail as those who watch it are told of it.
+struct WatchedTrail {
     heads: Arc<ChainHeads>,
 }
 
-impl WatchedNoun for Trail {
+impl WatchedNoun for WatchedTrail {
     type Event = pb::AuditEvent;
 
     fn event(&mut self, frame: EventFrame, shown: ShownChange<'_>) -> Option<Self::Event> {

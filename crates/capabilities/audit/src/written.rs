@@ -21,8 +21,8 @@ const COMMITTED_WITHIN_MS: u64 = 60_000;
 /// How many records are read at a time.
 const PAGE: usize = 512;
 
-/// The newest that the trail says of a record.
-struct Named {
+/// Latest mention of a record in the trail.
+struct LatestMention {
     /// The id of the audit record.
     audit: String,
     revision: u64,
@@ -33,7 +33,7 @@ struct Named {
 #[derive(Default)]
 pub struct WrittenRecords {
     /// By `KIND/KEY`.
-    named: BTreeMap<String, Named>,
+    named: BTreeMap<String, LatestMention>,
     /// The revision of the oldest audit record of each node that was looked at.
     oldest: BTreeMap<String, u64>,
     has_more: bool,
@@ -60,7 +60,7 @@ pub struct SignedRecordTally {
 }
 
 /// Judgement of a signed record by what the trail says of it.
-enum Judged {
+enum RecordJudgement {
     AsWritten,
     /// The trail says nothing of the time when it was written.
     OfBefore,
@@ -84,7 +84,8 @@ impl WrittenRecords {
                 Some(false) => {}
                 None if self.named.len() >= NAMED_MAX => self.has_more = true,
                 Some(true) | None => {
-                    let named = Named { audit: audit.id.key.clone(), revision, sha256: sha256.clone() };
+                    let named =
+                        LatestMention { audit: audit.id.key.clone(), revision, sha256: sha256.clone() };
                     self.named.insert(record.clone(), named);
                 }
             }
@@ -125,9 +126,9 @@ impl WrittenRecords {
                         continue;
                     }
                     match self.judge(record, named, of_before) {
-                        Judged::AsWritten => tally.as_written += 1,
-                        Judged::OfBefore => tally.of_before += 1,
-                        Judged::Wrong(finding) => found(finding),
+                        RecordJudgement::AsWritten => tally.as_written += 1,
+                        RecordJudgement::OfBefore => tally.of_before += 1,
+                        RecordJudgement::Wrong(finding) => found(finding),
                     }
                 }
                 after = page.next;
@@ -153,32 +154,34 @@ impl WrittenRecords {
     fn judge(
         &self,
         record: &Record,
-        named: Option<Named>,
+        named: Option<LatestMention>,
         (revision_of_before, of_before): (u64, u64),
-    ) -> Judged {
+    ) -> RecordJudgement {
         let revision = record.revision.0;
         let Some(named) = named else {
             let is_of_before = revision < revision_of_before || record.updated_at.0 < of_before;
             return match is_of_before || self.has_more {
-                true => Judged::OfBefore,
-                false => Judged::Wrong(finding(record, "", "no audit record says that it was written")),
+                true => RecordJudgement::OfBefore,
+                false => {
+                    RecordJudgement::Wrong(finding(record, "", "no audit record says that it was written"))
+                }
             };
         };
         // A record that was put back of a snapshot has the revision that it had.
         if digest(&SHA256, &record.value).as_ref() == named.sha256 {
-            return Judged::AsWritten;
+            return RecordJudgement::AsWritten;
         }
         let what = match named.revision.cmp(&revision) {
             Ordering::Equal => "it is not what its commit has written",
             Ordering::Less => "it was written again after that, and no audit record says so",
             Ordering::Greater => "it is older than that: somebody has put it back",
         };
-        Judged::Wrong(finding(record, &named.audit, what))
+        RecordJudgement::Wrong(finding(record, &named.audit, what))
     }
 }
 
 /// What is wrong with a record that is gone from the store although it counts.
-fn gone(view: &View, name: &str, named: &Named) -> Option<SealFinding> {
+fn gone(view: &View, name: &str, named: &LatestMention) -> Option<SealFinding> {
     let (kind, key) = name.split_once('/')?;
     let kind = view.signed_kinds().into_iter().find(|signed: &RecordKind| *signed.0 == *kind)?;
     let id = RecordId::new(kind, key);
@@ -239,7 +242,7 @@ mod tests {
         let is_finding = |revision: u64, at: u64, pruned: &BTreeSet<String>, since_ms: u64| {
             let before = written.of_before(&ReadPosition { head: 9_000, since_ms, pruned });
             let judged = written.judge(&record(SIGNED.clone(), revision, at), None, before);
-            matches!(judged, Judged::Wrong(_))
+            matches!(judged, RecordJudgement::Wrong(_))
         };
         assert!(!is_finding(99, 0, &nobody, 0), "before all of the trail");
         assert!(is_finding(100, 0, &nobody, 0));

@@ -5,7 +5,7 @@ use omnirelay_identity::node_identity::NodeIdentity;
 use omnirelay_identity::trust::unix_now;
 use omnirelay_pki::certificate::TlsNames;
 use omnirelay_pki::key::PrivateKey;
-use omnirelay_pki::request::Request;
+use omnirelay_pki::request::CertificateRequest;
 use prost::Message as _;
 
 use super::pb;
@@ -39,7 +39,7 @@ impl IdentityKeeper {
         ask: impl FnOnce(Vec<u8>) -> Result<RemoteRequest, KeepError>,
     ) -> Result<(), KeepError> {
         let key = self.files.pending_key()?;
-        let csr = Request::make(&key, None, &TlsNames::default()).map_err(|_| KeepError::Pair)?;
+        let csr = CertificateRequest::make(&key, None, &TlsNames::default()).map_err(|_| KeepError::Pair)?;
         let check = |chain: &str| self.check_begun(&key, chain);
         let chain = remote::issued(
             self.transport.as_deref(),
@@ -99,7 +99,9 @@ mod tests {
             CertificateHolder::Node { cluster: "default".into(), role: "worker".into(), node: "a".into() };
         let id = SpiffeId::new("m".parse().unwrap(), holder).unwrap();
         let key = PrivateKey::make().unwrap();
-        let request = Request::read(&Request::make(&key, None, &TlsNames::default()).unwrap()).unwrap();
+        let request =
+            CertificateRequest::read(&CertificateRequest::make(&key, None, &TlsNames::default()).unwrap())
+                .unwrap();
         let issuer = root.intermediate(life(-9_000, 900_000)).unwrap();
         let identity = |from, to| {
             let issued = issuer.issue(&request, &id, &TlsNames::default(), life(from, to)).unwrap();

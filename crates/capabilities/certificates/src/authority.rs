@@ -9,7 +9,7 @@ use omnirelay_nouns::{SCHEMA_VERSION, at_cursor, envelope, head_cursor, timestam
 use omnirelay_pki::authority::ValidityPeriod;
 use omnirelay_pki::certificate::{to_pem, validity_of};
 use omnirelay_pki::key::Fingerprint;
-use omnirelay_pki::request::Request;
+use omnirelay_pki::request::CertificateRequest;
 use omnirelay_pki::revocation::BACKDATED;
 use omnirelay_pki::trust::TrustBundle;
 use omnirelay_registry::act::put;
@@ -49,7 +49,7 @@ impl Certificates {
         let value = record.as_ref().and_then(|record| record.value::<AuthorityValue>());
         let prepared = self.registry.view().get(&pending_id());
         let prepared = prepared.and_then(|record| record.value::<PendingIssuerValue>());
-        let prepared = prepared.and_then(|pending| Request::read(&pending.csr).ok());
+        let prepared = prepared.and_then(|pending| CertificateRequest::read(&pending.csr).ok());
         let cursor = head_cursor(self.registry.view());
         let shown = pb::GetAuthorityResponse {
             cursor: cursor.clone(),
@@ -136,7 +136,7 @@ fn exists(record: &ViewRecord) -> Fault {
 }
 
 /// Whom the first certificate is issued to, and the request for it; `None`: nobody.
-fn first_operator(asked: &pb::InitAuthorityRequest) -> Result<Option<(String, Request)>, Fault> {
+fn first_operator(asked: &pb::InitAuthorityRequest) -> Result<Option<(String, CertificateRequest)>, Fault> {
     match (asked.operator.as_str(), asked.csr.as_str()) {
         ("", "") => Ok(None),
         ("", _) | (_, "") => {

@@ -12,7 +12,7 @@ use omnirelay_identity::node_identity::IdentityFiles;
 use omnirelay_identity::trust::{CertificateRefusal, unix_now};
 use omnirelay_pki::certificate::{Certificate, TlsNames};
 use omnirelay_pki::key::PrivateKey;
-use omnirelay_pki::request::Request as Csr;
+use omnirelay_pki::request::CertificateRequest as Csr;
 use omnirelay_pki::revocation::Revocations;
 use omnirelay_pki::trust::ChainUsage;
 use omnirelay_registry::follow::{follow_log, wait_for};

@@ -119,10 +119,10 @@ impl Certificates {
 /// Finding that somebody who was put out knows the credentials of the store that this daemon uses. It is looked for
 /// once for each commit: whoever waits until a daemon is ready asks all the time.
 #[derive(Default)]
-pub struct ExpelledCredentials(Mutex<Option<Looked>>);
+pub struct ExpelledCredentials(Mutex<Option<ExpulsionFinding>>);
 
-/// Finding, and the position of the registry when it was looked for.
-struct Looked {
+/// Finding of an expulsion, and the position of the registry when it was looked for.
+struct ExpulsionFinding {
     at: (Epoch, Revision),
     found: Option<String>,
 }
@@ -140,7 +140,7 @@ impl ExpelledCredentials {
             return looked.found.clone();
         }
         let found = credentials_known_to(registry, access);
-        *last = Some(Looked { at, found: found.clone() });
+        *last = Some(ExpulsionFinding { at, found: found.clone() });
         found
     }
 }

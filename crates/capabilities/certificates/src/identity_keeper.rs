@@ -22,7 +22,7 @@ use omnirelay_identity::trust::{CertificateRefusal, MeshTrust, TrustSnapshot, un
 use omnirelay_node::transport::NodeTransport;
 use omnirelay_pki::certificate::{TlsNames, validity_of};
 use omnirelay_pki::key::PrivateKey;
-use omnirelay_pki::request::Request;
+use omnirelay_pki::request::CertificateRequest;
 use omnirelay_pki::revocation::Revocations;
 use omnirelay_pki::trust::{ChainUsage, TrustBundle};
 use omnirelay_registry::Registry;
@@ -79,15 +79,15 @@ pub struct IdentityKeeper {
 /// Files of the identity: what was written to them, in this life.
 #[derive(Debug, Default)]
 pub struct KeptFiles {
-    revocations: Written,
-    pub(super) token_keys: Written,
+    revocations: LastFileContent,
+    pub(super) token_keys: LastFileContent,
 }
 
-/// Content that a file was given last, kept so that the file is not read to find out.
+/// Last content that a file was given, kept so that the file is not read to find out.
 #[derive(Debug, Default)]
-pub(super) struct Written(Mutex<Option<Vec<u8>>>);
+pub(super) struct LastFileContent(Mutex<Option<Vec<u8>>>);
 
-impl Written {
+impl LastFileContent {
     /// Has the file written, unless it was given the same last.
     ///
     /// # Errors
@@ -445,7 +445,9 @@ impl IdentityKeeper {
     /// Issues a certificate to this node itself.
     async fn issue_own(&self) -> Result<(), KeepError> {
         let key = PrivateKey::make()?;
-        let request = Request::make(&key, None, &self.names).ok().and_then(|der| Request::read(&der).ok());
+        let request = CertificateRequest::make(&key, None, &self.names)
+            .ok()
+            .and_then(|der| CertificateRequest::read(&der).ok());
         let request = request.ok_or(KeepError::Pair)?;
         let names = with_own(&self.node, self.names.clone());
         let order = (self.node.clone(), names, LIFETIME);
@@ -481,7 +483,7 @@ impl IdentityKeeper {
 pub(super) async fn issue_by_itself(
     registry: &Registry,
     signer: &Signer,
-    request: &Request,
+    request: &CertificateRequest,
     (holder, names, lifetime): (CertificateHolder, TlsNames, u32),
 ) -> Result<Option<pb::IssuedCertificate>, KeepError> {
     registry

@@ -9,7 +9,7 @@ use omnirelay_nouns::SCHEMA_VERSION;
 use omnirelay_nouns::request::MutationRequest;
 use omnirelay_pki::authority::ValidityPeriod;
 use omnirelay_pki::certificate::{Certificate, TlsNames};
-use omnirelay_pki::request::Request;
+use omnirelay_pki::request::CertificateRequest;
 use omnirelay_pki::revocation::{BACKDATED, Revocations, RevokedSubject};
 use omnirelay_registry::act::{DecisionReader, put};
 use omnirelay_registry::mutate::{MutationDecision, request_hash};
@@ -22,7 +22,7 @@ use omnirelay_wire::rpc::certificate_service::{ISSUE, RENEW};
 use super::authority::{bundle_pem, chain_pem};
 use super::gate::RateKey;
 use super::holder::{HolderSelector, id_of, remembered, show};
-use super::lineage::{RenewalLineage, with};
+use super::lineage::{RenewalLineage, remember_issued};
 use super::revoke::GRACE;
 use super::signer::{Signer, not_made};
 use super::{Certificates, authority_in, held_in, pb};
@@ -36,7 +36,7 @@ pub const LIFETIME_MAX: u32 = 7 * 24 * HOUR;
 /// Order for a leaf certificate that is to be issued, once it is certain that it may be.
 pub struct LeafOrder<'a> {
     pub holder: CertificateHolder,
-    pub request: &'a Request,
+    pub request: &'a CertificateRequest,
     /// What it may be called.
     pub names: TlsNames,
     /// In seconds.
@@ -212,7 +212,7 @@ pub fn issue_by(
     let is_out = |one: &Certificate| {
         revoked.of(one).is_some() || others.iter().any(|replaced| replaced.serial == one.serial)
     };
-    let with_it = with(held.as_deref(), value.clone(), order.from, is_out, now)?;
+    let with_it = remember_issued(held.as_deref(), value.clone(), order.from, is_out, now)?;
     let answer = pb::IssuedCertificate {
         schema_version: SCHEMA_VERSION.to_owned(),
         certificate: Some(show(&value, Status::Valid)),
@@ -321,11 +321,11 @@ fn told(certificate: &Certificate) -> Vec<String> {
 ///
 /// # Errors
 /// `INVALID_ARGUMENT`, with what is wrong with it.
-pub fn requested(csr: &str) -> Result<Request, Fault> {
+pub fn requested(csr: &str) -> Result<CertificateRequest, Fault> {
     if csr.is_empty() {
         return Err(Fault::invalid("field `csr` is empty: it takes a certificate request in PEM"));
     }
-    Request::from_pem(csr).map_err(|error| Fault::invalid(format!("field `csr`: {error}")))
+    CertificateRequest::from_pem(csr).map_err(|error| Fault::invalid(format!("field `csr`: {error}")))
 }
 
 fn lifetime(seconds: u32) -> Result<u32, Fault> {

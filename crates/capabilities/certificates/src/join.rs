@@ -16,7 +16,7 @@ use omnirelay_peer_records as peers;
 use omnirelay_pki::certificate::TlsNames;
 use omnirelay_pki::join_token::{TokenId, TokenVerifier};
 use omnirelay_pki::key::Fingerprint;
-use omnirelay_pki::request::Request;
+use omnirelay_pki::request::CertificateRequest;
 use omnirelay_pki::revocation::RevokedSubject;
 use omnirelay_registry::act::{DecisionReader, put};
 use omnirelay_registry::cursor::Cursor;
@@ -52,10 +52,10 @@ pub const GRANT: &str = "join 1";
 const GIVEN_TRIES: usize = 3;
 
 /// Request of a host to join, as far as it could be read.
-struct Asked {
+struct ParsedJoinRequest {
     body: pb::JoinBody,
     token: TokenId,
-    request: Request,
+    request: CertificateRequest,
     /// Where it calls from.
     from: Option<IpAddr>,
 }
@@ -97,7 +97,7 @@ impl Certificates {
         let in_turn = self.joining.lock().await;
         let decided = self
             .registry
-            .mutate::<JoinForm>(mutation, |reader| self.let_in(reader, &of, &asked, &caller.principal));
+            .mutate::<JoinCompletion>(mutation, |reader| self.let_in(reader, &of, &asked, &caller.principal));
         // The first is counted by its token.
         let answer = match is_again(&token, &of) {
             true => self.issuing.pass(&holder.key, RateKey::Key(&of.request.key), decided).await?,
@@ -112,7 +112,7 @@ impl Certificates {
     fn let_in(
         &self,
         reader: &DecisionReader<'_>,
-        of: &Asked,
+        of: &ParsedJoinRequest,
         asked: &pb::JoinRequest,
         by: &str,
     ) -> Result<MutationDecision<pb::JoinResponse>, Fault> {
@@ -180,7 +180,11 @@ impl Certificates {
     }
 
     /// Adds what the node is configured with, signed.
-    async fn granted(&self, mut answer: pb::JoinResponse, of: &Asked) -> Result<pb::JoinResponse, Fault> {
+    async fn granted(
+        &self,
+        mut answer: pb::JoinResponse,
+        of: &ParsedJoinRequest,
+    ) -> Result<pb::JoinResponse, Fault> {
         let record = self
             .registry
             .view()
@@ -316,11 +320,11 @@ fn answer(issued: pb::IssuedCertificate) -> pb::JoinResponse {
 }
 
 /// What is asked, before anybody knows who asks.
-fn read(asked: &pb::JoinRequest, caller: &Caller) -> Result<Asked, Fault> {
+fn read(asked: &pb::JoinRequest, caller: &Caller) -> Result<ParsedJoinRequest, Fault> {
     let body =
         pb::JoinBody::decode(&*asked.body).map_err(|_| Fault::invalid("field `body` is no JoinBody"))?;
     let token = body.token_id.parse().map_err(|_| refused())?;
-    let request = Request::read(&body.csr)
+    let request = CertificateRequest::read(&body.csr)
         .map_err(|error| Fault::invalid(format!("field `csr` of the body: {error}")))?;
     let node =
         |node: &str| CertificateHolder::Node { cluster: "c".into(), role: "r".into(), node: node.to_owned() };
@@ -331,14 +335,14 @@ fn read(asked: &pb::JoinRequest, caller: &Caller) -> Result<Asked, Fault> {
         return Err(Fault::invalid("field `auditKey` of the body is no public key (Ed25519) of 32 bytes"));
     }
     let from = Some(caller.remote.ip().to_canonical()).filter(|from| !from.is_unspecified());
-    Ok(Asked { body, token, request, from })
+    Ok(ParsedJoinRequest { body, token, request, from })
 }
 
 /// The token, if whoever asks has it. Nobody else learns whether there is one.
 fn proven(
     reader: &DecisionReader<'_>,
     record: &RecordId,
-    of: &Asked,
+    of: &ParsedJoinRequest,
     asked: &pb::JoinRequest,
 ) -> Result<JoinTokenValue, Fault> {
     authority_in(reader)?;
@@ -347,7 +351,7 @@ fn proven(
 }
 
 /// The node that a token lets in who asks.
-fn holder_of(token: &JoinTokenValue, of: &Asked) -> CertificateHolder {
+fn holder_of(token: &JoinTokenValue, of: &ParsedJoinRequest) -> CertificateHolder {
     CertificateHolder::Node {
         cluster: token.cluster.clone(),
         role: token.role.clone(),
@@ -356,7 +360,7 @@ fn holder_of(token: &JoinTokenValue, of: &Asked) -> CertificateHolder {
 }
 
 /// Whether whoever asks proves to have the token.
-fn has_token(token: &JoinTokenValue, of: &Asked, asked: &pb::JoinRequest) -> bool {
+fn has_token(token: &JoinTokenValue, of: &ParsedJoinRequest, asked: &pb::JoinRequest) -> bool {
     let verifier = TokenVerifier::from_bytes(&token.verifier);
     verifier.is_some_and(|verifier| verifier.is_asked(of.token, &asked.body, &asked.signature))
 }
@@ -367,7 +371,7 @@ fn refused() -> Fault {
 }
 
 /// That the token lets in who asks. By now it is certain that they have it, and they may know why not.
-fn check_token(token: &JoinTokenValue, of: &Asked, epoch: u64, now: i64) -> Result<(), Fault> {
+fn check_token(token: &JoinTokenValue, of: &ParsedJoinRequest, epoch: u64, now: i64) -> Result<(), Fault> {
     let why = match status(token, epoch, now) {
         Status::Valid => None,
         Status::Used if is_again(token, of) => None,
@@ -382,7 +386,7 @@ fn check_token(token: &JoinTokenValue, of: &Asked, epoch: u64, now: i64) -> Resu
     if let Some(why) = why {
         return Err(not_let_in(&format!("the join token {why}")));
     }
-    let Asked { body, .. } = of;
+    let ParsedJoinRequest { body, .. } = of;
     if !token.nodes.is_empty() && !token.nodes.contains(&body.node_id) {
         return Err(not_let_in(&format!("the join token does not let in a node called `{}`", body.node_id)));
     }
@@ -400,12 +404,12 @@ fn not_let_in(why: &str) -> Fault {
 }
 
 /// Whether the same node was let in with the same key: its answer may have been lost.
-fn is_again(token: &JoinTokenValue, of: &Asked) -> bool {
+fn is_again(token: &JoinTokenValue, of: &ParsedJoinRequest) -> bool {
     let is = |used: &JoinTokenUse| used.node_id == of.body.node_id && used.key == of.request.key.as_bytes();
     token.uses.iter().any(is)
 }
 
-fn counted(record: &RecordId, token: &JoinTokenValue, of: &Asked) -> Write {
+fn counted(record: &RecordId, token: &JoinTokenValue, of: &ParsedJoinRequest) -> Write {
     let mut token = token.clone();
     let key = of.request.key.as_bytes().to_vec();
     token.uses.push(JoinTokenUse {
@@ -418,7 +422,11 @@ fn counted(record: &RecordId, token: &JoinTokenValue, of: &Asked) -> Write {
 
 /// What the node may be called: by its id, unless that is the name of another holder (`taken`), by where it calls from, and by what
 /// the token allows.
-fn names(token: &JoinTokenValue, of: &Asked, taken: &BTreeSet<String>) -> Result<TlsNames, Fault> {
+fn names(
+    token: &JoinTokenValue,
+    of: &ParsedJoinRequest,
+    taken: &BTreeSet<String>,
+) -> Result<TlsNames, Fault> {
     let asked = &of.request.names;
     let below = |name: &str, suffix: &str| {
         suffix.strip_prefix('*').is_some_and(|suffix| name.len() > suffix.len() && name.ends_with(suffix))
@@ -449,9 +457,9 @@ fn names(token: &JoinTokenValue, of: &Asked, taken: &BTreeSet<String>) -> Result
 }
 
 /// Completion of the answer of a join.
-struct JoinForm;
+struct JoinCompletion;
 
-impl AnswerCompletion for JoinForm {
+impl AnswerCompletion for JoinCompletion {
     type Answer = pb::JoinResponse;
 
     fn settle(answer: &mut pb::JoinResponse, outcome: &MutationOutcome, _: Option<&LogEntry>, _: &RecordId) {

@@ -4,7 +4,7 @@ use omnirelay_identity::caller::{Caller, Scopes};
 use omnirelay_identity::trust::unix_now;
 use omnirelay_pki::certificate::TlsNames;
 use omnirelay_pki::key::PrivateKey;
-use omnirelay_pki::request::Request as Csr;
+use omnirelay_pki::request::CertificateRequest as Csr;
 use prost::Message as _;
 use tonic::Request;
 
@@ -34,8 +34,9 @@ async fn ended(mesh: &Mesh, key: &PrivateKey, ago: i64) -> Vec<Vec<u8>> {
     let issued = issuer.issue(&request, &id, &TlsNames::default(), validity).unwrap();
     let leaf = omnirelay_pki::certificate::Certificate::read(&issued.der).unwrap();
     let remembered = super::holder::remembered(&leaf, "test", issuer.certificate(), Default::default());
-    let value =
-        super::lineage::with(None, remembered, None, |_| false, leaf.not_after).unwrap().encode_to_vec();
+    let value = super::lineage::remember_issued(None, remembered, None, |_| false, leaf.not_after)
+        .unwrap()
+        .encode_to_vec();
     super::tests::remember(registry, omnirelay_certificate_records::record_of(&holder), value).await;
     vec![issued.der.to_vec(), issuer.certificate().to_vec()]
 }

@@ -10,7 +10,7 @@ use omnirelay_identity::trust::unix_now;
 use omnirelay_pki::certificate::TlsNames;
 use omnirelay_pki::join_token::JoinToken;
 use omnirelay_pki::key::{Fingerprint, PrivateKey};
-use omnirelay_pki::request::Request as Csr;
+use omnirelay_pki::request::CertificateRequest as Csr;
 use omnirelay_store::{MemoryStore, Store};
 use omnirelay_wire::pb::omnirelay::store::v1::{CertificateValue, JoinTokenValue, SealKeyValue};
 use prost::Message as _;

@@ -96,7 +96,7 @@ pub fn has_lived_half(certificate: &Certificate, now: i64) -> bool {
 ///
 /// # Errors
 /// `TOO_MANY_CERTIFICATES`, where one would have to be forgotten that has not ended.
-pub fn with(
+pub fn remember_issued(
     known: Option<&CertificateValue>,
     issued: IssuedValue,
     before: Option<&Certificate>,

@@ -13,7 +13,8 @@ use omnirelay_store::{MemoryStore, Store};
 use omnirelay_wire::pb::omnirelay::store::v1::IssuedValue;
 
 use super::lineage::{
-    EARLY_MAX, IN_TIME_LIVING_MAX, IN_TIME_MAX, LIVING_MAX, OPERATOR_LINEAGE_MAX, RenewalLineage, with,
+    EARLY_MAX, IN_TIME_LIVING_MAX, IN_TIME_MAX, LIVING_MAX, OPERATOR_LINEAGE_MAX, RenewalLineage,
+    remember_issued,
 };
 use super::tests::{
     Node, called, called_with, csr, initialised, issued_to, judged, keeper, leaf, node, of_operator, reason,
@@ -236,14 +237,14 @@ fn no_certificate_is_forgotten_before_it_has_ended() {
     for (what, living, added, before, expected) in cases {
         let held = CertificateValue { issued: living, ..CertificateValue::default() };
         let before = before.map(certificate);
-        let now = with(Some(&held), added.clone(), before.as_ref(), |_| false, NOW);
+        let now = remember_issued(Some(&held), added.clone(), before.as_ref(), |_| false, NOW);
         let told = now.as_ref().map(|held| held.issued.len()).map_err(|fault| fault.reason.to_string());
         assert_eq!(told, expected.ok_or("TOO_MANY_CERTIFICATES".to_owned()), "{what}");
         assert!(now.is_err() || now.unwrap().issued[0] == added, "{what}: the newest comes first");
     }
     let held = CertificateValue { issued: count(LIVING_MAX), ..CertificateValue::default() };
     let out = Fingerprint::from_bytes(&[3; 32]).unwrap();
-    let now = with(Some(&held), new(&[]), None, |one| one.key == out, NOW).unwrap();
+    let now = remember_issued(Some(&held), new(&[]), None, |one| one.key == out, NOW).unwrap();
     assert_eq!(now.issued.len(), LIVING_MAX, "what is revoked makes room");
 }
 

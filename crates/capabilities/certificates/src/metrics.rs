@@ -1,7 +1,7 @@
 //! Metrics that a node keeps of certificates.
 
 use omnirelay_identity::handshake::HandshakeFailure;
-use omnirelay_node::metrics::registrar::{MetricRegistrar as _, level};
+use omnirelay_node::metrics::registrar::{MetricRegistrar as _, gauge_value};
 use prometheus::{IntCounterVec, IntGauge, IntGaugeVec};
 
 /// The ports that may speak TLS.
@@ -71,8 +71,8 @@ impl IdentityMetrics {
 
     /// Takes over by which list of revocations this node judges, and which one the registry has.
     pub fn read_revocations(&self, enforced: u64, registry: u64) {
-        self.revocations.set(level(enforced));
-        self.revocations_registry.set(level(registry));
+        self.revocations.set(gauge_value(enforced));
+        self.revocations_registry.set(gauge_value(registry));
     }
 
     /// Counts a handshake that came to nothing. Both are words of a few.

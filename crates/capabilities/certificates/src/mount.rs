@@ -20,7 +20,7 @@ use omnirelay_peer_records::presence::Presence;
 use omnirelay_pki::certificate::TlsNames;
 use omnirelay_pki::request::is_dns_name;
 use omnirelay_registry::Registry;
-use omnirelay_registry::epoch_loss::{RestoredBy, RestoredKind};
+use omnirelay_registry::epoch_loss::{RestorationRule, RestoredBy};
 use omnirelay_registry::view::View;
 use omnirelay_settings::Config;
 use omnirelay_store::redis::url::ServerAddress;
@@ -72,12 +72,12 @@ pub const KINDS: CapabilityKinds = CapabilityKinds {
     signed: &[AUTHORITY, JOIN_TOKEN, JOIN_POLICY],
     // Where tokens and the policy are signed they stay known, as the authority does, whatever the store has.
     restored: &[
-        RestoredKind::of(CERTIFICATE, RestoredBy::Furthest),
-        RestoredKind::of(JOIN_POLICY, RestoredBy::Furthest),
-        RestoredKind::of(JOIN_TOKEN, RestoredBy::Furthest),
+        RestorationRule::of(CERTIFICATE, RestoredBy::Furthest),
+        RestorationRule::of(JOIN_POLICY, RestoredBy::Furthest),
+        RestorationRule::of(JOIN_TOKEN, RestoredBy::Furthest),
         // By whoever can issue, and by each daemon that has them on its disk.
-        RestoredKind::of(AUTHORITY, RestoredBy::ItsPart),
-        RestoredKind::of(REVOCATION, RestoredBy::ItsPart),
+        RestorationRule::of(AUTHORITY, RestoredBy::ItsPart),
+        RestorationRule::of(REVOCATION, RestoredBy::ItsPart),
     ],
     ..CapabilityKinds::NONE
 };
@@ -332,10 +332,10 @@ fn is_entered(presence: &Arc<Presence>) -> Box<dyn Fn() -> bool + Send + Sync> {
     Box::new(move || presence.is_registered())
 }
 
-/// Counts handshakes that came to nothing.
-struct Refused(Arc<IdentityMetrics>);
+/// Observer that counts handshakes that came to nothing.
+struct HandshakeObserver(Arc<IdentityMetrics>);
 
-impl RequestObserver for Refused {
+impl RequestObserver for HandshakeObserver {
     fn finished(&self, _: &FinishedCall<'_>) {}
 
     fn unshaken(&self, handshake: &FailedHandshake<'_>) {
@@ -381,7 +381,7 @@ fn tell(
         ]
     });
     let (counted, metrics) = (keeper.clone(), Arc::new(IdentityMetrics::new(node.metrics.all())?));
-    node.observe(Arc::new(Refused(metrics.clone())));
+    node.observe(Arc::new(HandshakeObserver(metrics.clone())));
     let (judging, revoked) = (node.trust.clone(), node.registry.clone());
     node.metrics.before_scrape(move || {
         let CertificateExpiries { node, issuer, root, begins, behind } = counted.expiries();

@@ -6,7 +6,7 @@ use omnirelay_certificate_records::{AUTHORITY, JOIN_POLICY};
 use omnirelay_identity::host_door::HostDoor;
 use omnirelay_identity::proof::BindingGrants;
 use omnirelay_node::{CapabilityKinds, NodeBuilder, PortName, StopPhase};
-use omnirelay_registry::epoch_loss::{RestoredBy, RestoredKind};
+use omnirelay_registry::epoch_loss::{RestorationRule, RestoredBy};
 use omnirelay_registry::view::View;
 use omnirelay_store::{RecordId, RecordKind};
 use omnirelay_wire::pb::omnirelay::security::v1::binding_service_server::BindingServiceServer;
@@ -19,8 +19,10 @@ use crate::bindings::{BINDING, Bindings, granted};
 const BINDINGS: &[RecordKind] = &[BINDING, BINDING_SEED];
 
 /// Where they are signed they stay known, whatever the store has.
-const RESTORED: &[RestoredKind] =
-    &[RestoredKind::of(BINDING_SEED, RestoredBy::Furthest), RestoredKind::of(BINDING, RestoredBy::Furthest)];
+const RESTORED: &[RestorationRule] = &[
+    RestorationRule::of(BINDING_SEED, RestoredBy::Furthest),
+    RestorationRule::of(BINDING, RestoredBy::Furthest),
+];
 
 pub const KINDS: CapabilityKinds =
     CapabilityKinds { mirrored: BINDINGS, signed: BINDINGS, restored: RESTORED, ..CapabilityKinds::NONE };

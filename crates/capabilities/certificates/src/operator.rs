@@ -9,7 +9,7 @@ use omnirelay_decisions::identity_keeper::{ENTERED_WITHIN, RETRY_AFTER, two_thir
 use omnirelay_host::wall_clock;
 use omnirelay_identity::operator_files::OperatorFiles;
 use omnirelay_pki::certificate::{TlsNames, validity_of};
-use omnirelay_pki::request::Request;
+use omnirelay_pki::request::CertificateRequest;
 use omnirelay_registry::Registry;
 use omnirelay_registry::view::View;
 use omnirelay_store::Version;
@@ -36,7 +36,7 @@ pub struct OperatorKeeper {
 
 /// Issued certificate: by which version of the authority, and when it is to be renewed, by the second of the Unix time.
 #[derive(Clone, Copy, Debug, Default)]
-struct Issued {
+struct IssuedOperatorCertificate {
     by: Version,
     due: i64,
 }
@@ -44,20 +44,22 @@ struct Issued {
 impl OperatorKeeper {
     /// Does so for ever; whatever was there is replaced first. After each change of the authority it issues anew.
     pub async fn run(self) {
-        self.registry.react_with(Issued::default(), authority, |issued| self.look(issued)).await;
+        self.registry
+            .react_with(IssuedOperatorCertificate::default(), authority, |issued| self.look(issued))
+            .await;
     }
 
-    async fn look(&self, issued: Issued) -> (Issued, Option<Instant>) {
+    async fn look(&self, issued: IssuedOperatorCertificate) -> (IssuedOperatorCertificate, Option<Instant>) {
         let by = authority(self.registry.view());
         if by == Version(0) || !(self.may_begin)() {
-            return (Issued::default(), Some(Instant::now() + ENTERED_WITHIN));
+            return (IssuedOperatorCertificate::default(), Some(Instant::now() + ENTERED_WITHIN));
         }
         let left = wall_clock::look_again(issued.due);
         if issued.by == by && !left.is_zero() {
             return (issued, Some(Instant::now() + left));
         }
         match self.issue().await {
-            Ok(due) => (Issued { by, due }, Some(Instant::now() + RETRY_AFTER)),
+            Ok(due) => (IssuedOperatorCertificate { by, due }, Some(Instant::now() + RETRY_AFTER)),
             Err(error) => {
                 let error = &error as &dyn std::error::Error;
                 warn!(error, "no certificate for the operator; it is tried again");
@@ -69,8 +71,8 @@ impl OperatorKeeper {
     /// Issues it; answers when it is to be renewed.
     async fn issue(&self) -> Result<i64, KeepError> {
         let key = self.files.key_or_new()?;
-        let request = Request::make(&key, None, &TlsNames::default()).ok();
-        let request = request.and_then(|der| Request::read(&der).ok()).ok_or(KeepError::Pair)?;
+        let request = CertificateRequest::make(&key, None, &TlsNames::default()).ok();
+        let request = request.and_then(|der| CertificateRequest::read(&der).ok()).ok_or(KeepError::Pair)?;
         let order = (CertificateHolder::Operator(OPERATOR.to_owned()), TlsNames::default(), LIFETIME_MAX);
         let issued = issue_by_itself(&self.registry, &self.signer, &request, order).await?;
         let Some(issued) = issued else { return Ok(0) };

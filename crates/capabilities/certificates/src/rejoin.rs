@@ -8,7 +8,7 @@ use omnirelay_identity::caller::Caller;
 use omnirelay_identity::trust::unix_now;
 use omnirelay_pki::certificate::Certificate;
 use omnirelay_pki::public_key::PublicKey;
-use omnirelay_pki::request::Request;
+use omnirelay_pki::request::CertificateRequest;
 use omnirelay_pki::revocation::Revocations;
 use omnirelay_pki::trust::ChainUsage;
 use omnirelay_registry::mutate::ChangeForm;
@@ -33,9 +33,9 @@ pub const SIGNED: &str = "rejoin 1";
 const CHAIN_MAX: usize = 4;
 
 /// Request of a node that rejoins, with the certificate by which it is proven.
-struct Asked {
+struct ParsedRejoinRequest {
     before: Certificate,
-    request: Request,
+    request: CertificateRequest,
 }
 
 impl Certificates {
@@ -49,7 +49,7 @@ impl Certificates {
         self.registry.ready_for("").await?;
         let (now, request_hash) = (unix_now(), request_hash(&asked));
         let of = self.proven(&asked, now)?;
-        let Asked { before, request } = &of;
+        let ParsedRejoinRequest { before, request } = &of;
         let holder = before.id.holder().clone();
         let caller = caller.proven_by_request(format!("node:{}", holder.name()));
         const ALSO: &[RecordKind] = &[REVOCATION];
@@ -84,7 +84,7 @@ impl Certificates {
 
     /// Who asks, if the request is signed by the key of a certificate that the authority has issued, and has not ended too
     /// long ago. Nobody else learns why not.
-    fn proven(&self, asked: &pb::RejoinRequest, now: i64) -> Result<Asked, Fault> {
+    fn proven(&self, asked: &pb::RejoinRequest, now: i64) -> Result<ParsedRejoinRequest, Fault> {
         let body = pb::RejoinBody::decode(&*asked.body).map_err(|_| refused())?;
         if body.chain.len() > CHAIN_MAX {
             return Err(refused());
@@ -112,9 +112,9 @@ impl Certificates {
                     "have an administrator make a token for it: omnirelay token create --node ID --replace",
                 ));
         }
-        let request = Request::read(&body.csr)
+        let request = CertificateRequest::read(&body.csr)
             .map_err(|error| Fault::invalid(format!("field `csr` of the body: {error}")))?;
-        Ok(Asked { before, request })
+        Ok(ParsedRejoinRequest { before, request })
     }
 }
 
@@ -122,7 +122,7 @@ impl Certificates {
 fn check_newest(
     held: Option<&CertificateValue>,
     revoked: &Revocations,
-    Asked { before, request }: &Asked,
+    ParsedRejoinRequest { before, request }: &ParsedRejoinRequest,
 ) -> Result<(), Fault> {
     let newest = held.and_then(|held| held.issued.first()).and_then(certificate_of);
     let is_it = |known: &Certificate| known.serial == before.serial && known.key == before.key;

@@ -41,7 +41,7 @@ const FOREIGN_MAX: i64 = 10 * 366 * 24 * 3600;
 const LIFETIME_MAX: i64 = 7 * 24 * 3600;
 
 /// Target that is to be revoked or let back in.
-enum Target {
+enum RevocationTarget {
     Serial(CertificateSerial),
     Holder(CertificateHolder, RecordId),
 }
@@ -58,7 +58,7 @@ impl Certificates {
         let target = match (serial.as_str(), named) {
             ("", Some(holder)) => {
                 let record = record_of(&holder);
-                Target::Holder(holder, record)
+                RevocationTarget::Holder(holder, record)
             }
             ("", None) => {
                 return Err(Fault::invalid(
@@ -68,7 +68,7 @@ impl Certificates {
             (serial, None) => {
                 let serial =
                     serial.parse().map_err(|error| Fault::invalid(format!("field `serial`: {error}")))?;
-                Target::Serial(serial)
+                RevocationTarget::Serial(serial)
             }
             (_, Some(_)) => return Err(Fault::invalid("field `serial` and one that names a holder")),
         };
@@ -77,7 +77,7 @@ impl Certificates {
         let of_list = of_list(caller, REVOKE, reason, asked.dry_run, hash);
         let changed = self.change_unless(of_list, last, |reader, list, now| {
             match &target {
-                Target::Serial(serial) => {
+                RevocationTarget::Serial(serial) => {
                     let held = self.held_in_lineage(reader, serial);
                     let known = certificate_in(&held, serial);
                     is_foreign.store(known.is_none(), Ordering::Relaxed);
@@ -88,7 +88,7 @@ impl Certificates {
                     revoke_renewed(held.iter().map(|held| &**held), serial, list, now, reason);
                     Ok(Vec::new())
                 }
-                Target::Holder(holder, record) => {
+                RevocationTarget::Holder(holder, record) => {
                     let held = self.held_or_known(reader, holder, record)?;
                     bar(&held, holder, BarredCertificates::Holder, list, now, reason);
                     for id in self.ids_without_role(reader, holder)? {

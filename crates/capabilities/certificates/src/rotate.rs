@@ -17,7 +17,7 @@ use omnirelay_nouns::request::MutationRequest;
 use omnirelay_pki::authority::ValidityPeriod;
 use omnirelay_pki::certificate::{key_of, to_pem as certificate_pem, validity_of};
 use omnirelay_pki::key::Fingerprint;
-use omnirelay_pki::request::{Request, to_pem};
+use omnirelay_pki::request::{CertificateRequest, to_pem};
 use omnirelay_pki::revocation::{Revocations, RevokedSubject};
 use omnirelay_pki::trust::TrustBundle;
 use omnirelay_registry::act::{DecisionReader, put};
@@ -39,7 +39,7 @@ use super::pending::only_administrators;
 use super::record_keeper::{SIGNED_WITHIN, is_being_signed, signing_by};
 use super::revoke::GRACE;
 use super::seal_keys::TrustedSealSigners;
-use super::signer::{IssuerSecret, Signer, UncertifiedIssuer};
+use super::signer::{NextIssuerSealSecret, Signer, UncertifiedIssuer};
 use super::{Certificates, authority_in, pb, pending_id, seal_keys, token_keys, trust_domain, unreadable};
 use crate::identity_keeper::KeepError;
 
@@ -84,7 +84,7 @@ impl Certificates {
     ) -> Result<pb::PreparedIssuer, Fault> {
         let hash = request_hash(&asked);
         let pb::PrepareIssuerRequest { reason, dry_run, new_secret } = asked;
-        let secret = if new_secret { IssuerSecret::New } else { IssuerSecret::Same };
+        let secret = if new_secret { NextIssuerSealSecret::New } else { NextIssuerSealSecret::Same };
         let (rpc, id) = (PREPARE_ISSUER, ONLY.to_owned());
         let asked = MutationRequest { caller, rpc, id, reason, expected_version: None, dry_run, hash };
         let prepared = asked
@@ -95,7 +95,7 @@ impl Certificates {
                     self.signer.prepare(authority.as_deref(), secret)?;
                 self.registry.node_id().clone_into(&mut pending.node_id);
                 let (signature, signer) = proven.unwrap_or_default();
-                let key = Request::read(&pending.csr).map_err(|_| unreadable())?.key.to_string();
+                let key = CertificateRequest::read(&pending.csr).map_err(|_| unreadable())?.key.to_string();
                 let answer = pb::PreparedIssuer {
                     schema_version: SCHEMA_VERSION.to_owned(),
                     // With a dry run nobody keeps its key.
@@ -487,7 +487,7 @@ impl SuppliedIssuer {
     ) -> Result<(Option<SigningValue>, SigningValue), Fault> {
         let pending = reader.get(&pending_id()).and_then(|found| found.value::<PendingIssuerValue>());
         let pending = pending.ok_or_else(not_prepared)?;
-        let key = Request::read(&pending.csr).map_err(|_| unreadable())?.key;
+        let key = CertificateRequest::read(&pending.csr).map_err(|_| unreadable())?.key;
         if key_of(&self.issuer).ok() != Some(key) {
             return Err(not_prepared());
         }

@@ -5,7 +5,7 @@ use omnirelay_identity::trust::{CertificateRefusal, unix_now};
 use omnirelay_pki::authority::{CertificateAuthority, ValidityPeriod};
 use omnirelay_pki::certificate::{TlsNames, to_pem};
 use omnirelay_pki::key::PrivateKey;
-use omnirelay_pki::request::Request as Csr;
+use omnirelay_pki::request::CertificateRequest as Csr;
 use omnirelay_pki::trust::{ChainUsage, TrustBundle};
 use omnirelay_store::{MemoryStore, Store};
 

@@ -142,7 +142,7 @@ async fn outdated(
 ) -> Result<Vec<RecordId>, Fault> {
     let view = registry.view();
     let Some(authority) = current_authority(view) else { return Ok(Vec::new()) };
-    let judge = Judge::of(&authority, signer.revoked(|id| view.get(id)), signers)?;
+    let judge = SealKeyJudge::of(&authority, signer.revoked(|id| view.get(id)), signers)?;
     let records = view.list(&CERTIFICATE).records;
     let is_outdated = |record: &&Arc<ViewRecord>| {
         let held = record.value::<CertificateValue>();
@@ -158,8 +158,8 @@ async fn outdated(
     Ok(found)
 }
 
-/// By whom keys are vouched for, and by whom they are to be.
-struct Judge {
+/// Judge of seal keys: knows by whom they are vouched for, and by whom they are to be.
+struct SealKeyJudge {
     bundle: TrustBundle,
     revoked: Revocations,
     /// The certificates of issuers, that of now first.
@@ -167,7 +167,7 @@ struct Judge {
     signers: TrustedSealSigners,
 }
 
-impl Judge {
+impl SealKeyJudge {
     fn of(
         authority: &AuthorityValue,
         revoked: Revocations,
@@ -199,7 +199,7 @@ async fn vouch_for(
     let written = registry.change_own::<_, KeepError>(action, [CERTIFICATE], |reader| {
         let authority = authority_in(reader)?;
         let issuer = signer.issuer(&authority)?;
-        let judge = Judge::of(&authority, signer.revoked(|id| reader.get(id)), signers)?;
+        let judge = SealKeyJudge::of(&authority, signer.revoked(|id| reader.get(id)), signers)?;
         let (mut writes, mut changes) = (Vec::new(), Vec::new());
         for id in records {
             let (Some(of), Some(held)) = (node_of(id), held_in(reader, id)) else { continue };

@@ -5,7 +5,7 @@ use omnirelay_identity::node_identity::NodeIdentity;
 use omnirelay_pki::authority::ValidityPeriod;
 use omnirelay_pki::certificate::TlsNames;
 use omnirelay_pki::key::PrivateKey;
-use omnirelay_pki::request::Request;
+use omnirelay_pki::request::CertificateRequest;
 use omnirelay_store::{ManualClock, MemoryStore};
 use prost::Message as _;
 
@@ -28,7 +28,9 @@ impl Lab {
         let keeper = keeper("b", store, places[1].path()).await;
         keeper.look().await;
         let key = PrivateKey::make().unwrap();
-        let request = Request::read(&Request::make(&key, None, &TlsNames::default()).unwrap()).unwrap();
+        let request =
+            CertificateRequest::read(&CertificateRequest::make(&key, None, &TlsNames::default()).unwrap())
+                .unwrap();
         let id = SpiffeId::new("mesh.local".parse().unwrap(), keeper.node.clone()).unwrap();
         let now = unix_now();
         let validity = ValidityPeriod { not_before: now - 60, not_after: now + 3600 };

@@ -12,7 +12,7 @@ use omnirelay_pki::authority::{AuthorityError, CertificateAuthority, ValidityPer
 use omnirelay_pki::certificate::TlsNames;
 use omnirelay_pki::jwt::signing::SigningKey;
 use omnirelay_pki::key::PrivateKey;
-use omnirelay_pki::request::Request;
+use omnirelay_pki::request::CertificateRequest;
 use omnirelay_pki::revocation::Revocations;
 use omnirelay_pki::sealed::{SealError, SealingKey};
 use omnirelay_registry::view::ViewRecord;
@@ -38,7 +38,7 @@ pub const NEXT_ISSUER: &str = "next issuer 1";
 
 /// Secret with which the key of the next issuer is sealed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum IssuerSecret {
+pub enum NextIssuerSealSecret {
     /// That of the issuer of now.
     Same,
     /// Whichever this node has: that of before is lost, or is to be another.
@@ -53,7 +53,7 @@ pub struct UncertifiedIssuer {
 }
 
 /// Opened issuer or key, after what names it and the state of the secret's file by then.
-type Opened<T> = (Vec<u8>, FilesStamp, Arc<T>);
+type OpenedSecret<T> = (Vec<u8>, FilesStamp, Arc<T>);
 
 /// Signs for the mesh, if this node may.
 pub struct Signer {
@@ -61,9 +61,9 @@ pub struct Signer {
     /// What is revoked, and stays so whatever becomes of the registry.
     trust: Arc<MeshTrust>,
     /// Of the issuer with this certificate, by the secret's file as it was then.
-    opened: Mutex<Option<Opened<CertificateAuthority>>>,
+    opened: Mutex<Option<OpenedSecret<CertificateAuthority>>>,
     /// The key of tokens with this public key, by the same.
-    tokens: Mutex<Option<Opened<SigningKey>>>,
+    tokens: Mutex<Option<OpenedSecret<SigningKey>>>,
     /// Adds to a refusal who else can do what this node cannot.
     name: Box<dyn Fn(Fault) -> Fault + Send + Sync>,
 }
@@ -191,12 +191,12 @@ impl Signer {
     pub fn prepare(
         &self,
         authority: Option<&AuthorityValue>,
-        secret: IssuerSecret,
+        secret: NextIssuerSealSecret,
     ) -> Result<UncertifiedIssuer, Fault> {
         let issuer = match (authority, secret) {
             (None, _) => None,
-            (Some(authority), IssuerSecret::Same) => Some(self.issuer(authority)?),
-            (Some(authority), IssuerSecret::New) => {
+            (Some(authority), NextIssuerSealSecret::Same) => Some(self.issuer(authority)?),
+            (Some(authority), NextIssuerSealSecret::New) => {
                 // As the file is now, whatever was opened by it before.
                 let present = authority.issuers.first().ok_or_else(unreadable)?;
                 if self.open(authority, ISSUER, present).is_ok() {
@@ -207,7 +207,8 @@ impl Signer {
         };
         let sealing = self.files.make_sealing_key().map_err(|error| not_usable(&error))?;
         let key = PrivateKey::make().map_err(|error| not_made(&error.into()))?;
-        let csr = Request::make(&key, None, &TlsNames::default()).map_err(|error| not_made(&error.into()))?;
+        let csr = CertificateRequest::make(&key, None, &TlsNames::default())
+            .map_err(|error| not_made(&error.into()))?;
         let sealed_key = sealing.seal(ISSUER, key.to_pem().as_bytes()).map_err(|error| not_sealed(&error))?;
         let proven = issuer.map(|issuer| {
             let signature = issuer.sign(NEXT_ISSUER, &csr).map_err(|error| not_made(&error))?;

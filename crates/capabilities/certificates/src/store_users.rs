@@ -58,7 +58,7 @@ pub struct StoreUser {
 
 /// Users by node, and what is to be found out or mended of others, by the records of their nodes.
 #[derive(Default)]
-struct Found {
+struct StoreUserFindings {
     users: BTreeMap<String, PasswordHash>,
     /// Nodes that may have one since an earlier version, which noted none.
     unknown: Vec<(String, RecordId)>,
@@ -66,10 +66,11 @@ struct Found {
     stripped: Vec<(RecordId, PasswordHash)>,
 }
 
-/// Time at which users are looked for: a server that restarted begins a new epoch, and only whoever can issue acts.
-type When = (Epoch, Version);
+/// Position of the authority at which users are looked for: a server that restarted begins a new epoch, and only
+/// whoever can issue acts.
+type AuthorityPosition = (Epoch, Version);
 
-fn when(view: &View) -> When {
+fn when(view: &View) -> AuthorityPosition {
     let authority = view.get(&authority_id()).map_or(Version(0), |found| found.record.version);
     (view.head().epoch, authority)
 }
@@ -78,16 +79,16 @@ impl StoreUsers {
     /// Does so for ever.
     pub async fn run(&self) {
         let sense = |view: &View| (when(view), view.changed(&CERTIFICATE));
-        self.registry.react_with(When::default(), sense, |last| self.look(last)).await;
+        self.registry.react_with(AuthorityPosition::default(), sense, |last| self.look(last)).await;
     }
 
     /// Looks for users, unless that was done `last` for what is so now, and mends their records; when it was done, and when to
     /// look again.
-    async fn look(&self, last: When) -> (When, Option<Instant>) {
+    async fn look(&self, last: AuthorityPosition) -> (AuthorityPosition, Option<Instant>) {
         let now = when(self.registry.view());
         if !current_authority(self.registry.view()).is_some_and(|authority| self.signer.can_issue(&authority))
         {
-            return (When::default(), None);
+            return (AuthorityPosition::default(), None);
         }
         self.prove().await;
         match self.bring(last == now).await {
@@ -113,7 +114,7 @@ impl StoreUsers {
     /// Has the server have the users that it is to have, unless it `has_them`, and brings them to their rights.
     pub(super) async fn bring(&self, has_them: bool) -> Result<(), StoreError> {
         let users = if has_them {
-            let Found { users, stripped, .. } = self.found();
+            let StoreUserFindings { users, stripped, .. } = self.found();
             self.mend(stripped).await?;
             users
         } else {
@@ -130,7 +131,7 @@ impl StoreUsers {
 
     pub(super) async fn restore(&self) -> Result<(), StoreError> {
         let store = self.registry.store();
-        let Found { users, unknown, stripped } = self.found();
+        let StoreUserFindings { users, unknown, stripped } = self.found();
         self.mend(stripped).await?;
         let mut made = BTreeMap::new();
         for (node, hash) in &users {
@@ -159,10 +160,10 @@ impl StoreUsers {
     }
 
     /// What the registry says, and has said. What is missing there was taken away where the node was put out, and lost elsewhere.
-    fn found(&self) -> Found {
+    fn found(&self) -> StoreUserFindings {
         let mut known = self.known.lock();
         let (view, now, prefix) = (self.registry.view(), unix_now(), format!("node/{}/", self.cluster));
-        let (mut found, revoked) = (Found::default(), self.signer.revoked(|id| view.get(id)));
+        let (mut found, revoked) = (StoreUserFindings::default(), self.signer.revoked(|id| view.get(id)));
         for record in view.list(&CERTIFICATE).records.iter() {
             let id = &record.record.id;
             let Some(node) = id.key.strip_prefix(&prefix) else { continue };
@@ -212,7 +213,7 @@ impl StoreUsers {
                 return Ok(());
             }
             self.registry.see_all().await;
-            let Found { users, .. } = self.found();
+            let StoreUserFindings { users, .. } = self.found();
             made.retain(|node, hash| users.get(node) != Some(hash));
             for (node, hash) in &mut made {
                 store.expel(node).await?;

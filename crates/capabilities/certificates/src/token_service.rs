@@ -53,8 +53,8 @@ serve! {
     }
 }
 
-/// For whom a token is, and by what it was asked for.
-struct Wanted {
+/// Token that is requested: for whom it is, and by what it was asked for.
+struct RequestedToken {
     holder: CertificateHolder,
     shown: Option<Certificate>,
     number: CertificateSerial,
@@ -117,7 +117,7 @@ impl Certificates {
     fn decided(
         &self,
         reader: &DecisionReader<'_>,
-        wanted: &Wanted,
+        wanted: &RequestedToken,
     ) -> Result<MutationDecision<pb::IssuedToken>, Fault> {
         let (authority, now) = (authority_in(reader)?, unix_now());
         // Before anything is promised: this node must be able to sign it.
@@ -167,7 +167,7 @@ impl Certificates {
     }
 
     /// The token that an answer speaks of; the same when the answer is given again.
-    fn signed(&self, wanted: &Wanted, answer: &pb::IssuedToken) -> Result<String, Fault> {
+    fn signed(&self, wanted: &RequestedToken, answer: &pb::IssuedToken) -> Result<String, Fault> {
         let authority = omnirelay_certificate_records::current_authority(self.registry.view())
             .ok_or_else(super::no_authority)?;
         let id: SpiffeId = id_of(&trust_domain(&authority)?, wanted.holder.clone())?;
@@ -247,7 +247,7 @@ fn held_token(
 }
 
 /// What is asked for, as far as it can be judged without the registry.
-fn wanted(caller: &Caller, asked: &pb::IssueTokenRequest) -> Result<Wanted, Fault> {
+fn wanted(caller: &Caller, asked: &pb::IssueTokenRequest) -> Result<RequestedToken, Fault> {
     let (holder, shown) = asked_by(caller, &asked.operator)?;
     holder.check().map_err(|error| Fault::invalid(format!("field `operator`: {error}")))?;
     let lifetime = match asked.lifetime_seconds {
@@ -277,7 +277,7 @@ fn wanted(caller: &Caller, asked: &pb::IssueTokenRequest) -> Result<Wanted, Faul
     })?;
     // Not zero, so that it is as long as it was drawn.
     number[0] |= 0x80;
-    Ok(Wanted { holder, shown, number: CertificateSerial::of(&number), lifetime, scopes })
+    Ok(RequestedToken { holder, shown, number: CertificateSerial::of(&number), lifetime, scopes })
 }
 
 /// That a token is to have scopes which its holder has: any other would be one that nobody can use.

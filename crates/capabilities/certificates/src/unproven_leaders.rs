@@ -6,7 +6,7 @@ use std::time::Duration;
 use omnirelay_identity::trust::MeshTrust;
 use omnirelay_peer_records as peers;
 use omnirelay_registry::Registry;
-use omnirelay_registry::reactor::PacedScene;
+use omnirelay_registry::reactor::LookPace;
 use omnirelay_registry::view::View;
 use tokio::time::Instant;
 use tracing::warn;
@@ -29,7 +29,7 @@ pub struct UnprovenLeaders {
 impl UnprovenLeaders {
     /// Does so for ever.
     pub async fn run(&self) {
-        let pace = PacedScene { sense: |view: &View| peers::changed(view), between: PACE };
+        let pace = LookPace { sense: |view: &View| peers::changed(view), between: PACE };
         self.registry.react_paced(|_: &View| (), pace, || self.look()).await;
     }
 

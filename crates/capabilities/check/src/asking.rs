@@ -75,7 +75,7 @@ impl<T> NodeChannel for T where
 }
 
 /// Question that a node is asked.
-trait Question: Copy + Send + Sync {
+trait NodeQuestion: Copy + Send + Sync {
     type Answer: Send;
     /// How long the answer may take at the mesh port.
     const PATIENCE: Duration;
@@ -94,7 +94,7 @@ trait Question: Copy + Send + Sync {
 #[derive(Clone, Copy)]
 struct AskNode;
 
-impl Question for AskNode {
+impl NodeQuestion for AskNode {
     type Answer = pb::GetNodeResponse;
     const PATIENCE: Duration = NODE_PATIENCE;
 
@@ -112,7 +112,7 @@ impl Question for AskNode {
 #[derive(Clone, Copy)]
 struct AskHost;
 
-impl Question for AskHost {
+impl NodeQuestion for AskHost {
     type Answer = pb::CheckHostResponse;
     const PATIENCE: Duration = HOST_MESH_PATIENCE;
 
@@ -142,8 +142,8 @@ pub struct NodeAnswers {
     pub not_asked: usize,
 }
 
-/// Place at which a node can be asked.
-struct Place {
+/// Node that can be asked, and its ports.
+struct AskableNode {
     node_id: String,
     has_mesh_port: bool,
     /// It has no certificate, and so no TLS by one.
@@ -151,7 +151,7 @@ struct Place {
     control: Option<String>,
 }
 
-impl Place {
+impl AskableNode {
     fn of(peer: &pb::Peer) -> Self {
         let endpoints = peer.metadata.as_ref().and_then(|said| said.endpoints.as_ref());
         Self {
@@ -167,7 +167,7 @@ impl NodeAsker {
     /// Asks all others that live, or as many as are asked at most.
     pub async fn ask_all(&self, own: &str, peers: &[pb::Peer]) -> NodeAnswers {
         let others = peers.iter().filter(|peer| is_alive(peer) && peer.node_id != own);
-        let others: Vec<Place> = others.map(Place::of).collect();
+        let others: Vec<AskableNode> = others.map(AskableNode::of).collect();
         let until = tokio::time::Instant::now() + PATIENCE;
         let not_asked = others.len().saturating_sub(NODES_MAX);
         let asked = others.into_iter().take(NODES_MAX).map(|place| self.ask_node(place, until));
@@ -183,10 +183,14 @@ impl NodeAsker {
     /// [`NotAsked`].
     pub async fn ask_host(&self, peer: &pb::Peer) -> Result<pb::CheckHostResponse, NotAsked> {
         let until = tokio::time::Instant::now() + HOST_PATIENCE;
-        self.ask(AskHost, &Place::of(peer), until).await.1
+        self.ask(AskHost, &AskableNode::of(peer), until).await.1
     }
 
-    async fn ask_node(&self, place: Place, until: tokio::time::Instant) -> (pb::CheckedNode, NodeAnswer) {
+    async fn ask_node(
+        &self,
+        place: AskableNode,
+        until: tokio::time::Instant,
+    ) -> (pb::CheckedNode, NodeAnswer) {
         let began = Instant::now();
         let until = until.min(tokio::time::Instant::now() + NODE_PATIENCE);
         let (by, said) = self.ask(AskNode, &place, until).await;
@@ -202,10 +206,10 @@ impl NodeAsker {
     }
 
     /// Puts a question to a node, and says at which of its ports it was answered.
-    async fn ask<Q: Question>(
+    async fn ask<Q: NodeQuestion>(
         &self,
         question: Q,
-        place: &Place,
+        place: &AskableNode,
         until: tokio::time::Instant,
     ) -> (&'static str, Result<Q::Answer, NotAsked>) {
         let began = Instant::now();
@@ -222,10 +226,10 @@ impl NodeAsker {
     }
 
     /// At its mesh port, where both have certificates; where there is none, or what is sent there comes back, at its control port.
-    async fn ask_at_ports<Q: Question>(
+    async fn ask_at_ports<Q: NodeQuestion>(
         &self,
         question: Q,
-        place: &Place,
+        place: &AskableNode,
     ) -> (&'static str, Result<Q::Answer, NotAsked>) {
         let has_own = self.trust.current().own.is_some();
         let mut at_mesh = None;
@@ -246,17 +250,17 @@ impl NodeAsker {
         }
     }
 
-    async fn ask_at_mesh<Q: Question>(&self, question: Q, node: &str) -> Result<Q::Answer, NotAsked> {
+    async fn ask_at_mesh<Q: NodeQuestion>(&self, question: Q, node: &str) -> Result<Q::Answer, NotAsked> {
         let channel = self.transport.channel(node, CallPath::REPEATABLE);
         let channel = channel.map_err(|error| NotAsked::NoWay(chain(&error)))?.within(Q::PATIENCE);
         question.ask(channel).await.map_err(|status| self.refused(&status, "at its mesh port"))
     }
 
     /// Under TLS whoever answers has to show the certificate of this very node.
-    async fn ask_at_control<Q: Question>(
+    async fn ask_at_control<Q: NodeQuestion>(
         &self,
         question: Q,
-        place: &Place,
+        place: &AskableNode,
         control: &str,
         under_tls: bool,
     ) -> Result<Q::Answer, NotAsked> {

@@ -11,7 +11,7 @@ use omnirelay_core::time::Millis;
 use omnirelay_decisions::check::finding::{CheckResult, checks_of};
 use omnirelay_doctor::certificate::papers::{CertificateFiles, CertificatePaths};
 use omnirelay_doctor::machine::{
-    ConfigFound, DaemonPort, HostMachine, NameFound, PortAvailability, look_up, names_of,
+    ConfigFound, DaemonPort, HostFacts, NameFound, PortAvailability, look_up, names_of,
 };
 use omnirelay_doctor::processes::own;
 use omnirelay_doctor::{certificate, checks};
@@ -71,14 +71,14 @@ impl HostChecker {
         found
     }
 
-    fn machine(&self, names: Vec<NameFound>) -> HostMachine {
+    fn machine(&self, names: Vec<NameFound>) -> HostFacts {
         let port = |(key, address): &(&'static str, SocketAddr)| DaemonPort {
             address: *address,
             key,
             taken: PortAvailability::ByDaemon,
         };
         let (ports, running) = (self.ports.iter().map(port).collect(), own().into_iter().collect());
-        HostMachine::examine(self.config_found(), &self.config, Some(&self.data_dir), names, ports, running)
+        HostFacts::examine(self.config_found(), &self.config, Some(&self.data_dir), names, ports, running)
     }
 
     /// The configuration as its file has it now, with the files that it names; the daemon runs with what was there when it started.

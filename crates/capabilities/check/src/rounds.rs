@@ -13,16 +13,17 @@ use parking_lot::Mutex;
 pub struct SharedRounds<T> {
     work: Box<dyn Fn() -> BoxFuture<'static, T> + Send + Sync>,
     /// The round that was begun last.
-    last: Mutex<Option<Round<T>>>,
+    last: Mutex<Option<SharedRound<T>>>,
 }
 
-struct Round<T> {
+/// Round of the work, shared by all who wait for it.
+struct SharedRound<T> {
     began: Instant,
     /// What it has found; `None`: it came to nothing.
     found: Shared<BoxFuture<'static, Option<Arc<T>>>>,
 }
 
-impl<T> Clone for Round<T> {
+impl<T> Clone for SharedRound<T> {
     fn clone(&self) -> Self {
         Self { began: self.began, found: self.found.clone() }
     }
@@ -54,7 +55,7 @@ impl<T: Send + Sync + 'static> SharedRounds<T> {
 
     /// The round that is under way, or a new one. It goes on whoever goes away: however many ask, the work is done once at a
     /// time.
-    fn current(&self) -> Round<T> {
+    fn current(&self) -> SharedRound<T> {
         let mut last = self.last.lock();
         // One that nobody waits for any more is under way until somebody sees that it has ended.
         if let Some(round) = last.as_ref().filter(|round| round.found.peek().is_none()) {
@@ -62,7 +63,7 @@ impl<T: Send + Sync + 'static> SharedRounds<T> {
         }
         let began = Instant::now();
         let running = tokio::spawn((self.work)().map(Arc::new));
-        let round = Round { began, found: running.map(Result::ok).boxed().shared() };
+        let round = SharedRound { began, found: running.map(Result::ok).boxed().shared() };
         *last = Some(round.clone());
         round
     }

@@ -34,7 +34,7 @@ use order::by_time;
 use pb::event_service_server::EventService;
 use places::{PlacedEvent, READINESS, WatcherPlaces};
 use request::WatchedTopics;
-use telling::{EventSource, of_change, of_stream};
+use telling::{WatchedEvents, of_change, of_stream};
 
 /// Serves `EventService`.
 pub struct Events {
@@ -74,7 +74,7 @@ impl Events {
         let shown = wanted.clone();
         let filter = move |record: &ViewRecord| shown.shows(record);
         let sees_audit = caller.scopes.contains(Scope::MeshAdmin);
-        let telling = EventSource::new(wanted.clone(), self.source.clone(), sees_audit);
+        let telling = WatchedEvents::new(wanted.clone(), self.source.clone(), sees_audit);
         let begun = self.watches.begun(telling.kinds(), filter, Some(start.cursor), place);
         let parts = wanted.clone();
         let feed = begun.of(telling).with_parts(Box::new(move |entry, change| parts.parts(entry, change)));

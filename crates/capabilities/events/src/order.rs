@@ -33,13 +33,14 @@ pub fn by_time(
         }
     }
     let coming = iter(now).chain(noticed).boxed();
-    unfold(Merging { log, past, held: None, is_silent: false, coming }, |mut merging| async move {
+    unfold(EventMerge { log, past, held: None, is_silent: false, coming }, |mut merging| async move {
         let next = merging.next().await?;
         Some((next, merging))
     })
 }
 
-struct Merging {
+/// Merge of the events of the log with those that are noticed beside it, in the order of their times.
+struct EventMerge {
     log: BoxStream<'static, PlacedEvent>,
     /// What was noticed before the watch began and is not told yet.
     past: VecDeque<PlacedEvent>,
@@ -51,7 +52,7 @@ struct Merging {
     coming: BoxStream<'static, PlacedEvent>,
 }
 
-impl Merging {
+impl EventMerge {
     async fn next(&mut self) -> Option<PlacedEvent> {
         if self.past.is_empty() {
             return match self.held.take() {

@@ -26,12 +26,13 @@ pub struct ReadinessChange {
 /// The newest changes of one daemon, in memory until it stops.
 #[derive(Default)]
 pub struct ReadinessChanges {
-    kept: Mutex<Kept>,
+    kept: Mutex<ReadinessHistory>,
     newest: watch::Sender<Millis>,
 }
 
+/// History of changes of readiness, the oldest first.
 #[derive(Default)]
-struct Kept {
+struct ReadinessHistory {
     changes: VecDeque<Arc<ReadinessChange>>,
     /// The needs as they were at the last look; empty before the first.
     known: Vec<ReadinessItem>,

@@ -25,8 +25,8 @@ const NEEDS: &[&str] = &["degraded", "recovered"];
 /// The needs that are about the store.
 const OF_STORE: &[&str] = &["store", "store-room", "store-settings", "store-sentinels", "history"];
 
-/// The registry as one watcher of events is told of it.
-pub struct EventSource {
+/// Events of the registry, as one watcher is told of them.
+pub struct WatchedEvents {
     wanted: Arc<WatchedTopics>,
     /// As `wanted.topics`.
     tellers: Vec<Box<dyn TopicTeller>>,
@@ -36,7 +36,7 @@ pub struct EventSource {
     sees_audit: bool,
 }
 
-impl EventSource {
+impl WatchedEvents {
     /// `source` is whose events they are.
     pub fn new(wanted: Arc<WatchedTopics>, source: String, sees_audit: bool) -> Self {
         let tellers = wanted.topics.iter().map(|topic| topic.teller()).collect();
@@ -54,7 +54,7 @@ impl EventSource {
     }
 }
 
-impl WatchedNoun for EventSource {
+impl WatchedNoun for WatchedEvents {
     type Event = pb::Event;
 
     fn event(&mut self, frame: EventFrame, shown: ShownChange<'_>) -> Option<pb::Event> {

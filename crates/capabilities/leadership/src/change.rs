@@ -6,7 +6,7 @@ use std::time::Duration;
 use omnirelay_core::labels::{self, Labels};
 use omnirelay_core::names::check_node_name;
 use omnirelay_core::scope::{GLOBAL_CONTROL, ScopeKind};
-use omnirelay_decisions::lease::Policy;
+use omnirelay_decisions::lease::ElectionPolicy;
 use omnirelay_host::chance::correlation_id;
 use omnirelay_identity::caller::Caller;
 use omnirelay_leadership_records::scope_state::{NEVER_LED, ScopeState};
@@ -90,7 +90,8 @@ pub(super) async fn set(
     let pb::SetScopeRequest { scope, labels, policy, reason, expected_version, dry_run } = request;
     let labels = labels::update(&Labels::new(), &labels, &[], false)
         .map_err(|error| Fault::invalid(format!("field `labels`: {error}")))?;
-    Policy::of(policy.as_ref()).map_err(|error| Fault::invalid(format!("field `policy`: {error}")))?;
+    ElectionPolicy::of(policy.as_ref())
+        .map_err(|error| Fault::invalid(format!("field `policy`: {error}")))?;
     let asked =
         MutationRequest { caller, rpc: SET_SCOPE, id: scope, reason, expected_version, dry_run, hash };
     of_scope(&asked, registry, |found| {

@@ -143,7 +143,7 @@ fn why_nobody(candidates: &[pb::LeadershipCandidate], leader: &str) -> String {
 }
 
 /// Remainder of a drain: each of these scopes, with what keeps it at the node that leads it.
-pub fn blocked_by(view: &View, leader: &str, scopes: Vec<String>) -> Vec<pb::DrainRemainder> {
+pub fn drain_remainders(view: &View, leader: &str, scopes: Vec<String>) -> Vec<pb::DrainRemainder> {
     let roster = PeerRoster::of(view);
     let nodes = roster.nodes();
     let blocked = |scope: &str| {

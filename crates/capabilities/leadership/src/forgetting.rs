@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use omnirelay_core::text::chain;
-use omnirelay_decisions::lease::Standing;
+use omnirelay_decisions::lease::LeaseStanding;
 use omnirelay_leadership_records::{LEADERSHIP, leadership_id};
 use omnirelay_registry::Registry;
 use omnirelay_registry::act::{CommitPlan, DaemonAct, WriteAuthority};
@@ -20,12 +20,12 @@ const GONE_FOR: Duration = Duration::from_secs(600);
 /// How long lies between two commits, where there is more than one may forget.
 const BETWEEN: Duration = Duration::from_millis(100);
 
-/// Since when scopes are seen to be gone.
-type Gone = BTreeMap<String, Instant>;
+/// Scopes that are seen to be gone, and since when each is.
+type GoneScopes = BTreeMap<String, Instant>;
 
 /// Does so for ever. All daemons do: a lease that is gone already is no change.
 pub async fn forget_leases(registry: &Registry) {
-    let mut gone = Gone::new();
+    let mut gone = GoneScopes::new();
     loop {
         sleep(LOOK_EVERY).await;
         for some in look(registry, &mut gone).chunks(COMMIT_WRITES_MAX) {
@@ -38,7 +38,7 @@ pub async fn forget_leases(registry: &Registry) {
 }
 
 /// The scopes that have been gone for long enough.
-fn look(registry: &Registry, gone: &mut Gone) -> Vec<String> {
+fn look(registry: &Registry, gone: &mut GoneScopes) -> Vec<String> {
     let view = registry.view();
     // What a new epoch has lost is about to be there again.
     if !view.head().caught_up || registry.is_stale() {
@@ -72,19 +72,20 @@ async fn forget(registry: &Registry, scopes: &[String]) -> Result<(), CommitErro
 fn free(view: &View) -> Vec<String> {
     let tenancy = view.tenancy();
     let now = tenancy.now();
-    let is_free =
-        |(lease, standing): &(&omnirelay_store::Lease, Standing)| is_over(standing) && lease.token < now.0;
+    let is_free = |(lease, standing): &(&omnirelay_store::Lease, LeaseStanding)| {
+        is_over(standing) && lease.token < now.0
+    };
     tenancy.all().filter(is_free).map(|(lease, _)| lease.scope.clone()).collect()
 }
 
-fn is_over(standing: &Standing) -> bool {
+fn is_over(standing: &LeaseStanding) -> bool {
     match standing {
-        Standing::Released
-        | Standing::Expired { .. }
-        | Standing::Closed { .. }
-        | Standing::Replaced
-        | Standing::Unknown => true,
-        Standing::Live { .. } | Standing::Unconfirmed { .. } => false,
+        LeaseStanding::Released
+        | LeaseStanding::Expired { .. }
+        | LeaseStanding::Closed { .. }
+        | LeaseStanding::Replaced
+        | LeaseStanding::Unknown => true,
+        LeaseStanding::Live { .. } | LeaseStanding::Unconfirmed { .. } => false,
     }
 }
 
@@ -132,7 +133,7 @@ mod tests {
         // However long it was led.
         sleep(GONE_FOR * 2).await;
         released_all().await;
-        let mut gone = Gone::new();
+        let mut gone = GoneScopes::new();
         assert!(look(registry, &mut gone).is_empty(), "it has just been given back");
         sleep(GONE_FOR / 2).await;
         store.commit(commit(vec![acquire(&"young")], vec![])).await.unwrap();

@@ -33,7 +33,7 @@ use prost::Message as _;
 use tonic::Response;
 use xxhash_rust::xxh64::Xxh64;
 
-pub use explain::blocked_by;
+pub use explain::drain_remainders;
 pub use mount::{KINDS, mount};
 use pb::leadership_control_service_server::LeadershipControlService;
 

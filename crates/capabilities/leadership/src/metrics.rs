@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use omnirelay_core::scope::ScopeKind;
 use omnirelay_core::time::Millis;
-use omnirelay_node::metrics::registrar::{MetricRegistrar as _, level, retain};
+use omnirelay_node::metrics::registrar::{MetricRegistrar as _, gauge_value, retain};
 use omnirelay_registry::Registry;
 use parking_lot::Mutex;
 use prometheus::{GaugeVec, HistogramVec, IntCounter, IntCounterVec, IntGauge};
@@ -113,7 +113,7 @@ impl LeadershipMetrics {
             self.retain(is_there, is_node);
         }
         let leading = self.leading.lock().clone();
-        self.led.set(level(leading.len()));
+        self.led.set(gauge_value(leading.len()));
         self.lease_age.reset();
         let now = view.now();
         for (scope, since) in &leading {

@@ -6,7 +6,7 @@ use omnirelay_host::chance::random_u64;
 use omnirelay_leadership_records::{LEADERSHIP, leadership_id};
 use omnirelay_node::{CapabilityKinds, NodeBuilder, NodeError, PortName, StopPhase};
 use omnirelay_peer_records::peer_id;
-use omnirelay_registry::epoch_loss::{RestoredBy, RestoredKind};
+use omnirelay_registry::epoch_loss::{RestorationRule, RestoredBy};
 use omnirelay_settings::Config;
 use omnirelay_wire::pb::omnirelay::mesh::control::v1::leadership_control_service_server::LeadershipControlServiceServer;
 use tonic::codec::CompressionEncoding::Gzip;
@@ -20,7 +20,7 @@ use crate::watching::topic;
 pub const KINDS: CapabilityKinds = CapabilityKinds {
     mirrored: &[LEADERSHIP],
     // The labels and the policy, as leases are gone.
-    restored: &[RestoredKind::merged(LEADERSHIP, RestoredBy::Furthest)],
+    restored: &[RestorationRule::merged(LEADERSHIP, RestoredBy::Furthest)],
     ..CapabilityKinds::NONE
 };
 

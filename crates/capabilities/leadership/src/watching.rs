@@ -81,7 +81,7 @@ impl Leaders {
         if let Some(LogTurn { left_out }) = turn {
             info!(scope = %scopes, transport, request_id, left_out, "leadership stream opened");
         }
-        let open = Open { scopes, transport, request_id, told: turn.is_some() };
+        let open = LoggedStream { scopes, transport, request_id, told: turn.is_some() };
         Ok((begun, WatchedScopes { registry: self.registry.clone(), _open: Some(open) }))
     }
 }
@@ -110,8 +110,8 @@ fn shown(scopes: &[String]) -> String {
     }
 }
 
-/// An open stream; says so in the log when it is closed.
-struct Open {
+/// Open stream; says so in the log when it is closed.
+struct LoggedStream {
     scopes: String,
     transport: &'static str,
     request_id: String,
@@ -119,7 +119,7 @@ struct Open {
     told: bool,
 }
 
-impl Drop for Open {
+impl Drop for LoggedStream {
     fn drop(&mut self) {
         let Self { scopes, transport, request_id, told } = self;
         if *told {
@@ -132,7 +132,7 @@ impl Drop for Open {
 struct WatchedScopes {
     registry: Arc<Registry>,
     /// `None`: it is part of another stream.
-    _open: Option<Open>,
+    _open: Option<LoggedStream>,
 }
 
 impl WatchedNoun for WatchedScopes {

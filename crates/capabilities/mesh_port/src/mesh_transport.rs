@@ -104,7 +104,7 @@ impl MeshTransport {
             version_min,
             version_max,
             revocations_number: self.own.trust.current().revocations.number(),
-            instance: self.own.gossip.upgrade().map_or(0, |gossip| gossip.start()),
+            instance: self.own.gossip.upgrade().map_or(0, |gossip| gossip.instance()),
         })
     }
 }

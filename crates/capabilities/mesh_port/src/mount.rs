@@ -106,7 +106,7 @@ fn tell(
                 MeshPort::NotEnrolled | MeshPort::Taken(_) => None,
             };
             if let Some(OpenMeshPort { address, udp }) = open {
-                let told = told(config.mesh.advertise.as_deref(), address, host);
+                let told = advertised_address(config.mesh.advertise.as_deref(), address, host);
                 let http3 = udp.is_some();
                 transport.use_udp(udp);
                 presence.say(|says| {
@@ -128,7 +128,7 @@ fn tell(
 
 /// Address at which others reach a port: as the configuration says, else where it is bound, and where it is bound to
 /// all addresses at the address of this host that others are told.
-pub fn told(advertise: Option<&str>, bound: SocketAddr, host: IpAddr) -> String {
+pub fn advertised_address(advertise: Option<&str>, bound: SocketAddr, host: IpAddr) -> String {
     match advertise {
         Some(advertise) => advertise.to_owned(),
         None if bound.ip().is_unspecified() => SocketAddr::new(host, bound.port()).to_string(),
@@ -150,7 +150,7 @@ mod tests {
         ];
         for (what, advertise, bound, expected) in cases {
             let host = "10.0.0.9".parse().unwrap();
-            assert_eq!(told(advertise, bound.parse().unwrap(), host), expected, "{what}");
+            assert_eq!(advertised_address(advertise, bound.parse().unwrap(), host), expected, "{what}");
         }
     }
 }

@@ -90,7 +90,7 @@ fn gossip(
     let (speaks, trust, state) = (gossip.clone(), node.trust.clone(), node.mesh_port.subscribe());
     let host = node.addresses.host;
     node.run(StopPhase::HandOver, async move {
-        let says = Speaker { config, trust, host };
+        let says = GossipAnnouncer { config, trust, host };
         says.run(&speaks, state).await;
     });
     let tells = gossip.clone();
@@ -101,14 +101,14 @@ fn gossip(
     Ok(gossip)
 }
 
-/// Says what this node is.
-struct Speaker {
+/// Announcer of this node in gossip: says what it is.
+struct GossipAnnouncer {
     config: Arc<Config>,
     trust: Arc<MeshTrust>,
     host: std::net::IpAddr,
 }
 
-impl Speaker {
+impl GossipAnnouncer {
     /// Begins once the mesh port is open, and says anew what changes.
     async fn run(&self, gossip: &Gossip, mut state: watch::Receiver<MeshPort>) {
         let (mut trusted, mut told) = (self.trust.changes(), 0);
@@ -161,7 +161,7 @@ impl Speaker {
             zone: node.zone.clone(),
             wire_versions: VERSIONS,
             http3: open.udp.is_some(),
-            endpoint: crate::mount::told(mesh.advertise.as_deref(), open.address, self.host),
+            endpoint: crate::mount::advertised_address(mesh.advertise.as_deref(), open.address, self.host),
             certificate_not_after: own.map(|own| own.leaf.not_after),
             pinned: !mesh.pinned_certificates.is_empty(),
             labels: node.labels.clone(),

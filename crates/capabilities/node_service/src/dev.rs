@@ -34,7 +34,7 @@ pub enum InjectedFault {
 }
 
 /// Outcome of a fault that was injected into a node.
-pub enum FateOutcome {
+pub enum InjectedFaultOutcome {
     /// The node was so already, or is not in a state from which it could become so.
     Unchanged,
     /// Of all nodes only this one runs: nobody could be asked to bring any of them back.
@@ -52,7 +52,7 @@ pub trait DevProcess: Send + Sync + 'static {
     fn nodes(&self) -> Vec<pb::DevNode>;
 
     /// Carries out a fate; `None` for an unknown node. Does not block.
-    fn decree(&self, node_id: &str, fate: InjectedFault) -> Option<FateOutcome>;
+    fn decree(&self, node_id: &str, fate: InjectedFault) -> Option<InjectedFaultOutcome>;
 }
 
 /// Serves `DevService` for a process.
@@ -81,15 +81,15 @@ impl DevCalls {
                 .hint("omnirelay dev list")
         };
         let changed = match self.process.decree(&node_id, fate).ok_or_else(unknown)? {
-            FateOutcome::Unchanged => false,
-            FateOutcome::Last => return Err(last(&node_id)),
-            FateOutcome::Done => true,
-            FateOutcome::Ending(end) => {
+            InjectedFaultOutcome::Unchanged => false,
+            InjectedFaultOutcome::Last => return Err(last(&node_id)),
+            InjectedFaultOutcome::Done => true,
+            InjectedFaultOutcome::Ending(end) => {
                 // One that does not end in time is being ended still.
                 let _ = timeout(END_LIMIT, end).await;
                 true
             }
-            FateOutcome::Starting(end) => {
+            InjectedFaultOutcome::Starting(end) => {
                 let end = end.await.unwrap_or_else(|_| Err("its thread ended".to_owned()));
                 end.map_err(|what| not_started(&node_id, &what))?;
                 true

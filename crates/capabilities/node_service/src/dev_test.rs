@@ -18,8 +18,8 @@ impl DevProcess for One {
         vec![pb::DevNode { node_id: "node-2".into(), ..pb::DevNode::default() }]
     }
 
-    fn decree(&self, node_id: &str, _: InjectedFault) -> Option<FateOutcome> {
-        (node_id == "node-2").then_some(FateOutcome::Done)
+    fn decree(&self, node_id: &str, _: InjectedFault) -> Option<InjectedFaultOutcome> {
+        (node_id == "node-2").then_some(InjectedFaultOutcome::Done)
     }
 }
 

@@ -10,7 +10,7 @@ use futures_util::stream::{self, StreamExt as _, unfold};
 use omnirelay_core::spiffe::CertificateHolder;
 use omnirelay_core::text::{chain, shown};
 use omnirelay_identity::caller::Caller;
-use omnirelay_node::operations::{Cancelled, FollowedOperation, Operations, has_ended};
+use omnirelay_node::operations::{CancelOutcome, FollowedOperation, Operations, has_ended};
 use omnirelay_node::transport::NodeTransport;
 use omnirelay_node::transport::channel::MeshChannel;
 use omnirelay_nouns::feed::{NounEventStream, WatchPlaces};
@@ -82,7 +82,8 @@ impl OperationCalls {
         let (changed, operation) = if asked.dry_run {
             (changes, before)
         } else {
-            let Cancelled { changed, operation } = self.operations.cancel(id).ok_or_else(|| not_found(id))?;
+            let CancelOutcome { changed, operation } =
+                self.operations.cancel(id).ok_or_else(|| not_found(id))?;
             (changed, operation)
         };
         Ok(pb::OperationChange {
@@ -186,7 +187,7 @@ impl OperationCalls {
             return elsewhere::watched(id, channel, self.places.take()?).await;
         };
         let place = self.places.take()?;
-        let following = Following { followed, told: Told::Nothing, _place: place };
+        let following = OperationWatch { followed, told: WatchProgress::Nothing, _place: place };
         let events = unfold(following, |mut following| async move {
             let event = following.next().await?;
             Some((Ok(event.into()), following))
@@ -210,38 +211,40 @@ fn not_found(id: &str) -> Fault {
         .detail("operationId", id)
 }
 
-/// A watch being served.
-struct Following {
+/// Watch of an operation that is being served.
+struct OperationWatch {
     followed: FollowedOperation,
-    told: Told,
+    told: WatchProgress,
     _place: OwnedSemaphorePermit,
 }
 
+/// Progress of a watch: how much of the operation it was told.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Told {
+enum WatchProgress {
     Nothing,
     Snapshot,
     AllButEnd,
     End,
 }
 
-impl Following {
+impl OperationWatch {
     async fn next(&mut self) -> Option<pb::OperationEvent> {
         match self.told {
-            Told::Nothing => {
+            WatchProgress::Nothing => {
                 let operation = self.followed.now();
-                self.told = if has_ended(&operation) { Told::AllButEnd } else { Told::Snapshot };
+                self.told =
+                    if has_ended(&operation) { WatchProgress::AllButEnd } else { WatchProgress::Snapshot };
                 return Some(event(Type::Snapshot, operation));
             }
-            Told::End => return None,
-            Told::Snapshot => self.followed.changed().await,
-            Told::AllButEnd => {}
+            WatchProgress::End => return None,
+            WatchProgress::Snapshot => self.followed.changed().await,
+            WatchProgress::AllButEnd => {}
         }
         let operation = self.followed.now();
         if !has_ended(&operation) {
             return Some(event(Type::Modified, operation));
         }
-        self.told = Told::End;
+        self.told = WatchProgress::End;
         Some(event(Type::Finished, operation))
     }
 }

@@ -43,7 +43,7 @@ use xxhash_rust::xxh64::xxh64;
 use filter::PeerFilter;
 #[cfg(any(test, feature = "testing"))]
 pub use mount::mount_alone;
-pub use mount::{KINDS, SaidAtStart, ShownOfPeers, mount, presence};
+pub use mount::{KINDS, ShownOfPeers, StartupAnnouncement, mount, presence};
 use omnirelay_peer_records::{UnprovenNodes, UnprovenReasons};
 use watching::WatchedPeers;
 

@@ -1,6 +1,6 @@
 //! Metrics that a node keeps of peers.
 
-use omnirelay_node::metrics::registrar::level;
+use omnirelay_node::metrics::registrar::gauge_value;
 
 omnirelay_node::metrics! {
     /// Metrics of peers.
@@ -12,6 +12,6 @@ omnirelay_node::metrics! {
 impl PeersMetrics {
     /// Notes how many peers have a status.
     pub fn set(&self, status: &str, count: usize) {
-        self.peers.with_label_values(&[status]).set(level(count));
+        self.peers.with_label_values(&[status]).set(gauge_value(count));
     }
 }

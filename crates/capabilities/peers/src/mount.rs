@@ -10,7 +10,7 @@ use omnirelay_peer_records::PEER;
 use omnirelay_peer_records::merge::PeerMerger;
 use omnirelay_peer_records::presence::{Presence, PresenceSettings};
 use omnirelay_peer_records::roster::statuses;
-use omnirelay_registry::epoch_loss::{RestoredBy, RestoredKind};
+use omnirelay_registry::epoch_loss::{RestorationRule, RestoredBy};
 use omnirelay_registry::view::View;
 use omnirelay_wire::pb::omnirelay::mesh::control::v1 as pb;
 use tonic::codec::CompressionEncoding::Gzip;
@@ -24,13 +24,13 @@ use pb::peer_control_service_server::PeerControlServiceServer;
 pub const KINDS: CapabilityKinds = CapabilityKinds {
     mirrored: &[PEER],
     // What operators ordered of a peer is to outlive it, so every daemon restores what it knows of that.
-    restored: &[RestoredKind::merged(PEER, RestoredBy::Presence)],
+    restored: &[RestorationRule::merged(PEER, RestoredBy::Presence)],
     ..CapabilityKinds::NONE
 };
 
 /// Facts that a node says of itself at its start and other capabilities know.
 #[derive(Debug, Default)]
-pub struct SaidAtStart {
+pub struct StartupAnnouncement {
     /// The public key of the seals of its audit records.
     pub audit_key: Vec<u8>,
     /// Where its relay is.
@@ -42,7 +42,7 @@ pub struct SaidAtStart {
 }
 
 /// Presence of this node in the mesh. It has none before [`mount`].
-pub fn presence(node: &mut NodeBuilder, said: SaidAtStart) -> Arc<Presence> {
+pub fn presence(node: &mut NodeBuilder, said: StartupAnnouncement) -> Arc<Presence> {
     let presence = Arc::new(of_node(node, said));
     let stands = presence.clone();
     node.readiness.add(move || {
@@ -73,7 +73,7 @@ impl Default for ShownOfPeers {
 
 /// Mounts peers as a node has them that can do nothing else.
 #[cfg(any(test, feature = "testing"))]
-pub fn mount_alone(node: &mut NodeBuilder, said: SaidAtStart) -> Result<Arc<Presence>, NodeError> {
+pub fn mount_alone(node: &mut NodeBuilder, said: StartupAnnouncement) -> Result<Arc<Presence>, NodeError> {
     let presence = presence(node, said);
     mount(node, presence.clone(), ShownOfPeers::default())?;
     Ok(presence)
@@ -104,7 +104,7 @@ pub fn mount(
     Ok(peers)
 }
 
-fn of_node(node: &NodeBuilder, said: SaidAtStart) -> Presence {
+fn of_node(node: &NodeBuilder, said: StartupAnnouncement) -> Presence {
     let config = &node.config;
     let settings = PresenceSettings {
         session_ttl: config.session_ttl(),

@@ -13,7 +13,7 @@ use omnirelay_peer_records::roster::{PeerRoster, PeerStanding};
 use omnirelay_peer_records::{PEER, own_session};
 use omnirelay_registry::Registry;
 use omnirelay_registry::act::{CommitPlan, DaemonAct, WriteAuthority, put};
-use omnirelay_registry::reactor::PacedScene;
+use omnirelay_registry::reactor::LookPace;
 use omnirelay_registry::view::{View, ViewRecord};
 use omnirelay_store::{CommitError, GroupRef, Precondition, Write};
 use omnirelay_wire::pb::omnirelay::store::v1::PeerValue;
@@ -36,15 +36,15 @@ pub struct SilenceVerdicts {
     turn: Duration,
 }
 
-/// A verdict that is due from an instant on.
-struct Due {
+/// Verdict that is due from an instant on.
+struct DueVerdict {
     record: Arc<ViewRecord>,
     verdict: PeerVerdict,
     at: Millis,
     standing: PeerStanding,
 }
 
-impl Due {
+impl DueVerdict {
     /// The session that must be over.
     fn session(&self) -> GroupRef {
         self.standing.session_of(&self.record)
@@ -64,7 +64,7 @@ impl SilenceVerdicts {
             // Whoever is spared now is looked at again with each beat.
             (session, view.spares_all().then(|| view.connectivity().beats()))
         };
-        let pace = PacedScene { sense: |view: &View| view.changed(&PEER), between: PACE };
+        let pace = LookPace { sense: |view: &View| view.changed(&PEER), between: PACE };
         self.registry.react_paced(sense, pace, || self.look()).await;
     }
 
@@ -99,7 +99,7 @@ impl SilenceVerdicts {
     }
 
     /// The verdicts that are for this node to record now, and when the next one is.
-    fn mine(&self) -> (Vec<Due>, Option<Millis>) {
+    fn mine(&self) -> (Vec<DueVerdict>, Option<Millis>) {
         let view = self.registry.view();
         if view.spares_all() || !self.presence.is_registered() {
             return (Vec::new(), None);
@@ -115,14 +115,14 @@ impl SilenceVerdicts {
                 false => later = Some(later.map_or(one.at, |later| later.min(one.at))),
             }
         }
-        let (mine, theirs): (Vec<Due>, Vec<Due>) =
+        let (mine, theirs): (Vec<DueVerdict>, Vec<DueVerdict>) =
             self.in_turn(due).into_iter().partition(|due| due.at <= now);
         (mine, theirs.iter().map(|due| due.at).chain(later).min())
     }
 
     /// Puts verdicts off for as many turns as there are nodes before this one. Those have turns that are alive: who is
     /// judged is not among them by then, nor is anybody who is long gone.
-    fn in_turn(&self, due: Vec<Due>) -> Vec<Due> {
+    fn in_turn(&self, due: Vec<DueVerdict>) -> Vec<DueVerdict> {
         if due.is_empty() {
             return due;
         }
@@ -139,14 +139,14 @@ impl SilenceVerdicts {
     }
 
     /// What is next to become of a peer if it stays as silent as it is, and no earlier than that; `None`: nothing.
-    fn due(&self, record: &Arc<ViewRecord>, now: Millis) -> Option<Due> {
+    fn due(&self, record: &Arc<ViewRecord>, now: Millis) -> Option<DueVerdict> {
         let standing = PeerStanding::of(record)?;
         let since = standing.status_since.as_ref().map(millis).unwrap_or_default().as_of(now);
         let of = |silent_since, last_seen| {
             let (status, kept) = (standing.status(), standing.cordoned);
             let silence = PeerSilence { status, since, silent_since, last_seen, kept };
             let (verdict, at) = next_verdict(&silence, self.presence.patience())?;
-            Some(Due { record: record.clone(), verdict, at, standing })
+            Some(DueVerdict { record: record.clone(), verdict, at, standing })
         };
         // What was heard of it puts that off at most: of those that are long gone nobody asks.
         let unheard = of(Millis(0), Millis(0))?;
@@ -161,7 +161,7 @@ impl SilenceVerdicts {
     }
 }
 
-fn plan(by: &Presence, due: &Due, now: Millis) -> CommitPlan {
+fn plan(by: &Presence, due: &DueVerdict, now: Millis) -> CommitPlan {
     let (record, over) = (&due.record, Precondition::GroupOver(due.session()));
     let id = &record.record.id;
     let plan =
@@ -171,7 +171,7 @@ fn plan(by: &Presence, due: &Due, now: Millis) -> CommitPlan {
         PeerVerdict::Dead => (Status::Dead, "silent"),
         PeerVerdict::Forgotten => return plan.write([Write::Delete { id: id.clone() }]),
     };
-    let told = by.told(id, (due.standing.status(), status), reason);
+    let told = by.membership_audit(id, (due.standing.status(), status), reason);
     let mut judged = record.value::<PeerValue>().map(|value| PeerValue::clone(&value)).unwrap_or_default();
     judged.set_status(status);
     reason.clone_into(&mut judged.status_reason);

@@ -44,7 +44,7 @@ impl Peers {
         let (now, _) = gossip.changed_since(u64::MAX);
         let seen = if asked.since.is_empty() { now } else { seen(&gossip, &asked.since) };
         let (registry, waiting) = (self.registry.clone(), VecDeque::new());
-        let hearing = Hearing { feed, filter, registry, gossip, unproven, seen, waiting };
+        let hearing = PeerWatch { feed, filter, registry, gossip, unproven, seen, waiting };
         Ok(Box::pin(unfold(hearing, |mut hearing| async { Some((Ok(hearing.next().await), hearing)) })))
     }
 }
@@ -52,12 +52,12 @@ impl Peers {
 /// How many changes a cursor has seen of those that this start of the node has heard; none of another one's.
 fn seen(gossip: &Gossip, cursor: &str) -> u64 {
     let place = place_in(cursor, SOURCE).and_then(|place| place.split_once(':'));
-    let of_this_start = place.filter(|(start, _)| u64::from_str_radix(start, 16) == Ok(gossip.start()));
+    let of_this_start = place.filter(|(start, _)| u64::from_str_radix(start, 16) == Ok(gossip.instance()));
     of_this_start.and_then(|(_, seen)| seen.parse().ok()).unwrap_or(0)
 }
 
-/// A watch of peers and of their health.
-struct Hearing {
+/// Watch of peers and of their health.
+struct PeerWatch {
     feed: Feed<WatchedPeers>,
     filter: Arc<PeerFilter>,
     registry: Arc<Registry>,
@@ -69,7 +69,7 @@ struct Hearing {
     waiting: VecDeque<String>,
 }
 
-impl Hearing {
+impl PeerWatch {
     async fn next(&mut self) -> EncodedMessage<pb::PeerEvent> {
         loop {
             // Within a snapshot nobody could go on from there.
@@ -110,7 +110,7 @@ impl Hearing {
             peer: Some(shown),
             // Behind all that waits only the last has seen everything.
             cursor: match self.waiting.is_empty() {
-                true => format!("{cursor},{SOURCE}={:x}:{}", self.gossip.start(), self.seen),
+                true => format!("{cursor},{SOURCE}={:x}:{}", self.gossip.instance(), self.seen),
                 false => cursor.to_owned(),
             },
             prev_cursor: cursor.to_owned(),

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use omnirelay_core::time::Millis;
-use omnirelay_node::metrics::registrar::level;
+use omnirelay_node::metrics::registrar::gauge_value;
 use omnirelay_wire::pb::omnirelay::registers::v1::SyncCounts;
 
 /// Counts of the advertisements that a pool shows.
@@ -66,14 +66,14 @@ impl RegistersMetrics {
 
     /// Notes how many registers this node hosts, advertised and not.
     pub fn set_registers(&self, advertised: usize, others: usize) {
-        self.registers.with_label_values(&["true"]).set(level(advertised));
-        self.registers.with_label_values(&["false"]).set(level(others));
+        self.registers.with_label_values(&["true"]).set(gauge_value(advertised));
+        self.registers.with_label_values(&["false"]).set(gauge_value(others));
     }
 
     /// Notes how many advertisements the pool shows.
     pub fn set_pool(&self, counts: PoolCounts) {
-        self.advertisements.with_label_values(&["local"]).set(level(counts.local));
-        self.advertisements.with_label_values(&["remote"]).set(level(counts.remote));
-        self.deferred.set(level(counts.deferred));
+        self.advertisements.with_label_values(&["local"]).set(gauge_value(counts.local));
+        self.advertisements.with_label_values(&["remote"]).set(gauge_value(counts.remote));
+        self.deferred.set(gauge_value(counts.deferred));
     }
 }

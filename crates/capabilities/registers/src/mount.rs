@@ -8,7 +8,7 @@ use omnirelay_node::readiness::item;
 use omnirelay_node::{CapabilityKinds, NodeBuilder, NodeError, PortName, StopPhase};
 use omnirelay_peer_records::own_session;
 use omnirelay_peer_records::presence::Presence;
-use omnirelay_registry::epoch_loss::{RestoredBy, RestoredKind};
+use omnirelay_registry::epoch_loss::{RestorationRule, RestoredBy};
 use omnirelay_settings::peer_service;
 use omnirelay_wire::pb::omnirelay::registers::v1::advertisement_exchange_service_server::AdvertisementExchangeServiceServer;
 use omnirelay_wire::pb::omnirelay::registers::v1::advertisement_service_server::AdvertisementServiceServer;
@@ -27,9 +27,9 @@ use crate::{advertisements, catalogue};
 pub const KINDS: CapabilityKinds = CapabilityKinds {
     mirrored: &[REGISTER, ADVERTISEMENT],
     restored: &[
-        RestoredKind::of(REGISTER, RestoredBy::Owner),
+        RestorationRule::of(REGISTER, RestoredBy::Owner),
         // The pool of their node has them, and writes them in its new session.
-        RestoredKind::of(ADVERTISEMENT, RestoredBy::ItsPart),
+        RestorationRule::of(ADVERTISEMENT, RestoredBy::ItsPart),
     ],
     ..CapabilityKinds::NONE
 };

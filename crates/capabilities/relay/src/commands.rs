@@ -15,7 +15,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::RELAY_RUNBOOK;
-use super::sessions::{AgentSessions, CONTEXT_ID_BYTES_MAX, Stream, UnsentCommand};
+use super::sessions::{AgentSessions, AgentStream, CONTEXT_ID_BYTES_MAX, UnsentCommand};
 use super::stream::CommandAcks;
 use pb::operation_context_command_ack::Status;
 
@@ -33,11 +33,11 @@ const REMEMBERED_FOR: Duration = Duration::from_secs(24 * 3600);
 /// The commands of one relay.
 #[derive(Default)]
 pub struct RelayCommands {
-    by_id: Mutex<BTreeMap<String, Command>>,
+    by_id: Mutex<BTreeMap<String, GivenCommand>>,
 }
 
-/// One command that was given.
-struct Command {
+/// Command that was given, with its answer.
+struct GivenCommand {
     agent_id: String,
     /// What was sent; another one under the same id is refused.
     payload: RawMessage,
@@ -46,7 +46,7 @@ struct Command {
     answer: watch::Sender<Option<AgentAnswer>>,
 }
 
-impl Command {
+impl GivenCommand {
     /// Somebody waits for it, or may ask what became of it.
     fn is_worth_keeping(&self) -> bool {
         let answered = self.answer.borrow().is_some() && self.given.elapsed() < REMEMBERED_FOR;
@@ -54,18 +54,19 @@ impl Command {
     }
 }
 
-type Answers = watch::Receiver<Option<AgentAnswer>>;
+/// Receiver of the answer to a command.
+type AnswerReceiver = watch::Receiver<Option<AgentAnswer>>;
 /// Answer of an agent to a command, with what it says beyond what is understood here.
 pub type AgentAnswer = EncodedMessage<pb::OperationContextCommandAck>;
 
 /// Command to an agent.
 #[derive(Clone, Debug)]
-pub enum CommandOrder {
+pub enum AgentCommand {
     Set(EncodedMessage<pb::SetOperationContextCommand>),
     Clear(EncodedMessage<pb::ClearOperationContextCommand>),
 }
 
-impl CommandOrder {
+impl AgentCommand {
     pub fn command_id(&self) -> &str {
         match self {
             Self::Set(command) => &command.command_id,
@@ -100,10 +101,10 @@ impl CommandOrder {
 
 /// A command that an agent was sent, or has answered already.
 pub struct SentCommand {
-    order: CommandOrder,
-    answers: Answers,
+    order: AgentCommand,
+    answers: AnswerReceiver,
     /// `None`: it was not sent again.
-    stream: Option<Arc<Stream>>,
+    stream: Option<Arc<AgentStream>>,
 }
 
 impl RelayCommands {
@@ -116,7 +117,7 @@ impl RelayCommands {
         &self,
         sessions: &AgentSessions,
         agent_id: &str,
-        order: CommandOrder,
+        order: AgentCommand,
     ) -> Result<SentCommand, Fault> {
         let stream = addressee(sessions, agent_id);
         let answers = self.remember(agent_id, &order, &stream)?;
@@ -135,9 +136,9 @@ impl RelayCommands {
     fn remember(
         &self,
         agent_id: &str,
-        order: &CommandOrder,
-        stream: &Result<Arc<Stream>, Fault>,
-    ) -> Result<Answers, Fault> {
+        order: &AgentCommand,
+        stream: &Result<Arc<AgentStream>, Fault>,
+    ) -> Result<AnswerReceiver, Fault> {
         let payload = order.payload();
         let mut by_id = self.by_id.lock();
         if let Some(known) =
@@ -160,7 +161,7 @@ impl RelayCommands {
             }
         }
         let (answer, answers) = watch::channel(None);
-        let command = Command { agent_id: agent_id.to_owned(), payload, given: Instant::now(), answer };
+        let command = GivenCommand { agent_id: agent_id.to_owned(), payload, given: Instant::now(), answer };
         by_id.insert(order.command_id().to_owned(), command);
         Ok(answers)
     }
@@ -199,10 +200,10 @@ impl SentCommand {
 }
 
 impl CommandAcks for RelayCommands {
-    fn note(&self, stream: &Stream, ack: AgentAnswer) {
+    fn note(&self, stream: &AgentStream, ack: AgentAnswer) {
         let ack = bounded(ack);
         let by_id = self.by_id.lock();
-        let of_agent = |command: &&Command| command.agent_id == *stream.session.agent_id;
+        let of_agent = |command: &&GivenCommand| command.agent_id == *stream.session.agent_id;
         let Some(command) = by_id.get(&ack.command_id).filter(of_agent) else {
             tracing::debug!(agent = %stream.session.agent_id, "answer to no command was ignored");
             return;
@@ -243,7 +244,7 @@ fn is_final(answer: &AgentAnswer) -> bool {
 }
 
 /// The stream that takes commands for an agent.
-fn addressee(sessions: &AgentSessions, agent_id: &str) -> Result<Arc<Stream>, Fault> {
+fn addressee(sessions: &AgentSessions, agent_id: &str) -> Result<Arc<AgentStream>, Fault> {
     let shown: String = agent_id.chars().take(128).collect();
     let Some((_, stream)) = sessions.current(agent_id) else {
         return Err(Fault::new(reasons::DRONE_NOT_FOUND, format!("no agent `{shown}` has a session here"))
@@ -261,7 +262,7 @@ fn addressee(sessions: &AgentSessions, agent_id: &str) -> Result<Arc<Stream>, Fa
     }
 }
 
-fn gone(stream: &Stream) -> Fault {
+fn gone(stream: &AgentStream) -> Fault {
     let agent_id = &stream.session.agent_id;
     if stream.session.is_replaced() {
         let message = format!("agent `{agent_id}` has begun another session without answering");
@@ -292,7 +293,7 @@ fn too_many(what: &str) -> Fault {
 }
 
 /// The answer, unless the agent says that it does something else now than it was told to.
-fn fitting(order: &CommandOrder, answer: AgentAnswer) -> Result<AgentAnswer, Fault> {
+fn fitting(order: &AgentCommand, answer: AgentAnswer) -> Result<AgentAnswer, Fault> {
     let obeyed = matches!(answer.status(), Status::Applied | Status::AlreadyApplied);
     if obeyed && answer.active_context.as_ref() != order.context() {
         tracing::warn!(

@@ -23,7 +23,7 @@ impl Rig {
         self.sessions.register(asked).unwrap();
     }
 
-    fn connect(&self, shape: Option<StreamShape>) -> (Arc<Stream>, StreamOrders) {
+    fn connect(&self, shape: Option<StreamShape>) -> (Arc<AgentStream>, StreamOrders) {
         self.register();
         let (stream, orders) = self.sessions.open("a").unwrap_or_else(|fault| panic!("{fault:?}"));
         if let Some(shape) = shape {
@@ -32,7 +32,7 @@ impl Rig {
         (stream, orders)
     }
 
-    async fn give(&self, order: CommandOrder) -> Result<Status, String> {
+    async fn give(&self, order: AgentCommand) -> Result<Status, String> {
         let answer = match self.commands.send(&self.sessions, "a", order) {
             Ok(given) => given.answer().await,
             Err(fault) => Err(fault),
@@ -40,7 +40,7 @@ impl Rig {
         answer.map(|answer| answer.status()).map_err(|fault| fault.reason.to_string())
     }
 
-    fn answer(&self, stream: &Stream, command_id: &str, status: Status, flight: &str) {
+    fn answer(&self, stream: &AgentStream, command_id: &str, status: Status, flight: &str) {
         let active_context = (!flight.is_empty()).then(|| context(flight));
         let (command_id, status) = (command_id.to_owned(), status.into());
         let ack = pb::OperationContextCommandAck { command_id, status, active_context, error: String::new() };
@@ -48,7 +48,7 @@ impl Rig {
     }
 
     /// Gives an order, and answers what is sent.
-    async fn answered(&self, order: CommandOrder, status: Status, flight: &str) -> Result<Status, String> {
+    async fn answered(&self, order: AgentCommand, status: Status, flight: &str) -> Result<Status, String> {
         let (stream, mut orders) = self.connect(Some(StreamShape::Envelope));
         let command_id = order.command_id().to_owned();
         let agent = async {
@@ -63,14 +63,14 @@ fn context(flight: &str) -> pb::OperationContext {
     pb::OperationContext { flight_id: flight.to_owned(), intent_id: "i".to_owned(), intent_version: 1 }
 }
 
-fn set(command_id: &str, flight: &str) -> CommandOrder {
+fn set(command_id: &str, flight: &str) -> AgentCommand {
     let (command_id, context) = (command_id.to_owned(), Some(context(flight)));
-    CommandOrder::Set(pb::SetOperationContextCommand { command_id, context }.into())
+    AgentCommand::Set(pb::SetOperationContextCommand { command_id, context }.into())
 }
 
-fn clear(command_id: &str) -> CommandOrder {
+fn clear(command_id: &str) -> AgentCommand {
     let (command_id, flight_id) = (command_id.to_owned(), "f".to_owned());
-    CommandOrder::Clear(pb::ClearOperationContextCommand { command_id, flight_id }.into())
+    AgentCommand::Clear(pb::ClearOperationContextCommand { command_id, flight_id }.into())
 }
 
 #[tokio::test]

@@ -22,7 +22,7 @@ use tokio::time::timeout;
 use tonic::{Request, Response, Status};
 
 use super::RELAY_RUNBOOK;
-use super::commands::{AgentAnswer, COMMAND_BYTES_MAX, CommandOrder, RelayCommands};
+use super::commands::{AgentAnswer, AgentCommand, COMMAND_BYTES_MAX, RelayCommands};
 use super::sessions::{AgentSessions, CONTEXT_ID_BYTES_MAX, is_context_id};
 
 /// The most sessions of one page.
@@ -53,7 +53,7 @@ impl RelayController {
         &self,
         caller: Caller,
         agent_id: String,
-        order: CommandOrder,
+        order: AgentCommand,
     ) -> Result<AgentAnswer, Fault> {
         if order.bytes_len() > COMMAND_BYTES_MAX {
             let message = format!("field `command` is longer than {COMMAND_BYTES_MAX} bytes");
@@ -136,7 +136,7 @@ impl pb::relay_control_server::RelayControl for RelayController {
         if context.intent_version == 0 {
             return Err(Fault::invalid("field `command.context.intent_version` begins with 1").into());
         }
-        let result = self.command(caller, request.agent_id.clone(), CommandOrder::Set(command)).await?;
+        let result = self.command(caller, request.agent_id.clone(), AgentCommand::Set(command)).await?;
         let response = pb::SetOperationContextResponse { result: Some((*result).clone()) };
         Ok(Response::new(EncodedMessage::around(response, RESULT_FIELD, &result)))
     }
@@ -151,7 +151,7 @@ impl pb::relay_control_server::RelayControl for RelayController {
         let command: EncodedMessage<agent_pb::ClearOperationContextCommand> = command_of(&request)?;
         named("command.command_id", &command.command_id)?;
         said("command.flight_id", &command.flight_id)?;
-        let result = self.command(caller, request.agent_id.clone(), CommandOrder::Clear(command)).await?;
+        let result = self.command(caller, request.agent_id.clone(), AgentCommand::Clear(command)).await?;
         let response = pb::ClearOperationContextResponse { result: Some((*result).clone()) };
         Ok(Response::new(EncodedMessage::around(response, RESULT_FIELD, &result)))
     }
@@ -168,9 +168,9 @@ where
 }
 
 /// The action in the audit trail, and what changes.
-fn described(order: &CommandOrder) -> (&'static str, String) {
+fn described(order: &AgentCommand) -> (&'static str, String) {
     match order {
-        CommandOrder::Set(command) => {
+        AgentCommand::Set(command) => {
             let context = command.context.clone().unwrap_or_default();
             let flight = format!(
                 "flight {} intent {} version {}",
@@ -178,7 +178,7 @@ fn described(order: &CommandOrder) -> (&'static str, String) {
             );
             (relay_control::SET_OPERATION_CONTEXT.audit_action, flight)
         }
-        CommandOrder::Clear(command) => (
+        AgentCommand::Clear(command) => (
             relay_control::CLEAR_OPERATION_CONTEXT.audit_action,
             format!("end of flight {}", command.flight_id),
         ),

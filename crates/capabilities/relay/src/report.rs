@@ -46,7 +46,7 @@ const PAUSES_IN_INTERVAL: u32 = 4;
 /// The default tells nobody.
 #[derive(Default)]
 pub struct Reports {
-    telling: Option<Telling>,
+    telling: Option<Reporter>,
 }
 
 /// Health of the reporting.
@@ -64,7 +64,8 @@ pub struct ReportsHealth {
     pub agents_known: usize,
 }
 
-struct Telling {
+/// Reporter of a relay and its agents to a registry.
+struct Reporter {
     registry: Arc<dyn RegistryClient>,
     relay: Relay,
     interval: Duration,
@@ -94,7 +95,7 @@ struct UnderWay {
 }
 
 /// Report that has been made, and what came of it.
-enum Told {
+enum ReportResult {
     Relay(AgentNews, Result<(), Status>),
     Agent(AgentReport, Result<(), Status>),
 }
@@ -111,7 +112,7 @@ impl Reports {
         let held = HeldAgents::new(interval, agents_max, now);
         let state =
             State { held, trouble: RelayTrouble::default(), is_registered: false, relay_at: Some(now) };
-        let telling = Telling {
+        let telling = Reporter {
             registry,
             relay,
             interval,
@@ -161,7 +162,7 @@ impl Reports {
     }
 }
 
-impl Telling {
+impl Reporter {
     async fn run(&self) {
         let mut calls = FuturesUnordered::new();
         let mut words = UnderWay::default();
@@ -176,8 +177,8 @@ impl Telling {
             let next = self.next_at(&words);
             tokio::select! {
                 Some(told) = calls.next(), if !calls.is_empty() => match told {
-                    Told::Relay(news, answer) => self.relay_heard(news, answer),
-                    Told::Agent(word, answer) => {
+                    ReportResult::Relay(news, answer) => self.relay_heard(news, answer),
+                    ReportResult::Agent(word, answer) => {
                         *words.of(word.news) -= 1;
                         self.agent_heard(&word, answer);
                     }
@@ -189,7 +190,7 @@ impl Telling {
     }
 
     /// A call of the relay itself, if it is time for one.
-    fn relay_call(&self) -> Option<BoxFuture<'_, Told>> {
+    fn relay_call(&self) -> Option<BoxFuture<'_, ReportResult>> {
         let mut state = self.state.lock();
         state.relay_at.filter(|at| *at <= Instant::now())?;
         state.relay_at = None;
@@ -199,7 +200,7 @@ impl Telling {
                 AgentNews::IsHere => self.registry.register_relay(&self.relay),
                 AgentNews::Lives => self.registry.heartbeat_relay(&self.relay.relay_id),
             };
-            Told::Relay(news, self.in_time(call).await)
+            ReportResult::Relay(news, self.in_time(call).await)
         }))
     }
 
@@ -211,7 +212,7 @@ impl Telling {
         })
     }
 
-    fn tell(&self, word: AgentReport) -> BoxFuture<'_, Told> {
+    fn tell(&self, word: AgentReport) -> BoxFuture<'_, ReportResult> {
         Box::pin(async move {
             let (agent_id, relay_id) = (&*word.agent_id, &*self.relay.relay_id);
             let call = match word.news {
@@ -219,7 +220,7 @@ impl Telling {
                 AgentNews::Lives => self.registry.heartbeat_agent(agent_id, relay_id),
             };
             let answer = self.in_time(call).await;
-            Told::Agent(word, answer)
+            ReportResult::Agent(word, answer)
         })
     }
 

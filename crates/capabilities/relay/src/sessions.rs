@@ -48,7 +48,7 @@ pub struct SessionSettings {
 /// The sessions of one relay.
 pub struct AgentSessions {
     settings: SessionSettings,
-    agents: Mutex<BTreeMap<Arc<str>, Agent>>,
+    agents: Mutex<BTreeMap<Arc<str>, KnownAgent>>,
     publications: Arc<Publications>,
     reports: Arc<Reports>,
     streams_opened: AtomicU64,
@@ -56,12 +56,12 @@ pub struct AgentSessions {
 
 /// Agent as the sessions know it.
 #[derive(Default)]
-struct Agent {
+struct KnownAgent {
     session: Option<Arc<AgentSession>>,
     /// Since when the session has no stream; `None` while it has one.
     idle_since: Option<Instant>,
     /// In the order in which they were opened, of former sessions as well.
-    streams: Vec<Arc<Stream>>,
+    streams: Vec<Arc<AgentStream>>,
 }
 
 /// One session.
@@ -85,9 +85,9 @@ pub struct AgentSession {
     replaced: watch::Sender<bool>,
 }
 
-/// The near end of a telemetry stream, as others see it.
+/// Near end of a telemetry stream, as others see it.
 #[derive(Debug)]
-pub struct Stream {
+pub struct AgentStream {
     number: u64,
     pub session: Arc<AgentSession>,
     /// Set by its first message.
@@ -169,7 +169,7 @@ impl AgentSessions {
     ///
     /// # Errors
     /// `NOT_REGISTERED`.
-    pub fn open(&self, agent_id: &str) -> Result<(Arc<Stream>, StreamOrders), Fault> {
+    pub fn open(&self, agent_id: &str) -> Result<(Arc<AgentStream>, StreamOrders), Fault> {
         let mut agents = self.agents.lock();
         let live = agents.get_mut(agent_id).filter(|agent| self.is_live(agent));
         let Some((agent, session)) =
@@ -179,7 +179,7 @@ impl AgentSessions {
         };
         let (commands, waiting) = mpsc::channel(COMMANDS_WAITING_MAX);
         let (end, ended) = oneshot::channel();
-        let stream = Arc::new(Stream {
+        let stream = Arc::new(AgentStream {
             number: self.streams_opened.fetch_add(1, Ordering::Relaxed),
             session: session.clone(),
             shape: OnceLock::new(),
@@ -198,7 +198,7 @@ impl AgentSessions {
     }
 
     /// Notes the end of a stream. That of an older one touches nothing of a newer one.
-    pub fn close(&self, stream: &Stream, ending: StreamEnding) {
+    pub fn close(&self, stream: &AgentStream, ending: StreamEnding) {
         let mut agents = self.agents.lock();
         let agent_id = &stream.session.agent_id;
         let Some(agent) = agents.get_mut(agent_id) else { return };
@@ -227,7 +227,7 @@ impl AgentSessions {
     }
 
     /// The session that an agent has, and the newest stream of it.
-    pub fn current(&self, agent_id: &str) -> Option<(Arc<AgentSession>, Option<Arc<Stream>>)> {
+    pub fn current(&self, agent_id: &str) -> Option<(Arc<AgentSession>, Option<Arc<AgentStream>>)> {
         let agents = self.agents.lock();
         let agent = agents.get(agent_id).filter(|agent| self.is_live(agent))?;
         Some((agent.session.clone()?, agent.newest().cloned()))
@@ -236,11 +236,11 @@ impl AgentSessions {
     /// The sessions behind that of an agent in the order of the agents, at most `limit`; empty: from the first on.
     pub fn list(&self, after: &str, limit: usize) -> Vec<DroneStatus> {
         // Others wait for the lock: what can be done without it is.
-        let live: Vec<Seen> = {
+        let live: Vec<StreamedSession> = {
             let agents = self.agents.lock();
             let behind = agents.range::<str, _>((Bound::Excluded(after), Bound::Unbounded));
             let live = behind.map(|(_, agent)| agent).filter(|agent| self.is_live(agent));
-            live.filter_map(Agent::seen).take(limit).collect()
+            live.filter_map(KnownAgent::seen).take(limit).collect()
         };
         live.iter().map(|seen| seen.status(&self.settings.relay_id)).collect()
     }
@@ -274,7 +274,7 @@ impl AgentSessions {
         }
     }
 
-    fn is_live(&self, agent: &Agent) -> bool {
+    fn is_live(&self, agent: &KnownAgent) -> bool {
         agent.idle_since.is_none_or(|since| since.elapsed() < self.settings.ttl)
     }
 
@@ -283,7 +283,7 @@ impl AgentSessions {
         self.agents.lock().keys().cloned().collect()
     }
 
-    fn remove_ended(&self, agents: &mut BTreeMap<Arc<str>, Agent>) {
+    fn remove_ended(&self, agents: &mut BTreeMap<Arc<str>, KnownAgent>) {
         agents.retain(|agent_id, agent| {
             if !self.is_live(agent) {
                 agent.session = None;
@@ -308,26 +308,26 @@ impl AgentSessions {
     }
 }
 
-/// A session with its newest stream.
-struct Seen {
+/// Session with its newest stream.
+struct StreamedSession {
     session: Arc<AgentSession>,
-    stream: Option<Arc<Stream>>,
+    stream: Option<Arc<AgentStream>>,
 }
 
-impl Seen {
+impl StreamedSession {
     fn status(&self, relay_id: &str) -> DroneStatus {
         let shape = self.stream.as_ref().and_then(|stream| stream.shape.get());
         self.session.status(relay_id, self.stream.is_some(), shape.map_or("", |shape| shape.word()))
     }
 }
 
-impl Agent {
-    fn seen(&self) -> Option<Seen> {
-        Some(Seen { session: self.session.clone()?, stream: self.newest().cloned() })
+impl KnownAgent {
+    fn seen(&self) -> Option<StreamedSession> {
+        Some(StreamedSession { session: self.session.clone()?, stream: self.newest().cloned() })
     }
 
     /// The newest stream of the session that it has.
-    fn newest(&self) -> Option<&Arc<Stream>> {
+    fn newest(&self) -> Option<&Arc<AgentStream>> {
         let session = self.session.as_ref()?;
         self.streams.iter().rev().find(|stream| stream.session.id == session.id)
     }
@@ -434,7 +434,7 @@ pub enum UnsentCommand {
     Over,
 }
 
-impl Stream {
+impl AgentStream {
     /// Has a message sent to the agent.
     ///
     /// # Errors

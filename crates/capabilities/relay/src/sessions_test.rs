@@ -50,7 +50,7 @@ fn register(sessions: &AgentSessions, agent_id: &str) -> Arc<AgentSession> {
     sessions.register(asked).unwrap()
 }
 
-fn open(sessions: &AgentSessions, agent_id: &str) -> (Arc<Stream>, StreamOrders) {
+fn open(sessions: &AgentSessions, agent_id: &str) -> (Arc<AgentStream>, StreamOrders) {
     sessions.open(agent_id).unwrap_or_else(|fault| panic!("{fault:?}"))
 }
 

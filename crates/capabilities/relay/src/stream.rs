@@ -30,7 +30,7 @@ use tracing::warn;
 
 use super::RELAY_RUNBOOK;
 use super::batch::{Frame, FrameBatch};
-use super::sessions::{AgentSessions, Stream, StreamEnding, StreamOrders, unix_ns};
+use super::sessions::{AgentSessions, AgentStream, StreamEnding, StreamOrders, unix_ns};
 use super::sinks::{NotTaken, Sinks};
 use crate::metrics::relay::{RelayMetrics, SourceCounts};
 use pb::telemetry_ack::Status as AckStatus;
@@ -73,7 +73,7 @@ pub struct IntakeSettings {
 
 /// Hears what agents answer to commands.
 pub trait CommandAcks: Send + Sync {
-    fn note(&self, stream: &Stream, ack: EncodedMessage<pb::OperationContextCommandAck>);
+    fn note(&self, stream: &AgentStream, ack: EncodedMessage<pb::OperationContextCommandAck>);
 }
 
 /// Acknowledgements that a stream is answered with.
@@ -100,11 +100,11 @@ impl TelemetryIntake {
     pub fn serve(
         self: Arc<Self>,
         sessions: Arc<AgentSessions>,
-        stream: Arc<Stream>,
+        stream: Arc<AgentStream>,
         orders: StreamOrders,
         incoming: Streaming<RawMessage>,
     ) -> StreamAcks {
-        let served = Served {
+        let served = ServedStream {
             counts: self.metrics.of_source(&stream.session.agent_id),
             shape: self.settings.shape,
             intake: self,
@@ -130,25 +130,25 @@ impl TelemetryIntake {
 }
 
 /// Frames that the sinks have, and that are acknowledged when they are safe.
-struct Pending {
+struct PendingFrames {
     seqs: Vec<u64>,
     done: JoinHandle<Result<(), NotTaken>>,
 }
 
 /// Frames that wait for room, here or in a sink. Dropping it gives them up.
-struct Taking(JoinHandle<Pending>);
+struct WaitingFrames(JoinHandle<PendingFrames>);
 
-impl Drop for Taking {
+impl Drop for WaitingFrames {
     fn drop(&mut self) {
         self.0.abort();
     }
 }
 
-/// A stream that is being served.
-struct Served {
+/// Stream that is being served.
+struct ServedStream {
     intake: Arc<TelemetryIntake>,
     sessions: Arc<AgentSessions>,
-    stream: Arc<Stream>,
+    stream: Arc<AgentStream>,
     orders: StreamOrders,
     incoming: Streaming<RawMessage>,
     counts: SourceCounts,
@@ -156,9 +156,9 @@ struct Served {
     /// Whether there may be more to read.
     listening: bool,
     /// A batch that waits for room.
-    taking: Option<Taking>,
+    taking: Option<WaitingFrames>,
     /// Batches in the order in which they came.
-    pending: VecDeque<Pending>,
+    pending: VecDeque<PendingFrames>,
     /// The frames of `taking` and `pending`.
     inflight: usize,
     /// Messages for the agent.
@@ -175,13 +175,13 @@ struct Served {
 /// Event of a stream that happened first.
 enum Event {
     Acked(Result<(), NotTaken>),
-    Handed(Option<Pending>),
+    Handed(Option<PendingFrames>),
     Command(RawMessage),
     Message(Option<Result<RawMessage, Status>>),
     Replaced,
 }
 
-impl Served {
+impl ServedStream {
     /// The next message for the agent; `None` at the end.
     async fn next(&mut self) -> Option<Result<RawMessage, Status>> {
         loop {
@@ -388,19 +388,19 @@ impl Served {
                 drop(room);
                 outcome
             });
-            Pending { seqs, done }
+            PendingFrames { seqs, done }
         }
         .boxed();
         // Nearly always there is room. Where there is not, a place in a queue must not depend on who reads what.
         match (&mut taking).now_or_never() {
             Some(pending) => self.pending.push_back(pending),
-            None => self.taking = Some(Taking(tokio::spawn(taking))),
+            None => self.taking = Some(WaitingFrames(tokio::spawn(taking))),
         }
     }
 
     /// Answers for the oldest batch.
     fn acknowledge(&mut self, outcome: Result<(), NotTaken>) {
-        let Some(Pending { seqs, .. }) = self.pending.pop_front() else { return };
+        let Some(PendingFrames { seqs, .. }) = self.pending.pop_front() else { return };
         self.inflight = self.inflight.saturating_sub(seqs.len());
         self.stream.session.note_let_go(seqs.len());
         match outcome {
@@ -437,7 +437,7 @@ impl Served {
     }
 }
 
-impl Drop for Served {
+impl Drop for ServedStream {
     fn drop(&mut self) {
         self.stream.session.note_let_go(self.inflight);
         self.sessions.close(&self.stream, self.ending);

@@ -26,7 +26,7 @@ use omnirelay_registry::act::{CommitPlan, DaemonAct, WriteAuthority, put};
 use omnirelay_registry::audit_record::{named, own_body};
 use omnirelay_registry::epoch_loss::{FollowedSpan, LostRecord, LostRecords, RESTORE, RestoredBy};
 use omnirelay_registry::mutate::{MutationDecision, request_hash};
-use omnirelay_registry::reactor::PacedScene;
+use omnirelay_registry::reactor::LookPace;
 use omnirelay_registry::view::{View, ViewRecord};
 use omnirelay_restoration_records::{
     RESTORATION, RestorationAccount, account_id, accounts, given_up_id, said,
@@ -69,8 +69,8 @@ pub struct LostRecordRestorer {
     left_to_others: Mutex<BTreeMap<RecordKind, Instant>>,
 }
 
-/// A record as it is to be written.
-struct Put {
+/// Write that puts a record back.
+struct RecordPut {
     id: RecordId,
     /// That it replaces; 0: there is nothing.
     version: Version,
@@ -87,7 +87,7 @@ fn reached(lost: &LostRecords, followed: FollowedSpan) -> Revision {
 
 /// Rest that is not put back of what one daemon tried to put back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Left {
+enum UnrestoredRest {
     Nothing,
     /// What nobody can say yet.
     Unknown,
@@ -103,7 +103,7 @@ impl LostRecordRestorer {
     /// Does so for ever. What is nobody's own does not wait for what nodes own, which may be much.
     pub async fn run(&self) {
         let epoch = |view: &View| view.head().epoch;
-        let pace = || PacedScene { sense: |view: &View| view.changed(&RESTORATION), between: PACE };
+        let pace = || LookPace { sense: |view: &View| view.changed(&RESTORATION), between: PACE };
         let of_nobody = self.registry.react_paced(epoch, pace(), || self.look());
         let owned = self.registry.react_paced(epoch, pace(), || self.look_at_owned());
         tokio::join!(of_nobody, owned);
@@ -182,9 +182,9 @@ impl LostRecordRestorer {
             return due.min(now + LOOK_AGAIN);
         }
         match self.put_all_back(epoch, some).await {
-            Ok(Left::Nothing) => Instant::now() + AGAIN,
-            Ok(Left::Unknown) => Instant::now() + LOOK_AGAIN,
-            Ok(Left::ToOthers) => {
+            Ok(UnrestoredRest::Nothing) => Instant::now() + AGAIN,
+            Ok(UnrestoredRest::Unknown) => Instant::now() + LOOK_AGAIN,
+            Ok(UnrestoredRest::ToOthers) => {
                 let until = Instant::now() + TAKE_OVER;
                 self.left_to_others.lock().extend(kind.map(|kind| (kind, until)));
                 until
@@ -309,28 +309,28 @@ impl LostRecordRestorer {
     }
 
     /// Puts back what belongs together.
-    async fn put_all_back(&self, epoch: Epoch, some: &[&LostRecord]) -> Result<Left, CommitError> {
+    async fn put_all_back(&self, epoch: Epoch, some: &[&LostRecord]) -> Result<UnrestoredRest, CommitError> {
         // Who was held up, and is not there any more, revives nothing that was deleted meanwhile.
-        let Some(session) = own_session(&self.registry) else { return Ok(Left::Unknown) };
+        let Some(session) = own_session(&self.registry) else { return Ok(UnrestoredRest::Unknown) };
         let (puts, left) = self.puts(some).await.map_err(CommitError::Store)?;
         Ok(self.put_family_back(epoch, &session, &puts).await?.max(left))
     }
 
     /// How lost records are to be written, in the order in which they are given; what is not to be is noted.
-    async fn puts(&self, some: &[&LostRecord]) -> Result<(Vec<Put>, Left), StoreError> {
+    async fn puts(&self, some: &[&LostRecord]) -> Result<(Vec<RecordPut>, UnrestoredRest), StoreError> {
         let (view, losses) = (self.registry.view(), self.registry.losses());
         let deleted = self.deleted_since(some).await?;
         deleted.iter().for_each(|id| losses.note_superseded(id));
-        let (mut puts, mut left, mut other) = (Vec::new(), Left::Nothing, BTreeSet::new());
+        let (mut puts, mut left, mut other) = (Vec::new(), UnrestoredRest::Nothing, BTreeSet::new());
         for of in some.iter().filter(|of| !deleted.contains(of.id())) {
             let now = view.get(of.id());
             match self.merged(of, now.as_deref()).await? {
-                MergeOutcome::Unknown => left = Left::Unknown,
+                MergeOutcome::Unknown => left = UnrestoredRest::Unknown,
                 MergeOutcome::Superseded if of.is_merged || of.is_own => losses.note_superseded(of.id()),
                 // It is let go together with its parts.
                 MergeOutcome::Superseded => _ = other.insert(of.id().clone()),
                 MergeOutcome::Restored => losses.note_restored(of.id()),
-                MergeOutcome::Put(value) => puts.push(Put {
+                MergeOutcome::Put(value) => puts.push(RecordPut {
                     id: of.id().clone(),
                     version: now.map_or(Version(0), |now| now.record.version),
                     value,
@@ -338,7 +338,7 @@ impl LostRecordRestorer {
                 }),
             }
         }
-        puts.retain(|put: &Put| put.part_of.as_ref().is_none_or(|whole| !other.contains(whole)));
+        puts.retain(|put: &RecordPut| put.part_of.as_ref().is_none_or(|whole| !other.contains(whole)));
         Ok((puts, left))
     }
 
@@ -364,21 +364,21 @@ impl LostRecordRestorer {
         &self,
         epoch: Epoch,
         session: &GroupRef,
-        family: &[Put],
-    ) -> Result<Left, CommitError> {
-        let (mut left, mut without_parts) = (Left::Nothing, BTreeSet::new());
+        family: &[RecordPut],
+    ) -> Result<UnrestoredRest, CommitError> {
+        let (mut left, mut without_parts) = (UnrestoredRest::Nothing, BTreeSet::new());
         for some in portions(family) {
             if said(self.registry.view(), &given_up_id(), epoch).is_some() {
-                return Ok(Left::Nothing);
+                return Ok(UnrestoredRest::Nothing);
             }
-            let due: Vec<&Put> = some.iter().filter(|put| !without_parts.contains(&put.id)).collect();
+            let due: Vec<&RecordPut> = some.iter().filter(|put| !without_parts.contains(&put.id)).collect();
             match self.put_back(epoch, session, due).await {
                 Ok(()) => {}
                 Err(error) if is_denied(&error) => {
                     let error = chain(&error);
                     debug!(%error, count = some.len(), "lost records left to a daemon that may write them");
                     without_parts.extend(some.iter().filter_map(|put| put.part_of.clone()));
-                    left = Left::ToOthers;
+                    left = UnrestoredRest::ToOthers;
                 }
                 Err(error) => return Err(error),
             }
@@ -421,7 +421,7 @@ impl LostRecordRestorer {
         &self,
         epoch: Epoch,
         session: &GroupRef,
-        mut some: Vec<&Put>,
+        mut some: Vec<&RecordPut>,
     ) -> Result<(), CommitError> {
         loop {
             match self.write(epoch, session, &some).await {
@@ -434,15 +434,15 @@ impl LostRecordRestorer {
         }
     }
 
-    async fn write(&self, epoch: Epoch, session: &GroupRef, some: &[&Put]) -> Result<(), CommitError> {
+    async fn write(&self, epoch: Epoch, session: &GroupRef, some: &[&RecordPut]) -> Result<(), CommitError> {
         let registry = &self.registry;
         let version = |id: &RecordId| registry.view().get(id).map_or(Version(0), |now| now.record.version);
-        let is_due = |put: &&Put| {
+        let is_due = |put: &&RecordPut| {
             // What it was decided by may have been heeded otherwise meanwhile.
             let is_lost = registry.losses().of(registry.view(), &put.id).is_some();
             is_lost && version(&put.id) == put.version
         };
-        let due: Vec<&Put> = some.iter().copied().filter(is_due).collect();
+        let due: Vec<&RecordPut> = some.iter().copied().filter(is_due).collect();
         if due.is_empty() {
             return Ok(());
         }
@@ -480,11 +480,11 @@ fn is_denied(error: &CommitError) -> bool {
 }
 
 /// The records of a family in portions that fit into a commit each, none of them of two kinds.
-fn portions(family: &[Put]) -> Vec<&[Put]> {
+fn portions(family: &[RecordPut]) -> Vec<&[RecordPut]> {
     let (mut portions, mut rest) = (Vec::new(), family);
     while let Some(first) = rest.first() {
         let (mut bytes, kind) = (0, &first.id.kind);
-        let fits = |put: &&Put| {
+        let fits = |put: &&RecordPut| {
             bytes += put.value.len();
             bytes <= BYTES_AT_ONCE && put.id.kind == *kind
         };

@@ -5,7 +5,7 @@ use bytes::Bytes;
 use omnirelay_peer_records::PEER;
 use omnirelay_peer_records::session_id;
 use omnirelay_registry::act::DecisionReader;
-use omnirelay_registry::epoch_loss::{RestoredBy, RestoredKind};
+use omnirelay_registry::epoch_loss::{RestorationRule, RestoredBy};
 use omnirelay_registry::heartbeat::HeartbeatPace;
 use omnirelay_registry::lab::{self, LabRegistry};
 use omnirelay_restoration_records::is_over;
@@ -46,11 +46,11 @@ impl Daemon {
         let before = Arc::new(MemoryStore::new(clock));
         let path = Faulty::over(before.clone());
         let restored = vec![
-            RestoredKind::parts(PART, RestoredBy::Furthest, whole_of),
-            RestoredKind::of(WHOLE, RestoredBy::Furthest),
+            RestorationRule::parts(PART, RestoredBy::Furthest, whole_of),
+            RestorationRule::of(WHOLE, RestoredBy::Furthest),
         ];
-        let peers = vec![RestoredKind::merged(PEER, RestoredBy::Presence)];
-        let owned = vec![RestoredKind::of(OWNED, RestoredBy::Owner)];
+        let peers = vec![RestorationRule::merged(PEER, RestoredBy::Presence)];
+        let owned = vec![RestorationRule::of(OWNED, RestoredBy::Owner)];
         let registry = lab::registry(node, path.clone(), &MIRRORED)
             .claiming(&[RESTORATION])
             .restoring(vec![peers, owned, restored], OWN_TURN);

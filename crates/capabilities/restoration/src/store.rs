@@ -47,7 +47,7 @@ impl StoreCalls {
         let told = format!("ordered: master {} -> one of {}", plan.from, names(&plan.standbys));
         let (registry, caller) = (Arc::clone(&self.registry), caller.clone());
         let (action, object) = (store_service::SWITCH.audit_action, format!("store/{}", plan.from));
-        let trail = Trail { registry, caller, action, object, reason, dry_run };
+        let trail = StoreChangeAudit { registry, caller, action, object, reason, dry_run };
         // Before it, so that it is among what the next master has.
         if let Err(error) = trail.record(told).await {
             trail.warn_of(&error);
@@ -92,7 +92,7 @@ impl StoreCalls {
         let plan = self.registry.store().reset_clock(order(true)).await.map_err(not_reset)?;
         let (registry, caller) = (Arc::clone(&self.registry), caller.clone());
         let (action, object) = (store_service::RESET_CLOCK.audit_action, "store/clock".to_owned());
-        let trail = Trail { registry, caller, action, object, reason, dry_run };
+        let trail = StoreChangeAudit { registry, caller, action, object, reason, dry_run };
         if let Err(error) = trail.record(format!("ordered: {}", moved(&plan))).await {
             trail.warn_of(&error);
         }
@@ -166,8 +166,8 @@ fn not_reset(error: ResetClockError) -> Fault {
     }
 }
 
-/// Trail of one change of the store: what the audit trail says of it.
-struct Trail {
+/// Audit of one change of the store: what the trail says of it.
+struct StoreChangeAudit {
     registry: Arc<Registry>,
     caller: Caller,
     action: &'static str,
@@ -176,7 +176,7 @@ struct Trail {
     dry_run: bool,
 }
 
-impl Trail {
+impl StoreChangeAudit {
     async fn record(&self, told: String) -> Result<(), CommitError> {
         let deed = AuditedAction {
             action: self.action,

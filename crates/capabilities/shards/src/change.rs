@@ -19,7 +19,7 @@ use crate::shard_map_view::{
 };
 
 /// Order to pause or to resume a shard: what both have in common.
-struct Order {
+struct PauseOrder {
     namespace: String,
     shard: String,
     reason: String,
@@ -45,8 +45,15 @@ pub(super) async fn pause(
         dry_run,
         disable,
     } = asked;
-    let order =
-        Order { namespace, shard: shard_id, reason, ticket: change_ticket, expected_version, dry_run, hash };
+    let order = PauseOrder {
+        namespace,
+        shard: shard_id,
+        reason,
+        ticket: change_ticket,
+        expected_version,
+        dry_run,
+        hash,
+    };
     let change = |value: &mut ShardValue| {
         value.paused = true;
         value.disabled |= disable;
@@ -63,8 +70,15 @@ pub(super) async fn resume(
     let hash = request_hash(&asked);
     let pb::ResumeShardRequest { namespace, shard_id, reason, change_ticket, expected_version, dry_run } =
         asked;
-    let order =
-        Order { namespace, shard: shard_id, reason, ticket: change_ticket, expected_version, dry_run, hash };
+    let order = PauseOrder {
+        namespace,
+        shard: shard_id,
+        reason,
+        ticket: change_ticket,
+        expected_version,
+        dry_run,
+        hash,
+    };
     edit(registry, caller, RESUME, order, |value| (value.paused, value.disabled) = (false, false)).await
 }
 
@@ -72,10 +86,10 @@ async fn edit(
     registry: &Registry,
     caller: &Caller,
     rpc: RpcMethod,
-    order: Order,
+    order: PauseOrder,
     change: impl Fn(&mut ShardValue),
 ) -> Result<pb::ShardChange, Fault> {
-    let Order { namespace, shard, reason, ticket, expected_version, dry_run, hash } = order;
+    let PauseOrder { namespace, shard, reason, ticket, expected_version, dry_run, hash } = order;
     check_namespace(&namespace).map_err(Fault::invalid)?;
     check_ticket(&ticket)?;
     let id = format!("{namespace}/{shard}");

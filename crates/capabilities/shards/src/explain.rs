@@ -7,7 +7,7 @@ use omnirelay_core::shard_order::{OwnerCandidate, PlacementStrategy, ShardPlacer
 use omnirelay_decisions::shards::map::status;
 use omnirelay_decisions::shards::member::ShardMember;
 use omnirelay_decisions::shards::planning::plan;
-use omnirelay_decisions::shards::spec::Spec;
+use omnirelay_decisions::shards::spec::NamespaceRules;
 use omnirelay_nouns::{at_cursor, envelope};
 use omnirelay_wire::envelope::EnvelopedAnswer as _;
 use omnirelay_wire::fault::Fault;
@@ -56,7 +56,7 @@ impl Shards {
 /// Every node of the mesh, the best first, then those that may not own the shard.
 fn candidates(
     map: &NamespaceMap<'_>,
-    spec: &Spec,
+    spec: &NamespaceRules,
     values: &ShardValues<'_>,
     members: &BTreeMap<String, ShardMember>,
     (shard, value): (&str, &ShardValue),

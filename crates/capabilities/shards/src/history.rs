@@ -34,7 +34,7 @@ pub(super) async fn tell(
     let map = maps.ready(&asked.namespace)?.version();
     let before = if asked.before_version > 0 { asked.before_version } else { i64::MAX };
     let mut changes = Vec::new();
-    let each = |(_, change, _): Read| {
+    let each = |(_, change, _): ReadChange| {
         changes.push(change);
         if changes.len() < limit { Continue(()) } else { Break(()) }
     };
@@ -57,8 +57,8 @@ pub(super) async fn diff(
         "" => registry.look(NamespaceMaps::of).await,
         name => maps_with(registry, name).await?,
     };
-    let (cursor, wanted) = (maps.cursor.to_string(), Wanted::of(&asked, &maps)?);
-    let (mut oldest, mut first) = (None, First { limit, ..First::default() });
+    let (cursor, wanted) = (maps.cursor.to_string(), ChangeRange::of(&asked, &maps)?);
+    let (mut oldest, mut first) = (None, FirstChanges { limit, ..FirstChanges::default() });
     let each = |record: Record| {
         let Some((at, change, mut shards)) = of_record(record) else { return Continue(()) };
         oldest.get_or_insert(change.version);
@@ -105,12 +105,12 @@ pub(super) async fn of_shard(
 }
 
 /// Range of the changes that are meant: between positions, or between versions of one map.
-enum Wanted {
+enum ChangeRange {
     Positions(i64, i64),
     Versions(i64, i64),
 }
 
-impl Wanted {
+impl ChangeRange {
     fn of(asked: &pb::ShardDiffRequest, maps: &NamespaceMaps) -> Result<Self, Fault> {
         let by_version = asked.from_map_version.is_some() || asked.to_map_version.is_some();
         if !by_version {
@@ -181,15 +181,15 @@ impl Wanted {
     }
 }
 
-/// A change, when it was made, and what it did to which shard.
-type Read = (Millis, pb::ShardMapChange, Vec<ChangedShard>);
+/// Change that was read: when it was made, and what it did to which shard.
+type ReadChange = (Millis, pb::ShardMapChange, Vec<ChangedShard>);
 
 /// The first changes of those that are gone through, by their positions: as many as one answer has.
 #[derive(Default)]
-struct First {
+struct FirstChanges {
     limit: usize,
     /// And how large each is shown; the first is there however large it is.
-    read: BTreeMap<i64, (Read, usize)>,
+    read: BTreeMap<i64, (ReadChange, usize)>,
     bytes: usize,
     /// The first position of those that were left out: nothing from there on is taken, be it small, or it would be passed over by
     /// whoever goes on behind the last one.
@@ -198,9 +198,9 @@ struct First {
     more: bool,
 }
 
-impl First {
+impl FirstChanges {
     /// Whole changes, so that whoever goes on behind the last position misses nothing.
-    fn take(&mut self, read: Read) {
+    fn take(&mut self, read: ReadChange) {
         let (at, change, shards) = &read;
         if self.left_out.is_some_and(|first| change.position >= first) {
             self.more = true;
@@ -227,7 +227,7 @@ async fn each_before(
     registry: &Registry,
     namespace: &str,
     (below, some): (i64, usize),
-    mut each: impl FnMut(Read) -> ControlFlow<()>,
+    mut each: impl FnMut(ReadChange) -> ControlFlow<()>,
 ) -> Result<(), Fault> {
     let (prefix, before) = (prefix(namespace), change_key(namespace, below));
     // What is left of those of a namespace that had the name before is none.
@@ -235,7 +235,7 @@ async fn each_before(
     registry.each_before(&SHARD_CHANGE, &prefix, (&before, some), each).await.map_err(unreadable)
 }
 
-fn of_record(record: Record) -> Option<Read> {
+fn of_record(record: Record) -> Option<ReadChange> {
     let value = ShardChangeValue::decode(record.value).ok().filter(|_| !record.deleted)?;
     let change = pb::ShardMapChange { position: record.revision.0.cast_signed(), ..value.change? };
     Some((record.updated_at, change, value.shards))
@@ -288,7 +288,7 @@ mod tests {
     use super::*;
 
     /// A change whose reason alone is so large.
-    fn change(position: i64, bytes: usize) -> Read {
+    fn change(position: i64, bytes: usize) -> ReadChange {
         let change = pb::ShardMapChange { position, reason: "x".repeat(bytes), ..Default::default() };
         (Millis(0), change, vec![ChangedShard::default()])
     }
@@ -296,7 +296,7 @@ mod tests {
     #[test]
     fn nothing_is_passed_over_by_who_goes_on_behind_the_last_change() {
         // One namespace after the other, as they are read: their positions go to and fro.
-        let mut first = First { limit: 1000, ..First::default() };
+        let mut first = FirstChanges { limit: 1000, ..FirstChanges::default() };
         for (position, bytes) in
             [(10, PAGE_BYTES_MAX / 2), (20, PAGE_BYTES_MAX / 2), (30, 10), (15, 10), (25, 10)]
         {
@@ -304,10 +304,10 @@ mod tests {
         }
         let taken: Vec<i64> = first.read.keys().copied().collect();
         assert_eq!((taken, first.more), (vec![10, 15], true), "20 had no room");
-        let mut alone = First { limit: 1000, ..First::default() };
+        let mut alone = FirstChanges { limit: 1000, ..FirstChanges::default() };
         alone.take(change(10, PAGE_BYTES_MAX * 2));
         assert_eq!((alone.read.len(), alone.more), (1, false), "a change is told however large it is");
-        let mut two = First { limit: 2, ..First::default() };
+        let mut two = FirstChanges { limit: 2, ..FirstChanges::default() };
         [30, 10, 20].into_iter().for_each(|position| two.take(change(position, 1)));
         assert_eq!((two.read.keys().copied().collect::<Vec<_>>(), two.more), (vec![10, 20], true));
     }

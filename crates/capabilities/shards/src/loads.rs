@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use omnirelay_core::text::chain;
-use omnirelay_decisions::shards::load::{check, is_news, over, ranked, together, with_defaults};
+use omnirelay_decisions::shards::load::{check, is_news, overloaded_parts, ranked, together, with_defaults};
 use omnirelay_decisions::shards::planning::standing;
 use omnirelay_identity::caller::Caller;
 use omnirelay_nouns::{at_cursor, envelope, timestamp};
@@ -121,7 +121,7 @@ impl WorkerLoads {
             let was = before.iter().find(|of| of.namespace == *name).cloned().unwrap_or_default();
             let thresholds = with_defaults(&map.spec().policy.thresholds, &self.defaults);
             let over: Vec<String> =
-                over(&load, &thresholds, &was.over).into_iter().map(str::to_owned).collect();
+                overloaded_parts(&load, &thresholds, &was.over).into_iter().map(str::to_owned).collect();
             let since = was.over_since.filter(|_| !was.over.is_empty()).or(Some(timestamp(view.now())));
             let over_since = since.filter(|_| !over.is_empty());
             Some(NamespaceLoad {

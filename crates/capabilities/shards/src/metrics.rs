@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use omnirelay_node::metrics::registrar::{level, retain};
+use omnirelay_node::metrics::registrar::{gauge_value, retain};
 use prometheus::IntCounterVec;
 
 /// The label of those that are of a namespace.
@@ -112,10 +112,10 @@ impl ShardMetrics {
         for of in namespaces {
             let name = of.namespace.as_str();
             self.state.with_label_values(&[name, of.state]).set(1);
-            self.moving.with_label_values(&[name]).set(level(of.moving));
-            self.unowned.with_label_values(&[name]).set(level(of.unowned));
-            self.overloaded.with_label_values(&[name]).set(level(of.overloaded));
-            self.waiting.with_label_values(&[name]).set(level(of.waiting.len()));
+            self.moving.with_label_values(&[name]).set(gauge_value(of.moving));
+            self.unowned.with_label_values(&[name]).set(gauge_value(of.unowned));
+            self.overloaded.with_label_values(&[name]).set(gauge_value(of.overloaded));
+            self.waiting.with_label_values(&[name]).set(gauge_value(of.waiting.len()));
             let oldest = of.waiting.iter().max().copied().unwrap_or_default();
             self.waited.with_label_values(&[name]).set(oldest.as_secs_f64());
             // Where nobody may own anything nothing is uneven.

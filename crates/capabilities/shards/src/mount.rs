@@ -6,7 +6,7 @@ use omnirelay_gossip::Gossip;
 use omnirelay_identity::signed_posts::SignedPosts;
 use omnirelay_leadership_records::ScopeFences;
 use omnirelay_node::{CapabilityKinds, NodeBuilder, NodeError, PortName, StopPhase};
-use omnirelay_registry::epoch_loss::{RestoredBy, RestoredKind};
+use omnirelay_registry::epoch_loss::{RestorationRule, RestoredBy};
 use omnirelay_settings::WebhookConfig;
 use omnirelay_wire::pb::omnirelay::mesh::control::v1::namespace_control_service_server::NamespaceControlServiceServer;
 use omnirelay_wire::pb::omnirelay::mesh::control::v1::rebalance_control_service_server::RebalanceControlServiceServer;
@@ -34,11 +34,11 @@ pub const KINDS: CapabilityKinds = CapabilityKinds {
     claimed: &[RELEASE, LOAD],
     // A namespace that is there has its shards.
     restored: &[
-        RestoredKind::parts(SHARD, RestoredBy::Furthest, namespace_of_shard),
-        RestoredKind::of(NAMESPACE, RestoredBy::Furthest),
-        RestoredKind::parts(PLAN, RestoredBy::Furthest, namespace_of_plan),
+        RestorationRule::parts(SHARD, RestoredBy::Furthest, namespace_of_shard),
+        RestorationRule::of(NAMESPACE, RestoredBy::Furthest),
+        RestorationRule::parts(PLAN, RestoredBy::Furthest, namespace_of_plan),
         // How far they were told: whoever leads begins anew.
-        RestoredKind::of(WEBHOOK, RestoredBy::ItsPart),
+        RestorationRule::of(WEBHOOK, RestoredBy::ItsPart),
     ],
     ..CapabilityKinds::NONE
 };

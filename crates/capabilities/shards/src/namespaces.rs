@@ -9,7 +9,7 @@ use omnirelay_decisions::field_changes::field_changes;
 use omnirelay_decisions::shards::map::hexadecimal;
 use omnirelay_decisions::shards::member::ShardMember;
 use omnirelay_decisions::shards::planning::plan;
-use omnirelay_decisions::shards::spec::{Spec, check_namespace, check_new_shards};
+use omnirelay_decisions::shards::spec::{NamespaceRules, check_namespace, check_new_shards};
 use omnirelay_gossip::Gossip;
 use omnirelay_identity::caller::Caller;
 use omnirelay_nouns::listing::AskedPage;
@@ -438,7 +438,7 @@ pub fn put(name: &str, value: &NamespaceValue) -> Write {
 
 fn checked(spec: Option<pb::NamespaceSpec>) -> Result<pb::NamespaceSpec, Fault> {
     let mut spec = spec.unwrap_or_default();
-    let strategy = Spec::of(&spec).map_err(Fault::invalid)?.strategy;
+    let strategy = NamespaceRules::of(&spec).map_err(Fault::invalid)?.strategy;
     strategy.word().clone_into(&mut spec.strategy_id);
     Ok(spec)
 }

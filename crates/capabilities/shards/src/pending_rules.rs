@@ -5,7 +5,7 @@ use std::time::Duration;
 use omnirelay_core::time::Millis;
 use omnirelay_decisions::field_changes::field_changes;
 use omnirelay_decisions::shards::eyes::fields_that_lower;
-use omnirelay_decisions::shards::spec::Spec;
+use omnirelay_decisions::shards::spec::NamespaceRules;
 use omnirelay_nouns::timestamp;
 use omnirelay_wire::pb::omnirelay::store::v1::NamespaceValue;
 
@@ -38,7 +38,8 @@ pub fn decided(
     let waiting = before.pending.as_ref().filter(|pending| is_live(pending, asking.now));
     let same =
         waiting.filter(|pending| pending.spec.as_ref().is_some_and(|spec| spec.known() == wanted.known()));
-    let (old, new) = (Spec::stored(before.spec.as_ref()).policy, Spec::stored(Some(wanted)).policy);
+    let (old, new) =
+        (NamespaceRules::stored(before.spec.as_ref()).policy, NamespaceRules::stored(Some(wanted)).policy);
     let lowered = fields_that_lower(&old, &new, asking.self_approval);
     match (lowered.is_empty(), same) {
         (true, _) => {

@@ -7,7 +7,7 @@ use omnirelay_core::text::chain;
 use omnirelay_peer_records::own_session;
 use omnirelay_registry::Registry;
 use omnirelay_registry::act::{CommitPlan, DaemonAct, WriteAuthority};
-use omnirelay_registry::reactor::PacedScene;
+use omnirelay_registry::reactor::LookPace;
 use omnirelay_registry::view::View;
 use omnirelay_store::{CommitError, GroupRef, RecordId, Write};
 use omnirelay_wire::pb::omnirelay::store::v1::ShardReleaseValue;
@@ -43,7 +43,7 @@ impl ShardReleases {
     /// Does so for ever.
     pub async fn run(&self) {
         let sense = |_: &View| (own_session(&self.registry), self.holdings.drops());
-        let pace = PacedScene { sense: |view: &View| view.changed(&SHARD), between: PACE };
+        let pace = LookPace { sense: |view: &View| view.changed(&SHARD), between: PACE };
         self.registry.react_paced(sense, pace, || self.look()).await;
     }
 

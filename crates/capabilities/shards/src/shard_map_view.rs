@@ -8,7 +8,7 @@ use std::time::Duration;
 use omnirelay_core::time::Millis;
 use omnirelay_decisions::shards::map::{self, MapEdit};
 use omnirelay_decisions::shards::member::{self, MemberObservation, ShardMember};
-use omnirelay_decisions::shards::spec::{Spec, check_namespace};
+use omnirelay_decisions::shards::spec::{NamespaceRules, check_namespace};
 use omnirelay_gossip::Gossip;
 use omnirelay_gossip::gossip_health::doubted_for;
 use omnirelay_leadership_records as leaders;
@@ -188,8 +188,8 @@ impl<'m> NamespaceMap<'m> {
         map::version(self.name(), &self.value)
     }
 
-    pub fn spec(&self) -> Spec {
-        Spec::stored(self.value.spec.as_ref())
+    pub fn spec(&self) -> NamespaceRules {
+        NamespaceRules::stored(self.value.spec.as_ref())
     }
 
     /// Its shards with their values, in the order of their ids.
@@ -314,7 +314,7 @@ impl ShardNodes {
     }
 
     /// Precondition that a gone node's session is over, or one without a record has none still; `None`: it is not gone.
-    pub fn over(&self, node: &str) -> Option<Precondition> {
+    pub fn session_over_precondition(&self, node: &str) -> Option<Precondition> {
         use pb::peer::Status;
         let nodes = self.roster.nodes();
         let Some(known) = nodes.iter().find(|known| known.id == node) else {
@@ -342,7 +342,7 @@ impl ShardNodes {
     pub fn members(
         &self,
         namespace: &str,
-        spec: &Spec,
+        spec: &NamespaceRules,
         values: &ShardValues<'_>,
     ) -> BTreeMap<String, ShardMember> {
         let seen: Vec<MemberObservation<'_>> = self

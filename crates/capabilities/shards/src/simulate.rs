@@ -8,7 +8,7 @@ use omnirelay_core::shard_order::{PlacementStrategy, Weight};
 use omnirelay_core::text::shown;
 use omnirelay_decisions::shards::member::{ShardMember, with_unknown};
 use omnirelay_decisions::shards::planning::{PlanOutcome, plan};
-use omnirelay_decisions::shards::spec::{NODES_MAX, Spec, check_points, strategy, weight};
+use omnirelay_decisions::shards::spec::{NODES_MAX, NamespaceRules, check_points, strategy, weight};
 use omnirelay_nouns::{at_cursor, envelope};
 use omnirelay_wire::envelope::EnvelopedAnswer as _;
 use omnirelay_wire::fault::Fault;
@@ -133,7 +133,7 @@ pub fn simulate(
     Ok(SimulationOutcome { planned, strategy, warnings })
 }
 
-fn rules(spec: &Spec, strategy: PlacementStrategy, asked: &WhatIf) -> RebalanceRules {
+fn rules(spec: &NamespaceRules, strategy: PlacementStrategy, asked: &WhatIf) -> RebalanceRules {
     let rules = spec.rules();
     RebalanceRules {
         strategy,

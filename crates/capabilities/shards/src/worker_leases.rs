@@ -50,7 +50,7 @@ pub struct WorkerLeases {
     /// When this process began, and how long its session lives.
     begun: Instant,
     session_ttl: Duration,
-    book: Mutex<Book>,
+    book: Mutex<LeaseBook>,
     /// The shards of this node, in the order of their keys.
     owned: DerivedRecords<Vec<Arc<ViewRecord>>>,
     metrics: Arc<ShardMetrics>,
@@ -58,12 +58,13 @@ pub struct WorkerLeases {
     pub waits: Duration,
 }
 
+/// Book of the leases of workers.
 #[derive(Default)]
-struct Book {
+struct LeaseBook {
     /// Until when each worker may serve a shard, by the shard.
     until: BTreeMap<FencedShard, BTreeMap<String, Instant>>,
     /// The last request of each worker in each namespace, as long as another one may be under way.
-    last: BTreeMap<(String, String), Last>,
+    last: BTreeMap<(String, String), LastRequest>,
     /// How often something was dropped that somebody may wait for.
     drops: u64,
     /// What was said, or is about to be, to be served no more: nobody is let serve it again under this fence.
@@ -88,8 +89,8 @@ pub struct WorkerReport {
     pub dropped: bool,
 }
 
-/// The last request of a worker.
-struct Last {
+/// Last request of a worker.
+struct LastRequest {
     sequence: u64,
     /// What it was told, in short.
     told: Option<u64>,
@@ -216,7 +217,7 @@ impl WorkerLeases {
     /// What a worker is to be told, and until when it may serve what is in it.
     fn answer(
         &self,
-        book: &Book,
+        book: &LeaseBook,
         asked: &pb::HoldShardsRequest,
         serving: &BTreeSet<FencedShard>,
     ) -> Result<(pb::HoldShardsResponse, Option<Instant>), Fault> {
@@ -255,7 +256,7 @@ impl WorkerLeases {
     }
 
     /// Until when this node may have anything served.
-    fn may_serve_until(&self, book: &Book) -> Result<Instant, &'static str> {
+    fn may_serve_until(&self, book: &LeaseBook) -> Result<Instant, &'static str> {
         let view = self.registry.view();
         if book.closed {
             return Err("this node stops");
@@ -279,7 +280,7 @@ impl WorkerLeases {
     fn granted(
         &self,
         map: &NamespaceMap<'_>,
-        book: &Book,
+        book: &LeaseBook,
         asked: &pb::HoldShardsRequest,
         serving: &BTreeSet<FencedShard>,
     ) -> Vec<pb::HeldShard> {
@@ -363,7 +364,7 @@ impl WorkerLeases {
 
     /// Until when workers of the process before this one may serve, as it has let them.
     fn quiet_until(&self) -> Instant {
-        let former = self.registry.held_groups().longest_before(&session_id(self.registry.node_id()));
+        let former = self.registry.held_groups().longest_replaced_ttl(&session_id(self.registry.node_id()));
         self.begun + self.session_ttl.max(former)
     }
 
@@ -376,7 +377,7 @@ impl WorkerLeases {
     }
 }
 
-impl Book {
+impl LeaseBook {
     /// Forgets what is over.
     fn forget(&mut self, now: Instant) {
         self.until.retain(|_, workers| {
@@ -388,7 +389,7 @@ impl Book {
 
     /// Notes a request; false: a later one was there before.
     fn hears(&mut self, asked: &pb::HoldShardsRequest, now: Instant) -> bool {
-        let new = || Last { sequence: 0, told: None, beside: BTreeSet::new(), until: now };
+        let new = || LastRequest { sequence: 0, told: None, beside: BTreeSet::new(), until: now };
         let last = self.last.entry(key(asked)).or_insert_with(new);
         let is_later = asked.sequence == 0 || asked.sequence > last.sequence;
         (last.sequence, last.until) = (asked.sequence.max(last.sequence), now + UNDER_WAY_MAX);
@@ -488,7 +489,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_request_that_is_late_is_known_by_its_number() {
-        let (mut book, now) = (Book::default(), Instant::now());
+        let (mut book, now) = (LeaseBook::default(), Instant::now());
         assert!(book.hears(&asked("orders", 2), now) && book.hears(&asked("orders", 3), now));
         assert!(!book.hears(&asked("orders", 3), now) && !book.hears(&asked("orders", 2), now));
         assert!(
@@ -504,7 +505,7 @@ mod tests {
 
     #[tokio::test]
     async fn what_is_served_beside_another_owner_is_counted_once() {
-        let (mut book, now) = (Book::default(), Instant::now());
+        let (mut book, now) = (LeaseBook::default(), Instant::now());
         book.hears(&asked("orders", 1), now);
         let held = |shard: &str| (format!("orders/{shard}"), 7);
         assert_eq!(book.note_beside(&asked("orders", 1), [held("1")].into()), [held("1")]);
@@ -515,8 +516,8 @@ mod tests {
 
     #[tokio::test]
     async fn a_shard_is_served_until_the_last_leave_under_any_fence_ends() {
-        let (mut book, now) = (Book::default(), Instant::now());
-        let of = |book: &mut Book, fence: u64, worker: &str, ms: u64| {
+        let (mut book, now) = (LeaseBook::default(), Instant::now());
+        let of = |book: &mut LeaseBook, fence: u64, worker: &str, ms: u64| {
             let until = now + Duration::from_millis(ms);
             book.until.entry(("orders/1".to_owned(), fence)).or_default().insert(worker.to_owned(), until);
         };

@@ -47,7 +47,7 @@ const NOT_MERGED: &str =
     "this daemon cannot put it together with what is there; another one may, such as an issuer";
 
 /// Verdict on a record of a snapshot: what becomes of it.
-enum Verdict {
+enum RestoreVerdict {
     PutBack(PutBack),
     /// What is there has the last word, or has all of it.
     Kept,
@@ -112,9 +112,9 @@ impl Snapshots {
         for record in known {
             let id = record.id.clone();
             match self.judge(of, record, &there).await.map_err(|error| unreadable(&error))? {
-                Verdict::PutBack(put) => due.push(put),
-                Verdict::Kept => tally.kept += 1,
-                Verdict::Refused(why) => tally.refuse(&id.kind.0, &id.key, why),
+                RestoreVerdict::PutBack(put) => due.push(put),
+                RestoreVerdict::Kept => tally.kept += 1,
+                RestoreVerdict::Refused(why) => tally.refuse(&id.kind.0, &id.key, why),
             }
         }
         if dry_run {
@@ -217,7 +217,7 @@ impl Snapshots {
         of: Cursor,
         record: Record,
         there: &BTreeSet<RecordId>,
-    ) -> Result<Verdict, StoreError> {
+    ) -> Result<RestoreVerdict, StoreError> {
         let (registry, id) = (&self.registry, record.id.clone());
         let view = registry.view();
         let now = view.get(&id);
@@ -225,25 +225,27 @@ impl Snapshots {
         let is_later = |now: &Record| now.created_at == record.created_at && now.version >= record.version;
         let has_all = |now: &Record| now.value == record.value || is_later(now);
         if there.contains(&id) || now.as_ref().is_some_and(|now| has_all(&now.record)) {
-            return Ok(Verdict::Kept);
+            return Ok(RestoreVerdict::Kept);
         }
         if registry.losses().awaits_of_others(view, &id) {
-            return Ok(Verdict::Refused("daemons are about to put it back as they knew it".to_owned()));
+            return Ok(RestoreVerdict::Refused(
+                "daemons are about to put it back as they knew it".to_owned(),
+            ));
         }
         let whole = registry.losses().whole_of(&record);
         if whole.as_ref().is_some_and(|whole| view.get(whole).is_some()) {
-            return Ok(Verdict::Kept);
+            return Ok(RestoreVerdict::Kept);
         }
         if let Some(merger) = self.mergers.of(&id.kind) {
             let lost = ToRestore::of_snapshot(Arc::new(ViewRecord::new(of.epoch, record)));
             if now.as_deref().is_some_and(|now| merger.is_whole(&lost, now)) {
-                return Ok(Verdict::Kept);
+                return Ok(RestoreVerdict::Kept);
             }
             let version = now.as_ref().map_or(Version(0), |now| now.record.version);
             return Ok(match merger.merge(registry, &lost, now.as_deref()).await? {
-                MergeOutcome::Restored | MergeOutcome::Superseded => Verdict::Kept,
-                MergeOutcome::Unknown => Verdict::Refused(NOT_MERGED.to_owned()),
-                MergeOutcome::Put(value) => Verdict::PutBack(PutBack {
+                MergeOutcome::Restored | MergeOutcome::Superseded => RestoreVerdict::Kept,
+                MergeOutcome::Unknown => RestoreVerdict::Refused(NOT_MERGED.to_owned()),
+                MergeOutcome::Put(value) => RestoreVerdict::PutBack(PutBack {
                     write: Write::Put { id: id.clone(), value, group: None },
                     expected: Some((id, version)),
                     is_merged: now.is_some(),
@@ -251,15 +253,15 @@ impl Snapshots {
             });
         }
         if now.is_some() {
-            return Ok(Verdict::Kept);
+            return Ok(RestoreVerdict::Kept);
         }
         if id.kind == self.kinds.seals && !is_seal(&record) {
-            return Ok(Verdict::Refused("it is no seal of the chain that its key names".to_owned()));
+            return Ok(RestoreVerdict::Refused("it is no seal of the chain that its key names".to_owned()));
         }
         if let Err(why) = view.would_count(&id, &record.value) {
-            return Ok(Verdict::Refused(why));
+            return Ok(RestoreVerdict::Refused(why));
         }
-        Ok(Verdict::PutBack(PutBack {
+        Ok(RestoreVerdict::PutBack(PutBack {
             write: import(record),
             expected: whole.map(|whole| (whole, Version(0))),
             is_merged: false,

@@ -31,9 +31,9 @@ const PAGE_WITHIN: Duration = Duration::from_secs(10);
 /// How long after the moment of the snapshot its seals are read: each node seals once a second.
 const SEALED_WITHIN: Duration = Duration::from_millis(1500);
 
-/// A kind that is read from the store.
+/// Kind that is read from the store.
 #[derive(Clone)]
-enum Stored {
+enum StoredKind {
     Seals(RecordKind),
     /// Of audit records those that a seal names: a seal could not be told from a forged one where its records are left out, nor a
     /// record without a seal from one that was added.
@@ -41,14 +41,14 @@ enum Stored {
     Other(RecordKind),
 }
 
-/// A snapshot that is being sent.
-struct Saving {
+/// Stream of a snapshot that is being sent.
+struct SnapshotStream {
     registry: Arc<Registry>,
     head: Option<pb::SnapshotHead>,
     /// Read, and not sent yet.
     records: VecDeque<Record>,
     /// What is read from the store, and behind which key it is gone on.
-    stored: VecDeque<Stored>,
+    stored: VecDeque<StoredKind>,
     after: Option<String>,
     /// Of the keys of all records that seals name.
     sealed: HashSet<u64>,
@@ -81,12 +81,12 @@ impl Snapshots {
             records: cut.records.len() as u64,
             left_out: cut.bound as u64,
         };
-        let trail = [Stored::Seals(kinds.seals.clone()), Stored::Audit(kinds.audit.clone())];
-        let saving = Saving {
+        let trail = [StoredKind::Seals(kinds.seals.clone()), StoredKind::Audit(kinds.audit.clone())];
+        let saving = SnapshotStream {
             registry: self.registry.clone(),
             head: Some(head),
             records: cut.records.into(),
-            stored: kinds.others.iter().cloned().map(Stored::Other).chain(trail).collect(),
+            stored: kinds.others.iter().cloned().map(StoredKind::Other).chain(trail).collect(),
             after: None,
             sealed: HashSet::new(),
             seals_at: Instant::now() + SEALED_WITHIN,
@@ -101,7 +101,7 @@ impl Snapshots {
     }
 }
 
-impl Saving {
+impl SnapshotStream {
     async fn next(&mut self) -> Result<Option<Item>, Fault> {
         if let Some(head) = self.head.take() {
             return Ok(Some(Item::Head(head)));
@@ -118,10 +118,10 @@ impl Saving {
     /// Reads the next records from the store.
     async fn read_page(&mut self) -> Result<(), StoreError> {
         let Some(what) = self.stored.front().cloned() else { return Ok(()) };
-        if let Stored::Seals(_) = what {
+        if let StoredKind::Seals(_) = what {
             sleep_until(self.seals_at).await;
         }
-        let (Stored::Seals(kind) | Stored::Audit(kind) | Stored::Other(kind)) = &what;
+        let (StoredKind::Seals(kind) | StoredKind::Audit(kind) | StoredKind::Other(kind)) = &what;
         let scan = Scan { kind: kind.clone(), after: self.after.take(), backwards: false, limit: PAGE };
         let late = |_| Err(StoreError::Unavailable("it does not answer in time".into()));
         let page = timeout(PAGE_WITHIN, self.registry.store().scan(scan)).await.unwrap_or_else(late)?;
@@ -134,13 +134,13 @@ impl Saving {
         }
         for record in page.records.into_iter().filter(|record| !record.deleted && record.group.is_none()) {
             let is_in = match &what {
-                Stored::Seals(_) => {
+                StoredKind::Seals(_) => {
                     let leaves = open(&record.value).map(|opened| opened.seal.leaves).unwrap_or_default();
                     self.sealed.extend(leaves.iter().map(|leaf| xxh64(leaf.key.as_bytes(), 0)));
                     true
                 }
-                Stored::Audit(_) => self.sealed.contains(&xxh64(record.id.key.as_bytes(), 0)),
-                Stored::Other(_) => record.revision <= self.of.revision,
+                StoredKind::Audit(_) => self.sealed.contains(&xxh64(record.id.key.as_bytes(), 0)),
+                StoredKind::Other(_) => record.revision <= self.of.revision,
             };
             if is_in {
                 self.records.push_back(record);

@@ -17,7 +17,7 @@ use super::{ONLY, OwnTransport, kept, newest, policy_id, shown};
 use pb::effective_transport_policy::Source;
 
 /// Policy that is to hold from now on.
-struct Wanted {
+struct WantedPolicy {
     policy: pb::TransportPolicy,
     /// The version that it is brought back from; 0: none.
     rolled_back_to: u64,
@@ -36,7 +36,7 @@ impl OwnTransport {
         let (rpc, id) = (SET_TRANSPORT_POLICY, ONLY.to_owned());
         let asked = MutationRequest { caller, rpc, id, reason, expected_version, dry_run, hash };
         let wanted =
-            |_: &[pb::TransportPolicyVersion]| Ok(Wanted { policy: policy.clone(), rolled_back_to: 0 });
+            |_: &[pb::TransportPolicyVersion]| Ok(WantedPolicy { policy: policy.clone(), rolled_back_to: 0 });
         self.change(&asked, wanted).await
     }
 
@@ -56,14 +56,14 @@ impl OwnTransport {
     async fn change(
         &self,
         asked: &MutationRequest<'_>,
-        wanted: impl Fn(&[pb::TransportPolicyVersion]) -> Result<Wanted, Fault>,
+        wanted: impl Fn(&[pb::TransportPolicyVersion]) -> Result<WantedPolicy, Fault>,
     ) -> Result<pb::TransportPolicyChange, Fault> {
         let registry = &self.registry;
         asked
             .of_record(registry, policy_id(), |found| {
                 let value = found.map(|found| kept(found)).unwrap_or_default();
                 let versions = &value.versions;
-                let Wanted { policy, rolled_back_to } = wanted(versions)?;
+                let WantedPolicy { policy, rolled_back_to } = wanted(versions)?;
                 let report = self.accept(&policy)?;
                 let holds = versions.last().and_then(|version| version.policy.as_ref());
                 let is_so = holds.is_some_and(|holds| holds.known() == policy.known());
@@ -116,7 +116,7 @@ impl OwnTransport {
 }
 
 /// A version that is kept, or the one before that which holds.
-fn brought_back(versions: &[pb::TransportPolicyVersion], to: u64) -> Result<Wanted, Fault> {
+fn brought_back(versions: &[pb::TransportPolicyVersion], to: u64) -> Result<WantedPolicy, Fault> {
     let found = match to {
         0 => versions.len().checked_sub(2).and_then(|before| versions.get(before)),
         to => versions.iter().find(|version| version.version == to),
@@ -133,5 +133,5 @@ fn brought_back(versions: &[pb::TransportPolicyVersion], to: u64) -> Result<Want
         return Err(Fault::new(reasons::TRANSPORT_POLICY_VERSION_NOT_FOUND, message)
             .hint("omnirelay mesh config history"));
     };
-    Ok(Wanted { policy: found.policy.clone().unwrap_or_default(), rolled_back_to: found.version })
+    Ok(WantedPolicy { policy: found.policy.clone().unwrap_or_default(), rolled_back_to: found.version })
 }

@@ -1,7 +1,7 @@
 //! Metrics that a node keeps of the transport policy.
 
 use omnirelay_decisions::transport_policy::AuditRule;
-use omnirelay_node::metrics::registrar::{MetricRegistrar as _, level};
+use omnirelay_node::metrics::registrar::{MetricRegistrar as _, gauge_value};
 use omnirelay_wire::pb::omnirelay::mesh::control::v1::transport_finding::Level;
 use omnirelay_wire::pb::omnirelay::mesh::control::v1::{TransportFinding, TransportReport};
 use prometheus::{IntGauge, IntGaugeVec};
@@ -51,12 +51,12 @@ impl TransportPolicyMetrics {
         for (rule, kind) in rules() {
             let is_it = |found: &&TransportFinding| found.rule == rule && found.level() == kind;
             let count = report.findings.iter().filter(is_it).count();
-            self.findings.with_label_values(&[rule, kind.as_str_name()]).set(level(count));
+            self.findings.with_label_values(&[rule, kind.as_str_name()]).set(gauge_value(count));
         }
-        self.raw.set(level(report.raw_endpoints));
-        self.raw_budget.set(level(report.raw_endpoints_max));
-        self.legacy.set(level(report.legacy_pairings));
-        self.legacy_budget.set(level(report.legacy_pairings_max));
+        self.raw.set(gauge_value(report.raw_endpoints));
+        self.raw_budget.set(gauge_value(report.raw_endpoints_max));
+        self.legacy.set(gauge_value(report.legacy_pairings));
+        self.legacy_budget.set(gauge_value(report.legacy_pairings_max));
     }
 }
 

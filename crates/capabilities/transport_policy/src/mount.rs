@@ -5,7 +5,7 @@ use std::sync::Arc;
 use omnirelay_decisions::transport_policy::summary;
 use omnirelay_node::readiness::item;
 use omnirelay_node::{CapabilityKinds, NodeBuilder, NodeError, PortName, StopPhase};
-use omnirelay_registry::epoch_loss::{RestoredBy, RestoredKind};
+use omnirelay_registry::epoch_loss::{RestorationRule, RestoredBy};
 use omnirelay_registry::view::View;
 use omnirelay_wire::pb::omnirelay::mesh::control::v1 as pb;
 use omnirelay_wire::pb::omnirelay::mesh::control::v1::config_service_server::ConfigServiceServer;
@@ -19,7 +19,7 @@ use crate::{MeshConfig, OwnTransport, TRANSPORT_POLICY};
 pub const KINDS: CapabilityKinds = CapabilityKinds {
     mirrored: &[TRANSPORT_POLICY],
     signed: &[TRANSPORT_POLICY],
-    restored: &[RestoredKind::of(TRANSPORT_POLICY, RestoredBy::Furthest)],
+    restored: &[RestorationRule::of(TRANSPORT_POLICY, RestoredBy::Furthest)],
     ..CapabilityKinds::NONE
 };
 

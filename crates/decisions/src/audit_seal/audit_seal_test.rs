@@ -61,7 +61,7 @@ fn pair(seed: u8) -> Ed25519KeyPair {
 struct Node {
     id: &'static str,
     key: Ed25519KeyPair,
-    head: Option<Head>,
+    head: Option<SealHead>,
     oldest_kept: u64,
     epoch: u64,
 }
@@ -111,7 +111,7 @@ impl Node {
     fn seal_as(&mut self, store: &mut Store, seal: &AuditSeal) {
         let value = sign(&self.key, seal);
         self.head =
-            Some(Head { sequence: seal.sequence, hash: seal_hash(&value.body), through: seal.through });
+            Some(SealHead { sequence: seal.sequence, hash: seal_hash(&value.body), through: seal.through });
         store.seals.insert(self.chain().key(seal.sequence), value.encode_to_vec());
     }
 

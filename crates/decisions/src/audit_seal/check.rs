@@ -3,7 +3,7 @@
 use omnirelay_wire::pb::omnirelay::security::v1 as pb;
 use omnirelay_wire::pb::omnirelay::store::v1::AuditSeal;
 
-use super::{ChainId, Digest256, Head, NotASeal, VerifiedSeal, open};
+use super::{ChainId, Digest256, NotASeal, SealHead, VerifiedSeal, open};
 pub use pb::audit_finding::Wrong;
 
 /// Finding of the check of an audit trail: what is wrong with a seal or a record.
@@ -128,7 +128,7 @@ impl ChainCheck {
     }
 
     /// The head of the chain as it was found.
-    pub fn head(&self) -> Option<Head> {
+    pub fn head(&self) -> Option<SealHead> {
         self.newest.as_ref().map(VerifiedSeal::head)
     }
 

@@ -58,7 +58,7 @@ pub struct ChainId {
 
 /// The newest seal of a chain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Head {
+pub struct SealHead {
     pub sequence: u64,
     pub hash: Digest256,
     /// Every record of the node up to this revision is sealed.
@@ -149,8 +149,8 @@ fn signed(body: &[u8]) -> Vec<u8> {
 
 impl VerifiedSeal {
     /// The head of a chain that ends with this seal.
-    pub fn head(&self) -> Head {
-        Head { sequence: self.seal.sequence, hash: self.hash, through: self.seal.through }
+    pub fn head(&self) -> SealHead {
+        SealHead { sequence: self.seal.sequence, hash: self.hash, through: self.seal.through }
     }
 
     /// The chain that this seal belongs to.

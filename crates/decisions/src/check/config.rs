@@ -43,18 +43,18 @@ pub static CATEGORY: FindingCategory = FindingCategory {
 };
 
 /// The values that a setting has, each with the nodes that have it.
-type Values<'a> = BTreeMap<&'a str, Vec<&'a str>>;
+type SettingValues<'a> = BTreeMap<&'a str, Vec<&'a str>>;
 
 /// By what each node says of its settings; daemons of before say nothing of them.
 fn same(facts: &MeshFacts) -> CheckResult {
-    let (mut settings, mut told) = (BTreeMap::<&str, Values<'_>>::new(), Vec::new());
+    let (mut settings, mut told) = (BTreeMap::<&str, SettingValues<'_>>::new(), Vec::new());
     for (id, node) in facts.told().filter(|(_, node)| !node.mesh_wide_settings.is_empty()) {
         told.push(id);
         for (name, value) in &node.mesh_wide_settings {
             settings.entry(name).or_default().entry(value).or_default().push(id);
         }
     }
-    let different: Vec<(&str, Values<'_>)> =
+    let different: Vec<(&str, SettingValues<'_>)> =
         settings.into_iter().filter(|(_, values)| values.len() > 1).collect();
     let words = different.iter().map(|(name, values)| {
         let values: Vec<String> =

@@ -204,8 +204,8 @@ fn strangers(facts: &MeshFacts) -> CheckResult {
         "the daemon does not say",
     )
     .next(match facts.registry.as_ref().and_then(|registry| registry.peers.iter().find(is_stranger)) {
-        Some(peer) => enrol(&peer.node_id),
-        None => enrol("NODE"),
+        Some(peer) => enrol_hint(&peer.node_id),
+        None => enrol_hint("NODE"),
     })
 }
 
@@ -221,7 +221,7 @@ fn certificate(facts: &MeshFacts) -> CheckResult {
     )
     .about_themselves();
     match (found.verdict, not_enrolled) {
-        (CheckVerdict::Warn, Some((id, _))) => found.hint(enrol(id)),
+        (CheckVerdict::Warn, Some((id, _))) => found.hint(enrol_hint(id)),
         (CheckVerdict::Warn, None) => found.hint("omnirelay cert list --kind node --all"),
         // What that means is said of the mesh port.
         (_, _) if facts.told().count() > 0 && is("no_authority").count() == facts.told().count() => {
@@ -232,7 +232,7 @@ fn certificate(facts: &MeshFacts) -> CheckResult {
 }
 
 /// Next step for a node that needs a certificate: how it gets one.
-pub fn enrol(id: &str) -> String {
+pub fn enrol_hint(id: &str) -> String {
     format!(
         "omnirelay token create --replace --node {id} --role ROLE    # its role, as before; then on its host, or stop its daemon: omnirelay \
          mesh join --force; if it was put out: omnirelay cert reinstate --node {id}, first"

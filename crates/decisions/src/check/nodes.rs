@@ -10,7 +10,7 @@ use super::CATEGORIES;
 use super::control_api::open;
 use super::facts::{MeshFacts, NAMED_MAX, NotAsked, RegistryFacts};
 use super::finding::{CheckDefinition, CheckJudge, CheckResult, CheckVerdict, FindingCategory, SKEW_WARN_MS};
-use super::identity::enrol;
+use super::identity::enrol_hint;
 
 /// The item of a node's readiness that tells how its clock stands to the store's.
 const STORE_CLOCK: &str = "store-clock";
@@ -90,7 +90,7 @@ fn answer(registry: &RegistryFacts, facts: &MeshFacts) -> CheckResult {
                 "omnirelay cert ca init    # nodes with certificates ask each other at their mesh ports"
                     .to_owned()
             }
-            (Some("not_enrolled"), _) if is_unknown => enrol(&registry.own),
+            (Some("not_enrolled"), _) if is_unknown => enrol_hint(&registry.own),
             (_, Some(first)) => {
                 format!(
                     "omnirelay mesh peers ping {first}    # whether it is reached; then omnirelay doctor on its host"

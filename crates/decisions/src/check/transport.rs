@@ -6,7 +6,7 @@ use omnirelay_core::text::some_of;
 
 use super::facts::{MeshFacts, NAMED_MAX, RegistryFacts};
 use super::finding::{CheckDefinition, CheckJudge, CheckResult, CheckVerdict, FindingCategory};
-use super::identity::enrol;
+use super::identity::enrol_hint;
 
 /// The item of a node's readiness.
 const ITEM: &str = "mesh";
@@ -57,7 +57,7 @@ fn port(facts: &MeshFacts) -> CheckResult {
     };
     let is_not_enrolled = |(_, enrolment): &&(&str, &str)| *enrolment == "not_enrolled";
     match (closed.first(), closed.iter().find(is_not_enrolled)) {
-        (_, Some((id, _))) => return turned("the mesh has given it no certificate").hint(enrol(id)),
+        (_, Some((id, _))) => return turned("the mesh has given it no certificate").hint(enrol_hint(id)),
         (Some(_), None) => {
             return turned("this mesh has no authority, no node has a certificate, and none gossips")
                 .hint(BEGIN);

@@ -77,13 +77,13 @@ pub enum PolicyError {
 
 /// A policy that was checked.
 #[derive(Clone, Debug, Default)]
-pub struct Policy {
-    eligible: Filter,
-    prefer: Vec<(Filter, i32)>,
+pub struct ElectionPolicy {
+    eligible: CandidateFilter,
+    prefer: Vec<(CandidateFilter, i32)>,
 }
 
 #[derive(Clone, Debug, Default)]
-struct Filter {
+struct CandidateFilter {
     names: pb::NodeFilter,
     selector: Selector,
 }
@@ -126,7 +126,7 @@ impl LeaderExclusion {
     }
 }
 
-impl Policy {
+impl ElectionPolicy {
     /// Checks a policy; none at all lets every node lead.
     ///
     /// # Errors
@@ -140,7 +140,7 @@ impl Policy {
             return Err(PolicyError::Preferences(policy.prefer.len()));
         }
         let prefer = policy.prefer.iter().map(|prefer| {
-            let filter = Filter::of(prefer.nodes.as_ref())?;
+            let filter = CandidateFilter::of(prefer.nodes.as_ref())?;
             if filter.names == pb::NodeFilter::default() {
                 return Err(PolicyError::Everybody);
             }
@@ -150,7 +150,7 @@ impl Policy {
             Ok((filter, prefer.priority))
         });
         Ok(Self {
-            eligible: Filter::of(policy.eligible.as_ref())?,
+            eligible: CandidateFilter::of(policy.eligible.as_ref())?,
             prefer: prefer.collect::<Result<_, _>>()?,
         })
     }
@@ -227,7 +227,7 @@ fn weight(scope: &str, node: &str) -> u64 {
     xxh64(node.as_bytes(), xxh64(scope.as_bytes(), 0))
 }
 
-impl Filter {
+impl CandidateFilter {
     fn of(filter: Option<&pb::NodeFilter>) -> Result<Self, PolicyError> {
         let names = filter.cloned().unwrap_or_default();
         let lists = [&names.nodes, &names.roles, &names.regions, &names.zones];

@@ -12,8 +12,8 @@ mod tenure;
 use std::time::Duration;
 
 pub use candidates::{
-    ElectionCandidate, LeaderExclusion, NAMES_MAX, PREFERENCES_MAX, PRIORITY_MAX, Policy, PolicyError,
-    RankedCandidate, place_among, place_of,
+    ElectionCandidate, ElectionPolicy, LeaderExclusion, NAMES_MAX, PREFERENCES_MAX, PRIORITY_MAX,
+    PolicyError, RankedCandidate, place_among, place_of,
 };
 use omnirelay_core::time::Millis;
 use omnirelay_wire::pb::omnirelay::mesh::control::v1 as pb;
@@ -42,12 +42,12 @@ pub struct HeldLease {
     pub term: u64,
     pub token: u64,
     pub acquired_at: Millis,
-    pub standing: Standing,
+    pub standing: LeaseStanding,
 }
 
 /// Standing of the session of a lease, by the store's clock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Standing {
+pub enum LeaseStanding {
     /// The lease is valid.
     Live { until: Millis, renewed_at: Millis },
     /// The store has it as valid until then, and not where it would outlive the server that granted it: nobody may
@@ -67,7 +67,7 @@ pub enum Standing {
 
 /// Facts by which a node decides about a scope.
 #[derive(Clone, Copy, Debug)]
-pub struct Scene<'a> {
+pub struct LeadershipFacts<'a> {
     pub scope: &'a str,
     pub value: &'a LeadershipValue,
     pub held: Option<&'a HeldLease>,
@@ -96,7 +96,7 @@ pub struct Scene<'a> {
 
 /// End of a tenure: its kind, its reason and its time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Ending {
+pub struct TenureEnding {
     pub end: End,
     pub reason: &'static str,
     /// When the leader was last known to lead.
@@ -105,13 +105,13 @@ pub struct Ending {
 
 /// Move of a node about the leadership of a scope: what to do now.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Move {
+pub enum LeadershipMove {
     /// Nothing, until something changes.
     Rest,
     /// Nothing; look again at this instant.
     Look { at: Millis },
     /// Ask for the lease; `ending` is how the tenure before ended, if that is not recorded yet.
-    Campaign { ending: Option<Ending> },
+    Campaign { ending: Option<TenureEnding> },
     /// Give the lease to another node in one step.
     HandOver { to: String, reason: &'static str },
     /// Give the lease back.
@@ -123,103 +123,109 @@ pub enum Move {
     /// Write down that a greater token than the leader's was seen.
     Raise { token: u64 },
     /// Record that nobody leads any more.
-    Vacate { ending: Ending },
+    Vacate { ending: TenureEnding },
 }
 
 /// Decides what the node does about the scope.
-pub fn decide(scene: &Scene<'_>) -> Move {
+pub fn decide(scene: &LeadershipFacts<'_>) -> LeadershipMove {
     if let Some(at) = scene.left_alone_until {
-        return Move::Look { at };
+        return LeadershipMove::Look { at };
     }
     match by_lease(scene) {
         // It does not act on a lease that it may have given back, so nobody would.
-        Move::Rest | Move::Look { .. } if scene.in_doubt => Move::StepDown { reason: IN_DOUBT },
+        LeadershipMove::Rest | LeadershipMove::Look { .. } if scene.in_doubt => {
+            LeadershipMove::StepDown { reason: IN_DOUBT }
+        }
         act => act,
     }
 }
 
 /// Move of a leader that stops: it hands its scope over, or steps down.
-pub fn give_up(scene: &Scene<'_>) -> Move {
+pub fn give_up(scene: &LeadershipFacts<'_>) -> LeadershipMove {
     match successor(scene) {
-        Some(to) => Move::HandOver { to, reason: SHUTDOWN },
-        None => Move::StepDown { reason: SHUTDOWN },
+        Some(to) => LeadershipMove::HandOver { to, reason: SHUTDOWN },
+        None => LeadershipMove::StepDown { reason: SHUTDOWN },
     }
 }
 
-fn by_lease(scene: &Scene<'_>) -> Move {
+fn by_lease(scene: &LeadershipFacts<'_>) -> LeadershipMove {
     let Some(held) = scene.held else { return fill(scene) };
     match held.standing {
-        Standing::Live { .. } if held.node == scene.me && Some(held.session) == scene.my_session => {
+        LeaseStanding::Live { .. } if held.node == scene.me && Some(held.session) == scene.my_session => {
             lead(scene)
         }
-        Standing::Live { .. } if is_overtaken(scene, held) && scene.token_seen > scene.value.token_floor => {
-            Move::Raise { token: scene.token_seen }
+        LeaseStanding::Live { .. }
+            if is_overtaken(scene, held) && scene.token_seen > scene.value.token_floor =>
+        {
+            LeadershipMove::Raise { token: scene.token_seen }
         }
-        Standing::Live { until, .. } | Standing::Unconfirmed { until, .. } => Move::Look { at: until },
-        Standing::Released
-        | Standing::Expired { .. }
-        | Standing::Closed { .. }
-        | Standing::Replaced
-        | Standing::Unknown => fill(scene),
+        LeaseStanding::Live { until, .. } | LeaseStanding::Unconfirmed { until, .. } => {
+            LeadershipMove::Look { at: until }
+        }
+        LeaseStanding::Released
+        | LeaseStanding::Expired { .. }
+        | LeaseStanding::Closed { .. }
+        | LeaseStanding::Replaced
+        | LeaseStanding::Unknown => fill(scene),
     }
 }
 
 /// Whether the lease has a smaller token than one that was seen before: whoever checks tokens refuses it.
-fn is_overtaken(scene: &Scene<'_>, held: &HeldLease) -> bool {
+fn is_overtaken(scene: &LeadershipFacts<'_>, held: &HeldLease) -> bool {
     held.token < scene.token_seen
 }
 
 /// What a leader does: it goes on, unless somebody else is to lead.
-fn lead(scene: &Scene<'_>) -> Move {
-    let Ok(policy) = Policy::of(scene.value.policy.as_ref()) else { return Move::Rest };
+fn lead(scene: &LeadershipFacts<'_>) -> LeadershipMove {
+    let Ok(policy) = ElectionPolicy::of(scene.value.policy.as_ref()) else { return LeadershipMove::Rest };
     if let Some(order) = &scene.value.order {
         let ranked = policy.rank(scene.scope, scene.nodes, None);
         let may = order.to != scene.me && ranked.iter().any(|ranked| ranked.id == order.to);
         return match order.verb() {
-            Verb::Delete => Move::Remove,
-            Verb::StepDown => Move::StepDown { reason: "step_down" },
-            Verb::Transfer if may => Move::HandOver { to: order.to.clone(), reason: "transferred" },
-            Verb::Transfer | Verb::Unspecified => Move::DropOrder,
+            Verb::Delete => LeadershipMove::Remove,
+            Verb::StepDown => LeadershipMove::StepDown { reason: "step_down" },
+            Verb::Transfer if may => LeadershipMove::HandOver { to: order.to.clone(), reason: "transferred" },
+            Verb::Transfer | Verb::Unspecified => LeadershipMove::DropOrder,
         };
     }
-    let Some(me) = scene.nodes.iter().find(|node| node.id == scene.me) else { return Move::Rest };
+    let Some(me) = scene.nodes.iter().find(|node| node.id == scene.me) else { return LeadershipMove::Rest };
     if scene.held.is_some_and(|held| is_overtaken(scene, held)) {
-        return Move::HandOver { to: scene.me.to_owned(), reason: TOKEN_OVERTAKEN };
+        return LeadershipMove::HandOver { to: scene.me.to_owned(), reason: TOKEN_OVERTAKEN };
     }
     let allowed = policy.allows(me);
     if allowed && !me.peer.draining {
-        return Move::Rest;
+        return LeadershipMove::Rest;
     }
     let ranked = policy.rank(scene.scope, scene.nodes, None);
     let successor = ranked.iter().find(|ranked| ranked.id != scene.me);
     match (allowed, successor) {
-        (false, Some(to)) => Move::HandOver { to: to.id.to_owned(), reason: "not_eligible" },
-        (false, None) => Move::StepDown { reason: "not_eligible" },
-        (true, Some(to)) => Move::HandOver { to: to.id.to_owned(), reason: "drained" },
-        (true, None) => Move::Rest,
+        (false, Some(to)) => LeadershipMove::HandOver { to: to.id.to_owned(), reason: "not_eligible" },
+        (false, None) => LeadershipMove::StepDown { reason: "not_eligible" },
+        (true, Some(to)) => LeadershipMove::HandOver { to: to.id.to_owned(), reason: "drained" },
+        (true, None) => LeadershipMove::Rest,
     }
 }
 
 /// Whom a leader that stops hands its scope to; `None`: nobody may lead it.
-fn successor(scene: &Scene<'_>) -> Option<String> {
-    let policy = Policy::of(scene.value.policy.as_ref()).ok()?;
+fn successor(scene: &LeadershipFacts<'_>) -> Option<String> {
+    let policy = ElectionPolicy::of(scene.value.policy.as_ref()).ok()?;
     let ranked = policy.rank(scene.scope, scene.nodes, Some(scene.me));
     ranked.first().filter(|first| first.id != scene.me).map(|first| first.id.to_owned())
 }
 
 /// What a node does about a scope that nobody leads.
-fn fill(scene: &Scene<'_>) -> Move {
+fn fill(scene: &LeadershipFacts<'_>) -> LeadershipMove {
     let order = scene.value.order.as_ref();
-    let Some(my_session) = scene.my_session else { return Move::Rest };
+    let Some(my_session) = scene.my_session else { return LeadershipMove::Rest };
     let ending = how_it_ended(scene);
     let free_at = ending.map_or(scene.changed_at, |(_, free_at)| free_at);
     // Dated so far ahead it is of before store time was brought back, and long over.
     let free_at = free_at.as_of(scene.now).max(scene.not_before);
     let ending = ending.map(|(ending, _)| ending);
     if order.is_some_and(|order| order.verb() == Verb::Delete) {
-        return in_turn(scene, free_at, place_of(scene.scope, scene.nodes, scene.me), Move::Remove);
+        return in_turn(scene, free_at, place_of(scene.scope, scene.nodes, scene.me), LeadershipMove::Remove);
     }
-    let Ok(policy) = Policy::of(scene.value.policy.as_ref()) else { return Move::Rest };
+    let Ok(policy) = ElectionPolicy::of(scene.value.policy.as_ref()) else { return LeadershipMove::Rest };
     let mut ranked = policy.rank(scene.scope, scene.nodes, stepped_down(scene.value));
     if let Some(wanted) = order.filter(|order| order.verb() == Verb::Transfer) {
         // What the leader before did not come to do.
@@ -227,40 +233,45 @@ fn fill(scene: &Scene<'_>) -> Move {
     }
     match (ranked.iter().position(|ranked| ranked.id == scene.me), ending) {
         (Some(place), ending) if is_in_session(scene, my_session) => {
-            in_turn(scene, free_at, place, Move::Campaign { ending })
+            in_turn(scene, free_at, place, LeadershipMove::Campaign { ending })
         }
         (None, Some(ending)) if ranked.is_empty() => {
             let place = place_of(scene.scope, scene.nodes, scene.me);
-            in_turn(scene, free_at, place, Move::Vacate { ending })
+            in_turn(scene, free_at, place, LeadershipMove::Vacate { ending })
         }
-        (Some(_) | None, _) => Move::Rest,
+        (Some(_) | None, _) => LeadershipMove::Rest,
     }
 }
 
 /// Whether the node's record is of the session that it has: otherwise it is about to be entered anew.
-fn is_in_session(scene: &Scene<'_>, session: u64) -> bool {
+fn is_in_session(scene: &LeadershipFacts<'_>, session: u64) -> bool {
     scene.nodes.iter().any(|node| node.id == scene.me && node.peer.session == session)
 }
 
 /// The move, when it is the node's turn.
-fn in_turn(scene: &Scene<'_>, free_at: Millis, place: usize, then: Move) -> Move {
+fn in_turn(
+    scene: &LeadershipFacts<'_>,
+    free_at: Millis,
+    place: usize,
+    then: LeadershipMove,
+) -> LeadershipMove {
     let turns = u32::try_from(place).unwrap_or(u32::MAX);
     let at = free_at.after(scene.backoff.saturating_mul(turns));
-    if scene.now >= at { then } else { Move::Look { at } }
+    if scene.now >= at { then } else { LeadershipMove::Look { at } }
 }
 
 /// How the tenure that the record shows has ended, and since when the scope is free: the same for every node,
 /// and however often it is asked, because candidates take turns from there.
-fn how_it_ended(scene: &Scene<'_>) -> Option<(Ending, Millis)> {
+fn how_it_ended(scene: &LeadershipFacts<'_>) -> Option<(TenureEnding, Millis)> {
     let ending = ending(scene.value, scene.held, scene.last_led.unwrap_or(scene.now))?;
     let free_at = match scene.held.map(|held| held.standing) {
-        Some(Standing::Expired { at, .. } | Standing::Closed { at }) => at,
+        Some(LeaseStanding::Expired { at, .. } | LeaseStanding::Closed { at }) => at,
         Some(
-            Standing::Live { .. }
-            | Standing::Unconfirmed { .. }
-            | Standing::Released
-            | Standing::Replaced
-            | Standing::Unknown,
+            LeaseStanding::Live { .. }
+            | LeaseStanding::Unconfirmed { .. }
+            | LeaseStanding::Released
+            | LeaseStanding::Replaced
+            | LeaseStanding::Unknown,
         )
         | None => scene.changed_at,
     };
@@ -269,27 +280,27 @@ fn how_it_ended(scene: &Scene<'_>) -> Option<(Ending, Millis)> {
 
 /// End of the tenure that a record shows as going on; `None`: it goes on, or there is none. `last_led` is when the
 /// scope was last known to be led, for an end that the store cannot tell the time of.
-pub fn ending(value: &LeadershipValue, held: Option<&HeldLease>, last_led: Millis) -> Option<Ending> {
+pub fn ending(value: &LeadershipValue, held: Option<&HeldLease>, last_led: Millis) -> Option<TenureEnding> {
     let current = value.current.as_ref()?;
     let of_current = |held: &&HeldLease| held.node == current.leader_id && held.session == current.session;
-    let lost = |reason, at| Some(Ending { end: End::Lost, reason, at });
+    let lost = |reason, at| Some(TenureEnding { end: End::Lost, reason, at });
     let Some(held) = held.filter(of_current) else { return lost("epoch_changed", last_led) };
     // No tenure ends before it began, whatever was heard of its session before.
     let last_led = last_led.max(held.acquired_at);
     match held.standing {
-        Standing::Live { .. } => None,
-        Standing::Unconfirmed { renewed_at, .. } => {
+        LeaseStanding::Live { .. } => None,
+        LeaseStanding::Unconfirmed { renewed_at, .. } => {
             let at = renewed_at.max(held.acquired_at);
-            Some(Ending { end: End::Lost, reason: UNCONFIRMED, at })
+            Some(TenureEnding { end: End::Lost, reason: UNCONFIRMED, at })
         }
-        Standing::Expired { renewed_at, .. } => {
+        LeaseStanding::Expired { renewed_at, .. } => {
             let last_heard = renewed_at.max(held.acquired_at);
-            Some(Ending { end: End::Expired, reason: "lease_expired", at: last_heard })
+            Some(TenureEnding { end: End::Expired, reason: "lease_expired", at: last_heard })
         }
-        Standing::Closed { at } => Some(Ending { end: End::SteppedDown, reason: SHUTDOWN, at }),
-        Standing::Replaced => lost("session_replaced", last_led),
+        LeaseStanding::Closed { at } => Some(TenureEnding { end: End::SteppedDown, reason: SHUTDOWN, at }),
+        LeaseStanding::Replaced => lost("session_replaced", last_led),
         // Its release would have changed the record in the same commit.
-        Standing::Released | Standing::Unknown => lost("epoch_changed", last_led),
+        LeaseStanding::Released | LeaseStanding::Unknown => lost("epoch_changed", last_led),
     }
 }
 

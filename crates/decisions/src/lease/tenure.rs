@@ -5,7 +5,7 @@ use omnirelay_wire::pb::omnirelay::mesh::control::v1 as pb;
 use omnirelay_wire::pb::omnirelay::store::v1::{LeadershipTenure, LeadershipValue};
 use omnirelay_wire::timestamp::{millis, timestamp};
 
-use super::{Ending, HeldLease};
+use super::{HeldLease, TenureEnding};
 use pb::tenure::End;
 
 /// How many tenures a record keeps.
@@ -56,7 +56,7 @@ pub fn current(scope: &str, tenure: &LeadershipTenure, numbers: TenureNumbers) -
 }
 
 /// Returns the tenure as it stands in the record once it is over.
-pub fn end(tenure: pb::Tenure, ending: Ending, correlation_id: &str) -> pb::Tenure {
+pub fn end(tenure: pb::Tenure, ending: TenureEnding, correlation_id: &str) -> pb::Tenure {
     pb::Tenure {
         ended_at: Some(timestamp(ending.at)),
         end: ending.end.into(),
@@ -72,7 +72,7 @@ pub fn vacate(
     scope: &str,
     value: &LeadershipValue,
     numbers: TenureNumbers,
-    ending: Ending,
+    ending: TenureEnding,
     correlation_id: &str,
 ) -> LeadershipValue {
     let mut after = value.clone();
@@ -144,7 +144,7 @@ pub fn transitions(
                 Some(past) => past.clone(),
                 None => end(
                     current(scope, led, numbers),
-                    Ending { end: End::SteppedDown, reason: SCOPE_DELETED, at },
+                    TenureEnding { end: End::SteppedDown, reason: SCOPE_DELETED, at },
                     &led.correlation_id,
                 ),
             },

@@ -47,27 +47,27 @@ impl ShardAlarm {
 
 /// Memory of what was seen of namespaces before, so that each alarm is raised once.
 #[derive(Debug, Default)]
-pub struct ShardAlarms(BTreeMap<String, Known>);
+pub struct ShardAlarms(BTreeMap<String, NamespaceMemory>);
 
 #[derive(Debug, Default)]
-struct Known {
+struct NamespaceMemory {
     /// Since when the namespace is not seen any more.
     gone_since: Option<Duration>,
     concurrent: u64,
     failures: u64,
     failed_last: Option<Duration>,
-    failing: Lasting,
-    unbalanced: Lasting,
+    failing: LastingCondition,
+    unbalanced: LastingCondition,
 }
 
 /// Something that is an alarm once it has lasted.
 #[derive(Clone, Copy, Debug, Default)]
-struct Lasting {
+struct LastingCondition {
     since: Option<Duration>,
     raised: bool,
 }
 
-impl Lasting {
+impl LastingCondition {
     /// Whether it has lasted long enough by now, and was not said so before.
     fn is_due(&mut self, holds: bool, now: Duration, lasts: Duration) -> bool {
         if !holds {
@@ -93,7 +93,12 @@ impl ShardAlarms {
             }
             let since = *known.gone_since.get_or_insert(now);
             let (concurrent, failures) = (known.concurrent, known.failures);
-            *known = Known { gone_since: Some(since), concurrent, failures, ..Known::default() };
+            *known = NamespaceMemory {
+                gone_since: Some(since),
+                concurrent,
+                failures,
+                ..NamespaceMemory::default()
+            };
             concurrent + failures > 0 && now.saturating_sub(since) < GONE_KNOWN_FOR
         });
         let mut raised = Vec::new();
@@ -106,7 +111,7 @@ impl ShardAlarms {
             let failed = known.failed_last.is_some_and(|at| now.saturating_sub(at) < FAILING_AGAIN);
             if fails {
                 // One after a while is a beginning.
-                known.failing = if failed { known.failing } else { Lasting::default() };
+                known.failing = if failed { known.failing } else { LastingCondition::default() };
                 known.failed_last = Some(now);
             }
             let is_unbalanced = sight.imbalance.is_some_and(|ratio| ratio > UNBALANCED);

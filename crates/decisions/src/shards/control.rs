@@ -22,7 +22,7 @@ use omnirelay_wire::timestamp::{millis, timestamp};
 use super::map::{FenceIssueTime, fenced, hexadecimal, owned_by, without_target};
 use super::member::ShardMember;
 use super::planning::PlannedShards;
-use super::spec::{Automation, Spec};
+use super::spec::{Automation, NamespaceRules};
 use pb::namespace::State;
 use pb::rebalance_plan::State as PlanState;
 
@@ -33,7 +33,7 @@ const FAILED_TOLD: Duration = Duration::from_secs(3600);
 pub struct ControlScene<'a> {
     pub name: &'a str,
     pub namespace: &'a NamespaceValue,
-    pub spec: &'a Spec,
+    pub spec: &'a NamespaceRules,
     pub shards: &'a PlannedShards<'a>,
     pub members: &'a BTreeMap<String, ShardMember>,
     /// Those of the namespace, by their ids.
@@ -109,7 +109,7 @@ pub fn waits_for_somebody(plan: &pb::RebalancePlan) -> bool {
 
 /// Decides about a namespace all of whose shards there are.
 pub fn decide(scene: &ControlScene<'_>) -> NamespaceDecision {
-    let mut deciding = Deciding { scene, steps: Vec::new(), again: None, waits: None };
+    let mut deciding = NamespaceDecider { scene, steps: Vec::new(), again: None, waits: None };
     if let Some(step) = deciding.refence() {
         let (state, reason) = (scene.namespace.state(), scene.namespace.state_reason.clone());
         return NamespaceDecision {
@@ -138,7 +138,8 @@ pub fn decide(scene: &ControlScene<'_>) -> NamespaceDecision {
     deciding.conclude(&live, &moving)
 }
 
-struct Deciding<'a> {
+/// Decider about one namespace, with the steps that it has found so far.
+struct NamespaceDecider<'a> {
     scene: &'a ControlScene<'a>,
     steps: Vec<ControlStep>,
     again: Option<Millis>,
@@ -148,7 +149,7 @@ struct Deciding<'a> {
 
 /// State of the moves of plans that run.
 #[derive(Default)]
-struct Moving<'a> {
+struct MoveProgress<'a> {
     /// Where each shard of theirs goes, of those that will get there.
     covered: BTreeMap<&'a str, &'a str>,
     /// What the steps of this decision give another owner, or have drained.
@@ -160,7 +161,7 @@ struct Moving<'a> {
     moved: usize,
 }
 
-impl<'a> Deciding<'a> {
+impl<'a> NamespaceDecider<'a> {
     fn live_plans(&self) -> Vec<(&'a str, &'a RebalancePlanValue)> {
         self.scene.plans.iter().filter(|(_, value)| is_live(value)).map(|(id, value)| (*id, *value)).collect()
     }
@@ -218,7 +219,7 @@ impl<'a> Deciding<'a> {
     }
 
     /// Shards that wait: their owner is gone, and others cannot have them yet. And those whose owner is back.
-    fn park(&mut self, moving: &Moving<'a>) {
+    fn park(&mut self, moving: &MoveProgress<'a>) {
         let mut change = ShardsDecision { cause: "parked".to_owned(), ..ShardsDecision::default() };
         for (id, value) in self.scene.shards {
             let Some(owner) = self.member(&value.owner) else { continue };
@@ -243,7 +244,7 @@ impl<'a> Deciding<'a> {
         }
     }
 
-    fn conclude(self, live: &[(&str, &RebalancePlanValue)], moving: &Moving<'_>) -> NamespaceDecision {
+    fn conclude(self, live: &[(&str, &RebalancePlanValue)], moving: &MoveProgress<'_>) -> NamespaceDecision {
         let namespace = self.scene.namespace;
         let drains = moving.draining > 0;
         let entered = self
@@ -325,14 +326,20 @@ impl<'a> Deciding<'a> {
     }
 
     /// Whether nothing is being done and nothing waits.
-    fn is_idle(&self, moving: &Moving<'a>, evacuates: bool) -> bool {
+    fn is_idle(&self, moving: &MoveProgress<'a>, evacuates: bool) -> bool {
         let is_at_rest = moving.covered.is_empty() && self.steps.is_empty() && self.waits.is_none();
         is_at_rest && !evacuates && self.pending().is_none()
     }
 
     /// Whether nothing is being done and nothing waits, and the last plan is long enough over, so that one may be made that no
     /// constraint demands; it is looked again when it is.
-    fn may_choose(&mut self, by: Automation, moving: &Moving<'a>, evacuates: bool, pause: Duration) -> bool {
+    fn may_choose(
+        &mut self,
+        by: Automation,
+        moving: &MoveProgress<'a>,
+        evacuates: bool,
+        pause: Duration,
+    ) -> bool {
         // Who is about to be back, or gone, changes what is to be chosen.
         if by == Automation::Off || !self.is_idle(moving, evacuates) || self.doubtful_owner().is_some() {
             return false;
@@ -354,7 +361,7 @@ impl<'a> Deciding<'a> {
     }
 
     /// What others should have, where the controller is to see to it.
-    fn balance(&mut self, moving: &Moving<'a>, evacuates: bool) {
+    fn balance(&mut self, moving: &MoveProgress<'a>, evacuates: bool) {
         let policy = &self.scene.spec.policy;
         if !self.may_choose(policy.balance, moving, evacuates, policy.cooldown) {
             return;
@@ -400,7 +407,7 @@ fn is_forced(plan: &pb::RebalancePlan) -> bool {
 }
 
 /// Returns the record of a shard once an action was done to it.
-pub fn done(
+pub fn apply_action(
     value: &ShardValue,
     deed: &ShardAction,
     plan: &str,

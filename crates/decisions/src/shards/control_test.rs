@@ -98,8 +98,8 @@ impl World {
         Copied(self.namespace.clone(), self.shards.clone(), self.plans.clone())
     }
 
-    fn rules(&self) -> Spec {
-        Spec::of(&self.spec).unwrap()
+    fn rules(&self) -> NamespaceRules {
+        NamespaceRules::of(&self.spec).unwrap()
     }
 
     fn members(&self) -> BTreeMap<String, ShardMember> {
@@ -201,7 +201,7 @@ impl World {
         let mut edit = MapEdit::of("ns", &self.namespace, pb::ShardHistory::default());
         for (shard, deed) in &change.shards {
             let before = self.shards[shard].clone();
-            let after = done(&before, deed, &change.plan, "rendezvous", self.moment());
+            let after = apply_action(&before, deed, &change.plan, "rendezvous", self.moment());
             if let ShardAction::Move { .. } = deed {
                 self.check_move(shard, &before, &after);
             }

@@ -1,11 +1,15 @@
 //! Approvals that moves of shards need, and changes that would have it be fewer: four eyes on the rule of four eyes.
 
-use super::spec::{Automation, Policy};
+use super::spec::{Automation, CheckedRebalancePolicy};
 
 /// In which fields a policy asks for fewer approvals than the one before; none, where whoever proposes may approve anyway.
 ///
 /// `configured`: whether who proposed a plan may approve it where a policy does not say (`mesh.shards.selfApproval`).
-pub fn fields_that_lower(before: &Policy, after: &Policy, configured: bool) -> Vec<&'static str> {
+pub fn fields_that_lower(
+    before: &CheckedRebalancePolicy,
+    after: &CheckedRebalancePolicy,
+    configured: bool,
+) -> Vec<&'static str> {
     if before.self_approval.unwrap_or(configured) {
         return Vec::new();
     }
@@ -15,7 +19,7 @@ pub fn fields_that_lower(before: &Policy, after: &Policy, configured: bool) -> V
         None => configured || before.self_approval.is_some(),
     };
     let unasked = |before: Automation, after: Automation| after == Automation::Automatic && before != after;
-    let waits = |policy: &Policy| policy.brake.is_none() && policy.brake_milli < 1000;
+    let waits = |policy: &CheckedRebalancePolicy| policy.brake.is_none() && policy.brake_milli < 1000;
     // A brake that goes on later asks of fewer.
     let brakes_less = !waits(after) || after.brake_milli > before.brake_milli;
     let fields = [
@@ -36,8 +40,8 @@ mod tests {
 
     #[test]
     fn what_asks_for_fewer_approvals_is_found() {
-        let policy = |change: fn(&mut Policy)| {
-            let mut policy = Policy::default();
+        let policy = |change: fn(&mut CheckedRebalancePolicy)| {
+            let mut policy = CheckedRebalancePolicy::default();
             change(&mut policy);
             policy
         };
@@ -49,7 +53,7 @@ mod tests {
         let later = policy(|policy| (policy.brake, policy.brake_milli) = (None, 999));
         let never = policy(|policy| (policy.brake, policy.brake_milli) = (None, 1000));
         let slower = policy(|policy| policy.cooldown = Duration::from_secs(1));
-        let cases: [(&str, &Policy, &Policy, bool, &[&str]); 16] = [
+        let cases: [(&str, &CheckedRebalancePolicy, &CheckedRebalancePolicy, bool, &[&str]); 16] = [
             ("alone, where four eyes are the rule", &as_is, &alone, false, &["selfApproval"]),
             ("alone, where four eyes were demanded", &four, &alone, true, &["selfApproval"]),
             ("no more said, and asked of each daemon", &four, &as_is, true, &["selfApproval"]),

@@ -80,7 +80,11 @@ pub fn together<'a>(loads: impl IntoIterator<Item = &'a pb::ReportedLoad>) -> pb
 }
 
 /// Parts of a load that are too much, after `was` too much: neither begins nor ends with a value about a threshold.
-pub fn over(load: &pb::ReportedLoad, thresholds: &pb::LoadThresholds, was: &[String]) -> Vec<&'static str> {
+pub fn overloaded_parts(
+    load: &pb::ReportedLoad,
+    thresholds: &pb::LoadThresholds,
+    was: &[String],
+) -> Vec<&'static str> {
     let parts = PARTS.into_iter().zip(values(load)).zip(limits(thresholds));
     let is_over = |((name, value), most): ((&'static str, f64), Option<f64>)| {
         let factor = if was.iter().any(|was| was == name) { ENOUGH } else { 1.0 };
@@ -137,12 +141,15 @@ mod tests {
     fn what_is_too_much_stays_so_until_it_is_clearly_less() {
         let thresholds =
             pb::LoadThresholds { pending: Some(100), latency_ms: Some(50.0), ..Default::default() };
-        assert_eq!(over(&load(100, 50.0), &thresholds, &[]), Vec::<&str>::new());
-        assert_eq!(over(&load(101, 50.1), &thresholds, &[]), ["pending", "latency"]);
+        assert_eq!(overloaded_parts(&load(100, 50.0), &thresholds, &[]), Vec::<&str>::new());
+        assert_eq!(overloaded_parts(&load(101, 50.1), &thresholds, &[]), ["pending", "latency"]);
         let was = ["pending".to_owned()];
-        assert_eq!(over(&load(81, 49.0), &thresholds, &was), ["pending"]);
-        assert_eq!(over(&load(80, 49.0), &thresholds, &was), Vec::<&str>::new());
-        assert_eq!(over(&load(u64::MAX, f64::MAX), &pb::LoadThresholds::default(), &was), Vec::<&str>::new());
+        assert_eq!(overloaded_parts(&load(81, 49.0), &thresholds, &was), ["pending"]);
+        assert_eq!(overloaded_parts(&load(80, 49.0), &thresholds, &was), Vec::<&str>::new());
+        assert_eq!(
+            overloaded_parts(&load(u64::MAX, f64::MAX), &pb::LoadThresholds::default(), &was),
+            Vec::<&str>::new()
+        );
     }
 
     #[test]

@@ -8,7 +8,7 @@ use omnirelay_core::time::Millis;
 use omnirelay_wire::pb::omnirelay::mesh::control::v1::peer::Status;
 use omnirelay_wire::timestamp::millis;
 
-use super::spec::Spec;
+use super::spec::NamespaceRules;
 use crate::lease;
 
 /// Observations of a node beside its record.
@@ -65,7 +65,7 @@ impl ShardMember {
     }
 
     /// A node by the rules of a namespace.
-    pub fn of(spec: &Spec, seen: &MemberObservation<'_>, now: Millis) -> Self {
+    pub fn of(spec: &NamespaceRules, seen: &MemberObservation<'_>, now: Millis) -> Self {
         let (id, peer) = (seen.node.id, seen.node.peer);
         let says = peer.metadata.clone().unwrap_or_default();
         let since = peer.status_since.as_ref().map(millis).unwrap_or_default();
@@ -174,7 +174,7 @@ impl ShardMember {
 
 /// The members of a namespace by their ids, those that own shards and are not known among them.
 pub fn members<'a>(
-    spec: &Spec,
+    spec: &NamespaceRules,
     seen: &[MemberObservation<'_>],
     owners: impl Iterator<Item = &'a str>,
     now: Millis,
@@ -230,7 +230,7 @@ mod tests {
     /// A session that was found over is never renewed, so nobody has to wait until a node is called dead.
     #[test]
     fn a_node_is_gone_from_the_end_of_its_session_on() {
-        let spec = Spec::stored(None);
+        let spec = NamespaceRules::stored(None);
         let of = |status: Status, session_live: bool, is_back: bool, now: u64| {
             let mut peer = PeerValue { status_since: Some(timestamp(Millis(5_500))), ..PeerValue::default() };
             peer.set_status(status);

@@ -12,7 +12,7 @@ use prost::Message as _;
 use xxhash_rust::xxh64::xxh64;
 
 use super::{holders, load};
-use crate::lease::Policy as Eligibility;
+use crate::lease::ElectionPolicy;
 pub use pb::rebalance_policy::Automation;
 
 /// The most nodes that are named in the rules of a namespace.
@@ -33,7 +33,7 @@ const TIME_MAX: Duration = Duration::from_secs(7 * 24 * 3600);
 
 /// A policy that was checked, with what holds where it says nothing.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Policy {
+pub struct CheckedRebalancePolicy {
     pub bound_milli: u32,
     pub by_choice_milli: u32,
     pub max_parallel: usize,
@@ -57,15 +57,15 @@ pub struct Policy {
 
 /// The rules of a namespace, checked.
 #[derive(Clone, Debug)]
-pub struct Spec {
+pub struct NamespaceRules {
     pub strategy: PlacementStrategy,
-    pub policy: Policy,
-    eligible: Eligibility,
+    pub policy: CheckedRebalancePolicy,
+    eligible: ElectionPolicy,
     weights: Vec<(String, Weight)>,
     capacities: Vec<(String, u32)>,
 }
 
-impl Spec {
+impl NamespaceRules {
     /// Reads rules.
     ///
     /// # Errors
@@ -92,8 +92,14 @@ impl Spec {
             unknown_fields: Default::default(),
         };
         let eligible =
-            Eligibility::of(Some(&eligible)).map_err(|error| format!("field `eligible`: {error}"))?;
-        Ok(Self { strategy, policy: Policy::of(spec.policy.as_ref())?, eligible, weights, capacities })
+            ElectionPolicy::of(Some(&eligible)).map_err(|error| format!("field `eligible`: {error}"))?;
+        Ok(Self {
+            strategy,
+            policy: CheckedRebalancePolicy::of(spec.policy.as_ref())?,
+            eligible,
+            weights,
+            capacities,
+        })
     }
 
     /// Of rules that were checked when they were stored.
@@ -101,8 +107,8 @@ impl Spec {
         let nothing = pb::NamespaceSpec::default();
         Self::of(spec.unwrap_or(&nothing)).unwrap_or_else(|_| Self {
             strategy: PlacementStrategy::Rendezvous,
-            policy: Policy::default(),
-            eligible: Eligibility::default(),
+            policy: CheckedRebalancePolicy::default(),
+            eligible: ElectionPolicy::default(),
             weights: Vec::new(),
             capacities: Vec::new(),
         })
@@ -122,7 +128,7 @@ impl Spec {
     }
 
     /// Eligibility of nodes to own shards, whoever they are and however they are.
-    pub fn eligible(&self) -> &Eligibility {
+    pub fn eligible(&self) -> &ElectionPolicy {
         &self.eligible
     }
 
@@ -228,7 +234,7 @@ pub fn check_new_shards(namespace: &str, named: &[pb::NewShard]) -> Result<(), S
     Ok(())
 }
 
-impl Policy {
+impl CheckedRebalancePolicy {
     /// Reads a policy.
     ///
     /// # Errors
@@ -282,7 +288,7 @@ impl Policy {
     }
 }
 
-impl Default for Policy {
+impl Default for CheckedRebalancePolicy {
     fn default() -> Self {
         Self {
             bound_milli: 1050,
@@ -311,9 +317,9 @@ mod tests {
 
     #[test]
     fn what_is_not_said_is_as_the_comments_say() {
-        assert_eq!(Policy::of(None), Ok(Policy::default()));
-        assert_eq!(Policy::default().move_interval, Duration::from_millis(100));
-        let spec = Spec::of(&pb::NamespaceSpec::default()).unwrap();
+        assert_eq!(CheckedRebalancePolicy::of(None), Ok(CheckedRebalancePolicy::default()));
+        assert_eq!(CheckedRebalancePolicy::default().move_interval, Duration::from_millis(100));
+        let spec = NamespaceRules::of(&pb::NamespaceSpec::default()).unwrap();
         assert_eq!(
             (spec.strategy, spec.weight("a"), spec.capacity("a")),
             (PlacementStrategy::Rendezvous, Weight::ONE, None)
@@ -345,7 +351,7 @@ mod tests {
         for (field, spoil) in cases {
             let mut spec = pb::NamespaceSpec::default();
             spoil(&mut spec);
-            let error = Spec::of(&spec).unwrap_err();
+            let error = NamespaceRules::of(&spec).unwrap_err();
             assert!(error.contains(field), "{error}");
         }
     }

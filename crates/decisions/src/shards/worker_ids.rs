@@ -45,14 +45,14 @@ pub enum WorkerIdBefore {
 
 /// A namespace and a worker in it.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Id {
+struct WorkerKey {
     namespace: String,
     worker: String,
 }
 
 /// Standing of the id of a worker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Standing {
+enum WorkerIdStanding {
     /// Its worker was heard a moment ago.
     Live,
     /// It was not, and the id is its principal's still.
@@ -62,23 +62,23 @@ enum Standing {
 }
 
 #[derive(Debug)]
-struct Owner {
+struct WorkerIdOwner {
     principal: Arc<str>,
     heard: Millis,
-    standing: Standing,
+    standing: WorkerIdStanding,
     /// When it stands otherwise.
     due: Millis,
 }
 
 /// Counts of the workers of one principal.
 #[derive(Debug, Default)]
-struct Counts {
+struct PrincipalCounts {
     /// How many ids each of its workers that live has.
     workers: BTreeMap<String, usize>,
     live: usize,
     left: usize,
     /// All that are remembered, by when they were heard.
-    heard: BTreeSet<(Millis, Arc<Id>)>,
+    heard: BTreeSet<(Millis, Arc<WorkerKey>)>,
 }
 
 /// How many ids that are due are settled at most with each one that is asked for: some milliseconds' worth.
@@ -87,14 +87,14 @@ const SETTLED_AT_ONCE: usize = 4096;
 /// The ids of workers, each of the principal that had it first. What is asked of them takes as many steps as their number has digits.
 #[derive(Debug)]
 pub struct WorkerIdOwners {
-    of: BTreeMap<Arc<Id>, Owner>,
-    counts: BTreeMap<Arc<str>, Counts>,
+    of: BTreeMap<Arc<WorkerKey>, WorkerIdOwner>,
+    counts: BTreeMap<Arc<str>, PrincipalCounts>,
     /// How many principals have workers that live.
     living: usize,
     /// Principals by how many ids of theirs are remembered.
     by_count: BTreeSet<(usize, Arc<str>)>,
     /// Ids by when they stand otherwise.
-    due: BTreeSet<(Millis, Arc<Id>)>,
+    due: BTreeSet<(Millis, Arc<WorkerKey>)>,
     /// How long a worker lives after it was heard.
     lives: Duration,
 }
@@ -123,13 +123,15 @@ impl WorkerIdOwners {
         principal: &Arc<str>,
         now: Millis,
     ) -> Result<WorkerIdBefore, WorkerRefusal> {
-        let id = Arc::new(Id { namespace: namespace.to_owned(), worker: worker.to_owned() });
+        let id = Arc::new(WorkerKey { namespace: namespace.to_owned(), worker: worker.to_owned() });
         self.settle(&id, now);
         let found = self.of.get(&id).map(|owner| (owner.principal == *principal, owner.standing));
         match found {
-            Some((false, Standing::Live | Standing::Silent)) => return Err(WorkerRefusal::OfAnother),
-            Some((true, Standing::Live)) => {}
-            Some((true, Standing::Silent) | (_, Standing::Left)) | None => {
+            Some((false, WorkerIdStanding::Live | WorkerIdStanding::Silent)) => {
+                return Err(WorkerRefusal::OfAnother);
+            }
+            Some((true, WorkerIdStanding::Live)) => {}
+            Some((true, WorkerIdStanding::Silent) | (_, WorkerIdStanding::Left)) | None => {
                 self.check_room(worker, principal, found.is_none())?;
             }
         }
@@ -137,10 +139,10 @@ impl WorkerIdOwners {
             self.forget_one();
         }
         self.remove(&id);
-        let owner = Owner {
+        let owner = WorkerIdOwner {
             principal: principal.clone(),
             heard: now,
-            standing: Standing::Live,
+            standing: WorkerIdStanding::Live,
             due: now.after(self.lives),
         };
         self.insert(id, owner);
@@ -149,16 +151,16 @@ impl WorkerIdOwners {
 
     /// Notes that a worker has left `now`: its id is of whoever takes it next.
     pub fn leave(&mut self, namespace: &str, worker: &str, now: Millis) {
-        let id = Id { namespace: namespace.to_owned(), worker: worker.to_owned() };
+        let id = WorkerKey { namespace: namespace.to_owned(), worker: worker.to_owned() };
         self.settle(&id, now);
         let Some((id, owner)) = self.remove(&id) else { return };
         let due = now.after(self.lives);
-        self.insert(id, Owner { standing: Standing::Left, due, ..owner });
+        self.insert(id, WorkerIdOwner { standing: WorkerIdStanding::Left, due, ..owner });
     }
 
     /// Has what is asked for stand as it should by `now`, and some of what is due: each call adds one at most, so that all is
     /// settled in time, and none takes long.
-    fn settle(&mut self, asked: &Id, now: Millis) {
+    fn settle(&mut self, asked: &WorkerKey, now: Millis) {
         for _ in 0..SETTLED_AT_ONCE {
             let Some((_, id)) = self.due.first().filter(|(at, _)| *at <= now) else { break };
             self.settle_one(&id.clone(), now);
@@ -168,17 +170,17 @@ impl WorkerIdOwners {
         }
     }
 
-    fn settle_one(&mut self, id: &Id, now: Millis) {
+    fn settle_one(&mut self, id: &WorkerKey, now: Millis) {
         let Some((id, owner)) = self.remove(id) else { return };
         let over = owner.heard.after(SILENT_AFTER);
-        if owner.standing == Standing::Live && now < over {
-            self.insert(id, Owner { standing: Standing::Silent, due: over, ..owner });
+        if owner.standing == WorkerIdStanding::Live && now < over {
+            self.insert(id, WorkerIdOwner { standing: WorkerIdStanding::Silent, due: over, ..owner });
         }
     }
 
     /// Whether one more id of a principal may live; `is_new`: it is of nobody.
     fn check_room(&self, worker: &str, principal: &Arc<str>, is_new: bool) -> Result<(), WorkerRefusal> {
-        let none = Counts::default();
+        let none = PrincipalCounts::default();
         let counts = self.counts.get(principal).unwrap_or(&none);
         let is_known = counts.workers.contains_key(worker);
         if counts.live >= IDS_OF_ONE_MAX || counts.workers.len() >= WORKERS_MAX && !is_known {
@@ -202,32 +204,32 @@ impl WorkerIdOwners {
         }
     }
 
-    fn insert(&mut self, id: Arc<Id>, owner: Owner) {
+    fn insert(&mut self, id: Arc<WorkerKey>, owner: WorkerIdOwner) {
         let counts = self.counts.entry(owner.principal.clone()).or_default();
         self.by_count.remove(&(counts.heard.len(), owner.principal.clone()));
         counts.heard.insert((owner.heard, id.clone()));
         match owner.standing {
-            Standing::Live => {
+            WorkerIdStanding::Live => {
                 self.living += usize::from(counts.live == 0);
                 counts.live += 1;
                 *counts.workers.entry(id.worker.clone()).or_default() += 1;
             }
-            Standing::Silent => {}
-            Standing::Left => counts.left += 1,
+            WorkerIdStanding::Silent => {}
+            WorkerIdStanding::Left => counts.left += 1,
         }
         self.by_count.insert((counts.heard.len(), owner.principal.clone()));
         self.due.insert((owner.due, id.clone()));
         self.of.insert(id, owner);
     }
 
-    fn remove(&mut self, id: &Id) -> Option<(Arc<Id>, Owner)> {
+    fn remove(&mut self, id: &WorkerKey) -> Option<(Arc<WorkerKey>, WorkerIdOwner)> {
         let (id, owner) = self.of.remove_entry(id)?;
         self.due.remove(&(owner.due, id.clone()));
         let Some(counts) = self.counts.get_mut(&owner.principal) else { return Some((id, owner)) };
         self.by_count.remove(&(counts.heard.len(), owner.principal.clone()));
         counts.heard.remove(&(owner.heard, id.clone()));
         match owner.standing {
-            Standing::Live => {
+            WorkerIdStanding::Live => {
                 counts.live = counts.live.saturating_sub(1);
                 self.living -= usize::from(counts.live == 0);
                 let ids = counts.workers.get_mut(&id.worker).map(|ids| {
@@ -238,8 +240,8 @@ impl WorkerIdOwners {
                     counts.workers.remove(&id.worker);
                 }
             }
-            Standing::Silent => {}
-            Standing::Left => counts.left = counts.left.saturating_sub(1),
+            WorkerIdStanding::Silent => {}
+            WorkerIdStanding::Left => counts.left = counts.left.saturating_sub(1),
         }
         match counts.heard.len() {
             0 => drop(self.counts.remove(&owner.principal)),

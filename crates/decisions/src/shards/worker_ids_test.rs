@@ -18,8 +18,8 @@ fn check(ids: &WorkerIdOwners) {
     for (principal, counts) in &ids.counts {
         let own = || ids.of.iter().filter(|(_, owner)| owner.principal == *principal);
         let standing = |standing| own().filter(|(_, owner)| owner.standing == standing).count();
-        assert_eq!(counts.live, standing(Standing::Live));
-        assert_eq!(counts.left, standing(Standing::Left));
+        assert_eq!(counts.live, standing(WorkerIdStanding::Live));
+        assert_eq!(counts.left, standing(WorkerIdStanding::Left));
         assert_eq!(counts.heard.len(), own().count());
         assert_eq!(counts.workers.values().sum::<usize>(), counts.live);
         assert!(ids.by_count.contains(&(counts.heard.len(), principal.clone())));
@@ -122,9 +122,9 @@ fn what_is_remembered_is_bounded_and_whoever_has_most_pays() {
     let (greedy, honest) = (who("service:greedy"), who("service:a"));
     assert_eq!(ids.take("orders", "w", &honest, at(0)), Ok(WorkerIdBefore::Own));
     for number in 1..IDS_MAX {
-        let id = Arc::new(Id { namespace: "orders".to_owned(), worker: format!("x{number}") });
-        let (heard, standing, due) = (Millis(number as u64), Standing::Silent, at(600));
-        ids.insert(id, Owner { principal: greedy.clone(), heard, standing, due });
+        let id = Arc::new(WorkerKey { namespace: "orders".to_owned(), worker: format!("x{number}") });
+        let (heard, standing, due) = (Millis(number as u64), WorkerIdStanding::Silent, at(600));
+        ids.insert(id, WorkerIdOwner { principal: greedy.clone(), heard, standing, due });
     }
     let now = at(90);
     for number in 0..10 {

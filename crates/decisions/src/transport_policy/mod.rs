@@ -14,7 +14,7 @@ const TOLD_MAX: usize = 8;
 pub use policy::{
     CONTROL_PLANE, DIAGNOSTICS, EDGE, MESH_INTERNAL, defaults, differences, effective, read_endpoints, words,
 };
-use policy::{OF_THE_MESH, Policy, PolicyEndpoint};
+use policy::{CheckedTransportPolicy, OF_THE_MESH, PolicyEndpoint};
 
 /// Rule of the audit of a transport policy; its word is stable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -155,7 +155,7 @@ pub fn evaluate(
     now: Millis,
 ) -> Result<pb::TransportReport, String> {
     let (policy, endpoints) = (policy::read(policy)?, read_endpoints(endpoints)?);
-    let mut found = Found { policy: &policy, now, findings: Vec::new() };
+    let mut found = FindingCollector { policy: &policy, now, findings: Vec::new() };
     found.of_policy();
     endpoints.iter().for_each(|endpoint| found.of_endpoint(endpoint));
     let raw_endpoints = count(endpoints.iter().filter(|one| one.takes_raw()));
@@ -191,13 +191,13 @@ fn count<T>(all: impl Iterator<Item = T>) -> u32 {
 }
 
 /// Findings so far, in the order in which they are made.
-struct Found<'a> {
-    policy: &'a Policy,
+struct FindingCollector<'a> {
+    policy: &'a CheckedTransportPolicy,
     now: Millis,
     findings: Vec<pb::TransportFinding>,
 }
 
-impl Found<'_> {
+impl FindingCollector<'_> {
     fn add(
         &mut self,
         rule: AuditRule,
@@ -371,7 +371,7 @@ fn inside(pairing: ProtocolPairing) -> Option<AuditRule> {
     }
 }
 
-impl Policy {
+impl CheckedTransportPolicy {
     fn is_legacy(&self, pairing: ProtocolPairing) -> bool {
         let fits =
             |encoding: Option<WireEncoding>| encoding.is_none_or(|encoding| encoding == pairing.encoding);

@@ -65,7 +65,7 @@ pub struct PolicyException {
 }
 
 /// A policy whose words are known to mean something.
-pub struct Policy {
+pub struct CheckedTransportPolicy {
     pub categories: BTreeMap<String, EndpointCategory>,
     pub exceptions: Vec<PolicyException>,
     pub legacy: Vec<(WireTransport, Option<WireEncoding>)>,
@@ -136,7 +136,7 @@ pub fn effective(policy: &pb::TransportPolicy) -> pb::TransportPolicy {
 ///
 /// # Errors
 /// What of it means nothing.
-pub fn read(policy: &pb::TransportPolicy) -> Result<Policy, String> {
+pub fn read(policy: &pb::TransportPolicy) -> Result<CheckedTransportPolicy, String> {
     check_limits(policy)?;
     let whole = effective(policy);
     let mut categories = BTreeMap::new();
@@ -159,7 +159,7 @@ pub fn read(policy: &pb::TransportPolicy) -> Result<Policy, String> {
     };
     let legacy: Result<_, String> = whole.legacy.iter().map(legacy).collect();
     let budgets = whole.budgets.unwrap_or_default();
-    Ok(Policy {
+    Ok(CheckedTransportPolicy {
         categories,
         exceptions: exceptions?,
         legacy: legacy.map_err(|what| format!("`legacy`: {what}"))?,

@@ -102,7 +102,7 @@ pub static CATEGORY: FindingCategory<FactExaminer<CertificateFiles>> = FindingCa
 };
 
 /// Next step where the files cannot be mended: get new ones.
-pub fn anew(papers: &CertificateFiles) -> String {
+pub fn reissue_hint(papers: &CertificateFiles) -> String {
     let folder = papers.places.folder.display();
     match holder(papers) {
         Some(CertificateHolder::Operator(name)) => issue("operator", name, &papers.places.folder),
@@ -159,7 +159,7 @@ fn files(papers: &CertificateFiles) -> CheckResult {
             "omnirelay cert ca export > {}    # compare its fingerprint with the one that you were given",
             places.bundle.display()
         )),
-        _ => CheckResult::fail(told.join("; ")).hint(anew(papers)),
+        _ => CheckResult::fail(told.join("; ")).hint(reissue_hint(papers)),
     }
 }
 
@@ -212,7 +212,7 @@ fn key(papers: &CertificateFiles) -> CheckResult {
     }
     let (key_path, chain) = (papers.places.key.display(), papers.places.chain.display());
     CheckResult::fail(format!("the key in {key_path} is not that of the certificate in {chain}"))
-        .hint(anew(papers))
+        .hint(reissue_hint(papers))
 }
 
 fn names(papers: &CertificateFiles) -> CheckResult {
@@ -221,7 +221,7 @@ fn names(papers: &CertificateFiles) -> CheckResult {
         Ok(read) => read,
         Err(error) => {
             let message = format!("{} is no certificate of a mesh: {error}", papers.places.chain.display());
-            return CheckResult::fail(message).hint(anew(papers));
+            return CheckResult::fail(message).hint(reissue_hint(papers));
         }
     };
     let addresses = read.names.addresses.iter().map(ToString::to_string);
@@ -241,7 +241,7 @@ fn order(papers: &CertificateFiles) -> CheckResult {
     let path = papers.places.chain.display();
     if leaf.says.is_authority {
         return CheckResult::fail(format!("{path} holds authorities only, and no certificate of anybody"))
-            .hint(anew(papers));
+            .hint(reissue_hint(papers));
     }
     let right: Vec<_> = std::iter::once(leaf).chain(papers.between()).map(|paper| &paper.der).collect();
     if chain.iter().map(|paper| &paper.der).eq(right.iter().copied()) {
@@ -256,10 +256,10 @@ fn order(papers: &CertificateFiles) -> CheckResult {
         return CheckResult::fail(format!(
             "{path} is in the wrong order: the certificate comes first, then its issuer"
         ))
-        .hint(anew(papers));
+        .hint(reissue_hint(papers));
     }
     CheckResult::fail(format!("{path} holds what has not signed the certificate before it"))
-        .hint(anew(papers))
+        .hint(reissue_hint(papers))
 }
 
 /// Whether the chain leads to a root, at a time when all of them lived: that they do now is asked elsewhere.

@@ -6,7 +6,7 @@ use omnirelay_core::spiffe::CertificateHolder;
 use omnirelay_core::time::short;
 use omnirelay_decisions::check::finding::{CheckResult, CheckVerdict};
 
-use super::checks::{anew, day, holder};
+use super::checks::{day, holder, reissue_hint};
 use super::papers::{CertificateFile, CertificateFiles};
 
 const DAY: i64 = 86_400;
@@ -22,21 +22,20 @@ const LOST: &str = "omnirelay cert ca show    # then docs/security/lost-root.md"
 
 /// State of a certificate in its life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Stands {
-    /// It ends at this second.
+enum CertificatePhase {
     Well,
     Due,
     Ended,
     NotYet,
 }
 
-fn stands(paper: &CertificateFile, now: i64, soon: i64) -> Stands {
+fn stands(paper: &CertificateFile, now: i64, soon: i64) -> CertificatePhase {
     let says = &paper.says;
     match now {
-        now if now > says.not_after => Stands::Ended,
-        now if now < says.not_before => Stands::NotYet,
-        now if now > says.not_after.saturating_sub(soon) => Stands::Due,
-        _ => Stands::Well,
+        now if now > says.not_after => CertificatePhase::Ended,
+        now if now < says.not_before => CertificatePhase::NotYet,
+        now if now > says.not_after.saturating_sub(soon) => CertificatePhase::Due,
+        _ => CertificatePhase::Well,
     }
 }
 
@@ -80,15 +79,15 @@ pub fn leaf(papers: &CertificateFiles) -> CheckResult {
     let Some(leaf) = papers.leaf() else { return unread() };
     let (ends, now) = (leaf.says.not_after, papers.now);
     match stands(leaf, now, late(leaf)) {
-        Stands::Ended => {
-            CheckResult::fail(format!("the certificate ended at {}", day(ends))).hint(anew(papers))
+        CertificatePhase::Ended => {
+            CheckResult::fail(format!("the certificate ended at {}", day(ends))).hint(reissue_hint(papers))
         }
-        Stands::Due => {
+        CertificatePhase::Due => {
             CheckResult::warn(format!("the certificate ends at {} and was not renewed in time", day(ends)))
                 .hint(renew(papers))
         }
-        Stands::NotYet => CheckResult::skip(format!("it begins at {}", day(leaf.says.not_before))),
-        Stands::Well => CheckResult::pass(format!("the certificate ends at {}", day(ends))),
+        CertificatePhase::NotYet => CheckResult::skip(format!("it begins at {}", day(leaf.says.not_before))),
+        CertificatePhase::Well => CheckResult::pass(format!("the certificate ends at {}", day(ends))),
     }
 }
 
@@ -117,15 +116,15 @@ fn authority(
 ) -> CheckResult {
     let ends = day(paper.says.not_after);
     match stands(paper, now, soon) {
-        Stands::Ended => {
+        CertificatePhase::Ended => {
             CheckResult::fail(format!("the {what} ended at {ends}, and all below it")).hint(ended)
         }
-        Stands::Due => CheckResult::warn(format!("the {what} ends at {ends}")).hint(due),
-        Stands::NotYet => {
+        CertificatePhase::Due => CheckResult::warn(format!("the {what} ends at {ends}")).hint(due),
+        CertificatePhase::NotYet => {
             CheckResult::fail(format!("the {what} begins at {} only", day(paper.says.not_before)))
                 .hint("timedatectl    # is the clock of this host right?")
         }
-        Stands::Well => CheckResult::pass(format!("the {what} ends at {ends}")),
+        CertificatePhase::Well => CheckResult::pass(format!("the {what} ends at {ends}")),
     }
 }
 

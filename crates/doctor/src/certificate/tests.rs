@@ -10,7 +10,7 @@ use omnirelay_decisions::check::finding::{
 use omnirelay_pki::authority::{CertificateAuthority, ValidityPeriod};
 use omnirelay_pki::certificate::{TlsNames, to_pem};
 use omnirelay_pki::key::PrivateKey;
-use omnirelay_pki::request::Request;
+use omnirelay_pki::request::CertificateRequest;
 
 use super::checks::CATEGORY;
 use super::papers::{CertificateFiles, CertificatePaths};
@@ -51,7 +51,9 @@ impl Folder {
         let root = CertificateAuthority::root(domain, at(lives.root)).unwrap();
         let issuer = root.intermediate(at(lives.issuer)).unwrap();
         let key = PrivateKey::make().unwrap();
-        let request = Request::read(&Request::make(&key, None, &TlsNames::default()).unwrap()).unwrap();
+        let request =
+            CertificateRequest::read(&CertificateRequest::make(&key, None, &TlsNames::default()).unwrap())
+                .unwrap();
         let names = TlsNames { dns: vec!["a.example".into()], ..TlsNames::default() };
         let id = format!("spiffe://mesh.example/{id}").parse().unwrap();
         let leaf = issuer.issue(&request, &id, &names, at(lives.leaf)).unwrap();

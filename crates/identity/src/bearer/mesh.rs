@@ -12,7 +12,7 @@ use omnirelay_pki::revocation::BACKDATED;
 use omnirelay_wire::fault::Fault;
 use serde_json::{Value, json};
 
-use super::{Bearer, Roles, refused, unproven};
+use super::{BearerToken, TokenRoles, refused, unproven};
 use crate::caller::{Scope, Scopes};
 use crate::proof::of_holder;
 use crate::trust::TrustSnapshot;
@@ -93,7 +93,7 @@ pub(super) fn read(
     key: &VerifyingKey,
     trusted: &TrustSnapshot,
     now: i64,
-) -> Result<Bearer, Fault> {
+) -> Result<BearerToken, Fault> {
     let domain = trusted
         .bundle
         .as_ref()
@@ -110,9 +110,9 @@ pub(super) fn read(
         // Words that this version does not know give nothing.
         words.split(' ').filter_map(Scope::from_word).collect::<Scopes>()
     });
-    Ok(Bearer {
+    Ok(BearerToken {
         name: of_holder(issued.id.holder()).name,
-        roles: Roles::default(),
+        roles: TokenRoles::default(),
         narrowed,
         until,
         issued: Some(issued),

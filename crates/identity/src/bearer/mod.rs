@@ -34,11 +34,11 @@ const KID_CHARS_SHOWN: usize = 80;
 
 /// A token that proves somebody, as far as what it says does not change.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Bearer {
+pub struct BearerToken {
     /// Whom: the principal.
     pub name: Arc<str>,
     /// What an issuer outside says that they are.
-    pub roles: Roles,
+    pub roles: TokenRoles,
     /// The scopes that it was narrowed to; `None`: all that its holder has.
     pub narrowed: Option<Scopes>,
     /// The last second in which it holds, with what clocks may differ.
@@ -51,9 +51,9 @@ pub struct Bearer {
 
 /// Roles of a token, as bindings name them. As many as a token has room for, in little room.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Roles(Box<str>);
+pub struct TokenRoles(Box<str>);
 
-impl Roles {
+impl TokenRoles {
     /// Of names that can be bound: there is no end of a line in any.
     fn of<'a>(names: impl Iterator<Item = &'a str>) -> Self {
         let mut lines = String::new();
@@ -76,7 +76,7 @@ pub struct Bearers {
     trust: Arc<MeshTrust>,
     oidc: Option<Arc<OidcIssuer>>,
     /// By their digest: a token is not kept.
-    judged: Mutex<HashMap<Fingerprint, Arc<Bearer>>>,
+    judged: Mutex<HashMap<Fingerprint, Arc<BearerToken>>>,
 }
 
 impl fmt::Debug for Bearers {
@@ -97,7 +97,7 @@ impl Bearers {
     }
 
     /// As [`Self::judge`], of a token that was judged before: without its signature. `None`: it was not.
-    pub fn judged_before(&self, secret: &[u8]) -> Option<Result<Arc<Bearer>, Fault>> {
+    pub fn judged_before(&self, secret: &[u8]) -> Option<Result<Arc<BearerToken>, Fault>> {
         self.remembered(&Fingerprint::of(secret))
     }
 
@@ -106,14 +106,14 @@ impl Bearers {
     ///
     /// # Errors
     /// `TOKEN_REFUSED`, which tells nobody more who has not signed it; `TOKEN_ENDED`; `ISSUER_KEYS_UNKNOWN`.
-    pub fn judge(&self, secret: &[u8]) -> Option<Result<Arc<Bearer>, Fault>> {
+    pub fn judge(&self, secret: &[u8]) -> Option<Result<Arc<BearerToken>, Fault>> {
         self.takes(secret).then(|| {
             let digest = Fingerprint::of(secret);
             self.remembered(&digest).unwrap_or_else(|| self.judged_anew(secret, digest))
         })
     }
 
-    fn remembered(&self, digest: &Fingerprint) -> Option<Result<Arc<Bearer>, Fault>> {
+    fn remembered(&self, digest: &Fingerprint) -> Option<Result<Arc<BearerToken>, Fault>> {
         let known = self.judged.lock().get(digest).cloned()?;
         Some(match self.over(&self.trust.current(), &known, unix_now()) {
             None => Ok(known),
@@ -124,7 +124,7 @@ impl Bearers {
         })
     }
 
-    fn judged_anew(&self, secret: &[u8], digest: Fingerprint) -> Result<Arc<Bearer>, Fault> {
+    fn judged_anew(&self, secret: &[u8], digest: Fingerprint) -> Result<Arc<BearerToken>, Fault> {
         let (trusted, now) = (self.trust.current(), unix_now());
         let bearer = Arc::new(self.read(&trusted, secret, now)?);
         if let Some(why) = self.over(&trusted, &bearer, now) {
@@ -140,7 +140,7 @@ impl Bearers {
         Ok(Arc::clone(judged.entry(digest).or_insert(bearer)))
     }
 
-    fn read(&self, trusted: &TrustSnapshot, secret: &[u8], now: i64) -> Result<Bearer, Fault> {
+    fn read(&self, trusted: &TrustSnapshot, secret: &[u8], now: i64) -> Result<BearerToken, Fault> {
         let text = std::str::from_utf8(secret).map_err(|_| unproven("it is no text"))?;
         let jwt = Jwt::read(text).map_err(|error| refused(&error))?;
         match (trusted.token_keys.get(jwt.kid()), &self.oidc) {
@@ -154,7 +154,7 @@ impl Bearers {
     }
 
     /// Why a token that was judged before proves nobody any more; `None`: it does.
-    fn over(&self, trusted: &TrustSnapshot, bearer: &Bearer, now: i64) -> Option<&'static str> {
+    fn over(&self, trusted: &TrustSnapshot, bearer: &BearerToken, now: i64) -> Option<&'static str> {
         if bearer.until < now {
             return Some("has ended");
         }
@@ -175,7 +175,7 @@ impl Bearers {
     }
 
     /// Returns once a token proves nobody any more, with what its bearer is told.
-    pub async fn ends(self: Arc<Self>, bearer: Arc<Bearer>) -> Fault {
+    pub async fn ends(self: Arc<Self>, bearer: Arc<BearerToken>) -> Fault {
         let mut trust = self.trust.changes();
         let mut keys = self.oidc.as_ref().map(|oidc| oidc.changes());
         loop {

@@ -28,9 +28,9 @@ use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 use tracing::{info, warn};
 
-use super::{Bearer, KID_CHARS_SHOWN, Roles, refused, unproven};
+use super::{BearerToken, KID_CHARS_SHOWN, TokenRoles, refused, unproven};
 use crate::bound::{NAME_BYTES_MAX, unbound_name};
-use source::Source;
+use source::KeySource;
 pub use source::SourceError;
 
 /// How often the keys are read anew.
@@ -75,15 +75,15 @@ pub enum JwksLocation {
     File(PathBuf),
 }
 
-/// The keys that are known.
+/// Keys of the issuer as they were read last.
 #[derive(Clone, Debug, Default)]
-struct Known {
+struct KnownKeys {
     set: Arc<KeySet>,
     /// When they were read; `None`: never.
     since: Option<WallClockStamp>,
 }
 
-impl Known {
+impl KnownKeys {
     fn are_believed(&self) -> bool {
         self.since.is_some_and(|since| since.elapsed() < BELIEVED_FOR)
     }
@@ -92,7 +92,7 @@ impl Known {
 /// Knows an issuer and its keys.
 pub struct OidcIssuer {
     settings: OidcSettings,
-    known: watch::Sender<Known>,
+    known: watch::Sender<KnownKeys>,
     /// How many readings have begun.
     begun: AtomicU64,
     /// How many of them are over: the keys were read, or could not be.
@@ -160,11 +160,11 @@ impl OidcIssuer {
         }
     }
 
-    async fn read_keys(&self, kept: &mut Option<Source>) -> Result<KeySet, SourceError> {
+    async fn read_keys(&self, kept: &mut Option<KeySource>) -> Result<KeySet, SourceError> {
         let source = match kept {
             Some(source) => source,
             // Made here, since the file of its authorities may be put in place later.
-            None => kept.insert(Source::of(&self.settings.keys).await?),
+            None => kept.insert(KeySource::of(&self.settings.keys).await?),
         };
         let json = source.read().await?;
         Ok(KeySet::read(&json, &self.settings.algorithms)?)
@@ -182,7 +182,7 @@ impl OidcIssuer {
                 );
             }
         }
-        let known = Known { set: Arc::new(set), since: Some(WallClockStamp::now()) };
+        let known = KnownKeys { set: Arc::new(set), since: Some(WallClockStamp::now()) };
         // Whoever watches has nothing to look at when they are the same.
         self.known.send_if_modified(|current| {
             *current = known;
@@ -200,7 +200,7 @@ impl OidcIssuer {
     /// Believes no key any more; what they have signed ends.
     fn forget(&self, why: &str) {
         warn!(issuer = self.settings.issuer, why, "keys of the issuer of tokens not believed any more");
-        self.known.send_replace(Known::default());
+        self.known.send_replace(KnownKeys::default());
     }
 
     /// Age of the keys since they were read; `None`: they never were, or were forgotten since.
@@ -252,7 +252,7 @@ impl OidcIssuer {
     }
 
     /// Reads a token; returns the bearer that it proves.
-    pub(super) fn read(&self, jwt: &Jwt<'_>, now: i64) -> Result<Bearer, Fault> {
+    pub(super) fn read(&self, jwt: &Jwt<'_>, now: i64) -> Result<BearerToken, Fault> {
         let OidcSettings { issuer, audience, principal_claim, .. } = &self.settings;
         let known = self.known.borrow().clone();
         if !known.are_believed() {
@@ -275,7 +275,7 @@ impl OidcIssuer {
             [] => return Err(nameless(principal_claim, "it is not there, or is no text")),
             _ => return Err(nameless(principal_claim, "it is several names")),
         };
-        Ok(Bearer {
+        Ok(BearerToken {
             roles: self.roles(&claims, &name),
             name: name.into(),
             narrowed: None,
@@ -297,8 +297,8 @@ impl OidcIssuer {
     }
 
     /// Those that could have a binding. Of others the log says why they cannot.
-    fn roles(&self, claims: &TokenClaims, principal: &str) -> Roles {
-        let Some(claim) = self.settings.roles_claim.as_deref() else { return Roles::default() };
+    fn roles(&self, claims: &TokenClaims, principal: &str) -> TokenRoles {
+        let Some(claim) = self.settings.roles_claim.as_deref() else { return TokenRoles::default() };
         let (named, no_text) = claims.texts_and_others(claim);
         let why = match named.iter().find_map(|name| unbound_name(name)) {
             Some(why) => why,
@@ -323,7 +323,7 @@ impl OidcIssuer {
                 "roles of a token cannot be bound, and give nothing"
             );
         }
-        Roles::of(named.into_iter().filter(|name| unbound_name(name).is_none()))
+        TokenRoles::of(named.into_iter().filter(|name| unbound_name(name).is_none()))
     }
 
     /// Why no key that is known is one that a token names.

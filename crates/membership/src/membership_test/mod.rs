@@ -30,7 +30,7 @@ fn member() -> Membership {
     for (other, instance) in [("b", 2), ("c", 3)] {
         let claim = MemberClaim::Alive(Arc::new(record(instance, 1)));
         let update = MemberUpdate { node: name(other), incarnation: START, claim };
-        member.apply(Time::ZERO, &name(other), update, Told::Gossip);
+        member.apply(Time::ZERO, &name(other), update, UpdateChannel::Gossip);
     }
     while member.poll().is_some() {}
     member
@@ -43,7 +43,12 @@ fn say(
     incarnation: u64,
     claim: MemberClaim,
 ) -> Vec<MembershipOutput> {
-    member.apply(at, &name("c"), MemberUpdate { node: name(node), incarnation, claim }, Told::Gossip);
+    member.apply(
+        at,
+        &name("c"),
+        MemberUpdate { node: name(node), incarnation, claim },
+        UpdateChannel::Gossip,
+    );
     std::iter::from_fn(|| member.poll()).collect()
 }
 
@@ -78,9 +83,9 @@ fn dies(outputs: &[MembershipOutput]) -> bool {
 fn which_claims_win() {
     let alive = |version| MemberClaim::Alive(Arc::new(record(2, version)));
     let dead = || MemberClaim::Dead { by: name("c") };
-    type Said = Vec<(u64, u64, MemberClaim)>;
+    type TimedClaims = Vec<(u64, u64, MemberClaim)>;
     #[rustfmt::skip]
-    let cases: Vec<(&str, Said, (MemberStatus, u64))> = vec![
+    let cases: Vec<(&str, TimedClaims, (MemberStatus, u64))> = vec![
         ("a suspicion", vec![(0, 0, by("c"))], (MemberStatus::Suspect, 0)),
         ("of an older incarnation", vec![(0, 5, alive(1)), (0, 4, by("c"))], (MemberStatus::Alive, 5)),
         ("an answer", vec![(0, 0, by("c")), (1, 1, alive(1))], (MemberStatus::Alive, 1)),
@@ -109,7 +114,7 @@ fn a_leave_counts_from_the_member_itself_or_from_two_others() {
     let left = |member: &mut Membership, from: &str, incarnation| {
         let update =
             MemberUpdate { node: name("b"), incarnation: START + incarnation, claim: MemberClaim::Left };
-        member.apply(Time::ZERO, &name(from), update, Told::Gossip);
+        member.apply(Time::ZERO, &name(from), update, UpdateChannel::Gossip);
         std::iter::from_fn(|| member.poll()).collect::<Vec<_>>()
     };
     let mut itself = member();
@@ -191,7 +196,7 @@ fn told_of(member: &mut Membership, at: Time, from: &str, count: usize, what: &s
     for number in 0..count {
         let claim = MemberClaim::Alive(Arc::new(record(9, 1)));
         let update = MemberUpdate { node: name(&format!("{what}-{number}")), incarnation: START, claim };
-        member.take_updates(at, &name(from), vec![update], Told::Gossip);
+        member.take_updates(at, &name(from), vec![update], UpdateChannel::Gossip);
     }
     while member.poll().is_some() {}
 }
@@ -233,7 +238,7 @@ fn names_that_nobody_knows_have_a_small_share_and_go_away() {
     assert_eq!(member.members().len(), 4);
     let claim = MemberClaim::Alive(Arc::new(record(9, 1)));
     let update = MemberUpdate { node: name("nobody-9"), incarnation: START, claim };
-    member.take_updates(later, &name("c"), vec![update], Told::Gossip);
+    member.take_updates(later, &name("c"), vec![update], UpdateChannel::Gossip);
     assert!(member.members().get("nobody-9").is_none());
 }
 
@@ -248,7 +253,7 @@ fn a_full_table_takes_whoever_comes_itself() {
         let node = format!("real-{number}");
         let claim = MemberClaim::Alive(Arc::new(record(3, 1)));
         let update = MemberUpdate { node: name(&node), incarnation: START, claim };
-        member.take_updates(Time::ZERO, &name(&node), vec![update], Told::Gossip);
+        member.take_updates(Time::ZERO, &name(&node), vec![update], UpdateChannel::Gossip);
         assert!(member.members().get(&node).is_some());
     }
     assert_eq!((member.members().len(), member.strangers().count()), (100, 0));
@@ -279,7 +284,7 @@ fn what_one_sender_may_have_done_is_bounded() {
     // Another one is heard all the same.
     let claim = MemberClaim::Alive(Arc::new(record(2, 2)));
     let update = MemberUpdate { node: name("b"), incarnation: START + 1_000_000, claim };
-    member.take_updates(Time::ZERO, &name("b"), vec![update], Told::Gossip);
+    member.take_updates(Time::ZERO, &name("b"), vec![update], UpdateChannel::Gossip);
     assert_eq!(status(&member, "b").1, 1_000_000);
     let exchanges = (0..1000).filter(|_| member.may_exchange(Time::ZERO, &name("c"), 100)).count();
     assert_eq!(exchanges, 128);
@@ -300,7 +305,7 @@ fn ten_thousand_that_are_known_are_taken_from_one_exchange_after_the_other() {
             Time::ZERO,
             &node,
             MemberUpdate { node: node.clone(), incarnation: START, claim },
-            Told::Gossip,
+            UpdateChannel::Gossip,
         );
     }
     while knows.poll().is_some() {}

@@ -43,7 +43,7 @@ fn nobody_is_found_dead_whom_a_stream_reaches() {
     let mut member = self::member();
     say(&mut member, Time::ZERO, "b", START, by("c"));
     member.members.get_mut(&name("b")).unwrap().reaching =
-        Some(crate::members::Reaching { number: 7, began: Time::ZERO, until: seconds(9) });
+        Some(crate::members::StreamAttempt { number: 7, began: Time::ZERO, until: seconds(9) });
     member.reached(seconds(1), &name("b"), 6, false);
     assert!(!member.members().get("b").unwrap().suspicion.unwrap().is_unreached);
     member.reached(seconds(1), &name("b"), 7, false);

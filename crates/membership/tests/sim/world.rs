@@ -32,7 +32,7 @@ pub struct World {
     pub now: Time,
     pub network: Network,
     pub config: Config,
-    members: BTreeMap<NodeId, Place>,
+    members: BTreeMap<NodeId, SimulatedMember>,
     happening: BinaryHeap<Reverse<Happening>>,
     count: u64,
     rng: fastrand::Rng,
@@ -57,13 +57,13 @@ pub struct World {
     pub exchanged: u64,
 }
 
-/// Place of one member in the simulated mesh, live or not.
-struct Place {
+/// Member of the simulated mesh, live or not.
+struct SimulatedMember {
     membership: Membership,
     is_up: bool,
     /// Until when it does nothing.
     paused: Time,
-    waiting: Vec<What>,
+    waiting: Vec<SimulatedEvent>,
     wakes_at: Option<Time>,
     /// Which start this is.
     life: u64,
@@ -74,7 +74,7 @@ struct Happening {
     number: u64,
     to: NodeId,
     life: Option<u64>,
-    what: What,
+    what: SimulatedEvent,
 }
 
 impl PartialEq for Happening {
@@ -97,7 +97,8 @@ impl Ord for Happening {
     }
 }
 
-enum What {
+/// Event that happens to a member of the simulated mesh.
+enum SimulatedEvent {
     Wake,
     Packet {
         from: NodeId,
@@ -165,8 +166,14 @@ impl World {
         let incarnation = Membership::first_incarnation(unix);
         let own = OwnMember { node: node.clone(), incarnation, record };
         let membership = Membership::new(own, self.config.clone(), self.rng.u64(..), self.now);
-        let place =
-            Place { membership, is_up: true, paused: Time::ZERO, waiting: Vec::new(), wakes_at: None, life };
+        let place = SimulatedMember {
+            membership,
+            is_up: true,
+            paused: Time::ZERO,
+            waiting: Vec::new(),
+            wakes_at: None,
+            life,
+        };
         self.members.insert(node.clone(), place);
         self.settle(node);
     }
@@ -188,7 +195,7 @@ impl World {
         let place = self.members.get_mut(node).unwrap();
         place.paused = place.paused.max(until);
         let life = place.life;
-        self.happen(until, node.clone(), Some(life), What::Wake);
+        self.happen(until, node.clone(), Some(life), SimulatedEvent::Wake);
     }
 
     /// Has nothing pass between those of different groups.
@@ -296,7 +303,7 @@ impl World {
             return;
         }
         if place.paused > self.now {
-            if place.waiting.len() < SOCKET && !matches!(what, What::Wake) {
+            if place.waiting.len() < SOCKET && !matches!(what, SimulatedEvent::Wake) {
                 place.waiting.push(what);
             }
             return;
@@ -309,21 +316,21 @@ impl World {
         self.settle(&to);
     }
 
-    fn take(&mut self, to: &NodeId, what: What) {
+    fn take(&mut self, to: &NodeId, what: SimulatedEvent) {
         let now = self.now;
         let Some(place) = self.members.get_mut(to) else { return };
         let membership = &mut place.membership;
         match what {
-            What::Wake => {
+            SimulatedEvent::Wake => {
                 if place.wakes_at.is_some_and(|at| at <= now) {
                     place.wakes_at = None;
                 }
                 membership.advance(now);
             }
-            What::Packet { from, packet } => {
+            SimulatedEvent::Packet { from, packet } => {
                 let _ = membership.receive(now, &from, &packet);
             }
-            What::Asked { from, number, packet, until } => {
+            SimulatedEvent::Asked { from, number, packet, until } => {
                 let Ok(answer) = membership.answer(now, &from, &packet) else { return };
                 let Some(delay) = self.stream(to, &from).filter(|delay| now + *delay <= until) else {
                     return;
@@ -332,16 +339,16 @@ impl World {
                     now + delay,
                     from,
                     None,
-                    What::Answered { from: to.clone(), number, packet: answer },
+                    SimulatedEvent::Answered { from: to.clone(), number, packet: answer },
                 );
             }
-            What::Answered { from, number, packet } => {
+            SimulatedEvent::Answered { from, number, packet } => {
                 let _ = membership.receive(now, &from, &packet);
                 membership.reached(now, &from, number, true);
             }
             // Of one that was answered nothing is heard again.
-            What::Unanswered { by, number } => membership.reached(now, &by, number, false),
-            What::Exchanged { from, message, until } => {
+            SimulatedEvent::Unanswered { by, number } => membership.reached(now, &by, number, false),
+            SimulatedEvent::Exchanged { from, message, until } => {
                 let bytes = message.encode();
                 if !membership.may_exchange(now, &from, bytes.len()) {
                     return;
@@ -375,11 +382,11 @@ impl World {
         if place.wakes_at.is_none_or(|at| next < at) {
             place.wakes_at = Some(next);
             let (at, life) = (next.max(self.now), place.life);
-            self.happen(at, node.clone(), Some(life), What::Wake);
+            self.happen(at, node.clone(), Some(life), SimulatedEvent::Wake);
         }
     }
 
-    fn happen(&mut self, at: Time, to: NodeId, life: Option<u64>, what: What) {
+    fn happen(&mut self, at: Time, to: NodeId, life: Option<u64>, what: SimulatedEvent) {
         self.count += 1;
         self.happening.push(Reverse(Happening { at, number: self.count, to, life, what }));
     }
@@ -400,14 +407,14 @@ impl World {
             || self.streams_alone.contains(&to)
             || self.no_datagrams.contains(&(from.clone(), to.clone()));
         if !is_lost && !is_blocked && self.passes(from, &to) {
-            self.happen(self.now + delay, to, None, What::Packet { from: from.clone(), packet });
+            self.happen(self.now + delay, to, None, SimulatedEvent::Packet { from: from.clone(), packet });
         }
     }
 
     /// Has a packet come to somebody that the sender has not made by the rules.
     pub fn deliver(&mut self, from: &NodeId, to: &NodeId, packet: Vec<u8>) {
         let at = self.now + self.delay();
-        self.happen(at, to.clone(), None, What::Packet { from: from.clone(), packet });
+        self.happen(at, to.clone(), None, SimulatedEvent::Packet { from: from.clone(), packet });
     }
 
     /// How long it takes over a stream until it is there; `None`: it never is.
@@ -428,12 +435,12 @@ impl World {
         let until = self.now + within;
         let life = self.members.get(from).map(|place| place.life);
         if let Some(delay) = self.stream(from, &to) {
-            let asked = What::Asked { from: from.clone(), number, packet, until };
+            let asked = SimulatedEvent::Asked { from: from.clone(), number, packet, until };
             self.happen(self.now + delay, to.clone(), None, asked);
         }
         // Now and then nothing is said of it at all.
         if self.rng.u8(..) > 25 {
-            self.happen(until, from.clone(), life, What::Unanswered { by: to, number });
+            self.happen(until, from.clone(), life, SimulatedEvent::Unanswered { by: to, number });
         }
     }
 
@@ -461,7 +468,7 @@ impl World {
                 self.now + delay,
                 to.clone(),
                 None,
-                What::Exchanged { from: from.clone(), message, until },
+                SimulatedEvent::Exchanged { from: from.clone(), message, until },
             );
         }
     }

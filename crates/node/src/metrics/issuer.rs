@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::registrar::level;
+use super::registrar::gauge_value;
 
 crate::metrics! {
     /// Metrics about an issuer of tokens outside of the mesh.
@@ -17,7 +17,7 @@ crate::metrics! {
 impl IssuerMetrics {
     /// Takes over when the keys were read, and how many there are.
     pub fn read(&self, age: Option<Duration>, keys: usize) {
-        self.age.set(age.map_or(-1, |age| level(age.as_secs())));
-        self.keys.set(level(keys as u64));
+        self.age.set(age.map_or(-1, |age| gauge_value(age.as_secs())));
+        self.keys.set(gauge_value(keys as u64));
     }
 }

@@ -116,7 +116,7 @@ pub fn retain<B: MetricVecBuilder>(of: &MetricVec<B>, label: &str, is_there: imp
 }
 
 /// Value of a gauge for a count; `i64::MAX` for one that is larger.
-pub fn level(count: impl TryInto<i64>) -> i64 {
+pub fn gauge_value(count: impl TryInto<i64>) -> i64 {
     count.try_into().unwrap_or(i64::MAX)
 }
 

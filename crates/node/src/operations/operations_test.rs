@@ -50,7 +50,7 @@ async fn what_is_dropped_unfinished_has_failed() {
 
 #[tokio::test(start_paused = true)]
 async fn ids_sort_by_the_time_of_their_making() {
-    let mut known = Known::default();
+    let mut known = OperationTable::default();
     let ids: Vec<String> = (0..1000).map(|at| known.next_id(Millis(1_000 + at / 100))).collect();
     assert!(ids.is_sorted_by(|one, next| one < next), "also within one millisecond");
     let digits = |id: &str| id.strip_prefix("op_").unwrap().bytes().all(|byte| CROCKFORD.contains(&byte));
@@ -119,7 +119,12 @@ async fn a_slow_reader_gets_the_newest_and_failures_are_bounded() {
 async fn a_call_begins_one_operation_however_often_it_is_repeated() {
     let operations = operations();
     let call = |principal: &str, key: &str, request: u64| {
-        operations.begin_once("registers.resync", principal, "", Repeat::new("a", principal, key, request))
+        operations.begin_once(
+            "registers.resync",
+            principal,
+            "",
+            CallIdentity::new("a", principal, key, request),
+        )
     };
     let BegunOperation::New(running) = call("alice", "k", 1).unwrap() else { panic!("it is the first") };
     let BegunOperation::Before(again) = call("alice", "k", 1).unwrap() else {

@@ -4,17 +4,17 @@ use std::sync::Arc;
 
 use omnirelay_wire::timestamp::timestamp;
 
-use super::{FAILURES_MAX, Operations, Slot, has_ended, pb};
+use super::{FAILURES_MAX, OperationSlot, Operations, has_ended, pb};
 use pb::operation::State;
 
 /// An operation that goes on. Dropping it unfinished ends it as failed.
 pub struct RunningOperation {
     operations: Arc<Operations>,
-    slot: Arc<Slot>,
+    slot: Arc<OperationSlot>,
 }
 
 impl RunningOperation {
-    pub(super) fn new(operations: Arc<Operations>, slot: Arc<Slot>) -> Self {
+    pub(super) fn new(operations: Arc<Operations>, slot: Arc<OperationSlot>) -> Self {
         Self { operations, slot }
     }
 

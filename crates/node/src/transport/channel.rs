@@ -25,7 +25,7 @@ const GRPC_TIMEOUT: HeaderName = HeaderName::from_static("grpc-timeout");
 /// Calls a node.
 #[derive(Clone)]
 pub struct MeshChannel {
-    over: Over,
+    over: ChannelRoute,
     within: Duration,
     /// What it is called in requests.
     authority: Authority,
@@ -34,7 +34,7 @@ pub struct MeshChannel {
 }
 
 #[derive(Clone)]
-enum Over {
+enum ChannelRoute {
     /// Whichever connection there is.
     Peer { peer: Arc<Peer>, way: CallPath, metrics: Option<Arc<TransportMetrics>> },
     /// This one, whatever becomes of it.
@@ -55,14 +55,14 @@ pub enum ChannelError {
 impl MeshChannel {
     /// `metrics` counts the calls; `None`: they are none of the mesh.
     pub(super) fn to(peer: Arc<Peer>, way: CallPath, metrics: Option<Arc<TransportMetrics>>) -> Self {
-        Self::by(Over::Peer { peer, way, metrics })
+        Self::by(ChannelRoute::Peer { peer, way, metrics })
     }
 
     pub(super) fn over(connection: Arc<dyn Connection>) -> Self {
-        Self::by(Over::Connection(connection))
+        Self::by(ChannelRoute::Connection(connection))
     }
 
-    fn by(over: Over) -> Self {
+    fn by(over: ChannelRoute) -> Self {
         Self { over, within: WITHIN, authority: Authority::from_static(AUTHORITY), streams: false }
     }
 
@@ -85,10 +85,10 @@ impl MeshChannel {
     }
 }
 
-type Answered = Result<Response<omnirelay_transport::Body>, ChannelError>;
+type CallResult = Result<Response<omnirelay_transport::Body>, ChannelError>;
 
-impl Over {
-    async fn call(self, request: Request<omnirelay_transport::Body>) -> Answered {
+impl ChannelRoute {
+    async fn call(self, request: Request<omnirelay_transport::Body>) -> CallResult {
         match self {
             Self::Connection(connection) => Ok(connection.call(request).await?),
             Self::Peer { peer, way, metrics } => {
@@ -108,7 +108,7 @@ impl Over {
 impl tower::Service<Request<tonic::body::Body>> for MeshChannel {
     type Response = Response<omnirelay_transport::Body>;
     type Error = ChannelError;
-    type Future = BoxFuture<'static, Answered>;
+    type Future = BoxFuture<'static, CallResult>;
 
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), ChannelError>> {
         Poll::Ready(Ok(()))

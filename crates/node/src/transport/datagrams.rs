@@ -14,9 +14,9 @@ const OF_ONE_MAX: usize = 4;
 
 /// Receiver of the datagrams of other nodes, and the connections that those have opened.
 #[derive(Clone)]
-pub struct DatagramReceivers(Arc<Shared>);
+pub struct DatagramReceivers(Arc<ReceiverState>);
 
-struct Shared {
+struct ReceiverState {
     mesh: Arc<dyn CalledMesh>,
     accepted: Mutex<HashMap<String, Vec<quinn::Connection>>>,
 }
@@ -24,7 +24,7 @@ struct Shared {
 impl DatagramReceivers {
     /// Hands what it hears to this mesh.
     pub fn new(mesh: Arc<dyn CalledMesh>) -> Self {
-        Self(Arc::new(Shared { mesh, accepted: Mutex::default() }))
+        Self(Arc::new(ReceiverState { mesh, accepted: Mutex::default() }))
     }
 
     /// Hands over what a node has sent.
@@ -53,19 +53,19 @@ impl DatagramReceivers {
                 of_node.remove(0);
             }
         }
-        let _ends = Served { datagrams: self.clone(), node: node.clone(), id };
+        let _ends = AcceptedGuard { datagrams: self.clone(), node: node.clone(), id };
         datagrams::hear(connection, |datagram| self.heard(&node, datagram)).await;
     }
 }
 
 /// A connection that is forgotten when it is served no more.
-struct Served {
+struct AcceptedGuard {
     datagrams: DatagramReceivers,
     node: String,
     id: usize,
 }
 
-impl Drop for Served {
+impl Drop for AcceptedGuard {
     fn drop(&mut self) {
         let mut accepted = self.datagrams.0.accepted.lock();
         if let Some(of_node) = accepted.get_mut(&self.node) {

@@ -163,7 +163,7 @@ impl NodeTransport {
             return Ok(known.clone());
         }
         let tls = Arc::new(NodeTlsRole::new(node, self.trust.clone()));
-        let observer = Arc::new(Observed {
+        let observer = Arc::new(MeshPeerObserver {
             node: node.to_owned(),
             metrics: self.metrics.clone(),
             datagrams: Some(self.datagrams.clone()),
@@ -213,7 +213,7 @@ impl NodeTransport {
         let name = ServerName::try_from(host).map_err(|error| chain(&error))?;
         let target = CallTarget { address: control.to_owned(), name };
         let tls = Arc::new(NodeTlsRole::of_cluster(cluster, node, self.trust.clone()));
-        let observer = Arc::new(ObservedFederated { control: control.to_owned() });
+        let observer = Arc::new(FederatedPeerObserver { control: control.to_owned() });
         let peer = Peer::new(self.federated.clone(), tls, target.clone(), false, observer);
         let channel = MeshChannel::to(peer.clone(), CallPath::REPEATABLE, None);
         Ok(FederatedPeer { peer, target, channel: channel.called(authority) })
@@ -238,7 +238,7 @@ impl NodeTransport {
     async fn greet_by_tls(&self, address: &str, tls: NodeTlsRole) -> Result<GreetingAnswer, String> {
         let name = ServerName::try_from(NAME).map_err(|error| chain(&error))?;
         let target = CallTarget { address: address.to_owned(), name };
-        let observer = Arc::new(Observed {
+        let observer = Arc::new(MeshPeerObserver {
             node: address.to_owned(),
             metrics: self.metrics.clone(),
             datagrams: None,
@@ -276,11 +276,11 @@ impl FederatedPeer {
 
 /// Tells what becomes of the connections to a node of a federated cluster: the exchange says what is wrong, and what the mesh
 /// counts is of the mesh.
-struct ObservedFederated {
+struct FederatedPeerObserver {
     control: String,
 }
 
-impl PeerObserver for ObservedFederated {
+impl PeerObserver for FederatedPeerObserver {
     fn downgraded(&self, why: Downgrade) {
         let (control, reason) = (&self.control, why.word());
         tracing::debug!(control, reason, "federated node called over HTTP/2 and not over HTTP/3");
@@ -294,7 +294,7 @@ impl PeerObserver for ObservedFederated {
 }
 
 /// Tells what becomes of the connections to a node.
-struct Observed {
+struct MeshPeerObserver {
     node: String,
     metrics: Arc<TransportMetrics>,
     /// `None`: nobody takes those that come.
@@ -302,7 +302,7 @@ struct Observed {
     lines: Arc<KeyedLogLimiter<String>>,
 }
 
-impl PeerObserver for Observed {
+impl PeerObserver for MeshPeerObserver {
     fn downgraded(&self, why: Downgrade) {
         self.metrics.count_downgrade(why);
         if let Some(LogTurn { left_out }) = self.lines.turn(&self.node) {

@@ -25,10 +25,11 @@ const AGE_MAX: Duration = Duration::from_millis(500);
 /// Those who have been told of different events before a change are not told the same of it, for an event names the
 /// one before it.
 pub struct RecentEvents<E> {
-    slots: Box<[Mutex<Option<Kept<E>>>]>,
+    slots: Box<[Mutex<Option<RecentEvent<E>>>]>,
 }
 
-struct Kept<E> {
+/// Event that was encoded not long ago.
+struct RecentEvent<E> {
     id: EventId,
     made: Instant,
     event: EncodedMessage<E>,
@@ -81,13 +82,13 @@ impl<E: Message + Default> RecentEvents<E> {
         let Some(slot) = self.slots.get(slot as usize) else { return make() };
         // Held while it is made: whoever wants the same event would only do the same work beside it.
         let mut kept = slot.lock();
-        let is_it = |kept: &&Kept<E>| kept.id == id && kept.made.elapsed() < AGE_MAX;
+        let is_it = |kept: &&RecentEvent<E>| kept.id == id && kept.made.elapsed() < AGE_MAX;
         if let Some(kept) = kept.as_ref().filter(is_it) {
             return Some(kept.event.clone());
         }
         let event = make()?;
         if event.bytes().len() <= BYTES_MAX {
-            *kept = Some(Kept { id, made: Instant::now(), event: event.clone() });
+            *kept = Some(RecentEvent { id, made: Instant::now(), event: event.clone() });
         }
         Some(event)
     }

@@ -13,42 +13,42 @@ use super::JwtError;
 pub const LEEWAY: i64 = 60;
 
 /// An object of JSON in which no name is twice.
-pub(super) type Object = BTreeMap<String, Value>;
+pub(super) type JsonObject = BTreeMap<String, Value>;
 
-struct Strict(Object);
+struct UniqueNamesObject(JsonObject);
 
-impl<'de> Deserialize<'de> for Strict {
+impl<'de> Deserialize<'de> for UniqueNamesObject {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Members;
-        impl<'de> Visitor<'de> for Members {
-            type Value = Strict;
+        struct ObjectVisitor;
+        impl<'de> Visitor<'de> for ObjectVisitor {
+            type Value = UniqueNamesObject;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("an object")
             }
 
-            fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Strict, A::Error> {
-                let mut object = Object::new();
+            fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<UniqueNamesObject, A::Error> {
+                let mut object = JsonObject::new();
                 while let Some((name, value)) = members.next_entry::<String, Value>()? {
                     if object.insert(name, value).is_some() {
                         return Err(A::Error::custom("a name is twice in it"));
                     }
                 }
-                Ok(Strict(object))
+                Ok(UniqueNamesObject(object))
             }
         }
-        deserializer.deserialize_map(Members)
+        deserializer.deserialize_map(ObjectVisitor)
     }
 }
 
 /// The object that this text is; `None` when it is something else, or has a name twice.
-pub(super) fn object(json: &[u8]) -> Option<Object> {
-    serde_json::from_slice::<Strict>(json).ok().map(|strict| strict.0)
+pub(super) fn object(json: &[u8]) -> Option<JsonObject> {
+    serde_json::from_slice::<UniqueNamesObject>(json).ok().map(|strict| strict.0)
 }
 
 /// Claims of a token whose signature was right.
 #[derive(Clone, Debug, PartialEq)]
-pub struct TokenClaims(Object);
+pub struct TokenClaims(JsonObject);
 
 /// Claims that must be in a token for it to be one of ours.
 #[derive(Clone, Copy, Debug)]
@@ -60,7 +60,7 @@ pub struct ExpectedClaims<'a> {
 }
 
 impl TokenClaims {
-    pub(super) fn of(object: Object) -> Self {
+    pub(super) fn of(object: JsonObject) -> Self {
         Self(object)
     }
 

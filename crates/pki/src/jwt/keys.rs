@@ -26,10 +26,10 @@ pub(super) const ED25519_BYTES: usize = 32;
 
 /// A public key. By what it verifies is its own property, and no token's.
 #[derive(Clone, PartialEq, Eq)]
-pub struct VerifyingKey(Material);
+pub struct VerifyingKey(KeyMaterial);
 
 #[derive(Clone, PartialEq, Eq)]
-enum Material {
+enum KeyMaterial {
     /// Modulus and exponent, without zeros before them.
     Rsa(Vec<u8>, Vec<u8>),
     /// The point, uncompressed.
@@ -46,26 +46,26 @@ impl fmt::Debug for VerifyingKey {
 impl VerifyingKey {
     /// The key of Ed25519 with these bytes; `None` if they are not 32.
     pub fn ed25519(bytes: &[u8]) -> Option<Self> {
-        (bytes.len() == ED25519_BYTES).then(|| Self(Material::Ed25519(bytes.to_vec())))
+        (bytes.len() == ED25519_BYTES).then(|| Self(KeyMaterial::Ed25519(bytes.to_vec())))
     }
 
     pub fn algorithm(&self) -> TokenAlgorithm {
         match &self.0 {
-            Material::Rsa(..) => TokenAlgorithm::Rs256,
-            Material::P256(_) => TokenAlgorithm::Es256,
-            Material::Ed25519(_) => TokenAlgorithm::EdDsa,
+            KeyMaterial::Rsa(..) => TokenAlgorithm::Rs256,
+            KeyMaterial::P256(_) => TokenAlgorithm::Es256,
+            KeyMaterial::Ed25519(_) => TokenAlgorithm::EdDsa,
         }
     }
 
     pub(super) fn has_signed(&self, message: &[u8], signature: &[u8]) -> bool {
         let verified = match &self.0 {
-            Material::Rsa(n, e) => {
+            KeyMaterial::Rsa(n, e) => {
                 RsaPublicKeyComponents { n, e }.verify(&RSA_PKCS1_2048_8192_SHA256, message, signature)
             }
-            Material::P256(point) => {
+            KeyMaterial::P256(point) => {
                 UnparsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, point).verify(message, signature)
             }
-            Material::Ed25519(key) => UnparsedPublicKey::new(&ED25519, key).verify(message, signature),
+            KeyMaterial::Ed25519(key) => UnparsedPublicKey::new(&ED25519, key).verify(message, signature),
         };
         verified.is_ok()
     }
@@ -179,7 +179,7 @@ fn key(
     Ok((kid, key))
 }
 
-fn material(jwk: &Jwk) -> Result<Material, &'static str> {
+fn material(jwk: &Jwk) -> Result<KeyMaterial, &'static str> {
     let bytes = |text: &Option<String>| {
         let text = text.as_ref().ok_or("a part of it is missing")?;
         BASE64_URL_SAFE_NO_PAD.decode(text).map_err(|_| "a part of it is no base64url without padding")
@@ -191,18 +191,22 @@ fn material(jwk: &Jwk) -> Result<Material, &'static str> {
             if bits < RSA_BITS_MIN {
                 return Err("it is of RSA with fewer than 2048 bits");
             }
-            Ok(Material::Rsa(n, e))
+            Ok(KeyMaterial::Rsa(n, e))
         }
         ("EC", Some("P-256")) => {
             let (x, y) = (bytes(&jwk.x)?, bytes(&jwk.y)?);
             if x.len() != COORDINATE_BYTES || y.len() != COORDINATE_BYTES {
                 return Err("it is no point of P-256");
             }
-            Ok(Material::P256([&[4][..], &x, &y].concat()))
+            Ok(KeyMaterial::P256([&[4][..], &x, &y].concat()))
         }
         ("OKP", Some("Ed25519")) => {
             let x = bytes(&jwk.x)?;
-            if x.len() == ED25519_BYTES { Ok(Material::Ed25519(x)) } else { Err("it is no key of Ed25519") }
+            if x.len() == ED25519_BYTES {
+                Ok(KeyMaterial::Ed25519(x))
+            } else {
+                Err("it is no key of Ed25519")
+            }
         }
         _ => Err("it is of a kind that is not taken"),
     }

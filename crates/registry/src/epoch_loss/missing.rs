@@ -6,12 +6,14 @@ use std::sync::Arc;
 use omnirelay_store::{Epoch, Record, RecordId, RecordKind, Revision};
 use tokio::time::Instant;
 
-use super::{EpochLosses, HELD_FOR, Held, Inner, LostEpochRecord, ToRestore, is_owners, owner};
+use super::{
+    EpochLosses, HELD_FOR, LossState, LostEpochRecord, RestorableRecord, ToRestore, is_owners, owner,
+};
 use crate::view::{View, ViewRecord};
 
-/// Kind of records that come back after a new epoch has lost them, and the way in which they do.
+/// Rule by which records of a kind come back after a new epoch has lost them.
 #[derive(Clone, Debug)]
-pub struct RestoredKind {
+pub struct RestorationRule {
     pub kind: RecordKind,
     pub by: RestoredBy,
     /// The record that one is part of: where an older or another copy of it was found, its parts of now and of then do not fit
@@ -35,7 +37,7 @@ pub enum RestoredBy {
     ItsPart,
 }
 
-impl RestoredKind {
+impl RestorationRule {
     /// A kind whose records stand for themselves.
     pub const fn of(kind: RecordKind, by: RestoredBy) -> Self {
         Self { kind, by, part_of: None, is_merged: false }
@@ -75,7 +77,7 @@ pub struct LostRecord {
     /// What it is part of, which must not be there yet.
     pub part_of: Option<RecordId>,
     pub by: RestoredBy,
-    /// See [`RestoredKind::is_merged`].
+    /// See [`RestorationRule::is_merged`].
     pub is_merged: bool,
     /// Its key names this node.
     pub is_own: bool,
@@ -118,7 +120,7 @@ pub struct FollowedSpan {
 
 impl EpochLosses {
     /// Awaits what is lost whole of these kinds until it is there again, or given up.
-    pub(crate) fn restored(self, restored: Vec<Vec<RestoredKind>>) -> Self {
+    pub(crate) fn restored(self, restored: Vec<Vec<RestorationRule>>) -> Self {
         Self { restored, ..self }
     }
 
@@ -126,7 +128,7 @@ impl EpochLosses {
     pub fn lost(&self, view: &View) -> LostRecords {
         self.settle(view);
         let inner = self.inner.lock();
-        let of_kind = |restored: &RestoredKind| -> Vec<LostRecord> {
+        let of_kind = |restored: &RestorationRule| -> Vec<LostRecord> {
             let held = inner.held.iter().filter(|(id, _)| id.kind == restored.kind);
             let each = held.filter_map(|(id, held)| {
                 let is_own = restored.is_owned() && owner(id) == self.node_id;
@@ -143,7 +145,7 @@ impl EpochLosses {
             });
             each.collect()
         };
-        let put_back = |family: &Vec<RestoredKind>| -> Vec<LostRecord> {
+        let put_back = |family: &Vec<RestorationRule>| -> Vec<LostRecord> {
             family.iter().filter(|restored| restored.is_put_back()).flat_map(of_kind).collect()
         };
         let families = self.restored.iter().map(put_back).filter(|family| !family.is_empty()).collect();
@@ -169,7 +171,7 @@ impl EpochLosses {
 
     /// Whether a record is to be put back, and is not there yet.
     pub fn awaits(&self, view: &View, id: &RecordId) -> bool {
-        if !self.restored_of(&id.kind).is_some_and(RestoredKind::is_put_back) {
+        if !self.restored_of(&id.kind).is_some_and(RestorationRule::is_put_back) {
             return false;
         }
         let is_held = self.inner.lock().held.get(id).is_some_and(|held| held.found.is_none());
@@ -179,7 +181,7 @@ impl EpochLosses {
     /// Whether a record is to be put back by another node, or by nobody in particular: this one writes nothing in its place.
     pub fn awaits_of_others(&self, view: &View, id: &RecordId) -> bool {
         let is_own =
-            || owner(id) == self.node_id && self.restored_of(&id.kind).is_some_and(RestoredKind::is_owned);
+            || owner(id) == self.node_id && self.restored_of(&id.kind).is_some_and(RestorationRule::is_owned);
         self.awaits(view, id) && !is_own()
     }
 
@@ -191,13 +193,17 @@ impl EpochLosses {
     }
 
     /// Reason why a lost record is held no longer, with what is there now in its place; `None`: it is still held.
-    pub(super) fn release_reason(&self, held: &Held, now: Option<&Record>) -> Option<ReleaseReason> {
+    pub(super) fn release_reason(
+        &self,
+        held: &RestorableRecord,
+        now: Option<&Record>,
+    ) -> Option<ReleaseReason> {
         let id = &held.record.record.id;
         let (how, found) = (self.restored_of(&id.kind), held.found.as_ref());
         let is_foreign = owner(id) != self.node_id;
         // A copy that a further epoch began with is no word of anybody.
         let is_word = |now: &&Record| {
-            is_foreign || !how.is_some_and(RestoredKind::is_owned) || held.to_restore().is_older_than(now)
+            is_foreign || !how.is_some_and(RestorationRule::is_owned) || held.to_restore().is_older_than(now)
         };
         let is_other = |now: &&Record| Some(now.revision) != found.map(|found| found.revision);
         if let Some(written) = now.filter(is_other).filter(is_word) {
@@ -217,7 +223,7 @@ impl EpochLosses {
             }
         }
         let is_deleted = found.is_some() && now.is_none();
-        let is_awaited = now.is_none() && how.is_some_and(RestoredKind::is_put_back);
+        let is_awaited = now.is_none() && how.is_some_and(RestorationRule::is_put_back);
         let is_late = !is_awaited && held.since.elapsed() >= HELD_FOR;
         (is_deleted || is_late).then_some(ReleaseReason::Gone)
     }
@@ -234,7 +240,7 @@ impl EpochLosses {
     }
 
     /// Rules by which records of a kind come back; `None`: the kind has none.
-    pub fn restored_of(&self, kind: &RecordKind) -> Option<&RestoredKind> {
+    pub fn restored_of(&self, kind: &RecordKind) -> Option<&RestorationRule> {
         self.restored.iter().flatten().find(|restored| restored.kind == *kind)
     }
 
@@ -261,7 +267,7 @@ pub(super) enum ReleaseReason {
     Gone,
 }
 
-impl Inner {
+impl LossState {
     /// Those of some records that are there otherwise than they were known.
     pub(super) fn made_anew(&self, there: &BTreeMap<RecordId, Arc<ViewRecord>>) -> BTreeSet<RecordId> {
         let is_other = |(id, there): &(&RecordId, &Arc<ViewRecord>)| {

@@ -57,9 +57,9 @@ impl Registry {
         &self,
         mutation: &Mutation<'_>,
         epoch: Epoch,
-        shown: Unexpected,
+        shown: UnexpectedObject,
     ) -> MutationRefusal {
-        let Unexpected { wanted, record } = shown;
+        let UnexpectedObject { wanted, record } = shown;
         let id = &mutation.object;
         if record.is_none() && self.awaits(id) {
             return match mutation.expected {
@@ -136,13 +136,13 @@ impl Registry {
 }
 
 /// An object that is not what the caller expects.
-pub(super) struct Unexpected {
+pub(super) struct UnexpectedObject {
     wanted: Version,
     record: Option<Arc<ViewRecord>>,
 }
 
 /// The object of a mutation, unless it is what the caller expects.
-pub(super) fn unexpected(mutation: &Mutation<'_>, reader: &DecisionReader<'_>) -> Option<Unexpected> {
+pub(super) fn unexpected(mutation: &Mutation<'_>, reader: &DecisionReader<'_>) -> Option<UnexpectedObject> {
     let expected = mutation.expected?;
     let record = reader.get(&mutation.object);
     let actual = record.as_ref().map_or(Version(0), |record| record.record.version);
@@ -151,7 +151,7 @@ pub(super) fn unexpected(mutation: &Mutation<'_>, reader: &DecisionReader<'_>) -
         // Any version would do, and the first is the least there can be.
         IfMatch::Exists => Version(1),
     };
-    (!is_met(Some(expected), actual)).then_some(Unexpected { wanted, record })
+    (!is_met(Some(expected), actual)).then_some(UnexpectedObject { wanted, record })
 }
 
 fn is_met(expected: Option<IfMatch>, actual: Version) -> bool {

@@ -7,8 +7,8 @@ use std::time::Duration;
 use omnirelay_store::{RecordId, RecordKind};
 use tokio::time::Instant;
 
-use super::{Records, RegistryHead, State, View, ViewRecord, read};
-use crate::epoch_loss::{EpochChange, LostEpochRecord, Reach};
+use super::{OrderedRecords, RegistryHead, State, View, ViewRecord, read};
+use crate::epoch_loss::{EpochChange, LostEpochRecord, ViewReach};
 
 /// How long a lost record is awaited at least: nodes enter themselves within a second. Too low: a list that lacks
 /// something says that it is whole. Too high: what nobody restores is called about to come.
@@ -62,9 +62,14 @@ impl AwaitedRecords {
 
 impl State {
     /// Compares the present records to the `old` ones of another epoch: tells what they lack, and awaits what is gone.
-    pub(super) fn lose(&mut self, before: RegistryHead, old: &BTreeMap<RecordKind, Records>) -> EpochChange {
-        let reach = Reach { revision: before.revision, at: self.heard_at };
-        let of_store = old.values().flat_map(Records::iter).filter(|held| !self.stays(&held.record.id));
+    pub(super) fn lose(
+        &mut self,
+        before: RegistryHead,
+        old: &BTreeMap<RecordKind, OrderedRecords>,
+    ) -> EpochChange {
+        let reach = ViewReach { revision: before.revision, at: self.heard_at };
+        let of_store =
+            old.values().flat_map(OrderedRecords::iter).filter(|held| !self.stays(&held.record.id));
         let lost = of_store.filter_map(|held| {
             let copy = self.copy_of(&held.record.id);
             LostEpochRecord::of(held, copy.map(|copy| &copy.record), reach)

@@ -16,14 +16,14 @@ const TOLD_FOR: Duration = Duration::from_secs(24 * 3600);
 
 /// Confirmed state of the present epoch: what the store has confirmed of it.
 #[derive(Default)]
-pub(super) struct Confirmed {
+pub(super) struct ConfirmedState {
     /// False: the store confirms nothing, and leases count as it grants them.
     required: bool,
     epoch: Epoch,
     /// Everything that was granted before this instant.
     through: Millis,
     /// The lives of those who hold leases, as far as they are confirmed.
-    lives: BTreeMap<GroupId, Life>,
+    lives: BTreeMap<GroupId, GroupLife>,
     /// When a lease was granted last, and in which epoch.
     granted_last: (Epoch, Millis),
     /// How often a lease has come to count.
@@ -32,7 +32,7 @@ pub(super) struct Confirmed {
 
 /// A life of a group as it was renewed last.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Life {
+pub(super) struct GroupLife {
     instance: u64,
     pub until: Millis,
     pub renewed_at: Millis,
@@ -41,7 +41,7 @@ pub(super) struct Life {
 /// Lives of groups that a confirmation is asked for.
 pub struct ToConfirm {
     pub epoch: Epoch,
-    lives: BTreeMap<GroupId, Life>,
+    lives: BTreeMap<GroupId, GroupLife>,
 }
 
 /// A scope that was seen to have been led twice at once, or to have a lease with a smaller token than one before.
@@ -59,9 +59,9 @@ pub struct LeaseSplit {
     pub at: Millis,
 }
 
-/// The splits that were seen.
+/// Splits of leases that were seen.
 #[derive(Default)]
-pub(super) struct Splits {
+pub(super) struct SeenSplits {
     seen: u64,
     told: VecDeque<(LeaseSplit, Instant)>,
     unrecorded: VecDeque<LeaseSplit>,
@@ -163,9 +163,9 @@ impl View {
     }
 }
 
-impl Confirmed {
+impl ConfirmedState {
     /// The life that holds a lease, as far as it counts; `None`: the lease does not count.
-    pub fn life(&self, epoch: Epoch, lease: &Lease, heard: Life) -> Option<Life> {
+    pub fn life(&self, epoch: Epoch, lease: &Lease, heard: GroupLife) -> Option<GroupLife> {
         if !self.required {
             return Some(heard);
         }
@@ -193,7 +193,7 @@ impl Confirmed {
             *self = Self { required, news, granted_last, epoch: asked.epoch, ..Self::default() };
         }
         let granted = self.granted_in(self.epoch);
-        let lapsed = |(id, life): (&GroupId, &Life)| {
+        let lapsed = |(id, life): (&GroupId, &GroupLife)| {
             let before = self.lives.get(id);
             before.is_none_or(|before| before.instance != life.instance || before.until <= now)
         };
@@ -207,9 +207,9 @@ impl Confirmed {
 
 impl State {
     /// The present life of a group.
-    pub(super) fn life(&self, id: &GroupId) -> Option<Life> {
+    pub(super) fn life(&self, id: &GroupId) -> Option<GroupLife> {
         let group = self.groups.get(id).filter(|group| !group.closed)?;
-        Some(Life { instance: group.of.instance, until: group.deadline, renewed_at: group.renewed_at })
+        Some(GroupLife { instance: group.of.instance, until: group.deadline, renewed_at: group.renewed_at })
     }
 
     /// Keeps in mind who leads, before another epoch takes the place of this one, which begins at `now`.
@@ -294,7 +294,7 @@ pub(super) fn let_go(held: &mut BTreeMap<GroupId, BTreeSet<String>>, group: &Gro
     }
 }
 
-impl Splits {
+impl SeenSplits {
     /// Forgets what decides about the next lease of a scope.
     pub(super) fn forget(&mut self, scope: &str) {
         self.before.remove(scope);

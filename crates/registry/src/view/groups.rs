@@ -8,7 +8,7 @@ use omnirelay_store::{
     Epoch, Group, GroupId, GroupRef, PulseAnswer, RecordId, RecordKind, RenewalGrace, Revision,
 };
 
-use super::{Records, State, View, ViewRecord, read, write};
+use super::{OrderedRecords, State, View, ViewRecord, read, write};
 
 impl View {
     /// One record, whether its group is over or not: until the store has deleted it, it is held.
@@ -18,7 +18,7 @@ impl View {
 
     /// Number of records of a kind that are held, those among them that are over and not deleted yet.
     pub fn held_count(&self, kind: &RecordKind) -> usize {
-        read(&self.state).kinds.get(kind).map_or(0, Records::len)
+        read(&self.state).kinds.get(kind).map_or(0, OrderedRecords::len)
     }
 
     /// Whether the record is held, over or not.

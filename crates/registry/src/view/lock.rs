@@ -9,17 +9,17 @@ use parking_lot::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 /// Locks that a thread holds; as much as nothing without debug assertions.
 #[cfg(not(debug_assertions))]
-struct Held;
+struct HeldLocks;
 
 #[cfg(not(debug_assertions))]
-impl Held {
+impl HeldLocks {
     fn enter<T>(_: &RwLock<T>) -> Self {
         Self
     }
 }
 
 #[cfg(debug_assertions)]
-struct Held(usize);
+struct HeldLocks(usize);
 
 #[cfg(debug_assertions)]
 thread_local! {
@@ -27,7 +27,7 @@ thread_local! {
 }
 
 #[cfg(debug_assertions)]
-impl Held {
+impl HeldLocks {
     fn enter<T>(lock: &RwLock<T>) -> Self {
         let at = std::ptr::from_ref(lock).addr();
         HELD.with_borrow_mut(|held| {
@@ -39,31 +39,31 @@ impl Held {
 }
 
 #[cfg(debug_assertions)]
-impl Drop for Held {
+impl Drop for HeldLocks {
     fn drop(&mut self) {
         HELD.with_borrow_mut(|held| held.retain(|at| *at != self.0));
     }
 }
 
-/// A guard of the state.
-pub(super) struct Guard<G> {
+/// Guard of the state, of which a thread has one at a time.
+pub(super) struct StateGuard<G> {
     guard: G,
-    _held: Held,
+    _held: HeldLocks,
 }
 
-pub(super) type ReadGuard<'a, T> = Guard<RwLockReadGuard<'a, T>>;
+pub(super) type ReadGuard<'a, T> = StateGuard<RwLockReadGuard<'a, T>>;
 
 pub(super) fn read<T>(lock: &RwLock<T>) -> ReadGuard<'_, T> {
-    let _held = Held::enter(lock);
-    Guard { guard: lock.read(), _held }
+    let _held = HeldLocks::enter(lock);
+    StateGuard { guard: lock.read(), _held }
 }
 
-pub(super) fn write<T>(lock: &RwLock<T>) -> Guard<RwLockWriteGuard<'_, T>> {
-    let _held = Held::enter(lock);
-    Guard { guard: lock.write(), _held }
+pub(super) fn write<T>(lock: &RwLock<T>) -> StateGuard<RwLockWriteGuard<'_, T>> {
+    let _held = HeldLocks::enter(lock);
+    StateGuard { guard: lock.write(), _held }
 }
 
-impl<G: Deref> Deref for Guard<G> {
+impl<G: Deref> Deref for StateGuard<G> {
     type Target = G::Target;
 
     fn deref(&self) -> &G::Target {
@@ -71,7 +71,7 @@ impl<G: Deref> Deref for Guard<G> {
     }
 }
 
-impl<G: DerefMut> DerefMut for Guard<G> {
+impl<G: DerefMut> DerefMut for StateGuard<G> {
     fn deref_mut(&mut self) -> &mut G::Target {
         &mut self.guard
     }

@@ -14,12 +14,12 @@ pub struct ViewRecord {
     /// each.
     pub epoch: Epoch,
     /// Boxed: of most records nothing is asked.
-    derived: OnceLock<Box<Derived>>,
+    derived: OnceLock<Box<DerivedValues>>,
 }
 
-/// Values that were made of a record.
+/// Values that are derived from a record, each made when it is first asked for.
 #[derive(Default)]
-struct Derived {
+struct DerivedValues {
     decoded: OnceLock<Option<Arc<dyn Any + Send + Sync>>>,
     made: OnceLock<Arc<dyn Any + Send + Sync>>,
     shown: OnceLock<Option<Bytes>>,
@@ -56,7 +56,7 @@ impl ViewRecord {
         M::decode(self.record.value.clone()).ok()
     }
 
-    fn derived(&self) -> &Derived {
+    fn derived(&self) -> &DerivedValues {
         self.derived.get_or_init(Box::default)
     }
 }

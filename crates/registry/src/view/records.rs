@@ -10,7 +10,7 @@ use super::ViewRecord;
 
 /// Records in the order of their keys, and by them; the keys are kept in the records alone.
 #[derive(Default)]
-pub(super) struct Records {
+pub(super) struct OrderedRecords {
     ordered: BTreeSet<ByKey>,
     /// Where there are many, whose keys begin alike, one is found sooner so.
     by_key: HashSet<ByKey>,
@@ -18,7 +18,7 @@ pub(super) struct Records {
 
 /// Records in the order of their keys, shared by all who read them.
 #[derive(Clone, Default)]
-pub(super) struct List {
+pub(super) struct RecordList {
     pub records: Arc<Vec<Arc<ViewRecord>>>,
     /// Whether the life of any of them is that of a group.
     pub has_bound: bool,
@@ -27,7 +27,7 @@ pub(super) struct List {
 #[derive(Clone)]
 struct ByKey(Arc<ViewRecord>);
 
-impl List {
+impl RecordList {
     /// Of records in this order.
     pub fn of(records: Vec<Arc<ViewRecord>>) -> Self {
         let has_bound = records.iter().any(|record| record.record.group.is_some());
@@ -35,7 +35,7 @@ impl List {
     }
 }
 
-impl Records {
+impl OrderedRecords {
     pub fn get(&self, key: &str) -> Option<&Arc<ViewRecord>> {
         self.by_key.get(key).map(|ByKey(record)| record)
     }
@@ -48,8 +48,8 @@ impl Records {
         self.ordered.iter().map(|ByKey(record)| record)
     }
 
-    pub fn list(&self) -> List {
-        List::of(self.iter().cloned().collect())
+    pub fn list(&self) -> RecordList {
+        RecordList::of(self.iter().cloned().collect())
     }
 
     /// Puts a record in the place of the one with its key.
@@ -64,7 +64,7 @@ impl Records {
     }
 }
 
-impl FromIterator<Arc<ViewRecord>> for Records {
+impl FromIterator<Arc<ViewRecord>> for OrderedRecords {
     fn from_iter<I: IntoIterator<Item = Arc<ViewRecord>>>(records: I) -> Self {
         let mut all = Self { ordered: records.into_iter().map(ByKey).collect(), ..Self::default() };
         all.by_key = all.ordered.iter().cloned().collect();

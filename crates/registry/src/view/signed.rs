@@ -101,13 +101,13 @@ pub struct RefusedRecord {
 
 /// Reason why what is found of a record does not count.
 #[derive(Debug)]
-enum Why {
+enum RefusalReason {
     Record(RecordRefusal),
     /// Of the authority's record.
     Authority(String),
 }
 
-impl fmt::Display for Why {
+impl fmt::Display for RefusalReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Record(why) => why.fmt(f),
@@ -117,7 +117,7 @@ impl fmt::Display for Why {
 }
 
 /// A record as it counts.
-struct Held {
+struct CountedRecord {
     /// The number of its signature, and the key of the issuer; `None`: nobody has signed it.
     signature: Option<(u64, Vec<u8>)>,
     /// With its signature.
@@ -137,7 +137,7 @@ pub(super) struct SignedRecords {
     signers: Option<Arc<RecordSigners>>,
     /// The value of the authority's record that counts, without its signature.
     authority: Option<Bytes>,
-    held: HashMap<RecordId, Held>,
+    held: HashMap<RecordId, CountedRecord>,
     refused: BTreeMap<RecordId, RefusedRecord>,
     /// Whether more were refused than are noted.
     has_more_refused: bool,
@@ -192,28 +192,30 @@ impl SignedRecords {
     }
 
     /// Judges what is found of a record; the authority's record says by whom all others are to be signed.
-    fn judge(&mut self, id: &RecordId, found: FoundRecord<'_>) -> Result<SignedParts, Why> {
+    fn judge(&mut self, id: &RecordId, found: FoundRecord<'_>) -> Result<SignedParts, RefusalReason> {
         if self.is_authority(id) {
             return self.judge_authority(id, found.value);
         }
         if self.signers.is_none() && self.has_foreign_authority() {
             // Nobody knows whether the mesh of this host demands signatures.
-            return Err(Why::Record(RecordRefusal::Unsigned));
+            return Err(RefusalReason::Record(RecordRefusal::Unsigned));
         }
-        judge(self.signers.as_deref(), self.known(id), name(id), found).map_err(Why::Record)
+        judge(self.signers.as_deref(), self.known(id), name(id), found).map_err(RefusalReason::Record)
     }
 
     /// As [`Self::judge`], of what is not written yet, and takes nothing.
-    fn would_count(&self, id: &RecordId, value: &Bytes) -> Result<(), Why> {
+    fn would_count(&self, id: &RecordId, value: &Bytes) -> Result<(), RefusalReason> {
         if self.is_authority(id) {
             return self.follow_authority(id, value).map(drop);
         }
         let found = FoundRecord { value, is_signed: None, is_first: false };
-        judge(self.signers.as_deref(), self.known(id), name(id), found).map(drop).map_err(Why::Record)
+        judge(self.signers.as_deref(), self.known(id), name(id), found)
+            .map(drop)
+            .map_err(RefusalReason::Record)
     }
 
     /// Takes another authority, if it may follow the one that is known.
-    fn judge_authority(&mut self, id: &RecordId, value: &Bytes) -> Result<SignedParts, Why> {
+    fn judge_authority(&mut self, id: &RecordId, value: &Bytes) -> Result<SignedParts, RefusalReason> {
         if self.known(id).is_some_and(|known| known.value == value) {
             return Ok(split(value));
         }
@@ -230,26 +232,30 @@ impl SignedRecords {
         &self,
         id: &RecordId,
         value: &Bytes,
-    ) -> Result<(SignedParts, Option<Arc<RecordSigners>>), Why> {
+    ) -> Result<(SignedParts, Option<Arc<RecordSigners>>), RefusalReason> {
         let parts = split(value);
         let Some(by) = &self.by else { return Ok((parts, None)) };
         let known = self.known(id).and_then(|known| known.number);
         let number = parts.signature.as_ref().map(|signature| signature.number);
         if known.is_some_and(|known| number.is_some_and(|number| number <= known)) {
-            return Err(Why::Record(RecordRefusal::PlayedBack));
+            return Err(RefusalReason::Record(RecordRefusal::PlayedBack));
         }
         if value.len() > AUTHORITY_BYTES_MAX {
-            return Err(Why::Authority(format!("it is larger than {AUTHORITY_BYTES_MAX} bytes")));
+            return Err(RefusalReason::Authority(format!("it is larger than {AUTHORITY_BYTES_MAX} bytes")));
         }
         let AuthoritySuccession { signers, is_by_new_issuer } =
-            by.issuers.follow(self.authority.as_ref(), &parts.payload).map_err(Why::Authority)?;
+            by.issuers.follow(self.authority.as_ref(), &parts.payload).map_err(RefusalReason::Authority)?;
         match (&self.signers, &signers) {
             (None, None) => {}
             (Some(_), None) => {
-                return Err(Why::Authority("it says that records are not signed any more".to_owned()));
+                return Err(RefusalReason::Authority(
+                    "it says that records are not signed any more".to_owned(),
+                ));
             }
             (Some(before), Some(next)) if next.unsigned_counts && !before.unsigned_counts => {
-                return Err(Why::Authority("it says that records need no signature any more".to_owned()));
+                return Err(RefusalReason::Authority(
+                    "it says that records need no signature any more".to_owned(),
+                ));
             }
             (before, Some(next)) => {
                 let newest = RecordSigners {
@@ -262,7 +268,7 @@ impl SignedRecords {
                 let counts = by_before || may_be_new && newest.have_signed(name(id), &parts);
                 if !counts {
                     let why = if number.is_some() { RecordRefusal::Forged } else { RecordRefusal::Unsigned };
-                    return Err(Why::Record(why));
+                    return Err(RefusalReason::Record(why));
                 }
             }
         }
@@ -275,7 +281,7 @@ impl SignedRecords {
     }
 
     /// Whether a record may be deleted by anybody: what it says has ended.
-    fn may_go(&self, id: &RecordId, held: &Held) -> bool {
+    fn may_go(&self, id: &RecordId, held: &CountedRecord) -> bool {
         let payload = split(&held.value).payload;
         !held.is_deleted && self.by.as_ref().is_some_and(|by| by.issuers.has_ended(name(id), &payload))
     }
@@ -294,7 +300,7 @@ impl SignedRecords {
     }
 
     /// Whether the newest issuer has signed what is known of a record.
-    fn is_by_newest(&self, held: &Held) -> bool {
+    fn is_by_newest(&self, held: &CountedRecord) -> bool {
         let newest =
             self.signers.as_ref().and_then(|signers| signers.keys.first()).map(IssuerKey::fingerprint);
         let key = held.signature.as_ref().map(|(_, key)| key.as_slice());
@@ -303,7 +309,7 @@ impl SignedRecords {
 
     /// Whether the newest issuer has yet to sign a record. What was not seen as it is now may be older than what others have followed
     /// it by.
-    fn is_to_sign(&self, id: &RecordId, held: &Held) -> bool {
+    fn is_to_sign(&self, id: &RecordId, held: &CountedRecord) -> bool {
         let may_be_older = self.refused.contains_key(id) && self.is_of_before(id);
         !self.is_by_newest(held) && !may_be_older
     }
@@ -314,13 +320,14 @@ impl SignedRecords {
         self.authority.is_none() && self.by.as_ref().is_some_and(is_refused)
     }
 
-    fn refuse(&mut self, id: &RecordId, why: Why, (writer, version, at): (&str, Version, Millis)) {
+    fn refuse(&mut self, id: &RecordId, why: RefusalReason, (writer, version, at): (&str, Version, Millis)) {
         self.refusals += 1;
         if self.refused.len() >= REFUSED_MAX && !self.refused.contains_key(id) {
             self.has_more_refused = true;
             return;
         }
-        let is_older = matches!(why, Why::Record(RecordRefusal::Deleted | RecordRefusal::PlayedBack));
+        let is_older =
+            matches!(why, RefusalReason::Record(RecordRefusal::Deleted | RecordRefusal::PlayedBack));
         let (writer, is_lost) = (printable_start(writer), self.is_new_epoch && is_older);
         let refused = RefusedRecord { why: why.to_string(), writer, version, at, is_lost };
         self.refused.insert(id.clone(), refused);
@@ -373,12 +380,16 @@ impl State {
     /// Believes nothing any more that nobody has signed: whoever has begun to demand signatures at once, as this daemon sees it, has
     /// signed what is to count.
     fn drop_unsigned(&mut self, entry: &LogEntry) {
-        let is_unsigned = |(_, held): &(&RecordId, &Held)| held.signature.is_none();
+        let is_unsigned = |(_, held): &(&RecordId, &CountedRecord)| held.signature.is_none();
         let unsigned: Vec<RecordId> =
             self.signed.held.iter().filter(is_unsigned).map(|(id, _)| id.clone()).collect();
         for id in unsigned {
             self.forget_signed(&id);
-            self.signed.refuse(&id, Why::Record(RecordRefusal::Unsigned), ("", Version(0), entry.at));
+            self.signed.refuse(
+                &id,
+                RefusalReason::Record(RecordRefusal::Unsigned),
+                ("", Version(0), entry.at),
+            );
         }
         self.signed.is_stale = true;
     }
@@ -419,14 +430,14 @@ impl State {
     }
 
     /// Whether a record may be gone of which there is no signed note. The authority never is.
-    fn judge_deleted(&self, id: &RecordId) -> Result<Option<SignedParts>, Why> {
+    fn judge_deleted(&self, id: &RecordId) -> Result<Option<SignedParts>, RefusalReason> {
         let Some(held) = self.signed.held.get(id) else { return Ok(None) };
         let stays = match &self.signed.signers {
             Some(signers) => !signers.unsigned_counts || held.signature.is_some(),
             None => false,
         };
         let stays = (stays || self.is_authority(id)) && !self.signed.may_go(id, held);
-        if stays { Err(Why::Record(RecordRefusal::Deleted)) } else { Ok(None) }
+        if stays { Err(RefusalReason::Record(RecordRefusal::Deleted)) } else { Ok(None) }
     }
 
     /// Knows nothing of a record any more.
@@ -460,7 +471,7 @@ impl State {
         // Before it is known who signs, nobody has.
         let signature = signature.filter(|_| self.signed.signers.is_some());
         let is_deleted = signature.as_ref().is_some_and(|signature| signature.deleted);
-        let held = Held {
+        let held = CountedRecord {
             signature: signature.map(|signature| (signature.number, signature.key)),
             value: found.value.clone(),
             stored: found.version,
@@ -481,7 +492,7 @@ impl State {
     }
 
     /// Has a record stay as it was known, though something else stands in the store that does not count.
-    fn keep_signed(&mut self, found: &Record, why: Why, (revision, at): (Revision, Millis)) {
+    fn keep_signed(&mut self, found: &Record, why: RefusalReason, (revision, at): (Revision, Millis)) {
         let stored = if found.deleted { Version(0) } else { found.version };
         self.signed.refuse(&found.id, why, (&found.writer, stored, at));
         self.set_stored(&found.id, stored, revision);

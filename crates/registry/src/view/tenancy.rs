@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use omnirelay_core::time::Millis;
-use omnirelay_decisions::lease::Standing;
+use omnirelay_decisions::lease::LeaseStanding;
 use omnirelay_store::{Group, GroupId, GroupRef, Lease};
 
 use super::State;
-use super::confirmed::Life;
+use super::confirmed::GroupLife;
 use super::lock::ReadGuard;
 
 /// Groups and leases and how they stand, read under one lock. Hold it shortly, and ask the view nothing
@@ -36,13 +36,13 @@ impl<'a> LeaseTenancy<'a> {
     }
 
     /// The lease of a scope; `None`: nobody ever held it.
-    pub fn of(&self, scope: &str) -> Option<(&Lease, Standing)> {
+    pub fn of(&self, scope: &str) -> Option<(&Lease, LeaseStanding)> {
         let lease = self.state.leases.get(scope)?;
         Some((lease, self.standing(lease)))
     }
 
     /// Every lease, in the order of the scopes.
-    pub fn all(&self) -> impl Iterator<Item = (&Lease, Standing)> {
+    pub fn all(&self) -> impl Iterator<Item = (&Lease, LeaseStanding)> {
         self.state.leases.values().map(|lease| (lease, self.standing(lease)))
     }
 
@@ -50,7 +50,7 @@ impl<'a> LeaseTenancy<'a> {
     pub fn held_by(&self, id: &GroupId) -> Vec<&Lease> {
         let scopes = self.state.held.get(id).into_iter().flatten();
         let leases = scopes.filter_map(|scope| self.state.leases.get(scope));
-        leases.filter(|lease| matches!(self.standing(lease), Standing::Live { .. })).collect()
+        leases.filter(|lease| matches!(self.standing(lease), LeaseStanding::Live { .. })).collect()
     }
 
     /// Time of the last renewal of a group, as far as was heard.
@@ -96,46 +96,48 @@ impl<'a> LeaseTenancy<'a> {
         self.state.heard_at < named_at.as_of(self.now).after(UNHEARD)
     }
 
-    fn standing(&self, lease: &Lease) -> Standing {
+    fn standing(&self, lease: &Lease) -> LeaseStanding {
         if lease.released {
-            return Standing::Released;
+            return LeaseStanding::Released;
         }
         let known = self.state.groups.get(&lease.holder.id);
         let Some(group) = known.filter(|group| group.of.instance >= lease.holder.instance) else {
             return self.unheard(lease);
         };
         if group.of.instance > lease.holder.instance {
-            return Standing::Replaced;
+            return LeaseStanding::Replaced;
         }
         let (until, renewed_at) = (group.deadline, group.renewed_at);
         match (group.closed, self.now < until) {
-            (true, _) => Standing::Closed { at: until },
+            (true, _) => LeaseStanding::Closed { at: until },
             (false, true) => self.as_confirmed(lease, until, renewed_at),
-            (false, false) => Standing::Expired { renewed_at, at: until },
+            (false, false) => LeaseStanding::Expired { renewed_at, at: until },
         }
     }
 
     /// How a lease stands whose holder the store takes for alive.
-    fn as_confirmed(&self, lease: &Lease, until: Millis, renewed_at: Millis) -> Standing {
+    fn as_confirmed(&self, lease: &Lease, until: Millis, renewed_at: Millis) -> LeaseStanding {
         let Some(heard) = self.state.life(&lease.holder.id) else {
-            return Standing::Unconfirmed { until, renewed_at };
+            return LeaseStanding::Unconfirmed { until, renewed_at };
         };
         match self.state.confirmed.life(self.state.head.epoch, lease, heard) {
-            Some(Life { until, renewed_at, .. }) if self.now < until => Standing::Live { until, renewed_at },
-            Some(_) | None => Standing::Unconfirmed { until, renewed_at },
+            Some(GroupLife { until, renewed_at, .. }) if self.now < until => {
+                LeaseStanding::Live { until, renewed_at }
+            }
+            Some(_) | None => LeaseStanding::Unconfirmed { until, renewed_at },
         }
     }
 
     /// A lease was granted to a live group; if no beat tells of that, it is gone since.
-    fn unheard(&self, lease: &Lease) -> Standing {
+    fn unheard(&self, lease: &Lease) -> LeaseStanding {
         let until = lease.acquired_at.after(UNHEARD);
         if self.state.heard_at < until {
             let (until, renewed_at) = (until.max(self.now), lease.acquired_at);
             if self.state.confirmed.is_required() {
-                return Standing::Unconfirmed { until, renewed_at };
+                return LeaseStanding::Unconfirmed { until, renewed_at };
             }
-            return Standing::Live { until, renewed_at };
+            return LeaseStanding::Live { until, renewed_at };
         }
-        Standing::Unknown
+        LeaseStanding::Unknown
     }
 }

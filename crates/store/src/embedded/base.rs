@@ -8,7 +8,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use redb::{Database, ReadOnlyTable, ReadTransaction, ReadableDatabase, TableDefinition};
 
 use super::overlay::{Overlay, Tree};
-use super::written::{STATE_KEY, Written};
+use super::written_state::{STATE_KEY, WrittenState};
 
 const ROWS: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("rows");
 const LOG: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("log");
@@ -22,12 +22,12 @@ const SCHEMA_KEY: &[u8] = &[0, 0];
 pub(super) type FileTable = ReadOnlyTable<&'static [u8], &'static [u8]>;
 
 /// Base of the store: the rows and the log that the file held after a checkpoint.
-pub(super) struct Base {
+pub(super) struct FileBase {
     rows: FileTable,
     log: FileTable,
 }
 
-impl Base {
+impl FileBase {
     pub fn of(database: &Database) -> Result<Self, redb::Error> {
         let transaction = database.begin_read()?;
         Ok(Self { rows: transaction.open_table(ROWS)?, log: transaction.open_table(LOG)? })
@@ -56,7 +56,7 @@ pub(super) fn schema(transaction: &ReadTransaction) -> Result<Option<u32>, redb:
 pub(super) fn checkpoint(
     database: &Database,
     changes: &[&Overlay],
-    written: Option<&Written>,
+    written: Option<&WrittenState>,
 ) -> Result<(), redb::Error> {
     let mut transaction = database.begin_write()?;
     transaction.set_quick_repair(true);

@@ -5,33 +5,33 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, TryRecvError, channel};
 
 use super::overlay::Overlay;
-use super::shared::Shared;
-use super::written::{Written, written_in};
+use super::shared::SharedStore;
+use super::written_state::{WrittenState, written_in};
 
-/// Has checkpoints made, one at a time.
+/// Handle of the writer on the checkpoint thread, which has one checkpoint made at a time.
 pub(super) struct Checkpointer {
     orders: Sender<Arc<Overlay>>,
-    made: Receiver<Made>,
+    made: Receiver<CheckpointResult>,
     is_busy: bool,
 }
 
-/// The thread that makes them.
-pub(super) struct Checkpoints {
-    shared: Arc<Shared>,
+/// Thread that makes checkpoints.
+pub(super) struct CheckpointThread {
+    shared: Arc<SharedStore>,
     orders: Receiver<Arc<Overlay>>,
-    made: Sender<Made>,
+    made: Sender<CheckpointResult>,
 }
 
 /// Result of a checkpoint: the last batch in it, or that the file failed.
-pub(super) type Made = Result<Written, CheckpointFailed>;
+pub(super) type CheckpointResult = Result<WrittenState, CheckpointFailed>;
 
 /// The file must be opened again.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct CheckpointFailed;
 
-pub(super) fn pair(shared: &Arc<Shared>) -> (Checkpointer, Checkpoints) {
+pub(super) fn pair(shared: &Arc<SharedStore>) -> (Checkpointer, CheckpointThread) {
     let ((orders, ordered), (made, told)) = (channel(), channel());
-    let checkpoints = Checkpoints { shared: Arc::clone(shared), orders: ordered, made };
+    let checkpoints = CheckpointThread { shared: Arc::clone(shared), orders: ordered, made };
     (Checkpointer { orders, made: told, is_busy: false }, checkpoints)
 }
 
@@ -46,7 +46,7 @@ impl Checkpointer {
     }
 
     /// Result of the checkpoint, if one was made since this was asked last.
-    pub fn made(&mut self) -> Option<Made> {
+    pub fn made(&mut self) -> Option<CheckpointResult> {
         let made = match self.made.try_recv() {
             Ok(made) => Some(made),
             Err(TryRecvError::Empty) => None,
@@ -58,7 +58,7 @@ impl Checkpointer {
     }
 
     /// Waits for the checkpoint that is being made.
-    pub fn wait(&mut self) -> Option<Made> {
+    pub fn wait(&mut self) -> Option<CheckpointResult> {
         if !self.is_busy {
             return self.made();
         }
@@ -67,7 +67,7 @@ impl Checkpointer {
     }
 }
 
-impl Checkpoints {
+impl CheckpointThread {
     /// Works until nobody can order any more.
     pub fn run(self) {
         while let Ok(frozen) = self.orders.recv() {

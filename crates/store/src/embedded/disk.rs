@@ -94,16 +94,16 @@ pub struct DiskMedium {
     pub file: Option<File>,
 }
 
-/// Counts syncs and remembers failures of the medium that it passes everything on to.
+/// Medium that counts syncs and remembers failures of the one that it passes everything on to.
 #[derive(Debug)]
-pub(super) struct Watched {
+pub(super) struct WatchedMedium {
     medium: DiskMedium,
-    seen: Arc<Seen>,
+    seen: Arc<MediumHealth>,
 }
 
-/// Syncs, failure and unsynced writes that a [`Watched`] backend has seen.
+/// Syncs, failure and unsynced writes that a [`WatchedMedium`] backend has seen.
 #[derive(Debug, Default)]
-pub(super) struct Seen {
+pub(super) struct MediumHealth {
     syncs: AtomicU64,
     failure: Mutex<Option<(io::ErrorKind, String)>>,
     /// What was written since the last sync that succeeded: lengths by offset.
@@ -219,9 +219,9 @@ fn open_private(path: &Path) -> io::Result<File> {
     Ok(file)
 }
 
-impl Watched {
+impl WatchedMedium {
     /// Watches `medium`, which holds for certain what the watched ones before it were given.
-    pub fn over(medium: DiskMedium, seen: Arc<Seen>) -> io::Result<Self> {
+    pub fn over(medium: DiskMedium, seen: Arc<MediumHealth>) -> io::Result<Self> {
         seen.confirm(medium.backend.as_ref())?;
         Ok(Self { medium, seen })
     }
@@ -247,7 +247,7 @@ impl Watched {
     }
 }
 
-impl Seen {
+impl MediumHealth {
     pub fn syncs(&self) -> u64 {
         self.syncs.load(Ordering::Relaxed)
     }
@@ -289,7 +289,7 @@ impl Seen {
     }
 }
 
-impl StorageBackend for Watched {
+impl StorageBackend for WatchedMedium {
     fn len(&self) -> io::Result<u64> {
         self.note("asking for the length", self.medium.backend.len())
     }

@@ -50,16 +50,16 @@ pub enum OpenError {
     Io { path: PathBuf, source: io::Error },
 }
 
-/// A failure that many callers hear of.
+/// Failure of the store file, of which many callers hear.
 #[derive(Clone, Debug, thiserror::Error)]
 #[error("cannot use `{}`: {what}", path.display())]
-pub(super) struct Failure {
+pub(super) struct FileFailure {
     path: Arc<PathBuf>,
     what: Arc<str>,
     full: bool,
 }
 
-impl Failure {
+impl FileFailure {
     pub fn new(path: &Arc<PathBuf>, what: impl Into<Arc<str>>) -> Self {
         Self { path: Arc::clone(path), what: what.into(), full: false }
     }

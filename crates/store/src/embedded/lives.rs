@@ -10,33 +10,35 @@ use std::io;
 
 use omnirelay_core::time::Millis;
 
-use super::super::rules::{self, GroupState, GroupTable, GroupTableMut, Groups, Keep, State, Step};
+use super::super::rules::{
+    self, ChangeDurability, GroupState, GroupTable, GroupTableMut, Groups, State, Step,
+};
 use super::super::{GroupId, Pulse, PulseAnswer, StoreError};
-use super::renewals::Renewals;
-use super::written::Opening;
+use super::renewals::RenewalFile;
+use super::written_state::Opening;
 
 /// Lives of groups, and the state of the store, which a pulse reads and moves.
 #[derive(Default)]
-pub(super) struct Lives {
+pub(super) struct GroupLives {
     /// What is committed, and whom the store has heard since.
     pub state: State,
     pub groups: Groups,
     /// The groups that the batch under way changes.
     held_up: BTreeSet<GroupId>,
     /// `None` while the store cannot be used.
-    renewals: Option<Renewals>,
+    renewals: Option<RenewalFile>,
 }
 
 /// Renewals of one pulse, before it is known that it may make them.
-struct Renewing<'a> {
+struct PulseRenewals<'a> {
     groups: &'a Groups,
     renewed: Vec<(GroupId, GroupState)>,
     /// It changes what only a batch may.
     needs_batch: bool,
 }
 
-impl Lives {
-    pub fn new(state: State, groups: Groups, renewals: Renewals) -> Self {
+impl GroupLives {
+    pub fn new(state: State, groups: Groups, renewals: RenewalFile) -> Self {
         Self { state, groups, held_up: BTreeSet::new(), renewals: Some(renewals) }
     }
 
@@ -51,9 +53,9 @@ impl Lives {
             return None;
         }
         let mut state = self.state;
-        let mut tables = Renewing { groups: &self.groups, renewed: Vec::new(), needs_batch: false };
+        let mut tables = PulseRenewals { groups: &self.groups, renewed: Vec::new(), needs_batch: false };
         let beat = Step { tables: &mut tables, state: &mut state, now }.pulse(pulse);
-        let Renewing { renewed, needs_batch, .. } = tables;
+        let PulseRenewals { renewed, needs_batch, .. } = tables;
         if needs_batch {
             return None;
         }
@@ -113,7 +115,7 @@ impl Lives {
 
     /// Whether somebody may be told of a renewal.
     pub fn may_promise(&mut self) -> bool {
-        self.renewals.as_mut().is_some_and(Renewals::may_promise)
+        self.renewals.as_mut().is_some_and(RenewalFile::may_promise)
     }
 
     /// Has everything wait until the store is open again.
@@ -127,7 +129,7 @@ impl Lives {
     }
 }
 
-impl GroupTable for Renewing<'_> {
+impl GroupTable for PulseRenewals<'_> {
     fn group(&self, id: &GroupId) -> Option<GroupState> {
         self.groups.get(id).cloned()
     }
@@ -140,9 +142,14 @@ impl GroupTable for Renewing<'_> {
     }
 }
 
-impl GroupTableMut for Renewing<'_> {
-    fn put_group(&mut self, id: &GroupId, group: GroupState, keep: Keep) -> Result<(), StoreError> {
-        self.needs_batch |= keep == Keep::Durably;
+impl GroupTableMut for PulseRenewals<'_> {
+    fn put_group(
+        &mut self,
+        id: &GroupId,
+        group: GroupState,
+        keep: ChangeDurability,
+    ) -> Result<(), StoreError> {
+        self.needs_batch |= keep == ChangeDurability::Durably;
         self.renewed.push((id.clone(), group));
         Ok(())
     }

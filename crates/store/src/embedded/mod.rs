@@ -18,7 +18,7 @@ mod shared;
 mod tables;
 mod wal;
 mod writer;
-mod written;
+mod written_state;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
@@ -32,12 +32,12 @@ use omnirelay_core::time::Millis;
 use tokio::sync::{mpsc, oneshot};
 
 use self::disk::FileDisk;
-use self::open::{Given, Started};
-use self::proof::Past;
-use self::shared::{Shared, log_page};
-use self::tables::{Batch, Snapshot};
-use self::writer::{Desk, Fate, Job, Log, Writer};
-use super::rules::{self, Behind, State, Step};
+use self::open::{OpeningInput, StartedStore};
+use self::proof::DirectoryPast;
+use self::shared::{SharedStore, log_page};
+use self::tables::{BatchTables, Snapshot};
+use self::writer::{BatchFate, OpenedLog, WriteJob, Writer, WriterDesk};
+use super::rules::{self, ReaderLag, State, Step};
 use super::{
     AcceptedLoss, Clock, ClockReset, Commit, CommitError, CommitOutcome, Epoch, GroupRef,
     HousekeepingOutcome, IdempotencyKey, Leases, LogPage, OpenGroup, OpenedGroup, PAGE_MAX, Pulse,
@@ -63,30 +63,31 @@ const READS_WAITING_MAX: usize = 64;
 
 /// A store in one file and its log. It owns three threads; dropping it waits for them, and so for the last sync.
 pub struct EmbeddedStore {
-    shared: Arc<Shared>,
+    shared: Arc<SharedStore>,
     /// `None` only while it is dropped.
-    calls: Option<Calls>,
+    calls: Option<CallQueues>,
     threads: Vec<JoinHandle<()>>,
     /// What was given up when this was opened.
     lost: Option<AcceptedLoss>,
 }
 
-struct Calls {
-    desk: Arc<Desk>,
-    writes: mpsc::Sender<Job>,
-    reads: mpsc::Sender<Read>,
+/// Queues of calls, and the desk where a caller may do without them.
+struct CallQueues {
+    desk: Arc<WriterDesk>,
+    writes: mpsc::Sender<WriteJob>,
+    reads: mpsc::Sender<ReadJob>,
 }
 
 /// Length of a step: how long it may take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Length {
+enum StepLength {
     /// It is made on its caller's thread, if that is the quickest.
     Short,
     Long,
 }
 
 /// A call that reads the file.
-type Read = Box<dyn FnOnce(&Shared) + Send>;
+type ReadJob = Box<dyn FnOnce(&SharedStore) + Send>;
 
 /// Statistics of a store since it was opened.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -136,7 +137,8 @@ impl EmbeddedStore {
         let past = proof::past(dir, missing)?;
         let path = dir.join(FILE_NAME);
         open::once_free(|| open::refuse_untouched(&path, past))?;
-        let store = Self::open_after(Given { options, past, missing }, FileDisk::new(path.clone()), clock)?;
+        let store =
+            Self::open_after(OpeningInput { options, past, missing }, FileDisk::new(path.clone()), clock)?;
         let epoch = store.shared.lives().state.epoch;
         proof::note(dir, epoch).map_err(|source| OpenError::Io { path, source })?;
         Ok(store)
@@ -148,27 +150,27 @@ impl EmbeddedStore {
     /// As [`EmbeddedStore::open`].
     pub fn open_on(disk: impl Disk, clock: impl Clock, options: EmbeddedOptions) -> Result<Self, OpenError> {
         Self::open_after(
-            Given { options, past: Past::Unknown, missing: MissingStoreFile::Refuse },
+            OpeningInput { options, past: DirectoryPast::Unknown, missing: MissingStoreFile::Refuse },
             disk,
             clock,
         )
     }
 
-    fn open_after(given: Given, mut disk: impl Disk, clock: impl Clock) -> Result<Self, OpenError> {
-        let Started { shared, wal, file, lost } = open::open(&mut disk, Box::new(clock), given)?;
+    fn open_after(given: OpeningInput, mut disk: impl Disk, clock: impl Clock) -> Result<Self, OpenError> {
+        let StartedStore { shared, wal, file, lost } = open::open(&mut disk, Box::new(clock), given)?;
         let shared = Arc::new(shared);
         let (writes, jobs) = mpsc::channel(WRITES_WAITING_MAX);
         let (reads, reading) = mpsc::channel(READS_WAITING_MAX);
         let (checkpointer, checkpoints) = checkpoint::pair(&shared);
-        let log = Log { wal, file, checkpointer };
-        let desk = Arc::new(Desk::new(Writer::new(Arc::clone(&shared), Box::new(disk), log)));
+        let log = OpenedLog { wal, file, checkpointer };
+        let desk = Arc::new(WriterDesk::new(Writer::new(Arc::clone(&shared), Box::new(disk), log)));
         let (writer, reader) = (Arc::clone(&desk), Arc::clone(&shared));
         let threads = vec![
             spawn(&shared, "store-write", move || writer.run(jobs))?,
             spawn(&shared, "store-checkpoint", move || checkpoints.run())?,
             spawn(&shared, "store-read", move || serve_reads(&reader, reading))?,
         ];
-        Ok(Self { shared, calls: Some(Calls { desk, writes, reads }), threads, lost })
+        Ok(Self { shared, calls: Some(CallQueues { desk, writes, reads }), threads, lost })
     }
 
     /// Counts what it has done.
@@ -185,21 +187,21 @@ impl EmbeddedStore {
     /// # Errors
     /// As a commit's.
     pub async fn quarantine(&self, length: Duration) -> Result<(), StoreError> {
-        self.write(Length::Long, move |step| step.quarantine(length)).await
+        self.write(StepLength::Long, move |step| step.quarantine(length)).await
     }
 
     /// Makes a step, and waits until it is durable.
     async fn write<R, E>(
         &self,
-        length: Length,
-        step: impl for<'a, 'b> FnOnce(&mut Step<'a, Batch<'b>>) -> Result<R, E> + Send + 'static,
+        length: StepLength,
+        step: impl for<'a, 'b> FnOnce(&mut Step<'a, BatchTables<'b>>) -> Result<R, E> + Send + 'static,
     ) -> Result<R, E>
     where
         R: Send + 'static,
         E: From<StoreError> + Send + 'static,
     {
         let (reply, answer) = oneshot::channel();
-        let job: Job = Box::new(move |open| {
+        let job: WriteJob = Box::new(move |open| {
             let result = open.map(step);
             Box::new(move |fate| {
                 // Whoever asked may be gone.
@@ -208,7 +210,7 @@ impl EmbeddedStore {
         });
         let gone = || StoreError::OutcomeUnknown("the store gave no answer".into());
         let calls = self.calls.as_ref().ok_or_else(gone)?;
-        let may_be_here = length == Length::Short && self.shared.options.callers_write;
+        let may_be_here = length == StepLength::Short && self.shared.options.callers_write;
         let left = if may_be_here { calls.desk.make_here(job).err() } else { Some(job) };
         if let Some(job) = left {
             let place = calls.writes.reserve().await.map_err(|_| gone())?;
@@ -228,7 +230,7 @@ impl EmbeddedStore {
             return found;
         }
         // The writer finds out what is wrong with the file before it makes a step, and opens it again.
-        self.write(Length::Long, |_| Ok::<_, StoreError>(())).await?;
+        self.write(StepLength::Long, |_| Ok::<_, StoreError>(())).await?;
         self.read_once(read).await
     }
 
@@ -237,8 +239,8 @@ impl EmbeddedStore {
         read: impl Fn(&Snapshot<'_>, &State, Millis) -> Result<R, StoreError> + Send + 'static,
     ) -> Result<R, StoreError> {
         let (reply, answer) = oneshot::channel();
-        // What panics in the engine is an error of `Shared::read`.
-        let call: Read = Box::new(move |shared| {
+        // What panics in the engine is an error of `SharedStore::read`.
+        let call: ReadJob = Box::new(move |shared| {
             // Whoever asked may be gone.
             let _ = reply.send(shared.read(|snapshot, state| read(snapshot, state, shared.clock.now())));
         });
@@ -248,15 +250,15 @@ impl EmbeddedStore {
         answer.await.map_err(|_| gone())?
     }
 
-    async fn log_now(&self, after: Revision, limit: usize) -> Result<(Behind, LogPage), StoreError> {
+    async fn log_now(&self, after: Revision, limit: usize) -> Result<(ReaderLag, LogPage), StoreError> {
         if let Some(found) = self.shared.log_from_memory(after, limit) {
             return Ok(found);
         }
         self.read(move |snapshot, state, _| {
             let behind = rules::behind(state, after);
             let entries = match behind {
-                Behind::Something => rules::log_behind(snapshot, after, limit)?,
-                Behind::Nothing | Behind::Compacted => Vec::new(),
+                ReaderLag::Something => rules::log_behind(snapshot, after, limit)?,
+                ReaderLag::Nothing | ReaderLag::Compacted => Vec::new(),
             };
             Ok((behind, log_page(state, behind, entries)))
         })
@@ -278,19 +280,20 @@ impl Store for EmbeddedStore {
         if let Some(beat) = self.shared.pulse(&pulse) {
             return beat;
         }
-        self.write(Length::Short, move |step| step.pulse(&pulse)).await
+        self.write(StepLength::Short, move |step| step.pulse(&pulse)).await
     }
 
     async fn open_group(&self, open: OpenGroup) -> Result<OpenedGroup, StoreError> {
-        self.write(Length::Short, move |step| step.open_group(&open)).await
+        self.write(StepLength::Short, move |step| step.open_group(&open)).await
     }
 
     async fn close_group(&self, epoch: Epoch, group: GroupRef) -> Result<bool, StoreError> {
-        self.write(Length::Short, move |step| step.close_group(epoch, &group)).await
+        self.write(StepLength::Short, move |step| step.close_group(epoch, &group)).await
     }
 
     async fn commit(&self, commit: Commit) -> Result<CommitOutcome, CommitError> {
-        let length = if commit_bytes(&commit) > CALLERS_BYTES_MAX { Length::Long } else { Length::Short };
+        let length =
+            if commit_bytes(&commit) > CALLERS_BYTES_MAX { StepLength::Long } else { StepLength::Short };
         self.write(length, move |step| step.commit(&commit)).await
     }
 
@@ -311,7 +314,7 @@ impl Store for EmbeddedStore {
         limits::page(limit)?;
         let mut heads = self.shared.head.subscribe();
         let (behind, page) = self.log_now(after, limit).await?;
-        if behind != Behind::Nothing || wait.is_zero() {
+        if behind != ReaderLag::Nothing || wait.is_zero() {
             return Ok(page);
         }
         // Whether it came in time or not is in the page.
@@ -321,7 +324,7 @@ impl Store for EmbeddedStore {
 
     async fn reset_clock(&self, order: ResetClock) -> Result<ClockReset, ResetClockError> {
         let shared = Arc::clone(&self.shared);
-        self.write(Length::Long, move |step| {
+        self.write(StepLength::Long, move |step| {
             let (wall, before) = (shared.clock.wall(), step.now);
             order.check(step.state.epoch, before, wall)?;
             let epoch = if order.dry_run { step.state.epoch } else { step.turn_back(wall)? };
@@ -339,7 +342,7 @@ impl Store for EmbeddedStore {
     }
 
     async fn housekeep(&self, epoch: Epoch, keep: Retention) -> Result<HousekeepingOutcome, StoreError> {
-        self.write(Length::Long, move |step| step.housekeep(epoch, &keep)).await
+        self.write(StepLength::Long, move |step| step.housekeep(epoch, &keep)).await
     }
 }
 
@@ -355,7 +358,7 @@ impl Drop for EmbeddedStore {
 }
 
 fn spawn(
-    shared: &Shared,
+    shared: &SharedStore,
     name: &str,
     run: impl FnOnce() + Send + 'static,
 ) -> Result<JoinHandle<()>, OpenError> {
@@ -363,7 +366,7 @@ fn spawn(
     spawned.map_err(|source| OpenError::Io { path: shared.path.to_path_buf(), source })
 }
 
-fn serve_reads(shared: &Shared, mut reads: mpsc::Receiver<Read>) {
+fn serve_reads(shared: &SharedStore, mut reads: mpsc::Receiver<ReadJob>) {
     while let Some(read) = reads.blocking_recv() {
         // Whatever panics must not end the only reader; the caller hears that its call was dropped.
         let _ = catch_unwind(AssertUnwindSafe(|| read(shared)));
@@ -380,11 +383,11 @@ fn commit_bytes(commit: &Commit) -> usize {
 }
 
 /// What the caller of a step is told; `result` is `None` if the file failed before the step.
-fn told<R, E: From<StoreError>>(result: Option<Result<R, E>>, fate: &Fate) -> Result<R, E> {
+fn told<R, E: From<StoreError>>(result: Option<Result<R, E>>, fate: &BatchFate) -> Result<R, E> {
     match (fate, result) {
-        (Fate::Kept, Some(result)) => result,
-        (Fate::Kept, None) => Err(StoreError::Unavailable("the store file failed".into()).into()),
-        (Fate::NotMade(failure), _) => Err(failure.not_made().into()),
-        (Fate::Unknown(failure), _) => Err(failure.unknown().into()),
+        (BatchFate::Kept, Some(result)) => result,
+        (BatchFate::Kept, None) => Err(StoreError::Unavailable("the store file failed".into()).into()),
+        (BatchFate::NotMade(failure), _) => Err(failure.not_made().into()),
+        (BatchFate::Unknown(failure), _) => Err(failure.unknown().into()),
     }
 }

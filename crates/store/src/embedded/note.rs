@@ -2,7 +2,7 @@
 
 use omnirelay_core::time::Millis;
 
-use super::written::{Opening, Written};
+use super::written_state::{Opening, WrittenState};
 
 /// Note beside the file after each batch: which one the log held then, and which one the file.
 ///
@@ -64,7 +64,7 @@ impl BatchNote {
     /// The length of its first line, which is all that version 0.1 writes and reads. Its file had every batch.
     const LINE_BYTES: usize = 34;
 
-    pub(super) fn of(written: &Written, file: &Written) -> Self {
+    pub(super) fn of(written: &WrittenState, file: &WrittenState) -> Self {
         Self {
             opening: written.opening.id,
             batch: written.batch,
@@ -75,14 +75,14 @@ impl BatchNote {
     }
 
     /// Whether a file that ends with `file` is the one that was noted, or what was made of it since.
-    pub(super) fn is_of_file(&self, file: &Written) -> bool {
+    pub(super) fn is_of_file(&self, file: &WrittenState) -> bool {
         let Opening { id, before } = file.opening;
         let is_known = [id, before].contains(&self.opening) || id == self.file_opening;
         is_known && self.file_batch <= file.batch
     }
 
     /// Whether all that was noted is in a log, or a file, that ends with `last`.
-    pub(super) fn is_in(&self, last: &Written) -> bool {
+    pub(super) fn is_in(&self, last: &WrittenState) -> bool {
         let Opening { id, before } = last.opening;
         [id, before].contains(&self.opening) && self.batch <= last.batch
     }
@@ -135,8 +135,8 @@ mod tests {
     const NOTE: BatchNote =
         BatchNote { opening: 5, batch: 10, at: Millis(9), file_opening: 4, file_batch: 8 };
 
-    fn written(id: u64, before: u64, batch: u64) -> Written {
-        Written { opening: Opening { id, before }, batch, ..Written::default() }
+    fn written(id: u64, before: u64, batch: u64) -> WrittenState {
+        WrittenState { opening: Opening { id, before }, batch, ..WrittenState::default() }
     }
 
     #[test]

@@ -13,13 +13,13 @@ use redb::StorageBackend;
 use super::super::rules::{self, Inventory};
 use super::super::{Epoch, Revision, SystemClock};
 use super::boot::MachineBoot;
-use super::disk::{Disk, DiskMedium, FileDisk, Seen};
+use super::disk::{Disk, DiskMedium, FileDisk, MediumHealth};
 use super::failure::OpenError;
 use super::files::{FILE_NAME, LOCK_NAME, RENEWALS_NAME, segment_path};
 use super::note::{BatchNote, FoundNote};
-use super::open::{self, Given, Started};
+use super::open::{self, OpeningInput, StartedStore};
 use super::options::EmbeddedOptions;
-use super::proof::{MissingStoreFile, Past};
+use super::proof::{DirectoryPast, MissingStoreFile};
 use super::{EmbeddedStore, proof, wal};
 
 /// Report of the check of a store: what it holds, and what is wrong with it.
@@ -49,14 +49,14 @@ pub fn check(dir: &Path) -> Result<StoreReport, OpenError> {
     let (path, past) = found(dir)?;
     let io = |source| OpenError::Io { path: path.clone(), source };
     open::once_free(|| open::refuse_untouched(&path, past))?;
-    let mut disk = Scratch::of(&path).map_err(|source| match source.kind() {
+    let mut disk = ScratchDisk::of(&path).map_err(|source| match source.kind() {
         io::ErrorKind::ResourceBusy => OpenError::Held { path: path.clone() },
         _ => io(source),
     })?;
     let note_is_doubtful = disk.noted.is_doubtful();
     let clock = Box::new(SystemClock::start());
-    let given = Given { options: EmbeddedOptions::default(), past, missing: MissingStoreFile::Refuse };
-    let Started { shared, file, .. } = open::open(&mut disk, clock, given)?;
+    let given = OpeningInput { options: EmbeddedOptions::default(), past, missing: MissingStoreFile::Refuse };
+    let StartedStore { shared, file, .. } = open::open(&mut disk, clock, given)?;
     let batches_in_log = shared.shown().batch.saturating_sub(file.batch);
     let read = shared
         .read(|snapshot, state| Ok((rules::verify(snapshot, state)?, *state, shared.lives().groups.len())));
@@ -88,7 +88,7 @@ pub fn compact(dir: &Path) -> Result<(u64, u64), OpenError> {
     // What is in the log goes into the file.
     drop(EmbeddedStore::open(dir)?);
     let mut disk = FileDisk::new(path.clone());
-    open::compact(&mut disk, &Arc::new(Seen::default()))?;
+    open::compact(&mut disk, &Arc::new(MediumHealth::default()))?;
     for which in 0..wal::SEGMENTS {
         disk.open_segment(which)
             .and_then(|segment| segment.set_len(0))
@@ -98,11 +98,11 @@ pub fn compact(dir: &Path) -> Result<(u64, u64), OpenError> {
 }
 
 /// The store file of a directory, which must be there, and what the directory had before.
-fn found(dir: &Path) -> Result<(PathBuf, Past), OpenError> {
+fn found(dir: &Path) -> Result<(PathBuf, DirectoryPast), OpenError> {
     let path = dir.join(FILE_NAME);
     let past = proof::past(dir, MissingStoreFile::Refuse)?;
     let io = |source| OpenError::Io { path: path.clone(), source };
-    if past == Past::Unknown && !path.try_exists().map_err(io)? {
+    if past == DirectoryPast::Unknown && !path.try_exists().map_err(io)? {
         return Err(io(io::ErrorKind::NotFound.into()));
     }
     Ok((path, past))
@@ -119,7 +119,7 @@ fn log_length(path: &Path) -> u64 {
 }
 
 /// The files of a store, of which what is written stays in memory.
-struct Scratch {
+struct ScratchDisk {
     path: PathBuf,
     locked: FileDisk,
     noted: FoundNote,
@@ -129,11 +129,12 @@ struct Scratch {
 #[derive(Debug)]
 struct ScratchFile {
     file: Option<File>,
-    written: Mutex<Written>,
+    written: Mutex<WrittenPages>,
 }
 
+/// Pages of a file that were written to, which are in memory alone.
 #[derive(Debug)]
-struct Written {
+struct WrittenPages {
     pages: BTreeMap<u64, Box<[u8; PAGE]>>,
     length: u64,
     /// How much of the file itself has been part of it all the time.
@@ -142,7 +143,7 @@ struct Written {
 
 const PAGE: usize = 4096;
 
-impl Scratch {
+impl ScratchDisk {
     fn of(path: &Path) -> io::Result<Self> {
         let mut disk = FileDisk::new(path.to_path_buf());
         // It is locked from here on, if there is something to lock.
@@ -152,7 +153,7 @@ impl Scratch {
     }
 }
 
-impl Disk for Scratch {
+impl Disk for ScratchDisk {
     fn path(&self) -> &Path {
         &self.path
     }
@@ -199,7 +200,10 @@ impl ScratchFile {
             Err(error) => return Err(error),
         };
         let length = file.as_ref().map_or(Ok(0), |file| file.metadata().map(|file| file.len()))?;
-        Ok(Self { file, written: Mutex::new(Written { pages: BTreeMap::new(), length, of_file: length }) })
+        Ok(Self {
+            file,
+            written: Mutex::new(WrittenPages { pages: BTreeMap::new(), length, of_file: length }),
+        })
     }
 
     /// A page as the file has it.

@@ -16,19 +16,19 @@ use tracing::warn;
 
 use super::super::rules::{Groups, State};
 use super::super::{AcceptedLoss, Clock, Epoch};
-use super::base::{self, Base, SCHEMA, close};
-use super::disk::{Disk, Seen, Watched};
-use super::failure::{Failure, OpenError, damaged};
+use super::base::{self, FileBase, SCHEMA, close};
+use super::disk::{Disk, MediumHealth, WatchedMedium};
+use super::failure::{FileFailure, OpenError, damaged};
 use super::files::LOCK_NAME;
 use super::note::{BatchNote, FoundNote};
 use super::options::EmbeddedOptions;
 use super::overlay::Overlay;
-use super::proof::{MissingStoreFile, Past};
-use super::renewals::{self, Header, Renewals};
-use super::shared::{Held, Shared, StoreClock};
-use super::tables::{Changed, View};
-use super::wal::{Found, Tail, Wal};
-use super::written::{Opening, Written};
+use super::proof::{DirectoryPast, MissingStoreFile};
+use super::renewals::{self, RenewalFile, RenewalHeader};
+use super::shared::{SharedStore, StoreClock, StoreContent};
+use super::tables::{BatchChanges, View};
+use super::wal::{FoundSegments, LogTail, Wal};
+use super::written_state::{Opening, WrittenState};
 use crate::chance::random_u64;
 
 /// How long a file that is not the one used last grants no scope, at least and at most: as long as
@@ -73,7 +73,7 @@ pub(super) fn once_free<T>(mut open: impl FnMut() -> Result<T, OpenError>) -> Re
 ///
 /// A file that was not closed cleanly cannot be read without repairing it; the check after
 /// opening it for writing then has to do.
-pub(super) fn refuse_untouched(path: &Path, past: Past) -> Result<(), OpenError> {
+pub(super) fn refuse_untouched(path: &Path, past: DirectoryPast) -> Result<(), OpenError> {
     if !path.try_exists().map_err(|source| OpenError::Io { path: path.to_path_buf(), source })? {
         return Ok(());
     }
@@ -86,27 +86,27 @@ pub(super) fn refuse_untouched(path: &Path, past: Past) -> Result<(), OpenError>
 
 /// Input of an opening: the options, and what is known of a file that was there before.
 #[derive(Clone, Copy)]
-pub(super) struct Given {
+pub(super) struct OpeningInput {
     pub options: EmbeddedOptions,
-    pub past: Past,
+    pub past: DirectoryPast,
     pub missing: MissingStoreFile,
 }
 
 /// A store that was opened for the first time.
-pub(super) struct Started {
-    pub shared: Shared,
+pub(super) struct StartedStore {
+    pub shared: SharedStore,
     pub wal: Wal,
     /// The last batch that the file has.
-    pub file: Written,
+    pub file: WrittenState,
     pub lost: Option<AcceptedLoss>,
 }
 
 /// Opened store: what it was found to hold, and how it goes on.
-pub(super) struct Opened {
-    pub held: Held,
+pub(super) struct OpenedStore {
+    pub held: StoreContent,
     pub wal: Wal,
     /// The last batch that the file has.
-    pub file: Written,
+    pub file: WrittenState,
 }
 
 /// Opens the file, makes a store of it if it is empty, and shows what it and the log hold.
@@ -117,10 +117,14 @@ pub(super) struct Opened {
 /// whole directory, the lock file included; and after a power loss a copy taken in the last
 /// moments before it, whose batches the operating system had not noted yet. One that was `lost` and is made
 /// anew begins an epoch above that one, in the same way.
-pub(super) fn open(disk: &mut dyn Disk, clock: Box<dyn Clock>, given: Given) -> Result<Started, OpenError> {
+pub(super) fn open(
+    disk: &mut dyn Disk,
+    clock: Box<dyn Clock>,
+    given: OpeningInput,
+) -> Result<StartedStore, OpenError> {
     let path = disk.path().to_path_buf();
     let options = given.options;
-    let seen = Arc::new(Seen::default());
+    let seen = Arc::new(MediumHealth::default());
     let mut database = once_free(|| open_database(disk, &seen, options.cache_bytes))?;
     if spared(&path, || Ok(schema(&database).ok().flatten()))? == Some(SCHEMA_WITHOUT_LOG) {
         close(database);
@@ -128,10 +132,10 @@ pub(super) fn open(disk: &mut dyn Disk, clock: Box<dyn Clock>, given: Given) -> 
         database = open_database(disk, &seen, options.cache_bytes)?;
     }
     match spared(&path, || begin(disk, &database, clock, &seen, given)) {
-        Ok(Begun { opened: Opened { held, wal, file }, clock, opening, lost }) => {
-            let shared = Shared::new(path, clock, seen, options, opening);
+        Ok(OpeningState { opened: OpenedStore { held, wal, file }, clock, opening, lost }) => {
+            let shared = SharedStore::new(path, clock, seen, options, opening);
             shared.show_opened(database, held);
-            Ok(Started { shared, wal, file, lost })
+            Ok(StartedStore { shared, wal, file, lost })
         }
         Err(error) => {
             close(database);
@@ -141,25 +145,25 @@ pub(super) fn open(disk: &mut dyn Disk, clock: Box<dyn Clock>, given: Given) -> 
 }
 
 /// Content recovered from the file and the log.
-struct Recovered {
-    base: Base,
+struct RecoveredContent {
+    base: FileBase,
     /// The last batch that the file has.
-    file: Written,
-    log: Found,
-    tail: Tail,
+    file: WrittenState,
+    log: FoundSegments,
+    tail: LogTail,
 }
 
-impl Recovered {
+impl RecoveredContent {
     fn read(
         disk: &mut dyn Disk,
         database: &Database,
         segment_bytes: u64,
-        seen: &Arc<Seen>,
+        seen: &Arc<MediumHealth>,
     ) -> Result<Self, OpenError> {
         let path = disk.path().to_path_buf();
-        let base = Base::of(database).map_err(|error| damaged(&path, error))?;
+        let base = FileBase::of(database).map_err(|error| damaged(&path, error))?;
         let file = View::of_file(&base).written().map_err(|error| damaged(&path, error))?;
-        let log = Found::open(disk, segment_bytes, seen)
+        let log = FoundSegments::open(disk, segment_bytes, seen)
             .map_err(|source| OpenError::Io { path: path.clone(), source })?;
         let tail = log.tail(&file).map_err(|error| damaged(&path, error))?;
         Ok(Self { base, file, log, tail })
@@ -172,11 +176,11 @@ impl Recovered {
     }
 
     /// Goes on as it is, with what the log has behind the file; or with the file alone.
-    fn go_on(self, with_log: bool, groups: Groups, renewals: Renewals) -> io::Result<Opened> {
+    fn go_on(self, with_log: bool, groups: Groups, renewals: RenewalFile) -> io::Result<OpenedStore> {
         let Self { base, file, log, tail } = self;
         let wal = if with_log { log.resume(&tail)? } else { log.begin_anew()? };
-        let Tail { last: written, frozen, active, .. } = tail;
-        Ok(Opened { held: Held { base, written, groups, renewals, frozen, active }, wal, file })
+        let LogTail { last: written, frozen, active, .. } = tail;
+        Ok(OpenedStore { held: StoreContent { base, written, groups, renewals, frozen, active }, wal, file })
     }
 
     /// Writes to the file what it and the log hold, and these groups as they are, as the batch `written`. Nothing of the
@@ -184,19 +188,20 @@ impl Recovered {
     fn write_all(
         &mut self,
         database: &Database,
-        written: Written,
+        written: WrittenState,
         groups: &Overlay,
     ) -> Result<(), redb::Error> {
         let layers: Vec<_> = self.tail.frozen.iter().chain([&self.tail.active, groups]).collect();
         base::checkpoint(database, &layers, Some(&written))?;
-        (self.base, self.file, self.tail) = (Base::of(database)?, written, Tail::nothing_behind(&written));
+        (self.base, self.file, self.tail) =
+            (FileBase::of(database)?, written, LogTail::nothing_behind(&written));
         Ok(())
     }
 }
 
 /// State with which an opening begins.
-struct Begun {
-    opened: Opened,
+struct OpeningState {
+    opened: OpenedStore,
     clock: StoreClock,
     opening: Opening,
     lost: Option<AcceptedLoss>,
@@ -206,30 +211,30 @@ fn begin(
     disk: &mut dyn Disk,
     database: &Database,
     clock: Box<dyn Clock>,
-    seen: &Arc<Seen>,
-    Given { options, past, missing }: Given,
-) -> Result<Begun, OpenError> {
+    seen: &Arc<MediumHealth>,
+    OpeningInput { options, past, missing }: OpeningInput,
+) -> Result<OpeningState, OpenError> {
     let path = disk.path().to_path_buf();
     let io = |source| OpenError::Io { path: path.clone(), source };
     let this = random_u64().map_err(io)?;
     let created = prepare(database, &path, past, clock.now(), this)?;
-    let mut found = Recovered::read(disk, database, options.segment_bytes, seen)?;
+    let mut found = RecoveredContent::read(disk, database, options.segment_bytes, seen)?;
     let noted = disk.noted().map_err(io)?;
     let standing = match created {
-        true => Standing::Fresh,
+        true => StoreStanding::Fresh,
         false => standing(noted, &found.file, &found.tail, missing).map_err(|refused| match refused {
-            Refused::Behind => OpenError::Behind { path: path.clone() },
-            Refused::Note => OpenError::Note { path: path.with_file_name(LOCK_NAME) },
+            OpenRefusal::Behind => OpenError::Behind { path: path.clone() },
+            OpenRefusal::Note => OpenError::Note { path: path.with_file_name(LOCK_NAME) },
         })?,
     };
-    if matches!(standing, Standing::Fresh | Standing::Other { with_log: false }) {
-        found.tail = Tail::nothing_behind(&found.file);
+    if matches!(standing, StoreStanding::Fresh | StoreStanding::Other { with_log: false }) {
+        found.tail = LogTail::nothing_behind(&found.file);
     }
     let last = found.tail.last;
     let mut groups = found.groups(&path)?;
     let (renewals, boot) = (disk.open_renewals().map_err(io)?, disk.boot());
-    let mut renewed = renewals::Found::read(&*renewals, boot, last.opening).map_err(io)?;
-    renewed.is_whole &= standing == Standing::Same;
+    let mut renewed = renewals::FoundRenewals::read(&*renewals, boot, last.opening).map_err(io)?;
+    renewed.is_whole &= standing == StoreStanding::Same;
     // The time in a note that is not proven may be anything.
     let known = noted.note().filter(|note| !noted.is_doubtful() && note.is_in(&last));
     let noted_at = known.map_or(Millis(0), |note| note.at);
@@ -237,13 +242,13 @@ fn begin(
     let heard = renewals_heard.at.max(noted_at).max(last.clock);
     let clock = StoreClock::at_least(clock, heard).in_boot(boot);
     let lost = match standing {
-        Standing::Behind => Some(AcceptedLoss { epoch: last.state.epoch, everything: false }),
+        StoreStanding::Behind => Some(AcceptedLoss { epoch: last.state.epoch, everything: false }),
         _ => past.lost().map(|epoch| AcceptedLoss { epoch, everything: true }),
     };
-    let begins_epoch = lost.is_some() || !matches!(standing, Standing::Same | Standing::Fresh);
+    let begins_epoch = lost.is_some() || !matches!(standing, StoreStanding::Same | StoreStanding::Fresh);
     let spared = if renewed.is_whole { Overlay::default() } else { spare(&mut groups, clock.now(), heard) };
     if begins_epoch || !spared.is_empty() {
-        if standing == Standing::Same {
+        if standing == StoreStanding::Same {
             // Else a note of long ago could make this store look like another one.
             disk.note(BatchNote::of(&last, &found.file)).and_then(|()| disk.settle()).map_err(io)?;
         }
@@ -263,31 +268,38 @@ fn begin(
     let renewals = renewed.go_on(renewals, boot, opening, &groups).map_err(io)?;
     // Who was heard before a silence has its grace after it.
     found.tail.last.state.heard = renewals_heard;
-    let with_log = standing == Standing::Same && spared.is_empty();
+    let with_log = standing == StoreStanding::Same && spared.is_empty();
     let opened = found.go_on(with_log, groups, renewals).map_err(io)?;
     let written = opened.held.written;
     disk.note(BatchNote::of(&written, &opened.file)).and_then(|()| disk.settle()).map_err(io)?;
-    Ok(Begun { opened, clock, opening, lost })
+    Ok(OpeningState { opened, clock, opening, lost })
 }
 
 /// Makes a store of an empty file, and one of this version of an older one. True: it was empty.
 fn prepare(
     database: &Database,
     path: &Path,
-    past: Past,
+    past: DirectoryPast,
     now: Millis,
     opening: u64,
 ) -> Result<bool, OpenError> {
     let (written, created) = match check_schema(path, schema(database), past)? {
         Some(SCHEMA) => return Ok(false),
         Some(_) => {
-            let base = Base::of(database).map_err(|error| damaged(path, error))?;
+            let base = FileBase::of(database).map_err(|error| damaged(path, error))?;
             (View::of_file(&base).written().map_err(|error| damaged(path, error))?, false)
         }
         // Its epoch is the time of its making.
         None => {
             let state = State { epoch: Epoch(now.0.max(1)), ..State::default() };
-            (Written { state, opening: Opening { id: opening, before: 0 }, ..Written::default() }, true)
+            (
+                WrittenState {
+                    state,
+                    opening: Opening { id: opening, before: 0 },
+                    ..WrittenState::default()
+                },
+                true,
+            )
         }
     };
     base::checkpoint(database, &[], Some(&written)).map_err(|error| not_written(path, error))?;
@@ -296,7 +308,7 @@ fn prepare(
 
 /// Standing of an opened store against the note of the one that was used here last.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Standing {
+enum StoreStanding {
     /// It was made just now.
     Fresh,
     Same,
@@ -309,7 +321,7 @@ enum Standing {
 }
 
 /// Reason why a store is not opened.
-enum Refused {
+enum OpenRefusal {
     /// The log lacks what was acknowledged.
     Behind,
     /// What was noted is damaged, and does not fit.
@@ -318,30 +330,32 @@ enum Refused {
 
 fn standing(
     noted: FoundNote,
-    file: &Written,
-    tail: &Tail,
+    file: &WrittenState,
+    tail: &LogTail,
     missing: MissingStoreFile,
-) -> Result<Standing, Refused> {
+) -> Result<StoreStanding, OpenRefusal> {
     let refused = |why| match missing {
         MissingStoreFile::Refuse => Err(why),
-        MissingStoreFile::AcceptLoss => Ok(Standing::Behind),
+        MissingStoreFile::AcceptLoss => Ok(StoreStanding::Behind),
     };
     let fits = |note: &BatchNote| is_of(note, file, tail) && !tail.torn && note.is_in(&tail.last);
     match noted {
-        FoundNote::Note(note) | FoundNote::Unproven(note) if fits(&note) => Ok(Standing::Same),
+        FoundNote::Note(note) | FoundNote::Unproven(note) if fits(&note) => Ok(StoreStanding::Same),
         // What it says would have the log dropped, or changes missed that there never were.
-        FoundNote::Unproven(_) | FoundNote::Damaged => refused(Refused::Note),
-        FoundNote::Note(note) if is_of(&note, file, tail) => refused(Refused::Behind),
+        FoundNote::Unproven(_) | FoundNote::Damaged => refused(OpenRefusal::Note),
+        FoundNote::Note(note) if is_of(&note, file, tail) => refused(OpenRefusal::Behind),
         // A file that was restored alone: the log is of the state that it replaces, and may go on from it by chance.
-        FoundNote::Note(note) => Ok(Standing::Other { with_log: !tail.torn && tail.last.batch < note.batch }),
-        FoundNote::Nothing if tail.torn => refused(Refused::Behind),
-        FoundNote::Nothing => Ok(Standing::Other { with_log: true }),
+        FoundNote::Note(note) => {
+            Ok(StoreStanding::Other { with_log: !tail.torn && tail.last.batch < note.batch })
+        }
+        FoundNote::Nothing if tail.torn => refused(OpenRefusal::Behind),
+        FoundNote::Nothing => Ok(StoreStanding::Other { with_log: true }),
     }
 }
 
 /// Whether a note is of this file. Whichever opening the last checkpoint is of: the log goes on from there up to what
 /// was noted.
-fn is_of(note: &BatchNote, file: &Written, tail: &Tail) -> bool {
+fn is_of(note: &BatchNote, file: &WrittenState, tail: &LogTail) -> bool {
     let is_followed = note.file_batch <= file.batch && file.batch < tail.last.batch && note.is_in(&tail.last);
     note.is_of_file(file) || is_followed
 }
@@ -369,14 +383,14 @@ fn spared<R>(path: &Path, does: impl FnOnce() -> Result<R, OpenError>) -> Result
 /// the batch that failed, if the store ends with it.
 pub(super) fn reopen<'a>(
     disk: &mut dyn Disk,
-    shared: &Shared,
-    renewed: impl Fn(&Written) -> Option<&'a Groups>,
-) -> Result<(Database, Opened), Failure> {
-    let failure = |error: &dyn std::error::Error| Failure::new(&shared.path, chain(&error));
+    shared: &SharedStore,
+    renewed: impl Fn(&WrittenState) -> Option<&'a Groups>,
+) -> Result<(Database, OpenedStore), FileFailure> {
+    let failure = |error: &dyn std::error::Error| FileFailure::new(&shared.path, chain(&error));
     let EmbeddedOptions { cache_bytes, segment_bytes, .. } = shared.options;
     let database = open_database(disk, &shared.seen, cache_bytes).map_err(|error| failure(&error))?;
     let opened = spared(&shared.path, || {
-        let mut found = Recovered::read(disk, &database, segment_bytes, &shared.seen)?;
+        let mut found = RecoveredContent::read(disk, &database, segment_bytes, &shared.seen)?;
         if found.tail.torn || found.tail.last.batch < shared.shown().batch {
             return Err(OpenError::Behind { path: shared.path.to_path_buf() });
         }
@@ -389,7 +403,7 @@ pub(super) fn reopen<'a>(
         // Who was heard before the failure has its grace after it.
         let State { heard, grace, .. } = shared.lives().state;
         (found.tail.last.state.heard, found.tail.last.state.grace) = (heard, grace);
-        let header = Header::of(shared.clock.boot(), shared.opening, heard.grace);
+        let header = RenewalHeader::of(shared.clock.boot(), shared.opening, heard.grace);
         let renewals = renewals::begin(disk, header, &groups).map_err(io)?;
         found.go_on(true, groups, renewals).map_err(io)
     });
@@ -406,12 +420,12 @@ pub(super) fn reopen<'a>(
 ///
 /// # Errors
 /// As of opening it; when the log holds what the file does not.
-pub(super) fn compact(disk: &mut dyn Disk, seen: &Arc<Seen>) -> Result<(), OpenError> {
+pub(super) fn compact(disk: &mut dyn Disk, seen: &Arc<MediumHealth>) -> Result<(), OpenError> {
     let path = disk.path().to_path_buf();
     let mut database = open_database(disk, seen, EmbeddedOptions::default().cache_bytes)?;
     let compacted = spared(&path, || {
-        let Recovered { file, tail, .. } =
-            Recovered::read(disk, &database, EmbeddedOptions::default().segment_bytes, seen)?;
+        let RecoveredContent { file, tail, .. } =
+            RecoveredContent::read(disk, &database, EmbeddedOptions::default().segment_bytes, seen)?;
         if tail.torn || file.batch < tail.last.batch {
             let what = "what its log holds could not be written to it";
             return Err(OpenError::Io { path: path.clone(), source: io::Error::other(what) });
@@ -433,9 +447,13 @@ fn remember(groups: &mut Groups, known: &Groups) {
     }
 }
 
-fn open_database(disk: &mut dyn Disk, seen: &Arc<Seen>, cache_bytes: usize) -> Result<Database, OpenError> {
+fn open_database(
+    disk: &mut dyn Disk,
+    seen: &Arc<MediumHealth>,
+    cache_bytes: usize,
+) -> Result<Database, OpenError> {
     let path = disk.path().to_path_buf();
-    let watched = match disk.open().and_then(|medium| Watched::over(medium, Arc::clone(seen))) {
+    let watched = match disk.open().and_then(|medium| WatchedMedium::over(medium, Arc::clone(seen))) {
         Ok(watched) => watched,
         Err(error) if error.kind() == io::ErrorKind::ResourceBusy => return Err(OpenError::Held { path }),
         Err(source) => return Err(OpenError::Io { path, source }),
@@ -461,10 +479,10 @@ fn is_of_content(kind: io::ErrorKind) -> bool {
 fn check_schema(
     path: &Path,
     schema: Result<Option<u32>, redb::Error>,
-    past: Past,
+    past: DirectoryPast,
 ) -> Result<Option<u32>, OpenError> {
     match schema {
-        Ok(None) if past == Past::Registry => {
+        Ok(None) if past == DirectoryPast::Registry => {
             Err(damaged(path, "there is no registry in it, and this directory had one"))
         }
         Ok(Some(found)) if found > SCHEMA => Err(OpenError::Newer { path: path.to_path_buf(), found }),
@@ -475,14 +493,14 @@ fn check_schema(
 
 /// Makes good for renewals that nobody knows any more, and says what is to be written of it.
 fn spare(groups: &mut Groups, now: Millis, heard: Millis) -> Overlay {
-    Changed::group_rows(
+    BatchChanges::group_rows(
         groups.iter_mut().filter_map(|(id, group)| group.spare(now, heard).then_some((id, &*group))),
     )
 }
 
 /// Makes a new epoch begin with `written`, above one that was lost, of a store that may be behind what its users have
 /// seen.
-fn begin_epoch(written: &mut Written, groups: &Groups, lost: Option<AcceptedLoss>, now: Millis) {
+fn begin_epoch(written: &mut WrittenState, groups: &Groups, lost: Option<AcceptedLoss>, now: Millis) {
     let longest = groups.values().map(|group| group.ttl).max().unwrap_or_default();
     let quarantine = longest.clamp(QUARANTINE_MIN, QUARANTINE_MAX);
     let state = &mut written.state;

@@ -15,17 +15,17 @@ pub(super) enum Tree {
 }
 
 /// Rows by key; `None` for one that was deleted.
-type Changes = BTreeMap<Bytes, Option<Bytes>>;
+type RowChanges = BTreeMap<Bytes, Option<Bytes>>;
 
 /// Changed rows of both tables.
 #[derive(Debug, Default)]
 pub(super) struct Overlay {
-    rows: Changes,
-    log: Changes,
+    rows: RowChanges,
+    log: RowChanges,
 }
 
 /// A walk through a stretch of an overlay, in one direction.
-pub(super) struct Walk<'a> {
+pub(super) struct OverlayWalk<'a> {
     range: Range<'a, Bytes, Option<Bytes>>,
     backwards: bool,
     head: Option<(&'a Bytes, &'a Option<Bytes>)>,
@@ -36,7 +36,7 @@ impl Overlay {
         self.rows.is_empty() && self.log.is_empty()
     }
 
-    pub fn of(&self, tree: Tree) -> &Changes {
+    pub fn of(&self, tree: Tree) -> &RowChanges {
         match tree {
             Tree::Rows => &self.rows,
             Tree::Log => &self.log,
@@ -69,16 +69,16 @@ impl Overlay {
     }
 
     /// Walks from `from` to `to`, or to the end. `from` is not behind `to`.
-    pub fn walk(&self, tree: Tree, from: &[u8], to: Option<&[u8]>, backwards: bool) -> Walk<'_> {
+    pub fn walk(&self, tree: Tree, from: &[u8], to: Option<&[u8]>, backwards: bool) -> OverlayWalk<'_> {
         let to = to.map_or(Bound::Unbounded, Bound::Excluded);
         let range = self.of(tree).range::<[u8], _>((Bound::Included(from), to));
-        let mut walk = Walk { range, backwards, head: None };
+        let mut walk = OverlayWalk { range, backwards, head: None };
         walk.advance();
         walk
     }
 }
 
-impl<'a> Walk<'a> {
+impl<'a> OverlayWalk<'a> {
     /// The next row, and what became of it.
     pub fn head(&self) -> Option<(&'a [u8], Option<&'a [u8]>)> {
         self.head.map(|(key, row)| (key.as_ref(), row.as_deref()))

@@ -26,7 +26,7 @@ pub enum MissingStoreFile {
 
 /// Past of a directory: what it had before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Past {
+pub(super) enum DirectoryPast {
     /// Nothing that is known: a first start, unless its file says otherwise.
     Unknown,
     /// A registry, which must be in its file.
@@ -35,7 +35,7 @@ pub(super) enum Past {
     Lost(Epoch),
 }
 
-impl Past {
+impl DirectoryPast {
     /// The epoch whose loss was accepted.
     pub fn lost(self) -> Option<Epoch> {
         match self {
@@ -46,19 +46,19 @@ impl Past {
 }
 
 /// Finds out what a directory had, and whether its store file was lost; makes way for a new one where that is accepted.
-pub(super) fn past(dir: &Path, missing: MissingStoreFile) -> Result<Past, OpenError> {
+pub(super) fn past(dir: &Path, missing: MissingStoreFile) -> Result<DirectoryPast, OpenError> {
     let path = dir.join(FILE_NAME);
     let io = |source| OpenError::Io { path: path.clone(), source };
     let gone = gone(&path).map_err(io)?;
-    let Some(epoch) = proven(dir, gone).map_err(io)? else { return Ok(Past::Unknown) };
-    let Some(what) = gone else { return Ok(Past::Registry) };
+    let Some(epoch) = proven(dir, gone).map_err(io)? else { return Ok(DirectoryPast::Unknown) };
+    let Some(what) = gone else { return Ok(DirectoryPast::Registry) };
     match missing {
         MissingStoreFile::Refuse => Err(OpenError::Lost { path, what }),
         MissingStoreFile::AcceptLoss => {
             if what == EMPTY {
                 std::fs::remove_file(&path).map_err(io)?;
             }
-            Ok(Past::Lost(epoch))
+            Ok(DirectoryPast::Lost(epoch))
         }
     }
 }

@@ -22,34 +22,34 @@ use sha2::{Digest, Sha256};
 use tracing::warn;
 
 use super::super::GroupId;
-use super::super::rules::{GroupState, Groups, Heard};
+use super::super::rules::{GroupState, Groups, LastRenewal};
 use super::boot::MachineBoot;
 use super::disk::Disk;
 use super::wal::{u32_at, u64_at};
-use super::written::Opening;
+use super::written_state::Opening;
 
 const MAGIC: &[u8; 8] = b"omnirnw1";
 /// How long the header is, and each slot.
 const PLACE_BYTES: usize = 64;
 const SUM_AT: usize = PLACE_BYTES - 4;
 
-/// Tells a group without its id.
-type Name = [u8; 16];
+/// Hash of the id of a group, which tells it without the id.
+type GroupHash = [u8; 16];
 
-/// The file, while the store is open.
-pub(super) struct Renewals {
+/// File of the renewals, while the store is open.
+pub(super) struct RenewalFile {
     file: Box<dyn StorageBackend>,
-    header: Header,
-    places: HashMap<Name, u64>,
+    header: RenewalHeader,
+    places: HashMap<GroupHash, u64>,
     free: Vec<u64>,
     /// How many slots there are.
     slots: u64,
-    state: Keeping,
+    state: RenewalKeeping,
 }
 
 /// Keeping of the renewals that are noted: whether the file has all of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Keeping {
+enum RenewalKeeping {
     All,
     /// Nothing is, and the file says so: the next start spares every group.
     Nothing,
@@ -59,9 +59,9 @@ enum Keeping {
 
 /// Renewals that were found in the file.
 #[derive(Default)]
-pub(super) struct Found {
+pub(super) struct FoundRenewals {
     /// The newest slot of each group, and where it is: a group that was forgotten has left one behind.
-    newest: HashMap<Name, (u64, Slot)>,
+    newest: HashMap<GroupHash, (u64, Slot)>,
     /// How many slots there are.
     slots: u64,
     grace: Duration,
@@ -69,8 +69,9 @@ pub(super) struct Found {
     pub is_whole: bool,
 }
 
+/// Header of the file of renewals.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Header {
+pub(super) struct RenewalHeader {
     /// That in which the store's clock was set: deadlines are told by it.
     boot: MachineBoot,
     opening: Opening,
@@ -82,13 +83,13 @@ pub(super) struct Header {
 /// A renewal that was noted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Slot {
-    name: Name,
+    name: GroupHash,
     instance: u64,
     deadline: Millis,
     renewed_at: Millis,
 }
 
-impl Found {
+impl FoundRenewals {
     /// Reads what is in the file, in this boot, beside a store whose last batch is of the opening `last`.
     pub fn read(file: &dyn StorageBackend, boot: Option<MachineBoot>, last: Opening) -> io::Result<Self> {
         let length = usize::try_from(file.len()?).map_err(io::Error::other)?;
@@ -99,7 +100,7 @@ impl Found {
 
     fn of(bytes: &[u8], boot: Option<MachineBoot>, last: Opening) -> Option<Self> {
         let (header, places) = bytes.as_chunks::<PLACE_BYTES>().0.split_first()?;
-        let header = Header::read(header)?;
+        let header = RenewalHeader::read(header)?;
         if ![header.opening.id, header.opening.before].contains(&last.id) {
             // It is of another store.
             return None;
@@ -127,7 +128,7 @@ impl Found {
     }
 
     /// Prolongs the lives of groups by what was noted, whether that is all or not, and says who was heard last.
-    pub fn prolong(&self, groups: &mut Groups) -> Heard {
+    pub fn prolong(&self, groups: &mut Groups) -> LastRenewal {
         let mut at = Millis(0);
         for (id, group) in groups {
             let Some((_, slot)) = self.newest.get(&name_of(id)) else { continue };
@@ -136,7 +137,7 @@ impl Found {
                 at = at.max(slot.renewed_at);
             }
         }
-        Heard { at, grace: self.grace }
+        LastRenewal { at, grace: self.grace }
     }
 
     /// The file from now on, for `opening` in this boot, with the slots of these groups; what is not whole begins anew.
@@ -146,28 +147,28 @@ impl Found {
         boot: Option<MachineBoot>,
         opening: Opening,
         groups: &Groups,
-    ) -> io::Result<Renewals> {
-        let header = Header::of(boot, opening, self.grace);
+    ) -> io::Result<RenewalFile> {
+        let header = RenewalHeader::of(boot, opening, self.grace);
         if !self.is_whole {
-            return Renewals::empty(file, header);
+            return RenewalFile::empty(file, header);
         }
         file.write(0, &header.bytes())?;
         // After a loss of power it must not look as if it had been left cleanly and nothing been renewed since.
         file.sync_data()?;
-        let place = |name: Name| Some((name, self.newest.get(&name)?.0));
+        let place = |name: GroupHash| Some((name, self.newest.get(&name)?.0));
         let places: HashMap<_, _> = groups.keys().map(name_of).filter_map(place).collect();
         let taken: HashSet<_> = places.values().copied().collect();
         let free = (0..self.slots).rev().filter(|at| !taken.contains(at)).collect();
-        Ok(Renewals { places, free, slots: self.slots, ..Renewals::new(file, header) })
+        Ok(RenewalFile { places, free, slots: self.slots, ..RenewalFile::new(file, header) })
     }
 }
 
 /// Begins the file anew, of groups that memory knows all about.
-pub(super) fn begin(disk: &mut dyn Disk, header: Header, groups: &Groups) -> io::Result<Renewals> {
-    let of_no_boot = Header { boot: MachineBoot::default(), ..header };
-    let mut renewals = Renewals::empty(disk.open_renewals()?, of_no_boot)?;
+pub(super) fn begin(disk: &mut dyn Disk, header: RenewalHeader, groups: &Groups) -> io::Result<RenewalFile> {
+    let of_no_boot = RenewalHeader { boot: MachineBoot::default(), ..header };
+    let mut renewals = RenewalFile::empty(disk.open_renewals()?, of_no_boot)?;
     renewals.note(groups.iter());
-    if renewals.state == Keeping::All {
+    if renewals.state == RenewalKeeping::All {
         // Only now all of them are in it.
         renewals.header = header;
         renewals.write_header();
@@ -175,13 +176,13 @@ pub(super) fn begin(disk: &mut dyn Disk, header: Header, groups: &Groups) -> io:
     Ok(renewals)
 }
 
-impl Renewals {
-    fn new(file: Box<dyn StorageBackend>, header: Header) -> Self {
-        Self { file, header, places: HashMap::new(), free: Vec::new(), slots: 0, state: Keeping::All }
+impl RenewalFile {
+    fn new(file: Box<dyn StorageBackend>, header: RenewalHeader) -> Self {
+        Self { file, header, places: HashMap::new(), free: Vec::new(), slots: 0, state: RenewalKeeping::All }
     }
 
     /// Has nothing in the file but this header.
-    fn empty(file: Box<dyn StorageBackend>, header: Header) -> io::Result<Self> {
+    fn empty(file: Box<dyn StorageBackend>, header: RenewalHeader) -> io::Result<Self> {
         file.set_len(0)?;
         let mut renewals = Self::new(file, header);
         // Where there is no room even for this, renewals go on in memory.
@@ -193,7 +194,7 @@ impl Renewals {
     /// knows that it is not all there.
     pub fn note<'a>(&mut self, groups: impl Iterator<Item = (&'a GroupId, &'a GroupState)>) {
         for (id, group) in groups {
-            if self.state != Keeping::All {
+            if self.state != RenewalKeeping::All {
                 return;
             }
             let GroupState { instance, deadline, renewed_at, .. } = *group;
@@ -205,7 +206,7 @@ impl Renewals {
 
     /// Notes how much grace was asked for.
     pub fn note_grace(&mut self, grace: Duration) {
-        if grace != self.header.grace && self.state == Keeping::All {
+        if grace != self.header.grace && self.state == RenewalKeeping::All {
             self.header.grace = grace;
             self.write_header();
         }
@@ -218,26 +219,26 @@ impl Renewals {
 
     /// False: nobody may be told that a renewal was made. Tries to make the file say that not all is in it.
     pub fn may_promise(&mut self) -> bool {
-        if self.state == Keeping::Unknown {
+        if self.state == RenewalKeeping::Unknown {
             self.give_up();
         }
-        self.state != Keeping::Unknown
+        self.state != RenewalKeeping::Unknown
     }
 
     /// Leaves the file so that all is known of it that was noted, whatever happens to the machine.
     pub fn leave(&mut self, opening: Opening) -> io::Result<()> {
-        if self.state != Keeping::All {
+        if self.state != RenewalKeeping::All {
             return Ok(());
         }
         // The slots before the word that they are all there.
         self.file.sync_data()?;
-        self.header = Header { opening, left_cleanly: true, ..self.header };
+        self.header = RenewalHeader { opening, left_cleanly: true, ..self.header };
         self.write_header();
         self.file.sync_data()
     }
 
     /// The slot of a group, which has one from now on.
-    fn place(&mut self, name: Name) -> u64 {
+    fn place(&mut self, name: GroupHash) -> u64 {
         *self.places.entry(name).or_insert_with(|| {
             self.free.pop().unwrap_or_else(|| {
                 self.slots += 1;
@@ -260,11 +261,11 @@ impl Renewals {
 
     fn give_up(&mut self) {
         let erased = self.file.set_len(0);
-        self.state = if erased.is_ok() { Keeping::Nothing } else { Keeping::Unknown };
+        self.state = if erased.is_ok() { RenewalKeeping::Nothing } else { RenewalKeeping::Unknown };
     }
 }
 
-impl Header {
+impl RenewalHeader {
     pub fn of(boot: Option<MachineBoot>, opening: Opening, grace: Duration) -> Self {
         Self { boot: boot.unwrap_or_default(), opening, grace, left_cleanly: false }
     }
@@ -335,7 +336,7 @@ fn is_sealed(bytes: &[u8; PLACE_BYTES]) -> bool {
     u32_at(bytes, SUM_AT) == Some(crc32fast::hash(&bytes[..SUM_AT]))
 }
 
-fn name_of(id: &GroupId) -> Name {
+fn name_of(id: &GroupId) -> GroupHash {
     let digest = Sha256::digest(id.0.as_bytes());
     std::array::from_fn(|at| digest[at])
 }

@@ -13,18 +13,18 @@ use tokio::sync::watch;
 use tracing::info;
 
 use super::super::clock::StoreTime;
-use super::super::rules::{self, Behind, Groups, State};
+use super::super::rules::{self, Groups, ReaderLag, State};
 use super::super::{Clock, Epoch, LogEntry, LogPage, Pulse, PulseAnswer, Revision, StoreError};
-use super::base::{self, Base};
+use super::base::{self, FileBase};
 use super::boot::MachineBoot;
-use super::disk::Seen;
-use super::failure::Failure;
-use super::lives::Lives;
+use super::disk::MediumHealth;
+use super::failure::FileFailure;
+use super::lives::GroupLives;
 use super::options::EmbeddedOptions;
 use super::overlay::Overlay;
-use super::renewals::Renewals;
-use super::tables::{Changed, Snapshot, View};
-use super::written::{Opening, Written};
+use super::renewals::RenewalFile;
+use super::tables::{BatchChanges, Snapshot, View};
+use super::written_state::{Opening, WrittenState};
 
 /// The most log entries that are answered from memory.
 const RING_ENTRIES_MAX: usize = 1024;
@@ -34,20 +34,21 @@ const RING_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// How often a pulse looks whether the groups are free, before it waits for its turn.
 const PULSE_TRIES: usize = 8;
 
-pub(super) struct Shared {
+/// State of an open store that its threads and callers share.
+pub(super) struct SharedStore {
     pub path: Arc<PathBuf>,
     pub clock: StoreClock,
-    pub seen: Arc<Seen>,
+    pub seen: Arc<MediumHealth>,
     pub options: EmbeddedOptions,
     /// This opening, as every batch has it written.
     pub opening: Opening,
     pub head: watch::Sender<Revision>,
-    pub counted: Counted,
+    pub counted: StoreCounts,
     /// `None` while the file cannot be used.
     database: RwLock<Option<Database>>,
-    shown: RwLock<Shown>,
+    shown: RwLock<VisibleState>,
     /// The groups, and what is known of the store as a whole. Locked after `shown` where both are.
-    lives: Mutex<Lives>,
+    lives: Mutex<GroupLives>,
 }
 
 /// Time that is never behind what an earlier process wrote.
@@ -57,38 +58,39 @@ pub(super) struct StoreClock {
     boot: Option<MachineBoot>,
 }
 
+/// Counts since the store was opened.
 #[derive(Default)]
-pub(super) struct Counted {
+pub(super) struct StoreCounts {
     pub commits: AtomicU64,
     pub transactions: AtomicU64,
 }
 
 /// Committed state that may be seen.
 #[derive(Default)]
-pub(super) struct Shown {
+pub(super) struct VisibleState {
     pub batch: u64,
     /// What the file held after the last checkpoint; `None` while it cannot be used.
-    base: Option<Base>,
+    base: Option<FileBase>,
     /// What the log holds since then: in the segment that is full, and in the one that is appended to.
     frozen: Option<Arc<Overlay>>,
     active: Overlay,
-    ring: Ring,
+    ring: LogRing,
 }
 
 /// Content that a store was found to hold.
-pub(super) struct Held {
-    pub base: Base,
+pub(super) struct StoreContent {
+    pub base: FileBase,
     /// The last batch.
-    pub written: Written,
+    pub written: WrittenState,
     pub groups: Groups,
-    pub renewals: Renewals,
+    pub renewals: RenewalFile,
     pub frozen: Option<Overlay>,
     pub active: Overlay,
 }
 
 /// The newest log entries, without a gap.
 #[derive(Default)]
-struct Ring {
+struct LogRing {
     entries: VecDeque<Arc<LogEntry>>,
     bytes: usize,
 }
@@ -125,11 +127,11 @@ impl StoreClock {
     }
 }
 
-impl Shared {
+impl SharedStore {
     pub fn new(
         path: PathBuf,
         clock: StoreClock,
-        seen: Arc<Seen>,
+        seen: Arc<MediumHealth>,
         options: EmbeddedOptions,
         opening: Opening,
     ) -> Self {
@@ -140,10 +142,10 @@ impl Shared {
             options,
             opening,
             head: watch::Sender::new(Revision(0)),
-            counted: Counted::default(),
+            counted: StoreCounts::default(),
             database: RwLock::new(None),
-            shown: RwLock::new(Shown::default()),
-            lives: Mutex::new(Lives::default()),
+            shown: RwLock::new(VisibleState::default()),
+            lives: Mutex::new(GroupLives::default()),
         }
     }
 
@@ -152,18 +154,18 @@ impl Shared {
         self.database.read()
     }
 
-    pub fn shown(&self) -> RwLockReadGuard<'_, Shown> {
+    pub fn shown(&self) -> RwLockReadGuard<'_, VisibleState> {
         self.shown.read()
     }
 
-    pub fn lives(&self) -> MutexGuard<'_, Lives> {
+    pub fn lives(&self) -> MutexGuard<'_, GroupLives> {
         self.lives.lock()
     }
 
     /// State of the store from which the next batch goes on: all that is shown, at this time.
-    pub fn written(&self, shown: &Shown) -> Written {
+    pub fn written(&self, shown: &VisibleState) -> WrittenState {
         let state = self.lives().state;
-        Written { state, clock: self.clock.now(), batch: shown.batch, opening: self.opening }
+        WrittenState { state, clock: self.clock.now(), batch: shown.batch, opening: self.opening }
     }
 
     /// Has store time follow the wall clock forward, and gives what lives time to be renewed. No batch is under way.
@@ -198,7 +200,7 @@ impl Shared {
 
     /// Goes on from the time of a batch that is durable, if it has brought time back: it has begun another epoch than the one
     /// `before`, as nothing else does while the store is open.
-    pub fn heed_time(&self, before: Epoch, written: &Written) {
+    pub fn heed_time(&self, before: Epoch, written: &WrittenState) {
         if written.state.epoch != before {
             self.clock.turn_back(written.clock);
         }
@@ -220,7 +222,7 @@ impl Shared {
     ) -> Result<R, StoreError> {
         let attempt = catch_unwind(AssertUnwindSafe(|| {
             let shown = self.shown();
-            let closed = || Failure::new(&self.path, "it failed, and is not open again yet").not_made();
+            let closed = || FileFailure::new(&self.path, "it failed, and is not open again yet").not_made();
             let snapshot = Snapshot { view: shown.view().ok_or_else(closed)?, lives: &self.lives };
             let state = self.lives().state;
             read(&snapshot, &state)
@@ -230,7 +232,7 @@ impl Shared {
     }
 
     /// Shows what a durable batch has changed, and wakes those who wait for the log.
-    pub fn show(&self, written: &Written, changed: Changed) {
+    pub fn show(&self, written: &WrittenState, changed: BatchChanges) {
         self.counted.commits.fetch_add(changed.entries.len() as u64, Ordering::Relaxed);
         let mut shown = self.shown.write();
         shown.batch = written.batch;
@@ -242,17 +244,17 @@ impl Shared {
     }
 
     /// Shows what was found in a store that was just opened.
-    pub fn show_opened(&self, database: Database, held: Held) {
-        let Held { base, written, groups, renewals, frozen, active } = held;
+    pub fn show_opened(&self, database: Database, held: StoreContent) {
+        let StoreContent { base, written, groups, renewals, frozen, active } = held;
         self.use_database(Some(database));
         let mut shown = self.shown.write();
-        *self.lives() = Lives::new(written.state, groups, renewals);
-        *shown = Shown {
+        *self.lives() = GroupLives::new(written.state, groups, renewals);
+        *shown = VisibleState {
             batch: written.batch,
             base: Some(base),
             frozen: frozen.map(Arc::new),
             active,
-            ring: Ring::default(),
+            ring: LogRing::default(),
         };
         drop(shown);
         self.head.send_replace(written.state.head);
@@ -285,7 +287,7 @@ impl Shared {
         let database = self.database();
         let database = database.as_ref().ok_or(redb::Error::DatabaseClosed)?;
         base::checkpoint(database, &[frozen], None)?;
-        let base = Base::of(database)?;
+        let base = FileBase::of(database)?;
         let mut shown = self.shown.write();
         let before = (shown.base.replace(base), shown.frozen.take());
         drop(shown);
@@ -304,7 +306,7 @@ impl Shared {
     }
 
     /// Writes everything to the file, and last `written`. Nothing is written any more.
-    pub fn checkpoint_all(&self, written: &Written) -> Result<(), redb::Error> {
+    pub fn checkpoint_all(&self, written: &WrittenState) -> Result<(), redb::Error> {
         let database = self.database();
         let database = database.as_ref().ok_or(redb::Error::DatabaseClosed)?;
         let shown = self.shown();
@@ -313,7 +315,7 @@ impl Shared {
     }
 
     /// The log behind `after` as far as memory tells; `None`: only the file can tell.
-    pub fn log_from_memory(&self, after: Revision, limit: usize) -> Option<(Behind, LogPage)> {
+    pub fn log_from_memory(&self, after: Revision, limit: usize) -> Option<(ReaderLag, LogPage)> {
         let shown = self.shown();
         let state = self.lives().state;
         if after > state.head {
@@ -322,22 +324,22 @@ impl Shared {
         }
         let behind = rules::behind(&state, after);
         let entries = match behind {
-            Behind::Something => shown.ring.behind(after, limit)?,
-            Behind::Nothing | Behind::Compacted => Vec::new(),
+            ReaderLag::Something => shown.ring.behind(after, limit)?,
+            ReaderLag::Nothing | ReaderLag::Compacted => Vec::new(),
         };
         Some((behind, log_page(&state, behind, entries)))
     }
 
-    fn read_failure(&self, what: &str) -> Failure {
-        Failure::new(&self.path, what)
+    fn read_failure(&self, what: &str) -> FileFailure {
+        FileFailure::new(&self.path, what)
     }
 }
 
-pub(super) fn log_page(state: &State, behind: Behind, entries: Vec<Arc<LogEntry>>) -> LogPage {
-    LogPage { epoch: state.epoch, head: state.head, entries, compacted: behind == Behind::Compacted }
+pub(super) fn log_page(state: &State, behind: ReaderLag, entries: Vec<Arc<LogEntry>>) -> LogPage {
+    LogPage { epoch: state.epoch, head: state.head, entries, compacted: behind == ReaderLag::Compacted }
 }
 
-impl Shown {
+impl VisibleState {
     /// All that may be seen; `None` while the file cannot be used.
     pub fn view(&self) -> Option<View<'_>> {
         let layers = [None, Some(&self.active), self.frozen.as_deref()];
@@ -345,7 +347,7 @@ impl Shown {
     }
 }
 
-impl Ring {
+impl LogRing {
     fn push(&mut self, entry: Arc<LogEntry>) {
         self.bytes += entry.value_bytes();
         self.entries.push_back(entry);
@@ -372,12 +374,17 @@ mod tests {
     fn only_the_file_knows_whether_a_revision_ahead_of_memory_is_there() {
         let clock = StoreClock::at_least(Box::new(ManualClock::at(Millis(1))), Millis(0));
         let opening = Opening::default();
-        let shared =
-            Shared::new(PathBuf::from("test"), clock, Arc::default(), EmbeddedOptions::default(), opening);
+        let shared = SharedStore::new(
+            PathBuf::from("test"),
+            clock,
+            Arc::default(),
+            EmbeddedOptions::default(),
+            opening,
+        );
         let state = State { head: Revision(7), ..State::default() };
-        shared.show(&Written { state, ..Written::default() }, Changed::default());
+        shared.show(&WrittenState { state, ..WrittenState::default() }, BatchChanges::default());
         assert!(shared.log_from_memory(Revision(8), 10).is_none());
         let (behind, page) = shared.log_from_memory(Revision(7), 10).unwrap();
-        assert_eq!((behind, page.head, page.compacted), (Behind::Nothing, Revision(7), false));
+        assert_eq!((behind, page.head, page.compacted), (ReaderLag::Nothing, Revision(7), false));
     }
 }

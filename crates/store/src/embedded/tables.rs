@@ -10,15 +10,15 @@ use parking_lot::{Mutex, MutexGuard};
 use redb::{AccessGuard, Range, ReadableTable, StorageError};
 
 use super::super::rules::{
-    self, GroupState, GroupTable, GroupTableMut, Groups, Keep, Stretch, Table, Tables, TablesMut, Visit,
-    group_from_row, group_row, incompatible, log_row,
+    self, ChangeDurability, GroupState, GroupTable, GroupTableMut, Groups, RowVisitor, Table, TableStretch,
+    Tables, TablesMut, group_from_row, group_row, incompatible, log_row,
 };
 use super::super::{GroupId, LogEntry, StoreError};
-use super::base::{Base, FileTable};
-use super::failure::Failure;
-use super::lives::Lives;
-use super::overlay::{Overlay, Tree, Walk, is_before};
-use super::written::{STATE_KEY, Written};
+use super::base::{FileBase, FileTable};
+use super::failure::FileFailure;
+use super::lives::GroupLives;
+use super::overlay::{Overlay, OverlayWalk, Tree, is_before};
+use super::written_state::{STATE_KEY, WrittenState};
 
 const GROUPS_PREFIX: u8 = 1;
 /// The most overlays of one view: what a batch has changed, what the log holds, and what is being written to the file.
@@ -27,7 +27,7 @@ const LAYERS_MAX: usize = 3;
 /// All rows: those of the file, and above them what was changed since, the newest layer first.
 #[derive(Clone, Copy)]
 pub(super) struct View<'a> {
-    pub base: &'a Base,
+    pub base: &'a FileBase,
     pub layers: [Option<&'a Overlay>; LAYERS_MAX],
 }
 
@@ -35,24 +35,24 @@ pub(super) struct View<'a> {
 pub(super) struct Snapshot<'a> {
     pub view: View<'a>,
     /// Locked only while groups are looked at, so that renewals go on.
-    pub lives: &'a Mutex<Lives>,
+    pub lives: &'a Mutex<GroupLives>,
 }
 
 /// The tables inside one batch. Nothing of it shows before the batch is durable.
-pub(super) struct Batch<'a> {
+pub(super) struct BatchTables<'a> {
     view: View<'a>,
     /// The groups, while a step is made: no renewal comes between what the step reads and what it writes.
-    pub lives: Option<MutexGuard<'a, Lives>>,
+    pub lives: Option<MutexGuard<'a, GroupLives>>,
     /// If set, nothing is written durably, and this is why.
-    refusal: Option<&'a Failure>,
+    refusal: Option<&'a FileFailure>,
     /// The first failure of the file; nothing that the batch found or wrote may be used then.
     broken: OnceCell<StorageError>,
-    pub changed: Changed,
+    pub changed: BatchChanges,
 }
 
 /// Changes that a batch has made.
 #[derive(Default)]
-pub(super) struct Changed {
+pub(super) struct BatchChanges {
     /// How often something was written durably.
     pub writes: u64,
     /// About how many bytes that is.
@@ -63,7 +63,7 @@ pub(super) struct Changed {
     pub entries: Vec<Arc<LogEntry>>,
 }
 
-impl Changed {
+impl BatchChanges {
     /// Writes groups as they are, besides all else.
     pub fn group_rows<'a>(groups: impl Iterator<Item = (&'a GroupId, &'a GroupState)>) -> Overlay {
         let mut rows = Overlay::default();
@@ -76,13 +76,15 @@ impl Changed {
 
 impl<'a> View<'a> {
     /// The rows of the file alone.
-    pub fn of_file(base: &'a Base) -> Self {
+    pub fn of_file(base: &'a FileBase) -> Self {
         Self { base, layers: [None; LAYERS_MAX] }
     }
 
-    pub fn written(&self) -> Result<Written, StoreError> {
+    pub fn written(&self) -> Result<WrittenState, StoreError> {
         let row = self.get(Tree::Rows, STATE_KEY).map_err(unavailable)?;
-        Written::from_row(&row.ok_or_else(|| incompatible("a file without the row about the store itself"))?)
+        WrittenState::from_row(
+            &row.ok_or_else(|| incompatible("a file without the row about the store itself"))?,
+        )
     }
 
     /// Reads all groups.
@@ -107,9 +109,9 @@ impl<'a> View<'a> {
 
     fn visit(
         &self,
-        stretch: &Stretch,
+        stretch: &TableStretch,
         failed: &dyn Fn(StorageError) -> StoreError,
-        visit: &mut Visit<'_>,
+        visit: &mut RowVisitor<'_>,
     ) -> Result<(), StoreError> {
         if stretch.is_empty() {
             return Ok(());
@@ -133,14 +135,14 @@ impl<'a> View<'a> {
         (from, to): (&[u8], Option<&[u8]>),
         backwards: bool,
         failed: &dyn Fn(StorageError) -> StoreError,
-        visit: &mut Visit<'_>,
+        visit: &mut RowVisitor<'_>,
     ) -> Result<(), StoreError> {
         let mut layers = self.layers.map(|layer| Some(layer?.walk(tree, from, to, backwards)));
         let mut file = FileWalk::of(self.base.table(tree), from, to, backwards).map_err(failed)?;
         loop {
             // Of equal keys the first stays, which is that of the newest layer.
             let next =
-                layers.iter().flatten().filter_map(Walk::head).reduce(|first, other| {
+                layers.iter().flatten().filter_map(OverlayWalk::head).reduce(|first, other| {
                     if is_before(other.0, first.0, backwards) { other } else { first }
                 });
             while let Some((key, row)) = file.head()
@@ -173,11 +175,11 @@ impl<'a> View<'a> {
 struct FileWalk<'a> {
     range: Range<'a, &'static [u8], &'static [u8]>,
     backwards: bool,
-    head: Option<(Guard<'a>, Guard<'a>)>,
+    head: Option<(FileBytes<'a>, FileBytes<'a>)>,
 }
 
 /// Bytes of the file.
-type Guard<'a> = AccessGuard<'a, &'static [u8]>;
+type FileBytes<'a> = AccessGuard<'a, &'static [u8]>;
 
 impl<'a> FileWalk<'a> {
     fn of(
@@ -211,7 +213,7 @@ impl Tables for Snapshot<'_> {
         self.view.get(tree_of(table), &place_key(table, key)).map_err(unavailable)
     }
 
-    fn visit(&self, stretch: &Stretch, visit: &mut Visit<'_>) -> Result<(), StoreError> {
+    fn visit(&self, stretch: &TableStretch, visit: &mut RowVisitor<'_>) -> Result<(), StoreError> {
         self.view.visit(stretch, &unavailable, visit)
     }
 }
@@ -226,17 +228,17 @@ impl GroupTable for Snapshot<'_> {
     }
 }
 
-impl<'a> Batch<'a> {
+impl<'a> BatchTables<'a> {
     /// A batch on what is committed.
-    pub fn on(view: View<'a>, refusal: Option<&'a Failure>) -> Self {
-        Self { view, lives: None, refusal, broken: OnceCell::new(), changed: Changed::default() }
+    pub fn on(view: View<'a>, refusal: Option<&'a FileFailure>) -> Self {
+        Self { view, lives: None, refusal, broken: OnceCell::new(), changed: BatchChanges::default() }
     }
 
     pub fn is_broken(&self) -> bool {
         self.broken.get().is_some()
     }
 
-    pub fn put_written(&mut self, written: &Written) {
+    pub fn put_written(&mut self, written: &WrittenState) {
         let row = Bytes::from(written.row());
         self.changed.rows.set(Tree::Rows, Bytes::from_static(STATE_KEY), Some(row));
     }
@@ -274,17 +276,17 @@ impl<'a> Batch<'a> {
     }
 }
 
-impl Tables for Batch<'_> {
+impl Tables for BatchTables<'_> {
     fn get(&self, table: Table, key: &[u8]) -> Result<Option<Bytes>, StoreError> {
         self.seen().get(tree_of(table), &place_key(table, key)).map_err(|error| self.broke(error))
     }
 
-    fn visit(&self, stretch: &Stretch, visit: &mut Visit<'_>) -> Result<(), StoreError> {
+    fn visit(&self, stretch: &TableStretch, visit: &mut RowVisitor<'_>) -> Result<(), StoreError> {
         self.seen().visit(stretch, &|error| self.broke(error), visit)
     }
 }
 
-impl GroupTable for Batch<'_> {
+impl GroupTable for BatchTables<'_> {
     fn group(&self, id: &GroupId) -> Option<GroupState> {
         match self.changed.groups.get(id) {
             Some(group) => group.clone(),
@@ -301,9 +303,14 @@ impl GroupTable for Batch<'_> {
     }
 }
 
-impl GroupTableMut for Batch<'_> {
-    fn put_group(&mut self, id: &GroupId, group: GroupState, keep: Keep) -> Result<(), StoreError> {
-        if keep == Keep::Durably {
+impl GroupTableMut for BatchTables<'_> {
+    fn put_group(
+        &mut self,
+        id: &GroupId,
+        group: GroupState,
+        keep: ChangeDurability,
+    ) -> Result<(), StoreError> {
+        if keep == ChangeDurability::Durably {
             self.set(Tree::Rows, group_key(id), Some(group_row(&group)))?;
         }
         self.change_group(id, Some(group));
@@ -311,7 +318,7 @@ impl GroupTableMut for Batch<'_> {
     }
 }
 
-impl TablesMut for Batch<'_> {
+impl TablesMut for BatchTables<'_> {
     fn put(&mut self, table: Table, key: &[u8], row: &[u8]) -> Result<(), StoreError> {
         self.set(tree_of(table), place_key(table, key), Some(row.to_vec()))
     }

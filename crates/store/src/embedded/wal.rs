@@ -9,11 +9,11 @@ mod segment;
 use std::io;
 use std::sync::Arc;
 
-use super::disk::{Disk, Seen};
+use super::disk::{Disk, MediumHealth};
 use super::overlay::Overlay;
-use super::written::{Opening, Written, written_in};
+use super::written_state::{Opening, WrittenState, written_in};
 pub(super) use frame::{u32_at, u64_at};
-use segment::{Content, Segment};
+use segment::{Segment, SegmentContent};
 
 /// How many segments there are.
 pub(super) const SEGMENTS: usize = 2;
@@ -26,14 +26,14 @@ pub(super) struct Wal {
     /// How long a segment becomes.
     limit: u64,
     buffer: Vec<u8>,
-    seen: Arc<Seen>,
+    seen: Arc<MediumHealth>,
 }
 
 /// Tail of the log: what its segments hold that goes on from the store file.
 #[derive(Default)]
-pub(super) struct Tail {
+pub(super) struct LogTail {
     /// The batch that it ends with, as if the file had it; the file's own if the log has nothing more.
-    pub last: Written,
+    pub last: WrittenState,
     /// What is in the segment that is full, to be written to the store file.
     pub frozen: Option<Overlay>,
     /// What is in the segment that is appended to.
@@ -43,27 +43,27 @@ pub(super) struct Tail {
     segments: Vec<usize>,
 }
 
-/// The segments as they were found.
-pub(super) struct Found {
+/// Segments of the log as they were found.
+pub(super) struct FoundSegments {
     wal: Wal,
-    contents: [Option<Content>; SEGMENTS],
+    contents: [Option<SegmentContent>; SEGMENTS],
 }
 
 /// Error of a log that cannot be read.
 #[derive(Debug, thiserror::Error)]
 #[error("a frame of the log cannot be read")]
-pub(super) struct Unreadable;
+pub(super) struct UnreadableLog;
 
-impl Tail {
+impl LogTail {
     /// Of a log that has nothing behind what the file has.
-    pub fn nothing_behind(file: &Written) -> Self {
+    pub fn nothing_behind(file: &WrittenState) -> Self {
         Self { last: *file, ..Self::default() }
     }
 }
 
-impl Found {
+impl FoundSegments {
     /// Opens the segments and reads what they hold.
-    pub fn open(disk: &mut dyn Disk, limit: u64, seen: &Arc<Seen>) -> io::Result<Self> {
+    pub fn open(disk: &mut dyn Disk, limit: u64, seen: &Arc<MediumHealth>) -> io::Result<Self> {
         let mut segments = [Segment::over(disk.open_segment(0)?)?, Segment::over(disk.open_segment(1)?)?];
         let contents = [segments[0].content()?, segments[1].content()?];
         segments.iter_mut().for_each(Segment::release);
@@ -72,8 +72,8 @@ impl Found {
     }
 
     /// Tail that goes on from `base`, the last batch that the store file has.
-    pub fn tail(&self, base: &Written) -> Result<Tail, Unreadable> {
-        let mut tail = Tail::nothing_behind(base);
+    pub fn tail(&self, base: &WrittenState) -> Result<LogTail, UnreadableLog> {
+        let mut tail = LogTail::nothing_behind(base);
         let mut order: Vec<_> = self
             .contents
             .iter()
@@ -88,8 +88,8 @@ impl Found {
                     continue;
                 }
                 let mut changes = Overlay::default();
-                frame.replay(&mut changes).ok_or(Unreadable)?;
-                let written = written_in(&changes).ok_or(Unreadable)?;
+                frame.replay(&mut changes).ok_or(UnreadableLog)?;
+                let written = written_in(&changes).ok_or(UnreadableLog)?;
                 if frame.batch != tail.last.batch + 1 || !follows(tail.last.opening, written.opening) {
                     break;
                 }
@@ -102,13 +102,13 @@ impl Found {
                 tail.segments.push(at);
             }
         }
-        let newest = self.contents.iter().flatten().filter_map(Content::newest).max();
+        let newest = self.contents.iter().flatten().filter_map(SegmentContent::newest).max();
         tail.torn = newest.is_some_and(|newest| newest > tail.last.batch);
         Ok(tail)
     }
 
     /// The log that goes on behind `tail`.
-    pub fn resume(self, tail: &Tail) -> io::Result<Wal> {
+    pub fn resume(self, tail: &LogTail) -> io::Result<Wal> {
         let Self { mut wal, contents } = self;
         for &at in &tail.segments {
             if let (Some(segment), Some(Some(content))) = (wal.segments.get_mut(at), contents.get(at)) {

@@ -13,15 +13,15 @@ use tokio::sync::mpsc;
 use tracing::{debug, error, info, warn};
 
 use super::super::rules::{Groups, Step};
-use super::checkpoint::{CheckpointFailed, Checkpointer, Made};
+use super::checkpoint::{CheckpointFailed, CheckpointResult, Checkpointer};
 use super::disk::Disk;
-use super::failure::Failure;
+use super::failure::FileFailure;
 use super::note::BatchNote;
-use super::open::{self, Opened};
-use super::shared::Shared;
-use super::tables::{Batch, Changed};
+use super::open::{self, OpenedStore};
+use super::shared::SharedStore;
+use super::tables::{BatchChanges, BatchTables};
 use super::wal::{SEGMENTS, Wal};
-use super::written::Written;
+use super::written_state::WrittenState;
 
 /// The most calls that share one batch.
 const BATCH_MAX: usize = 256;
@@ -37,90 +37,91 @@ const CALLERS_APPEND_MAX: Duration = Duration::from_millis(1);
 /// How much room a segment must have left for that, in bytes.
 const CALLERS_ROOM: u64 = 64 * 1024;
 
-/// A call: makes its step, unless the file has failed before it, and then waits for its fate.
-pub(super) type Job = Box<dyn for<'a, 'b> FnOnce(Option<&mut Step<'a, Batch<'b>>>) -> Finish + Send>;
-/// Answers the call.
-pub(super) type Finish = Box<dyn FnOnce(&Fate) + Send>;
+/// Job of a call that writes: makes its step, unless the file has failed before it, and then waits for its fate.
+pub(super) type WriteJob =
+    Box<dyn for<'a, 'b> FnOnce(Option<&mut Step<'a, BatchTables<'b>>>) -> JobFinish + Send>;
+/// Finish of a job, which answers its call.
+pub(super) type JobFinish = Box<dyn FnOnce(&BatchFate) + Send>;
 
 /// Fate of a batch.
 #[derive(Debug)]
-pub(super) enum Fate {
+pub(super) enum BatchFate {
     Kept,
-    NotMade(Failure),
-    Unknown(Failure),
+    NotMade(FileFailure),
+    Unknown(FileFailure),
 }
 
 pub(super) struct Writer {
-    shared: Arc<Shared>,
+    shared: Arc<SharedStore>,
     disk: Box<dyn Disk>,
     /// `None` while the store cannot be used.
     log: Option<Wal>,
     /// The last batch that is known to be in the file.
-    file: Written,
+    file: WrittenState,
     checkpointer: Checkpointer,
     /// How long an append with its sync takes, on a moving average.
     append_takes: Duration,
-    pause: Option<Pause>,
+    pause: Option<WritePause>,
     /// A batch that was appended, and is noted once its callers are answered.
-    unnoted: Option<Written>,
+    unnoted: Option<WrittenState>,
     /// Why the file was not written to when it should have been, and until when that is not tried again.
-    unwritten: Option<Pause>,
+    unwritten: Option<WritePause>,
 }
 
 /// The log of a store that was opened, and what writes it to the file.
-pub(super) struct Log {
+pub(super) struct OpenedLog {
     pub wal: Wal,
     /// The last batch that the file has.
-    pub file: Written,
+    pub file: WrittenState,
     pub checkpointer: Checkpointer,
 }
 
-/// After a failure: why, and until when nothing is written.
-struct Pause {
-    failure: Failure,
+/// Pause after a failure: why, and until when nothing is written.
+struct WritePause {
+    failure: FileFailure,
     /// How often in a row it has failed.
     failures: u32,
     until: Instant,
 }
 
-/// A call that has made its step.
-struct Waiting {
-    finish: Finish,
+/// Call that has made its step, and waits for the fate of the batch.
+struct WaitingCall {
+    finish: JobFinish,
     changed: bool,
 }
 
 /// Failure of a batch, by the step at which it failed.
-enum Failed {
+enum BatchFailure {
     /// Nothing of it was written, and file and log are sound.
-    Refused(Failure),
+    Refused(FileFailure),
     /// Before it was appended: nothing of it is in the log.
     Before,
     /// While it was appended.
-    Appending(Attempt, Failure),
+    Appending(UncertainBatch, FileFailure),
 }
 
 /// A batch of which only the log knows whether it is in it.
-struct Attempt {
+struct UncertainBatch {
     /// Its number: the log has this one if it is.
     batch: u64,
     /// The groups as its callers are told they are, renewals that are not written included.
     groups: Groups,
 }
 
-impl Attempt {
-    fn of(batch: u64, changed: Changed) -> Self {
+impl UncertainBatch {
+    fn of(batch: u64, changed: BatchChanges) -> Self {
         let groups = changed.groups.into_iter().filter_map(|(id, group)| Some((id, group?))).collect();
         Self { batch, groups }
     }
 
-    fn is_in(&self, written: &Written) -> bool {
+    fn is_in(&self, written: &WrittenState) -> bool {
         self.batch <= written.batch
     }
 }
 
 impl Writer {
-    pub fn new(shared: Arc<Shared>, disk: Box<dyn Disk>, log: Log) -> Self {
-        let Log { wal, file, checkpointer } = log;
+    pub fn new(shared: Arc<SharedStore>, disk: Box<dyn Disk>, log: OpenedLog) -> Self {
+        let OpenedLog { wal, file, checkpointer } = log;
         let mut writer = Self {
             shared,
             disk,
@@ -144,7 +145,7 @@ impl Writer {
     }
 
     /// Makes calls, in as few batches as they fit into.
-    fn carry_out_all(&mut self, mut jobs: VecDeque<Job>) {
+    fn carry_out_all(&mut self, mut jobs: VecDeque<WriteJob>) {
         while !jobs.is_empty() {
             // A panic of the engine below must not end the only writer. Whoever it leaves without
             // an answer is told that the outcome is unknown.
@@ -155,36 +156,36 @@ impl Writer {
     }
 
     /// Makes a batch of the first calls, of all if they are not too long.
-    fn carry_out(&mut self, jobs: &mut VecDeque<Job>) {
+    fn carry_out(&mut self, jobs: &mut VecDeque<WriteJob>) {
         if let Err(failure) = self.ready() {
-            let fate = Fate::NotMade(failure);
+            let fate = BatchFate::NotMade(failure);
             jobs.drain(..).for_each(|job| job(None)(&fate));
             return;
         }
         let mut waiting = Vec::with_capacity(jobs.len());
         let attempt = catch_unwind(AssertUnwindSafe(|| self.transact(jobs, &mut waiting)));
         let fate = match attempt {
-            Ok(Ok(())) => Fate::Kept,
+            Ok(Ok(())) => BatchFate::Kept,
             Ok(Err(failed)) => self.judge(failed),
             Err(_) => {
                 self.shut();
-                let failure = Failure::new(&self.shared.path, "the storage engine gave up");
+                let failure = FileFailure::new(&self.shared.path, "the storage engine gave up");
                 self.hold_off(failure.clone());
-                Fate::Unknown(failure)
+                BatchFate::Unknown(failure)
             }
         };
-        if !matches!(fate, Fate::Kept) {
+        if !matches!(fate, BatchFate::Kept) {
             self.shared.lives().release();
-            jobs.drain(..).for_each(|job| waiting.push(Waiting { finish: job(None), changed: false }));
+            jobs.drain(..).for_each(|job| waiting.push(WaitingCall { finish: job(None), changed: false }));
         }
-        let not_noted = (matches!(fate, Fate::Kept) && !self.shared.lives().may_promise()).then(|| {
+        let not_noted = (matches!(fate, BatchFate::Kept) && !self.shared.lives().may_promise()).then(|| {
             let what = "renewals can neither be noted nor be said to be missing";
-            Fate::NotMade(Failure::new(&self.shared.path, what))
+            BatchFate::NotMade(FileFailure::new(&self.shared.path, what))
         });
-        for Waiting { finish, changed } in waiting {
+        for WaitingCall { finish, changed } in waiting {
             match &fate {
-                Fate::Kept if !changed => finish(not_noted.as_ref().unwrap_or(&fate)),
-                Fate::Unknown(failure) if !changed => finish(&Fate::NotMade(failure.clone())),
+                BatchFate::Kept if !changed => finish(not_noted.as_ref().unwrap_or(&fate)),
+                BatchFate::Unknown(failure) if !changed => finish(&BatchFate::NotMade(failure.clone())),
                 fate => finish(fate),
             }
         }
@@ -194,7 +195,11 @@ impl Writer {
     }
 
     /// Makes the steps of one batch and appends it to the log, if there is anything to append.
-    fn transact(&mut self, jobs: &mut VecDeque<Job>, waiting: &mut Vec<Waiting>) -> Result<(), Failed> {
+    fn transact(
+        &mut self,
+        jobs: &mut VecDeque<WriteJob>,
+        waiting: &mut Vec<WaitingCall>,
+    ) -> Result<(), BatchFailure> {
         let (written, changed) = self.step_all(jobs, waiting)?;
         if changed.writes == 0 {
             self.shared.show(&written, changed);
@@ -202,11 +207,11 @@ impl Writer {
         }
         self.make_room(&changed)?;
         let begun = Instant::now();
-        let appended = self.log.as_mut().ok_or(Failed::Before)?.append(written.batch, &changed.rows);
+        let appended = self.log.as_mut().ok_or(BatchFailure::Before)?.append(written.batch, &changed.rows);
         self.append_takes = (self.append_takes * 3 + begun.elapsed()) / 4;
         if let Err(error) = appended {
             let failure = self.medium_failed("writing the log", &error);
-            return Err(Failed::Appending(Attempt::of(written.batch, changed), failure));
+            return Err(BatchFailure::Appending(UncertainBatch::of(written.batch, changed), failure));
         }
         self.shared.counted.transactions.fetch_add(1, Ordering::Relaxed);
         self.shared.heed_time(self.shared.lives().state.epoch, &written);
@@ -218,10 +223,10 @@ impl Writer {
 
     /// Makes sure that there is room for a frame in the log: goes on with the other segment if this one is full, once
     /// the file has what is in that. On a disk that has no room for it either, this one is free again by then.
-    fn make_room(&mut self, changed: &Changed) -> Result<(), Failed> {
+    fn make_room(&mut self, changed: &BatchChanges) -> Result<(), BatchFailure> {
         let mut refused = None;
         for _ in 0..=SEGMENTS {
-            let log = self.log.as_mut().ok_or(Failed::Before)?;
+            let log = self.log.as_mut().ok_or(BatchFailure::Before)?;
             match log.has_room(&changed.rows) {
                 Ok(true) => return Ok(()),
                 Ok(false) => {}
@@ -229,24 +234,24 @@ impl Writer {
             }
             self.turn()?;
         }
-        let failure = refused.ok_or(Failed::Before)?;
+        let failure = refused.ok_or(BatchFailure::Before)?;
         self.hold_off(failure.clone());
-        Err(Failed::Refused(failure))
+        Err(BatchFailure::Refused(failure))
     }
 
     /// Goes on with the other segment, and has what is in this one written to the file.
-    fn turn(&mut self) -> Result<(), Failed> {
+    fn turn(&mut self) -> Result<(), BatchFailure> {
         if let Some(made) = self.checkpointer.wait() {
-            self.checkpointed(made).map_err(|CheckpointFailed| Failed::Before)?;
+            self.checkpointed(made).map_err(|CheckpointFailed| BatchFailure::Before)?;
         }
         if self.shared.frozen().is_some() {
             // It could not be written to the file when that was tried last.
-            let failed = self.unwritten.as_ref().map(|pause| Failed::Refused(pause.failure.clone()));
+            let failed = self.unwritten.as_ref().map(|pause| BatchFailure::Refused(pause.failure.clone()));
             self.order_checkpoint();
-            let made = self.checkpointer.wait().ok_or(failed.unwrap_or(Failed::Before))?;
-            self.checkpointed(made).map_err(|CheckpointFailed| Failed::Before)?;
+            let made = self.checkpointer.wait().ok_or(failed.unwrap_or(BatchFailure::Before))?;
+            self.checkpointed(made).map_err(|CheckpointFailed| BatchFailure::Before)?;
         }
-        let log = self.log.as_mut().ok_or(Failed::Before)?;
+        let log = self.log.as_mut().ok_or(BatchFailure::Before)?;
         let is_empty = log.is_at_beginning();
         log.turn();
         if !is_empty {
@@ -266,14 +271,14 @@ impl Writer {
         }
     }
 
-    fn checkpointed(&mut self, made: Made) -> Result<(), CheckpointFailed> {
+    fn checkpointed(&mut self, made: CheckpointResult) -> Result<(), CheckpointFailed> {
         self.file = made?;
         self.unwritten = None;
         Ok(())
     }
 
     /// Notes what log and file hold now. A note that stays behind is no harm.
-    fn note(&mut self, written: &Written) {
+    fn note(&mut self, written: &WrittenState) {
         if let Err(error) = self.disk.note(BatchNote::of(written, &self.file)) {
             debug!(path = %self.shared.path.display(), %error, "batch was not noted beside the store file");
         }
@@ -281,14 +286,14 @@ impl Writer {
 
     fn step_all(
         &self,
-        jobs: &mut VecDeque<Job>,
-        waiting: &mut Vec<Waiting>,
-    ) -> Result<(Written, Changed), Failed> {
+        jobs: &mut VecDeque<WriteJob>,
+        waiting: &mut Vec<WaitingCall>,
+    ) -> Result<(WrittenState, BatchChanges), BatchFailure> {
         self.shared.follow_wall_clock();
         let shown = self.shared.shown();
         let refusal = self.pause.as_ref().filter(|pause| Instant::now() < pause.until);
         let refusal = refusal.map(|pause| &pause.failure);
-        let mut tables = Batch::on(shown.view().ok_or(Failed::Before)?, refusal);
+        let mut tables = BatchTables::on(shown.view().ok_or(BatchFailure::Before)?, refusal);
         let mut written = self.shared.written(&shown);
         while tables.changed.bytes < BATCH_BYTES {
             let Some(job) = jobs.pop_front() else { break };
@@ -305,7 +310,7 @@ impl Writer {
                 (lives.state.heard, lives.state.grace) = (written.state.heard, written.state.grace);
             }
             written.clock = after;
-            waiting.push(Waiting { finish, changed: tables.changed.writes > writes });
+            waiting.push(WaitingCall { finish, changed: tables.changed.writes > writes });
             if after < now {
                 // What is behind it goes by the time that it has set.
                 break;
@@ -316,34 +321,34 @@ impl Writer {
             tables.put_written(&written);
         }
         if tables.is_broken() {
-            return Err(Failed::Before);
+            return Err(BatchFailure::Before);
         }
         Ok((written, std::mem::take(&mut tables.changed)))
     }
 
     /// Opens the store anew after a failure, and finds out from it what became of the batch.
-    fn judge(&mut self, failed: Failed) -> Fate {
+    fn judge(&mut self, failed: BatchFailure) -> BatchFate {
         let (attempt, failure) = match failed {
-            Failed::Refused(failure) => return Fate::NotMade(failure),
-            Failed::Before => (None, self.failure()),
-            Failed::Appending(attempt, failure) => (Some(attempt), failure),
+            BatchFailure::Refused(failure) => return BatchFate::NotMade(failure),
+            BatchFailure::Before => (None, self.failure()),
+            BatchFailure::Appending(attempt, failure) => (Some(attempt), failure),
         };
         self.hold_off(failure.clone());
         let epoch = self.shared.lives().state.epoch;
         let reopened = self.reopen(attempt.as_ref());
-        let Some(attempt) = attempt else { return Fate::NotMade(failure) };
+        let Some(attempt) = attempt else { return BatchFate::NotMade(failure) };
         match reopened {
             Ok(written) if attempt.is_in(&written) => {
                 self.shared.heed_time(epoch, &written);
-                Fate::Kept
+                BatchFate::Kept
             }
-            Ok(_) => Fate::NotMade(failure),
-            Err(_) => Fate::Unknown(failure),
+            Ok(_) => BatchFate::NotMade(failure),
+            Err(_) => BatchFate::Unknown(failure),
         }
     }
 
     /// Makes sure that the store is open, if it is time to try.
-    fn ready(&mut self) -> Result<(), Failure> {
+    fn ready(&mut self) -> Result<(), FileFailure> {
         // A reader may have met the failure first.
         let made =
             if self.shared.seen.has_failed() { self.checkpointer.wait() } else { self.checkpointer.made() };
@@ -372,11 +377,12 @@ impl Writer {
     }
 
     /// Opens file and log; if `attempt` is in the log, with the renewals that only memory has of it.
-    fn reopen(&mut self, attempt: Option<&Attempt>) -> Result<Written, Failure> {
+    fn reopen(&mut self, attempt: Option<&UncertainBatch>) -> Result<WrittenState, FileFailure> {
         self.shut();
         let renewed =
-            |written: &Written| attempt.filter(|attempt| attempt.is_in(written)).map(|it| &it.groups);
-        let (database, Opened { held, wal, file }) = open::reopen(self.disk.as_mut(), &self.shared, renewed)?;
+            |written: &WrittenState| attempt.filter(|attempt| attempt.is_in(written)).map(|it| &it.groups);
+        let (database, OpenedStore { held, wal, file }) =
+            open::reopen(self.disk.as_mut(), &self.shared, renewed)?;
         let written = held.written;
         self.shared.show_opened(database, held);
         // What failed before has been made good, or will fail again.
@@ -388,31 +394,31 @@ impl Writer {
     }
 
     /// What the medium reported, or that nothing is known.
-    fn failure(&self) -> Failure {
+    fn failure(&self) -> FileFailure {
         let path = &self.shared.path;
         match self.shared.seen.take_failure() {
-            Some((kind, what)) => Failure::of_medium(path, kind, what),
-            None => Failure::new(path, "the storage engine refused the transaction"),
+            Some((kind, what)) => FileFailure::of_medium(path, kind, what),
+            None => FileFailure::new(path, "the storage engine refused the transaction"),
         }
     }
 
-    fn medium_failed(&self, what: &str, error: &std::io::Error) -> Failure {
-        Failure::of_medium(&self.shared.path, error.kind(), format!("{what} failed: {error}"))
+    fn medium_failed(&self, what: &str, error: &std::io::Error) -> FileFailure {
+        FileFailure::of_medium(&self.shared.path, error.kind(), format!("{what} failed: {error}"))
     }
 
-    fn hold_off(&mut self, failure: Failure) {
+    fn hold_off(&mut self, failure: FileFailure) {
         if self.pause.is_none() {
             error!(path = %self.shared.path.display(), error = %failure, "store file failed");
         }
-        self.pause = Some(Pause::after(self.pause.take(), failure));
+        self.pause = Some(WritePause::after(self.pause.take(), failure));
     }
 
     /// Does not write to the file for a while; the log goes on as far as it has room.
-    fn hold_off_file(&mut self, failure: Failure) {
+    fn hold_off_file(&mut self, failure: FileFailure) {
         if self.unwritten.is_none() {
             error!(path = %self.shared.path.display(), error = %failure, "what is in the log cannot be written to the store file");
         }
-        self.unwritten = Some(Pause::after(self.unwritten.take(), failure));
+        self.unwritten = Some(WritePause::after(self.unwritten.take(), failure));
     }
 
     /// Writes all that is in the log to the file, and the time, so that the next start is not before it. The next start
@@ -451,19 +457,19 @@ impl Writer {
 }
 
 /// Desk of the writer: the thread of the store takes calls from a queue; a caller who finds nobody does without it.
-pub(super) struct Desk {
+pub(super) struct WriterDesk {
     writer: Mutex<Writer>,
     /// How many calls are in the queue, or were taken from it and are not made yet.
     queued: AtomicUsize,
 }
 
-impl Desk {
+impl WriterDesk {
     pub fn new(writer: Writer) -> Self {
         Self { writer: Mutex::new(writer), queued: AtomicUsize::new(0) }
     }
 
     /// Makes a call on this thread; gives it back, to be queued, where that may take long or others are before it.
-    pub fn make_here(&self, job: Job) -> Result<(), Job> {
+    pub fn make_here(&self, job: WriteJob) -> Result<(), WriteJob> {
         if self.queued.load(Ordering::SeqCst) > 0 {
             return Err(job);
         }
@@ -481,7 +487,7 @@ impl Desk {
     }
 
     /// Makes what is queued until nobody can call any more, then closes the file.
-    pub fn run(&self, mut queue: mpsc::Receiver<Job>) {
+    pub fn run(&self, mut queue: mpsc::Receiver<WriteJob>) {
         let mut jobs = Vec::with_capacity(BATCH_MAX);
         let mut before = 0;
         while queue.blocking_recv_many(&mut jobs, BATCH_MAX) > 0 {
@@ -496,7 +502,7 @@ impl Desk {
 
 /// Waits a moment for those who were answered with the last batch and will call again at once: the first of them would
 /// else have a sync for itself, and all others wait for it.
-fn gather(queue: &mut mpsc::Receiver<Job>, jobs: &mut Vec<Job>, before: usize) {
+fn gather(queue: &mut mpsc::Receiver<WriteJob>, jobs: &mut Vec<WriteJob>, before: usize) {
     if before < GATHER_FROM || jobs.len() * 2 > before {
         return;
     }
@@ -507,9 +513,9 @@ fn gather(queue: &mut mpsc::Receiver<Job>, jobs: &mut Vec<Job>, before: usize) {
     }
 }
 
-impl Pause {
+impl WritePause {
     /// The next one after `before`, longer than that.
-    fn after(before: Option<Self>, failure: Failure) -> Self {
+    fn after(before: Option<Self>, failure: FileFailure) -> Self {
         let failures = before.map_or(1, |before| before.failures.saturating_add(1));
         Self { failure, failures, until: Instant::now() + BACKOFF.after(failures, 0.0) }
     }

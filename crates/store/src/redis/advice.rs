@@ -24,13 +24,13 @@ const LAG_MAX: u64 = 2;
 /// have.
 pub async fn advise(connection: &mut MultiplexedConnection, leaders_wait: bool) -> Vec<String> {
     let Ok(info) = cmd("INFO").query_async::<String>(connection).await else { return Vec::new() };
-    let settings = Settings::read(connection).await;
+    let settings = ServerSettings::read(connection).await;
     judge(&Info::new(info), &settings, leaders_wait)
 }
 
-/// The settings that matter; `None`: not to be read.
+/// Settings of a server that matter; `None`: not to be read.
 #[derive(Clone, Debug, Default)]
-struct Settings {
+struct ServerSettings {
     appendonly: Option<String>,
     appendfsync: Option<String>,
     save: Option<String>,
@@ -77,7 +77,7 @@ const NEEDED_TO_LOAD: &[&str] = &[
     "zrem",
 ];
 
-impl Settings {
+impl ServerSettings {
     async fn read(connection: &mut MultiplexedConnection) -> Self {
         Self {
             appendonly: setting(connection, "appendonly").await,
@@ -119,7 +119,7 @@ fn may_write(commands: &str, keys: &str) -> bool {
     may_any_key && rules.next() == Some("+@all") && !rules.any(taken)
 }
 
-fn judge(info: &Info, settings: &Settings, leaders_wait: bool) -> Vec<String> {
+fn judge(info: &Info, settings: &ServerSettings, leaders_wait: bool) -> Vec<String> {
     let replicas = info.number("connected_slaves").unwrap_or(0);
     [
         memory(info),
@@ -145,7 +145,7 @@ fn memory(info: &Info) -> Option<String> {
     ))
 }
 
-fn persistence(info: &Info, settings: &Settings) -> Option<String> {
+fn persistence(info: &Info, settings: &ServerSettings) -> Option<String> {
     if info.get("aof_enabled") == Some("1") || settings.appendonly.as_deref() == Some("yes") {
         return None;
     }
@@ -159,7 +159,7 @@ fn persistence(info: &Info, settings: &Settings) -> Option<String> {
     })
 }
 
-fn flushing(info: &Info, settings: &Settings) -> Option<String> {
+fn flushing(info: &Info, settings: &ServerSettings) -> Option<String> {
     let appends = info.get("aof_enabled") == Some("1");
     let policy = settings.appendfsync.as_deref().filter(|policy| appends && *policy != "always")?;
     let lost =
@@ -171,7 +171,7 @@ fn flushing(info: &Info, settings: &Settings) -> Option<String> {
 
 /// Redis loads what scripts wrote as its default user, and drops without a word what that user may not do: up to the releases
 /// with the change of <https://github.com/redis/redis/pull/14545>.
-fn loading(info: &Info, settings: &Settings) -> Option<String> {
+fn loading(info: &Info, settings: &ServerSettings) -> Option<String> {
     let appends = info.get("aof_enabled") == Some("1");
     (appends && settings.default_user.is_some_and(|user| user.may_write == Some(false))).then(|| {
         "the default user may not run every command on every key: a restart of Redis drops what it has appended, and the \
@@ -180,7 +180,7 @@ fn loading(info: &Info, settings: &Settings) -> Option<String> {
     })
 }
 
-fn replication(replicas: u64, settings: &Settings) -> Option<String> {
+fn replication(replicas: u64, settings: &ServerSettings) -> Option<String> {
     if replicas == 0 {
         return Some(
             "no replica is connected: the registry is gone when this server is; add a replica".to_owned(),
@@ -194,7 +194,7 @@ fn replication(replicas: u64, settings: &Settings) -> Option<String> {
 }
 
 /// How long a master that was cut off goes on; 0 replicas or no limit is told otherwise.
-fn lag(replicas: u64, settings: &Settings, leaders_wait: bool) -> Option<String> {
+fn lag(replicas: u64, settings: &ServerSettings, leaders_wait: bool) -> Option<String> {
     let demanded = settings.min_replicas.as_deref().is_some_and(|count| count != "0");
     let lag: u64 = settings.max_lag.as_deref()?.parse().ok()?;
     if replicas == 0 || !demanded || lag > 0 && lag <= LAG_MAX {
@@ -210,7 +210,7 @@ fn lag(replicas: u64, settings: &Settings, leaders_wait: bool) -> Option<String>
 }
 
 /// Whether a master that was cut off can have leaders beside those that are elected elsewhere.
-fn leaders(replicas: u64, settings: &Settings, leaders_wait: bool) -> Option<String> {
+fn leaders(replicas: u64, settings: &ServerSettings, leaders_wait: bool) -> Option<String> {
     let unlimited = settings.min_replicas.as_deref() == Some("0");
     (replicas > 0 && unlimited && !leaders_wait).then(|| {
         "leaders do not wait for replicas: a master that was cut off keeps its leaders beside those that are elected \
@@ -219,7 +219,7 @@ fn leaders(replicas: u64, settings: &Settings, leaders_wait: bool) -> Option<Str
     })
 }
 
-fn access(settings: &Settings) -> Option<String> {
+fn access(settings: &ServerSettings) -> Option<String> {
     settings.default_user.is_some_and(|user| user.is_open).then(|| {
         "the default user has no password: whoever reaches Redis can change the registry; set requirepass, or with \
          an aclfile user default off ~* &* +@all"
@@ -250,7 +250,7 @@ mod tests {
                     ("everysec", "60 1", "1", "10", false),
                     ("no", "", "1", "0", false),
                 ] {
-                    let settings = Settings {
+                    let settings = ServerSettings {
                         appendonly: None,
                         appendfsync: text(appendfsync),
                         save: text(save),
@@ -294,7 +294,7 @@ mod tests {
     #[test]
     fn each_risk_is_told_with_its_remedy() {
         let sound = "maxmemory_policy:noeviction\r\naof_enabled:1\r\nconnected_slaves:1\r\n";
-        let settings = |fsync: &str, save: &str, replicas: &str| Settings {
+        let settings = |fsync: &str, save: &str, replicas: &str| ServerSettings {
             appendonly: None,
             appendfsync: Some(fsync.to_owned()),
             save: Some(save.to_owned()),
@@ -305,8 +305,8 @@ mod tests {
         let all = || settings("always", "", "1");
         const OFF: DefaultUser = DefaultUser { is_open: false, may_write: Some(true) };
         const BARE: DefaultUser = DefaultUser { is_open: false, may_write: Some(false) };
-        let of = |user| Settings { default_user: Some(user), ..all() };
-        let lagging = |lag: &str| Settings { max_lag: Some(lag.to_owned()), ..all() };
+        let of = |user| ServerSettings { default_user: Some(user), ..all() };
+        let lagging = |lag: &str| ServerSettings { max_lag: Some(lag.to_owned()), ..all() };
         let no_aof = sound.replace("aof_enabled:1", "aof_enabled:0");
         let lru = sound.replace("noeviction", "allkeys-lru");
         let alone = sound.replace("connected_slaves:1", "connected_slaves:0");
@@ -323,7 +323,7 @@ mod tests {
             ("open", sound.to_owned(), of(DefaultUser { is_open: true, ..OFF }), Some("set requirepass")),
             ("not loaded", sound.to_owned(), of(BARE), Some("+@all")),
             ("nothing to load", no_aof.clone(), of(BARE), Some("loses the registry")),
-            ("settings not to be read", sound.to_owned(), Settings::default(), None),
+            ("settings not to be read", sound.to_owned(), ServerSettings::default(), None),
         ];
         for (what, info, settings, expected) in cases {
             let told = judge(&Info::new(info), &settings, true);

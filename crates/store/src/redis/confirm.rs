@@ -7,7 +7,7 @@ use omnirelay_core::replicas::{MasterReplicas, must_settle, needed};
 use omnirelay_core::time::{Millis, whole_ms};
 use redis::{Cmd, Value, cmd};
 
-use super::link::{Need, Own};
+use super::link::{LaneConnection, ReplicaQuorum};
 use super::reply::Reply;
 use super::scripts::Script;
 use super::{Confirmation, Epoch, RedisStore, StoreError, epoch_told, expect};
@@ -17,8 +17,8 @@ const WAIT_MAX: Duration = Duration::from_millis(700);
 /// How long another wait may go on before this one has its turn.
 const TURN_MAX: Duration = Duration::from_secs(1);
 
-/// State that the master tells before replicas are waited for.
-struct Told {
+/// Report of the master before replicas are waited for.
+struct MasterReport {
     now: Millis,
     replicas: MasterReplicas,
     /// Enough replicas have followed this master in this epoch.
@@ -26,7 +26,11 @@ struct Told {
 }
 
 impl RedisStore {
-    pub(super) async fn confirm_in(&self, epoch: Epoch, need: Need) -> Result<Confirmation, StoreError> {
+    pub(super) async fn confirm_in(
+        &self,
+        epoch: Epoch,
+        need: ReplicaQuorum,
+    ) -> Result<Confirmation, StoreError> {
         let failed = |error| self.failure(error, StoreError::Unavailable);
         let mut own = self.link.confirming(TURN_MAX).await.map_err(failed)?;
         let answer = self.confirm_on(&mut own, epoch, need).await;
@@ -36,13 +40,13 @@ impl RedisStore {
 
     async fn confirm_on(
         &self,
-        own: &mut Own<'_>,
+        own: &mut LaneConnection<'_>,
         epoch: Epoch,
-        need: Need,
+        need: ReplicaQuorum,
     ) -> Result<Confirmation, StoreError> {
         let configured = match need {
-            Need::Count(count) => Some(count),
-            Need::Enough => None,
+            ReplicaQuorum::Count(count) => Some(count),
+            ReplicaQuorum::Enough => None,
         };
         let told = self.tell(own, epoch, false).await?;
         let needs = needed(configured, told.replicas);
@@ -58,7 +62,12 @@ impl RedisStore {
         Ok(if has < needs { Confirmation::Lacking { has, needs } } else { Confirmation::Through(told.now) })
     }
 
-    async fn tell(&self, own: &mut Own<'_>, epoch: Epoch, settles: bool) -> Result<Told, StoreError> {
+    async fn tell(
+        &self,
+        own: &mut LaneConnection<'_>,
+        epoch: Epoch,
+        settles: bool,
+    ) -> Result<MasterReport, StoreError> {
         let script = &self.scripts.confirm;
         let at = own.address();
         let with = |mut command: Cmd| {
@@ -77,11 +86,16 @@ impl RedisStore {
         let now = told.millis()?;
         let known = u32::try_from(told.number()?).unwrap_or(u32::MAX);
         let seen = told.number()? == 1;
-        Ok(Told { now, replicas: MasterReplicas { known, seen }, settled: told.number()? == 1 })
+        Ok(MasterReport { now, replicas: MasterReplicas { known, seen }, settled: told.number()? == 1 })
     }
 
     /// How many replicas have what was written on this connection, once enough have it or that takes too long.
-    async fn wait_for(&self, own: &mut Own<'_>, need: Need, needs: u32) -> Result<u32, StoreError> {
+    async fn wait_for(
+        &self,
+        own: &mut LaneConnection<'_>,
+        need: ReplicaQuorum,
+        needs: u32,
+    ) -> Result<u32, StoreError> {
         if needs == 0 {
             return Ok(0);
         }
@@ -93,7 +107,7 @@ impl RedisStore {
             }
             Ok(_) => Ok(0),
             // The user of an earlier version, which nobody has asked for more: advice tells.
-            Err(error) if error.code() == Some("NOPERM") && need == Need::Enough => {
+            Err(error) if error.code() == Some("NOPERM") && need == ReplicaQuorum::Enough => {
                 self.may_not_wait.store(true, Ordering::Relaxed);
                 Ok(needs)
             }

@@ -21,25 +21,25 @@ const SCHEMA: u64 = 1;
 /// The code of a greeting that ended with a server that is of no use.
 pub(super) const TURNED_AWAY: &str = "GREETING";
 
-/// The greatest epoch and revision that this process has seen.
+/// Head that this process has seen: the greatest epoch and revision.
 #[derive(Default)]
-pub(super) struct Seen {
+pub(super) struct SeenHead {
     epoch: AtomicU64,
     head: AtomicU64,
     /// Why the last greeting was turned down for good.
     refusal: Mutex<Option<String>>,
 }
 
-/// Greets servers on behalf of a store.
+/// Greeting of servers on behalf of a store.
 pub(super) struct Greeting {
     pub meta: String,
-    pub seen: Arc<Seen>,
+    pub seen: Arc<SeenHead>,
     pub script: Script,
     /// How long a new epoch grants no scope and judges nobody gone.
     pub quarantine: Duration,
 }
 
-impl Seen {
+impl SeenHead {
     /// Notes what an answer said.
     pub fn note(&self, Epoch(epoch): Epoch, Revision(head): Revision) {
         self.epoch.fetch_max(epoch, Ordering::Relaxed);
@@ -73,12 +73,12 @@ impl ConnectionHello for Greeting {
         let answer = answer.inspect_err(|error| self.seen.refuse(garbage(error)))?;
         let turned_away = |code: &str, detail| Err(LinkError::Refused { code: code.to_owned(), detail });
         match self.heed(answer) {
-            Ok(Greeted::Welcome) => {
+            Ok(GreetingResult::Welcome) => {
                 self.seen.refuse(None);
                 Ok(())
             }
-            Ok(Greeted::Replica) => turned_away("READONLY", "the server is a replica".to_owned()),
-            Ok(Greeted::Foreign(what)) | Err(StoreError::Incompatible { what, .. }) => {
+            Ok(GreetingResult::Replica) => turned_away("READONLY", "the server is a replica".to_owned()),
+            Ok(GreetingResult::Foreign(what)) | Err(StoreError::Incompatible { what, .. }) => {
                 self.seen.refuse(Some(what.clone()));
                 turned_away(TURNED_AWAY, what)
             }
@@ -88,7 +88,7 @@ impl ConnectionHello for Greeting {
 }
 
 /// Result of greeting a server: what it is to a store.
-enum Greeted {
+enum GreetingResult {
     Welcome,
     /// It was the master a moment ago, or will be.
     Replica,
@@ -97,7 +97,7 @@ enum Greeted {
 }
 
 impl Greeting {
-    fn heed(&self, answer: redis::Value) -> Result<Greeted, StoreError> {
+    fn heed(&self, answer: redis::Value) -> Result<GreetingResult, StoreError> {
         let mut reply = Reply::of(answer)?;
         match reply.text()?.as_str() {
             "same" => self.seen.note(Epoch(reply.number()?), Revision(reply.number()?)),
@@ -115,14 +115,14 @@ impl Greeting {
             }
             "newer" => {
                 let schema = reply.number()?;
-                return Ok(Greeted::Foreign(format!(
+                return Ok(GreetingResult::Foreign(format!(
                     "the store was written by a newer version (its schema is {schema}, this one knows {SCHEMA}); nothing was touched"
                 )));
             }
-            "replica" => return Ok(Greeted::Replica),
-            other => return Ok(Greeted::Foreign(format!("the server greets with `{other}`"))),
+            "replica" => return Ok(GreetingResult::Replica),
+            other => return Ok(GreetingResult::Foreign(format!("the server greets with `{other}`"))),
         }
-        Ok(Greeted::Welcome)
+        Ok(GreetingResult::Welcome)
     }
 }
 

@@ -33,7 +33,7 @@ use super::{
     Store, StoreCredentials, StoreError, SwitchError, SwitchOrder, SwitchOutcome, WritableKinds, limits,
     rules,
 };
-use greeting::{Greeting, Seen, TURNED_AWAY};
+use greeting::{Greeting, SeenHead, TURNED_AWAY};
 use link::{LinkError, MasterLink, RedisOptions};
 use reply::{Reply, incompatible};
 use scripts::{Script, Scripts};
@@ -56,7 +56,7 @@ const REPLY_BYTES_MAX: usize = 256 * 1024;
 pub struct RedisStore {
     link: MasterLink,
     scripts: Scripts,
-    seen: Arc<Seen>,
+    seen: Arc<SeenHead>,
     /// Leaders rely on what no replica need have, because the user may not wait for one.
     may_not_wait: AtomicBool,
     /// The server forgets the users of nodes when it restarts, as far as that was looked at.
@@ -76,7 +76,7 @@ impl RedisStore {
         let tag = format!("{}:{mesh}", url.prefix);
         let (meta, log) = (format!("{{{tag}}}:meta"), format!("{{{tag}}}:log"));
         let options = RedisOptions { hash_tag: Some(tag), ..options };
-        let seen = Arc::new(Seen::default());
+        let seen = Arc::new(SeenHead::default());
         let greeting =
             Greeting { meta: meta.clone(), seen: Arc::clone(&seen), script: Script::greet(), quarantine };
         let (prefix, mesh, database) = (url.prefix.clone(), mesh.to_owned(), url.database);

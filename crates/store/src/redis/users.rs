@@ -25,17 +25,17 @@ pub struct MeshUsers<'a> {
 }
 
 /// Answer of a server about a user.
-enum Found {
+enum FoundUser {
     /// There is none.
     Absent,
     /// There is one.
-    Present(User),
+    Present(ServerUser),
     /// It may not be asked.
     Denied,
 }
 
 /// A user as a server describes it.
-struct User {
+struct ServerUser {
     /// Hashes of its passwords.
     passwords: Vec<String>,
     allowed: GrantedRights,
@@ -75,7 +75,7 @@ impl MeshUsers<'_> {
         password_hash: &[u8; 32],
         writable: &WritableKinds,
     ) -> Result<ReadmitOutcome, LinkError> {
-        if matches!(self.find(who).await?, Found::Present(_)) {
+        if matches!(self.find(who).await?, FoundUser::Present(_)) {
             return Ok(ReadmitOutcome::Known);
         }
         let made = self.set(who, &format!("#{}", hex(password_hash)), writable).await?;
@@ -88,9 +88,9 @@ impl MeshUsers<'_> {
     /// Those of the link.
     pub async fn set_rights(&self, who: &str, writable: &WritableKinds) -> Result<RightsSet, LinkError> {
         let user = match self.find(who).await? {
-            Found::Present(user) => user,
-            Found::Absent => return Ok(RightsSet::Absent),
-            Found::Denied => return Ok(RightsSet::Denied),
+            FoundUser::Present(user) => user,
+            FoundUser::Absent => return Ok(RightsSet::Absent),
+            FoundUser::Denied => return Ok(RightsSet::Denied),
         };
         let Some(words) = self.rights(writable).words_for(&user.allowed) else { return Ok(RightsSet::Same) };
         let mut command = cmd("ACL");
@@ -101,7 +101,7 @@ impl MeshUsers<'_> {
             Err(error) => return Err(error),
         }
         // Somebody may have deleted it meanwhile: what was made in its place has no password.
-        if matches!(self.find(who).await?, Found::Present(user) if user.passwords.is_empty()) {
+        if matches!(self.find(who).await?, FoundUser::Present(user) if user.passwords.is_empty()) {
             self.forget(who).await?;
             return Ok(RightsSet::Absent);
         }
@@ -115,11 +115,11 @@ impl MeshUsers<'_> {
     /// Those of the link.
     pub async fn password_hash(&self, who: &str) -> Result<Option<[u8; 32]>, LinkError> {
         Ok(match self.find(who).await? {
-            Found::Present(user) => match user.passwords.as_slice() {
+            FoundUser::Present(user) => match user.passwords.as_slice() {
                 [only] => from_hex(only),
                 _ => None,
             },
-            Found::Absent | Found::Denied => None,
+            FoundUser::Absent | FoundUser::Denied => None,
         })
     }
 
@@ -214,13 +214,13 @@ impl MeshUsers<'_> {
         UserRights { prefix, writable, selects: self.database != 0 }
     }
 
-    async fn find(&self, who: &str) -> Result<Found, LinkError> {
+    async fn find(&self, who: &str) -> Result<FoundUser, LinkError> {
         let mut command = cmd("ACL");
         command.arg("GETUSER").arg(node_user(self.prefix, self.mesh, who));
         match self.link.call(&command).await {
-            Ok(Value::Nil) => Ok(Found::Absent),
-            Ok(answer) => Ok(Found::Present(User::described(answer))),
-            Err(error) if is_denied(&error) => Ok(Found::Denied),
+            Ok(Value::Nil) => Ok(FoundUser::Absent),
+            Ok(answer) => Ok(FoundUser::Present(ServerUser::described(answer))),
+            Err(error) if is_denied(&error) => Ok(FoundUser::Denied),
             Err(error) => Err(error),
         }
     }
@@ -243,7 +243,7 @@ impl MeshUsers<'_> {
     }
 }
 
-impl User {
+impl ServerUser {
     fn described(answer: Value) -> Self {
         let mut fields = redis::from_redis_value::<HashMap<String, Value>>(answer).unwrap_or_default();
         let passwords = fields.remove("passwords").map(redis::from_redis_value::<Vec<String>>);

@@ -1,7 +1,7 @@
 //! Idempotency: the answers of commits that may be asked for again.
 
 use super::super::{Commit, CommitError, CommitOutcome, IdempotencyKey, Revision, StoreError};
-use super::rows::Answer;
+use super::rows::StoredAnswer;
 use super::{Step, Table, Tables, TablesMut, keys, rows};
 
 /// Looks for the answer under `key`, with the hash of the request that it answers.
@@ -10,7 +10,7 @@ pub(crate) fn recall(
     key: &IdempotencyKey,
 ) -> Result<Option<(u64, CommitOutcome)>, StoreError> {
     let Some(row) = tables.get(Table::Answers, &keys::answer(key))? else { return Ok(None) };
-    let Answer { request_hash, answer, revision, .. } = rows::answer(row)?;
+    let StoredAnswer { request_hash, answer, revision, .. } = rows::answer(row)?;
     Ok(Some((request_hash, CommitOutcome::Replayed { revision, answer })))
 }
 
@@ -28,7 +28,7 @@ impl<T: TablesMut> Step<'_, T> {
     pub(super) fn keep_answer(&mut self, commit: &Commit, revision: Revision) -> Result<(), StoreError> {
         let Some(idempotency) = &commit.idempotency else { return Ok(()) };
         let key = keys::answer(&idempotency.key);
-        let answer = Answer {
+        let answer = StoredAnswer {
             request_hash: idempotency.request_hash,
             answer: idempotency.answer.clone(),
             revision,

@@ -9,15 +9,15 @@ use super::super::{
     Commit, CommitError, CommitOutcome, GroupRef, Lease, LogEntry, Precondition, Record, RecordChange,
     RecordId, RecordOrigin, Revision, StoreError, Version, Write, limits,
 };
-use super::records::Planned;
+use super::records::PlannedWrite;
 use super::{Step, Table, TablesMut, keys, rows};
 
-/// Plan of a commit: what it will write, judged as a whole before any of it is.
+/// Plan of the writes of a commit, judged as a whole before any of them is made.
 #[derive(Default)]
-pub(super) struct Plan {
+pub(super) struct WritePlan {
     /// Of its log entry.
     pub revision: Revision,
-    pub changes: Vec<Planned>,
+    pub changes: Vec<PlannedWrite>,
     pub leases: Vec<Lease>,
     /// Leases that nobody will know any more.
     pub forgotten: Vec<Lease>,
@@ -25,8 +25,8 @@ pub(super) struct Plan {
     pub ends: Vec<GroupRef>,
 }
 
-/// The records that a commit names, each read once.
-type Seen<'a> = BTreeMap<&'a RecordId, Option<Record>>;
+/// Records that a commit names, each read once.
+type NamedRecords<'a> = BTreeMap<&'a RecordId, Option<Record>>;
 
 impl<T: TablesMut> Step<'_, T> {
     /// Makes a commit, or says why not: the answer of the same commit made before goes first,
@@ -42,11 +42,11 @@ impl<T: TablesMut> Step<'_, T> {
         Ok(CommitOutcome::Done(entry))
     }
 
-    fn plan(&self, commit: &Commit) -> Result<Plan, CommitError> {
+    fn plan(&self, commit: &Commit) -> Result<WritePlan, CommitError> {
         self.check_epoch(commit.epoch)?;
         commit.fence.iter().try_for_each(|fence| self.check_fence(fence))?;
-        let mut plan = Plan::default();
-        let mut seen = Seen::new();
+        let mut plan = WritePlan::default();
+        let mut seen = NamedRecords::new();
         for precondition in &commit.preconditions {
             self.check(precondition, &mut seen, &mut plan)?;
         }
@@ -54,7 +54,7 @@ impl<T: TablesMut> Step<'_, T> {
         for write in &commit.writes {
             self.plan_write(write, &commit.writer, &mut seen, &mut plan)?;
         }
-        limits::commit_bytes(plan.changes.iter().map(Planned::value_bytes).sum())?;
+        limits::commit_bytes(plan.changes.iter().map(PlannedWrite::value_bytes).sum())?;
         self.plan_leases(&commit.leases, &mut plan)?;
         Ok(plan)
     }
@@ -62,8 +62,8 @@ impl<T: TablesMut> Step<'_, T> {
     fn check<'a>(
         &self,
         precondition: &'a Precondition,
-        seen: &mut Seen<'a>,
-        plan: &mut Plan,
+        seen: &mut NamedRecords<'a>,
+        plan: &mut WritePlan,
     ) -> Result<(), CommitError> {
         match precondition {
             Precondition::Version { id, version } => self.check_version(id, *version, seen, plan),
@@ -82,8 +82,8 @@ impl<T: TablesMut> Step<'_, T> {
         &self,
         id: &'a RecordId,
         expected: Version,
-        seen: &mut Seen<'a>,
-        plan: &mut Plan,
+        seen: &mut NamedRecords<'a>,
+        plan: &mut WritePlan,
     ) -> Result<(), CommitError> {
         let stored = self.see(id, seen)?;
         let there = stored.filter(|stored| self.is_there(stored));
@@ -109,7 +109,11 @@ impl<T: TablesMut> Step<'_, T> {
     }
 
     /// The revision of the entry that makes `writes`: above the head, and above what is imported.
-    fn revision_of<'a>(&self, writes: &'a [Write], seen: &mut Seen<'a>) -> Result<Revision, StoreError> {
+    fn revision_of<'a>(
+        &self,
+        writes: &'a [Write],
+        seen: &mut NamedRecords<'a>,
+    ) -> Result<Revision, StoreError> {
         let mut revision = self.next_revision();
         for write in writes {
             let Write::Import { id, origin, .. } = write else { continue };
@@ -126,8 +130,8 @@ impl<T: TablesMut> Step<'_, T> {
         &self,
         write: &'a Write,
         writer: &Arc<str>,
-        seen: &mut Seen<'a>,
-        plan: &mut Plan,
+        seen: &mut NamedRecords<'a>,
+        plan: &mut WritePlan,
     ) -> Result<(), CommitError> {
         let id = write.id();
         let stored = self.see(id, seen)?.cloned();
@@ -160,7 +164,7 @@ impl<T: TablesMut> Step<'_, T> {
                 imported(id, value, origin, self.next_version(id, stored.as_ref())?)
             }
         };
-        plan.changes.push(Planned { stored, after, expired: false });
+        plan.changes.push(PlannedWrite { stored, after, expired: false });
         Ok(())
     }
 
@@ -188,8 +192,8 @@ impl<T: TablesMut> Step<'_, T> {
     }
 
     /// Writes what is planned and its one log entry; the empty entry at the head if it changes nothing.
-    pub(super) fn write(&mut self, plan: Plan, writer: &Arc<str>) -> Result<Arc<LogEntry>, StoreError> {
-        let Plan { revision, changes, leases, forgotten, ends } = plan;
+    pub(super) fn write(&mut self, plan: WritePlan, writer: &Arc<str>) -> Result<Arc<LogEntry>, StoreError> {
+        let WritePlan { revision, changes, leases, forgotten, ends } = plan;
         for end in &ends {
             self.keep_end(end)?;
         }
@@ -227,7 +231,7 @@ impl<T: TablesMut> Step<'_, T> {
     fn see<'a, 's>(
         &self,
         id: &'a RecordId,
-        seen: &'s mut Seen<'a>,
+        seen: &'s mut NamedRecords<'a>,
     ) -> Result<Option<&'s Record>, StoreError> {
         if !seen.contains_key(id) {
             seen.insert(id, self.stored(id)?);
@@ -259,15 +263,15 @@ fn imported(id: &RecordId, value: &Bytes, origin: &RecordOrigin, version_min: Ve
     }
 }
 
-impl Planned {
+impl PlannedWrite {
     /// The bytes of the values that the log entry has for it.
     fn value_bytes(&self) -> usize {
         self.after.value.len() + self.stored.as_ref().map_or(0, |stored| stored.value.len())
     }
 }
 
-impl From<Planned> for RecordChange {
-    fn from(planned: Planned) -> Self {
+impl From<PlannedWrite> for RecordChange {
+    fn from(planned: PlannedWrite) -> Self {
         let before = planned.stored.filter(|stored| !stored.deleted);
         Self { before, after: planned.after, expired: planned.expired }
     }

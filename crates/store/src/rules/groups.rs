@@ -9,7 +9,7 @@ use sha2::{Digest, Sha256};
 use super::super::{
     Epoch, Group, GroupId, GroupRef, OpenGroup, OpenedGroup, Pulse, PulseAnswer, StoreError, limits,
 };
-use super::{GroupTable, GroupTableMut, Keep, Replaced, ReplacedLife, Step, TablesMut};
+use super::{ChangeDurability, GroupTable, GroupTableMut, ReplacedLife, ReplacedLives, Step, TablesMut};
 
 /// Groups in no order: there may be many, whose ids begin alike, and each renewal looks for one.
 pub(crate) type Groups = HashMap<GroupId, GroupState>;
@@ -30,7 +30,7 @@ pub(crate) struct GroupState {
     pub secret_hash: [u8; 32],
     /// The lives before whose leases pass to nobody yet. Their deadlines do not move any more:
     /// they were written with the opening that ended them, so a restart has nothing to make good.
-    pub replaced: Replaced,
+    pub replaced: ReplacedLives,
     /// No record is bound to an instance up to this one.
     pub swept_through: u64,
 }
@@ -146,7 +146,7 @@ impl<T: GroupTableMut> Step<'_, T> {
         let Some(mut group) = self.live_group(of) else { return Ok(None) };
         group.deadline = group.deadline.max(self.now.after(group.ttl));
         group.renewed_at = self.now;
-        let keep = if group.spared { Keep::Durably } else { Keep::WhileRunning };
+        let keep = if group.spared { ChangeDurability::Durably } else { ChangeDurability::WhileRunning };
         group.spared = false;
         let deadline = group.deadline;
         self.tables.put_group(&of.id, group, keep)?;
@@ -185,7 +185,7 @@ impl<T: TablesMut> Step<'_, T> {
             swept_through: old.map_or(floor, |old| old.swept_through),
         };
         let shown = group.shown(&open.id);
-        self.tables.put_group(&open.id, group, Keep::Durably)?;
+        self.tables.put_group(&open.id, group, ChangeDurability::Durably)?;
         Ok(OpenedGroup::Open(shown))
     }
 
@@ -194,7 +194,7 @@ impl<T: TablesMut> Step<'_, T> {
         let Some(mut group) = self.live_group(of) else { return Ok(false) };
         group.closed = true;
         group.deadline = self.now;
-        self.tables.put_group(&of.id, group, Keep::Durably)?;
+        self.tables.put_group(&of.id, group, ChangeDurability::Durably)?;
         Ok(true)
     }
 
@@ -205,6 +205,6 @@ impl<T: TablesMut> Step<'_, T> {
             return Ok(());
         }
         group.ended = true;
-        self.tables.put_group(&of.id, group, Keep::Durably)
+        self.tables.put_group(&of.id, group, ChangeDurability::Durably)
     }
 }

@@ -10,15 +10,15 @@ use super::super::{
     COMMIT_BYTES_MAX, COMMIT_WRITES_MAX, Epoch, GroupId, GroupRef, HousekeepingOutcome, Record, Retention,
     Revision, StoreError,
 };
-use super::commit::Plan;
-use super::records::Planned;
-use super::{GroupState, Keep, Step, Stretch, Table, TablesMut, keys, rows};
+use super::commit::WritePlan;
+use super::records::PlannedWrite;
+use super::{ChangeDurability, GroupState, Step, Table, TableStretch, TablesMut, keys, rows};
 
 /// The most rows of one sort that one step removes.
 pub(crate) const STEP_ROWS_MAX: usize = 512;
 
 /// Room that one log entry has left for expired records.
-struct Room {
+struct EntryRoom {
     records: usize,
     bytes: usize,
 }
@@ -41,21 +41,21 @@ impl<T: TablesMut> Step<'_, T> {
             return Ok(());
         }
         let nobody: Arc<str> = Arc::default();
-        let mut room = Room { records: COMMIT_WRITES_MAX, bytes: COMMIT_BYTES_MAX };
-        let mut plan = Plan { revision: self.next_revision(), ..Plan::default() };
+        let mut room = EntryRoom { records: COMMIT_WRITES_MAX, bytes: COMMIT_BYTES_MAX };
+        let mut plan = WritePlan { revision: self.next_revision(), ..WritePlan::default() };
         for (id, mut group) in self.unswept_groups() {
             let over_through = group.over_through(self.now);
             let (members, whole) = self.members_through(&id, over_through, &mut room)?;
             if members.is_empty() && whole {
                 group.swept_through = over_through;
-                self.tables.put_group(&id, group, Keep::WhileRunning)?;
+                self.tables.put_group(&id, group, ChangeDurability::WhileRunning)?;
             }
             if !members.is_empty() {
                 plan.ends.push(GroupRef { id, instance: over_through });
             }
             for stored in members {
                 let after = self.tombstone(&stored, plan.revision, &nobody);
-                plan.changes.push(Planned { stored: Some(stored), after, expired: true });
+                plan.changes.push(PlannedWrite { stored: Some(stored), after, expired: true });
             }
             if !whole {
                 done.more = true;
@@ -84,7 +84,7 @@ impl<T: TablesMut> Step<'_, T> {
         &self,
         id: &GroupId,
         instance: u64,
-        room: &mut Room,
+        room: &mut EntryRoom,
     ) -> Result<(Vec<Record>, bool), StoreError> {
         let mut records = Vec::new();
         for key in self.member_keys(id, instance, room.records.saturating_add(1))? {
@@ -105,7 +105,7 @@ impl<T: TablesMut> Step<'_, T> {
         let from = keys::members(&id.0);
         let records_at = from.len() + size_of::<u64>();
         let to = keys::end_of_prefix(&keys::members_of_life(&life));
-        let stretch = Stretch { table: Table::Members, from, to, backwards: false };
+        let stretch = TableStretch { table: Table::Members, from, to, backwards: false };
         let mut members = Vec::new();
         self.tables.visit(&stretch, &mut |key, _| {
             members.push(key.get(records_at..).unwrap_or_default().to_vec());
@@ -119,7 +119,7 @@ impl<T: TablesMut> Step<'_, T> {
         let surplus = surplus(self.state.log_entries, keep.log_entries_max);
         let mut trimmed: Vec<Revision> = Vec::new();
         let mut more = false;
-        let mut stretch = Stretch::whole(Table::Log);
+        let mut stretch = TableStretch::whole(Table::Log);
         // What was trimmed before is not looked through again.
         stretch.from = keys::revision(Revision(self.state.trimmed_through.0.saturating_add(1))).to_vec();
         self.tables.visit(&stretch, &mut |key, row| {
@@ -205,7 +205,7 @@ impl<T: TablesMut> Step<'_, T> {
     ) -> Result<(Vec<Vec<u8>>, bool), StoreError> {
         let mut old = Vec::new();
         let mut more = false;
-        self.tables.visit(&Stretch::whole(table), &mut |timed, _| {
+        self.tables.visit(&TableStretch::whole(table), &mut |timed, _| {
             let (at, _) = keys::timed_parts(timed)?;
             let goes = old.len() < surplus || self.is_older(at, age);
             more = goes && old.len() == STEP_ROWS_MAX;

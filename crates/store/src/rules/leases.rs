@@ -6,11 +6,11 @@ use std::ops::ControlFlow;
 use omnirelay_core::time::Millis;
 
 use super::super::{CommitError, GroupRef, Lease, LeaseFence, LeaseOp, Leases, StoreError};
-use super::commit::Plan;
-use super::{State, Step, Stretch, Table, Tables, TablesMut, rows};
+use super::commit::WritePlan;
+use super::{State, Step, Table, TableStretch, Tables, TablesMut, rows};
 
 /// Hold on a scope: what stands between it and a new holder.
-enum Hold {
+enum ScopeHold {
     Free,
     /// Its holder is live.
     Valid {
@@ -25,7 +25,7 @@ enum Hold {
 /// Reads every lease, released ones included. No lease is collected but by [`LeaseOp::Forget`]: its token would be.
 pub(crate) fn leases(tables: &impl Tables, state: &State) -> Result<Leases, StoreError> {
     let mut leases = Vec::new();
-    tables.visit(&Stretch::whole(Table::Leases), &mut |scope, row| {
+    tables.visit(&TableStretch::whole(Table::Leases), &mut |scope, row| {
         leases.push(rows::lease(String::from_utf8_lossy(scope).into_owned(), row)?);
         Ok(ControlFlow::Continue(()))
     })?;
@@ -44,7 +44,7 @@ impl<T: TablesMut> Step<'_, T> {
 
     /// Adds to `plan` what the operations change, in their order: a release frees its scope for
     /// an acquisition behind it.
-    pub(super) fn plan_leases(&self, ops: &[LeaseOp], plan: &mut Plan) -> Result<(), CommitError> {
+    pub(super) fn plan_leases(&self, ops: &[LeaseOp], plan: &mut WritePlan) -> Result<(), CommitError> {
         let mut changed = BTreeMap::new();
         for op in ops {
             let scope = op.scope();
@@ -78,7 +78,7 @@ impl<T: TablesMut> Step<'_, T> {
         lease: Option<Lease>,
         holder: &GroupRef,
         token_floor: u64,
-        plan: &mut Plan,
+        plan: &mut WritePlan,
     ) -> Result<Option<Lease>, CommitError> {
         if self.live_group(holder).is_none() {
             return Err(CommitError::GroupOver(holder.clone()));
@@ -89,8 +89,8 @@ impl<T: TablesMut> Step<'_, T> {
         let held = |holder, until| CommitError::LeaseHeld { scope: scope.to_owned(), holder, until };
         if let Some(lease) = &lease {
             match self.hold(lease) {
-                Hold::Free => plan.ends.extend((!lease.released).then(|| lease.holder.clone())),
-                Hold::Valid { until } | Hold::Behind { until } => {
+                ScopeHold::Free => plan.ends.extend((!lease.released).then(|| lease.holder.clone())),
+                ScopeHold::Valid { until } | ScopeHold::Behind { until } => {
                     return Err(held(Some(lease.holder.clone()), until));
                 }
             }
@@ -117,24 +117,24 @@ impl<T: TablesMut> Step<'_, T> {
 
     /// Whether the next token of the scope is greater, even if nobody knows this one any more.
     fn may_be_forgotten(&self, lease: &Lease) -> bool {
-        matches!(self.hold(lease), Hold::Free) && lease.token < self.now.0
+        matches!(self.hold(lease), ScopeHold::Free) && lease.token < self.now.0
     }
 
     fn is_valid(&self, lease: &Lease) -> bool {
         !lease.released && self.live_group(&lease.holder).is_some()
     }
 
-    fn hold(&self, lease: &Lease) -> Hold {
+    fn hold(&self, lease: &Lease) -> ScopeHold {
         let holder = &lease.holder;
         let Some(group) = self.tables.group(&holder.id).filter(|_| !lease.released) else {
-            return Hold::Free;
+            return ScopeHold::Free;
         };
         if group.instance == holder.instance && group.is_live(self.now) {
-            return Hold::Valid { until: group.deadline };
+            return ScopeHold::Valid { until: group.deadline };
         }
         match group.replaced.until(holder.instance, self.now) {
-            Some(until) => Hold::Behind { until },
-            None => Hold::Free,
+            Some(until) => ScopeHold::Behind { until },
+            None => ScopeHold::Free,
         }
     }
 }

@@ -4,11 +4,11 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use super::super::{LogEntry, PAGE_BYTES_MAX, Revision, StoreError};
-use super::{State, Stretch, Table, Tables, keys, rows};
+use super::{State, Table, TableStretch, Tables, keys, rows};
 
-/// Position of a reader of the log: how far it is behind.
+/// Lag of a reader of the log: how far it is behind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Behind {
+pub(crate) enum ReaderLag {
     /// It has seen everything.
     Nothing,
     /// There is more for it.
@@ -18,13 +18,13 @@ pub(crate) enum Behind {
 }
 
 /// Compares the revision that a reader has with the log that there is.
-pub(crate) fn behind(state: &State, after: Revision) -> Behind {
+pub(crate) fn behind(state: &State, after: Revision) -> ReaderLag {
     if after < state.trimmed_through || after > state.head {
-        Behind::Compacted
+        ReaderLag::Compacted
     } else if after == state.head {
-        Behind::Nothing
+        ReaderLag::Nothing
     } else {
-        Behind::Something
+        ReaderLag::Something
     }
 }
 
@@ -34,7 +34,7 @@ pub(crate) fn log_behind(
     after: Revision,
     limit: usize,
 ) -> Result<Vec<Arc<LogEntry>>, StoreError> {
-    let mut stretch = Stretch::whole(Table::Log);
+    let mut stretch = TableStretch::whole(Table::Log);
     stretch.from = keys::revision(Revision(after.0.saturating_add(1))).to_vec();
     let (mut bytes, mut entries) = (0, Vec::new());
     tables.visit(&stretch, &mut |key, row| {

@@ -11,7 +11,7 @@ mod keys;
 mod leases;
 mod log;
 mod records;
-mod replaced;
+mod replaced_lives;
 mod retime;
 mod rows;
 mod verify;
@@ -30,9 +30,9 @@ pub(super) use groups::{GroupState, Groups, secret_hash};
 pub(super) use housekeep::STEP_ROWS_MAX;
 pub(super) use keys::{answer as answer_key, end_of_prefix};
 pub(super) use leases::leases;
-pub(super) use log::{Behind, behind, log_behind};
+pub(super) use log::{ReaderLag, behind, log_behind};
 pub(super) use records::scan;
-use replaced::{Replaced, ReplacedLife};
+use replaced_lives::{ReplacedLife, ReplacedLives};
 pub(super) use retime::follow;
 pub(super) use rows::{group_from_row, group_row, log_row, state_from_row, state_row};
 pub use verify::Inventory;
@@ -61,7 +61,7 @@ pub(super) enum Table {
 
 /// A stretch of one table: `from` inclusive, `to` exclusive.
 #[derive(Clone, Debug)]
-pub(super) struct Stretch {
+pub(super) struct TableStretch {
     pub table: Table,
     pub from: Vec<u8>,
     /// `None`: to the end of the table.
@@ -71,14 +71,14 @@ pub(super) struct Stretch {
 
 /// Durability of a change: whether it must be there after a crash.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Keep {
+pub(super) enum ChangeDurability {
     Durably,
     /// As long as the machine runs, as a rule: what is lost is made good for.
     WhileRunning,
 }
 
-/// Sees one row; [`ControlFlow::Break`] ends the visit.
-pub(super) type Visit<'a> = dyn FnMut(&[u8], &[u8]) -> Result<ControlFlow<()>, StoreError> + 'a;
+/// Visitor of rows, which sees one at a time; [`ControlFlow::Break`] ends the visit.
+pub(super) type RowVisitor<'a> = dyn FnMut(&[u8], &[u8]) -> Result<ControlFlow<()>, StoreError> + 'a;
 
 /// Groups that can be read.
 pub(super) trait GroupTable {
@@ -89,7 +89,12 @@ pub(super) trait GroupTable {
 
 /// Groups that can be written: all that a pulse needs.
 pub(super) trait GroupTableMut: GroupTable {
-    fn put_group(&mut self, id: &GroupId, group: GroupState, keep: Keep) -> Result<(), StoreError>;
+    fn put_group(
+        &mut self,
+        id: &GroupId,
+        group: GroupState,
+        keep: ChangeDurability,
+    ) -> Result<(), StoreError>;
 }
 
 /// Tables that can be read.
@@ -97,7 +102,7 @@ pub(super) trait Tables: GroupTable {
     fn get(&self, table: Table, key: &[u8]) -> Result<Option<Bytes>, StoreError>;
 
     /// Visits the rows of `stretch` in order.
-    fn visit(&self, stretch: &Stretch, visit: &mut Visit<'_>) -> Result<(), StoreError>;
+    fn visit(&self, stretch: &TableStretch, visit: &mut RowVisitor<'_>) -> Result<(), StoreError>;
 }
 
 /// Tables that can be written. What an earlier call wrote, a later one reads.
@@ -130,13 +135,13 @@ pub(super) struct State {
     /// Store time before it was brought back, at most: each token is above it, whoever has forgotten those of before.
     pub token_floor: u64,
     /// When something was renewed last and how much grace was asked for then; no row has it.
-    pub heard: Heard,
+    pub heard: LastRenewal,
     pub grace: Option<RenewalGrace>,
 }
 
-/// The last renewal.
+/// Last renewal of a group that the store has heard.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Heard {
+pub(super) struct LastRenewal {
     /// 0: none yet.
     pub at: Millis,
     pub grace: Duration,
@@ -149,7 +154,7 @@ pub(super) struct Step<'a, T> {
     pub now: Millis,
 }
 
-impl Stretch {
+impl TableStretch {
     /// All rows of `table` whose key begins with `prefix`.
     pub fn prefixed(table: Table, prefix: Vec<u8>) -> Self {
         let to = keys::end_of_prefix(&prefix);
@@ -176,7 +181,7 @@ impl State {
     /// The grace that has been given, or that will be once somebody is heard again.
     fn grace_at(&self, now: Millis) -> Option<RenewalGrace> {
         let given = self.grace.filter(|grace| now < grace.until);
-        let Heard { at, grace } = self.heard;
+        let LastRenewal { at, grace } = self.heard;
         let silent = at > Millis(0) && !grace.is_zero() && now.since(at) > grace / 2;
         given.or_else(|| silent.then(|| RenewalGrace { from: at, until: now.after(grace) }))
     }
@@ -184,7 +189,7 @@ impl State {
     /// Notes a renewal at `now` whose sender asks for `grace`.
     fn hear(&mut self, now: Millis, grace: Duration) {
         self.grace = self.grace_at(now);
-        self.heard = Heard { at: now, grace };
+        self.heard = LastRenewal { at: now, grace };
     }
 }
 

@@ -7,10 +7,10 @@ use omnirelay_core::time::Millis;
 use super::super::{
     PAGE_BYTES_MAX, Record, RecordId, RecordKind, Scan, ScanPage, StoreError, Version, limits,
 };
-use super::{State, Step, Stretch, Table, Tables, TablesMut, groups, keys, rows};
+use super::{State, Step, Table, TableStretch, Tables, TablesMut, groups, keys, rows};
 
-/// A change of one record that has been judged, but not written.
-pub(super) struct Planned {
+/// Write of one record that has been judged, but not made.
+pub(super) struct PlannedWrite {
     /// What the table holds now, a tombstone included.
     pub stored: Option<Record>,
     pub after: Record,
@@ -51,8 +51,8 @@ pub(crate) fn scan(
     Ok(ScanPage { epoch: state.epoch, head: state.head, records, more })
 }
 
-fn stretch_of(scan: &Scan) -> Stretch {
-    let mut stretch = Stretch::prefixed(Table::Records, keys::kind(&scan.kind));
+fn stretch_of(scan: &Scan) -> TableStretch {
+    let mut stretch = TableStretch::prefixed(Table::Records, keys::kind(&scan.kind));
     stretch.backwards = scan.backwards;
     if let Some(after) = &scan.after {
         let mut bound = keys::kind(&scan.kind);
@@ -99,7 +99,7 @@ impl<T: TablesMut> Step<'_, T> {
     }
 
     /// Writes the record's row and those that lead to it.
-    pub(super) fn write_record(&mut self, planned: &Planned) -> Result<(), StoreError> {
+    pub(super) fn write_record(&mut self, planned: &PlannedWrite) -> Result<(), StoreError> {
         let key = keys::record(&planned.after.id);
         let (stored, after) = (planned.stored.as_ref(), &planned.after);
         let group_before = stored.and_then(|stored| stored.group.as_ref());

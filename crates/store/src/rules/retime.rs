@@ -5,7 +5,7 @@ use std::time::Duration;
 use omnirelay_core::time::{Millis, whole_ms};
 
 use super::super::{Epoch, GroupId, StoreError};
-use super::{GroupState, Groups, Heard, Keep, State, Step, TablesMut};
+use super::{ChangeDurability, GroupState, Groups, LastRenewal, State, Step, TablesMut};
 
 /// The longest that nobody is granted a scope after time was brought back.
 const QUARANTINE_MAX: Duration = Duration::from_secs(600);
@@ -46,11 +46,11 @@ impl<T: TablesMut> Step<'_, T> {
         for (id, mut group) in groups {
             group.replaced.shift(Millis(0), back);
             (group.deadline, group.renewed_at) = (back(group.deadline), back(group.renewed_at));
-            self.tables.put_group(&id, group, Keep::Durably)?;
+            self.tables.put_group(&id, group, ChangeDurability::Durably)?;
         }
         self.tables.note_state()?;
-        let Heard { at, grace } = self.state.heard;
-        self.state.heard = Heard { at: back(at), grace };
+        let LastRenewal { at, grace } = self.state.heard;
+        self.state.heard = LastRenewal { at: back(at), grace };
         self.state.grace = None;
         self.state.epoch = Epoch(self.state.epoch.0.saturating_add(1).max(to.0));
         self.state.quarantine_until = to.after(longest);

@@ -11,11 +11,11 @@ use super::super::{
     Epoch, GroupId, GroupRef, Lease, LogEntry, Record, RecordChange, RecordId, RecordKind, Revision,
     StoreError, Version,
 };
-use super::{GroupState, Replaced, ReplacedLife, State, incompatible};
+use super::{GroupState, ReplacedLife, ReplacedLives, State, incompatible};
 
 /// An answer as it is kept under its idempotency key.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Answer {
+pub(super) struct StoredAnswer {
     pub request_hash: u64,
     pub answer: Bytes,
     pub revision: Revision,
@@ -46,9 +46,9 @@ pub(super) fn lease_row(lease: &Lease) -> Vec<u8> {
     lease_to(lease).encode_to_vec()
 }
 
-pub(super) fn answer(row: impl Buf) -> Result<Answer, StoreError> {
+pub(super) fn answer(row: impl Buf) -> Result<StoredAnswer, StoreError> {
     let row = pb::AnswerRow::decode(row).map_err(|_| incompatible("an answer under an idempotency key"))?;
-    Ok(Answer {
+    Ok(StoredAnswer {
         request_hash: row.request_hash,
         answer: row.answer,
         revision: Revision(row.revision),
@@ -56,7 +56,7 @@ pub(super) fn answer(row: impl Buf) -> Result<Answer, StoreError> {
     })
 }
 
-pub(super) fn answer_row(of: &Answer) -> Vec<u8> {
+pub(super) fn answer_row(of: &StoredAnswer) -> Vec<u8> {
     pb::AnswerRow {
         request_hash: of.request_hash,
         answer: of.answer.clone(),
@@ -253,11 +253,13 @@ fn lease_to(lease: &Lease) -> pb::LeaseRow {
 }
 
 /// A row from before there was a list has one life in two fields.
-fn replaced_from(row: &pb::GroupRow) -> Replaced {
+fn replaced_from(row: &pb::GroupRow) -> ReplacedLives {
     let alone = pb::ReplacedLife { instance: row.barrier_through, until_ms: row.barrier_ms };
     let alone = Some(alone).filter(|life| life.until_ms > 0);
     let lives = alone.iter().chain(&row.replaced);
-    Replaced::of(lives.map(|life| ReplacedLife { instance: life.instance, until: Millis(life.until_ms) }))
+    ReplacedLives::of(
+        lives.map(|life| ReplacedLife { instance: life.instance, until: Millis(life.until_ms) }),
+    )
 }
 
 fn replaced_to(life: &ReplacedLife) -> pb::ReplacedLife {
@@ -276,7 +278,7 @@ fn life_to(life: &GroupRef) -> pb::GroupLife {
 mod tests {
     use super::*;
 
-    fn group(replaced: Replaced) -> GroupState {
+    fn group(replaced: ReplacedLives) -> GroupState {
         GroupState {
             instance: 7,
             ttl: Duration::from_secs(3),
@@ -291,8 +293,8 @@ mod tests {
         }
     }
 
-    fn replaced(lives: &[(u64, u64)]) -> Replaced {
-        Replaced::of(
+    fn replaced(lives: &[(u64, u64)]) -> ReplacedLives {
+        ReplacedLives::of(
             lives.iter().map(|(instance, until)| ReplacedLife { instance: *instance, until: Millis(*until) }),
         )
     }
@@ -309,7 +311,7 @@ mod tests {
     #[test]
     fn a_row_that_tells_of_one_replaced_life_only_is_read() {
         let id = GroupId("s".into());
-        let row = pb::GroupRow::decode(group_row(&group(Replaced::default())).as_slice()).unwrap();
+        let row = pb::GroupRow::decode(group_row(&group(ReplacedLives::default())).as_slice()).unwrap();
         let row = pb::GroupRow { barrier_ms: 50, barrier_through: 6, ..row };
         let read = group_from_row(&id, &row.encode_to_vec()).unwrap();
         assert_eq!(read, group(replaced(&[(6, 50)])));

@@ -6,7 +6,7 @@ use std::ops::ControlFlow;
 use omnirelay_core::text::chain;
 
 use super::super::{GroupRef, Record, RecordKind, Revision, StoreError};
-use super::{State, Stretch, Table, Tables, incompatible, keys, rows};
+use super::{State, Table, TableStretch, Tables, incompatible, keys, rows};
 
 /// The most findings that are told one by one.
 const FINDINGS_MAX: usize = 20;
@@ -153,5 +153,5 @@ fn each(
     table: Table,
     see: &mut impl FnMut(&[u8], &[u8]) -> Result<(), StoreError>,
 ) -> Result<(), StoreError> {
-    tables.visit(&Stretch::whole(table), &mut |key, row| see(key, row).map(ControlFlow::Continue))
+    tables.visit(&TableStretch::whole(table), &mut |key, row| see(key, row).map(ControlFlow::Continue))
 }

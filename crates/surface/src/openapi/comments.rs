@@ -10,11 +10,11 @@ use super::ServiceDefinition;
 
 /// Comments by file and by the path of their element in the file's descriptor.
 #[derive(Default)]
-pub(super) struct Comments {
+pub(super) struct ProtoComments {
     files: HashMap<String, HashMap<Vec<i32>, String>>,
 }
 
-impl Comments {
+impl ProtoComments {
     /// Reads the comments of every file.
     pub(super) fn of_files(definitions: &[ServiceDefinition]) -> Self {
         let mut files = HashMap::new();

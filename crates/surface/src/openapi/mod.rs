@@ -16,7 +16,7 @@ use xxhash_rust::xxh64::xxh64;
 
 use super::SurfaceError;
 use super::method::{DescribedMethod, ServiceDefinition, describe};
-use comments::Comments;
+use comments::ProtoComments;
 use schema::Schemas;
 
 /// Where the document is served, and under the alias of all `/control` routes.
@@ -34,15 +34,15 @@ pub fn openapi(definitions: &[ServiceDefinition]) -> Result<String, SurfaceError
 }
 
 /// The OpenAPI document of what is served.
-pub(super) struct Document {
+pub(super) struct OpenApiDocument {
     pub json: Bytes,
     pub etag: HeaderValue,
 }
 
 /// The document, put together when it is first asked for: few ever ask.
-pub(super) type LazyDocument = LazyLock<Document, Box<dyn FnOnce() -> Document + Send>>;
+pub(super) type LazyDocument = LazyLock<OpenApiDocument, Box<dyn FnOnce() -> OpenApiDocument + Send>>;
 
-impl Document {
+impl OpenApiDocument {
     pub(super) fn lazy(definitions: &[ServiceDefinition], methods: Vec<DescribedMethod>) -> LazyDocument {
         let definitions = definitions.to_vec();
         LazyLock::new(Box::new(move || Self::of(&definitions, &methods)))
@@ -58,9 +58,9 @@ impl Document {
 
 /// The document of these methods.
 fn document(definitions: &[ServiceDefinition], methods: &[DescribedMethod]) -> Value {
-    let comments = Comments::of_files(definitions);
+    let comments = ProtoComments::of_files(definitions);
     let mut schemas = Schemas::default();
-    let mut paths: BTreeMap<String, BTreeMap<usize, Vec<operation::Bound<'_>>>> = BTreeMap::new();
+    let mut paths: BTreeMap<String, BTreeMap<usize, Vec<operation::BoundMethod<'_>>>> = BTreeMap::new();
     for method in methods {
         for binding in &method.bindings {
             let verbs = paths.entry(operation::path(method, &binding.template)).or_default();
@@ -108,7 +108,7 @@ fn info() -> Value {
 }
 
 /// One tag a service that has routes, named like it.
-fn tags(methods: &[DescribedMethod], comments: &Comments) -> Value {
+fn tags(methods: &[DescribedMethod], comments: &ProtoComments) -> Value {
     let mut tags = BTreeMap::new();
     for method in methods.iter().filter(|method| !method.bindings.is_empty()) {
         let service = method.descriptor.parent_service();

@@ -5,18 +5,18 @@ use omnirelay_wire::problem;
 use prost_reflect::{FieldDescriptor, Kind};
 use serde_json::{Map, Value, json};
 
-use super::comments::{Comments, summary};
+use super::comments::{ProtoComments, summary};
 use super::schema::Schemas;
-use crate::accept::Form;
+use crate::accept::AnswerForm;
 use crate::dialect::Dialect;
 use crate::method::{DescribedMethod, HttpBinding, NO_SCOPE};
 use crate::query::{FieldPath, resolve, takes_text};
 use crate::required::is_required;
 use crate::shape::is_well_known;
-use crate::template::Template;
+use crate::template::PathTemplate;
 
 /// A method and the route it is reached by.
-pub(super) type Bound<'m> = (&'m DescribedMethod, &'m HttpBinding);
+pub(super) type BoundMethod<'m> = (&'m DescribedMethod, &'m HttpBinding);
 
 /// How deep query parameters reach into messages.
 const QUERY_DEPTH_MAX: usize = 3;
@@ -36,7 +36,11 @@ pub(super) fn path(method: &DescribedMethod, template: &str) -> String {
 }
 
 /// The operation of the methods that share a path and a verb: one, or a unary and a streaming one.
-pub(super) fn operation(bindings: &[Bound<'_>], comments: &Comments, schemas: &mut Schemas) -> Value {
+pub(super) fn operation(
+    bindings: &[BoundMethod<'_>],
+    comments: &ProtoComments,
+    schemas: &mut Schemas,
+) -> Value {
     let unary = bindings.iter().find(|(method, _)| !method.method.streams);
     let stream = bindings.iter().find(|(method, _)| method.method.streams);
     let Some(&(main, binding)) = unary.or(stream) else { return Value::Null };
@@ -73,7 +77,7 @@ pub(super) fn operation(bindings: &[Bound<'_>], comments: &Comments, schemas: &m
 }
 
 /// What the protos say of the methods; the streaming one's words come after.
-fn described(bindings: &[Bound<'_>], comments: &Comments) -> String {
+fn described(bindings: &[BoundMethod<'_>], comments: &ProtoComments) -> String {
     let mut sorted: Vec<_> = bindings.iter().map(|(method, _)| method).collect();
     sorted.sort_by_key(|method| method.method.streams);
     let texts = sorted.iter().filter_map(|method| {
@@ -91,7 +95,11 @@ fn operation_id(method: &DescribedMethod, binding: &HttpBinding) -> String {
     if further == 0 { id } else { format!("{id}_{}", further + 1) }
 }
 
-fn operation_parameters(bindings: &[Bound<'_>], comments: &Comments, schemas: &mut Schemas) -> Vec<Value> {
+fn operation_parameters(
+    bindings: &[BoundMethod<'_>],
+    comments: &ProtoComments,
+    schemas: &mut Schemas,
+) -> Vec<Value> {
     let Some((main, _)) = bindings.first() else { return Vec::new() };
     let mut parameters = merged(bindings, comments, schemas);
     let mut refer = |name: &str| parameters.push(json!({"$ref": format!("#/components/parameters/{name}")}));
@@ -111,12 +119,12 @@ fn operation_parameters(bindings: &[Bound<'_>], comments: &Comments, schemas: &m
 }
 
 /// Whether an answer the caller has already is not sent again.
-fn is_cacheable((method, binding): &Bound<'_>) -> bool {
+fn is_cacheable((method, binding): &BoundMethod<'_>) -> bool {
     method.policy.cacheable && !method.method.streams && binding.verb == http::Method::GET
 }
 
 /// The parameters of each method once; one that only some take says which.
-fn merged(bindings: &[Bound<'_>], comments: &Comments, schemas: &mut Schemas) -> Vec<Value> {
+fn merged(bindings: &[BoundMethod<'_>], comments: &ProtoComments, schemas: &mut Schemas) -> Vec<Value> {
     let by_method: Vec<_> = bindings
         .iter()
         .map(|(method, binding)| {
@@ -150,12 +158,12 @@ fn has_since(method: &DescribedMethod) -> bool {
 fn field_parameters(
     method: &DescribedMethod,
     binding: &HttpBinding,
-    comments: &Comments,
+    comments: &ProtoComments,
     schemas: &mut Schemas,
 ) -> Vec<(String, Value)> {
     let in_path = path_fields(method, &binding.template);
     let takes_slashes =
-        Template::parse(&binding.template).is_ok_and(|(template, _)| template.takes_slashes());
+        PathTemplate::parse(&binding.template).is_ok_and(|(template, _)| template.takes_slashes());
     let with_slashes = in_path.last().filter(|_| takes_slashes);
     let mut found: Vec<_> = in_path.iter().map(|field| (field.clone(), "path")).collect();
     if binding.body != "*" {
@@ -180,7 +188,7 @@ fn field_parameters(
             if !texts.is_empty() {
                 parameter["description"] = json!(texts.join("\n\n"));
             }
-            parameter["schema"] = schemas.field(field, binding.dialect, &Comments::default());
+            parameter["schema"] = schemas.field(field, binding.dialect, &ProtoComments::default());
             Some((name, parameter))
         })
         .collect()
@@ -210,7 +218,7 @@ fn collect_query(fields: &[FieldDescriptor], parents: &mut FieldPath, into: &mut
 fn request_body(
     method: &DescribedMethod,
     binding: &HttpBinding,
-    comments: &Comments,
+    comments: &ProtoComments,
     schemas: &mut Schemas,
 ) -> Option<Value> {
     let input = method.input();
@@ -227,7 +235,7 @@ fn request_body(
         name => schemas.field(&input.get_field_by_name(name)?, binding.dialect, comments),
     };
     let required = binding.body == "*" && input.fields().any(|field| is_required(&field));
-    Some(json!({"required": required, "content": {Form::Json.media_type(): {"schema": schema}}}))
+    Some(json!({"required": required, "content": {AnswerForm::Json.media_type(): {"schema": schema}}}))
 }
 
 /// Lets these properties be null as well: to a request that is as if they were not there.
@@ -241,7 +249,7 @@ fn take_null(object: &mut Value, is_optional: impl Fn(&str) -> bool) {
     }
 }
 
-fn answers(bindings: &[Bound<'_>], comments: &Comments, schemas: &mut Schemas) -> Value {
+fn answers(bindings: &[BoundMethod<'_>], comments: &ProtoComments, schemas: &mut Schemas) -> Value {
     let mut content = Map::new();
     for (method, binding) in bindings {
         let output = method.output();
@@ -250,7 +258,7 @@ fn answers(bindings: &[Bound<'_>], comments: &Comments, schemas: &mut Schemas) -
             None => schemas.message(&output, binding.dialect),
         };
         if !method.method.streams {
-            content.insert(Form::Json.media_type().to_owned(), json!({"schema": schema}));
+            content.insert(AnswerForm::Json.media_type().to_owned(), json!({"schema": schema}));
             continue;
         }
         let events = match binding.response_body.as_str() {
@@ -259,7 +267,7 @@ fn answers(bindings: &[Bound<'_>], comments: &Comments, schemas: &mut Schemas) -
                 "Server-sent events; the data of each is a document. One without data only moves the id to resume from."
             }
         };
-        for (form, text) in [(Form::EventStream, events), (Form::Lines, "One document a line.")] {
+        for (form, text) in [(AnswerForm::EventStream, events), (AnswerForm::Lines, "One document a line.")] {
             // What a stream's pieces are has no keyword of its own before OpenAPI 3.2.
             let stream = json!({
                 "type": "string", "description": text,
@@ -284,7 +292,7 @@ fn answers(bindings: &[Bound<'_>], comments: &Comments, schemas: &mut Schemas) -
 
 /// The fields a template's variables fill, in its order.
 fn path_fields(method: &DescribedMethod, template: &str) -> Vec<FieldPath> {
-    let fields = Template::parse(template).map(|(_, fields)| fields).unwrap_or_default();
+    let fields = PathTemplate::parse(template).map(|(_, fields)| fields).unwrap_or_default();
     fields.iter().filter_map(|field| resolve(&method.input(), field)).collect()
 }
 

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use prost_reflect::{EnumDescriptor, FieldDescriptor, Kind, MessageDescriptor};
 use serde_json::{Map, Value, json};
 
-use super::comments::Comments;
+use super::comments::ProtoComments;
 use crate::dialect::{Dialect, holds_numbers};
 use crate::required::is_required;
 use crate::shape::is_well_known;
@@ -58,7 +58,12 @@ impl Schemas {
     }
 
     /// The schema of a field's value, with what the proto says of it.
-    pub(super) fn field(&mut self, field: &FieldDescriptor, dialect: Dialect, comments: &Comments) -> Value {
+    pub(super) fn field(
+        &mut self,
+        field: &FieldDescriptor,
+        dialect: Dialect,
+        comments: &ProtoComments,
+    ) -> Value {
         let mut schema = self.bare_field(field, dialect);
         if let (Value::Object(schema), Some(text)) =
             (&mut schema, comments.of(&field.parent_file(), field.path()))
@@ -74,7 +79,7 @@ impl Schemas {
         message: &MessageDescriptor,
         without: &[FieldDescriptor],
         dialect: Dialect,
-        comments: &Comments,
+        comments: &ProtoComments,
     ) -> Value {
         let fields: Vec<_> = message.fields().filter(|field| !without.contains(field)).collect();
         let mut schema = Map::from_iter([("type".to_owned(), json!("object"))]);
@@ -104,7 +109,7 @@ impl Schemas {
     }
 
     /// Every schema that was referred to, and what those refer to.
-    pub(super) fn finish(mut self, comments: &Comments) -> Value {
+    pub(super) fn finish(mut self, comments: &ProtoComments) -> Value {
         let mut done = BTreeMap::new();
         let mut seen = BTreeSet::new();
         while let Some((name, (message, dialect))) =
@@ -179,7 +184,7 @@ fn exclusions(message: &MessageDescriptor, shown: &[FieldDescriptor]) -> Vec<Val
     rules
 }
 
-fn enumeration(words: &EnumDescriptor, comments: &Comments) -> Value {
+fn enumeration(words: &EnumDescriptor, comments: &ProtoComments) -> Value {
     let file = words.parent_file();
     let mut text = comments.of(&file, words.path()).unwrap_or_default().to_owned();
     for value in words.values() {

@@ -9,7 +9,7 @@ use http::{Request, Response};
 use http_body_util::BodyExt as _;
 use tokio::task::AbortHandle;
 
-use super::receiving::Receiving;
+use super::receiving::ReceivedBody;
 use super::streams::{self, StreamConnection};
 use crate::body::{Body, BoxError, boxed};
 use crate::carrier::CallError;
@@ -19,12 +19,12 @@ const HEAD_BYTES_MAX: u64 = 64 * 1024;
 /// The longest frame of a head: larger heads in there fail the call, longer frames the connection.
 const HEAD_FRAME_BYTES_MAX: u64 = 2 * HEAD_BYTES_MAX;
 
-type Sender = SendRequest<streams::StreamOpener, Bytes>;
+type RequestSender = SendRequest<streams::StreamOpener, Bytes>;
 
 /// HTTP/3 on a connection. It is closed once all clones and all answers are dropped.
 #[derive(Clone)]
 pub struct Http3Client {
-    sender: Sender,
+    sender: RequestSender,
 }
 
 impl Http3Client {
@@ -55,10 +55,10 @@ impl Http3Client {
         let sent = sender.send_request(Request::from_parts(head, ())).await;
         // Without its head the server knows nothing of it.
         let (sending, mut receiving) = sent.map_err(unsent)?.split();
-        let sending = send(Sending { stream: sending, is_whole: false }, body);
+        let sending = send(SendGuard { stream: sending, is_whole: false }, body);
         let rest = begun(sending).await;
         let response = receiving.recv_response().await.map_err(failed)?;
-        Ok(response.map(|()| boxed(Receiving::new(receiving, (sender, rest)))))
+        Ok(response.map(|()| boxed(ReceivedBody::new(receiving, (sender, rest)))))
     }
 }
 
@@ -81,12 +81,12 @@ fn failed(error: StreamError) -> CallError {
 }
 
 /// The half of a stream that is written; cancelled when it is dropped before its end, which would else look like one.
-struct Sending {
+struct SendGuard {
     stream: RequestStream<streams::SendHalf, Bytes>,
     is_whole: bool,
 }
 
-impl Drop for Sending {
+impl Drop for SendGuard {
     fn drop(&mut self) {
         if !self.is_whole {
             self.stream.stop_stream(Code::H3_REQUEST_CANCELLED);
@@ -94,7 +94,7 @@ impl Drop for Sending {
     }
 }
 
-async fn send(mut sending: Sending, body: Body) -> Result<(), BoxError> {
+async fn send(mut sending: SendGuard, body: Body) -> Result<(), BoxError> {
     let mut body = std::pin::pin!(body);
     while let Some(frame) = body.frame().await {
         match frame?.into_data() {
@@ -114,17 +114,17 @@ async fn send(mut sending: Sending, body: Body) -> Result<(), BoxError> {
 }
 
 /// A body that goes on while its answer is read, and no longer.
-struct Rest(AbortHandle);
+struct BodyTask(AbortHandle);
 
-impl Drop for Rest {
+impl Drop for BodyTask {
     fn drop(&mut self) {
         self.0.abort();
     }
 }
 
 /// Sends as much as there is room for; what is left, as of a stream, goes on by itself. Why it was not taken, the answer says.
-async fn begun(sending: impl Future<Output = Result<(), BoxError>> + Send + 'static) -> Option<Rest> {
+async fn begun(sending: impl Future<Output = Result<(), BoxError>> + Send + 'static) -> Option<BodyTask> {
     let mut sending = Box::pin(sending);
     let first = std::future::poll_fn(|cx| Poll::Ready(sending.as_mut().poll(cx))).await;
-    first.is_pending().then(|| Rest(tokio::spawn(sending).abort_handle()))
+    first.is_pending().then(|| BodyTask(tokio::spawn(sending).abort_handle()))
 }

@@ -29,7 +29,7 @@ pub struct UndecodedBytes(Arc<AtomicUsize>);
 
 /// State of a stream: what is expected next, as far as it has come in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Expects {
+enum StreamState {
     /// Of which type a stream of one direction is.
     StreamType,
     /// Which push a stream is.
@@ -38,7 +38,7 @@ enum Expects {
     Frame,
     Payload {
         left: u64,
-        fate: Fate,
+        fate: PayloadFate,
     },
     /// What nobody reads: instructions for a table of headers that is empty for ever.
     Nothing,
@@ -48,7 +48,7 @@ enum Expects {
 
 /// Fate of the payload of a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Fate {
+enum PayloadFate {
     /// It is passed on as it comes.
     Passed,
     /// It is passed on, and kept until it is whole.
@@ -59,7 +59,7 @@ enum Fate {
 /// The frames of one stream.
 #[derive(Debug)]
 pub struct StreamFrames {
-    expects: Expects,
+    expects: StreamState,
     /// The beginning of what stands before a frame.
     begun: Vec<u8>,
     head_bytes_max: u64,
@@ -71,19 +71,19 @@ pub struct StreamFrames {
 impl StreamFrames {
     /// Those of a stream of both directions. `head_bytes_max` is how long the frame of a head may be.
     pub fn of_call(head_bytes_max: u64, undecoded: UndecodedBytes) -> Self {
-        Self { expects: Expects::Frame, begun: Vec::new(), head_bytes_max, kept: 0, undecoded }
+        Self { expects: StreamState::Frame, begun: Vec::new(), head_bytes_max, kept: 0, undecoded }
     }
 
     /// Those of a stream of one direction, which says first what it is for.
     pub fn one_way(head_bytes_max: u64, undecoded: UndecodedBytes) -> Self {
         let mut frames = Self::of_call(head_bytes_max, undecoded);
-        frames.expects = Expects::StreamType;
+        frames.expects = StreamState::StreamType;
         frames
     }
 
     /// Whether what else comes is of no use to anybody.
     pub fn are_over(&self) -> bool {
-        self.expects == Expects::Nothing
+        self.expects == StreamState::Nothing
     }
 
     /// Takes from `came` what can be told by now, and answers what of it is passed on; `None`: nothing of all.
@@ -93,13 +93,13 @@ impl StreamFrames {
     pub fn pass(&mut self, came: &mut Bytes) -> Result<Option<Bytes>, ExcessiveLoad> {
         while !came.is_empty() {
             let (piece, fate) = match self.expects {
-                Expects::Nothing => (came.split_to(came.len()), Fate::Dropped),
-                Expects::Anything => (came.split_to(came.len()), Fate::Passed),
-                Expects::Payload { left, fate } => (self.payload(came, left, fate)?, fate),
-                Expects::Frame if self.begun.is_empty() => self.frame(came)?,
-                Expects::StreamType | Expects::PushId | Expects::Frame => self.byte(came)?,
+                StreamState::Nothing => (came.split_to(came.len()), PayloadFate::Dropped),
+                StreamState::Anything => (came.split_to(came.len()), PayloadFate::Passed),
+                StreamState::Payload { left, fate } => (self.payload(came, left, fate)?, fate),
+                StreamState::Frame if self.begun.is_empty() => self.frame(came)?,
+                StreamState::StreamType | StreamState::PushId | StreamState::Frame => self.byte(came)?,
             };
-            if fate != Fate::Dropped && !piece.is_empty() {
+            if fate != PayloadFate::Dropped && !piece.is_empty() {
                 return Ok(Some(piece));
             }
         }
@@ -113,7 +113,7 @@ impl StreamFrames {
     }
 
     /// A frame with as much of it as has come, in one piece, as most come.
-    fn frame(&mut self, came: &mut Bytes) -> Result<(Bytes, Fate), ExcessiveLoad> {
+    fn frame(&mut self, came: &mut Bytes) -> Result<(Bytes, PayloadFate), ExcessiveLoad> {
         let Some((kind, bytes, before)) = frame_head(came) else { return self.byte(came) };
         let mut whole = came.clone();
         came.advance(before);
@@ -123,54 +123,58 @@ impl StreamFrames {
     }
 
     /// A byte of what stands before a frame or a stream; with the last one, all of that.
-    fn byte(&mut self, came: &mut Bytes) -> Result<(Bytes, Fate), ExcessiveLoad> {
+    fn byte(&mut self, came: &mut Bytes) -> Result<(Bytes, PayloadFate), ExcessiveLoad> {
         self.begun.push(came.get_u8());
         let (next, fate) = match self.expects {
-            Expects::StreamType => match number(&self.begun) {
-                Some((CONTROL, _)) => (Expects::Frame, Fate::Passed),
-                Some((PUSH, _)) => (Expects::PushId, Fate::Passed),
-                Some((ENCODER | DECODER, _)) => (Expects::Nothing, Fate::Passed),
-                Some(_) => (Expects::Anything, Fate::Passed),
-                None => return Ok((Bytes::new(), Fate::Dropped)),
+            StreamState::StreamType => match number(&self.begun) {
+                Some((CONTROL, _)) => (StreamState::Frame, PayloadFate::Passed),
+                Some((PUSH, _)) => (StreamState::PushId, PayloadFate::Passed),
+                Some((ENCODER | DECODER, _)) => (StreamState::Nothing, PayloadFate::Passed),
+                Some(_) => (StreamState::Anything, PayloadFate::Passed),
+                None => return Ok((Bytes::new(), PayloadFate::Dropped)),
             },
-            Expects::PushId if number(&self.begun).is_some() => (Expects::Frame, Fate::Passed),
-            Expects::Frame => match frame_head(&self.begun) {
+            StreamState::PushId if number(&self.begun).is_some() => (StreamState::Frame, PayloadFate::Passed),
+            StreamState::Frame => match frame_head(&self.begun) {
                 Some((kind, bytes, _)) => {
                     let fate = self.fate_of(kind, bytes)?;
-                    (Expects::Payload { left: bytes, fate }, fate)
+                    (StreamState::Payload { left: bytes, fate }, fate)
                 }
-                None => return Ok((Bytes::new(), Fate::Dropped)),
+                None => return Ok((Bytes::new(), PayloadFate::Dropped)),
             },
-            Expects::PushId | Expects::Payload { .. } | Expects::Nothing | Expects::Anything => {
-                return Ok((Bytes::new(), Fate::Dropped));
+            StreamState::PushId
+            | StreamState::Payload { .. }
+            | StreamState::Nothing
+            | StreamState::Anything => {
+                return Ok((Bytes::new(), PayloadFate::Dropped));
             }
         };
-        self.expects = if matches!(next, Expects::Payload { left: 0, .. }) { Expects::Frame } else { next };
+        self.expects =
+            if matches!(next, StreamState::Payload { left: 0, .. }) { StreamState::Frame } else { next };
         Ok((std::mem::take(&mut self.begun).into(), fate))
     }
 
     /// As much of the payload of a frame as has come.
-    fn payload(&mut self, came: &mut Bytes, left: u64, fate: Fate) -> Result<Bytes, ExcessiveLoad> {
+    fn payload(&mut self, came: &mut Bytes, left: u64, fate: PayloadFate) -> Result<Bytes, ExcessiveLoad> {
         let piece = came.split_to(came.len().min(usize::try_from(left).unwrap_or(usize::MAX)));
         let left = left.saturating_sub(piece.len() as u64);
-        self.expects = if left == 0 { Expects::Frame } else { Expects::Payload { left, fate } };
+        self.expects = if left == 0 { StreamState::Frame } else { StreamState::Payload { left, fate } };
         match fate {
-            Fate::Kept if left == 0 => self.release(),
-            Fate::Kept => self.keep(piece.len())?,
-            Fate::Passed | Fate::Dropped => {}
+            PayloadFate::Kept if left == 0 => self.release(),
+            PayloadFate::Kept => self.keep(piece.len())?,
+            PayloadFate::Passed | PayloadFate::Dropped => {}
         }
         Ok(piece)
     }
 
-    fn fate_of(&self, kind: u64, bytes: u64) -> Result<Fate, ExcessiveLoad> {
+    fn fate_of(&self, kind: u64, bytes: u64) -> Result<PayloadFate, ExcessiveLoad> {
         let bytes_max = match kind {
-            DATA => return Ok(Fate::Passed),
+            DATA => return Ok(PayloadFate::Passed),
             HEADERS | PUSH_PROMISE => self.head_bytes_max,
             PRIORITY | CANCEL_PUSH | SETTINGS | PING | GOAWAY | WINDOW_UPDATE | CONTINUATION
             | MAX_PUSH_ID => CONTROL_FRAME_BYTES_MAX,
-            _ => return Ok(Fate::Dropped),
+            _ => return Ok(PayloadFate::Dropped),
         };
-        if bytes > bytes_max { Err(ExcessiveLoad::Frame { bytes, bytes_max }) } else { Ok(Fate::Kept) }
+        if bytes > bytes_max { Err(ExcessiveLoad::Frame { bytes, bytes_max }) } else { Ok(PayloadFate::Kept) }
     }
 
     fn keep(&mut self, bytes: usize) -> Result<(), ExcessiveLoad> {

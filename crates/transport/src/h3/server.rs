@@ -13,7 +13,7 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use super::NO_ERROR;
-use super::receiving::Receiving;
+use super::receiving::ReceivedBody;
 use super::streams::{self, StreamConnection};
 use crate::body::{Body, BoxError, boxed};
 
@@ -38,7 +38,7 @@ pub struct Http3Limits {
     pub write_within: Duration,
 }
 
-type Sending = RequestStream<streams::SendHalf, Bytes>;
+type AnswerStream = RequestStream<streams::SendHalf, Bytes>;
 
 /// Serves a connection until it ends. Once `draining` is ready no further request is taken, those under way are brought to
 /// their end, and the connection is closed.
@@ -143,7 +143,7 @@ async fn call<S, F, B>(
     let (mut sending, receiving) = stream.split();
     let half = &mut sending;
     let answered = async move {
-        let body = begun(&head, boxed(Receiving::new(receiving, ())), limits).await;
+        let body = begun(&head, boxed(ReceivedBody::new(receiving, ())), limits).await;
         let response = service(head.map(|()| body)).await.map(boxed);
         answer(half, response, limits).await
     };
@@ -172,7 +172,7 @@ async fn begun(head: &Request<()>, mut body: Body, limits: Http3Limits) -> Body 
 }
 
 async fn answer(
-    sending: &mut Sending,
+    sending: &mut AnswerStream,
     response: Response<Body>,
     limits: Http3Limits,
 ) -> Result<(), BoxError> {

@@ -22,18 +22,18 @@ const SMALL: usize = 1024;
 
 /// A connection, of either end.
 pub struct StreamConnection {
-    accepting: Waiting<Result<(quinn::SendStream, quinn::RecvStream), ConnectionError>>,
-    accepting_one_way: Waiting<Result<quinn::RecvStream, ConnectionError>>,
+    accepting: PolledFuture<Result<(quinn::SendStream, quinn::RecvStream), ConnectionError>>,
+    accepting_one_way: PolledFuture<Result<quinn::RecvStream, ConnectionError>>,
     opening: StreamOpener,
     stops: AnswerStopSignal,
-    unread: Unread,
+    unread: UnreadStreams,
 }
 
 /// Streams that the library for HTTP/3 does not read. What comes on them is dropped, or it would stay.
 #[derive(Clone, Default)]
-struct Unread(Arc<Mutex<Vec<quinn::RecvStream>>>);
+struct UnreadStreams(Arc<Mutex<Vec<quinn::RecvStream>>>);
 
-impl Unread {
+impl UnreadStreams {
     fn add(&self, stream: quinn::RecvStream, cx: &mut Context<'_>) {
         self.0.lock().push(stream);
         self.poll(cx);
@@ -68,11 +68,14 @@ impl AnswerStopSignal {
 impl StreamConnection {
     /// Those of a connection on which the frame of a head may have so many bytes.
     pub fn new(connection: quinn::Connection, head_bytes_max: u64) -> Self {
-        let (accepting, accepting_one_way) = (Waiting(None), Waiting(None));
-        let bound =
-            Bound { connection: connection.clone(), head_bytes_max, undecoded: UndecodedBytes::default() };
+        let (accepting, accepting_one_way) = (PolledFuture(None), PolledFuture(None));
+        let bound = BufferBound {
+            connection: connection.clone(),
+            head_bytes_max,
+            undecoded: UndecodedBytes::default(),
+        };
         let opening = StreamOpener::new(connection, bound);
-        let (stops, unread) = (AnswerStopSignal::default(), Unread::default());
+        let (stops, unread) = (AnswerStopSignal::default(), UnreadStreams::default());
         Self { accepting, accepting_one_way, opening, stops, unread }
     }
 
@@ -83,9 +86,9 @@ impl StreamConnection {
 }
 
 /// Future that is waited for by asking: begun by the first who asks, and gone on with by the next.
-struct Waiting<T>(Option<Pin<Box<dyn Future<Output = T> + Send + Sync>>>);
+struct PolledFuture<T>(Option<Pin<Box<dyn Future<Output = T> + Send + Sync>>>);
 
-impl<T> Waiting<T> {
+impl<T> PolledFuture<T> {
     fn poll<F>(
         &mut self,
         cx: &mut Context<'_>,
@@ -167,14 +170,14 @@ impl OpenStreams<Bytes> for StreamConnection {
 /// Opens streams.
 pub struct StreamOpener {
     connection: quinn::Connection,
-    bound: Bound,
-    both: Waiting<Result<(quinn::SendStream, quinn::RecvStream), ConnectionError>>,
-    one_way: Waiting<Result<quinn::SendStream, ConnectionError>>,
+    bound: BufferBound,
+    both: PolledFuture<Result<(quinn::SendStream, quinn::RecvStream), ConnectionError>>,
+    one_way: PolledFuture<Result<quinn::SendStream, ConnectionError>>,
 }
 
 impl StreamOpener {
-    fn new(connection: quinn::Connection, bound: Bound) -> Self {
-        Self { connection, bound, both: Waiting(None), one_way: Waiting(None) }
+    fn new(connection: quinn::Connection, bound: BufferBound) -> Self {
+        Self { connection, bound, both: PolledFuture(None), one_way: PolledFuture(None) }
     }
 }
 
@@ -216,7 +219,7 @@ pub struct BidirectionalStream {
 }
 
 impl BidirectionalStream {
-    fn of((sending, receiving): (quinn::SendStream, quinn::RecvStream), bound: &Bound) -> Self {
+    fn of((sending, receiving): (quinn::SendStream, quinn::RecvStream), bound: &BufferBound) -> Self {
         Self { sending: SendHalf::new(sending), receiving: ReceiveHalf::of_call(receiving, bound) }
     }
 }
@@ -271,18 +274,18 @@ impl RecvStream for BidirectionalStream {
 /// The half of a stream that is written.
 pub struct SendHalf {
     stream: quinn::SendStream,
-    writing: Writing,
+    writing: WriteState,
 }
 
 /// State of writing to a stream: the frame that is being written.
-enum Writing {
+enum WriteState {
     Nothing,
     /// A frame with its head in one piece: each piece takes the lock of the connection, and wakes what sends.
     Small(Bytes),
     Large(WriteBuf<Bytes>),
 }
 
-impl Writing {
+impl WriteState {
     fn of(data: WriteBuf<Bytes>) -> Self {
         match data.remaining() {
             0..=SMALL => {
@@ -306,7 +309,7 @@ impl Writing {
 
 impl SendHalf {
     fn new(stream: quinn::SendStream) -> Self {
-        Self { stream, writing: Writing::Nothing }
+        Self { stream, writing: WriteState::Nothing }
     }
 }
 
@@ -316,14 +319,14 @@ impl SendStream<Bytes> for SendHalf {
             let written = ready!(Pin::new(&mut self.stream).poll_write(cx, data.chunk()));
             data.advance(written.map_err(unwritten)?);
         }
-        self.writing = Writing::Nothing;
+        self.writing = WriteState::Nothing;
         Poll::Ready(Ok(()))
     }
 
     fn send_data<T: Into<WriteBuf<Bytes>>>(&mut self, data: T) -> Result<(), StreamErrorIncoming> {
-        match std::mem::replace(&mut self.writing, Writing::of(data.into())) {
-            Writing::Nothing => Ok(()),
-            Writing::Small(_) | Writing::Large(_) => {
+        match std::mem::replace(&mut self.writing, WriteState::of(data.into())) {
+            WriteState::Nothing => Ok(()),
+            WriteState::Small(_) | WriteState::Large(_) => {
                 let what = "data was sent while there was no room".to_owned();
                 let connection_error = ConnectionErrorIncoming::InternalError(what);
                 Err(StreamErrorIncoming::ConnectionErrorIncoming { connection_error })
@@ -347,14 +350,14 @@ impl SendStream<Bytes> for SendHalf {
 
 /// Bounds of what is kept of a connection, and the connection, which is closed when that is too much.
 #[derive(Clone)]
-struct Bound {
+struct BufferBound {
     connection: quinn::Connection,
     /// How long the frame of a head may be, in bytes.
     head_bytes_max: u64,
     undecoded: UndecodedBytes,
 }
 
-impl Bound {
+impl BufferBound {
     fn exceeded(&self, error: ExcessiveLoad) -> StreamErrorIncoming {
         tracing::debug!(remote = %self.connection.remote_address(), %error, "HTTP/3 connection closed");
         self.connection.close(varint(Code::H3_EXCESSIVE_LOAD.value()), b"");
@@ -371,22 +374,27 @@ pub struct ReceiveHalf {
     frames: StreamFrames,
     /// What has come and was not told apart yet.
     came: Bytes,
-    bound: Bound,
-    unread: Unread,
+    bound: BufferBound,
+    unread: UnreadStreams,
 }
 
 impl ReceiveHalf {
-    fn of_call(stream: quinn::RecvStream, bound: &Bound) -> Self {
+    fn of_call(stream: quinn::RecvStream, bound: &BufferBound) -> Self {
         let frames = StreamFrames::of_call(bound.head_bytes_max, bound.undecoded.clone());
-        Self::new(stream, frames, bound, Unread::default())
+        Self::new(stream, frames, bound, UnreadStreams::default())
     }
 
-    fn one_way(stream: quinn::RecvStream, bound: &Bound, unread: Unread) -> Self {
+    fn one_way(stream: quinn::RecvStream, bound: &BufferBound, unread: UnreadStreams) -> Self {
         let frames = StreamFrames::one_way(bound.head_bytes_max, bound.undecoded.clone());
         Self::new(stream, frames, bound, unread)
     }
 
-    fn new(stream: quinn::RecvStream, frames: StreamFrames, bound: &Bound, unread: Unread) -> Self {
+    fn new(
+        stream: quinn::RecvStream,
+        frames: StreamFrames,
+        bound: &BufferBound,
+        unread: UnreadStreams,
+    ) -> Self {
         let (id, came) = (stream.id(), Bytes::new());
         Self { id, stream: Some(stream), frames, came, bound: bound.clone(), unread }
     }

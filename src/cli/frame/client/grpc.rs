@@ -13,7 +13,7 @@ use http::HeaderMap;
 use http::uri::PathAndQuery;
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt as _, Collected, Limited};
-use omnirelay_wire::codec::SmallBuffers;
+use omnirelay_wire::codec::SmallBufferCodec;
 use omnirelay_wire::fault::Fault;
 use omnirelay_wire::json::MethodJson;
 use omnirelay_wire::problem::{CONTENT_TYPE, Problem};
@@ -84,7 +84,7 @@ pub fn under_tls(
 
 /// Reason why there is no message.
 #[derive(Debug, thiserror::Error)]
-enum Missing {
+enum MissingMessage {
     /// Nothing was answered.
     #[error("{0}")]
     Failed(CallFailure),
@@ -95,25 +95,25 @@ enum Missing {
 
 /// The connections, as the gRPC client wants them.
 #[derive(Clone, Debug)]
-struct Wire {
-    lane: Lane,
+struct GrpcTransport {
+    lane: GrpcLane,
     address: String,
 }
 
 #[derive(Clone, Debug)]
-enum Lane {
+enum GrpcLane {
     Plain(reqwest::Client),
     Tls(Channel),
 }
 
-type WireBody = UnsyncBoxBody<Bytes, Missing>;
+type GrpcBody = UnsyncBoxBody<Bytes, MissingMessage>;
 
-impl Service<http::Request<tonic::body::Body>> for Wire {
-    type Response = http::Response<WireBody>;
-    type Error = Missing;
-    type Future = BoxFuture<'static, Result<Self::Response, Missing>>;
+impl Service<http::Request<tonic::body::Body>> for GrpcTransport {
+    type Response = http::Response<GrpcBody>;
+    type Error = MissingMessage;
+    type Future = BoxFuture<'static, Result<Self::Response, MissingMessage>>;
 
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Missing>> {
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), MissingMessage>> {
         Poll::Ready(Ok(()))
     }
 
@@ -123,14 +123,14 @@ impl Service<http::Request<tonic::body::Body>> for Wire {
     }
 }
 
-impl Wire {
+impl GrpcTransport {
     async fn send(
         self,
         request: http::Request<tonic::body::Body>,
-    ) -> Result<http::Response<WireBody>, Missing> {
+    ) -> Result<http::Response<GrpcBody>, MissingMessage> {
         let response = match self.lane {
-            Lane::Plain(http) => send_plain(http, request).await?,
-            Lane::Tls(channel) => send_under_tls(channel, request).await?,
+            GrpcLane::Plain(http) => send_plain(http, request).await?,
+            GrpcLane::Tls(channel) => send_under_tls(channel, request).await?,
         };
         let kind = response.headers().get(http::header::CONTENT_TYPE);
         if kind.is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc")) {
@@ -141,15 +141,15 @@ impl Wire {
         let body = body.map(Collected::to_bytes).unwrap_or_default();
         let (status, headers) = (parts.status.as_u16(), parts.headers);
         let answer = Answer { status, headers, body, address: self.address, took: Duration::ZERO };
-        Err(Missing::Foreign(Box::new(answer)))
+        Err(MissingMessage::Foreign(Box::new(answer)))
     }
 }
 
 async fn send_plain(
     http: reqwest::Client,
     request: http::Request<tonic::body::Body>,
-) -> Result<http::Response<WireBody>, Missing> {
-    let failed = |error: reqwest::Error| Missing::Failed(CallFailure::of(&error));
+) -> Result<http::Response<GrpcBody>, MissingMessage> {
+    let failed = |error: reqwest::Error| MissingMessage::Failed(CallFailure::of(&error));
     let (parts, body) = request.into_parts();
     // A request is one message, so that it is whole before it is sent.
     let body = body.collect().await.map_err(cut_off)?;
@@ -162,14 +162,14 @@ async fn send_plain(
 async fn send_under_tls(
     channel: Channel,
     request: http::Request<tonic::body::Body>,
-) -> Result<http::Response<WireBody>, Missing> {
+) -> Result<http::Response<GrpcBody>, MissingMessage> {
     let response = channel.oneshot(request).await;
-    let response = response.map_err(|error| Missing::Failed(CallFailure::of_tls(&error)))?;
+    let response = response.map_err(|error| MissingMessage::Failed(CallFailure::of_tls(&error)))?;
     Ok(response.map(|body| body.map_err(cut_off).boxed_unsync()))
 }
 
-fn cut_off(status: Status) -> Missing {
-    Missing::Failed(CallFailure::garbled(status.message()))
+fn cut_off(status: Status) -> MissingMessage {
+    MissingMessage::Failed(CallFailure::garbled(status.message()))
 }
 
 impl Client {
@@ -187,7 +187,7 @@ impl Client {
             grpc.unary(
                 self.message(address, message, Some(left)),
                 path,
-                SmallBuffers::<RawMessage, RawMessage>::default(),
+                SmallBufferCodec::<RawMessage, RawMessage>::default(),
             )
             .await
         };
@@ -223,20 +223,20 @@ impl Client {
         let (mut grpc, path) = self.service(address, call);
         let request = self.message(address, message, None);
         let opened =
-            grpc.server_streaming(request, path, SmallBuffers::<RawMessage, RawMessage>::default()).await;
+            grpc.server_streaming(request, path, SmallBufferCodec::<RawMessage, RawMessage>::default()).await;
         let messages = opened.map_err(StreamLoss::of)?.into_inner();
         Ok(GrpcStream { messages, json: message.json })
     }
 
-    fn service(&self, address: &Address, call: &Call) -> (Grpc<Wire>, PathAndQuery) {
+    fn service(&self, address: &Address, call: &Call) -> (Grpc<GrpcTransport>, PathAndQuery) {
         self.notes.step(3, || {
             format!("> gRPC {address}{} {}", call.path, call.body.as_deref().unwrap_or_default())
         });
         let lane = match &self.under_tls {
-            Some(channel) if address.is_tls() => Lane::Tls(channel.clone()),
-            Some(_) | None => Lane::Plain(self.lines.to(address).grpc.clone()),
+            Some(channel) if address.is_tls() => GrpcLane::Tls(channel.clone()),
+            Some(_) | None => GrpcLane::Plain(self.lines.to(address).grpc.clone()),
         };
-        let wire = Wire { lane, address: address.to_string() };
+        let wire = GrpcTransport { lane, address: address.to_string() };
         // An address was checked when it was read, and a path is a method's name.
         let origin = address.base().parse().unwrap_or_default();
         let path = call.path.parse().unwrap_or_else(|_| PathAndQuery::from_static("/"));
@@ -286,8 +286,8 @@ pub fn head() -> Map<String, Value> {
 /// The answer that HTTP would have given, or what kept it away.
 fn answer_of(status: Status) -> Result<Answer, CallFailure> {
     match missing(&status) {
-        Some(Missing::Failed(failure)) => return Err(failure.clone()),
-        Some(Missing::Foreign(answer)) => return Ok((**answer).clone()),
+        Some(MissingMessage::Failed(failure)) => return Err(failure.clone()),
+        Some(MissingMessage::Foreign(answer)) => return Ok((**answer).clone()),
         None => {}
     }
     let fault = Fault::from(&status);
@@ -302,10 +302,10 @@ fn answer_of(status: Status) -> Result<Answer, CallFailure> {
 }
 
 /// What the connection said of it, when it is not the daemon that speaks in a status.
-fn missing(status: &Status) -> Option<&Missing> {
+fn missing(status: &Status) -> Option<&MissingMessage> {
     let mut current = status.source();
     while let Some(error) = current {
-        if let Some(found) = error.downcast_ref::<Missing>() {
+        if let Some(found) = error.downcast_ref::<MissingMessage>() {
             return Some(found);
         }
         current = error.source();

@@ -68,7 +68,7 @@ impl DaemonConnections {
 
 /// The connections of a client.
 #[derive(Clone, Debug)]
-pub(super) struct Lines {
+pub(super) struct ClientConnections {
     connect_timeout: Duration,
     /// Whom connections under TLS believe, and what they show.
     tls: ClientConfig,
@@ -79,7 +79,7 @@ pub(super) struct Lines {
     first: DaemonConnections,
 }
 
-impl Lines {
+impl ClientConnections {
     /// Those to these addresses. Connects to nothing yet.
     pub(super) fn of(settings: &CommandSettings, target: &CommandTarget) -> Result<Self, CliError> {
         let (connect_timeout, addresses) = (settings.connect_timeout, &target.addresses);

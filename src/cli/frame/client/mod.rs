@@ -21,7 +21,7 @@ use serde_json::Value;
 use tonic::transport::Channel;
 
 pub use self::line::token_of;
-use self::line::{DaemonConnections, Lines};
+use self::line::{ClientConnections, DaemonConnections};
 use super::address::Address;
 use super::error::{self, CliError};
 use super::failure::{CallFailure, FailureKind};
@@ -41,7 +41,7 @@ const HANG_MAX: Duration = Duration::from_secs(1);
 /// Speaks to the daemons of one target.
 #[derive(Debug)]
 pub struct Client {
-    lines: Lines,
+    lines: ClientConnections,
     /// To an address under TLS, for gRPC; there is no other in that target.
     under_tls: Option<Channel>,
     /// Proves who calls; it stays on this machine.
@@ -83,7 +83,7 @@ impl Answer {
 
 /// State of a call after some tries.
 #[derive(Default)]
-struct Attempts {
+struct CallAttempts {
     made: u32,
     failures: Vec<(String, CallFailure)>,
     /// A try may have been carried out although its answer was lost.
@@ -97,7 +97,7 @@ impl Client {
     /// When the HTTP client cannot be built, or the token file cannot be read.
     pub fn new(settings: &CommandSettings, target: CommandTarget) -> Result<Self, CliError> {
         Ok(Self {
-            lines: Lines::of(settings, &target)?,
+            lines: ClientConnections::of(settings, &target)?,
             under_tls: None,
             proof: line::proof(&target)?,
             target,
@@ -191,7 +191,7 @@ impl Client {
     pub async fn send(&self, call: &Call) -> Result<Answer, CliError> {
         let started = Instant::now();
         let deadline = started + self.request_timeout;
-        let mut attempts = Attempts::default();
+        let mut attempts = CallAttempts::default();
         // What was answered, where the answer was that it may do later.
         let mut refused = None;
         loop {
@@ -229,7 +229,7 @@ impl Client {
     ///
     /// An address is left for the next only while the request cannot have arrived; after that the
     /// next address is for the next try, with the same idempotency key.
-    async fn round(&self, call: &Call, deadline: Instant, attempts: &mut Attempts) -> Option<Answer> {
+    async fn round(&self, call: &Call, deadline: Instant, attempts: &mut CallAttempts) -> Option<Answer> {
         attempts.failures.clear();
         for _ in 0..self.target.addresses.len() {
             let (address, patience) = (self.address(), self.patience(call, deadline, attempts.made));
@@ -277,8 +277,8 @@ impl Client {
         let status = response.status().as_u16();
         let headers = response.headers().clone();
         let body = whole(response).await.map_err(|error| match error {
-            Unread::Failed(error) => self.failed(address, call, started, &error),
-            Unread::TooLong => {
+            UnreadBodyReason::Failed(error) => self.failed(address, call, started, &error),
+            UnreadBodyReason::TooLong => {
                 CallFailure::garbled(format!("the answer is longer than {BODY_BYTES_MAX} bytes"))
             }
         })?;
@@ -384,30 +384,30 @@ impl Client {
         });
     }
 
-    fn say_retry(&self, attempts: &Attempts, cause: &str) {
+    fn say_retry(&self, attempts: &CallAttempts, cause: &str) {
         self.notes.step(1, || format!("retrying ({}/{TRIES}): {cause}", attempts.made + 1));
     }
 }
 
 /// Reason why the body of an answer was not read to its end.
-enum Unread {
+enum UnreadBodyReason {
     Failed(reqwest::Error),
     TooLong,
 }
 
 /// The body of an answer, as long as it is of a bearable length.
-async fn whole(mut response: reqwest::Response) -> Result<Bytes, Unread> {
+async fn whole(mut response: reqwest::Response) -> Result<Bytes, UnreadBodyReason> {
     let mut body = BytesMut::new();
-    while let Some(chunk) = response.chunk().await.map_err(Unread::Failed)? {
+    while let Some(chunk) = response.chunk().await.map_err(UnreadBodyReason::Failed)? {
         if body.len() + chunk.len() > BODY_BYTES_MAX {
-            return Err(Unread::TooLong);
+            return Err(UnreadBodyReason::TooLong);
         }
         body.extend_from_slice(&chunk);
     }
     Ok(body.freeze())
 }
 
-impl Attempts {
+impl CallAttempts {
     /// Whether another round would end as this one, at each address.
     fn last_for_all(&self) -> bool {
         !self.failures.is_empty() && self.failures.iter().all(|(_, failure)| failure.kind.lasts())

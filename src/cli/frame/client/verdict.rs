@@ -7,7 +7,7 @@ use omnirelay_wire::fault::{Code, Exit};
 use omnirelay_wire::reasons;
 use serde_json::json;
 
-use super::{Answer, Attempts, Client};
+use super::{Answer, CallAttempts, Client};
 use crate::frame::address::SOCKET_OF_UNIT;
 use crate::frame::error::{self, CliError};
 use crate::frame::failure::{CallFailure, FailureKind};
@@ -24,11 +24,11 @@ impl Client {
         took: Duration,
     ) -> CliError {
         let may_have_arrived = failures.iter().any(|(_, failure)| failure.kind.may_have_arrived());
-        self.no_answer(call, &Attempts { made, failures, may_have_arrived }, took)
+        self.no_answer(call, &CallAttempts { made, failures, may_have_arrived }, took)
     }
 
     /// The failure that `answer` states.
-    pub(super) fn fault(&self, call: &Call, answer: &Answer, attempts: &Attempts) -> CliError {
+    pub(super) fn fault(&self, call: &Call, answer: &Answer, attempts: &CallAttempts) -> CliError {
         let stated = serde_json::from_slice(&answer.body).ok().and_then(|body| error::from_problem(&body));
         let unknown = !call.is_read() && (answer.status >= 500 || attempts.may_have_arrived);
         let error = match stated {
@@ -71,7 +71,7 @@ impl Client {
     }
 
     /// The failure when no address answered.
-    pub(super) fn no_answer(&self, call: &Call, attempts: &Attempts, took: Duration) -> CliError {
+    pub(super) fn no_answer(&self, call: &Call, attempts: &CallAttempts, took: Duration) -> CliError {
         let Some((address, failure)) = attempts.most_telling() else {
             return CliError::new(reasons::NO_ADDRESS, "there is no address to ask");
         };

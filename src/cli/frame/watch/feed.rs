@@ -9,8 +9,8 @@ use super::super::document::field;
 use super::super::error::CliError;
 use super::super::rpc::{Call, RpcMethod};
 use super::super::table::Column;
-use super::live::LiveTableNews;
-use super::present::Present;
+use super::live::LiveTableFooter;
+use super::present::PolledState;
 
 /// Feed that is watched.
 pub struct WatchFeed<'a> {
@@ -33,9 +33,9 @@ pub struct WatchFeed<'a> {
     /// people; `None`: its type, the id, and what differs or is new.
     pub line: Option<fn(&Value) -> String>,
     /// What a live table tells below its rows; `None`: only the rows.
-    pub news: Option<LiveTableNews>,
+    pub news: Option<LiveTableFooter>,
     /// What a live table shows that moves without an event.
-    pub present: Option<Present<'a>>,
+    pub present: Option<PolledState<'a>>,
     /// What is kept of the objects.
     pub keep: KeptObjects,
 }

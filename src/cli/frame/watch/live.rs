@@ -9,7 +9,7 @@ use serde_json::Value;
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr as _};
 
 use super::WatchFeed;
-use super::present::Present;
+use super::present::PolledState;
 use crate::frame::document::{field, items, text};
 use crate::frame::error::CliError;
 use crate::frame::output::{OutputFormat, OutputWriter};
@@ -26,7 +26,7 @@ const NEWS_MAX: usize = 10;
 
 /// News that a live table says below its rows.
 #[derive(Clone, Copy, Debug)]
-pub struct LiveTableNews {
+pub struct LiveTableFooter {
     /// The line of an event without its time; `None`: the event is no news.
     pub line: fn(&Value) -> Option<String>,
     /// What a row is, as in "2 more scopes unchanged".
@@ -42,7 +42,7 @@ pub struct LiveTable {
     layout: TableLayout,
     absolute: bool,
     /// The lines on the screen that are ours, and its columns when they were drawn.
-    drawn: Vec<Line>,
+    drawn: Vec<ScreenLine>,
     drawn_at: Option<usize>,
     /// What was asked of each object besides what its events told.
     present: LastSeenObjects,
@@ -63,12 +63,12 @@ pub struct LiveTable {
 
 /// A line of the screen: with its colours, and without.
 #[derive(Debug, PartialEq, Eq)]
-struct Line {
+struct ScreenLine {
     colored: String,
     plain: String,
 }
 
-impl Line {
+impl ScreenLine {
     fn of(plain: String) -> Self {
         Self { colored: plain.clone(), plain }
     }
@@ -104,7 +104,7 @@ impl LiveTable {
     }
 
     /// Takes over what was answered just now.
-    pub fn set_present(&mut self, present: &Present, id: fn(&Value) -> String, answer: &Value) {
+    pub fn set_present(&mut self, present: &PolledState, id: fn(&Value) -> String, answer: &Value) {
         if let Some(daemon_ms) = time::millis(field(answer, "generatedAt")) {
             self.clock_ms = daemon_ms.saturating_sub(time::now_ms().unwrap_or(daemon_ms));
         }
@@ -199,7 +199,7 @@ impl LiveTable {
         status: &str,
         screen: StdoutScreen,
         wide: bool,
-    ) -> Result<Vec<Line>, CliError> {
+    ) -> Result<Vec<ScreenLine>, CliError> {
         let headings = usize::from(!self.layout.no_headers);
         let room = screen.height.map_or(usize::MAX, |height| height.saturating_sub(LINES_BESIDES));
         let all = known.len() + headings;
@@ -217,9 +217,9 @@ impl LiveTable {
             ids.split_off(lines.len().saturating_sub(headings).min(ids.len())).into_iter().chain(hidden);
         let hidden = self.hidden(feed, &hidden.collect::<Vec<_>>());
         self.shown = ids.into_iter().cloned().collect();
-        lines.extend(hidden.map(|line| Line::of(cut(line, screen.width))));
-        lines.extend(news.into_iter().map(Line::of));
-        lines.push(Line::of(cut(self.status(status, screen), screen.width)));
+        lines.extend(hidden.map(|line| ScreenLine::of(cut(line, screen.width))));
+        lines.extend(news.into_iter().map(ScreenLine::of));
+        lines.push(ScreenLine::of(cut(self.status(status, screen), screen.width)));
         // The cursor has a line of its own.
         let most = screen.height.map_or(usize::MAX, |height| height.saturating_sub(1));
         Ok(lines.split_off(lines.len().saturating_sub(most)))
@@ -233,7 +233,7 @@ impl LiveTable {
         ids: &[&String],
         screen: StdoutScreen,
         wide: bool,
-    ) -> Result<Vec<Line>, CliError> {
+    ) -> Result<Vec<ScreenLine>, CliError> {
         const MARK: &str = "  <";
         let items: Vec<Value> = ids.iter().filter_map(|id| Some(self.now(id, known.get(*id)?))).collect();
         let now_ms = time::now_ms().map(|now| now.saturating_add(self.clock_ms));
@@ -243,14 +243,14 @@ impl LiveTable {
         let text = |color| table.render(wide, StdoutScreen { color, width, ..screen }).lines;
         let (plain, colored) = (text(false), text(screen.color));
         let pairs = plain.lines().zip(colored.lines());
-        let mut lines: Vec<Line> = pairs
-            .map(|(plain, colored)| Line { plain: plain.to_owned(), colored: colored.to_owned() })
+        let mut lines: Vec<ScreenLine> = pairs
+            .map(|(plain, colored)| ScreenLine { plain: plain.to_owned(), colored: colored.to_owned() })
             .collect();
         let headings = usize::from(!self.layout.no_headers);
         for (line, id) in lines.iter_mut().skip(headings).zip(ids) {
             match self.touched.get(*id).is_some_and(|at| at.elapsed() < MARKED) {
                 true if screen.color => line.colored = format!("\x1b[1m{}\x1b[0m", line.colored),
-                true => *line = Line::of(format!("{}{MARK}", line.plain)),
+                true => *line = ScreenLine::of(format!("{}{MARK}", line.plain)),
                 false => {}
             }
         }
@@ -374,7 +374,7 @@ mod tests {
         Some(text(event, "says").to_owned()).filter(|says| !says.is_empty())
     }
 
-    fn feed(news: Option<LiveTableNews>) -> WatchFeed<'static> {
+    fn feed(news: Option<LiveTableFooter>) -> WatchFeed<'static> {
         WatchFeed {
             rpc: &WATCH,
             call: Call::of(&WATCH, &json!({})).unwrap(),
@@ -394,7 +394,7 @@ mod tests {
     /// What a terminal of `height` lines shows of `rows` items after the events `happened` to some of them;
     /// the status line, which has the time, apart.
     fn drawn(news: bool, height: usize, rows: usize, happened: &[(usize, &str)]) -> Vec<String> {
-        let feed = feed(news.then_some(LiveTableNews { line, noun: "item" }));
+        let feed = feed(news.then_some(LiveTableFooter { line, noun: "item" }));
         let screen =
             StdoutScreen { tty: true, width: Some(30), height: Some(height), ..StdoutScreen::default() };
         let mut live = LiveTable::new(TableLayout::default(), false);

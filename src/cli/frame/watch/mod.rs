@@ -20,7 +20,7 @@ use tokio::time::Instant;
 use self::cursor::WatchPosition;
 pub use self::feed::{KeptObjects, WatchFeed};
 use self::live::LastSeenObjects;
-use self::present::Asking;
+use self::present::StatePoller;
 use self::printer::EventPrinter;
 use self::stream::{OpenEventStream, StreamEnd, StreamEvent};
 use super::args::{TableArgs, WatchArgs};
@@ -31,7 +31,7 @@ use super::failure::CallFailure;
 use super::keys::KeyboardInput;
 use super::screen::printable;
 use super::session::CommandSession;
-use super::signals::{Disturbance, Disturbed, StopSignals};
+use super::signals::{ScreenDisturbance, ScreenWatcher, StopSignals};
 
 /// The daemon says something at least every 15 s; three times that without a word is a dead peer.
 pub const SILENCE_MAX: Duration = Duration::from_secs(45);
@@ -53,7 +53,7 @@ pub fn word(event: &Value) -> &str {
 }
 
 /// A running watch.
-struct Watch<'a> {
+struct RunningWatch<'a> {
     feed: WatchFeed<'a>,
     args: &'a WatchArgs,
     cursor: WatchPosition,
@@ -69,15 +69,15 @@ struct Watch<'a> {
     dirty: bool,
     /// When everything was drawn last.
     settled: Instant,
-    disturbed: Disturbed,
-    asking: Asking,
+    disturbed: ScreenWatcher,
+    asking: StatePoller,
     /// Where the watch is with its connections.
-    link: Link,
+    link: WatchConnection,
 }
 
 /// A watch's connections, one after the other.
 #[derive(Debug, Default)]
-struct Link {
+struct WatchConnection {
     /// There was one, so that there will be one again: it is tried for ever.
     connected_once: bool,
     /// It was said that the connection was lost, and not yet that it is back.
@@ -101,7 +101,7 @@ pub async fn run(
     table: &TableArgs,
 ) -> Result<Exit, CliError> {
     let cursor = WatchPosition::begin(args.since.as_deref(), args.cursor_file.as_deref())?;
-    let mut watch = Watch::new(session, feed, args, table, cursor)?;
+    let mut watch = RunningWatch::new(session, feed, args, table, cursor)?;
     let end = watch.told_to_end()?;
     let ended = tokio::select! {
         ended = watch.follow(session) => ended.map(|()| Exit::Ok),
@@ -130,7 +130,7 @@ fn watch_timeout(args: &WatchArgs) -> CliError {
         .hint("wait longer with --timeout")
 }
 
-impl<'a> Watch<'a> {
+impl<'a> RunningWatch<'a> {
     /// A watch that has seen nothing yet.
     ///
     /// # Errors
@@ -157,14 +157,14 @@ impl<'a> Watch<'a> {
             show_progress: session.notes().verbose > 0,
             dirty: false,
             settled: Instant::now(),
-            disturbed: Disturbed::listen(),
-            asking: Asking::default(),
-            link: Link::default(),
+            disturbed: ScreenWatcher::listen(),
+            asking: StatePoller::default(),
+            link: WatchConnection::default(),
         })
     }
 }
 
-impl<'a> Watch<'a> {
+impl<'a> RunningWatch<'a> {
     /// Waits for what ends a watch from outside: a signal, a key, its time.
     ///
     /// # Errors
@@ -185,7 +185,7 @@ impl<'a> Watch<'a> {
     }
 }
 
-impl Watch<'_> {
+impl RunningWatch<'_> {
     /// Follows the stream over as many connections as it takes.
     async fn follow(&mut self, session: &mut CommandSession) -> Result<(), CliError> {
         let started = Instant::now();
@@ -321,10 +321,14 @@ impl Watch<'_> {
     }
 
     /// Draws what may not stand on the screen as it was drawn.
-    fn draw_again(&mut self, session: &mut CommandSession, disturbance: Disturbance) -> Result<(), CliError> {
+    fn draw_again(
+        &mut self,
+        session: &mut CommandSession,
+        disturbance: ScreenDisturbance,
+    ) -> Result<(), CliError> {
         match (self.printer.live(), disturbance) {
-            (Some(live), Disturbance::Continued) => live.begin_below(),
-            (Some(live), Disturbance::Resized) => live.draw_again(),
+            (Some(live), ScreenDisturbance::Continued) => live.begin_below(),
+            (Some(live), ScreenDisturbance::Resized) => live.draw_again(),
             (None, _) => return Ok(()),
         }
         self.settle(session)
@@ -514,7 +518,7 @@ impl Watch<'_> {
     }
 }
 
-impl Link {
+impl WatchConnection {
     /// Notes that a try at `address` has ended and why; gives the cause in words.
     fn failed(&mut self, address: &str, ended: StreamEnd) -> String {
         self.tries = self.tries.saturating_add(1);

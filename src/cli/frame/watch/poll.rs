@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::cursor::WatchPosition;
 use super::stream::StreamEvent;
-use super::{Watch, WatchFeed};
+use super::{RunningWatch, WatchFeed};
 use crate::frame::args::{TableArgs, WatchArgs};
 use crate::frame::error::CliError;
 use crate::frame::session::CommandSession;
@@ -44,7 +44,7 @@ pub async fn run(
     ask: impl AsyncFn(&CommandSession) -> Result<PollRound, CliError>,
 ) -> Result<Exit, CliError> {
     // Nothing that is asked again and again has a cursor, nor progress of one to tell.
-    let mut watch = Watch::new(session, feed, args, table, WatchPosition::default())?;
+    let mut watch = RunningWatch::new(session, feed, args, table, WatchPosition::default())?;
     watch.show_progress = false;
     let end = watch.told_to_end()?;
     tokio::select! {
@@ -53,7 +53,7 @@ pub async fn run(
     }
 }
 
-impl Watch<'_> {
+impl RunningWatch<'_> {
     async fn poll(
         &mut self,
         session: &mut CommandSession,

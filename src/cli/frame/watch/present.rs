@@ -7,7 +7,7 @@ use omnirelay_wire::fault::Exit;
 use serde_json::Value;
 use tokio::time::Instant;
 
-use super::Watch;
+use super::RunningWatch;
 use super::live::LiveTable;
 use crate::frame::client::Client;
 use crate::frame::error::CliError;
@@ -20,9 +20,9 @@ const ASKED_MAX: usize = 100;
 const PATIENCE: u32 = 8;
 
 /// State of an object that moves without an event, and who knows it.
-pub struct Present<'a> {
+pub struct PolledState<'a> {
     /// The call that answers it for the objects with these ids, or for more.
-    pub call: Ask<'a>,
+    pub call: PolledStateCall<'a>,
     /// How often that is asked.
     pub every: Duration,
     /// The field of the answer in which they are.
@@ -31,26 +31,26 @@ pub struct Present<'a> {
     pub fields: &'static [&'static str],
 }
 
-/// Makes a question of ids.
-pub type Ask<'a> = Box<dyn Fn(&[String]) -> Result<Call, CliError> + 'a>;
-type Answer = Pin<Box<dyn Future<Output = Result<Value, CliError>>>>;
+/// Makes the call that asks for the objects with these ids.
+pub type PolledStateCall<'a> = Box<dyn Fn(&[String]) -> Result<Call, CliError> + 'a>;
+type PendingAnswer = Pin<Box<dyn Future<Output = Result<Value, CliError>>>>;
 
-/// A question at a time.
+/// Poller of what moves without an event: it has one question at a time.
 #[derive(Default)]
-pub struct Asking {
-    answer: Option<Answer>,
+pub struct StatePoller {
+    answer: Option<PendingAnswer>,
     /// When the next question is due; `None` at the beginning.
     due: Option<Instant>,
     /// Whoever asks may not know.
     refused: bool,
 }
 
-impl Asking {
+impl StatePoller {
     /// Prepares to ask the daemon that streams for what is on the screen, once that is due.
     ///
     /// # Errors
     /// When the call cannot be made.
-    pub fn ask(&mut self, present: &Present, live: &LiveTable, client: &Client) -> Result<(), CliError> {
+    pub fn ask(&mut self, present: &PolledState, live: &LiveTable, client: &Client) -> Result<(), CliError> {
         let shown = live.shown();
         if self.answer.is_some() || self.refused || shown.is_empty() {
             return Ok(());
@@ -78,7 +78,7 @@ impl Asking {
     }
 }
 
-impl Watch<'_> {
+impl RunningWatch<'_> {
     /// Asks for what moves without an event, where it is shown and time; how often that is.
     pub(super) fn ask_present(&mut self, session: &CommandSession) -> Result<Duration, CliError> {
         match (&self.feed.present, self.printer.live()) {

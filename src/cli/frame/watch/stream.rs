@@ -44,12 +44,12 @@ pub enum StreamEnd {
 
 /// An open stream.
 pub struct OpenEventStream {
-    events: Events,
+    events: EventStreamKind,
     address: String,
 }
 
 /// Source that events come from.
-enum Events {
+enum EventStreamKind {
     Sse(BoxStream<Result<SSE, SseError>>),
     Grpc(Box<GrpcStream>),
 }
@@ -102,7 +102,7 @@ async fn connect_grpc(client: &Client, call: &Call, cursor: &str) -> Result<Open
         return Err(StreamEnd::Failed(CallFailure::closed()));
     };
     match client.open_grpc(&call, message).await {
-        Ok(events) => Ok(OpenEventStream { events: Events::Grpc(Box::new(events)), address }),
+        Ok(events) => Ok(OpenEventStream { events: EventStreamKind::Grpc(Box::new(events)), address }),
         Err(lost) => Err(lost_to(lost, &address)),
     }
 }
@@ -124,7 +124,7 @@ async fn connect(
     cursor: &str,
 ) -> Result<OpenEventStream, StreamEnd> {
     let address = client.address().to_string();
-    let transport = Transport { request };
+    let transport = EventTransport { request };
     let url = format!("{}{}", client.address().base(), call.path);
     let parameter = |error: SseError| StreamEnd::Failed(CallFailure::garbled(chain(&error)));
     let mut builder = ClientBuilder::for_url(&url)
@@ -139,7 +139,7 @@ async fn connect(
     match events.next().await {
         Some(Ok(SSE::Connected(details))) => {
             accept(&address, details.response())?;
-            Ok(OpenEventStream { events: Events::Sse(events), address })
+            Ok(OpenEventStream { events: EventStreamKind::Sse(events), address })
         }
         Some(Ok(_)) | None => Err(StreamEnd::Failed(CallFailure::closed())),
         Some(Err(error)) => Err(ended(error, &address).await),
@@ -150,7 +150,7 @@ impl OpenEventStream {
     /// A stream of the given events, without a connection.
     #[cfg(test)]
     pub fn of(events: BoxStream<Result<SSE, SseError>>) -> Self {
-        Self { events: Events::Sse(events), address: String::new() }
+        Self { events: EventStreamKind::Sse(events), address: String::new() }
     }
 
     /// The next event; heartbeats that are mere comments are `None`.
@@ -159,8 +159,8 @@ impl OpenEventStream {
     /// Why the stream has ended.
     pub async fn next(&mut self) -> Result<Option<StreamEvent>, StreamEnd> {
         let events = match &mut self.events {
-            Events::Sse(events) => events,
-            Events::Grpc(messages) => {
+            EventStreamKind::Sse(events) => events,
+            EventStreamKind::Grpc(messages) => {
                 let document = messages.next().await.map_err(|lost| lost_to(lost, &self.address))?;
                 return Ok(Some(StreamEvent { document }));
             }
@@ -240,11 +240,11 @@ fn refusal_of(status: u16, text: &[u8], address: &str, request_id: Option<String
 
 /// Makes requests of the event client with the client of every other call.
 #[derive(Clone)]
-struct Transport {
+struct EventTransport {
     request: EventRequest,
 }
 
-impl HttpTransport for Transport {
+impl HttpTransport for EventTransport {
     fn request(&self, request: Request<Option<Bytes>>) -> ResponseFuture {
         let EventRequest { line, headers, timeout } = self.request.clone();
         Box::pin(SyncFuture::new(async move {

@@ -40,8 +40,8 @@ fn session() -> CommandSession {
     )
 }
 
-fn watch<'a>(session: &CommandSession, args: &'a WatchArgs) -> Watch<'a> {
-    Watch {
+fn watch<'a>(session: &CommandSession, args: &'a WatchArgs) -> RunningWatch<'a> {
+    RunningWatch {
         feed: WatchFeed {
             rpc: &LIST,
             call: super::super::rpc::Call::of(&LIST, &serde_json::json!({})).unwrap(),
@@ -66,9 +66,9 @@ fn watch<'a>(session: &CommandSession, args: &'a WatchArgs) -> Watch<'a> {
         show_progress: false,
         dirty: false,
         settled: Instant::now(),
-        disturbed: Disturbed::listen(),
-        asking: Asking::default(),
-        link: Link::default(),
+        disturbed: ScreenWatcher::listen(),
+        asking: StatePoller::default(),
+        link: WatchConnection::default(),
     }
 }
 
@@ -76,7 +76,7 @@ fn watch<'a>(session: &CommandSession, args: &'a WatchArgs) -> Watch<'a> {
 type Timed = (u64, Result<SSE, SseError>);
 
 /// How a watch on `events` ends, and after what time.
-async fn listened(watch: &mut Watch<'_>, events: Vec<Timed>) -> (Option<StreamEnd>, Duration) {
+async fn listened(watch: &mut RunningWatch<'_>, events: Vec<Timed>) -> (Option<StreamEnd>, Duration) {
     let mut session = session();
     let started = Instant::now();
     let spaced = streams::iter(events).then(|(after, item)| async move {
@@ -116,7 +116,8 @@ async fn connection_is_back_when_something_is_heard_or_it_stands_for_a_while() {
     let (args, session) = (WatchArgs::default(), session());
     let lost = |events: Vec<Timed>| {
         let mut watch = watch(&session, &args);
-        watch.link = Link { connected_once: true, away: true, tries: 7, ..Link::default() };
+        watch.link =
+            WatchConnection { connected_once: true, away: true, tries: 7, ..WatchConnection::default() };
         async move {
             let (ended, _) = listened(&mut watch, events).await;
             (ended, watch.link.away, watch.link.tries)

@@ -46,8 +46,11 @@ fn running(count: usize) -> Running {
 
 fn resume(fleet: &Fleet, node_id: &str) -> Option<Result<(), String>> {
     match fleet.decree(node_id, InjectedFault::Resume, false).unwrap() {
-        FateOutcome::Starting(end) => Some(end.blocking_recv().unwrap()),
-        FateOutcome::Unchanged | FateOutcome::Last | FateOutcome::Done | FateOutcome::Ending(_) => None,
+        InjectedFaultOutcome::Starting(end) => Some(end.blocking_recv().unwrap()),
+        InjectedFaultOutcome::Unchanged
+        | InjectedFaultOutcome::Last
+        | InjectedFaultOutcome::Done
+        | InjectedFaultOutcome::Ending(_) => None,
     }
 }
 
@@ -74,7 +77,7 @@ fn a_stop_is_heard_before_all_are_ready() {
 fn a_node_that_cannot_come_back_stays_killed() {
     let fleet = running(2);
     let control = fleet.members[0].control;
-    let Some(FateOutcome::Ending(end)) = fleet.decree("n0", InjectedFault::Kill, false) else {
+    let Some(InjectedFaultOutcome::Ending(end)) = fleet.decree("n0", InjectedFault::Kill, false) else {
         panic!("not killed")
     };
     end.blocking_recv().unwrap();
@@ -84,7 +87,7 @@ fn a_node_that_cannot_come_back_stays_killed() {
     let thread = fleet.members[0].life.lock().thread.take().unwrap();
     thread.join().unwrap();
     assert_eq!(states(&fleet), [State::Killed, State::Running]);
-    assert!(matches!(fleet.decree("n0", InjectedFault::Pause, false), Some(FateOutcome::Unchanged)));
+    assert!(matches!(fleet.decree("n0", InjectedFault::Pause, false), Some(InjectedFaultOutcome::Unchanged)));
     drop(taken);
     assert_eq!(resume(&fleet, "n0"), Some(Ok(())));
     assert_eq!(states(&fleet), [State::Running, State::Running]);
@@ -95,7 +98,7 @@ fn who_ends_a_node_hears_when_its_ports_are_closed() {
     let fleet = running(2);
     let control = fleet.members[1].control;
     for _ in 0..5 {
-        let Some(FateOutcome::Ending(end)) = fleet.decree("n1", InjectedFault::Kill, false) else {
+        let Some(InjectedFaultOutcome::Ending(end)) = fleet.decree("n1", InjectedFault::Kill, false) else {
             panic!("not killed")
         };
         end.blocking_recv().unwrap();
@@ -107,10 +110,12 @@ fn who_ends_a_node_hears_when_its_ports_are_closed() {
 #[test]
 fn a_resume_on_the_heels_of_a_kill_is_a_new_life() {
     let fleet = running(2);
-    assert!(matches!(fleet.decree("n0", InjectedFault::Kill, true), Some(FateOutcome::Done)));
+    assert!(matches!(fleet.decree("n0", InjectedFault::Kill, true), Some(InjectedFaultOutcome::Done)));
     // The old life is still to hear of its end; of two resumes only one begins the next.
     let decrees = [InjectedFault::Resume; 2].map(|fate| fleet.decree("n0", fate, false).unwrap());
-    let [FateOutcome::Starting(end), FateOutcome::Unchanged] = decrees else { panic!("two lives at once") };
+    let [InjectedFaultOutcome::Starting(end), InjectedFaultOutcome::Unchanged] = decrees else {
+        panic!("two lives at once")
+    };
     assert_eq!(end.blocking_recv(), Ok(Ok(())));
     std::thread::sleep(2 * DECREE_DELAY);
     assert_eq!(states(&fleet), [State::Running; 2], "the old life's end is not the new one's");
@@ -119,15 +124,15 @@ fn a_resume_on_the_heels_of_a_kill_is_a_new_life() {
 #[test]
 fn the_last_node_that_runs_is_not_taken_away() {
     let fleet = running(2);
-    assert!(matches!(fleet.decree("n0", InjectedFault::Pause, false), Some(FateOutcome::Done)));
+    assert!(matches!(fleet.decree("n0", InjectedFault::Pause, false), Some(InjectedFaultOutcome::Done)));
     for fate in [InjectedFault::Kill, InjectedFault::Pause] {
-        assert!(matches!(fleet.decree("n1", fate, true), Some(FateOutcome::Last)), "{fate:?}");
+        assert!(matches!(fleet.decree("n1", fate, true), Some(InjectedFaultOutcome::Last)), "{fate:?}");
     }
     assert!(
-        matches!(fleet.decree("n0", InjectedFault::Kill, false), Some(FateOutcome::Ending(_))),
+        matches!(fleet.decree("n0", InjectedFault::Kill, false), Some(InjectedFaultOutcome::Ending(_))),
         "it does not run"
     );
-    assert!(matches!(fleet.decree("n1", InjectedFault::Kill, true), Some(FateOutcome::Last)));
+    assert!(matches!(fleet.decree("n1", InjectedFault::Kill, true), Some(InjectedFaultOutcome::Last)));
     assert_eq!(resume(&fleet, "n0"), Some(Ok(())));
-    assert!(matches!(fleet.decree("n1", InjectedFault::Kill, true), Some(FateOutcome::Done)));
+    assert!(matches!(fleet.decree("n1", InjectedFault::Kill, true), Some(InjectedFaultOutcome::Done)));
 }

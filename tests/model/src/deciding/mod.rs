@@ -11,7 +11,7 @@ mod searched;
 mod settled;
 mod world;
 
-use omnirelay_decisions::lease::{Move, decide};
+use omnirelay_decisions::lease::{LeadershipMove, decide};
 use stateright::{Model, Property};
 
 use super::node::Trust;
@@ -109,7 +109,7 @@ impl Node {
     }
 
     /// What the core says, and what comes of it.
-    fn decides(&self, decide: Decide, me: usize, now: u8) -> (Move, Option<Commit>) {
+    fn decides(&self, decide: Decide, me: usize, now: u8) -> (LeadershipMove, Option<Commit>) {
         let session = self.session(now);
         let in_doubt = self.yielding.is_some_and(|yielding| yielding.in_doubt);
         let decided = ask(decide, &self.seen, me, session, in_doubt, now);

@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use omnirelay_core::time::Millis;
-use omnirelay_decisions::lease::{ElectionCandidate as Candidate, HeldLease, Move, Scene, Standing};
+use omnirelay_decisions::lease::{
+    ElectionCandidate as Candidate, HeldLease, LeadershipFacts, LeadershipMove, LeaseStanding,
+};
 use omnirelay_wire::pb::omnirelay::mesh::control::v1 as pb;
 use omnirelay_wire::pb::omnirelay::store::v1::{LeadershipTenure, LeadershipValue, PeerValue};
 
@@ -15,10 +17,17 @@ const BACKOFF: Duration = Duration::from_millis(1);
 const SCOPE: &str = "x";
 const NAMES: [&str; NODES] = ["a", "b"];
 
-pub type Decide = fn(&Scene<'_>) -> Move;
+pub type Decide = fn(&LeadershipFacts<'_>) -> LeadershipMove;
 
 /// What `me` does about a world, as far as it knows it, at `now`.
-pub fn ask(decide: Decide, seen: &World, me: usize, session: Option<u8>, in_doubt: bool, now: u8) -> Move {
+pub fn ask(
+    decide: Decide,
+    seen: &World,
+    me: usize,
+    session: Option<u8>,
+    in_doubt: bool,
+    now: u8,
+) -> LeadershipMove {
     let (value, held) = (value(seen), held(seen, now));
     let peers = [0, 1].map(|at| peer(seen, at));
     let nodes = [0, 1].map(|at| Candidate {
@@ -26,7 +35,7 @@ pub fn ask(decide: Decide, seen: &World, me: usize, session: Option<u8>, in_doub
         peer: &peers[at],
         session_live: seen.store.is_live_at(at, now),
     });
-    decide(&Scene {
+    decide(&LeadershipFacts {
         scope: SCOPE,
         value: &value,
         held: held.as_ref(),
@@ -82,13 +91,13 @@ fn held(seen: &World, now: u8) -> Option<HeldLease> {
     let session = seen.store.sessions[node];
     let (deadline, renewed_at) = (ms(session.deadline), ms(session.deadline.saturating_sub(TTL)));
     let standing = if session.instance > life {
-        Standing::Replaced
+        LeaseStanding::Replaced
     } else if session.instance < life {
-        Standing::Unknown
+        LeaseStanding::Unknown
     } else if now < session.deadline {
-        Standing::Live { until: deadline, renewed_at }
+        LeaseStanding::Live { until: deadline, renewed_at }
     } else {
-        Standing::Expired { renewed_at, at: deadline }
+        LeaseStanding::Expired { renewed_at, at: deadline }
     };
     let token = u64::from(seen.store.lease.token);
     Some(HeldLease {

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use omnirelay_decisions::lease::{Move, Scene, decide};
+use omnirelay_decisions::lease::{LeadershipFacts, LeadershipMove, decide};
 use stateright::{Checker, HasDiscoveries, Model, Property};
 
 use super::scene::ask;
@@ -92,13 +92,15 @@ impl Deciding {
             let holds = session.is_some_and(|life| node.seen.store.lease.holder == Some((at, life)));
             let acts = may(View { trusts: session.is_some(), holds });
             match ask(self.decide, &node.seen, at, session, false, state.now) {
-                Move::Campaign { .. } => acts.contains(&Wide::Acquire),
-                Move::HandOver { .. } | Move::StepDown { .. } | Move::DropOrder => {
-                    acts.contains(&Wide::Release)
-                }
-                Move::Rest | Move::Look { .. } | Move::Raise { .. } | Move::Remove | Move::Vacate { .. } => {
-                    true
-                }
+                LeadershipMove::Campaign { .. } => acts.contains(&Wide::Acquire),
+                LeadershipMove::HandOver { .. }
+                | LeadershipMove::StepDown { .. }
+                | LeadershipMove::DropOrder => acts.contains(&Wide::Release),
+                LeadershipMove::Rest
+                | LeadershipMove::Look { .. }
+                | LeadershipMove::Raise { .. }
+                | LeadershipMove::Remove
+                | LeadershipMove::Vacate { .. } => true,
             }
         })
     }
@@ -219,30 +221,30 @@ fn a_fault_of_who_decides_is_found() {
     }
 }
 
-fn never_campaigns(scene: &Scene<'_>) -> Move {
+fn never_campaigns(scene: &LeadershipFacts<'_>) -> LeadershipMove {
     match decide(scene) {
-        Move::Campaign { .. } => Move::Rest,
+        LeadershipMove::Campaign { .. } => LeadershipMove::Rest,
         decided => decided,
     }
 }
 
 /// As the core, but that a turn which is not the first never comes.
-fn never_campaigns_second(scene: &Scene<'_>) -> Move {
-    match (decide(scene), decide(&Scene { backoff: Duration::MAX, ..*scene })) {
-        (Move::Campaign { .. }, Move::Look { .. }) => Move::Rest,
+fn never_campaigns_second(scene: &LeadershipFacts<'_>) -> LeadershipMove {
+    match (decide(scene), decide(&LeadershipFacts { backoff: Duration::MAX, ..*scene })) {
+        (LeadershipMove::Campaign { .. }, LeadershipMove::Look { .. }) => LeadershipMove::Rest,
         (decided, _) => decided,
     }
 }
 
-fn never_gives_up(scene: &Scene<'_>) -> Move {
+fn never_gives_up(scene: &LeadershipFacts<'_>) -> LeadershipMove {
     match decide(scene) {
-        Move::StepDown { .. } | Move::HandOver { .. } => Move::Rest,
+        LeadershipMove::StepDown { .. } | LeadershipMove::HandOver { .. } => LeadershipMove::Rest,
         decided => decided,
     }
 }
 
-fn takes_its_lease_for_over(scene: &Scene<'_>) -> Move {
-    decide(&Scene { held: None, ..*scene })
+fn takes_its_lease_for_over(scene: &LeadershipFacts<'_>) -> LeadershipMove {
+    decide(&LeadershipFacts { held: None, ..*scene })
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! The store of the search, with the record of the scope, and the commits that nodes make of moves.
 
-use omnirelay_decisions::lease::Move;
+use omnirelay_decisions::lease::LeadershipMove;
 
 use super::scene::named;
 use super::{FORGETS, NODES};
@@ -143,7 +143,7 @@ impl World {
 
 impl Act {
     /// What a move becomes, made from a view; `None`: nothing is sent.
-    pub fn of(decided: &Move, seen: &World, me: (usize, u8), now: u8) -> Option<Self> {
+    pub fn of(decided: &LeadershipMove, seen: &World, me: (usize, u8), now: u8) -> Option<Self> {
         let lease = seen.store.lease;
         let current = lease.holder.filter(|(node, life)| seen.store.sessions[*node].instance == *life);
         let (mine, over) = match current {
@@ -153,18 +153,18 @@ impl Act {
         let token = mine.then_some(lease.token);
         match decided {
             // Tokens of this model never fall.
-            Move::Rest | Move::Look { .. } | Move::Raise { .. } => None,
-            Move::Campaign { .. } => Some(Self::Campaign { life: me.1 }),
-            Move::HandOver { to, .. } => {
+            LeadershipMove::Rest | LeadershipMove::Look { .. } | LeadershipMove::Raise { .. } => None,
+            LeadershipMove::Campaign { .. } => Some(Self::Campaign { life: me.1 }),
+            LeadershipMove::HandOver { to, .. } => {
                 let to = named(to);
                 Some(Self::HandOver { token: token?, to: (to, seen.store.sessions[to].instance) })
             }
-            Move::StepDown { reason } => {
+            LeadershipMove::StepDown { reason } => {
                 Some(Self::StepDown { token: token?, ordered: *reason == "step_down" })
             }
-            Move::Remove => Some(Self::Remove { token, over }),
-            Move::DropOrder => Some(Self::DropOrder { token: token? }),
-            Move::Vacate { .. } => Some(Self::Vacate { over }),
+            LeadershipMove::Remove => Some(Self::Remove { token, over }),
+            LeadershipMove::DropOrder => Some(Self::DropOrder { token: token? }),
+            LeadershipMove::Vacate { .. } => Some(Self::Vacate { over }),
         }
     }
 

@@ -14,9 +14,9 @@ use omnirelay_decisions::audit_seal::check::{SealFinding, Wrong};
 use omnirelay_decisions::audit_seal::{ChainId, open};
 use omnirelay_identity::caller::Caller;
 use omnirelay_node::CapabilityKinds;
-use omnirelay_node::lab::{Lab, LabNode, Prepared};
+use omnirelay_node::lab::{Lab, LabNode, PreparedNode};
 use omnirelay_peers::{HeldByPeers, Peers};
-use omnirelay_peers::{SaidAtStart, mount_alone};
+use omnirelay_peers::{StartupAnnouncement, mount_alone};
 use omnirelay_registry::Registry;
 use omnirelay_registry::audit_record::AUDIT;
 use omnirelay_scripted::{Answer, Answered, Call, PausedClock, Script, Scripted, memory};
@@ -158,10 +158,10 @@ impl Place {
     }
 
     /// A node that is about to start, with the key of its seals.
-    fn prepared(&self, node_id: &str) -> (Prepared, Arc<AuditKey>) {
+    fn prepared(&self, node_id: &str) -> (PreparedNode, Arc<AuditKey>) {
         let key = Arc::new(self.files(node_id).key(node_id).unwrap());
         let lab = Lab::on(self.store.clone(), node_id).files(self.directory.path());
-        let said = SaidAtStart { audit_key: key.public().to_vec(), ..SaidAtStart::default() };
+        let said = StartupAnnouncement { audit_key: key.public().to_vec(), ..StartupAnnouncement::default() };
         let (node, _) = lab.audit_mac(key.mac().clone()).kinds(KINDS).with(|node| mount_alone(node, said));
         (node, key)
     }

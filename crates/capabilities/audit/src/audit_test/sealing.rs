@@ -1,6 +1,6 @@
 //! Sealing of what is committed, whatever comes between.
 
-use omnirelay_decisions::audit_seal::{Digest256, Head, sign};
+use omnirelay_decisions::audit_seal::{Digest256, SealHead, sign};
 use omnirelay_node::readiness::Readiness;
 use omnirelay_peer_records::session_id;
 use omnirelay_wire::pb::omnirelay::store::v1::AuditSeal;
@@ -217,7 +217,7 @@ async fn of_a_replaced_node_only_its_old_key_is_told_until_it_is_trusted() {
     }
     drop(a);
     let mut heads = place.files("a").heads().unwrap();
-    heads.insert(old, Head { sequence: 0, hash: Digest256([0; 32]), through: 0 });
+    heads.insert(old, SealHead { sequence: 0, hash: Digest256([0; 32]), through: 0 });
     place.files("a").keep_heads(&heads).await.unwrap();
     let a = place.node("a").await;
     a.sealed().await;

@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 use omnirelay_core::text::chain;
 use omnirelay_core::time::Millis;
-use omnirelay_decisions::lease::{ElectionCandidate, Ending, TenureNumbers, place_of, vacate};
+use omnirelay_decisions::lease::{ElectionCandidate, TenureEnding, TenureNumbers, place_of, vacate};
 use omnirelay_host::chance::correlation_id;
 use omnirelay_leadership_records::{LEADERSHIP, leadership_id};
 use omnirelay_nouns::merge::{MergeOutcome, RecordMerger};
@@ -89,7 +89,7 @@ impl Campaigner {
     fn as_lost(&self, scope: &str, was: &LeadershipValue, now: Millis) -> LeadershipValue {
         let last = self.state.lock().last_led.get(scope).copied();
         let (at, numbers) = last.unwrap_or((now, TenureNumbers::default()));
-        let lost = Ending { end: End::Lost, reason: "epoch_changed", at };
+        let lost = TenureEnding { end: End::Lost, reason: "epoch_changed", at };
         vacate(scope, was, numbers, lost, &correlation_id(scope))
     }
 }

@@ -13,14 +13,14 @@ use std::time::Duration;
 
 use omnirelay_core::labels::Labels;
 use omnirelay_core::time::{Millis, whole_ms};
-use omnirelay_decisions::lease::{ElectionCandidate, Scene, Standing, TenureNumbers};
+use omnirelay_decisions::lease::{ElectionCandidate, LeadershipFacts, LeaseStanding, TenureNumbers};
 use omnirelay_leadership_records::scope_state::{ScopeState, ScopeStates};
 use omnirelay_leadership_records::{LEADERSHIP, ScopeFences};
 use omnirelay_peer_records as peers;
 use omnirelay_peer_records::roster::PeerRoster;
 use omnirelay_peer_records::session_id;
 use omnirelay_registry::Registry;
-use omnirelay_registry::reactor::{LOOK_AGAIN, PacedScene};
+use omnirelay_registry::reactor::{LOOK_AGAIN, LookPace};
 use omnirelay_registry::view::View;
 use omnirelay_store::{Epoch, GroupRef, LeaseFence, Version};
 use omnirelay_wire::pb::omnirelay::mesh::control::v1 as pb;
@@ -68,7 +68,7 @@ struct State {
     /// not gained anew.
     gained: BTreeMap<String, u64>,
     /// What is being given up: it is not led any more, whatever the view still says.
-    yielding: BTreeMap<String, Yielding>,
+    yielding: BTreeMap<String, YieldedScope>,
     /// What is left alone: somebody else was faster, or it failed.
     left_alone: BTreeMap<String, LeftAlone>,
     /// Until when the store said that somebody holds a scope, for as long as nobody leads it: candidates take
@@ -90,7 +90,7 @@ struct State {
 }
 
 /// A scope that is being given up by a commit on the condition that its record has this version.
-struct Yielding {
+struct YieldedScope {
     version: Version,
     /// Of the lease.
     token: u64,
@@ -118,7 +118,7 @@ impl ScopeFences for Campaigner {
         }
         let tenancy = self.registry.view().tenancy();
         let (lease, standing) = tenancy.of(scope)?;
-        let leads = lease.holder == session && matches!(standing, Standing::Live { .. });
+        let leads = lease.holder == session && matches!(standing, LeaseStanding::Live { .. });
         leads.then(|| LeaseFence { scope: scope.to_owned(), token: lease.token })
     }
 }
@@ -131,7 +131,7 @@ impl Campaigner {
 
     /// Campaigns for ever.
     pub async fn run(&self) {
-        let pace = PacedScene { sense: peers::changed, between: PEERS_PACE };
+        let pace = LookPace { sense: peers::changed, between: PEERS_PACE };
         let sense = |view: &View| (view.changed(&LEADERSHIP), self.session(), view.confirmations());
         self.registry.react_paced(sense, pace, async || Some(self.round().await)).await;
     }
@@ -194,7 +194,7 @@ impl Campaigner {
         known: &'a ScopeState,
         nodes: &'a [ElectionCandidate<'a>],
         session: Option<&GroupRef>,
-    ) -> Scene<'a> {
+    ) -> LeadershipFacts<'a> {
         let state = self.state.lock();
         let last_led = state.last_led.get(known.scope()).map(|(at, _)| *at);
         let held_until = state.held_until.get(known.scope()).copied().unwrap_or_default();
@@ -202,7 +202,7 @@ impl Campaigner {
         let left_alone_until = state.left_alone.get(known.scope()).map(|alone| alone.until);
         let in_doubt = state.yielding.get(known.scope()).is_some_and(|yielding| yielding.in_doubt);
         drop(state);
-        Scene {
+        LeadershipFacts {
             scope: known.scope(),
             value: &known.value,
             held: known.held.as_ref(),
@@ -235,7 +235,7 @@ impl Campaigner {
             // A session that seems to be over may be live after all, so its lease counts as well.
             let known = all.find(scope).filter(|known| known.record.record.version <= yielding.version);
             known.and_then(|known| known.held.as_ref()).is_some_and(|held| {
-                held.node == me && held.token == yielding.token && held.standing != Standing::Released
+                held.node == me && held.token == yielding.token && held.standing != LeaseStanding::Released
             })
         });
         let now: BTreeMap<String, u64> =

@@ -6,7 +6,7 @@ use futures_util::StreamExt;
 use futures_util::stream;
 use omnirelay_core::text::chain;
 use omnirelay_core::time::Millis;
-use omnirelay_decisions::lease::{ElectionCandidate, Ending, Move, decide, give_up};
+use omnirelay_decisions::lease::{ElectionCandidate, LeadershipMove, TenureEnding, decide, give_up};
 use omnirelay_leadership_records::scope_state::ScopeState;
 use omnirelay_leadership_records::{LEADERSHIP, leadership_id};
 use omnirelay_registry::act::{CommitPlan, DaemonAct, WriteAuthority};
@@ -15,7 +15,7 @@ use omnirelay_wire::pb::omnirelay::mesh::control::v1::tenure::End;
 use tokio::time::Instant;
 use tracing::{debug, info, warn};
 
-use super::{Campaigner, LeftAlone, PeerRoster, RUNBOOK, ScopeStates, Yielding};
+use super::{Campaigner, LeftAlone, PeerRoster, RUNBOOK, ScopeStates, YieldedScope};
 use crate::campaign::scope_change::ScopeChange;
 
 /// The most scopes of one commit: each takes a record, a lease and an audit record.
@@ -78,12 +78,12 @@ impl Campaigner {
         all: &'a ScopeStates,
         nodes: &[ElectionCandidate<'_>],
         session: &GroupRef,
-    ) -> (Vec<(&'a ScopeState, Move)>, Option<Millis>) {
+    ) -> (Vec<(&'a ScopeState, LeadershipMove)>, Option<Millis>) {
         let (mut due, mut look) = (Vec::new(), None);
         for known in &all.scopes {
             match decide(&self.scene(all, known, nodes, Some(session))) {
-                Move::Rest => {}
-                Move::Look { at } => look = look.into_iter().chain([at]).min(),
+                LeadershipMove::Rest => {}
+                LeadershipMove::Look { at } => look = look.into_iter().chain([at]).min(),
                 act => due.push((known, act)),
             }
         }
@@ -102,7 +102,12 @@ impl Campaigner {
         some
     }
 
-    async fn carry_out(&self, due: Vec<(&ScopeState, Move)>, roster: &PeerRoster, session: &GroupRef) {
+    async fn carry_out(
+        &self,
+        due: Vec<(&ScopeState, LeadershipMove)>,
+        roster: &PeerRoster,
+        session: &GroupRef,
+    ) {
         let pieces = due.into_iter().filter_map(|(known, act)| self.piece(known, &act, roster, session));
         let (fenced, mut free): (Vec<_>, Vec<_>) = pieces.partition(|piece| piece.fence.is_some());
         stream::iter(fenced).for_each_concurrent(FENCED_AT_ONCE, |piece| self.commit_fenced(piece)).await;
@@ -145,7 +150,7 @@ impl Campaigner {
         let before = state.yielding.get(&piece.scope);
         let in_doubt = before.is_some_and(|before| before.in_doubt && before.version == version);
         let token = piece.fence.as_ref().map_or(0, |fence| fence.token);
-        state.yielding.insert(piece.scope.clone(), Yielding { version, token, in_doubt });
+        state.yielding.insert(piece.scope.clone(), YieldedScope { version, token, in_doubt });
     }
 
     /// Goes on leading what could not be given up, if it is certain that it still leads.
@@ -282,8 +287,8 @@ fn end_word(end: End) -> &'static str {
 }
 
 /// Ending of a tenure that its leader ends itself.
-pub(super) fn stepping_down(reason: &'static str, at: Millis) -> Ending {
-    Ending { end: End::SteppedDown, reason, at }
+pub(super) fn stepping_down(reason: &'static str, at: Millis) -> TenureEnding {
+    TenureEnding { end: End::SteppedDown, reason, at }
 }
 
 /// What pieces change together, as long as the record of the node is this.

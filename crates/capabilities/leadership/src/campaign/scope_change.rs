@@ -1,7 +1,8 @@
 //! Change that a move of one scope makes.
 
 use omnirelay_decisions::lease::{
-    Ending, HeldLease, Move, SCOPE_DELETED, Standing, TOKEN_OVERTAKEN, TenureNumbers, elect, vacate,
+    HeldLease, LeadershipMove, LeaseStanding, SCOPE_DELETED, TOKEN_OVERTAKEN, TenureEnding, TenureNumbers,
+    elect, vacate,
 };
 use omnirelay_host::chance::correlation_id;
 use omnirelay_leadership_records::leadership_id;
@@ -54,38 +55,38 @@ impl Campaigner {
     pub(super) fn piece(
         &self,
         known: &ScopeState,
-        act: &Move,
+        act: &LeadershipMove,
         roster: &PeerRoster,
         session: &GroupRef,
     ) -> Option<ScopeChange> {
-        let making = Making::of(self, known);
+        let making = ScopeChangeMaker::of(self, known);
         match act {
-            Move::Rest | Move::Look { .. } => None,
-            Move::Campaign { ending } => Some(making.campaign(*ending, session)),
-            Move::HandOver { to, reason } => {
+            LeadershipMove::Rest | LeadershipMove::Look { .. } => None,
+            LeadershipMove::Campaign { ending } => Some(making.campaign(*ending, session)),
+            LeadershipMove::HandOver { to, reason } => {
                 let session = roster.session_of(to)?;
                 // Not if it is cordoned meanwhile.
                 let also = vec![roster.record_of(to)?, Precondition::GroupLive(session.clone())];
                 Some(ScopeChange { also, ..making.hand_over(to, &session, reason)? })
             }
-            Move::StepDown { reason } => making.step_down(reason),
-            Move::Remove => Some(making.remove()),
-            Move::DropOrder => making.drop_order(),
-            Move::Raise { token } => Some(making.raise(*token)),
-            Move::Vacate { ending } => Some(making.vacate(*ending)),
+            LeadershipMove::StepDown { reason } => making.step_down(reason),
+            LeadershipMove::Remove => Some(making.remove()),
+            LeadershipMove::DropOrder => making.drop_order(),
+            LeadershipMove::Raise { token } => Some(making.raise(*token)),
+            LeadershipMove::Vacate { ending } => Some(making.vacate(*ending)),
         }
     }
 }
 
-/// Material of which changes of one scope are made.
-struct Making<'a> {
+/// Maker of the changes of one scope, with what they are made of.
+struct ScopeChangeMaker<'a> {
     campaigner: &'a Campaigner,
     known: &'a ScopeState,
     numbers: TenureNumbers,
     correlation_id: String,
 }
 
-impl<'a> Making<'a> {
+impl<'a> ScopeChangeMaker<'a> {
     fn of(campaigner: &'a Campaigner, known: &'a ScopeState) -> Self {
         let order = known.value.order.as_ref().map(|order| order.correlation_id.clone());
         let correlation_id =
@@ -94,7 +95,7 @@ impl<'a> Making<'a> {
         Self { campaigner, known, numbers, correlation_id }
     }
 
-    fn campaign(self, ending: Option<Ending>, session: &GroupRef) -> ScopeChange {
+    fn campaign(self, ending: Option<TenureEnding>, session: &GroupRef) -> ScopeChange {
         let me = self.campaigner.registry.node_id();
         let vacant = self.vacated(ending);
         let value = elect(&vacant, me, session.instance, &self.correlation_id);
@@ -135,7 +136,7 @@ impl<'a> Making<'a> {
         let ending = stepping_down(SCOPE_DELETED, self.known.now);
         let fence = self.fence();
         let scope = self.known.scope().to_owned();
-        let held = self.known.held.as_ref().filter(|held| held.standing != Standing::Replaced);
+        let held = self.known.held.as_ref().filter(|held| held.standing != LeaseStanding::Replaced);
         let release = held.map(|held| LeaseOp::Release { scope, token: held.token });
         let also = self.over().filter(|_| fence.is_none()).into_iter().collect();
         let transitions = self.ended(Some(ending));
@@ -159,7 +160,7 @@ impl<'a> Making<'a> {
         ScopeChange { reason: TOKEN_OVERTAKEN.to_owned(), ..whole }
     }
 
-    fn vacate(self, ending: Ending) -> ScopeChange {
+    fn vacate(self, ending: TenureEnding) -> ScopeChange {
         let value = self.vacated(Some(ending));
         let transitions = self.ended(Some(ending));
         let also = self.over().into_iter().collect();
@@ -169,11 +170,11 @@ impl<'a> Making<'a> {
     /// That the session of a lease which ran out is over for the store as well.
     fn over(&self) -> Option<Precondition> {
         let held = self.known.held.as_ref()?;
-        let expired = matches!(held.standing, Standing::Expired { .. });
+        let expired = matches!(held.standing, LeaseStanding::Expired { .. });
         expired.then(|| Precondition::GroupOver(session_of(held)))
     }
 
-    fn vacated(&self, ending: Option<Ending>) -> LeadershipValue {
+    fn vacated(&self, ending: Option<TenureEnding>) -> LeadershipValue {
         match ending {
             Some(ending) => {
                 vacate(self.known.scope(), &self.known.value, self.numbers, ending, &self.correlation_id)
@@ -182,7 +183,7 @@ impl<'a> Making<'a> {
         }
     }
 
-    fn ended(&self, ending: Option<Ending>) -> Vec<(String, Option<End>)> {
+    fn ended(&self, ending: Option<TenureEnding>) -> Vec<(String, Option<End>)> {
         let current = self.known.value.current.as_ref();
         let ended = ending.and_then(|ending| current.map(|led| (led.leader_id.clone(), Some(ending.end))));
         ended.into_iter().collect()
@@ -278,7 +279,7 @@ fn session_of(held: &HeldLease) -> GroupRef {
 }
 
 /// What the end of a tenure is called in the audit trail.
-fn ended_action(ending: Ending) -> &'static str {
+fn ended_action(ending: TenureEnding) -> &'static str {
     match ending.end {
         End::Expired => "leaders.expired",
         End::SteppedDown => "leaders.stepped-down",

@@ -100,7 +100,7 @@ async fn silent(store: Arc<dyn Store>, node_id: &str, scopes: &[&str]) -> Daemon
         peers: Peers::new(
             registry.clone(),
             100,
-            HeldByPeers { scopes: blocked_by, ..HeldByPeers::default() },
+            HeldByPeers { scopes: drain_remainders, ..HeldByPeers::default() },
         ),
         registry,
         presence,

@@ -25,7 +25,7 @@ use tokio::time::{Instant, sleep};
 use tonic::{Request, Response, Status};
 
 use super::*;
-use crate::mount::{SaidAtStart, mount_alone};
+use crate::mount::{StartupAnnouncement, mount_alone};
 use pb::peer::Status as PeerStatus;
 use pb::peer_control_service_server::PeerControlService as _;
 
@@ -79,7 +79,7 @@ async fn daemon<S: Store>(store: &Arc<S>, node_id: &str, secret: &str) -> Daemon
     let lab = Lab::on(store.clone(), node_id).secret(secret).config(profile);
     let (node, presence) = lab.kinds(&[crate::KINDS, omnirelay_restoration::KINDS]).with(|node| {
         omnirelay_restoration::mount(node);
-        mount_alone(node, SaidAtStart::default())
+        mount_alone(node, StartupAnnouncement::default())
     });
     let node = node.start();
     node.loaded().await;

@@ -215,7 +215,7 @@ async fn the_trail_has_one_record_of_each_who_comes_goes_or_dies_whoever_has_not
     let audited = async |node: &str| {
         let lab = Lab::on(store.clone(), node).config(|config| config.audit.membership = true);
         let lab = lab.kinds(&[crate::KINDS]);
-        let (node, presence) = lab.with(|node| mount_alone(node, SaidAtStart::default()));
+        let (node, presence) = lab.with(|node| mount_alone(node, StartupAnnouncement::default()));
         let node = node.start();
         node.registered().await;
         (node, presence)

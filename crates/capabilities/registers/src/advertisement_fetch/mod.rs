@@ -76,15 +76,15 @@ pub struct AdvertisementFetch {
     begun: Instant,
 }
 
-/// One node that it is for this one to ask.
-struct Turn {
+/// Turn of one node to be asked by this one.
+struct FetchTurn {
     source: String,
     known: KnownNeighbour,
     held: HeldOffers,
 }
 
-/// Ending of an exchange with one node.
-struct Ended {
+/// Outcome of an exchange with one node.
+struct FetchOutcome {
     /// As metrics have it.
     result: &'static str,
     changes: usize,
@@ -94,7 +94,7 @@ struct Ended {
     kept_until: Option<Millis>,
 }
 
-impl Ended {
+impl FetchOutcome {
     fn of(result: &'static str) -> Self {
         Self { result, changes: 0, untaken: String::new(), kept_until: None }
     }
@@ -159,7 +159,7 @@ impl AdvertisementFetch {
             let asked = self.is_turn(&source, &known, &held, &fetchers);
             self.of_node(cluster, &source, |known| known.asked = asked);
             if asked {
-                turns.push(Turn { source, known, held });
+                turns.push(FetchTurn { source, known, held });
             }
         }
         let asked = turns.iter().map(|turn| self.exchange_with(cluster, turn, &room));
@@ -215,11 +215,11 @@ impl AdvertisementFetch {
     }
 
     /// Asks a node what it offers, and takes it over.
-    async fn exchange_with(&self, cluster: &str, turn: &Turn, room: &AtomicUsize) {
+    async fn exchange_with(&self, cluster: &str, turn: &FetchTurn, room: &AtomicUsize) {
         let source = &turn.source;
         let ended = timeout(EXCHANGE_WITHIN, self.try_exchange(cluster, turn, room)).await;
         match ended.unwrap_or_else(|_| Err(format!("not done within {} s", EXCHANGE_WITHIN.as_secs()))) {
-            Ok(Ended { result, changes, untaken, kept_until }) => {
+            Ok(FetchOutcome { result, changes, untaken, kept_until }) => {
                 self.parts.metrics.count(cluster, result);
                 if changes > 0 {
                     info!(source, changes, "advertisements of another mesh taken over");
@@ -242,8 +242,13 @@ impl AdvertisementFetch {
         }
     }
 
-    async fn try_exchange(&self, cluster: &str, turn: &Turn, room: &AtomicUsize) -> Result<Ended, String> {
-        let Turn { source, known, held } = turn;
+    async fn try_exchange(
+        &self,
+        cluster: &str,
+        turn: &FetchTurn,
+        room: &AtomicUsize,
+    ) -> Result<FetchOutcome, String> {
+        let FetchTurn { source, known, held } = turn;
         let offered = held.offered();
         let digests = RangeDigests::of(&offered);
         let wants_list = self.of_cluster(cluster, |known| known.wants_list());
@@ -256,14 +261,14 @@ impl AdvertisementFetch {
         let mut taking =
             OfferReceiver { exchange, source, held, offered, room, group, opened_until, changes: 0, untaken };
         match (answer.ready, answer.same) {
-            (false, _) => return Ok(Ended::of("not_ready")),
+            (false, _) => return Ok(FetchOutcome::of("not_ready")),
             (true, true) => {}
             (true, false) => {
                 let mut from = 0;
                 while (from as usize) < PARTS {
                     let answer = known.way.fetch(&digests, from).await?;
                     if !answer.ready {
-                        return Ok(Ended::of("not_ready"));
+                        return Ok(FetchOutcome::of("not_ready"));
                     }
                     taking.take(&answer).await?;
                     from = answer.next;
@@ -275,7 +280,7 @@ impl AdvertisementFetch {
             taking.untaken.map(|(count, why)| format!("{count} of its registers are not taken: {why}"));
         let (changes, untaken) = (taking.changes, untaken.unwrap_or_default());
         let kept_until = self.confirm(held).await.max(taking.opened_until);
-        Ok(Ended { result, changes, untaken, kept_until })
+        Ok(FetchOutcome { result, changes, untaken, kept_until })
     }
 
     /// Keeps what was found to be true from running out, and says until when.

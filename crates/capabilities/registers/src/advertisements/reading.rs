@@ -91,7 +91,7 @@ pub fn available(pool: &Pool, sources: &[String], wanted: &[String]) -> Vec<pb::
     let is_wanted = |source: &str, register: &str| {
         is_among(sources, source) && wanted.binary_search_by(|id| id.as_str().cmp(register)).is_ok()
     };
-    let mut registers: BTreeMap<String, Gathered> = BTreeMap::new();
+    let mut registers: BTreeMap<String, GatheredRegister> = BTreeMap::new();
     for shown in gather(pool, is_wanted).into_iter().filter(|shown| shown.is_public) {
         registers.entry(shown.register_id.clone()).or_default().add(shown, node);
     }
@@ -100,7 +100,7 @@ pub fn available(pool: &Pool, sources: &[String], wanted: &[String]) -> Vec<pb::
 
 /// Register as it is gathered from its advertisements.
 #[derive(Default)]
-struct Gathered {
+struct GatheredRegister {
     register: pb::AvailableRegister,
     sources: BTreeSet<String>,
     others: BTreeSet<String>,
@@ -111,7 +111,7 @@ struct Gathered {
     described_here: bool,
 }
 
-impl Gathered {
+impl GatheredRegister {
     fn add(&mut self, shown: pb::Advertisement, node: &str) {
         let here = shown.source == node;
         let state = shown.sync_state();

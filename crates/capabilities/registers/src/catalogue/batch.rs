@@ -16,8 +16,8 @@ use omnirelay_wire::rpc::register_service;
 use prost::Message;
 use tonic::Response;
 
-use super::bulk::{Bulk, Done, PieceAnswer, failure};
-use super::change::{Change, refused};
+use super::bulk::{BulkCall, BulkResult, PieceAnswer, failure};
+use super::change::{RegisterEdit, refused};
 use super::{REGISTER, Registers, check_id, not_found, parts, pb, register_record};
 use pb::RegisterOutcome;
 
@@ -29,7 +29,8 @@ const TEXTS_BYTES_MAX: usize = 40 * 1024;
 /// What an answer says of a register besides what is kept of it, in bytes.
 const SHOWN_BYTES: usize = 512;
 
-type Answered = Result<Response<pb::BatchRegistersResponse>, Fault>;
+/// Answer to a batch call.
+type BatchAnswer = Result<Response<pb::BatchRegistersResponse>, Fault>;
 
 impl Registers {
     /// Changes what is given of many registers, and leaves the rest.
@@ -37,7 +38,7 @@ impl Registers {
         &self,
         caller: &Caller,
         request: pb::BatchUpdateRegistersRequest,
-    ) -> Answered {
+    ) -> BatchAnswer {
         let given = RegisterChange {
             name: request.name.as_deref(),
             description: request.description.as_deref(),
@@ -49,7 +50,7 @@ impl Registers {
         };
         // What can be made of no register is told once.
         given.applied_to(&RegisterValue::default(), VersionDecrease::LeftOut).map_err(refused)?;
-        let bulk = Bulk {
+        let bulk = BulkCall {
             caller,
             action: register_service::BATCH_UPDATE.audit_action,
             node_id: self.node(&request.node_id)?,
@@ -61,7 +62,7 @@ impl Registers {
         let ids: usize = request.register_id.iter().map(|id| id.len() + 2).sum();
         let added = request.encoded_len().saturating_sub(ids);
         let change = |held: &RegisterValue| {
-            given.applied_to(held, VersionDecrease::Refused).map(Change::Put).map_err(refused)
+            given.applied_to(held, VersionDecrease::Refused).map(RegisterEdit::Put).map_err(refused)
         };
         self.batch(&bulk, added, change).await
     }
@@ -71,8 +72,8 @@ impl Registers {
         &self,
         caller: &Caller,
         request: pb::BatchDeleteRegistersRequest,
-    ) -> Answered {
-        let bulk = Bulk {
+    ) -> BatchAnswer {
+        let bulk = BulkCall {
             caller,
             action: register_service::BATCH_DELETE.audit_action,
             node_id: self.node(&request.node_id)?,
@@ -81,16 +82,16 @@ impl Registers {
             dry_run: request.dry_run,
             hash: request_hash(&request),
         };
-        self.batch(&bulk, 0, |_| Ok(Change::Delete)).await
+        self.batch(&bulk, 0, |_| Ok(RegisterEdit::Delete)).await
     }
 
     /// Carries out what `change` makes of each register, which becomes at most `added` bytes longer.
     async fn batch(
         &self,
-        bulk: &Bulk<'_>,
+        bulk: &BulkCall<'_>,
         added: usize,
-        change: impl Fn(&RegisterValue) -> Result<Change, Fault>,
-    ) -> Answered {
+        change: impl Fn(&RegisterValue) -> Result<RegisterEdit, Fault>,
+    ) -> BatchAnswer {
         check_reason(bulk.reason)?;
         check_ids(&bulk.ids)?;
         self.registry.ready_for("").await?;
@@ -106,7 +107,7 @@ impl Registers {
         let decide = |piece: &Range<usize>, reader: &DecisionReader<'_>| {
             self.decide_batch(bulk, piece, reader, &change)
         };
-        let Done { mut answer, cursor, advertised } = self.carry_out_all(bulk, &sizes, decide).await?;
+        let BulkResult { mut answer, cursor, advertised } = self.carry_out_all(bulk, &sizes, decide).await?;
         SCHEMA_VERSION.clone_into(&mut answer.schema_version);
         answer.dry_run = bulk.dry_run;
         answer.advertised = advertised;
@@ -119,10 +120,10 @@ impl Registers {
 
     fn decide_batch(
         &self,
-        bulk: &Bulk<'_>,
+        bulk: &BulkCall<'_>,
         piece: &Range<usize>,
         reader: &DecisionReader<'_>,
-        change: &impl Fn(&RegisterValue) -> Result<Change, Fault>,
+        change: &impl Fn(&RegisterValue) -> Result<RegisterEdit, Fault>,
     ) -> Result<MutationDecision<pb::BatchRegistersResponse>, Fault> {
         let (mut writes, mut changes) = (Vec::new(), Vec::new());
         let mut answer = pb::BatchRegistersResponse { advertised: true, ..Default::default() };
@@ -169,12 +170,12 @@ fn check_ids(ids: &[&str]) -> Result<(), Fault> {
     }
 }
 
-/// Adds one register.
-trait Add {
+/// Collector of the outcomes of single registers.
+trait OutcomeCollector {
     fn add(&mut self, register_id: &str, change: pb::RegisterChange);
 }
 
-impl Add for pb::BatchRegistersResponse {
+impl OutcomeCollector for pb::BatchRegistersResponse {
     fn add(&mut self, register_id: &str, change: pb::RegisterChange) {
         let count = if change.changed { &mut self.changed } else { &mut self.unchanged };
         *count += 1;
@@ -184,7 +185,7 @@ impl Add for pb::BatchRegistersResponse {
 }
 
 impl PieceAnswer for pb::BatchRegistersResponse {
-    type Form = BatchForm;
+    type Form = BatchCompletion;
 
     fn cursor(&self) -> &str {
         &self.cursor
@@ -212,9 +213,9 @@ impl PieceAnswer for pb::BatchRegistersResponse {
 }
 
 /// Completion of the answer of a batch.
-pub(super) struct BatchForm;
+pub(super) struct BatchCompletion;
 
-impl AnswerCompletion for BatchForm {
+impl AnswerCompletion for BatchCompletion {
     type Answer = pb::BatchRegistersResponse;
 
     fn set_cursor(answer: &mut pb::BatchRegistersResponse, cursor: Cursor) {

@@ -20,8 +20,8 @@ const PIECE_WRITES_MAX: usize = 255;
 /// have, the rest is for what somebody else may have written meanwhile.
 const PIECE_BYTES_MAX: usize = 6 * 1024 * 1024;
 
-/// A call about many registers that was found to be in order.
-pub(super) struct Bulk<'a> {
+/// Call about many registers that was found to be in order.
+pub(super) struct BulkCall<'a> {
     pub caller: &'a Caller,
     pub action: &'static str,
     pub node_id: &'a str,
@@ -48,9 +48,9 @@ pub(super) trait PieceAnswer: Message + Default + Clone {
     fn fail(&mut self, failures: Vec<pb::ItemFailure>);
 }
 
-/// Outcome of a call so far.
+/// Progress of a bulk call: its outcome so far.
 #[derive(Default)]
-struct Outcome<A> {
+struct BulkProgress<A> {
     answer: A,
     /// Why the first of the pieces that failed did.
     refused: Option<Fault>,
@@ -63,8 +63,8 @@ struct Outcome<A> {
     cursor: String,
 }
 
-/// Result of a call.
-pub(super) struct Done<A> {
+/// Result of a bulk call.
+pub(super) struct BulkResult<A> {
     pub answer: A,
     /// Where the registry stands after it.
     pub cursor: String,
@@ -79,15 +79,15 @@ impl Registers {
     /// Why nothing at all was done.
     pub(super) async fn carry_out_all<A: PieceAnswer>(
         &self,
-        bulk: &Bulk<'_>,
+        bulk: &BulkCall<'_>,
         sizes: &[usize],
         decide: impl Fn(&Range<usize>, &DecisionReader<'_>) -> Result<MutationDecision<A>, Fault>,
-    ) -> Result<Done<A>, Fault> {
-        let mut outcome = Outcome::default();
+    ) -> Result<BulkResult<A>, Fault> {
+        let mut outcome = BulkProgress::default();
         for piece in bulk.cut(sizes) {
             self.carry_out(bulk, piece, &decide, &mut outcome).await;
         }
-        let Outcome { answer, refused, done, to_push, cursor, .. } = outcome;
+        let BulkProgress { answer, refused, done, to_push, cursor, .. } = outcome;
         if let Some(fault) = refused.filter(|_| !done) {
             return Err(fault);
         }
@@ -97,16 +97,16 @@ impl Registers {
             Some(cursor) => own && !bulk.dry_run && self.wait_for_pool(&cursor).await,
         };
         let cursor = if cursor.is_empty() { head_cursor(self.registry.view()) } else { cursor };
-        Ok(Done { answer, cursor, advertised })
+        Ok(BulkResult { answer, cursor, advertised })
     }
 
     /// Carries one piece out, unless the store is known to be out of reach.
     async fn carry_out<A: PieceAnswer>(
         &self,
-        bulk: &Bulk<'_>,
+        bulk: &BulkCall<'_>,
         piece: Range<usize>,
         decide: &impl Fn(&Range<usize>, &DecisionReader<'_>) -> Result<MutationDecision<A>, Fault>,
-        outcome: &mut Outcome<A>,
+        outcome: &mut BulkProgress<A>,
     ) {
         if let Some(fault) = &outcome.out_of_reach {
             return outcome.answer.fail(bulk.failures(piece, fault));
@@ -129,7 +129,7 @@ impl Registers {
 
     async fn piece<A: PieceAnswer>(
         &self,
-        bulk: &Bulk<'_>,
+        bulk: &BulkCall<'_>,
         piece: &Range<usize>,
         decide: &impl Fn(&Range<usize>, &DecisionReader<'_>) -> Result<MutationDecision<A>, Fault>,
     ) -> Result<A, Fault> {
@@ -150,7 +150,7 @@ impl Registers {
     }
 }
 
-impl Bulk<'_> {
+impl BulkCall<'_> {
     /// The pieces, as places among the ids. They follow from the request alone as long as its registers are
     /// of a usual size, so that a repetition with the same key meets the answers of the first time.
     fn cut(&self, sizes: &[usize]) -> Vec<Range<usize>> {
@@ -197,7 +197,7 @@ pub(super) fn failure(register_id: &str, fault: &Fault) -> pb::ItemFailure {
     }
 }
 
-impl<A: PieceAnswer> Outcome<A> {
+impl<A: PieceAnswer> BulkProgress<A> {
     /// Adds the answer to a piece.
     fn take(&mut self, piece: A) {
         self.done = true;

@@ -43,7 +43,7 @@ impl Registers {
             remove_labels: &[],
         };
         let value = given.applied_to(&RegisterValue::default(), VersionDecrease::Refused).map_err(refused)?;
-        let asked = Asked {
+        let asked = ChangeRequest {
             caller,
             action: register_service::CREATE.audit_action,
             node_id: self.node(&request.node_id)?,
@@ -64,7 +64,7 @@ impl Registers {
             if of_node(&records, asked.node_id).len() >= REGISTERS_MAX {
                 return Err(too_many(asked.node_id));
             }
-            Ok(Change::Put(value.clone()))
+            Ok(RegisterEdit::Put(value.clone()))
         };
         self.change(&asked, decide).await
     }
@@ -85,7 +85,7 @@ impl Registers {
             set_labels: Some(&request.set_labels),
             remove_labels: &request.remove_labels,
         };
-        let asked = Asked {
+        let asked = ChangeRequest {
             caller,
             action: register_service::UPDATE.audit_action,
             node_id: self.node(&request.node_id)?,
@@ -98,7 +98,7 @@ impl Registers {
         let decide = |_: &DecisionReader<'_>, found: Option<&Arc<ViewRecord>>| {
             let held = found.ok_or_else(|| not_found(asked.node_id, asked.register_id))?;
             let held = held.value::<RegisterValue>().unwrap_or_default();
-            given.applied_to(&held, VersionDecrease::Refused).map(Change::Put).map_err(refused)
+            given.applied_to(&held, VersionDecrease::Refused).map(RegisterEdit::Put).map_err(refused)
         };
         self.change(&asked, decide).await
     }
@@ -110,7 +110,7 @@ impl Registers {
         request: pb::DeleteRegisterRequest,
     ) -> Result<Response<pb::RegisterChange>, Fault> {
         let hash = request_hash(&request);
-        let asked = Asked {
+        let asked = ChangeRequest {
             caller,
             action: register_service::DELETE.audit_action,
             node_id: self.node(&request.node_id)?,
@@ -121,7 +121,7 @@ impl Registers {
             hash,
         };
         let decide = |_: &DecisionReader<'_>, found: Option<&Arc<ViewRecord>>| {
-            found.map(|_| Change::Delete).ok_or_else(|| not_found(asked.node_id, asked.register_id))
+            found.map(|_| RegisterEdit::Delete).ok_or_else(|| not_found(asked.node_id, asked.register_id))
         };
         self.change(&asked, decide).await
     }
@@ -129,8 +129,8 @@ impl Registers {
     /// Carries out what `decide` makes of the register as it is, and waits a moment for the pool.
     async fn change(
         &self,
-        asked: &Asked<'_>,
-        decide: impl Fn(&DecisionReader<'_>, Option<&Arc<ViewRecord>>) -> Result<Change, Fault>,
+        asked: &ChangeRequest<'_>,
+        decide: impl Fn(&DecisionReader<'_>, Option<&Arc<ViewRecord>>) -> Result<RegisterEdit, Fault>,
     ) -> Result<Response<pb::RegisterChange>, Fault> {
         check_id(asked.register_id)?;
         check_reason(asked.reason)?;
@@ -163,16 +163,16 @@ impl Registers {
         &self,
         id: &RecordId,
         found: Option<&ViewRecord>,
-        change: Change,
+        change: RegisterEdit,
     ) -> MutationDecision<pb::RegisterChange> {
         let held = found.and_then(ViewRecord::value::<RegisterValue>);
         let before = held.as_deref();
         let (after, write) = match change {
-            Change::Put(after) => {
+            RegisterEdit::Put(after) => {
                 let write = put(id.clone(), &after);
                 (Some(after), write)
             }
-            Change::Delete => (None, Write::Delete { id: id.clone() }),
+            RegisterEdit::Delete => (None, Write::Delete { id: id.clone() }),
         };
         let changes = match &after {
             Some(after) => differences(before, after),
@@ -226,14 +226,14 @@ impl Registers {
     }
 }
 
-/// Change of a register.
-pub(super) enum Change {
+/// Edit of the record of a register.
+pub(super) enum RegisterEdit {
     Put(RegisterValue),
     Delete,
 }
 
-/// Parts of the request that all changes of one register have in common.
-struct Asked<'a> {
+/// Request of a change: the parts that all changes of one register have in common.
+struct ChangeRequest<'a> {
     caller: &'a Caller,
     action: &'static str,
     node_id: &'a str,
@@ -244,7 +244,7 @@ struct Asked<'a> {
     hash: u64,
 }
 
-impl Asked<'_> {
+impl ChangeRequest<'_> {
     fn exists(&self) -> Fault {
         let Self { node_id, register_id, .. } = self;
         let message = format!("`{node_id}` hosts a register `{register_id}` already");

@@ -17,7 +17,7 @@ use omnirelay_wire::rpc::register_service;
 use prost::Message;
 use tonic::Response;
 
-use super::bulk::{Bulk, Done, PieceAnswer};
+use super::bulk::{BulkCall, BulkResult, PieceAnswer};
 use super::{REGISTER, REGISTERS_MAX, Registers, of_node, pb, register_record, too_many};
 
 /// An import that was found to be in order.
@@ -45,7 +45,7 @@ impl Registers {
         let items = counting(&request.registers);
         let import = Import { node_id, registers: &request.registers, items, dry_run: request.dry_run };
         let sizes = self.plan(&import)?;
-        let bulk = Bulk {
+        let bulk = BulkCall {
             caller,
             action: register_service::IMPORT.audit_action,
             node_id,
@@ -56,7 +56,7 @@ impl Registers {
         };
         let decide =
             |piece: &Range<usize>, reader: &DecisionReader<'_>| self.decide_import(&import, piece, reader);
-        let Done { mut answer, cursor, advertised } = self.carry_out_all(&bulk, &sizes, decide).await?;
+        let BulkResult { mut answer, cursor, advertised } = self.carry_out_all(&bulk, &sizes, decide).await?;
         SCHEMA_VERSION.clone_into(&mut answer.schema_version);
         answer.dry_run = import.dry_run;
         answer.processed = import.registers.len() as u32;
@@ -155,7 +155,7 @@ fn refused(at: usize, error: &RegisterError) -> Fault {
 }
 
 impl PieceAnswer for pb::ImportRegistersResponse {
-    type Form = ImportForm;
+    type Form = ImportCompletion;
 
     fn cursor(&self) -> &str {
         &self.cursor
@@ -181,9 +181,9 @@ impl PieceAnswer for pb::ImportRegistersResponse {
 }
 
 /// Completion of the answer of an import.
-pub(super) struct ImportForm;
+pub(super) struct ImportCompletion;
 
-impl AnswerCompletion for ImportForm {
+impl AnswerCompletion for ImportCompletion {
     type Answer = pb::ImportRegistersResponse;
 
     fn set_cursor(answer: &mut pb::ImportRegistersResponse, cursor: Cursor) {

@@ -8,7 +8,7 @@ use std::time::Duration;
 use omnirelay_core::text::chain;
 use omnirelay_decisions::register::{EntryBefore, PushPlan, UnpushedEntries, brakes, plan};
 use omnirelay_identity::caller::{Caller, Scope};
-use omnirelay_node::operations::{BegunOperation, Repeat, RunningOperation};
+use omnirelay_node::operations::{BegunOperation, CallIdentity, RunningOperation};
 use omnirelay_nouns::{SCHEMA_VERSION, check_reason};
 use omnirelay_registry::mutate::request_hash;
 use omnirelay_registry::record::AuditedAction;
@@ -25,7 +25,7 @@ use tracing::{debug, warn};
 
 use super::Resync;
 use super::drive::TargetDriver;
-use super::foreign::{ForeignPool, UnknownItems};
+use super::foreign::{ForeignPool, UnlistedItems};
 use super::local::{LOCAL, outcome};
 use super::target::{NodeCatalogue, PoolTarget, ResyncOutcome, ResyncTrouble, count};
 use crate::advertisements::Resyncs as _;
@@ -48,33 +48,33 @@ const PLAN_WAIT: Duration = Duration::from_secs(2);
 pub struct QueuedResync {
     running: RunningOperation,
     place: OwnedSemaphorePermit,
-    order: Order,
+    order: ResyncOrder,
 }
 
 /// Order for a resync: what is to be done.
-struct Order {
-    to: To,
-    set: Set,
+struct ResyncOrder {
+    to: ResyncTarget,
+    set: ResyncSet,
     full: bool,
     override_brake: bool,
     batch: usize,
 }
 
 /// Pool that a resync is to push to.
-enum To {
+enum ResyncTarget {
     Local,
     Foreign(Arc<ForeignPool>),
 }
 
 /// Set of registers that a resync pushes.
-enum Set {
+enum ResyncSet {
     Catalogue,
     /// Of an operator's file; the items were checked.
     File(Vec<pb::AdvertisedRegister>),
 }
 
-/// A set as it is when it is planned or pushed.
-struct Gathered<'a> {
+/// Set of items as it is when it is planned or pushed.
+struct PushSet<'a> {
     producer: Producer,
     items: Cow<'a, [pb::AdvertisedRegister]>,
     /// Registers that stay whatever is asked for: nobody knows what they are.
@@ -83,9 +83,9 @@ struct Gathered<'a> {
     why: Box<dyn Fn(&str) -> &'static str + Send>,
 }
 
-impl Order {
+impl ResyncOrder {
     /// What becomes of what the pool holds beside the set.
-    fn rest(&self, set: &Gathered<'_>, held: &BTreeMap<String, EntryBefore>) -> UnpushedEntries {
+    fn rest(&self, set: &PushSet<'_>, held: &BTreeMap<String, EntryBefore>) -> UnpushedEntries {
         match (self.full, set.unknown.is_empty()) {
             (false, _) => UnpushedEntries::Stays,
             (true, true) => UnpushedEntries::WithdrawAll,
@@ -99,27 +99,27 @@ impl Order {
     ///
     /// # Errors
     /// `REMOVES_TOO_MANY`.
-    fn beside(&self, set: &Gathered<'_>) -> Result<UnknownItems, Fault> {
+    fn beside(&self, set: &PushSet<'_>) -> Result<UnlistedItems, Fault> {
         if !self.full || !set.unknown.is_empty() {
-            return Ok(UnknownItems::Stays);
+            return Ok(UnlistedItems::Keep);
         }
         if !set.items.is_empty() || self.override_brake {
-            return Ok(UnknownItems::Goes);
+            return Ok(UnlistedItems::Remove);
         }
         let message = "nothing is to be advertised, so this would withdraw everything there";
         Err(Fault::new(reasons::REMOVES_TOO_MANY, message)
             .hint("look at the plan with --dry-run; --yes withdraws them all the same"))
     }
 
-    fn gathered(&self, resync: &Resync) -> Gathered<'_> {
+    fn gathered(&self, resync: &Resync) -> PushSet<'_> {
         match &self.set {
-            Set::Catalogue => {
+            ResyncSet::Catalogue => {
                 let catalogue = NodeCatalogue::read(&resync.parts.registry);
                 let (items, unknown) = (Cow::Owned(catalogue.items()), catalogue.unknown.clone());
                 let why = Box::new(move |id: &str| catalogue.why_stray(id));
-                Gathered { producer: Producer::catalogue(), items, unknown, why }
+                PushSet { producer: Producer::catalogue(), items, unknown, why }
             }
-            Set::File(items) => Gathered {
+            ResyncSet::File(items) => PushSet {
                 producer: Producer::file(),
                 items: Cow::Borrowed(items),
                 unknown: BTreeSet::new(),
@@ -145,7 +145,7 @@ impl Resync {
         check_reason(&request.reason)?;
         let (dry_run, reason) = (request.dry_run, request.reason.clone());
         let key = caller.idempotency_key.as_deref().filter(|_| !dry_run);
-        let repeat = key.map(|key| Repeat::new(ACTION, &caller.principal, key, request_hash(&request)));
+        let repeat = key.map(|key| CallIdentity::new(ACTION, &caller.principal, key, request_hash(&request)));
         let before = match repeat {
             Some(repeat) => self.parts.operations.begun_by(repeat)?,
             None => None,
@@ -177,8 +177,8 @@ impl Resync {
         caller: &Caller,
         planned: &pb::ResyncPlan,
         reason: &str,
-        order: Order,
-        repeat: Option<Repeat>,
+        order: ResyncOrder,
+        repeat: Option<CallIdentity>,
     ) -> Result<Operation, Fault> {
         let Ok(place) = self.places.clone().try_acquire_owned() else {
             let message = format!("{WAITING_MAX} resyncs wait for their turn already");
@@ -202,7 +202,7 @@ impl Resync {
         Ok(operation)
     }
 
-    fn order(&self, caller: &Caller, request: pb::ResyncRequest) -> Result<Order, Fault> {
+    fn order(&self, caller: &Caller, request: pb::ResyncRequest) -> Result<ResyncOrder, Fault> {
         let batch = match request.batch_size as usize {
             0 => BATCH_MAX,
             asked if asked <= BATCH_ASKED_MAX => asked.min(BATCH_MAX),
@@ -219,11 +219,12 @@ impl Resync {
             return Err(Fault::invalid(what));
         }
         let to = match request.peer.as_str() {
-            "" => To::Local,
-            peer => To::Foreign(self.pool_at(caller, peer)?),
+            "" => ResyncTarget::Local,
+            peer => ResyncTarget::Foreign(self.pool_at(caller, peer)?),
         };
-        let set = if request.from_file { Set::File(request.advertisements) } else { Set::Catalogue };
-        Ok(Order { to, set, full: request.full, override_brake: request.override_brake, batch })
+        let set =
+            if request.from_file { ResyncSet::File(request.advertisements) } else { ResyncSet::Catalogue };
+        Ok(ResyncOrder { to, set, full: request.full, override_brake: request.override_brake, batch })
     }
 
     /// The pool at an address: one that is pushed to anyway, another of the configuration, or any that an administrator names.
@@ -251,10 +252,10 @@ impl Resync {
         Ok(Arc::new(ForeignPool::named_by_caller(registry, url, tls, every, self.reach.clone())))
     }
 
-    async fn plan(&self, order: &Order) -> Result<pb::ResyncPlan, Fault> {
+    async fn plan(&self, order: &ResyncOrder) -> Result<pb::ResyncPlan, Fault> {
         let set = order.gathered(self);
         match &order.to {
-            To::Foreign(pool) => {
+            ResyncTarget::Foreign(pool) => {
                 order.beside(&set)?;
                 let ids =
                     set.items.iter().map(|item| planned(Action::Add, &item.register_id, "sent as it is"));
@@ -265,7 +266,7 @@ impl Resync {
                     ..pb::ResyncPlan::default()
                 })
             }
-            To::Local => {
+            ResyncTarget::Local => {
                 self.compare().await;
                 let held = self.parts.pool.held(&set.producer);
                 let plan = plan(&held, &set.items, &order.rest(&set, &held));
@@ -318,8 +319,8 @@ impl Resync {
     pub(super) async fn carry_out_one(self: Arc<Self>, job: QueuedResync) {
         let QueuedResync { running, place, order } = job;
         let name = match &order.to {
-            To::Local => LOCAL,
-            To::Foreign(pool) => pool.name(),
+            ResyncTarget::Local => LOCAL,
+            ResyncTarget::Foreign(pool) => pool.name(),
         };
         let line = self.lines.iter().find(|line| line.target.name() == name);
         let turn = line.map_or(&self.elsewhere, |line| &line.turn);
@@ -333,14 +334,19 @@ impl Resync {
         running.go();
         running.say(format!("pushes to {name}"));
         // What a file says is not how far the catalogue has come.
-        let line = line.filter(|_| matches!(order.set, Set::Catalogue));
+        let line = line.filter(|_| matches!(order.set, ResyncSet::Catalogue));
         match &order.to {
-            To::Local => self.push_local(running, &order, line).await,
-            To::Foreign(pool) => self.push_foreign(running, &order, pool, line).await,
+            ResyncTarget::Local => self.push_local(running, &order, line).await,
+            ResyncTarget::Foreign(pool) => self.push_foreign(running, &order, pool, line).await,
         }
     }
 
-    async fn push_local(&self, running: RunningOperation, order: &Order, line: Option<&Arc<TargetDriver>>) {
+    async fn push_local(
+        &self,
+        running: RunningOperation,
+        order: &ResyncOrder,
+        line: Option<&Arc<TargetDriver>>,
+    ) {
         let now = || self.parts.registry.view().now();
         let set = order.gathered(self);
         let held = self.parts.pool.held(&set.producer);
@@ -379,7 +385,7 @@ impl Resync {
     async fn push_foreign(
         &self,
         running: RunningOperation,
-        order: &Order,
+        order: &ResyncOrder,
         pool: &ForeignPool,
         line: Option<&Arc<TargetDriver>>,
     ) {
@@ -391,8 +397,8 @@ impl Resync {
         };
         let push = async {
             match order.set {
-                Set::Catalogue => pool.push(&set.items, beside).await,
-                Set::File(_) => pool.hand_over(&set.items, beside).await,
+                ResyncSet::Catalogue => pool.push(&set.items, beside).await,
+                ResyncSet::File(_) => pool.hand_over(&set.items, beside).await,
             }
         };
         if let Some(line) = line {
@@ -470,7 +476,7 @@ fn finish_fault(running: RunningOperation, fault: &Fault) {
 }
 
 /// Refuses to withdraw most of what there is unless that is said.
-fn check_brake(plan: &PushPlan, entries: usize, order: &Order) -> Result<(), Fault> {
+fn check_brake(plan: &PushPlan, entries: usize, order: &ResyncOrder) -> Result<(), Fault> {
     let removals = plan.remove.len();
     if order.override_brake || !brakes(removals, entries) {
         return Ok(());

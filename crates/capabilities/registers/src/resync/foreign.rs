@@ -10,7 +10,7 @@ use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 use omnirelay_core::text::{chain, innermost, is_unseen};
 use omnirelay_decisions::register::check_register_id;
-use omnirelay_decisions::strays::WithdrawalLimit;
+use omnirelay_decisions::strays::StrayWithdrawal;
 use omnirelay_identity::client::LiveTlsClient;
 use omnirelay_identity::connector::{LiveHttpClient, LiveTlsConnector, PostError};
 use omnirelay_identity::reach::AddressReach;
@@ -40,7 +40,7 @@ const HIDES_MAX: usize = 16;
 /// A register as the peer service takes it.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Item<'a> {
+struct PeerServiceItem<'a> {
     register_id: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     name: Option<&'a str>,
@@ -51,28 +51,30 @@ struct Item<'a> {
     latest_docket_version: u64,
 }
 
+/// Body of a push of many registers.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Bulk<'a> {
-    advertisements: Vec<Item<'a>>,
+struct BulkPush<'a> {
+    advertisements: Vec<PeerServiceItem<'a>>,
     full_sync: bool,
 }
 
+/// Body of a push of whether one register is public.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Single {
+struct VisibilityPush {
     is_public: bool,
 }
 
-/// Treatment by the pool of the items that it has beside the pushed set.
+/// Treatment of the items that the pool has and the pushed set does not list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum UnknownItems {
-    Stays,
-    Goes,
+pub enum UnlistedItems {
+    Keep,
+    Remove,
 }
 
 /// Items that this daemon has pushed to the pool since it started, by id.
-type Sent = BTreeMap<String, pb::AdvertisedRegister>;
+type SentItems = BTreeMap<String, pb::AdvertisedRegister>;
 
 /// A pool of others.
 pub struct ForeignPool {
@@ -83,7 +85,7 @@ pub struct ForeignPool {
     every: Duration,
     /// Whether what it answers is told, besides counts: where a caller has named it, that is nobody's to read.
     tells: bool,
-    sent: Mutex<Sent>,
+    sent: Mutex<SentItems>,
 }
 
 impl ForeignPool {
@@ -111,7 +113,7 @@ impl ForeignPool {
     pub async fn push(
         &self,
         items: &[pb::AdvertisedRegister],
-        beside: UnknownItems,
+        beside: UnlistedItems,
     ) -> Result<ResyncOutcome, ResyncTrouble> {
         let outcome = self.hand_over(items, beside).await?;
         let counts = &outcome.counts;
@@ -121,7 +123,7 @@ impl ForeignPool {
             outcome.failed.iter().any(|failed| failed.register_id.is_empty() || failed.register_id == id)
         };
         let mut after = sent.clone();
-        if beside == UnknownItems::Goes {
+        if beside == UnlistedItems::Remove {
             after.retain(|id, _| failed(id));
         }
         after.extend(items.iter().map(|item| (item.register_id.clone(), item.clone())));
@@ -135,11 +137,11 @@ impl ForeignPool {
     pub async fn hand_over(
         &self,
         items: &[pb::AdvertisedRegister],
-        beside: UnknownItems,
+        beside: UnlistedItems,
     ) -> Result<ResyncOutcome, ResyncTrouble> {
-        let bulk = Bulk {
+        let bulk = BulkPush {
             advertisements: items.iter().map(item_of).collect(),
-            full_sync: beside == UnknownItems::Goes,
+            full_sync: beside == UnlistedItems::Remove,
         };
         let body = encoded(&bulk)?;
         if body.len() > BODY_BYTES_MAX {
@@ -150,13 +152,13 @@ impl ForeignPool {
             return Err(ResyncTrouble { message, failing: FailureWeight::Refused });
         }
         let answer = self.post("api/registers/bulk-advertise", body).await?;
-        let Answer { counts, failed } = Answer::of(&answer, self.tells)?;
+        let BulkAnswer { counts, failed } = BulkAnswer::of(&answer, self.tells)?;
         let changed = counts.added + counts.updated + counts.removed > 0;
         Ok(ResyncOutcome { counts, pushed: items.len(), failed, changed, ..ResyncOutcome::default() })
     }
 
     async fn hide(&self, id: &str) -> Result<(), ResyncTrouble> {
-        let body = encoded(&Single { is_public: false })?;
+        let body = encoded(&VisibilityPush { is_public: false })?;
         self.post(&format!("api/registers/{id}/advertise"), body).await?;
         self.sent.lock().remove(id);
         Ok(())
@@ -182,7 +184,7 @@ impl ForeignPool {
     }
 
     /// What goes of what was pushed before; what was deleted is not known while the store is away.
-    async fn dare(&self, catalogue: &NodeCatalogue, items: &[pb::AdvertisedRegister]) -> WithdrawalLimit {
+    async fn dare(&self, catalogue: &NodeCatalogue, items: &[pb::AdvertisedRegister]) -> StrayWithdrawal {
         let (entries, strays) = {
             let sent = self.sent.lock();
             let set: BTreeSet<&String> = items.iter().map(|item| &item.register_id).collect();
@@ -190,7 +192,7 @@ impl ForeignPool {
         };
         catalogue.dare(&self.registry, entries, &strays).await.unwrap_or_else(|error| {
             debug!(pool = self.name, error = %chain(&error), "traces of deletions could not be read");
-            WithdrawalLimit { withdraw: BTreeSet::new(), drifted: (&strays - &catalogue.unknown).len() }
+            StrayWithdrawal { withdraw: BTreeSet::new(), drifted: (&strays - &catalogue.unknown).len() }
         })
     }
 
@@ -228,12 +230,12 @@ impl PoolTarget for ForeignPool {
         let dared = self.dare(catalogue, &items).await;
         let all_known = dared.drifted == 0 && catalogue.unknown.is_empty();
         if all_known && self.is_known(catalogue).await {
-            return self.push(&items, UnknownItems::Goes).await;
+            return self.push(&items, UnlistedItems::Remove).await;
         }
         for id in &dared.withdraw {
             self.hide(id).await?;
         }
-        let outcome = self.push(&items, UnknownItems::Stays).await?;
+        let outcome = self.push(&items, UnlistedItems::Keep).await?;
         Ok(ResyncOutcome {
             drifted: dared.drifted,
             changed: outcome.changed || !dared.withdraw.is_empty(),
@@ -260,7 +262,7 @@ impl PoolTarget for ForeignPool {
         let mut outcome = ResyncOutcome::default();
         if !items.is_empty() {
             // The call for one register tells neither its name nor how far it has come.
-            outcome = self.push(&items, UnknownItems::Stays).await?;
+            outcome = self.push(&items, UnlistedItems::Keep).await?;
         }
         outcome.counts.processed = count(ids.len());
         outcome.counts.removed += count(hidden.len());
@@ -274,8 +276,8 @@ fn encoded(body: &impl Serialize) -> Result<Vec<u8>, ResyncTrouble> {
     serde_json::to_vec(body).map_err(|error| ResyncTrouble::away(chain(&error)))
 }
 
-fn item_of(item: &pb::AdvertisedRegister) -> Item<'_> {
-    Item {
+fn item_of(item: &pb::AdvertisedRegister) -> PeerServiceItem<'_> {
+    PeerServiceItem {
         register_id: &item.register_id,
         name: item.name.as_deref(),
         description: item.description.as_deref(),
@@ -314,13 +316,13 @@ async fn read_some(mut body: Incoming) -> Result<Vec<u8>, ResyncTrouble> {
 }
 
 /// Answer of a peer service to a bulk call.
-struct Answer {
+struct BulkAnswer {
     counts: pb::SyncCounts,
     /// What it refused. A peer service that counts only has one without a register.
     failed: Vec<pb::ItemFailure>,
 }
 
-impl Answer {
+impl BulkAnswer {
     /// A count that is missing is 0.
     fn of(answer: &[u8], tells: bool) -> Result<Self, ResyncTrouble> {
         let Ok(Value::Object(fields)) = serde_json::from_slice(answer) else {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use omnirelay_core::text::chain;
 use omnirelay_decisions::register::{EntryBefore, UnpushedEntries, plan};
-use omnirelay_decisions::strays::WithdrawalLimit;
+use omnirelay_decisions::strays::StrayWithdrawal;
 use omnirelay_registry::Registry;
 use omnirelay_store::StoreError;
 use omnirelay_wire::fault::Fault;
@@ -81,7 +81,7 @@ impl LocalPoolTarget {
         &self,
         catalogue: &NodeCatalogue,
         items: &[pb::AdvertisedRegister],
-    ) -> Result<WithdrawalLimit, StoreError> {
+    ) -> Result<StrayWithdrawal, StoreError> {
         self.pool.compare_with_store().await?;
         let held = self.pool.held(&Producer::catalogue());
         let strays = plan(&held, items, &UnpushedEntries::WithdrawAll).remove;

@@ -48,8 +48,8 @@ use target::PoolTarget;
 /// How often is looked whether the node is registered.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 
-/// Says in which session the node is registered now; `None`: in none.
-pub type Session = Arc<dyn Fn() -> Option<u64> + Send + Sync>;
+/// Lookup of the session in which the node is registered now; `None`: in none.
+pub type SessionLookup = Arc<dyn Fn() -> Option<u64> + Send + Sync>;
 
 /// Settings of resyncs: how often is pushed, and where to.
 #[derive(Clone, Debug)]
@@ -81,7 +81,7 @@ pub struct ResyncParts {
     pub metrics: Arc<RegistersMetrics>,
     /// TLS with pools of others that a resync names.
     pub tls: Arc<LiveTlsClient>,
-    pub session: Session,
+    pub session: SessionLookup,
     pub count_pool: CountPool,
 }
 
@@ -104,9 +104,9 @@ pub struct Resync {
     waiting: Mutex<mpsc::Receiver<QueuedResync>>,
 }
 
-/// State that is looked at to know when to push again at once.
+/// Triggers of a push at once: the state whose change is one.
 #[derive(Clone, Copy, PartialEq, Eq)]
-struct Seen {
+struct PushTriggers {
     session: Option<u64>,
     silent: bool,
     epoch: Epoch,
@@ -221,7 +221,7 @@ impl Resync {
         let look = || {
             let now = self.seen();
             // Without a session there is nothing to do until there is the next.
-            let now = Seen { session: now.session.or(before.session), ..now };
+            let now = PushTriggers { session: now.session.or(before.session), ..now };
             let returned = before.silent && !now.silent;
             if returned || now.session != before.session || now.epoch != before.epoch {
                 self.push_all();
@@ -232,9 +232,9 @@ impl Resync {
         self.parts.registry.react(|_| self.seen(), look).await;
     }
 
-    fn seen(&self) -> Seen {
+    fn seen(&self) -> PushTriggers {
         let view = self.parts.registry.view();
-        Seen {
+        PushTriggers {
             session: (self.parts.session)(),
             silent: self.parts.registry.is_away(),
             epoch: view.head().epoch,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use omnirelay_decisions::register::advertisement_of;
-use omnirelay_decisions::strays::{StrayCounts, WithdrawalLimit, dare};
+use omnirelay_decisions::strays::{StrayCounts, StrayWithdrawal, limit_withdrawal};
 use omnirelay_registry::Registry;
 use omnirelay_registry::follow::in_time;
 use omnirelay_registry::view::RegistryHead;
@@ -148,7 +148,7 @@ impl NodeCatalogue {
         registry: &Registry,
         entries: usize,
         strays: &BTreeSet<String>,
-    ) -> Result<WithdrawalLimit, StoreError> {
+    ) -> Result<StrayWithdrawal, StoreError> {
         let strays = strays - &self.unknown;
         let (mut explained, others): (BTreeSet<String>, BTreeSet<String>) =
             strays.iter().cloned().partition(|id| self.registers.contains_key(id));
@@ -156,7 +156,7 @@ impl NodeCatalogue {
             let traces = catalogue::deleted(registry, registry.node_id(), &others);
             explained.extend(in_time(TRACES_TIMEOUT, traces).await?);
         }
-        Ok(dare(StrayCounts {
+        Ok(limit_withdrawal(StrayCounts {
             entries,
             strays: &strays,
             explained: &explained,

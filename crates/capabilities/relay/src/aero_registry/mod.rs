@@ -40,10 +40,11 @@ pub struct AeroRegistrySettings {
 /// Serves `AeroRegistry`. Its clones are one, and may be served on several surfaces and called in the process.
 #[derive(Clone)]
 pub struct AeroRegistry {
-    parts: Arc<Parts>,
+    parts: Arc<AeroRegistryParts>,
 }
 
-struct Parts {
+/// Parts of the service that its clones share.
+struct AeroRegistryParts {
     registry: Arc<Registry>,
     relays: Relays,
     agents: Agents,
@@ -54,7 +55,7 @@ struct Parts {
 impl AeroRegistry {
     /// At most `watches_max` watches are served at once. Heartbeats are answered while [`Self::run`] does.
     pub fn new(registry: Arc<Registry>, settings: AeroRegistrySettings, watches_max: usize) -> Self {
-        let parts = Parts {
+        let parts = AeroRegistryParts {
             relays: Relays::new(registry.clone(), settings.relay_ttl, settings.relays_max),
             agents: Agents::new(registry.clone(), settings.agent_ttl, settings.agents_max),
             watches: NounWatches::new(registry.clone(), watches_max),

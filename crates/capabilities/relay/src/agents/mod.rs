@@ -15,7 +15,7 @@ use omnirelay_nouns::listing::{self, AskedPage};
 use omnirelay_registry::Registry;
 use omnirelay_registry::mutate::request_hash;
 use omnirelay_registry::ttl_records::{
-    LifeError, REGISTRATION_MAX, TtlClaim, TtlOutcome, TtlStanding, TtlStart,
+    LifeError, NewTtlRecord, REGISTRATION_MAX, TtlClaim, TtlOutcome, TtlStanding,
 };
 use omnirelay_registry::view::{LeaseTenancy, View, ViewReading, ViewRecord};
 use omnirelay_store::{RecordId, RecordKind, StoreError};
@@ -188,7 +188,7 @@ impl Agents {
             let begin = |now| encoded(&placed_anew(relay, now, String::new()));
             let preconditions = vec![relay.unchanged()];
             let (id, ttl, epoch) = (id.clone(), self.ttl, relay.record.epoch);
-            let beginning = TtlStart { id, ttl, until, epoch, preconditions, value: &begin };
+            let beginning = NewTtlRecord { id, ttl, until, epoch, preconditions, value: &begin };
             return registry.begin_life(beginning).await;
         };
         if record.epoch != relay.record.epoch {

@@ -24,9 +24,9 @@ const COMMIT_TIMEOUT: Duration = Duration::from_secs(5);
 /// How many go in one commit: each may need two preconditions, its own version and its relay's, and the session one.
 const BATCH_MAX: usize = (COMMIT_WRITES_MAX - 1) / 2;
 
-/// State that a look has found in order: nothing new, nothing to do.
+/// Placements that a look has found in order: while nothing changes, there is nothing to do.
 #[derive(PartialEq, Eq)]
-struct Seen {
+struct CheckedPlacements {
     relays: RelayIncarnations,
     agents: Cursor,
 }
@@ -40,7 +40,7 @@ impl Agents {
     }
 
     /// Answers what it has found in order, if it has; `clean` is what the look before has.
-    async fn look(&self, clean: Option<Seen>) -> Option<Seen> {
+    async fn look(&self, clean: Option<CheckedPlacements>) -> Option<CheckedPlacements> {
         // However often agents come and go, they are read no more often.
         sleep(LOOK_EVERY).await;
         let view = self.registry.view();
@@ -48,7 +48,7 @@ impl Agents {
             return None;
         }
         // Read before the agents: what they name is older, or they have changed since.
-        let seen = Seen { relays: relays::incarnations(view), agents: view.changed(&AGENT) };
+        let seen = CheckedPlacements { relays: relays::incarnations(view), agents: view.changed(&AGENT) };
         if clean.as_ref() == Some(&seen) {
             return clean;
         }

@@ -1,6 +1,6 @@
 //! Metrics that a node keeps of relays and the agents that they hold.
 
-use omnirelay_node::metrics::registrar::level;
+use omnirelay_node::metrics::registrar::gauge_value;
 
 omnirelay_node::metrics! {
     /// Metrics of relays and agents.
@@ -15,8 +15,8 @@ omnirelay_node::metrics! {
 impl AeroMetrics {
     /// Notes how many live, and of how many a heartbeat waits.
     pub fn set(&self, relays: usize, agents: usize, deferred: usize) {
-        self.relays.set(level(relays));
-        self.agents.set(level(agents));
-        self.deferred.set(level(deferred));
+        self.relays.set(gauge_value(relays));
+        self.agents.set(gauge_value(agents));
+        self.deferred.set(gauge_value(deferred));
     }
 }

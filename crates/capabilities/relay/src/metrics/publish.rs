@@ -1,6 +1,6 @@
 //! Metrics that a node keeps of the keys that it publishes for outsiders.
 
-use omnirelay_node::metrics::registrar::level;
+use omnirelay_node::metrics::registrar::gauge_value;
 
 omnirelay_node::metrics! {
     /// Metrics of published keys.
@@ -35,8 +35,8 @@ impl PublishMetrics {
 
     /// Notes how many keys stand and wait, and whether the Redis answers.
     pub fn set(&self, keys: usize, waiting: usize, is_up: bool) {
-        self.keys.set(level(keys));
-        self.waiting.set(level(waiting));
+        self.keys.set(gauge_value(keys));
+        self.waiting.set(gauge_value(waiting));
         self.up.set(i64::from(is_up));
     }
 

@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use omnirelay_node::metrics::registrar::{MetricRegistrar as _, level, retain};
+use omnirelay_node::metrics::registrar::{MetricRegistrar as _, gauge_value, retain};
 use parking_lot::Mutex;
 use prometheus::{IntCounter, IntCounterVec, IntGauge, Registry};
 use tokio::time::Instant;
@@ -66,8 +66,8 @@ impl RelayMetrics {
 
     /// Says how many sessions and streams there are.
     pub fn set(&self, sessions: usize, streams: usize) {
-        self.sessions.set(level(sessions));
-        self.streams.set(level(streams));
+        self.sessions.set(gauge_value(sessions));
+        self.streams.set(gauge_value(streams));
     }
 
     /// Takes out the series of agents that have not been there for long, which would keep newer ones from series of their own.

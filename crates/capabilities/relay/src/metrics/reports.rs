@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use omnirelay_node::metrics::registrar::level;
+use omnirelay_node::metrics::registrar::gauge_value;
 
 omnirelay_node::metrics! {
     /// Metrics of the reports to the registry.
@@ -22,7 +22,7 @@ impl ReportsMetrics {
     pub fn set(&self, is_registered: bool, failing_for: Option<Duration>, held: usize, known: usize) {
         self.registered.set(i64::from(is_registered));
         self.failing_seconds.set(failing_for.unwrap_or_default().as_secs_f64());
-        self.held.set(level(held));
-        self.known.set(level(known));
+        self.held.set(gauge_value(held));
+        self.known.set(gauge_value(known));
     }
 }

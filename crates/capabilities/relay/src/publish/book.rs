@@ -78,7 +78,7 @@ pub struct BookFull;
 pub struct WishedKeys {
     ttl: Duration,
     keys_max: usize,
-    keys: HashMap<Arc<str>, Key>,
+    keys: HashMap<Arc<str>, WishedKey>,
     /// Counts wishes, and the places in `urgent`.
     last: u64,
     /// Keys whose wish the Redis has not heard of, in the order of the wishes.
@@ -93,7 +93,8 @@ pub struct WishedKeys {
     closed: bool,
 }
 
-struct Key {
+/// Key that should stand in the Redis, or be gone from it.
+struct WishedKey {
     wish: u64,
     value: Arc<str>,
     /// What may stand in its place, the newest last.
@@ -194,7 +195,7 @@ impl WishedKeys {
         };
         self.last += 1;
         let (wish, until) = (self.last, now + self.ttl);
-        let key = self.keys.entry(name.clone()).or_insert_with(|| Key::new(value, until));
+        let key = self.keys.entry(name.clone()).or_insert_with(|| WishedKey::new(value, until));
         let was_standing = key.is_there();
         let is_other = *key.value != *value;
         if is_other {
@@ -318,7 +319,7 @@ impl WishedKeys {
     }
 
     /// The key of a step that has come to its end, unless there is a newer wish, whose turn is next.
-    fn landed(&mut self, step: &KeyStep) -> Option<&mut Key> {
+    fn landed(&mut self, step: &KeyStep) -> Option<&mut WishedKey> {
         let key = self.keys.get_mut(&step.key)?;
         key.under_way = false;
         if key.wish != step.wish {
@@ -393,14 +394,14 @@ impl WishedKeys {
         }
     }
 
-    fn edit(&mut self, name: &str, change: impl FnOnce(&mut Key)) {
+    fn edit(&mut self, name: &str, change: impl FnOnce(&mut WishedKey)) {
         if let Some(key) = self.keys.get_mut(name) {
             change(key);
         }
     }
 }
 
-impl Key {
+impl WishedKey {
     fn new(value: &str, until: Instant) -> Self {
         Self {
             wish: 0,

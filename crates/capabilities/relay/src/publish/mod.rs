@@ -22,7 +22,7 @@ use tracing::warn;
 use crate::metrics::publish::PublishMetrics;
 use book::{BookFull, WishedKeys};
 use outage::{KEYS_RUNBOOK, Outage};
-use server::{GreetedConnection, OPERATION_TIMEOUT, RedisEndpoint, ServerError};
+use server::{GreetedConnection, OPERATION_TIMEOUT, RedisConnectionError, RedisEndpoint};
 
 /// How long the Redis may take to answer at the start.
 const START_TIMEOUT: Duration = Duration::from_secs(2);
@@ -36,7 +36,7 @@ const BATCH_MAX: usize = 256;
 /// The default publishes nothing.
 #[derive(Default)]
 pub struct Publications {
-    publishing: Option<Publishing>,
+    publishing: Option<Publisher>,
 }
 
 /// Health of the publication.
@@ -52,7 +52,8 @@ pub struct PublishHealth {
     pub failing_for: Option<Duration>,
 }
 
-struct Publishing {
+/// Publisher of keys to one Redis.
+struct Publisher {
     server: RedisEndpoint,
     address: String,
     book: Mutex<WishedKeys>,
@@ -73,7 +74,7 @@ impl Publications {
             warn!(%error, address, runbook = KEYS_RUNBOOK, "keys are not published: the address of the Redis cannot be used");
             None
         });
-        let publishing = server.map(|server| Publishing {
+        let publishing = server.map(|server| Publisher {
             server,
             address,
             book: Mutex::new(WishedKeys::new(ttl, keys_max)),
@@ -153,7 +154,7 @@ impl Publications {
     }
 }
 
-impl Publishing {
+impl Publisher {
     async fn run(&self) {
         let (mut patience, mut stray) = (START_TIMEOUT, None);
         loop {
@@ -185,7 +186,7 @@ impl Publishing {
     }
 
     /// Does what is to be done; comes back when nothing will be any more.
-    async fn serve(&self, connection: &mut GreetedConnection) -> Result<(), ServerError> {
+    async fn serve(&self, connection: &mut GreetedConnection) -> Result<(), RedisConnectionError> {
         let mut heard = Instant::now();
         loop {
             let steps = self.book.lock().take(Instant::now(), BATCH_MAX);

@@ -8,13 +8,13 @@ use parking_lot::Mutex;
 use tokio::time::Instant;
 use tracing::{debug, info, warn};
 
-use super::server::ServerError;
+use super::server::RedisConnectionError;
 
 /// What an operator reads when keys are not published.
 pub const KEYS_RUNBOOK: &str = "docs/runbooks/relay.md";
 const BACKOFF: Backoff = Backoff::new(Duration::from_millis(50), Duration::from_secs(2));
 
-/// An outage is told when it begins and when it ends.
+/// Outage of the Redis, told when it begins and when it ends.
 #[derive(Default)]
 pub struct Outage(Mutex<State>);
 
@@ -27,7 +27,7 @@ struct State {
 
 impl Outage {
     /// Notes that the Redis did not answer.
-    pub fn failed(&self, address: &str, error: &ServerError) {
+    pub fn failed(&self, address: &str, error: &RedisConnectionError) {
         let mut state = self.0.lock();
         state.failures = state.failures.saturating_add(1);
         let cause = std::error::Error::source(error).map(ToString::to_string).unwrap_or_default();

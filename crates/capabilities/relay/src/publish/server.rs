@@ -52,7 +52,7 @@ pub struct RedisEndpoint {
 
 /// Reason why there is no connection, or none any more.
 #[derive(Debug, thiserror::Error)]
-pub enum ServerError {
+pub enum RedisConnectionError {
     #[error("the Redis does not answer in time")]
     Silent,
     #[error("the Redis cannot be used")]
@@ -104,15 +104,15 @@ impl RedisEndpoint {
         &self,
         stray: Option<&StrayConnection>,
         patience: Duration,
-    ) -> Result<GreetedConnection, ServerError> {
-        timeout(patience, self.greet(stray, patience)).await.unwrap_or(Err(ServerError::Silent))
+    ) -> Result<GreetedConnection, RedisConnectionError> {
+        timeout(patience, self.greet(stray, patience)).await.unwrap_or(Err(RedisConnectionError::Silent))
     }
 
     async fn greet(
         &self,
         stray: Option<&StrayConnection>,
         patience: Duration,
-    ) -> Result<GreetedConnection, ServerError> {
+    ) -> Result<GreetedConnection, RedisConnectionError> {
         let config = AsyncConnectionConfig::new()
             .set_connection_timeout(Some(patience))
             .set_response_timeout(Some(patience));
@@ -131,7 +131,10 @@ impl RedisEndpoint {
 }
 
 /// What the server says, or `None` if it would not: not everybody may ask this.
-async fn asked(connection: &mut MultiplexedConnection, command: &Cmd) -> Result<Option<String>, ServerError> {
+async fn asked(
+    connection: &mut MultiplexedConnection,
+    command: &Cmd,
+) -> Result<Option<String>, RedisConnectionError> {
     match command.query_async::<Value>(connection).await {
         Ok(value) => Ok(redis::from_redis_value(value).ok()),
         Err(error) if error.code().is_some() => {
@@ -152,7 +155,7 @@ impl GreetedConnection {
     ///
     /// # Errors
     /// Then nobody knows which of them were taken, and the connection is of no use any more.
-    pub async fn send(&mut self, steps: &[KeyStep]) -> Result<Vec<KeyOutcome>, ServerError> {
+    pub async fn send(&mut self, steps: &[KeyStep]) -> Result<Vec<KeyOutcome>, RedisConnectionError> {
         let mut all = Pipeline::with_capacity(steps.len());
         for step in steps {
             all.add_command(command(step));
@@ -165,7 +168,7 @@ impl GreetedConnection {
     ///
     /// # Errors
     /// Then the connection is of no use any more.
-    pub async fn ping(&mut self) -> Result<(), ServerError> {
+    pub async fn ping(&mut self) -> Result<(), RedisConnectionError> {
         cmd("PING").query_async::<Value>(&mut self.multiplexed).await?;
         Ok(())
     }
@@ -181,7 +184,7 @@ impl StrayConnection {
     }
 }
 
-impl From<RedisError> for ServerError {
+impl From<RedisError> for RedisConnectionError {
     fn from(error: RedisError) -> Self {
         if error.is_timeout() { Self::Silent } else { Self::Failed(error) }
     }
@@ -210,7 +213,7 @@ fn command(step: &KeyStep) -> Cmd {
     command
 }
 
-fn outcome(answer: RedisResult<Value>, step: &KeyStep) -> Result<KeyOutcome, ServerError> {
+fn outcome(answer: RedisResult<Value>, step: &KeyStep) -> Result<KeyOutcome, RedisConnectionError> {
     match answer {
         Ok(Value::Int(0)) => Ok(KeyOutcome::Others),
         Ok(_) => Ok(KeyOutcome::Done),

@@ -14,7 +14,7 @@ use omnirelay_nouns::listing::{self, AskedPage};
 use omnirelay_registry::Registry;
 use omnirelay_registry::mutate::request_hash;
 use omnirelay_registry::ttl_records::{
-    LifeError, REGISTRATION_MAX, TtlClaim, TtlOutcome, TtlStanding, TtlStart,
+    LifeError, NewTtlRecord, REGISTRATION_MAX, TtlClaim, TtlOutcome, TtlStanding,
 };
 use omnirelay_registry::view::{LeaseTenancy, View, ViewReading, ViewRecord};
 use omnirelay_store::{Precondition, RecordId, RecordKind};
@@ -203,7 +203,7 @@ impl Relays {
             // Store time never goes back, so no incarnation comes twice.
             let begin = |now: Millis| encoded(&RelayValue { incarnation: now.0, ..value.clone() });
             let (id, ttl, preconditions) = (id.clone(), self.ttl, Vec::new());
-            let beginning = TtlStart { id, ttl, until, epoch, preconditions, value: &begin };
+            let beginning = NewTtlRecord { id, ttl, until, epoch, preconditions, value: &begin };
             return registry.begin_life(beginning).await;
         };
         // Who operates the mesh says something of it, and does not become who speaks for it.

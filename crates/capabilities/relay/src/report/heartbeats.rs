@@ -31,8 +31,8 @@ struct Heartbeat {
     answer: oneshot::Sender<Result<(), Status>>,
 }
 
-/// An open stream.
-struct Open {
+/// Open stream of heartbeats.
+struct OpenHeartbeatStream {
     messages: mpsc::Sender<pb::HeartbeatAgentsRequest>,
     answers: Streaming<pb::HeartbeatAgentsResponse>,
 }
@@ -86,9 +86,9 @@ async fn send(client: AeroRegistryClient<Channel>, mut said: mpsc::Receiver<Hear
 /// Says what there is of one relay, and gives back the stream if it can go on.
 async fn say_together(
     client: &AeroRegistryClient<Channel>,
-    open: Option<Open>,
+    open: Option<OpenHeartbeatStream>,
     words: Vec<Heartbeat>,
-) -> Option<Open> {
+) -> Option<OpenHeartbeatStream> {
     match exchange(client, open, &words).await {
         Ok((open, answer)) => {
             for Heartbeat { agent_id, answer: caller, .. } in words {
@@ -112,16 +112,16 @@ async fn say_together(
 
 async fn exchange(
     client: &AeroRegistryClient<Channel>,
-    open: Option<Open>,
+    open: Option<OpenHeartbeatStream>,
     words: &[Heartbeat],
-) -> Result<(Open, pb::HeartbeatAgentsResponse), Status> {
+) -> Result<(OpenHeartbeatStream, pb::HeartbeatAgentsResponse), Status> {
     let mut open = match open {
         Some(open) => open,
         None => {
             let (messages, mut sent) = mpsc::channel(1);
             let sent = poll_fn(move |context| sent.poll_recv(context));
             let answers = client.clone().heartbeat_agents(sent).await?.into_inner();
-            Open { messages, answers }
+            OpenHeartbeatStream { messages, answers }
         }
     };
     let ended = || Status::unavailable("the registry has ended the stream of heartbeats");

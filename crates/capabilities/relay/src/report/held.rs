@@ -47,7 +47,7 @@ pub enum AgentVerdict {
 
 /// Place at which the registry has an agent, as far as it has said.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Place {
+enum AgentPlace {
     /// Nowhere: it is to be registered.
     Nowhere,
     Here,
@@ -62,7 +62,7 @@ pub struct HeldAgents {
     /// What the turns of all agents are counted from.
     origin: Instant,
     last: u64,
-    agents: HashMap<Arc<str>, Agent>,
+    agents: HashMap<Arc<str>, HeldAgent>,
     /// Agents that wait for their registration, and when each is due.
     registrations: BTreeSet<(Instant, Arc<str>)>,
     /// Agents that wait for their next heartbeat.
@@ -72,9 +72,10 @@ pub struct HeldAgents {
     nowhere: usize,
 }
 
-struct Agent {
+/// Agent that is held, and how it stands with the registry.
+struct HeldAgent {
     hold: u64,
-    place: Place,
+    place: AgentPlace,
     /// How often in a row it was not heard of.
     failures: u32,
     /// `None` while a word of it is on its way.
@@ -106,7 +107,7 @@ impl HeldAgents {
         let name = known.unwrap_or_else(|| Arc::from(agent_id));
         self.let_go(agent_id);
         self.last += 1;
-        let agent = Agent { hold: self.last, place: Place::Nowhere, failures: 0, turn: None };
+        let agent = HeldAgent { hold: self.last, place: AgentPlace::Nowhere, failures: 0, turn: None };
         self.agents.insert(name.clone(), agent);
         self.nowhere += 1;
         self.turn(&name, now);
@@ -161,21 +162,23 @@ impl HeldAgents {
                 own_turn
             }
             (AgentVerdict::Unknown, _) => now,
-            (AgentVerdict::Refused, Place::Here | Place::Elsewhere) => own_turn,
-            (AgentVerdict::Refused | AgentVerdict::Away, Place::Nowhere) => now + agent.failed(interval),
+            (AgentVerdict::Refused, AgentPlace::Here | AgentPlace::Elsewhere) => own_turn,
+            (AgentVerdict::Refused | AgentVerdict::Away, AgentPlace::Nowhere) => now + agent.failed(interval),
             // Its time to live goes on.
-            (AgentVerdict::Away, Place::Here | Place::Elsewhere) => now + agent.failed(interval / 4),
+            (AgentVerdict::Away, AgentPlace::Here | AgentPlace::Elsewhere) => {
+                now + agent.failed(interval / 4)
+            }
         };
         agent.place = match heard {
-            AgentVerdict::Yes => Place::Here,
-            AgentVerdict::Unknown => Place::Nowhere,
-            AgentVerdict::Elsewhere => Place::Elsewhere,
+            AgentVerdict::Yes => AgentPlace::Here,
+            AgentVerdict::Unknown => AgentPlace::Nowhere,
+            AgentVerdict::Elsewhere => AgentPlace::Elsewhere,
             AgentVerdict::Refused | AgentVerdict::Away => before,
         };
         let after = agent.place;
         self.count_out(before);
-        self.here += usize::from(after == Place::Here);
-        self.nowhere += usize::from(after == Place::Nowhere);
+        self.here += usize::from(after == AgentPlace::Here);
+        self.nowhere += usize::from(after == AgentPlace::Nowhere);
         self.turn(&word.agent_id, turn);
         true
     }
@@ -233,18 +236,18 @@ impl HeldAgents {
         }
     }
 
-    fn count_out(&mut self, place: Place) {
-        self.here -= usize::from(place == Place::Here);
-        self.nowhere -= usize::from(place == Place::Nowhere);
+    fn count_out(&mut self, place: AgentPlace) {
+        self.here -= usize::from(place == AgentPlace::Here);
+        self.nowhere -= usize::from(place == AgentPlace::Nowhere);
     }
 }
 
-impl Agent {
+impl HeldAgent {
     /// What is told of it next.
     fn news(&self) -> AgentNews {
         match self.place {
-            Place::Nowhere => AgentNews::IsHere,
-            Place::Here | Place::Elsewhere => AgentNews::Lives,
+            AgentPlace::Nowhere => AgentNews::IsHere,
+            AgentPlace::Here | AgentPlace::Elsewhere => AgentNews::Lives,
         }
     }
 

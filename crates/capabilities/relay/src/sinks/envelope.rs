@@ -12,23 +12,23 @@ use crate::batch::{Frame, FrameBatch};
 /// What a line holds beside the frame's own bytes, about.
 const LINE_BYTES: usize = 256;
 
-/// A batch, and its lines once a sink has asked for them.
-pub(super) struct Item {
+/// Batch for the sinks, and its lines once a sink has asked for them.
+pub(super) struct SinkBatch {
     pub batch: Arc<FrameBatch>,
     /// Of its frames together.
     pub bytes: usize,
     /// What it takes of memory, about.
     pub held_bytes: usize,
-    lines: OnceLock<Lines>,
+    lines: OnceLock<BatchLines>,
 }
 
-/// A line for each frame, each with its line break.
-pub(super) struct Lines {
+/// Lines of a batch: one for each frame, each with its line break.
+pub(super) struct BatchLines {
     pub text: Vec<u8>,
     ends: Vec<usize>,
 }
 
-impl Item {
+impl SinkBatch {
     pub fn new(batch: Arc<FrameBatch>) -> Self {
         let (bytes, held_bytes) = (batch.frame_bytes(), batch.held_bytes());
         Self { batch, bytes, held_bytes, lines: OnceLock::new() }
@@ -50,12 +50,12 @@ impl Item {
     }
 
     /// Its lines; made once for all sinks.
-    pub fn lines(&self) -> &Lines {
-        self.lines.get_or_init(|| Lines::of(&self.batch))
+    pub fn lines(&self) -> &BatchLines {
+        self.lines.get_or_init(|| BatchLines::of(&self.batch))
     }
 }
 
-impl Lines {
+impl BatchLines {
     fn of(batch: &FrameBatch) -> Self {
         let begin = beginning(batch);
         let room: usize =

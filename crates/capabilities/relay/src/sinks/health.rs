@@ -31,36 +31,37 @@ pub struct SinkHealth {
 }
 
 /// State of a sink that its worker and those who wait for it share.
-pub(super) struct State {
+pub(super) struct SinkState {
     name: &'static str,
     acknowledges: bool,
     /// How long a sink may do nothing for those who wait before it counts as failing.
     pub patience: Duration,
     /// Limits the lines that say that it refused something.
     told: LogLimiter,
-    now: Mutex<Now>,
+    now: Mutex<SinkActivity>,
 }
 
-struct Now {
+/// Activity of a sink as it is now.
+struct SinkActivity {
     /// When it has last written something.
     progress: Instant,
     /// Since when it writes, and how long that may take; `None`: it does not write.
     writing: Option<(Instant, Duration)>,
     failing: Option<(SystemTime, String)>,
-    refusing: Option<Refusing>,
+    refusing: Option<RefusalStreak>,
 }
 
-/// Writes that were refused with none between them that was taken.
-struct Refusing {
+/// Streak of refused writes, with none between them that was taken.
+struct RefusalStreak {
     since: SystemTime,
     last: Instant,
     count: u32,
     what: String,
 }
 
-impl State {
+impl SinkState {
     pub fn new(name: &'static str, acknowledges: bool, patience: Duration) -> Self {
-        let now = Now { progress: Instant::now(), writing: None, failing: None, refusing: None };
+        let now = SinkActivity { progress: Instant::now(), writing: None, failing: None, refusing: None };
         Self { name, acknowledges, patience, told: LogLimiter::new(1, TOLD_EVERY), now: Mutex::new(now) }
     }
 
@@ -86,14 +87,14 @@ impl State {
             Some(refusing) => (refusing.since, refusing.count.saturating_add(1)),
             None => (SystemTime::now(), 1),
         };
-        now.refusing = Some(Refusing { since, last: at, count, what: what.to_owned() });
+        now.refusing = Some(RefusalStreak { since, last: at, count, what: what.to_owned() });
         self.answered(now);
         if self.told.turn().is_some() {
             warn!(sink = self.name, error = what, "sink refused frames");
         }
     }
 
-    fn answered(&self, mut now: MutexGuard<'_, Now>) {
+    fn answered(&self, mut now: MutexGuard<'_, SinkActivity>) {
         now.writing = None;
         let failed = now.failing.take();
         drop(now);
@@ -148,7 +149,7 @@ impl State {
     }
 }
 
-impl Now {
+impl SinkActivity {
     /// For how long it writes, if that is longer than it may take.
     fn hanging(&self, patience: Duration) -> Option<Duration> {
         let (since, within) = self.writing?;

@@ -12,9 +12,9 @@ use omnirelay_identity::client::LiveTlsClient;
 use omnirelay_identity::connector::{LiveHttpClient, PostError};
 use reqwest::Url;
 
-use super::envelope::Item;
-use super::queue::Bounds;
-use super::worker::{WriteError, Writer};
+use super::envelope::SinkBatch;
+use super::queue::WriteBounds;
+use super::worker::{SinkWriter, WriteError};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 /// About the most bytes of frames in one request.
@@ -79,12 +79,12 @@ fn wait_of(headers: &HeaderMap) -> Option<Duration> {
 }
 
 #[async_trait]
-impl Writer for HttpWriter {
-    fn bounds(&self) -> Bounds {
-        Bounds { frames: self.batch_frames, bytes: BYTES_MAX }
+impl SinkWriter for HttpWriter {
+    fn bounds(&self) -> WriteBounds {
+        WriteBounds { frames: self.batch_frames, bytes: BYTES_MAX }
     }
 
-    async fn write(&mut self, items: &[Arc<Item>]) -> Result<(), WriteError> {
+    async fn write(&mut self, items: &[Arc<SinkBatch>]) -> Result<(), WriteError> {
         let lines: Vec<&[u8]> = items.iter().flat_map(|item| item.lines().with_breaks()).collect();
         self.asked_to_wait = None;
         // More than one request only for a batch that is larger by itself; what the server has of it is not sent again.
@@ -107,7 +107,7 @@ impl Writer for HttpWriter {
         self.posted = 0;
     }
 
-    fn may_take(&self, items: &[Arc<Item>]) -> Duration {
+    fn may_take(&self, items: &[Arc<SinkBatch>]) -> Duration {
         let frames: usize = items.iter().map(|item| item.frames()).sum();
         let requests = frames.div_ceil(self.batch_frames).saturating_sub(self.posted);
         self.timeout * u32::try_from(requests).unwrap_or(u32::MAX)

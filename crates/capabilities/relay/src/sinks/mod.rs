@@ -29,10 +29,10 @@ use tracing::warn;
 use super::RELAY_RUNBOOK;
 use super::batch::FrameBatch;
 use crate::metrics::sinks::SinkCounts;
-use envelope::Item;
-use health::State;
-use queue::{Queue, Refusal, Taken, Ticket};
-use worker::{Worker, Writer};
+use envelope::SinkBatch;
+use health::SinkState;
+use queue::{DurableSignal, Queue, QueueRefusal, Ticket};
+use worker::{SinkWorker, SinkWriter};
 
 pub use health::SinkHealth;
 pub use open::SinkError;
@@ -58,16 +58,16 @@ pub struct Sinks {
     sinks: Vec<Sink>,
 }
 
-/// A batch that was handed to the sinks.
+/// Batch that was handed to the sinks.
 #[must_use = "a batch is safe only when `done` says so"]
 #[derive(Default)]
-pub struct Handed {
+pub struct HandedBatch {
     refused: Option<NotTaken>,
-    waits: Vec<Wait>,
+    waits: Vec<SinkWait>,
 }
 
 /// Kind of a sink: what it is, beside what it writes to.
-struct Kind {
+struct SinkKind {
     name: &'static str,
     acknowledges: bool,
     /// How long it may do nothing before those who wait give up.
@@ -75,11 +75,11 @@ struct Kind {
 }
 
 struct Sink {
-    kind: Kind,
+    kind: SinkKind,
     ticket: Ticket,
     when_full: WhenFull,
     queue: Arc<Queue>,
-    state: Arc<State>,
+    state: Arc<SinkState>,
     counts: SinkCounts,
     /// Limits the lines that say that there is no room.
     told: LogLimiter,
@@ -106,24 +106,24 @@ impl WhenFull {
     }
 }
 
-/// The wait for one sink.
-struct Wait {
+/// Wait for one sink.
+struct SinkWait {
     sink: &'static str,
-    state: Arc<State>,
+    state: Arc<SinkState>,
     since: Instant,
-    taken: Taken,
+    taken: DurableSignal,
 }
 
 impl Sinks {
     /// Hands a batch to every sink; waits where one that has no room blocks, when all others have it. Frames may be
-    /// acknowledged when [`Handed::done`] says so.
-    pub async fn take(&self, batch: Arc<FrameBatch>) -> Handed {
-        let item = Arc::new(Item::new(batch));
-        let mut handed = Handed::default();
+    /// acknowledged when [`HandedBatch::done`] says so.
+    pub async fn take(&self, batch: Arc<FrameBatch>) -> HandedBatch {
+        let item = Arc::new(SinkBatch::new(batch));
+        let mut handed = HandedBatch::default();
         let mut blocked = Vec::new();
         for sink in &self.sinks {
             match sink.queue.offer(&item, sink.ticket) {
-                Err(Refusal::Full) if sink.when_full != WhenFull::Drop => blocked.push(sink),
+                Err(QueueRefusal::Full) if sink.when_full != WhenFull::Drop => blocked.push(sink),
                 outcome => handed.note(sink, &item, outcome),
             }
         }
@@ -163,16 +163,16 @@ impl Drop for Sinks {
 impl Sink {
     /// Starts the task that writes.
     fn start(
-        kind: Kind,
-        writer: Box<dyn Writer>,
+        kind: SinkKind,
+        writer: Box<dyn SinkWriter>,
         queue: &QueueConfig,
         when: AcknowledgeWhen,
         counts: SinkCounts,
     ) -> Self {
-        let state = Arc::new(State::new(kind.name, kind.acknowledges, kind.patience));
+        let state = Arc::new(SinkState::new(kind.name, kind.acknowledges, kind.patience));
         let waiting = Arc::new(Queue::new(queue.size, queue.bytes_max, counts.clone()));
         let worker =
-            Worker { queue: waiting.clone(), writer, state: Arc::clone(&state), counts: counts.clone() };
+            SinkWorker { queue: waiting.clone(), writer, state: Arc::clone(&state), counts: counts.clone() };
         let ticket = match when {
             AcknowledgeWhen::Written | AcknowledgeWhen::Synced if kind.acknowledges => Ticket::Wanted,
             AcknowledgeWhen::Queued | AcknowledgeWhen::Written | AcknowledgeWhen::Synced => Ticket::No,
@@ -190,11 +190,11 @@ impl Sink {
     }
 
     /// Waits for room.
-    async fn wait(&self, item: &Arc<Item>) -> Result<Option<Taken>, Refusal> {
+    async fn wait(&self, item: &Arc<SinkBatch>) -> Result<Option<DurableSignal>, QueueRefusal> {
         let mut room = std::pin::pin!(self.queue.wait(item, self.ticket));
         loop {
             if self.when_full == WhenFull::WaitForProgress && self.state.is_stuck() {
-                return Err(Refusal::Stuck);
+                return Err(QueueRefusal::Stuck);
             }
             if let Ok(outcome) = timeout(LOOK_EVERY, &mut room).await {
                 return outcome;
@@ -202,21 +202,21 @@ impl Sink {
         }
     }
 
-    fn refused(&self, item: &Item, refusal: Refusal) -> Option<NotTaken> {
+    fn refused(&self, item: &SinkBatch, refusal: QueueRefusal) -> Option<NotTaken> {
         let frames = item.frames() as u64;
         self.counts.dropped.inc_by(frames);
         self.counts.relay_errors.inc_by(frames);
         let sink = self.kind.name;
         let why = match refusal {
-            Refusal::Full => {
+            QueueRefusal::Full => {
                 self.tell_full();
                 NotTaken::Full { sink }
             }
-            Refusal::Stuck => {
+            QueueRefusal::Stuck => {
                 self.tell_full();
                 NotTaken::Failed { sink }
             }
-            Refusal::Closed => NotTaken::Failed { sink },
+            QueueRefusal::Closed => NotTaken::Failed { sink },
         };
         self.kind.acknowledges.then_some(why)
     }
@@ -251,13 +251,13 @@ impl Sink {
     }
 }
 
-impl Handed {
-    fn note(&mut self, sink: &Sink, item: &Item, outcome: Result<Option<Taken>, Refusal>) {
+impl HandedBatch {
+    fn note(&mut self, sink: &Sink, item: &SinkBatch, outcome: Result<Option<DurableSignal>, QueueRefusal>) {
         match outcome {
             Ok(None) => {}
             Ok(Some(taken)) => {
                 let (sink, state) = (sink.kind.name, Arc::clone(&sink.state));
-                self.waits.push(Wait { sink, state, since: Instant::now(), taken });
+                self.waits.push(SinkWait { sink, state, since: Instant::now(), taken });
             }
             Err(refusal) => {
                 let refused = sink.refused(item, refusal);
@@ -282,7 +282,7 @@ impl Handed {
     }
 }
 
-impl Wait {
+impl SinkWait {
     async fn done(mut self) -> Result<(), NotTaken> {
         let failed = NotTaken::Failed { sink: self.sink };
         loop {

@@ -13,8 +13,8 @@ use super::file::{FileSettings, FileWriter};
 use super::http::HttpWriter;
 use super::redis::{self, RedisWriter};
 use super::stdout::StdoutWriter;
-use super::worker::Writer;
-use super::{Kind, Sink, Sinks};
+use super::worker::SinkWriter;
+use super::{Sink, SinkKind, Sinks};
 use crate::metrics::sinks::SinkMetrics;
 
 /// How long what is on this host may do nothing before those who wait give up; a server has as long beyond its timeout.
@@ -30,7 +30,7 @@ pub enum SinkError {
 }
 
 /// Opening of all sinks of a relay: what they are opened with.
-struct Opening<'a> {
+struct SinkOpening<'a> {
     when: AcknowledgeWhen,
     metrics: &'a SinkMetrics,
     has_file: bool,
@@ -52,7 +52,7 @@ impl Sinks {
     ) -> Result<Self, SinkError> {
         let SinksConfig { file, redis, http, stdout } = config;
         let has_file = config.has_file();
-        let mut opening = Opening { when, metrics: &metrics, has_file, sinks: Vec::new() };
+        let mut opening = SinkOpening { when, metrics: &metrics, has_file, sinks: Vec::new() };
         if has_file {
             let folder = file.path.as_deref().unwrap_or(default_folder);
             let writer = Box::new(file_writer(file, folder, when)?);
@@ -76,16 +76,16 @@ impl Sinks {
     }
 }
 
-impl Opening<'_> {
+impl SinkOpening<'_> {
     fn start(
         &mut self,
         (name, type_name): (&'static str, &'static str),
         patience: Duration,
-        writer: Box<dyn Writer>,
+        writer: Box<dyn SinkWriter>,
         queue: &QueueConfig,
     ) {
         let acknowledges = queue.acknowledges.unwrap_or(name == "file" || !self.has_file);
-        let kind = Kind { name, acknowledges, patience };
+        let kind = SinkKind { name, acknowledges, patience };
         let counts = self.metrics.of(name, type_name);
         self.sinks.push(Sink::start(kind, writer, queue, self.when, counts));
     }

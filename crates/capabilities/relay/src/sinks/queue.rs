@@ -6,12 +6,12 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, TryAcquireError, oneshot};
 
-use super::envelope::Item;
+use super::envelope::SinkBatch;
 use crate::metrics::sinks::SinkCounts;
 
-/// The most that a sink is given to write at once, unless a single batch is more.
+/// Bounds of one write: the most that a sink is given to write at once, unless a single batch is more.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Bounds {
+pub(super) struct WriteBounds {
     pub frames: usize,
     /// Of frames, not of lines.
     pub bytes: usize,
@@ -19,7 +19,7 @@ pub(super) struct Bounds {
 
 /// Reason why a batch is not in a queue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Refusal {
+pub(super) enum QueueRefusal {
     Full,
     /// There is no room, and there will be none soon: the sink writes nothing.
     Stuck,
@@ -34,20 +34,20 @@ pub(super) enum Ticket {
     No,
 }
 
-/// Told when a batch is as durable as it should be; closed when it will not be.
-pub(super) type Taken = oneshot::Receiver<()>;
+/// Signal that a batch is as durable as it should be; closed when it will not be.
+pub(super) type DurableSignal = oneshot::Receiver<()>;
 
-/// A batch in a queue. Its room is free once it is dropped.
-pub(super) struct Entry {
-    pub item: Arc<Item>,
+/// Batch in a queue. Its room is free once it is dropped.
+pub(super) struct QueueEntry {
+    pub item: Arc<SinkBatch>,
     ticket: Option<oneshot::Sender<()>>,
-    _room: Room,
+    _room: QueueRoom,
 }
 
 /// Batches in the order in which they came, bounded by their frames and the memory they take. A batch that is larger than the whole
 /// queue is taken when nothing else is in it.
 pub(super) struct Queue {
-    waiting: Mutex<Waiting>,
+    waiting: Mutex<WaitingEntries>,
     arrived: Notify,
     frames: Arc<Semaphore>,
     bytes: Arc<Semaphore>,
@@ -56,19 +56,21 @@ pub(super) struct Queue {
     counts: SinkCounts,
 }
 
+/// Entries that wait in the queue.
 #[derive(Default)]
-struct Waiting {
-    entries: VecDeque<Entry>,
+struct WaitingEntries {
+    entries: VecDeque<QueueEntry>,
     closed: bool,
 }
 
-struct Room {
+/// Room that an entry takes in the queue, free once it is dropped.
+struct QueueRoom {
     frames: usize,
     counts: SinkCounts,
     _permits: [OwnedSemaphorePermit; 2],
 }
 
-impl Entry {
+impl QueueEntry {
     /// Whether nobody waits any more for whom it was to be written: it was refused, and comes again.
     pub fn is_given_up(&self) -> bool {
         self.ticket.as_ref().is_some_and(oneshot::Sender::is_closed)
@@ -83,7 +85,7 @@ impl Entry {
     }
 }
 
-impl Drop for Room {
+impl Drop for QueueRoom {
     fn drop(&mut self) {
         self.counts.queue_length.sub(gauge(self.frames));
     }
@@ -105,7 +107,11 @@ impl Queue {
     }
 
     /// Takes a batch if there is room.
-    pub fn offer(&self, item: &Arc<Item>, ticket: Ticket) -> Result<Option<Taken>, Refusal> {
+    pub fn offer(
+        &self,
+        item: &Arc<SinkBatch>,
+        ticket: Ticket,
+    ) -> Result<Option<DurableSignal>, QueueRefusal> {
         let (frames, bytes) = self.needs(item);
         let frames = Arc::clone(&self.frames).try_acquire_many_owned(frames).map_err(refusal)?;
         let bytes = Arc::clone(&self.bytes).try_acquire_many_owned(bytes).map_err(refusal)?;
@@ -113,24 +119,28 @@ impl Queue {
     }
 
     /// Takes a batch once there is room; those that wait are taken in their order.
-    pub async fn wait(&self, item: &Arc<Item>, ticket: Ticket) -> Result<Option<Taken>, Refusal> {
+    pub async fn wait(
+        &self,
+        item: &Arc<SinkBatch>,
+        ticket: Ticket,
+    ) -> Result<Option<DurableSignal>, QueueRefusal> {
         let (frames, bytes) = self.needs(item);
-        let closed = |_| Refusal::Closed;
+        let closed = |_| QueueRefusal::Closed;
         let frames = Arc::clone(&self.frames).acquire_many_owned(frames).await.map_err(closed)?;
         let bytes = Arc::clone(&self.bytes).acquire_many_owned(bytes).await.map_err(closed)?;
         self.put(item, ticket, [frames, bytes])
     }
 
-    fn needs(&self, item: &Item) -> (u32, u32) {
+    fn needs(&self, item: &SinkBatch) -> (u32, u32) {
         (permits(item.frames()).min(self.frames_max), permits(item.held_bytes).min(self.bytes_max))
     }
 
     fn put(
         &self,
-        item: &Arc<Item>,
+        item: &Arc<SinkBatch>,
         ticket: Ticket,
         permits: [OwnedSemaphorePermit; 2],
-    ) -> Result<Option<Taken>, Refusal> {
+    ) -> Result<Option<DurableSignal>, QueueRefusal> {
         let frames = item.frames();
         let (ticket, taken) = match ticket {
             Ticket::Wanted => {
@@ -141,11 +151,11 @@ impl Queue {
         };
         let mut waiting = self.waiting.lock();
         if waiting.closed {
-            return Err(Refusal::Closed);
+            return Err(QueueRefusal::Closed);
         }
         self.counts.queue_length.add(gauge(frames));
-        let room = Room { frames, counts: self.counts.clone(), _permits: permits };
-        waiting.entries.push_back(Entry { item: Arc::clone(item), ticket, _room: room });
+        let room = QueueRoom { frames, counts: self.counts.clone(), _permits: permits };
+        waiting.entries.push_back(QueueEntry { item: Arc::clone(item), ticket, _room: room });
         drop(waiting);
         self.counts.enqueued.inc_by(frames as u64);
         self.arrived.notify_one();
@@ -155,7 +165,7 @@ impl Queue {
     /// Next batches that wait, up to the bounds but at least one; waits for one. A batch that its sender has given up
     /// is dropped: it comes again. `None`: the queue is closed, and nothing waits. One caller at a time; nothing is
     /// lost when it stops waiting.
-    pub async fn next(&self, bounds: Bounds) -> Option<Vec<Entry>> {
+    pub async fn next(&self, bounds: WriteBounds) -> Option<Vec<QueueEntry>> {
         loop {
             {
                 let mut waiting = self.waiting.lock();
@@ -190,9 +200,9 @@ impl Queue {
     }
 }
 
-impl Waiting {
-    fn pop(&mut self, bounds: Bounds, counts: &SinkCounts) -> Vec<Entry> {
-        let mut group: Vec<Entry> = Vec::new();
+impl WaitingEntries {
+    fn pop(&mut self, bounds: WriteBounds, counts: &SinkCounts) -> Vec<QueueEntry> {
+        let mut group: Vec<QueueEntry> = Vec::new();
         let (mut frames, mut bytes) = (0, 0);
         while let Some(entry) = self.entries.pop_front() {
             if entry.is_given_up() {
@@ -211,10 +221,10 @@ impl Waiting {
     }
 }
 
-fn refusal(error: TryAcquireError) -> Refusal {
+fn refusal(error: TryAcquireError) -> QueueRefusal {
     match error {
-        TryAcquireError::Closed => Refusal::Closed,
-        TryAcquireError::NoPermits => Refusal::Full,
+        TryAcquireError::Closed => QueueRefusal::Closed,
+        TryAcquireError::NoPermits => QueueRefusal::Full,
     }
 }
 

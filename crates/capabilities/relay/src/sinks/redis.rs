@@ -9,12 +9,12 @@ use async_trait::async_trait;
 use omnirelay_store::redis::link::{ConnectionHello, LinkError, MasterLink, RedisOptions};
 use omnirelay_store::redis::url::{RedisUrl, UrlSecret};
 
-use super::envelope::Item;
-use super::queue::Bounds;
-use super::worker::{WriteError, Writer};
+use super::envelope::SinkBatch;
+use super::queue::WriteBounds;
+use super::worker::{SinkWriter, WriteError};
 
 /// Fewer than a connection may have in flight.
-const BOUNDS: Bounds = Bounds { frames: 1000, bytes: 1024 * 1024 };
+const BOUNDS: WriteBounds = WriteBounds { frames: 1000, bytes: 1024 * 1024 };
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 const RESPONSE_TIMEOUT: Duration = Duration::from_secs(1);
 /// How much longer an answer may take for each MiB that is sent: a slow line takes as long.
@@ -40,11 +40,11 @@ pub(super) struct RedisWriter {
     alone: bool,
 }
 
-/// Any server will do.
-struct Anyone;
+/// Greeting that takes any server.
+struct AnyServer;
 
 #[async_trait]
-impl ConnectionHello for Anyone {
+impl ConnectionHello for AnyServer {
     async fn greet(&self, _connection: &mut MultiplexedConnection) -> Result<(), LinkError> {
         Ok(())
     }
@@ -60,7 +60,7 @@ impl RedisWriter {
             response_timeout: RESPONSE_TIMEOUT,
             ..RedisOptions::default()
         };
-        let link = MasterLink::new(url, options, Arc::new(Anyone));
+        let link = MasterLink::new(url, options, Arc::new(AnyServer));
         Self { link, stream: stream.to_owned(), entries_max, written: 0, failures: 0, alone: false }
     }
 
@@ -123,12 +123,12 @@ fn hash_tag(key: &str) -> &str {
 }
 
 #[async_trait]
-impl Writer for RedisWriter {
-    fn bounds(&self) -> Bounds {
+impl SinkWriter for RedisWriter {
+    fn bounds(&self) -> WriteBounds {
         BOUNDS
     }
 
-    async fn write(&mut self, items: &[Arc<Item>]) -> Result<(), WriteError> {
+    async fn write(&mut self, items: &[Arc<SinkBatch>]) -> Result<(), WriteError> {
         let lines =
             items.iter().flat_map(|item| item.lines().each().map(|line| (&*item.batch.agent_id, line)));
         let lines: Vec<_> = lines.collect();
@@ -143,7 +143,7 @@ impl Writer for RedisWriter {
         (self.written, self.failures, self.alone) = (0, 0, false);
     }
 
-    fn may_take(&self, items: &[Arc<Item>]) -> Duration {
+    fn may_take(&self, items: &[Arc<SinkBatch>]) -> Duration {
         time_of(items.iter().map(|item| item.lines().text.len()).sum())
     }
 }

@@ -7,11 +7,11 @@ use async_trait::async_trait;
 use parking_lot::Mutex;
 use tokio::task::spawn_blocking;
 
-use super::envelope::Item;
-use super::queue::Bounds;
-use super::worker::{WriteError, Writer};
+use super::envelope::SinkBatch;
+use super::queue::WriteBounds;
+use super::worker::{SinkWriter, WriteError};
 
-const BOUNDS: Bounds = Bounds { frames: 1000, bytes: 256 * 1024 };
+const BOUNDS: WriteBounds = WriteBounds { frames: 1000, bytes: 256 * 1024 };
 
 /// Writes to standard output, on threads that may block.
 pub(super) struct StdoutWriter(Arc<Mutex<Output>>);
@@ -56,12 +56,12 @@ impl Output {
 }
 
 #[async_trait]
-impl Writer for StdoutWriter {
-    fn bounds(&self) -> Bounds {
+impl SinkWriter for StdoutWriter {
+    fn bounds(&self) -> WriteBounds {
         BOUNDS
     }
 
-    async fn write(&mut self, items: &[Arc<Item>]) -> Result<(), WriteError> {
+    async fn write(&mut self, items: &[Arc<SinkBatch>]) -> Result<(), WriteError> {
         let (output, items) = (Arc::clone(&self.0), items.to_vec());
         let write = move || {
             let mut output = output.lock();
@@ -89,12 +89,12 @@ mod tests {
     use super::*;
 
     /// Takes a few bytes at a time, and fails every other time.
-    struct Reluctant {
+    struct ReluctantWriter {
         taken: Arc<Mutex<Vec<u8>>>,
         calls: usize,
     }
 
-    impl Write for Reluctant {
+    impl Write for ReluctantWriter {
         fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
             self.calls += 1;
             if self.calls.is_multiple_of(2) {
@@ -113,7 +113,7 @@ mod tests {
     #[test]
     fn what_fails_half_way_goes_on_from_there() {
         let taken = Arc::new(Mutex::new(Vec::new()));
-        let to = Box::new(Reluctant { taken: Arc::clone(&taken), calls: 0 });
+        let to = Box::new(ReluctantWriter { taken: Arc::clone(&taken), calls: 0 });
         let mut output = Output { to, written: 0, torn: false };
         for text in [&b"one line that is long\n"[..], b"two\n"] {
             while output.write(text).is_err() {}
@@ -124,7 +124,7 @@ mod tests {
     #[tokio::test]
     async fn what_is_forgotten_half_way_ends_a_line() {
         let taken = Arc::new(Mutex::new(Vec::new()));
-        let mut sink = StdoutWriter::to(Box::new(Reluctant { taken: Arc::clone(&taken), calls: 0 }));
+        let mut sink = StdoutWriter::to(Box::new(ReluctantWriter { taken: Arc::clone(&taken), calls: 0 }));
         let item = |seq| super::super::sinks_test::item("a", [seq]);
         assert!(sink.write(&[item(1)]).await.is_err());
         sink.forget();

@@ -10,9 +10,9 @@ use omnirelay_core::backoff::Backoff;
 use omnirelay_host::chance::random_part;
 use tokio::time::{Instant, sleep, timeout_at};
 
-use super::envelope::Item;
-use super::health::State;
-use super::queue::{Bounds, Entry, Queue};
+use super::envelope::SinkBatch;
+use super::health::SinkState;
+use super::queue::{Queue, QueueEntry, WriteBounds};
 use crate::metrics::sinks::SinkCounts;
 
 /// The longest pause between attempts to write.
@@ -32,22 +32,22 @@ pub(super) enum WriteError {
 
 /// Writer of a sink's lines.
 #[async_trait]
-pub(super) trait Writer: Send {
+pub(super) trait SinkWriter: Send {
     /// The most that it wants to write at once.
-    fn bounds(&self) -> Bounds;
+    fn bounds(&self) -> WriteBounds;
 
     /// Writes all lines of these batches, in their order, as durably as they are acknowledged. What failed is given
     /// to it again, the same and nothing else in between, until it is written or refused, or it is told to forget it.
     ///
     /// # Errors
     /// None of the batches counts as written, though some may be.
-    async fn write(&mut self, items: &[Arc<Item>]) -> Result<(), WriteError>;
+    async fn write(&mut self, items: &[Arc<SinkBatch>]) -> Result<(), WriteError>;
 
     /// Forgets what failed last: it is not given to it again.
     fn forget(&mut self) {}
 
     /// How long it may take to write these, where that is longer than those who wait are patient by themselves.
-    fn may_take(&self, _items: &[Arc<Item>]) -> Duration {
+    fn may_take(&self, _items: &[Arc<SinkBatch>]) -> Duration {
         Duration::ZERO
     }
 
@@ -74,30 +74,30 @@ pub(super) trait Writer: Send {
 }
 
 /// Result of writing batches.
-enum Wrote {
+enum BatchWriteOutcome {
     All,
     /// The writer will never have one of them.
-    Refused(Vec<Entry>),
+    Refused(Vec<QueueEntry>),
     /// They failed until nobody waited for them any more. The first of their frames.
-    GivenUp(Arc<Item>),
+    GivenUp(Arc<SinkBatch>),
 }
 
 /// Result of one attempt to write.
-enum Attempt {
+enum WriteAttempt {
     Written,
     Refused,
     Failed,
 }
 
-/// Serves one queue until it is closed and empty.
-pub(super) struct Worker {
+/// Worker of a sink: serves one queue until it is closed and empty.
+pub(super) struct SinkWorker {
     pub queue: Arc<Queue>,
-    pub writer: Box<dyn Writer>,
-    pub state: Arc<State>,
+    pub writer: Box<dyn SinkWriter>,
+    pub state: Arc<SinkState>,
     pub counts: SinkCounts,
 }
 
-impl Worker {
+impl SinkWorker {
     pub async fn run(mut self) {
         let bounds = self.writer.bounds();
         loop {
@@ -129,11 +129,11 @@ impl Worker {
     }
 
     /// Writes a group; where one of its batches is refused, the others are written without it.
-    async fn deliver(&mut self, group: Vec<Entry>) {
+    async fn deliver(&mut self, group: Vec<QueueEntry>) {
         let group = match self.write(group).await {
-            Wrote::All => return,
-            Wrote::GivenUp(first) => return self.try_on(first).await,
-            Wrote::Refused(group) => group,
+            BatchWriteOutcome::All => return,
+            BatchWriteOutcome::GivenUp(first) => return self.try_on(first).await,
+            BatchWriteOutcome::Refused(group) => group,
         };
         let alone = group.len() == 1;
         for entry in group {
@@ -142,46 +142,46 @@ impl Worker {
                 continue;
             }
             match self.write(vec![entry]).await {
-                Wrote::All => {}
-                Wrote::GivenUp(first) => self.try_on(first).await,
-                Wrote::Refused(entry) => self.dropped(&entry),
+                BatchWriteOutcome::All => {}
+                BatchWriteOutcome::GivenUp(first) => self.try_on(first).await,
+                BatchWriteOutcome::Refused(entry) => self.dropped(&entry),
             }
         }
     }
 
     /// Writes batches, as often as it takes or until nobody waits for any of them.
-    async fn write(&mut self, entries: Vec<Entry>) -> Wrote {
-        let items: Vec<Arc<Item>> = entries.iter().map(|entry| Arc::clone(&entry.item)).collect();
+    async fn write(&mut self, entries: Vec<QueueEntry>) -> BatchWriteOutcome {
+        let items: Vec<Arc<SinkBatch>> = entries.iter().map(|entry| Arc::clone(&entry.item)).collect();
         let mut failures = 0;
         loop {
             match self.attempt(&items, &mut failures).await {
-                Attempt::Written => {
-                    entries.into_iter().for_each(Entry::taken);
-                    return Wrote::All;
+                WriteAttempt::Written => {
+                    entries.into_iter().for_each(QueueEntry::taken);
+                    return BatchWriteOutcome::All;
                 }
-                Attempt::Refused => return Wrote::Refused(entries),
-                Attempt::Failed => {}
+                WriteAttempt::Refused => return BatchWriteOutcome::Refused(entries),
+                WriteAttempt::Failed => {}
             }
-            if let Some(first) = entries.first().filter(|_| entries.iter().all(Entry::is_given_up)) {
+            if let Some(first) = entries.first().filter(|_| entries.iter().all(QueueEntry::is_given_up)) {
                 let first = Arc::new(first.item.first());
                 self.dropped(&entries);
                 self.writer.forget();
-                return Wrote::GivenUp(first);
+                return BatchWriteOutcome::GivenUp(first);
             }
         }
     }
 
     /// Writes one frame of what was given up, as often as it takes. It comes again, but whether the sink takes
     /// anything is known only by trying, and nothing else may come before it does.
-    async fn try_on(&mut self, first: Arc<Item>) {
+    async fn try_on(&mut self, first: Arc<SinkBatch>) {
         let (items, mut failures) = ([first], LONG_AWAY);
-        while !self.queue.is_closed() && matches!(self.attempt(&items, &mut failures).await, Attempt::Failed)
-        {
-        }
+        while !self.queue.is_closed()
+            && matches!(self.attempt(&items, &mut failures).await, WriteAttempt::Failed)
+        {}
     }
 
     /// Writes once; where that fails, waits before the next time.
-    async fn attempt(&mut self, items: &[Arc<Item>], failures: &mut u32) -> Attempt {
+    async fn attempt(&mut self, items: &[Arc<SinkBatch>], failures: &mut u32) -> WriteAttempt {
         let begun = Instant::now();
         self.state.begun(begun, self.writer.may_take(items));
         let outcome = AssertUnwindSafe(self.writer.write(items)).catch_unwind().await;
@@ -190,22 +190,22 @@ impl Worker {
                 let bytes = items.iter().map(|item| item.bytes).sum();
                 self.counts.wrote(bytes, begun.elapsed());
                 self.state.succeeded();
-                return Attempt::Written;
+                return WriteAttempt::Written;
             }
             Err(error) => {
                 self.failed(&error);
                 if matches!(error, WriteError::Refused(_)) {
-                    return Attempt::Refused;
+                    return WriteAttempt::Refused;
                 }
             }
         }
         let asked = self.writer.asked_to_wait().unwrap_or_default();
         *failures = failures.saturating_add(1);
         self.pause(asked.max(BACKOFF.after(*failures, random_part()))).await;
-        Attempt::Failed
+        WriteAttempt::Failed
     }
 
-    fn dropped(&self, entries: &[Entry]) {
+    fn dropped(&self, entries: &[QueueEntry]) {
         self.counts.dropped.inc_by(entries.iter().map(|entry| entry.item.frames() as u64).sum());
     }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use omnirelay_decisions::shards::control::{
-    ControlStep, NamespaceDecision, ShardAction, ShardsDecision, done,
+    ControlStep, NamespaceDecision, ShardAction, ShardsDecision, apply_action,
 };
 use omnirelay_decisions::shards::map::{FenceIssueTime, MapEdit, or_nobody};
 use omnirelay_nouns::timestamp;
@@ -18,7 +18,7 @@ use omnirelay_wire::timestamp::millis;
 use tracing::{debug, info, warn};
 
 use super::{NamespaceMap, ShardController, ShardNodes};
-use crate::controller::namespace_inputs::Plans;
+use crate::controller::namespace_inputs::NamespacePlans;
 use crate::plans::{end_moves, new_id, put};
 use crate::shard_map_view::{NAMESPACE, OF_MAP, PLAN, namespace_id, plan_id, writes};
 use crate::{SHARDS_RUNBOOK, namespaces, pb};
@@ -40,12 +40,12 @@ pub(super) struct NamespaceExecutor<'a> {
     epoch: Epoch,
     act: DaemonAct,
     /// As they were when it was decided.
-    plans: &'a Plans,
+    plans: &'a NamespacePlans,
 }
 
 /// Reason why a change of a map is made.
 #[derive(Clone, Default)]
-pub(super) struct Why {
+pub(super) struct MapChangeReason {
     pub history: pb::ShardHistory,
     pub strategy: String,
 }
@@ -54,7 +54,7 @@ impl<'a> NamespaceExecutor<'a> {
     pub fn of(
         controller: &'a ShardController,
         map: &NamespaceMap<'a>,
-        plans: &'a Plans,
+        plans: &'a NamespacePlans,
         fence: &LeaseFence,
     ) -> Self {
         let kinds = OF_MAP.iter().cloned().chain([PLAN]);
@@ -252,10 +252,10 @@ impl<'a> NamespaceExecutor<'a> {
                 if matches!(deed, ShardAction::Move { .. }) && !before.owner.is_empty() {
                     gone.insert(before.owner.clone());
                 }
-                let after = done(&before, deed, &change.plan, &why.strategy, self.moment(nodes));
+                let after = apply_action(&before, deed, &change.plan, &why.strategy, self.moment(nodes));
                 edit.put(shard, Some(&before), Some(after));
             }
-            conditions.extend(gone.iter().filter_map(|owner| nodes.over(owner)));
+            conditions.extend(gone.iter().filter_map(|owner| nodes.session_over_precondition(owner)));
             let (some, rest) = left.split_at(count.max(1).min(left.len()));
             left = rest;
             if edit.is_empty() {
@@ -284,7 +284,7 @@ impl<'a> NamespaceExecutor<'a> {
     }
 
     /// Who changes shards, and why.
-    fn why(&self, change: &ShardsDecision) -> Why {
+    fn why(&self, change: &ShardsDecision) -> MapChangeReason {
         let value = self.plans.find(&change.plan).and_then(|record| record.value::<RebalancePlanValue>());
         let plan = value.and_then(|value| value.plan.clone()).unwrap_or_default();
         let me = self.controller.registry.node_id();
@@ -298,7 +298,7 @@ impl<'a> NamespaceExecutor<'a> {
             cause: change.cause.clone(),
             ..pb::ShardHistory::default()
         };
-        Why { history, strategy: spec.strategy_id }
+        MapChangeReason { history, strategy: spec.strategy_id }
     }
 
     /// A line for each shard that begins to move, or has moved.

@@ -23,7 +23,7 @@ use omnirelay_peer_records as peers;
 use omnirelay_registry::Registry;
 use omnirelay_registry::act::{CommitPlan, DaemonAct};
 use omnirelay_registry::cursor::Cursor;
-use omnirelay_registry::reactor::PacedScene;
+use omnirelay_registry::reactor::LookPace;
 use omnirelay_registry::view::View;
 use omnirelay_store::{CommitError, CommitOutcome, LeaseFence, StoreError, Version};
 use omnirelay_wire::pb::omnirelay::store::v1::namespace_value::Phase;
@@ -35,7 +35,7 @@ use super::SHARDS_RUNBOOK;
 use crate::metrics::ShardMetrics;
 use crate::shard_map_view::{LOAD, NAMESPACE, NamespaceMap, NamespaceMaps, PLAN, RELEASE, ShardNodes};
 use executor::NamespaceExecutor;
-use namespace_inputs::{AllPlans, Plans, Released, released};
+use namespace_inputs::{AllPlans, NamespacePlans, ReleasedShards, released};
 
 /// The shortest time between two looks that only changes of peers ask for.
 const PEERS_PACE: Duration = Duration::from_millis(25);
@@ -62,7 +62,7 @@ pub struct ShardController {
     settings: ControllerSettings,
     plans: AllPlans,
     /// The namespaces with which nothing was to be done, and what that rested on.
-    quiet: Mutex<BTreeMap<String, Quiet>>,
+    quiet: Mutex<BTreeMap<String, QuietNamespace>>,
     /// When the last step was committed, until it is certain that it would outlive the server that took it.
     unconfirmed: Mutex<Option<Millis>>,
     /// It was told that nothing is done until it is.
@@ -71,36 +71,37 @@ pub struct ShardController {
 
 /// Ground that a decision rests on besides time.
 #[derive(PartialEq)]
-struct Ground {
+struct DecisionGround {
     namespace: Version,
     /// Which nodes have too much to do, and since when.
     over: BTreeMap<String, Millis>,
-    plans: Arc<Plans>,
-    released: Released,
-    others: Arc<Others>,
+    plans: Arc<NamespacePlans>,
+    released: ReleasedShards,
+    others: Arc<SharedGround>,
 }
 
-/// State that is the same for all namespaces.
+/// Ground that is the same for all namespaces.
 #[derive(PartialEq)]
-struct Others {
+struct SharedGround {
     token: u64,
     peers: Cursor,
     doubted: BTreeSet<String>,
     live: BTreeSet<String>,
 }
 
-struct Quiet {
-    ground: Ground,
+/// Namespace of which nothing is to be done until its ground changes, or until an instant.
+struct QuietNamespace {
+    ground: DecisionGround,
     again: Option<Millis>,
 }
 
-/// State that is read once for all namespaces.
-struct Seen {
+/// Inputs of the controller that are read once for all namespaces.
+struct ControllerInputs {
     maps: NamespaceMaps,
     nodes: ShardNodes,
-    plans: Arc<BTreeMap<String, Arc<Plans>>>,
-    released: BTreeMap<String, Released>,
-    others: Arc<Others>,
+    plans: Arc<BTreeMap<String, Arc<NamespacePlans>>>,
+    released: BTreeMap<String, ReleasedShards>,
+    others: Arc<SharedGround>,
 }
 
 impl ShardController {
@@ -131,7 +132,7 @@ impl ShardController {
             (view.changed(&NAMESPACE), view.changed(&PLAN), view.changed(&RELEASE), token)
         };
         let slow = |view: &View| (peers::changed(view), view.changed(&LOAD));
-        let pace = PacedScene { sense: slow, between: PEERS_PACE };
+        let pace = LookPace { sense: slow, between: PEERS_PACE };
         self.registry.react_paced(sense, pace, || self.look()).await;
     }
 
@@ -180,7 +181,7 @@ impl ShardController {
             match saw {
                 Ok(Some(until)) => {
                     again.extend(until);
-                    self.quiet.lock().insert(name.clone(), Quiet { ground, again: until });
+                    self.quiet.lock().insert(name.clone(), QuietNamespace { ground, again: until });
                     continue;
                 }
                 Ok(None) => {}
@@ -199,7 +200,7 @@ impl ShardController {
         again.into_iter().min().map(|at| Instant::now() + at.since(view.now()))
     }
 
-    fn see(&self, fence: &LeaseFence) -> Seen {
+    fn see(&self, fence: &LeaseFence) -> ControllerInputs {
         let view = self.registry.view();
         // Before what it is of: what comes meanwhile is looked at again.
         let peers = peers::changed(view);
@@ -207,12 +208,12 @@ impl ShardController {
         // Later than what they own, so that no owner is unknown because it came after.
         let nodes = ShardNodes::of(view, self.gossip.as_deref());
         let others =
-            Others { token: fence.token, peers, doubted: nodes.doubted().clone(), live: nodes.live() };
-        Seen { maps, nodes, plans, released, others: Arc::new(others) }
+            SharedGround { token: fence.token, peers, doubted: nodes.doubted().clone(), live: nodes.live() };
+        ControllerInputs { maps, nodes, plans, released, others: Arc::new(others) }
     }
 
     /// Whether nothing is to be done with a namespace, and until when.
-    fn rests(&self, name: &str, ground: &Ground, now: Millis) -> Option<Option<Millis>> {
+    fn rests(&self, name: &str, ground: &DecisionGround, now: Millis) -> Option<Option<Millis>> {
         let quiet = self.quiet.lock();
         let known = quiet.get(name).filter(|quiet| quiet.ground == *ground)?;
         known.again.is_none_or(|again| now < again).then_some(known.again)
@@ -256,8 +257,8 @@ impl ShardController {
     async fn see_to(
         &self,
         map: &NamespaceMap<'_>,
-        seen: &Seen,
-        ground: &Ground,
+        seen: &ControllerInputs,
+        ground: &DecisionGround,
         fence: &LeaseFence,
     ) -> Result<Option<Option<Millis>>, CommitError> {
         let mut desk = NamespaceExecutor::of(self, map, &ground.plans, fence);
@@ -298,9 +299,9 @@ impl ShardController {
     }
 }
 
-impl Seen {
-    fn ground(&self, map: &NamespaceMap<'_>) -> Ground {
-        Ground {
+impl ControllerInputs {
+    fn ground(&self, map: &NamespaceMap<'_>) -> DecisionGround {
+        DecisionGround {
             namespace: map.record.record.version,
             over: self.nodes.over_since(map.name()),
             plans: self.plans.get(map.name()).cloned().unwrap_or_default(),
@@ -310,7 +311,7 @@ impl Seen {
     }
 }
 
-fn decided(map: &NamespaceMap<'_>, nodes: &ShardNodes, ground: &Ground) -> NamespaceDecision {
+fn decided(map: &NamespaceMap<'_>, nodes: &ShardNodes, ground: &DecisionGround) -> NamespaceDecision {
     let (spec, values, plans) = (map.spec(), map.values(), ground.plans.values());
     let members = nodes.members(map.name(), &spec, &values);
     let released = ground.released.iter().map(|(node, shard, fence)| (node.as_str(), shard.as_str(), *fence));

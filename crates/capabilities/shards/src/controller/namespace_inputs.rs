@@ -10,19 +10,19 @@ use crate::shard_map_view::{PLAN, RELEASE};
 
 /// The plans of a namespace, in the order of their ids.
 #[derive(Default)]
-pub(super) struct Plans(Vec<Arc<ViewRecord>>);
+pub(super) struct NamespacePlans(Vec<Arc<ViewRecord>>);
 
 /// Released shards of a namespace, which owners have stopped to serve: the owner, the shard and its fence token.
-pub(super) type Released = BTreeSet<(String, String, u64)>;
+pub(super) type ReleasedShards = BTreeSet<(String, String, u64)>;
 
 /// The plans of all namespaces.
 #[derive(Default)]
-pub(super) struct AllPlans(DerivedRecords<BTreeMap<String, Arc<Plans>>>);
+pub(super) struct AllPlans(DerivedRecords<BTreeMap<String, Arc<NamespacePlans>>>);
 
 impl AllPlans {
-    pub fn of(&self, view: &View) -> Arc<BTreeMap<String, Arc<Plans>>> {
+    pub fn of(&self, view: &View) -> Arc<BTreeMap<String, Arc<NamespacePlans>>> {
         self.0.of(view, &PLAN, |records| {
-            let mut plans = BTreeMap::<String, Plans>::new();
+            let mut plans = BTreeMap::<String, NamespacePlans>::new();
             for record in records {
                 let value = record.value::<RebalancePlanValue>();
                 let Some(plan) = value.as_ref().and_then(|value| value.plan.as_ref()) else { continue };
@@ -34,8 +34,8 @@ impl AllPlans {
 }
 
 /// Released shards of all namespaces. Looked at each time: a node's word ends with its session, which no commit tells.
-pub(super) fn released(view: &View) -> BTreeMap<String, Released> {
-    let mut released = BTreeMap::<String, Released>::new();
+pub(super) fn released(view: &View) -> BTreeMap<String, ReleasedShards> {
+    let mut released = BTreeMap::<String, ReleasedShards>::new();
     for record in view.list(&RELEASE).records.iter() {
         let (node, value) = (&record.record.id.key, record.value::<ShardReleaseValue>());
         for one in value.iter().flat_map(|value| &value.shards) {
@@ -46,7 +46,7 @@ pub(super) fn released(view: &View) -> BTreeMap<String, Released> {
     released
 }
 
-impl Plans {
+impl NamespacePlans {
     pub fn find(&self, id: &str) -> Option<&ViewRecord> {
         let place = self.0.binary_search_by(|record| record.record.id.key.as_str().cmp(id)).ok()?;
         self.0.get(place).map(|record| &**record)
@@ -57,7 +57,7 @@ impl Plans {
     }
 }
 
-impl PartialEq for Plans {
+impl PartialEq for NamespacePlans {
     /// Whether they are the same as they were: what was read anew may be another.
     fn eq(&self, other: &Self) -> bool {
         self.0.len() == other.0.len()

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use omnirelay_decisions::shards::control::is_live;
 use omnirelay_decisions::shards::map::hexadecimal;
-use omnirelay_decisions::shards::spec::Spec;
+use omnirelay_decisions::shards::spec::NamespaceRules;
 use omnirelay_identity::caller::Caller;
 use omnirelay_nouns::request::MutationRequest;
 use omnirelay_nouns::{SCHEMA_VERSION, timestamp};
@@ -31,7 +31,7 @@ const ALSO: &[RecordKind] = &[NAMESPACE];
 
 /// Verb that somebody says to a plan.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Verb {
+enum PlanVerb {
     Approve,
     Reject,
     Apply,
@@ -40,7 +40,7 @@ enum Verb {
     Cancel,
 }
 
-impl Verb {
+impl PlanVerb {
     /// As a decision has it.
     fn word(self) -> &'static str {
         match self {
@@ -78,7 +78,7 @@ macro_rules! told {
                     let hash = request_hash(&asked);
                     let pb::$asked { plan_id, reason, expected_version, dry_run } = asked;
                     let asked = MutationRequest { caller, rpc: $rpc, id: plan_id, reason, expected_version, dry_run, hash };
-                    self.tell(&asked, Verb::$verb).await
+                    self.tell(&asked, PlanVerb::$verb).await
                 }
             )*
         }
@@ -95,7 +95,7 @@ told! {
 }
 
 impl RebalancePlans {
-    async fn tell(&self, asked: &MutationRequest<'_>, verb: Verb) -> Result<pb::PlanChange, Fault> {
+    async fn tell(&self, asked: &MutationRequest<'_>, verb: PlanVerb) -> Result<pb::PlanChange, Fault> {
         check_plan_id(&asked.id)?;
         let told = asked
             .of_records(&self.registry, plan_id(&asked.id), ALSO, |reader| {
@@ -120,13 +120,13 @@ impl RebalancePlans {
                 let mut changes =
                     vec![format!("state: {} -> {}", before.state().as_str_name(), next.as_str_name())];
                 match verb {
-                    Verb::Approve => self.may_approve(reader, &plan, asked.caller)?,
-                    Verb::Apply => {
+                    PlanVerb::Approve => self.may_approve(reader, &plan, asked.caller)?,
+                    PlanVerb::Apply => {
                         plan.started_at = Some(now);
                         writes = self.begin(reader, &plan, value.rules, &mut changes)?;
                     }
-                    Verb::Reject => plan.ended_at = Some(now),
-                    Verb::Cancel => {
+                    PlanVerb::Reject => plan.ended_at = Some(now),
+                    PlanVerb::Cancel => {
                         plan.ended_at = Some(now);
                         if before.started_at.is_some() {
                             end_moves(self.registry.view(), &found, &mut plan);
@@ -136,7 +136,7 @@ impl RebalancePlans {
                             writes.push(namespaces::put(&plan.namespace, &after));
                         }
                     }
-                    Verb::Pause | Verb::Resume => {}
+                    PlanVerb::Pause | PlanVerb::Resume => {}
                 }
                 let value =
                     RebalancePlanValue { plan: Some(plan.clone()), ..RebalancePlanValue::clone(&value) };
@@ -161,7 +161,7 @@ impl RebalancePlans {
     ) -> Result<(), Fault> {
         let value = namespace(reader, &plan.namespace)?;
         check_map(plan, &value)?;
-        let policy = Spec::stored(value.spec.as_ref()).policy;
+        let policy = NamespaceRules::stored(value.spec.as_ref()).policy;
         if plan.author != *caller.principal || policy.self_approval.unwrap_or(self.self_approval) {
             return Ok(());
         }
@@ -187,7 +187,7 @@ impl RebalancePlans {
             return Err(not_ready(&plan.namespace, &value));
         }
         check_map(plan, &value)?;
-        if rules != 0 && rules != Spec::stored(value.spec.as_ref()).digest() {
+        if rules != 0 && rules != NamespaceRules::stored(value.spec.as_ref()).digest() {
             let (id, name) = (&plan.plan_id, &plan.namespace);
             let message = format!("the rules of `{name}` were changed since plan `{id}` was computed");
             return Err(Fault::new(reasons::PLAN_OUTDATED, message)
@@ -201,7 +201,7 @@ impl RebalancePlans {
         }
         spec.weights.extend(plan.weights.clone());
         spec.weights.extend(plan.removed.iter().map(|node| (node.clone(), 0.0)));
-        Spec::of(spec).map_err(Fault::invalid)?;
+        NamespaceRules::of(spec).map_err(Fault::invalid)?;
         // What waits was shown against other rules.
         let now = self.registry.view().now();
         if let Some(pending) = after.pending.take().filter(|pending| pending_rules::is_live(pending, now)) {
@@ -268,11 +268,13 @@ fn check_map(plan: &pb::RebalancePlan, value: &NamespaceValue) -> Result<(), Fau
     )))
 }
 
-fn refused(plan: &pb::RebalancePlan, verb: Verb) -> Fault {
+fn refused(plan: &pb::RebalancePlan, verb: PlanVerb) -> Fault {
     let state = plan.state().as_str_name();
     let message = format!("plan `{}` is {state}, and cannot be {}", plan.plan_id, verb.word());
     let hint = match (verb, plan.state()) {
-        (Verb::Apply, State::Proposed) => format!("omnirelay mesh rebalance-plans approve {}", plan.plan_id),
+        (PlanVerb::Apply, State::Proposed) => {
+            format!("omnirelay mesh rebalance-plans approve {}", plan.plan_id)
+        }
         _ => format!("omnirelay mesh rebalance-plans get {}", plan.plan_id),
     };
     Fault::new(reasons::PLAN_STATE, message).hint(hint)
@@ -300,11 +302,18 @@ mod tests {
     #[test]
     fn what_may_be_said_depends_on_what_it_is() {
         use State::{Approved, Completed, Proposed, Running};
-        assert_eq!(Verb::Approve.of(Proposed), Ok(Some(Approved)));
-        assert_eq!(Verb::Approve.of(Approved), Ok(None), "twice is once");
-        assert_eq!(Verb::Apply.of(Proposed), Err(()), "nobody has approved it");
-        assert_eq!(Verb::Apply.of(Approved), Ok(Some(Running)));
-        for verb in [Verb::Approve, Verb::Reject, Verb::Apply, Verb::Pause, Verb::Resume, Verb::Cancel] {
+        assert_eq!(PlanVerb::Approve.of(Proposed), Ok(Some(Approved)));
+        assert_eq!(PlanVerb::Approve.of(Approved), Ok(None), "twice is once");
+        assert_eq!(PlanVerb::Apply.of(Proposed), Err(()), "nobody has approved it");
+        assert_eq!(PlanVerb::Apply.of(Approved), Ok(Some(Running)));
+        for verb in [
+            PlanVerb::Approve,
+            PlanVerb::Reject,
+            PlanVerb::Apply,
+            PlanVerb::Pause,
+            PlanVerb::Resume,
+            PlanVerb::Cancel,
+        ] {
             assert_eq!(verb.of(Completed), Err(()), "{verb:?}");
         }
     }

@@ -15,7 +15,7 @@ use omnirelay_node::CapabilityKinds;
 use omnirelay_node::lab::{Lab, LabNode, reason};
 use omnirelay_peer_records::PEER;
 use omnirelay_peers::{HeldByPeers, Peers};
-use omnirelay_peers::{SaidAtStart, mount_alone};
+use omnirelay_peers::{StartupAnnouncement, mount_alone};
 use omnirelay_scripted::{log_of, memory};
 use omnirelay_settings::HumanDuration;
 use omnirelay_store::{LogEntry, MemoryStore, Store};
@@ -42,7 +42,7 @@ fn held() -> HeldByPeers {
     let owned = OwnedByEach::default();
     HeldByPeers {
         shard_counts: Box::new(move |view| owned.of(view)),
-        scopes: omnirelay_leadership::blocked_by,
+        scopes: omnirelay_leadership::drain_remainders,
         shards: owned_by,
     }
 }
@@ -69,7 +69,7 @@ impl Daemon {
 
     async fn of(lab: Lab) -> Self {
         let (node, _) = lab.kinds(KINDS).with(|node| {
-            let presence = mount_alone(node, SaidAtStart::default())?;
+            let presence = mount_alone(node, StartupAnnouncement::default())?;
             let leads = omnirelay_leadership::mount(node)?;
             crate::mount(node, None, leads)?;
             Ok(presence)
@@ -183,7 +183,7 @@ async fn mesh(store: &Arc<MemoryStore>, nodes: usize) -> Vec<Daemon> {
 fn leader(daemons: &[Daemon]) -> Option<usize> {
     let tenancy = daemons.first()?.view().tenancy();
     let (lease, standing) = tenancy.of("global-control")?;
-    let is_live = matches!(standing, omnirelay_decisions::lease::Standing::Live { .. });
+    let is_live = matches!(standing, omnirelay_decisions::lease::LeaseStanding::Live { .. });
     let node = omnirelay_peer_records::node_of_session(&lease.holder.id)?.to_owned();
     daemons.iter().position(|daemon| is_live && daemon.id() == node)
 }

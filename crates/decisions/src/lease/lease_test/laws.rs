@@ -56,7 +56,7 @@ proptest! {
         scope in "[a-z]{1,8}",
         last in prop::option::of(0..12usize),
     ) {
-        let policy = Policy::of(Some(&policy)).unwrap();
+        let policy = ElectionPolicy::of(Some(&policy)).unwrap();
         let last = last.and_then(|place| crowd.0.get(place)).map(|node| node.0.as_str());
         let (nodes, other_order) = (crowd.nodes(), Crowd(shuffled));
         let ranked = policy.rank(&scope, &nodes, last);
@@ -80,7 +80,7 @@ proptest! {
         let nodes = crowd.nodes();
         let now = Millis(5000 + 100 * step as u64 + within);
         let asking = nodes.iter().filter(|me| {
-            let scene = Scene {
+            let scene = LeadershipFacts {
                 scope: &scope,
                 value: &value,
                 held: None,
@@ -96,9 +96,9 @@ proptest! {
                 left_alone_until: None,
                 in_doubt: false,
             };
-            decide(&scene) == Move::Campaign { ending: None }
+            decide(&scene) == LeadershipMove::Campaign { ending: None }
         });
-        let may = nodes.iter().filter(|node| Policy::default().exclusions(node).is_empty()).count();
+        let may = nodes.iter().filter(|node| ElectionPolicy::default().exclusions(node).is_empty()).count();
         prop_assert_eq!(asking.count(), may.min(step + 1));
     }
 
@@ -121,7 +121,7 @@ fn scopes_spread_over_equal_nodes() {
         let nodes = crowd.nodes();
         let mut led = BTreeMap::<String, usize>::new();
         for shard in 0..300 {
-            let ranked = Policy::default().rank(&format!("shard/orders/{shard:03}"), &nodes, None);
+            let ranked = ElectionPolicy::default().rank(&format!("shard/orders/{shard:03}"), &nodes, None);
             *led.entry(ranked[0].id.to_owned()).or_default() += 1;
         }
         let most = led.values().max().copied().unwrap_or(0);
@@ -171,7 +171,7 @@ impl History {
         let before = self.value.clone();
         let led = before.as_ref().and_then(|value| value.current.clone());
         let ended = led.map(|led| ("ended", led.leader_id, self.lease.term as i64, self.lease.token as i64));
-        let ending = Ending { end: End::Expired, reason: "lease_expired", at: Millis(self.now) };
+        let ending = TenureEnding { end: End::Expired, reason: "lease_expired", at: Millis(self.now) };
         let vacant = before.clone().map(|value| vacate("s", &value, self.lease, ending, &id));
         // The lease that a commit grants or releases; one that only records a loss has none.
         let mut granted = TenureNumbers::default();

@@ -2,8 +2,8 @@
 
 use super::*;
 
-const LIVE: Standing = Standing::Live { until: Millis(7000), renewed_at: Millis(5000) };
-const EXPIRED: Standing = Standing::Expired { renewed_at: Millis(5000), at: Millis(7000) };
+const LIVE: LeaseStanding = LeaseStanding::Live { until: Millis(7000), renewed_at: Millis(5000) };
+const EXPIRED: LeaseStanding = LeaseStanding::Expired { renewed_at: Millis(5000), at: Millis(7000) };
 
 /// Nodes a, b and c, preferred in this order; a leads, and `me` decides.
 struct Situation {
@@ -21,7 +21,7 @@ struct Situation {
 
 impl Situation {
     /// As `me` sees it at `now` when the lease of a stands like this.
-    fn of(me: &'static str, standing: Standing, now: u64) -> Self {
+    fn of(me: &'static str, standing: LeaseStanding, now: u64) -> Self {
         let held = HeldLease {
             node: "a".to_owned(),
             session: 1,
@@ -31,7 +31,7 @@ impl Situation {
             standing,
         };
         let mut crowd = Crowd::of(&["a", "b", "c"]);
-        if !matches!(standing, Standing::Live { .. } | Standing::Released) {
+        if !matches!(standing, LeaseStanding::Live { .. } | LeaseStanding::Released) {
             crowd.end_session("a");
         }
         let value = LeadershipValue { policy: Some(in_order(&["a", "b", "c"])), ..led_by("a") };
@@ -51,7 +51,7 @@ impl Situation {
 
     /// As `me` sees it when a gave the scope up at 6000 for this reason.
     fn vacant(me: &'static str, reason: &str, now: u64) -> Self {
-        let situation = Self::of(me, Standing::Released, now);
+        let situation = Self::of(me, LeaseStanding::Released, now);
         let past =
             pb::Tenure { leader_id: "a".to_owned(), end_reason: reason.to_owned(), ..pb::Tenure::default() };
         let value = LeadershipValue {
@@ -63,8 +63,8 @@ impl Situation {
         Self { value, ..situation }
     }
 
-    fn scene<T>(&self, ask: impl FnOnce(&Scene<'_>) -> T) -> T {
-        ask(&Scene {
+    fn scene<T>(&self, ask: impl FnOnce(&LeadershipFacts<'_>) -> T) -> T {
+        ask(&LeadershipFacts {
             scope: "global-control",
             value: &self.value,
             held: self.held.as_ref(),
@@ -83,7 +83,7 @@ impl Situation {
     }
 }
 
-type Case = (&'static str, Situation, Move);
+type Case = (&'static str, Situation, LeadershipMove);
 
 fn check(cases: impl IntoIterator<Item = Case>) {
     for (what, situation, expected) in cases {
@@ -97,19 +97,19 @@ fn with(mut situation: Situation, change: impl FnOnce(&mut Situation)) -> Situat
     situation
 }
 
-fn look(at: u64) -> Move {
-    Move::Look { at: Millis(at) }
+fn look(at: u64) -> LeadershipMove {
+    LeadershipMove::Look { at: Millis(at) }
 }
 
-fn campaign(end: End, reason: &'static str, at: u64) -> Move {
-    Move::Campaign { ending: Some(Ending { end, reason, at: Millis(at) }) }
+fn campaign(end: End, reason: &'static str, at: u64) -> LeadershipMove {
+    LeadershipMove::Campaign { ending: Some(TenureEnding { end, reason, at: Millis(at) }) }
 }
 
 #[test]
 fn a_live_lease_is_left_alone() {
     let of = Situation::of;
     check([
-        ("mine", of("a", LIVE, 6000), Move::Rest),
+        ("mine", of("a", LIVE, 6000), LeadershipMove::Rest),
         ("another's", of("b", LIVE, 6000), look(7000)),
         (
             "mine, but I may not rely on my session",
@@ -128,8 +128,8 @@ fn a_live_lease_is_left_alone() {
 #[test]
 fn a_lease_that_is_over_is_asked_for_in_turn() {
     let of = Situation::of;
-    let closed = Standing::Closed { at: Millis(6000) };
-    let replaced = Standing::Replaced;
+    let closed = LeaseStanding::Closed { at: Millis(6000) };
+    let replaced = LeaseStanding::Replaced;
     let expired = campaign(End::Expired, "lease_expired", 5000);
     check([
         ("expired, the first", of("b", EXPIRED, 7000), expired.clone()),
@@ -147,10 +147,14 @@ fn a_lease_that_is_over_is_asked_for_in_turn() {
         ("replaced, the second", of("c", replaced, 6050), look(6100)),
         (
             "released without a record of it",
-            of("a", Standing::Released, 8000),
+            of("a", LeaseStanding::Released, 8000),
             campaign(End::Lost, "epoch_changed", 8000),
         ),
-        ("unknown, the first", of("b", Standing::Unknown, 8000), campaign(End::Lost, "epoch_changed", 8000)),
+        (
+            "unknown, the first",
+            of("b", LeaseStanding::Unknown, 8000),
+            campaign(End::Lost, "epoch_changed", 8000),
+        ),
         (
             "no lease at all, the first",
             with(of("a", LIVE, 8000), |s| s.held = None),
@@ -169,12 +173,12 @@ fn who_is_not_first_gets_its_turn_even_if_nobody_knows_since_when_the_scope_is_f
     let of = Situation::of;
     let lost = |now| campaign(End::Lost, "epoch_changed", now);
     check([
-        ("the session is unknown", of("c", Standing::Unknown, 8000), lost(8000)),
+        ("the session is unknown", of("c", LeaseStanding::Unknown, 8000), lost(8000)),
         ("there is no lease", with(of("c", LIVE, 8000), |s| s.held = None), lost(8000)),
-        ("released without a record of it", of("c", Standing::Released, 8000), lost(8000)),
+        ("released without a record of it", of("c", LeaseStanding::Released, 8000), lost(8000)),
         (
             "in a quarantine, behind the first",
-            with(of("c", Standing::Unknown, 8000), |s| s.not_before = 9000),
+            with(of("c", LeaseStanding::Unknown, 8000), |s| s.not_before = 9000),
             look(9100),
         ),
     ]);
@@ -183,7 +187,7 @@ fn who_is_not_first_gets_its_turn_even_if_nobody_knows_since_when_the_scope_is_f
 #[test]
 fn a_vacant_scope_is_asked_for_in_turn_and_not_in_a_quarantine() {
     let vacant = |me, now| Situation::vacant(me, "transferred", now);
-    let campaign = Move::Campaign { ending: None };
+    let campaign = LeadershipMove::Campaign { ending: None };
     let never_led = |me| {
         with(vacant(me, 8000), |s| {
             s.held = None;
@@ -200,20 +204,20 @@ fn a_vacant_scope_is_asked_for_in_turn_and_not_in_a_quarantine() {
         ("a quarantine", quarantined("a", 8999), look(9000)),
         ("its end", quarantined("a", 9000), campaign.clone()),
         ("its end, for the second", quarantined("b", 9000), look(9100)),
-        ("I have no session", with(vacant("a", 6000), |s| s.my_session = None), Move::Rest),
+        ("I have no session", with(vacant("a", 6000), |s| s.my_session = None), LeadershipMove::Rest),
         (
             "my record is of another session",
             with(vacant("a", 6000), |s| s.crowd.peer("a").session = 2),
-            Move::Rest,
+            LeadershipMove::Rest,
         ),
-        ("I am no node", with(vacant("a", 6000), |s| s.me = "x"), Move::Rest),
+        ("I am no node", with(vacant("a", 6000), |s| s.me = "x"), LeadershipMove::Rest),
     ]);
 }
 
 #[test]
 fn who_stepped_down_comes_last() {
     let vacant = |me, now| Situation::vacant(me, "step_down", now);
-    let campaign = Move::Campaign { ending: None };
+    let campaign = LeadershipMove::Campaign { ending: None };
     check([
         ("the next one", vacant("b", 6000), campaign.clone()),
         ("the one after", vacant("c", 6000), look(6100)),
@@ -231,7 +235,7 @@ fn who_stepped_down_comes_last() {
 fn a_leader_does_what_it_is_told() {
     let told =
         |verb, to: &'static str| with(Situation::of("a", LIVE, 6000), |s| s.value.order = order(verb, to));
-    let to_b = || Move::HandOver { to: "b".to_owned(), reason: "transferred" };
+    let to_b = || LeadershipMove::HandOver { to: "b".to_owned(), reason: "transferred" };
     check([
         ("transfer", told(Verb::Transfer, "b"), to_b()),
         (
@@ -242,13 +246,13 @@ fn a_leader_does_what_it_is_told() {
         (
             "transfer to one that may not",
             with(told(Verb::Transfer, "b"), |s| s.crowd.peer("b").cordoned = true),
-            Move::DropOrder,
+            LeadershipMove::DropOrder,
         ),
-        ("transfer to itself", told(Verb::Transfer, "a"), Move::DropOrder),
-        ("transfer to nobody", told(Verb::Transfer, "x"), Move::DropOrder),
-        ("step down", told(Verb::StepDown, ""), Move::StepDown { reason: "step_down" }),
-        ("delete", told(Verb::Delete, ""), Move::Remove),
-        ("nothing", told(Verb::Unspecified, ""), Move::DropOrder),
+        ("transfer to itself", told(Verb::Transfer, "a"), LeadershipMove::DropOrder),
+        ("transfer to nobody", told(Verb::Transfer, "x"), LeadershipMove::DropOrder),
+        ("step down", told(Verb::StepDown, ""), LeadershipMove::StepDown { reason: "step_down" }),
+        ("delete", told(Verb::Delete, ""), LeadershipMove::Remove),
+        ("nothing", told(Verb::Unspecified, ""), LeadershipMove::DropOrder),
         ("others wait for it", with(told(Verb::Delete, ""), |s| s.me = "b"), look(7000)),
     ]);
 }
@@ -268,23 +272,27 @@ fn what_a_dead_leader_was_told_is_heeded_by_who_comes_next() {
             expired.clone(),
         ),
         ("step down", told("b", Verb::StepDown, "", 7000), expired),
-        ("delete", with(told("b", Verb::Delete, "", 7000), |s| s.crowd = Crowd::of(&["b"])), Move::Remove),
+        (
+            "delete",
+            with(told("b", Verb::Delete, "", 7000), |s| s.crowd = Crowd::of(&["b"])),
+            LeadershipMove::Remove,
+        ),
         (
             "delete, by one that may not lead",
             with(told("b", Verb::Delete, "", 7000), |s| {
                 s.crowd = Crowd::of(&["b"]);
                 s.crowd.peer("b").cordoned = true;
             }),
-            Move::Remove,
+            LeadershipMove::Remove,
         ),
         (
             "delete, without a session",
             with(told("b", Verb::Delete, "", 7000), |s| s.my_session = None),
-            Move::Rest,
+            LeadershipMove::Rest,
         ),
     ]);
     let places: Vec<_> = ["b", "c"].iter().map(|me| told(me, Verb::Delete, "", 7000).scene(decide)).collect();
-    assert!(places.contains(&Move::Remove) && places.contains(&look(7100)), "in turn: {places:?}");
+    assert!(places.contains(&LeadershipMove::Remove) && places.contains(&look(7100)), "in turn: {places:?}");
 }
 
 #[test]
@@ -293,18 +301,26 @@ fn draining_hands_over_and_cordoning_does_not() {
     let draining = |s: &mut Situation| s.crowd.peer("a").draining = true;
     let alone = |s: &mut Situation| ["b", "c"].iter().for_each(|id| s.crowd.peer(id).cordoned = true);
     let vacant = |me| Situation::vacant(me, "transferred", 6000);
-    let campaign = Move::Campaign { ending: None };
+    let campaign = LeadershipMove::Campaign { ending: None };
     check([
-        ("draining", with(leads(), draining), Move::HandOver { to: "b".to_owned(), reason: "drained" }),
-        ("draining, nobody else may", with(with(leads(), draining), alone), Move::Rest),
-        ("cordoned", with(leads(), |s| s.crowd.peer("a").cordoned = true), Move::Rest),
+        (
+            "draining",
+            with(leads(), draining),
+            LeadershipMove::HandOver { to: "b".to_owned(), reason: "drained" },
+        ),
+        ("draining, nobody else may", with(with(leads(), draining), alone), LeadershipMove::Rest),
+        ("cordoned", with(leads(), |s| s.crowd.peer("a").cordoned = true), LeadershipMove::Rest),
         (
             "suspected although it lives",
             with(leads(), |s| s.crowd.peer("a").status = Status::Suspect.into()),
-            Move::Rest,
+            LeadershipMove::Rest,
         ),
-        ("a cordoned candidate", with(vacant("a"), |s| s.crowd.peer("a").cordoned = true), Move::Rest),
-        ("a draining candidate", with(vacant("a"), draining), Move::Rest),
+        (
+            "a cordoned candidate",
+            with(vacant("a"), |s| s.crowd.peer("a").cordoned = true),
+            LeadershipMove::Rest,
+        ),
+        ("a draining candidate", with(vacant("a"), draining), LeadershipMove::Rest),
         ("its successor is first then", with(vacant("b"), draining), campaign),
     ]);
 }
@@ -332,12 +348,16 @@ fn a_policy_that_excludes_the_leader_moves_the_scope() {
         (
             "there is another",
             lets(&["b", "c"]),
-            Move::HandOver { to: "b".to_owned(), reason: "not_eligible" },
+            LeadershipMove::HandOver { to: "b".to_owned(), reason: "not_eligible" },
         ),
-        ("there is none", lets(&["x"]), Move::StepDown { reason: "not_eligible" }),
-        ("it is in", lets(&["a"]), Move::Rest),
-        ("a policy that is none", broken(Situation::of("a", LIVE, 6000)), Move::Rest),
-        ("a policy that is none, for a candidate", broken(Situation::of("b", EXPIRED, 7000)), Move::Rest),
+        ("there is none", lets(&["x"]), LeadershipMove::StepDown { reason: "not_eligible" }),
+        ("it is in", lets(&["a"]), LeadershipMove::Rest),
+        ("a policy that is none", broken(Situation::of("a", LIVE, 6000)), LeadershipMove::Rest),
+        (
+            "a policy that is none, for a candidate",
+            broken(Situation::of("b", EXPIRED, 7000)),
+            LeadershipMove::Rest,
+        ),
     ]);
 }
 
@@ -352,15 +372,23 @@ fn when_nobody_may_lead_that_is_recorded_once_in_turn() {
             });
         })
     };
-    let ending = Ending { end: End::Expired, reason: "lease_expired", at: Millis(5000) };
+    let ending = TenureEnding { end: End::Expired, reason: "lease_expired", at: Millis(5000) };
     let moves: Vec<_> = ["b", "c"].iter().map(|me| nobody(me, EXPIRED, 7000).scene(decide)).collect();
-    assert!(moves.contains(&Move::Vacate { ending }), "one of them: {moves:?}");
+    assert!(moves.contains(&LeadershipMove::Vacate { ending }), "one of them: {moves:?}");
     assert!(moves.contains(&look(7100)), "the other one later: {moves:?}");
     check([
-        ("b in the end", nobody("b", EXPIRED, 7100), Move::Vacate { ending }),
-        ("c in the end", nobody("c", EXPIRED, 7100), Move::Vacate { ending }),
-        ("it is recorded", with(nobody("b", EXPIRED, 7100), |s| s.value.current = None), Move::Rest),
-        ("without a session", with(nobody("b", EXPIRED, 7100), |s| s.my_session = None), Move::Rest),
+        ("b in the end", nobody("b", EXPIRED, 7100), LeadershipMove::Vacate { ending }),
+        ("c in the end", nobody("c", EXPIRED, 7100), LeadershipMove::Vacate { ending }),
+        (
+            "it is recorded",
+            with(nobody("b", EXPIRED, 7100), |s| s.value.current = None),
+            LeadershipMove::Rest,
+        ),
+        (
+            "without a session",
+            with(nobody("b", EXPIRED, 7100), |s| s.my_session = None),
+            LeadershipMove::Rest,
+        ),
     ]);
 }
 
@@ -388,8 +416,8 @@ fn a_leader_that_stops_names_the_best_of_the_others() {
     for (what, situation, expected) in cases {
         assert_eq!(situation.scene(successor).as_deref(), expected, "{what}");
         let given_up = match expected {
-            Some(to) => Move::HandOver { to: to.to_owned(), reason: "shutdown" },
-            None => Move::StepDown { reason: "shutdown" },
+            Some(to) => LeadershipMove::HandOver { to: to.to_owned(), reason: "shutdown" },
+            None => LeadershipMove::StepDown { reason: "shutdown" },
         };
         assert_eq!(situation.scene(give_up), given_up, "{what}");
     }
@@ -398,21 +426,21 @@ fn a_leader_that_stops_names_the_best_of_the_others() {
 #[test]
 fn a_leader_gives_back_what_it_may_have_given_back_already() {
     let doubts = |situation| with(situation, |it| it.in_doubt = true);
-    let gives_back = || Move::StepDown { reason: "in_doubt" };
-    let unconfirmed = Standing::Unconfirmed { until: Millis(7000), renewed_at: Millis(5000) };
+    let gives_back = || LeadershipMove::StepDown { reason: "in_doubt" };
+    let unconfirmed = LeaseStanding::Unconfirmed { until: Millis(7000), renewed_at: Millis(5000) };
     let ordered = || with(Situation::of("a", LIVE, 6000), |it| it.value.order = order(Verb::Delete, ""));
     check([
         ("it would lead on", doubts(Situation::of("a", LIVE, 6000)), gives_back()),
         ("it would wait", doubts(Situation::of("a", unconfirmed, 6000)), gives_back()),
-        ("it has something else to do", doubts(ordered()), Move::Remove),
-        ("it knows", Situation::of("a", LIVE, 6000), Move::Rest),
+        ("it has something else to do", doubts(ordered()), LeadershipMove::Remove),
+        ("it knows", Situation::of("a", LIVE, 6000), LeadershipMove::Rest),
     ]);
 }
 
 #[test]
 fn a_scope_that_is_left_alone_is_looked_at_later() {
     let alone = |situation| with(situation, |it| it.left_alone_until = Some(Millis(6500)));
-    let look = || Move::Look { at: Millis(6500) };
+    let look = || LeadershipMove::Look { at: Millis(6500) };
     let ordered = || with(Situation::of("a", LIVE, 6000), |it| it.value.order = order(Verb::StepDown, ""));
     check([
         ("by its leader", alone(ordered()), look()),
@@ -423,21 +451,25 @@ fn a_scope_that_is_left_alone_is_looked_at_later() {
 
 #[test]
 fn a_leader_with_a_smaller_token_than_one_seen_is_elected_anew() {
-    let unconfirmed = Standing::Unconfirmed { until: Millis(7000), renewed_at: Millis(5000) };
+    let unconfirmed = LeaseStanding::Unconfirmed { until: Millis(7000), renewed_at: Millis(5000) };
     let seen =
         |me, standing, token_seen| with(Situation::of(me, standing, 6500), |it| it.token_seen = token_seen);
     let written = |situation| with(situation, |it| it.value.token_floor = 31);
-    let look = || Move::Look { at: Millis(7000) };
+    let look = || LeadershipMove::Look { at: Millis(7000) };
     check([
-        ("its own is the greatest", seen("a", LIVE, 30), Move::Rest),
+        ("its own is the greatest", seen("a", LIVE, 30), LeadershipMove::Rest),
         (
             "the leader has seen a greater one",
             seen("a", LIVE, 31),
-            Move::HandOver { to: "a".to_owned(), reason: TOKEN_OVERTAKEN },
+            LeadershipMove::HandOver { to: "a".to_owned(), reason: TOKEN_OVERTAKEN },
         ),
-        ("another has, and writes it down", seen("b", LIVE, 31), Move::Raise { token: 31 }),
+        ("another has, and writes it down", seen("b", LIVE, 31), LeadershipMove::Raise { token: 31 }),
         ("it is written down already", written(seen("b", LIVE, 31)), look()),
-        ("a greater one than is written down", written(seen("b", LIVE, 32)), Move::Raise { token: 32 }),
+        (
+            "a greater one than is written down",
+            written(seen("b", LIVE, 32)),
+            LeadershipMove::Raise { token: 32 },
+        ),
         ("nobody may rely on the lease", seen("b", unconfirmed, 31), look()),
         ("nobody may, and its holder waits", seen("a", unconfirmed, 30), look()),
     ]);

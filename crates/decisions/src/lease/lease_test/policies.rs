@@ -66,7 +66,7 @@ fn every_reason_against_a_node_is_told() {
         ),
     ];
     for (what, policy, peer, session_live, expected) in cases {
-        let policy = Policy::of(Some(&policy)).unwrap();
+        let policy = ElectionPolicy::of(Some(&policy)).unwrap();
         let node = super::ElectionCandidate { id: "a", peer: &peer, session_live };
         assert_eq!(policy.exclusions(&node), expected, "{what}");
         let for_good = [WithoutIdentity, Node, Role, Region, Zone, Labels];
@@ -108,7 +108,7 @@ fn the_highest_priority_of_those_that_match_counts() {
         prefer: vec![prefer(only(&["a"]), 5), prefer(role, 7), prefer(only(&["c"]), -3)],
         unknown_fields: Default::default(),
     };
-    let policy = Policy::of(Some(&policy)).unwrap();
+    let policy = ElectionPolicy::of(Some(&policy)).unwrap();
     let control = says(|says| says.role = "control".to_owned());
     let cases = [
         ("by its name", "a", alive(), 5),
@@ -145,7 +145,7 @@ fn what_is_no_policy_is_refused() {
         unknown_fields: Default::default(),
     };
     let long = |count| vec!["x".to_owned(); count];
-    let refused = |policy: &pb::LeadershipPolicy| Policy::of(Some(policy)).err();
+    let refused = |policy: &pb::LeadershipPolicy| ElectionPolicy::of(Some(policy)).err();
     let selector = eligible(|f| f.selector = "=x".to_owned());
     let cases = [
         ("none", pb::LeadershipPolicy::default(), None),
@@ -175,7 +175,7 @@ fn what_is_no_policy_is_refused() {
     assert!(matches!(refused(&selector), Some(PolicyError::Selector(_))));
     let preferred = prefer(selector.eligible, 1);
     assert!(matches!(refused(&preferred), Some(PolicyError::Selector(_))));
-    assert!(Policy::of(None).unwrap().allows(&super::ElectionCandidate {
+    assert!(ElectionPolicy::of(None).unwrap().allows(&super::ElectionCandidate {
         id: "a",
         peer: &alive(),
         session_live: true
@@ -187,7 +187,7 @@ fn candidates_rank_by_priority_and_the_last_one_is_last() {
     let mut crowd = Crowd::of(&["a", "b", "c", "d"]);
     crowd.peer("d").cordoned = true;
     let rank = |ids: &[&str], last| {
-        let policy = Policy::of(Some(&in_order(ids))).unwrap();
+        let policy = ElectionPolicy::of(Some(&in_order(ids))).unwrap();
         let nodes = crowd.nodes();
         let ranked = policy.rank("billing", &nodes, last);
         ranked.iter().map(|ranked| (ranked.id.to_owned(), ranked.priority)).collect::<Vec<_>>()
@@ -210,7 +210,8 @@ fn candidates_rank_by_priority_and_the_last_one_is_last() {
 fn labels_of_a_node_count_for_selectors() {
     let gold = says(|says| says.labels = Labels::from([("tier".to_owned(), "gold".to_owned())]));
     let policy =
-        Policy::of(Some(&eligible(|f| f.selector = "tier in (gold,silver),!canary".to_owned()))).unwrap();
+        ElectionPolicy::of(Some(&eligible(|f| f.selector = "tier in (gold,silver),!canary".to_owned())))
+            .unwrap();
     let allows =
         |peer: &PeerValue| policy.allows(&super::ElectionCandidate { id: "a", peer, session_live: true });
     assert!(allows(&gold) && !allows(&alive()));

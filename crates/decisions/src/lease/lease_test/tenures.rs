@@ -9,8 +9,8 @@ fn numbers(term: u64) -> TenureNumbers {
     TenureNumbers { term, token: term * 10, acquired_at: Millis(term * 1000) }
 }
 
-fn expired(at: u64) -> Ending {
-    Ending { end: End::Expired, reason: "lease_expired", at: Millis(at) }
+fn expired(at: u64) -> TenureEnding {
+    TenureEnding { end: End::Expired, reason: "lease_expired", at: Millis(at) }
 }
 
 #[test]
@@ -100,11 +100,11 @@ fn elections_are_counted_since_an_instant() {
 #[test]
 fn only_what_was_not_handed_over_is_a_flap() {
     let mut value = LeadershipValue::default();
-    let over = Ending { end: End::SteppedDown, reason: "transferred", at: Millis(2000) };
+    let over = TenureEnding { end: End::SteppedDown, reason: "transferred", at: Millis(2000) };
     for (term, ending) in [(1, expired(1)), (2, over), (3, expired(3))] {
         value = vacate(SCOPE, &elect(&value, "a", 1, "c"), numbers(term), ending, "c");
     }
-    let at = |ending: Ending| ending.at.0;
+    let at = |ending: TenureEnding| ending.at.0;
     assert_eq!(flaps_since(&value, Millis(0)), 2);
     assert_eq!(flaps_since(&value, Millis(at(expired(3)))), 1, "the instant counts");
     assert_eq!(flaps_since(&value, Millis(at(expired(3)) + 1)), 0);

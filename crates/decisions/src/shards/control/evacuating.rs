@@ -5,12 +5,12 @@ use std::collections::BTreeSet;
 use omnirelay_core::rebalance::{OwnerStanding, RebalanceRules};
 use omnirelay_core::time::Millis;
 
-use super::{Automation, Deciding, Moving};
+use super::{Automation, MoveProgress, NamespaceDecider};
 use crate::shards::planning::plan;
 
-impl<'a> Deciding<'a> {
+impl<'a> NamespaceDecider<'a> {
     /// Makes a plan for them, unless something is in the way. Whether there are any.
-    pub(super) fn evacuate(&mut self, moving: &Moving<'a>) -> bool {
+    pub(super) fn evacuate(&mut self, moving: &MoveProgress<'a>) -> bool {
         let must_go =
             |owner: &str| self.member(owner).is_none_or(|owner| owner.standing == OwnerStanding::Leaving);
         let scene = self.scene;

@@ -6,7 +6,7 @@ use omnirelay_wire::pb::omnirelay::mesh::control::v1 as pb;
 use omnirelay_wire::pb::omnirelay::store::v1::{RebalancePlanValue, ShardValue};
 use omnirelay_wire::timestamp::millis;
 
-use super::{ControlStep, Deciding, Moving, ShardAction, ShardsDecision};
+use super::{ControlStep, MoveProgress, NamespaceDecider, ShardAction, ShardsDecision};
 use crate::shards::member::ShardMember;
 use pb::planned_move::Progress;
 use pb::rebalance_plan::State as PlanState;
@@ -32,7 +32,7 @@ pub fn progress(plan: &pb::RebalancePlan, planned: &pb::PlannedMove, value: Opti
 }
 
 /// Facts about a move ahead, before it is decided what is next of it.
-struct Ahead<'a> {
+struct MoveOutlook<'a> {
     planned: &'a pb::PlannedMove,
     /// The node may get it now.
     may_get: bool,
@@ -48,10 +48,10 @@ struct Ahead<'a> {
     is_in_doubt: bool,
 }
 
-impl<'a> Deciding<'a> {
+impl<'a> NamespaceDecider<'a> {
     /// Goes on with the plans that run, and takes back what was begun by others that have ended.
-    pub(super) fn move_on(&mut self, live: &[(&'a str, &'a RebalancePlanValue)]) -> Moving<'a> {
-        let mut moving = Moving::default();
+    pub(super) fn move_on(&mut self, live: &[(&'a str, &'a RebalancePlanValue)]) -> MoveProgress<'a> {
+        let mut moving = MoveProgress::default();
         let is_draining = |value: &&ShardValue| !value.target.is_empty();
         moving.draining = self.scene.shards.iter().map(|(_, value)| *value).filter(is_draining).count();
         moving.paced_until = self.paced_until();
@@ -69,11 +69,11 @@ impl<'a> Deciding<'a> {
         id: &'a str,
         plan: &'a pb::RebalancePlan,
         parallel: usize,
-        moving: &mut Moving<'a>,
+        moving: &mut MoveProgress<'a>,
     ) {
         let policy = self.scene.spec.policy.max_parallel;
         let most = if parallel == 0 { policy } else { policy.min(parallel) };
-        let (mut changes, mut left, mut dropped) = (Changes::of(id), 0, Vec::new());
+        let (mut changes, mut left, mut dropped) = (PlanChanges::of(id), 0, Vec::new());
         let is_braked = plan.automatic && self.braked().is_some();
         let may_begin = plan.state() == PlanState::Running && self.has_enough_nodes() && !is_braked;
         for planned in &plan.moves {
@@ -140,7 +140,7 @@ impl<'a> Deciding<'a> {
         plan: &pb::RebalancePlan,
         planned: &'a pb::PlannedMove,
         value: Option<&ShardValue>,
-    ) -> Ahead<'a> {
+    ) -> MoveOutlook<'a> {
         let target = self.member(&planned.to);
         let owner = value.and_then(|value| self.member(&value.owner));
         let goes = owner.is_none_or(|owner| owner.standing == OwnerStanding::Leaving);
@@ -155,7 +155,7 @@ impl<'a> Deciding<'a> {
         // An owner that drains goes on while the plan is paused; what one had that is gone nobody serves.
         let is_held = plan.state() == PlanState::Paused;
         let is_gone = owner.is_none_or(ShardMember::is_gone);
-        Ahead {
+        MoveOutlook {
             planned,
             may_get,
             is_unwanted,
@@ -178,10 +178,10 @@ impl<'a> Deciding<'a> {
 
     fn begin_in_time(
         &mut self,
-        ahead: &Ahead<'a>,
+        ahead: &MoveOutlook<'a>,
         value: &ShardValue,
-        changes: &mut Changes<'a>,
-        moving: &mut Moving<'a>,
+        changes: &mut PlanChanges<'a>,
+        moving: &mut MoveProgress<'a>,
     ) {
         let is_free = value.owner.is_empty() || self.is_gone(value);
         let is_served = !is_free && !value.paused && !value.disabled;
@@ -194,7 +194,12 @@ impl<'a> Deciding<'a> {
         }
     }
 
-    fn begin(ahead: &Ahead<'a>, is_free: bool, changes: &mut Changes<'a>, moving: &mut Moving<'a>) {
+    fn begin(
+        ahead: &MoveOutlook<'a>,
+        is_free: bool,
+        changes: &mut PlanChanges<'a>,
+        moving: &mut MoveProgress<'a>,
+    ) {
         let planned = ahead.planned;
         let (to, cause) = (planned.to.clone(), planned.cause.clone());
         moving.touched.insert(&planned.shard_id);
@@ -207,7 +212,7 @@ impl<'a> Deciding<'a> {
     }
 
     /// Which nodes plans wait for.
-    fn waits_for(&self, moving: &Moving<'_>) -> Option<String> {
+    fn waits_for(&self, moving: &MoveProgress<'_>) -> Option<String> {
         let waits = |to: &&&str| self.member(to).is_some_and(|to| !to.gets_if_need_be());
         let to = moving.covered.values().find(waits)?;
         Some(format!("{to} is {}", self.member(to)?.why.join(", ")))
@@ -244,7 +249,7 @@ impl<'a> Deciding<'a> {
     }
 
     /// What is draining for a plan that does not run: it was cancelled, or is gone.
-    fn take_back(&mut self, live: &[(&'a str, &'a RebalancePlanValue)], moving: &mut Moving<'a>) {
+    fn take_back(&mut self, live: &[(&'a str, &'a RebalancePlanValue)], moving: &mut MoveProgress<'a>) {
         let mut change = ShardsDecision { cause: "cancelled".to_owned(), ..ShardsDecision::default() };
         for (id, value) in self.scene.shards {
             let is_of_live = live.iter().any(|(plan, _)| *plan == value.plan_id);
@@ -286,12 +291,12 @@ impl<'a> Deciding<'a> {
 }
 
 /// Changes of shards by a plan, by the causes of their moves.
-struct Changes<'a> {
+struct PlanChanges<'a> {
     plan: &'a str,
     changes: Vec<ShardsDecision>,
 }
 
-impl<'a> Changes<'a> {
+impl<'a> PlanChanges<'a> {
     fn of(plan: &'a str) -> Self {
         Self { plan, changes: Vec::new() }
     }

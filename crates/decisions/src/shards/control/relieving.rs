@@ -2,16 +2,16 @@
 
 use std::collections::BTreeMap;
 
-use super::{Automation, Deciding, Moving};
+use super::{Automation, MoveProgress, NamespaceDecider};
 use crate::shards::member::ShardMember;
 use crate::shards::planning::plan;
 
 /// As the API says why a shard moves.
 const CAUSE: &str = "load";
 
-impl<'a> Deciding<'a> {
+impl<'a> NamespaceDecider<'a> {
     /// Has each of them own a part less, where the controller is to see to it; again after a while, if it was not enough.
-    pub(super) fn relieve(&mut self, moving: &Moving<'a>, evacuates: bool) {
+    pub(super) fn relieve(&mut self, moving: &MoveProgress<'a>, evacuates: bool) {
         let scene = self.scene;
         if scene.spec.policy.relief == Automation::Off {
             return;

@@ -8,7 +8,7 @@ use omnirelay_wire::pb::omnirelay::mesh::control::v1::rebalance_plan::State as P
 use omnirelay_wire::pb::omnirelay::store::v1::{RebalancePlanValue, ShardValue};
 use omnirelay_wire::timestamp::millis;
 
-use super::{Automation, Deciding, Moving};
+use super::{Automation, MoveProgress, NamespaceDecider};
 use crate::shards::planning::plan_for;
 
 /// As the API says why a shard moves.
@@ -16,10 +16,10 @@ const CAUSE: &str = "restored";
 /// How long after a drain was taken back shards go back. What is in the way for longer has made the wish an old one.
 const COUNTS_FOR: Duration = Duration::from_secs(3600);
 
-impl<'a> Deciding<'a> {
+impl<'a> NamespaceDecider<'a> {
     /// Makes a plan for all of them, once nothing else is being done. What somebody wished is not by choice: no cooldown and no
     /// `byChoicePercent` hold it up, and it goes at the pace of all moves.
-    pub(super) fn restore(&mut self, moving: &Moving<'a>, evacuates: bool) {
+    pub(super) fn restore(&mut self, moving: &MoveProgress<'a>, evacuates: bool) {
         let scene = self.scene;
         if !self.is_idle(moving, evacuates) {
             return;

@@ -37,13 +37,13 @@ impl SourceError {
     }
 }
 
-/// A place that is read again and again.
-pub(super) enum Source {
+/// Source of the keys: a server or a file, read again and again.
+pub(super) enum KeySource {
     Server(Client, Url),
     File(PathBuf),
 }
 
-impl Source {
+impl KeySource {
     pub(super) async fn of(at: &JwksLocation) -> Result<Self, SourceError> {
         let (url, ca) = match at {
             JwksLocation::File(path) => return Ok(Self::File(path.clone())),

@@ -7,7 +7,7 @@ use omnirelay_core::time::Millis;
 use omnirelay_decisions::signed_record::{FoundRecord, RecordSigners, split};
 use omnirelay_store::{Epoch, Record, RecordId, RecordKind, Revision, Version};
 
-use super::super::records::Records;
+use super::super::records::OrderedRecords;
 use super::{RegistryHead, State, View, ViewRecord, name, read};
 
 /// Signatures of a load that were verified.
@@ -23,7 +23,7 @@ impl State {
     /// `reached`; the log that was read with it ends at `end`.
     pub(in super::super) fn load_signed(
         &mut self,
-        old: &BTreeMap<RecordKind, Records>,
+        old: &BTreeMap<RecordKind, OrderedRecords>,
         verified: &VerifiedSignatures,
         reached: RegistryHead,
         (end, at): (Revision, Millis),
@@ -62,14 +62,14 @@ impl State {
 
     /// Takes what was read of signed records out of the view, which shows what was known until something else counts; the authority
     /// first, by which all others are judged.
-    fn set_aside(&mut self, old: &BTreeMap<RecordKind, Records>) -> Vec<Arc<ViewRecord>> {
+    fn set_aside(&mut self, old: &BTreeMap<RecordKind, OrderedRecords>) -> Vec<Arc<ViewRecord>> {
         let mut found: Vec<Arc<ViewRecord>> = Vec::new();
         for kind in &self.signed.kinds {
             let Some(records) = self.kinds.get_mut(kind) else { continue };
             let is_signed = |record: &&Arc<ViewRecord>| self.signed.is_signed(&record.record.id);
             let read: Vec<_> = records.iter().filter(is_signed).cloned().collect();
             read.iter().for_each(|record| records.remove(&record.record.id.key));
-            let known = old.get(kind).into_iter().flat_map(Records::iter).filter(is_signed);
+            let known = old.get(kind).into_iter().flat_map(OrderedRecords::iter).filter(is_signed);
             known.for_each(|record| records.put(record.clone()));
             found.extend(read);
         }

@@ -40,7 +40,7 @@ pub(super) struct Lap {
 }
 
 /// Content of a segment.
-pub(super) struct Content {
+pub(super) struct SegmentContent {
     bytes: Vec<u8>,
     salt: u64,
     /// The batch of its first frame.
@@ -66,7 +66,7 @@ impl Segment {
     }
 
     /// Reads what its lap holds; `None` if there is none.
-    pub fn content(&self) -> io::Result<Option<Content>> {
+    pub fn content(&self) -> io::Result<Option<SegmentContent>> {
         let mut header = [0; HEADER_BYTES];
         if self.written < HEADER_BYTES as u64 {
             return Ok(None);
@@ -78,12 +78,12 @@ impl Segment {
         let length = usize::try_from(self.written).map_err(io::Error::other)?;
         let mut bytes = vec![0; length];
         self.file.read(0, &mut bytes)?;
-        Ok(Content::of(bytes))
+        Ok(SegmentContent::of(bytes))
     }
 
     /// Goes on behind the last frame of `content` up to the batch `through`. It and the header are written once more:
     /// nobody knows whether they were synced. What may stand behind it can then be taken for no frame.
-    pub fn resume(&mut self, content: &Content, through: u64) -> io::Result<()> {
+    pub fn resume(&mut self, content: &SegmentContent, through: u64) -> io::Result<()> {
         let Some(last) = content.frames().take_while(|(_, frame)| frame.batch <= through).last() else {
             return Ok(());
         };
@@ -160,7 +160,7 @@ impl Segment {
     }
 }
 
-impl Content {
+impl SegmentContent {
     fn of(bytes: Vec<u8>) -> Option<Self> {
         let (salt, first) = lap_of(bytes.get(..HEADER_BYTES)?)?;
         let (mut frames, mut offset) = (Vec::new(), HEADER_BYTES);

@@ -16,7 +16,7 @@ const REPLACED_MAX: usize = 16;
 
 /// Opinion of a Sentinel about the master.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Opinion {
+pub(super) struct SentinelOpinion {
     pub sentinel: ServerAddress,
     pub master: ServerAddress,
     /// Of the failover that made it the master; rises with each. `None`: we may not ask.
@@ -36,7 +36,7 @@ pub(super) enum Doubt {
 
 /// Belief about the master: what the Sentinels have said so far, as far as it decides whom to believe.
 #[derive(Debug, Default)]
-pub(super) struct Belief {
+pub(super) struct MasterBelief {
     newest: Option<Master>,
     /// Masters that were replaced, and the newest epoch that was known by then: a greater one is another reign.
     replaced: BTreeMap<ServerAddress, Option<u64>>,
@@ -50,7 +50,7 @@ struct Master {
     epoch: Option<u64>,
 }
 
-impl Belief {
+impl MasterBelief {
     /// Weighs these answers of `asked` Sentinels, and returns the master: the one that the greatest epoch names, or,
     /// where epochs are not told, the most.
     ///
@@ -58,14 +58,15 @@ impl Belief {
     /// [`Doubt`]; what was believed before stands.
     pub fn weigh(
         &mut self,
-        opinions: &[Opinion],
+        opinions: &[SentinelOpinion],
         asked: usize,
         now: Instant,
     ) -> Result<ServerAddress, Doubt> {
         if opinions.is_empty() {
             return Err(Doubt::Silence);
         }
-        let current: Vec<&Opinion> = opinions.iter().filter(|opinion| !self.is_outdated(opinion)).collect();
+        let current: Vec<&SentinelOpinion> =
+            opinions.iter().filter(|opinion| !self.is_outdated(opinion)).collect();
         let master = if current.is_empty() {
             self.reinstate(opinions, asked, now).ok_or(Doubt::Replaced)?
         } else {
@@ -90,7 +91,7 @@ impl Belief {
     }
 
     /// Whether a newer master is known than the one that it names.
-    fn is_outdated(&self, opinion: &Opinion) -> bool {
+    fn is_outdated(&self, opinion: &SentinelOpinion) -> bool {
         if let Some(until) = self.replaced.get(&opinion.master) {
             return opinion.epoch.is_none() || opinion.epoch <= *until || until.is_none();
         }
@@ -99,7 +100,7 @@ impl Belief {
     }
 
     /// Whom the most name of those who know of no older epoch than others.
-    fn leading(&self, current: &[&Opinion]) -> Option<ServerAddress> {
+    fn leading(&self, current: &[&SentinelOpinion]) -> Option<ServerAddress> {
         let epoch = current.iter().filter_map(|opinion| opinion.epoch).max();
         let mut votes: BTreeMap<&ServerAddress, usize> = BTreeMap::new();
         for opinion in current.iter().filter(|opinion| opinion.epoch.is_none() || opinion.epoch == epoch) {
@@ -117,7 +118,12 @@ impl Belief {
     }
 
     /// Whom all name, more than half of the Sentinels, for long enough.
-    fn reinstate(&mut self, opinions: &[Opinion], asked: usize, now: Instant) -> Option<ServerAddress> {
+    fn reinstate(
+        &mut self,
+        opinions: &[SentinelOpinion],
+        asked: usize,
+        now: Instant,
+    ) -> Option<ServerAddress> {
         let named = &opinions.first()?.master;
         let all = opinions.iter().all(|opinion| opinion.master == *named);
         if !all || !is_majority(opinions, named, asked) {
@@ -161,17 +167,17 @@ impl Belief {
 }
 
 /// Whether more than half of all Sentinels name this master.
-pub(super) fn is_majority(opinions: &[Opinion], master: &ServerAddress, asked: usize) -> bool {
+pub(super) fn is_majority(opinions: &[SentinelOpinion], master: &ServerAddress, asked: usize) -> bool {
     opinions.iter().filter(|opinion| opinion.master == *master).count() * 2 > asked
 }
 
 /// Disagreement about the master, where not all name the same: `S1 names A (epoch 0); S2, S3 name B (epoch 1)`.
-pub(super) fn disagreement(opinions: &[Opinion]) -> Option<String> {
-    let mut parties: BTreeMap<&ServerAddress, Vec<&Opinion>> = BTreeMap::new();
+pub(super) fn disagreement(opinions: &[SentinelOpinion]) -> Option<String> {
+    let mut parties: BTreeMap<&ServerAddress, Vec<&SentinelOpinion>> = BTreeMap::new();
     for opinion in opinions {
         parties.entry(&opinion.master).or_default().push(opinion);
     }
-    let told = |(master, by): (&ServerAddress, &Vec<&Opinion>)| {
+    let told = |(master, by): (&ServerAddress, &Vec<&SentinelOpinion>)| {
         let who: Vec<String> = by.iter().map(|opinion| opinion.sentinel.to_string()).collect();
         let names = if who.len() == 1 { "names" } else { "name" };
         let epoch = by.iter().filter_map(|opinion| opinion.epoch).max();
@@ -192,19 +198,21 @@ mod tests {
 
     /// `A0 B1 B-`: the first Sentinel names A of epoch 0, the second B of epoch 1, the third B and no epoch; `.` is
     /// silent.
-    fn opinions(text: &str) -> (Vec<Opinion>, usize) {
+    fn opinions(text: &str) -> (Vec<SentinelOpinion>, usize) {
         let words: Vec<&str> = text.split(' ').collect();
-        let said = words.iter().enumerate().filter(|(_, word)| **word != ".").map(|(number, word)| Opinion {
-            sentinel: ServerAddress { host: "s".to_owned(), port: u16::try_from(number).unwrap() },
-            master: at(word.chars().next().unwrap()),
-            epoch: word[1..].parse().ok(),
+        let said = words.iter().enumerate().filter(|(_, word)| **word != ".").map(|(number, word)| {
+            SentinelOpinion {
+                sentinel: ServerAddress { host: "s".to_owned(), port: u16::try_from(number).unwrap() },
+                master: at(word.chars().next().unwrap()),
+                epoch: word[1..].parse().ok(),
+            }
         });
         (said.collect(), words.len())
     }
 
     /// What is believed after all these answers, a second apart; `A>B` is an announcement.
     fn believed(history: &str) -> String {
-        let (mut belief, mut now, mut last) = (Belief::default(), Instant::now(), String::new());
+        let (mut belief, mut now, mut last) = (MasterBelief::default(), Instant::now(), String::new());
         for step in history.split(" | ") {
             if let Some((from, to)) = step.split_once('>') {
                 belief.replaced(&at(from.chars().next().unwrap()), &at(to.chars().next().unwrap()));
@@ -284,7 +292,7 @@ mod tests {
 
     #[test]
     fn what_is_remembered_is_bounded() {
-        let mut belief = Belief::default();
+        let mut belief = MasterBelief::default();
         for port in 0..200 {
             let master = |port| ServerAddress { host: "m".to_owned(), port };
             belief.replaced(&master(port), &master(port + 1));

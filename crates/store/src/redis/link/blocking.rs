@@ -9,18 +9,18 @@ use tokio::time::timeout;
 
 use super::error::{LinkError, StoreFailure};
 use super::retry_pause::RetryPause;
-use super::state::Shared;
+use super::state::SharedLink;
 use super::{MasterLink, RedisConnection, dial};
 
-/// One connection for late answers, and whose turn it is to use it.
-pub(super) struct Lane {
-    blocking: Mutex<Blocking>,
+/// Lane of late answers: one connection, and whose turn it is to use it.
+pub(super) struct ConnectionLane {
+    blocking: Mutex<LaneState>,
     turn: Semaphore,
 }
 
-/// The connection between two commands, and how making one went.
+/// State of a lane between two commands: its connection, and how making one went.
 #[derive(Default)]
-struct Blocking {
+struct LaneState {
     /// Taken out while a command runs on it: one that is abandoned closes it, and nobody waits
     /// behind a command that nobody wants.
     kept: Option<RedisConnection>,
@@ -28,10 +28,10 @@ struct Blocking {
     last: Option<StoreFailure>,
 }
 
-/// A connection to the master that nobody else uses meanwhile. It is closed unless it is given back.
-pub(in super::super) struct Own<'a> {
+/// Connection of a lane to the master, which nobody else uses meanwhile. It is closed unless it is given back.
+pub(in super::super) struct LaneConnection<'a> {
     link: &'a MasterLink,
-    lane: &'a Lane,
+    lane: &'a ConnectionLane,
     connection: RedisConnection,
     /// Tells when the connection of the others is given up.
     given_up: watch::Receiver<u64>,
@@ -39,7 +39,7 @@ pub(in super::super) struct Own<'a> {
     _turn: SemaphorePermit<'a>,
 }
 
-impl Default for Lane {
+impl Default for ConnectionLane {
     fn default() -> Self {
         Self { blocking: Mutex::default(), turn: Semaphore::new(1) }
     }
@@ -47,15 +47,19 @@ impl Default for Lane {
 
 pub(super) async fn call(link: &MasterLink, command: &Cmd, wait: Duration) -> Result<Value, LinkError> {
     let limit = wait + link.shared.options().response_timeout;
-    let mut own = Own::of(link, &link.shared.blocking, limit).await?;
+    let mut own = LaneConnection::of(link, &link.shared.blocking, limit).await?;
     let answer = own.call(command, wait).await;
     own.give_back();
     answer
 }
 
-impl<'a> Own<'a> {
+impl<'a> LaneConnection<'a> {
     /// Takes the connection of a lane, when it is free within `limit`.
-    pub(super) async fn of(link: &'a MasterLink, lane: &'a Lane, limit: Duration) -> Result<Self, LinkError> {
+    pub(super) async fn of(
+        link: &'a MasterLink,
+        lane: &'a ConnectionLane,
+        limit: Duration,
+    ) -> Result<Self, LinkError> {
         let Ok(Ok(turn)) = timeout(limit, lane.turn.acquire()).await else {
             return Err(LinkError::Unreachable(StoreFailure::new("another blocking command has not ended")));
         };
@@ -99,12 +103,12 @@ impl<'a> Own<'a> {
     }
 }
 
-impl Lane {
+impl ConnectionLane {
     /// The kept connection if it is of the same generation as the one of the other commands, else a
     /// new one to the same server.
     async fn connection(
         &self,
-        shared: &Shared,
+        shared: &SharedLink,
         main: &RedisConnection,
     ) -> Result<RedisConnection, StoreFailure> {
         {

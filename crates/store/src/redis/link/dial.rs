@@ -30,8 +30,8 @@ const ACKNOWLEDGED_WITHIN: Duration = Duration::from_secs(5);
 /// What is said to whoever reaches a port that may be one for TLS.
 const NO_TLS: &str = " (if it expects TLS, the URL must begin with `rediss`)";
 
-/// Manner in which a connection is made.
-pub(super) struct Manner {
+/// Options by which a connection is made.
+pub(super) struct DialOptions {
     pub username: Option<String>,
     pub password: Option<UrlSecret>,
     pub tls: Option<TlsConnector>,
@@ -41,10 +41,10 @@ pub(super) struct Manner {
     pub names_itself: bool,
 }
 
-/// A connection that nobody else uses yet.
-pub(super) struct Dialed {
+/// Fresh connection, which nobody else uses yet.
+pub(super) struct FreshConnection {
     pub multiplexed: MultiplexedConnection,
-    pub driver: Driver,
+    pub driver: ConnectionDriver,
     pub at: ServerAddress,
     /// What a server may mean that ends the connection in place of its first answer.
     hint: &'static str,
@@ -52,14 +52,14 @@ pub(super) struct Dialed {
     said: Option<String>,
 }
 
-/// The task that reads and writes a connection. Dropping it closes the connection.
-pub(super) struct Driver(JoinHandle<()>);
+/// Task that reads and writes a connection. Dropping it closes the connection.
+pub(super) struct ConnectionDriver(JoinHandle<()>);
 
 pub(super) trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
 impl<T: AsyncRead + AsyncWrite + Unpin + Send> Stream for T {}
 
 /// Connects and says who we are.
-pub(super) async fn dial(at: &ServerAddress, manner: &Manner) -> Result<Dialed, StoreFailure> {
+pub(super) async fn dial(at: &ServerAddress, manner: &DialOptions) -> Result<FreshConnection, StoreFailure> {
     let stream = open(at, manner).await?;
     let config = AsyncConnectionConfig::new()
         .set_response_timeout(Some(manner.response_timeout))
@@ -69,14 +69,14 @@ pub(super) async fn dial(at: &ServerAddress, manner: &Manner) -> Result<Dialed, 
     let (multiplexed, driver) = MultiplexedConnection::new_with_config(&silent, stream, config)
         .await
         .map_err(|error| StoreFailure::because(format!("cannot use the connection to {at}"), error))?;
-    let driver = Driver(tokio::spawn(driver));
+    let driver = ConnectionDriver(tokio::spawn(driver));
     let hint = if manner.tls.is_some() { "" } else { NO_TLS };
-    let mut dialed = Dialed { multiplexed, driver, at: at.clone(), hint, said: None };
+    let mut dialed = FreshConnection { multiplexed, driver, at: at.clone(), hint, said: None };
     introduce(&mut dialed, manner).await?;
     Ok(dialed)
 }
 
-pub(super) async fn open(at: &ServerAddress, manner: &Manner) -> Result<Box<dyn Stream>, StoreFailure> {
+pub(super) async fn open(at: &ServerAddress, manner: &DialOptions) -> Result<Box<dyn Stream>, StoreFailure> {
     let end = Instant::now() + manner.connect_timeout;
     let tcp = timeout_at(end, omnirelay_dial::tcp(&at.host, at.port))
         .await
@@ -104,7 +104,7 @@ fn settle(stream: TcpStream) -> io::Result<TcpStream> {
     Ok(stream)
 }
 
-async fn introduce(dialed: &mut Dialed, manner: &Manner) -> Result<(), StoreFailure> {
+async fn introduce(dialed: &mut FreshConnection, manner: &DialOptions) -> Result<(), StoreFailure> {
     if manner.username.is_some() || manner.password.is_some() {
         let mut auth = cmd("AUTH");
         auth.arg(manner.username.as_slice());
@@ -140,7 +140,7 @@ pub(super) async fn ask(connection: &mut MultiplexedConnection, command: &Cmd) -
     Ok(command.query_async(connection).await?)
 }
 
-impl Dialed {
+impl FreshConnection {
     /// Sends a command that the connection is of no use without.
     pub async fn ask(&mut self, command: &Cmd, purpose: &str) -> Result<Value, StoreFailure> {
         match ask(&mut self.multiplexed, command).await {
@@ -178,14 +178,14 @@ impl Dialed {
     }
 }
 
-impl Driver {
+impl ConnectionDriver {
     /// Whether the connection has ended: nothing that is sent from now on reaches the server.
     pub fn is_over(&self) -> bool {
         self.0.is_finished()
     }
 }
 
-impl Drop for Driver {
+impl Drop for ConnectionDriver {
     fn drop(&mut self) {
         self.0.abort();
     }

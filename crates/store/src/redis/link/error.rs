@@ -106,7 +106,7 @@ impl StoreFailure {
     pub(super) fn of_all(what: &str, mut tried: Vec<StoreFailure>) -> Self {
         match tried.len() {
             1 => tried.swap_remove(0),
-            _ => Self::because(what, Tried(tried)),
+            _ => Self::because(what, FailedAttempts(tried)),
         }
     }
 
@@ -119,7 +119,7 @@ impl StoreFailure {
         if let Some(failure) = source.downcast_ref::<StoreFailure>() {
             return failure.code();
         }
-        source.downcast_ref::<Tried>()?.0.iter().find_map(StoreFailure::code)
+        source.downcast_ref::<FailedAttempts>()?.0.iter().find_map(StoreFailure::code)
     }
 
     /// The failure and its causes in one line.
@@ -140,18 +140,18 @@ impl Error for StoreFailure {
     }
 }
 
-/// The failures of several attempts.
+/// Failures of several attempts.
 #[derive(Debug)]
-struct Tried(Vec<StoreFailure>);
+struct FailedAttempts(Vec<StoreFailure>);
 
-impl fmt::Display for Tried {
+impl fmt::Display for FailedAttempts {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let all: Vec<String> = self.0.iter().map(StoreFailure::chain).collect();
         f.write_str(&all.join("; "))
     }
 }
 
-impl Error for Tried {}
+impl Error for FailedAttempts {}
 
 #[cfg(test)]
 mod tests {

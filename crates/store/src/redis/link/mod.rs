@@ -4,12 +4,12 @@
 //! So one connection, made anew when it fails or when the server is not the master any more, does
 //! for standalone servers, Sentinel and Cluster; they differ in how the master is found.
 
-mod announced;
 mod belief;
 mod blocking;
 mod dial;
 mod error;
 mod info;
+mod master_announcement;
 mod options;
 mod resolve;
 mod retry_pause;
@@ -29,11 +29,11 @@ use tokio::time::{Instant, timeout};
 
 use super::super::switch::{SwitchError, SwitchOrder, SwitchOutcome};
 use super::url::{RedisUrl, ServerAddress};
-use dial::{Dialed, Driver};
-use resolve::Maker;
-use state::{Found, Shared};
+use dial::{ConnectionDriver, FreshConnection};
+use resolve::ConnectionMaker;
+use state::{ConnectionLookup, SharedLink};
 
-pub(super) use blocking::Own;
+pub(super) use blocking::LaneConnection;
 pub use error::{LinkError, StoreFailure};
 pub(super) use info::Info;
 pub use options::{RedisOptions, TlsFiles};
@@ -49,9 +49,9 @@ pub trait ConnectionHello: Send + Sync + 'static {
     async fn greet(&self, connection: &mut MultiplexedConnection) -> Result<(), LinkError>;
 }
 
-/// Need of replicas that must have what leaders rely on.
+/// Quorum of replicas that must have what leaders rely on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Need {
+pub(super) enum ReplicaQuorum {
     /// So many, by configuration.
     Count(u32),
     /// As many as two sides of a split cannot both have.
@@ -61,7 +61,7 @@ pub(super) enum Need {
 /// The way to the master. Cheap to clone; all clones share one connection.
 #[derive(Clone)]
 pub struct MasterLink {
-    shared: Arc<Shared>,
+    shared: Arc<SharedLink>,
 }
 
 /// A connection to the master. Cheap to clone; may be used by many at once.
@@ -71,13 +71,13 @@ pub struct RedisConnection {
     generation: u64,
     at: ServerAddress,
     made: Instant,
-    driver: Arc<Driver>,
+    driver: Arc<ConnectionDriver>,
 }
 
 impl MasterLink {
     /// Begins without connecting; the first use connects.
     pub fn new(url: RedisUrl, options: RedisOptions, hello: Arc<dyn ConnectionHello>) -> Self {
-        Self { shared: Shared::new(Maker::new(url, options, hello)) }
+        Self { shared: SharedLink::new(ConnectionMaker::new(url, options, hello)) }
     }
 
     /// The URL without its secrets.
@@ -95,9 +95,9 @@ impl MasterLink {
     /// it is returned at once, with what failed.
     pub async fn connection(&self) -> Result<RedisConnection, LinkError> {
         let mut attempt = match self.shared.find() {
-            Found::Connection(connection) => return Ok(connection),
-            Found::Failed(failure) => return Err(LinkError::Unreachable(failure)),
-            Found::Attempt(attempt) => attempt,
+            ConnectionLookup::Connection(connection) => return Ok(connection),
+            ConnectionLookup::Failed(failure) => return Err(LinkError::Unreachable(failure)),
+            ConnectionLookup::Attempt(attempt) => attempt,
         };
         let options = self.shared.options();
         let patience = options.connect_timeout + 2 * options.response_timeout;
@@ -165,13 +165,13 @@ impl MasterLink {
     ///
     /// # Errors
     /// [`LinkError::Unreachable`].
-    pub(super) async fn confirming(&self, limit: Duration) -> Result<Own<'_>, LinkError> {
-        Own::of(self, &self.shared.confirming, limit).await
+    pub(super) async fn confirming(&self, limit: Duration) -> Result<LaneConnection<'_>, LinkError> {
+        LaneConnection::of(self, &self.shared.confirming, limit).await
     }
 
     /// Need of replicas that must have a lease, where that is configured or Sentinels decide who is the master; `None`:
     /// none need.
-    pub(super) fn leaders_need(&self) -> Option<Need> {
+    pub(super) fn leaders_need(&self) -> Option<ReplicaQuorum> {
         self.shared.leaders_need()
     }
 
@@ -210,8 +210,8 @@ impl MasterLink {
 }
 
 impl RedisConnection {
-    fn new(dialed: Dialed, generation: u64) -> Self {
-        let Dialed { multiplexed, driver, at, .. } = dialed;
+    fn new(dialed: FreshConnection, generation: u64) -> Self {
+        let FreshConnection { multiplexed, driver, at, .. } = dialed;
         Self { multiplexed, generation, at, made: Instant::now(), driver: Arc::new(driver) }
     }
 

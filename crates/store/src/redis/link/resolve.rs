@@ -8,7 +8,7 @@ use parking_lot::Mutex;
 use redis::cmd;
 
 use super::super::url::{RedisUrl, ServerAddress, StoreServers};
-use super::dial::{Dialed, Manner, dial, within};
+use super::dial::{DialOptions, FreshConnection, dial, within};
 use super::error::{LinkError, StoreFailure};
 use super::info::{Info, Role};
 use super::options::RedisOptions;
@@ -23,8 +23,8 @@ const KNOWN_MAX: usize = 64;
 /// The first version whose scripts say in their flags what they do.
 const VERSION_MIN: (u32, u32) = (7, 0);
 
-/// Makes connections to the master.
-pub(super) struct Maker {
+/// Maker of connections to the master.
+pub(super) struct ConnectionMaker {
     url: RedisUrl,
     name: String,
     pub options: RedisOptions,
@@ -36,7 +36,7 @@ pub(super) struct Maker {
     sentinels: Option<Sentinels>,
 }
 
-impl Maker {
+impl ConnectionMaker {
     pub fn new(url: RedisUrl, options: RedisOptions, hello: Arc<dyn ConnectionHello>) -> Self {
         let known = Mutex::new(url.addresses().to_vec());
         let sentinels = match &url.servers {
@@ -54,7 +54,7 @@ impl Maker {
     }
 
     /// Finds the master, connects and greets.
-    pub async fn make(&self) -> Result<Dialed, StoreFailure> {
+    pub async fn make(&self) -> Result<FreshConnection, StoreFailure> {
         within(SEARCH_MAX, "the search for the master", async {
             let manner = self.manner().await?;
             let mut dialed = match &self.sentinels {
@@ -68,7 +68,7 @@ impl Maker {
     }
 
     /// Makes a further connection to the master that was found before.
-    pub async fn make_further(&self, at: &ServerAddress) -> Result<Dialed, StoreFailure> {
+    pub async fn make_further(&self, at: &ServerAddress) -> Result<FreshConnection, StoreFailure> {
         within(SEARCH_MAX, "a further connection", async {
             let mut dialed = dial(at, &self.manner().await?).await?;
             dialed.select(self.url.database).await?;
@@ -89,7 +89,7 @@ impl Maker {
         sentinels.master(manner, &self.name).await.ok()
     }
 
-    async fn greeted(&self, mut dialed: Dialed) -> Result<Dialed, StoreFailure> {
+    async fn greeted(&self, mut dialed: FreshConnection) -> Result<FreshConnection, StoreFailure> {
         let what =
             |error: LinkError| StoreFailure::because(format!("{} is not fit for use", dialed.at), error);
         let greeting = self.hello.greet(&mut dialed.multiplexed);
@@ -97,9 +97,9 @@ impl Maker {
         Ok(dialed)
     }
 
-    pub async fn manner(&self) -> Result<Manner, StoreFailure> {
+    pub async fn manner(&self) -> Result<DialOptions, StoreFailure> {
         let Self { url, options, .. } = self;
-        Ok(Manner {
+        Ok(DialOptions {
             username: options.username.clone().or_else(|| url.username.clone()),
             password: options.password.clone().or_else(|| url.password.clone()),
             names_itself: true,
@@ -108,18 +108,18 @@ impl Maker {
     }
 
     /// To Sentinels we have no name: their users are seldom permitted to give one.
-    pub async fn manner_with_sentinels(&self) -> Result<Manner, StoreFailure> {
+    pub async fn manner_with_sentinels(&self) -> Result<DialOptions, StoreFailure> {
         let Self { options, .. } = self;
-        Ok(Manner {
+        Ok(DialOptions {
             username: options.sentinel_username.clone(),
             password: options.sentinel_password.clone(),
             ..self.manner_of_all().await?
         })
     }
 
-    async fn manner_of_all(&self) -> Result<Manner, StoreFailure> {
+    async fn manner_of_all(&self) -> Result<DialOptions, StoreFailure> {
         let Self { url, options, .. } = self;
-        Ok(Manner {
+        Ok(DialOptions {
             username: None,
             password: None,
             tls: if url.tls { Some(tls::connector(&options.tls).await?) } else { None },
@@ -130,7 +130,7 @@ impl Maker {
     }
 
     /// Asks the known servers in turn until one is the master, or knows it as a node of a Cluster.
-    async fn among(&self, manner: &Manner) -> Result<Dialed, StoreFailure> {
+    async fn among(&self, manner: &DialOptions) -> Result<FreshConnection, StoreFailure> {
         let mut tried = Vec::new();
         for at in self.known() {
             let found = match inspect(&at, manner).await {
@@ -148,7 +148,11 @@ impl Maker {
     }
 
     /// Asks a node of a Cluster who has the slot of our keys, and connects there.
-    async fn owner(&self, mut asked: Dialed, manner: &Manner) -> Result<Dialed, StoreFailure> {
+    async fn owner(
+        &self,
+        mut asked: FreshConnection,
+        manner: &DialOptions,
+    ) -> Result<FreshConnection, StoreFailure> {
         let database = self.url.database;
         if database != 0 {
             let what = format!("{} is a node of a Cluster, which has no database {database}", asked.at);
@@ -166,13 +170,17 @@ impl Maker {
     }
 
     /// Asks all Sentinels, and looks whether the server that they name is a master indeed.
-    async fn by_sentinels(&self, sentinels: &Sentinels, manner: &Manner) -> Result<Dialed, StoreFailure> {
+    async fn by_sentinels(
+        &self,
+        sentinels: &Sentinels,
+        manner: &DialOptions,
+    ) -> Result<FreshConnection, StoreFailure> {
         let at = sentinels.master(self.manner_with_sentinels().await?, &self.name).await?;
         inspect(&at, manner).await.and_then(master)
     }
 
     /// A connection to a Sentinel.
-    pub async fn sentinel(&self, at: &ServerAddress) -> Result<Dialed, StoreFailure> {
+    pub async fn sentinel(&self, at: &ServerAddress) -> Result<FreshConnection, StoreFailure> {
         dial(at, &self.manner_with_sentinels().await?).await
     }
 
@@ -204,14 +212,17 @@ impl Maker {
 }
 
 /// Connects and asks the server what it is.
-pub(super) async fn inspect(at: &ServerAddress, manner: &Manner) -> Result<(Dialed, Info), StoreFailure> {
+pub(super) async fn inspect(
+    at: &ServerAddress,
+    manner: &DialOptions,
+) -> Result<(FreshConnection, Info), StoreFailure> {
     let mut dialed = dial(at, manner).await?;
     let info = dialed.info().await?;
     Ok((dialed, info))
 }
 
 /// Refuses a server that cannot take writes.
-fn master((dialed, info): (Dialed, Info)) -> Result<Dialed, StoreFailure> {
+fn master((dialed, info): (FreshConnection, Info)) -> Result<FreshConnection, StoreFailure> {
     match unfit(&dialed.at, &info) {
         Some(why) => Err(StoreFailure::new(why)),
         None => Ok(dialed),
@@ -235,10 +246,10 @@ fn unfit(at: &ServerAddress, info: &Info) -> Option<String> {
 mod tests {
     use super::*;
 
-    struct Nobody;
+    struct NoGreeting;
 
     #[async_trait::async_trait]
-    impl ConnectionHello for Nobody {
+    impl ConnectionHello for NoGreeting {
         async fn greet(&self, _: &mut redis::aio::MultiplexedConnection) -> Result<(), LinkError> {
             Ok(())
         }
@@ -247,7 +258,7 @@ mod tests {
     #[test]
     fn whoever_helped_is_asked_first_and_whoever_did_not_last() {
         let url: RedisUrl = "redis://a,b,c".parse().unwrap();
-        let maker = Maker::new(url, RedisOptions::default(), Arc::new(Nobody));
+        let maker = ConnectionMaker::new(url, RedisOptions::default(), Arc::new(NoGreeting));
         let of = |host: &str| ServerAddress { host: host.to_owned(), port: 6379 };
         let hosts = || maker.known().into_iter().map(|known| known.host).collect::<Vec<_>>().join(" ");
         maker.postpone(&of("a"));

@@ -11,8 +11,8 @@ use tokio::time::{Instant, timeout_at};
 use tracing::{info, warn};
 
 use super::super::url::ServerAddress;
-use super::belief::{Belief, Doubt, Opinion, disagreement, is_majority};
-use super::dial::{Dialed, Manner, dial};
+use super::belief::{Doubt, MasterBelief, SentinelOpinion, disagreement, is_majority};
+use super::dial::{DialOptions, FreshConnection, dial};
 use super::error::{LinkError, StoreFailure};
 
 const STORE_RUNBOOK: &str = "docs/runbooks/store.md";
@@ -34,22 +34,23 @@ pub(super) struct Sentinels {
     pub addresses: Vec<ServerAddress>,
     /// What they call the master.
     pub service: String,
-    heard: Arc<Mutex<Heard>>,
-    belief: Mutex<Belief>,
+    heard: Arc<Mutex<HeardAnswers>>,
+    belief: Mutex<MasterBelief>,
     disagreement: Mutex<Disagreement>,
 }
 
 /// Answers heard from each Sentinel, those that came too late for their question too: one that takes longer than the
 /// others to be reached would else be dialed anew for every question, and be late for all of them.
 #[derive(Default)]
-struct Heard {
+struct HeardAnswers {
     /// A connection to each that has answered; taken out while it is asked.
-    kept: BTreeMap<ServerAddress, Kept>,
-    last: BTreeMap<ServerAddress, (Instant, Opinion)>,
+    kept: BTreeMap<ServerAddress, SentinelConnection>,
+    last: BTreeMap<ServerAddress, (Instant, SentinelOpinion)>,
 }
 
-struct Kept {
-    dialed: Dialed,
+/// Connection to a Sentinel, kept between questions.
+struct SentinelConnection {
+    dialed: FreshConnection,
     /// When it refused to tell its epoch.
     refused: Option<Instant>,
 }
@@ -64,8 +65,8 @@ struct Disagreement {
 }
 
 /// Answers and failures of asking all Sentinels.
-struct Answers {
-    opinions: Vec<Opinion>,
+struct SentinelAnswers {
+    opinions: Vec<SentinelOpinion>,
     failures: Vec<StoreFailure>,
 }
 
@@ -82,16 +83,16 @@ impl Sentinels {
 
     /// Address of the master, by all that answer. Those that are silent are waited for as long as it takes to connect
     /// and to be answered, and only a moment longer once more than half agree.
-    pub async fn master(&self, manner: Manner, store: &str) -> Result<ServerAddress, StoreFailure> {
-        let Answers { opinions, mut failures } = self.ask_all(manner).await;
+    pub async fn master(&self, manner: DialOptions, store: &str) -> Result<ServerAddress, StoreFailure> {
+        let SentinelAnswers { opinions, mut failures } = self.ask_all(manner).await;
         let asked = self.addresses.len();
         let late = self.late(&opinions);
         let newest = opinions.iter().filter_map(|opinion| opinion.epoch).max();
         // One that came late and is of a greater epoch than all others may alone have heard of a failover.
         let newer = late.iter().filter(|opinion| newest.is_some() && opinion.epoch > newest);
-        let weighed: Vec<Opinion> = opinions.iter().chain(newer).cloned().collect();
+        let weighed: Vec<SentinelOpinion> = opinions.iter().chain(newer).cloned().collect();
         let believed = self.belief.lock().weigh(&weighed, asked, Instant::now());
-        let heard: Vec<Opinion> = opinions.iter().cloned().chain(late).collect();
+        let heard: Vec<SentinelOpinion> = opinions.iter().cloned().chain(late).collect();
         self.note_disagreement(&heard, store);
         believed.map_err(|doubt| {
             let what = match doubt {
@@ -125,11 +126,11 @@ impl Sentinels {
         told.since.filter(|since| since.elapsed() >= DISAGREE_FOR).and(told.what.clone())
     }
 
-    async fn ask_all(&self, manner: Manner) -> Answers {
+    async fn ask_all(&self, manner: DialOptions) -> SentinelAnswers {
         let limit = Instant::now() + manner.connect_timeout + manner.response_timeout;
         let mut silent: BTreeSet<&ServerAddress> = self.addresses.iter().collect();
         let mut answered = self.ask_each(Arc::new(manner));
-        let mut answers = Answers { opinions: Vec::new(), failures: Vec::new() };
+        let mut answers = SentinelAnswers { opinions: Vec::new(), failures: Vec::new() };
         let mut until = limit;
         while let Ok(Some((at, answer))) = timeout_at(until, answered.recv()).await {
             silent.remove(&at);
@@ -150,8 +151,8 @@ impl Sentinels {
     /// than somebody wants the answer.
     fn ask_each(
         &self,
-        manner: Arc<Manner>,
-    ) -> mpsc::Receiver<(ServerAddress, Result<Opinion, StoreFailure>)> {
+        manner: Arc<DialOptions>,
+    ) -> mpsc::Receiver<(ServerAddress, Result<SentinelOpinion, StoreFailure>)> {
         let (told, answered) = mpsc::channel(self.addresses.len().max(1));
         for at in self.addresses.clone() {
             let (told, manner, heard) = (told.clone(), Arc::clone(&manner), Arc::clone(&self.heard));
@@ -169,7 +170,7 @@ impl Sentinels {
     }
 
     /// The last opinions of those that have not answered in time.
-    fn late(&self, in_time: &[Opinion]) -> Vec<Opinion> {
+    fn late(&self, in_time: &[SentinelOpinion]) -> Vec<SentinelOpinion> {
         let heard = self.heard.lock();
         let late = heard.last.iter().filter(|(at, (when, _))| {
             when.elapsed() < LATE_COUNTS && in_time.iter().all(|opinion| opinion.sentinel != **at)
@@ -177,7 +178,7 @@ impl Sentinels {
         late.map(|(_, (_, opinion))| opinion.clone()).collect()
     }
 
-    fn note_disagreement(&self, opinions: &[Opinion], store: &str) {
+    fn note_disagreement(&self, opinions: &[SentinelOpinion], store: &str) {
         let mut noted = self.disagreement.lock();
         let Some(what) = disagreement(opinions) else {
             // Those that answered in time agree; the one that names another may be among those that did not.
@@ -201,10 +202,10 @@ impl Sentinels {
 /// Asks on the connection that is kept, and on a new one if there is none or it fails.
 async fn ask(
     at: &ServerAddress,
-    manner: &Manner,
+    manner: &DialOptions,
     service: &str,
-    heard: &Mutex<Heard>,
-) -> Result<Opinion, StoreFailure> {
+    heard: &Mutex<HeardAnswers>,
+) -> Result<SentinelOpinion, StoreFailure> {
     let kept = heard.lock().kept.remove(at).filter(|kept| !kept.dialed.driver.is_over());
     if let Some(mut kept) = kept
         && let Ok(opinion) = kept.opinion(service).await
@@ -212,16 +213,16 @@ async fn ask(
         heard.lock().kept.insert(at.clone(), kept);
         return Ok(opinion);
     }
-    let mut kept = Kept { dialed: dial(at, manner).await?, refused: None };
+    let mut kept = SentinelConnection { dialed: dial(at, manner).await?, refused: None };
     let opinion = kept.opinion(service).await?;
     heard.lock().kept.insert(at.clone(), kept);
     Ok(opinion)
 }
 
-impl Kept {
+impl SentinelConnection {
     /// The epoch is asked for first: an answer of before a failover and one of after it are then an old epoch and a
     /// new master, which misleads nobody.
-    async fn opinion(&mut self, service: &str) -> Result<Opinion, StoreFailure> {
+    async fn opinion(&mut self, service: &str) -> Result<SentinelOpinion, StoreFailure> {
         let epoch = self.epoch(service).await?;
         let mut command = cmd("SENTINEL");
         let command = command.arg("GET-MASTER-ADDR-BY-NAME").arg(service);
@@ -230,7 +231,7 @@ impl Kept {
         match answer {
             Value::Nil => Err(StoreFailure::new(format!("Sentinel {at} watches no `{service}`"))),
             answer => redis::from_redis_value(answer)
-                .map(|(host, port)| Opinion {
+                .map(|(host, port)| SentinelOpinion {
                     sentinel: at.clone(),
                     master: ServerAddress { host, port },
                     epoch,
@@ -263,14 +264,14 @@ impl Kept {
 }
 
 /// Whether more than half name the same master of the same epoch.
-fn agreed(opinions: &[Opinion], asked: usize) -> bool {
+fn agreed(opinions: &[SentinelOpinion], asked: usize) -> bool {
     let Some(last) = opinions.last() else { return false };
     is_majority(opinions, &last.master, asked)
         && opinions.iter().all(|opinion| opinion.master != last.master || opinion.epoch == last.epoch)
 }
 
 /// Who is named, and by whom.
-fn masters(opinions: &[Opinion]) -> String {
+fn masters(opinions: &[SentinelOpinion]) -> String {
     disagreement(opinions).unwrap_or_else(|| {
         opinions.first().map_or_else(String::new, |opinion| format!("all name {}", opinion.master))
     })

@@ -11,14 +11,14 @@ use tracing::{debug, info, warn};
 
 use super::super::advice::advise;
 use super::super::url::ServerAddress;
-use super::announced::{Announced, listen};
-use super::blocking::Lane;
-use super::dial::Dialed;
+use super::blocking::ConnectionLane;
+use super::dial::FreshConnection;
 use super::error::StoreFailure;
+use super::master_announcement::{MasterAnnouncement, listen};
 use super::options::RedisOptions;
-use super::resolve::Maker;
+use super::resolve::ConnectionMaker;
 use super::retry_pause::{RetryPause, SETTLED};
-use super::{Need, RedisConnection};
+use super::{RedisConnection, ReplicaQuorum};
 
 /// How old advice is before it is asked for again: settings of a server can be changed while it runs. A few short commands.
 const ADVICE_AGE: Duration = Duration::from_secs(5);
@@ -37,36 +37,37 @@ const NAMED_LIMIT: Duration = Duration::from_secs(2);
 const REPLACED_WITHIN: Duration = Duration::from_secs(5);
 
 /// Attempt to connect: its result; `None` while it goes on.
-pub(super) type Attempt = watch::Receiver<Option<Result<RedisConnection, StoreFailure>>>;
+pub(super) type ConnectionAttempt = watch::Receiver<Option<Result<RedisConnection, StoreFailure>>>;
 
-/// Connection that the link has for a caller right now, or what it has in place of one.
-pub(super) enum Found {
+/// Result of looking for a connection of the link: the one that there is right now, or what there is in place of one.
+pub(super) enum ConnectionLookup {
     Connection(RedisConnection),
-    Attempt(Attempt),
+    Attempt(ConnectionAttempt),
     /// The pause after a failure is on.
     Failed(StoreFailure),
 }
 
-pub(super) struct Shared {
-    pub maker: Arc<Maker>,
+/// State of a link to the master that all its clones share.
+pub(super) struct SharedLink {
+    pub maker: Arc<ConnectionMaker>,
     state: Mutex<State>,
     /// The Sentinels have announced another master; whoever looks for it begins anew.
     announced: watch::Sender<()>,
     /// The generation that was given up last; those who wait long listen to it.
     given_up: watch::Sender<u64>,
     /// For whoever waits for the log, and for whoever waits for replicas.
-    pub blocking: Lane,
-    pub confirming: Lane,
+    pub blocking: ConnectionLane,
+    pub confirming: ConnectionLane,
     /// One planned switch at a time.
     pub switching: Semaphore,
-    this: Weak<Shared>,
+    this: Weak<SharedLink>,
 }
 
 struct State {
     /// Of the connection that was made last.
     generation: u64,
     present: Option<RedisConnection>,
-    attempt: Option<Attempt>,
+    attempt: Option<ConnectionAttempt>,
     attempting: Option<AbortHandle>,
     retry_pause: RetryPause,
     /// Why there is no connection.
@@ -85,15 +86,15 @@ struct State {
     replaced_by: Option<Instant>,
 }
 
-impl Shared {
-    pub fn new(maker: Maker) -> Arc<Self> {
+impl SharedLink {
+    pub fn new(maker: ConnectionMaker) -> Arc<Self> {
         Arc::new_cyclic(|this| Self {
             maker: Arc::new(maker),
             state: Mutex::new(State::new()),
             announced: watch::Sender::new(()),
             given_up: watch::Sender::new(0),
-            blocking: Lane::default(),
-            confirming: Lane::default(),
+            blocking: ConnectionLane::default(),
+            confirming: ConnectionLane::default(),
             switching: Semaphore::new(1),
             this: this.clone(),
         })
@@ -109,11 +110,11 @@ impl Shared {
 
     /// Need of replicas that must have a lease, where that is configured or Sentinels decide who is the master; `None`:
     /// none need.
-    pub fn leaders_need(&self) -> Option<Need> {
+    pub fn leaders_need(&self) -> Option<ReplicaQuorum> {
         match self.options().leaders_need {
             Some(0) => None,
-            Some(count) => Some(Need::Count(count)),
-            None => self.maker.sentinels().map(|_| Need::Enough),
+            Some(count) => Some(ReplicaQuorum::Count(count)),
+            None => self.maker.sentinels().map(|_| ReplicaQuorum::Enough),
         }
     }
 
@@ -127,13 +128,13 @@ impl Shared {
     }
 
     /// The present connection, the running attempt, the pause, or else a new attempt.
-    pub fn find(&self) -> Found {
+    pub fn find(&self) -> ConnectionLookup {
         let mut state = self.state.lock();
         if let Some(present) = state.present.clone() {
             if !present.driver.is_over() {
                 self.advise_if_due(&mut state, &present);
                 self.ask_sentinels_if_due(&mut state, &present);
-                return Found::Connection(present);
+                return ConnectionLookup::Connection(present);
             }
             let failure = StoreFailure::new(format!("{} has closed the connection", present.at));
             state.drop_present(failure);
@@ -141,12 +142,12 @@ impl Shared {
         }
         // An attempt whose runtime has ended comes to nothing.
         if let Some(attempt) = state.attempt.as_ref().filter(|attempt| attempt.has_changed().is_ok()) {
-            return Found::Attempt(attempt.clone());
+            return ConnectionLookup::Attempt(attempt.clone());
         }
         if state.retry_pause.is_on() {
-            return Found::Failed(state.last.clone());
+            return ConnectionLookup::Failed(state.last.clone());
         }
-        Found::Attempt(self.begin(&mut state))
+        ConnectionLookup::Attempt(self.begin(&mut state))
     }
 
     /// Drops the connection of this generation, unless that has been done.
@@ -161,7 +162,7 @@ impl Shared {
 
     /// Begins an attempt. It goes on when its callers have left, so that it comes to an end
     /// however little time each of them has.
-    fn begin(&self, state: &mut State) -> Attempt {
+    fn begin(&self, state: &mut State) -> ConnectionAttempt {
         let (outcome, attempt) = watch::channel(None);
         let (maker, this) = (Arc::clone(&self.maker), self.this.clone());
         let mut announced = self.announced.subscribe();
@@ -185,7 +186,7 @@ impl Shared {
         attempt
     }
 
-    fn ended(&self, made: Result<Dialed, StoreFailure>) -> Result<RedisConnection, StoreFailure> {
+    fn ended(&self, made: Result<FreshConnection, StoreFailure>) -> Result<RedisConnection, StoreFailure> {
         let mut state = self.state.lock();
         state.attempt = None;
         match made {
@@ -256,30 +257,34 @@ impl Shared {
     }
 
     /// Leaves a master that was replaced, or is about to be: until it is, nobody is given a connection.
-    pub fn heed_announcement(&self, announced: &Announced) {
-        if let (Announced::Switched { from, to }, Some(sentinels)) = (announced, self.maker.sentinels()) {
+    pub fn heed_announcement(&self, announced: &MasterAnnouncement) {
+        if let (MasterAnnouncement::Switched { from, to }, Some(sentinels)) =
+            (announced, self.maker.sentinels())
+        {
             sentinels.replaced(from, to);
         }
         let mut state = self.state.lock();
         let present = state.present.clone();
         match announced {
-            Announced::Begins => state.replaced_by = Some(Instant::now() + REPLACED_WITHIN),
-            Announced::Aborted | Announced::Switched { .. } => state.replaced_by = None,
+            MasterAnnouncement::Begins => state.replaced_by = Some(Instant::now() + REPLACED_WITHIN),
+            MasterAnnouncement::Aborted | MasterAnnouncement::Switched { .. } => state.replaced_by = None,
         }
         drop(state);
         match (announced, present) {
-            (Announced::Begins, Some(RedisConnection { generation, at, .. })) => {
+            (MasterAnnouncement::Begins, Some(RedisConnection { generation, at, .. })) => {
                 self.give_up(
                     generation,
                     &format!("the Sentinels announce that {at} is about to be replaced"),
                 );
             }
-            (Announced::Switched { to, .. }, Some(RedisConnection { generation, at, .. })) if at != *to => {
+            (MasterAnnouncement::Switched { to, .. }, Some(RedisConnection { generation, at, .. }))
+                if at != *to =>
+            {
                 self.give_up(generation, &format!("the Sentinels announce {to} in place of {at}"));
             }
             _ => {}
         }
-        if *announced != Announced::Begins {
+        if *announced != MasterAnnouncement::Begins {
             self.announced.send_replace(());
         }
     }
@@ -293,7 +298,7 @@ impl Shared {
     }
 }
 
-impl Drop for Shared {
+impl Drop for SharedLink {
     fn drop(&mut self) {
         let mut state = self.state.lock();
         let State { attempting, advising, asking, listening, .. } = &mut *state;
@@ -336,7 +341,7 @@ impl State {
         }
     }
 
-    fn took(&mut self, dialed: Dialed, store: &str) -> RedisConnection {
+    fn took(&mut self, dialed: FreshConnection, store: &str) -> RedisConnection {
         self.generation += 1;
         let connection = RedisConnection::new(dialed, self.generation);
         let at = &connection.at;

@@ -11,11 +11,11 @@ use tracing::{info, warn};
 use super::super::super::switch::{StandbyServer, SwitchError, SwitchObstacle, SwitchOrder, SwitchOutcome};
 use super::super::url::ServerAddress;
 use super::MasterLink;
-use super::announced::Announced;
-use super::dial::Dialed;
+use super::dial::FreshConnection;
 use super::error::StoreFailure;
 use super::info::{Follower, Role};
-use super::resolve::{Maker, inspect};
+use super::master_announcement::MasterAnnouncement;
+use super::resolve::{ConnectionMaker, inspect};
 use super::sentinels::Sentinels;
 
 /// How long changes are paused at most: the server ends it by itself.
@@ -33,14 +33,14 @@ const LOOK_EVERY: Duration = Duration::from_millis(10);
 
 /// A replica that is followed on a connection of its own.
 struct Replica {
-    dialed: Dialed,
+    dialed: FreshConnection,
     at: ServerAddress,
     behind_bytes: u64,
 }
 
-/// A switch that nothing is in the way of.
-struct Ready {
-    master: Dialed,
+/// Switch that is ready: nothing is in the way of it.
+struct ReadySwitch {
+    master: FreshConnection,
     replicas: Vec<Replica>,
 }
 
@@ -84,7 +84,7 @@ pub(in super::super) async fn switch(
     };
     let paused = begun.elapsed();
     info!(store = link.name(), %from, %to, paused_ms = paused.as_millis(), "store switched to another master");
-    link.shared.heed_announcement(&Announced::Switched { from: from.clone(), to: to.clone() });
+    link.shared.heed_announcement(&MasterAnnouncement::Switched { from: from.clone(), to: to.clone() });
     tokio::spawn(async move {
         sleep(LEAVE_WITHIN).await;
         ready.unpause().await;
@@ -99,7 +99,7 @@ pub(in super::super) async fn switch(
 }
 
 /// Finds the master and its replicas, and whether one of them could take over.
-async fn prepare(link: &MasterLink, order: &SwitchOrder) -> Result<Ready, SwitchError> {
+async fn prepare(link: &MasterLink, order: &SwitchOrder) -> Result<ReadySwitch, SwitchError> {
     let main = link.connection().await.map_err(away)?;
     let at = main.address();
     if let Some(from) = order.from.as_ref().filter(|from| **from != at.to_string()) {
@@ -133,11 +133,11 @@ async fn prepare(link: &MasterLink, order: &SwitchOrder) -> Result<Ready, Switch
     if replicas.is_empty() {
         return Err(no_standby(&format!("{at} has no replica that may be promoted")));
     }
-    Ok(Ready { master, replicas })
+    Ok(ReadySwitch { master, replicas })
 }
 
 /// Whether our user may pause changes.
-async fn check_permission(master: &mut Dialed) -> Result<(), SwitchError> {
+async fn check_permission(master: &mut FreshConnection) -> Result<(), SwitchError> {
     const MAY: &str = "return (redis.acl_check_cmd('client', 'pause', '1', 'write') and redis.acl_check_cmd('client', 'unpause')) \
          and 1 or 0";
     match master.ask(cmd("EVAL").arg(MAY).arg(0), "look at our permissions").await {
@@ -151,7 +151,7 @@ async fn check_permission(master: &mut Dialed) -> Result<(), SwitchError> {
     }
 }
 
-impl Ready {
+impl ReadySwitch {
     /// No change is acknowledged from here on, and every replica has those that were.
     async fn hold_still(&mut self) -> Result<(), SwitchError> {
         self.pause().await?;
@@ -214,7 +214,7 @@ enum NotOrdered {
 }
 
 /// Has the first Sentinel that does so begin a failover.
-async fn order_failover(maker: &Maker, sentinels: &Sentinels) -> Result<(), NotOrdered> {
+async fn order_failover(maker: &ConnectionMaker, sentinels: &Sentinels) -> Result<(), NotOrdered> {
     let mut tried = Vec::new();
     for at in &sentinels.addresses {
         let mut sentinel = match maker.sentinel(at).await {
@@ -237,7 +237,7 @@ async fn order_failover(maker: &Maker, sentinels: &Sentinels) -> Result<(), NotO
     Err(NotOrdered::Refused(StoreFailure::of_all("no Sentinel begins a failover", tried)))
 }
 
-async fn other_master(maker: &Maker, from: &ServerAddress) -> ServerAddress {
+async fn other_master(maker: &ConnectionMaker, from: &ServerAddress) -> ServerAddress {
     loop {
         if let Some(named) = maker.named().await.filter(|named| named != from) {
             return named;

@@ -8,8 +8,8 @@ use omnirelay_store::{GroupRef, StoreError};
 use tokio::time::Instant;
 use tracing::{debug, info, warn};
 
-use super::memory::Trail;
-use super::write::Outcome;
+use super::memory::PushAudit;
+use super::write::WriteOutcome;
 use super::{ADVERTISEMENT, BATCH_MAX, Pool, Producer};
 
 /// How soon a refresh is tried again that failed: a store that answers no beat in time may answer it.
@@ -186,7 +186,7 @@ impl Pool {
 /// Flush to the store of the entries that wait for it.
 struct Flush<'a> {
     pool: &'a Pool,
-    unaudited: VecDeque<Trail>,
+    unaudited: VecDeque<PushAudit>,
     written: usize,
     /// Of whom the store refused something, and why.
     refused: Option<(String, String)>,
@@ -197,14 +197,14 @@ impl Flush<'_> {
     async fn write(&mut self, producer: &Producer, ids: &[String]) -> bool {
         let trail = self.unaudited.front().cloned();
         match self.pool.write(producer, ids, trail.as_ref()).await {
-            Outcome::Written => {
+            WriteOutcome::Written => {
                 self.written += ids.len();
                 self.note_audited(trail);
                 true
             }
-            Outcome::Unreachable | Outcome::SessionOver(_) => false,
+            WriteOutcome::Unreachable | WriteOutcome::SessionOver(_) => false,
             // One of them may be what the store stumbles over.
-            Outcome::Refused(refused) if ids.len() > 1 && !refused.concerns_all => {
+            WriteOutcome::Refused(refused) if ids.len() > 1 && !refused.concerns_all => {
                 for id in ids {
                     if !Box::pin(self.write(producer, std::slice::from_ref(id))).await {
                         return false;
@@ -212,7 +212,7 @@ impl Flush<'_> {
                 }
                 true
             }
-            Outcome::Refused(refused) => {
+            WriteOutcome::Refused(refused) => {
                 self.refused = Some((producer.as_str().to_owned(), refused.message));
                 // Alone, it would be refused for ever.
                 if ids.is_empty() {
@@ -223,7 +223,7 @@ impl Flush<'_> {
         }
     }
 
-    fn note_audited(&mut self, trail: Option<Trail>) {
+    fn note_audited(&mut self, trail: Option<PushAudit>) {
         let Some(trail) = trail else { return };
         self.unaudited.pop_front();
         self.pool.memory.lock().unaudited.retain(|kept| kept.key != trail.key);

@@ -13,14 +13,14 @@ use prost::Message;
 use tokio::time::Instant;
 
 use super::Producer;
-use super::shelf::{Before, ProducerEntries, StoredEntry, Taking};
+use super::shelf::{EntryUndo, ProducerEntries, StoreReading, StoredEntry};
 
 /// How many audit records wait for the store at most; what comes behind is counted in the last of them.
 const UNAUDITED_MAX: usize = 64;
 
-/// Everything this node advertises.
+/// Memory of everything this node advertises.
 #[derive(Default)]
-pub(super) struct Memory {
+pub(super) struct PoolMemory {
     /// The epoch whose records were taken in; 0: none were.
     pub epoch: Epoch,
     pub shelves: BTreeMap<Producer, ProducerEntries>,
@@ -31,14 +31,14 @@ pub(super) struct Memory {
     /// What a push is about to write: nobody else need.
     pub in_flight: BTreeSet<(Producer, String)>,
     /// The audit records of pushes that the store has not heard of.
-    pub unaudited: Vec<Trail>,
+    pub unaudited: Vec<PushAudit>,
     /// The life of the session in which groups were refreshed last.
     pub session: Option<GroupRef>,
 }
 
-/// The audit record of a push, under the key that it has however often it is written.
+/// Audit record of a push, under the key that it has however often it is written.
 #[derive(Clone)]
-pub(super) struct Trail {
+pub(super) struct PushAudit {
     pub key: String,
     pub body: AuditValue,
 }
@@ -51,15 +51,15 @@ pub(super) struct TakenIn {
     other: bool,
 }
 
-/// A change of one entry.
+/// Change of one entry.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) enum Step {
+pub(super) enum EntryChange {
     Add(String, AdvertisementValue),
     Update(String, AdvertisementValue),
     Remove(String),
 }
 
-impl Step {
+impl EntryChange {
     pub fn register_id(&self) -> &String {
         match self {
             Self::Add(id, _) | Self::Update(id, _) | Self::Remove(id) => id,
@@ -70,7 +70,7 @@ impl Step {
 /// One write of a chunk: the value, or `None` to delete.
 pub(super) type ToWrite = (String, Option<Bytes>);
 
-impl Memory {
+impl PoolMemory {
     /// Says what a push changes, and notes that what it does not change is still true.
     pub fn plan(
         &mut self,
@@ -94,40 +94,46 @@ impl Memory {
     }
 
     /// Leaves out the removals of what was pushed again since `begun`.
-    pub fn still_due(&self, producer: &Producer, steps: &[Step], begun: Instant) -> Vec<Step> {
+    pub fn still_due(&self, producer: &Producer, steps: &[EntryChange], begun: Instant) -> Vec<EntryChange> {
         let shelf = self.shelves.get(producer);
         let pushed =
             |id: &String| shelf.and_then(|shelf| shelf.entries.get(id)).and_then(|entry| entry.pushed);
-        let due = |step: &&Step| match step {
-            Step::Add(..) | Step::Update(..) => true,
-            Step::Remove(id) => pushed(id).is_none_or(|at| at <= begun),
+        let due = |step: &&EntryChange| match step {
+            EntryChange::Add(..) | EntryChange::Update(..) => true,
+            EntryChange::Remove(id) => pushed(id).is_none_or(|at| at <= begun),
         };
         steps.iter().filter(due).cloned().collect()
     }
 
     /// Makes some changes here, which their push is about to write, and returns what was before.
-    pub fn apply(&mut self, producer: &Producer, steps: &[Step], at: Millis, now: Instant) -> Vec<Before> {
+    pub fn apply(
+        &mut self,
+        producer: &Producer,
+        steps: &[EntryChange],
+        at: Millis,
+        now: Instant,
+    ) -> Vec<EntryUndo> {
         self.in_flight.extend(steps.iter().map(|step| (producer.clone(), step.register_id().clone())));
         let shelf = self.shelves.entry(producer.clone()).or_default();
         steps.iter().map(|step| shelf.apply(step, at, now)).collect()
     }
 
     /// Takes changes back that the store refused, unless there were others since.
-    pub fn undo(&mut self, producer: &Producer, before: Vec<Before>) {
+    pub fn undo(&mut self, producer: &Producer, before: Vec<EntryUndo>) {
         let Some(shelf) = self.shelves.get_mut(producer) else { return };
         before.into_iter().for_each(|before| shelf.undo(before));
     }
 
     /// Begins with what an epoch has that nothing was known of.
     pub fn begin_epoch(&mut self, epoch: Epoch, found: Vec<StoredEntry>, ttl: Duration, now: Instant) {
-        let taking = if self.epoch == Epoch(0) { Taking::First } else { Taking::Anew };
+        let taking = if self.epoch == Epoch(0) { StoreReading::First } else { StoreReading::Anew };
         self.epoch = epoch;
         self.comparing = None;
         for shelf in self.shelves.values_mut() {
             shelf.give_up_group();
         }
         self.take_found(found, taking);
-        if taking == Taking::Anew {
+        if taking == StoreReading::Anew {
             for (producer, shelf) in &mut self.shelves {
                 shelf.drop_unwanted(|entry| {
                     entry.held.stored != StoredState::Missing || entry.is_wanted(producer.keeping(), ttl, now)
@@ -137,14 +143,14 @@ impl Memory {
     }
 
     /// Takes in all that the store has of this node. True: it was what this memory wants.
-    pub fn take_found(&mut self, found: Vec<StoredEntry>, taking: Taking) -> bool {
+    pub fn take_found(&mut self, found: Vec<StoredEntry>, taking: StoreReading) -> bool {
         let mut taken = TakenIn::default();
         self.take_some(found, taking, &mut taken);
         self.end_taking(taken)
     }
 
     /// Takes in a part of it.
-    pub fn take_some(&mut self, found: Vec<StoredEntry>, taking: Taking, taken: &mut TakenIn) {
+    pub fn take_some(&mut self, found: Vec<StoredEntry>, taking: StoreReading, taken: &mut TakenIn) {
         let touched = self.comparing.take();
         for found in found {
             let place = (found.producer.clone(), found.register_id.clone());
@@ -205,10 +211,10 @@ impl Memory {
     }
 
     /// Keeps an audit record until the store can be reached.
-    pub fn keep_audit(&mut self, trail: Trail) {
+    pub fn keep_audit(&mut self, trail: PushAudit) {
         if self.unaudited.len() < UNAUDITED_MAX {
             self.unaudited.push(trail);
-        } else if let Some(Trail { body: last, .. }) = self.unaudited.last_mut() {
+        } else if let Some(PushAudit { body: last, .. }) = self.unaudited.last_mut() {
             last.count += 1;
             last.changes.truncate(1);
             last.changes.push(format!("and {} further pushes while the store was away", last.count));

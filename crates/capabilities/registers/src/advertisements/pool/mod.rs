@@ -35,9 +35,9 @@ use tokio::time::Instant;
 use xxhash_rust::xxh64::Xxh64;
 
 use super::{ADVERTISEMENT, parts};
-use memory::{Memory, TakenIn};
+use memory::{PoolMemory, TakenIn};
 pub use push::{ProducerPush, PushOutcome};
-use shelf::{Entry, StoredEntry, Taking};
+use shelf::{Entry, StoreReading, StoredEntry};
 
 /// The most changes of one commit: the audit record of the push needs a place as well.
 pub const BATCH_MAX: usize = COMMIT_WRITES_MAX - 1;
@@ -135,12 +135,12 @@ pub struct LocalCounts {
 }
 
 /// Sources whose advertisements count at one moment.
-pub struct Sources<'a> {
+pub struct CountedSources<'a> {
     pool: &'a Pool,
     unproven: Arc<UnprovenReasons>,
 }
 
-impl Sources<'_> {
+impl CountedSources<'_> {
     /// Whether what a source advertises is anybody's business here: of a cluster that is federated, or of a node that is one of the
     /// mesh. What this node itself advertises is known to it.
     pub fn count(&self, source: &str) -> bool {
@@ -151,20 +151,22 @@ impl Sources<'_> {
     }
 }
 
-type Rival = Box<dyn Fn() -> bool + Send + Sync>;
-type Federates = Box<dyn Fn(&str) -> bool + Send + Sync>;
+/// Check whether another daemon has the id of this node.
+type RivalCheck = Box<dyn Fn() -> bool + Send + Sync>;
+/// Check whether a cluster of another mesh is federated.
+type FederationCheck = Box<dyn Fn(&str) -> bool + Send + Sync>;
 
 /// Pool of what this node advertises.
 pub struct Pool {
     registry: Arc<Registry>,
     settings: PoolSettings,
     /// Whether another daemon has this node's id.
-    rival: Rival,
+    rival: RivalCheck,
     /// Whether a cluster of another mesh is federated.
-    federates: Federates,
+    federates: FederationCheck,
     /// Which nodes are none of the mesh.
     unproven: UnprovenNodes,
-    memory: Mutex<Memory>,
+    memory: Mutex<PoolMemory>,
     /// One comparison at a time: each has to know what is written meanwhile.
     comparing: tokio::sync::Mutex<()>,
     /// One commit at a time, so that each writes what memory wants by then.
@@ -200,8 +202,8 @@ impl Pool {
     }
 
     /// Sources whose advertisements count now, as this node judges it.
-    pub fn sources(&self) -> Sources<'_> {
-        Sources { pool: self, unproven: self.unproven.of(self.registry.view()) }
+    pub fn sources(&self) -> CountedSources<'_> {
+        CountedSources { pool: self, unproven: self.unproven.of(self.registry.view()) }
     }
 
     /// Differs whenever the nodes that count do, though no advertisement was changed.
@@ -329,7 +331,7 @@ impl Pool {
                 if memory.epoch != epoch {
                     break;
                 }
-                memory.take_some(some, Taking::Comparing, &mut taken);
+                memory.take_some(some, StoreReading::Comparing, &mut taken);
             }
             tokio::task::yield_now().await;
         }

@@ -13,8 +13,8 @@ use omnirelay_wire::reasons;
 use omnirelay_wire::rpc::advertisement_service;
 use tokio::time::Instant;
 
-use super::memory::{Memory, Step, Trail};
-use super::write::{Outcome, WriteRefusal};
+use super::memory::{EntryChange, PoolMemory, PushAudit};
+use super::write::{WriteOutcome, WriteRefusal};
 use super::{ADVERTISEMENT, BATCH_MAX, ENTRIES_MAX, FEDERATED_MAX, PRODUCERS_MAX, Pool, Producer};
 
 /// Push of a producer. The items were checked: [`super::check_items`].
@@ -70,7 +70,7 @@ impl Pool {
             has_room(&memory, &push)?;
             memory.plan(&push.producer, push.items, &push.rest, Instant::now())
         };
-        let mut running = Running {
+        let mut running = RunningPush {
             pool: self,
             push: &push,
             begun: Instant::now(),
@@ -100,7 +100,7 @@ impl Pool {
         Ok(std::mem::take(&mut running.pushed))
     }
 
-    fn trail(&self, caller: &Caller, producer: &Producer, plan: &PushPlan) -> Trail {
+    fn trail(&self, caller: &Caller, producer: &Producer, plan: &PushPlan) -> PushAudit {
         let place = format!("{}/{}", self.registry.node_id(), producer.as_str());
         let mutation = Mutation {
             caller,
@@ -118,7 +118,10 @@ impl Pool {
             counts.iter().filter(|(_, count)| *count > 0).map(|(what, count)| format!("{what}: {count}"));
         let lines: Vec<String> = lines.collect();
         let body = self.registry.body_of(mutation.caller, mutation.deed(&lines));
-        Trail { key: audit_record::record_key(self.registry.view().now(), body.request_id.as_bytes()), body }
+        PushAudit {
+            key: audit_record::record_key(self.registry.view().now(), body.request_id.as_bytes()),
+            body,
+        }
     }
 
     fn rival_fault(&self) -> Fault {
@@ -130,13 +133,13 @@ impl Pool {
     }
 }
 
-/// A push on its way.
-struct Running<'a> {
+/// Push that is running.
+struct RunningPush<'a> {
     pool: &'a Pool,
     push: &'a ProducerPush<'a>,
     begun: Instant,
     /// What is still to be said of it in the audit trail.
-    trail: Option<Trail>,
+    trail: Option<PushAudit>,
     /// True: memory has changed, and the store has not heard of it.
     applied: bool,
     /// False: the store did not answer, so the rest is left to memory.
@@ -144,7 +147,7 @@ struct Running<'a> {
     pushed: PushOutcome,
 }
 
-impl Drop for Running<'_> {
+impl Drop for RunningPush<'_> {
     /// Whoever pushed may have gone away in the middle: what was changed is told all the same.
     fn drop(&mut self) {
         if let Some(trail) = self.trail.take().filter(|_| self.applied) {
@@ -153,9 +156,9 @@ impl Drop for Running<'_> {
     }
 }
 
-impl Running<'_> {
+impl RunningPush<'_> {
     /// Makes some changes in memory and in the store.
-    async fn carry_out(&mut self, steps: &[Step]) {
+    async fn carry_out(&mut self, steps: &[EntryChange]) {
         let producer = &self.push.producer;
         let at = self.pool.registry.view().now();
         let (steps, before) = {
@@ -166,22 +169,22 @@ impl Running<'_> {
         };
         self.applied = true;
         let ids: Vec<String> = steps.iter().map(|step| step.register_id().clone()).collect();
-        let _flight = Flight { pool: self.pool, producer, ids: &ids };
+        let _flight = InFlightEntries { pool: self.pool, producer, ids: &ids };
         let outcome = match self.reachable {
             true => self.pool.write_soon(producer, &ids, self.trail.as_ref()).await,
-            false => Outcome::Unreachable,
+            false => WriteOutcome::Unreachable,
         };
         match outcome {
-            Outcome::Written => {
+            WriteOutcome::Written => {
                 self.trail = None;
                 self.count(&steps);
             }
-            Outcome::Unreachable | Outcome::SessionOver(_) => {
+            WriteOutcome::Unreachable | WriteOutcome::SessionOver(_) => {
                 self.reachable = false;
                 self.pushed.deferred += steps.len();
                 self.count(&steps);
             }
-            Outcome::Refused(refused) => {
+            WriteOutcome::Refused(refused) => {
                 self.pool.memory.lock().undo(producer, before);
                 // One of them may be what the store stumbles over.
                 if steps.len() > 1 && !refused.concerns_all {
@@ -203,25 +206,25 @@ impl Running<'_> {
         }));
     }
 
-    fn count(&mut self, steps: &[Step]) {
+    fn count(&mut self, steps: &[EntryChange]) {
         for step in steps {
             match step {
-                Step::Add(..) => self.pushed.added += 1,
-                Step::Update(..) => self.pushed.updated += 1,
-                Step::Remove(_) => self.pushed.removed += 1,
+                EntryChange::Add(..) => self.pushed.added += 1,
+                EntryChange::Update(..) => self.pushed.updated += 1,
+                EntryChange::Remove(_) => self.pushed.removed += 1,
             }
         }
     }
 }
 
 /// Entries that a push is about to write; whoever keeps the pool lets them alone until this is dropped.
-struct Flight<'a> {
+struct InFlightEntries<'a> {
     pool: &'a Pool,
     producer: &'a Producer,
     ids: &'a [String],
 }
 
-impl Drop for Flight<'_> {
+impl Drop for InFlightEntries<'_> {
     fn drop(&mut self) {
         let mut memory = self.pool.memory.lock();
         for id in self.ids {
@@ -231,13 +234,13 @@ impl Drop for Flight<'_> {
 }
 
 /// What has to be done for a plan, in its order: a reader never misses what stays public.
-fn steps_of(plan: PushPlan) -> Vec<Step> {
-    let add = plan.add.into_iter().map(|(id, value)| Step::Add(id, value));
-    let update = plan.update.into_iter().map(|(id, value)| Step::Update(id, value));
-    add.chain(update).chain(plan.remove.into_iter().map(Step::Remove)).collect()
+fn steps_of(plan: PushPlan) -> Vec<EntryChange> {
+    let add = plan.add.into_iter().map(|(id, value)| EntryChange::Add(id, value));
+    let update = plan.update.into_iter().map(|(id, value)| EntryChange::Update(id, value));
+    add.chain(update).chain(plan.remove.into_iter().map(EntryChange::Remove)).collect()
 }
 
-fn has_room(memory: &Memory, push: &ProducerPush<'_>) -> Result<(), Fault> {
+fn has_room(memory: &PoolMemory, push: &ProducerPush<'_>) -> Result<(), Fault> {
     let refuse = |message: String| {
         Err(Fault::new(reasons::TOO_MANY_ADVERTISEMENTS, message)
             .hint("withdraw what is not needed, or push to another node"))

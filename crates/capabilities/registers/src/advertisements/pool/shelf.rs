@@ -14,7 +14,7 @@ use prost::Message;
 use tokio::time::Instant;
 
 use super::Producer;
-use super::memory::Step;
+use super::memory::EntryChange;
 
 /// The entries of one producer.
 #[derive(Default)]
@@ -31,12 +31,12 @@ pub(super) struct ProducerEntries {
     /// Until when that lets it live; the view hears of it a moment later.
     pub deadline: Option<Millis>,
     /// What was pushed before the store was read.
-    unread: Unread,
+    unread: EarlyPushes,
 }
 
-/// Items that were pushed while nobody knew what the store has.
+/// Early pushes: items that came while nobody knew what the store has.
 #[derive(Default)]
-struct Unread {
+struct EarlyPushes {
     /// What was given of each register, the newest of each field.
     items: BTreeMap<String, AdvertisedRegister>,
     /// True: these are all there are.
@@ -66,7 +66,7 @@ pub(super) struct StoredEntry {
 
 /// Reading of the store into memory: what is known when it begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Taking {
+pub(super) enum StoreReading {
     /// Nothing of what the store had.
     First,
     /// Everything of the epoch before.
@@ -75,8 +75,8 @@ pub(super) enum Taking {
     Comparing,
 }
 
-/// Entry before a step, and what the step made of it.
-pub(super) struct Before {
+/// Undo of a change of an entry: the entry as it was, and what the change made of it.
+pub(super) struct EntryUndo {
     id: String,
     entry: Option<Entry>,
     was_withdrawn: bool,
@@ -119,13 +119,13 @@ impl ProducerEntries {
         }
     }
 
-    pub fn apply(&mut self, step: &Step, at: Millis, now: Instant) -> Before {
+    pub fn apply(&mut self, step: &EntryChange, at: Millis, now: Instant) -> EntryUndo {
         let id = step.register_id().clone();
         let entry = self.entries.get(&id).cloned();
         let was_withdrawn = self.withdrawn.contains(&id);
         let mut made = None;
         match step {
-            Step::Add(_, value) | Step::Update(_, value) => {
+            EntryChange::Add(_, value) | EntryChange::Update(_, value) => {
                 let mut value = value.clone();
                 let mut stored = StoredState::Missing;
                 if let Some(Entry { held: known, .. }) = &entry {
@@ -141,19 +141,19 @@ impl ProducerEntries {
                 let held = EntryBefore { value, stored };
                 self.put(id.clone(), Entry { held, pushed: Some(now), changed_at: at });
             }
-            Step::Remove(_) => {
+            EntryChange::Remove(_) => {
                 self.entries.remove(&id);
                 self.dirty.remove(&id);
                 // Even what is not known to be stored may be: a reply may have been lost.
                 self.withdrawn.insert(id.clone());
             }
         }
-        Before { id, entry, was_withdrawn, made }
+        EntryUndo { id, entry, was_withdrawn, made }
     }
 
     /// Takes a step back, unless there was another since.
-    pub fn undo(&mut self, before: Before) {
-        let Before { id, entry, was_withdrawn, made } = before;
+    pub fn undo(&mut self, before: EntryUndo) {
+        let EntryUndo { id, entry, was_withdrawn, made } = before;
         if self.entries.get(&id).map(|now| &now.held.value) != made.as_ref() {
             return;
         }
@@ -179,11 +179,11 @@ impl ProducerEntries {
     }
 
     /// Takes in one record. True: it was as this shelf wants it.
-    pub fn take_in(&mut self, found: StoredEntry, taking: Taking) -> bool {
+    pub fn take_in(&mut self, found: StoredEntry, taking: StoreReading) -> bool {
         if self.withdrawn.contains(&found.register_id) {
             return false;
         }
-        if self.group.is_none() && taking != Taking::Comparing {
+        if self.group.is_none() && taking != StoreReading::Comparing {
             self.group.clone_from(&found.group);
         }
         let bound = found.group.is_some() && found.group == self.group;
@@ -191,7 +191,7 @@ impl ProducerEntries {
             return self.take_in_unknown(found, bound, taking);
         }
         let StoredEntry { register_id: id, value, changed_at, .. } = found;
-        let unread = self.unread.items.get(&id).filter(|_| taking == Taking::First);
+        let unread = self.unread.items.get(&id).filter(|_| taking == StoreReading::First);
         let Some(known) = self.entries.get_mut(&id) else { return false };
         if let (Some(item), Some(was)) = (unread, &value) {
             known.held.value = advertised(Some(was), item);
@@ -209,19 +209,19 @@ impl ProducerEntries {
     }
 
     /// Takes in a record that this shelf has not.
-    fn take_in_unknown(&mut self, found: StoredEntry, bound: bool, taking: Taking) -> bool {
+    fn take_in_unknown(&mut self, found: StoredEntry, bound: bool, taking: StoreReading) -> bool {
         let StoredEntry { register_id: id, value, changed_at, .. } = found;
         let goes = match taking {
-            Taking::First => self.unread.complete || self.unread.withdrawn.contains(&id),
+            StoreReading::First => self.unread.complete || self.unread.withdrawn.contains(&id),
             // It had been withdrawn, and an older copy has come back.
-            Taking::Anew => true,
-            Taking::Comparing => false,
+            StoreReading::Anew => true,
+            StoreReading::Comparing => false,
         };
         if goes {
             self.withdrawn.insert(id);
             return false;
         }
-        if taking == Taking::Comparing && !bound {
+        if taking == StoreReading::Comparing && !bound {
             // What is left of a group that has been given up goes with it.
             return true;
         }
@@ -233,7 +233,7 @@ impl ProducerEntries {
 
     /// Notes which entries the store lacks. True: none.
     pub fn note_missing(&mut self, is_there: impl Fn(&String) -> bool) -> bool {
-        self.unread = Unread::default();
+        self.unread = EarlyPushes::default();
         let mut whole = true;
         for (id, entry) in &mut self.entries {
             if !is_there(id) {

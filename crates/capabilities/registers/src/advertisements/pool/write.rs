@@ -8,7 +8,7 @@ use omnirelay_store::{CommitError, GroupId, GroupRef, OpenedGroup, StoreError, W
 use omnirelay_wire::reasons::{self, Reason};
 use tokio::time::{Instant, timeout};
 
-use super::memory::{ToWrite, Trail};
+use super::memory::{PushAudit, ToWrite};
 use super::{Pool, Producer};
 use crate::advertisements::{ADVERTISEMENT, advertisement_id};
 
@@ -18,10 +18,10 @@ const TRIES_MAX: usize = 3;
 const SESSION_WAIT: Duration = Duration::from_secs(2);
 
 /// Entries that are written of a producer, and the group that they are bound to.
-type Written = (GroupRef, Vec<ToWrite>);
+type WrittenEntries = (GroupRef, Vec<ToWrite>);
 
 /// Outcome of a write.
-pub(super) enum Outcome {
+pub(super) enum WriteOutcome {
     Written,
     /// It was not, or nobody knows; memory still wants it.
     Unreachable,
@@ -44,10 +44,10 @@ impl Pool {
         &self,
         producer: &Producer,
         ids: &[String],
-        trail: Option<&Trail>,
-    ) -> Outcome {
+        trail: Option<&PushAudit>,
+    ) -> WriteOutcome {
         match self.write(producer, ids, trail).await {
-            Outcome::SessionOver(ended) if self.next_session(ended.as_ref()).await => {
+            WriteOutcome::SessionOver(ended) if self.next_session(ended.as_ref()).await => {
                 self.write(producer, ids, trail).await
             }
             outcome => outcome,
@@ -70,10 +70,10 @@ impl Pool {
         &self,
         producer: &Producer,
         ids: &[String],
-        mut trail: Option<&Trail>,
-    ) -> Outcome {
+        mut trail: Option<&PushAudit>,
+    ) -> WriteOutcome {
         let _turn = self.turn.lock().await;
-        let Some(session) = self.session() else { return Outcome::SessionOver(None) };
+        let Some(session) = self.session() else { return WriteOutcome::SessionOver(None) };
         let authority = WriteAuthority::Session(session.clone());
         let act = DaemonAct {
             tries: TRIES_MAX,
@@ -93,12 +93,12 @@ impl Pool {
         match self.registry.act(&act, decide).await {
             Ok(Some((_, Some((group, writes))))) => {
                 self.memory.lock().note_written(producer, &group, &writes);
-                Outcome::Written
+                WriteOutcome::Written
             }
-            Ok(_) => Outcome::Written,
+            Ok(_) => WriteOutcome::Written,
             Err(CommitError::Store(error)) => outcome_of(&error),
-            Err(CommitError::GroupOver(over)) if over == session => Outcome::SessionOver(Some(over)),
-            Err(_) => Outcome::Unreachable,
+            Err(CommitError::GroupOver(over)) if over == session => WriteOutcome::SessionOver(Some(over)),
+            Err(_) => WriteOutcome::Unreachable,
         }
     }
 
@@ -106,8 +106,8 @@ impl Pool {
         &self,
         producer: &Producer,
         ids: &[String],
-        trail: Option<&Trail>,
-    ) -> Result<Option<(CommitPlan, Option<Written>)>, CommitError> {
+        trail: Option<&PushAudit>,
+    ) -> Result<Option<(CommitPlan, Option<WrittenEntries>)>, CommitError> {
         if !self.take_in_epoch() || self.registry.view().silence().is_some() {
             return Err(StoreError::Unavailable("it is silent".into()).into());
         }
@@ -167,14 +167,15 @@ impl Pool {
 }
 
 /// Outcome that an error of the store means for what was to be written.
-pub(super) fn outcome_of(error: &StoreError) -> Outcome {
-    let refused =
-        |reason, concerns_all| Outcome::Refused(WriteRefusal { reason, message: chain(error), concerns_all });
+pub(super) fn outcome_of(error: &StoreError) -> WriteOutcome {
+    let refused = |reason, concerns_all| {
+        WriteOutcome::Refused(WriteRefusal { reason, message: chain(error), concerns_all })
+    };
     match error {
         StoreError::Unavailable(_)
         | StoreError::Denied { .. }
         | StoreError::OutcomeUnknown(_)
-        | StoreError::EpochChanged { .. } => Outcome::Unreachable,
+        | StoreError::EpochChanged { .. } => WriteOutcome::Unreachable,
         StoreError::Full(_) => refused(reasons::STORE_FULL, true),
         StoreError::Invalid { .. } => refused(reasons::INVALID_ARGUMENT, false),
         StoreError::Incompatible { .. } => refused(reasons::STORE_INCOMPATIBLE, false),

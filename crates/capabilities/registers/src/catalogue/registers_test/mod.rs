@@ -14,7 +14,7 @@ use omnirelay_identity::caller::{Caller, IfMatch};
 use omnirelay_node::CapabilityKinds;
 use omnirelay_node::lab::{Lab, LabNode};
 use omnirelay_peer_records::presence::Presence;
-use omnirelay_peers::{SaidAtStart, mount_alone};
+use omnirelay_peers::{StartupAnnouncement, mount_alone};
 use omnirelay_registry::audit_record::AUDIT;
 use omnirelay_scripted::{EVERY_CALL, Faulty, Ill, Method, PausedClock, memory};
 use omnirelay_store::*;
@@ -45,7 +45,7 @@ struct Daemon {
 async fn daemon(store: Arc<dyn Store>, node_id: &str) -> Daemon {
     let (node, presence) = Lab::on(store, node_id).kinds(ALL_KINDS).with(|node| {
         omnirelay_restoration::mount(node);
-        mount_alone(node, SaidAtStart::default())
+        mount_alone(node, StartupAnnouncement::default())
     });
     let node = node.start();
     node.registered().await;

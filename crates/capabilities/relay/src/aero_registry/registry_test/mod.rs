@@ -10,7 +10,7 @@ mod watching;
 use omnirelay_identity::caller::Scope;
 use omnirelay_node::lab::{Lab, LabNode};
 use omnirelay_node::{CapabilityKinds, StopPhase};
-use omnirelay_peers::{SaidAtStart, mount_alone};
+use omnirelay_peers::{StartupAnnouncement, mount_alone};
 use omnirelay_scripted::{Answer, Answered, Call, Faulty, PausedClock, Script, Scripted, memory};
 use omnirelay_store::*;
 use omnirelay_wire::fault::Fault;
@@ -74,7 +74,7 @@ async fn daemon_on(path: Arc<Faulty>, node_id: &str, setup: Setup) -> Daemon {
     let reached: Arc<dyn Store> =
         if tidies { path.clone() } else { Arc::new(Scripted(Untidy(path.clone()))) };
     let lab = Lab::on(reached, node_id).kinds(&[omnirelay_peers::KINDS, KINDS]);
-    let (mut node, _) = lab.with(|node| mount_alone(node, SaidAtStart::default()));
+    let (mut node, _) = lab.with(|node| mount_alone(node, StartupAnnouncement::default()));
     let settings =
         AeroRegistrySettings { relay_ttl, agent_ttl, relays_max: max, agents_max: max, grace: SESSION };
     let registry = node.builder.registry.clone();

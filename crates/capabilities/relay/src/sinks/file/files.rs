@@ -8,8 +8,8 @@ use omnirelay_host::wall_clock;
 use tracing::{debug, warn};
 
 use super::disk::sync_folder;
-use super::finish::Finisher;
-use super::names::{Name, PARTIAL, PLAIN, ZSTD};
+use super::finish::FileFinisher;
+use super::names::{FileName, PARTIAL, PLAIN, ZSTD};
 use super::{Disk, FileSettings, OpenFile};
 use crate::RELAY_RUNBOOK;
 use crate::sinks::worker::WriteError;
@@ -17,26 +17,28 @@ use crate::sinks::worker::WriteError;
 /// The most files of one second.
 const NAMES_TRIED: usize = 10_000;
 
-pub(super) struct Files {
+/// Files of a sink: the current one is written, closed ones are finished.
+pub(super) struct SinkFiles {
     disk: Box<dyn Disk>,
     settings: FileSettings,
-    current: Option<Current>,
-    finisher: Finisher,
+    current: Option<CurrentFile>,
+    finisher: FileFinisher,
     /// What is written in one go.
     buffer: Vec<u8>,
 }
 
-struct Current {
+/// File that is being written now.
+struct CurrentFile {
     file: Box<dyn OpenFile>,
-    name: Name,
+    name: FileName,
     /// Up to where it holds whole lines that count as written.
     length: u64,
     begun: Instant,
 }
 
-impl Files {
+impl SinkFiles {
     pub fn new(disk: Box<dyn Disk>, settings: FileSettings) -> Self {
-        let finisher = Finisher::start(&settings);
+        let finisher = FileFinisher::start(&settings);
         Self { disk, settings, current: None, finisher, buffer: Vec::new() }
     }
 
@@ -66,7 +68,7 @@ impl Files {
 
     fn append(&mut self, bytes: &[u8]) -> Result<(), (&'static str, io::Error)> {
         self.rotate_if_due();
-        let room = |current: &Current| current.length + bytes.len() as u64 <= self.settings.rotate_bytes;
+        let room = |current: &CurrentFile| current.length + bytes.len() as u64 <= self.settings.rotate_bytes;
         // A single write larger than a whole file gets one of its own.
         if self.current.as_ref().is_some_and(|current| current.length > 0 && !room(current)) {
             self.rotate();
@@ -94,7 +96,7 @@ impl Files {
 
     /// Takes away what was written of lines that do not count. A file that may hold the half of one, or that fails
     /// for another reason than a lack of room, gets no more lines.
-    fn repair(&mut self, mut current: Current, error: &io::Error) {
+    fn repair(&mut self, mut current: CurrentFile, error: &io::Error) {
         let whole = current.file.truncate(current.length);
         if let Err(error) = &whole {
             let file = self.path(current.name, PLAIN);
@@ -110,7 +112,7 @@ impl Files {
 
     fn rotate(&mut self) {
         if let Some(current) = self.current.take() {
-            let Current { file, name, length, .. } = current;
+            let CurrentFile { file, name, length, .. } = current;
             // Closed, and so free for whoever compresses it.
             drop(file);
             debug!(file = %self.path(name, PLAIN).display(), bytes = length, "telemetry file closed");
@@ -119,11 +121,11 @@ impl Files {
     }
 
     /// A new file, under a name that no file had.
-    fn begin(&self) -> io::Result<Current> {
-        let mut name = Name { seconds: wall_clock::unix().as_secs(), at: 0 };
+    fn begin(&self) -> io::Result<CurrentFile> {
+        let mut name = FileName { seconds: wall_clock::unix().as_secs(), at: 0 };
         for _ in 0..NAMES_TRIED {
             match self.create(name) {
-                Ok(Some(file)) => return Ok(Current { file, name, length: 0, begun: Instant::now() }),
+                Ok(Some(file)) => return Ok(CurrentFile { file, name, length: 0, begun: Instant::now() }),
                 Ok(None) => {}
                 Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
                 Err(error) => return Err(error),
@@ -135,7 +137,7 @@ impl Files {
     }
 
     /// `None`: there is or was a file of this name.
-    fn create(&self, name: Name) -> io::Result<Option<Box<dyn OpenFile>>> {
+    fn create(&self, name: FileName) -> io::Result<Option<Box<dyn OpenFile>>> {
         for ending in [ZSTD, PARTIAL] {
             if self.path(name, ending).try_exists()? {
                 return Ok(None);
@@ -159,7 +161,7 @@ impl Files {
         Ok(Some(file))
     }
 
-    fn path(&self, name: Name, ending: &str) -> std::path::PathBuf {
+    fn path(&self, name: FileName, ending: &str) -> std::path::PathBuf {
         name.path(Path::new(&self.settings.folder), &self.settings.prefix, ending)
     }
 

@@ -14,7 +14,7 @@ use tracing::{debug, warn};
 
 use super::FileSettings;
 use super::disk::sync_folder;
-use super::names::{self, Name, PARTIAL, PLAIN, ZSTD};
+use super::names::{self, FileName, PARTIAL, PLAIN, ZSTD};
 use crate::RELAY_RUNBOOK;
 
 /// Level 3 is zstd's own default.
@@ -24,30 +24,31 @@ const CHUNK_BYTES: usize = 256 * 1024;
 /// How many files may wait. Further ones are found with the next that is closed, as all are looked for.
 const WAITING_MAX: usize = 64;
 
-/// The thread, and the way to it.
-pub(super) struct Finisher {
-    closed: Option<SyncSender<Name>>,
+/// Finisher of closed files: its thread, and the way to it.
+pub(super) struct FileFinisher {
+    closed: Option<SyncSender<FileName>>,
     stopping: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
 }
 
-impl Drop for Finisher {
+impl Drop for FileFinisher {
     fn drop(&mut self) {
         self.stopping.store(true, Ordering::Relaxed);
     }
 }
 
-struct Finishing {
+/// Task of the thread: finishes the files that were closed.
+struct FinisherTask {
     settings: FileSettings,
     stopping: Arc<AtomicBool>,
 }
 
-impl Finisher {
+impl FileFinisher {
     /// Begins with what an earlier process left to be done.
     pub fn start(settings: &FileSettings) -> Self {
         let (closed, names) = sync_channel(WAITING_MAX);
         let stopping = Arc::new(AtomicBool::new(false));
-        let finishing = Finishing { settings: settings.clone(), stopping: Arc::clone(&stopping) };
+        let finishing = FinisherTask { settings: settings.clone(), stopping: Arc::clone(&stopping) };
         let thread =
             thread::Builder::new().name("sink-files".to_owned()).spawn(move || finishing.run(&names));
         if let Err(error) = &thread {
@@ -57,7 +58,7 @@ impl Finisher {
     }
 
     /// A file gets no more lines.
-    pub fn closed(&self, name: Name) {
+    pub fn closed(&self, name: FileName) {
         let Some(closed) = &self.closed else { return };
         match closed.try_send(name) {
             Ok(()) | Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => {}
@@ -76,8 +77,8 @@ impl Finisher {
     }
 }
 
-impl Finishing {
-    fn run(self, closed: &Receiver<Name>) {
+impl FinisherTask {
+    fn run(self, closed: &Receiver<FileName>) {
         if let Err(error) = self.remove_orphans() {
             let folder = self.settings.folder.display();
             warn!(folder = %folder, error = %error, runbook = RELAY_RUNBOOK, "cannot look after what an earlier process left");
@@ -135,7 +136,7 @@ impl Finishing {
 
     /// Compresses a file that nobody writes. The compressed one gets its name when it is whole and on the disk, and
     /// only then does the other go.
-    fn compress(&self, name: Name) -> io::Result<()> {
+    fn compress(&self, name: FileName) -> io::Result<()> {
         let [plain, partial, whole] = [PLAIN, PARTIAL, ZSTD].map(|ending| self.path(name, ending));
         // Locked until it is gone.
         let source = File::open(&plain)?;
@@ -199,7 +200,7 @@ impl Finishing {
         Ok(())
     }
 
-    fn path(&self, name: Name, ending: &str) -> PathBuf {
+    fn path(&self, name: FileName, ending: &str) -> PathBuf {
         name.path(&self.settings.folder, &self.settings.prefix, ending)
     }
 }

@@ -15,14 +15,14 @@ use parking_lot::Mutex;
 use tokio::task::spawn_blocking;
 use tokio::time::Instant;
 
-use super::envelope::Item;
-use super::queue::Bounds;
-use super::worker::{WriteError, Writer};
+use super::envelope::SinkBatch;
+use super::queue::WriteBounds;
+use super::worker::{SinkWriter, WriteError};
 
 pub(super) use disk::{Disk, OpenFile, RealDisk};
-use files::Files;
+use files::SinkFiles;
 
-const BOUNDS: Bounds = Bounds { frames: 4000, bytes: 1024 * 1024 };
+const BOUNDS: WriteBounds = WriteBounds { frames: 4000, bytes: 1024 * 1024 };
 
 /// Settings of telemetry files.
 #[derive(Clone, Debug)]
@@ -40,7 +40,7 @@ pub(super) struct FileSettings {
 
 /// Writes files, on threads that may block.
 pub(super) struct FileWriter {
-    files: Arc<Mutex<Files>>,
+    files: Arc<Mutex<SinkFiles>>,
     due: Option<Instant>,
 }
 
@@ -56,14 +56,14 @@ impl FileWriter {
 
     /// The same on a disk of one's own.
     pub fn on(disk: Box<dyn Disk>, settings: FileSettings) -> Self {
-        let files = Arc::new(Mutex::new(Files::new(disk, settings)));
+        let files = Arc::new(Mutex::new(SinkFiles::new(disk, settings)));
         Self { files, due: None }
     }
 
     /// Does something with the files where it may block.
     async fn with<T: Send + 'static>(
         &mut self,
-        act: impl FnOnce(&mut Files) -> T + Send + 'static,
+        act: impl FnOnce(&mut SinkFiles) -> T + Send + 'static,
     ) -> Result<T, WriteError> {
         let files = Arc::clone(&self.files);
         let done = spawn_blocking(move || {
@@ -83,12 +83,12 @@ impl FileWriter {
 }
 
 #[async_trait]
-impl Writer for FileWriter {
-    fn bounds(&self) -> Bounds {
+impl SinkWriter for FileWriter {
+    fn bounds(&self) -> WriteBounds {
         BOUNDS
     }
 
-    async fn write(&mut self, items: &[Arc<Item>]) -> Result<(), WriteError> {
+    async fn write(&mut self, items: &[Arc<SinkBatch>]) -> Result<(), WriteError> {
         let items = items.to_vec();
         self.with(move |files| files.write(items.iter().map(|item| item.lines().text.as_slice()))).await?
     }
@@ -99,10 +99,10 @@ impl Writer for FileWriter {
 
     async fn attend(&mut self) {
         // Only a thread that panics fails, and then the next write begins a new file.
-        let _ = self.with(Files::rotate_if_due).await;
+        let _ = self.with(SinkFiles::rotate_if_due).await;
     }
 
     async fn close(&mut self) -> Result<(), WriteError> {
-        self.with(Files::close).await?
+        self.with(SinkFiles::close).await?
     }
 }

@@ -10,12 +10,12 @@ pub(super) const PARTIAL: &str = "jsonl.zst.partial";
 
 /// Name of a file: when it was begun, and which of that second's it is. Later ones are greater.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Name {
+pub(super) struct FileName {
     pub seconds: u64,
     pub at: u32,
 }
 
-impl Name {
+impl FileName {
     /// The file of this name that ends so.
     pub fn path(self, folder: &Path, prefix: &str, ending: &str) -> PathBuf {
         let Self { seconds, at } = self;
@@ -50,10 +50,10 @@ fn number<T: std::str::FromStr>(text: &str) -> Option<T> {
 }
 
 /// All files of a folder with this prefix and ending, the oldest first.
-pub(super) fn all(folder: &Path, prefix: &str, ending: &str) -> std::io::Result<Vec<Name>> {
+pub(super) fn all(folder: &Path, prefix: &str, ending: &str) -> std::io::Result<Vec<FileName>> {
     let mut found = Vec::new();
     for file in std::fs::read_dir(folder)? {
-        found.extend(file?.file_name().to_str().and_then(|name| Name::read(name, prefix, ending)));
+        found.extend(file?.file_name().to_str().and_then(|name| FileName::read(name, prefix, ending)));
     }
     found.sort_unstable();
     Ok(found)
@@ -65,7 +65,7 @@ mod tests {
 
     #[test]
     fn names_are_read_as_they_are_written() {
-        let name = |seconds, at| Some(Name { seconds, at });
+        let name = |seconds, at| Some(FileName { seconds, at });
         let cases = [
             ("t_1700000000.jsonl", name(1_700_000_000, 0)),
             ("t_1700000000_3.jsonl", name(1_700_000_000, 3)),
@@ -81,7 +81,7 @@ mod tests {
             ("t_x_1.jsonl", None),
         ];
         for (file, expected) in cases {
-            let read = Name::read(file, "t", PLAIN);
+            let read = FileName::read(file, "t", PLAIN);
             assert_eq!(read, expected, "{file}");
             if let Some(name) = read {
                 assert_eq!(name.path(Path::new(""), "t", PLAIN), Path::new(file));

@@ -5,11 +5,11 @@ use base64::engine::general_purpose::STANDARD;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-use super::super::envelope::Item;
+use super::super::envelope::SinkBatch;
 use super::*;
 
 fn lines(batch: FrameBatch) -> Vec<String> {
-    let item = Item::new(Arc::new(batch));
+    let item = SinkBatch::new(Arc::new(batch));
     item.lines().each().map(|line| String::from_utf8(line.to_vec()).unwrap()).collect()
 }
 

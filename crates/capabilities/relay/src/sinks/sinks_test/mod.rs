@@ -20,10 +20,10 @@ use parking_lot::Mutex;
 use prost::Message;
 use tokio::sync::Semaphore;
 
-use super::envelope::Item;
-use super::queue::Bounds;
-use super::worker::{WriteError, Writer};
-use super::{Kind, Sink, Sinks};
+use super::envelope::SinkBatch;
+use super::queue::WriteBounds;
+use super::worker::{SinkWriter, WriteError};
+use super::{Sink, SinkKind, Sinks};
 use crate::batch::{Frame, FrameBatch};
 use crate::metrics::sinks::{SinkCounts, SinkMetrics};
 
@@ -41,8 +41,8 @@ fn batch(agent: &str, seqs: impl IntoIterator<Item = u64>) -> Arc<FrameBatch> {
     Arc::new(FrameBatch { agent_id: agent.into(), received_unix_ns: 1_700_000_000_000_000_001, frames })
 }
 
-pub(super) fn item(agent: &str, seqs: impl IntoIterator<Item = u64>) -> Arc<Item> {
-    Arc::new(Item::new(batch(agent, seqs)))
+pub(super) fn item(agent: &str, seqs: impl IntoIterator<Item = u64>) -> Arc<SinkBatch> {
+    Arc::new(SinkBatch::new(batch(agent, seqs)))
 }
 
 fn metrics() -> Arc<SinkMetrics> {
@@ -115,12 +115,12 @@ impl Script {
 }
 
 #[async_trait]
-impl Writer for Stub {
-    fn bounds(&self) -> Bounds {
-        Bounds { frames: 1000, bytes: 1024 * 1024 }
+impl SinkWriter for Stub {
+    fn bounds(&self) -> WriteBounds {
+        WriteBounds { frames: 1000, bytes: 1024 * 1024 }
     }
 
-    async fn write(&mut self, items: &[Arc<Item>]) -> Result<(), WriteError> {
+    async fn write(&mut self, items: &[Arc<SinkBatch>]) -> Result<(), WriteError> {
         self.0.go.acquire().await.unwrap().forget();
         if self.0.failing.load(Ordering::SeqCst) {
             self.0.go.add_permits(1);
@@ -158,7 +158,7 @@ fn stub_sink_with(
     queue: &QueueConfig,
     script: Arc<Script>,
 ) -> (Sink, Arc<Script>) {
-    let kind = Kind { name, acknowledges, patience: Duration::from_secs(2) };
+    let kind = SinkKind { name, acknowledges, patience: Duration::from_secs(2) };
     let writer = Box::new(Stub(Arc::clone(&script)));
     (Sink::start(kind, writer, queue, AcknowledgeWhen::Written, counts(name)), script)
 }

@@ -5,7 +5,7 @@ use std::task::Poll;
 use futures_util::{FutureExt as _, poll};
 
 use super::super::NotTaken;
-use super::super::queue::{Queue, Refusal, Ticket};
+use super::super::queue::{Queue, QueueRefusal, Ticket};
 use super::*;
 
 #[tokio::test]
@@ -33,9 +33,13 @@ async fn room_is_free_only_when_a_batch_is_done_with() {
     let counts = counts("file");
     let queue = Queue::new(2, 10_000, counts.clone());
     queue.offer(&item("a", 0..2), Ticket::No).unwrap();
-    let bounds = Bounds { frames: 10, bytes: 1000 };
+    let bounds = WriteBounds { frames: 10, bytes: 1000 };
     let group = queue.next(bounds).await.unwrap();
-    assert_eq!(queue.offer(&item("a", [2]), Ticket::No).err(), Some(Refusal::Full), "it is being written");
+    assert_eq!(
+        queue.offer(&item("a", [2]), Ticket::No).err(),
+        Some(QueueRefusal::Full),
+        "it is being written"
+    );
     assert_eq!((counts.queue_length.get(), queue.frames()), (2, 2));
     drop(group);
     assert!(queue.offer(&item("a", [2]), Ticket::No).is_ok());
@@ -51,11 +55,11 @@ async fn groups_are_bounded_and_in_order() {
     queue.offer(&item("a", 8..20), Ticket::No).unwrap();
     queue.close();
     let mut groups = Vec::new();
-    while let Some(group) = queue.next(Bounds { frames: 5, bytes: 100_000 }).await {
+    while let Some(group) = queue.next(WriteBounds { frames: 5, bytes: 100_000 }).await {
         groups.push(group.iter().map(|entry| entry.item.batch.frames[0].message.seq).collect::<Vec<_>>());
     }
     assert_eq!(groups, [vec![0, 2], vec![4, 6], vec![8]]);
-    assert_eq!(queue.offer(&item("a", [1]), Ticket::No).err(), Some(Refusal::Closed));
+    assert_eq!(queue.offer(&item("a", [1]), Ticket::No).err(), Some(QueueRefusal::Closed));
 }
 
 #[tokio::test]

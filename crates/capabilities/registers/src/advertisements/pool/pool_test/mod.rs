@@ -14,7 +14,7 @@ use omnirelay_identity::caller::Caller;
 use omnirelay_leadership_records::LEADERSHIP;
 use omnirelay_node::lab::{Lab, LabNode};
 use omnirelay_node::{CapabilityKinds, StopPhase};
-use omnirelay_peers::{SaidAtStart, mount_alone};
+use omnirelay_peers::{StartupAnnouncement, mount_alone};
 use omnirelay_registry::audit_record::AUDIT;
 use omnirelay_scripted::{EVERY_CALL, Faulty, Ill, Method, PausedClock, memory};
 use omnirelay_store::*;
@@ -53,7 +53,7 @@ async fn begun_with(
     secret: &str,
 ) -> Daemon {
     let lab = Lab::on(store, node_id).secret(secret).kinds(kinds);
-    let (mut node, rival) = lab.with(|node| mount_alone(node, SaidAtStart::default()));
+    let (mut node, rival) = lab.with(|node| mount_alone(node, StartupAnnouncement::default()));
     let settings = PoolSettings { ttl: TTL, grace: SESSION, secret: secret.to_owned() };
     let registry = node.builder.registry.clone();
     let pool = Arc::new(Pool::new(registry.clone(), settings, move || rival.has_rival()));

@@ -1,6 +1,6 @@
 //! Outages of the store: what happens while it is away, empties, or is tampered with.
 
-use super::super::memory::Step;
+use super::super::memory::EntryChange;
 use super::*;
 use crate::advertisements::advertisement_id;
 
@@ -117,7 +117,8 @@ async fn a_withdrawal_that_waits_is_not_forgotten_for_a_push_that_is_refused() {
     {
         let mut memory = a.pool.memory.lock();
         let value = AdvertisementValue { is_public: true, ..Default::default() };
-        let before = memory.apply(&outside(), &[Step::Add("r".to_owned(), value)], Millis(0), Instant::now());
+        let before =
+            memory.apply(&outside(), &[EntryChange::Add("r".to_owned(), value)], Millis(0), Instant::now());
         memory.undo(&outside(), before);
         memory.in_flight.clear();
     }

@@ -15,9 +15,9 @@ pub(crate) struct ReplacedLife {
 /// The replaced lives of one group, the oldest first. Each stands for itself alone: a life that is
 /// not here was closed, ran out by itself, or was replaced and has come to its deadline since.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Replaced(Vec<ReplacedLife>);
+pub(crate) struct ReplacedLives(Vec<ReplacedLife>);
 
-impl Replaced {
+impl ReplacedLives {
     pub fn of(lives: impl IntoIterator<Item = ReplacedLife>) -> Self {
         Self(lives.into_iter().collect())
     }

@@ -11,10 +11,10 @@ use tokio::time::sleep;
 use tracing::debug;
 
 use super::super::url::{ServerAddress, UrlSecret};
-use super::dial::{Manner, open, within};
+use super::dial::{DialOptions, open, within};
 use super::error::StoreFailure;
-use super::resolve::Maker;
-use super::state::Shared;
+use super::resolve::ConnectionMaker;
+use super::state::SharedLink;
 
 /// The replica that takes over is being chosen; it is promoted a tenth of a second later at the earliest.
 const BEGINS: &str = "+failover-state-select-slave";
@@ -24,9 +24,9 @@ const ABORTED: [&str; 2] = ["-failover-abort-no-good-slave", "-failover-abort-sl
 const PAUSE: Duration = Duration::from_secs(1);
 const REFUSED_PAUSE: Duration = Duration::from_secs(60);
 
-/// An announcement about the master of one's own service.
+/// Announcement about the master of one's own service.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Announced {
+pub(super) enum MasterAnnouncement {
     Begins,
     Aborted,
     /// The master is at `to` from now on, and at `from` no more.
@@ -38,13 +38,18 @@ pub(super) enum Announced {
 
 /// Listens to every Sentinel of the URL as long as the link lives: the one that carries a failover out announces its
 /// beginning, and the others do not. Who hears nothing asks once a second as ever.
-pub(super) async fn listen(link: Weak<Shared>, maker: Arc<Maker>) {
+pub(super) async fn listen(link: Weak<SharedLink>, maker: Arc<ConnectionMaker>) {
     let Some(sentinels) = maker.sentinels() else { return };
     let all = sentinels.addresses.iter();
     join_all(all.map(|sentinel| listen_on(&link, &maker, sentinel, &sentinels.service))).await;
 }
 
-async fn listen_on(link: &Weak<Shared>, maker: &Maker, sentinel: &ServerAddress, service: &str) {
+async fn listen_on(
+    link: &Weak<SharedLink>,
+    maker: &ConnectionMaker,
+    sentinel: &ServerAddress,
+    service: &str,
+) {
     while link.strong_count() > 0 {
         let ended = listen_to(link, maker, sentinel, service).await;
         let refused = ended.as_ref().is_err_and(|failure| failure.code() == Some("NOPERM"));
@@ -57,8 +62,8 @@ async fn listen_on(link: &Weak<Shared>, maker: &Maker, sentinel: &ServerAddress,
 
 /// Until the connection ends.
 async fn listen_to(
-    link: &Weak<Shared>,
-    maker: &Maker,
+    link: &Weak<SharedLink>,
+    maker: &ConnectionMaker,
     sentinel: &ServerAddress,
     service: &str,
 ) -> Result<(), StoreFailure> {
@@ -85,7 +90,7 @@ async fn listen_to(
     Ok(())
 }
 
-fn who(manner: &Manner) -> RedisConnectionInfo {
+fn who(manner: &DialOptions) -> RedisConnectionInfo {
     let mut who = RedisConnectionInfo::default().set_skip_set_lib_name();
     if let Some(username) = &manner.username {
         who = who.set_username(username);
@@ -97,17 +102,17 @@ fn who(manner: &Manner) -> RedisConnectionInfo {
 }
 
 /// What is announced of `service`: `SERVICE OLD-HOST OLD-PORT HOST PORT` for a switch, `master SERVICE HOST PORT` else.
-fn read(channel: &str, text: &str, service: &str) -> Option<Announced> {
+fn read(channel: &str, text: &str, service: &str) -> Option<MasterAnnouncement> {
     let mut words = text.split(' ');
     if channel == SWITCHED {
         let of_it = words.next()? == service;
         let (from, to) = (address(&mut words)?, address(&mut words)?);
-        return of_it.then_some(Announced::Switched { from, to });
+        return of_it.then_some(MasterAnnouncement::Switched { from, to });
     }
     if words.next()? != "master" || words.next()? != service {
         return None;
     }
-    Some(if channel == BEGINS { Announced::Begins } else { Announced::Aborted })
+    Some(if channel == BEGINS { MasterAnnouncement::Begins } else { MasterAnnouncement::Aborted })
 }
 
 /// `HOST PORT`
@@ -122,19 +127,20 @@ mod tests {
     #[test]
     fn an_announcement_of_ones_own_service_is_understood() {
         let at = |host: &str, port| ServerAddress { host: host.to_owned(), port };
-        let to =
-            |host: &str, port| Some(Announced::Switched { from: at("10.0.0.1", 6379), to: at(host, port) });
+        let to = |host: &str, port| {
+            Some(MasterAnnouncement::Switched { from: at("10.0.0.1", 6379), to: at(host, port) })
+        };
         let cases = [
             (SWITCHED, "mesh 10.0.0.1 6379 10.0.0.2 6380", to("10.0.0.2", 6380)),
             (SWITCHED, "other 10.0.0.1 6379 10.0.0.2 6380", None),
             (SWITCHED, "mesh 10.0.0.1 6379", None),
             (SWITCHED, "mesh 10.0.0.1 6379 10.0.0.2 x", None),
             (SWITCHED, "", None),
-            (BEGINS, "master mesh 10.0.0.1 6379", Some(Announced::Begins)),
+            (BEGINS, "master mesh 10.0.0.1 6379", Some(MasterAnnouncement::Begins)),
             (BEGINS, "master other 10.0.0.1 6379", None),
             (BEGINS, "slave mesh 10.0.0.1 6379", None),
-            (ABORTED[0], "master mesh 10.0.0.1 6379", Some(Announced::Aborted)),
-            (ABORTED[1], "master mesh 10.0.0.1 6379", Some(Announced::Aborted)),
+            (ABORTED[0], "master mesh 10.0.0.1 6379", Some(MasterAnnouncement::Aborted)),
+            (ABORTED[1], "master mesh 10.0.0.1 6379", Some(MasterAnnouncement::Aborted)),
             (ABORTED[1], "", None),
         ];
         for (channel, text, expected) in cases {

@@ -15,16 +15,16 @@ pub(super) struct Opening {
     pub before: u64,
 }
 
-/// The state as a batch left it, the greatest time written, the batch's number, and which opening of the store wrote it.
+/// State as a batch left it, the greatest time written, the batch's number, and which opening of the store wrote it.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Written {
+pub(super) struct WrittenState {
     pub state: State,
     pub clock: Millis,
     pub batch: u64,
     pub opening: Opening,
 }
 
-impl Written {
+impl WrittenState {
     pub fn row(&self) -> Vec<u8> {
         let Opening { id, before } = self.opening;
         state_row(&self.state, self.clock, self.batch, [id, before])
@@ -37,6 +37,6 @@ impl Written {
 }
 
 /// Record about the store itself that a batch wrote.
-pub(super) fn written_in(changes: &Overlay) -> Option<Written> {
-    Written::from_row(changes.get(Tree::Rows, STATE_KEY)??).ok()
+pub(super) fn written_in(changes: &Overlay) -> Option<WrittenState> {
+    WrittenState::from_row(changes.get(Tree::Rows, STATE_KEY)??).ok()
 }
