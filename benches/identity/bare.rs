@@ -17,21 +17,21 @@ use tokio_rustls::TlsAcceptor;
 use crate::mesh::{self, Identity};
 use crate::process::secured::Secured;
 
-pub const SUBCOMMAND: &str = "--serve-bare";
+pub(crate) const SUBCOMMAND: &str = "--serve-bare";
 /// With what a server of HTTP/2 begins: settings, none of which is set.
-pub const SETTINGS: [u8; 9] = [0, 0, 0, 4, 0, 0, 0, 0, 0];
+pub(crate) const SETTINGS: [u8; 9] = [0, 0, 0, 4, 0, 0, 0, 0, 0];
 /// With what its client begins.
-pub const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+pub(crate) const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 /// A server in a process of its own; ended when it is dropped.
-pub struct Bare {
+pub(crate) struct Bare {
     child: Child,
     pub address: String,
 }
 
 impl Bare {
     /// One with a certificate of this mesh.
-    pub fn start(mesh: &Secured) -> Result<Self> {
+    pub(crate) fn start(mesh: &Secured) -> Result<Self> {
         let folder = mesh.path("bare");
         mesh::by_admin(mesh, "cert issue --node bare --name localhost --name 127.0.0.1 --out bare")?;
         let mut child = Command::new(std::env::current_exe()?);
@@ -47,7 +47,7 @@ impl Bare {
         anyhow::bail!("the bare server does not listen")
     }
 
-    pub fn pid(&self) -> u32 {
+    pub(crate) fn pid(&self) -> u32 {
         self.child.id()
     }
 }
@@ -61,7 +61,7 @@ impl Drop for Bare {
 }
 
 /// Serves with what this folder holds, until it is killed.
-pub async fn serve(folder: &Path) -> Result<()> {
+pub(crate) async fn serve(folder: &Path) -> Result<()> {
     let roots = Arc::new(Identity::of(folder)?.roots()?);
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let judge = WebPkiClientVerifier::builder_with_provider(roots, provider.clone()).build()?;

@@ -84,7 +84,7 @@ async fn alone(plan: Plan, subjects: &mut [Subject]) -> Result<()> {
     Ok(())
 }
 
-pub async fn all(plan: Plan) -> Result<()> {
+pub(crate) async fn all(plan: Plan) -> Result<()> {
     println!(
         "\ncalls: a peer is read on an open connection, by callers who prove who they are and one who does not"
     );

@@ -11,7 +11,7 @@ use crate::{Asked, Plan, load, mesh, say};
 
 const HOSTS: usize = 200;
 
-pub async fn all(plan: Plan) -> Result<()> {
+pub(crate) async fn all(plan: Plan) -> Result<()> {
     println!(
         "\nenrolments: {HOSTS} processes of `omnirelay mesh join` at once, one token, until the last has ended"
     );

@@ -19,7 +19,7 @@ struct Figures {
     rates: [Vec<f64>; 3],
 }
 
-pub async fn all(plan: Plan) -> Result<()> {
+pub(crate) async fn all(plan: Plan) -> Result<()> {
     println!("\nhandshakes: whole ones of mutual TLS 1.3, until the server's first frame has come");
     let mesh = mesh::start("bench", "127.0.0.1:0", &[])?;
     let bare = Bare::start(&mesh)?;
@@ -49,7 +49,7 @@ pub async fn all(plan: Plan) -> Result<()> {
 }
 
 /// Connects, agrees on TLS, and waits for what a server of HTTP/2 says first: by then it has judged the certificate.
-pub async fn handshake(address: String, config: Arc<ClientConfig>) -> Result<()> {
+pub(crate) async fn handshake(address: String, config: Arc<ClientConfig>) -> Result<()> {
     let stream = TcpStream::connect(&address).await?;
     stream.set_nodelay(true)?;
     let name = ServerName::try_from("localhost")?;

@@ -18,7 +18,7 @@ const CONNECTIONS: usize = 4;
 /// How many requests are made before each round; more than can be answered.
 const REQUESTS: usize = 4096;
 
-pub async fn all(plan: Plan) -> Result<()> {
+pub(crate) async fn all(plan: Plan) -> Result<()> {
     println!("\nissuing: operators' certificates, an administrator under TLS, embedded store");
     let mesh = mesh::start("issuer", "127.0.0.1:0", &[])?;
     let admin = mesh::Identity::of(&mesh.path("admin"))?;

@@ -32,13 +32,13 @@ const UNLIMITED: [&str; 8] = [
 ];
 
 /// Starts a daemon and makes the authority; `arguments` are the daemon's own.
-pub fn start(node_id: &str, listen: &str, arguments: &[&str]) -> Result<Secured> {
+pub(crate) fn start(node_id: &str, listen: &str, arguments: &[&str]) -> Result<Secured> {
     const OWN: [&str; 4] = ["--set", "control.tls.source=mesh", "--set", "mesh.leadership.enabled=false"];
     Secured::start(node_id, listen, &[&OWN[..], &UNLIMITED, arguments].concat())
 }
 
 /// Has the administrator run a command.
-pub fn by_admin(mesh: &Secured, line: &str) -> Result<String> {
+pub(crate) fn by_admin(mesh: &Secured, line: &str) -> Result<String> {
     let done = mesh.by("admin", line)?;
     ensure!(done.code == Some(0), "{line}: {}", done.complaint);
     Ok(done.output)
@@ -46,7 +46,7 @@ pub fn by_admin(mesh: &Secured, line: &str) -> Result<String> {
 
 /// What somebody shows, and whom they believe.
 #[derive(Debug)]
-pub struct Identity {
+pub(crate) struct Identity {
     key_pem: String,
     chain: Vec<CertificateDer<'static>>,
     bundle: Vec<CertificateDer<'static>>,
@@ -54,23 +54,23 @@ pub struct Identity {
 
 impl Identity {
     /// What a folder holds that `--out` has written.
-    pub fn of(folder: &Path) -> Result<Self> {
+    pub(crate) fn of(folder: &Path) -> Result<Self> {
         let read = |name: &str| {
             std::fs::read_to_string(folder.join(name)).with_context(|| format!("{folder:?}/{name}"))
         };
         Self::from_pem(read("key.pem")?, &read("chain.pem")?, &read("bundle.pem")?)
     }
 
-    pub fn from_pem(key_pem: String, chain: &str, bundle: &str) -> Result<Self> {
+    pub(crate) fn from_pem(key_pem: String, chain: &str, bundle: &str) -> Result<Self> {
         Ok(Self { key_pem, chain: certificates(chain)?, bundle: certificates(bundle)? })
     }
 
     /// Whom they believe, and nothing that they show.
-    pub fn nobody(&self) -> Result<Arc<ClientConfig>> {
+    pub(crate) fn nobody(&self) -> Result<Arc<ClientConfig>> {
         self.config_of(None)
     }
 
-    pub fn config(&self) -> Result<Arc<ClientConfig>> {
+    pub(crate) fn config(&self) -> Result<Arc<ClientConfig>> {
         let key = PrivateKeyDer::from_pem_slice(self.key_pem.as_bytes())?;
         self.config_of(Some((self.chain.clone(), key)))
     }
@@ -86,7 +86,7 @@ impl Identity {
         Ok(Arc::new(config))
     }
 
-    pub fn roots(&self) -> Result<RootCertStore> {
+    pub(crate) fn roots(&self) -> Result<RootCertStore> {
         let mut roots = RootCertStore::empty();
         for root in &self.bundle {
             roots.add(root.clone())?;
@@ -101,7 +101,7 @@ fn certificates(pem: &str) -> Result<Vec<CertificateDer<'static>>> {
 }
 
 /// A connection, open.
-pub async fn channel(address: &str, config: &Arc<ClientConfig>) -> Result<Channel> {
+pub(crate) async fn channel(address: &str, config: &Arc<ClientConfig>) -> Result<Channel> {
     let config = Arc::clone(config);
     let connector = tower::service_fn(move |place: Uri| connect_with(place, config.clone()));
     let endpoint = Endpoint::from_shared(format!("https://{address}"))?;
@@ -109,7 +109,11 @@ pub async fn channel(address: &str, config: &Arc<ClientConfig>) -> Result<Channe
 }
 
 /// Several of them.
-pub async fn channels(count: usize, address: &str, config: &Arc<ClientConfig>) -> Result<Vec<Channel>> {
+pub(crate) async fn channels(
+    count: usize,
+    address: &str,
+    config: &Arc<ClientConfig>,
+) -> Result<Vec<Channel>> {
     let mut channels = Vec::new();
     for _ in 0..count {
         channels.push(channel(address, config).await?);
@@ -118,21 +122,21 @@ pub async fn channels(count: usize, address: &str, config: &Arc<ClientConfig>) -
 }
 
 /// A reading of one record.
-pub async fn read(channel: Channel, node_id: &str) -> Result<()> {
+pub(crate) async fn read(channel: Channel, node_id: &str) -> Result<()> {
     let request = control::GetPeerRequest { node_id: node_id.to_owned(), ..Default::default() };
     control::peer_control_service_client::PeerControlServiceClient::new(channel).get(request).await?;
     Ok(())
 }
 
 /// A key, and the request for a certificate of it.
-pub fn request() -> Result<(PrivateKey, String)> {
+pub(crate) fn request() -> Result<(PrivateKey, String)> {
     let key = PrivateKey::make()?;
     let request = CertificateRequest::make(&key, None, &TlsNames::default())?;
     Ok((key, to_pem(&request)))
 }
 
 /// Has a certificate issued to an operator.
-pub async fn issue(channel: Channel, operator: String, csr: String) -> Result<pb::IssuedCertificate> {
+pub(crate) async fn issue(channel: Channel, operator: String, csr: String) -> Result<pb::IssuedCertificate> {
     let request = pb::IssueCertificateRequest { operator, csr, ..Default::default() };
     Ok(CertificateServiceClient::new(channel).issue(request).await?.into_inner())
 }

@@ -70,7 +70,7 @@ impl Counts {
     }
 }
 
-pub async fn all(plan: Plan) -> Result<()> {
+pub(crate) async fn all(plan: Plan) -> Result<()> {
     println!("\nrotations: three daemons on one Redis, {IN_FLIGHT} operators call them meanwhile");
     let server = RedisServer::start(&[])?;
     let mesh = mesh::start("a", "127.0.0.1:0", &["--store", &server.url()])?;

@@ -27,7 +27,7 @@ const PRINCIPALS: usize = 256;
 /// How many signed records there are at a start: as many join tokens as may be.
 const RECORDS: usize = 10_000;
 
-pub async fn all(plan: Plan) -> Result<()> {
+pub(crate) async fn all(plan: Plan) -> Result<()> {
     println!("\nsigned records: bindings set by an administrator under TLS, embedded store");
     let mesh = mesh::start("signer", "127.0.0.1:0", &[])?;
     let admin = mesh::Identity::of(&mesh.path("admin"))?;

@@ -40,7 +40,7 @@ enum Made {
     Large,
 }
 
-pub async fn all(plan: Plan) -> Result<()> {
+pub(crate) async fn all(plan: Plan) -> Result<()> {
     println!(
         "\nstrangers: {IN_A_ROW} handshakes in a row with each chain, and {A_SECOND} connections a second"
     );

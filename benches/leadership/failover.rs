@@ -25,7 +25,7 @@ async fn any_moment(round: usize) {
 }
 
 /// From `kill -9` of the leader to another daemon that says of itself that it leads.
-pub async fn on_redis(rounds: usize) -> Result<Figures> {
+pub(crate) async fn on_redis(rounds: usize) -> Result<Figures> {
     let server = RedisServer::start(&DURABLE)?;
     let mut mesh = Mesh::start(NODES, &["--store", &server.url()]).await?;
     let mut figures = Figures::default();
@@ -41,7 +41,7 @@ pub async fn on_redis(rounds: usize) -> Result<Figures> {
 }
 
 /// The same for a node of `omnirelay up`, from the order to kill it.
-pub async fn on_embedded(rounds: usize) -> Result<Figures> {
+pub(crate) async fn on_embedded(rounds: usize) -> Result<Figures> {
     let home = tempfile::tempdir()?;
     let ready = home.path().join("ready.json");
     let child = clean(env!("CARGO_BIN_EXE_omnirelay"))
@@ -145,7 +145,7 @@ impl Up {
 }
 
 /// From the call to the new leader's daemon saying that it leads.
-pub async fn transfers(rounds: usize) -> Result<Figures> {
+pub(crate) async fn transfers(rounds: usize) -> Result<Figures> {
     let server = RedisServer::start(&DURABLE)?;
     let mesh = Mesh::start(NODES, &["--store", &server.url()]).await?;
     transfers_in(&mesh, rounds).await
@@ -164,7 +164,7 @@ async fn transfers_in(mesh: &Mesh, rounds: usize) -> Result<Figures> {
 }
 
 /// From Sentinel's announcement of a new master to a daemon that says of itself that it leads.
-pub async fn by_sentinel(rounds: usize) -> Result<Figures> {
+pub(crate) async fn by_sentinel(rounds: usize) -> Result<Figures> {
     let mut figures = Figures::default();
     for _ in 0..rounds {
         let mut sentinels = Sentinels::start(1)?;
@@ -183,7 +183,7 @@ pub async fn by_sentinel(rounds: usize) -> Result<Figures> {
 }
 
 /// Crash and hand-over as `benches/peers/compare` reads them.
-pub async fn compared(rounds: usize) -> Result<()> {
+pub(crate) async fn compared(rounds: usize) -> Result<()> {
     println!("system,case,rounds,median_ms,p99_ms,worst_ms");
     println!("{}", on_redis(rounds).await?.csv("crash-failover"));
     println!("{}", transfers(rounds).await?.csv("hand-over"));

@@ -5,10 +5,10 @@ use std::time::Duration;
 
 /// Durations of one kind.
 #[derive(Default)]
-pub struct Figures(Vec<Duration>);
+pub(crate) struct Figures(Vec<Duration>);
 
 impl Figures {
-    pub fn push(&mut self, took: Duration) {
+    pub(crate) fn push(&mut self, took: Duration) {
         self.0.push(took);
     }
 
@@ -21,16 +21,16 @@ impl Figures {
     }
 
     /// What 99 of 100 stay below, in ms.
-    pub fn p99(&self) -> f64 {
+    pub(crate) fn p99(&self) -> f64 {
         self.percentile(99)
     }
 
     /// Adds all that another has.
-    pub fn extend(&mut self, other: &Self) {
+    pub(crate) fn extend(&mut self, other: &Self) {
         self.0.extend(&other.0);
     }
 
-    pub fn print(&self, what: &str) {
+    pub(crate) fn print(&self, what: &str) {
         println!(
             "{what}: rounds={} median_ms={:.1} p99_ms={:.1} worst_ms={:.1}",
             self.0.len(),
@@ -41,7 +41,7 @@ impl Figures {
     }
 
     /// A line for `benches/peers/compare`.
-    pub fn csv(&self, case: &str) -> String {
+    pub(crate) fn csv(&self, case: &str) -> String {
         format!(
             "omnirelay,{case},{},{:.1},{:.1},{:.1}",
             self.0.len(),

@@ -9,14 +9,14 @@ use serde_json::{Value, json};
 
 use crate::process::{Daemon, Place};
 
-pub const SCOPE: &str = "global-control";
+pub(crate) const SCOPE: &str = "global-control";
 /// How long anything may take.
 const PATIENCE: Duration = Duration::from_secs(60);
 /// How often a daemon is asked whether it leads.
 const ASK_EVERY: Duration = Duration::from_millis(1);
 
 /// Daemons by their node ids.
-pub struct Mesh {
+pub(crate) struct Mesh {
     places: BTreeMap<String, Place>,
     daemons: BTreeMap<String, Daemon>,
     client: reqwest::Client,
@@ -24,7 +24,7 @@ pub struct Mesh {
 
 impl Mesh {
     /// Starts `nodes` daemons with these arguments, and waits until one of them leads.
-    pub async fn start(nodes: usize, arguments: &[&str]) -> Result<Self> {
+    pub(crate) async fn start(nodes: usize, arguments: &[&str]) -> Result<Self> {
         let mut mesh = Self {
             places: BTreeMap::new(),
             daemons: BTreeMap::new(),
@@ -42,7 +42,7 @@ impl Mesh {
     }
 
     /// Waits until all nodes are alive and one of them leads; returns which.
-    pub async fn settle(&self) -> Result<String> {
+    pub(crate) async fn settle(&self) -> Result<String> {
         let begun = Instant::now();
         loop {
             let alive = self.count_alive().await.unwrap_or(0);
@@ -61,12 +61,12 @@ impl Mesh {
     }
 
     /// The node whose own daemon says that it leads, once there is one.
-    pub async fn acting(&self) -> Result<String> {
+    pub(crate) async fn acting(&self) -> Result<String> {
         Ok(self.acting_above(0).await?.0)
     }
 
     /// The same, with its token, once that is greater than `token`.
-    pub async fn acting_above(&self, token: u64) -> Result<(String, u64)> {
+    pub(crate) async fn acting_above(&self, token: u64) -> Result<(String, u64)> {
         let begun = Instant::now();
         loop {
             for (node, daemon) in &self.daemons {
@@ -83,7 +83,7 @@ impl Mesh {
     }
 
     /// Kills a node with SIGKILL; returns when.
-    pub fn kill(&mut self, node: &str) -> Result<Instant> {
+    pub(crate) fn kill(&mut self, node: &str) -> Result<Instant> {
         let daemon = self.daemons.remove(node).context("no such node")?;
         let at = Instant::now();
         daemon.kill()?;
@@ -91,19 +91,19 @@ impl Mesh {
     }
 
     /// Starts a node again.
-    pub fn restart(&mut self, node: &str) -> Result<()> {
+    pub(crate) fn restart(&mut self, node: &str) -> Result<()> {
         let place = self.places.get(node).context("no such node")?;
         self.daemons.insert(node.to_owned(), place.start()?);
         Ok(())
     }
 
     /// The nodes that run.
-    pub fn nodes(&self) -> Vec<String> {
+    pub(crate) fn nodes(&self) -> Vec<String> {
         self.daemons.keys().cloned().collect()
     }
 
     /// Has the leader hand over, and asks the new one's daemon until it says that it leads.
-    pub async fn transfer(&self, to: &str) -> Result<Duration> {
+    pub(crate) async fn transfer(&self, to: &str) -> Result<Duration> {
         let (_, daemon) = self.daemons.first_key_value().context("no daemon")?;
         let begun = Instant::now();
         let path = format!("/control/leaders/{SCOPE}:transfer");
@@ -115,7 +115,7 @@ impl Mesh {
     }
 
     /// How many scopes are led, and by whom, as any daemon sees it.
-    pub async fn led(&self) -> Result<BTreeMap<String, usize>> {
+    pub(crate) async fn led(&self) -> Result<BTreeMap<String, usize>> {
         let (_, daemon) = self.daemons.first_key_value().context("no daemon")?;
         let answer = self.get(daemon, "/control/leaders").await?;
         let mut led = BTreeMap::new();
@@ -126,7 +126,7 @@ impl Mesh {
     }
 
     /// Has one node lead all scopes, by draining the others for as long as that takes.
-    pub async fn gather(&self, leader: &str, scopes: usize) -> Result<()> {
+    pub(crate) async fn gather(&self, leader: &str, scopes: usize) -> Result<()> {
         let others: Vec<String> = self.nodes().into_iter().filter(|node| node != leader).collect();
         let daemon = self.daemons.get(leader).context("no such node")?;
         for node in &others {
@@ -146,12 +146,12 @@ impl Mesh {
     }
 
     /// How many scopes are led by others than `node`.
-    pub async fn led_by_others(&self, node: &str) -> Result<usize> {
+    pub(crate) async fn led_by_others(&self, node: &str) -> Result<usize> {
         Ok(self.led().await?.iter().filter(|(leader, _)| *leader != node).map(|(_, count)| count).sum())
     }
 
     /// A counter, added up over all daemons.
-    pub async fn metric(&self, name: &str) -> Result<u64> {
+    pub(crate) async fn metric(&self, name: &str) -> Result<u64> {
         let mut sum = 0;
         for daemon in self.daemons.values() {
             let text = self.client.get(daemon.url("/metrics")).send().await?.text().await?;

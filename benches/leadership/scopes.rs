@@ -46,7 +46,7 @@ async fn led_again(mesh: &Mesh, scopes: usize) -> Result<()> {
 }
 
 /// What idle nodes ask of the server, with one scope and with a thousand.
-pub async fn renewals() -> Result<()> {
+pub(crate) async fn renewals() -> Result<()> {
     for scopes in [1, SCOPES] {
         let server = RedisServer::start(&[])?;
         let (mesh, _file) = mesh(&server, scopes).await?;
@@ -87,7 +87,7 @@ impl Traffic {
 }
 
 /// From `kill -9` of a node that leads all scopes to all of them being led by others.
-pub async fn failing_over(rounds: usize) -> Result<Figures> {
+pub(crate) async fn failing_over(rounds: usize) -> Result<Figures> {
     let server = RedisServer::start(&[])?;
     let (mut mesh, _file) = mesh(&server, SCOPES).await?;
     let mut figures = Figures::default();

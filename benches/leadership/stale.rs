@@ -22,7 +22,7 @@ const CHANGES: u64 = 20;
 const SCOPE: &str = "global-control";
 
 /// Tries them on each backend and at a gate of the SDK.
-pub async fn writes() -> Result<()> {
+pub(crate) async fn writes() -> Result<()> {
     let server = RedisServer::start(&[])?;
     let redis = RedisStore::new(server.url().parse()?, RedisOptions::default(), "bench", Duration::ZERO);
     on("redis", Arc::new(redis)).await?;

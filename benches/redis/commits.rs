@@ -49,7 +49,7 @@ enum What {
     Script(String, &'static str),
 }
 
-pub async fn beside_a_bare_script() -> Result<()> {
+pub(crate) async fn beside_a_bare_script() -> Result<()> {
     let server = RedisServer::start(&[])?;
     let store = store(&server.url())?;
     let epoch = epoch(&store).await?;

@@ -39,7 +39,7 @@ impl Drop for Daemon {
 }
 
 /// How many commands a second an idle daemon sends, and that reading sends none.
-pub fn idle() -> Result<()> {
+pub(crate) fn idle() -> Result<()> {
     let server = RedisServer::start(&[])?;
     let daemon = Daemon::start(&server.url())?;
     std::thread::sleep(Duration::from_secs(3));
@@ -112,7 +112,7 @@ fn read_for(control: &str, until: Instant) -> Result<u64> {
 }
 
 /// What ten thousand records weigh on the server and in a daemon.
-pub async fn memory() -> Result<()> {
+pub(crate) async fn memory() -> Result<()> {
     let server = RedisServer::start(&[])?;
     let store = store(&server.url())?;
     let empty: u64 = server.info("used_memory")?.parse()?;

@@ -13,7 +13,7 @@ use crate::{ROUNDS, epoch, median, store};
 
 const CLIENTS: usize = 8;
 
-pub async fn by_sentinel() -> Result<()> {
+pub(crate) async fn by_sentinel() -> Result<()> {
     let (mut waits, mut outages) = (Vec::new(), Vec::new());
     for _ in 0..ROUNDS {
         let (wait, outage) = once().await?;

@@ -24,7 +24,7 @@ struct Heart {
     asked_last: Millis,
 }
 
-pub async fn of_200_daemons() -> Result<()> {
+pub(crate) async fn of_200_daemons() -> Result<()> {
     let server = RedisServer::start(&[])?;
     let mut hearts = Vec::new();
     for number in 0..DAEMONS {

@@ -15,13 +15,13 @@ const LOOK_EVERY: Duration = Duration::from_millis(5);
 
 /// What the daemons keep their state in.
 #[derive(Clone, Copy)]
-pub enum Kind {
+pub(crate) enum Kind {
     Embedded,
     Redis,
 }
 
 impl Kind {
-    pub fn word(self) -> &'static str {
+    pub(crate) fn word(self) -> &'static str {
         match self {
             Self::Embedded => "embedded",
             Self::Redis => "redis",
@@ -30,7 +30,7 @@ impl Kind {
 }
 
 /// A daemon and its store.
-pub struct Service {
+pub(crate) struct Service {
     place: Place,
     store: Option<RedisServer>,
     daemon: Option<Daemon>,
@@ -38,7 +38,7 @@ pub struct Service {
 
 impl Service {
     /// Starts one with these settings.
-    pub fn start(kind: Kind, settings: &[&str]) -> Result<Self> {
+    pub(crate) fn start(kind: Kind, settings: &[&str]) -> Result<Self> {
         let store = match kind {
             Kind::Embedded => None,
             Kind::Redis => {
@@ -56,36 +56,36 @@ impl Service {
     }
 
     /// Has the daemon listen at the same address whenever it is started again.
-    pub fn keep_address(&mut self, address: &str) {
+    pub(crate) fn keep_address(&mut self, address: &str) {
         address.clone_into(&mut self.place.listen);
     }
 
-    pub fn daemon(&self) -> Result<&Daemon> {
+    pub(crate) fn daemon(&self) -> Result<&Daemon> {
         self.daemon.as_ref().context("it does not run")
     }
 
     /// Kills the daemon, and its store's server.
-    pub fn kill(&mut self) -> Result<()> {
+    pub(crate) fn kill(&mut self) -> Result<()> {
         self.kill_daemon()?;
         self.store.as_mut().map_or(Ok(()), RedisServer::kill)
     }
 
-    pub fn kill_daemon(&mut self) -> Result<()> {
+    pub(crate) fn kill_daemon(&mut self) -> Result<()> {
         self.daemon.take().map_or(Ok(()), Daemon::kill)
     }
 
-    pub fn start_store(&mut self) -> Result<()> {
+    pub(crate) fn start_store(&mut self) -> Result<()> {
         self.store.as_mut().map_or(Ok(()), RedisServer::restart)
     }
 
     /// Starts the daemon; returns once it says that it is ready.
-    pub fn start_daemon(&mut self) -> Result<()> {
+    pub(crate) fn start_daemon(&mut self) -> Result<()> {
         self.daemon = Some(self.place.start()?);
         Ok(())
     }
 
     /// Enters so many registers, all to be advertised.
-    pub async fn import(&self, count: usize) -> Result<()> {
+    pub(crate) async fn import(&self, count: usize) -> Result<()> {
         let registers: Vec<Value> = (0..count).map(register).collect();
         let (status, answer) =
             self.daemon()?.post("/control/registers:import", &json!({"registers": registers})).await?;
@@ -94,19 +94,19 @@ impl Service {
     }
 
     /// How many registers anybody sees here: all, and those that were confirmed since the daemon started.
-    pub async fn visible(&self) -> Result<(usize, usize)> {
+    pub(crate) async fn visible(&self) -> Result<(usize, usize)> {
         let seen = self.daemon()?.get("/api/registers/available").await?;
         let seen = seen.as_array().context("no array")?;
         Ok((seen.len(), seen.iter().filter(|register| register["syncState"] == "active").count()))
     }
 
     /// Waits until so many are visible.
-    pub async fn until_visible(&self, count: usize) -> Result<()> {
+    pub(crate) async fn until_visible(&self, count: usize) -> Result<()> {
         self.until(count, |(all, _)| all).await
     }
 
     /// Waits until so many are visible and confirmed.
-    pub async fn until_confirmed(&self, count: usize) -> Result<()> {
+    pub(crate) async fn until_confirmed(&self, count: usize) -> Result<()> {
         self.until(count, |(_, confirmed)| confirmed).await
     }
 
@@ -120,7 +120,7 @@ impl Service {
     }
 
     /// Runs a full resync to its end; returns its operation.
-    pub async fn resync(&self) -> Result<Value> {
+    pub(crate) async fn resync(&self) -> Result<Value> {
         let daemon = self.daemon()?;
         let (status, answer) =
             daemon.post("/control/registers:resync", &json!({"full": true, "overrideBrake": true})).await?;
@@ -139,7 +139,7 @@ impl Service {
 }
 
 /// A register as it is imported.
-pub fn register(number: usize) -> Value {
+pub(crate) fn register(number: usize) -> Value {
     json!({
         "registerId": format!("{number:032x}"),
         "name": format!("Register {number}"),

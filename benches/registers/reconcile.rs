@@ -18,7 +18,7 @@ const CALL_EVERY: Duration = Duration::from_millis(20);
 const ALONE: Duration = Duration::from_secs(5);
 
 /// Other calls while every one of ten thousand registers is changed by a full sync, beside the same calls alone.
-pub async fn beside_calls(kind: Kind, rounds: usize) -> Result<()> {
+pub(crate) async fn beside_calls(kind: Kind, rounds: usize) -> Result<()> {
     let service = Service::start(kind, &[])?;
     let url = service.daemon()?.url("");
     let (mut alone, mut beside, mut took) = (Figures::default(), Figures::default(), Figures::default());
@@ -107,7 +107,7 @@ async fn calls(url: &str, done: Arc<AtomicBool>, limit: Option<Duration>) -> Res
 
 /// Other calls while the catalogue of ten thousand is compared with the store again and again, beside the same calls
 /// alone: what the runs at every interval cost others.
-pub async fn beside_comparisons(kind: Kind, runs: usize) -> Result<()> {
+pub(crate) async fn beside_comparisons(kind: Kind, runs: usize) -> Result<()> {
     let service = Service::start(kind, &["registers.resyncInterval=1h"])?;
     service.import(REGISTERS).await?;
     service.until_visible(REGISTERS).await?;
@@ -137,7 +137,7 @@ pub async fn beside_comparisons(kind: Kind, runs: usize) -> Result<()> {
 
 /// What runs cost that change nothing, and are asked for: each leaves an audit record, and nothing else. Those that
 /// nobody asks for leave none.
-pub async fn unchanged(kind: Kind) -> Result<()> {
+pub(crate) async fn unchanged(kind: Kind) -> Result<()> {
     const RUNS: usize = 20;
     let service = Service::start(kind, &["registers.resyncInterval=1h"])?;
     service.import(REGISTERS).await?;

@@ -12,7 +12,7 @@ const REGISTERS: usize = 100;
 const APART: Duration = Duration::from_millis(300);
 
 /// Everything was killed: from the start of the servers until all are visible and confirmed.
-pub async fn cold(kind: Kind, rounds: usize) -> Result<Figures> {
+pub(crate) async fn cold(kind: Kind, rounds: usize) -> Result<Figures> {
     let mut service = filled(kind).await?;
     let mut figures = Figures::default();
     for _ in 0..rounds {
@@ -27,7 +27,7 @@ pub async fn cold(kind: Kind, rounds: usize) -> Result<Figures> {
 }
 
 /// The daemon was killed: from its being ready until all are served.
-pub async fn served(kind: Kind, rounds: usize) -> Result<Figures> {
+pub(crate) async fn served(kind: Kind, rounds: usize) -> Result<Figures> {
     let mut service = filled(kind).await?;
     let mut figures = Figures::default();
     for _ in 0..rounds {
@@ -59,7 +59,7 @@ enum Part {
 
 /// Both daemons and their stores are killed, and started in each order, at the default intervals: from the last start
 /// until all are visible in the pool and confirmed.
-pub async fn orders(kind: Kind, rounds: usize) -> Result<Figures> {
+pub(crate) async fn orders(kind: Kind, rounds: usize) -> Result<Figures> {
     let mut pool = Service::start(kind, &[])?;
     let address = pool.daemon()?.control.clone();
     let mut catalogue = Service::start(kind, &[&format!("registers.peerServices=[\"http://{address}\"]")])?;

@@ -13,7 +13,7 @@ use tonic::transport::server::TcpIncoming;
 use tonic::{Request, Response, Status, Streaming};
 
 /// What this program is started with to be the server.
-pub const SUBCOMMAND: &str = "echo-server";
+pub(crate) const SUBCOMMAND: &str = "echo-server";
 
 /// What happens to a frame between coming and going.
 #[derive(Clone, Copy)]
@@ -25,7 +25,7 @@ enum Echo {
 }
 
 /// Serves until it is killed; its port is its only output.
-pub async fn serve(kind: &str) -> Result<()> {
+pub(crate) async fn serve(kind: &str) -> Result<()> {
     let echo = match kind {
         "messages" => Echo::Messages,
         "bytes" => Echo::Bytes,

@@ -24,7 +24,7 @@ async fn relay() -> Result<Subject> {
 }
 
 /// Frames acknowledged a second, with full windows on so many streams; prints the ratio and returns the median.
-pub async fn throughput(streams: usize, rounds: usize, seconds: Duration) -> Result<f64> {
+pub(crate) async fn throughput(streams: usize, rounds: usize, seconds: Duration) -> Result<f64> {
     let subjects = [
         relay().await?,
         Subject::echo("echo of messages", "messages").await?,
@@ -74,7 +74,7 @@ async fn connect(subject: &Subject, streams: usize) -> Result<Vec<load::Agent>> 
 }
 
 /// How long acknowledgements take when so many frames come a second; prints percentiles.
-pub async fn latency(streams: usize, frames_s: f64, rounds: usize, seconds: Duration) -> Result<()> {
+pub(crate) async fn latency(streams: usize, frames_s: f64, rounds: usize, seconds: Duration) -> Result<()> {
     let subjects = [relay().await?, Subject::echo("echo of messages", "messages").await?];
     let mut all = [Vec::new(), Vec::new()];
     let mut p99 = [Vec::new(), Vec::new()];

@@ -28,21 +28,21 @@ const STALLED: Duration = Duration::from_secs(10);
 const TICK: Duration = Duration::from_millis(2);
 
 /// An agent with its connection, and its frames as they are sent again and again.
-pub struct Agent {
+pub(crate) struct Agent {
     channel: Channel,
     id: String,
     frames: Vec<Bytes>,
 }
 
 impl Agent {
-    pub fn new(channel: Channel, id: String) -> Self {
+    pub(crate) fn new(channel: Channel, id: String) -> Self {
         let frames = frames(&id);
         Self { channel, id, frames }
     }
 }
 
 /// Frames of an agent as agent v0.1.0 puts them on the wire.
-pub fn frames(agent_id: &str) -> Vec<Bytes> {
+pub(crate) fn frames(agent_id: &str) -> Vec<Bytes> {
     let fields = [("Autopilot", "3"), ("BaseMode", "81"), ("CustomMode", "4"), ("SystemStatus", "4")];
     let frame = |seq: u64| TelemetryFrame {
         agent_id: agent_id.to_owned(),
@@ -98,7 +98,7 @@ fn request<S>(agent_id: &str, frames: S) -> Result<Request<S>> {
 
 /// Sends with a full window until an end; returns how many frames were answered between the beginning, which is when
 /// all streams have warmed up, and the end.
-pub async fn full(agent: Agent, window: u64, begin: Instant, end: Instant) -> Result<u64> {
+pub(crate) async fn full(agent: Agent, window: u64, begin: Instant, end: Instant) -> Result<u64> {
     let Agent { channel, id, frames } = agent;
     let shared = Arc::new(Window::default());
     let frames = Full { frames, sent: 0, window, shared: shared.clone() };
@@ -123,7 +123,12 @@ pub async fn full(agent: Agent, window: u64, begin: Instant, end: Instant) -> Re
 
 /// Sends so many frames a second until an end; returns how long each took to be answered since it was due, of those
 /// that were due from the beginning on.
-pub async fn paced(agent: Agent, frames_s: f64, begin: Instant, end: Instant) -> Result<Vec<Duration>> {
+pub(crate) async fn paced(
+    agent: Agent,
+    frames_s: f64,
+    begin: Instant,
+    end: Instant,
+) -> Result<Vec<Duration>> {
     let Agent { channel, id, frames } = agent;
     let due = Arc::new(Mutex::new(VecDeque::new()));
     let (out, sent) = mpsc::unbounded_channel::<RawMessage>();

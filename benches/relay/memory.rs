@@ -24,7 +24,7 @@ struct Idle {
 }
 
 /// Weighs ten thousand registered agents, a thousand of which stream, and as many streams of an echo.
-pub async fn of_sessions() -> Result<()> {
+pub(crate) async fn of_sessions() -> Result<()> {
     // None of them ends while it is weighed.
     let ours = Subject::ours("embedded:", &["relay", "registry"], &["relay.sessionTtl=10m"]).await?;
     let echo = Subject::echo("echo of bytes", "bytes").await?;

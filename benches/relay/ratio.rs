@@ -2,15 +2,15 @@
 
 /// The rates of one subject, one for each round.
 #[derive(Clone, Debug, Default)]
-pub struct Rates(pub Vec<f64>);
+pub(crate) struct Rates(pub Vec<f64>);
 
 impl Rates {
-    pub fn median(&self) -> f64 {
+    pub(crate) fn median(&self) -> f64 {
         median(&self.0)
     }
 
     /// As parts of those of another subject, round by round: the median and the worst.
-    pub fn beside(&self, other: &Self) -> (f64, f64) {
+    pub(crate) fn beside(&self, other: &Self) -> (f64, f64) {
         let ratios: Vec<f64> = self.0.iter().zip(&other.0).map(|(own, other)| own / other).collect();
         (median(&ratios), ratios.iter().copied().fold(f64::INFINITY, f64::min))
     }
@@ -23,7 +23,7 @@ fn median(values: &[f64]) -> f64 {
 }
 
 /// How busy the machine was on the whole, as `/proc/loadavg` has it.
-pub fn busy() -> String {
+pub(crate) fn busy() -> String {
     let load = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
     load.split(' ').next().unwrap_or("unknown").to_owned()
 }

@@ -16,7 +16,7 @@ use crate::servers::free_port;
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A server to measure; ended when it is dropped.
-pub struct Subject {
+pub(crate) struct Subject {
     pub name: &'static str,
     /// With scheme.
     pub url: String,
@@ -30,7 +30,7 @@ enum Running {
 
 impl Subject {
     /// `omnirelayd` with these services and settings.
-    pub async fn ours(store: &str, services: &[&str], settings: &[&str]) -> Result<Self> {
+    pub(crate) async fn ours(store: &str, services: &[&str], settings: &[&str]) -> Result<Self> {
         let (port, http) = (free_port()?, free_port()?);
         let (listen, http) = (format!("127.0.0.1:{port}"), format!("127.0.0.1:{http}"));
         let mut arguments = vec!["--node-id", "bench", "--store", store];
@@ -46,7 +46,7 @@ impl Subject {
     }
 
     /// This program as [`crate::echo`].
-    pub async fn echo(name: &'static str, kind: &str) -> Result<Self> {
+    pub(crate) async fn echo(name: &'static str, kind: &str) -> Result<Self> {
         let mut command = Command::new(std::env::current_exe()?);
         command.args([crate::echo::SUBCOMMAND, kind]).stdin(Stdio::null()).stdout(Stdio::piped());
         let mut child = command.spawn()?;
@@ -69,7 +69,7 @@ impl Subject {
     }
 
     /// A connection of its own.
-    pub async fn connect(&self) -> Result<Channel> {
+    pub(crate) async fn connect(&self) -> Result<Channel> {
         Ok(Endpoint::from_shared(self.url.clone())?.connect().await?)
     }
 
@@ -81,7 +81,7 @@ impl Subject {
     }
 
     /// Resident memory in bytes.
-    pub fn resident(&self) -> Result<u64> {
+    pub(crate) fn resident(&self) -> Result<u64> {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid()))?;
         let line = status.lines().find(|line| line.starts_with("VmRSS:")).context("no VmRSS")?;
         let kib: u64 = line.split_whitespace().nth(1).context("no figure")?.parse()?;
@@ -89,7 +89,7 @@ impl Subject {
     }
 
     /// Registers an agent.
-    pub async fn register(&self, channel: &Channel, agent_id: &str) -> Result<()> {
+    pub(crate) async fn register(&self, channel: &Channel, agent_id: &str) -> Result<()> {
         let request = RegisterRequest { agent_id: agent_id.to_owned(), ..RegisterRequest::default() };
         AgentGatewayClient::new(channel.clone()).register(request).await?;
         Ok(())

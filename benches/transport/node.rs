@@ -30,11 +30,11 @@ use crate::process::secured::Secured;
 
 const PATH: &str = "https://bench.mesh/omnirelay.mesh.transport.v1.MeshTransportService/Hello";
 
-pub type Carried = Arc<dyn Connection>;
+pub(crate) type Carried = Arc<dyn Connection>;
 
 /// Calls the daemon.
 #[derive(Clone)]
-pub struct Node {
+pub(crate) struct Node {
     pub address: SocketAddr,
     tls: Arc<Tls>,
     http3: Arc<QuicCarrier>,
@@ -70,7 +70,7 @@ impl PeerObserver for Unobserved {
 }
 
 impl Node {
-    pub async fn of(mesh: &Secured) -> Result<Self> {
+    pub(crate) async fn of(mesh: &Secured) -> Result<Self> {
         let identity = mesh.place.data_dir().join("identity/identity.pem");
         let chain: Result<Vec<_>, _> = CertificateDer::pem_file_iter(&identity)?.collect();
         let mut roots = RootCertStore::empty();
@@ -98,17 +98,17 @@ impl Node {
     }
 
     /// Another one, with a socket of its own.
-    pub fn another(&self) -> Result<Self> {
+    pub(crate) fn another(&self) -> Result<Self> {
         Ok(Self { http3: socket()?, ..self.clone() })
     }
 
     /// Has all connections make room for new ones, as a node that has a new certificate does.
-    pub fn rotate(&self) {
+    pub(crate) fn rotate(&self) {
         self.tls.rotated.send_replace(());
     }
 
     /// A connection of its own.
-    pub async fn connect(&self, protocol: ConnectionProtocol) -> Result<Carried> {
+    pub(crate) async fn connect(&self, protocol: ConnectionProtocol) -> Result<Carried> {
         let target = target(self.address);
         Ok(match protocol {
             ConnectionProtocol::Http3 => self.http3.connect(&target, &*self.tls).await?,
@@ -117,18 +117,18 @@ impl Node {
     }
 
     /// The daemon as it is reached at an address, over HTTP/3 if it is said to serve that.
-    pub fn peer(&self, address: SocketAddr, offers: bool) -> Arc<Peer> {
+    pub(crate) fn peer(&self, address: SocketAddr, offers: bool) -> Arc<Peer> {
         let carriers = Arc::new(Carriers { http3: Some(self.http3.clone()), http2: Arc::new(TcpCarrier) });
         Peer::new(carriers, self.tls.clone(), target(address), offers, Arc::new(Unobserved))
     }
 
     /// A small call over one connection.
-    pub async fn hello(&self, connection: &Carried) -> Result<()> {
+    pub(crate) async fn hello(&self, connection: &Carried) -> Result<()> {
         answered(connection.call(self.request()).await?).await
     }
 
     /// The same over whatever connection there is.
-    pub async fn call(&self, peer: &Arc<Peer>, way: CallPath) -> Result<()> {
+    pub(crate) async fn call(&self, peer: &Arc<Peer>, way: CallPath) -> Result<()> {
         answered(peer.call(self.request(), way).await?).await
     }
 

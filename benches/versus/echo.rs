@@ -23,11 +23,11 @@ use tower::Service;
 use crate::load::{IN_FLIGHT, Stream};
 use crate::process::{self, Process};
 
-pub const FLAG: &str = "--serve-echo";
+pub(crate) const FLAG: &str = "--serve-echo";
 
 /// What is sent, and how long the answer shall be.
 #[derive(Clone, PartialEq, prost::Message)]
-pub struct Call {
+pub(crate) struct Call {
     #[prost(uint32, tag = "1")]
     pub answer_bytes: u32,
     #[prost(bytes = "bytes", tag = "2")]
@@ -35,7 +35,7 @@ pub struct Call {
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
-pub struct Answer {
+pub(crate) struct Answer {
     #[prost(bytes = "bytes", tag = "2")]
     pub payload: Bytes,
 }
@@ -106,7 +106,7 @@ impl Service<http::Request<Body>> for Echo {
 }
 
 /// Serves until it is killed.
-pub fn serve() -> Result<()> {
+pub(crate) fn serve() -> Result<()> {
     let address: SocketAddr = std::env::var("ECHO_LISTEN").context("ECHO_LISTEN")?.parse()?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let (told, _) = broadcast::channel(BEHIND_MAX);
@@ -118,7 +118,7 @@ pub fn serve() -> Result<()> {
 }
 
 /// Starts the server in a process of its own.
-pub async fn start() -> Result<Process> {
+pub(crate) async fn start() -> Result<Process> {
     let (address, data) = (process::address()?, tempfile::tempdir()?);
     let mut command = Command::new(std::env::current_exe()?);
     command.arg(FLAG).env("ECHO_LISTEN", address.to_string());
@@ -126,16 +126,16 @@ pub async fn start() -> Result<Process> {
 }
 
 /// A call of so many bytes that is answered with so many.
-pub fn of(sent: usize, answered: usize) -> Call {
+pub(crate) fn of(sent: usize, answered: usize) -> Call {
     Call { answer_bytes: u32::try_from(answered).unwrap_or(u32::MAX), payload: Bytes::from(vec![7; sent]) }
 }
 
-pub async fn unary(channel: Channel, call: Call) -> Result<()> {
+pub(crate) async fn unary(channel: Channel, call: Call) -> Result<()> {
     called(channel, call, "/echo.Echo/Unary").await
 }
 
 /// Has all who watch told of it.
-pub async fn tell(channel: Channel, call: Call) -> Result<()> {
+pub(crate) async fn tell(channel: Channel, call: Call) -> Result<()> {
     called(channel, call, "/echo.Echo/Tell").await
 }
 
@@ -148,7 +148,7 @@ async fn called(channel: Channel, call: Call, path: &'static str) -> Result<()> 
 }
 
 /// What is told from now on.
-pub async fn watch(channel: Channel) -> Result<Streaming<Answer>> {
+pub(crate) async fn watch(channel: Channel) -> Result<Streaming<Answer>> {
     let mut grpc = tonic::client::Grpc::new(channel);
     grpc.ready().await?;
     let codec = ProstCodec::<Call, Answer>::default();
@@ -157,7 +157,7 @@ pub async fn watch(channel: Channel) -> Result<Streaming<Answer>> {
 }
 
 /// A stream for each client, of messages of so many bytes.
-pub async fn streams(channels: &[Channel], sent: usize) -> Result<Vec<Stream<Call, Answer>>> {
+pub(crate) async fn streams(channels: &[Channel], sent: usize) -> Result<Vec<Stream<Call, Answer>>> {
     let mut streams = Vec::new();
     for number in 0..IN_FLIGHT {
         let channel = channels[number % channels.len()].clone();

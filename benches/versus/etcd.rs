@@ -13,7 +13,7 @@ use crate::load::{IN_FLIGHT, Stream, stream};
 use crate::process::{self, Process};
 
 #[derive(Clone, PartialEq, prost::Message)]
-pub struct PutRequest {
+pub(crate) struct PutRequest {
     #[prost(bytes = "bytes", tag = "1")]
     pub key: Bytes,
     #[prost(bytes = "bytes", tag = "2")]
@@ -21,7 +21,7 @@ pub struct PutRequest {
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
-pub struct RangeRequest {
+pub(crate) struct RangeRequest {
     #[prost(bytes = "bytes", tag = "1")]
     pub key: Bytes,
     #[prost(bytes = "bytes", tag = "2")]
@@ -30,7 +30,7 @@ pub struct RangeRequest {
 
 /// The result is `EQUAL` and the target `VERSION`, which are 0.
 #[derive(Clone, PartialEq, prost::Message)]
-pub struct Compare {
+pub(crate) struct Compare {
     #[prost(bytes = "bytes", tag = "3")]
     pub key: Bytes,
     #[prost(int64, optional, tag = "4")]
@@ -38,13 +38,13 @@ pub struct Compare {
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
-pub struct RequestOp {
+pub(crate) struct RequestOp {
     #[prost(message, optional, tag = "2")]
     pub put: Option<PutRequest>,
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
-pub struct TxnRequest {
+pub(crate) struct TxnRequest {
     #[prost(message, repeated, tag = "1")]
     pub compare: Vec<Compare>,
     #[prost(message, repeated, tag = "2")]
@@ -52,13 +52,13 @@ pub struct TxnRequest {
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
-pub struct TxnResponse {
+pub(crate) struct TxnResponse {
     #[prost(bool, tag = "2")]
     pub succeeded: bool,
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
-pub struct LeaseGrantRequest {
+pub(crate) struct LeaseGrantRequest {
     #[prost(int64, tag = "1")]
     pub ttl_s: i64,
     #[prost(int64, tag = "2")]
@@ -66,32 +66,32 @@ pub struct LeaseGrantRequest {
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
-pub struct LeaseKeepAliveRequest {
+pub(crate) struct LeaseKeepAliveRequest {
     #[prost(int64, tag = "1")]
     pub id: i64,
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
-pub struct LeaseKeepAliveResponse {
+pub(crate) struct LeaseKeepAliveResponse {
     /// In seconds.
     #[prost(int64, tag = "3")]
     pub ttl: i64,
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
-pub struct WatchCreateRequest {
+pub(crate) struct WatchCreateRequest {
     #[prost(bytes = "bytes", tag = "1")]
     pub key: Bytes,
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
-pub struct WatchRequest {
+pub(crate) struct WatchRequest {
     #[prost(message, optional, tag = "1")]
     pub create: Option<WatchCreateRequest>,
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
-pub struct WatchResponse {
+pub(crate) struct WatchResponse {
     #[prost(bool, tag = "3")]
     pub created: bool,
     #[prost(bytes = "bytes", repeated, tag = "11")]
@@ -100,13 +100,13 @@ pub struct WatchResponse {
 
 /// Any answer whose bytes are read, split into its items.
 #[derive(Clone, PartialEq, prost::Message)]
-pub struct Answer {
+pub(crate) struct Answer {
     #[prost(bytes = "bytes", repeated, tag = "2")]
     pub items: Vec<Bytes>,
 }
 
 /// Starts an etcd; `None` when there is none on the path.
-pub async fn start() -> Result<Option<Process>> {
+pub(crate) async fn start() -> Result<Option<Process>> {
     if Command::new("etcd").arg("--version").output().is_err() {
         return Ok(None);
     }
@@ -127,7 +127,7 @@ pub async fn start() -> Result<Option<Process>> {
     Ok(Some(process))
 }
 
-pub async fn unary<M, A>(channel: Channel, path: &'static str, request: M) -> Result<A>
+pub(crate) async fn unary<M, A>(channel: Channel, path: &'static str, request: M) -> Result<A>
 where
     M: prost::Message + 'static,
     A: prost::Message + Default + 'static,
@@ -138,11 +138,11 @@ where
     Ok(grpc.unary(tonic::Request::new(request), PathAndQuery::from_static(path), codec).await?.into_inner())
 }
 
-pub async fn put(channel: Channel, key: String, value: Bytes) -> Result<()> {
+pub(crate) async fn put(channel: Channel, key: String, value: Bytes) -> Result<()> {
     unary::<_, Answer>(channel, "/etcdserverpb.KV/Put", PutRequest { key: key.into(), value }).await.map(drop)
 }
 
-pub async fn get(channel: Channel, key: String) -> Result<()> {
+pub(crate) async fn get(channel: Channel, key: String) -> Result<()> {
     let request = RangeRequest { key: key.into(), range_end: Bytes::new() };
     let answer: Answer = unary(channel, "/etcdserverpb.KV/Range", request).await?;
     ensure!(answer.items.len() == 1, "{} keys", answer.items.len());
@@ -150,14 +150,14 @@ pub async fn get(channel: Channel, key: String) -> Result<()> {
 }
 
 /// Every key that begins with `peer-`.
-pub async fn list(channel: Channel) -> Result<usize> {
+pub(crate) async fn list(channel: Channel) -> Result<usize> {
     let request = RangeRequest { key: "peer-".into(), range_end: "peer.".into() };
     let answer: Answer = unary(channel, "/etcdserverpb.KV/Range", request).await?;
     Ok(answer.items.len())
 }
 
 /// Puts a value if the key has this version.
-pub async fn compare_and_put(channel: Channel, key: String, version: i64, value: Bytes) -> Result<()> {
+pub(crate) async fn compare_and_put(channel: Channel, key: String, version: i64, value: Bytes) -> Result<()> {
     let compare = vec![Compare { key: key.clone().into(), version: Some(version) }];
     let success = vec![RequestOp { put: Some(PutRequest { key: key.into(), value }) }];
     let answer: TxnResponse = unary(channel, "/etcdserverpb.KV/Txn", TxnRequest { compare, success }).await?;
@@ -165,13 +165,13 @@ pub async fn compare_and_put(channel: Channel, key: String, version: i64, value:
     Ok(())
 }
 
-pub async fn grant(channel: Channel, id: i64) -> Result<()> {
+pub(crate) async fn grant(channel: Channel, id: i64) -> Result<()> {
     let request = LeaseGrantRequest { ttl_s: 3600, id };
     unary::<_, LeaseKeepAliveResponse>(channel, "/etcdserverpb.Lease/LeaseGrant", request).await.map(drop)
 }
 
 /// Watches one key.
-pub async fn watch(channel: Channel, key: &str) -> Result<Streaming<WatchResponse>> {
+pub(crate) async fn watch(channel: Channel, key: &str) -> Result<Streaming<WatchResponse>> {
     let (say, calls) = tokio::sync::mpsc::channel(1);
     let create = Some(WatchCreateRequest { key: Bytes::copy_from_slice(key.as_bytes()) });
     say.send(WatchRequest { create }).await?;
@@ -184,7 +184,7 @@ pub async fn watch(channel: Channel, key: &str) -> Result<Streaming<WatchRespons
 }
 
 /// A stream for each client, which keeps a lease alive.
-pub async fn keep_alives(
+pub(crate) async fn keep_alives(
     channels: &[Channel],
 ) -> Result<Vec<Stream<LeaseKeepAliveRequest, LeaseKeepAliveResponse>>> {
     let mut streams = Vec::new();

@@ -28,7 +28,7 @@ const PARTS: usize = 40;
 const REGISTERING: usize = 4;
 
 /// Measures the registry on each store.
-pub async fn all(plan: &Plan) -> Result<Vec<Size>> {
+pub(crate) async fn all(plan: &Plan) -> Result<Vec<Size>> {
     let (agents_of_one, during) =
         if plan.runs == 1 { (20, Duration::from_secs(1)) } else { (1_000, Duration::from_secs(20)) };
     let embedded = processor(&[], agents_of_one, during).await?;

@@ -31,7 +31,7 @@ const RENEW_EVERY: Duration = Duration::from_secs(1);
 const TOGETHER: usize = 250;
 
 /// Measures small, middling and large ones of each.
-pub async fn all(plan: &Plan) -> Result<Vec<Size>> {
+pub(crate) async fn all(plan: &Plan) -> Result<Vec<Size>> {
     let quick = plan.runs == 1;
     let mut grown = Vec::new();
     for records in if quick { &[100][..] } else { &[1_000, 10_000, 100_000] } {

@@ -15,7 +15,7 @@ use crate::sizes::Size;
 const WATCHERS: usize = 1_000;
 
 /// Lists and streams of a daemon with a thousand peers.
-pub async fn all(ours: &Ours, rounds: usize) -> Result<Vec<Size>> {
+pub(crate) async fn all(ours: &Ours, rounds: usize) -> Result<Vec<Size>> {
     let address = ours.process.address;
     let url = format!("http://{address}/control/peers");
     let http = reqwest::Client::builder().tls_backend_preconfigured(nobody()).no_proxy().build()?;

@@ -12,23 +12,23 @@ use tonic::transport::Channel;
 use tonic_prost::ProstCodec;
 
 /// How many calls are under way where calls are many.
-pub const IN_FLIGHT: usize = 64;
+pub(crate) const IN_FLIGHT: usize = 64;
 
 /// The median of some figures; 0 of none.
-pub fn median(mut figures: Vec<f64>) -> f64 {
+pub(crate) fn median(mut figures: Vec<f64>) -> f64 {
     figures.sort_by(f64::total_cmp);
     figures.get(figures.len() / 2).copied().unwrap_or_default()
 }
 
 /// `part` of some times, in microseconds.
-pub fn quantile_us(times: &mut [Duration], part: f64) -> f64 {
+pub(crate) fn quantile_us(times: &mut [Duration], part: f64) -> f64 {
     times.sort();
     let place = (times.len().saturating_sub(1) as f64 * part).round() as usize;
     times.get(place).map_or(0.0, |time| time.as_secs_f64() * 1e6)
 }
 
 /// The median time of a call, in microseconds, when one is sent after another.
-pub async fn alone<F, Fut>(turn: Duration, call: F) -> Result<f64>
+pub(crate) async fn alone<F, Fut>(turn: Duration, call: F) -> Result<f64>
 where
     F: Fn(usize, u64) -> Fut,
     Fut: Future<Output = Result<()>>,
@@ -46,7 +46,7 @@ where
 }
 
 /// Calls a second when 64 are under way. A call hears which of the 64 it is, and how many went before it there.
-pub async fn together<F, Fut>(turn: Duration, call: F) -> Result<f64>
+pub(crate) async fn together<F, Fut>(turn: Duration, call: F) -> Result<f64>
 where
     F: Fn(usize, u64) -> Fut + Send + Sync + 'static,
     Fut: Future<Output = Result<()>> + Send,
@@ -56,7 +56,7 @@ where
 }
 
 /// How many calls were answered when 64 are under way, and how long that took.
-pub async fn counted<F, Fut>(turn: Duration, call: F) -> Result<(u64, Duration)>
+pub(crate) async fn counted<F, Fut>(turn: Duration, call: F) -> Result<(u64, Duration)>
 where
     F: Fn(usize, u64) -> Fut + Send + Sync + 'static,
     Fut: Future<Output = Result<()>> + Send,
@@ -82,20 +82,20 @@ where
 }
 
 /// Hears from so many watchers.
-pub struct Heard(mpsc::Receiver<Instant>, usize);
+pub(crate) struct Heard(mpsc::Receiver<Instant>, usize);
 
 /// Says when a watcher has heard of a change.
 #[derive(Clone)]
-pub struct Ear(mpsc::Sender<Instant>);
+pub(crate) struct Ear(mpsc::Sender<Instant>);
 
 impl Ear {
     /// A watcher has heard. False: nobody asks any more.
-    pub async fn heard(&self) -> bool {
+    pub(crate) async fn heard(&self) -> bool {
         self.0.send(Instant::now()).await.is_ok()
     }
 
     /// Listens to a watch until it ends; what is no change is not told of.
-    pub fn listen<E: Send + 'static>(&self, mut events: Streaming<E>, is_change: fn(&E) -> bool) {
+    pub(crate) fn listen<E: Send + 'static>(&self, mut events: Streaming<E>, is_change: fn(&E) -> bool) {
         let ear = self.clone();
         tokio::spawn(async move {
             while let Ok(Some(event)) = events.message().await {
@@ -109,13 +109,13 @@ impl Ear {
 
 impl Heard {
     /// What so many watchers hear with.
-    pub fn from(watchers: usize) -> (Ear, Self) {
+    pub(crate) fn from(watchers: usize) -> (Ear, Self) {
         let (say, heard) = mpsc::channel(watchers * 4);
         (Ear(say), Self(heard, watchers))
     }
 
     /// When the last of them had heard.
-    pub async fn all(&mut self) -> Result<Instant> {
+    pub(crate) async fn all(&mut self) -> Result<Instant> {
         let mut last = None;
         for _ in 0..self.1 {
             let at = tokio::time::timeout(Duration::from_secs(10), self.0.recv()).await?;
@@ -126,7 +126,7 @@ impl Heard {
 }
 
 /// A stream of calls and answers.
-pub async fn stream<M, A>(
+pub(crate) async fn stream<M, A>(
     channel: Channel,
     path: &'static str,
     calls: mpsc::Receiver<M>,
@@ -145,7 +145,7 @@ where
 }
 
 /// A stream that answers each message with one.
-pub struct Stream<M, A> {
+pub(crate) struct Stream<M, A> {
     message: M,
     calls: mpsc::Sender<M>,
     answers: Streaming<A>,
@@ -157,7 +157,7 @@ where
     A: prost::Message + Default + 'static,
 {
     /// Opens a stream on which `message` is sent again and again.
-    pub async fn open(channel: Channel, path: &'static str, message: M) -> Result<Self> {
+    pub(crate) async fn open(channel: Channel, path: &'static str, message: M) -> Result<Self> {
         let (calls, sent) = mpsc::channel(1);
         let answers = stream(channel, path, sent);
         // Some servers answer a stream only after its first message.
@@ -171,7 +171,7 @@ where
 
 impl<M: Clone + Send + Sync + 'static, A> Stream<M, A> {
     /// Sends the message once more, and waits for its answer.
-    pub async fn call(&mut self) -> Result<()> {
+    pub(crate) async fn call(&mut self) -> Result<()> {
         self.calls.send(self.message.clone()).await?;
         self.answers.message().await?.context("the stream ended")?;
         Ok(())

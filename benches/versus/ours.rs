@@ -26,27 +26,27 @@ use tonic_prost::ProstCodec;
 use crate::load::{IN_FLIGHT, Stream};
 use crate::process::{self, CONNECTIONS, Process};
 
-pub const DAEMON: &str = env!("CARGO_BIN_EXE_omnirelayd");
+pub(crate) const DAEMON: &str = env!("CARGO_BIN_EXE_omnirelayd");
 /// The stream by which a relay says of its agents that they live.
-pub const HEARTBEATS: &str = "/aeroarc.registry.v1.AeroRegistry/HeartbeatAgents";
+pub(crate) const HEARTBEATS: &str = "/aeroarc.registry.v1.AeroRegistry/HeartbeatAgents";
 const RELAY: &str = "relay-1";
 /// How many agents have a heart that beats.
-pub const AGENTS: usize = 1_000;
+pub(crate) const AGENTS: usize = 1_000;
 
-pub struct Ours {
+pub(crate) struct Ours {
     pub process: Process,
     pub relay_port: std::net::SocketAddr,
 }
 
 /// Starts a daemon over an embedded store that has this many peers.
-pub async fn start(peers: usize) -> Result<Ours> {
+pub(crate) async fn start(peers: usize) -> Result<Ours> {
     let data = tempfile::tempdir()?;
     fill(data.path(), peers).await?;
     start_on(data, &["--set", "registry.agentTtl=1h"]).await
 }
 
 /// Starts a daemon over a store that has nothing.
-pub async fn empty(options: &[&str]) -> Result<Ours> {
+pub(crate) async fn empty(options: &[&str]) -> Result<Ours> {
     start_on(tempfile::tempdir()?, options).await
 }
 
@@ -70,7 +70,7 @@ async fn start_on(data: tempfile::TempDir, options: &[&str]) -> Result<Ours> {
 }
 
 /// A store with this many peers that have left, each of about 256 bytes.
-pub async fn fill(data: &Path, peers: usize) -> Result<()> {
+pub(crate) async fn fill(data: &Path, peers: usize) -> Result<()> {
     let store: Arc<dyn Store> = Arc::new(EmbeddedStore::open(data)?);
     let epoch = store.pulse(Pulse::default()).await?.epoch;
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH)?.as_secs();
@@ -103,18 +103,18 @@ pub async fn fill(data: &Path, peers: usize) -> Result<()> {
     Ok(())
 }
 
-pub fn key(number: usize) -> String {
+pub(crate) fn key(number: usize) -> String {
     format!("peer-{number:05}")
 }
 
-pub async fn get(channel: Channel, node_id: String) -> Result<()> {
+pub(crate) async fn get(channel: Channel, node_id: String) -> Result<()> {
     let request = pb::GetPeerRequest { node_id, ..Default::default() };
     PeerControlServiceClient::new(channel).get(request).await?;
     Ok(())
 }
 
 /// How long the answer to a reading is.
-pub async fn answer_bytes(channel: Channel, node_id: String) -> Result<usize> {
+pub(crate) async fn answer_bytes(channel: Channel, node_id: String) -> Result<usize> {
     let request = pb::GetPeerRequest { node_id, ..Default::default() };
     Ok(PeerControlServiceClient::new(channel).get(request).await?.into_inner().encoded_len())
 }
@@ -126,7 +126,7 @@ struct Split {
     peers: Vec<Bytes>,
 }
 
-pub async fn list(channel: Channel) -> Result<usize> {
+pub(crate) async fn list(channel: Channel) -> Result<usize> {
     let mut grpc = tonic::client::Grpc::new(channel).max_decoding_message_size(64 << 20);
     grpc.ready().await?;
     let codec = ProstCodec::<pb::ListPeersRequest, Split>::default();
@@ -136,14 +136,22 @@ pub async fn list(channel: Channel) -> Result<usize> {
 }
 
 /// A durable change with its audit record, of a record of 256 bytes; `turn` makes it one. The version that it has then.
-pub async fn cordon(channel: Channel, node_id: String, turn: u64, expected: Option<u64>) -> Result<u64> {
+pub(crate) async fn cordon(
+    channel: Channel,
+    node_id: String,
+    turn: u64,
+    expected: Option<u64>,
+) -> Result<u64> {
     let reason = turn.to_string();
     let request = pb::CordonPeerRequest { node_id, reason, expected_version: expected, ..Default::default() };
     let answer = PeerControlServiceClient::new(channel).cordon(request).await?.into_inner();
     Ok(answer.peer.map_or(0, |peer| peer.version))
 }
 
-pub async fn watch(channel: Channel, node_id: &str) -> Result<Streaming<EncodedMessage<pb::PeerEvent>>> {
+pub(crate) async fn watch(
+    channel: Channel,
+    node_id: &str,
+) -> Result<Streaming<EncodedMessage<pb::PeerEvent>>> {
     let request = pb::WatchPeersRequest { node_id: vec![node_id.to_owned()], ..Default::default() };
     let mut events = PeerControlServiceClient::new(channel).watch(request).await?.into_inner();
     while events.message().await?.is_some_and(|event| event.r#type() != pb::peer_event::Type::Synced) {}
@@ -152,7 +160,7 @@ pub async fn watch(channel: Channel, node_id: &str) -> Result<Streaming<EncodedM
 
 impl Ours {
     /// Connections to the registry of relays and agents, in which there are [`AGENTS`].
-    pub async fn registry(&self) -> Result<Vec<Channel>> {
+    pub(crate) async fn registry(&self) -> Result<Vec<Channel>> {
         let mut channels = Vec::new();
         for _ in 0..CONNECTIONS {
             channels.push(Endpoint::from_shared(format!("http://{}", self.relay_port))?.connect().await?);
@@ -183,7 +191,7 @@ fn heartbeat_of(number: usize) -> HeartbeatAgentRequest {
 }
 
 /// Streams of heartbeats, each of an agent of its own.
-pub async fn streams(
+pub(crate) async fn streams(
     channels: &[Channel],
 ) -> Result<Vec<Stream<HeartbeatAgentsRequest, HeartbeatAgentsResponse>>> {
     let mut streams = Vec::new();
@@ -196,11 +204,11 @@ pub async fn streams(
 }
 
 /// How long a heartbeat is as it is sent.
-pub fn heartbeat_bytes() -> usize {
+pub(crate) fn heartbeat_bytes() -> usize {
     heartbeat_of(0).encoded_len()
 }
 
-pub async fn heartbeat(channel: Channel, number: usize) -> Result<()> {
+pub(crate) async fn heartbeat(channel: Channel, number: usize) -> Result<()> {
     AeroRegistryClient::new(channel).heartbeat_agent(heartbeat_of(number)).await?;
     Ok(())
 }

@@ -102,7 +102,7 @@ fn least(what: &'static str, is: Option<f64>, figure: f64) -> Asked {
 }
 
 /// Measures everything that is asked for.
-pub async fn all(plan: &Plan) -> Result<Table> {
+pub(crate) async fn all(plan: &Plan) -> Result<Table> {
     let mut subjects = Subjects::start(plan).await?;
     subjects.reads().await?;
     subjects.lists().await?;

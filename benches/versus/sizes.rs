@@ -13,7 +13,7 @@ use crate::process::{self, endpoint, processor, resident_mb};
 use crate::{Plan, ours};
 
 /// A figure of ours alone, as it is asked for.
-pub struct Size {
+pub(crate) struct Size {
     pub name: Cow<'static, str>,
     pub unit: &'static str,
     pub is: f64,
@@ -29,7 +29,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(1);
 const CHECKPOINT_SYNC: Duration = Duration::from_millis(30);
 
 /// A daemon that can be ended and started again on its data.
-pub struct Daemon {
+pub(crate) struct Daemon {
     data: tempfile::TempDir,
     child: Option<Child>,
     pub address: std::net::SocketAddr,
@@ -43,7 +43,7 @@ impl Drop for Daemon {
 
 impl Daemon {
     /// A daemon over a store with so many peers, each of which was changed once.
-    pub async fn over(peers: usize) -> Result<Self> {
+    pub(crate) async fn over(peers: usize) -> Result<Self> {
         let data = tempfile::tempdir()?;
         for _ in 0..2 {
             ours::fill(data.path(), peers).await?;
@@ -52,7 +52,7 @@ impl Daemon {
     }
 
     /// Starts it, and says how long it took until it was ready, in ms.
-    pub fn start(&mut self) -> Result<f64> {
+    pub(crate) fn start(&mut self) -> Result<f64> {
         let mut command = Command::new(ours::DAEMON);
         command.arg("--data-dir").arg(self.data.path()).args(["--node-id", "bench", "--control-listen"]);
         command.arg(self.address.to_string());
@@ -75,14 +75,14 @@ impl Daemon {
         asked().unwrap_or(false)
     }
 
-    pub fn end(&mut self, signal: &str) -> Result<()> {
+    pub(crate) fn end(&mut self, signal: &str) -> Result<()> {
         let Some(mut child) = self.child.take() else { return Ok(()) };
         Command::new("kill").args([format!("-{signal}"), child.id().to_string()]).status()?;
         child.wait()?;
         Ok(())
     }
 
-    pub fn id(&self) -> Result<u32> {
+    pub(crate) fn id(&self) -> Result<u32> {
         Ok(self.child.as_ref().context("it does not run")?.id())
     }
 
@@ -139,7 +139,7 @@ async fn beside_checkpoints(daemon: &Daemon, during: Duration) -> Result<Option<
 }
 
 /// Measures a small daemon and a large one.
-pub async fn all(plan: &Plan) -> Result<Vec<Size>> {
+pub(crate) async fn all(plan: &Plan) -> Result<Vec<Size>> {
     let quick = plan.runs == 1;
     let (runs, many) = if quick { (1, 2_000) } else { (3, 100_000) };
     let mut small = Daemon::over(1_000).await?;

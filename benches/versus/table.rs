@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 /// One row: the same work, done by each subject.
 #[derive(Clone, Debug)]
-pub struct Row {
+pub(crate) struct Row {
     pub name: Cow<'static, str>,
     pub unit: &'static str,
     pub ours: Option<f64>,
@@ -17,7 +17,7 @@ pub struct Row {
 
 /// A figure that was asked for.
 #[derive(Clone, Debug)]
-pub struct Asked {
+pub(crate) struct Asked {
     pub what: &'static str,
     /// `None`: it was not measured.
     pub is: Option<f64>,
@@ -27,7 +27,7 @@ pub struct Asked {
 }
 
 #[derive(Clone, Debug, Default)]
-pub struct Table(pub Vec<Row>);
+pub(crate) struct Table(pub Vec<Row>);
 
 impl Asked {
     fn is_met(&self) -> Option<bool> {
@@ -55,7 +55,7 @@ fn figure(value: Option<f64>) -> String {
 }
 
 impl Table {
-    pub fn to_text(&self) -> String {
+    pub(crate) fn to_text(&self) -> String {
         let mut lines = vec![["work", "unit", "ours", "etcd", "echo", "ratios"].map(str::to_owned)];
         lines.extend(self.0.iter().map(|row| {
             let asked: Vec<_> = row.asked.iter().map(Asked::to_text).collect();
@@ -77,7 +77,7 @@ impl Table {
         lines.collect::<Vec<_>>().join("\n")
     }
 
-    pub fn to_json(&self) -> Value {
+    pub(crate) fn to_json(&self) -> Value {
         let rows = self.0.iter().map(|row| {
             let asked = row.asked.iter().map(|asked| {
                 let Asked { what, is, at_least, figure } = asked;

@@ -16,7 +16,7 @@ use crate::frame::prelude::*;
 
 const LEAF: LeafCommand =
     LeafCommand::local("api", "sends whatever request it is given").exiting("0 1 2 3 4 5 6 8 9 11");
-pub static ENTRY: CommandEntry = entry!(
+pub(crate) static ENTRY: CommandEntry = entry!(
     "api",
     ApiArgs,
     asking,
@@ -39,7 +39,7 @@ const BODY_BYTES_MAX: u64 = 64 * 1024 * 1024;
 /// change something carry an idempotency key.
 #[derive(Args, Debug)]
 #[command(before_long_help = EXAMPLES)]
-pub struct ApiArgs {
+pub(crate) struct ApiArgs {
     /// GET, POST, PATCH, PUT or DELETE
     #[arg(value_name = "METHOD", value_parser = method)]
     method: Method,

@@ -11,7 +11,7 @@ use super::frame::output::ColorMode;
 use super::{BESIDE, Cli, MESH, entries};
 
 /// Rewrites `--json` to `--output=json`: with `-o`, the last of the two wins, at whatever level they stand.
-pub fn last_output_wins(args: impl Iterator<Item = OsString>) -> Vec<OsString> {
+pub(crate) fn last_output_wins(args: impl Iterator<Item = OsString>) -> Vec<OsString> {
     let mut options = true;
     args.map(|arg| {
         options &= arg != "--";
@@ -23,7 +23,7 @@ pub fn last_output_wins(args: impl Iterator<Item = OsString>) -> Vec<OsString> {
 /// Writes out a short form: what stands below `mesh` is found without that word, `omnirelay peers list`.
 ///
 /// `args` begins with the name of the program.
-pub fn written_out(mut args: Vec<OsString>) -> Vec<OsString> {
+pub(crate) fn written_out(mut args: Vec<OsString>) -> Vec<OsString> {
     if let Some(at) = command_at(&args)
         && is_below_mesh(&args[at].to_string_lossy())
     {
@@ -72,7 +72,7 @@ fn is_below_mesh(word: &str) -> bool {
 }
 
 /// Makes an error of ours of what the parser found wrong: its first line, why, and what to type instead.
-pub fn usage_error(error: &clap::Error, args: &[String]) -> CliError {
+pub(crate) fn usage_error(error: &clap::Error, args: &[String]) -> CliError {
     let text = error.render().to_string();
     let text = text.trim().trim_start_matches("error: ");
     let (message, rest) = text.split_once('\n').unwrap_or((text, ""));
@@ -193,7 +193,7 @@ fn area(entry: &super::CommandEntry) -> &'static str {
 }
 
 /// Color mode that `--color` says on a command line that was not understood.
-pub fn colour_of(args: &[String]) -> ColorMode {
+pub(crate) fn colour_of(args: &[String]) -> ColorMode {
     let after = args.iter().position(|arg| arg == "--color").and_then(|at| args.get(at + 1));
     let joined = args.iter().find_map(|arg| arg.strip_prefix("--color="));
     match after.map(String::as_str).or(joined) {
@@ -204,7 +204,7 @@ pub fn colour_of(args: &[String]) -> ColorMode {
 }
 
 /// Whether a command line that was not understood asks for JSON.
-pub fn asks_for_json(args: &[String], env: &EnvironmentVariables) -> bool {
+pub(crate) fn asks_for_json(args: &[String], env: &EnvironmentVariables) -> bool {
     let mut format = env.get(env::OUTPUT).unwrap_or_default();
     for (at, arg) in args.iter().enumerate() {
         let next = args.get(at + 1).map(String::as_str).unwrap_or_default();

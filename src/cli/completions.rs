@@ -8,7 +8,7 @@ use super::entry::{CommandEntry, entry};
 use crate::frame::prelude::*;
 
 const LEAF: LeafCommand = LeafCommand::local("completions", "writes a script made from the command tree");
-pub static ENTRY: CommandEntry = entry!("completions", CompletionsArgs, local, &[LEAF], &[]);
+pub(crate) static ENTRY: CommandEntry = entry!("completions", CompletionsArgs, local, &[LEAF], &[]);
 
 const EXAMPLES: &str = "\
 Examples:
@@ -22,7 +22,7 @@ Examples:
 /// that the daemon of the context knows, if it answers within a quarter of a second.
 #[derive(Args, Debug)]
 #[command(before_long_help = EXAMPLES)]
-pub struct CompletionsArgs {
+pub(crate) struct CompletionsArgs {
     /// The shell
     #[arg(value_name = "SHELL")]
     shell: Shell,
@@ -42,7 +42,7 @@ fn run(args: &CompletionsArgs, session: &mut CommandSession) -> Result<Exit, Cli
 
 #[cfg(test)]
 /// Every shell and the file its script is kept in.
-pub static FILES: &[(Shell, &str)] = &[
+pub(crate) static FILES: &[(Shell, &str)] = &[
     (Shell::Bash, "omnirelay.bash"),
     (Shell::Zsh, "_omnirelay"),
     (Shell::Fish, "omnirelay.fish"),

@@ -8,7 +8,7 @@ use std::path::Path;
 const FOLDER: &str = "/usr/share/doc/omnirelay";
 
 /// A text in which documents are named by paths that are on this host, where a package has put them there.
-pub fn on_this_host(text: &str) -> Cow<'_, str> {
+pub(crate) fn on_this_host(text: &str) -> Cow<'_, str> {
     match Path::new(FOLDER).join("docs").is_dir() {
         true => Cow::Owned(named_below(text, FOLDER)),
         false => Cow::Borrowed(text),

@@ -9,7 +9,7 @@ use super::up::record::{self, DevMeshRecord};
 use crate::frame::prelude::*;
 
 const LEAF: LeafCommand = LeafCommand::local("down", "ends a process on this machine").exiting("0 1 2 8");
-pub static ENTRY: CommandEntry = entry!("down", DownArgs, local, &[LEAF], &[]);
+pub(crate) static ENTRY: CommandEntry = entry!("down", DownArgs, local, &[LEAF], &[]);
 
 const EXAMPLES: &str = "\
 Examples:
@@ -26,7 +26,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(10);
 /// What it kept with `up --data` stays. Without one that runs there is nothing to do, which is a success.
 #[derive(Args, Debug)]
 #[command(before_long_help = EXAMPLES)]
-pub struct DownArgs {
+pub(crate) struct DownArgs {
     /// The mesh, as `omnirelay up status` calls it [default: the one that runs]
     #[arg(value_name = "NAME", conflicts_with = "all")]
     name: Option<String>,

@@ -10,7 +10,7 @@ use super::schema::documents::DocumentKind;
 use crate::frame::prelude::*;
 
 /// Entry of a command: what the parser, help, completion and the schemas know of it, and what it does.
-pub struct CommandEntry {
+pub(crate) struct CommandEntry {
     /// As it is typed.
     pub name: &'static str,
     /// Puts its help, its aliases and its arguments into a command of this name.
@@ -25,7 +25,7 @@ pub struct CommandEntry {
 }
 
 /// Function that runs a command, with what was parsed for it.
-pub enum CommandRunner {
+pub(crate) enum CommandRunner {
     /// One that needs no runtime.
     Local(fn(&ArgMatches, &mut CommandSession) -> Result<Exit, CliError>),
     /// One that may talk to a daemon.
@@ -33,16 +33,16 @@ pub enum CommandRunner {
 }
 
 /// Future of the outcome of a command that may talk to a daemon.
-pub type CommandOutcome<'a> = Pin<Box<dyn Future<Output = Result<Exit, CliError>> + 'a>>;
+pub(crate) type CommandOutcome<'a> = Pin<Box<dyn Future<Output = Result<Exit, CliError>> + 'a>>;
 
 impl CommandEntry {
     /// Its part of the command tree.
-    pub fn command(&self) -> Command {
+    pub(crate) fn command(&self) -> Command {
         (self.describe)(Command::new(self.name))
     }
 
     /// Its part of the command tree where these are the words of the line: one that is not named has no arguments.
-    pub fn command_in(&self, words: &[OsString]) -> Command {
+    pub(crate) fn command_in(&self, words: &[OsString]) -> Command {
         let outline = (self.outline)(Command::new(self.name));
         let is_named = |name: &str| words.iter().any(|word| word == name);
         match is_named(self.name) || outline.get_all_aliases().any(is_named) {
@@ -56,7 +56,7 @@ impl CommandEntry {
 ///
 /// # Errors
 /// Usage, where the parser did not notice.
-pub fn parsed<A: clap::FromArgMatches>(matches: &ArgMatches) -> Result<A, CliError> {
+pub(crate) fn parsed<A: clap::FromArgMatches>(matches: &ArgMatches) -> Result<A, CliError> {
     A::from_arg_matches(matches).map_err(|error| CliError::usage(chain(&error)))
 }
 
@@ -93,7 +93,7 @@ macro_rules! verbs {
     ($(#[$of:meta])* $name:literal $noun:ident (node) $verbs:tt $documents:expr) => {
         #[derive(clap::Args, Debug)]
         $(#[$of])*
-        pub struct $noun {
+        pub(crate) struct $noun {
             #[command(flatten)]
             node: $crate::node::NodeArgs,
             #[command(subcommand)]
@@ -109,7 +109,7 @@ macro_rules! verbs {
     ($(#[$of:meta])* $name:literal $noun:ident $verbs:tt $documents:expr) => {
         #[derive(clap::Args, Debug)]
         $(#[$of])*
-        pub struct $noun {
+        pub(crate) struct $noun {
             #[command(subcommand)]
             verb: Verb,
         }
@@ -121,7 +121,7 @@ macro_rules! verbs {
         $crate::entry::verbs!(@ $name $noun () $verbs $documents);
     };
     (@ $name:literal $noun:ident $node:tt { $($verb:ident: $module:ident::$args:ident),+ $(,)? } $documents:expr) => {
-        pub static ENTRY: $crate::entry::CommandEntry =
+        pub(crate) static ENTRY: $crate::entry::CommandEntry =
             $crate::entry::entry!($name, $noun, Outline, asking, &[$($module::LEAF),+], $documents);
 
         #[derive(Debug, clap::Subcommand)]

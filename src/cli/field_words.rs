@@ -25,7 +25,7 @@ static ARGUMENTS: [(&str, &[&str]); 15] = [
 ];
 
 /// The command that was called, of the whole tree.
-pub fn called<'a>(root: &'a Command, matches: &ArgMatches) -> &'a Command {
+pub(crate) fn called<'a>(root: &'a Command, matches: &ArgMatches) -> &'a Command {
     let below = matches.subcommand().and_then(|(name, below)| Some((root.find_subcommand(name)?, below)));
     match below {
         Some((command, below)) => called(command, below),
@@ -34,7 +34,7 @@ pub fn called<'a>(root: &'a Command, matches: &ArgMatches) -> &'a Command {
 }
 
 /// A text of a daemon, in which the fields that the command's arguments fill are called as those are.
-pub fn in_words_of(command: &Command, text: &str) -> String {
+pub(crate) fn in_words_of(command: &Command, text: &str) -> String {
     let mut told = String::new();
     let mut rest = text;
     while let Some(at) = rest.find(FIELD) {

@@ -8,7 +8,7 @@ use super::frame::env;
 use crate::frame::prelude::*;
 
 const LEAF: LeafCommand = LeafCommand::local("help", "prints text that is built in");
-pub static ENTRY: CommandEntry = entry!("help", HelpArgs, local, &[LEAF], &[]);
+pub(crate) static ENTRY: CommandEntry = entry!("help", HelpArgs, local, &[LEAF], &[]);
 
 const EXAMPLES: &str = "\
 Examples:
@@ -21,7 +21,7 @@ Examples:
 /// Topics: exit-codes, output, environment, scripting, selectors, contexts.
 #[derive(Args, Debug)]
 #[command(before_long_help = EXAMPLES)]
-pub struct HelpArgs {
+pub(crate) struct HelpArgs {
     /// A topic, or a command word by word [default: omnirelay itself]
     #[arg(value_name = "TOPIC|COMMAND", add = complete::help_words())]
     words: Vec<String>,
@@ -43,7 +43,7 @@ static TOPICS: &[HelpTopic] = &[
 ];
 
 /// Words that can stand behind these: topics, where there are none, and the commands below them.
-pub fn offered(words: &[String]) -> Vec<String> {
+pub(crate) fn offered(words: &[String]) -> Vec<String> {
     let mut root = super::command();
     root.build();
     let Ok(command) = find_command(&root, words) else { return Vec::new() };
@@ -76,7 +76,7 @@ fn run(args: &HelpArgs, session: &mut CommandSession) -> Result<Exit, CliError> 
 ///
 /// # Errors
 /// Usage, when there is none.
-pub fn find_command<'a>(root: &'a Command, words: &[String]) -> Result<&'a Command, CliError> {
+pub(crate) fn find_command<'a>(root: &'a Command, words: &[String]) -> Result<&'a Command, CliError> {
     words.iter().try_fold(root, |command, word| {
         command.find_subcommand(word).ok_or_else(|| {
             let topics: Vec<&str> = TOPICS.iter().map(|topic| topic.name).collect();
@@ -98,7 +98,7 @@ fn environment() -> String {
     )
 }
 
-pub const EXIT_CODES: &str = "\
+pub(crate) const EXIT_CODES: &str = "\
 Exit codes. They follow from the fault the daemon states, never from the HTTP status alone.
 
   CODE  MEANING          WHEN

@@ -10,7 +10,7 @@ use crate::frame::prelude::*;
 
 const REVOKE: RpcMethod = token_service::REVOKE_TOKEN;
 const LEAF: LeafCommand = LeafCommand::write("logout", &[&REVOKE]).exiting("0 1 2 4 5 6 8 9 10 11");
-pub static ENTRY: CommandEntry = entry!(
+pub(crate) static ENTRY: CommandEntry = entry!(
     "logout",
     LogoutArgs,
     asking,
@@ -28,7 +28,7 @@ Examples:
 /// A token of an issuer outside is forgotten here and holds on until it ends.
 #[derive(Args, Debug)]
 #[command(before_long_help = EXAMPLES)]
-pub struct LogoutArgs {
+pub(crate) struct LogoutArgs {
     /// Only forget it here; whoever has it can use it until it ends
     #[arg(long)]
     keep: bool,

@@ -11,7 +11,7 @@ use super::help::find_command;
 use crate::frame::prelude::*;
 
 const LEAF: LeafCommand = LeafCommand::local("man", "writes a page made from the command tree");
-pub static ENTRY: CommandEntry = entry!("man", ManArgs, local, &[LEAF], &[]);
+pub(crate) static ENTRY: CommandEntry = entry!("man", ManArgs, local, &[LEAF], &[]);
 
 const EXAMPLES: &str = "\
 Examples:
@@ -24,7 +24,7 @@ Examples:
 /// On a terminal it is shown by man(1); otherwise its source is printed.
 #[derive(Args, Debug)]
 #[command(before_long_help = EXAMPLES)]
-pub struct ManArgs {
+pub(crate) struct ManArgs {
     /// The command, word by word [default: omnirelay itself]
     #[arg(value_name = "COMMAND")]
     words: Vec<String>,
@@ -70,7 +70,7 @@ mod daemon;
 
 #[cfg(test)]
 /// Every page and the file it is kept in.
-pub fn files() -> Vec<(String, String)> {
+pub(crate) fn files() -> Vec<(String, String)> {
     let mut files = Vec::new();
     collect(&built(), &mut files);
     files.push(("omnirelayd.8".to_owned(), daemon::page()));

@@ -13,7 +13,7 @@ use super::verbatim;
 const GUIDE: &str = "docs/guides/configuration.md";
 
 /// `omnirelayd(8)`.
-pub fn page() -> String {
+pub(super) fn page() -> String {
     let mut command = DaemonArgs::command();
     command.build();
     let title = Man::new(command.clone())
@@ -60,7 +60,7 @@ fn verbs(command: &Command, path: &str, page: &mut String) {
 }
 
 /// `omnirelayd.yaml(5)`.
-pub fn configuration_page() -> String {
+pub(super) fn configuration_page() -> String {
     let said = said();
     let mut page = format!(
         ".TH omnirelayd.yaml 5 \"\" \"omnirelayd {}\" \"OmniRelay\"\n.SH NAME\nomnirelayd.yaml \\- configuration of omnirelayd\n\

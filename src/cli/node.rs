@@ -9,7 +9,7 @@ use super::peers;
 use crate::frame::prelude::*;
 
 /// What a daemon says of itself.
-pub const NODE: RpcMethod = node_service::GET;
+pub(crate) const NODE: RpcMethod = node_service::GET;
 
 /// Whose daemon is asked.
 #[derive(Args, Clone, Debug, Default)]
@@ -21,7 +21,7 @@ pub struct NodeArgs {
 }
 
 /// The id of a node, also where it was given as `-o name` prints a peer.
-pub fn bare(given: &str) -> &str {
+pub(crate) fn bare(given: &str) -> &str {
     given.strip_prefix("peer/").unwrap_or(given)
 }
 
@@ -82,7 +82,7 @@ impl CommandSession {
 ///
 /// # Errors
 /// When it does not live, or says no address.
-pub fn control_address(id: &str, peer: &Value, asked: &Address) -> Result<Address, CliError> {
+pub(crate) fn control_address(id: &str, peer: &Value, asked: &Address) -> Result<Address, CliError> {
     let status = text(peer, "status");
     if status != "alive" {
         return Err(CliError::new(

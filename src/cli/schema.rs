@@ -1,8 +1,8 @@
 //! `omnirelay schema`: JSON schemas of the documents, from the descriptors of the API.
 
-pub mod documents;
-pub mod message;
-pub mod schemas;
+pub(crate) mod documents;
+pub(crate) mod message;
+pub(crate) mod schemas;
 
 use self::documents::{DocumentKind, own};
 use super::complete;
@@ -12,7 +12,7 @@ use crate::frame::prelude::*;
 
 const LEAF: LeafCommand =
     LeafCommand::local("schema", "made from descriptors that are built in").exiting("0 1 2 3");
-pub static ENTRY: CommandEntry = entry!(
+pub(crate) static ENTRY: CommandEntry = entry!(
     "schema",
     SchemaArgs,
     local,
@@ -32,7 +32,7 @@ Examples:
 /// Print the JSON schema of a document; without a kind, list them
 #[derive(Args, Debug)]
 #[command(before_long_help = EXAMPLES)]
-pub struct SchemaArgs {
+pub(crate) struct SchemaArgs {
     /// The kind of document, such as peers
     #[arg(value_name = "KIND", add = complete::list(kinds))]
     kind: Option<String>,

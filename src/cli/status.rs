@@ -20,7 +20,7 @@ const LEAF: LeafCommand = LeafCommand::read(
     "mesh status",
     &[&NODE, &CHECK, &peers::LIST, &leaders::LIST, &SYNC_STATE, &relays::LIST],
 );
-pub static ENTRY: CommandEntry = entry!(
+pub(crate) static ENTRY: CommandEntry = entry!(
     "status",
     StatusArgs,
     asking,
@@ -44,7 +44,7 @@ Examples:
 /// same.
 #[derive(Args, Debug)]
 #[command(before_long_help = EXAMPLES)]
-pub struct StatusArgs {
+pub(crate) struct StatusArgs {
     /// A line for each node: its version, store, leads, certificate, disk and clock, and what the check finds of it
     #[arg(long)]
     all_nodes: bool,

@@ -10,7 +10,7 @@ use super::schema::schemas;
 use crate::frame::prelude::*;
 
 const LEAF: LeafCommand = LeafCommand::read("version", &[&NODE]).exiting("0 1 2");
-pub static ENTRY: CommandEntry =
+pub(crate) static ENTRY: CommandEntry =
     entry!("version", VersionArgs, asking, &[LEAF], &[own("version", "version", schemas::version),]);
 
 const EXAMPLES: &str = "\
@@ -27,7 +27,7 @@ const PATIENCE: Duration = Duration::from_secs(1);
 /// The daemon's is shown if it answers within a second; the exit code is 0 in any case.
 #[derive(Args, Debug)]
 #[command(before_long_help = EXAMPLES)]
-pub struct VersionArgs {
+pub(crate) struct VersionArgs {
     /// Only this client's, without asking a daemon
     #[arg(long)]
     client: bool,

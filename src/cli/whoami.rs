@@ -7,9 +7,9 @@ use super::schema::documents::message;
 use crate::frame::prelude::*;
 
 /// Who the caller is to the daemon.
-pub const WHO: RpcMethod = token_service::WHO_AM_I;
+pub(crate) const WHO: RpcMethod = token_service::WHO_AM_I;
 const LEAF: LeafCommand = LeafCommand::read("whoami", &[&WHO]).exiting("0 1 2 6 8 9 10 11");
-pub static ENTRY: CommandEntry = entry!(
+pub(crate) static ENTRY: CommandEntry = entry!(
     "whoami",
     WhoamiArgs,
     asking,
@@ -29,7 +29,7 @@ Examples:
 /// Exits with 9 when you prove nothing, and says what is missing.
 #[derive(Args, Debug)]
 #[command(before_long_help = EXAMPLES)]
-pub struct WhoamiArgs {
+pub(crate) struct WhoamiArgs {
     /// Say whether you have this scope: exits with 0 if so, else with 10
     #[arg(long, value_name = "SCOPE", value_parser = SCOPES)]
     can: Option<String>,
@@ -51,7 +51,7 @@ async fn run(args: &WhoamiArgs, session: &mut CommandSession) -> Result<Exit, Cl
 }
 
 /// A line for each thing that is known of the caller.
-pub fn told(document: &Value) -> String {
+pub(crate) fn told(document: &Value) -> String {
     let words =
         |name: &str| items(document, name).iter().filter_map(Value::as_str).collect::<Vec<_>>().join(", ");
     let (scopes, own_node) = (words("scopes"), words("ownNodeScopes"));

@@ -40,7 +40,7 @@ use omnirelay_shards as shards;
 use omnirelay_shards::webhook::WEBHOOK;
 use omnirelay_shards::{OwnedByEach, owned_by};
 use omnirelay_snapshots as snapshots;
-use omnirelay_snapshots::SnapshotKinds;
+use omnirelay_snapshots::SnapshotRecordKinds;
 use omnirelay_store::RecordKind;
 use omnirelay_transport_policy as transport_policy;
 
@@ -157,7 +157,7 @@ fn known_kinds() -> KnownRecordKinds {
 }
 
 /// The kinds that snapshots have.
-fn snapshot_kinds() -> SnapshotKinds {
+fn snapshot_kinds() -> SnapshotRecordKinds {
     // By the authority it is judged whether others count.
     let mut held = vec![AUTHORITY];
     for kinds in KINDS {
@@ -169,7 +169,7 @@ fn snapshot_kinds() -> SnapshotKinds {
     held.retain(|kind| !LEFT_OUT.contains(kind) && seen.insert(kind.clone()));
     let stored = KINDS.iter().flat_map(|kinds| kinds.stored.iter().chain(kinds.followed)).cloned();
     let others = stored.filter(|kind| *kind != AUDIT && *kind != AUDIT_SEAL).collect();
-    SnapshotKinds { held, others, audit: AUDIT, seals: AUDIT_SEAL }
+    SnapshotRecordKinds { held, others, audit: AUDIT, seals: AUDIT_SEAL }
 }
 
 #[cfg(test)]
@@ -178,7 +178,7 @@ mod tests {
 
     use omnirelay_registry::later_version::tables_with;
 
-    use omnirelay_snapshots::SnapshotKinds;
+    use omnirelay_snapshots::SnapshotRecordKinds;
 
     use super::{LEFT_OUT, known_kinds, snapshot_kinds};
     use crate::names_test::declared_kinds;
@@ -230,7 +230,7 @@ mod tests {
 
     #[test]
     fn every_kind_that_outlives_who_wrote_it_is_in_a_snapshot() {
-        let SnapshotKinds { held, others, audit, seals } = snapshot_kinds();
+        let SnapshotRecordKinds { held, others, audit, seals } = snapshot_kinds();
         let stored = [others, vec![audit, seals]].concat();
         for kinds in super::KINDS {
             for kind in kinds.mirrored {

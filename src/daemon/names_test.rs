@@ -62,7 +62,7 @@ fn quoted(source: &str, mark: &str) -> BTreeSet<String> {
 }
 
 /// The kinds of records that the sources declare.
-pub fn declared_kinds() -> BTreeSet<String> {
+pub(crate) fn declared_kinds() -> BTreeSet<String> {
     daemon().iter().flat_map(|source| quoted(source, ": RecordKind = RecordKind::of(\"")).collect()
 }
 

@@ -21,7 +21,7 @@ use tonic::{Request, Response, Status, Streaming};
 
 /// What is known, and what is answered.
 #[derive(Default)]
-pub struct World {
+pub(crate) struct World {
     pub relays: Vec<Relay>,
     pub agents: Vec<Agent>,
     pub drones: Vec<DroneStatus>,
@@ -39,7 +39,7 @@ pub struct World {
 }
 
 /// A running server, which ends with this.
-pub struct Fake {
+pub(crate) struct Fake {
     pub address: SocketAddr,
     pub world: Arc<Mutex<World>>,
     runtime: Option<tokio::runtime::Runtime>,
@@ -47,7 +47,7 @@ pub struct Fake {
 
 impl Fake {
     /// Serves a world that may name its own address.
-    pub fn start(world: impl FnOnce(SocketAddr) -> World) -> Self {
+    pub(crate) fn start(world: impl FnOnce(SocketAddr) -> World) -> Self {
         let runtime =
             tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         let incoming = {
@@ -63,11 +63,11 @@ impl Fake {
         Self { address, world, runtime: Some(runtime) }
     }
 
-    pub fn url(&self) -> String {
+    pub(crate) fn url(&self) -> String {
         format!("http://{}", self.address)
     }
 
-    pub fn seen(&self) -> Vec<String> {
+    pub(crate) fn seen(&self) -> Vec<String> {
         self.world.lock().unwrap().seen.clone()
     }
 }
@@ -81,11 +81,11 @@ impl Drop for Fake {
 }
 
 /// The present time in milliseconds, by which ages are counted.
-pub fn now_ms() -> i64 {
+pub(crate) fn now_ms() -> i64 {
     i64::try_from(SystemTime::UNIX_EPOCH.elapsed().unwrap().as_millis()).unwrap()
 }
 
-pub fn relay(id: &str, address: SocketAddr, agents: u32) -> Relay {
+pub(crate) fn relay(id: &str, address: SocketAddr, agents: u32) -> Relay {
     Relay {
         relay_id: id.to_owned(),
         address: address.ip().to_string(),
@@ -97,7 +97,7 @@ pub fn relay(id: &str, address: SocketAddr, agents: u32) -> Relay {
     }
 }
 
-pub fn agent(id: &str, relay: &str) -> Agent {
+pub(crate) fn agent(id: &str, relay: &str) -> Agent {
     Agent {
         agent_id: id.to_owned(),
         relay_id: relay.to_owned(),
@@ -106,7 +106,7 @@ pub fn agent(id: &str, relay: &str) -> Agent {
     }
 }
 
-pub fn drone(id: &str, relay: &str, streaming: bool) -> DroneStatus {
+pub(crate) fn drone(id: &str, relay: &str, streaming: bool) -> DroneStatus {
     DroneStatus {
         drone_id: id.to_owned(),
         session_id: format!("sess-{id}"),
@@ -126,7 +126,7 @@ pub fn drone(id: &str, relay: &str, streaming: bool) -> DroneStatus {
     }
 }
 
-pub fn placement(agent: &str, relay: &str, previous: &str) -> AgentPlacement {
+pub(crate) fn placement(agent: &str, relay: &str, previous: &str) -> AgentPlacement {
     AgentPlacement {
         agent_id: agent.to_owned(),
         relay_id: relay.to_owned(),

@@ -13,7 +13,7 @@ fn signing(digit: &str, ends: &str) -> Value {
 }
 
 /// Answers what is asked of the authority.
-pub fn authority(request: &Request) -> Reply {
+pub(crate) fn authority(request: &Request) -> Reply {
     let authority = json!({
         "trustDomain": "mesh.example", "roots": [signing("a", "2036-11-17T00:00:00Z")],
         "issuers": [signing("b", "2027-11-20T00:00:00Z")], "version": "1", "lastWriterId": "relay-a7f3",

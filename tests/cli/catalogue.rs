@@ -18,7 +18,7 @@ fn register(id: &str, advertise: bool) -> Value {
 }
 
 /// A small catalogue with fixed times, for what commands print.
-pub fn registers(request: &Request, path: &str) -> Reply {
+pub(crate) fn registers(request: &Request, path: &str) -> Reply {
     let dry = request.body.contains("\"dryRun\":true") || request.path.contains("dryRun=true");
     let change = |id: &str, changed: bool, advertised: bool, lines: &[&str]| {
         Reply::Json(

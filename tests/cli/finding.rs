@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 /// What a daemon finds of that mesh: a fault, and a warning that one node alone saw.
-pub fn found() -> Value {
+pub(crate) fn found() -> Value {
     let row = |id: &str, result: &str, message: &str, hint: &str, [seen_by, about]: [&[&str]; 2]| {
         json!({
             "id": id, "description": "the store is set up as it should be", "result": result, "message": message, "hint": hint,

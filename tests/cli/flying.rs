@@ -16,13 +16,13 @@ use tonic::Request;
 use tonic::transport::Channel;
 
 /// An agent, which breaks off when this is dropped.
-pub struct Flying {
+pub(crate) struct Flying {
     runtime: Option<Runtime>,
 }
 
 impl Flying {
     /// Registers at a plaintext relay, and has its first frame acknowledged.
-    pub fn start(address: &str, id: &str) -> Self {
+    pub(crate) fn start(address: &str, id: &str) -> Self {
         let runtime =
             tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         let (url, id) = (format!("http://{address}"), id.to_owned());

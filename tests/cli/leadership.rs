@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use crate::stub::{After, Reply, Request, answer, event, problem};
 
 /// A scope that `leader` leads; nobody does when it is empty.
-pub fn scope(name: &str, leader: &str) -> Value {
+pub(crate) fn scope(name: &str, leader: &str) -> Value {
     let kind = if name.starts_with("shard/") { "shard" } else { "global" };
     let mut scope = json!({
         "scope": name, "scopeKind": kind, "labels": {"team": "mesh"},
@@ -46,7 +46,7 @@ fn token(scope: &Value) -> Value {
 }
 
 /// A tenure of 6 hours and 5 minutes, which has ended if a reason is given.
-pub fn tenure(scope: &str, leader: &str, term: &str, end_reason: &str) -> Value {
+pub(crate) fn tenure(scope: &str, leader: &str, term: &str, end_reason: &str) -> Value {
     let mut tenure = json!({
         "scope": scope, "leaderId": leader, "term": term, "fenceToken": format!("17951555074{term}"),
         "electedAt": "2026-11-19T23:56:00Z", "reason": "lease_expired", "correlationId": "c-6",
@@ -60,7 +60,7 @@ pub fn tenure(scope: &str, leader: &str, term: &str, end_reason: &str) -> Value 
 }
 
 /// The answer of a change, of which `scope` is what is there afterwards.
-pub fn change(request: &Request, changed: bool, scope: &Value, lines: &[&str]) -> Reply {
+pub(crate) fn change(request: &Request, changed: bool, scope: &Value, lines: &[&str]) -> Reply {
     let dry = request.body.contains("\"dryRun\":true") || request.path.contains("dryRun=true");
     Reply::Json(
         200,
@@ -72,7 +72,7 @@ pub fn change(request: &Request, changed: bool, scope: &Value, lines: &[&str]) -
 }
 
 /// The scope after `leader` got it from `previous`.
-pub fn handed(leader: &str, previous: &str, leaderless_ms: &str) -> Value {
+pub(crate) fn handed(leader: &str, previous: &str, leaderless_ms: &str) -> Value {
     let mut scope = scope("global-control", leader);
     scope["previousLeaderId"] = previous.into();
     scope["term"] = "18".into();
@@ -82,7 +82,7 @@ pub fn handed(leader: &str, previous: &str, leaderless_ms: &str) -> Value {
 }
 
 /// What the daemon says below `/control/leaders`.
-pub fn leaders(request: &Request, path: &str) -> Reply {
+pub(crate) fn leaders(request: &Request, path: &str) -> Reply {
     let all = scopes();
     let watches = request.header("accept").is_some_and(|kind| kind.contains("event-stream"));
     match (request.method.as_str(), path.strip_prefix("/control/leaders").unwrap()) {
@@ -160,7 +160,7 @@ fn events() -> Vec<String> {
 }
 
 /// `relay-b119` is elected, after `relay-c0de`.
-pub fn elected(revision: u32) -> String {
+pub(crate) fn elected(revision: u32) -> String {
     let mut scope = scope("shard/orders/04", "relay-b119");
     scope["previousLeaderId"] = "relay-c0de".into();
     event(&json!({

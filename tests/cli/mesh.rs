@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use crate::program::{Program, ended, signal};
 
 /// A mesh of three nodes, and the program that knows it.
-pub struct Mesh {
+pub(crate) struct Mesh {
     pub program: Program,
     child: Child,
 }
@@ -21,19 +21,19 @@ pub struct Mesh {
 const PATIENCE: Duration = Duration::from_secs(60);
 
 impl Mesh {
-    pub fn up() -> Self {
+    pub(crate) fn up() -> Self {
         Self::up_with("")
     }
 
     /// One that is started with more flags.
-    pub fn up_with(flags: &str) -> Self {
+    pub(crate) fn up_with(flags: &str) -> Self {
         let program = Program::new();
         give_ports(&program.home.path().join("mesh"));
         let child = start(&program, &format!("-o json {flags}"));
         Self { program, child }
     }
 
-    pub fn stop(&mut self) {
+    pub(crate) fn stop(&mut self) {
         signal(&self.child, Signal::INT);
         assert!(self.child.wait().unwrap().success());
     }
@@ -43,7 +43,7 @@ impl Mesh {
     }
 
     /// Ends it, and returns what it said on standard error.
-    pub fn stop_and_tell(&mut self) -> String {
+    pub(crate) fn stop_and_tell(&mut self) -> String {
         self.stop();
         let mut said = String::new();
         self.child.stderr.take().unwrap().read_to_string(&mut said).unwrap();
@@ -51,7 +51,7 @@ impl Mesh {
     }
 
     /// Repeats `line` until it succeeds and its document fits.
-    pub fn until(&self, line: &str, fits: impl Fn(&Value) -> bool) -> Value {
+    pub(crate) fn until(&self, line: &str, fits: impl Fn(&Value) -> bool) -> Value {
         let deadline = Instant::now() + PATIENCE;
         loop {
             let ended = self.program.run(line);
@@ -72,7 +72,7 @@ impl Drop for Mesh {
 }
 
 /// Gives the nodes of a folder ports that no other mesh takes while they are down, as if they had had them before.
-pub fn give_ports(folder: &Path) {
+pub(crate) fn give_ports(folder: &Path) {
     let address = || format!("127.0.0.1:{}", free_port().unwrap());
     let node = |number: usize| {
         let secret = format!("{:032x}", u128::from(std::process::id()) << 64 | number as u128);
@@ -100,10 +100,10 @@ fn start(program: &Program, flags: &str) -> Child {
 }
 
 /// The lines of a watch, as they come.
-pub struct Lines(Receiver<Value>);
+pub(crate) struct Lines(Receiver<Value>);
 
 impl Lines {
-    pub fn of(child: &mut Child) -> Self {
+    pub(crate) fn of(child: &mut Child) -> Self {
         let (sender, receiver) = channel();
         let reader = BufReader::new(child.stdout.take().unwrap());
         std::thread::spawn(move || {
@@ -117,7 +117,7 @@ impl Lines {
     }
 
     /// Every line up to the first that fits.
-    pub fn until(&self, fits: impl Fn(&Value) -> bool) -> Vec<Value> {
+    pub(crate) fn until(&self, fits: impl Fn(&Value) -> bool) -> Vec<Value> {
         let mut seen = Vec::new();
         loop {
             let line = self.0.recv_timeout(PATIENCE).unwrap_or_else(|_| panic!("no such line: {seen:?}"));
@@ -198,7 +198,7 @@ fn killed_node_is_suspect_then_dead_and_can_be_forgotten() {
 }
 
 /// Whether each event names the one before it, so that none is missing and none there twice.
-pub fn chained(events: &[Value]) -> bool {
+pub(crate) fn chained(events: &[Value]) -> bool {
     events.windows(2).all(|pair| pair[0]["cursor"] == pair[1]["prevCursor"])
 }
 

@@ -5,13 +5,13 @@ use serde_json::{Value, json};
 use crate::stub::{After, Reply, Request, answer, event, problem};
 
 /// What a resync of the mesh comes to, by what is asked for: of the catalogue, in full, of a file, to another pool.
-pub const UNCHANGED: &str = "op_01JD8Z4Q6W000UNCHANGED0000";
-pub const SYNCED: &str = "op_01JD8Z4Q6W00000SYNCED00000";
-pub const PARTIAL: &str = "op_01JD8Z4Q6W0000PARTIAL00000";
-pub const DEFERRED: &str = "op_01JD8Z4Q6W000DEFERRED00000";
+pub(crate) const UNCHANGED: &str = "op_01JD8Z4Q6W000UNCHANGED0000";
+pub(crate) const SYNCED: &str = "op_01JD8Z4Q6W00000SYNCED00000";
+pub(crate) const PARTIAL: &str = "op_01JD8Z4Q6W0000PARTIAL00000";
+pub(crate) const DEFERRED: &str = "op_01JD8Z4Q6W000DEFERRED00000";
 
 /// An operation that is `done` of 101.
-pub fn operation(id: &str, state: &str, done: u32, counts: Value) -> Value {
+pub(crate) fn operation(id: &str, state: &str, done: u32, counts: Value) -> Value {
     let mut operation = json!({
         "operationId": id, "nodeId": "relay-a7f3", "action": "registers.resync", "state": state,
         "requestedBy": "local", "reason": "", "startedAt": "2026-11-20T06:00:50Z", "done": done.to_string(),
@@ -24,14 +24,14 @@ pub fn operation(id: &str, state: &str, done: u32, counts: Value) -> Value {
 }
 
 /// An operation as it goes on: half done, and what it is doing in words.
-pub fn running(id: &str) -> Value {
+pub(crate) fn running(id: &str) -> Value {
     let mut operation = operation(id, "running", 50, json!({"added": "2", "failed": "0"}));
     operation["message"] = "batch 1/2".into();
     operation
 }
 
 /// How an operation ends.
-pub fn ended(id: &str) -> Value {
+pub(crate) fn ended(id: &str) -> Value {
     let counts = |added: u32, failed: u32, deferred: u32| {
         json!({
             "processed": "101", "added": added.to_string(), "updated": "1", "removed": "1",
@@ -55,12 +55,12 @@ pub fn ended(id: &str) -> Value {
 }
 
 /// An event of an operation's watch.
-pub fn operation_event(kind: &str, operation: &Value) -> String {
+pub(crate) fn operation_event(kind: &str, operation: &Value) -> String {
     event(&json!({"type": kind, "operation": operation}))
 }
 
 /// What a dry run of the mesh's resync answers.
-pub fn plan(full: bool) -> Value {
+pub(crate) fn plan(full: bool) -> Value {
     let change =
         |action: &str, id: &str, detail: &str| json!({"action": action, "registerId": id, "detail": detail});
     let mut changes =
@@ -78,7 +78,7 @@ pub fn plan(full: bool) -> Value {
 }
 
 /// The answer to a resync that has begun.
-pub fn begun(id: &str) -> Reply {
+pub(crate) fn begun(id: &str) -> Reply {
     let mut answer = plan(false);
     answer["dryRun"] = false.into();
     answer["operation"] = operation(id, "pending", 0, json!({}));
@@ -106,7 +106,7 @@ fn available(id: &str, sources: &[&str], state: &str) -> Value {
     })
 }
 
-pub fn advertisement(id: &str, source: &str, version: u32) -> Value {
+pub(crate) fn advertisement(id: &str, source: &str, version: u32) -> Value {
     json!({
         "registerId": id, "source": source, "producer": "catalogue", "name": "Orders", "description": "",
         "isPublic": true, "latestVersion": version.to_string(), "latestDocketVersion": "4", "syncState": "active",
@@ -136,7 +136,7 @@ fn advertisement_events() -> Vec<String> {
 }
 
 /// The state of a node's pools: its own is right, another one has drifted unless `is_well`.
-pub fn sync_state(is_well: bool) -> Value {
+pub(crate) fn sync_state(is_well: bool) -> Value {
     let target = |name: &str, status: &str| {
         json!({
             "target": name, "status": status, "lastSuccessAt": "2026-11-20T06:00:30Z",
@@ -169,7 +169,7 @@ fn advertisements() -> Vec<Value> {
 }
 
 /// What the mesh answers below `/control/registers` and `/control/advertisements`.
-pub fn registers(request: &Request, path: &str) -> Reply {
+pub(crate) fn registers(request: &Request, path: &str) -> Reply {
     let found = [
         available("reg-archive", &["relay-b119"], "unverified"),
         available("reg-orders", &["relay-a7f3", "relay-b119"], "active"),
@@ -207,7 +207,7 @@ pub fn registers(request: &Request, path: &str) -> Reply {
 }
 
 /// What the mesh answers below `/control/operations`.
-pub fn operations(request: &Request, path: &str) -> Reply {
+pub(crate) fn operations(request: &Request, path: &str) -> Reply {
     let id = path.trim_start_matches("/control/operations").trim_start_matches('/');
     let watches = request.header("accept").is_some_and(|kind| kind.contains("event-stream"));
     match (request.method.as_str(), id) {

@@ -8,7 +8,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
 /// The program and its environment.
-pub struct Program {
+pub(crate) struct Program {
     /// Holds the configuration.
     pub home: tempfile::TempDir,
     variables: Vec<(String, String)>,
@@ -16,7 +16,7 @@ pub struct Program {
 
 /// How the program ended and what it said.
 #[derive(Debug)]
-pub struct Ended {
+pub(crate) struct Ended {
     /// As a shell tells it: 128 and the number of the signal when one ended it.
     pub code: i32,
     pub stdout: String,
@@ -24,25 +24,25 @@ pub struct Ended {
 }
 
 impl Program {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self { home: tempfile::tempdir().unwrap(), variables: Vec::new() }
     }
 
     /// A program that talks to `url`.
-    pub fn at(url: &str) -> Self {
+    pub(crate) fn at(url: &str) -> Self {
         Self::new().with("OMNIRELAY_ADDR", url)
     }
 
-    pub fn with(mut self, name: &str, value: &str) -> Self {
+    pub(crate) fn with(mut self, name: &str, value: &str) -> Self {
         self.variables.push((name.to_owned(), value.to_owned()));
         self
     }
 
-    pub fn config(&self) -> PathBuf {
+    pub(crate) fn config(&self) -> PathBuf {
         self.home.path().join(".config/omnirelay/config.yaml")
     }
 
-    pub fn write_config(&self, text: &str) {
+    pub(crate) fn write_config(&self, text: &str) {
         use std::os::unix::fs::PermissionsExt as _;
         let path = self.config();
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
@@ -51,7 +51,7 @@ impl Program {
     }
 
     /// The call, split at blanks; nothing on standard input.
-    pub fn command(&self, line: &str) -> Command {
+    pub(crate) fn command(&self, line: &str) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_omnirelay"));
         command.args(line.split_whitespace());
         self.clean(&mut command);
@@ -60,23 +60,23 @@ impl Program {
     }
 
     /// Gives `command` the environment of this program and no other.
-    pub fn clean(&self, command: &mut Command) {
+    pub(crate) fn clean(&self, command: &mut Command) {
         command.env_clear().env("HOME", self.home.path()).env("PATH", std::env::var_os("PATH").unwrap());
         // By it `scripts/test` finds what is left behind.
         command.envs(std::env::vars_os().filter(|(name, _)| name == "OMNIRELAY_TEST_RUN"));
         command.envs(self.variables.iter().map(|(name, value)| (name, value)));
     }
 
-    pub fn run(&self, line: &str) -> Ended {
+    pub(crate) fn run(&self, line: &str) -> Ended {
         ended(self.command(line).output().unwrap())
     }
 
-    pub fn run_with_input(&self, line: &str, input: &str) -> Ended {
+    pub(crate) fn run_with_input(&self, line: &str, input: &str) -> Ended {
         ended(self.start_with_input(line, input).wait_with_output().unwrap())
     }
 
     /// Starts it with `input`, both outputs piped.
-    pub fn start_with_input(&self, line: &str, input: &str) -> Child {
+    pub(crate) fn start_with_input(&self, line: &str, input: &str) -> Child {
         let mut command = self.command(line);
         let command = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap();
@@ -85,12 +85,12 @@ impl Program {
     }
 
     /// Starts it with both outputs piped.
-    pub fn start(&self, line: &str) -> Child {
+    pub(crate) fn start(&self, line: &str) -> Child {
         self.command(line).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
     }
 
     /// A line of shell in which `omnirelay` is the program.
-    pub fn shell(&self, script: &str) -> Ended {
+    pub(crate) fn shell(&self, script: &str) -> Ended {
         let mut command = Command::new("bash");
         let function = format!("omnirelay() {{ {} \"$@\"; }}; {script}", env!("CARGO_BIN_EXE_omnirelay"));
         command.args(["-c", &function]);
@@ -100,11 +100,11 @@ impl Program {
 }
 
 /// Sends a signal to a program that was started here.
-pub fn signal(child: &Child, signal: Signal) {
+pub(crate) fn signal(child: &Child, signal: Signal) {
     kill_process(Pid::from_child(child), signal).unwrap();
 }
 
-pub fn ended(output: Output) -> Ended {
+pub(crate) fn ended(output: Output) -> Ended {
     use std::os::unix::process::ExitStatusExt as _;
     let code = output.status.code().unwrap_or_else(|| 128 + output.status.signal().unwrap());
     let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
@@ -113,19 +113,19 @@ pub fn ended(output: Output) -> Ended {
 
 impl Ended {
     /// Standard output as one JSON document.
-    pub fn json(&self) -> Value {
+    pub(crate) fn json(&self) -> Value {
         serde_json::from_str(&self.stdout).unwrap_or_else(|error| panic!("{error}: {self:?}"))
     }
 
     /// The error object on standard error, which holds nothing else.
-    pub fn error(&self) -> Value {
+    pub(crate) fn error(&self) -> Value {
         let document: Value =
             serde_json::from_str(&self.stderr).unwrap_or_else(|error| panic!("{error}: {self:?}"));
         document["error"].clone()
     }
 
     /// Each line of standard output as JSON.
-    pub fn lines(&self) -> Vec<Value> {
+    pub(crate) fn lines(&self) -> Vec<Value> {
         self.stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
     }
 }

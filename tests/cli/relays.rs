@@ -20,7 +20,7 @@ fn closed() -> SocketAddr {
 }
 
 /// Two relays, one of which holds two drones and the other none.
-pub fn small_fleet() -> Fake {
+pub(crate) fn small_fleet() -> Fake {
     let snapshot =
         |object| WatchEvent { r#type: Type::Snapshot.into(), object: Some(object), ..WatchEvent::default() };
     Fake::start(|address| {

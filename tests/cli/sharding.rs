@@ -129,7 +129,7 @@ fn stream(field: &str, before: &Value, after: Value) -> Reply {
 }
 
 /// What is asked of shards, namespaces and plans.
-pub fn sharding(request: &Request, path: &str) -> Reply {
+pub(crate) fn sharding(request: &Request, path: &str) -> Reply {
     let is_stream = request.header("accept").is_some_and(|kind| kind.contains("event-stream"));
     match (request.method.as_str(), path) {
         (_, path) if path.starts_with("/control/rebalance-plans") => plans(request, path, is_stream),

@@ -20,7 +20,7 @@ fn switched(body: &str) -> Reply {
     )
 }
 
-pub fn store(request: &Request, path: &str) -> Reply {
+pub(crate) fn store(request: &Request, path: &str) -> Reply {
     match path {
         "/control/store:giveUpLost" => given_up(&request.body),
         "/control/store:resetClock" => clock_reset(&request.body),
@@ -51,7 +51,7 @@ fn clock_reset(body: &str) -> Reply {
 }
 
 /// A mesh of one namespace, which is saved, and put back but for what does not count.
-pub fn snapshots(body: &str, path: &str) -> Reply {
+pub(crate) fn snapshots(body: &str, path: &str) -> Reply {
     match path {
         "/control/snapshot" => {
             let head = json!({"head": {"schemaVersion": "v1", "takenAt": "2026-11-20T06:01:00Z", "clusterId": "eu-1",

@@ -6,12 +6,12 @@ use crate::authority::authority;
 use crate::finding::found;
 use crate::leadership::leaders;
 use crate::pool::{operations, registers};
-pub use crate::process::stub::{After, Reply, Request, Stub};
+pub(crate) use crate::process::stub::{After, Reply, Request, Stub};
 use crate::sharding::sharding;
 use crate::stored::{snapshots, store};
 
 /// A fault as the API states it.
-pub fn problem(code: &str, reason: &str, status: u16) -> Reply {
+pub(crate) fn problem(code: &str, reason: &str, status: u16) -> Reply {
     Reply::Json(
         status,
         json!({
@@ -24,7 +24,7 @@ pub fn problem(code: &str, reason: &str, status: u16) -> Reply {
 }
 
 /// One event of a stream.
-pub fn event(document: &Value) -> String {
+pub(crate) fn event(document: &Value) -> String {
     let kind = document["type"].as_str().unwrap();
     let id = document["cursor"].as_str().filter(|id| !id.is_empty());
     let id = id.map(|id| format!("id: {id}\n")).unwrap_or_default();
@@ -32,7 +32,7 @@ pub fn event(document: &Value) -> String {
 }
 
 /// A peer of the mesh that [`mesh`] serves.
-pub fn peer(id: &str, status: &str, cordoned: bool) -> Value {
+pub(crate) fn peer(id: &str, status: &str, cordoned: bool) -> Value {
     // Whoever asks all nodes is to find no address that leads out of this machine.
     let is_other = id == "relay-c0de";
     let endpoints = if is_other { json!({}) } else { json!({"control": "10.0.2.7:17420"}) };
@@ -53,7 +53,7 @@ pub fn peer(id: &str, status: &str, cordoned: bool) -> Value {
 }
 
 /// The head of an answer.
-pub fn answer(mut rest: Value) -> Reply {
+pub(crate) fn answer(mut rest: Value) -> Reply {
     let head = json!({
         "schemaVersion": "v1", "generatedAt": "2026-11-20T06:01:00Z", "localNodeId": "relay-a7f3",
         "cursor": "7f2c:48213", "stale": false,
@@ -77,7 +77,7 @@ fn dev_nodes() -> Reply {
 }
 
 /// A small mesh with fixed times, for what commands print.
-pub fn mesh(request: &Request) -> Reply {
+pub(crate) fn mesh(request: &Request) -> Reply {
     const DRAINED: [&str; 2] = ["cordoned: false -> true", "draining: false -> true"];
     let path = request.path.split('?').next().unwrap();
     let peers = [
@@ -276,7 +276,7 @@ fn identity(request: &Request, path: &str) -> Reply {
 }
 
 /// The answer to a change, with what every one has.
-pub fn changed(request: &Request, mut fields: Value) -> Reply {
+pub(crate) fn changed(request: &Request, mut fields: Value) -> Reply {
     let dry_run = request.body.contains("\"dryRun\":true") || request.path.contains("dryRun=true");
     fields["schemaVersion"] = json!("v1");
     fields["cursor"] = json!("7f2c:48214");

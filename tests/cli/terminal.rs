@@ -14,7 +14,7 @@ use crate::program::{Program, signal};
 use crate::stub::{Stub, mesh};
 
 /// The program on a terminal of its own.
-pub struct Terminal {
+pub(crate) struct Terminal {
     master: File,
     slave: Option<File>,
     pub child: Child,
@@ -22,16 +22,16 @@ pub struct Terminal {
 }
 
 impl Terminal {
-    pub fn start(program: &Program, line: &str, columns: u16) -> Self {
+    pub(crate) fn start(program: &Program, line: &str, columns: u16) -> Self {
         Self::sized(program, line, columns, 24)
     }
 
-    pub fn sized(program: &Program, line: &str, columns: u16, rows: u16) -> Self {
+    pub(crate) fn sized(program: &Program, line: &str, columns: u16, rows: u16) -> Self {
         Self::of(program.command(line), columns, rows)
     }
 
     /// As [`Terminal::start`], in a session whose terminal it is: its keys and its size send signals.
-    pub fn controlled(program: &Program, line: &str, columns: u16) -> Self {
+    pub(crate) fn controlled(program: &Program, line: &str, columns: u16) -> Self {
         let alone = program.command(line);
         let mut command = Command::new("setsid");
         command.args(["--ctty", "--wait"]).arg(alone.get_program()).args(alone.get_args());
@@ -57,21 +57,21 @@ impl Terminal {
         }
     }
 
-    pub fn resize(&mut self, columns: u16, rows: u16) {
+    pub(crate) fn resize(&mut self, columns: u16, rows: u16) {
         tcsetwinsize(&self.master, winsize(columns, rows)).unwrap();
     }
 
-    pub fn modes(&self) -> Termios {
+    pub(crate) fn modes(&self) -> Termios {
         tcgetattr(&self.master).unwrap()
     }
 
     /// Signals what runs in the foreground of the terminal.
-    pub fn signal_group(&self, signal: Signal) {
+    pub(crate) fn signal_group(&self, signal: Signal) {
         kill_process_group(tcgetpgrp(&self.master).unwrap(), signal).unwrap();
     }
 
     /// Waits until what runs in the foreground of the terminal is stopped.
-    pub fn wait_until_stopped(&self) {
+    pub(crate) fn wait_until_stopped(&self) {
         let process = tcgetpgrp(&self.master).unwrap().as_raw_nonzero();
         let state = || std::fs::read_to_string(format!("/proc/{process}/stat")).unwrap();
         wait_until("it is stopped", || state().contains(") T "));
@@ -79,20 +79,20 @@ impl Terminal {
 
     /// Writes a line as another program on the same terminal does, and reads until that is seen: what was written
     /// before it has been read then.
-    pub fn write_beside(&mut self, line: &str) {
+    pub(crate) fn write_beside(&mut self, line: &str) {
         writeln!(self.slave.as_mut().unwrap(), "{line}").unwrap();
         self.wait_for(line);
     }
 
     /// Waits for `words` that are shown behind the first `seen` bytes.
-    pub fn wait_for_after(&mut self, seen: usize, words: &str) {
+    pub(crate) fn wait_for_after(&mut self, seen: usize, words: &str) {
         let before = self.seen.drain(..seen).collect::<String>();
         self.wait_for(words);
         self.seen.insert_str(0, &before);
     }
 
     /// Waits for the end of the program, reading what it still says.
-    pub fn wait_for_end(&mut self) {
+    pub(crate) fn wait_for_end(&mut self) {
         let deadline = Instant::now() + Duration::from_secs(20);
         while self.child.try_wait().unwrap().is_none() {
             assert!(Instant::now() < deadline, "it does not end: {}", self.seen);
@@ -106,12 +106,12 @@ impl Terminal {
     }
 
     /// What stands on a screen of this size, which got another one behind so many bytes.
-    pub fn screen(&self, rows: u16, columns: u16, resized: Option<(usize, u16, u16)>) -> String {
+    pub(crate) fn screen(&self, rows: u16, columns: u16, resized: Option<(usize, u16, u16)>) -> String {
         self.emulated(rows, columns, resized, 0).screen().contents()
     }
 
     /// How many lines have left a screen of this size at its top.
-    pub fn scrolled(&self, rows: u16, columns: u16) -> usize {
+    pub(crate) fn scrolled(&self, rows: u16, columns: u16) -> usize {
         let mut emulated = self.emulated(rows, columns, None, 1000);
         emulated.screen_mut().set_scrollback(1000);
         emulated.screen().scrollback()
@@ -135,7 +135,7 @@ impl Terminal {
     }
 
     /// Reads until `words` are seen.
-    pub fn wait_for(&mut self, words: &str) {
+    pub(crate) fn wait_for(&mut self, words: &str) {
         let deadline = Instant::now() + Duration::from_secs(20);
         while !self.seen.contains(words) {
             assert!(Instant::now() < deadline, "`{words}` never came: {}", self.seen);
@@ -147,12 +147,12 @@ impl Terminal {
         assert!(self.seen.contains(words), "`{words}` never came: {}", self.seen);
     }
 
-    pub fn type_line(&mut self, text: &str) {
+    pub(crate) fn type_line(&mut self, text: &str) {
         self.master.write_all(text.as_bytes()).unwrap();
     }
 
     /// The exit code and everything that was shown.
-    pub fn end(mut self) -> (i32, String) {
+    pub(crate) fn end(mut self) -> (i32, String) {
         self.slave = None;
         let mut bytes = [0; 4096];
         while let Ok(read) = self.master.read(&mut bytes) {
@@ -166,7 +166,7 @@ impl Terminal {
 }
 
 /// Waits for what must come to be.
-pub fn wait_until(what: &str, holds: impl Fn() -> bool) {
+pub(crate) fn wait_until(what: &str, holds: impl Fn() -> bool) {
     let deadline = Instant::now() + Duration::from_secs(10);
     while !holds() {
         assert!(Instant::now() < deadline, "never: {what}");

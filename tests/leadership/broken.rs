@@ -9,10 +9,10 @@ use omnirelay_scripted::{Answer, Answered, Call, Script};
 use omnirelay_store::{ManualClock, MemoryStore};
 
 /// When the clocks begin.
-pub const BEGIN: Millis = Millis(1_700_000_000_000);
+pub(crate) const BEGIN: Millis = Millis(1_700_000_000_000);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Defect {
+pub(crate) enum Defect {
     Sound,
     /// Commits are made whatever token they show.
     ForgetsTheFence,
@@ -23,25 +23,25 @@ pub enum Defect {
 }
 
 /// A store that can fail over, and its time.
-pub struct Broken {
+pub(crate) struct Broken {
     defect: Defect,
     clock: RwLock<ManualClock>,
     store: RwLock<Arc<MemoryStore>>,
 }
 
 impl Broken {
-    pub fn new(defect: Defect) -> Self {
+    pub(crate) fn new(defect: Defect) -> Self {
         let clock = ManualClock::at(BEGIN);
         let store = RwLock::new(Arc::new(MemoryStore::new(clock.clone())));
         Self { defect, clock: RwLock::new(clock), store }
     }
 
-    pub fn advance(&self, by: Duration) {
+    pub(crate) fn advance(&self, by: Duration) {
         self.clock.read().unwrap().advance(by);
     }
 
     /// Everything is lost; whoever takes over begins a new epoch with a quarantine.
-    pub fn fail_over(&self, quarantine: Duration) {
+    pub(crate) fn fail_over(&self, quarantine: Duration) {
         let now = self.clock.read().unwrap().advance(Duration::ZERO);
         let begin = if self.defect == Defect::FailsOverToAnOldClock { BEGIN } else { now };
         // The epoch of a memory store is the time of its making, and it must be another one.

@@ -8,7 +8,7 @@ use crate::history::{Action, Event, Fault, Gate, Grant, History, How, Outcome, P
 use crate::recorder::Recorder;
 use crate::replay::assert_kept;
 
-pub const SCOPE: &str = "orders";
+pub(crate) const SCOPE: &str = "orders";
 const NODES: [&str; 3] = ["a", "b", "c"];
 const TURNS: u64 = 8;
 const LEADERLESS_MAX: Duration = Duration::from_secs(5);
@@ -28,7 +28,7 @@ struct Generator {
 }
 
 /// A run of one scope in which everything was as it should be.
-pub fn good(seed: u64) -> History {
+pub(crate) fn good(seed: u64) -> History {
     let mut run = Generator {
         chance: Chance::of(seed),
         recorder: Recorder::simulated(),
@@ -162,7 +162,7 @@ impl Generator {
     }
 }
 
-pub fn bounds() -> Bounds {
+pub(crate) fn bounds() -> Bounds {
     let turns = TURNS as usize;
     let at_least = AtLeast {
         grants: turns,
@@ -175,7 +175,7 @@ pub fn bounds() -> Bounds {
     Bounds { leaderless_max: LEADERLESS_MAX, handover_max: Duration::ZERO, at_least }
 }
 
-pub const SEEDS: u64 = 60;
+pub(crate) const SEEDS: u64 = 60;
 
 #[test]
 fn good_histories_pass() {

@@ -13,13 +13,13 @@ use serde::{Deserialize, Serialize};
 
 /// A run in the order of its events.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct History {
+pub(crate) struct History {
     pub events: Vec<Recorded>,
 }
 
 /// An event and its place: both numbers rise strictly.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Recorded {
+pub(crate) struct Recorded {
     pub at_us: u64,
     pub seq: u64,
     #[serde(flatten)]
@@ -29,7 +29,7 @@ pub struct Recorded {
 /// Something that happened, or a fact that whoever ran it knows.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
-pub enum Event {
+pub(crate) enum Event {
     /// What was run, and the bound that it was promised to keep; a replay uses it.
     Run { what: String, leaderless_max_us: u64 },
     /// From this event on the node takes itself for the leader, until `until_us` by its own check
@@ -58,7 +58,7 @@ pub enum Event {
 
 /// A scope given to a new holder.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Grant {
+pub(crate) struct Grant {
     pub scope: String,
     pub epoch: u64,
     pub revision: u64,
@@ -70,7 +70,7 @@ pub struct Grant {
 
 /// A write at a gate, recorded when it was over.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Write {
+pub(crate) struct Write {
     pub gate: Gate,
     pub node: String,
     pub scope: String,
@@ -86,7 +86,7 @@ pub struct Write {
 
 /// A place in the log of the store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Place {
+pub(crate) struct Place {
     pub epoch: u64,
     pub revision: u64,
 }
@@ -94,7 +94,7 @@ pub struct Place {
 /// Who judged a write.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Gate {
+pub(crate) enum Gate {
     /// The fence of a commit: the token must be current and its session live.
     Store,
     /// Something outside that remembers the greatest token it has seen.
@@ -103,7 +103,7 @@ pub enum Gate {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Outcome {
+pub(crate) enum Outcome {
     Accepted,
     Refused,
     /// It may have been accepted, then or at any later time.
@@ -113,7 +113,7 @@ pub enum Outcome {
 /// How a lease ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum How {
+pub(crate) enum How {
     Released,
     Expired,
 }
@@ -121,14 +121,14 @@ pub enum How {
 /// What an audit record says of a lease.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Action {
+pub(crate) enum Action {
     Granted,
     Ended,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Fault {
+pub(crate) enum Fault {
     Kill,
     Pause,
     Resume,
@@ -141,7 +141,7 @@ pub enum Fault {
 
 impl Event {
     /// What an entry of the log says of leases. `node_of` names the node of a session.
-    pub fn of_log(epoch: Epoch, entry: &LogEntry, node_of: impl Fn(&GroupRef) -> String) -> Vec<Self> {
+    pub(crate) fn of_log(epoch: Epoch, entry: &LogEntry, node_of: impl Fn(&GroupRef) -> String) -> Vec<Self> {
         let (epoch, revision) = (epoch.0, entry.revision.0);
         let of_lease = |lease: &omnirelay_store::Lease| {
             let (scope, token) = (lease.scope.clone(), lease.token);
@@ -157,12 +157,12 @@ impl Event {
 
 impl History {
     /// A JSON object per line.
-    pub fn to_lines(&self) -> String {
+    pub(crate) fn to_lines(&self) -> String {
         self.events.iter().map(|recorded| format!("{recorded}\n")).collect()
     }
 
     /// Reads what [`History::to_lines`] wrote.
-    pub fn from_lines(lines: &str) -> Result<Self> {
+    pub(crate) fn from_lines(lines: &str) -> Result<Self> {
         let read = |(at, line): (usize, &str)| {
             serde_json::from_str(line).with_context(|| format!("line {} is no event: {line}", at + 1))
         };
@@ -175,17 +175,17 @@ impl History {
     }
 
     /// Writes a file that `OMNIRELAY_HISTORY` names to a later run.
-    pub fn write(&self, path: &Path) -> Result<()> {
+    pub(crate) fn write(&self, path: &Path) -> Result<()> {
         fs::write(path, self.to_lines()).with_context(|| format!("cannot write {}", path.display()))
     }
 
-    pub fn read(path: &Path) -> Result<Self> {
+    pub(crate) fn read(path: &Path) -> Result<Self> {
         let lines = fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
         Self::from_lines(&lines).with_context(|| format!("in {}", path.display()))
     }
 
     /// The bound that the run was promised to keep, if it says so.
-    pub fn leaderless_max_us(&self) -> Option<u64> {
+    pub(crate) fn leaderless_max_us(&self) -> Option<u64> {
         self.events.iter().find_map(|recorded| {
             let Event::Run { leaderless_max_us, .. } = &recorded.event else { return None };
             Some(*leaderless_max_us)

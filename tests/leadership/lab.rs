@@ -37,7 +37,7 @@ struct Renewal {
     until_us: u64,
 }
 
-pub struct Lab {
+pub(crate) struct Lab {
     store: Arc<Scripted<Broken>>,
     recorder: Recorder,
     sessions: BTreeMap<&'static str, Session>,

@@ -7,7 +7,7 @@ use crate::history::{Event, Gate, History, Outcome, Place, Recorded, Write};
 
 /// Records a run. Each instant it gives is later than all before it, so that two that were taken
 /// one after the other never look like one.
-pub struct Recorder {
+pub(crate) struct Recorder {
     time: Time,
     kept: Mutex<Kept>,
 }
@@ -31,26 +31,26 @@ struct Kept {
 
 /// A write that is on its way.
 #[must_use = "say what became of it"]
-pub struct Sent(Write);
+pub(crate) struct Sent(Write);
 
 impl Recorder {
     /// Records a run in real time.
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self { time: Time::Real(Instant::now()), kept: Mutex::default() }
     }
 
     /// Records a simulation; its time begins at 0 and is moved with [`Recorder::advance`].
-    pub fn simulated() -> Self {
+    pub(crate) fn simulated() -> Self {
         Self { time: Time::Moved, kept: Mutex::default() }
     }
 
     /// Records a simulation on the time of the runtime, which begins now.
-    pub fn of_runtime() -> Self {
+    pub(crate) fn of_runtime() -> Self {
         Self { time: Time::Runtime(tokio::time::Instant::now()), kept: Mutex::default() }
     }
 
     /// An instant of the runtime as the record has it.
-    pub fn us_at(&self, instant: tokio::time::Instant) -> u64 {
+    pub(crate) fn us_at(&self, instant: tokio::time::Instant) -> u64 {
         match self.time {
             Time::Runtime(began) => us(instant.saturating_duration_since(began)),
             Time::Real(_) | Time::Moved => 0,
@@ -58,18 +58,18 @@ impl Recorder {
     }
 
     /// Moves the time of a simulation forward.
-    pub fn advance(&self, by: Duration) {
+    pub(crate) fn advance(&self, by: Duration) {
         let mut kept = self.kept();
         kept.moved_us += us(by);
     }
 
     /// A new instant, later than all before it.
-    pub fn now_us(&self) -> u64 {
+    pub(crate) fn now_us(&self) -> u64 {
         self.next_us(&mut self.kept())
     }
 
     /// Records that `event` has happened, and says at which instant.
-    pub fn push(&self, event: Event) -> u64 {
+    pub(crate) fn push(&self, event: Event) -> u64 {
         let mut kept = self.kept();
         let (at_us, seq) = (self.next_us(&mut kept), kept.events.len() as u64);
         kept.events.push(Recorded { at_us, seq, event });
@@ -77,7 +77,7 @@ impl Recorder {
     }
 
     /// Notes the instant before a write is sent.
-    pub fn sending(&self, gate: Gate, node: &str, scope: &str, token: u64) -> Sent {
+    pub(crate) fn sending(&self, gate: Gate, node: &str, scope: &str, token: u64) -> Sent {
         Sent(Write {
             gate,
             node: node.to_owned(),
@@ -91,7 +91,7 @@ impl Recorder {
     }
 
     /// What was recorded up to now.
-    pub fn history(&self) -> History {
+    pub(crate) fn history(&self) -> History {
         History { events: self.kept().events.clone() }
     }
 
@@ -112,13 +112,13 @@ impl Recorder {
 
 impl Sent {
     /// Records that the store accepted the write, as this commit.
-    pub fn committed(mut self, recorder: &Recorder, place: Place) {
+    pub(crate) fn committed(mut self, recorder: &Recorder, place: Place) {
         self.0.place = Some(place);
         self.returned(recorder, Outcome::Accepted);
     }
 
     /// Records the write with what became of it.
-    pub fn returned(mut self, recorder: &Recorder, outcome: Outcome) {
+    pub(crate) fn returned(mut self, recorder: &Recorder, outcome: Outcome) {
         self.0.returned_us = recorder.now_us();
         self.0.outcome = outcome;
         recorder.push(Event::Wrote(self.0));

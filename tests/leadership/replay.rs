@@ -15,7 +15,7 @@ const HANDOVER_MAX: Duration = Duration::from_secs(2);
 
 /// Checks `history`. One that fails is written to a file, and the panic says what is wrong and how
 /// to see it again.
-pub fn assert_kept(what: &str, history: &History, bounds: &Bounds) -> Summary {
+pub(crate) fn assert_kept(what: &str, history: &History, bounds: &Bounds) -> Summary {
     let violations = match check(history, bounds) {
         Ok(summary) => {
             println!("{what}: {summary}");
@@ -27,7 +27,7 @@ pub fn assert_kept(what: &str, history: &History, bounds: &Bounds) -> Summary {
 }
 
 /// Keeps `history` in a file, and says how to see it again.
-pub fn kept(what: &str, history: &History) -> String {
+pub(crate) fn kept(what: &str, history: &History) -> String {
     let is_plain = |c: char| if c.is_ascii_alphanumeric() { c } else { '-' };
     let name: String = what.chars().map(is_plain).collect();
     let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{name}.jsonl"));

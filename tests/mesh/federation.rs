@@ -33,12 +33,12 @@ const EXCHANGE: [&str; 6] = [
 ];
 
 /// A mesh of one node.
-pub struct Mesh {
+pub(crate) struct Mesh {
     pub of: Secured,
 }
 
 /// What both meshes are configured by, and the roots that they have given each other.
-pub struct Meshes {
+pub(crate) struct Meshes {
     files: tempfile::TempDir,
     pub east: Mesh,
     pub west: Mesh,
@@ -49,7 +49,7 @@ pub struct Meshes {
 type Configured = fn(own: &str, other: (&str, u16), is_federated: bool) -> String;
 
 /// How one lets the other in, by the roots in a file; `seeds` is what the configuration says of these.
-pub fn federating(files: &str, other: &str, seeds: &str) -> String {
+pub(crate) fn federating(files: &str, other: &str, seeds: &str) -> String {
     format!("{{cluster: {other}, trustDomain: {other}.example, bundle: '{files}/{other}.pem'{seeds}}}")
 }
 
@@ -79,7 +79,7 @@ fn write(
 
 impl Meshes {
     /// Both, not federated yet.
-    pub fn start(configured: Configured) -> Result<Self> {
+    pub(crate) fn start(configured: Configured) -> Result<Self> {
         let files = tempfile::tempdir()?;
         let (east, west) = (free_port()?, free_port()?);
         let start = |own: &str, node: &str, port: u16, other: (&str, u16)| {
@@ -97,7 +97,7 @@ impl Meshes {
     }
 
     /// Has each let the other in, or not.
-    pub fn federate(&self, is_federated: bool) -> Result<()> {
+    pub(crate) fn federate(&self, is_federated: bool) -> Result<()> {
         let port = |mesh: &Mesh| -> Result<u16> {
             Ok(mesh.of.daemon.control.rsplit_once(':').context("no port")?.1.parse()?)
         };
@@ -143,7 +143,7 @@ impl Mesh {
         self.of.place.data_dir().join("identity/identity.pem")
     }
 
-    pub fn run(&self, line: &str) -> Result<String> {
+    pub(crate) fn run(&self, line: &str) -> Result<String> {
         let Ended { code, output, complaint } = self.of.by("admin", line)?;
         ensure!(code == Some(0), "{line}: {complaint}");
         Ok(output)

@@ -21,17 +21,17 @@ const WAITS: &str = "the nodes wait for their store";
 /// its ports.
 static PORTS: Mutex<()> = Mutex::new(());
 
-pub fn hold_ports() -> MutexGuard<'static, ()> {
+pub(crate) fn hold_ports() -> MutexGuard<'static, ()> {
     PORTS.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// A mesh in a directory, with the contexts of a user of its own.
-pub struct Mesh {
+pub(crate) struct Mesh {
     directory: tempfile::TempDir,
 }
 
 /// A running `up`; killed when it is dropped.
-pub struct Up(Child);
+pub(crate) struct Up(Child);
 
 impl Drop for Up {
     fn drop(&mut self) {
@@ -42,7 +42,7 @@ impl Drop for Up {
 
 impl Up {
     /// Ctrl-C, and waits for the end.
-    pub fn interrupt(mut self) -> Result<()> {
+    pub(crate) fn interrupt(mut self) -> Result<()> {
         let status = Command::new("kill").args(["-INT", &self.0.id().to_string()]).status()?;
         ensure!(status.success(), "cannot interrupt");
         let begun = Instant::now();
@@ -58,32 +58,32 @@ impl Up {
 }
 
 impl Mesh {
-    pub fn new() -> Result<Self> {
+    pub(crate) fn new() -> Result<Self> {
         Ok(Self { directory: tempfile::tempdir()? })
     }
 
-    pub fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.directory.path().join(name)
     }
 
     /// The command line, with this user's contexts.
-    pub fn omnirelay(&self, arguments: &[&str]) -> Command {
+    pub(crate) fn omnirelay(&self, arguments: &[&str]) -> Command {
         let mut command = clean(env!("CARGO_BIN_EXE_omnirelay"));
         command.env("OMNIRELAY_CONFIG", self.path("config.yaml")).args(arguments);
         command
     }
 
-    pub fn up(&self) -> Result<Up> {
+    pub(crate) fn up(&self) -> Result<Up> {
         self.up_with(&[])
     }
 
     /// With further arguments.
-    pub fn up_with(&self, further: &[&str]) -> Result<Up> {
+    pub(crate) fn up_with(&self, further: &[&str]) -> Result<Up> {
         self.up_on(hold_ports(), further)
     }
 
     /// With a store that is away: waits until it says that it waits.
-    pub fn up_unready(&self, further: &[&str]) -> Result<Up> {
+    pub(crate) fn up_unready(&self, further: &[&str]) -> Result<Up> {
         let waits = || std::fs::read_to_string(self.path("up.log")).is_ok_and(|log| log.contains(WAITS));
         self.up_until(hold_ports(), further, waits)
     }
@@ -94,7 +94,7 @@ impl Mesh {
         self.up_until(ports, further, || ready.exists())
     }
 
-    pub fn ready_file(&self) -> PathBuf {
+    pub(crate) fn ready_file(&self) -> PathBuf {
         self.path("ready.json")
     }
 
@@ -109,7 +109,7 @@ impl Mesh {
     }
 
     /// Without a folder that is named.
-    pub fn up_without_folder(&self, further: &[&str]) -> Result<Up> {
+    pub(crate) fn up_without_folder(&self, further: &[&str]) -> Result<Up> {
         let (_ports, ready) = (hold_ports(), self.ready_file());
         self.started(further, || ready.exists())
     }
@@ -132,23 +132,23 @@ impl Mesh {
     }
 
     /// Runs a command that must succeed and returns what it printed.
-    pub fn run(&self, arguments: &[&str]) -> Result<String> {
+    pub(crate) fn run(&self, arguments: &[&str]) -> Result<String> {
         let output = self.omnirelay(arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).output()?;
         let complaint = String::from_utf8_lossy(&output.stderr);
         ensure!(output.status.success(), "{arguments:?}: {} {complaint}", output.status);
         Ok(String::from_utf8(output.stdout)?)
     }
 
-    pub fn json(&self, arguments: &[&str]) -> Result<Value> {
+    pub(crate) fn json(&self, arguments: &[&str]) -> Result<Value> {
         Ok(serde_json::from_str(&self.run(arguments)?)?)
     }
 
-    pub fn status_of(&self, node_id: &str) -> Result<String> {
+    pub(crate) fn status_of(&self, node_id: &str) -> Result<String> {
         let peer = self.json(&["mesh", "peers", "get", node_id, "-o", "json"])?;
         Ok(peer["peer"]["status"].as_str().context("status")?.to_owned())
     }
 
-    pub fn wait_for(&self, node_id: &str, status: &str) -> Result<()> {
+    pub(crate) fn wait_for(&self, node_id: &str, status: &str) -> Result<()> {
         let begun = Instant::now();
         while self.status_of(node_id)? != status {
             ensure!(begun.elapsed() < PATIENCE, "{node_id} does not become {status}");

@@ -7,7 +7,7 @@ use crate::process::secured::{Ended, command, ended};
 use crate::process::until;
 
 /// A command of whoever is on the worker's host, at its control socket or with the token of its file.
-pub fn on_host(mesh: &Mesh, line: &str) -> Result<Ended> {
+pub(crate) fn on_host(mesh: &Mesh, line: &str) -> Result<Ended> {
     let mut command = command(line, mesh.mesh.folder.path());
     command.arg("--addr").arg(format!("unix:{}", mesh.mesh.path("b.sock").display()));
     ended(&mut command)

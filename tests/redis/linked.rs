@@ -14,7 +14,7 @@ use crate::servers::PATIENCE;
 
 /// Counts greetings.
 #[derive(Default)]
-pub struct Greeter(AtomicU64);
+pub(crate) struct Greeter(AtomicU64);
 
 #[async_trait]
 impl ConnectionHello for Greeter {
@@ -26,13 +26,13 @@ impl ConnectionHello for Greeter {
 }
 
 impl Greeter {
-    pub fn greetings(&self) -> u64 {
+    pub(crate) fn greetings(&self) -> u64 {
         self.0.load(Ordering::SeqCst)
     }
 }
 
 /// A link that takes no busy machine for a dead server.
-pub fn link(url: &str) -> Result<(MasterLink, Arc<Greeter>)> {
+pub(crate) fn link(url: &str) -> Result<(MasterLink, Arc<Greeter>)> {
     let timeout = Duration::from_secs(5);
     link_with(
         url,
@@ -41,24 +41,24 @@ pub fn link(url: &str) -> Result<(MasterLink, Arc<Greeter>)> {
 }
 
 /// A link with the timeouts that daemons have.
-pub fn hasty_link(url: &str) -> Result<(MasterLink, Arc<Greeter>)> {
+pub(crate) fn hasty_link(url: &str) -> Result<(MasterLink, Arc<Greeter>)> {
     link_with(url, RedisOptions::default())
 }
 
-pub fn link_with(url: &str, options: RedisOptions) -> Result<(MasterLink, Arc<Greeter>)> {
+pub(crate) fn link_with(url: &str, options: RedisOptions) -> Result<(MasterLink, Arc<Greeter>)> {
     let greeter = Arc::new(Greeter::default());
     Ok((MasterLink::new(url.parse()?, options, Arc::clone(&greeter) as Arc<dyn ConnectionHello>), greeter))
 }
 
 /// A write that shows how often it was done.
-pub fn incr() -> Cmd {
+pub(crate) fn incr() -> Cmd {
     let mut command = cmd("INCR");
     command.arg("{omnirelay}:count");
     command
 }
 
 /// Writes until it succeeds, as a daemon would; returns how long that took.
-pub async fn write_until_done(link: &MasterLink) -> Result<Duration> {
+pub(crate) async fn write_until_done(link: &MasterLink) -> Result<Duration> {
     let begun = Instant::now();
     loop {
         match link.call(&incr()).await {
@@ -70,7 +70,7 @@ pub async fn write_until_done(link: &MasterLink) -> Result<Duration> {
 }
 
 /// The error that a call must end with.
-pub fn refusal(answer: Result<Value, LinkError>) -> Result<LinkError> {
+pub(crate) fn refusal(answer: Result<Value, LinkError>) -> Result<LinkError> {
     match answer {
         Ok(value) => bail!("the call succeeded with {value:?}"),
         Err(error) => Ok(error),
@@ -78,6 +78,6 @@ pub fn refusal(answer: Result<Value, LinkError>) -> Result<LinkError> {
 }
 
 /// Several attempts must not be answered by the pause after the first.
-pub async fn pause_of_the_link() {
+pub(crate) async fn pause_of_the_link() {
     tokio::time::sleep(Duration::from_millis(600)).await;
 }

@@ -24,13 +24,13 @@ fn until_had(mesh: &Secured, node: &str, health: &str) -> Result<Duration> {
     })
 }
 
-pub struct Members {
+pub(crate) struct Members {
     pub mesh: Secured,
     pub others: Vec<(Daemon, Place)>,
 }
 
 /// The first daemon and `count` beside it, who have all heard of each other.
-pub fn members(store: &str, count: usize) -> Result<Members> {
+pub(crate) fn members(store: &str, count: usize) -> Result<Members> {
     let mesh = Secured::start("n0", "127.0.0.1:0", &[&TLS[..], &["--store", store]].concat())?;
     let beside = (1..=count).map(|number| beside(&mesh, &format!("n{number}"), store, &[]));
     let others = beside.collect::<Result<Vec<_>>>()?;

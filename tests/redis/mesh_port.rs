@@ -25,29 +25,30 @@ use crate::process::secured::Secured;
 use crate::process::{Daemon, PATIENCE, Place, pause};
 use crate::servers::{RedisServer, free_port};
 
-pub const TLS: [&str; 4] = ["--set", "control.tls.source=mesh", "--set", "mesh.leadership.enabled=false"];
+pub(crate) const TLS: [&str; 4] =
+    ["--set", "control.tls.source=mesh", "--set", "mesh.leadership.enabled=false"];
 
 /// A daemon beside the first one, that issues its certificate itself.
-pub fn beside(mesh: &Secured, id: &str, store: &str, more: &[&str]) -> Result<(Daemon, Place)> {
+pub(crate) fn beside(mesh: &Secured, id: &str, store: &str, more: &[&str]) -> Result<(Daemon, Place)> {
     let place = place_beside(mesh, id, store, more)?;
     Ok((place.start()?, place))
 }
 
 /// The place of such a daemon, which is not started.
-pub fn place_beside(mesh: &Secured, id: &str, store: &str, more: &[&str]) -> Result<Place> {
+pub(crate) fn place_beside(mesh: &Secured, id: &str, store: &str, more: &[&str]) -> Result<Place> {
     let secret = mesh.place.data_dir().join("identity/issuer-secret");
     let issues = format!("security.issuerSecretFile={}", secret.display());
     let own = ["--node-id", id, "--store", store, "--set", &issues];
     Place::new(&[&TLS[..], &own, more].concat())
 }
 
-pub fn json(mesh: &Secured, line: &str) -> Result<Value> {
+pub(crate) fn json(mesh: &Secured, line: &str) -> Result<Value> {
     let ended = mesh.by("admin", line)?;
     serde_json::from_str(&ended.output).with_context(|| format!("{line}: {}", ended.complaint))
 }
 
 /// Asks until it is so, for as long as `within`; answers what was said last.
-pub fn until(within: Duration, mut asked: impl FnMut() -> Result<(bool, String)>) -> Result<Duration> {
+pub(crate) fn until(within: Duration, mut asked: impl FnMut() -> Result<(bool, String)>) -> Result<Duration> {
     let begun = Instant::now();
     loop {
         let (is_so, said) = asked()?;
@@ -273,10 +274,10 @@ fn read_over_http3(control: &str, identity: &std::path::Path) -> Result<String> 
 }
 
 /// Shows an identity, and believes whoever answers: it is not they who are tested.
-pub struct AsNode(rustls::ClientConfig);
+pub(crate) struct AsNode(rustls::ClientConfig);
 
 impl AsNode {
-    pub fn of(identity: &std::path::Path) -> Result<Self> {
+    pub(crate) fn of(identity: &std::path::Path) -> Result<Self> {
         let chain: Result<Vec<_>, _> = CertificateDer::pem_file_iter(identity)?.collect();
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let config = rustls::ClientConfig::builder_with_provider(provider)

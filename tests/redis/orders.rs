@@ -60,13 +60,13 @@ async fn worker_process() -> Result<()> {
 }
 
 /// A worker process; killed when it is dropped.
-pub struct Process {
+pub(crate) struct Process {
     child: Child,
     pub listens: SocketAddr,
 }
 
 impl Process {
-    pub fn start(node: &Node, ledger: &str) -> Result<Self> {
+    pub(crate) fn start(node: &Node, ledger: &str) -> Result<Self> {
         let listens = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?;
         let child = Command::new(std::env::current_exe()?)
             .args(["--exact", "orders::worker_process"])
@@ -91,7 +91,7 @@ impl Drop for Process {
 
 /// What the ledger has taken.
 #[derive(Default)]
-pub struct Book {
+pub(crate) struct Book {
     /// The greatest fence of each shard, and whose it was.
     pub owners: BTreeMap<String, (u64, String)>,
     pub taken: usize,
@@ -114,7 +114,7 @@ impl Book {
 }
 
 /// Serves the ledger in this process, until the set is dropped; answers where.
-pub async fn ledger(book: &Arc<Mutex<Book>>, tasks: &mut JoinSet<()>) -> Result<String> {
+pub(crate) async fn ledger(book: &Arc<Mutex<Book>>, tasks: &mut JoinSet<()>) -> Result<String> {
     let directory = tempfile::tempdir()?;
     let (listener, book) = (TcpListener::bind("127.0.0.1:0").await?, book.clone());
     let at = format!("http://{}", listener.local_addr()?);
@@ -134,7 +134,7 @@ pub async fn ledger(book: &Arc<Mutex<Book>>, tasks: &mut JoinSet<()>) -> Result<
 
 /// How orders went.
 #[derive(Default)]
-pub struct Orders {
+pub(crate) struct Orders {
     calm: Mutex<Vec<Duration>>,
     moving: Mutex<Vec<Duration>>,
     is_moving: AtomicBool,
@@ -148,11 +148,11 @@ pub struct Orders {
 
 impl Orders {
     /// None yet; each sender waits so long from one to the next.
-    pub fn paced(pace: Duration) -> Self {
+    pub(crate) fn paced(pace: Duration) -> Self {
         Self { pace, ..Self::default() }
     }
 
-    pub async fn send(&self, gateway: &Gateway, sender: usize) {
+    pub(crate) async fn send(&self, gateway: &Gateway, sender: usize) {
         let mut number = 0;
         while !self.ended.load(Ordering::Relaxed) {
             number += 1;
@@ -178,7 +178,7 @@ impl Orders {
     }
 
     /// Refuses orders that nobody has taken.
-    pub fn expect_none_failed(&self) -> Result<()> {
+    pub(crate) fn expect_none_failed(&self) -> Result<()> {
         let failed = self.failed.lock().unwrap_or_else(PoisonError::into_inner);
         ensure!(failed.is_empty(), "{} orders failed: {:?}", failed.len(), &failed[..failed.len().min(3)]);
         Ok(())
@@ -226,7 +226,7 @@ async fn to_and_fro(mesh: &Mesh, node: &str) -> Result<()> {
 }
 
 /// Sends orders to the workers beside these daemons, once all listen and one was taken, until they are ended.
-pub async fn send_to(mesh: &Mesh, workers: &[Process], orders: &Arc<Orders>) -> Result<JoinSet<()>> {
+pub(crate) async fn send_to(mesh: &Mesh, workers: &[Process], orders: &Arc<Orders>) -> Result<JoinSet<()>> {
     let at: BTreeMap<String, Endpoint> = mesh
         .nodes
         .iter()

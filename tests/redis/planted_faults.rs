@@ -13,7 +13,7 @@ use crate::process::secured::Secured;
 use crate::servers::RedisServer;
 
 /// What the daemon at this control port finds.
-pub fn found_at(mesh: &Secured, control: &str) -> Result<Value> {
+pub(crate) fn found_at(mesh: &Secured, control: &str) -> Result<Value> {
     let admin = mesh.path("admin");
     let mut curl = Command::new("curl");
     curl.args(["-sS", "-k", "-f", "-m", "20", "--noproxy", "*", "--cert"]).arg(admin.join("chain.pem"));
@@ -24,7 +24,7 @@ pub fn found_at(mesh: &Secured, control: &str) -> Result<Value> {
 }
 
 /// One check of a report.
-pub fn row<'a>(report: &'a Value, id: &str) -> &'a Value {
+pub(crate) fn row<'a>(report: &'a Value, id: &str) -> &'a Value {
     let categories = report["categories"].as_array().into_iter().flatten();
     let mut rows = categories.flat_map(|category| category["checks"].as_array().into_iter().flatten());
     rows.find(|row| row["id"] == id).unwrap_or(&Value::Null)

@@ -132,12 +132,12 @@ fn worker(node: &Node) -> Result<Arc<ShardWorker>> {
     })))
 }
 
-pub fn endpoint(control: &str) -> Result<Endpoint> {
+pub(crate) fn endpoint(control: &str) -> Result<Endpoint> {
     Ok(Endpoint::from_shared(format!("http://{control}"))?)
 }
 
 /// Makes the namespace of orders.
-pub async fn made(mesh: &Mesh, shards: usize, policy: &Value) -> Result<()> {
+pub(crate) async fn made(mesh: &Mesh, shards: usize, policy: &Value) -> Result<()> {
     let asked = json!({"shards": shards, "spec": {"policy": policy}});
     let made = mesh.first().post("/control/namespaces/orders", &asked).await?.ok()?;
     ensure!(made["detail"]["ready"] == true, "{made}");
@@ -156,7 +156,7 @@ async fn shards(node: &Node) -> Result<Vec<Value>> {
     Ok(listed["items"].as_array().context("no items")?.clone())
 }
 
-pub async fn until_empty(of: &Node, node: &str) -> Result<()> {
+pub(crate) async fn until_empty(of: &Node, node: &str) -> Result<()> {
     until(&format!("{node} owns nothing"), async || {
         Ok(shards(of).await?.iter().all(|shard| shard["ownerNodeId"] != node))
     })
@@ -292,7 +292,7 @@ async fn a_plan_goes_on_after_a_failover_in_its_middle() -> Result<()> {
 }
 
 /// Spreads shards over all that may own some.
-pub async fn rebalance(mesh: &Mesh) -> Result<()> {
+pub(crate) async fn rebalance(mesh: &Mesh) -> Result<()> {
     let api = mesh.first();
     let asked = json!({"namespace": "orders", "force": true});
     let plan = api.post("/control/rebalance-plans", &asked).await?;

@@ -27,7 +27,7 @@ const BINDING: RecordKind = RecordKind::of("binding");
 const WORKER: &str = "b";
 
 /// A mesh of an issuer and a worker that has joined, over one Redis.
-pub struct Mesh {
+pub(crate) struct Mesh {
     pub server: RedisServer,
     pub mesh: Secured,
     /// Where the worker is, which has its control socket at `b.sock`.
@@ -36,12 +36,12 @@ pub struct Mesh {
 }
 
 impl Mesh {
-    pub fn start() -> Result<Self> {
+    pub(crate) fn start() -> Result<Self> {
         Self::start_with(&[])
     }
 
     /// The same, with these words for the worker's daemon.
-    pub fn start_with(words: &[&str]) -> Result<Self> {
+    pub(crate) fn start_with(words: &[&str]) -> Result<Self> {
         let server = RedisServer::start(&[])?;
         let mesh = Secured::start("a", "127.0.0.2:0", &[&TLS[..], &["--store", &server.url()]].concat())?;
         let socket = mesh.path("b.sock");
@@ -51,12 +51,12 @@ impl Mesh {
     }
 
     /// Has another node join, at an address of its own; `words` are for its daemon.
-    pub fn join(&self, node: &str, host: &str, words: &[&str]) -> Result<Joined> {
+    pub(crate) fn join(&self, node: &str, host: &str, words: &[&str]) -> Result<Joined> {
         joined(&self.mesh, node, host, words).map(|(_, joined)| joined)
     }
 
     /// Waits until the issuer and the worker know each other.
-    pub async fn until_both_live(&self) -> Result<()> {
+    pub(crate) async fn until_both_live(&self) -> Result<()> {
         until("both know each other", async || {
             Ok(self.at_worker("mesh peers list -o name")?.output == "peer/a\npeer/b\n")
         })
@@ -68,12 +68,12 @@ impl Mesh {
     }
 
     /// A command of the administrator at the worker.
-    pub fn at_worker(&self, line: &str) -> Result<Ended> {
+    pub(crate) fn at_worker(&self, line: &str) -> Result<Ended> {
         self.by("admin", &format!("https://{}", self.worker), line)
     }
 
     /// A command of somebody at an address.
-    pub fn by(&self, who: &str, address: &str, line: &str) -> Result<Ended> {
+    pub(crate) fn by(&self, who: &str, address: &str, line: &str) -> Result<Ended> {
         let mut command = command(line, self.mesh.folder.path());
         command.args(["--addr", address]).arg("--tls-ca").arg(self.mesh.path("admin").join("bundle.pem"));
         command.arg("--tls-cert").arg(self.mesh.path(who).join("chain.pem"));
@@ -85,7 +85,7 @@ impl Mesh {
     }
 
     /// The addresses of both.
-    pub fn addresses(&self) -> [String; 2] {
+    pub(crate) fn addresses(&self) -> [String; 2] {
         [self.mesh.url(), format!("https://{}", self.worker)]
     }
 }

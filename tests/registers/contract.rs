@@ -49,7 +49,7 @@ fn parse(text: &str) -> Result<Vec<Exchange>> {
 }
 
 /// Runs a command; returns status with content type, and the body.
-pub fn ask(command: &str, peer: &str) -> Result<(String, String)> {
+pub(crate) fn ask(command: &str, peer: &str) -> Result<(String, String)> {
     let script = format!("{CURL}\n{command}");
     let output = Command::new("sh")
         .args(["-c", &script])

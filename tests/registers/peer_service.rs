@@ -11,7 +11,7 @@ use crate::process::stub::{Reply, Request, Stub};
 
 /// How the service is at the moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Mood {
+pub(crate) enum Mood {
     Well,
     /// Accepts, and closes without a word.
     Closing,
@@ -29,7 +29,7 @@ pub enum Mood {
 }
 
 /// A running service; it ends with the process of the test.
-pub struct PeerService {
+pub(crate) struct PeerService {
     stub: Stub,
     state: Arc<Mutex<State>>,
 }
@@ -43,7 +43,7 @@ struct State {
 
 /// A call.
 #[derive(Clone, Debug)]
-pub struct Call {
+pub(crate) struct Call {
     pub method: String,
     pub path: String,
     pub content_type: String,
@@ -51,11 +51,11 @@ pub struct Call {
 }
 
 impl PeerService {
-    pub fn start() -> anyhow::Result<Self> {
+    pub(crate) fn start() -> anyhow::Result<Self> {
         Ok(Self::start_on(TcpListener::bind("127.0.0.1:0")?))
     }
 
-    pub fn start_on(listener: TcpListener) -> Self {
+    pub(crate) fn start_on(listener: TcpListener) -> Self {
         let state = State { mood: Mood::Well, registers: BTreeMap::new(), calls: Vec::new() };
         let state = Arc::new(Mutex::new(state));
         let shared = state.clone();
@@ -63,31 +63,31 @@ impl PeerService {
         Self { stub, state }
     }
 
-    pub fn url(&self) -> String {
+    pub(crate) fn url(&self) -> String {
         self.stub.url()
     }
 
-    pub fn set(&self, mood: Mood) {
+    pub(crate) fn set(&self, mood: Mood) {
         lock(&self.state).mood = mood;
     }
 
-    pub fn calls(&self) -> Vec<Call> {
+    pub(crate) fn calls(&self) -> Vec<Call> {
         lock(&self.state).calls.clone()
     }
 
     /// The public registers, in order.
-    pub fn shown(&self) -> Vec<String> {
+    pub(crate) fn shown(&self) -> Vec<String> {
         let state = lock(&self.state);
         let public = state.registers.iter().filter(|(_, item)| item["isPublic"] == true);
         public.map(|(id, _)| id.clone()).collect()
     }
 
-    pub fn register(&self, id: &str) -> Value {
+    pub(crate) fn register(&self, id: &str) -> Value {
         lock(&self.state).registers.get(id).cloned().unwrap_or_default()
     }
 
     /// Forgets all, as one does that is started anew without a store.
-    pub fn forget(&self) {
+    pub(crate) fn forget(&self) {
         lock(&self.state).registers.clear();
     }
 }

@@ -15,13 +15,13 @@ const PORTS_TRIED: usize = 20;
 
 /// What the daemons of a scenario keep their records in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Backing {
+pub(crate) enum Backing {
     Embedded,
     Redis,
 }
 
 /// A daemon that is stopped and started at one address, with its store.
-pub struct Node {
+pub(crate) struct Node {
     pub id: String,
     pub place: Place,
     /// `None`: its store is the embedded one.
@@ -32,15 +32,16 @@ pub struct Node {
 }
 
 /// A daemon with a catalogue, which pushes to a daemon with a pool.
-pub struct Pair {
+pub(crate) struct Pair {
     pub catalogue: Node,
     pub pool: Node,
 }
 
 /// Settings of a scenario: what is wrong is found within a second, and what is there survives a restart.
-pub const BRISK: &[&str] = &["registers.resyncInterval=1s", "registers.advertisementTtl=10s"];
+pub(crate) const BRISK: &[&str] = &["registers.resyncInterval=1s", "registers.advertisementTtl=10s"];
 /// As [`BRISK`], but nothing is found by comparing within the time of a test.
-pub const ONLY_WHEN_CHANGED: &[&str] = &["registers.resyncInterval=5m", "registers.advertisementTtl=10m"];
+pub(crate) const ONLY_WHEN_CHANGED: &[&str] =
+    &["registers.resyncInterval=5m", "registers.advertisementTtl=10m"];
 
 /// Defines a test of each scenario for each store.
 #[macro_export]
@@ -67,7 +68,7 @@ macro_rules! on_both {
 
 impl Node {
     /// A node on a store of its own, running.
-    pub fn start(backing: Backing, id: &str, settings: &[&str]) -> Result<Self> {
+    pub(crate) fn start(backing: Backing, id: &str, settings: &[&str]) -> Result<Self> {
         let server = match backing {
             Backing::Embedded => None,
             // Kept through a restart, as the file of the embedded store is.
@@ -77,7 +78,7 @@ impl Node {
     }
 
     /// As [`Node::start`], on a server that is given.
-    pub fn start_with(server: Option<RedisServer>, id: &str, settings: &[&str]) -> Result<Self> {
+    pub(crate) fn start_with(server: Option<RedisServer>, id: &str, settings: &[&str]) -> Result<Self> {
         let url = server.as_ref().map_or_else(|| "embedded:".to_owned(), RedisServer::url);
         let mut node = Self::start_on(&url, id, settings)?;
         node.server = server;
@@ -85,7 +86,7 @@ impl Node {
     }
 
     /// As [`Node::start`], on the store of others.
-    pub fn start_on(url: &str, id: &str, settings: &[&str]) -> Result<Self> {
+    pub(crate) fn start_on(url: &str, id: &str, settings: &[&str]) -> Result<Self> {
         let mut node = Self::new(url, id, settings)?;
         // The port stays the node's own while it is down: nobody is given one as low by the system.
         for _ in 0..PORTS_TRIED {
@@ -107,7 +108,7 @@ impl Node {
     }
 
     /// Begins a node that may never become ready, and waits until it answers.
-    pub async fn begin_on(url: &str, id: &str, settings: &[&str]) -> Result<Self> {
+    pub(crate) async fn begin_on(url: &str, id: &str, settings: &[&str]) -> Result<Self> {
         let mut node = Self::new(url, id, settings)?;
         node.place.listen = format!("127.0.0.1:{}", free_port()?);
         node.daemon = Some(node.place.begin()?);
@@ -117,14 +118,14 @@ impl Node {
     }
 
     /// The same on a server of its own that is away.
-    pub async fn begin_with(server: RedisServer, id: &str, settings: &[&str]) -> Result<Self> {
+    pub(crate) async fn begin_with(server: RedisServer, id: &str, settings: &[&str]) -> Result<Self> {
         let mut node = Self::begin_on(&server.url(), id, settings).await?;
         node.server = Some(server);
         Ok(node)
     }
 
     /// Changes what it is started with the next time.
-    pub fn set(&mut self, settings: &[&str]) {
+    pub(crate) fn set(&mut self, settings: &[&str]) {
         let own = self.place.arguments.len() - 2 * self.settings.len();
         self.place.arguments.truncate(own);
         self.settings = settings.iter().map(|text| (*text).to_owned()).collect();
@@ -133,78 +134,78 @@ impl Node {
         }
     }
 
-    pub fn up(&mut self) -> Result<()> {
+    pub(crate) fn up(&mut self) -> Result<()> {
         self.daemon = Some(self.place.start()?);
         Ok(())
     }
 
     /// `kill -9`
-    pub fn kill(&mut self) -> Result<()> {
+    pub(crate) fn kill(&mut self) -> Result<()> {
         self.daemon.take().context("it does not run")?.kill()
     }
 
     /// Ends it as an operator does.
-    pub fn stop(&mut self) -> Result<()> {
+    pub(crate) fn stop(&mut self) -> Result<()> {
         let daemon = self.daemon.take().context("it does not run")?;
         daemon.signal("TERM")?;
         ensure!(daemon.wait()?.success(), "{}", self.place.log());
         Ok(())
     }
 
-    pub fn restart(&mut self) -> Result<()> {
+    pub(crate) fn restart(&mut self) -> Result<()> {
         self.kill()?;
         self.up()
     }
 
-    pub fn server(&mut self) -> Result<&mut RedisServer> {
+    pub(crate) fn server(&mut self) -> Result<&mut RedisServer> {
         self.server.as_mut().context("the store is no server")
     }
 
     /// With scheme; the same whether it runs or not.
-    pub fn url(&self) -> String {
+    pub(crate) fn url(&self) -> String {
         format!("http://{}", self.place.listen)
     }
 
-    pub fn api(&self) -> Result<Api> {
+    pub(crate) fn api(&self) -> Result<Api> {
         Api::new(&self.place.listen)
     }
 
     /// The public registers that it knows of, as Sorcha's services read them.
-    pub async fn available(&self) -> Result<Vec<Value>> {
+    pub(crate) async fn available(&self) -> Result<Vec<Value>> {
         let list = self.api()?.get("/api/registers/available").await?.ok()?;
         Ok(list.as_array().context("no bare list")?.clone())
     }
 
     /// The ids of [`Node::available`].
-    pub async fn shown(&self) -> Result<Vec<String>> {
+    pub(crate) async fn shown(&self) -> Result<Vec<String>> {
         Ok(self.available().await?.iter().map(|register| text(&register["registerId"])).collect())
     }
 
     /// Waits until exactly these are available.
-    pub async fn until_shown(&self, ids: &[&str]) -> Result<()> {
+    pub(crate) async fn until_shown(&self, ids: &[&str]) -> Result<()> {
         until(&format!("{} shows {ids:?}", self.id), async || Ok(self.shown().await? == ids)).await
     }
 
     /// As [`Node::until_shown`], within a limit that is promised.
-    pub async fn shows_within(&self, limit: Duration, ids: &[&str]) -> Result<()> {
+    pub(crate) async fn shows_within(&self, limit: Duration, ids: &[&str]) -> Result<()> {
         let what = format!("{} shows {ids:?}", self.id);
         crate::process::within(limit, &what, async || Ok(self.shown().await? == ids)).await
     }
 
-    pub async fn expect_shown(&self, ids: &[&str]) -> Result<()> {
+    pub(crate) async fn expect_shown(&self, ids: &[&str]) -> Result<()> {
         let shown = self.shown().await?;
         ensure!(shown == ids, "{} shows {shown:?}, not {ids:?}", self.id);
         Ok(())
     }
 
     /// The advertisements of all sources, one for each producer.
-    pub async fn advertisements(&self) -> Result<Vec<Value>> {
+    pub(crate) async fn advertisements(&self) -> Result<Vec<Value>> {
         let list = self.api()?.get("/control/advertisements").await?.ok()?;
         Ok(list["advertisements"].as_array().context("no list")?.clone())
     }
 
     /// Waits until every source has confirmed what is shown.
-    pub async fn until_confirmed(&self) -> Result<()> {
+    pub(crate) async fn until_confirmed(&self) -> Result<()> {
         until(&format!("all that {} shows is confirmed", self.id), async || {
             Ok(self.advertisements().await?.iter().all(|shown| shown["syncState"] != "unverified"))
         })
@@ -212,13 +213,13 @@ impl Node {
     }
 
     /// Enters a register in the catalogue of this node.
-    pub async fn create(&self, id: &str, advertise: bool) -> Result<Value> {
+    pub(crate) async fn create(&self, id: &str, advertise: bool) -> Result<Value> {
         let body = json!({"registerId": id, "name": format!("Register {id}"), "advertise": advertise});
         self.api()?.post("/control/registers", &body).await?.ok()
     }
 
     /// Enters public registers in one request.
-    pub async fn import(&self, ids: &[String]) -> Result<()> {
+    pub(crate) async fn import(&self, ids: &[String]) -> Result<()> {
         let registers: Vec<_> = ids.iter().map(|id| json!({"registerId": id, "advertise": true})).collect();
         let body = json!({"registers": registers});
         let answer = self.api()?.post("/control/registers:import", &body).await?.ok()?;
@@ -227,28 +228,28 @@ impl Node {
     }
 
     /// Turns the advertising of a register on or off.
-    pub async fn turn(&self, id: &str, advertise: bool) -> Result<Value> {
+    pub(crate) async fn turn(&self, id: &str, advertise: bool) -> Result<Value> {
         let body = json!({"advertise": advertise});
         self.api()?.patch(&format!("/control/registers/{id}"), &body).await?.ok()
     }
 
-    pub async fn delete(&self, id: &str) -> Result<Value> {
+    pub(crate) async fn delete(&self, id: &str) -> Result<Value> {
         self.api()?.delete(&format!("/control/registers/{id}")).await?.ok()
     }
 
     /// Pushes to the pool of this node, as a register service outside.
-    pub async fn push(&self, items: &Value, full_sync: bool) -> Result<Answer> {
+    pub(crate) async fn push(&self, items: &Value, full_sync: bool) -> Result<Answer> {
         let body = json!({"advertisements": items, "fullSync": full_sync});
         self.api()?.post("/api/registers/bulk-advertise", &body).await
     }
 
     /// Advertises one register in the pool of this node, or hides it.
-    pub async fn advertise(&self, id: &str, public: bool) -> Result<Answer> {
+    pub(crate) async fn advertise(&self, id: &str, public: bool) -> Result<Answer> {
         self.api()?.post(&format!("/api/registers/{id}/advertise"), &json!({"isPublic": public})).await
     }
 
     /// How far a pool agrees with the catalogue of this node, as it says; `local` is its own pool.
-    pub async fn sync_state(&self, target: &str) -> Result<Value> {
+    pub(crate) async fn sync_state(&self, target: &str) -> Result<Value> {
         let state = self.api()?.get("/control/registers:syncState").await?.ok()?;
         let targets = state["targets"].as_array().context("no targets")?;
         let found = targets.iter().find(|state| state["target"] == target);
@@ -256,17 +257,17 @@ impl Node {
     }
 
     /// How many changes of its pool wait for the store.
-    pub async fn deferred(&self) -> Result<u64> {
+    pub(crate) async fn deferred(&self) -> Result<u64> {
         number(&self.api()?.get("/control/registers:syncState").await?.ok()?["deferred"])
     }
 
     /// Waits until nothing of its pool waits for the store: it shows what it is told before its store has it.
-    pub async fn until_written(&self) -> Result<()> {
+    pub(crate) async fn until_written(&self) -> Result<()> {
         until("nothing waits for the store", async || Ok(self.deferred().await? == 0)).await
     }
 
     /// Waits until there were two further runs, the last of which succeeded: one of them began after this call.
-    pub async fn until_synced_again(&self, target: &str) -> Result<()> {
+    pub(crate) async fn until_synced_again(&self, target: &str) -> Result<()> {
         let before = number(&self.sync_state(target).await?["runs"])?;
         until(&format!("{} pushes to {target} again", self.id), async || {
             let state = self.sync_state(target).await?;
@@ -276,18 +277,22 @@ impl Node {
     }
 
     /// The revision at which the registry of this node stands.
-    pub async fn cursor(&self) -> Result<String> {
+    pub(crate) async fn cursor(&self) -> Result<String> {
         Ok(text(&self.api()?.get("/control/advertisements").await?.ok()?["cursor"]))
     }
 }
 
 impl Pair {
     /// A pool, and a catalogue with these registers, advertised or not; both run.
-    pub async fn start(backing: Backing, registers: &[(&str, bool)]) -> Result<Self> {
+    pub(crate) async fn start(backing: Backing, registers: &[(&str, bool)]) -> Result<Self> {
         Self::start_with(backing, registers, BRISK).await
     }
 
-    pub async fn start_with(backing: Backing, registers: &[(&str, bool)], settings: &[&str]) -> Result<Self> {
+    pub(crate) async fn start_with(
+        backing: Backing,
+        registers: &[(&str, bool)],
+        settings: &[&str],
+    ) -> Result<Self> {
         let pool = Node::start(backing, "pool", settings)?;
         let peers = pushing_to(&[&pool.url()]);
         let catalogue = Node::start(backing, "catalogue", &[settings, &[&peers]].concat())?;
@@ -303,12 +308,12 @@ impl Pair {
     }
 
     /// Waits until the catalogue has pushed all to the pool again.
-    pub async fn until_synced_again(&self) -> Result<()> {
+    pub(crate) async fn until_synced_again(&self) -> Result<()> {
         self.catalogue.until_synced_again(&self.pool.url()).await
     }
 
     /// Waits until no push is on its way, and nothing of it waits for the store.
-    pub async fn until_written(&self) -> Result<()> {
+    pub(crate) async fn until_written(&self) -> Result<()> {
         let url = self.pool.url();
         let success = async || Ok(self.catalogue.sync_state(&url).await?["status"] == "success");
         until("the push is over", success).await?;
@@ -316,7 +321,7 @@ impl Pair {
     }
 
     /// What the pool shows when nobody pushes to it and all it has is its store.
-    pub async fn shown_from_the_store(&mut self) -> Result<Vec<String>> {
+    pub(crate) async fn shown_from_the_store(&mut self) -> Result<Vec<String>> {
         self.until_written().await?;
         self.catalogue.kill()?;
         self.pool.restart()?;
@@ -325,31 +330,31 @@ impl Pair {
 }
 
 /// The setting of a daemon that pushes to these pools.
-pub fn pushing_to(urls: &[&str]) -> String {
+pub(crate) fn pushing_to(urls: &[&str]) -> String {
     format!("registers.peerServices={}", json!(urls))
 }
 
 /// `prefix-000`, `prefix-001` ...
-pub fn numbered(prefix: &str, count: usize) -> Vec<String> {
+pub(crate) fn numbered(prefix: &str, count: usize) -> Vec<String> {
     (0..count).map(|number| format!("{prefix}-{number:05}")).collect()
 }
 
 /// As items of a push.
-pub fn public(ids: &[impl AsRef<str>]) -> Value {
+pub(crate) fn public(ids: &[impl AsRef<str>]) -> Value {
     ids.iter().map(|id| json!({"registerId": id.as_ref(), "isPublic": true})).collect()
 }
 
 /// Items by their `registerId`.
-pub fn by_id(list: &[Value]) -> BTreeMap<String, Value> {
+pub(crate) fn by_id(list: &[Value]) -> BTreeMap<String, Value> {
     list.iter().map(|item| (text(&item["registerId"]), item.clone())).collect()
 }
 
-pub fn text(value: &Value) -> String {
+pub(crate) fn text(value: &Value) -> String {
     value.as_str().unwrap_or_default().to_owned()
 }
 
 /// A number, as either dialect has it.
-pub fn number(value: &Value) -> Result<u64> {
+pub(crate) fn number(value: &Value) -> Result<u64> {
     let found = value.as_u64().or_else(|| value.as_str()?.parse().ok());
     found.with_context(|| format!("{value} is no number"))
 }

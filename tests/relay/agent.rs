@@ -23,29 +23,29 @@ use crate::process::PATIENCE;
 use crate::world::{Relay, channel};
 
 /// The metadata that names an agent.
-pub const HEADER: &str = "aero-arc-agent-id";
+pub(crate) const HEADER: &str = "aero-arc-agent-id";
 /// How long nothing must come before a test believes that nothing will.
-pub const QUIET: Duration = Duration::from_millis(700);
+pub(crate) const QUIET: Duration = Duration::from_millis(700);
 
 /// How telemetry is on the wire.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Shape {
+pub(crate) enum Shape {
     /// Bare frames, as agent v0.1.0 sends them.
     Legacy,
     Envelope,
 }
 
-pub const SHAPES: [Shape; 2] = [Shape::Legacy, Shape::Envelope];
+pub(crate) const SHAPES: [Shape; 2] = [Shape::Legacy, Shape::Envelope];
 
 /// One agent with a connection to a relay.
 #[derive(Clone)]
-pub struct Agent {
+pub(crate) struct Agent {
     pub id: String,
     client: AgentGatewayClient<Channel>,
 }
 
 /// An open stream; dropping it cancels the call.
-pub struct Stream {
+pub(crate) struct Stream {
     pub shape: Shape,
     agent_id: String,
     outbox: Option<mpsc::UnboundedSender<RawMessage>>,
@@ -59,24 +59,24 @@ enum Heard {
 }
 
 impl Agent {
-    pub async fn new(relay: &Relay, id: &str) -> Result<Self> {
+    pub(crate) async fn new(relay: &Relay, id: &str) -> Result<Self> {
         Ok(Self::on(channel(&relay.url()).await?, id))
     }
 
     /// On a connection that is there.
-    pub fn on(channel: Channel, id: &str) -> Self {
+    pub(crate) fn on(channel: Channel, id: &str) -> Self {
         Self { id: id.to_owned(), client: AgentGatewayClient::new(channel) }
     }
 
     /// A new one that is registered.
-    pub async fn registered(relay: &Relay, id: &str) -> Result<Self> {
+    pub(crate) async fn registered(relay: &Relay, id: &str) -> Result<Self> {
         let mut agent = Self::new(relay, id).await?;
         agent.register().await?;
         Ok(agent)
     }
 
     /// A new one that is registered and has its first frame acknowledged.
-    pub async fn streaming(relay: &Relay, id: &str, shape: Shape) -> Result<(Self, Stream)> {
+    pub(crate) async fn streaming(relay: &Relay, id: &str, shape: Shape) -> Result<(Self, Stream)> {
         let agent = Self::registered(relay, id).await?;
         let mut stream = agent.stream(shape);
         stream.delivers(1..=1).await?;
@@ -84,12 +84,12 @@ impl Agent {
     }
 
     /// Registers as agent v0.1.0 does: its id, and nothing else.
-    pub async fn register(&mut self) -> Result<RegisterResponse, Status> {
+    pub(crate) async fn register(&mut self) -> Result<RegisterResponse, Status> {
         let request = RegisterRequest { agent_id: self.id.clone(), ..RegisterRequest::default() };
         self.register_as(request).await
     }
 
-    pub async fn register_as(&mut self, request: RegisterRequest) -> Result<RegisterResponse, Status> {
+    pub(crate) async fn register_as(&mut self, request: RegisterRequest) -> Result<RegisterResponse, Status> {
         let mut request = Request::new(request);
         request.set_timeout(PATIENCE);
         let headers = request.metadata_mut();
@@ -101,20 +101,20 @@ impl Agent {
     }
 
     /// Opens a stream under its own name.
-    pub fn stream(&self, shape: Shape) -> Stream {
+    pub(crate) fn stream(&self, shape: Shape) -> Stream {
         self.stream_as(shape, &[&self.id])
     }
 
     /// Registers again and opens a stream in place of another, which may still be open: as one of a session before, its
     /// end ends nothing.
-    pub async fn again(&mut self, stream: &mut Stream) -> Result<()> {
+    pub(crate) async fn again(&mut self, stream: &mut Stream) -> Result<()> {
         self.register().await?;
         *stream = self.stream(stream.shape);
         Ok(())
     }
 
     /// Opens a stream with these values of the header.
-    pub fn stream_as(&self, shape: Shape, ids: &[&str]) -> Stream {
+    pub(crate) fn stream_as(&self, shape: Shape, ids: &[&str]) -> Stream {
         let (outbox, sent) = mpsc::unbounded_channel();
         let (heard, inbox) = mpsc::unbounded_channel();
         let mut request =
@@ -154,23 +154,23 @@ where
 
 impl Stream {
     /// Sends bytes as they are.
-    pub fn send_raw(&self, bytes: impl Into<Bytes>) -> Result<()> {
+    pub(crate) fn send_raw(&self, bytes: impl Into<Bytes>) -> Result<()> {
         let outbox = self.outbox.as_ref().context("its own side is closed")?;
         outbox.send(RawMessage(bytes.into())).ok().context("the stream has ended")
     }
 
     /// Sends a frame in the stream's shape.
-    pub fn send_frame(&self, frame: TelemetryFrame) -> Result<()> {
+    pub(crate) fn send_frame(&self, frame: TelemetryFrame) -> Result<()> {
         self.send_raw(in_shape(self.shape, frame))
     }
 
     /// Sends a frame as agent v0.1.0 makes them.
-    pub fn send(&self, seq: u64) -> Result<()> {
+    pub(crate) fn send(&self, seq: u64) -> Result<()> {
         self.send_frame(frame(&self.agent_id, seq))
     }
 
     /// Sends these frames and waits until each is acknowledged.
-    pub async fn delivers(&mut self, seqs: impl IntoIterator<Item = u64>) -> Result<()> {
+    pub(crate) async fn delivers(&mut self, seqs: impl IntoIterator<Item = u64>) -> Result<()> {
         let seqs: Vec<u64> = seqs.into_iter().collect();
         for seq in &seqs {
             self.send(*seq)?;
@@ -190,7 +190,7 @@ impl Stream {
     }
 
     /// The next message as it is.
-    pub async fn message(&mut self) -> Result<Bytes> {
+    pub(crate) async fn message(&mut self) -> Result<Bytes> {
         match self.heard().await? {
             Heard::Message(message) => Ok(message),
             Heard::End(status) => bail!("the stream ended: {status:?}"),
@@ -198,13 +198,13 @@ impl Stream {
     }
 
     /// The next acknowledgement, which must be what comes next.
-    pub async fn ack(&mut self) -> Result<TelemetryAck> {
+    pub(crate) async fn ack(&mut self) -> Result<TelemetryAck> {
         let message = self.message().await?;
         self.as_ack(&message)
     }
 
     /// The next acknowledgement, or how the stream ends instead.
-    pub async fn ack_or_end(&mut self) -> Result<Result<TelemetryAck, Status>> {
+    pub(crate) async fn ack_or_end(&mut self) -> Result<Result<TelemetryAck, Status>> {
         match self.heard().await? {
             Heard::Message(message) => self.as_ack(&message).map(Ok),
             Heard::End(status) => Ok(Err(status)),
@@ -221,7 +221,7 @@ impl Stream {
         }
     }
 
-    pub async fn acks(&mut self, count: usize) -> Result<Vec<TelemetryAck>> {
+    pub(crate) async fn acks(&mut self, count: usize) -> Result<Vec<TelemetryAck>> {
         let mut acks = Vec::with_capacity(count);
         for _ in 0..count {
             let ack = self.ack().await.with_context(|| format!("{} of {count} came", acks.len()))?;
@@ -231,7 +231,7 @@ impl Stream {
     }
 
     /// All acknowledgements that came until the stream ended, and how it did.
-    pub async fn rest(&mut self) -> Result<(Vec<TelemetryAck>, Status)> {
+    pub(crate) async fn rest(&mut self) -> Result<(Vec<TelemetryAck>, Status)> {
         let mut acks = Vec::new();
         loop {
             match self.heard().await? {
@@ -242,7 +242,7 @@ impl Stream {
     }
 
     /// The next command.
-    pub async fn command(&mut self) -> Result<relay_stream_message::Payload> {
+    pub(crate) async fn command(&mut self) -> Result<relay_stream_message::Payload> {
         let message = self.message().await?;
         match RelayStreamMessage::decode(message)?.payload {
             Some(relay_stream_message::Payload::TelemetryAck(ack)) => bail!("no command: {ack:?}"),
@@ -251,7 +251,7 @@ impl Stream {
     }
 
     /// Answers a command.
-    pub fn answer(&self, id: &str, outcome: Outcome, active: Option<OperationContext>) -> Result<()> {
+    pub(crate) fn answer(&self, id: &str, outcome: Outcome, active: Option<OperationContext>) -> Result<()> {
         let ack = OperationContextCommandAck {
             command_id: id.to_owned(),
             status: outcome.into(),
@@ -263,7 +263,7 @@ impl Stream {
     }
 
     /// Fails if anything comes within [`QUIET`].
-    pub async fn hears_nothing(&mut self) -> Result<()> {
+    pub(crate) async fn hears_nothing(&mut self) -> Result<()> {
         match tokio::time::timeout(QUIET, self.inbox.recv()).await {
             Err(_) => Ok(()),
             Ok(Some(Heard::Message(message))) => bail!("{:?} came", self.as_ack(&message)),
@@ -273,12 +273,12 @@ impl Stream {
     }
 
     /// Says that it sends no more.
-    pub fn finish(&mut self) {
+    pub(crate) fn finish(&mut self) {
         self.outbox = None;
     }
 
     /// How the stream ends, whatever came before.
-    pub async fn end(&mut self) -> Result<Status> {
+    pub(crate) async fn end(&mut self) -> Result<Status> {
         loop {
             if let Heard::End(status) = self.heard().await? {
                 return Ok(status);
@@ -287,7 +287,7 @@ impl Stream {
     }
 
     /// Ends it as an agent does that goes.
-    pub async fn close(mut self) -> Result<()> {
+    pub(crate) async fn close(mut self) -> Result<()> {
         self.finish();
         let end = self.end().await?;
         ensure!(end.code() == Code::Ok, "{end:?}");
@@ -302,7 +302,7 @@ impl Drop for Stream {
 }
 
 /// A frame as agent v0.1.0 makes them: without session, device time and flight.
-pub fn frame(agent_id: &str, seq: u64) -> TelemetryFrame {
+pub(crate) fn frame(agent_id: &str, seq: u64) -> TelemetryFrame {
     let fields = [("Autopilot", "3"), ("BaseMode", "81"), ("CustomMode", "4"), ("SystemStatus", "4")];
     TelemetryFrame {
         agent_id: agent_id.to_owned(),
@@ -317,7 +317,7 @@ pub fn frame(agent_id: &str, seq: u64) -> TelemetryFrame {
 }
 
 /// A frame as it is on the wire.
-pub fn in_shape(shape: Shape, frame: TelemetryFrame) -> Vec<u8> {
+pub(crate) fn in_shape(shape: Shape, frame: TelemetryFrame) -> Vec<u8> {
     match shape {
         Shape::Legacy => frame.encode_to_vec(),
         Shape::Envelope => {
@@ -328,20 +328,20 @@ pub fn in_shape(shape: Shape, frame: TelemetryFrame) -> Vec<u8> {
 }
 
 /// The status of a frame that was taken.
-pub fn ok() -> omnirelay_wire::pb::aeroarc::agent::v1::telemetry_ack::Status {
+pub(crate) fn ok() -> omnirelay_wire::pb::aeroarc::agent::v1::telemetry_ack::Status {
     omnirelay_wire::pb::aeroarc::agent::v1::telemetry_ack::Status::Ok
 }
 
 /// Fails unless a call was refused like this, with these words in its message. Fields have one name in the protos and
 /// another in JSON: either is right.
-pub fn refused<T: std::fmt::Debug>(answer: Result<T, Status>, code: Code, words: &str) -> Result<()> {
+pub(crate) fn refused<T: std::fmt::Debug>(answer: Result<T, Status>, code: Code, words: &str) -> Result<()> {
     match answer {
         Err(status) => ended(&status, code, words),
         Ok(answer) => bail!("it was not refused: {answer:?}"),
     }
 }
 
-pub fn ended(status: &Status, code: Code, words: &str) -> Result<()> {
+pub(crate) fn ended(status: &Status, code: Code, words: &str) -> Result<()> {
     let plain = |text: &str| text.replace('_', "").to_lowercase();
     let said = plain(status.message()).contains(&plain(words));
     ensure!(status.code() == code && said, "not {code:?} `{words}`: {status:?}");

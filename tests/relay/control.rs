@@ -46,7 +46,7 @@ on_both! {
     commands_from_other_hosts_are_refused
 }
 
-pub fn context(flight: &str, intent: &str, version: u32) -> OperationContext {
+pub(crate) fn context(flight: &str, intent: &str, version: u32) -> OperationContext {
     OperationContext { flight_id: flight.to_owned(), intent_id: intent.to_owned(), intent_version: version }
 }
 

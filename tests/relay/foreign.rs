@@ -19,7 +19,7 @@ on_both! {
 }
 
 /// Nothing that was acknowledged is missing, and all was.
-pub fn check(report: &Report, sunk: &Sunk) -> Result<()> {
+pub(crate) fn check(report: &Report, sunk: &Sunk) -> Result<()> {
     let what = format!("{} captured, {} left, {:?}", report.captured, report.left, report.failures);
     let missing = sunk.missing(&report.agent_id, report.acknowledged.iter().copied());
     ensure!(missing.is_empty(), "acknowledged and not in a file: {missing:?}; {what}");

@@ -26,7 +26,7 @@ const NEWER: [&str; 4] = [
 const OLDER: &str = "agent_gateway.proto";
 
 /// An agent that runs; killed when it is dropped.
-pub struct PythonAgent {
+pub(crate) struct PythonAgent {
     child: Child,
     report: PathBuf,
     complaints: PathBuf,
@@ -35,7 +35,7 @@ pub struct PythonAgent {
 
 /// What it said at its end.
 #[derive(Debug, Deserialize)]
-pub struct Report {
+pub(crate) struct Report {
     pub agent_id: String,
     /// How often it registered, and how many streams it opened.
     pub registered: usize,
@@ -103,7 +103,7 @@ fn identity(number: usize) -> (String, String) {
 
 impl PythonAgent {
     /// Starts one; further arguments are those of `agent.py`.
-    pub fn start(
+    pub(crate) fn start(
         shape: Shape,
         number: usize,
         servers: &[String],
@@ -129,18 +129,18 @@ impl PythonAgent {
         Ok(Self { child: command.spawn()?, report, complaints, id })
     }
 
-    pub fn pid(&self) -> u32 {
+    pub(crate) fn pid(&self) -> u32 {
         self.child.id()
     }
 
     /// It captures no more, and ends once all is acknowledged.
-    pub fn land(&self) -> Result<()> {
+    pub(crate) fn land(&self) -> Result<()> {
         let pid = Pid::from_child(&self.child);
         Ok(kill_process(pid, Signal::TERM)?)
     }
 
     /// Waits for its end.
-    pub fn report(mut self) -> Result<Report> {
+    pub(crate) fn report(mut self) -> Result<Report> {
         let status = self.child.wait()?;
         let said = std::fs::read_to_string(&self.complaints)?;
         ensure!(status.success(), "the agent ended with {status}: {said}");

@@ -37,7 +37,7 @@ on_both! {
 
 /// A client of a registry that says what a test wants.
 #[derive(Clone)]
-pub struct Registry(AeroRegistryClient<Channel>);
+pub(crate) struct Registry(AeroRegistryClient<Channel>);
 
 /// What a call is answered once it need not be made again, or for the last time.
 async fn repeated<T, E>(
@@ -68,15 +68,15 @@ async fn fresh<T>(read: impl AsyncFn() -> Result<T>, is_stale: impl Fn(&T) -> bo
 }
 
 impl Registry {
-    pub async fn of(relay: &Relay) -> Result<Self> {
+    pub(crate) async fn of(relay: &Relay) -> Result<Self> {
         Ok(Self(relay.registry().await?))
     }
 
-    pub fn raw(&self) -> AeroRegistryClient<Channel> {
+    pub(crate) fn raw(&self) -> AeroRegistryClient<Channel> {
         self.0.clone()
     }
 
-    pub async fn register_relay(&self, id: &str, address: &str, port: i32) -> Result<(), Status> {
+    pub(crate) async fn register_relay(&self, id: &str, address: &str, port: i32) -> Result<(), Status> {
         let relay = Known {
             relay_id: id.to_owned(),
             address: address.to_owned(),
@@ -87,44 +87,44 @@ impl Registry {
         in_the_end(async || self.raw().register_relay(request.clone()).await).await.map(|_| ())
     }
 
-    pub async fn heartbeat_relay(&self, id: &str) -> Result<(), Status> {
+    pub(crate) async fn heartbeat_relay(&self, id: &str) -> Result<(), Status> {
         // What the caller's clock says is not heard.
         let request = HeartbeatRelayRequest { relay_id: id.to_owned(), timestamp_unix_ms: 1 };
         self.raw().heartbeat_relay(request).await.map(|_| ())
     }
 
-    pub async fn relays(&self) -> Result<Vec<Known>, Status> {
+    pub(crate) async fn relays(&self) -> Result<Vec<Known>, Status> {
         Ok(self.raw().list_relays(ListRelaysRequest::default()).await?.into_inner().relays)
     }
 
-    pub async fn relay(&self, id: &str) -> Result<Option<Known>, Status> {
+    pub(crate) async fn relay(&self, id: &str) -> Result<Option<Known>, Status> {
         Ok(self.relays().await?.into_iter().find(|relay| relay.relay_id == id))
     }
 
-    pub async fn register_agent(&self, id: &str, relay: &str) -> Result<(), Status> {
+    pub(crate) async fn register_agent(&self, id: &str, relay: &str) -> Result<(), Status> {
         let agent = Some(Listed { agent_id: id.to_owned(), ..Listed::default() });
         let request = RegisterAgentRequest { agent, relay_id: relay.to_owned() };
         in_the_end(async || self.raw().register_agent(request.clone()).await).await.map(|_| ())
     }
 
-    pub async fn heartbeat_agent(&self, id: &str, relay: &str) -> Result<(), Status> {
+    pub(crate) async fn heartbeat_agent(&self, id: &str, relay: &str) -> Result<(), Status> {
         let (agent_id, relay_id) = (id.to_owned(), relay.to_owned());
         let request = HeartbeatAgentRequest { agent_id, timestamp_unix_ms: 1, relay_id };
         self.raw().heartbeat_agent(request).await.map(|_| ())
     }
 
-    pub async fn agents(&self) -> Result<Vec<Listed>, Status> {
+    pub(crate) async fn agents(&self) -> Result<Vec<Listed>, Status> {
         Ok(self.raw().list_agents(ListAgentsRequest::default()).await?.into_inner().agents)
     }
 
-    pub async fn placement(&self, id: &str) -> Result<AgentPlacement, Status> {
+    pub(crate) async fn placement(&self, id: &str) -> Result<AgentPlacement, Status> {
         let request = GetAgentPlacementRequest { agent_id: id.to_owned(), ..Default::default() };
         let answer = self.raw().get_agent_placement(request).await?.into_inner();
         answer.placement.ok_or_else(|| Status::unknown("no placement"))
     }
 
     /// Which relay holds an agent, if one does.
-    pub async fn holder(&self, id: &str) -> Result<Option<String>, Status> {
+    pub(crate) async fn holder(&self, id: &str) -> Result<Option<String>, Status> {
         match self.placement(id).await {
             Ok(placement) => Ok(Some(placement.relay_id)),
             Err(status) if status.code() == Code::NotFound => Ok(None),

@@ -41,7 +41,7 @@ fn arguments(settings: &[&str]) -> Vec<String> {
 }
 
 /// A daemon with an authority, and `relay.tls.source=mesh`.
-pub fn mesh(settings: &[&str]) -> Result<Secured> {
+pub(crate) fn mesh(settings: &[&str]) -> Result<Secured> {
     let arguments = arguments(&[&["relay.tls.source=mesh"], settings].concat());
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     Secured::start("a", "127.0.0.1:0", &arguments)
@@ -78,12 +78,12 @@ async fn reach(address: &str, ca: &Path, shows: Option<&Path>) -> Result<Channel
 }
 
 /// The one of a mesh.
-pub async fn reach_mesh(mesh: &Secured, who: Option<&str>) -> Result<Channel> {
+pub(crate) async fn reach_mesh(mesh: &Secured, who: Option<&str>) -> Result<Channel> {
     let (bundle, shown) = (mesh.path("admin").join("bundle.pem"), who.map(|who| mesh.path(who)));
     reach(&relay_of(&mesh.place)?, &bundle, shown.as_deref()).await
 }
 
-pub fn issue(mesh: &Secured, line: &str) -> Result<()> {
+pub(crate) fn issue(mesh: &Secured, line: &str) -> Result<()> {
     let issued = mesh.by("admin", &format!("cert issue {line}"))?;
     ensure!(issued.code == Some(0), "{}", issued.complaint);
     Ok(())

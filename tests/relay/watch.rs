@@ -18,15 +18,15 @@ on_both! {
     a_watch_tells_what_it_was_asked_for
 }
 
-pub struct Watching(Streaming<EncodedMessage<WatchEvent>>);
+pub(crate) struct Watching(Streaming<EncodedMessage<WatchEvent>>);
 
 impl Watching {
-    pub async fn begin(registry: &Registry, request: WatchRequest) -> Result<Self> {
+    pub(crate) async fn begin(registry: &Registry, request: WatchRequest) -> Result<Self> {
         Ok(Self(registry.raw().watch(request).await?.into_inner()))
     }
 
     /// The next event that says something, as its type, its object in short, and its cursor.
-    pub async fn next(&mut self) -> Result<(Type, String, String)> {
+    pub(crate) async fn next(&mut self) -> Result<(Type, String, String)> {
         loop {
             let event = tokio::time::timeout(PATIENCE, self.0.message()).await.context("no event")??;
             let event = event.context("the watch ended")?.into_message();

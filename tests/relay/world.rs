@@ -25,13 +25,13 @@ const CONNECT_LIMIT: Duration = Duration::from_secs(5);
 
 /// What the daemons of a scenario keep their records in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Backing {
+pub(crate) enum Backing {
     Embedded,
     Redis,
 }
 
 /// A daemon with both services.
-pub struct Relay {
+pub(crate) struct Relay {
     /// Of the node, and of the relay.
     pub id: String,
     pub place: Place,
@@ -43,7 +43,7 @@ pub struct Relay {
 }
 
 /// What a relay is to be started with.
-pub struct Plan {
+pub(crate) struct Plan {
     id: String,
     arguments: Vec<String>,
     environment: Vec<(String, String)>,
@@ -51,7 +51,7 @@ pub struct Plan {
 }
 
 /// Times to live in which a test can see things end, and relays and agents that are heard of often enough for them.
-pub const BRISK: &[&str] = &[
+pub(crate) const BRISK: &[&str] = &[
     "registry.relayTtl=3s",
     "registry.agentTtl=3s",
     "relay.registry.heartbeatInterval=500ms",
@@ -83,7 +83,7 @@ macro_rules! on_both {
 
 impl Plan {
     /// A relay of this name with [`BRISK`] settings.
-    pub fn new(id: &str) -> Self {
+    pub(crate) fn new(id: &str) -> Self {
         let plan = Self {
             id: id.to_owned(),
             arguments: Vec::new(),
@@ -94,31 +94,31 @@ impl Plan {
     }
 
     /// With these settings as well; of two for one key the later counts.
-    pub fn set(mut self, settings: &[&str]) -> Self {
+    pub(crate) fn set(mut self, settings: &[&str]) -> Self {
         for setting in settings {
             self.arguments.extend(["--set".to_owned(), (*setting).to_owned()]);
         }
         self
     }
 
-    pub fn environment(mut self, name: &str, value: &str) -> Self {
+    pub(crate) fn environment(mut self, name: &str, value: &str) -> Self {
         self.environment.push((name.to_owned(), value.to_owned()));
         self
     }
 
     /// Publishes to a Redis.
-    pub fn publishes_to(self, address: &str) -> Self {
+    pub(crate) fn publishes_to(self, address: &str) -> Self {
         self.environment("REDIS_ADDR", address)
     }
 
     /// Is told of files that are too large by errors.
-    pub fn outlives_size_limit(mut self) -> Self {
+    pub(crate) fn outlives_size_limit(mut self) -> Self {
         self.outlives_size_limit = true;
         self
     }
 
     /// Starts it on a store of its own.
-    pub fn start(self, backing: Backing) -> Result<Relay> {
+    pub(crate) fn start(self, backing: Backing) -> Result<Relay> {
         let server = match backing {
             Backing::Embedded => None,
             // Kept through a restart, as the file of the embedded store is.
@@ -131,7 +131,7 @@ impl Plan {
     }
 
     /// Starts it on a store that is given.
-    pub fn start_on(self, url: &str) -> Result<Relay> {
+    pub(crate) fn start_on(self, url: &str) -> Result<Relay> {
         let mut arguments = vec!["--node-id", &self.id, "--store", url];
         arguments.extend(["--service", "relay", "--service", "registry"]);
         let named = self.environment.iter().any(|(name, _)| name == "RELAY_ID");
@@ -169,72 +169,72 @@ impl Plan {
 
 impl Relay {
     /// A relay of that name on a store of its own, as [`Plan::new`] has it.
-    pub fn start(backing: Backing, id: &str) -> Result<Self> {
+    pub(crate) fn start(backing: Backing, id: &str) -> Result<Self> {
         Plan::new(id).start(backing)
     }
 
-    pub fn up(&mut self) -> Result<()> {
+    pub(crate) fn up(&mut self) -> Result<()> {
         self.daemon = Some(self.place.start()?);
         Ok(())
     }
 
     /// `kill -9`
-    pub fn kill(&mut self) -> Result<()> {
+    pub(crate) fn kill(&mut self) -> Result<()> {
         self.daemon.take().context("it does not run")?.kill()
     }
 
     /// Ends it as an operator does.
-    pub fn stop(&mut self) -> Result<()> {
+    pub(crate) fn stop(&mut self) -> Result<()> {
         self.begin_to_stop()?;
         self.has_stopped()
     }
 
-    pub fn begin_to_stop(&self) -> Result<()> {
+    pub(crate) fn begin_to_stop(&self) -> Result<()> {
         self.daemon()?.signal("TERM")
     }
 
     /// Waits until it has ended well.
-    pub fn has_stopped(&mut self) -> Result<()> {
+    pub(crate) fn has_stopped(&mut self) -> Result<()> {
         let ended = self.daemon.take().context("it does not run")?.wait()?;
         ensure!(ended.success(), "{ended} {}", self.place.log());
         Ok(())
     }
 
-    pub fn restart(&mut self) -> Result<()> {
+    pub(crate) fn restart(&mut self) -> Result<()> {
         self.kill()?;
         self.up()
     }
 
     /// What its daemon has logged.
-    pub fn log(&self) -> String {
+    pub(crate) fn log(&self) -> String {
         self.place.log()
     }
 
-    pub fn daemon(&self) -> Result<&Daemon> {
+    pub(crate) fn daemon(&self) -> Result<&Daemon> {
         self.daemon.as_ref().context("it does not run")
     }
 
-    pub fn server(&mut self) -> Result<&mut RedisServer> {
+    pub(crate) fn server(&mut self) -> Result<&mut RedisServer> {
         self.server.as_mut().context("the store is no server")
     }
 
     /// `127.0.0.1:PORT`, where agents connect.
-    pub fn address(&self) -> String {
+    pub(crate) fn address(&self) -> String {
         format!("127.0.0.1:{}", self.port)
     }
 
     /// With scheme.
-    pub fn url(&self) -> String {
+    pub(crate) fn url(&self) -> String {
         format!("http://{}", self.address())
     }
 
     /// With scheme and path, of its metrics and health.
-    pub fn http(&self, path: &str) -> String {
+    pub(crate) fn http(&self, path: &str) -> String {
         format!("http://127.0.0.1:{}{path}", self.http_port)
     }
 
     /// What a path of its metrics and health answers: status, content type, body.
-    pub async fn read(&self, path: &str) -> Result<(u16, String, String)> {
+    pub(crate) async fn read(&self, path: &str) -> Result<(u16, String, String)> {
         let response = reqwest::Client::builder()
             .tls_backend_preconfigured(nobody())
             .build()?
@@ -247,7 +247,7 @@ impl Relay {
     }
 
     /// The value of a metric that has these labels.
-    pub async fn metric(&self, name: &str, labels: &[&str]) -> Result<f64> {
+    pub(crate) async fn metric(&self, name: &str, labels: &[&str]) -> Result<f64> {
         let (_, _, text) = self.read("/metrics").await?;
         let mut lines = text.lines().filter(|line| {
             let behind = line.strip_prefix(name);
@@ -258,51 +258,51 @@ impl Relay {
         Ok(line.rsplit(' ').next().context("no value")?.parse()?)
     }
 
-    pub async fn channel(&self) -> Result<Channel> {
+    pub(crate) async fn channel(&self) -> Result<Channel> {
         channel(&self.url()).await
     }
 
-    pub async fn control(&self) -> Result<RelayControlClient<Channel>> {
+    pub(crate) async fn control(&self) -> Result<RelayControlClient<Channel>> {
         Ok(RelayControlClient::new(self.channel().await?))
     }
 
-    pub async fn registry(&self) -> Result<AeroRegistryClient<Channel>> {
+    pub(crate) async fn registry(&self) -> Result<AeroRegistryClient<Channel>> {
         Ok(AeroRegistryClient::new(self.channel().await?))
     }
 
     /// What it says of the drones it has.
-    pub async fn drones(&self) -> Result<Vec<DroneStatus>> {
+    pub(crate) async fn drones(&self) -> Result<Vec<DroneStatus>> {
         let answer = self.control().await?.list_active_drones(ListActiveDronesRequest::default()).await?;
         Ok(answer.into_inner().drones)
     }
 
     /// What it says of one drone.
-    pub async fn drone(&self, id: &str) -> Result<DroneStatus> {
+    pub(crate) async fn drone(&self, id: &str) -> Result<DroneStatus> {
         let request = GetDroneStatusRequest { drone_id: id.to_owned() };
         let answer = self.control().await?.get_drone_status(request).await?;
         answer.into_inner().drone.context("no drone")
     }
 
     /// Where its file sink writes unless it is told.
-    pub fn telemetry_dir(&self) -> PathBuf {
+    pub(crate) fn telemetry_dir(&self) -> PathBuf {
         self.place.data_dir().join("telemetry")
     }
 
     /// What is in the files of its sink.
-    pub fn sunk(&self) -> Result<Sunk> {
+    pub(crate) fn sunk(&self) -> Result<Sunk> {
         Sunk::read(&self.telemetry_dir())
     }
 }
 
 /// A connection to a port that speaks gRPC.
-pub async fn channel(url: &str) -> Result<Channel> {
+pub(crate) async fn channel(url: &str) -> Result<Channel> {
     let endpoint = Endpoint::from_shared(url.to_owned())?.connect_timeout(CONNECT_LIMIT);
     endpoint.connect().await.with_context(|| format!("cannot reach {url}"))
 }
 
 /// What files of JSON Lines hold.
 #[derive(Debug, Default)]
-pub struct Sunk {
+pub(crate) struct Sunk {
     /// Whole lines in the order of the files' names and within them.
     pub lines: Vec<Value>,
     /// How many files end within a line.
@@ -313,7 +313,7 @@ pub struct Sunk {
 impl Sunk {
     /// # Errors
     /// A line that is no JSON, unless it is the last of its file and has no end.
-    pub fn read(directory: &Path) -> Result<Self> {
+    pub(crate) fn read(directory: &Path) -> Result<Self> {
         let mut sunk = Self::default();
         let entries = match std::fs::read_dir(directory) {
             Ok(entries) => entries,
@@ -340,27 +340,27 @@ impl Sunk {
         Ok(())
     }
 
-    pub fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.lines.len()
     }
 
     /// How often the frame of an agent is there.
-    pub fn count(&self, agent: &str, seq: u64) -> usize {
+    pub(crate) fn count(&self, agent: &str, seq: u64) -> usize {
         self.counts.get(&(agent.to_owned(), seq)).copied().unwrap_or_default()
     }
 
     /// The frames of an agent in their order.
-    pub fn of(&self, agent: &str) -> Result<Vec<u64>> {
+    pub(crate) fn of(&self, agent: &str) -> Result<Vec<u64>> {
         let own = self.lines.iter().filter(|line| line["agent_id"] == agent);
         own.map(|line| Ok(key(line)?.1)).collect()
     }
 
     /// Those of these frames that are not there.
-    pub fn missing(&self, agent: &str, seqs: impl IntoIterator<Item = u64>) -> Vec<u64> {
+    pub(crate) fn missing(&self, agent: &str, seqs: impl IntoIterator<Item = u64>) -> Vec<u64> {
         seqs.into_iter().filter(|seq| self.count(agent, *seq) == 0).collect()
     }
 
-    pub fn append(&mut self, other: Self) {
+    pub(crate) fn append(&mut self, other: Self) {
         self.torn += other.torn;
         self.lines.extend(other.lines);
         for (key, count) in other.counts {
@@ -375,7 +375,7 @@ fn key(line: &Value) -> Result<(String, u64)> {
 }
 
 /// The frame that a line of a sink was made of.
-pub fn raw_frame(line: &Value) -> Result<TelemetryFrame> {
+pub(crate) fn raw_frame(line: &Value) -> Result<TelemetryFrame> {
     let raw = line["raw"].as_str().with_context(|| format!("no raw: {line}"))?;
     Ok(TelemetryFrame::decode(base64::engine::general_purpose::STANDARD.decode(raw)?.as_slice())?)
 }

@@ -9,7 +9,7 @@ use omnirelay_pki::jwt::keys::KeySet;
 use omnirelay_pki::jwt::{Jwt, TokenAlgorithm};
 use omnirelay_pki::key::PrivateKey;
 use omnirelay_pki::public_key::PublicKey;
-use omnirelay_pki::request::Request;
+use omnirelay_pki::request::CertificateRequest;
 use omnirelay_pki::verifying::check_root;
 use omnirelay_settings::load;
 use omnirelay_store::redis::url::RedisUrl;
@@ -71,7 +71,7 @@ fn certificate(
 const INPUTS: [(&str, &[u8], Judge); 13] = [
     ("a certificate", LEAF, |bytes| certificate(bytes, |der| said(Certificate::read(der)))),
     ("a root", ROOT, |bytes| certificate(bytes, |der| said(check_root(der)))),
-    ("a request", CSR, |bytes| said(Request::from_pem(&text_of(bytes)))),
+    ("a request", CSR, |bytes| said(CertificateRequest::from_pem(&text_of(bytes)))),
     ("a key", KEY, |bytes| {
         let found = said(pem_file::private_key(bytes).map(drop));
         if found.is_empty() { said(PrivateKey::from_pem(&text_of(bytes)).map(drop)) } else { found }

@@ -35,7 +35,7 @@ const CALLERS: [&str; 4] = ["omnirelay_node", "omnirelay_cli", "omnirelay_regist
 fn impure(file: &File) -> Vec<Finding> {
     let tokens = code(file);
     let mut found = Vec::new();
-    for token in &tokens {
+    for token in &*tokens {
         if token.is_word("async") || token.is_word("await") {
             found.push(file.finding(token.line, format!("`{}`: core does not wait", token.text)));
         }

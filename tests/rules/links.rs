@@ -75,7 +75,7 @@ fn join(from: &str, to: &str) -> Option<String> {
 }
 
 /// The links between these documents that lead to none of these files, or to no heading there.
-pub fn dead_links(files: &[File]) -> Vec<Finding> {
+pub(crate) fn dead_links(files: &[File]) -> Vec<Finding> {
     let known: BTreeMap<&str, &str> =
         files.iter().map(|file| (file.path.as_str(), file.text.as_str())).collect();
     let mut found = Vec::new();

@@ -4,6 +4,7 @@
 //! run on this repository, and on small planted files that it must and must not find fault with.
 
 mod broken_inputs;
+mod comments;
 mod commits;
 mod composition;
 mod core;

@@ -45,7 +45,7 @@ const READ: [&str; 6] = [
 ];
 
 /// Whether a file makes answers, or what they are made of.
-pub fn is_service(path: &str) -> bool {
+pub(crate) fn is_service(path: &str) -> bool {
     let Some(inner) = path.strip_prefix(CAPABILITIES) else {
         return READ.iter().any(|room| path.starts_with(room));
     };
@@ -58,7 +58,7 @@ const AUDIT: &str = "crates/registry/src/audit_record.rs";
 const AUDIT_MODULE: &str = "omnirelay_registry::audit_record";
 
 /// The kinds that `file` declares with `RecordKind::of("...")`, and on which lines.
-pub fn kinds_declared(file: &File) -> Vec<(usize, String)> {
+pub(crate) fn kinds_declared(file: &File) -> Vec<(usize, String)> {
     let tokens = code(file);
     let declarations =
         (0..tokens.len()).filter(|at| starts_with(&tokens[*at..], &["RecordKind", "::", "of", "("]));

@@ -7,13 +7,13 @@ use crate::tokens::{Token, TokenKind};
 
 /// A path that the code names, with its imports resolved: `std::time::Instant::now`.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Named {
+pub(crate) struct Named {
     pub path: String,
     pub line: usize,
 }
 
 /// Every path the code of `file` names, in imports and elsewhere, from the crate's root.
-pub fn paths(file: &File, tokens: &[Token]) -> Vec<Named> {
+pub(crate) fn paths(file: &File, tokens: &[Token]) -> Vec<Named> {
     let mut reader = PathReader { tokens, named: Vec::new(), imports: BTreeMap::new() };
     let mut at = 0;
     while at < tokens.len() {
@@ -38,7 +38,11 @@ fn is_path_start(tokens: &[Token], at: usize) -> bool {
     let goes_on = before(1).is_some_and(|one| one.is_symbol("::"))
         && before(2)
             .is_some_and(|one| one.kind == TokenKind::Word && one.text != "use" || one.is_symbol(">"));
-    is_name && !is_method && !goes_on
+    // `pub(crate)` says who may see, and names nothing.
+    let is_visibility = before(1).is_some_and(|one| one.is_symbol("("))
+        && before(2).is_some_and(|one| one.is_word("pub"))
+        && tokens.get(at + 1).is_some_and(|one| one.is_symbol(")"));
+    is_name && !is_method && !goes_on && !is_visibility
 }
 
 struct PathReader<'a> {
@@ -152,7 +156,7 @@ fn from_root(path: &str, module: &str) -> String {
 }
 
 /// Whether naming `path` names `target` or something in it.
-pub fn reaches(path: &str, target: &str) -> bool {
+pub(crate) fn reaches(path: &str, target: &str) -> bool {
     let inside = path.strip_prefix(target).is_some_and(|rest| rest.is_empty() || rest.starts_with("::"));
     let by_glob = path.strip_suffix('*').is_some_and(|stem| !stem.is_empty() && target.starts_with(stem));
     inside || by_glob
@@ -187,6 +191,8 @@ mod tests {
             ("method", "x.tokio();", vec!["x"]),
             ("range", "x..tokio::y;", vec!["tokio::y"]),
         ];
+        let visible = named("crates/decisions/src/lease/tenure.rs", "pub(crate) fn f(self) -> g::H;");
+        assert!(!visible.iter().any(|path| path == "omnirelay_decisions"), "{visible:?}");
         for (what, source, expected) in cases {
             let found = named("crates/decisions/src/lease/tenure.rs", source);
             for path in expected {

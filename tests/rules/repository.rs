@@ -2,11 +2,13 @@
 
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 use anyhow::{Context, Result};
 
 /// A text file.
-pub struct File {
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub(crate) struct File {
     /// Relative to the root of the repository, with `/`.
     pub path: String,
     pub text: String,
@@ -14,7 +16,7 @@ pub struct File {
 
 /// A place where a rule does not hold.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Finding {
+pub(crate) struct Finding {
     pub path: String,
     /// From 1; 0 stands for the whole file.
     pub line: usize,
@@ -24,17 +26,17 @@ pub struct Finding {
 
 impl File {
     /// A file that exists only in a test.
-    pub fn planted(path: &str, text: &str) -> Self {
+    pub(crate) fn planted(path: &str, text: &str) -> Self {
         Self { path: path.to_owned(), text: text.to_owned() }
     }
 
     /// A finding at `line` of this file.
-    pub fn finding(&self, line: usize, what: impl Into<String>) -> Finding {
+    pub(crate) fn finding(&self, line: usize, what: impl Into<String>) -> Finding {
         Finding { path: self.path.clone(), line, what: what.into() }
     }
 
     /// Whether the file stands below `folder`, which ends with `/`.
-    pub fn is_below(&self, folder: &str) -> bool {
+    pub(crate) fn is_below(&self, folder: &str) -> bool {
         self.path.starts_with(folder)
     }
 }
@@ -46,12 +48,21 @@ impl fmt::Display for Finding {
 }
 
 /// Where the repository is.
-pub fn root() -> PathBuf {
+pub(crate) fn root() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// Every text file of the repository, in the order of their paths; what is built is left out.
-pub fn files() -> Result<Vec<File>> {
+/// Every text file of the repository, in the order of their paths; what is built is left out. They are read once.
+pub(crate) fn files() -> Result<Vec<File>> {
+    static READ: OnceLock<Vec<File>> = OnceLock::new();
+    if let Some(files) = READ.get() {
+        return Ok(files.clone());
+    }
+    let files = read_files()?;
+    Ok(READ.get_or_init(|| files).clone())
+}
+
+fn read_files() -> Result<Vec<File>> {
     let root = root();
     let mut found = Vec::new();
     let mut folders = vec![root.clone()];
@@ -75,21 +86,21 @@ pub fn files() -> Result<Vec<File>> {
 }
 
 /// The Rust files below `folder`, which must hold some: a check of nothing proves nothing.
-pub fn rust_files(folder: &str) -> Result<Vec<File>> {
+pub(crate) fn rust_files(folder: &str) -> Result<Vec<File>> {
     let found = some_rust_files(folder)?;
     anyhow::ensure!(!found.is_empty(), "no Rust file below {folder}: was it moved?");
     Ok(found)
 }
 
 /// The Rust files of the program itself: the daemon, the command line, and the crates they stand on.
-pub fn program() -> Result<Vec<File>> {
+pub(crate) fn program() -> Result<Vec<File>> {
     let mut found = rust_files("src/")?;
     found.extend(rust_files("crates/")?);
     Ok(found)
 }
 
 /// The Rust files below `folder`, if any.
-pub fn some_rust_files(folder: &str) -> Result<Vec<File>> {
+pub(crate) fn some_rust_files(folder: &str) -> Result<Vec<File>> {
     Ok(files()?.into_iter().filter(|file| file.is_below(folder) && file.path.ends_with(".rs")).collect())
 }
 
@@ -106,13 +117,13 @@ fn relative(root: &Path, path: &Path) -> String {
 }
 
 /// Fails with all findings, one a line.
-pub fn refuse(findings: &[Finding]) {
+pub(crate) fn refuse(findings: &[Finding]) {
     let lines: Vec<String> = findings.iter().map(ToString::to_string).collect();
     assert!(lines.is_empty(), "the rule does not hold here:\n{}", lines.join("\n"));
 }
 
 /// Runs a check on planted files, one at a time: `(what, path, text, findings expected)`.
-pub fn expect_findings(check: impl Fn(&File) -> Vec<Finding>, cases: &[(&str, &str, &str, usize)]) {
+pub(crate) fn expect_findings(check: impl Fn(&File) -> Vec<Finding>, cases: &[(&str, &str, &str, usize)]) {
     for (what, path, text, expected) in cases {
         let found = check(&File::planted(path, text));
         assert_eq!(found.len(), *expected, "{what}: {found:?}");

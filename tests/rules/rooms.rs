@@ -11,7 +11,7 @@ use crate::repository::{File, Finding, files, refuse};
 const DAEMON: &str = "src/daemon/";
 const CRATES: &str = "crates/";
 /// Where capabilities are.
-pub const CAPABILITIES: &str = "crates/capabilities/";
+pub(crate) const CAPABILITIES: &str = "crates/capabilities/";
 /// The crates that are no rooms of the daemon: what others link as well.
 const LIBRARIES: [&str; 9] =
     ["codegen", "core", "decisions", "dial", "membership", "pki", "sdk", "store", "transport"];

@@ -1,9 +1,12 @@
 //! Rust source as tokens, so that a rule reads code and not prose.
 
+use std::collections::HashMap;
+use std::sync::{Arc, LazyLock, Mutex};
+
 use crate::repository::File;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum TokenKind {
+pub(crate) enum TokenKind {
     /// An identifier, a keyword or a number.
     Word,
     /// A string literal, without its quotes and with its escapes as written.
@@ -13,7 +16,7 @@ pub enum TokenKind {
 }
 
 #[derive(Clone, Debug)]
-pub struct Token {
+pub(crate) struct Token {
     pub kind: TokenKind,
     pub text: String,
     /// From 1.
@@ -21,17 +24,27 @@ pub struct Token {
 }
 
 impl Token {
-    pub fn is_word(&self, word: &str) -> bool {
+    pub(crate) fn is_word(&self, word: &str) -> bool {
         self.kind == TokenKind::Word && self.text == word
     }
 
-    pub fn is_symbol(&self, symbol: &str) -> bool {
+    pub(crate) fn is_symbol(&self, symbol: &str) -> bool {
         self.kind == TokenKind::Symbol && self.text == symbol
     }
 }
 
-/// The code of `file` without its comments and without its tests.
-pub fn code(file: &File) -> Vec<Token> {
+/// The code of `file` without its comments and without its tests. Each text is read into tokens once, whichever rules ask.
+pub(crate) fn code(file: &File) -> Arc<[Token]> {
+    static READ: LazyLock<Mutex<HashMap<File, Arc<[Token]>>>> = LazyLock::new(Mutex::default);
+    if let Some(code) = READ.lock().unwrap().get(file) {
+        return code.clone();
+    }
+    let code: Arc<[Token]> = read_code(file).into();
+    READ.lock().unwrap().insert(file.clone(), code.clone());
+    code
+}
+
+fn read_code(file: &File) -> Vec<Token> {
     let is_tests = file.path.ends_with("/tests.rs")
         || file.path.ends_with("_test.rs")
         || file.path.contains("_test/")
@@ -43,7 +56,7 @@ pub fn code(file: &File) -> Vec<Token> {
 }
 
 /// The tokens of `source`; comments are dropped.
-pub fn tokens(source: &str) -> Vec<Token> {
+pub(crate) fn tokens(source: &str) -> Vec<Token> {
     let mut scanner = Scanner { rest: source, line: 1, tokens: Vec::new() };
     while !scanner.rest.is_empty() {
         scanner.step();
@@ -206,7 +219,7 @@ fn is_test_attribute(tokens: &[Token]) -> bool {
 }
 
 /// Whether the tokens begin with these texts; a string literal is never one of them.
-pub fn starts_with(tokens: &[Token], texts: &[&str]) -> bool {
+pub(crate) fn starts_with(tokens: &[Token], texts: &[&str]) -> bool {
     tokens.len() >= texts.len()
         && tokens.iter().zip(texts).all(|(token, text)| token.kind != TokenKind::Text && token.text == *text)
 }
@@ -296,7 +309,7 @@ mod tests {
     fn tests_are_no_code() {
         let source = "a; #[cfg(test)] #[allow(x)] mod t { b; fn f() { c } } d; #[cfg(test)] use e; g";
         let file = File::planted("src/x.rs", source);
-        let words: Vec<String> = code(&file).into_iter().map(|token| token.text).collect();
+        let words: Vec<String> = code(&file).iter().map(|token| token.text.clone()).collect();
         assert_eq!(words, ["a", ";", "d", ";", "g"]);
         assert!(code(&File::planted("src/x/tests.rs", "a")).is_empty(), "a file of tests");
         assert!(code(&File::planted("src/x.rs", "#![cfg(test)] a")).is_empty(), "a module of tests");

@@ -11,14 +11,14 @@ use omnirelay_store::{Commit, EmbeddedStore, Epoch, ManualClock, MemoryStore, Op
 use tempfile::TempDir;
 
 /// Passes calls on to a store; those that name no epoch are made in the one it had at first.
-pub struct InEpoch {
+pub(crate) struct InEpoch {
     store: Arc<dyn Store>,
     epoch: Epoch,
 }
 
 /// One fresh store, and a way to move its time.
 #[async_trait]
-pub trait Harness: Send + Sync {
+pub(crate) trait Harness: Send + Sync {
     fn store(&self) -> Arc<dyn Store>;
 
     /// Moves store time forward by `by`, or by a little more where it cannot be moved.
@@ -33,21 +33,21 @@ pub trait Harness: Send + Sync {
 }
 
 /// When the clocks of the tests begin.
-pub const BEGIN: Millis = Millis(1_700_000_000_000);
+pub(crate) const BEGIN: Millis = Millis(1_700_000_000_000);
 
-pub struct Memory {
+pub(crate) struct Memory {
     clock: ManualClock,
     store: Arc<MemoryStore>,
 }
 
-pub struct Embedded {
+pub(crate) struct Embedded {
     clock: ManualClock,
     store: Option<Arc<EmbeddedStore>>,
     dir: TempDir,
 }
 
 impl Memory {
-    pub async fn fresh() -> Box<dyn Harness> {
+    pub(crate) async fn fresh() -> Box<dyn Harness> {
         let clock = ManualClock::at(BEGIN);
         Box::new(Self { store: Arc::new(MemoryStore::new(clock.clone())), clock })
     }
@@ -73,7 +73,7 @@ impl Harness for Memory {
 }
 
 impl Embedded {
-    pub async fn fresh() -> Box<dyn Harness> {
+    pub(crate) async fn fresh() -> Box<dyn Harness> {
         let (clock, dir) = (ManualClock::at(BEGIN), tempfile::tempdir().unwrap());
         let mut harness = Self { clock, store: None, dir };
         harness.open();
@@ -113,17 +113,17 @@ impl Harness for Embedded {
 }
 
 /// The time of a store.
-pub async fn now(store: &dyn Store) -> Millis {
+pub(crate) async fn now(store: &dyn Store) -> Millis {
     store.pulse(Pulse::default()).await.expect("a beat").now
 }
 
 /// The epoch that a store is in.
-pub async fn epoch(store: &dyn Store) -> Epoch {
+pub(crate) async fn epoch(store: &dyn Store) -> Epoch {
     store.pulse(Pulse::default()).await.expect("a beat").epoch
 }
 
 impl InEpoch {
-    pub async fn of(store: Arc<dyn Store>) -> Scripted<Self> {
+    pub(crate) async fn of(store: Arc<dyn Store>) -> Scripted<Self> {
         Scripted(Self { epoch: epoch(store.as_ref()).await, store })
     }
 }

@@ -26,7 +26,7 @@ const USER: &str = "omnirelay";
 const PASSWORD: &str = "PASSWORD";
 
 /// A store of its own on servers that are shared.
-pub struct Redis {
+pub(crate) struct Redis {
     servers: &'static Servers,
     prefix: String,
     store: Option<Arc<RedisStore>>,
@@ -125,29 +125,29 @@ impl Servers {
 }
 
 impl Redis {
-    pub async fn standalone() -> Box<dyn Harness> {
+    pub(crate) async fn standalone() -> Box<dyn Harness> {
         Box::new(Self::standalone_mesh())
     }
 
     /// Keys of their own on the standalone server.
-    pub fn standalone_mesh() -> Self {
+    pub(crate) fn standalone_mesh() -> Self {
         let start = || Shared::start(|| Ok(Servers::Standalone(RedisServer::start(&[])?)));
         Self::on(&STANDALONE.get_or_init(start).servers)
     }
 
     /// Another store on the same keys, with a connection of its own.
-    pub fn another(&self) -> Arc<dyn Store> {
+    pub(crate) fn another(&self) -> Arc<dyn Store> {
         self.connect()
     }
 
     /// A master with a replica and three Sentinels.
-    pub async fn sentinel() -> Box<dyn Harness> {
+    pub(crate) async fn sentinel() -> Box<dyn Harness> {
         let start = || Shared::start(|| Ok(Servers::Sentinel(Sentinels::start(1)?)));
         Box::new(Self::on(&SENTINEL.get_or_init(start).servers))
     }
 
     /// Three masters; the rules' keys are on all of them.
-    pub async fn cluster() -> Box<dyn Harness> {
+    pub(crate) async fn cluster() -> Box<dyn Harness> {
         let start = || Shared::start(|| Ok(Servers::Cluster(Cluster::start()?)));
         Box::new(Self::on(&CLUSTER.get_or_init(start).servers))
     }

@@ -33,12 +33,12 @@ use tonic::{Request, Response, Status, Streaming};
 const THING_NOT_FOUND: Reason = Reason { name: "THING_NOT_FOUND", code: Code::NotFound, means: "", next: "" };
 const COUNTER_GONE: Reason = Reason { name: "COUNTER_GONE", code: Code::Unavailable, means: "", next: "" };
 
-pub static FIXTURE: ServiceDefinition =
+pub(crate) static FIXTURE: ServiceDefinition =
     ServiceDefinition { descriptors: omnirelay_fixture::DESCRIPTORS, methods: omnirelay_fixture::METHODS };
 
 /// The operations. What they do is chosen by the request, so that every test can share them.
 #[derive(Clone, Default)]
-pub struct Operations {
+pub(crate) struct Operations {
     /// Streams that are open now.
     pub streams: Arc<AtomicUsize>,
     /// Messages that streams were asked for.
@@ -271,7 +271,7 @@ impl FixtureService for Operations {
 }
 
 /// A daemon that serves the fixture (and nothing else) on a port of its own.
-pub struct Served {
+pub(crate) struct Served {
     pub address: SocketAddr,
     pub surface: Surface,
     pub operations: Operations,
@@ -281,22 +281,22 @@ pub struct Served {
 }
 
 impl Served {
-    pub async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         Self::start_with(|builder| builder, ListenerLimits::default()).await
     }
 
-    pub async fn start_as(authenticator: impl Authenticator) -> Self {
+    pub(crate) async fn start_as(authenticator: impl Authenticator) -> Self {
         Self::start_with(|builder| builder.authenticator(authenticator), ListenerLimits::default()).await
     }
 
-    pub async fn start_with(
+    pub(crate) async fn start_with(
         configure: impl FnOnce(SurfaceBuilder) -> SurfaceBuilder,
         limits: ListenerLimits,
     ) -> Self {
         Self::start_under(None, configure, limits).await
     }
 
-    pub async fn start_under(
+    pub(crate) async fn start_under(
         tls: Option<Arc<ListenerTls>>,
         configure: impl FnOnce(SurfaceBuilder) -> SurfaceBuilder,
         limits: ListenerLimits,
@@ -317,45 +317,45 @@ impl Served {
         Self { address, surface, operations, http, stop: Some(stop), running }
     }
 
-    pub fn url(&self, path: &str) -> String {
+    pub(crate) fn url(&self, path: &str) -> String {
         format!("http://{}{path}", self.address)
     }
 
-    pub async fn get(&self, path: &str) -> reqwest::Response {
+    pub(crate) async fn get(&self, path: &str) -> reqwest::Response {
         self.http.get(self.url(path)).send().await.unwrap()
     }
 
-    pub async fn post(&self, path: &str, json: impl Into<reqwest::Body>) -> reqwest::Response {
+    pub(crate) async fn post(&self, path: &str, json: impl Into<reqwest::Body>) -> reqwest::Response {
         let request = self.http.post(self.url(path)).header("content-type", "application/json");
         request.body(json).send().await.unwrap()
     }
 
-    pub async fn channel(&self) -> tonic::transport::Channel {
+    pub(crate) async fn channel(&self) -> tonic::transport::Channel {
         tonic::transport::Endpoint::from_shared(self.url("")).unwrap().connect().await.unwrap()
     }
 
-    pub async fn grpc(&self) -> FixtureServiceClient<tonic::transport::Channel> {
+    pub(crate) async fn grpc(&self) -> FixtureServiceClient<tonic::transport::Channel> {
         FixtureServiceClient::new(self.channel().await)
     }
 
     /// Tells the listener to stop.
-    pub fn stop(&mut self) {
+    pub(crate) fn stop(&mut self) {
         self.stop.take().unwrap().send(()).unwrap();
     }
 
     /// Waits until the listener has stopped.
-    pub async fn stopped(self) -> DrainOutcome {
+    pub(crate) async fn stopped(self) -> DrainOutcome {
         self.running.await.unwrap()
     }
 }
 
 /// The JSON of an answer.
-pub async fn json(response: reqwest::Response) -> serde_json::Value {
+pub(crate) async fn json(response: reqwest::Response) -> serde_json::Value {
     let bytes = response.bytes().await.unwrap();
     serde_json::from_slice(&bytes).unwrap_or_else(|_| panic!("no JSON: {bytes:?}"))
 }
 
 /// A header of an answer.
-pub fn header<'r>(response: &'r reqwest::Response, name: &str) -> Option<&'r str> {
+pub(crate) fn header<'r>(response: &'r reqwest::Response, name: &str) -> Option<&'r str> {
     response.headers().get(name).map(|value| value.to_str().unwrap())
 }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 /// Asks for generated files to be written instead of compared.
 const GENERATE: &str = "OMNIRELAY_GENERATE";
 
-pub fn is_asked_for() -> bool {
+pub(crate) fn is_asked_for() -> bool {
     std::env::var(GENERATE).is_ok_and(|value| value == "1")
 }
 
@@ -14,12 +14,12 @@ fn path(name: &str) -> PathBuf {
 }
 
 /// The file of this name in `docs/reference`; empty when there is none.
-pub fn read(name: &str) -> String {
+pub(crate) fn read(name: &str) -> String {
     std::fs::read_to_string(path(name)).unwrap_or_default()
 }
 
 /// Compares a file with what it must be, or writes it when that is asked for.
-pub fn check(name: &str, wanted: &str) {
+pub(crate) fn check(name: &str, wanted: &str) {
     if is_asked_for() {
         std::fs::create_dir_all(path(name).parent().unwrap()).unwrap();
         std::fs::write(path(name), wanted).unwrap();

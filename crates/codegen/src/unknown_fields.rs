@@ -29,7 +29,7 @@ type MessagePaths = BTreeMap<String, BTreeSet<String>>;
 ///
 /// # Errors
 /// A file that cannot be read or written; an attribute of `prost` that is unknown here.
-pub fn add_unknown_fields(out: &Path, encoded: &[u8], wire: &str) -> Result<()> {
+pub(crate) fn add_unknown_fields(out: &Path, encoded: &[u8], wire: &str) -> Result<()> {
     let wire: syn::Path = syn::parse_str(wire)?;
     for (package, kept) in kept_messages(&DescriptorPool::decode(encoded)?) {
         let path = out.join(format!("{package}.rs"));

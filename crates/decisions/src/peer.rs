@@ -30,7 +30,7 @@ pub struct PeerSilence {
     pub kept: bool,
 }
 
-/// After what silence verdicts are due.
+/// Times of silence after which verdicts are due.
 #[derive(Clone, Copy, Debug)]
 pub struct SilencePatience {
     /// After the last sign of life.

@@ -69,7 +69,7 @@ pub struct FoundRecord<'a> {
 
 /// Reason why a record that was found does not count.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum RecordRefusal {
+pub enum SignedRecordRefusal {
     #[error("nobody has signed it")]
     Unsigned,
     #[error("it is not signed by an issuer of this mesh that counts")]
@@ -155,7 +155,7 @@ pub fn judge(
     known: Option<KnownRecord<'_>>,
     name: RecordName<'_>,
     found: FoundRecord<'_>,
-) -> Result<SignedParts, RecordRefusal> {
+) -> Result<SignedParts, SignedRecordRefusal> {
     let parts = split(found.value);
     let Some(signers) = signers else { return Ok(parts) };
     let is_as_known =
@@ -165,13 +165,13 @@ pub fn judge(
     }
     let Some(signature) = &parts.signature else {
         let counts = signers.unsigned_counts && found.is_first && known.is_none();
-        return if counts { Ok(parts) } else { Err(RecordRefusal::Unsigned) };
+        return if counts { Ok(parts) } else { Err(SignedRecordRefusal::Unsigned) };
     };
     if !found.is_signed.unwrap_or_else(|| signers.have_signed(name, &parts)) {
-        return Err(RecordRefusal::Forged);
+        return Err(SignedRecordRefusal::Forged);
     }
     if known.and_then(|known| known.number).is_some_and(|known| signature.number <= known) {
-        return Err(RecordRefusal::PlayedBack);
+        return Err(SignedRecordRefusal::PlayedBack);
     }
     Ok(parts)
 }

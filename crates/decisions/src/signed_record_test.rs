@@ -107,7 +107,7 @@ fn a_value_counts_for_the_record_that_was_signed_and_no_other() {
         ("a deletion with a value", issuer.signs(&payload, 1, true)),
     ];
     for (what, value) in forged {
-        assert_eq!(refused(&value), Some(RecordRefusal::Forged), "{what}");
+        assert_eq!(refused(&value), Some(SignedRecordRefusal::Forged), "{what}");
     }
     let signed = issuer.signs(&payload, 1, false);
     for at in 0..signed.len() {
@@ -115,7 +115,7 @@ fn a_value_counts_for_the_record_that_was_signed_and_no_other() {
         changed[at] ^= 1;
         assert!(refused(&changed.into()).is_some(), "byte {at}");
     }
-    assert_eq!(refused(&payload.clone().into()), Some(RecordRefusal::Unsigned));
+    assert_eq!(refused(&payload.clone().into()), Some(SignedRecordRefusal::Unsigned));
 }
 
 #[test]
@@ -129,13 +129,13 @@ fn numbers_only_rise_and_what_is_known_stays() {
         judge(Some(&must), known, NAME, found(value)).err()
     };
     assert_eq!(judge(Some((4, &old)), &new), None);
-    assert_eq!(judge(Some((5, &new)), &old), Some(RecordRefusal::PlayedBack));
+    assert_eq!(judge(Some((5, &new)), &old), Some(SignedRecordRefusal::PlayedBack));
     assert_eq!(judge(Some((5, &new)), &new), None, "it was put back as it was");
     let alike = issuer.signs(&binding("mesh.operate"), 5, false);
-    assert_eq!(judge(Some((5, &new)), &alike), Some(RecordRefusal::PlayedBack));
+    assert_eq!(judge(Some((5, &new)), &alike), Some(SignedRecordRefusal::PlayedBack));
     let note = issuer.signs(&[], 6, true);
     assert_eq!(judge(Some((5, &new)), &note), None);
-    assert_eq!(judge(Some((6, &note)), &new), Some(RecordRefusal::PlayedBack));
+    assert_eq!(judge(Some((6, &note)), &new), Some(SignedRecordRefusal::PlayedBack));
 }
 
 #[test]

@@ -4,7 +4,7 @@ use omnirelay_decisions::check::finding::{
     CheckDefinition, CheckResult, CheckVerdict, FactExaminer, FindingCategory,
 };
 
-use super::machine::{ClockKeeper, DaemonPort, DataState, HostFacts, PortAvailability, SocketState};
+use super::machine::{ClockKeeper, DataState, HostFacts, PortAvailability, PortToListenOn, SocketState};
 use super::processes::LocalDaemon;
 
 pub static CATEGORIES: &[&FindingCategory<FactExaminer<HostFacts>>] = &[&DAEMON, &HOST];
@@ -149,7 +149,7 @@ fn space(machine: &HostFacts) -> CheckResult {
 
 fn ports(machine: &HostFacts) -> CheckResult {
     let mut fine = Vec::new();
-    for DaemonPort { address, key, taken } in &machine.ports {
+    for PortToListenOn { address, key, taken } in &machine.ports {
         let port = address.port();
         match taken {
             PortAvailability::Free => fine.push(format!("{address} is free")),
@@ -268,7 +268,7 @@ mod tests {
             names: vec![("relay.example".into(), Ok(()))],
             daemon: Some((PathBuf::from("d.yaml"), Ok(Config::default()))),
             data: Some(DataDirectory { path: "/data".into(), state: DataState::Fine, free: Some(FREE_WARN) }),
-            ports: vec![DaemonPort {
+            ports: vec![PortToListenOn {
                 address: ([127, 0, 0, 1], 17420).into(),
                 key: "control.listen",
                 taken: PortAvailability::Free,

@@ -1,4 +1,4 @@
-//! What the doctor looks at and judges: a host with its daemon, and the files of a certificate.
+//! Checks of a host with its daemon, and of the files of a certificate.
 
 pub mod certificate;
 pub mod checks;

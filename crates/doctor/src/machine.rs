@@ -34,7 +34,7 @@ pub struct HostFacts {
     pub daemon: Option<ConfigFound>,
     /// Where a daemon keeps what it must.
     pub data: Option<DataDirectory>,
-    pub ports: Vec<DaemonPort>,
+    pub ports: Vec<PortToListenOn>,
     /// The unix socket of the control port; `None`: there is to be none.
     pub socket: Option<(PathBuf, SocketState)>,
     /// The most files that a process may open; `None`: without limit.
@@ -73,7 +73,7 @@ pub enum DataState {
 
 /// A port that a daemon is to listen on.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct DaemonPort {
+pub struct PortToListenOn {
     pub address: SocketAddr,
     /// The setting that says so.
     pub key: &'static str,
@@ -149,7 +149,7 @@ impl HostFacts {
         otherwise: &Config,
         data_dir: Option<&Path>,
         names: Vec<NameFound>,
-        ports: Vec<DaemonPort>,
+        ports: Vec<PortToListenOn>,
         running: Vec<LocalDaemon>,
     ) -> Self {
         let config = match &daemon {

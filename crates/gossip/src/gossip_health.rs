@@ -70,7 +70,7 @@ impl GossipHealth {
     }
 }
 
-/// For how long gossip has taken a node for suspect or dead; `None`: it does not.
+/// Time for which gossip has taken a node for suspect or dead; `None`: it does not.
 pub fn doubted_for(gossip: &Gossip, view: &View, node_id: &str) -> Option<Duration> {
     let heard = GossipHealth::of_one(Some(gossip), view, node_id);
     matches!(heard.state(node_id), State::Suspect | State::Dead).then(|| heard.age(node_id)).flatten()

@@ -32,7 +32,7 @@ pub struct GossipRecord {
     pub labels: Labels,
 }
 
-/// What a node says of itself has more bytes than a record may have.
+/// Error of a record in which a node says more of itself than the bytes that a record may have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
     "what this node says of itself by gossip has {0} bytes, and {RECORD_BYTES_MAX} fit: shorten `node.role`, `node.cluster`, `node.region`, `node.zone` or `mesh.advertise`"
@@ -90,7 +90,7 @@ fn labels_digest(labels: &Labels) -> u64 {
 }
 
 /// Reads what a member says of itself.
-pub fn read(body: &[u8]) -> Option<MemberRecord> {
+pub(crate) fn read(body: &[u8]) -> Option<MemberRecord> {
     MemberRecord::decode(body).ok()
 }
 

@@ -70,7 +70,7 @@ pub struct MemberEvent {
 
 /// History of the members: the events of each, and the order of the changes.
 #[derive(Default)]
-pub struct MemberHistory {
+pub(crate) struct MemberHistory {
     of: BTreeMap<NodeId, VecDeque<MemberEvent>>,
     /// How many changes there were, and which was the last of each member.
     pub(super) count: u64,
@@ -139,7 +139,7 @@ impl MemberHistory {
 }
 
 /// Describes for people why a member was not reached.
-pub fn in_words(evidence: &SuspicionEvidence) -> String {
+pub(crate) fn in_words(evidence: &SuspicionEvidence) -> String {
     let SuspicionEvidence { waited, helpers, nacks, rtt, health } = evidence;
     let names: Vec<&str> = helpers.iter().map(NodeId::as_str).collect();
     let helped = match (helpers.len(), nacks) {

@@ -14,12 +14,12 @@ const LATER_AT_A_TIME: f64 = 1.0;
 
 /// Counts of how often each unheard node was asked.
 #[derive(Default)]
-pub struct UnheardNodes(BTreeMap<String, u32>);
+pub(crate) struct UnheardNodes(BTreeMap<String, u32>);
 
 impl UnheardNodes {
-    /// With whom to exchange, out of `unheard`, in a mesh of so many nodes; `chance` is 0 to 1, a new one with each call. One at a
+    /// Chooses with whom to exchange, out of `unheard`, in a mesh of so many nodes; `chance` is 0 to 1, a new one with each call. One at a
     /// time: where many are unheard, the first of them tells of the others.
-    pub fn ask(
+    pub(crate) fn ask(
         &mut self,
         unheard: &BTreeSet<String>,
         nodes: usize,

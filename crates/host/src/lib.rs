@@ -1,4 +1,4 @@
-//! What a process has of its host: the log, clocks, chance, files that are its own, and what its event loop is doing.
+//! Host of a process: the log, clocks, chance, files that are its own, and what its event loop is doing.
 
 pub mod chance;
 pub mod data_dir;

@@ -105,7 +105,7 @@ impl<K: Hash + Eq + Clone> RateBuckets<K> {
     }
 }
 
-/// Of whom an address is: one host may have all addresses of a network of 64 bits.
+/// Network that an address counts as: one host may have all addresses of a network of 64 bits.
 pub fn network(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(v6) => Ipv6Addr::from(u128::from(v6) & !u128::from(u64::MAX)).into(),

@@ -50,7 +50,7 @@ pub enum ServerTrust {
     AnyNode,
 }
 
-/// Of whom a certificate of the mesh must be.
+/// Servers of which a certificate of the mesh must be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ExpectedServers {
     Nodes,

@@ -38,7 +38,7 @@ pub enum ListenerReach {
 }
 
 /// Takes those clients whose certificate the node believes, and perhaps those that show none.
-pub struct ClientJudge {
+pub(crate) struct ClientJudge {
     trusted: Arc<TrustSnapshot>,
     clients: ClientCertificateRule,
     reach: ListenerReach,
@@ -48,7 +48,7 @@ pub struct ClientJudge {
 }
 
 impl ClientJudge {
-    pub fn of(
+    pub(crate) fn of(
         trusted: &Arc<TrustSnapshot>,
         (clients, reach): (ClientCertificateRule, ListenerReach),
         provider: &CryptoProvider,
@@ -59,7 +59,7 @@ impl ClientJudge {
 
     /// Says there why somebody is refused.
     #[must_use]
-    pub fn noting(self, noted: HandshakeRefusalNote) -> Self {
+    pub(crate) fn noting(self, noted: HandshakeRefusalNote) -> Self {
         Self { noted: Some(noted), ..self }
     }
 }
@@ -129,7 +129,7 @@ impl ClientCertVerifier for ClientJudge {
     }
 }
 
-/// By which the client is told: what helps the honest and tells an attacker nothing.
+/// Alert by which the client is told: what helps the honest and tells an attacker nothing.
 pub(super) fn alert(refused: CertificateRefusal) -> CertificateError {
     use omnirelay_pki::trust::TrustError;
     match refused {

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 #[serde(try_from = "String", into = "String")]
 pub struct CertificatePin([u8; 32]);
 
-/// What is no pin.
+/// Error of a text that is no pin.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
     "it is no fingerprint: write the 64 digits of `openssl x509 -noout -fingerprint -sha256`, with or without colons"

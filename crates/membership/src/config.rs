@@ -105,7 +105,7 @@ impl Config {
         self.interval.mul_f64(magnitude)
     }
 
-    /// For how long a stranger is remembered of whom nothing is heard: longer where there are more who may hear from it.
+    /// Time for which a stranger is remembered of whom nothing is heard: longer where there are more who may hear from it.
     pub(crate) fn strange_for(&self, known: usize) -> Duration {
         const LEAST: Duration = Duration::from_secs(300);
         const MOST: Duration = Duration::from_secs(3600);

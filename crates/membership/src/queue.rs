@@ -13,7 +13,7 @@ type QueuePlace = (bool, u32, Reverse<u64>, NodeId);
 
 /// The newest update of each member that is passed on.
 #[derive(Default)]
-pub struct UpdateQueue {
+pub(crate) struct UpdateQueue {
     updates: BTreeMap<NodeId, QueuedUpdate>,
     /// What goes first: of whoever is more than a name, then sent least, then newest.
     order: BTreeSet<QueuePlace>,
@@ -37,16 +37,16 @@ impl QueuedUpdate {
 }
 
 impl UpdateQueue {
-    pub fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.updates.len()
     }
 
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.updates.is_empty()
     }
 
     /// Passes an update on, in place of any other of the same member.
-    pub fn put(&mut self, update: MemberUpdate, is_of_stranger: bool) {
+    pub(crate) fn put(&mut self, update: MemberUpdate, is_of_stranger: bool) {
         self.remove(&update.node);
         self.queued += 1;
         let bytes = update.encoded_len();
@@ -56,7 +56,7 @@ impl UpdateQueue {
     }
 
     /// Passes nothing on of a member.
-    pub fn remove(&mut self, node: &NodeId) {
+    pub(crate) fn remove(&mut self, node: &NodeId) {
         if let Some(queued) = self.updates.remove(node) {
             self.order.remove(&queued.place());
         }
@@ -64,7 +64,7 @@ impl UpdateQueue {
 
     /// Takes as many as fit into `bytes`, and at most `count`; each counts as passed on once, and is dropped after `limit` times.
     /// Where it does not count, what is of a stranger does all the same. What is of `without` is left for other packets.
-    pub fn take(
+    pub(crate) fn take(
         &mut self,
         bytes: usize,
         count: usize,

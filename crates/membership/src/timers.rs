@@ -6,7 +6,7 @@ use crate::Time;
 use crate::record::NodeId;
 
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Timer {
+pub(crate) enum Timer {
     /// The next probe.
     Round,
     /// The next packets of gossip.
@@ -31,7 +31,7 @@ pub enum Timer {
 
 /// One of each at most, in the order in which they are due; those of one moment in the order in which they were set.
 #[derive(Default)]
-pub struct Timers {
+pub(crate) struct Timers {
     due: BTreeMap<(Time, u64), Timer>,
     set: BTreeMap<Timer, (Time, u64)>,
     count: u64,
@@ -39,7 +39,7 @@ pub struct Timers {
 
 impl Timers {
     /// Has something done then, or sooner where that was said before.
-    pub fn set(&mut self, at: Time, timer: Timer) {
+    pub(crate) fn set(&mut self, at: Time, timer: Timer) {
         if let Some(before) = self.set.get(&timer) {
             if before.0 <= at {
                 return;
@@ -52,22 +52,22 @@ impl Timers {
     }
 
     /// Has something not done.
-    pub fn cancel(&mut self, timer: &Timer) {
+    pub(crate) fn cancel(&mut self, timer: &Timer) {
         if let Some(at) = self.set.remove(timer) {
             self.due.remove(&at);
         }
     }
 
-    pub fn first(&self) -> Option<Time> {
+    pub(crate) fn first(&self) -> Option<Time> {
         self.due.first_key_value().map(|((at, _), _)| *at)
     }
 
-    pub fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.due.len()
     }
 
     /// Takes the first that is due.
-    pub fn due(&mut self, now: Time) -> Option<Timer> {
+    pub(crate) fn due(&mut self, now: Time) -> Option<Timer> {
         let first = self.due.first_entry().filter(|first| first.key().0 <= now)?;
         let timer = first.remove();
         self.set.remove(&timer);
@@ -75,7 +75,7 @@ impl Timers {
     }
 
     /// Has all of them so much later.
-    pub fn delay(&mut self, by: Time) {
+    pub(crate) fn delay(&mut self, by: Time) {
         for (timer, (at, number)) in &mut self.set {
             self.due.remove(&(*at, *number));
             *at += by;
@@ -86,11 +86,11 @@ impl Timers {
 
 /// Something that is done once in a while at most.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct MinimumInterval(Option<Time>);
+pub(crate) struct MinimumInterval(Option<Time>);
 
 impl MinimumInterval {
     /// Whether it may be done now; if so, it counts as done.
-    pub fn is_due(&mut self, now: Time, every: Time) -> bool {
+    pub(crate) fn is_due(&mut self, now: Time, every: Time) -> bool {
         let is_due = self.0.is_none_or(|at| now.saturating_sub(at) >= every);
         if is_due {
             self.0 = Some(now);

@@ -104,13 +104,13 @@ impl Metrics {
         })
     }
 
-    /// Counts one finished call.
-    /// By which version of HTTP a call came in, and what its messages were.
+    /// Counts by which version of HTTP a call came in, and what its messages were.
     pub fn count_transport(&self, protocol: CallProtocol, endpoint: &str) {
         let CallProtocol { transport, encoding } = protocol;
         self.transports.with_label_values(&[transport.word(), encoding.word(), endpoint]).inc();
     }
 
+    /// Counts one finished call.
     pub fn count_call(&self, method: &str, code: &str, protocol: &str, took: Duration) {
         self.calls.with_label_values(&[method, code, protocol]).inc();
         self.call_seconds.with_label_values(&[method]).observe(took.as_secs_f64());

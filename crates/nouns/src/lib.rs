@@ -1,4 +1,4 @@
-//! What services over records are made of: requests for changes, lists, watches, topics, envelopes.
+//! Building blocks of services over records: requests for changes, lists, watches, topics, envelopes.
 
 pub mod feed;
 pub mod listing;

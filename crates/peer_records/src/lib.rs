@@ -171,7 +171,7 @@ pub fn leads(view: &View, node_id: &str) -> Vec<String> {
     tenancy.held_by(&session_id(node_id)).into_iter().map(|lease| lease.scope.clone()).collect()
 }
 
-/// Since when a node is alive, in the session it has now; `None`: it is not.
+/// Time since which a node is alive, in the session it has now; `None`: it is not.
 pub fn alive_since(view: &View, node_id: &str) -> Option<Millis> {
     let value = view.get(&peer_id(node_id))?.value::<PeerValue>()?;
     let session = GroupRef { id: session_id(node_id), instance: value.session };

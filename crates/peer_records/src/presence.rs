@@ -134,7 +134,7 @@ impl Presence {
         self.settings.session_ttl
     }
 
-    /// After what silence a peer is judged.
+    /// Times of silence after which a peer is judged.
     pub fn patience(&self) -> SilencePatience {
         SilencePatience { dead_after: self.settings.dead_after, forget_after: self.settings.forget_after }
     }

@@ -42,7 +42,7 @@ pub enum AuthorityError {
     TooManyNames(usize),
 }
 
-/// From when to when, in seconds of the Unix time, both included.
+/// Period of validity, in seconds of the Unix time, both ends included.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ValidityPeriod {
     pub not_before: i64,

@@ -249,7 +249,7 @@ pub fn key_of(der: &[u8]) -> Result<Fingerprint, CertificateError> {
     Ok(Fingerprint::of(found.public_key().raw))
 }
 
-/// From when to when any certificate is valid, an authority's too: its first and its last second of the Unix time.
+/// Validity of any certificate, an authority's too: its first and its last second of the Unix time.
 ///
 /// # Errors
 /// When it is no certificate.

@@ -45,7 +45,7 @@ pub struct JoinToken {
     authority: Fingerprint,
 }
 
-/// By which a token is listed and revoked; no secret.
+/// Id by which a token is listed and revoked; no secret.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct TokenId([u8; ID_BYTES]);
 

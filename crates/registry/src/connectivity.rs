@@ -16,7 +16,7 @@ struct LastAnswer {
     /// When it was asked: the store answered at this instant or later, so that its time is never behind
     /// what is made of it here, however long the answer was on its way or lay unread.
     at: Instant,
-    /// By how many ms store time was ahead of the wall clock of this host then; below 0: behind it.
+    /// Milliseconds by which store time was ahead of the wall clock of this host then; below 0: behind it.
     ahead_ms: i64,
     /// True from the first pulse without an answer to the next one with.
     silent: bool,
@@ -75,7 +75,7 @@ impl StoreConnectivity {
         self.last().store > Millis(0)
     }
 
-    /// By how many ms store time was ahead of the wall clock of this host when the store answered last, below 0 behind it;
+    /// Milliseconds by which store time was ahead of the wall clock of this host when the store answered last, below 0 behind it;
     /// `None`: it has never answered.
     pub fn ahead_of_host_ms(&self) -> Option<i64> {
         let last = self.last();

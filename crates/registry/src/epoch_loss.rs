@@ -158,7 +158,7 @@ impl ToRestore {
         self.found.as_ref().is_some_and(|found| found.version == version)
     }
 
-    /// Since when it has been known to be lost.
+    /// Instant since which it has been known to be lost.
     pub fn since(&self) -> Instant {
         self.since
     }

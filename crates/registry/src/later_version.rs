@@ -322,7 +322,7 @@ impl Store for LaterVersion {
     }
 }
 
-/// In how many of the two tables a kind is: one is right.
+/// Number of the two tables that a kind is in: one is right.
 pub fn tables_with(kind: &RecordKind) -> usize {
     let has = |rows: &[(&str, &str)]| rows.iter().filter(|(name, _)| *name == kind.0).count();
     has(&VALUES) + has(&STATED)

@@ -6,12 +6,12 @@ use omnirelay_store::Revision;
 use tokio::sync::watch;
 use tokio::time::timeout;
 
-/// Through which revision somebody has come. It can be read and waited for, and not be told by whoever holds it.
+/// Revision through which somebody has come. It can be read and waited for, and not be told by whoever holds it.
 #[derive(Clone)]
 pub struct RevisionWaiter(watch::Receiver<Revision>);
 
 impl RevisionWaiter {
-    /// Through which revision by now.
+    /// Revision by now.
     pub fn now(&self) -> Revision {
         *self.0.borrow()
     }

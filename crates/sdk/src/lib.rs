@@ -1,4 +1,4 @@
-//! What a service links: typed client, caches and gates.
+//! Kit of a service: typed client, caches and gates.
 
 pub mod gate;
 #[cfg(feature = "client")]

@@ -8,7 +8,7 @@ use omnirelay_host::log::{self, LogConfig};
 use super::{Config, HumanDuration};
 
 /// The key of a setting that cannot be so, and why.
-pub type InvalidSetting = (&'static str, String);
+pub(crate) type InvalidSetting = (&'static str, String);
 
 /// A section of the configuration: the settings of one capability, with their defaults and limits, in a file.
 pub(super) trait Section {

@@ -178,7 +178,7 @@ impl HttpSinkConfig {
 }
 
 /// An address as it may be shown: what is behind its path may be a secret.
-pub fn without_query(text: &str) -> String {
+pub(crate) fn without_query(text: &str) -> String {
     match text.split_once(['?', '#']) {
         Some((place, _)) => format!("{}?***", redacted(place)),
         None => redacted(text),

@@ -4,7 +4,7 @@ use std::fmt;
 
 use super::RecordKind;
 
-/// By which a store knows who calls.
+/// Credentials by which a store knows who calls.
 #[derive(Clone, PartialEq, Eq)]
 pub struct StoreCredentials {
     pub username: String,

@@ -93,29 +93,29 @@ impl Clock for ManualClock {
 
 impl StoreTime {
     /// Time that is `written` now, or what the clock shows if that is later.
-    pub fn at_least(clock: Box<dyn Clock>, written: Millis) -> Self {
+    pub(crate) fn at_least(clock: Box<dyn Clock>, written: Millis) -> Self {
         let time = Self { clock, ahead_ms: AtomicI64::new(0) };
         time.set(written.max(time.now()));
         time
     }
 
-    pub fn now(&self) -> Millis {
+    pub(crate) fn now(&self) -> Millis {
         Millis(self.clock.now().0.saturating_add_signed(self.ahead_ms.load(Ordering::SeqCst)))
     }
 
-    pub fn wall(&self) -> Millis {
+    pub(crate) fn wall(&self) -> Millis {
         self.clock.wall()
     }
 
     /// Time of the wall clock, where it is so far ahead that this time is to follow it: the machine has slept, or
     /// somebody has set the clock.
-    pub fn left_behind(&self) -> Option<Millis> {
+    pub(crate) fn left_behind(&self) -> Option<Millis> {
         let wall = self.wall();
         (wall.since(self.now()) >= FOLLOWED_MIN).then_some(wall)
     }
 
     /// Goes on from `now`.
-    pub fn set(&self, now: Millis) {
+    pub(crate) fn set(&self, now: Millis) {
         let clock = i64::try_from(self.clock.now().0).unwrap_or(i64::MAX);
         let ahead = i64::try_from(now.0).unwrap_or(i64::MAX).saturating_sub(clock);
         self.ahead_ms.store(ahead, Ordering::SeqCst);

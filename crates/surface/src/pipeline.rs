@@ -58,7 +58,7 @@ pub(super) trait GrpcService: Send + Sync {
 /// An answer that is being made.
 pub(super) type AnswerFuture = Pin<Box<dyn Future<Output = Response<Body>> + Send>>;
 
-/// Trait of any tonic service.
+/// Service made by tonic, which can be cloned.
 pub(super) trait CloneableService:
     tower::Service<Request<Body>, Response = Response<Body>, Error = Infallible, Future: Send>
     + Clone

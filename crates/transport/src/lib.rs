@@ -1,4 +1,4 @@
-//! How nodes call each other: gRPC over HTTP/3 on QUIC, and over HTTP/2 on TCP for whoever cannot do UDP.
+//! Calls between nodes: gRPC over HTTP/3 on QUIC, and over HTTP/2 on TCP for whoever cannot do UDP.
 //!
 //! A [`carrier::Carrier`] opens connections, a [`peer::Peer`] is one other node and the connections to it: it
 //! prefers HTTP/3, falls back within a bounded time, and says why. Who is believed and what is shown is the caller's to say,

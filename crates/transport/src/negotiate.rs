@@ -45,7 +45,7 @@ impl Downgrade {
 
 /// Memory of HTTP/3 with one other node.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Http3Memory {
+pub struct Http3Reachability {
     blocked: Option<Http3Block>,
 }
 
@@ -57,7 +57,7 @@ struct Http3Block {
     until: Instant,
 }
 
-impl Http3Memory {
+impl Http3Reachability {
     /// Reason why HTTP/3 is not tried now; `None`: it is.
     pub fn blocked_by(&self, now: Instant) -> Option<Downgrade> {
         self.blocked.filter(|blocked| now < blocked.until).map(|blocked| blocked.why)
@@ -162,7 +162,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn what_did_not_come_up_is_tried_again_and_ever_more_seldom() {
-        let (mut memory, begun) = (Http3Memory::default(), Instant::now());
+        let (mut memory, begun) = (Http3Reachability::default(), Instant::now());
         let mut waits = Vec::new();
         for times in 0..8 {
             assert_eq!(memory.is_repeated(), times > 1);

@@ -21,18 +21,18 @@ const KEEP_ALIVE: Duration = Duration::from_secs(10);
 
 /// Number of packets of one connection that were acknowledged.
 #[derive(Clone, Default)]
-pub struct AcknowledgedPackets(Arc<AtomicU64>);
+pub(crate) struct AcknowledgedPackets(Arc<AtomicU64>);
 
 impl AcknowledgedPackets {
     /// Congestion control that counts. Nothing else of the library tells: a server that hears nothing any more is heard for
     /// long, as it sends again what it knows not to have come, and acknowledges again what came before.
-    pub fn counting(&self) -> Arc<dyn ControllerFactory + Send + Sync> {
+    pub(crate) fn counting(&self) -> Arc<dyn ControllerFactory + Send + Sync> {
         Arc::new(AckCountingFactory(self.clone()))
     }
 
     /// Becomes ready once something was sent and nothing was acknowledged for [`SILENCE`]: whatever is between lets UDP through
     /// no more. A server that only takes long acknowledges what it has got, and is asked for that now and then.
-    pub async fn silence(self, connection: quinn::Connection) {
+    pub(crate) async fn silence(self, connection: quinn::Connection) {
         let counts = || {
             let sent = connection.stats().frame_tx;
             // Of what is sent that which is acknowledged, which an acknowledgement itself is not; and what asks for one again.

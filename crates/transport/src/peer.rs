@@ -17,7 +17,7 @@ use crate::carrier::{
     CallError, CallTarget, Carrier, ClientTls, ConnectError, Connection, ConnectionEnd, ConnectionProtocol,
 };
 use crate::datagrams::UnsentDatagram;
-use crate::negotiate::{Downgrade, HEAD_START, Http3Memory, RaceOutcome, race};
+use crate::negotiate::{Downgrade, HEAD_START, Http3Reachability, RaceOutcome, race};
 
 /// How long a connection may take to be opened.
 const CONNECT_WITHIN: Duration = Duration::from_secs(5);
@@ -67,7 +67,7 @@ struct State {
     offers: bool,
     http3: Option<Arc<dyn Connection>>,
     http2: Option<Arc<dyn Connection>>,
-    memory: Http3Memory,
+    memory: Http3Reachability,
     failed: Option<ConnectFailure>,
     /// HTTP/3 is being tried again beside calls over HTTP/2.
     retries: bool,
@@ -158,7 +158,7 @@ impl Peer {
             offers,
             http3: None,
             http2: None,
-            memory: Http3Memory::default(),
+            memory: Http3Reachability::default(),
             failed: None,
             retries: false,
         };

@@ -70,7 +70,7 @@ impl Fault {
         self.detail(RETRY_AFTER_MS, millis)
     }
 
-    /// After what time the same may be tried again; `None`: nothing is said of it.
+    /// Time after which the same may be tried again; `None`: nothing is said of it.
     pub fn retried_after(&self) -> Option<Duration> {
         self.details.get(RETRY_AFTER_MS)?.parse().ok().map(Duration::from_millis)
     }

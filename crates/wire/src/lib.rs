@@ -1,4 +1,4 @@
-//! What both sides of the wire share: messages, descriptors, the JSON mapping, faults and their reasons, TLS of clients,
+//! Things that both sides of the wire share: messages, descriptors, the JSON mapping, faults and their reasons, TLS of clients,
 //! bytes that are passed on as they came.
 
 pub mod bounded;

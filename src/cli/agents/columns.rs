@@ -3,7 +3,7 @@
 use crate::frame::prelude::*;
 use crate::relays::columns::{at, expires, heard};
 
-pub static COLUMNS: &[Column] = &[
+pub(super) static COLUMNS: &[Column] = &[
     Column::new("agent", |agent, _| text(agent, "agentId").to_owned()).keep(),
     Column::new("relay", |agent, _| text(agent, "relayId").to_owned()).keep(),
     Column::new("last-heartbeat", heard).ranked(|agent| number(agent, "lastHeartbeatUnixMs") as f64),
@@ -11,7 +11,7 @@ pub static COLUMNS: &[Column] = &[
 ];
 
 /// Those of a watch of placements, in which no heartbeat is told.
-pub static WATCHED: &[Column] = &[
+pub(super) static WATCHED: &[Column] = &[
     Column::new("agent", |placement, _| text(placement, "agentId").to_owned()).keep(),
     Column::new("relay", |placement, _| text(placement, "relayId").to_owned()).keep(),
     Column::new("since", |placement, moment| at(placement, "placedAtUnixMs", moment))

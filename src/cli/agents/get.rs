@@ -7,7 +7,7 @@ use crate::frame::prelude::*;
 use crate::relays::columns::{address, at, expires, heard};
 use crate::relays::{self, LIST as RELAYS};
 
-pub const LEAF: LeafCommand =
+pub(super) const LEAF: LeafCommand =
     LeafCommand::read("agents get", &[&PLACEMENT, &LIST, &RELAYS]).exiting("0 1 2 3 5 6 7 8 9 11");
 
 const EXAMPLES: &str = "\
@@ -19,7 +19,7 @@ Examples:
 /// Show what the registry knows of agents: heartbeat, placement, relay
 #[derive(Args, Debug)]
 #[command(visible_alias = "show", before_long_help = EXAMPLES)]
-pub struct AgentsGetArgs {
+pub(super) struct AgentsGetArgs {
     /// Ids or agent/ID, in full; - reads them from standard input
     #[arg(required = true, value_name = "ID", add = complete::ids(&super::OBJECTS))]
     ids: Vec<String>,
@@ -28,7 +28,7 @@ pub struct AgentsGetArgs {
     absolute: bool,
 }
 
-pub async fn run(args: &AgentsGetArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
+pub(super) async fn run(args: &AgentsGetArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
     let ids = ids::expand(&args.ids, KIND)?;
     let relays = relays::all(session).await?;
     session.warn_if_stale(&relays);

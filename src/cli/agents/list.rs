@@ -7,7 +7,7 @@ use crate::frame::list::PAGE_MAX;
 use crate::frame::prelude::*;
 use crate::relays;
 
-pub const LEAF: LeafCommand =
+pub(super) const LEAF: LeafCommand =
     LeafCommand::read("agents list", &[&LIST]).exiting("0 1 2 3 5 6 8 9 10 11").listing(&COLUMNS, &[]);
 
 const EXAMPLES: &str = "\
@@ -20,7 +20,7 @@ Examples:
 /// List the agents that live, and which relay holds each
 #[derive(Args, Debug)]
 #[command(visible_alias = "ls", before_long_help = EXAMPLES)]
-pub struct AgentsListArgs {
+pub(super) struct AgentsListArgs {
     /// Only the agents of this relay, an id or relay/ID
     #[arg(long, value_name = "ID", value_parser = relays::id, help_heading = "List options",
           add = complete::ids(&relays::OBJECTS))]
@@ -31,7 +31,7 @@ pub struct AgentsListArgs {
     table: TableArgs,
 }
 
-pub async fn run(args: &AgentsListArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
+pub(super) async fn run(args: &AgentsListArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
     let relay = args.relay.as_deref().unwrap_or_default();
     let list = ListSpec {
         field: "agents",

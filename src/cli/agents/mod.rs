@@ -14,17 +14,17 @@ use super::schema::documents::{headed, own};
 use super::schema::schemas;
 use crate::frame::prelude::*;
 
-pub use placement::placement;
-pub use watch::summary;
+pub(crate) use placement::placement;
+pub(crate) use watch::summary;
 
 /// The kind in `agent/ID`.
-pub const KIND: &str = "agent";
+pub(crate) const KIND: &str = "agent";
 
-pub const LIST: RpcMethod = aero_registry::LIST_AGENTS;
-pub const PLACEMENT: RpcMethod = aero_registry::GET_AGENT_PLACEMENT;
+pub(crate) const LIST: RpcMethod = aero_registry::LIST_AGENTS;
+pub(crate) const PLACEMENT: RpcMethod = aero_registry::GET_AGENT_PLACEMENT;
 
 /// What a shell completes.
-pub static OBJECTS: CompletedKind = CompletedKind {
+pub(crate) static OBJECTS: CompletedKind = CompletedKind {
     name: KIND,
     list: "agents",
     rpc: &LIST,

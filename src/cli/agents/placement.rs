@@ -5,7 +5,7 @@ use crate::complete;
 use crate::frame::prelude::*;
 use crate::relays::columns::{at, expires};
 
-pub const LEAF: LeafCommand =
+pub(super) const LEAF: LeafCommand =
     LeafCommand::read("agents placement", &[&PLACEMENT]).exiting("0 1 2 3 5 6 7 8 9 11");
 
 const EXAMPLES: &str = "\
@@ -19,7 +19,7 @@ Examples:
 /// An agent is placed while it and its relay live; else the exit code is 3.
 #[derive(Args, Debug)]
 #[command(before_long_help = EXAMPLES)]
-pub struct AgentsPlacementArgs {
+pub(super) struct AgentsPlacementArgs {
     /// Ids or agent/ID, in full; - reads them from standard input
     #[arg(required = true, value_name = "ID", add = complete::ids(&super::OBJECTS))]
     ids: Vec<String>,
@@ -28,7 +28,7 @@ pub struct AgentsPlacementArgs {
     absolute: bool,
 }
 
-pub async fn run(args: &AgentsPlacementArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
+pub(super) async fn run(args: &AgentsPlacementArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
     let ids = ids::expand(&args.ids, KIND)?;
     let mut batch = BatchOutcomes::new(KIND, "response", "is not placed or could not be asked for");
     for id in ids {
@@ -49,7 +49,7 @@ pub async fn run(args: &AgentsPlacementArgs, session: &mut CommandSession) -> Re
 ///
 /// # Errors
 /// Not found, when it or its relay does not live; what kept the answer away.
-pub async fn placement(session: &CommandSession, id: &str) -> Result<Value, CliError> {
+pub(crate) async fn placement(session: &CommandSession, id: &str) -> Result<Value, CliError> {
     let found = session.call(&Call::of(&PLACEMENT, &json!({ "agentId": id }))?).await;
     found.map_err(|error| match (error.exit(), error.body().hints.is_empty()) {
         (Exit::NotFound, true) => error

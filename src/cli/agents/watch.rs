@@ -7,7 +7,7 @@ use crate::frame::prelude::*;
 use crate::frame::watch as stream;
 use crate::relays::{self, WATCH};
 
-pub const LEAF: LeafCommand = LeafCommand::read("agents watch", &[&WATCH]);
+pub(super) const LEAF: LeafCommand = LeafCommand::read("agents watch", &[&WATCH]);
 
 const EXAMPLES: &str = "\
 Examples:
@@ -20,7 +20,7 @@ Examples:
 /// One line for each change, and on a terminal a table that is drawn again, unless --append. Heartbeats are not told.
 #[derive(Args, Debug)]
 #[command(before_long_help = EXAMPLES)]
-pub struct AgentsWatchArgs {
+pub(super) struct AgentsWatchArgs {
     /// Only the agents of this relay, an id or relay/ID
     #[arg(long, value_name = "ID", value_parser = relays::id, add = complete::ids(&relays::OBJECTS))]
     relay: Option<String>,
@@ -37,7 +37,7 @@ fn id(given: &str) -> Result<String, String> {
     if id.is_empty() { Err(format!("an empty text is no id of an {KIND}")) } else { Ok(id.to_owned()) }
 }
 
-pub async fn run(args: &AgentsWatchArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
+pub(super) async fn run(args: &AgentsWatchArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
     let request = json!({ "object": ["agents"], "relayId": args.relay, "agentId": args.agent });
     let feed = WatchFeed {
         object: "placement",
@@ -51,7 +51,7 @@ pub async fn run(args: &AgentsWatchArgs, session: &mut CommandSession) -> Result
 }
 
 /// Line about a placement that is new or gone.
-pub fn summary(placement: &Value) -> String {
+pub(crate) fn summary(placement: &Value) -> String {
     match text(placement, "previousRelayId") {
         "" => format!("relay={}", text(placement, "relayId")),
         previous => format!("relay={} previous={previous}", text(placement, "relayId")),

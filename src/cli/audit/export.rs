@@ -9,8 +9,9 @@ use super::{RecordArgs, UntilArgs};
 use crate::frame::prelude::*;
 use crate::frame::saved_lines::{self, SavedLines};
 
-pub const EXPORT: RpcMethod = audit_service::EXPORT;
-pub const LEAF: LeafCommand = LeafCommand::read("audit export", &[&EXPORT]).exiting("0 1 2 4 5 6 8 9 11");
+pub(super) const EXPORT: RpcMethod = audit_service::EXPORT;
+pub(super) const LEAF: LeafCommand =
+    LeafCommand::read("audit export", &[&EXPORT]).exiting("0 1 2 4 5 6 8 9 11");
 
 const EXAMPLES: &str = "\
 Examples:
@@ -23,7 +24,7 @@ Examples:
 /// The newest records of the daemon that is asked are sealed first, if that takes no longer than 5s.
 #[derive(Args, Debug)]
 #[command(before_long_help = EXAMPLES)]
-pub struct AuditExportArgs {
+pub(super) struct AuditExportArgs {
     /// Where to write; standard output if it is not given, or -
     #[arg(value_name = "FILE")]
     file: Option<PathBuf>,
@@ -36,7 +37,7 @@ pub struct AuditExportArgs {
     until: UntilArgs,
 }
 
-pub async fn run(args: &AuditExportArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
+pub(super) async fn run(args: &AuditExportArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
     let mut request = args.records.request();
     request["until"] = json!(args.until.until);
     let call = Call::of(&EXPORT, &request)?;
@@ -59,7 +60,7 @@ pub async fn run(args: &AuditExportArgs, session: &mut CommandSession) -> Result
 }
 
 /// The last line: what all lines before it come to.
-pub fn end_line(records: u64, seals: u64, hash: &Sha256) -> String {
+pub(super) fn end_line(records: u64, seals: u64, hash: &Sha256) -> String {
     let counts = [("records", records), ("seals", seals)];
     saved_lines::end_line(
         counts.map(|(name, count)| (name.to_owned(), count.into())).into_iter().collect(),

@@ -5,8 +5,8 @@ use omnirelay_wire::rpc::audit_service;
 use super::{KIND, action, changes, covered};
 use crate::frame::prelude::*;
 
-pub const GET: RpcMethod = audit_service::GET;
-pub const LEAF: LeafCommand = LeafCommand::read("audit get", &[&GET]).exiting("0 1 2 3 5 6 7 8 9 11");
+pub(super) const GET: RpcMethod = audit_service::GET;
+pub(super) const LEAF: LeafCommand = LeafCommand::read("audit get", &[&GET]).exiting("0 1 2 3 5 6 7 8 9 11");
 
 const EXAMPLES: &str = "\
 Examples:
@@ -16,7 +16,7 @@ Examples:
 /// Show everything of one or more audit records
 #[derive(Args, Debug)]
 #[command(visible_alias = "show", before_long_help = EXAMPLES)]
-pub struct AuditGetArgs {
+pub(super) struct AuditGetArgs {
     /// Ids of records or audit/ID; - reads them from standard input
     #[arg(required = true, value_name = "ID")]
     ids: Vec<String>,
@@ -25,7 +25,7 @@ pub struct AuditGetArgs {
     absolute: bool,
 }
 
-pub async fn run(args: &AuditGetArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
+pub(super) async fn run(args: &AuditGetArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
     let ids = ids::expand(&args.ids, KIND)?;
     let mut batch = BatchOutcomes::new(KIND, "response", "was not found or could not be read");
     for id in ids {

@@ -6,8 +6,8 @@ use super::{COLUMNS, KIND, RecordArgs, UntilArgs};
 use crate::frame::list;
 use crate::frame::prelude::*;
 
-pub const LIST: RpcMethod = audit_service::LIST;
-pub const LEAF: LeafCommand =
+pub(super) const LIST: RpcMethod = audit_service::LIST;
+pub(super) const LEAF: LeafCommand =
     LeafCommand::read("audit list", &[&LIST]).exiting("0 1 2 5 6 8 9 10 11").listing(&COLUMNS, &[]);
 
 const EXAMPLES: &str = "\
@@ -21,7 +21,7 @@ Examples:
 /// List audit records, newest first
 #[derive(Args, Debug)]
 #[command(visible_alias = "ls", before_long_help = EXAMPLES)]
-pub struct AuditListArgs {
+pub(super) struct AuditListArgs {
     #[command(flatten)]
     records: RecordArgs,
     #[command(flatten)]
@@ -32,7 +32,7 @@ pub struct AuditListArgs {
     table: TableArgs,
 }
 
-pub async fn run(args: &AuditListArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
+pub(super) async fn run(args: &AuditListArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
     let mut records = args.records.request();
     records["until"] = json!(args.until.until);
     let list = ListSpec {
@@ -49,7 +49,11 @@ pub async fn run(args: &AuditListArgs, session: &mut CommandSession) -> Result<E
 }
 
 /// The newest records that are asked for, as one document.
-pub async fn fetch(session: &CommandSession, records: Value, pages: &PageArgs) -> Result<Value, CliError> {
+pub(super) async fn fetch(
+    session: &CommandSession,
+    records: Value,
+    pages: &PageArgs,
+) -> Result<Value, CliError> {
     list::fetch(session, "records", pages, false, |page| request(&records, page)).await
 }
 

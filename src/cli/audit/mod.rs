@@ -3,7 +3,7 @@
 mod export;
 mod get;
 mod list;
-pub mod offline;
+pub(crate) mod offline;
 mod tail;
 mod verify;
 
@@ -135,7 +135,7 @@ fn changes(record: &Value) -> String {
 }
 
 /// Line about a record that is new.
-pub fn summary(record: &Value) -> String {
+pub(crate) fn summary(record: &Value) -> String {
     let parts = [actor(record), action(record), text(record, "object").to_owned()];
     let parts = parts.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join(" ");
     let changes = Some(changes(record)).filter(|changes| !changes.is_empty());

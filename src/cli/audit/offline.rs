@@ -27,7 +27,7 @@ const CLOCK_SLACK_SECONDS: u64 = 10;
 
 /// The key that a node is known by.
 #[derive(Clone, Debug)]
-pub struct NodePin {
+pub(crate) struct NodePin {
     node_id: String,
     fingerprint: String,
 }
@@ -64,7 +64,7 @@ struct OfflineCheck<'p> {
 ///
 /// # Errors
 /// When it cannot be read. What is wrong with it is in the document.
-pub fn verify(file: &Path, pins: &[NodePin]) -> Result<Value, CliError> {
+pub(crate) fn verify(file: &Path, pins: &[NodePin]) -> Result<Value, CliError> {
     let unreadable = |error: &std::io::Error| {
         CliError::local(reasons::INPUT, format!("cannot read `{}`", file.display()), error)
     };
@@ -85,10 +85,10 @@ pub fn verify(file: &Path, pins: &[NodePin]) -> Result<Value, CliError> {
 }
 
 /// Checks the trail of a snapshot: its seals, then its records.
-pub struct TrailCheck(OfflineCheck<'static>);
+pub(crate) struct TrailCheck(OfflineCheck<'static>);
 
 impl TrailCheck {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let mut check = OfflineCheck::new(&[]);
         check.trail.complete = true;
         check.head = Some(pb::AuditExportHead::default());
@@ -97,13 +97,13 @@ impl TrailCheck {
     }
 
     /// Takes the record of a seal.
-    pub fn seal(&mut self, key: String, value: Vec<u8>) {
+    pub(crate) fn seal(&mut self, key: String, value: Vec<u8>) {
         self.0.lines += 1;
         self.0.seal(pb::AuditExportSeal { key, value });
     }
 
     /// Takes an audit record.
-    pub fn record(&mut self, of: &SnapshotRecord) {
+    pub(crate) fn record(&mut self, of: &SnapshotRecord) {
         self.0.lines += 1;
         let stored = StoredRecord {
             key: &of.key,
@@ -120,7 +120,7 @@ impl TrailCheck {
     }
 
     /// Result of the verification, as a document of `audit verify`.
-    pub fn end(self) -> Value {
+    pub(crate) fn end(self) -> Value {
         self.0.end()
     }
 }

@@ -11,8 +11,9 @@ use crate::frame::prelude::*;
 use crate::frame::watch::printer::EventPrinter;
 use crate::frame::watch::{self, cursor};
 
-pub const WATCH: RpcMethod = audit_service::WATCH;
-pub const LEAF: LeafCommand = LeafCommand::read("audit tail", &[&LIST, &WATCH]).exiting("0 1 2 5 6 8 9 11");
+pub(super) const WATCH: RpcMethod = audit_service::WATCH;
+pub(super) const LEAF: LeafCommand =
+    LeafCommand::read("audit tail", &[&LIST, &WATCH]).exiting("0 1 2 5 6 8 9 11");
 
 const EXAMPLES: &str = "\
 Examples:
@@ -23,7 +24,7 @@ Examples:
 /// Show the newest audit records, then new ones as they come
 #[derive(Args, Debug)]
 #[command(before_long_help = EXAMPLES)]
-pub struct AuditTailArgs {
+pub(super) struct AuditTailArgs {
     #[command(flatten)]
     records: RecordArgs,
     /// How many records to begin with
@@ -46,7 +47,7 @@ pub struct AuditTailArgs {
     timeout: Option<HumanDuration>,
 }
 
-pub async fn run(args: &AuditTailArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
+pub(super) async fn run(args: &AuditTailArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
     let mut request = args.records.request();
     // What is new is later than any time in the past.
     request["since"] = Value::Null;

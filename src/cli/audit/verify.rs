@@ -9,8 +9,9 @@ use super::offline::{self, NodePin};
 use super::since;
 use crate::frame::prelude::*;
 
-pub const VERIFY: RpcMethod = audit_service::VERIFY;
-pub const LEAF: LeafCommand = LeafCommand::read("audit verify", &[&VERIFY]).exiting("0 1 2 5 6 8 9 10 11");
+pub(super) const VERIFY: RpcMethod = audit_service::VERIFY;
+pub(super) const LEAF: LeafCommand =
+    LeafCommand::read("audit verify", &[&VERIFY]).exiting("0 1 2 5 6 8 9 10 11");
 
 /// How long the check of a whole trail may take when nobody says: longer than any other call.
 const PATIENCE: Duration = Duration::from_secs(600);
@@ -28,7 +29,7 @@ Examples:
 /// --request-timeout says otherwise.
 #[derive(Args, Debug)]
 #[command(before_long_help = EXAMPLES)]
-pub struct AuditVerifyArgs {
+pub(super) struct AuditVerifyArgs {
     /// An export to check instead of the trail; - reads it from standard input
     #[arg(value_name = "FILE")]
     file: Option<PathBuf>,
@@ -40,7 +41,7 @@ pub struct AuditVerifyArgs {
     keys: Vec<NodePin>,
 }
 
-pub async fn run(args: &AuditVerifyArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
+pub(super) async fn run(args: &AuditVerifyArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
     let document = match &args.file {
         Some(file) => offline::verify(file, &args.keys)?,
         None => {

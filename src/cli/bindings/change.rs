@@ -4,7 +4,7 @@ use super::KIND;
 use crate::frame::prelude::*;
 
 /// A change of one binding.
-pub struct BindingsChange<'a> {
+pub(super) struct BindingsChange<'a> {
     pub rpc: &'a RpcMethod,
     pub principal: &'a str,
     pub write: &'a WriteArgs,
@@ -21,7 +21,7 @@ impl BindingsChange<'_> {
     ///
     /// # Errors
     /// The daemon's fault; usage, when the flags do not fit or nobody confirms.
-    pub async fn run(&self, session: &mut CommandSession) -> Result<Exit, CliError> {
+    pub(super) async fn run(&self, session: &mut CommandSession) -> Result<Exit, CliError> {
         self.write.check(session, 1)?;
         if let Some(question) = self.question.as_deref().filter(|_| !self.write.is_dry_run()) {
             self.write.confirm(session, question)?;

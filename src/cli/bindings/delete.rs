@@ -7,7 +7,7 @@ use crate::complete;
 use crate::frame::prelude::*;
 
 const DELETE: RpcMethod = binding_service::DELETE;
-pub const LEAF: LeafCommand =
+pub(super) const LEAF: LeafCommand =
     LeafCommand::write("bindings delete", &[&DELETE]).exiting("0 1 2 3 4 5 6 8 9 10 11");
 
 const EXAMPLES: &str = "\
@@ -20,7 +20,7 @@ Examples:
 /// Asks before it removes anything, unless --yes.
 #[derive(Args, Debug)]
 #[command(visible_alias = "rm", before_long_help = EXAMPLES)]
-pub struct BindingsDeleteArgs {
+pub(super) struct BindingsDeleteArgs {
     /// Who, as the audit trail names it
     #[arg(value_name = "PRINCIPAL", value_parser = super::principal, add = complete::ids(&super::OBJECTS))]
     principal: String,
@@ -31,7 +31,7 @@ pub struct BindingsDeleteArgs {
     write: WriteArgs,
 }
 
-pub async fn run(args: &BindingsDeleteArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
+pub(super) async fn run(args: &BindingsDeleteArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
     let change = BindingsChange {
         rpc: &DELETE,
         principal: &args.principal,

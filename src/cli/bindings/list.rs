@@ -7,9 +7,10 @@ use crate::frame::list;
 use crate::frame::prelude::*;
 use crate::frame::watch as stream;
 
-pub const LIST: RpcMethod = binding_service::LIST;
-pub const WATCH: RpcMethod = binding_service::WATCH;
-pub const LEAF: LeafCommand = LeafCommand::read("bindings list", &[&LIST, &WATCH]).listing(&COLUMNS, &[]);
+pub(crate) const LIST: RpcMethod = binding_service::LIST;
+pub(super) const WATCH: RpcMethod = binding_service::WATCH;
+pub(super) const LEAF: LeafCommand =
+    LeafCommand::read("bindings list", &[&LIST, &WATCH]).listing(&COLUMNS, &[]);
 
 const EXAMPLES: &str = "\
 Examples:
@@ -20,7 +21,7 @@ Examples:
 /// List role bindings, or watch them
 #[derive(Args, Debug)]
 #[command(visible_alias = "ls", before_long_help = EXAMPLES)]
-pub struct BindingsListArgs {
+pub(super) struct BindingsListArgs {
     #[command(flatten)]
     table: TableArgs,
     /// Go on with changes as they happen
@@ -30,7 +31,7 @@ pub struct BindingsListArgs {
     watching: WatchArgs,
 }
 
-pub async fn run(args: &BindingsListArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
+pub(super) async fn run(args: &BindingsListArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
     args.watching.check(args.watch)?;
     if args.watch {
         return watch(&args.watching, &args.table, session).await;
@@ -47,7 +48,7 @@ pub async fn run(args: &BindingsListArgs, session: &mut CommandSession) -> Resul
 }
 
 /// Watches instead of listing.
-pub async fn watch(
+pub(super) async fn watch(
     watching: &WatchArgs,
     table: &TableArgs,
     session: &mut CommandSession,

@@ -11,13 +11,13 @@ use super::entry::verbs;
 use super::schema::documents::message;
 use crate::frame::prelude::*;
 
-pub use list::LIST;
+pub(crate) use list::LIST;
 
 /// The kind in `binding/PRINCIPAL`.
-pub const KIND: &str = "binding";
+pub(crate) const KIND: &str = "binding";
 
 /// What a shell completes.
-pub static OBJECTS: CompletedKind = CompletedKind {
+pub(crate) static OBJECTS: CompletedKind = CompletedKind {
     name: KIND,
     list: "bindings",
     rpc: &LIST,

@@ -7,7 +7,8 @@ use crate::complete;
 use crate::frame::prelude::*;
 
 const SET: RpcMethod = binding_service::SET;
-pub const LEAF: LeafCommand = LeafCommand::write("bindings set", &[&SET]).exiting("0 1 2 4 5 6 8 9 10 11");
+pub(super) const LEAF: LeafCommand =
+    LeafCommand::write("bindings set", &[&SET]).exiting("0 1 2 4 5 6 8 9 10 11");
 
 const EXAMPLES: &str = "\
 Examples:
@@ -20,7 +21,7 @@ Examples:
 /// Every daemon of the mesh judges by it as soon as it hears of it. Scopes that it was given before are replaced.
 #[derive(Args, Debug)]
 #[command(before_long_help = EXAMPLES)]
-pub struct BindingsSetArgs {
+pub(super) struct BindingsSetArgs {
     /// Who, as the audit trail names it: token:NAME, operator:NAME, service:NAME, oidc:NAME or role:NAME
     #[arg(value_name = "PRINCIPAL", value_parser = super::principal, add = complete::ids(&super::OBJECTS))]
     principal: String,
@@ -34,7 +35,7 @@ pub struct BindingsSetArgs {
     write: WriteArgs,
 }
 
-pub async fn run(args: &BindingsSetArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
+pub(super) async fn run(args: &BindingsSetArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
     let change = BindingsChange {
         rpc: &SET,
         principal: &args.principal,

@@ -3,7 +3,8 @@
 use super::list::{self, WATCH};
 use crate::frame::prelude::*;
 
-pub const LEAF: LeafCommand = LeafCommand::read("bindings watch", &[&WATCH]).exiting("0 1 2 5 6 8 9 11");
+pub(super) const LEAF: LeafCommand =
+    LeafCommand::read("bindings watch", &[&WATCH]).exiting("0 1 2 5 6 8 9 11");
 
 const EXAMPLES: &str = "\
 Examples:
@@ -13,12 +14,12 @@ Examples:
 /// Watch changes of role bindings, one line each
 #[derive(Args, Debug)]
 #[command(before_long_help = EXAMPLES)]
-pub struct BindingsWatchArgs {
+pub(super) struct BindingsWatchArgs {
     #[command(flatten)]
     watching: WatchArgs,
 }
 
-pub async fn run(args: &BindingsWatchArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
+pub(super) async fn run(args: &BindingsWatchArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
     let watching = WatchArgs { append: true, ..args.watching.clone() };
     list::watch(&watching, &TableArgs::default(), session).await
 }

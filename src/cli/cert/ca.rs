@@ -8,7 +8,7 @@ use crate::frame::prelude::*;
 /// Make, look at and rotate the certificate authority
 #[derive(Args, Debug)]
 #[command(arg_required_else_help = true, alias = "authority")]
-pub struct CertCaArgs {
+pub(super) struct CertCaArgs {
     #[command(subcommand)]
     verb: Verb,
 }
@@ -24,7 +24,7 @@ enum Verb {
     Retire(Box<retire::CertRetireArgs>),
 }
 
-pub async fn run(of: &CertCaArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
+pub(super) async fn run(of: &CertCaArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
     match &of.verb {
         Verb::Init(args) => init::run(args, session).await,
         Verb::Show(args) => show::run(args, session).await,

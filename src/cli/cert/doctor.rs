@@ -13,7 +13,7 @@ use crate::check::report::{self, CheckRow, RoundReport};
 use crate::doctor::remote::{self, CHECK_HOST, DoctorHostArgs, ReportOptions};
 use crate::frame::prelude::*;
 
-pub const LEAF: LeafCommand =
+pub(crate) const LEAF: LeafCommand =
     LeafCommand::read("cert doctor", &[&CHECK_HOST]).exiting("0 1 2 3 5 6 8 9 10 11");
 
 const EXAMPLES: &str = "\
@@ -34,7 +34,7 @@ const INSTALLED: &str = "/var/lib/omnirelay";
 /// node looks at its own.
 #[derive(Args, Debug)]
 #[command(before_long_help = EXAMPLES)]
-pub struct CertDoctorArgs {
+pub(crate) struct CertDoctorArgs {
     /// Folder of a certificate, or a daemon's identity [default: the files of the context, else the identity of the
     /// daemon of this host]
     #[arg(value_name = "DIR", value_hint = ValueHint::DirPath, conflicts_with = "node")]
@@ -58,7 +58,7 @@ fn skippable(text: &str) -> Result<String, String> {
 
 /// # Errors
 /// When standard output does not take the report; why the daemon of a node could not be asked.
-pub async fn run(args: &CertDoctorArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
+pub(crate) async fn run(args: &CertDoctorArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
     let kind = "CertificateReport";
     let report = match args.host.node() {
         None => of_this_host(args, session, kind),

@@ -3,7 +3,8 @@
 use super::show::{GET, no_authority};
 use crate::frame::prelude::*;
 
-pub const LEAF: LeafCommand = LeafCommand::read("cert ca export", &[&GET]).exiting("0 1 2 4 5 6 8 9 11");
+pub(super) const LEAF: LeafCommand =
+    LeafCommand::read("cert ca export", &[&GET]).exiting("0 1 2 4 5 6 8 9 11");
 
 const EXAMPLES: &str = "\
 Examples:
@@ -13,9 +14,9 @@ Examples:
 /// Print the roots that are trusted, in PEM
 #[derive(Args, Debug)]
 #[command(before_long_help = EXAMPLES)]
-pub struct CertExportArgs {}
+pub(super) struct CertExportArgs {}
 
-pub async fn run(_: &CertExportArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
+pub(super) async fn run(_: &CertExportArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
     let document = session.call(&Call::of(&GET, &json!({}))?).await?;
     let bundle = text(&document, "bundlePem").to_owned();
     if bundle.is_empty() {

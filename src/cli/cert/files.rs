@@ -23,7 +23,7 @@ const CHAIN: &str = "chain.pem";
 const BUNDLE: &str = "bundle.pem";
 
 /// A key that was made here, and the request for its certificate.
-pub struct GeneratedKey {
+pub(super) struct GeneratedKey {
     key: PrivateKey,
     /// In PEM.
     pub csr: String,
@@ -34,7 +34,7 @@ impl GeneratedKey {
     ///
     /// # Errors
     /// When the operating system has no randomness, or a name cannot stand in a certificate.
-    pub fn of(names: &TlsNames) -> Result<Self, CliError> {
+    pub(super) fn of(names: &TlsNames) -> Result<Self, CliError> {
         let key = PrivateKey::make()
             .map_err(|error| CliError::new(reasons::CLIENT, "cannot make a key").cause(chain(&error)))?;
         let csr = CertificateRequest::make(&key, None, names).map_err(|error| {
@@ -45,23 +45,23 @@ impl GeneratedKey {
 }
 
 /// Folder where the files of a certificate are.
-pub struct CertificateFolder(PathBuf);
+pub(super) struct CertificateFolder(PathBuf);
 
 impl CertificateFolder {
     /// This one, which is made when it is not there.
-    pub fn of(path: &Path) -> Self {
+    pub(super) fn of(path: &Path) -> Self {
         Self(path.to_owned())
     }
 
-    pub fn key(&self) -> PathBuf {
+    pub(super) fn key(&self) -> PathBuf {
         self.0.join(KEY)
     }
 
-    pub fn chain(&self) -> PathBuf {
+    pub(super) fn chain(&self) -> PathBuf {
         self.0.join(CHAIN)
     }
 
-    pub fn bundle(&self) -> PathBuf {
+    pub(super) fn bundle(&self) -> PathBuf {
         self.0.join(BUNDLE)
     }
 
@@ -69,7 +69,7 @@ impl CertificateFolder {
     ///
     /// # Errors
     /// When the folder cannot be written to, or there is a key and `force` is not given.
-    pub fn prepare(&self, force: bool) -> Result<(), CliError> {
+    pub(super) fn prepare(&self, force: bool) -> Result<(), CliError> {
         make_folder(&self.0)?;
         let key = self.key();
         if !force && key.try_exists().map_err(|error| refuse(&key, &error))? {
@@ -85,7 +85,12 @@ impl CertificateFolder {
     ///
     /// # Errors
     /// Those of the file system.
-    pub fn write(&self, made: &GeneratedKey, chain_pem: &str, bundle_pem: &str) -> Result<(), CliError> {
+    pub(super) fn write(
+        &self,
+        made: &GeneratedKey,
+        chain_pem: &str,
+        bundle_pem: &str,
+    ) -> Result<(), CliError> {
         let key = made.key.to_pem();
         let files = [
             (self.bundle(), bundle_pem.as_bytes(), 0o644),
@@ -99,7 +104,7 @@ impl CertificateFolder {
     ///
     /// # Errors
     /// Those of the file system.
-    pub fn write_public(&self, chain_pem: &str, bundle_pem: &str) -> Result<(), CliError> {
+    pub(super) fn write_public(&self, chain_pem: &str, bundle_pem: &str) -> Result<(), CliError> {
         put(&[(self.bundle(), bundle_pem.as_bytes(), 0o644), (self.chain(), chain_pem.as_bytes(), 0o644)])
     }
 }
@@ -108,7 +113,7 @@ impl CertificateFolder {
 ///
 /// # Errors
 /// Those of the file system.
-pub fn make_folder(path: &Path) -> Result<(), CliError> {
+pub(super) fn make_folder(path: &Path) -> Result<(), CliError> {
     let made = DirBuilder::new().recursive(true).mode(0o700).create(path);
     made.map_err(|error| refuse(path, &error))
 }
@@ -117,13 +122,13 @@ pub fn make_folder(path: &Path) -> Result<(), CliError> {
 ///
 /// # Errors
 /// Those of the file system.
-pub fn read_key(path: &Path) -> Result<Zeroizing<String>, CliError> {
+pub(super) fn read_key(path: &Path) -> Result<Zeroizing<String>, CliError> {
     let read = std::fs::read_to_string(path).map(Zeroizing::new);
     read.map_err(|error| CliError::local(reasons::FILE, format!("cannot read {}", path.display()), &error))
 }
 
 /// Writes files with these modes, all beside their places first.
-pub fn put(files: &[(PathBuf, &[u8], u32)]) -> Result<(), CliError> {
+pub(super) fn put(files: &[(PathBuf, &[u8], u32)]) -> Result<(), CliError> {
     for (path, bytes, mode) in files {
         write_new(&beside(path), bytes, *mode).map_err(|error| refuse(path, &error))?;
     }
@@ -133,15 +138,15 @@ pub fn put(files: &[(PathBuf, &[u8], u32)]) -> Result<(), CliError> {
     Ok(())
 }
 
-/// From when to when the first certificate of a text in PEM is valid, in seconds of the Unix time.
-pub fn validity(pem: &str) -> Option<RangeInclusive<i64>> {
+/// Validity of the first certificate of a text in PEM, in seconds of the Unix time.
+pub(super) fn validity(pem: &str) -> Option<RangeInclusive<i64>> {
     let leaf = CertificateDer::from_pem_slice(pem.as_bytes()).ok()?;
     let (begin, end) = validity_of(&leaf).ok()?;
     Some(begin..=end)
 }
 
 /// Error of a certificate that was just issued and is not valid at the second `now`; `None`: it is valid.
-pub fn not_valid_at(now: i64, issued: Option<&RangeInclusive<i64>>) -> Option<String> {
+pub(super) fn not_valid_at(now: i64, issued: Option<&RangeInclusive<i64>>) -> Option<String> {
     let issued = issued.filter(|issued| !issued.contains(&now))?;
     let second = |at: i64| rfc3339(Millis::of_unix(at));
     let (begin, end, now) = (second(*issued.start()), second(*issued.end()), second(now));

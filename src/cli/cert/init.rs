@@ -13,7 +13,7 @@ use crate::frame::prelude::*;
 const INIT: RpcMethod = certificate_service::INIT_AUTHORITY;
 const GET: RpcMethod = certificate_service::GET_AUTHORITY;
 const BIND: RpcMethod = binding_service::SET;
-pub const LEAF: LeafCommand =
+pub(super) const LEAF: LeafCommand =
     LeafCommand::write("cert ca init", &[&INIT, &GET, &BIND, &PREPARE]).exiting("0 1 2 4 5 6 8 9 10 11");
 
 /// The trust domain of an authority whose maker names none.
@@ -35,7 +35,7 @@ Examples:
 /// on a daemon's host proves nothing, unless security.loopback is open; its control socket stays.
 #[derive(Args, Debug)]
 #[command(before_long_help = EXAMPLES)]
-pub struct CertInitArgs {
+pub(super) struct CertInitArgs {
     /// Whose certificates they are; it stands in each of them [default: mesh.local]
     #[arg(long, value_name = "DOMAIN")]
     trust_domain: Option<String>,
@@ -61,7 +61,7 @@ pub struct CertInitArgs {
     write: WriteArgs,
 }
 
-pub async fn run(args: &CertInitArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
+pub(super) async fn run(args: &CertInitArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
     let (write, dry_run) = (&args.write, args.write.is_dry_run());
     write.check(session, 1)?;
     write.without_version("an authority that is made")?;

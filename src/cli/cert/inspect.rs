@@ -16,7 +16,7 @@ use crate::frame::prelude::*;
 use crate::node::control_address;
 use crate::peers;
 
-pub const LEAF: LeafCommand =
+pub(super) const LEAF: LeafCommand =
     LeafCommand::read("cert inspect", &[&LIST, &peers::get::GET]).exiting("0 1 2 3 5 6 7 8 9 11");
 
 const EXAMPLES: &str = "\
@@ -32,7 +32,7 @@ Examples:
 /// it is shown what its control port shows, and what the registry remembers of its certificates.
 #[derive(Args, Debug)]
 #[command(before_long_help = EXAMPLES)]
-pub struct CertInspectArgs {
+pub(super) struct CertInspectArgs {
     /// File in PEM, of several certificates the first; HOST:PORT; or the id of a node
     #[arg(value_name = "FILE|NODE|HOST:PORT")]
     what: String,
@@ -44,7 +44,7 @@ pub struct CertInspectArgs {
 /// Extensions by which a file is meant, although there is none.
 const FILES: [&str; 4] = [".pem", ".crt", ".cer", ".der"];
 
-pub async fn run(args: &CertInspectArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
+pub(super) async fn run(args: &CertInspectArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
     let what = args.what.as_str();
     let is_file = || what.contains('/') || FILES.iter().any(|end| what.ends_with(end));
     let document = if !what.starts_with("https://") && Path::new(what).exists() {
@@ -170,7 +170,7 @@ fn remembered(one: &Value, moment: CellContext) -> String {
 }
 
 /// The schema of the document.
-pub fn schema() -> Value {
+pub(super) fn schema() -> Value {
     let (word, time) = (json!({"type": "string"}), json!({"type": "string", "format": "date-time"}));
     let words = json!({"type": "array", "items": {"type": "string"}});
     let certificate = json!({

@@ -13,7 +13,8 @@ use crate::frame::global::Lifetime;
 use crate::frame::prelude::*;
 
 const ISSUE: RpcMethod = certificate_service::ISSUE;
-pub const LEAF: LeafCommand = LeafCommand::write("cert issue", &[&ISSUE]).exiting("0 1 2 4 5 6 8 9 10 11");
+pub(super) const LEAF: LeafCommand =
+    LeafCommand::write("cert issue", &[&ISSUE]).exiting("0 1 2 4 5 6 8 9 10 11");
 
 const EXAMPLES: &str = "\
 Examples:
@@ -28,7 +29,7 @@ Examples:
 /// may do besides reading is said by a binding: omnirelay bindings set operator:NAME SCOPE.
 #[derive(Args, Debug)]
 #[command(before_long_help = EXAMPLES)]
-pub struct CertIssueArgs {
+pub(super) struct CertIssueArgs {
     #[command(flatten)]
     who: HolderTarget,
     /// Role of a node [default: worker]
@@ -59,7 +60,7 @@ pub struct CertIssueArgs {
     write: WriteArgs,
 }
 
-pub async fn run(args: &CertIssueArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
+pub(super) async fn run(args: &CertIssueArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
     let (write, dry_run) = (&args.write, args.write.is_dry_run());
     write.check(session, 1)?;
     write.without_version("a certificate that is issued")?;
@@ -112,7 +113,7 @@ pub async fn run(args: &CertIssueArgs, session: &mut CommandSession) -> Result<E
 }
 
 /// `certificate/operator/ann issued`, and below it what it says.
-pub fn told(name: &str, document: &Value) -> String {
+pub(super) fn told(name: &str, document: &Value) -> String {
     let head = changed::head(&format!("{KIND}/{name}"), document, "issued", "");
     changed::told(&head, changed::lines(document, "issued"))
 }

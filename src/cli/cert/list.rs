@@ -10,8 +10,8 @@ use crate::frame::global::HumanDuration;
 use crate::frame::list;
 use crate::frame::prelude::*;
 
-pub const LIST: RpcMethod = certificate_service::LIST;
-pub const LEAF: LeafCommand =
+pub(super) const LIST: RpcMethod = certificate_service::LIST;
+pub(super) const LEAF: LeafCommand =
     LeafCommand::read("cert list", &[&LIST]).exiting("0 1 2 3 5 6 8 9 10 11").listing(&COLUMNS, &[]);
 
 const EXAMPLES: &str = "\
@@ -24,7 +24,7 @@ Examples:
 /// List certificates: the newest of each holder, or all
 #[derive(Args, Debug)]
 #[command(visible_alias = "ls", before_long_help = EXAMPLES)]
-pub struct CertListArgs {
+pub(super) struct CertListArgs {
     /// Only of these (repeatable)
     #[arg(long, value_name = "KIND", value_delimiter = ',')]
     kind: Vec<HolderKind>,
@@ -61,7 +61,7 @@ enum HolderKind {
     Service,
 }
 
-pub async fn run(args: &CertListArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
+pub(super) async fn run(args: &CertListArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
     let kinds: Vec<String> = args
         .kind
         .iter()

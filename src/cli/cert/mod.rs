@@ -1,7 +1,7 @@
 //! `omnirelay cert`: the certificate authority of a mesh, and the certificates that it issues.
 
 mod ca;
-pub mod doctor;
+pub(crate) mod doctor;
 mod export;
 mod files;
 mod init;
@@ -10,11 +10,11 @@ mod issue;
 mod list;
 mod offline;
 mod offline_csr;
-pub mod presented;
+pub(crate) mod presented;
 mod protect;
 mod reinstate;
 mod renew;
-pub mod renewal;
+pub(crate) mod renewal;
 mod retire;
 mod revocations;
 mod revoke;
@@ -30,7 +30,7 @@ use super::schema::documents::{message, own};
 use super::schema::schemas;
 use crate::frame::prelude::*;
 
-pub use revoke::RevocationEdit as Revoking;
+pub(crate) use revoke::RevocationEdit as Revoking;
 
 /// The kind in the names of certificates.
 const KIND: &str = "certificate";
@@ -38,7 +38,7 @@ const KIND: &str = "certificate";
 /// Issue, look at and revoke certificates, and look after the authority
 #[derive(Args, Debug)]
 #[command(alias = "certs", alias = "certificates", arg_required_else_help = true)]
-pub struct CertArgs {
+pub(crate) struct CertArgs {
     #[command(subcommand)]
     verb: Verb,
 }
@@ -61,7 +61,7 @@ enum Verb {
     Revocations(Box<revocations::CertRevocationsArgs>),
 }
 
-pub static ENTRY: CommandEntry = entry!(
+pub(crate) static ENTRY: CommandEntry = entry!(
     "cert",
     CertArgs,
     Outline,

@@ -27,7 +27,7 @@ const ROOT_DAYS: u32 = 3650;
 const ISSUER_DAYS: u32 = 365;
 
 /// The root of a folder.
-pub struct OfflineRoot {
+pub(super) struct OfflineRoot {
     root: CertificateAuthority,
     key: PathBuf,
 }
@@ -37,7 +37,7 @@ impl OfflineRoot {
     ///
     /// # Errors
     /// When there is none, or its files are not of each other.
-    pub fn open(folder: &Path) -> Result<Self, CliError> {
+    pub(super) fn open(folder: &Path) -> Result<Self, CliError> {
         let (path, key_path) = (folder.join(CERTIFICATE), folder.join(KEY));
         let unusable = |path: &Path, cause: String| {
             CliError::new(reasons::FILE, format!("cannot use {}", path.display())).cause(cause)
@@ -57,7 +57,7 @@ impl OfflineRoot {
     ///
     /// # Errors
     /// As of [`Self::open`]; when it is of another trust domain, or cannot be written.
-    pub fn open_or_make(folder: &Path, domain: &str, days: Option<u32>) -> Result<Self, CliError> {
+    pub(super) fn open_or_make(folder: &Path, domain: &str, days: Option<u32>) -> Result<Self, CliError> {
         let domain: TrustDomain =
             domain.parse().map_err(|error| CliError::usage(format!("the trust domain: {error}")))?;
         if !folder.join(CERTIFICATE).exists() && !folder.join(KEY).exists() {
@@ -87,12 +87,12 @@ impl OfflineRoot {
     }
 
     /// Path of its key.
-    pub fn key(&self) -> &Path {
+    pub(super) fn key(&self) -> &Path {
         &self.key
     }
 
     /// Its certificate in PEM.
-    pub fn pem(&self) -> String {
+    pub(super) fn pem(&self) -> String {
         to_pem(self.root.certificate())
     }
 
@@ -100,7 +100,7 @@ impl OfflineRoot {
     ///
     /// # Errors
     /// When it is no request, or the root has ended.
-    pub fn certify(&self, csr: &str, days: Option<u32>) -> Result<String, CliError> {
+    pub(super) fn certify(&self, csr: &str, days: Option<u32>) -> Result<String, CliError> {
         let request = CertificateRequest::from_pem(csr).map_err(|error| {
             CliError::new(reasons::CLIENT, "the daemon has answered with no request").cause(chain(&error))
         })?;
@@ -109,7 +109,7 @@ impl OfflineRoot {
     }
 
     /// The issuer that the mesh took last of those that this root has certified; `None`: that is not known.
-    pub fn issuer(&self) -> Option<CertificateDer<'static>> {
+    pub(super) fn issuer(&self) -> Option<CertificateDer<'static>> {
         CertificateDer::from_pem_file(self.key.with_file_name(ISSUER)).ok()
     }
 
@@ -117,7 +117,7 @@ impl OfflineRoot {
     ///
     /// # Errors
     /// When the file cannot be written.
-    pub fn note_issuer(&self, pem: &str) -> Result<(), CliError> {
+    pub(super) fn note_issuer(&self, pem: &str) -> Result<(), CliError> {
         put(&[(self.key.with_file_name(ISSUER), pem.as_bytes(), 0o644)])
     }
 
@@ -125,7 +125,7 @@ impl OfflineRoot {
     ///
     /// # Errors
     /// When this root has ended.
-    pub fn across(&self, next: &Self) -> Result<String, CliError> {
+    pub(super) fn across(&self, next: &Self) -> Result<String, CliError> {
         Ok(to_pem(&self.root.certify_root(&next.root).map_err(not_made)?))
     }
 }

@@ -15,10 +15,10 @@ use rustls::pki_types::{CertificateDer, CertificateSigningRequestDer};
 use super::offline::OfflineRoot;
 use crate::frame::prelude::*;
 
-pub const PREPARE: RpcMethod = certificate_service::PREPARE_ISSUER;
+pub(super) const PREPARE: RpcMethod = certificate_service::PREPARE_ISSUER;
 
 /// Certificate request that a daemon has prepared for a root whose key is elsewhere.
-pub struct IssuerCsr {
+pub(super) struct IssuerCsr {
     /// In PEM.
     pub csr: String,
     /// SHA-256 of the key that is to be certified, as the request has it.
@@ -28,7 +28,7 @@ pub struct IssuerCsr {
 }
 
 /// Has the daemon make the key of the next issuer.
-pub async fn prepared(
+pub(super) async fn prepared(
     write: &WriteArgs,
     new_secret: bool,
     session: &mut CommandSession,
@@ -51,7 +51,7 @@ impl IssuerCsr {
     ///
     /// # Errors
     /// When nobody says so.
-    pub fn check(
+    pub(super) fn check(
         &self,
         vouching: Option<&OfflineRoot>,
         write: &WriteArgs,

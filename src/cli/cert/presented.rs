@@ -15,7 +15,7 @@ use crate::frame::tls_files::TlsFiles;
 
 /// A host and a port.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct HostPort {
+pub(crate) struct HostPort {
     /// Without brackets.
     host: String,
     port: u16,
@@ -45,7 +45,7 @@ impl fmt::Display for HostPort {
 }
 
 /// Certificates that a server has shown.
-pub struct ServerCertificates {
+pub(crate) struct ServerCertificates {
     /// The certificate first.
     pub chain: Vec<CertificateDer<'static>>,
     /// Such as `TLSv1.3`.
@@ -58,7 +58,7 @@ pub struct ServerCertificates {
 ///
 /// # Errors
 /// When there is nobody, or no TLS is spoken there; when the files of whom to believe cannot be used.
-pub async fn ask(
+pub(crate) async fn ask(
     endpoint: &HostPort,
     tls: &TlsFiles,
     patience: Duration,
@@ -101,7 +101,7 @@ fn refuse(endpoint: &HostPort, cause: String) -> CliError {
 }
 
 /// Whether a failure says that nobody could be asked, and not that the question was wrong.
-pub fn is_unreachable(error: &CliError) -> bool {
+pub(crate) fn is_unreachable(error: &CliError) -> bool {
     error.exit() != Exit::Usage
 }
 

@@ -5,7 +5,7 @@ use omnirelay_wire::rpc::certificate_service;
 use crate::frame::prelude::*;
 
 const PROTECT: RpcMethod = certificate_service::PROTECT_RECORDS;
-pub const LEAF: LeafCommand =
+pub(super) const LEAF: LeafCommand =
     LeafCommand::write("cert ca protect", &[&PROTECT]).exiting("0 1 2 3 4 5 6 8 9 10 11");
 
 const EXAMPLES: &str = "\
@@ -20,12 +20,12 @@ Examples:
 /// It cannot be taken back, and is refused while a daemon lives that does not know signatures. Asks before, unless --yes.
 #[derive(Args, Debug)]
 #[command(before_long_help = EXAMPLES)]
-pub struct CertProtectArgs {
+pub(super) struct CertProtectArgs {
     #[command(flatten)]
     write: WriteArgs,
 }
 
-pub async fn run(args: &CertProtectArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
+pub(super) async fn run(args: &CertProtectArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
     let (write, dry_run) = (&args.write, args.write.is_dry_run());
     write.check(session, 1)?;
     write.without_version("the authority")?;

@@ -7,7 +7,7 @@ use super::target::HolderTarget;
 use crate::frame::prelude::*;
 
 const REINSTATE: RpcMethod = certificate_service::REINSTATE;
-pub const LEAF: LeafCommand =
+pub(super) const LEAF: LeafCommand =
     LeafCommand::write("cert reinstate", &[&REINSTATE]).exiting("0 1 2 3 4 5 6 8 9 10 11");
 
 const EXAMPLES: &str = "\
@@ -19,7 +19,7 @@ Examples:
 /// Those that it had, and their keys, stay revoked.
 #[derive(Args, Debug)]
 #[command(before_long_help = EXAMPLES)]
-pub struct CertReinstateArgs {
+pub(super) struct CertReinstateArgs {
     #[command(flatten)]
     who: HolderTarget,
     /// Cluster of the node [default: that of the daemon]
@@ -29,7 +29,7 @@ pub struct CertReinstateArgs {
     write: WriteArgs,
 }
 
-pub async fn run(args: &CertReinstateArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
+pub(super) async fn run(args: &CertReinstateArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
     let mut request = args.who.request();
     request["cluster"] = json!(args.cluster);
     let change = RevocationEdit {

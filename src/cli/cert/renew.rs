@@ -15,7 +15,8 @@ use crate::frame::settings::CommandTarget;
 use crate::frame::tls_files::TlsFiles;
 
 const RENEW: RpcMethod = certificate_service::RENEW;
-pub const LEAF: LeafCommand = LeafCommand::write("cert renew", &[&RENEW]).exiting("0 1 2 4 5 6 8 9 11");
+pub(super) const LEAF: LeafCommand =
+    LeafCommand::write("cert renew", &[&RENEW]).exiting("0 1 2 4 5 6 8 9 11");
 
 const EXAMPLES: &str = "\
 Examples:
@@ -27,13 +28,13 @@ Examples:
 /// A new key is made in the folder, and what proves who asks is the key that is there. Nodes renew their own by themselves.
 #[derive(Args, Debug)]
 #[command(before_long_help = EXAMPLES)]
-pub struct CertRenewArgs {
+pub(super) struct CertRenewArgs {
     /// Folder with key.pem, chain.pem and bundle.pem
     #[arg(value_name = "DIR")]
     dir: PathBuf,
 }
 
-pub async fn run(args: &CertRenewArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
+pub(super) async fn run(args: &CertRenewArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
     if !args.dir.is_dir() {
         return Err(CliError::usage(format!("{} is no folder", args.dir.display()))
             .hint("name the one that has key.pem, chain.pem and bundle.pem, as omnirelay cert issue --out wrote them"));
@@ -59,7 +60,10 @@ pub async fn run(args: &CertRenewArgs, session: &mut CommandSession) -> Result<E
 }
 
 /// Renews the certificate of a folder, which the session shows, and gives back what was answered.
-pub async fn renew_in(folder: &CertificateFolder, session: &CommandSession) -> Result<Value, CliError> {
+pub(super) async fn renew_in(
+    folder: &CertificateFolder,
+    session: &CommandSession,
+) -> Result<Value, CliError> {
     let made = GeneratedKey::of(&TlsNames::default())?;
     let call = Call::of(&RENEW, &json!({"csr": made.csr}))?;
     let document = session.call(&call.keyed(&WriteArgs::default().key()?, "")).await?;

@@ -40,7 +40,7 @@ struct DueCertificate {
 
 /// Renews the certificate of the context that a command has used, where it is due. What becomes of the command does not
 /// depend on it.
-pub async fn renew_when_due(session: &mut CommandSession) {
+pub(crate) async fn renew_when_due(session: &mut CommandSession) {
     let Some(due) = due(session) else { return };
     let Some(mut lock) = lock(&due.folder) else { return };
     let notes = session.notes();

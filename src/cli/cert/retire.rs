@@ -5,7 +5,7 @@ use omnirelay_wire::rpc::certificate_service;
 use crate::frame::prelude::*;
 
 const RETIRE: RpcMethod = certificate_service::RETIRE_ROOT;
-pub const LEAF: LeafCommand =
+pub(super) const LEAF: LeafCommand =
     LeafCommand::write("cert ca retire", &[&RETIRE]).exiting("0 1 2 3 4 5 6 8 9 10 11");
 
 const EXAMPLES: &str = "\
@@ -19,7 +19,7 @@ Examples:
 /// Asks before, unless --yes.
 #[derive(Args, Debug)]
 #[command(before_long_help = EXAMPLES)]
-pub struct CertRetireArgs {
+pub(super) struct CertRetireArgs {
     /// Which, as `cert ca show` prints it
     #[arg(value_name = "FINGERPRINT")]
     fingerprint: String,
@@ -30,7 +30,7 @@ pub struct CertRetireArgs {
     write: WriteArgs,
 }
 
-pub async fn run(args: &CertRetireArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
+pub(super) async fn run(args: &CertRetireArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
     let (write, dry_run) = (&args.write, args.write.is_dry_run());
     write.check(session, 1)?;
     write.without_version("the authority")?;

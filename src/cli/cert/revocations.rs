@@ -5,7 +5,7 @@ use omnirelay_wire::rpc::certificate_service;
 use crate::frame::prelude::*;
 
 const LIST: RpcMethod = certificate_service::LIST_REVOCATIONS;
-pub const LEAF: LeafCommand = LeafCommand::read("cert revocations", &[&LIST]).listing(&COLUMNS, &[]);
+pub(super) const LEAF: LeafCommand = LeafCommand::read("cert revocations", &[&LIST]).listing(&COLUMNS, &[]);
 
 const EXAMPLES: &str = "\
 Examples:
@@ -15,7 +15,7 @@ Examples:
 /// List what is revoked
 #[derive(Args, Debug)]
 #[command(before_long_help = EXAMPLES)]
-pub struct CertRevocationsArgs {
+pub(super) struct CertRevocationsArgs {
     #[command(flatten)]
     table: TableArgs,
 }
@@ -33,7 +33,7 @@ fn what(revocation: &Value) -> String {
     given.map(|(kind, path)| format!("{kind}/{}", text(revocation, path))).unwrap_or_default()
 }
 
-pub async fn run(args: &CertRevocationsArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
+pub(super) async fn run(args: &CertRevocationsArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
     let document = session.call(&Call::of(&LIST, &json!({}))?).await?;
     let list = ListSpec {
         field: "revocations",

@@ -6,7 +6,7 @@ use super::target::shown;
 use crate::frame::prelude::*;
 
 const REVOKE: RpcMethod = certificate_service::REVOKE;
-pub const LEAF: LeafCommand =
+pub(super) const LEAF: LeafCommand =
     LeafCommand::write("cert revoke", &[&REVOKE]).exiting("0 1 2 3 4 5 6 8 9 10 11");
 
 const EXAMPLES: &str = "\
@@ -21,7 +21,7 @@ Examples:
 /// seconds, with the calls that are under way on them. Asks before, unless --yes.
 #[derive(Args, Debug)]
 #[command(before_long_help = EXAMPLES)]
-pub struct CertRevokeArgs {
+pub(super) struct CertRevokeArgs {
     #[command(flatten)]
     which: RevocationTarget,
     /// Cluster of the node [default: that of the daemon]
@@ -52,7 +52,7 @@ struct RevocationTarget {
     serial: Option<String>,
 }
 
-pub async fn run(args: &CertRevokeArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
+pub(super) async fn run(args: &CertRevokeArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
     let RevocationTarget { node, service, operator, serial } = &args.which;
     let request = json!({
         "node": node, "service": service, "operator": operator, "serial": serial, "cluster": args.cluster,
@@ -70,7 +70,7 @@ pub async fn run(args: &CertRevokeArgs, session: &mut CommandSession) -> Result<
 }
 
 /// A change of what is revoked.
-pub struct RevocationEdit<'a> {
+pub(crate) struct RevocationEdit<'a> {
     pub rpc: &'a RpcMethod,
     pub request: Value,
     /// What it is about.
@@ -84,7 +84,7 @@ pub struct RevocationEdit<'a> {
 
 impl RevocationEdit<'_> {
     /// Carries it out, and tells of it.
-    pub async fn run(self, session: &mut CommandSession) -> Result<Exit, CliError> {
+    pub(crate) async fn run(self, session: &mut CommandSession) -> Result<Exit, CliError> {
         let Self { rpc, mut request, shown, done, asks, write } = self;
         write.check(session, 1)?;
         write.without_version("the list of revocations")?;

@@ -10,7 +10,7 @@ use crate::cert::offline_csr::{PREPARE, prepared};
 use crate::frame::prelude::*;
 
 const ROTATE: RpcMethod = certificate_service::ROTATE_AUTHORITY;
-pub const LEAF: LeafCommand =
+pub(super) const LEAF: LeafCommand =
     LeafCommand::write("cert ca rotate", &[&ROTATE, &PREPARE, &GET]).exiting("0 1 2 4 5 6 8 9 10 11");
 
 const EXAMPLES: &str = "\
@@ -29,7 +29,7 @@ Examples:
 /// retired. A daemon that issues does the first of these by itself at two thirds of the issuer's life.
 #[derive(Args, Debug)]
 #[command(before_long_help = EXAMPLES)]
-pub struct CertRotateArgs {
+pub(super) struct CertRotateArgs {
     /// A new root too
     #[arg(long)]
     root: bool,
@@ -55,7 +55,7 @@ pub struct CertRotateArgs {
     write: WriteArgs,
 }
 
-pub async fn run(args: &CertRotateArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
+pub(super) async fn run(args: &CertRotateArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
     let (write, dry_run) = (&args.write, args.write.is_dry_run());
     write.check(session, 1)?;
     write.without_version("the authority")?;

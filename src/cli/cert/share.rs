@@ -6,7 +6,7 @@ use crate::complete;
 use crate::frame::prelude::*;
 
 const SHARE: RpcMethod = certificate_service::SHARE_ISSUER;
-pub const LEAF: LeafCommand =
+pub(super) const LEAF: LeafCommand =
     LeafCommand::write("cert ca share", &[&SHARE]).exiting("0 1 2 3 4 5 6 8 9 10 11");
 
 const EXAMPLES: &str = "\
@@ -22,7 +22,7 @@ Examples:
 /// --yes.
 #[derive(Args, Debug)]
 #[command(before_long_help = EXAMPLES)]
-pub struct CertShareArgs {
+pub(super) struct CertShareArgs {
     /// Which node
     #[arg(value_name = "NODE", add = complete::ids(&crate::peers::OBJECTS))]
     node: String,
@@ -30,7 +30,7 @@ pub struct CertShareArgs {
     write: WriteArgs,
 }
 
-pub async fn run(args: &CertShareArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
+pub(super) async fn run(args: &CertShareArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
     let (write, dry_run, node) = (&args.write, args.write.is_dry_run(), &args.node);
     write.check(session, 1)?;
     write.without_version("the authority")?;

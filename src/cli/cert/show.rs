@@ -4,8 +4,8 @@ use omnirelay_wire::rpc::certificate_service;
 
 use crate::frame::prelude::*;
 
-pub const GET: RpcMethod = certificate_service::GET_AUTHORITY;
-pub const LEAF: LeafCommand = LeafCommand::read("cert ca show", &[&GET]).exiting("0 1 2 4 5 6 8 9 11");
+pub(super) const GET: RpcMethod = certificate_service::GET_AUTHORITY;
+pub(super) const LEAF: LeafCommand = LeafCommand::read("cert ca show", &[&GET]).exiting("0 1 2 4 5 6 8 9 11");
 
 const EXAMPLES: &str = "\
 Examples:
@@ -15,13 +15,13 @@ Examples:
 /// Show the certificate authority, and whether this daemon issues
 #[derive(Args, Debug)]
 #[command(before_long_help = EXAMPLES)]
-pub struct CertShowArgs {
+pub(super) struct CertShowArgs {
     /// Times in UTC instead of how far they are
     #[arg(long, hide_short_help = true)]
     absolute: bool,
 }
 
-pub async fn run(args: &CertShowArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
+pub(super) async fn run(args: &CertShowArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
     let document = session.call(&Call::of(&GET, &json!({}))?).await?;
     if !field(&document, "authority").is_object() {
         return Err(no_authority());
@@ -32,7 +32,7 @@ pub async fn run(args: &CertShowArgs, session: &mut CommandSession) -> Result<Ex
     Ok(Exit::Ok)
 }
 
-pub fn no_authority() -> CliError {
+pub(super) fn no_authority() -> CliError {
     CliError::new(omnirelay_wire::reasons::NO_AUTHORITY, "this mesh has no certificate authority")
         .hint("omnirelay cert ca init")
 }

@@ -5,7 +5,7 @@ use crate::frame::prelude::*;
 /// One holder.
 #[derive(Args, Clone, Debug)]
 #[group(required = true, multiple = false)]
-pub struct HolderTarget {
+pub(super) struct HolderTarget {
     /// A node, by its id
     #[arg(long, value_name = "ID")]
     pub node: Option<String>,
@@ -19,18 +19,18 @@ pub struct HolderTarget {
 
 impl HolderTarget {
     /// The fields of a request.
-    pub fn request(&self) -> Value {
+    pub(super) fn request(&self) -> Value {
         json!({"node": self.node, "service": self.service, "operator": self.operator})
     }
 
     /// `node/node-1`.
-    pub fn shown(&self) -> String {
+    pub(super) fn shown(&self) -> String {
         shown([("node", &self.node), ("service", &self.service), ("operator", &self.operator)])
     }
 }
 
 /// `KIND/NAME` of the one that is given.
-pub fn shown<const N: usize>(all: [(&str, &Option<String>); N]) -> String {
+pub(super) fn shown<const N: usize>(all: [(&str, &Option<String>); N]) -> String {
     let given = all.into_iter().find_map(|(kind, name)| Some(format!("{kind}/{}", name.as_ref()?)));
     given.unwrap_or_default()
 }

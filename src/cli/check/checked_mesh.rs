@@ -8,14 +8,14 @@ use crate::frame::context_file::ContextFile;
 use crate::frame::prelude::*;
 
 /// Judges the mesh, on the daemon that answers.
-pub const CHECK: RpcMethod = check_service::CHECK;
+pub(crate) const CHECK: RpcMethod = check_service::CHECK;
 
 /// Above this, an answer has taken too long for clocks to be compared by it: addresses were tried, or it was put off.
 const ASKING_MAX: Duration = Duration::from_millis(50);
 
 /// Facts that were found out, or the reason why they could not be.
 #[derive(Clone, Debug)]
-pub struct CheckedFacts {
+pub(crate) struct CheckedFacts {
     pub config: Result<ContextFile, CliError>,
     /// Where the answers are from.
     pub address: String,
@@ -27,7 +27,7 @@ pub struct CheckedFacts {
 
 /// An answer, or why there is none.
 #[derive(Clone, Debug)]
-pub struct FactAnswer {
+pub(crate) struct FactAnswer {
     pub said: Result<Value, CliError>,
     pub took: Duration,
     /// This machine's time when it came, in milliseconds.
@@ -36,7 +36,7 @@ pub struct FactAnswer {
 
 impl CheckedFacts {
     /// Asks the daemon what it is, and what it finds of the mesh where that is wanted.
-    pub async fn gather(session: &CommandSession, mesh_too: bool) -> Self {
+    pub(crate) async fn gather(session: &CommandSession, mesh_too: bool) -> Self {
         let mut node = ask(session, &node_service::GET).await;
         if node.said.is_ok() && node.took > ASKING_MAX {
             node = ask(session, &node_service::GET).await;
@@ -58,14 +58,14 @@ impl CheckedFacts {
     }
 
     /// Reason why the daemon could not be asked everything that is wanted.
-    pub fn failure(&self) -> Option<&CliError> {
+    pub(crate) fn failure(&self) -> Option<&CliError> {
         let mesh = self.mesh.as_ref().and_then(|mesh| mesh.said.as_ref().err());
         self.node.said.as_ref().err().or(mesh)
     }
 
-    /// By how many milliseconds this machine's clock and that of the daemon differ for certain: the answer was made at some
+    /// Milliseconds by which this machine's clock and that of the daemon differ for certain: the answer was made at some
     /// moment while it was waited for.
-    pub fn skew_ms(&self) -> Option<u64> {
+    pub(crate) fn skew_ms(&self) -> Option<u64> {
         let theirs = time::millis(field(self.node.said.as_ref().ok()?, "generatedAt"))?;
         let came = self.node.came_ms?;
         let asked = came - i64::try_from(self.node.took.as_millis()).ok()?;
@@ -78,7 +78,7 @@ impl CheckedFacts {
 }
 
 /// Says of a daemon that does not know the question that it is older, and what to do then.
-pub fn of_older(error: CliError, message: impl Into<String>, hint: &str) -> CliError {
+pub(crate) fn of_older(error: CliError, message: impl Into<String>, hint: &str) -> CliError {
     if !error.is(reasons::ROUTE_UNKNOWN) {
         return error;
     }

@@ -9,7 +9,7 @@ use crate::check::checked_mesh::CheckedFacts;
 use crate::frame::context_file::ContextFile;
 use crate::frame::error::CliError;
 
-pub static CATEGORY: FindingCategory<FactExaminer<CheckedFacts>> = FindingCategory {
+pub(crate) static CATEGORY: FindingCategory<FactExaminer<CheckedFacts>> = FindingCategory {
     name: "client",
     page: "guides/scripting.md",
     checks: &[
@@ -35,7 +35,7 @@ fn config(facts: &CheckedFacts) -> CheckResult {
 }
 
 /// Judges the file with the contexts.
-pub fn file(file: &Result<ContextFile, CliError>) -> CheckResult {
+pub(crate) fn file(file: &Result<ContextFile, CliError>) -> CheckResult {
     let file = match file {
         Ok(file) => file,
         Err(error) if error.is(reasons::CONFIG_UNREADABLE) => {

@@ -6,7 +6,7 @@ use super::{next_of, not_asked};
 use crate::check::checked_mesh::CheckedFacts;
 use crate::frame::prelude::*;
 
-pub static CATEGORY: FindingCategory<FactExaminer<CheckedFacts>> = FindingCategory {
+pub(super) static CATEGORY: FindingCategory<FactExaminer<CheckedFacts>> = FindingCategory {
     name: "control-api",
     page: "guides/operations.md",
     checks: &[

@@ -1,9 +1,9 @@
 //! `omnirelay mesh check`: is this mesh fit, and if not, what to do.
 
-pub mod checked_mesh;
-pub mod client;
+pub(crate) mod checked_mesh;
+pub(crate) mod client;
 mod control_api;
-pub mod report;
+pub(crate) mod report;
 #[cfg(test)]
 mod tests;
 mod versions;
@@ -27,7 +27,7 @@ use crate::frame::prelude::*;
 
 const LEAF: LeafCommand =
     LeafCommand::read("mesh check", &[&node_service::GET, &CHECK]).exiting("0 1 2 5 6 8 9 10 11");
-pub static ENTRY: CommandEntry =
+pub(crate) static ENTRY: CommandEntry =
     entry!("check", CheckArgs, asking, &[LEAF], &[own("check", "mesh check", schemas::check),]);
 
 const EXAMPLES: &str = "\
@@ -43,7 +43,7 @@ Examples:
 /// could not be asked; what could not be asked is `unknown`, not failed.
 #[derive(Args, Debug)]
 #[command(before_long_help = EXAMPLES)]
-pub struct CheckArgs {
+pub(crate) struct CheckArgs {
     /// Print only what did not pass, and the result
     #[arg(long)]
     short: bool,
@@ -62,9 +62,9 @@ pub struct CheckArgs {
 }
 
 /// What the command line judges itself, before what the daemon judges and after it.
-pub static BEFORE: &[&FindingCategory<FactExaminer<CheckedFacts>>] =
+pub(crate) static BEFORE: &[&FindingCategory<FactExaminer<CheckedFacts>>] =
     &[&client::CATEGORY, &control_api::CATEGORY];
-pub static AFTER: &[&FindingCategory<FactExaminer<CheckedFacts>>] = &[&versions::CATEGORY];
+pub(crate) static AFTER: &[&FindingCategory<FactExaminer<CheckedFacts>>] = &[&versions::CATEGORY];
 
 /// The names of all checks with those of their categories, in the order of the report.
 fn names() -> impl Iterator<Item = (&'static str, &'static str)> + Clone {
@@ -121,7 +121,7 @@ async fn run(args: &CheckArgs, session: &mut CommandSession) -> Result<Exit, Cli
 }
 
 /// Problems that were found: what has failed, is warned of, or could not be asked.
-pub fn problems(facts: &CheckedFacts) -> Vec<Value> {
+pub(crate) fn problems(facts: &CheckedFacts) -> Vec<Value> {
     let rows = rows(facts).into_iter().filter(|row| row.finding.verdict.is_wrong());
     let shown = rows.map(|CheckRow { id, finding, .. }| {
         let mut row = json!({
@@ -136,7 +136,7 @@ pub fn problems(facts: &CheckedFacts) -> Vec<Value> {
 }
 
 /// Findings of a daemon about nodes that are wrong, whatever this program finds; none where it cannot be asked.
-pub async fn wrong_with_nodes(session: &CommandSession) -> Vec<CheckRow> {
+pub(crate) async fn wrong_with_nodes(session: &CommandSession) -> Vec<CheckRow> {
     let report = ask(session, &CHECK).await.said;
     let rows = report.map(|report| CheckRow::all_of(&report, Duration::ZERO)).unwrap_or_default();
     rows.into_iter().filter(|row| row.finding.verdict.is_wrong() && !row.finding.about.is_empty()).collect()

@@ -13,7 +13,7 @@ use crate::frame::prelude::*;
 use crate::frame::screen::{StdoutScreen, printable_lines};
 
 /// Finding of one check.
-pub struct CheckRow {
+pub(crate) struct CheckRow {
     pub category: String,
     pub id: String,
     pub description: String,
@@ -23,7 +23,7 @@ pub struct CheckRow {
 }
 
 /// The findings of one round.
-pub struct RoundReport {
+pub(crate) struct RoundReport {
     /// What the document is called.
     pub kind: &'static str,
     pub rows: Vec<CheckRow>,
@@ -38,7 +38,7 @@ pub struct RoundReport {
 const NOT_ASKED_MAX: usize = 5;
 
 /// Page of the documents that explains a check.
-pub fn page(id: &str) -> String {
+pub(crate) fn page(id: &str) -> String {
     format!("docs/reference/checks.md#{id}")
 }
 
@@ -46,7 +46,7 @@ pub fn page(id: &str) -> String {
 ///
 /// # Errors
 /// The names that there are.
-pub fn skippable(
+pub(crate) fn skippable(
     text: &str,
     all: impl Iterator<Item = (&'static str, &'static str)> + Clone,
 ) -> Result<String, String> {
@@ -58,12 +58,12 @@ pub fn skippable(
 }
 
 /// Whether a check is named among these, or its category is.
-pub fn is_left_out(skip: &[String], category: &str, id: &str) -> bool {
+pub(crate) fn is_left_out(skip: &[String], category: &str, id: &str) -> bool {
     skip.iter().any(|name| [id, category].contains(&name.as_str()))
 }
 
 /// Marks the rows of these checks and categories as left out.
-pub fn leave_out(rows: &mut [CheckRow], skip: &[String]) {
+pub(crate) fn leave_out(rows: &mut [CheckRow], skip: &[String]) {
     for row in rows.iter_mut().filter(|row| is_left_out(skip, &row.category, &row.id)) {
         row.finding = CheckResult::skip("left out");
     }
@@ -79,7 +79,7 @@ impl RoundReport {
     ///
     /// # Errors
     /// When standard output does not take it.
-    pub fn show(&self, short: bool, session: &mut CommandSession) -> Result<(), CliError> {
+    pub(crate) fn show(&self, short: bool, session: &mut CommandSession) -> Result<(), CliError> {
         let text = self.to_text(short, session.out.screen());
         let names = self.rows.iter().map(|row| format!("check/{}", row.id)).collect();
         session.show(&CommandOutput {
@@ -90,7 +90,7 @@ impl RoundReport {
         })
     }
 
-    pub fn counts(&self, verdict: CheckVerdict) -> usize {
+    pub(crate) fn counts(&self, verdict: CheckVerdict) -> usize {
         self.rows.iter().filter(|row| row.finding.verdict == verdict).count()
     }
 
@@ -99,12 +99,12 @@ impl RoundReport {
         self.rows.chunk_by(|one, next| one.category == next.category)
     }
 
-    pub fn success(&self) -> bool {
+    pub(crate) fn success(&self) -> bool {
         let bad = self.counts(CheckVerdict::Fail) + self.counts(CheckVerdict::Unknown);
         bad == 0 && (!self.strict || self.counts(CheckVerdict::Warn) == 0)
     }
 
-    pub fn is_good(&self, failure: Option<&CliError>) -> bool {
+    pub(crate) fn is_good(&self, failure: Option<&CliError>) -> bool {
         self.success() && failure.is_none()
     }
 
@@ -188,7 +188,7 @@ impl RoundReport {
 
 impl CheckRow {
     /// Row of what a check of this program has found.
-    pub fn of<J>(
+    pub(crate) fn of<J>(
         category: &FindingCategory<J>,
         check: &CheckDefinition<J>,
         finding: CheckResult,
@@ -199,7 +199,7 @@ impl CheckRow {
     }
 
     /// Rows of what all checks of these categories find of `facts`, which took so long to find out.
-    pub fn judged<F>(
+    pub(crate) fn judged<F>(
         categories: &'static [&'static FindingCategory<FactExaminer<F>>],
         facts: &F,
         took: Duration,
@@ -209,7 +209,7 @@ impl CheckRow {
     }
 
     /// The rows of a report that a daemon has made. What a later one calls otherwise is unknown.
-    pub fn all_of(report: &Value, took: Duration) -> Vec<Self> {
+    pub(crate) fn all_of(report: &Value, took: Duration) -> Vec<Self> {
         let of = |category: &str, row: &Value| {
             let words = |name| text(row, name).to_owned();
             let verdict = CheckVerdict::ALL.into_iter().find(|verdict| verdict.word() == text(row, "result"));

@@ -7,7 +7,7 @@ use super::not_asked;
 use crate::check::checked_mesh::CheckedFacts;
 use crate::frame::document::text;
 
-pub static CATEGORY: FindingCategory<FactExaminer<CheckedFacts>> = FindingCategory {
+pub(super) static CATEGORY: FindingCategory<FactExaminer<CheckedFacts>> = FindingCategory {
     name: "versions",
     page: "guides/operations.md",
     checks: &[

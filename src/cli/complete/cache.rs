@@ -13,9 +13,9 @@ use crate::frame::env::{self, EnvironmentVariables};
 use crate::frame::settings::CommandTarget;
 
 /// Up to this age the file is the answer, and no daemon is asked.
-pub const FRESH: Duration = Duration::from_secs(5);
+pub(super) const FRESH: Duration = Duration::from_secs(5);
 /// Up to this age it is better than nothing.
-pub const STALE: Duration = Duration::from_secs(5 * 60);
+pub(super) const STALE: Duration = Duration::from_secs(5 * 60);
 /// A thousand ids of the longest kind.
 const FILE_BYTES_MAX: u64 = 1024 * 1024;
 /// Of more targets than this the oldest files of the kind go.
@@ -23,7 +23,7 @@ const FILES_MAX: usize = 32;
 
 /// Cache of the ids of one kind and target.
 #[derive(Debug)]
-pub struct CompletionCache {
+pub(super) struct CompletionCache {
     kind: &'static CompletedKind,
     folder: PathBuf,
     target: String,
@@ -40,7 +40,7 @@ struct CacheFile {
 
 impl CompletionCache {
     /// The cache of `target` below the user's cache folder; `None` when there is no such folder.
-    pub fn of(
+    pub(super) fn of(
         kind: &'static CompletedKind,
         target: &CommandTarget,
         env: &EnvironmentVariables,
@@ -60,7 +60,7 @@ impl CompletionCache {
     }
 
     /// The objects that were written at most `age_max` before `now`; whatever is wrong with the file is `None`.
-    pub fn read(&self, now: SystemTime, age_max: Duration) -> Option<Vec<KnownObject>> {
+    pub(super) fn read(&self, now: SystemTime, age_max: Duration) -> Option<Vec<KnownObject>> {
         let mut text = String::new();
         let file = std::fs::File::open(self.path()).ok()?;
         file.take(FILE_BYTES_MAX).read_to_string(&mut text).ok()?;
@@ -73,7 +73,7 @@ impl CompletionCache {
     }
 
     /// Keeps `known`, whole or not at all; a cache that cannot be written is no failure.
-    pub fn write(&self, known: &[KnownObject], now: SystemTime) {
+    pub(super) fn write(&self, known: &[KnownObject], now: SystemTime) {
         let Ok(since) = now.duration_since(SystemTime::UNIX_EPOCH) else { return };
         let written_at_ms = u64::try_from(since.as_millis()).unwrap_or(u64::MAX);
         let file = CacheFile { target: self.target.clone(), written_at_ms, known: known.to_vec() };

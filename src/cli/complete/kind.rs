@@ -6,7 +6,7 @@ use serde_json::Value;
 use crate::frame::rpc::RpcMethod;
 
 /// As many as one page of the list holds.
-pub const OBJECTS_MAX: usize = 1000;
+pub(super) const OBJECTS_MAX: usize = 1000;
 
 /// A kind of objects that is completed.
 #[derive(Debug)]

@@ -15,12 +15,12 @@ use crate::frame::watch::until;
 use crate::help;
 
 /// Completes words of `known`, separated by commas: each once.
-pub fn list(known: fn() -> Vec<String>) -> ArgValueCompleter {
+pub(crate) fn list(known: fn() -> Vec<String>) -> ArgValueCompleter {
     ArgValueCompleter::new(move |typed: &OsStr| candidates(typed, known()))
 }
 
 /// The command tree with completers for the flags that many commands share.
-pub fn dressed(command: Command) -> Command {
+pub(super) fn dressed(command: Command) -> Command {
     let of = |arg: Arg| match arg.get_id().as_str() {
         "columns" => arg.add(columns()),
         "sort_by" => arg.add(sort_keys()),
@@ -75,7 +75,7 @@ fn values_of(field: &str) -> &'static [&'static str] {
 }
 
 /// Completes a command or a topic, word by word.
-pub fn help_words() -> ArgValueCompleter {
+pub(crate) fn help_words() -> ArgValueCompleter {
     ArgValueCompleter::new(|typed: &OsStr| {
         let words: Vec<String> = super::words(std::env::args_os())
             .iter()
@@ -102,7 +102,7 @@ fn conditions() -> ArgValueCompleter {
 }
 
 /// Completes the names of contexts.
-pub fn contexts() -> ArgValueCompleter {
+pub(crate) fn contexts() -> ArgValueCompleter {
     ArgValueCompleter::new(|typed: &OsStr| {
         let words = super::words(std::env::args_os());
         let settings = CommandSettings::resolve(&objects::flags(&words), EnvironmentVariables::of_process());
@@ -115,7 +115,7 @@ pub fn contexts() -> ArgValueCompleter {
 }
 
 /// Completes what the audit trail calls what was done.
-pub fn actions() -> ArgValueCompleter {
+pub(crate) fn actions() -> ArgValueCompleter {
     list(|| omnirelay_decisions::audit_names::actions().into_iter().map(str::to_owned).collect())
 }
 

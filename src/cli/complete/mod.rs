@@ -18,16 +18,16 @@ use clap_complete::engine::{self, CompletionCandidate};
 use super::arguments::written_out;
 use super::frame::env::{self, EnvironmentVariables};
 
-pub use self::kind::{CompletedKind, KnownObject};
-pub use self::list::{actions, contexts, help_words, list};
-pub use self::objects::{ids, named};
-pub use self::script::script;
+pub(crate) use self::kind::{CompletedKind, KnownObject};
+pub(crate) use self::list::{actions, contexts, help_words, list};
+pub(crate) use self::objects::{ids, named};
+pub(crate) use self::script::script;
 
 /// Answers a script of a shell that asks for candidates; `None` when this is an ordinary run.
 ///
 /// `args` are those of the process: a script puts the words of the line behind `--`. Without that the
 /// variable alone, left behind in an environment, turns no run into a completion.
-pub fn answer(args: Vec<OsString>, env: &EnvironmentVariables) -> Option<ExitCode> {
+pub(crate) fn answer(args: Vec<OsString>, env: &EnvironmentVariables) -> Option<ExitCode> {
     let shell = CandidateForm::of(env.get(env::COMPLETE)?)?;
     args.get(1).filter(|arg| *arg == "--")?;
     std::panic::set_hook(Box::new(|_| {}));

@@ -22,7 +22,7 @@ const ASK_MAX: Duration = Duration::from_millis(200);
 const ADDRESSES_MAX: usize = 3;
 
 /// Completes an argument that takes `ID` or `KIND/ID`.
-pub fn ids(kind: &'static CompletedKind) -> ArgValueCompleter {
+pub(crate) fn ids(kind: &'static CompletedKind) -> ArgValueCompleter {
     ArgValueCompleter::new(move |current: &OsStr| {
         // Those of another node are not asked for.
         let elsewhere = |word: &OsString| word == "--node" || word.to_string_lossy().starts_with("--node=");
@@ -34,7 +34,7 @@ pub fn ids(kind: &'static CompletedKind) -> ArgValueCompleter {
 }
 
 /// Completes an argument that takes `KIND/ID` only.
-pub fn named(kind: &'static CompletedKind) -> ArgValueCompleter {
+pub(crate) fn named(kind: &'static CompletedKind) -> ArgValueCompleter {
     ArgValueCompleter::new(move |current: &OsStr| matching(kind, current, true))
 }
 
@@ -85,7 +85,7 @@ fn known(
 ///
 /// Not the parser's work: it stops at the first word that is wrong or unfinished, and a list of another
 /// mesh than the line names would be worse than none.
-pub fn flags(words: &[OsString]) -> GlobalArgs {
+pub(super) fn flags(words: &[OsString]) -> GlobalArgs {
     let words: Vec<&str> = words.iter().filter_map(|word| word.to_str()).collect();
     let mut flags = GlobalArgs::default();
     for (at, &word) in words.iter().enumerate() {

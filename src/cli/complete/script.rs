@@ -8,7 +8,7 @@ use crate::frame::env;
 const NAME: &str = "omnirelay";
 
 /// The completion script of a shell; it asks the `omnirelay` of the search path.
-pub fn script(shell: Shell) -> String {
+pub(crate) fn script(shell: Shell) -> String {
     match shell {
         Shell::Bash => BASH.trim_start().to_owned(),
         Shell::Elvish => registration(&Elvish),

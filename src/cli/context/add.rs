@@ -10,7 +10,7 @@ use crate::frame::prelude::*;
 use crate::frame::settings::ValueSource;
 use crate::frame::tls_files::TlsFiles;
 
-pub const LEAF: LeafCommand = LeafCommand::local("context add", LOCAL).exiting("0 1 2 4");
+pub(super) const LEAF: LeafCommand = LeafCommand::local("context add", LOCAL).exiting("0 1 2 4");
 
 const EXAMPLES: &str = "\
 Examples:
@@ -23,7 +23,7 @@ Examples:
 /// Add a context; the first one becomes the current one
 #[derive(Args, Debug)]
 #[command(before_long_help = EXAMPLES)]
-pub struct ContextAddArgs {
+pub(super) struct ContextAddArgs {
     /// Name of the new context
     #[arg(value_name = "NAME", value_parser = checked_name)]
     name: String,
@@ -31,7 +31,7 @@ pub struct ContextAddArgs {
     shape: ContextShape,
 }
 
-pub async fn run(args: &ContextAddArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
+pub(super) async fn run(args: &ContextAddArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
     let mut addresses = args.shape.addresses.clone();
     if let (true, Ok(target)) = (addresses.is_empty(), session.target())
         && target.source == ValueSource::Flag("--addr")

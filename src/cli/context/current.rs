@@ -4,7 +4,7 @@ use super::LOCAL;
 use crate::frame::address::Address;
 use crate::frame::prelude::*;
 
-pub const LEAF: LeafCommand = LeafCommand::local("context current", LOCAL);
+pub(super) const LEAF: LeafCommand = LeafCommand::local("context current", LOCAL);
 
 const EXAMPLES: &str = "\
 Examples:
@@ -15,9 +15,9 @@ Examples:
 /// Show whom commands talk to now
 #[derive(Args, Debug)]
 #[command(before_long_help = EXAMPLES)]
-pub struct ContextCurrentArgs {}
+pub(super) struct ContextCurrentArgs {}
 
-pub async fn run(_: &ContextCurrentArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
+pub(super) async fn run(_: &ContextCurrentArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
     let target = session.target()?.clone();
     let addresses: Vec<&str> = target.addresses.iter().map(Address::as_str).collect();
     let cluster = target.cluster.as_deref().unwrap_or_default();

@@ -3,7 +3,7 @@
 use super::{LOCAL, document, edit};
 use crate::frame::prelude::*;
 
-pub const LEAF: LeafCommand = LeafCommand::local("context delete", LOCAL);
+pub(super) const LEAF: LeafCommand = LeafCommand::local("context delete", LOCAL);
 
 const EXAMPLES: &str = "\
 Examples:
@@ -15,7 +15,7 @@ Examples:
 /// Asks before, on a terminal; one that is protected is not deleted without --yes elsewhere.
 #[derive(Args, Debug)]
 #[command(visible_alias = "rm", before_long_help = EXAMPLES)]
-pub struct ContextDeleteArgs {
+pub(super) struct ContextDeleteArgs {
     /// Name of the context
     #[arg(value_name = "NAME", add = crate::complete::contexts())]
     name: String,
@@ -24,7 +24,7 @@ pub struct ContextDeleteArgs {
     yes: bool,
 }
 
-pub async fn run(args: &ContextDeleteArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
+pub(super) async fn run(args: &ContextDeleteArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
     let protected = session.settings.config.clone()?.context(&args.name)?.protected;
     let can_ask = session.notes().can_ask() && !session.settings.no_input;
     if !args.yes && (protected || can_ask) {

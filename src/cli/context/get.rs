@@ -4,7 +4,7 @@ use super::{LOCAL, describe, document};
 use crate::frame::context_file::ContextFile;
 use crate::frame::prelude::*;
 
-pub const LEAF: LeafCommand = LeafCommand::local("context get", LOCAL);
+pub(super) const LEAF: LeafCommand = LeafCommand::local("context get", LOCAL);
 
 const EXAMPLES: &str = "\
 Examples:
@@ -14,13 +14,13 @@ Examples:
 /// Show one context
 #[derive(Args, Debug)]
 #[command(visible_alias = "show", before_long_help = EXAMPLES)]
-pub struct ContextGetArgs {
+pub(super) struct ContextGetArgs {
     /// Name of the context
     #[arg(value_name = "NAME", add = crate::complete::contexts())]
     name: String,
 }
 
-pub async fn run(args: &ContextGetArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
+pub(super) async fn run(args: &ContextGetArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
     let file = ContextFile::load(&session.settings.config_path)?;
     let context = file.context(&args.name)?;
     let current = file.current.as_deref() == Some(&args.name);

@@ -5,7 +5,7 @@ use crate::frame::context_file::ContextFile;
 use crate::frame::prelude::*;
 use crate::frame::table;
 
-pub const LEAF: LeafCommand = LeafCommand::local("context list", LOCAL).listing(&COLUMNS, &[]);
+pub(super) const LEAF: LeafCommand = LeafCommand::local("context list", LOCAL).listing(&COLUMNS, &[]);
 
 const EXAMPLES: &str = "\
 Examples:
@@ -15,7 +15,7 @@ Examples:
 /// List the contexts
 #[derive(Args, Debug)]
 #[command(visible_alias = "ls", before_long_help = EXAMPLES)]
-pub struct ContextListArgs {
+pub(super) struct ContextListArgs {
     #[command(flatten)]
     table: TableArgs,
 }
@@ -31,7 +31,7 @@ static COLUMNS: &[Column] = &[
     Column::new("protected", |context, _| if flag(context, "protected") { "yes" } else { "no" }.to_owned()),
 ];
 
-pub async fn run(args: &ContextListArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
+pub(super) async fn run(args: &ContextListArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
     let file = ContextFile::load(&session.settings.config_path)?;
     let current = file.current.clone().unwrap_or_default();
     let mut contexts: Vec<Value> =

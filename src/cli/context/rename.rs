@@ -3,7 +3,7 @@
 use super::{LOCAL, checked_name, describe, document, edit, exists};
 use crate::frame::prelude::*;
 
-pub const LEAF: LeafCommand = LeafCommand::local("context rename", LOCAL).exiting("0 1 2 4");
+pub(super) const LEAF: LeafCommand = LeafCommand::local("context rename", LOCAL).exiting("0 1 2 4");
 
 const EXAMPLES: &str = "\
 Examples:
@@ -12,7 +12,7 @@ Examples:
 /// Give a context another name
 #[derive(Args, Debug)]
 #[command(before_long_help = EXAMPLES)]
-pub struct ContextRenameArgs {
+pub(super) struct ContextRenameArgs {
     /// Name of the context
     #[arg(value_name = "NAME", add = crate::complete::contexts())]
     name: String,
@@ -21,7 +21,7 @@ pub struct ContextRenameArgs {
     new: String,
 }
 
-pub async fn run(args: &ContextRenameArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
+pub(super) async fn run(args: &ContextRenameArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
     let (context, current) = edit::edit(&session.settings.config_path, |file| {
         file.context(&args.name)?;
         if args.name != args.new && file.context(&args.new).is_ok() {

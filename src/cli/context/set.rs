@@ -4,7 +4,7 @@ use super::{ContextShape, LOCAL, describe, document, edit, token_file};
 use crate::frame::prelude::*;
 use crate::frame::tls_files::TlsFiles;
 
-pub const LEAF: LeafCommand = LeafCommand::local("context set", LOCAL);
+pub(super) const LEAF: LeafCommand = LeafCommand::local("context set", LOCAL);
 
 const EXAMPLES: &str = "\
 Examples:
@@ -14,7 +14,7 @@ Examples:
 /// Change a context
 #[derive(Args, Debug)]
 #[command(before_long_help = EXAMPLES)]
-pub struct ContextSetArgs {
+pub(super) struct ContextSetArgs {
     /// Name of the context
     #[arg(value_name = "NAME", add = crate::complete::contexts())]
     name: String,
@@ -22,7 +22,7 @@ pub struct ContextSetArgs {
     shape: ContextShape,
 }
 
-pub async fn run(args: &ContextSetArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
+pub(super) async fn run(args: &ContextSetArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
     let shape = &args.shape;
     let (token_file, tls) = (token_file(session), session.settings.tls.clone().absolute());
     let says_nothing = shape.addresses.is_empty()

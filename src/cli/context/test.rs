@@ -9,7 +9,7 @@ use crate::frame::settings::{CommandTarget, ValueSource};
 use crate::frame::table::TableLayout;
 use crate::node::NODE;
 
-pub const LEAF: LeafCommand = LeafCommand::read("context test", &[&NODE]).exiting("0 1 2 5 6 8 9 11");
+pub(super) const LEAF: LeafCommand = LeafCommand::read("context test", &[&NODE]).exiting("0 1 2 5 6 8 9 11");
 
 const EXAMPLES: &str = "\
 Examples:
@@ -21,7 +21,7 @@ Examples:
 /// Exits with 0 when at least one does.
 #[derive(Args, Debug)]
 #[command(before_long_help = EXAMPLES)]
-pub struct ContextTestArgs {
+pub(super) struct ContextTestArgs {
     /// Name of the context [default: the current one]
     #[arg(value_name = "NAME", add = crate::complete::contexts())]
     name: Option<String>,
@@ -35,7 +35,7 @@ static COLUMNS: &[Column] = &[
     Column::new("took", |row, _| format!("{}ms", row["durationMs"])),
 ];
 
-pub async fn run(args: &ContextTestArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
+pub(super) async fn run(args: &ContextTestArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
     let target = match &args.name {
         Some(name) => named(session, name)?,
         None => session.target()?.clone(),

@@ -3,7 +3,7 @@
 use super::{LOCAL, describe, document, edit, warn_of_override};
 use crate::frame::prelude::*;
 
-pub const LEAF: LeafCommand = LeafCommand::local("context use", LOCAL);
+pub(super) const LEAF: LeafCommand = LeafCommand::local("context use", LOCAL);
 
 const EXAMPLES: &str = "\
 Examples:
@@ -13,13 +13,13 @@ Examples:
 /// Make a context the current one
 #[derive(Args, Debug)]
 #[command(before_long_help = EXAMPLES)]
-pub struct ContextUseArgs {
+pub(super) struct ContextUseArgs {
     /// Name of the context
     #[arg(value_name = "NAME", add = crate::complete::contexts())]
     name: String,
 }
 
-pub async fn run(args: &ContextUseArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
+pub(super) async fn run(args: &ContextUseArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
     let context = edit::edit(&session.settings.config_path, |file| {
         let context = file.context(&args.name)?.clone();
         file.select(Some(&args.name));

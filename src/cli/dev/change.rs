@@ -9,7 +9,7 @@ use crate::peers;
 const KIND: &str = "node";
 
 #[derive(Args, Debug)]
-pub struct DevNodesArgs {
+pub(super) struct DevNodesArgs {
     /// Ids of nodes of `omnirelay up`; - reads them from standard input
     #[arg(required = true, value_name = "NODE", add = complete::ids(&peers::OBJECTS))]
     nodes: Vec<String>,
@@ -19,7 +19,7 @@ pub struct DevNodesArgs {
 ///
 /// # Errors
 /// As of [`BatchOutcomes::finish`].
-pub async fn run(
+pub(super) async fn run(
     rpc: &RpcMethod,
     args: &DevNodesArgs,
     session: &mut CommandSession,

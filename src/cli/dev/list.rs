@@ -5,8 +5,8 @@ use omnirelay_wire::rpc::dev_service;
 use crate::frame::prelude::*;
 use crate::frame::table::TableLayout;
 
-pub const LIST: RpcMethod = dev_service::LIST;
-pub const LEAF: LeafCommand = LeafCommand::read("dev list", &[&LIST]);
+pub(super) const LIST: RpcMethod = dev_service::LIST;
+pub(super) const LEAF: LeafCommand = LeafCommand::read("dev list", &[&LIST]);
 
 const EXAMPLES: &str = "\
 Examples:
@@ -16,7 +16,7 @@ Examples:
 /// List the nodes of `omnirelay up` and whether they run
 #[derive(Args, Debug)]
 #[command(visible_alias = "ls", before_long_help = EXAMPLES)]
-pub struct DevListArgs {}
+pub(super) struct DevListArgs {}
 
 static COLUMNS: &[Column] = &[
     Column::new("node", |node, _| text(node, "nodeId").to_owned()).keep(),
@@ -24,7 +24,7 @@ static COLUMNS: &[Column] = &[
     Column::new("control", |node, _| text(node, "control").to_owned()),
 ];
 
-pub async fn run(_: &DevListArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
+pub(super) async fn run(_: &DevListArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
     let document = session.call(&Call::of(&LIST, &json!({}))?).await?;
     let nodes = items(&document, "nodes").to_vec();
     let names = nodes.iter().map(|node| format!("node/{}", text(node, "nodeId"))).collect();

@@ -5,8 +5,9 @@ use omnirelay_wire::rpc::dev_service;
 use super::change::{self, DevNodesArgs};
 use crate::frame::prelude::*;
 
-pub const PAUSE: RpcMethod = dev_service::PAUSE;
-pub const LEAF: LeafCommand = LeafCommand::write("dev pause", &[&PAUSE]).exiting("0 1 2 3 4 5 6 7 8 9 11");
+pub(super) const PAUSE: RpcMethod = dev_service::PAUSE;
+pub(super) const LEAF: LeafCommand =
+    LeafCommand::write("dev pause", &[&PAUSE]).exiting("0 1 2 3 4 5 6 7 8 9 11");
 
 const EXAMPLES: &str = "\
 Examples:
@@ -18,11 +19,11 @@ Examples:
 /// A paused node keeps its sockets and does nothing
 #[derive(Args, Debug)]
 #[command(before_long_help = EXAMPLES)]
-pub struct DevPauseArgs {
+pub(super) struct DevPauseArgs {
     #[command(flatten)]
     nodes: DevNodesArgs,
 }
 
-pub async fn run(args: &DevPauseArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
+pub(super) async fn run(args: &DevPauseArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
     change::run(&PAUSE, &args.nodes, session).await
 }

@@ -5,8 +5,9 @@ use omnirelay_wire::rpc::dev_service;
 use super::change::{self, DevNodesArgs};
 use crate::frame::prelude::*;
 
-pub const RESUME: RpcMethod = dev_service::RESUME;
-pub const LEAF: LeafCommand = LeafCommand::write("dev resume", &[&RESUME]).exiting("0 1 2 3 4 5 6 7 8 9 11");
+pub(super) const RESUME: RpcMethod = dev_service::RESUME;
+pub(super) const LEAF: LeafCommand =
+    LeafCommand::write("dev resume", &[&RESUME]).exiting("0 1 2 3 4 5 6 7 8 9 11");
 
 const EXAMPLES: &str = "\
 Examples:
@@ -18,11 +19,11 @@ Examples:
 /// A node that runs already is left alone.
 #[derive(Args, Debug)]
 #[command(before_long_help = EXAMPLES)]
-pub struct DevResumeArgs {
+pub(super) struct DevResumeArgs {
     #[command(flatten)]
     nodes: DevNodesArgs,
 }
 
-pub async fn run(args: &DevResumeArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
+pub(super) async fn run(args: &DevResumeArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
     change::run(&RESUME, &args.nodes, session).await
 }

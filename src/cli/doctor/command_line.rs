@@ -9,13 +9,13 @@ use crate::frame::context_file::ContextFile;
 use crate::frame::error::{CliError, chain};
 
 /// Facts about the command line.
-pub struct CommandLine {
+pub(crate) struct CommandLine {
     pub contexts: Result<ContextFile, CliError>,
     /// The folder of the contexts, and why it cannot be written.
     pub home: (PathBuf, Result<(), String>),
 }
 
-pub static CATEGORIES: &[&FindingCategory<FactExaminer<CommandLine>>] = &[&CATEGORY];
+pub(crate) static CATEGORIES: &[&FindingCategory<FactExaminer<CommandLine>>] = &[&CATEGORY];
 
 static CATEGORY: FindingCategory<FactExaminer<CommandLine>> = FindingCategory {
     name: "command-line",
@@ -40,7 +40,7 @@ static CATEGORY: FindingCategory<FactExaminer<CommandLine>> = FindingCategory {
 
 impl CommandLine {
     /// Looks at what there is.
-    pub fn examine(contexts: Result<ContextFile, CliError>, path: &Path) -> Self {
+    pub(crate) fn examine(contexts: Result<ContextFile, CliError>, path: &Path) -> Self {
         Self { contexts, home: home_of(path) }
     }
 }

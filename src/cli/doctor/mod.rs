@@ -1,8 +1,8 @@
 //! `omnirelay doctor`: is this machine fit for a daemon and for the command line, and if not, what to do.
 
-pub mod command_line;
+pub(crate) mod command_line;
 mod ports;
-pub mod remote;
+pub(crate) mod remote;
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -24,7 +24,7 @@ use super::schema::schemas;
 use crate::frame::prelude::*;
 
 const LEAF: LeafCommand = LeafCommand::read("doctor", &[&CHECK_HOST]).exiting("0 1 2 3 5 6 8 9 10 11");
-pub static ENTRY: CommandEntry =
+pub(crate) static ENTRY: CommandEntry =
     entry!("doctor", DoctorArgs, asking, &[LEAF], &[own("doctor", "doctor", schemas::check)]);
 
 const EXAMPLES: &str = "\
@@ -40,7 +40,7 @@ Examples:
 /// configuration as its file has it now. Exits with 10 when a check fails.
 #[derive(Args, Debug)]
 #[command(before_long_help = EXAMPLES)]
-pub struct DoctorArgs {
+pub(crate) struct DoctorArgs {
     /// Print only what did not pass, and the result
     #[arg(long)]
     short: bool,

@@ -5,7 +5,7 @@ use std::net::{SocketAddr, TcpListener};
 use std::time::Duration;
 
 use omnirelay_core::spiffe::CertificateHolder;
-use omnirelay_doctor::machine::{DaemonPort, PortAvailability};
+use omnirelay_doctor::machine::{PortAvailability, PortToListenOn};
 use omnirelay_pki::certificate::AnyCertificate;
 use omnirelay_settings::Config;
 use tokio::time::timeout;
@@ -22,8 +22,8 @@ use crate::node::NODE;
 const PATIENCE: Duration = Duration::from_secs(2);
 
 /// The ports of a daemon. Where one answers at its control port, the others that are taken are likely to be its own.
-pub async fn ports(session: &CommandSession, config: &Config) -> Vec<DaemonPort> {
-    let port = |key, address, taken| DaemonPort { address, key, taken };
+pub(super) async fn ports(session: &CommandSession, config: &Config) -> Vec<PortToListenOn> {
+    let port = |key, address, taken| PortToListenOn { address, key, taken };
     let control = match taken(session, config.control.listen).await {
         // One that waits for its certificate speaks to nobody at its port.
         PortAvailability::ByAnother if answers_at_socket(session, config).await => PortAvailability::ByDaemon,

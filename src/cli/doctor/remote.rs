@@ -11,11 +11,11 @@ use crate::node::bare;
 use crate::{complete, peers};
 
 /// Judges the host of a node.
-pub const CHECK_HOST: RpcMethod = check_service::CHECK_HOST;
+pub(crate) const CHECK_HOST: RpcMethod = check_service::CHECK_HOST;
 
 /// Whose host is judged.
 #[derive(Args, Clone, Debug)]
-pub struct DoctorHostArgs {
+pub(crate) struct DoctorHostArgs {
     /// Have the daemon of this node judge its own host
     #[arg(long, value_name = "NODE", add = complete::ids(&peers::OBJECTS))]
     node: Option<String>,
@@ -23,13 +23,13 @@ pub struct DoctorHostArgs {
 
 impl DoctorHostArgs {
     /// The node that is named. What `-o name` prints of a peer can be given again.
-    pub fn node(&self) -> Option<&str> {
+    pub(crate) fn node(&self) -> Option<&str> {
         self.node.as_deref().map(bare)
     }
 }
 
 /// Options of the report on a host: what is reported, and how.
-pub struct ReportOptions<'a> {
+pub(crate) struct ReportOptions<'a> {
     /// What the document is called.
     pub kind: &'static str,
     pub categories: &'a [&'a str],
@@ -43,7 +43,7 @@ pub struct ReportOptions<'a> {
 ///
 /// # Errors
 /// Why it could not be asked.
-pub async fn report(
+pub(crate) async fn report(
     session: &CommandSession,
     node: &str,
     options: &ReportOptions<'_>,

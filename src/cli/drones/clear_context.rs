@@ -10,8 +10,8 @@ use crate::complete;
 use crate::frame::prelude::*;
 use crate::relays::LIST as RELAYS;
 
-pub const CLEAR: RpcMethod = relay_control::CLEAR_OPERATION_CONTEXT;
-pub const LEAF: LeafCommand =
+pub(super) const CLEAR: RpcMethod = relay_control::CLEAR_OPERATION_CONTEXT;
+pub(super) const LEAF: LeafCommand =
     LeafCommand::write("drones clear-context", &[&CLEAR, &STATUS, &RELAYS, &PLACEMENT])
         .exiting("0 1 2 3 4 5 6 8 9 10 11");
 
@@ -27,7 +27,7 @@ Examples:
 /// --command-id, is answered as it was the first time. A relay takes commands from its own machine only.
 #[derive(Args, Debug)]
 #[command(before_long_help = EXAMPLES)]
-pub struct DronesClearContextArgs {
+pub(super) struct DronesClearContextArgs {
     /// The drone, an id or drone/ID, in full
     #[arg(value_name = "ID", add = complete::ids(&super::OBJECTS))]
     id: String,
@@ -40,7 +40,10 @@ pub struct DronesClearContextArgs {
     relays: DronesRelayArgs,
 }
 
-pub async fn run(args: &DronesClearContextArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
+pub(super) async fn run(
+    args: &DronesClearContextArgs,
+    session: &mut CommandSession,
+) -> Result<Exit, CliError> {
     let command = AgentCommand {
         rpc: &CLEAR,
         args: &args.command,

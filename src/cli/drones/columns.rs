@@ -3,7 +3,7 @@
 use crate::frame::prelude::*;
 
 /// The columns, those of `-o wide` last: wide only adds on the right.
-pub static COLUMNS: &[Column] = &[
+pub(super) static COLUMNS: &[Column] = &[
     Column::new("drone", |drone, _| text(drone, "droneId").to_owned()).keep(),
     Column::new("relay", |drone, _| text(drone, "relayId").to_owned()).keep(),
     Column::new("state", |drone, _| state(drone).to_owned()),
@@ -28,12 +28,12 @@ pub static COLUMNS: &[Column] = &[
 ];
 
 /// Whether the session has a stream open.
-pub fn state(drone: &Value) -> &'static str {
+pub(super) fn state(drone: &Value) -> &'static str {
     if flag(drone, "streaming") { "streaming" } else { "idle" }
 }
 
 /// `survey-9/3`: what it was told to do, and in which version.
-pub fn intent(drone: &Value) -> String {
+pub(super) fn intent(drone: &Value) -> String {
     match (text(drone, "intentId"), number(drone, "intentVersion")) {
         ("", _) => String::new(),
         (intent, 0) => intent.to_owned(),
@@ -42,7 +42,7 @@ pub fn intent(drone: &Value) -> String {
 }
 
 /// Age of a time in nanoseconds; empty when there is none.
-pub fn at(drone: &Value, name: &str, moment: CellContext) -> String {
+pub(super) fn at(drone: &Value, name: &str, moment: CellContext) -> String {
     match i64::try_from(number(drone, name) / 1_000_000) {
         Ok(0) | Err(_) => String::new(),
         Ok(then) => time::ago_of(then, moment),
@@ -50,7 +50,7 @@ pub fn at(drone: &Value, name: &str, moment: CellContext) -> String {
 }
 
 /// Line of a watch about a drone that is new or gone.
-pub fn summary(drone: &Value) -> String {
+pub(super) fn summary(drone: &Value) -> String {
     let flight = match text(drone, "flightId") {
         "" => String::new(),
         flight => format!(" flight={flight} intent={}", intent(drone)),

@@ -11,7 +11,7 @@ use crate::frame::prelude::*;
 /// How a command is given.
 #[derive(Args, Clone, Debug, Default)]
 #[command(next_help_heading = "Change options")]
-pub struct DronesCommandArgs {
+pub(super) struct DronesCommandArgs {
     /// Id of the command; with the same one it can be repeated safely [default: a fresh one]
     #[arg(long, value_name = "ID", value_parser = token)]
     pub command_id: Option<String>,
@@ -22,7 +22,7 @@ pub struct DronesCommandArgs {
 }
 
 /// A command to the agent of a drone.
-pub struct AgentCommand<'a> {
+pub(super) struct AgentCommand<'a> {
     pub rpc: &'a RpcMethod,
     pub args: &'a DronesCommandArgs,
     pub relays: &'a DronesRelayArgs,
@@ -39,7 +39,7 @@ impl AgentCommand<'_> {
     ///
     /// # Errors
     /// Not found, when nobody holds it; the relay's refusal; unavailable, when the agent cannot do it now.
-    pub async fn run(&self, session: &mut CommandSession, id: &str) -> Result<Exit, CliError> {
+    pub(super) async fn run(&self, session: &mut CommandSession, id: &str) -> Result<Exit, CliError> {
         let id = ids::expand(&[id.to_owned()], KIND)?.concat();
         if session.target()?.protected {
             let write = WriteArgs::confirmed(self.args.yes);

@@ -6,7 +6,7 @@ use crate::agents::placement;
 use crate::frame::prelude::*;
 
 /// A relay that holds a drone, and what it says of it.
-pub struct FoundDrone<'a> {
+pub(super) struct FoundDrone<'a> {
     pub site: &'a RelaySite,
     pub document: Value,
 }
@@ -15,7 +15,7 @@ pub struct FoundDrone<'a> {
 ///
 /// # Errors
 /// Not found, when no relay holds it; what kept the answer away.
-pub async fn find<'a>(
+pub(super) async fn find<'a>(
     session: &CommandSession,
     args: &DronesRelayArgs,
     fleet: &'a QueriedRelays,

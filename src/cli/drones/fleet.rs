@@ -29,7 +29,7 @@ const PATIENCE: Duration = Duration::from_secs(3);
 /// Which relays are asked.
 #[derive(Args, Clone, Debug, Default)]
 #[command(next_help_heading = "Relay options")]
-pub struct DronesRelayArgs {
+pub(super) struct DronesRelayArgs {
     /// Ask only this relay, an id or relay/ID [default: all that live]
     #[arg(long, value_name = "ID", value_parser = relays::id, conflicts_with = "relay_addr",
           add = complete::ids(&relays::OBJECTS))]
@@ -46,7 +46,7 @@ pub struct DronesRelayArgs {
 
 /// A relay that can be asked, or why it cannot.
 #[derive(Debug)]
-pub struct RelaySite {
+pub(super) struct RelaySite {
     /// Empty when nobody said it.
     pub relay_id: String,
     /// As the registry or the command line has it.
@@ -56,7 +56,7 @@ pub struct RelaySite {
 
 /// The relays that are to be asked.
 #[derive(Debug)]
-pub struct QueriedRelays {
+pub(super) struct QueriedRelays {
     pub sites: Vec<RelaySite>,
     /// The registry's store does not answer, so that these are those that were known.
     pub stale: bool,
@@ -69,7 +69,7 @@ impl QueriedRelays {
     ///
     /// # Errors
     /// When the registry cannot be asked, or does not know the relay that is named.
-    pub async fn of(args: &DronesRelayArgs, session: &CommandSession) -> Result<Self, CliError> {
+    pub(super) async fn of(args: &DronesRelayArgs, session: &CommandSession) -> Result<Self, CliError> {
         let patience = |several: bool| match session.settings.request_timeout_given || !several {
             true => session.settings.request_timeout,
             false => PATIENCE.min(session.settings.request_timeout),
@@ -101,7 +101,7 @@ impl QueriedRelays {
     }
 
     /// Asks all relays the same, some at a time; the answers are in the order of the relays.
-    pub async fn ask<T>(
+    pub(super) async fn ask<T>(
         &self,
         question: impl AsyncFn(&RelaySite) -> Result<T, CliError>,
     ) -> Vec<(&RelaySite, Result<T, CliError>)> {
@@ -174,7 +174,7 @@ impl RelaySite {
     ///
     /// # Errors
     /// As of [`Client::call`].
-    pub async fn call(&self, call: &Call) -> Result<Value, CliError> {
+    pub(super) async fn call(&self, call: &Call) -> Result<Value, CliError> {
         match &self.client {
             Ok(client) => client.call(call).await,
             Err(error) => Err(error.clone()),
@@ -185,7 +185,7 @@ impl RelaySite {
     ///
     /// # Errors
     /// As of [`Client::call`].
-    pub async fn drones(&self) -> Result<Vec<Value>, CliError> {
+    pub(super) async fn drones(&self) -> Result<Vec<Value>, CliError> {
         let (mut drones, mut token) = (Vec::new(), String::new());
         for _ in 0..PAGES_MAX {
             let call = Call::of(&LIST, &json!({"pageSize": PAGE_SIZE, "pageToken": token}))?;
@@ -202,7 +202,7 @@ impl RelaySite {
     }
 
     /// `relay/relay-1 at 10.0.2.7:50051`
-    pub fn describe(&self) -> String {
+    pub(super) fn describe(&self) -> String {
         match self.relay_id.as_str() {
             "" => format!("the relay at {}", self.address),
             id => format!("relay/{id} at {}", self.address),
@@ -211,16 +211,16 @@ impl RelaySite {
 }
 
 /// A relay that did not answer, and why.
-pub type SilentRelay<'a> = (&'a RelaySite, CliError);
+pub(super) type SilentRelay<'a> = (&'a RelaySite, CliError);
 
 /// `unreachable[]`: the relays that did not answer.
-pub fn unreachable(silent: &[SilentRelay]) -> Value {
+pub(super) fn unreachable(silent: &[SilentRelay]) -> Value {
     let one = |(site, error): &SilentRelay| json!({"relayId": site.relay_id, "address": site.address, "error": error.to_json()});
     silent.iter().map(one).collect()
 }
 
 /// Tells a person of each relay that did not answer.
-pub fn warn(session: &CommandSession, silent: &[SilentRelay]) {
+pub(super) fn warn(session: &CommandSession, silent: &[SilentRelay]) {
     for (site, error) in silent.iter().filter(|_| !session.format().is_json()) {
         let body = error.body();
         let why = body.cause.as_ref().and_then(|cause| cause.lines().next()).unwrap_or(&body.message);
@@ -232,7 +232,7 @@ pub fn warn(session: &CommandSession, silent: &[SilentRelay]) {
 ///
 /// # Errors
 /// A partial failure, with the exit code of the first when all were silent; nothing when none was.
-pub fn verdict(silent: &[SilentRelay], asked: usize) -> Result<(), CliError> {
+pub(super) fn verdict(silent: &[SilentRelay], asked: usize) -> Result<(), CliError> {
     let Some((_, first)) = silent.first() else { return Ok(()) };
     let message = format!(
         "{} of {} did not answer; what they hold is missing",

@@ -8,7 +8,7 @@ use crate::frame::prelude::*;
 use crate::frame::table;
 use crate::relays::{LIST as RELAYS, none_lives};
 
-pub const LEAF: LeafCommand = LeafCommand::read("drones list", &[&LIST, &RELAYS])
+pub(super) const LEAF: LeafCommand = LeafCommand::read("drones list", &[&LIST, &RELAYS])
     .exiting("0 1 2 3 5 6 7 8 9 10 11")
     .listing(&COLUMNS, &[]);
 
@@ -25,7 +25,7 @@ Examples:
 /// of the JSON, and makes the exit code 7.
 #[derive(Args, Debug)]
 #[command(visible_alias = "ls", before_long_help = EXAMPLES)]
-pub struct DronesListArgs {
+pub(super) struct DronesListArgs {
     #[command(flatten)]
     relays: DronesRelayArgs,
     /// At most this many in all; 0 is all of them
@@ -39,12 +39,12 @@ pub struct DronesListArgs {
 }
 
 /// The drones of some relays, and which of these did not answer.
-pub struct GatheredDrones<'a> {
+pub(super) struct GatheredDrones<'a> {
     pub drones: Vec<Value>,
     pub silent: Vec<SilentRelay<'a>>,
 }
 
-pub async fn run(args: &DronesListArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
+pub(super) async fn run(args: &DronesListArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
     args.table.check_order(COLUMNS)?;
     let fleet = QueriedRelays::of(&args.relays, session).await?;
     let GatheredDrones { mut drones, silent } = gather(&fleet).await?;
@@ -65,7 +65,7 @@ pub async fn run(args: &DronesListArgs, session: &mut CommandSession) -> Result<
 ///
 /// # Errors
 /// Why the relay that was named did not answer.
-pub async fn gather(fleet: &QueriedRelays) -> Result<GatheredDrones<'_>, CliError> {
+pub(super) async fn gather(fleet: &QueriedRelays) -> Result<GatheredDrones<'_>, CliError> {
     let (mut drones, mut silent) = (Vec::new(), Vec::new());
     for (site, answer) in fleet.ask(RelaySite::drones).await {
         match answer {

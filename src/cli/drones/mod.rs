@@ -20,13 +20,13 @@ use super::schema::documents::own;
 use super::schema::schemas;
 
 /// The kind in `drone/ID`.
-pub const KIND: &str = "drone";
+pub(crate) const KIND: &str = "drone";
 
-pub const LIST: RpcMethod = relay_control::LIST_ACTIVE_DRONES;
-pub const STATUS: RpcMethod = relay_control::GET_DRONE_STATUS;
+pub(crate) const LIST: RpcMethod = relay_control::LIST_ACTIVE_DRONES;
+pub(crate) const STATUS: RpcMethod = relay_control::GET_DRONE_STATUS;
 
 /// What a shell completes. Drones are agents; the registry is nearer than all relays.
-pub static OBJECTS: CompletedKind = CompletedKind { name: KIND, ..agents::OBJECTS };
+pub(crate) static OBJECTS: CompletedKind = CompletedKind { name: KIND, ..agents::OBJECTS };
 
 verbs! {
     /// The sessions that relays hold, and what drones are told to fly

@@ -10,9 +10,10 @@ use crate::complete;
 use crate::frame::prelude::*;
 use crate::relays::LIST as RELAYS;
 
-pub const SET: RpcMethod = relay_control::SET_OPERATION_CONTEXT;
-pub const LEAF: LeafCommand = LeafCommand::write("drones set-context", &[&SET, &STATUS, &RELAYS, &PLACEMENT])
-    .exiting("0 1 2 3 4 5 6 8 9 10 11");
+pub(super) const SET: RpcMethod = relay_control::SET_OPERATION_CONTEXT;
+pub(super) const LEAF: LeafCommand =
+    LeafCommand::write("drones set-context", &[&SET, &STATUS, &RELAYS, &PLACEMENT])
+        .exiting("0 1 2 3 4 5 6 8 9 10 11");
 
 const EXAMPLES: &str = "\
 Examples:
@@ -26,7 +27,7 @@ Examples:
 /// --command-id, is answered as it was the first time. A relay takes commands from its own machine only.
 #[derive(Args, Debug)]
 #[command(before_long_help = EXAMPLES)]
-pub struct DronesSetContextArgs {
+pub(super) struct DronesSetContextArgs {
     /// The drone, an id or drone/ID, in full
     #[arg(value_name = "ID", add = complete::ids(&super::OBJECTS))]
     id: String,
@@ -45,7 +46,7 @@ pub struct DronesSetContextArgs {
     relays: DronesRelayArgs,
 }
 
-pub async fn run(args: &DronesSetContextArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
+pub(super) async fn run(args: &DronesSetContextArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
     let command = AgentCommand {
         rpc: &SET,
         args: &args.command,

@@ -9,7 +9,7 @@ use crate::complete;
 use crate::frame::prelude::*;
 use crate::relays::LIST as RELAYS;
 
-pub const LEAF: LeafCommand =
+pub(super) const LEAF: LeafCommand =
     LeafCommand::read("drones status", &[&STATUS, &RELAYS, &PLACEMENT]).exiting("0 1 2 3 5 6 7 8 9 11");
 
 const EXAMPLES: &str = "\
@@ -23,7 +23,7 @@ Examples:
 /// Asks the relay at which the registry has placed it, else every live relay.
 #[derive(Args, Debug)]
 #[command(before_long_help = EXAMPLES)]
-pub struct DronesStatusArgs {
+pub(super) struct DronesStatusArgs {
     /// Ids or drone/ID, in full; - reads them from standard input
     #[arg(required = true, value_name = "ID", add = complete::ids(&super::OBJECTS))]
     ids: Vec<String>,
@@ -34,7 +34,7 @@ pub struct DronesStatusArgs {
     relays: DronesRelayArgs,
 }
 
-pub async fn run(args: &DronesStatusArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
+pub(super) async fn run(args: &DronesStatusArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
     let ids = ids::expand(&args.ids, KIND)?;
     let fleet = QueriedRelays::of(&args.relays, session).await?;
     let mut batch = BatchOutcomes::new(KIND, "response", "was not found or could not be read");

@@ -14,7 +14,7 @@ use crate::frame::watch::poll::{self, PollRound};
 use crate::frame::watch::until::FieldCondition;
 use crate::relays::LIST as RELAYS;
 
-pub const LEAF: LeafCommand = LeafCommand::read("drones watch", &[&LIST, &RELAYS]);
+pub(super) const LEAF: LeafCommand = LeafCommand::read("drones watch", &[&LIST, &RELAYS]);
 
 const EXAMPLES: &str = "\
 Examples:
@@ -29,7 +29,7 @@ Examples:
 /// --append.
 #[derive(Args, Debug)]
 #[command(before_long_help = EXAMPLES)]
-pub struct DronesWatchArgs {
+pub(super) struct DronesWatchArgs {
     /// Time between two questions
     #[arg(long, value_name = "DURATION", default_value = "2s", value_parser = interval)]
     interval: HumanDuration,
@@ -63,7 +63,7 @@ fn interval(text: &str) -> Result<HumanDuration, String> {
 /// Of a session, what differs with every frame; that is no change.
 const COUNTERS: &[&str] = &["lastHeartbeatUnixNs", "ackedSeq", "ackedFrames", "inflightFrames"];
 
-pub async fn run(args: &DronesWatchArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
+pub(super) async fn run(args: &DronesWatchArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
     let watching = WatchArgs {
         until: args.until.clone(),
         max_events: args.max_events,

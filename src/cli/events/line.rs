@@ -6,7 +6,7 @@ use crate::relays::columns::address;
 use crate::{agents, audit, leaders, peers};
 
 /// `leadership.elected  leadership/global-control  node-2  term=6 ...  (leaders.transfer by local: rollout)`
-pub fn of(event: &Value) -> String {
+pub(super) fn of(event: &Value) -> String {
     // That it has begun, where nothing was asked for from before.
     if word(event) == "synced" {
         return String::new();

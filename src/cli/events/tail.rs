@@ -9,7 +9,7 @@ use crate::frame::prelude::*;
 use crate::frame::watch::{self, cursor};
 use crate::peers;
 
-pub const LEAF: LeafCommand = LeafCommand::read("events tail", &[&WATCH]).exiting("0 1 2 5 6 8 9 11");
+pub(super) const LEAF: LeafCommand = LeafCommand::read("events tail", &[&WATCH]).exiting("0 1 2 5 6 8 9 11");
 
 const EXAMPLES: &str = "\
 Examples:
@@ -26,7 +26,7 @@ Examples:
 /// back to.
 #[derive(Args, Debug)]
 #[command(before_long_help = EXAMPLES)]
-pub struct EventsTailArgs {
+pub(super) struct EventsTailArgs {
     /// Only these, such as leadership or peers.added
     #[arg(long = "type", visible_alias = "topic", value_name = "TOPIC[.WHAT],...", value_delimiter = ',',
           add = complete::list(topics))]
@@ -59,7 +59,7 @@ fn topics() -> Vec<String> {
     TOPICS.iter().map(|&topic| topic.to_owned()).collect()
 }
 
-pub async fn run(args: &EventsTailArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
+pub(super) async fn run(args: &EventsTailArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
     let resumes = cursor::is_kept(args.cursor_file.as_deref());
     if let Some(file) = args.cursor_file.as_deref().filter(|_| resumes && args.since.is_some()) {
         let file = file.display();

@@ -7,7 +7,7 @@ use crate::check;
 use crate::doctor::command_line;
 
 /// Explanation of a check, whatever it judges.
-pub struct CheckExplanation {
+pub(super) struct CheckExplanation {
     pub category: &'static str,
     /// What to read when it does not pass, below the documents.
     pub page: &'static str,
@@ -24,7 +24,7 @@ impl CheckExplanation {
 }
 
 /// Every check, in the order of the reports.
-pub fn explained() -> impl Iterator<Item = CheckExplanation> {
+pub(super) fn explained() -> impl Iterator<Item = CheckExplanation> {
     fn of<J>(categories: &'static [&'static FindingCategory<J>]) -> impl Iterator<Item = CheckExplanation> {
         checks_of(categories).map(|(category, check)| CheckExplanation::of(category, check))
     }

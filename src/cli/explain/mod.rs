@@ -12,7 +12,7 @@ use super::frame::table::TableLayout;
 use crate::frame::prelude::*;
 
 const LEAF: LeafCommand = LeafCommand::local("explain", "prints text that is built in").exiting("0 1 2 3");
-pub static ENTRY: CommandEntry = entry!("explain", ExplainArgs, local, &[LEAF], &[]);
+pub(crate) static ENTRY: CommandEntry = entry!("explain", ExplainArgs, local, &[LEAF], &[]);
 
 const EXAMPLES: &str = "\
 Examples:
@@ -27,7 +27,7 @@ Examples:
 /// Without one, the reasons are listed.
 #[derive(Args, Debug)]
 #[command(before_long_help = EXAMPLES)]
-pub struct ExplainArgs {
+pub(crate) struct ExplainArgs {
     /// The reason, such as PEER_NOT_FOUND, the id of a check, or a word in a table, such as suspect
     #[arg(value_name = "REASON|CHECK|WORD", add = complete::list(known))]
     reason: Option<String>,

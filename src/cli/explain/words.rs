@@ -8,7 +8,7 @@ use crate::schema::message::comment_at;
 
 /// Meaning of a word in a table.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct WordMeaning {
+pub(super) struct WordMeaning {
     pub word: String,
     /// Of what it is said.
     pub of: &'static str,
@@ -75,7 +75,7 @@ static OWN: [(&str, &str, &str); 11] = [
 ];
 
 /// Every word, those of the protos first.
-pub fn words() -> Vec<WordMeaning> {
+pub(super) fn words() -> Vec<WordMeaning> {
     let pool = DescriptorPool::decode(ENCODED).ok();
     let shown = SHOWN.iter().filter_map(|(name, of)| {
         let found = pool.as_ref()?.get_enum_by_name(name)?;
@@ -100,7 +100,7 @@ fn of_enum(found: &EnumDescriptor, of: &'static str) -> Vec<WordMeaning> {
 }
 
 /// Meanings of a word wherever it is shown; case and hyphens do not matter.
-pub fn meanings(wanted: &str) -> Vec<WordMeaning> {
+pub(super) fn meanings(wanted: &str) -> Vec<WordMeaning> {
     let folded = |text: &str| text.to_ascii_lowercase().replace(['-', ' '], "_");
     words().into_iter().filter(|word| folded(&word.word) == folded(wanted)).collect()
 }

@@ -8,10 +8,10 @@ use std::str::FromStr;
 use reqwest::Url;
 
 /// Where the daemon of the package's unit listens for those who administer its host.
-pub const SOCKET_OF_UNIT: &str = "/run/omnirelay/control.sock";
+pub(crate) const SOCKET_OF_UNIT: &str = "/run/omnirelay/control.sock";
 
 /// The address that is used when nothing says otherwise.
-pub const BUILT_IN: &str = "http://127.0.0.1:17420";
+pub(crate) const BUILT_IN: &str = "http://127.0.0.1:17420";
 
 /// What requests at a unix socket are sent to: HTTP wants a host, and a daemon there goes by this one.
 const AT_SOCKET: &str = "http://localhost";

@@ -12,7 +12,7 @@ use super::table::{self, Column, SortBy, TableLayout};
 /// Which columns, how wide.
 #[derive(Args, Clone, Debug, Default)]
 #[command(next_help_heading = "Table options")]
-pub struct TableArgs {
+pub(crate) struct TableArgs {
     /// Sort by a column; add :desc for the other direction
     #[arg(long, value_name = "COLUMN[:desc]")]
     pub sort_by: Option<SortBy>,
@@ -35,7 +35,7 @@ pub struct TableArgs {
 }
 
 impl TableArgs {
-    pub fn layout(&self) -> TableLayout {
+    pub(crate) fn layout(&self) -> TableLayout {
         TableLayout { columns: self.columns.clone(), no_headers: self.no_headers, no_trunc: self.no_trunc }
     }
 
@@ -43,7 +43,7 @@ impl TableArgs {
     ///
     /// # Errors
     /// Usage, with the names there are.
-    pub fn check_order(&self, columns: &[Column]) -> Result<(), CliError> {
+    pub(crate) fn check_order(&self, columns: &[Column]) -> Result<(), CliError> {
         self.sort_by.iter().try_for_each(|by| table::find(columns, &by.column, "--sort-by").map(drop))
     }
 
@@ -51,7 +51,12 @@ impl TableArgs {
     ///
     /// # Errors
     /// As of [`TableArgs::check_order`].
-    pub fn order(&self, columns: &[Column], document: &mut Value, field: &str) -> Result<(), CliError> {
+    pub(crate) fn order(
+        &self,
+        columns: &[Column],
+        document: &mut Value,
+        field: &str,
+    ) -> Result<(), CliError> {
         match (&self.sort_by, document.get_mut(field).and_then(Value::as_array_mut)) {
             (Some(by), Some(listed)) => table::sort(columns, listed, by),
             _ => Ok(()),
@@ -62,7 +67,7 @@ impl TableArgs {
 /// How much of a list.
 #[derive(Args, Clone, Debug, Default)]
 #[command(next_help_heading = "List options")]
-pub struct PageArgs {
+pub(crate) struct PageArgs {
     /// At most this many in all; 0 is all of them
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub limit: usize,
@@ -84,7 +89,7 @@ pub struct PageArgs {
 /// What a list is narrowed to.
 #[derive(Args, Clone, Debug, Default)]
 #[command(next_help_heading = "List options")]
-pub struct FilterArgs {
+pub(crate) struct FilterArgs {
     /// Label selector, such as tier=std,zone in (a,b),!canary
     #[arg(short = 'l', long, value_name = "SELECTOR")]
     pub selector: Option<String>,
@@ -104,7 +109,7 @@ fn pair(text: &str) -> Result<(String, String), String> {
 
 impl FilterArgs {
     /// The filter in words, such as `role=gateway, tier=std`; empty when there is none.
-    pub fn describe(&self) -> String {
+    pub(crate) fn describe(&self) -> String {
         let mut parts: Vec<String> =
             self.filter.iter().map(|(name, value)| format!("{name}={value}")).collect();
         parts.extend(self.selector.clone());
@@ -115,7 +120,7 @@ impl FilterArgs {
 /// How a watch begins, what it prints and when it ends.
 #[derive(Args, Clone, Debug, Default)]
 #[command(next_help_heading = "Watch options")]
-pub struct WatchArgs {
+pub(crate) struct WatchArgs {
     /// Begin with what has changed since instead of with a snapshot: a cursor, a time in UTC, or how long ago, such as 10m
     #[arg(long, value_name = "CURSOR|TIME|DURATION")]
     pub since: Option<String>,
@@ -147,7 +152,7 @@ pub struct WatchArgs {
 
 impl WatchArgs {
     /// Whether something is waited for.
-    pub fn has_aim(&self) -> bool {
+    pub(crate) fn has_aim(&self) -> bool {
         self.until.is_some() || self.max_events.is_some()
     }
 
@@ -155,7 +160,7 @@ impl WatchArgs {
     ///
     /// # Errors
     /// Usage, when they were not.
-    pub fn check(&self, watch: bool) -> Result<(), CliError> {
+    pub(crate) fn check(&self, watch: bool) -> Result<(), CliError> {
         let ends = self.until.is_some() || self.max_events.is_some() || self.for_duration.is_some();
         let begins = self.since.is_some() || self.cursor_file.is_some();
         if !watch && (ends || begins || self.timeout.is_some() || self.append) {
@@ -168,7 +173,7 @@ impl WatchArgs {
 /// How a change is made.
 #[derive(Args, Clone, Debug, Default)]
 #[command(next_help_heading = "Change options")]
-pub struct WriteArgs {
+pub(crate) struct WriteArgs {
     /// Have the daemon check and compute the change, and change nothing
     #[arg(long, value_name = "WHERE", num_args = 0..=1, require_equals = true,
           default_missing_value = "server", value_parser = ["server"])]
@@ -197,27 +202,27 @@ pub struct WriteArgs {
 
 impl WriteArgs {
     /// A change of which is known only whether somebody confirmed it.
-    pub fn confirmed(yes: bool) -> Self {
+    pub(crate) fn confirmed(yes: bool) -> Self {
         Self { yes, ..Self::default() }
     }
 
-    pub fn is_dry_run(&self) -> bool {
+    pub(crate) fn is_dry_run(&self) -> bool {
         self.dry_run.is_some()
     }
 
     /// The same change as a dry run.
     #[must_use]
-    pub fn for_preview(&self) -> Self {
+    pub(crate) fn for_preview(&self) -> Self {
         Self { dry_run: Some("server".to_owned()), ..self.clone() }
     }
 
     /// Arguments of a change that follows from this one: of another object, and already confirmed.
     #[must_use]
-    pub fn for_the_next(&self) -> Self {
+    pub(crate) fn for_the_next(&self) -> Self {
         Self { if_match: None, idempotency_key: None, ..self.clone() }
     }
 
-    pub fn reason_text(&self) -> String {
+    pub(crate) fn reason_text(&self) -> String {
         self.reason.clone().unwrap_or_default()
     }
 
@@ -225,7 +230,7 @@ impl WriteArgs {
     ///
     /// # Errors
     /// When the operating system has no random numbers.
-    pub fn key(&self) -> Result<String, CliError> {
+    pub(crate) fn key(&self) -> Result<String, CliError> {
         self.idempotency_key.clone().map_or_else(fresh_key, Ok)
     }
 
@@ -233,7 +238,7 @@ impl WriteArgs {
     ///
     /// # Errors
     /// Usage, when a protected context lacks a reason or one version is to match several objects.
-    pub fn check(&self, session: &CommandSession, items: usize) -> Result<(), CliError> {
+    pub(crate) fn check(&self, session: &CommandSession, items: usize) -> Result<(), CliError> {
         let target = session.target()?;
         if target.protected && self.reason.as_deref().unwrap_or_default().is_empty() {
             let message = format!("context `{}` is protected: a change there needs a reason", target.context);
@@ -250,7 +255,7 @@ impl WriteArgs {
     ///
     /// # Errors
     /// Usage, when one was given.
-    pub fn without_version(&self, what: &str) -> Result<(), CliError> {
+    pub(crate) fn without_version(&self, what: &str) -> Result<(), CliError> {
         match self.if_match {
             Some(_) => Err(CliError::usage(format!("--if-match: {what} has no version to match"))),
             None => Ok(()),
@@ -261,7 +266,7 @@ impl WriteArgs {
     ///
     /// # Errors
     /// Usage, when nobody confirmed and nobody can be asked.
-    pub fn confirm(&self, session: &CommandSession, question: &str) -> Result<(), CliError> {
+    pub(crate) fn confirm(&self, session: &CommandSession, question: &str) -> Result<(), CliError> {
         let target = session.target()?;
         if !self.yes {
             session.announce_target()?;

@@ -16,7 +16,7 @@ const TEMPLATE: &str = "{prefix}  {bar:20}  {pos}/{len}  ETA {eta}";
 
 /// Tells on standard error how much is done.
 #[derive(Debug)]
-pub struct ProgressMeter {
+pub(crate) struct ProgressMeter {
     notes: StderrNotes,
     /// `registers`
     what: String,
@@ -27,7 +27,7 @@ pub struct ProgressMeter {
 
 impl ProgressMeter {
     /// For so many of `what`.
-    pub fn of(session: &CommandSession, what: &str, total: usize) -> Self {
+    pub(crate) fn of(session: &CommandSession, what: &str, total: usize) -> Self {
         let notes = session.notes();
         let is_dumb = session.settings.env.get(env::TERM) == Some("dumb");
         let bar = (std::io::stderr().is_terminal() && !notes.quiet && !is_dumb).then(|| {
@@ -46,7 +46,7 @@ impl ProgressMeter {
     }
 
     /// So many are done.
-    pub fn show(&mut self, done: usize) {
+    pub(crate) fn show(&mut self, done: usize) {
         match &self.bar {
             Some(bar) => bar.set_position(done as u64),
             None if self.said.elapsed() >= LINE_EVERY => {

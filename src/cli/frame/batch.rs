@@ -15,7 +15,7 @@ const NAMED_MAX: usize = 3;
 
 /// The outcomes of one command, one per object.
 #[derive(Debug)]
-pub struct BatchOutcomes {
+pub(crate) struct BatchOutcomes {
     kind: &'static str,
     /// The field that holds an object's answer in the JSON of several.
     answer: &'static str,
@@ -25,26 +25,26 @@ pub struct BatchOutcomes {
 }
 
 impl BatchOutcomes {
-    pub fn new(kind: &'static str, answer: &'static str, failed: &'static str) -> Self {
+    pub(crate) fn new(kind: &'static str, answer: &'static str, failed: &'static str) -> Self {
         Self { kind, answer, failed, outcomes: Vec::new() }
     }
 
-    pub fn push(&mut self, id: String, outcome: Result<Value, CliError>) {
+    pub(crate) fn push(&mut self, id: String, outcome: Result<Value, CliError>) {
         self.outcomes.push((id, outcome));
     }
 
     /// The outcomes in the order in which they came.
-    pub fn outcomes(&self) -> &[(String, Result<Value, CliError>)] {
+    pub(crate) fn outcomes(&self) -> &[(String, Result<Value, CliError>)] {
         &self.outcomes
     }
 
     /// As [`BatchOutcomes::outcomes`].
-    pub fn into_outcomes(self) -> Vec<(String, Result<Value, CliError>)> {
+    pub(crate) fn into_outcomes(self) -> Vec<(String, Result<Value, CliError>)> {
         self.outcomes
     }
 
     /// The failure after which the others need not be tried: nobody answers, or nobody lets us in.
-    pub fn hopeless(&self) -> Option<CliError> {
+    pub(crate) fn hopeless(&self) -> Option<CliError> {
         let (_, last) = self.outcomes.last()?;
         let error = last.as_ref().err()?;
         matches!(error.exit(), Exit::Unavailable | Exit::Unauthenticated).then(|| error.clone())
@@ -54,7 +54,7 @@ impl BatchOutcomes {
     ///
     /// # Errors
     /// The failure of the only object; a partial failure when some failed, the first when all did.
-    pub fn finish(
+    pub(crate) fn finish(
         mut self,
         session: &mut CommandSession,
         text: impl Fn(&str, &Value) -> String,
@@ -112,7 +112,7 @@ impl BatchOutcomes {
 
     /// Takes a failure for this reason for nothing to be done.
     #[must_use]
-    pub fn forgiving(self, reason: Reason) -> Self {
+    pub(crate) fn forgiving(self, reason: Reason) -> Self {
         let forgiven = |outcome: Result<Value, CliError>| match outcome {
             Err(error) if error.is(reason) => {
                 Ok(json!({"schemaVersion": "v1", "changed": false, "changes": [], "advertised": true}))
@@ -127,7 +127,7 @@ impl BatchOutcomes {
     ///
     /// # Errors
     /// A partial failure when some failed, with the exit code of the first when all did.
-    pub fn verdict(&self, session: &CommandSession) -> Result<Exit, CliError> {
+    pub(crate) fn verdict(&self, session: &CommandSession) -> Result<Exit, CliError> {
         let failures: Vec<(&String, &CliError)> =
             self.outcomes.iter().filter_map(|(id, outcome)| Some((id, outcome.as_ref().err()?))).collect();
         let Some((_, first)) = failures.first() else { return Ok(Exit::Ok) };

@@ -15,7 +15,7 @@ use super::rpc::{Call, RpcMethod};
 use super::session::CommandSession;
 
 /// A change of one object.
-pub struct ObjectChange<'a> {
+pub(crate) struct ObjectChange<'a> {
     pub rpc: &'a RpcMethod,
     /// `KIND/ID`.
     pub name: String,
@@ -39,7 +39,7 @@ impl ObjectChange<'_> {
     ///
     /// # Errors
     /// As of [`ObjectChange::send`].
-    pub async fn run(&self, session: &mut CommandSession) -> Result<Exit, CliError> {
+    pub(crate) async fn run(&self, session: &mut CommandSession) -> Result<Exit, CliError> {
         let document = self.send(session).await?;
         self.tell(session, document)
     }
@@ -48,7 +48,7 @@ impl ObjectChange<'_> {
     ///
     /// # Errors
     /// The daemon's fault; usage, when the flags do not fit or nobody confirms.
-    pub async fn send(&self, session: &mut CommandSession) -> Result<Value, CliError> {
+    pub(crate) async fn send(&self, session: &mut CommandSession) -> Result<Value, CliError> {
         self.write.check(session, 1)?;
         if let Some(question) = self.question.as_deref().filter(|_| !self.write.is_dry_run()) {
             if !self.write.yes && !session.settings.no_input && session.notes().can_ask() {
@@ -65,7 +65,7 @@ impl ObjectChange<'_> {
     ///
     /// # Errors
     /// When it cannot be written.
-    pub fn tell(&self, session: &mut CommandSession, document: Value) -> Result<Exit, CliError> {
+    pub(crate) fn tell(&self, session: &mut CommandSession, document: Value) -> Result<Exit, CliError> {
         let changed = flag(&document, "changed");
         let lines = self.describe(&document);
         session.show(&CommandOutput::lines(document, self.name.clone(), lines))?;

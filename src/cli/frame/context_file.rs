@@ -17,7 +17,7 @@ use crate::frame::tls_files::TlsFiles;
 use crate::frame::yaml;
 
 /// What `apiVersion` says in files of this layout.
-pub const API_VERSION: &str = "omnirelay.io/config/v1";
+pub(crate) const API_VERSION: &str = "omnirelay.io/config/v1";
 const KEYS: &[&str] = &["apiVersion", "currentContext", "defaults", "contexts"];
 const DEFAULTS_KEYS: &[&str] = &["output", "color", "requestTimeout", "connectTimeout"];
 const TLS_KEYS: &[&str] = &["ca", "cert", "key", "serverName"];
@@ -144,7 +144,7 @@ pub struct ContextFile {
 }
 
 /// Path of the file: `--config`, `$OMNIRELAY_CONFIG`, `$XDG_CONFIG_HOME`, `~/.config`.
-pub fn path(flag: Option<&Path>, env: &EnvironmentVariables) -> PathBuf {
+pub(crate) fn path(flag: Option<&Path>, env: &EnvironmentVariables) -> PathBuf {
     if let Some(path) = flag {
         return path.to_path_buf();
     }

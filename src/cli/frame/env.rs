@@ -16,49 +16,56 @@ const fn var(name: &'static str, help: &'static str) -> EnvVariable {
     EnvVariable { name, help }
 }
 
-pub const ADDR: EnvVariable = var("OMNIRELAY_ADDR", "address of the daemon, instead of a context's");
-pub const CONTEXT: EnvVariable = var("OMNIRELAY_CONTEXT", "context to use, instead of the current one");
-pub const NAMESPACE: EnvVariable =
+pub(crate) const ADDR: EnvVariable = var("OMNIRELAY_ADDR", "address of the daemon, instead of a context's");
+pub(crate) const CONTEXT: EnvVariable =
+    var("OMNIRELAY_CONTEXT", "context to use, instead of the current one");
+pub(crate) const NAMESPACE: EnvVariable =
     var("OMNIRELAY_NAMESPACE", "namespace of shards, where a command needs one and names none");
-pub const TOKEN_FILE: EnvVariable = var("OMNIRELAY_TOKEN_FILE", "file with the token that proves you");
-pub const TLS_CA: EnvVariable = var("OMNIRELAY_TLS_CA", "file with the authorities of daemons under TLS");
-pub const TLS_CERT: EnvVariable = var("OMNIRELAY_TLS_CERT", "file with the certificate that proves you");
-pub const TLS_KEY: EnvVariable = var("OMNIRELAY_TLS_KEY", "file with its private key, if that is another");
-pub const TLS_SERVER_NAME: EnvVariable =
+pub(crate) const TOKEN_FILE: EnvVariable = var("OMNIRELAY_TOKEN_FILE", "file with the token that proves you");
+pub(crate) const TLS_CA: EnvVariable =
+    var("OMNIRELAY_TLS_CA", "file with the authorities of daemons under TLS");
+pub(crate) const TLS_CERT: EnvVariable =
+    var("OMNIRELAY_TLS_CERT", "file with the certificate that proves you");
+pub(crate) const TLS_KEY: EnvVariable =
+    var("OMNIRELAY_TLS_KEY", "file with its private key, if that is another");
+pub(crate) const TLS_SERVER_NAME: EnvVariable =
     var("OMNIRELAY_TLS_SERVER_NAME", "of whom the certificate of the daemon must be");
-pub const RENEW: EnvVariable =
+pub(crate) const RENEW: EnvVariable =
     var("OMNIRELAY_RENEW", "never: leave the certificate of a context as it is when it is due");
-pub const RELAY_CA: EnvVariable = var("OMNIRELAY_RELAY_CA", "file with the authorities of relays under TLS");
-pub const CONFIG: EnvVariable = var("OMNIRELAY_CONFIG", "file that holds the contexts");
-pub const OUTPUT: EnvVariable = var("OMNIRELAY_OUTPUT", "output format, as of --output");
-pub const TIMEOUT: EnvVariable = var("OMNIRELAY_TIMEOUT", "longest time for one request, such as 30s");
-pub const COLOR: EnvVariable = var("OMNIRELAY_COLOR", "auto, always or never");
-pub const LOG: EnvVariable = var("OMNIRELAY_LOG", "log filter of the nodes that `omnirelay up` runs");
-pub const NO_COLOR: EnvVariable = var("NO_COLOR", "no colour when set");
-pub const CLICOLOR: EnvVariable = var("CLICOLOR", "no colour when 0");
-pub const CLICOLOR_FORCE: EnvVariable = var("CLICOLOR_FORCE", "colour into pipes as well when set and not 0");
-pub const TERM: EnvVariable = var("TERM", "no colour and no redrawing when dumb");
-pub const COLUMNS: EnvVariable = var("COLUMNS", "width of a terminal; pipes are never cut");
-pub const CI: EnvVariable = var("CI", "never ask for confirmation when set");
-pub const HTTPS_PROXY: EnvVariable =
+pub(crate) const RELAY_CA: EnvVariable =
+    var("OMNIRELAY_RELAY_CA", "file with the authorities of relays under TLS");
+pub(crate) const CONFIG: EnvVariable = var("OMNIRELAY_CONFIG", "file that holds the contexts");
+pub(crate) const OUTPUT: EnvVariable = var("OMNIRELAY_OUTPUT", "output format, as of --output");
+pub(crate) const TIMEOUT: EnvVariable = var("OMNIRELAY_TIMEOUT", "longest time for one request, such as 30s");
+pub(crate) const COLOR: EnvVariable = var("OMNIRELAY_COLOR", "auto, always or never");
+pub(crate) const LOG: EnvVariable = var("OMNIRELAY_LOG", "log filter of the nodes that `omnirelay up` runs");
+pub(crate) const NO_COLOR: EnvVariable = var("NO_COLOR", "no colour when set");
+pub(crate) const CLICOLOR: EnvVariable = var("CLICOLOR", "no colour when 0");
+pub(crate) const CLICOLOR_FORCE: EnvVariable =
+    var("CLICOLOR_FORCE", "colour into pipes as well when set and not 0");
+pub(crate) const TERM: EnvVariable = var("TERM", "no colour and no redrawing when dumb");
+pub(crate) const COLUMNS: EnvVariable = var("COLUMNS", "width of a terminal; pipes are never cut");
+pub(crate) const CI: EnvVariable = var("CI", "never ask for confirmation when set");
+pub(crate) const HTTPS_PROXY: EnvVariable =
     var("HTTPS_PROXY", "proxy of calls over HTTP/JSON; HTTP_PROXY and ALL_PROXY as well");
-pub const NO_PROXY: EnvVariable = var("NO_PROXY", "hosts that are called without one; * for all,");
-pub const NO_PROXY_IN_LOWER_CASE: EnvVariable = var("no_proxy", "or here");
-pub const XDG_CONFIG_HOME: EnvVariable = var("XDG_CONFIG_HOME", "folder of omnirelay/config.yaml");
-pub const XDG_CACHE_HOME: EnvVariable =
+pub(crate) const NO_PROXY: EnvVariable = var("NO_PROXY", "hosts that are called without one; * for all,");
+pub(crate) const NO_PROXY_IN_LOWER_CASE: EnvVariable = var("no_proxy", "or here");
+pub(crate) const XDG_CONFIG_HOME: EnvVariable = var("XDG_CONFIG_HOME", "folder of omnirelay/config.yaml");
+pub(crate) const XDG_CACHE_HOME: EnvVariable =
     var("XDG_CACHE_HOME", "folder of what completions remember, for seconds");
-pub const HOME: EnvVariable = var("HOME", "~/.config and ~/.cache are used without them");
-pub const COMPLETE_TIMEOUT: EnvVariable =
+pub(crate) const HOME: EnvVariable = var("HOME", "~/.config and ~/.cache are used without them");
+pub(crate) const COMPLETE_TIMEOUT: EnvVariable =
     var("OMNIRELAY_COMPLETE_TIMEOUT", "longest wait of a completion for a mesh, instead of 200ms");
-pub const COMPLETE: EnvVariable = var("OMNIRELAY_COMPLETE", "set by completion scripts: the shell that asks");
-pub const COMPLETE_INDEX: EnvVariable =
+pub(crate) const COMPLETE: EnvVariable =
+    var("OMNIRELAY_COMPLETE", "set by completion scripts: the shell that asks");
+pub(crate) const COMPLETE_INDEX: EnvVariable =
     var("_CLAP_COMPLETE_INDEX", "set by them too: the word at the cursor");
-pub const LC_ALL: EnvVariable = var("LC_ALL", "ASCII signs unless a UTF-8 locale is set here,");
-pub const LC_CTYPE: EnvVariable = var("LC_CTYPE", "here,");
-pub const LANG: EnvVariable = var("LANG", "or here");
+pub(crate) const LC_ALL: EnvVariable = var("LC_ALL", "ASCII signs unless a UTF-8 locale is set here,");
+pub(crate) const LC_CTYPE: EnvVariable = var("LC_CTYPE", "here,");
+pub(crate) const LANG: EnvVariable = var("LANG", "or here");
 
 /// Every variable, in the order `omnirelay help environment` shows them.
-pub static ALL: &[EnvVariable] = &[
+pub(crate) static ALL: &[EnvVariable] = &[
     ADDR,
     CONTEXT,
     NAMESPACE,

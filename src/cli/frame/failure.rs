@@ -242,7 +242,7 @@ fn distrust(why: &rustls::CertificateError) -> String {
 }
 
 /// Reason why a certificate is not believed.
-pub fn untrusted(why: &rustls::CertificateError) -> String {
+pub(crate) fn untrusted(why: &rustls::CertificateError) -> String {
     match why {
         rustls::CertificateError::UnknownIssuer => "no authority that is trusted has signed it".to_owned(),
         rustls::CertificateError::Expired => ENDED.to_owned(),

@@ -24,7 +24,7 @@ impl FromStr for HumanDuration {
 
 /// Lifetime of something that is made, in whole seconds: less than one would be taken for the default.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Lifetime(pub u64);
+pub(crate) struct Lifetime(pub u64);
 
 impl FromStr for Lifetime {
     type Err = String;
@@ -38,7 +38,7 @@ impl FromStr for Lifetime {
 }
 
 /// A request id or an idempotency key, short enough for what is appended to it.
-pub fn token(text: &str) -> Result<String, String> {
+pub(crate) fn token(text: &str) -> Result<String, String> {
     const CHARS_MAX: usize = 56;
     let good = (1..=CHARS_MAX).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic());
     if good { Ok(text.to_owned()) } else { Err(format!("must be 1 to {CHARS_MAX} visible ASCII characters")) }

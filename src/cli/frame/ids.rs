@@ -8,7 +8,7 @@ use omnirelay_wire::reasons;
 use super::error::CliError;
 
 /// The fewest characters that may stand for a longer id.
-pub const PREFIX_MIN: usize = 4;
+pub(crate) const PREFIX_MIN: usize = 4;
 const IDS_MAX: usize = 100_000;
 const INPUT_BYTES_MAX: u64 = 16 * 1024 * 1024;
 
@@ -16,7 +16,7 @@ const INPUT_BYTES_MAX: u64 = 16 * 1024 * 1024;
 ///
 /// # Errors
 /// Usage, when an id is empty or of another kind, or there are none or too many.
-pub fn expand(given: &[String], kind: &str) -> Result<Vec<String>, CliError> {
+pub(crate) fn expand(given: &[String], kind: &str) -> Result<Vec<String>, CliError> {
     let (mut ids, mut known) = (Vec::new(), HashSet::new());
     let mut push = |given: &str| -> Result<(), CliError> {
         let id = id_of(given, kind)?;
@@ -65,7 +65,7 @@ fn read_stdin() -> Result<String, CliError> {
 ///
 /// # Errors
 /// Usage, with the candidates, when several do.
-pub fn by_prefix<'a>(given: &str, known: &[&'a str], kind: &str) -> Result<Option<&'a str>, CliError> {
+pub(crate) fn by_prefix<'a>(given: &str, known: &[&'a str], kind: &str) -> Result<Option<&'a str>, CliError> {
     const SHOWN_MAX: usize = 10;
     if given.chars().count() < PREFIX_MIN {
         return Ok(None);

@@ -18,7 +18,7 @@ use super::tls_files::TlsFiles;
 const ISSUERS_MAX: usize = 3;
 
 /// The control ports of daemons that can issue, `HOST:PORT` each, as the refusal of one that cannot names them.
-pub fn named(refused: &CliError) -> Vec<String> {
+pub(crate) fn named(refused: &CliError) -> Vec<String> {
     let named = refused.body().details.iter().find_map(|detail| detail.get(ISSUERS)?.as_str());
     let named = named.unwrap_or_default().split(',').filter(|named| !named.is_empty());
     named.take(ISSUERS_MAX).map(str::to_owned).collect()
@@ -29,7 +29,7 @@ pub fn named(refused: &CliError) -> Vec<String> {
 ///
 /// # Errors
 /// What the first says that is an issuer; else the refusal.
-pub async fn call_issuer(
+pub(crate) async fn call_issuer(
     session: &CommandSession,
     call: &Call,
     mut refused: CliError,

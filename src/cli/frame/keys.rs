@@ -20,7 +20,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(100);
 
 /// The keyboard, each key at once and unseen, until this is dropped or the process is stopped. Ctrl-C stays a signal.
 #[derive(Debug)]
-pub struct KeyboardInput {
+pub(crate) struct KeyboardInput {
     before: Termios,
     stopped: Signal,
     continued: Signal,
@@ -34,7 +34,7 @@ impl KeyboardInput {
     ///
     /// # Errors
     /// When this process cannot have signals.
-    pub fn take(stop_is_over: ResumeFlag) -> Result<Option<Self>, CliError> {
+    pub(crate) fn take(stop_is_over: ResumeFlag) -> Result<Option<Self>, CliError> {
         let stdin = std::io::stdin();
         if !stdin.is_terminal() || !is_in_foreground() {
             return Ok(None);
@@ -54,7 +54,7 @@ impl KeyboardInput {
 
     /// Waits for `q`; for ever where there is no keyboard. While the process is stopped, or in the background, the
     /// terminal is as it was.
-    pub async fn quit(keys: &mut Option<Self>) {
+    pub(crate) async fn quit(keys: &mut Option<Self>) {
         match keys {
             Some(keys) => keys.wait().await,
             None => std::future::pending().await,

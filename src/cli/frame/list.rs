@@ -12,11 +12,11 @@ use super::session::CommandSession;
 /// How often a list that moved away under its pages is begun again.
 const RESTARTS_MAX: u32 = 3;
 /// The most items of one page.
-pub const PAGE_MAX: usize = 1000;
+pub(crate) const PAGE_MAX: usize = 1000;
 
 /// Part of a list that the next request asks for.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct ListPage {
+pub(crate) struct ListPage {
     /// 0: what the daemon thinks best.
     pub size: u32,
     pub token: String,
@@ -24,7 +24,7 @@ pub struct ListPage {
 
 impl ListPage {
     /// The size, or `usual` when the daemon is not to choose.
-    pub fn size_or(&self, usual: usize) -> usize {
+    pub(crate) fn size_or(&self, usual: usize) -> usize {
         if self.size == 0 { usual } else { self.size as usize }
     }
 }
@@ -33,7 +33,7 @@ impl ListPage {
 ///
 /// # Errors
 /// As of [`CommandSession::call`].
-pub async fn whole(
+pub(crate) async fn whole(
     session: &CommandSession,
     rpc: &RpcMethod,
     name: &str,
@@ -53,7 +53,7 @@ pub async fn whole(
 ///
 /// # Errors
 /// As of [`CommandSession::call`].
-pub async fn fetch(
+pub(crate) async fn fetch(
     session: &CommandSession,
     name: &str,
     args: &PageArgs,
@@ -117,7 +117,7 @@ fn size_of(args: &PageArgs, wanted: usize) -> u32 {
 }
 
 /// Cuts the items of `document` to the limit; says so when there are more.
-pub fn limit(session: &CommandSession, document: &mut Value, name: &str, args: &PageArgs) {
+pub(crate) fn limit(session: &CommandSession, document: &mut Value, name: &str, args: &PageArgs) {
     let Some(list) = document.get_mut(name).and_then(Value::as_array_mut) else { return };
     let found = list.len();
     if args.limit > 0 {

@@ -15,7 +15,7 @@ use super::table::{Column, TextTable};
 use super::time;
 
 /// Specification of a list: how it is fetched and printed, as a table with a line below that counts its rows.
-pub struct ListSpec {
+pub(crate) struct ListSpec {
     /// In which field of the answer it is.
     pub field: &'static str,
     pub columns: &'static [Column],
@@ -28,7 +28,7 @@ pub struct ListSpec {
 }
 
 /// `3 bindings, rev 7f2c:48213`
-pub fn counted(document: &Value, listed: &[Value], noun: &str) -> String {
+pub(crate) fn counted(document: &Value, listed: &[Value], noun: &str) -> String {
     format!("{}, rev {}", count(listed.len() as u64, noun), text(document, "cursor"))
 }
 
@@ -37,7 +37,7 @@ impl ListSpec {
     ///
     /// # Errors
     /// When there is no such column; as of [`CommandSession::call`].
-    pub async fn pages(
+    pub(crate) async fn pages(
         &self,
         session: &CommandSession,
         (page, table): (&PageArgs, &TableArgs),
@@ -57,7 +57,7 @@ impl ListSpec {
     ///
     /// # Errors
     /// As of [`Self::print`].
-    pub fn show(
+    pub(crate) fn show(
         &self,
         mut document: Value,
         args: &TableArgs,
@@ -71,7 +71,7 @@ impl ListSpec {
     ///
     /// # Errors
     /// When a column is asked for that there is not, or the output cannot be written.
-    pub fn print(
+    pub(crate) fn print(
         &self,
         document: Value,
         args: &TableArgs,

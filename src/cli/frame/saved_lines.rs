@@ -20,12 +20,12 @@ use super::rpc::Call;
 use super::session::CommandSession;
 
 /// The longest line: a record with its largest value twice, in base64 and to read.
-pub const LINE_BYTES_MAX: usize = 16 * 1024 * 1024;
+pub(crate) const LINE_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// How long a daemon may say nothing between two lines.
 const SILENCE_MAX: Duration = Duration::from_secs(30);
 
 /// Lines that are saved, and the place for them.
-pub struct SavedLines<'a> {
+pub(crate) struct SavedLines<'a> {
     /// `export`, `snapshot`.
     pub what: &'static str,
     /// `None`, or `-`: standard output.
@@ -50,7 +50,7 @@ impl SavedLines<'_> {
     ///
     /// # Errors
     /// The daemon's fault, `FILE_EXISTS`, `EXPORT_INCOMPLETE`, and what keeps the file from being written. Nothing is left then.
-    pub async fn save(
+    pub(crate) async fn save(
         &self,
         session: &mut CommandSession,
         mut call: Call,
@@ -122,7 +122,7 @@ impl SavedLines<'_> {
 }
 
 /// The last line of what is saved: what all lines before it come to, how many of which sort and their SHA-256.
-pub fn end_line(mut counts: Map<String, Value>, hash: &Sha256) -> String {
+pub(crate) fn end_line(mut counts: Map<String, Value>, hash: &Sha256) -> String {
     counts.insert("sha256".to_owned(), hex(&hash.clone().finalize()).into());
     format!("{}\n", json!({ "end": counts }))
 }

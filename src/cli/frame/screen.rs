@@ -43,7 +43,7 @@ impl StdoutScreen {
 }
 
 /// As much of `text` as fits into so many columns of a terminal, the last of them an ellipsis when there is more.
-pub fn fitted(text: &str, columns: usize) -> String {
+pub(crate) fn fitted(text: &str, columns: usize) -> String {
     if text.width() <= columns {
         return text.to_owned();
     }
@@ -51,7 +51,7 @@ pub fn fitted(text: &str, columns: usize) -> String {
 }
 
 /// As many of the characters as fit into so many columns.
-pub fn within(characters: impl Iterator<Item = char>, columns: usize) -> String {
+pub(crate) fn within(characters: impl Iterator<Item = char>, columns: usize) -> String {
     let mut used = 0;
     let fits = |character: &char| {
         used += character.width().unwrap_or(0);
@@ -62,7 +62,7 @@ pub fn within(characters: impl Iterator<Item = char>, columns: usize) -> String 
 
 /// Complete lines with what cannot be seen in them written out, whatever a command has made them of; the colours of this program
 /// stay where `color` is on.
-pub fn visible_lines(lines: &str, color: bool) -> Cow<'_, str> {
+pub(crate) fn visible_lines(lines: &str, color: bool) -> Cow<'_, str> {
     let is_misleading = |c: char| !matches!(c, '\n' | '\t') && is_unseen(c);
     if !lines.chars().any(is_misleading) {
         return Cow::Borrowed(lines);
@@ -89,7 +89,7 @@ fn color_code(text: &str) -> usize {
 }
 
 /// JSON with what cannot be seen in its strings as escapes, which mean the same.
-pub fn visible_json(json: String) -> String {
+pub(crate) fn visible_json(json: String) -> String {
     let is_misleading = |c: char| c != '\n' && is_unseen(c);
     if !json.chars().any(is_misleading) {
         return json;
@@ -107,12 +107,12 @@ pub fn visible_json(json: String) -> String {
 }
 
 /// `text` with what cannot be seen written out, so that data cannot drive a terminal.
-pub fn printable(text: &str) -> String {
+pub(crate) fn printable(text: &str) -> String {
     omnirelay_core::text::printable(text).into_owned()
 }
 
 /// The same of several lines, those behind the first below its beginning.
-pub fn printable_lines(text: &str) -> String {
+pub(crate) fn printable_lines(text: &str) -> String {
     text.split('\n').map(printable).collect::<Vec<_>>().join("\n      ")
 }
 

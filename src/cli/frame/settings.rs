@@ -298,7 +298,7 @@ fn word<T: clap::ValueEnum>(
 ///
 /// # Errors
 /// A usage error when it cannot be read.
-pub fn duration(
+pub(crate) fn duration(
     env: &EnvironmentVariables,
     variable: env::EnvVariable,
     default: Option<&str>,
@@ -334,7 +334,7 @@ fn screen(color: ColorMode, env: &EnvironmentVariables) -> StdoutScreen {
 }
 
 /// Whether to colour a stream: flag, `NO_COLOR`, `CLICOLOR_FORCE`, `CLICOLOR`, `TERM`, the stream itself.
-pub fn colored(color: ColorMode, env: &EnvironmentVariables, tty: bool) -> bool {
+pub(crate) fn colored(color: ColorMode, env: &EnvironmentVariables, tty: bool) -> bool {
     match color {
         ColorMode::Always => true,
         ColorMode::Never => false,

@@ -10,7 +10,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use super::error::CliError;
 
 /// Ctrl-C and SIGTERM.
-pub struct StopSignals {
+pub(crate) struct StopSignals {
     interrupt: Signal,
     terminate: Signal,
 }
@@ -20,7 +20,7 @@ impl StopSignals {
     ///
     /// # Errors
     /// When this process cannot have it.
-    pub fn listen() -> Result<Self, CliError> {
+    pub(crate) fn listen() -> Result<Self, CliError> {
         let listen = |kind| {
             signal(kind)
                 .map_err(|error| CliError::local(reasons::SIGNALS, "cannot listen for signals", &error))
@@ -29,7 +29,7 @@ impl StopSignals {
     }
 
     /// Waits for one of them; with which exit the command ends.
-    pub async fn wait(&mut self) -> Exit {
+    pub(crate) async fn wait(&mut self) -> Exit {
         tokio::select! {
             _ = self.interrupt.recv() => Exit::Interrupted,
             _ = self.terminate.recv() => Exit::Terminated,
@@ -39,7 +39,7 @@ impl StopSignals {
 
 /// Watcher for when what was drawn may not be on the screen as it was drawn: the terminal has another size, or the
 /// process was stopped for a while.
-pub struct ScreenWatcher {
+pub(crate) struct ScreenWatcher {
     resized: Option<Signal>,
     continued: Option<Signal>,
     stopped: ResumeFlag,
@@ -49,18 +49,18 @@ pub struct ScreenWatcher {
 
 /// Flag that this process has stopped itself, and goes on: known before SIGCONT is taken, which may be some time later.
 #[derive(Clone, Debug, Default)]
-pub struct ResumeFlag(Arc<AtomicBool>);
+pub(crate) struct ResumeFlag(Arc<AtomicBool>);
 
 impl ResumeFlag {
     /// Notes that it goes on.
-    pub fn note(&self) {
+    pub(crate) fn note(&self) {
         self.0.store(true, Ordering::Relaxed);
     }
 }
 
 /// Disturbance of what is on the screen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ScreenDisturbance {
+pub(crate) enum ScreenDisturbance {
     Resized,
     /// Others have written on it since.
     Continued,
@@ -68,27 +68,27 @@ pub enum ScreenDisturbance {
 
 impl ScreenWatcher {
     /// Listens from now on; what cannot be listened for does not come.
-    pub fn listen() -> Self {
+    pub(crate) fn listen() -> Self {
         let continued = signal(SignalKind::from_raw(signal_hook::consts::SIGCONT)).ok();
         let resized = signal(SignalKind::window_change()).ok();
         Self { resized, continued, stopped: ResumeFlag::default(), is_told: false }
     }
 
     /// For whoever stops this process.
-    pub fn stopped(&self) -> ResumeFlag {
+    pub(crate) fn stopped(&self) -> ResumeFlag {
         self.stopped.clone()
     }
 
     /// Whether the process has stopped itself and goes on, which is told once: here, or as
     /// [`ScreenDisturbance::Continued`].
-    pub fn goes_on(&mut self) -> bool {
+    pub(crate) fn goes_on(&mut self) -> bool {
         let goes_on = self.stopped.0.swap(false, Ordering::Relaxed);
         self.is_told |= goes_on;
         goes_on
     }
 
     /// Waits for it.
-    pub async fn wait(&mut self) -> ScreenDisturbance {
+    pub(crate) async fn wait(&mut self) -> ScreenDisturbance {
         async fn next(signal: &mut Option<Signal>) {
             match signal {
                 Some(signal) => _ = signal.recv().await,

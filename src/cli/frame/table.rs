@@ -333,7 +333,7 @@ fn chosen(columns: &[Column], layout: &TableLayout) -> Result<Vec<Column>, CliEr
 ///
 /// # Errors
 /// Usage, with the names there are.
-pub fn find<'a>(columns: &'a [Column], name: &str, flag: &str) -> Result<&'a Column, CliError> {
+pub(crate) fn find<'a>(columns: &'a [Column], name: &str, flag: &str) -> Result<&'a Column, CliError> {
     let wanted = name.trim().to_ascii_lowercase().replace(['_', ' '], "-");
     columns.iter().find(|column| column.name == wanted).ok_or_else(|| {
         let names: Vec<&str> = columns.iter().map(|column| column.name).collect();
@@ -344,7 +344,7 @@ pub fn find<'a>(columns: &'a [Column], name: &str, flag: &str) -> Result<&'a Col
 
 /// `--sort-by COL[:desc]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SortBy {
+pub(crate) struct SortBy {
     pub column: String,
     pub descending: bool,
 }
@@ -367,7 +367,7 @@ impl std::str::FromStr for SortBy {
 ///
 /// # Errors
 /// Usage, when there is no such column.
-pub fn sort(columns: &[Column], items: &mut [Value], by: &SortBy) -> Result<(), CliError> {
+pub(crate) fn sort(columns: &[Column], items: &mut [Value], by: &SortBy) -> Result<(), CliError> {
     let column = find(columns, &by.column, "--sort-by")?;
     let first = columns.first().unwrap_or(column);
     let moment = CellContext { now_ms: None, absolute: true };

@@ -2,20 +2,20 @@
 
 use std::time::{Duration, SystemTime};
 
-pub use omnirelay_core::time::short;
+pub(crate) use omnirelay_core::time::short;
 use serde_json::Value;
 
 use super::document::field;
 use super::table::CellContext;
 
 /// Milliseconds since the epoch of an RFC 3339 time; `None` when it is none.
-pub fn millis(value: &Value) -> Option<i64> {
+pub(crate) fn millis(value: &Value) -> Option<i64> {
     let time = humantime::parse_rfc3339(value.as_str()?).ok()?;
     since_epoch(time)
 }
 
 /// Milliseconds since the epoch by this machine's clock.
-pub fn now_ms() -> Option<i64> {
+pub(crate) fn now_ms() -> Option<i64> {
     since_epoch(SystemTime::now())
 }
 
@@ -24,23 +24,23 @@ fn since_epoch(time: SystemTime) -> Option<i64> {
 }
 
 /// The moment of a document, for ages: by the clock of the daemon that answered.
-pub fn moment(document: &Value, absolute: bool) -> CellContext {
+pub(crate) fn moment(document: &Value, absolute: bool) -> CellContext {
     let now_ms = millis(field(document, "generatedAt")).or_else(now_ms);
     CellContext { now_ms, absolute }
 }
 
 /// An age as text says it: `3s ago`; a time and nothing stay what they are.
-pub fn back(age: String, moment: CellContext) -> String {
+pub(crate) fn back(age: String, moment: CellContext) -> String {
     if age.is_empty() || moment.absolute { age } else { format!("{age} ago") }
 }
 
 /// Age of `value`: `3s`, `4m`, `19h`, `6d`; or the time itself in UTC to the second.
-pub fn ago(value: &Value, moment: CellContext) -> String {
+pub(crate) fn ago(value: &Value, moment: CellContext) -> String {
     millis(value).map(|then| ago_of(then, moment)).unwrap_or_default()
 }
 
 /// As [`ago`] of a time in milliseconds since the epoch.
-pub fn ago_of(then: i64, moment: CellContext) -> String {
+pub(crate) fn ago_of(then: i64, moment: CellContext) -> String {
     match moment.now_ms.filter(|_| !moment.absolute) {
         Some(now) => short(Duration::from_millis(u64::try_from(now - then).unwrap_or(0))),
         None => clock(then),
@@ -48,12 +48,12 @@ pub fn ago_of(then: i64, moment: CellContext) -> String {
 }
 
 /// Time left until `value`: `44s`, `4m`; or the time itself in UTC to the second.
-pub fn left(value: &Value, moment: CellContext) -> String {
+pub(crate) fn left(value: &Value, moment: CellContext) -> String {
     millis(value).map(|then| left_of(then, moment)).unwrap_or_default()
 }
 
 /// As [`left`] of a time in milliseconds since the epoch.
-pub fn left_of(then: i64, moment: CellContext) -> String {
+pub(crate) fn left_of(then: i64, moment: CellContext) -> String {
     match moment.now_ms.filter(|_| !moment.absolute) {
         Some(now) => short(Duration::from_millis(u64::try_from(then - now).unwrap_or(0))),
         None => clock(then),
@@ -61,24 +61,24 @@ pub fn left_of(then: i64, moment: CellContext) -> String {
 }
 
 /// A time in UTC to the second: `2026-11-20T06:01:09Z`.
-pub fn clock(ms: i64) -> String {
+pub(crate) fn clock(ms: i64) -> String {
     let since = Duration::from_millis(u64::try_from(ms).unwrap_or(0));
     humantime::format_rfc3339_seconds(SystemTime::UNIX_EPOCH + since).to_string()
 }
 
 /// A time in UTC to the millisecond: `2026-11-20T06:01:09.020Z`.
-pub fn exact_clock(ms: i64) -> String {
+pub(crate) fn exact_clock(ms: i64) -> String {
     let since = Duration::from_millis(u64::try_from(ms).unwrap_or(0));
     humantime::format_rfc3339_millis(SystemTime::UNIX_EPOCH + since).to_string()
 }
 
 /// The time of day in UTC: `06:01:09`.
-pub fn of_day(ms: i64) -> String {
+pub(crate) fn of_day(ms: i64) -> String {
     clock(ms).get(11..19).unwrap_or_default().to_owned()
 }
 
 /// Time that something took: `340ms`, `1.9s`, then as [`short`].
-pub fn span(ms: u64) -> String {
+pub(crate) fn span(ms: u64) -> String {
     match ms {
         0..1000 => format!("{ms}ms"),
         1000..10_000 => format!("{:.1}s", ms as f64 / 1000.0),

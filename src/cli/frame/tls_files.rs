@@ -157,7 +157,7 @@ impl TlsFiles {
 }
 
 /// TLS configuration for connections without TLS: looking for the system's authorities takes longer than most commands.
-pub fn plaintext() -> ClientConfig {
+pub(crate) fn plaintext() -> ClientConfig {
     nobody()
 }
 

@@ -12,7 +12,7 @@ use super::error::CliError;
 ///
 /// # Errors
 /// When it cannot be written as YAML.
-pub fn write(document: &Value, what: &str) -> Result<String, CliError> {
+pub(crate) fn write(document: &Value, what: &str) -> Result<String, CliError> {
     // Text of several lines would be wrapped otherwise, and a script looks for whole lines.
     let options = serde_saphyr::ser_options! { prefer_block_scalars: false };
     let mut text = String::new();

@@ -28,7 +28,7 @@ const BEFORE: &str = "before-join";
 
 /// The configuration of a daemon.
 #[derive(Clone, Debug)]
-pub struct ConfigFile {
+pub(super) struct ConfigFile {
     pub path: PathBuf,
     /// Whether the unit of the packages runs the daemon.
     pub is_of_unit: bool,
@@ -39,7 +39,7 @@ pub struct ConfigFile {
 
 impl ConfigFile {
     /// The one that is named; else the unit's, for its data directory; else one in the data directory. Both paths are absolute.
-    pub fn of(named: Option<&Path>, data: &Path, owner: Option<DataDirOwner>) -> Self {
+    pub(super) fn of(named: Option<&Path>, data: &Path, owner: Option<DataDirOwner>) -> Self {
         let has_unit =
             data == Path::new(DATA_OF_UNIT) && Path::new(OF_UNIT).parent().is_some_and(Path::is_dir);
         let default = if has_unit { PathBuf::from(OF_UNIT) } else { data.join(NAME) };
@@ -48,7 +48,7 @@ impl ConfigFile {
     }
 
     /// Socket where its daemon is to listen for those who administer the host; `None`: no socket can be there.
-    pub fn socket(&self) -> Option<PathBuf> {
+    pub(super) fn socket(&self) -> Option<PathBuf> {
         let socket = if self.is_of_unit { PathBuf::from(SOCKET_OF_UNIT) } else { self.data.join(SOCKET) };
         (socket.as_os_str().len() <= SOCKET_PATH_BYTES_MAX).then_some(socket)
     }
@@ -58,7 +58,7 @@ impl ConfigFile {
     ///
     /// # Errors
     /// `FILE_EXISTS` where it says otherwise what joining says, or cannot be read as one.
-    pub fn check(&self, node_id: &str) -> Result<(), CliError> {
+    pub(super) fn check(&self, node_id: &str) -> Result<(), CliError> {
         let refuse = |why: String| {
             let message = format!("{} is there already, and {why}", self.path.display());
             CliError::new(reasons::FILE_EXISTS, message)
@@ -76,7 +76,7 @@ impl ConfigFile {
     ///
     /// # Errors
     /// Those of the file system.
-    pub fn write(&self, mut joined: Value) -> Result<(), CliError> {
+    pub(super) fn write(&self, mut joined: Value) -> Result<(), CliError> {
         let before = self.read()?;
         let mut config =
             before.as_deref().and_then(parsed).unwrap_or_else(|| Value::Object(Default::default()));

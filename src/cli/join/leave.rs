@@ -9,10 +9,10 @@ use crate::frame::prelude::*;
 use crate::peers::drain::{self, DRAIN, GET_DRAIN};
 
 const GET: RpcMethod = node_service::GET;
-pub const LEAF: LeafCommand =
+pub(crate) const LEAF: LeafCommand =
     LeafCommand::write("mesh leave", &[&DRAIN, &GET_DRAIN, &REVOKE, &GET]).exiting("0 1 2 3 4 5 6 8 9 10 11");
 
-pub static ENTRY: CommandEntry = entry!("leave", JoinLeaveArgs, asking, &[LEAF], &[]);
+pub(crate) static ENTRY: CommandEntry = entry!("leave", JoinLeaveArgs, asking, &[LEAF], &[]);
 
 const EXAMPLES: &str = "\
 Examples:
@@ -26,7 +26,7 @@ Examples:
 /// omnirelay mesh revoke instead. Asks before, unless --yes.
 #[derive(Args, Debug)]
 #[command(before_long_help = EXAMPLES)]
-pub struct JoinLeaveArgs {
+pub(crate) struct JoinLeaveArgs {
     /// Which node [default: the one that is asked]
     #[arg(long, value_name = "ID")]
     peer: Option<String>,
@@ -37,7 +37,7 @@ pub struct JoinLeaveArgs {
     write: WriteArgs,
 }
 
-pub async fn run(args: &JoinLeaveArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
+pub(crate) async fn run(args: &JoinLeaveArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
     let write = &args.write;
     write.check(session, 1)?;
     write.without_version("a node that leaves")?;

@@ -1,10 +1,10 @@
 //! Joining the mesh and leaving it: `mesh join`, `mesh leave`, `mesh revoke`.
 
 mod config_file;
-pub mod leave;
+pub(crate) mod leave;
 mod node;
 mod owner;
-pub mod revoke;
+pub(crate) mod revoke;
 mod store;
 
 use std::net::SocketAddr;
@@ -25,13 +25,13 @@ use crate::frame::prelude::*;
 const JOIN: RpcMethod = enrollment_service::JOIN;
 const BUNDLE: RpcMethod = enrollment_service::GET_BUNDLE;
 const NODE: RpcMethod = node_service::GET;
-pub const LEAF: LeafCommand =
+pub(crate) const LEAF: LeafCommand =
     LeafCommand::write("mesh join", &[&JOIN, &BUNDLE, &NODE]).exiting("0 1 2 4 5 6 8 9 11");
 
 /// Where a daemon listens whose address has no port.
 const PORT: u16 = 17420;
 
-pub static ENTRY: CommandEntry =
+pub(crate) static ENTRY: CommandEntry =
     entry!("join", JoinArgs, asking, &[LEAF], &[own("joined-node", "mesh join", node::schema)]);
 
 const EXAMPLES: &str = "\
@@ -46,7 +46,7 @@ Examples:
 /// it changes nothing. The file with the token is that of --token-file, and - is standard input.
 #[derive(Args, Debug)]
 #[command(before_long_help = EXAMPLES)]
-pub struct JoinArgs {
+pub(crate) struct JoinArgs {
     /// A daemon of the mesh: HOST or HOST:PORT
     #[arg(long, value_name = "HOST")]
     server: String,
@@ -85,7 +85,7 @@ pub struct JoinArgs {
     force: bool,
 }
 
-pub async fn run(args: &JoinArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
+pub(crate) async fn run(args: &JoinArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
     let token = read_token(session)?;
     let host = JoiningHost::open(args)?;
     let address = address(&args.server)?;

@@ -33,7 +33,7 @@ use crate::frame::prelude::*;
 const CLOCKS_APART_MS: u64 = 60_000;
 
 /// This host, its data directory locked: no daemon runs on it meanwhile.
-pub struct JoiningHost {
+pub(super) struct JoiningHost {
     pub node_id: String,
     directory: DataDir,
     files: IdentityFiles,
@@ -43,13 +43,13 @@ pub struct JoiningHost {
 }
 
 /// Request to join a mesh, and the private key that a certificate is asked for.
-pub struct JoinQuestion {
+pub(super) struct JoinQuestion {
     key: PrivateKey,
     pub request: Value,
 }
 
 /// Outcome of joining a mesh.
-pub struct JoinOutcome {
+pub(super) struct JoinOutcome {
     node_id: String,
     id: String,
     not_after: i64,
@@ -59,7 +59,7 @@ pub struct JoinOutcome {
 }
 
 impl JoiningHost {
-    pub fn open(args: &JoinArgs) -> Result<Self, CliError> {
+    pub(super) fn open(args: &JoinArgs) -> Result<Self, CliError> {
         let path = args.data_dir.clone().unwrap_or_else(data_dir::default_path);
         let refuse = |error: data_dir::DataDirError| {
             let is_locked = matches!(error, data_dir::DataDirError::Locked { .. });
@@ -88,7 +88,7 @@ impl JoiningHost {
     }
 
     /// The node that it is already, in the mesh that the token is of, while its certificate is valid.
-    pub fn joined(&self, token: &JoinToken, force: bool) -> Result<Option<Value>, CliError> {
+    pub(super) fn joined(&self, token: &JoinToken, force: bool) -> Result<Option<Value>, CliError> {
         if force {
             return Ok(None);
         }
@@ -120,7 +120,7 @@ impl JoiningHost {
 
     /// Checks that the configuration can be written, before anything is asked: the answer has credentials that are in
     /// no other place.
-    pub fn check_config(&self, force: bool) -> Result<(), CliError> {
+    pub(super) fn check_config(&self, force: bool) -> Result<(), CliError> {
         if force { Ok(()) } else { self.config.check(&self.node_id) }
     }
 
@@ -130,7 +130,7 @@ impl JoiningHost {
     }
 
     /// Command that starts its daemon.
-    pub fn start_line(&self) -> String {
+    pub(super) fn start_line(&self) -> String {
         match self.config.is_of_unit {
             true => "systemctl restart omnirelayd".to_owned(),
             false => format!("omnirelayd --config {}", self.config.path.display()),
@@ -138,7 +138,7 @@ impl JoiningHost {
     }
 
     /// Keeps the roots, if the one that the token names is among them; no other is kept.
-    pub fn keep_bundle(&self, pem: &str, token: &JoinToken) -> Result<(), CliError> {
+    pub(super) fn keep_bundle(&self, pem: &str, token: &JoinToken) -> Result<(), CliError> {
         let roots = CertificateDer::pem_slice_iter(pem.as_bytes()).filter_map(Result::ok);
         let named: Vec<_> = roots.filter(|root| Fingerprint::of(root) == token.authority()).collect();
         if named.is_empty() {
@@ -151,20 +151,20 @@ impl JoiningHost {
         self.as_owner(|| self.files.keep_bundle(&named).map_err(unusable))
     }
 
-    pub fn config_path(&self) -> &Path {
+    pub(super) fn config_path(&self) -> &Path {
         &self.config.path
     }
 
-    pub fn bundle_path(&self) -> PathBuf {
+    pub(super) fn bundle_path(&self) -> PathBuf {
         self.files.bundle_path()
     }
 
-    pub fn identity_path(&self) -> PathBuf {
+    pub(super) fn identity_path(&self) -> PathBuf {
         self.files.identity_path()
     }
 
     /// A new key, and what is asked for it, signed by the token.
-    pub fn ask(&self, args: &JoinArgs, token: &JoinToken) -> Result<JoinQuestion, CliError> {
+    pub(super) fn ask(&self, args: &JoinArgs, token: &JoinToken) -> Result<JoinQuestion, CliError> {
         let unmade = |cause: String| CliError::new(reasons::CLIENT, "cannot ask to join").cause(cause);
         // That of a try whose answer was lost, if there was one: for the same key it is given again.
         let key = self.as_owner(|| self.files.pending_key().map_err(unusable))?;
@@ -201,7 +201,7 @@ impl JoiningHost {
     }
 
     /// Checks the answer and keeps it: the certificate, the roots, and the configuration.
-    pub fn take(
+    pub(super) fn take(
         &self,
         args: &JoinArgs,
         token: &JoinToken,
@@ -329,7 +329,7 @@ fn evidence(program: &Path, key: &PrivateKey) -> Result<Evidence, CliError> {
     })
 }
 
-pub fn cannot_write(path: &Path, error: &std::io::Error) -> CliError {
+pub(super) fn cannot_write(path: &Path, error: &std::io::Error) -> CliError {
     CliError::local(reasons::FILE, format!("cannot write {}", path.display()), error)
 }
 
@@ -373,7 +373,7 @@ fn unusable(error: IdentityError) -> CliError {
 }
 
 impl JoinOutcome {
-    pub fn document(&self) -> Value {
+    pub(super) fn document(&self) -> Value {
         let until = omnirelay_core::time::Millis::of_unix(self.not_after);
         json!({
             "schemaVersion": "v1", "nodeId": self.node_id, "id": self.id,
@@ -383,7 +383,7 @@ impl JoinOutcome {
     }
 
     /// `node/b joined`, and below it what it is.
-    pub fn lines(&self) -> String {
+    pub(super) fn lines(&self) -> String {
         let rows = [
             ("id", self.id.clone()),
             ("data directory", self.data_dir.display().to_string()),
@@ -394,7 +394,7 @@ impl JoinOutcome {
 }
 
 /// The schema of the document.
-pub fn schema() -> Value {
+pub(super) fn schema() -> Value {
     let word = || json!({"type": "string"});
     json!({
         "type": "object",

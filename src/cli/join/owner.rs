@@ -9,21 +9,21 @@ use rustix::thread::{set_thread_res_gid, set_thread_res_uid};
 
 /// The user and the group of a data directory, where this process is root and they are not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct DataDirOwner {
+pub(super) struct DataDirOwner {
     uid: Uid,
     gid: Gid,
 }
 
 impl DataDirOwner {
     /// Owner of this directory; `None`: this process is not root, or the directory is root's, or is not there yet.
-    pub fn of(directory: &Path) -> Option<Self> {
+    pub(super) fn of(directory: &Path) -> Option<Self> {
         let found = std::fs::metadata(directory).ok()?;
         let is_foreign = rustix::process::geteuid().is_root() && found.uid() != Uid::ROOT.as_raw();
         is_foreign.then(|| Self { uid: Uid::from_raw(found.uid()), gid: Gid::from_raw(found.gid()) })
     }
 
     /// The number of the group.
-    pub fn group(self) -> u32 {
+    pub(super) fn group(self) -> u32 {
         self.gid.as_raw()
     }
 
@@ -32,7 +32,7 @@ impl DataDirOwner {
     ///
     /// # Errors
     /// Where the system does not let this process be another user.
-    pub fn act<T>(self, work: impl FnOnce() -> T) -> io::Result<T> {
+    pub(super) fn act<T>(self, work: impl FnOnce() -> T) -> io::Result<T> {
         let _root = RootGuard::leave(self)?;
         Ok(work())
     }

@@ -7,12 +7,12 @@ use crate::entry::{CommandEntry, entry};
 use crate::frame::prelude::*;
 use crate::schema::documents::message;
 
-pub const REVOKE: RpcMethod = enrollment_service::REVOKE_NODE;
+pub(crate) const REVOKE: RpcMethod = enrollment_service::REVOKE_NODE;
 const REVOKE_SERIAL: RpcMethod = certificate_service::REVOKE;
-pub const LEAF: LeafCommand =
+pub(crate) const LEAF: LeafCommand =
     LeafCommand::write("mesh revoke", &[&REVOKE, &REVOKE_SERIAL]).exiting("0 1 2 3 4 5 6 8 9 10 11");
 
-pub static ENTRY: CommandEntry = entry!(
+pub(crate) static ENTRY: CommandEntry = entry!(
     "revoke",
     JoinRevokeArgs,
     asking,
@@ -35,7 +35,7 @@ Examples:
 /// session ends, and its credentials of the store are deleted, if it has some of its own. Asks before, unless --yes.
 #[derive(Args, Debug)]
 #[command(before_long_help = EXAMPLES)]
-pub struct JoinRevokeArgs {
+pub(crate) struct JoinRevokeArgs {
     /// A node by its id, or a certificate by its number of 32 hex digits
     #[arg(value_name = "NODE|SERIAL")]
     what: String,
@@ -46,7 +46,7 @@ pub struct JoinRevokeArgs {
     write: WriteArgs,
 }
 
-pub async fn run(args: &JoinRevokeArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
+pub(crate) async fn run(args: &JoinRevokeArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
     let what = args.what.strip_prefix("peer/").or(args.what.strip_prefix("node/")).unwrap_or(&args.what);
     if what.len() == SERIAL_DIGITS && what.bytes().all(|byte| byte.is_ascii_hexdigit()) {
         let change = Revoking {
@@ -71,7 +71,7 @@ pub async fn run(args: &JoinRevokeArgs, session: &mut CommandSession) -> Result<
 }
 
 /// Puts a node out, and tells of it.
-pub async fn put_out(
+pub(crate) async fn put_out(
     session: &mut CommandSession,
     write: &WriteArgs,
     node: &str,

@@ -13,7 +13,11 @@ use crate::frame::prelude::*;
 ///
 /// # Errors
 /// When a file cannot be written.
-pub fn section(store: &JoinStore, directory: &Path, warnings: &mut Vec<String>) -> Result<Value, CliError> {
+pub(super) fn section(
+    store: &JoinStore,
+    directory: &Path,
+    warnings: &mut Vec<String>,
+) -> Result<Value, CliError> {
     let keep = |name: &str, content: &str| {
         let path = directory.join(name);
         write_whole(&path, content.as_bytes()).map_err(|error| cannot_write(&path, &error))?;

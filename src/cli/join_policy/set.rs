@@ -10,7 +10,8 @@ use crate::frame::error::chain;
 use crate::frame::prelude::*;
 
 const SET: RpcMethod = enrollment_service::SET_JOIN_POLICY;
-pub const LEAF: LeafCommand = LeafCommand::write("join-policy set", &[&SET]).exiting("0 1 2 4 5 6 8 9 10 11");
+pub(super) const LEAF: LeafCommand =
+    LeafCommand::write("join-policy set", &[&SET]).exiting("0 1 2 4 5 6 8 9 10 11");
 
 /// What a policy has that is told and not set.
 const TOLD: [&str; 4] = ["version", "lastWriterId", "createdAt", "updatedAt"];
@@ -28,7 +29,7 @@ Examples:
 /// is. Its schema is `omnirelay schema join-policy-file`.
 #[derive(Args, Debug)]
 #[command(before_long_help = EXAMPLES)]
-pub struct JoinPolicySetArgs {
+pub(super) struct JoinPolicySetArgs {
     /// The file; - is standard input
     #[arg(short, long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     file: PathBuf,
@@ -36,7 +37,7 @@ pub struct JoinPolicySetArgs {
     write: WriteArgs,
 }
 
-pub async fn run(args: &JoinPolicySetArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
+pub(super) async fn run(args: &JoinPolicySetArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
     let write = &args.write;
     write.check(session, 1)?;
     let policy = read(&args.file)?;

@@ -6,7 +6,8 @@ use super::NAME;
 use crate::frame::prelude::*;
 
 const GET: RpcMethod = enrollment_service::GET_JOIN_POLICY;
-pub const LEAF: LeafCommand = LeafCommand::read("join-policy show", &[&GET]).exiting("0 1 2 4 5 6 8 9 11");
+pub(super) const LEAF: LeafCommand =
+    LeafCommand::read("join-policy show", &[&GET]).exiting("0 1 2 4 5 6 8 9 11");
 
 const EXAMPLES: &str = "\
 Examples:
@@ -16,9 +17,9 @@ Examples:
 /// Show the rules, in the order in which they are asked
 #[derive(Args, Debug)]
 #[command(before_long_help = EXAMPLES)]
-pub struct JoinPolicyShowArgs {}
+pub(super) struct JoinPolicyShowArgs {}
 
-pub async fn run(_: &JoinPolicyShowArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
+pub(super) async fn run(_: &JoinPolicyShowArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
     let document = session.call(&Call::of(&GET, &json!({}))?).await?;
     let lines = describe(field(&document, "policy"));
     session.show(&CommandOutput::lines(document.clone(), NAME, lines))?;

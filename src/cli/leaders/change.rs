@@ -9,7 +9,7 @@ use crate::frame::prelude::*;
 ///
 /// # Errors
 /// As of [`ObjectChange::run`].
-pub async fn of_policy(
+pub(super) async fn of_policy(
     change: &ObjectChange<'_>,
     scope: &str,
     leader: &str,
@@ -26,7 +26,7 @@ pub async fn of_policy(
 }
 
 /// `node-1 -> node-2, term 8, fence 1795155507427, 0ms without a leader`
-pub fn handover(document: &Value) -> String {
+pub(super) fn handover(document: &Value) -> String {
     let scope = field(document, "leadership");
     let word = |name: &str| Some(text(scope, name)).filter(|id| !id.is_empty()).unwrap_or("-").to_owned();
     if text(scope, "leaderId").is_empty() {

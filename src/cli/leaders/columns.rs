@@ -12,7 +12,7 @@ const FLAPS: u64 = 2;
 const FLAPS_MAX: u64 = 16;
 
 /// For pipes: the lease is a number.
-pub static COLUMNS: &[Column] = &[
+pub(super) static COLUMNS: &[Column] = &[
     SCOPE,
     LEADER,
     TERM,
@@ -47,12 +47,12 @@ const VERSION: Column = Column::new("version", |scope, _| text(scope, "version")
 const LABELS: Column = Column::new("labels", |scope, _| pairs(scope, "labels")).wide();
 
 /// The columns of a list on this screen.
-pub fn columns(screen: StdoutScreen) -> &'static [Column] {
+pub(super) fn columns(screen: StdoutScreen) -> &'static [Column] {
     if screen.tty && screen.unicode { BARRED } else { COLUMNS }
 }
 
 /// The leader, or `-` and why there is none.
-pub fn leader(scope: &Value) -> String {
+pub(super) fn leader(scope: &Value) -> String {
     match (text(scope, "leaderId"), text(scope, "reason")) {
         ("", "") => "-".to_owned(),
         ("", reason) => format!("- ({reason})"),
@@ -60,8 +60,8 @@ pub fn leader(scope: &Value) -> String {
     }
 }
 
-/// Since when it is led, or not led.
-pub fn since(scope: &Value) -> &Value {
+/// Time since which it is led, or not led.
+pub(super) fn since(scope: &Value) -> &Value {
     field(scope, if text(scope, "leaderId").is_empty() { "vacantSince" } else { "electedAt" })
 }
 
@@ -72,7 +72,7 @@ fn count(scope: &Value, name: &str) -> String {
 }
 
 /// Number of times that a scope lost its leader within an hour; a daemon of 0.1 counts all elections.
-pub fn times(scope: &Value) -> u64 {
+pub(super) fn times(scope: &Value) -> u64 {
     let flaps = field(scope, "flapsLastHour").as_u64();
     flaps.or_else(|| field(scope, "electionsLastHour").as_u64()).unwrap_or(0)
 }
@@ -94,7 +94,7 @@ fn left_ms(scope: &Value, moment: CellContext) -> Option<(u64, u64)> {
 }
 
 /// `1.4s`: what is left of the lease.
-pub fn lease(scope: &Value, moment: CellContext) -> String {
+pub(super) fn lease(scope: &Value, moment: CellContext) -> String {
     match left_ms(scope, moment) {
         Some(_) if moment.absolute => time::ago(field(scope, "expiresAt"), moment),
         Some((left, _)) if left < 10_000 => format!("{:.1}s", left as f64 / 1000.0),
@@ -117,7 +117,7 @@ fn bar(scope: &Value, moment: CellContext) -> String {
 }
 
 /// Line about a scope that is new: `relay-a7f3  term=4 fence=1795155024942`.
-pub fn summary(scope: &Value) -> String {
+pub(super) fn summary(scope: &Value) -> String {
     format!("{}  {}", leader(scope), token(scope))
 }
 
@@ -126,7 +126,7 @@ fn token(scope: &Value) -> String {
 }
 
 /// `shard/orders/04  elected       relay-b119  term=6 fence=1795155507427 prev=relay-c0de cause=... took=1.9s`
-pub fn line(event: &Value) -> String {
+pub(super) fn line(event: &Value) -> String {
     let (scope, tenure) = (field(event, "leadership"), field(event, "tenure"));
     let name = Some(text(scope, "scope")).filter(|name| !name.is_empty());
     let name = name.or(Some(text(tenure, "scope"))).filter(|name| !name.is_empty()).unwrap_or("-");
@@ -134,7 +134,7 @@ pub fn line(event: &Value) -> String {
 }
 
 /// Text of what has happened: who leads or has led, and why.
-pub fn what(event: &Value) -> String {
+pub(crate) fn what(event: &Value) -> String {
     let (scope, tenure) = (field(event, "leadership"), field(event, "tenure"));
     match text(event, "type") {
         "synced" | "progress" => format!("cursor: {}", text(event, "cursor")),
@@ -148,7 +148,7 @@ pub fn what(event: &Value) -> String {
 
 /// `shard/orders/04  relay-c0de -> relay-b119  cause=lease_expired  without a leader 1.9s`: the line below a
 /// live table; `None` for what changes no leader.
-pub fn news(event: &Value) -> Option<String> {
+pub(super) fn news(event: &Value) -> Option<String> {
     let (scope, tenure) = (field(event, "leadership"), field(event, "tenure"));
     let name = |id: &str| if id.is_empty() { "-".to_owned() } else { id.to_owned() };
     let leader = name(text(tenure, "leaderId"));
@@ -194,13 +194,13 @@ fn changed(scope: &Value) -> String {
 }
 
 /// Milliseconds that a tenure lasted; one that goes on lasts until `now_ms`.
-pub fn led_ms(tenure: &Value, now_ms: Option<i64>) -> Option<u64> {
+pub(super) fn led_ms(tenure: &Value, now_ms: Option<i64>) -> Option<u64> {
     let until = time::millis(field(tenure, "endedAt")).or(now_ms)?;
     u64::try_from(until.saturating_sub(time::millis(field(tenure, "electedAt"))?)).ok()
 }
 
 /// A 64-bit number of milliseconds, which JSON has as a string.
-pub fn ms(value: &Value) -> Option<u64> {
+pub(super) fn ms(value: &Value) -> Option<u64> {
     value.as_u64().or_else(|| value.as_str()?.parse().ok())
 }
 

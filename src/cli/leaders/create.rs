@@ -9,8 +9,8 @@ use super::policy::LeadersPolicyArgs;
 use crate::frame::change::ObjectChange;
 use crate::frame::prelude::*;
 
-pub const SET_SCOPE: RpcMethod = leadership_control_service::SET_SCOPE;
-pub const LEAF: LeafCommand =
+pub(super) const SET_SCOPE: RpcMethod = leadership_control_service::SET_SCOPE;
+pub(super) const LEAF: LeafCommand =
     LeafCommand::write("mesh leaders create", &[&SET_SCOPE, &EXPLAIN]).exiting("0 1 2 4 5 6 8 9 10 11");
 
 const EXAMPLES: &str = "\
@@ -27,7 +27,7 @@ Examples:
 /// highest priority is elected; a leader is not replaced because a better one has come.
 #[derive(Args, Debug)]
 #[command(before_long_help = EXAMPLES)]
-pub struct LeadersCreateArgs {
+pub(super) struct LeadersCreateArgs {
     /// Its name: parts of letters, digits and . _ : -, with / between them
     #[arg(value_name = "SCOPE", value_parser = super::scope)]
     scope: String,
@@ -37,7 +37,7 @@ pub struct LeadersCreateArgs {
     write: WriteArgs,
 }
 
-pub async fn run(args: &LeadersCreateArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
+pub(super) async fn run(args: &LeadersCreateArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
     let (policy, labels) = args.policy.applied_to(&json!({}))?;
     let change = ObjectChange {
         rpc: &SET_SCOPE,

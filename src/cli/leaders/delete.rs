@@ -7,8 +7,8 @@ use crate::complete;
 use crate::frame::change::ObjectChange;
 use crate::frame::prelude::*;
 
-pub const DELETE: RpcMethod = leadership_control_service::DELETE_SCOPE;
-pub const LEAF: LeafCommand =
+pub(super) const DELETE: RpcMethod = leadership_control_service::DELETE_SCOPE;
+pub(super) const LEAF: LeafCommand =
     LeafCommand::write("mesh leaders delete", &[&DELETE]).exiting("0 1 2 3 4 5 6 8 9 10 11");
 
 const EXAMPLES: &str = "\
@@ -22,7 +22,7 @@ Examples:
 /// removes anything, unless --yes.
 #[derive(Args, Debug)]
 #[command(visible_alias = "rm", before_long_help = EXAMPLES)]
-pub struct LeadersDeleteArgs {
+pub(super) struct LeadersDeleteArgs {
     /// A scope or leader/SCOPE, in full
     #[arg(value_name = "SCOPE", value_parser = super::scope, add = complete::ids(&super::OBJECTS))]
     scope: String,
@@ -30,7 +30,7 @@ pub struct LeadersDeleteArgs {
     write: WriteArgs,
 }
 
-pub async fn run(args: &LeadersDeleteArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
+pub(super) async fn run(args: &LeadersDeleteArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
     let change = ObjectChange {
         rpc: &DELETE,
         name: format!("{KIND}/{}", args.scope),

@@ -7,8 +7,8 @@ use crate::complete;
 use crate::frame::output::OutputFormat;
 use crate::frame::prelude::*;
 
-pub const EXPLAIN: RpcMethod = leadership_control_service::EXPLAIN;
-pub const LEAF: LeafCommand = LeafCommand::read("mesh leaders explain", &[&EXPLAIN]);
+pub(super) const EXPLAIN: RpcMethod = leadership_control_service::EXPLAIN;
+pub(super) const LEAF: LeafCommand = LeafCommand::read("mesh leaders explain", &[&EXPLAIN]);
 
 const EXAMPLES: &str = "\
 Examples:
@@ -18,7 +18,7 @@ Examples:
 /// Explain who leads a scope, who would be next and who may not
 #[derive(Args, Debug)]
 #[command(visible_alias = "why", before_long_help = EXAMPLES)]
-pub struct LeadersExplainArgs {
+pub(super) struct LeadersExplainArgs {
     /// A scope or leader/SCOPE, in full
     #[arg(value_name = "SCOPE", value_parser = super::scope, add = complete::ids(&super::OBJECTS))]
     scope: String,
@@ -49,7 +49,7 @@ fn rank(candidate: &Value) -> String {
     Some(plain(field(candidate, "rank"))).filter(|rank| rank != "0").unwrap_or_default()
 }
 
-pub async fn run(args: &LeadersExplainArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
+pub(super) async fn run(args: &LeadersExplainArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
     args.table.check_order(COLUMNS)?;
     let mut document = session.call(&Call::of(&EXPLAIN, &json!({ "scope": args.scope }))?).await?;
     args.table.order(COLUMNS, &mut document, "candidates")?;
@@ -69,7 +69,7 @@ const OF_POLICY: &[&str] = &["node", "role", "region", "zone", "labels"];
 
 /// Says when nobody may lead a scope now, or `leader` may not any longer. It is a help only: when the daemon
 /// does not say, nothing is said.
-pub async fn warn_of_excluded(session: &CommandSession, scope: &str, leader: &str, cursor: &str) {
+pub(super) async fn warn_of_excluded(session: &CommandSession, scope: &str, leader: &str, cursor: &str) {
     let request = json!({ "scope": scope, "minRevision": cursor });
     let Ok(call) = Call::of(&EXPLAIN, &request) else { return };
     let Ok(document) = session.call(&call).await else { return };

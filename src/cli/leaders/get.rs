@@ -7,8 +7,9 @@ use super::{KIND, policy};
 use crate::complete;
 use crate::frame::prelude::*;
 
-pub const GET: RpcMethod = leadership_control_service::GET;
-pub const LEAF: LeafCommand = LeafCommand::read("mesh leaders get", &[&GET]).exiting("0 1 2 3 5 6 7 8 9 11");
+pub(super) const GET: RpcMethod = leadership_control_service::GET;
+pub(super) const LEAF: LeafCommand =
+    LeafCommand::read("mesh leaders get", &[&GET]).exiting("0 1 2 3 5 6 7 8 9 11");
 
 const EXAMPLES: &str = "\
 Examples:
@@ -19,7 +20,7 @@ Examples:
 /// Show everything known of one or more scopes
 #[derive(Args, Debug)]
 #[command(visible_alias = "show", before_long_help = EXAMPLES)]
-pub struct LeadersGetArgs {
+pub(super) struct LeadersGetArgs {
     /// Scopes or leader/SCOPE, in full
     #[arg(required = true, value_name = "SCOPE", value_parser = super::scope,
           add = complete::ids(&super::OBJECTS))]
@@ -29,7 +30,7 @@ pub struct LeadersGetArgs {
     absolute: bool,
 }
 
-pub async fn run(args: &LeadersGetArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
+pub(super) async fn run(args: &LeadersGetArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
     let mut batch = BatchOutcomes::new(KIND, "response", "was not found or could not be read");
     for scope in &args.scopes {
         let result = one(session, scope).await;
@@ -40,7 +41,7 @@ pub async fn run(args: &LeadersGetArgs, session: &mut CommandSession) -> Result<
 }
 
 /// The answer for one scope.
-pub async fn one(session: &CommandSession, scope: &str) -> Result<Value, CliError> {
+pub(super) async fn one(session: &CommandSession, scope: &str) -> Result<Value, CliError> {
     let document = session.call(&Call::of(&GET, &json!({ "scope": scope }))?).await?;
     session.warn_if_stale(&document);
     Ok(document)

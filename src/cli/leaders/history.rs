@@ -7,8 +7,8 @@ use super::columns::{led_ms, ms};
 use crate::complete;
 use crate::frame::prelude::*;
 
-pub const HISTORY: RpcMethod = leadership_control_service::HISTORY;
-pub const LEAF: LeafCommand = LeafCommand::read("mesh leaders history", &[&HISTORY])
+pub(super) const HISTORY: RpcMethod = leadership_control_service::HISTORY;
+pub(super) const LEAF: LeafCommand = LeafCommand::read("mesh leaders history", &[&HISTORY])
     .exiting("0 1 2 3 5 6 8 9 11")
     .listing(&COLUMNS, &[]);
 
@@ -23,7 +23,7 @@ Examples:
 /// The newest first. The newest 16 of each scope are kept; the audit trail has all.
 #[derive(Args, Debug)]
 #[command(before_long_help = EXAMPLES)]
-pub struct LeadersHistoryArgs {
+pub(super) struct LeadersHistoryArgs {
     /// A scope or leader/SCOPE, in full [default: all]
     #[arg(value_name = "SCOPE", value_parser = super::scope, add = complete::ids(&super::OBJECTS))]
     scope: Option<String>,
@@ -58,7 +58,7 @@ static COLUMNS: &[Column] = &[
     Column::new("correlation", |tenure, _| text(tenure, "correlationId").to_owned()).wide(),
 ];
 
-pub async fn run(args: &LeadersHistoryArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
+pub(super) async fn run(args: &LeadersHistoryArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
     args.table.check_order(COLUMNS)?;
     let request = json!({ "scope": args.scope, "limit": args.limit });
     let mut document = session.call(&Call::of(&HISTORY, &request)?).await?;

@@ -15,9 +15,9 @@ use crate::frame::watch::live::LiveTableFooter;
 use crate::frame::watch::present::PolledState;
 use crate::peers;
 
-pub const LIST: RpcMethod = leadership_control_service::LIST;
-pub const WATCH: RpcMethod = leadership_control_service::WATCH;
-pub const LEAF: LeafCommand = LeafCommand::read("mesh leaders list", &[&LIST, &WATCH])
+pub(crate) const LIST: RpcMethod = leadership_control_service::LIST;
+pub(super) const WATCH: RpcMethod = leadership_control_service::WATCH;
+pub(super) const LEAF: LeafCommand = LeafCommand::read("mesh leaders list", &[&LIST, &WATCH])
     .exiting("0 1 2 5 6 8 9 10 11")
     .listing(&super::columns::COLUMNS, &[]);
 
@@ -31,14 +31,14 @@ Examples:
 /// List every scope and who leads it, or watch them
 #[derive(Args, Debug)]
 #[command(visible_alias = "ls", before_long_help = EXAMPLES)]
-pub struct LeadersListArgs {
+pub(super) struct LeadersListArgs {
     #[command(flatten)]
     pub rows: LeadersRowArgs,
 }
 
 /// Which scopes, and how they are shown.
 #[derive(Args, Clone, Debug)]
-pub struct LeadersRowArgs {
+pub(super) struct LeadersRowArgs {
     #[command(flatten)]
     pub filter: FilterArgs,
     #[command(flatten)]
@@ -55,7 +55,7 @@ pub struct LeadersRowArgs {
 /// What a list of scopes is narrowed to; several values of a flag are alternatives.
 #[derive(Args, Clone, Debug, Default)]
 #[command(next_help_heading = "List options")]
-pub struct FilterArgs {
+pub(super) struct FilterArgs {
     /// Only scopes of this kind: global, shard or custom
     #[arg(long, value_name = "KIND", value_delimiter = ',', value_parser = ["global", "shard", "custom"])]
     pub kind: Vec<String>,
@@ -75,12 +75,12 @@ impl FilterArgs {
     }
 }
 
-pub async fn run(args: &LeadersListArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
+pub(super) async fn run(args: &LeadersListArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
     rows(&[], &args.rows, session).await
 }
 
 /// Lists or watches `scopes`, all of them when none is named.
-pub async fn rows(
+pub(super) async fn rows(
     scopes: &[String],
     args: &LeadersRowArgs,
     session: &mut CommandSession,
@@ -175,7 +175,7 @@ fn footer(document: &Value, found: &[Value]) -> String {
 }
 
 /// Watches instead of listing.
-pub async fn watch(
+pub(super) async fn watch(
     scopes: &[String],
     filter: &FilterArgs,
     watching: &WatchArgs,

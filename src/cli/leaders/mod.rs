@@ -22,14 +22,14 @@ use super::entry::verbs;
 use super::frame::document::text;
 use super::schema::documents::message;
 
-pub use columns::what;
-pub use list::LIST;
+pub(crate) use columns::what;
+pub(crate) use list::LIST;
 
 /// The kind in `leader/SCOPE`.
-pub const KIND: &str = "leader";
+pub(crate) const KIND: &str = "leader";
 
 /// What a shell completes.
-pub static OBJECTS: CompletedKind = CompletedKind {
+pub(crate) static OBJECTS: CompletedKind = CompletedKind {
     name: KIND,
     list: "scopes",
     rpc: &LIST,

@@ -19,7 +19,7 @@ const SELECTOR: &str = "selector";
 
 #[derive(Args, Clone, Debug, Default)]
 #[command(next_help_heading = "Policy options")]
-pub struct LeadersPolicyArgs {
+pub(super) struct LeadersPolicyArgs {
     /// Only these nodes may lead it
     #[arg(long, value_name = "NODE,...", value_delimiter = ',', add = complete::ids(&peers::OBJECTS))]
     node: Vec<String>,
@@ -126,7 +126,7 @@ fn label(given: &str) -> Result<(String, Option<String>), String> {
 
 impl LeadersPolicyArgs {
     /// Whether no flag was given.
-    pub fn is_empty(&self) -> bool {
+    pub(super) fn is_empty(&self) -> bool {
         let lists = self.lists().iter().all(|(_, values)| values.is_empty());
         lists && self.selector.is_none() && self.prefer.is_empty() && self.label.is_empty()
     }
@@ -140,7 +140,7 @@ impl LeadersPolicyArgs {
     ///
     /// # Errors
     /// Usage, when a label is named twice, or one is removed that is not there.
-    pub fn applied_to(&self, scope: &Value) -> Result<(Value, Value), CliError> {
+    pub(super) fn applied_to(&self, scope: &Value) -> Result<(Value, Value), CliError> {
         let mut policy = field(scope, "policy").as_object().cloned().unwrap_or_default();
         let mut eligible = field(scope, "policy.eligible").as_object().cloned().unwrap_or_default();
         for (list, values) in self.lists().into_iter().filter(|(_, values)| !values.is_empty()) {
@@ -177,14 +177,14 @@ impl LeadersPolicyArgs {
 }
 
 /// Nodes that may lead a scope: `role=worker region=eu,us`, or `every node`.
-pub fn eligible(scope: &Value) -> String {
+pub(super) fn eligible(scope: &Value) -> String {
     Some(nodes(field(scope, "policy.eligible")))
         .filter(|words| !words.is_empty())
         .unwrap_or("every node".into())
 }
 
 /// The preferences of a scope, one line each: `10 for region=eu`.
-pub fn preferences(scope: &Value) -> Vec<String> {
+pub(super) fn preferences(scope: &Value) -> Vec<String> {
     let line = |preference: &Value| {
         format!("{} for {}", plain(field(preference, "priority")), nodes(field(preference, "nodes")))
     };

@@ -13,7 +13,7 @@ use crate::complete;
 use crate::frame::change::ObjectChange;
 use crate::frame::prelude::*;
 
-pub const LEAF: LeafCommand =
+pub(super) const LEAF: LeafCommand =
     LeafCommand::write("mesh leaders set", &[&GET, &SET_SCOPE, &EXPLAIN]).exiting("0 1 2 3 4 5 6 8 9 10 11");
 
 const EXAMPLES: &str = "\
@@ -29,7 +29,7 @@ Examples:
 /// goes on if the policy still lets it, and hands over otherwise.
 #[derive(Args, Debug)]
 #[command(before_long_help = EXAMPLES)]
-pub struct LeadersSetArgs {
+pub(super) struct LeadersSetArgs {
     /// A scope or leader/SCOPE, in full
     #[arg(value_name = "SCOPE", value_parser = super::scope, add = complete::ids(&super::OBJECTS))]
     scope: String,
@@ -42,7 +42,7 @@ pub struct LeadersSetArgs {
     write: WriteArgs,
 }
 
-pub async fn run(args: &LeadersSetArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
+pub(super) async fn run(args: &LeadersSetArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
     if !args.clear_policy && args.policy.is_empty() {
         return Err(CliError::usage("nothing was named that is to be changed")
             .hint("see omnirelay help mesh leaders set"));

@@ -5,7 +5,7 @@ use super::list::{LIST, LeadersRowArgs, WATCH, rows};
 use crate::complete;
 use crate::frame::prelude::*;
 
-pub const LEAF: LeafCommand =
+pub(super) const LEAF: LeafCommand =
     LeafCommand::read("mesh leaders status", &[&LIST, &GET, &WATCH]).exiting("0 1 2 3 5 6 7 8 9 10 11");
 
 const EXAMPLES: &str = "\
@@ -22,7 +22,7 @@ Examples:
 /// the table who has followed whom, why, and for how long nobody led.
 #[derive(Args, Debug)]
 #[command(before_long_help = EXAMPLES)]
-pub struct LeadersStatusArgs {
+pub(super) struct LeadersStatusArgs {
     /// Scopes or leader/SCOPE, in full
     #[arg(value_name = "SCOPE", value_parser = super::scope, add = complete::ids(&super::OBJECTS))]
     scopes: Vec<String>,
@@ -30,6 +30,6 @@ pub struct LeadersStatusArgs {
     rows: LeadersRowArgs,
 }
 
-pub async fn run(args: &LeadersStatusArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
+pub(super) async fn run(args: &LeadersStatusArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
     rows(&args.scopes, &args.rows, session).await
 }

@@ -8,8 +8,8 @@ use crate::complete;
 use crate::frame::change::ObjectChange;
 use crate::frame::prelude::*;
 
-pub const STEP_DOWN: RpcMethod = leadership_control_service::STEP_DOWN;
-pub const LEAF: LeafCommand =
+pub(super) const STEP_DOWN: RpcMethod = leadership_control_service::STEP_DOWN;
+pub(super) const LEAF: LeafCommand =
     LeafCommand::write("mesh leaders step-down", &[&STEP_DOWN]).exiting("0 1 2 3 4 5 6 8 9 10 11");
 
 const EXAMPLES: &str = "\
@@ -22,7 +22,7 @@ Examples:
 /// Ends when the leader has given it up. Asks before it changes anything, unless --yes.
 #[derive(Args, Debug)]
 #[command(before_long_help = EXAMPLES)]
-pub struct LeadersStepDownArgs {
+pub(super) struct LeadersStepDownArgs {
     /// A scope or leader/SCOPE, in full
     #[arg(value_name = "SCOPE", value_parser = super::scope, add = complete::ids(&super::OBJECTS))]
     scope: String,
@@ -30,7 +30,7 @@ pub struct LeadersStepDownArgs {
     write: WriteArgs,
 }
 
-pub async fn run(args: &LeadersStepDownArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
+pub(super) async fn run(args: &LeadersStepDownArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
     let change = ObjectChange {
         rpc: &STEP_DOWN,
         name: format!("{KIND}/{}", args.scope),

@@ -10,8 +10,8 @@ use crate::frame::prelude::*;
 use crate::node::bare;
 use crate::peers;
 
-pub const TRANSFER: RpcMethod = leadership_control_service::TRANSFER;
-pub const LEAF: LeafCommand =
+pub(super) const TRANSFER: RpcMethod = leadership_control_service::TRANSFER;
+pub(super) const LEAF: LeafCommand =
     LeafCommand::write("mesh leaders transfer", &[&TRANSFER]).exiting("0 1 2 3 4 5 6 8 9 10 11");
 
 const EXAMPLES: &str = "\
@@ -26,7 +26,7 @@ Examples:
 /// before it changes anything, unless --yes.
 #[derive(Args, Debug)]
 #[command(before_long_help = EXAMPLES)]
-pub struct LeadersTransferArgs {
+pub(super) struct LeadersTransferArgs {
     /// A scope or leader/SCOPE, in full
     #[arg(value_name = "SCOPE", value_parser = super::scope, add = complete::ids(&super::OBJECTS))]
     scope: String,
@@ -37,7 +37,7 @@ pub struct LeadersTransferArgs {
     write: WriteArgs,
 }
 
-pub async fn run(args: &LeadersTransferArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
+pub(super) async fn run(args: &LeadersTransferArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
     let to = bare(&args.to);
     let change = ObjectChange {
         rpc: &TRANSFER,

@@ -4,7 +4,8 @@ use super::list::{self, FilterArgs, WATCH};
 use crate::complete;
 use crate::frame::prelude::*;
 
-pub const LEAF: LeafCommand = LeafCommand::read("mesh leaders watch", &[&WATCH]).exiting("0 1 2 5 6 8 9 11");
+pub(super) const LEAF: LeafCommand =
+    LeafCommand::read("mesh leaders watch", &[&WATCH]).exiting("0 1 2 5 6 8 9 11");
 
 const EXAMPLES: &str = "\
 Examples:
@@ -16,7 +17,7 @@ Examples:
 /// Watch elections and losses, one line each
 #[derive(Args, Debug)]
 #[command(before_long_help = EXAMPLES)]
-pub struct LeadersWatchArgs {
+pub(super) struct LeadersWatchArgs {
     /// Scopes or leader/SCOPE, in full [default: all]
     #[arg(value_name = "SCOPE", value_parser = super::scope, add = complete::ids(&super::OBJECTS))]
     scopes: Vec<String>,
@@ -27,7 +28,7 @@ pub struct LeadersWatchArgs {
     watching: WatchArgs,
 }
 
-pub async fn run(args: &LeadersWatchArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
+pub(super) async fn run(args: &LeadersWatchArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
     let watching = WatchArgs { append: true, ..args.watching.clone() };
     let filter = FilterArgs { kind: args.kind.clone(), ..FilterArgs::default() };
     list::watch(&args.scopes, &filter, &watching, &TableArgs::default(), session).await

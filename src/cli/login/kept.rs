@@ -16,7 +16,7 @@ use crate::frame::prelude::*;
 const FOLDER: &str = "tokens";
 
 /// The token of one context.
-pub struct KeptToken {
+pub(crate) struct KeptToken {
     config: PathBuf,
     context: String,
     path: PathBuf,
@@ -27,7 +27,7 @@ impl KeptToken {
     ///
     /// # Errors
     /// Usage, where it has none, or one that proves its caller by another file already.
-    pub fn of(session: &CommandSession) -> Result<Self, CliError> {
+    pub(crate) fn of(session: &CommandSession) -> Result<Self, CliError> {
         let (target, config) = (session.target()?, session.settings.config_path.clone());
         if target.context.is_empty() {
             return Err(CliError::usage("a token is kept for a context, and none is named").hint(
@@ -54,11 +54,11 @@ impl KeptToken {
         Ok(file.context(&self.context)?.token_file.clone())
     }
 
-    pub fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         &self.path
     }
 
-    pub fn context(&self) -> &str {
+    pub(crate) fn context(&self) -> &str {
         &self.context
     }
 
@@ -66,7 +66,7 @@ impl KeptToken {
     ///
     /// # Errors
     /// When it cannot be written; the one before is then kept.
-    pub fn keep(&self, token: &str) -> Result<(), CliError> {
+    pub(crate) fn keep(&self, token: &str) -> Result<(), CliError> {
         let folder = self.path.parent().unwrap_or(Path::new("."));
         let made = DirBuilder::new().recursive(true).mode(0o700).create(folder);
         made.map_err(|error| unwritten(folder, &error))?;
@@ -79,7 +79,7 @@ impl KeptToken {
     ///
     /// # Errors
     /// When it cannot be read.
-    pub fn token(&self) -> Result<Option<String>, CliError> {
+    pub(crate) fn token(&self) -> Result<Option<String>, CliError> {
         match std::fs::read_to_string(&self.path) {
             Ok(text) => Ok(Some(text.trim().to_owned()).filter(|token| !token.is_empty())),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
@@ -95,7 +95,7 @@ impl KeptToken {
     ///
     /// # Errors
     /// When a file cannot be changed.
-    pub fn forget(&self) -> Result<(), CliError> {
+    pub(crate) fn forget(&self) -> Result<(), CliError> {
         match std::fs::remove_file(&self.path) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
                 return Err(unwritten(&self.path, &error));
@@ -118,7 +118,7 @@ impl KeptToken {
 }
 
 /// Whether a mesh has signed it, by what it says itself.
-pub fn is_of_mesh(token: &str) -> bool {
+pub(crate) fn is_of_mesh(token: &str) -> bool {
     is_jwt(token.as_bytes()) && Jwt::read(token).is_ok_and(|jwt| jwt.kid().starts_with(KID_BEGINS))
 }
 

@@ -1,6 +1,6 @@
 //! `omnirelay login`: a token for a context, of the mesh or of an issuer outside.
 
-pub mod kept;
+pub(crate) mod kept;
 
 use std::io::Read as _;
 
@@ -17,7 +17,7 @@ use kept::KeptToken;
 
 const ISSUE: RpcMethod = token_service::ISSUE_TOKEN;
 const LEAF: LeafCommand = LeafCommand::write("login", &[&ISSUE, &WHO]).exiting("0 1 2 4 5 6 8 9 10 11");
-pub static ENTRY: CommandEntry = entry!(
+pub(crate) static ENTRY: CommandEntry = entry!(
     "login",
     LoginArgs,
     asking,
@@ -42,7 +42,7 @@ const TOKEN_BYTES_MAX: u64 = 64 * 1024;
 /// is kept in a file beside that of the contexts, which nobody else can read.
 #[derive(Args, Debug)]
 #[command(before_long_help = EXAMPLES)]
-pub struct LoginArgs {
+pub(crate) struct LoginArgs {
     /// Whom the token is for, at the control socket [default: the holder of the certificate]
     #[arg(long, value_name = "NAME")]
     operator: Option<String>,

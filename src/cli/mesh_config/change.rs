@@ -7,7 +7,7 @@ use crate::frame::prelude::*;
 ///
 /// # Errors
 /// The daemon's fault; usage, when the flags do not fit.
-pub async fn run(
+pub(super) async fn run(
     rpc: &RpcMethod,
     write: &WriteArgs,
     fields: Value,

@@ -14,7 +14,7 @@ use crate::frame::error::{CliError, chain};
 const OF_A_POLICY: [&str; 4] = ["categories", "exceptions", "legacy", "budgets"];
 
 /// Configuration that is to be judged.
-pub struct GivenConfig {
+pub(super) struct GivenConfig {
     /// `None`: the file says nothing of it.
     pub policy: Option<pb::TransportPolicy>,
     /// What daemons of that configuration listen at; `None`: it is a policy alone.
@@ -26,7 +26,7 @@ impl GivenConfig {
     ///
     /// # Errors
     /// Usage, with what cannot be read or means nothing.
-    pub fn of(file: &Path) -> Result<Self, CliError> {
+    pub(super) fn of(file: &Path) -> Result<Self, CliError> {
         let document = read(file)?;
         if let Some(policy) = policy_of(&document) {
             let policy = Some(parse(file, policy)?);
@@ -48,7 +48,7 @@ impl GivenConfig {
     ///
     /// # Errors
     /// Usage, with what means nothing.
-    pub fn judge(&self, file: &Path, now: Millis) -> Result<pb::TransportReport, CliError> {
+    pub(super) fn judge(&self, file: &Path, now: Millis) -> Result<pb::TransportReport, CliError> {
         let policy = self.policy.clone().unwrap_or_default();
         let endpoints = self.endpoints.clone().unwrap_or_else(|| Config::default().transport_endpoints());
         transport_policy::evaluate(&policy, &endpoints, now).map_err(|what| refuse(file, what))
@@ -59,7 +59,7 @@ impl GivenConfig {
 ///
 /// # Errors
 /// As of [`GivenConfig::of`]; usage, where it says nothing of one.
-pub fn policy_in(file: &Path) -> Result<pb::TransportPolicy, CliError> {
+pub(super) fn policy_in(file: &Path) -> Result<pb::TransportPolicy, CliError> {
     let document = read(file)?;
     let found = policy_of(&document).or_else(|| document.pointer("/transport/policy"));
     match found {

@@ -6,7 +6,8 @@ use super::{NAME, report};
 use crate::frame::prelude::*;
 
 const GET: RpcMethod = config_service::GET_CONFIG;
-pub const LEAF: LeafCommand = LeafCommand::read("mesh config get", &[&GET]).exiting("0 1 2 4 5 6 8 9 11");
+pub(super) const LEAF: LeafCommand =
+    LeafCommand::read("mesh config get", &[&GET]).exiting("0 1 2 4 5 6 8 9 11");
 
 const EXAMPLES: &str = "\
 Examples:
@@ -19,9 +20,9 @@ Examples:
 /// That are the transport policy and the join policy. Endpoints and findings are those of the daemon that answers.
 #[derive(Args, Debug)]
 #[command(before_long_help = EXAMPLES)]
-pub struct MeshConfigGetArgs {}
+pub(super) struct MeshConfigGetArgs {}
 
-pub async fn run(_: &MeshConfigGetArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
+pub(super) async fn run(_: &MeshConfigGetArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
     let document = session.call(&Call::of(&GET, &json!({}))?).await?;
     let lines = describe(&document);
     session.show(&CommandOutput::lines(document.clone(), NAME, lines))?;
@@ -81,7 +82,7 @@ fn from(policy: &Value) -> String {
     }
 }
 
-pub fn pairings(of: &Value, list: &str) -> String {
+pub(super) fn pairings(of: &Value, list: &str) -> String {
     let all: Vec<String> = items(of, list).iter().map(pairing).collect();
     if all.is_empty() { "none".to_owned() } else { all.join(", ") }
 }

@@ -5,7 +5,8 @@ use omnirelay_wire::rpc::config_service;
 use crate::frame::prelude::*;
 
 const LIST: RpcMethod = config_service::LIST_TRANSPORT_POLICY_VERSIONS;
-pub const LEAF: LeafCommand = LeafCommand::read("mesh config history", &[&LIST]).listing(&COLUMNS, &[]);
+pub(super) const LEAF: LeafCommand =
+    LeafCommand::read("mesh config history", &[&LIST]).listing(&COLUMNS, &[]);
 
 const EXAMPLES: &str = "\
 Examples:
@@ -17,7 +18,7 @@ Examples:
 /// Sixteen are kept. `mesh config rollback` brings one back.
 #[derive(Args, Debug)]
 #[command(before_long_help = EXAMPLES)]
-pub struct MeshConfigHistoryArgs {
+pub(super) struct MeshConfigHistoryArgs {
     #[command(flatten)]
     table: TableArgs,
 }
@@ -31,7 +32,10 @@ static COLUMNS: &[Column] = &[
     Column::new("reason", |version, _| reason(version)),
 ];
 
-pub async fn run(args: &MeshConfigHistoryArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
+pub(super) async fn run(
+    args: &MeshConfigHistoryArgs,
+    session: &mut CommandSession,
+) -> Result<Exit, CliError> {
     let document = session.call(&Call::of(&LIST, &json!({}))?).await?;
     let list = ListSpec {
         field: "versions",

@@ -3,7 +3,7 @@
 use crate::frame::prelude::*;
 
 /// Two lines for each finding, then what is counted, then the result.
-pub fn describe(report: &Value) -> String {
+pub(super) fn describe(report: &Value) -> String {
     let mut lines = String::new();
     for finding in items(report, "findings") {
         let of = |name| printable(text(finding, name));
@@ -24,6 +24,6 @@ pub fn describe(report: &Value) -> String {
 }
 
 /// Whether anything is to be looked at.
-pub fn warns(report: &Value) -> bool {
+pub(super) fn warns(report: &Value) -> bool {
     items(report, "findings").iter().any(|finding| text(finding, "level") == "warning")
 }

@@ -6,7 +6,7 @@ use super::change;
 use crate::frame::prelude::*;
 
 const ROLLBACK: RpcMethod = config_service::ROLLBACK_TRANSPORT_POLICY;
-pub const LEAF: LeafCommand =
+pub(super) const LEAF: LeafCommand =
     LeafCommand::write("mesh config rollback", &[&ROLLBACK]).exiting("0 1 2 3 4 5 6 8 9 10 11");
 
 const EXAMPLES: &str = "\
@@ -21,7 +21,7 @@ Examples:
 /// the last two, unless --to says to which.
 #[derive(Args, Debug)]
 #[command(before_long_help = EXAMPLES)]
-pub struct MeshConfigRollbackArgs {
+pub(super) struct MeshConfigRollbackArgs {
     /// The version [default: the one before that which holds]
     #[arg(long, value_name = "VERSION", value_parser = clap::value_parser!(u64).range(1..))]
     to: Option<u64>,
@@ -29,7 +29,10 @@ pub struct MeshConfigRollbackArgs {
     write: WriteArgs,
 }
 
-pub async fn run(args: &MeshConfigRollbackArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
+pub(super) async fn run(
+    args: &MeshConfigRollbackArgs,
+    session: &mut CommandSession,
+) -> Result<Exit, CliError> {
     args.write.check(session, 1)?;
     let fields = json!({"toVersion": args.to.map(|version| version.to_string())});
     change::run(&ROLLBACK, &args.write, fields, "rolled back", session).await

@@ -10,7 +10,8 @@ use super::file::policy_in;
 use crate::frame::prelude::*;
 
 const SET: RpcMethod = config_service::SET_TRANSPORT_POLICY;
-pub const LEAF: LeafCommand = LeafCommand::write("mesh config set", &[&SET]).exiting("0 1 2 4 5 6 8 9 10 11");
+pub(super) const LEAF: LeafCommand =
+    LeafCommand::write("mesh config set", &[&SET]).exiting("0 1 2 4 5 6 8 9 10 11");
 
 const EXAMPLES: &str = "\
 Examples:
@@ -25,7 +26,7 @@ Examples:
 /// daemon that is asked. Its schema is `omnirelay schema transport-policy`.
 #[derive(Args, Debug)]
 #[command(before_long_help = EXAMPLES)]
-pub struct MeshConfigSetArgs {
+pub(super) struct MeshConfigSetArgs {
     /// The file; - is standard input
     #[arg(short, long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     file: PathBuf,
@@ -33,7 +34,7 @@ pub struct MeshConfigSetArgs {
     write: WriteArgs,
 }
 
-pub async fn run(args: &MeshConfigSetArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
+pub(super) async fn run(args: &MeshConfigSetArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
     args.write.check(session, 1)?;
     let policy = policy_in(&args.file)?;
     change::run(&SET, &args.write, json!({"policy": policy}), "set", session).await

@@ -14,7 +14,7 @@ use super::report;
 use crate::frame::prelude::*;
 
 const VALIDATE: RpcMethod = config_service::VALIDATE_CONFIG;
-pub const LEAF: LeafCommand =
+pub(super) const LEAF: LeafCommand =
     LeafCommand::read("mesh config validate", &[&VALIDATE]).exiting("0 1 2 4 5 6 8 9 10 11");
 
 const EXAMPLES: &str = "\
@@ -30,7 +30,7 @@ Examples:
 /// something of it is refused, as the daemon would: the findings are the same.
 #[derive(Args, Debug)]
 #[command(before_long_help = EXAMPLES)]
-pub struct MeshConfigValidateArgs {
+pub(super) struct MeshConfigValidateArgs {
     /// The file; - is standard input, for a policy
     #[arg(short, long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     file: PathBuf,
@@ -42,7 +42,10 @@ pub struct MeshConfigValidateArgs {
     strict: bool,
 }
 
-pub async fn run(args: &MeshConfigValidateArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
+pub(super) async fn run(
+    args: &MeshConfigValidateArgs,
+    session: &mut CommandSession,
+) -> Result<Exit, CliError> {
     let given = GivenConfig::of(&args.file)?;
     let document = match args.remote {
         true => ask(&given, session).await?,

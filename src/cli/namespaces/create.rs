@@ -9,7 +9,7 @@ use crate::frame::change::ObjectChange;
 use crate::frame::prelude::*;
 
 const CREATE: RpcMethod = namespace_control_service::CREATE;
-pub const LEAF: LeafCommand =
+pub(super) const LEAF: LeafCommand =
     LeafCommand::write("mesh namespaces create", &[&CREATE]).exiting("0 1 2 4 5 6 8 9 10 11");
 
 const EXAMPLES: &str = "\
@@ -26,7 +26,7 @@ Examples:
 /// them; nobody sees them before all are there, and the command waits for that.
 #[derive(Args, Debug)]
 #[command(before_long_help = EXAMPLES)]
-pub struct NamespacesCreateArgs {
+pub(super) struct NamespacesCreateArgs {
     /// Its name: up to 128 of letters, digits and . _ : -
     #[arg(value_name = "NAMESPACE", value_parser = super::namespace)]
     namespace: String,
@@ -39,7 +39,7 @@ pub struct NamespacesCreateArgs {
     write: WriteArgs,
 }
 
-pub async fn run(args: &NamespacesCreateArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
+pub(super) async fn run(args: &NamespacesCreateArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
     let mut fields = args.spec.request(json!({}))?;
     fields["namespace"] = json!(args.namespace);
     if let Some(shards) = args.shards {

@@ -8,7 +8,7 @@ use crate::frame::change::ObjectChange;
 use crate::frame::prelude::*;
 
 const DELETE: RpcMethod = namespace_control_service::DELETE;
-pub const LEAF: LeafCommand =
+pub(super) const LEAF: LeafCommand =
     LeafCommand::write("mesh namespaces delete", &[&DELETE]).exiting("0 1 2 3 4 5 6 8 9 10 11");
 
 const EXAMPLES: &str = "\
@@ -21,7 +21,7 @@ Examples:
 /// Asks before it removes anything, unless --yes. It is gone once no worker may serve it any more, which takes a second longer than a session lives.
 #[derive(Args, Debug)]
 #[command(visible_alias = "rm", before_long_help = EXAMPLES)]
-pub struct NamespacesDeleteArgs {
+pub(super) struct NamespacesDeleteArgs {
     /// The namespace
     #[arg(value_name = "NAMESPACE", value_parser = super::namespace, add = complete::ids(&super::OBJECTS))]
     namespace: String,
@@ -32,7 +32,7 @@ pub struct NamespacesDeleteArgs {
     write: WriteArgs,
 }
 
-pub async fn run(args: &NamespacesDeleteArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
+pub(super) async fn run(args: &NamespacesDeleteArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
     let change = ObjectChange {
         rpc: &DELETE,
         name: format!("{KIND}/{}", args.namespace),

@@ -7,8 +7,8 @@ use super::list::state;
 use crate::complete;
 use crate::frame::prelude::*;
 
-pub const GET: RpcMethod = namespace_control_service::GET;
-pub const LEAF: LeafCommand =
+pub(super) const GET: RpcMethod = namespace_control_service::GET;
+pub(super) const LEAF: LeafCommand =
     LeafCommand::read("mesh namespaces get", &[&GET]).exiting("0 1 2 3 5 6 7 8 9 11");
 
 const EXAMPLES: &str = "\
@@ -20,7 +20,7 @@ Examples:
 /// Show everything known of one or more namespaces
 #[derive(Args, Debug)]
 #[command(visible_alias = "show", before_long_help = EXAMPLES)]
-pub struct NamespacesGetArgs {
+pub(super) struct NamespacesGetArgs {
     /// Namespaces
     #[arg(required = true, value_name = "NAMESPACE", value_parser = super::namespace,
           add = complete::ids(&super::OBJECTS))]
@@ -30,7 +30,7 @@ pub struct NamespacesGetArgs {
     absolute: bool,
 }
 
-pub async fn run(args: &NamespacesGetArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
+pub(super) async fn run(args: &NamespacesGetArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
     let mut batch = BatchOutcomes::new(KIND, "response", "was not found or could not be read");
     for namespace in &args.namespaces {
         let result = one(session, namespace).await;
@@ -41,14 +41,14 @@ pub async fn run(args: &NamespacesGetArgs, session: &mut CommandSession) -> Resu
 }
 
 /// The answer for one namespace.
-pub async fn one(session: &CommandSession, namespace: &str) -> Result<Value, CliError> {
+pub(super) async fn one(session: &CommandSession, namespace: &str) -> Result<Value, CliError> {
     let document = session.call(&Call::of(&GET, &json!({ "namespace": namespace }))?).await?;
     session.warn_if_stale(&document);
     Ok(document)
 }
 
 /// Text of what somebody else has to ask for as well; empty: nothing.
-pub fn pending(namespace: &Value) -> String {
+pub(super) fn pending(namespace: &Value) -> String {
     match text(namespace, "pending.proposedBy") {
         "" => String::new(),
         proposer => {

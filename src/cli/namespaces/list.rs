@@ -8,9 +8,9 @@ use crate::frame::list;
 use crate::frame::prelude::*;
 use crate::frame::watch as stream;
 
-pub const LIST: RpcMethod = namespace_control_service::LIST;
-pub const WATCH: RpcMethod = rebalance_control_service::WATCH_STATES;
-pub const LEAF: LeafCommand =
+pub(crate) const LIST: RpcMethod = namespace_control_service::LIST;
+pub(super) const WATCH: RpcMethod = rebalance_control_service::WATCH_STATES;
+pub(super) const LEAF: LeafCommand =
     LeafCommand::read("mesh namespaces list", &[&LIST, &WATCH]).listing(&COLUMNS, &[]);
 
 const EXAMPLES: &str = "\
@@ -22,7 +22,7 @@ Examples:
 /// List namespaces and what is being done with their shards, or watch them
 #[derive(Args, Debug)]
 #[command(visible_alias = "ls", before_long_help = EXAMPLES)]
-pub struct NamespacesListArgs {
+pub(super) struct NamespacesListArgs {
     #[command(flatten)]
     table: TableArgs,
     /// Go on with what becomes of them
@@ -32,7 +32,7 @@ pub struct NamespacesListArgs {
     watching: WatchArgs,
 }
 
-pub static COLUMNS: &[Column] = &[
+pub(super) static COLUMNS: &[Column] = &[
     Column::new("namespace", |namespace, _| text(namespace, "namespace").to_owned()).keep(),
     Column::new("shards", |namespace, _| plain(field(namespace, "shards")))
         .number(|namespace| field(namespace, "shards").as_f64().unwrap_or(0.0)),
@@ -52,7 +52,7 @@ pub static COLUMNS: &[Column] = &[
 ];
 
 /// State of a namespace: what is being done with it.
-pub fn state(namespace: &Value) -> String {
+pub(super) fn state(namespace: &Value) -> String {
     match (flag(namespace, "ready"), flag(namespace, "deleting")) {
         (_, true) => "removing".to_owned(),
         (false, _) => {
@@ -62,7 +62,7 @@ pub fn state(namespace: &Value) -> String {
     }
 }
 
-pub async fn run(args: &NamespacesListArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
+pub(super) async fn run(args: &NamespacesListArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
     args.watching.check(args.watch)?;
     if args.watch {
         return watch(&[], &args.watching, &args.table, session).await;
@@ -79,7 +79,7 @@ pub async fn run(args: &NamespacesListArgs, session: &mut CommandSession) -> Res
 }
 
 /// Watches instead of listing.
-pub async fn watch(
+pub(super) async fn watch(
     names: &[String],
     watching: &WatchArgs,
     table: &TableArgs,

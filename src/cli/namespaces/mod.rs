@@ -16,13 +16,13 @@ use super::entry::verbs;
 use super::frame::document::text;
 use super::schema::documents::message;
 
-pub use list::LIST;
+pub(crate) use list::LIST;
 
 /// The kind in `namespace/NAME`.
-pub const KIND: &str = "namespace";
+pub(crate) const KIND: &str = "namespace";
 
 /// What a shell completes.
-pub static OBJECTS: CompletedKind = CompletedKind {
+pub(crate) static OBJECTS: CompletedKind = CompletedKind {
     name: KIND,
     list: "namespaces",
     rpc: &LIST,
@@ -61,6 +61,6 @@ fn known(namespace: &Value) -> KnownObject {
 
 /// A namespace as it was given; what `-o name` prints of one can be given again.
 #[expect(clippy::unnecessary_wraps, reason = "the parser wants it so")]
-pub fn namespace(given: &str) -> Result<String, String> {
+pub(crate) fn namespace(given: &str) -> Result<String, String> {
     Ok(given.strip_prefix("namespace/").unwrap_or(given).to_owned())
 }

@@ -10,7 +10,7 @@ use crate::frame::change::ObjectChange;
 use crate::frame::prelude::*;
 
 const SET: RpcMethod = namespace_control_service::SET;
-pub const LEAF: LeafCommand =
+pub(super) const LEAF: LeafCommand =
     LeafCommand::write("mesh namespaces set", &[&SET, &GET]).exiting("0 1 2 3 4 5 6 8 9 10 11");
 
 /// How often it is tried while others change the namespace.
@@ -29,7 +29,7 @@ Examples:
 /// What asks for fewer approvals than before holds once somebody else has asked for the same.
 #[derive(Args, Debug)]
 #[command(before_long_help = EXAMPLES)]
-pub struct NamespacesSetArgs {
+pub(super) struct NamespacesSetArgs {
     /// The namespace
     #[arg(value_name = "NAMESPACE", value_parser = super::namespace, add = complete::ids(&super::OBJECTS))]
     namespace: String,
@@ -39,7 +39,7 @@ pub struct NamespacesSetArgs {
     write: WriteArgs,
 }
 
-pub async fn run(args: &NamespacesSetArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
+pub(super) async fn run(args: &NamespacesSetArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
     for tries_left in (0..TRIES).rev() {
         match once(args, session).await {
             // Its map has changed since it was read, mostly; if it was its rules, they are read again.

@@ -12,7 +12,7 @@ use crate::shards::weight;
 /// The rules of a namespace.
 #[derive(Args, Debug, Default)]
 #[command(next_help_heading = "Namespace options")]
-pub struct NamespacesSpecArgs {
+pub(super) struct NamespacesSpecArgs {
     /// JSON or YAML: the rules, or a request with `spec`, `shards` and `named`; - is standard input
     #[arg(short, long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub file: Option<PathBuf>,
@@ -44,7 +44,7 @@ impl NamespacesSpecArgs {
     ///
     /// # Errors
     /// Usage, when the file cannot be read or is no document.
-    pub fn request(&self, before: Value) -> Result<Value, CliError> {
+    pub(super) fn request(&self, before: Value) -> Result<Value, CliError> {
         let mut request = match &self.file {
             None => json!({ "spec": before }),
             Some(file) => {

@@ -8,7 +8,8 @@ use crate::frame::list;
 use crate::frame::prelude::*;
 
 const STATES: RpcMethod = rebalance_control_service::STATES;
-pub const LEAF: LeafCommand = LeafCommand::read("mesh namespaces states", &[&STATES]).listing(&COLUMNS, &[]);
+pub(super) const LEAF: LeafCommand =
+    LeafCommand::read("mesh namespaces states", &[&STATES]).listing(&COLUMNS, &[]);
 
 const EXAMPLES: &str = "\
 Examples:
@@ -20,12 +21,12 @@ Examples:
 /// As dashboards read it. What each namespace is made of is told by mesh namespaces list, and what becomes of it by watch.
 #[derive(Args, Debug)]
 #[command(before_long_help = EXAMPLES)]
-pub struct NamespacesStatesArgs {
+pub(super) struct NamespacesStatesArgs {
     #[command(flatten)]
     table: TableArgs,
 }
 
-pub async fn run(args: &NamespacesStatesArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
+pub(super) async fn run(args: &NamespacesStatesArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
     args.table.check_order(COLUMNS)?;
     let document = list::whole(session, &STATES, "namespaces", json!({})).await?;
     let list = ListSpec {

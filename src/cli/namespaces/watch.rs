@@ -4,7 +4,7 @@ use super::list::{self, WATCH};
 use crate::complete;
 use crate::frame::prelude::*;
 
-pub const LEAF: LeafCommand =
+pub(super) const LEAF: LeafCommand =
     LeafCommand::read("mesh namespaces watch", &[&WATCH]).exiting("0 1 2 5 6 8 9 11");
 
 const EXAMPLES: &str = "\
@@ -16,7 +16,7 @@ Examples:
 /// Watch what is being done with the shards of namespaces, one line each
 #[derive(Args, Debug)]
 #[command(before_long_help = EXAMPLES)]
-pub struct NamespacesWatchArgs {
+pub(super) struct NamespacesWatchArgs {
     /// Namespaces [default: all]
     #[arg(value_name = "NAMESPACE", value_parser = super::namespace, add = complete::ids(&super::OBJECTS))]
     namespaces: Vec<String>,
@@ -24,7 +24,7 @@ pub struct NamespacesWatchArgs {
     watching: WatchArgs,
 }
 
-pub async fn run(args: &NamespacesWatchArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
+pub(super) async fn run(args: &NamespacesWatchArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
     let watching = WatchArgs { append: true, ..args.watching.clone() };
     list::watch(&args.namespaces, &watching, &TableArgs::default(), session).await
 }

@@ -9,8 +9,8 @@ use crate::node::NODE;
 use crate::node::NodeArgs;
 use crate::peers;
 
-pub const CANCEL: RpcMethod = operation_service::CANCEL;
-pub const LEAF: LeafCommand =
+pub(super) const CANCEL: RpcMethod = operation_service::CANCEL;
+pub(super) const LEAF: LeafCommand =
     LeafCommand::write("ops cancel", &[&CANCEL, &peers::get::GET, &peers::LIST, &NODE]);
 
 const EXAMPLES: &str = "\
@@ -25,7 +25,7 @@ Examples:
 #[derive(Args, Debug)]
 #[command(before_long_help = EXAMPLES)]
 #[command(mut_arg("if_match", |argument| argument.hide(true)))]
-pub struct OpsCancelArgs {
+pub(super) struct OpsCancelArgs {
     /// Ids or operation/ID; - reads them from standard input
     #[arg(required = true, value_name = "ID", add = complete::ids(&super::OBJECTS))]
     ids: Vec<String>,
@@ -33,7 +33,7 @@ pub struct OpsCancelArgs {
     write: WriteArgs,
 }
 
-pub async fn run(
+pub(super) async fn run(
     args: &OpsCancelArgs,
     node: &NodeArgs,
     session: &mut CommandSession,

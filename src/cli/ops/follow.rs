@@ -14,12 +14,12 @@ use crate::frame::prelude::*;
 use crate::frame::watch::stream::{self, OpenEventStream, StreamEnd};
 use crate::frame::watch::{SILENCE_MAX, pass};
 
-pub const WATCH: RpcMethod = operation_service::WATCH;
+pub(crate) const WATCH: RpcMethod = operation_service::WATCH;
 
 /// Whether and how long a command waits for what it began.
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Wait options")]
-pub struct OperationWaitArgs {
+pub(crate) struct OperationWaitArgs {
     /// Wait until it has ended; this is what is done unless --no-wait
     #[arg(long, overrides_with = "no_wait", hide_short_help = true)]
     wait: bool,
@@ -34,13 +34,13 @@ pub struct OperationWaitArgs {
 }
 
 impl OperationWaitArgs {
-    pub fn waits(&self) -> bool {
+    pub(crate) fn waits(&self) -> bool {
         !self.no_wait
     }
 }
 
 /// An operation that is followed.
-pub struct OperationFollower {
+pub(crate) struct OperationFollower {
     operation: Value,
     progress: OperationProgress,
     /// Another command comes to the same daemon only if it names the node.
@@ -48,17 +48,17 @@ pub struct OperationFollower {
 }
 
 impl OperationFollower {
-    pub fn of(session: &CommandSession, operation: Value, names_node: bool) -> Self {
+    pub(crate) fn of(session: &CommandSession, operation: Value, names_node: bool) -> Self {
         Self { operation, progress: OperationProgress::of(session), names_node }
     }
 
     /// The operation as it was last heard to be.
-    pub fn operation(&self) -> &Value {
+    pub(crate) fn operation(&self) -> &Value {
         &self.operation
     }
 
     /// Deadline of a wait that begins now; no time is for ever.
-    pub fn deadline(timeout: Duration) -> Option<Instant> {
+    pub(crate) fn deadline(timeout: Duration) -> Option<Instant> {
         (!timeout.is_zero()).then(|| Instant::now() + timeout)
     }
 
@@ -69,7 +69,7 @@ impl OperationFollower {
     /// # Errors
     /// `OPERATION_TIMEOUT` at the deadline, `OPERATION_FORGOTTEN` when the daemon does not know it any more,
     /// `OPERATION_OUT_OF_SIGHT` when it cannot be asked; the daemon's refusal.
-    pub async fn until_ended(
+    pub(crate) async fn until_ended(
         &mut self,
         session: &CommandSession,
         timeout: Duration,
@@ -202,7 +202,7 @@ impl OperationFollower {
 }
 
 /// Error of how an operation has ended; `None`: it succeeded.
-pub fn verdict(operation: &Value) -> Option<CliError> {
+pub(crate) fn verdict(operation: &Value) -> Option<CliError> {
     let name = format!("{KIND}/{}", text(operation, "operationId"));
     let error = match text(operation, "state") {
         "succeeded" => return None,

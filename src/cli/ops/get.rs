@@ -10,9 +10,10 @@ use crate::node::NODE;
 use crate::node::NodeArgs;
 use crate::peers;
 
-pub const GET: RpcMethod = operation_service::GET;
-pub const LEAF: LeafCommand = LeafCommand::read("ops get", &[&GET, &peers::get::GET, &peers::LIST, &NODE])
-    .exiting("0 1 2 3 5 6 7 8 9 11");
+pub(crate) const GET: RpcMethod = operation_service::GET;
+pub(crate) const LEAF: LeafCommand =
+    LeafCommand::read("ops get", &[&GET, &peers::get::GET, &peers::LIST, &NODE])
+        .exiting("0 1 2 3 5 6 7 8 9 11");
 
 const EXAMPLES: &str = "\
 Examples:
@@ -23,7 +24,7 @@ Examples:
 /// Show everything known of one or more operations
 #[derive(Args, Debug)]
 #[command(visible_alias = "show", before_long_help = EXAMPLES)]
-pub struct OpsGetArgs {
+pub(crate) struct OpsGetArgs {
     /// Ids or operation/ID; - reads them from standard input
     #[arg(required = true, value_name = "ID", add = complete::ids(&super::OBJECTS))]
     ids: Vec<String>,
@@ -32,7 +33,11 @@ pub struct OpsGetArgs {
     absolute: bool,
 }
 
-pub async fn run(args: &OpsGetArgs, node: &NodeArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
+pub(crate) async fn run(
+    args: &OpsGetArgs,
+    node: &NodeArgs,
+    session: &mut CommandSession,
+) -> Result<Exit, CliError> {
     let ids = ids::expand(&args.ids, KIND)?;
     node.go(session).await?;
     let mut batch = BatchOutcomes::new(KIND, "response", "was not found or could not be read");
@@ -45,12 +50,12 @@ pub async fn run(args: &OpsGetArgs, node: &NodeArgs, session: &mut CommandSessio
 }
 
 /// The answer for one operation.
-pub async fn one(session: &CommandSession, id: &str) -> Result<Value, CliError> {
+pub(crate) async fn one(session: &CommandSession, id: &str) -> Result<Value, CliError> {
     session.call(&Call::of(&GET, &json!({ "operationId": id }))?).await
 }
 
 /// Everything of an operation, one line per field, and below it what could not be done.
-pub fn describe(document: &Value, absolute: bool) -> String {
+pub(crate) fn describe(document: &Value, absolute: bool) -> String {
     let operation = field(document, "operation");
     let moment = time::moment(document, absolute);
     let ago = |path: &str| time::back(time::ago(field(operation, path), moment), moment);
@@ -78,7 +83,7 @@ pub fn describe(document: &Value, absolute: bool) -> String {
 }
 
 /// Failures of an operation: what it could not do, a line each; empty when there is nothing.
-pub fn failures(operation: &Value) -> String {
+pub(crate) fn failures(operation: &Value) -> String {
     let failures = items(operation, "failures");
     if failures.is_empty() {
         return String::new();

@@ -10,10 +10,11 @@ use crate::node::NODE;
 use crate::node::NodeArgs;
 use crate::peers;
 
-pub const LIST: RpcMethod = operation_service::LIST;
-pub const LEAF: LeafCommand = LeafCommand::read("ops list", &[&LIST, &peers::get::GET, &peers::LIST, &NODE])
-    .exiting("0 1 2 3 5 6 8 9 10 11")
-    .listing(&COLUMNS, &[]);
+pub(crate) const LIST: RpcMethod = operation_service::LIST;
+pub(crate) const LEAF: LeafCommand =
+    LeafCommand::read("ops list", &[&LIST, &peers::get::GET, &peers::LIST, &NODE])
+        .exiting("0 1 2 3 5 6 8 9 10 11")
+        .listing(&COLUMNS, &[]);
 
 const EXAMPLES: &str = "\
 Examples:
@@ -27,7 +28,7 @@ Examples:
 /// Each daemon knows its own, and forgets them when it stops; of those that have ended it keeps the newest.
 #[derive(Args, Debug)]
 #[command(visible_alias = "ls", before_long_help = EXAMPLES)]
-pub struct OpsListArgs {
+pub(crate) struct OpsListArgs {
     /// Only those in one of these states
     #[arg(long, value_name = "STATE,...", value_delimiter = ',', help_heading = "List options",
           value_parser = ["pending", "running", "succeeded", "failed", "partial", "cancelled"])]
@@ -60,14 +61,14 @@ static COLUMNS: &[Column] = &[
 ];
 
 /// Time that an operation took, once it has ended.
-pub fn took(operation: &Value) -> String {
+pub(crate) fn took(operation: &Value) -> String {
     let at = |name: &str| time::millis(field(operation, name));
     let took =
         at("finishedAt").zip(at("startedAt")).map(|(end, start)| u64::try_from(end - start).unwrap_or(0));
     took.map(time::span).unwrap_or_default()
 }
 
-pub async fn run(
+pub(crate) async fn run(
     args: &OpsListArgs,
     node: &NodeArgs,
     session: &mut CommandSession,

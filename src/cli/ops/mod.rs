@@ -1,9 +1,9 @@
 //! `omnirelay ops`: operations, which take a daemon longer than a call.
 
 mod cancel;
-pub mod follow;
-pub mod get;
-pub mod list;
+pub(crate) mod follow;
+pub(crate) mod get;
+pub(crate) mod list;
 mod progress;
 mod wait;
 
@@ -12,13 +12,13 @@ use super::entry::verbs;
 use super::schema::documents::message;
 use crate::frame::prelude::*;
 
-pub use list::LIST;
+pub(crate) use list::LIST;
 
 /// The kind in `operation/ID`.
-pub const KIND: &str = "operation";
+pub(crate) const KIND: &str = "operation";
 
 /// What a shell completes.
-pub static OBJECTS: CompletedKind = CompletedKind {
+pub(crate) static OBJECTS: CompletedKind = CompletedKind {
     name: KIND,
     list: "operations",
     rpc: &LIST,

@@ -17,7 +17,7 @@ const BAR: &str = "{prefix}  {bar:20}  {pos}/{len}  {msg}  ETA {eta}";
 const BEGINNING: &str = "{prefix}  {msg}";
 
 /// Tells on standard error how far an operation is.
-pub struct OperationProgress {
+pub(super) struct OperationProgress {
     notes: StderrNotes,
     form: ProgressForm,
 }
@@ -35,7 +35,7 @@ enum ProgressForm {
 }
 
 impl OperationProgress {
-    pub fn of(session: &CommandSession) -> Self {
+    pub(super) fn of(session: &CommandSession) -> Self {
         let notes = session.notes();
         let is_dumb = session.settings.env.get(env::TERM) == Some("dumb");
         let form = if std::io::stderr().is_terminal() && !notes.quiet && !is_dumb {
@@ -48,7 +48,7 @@ impl OperationProgress {
     }
 
     /// Shows how `operation` is, when it is time to.
-    pub fn show(&mut self, operation: &Value) {
+    pub(super) fn show(&mut self, operation: &Value) {
         match &mut self.form {
             ProgressForm::Bar { bar, unicode } => draw(bar, *unicode, operation),
             ProgressForm::Lines { said, waits } => {
@@ -69,7 +69,7 @@ impl OperationProgress {
     }
 
     /// Time until there is something to say; `None`: nothing waits for its time.
-    pub fn next(&self) -> Option<Duration> {
+    pub(super) fn next(&self) -> Option<Duration> {
         match &self.form {
             ProgressForm::Lines { said: Some((at, _)), waits: true } => {
                 Some(LINE_EVERY.saturating_sub(at.elapsed()))
@@ -79,7 +79,7 @@ impl OperationProgress {
     }
 
     /// Says something besides.
-    pub fn say(&self, line: &str) {
+    pub(super) fn say(&self, line: &str) {
         match &self.form {
             ProgressForm::Bar { bar, .. } => bar.suspend(|| self.notes.progress(line)),
             ProgressForm::Lines { .. } => self.notes.progress(line),
@@ -87,7 +87,7 @@ impl OperationProgress {
     }
 
     /// Takes the bar off the screen.
-    pub fn end(&self) {
+    pub(super) fn end(&self) {
         if let ProgressForm::Bar { bar, .. } = &self.form {
             bar.finish_and_clear();
         }

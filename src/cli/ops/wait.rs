@@ -11,7 +11,7 @@ use crate::node::NODE;
 use crate::node::NodeArgs;
 use crate::peers;
 
-pub const LEAF: LeafCommand =
+pub(super) const LEAF: LeafCommand =
     LeafCommand::read("ops wait", &[&GET, &WATCH, &peers::get::GET, &peers::LIST, &NODE])
         .exiting("0 1 2 3 4 5 6 7 8 9 11");
 
@@ -27,7 +27,7 @@ Examples:
 /// it, 8 when it goes on after --timeout. Interrupting this does not stop the operation: ops cancel does.
 #[derive(Args, Debug)]
 #[command(before_long_help = EXAMPLES)]
-pub struct OpsWaitArgs {
+pub(super) struct OpsWaitArgs {
     /// Ids or operation/ID; - reads them from standard input
     #[arg(required = true, value_name = "ID", add = complete::ids(&super::OBJECTS))]
     ids: Vec<String>,
@@ -36,7 +36,7 @@ pub struct OpsWaitArgs {
     timeout: HumanDuration,
 }
 
-pub async fn run(
+pub(super) async fn run(
     args: &OpsWaitArgs,
     node: &NodeArgs,
     session: &mut CommandSession,

@@ -10,7 +10,7 @@ use crate::frame::list;
 use crate::frame::prelude::*;
 
 /// A change of peers.
-pub struct PeersChange<'a> {
+pub(super) struct PeersChange<'a> {
     pub rpc: &'a RpcMethod,
     pub write: &'a WriteArgs,
     /// `cordoned`, as in "peer/a cordoned".
@@ -27,7 +27,7 @@ pub struct PeersChange<'a> {
 ///
 /// # Errors
 /// Usage, when neither names a peer; what kept the list away.
-pub async fn meant(
+pub(super) async fn meant(
     session: &CommandSession,
     given: &[String],
     selector: Option<&str>,
@@ -54,7 +54,7 @@ impl PeersChange<'_> {
     ///
     /// # Errors
     /// As of [`BatchOutcomes::finish`]; usage, when the flags do not fit.
-    pub async fn run(&self, session: &mut CommandSession, ids: Vec<String>) -> Result<Exit, CliError> {
+    pub(super) async fn run(&self, session: &mut CommandSession, ids: Vec<String>) -> Result<Exit, CliError> {
         if ids.is_empty() {
             session.notes().say("No peers match.");
             return Ok(Exit::Ok);
@@ -81,7 +81,7 @@ impl PeersChange<'_> {
     ///
     /// # Errors
     /// The first refusal.
-    pub async fn preview(&self, session: &CommandSession, ids: &[String]) -> Result<(), CliError> {
+    pub(super) async fn preview(&self, session: &CommandSession, ids: &[String]) -> Result<(), CliError> {
         let key = fresh_key()?;
         for id in ids {
             let document = self.one(session, id, &key, ids.len() > 1, self.write.if_match).await?;
@@ -91,7 +91,7 @@ impl PeersChange<'_> {
     }
 
     /// The change of one peer, by its id or the beginning of it.
-    pub async fn one(
+    pub(super) async fn one(
         &self,
         session: &CommandSession,
         id: &str,
@@ -125,7 +125,7 @@ impl PeersChange<'_> {
     }
 
     /// `peer/a cordoned`, and below it what changed.
-    pub fn describe(&self, id: &str, document: &Value) -> String {
+    pub(super) fn describe(&self, id: &str, document: &Value) -> String {
         let id = document.pointer("/peer/nodeId").and_then(Value::as_str).unwrap_or(id);
         let head = changed::head(&format!("{KIND}/{id}"), document, self.done, self.already);
         changed::told(&head, changed::lines(document, self.done))

@@ -6,7 +6,7 @@ use omnirelay_decisions::check::identity::enrol_hint;
 use crate::frame::prelude::*;
 
 /// The columns, those of `-o wide` last: wide only adds on the right.
-pub static COLUMNS: &[Column] = &[
+pub(crate) static COLUMNS: &[Column] = &[
     Column::new("id", |peer, _| text(peer, "nodeId").to_owned()).keep(),
     Column::new("role", |peer, _| text(peer, "metadata.role").to_owned()),
     Column::new("status", |peer, _| status(peer)).keep(),
@@ -40,14 +40,14 @@ pub static COLUMNS: &[Column] = &[
 ];
 
 /// `alive`, `alive,cordoned`, `suspect,draining`, `alive,no-certificate`.
-pub fn status(peer: &Value) -> String {
+pub(crate) fn status(peer: &Value) -> String {
     let mut words: Vec<&str> = vec![text(peer, "status")];
     orders(peer).chain(unproven(peer).map(UnprovenReason::mark)).for_each(|word| words.push(word));
     words.join(",")
 }
 
 /// Reason why a peer is none of the mesh, as far as that matters: of one that is gone only that it was put out does.
-pub fn unproven(peer: &Value) -> Option<UnprovenReason> {
+pub(crate) fn unproven(peer: &Value) -> Option<UnprovenReason> {
     let is_there = matches!(text(peer, "status"), "alive" | "suspect");
     match text(peer, "unproven") {
         "certificate_revoked" => Some(UnprovenReason::Revoked),
@@ -59,7 +59,7 @@ pub fn unproven(peer: &Value) -> Option<UnprovenReason> {
 
 /// Reason why a peer is none of the mesh by its certificate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum UnprovenReason {
+pub(crate) enum UnprovenReason {
     NoCertificate,
     Revoked,
     Ended,
@@ -67,7 +67,7 @@ pub enum UnprovenReason {
 
 impl UnprovenReason {
     /// As the column of the status says it.
-    pub fn mark(self) -> &'static str {
+    pub(crate) fn mark(self) -> &'static str {
         match self {
             Self::NoCertificate => "no-certificate",
             Self::Revoked => "revoked",
@@ -76,7 +76,7 @@ impl UnprovenReason {
     }
 
     /// As a sentence says it.
-    pub fn why(self) -> &'static str {
+    pub(crate) fn why(self) -> &'static str {
         match self {
             Self::NoCertificate => "the mesh has given it no certificate",
             Self::Revoked => "its certificate was revoked",
@@ -85,7 +85,7 @@ impl UnprovenReason {
     }
 
     /// Command that is to be run next.
-    pub fn next(self, id: &str) -> String {
+    pub(crate) fn next(self, id: &str) -> String {
         match self {
             Self::NoCertificate => enrol_hint(id),
             Self::Ended => format!("{} --force", enrol_hint(id)),
@@ -99,7 +99,7 @@ impl UnprovenReason {
 }
 
 /// `suspect by node-2`: how it is by gossip, where that is another thing than its status says.
-pub fn health(peer: &Value) -> String {
+pub(crate) fn health(peer: &Value) -> String {
     let state = text(peer, "health.state");
     if state == text(peer, "status") || matches!(state, "" | "unknown") {
         return String::new();
@@ -109,7 +109,7 @@ pub fn health(peer: &Value) -> String {
 }
 
 /// Orders of an operator for a peer: `cordoned`, `draining`.
-pub fn orders(peer: &Value) -> impl Iterator<Item = &'static str> {
+pub(crate) fn orders(peer: &Value) -> impl Iterator<Item = &'static str> {
     ["cordoned", "draining"].into_iter().filter(|order| flag(peer, order))
 }
 
@@ -147,7 +147,7 @@ fn transport(peer: &Value) -> String {
 }
 
 /// Line of a watch about a peer.
-pub fn summary(peer: &Value) -> String {
+pub(crate) fn summary(peer: &Value) -> String {
     format!(
         "{} role={} cluster={}",
         status(peer),

@@ -7,8 +7,8 @@ use super::change::{PeersChange, meant};
 use crate::complete;
 use crate::frame::prelude::*;
 
-pub const CORDON: RpcMethod = peer_control_service::CORDON;
-pub const LEAF: LeafCommand = LeafCommand::write("mesh peers cordon", &[&CORDON, &LIST]);
+pub(super) const CORDON: RpcMethod = peer_control_service::CORDON;
+pub(super) const LEAF: LeafCommand = LeafCommand::write("mesh peers cordon", &[&CORDON, &LIST]);
 
 const EXAMPLES: &str = "\
 Examples:
@@ -21,7 +21,7 @@ Examples:
 /// What a cordoned peer already has stays with it. Repeating it changes nothing.
 #[derive(Args, Debug)]
 #[command(before_long_help = EXAMPLES)]
-pub struct PeersCordonArgs {
+pub(super) struct PeersCordonArgs {
     /// Ids, peer/ID, or their first letters if unique; - reads them from standard input
     #[arg(required_unless_present = "selector", value_name = "ID", add = complete::ids(&super::OBJECTS))]
     ids: Vec<String>,
@@ -32,7 +32,7 @@ pub struct PeersCordonArgs {
     write: WriteArgs,
 }
 
-pub async fn run(args: &PeersCordonArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
+pub(super) async fn run(args: &PeersCordonArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
     let ids = meant(session, &args.ids, args.selector.as_deref()).await?;
     let change = PeersChange {
         rpc: &CORDON,

@@ -12,9 +12,10 @@ use crate::complete;
 use crate::frame::global::HumanDuration;
 use crate::frame::prelude::*;
 
-pub const DRAIN: RpcMethod = peer_control_service::DRAIN;
-pub const GET_DRAIN: RpcMethod = peer_control_service::GET_DRAIN;
-pub const LEAF: LeafCommand = LeafCommand::write("mesh peers drain", &[&DRAIN, &GET_DRAIN, &GET, &LIST]);
+pub(crate) const DRAIN: RpcMethod = peer_control_service::DRAIN;
+pub(crate) const GET_DRAIN: RpcMethod = peer_control_service::GET_DRAIN;
+pub(crate) const LEAF: LeafCommand =
+    LeafCommand::write("mesh peers drain", &[&DRAIN, &GET_DRAIN, &GET, &LIST]);
 
 const EXAMPLES: &str = "\
 Examples:
@@ -36,7 +37,7 @@ const NAMED_MAX: usize = 10;
 /// back. Asks before it changes anything, unless --yes.
 #[derive(Args, Debug)]
 #[command(before_long_help = EXAMPLES)]
-pub struct PeersDrainArgs {
+pub(crate) struct PeersDrainArgs {
     /// Ids, peer/ID, or their first letters if unique; - reads them from standard input
     #[arg(required = true, value_name = "ID", add = complete::ids(&super::OBJECTS))]
     ids: Vec<String>,
@@ -50,7 +51,7 @@ pub struct PeersDrainArgs {
     write: WriteArgs,
 }
 
-pub async fn run(args: &PeersDrainArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
+pub(crate) async fn run(args: &PeersDrainArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
     let ids = ids::expand(&args.ids, KIND)?;
     let drain = drain(&args.write);
     args.write.check(session, ids.len())?;
@@ -77,7 +78,7 @@ pub async fn run(args: &PeersDrainArgs, session: &mut CommandSession) -> Result<
 ///
 /// # Errors
 /// What keeps it from being drained, in time.
-pub async fn wait(
+pub(crate) async fn wait(
     session: &mut CommandSession,
     write: &WriteArgs,
     id: &str,
@@ -230,7 +231,7 @@ async fn as_it_is(session: &CommandSession, id: &str, mut ordered: Value) -> Res
 }
 
 /// `leads 2 scopes: global-control, shard/orders/03 (no other node may lead it: 1 dead); owns 3 shards of orders, 2 of them moving`
-pub fn remaining(progress: &Value) -> String {
+pub(crate) fn remaining(progress: &Value) -> String {
     let leads = (!items(progress, "remaining").is_empty()).then(|| format!("leads {}", scopes(progress)));
     leads.into_iter().chain(items(progress, "shards").iter().map(shards)).collect::<Vec<_>>().join("; ")
 }

@@ -9,8 +9,8 @@ use crate::frame::output::OutputFormat;
 use crate::frame::prelude::*;
 use crate::node::bare;
 
-pub const EXPLAIN: RpcMethod = peer_control_service::EXPLAIN;
-pub const LEAF: LeafCommand = LeafCommand::read("mesh peers explain", &[&EXPLAIN]);
+pub(super) const EXPLAIN: RpcMethod = peer_control_service::EXPLAIN;
+pub(super) const LEAF: LeafCommand = LeafCommand::read("mesh peers explain", &[&EXPLAIN]);
 
 const EXAMPLES: &str = "\
 Examples:
@@ -21,7 +21,7 @@ Examples:
 /// Explain how a peer came to be as it is: who suspected it, and why
 #[derive(Args, Debug)]
 #[command(visible_alias = "why", before_long_help = EXAMPLES)]
-pub struct PeersExplainArgs {
+pub(super) struct PeersExplainArgs {
     /// An id or peer/ID, or its first letters if unique
     #[arg(value_name = "ID", add = complete::ids(&super::OBJECTS))]
     id: String,
@@ -65,7 +65,7 @@ fn why(evidence: &Value) -> String {
     parts.join("; ")
 }
 
-pub async fn run(args: &PeersExplainArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
+pub(super) async fn run(args: &PeersExplainArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
     let id = bare(&args.id);
     let call = |id: &str| Call::of(&EXPLAIN, &json!({ "nodeId": id }));
     let mut document = resolve::ask(session, id, call).await?;

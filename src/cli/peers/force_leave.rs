@@ -8,7 +8,7 @@ use crate::complete;
 use crate::frame::prelude::*;
 
 const FORCE_LEAVE: RpcMethod = peer_control_service::FORCE_LEAVE;
-pub const LEAF: LeafCommand = LeafCommand::write("mesh peers force-leave", &[&FORCE_LEAVE, &LIST]);
+pub(super) const LEAF: LeafCommand = LeafCommand::write("mesh peers force-leave", &[&FORCE_LEAVE, &LIST]);
 
 const EXAMPLES: &str = "\
 Examples:
@@ -21,7 +21,7 @@ Examples:
 /// cordon and labels stay. A peer that is alive is refused; one that comes back is alive again.
 #[derive(Args, Debug)]
 #[command(before_long_help = EXAMPLES)]
-pub struct PeersForceLeaveArgs {
+pub(super) struct PeersForceLeaveArgs {
     /// Ids, peer/ID, or their first letters if unique; - reads them from standard input
     #[arg(required = true, value_name = "ID", add = complete::ids(&super::OBJECTS))]
     ids: Vec<String>,
@@ -29,7 +29,7 @@ pub struct PeersForceLeaveArgs {
     write: WriteArgs,
 }
 
-pub async fn run(args: &PeersForceLeaveArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
+pub(super) async fn run(args: &PeersForceLeaveArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
     let change = PeersChange {
         rpc: &FORCE_LEAVE,
         write: &args.write,

@@ -7,8 +7,8 @@ use super::{KIND, LIST};
 use crate::complete;
 use crate::frame::prelude::*;
 
-pub const FORGET: RpcMethod = peer_control_service::FORGET;
-pub const LEAF: LeafCommand = LeafCommand::write("mesh peers forget", &[&FORGET, &LIST]);
+pub(super) const FORGET: RpcMethod = peer_control_service::FORGET;
+pub(super) const LEAF: LeafCommand = LeafCommand::write("mesh peers forget", &[&FORGET, &LIST]);
 
 const EXAMPLES: &str = "\
 Examples:
@@ -21,7 +21,7 @@ Examples:
 /// A peer that is alive or suspect is refused. Asks before it removes anything, unless --yes.
 #[derive(Args, Debug)]
 #[command(before_long_help = EXAMPLES)]
-pub struct PeersForgetArgs {
+pub(super) struct PeersForgetArgs {
     /// Ids, peer/ID, or their first letters if unique; - reads them from standard input
     #[arg(required = true, value_name = "ID", add = complete::ids(&super::OBJECTS))]
     ids: Vec<String>,
@@ -29,7 +29,7 @@ pub struct PeersForgetArgs {
     write: WriteArgs,
 }
 
-pub async fn run(args: &PeersForgetArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
+pub(super) async fn run(args: &PeersForgetArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
     let ids = ids::expand(&args.ids, KIND)?;
     if !args.write.is_dry_run() {
         args.write.check(session, ids.len())?;

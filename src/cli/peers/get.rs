@@ -8,8 +8,9 @@ use super::{KIND, columns, resolve};
 use crate::complete;
 use crate::frame::prelude::*;
 
-pub const GET: RpcMethod = peer_control_service::GET;
-pub const LEAF: LeafCommand = LeafCommand::read("mesh peers get", &[&GET]).exiting("0 1 2 3 5 6 7 8 9 11");
+pub(crate) const GET: RpcMethod = peer_control_service::GET;
+pub(crate) const LEAF: LeafCommand =
+    LeafCommand::read("mesh peers get", &[&GET]).exiting("0 1 2 3 5 6 7 8 9 11");
 
 const EXAMPLES: &str = "\
 Examples:
@@ -21,7 +22,7 @@ Examples:
 /// Show everything known of one or more peers
 #[derive(Args, Debug)]
 #[command(visible_aliases = ["show", "inspect"], before_long_help = EXAMPLES)]
-pub struct PeersGetArgs {
+pub(crate) struct PeersGetArgs {
     /// Ids, peer/ID, or their first letters if unique; - reads them from standard input
     #[arg(required = true, value_name = "ID", add = complete::ids(&super::OBJECTS))]
     ids: Vec<String>,
@@ -30,7 +31,7 @@ pub struct PeersGetArgs {
     absolute: bool,
 }
 
-pub async fn run(args: &PeersGetArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
+pub(crate) async fn run(args: &PeersGetArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
     let ids = ids::expand(&args.ids, KIND)?;
     let mut batch = BatchOutcomes::new(KIND, "response", "was not found or could not be read");
     for id in ids {
@@ -42,7 +43,7 @@ pub async fn run(args: &PeersGetArgs, session: &mut CommandSession) -> Result<Ex
 }
 
 /// The answer for one peer, by its id or the beginning of it.
-pub async fn one(session: &CommandSession, id: &str) -> Result<Value, CliError> {
+pub(crate) async fn one(session: &CommandSession, id: &str) -> Result<Value, CliError> {
     resolve::ask(session, id, |id| Call::of(&GET, &json!({ "nodeId": id }))).await
 }
 

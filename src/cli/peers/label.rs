@@ -9,8 +9,8 @@ use super::change::{PeersChange, meant};
 use crate::complete;
 use crate::frame::prelude::*;
 
-pub const UPDATE_LABELS: RpcMethod = peer_control_service::UPDATE_LABELS;
-pub const LEAF: LeafCommand = LeafCommand::write("mesh peers label", &[&UPDATE_LABELS, &LIST]);
+pub(super) const UPDATE_LABELS: RpcMethod = peer_control_service::UPDATE_LABELS;
+pub(super) const LEAF: LeafCommand = LeafCommand::write("mesh peers label", &[&UPDATE_LABELS, &LIST]);
 
 const EXAMPLES: &str = "\
 Examples:
@@ -24,7 +24,7 @@ Examples:
 /// --overwrite only.
 #[derive(Args, Debug)]
 #[command(before_long_help = EXAMPLES)]
-pub struct PeersLabelArgs {
+pub(super) struct PeersLabelArgs {
     /// Ids (- reads them from standard input), and labels as KEY=VALUE or KEY-
     #[arg(required = true, value_name = "ID|KEY=VALUE|KEY-", add = complete::ids(&super::OBJECTS))]
     words: Vec<String>,
@@ -70,7 +70,7 @@ fn sort_out(words: &[String]) -> Result<LabelWords, CliError> {
     Ok(sorted)
 }
 
-pub async fn run(args: &PeersLabelArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
+pub(super) async fn run(args: &PeersLabelArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
     let words = sort_out(&args.words)?;
     let ids = meant(session, &words.ids, args.selector.as_deref()).await?;
     let change = PeersChange {

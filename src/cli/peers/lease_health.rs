@@ -7,7 +7,7 @@ use crate::frame::list;
 use crate::frame::prelude::*;
 
 const LEASE_HEALTH: RpcMethod = peer_control_service::GET_LEASE_HEALTH;
-pub const LEAF: LeafCommand =
+pub(super) const LEAF: LeafCommand =
     LeafCommand::read("mesh peers lease-health", &[&LEASE_HEALTH]).listing(&COLUMNS, &[]);
 
 const EXAMPLES: &str = "\
@@ -21,7 +21,7 @@ Examples:
 /// As services read it that place work. Who a peer is, and how it is, is told by mesh peers list.
 #[derive(Args, Debug)]
 #[command(before_long_help = EXAMPLES)]
-pub struct PeersLeaseHealthArgs {
+pub(super) struct PeersLeaseHealthArgs {
     #[command(flatten)]
     table: TableArgs,
 }
@@ -43,7 +43,7 @@ fn leases(peer: &Value) -> String {
     items(peer, "activeLeases").iter().filter_map(Value::as_str).collect::<Vec<_>>().join(",")
 }
 
-pub async fn run(args: &PeersLeaseHealthArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
+pub(super) async fn run(args: &PeersLeaseHealthArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
     args.table.check_order(COLUMNS)?;
     let document = list::whole(session, &LEASE_HEALTH, "peers", json!({})).await?;
     let list = ListSpec {

@@ -18,9 +18,9 @@ use crate::frame::table;
 use crate::frame::watch as stream;
 use crate::frame::watch::present::PolledState;
 
-pub const LIST: RpcMethod = peer_control_service::LIST;
-pub const WATCH: RpcMethod = peer_control_service::WATCH;
-pub const LEAF: LeafCommand = LeafCommand::read("mesh peers list", &[&LIST, &WATCH])
+pub(crate) const LIST: RpcMethod = peer_control_service::LIST;
+pub(super) const WATCH: RpcMethod = peer_control_service::WATCH;
+pub(super) const LEAF: LeafCommand = LeafCommand::read("mesh peers list", &[&LIST, &WATCH])
     .exiting("0 1 2 3 5 6 8 9 10 11")
     .listing(&COLUMNS, &["cluster", "health", "region", "role", "status", "version", "zone"]);
 
@@ -34,7 +34,7 @@ Examples:
 
 /// Whether a watch tells changes of health.
 #[derive(Args, Clone, Debug, Default)]
-pub struct PeersHealthArgs {
+pub(super) struct PeersHealthArgs {
     /// Tell changes of health too, as events of type `health`; tables always do
     #[arg(long, help_heading = "Watch options")]
     pub health: bool,
@@ -43,7 +43,7 @@ pub struct PeersHealthArgs {
 /// List peers, or watch them
 #[derive(Args, Debug)]
 #[command(visible_alias = "ls", before_long_help = EXAMPLES)]
-pub struct PeersListArgs {
+pub(super) struct PeersListArgs {
     #[command(flatten)]
     pub filter: FilterArgs,
     #[command(flatten)]
@@ -59,7 +59,7 @@ pub struct PeersListArgs {
     pub watching: WatchArgs,
 }
 
-pub async fn run(args: &PeersListArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
+pub(super) async fn run(args: &PeersListArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
     args.watching.check(args.watch)?;
     if args.watch {
         return watch(&args.filter, &args.health, &args.watching, &args.table, session).await;
@@ -172,7 +172,7 @@ fn heard_only(session: &CommandSession, document: &Value) {
 }
 
 /// Watches instead of listing.
-pub async fn watch(
+pub(super) async fn watch(
     filter: &FilterArgs,
     health: &PeersHealthArgs,
     watching: &WatchArgs,
@@ -218,7 +218,7 @@ pub async fn watch(
 }
 
 /// The filter fields of a request.
-pub fn filters(args: &FilterArgs) -> Result<ListPeersRequest, CliError> {
+pub(super) fn filters(args: &FilterArgs) -> Result<ListPeersRequest, CliError> {
     let mut request = ListPeersRequest {
         selector: args.selector.clone().unwrap_or_default(),
         ..ListPeersRequest::default()

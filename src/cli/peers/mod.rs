@@ -1,13 +1,13 @@
 //! `omnirelay mesh peers`: the nodes of a mesh.
 
 mod change;
-pub mod columns;
+pub(crate) mod columns;
 mod cordon;
-pub mod drain;
+pub(crate) mod drain;
 mod explain;
 mod force_leave;
 mod forget;
-pub mod get;
+pub(crate) mod get;
 mod label;
 mod lease_health;
 mod list;
@@ -23,14 +23,14 @@ use super::entry::verbs;
 use super::schema::documents::message;
 use crate::frame::prelude::*;
 
-pub use columns::summary;
-pub use list::LIST;
+pub(crate) use columns::summary;
+pub(crate) use list::LIST;
 
 /// The kind in `peer/ID`.
-pub const KIND: &str = "peer";
+pub(crate) const KIND: &str = "peer";
 
 /// What a shell completes.
-pub static OBJECTS: CompletedKind = CompletedKind {
+pub(crate) static OBJECTS: CompletedKind = CompletedKind {
     name: KIND,
     list: "peers",
     rpc: &LIST,

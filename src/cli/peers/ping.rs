@@ -8,8 +8,8 @@ use crate::complete;
 use crate::frame::prelude::*;
 use crate::node::bare;
 
-pub const PING: RpcMethod = peer_control_service::PING;
-pub const LEAF: LeafCommand =
+pub(super) const PING: RpcMethod = peer_control_service::PING;
+pub(super) const LEAF: LeafCommand =
     LeafCommand::read("mesh peers ping", &[&PING]).exiting("0 1 2 3 5 6 7 8 9 10 11");
 
 const EXAMPLES: &str = "\
@@ -24,7 +24,7 @@ Examples:
 /// 10 when the peer is reached by neither.
 #[derive(Args, Debug)]
 #[command(before_long_help = EXAMPLES)]
-pub struct PeersPingArgs {
+pub(super) struct PeersPingArgs {
     /// Id, peer/ID, or its first letters if unique
     #[arg(value_name = "ID", add = complete::ids(&super::OBJECTS))]
     id: String,
@@ -33,7 +33,7 @@ pub struct PeersPingArgs {
     count: u32,
 }
 
-pub async fn run(args: &PeersPingArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
+pub(super) async fn run(args: &PeersPingArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
     let id = bare(&args.id);
     let call = |id: &str| Call::of(&PING, &json!({ "nodeId": id, "count": args.count }));
     let document = resolve::ask(session, id, call).await?;

@@ -8,7 +8,7 @@ use crate::frame::prelude::*;
 
 /// Whether a refusal may come of an id that was not given in full. A shell completes as far as all ids are alike: `node-`,
 /// which is the id of nobody.
-pub fn may_be_cut(given: &str, refusal: &CliError) -> bool {
+pub(super) fn may_be_cut(given: &str, refusal: &CliError) -> bool {
     refusal.exit() == Exit::NotFound || refusal.is(reasons::INVALID_ARGUMENT) && given.ends_with(['-', '.'])
 }
 
@@ -16,7 +16,7 @@ pub fn may_be_cut(given: &str, refusal: &CliError) -> bool {
 ///
 /// # Errors
 /// As of the call, and of [`by_prefix`].
-pub async fn ask(
+pub(super) async fn ask(
     session: &CommandSession,
     given: &str,
     call: impl Fn(&str) -> Result<Call, CliError>,
@@ -34,7 +34,11 @@ pub async fn ask(
 ///
 /// # Errors
 /// `missing`, when no id begins so; usage, when several do.
-pub async fn by_prefix(session: &CommandSession, given: &str, missing: CliError) -> Result<String, CliError> {
+pub(super) async fn by_prefix(
+    session: &CommandSession,
+    given: &str,
+    missing: CliError,
+) -> Result<String, CliError> {
     let names_the_peer = may_be_cut(given, &missing);
     if !names_the_peer || given.chars().count() < ids::PREFIX_MIN {
         return Err(missing);

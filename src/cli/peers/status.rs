@@ -16,8 +16,9 @@ use crate::complete;
 use crate::frame::list::whole;
 use crate::frame::prelude::*;
 
-pub const LEAF: LeafCommand = LeafCommand::read("mesh peers status", &[&GET, &LIST, &GET_DRAIN, &CHECK])
-    .exiting("0 1 2 3 5 6 7 8 9 11");
+pub(super) const LEAF: LeafCommand =
+    LeafCommand::read("mesh peers status", &[&GET, &LIST, &GET_DRAIN, &CHECK])
+        .exiting("0 1 2 3 5 6 7 8 9 11");
 
 const EXAMPLES: &str = "\
 Examples:
@@ -28,13 +29,13 @@ Examples:
 /// Show how peers are and why; without an id, the whole fleet
 #[derive(Args, Debug)]
 #[command(before_long_help = EXAMPLES)]
-pub struct PeersStatusArgs {
+pub(super) struct PeersStatusArgs {
     /// Ids, peer/ID, or their first letters if unique; - reads them from standard input
     #[arg(value_name = "ID", add = complete::ids(&super::OBJECTS))]
     ids: Vec<String>,
 }
 
-pub async fn run(args: &PeersStatusArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
+pub(super) async fn run(args: &PeersStatusArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
     if args.ids.is_empty() {
         return fleet(session).await;
     }

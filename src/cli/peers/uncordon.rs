@@ -7,8 +7,8 @@ use super::change::{PeersChange, meant};
 use crate::complete;
 use crate::frame::prelude::*;
 
-pub const UNCORDON: RpcMethod = peer_control_service::UNCORDON;
-pub const LEAF: LeafCommand = LeafCommand::write("mesh peers uncordon", &[&UNCORDON, &LIST]);
+pub(super) const UNCORDON: RpcMethod = peer_control_service::UNCORDON;
+pub(super) const LEAF: LeafCommand = LeafCommand::write("mesh peers uncordon", &[&UNCORDON, &LIST]);
 
 const EXAMPLES: &str = "\
 Examples:
@@ -18,7 +18,7 @@ Examples:
 /// Take the cordon of peers back
 #[derive(Args, Debug)]
 #[command(before_long_help = EXAMPLES)]
-pub struct PeersUncordonArgs {
+pub(super) struct PeersUncordonArgs {
     /// Ids, peer/ID, or their first letters if unique; - reads them from standard input
     #[arg(required_unless_present = "selector", value_name = "ID", add = complete::ids(&super::OBJECTS))]
     ids: Vec<String>,
@@ -29,7 +29,7 @@ pub struct PeersUncordonArgs {
     write: WriteArgs,
 }
 
-pub async fn run(args: &PeersUncordonArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
+pub(super) async fn run(args: &PeersUncordonArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
     let ids = meant(session, &args.ids, args.selector.as_deref()).await?;
     let change = PeersChange {
         rpc: &UNCORDON,

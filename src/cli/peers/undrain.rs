@@ -12,8 +12,9 @@ use crate::frame::list;
 use crate::frame::prelude::*;
 use crate::namespaces;
 
-pub const UNDRAIN: RpcMethod = peer_control_service::UNDRAIN;
-pub const LEAF: LeafCommand = LeafCommand::write("mesh peers undrain", &[&UNDRAIN, &LIST, &namespaces::LIST]);
+pub(super) const UNDRAIN: RpcMethod = peer_control_service::UNDRAIN;
+pub(super) const LEAF: LeafCommand =
+    LeafCommand::write("mesh peers undrain", &[&UNDRAIN, &LIST, &namespaces::LIST]);
 
 /// How often it is looked how far it is.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
@@ -30,7 +31,7 @@ Examples:
 /// waits for it.
 #[derive(Args, Debug)]
 #[command(before_long_help = EXAMPLES)]
-pub struct PeersUndrainArgs {
+pub(super) struct PeersUndrainArgs {
     /// Ids, peer/ID, or their first letters if unique; - reads them from standard input
     #[arg(required_unless_present = "selector", value_name = "ID", add = complete::ids(&super::OBJECTS))]
     ids: Vec<String>,
@@ -47,7 +48,7 @@ pub struct PeersUndrainArgs {
     write: WriteArgs,
 }
 
-pub async fn run(args: &PeersUndrainArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
+pub(super) async fn run(args: &PeersUndrainArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
     let ids = meant(session, &args.ids, args.selector.as_deref()).await?;
     let waits = args.restore && !args.write.is_dry_run();
     let until = Instant::now() + args.timeout.0;

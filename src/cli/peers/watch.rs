@@ -4,7 +4,7 @@ use super::list::{self, PeersHealthArgs, WATCH};
 use crate::frame::args::FilterArgs;
 use crate::frame::prelude::*;
 
-pub const LEAF: LeafCommand = LeafCommand::read("mesh peers watch", &[&WATCH]);
+pub(super) const LEAF: LeafCommand = LeafCommand::read("mesh peers watch", &[&WATCH]);
 
 const EXAMPLES: &str = "\
 Examples:
@@ -17,7 +17,7 @@ Examples:
 /// Watch changes of peers, one line each
 #[derive(Args, Debug)]
 #[command(before_long_help = EXAMPLES)]
-pub struct PeersWatchArgs {
+pub(super) struct PeersWatchArgs {
     #[command(flatten)]
     filter: FilterArgs,
     #[command(flatten)]
@@ -26,7 +26,7 @@ pub struct PeersWatchArgs {
     watching: WatchArgs,
 }
 
-pub async fn run(args: &PeersWatchArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
+pub(super) async fn run(args: &PeersWatchArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
     let watching = WatchArgs { append: true, ..args.watching.clone() };
     list::watch(&args.filter, &args.health, &watching, &TableArgs::default(), session).await
 }

@@ -9,8 +9,8 @@ use crate::complete;
 use crate::frame::change::ObjectChange;
 use crate::frame::prelude::*;
 
-pub const APPLY: RpcMethod = rebalance_control_service::APPLY;
-pub const LEAF: LeafCommand = LeafCommand::write("mesh rebalance-plans apply", &[&APPLY, &GET]);
+pub(crate) const APPLY: RpcMethod = rebalance_control_service::APPLY;
+pub(super) const LEAF: LeafCommand = LeafCommand::write("mesh rebalance-plans apply", &[&APPLY, &GET]);
 
 const EXAMPLES: &str = "\
 Examples:
@@ -24,7 +24,7 @@ Examples:
 /// cancel stop it. Ends with 10 when the plan fails. Asks before it changes anything, unless --yes.
 #[derive(Args, Debug)]
 #[command(before_long_help = EXAMPLES)]
-pub struct RebalancePlansApplyArgs {
+pub(super) struct RebalancePlansApplyArgs {
     /// The plan
     #[arg(value_name = "PLAN", value_parser = super::plan, add = complete::ids(&super::OBJECTS))]
     plan: String,
@@ -34,7 +34,10 @@ pub struct RebalancePlansApplyArgs {
     write: WriteArgs,
 }
 
-pub async fn run(args: &RebalancePlansApplyArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
+pub(super) async fn run(
+    args: &RebalancePlansApplyArgs,
+    session: &mut CommandSession,
+) -> Result<Exit, CliError> {
     let id = args.plan.as_str();
     if args.write.is_dry_run() {
         return tell(&APPLY, id, &args.write, "applied", session).await;

@@ -6,8 +6,8 @@ use super::tell;
 use crate::complete;
 use crate::frame::prelude::*;
 
-pub const APPROVE: RpcMethod = rebalance_control_service::APPROVE;
-pub const LEAF: LeafCommand =
+pub(crate) const APPROVE: RpcMethod = rebalance_control_service::APPROVE;
+pub(super) const LEAF: LeafCommand =
     LeafCommand::write("mesh rebalance-plans approve", &[&APPROVE]).exiting("0 1 2 3 4 5 6 8 9 10 11");
 
 const EXAMPLES: &str = "\
@@ -20,7 +20,7 @@ Examples:
 /// Who proposed it may not, unless the policy of its namespace or the configuration of the daemon allows that.
 #[derive(Args, Debug)]
 #[command(before_long_help = EXAMPLES)]
-pub struct RebalancePlansApproveArgs {
+pub(super) struct RebalancePlansApproveArgs {
     /// The plan
     #[arg(value_name = "PLAN", value_parser = super::plan, add = complete::ids(&super::OBJECTS))]
     plan: String,
@@ -28,6 +28,9 @@ pub struct RebalancePlansApproveArgs {
     write: WriteArgs,
 }
 
-pub async fn run(args: &RebalancePlansApproveArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
+pub(super) async fn run(
+    args: &RebalancePlansApproveArgs,
+    session: &mut CommandSession,
+) -> Result<Exit, CliError> {
     tell(&APPROVE, &args.plan, &args.write, "approved", session).await
 }

@@ -6,8 +6,8 @@ use super::tell;
 use crate::complete;
 use crate::frame::prelude::*;
 
-pub const CANCEL: RpcMethod = rebalance_control_service::CANCEL;
-pub const LEAF: LeafCommand =
+pub(super) const CANCEL: RpcMethod = rebalance_control_service::CANCEL;
+pub(super) const LEAF: LeafCommand =
     LeafCommand::write("mesh rebalance-plans cancel", &[&CANCEL]).exiting("0 1 2 3 4 5 6 8 9 10 11");
 
 const EXAMPLES: &str = "\
@@ -19,7 +19,7 @@ Examples:
 /// Shards whose owner has not stopped yet stay where they are.
 #[derive(Args, Debug)]
 #[command(before_long_help = EXAMPLES)]
-pub struct RebalancePlansCancelArgs {
+pub(super) struct RebalancePlansCancelArgs {
     /// The plan
     #[arg(value_name = "PLAN", value_parser = super::plan, add = complete::ids(&super::OBJECTS))]
     plan: String,
@@ -27,6 +27,9 @@ pub struct RebalancePlansCancelArgs {
     write: WriteArgs,
 }
 
-pub async fn run(args: &RebalancePlansCancelArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
+pub(super) async fn run(
+    args: &RebalancePlansCancelArgs,
+    session: &mut CommandSession,
+) -> Result<Exit, CliError> {
     tell(&CANCEL, &args.plan, &args.write, "cancelled", session).await
 }

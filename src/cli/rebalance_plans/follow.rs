@@ -16,7 +16,7 @@ const PAUSE_MAX: Duration = Duration::from_secs(1);
 /// Whether, and how long, the end is waited for.
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Wait options")]
-pub struct RebalancePlansWaitArgs {
+pub(crate) struct RebalancePlansWaitArgs {
     /// End once it has begun
     #[arg(long)]
     no_wait: bool,
@@ -29,7 +29,7 @@ pub struct RebalancePlansWaitArgs {
 ///
 /// # Errors
 /// `PLAN_TIMEOUT`; what keeps the daemon from saying.
-pub async fn to_the_end(
+pub(crate) async fn to_the_end(
     session: &mut CommandSession,
     id: &str,
     applied: Value,
@@ -96,7 +96,7 @@ async fn ended(
 }
 
 /// `moved 38 of 41, 2 draining: 017 until node-c has stopped`
-pub fn how_far(plan: &Value) -> String {
+pub(crate) fn how_far(plan: &Value) -> String {
     let number = |name: &str| field(plan, name).as_u64().unwrap_or(0);
     let all = items(plan, "moves").len() as u64;
     let all = if all == 0 { field(plan, "summary.moves").as_u64().unwrap_or(0) } else { all };

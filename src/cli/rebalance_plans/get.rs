@@ -9,8 +9,8 @@ use crate::frame::document::{because, or_nobody};
 use crate::frame::listing::first;
 use crate::frame::prelude::*;
 
-pub const GET: RpcMethod = rebalance_control_service::GET;
-pub const LEAF: LeafCommand = LeafCommand::read("mesh rebalance-plans get", &[&GET]);
+pub(crate) const GET: RpcMethod = rebalance_control_service::GET;
+pub(super) const LEAF: LeafCommand = LeafCommand::read("mesh rebalance-plans get", &[&GET]);
 
 /// How many moves are told.
 const MOVES_TOLD: usize = 40;
@@ -23,7 +23,7 @@ Examples:
 /// Show a plan: its moves, why each, who said what, and how far it is
 #[derive(Args, Debug)]
 #[command(visible_alias = "show", before_long_help = EXAMPLES)]
-pub struct RebalancePlansGetArgs {
+pub(super) struct RebalancePlansGetArgs {
     /// The plan
     #[arg(value_name = "PLAN", value_parser = super::plan, add = complete::ids(&super::OBJECTS))]
     plan: String,
@@ -32,7 +32,10 @@ pub struct RebalancePlansGetArgs {
     absolute: bool,
 }
 
-pub async fn run(args: &RebalancePlansGetArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
+pub(super) async fn run(
+    args: &RebalancePlansGetArgs,
+    session: &mut CommandSession,
+) -> Result<Exit, CliError> {
     let document = session.call(&Call::of(&GET, &json!({ "planId": args.plan }))?).await?;
     session.warn_if_stale(&document);
     let lines = describe(&document, args.absolute);
@@ -41,7 +44,7 @@ pub async fn run(args: &RebalancePlansGetArgs, session: &mut CommandSession) -> 
 }
 
 /// Everything of a plan.
-pub fn describe(document: &Value, absolute: bool) -> String {
+pub(super) fn describe(document: &Value, absolute: bool) -> String {
     let plan = field(document, "plan");
     let moment = time::moment(document, absolute);
     let ago = |of: &Value, path: &str| time::back(time::ago(field(of, path), moment), moment);

@@ -11,9 +11,9 @@ use crate::frame::prelude::*;
 use crate::frame::watch as stream;
 use crate::namespaces;
 
-pub const LIST: RpcMethod = rebalance_control_service::LIST;
-pub const WATCH: RpcMethod = rebalance_control_service::WATCH;
-pub const LEAF: LeafCommand =
+pub(crate) const LIST: RpcMethod = rebalance_control_service::LIST;
+pub(super) const WATCH: RpcMethod = rebalance_control_service::WATCH;
+pub(super) const LEAF: LeafCommand =
     LeafCommand::read("mesh rebalance-plans list", &[&LIST, &WATCH]).listing(&COLUMNS, &[]);
 
 const EXAMPLES: &str = "\
@@ -25,7 +25,7 @@ Examples:
 /// List plans, the newest first, or watch them
 #[derive(Args, Debug)]
 #[command(visible_alias = "ls", before_long_help = EXAMPLES)]
-pub struct RebalancePlansListArgs {
+pub(super) struct RebalancePlansListArgs {
     /// Only plans of this namespace
     #[arg(short, long, value_name = "NAMESPACE", value_parser = namespaces::namespace,
           add = complete::ids(&namespaces::OBJECTS))]
@@ -62,7 +62,10 @@ static COLUMNS: &[Column] = &[
     Column::new("ticket", |plan, _| text(plan, "changeTicket").to_owned()).wide(),
 ];
 
-pub async fn run(args: &RebalancePlansListArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
+pub(super) async fn run(
+    args: &RebalancePlansListArgs,
+    session: &mut CommandSession,
+) -> Result<Exit, CliError> {
     args.watching.check(args.watch)?;
     if args.watch {
         if !args.state.is_empty() {
@@ -83,7 +86,7 @@ pub async fn run(args: &RebalancePlansListArgs, session: &mut CommandSession) ->
 }
 
 /// Watches instead of listing.
-pub async fn watch(
+pub(super) async fn watch(
     plans: &[String],
     namespaces: &[String],
     watching: &WatchArgs,

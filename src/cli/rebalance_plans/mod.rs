@@ -3,7 +3,7 @@
 mod apply;
 mod approve;
 mod cancel;
-pub mod follow;
+pub(crate) mod follow;
 mod get;
 mod list;
 mod pause;
@@ -17,16 +17,16 @@ use super::frame::change::ObjectChange;
 use super::schema::documents::message;
 use crate::frame::prelude::*;
 
-pub use apply::APPLY;
-pub use approve::APPROVE;
-pub use get::GET;
-pub use list::LIST;
+pub(crate) use apply::APPLY;
+pub(crate) use approve::APPROVE;
+pub(crate) use get::GET;
+pub(crate) use list::LIST;
 
 /// The kind in `plan/ID`.
-pub const KIND: &str = "plan";
+pub(crate) const KIND: &str = "plan";
 
 /// What a shell completes.
-pub static OBJECTS: CompletedKind =
+pub(crate) static OBJECTS: CompletedKind =
     CompletedKind { name: KIND, list: "plans", rpc: &LIST, paged: false, of_node: false, known, signs: b"_" };
 
 verbs! {
@@ -89,7 +89,7 @@ async fn tell(
 }
 
 /// Says something to a plan on the way to something else: what came of it goes to standard error.
-pub async fn say(
+pub(crate) async fn say(
     rpc: &RpcMethod,
     id: &str,
     write: &WriteArgs,

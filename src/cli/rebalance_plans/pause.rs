@@ -6,8 +6,8 @@ use super::tell;
 use crate::complete;
 use crate::frame::prelude::*;
 
-pub const PAUSE: RpcMethod = rebalance_control_service::PAUSE;
-pub const LEAF: LeafCommand =
+pub(super) const PAUSE: RpcMethod = rebalance_control_service::PAUSE;
+pub(super) const LEAF: LeafCommand =
     LeafCommand::write("mesh rebalance-plans pause", &[&PAUSE]).exiting("0 1 2 3 4 5 6 8 9 10 11");
 
 const EXAMPLES: &str = "\
@@ -17,7 +17,7 @@ Examples:
 /// Have a plan begin no further moves; those that have begun are finished
 #[derive(Args, Debug)]
 #[command(before_long_help = EXAMPLES)]
-pub struct RebalancePlansPauseArgs {
+pub(super) struct RebalancePlansPauseArgs {
     /// The plan
     #[arg(value_name = "PLAN", value_parser = super::plan, add = complete::ids(&super::OBJECTS))]
     plan: String,
@@ -25,6 +25,9 @@ pub struct RebalancePlansPauseArgs {
     write: WriteArgs,
 }
 
-pub async fn run(args: &RebalancePlansPauseArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
+pub(super) async fn run(
+    args: &RebalancePlansPauseArgs,
+    session: &mut CommandSession,
+) -> Result<Exit, CliError> {
     tell(&PAUSE, &args.plan, &args.write, "paused", session).await
 }

@@ -6,8 +6,8 @@ use super::tell;
 use crate::complete;
 use crate::frame::prelude::*;
 
-pub const REJECT: RpcMethod = rebalance_control_service::REJECT;
-pub const LEAF: LeafCommand =
+pub(super) const REJECT: RpcMethod = rebalance_control_service::REJECT;
+pub(super) const LEAF: LeafCommand =
     LeafCommand::write("mesh rebalance-plans reject", &[&REJECT]).exiting("0 1 2 3 4 5 6 8 9 10 11");
 
 const EXAMPLES: &str = "\
@@ -17,7 +17,7 @@ Examples:
 /// Reject a plan that has not begun
 #[derive(Args, Debug)]
 #[command(before_long_help = EXAMPLES)]
-pub struct RebalancePlansRejectArgs {
+pub(super) struct RebalancePlansRejectArgs {
     /// The plan
     #[arg(value_name = "PLAN", value_parser = super::plan, add = complete::ids(&super::OBJECTS))]
     plan: String,
@@ -25,6 +25,9 @@ pub struct RebalancePlansRejectArgs {
     write: WriteArgs,
 }
 
-pub async fn run(args: &RebalancePlansRejectArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
+pub(super) async fn run(
+    args: &RebalancePlansRejectArgs,
+    session: &mut CommandSession,
+) -> Result<Exit, CliError> {
     tell(&REJECT, &args.plan, &args.write, "rejected", session).await
 }

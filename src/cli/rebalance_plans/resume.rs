@@ -6,8 +6,8 @@ use super::tell;
 use crate::complete;
 use crate::frame::prelude::*;
 
-pub const RESUME: RpcMethod = rebalance_control_service::RESUME;
-pub const LEAF: LeafCommand =
+pub(super) const RESUME: RpcMethod = rebalance_control_service::RESUME;
+pub(super) const LEAF: LeafCommand =
     LeafCommand::write("mesh rebalance-plans resume", &[&RESUME]).exiting("0 1 2 3 4 5 6 8 9 10 11");
 
 const EXAMPLES: &str = "\
@@ -17,7 +17,7 @@ Examples:
 /// Have a paused plan go on
 #[derive(Args, Debug)]
 #[command(before_long_help = EXAMPLES)]
-pub struct RebalancePlansResumeArgs {
+pub(super) struct RebalancePlansResumeArgs {
     /// The plan
     #[arg(value_name = "PLAN", value_parser = super::plan, add = complete::ids(&super::OBJECTS))]
     plan: String,
@@ -25,6 +25,9 @@ pub struct RebalancePlansResumeArgs {
     write: WriteArgs,
 }
 
-pub async fn run(args: &RebalancePlansResumeArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
+pub(super) async fn run(
+    args: &RebalancePlansResumeArgs,
+    session: &mut CommandSession,
+) -> Result<Exit, CliError> {
     tell(&RESUME, &args.plan, &args.write, "resumed", session).await
 }

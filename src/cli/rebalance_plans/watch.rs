@@ -4,7 +4,7 @@ use super::list::{self, WATCH};
 use crate::complete;
 use crate::frame::prelude::*;
 
-pub const LEAF: LeafCommand =
+pub(super) const LEAF: LeafCommand =
     LeafCommand::read("mesh rebalance-plans watch", &[&WATCH]).exiting("0 1 2 5 6 8 9 11");
 
 const EXAMPLES: &str = "\
@@ -16,7 +16,7 @@ Examples:
 /// Watch what becomes of plans, one line each
 #[derive(Args, Debug)]
 #[command(before_long_help = EXAMPLES)]
-pub struct RebalancePlansWatchArgs {
+pub(super) struct RebalancePlansWatchArgs {
     /// Plans [default: all]
     #[arg(value_name = "PLAN", value_parser = super::plan, add = complete::ids(&super::OBJECTS))]
     plans: Vec<String>,
@@ -24,7 +24,10 @@ pub struct RebalancePlansWatchArgs {
     watching: WatchArgs,
 }
 
-pub async fn run(args: &RebalancePlansWatchArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
+pub(super) async fn run(
+    args: &RebalancePlansWatchArgs,
+    session: &mut CommandSession,
+) -> Result<Exit, CliError> {
     let watching = WatchArgs { append: true, ..args.watching.clone() };
     list::watch(&args.plans, &[], &watching, &TableArgs::default(), session).await
 }

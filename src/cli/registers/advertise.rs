@@ -7,7 +7,8 @@ use super::which::RegistersWhichArgs;
 use crate::frame::prelude::*;
 use crate::node::NodeArgs;
 
-pub const LEAF: LeafCommand = LeafCommand::write("registers advertise", &[&LIST, &UPDATE, &BATCH_UPDATE]);
+pub(super) const LEAF: LeafCommand =
+    LeafCommand::write("registers advertise", &[&LIST, &UPDATE, &BATCH_UPDATE]);
 
 const EXAMPLES: &str = "\
 Examples:
@@ -21,14 +22,14 @@ Examples:
 /// The node that hosts them does so from now on. Repeating it changes nothing.
 #[derive(Args, Debug)]
 #[command(before_long_help = EXAMPLES)]
-pub struct RegistersAdvertiseArgs {
+pub(super) struct RegistersAdvertiseArgs {
     #[command(flatten)]
     which: RegistersWhichArgs,
     #[command(flatten)]
     write: WriteArgs,
 }
 
-pub async fn run(
+pub(super) async fn run(
     args: &RegistersAdvertiseArgs,
     node: &NodeArgs,
     session: &mut CommandSession,

@@ -11,7 +11,7 @@ use crate::node::{NODE, NodeArgs};
 use crate::peers;
 
 const LIST: RpcMethod = advertisement_service::LIST;
-pub const LEAF: LeafCommand =
+pub(super) const LEAF: LeafCommand =
     LeafCommand::read("registers advertisements", &[&LIST, &peers::get::GET, &peers::LIST, &NODE])
         .exiting("0 1 2 3 5 6 8 9 10 11")
         .listing(&WATCHED, &[]);
@@ -27,7 +27,7 @@ Examples:
 /// Those that are hidden are told by their own node alone. registers available shows each register once.
 #[derive(Args, Debug)]
 #[command(before_long_help = EXAMPLES)]
-pub struct RegistersAdvertisementsArgs {
+pub(super) struct RegistersAdvertisementsArgs {
     /// Only of these registers
     #[arg(value_name = "REGISTER", add = complete::ids(&super::OBJECTS))]
     registers: Vec<String>,
@@ -40,7 +40,7 @@ pub struct RegistersAdvertisementsArgs {
     table: TableArgs,
 }
 
-pub async fn run(
+pub(super) async fn run(
     args: &RegistersAdvertisementsArgs,
     node: &NodeArgs,
     session: &mut CommandSession,

@@ -11,8 +11,8 @@ use crate::node::NODE;
 use crate::node::NodeArgs;
 use crate::peers;
 
-pub const LIST: RpcMethod = advertisement_service::LIST_AVAILABLE;
-pub const LEAF: LeafCommand =
+pub(super) const LIST: RpcMethod = advertisement_service::LIST_AVAILABLE;
+pub(super) const LEAF: LeafCommand =
     LeafCommand::read("registers available", &[&LIST, &WATCH, &peers::get::GET, &peers::LIST, &NODE])
         .exiting("0 1 2 3 5 6 8 9 10 11")
         .listing(&COLUMNS, &["source"]);
@@ -31,7 +31,7 @@ Examples:
 /// node says of one register.
 #[derive(Args, Debug)]
 #[command(before_long_help = EXAMPLES)]
-pub struct RegistersAvailableArgs {
+pub(super) struct RegistersAvailableArgs {
     /// Only what is advertised by a node: source=node-2; several are alternatives
     #[arg(long, value_name = "source=NODE,...", value_delimiter = ',', value_parser = source,
           help_heading = "List options")]
@@ -82,7 +82,7 @@ fn sources(register: &Value) -> String {
     items(register, "sources").iter().filter_map(Value::as_str).collect::<Vec<_>>().join(",")
 }
 
-pub async fn run(
+pub(super) async fn run(
     args: &RegistersAvailableArgs,
     node: &NodeArgs,
     session: &mut CommandSession,

@@ -16,7 +16,7 @@ const PREVIEWED_MAX: usize = 20;
 
 /// Note on a change that is not shown by the pool of `node` yet; empty: of the node that is asked. That of another node
 /// is never waited for, and it `does` it without being told.
-pub fn not_shown(node: &str, does: &str, changed: bool) -> Option<String> {
+pub(super) fn not_shown(node: &str, does: &str, changed: bool) -> Option<String> {
     match (node, changed) {
         ("", _) => Some("the pool does not show this yet; it will as soon as it can be reached".to_owned()),
         (node, true) => Some(format!("{node} will {does} by itself")),
@@ -25,7 +25,7 @@ pub fn not_shown(node: &str, does: &str, changed: bool) -> Option<String> {
 }
 
 /// A change of registers.
-pub struct RegistersChange<'a> {
+pub(super) struct RegistersChange<'a> {
     pub rpc: &'a RpcMethod,
     /// The same of many; `None`: it is of one only.
     pub batch: Option<&'a RpcMethod>,
@@ -51,7 +51,7 @@ impl RegistersChange<'_> {
     ///
     /// # Errors
     /// As of [`BatchOutcomes::finish`]; usage, when the flags do not fit.
-    pub async fn run(&self, session: &mut CommandSession, ids: Vec<String>) -> Result<Exit, CliError> {
+    pub(super) async fn run(&self, session: &mut CommandSession, ids: Vec<String>) -> Result<Exit, CliError> {
         self.write.check(session, ids.len())?;
         session.announce_target()?;
         let key = self.write.key()?;
@@ -153,7 +153,7 @@ impl RegistersChange<'_> {
     ///
     /// # Errors
     /// The first refusal.
-    pub async fn preview(&self, session: &CommandSession, ids: &[String]) -> Result<(), CliError> {
+    pub(super) async fn preview(&self, session: &CommandSession, ids: &[String]) -> Result<(), CliError> {
         let key = fresh_key()?;
         for id in ids.iter().take(PREVIEWED_MAX) {
             let document = session.call(&self.call(id, &key, ids.len() > 1)?).await?;
@@ -231,7 +231,7 @@ fn take(batch: &mut BatchOutcomes, mut document: Value) {
 }
 
 /// Error of registers whose request nobody waited for.
-pub fn in_flight(dry_run: bool) -> CliError {
+pub(super) fn in_flight(dry_run: bool) -> CliError {
     if dry_run {
         return CliError::new(
             reasons::INTERRUPTED,
@@ -243,6 +243,6 @@ pub fn in_flight(dry_run: bool) -> CliError {
 }
 
 /// The same of those that were not sent.
-pub fn not_sent() -> CliError {
+pub(super) fn not_sent() -> CliError {
     CliError::new(reasons::INTERRUPTED, "interrupted before it was sent: nothing was done")
 }

@@ -3,7 +3,7 @@
 use crate::frame::prelude::*;
 
 /// The columns, those of `-o wide` last: wide only adds on the right.
-pub static COLUMNS: &[Column] = &[
+pub(super) static COLUMNS: &[Column] = &[
     Column::new("id", |register, _| text(register, "registerId").to_owned()).keep(),
     Column::new("name", |register, _| text(register, "name").to_owned()),
     Column::new("advertise", |register, _| yes_or_no(flag(register, "advertise")).to_owned()).keep(),
@@ -20,6 +20,6 @@ pub static COLUMNS: &[Column] = &[
         .wide(),
 ];
 
-pub fn yes_or_no(flag: bool) -> &'static str {
+pub(super) fn yes_or_no(flag: bool) -> &'static str {
     if flag { "yes" } else { "no" }
 }

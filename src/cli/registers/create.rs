@@ -8,8 +8,8 @@ use super::labels::{labels, setting};
 use crate::frame::prelude::*;
 use crate::node::NodeArgs;
 
-pub const CREATE: RpcMethod = register_service::CREATE;
-pub const LEAF: LeafCommand =
+pub(super) const CREATE: RpcMethod = register_service::CREATE;
+pub(super) const LEAF: LeafCommand =
     LeafCommand::write("registers create", &[&CREATE]).exiting("0 1 2 3 4 5 6 8 9 10 11");
 
 const EXAMPLES: &str = "\
@@ -21,7 +21,7 @@ Examples:
 /// Enter a register that the node has not
 #[derive(Args, Debug)]
 #[command(before_long_help = EXAMPLES)]
-pub struct RegistersCreateArgs {
+pub(super) struct RegistersCreateArgs {
     /// Its id: 1 to 128 letters, digits and . _ : -
     #[arg(value_name = "ID")]
     id: String,
@@ -47,7 +47,7 @@ pub struct RegistersCreateArgs {
     write: WriteArgs,
 }
 
-pub async fn run(
+pub(super) async fn run(
     args: &RegistersCreateArgs,
     node: &NodeArgs,
     session: &mut CommandSession,

@@ -8,9 +8,9 @@ use super::{KIND, LIST};
 use crate::frame::prelude::*;
 use crate::node::NodeArgs;
 
-pub const DELETE: RpcMethod = register_service::DELETE;
-pub const BATCH_DELETE: RpcMethod = register_service::BATCH_DELETE;
-pub const LEAF: LeafCommand = LeafCommand::write("registers delete", &[&LIST, &DELETE, &BATCH_DELETE]);
+pub(super) const DELETE: RpcMethod = register_service::DELETE;
+pub(super) const BATCH_DELETE: RpcMethod = register_service::BATCH_DELETE;
+pub(super) const LEAF: LeafCommand = LeafCommand::write("registers delete", &[&LIST, &DELETE, &BATCH_DELETE]);
 
 const EXAMPLES: &str = "\
 Examples:
@@ -24,7 +24,7 @@ Examples:
 /// The ledgers themselves are not touched. Asks before it removes anything, unless --yes.
 #[derive(Args, Debug)]
 #[command(visible_alias = "rm", before_long_help = EXAMPLES)]
-pub struct RegistersDeleteArgs {
+pub(super) struct RegistersDeleteArgs {
     #[command(flatten)]
     which: RegistersWhichArgs,
     /// Registers that are gone already are no failure
@@ -34,7 +34,7 @@ pub struct RegistersDeleteArgs {
     write: WriteArgs,
 }
 
-pub async fn run(
+pub(super) async fn run(
     args: &RegistersDeleteArgs,
     node: &NodeArgs,
     session: &mut CommandSession,

@@ -11,7 +11,7 @@ use crate::frame::list;
 use crate::frame::prelude::*;
 use crate::node::NodeArgs;
 
-pub const LEAF: LeafCommand = LeafCommand::read("registers export", &[&LIST]);
+pub(super) const LEAF: LeafCommand = LeafCommand::read("registers export", &[&LIST]);
 
 /// What is exported of a register: what an import takes.
 const FIELDS: [&str; 7] =
@@ -28,7 +28,7 @@ Examples:
 /// One JSON object a line, whatever --output says: what `registers import` takes, in the order of the ids.
 #[derive(Args, Debug)]
 #[command(before_long_help = EXAMPLES)]
-pub struct RegistersExportArgs {
+pub(super) struct RegistersExportArgs {
     /// The file; without it, or with -, standard output
     #[arg(value_name = "FILE", value_hint = ValueHint::FilePath)]
     file: Option<PathBuf>,
@@ -40,7 +40,7 @@ pub struct RegistersExportArgs {
     force: bool,
 }
 
-pub async fn run(
+pub(super) async fn run(
     args: &RegistersExportArgs,
     node: &NodeArgs,
     session: &mut CommandSession,

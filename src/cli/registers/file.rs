@@ -14,7 +14,7 @@ use crate::frame::prelude::*;
 const LISTS: [&str; 2] = ["advertisements", "registers"];
 
 /// Format that is expected of a file of `T`s.
-pub struct FileFormat<T> {
+pub(super) struct FileFormat<T> {
     /// The longest file in bytes, and what to do with a longer one.
     pub bytes_max: u64,
     pub too_long: &'static str,
@@ -28,7 +28,7 @@ pub struct FileFormat<T> {
 ///
 /// # Errors
 /// When the file cannot be read; usage, naming the item, when something is wrong in it.
-pub fn read<T: DeserializeOwned>(file: &Path, form: &FileFormat<T>) -> Result<Vec<T>, CliError> {
+pub(super) fn read<T: DeserializeOwned>(file: &Path, form: &FileFormat<T>) -> Result<Vec<T>, CliError> {
     let name = if file == Path::new("-") { "standard input".to_owned() } else { file.display().to_string() };
     let text = text(file, &name, form)?;
     items(&text, &name)?.into_iter().enumerate().map(|(at, item)| one(at + 1, item, &name, form)).collect()

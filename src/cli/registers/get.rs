@@ -9,8 +9,9 @@ use crate::complete;
 use crate::frame::prelude::*;
 use crate::node::NodeArgs;
 
-pub const GET: RpcMethod = register_service::GET;
-pub const LEAF: LeafCommand = LeafCommand::read("registers get", &[&GET]).exiting("0 1 2 3 5 6 7 8 9 11");
+pub(super) const GET: RpcMethod = register_service::GET;
+pub(super) const LEAF: LeafCommand =
+    LeafCommand::read("registers get", &[&GET]).exiting("0 1 2 3 5 6 7 8 9 11");
 
 const EXAMPLES: &str = "\
 Examples:
@@ -22,7 +23,7 @@ Examples:
 /// Show everything known of registers, and who advertises them
 #[derive(Args, Debug)]
 #[command(visible_alias = "show", before_long_help = EXAMPLES)]
-pub struct RegistersGetArgs {
+pub(super) struct RegistersGetArgs {
     /// Ids or register/ID, in full; - reads them from standard input
     #[arg(required = true, value_name = "ID", add = complete::ids(&super::OBJECTS))]
     ids: Vec<String>,
@@ -31,7 +32,7 @@ pub struct RegistersGetArgs {
     absolute: bool,
 }
 
-pub async fn run(
+pub(super) async fn run(
     args: &RegistersGetArgs,
     node: &NodeArgs,
     session: &mut CommandSession,

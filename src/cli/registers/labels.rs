@@ -6,13 +6,13 @@ use crate::frame::error::CliError;
 
 /// Labels to set and to remove.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub struct LabelChanges {
+pub(super) struct LabelChanges {
     pub set: BTreeMap<String, String>,
     pub remove: Vec<String>,
 }
 
 /// `KEY=VALUE`
-pub fn setting(given: &str) -> Result<(String, String), String> {
+pub(super) fn setting(given: &str) -> Result<(String, String), String> {
     match given.split_once('=') {
         Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
         _ => Err(format!("`{given}` is no KEY=VALUE")),
@@ -20,7 +20,7 @@ pub fn setting(given: &str) -> Result<(String, String), String> {
 }
 
 /// `KEY=VALUE` or `KEY-`
-pub fn word(given: &str) -> Result<(String, Option<String>), String> {
+pub(super) fn word(given: &str) -> Result<(String, Option<String>), String> {
     if let Ok((key, value)) = setting(given) {
         return Ok((key, Some(value)));
     }
@@ -34,7 +34,9 @@ pub fn word(given: &str) -> Result<(String, Option<String>), String> {
 ///
 /// # Errors
 /// Usage, when one label is named twice.
-pub fn labels(words: impl IntoIterator<Item = (String, Option<String>)>) -> Result<LabelChanges, CliError> {
+pub(super) fn labels(
+    words: impl IntoIterator<Item = (String, Option<String>)>,
+) -> Result<LabelChanges, CliError> {
     let mut labels = LabelChanges::default();
     for (key, value) in words {
         if labels.set.contains_key(&key) || labels.remove.contains(&key) {

@@ -10,7 +10,7 @@ use crate::frame::table;
 use crate::node::NodeArgs;
 
 pub const LIST: RpcMethod = register_service::LIST;
-pub const LEAF: LeafCommand = LeafCommand::read("registers list", &[&LIST])
+pub(super) const LEAF: LeafCommand = LeafCommand::read("registers list", &[&LIST])
     .exiting("0 1 2 3 5 6 8 9 10 11")
     .listing(&COLUMNS, &["advertise"]);
 
@@ -24,7 +24,7 @@ Examples:
 /// List the registers that a node hosts
 #[derive(Args, Debug)]
 #[command(visible_alias = "ls", before_long_help = EXAMPLES)]
-pub struct RegistersListArgs {
+pub(super) struct RegistersListArgs {
     #[command(flatten)]
     filter: FilterArgs,
     #[command(flatten)]
@@ -33,7 +33,7 @@ pub struct RegistersListArgs {
     table: TableArgs,
 }
 
-pub async fn run(
+pub(super) async fn run(
     args: &RegistersListArgs,
     node: &NodeArgs,
     session: &mut CommandSession,

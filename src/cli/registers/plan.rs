@@ -13,23 +13,23 @@ fn is_known(plan: &Value) -> bool {
 }
 
 /// Whether a full sync removes something, or may.
-pub fn may_remove(plan: &Value) -> bool {
+pub(super) fn may_remove(plan: &Value) -> bool {
     number(plan, "remove") > 0 || !is_known(plan)
 }
 
 /// Whether a full sync removes more than is done without somebody's word.
-pub fn is_braked(plan: &Value) -> bool {
+pub(super) fn is_braked(plan: &Value) -> bool {
     let of = |word: &str| number(plan, word) as usize;
     brakes(of("remove"), of("keep") + of("update") + of("remove"))
 }
 
 /// Whether a resync changes something, or may.
-pub fn changes(plan: &Value, full: bool) -> bool {
+pub(super) fn changes(plan: &Value, full: bool) -> bool {
     ["add", "update"].iter().any(|word| number(plan, word) > 0) || full && may_remove(plan)
 }
 
 /// The counts of a plan, what it removes, and that others are left alone.
-pub fn describe(plan: &Value, full: bool) -> String {
+pub(super) fn describe(plan: &Value, full: bool) -> String {
     let lines = match (is_known(plan), full) {
         (true, _) => format!("{}\n{}", headline(plan, full), named(plan, "remove")),
         (false, false) => format!("{}\n", pushed(plan, "Sync")),
@@ -45,7 +45,7 @@ pub fn describe(plan: &Value, full: bool) -> String {
 }
 
 /// As [`describe`], and besides what is added and updated.
-pub fn describe_all(plan: &Value, full: bool) -> String {
+pub(super) fn describe_all(plan: &Value, full: bool) -> String {
     format!("{}{}{}", describe(plan, full), named(plan, "update"), named(plan, "add"))
 }
 
@@ -99,7 +99,7 @@ fn named(plan: &Value, action: &str) -> String {
 }
 
 /// The names of the registers that a plan changes.
-pub fn names(document: &Value) -> Vec<String> {
+pub(super) fn names(document: &Value) -> Vec<String> {
     let changes = items(field(document, "plan"), "changes").iter();
     changes.map(|change| format!("{}/{}", super::KIND, text(change, "registerId"))).collect()
 }

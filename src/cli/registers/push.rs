@@ -17,7 +17,7 @@ const ADVERTISE: RpcMethod =
     RpcMethod { path: "/control/registers/{register_id}/advertise", ..advertisement_service::ADVERTISE };
 const BULK: RpcMethod =
     RpcMethod { path: "/control/registers/bulk-advertise", ..advertisement_service::BULK_ADVERTISE };
-pub const LEAF: LeafCommand =
+pub(super) const LEAF: LeafCommand =
     LeafCommand::write("registers push", &[&ADVERTISE, &BULK, &peers::get::GET, &peers::LIST, &NODE])
         .exiting("0 1 2 3 5 6 7 8 9 11");
 
@@ -34,7 +34,7 @@ Examples:
 /// node's catalogue says, and registers resync pushes that.
 #[derive(Args, Debug)]
 #[command(before_long_help = EXAMPLES)]
-pub struct RegistersPushArgs {
+pub(super) struct RegistersPushArgs {
     /// The register
     #[arg(value_name = "REGISTER", required_unless_present = "file", conflicts_with = "file",
           add = complete::ids(&super::OBJECTS))]
@@ -53,7 +53,7 @@ pub struct RegistersPushArgs {
     yes: bool,
 }
 
-pub async fn run(
+pub(super) async fn run(
     args: &RegistersPushArgs,
     node: &NodeArgs,
     session: &mut CommandSession,

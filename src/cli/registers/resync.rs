@@ -16,8 +16,8 @@ use crate::ops;
 use crate::ops::follow::{OperationFollower, OperationWaitArgs, WATCH};
 use crate::peers;
 
-pub const RESYNC: RpcMethod = advertisement_service::RESYNC;
-pub const LEAF: LeafCommand =
+pub(super) const RESYNC: RpcMethod = advertisement_service::RESYNC;
+pub(super) const LEAF: LeafCommand =
     LeafCommand::write("registers resync", &[&RESYNC, &WATCH, &peers::get::GET, &peers::LIST, &NODE]);
 
 const EXAMPLES: &str = "\
@@ -41,7 +41,7 @@ Examples:
 #[derive(Args, Debug)]
 #[command(before_long_help = EXAMPLES)]
 #[command(mut_arg("if_match", |argument| argument.hide(true)))]
-pub struct RegistersResyncArgs {
+pub(super) struct RegistersResyncArgs {
     /// Withdraw what is not in the set that is pushed
     #[arg(long)]
     full: bool,
@@ -64,7 +64,7 @@ pub struct RegistersResyncArgs {
     write: WriteArgs,
 }
 
-pub async fn run(
+pub(super) async fn run(
     args: &RegistersResyncArgs,
     node: &NodeArgs,
     session: &mut CommandSession,

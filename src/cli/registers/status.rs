@@ -9,7 +9,7 @@ use crate::node::NodeArgs;
 use crate::peers;
 
 pub const SYNC_STATE: RpcMethod = advertisement_service::GET_SYNC_STATE;
-pub const LEAF: LeafCommand =
+pub(super) const LEAF: LeafCommand =
     LeafCommand::read("registers status", &[&SYNC_STATE, &peers::get::GET, &peers::LIST, &NODE])
         .exiting("0 1 2 3 5 6 8 9 10 11");
 
@@ -25,7 +25,7 @@ Examples:
 /// dare to remove so many. And when no node of a federated cluster answers whose advertisements are fetched.
 #[derive(Args, Debug)]
 #[command(before_long_help = EXAMPLES)]
-pub struct RegistersStatusArgs {
+pub(super) struct RegistersStatusArgs {
     /// Times in UTC instead of ages
     #[arg(long, hide_short_help = true)]
     absolute: bool,
@@ -73,7 +73,7 @@ fn last_run(target: &Value) -> String {
     told.collect::<Vec<_>>().join(", ")
 }
 
-pub async fn run(
+pub(super) async fn run(
     args: &RegistersStatusArgs,
     node: &NodeArgs,
     session: &mut CommandSession,

@@ -11,7 +11,7 @@ use crate::ops::get::failures;
 use crate::ops::list::took;
 
 /// What can be done about a refusal to remove so many.
-pub const OVERRIDE: &str = "look at the plan with --dry-run; --yes removes them all the same";
+pub(super) const OVERRIDE: &str = "look at the plan with --dry-run; --yes removes them all the same";
 
 /// What is counted.
 const COUNTS: [&str; 7] = ["processed", "added", "updated", "removed", "unchanged", "failed", "deferred"];
@@ -35,7 +35,7 @@ static COLUMNS: &[Column] = &[
 ];
 
 /// The document of a resync that has ended: the operation's counts as numbers.
-pub fn document(operation: &Value) -> Value {
+pub(super) fn document(operation: &Value) -> Value {
     let mut counts: Map<String, Value> = COUNTS
         .iter()
         .map(|name| ((*name).to_owned(), json!(number(operation, &format!("counts.{name}")))))
@@ -80,7 +80,7 @@ fn word(operation: &Value, counts: &Map<String, Value>) -> String {
 ///
 /// # Errors
 /// Never in fact: the table has all of its columns.
-pub fn view(operation: &Value, document: &Value) -> Result<CommandOutput, CliError> {
+pub(super) fn view(operation: &Value, document: &Value) -> Result<CommandOutput, CliError> {
     let mut row = document.clone();
     row["took"] = json!(took(operation));
     let moment = CellContext { now_ms: None, absolute: false };
@@ -90,7 +90,7 @@ pub fn view(operation: &Value, document: &Value) -> Result<CommandOutput, CliErr
 }
 
 /// Error of a resync that was not carried out in full; `again` is the command that does the rest.
-pub fn shortfall(operation: &Value, document: &Value, again: &str) -> Option<CliError> {
+pub(super) fn shortfall(operation: &Value, document: &Value, again: &str) -> Option<CliError> {
     let some_failed = number(document, "failed") > 0;
     let error = match (text(operation, "state"), some_failed, waiting(document)) {
         ("partial" | "succeeded", false, Some(waiting)) => return Some(in_memory(waiting)),

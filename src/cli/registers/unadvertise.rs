@@ -7,7 +7,8 @@ use super::which::RegistersWhichArgs;
 use crate::frame::prelude::*;
 use crate::node::NodeArgs;
 
-pub const LEAF: LeafCommand = LeafCommand::write("registers unadvertise", &[&LIST, &UPDATE, &BATCH_UPDATE]);
+pub(super) const LEAF: LeafCommand =
+    LeafCommand::write("registers unadvertise", &[&LIST, &UPDATE, &BATCH_UPDATE]);
 
 const EXAMPLES: &str = "\
 Examples:
@@ -20,14 +21,14 @@ Examples:
 /// They stay in the catalogue of the node. Repeating it changes nothing.
 #[derive(Args, Debug)]
 #[command(before_long_help = EXAMPLES)]
-pub struct RegistersUnadvertiseArgs {
+pub(super) struct RegistersUnadvertiseArgs {
     #[command(flatten)]
     which: RegistersWhichArgs,
     #[command(flatten)]
     write: WriteArgs,
 }
 
-pub async fn run(
+pub(super) async fn run(
     args: &RegistersUnadvertiseArgs,
     node: &NodeArgs,
     session: &mut CommandSession,

@@ -10,9 +10,9 @@ use super::which::RegistersWhichArgs;
 use crate::frame::prelude::*;
 use crate::node::NodeArgs;
 
-pub const UPDATE: RpcMethod = register_service::UPDATE;
-pub const BATCH_UPDATE: RpcMethod = register_service::BATCH_UPDATE;
-pub const LEAF: LeafCommand = LeafCommand::write("registers update", &[&LIST, &UPDATE, &BATCH_UPDATE]);
+pub(super) const UPDATE: RpcMethod = register_service::UPDATE;
+pub(super) const BATCH_UPDATE: RpcMethod = register_service::BATCH_UPDATE;
+pub(super) const LEAF: LeafCommand = LeafCommand::write("registers update", &[&LIST, &UPDATE, &BATCH_UPDATE]);
 
 const EXAMPLES: &str = "\
 Examples:
@@ -25,7 +25,7 @@ Examples:
 /// Versions are never lowered. To advertise or hide registers: advertise, unadvertise.
 #[derive(Args, Debug)]
 #[command(before_long_help = EXAMPLES)]
-pub struct RegistersUpdateArgs {
+pub(super) struct RegistersUpdateArgs {
     #[command(flatten)]
     which: RegistersWhichArgs,
     /// Its name; empty for none
@@ -47,7 +47,7 @@ pub struct RegistersUpdateArgs {
     write: WriteArgs,
 }
 
-pub async fn run(
+pub(super) async fn run(
     args: &RegistersUpdateArgs,
     node: &NodeArgs,
     session: &mut CommandSession,

@@ -10,8 +10,8 @@ use crate::node::NODE;
 use crate::node::NodeArgs;
 use crate::peers;
 
-pub const WATCH: RpcMethod = advertisement_service::WATCH;
-pub const LEAF: LeafCommand =
+pub(super) const WATCH: RpcMethod = advertisement_service::WATCH;
+pub(super) const LEAF: LeafCommand =
     LeafCommand::read("registers watch", &[&WATCH, &peers::get::GET, &peers::LIST, &NODE])
         .exiting("0 1 2 3 5 6 8 9 11");
 
@@ -28,7 +28,7 @@ Examples:
 /// only: one that is hidden is told as removed, one that is merely refreshed is not told.
 #[derive(Args, Debug)]
 #[command(before_long_help = EXAMPLES)]
-pub struct RegistersWatchArgs {
+pub(super) struct RegistersWatchArgs {
     /// Only this register, an id or register/ID; several are alternatives
     #[arg(long, value_name = "ID,...", value_delimiter = ',', value_parser = register)]
     register: Vec<String>,
@@ -46,7 +46,7 @@ fn register(given: &str) -> Result<String, String> {
 }
 
 /// The columns of a live table of advertisements.
-pub static WATCHED: &[Column] = &[
+pub(super) static WATCHED: &[Column] = &[
     Column::new("register", |one, _| text(one, "registerId").to_owned()).keep(),
     Column::new("source", |one, _| text(one, "source").to_owned()).keep(),
     Column::new("producer", |one, _| text(one, "producer").to_owned()),
@@ -62,7 +62,7 @@ pub static WATCHED: &[Column] = &[
     Column::new("description", |one, _| text(one, "description").to_owned()).wide(),
 ];
 
-pub async fn run(
+pub(super) async fn run(
     args: &RegistersWatchArgs,
     node: &NodeArgs,
     session: &mut CommandSession,
@@ -72,7 +72,7 @@ pub async fn run(
 }
 
 /// Watches the advertisements of `registers` by `sources`; of all when none is named.
-pub async fn watch(
+pub(super) async fn watch(
     registers: &[String],
     sources: &[String],
     watching: &WatchArgs,

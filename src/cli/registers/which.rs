@@ -6,7 +6,7 @@ use crate::frame::list;
 use crate::frame::prelude::*;
 
 #[derive(Args, Clone, Debug)]
-pub struct RegistersWhichArgs {
+pub(super) struct RegistersWhichArgs {
     /// Ids or register/ID, in full, at most 100000; - reads them from standard input
     #[arg(required_unless_present = "selector", value_name = "ID", add = complete::ids(&super::OBJECTS))]
     ids: Vec<String>,
@@ -20,7 +20,7 @@ impl RegistersWhichArgs {
     ///
     /// # Errors
     /// Usage, when an id is none; those of the list.
-    pub async fn ids(
+    pub(super) async fn ids(
         &self,
         node: &str,
         write: &WriteArgs,

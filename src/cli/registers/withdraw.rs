@@ -10,7 +10,7 @@ use crate::peers;
 
 const WITHDRAW: RpcMethod =
     RpcMethod { path: "/control/registers/{register_id}/advertise", ..advertisement_service::WITHDRAW };
-pub const LEAF: LeafCommand =
+pub(super) const LEAF: LeafCommand =
     LeafCommand::write("registers withdraw", &[&WITHDRAW, &peers::get::GET, &peers::LIST, &NODE])
         .exiting("0 1 2 3 5 6 8 9 11");
 
@@ -24,13 +24,13 @@ Examples:
 /// Repeating it changes nothing. What the node's catalogue says is changed by registers unadvertise.
 #[derive(Args, Debug)]
 #[command(before_long_help = EXAMPLES)]
-pub struct RegistersWithdrawArgs {
+pub(super) struct RegistersWithdrawArgs {
     /// The register
     #[arg(value_name = "REGISTER", add = complete::ids(&super::OBJECTS))]
     register: String,
 }
 
-pub async fn run(
+pub(super) async fn run(
     args: &RegistersWithdrawArgs,
     node: &NodeArgs,
     session: &mut CommandSession,

@@ -2,7 +2,7 @@
 
 use crate::frame::prelude::*;
 
-pub static COLUMNS: &[Column] = &[
+pub(crate) static COLUMNS: &[Column] = &[
     Column::new("relay", |relay, _| text(relay, "relayId").to_owned()).keep(),
     Column::new("address", |relay, _| address(relay)).keep(),
     Column::new("agents", |relay, _| number(relay, "agents").to_string())
@@ -12,10 +12,10 @@ pub static COLUMNS: &[Column] = &[
 ];
 
 /// Those of a watch, in which no heartbeat is told.
-pub static WATCHED: &[Column] = &[COLUMNS[0], COLUMNS[1]];
+pub(crate) static WATCHED: &[Column] = &[COLUMNS[0], COLUMNS[1]];
 
 /// `10.0.2.7:50051`, or `https://10.0.2.7:50051` where it speaks TLS, as it can be given to `--relay-addr`.
-pub fn address(relay: &Value) -> String {
+pub(crate) fn address(relay: &Value) -> String {
     let (host, port) = (text(relay, "address"), number(relay, "grpcPort"));
     let scheme = if flag(relay, "tls") { "https://" } else { "" };
     match host {
@@ -26,20 +26,20 @@ pub fn address(relay: &Value) -> String {
 }
 
 /// Age of the last heartbeat; of relays and of agents.
-pub fn heard(one: &Value, moment: CellContext) -> String {
+pub(crate) fn heard(one: &Value, moment: CellContext) -> String {
     at(one, "lastHeartbeatUnixMs", moment)
 }
 
 /// Age of a time in milliseconds; empty when there is none.
-pub fn at(one: &Value, name: &str, moment: CellContext) -> String {
+pub(crate) fn at(one: &Value, name: &str, moment: CellContext) -> String {
     match i64::try_from(number(one, name)) {
         Ok(0) | Err(_) => String::new(),
         Ok(then) => time::ago_of(then, moment),
     }
 }
 
-/// In how long it ends unless it is heard of; empty while the registry cannot say.
-pub fn expires(one: &Value, moment: CellContext) -> String {
+/// Time after which it ends unless it is heard of; empty while the registry cannot say.
+pub(crate) fn expires(one: &Value, moment: CellContext) -> String {
     let (false, Some(now)) = (field(one, "expiresInMs").is_null(), moment.now_ms) else {
         return String::new();
     };

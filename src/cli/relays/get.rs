@@ -5,7 +5,8 @@ use super::{KIND, LIST, all, unknown};
 use crate::complete;
 use crate::frame::prelude::*;
 
-pub const LEAF: LeafCommand = LeafCommand::read("relays get", &[&LIST]).exiting("0 1 2 3 5 6 7 8 9 11");
+pub(super) const LEAF: LeafCommand =
+    LeafCommand::read("relays get", &[&LIST]).exiting("0 1 2 3 5 6 7 8 9 11");
 
 const EXAMPLES: &str = "\
 Examples:
@@ -16,7 +17,7 @@ Examples:
 /// Show where relays are and how long they have been silent
 #[derive(Args, Debug)]
 #[command(visible_alias = "show", before_long_help = EXAMPLES)]
-pub struct RelaysGetArgs {
+pub(super) struct RelaysGetArgs {
     /// Ids, relay/ID, or their first letters if unique; - reads them from standard input
     #[arg(required = true, value_name = "ID", add = complete::ids(&super::OBJECTS))]
     ids: Vec<String>,
@@ -25,7 +26,7 @@ pub struct RelaysGetArgs {
     absolute: bool,
 }
 
-pub async fn run(args: &RelaysGetArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
+pub(super) async fn run(args: &RelaysGetArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
     let ids = ids::expand(&args.ids, KIND)?;
     let document = all(session).await?;
     let mut batch = BatchOutcomes::new(KIND, "response", "was not found or could not be read");
@@ -45,7 +46,7 @@ pub async fn run(args: &RelaysGetArgs, session: &mut CommandSession) -> Result<E
 ///
 /// # Errors
 /// Not found; usage, when several begin with it.
-pub fn known<'a>(document: &'a Value, id: &str) -> Result<&'a Value, CliError> {
+pub(crate) fn known<'a>(document: &'a Value, id: &str) -> Result<&'a Value, CliError> {
     let relays = items(document, "relays");
     let with = |id: &str| relays.iter().find(|relay| text(relay, "relayId") == id);
     if let Some(relay) = with(id) {

@@ -4,7 +4,7 @@ use super::columns::COLUMNS;
 use super::{KIND, LIST, none_lives, request};
 use crate::frame::prelude::*;
 
-pub const LEAF: LeafCommand =
+pub(super) const LEAF: LeafCommand =
     LeafCommand::read("relays list", &[&LIST]).exiting("0 1 2 3 5 6 8 9 10 11").listing(&COLUMNS, &[]);
 
 const EXAMPLES: &str = "\
@@ -19,14 +19,14 @@ Examples:
 /// One that has not been heard of for its time to live is not shown any more, nor are its agents.
 #[derive(Args, Debug)]
 #[command(visible_alias = "ls", before_long_help = EXAMPLES)]
-pub struct RelaysListArgs {
+pub(super) struct RelaysListArgs {
     #[command(flatten)]
     page: PageArgs,
     #[command(flatten)]
     table: TableArgs,
 }
 
-pub async fn run(args: &RelaysListArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
+pub(super) async fn run(args: &RelaysListArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
     let list = ListSpec {
         field: "relays",
         columns: COLUMNS,

@@ -1,6 +1,6 @@
 //! `omnirelay relays`: the relays that the registry knows to live.
 
-pub mod columns;
+pub(crate) mod columns;
 mod get;
 mod list;
 mod watch;
@@ -15,16 +15,16 @@ use super::schema::documents::{headed, message, own};
 use super::schema::schemas;
 use crate::frame::prelude::*;
 
-pub use get::known;
+pub(crate) use get::known;
 
 /// The kind in `relay/ID`.
-pub const KIND: &str = "relay";
+pub(crate) const KIND: &str = "relay";
 
-pub const LIST: RpcMethod = aero_registry::LIST_RELAYS;
-pub const WATCH: RpcMethod = aero_registry::WATCH;
+pub(crate) const LIST: RpcMethod = aero_registry::LIST_RELAYS;
+pub(crate) const WATCH: RpcMethod = aero_registry::WATCH;
 
 /// What a shell completes.
-pub static OBJECTS: CompletedKind = CompletedKind {
+pub(crate) static OBJECTS: CompletedKind = CompletedKind {
     name: KIND,
     list: "relays",
     rpc: &LIST,
@@ -58,7 +58,7 @@ verbs! {
 ///
 /// # Errors
 /// As of [`CommandSession::call`].
-pub async fn all(session: &CommandSession) -> Result<Value, CliError> {
+pub(crate) async fn all(session: &CommandSession) -> Result<Value, CliError> {
     fetch(session, "relays", &PageArgs::default(), true, request).await
 }
 
@@ -68,19 +68,19 @@ fn request(page: &ListPage) -> Result<Call, CliError> {
 }
 
 /// The failure when no live relay has this id.
-pub fn unknown(id: &str) -> CliError {
+pub(crate) fn unknown(id: &str) -> CliError {
     CliError::new(reasons::RELAY_NOT_FOUND, format!("there is no live relay `{id}`"))
         .hint("omnirelay relays list         # those that live")
 }
 
 /// An id as it was given: `relay/` is taken off, for what `-o name` prints can be given again.
-pub fn id(given: &str) -> Result<String, String> {
+pub(crate) fn id(given: &str) -> Result<String, String> {
     let id = given.strip_prefix("relay/").unwrap_or(given);
     if id.is_empty() { Err(format!("an empty text is no id of a {KIND}")) } else { Ok(id.to_owned()) }
 }
 
 /// Message for when no relay lives, with how to have one.
-pub fn none_lives(target: &CommandTarget) -> &'static str {
+pub(crate) fn none_lives(target: &CommandTarget) -> &'static str {
     match target.may_be_development() {
         true => "No relay lives. Start one: omnirelay up --service relay",
         false => "No relay lives. A daemon is one where `node.services` has `relay`.",

@@ -5,7 +5,7 @@ use super::{KIND, WATCH};
 use crate::frame::prelude::*;
 use crate::frame::watch as stream;
 
-pub const LEAF: LeafCommand = LeafCommand::read("relays watch", &[&WATCH]);
+pub(super) const LEAF: LeafCommand = LeafCommand::read("relays watch", &[&WATCH]);
 
 const EXAMPLES: &str = "\
 Examples:
@@ -18,12 +18,12 @@ Examples:
 /// One line for each change, and on a terminal a table that is drawn again, unless --append. Heartbeats are not told.
 #[derive(Args, Debug)]
 #[command(before_long_help = EXAMPLES)]
-pub struct RelaysWatchArgs {
+pub(super) struct RelaysWatchArgs {
     #[command(flatten)]
     watching: WatchArgs,
 }
 
-pub async fn run(args: &RelaysWatchArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
+pub(super) async fn run(args: &RelaysWatchArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
     let feed = WatchFeed {
         object: "relay",
         id: |relay| text(relay, "relayId").to_owned(),

@@ -19,24 +19,28 @@ enum SchemaOrigin {
 }
 
 /// One kind of document and the commands that print it.
-pub struct DocumentKind {
+pub(crate) struct DocumentKind {
     pub kind: &'static str,
     pub printed_by: &'static str,
     origin: SchemaOrigin,
 }
 
 /// A document that is the JSON of a message.
-pub const fn message(kind: &'static str, printed_by: &'static str, name: &'static str) -> DocumentKind {
+pub(crate) const fn message(
+    kind: &'static str,
+    printed_by: &'static str,
+    name: &'static str,
+) -> DocumentKind {
     DocumentKind { kind, printed_by, origin: SchemaOrigin::Message(name) }
 }
 
 /// The same of a message that is asked for over gRPC: the document has a head that the message has not.
-pub const fn headed(kind: &'static str, printed_by: &'static str, name: &'static str) -> DocumentKind {
+pub(crate) const fn headed(kind: &'static str, printed_by: &'static str, name: &'static str) -> DocumentKind {
     DocumentKind { kind, printed_by, origin: SchemaOrigin::Headed(name) }
 }
 
 /// A document of the command line's own.
-pub const fn own(kind: &'static str, printed_by: &'static str, schema: fn() -> Value) -> DocumentKind {
+pub(crate) const fn own(kind: &'static str, printed_by: &'static str, schema: fn() -> Value) -> DocumentKind {
     DocumentKind { kind, printed_by, origin: SchemaOrigin::Own(schema) }
 }
 
@@ -45,7 +49,7 @@ impl DocumentKind {
     ///
     /// # Errors
     /// When what is built in lacks its message.
-    pub fn schema(&self) -> Result<Value, CliError> {
+    pub(crate) fn schema(&self) -> Result<Value, CliError> {
         let mut schema = match self.origin {
             SchemaOrigin::Own(schema) => schema(),
             SchemaOrigin::Message(name) | SchemaOrigin::Headed(name) => {

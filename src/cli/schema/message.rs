@@ -71,7 +71,7 @@ fn comment(field: &FieldDescriptor) -> Option<String> {
 }
 
 /// Comment of a proto on what stands at a place in it.
-pub fn comment_at(file: &FileDescriptor, path: &[i32]) -> Option<String> {
+pub(crate) fn comment_at(file: &FileDescriptor, path: &[i32]) -> Option<String> {
     let locations = &file.file_descriptor_proto().source_code_info.as_ref()?.location;
     let location = locations.iter().find(|location| location.path == path)?;
     let comment = location.leading_comments.as_deref()?.trim();

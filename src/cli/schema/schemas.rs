@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 use super::message::object_of;
 
 /// Puts what every document begins with into the schema of a message.
-pub fn put_head(schema: &mut Value) {
+pub(crate) fn put_head(schema: &mut Value) {
     for (name, field) in head().into_iter().rev() {
         if let Some(required) = schema["required"].as_array_mut() {
             required.insert(0, json!(name));
@@ -57,12 +57,12 @@ fn address() -> Value {
     json!({"type": "string", "description": "Where the relay was asked."})
 }
 
-pub fn relay() -> Value {
+pub(crate) fn relay() -> Value {
     let fields = of_registry(json!({ "relay": flat("aeroarc.registry.v1.Relay") }));
     document(fields, &["relay", "cursor", "stale"])
 }
 
-pub fn agent() -> Value {
+pub(crate) fn agent() -> Value {
     let fields = of_registry(json!({
         "placement": flat("aeroarc.registry.v1.AgentPlacement"), "agent": flat("aeroarc.registry.v1.Agent"),
         "relay": flat("aeroarc.registry.v1.Relay"),
@@ -70,12 +70,12 @@ pub fn agent() -> Value {
     document(fields, &["placement", "agent", "cursor", "stale"])
 }
 
-pub fn drone() -> Value {
+pub(crate) fn drone() -> Value {
     let fields = json!({ "drone": flat("aeroarc.relay.v1.DroneStatus"), "address": address() });
     document(fields, &["drone", "address"])
 }
 
-pub fn drones() -> Value {
+pub(crate) fn drones() -> Value {
     let required = ["code", "reason", "message", "exitCode", "retryable", "details"];
     let unreachable = object(
         json!({"relayId": string(), "address": address(), "error": object(error_properties(), &required)}),
@@ -89,7 +89,7 @@ pub fn drones() -> Value {
     document(fields, &["stale", "relays", "drones", "unreachable"])
 }
 
-pub fn drone_event() -> Value {
+pub(crate) fn drone_event() -> Value {
     let words = ["snapshot", "synced", "added", "modified", "removed"];
     object(
         json!({
@@ -100,7 +100,7 @@ pub fn drone_event() -> Value {
     )
 }
 
-pub fn command() -> Value {
+pub(crate) fn command() -> Value {
     let fields = json!({
         "result": flat("aeroarc.agent.v1.OperationContextCommandAck"), "agentId": string(), "relayId": string(),
     });
@@ -123,11 +123,11 @@ fn context_properties() -> Value {
     })
 }
 
-pub fn context() -> Value {
+pub(crate) fn context() -> Value {
     object(context_properties(), &["schemaVersion", "name", "address", "addresses", "cluster"])
 }
 
-pub fn contexts() -> Value {
+pub(crate) fn contexts() -> Value {
     let context =
         object(context_properties(), &["name", "address", "addresses", "cluster", "protected", "current"]);
     object(
@@ -145,12 +145,12 @@ fn error_properties() -> Value {
     })
 }
 
-pub fn error() -> Value {
+pub(crate) fn error() -> Value {
     let required = ["code", "reason", "message", "exitCode", "retryable", "details"];
     object(json!({"error": object(error_properties(), &required)}), &["error"])
 }
 
-pub fn results() -> Value {
+pub(crate) fn results() -> Value {
     let result = object(
         json!({
             "name": string(), "status": {"type": "string", "examples": ["ok", "error"]},
@@ -165,7 +165,7 @@ pub fn results() -> Value {
     )
 }
 
-pub fn check() -> Value {
+pub(crate) fn check() -> Value {
     let number = || json!({"type": "integer", "minimum": 0});
     let row = object(
         json!({
@@ -204,7 +204,7 @@ fn checked_node() -> Value {
     })
 }
 
-pub fn node_status() -> Value {
+pub(crate) fn node_status() -> Value {
     let mut node = checked_node();
     node["status"] = json!({"type": "string", "examples": ["alive", "suspect", "dead", "left"]});
     node["leads"] = json!({"type": "integer", "minimum": 0});
@@ -216,7 +216,7 @@ pub fn node_status() -> Value {
     object(properties, &["schemaVersion", "localNodeId", "cursor", "nodes"])
 }
 
-pub fn status() -> Value {
+pub(crate) fn status() -> Value {
     let counts = |names: &[&str]| {
         let number = |name: &&str| ((*name).to_owned(), json!({"type": "integer", "minimum": 0}));
         object(Value::Object(names.iter().map(number).collect()), names)
@@ -243,7 +243,7 @@ pub fn status() -> Value {
     object(properties, &required)
 }
 
-pub fn snapshot() -> Value {
+pub(crate) fn snapshot() -> Value {
     let number = || json!({"type": "integer", "minimum": 0});
     let properties = json!({
         "schemaVersion": string(), "clusterId": string(), "takenAt": {"type": "string", "format": "date-time"},
@@ -257,7 +257,7 @@ pub fn snapshot() -> Value {
     )
 }
 
-pub fn snapshot_restored() -> Value {
+pub(crate) fn snapshot_restored() -> Value {
     let counts = ["records", "restored", "merged", "kept", "refusedCount"];
     let refused = json!({"kind": string(), "key": string(), "why": string()});
     let mut properties = json!({
@@ -272,7 +272,7 @@ pub fn snapshot_restored() -> Value {
     object(properties, &required)
 }
 
-pub fn resync() -> Value {
+pub(crate) fn resync() -> Value {
     let counts = ["processed", "added", "updated", "removed", "unchanged", "failed", "deferred"];
     let result = object(
         json!({"registerId": string(), "reason": string(), "message": string()}),
@@ -290,7 +290,7 @@ pub fn resync() -> Value {
     object(properties, &required)
 }
 
-pub fn version() -> Value {
+pub(crate) fn version() -> Value {
     let server = object(
         json!({"version": string(), "nodeId": string(), "clientVersionMin": string()}),
         &["version", "nodeId", "clientVersionMin"],

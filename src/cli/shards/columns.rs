@@ -2,7 +2,7 @@
 
 use crate::frame::prelude::*;
 
-pub static COLUMNS: &[Column] = &[
+pub(super) static COLUMNS: &[Column] = &[
     Column::new("shard", |shard, _| id(shard)).keep(),
     Column::new("owner", |shard, _| owner(shard)).keep(),
     Column::new("leader", |shard, _| text(shard, "leaderId").to_owned()).wide(),
@@ -29,7 +29,7 @@ pub static COLUMNS: &[Column] = &[
 ];
 
 /// `orders/12`
-pub fn id(shard: &Value) -> String {
+pub(super) fn id(shard: &Value) -> String {
     format!("{}/{}", text(shard, "namespace"), text(shard, "shardId"))
 }
 
@@ -38,7 +38,7 @@ fn owner(shard: &Value) -> String {
 }
 
 /// `paused (operator)`
-pub fn status(shard: &Value) -> String {
+pub(super) fn status(shard: &Value) -> String {
     match text(shard, "statusReason") {
         "" => text(shard, "status").to_owned(),
         reason => format!("{} ({reason})", text(shard, "status")),
@@ -46,7 +46,7 @@ pub fn status(shard: &Value) -> String {
 }
 
 /// Line about a shard: `orders/12: node-a, active`
-pub fn summary(shard: &Value) -> String {
+pub(super) fn summary(shard: &Value) -> String {
     let target = match text(shard, "targetNodeId") {
         "" => String::new(),
         target => format!(", {target} follows"),
@@ -55,7 +55,7 @@ pub fn summary(shard: &Value) -> String {
 }
 
 /// Line about a change of a shard: `orders/12: node-a -> node-b (owner_leaves, plan_...)`
-pub fn difference(event: &Value) -> String {
+pub(super) fn difference(event: &Value) -> String {
     let (before, after) = (field(event, "previous"), field(event, "current"));
     let shard = id(after);
     let of = |side: &Value| if side.is_null() { "(new)".to_owned() } else { owner(side) };

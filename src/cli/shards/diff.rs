@@ -10,7 +10,7 @@ use crate::frame::prelude::*;
 use crate::namespaces;
 
 const DIFF: RpcMethod = shard_control_service::DIFF;
-pub const LEAF: LeafCommand =
+pub(super) const LEAF: LeafCommand =
     LeafCommand::read("mesh shards diff", &[&DIFF, &namespaces::LIST]).exiting("0 1 2 3 5 6 8 9 10 11");
 
 const EXAMPLES: &str = "\
@@ -23,7 +23,7 @@ Examples:
 /// Show what has changed between two versions of a map
 #[derive(Args, Debug)]
 #[command(before_long_help = EXAMPLES)]
-pub struct ShardsDiffArgs {
+pub(super) struct ShardsDiffArgs {
     /// The older version [default: the last but one]
     #[arg(value_name = "FROM", value_parser = clap::value_parser!(i64).range(1..))]
     from: Option<i64>,
@@ -37,7 +37,7 @@ pub struct ShardsDiffArgs {
     exit_code: bool,
 }
 
-pub async fn run(args: &ShardsDiffArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
+pub(super) async fn run(args: &ShardsDiffArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
     let namespace = args.which.one(session).await?;
     let version = |given: Option<i64>| given.unwrap_or(0).to_string();
     let request = json!({

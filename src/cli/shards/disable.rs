@@ -7,7 +7,7 @@ use crate::frame::prelude::*;
 use crate::namespaces;
 
 const PAUSE: RpcMethod = shard_control_service::PAUSE;
-pub const LEAF: LeafCommand = LeafCommand::write("mesh shards disable", &[&PAUSE, &namespaces::LIST])
+pub(super) const LEAF: LeafCommand = LeafCommand::write("mesh shards disable", &[&PAUSE, &namespaces::LIST])
     .exiting("0 1 2 3 4 5 6 8 9 10 11");
 
 const EXAMPLES: &str = "\
@@ -20,14 +20,14 @@ Examples:
 /// It is paused, stays with its owner, and whoever drains that node does not wait for it. `mesh shards resume` takes it back.
 #[derive(Args, Debug)]
 #[command(before_long_help = EXAMPLES)]
-pub struct ShardsDisableArgs {
+pub(super) struct ShardsDisableArgs {
     #[command(flatten)]
     shard: ShardArgs,
     #[command(flatten)]
     write: WriteArgs,
 }
 
-pub async fn run(args: &ShardsDisableArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
+pub(super) async fn run(args: &ShardsDisableArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
     let (words, more) = (("disabled", "it is disabled already"), json!({ "disable": true }));
     change(&PAUSE, &args.shard, &args.write, words, more, session).await
 }

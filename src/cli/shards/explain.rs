@@ -10,7 +10,7 @@ use crate::frame::prelude::*;
 use crate::namespaces;
 
 const EXPLAIN: RpcMethod = shard_control_service::EXPLAIN;
-pub const LEAF: LeafCommand =
+pub(super) const LEAF: LeafCommand =
     LeafCommand::read("mesh shards explain", &[&EXPLAIN, &namespaces::LIST]).listing(&COLUMNS, &[]);
 
 const EXAMPLES: &str = "\
@@ -21,7 +21,7 @@ Examples:
 /// Explain why a node owns a shard, and which others could
 #[derive(Args, Debug)]
 #[command(visible_alias = "why", before_long_help = EXAMPLES)]
-pub struct ShardsExplainArgs {
+pub(super) struct ShardsExplainArgs {
     /// Its id, or NAMESPACE/SHARD
     #[arg(value_name = "SHARD", value_parser = super::shard)]
     shard: String,
@@ -53,7 +53,7 @@ static COLUMNS: &[Column] = &[
     .titled("EXCLUDED-BY"),
 ];
 
-pub async fn run(args: &ShardsExplainArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
+pub(super) async fn run(args: &ShardsExplainArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
     args.table.check_order(COLUMNS)?;
     let (namespace, shard) = args.which.shard(session, &args.shard).await?;
     let request = json!({ "namespace": namespace, "shardId": shard });

@@ -8,8 +8,8 @@ use super::which::NamespaceArg;
 use crate::frame::prelude::*;
 use crate::namespaces;
 
-pub const GET: RpcMethod = shard_control_service::GET;
-pub const LEAF: LeafCommand =
+pub(super) const GET: RpcMethod = shard_control_service::GET;
+pub(super) const LEAF: LeafCommand =
     LeafCommand::read("mesh shards get", &[&GET, &namespaces::LIST]).exiting("0 1 2 3 5 6 7 8 9 11");
 
 const EXAMPLES: &str = "\
@@ -21,7 +21,7 @@ Examples:
 /// Show everything known of one or more shards
 #[derive(Args, Debug)]
 #[command(visible_alias = "show", before_long_help = EXAMPLES)]
-pub struct ShardsGetArgs {
+pub(super) struct ShardsGetArgs {
     /// Ids, or NAMESPACE/SHARD
     #[arg(required = true, value_name = "SHARD", value_parser = super::shard)]
     shards: Vec<String>,
@@ -32,7 +32,7 @@ pub struct ShardsGetArgs {
     absolute: bool,
 }
 
-pub async fn run(args: &ShardsGetArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
+pub(super) async fn run(args: &ShardsGetArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
     let mut batch = BatchOutcomes::new(KIND, "response", "was not found or could not be read");
     for given in &args.shards {
         let (namespace, shard) = args.which.shard(session, given).await?;

@@ -7,7 +7,7 @@ use crate::frame::prelude::*;
 use crate::namespaces;
 
 const HISTORY: RpcMethod = shard_control_service::HISTORY;
-pub const LEAF: LeafCommand =
+pub(super) const LEAF: LeafCommand =
     LeafCommand::read("mesh shards history", &[&HISTORY, &namespaces::LIST]).listing(&COLUMNS, &[]);
 
 const EXAMPLES: &str = "\
@@ -24,7 +24,7 @@ const HISTORY_MAX: u32 = 1000;
 /// The newest first. What each did to which shard is told by mesh shards diff.
 #[derive(Args, Debug)]
 #[command(before_long_help = EXAMPLES)]
-pub struct ShardsHistoryArgs {
+pub(super) struct ShardsHistoryArgs {
     #[command(flatten)]
     which: NamespaceArg,
     /// At most this many, 1 to 1000
@@ -62,7 +62,7 @@ fn moved(change: &Value) -> String {
     if moved == 0 { "0".to_owned() } else { format!("{moved} ({percent:.1}%)") }
 }
 
-pub async fn run(args: &ShardsHistoryArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
+pub(super) async fn run(args: &ShardsHistoryArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
     args.table.check_order(COLUMNS)?;
     let namespace = args.which.one(session).await?;
     let request = json!({ "namespace": namespace, "limit": args.limit });

@@ -11,9 +11,9 @@ use crate::frame::watch as stream;
 use crate::node::bare;
 use crate::{namespaces, peers};
 
-pub const LIST: RpcMethod = shard_control_service::LIST;
-pub const WATCH: RpcMethod = shard_control_service::WATCH;
-pub const LEAF: LeafCommand = LeafCommand::read("mesh shards list", &[&LIST, &WATCH])
+pub(super) const LIST: RpcMethod = shard_control_service::LIST;
+pub(super) const WATCH: RpcMethod = shard_control_service::WATCH;
+pub(super) const LEAF: LeafCommand = LeafCommand::read("mesh shards list", &[&LIST, &WATCH])
     .exiting("0 1 2 3 5 6 8 9 10 11")
     .listing(&COLUMNS, &[]);
 
@@ -27,7 +27,7 @@ Examples:
 /// List shards and who owns them, or watch them
 #[derive(Args, Debug)]
 #[command(visible_alias = "ls", before_long_help = EXAMPLES)]
-pub struct ShardsListArgs {
+pub(super) struct ShardsListArgs {
     #[command(flatten)]
     filter: FilterArgs,
     #[command(flatten)]
@@ -44,7 +44,7 @@ pub struct ShardsListArgs {
 /// What shards are narrowed to; several values of a flag are alternatives.
 #[derive(Args, Clone, Debug, Default)]
 #[command(next_help_heading = "List options")]
-pub struct FilterArgs {
+pub(super) struct FilterArgs {
     /// Only shards of this namespace
     #[arg(short, long, value_name = "NAMESPACE", value_parser = namespaces::namespace,
           add = complete::ids(&namespaces::OBJECTS))]
@@ -66,7 +66,7 @@ pub struct FilterArgs {
 
 impl FilterArgs {
     /// The fields of a request.
-    pub fn fields(&self) -> Value {
+    pub(super) fn fields(&self) -> Value {
         let owner = self.owner.as_deref().map(bare);
         let status: Vec<String> = self.status.iter().map(|status| status.to_ascii_lowercase()).collect();
         json!({
@@ -75,7 +75,7 @@ impl FilterArgs {
     }
 }
 
-pub async fn run(args: &ShardsListArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
+pub(super) async fn run(args: &ShardsListArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
     args.watching.check(args.watch)?;
     if args.watch {
         return watch(&args.filter, &args.watching, &args.table, session).await;
@@ -116,7 +116,7 @@ fn footer(document: &Value, shards: &[Value]) -> String {
 }
 
 /// Watches instead of listing.
-pub async fn watch(
+pub(super) async fn watch(
     filter: &FilterArgs,
     watching: &WatchArgs,
     table: &TableArgs,

@@ -8,7 +8,7 @@ use crate::frame::prelude::*;
 use crate::namespaces;
 
 const LOADS: RpcMethod = shard_control_service::LOADS;
-pub const LEAF: LeafCommand =
+pub(super) const LEAF: LeafCommand =
     LeafCommand::read("mesh shards load", &[&LOADS, &namespaces::LIST]).listing(&COLUMNS, &[]);
 
 const EXAMPLES: &str = "\
@@ -24,7 +24,7 @@ Examples:
 /// marked with `!`; a node of which that is so for as long as the policy says gets no more shards.
 #[derive(Args, Debug)]
 #[command(before_long_help = EXAMPLES)]
-pub struct ShardsLoadArgs {
+pub(super) struct ShardsLoadArgs {
     #[command(flatten)]
     which: NamespaceArg,
     #[command(flatten)]
@@ -74,7 +74,7 @@ fn standing(node: &Value) -> String {
     if is_overloaded { "overloaded".to_owned() } else { text(node, "standing").to_owned() }
 }
 
-pub async fn run(args: &ShardsLoadArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
+pub(super) async fn run(args: &ShardsLoadArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
     args.table.check_order(COLUMNS)?;
     let namespace = args.which.one(session).await?;
     let document = session.call(&Call::of(&LOADS, &json!({ "namespace": namespace }))?).await?;

@@ -11,7 +11,7 @@ use crate::frame::prelude::*;
 use crate::namespaces;
 
 const LOOKUP: RpcMethod = shard_control_service::LOOKUP;
-pub const LEAF: LeafCommand =
+pub(super) const LEAF: LeafCommand =
     LeafCommand::read("mesh shards lookup", &[&LOOKUP, &namespaces::LIST]).exiting("0 1 2 3 5 6 7 8 9 11");
 
 const EXAMPLES: &str = "\
@@ -26,7 +26,7 @@ Examples:
 /// one, that is an error.
 #[derive(Args, Debug)]
 #[command(before_long_help = EXAMPLES)]
-pub struct ShardsLookupArgs {
+pub(super) struct ShardsLookupArgs {
     /// Keys, as text
     #[arg(required = true, value_name = "KEY")]
     keys: Vec<String>,
@@ -34,7 +34,7 @@ pub struct ShardsLookupArgs {
     which: NamespaceArg,
 }
 
-pub async fn run(args: &ShardsLookupArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
+pub(super) async fn run(args: &ShardsLookupArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
     let namespace = args.which.one(session).await?;
     let mut batch = BatchOutcomes::new("key", "response", "could not be looked up");
     for key in &args.keys {

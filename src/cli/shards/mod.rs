@@ -14,15 +14,15 @@ mod rebalance;
 mod resume;
 mod simulate;
 mod watch;
-pub mod which;
+pub(crate) mod which;
 
-pub use simulate::weight;
+pub(crate) use simulate::weight;
 
 use super::entry::verbs;
 use super::schema::documents::message;
 
 /// The kind in `shard/NAMESPACE/SHARD`.
-pub const KIND: &str = "shard";
+pub(crate) const KIND: &str = "shard";
 
 verbs! {
     /// The shards of namespaces and who owns them

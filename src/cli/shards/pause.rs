@@ -9,7 +9,7 @@ use crate::frame::prelude::*;
 use crate::namespaces;
 
 const PAUSE: RpcMethod = shard_control_service::PAUSE;
-pub const LEAF: LeafCommand =
+pub(super) const LEAF: LeafCommand =
     LeafCommand::write("mesh shards pause", &[&PAUSE, &namespaces::LIST]).exiting("0 1 2 3 4 5 6 8 9 10 11");
 
 const EXAMPLES: &str = "\
@@ -20,7 +20,7 @@ Examples:
 /// Have callers send nothing to a shard; its owner stays
 #[derive(Args, Debug)]
 #[command(before_long_help = EXAMPLES)]
-pub struct ShardsPauseArgs {
+pub(super) struct ShardsPauseArgs {
     #[command(flatten)]
     pub shard: ShardArgs,
     #[command(flatten)]
@@ -29,7 +29,7 @@ pub struct ShardsPauseArgs {
 
 /// Which shard, and for which ticket.
 #[derive(Args, Debug)]
-pub struct ShardArgs {
+pub(super) struct ShardArgs {
     /// Its id, or NAMESPACE/SHARD
     #[arg(value_name = "SHARD", value_parser = super::shard)]
     shard: String,
@@ -40,13 +40,13 @@ pub struct ShardArgs {
     ticket: Option<String>,
 }
 
-pub async fn run(args: &ShardsPauseArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
+pub(super) async fn run(args: &ShardsPauseArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
     let words = ("paused", "it is paused already");
     change(&PAUSE, &args.shard, &args.write, words, json!({}), session).await
 }
 
 /// Changes one shard.
-pub async fn change(
+pub(super) async fn change(
     rpc: &RpcMethod,
     of: &ShardArgs,
     write: &WriteArgs,

@@ -10,7 +10,7 @@ use crate::rebalance_plans::follow::{self, RebalancePlansWaitArgs};
 use crate::{namespaces, rebalance_plans};
 
 const PROPOSE: RpcMethod = rebalance_control_service::PROPOSE;
-pub const LEAF: LeafCommand = LeafCommand::write(
+pub(super) const LEAF: LeafCommand = LeafCommand::write(
     "mesh shards rebalance",
     &[&PROPOSE, &namespaces::LIST, &rebalance_plans::APPROVE, &rebalance_plans::APPLY, &rebalance_plans::GET],
 );
@@ -28,7 +28,7 @@ Examples:
 /// Somebody else has to approve it, unless the policy or the configuration allows one's own.
 #[derive(Args, Debug)]
 #[command(before_long_help = EXAMPLES)]
-pub struct ShardsRebalanceArgs {
+pub(super) struct ShardsRebalanceArgs {
     #[command(flatten)]
     which: NamespaceArg,
     #[command(flatten)]
@@ -51,7 +51,7 @@ pub struct ShardsRebalanceArgs {
     write: WriteArgs,
 }
 
-pub async fn run(args: &ShardsRebalanceArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
+pub(super) async fn run(args: &ShardsRebalanceArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
     let namespace = args.which.one(session).await?;
     let mut fields = args.wanted.fields(&namespace);
     fields["maxMoves"] = json!(args.max_moves);

@@ -7,7 +7,7 @@ use crate::frame::prelude::*;
 use crate::namespaces;
 
 const RESUME: RpcMethod = shard_control_service::RESUME;
-pub const LEAF: LeafCommand = LeafCommand::write("mesh shards resume", &[&RESUME, &namespaces::LIST])
+pub(super) const LEAF: LeafCommand = LeafCommand::write("mesh shards resume", &[&RESUME, &namespaces::LIST])
     .exiting("0 1 2 3 4 5 6 8 9 10 11");
 
 const EXAMPLES: &str = "\
@@ -18,13 +18,13 @@ Examples:
 /// Have callers use a shard again that was paused or disabled
 #[derive(Args, Debug)]
 #[command(before_long_help = EXAMPLES)]
-pub struct ShardsResumeArgs {
+pub(super) struct ShardsResumeArgs {
     #[command(flatten)]
     shard: ShardArgs,
     #[command(flatten)]
     write: WriteArgs,
 }
 
-pub async fn run(args: &ShardsResumeArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
+pub(super) async fn run(args: &ShardsResumeArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
     change(&RESUME, &args.shard, &args.write, ("resumed", "it was not paused"), json!({}), session).await
 }

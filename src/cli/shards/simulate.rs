@@ -13,8 +13,9 @@ use crate::node::bare;
 use crate::{namespaces, peers};
 
 const SIMULATE: RpcMethod = shard_control_service::SIMULATE;
-pub const LEAF: LeafCommand = LeafCommand::read("mesh shards simulate", &[&SIMULATE, &namespaces::LIST])
-    .exiting("0 1 2 3 5 6 8 9 10 11");
+pub(super) const LEAF: LeafCommand =
+    LeafCommand::read("mesh shards simulate", &[&SIMULATE, &namespaces::LIST])
+        .exiting("0 1 2 3 5 6 8 9 10 11");
 
 /// How many moves are told in a table.
 const MOVES_TOLD: usize = 20;
@@ -29,7 +30,7 @@ Examples:
 /// Say what would move if nodes or rules were others, and change nothing
 #[derive(Args, Debug)]
 #[command(before_long_help = EXAMPLES)]
-pub struct ShardsSimulateArgs {
+pub(super) struct ShardsSimulateArgs {
     #[command(flatten)]
     which: NamespaceArg,
     #[command(flatten)]
@@ -47,7 +48,7 @@ pub struct ShardsSimulateArgs {
 
 /// What is to be otherwise.
 #[derive(Args, Clone, Debug, Default)]
-pub struct ShardsWantedArgs {
+pub(super) struct ShardsWantedArgs {
     /// Another strategy: ring, rendezvous or locality
     #[arg(long, value_name = "STRATEGY", value_parser = ["ring", "rendezvous", "locality"])]
     pub strategy: Option<String>,
@@ -64,7 +65,7 @@ pub struct ShardsWantedArgs {
 
 impl ShardsWantedArgs {
     /// The fields of a request.
-    pub fn fields(&self, namespace: &str) -> Value {
+    pub(super) fn fields(&self, namespace: &str) -> Value {
         let remove: Vec<&str> = self.remove.iter().map(|node| bare(node)).collect();
         let weights: Map<String, Value> =
             self.weight.iter().map(|(node, weight)| (bare(node).to_owned(), json!(weight))).collect();
@@ -86,7 +87,7 @@ impl ShardsWantedArgs {
 }
 
 /// `NODE=WEIGHT`
-pub fn weight(given: &str) -> Result<(String, f64), String> {
+pub(crate) fn weight(given: &str) -> Result<(String, f64), String> {
     let (node, weight) = given.split_once('=').ok_or_else(|| format!("`{given}` is no NODE=WEIGHT"))?;
     let weight: f64 = weight.parse().map_err(|_| format!("`{weight}` is no number"))?;
     if (0.0..=1000.0).contains(&weight) && !node.is_empty() {
@@ -113,7 +114,7 @@ fn node(given: &str) -> Result<Value, CliError> {
     }))
 }
 
-pub async fn run(args: &ShardsSimulateArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
+pub(super) async fn run(args: &ShardsSimulateArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
     let namespace = args.which.one(session).await?;
     let mut request = args.wanted.fields(&namespace);
     for (field, given) in [("add", &args.add), ("nodes", &args.node)] {
@@ -169,7 +170,7 @@ fn delta(load: &Value) -> String {
 ///
 /// # Errors
 /// When the table cannot be made.
-pub fn told(session: &CommandSession, document: &Value, moves: &str) -> Result<String, CliError> {
+pub(super) fn told(session: &CommandSession, document: &Value, moves: &str) -> Result<String, CliError> {
     let summary = field(document, "summary");
     let number = |name: &str| field(summary, name).as_u64().unwrap_or(0);
     let ratio = |name: &str| field(summary, name).as_f64().unwrap_or(0.0);

@@ -3,7 +3,8 @@
 use super::list::{self, FilterArgs, WATCH};
 use crate::frame::prelude::*;
 
-pub const LEAF: LeafCommand = LeafCommand::read("mesh shards watch", &[&WATCH]).exiting("0 1 2 5 6 8 9 11");
+pub(super) const LEAF: LeafCommand =
+    LeafCommand::read("mesh shards watch", &[&WATCH]).exiting("0 1 2 5 6 8 9 11");
 
 const EXAMPLES: &str = "\
 Examples:
@@ -14,14 +15,14 @@ Examples:
 /// Watch what becomes of shards, one line each
 #[derive(Args, Debug)]
 #[command(before_long_help = EXAMPLES)]
-pub struct ShardsWatchArgs {
+pub(super) struct ShardsWatchArgs {
     #[command(flatten)]
     filter: FilterArgs,
     #[command(flatten)]
     watching: WatchArgs,
 }
 
-pub async fn run(args: &ShardsWatchArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
+pub(super) async fn run(args: &ShardsWatchArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
     let watching = WatchArgs { append: true, ..args.watching.clone() };
     list::watch(&args.filter, &watching, &TableArgs::default(), session).await
 }

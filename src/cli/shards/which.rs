@@ -8,7 +8,7 @@ use crate::namespaces;
 
 /// A namespace that may go without saying.
 #[derive(Args, Clone, Debug, Default)]
-pub struct NamespaceArg {
+pub(crate) struct NamespaceArg {
     /// The namespace [default: $OMNIRELAY_NAMESPACE, else the only one there is]
     #[arg(short, long, value_name = "NAMESPACE", value_parser = namespaces::namespace,
           add = complete::ids(&namespaces::OBJECTS))]
@@ -20,7 +20,7 @@ impl NamespaceArg {
     ///
     /// # Errors
     /// Usage, when there are several or none, or that of the environment is none; what keeps the daemon from saying.
-    pub async fn one(&self, session: &CommandSession) -> Result<String, CliError> {
+    pub(crate) async fn one(&self, session: &CommandSession) -> Result<String, CliError> {
         if let Some(named) = &self.namespace {
             return Ok(named.clone());
         }
@@ -44,7 +44,11 @@ impl NamespaceArg {
     ///
     /// # Errors
     /// As of [`NamespaceArg::one`].
-    pub async fn shard(&self, session: &CommandSession, given: &str) -> Result<(String, String), CliError> {
+    pub(crate) async fn shard(
+        &self,
+        session: &CommandSession,
+        given: &str,
+    ) -> Result<(String, String), CliError> {
         match given.split_once('/') {
             Some((namespace, shard)) => Ok((namespace.to_owned(), shard.to_owned())),
             None => Ok((self.one(session).await?, given.to_owned())),

@@ -18,7 +18,7 @@ use crate::frame::saved_lines::{self, LINE_BYTES_MAX};
 const GZIP: &[u8] = &[0x1f, 0x8b];
 
 /// Contents of a whole file.
-pub struct SnapshotContents {
+pub(super) struct SnapshotContents {
     pub head: pb::SnapshotHead,
     /// How many records, by kind.
     pub kinds: BTreeMap<String, u64>,
@@ -29,7 +29,7 @@ pub struct SnapshotContents {
 }
 
 /// The last line: what all lines before it come to.
-pub fn end_line(records: u64, hash: &Sha256) -> String {
+pub(super) fn end_line(records: u64, hash: &Sha256) -> String {
     saved_lines::end_line([("records".to_owned(), records.into())].into_iter().collect(), hash)
 }
 
@@ -37,7 +37,7 @@ pub fn end_line(records: u64, hash: &Sha256) -> String {
 ///
 /// # Errors
 /// `SNAPSHOT_UNREADABLE` with the line that is wrong; that the file cannot be read; those of `each`.
-pub fn read(
+pub(super) fn read(
     file: &Path,
     mut each: impl FnMut(pb::SnapshotRecord) -> Result<(), CliError>,
 ) -> Result<SnapshotContents, CliError> {

@@ -9,7 +9,8 @@ use super::file::{SnapshotContents, read};
 use crate::audit::offline::TrailCheck;
 use crate::frame::prelude::*;
 
-pub const LEAF: LeafCommand = LeafCommand::local("snapshot inspect", "it reads a file").exiting("0 1 2 10");
+pub(super) const LEAF: LeafCommand =
+    LeafCommand::local("snapshot inspect", "it reads a file").exiting("0 1 2 10");
 
 const EXAMPLES: &str = "\
 Examples:
@@ -23,13 +24,13 @@ Examples:
 /// is not sound. No daemon is needed.
 #[derive(Args, Debug)]
 #[command(before_long_help = EXAMPLES)]
-pub struct SnapshotInspectArgs {
+pub(super) struct SnapshotInspectArgs {
     /// What omnirelay snapshot save has written; - is standard input
     #[arg(value_name = "FILE")]
     file: PathBuf,
 }
 
-pub async fn run(args: &SnapshotInspectArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
+pub(super) async fn run(args: &SnapshotInspectArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
     let mut trail = TrailCheck::new();
     let contents = read(&args.file, |record| {
         match record.kind.as_str() {

@@ -13,7 +13,7 @@ use crate::frame::bar::ProgressMeter;
 use crate::frame::prelude::*;
 
 const RESTORE: RpcMethod = snapshot_service::RESTORE;
-pub const LEAF: LeafCommand =
+pub(super) const LEAF: LeafCommand =
     LeafCommand::write("snapshot restore", &[&RESTORE]).exiting("0 1 2 4 5 6 8 9 10 11");
 
 /// How many records go in one request, and how many bytes of values.
@@ -36,7 +36,7 @@ Examples:
 #[derive(Args, Debug)]
 #[command(before_long_help = EXAMPLES)]
 #[command(mut_arg("if_match", |argument| argument.hide(true)))]
-pub struct SnapshotRestoreArgs {
+pub(super) struct SnapshotRestoreArgs {
     /// What omnirelay snapshot save has written
     #[arg(value_name = "FILE")]
     file: PathBuf,
@@ -55,7 +55,7 @@ struct RestoreTotal {
     cursor: String,
 }
 
-pub async fn run(args: &SnapshotRestoreArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
+pub(super) async fn run(args: &SnapshotRestoreArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
     args.write.without_version("a registry")?;
     args.write.check(session, 1)?;
     // All of it is looked at before anything is sent.

@@ -10,7 +10,8 @@ use crate::frame::prelude::*;
 use crate::frame::saved_lines::SavedLines;
 
 const SAVE: RpcMethod = snapshot_service::SAVE;
-pub const LEAF: LeafCommand = LeafCommand::read("snapshot save", &[&SAVE]).exiting("0 1 2 4 5 6 8 9 11");
+pub(super) const LEAF: LeafCommand =
+    LeafCommand::read("snapshot save", &[&SAVE]).exiting("0 1 2 4 5 6 8 9 11");
 
 const EXAMPLES: &str = "\
 Examples:
@@ -25,7 +26,7 @@ Examples:
 /// and who may do what: only its owner can read it.
 #[derive(Args, Debug)]
 #[command(before_long_help = EXAMPLES)]
-pub struct SnapshotSaveArgs {
+pub(super) struct SnapshotSaveArgs {
     /// Where to write; - is standard output
     #[arg(value_name = "FILE")]
     file: PathBuf,
@@ -34,7 +35,7 @@ pub struct SnapshotSaveArgs {
     force: bool,
 }
 
-pub async fn run(args: &SnapshotSaveArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
+pub(super) async fn run(args: &SnapshotSaveArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
     let call = Call::of(&SAVE, &json!({}))?;
     let lines = SavedLines { what: "snapshot", file: Some(&args.file), force: args.force };
     let records = Cell::new(0);

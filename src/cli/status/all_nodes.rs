@@ -6,7 +6,7 @@ use crate::frame::prelude::*;
 const UNKNOWN: &str = "?";
 
 /// The columns, those that matter least last: they go first where a terminal is narrow.
-pub static COLUMNS: &[Column] = &[
+pub(super) static COLUMNS: &[Column] = &[
     Column::new("id", |node, _| text(node, "nodeId").to_owned()).keep(),
     Column::new("status", |node, _| text(node, "status").to_owned()).keep(),
     Column::new("check", |node, _| check(node)).keep(),
@@ -24,7 +24,7 @@ pub static COLUMNS: &[Column] = &[
 ];
 
 /// Every node that the registry knows, with what came of asking it and what is wrong with it.
-pub fn all_nodes(peers: &[Value], asked: &[Value]) -> Vec<Value> {
+pub(super) fn all_nodes(peers: &[Value], asked: &[Value]) -> Vec<Value> {
     let row = |peer: &Value| {
         let id = text(peer, "nodeId");
         let mut node = asked

@@ -8,7 +8,7 @@ use crate::frame::prelude::*;
 const NAME: &str = "store/lost";
 
 const GIVE_UP: RpcMethod = store_service::GIVE_UP_LOST;
-pub const LEAF: LeafCommand =
+pub(super) const LEAF: LeafCommand =
     LeafCommand::write("mesh store give-up", &[&GIVE_UP]).exiting("0 1 2 4 5 6 8 9 10 11");
 
 const EXAMPLES: &str = "\
@@ -23,12 +23,12 @@ Examples:
 #[derive(Args, Debug)]
 #[command(before_long_help = EXAMPLES)]
 #[command(mut_arg("if_match", |argument| argument.hide(true)))]
-pub struct StoreGiveUpArgs {
+pub(super) struct StoreGiveUpArgs {
     #[command(flatten)]
     write: WriteArgs,
 }
 
-pub async fn run(args: &StoreGiveUpArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
+pub(super) async fn run(args: &StoreGiveUpArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
     let change = StoreChangePlan {
         rpc: &GIVE_UP,
         write: &args.write,

@@ -4,7 +4,7 @@ use crate::frame::client::fresh_key;
 use crate::frame::prelude::*;
 
 /// A change of the store.
-pub struct StoreChangePlan<'a> {
+pub(super) struct StoreChangePlan<'a> {
     pub rpc: &'a RpcMethod,
     pub write: &'a WriteArgs,
     /// The fields of the request, but for the reason and whether it is a dry run.
@@ -24,7 +24,7 @@ impl StoreChangePlan<'_> {
     ///
     /// # Errors
     /// The daemon's fault; usage, when the flags do not fit or nobody confirms.
-    pub async fn run(mut self, session: &mut CommandSession) -> Result<Exit, CliError> {
+    pub(super) async fn run(mut self, session: &mut CommandSession) -> Result<Exit, CliError> {
         self.write.without_version("the store")?;
         self.write.check(session, 1)?;
         session.announce_target()?;

@@ -8,7 +8,7 @@ use crate::frame::prelude::*;
 const NAME: &str = "store/clock";
 
 const RESET: RpcMethod = store_service::RESET_CLOCK;
-pub const LEAF: LeafCommand =
+pub(super) const LEAF: LeafCommand =
     LeafCommand::write("mesh store reset-clock", &[&RESET]).exiting("0 1 2 4 5 6 8 9 10 11");
 
 const EXAMPLES: &str = "\
@@ -24,12 +24,12 @@ Examples:
 #[derive(Args, Debug)]
 #[command(before_long_help = EXAMPLES)]
 #[command(mut_arg("if_match", |argument| argument.hide(true)))]
-pub struct StoreResetClockArgs {
+pub(super) struct StoreResetClockArgs {
     #[command(flatten)]
     write: WriteArgs,
 }
 
-pub async fn run(args: &StoreResetClockArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
+pub(super) async fn run(args: &StoreResetClockArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
     let change = StoreChangePlan {
         rpc: &RESET,
         write: &args.write,

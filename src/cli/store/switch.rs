@@ -9,7 +9,7 @@ use crate::frame::prelude::*;
 const KIND: &str = "store";
 
 const SWITCH: RpcMethod = store_service::SWITCH;
-pub const LEAF: LeafCommand =
+pub(super) const LEAF: LeafCommand =
     LeafCommand::write("mesh store switch", &[&SWITCH]).exiting("0 1 2 4 5 6 8 9 10 11");
 
 const EXAMPLES: &str = "\
@@ -26,7 +26,7 @@ Examples:
 #[derive(Args, Debug)]
 #[command(before_long_help = EXAMPLES)]
 #[command(mut_arg("if_match", |argument| argument.hide(true)))]
-pub struct StoreSwitchArgs {
+pub(super) struct StoreSwitchArgs {
     /// Only if this server is the master now
     #[arg(long, value_name = "HOST:PORT")]
     from: Option<String>,
@@ -34,7 +34,7 @@ pub struct StoreSwitchArgs {
     write: WriteArgs,
 }
 
-pub async fn run(args: &StoreSwitchArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
+pub(super) async fn run(args: &StoreSwitchArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
     let change = StoreChangePlan {
         rpc: &SWITCH,
         write: &args.write,

@@ -18,7 +18,7 @@ use crate::frame::prelude::*;
 
 const CREATE: RpcMethod = enrollment_service::CREATE_TOKEN;
 const GET: RpcMethod = certificate_service::GET_AUTHORITY;
-pub const LEAF: LeafCommand =
+pub(super) const LEAF: LeafCommand =
     LeafCommand::write("token create", &[&CREATE, &GET]).exiting("0 1 2 4 5 6 8 9 10 11");
 
 const EXAMPLES: &str = "\
@@ -32,7 +32,7 @@ Examples:
 /// It is made here, and the mesh learns only what tells whether somebody has it. It is printed this once.
 #[derive(Args, Debug)]
 #[command(before_long_help = EXAMPLES)]
-pub struct TokenCreateArgs {
+pub(super) struct TokenCreateArgs {
     /// Role of the nodes that join with it [default: worker]
     #[arg(long)]
     role: Option<String>,
@@ -61,7 +61,7 @@ pub struct TokenCreateArgs {
     write: WriteArgs,
 }
 
-pub async fn run(args: &TokenCreateArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
+pub(super) async fn run(args: &TokenCreateArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
     let (write, dry_run) = (&args.write, args.write.is_dry_run());
     write.check(session, 1)?;
     write.without_version("a token that is made")?;

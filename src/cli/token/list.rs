@@ -7,7 +7,7 @@ use crate::frame::list;
 use crate::frame::prelude::*;
 
 const LIST: RpcMethod = enrollment_service::LIST_TOKENS;
-pub const LEAF: LeafCommand = LeafCommand::read("token list", &[&LIST]).listing(&COLUMNS, &[]);
+pub(super) const LEAF: LeafCommand = LeafCommand::read("token list", &[&LIST]).listing(&COLUMNS, &[]);
 
 const EXAMPLES: &str = "\
 Examples:
@@ -17,7 +17,7 @@ Examples:
 /// List join tokens; what proves them is nowhere
 #[derive(Args, Debug)]
 #[command(visible_alias = "ls", before_long_help = EXAMPLES)]
-pub struct TokenListArgs {
+pub(super) struct TokenListArgs {
     /// Those too that let nobody in any more
     #[arg(short, long)]
     all: bool,
@@ -25,7 +25,7 @@ pub struct TokenListArgs {
     table: TableArgs,
 }
 
-pub async fn run(args: &TokenListArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
+pub(super) async fn run(args: &TokenListArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
     let document = list::whole(session, &LIST, "tokens", json!({"all": args.all})).await?;
     let list = ListSpec {
         field: "tokens",

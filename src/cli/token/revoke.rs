@@ -6,7 +6,8 @@ use super::KIND;
 use crate::frame::prelude::*;
 
 const REVOKE: RpcMethod = enrollment_service::REVOKE_TOKEN;
-pub const LEAF: LeafCommand = LeafCommand::write("token revoke", &[&REVOKE]).exiting("0 1 2 3 5 6 8 9 10 11");
+pub(super) const LEAF: LeafCommand =
+    LeafCommand::write("token revoke", &[&REVOKE]).exiting("0 1 2 3 5 6 8 9 10 11");
 
 const EXAMPLES: &str = "\
 Examples:
@@ -15,7 +16,7 @@ Examples:
 /// Have a join token let nobody in any more; who joined with it stays
 #[derive(Args, Debug)]
 #[command(visible_alias = "rm", before_long_help = EXAMPLES)]
-pub struct TokenRevokeArgs {
+pub(super) struct TokenRevokeArgs {
     /// Id of the token
     #[arg(value_name = "ID", value_parser = super::token_id)]
     id: String,
@@ -23,7 +24,7 @@ pub struct TokenRevokeArgs {
     write: WriteArgs,
 }
 
-pub async fn run(args: &TokenRevokeArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
+pub(super) async fn run(args: &TokenRevokeArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
     let write = &args.write;
     write.check(session, 1)?;
     write.without_version("a join token")?;

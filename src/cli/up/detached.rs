@@ -22,7 +22,7 @@ const LOG_LINES: usize = 10;
 ///
 /// # Errors
 /// When one of this name runs, or it does not come up.
-pub fn start(args: &UpArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
+pub(crate) fn start(args: &UpArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
     let folder = record::folder(&session.settings.config_path);
     if let Some(found) = record::running(&folder, &args.name) {
         return Err(running_already(&found));
@@ -79,7 +79,7 @@ fn end(child: &mut Child, interrupted: &AtomicBool) {
 }
 
 /// Asks a process to stop; one that is gone needs no asking.
-pub fn terminate(pid: u32) {
+pub(crate) fn terminate(pid: u32) {
     let pid = i32::try_from(pid).ok().and_then(rustix::process::Pid::from_raw);
     if let Some(pid) = pid {
         let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
@@ -88,7 +88,7 @@ pub fn terminate(pid: u32) {
 
 /// Leaves the terminal and the folder that the process was started from: what ends there does not end it, and a file
 /// system can be taken away.
-pub fn leave() {
+pub(crate) fn leave() {
     // It fails where the process leads a group already, whose terminal is then not left.
     let _ = rustix::process::setsid();
     let _ = std::env::set_current_dir("/");

@@ -1,7 +1,7 @@
 //! `omnirelay up`: a whole mesh in one process.
 
-pub mod detached;
-pub mod record;
+pub(crate) mod detached;
+pub(crate) mod record;
 mod status;
 
 use std::path::{Path, PathBuf};
@@ -12,7 +12,7 @@ use omnirelay_daemon::process::fleet::FleetError;
 use omnirelay_daemon::process::up::{self, UpError, UpMesh, UpNode, UpOptions};
 use omnirelay_host::log::LogFormat;
 use omnirelay_identity::operator_files::OperatorFiles;
-use omnirelay_store::embedded::MissingStoreFile;
+use omnirelay_store::embedded::MissingFileAction;
 use omnirelay_store::redis::url::RedisUrl;
 use xxhash_rust::xxh64::xxh64;
 
@@ -29,7 +29,7 @@ use crate::frame::prelude::*;
 
 const LEAF: LeafCommand =
     LeafCommand::local("up", "starts the daemons that others talk to").exiting("0 1 2 4 8");
-pub static ENTRY: CommandEntry = entry!("up", UpArgs, local, &[LEAF, status::LEAF], &[]);
+pub(crate) static ENTRY: CommandEntry = entry!("up", UpArgs, local, &[LEAF, status::LEAF], &[]);
 
 const EXAMPLES: &str = "\
 Examples:
@@ -49,7 +49,7 @@ Examples:
 /// certificate.
 #[derive(Args, Debug)]
 #[command(before_long_help = EXAMPLES, args_conflicts_with_subcommands = true)]
-pub struct UpArgs {
+pub(crate) struct UpArgs {
     #[command(subcommand)]
     verb: Option<Verb>,
     /// Go to the background once all nodes are ready; `omnirelay down` ends them
@@ -176,7 +176,11 @@ fn options(args: &UpArgs, session: &CommandSession) -> UpOptions {
     UpOptions {
         nodes: args.nodes,
         data: args.data.as_ref().map(absolute).or_else(|| folder_of_store(args.store.as_deref()?, session)),
-        missing: if args.accept_data_loss { MissingStoreFile::AcceptLoss } else { MissingStoreFile::Refuse },
+        missing: if args.accept_data_loss {
+            MissingFileAction::AcceptLoss
+        } else {
+            MissingFileAction::Refuse
+        },
         ready_file: args.ready_file.as_ref().map(absolute),
         store: args.store.clone(),
         services: args.services.clone(),
@@ -201,7 +205,7 @@ fn folder_of_store(store: &str, session: &CommandSession) -> Option<PathBuf> {
 }
 
 /// Takes away what meshes that have crashed left: their records, and the contexts that lead to nobody.
-pub fn sweep(contexts: &Path) {
+pub(crate) fn sweep(contexts: &Path) {
     for left in record::sweep(&record::folder(contexts)).iter().filter(|left| left.data.is_none()) {
         // One that stays leads nowhere, which is said when it is used.
         let _ = drop_context(contexts, &left.name, &left.addresses());

@@ -15,7 +15,7 @@ use crate::frame::address::Address;
 /// Record of a mesh that runs.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct DevMeshRecord {
+pub(crate) struct DevMeshRecord {
     /// Also the name of its context.
     pub name: String,
     pub pid: u32,
@@ -44,7 +44,7 @@ pub struct DevMeshRecord {
 /// A node of such a mesh.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct DevMeshNode {
+pub(crate) struct DevMeshNode {
     pub node_id: String,
     /// `http://HOST:PORT`, or `https://` where there is an operator.
     pub address: String,
@@ -52,14 +52,14 @@ pub struct DevMeshNode {
 
 /// The record of the mesh of this process: locked, and gone with this value.
 #[derive(Debug)]
-pub struct DevMeshLock {
+pub(crate) struct DevMeshLock {
     file: File,
     path: PathBuf,
 }
 
 /// Reason why a record could not be taken.
 #[derive(Debug)]
-pub enum DevMeshLockFailure {
+pub(crate) enum DevMeshLockFailure {
     /// A mesh of this name runs.
     Running(Box<DevMeshRecord>),
     Io(PathBuf, std::io::Error),
@@ -67,13 +67,13 @@ pub enum DevMeshLockFailure {
 
 impl DevMeshRecord {
     /// Addresses of the nodes.
-    pub fn addresses(&self) -> Vec<Address> {
+    pub(crate) fn addresses(&self) -> Vec<Address> {
         self.nodes.iter().filter_map(|node| node.address.parse().ok()).collect()
     }
 }
 
 /// Folder of the records: beside the file of contexts.
-pub fn folder(contexts: &Path) -> PathBuf {
+pub(crate) fn folder(contexts: &Path) -> PathBuf {
     contexts.with_file_name("omnirelay-up")
 }
 
@@ -82,7 +82,7 @@ fn path_of(folder: &Path, name: &str) -> PathBuf {
 }
 
 /// Path of the log of a mesh of this name in the background.
-pub fn log_of(folder: &Path, name: &str) -> PathBuf {
+pub(crate) fn log_of(folder: &Path, name: &str) -> PathBuf {
     folder.join(format!("{name}.log"))
 }
 
@@ -94,7 +94,7 @@ const LOOK_EVERY: std::time::Duration = std::time::Duration::from_millis(10);
 ///
 /// # Errors
 /// Those of the file system.
-pub fn make_folder(folder: &Path) -> std::io::Result<()> {
+pub(crate) fn make_folder(folder: &Path) -> std::io::Result<()> {
     std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)
 }
 
@@ -103,7 +103,7 @@ impl DevMeshLock {
     ///
     /// # Errors
     /// [`DevMeshLockFailure::Running`] when another process has it; else when the file cannot be made or locked.
-    pub fn take(folder: &Path, name: &str) -> Result<Self, DevMeshLockFailure> {
+    pub(crate) fn take(folder: &Path, name: &str) -> Result<Self, DevMeshLockFailure> {
         let path = path_of(folder, name);
         let failed = |error| DevMeshLockFailure::Io(path.clone(), error);
         make_folder(folder).map_err(failed)?;
@@ -134,7 +134,7 @@ impl DevMeshLock {
     ///
     /// # Errors
     /// Those of the file system.
-    pub fn write(&mut self, record: &DevMeshRecord) -> std::io::Result<()> {
+    pub(crate) fn write(&mut self, record: &DevMeshRecord) -> std::io::Result<()> {
         let text = serde_json::to_vec_pretty(record)?;
         self.file.rewind()?;
         self.file.set_len(0)?;
@@ -153,13 +153,13 @@ impl Drop for DevMeshLock {
 }
 
 /// The mesh of this name, if it runs.
-pub fn running(folder: &Path, name: &str) -> Option<DevMeshRecord> {
+pub(crate) fn running(folder: &Path, name: &str) -> Option<DevMeshRecord> {
     let file = open(&path_of(folder, name), false).ok()?;
     matches!(file.try_lock(), Err(TryLockError::WouldBlock)).then(|| read(&file))?
 }
 
 /// Removes the records that crashes left, and gives them.
-pub fn sweep(folder: &Path) -> Vec<DevMeshRecord> {
+pub(crate) fn sweep(folder: &Path) -> Vec<DevMeshRecord> {
     let left = |name: &String| {
         let path = path_of(folder, name);
         let file = open(&path, false).ok()?;
@@ -172,7 +172,7 @@ pub fn sweep(folder: &Path) -> Vec<DevMeshRecord> {
 }
 
 /// Every mesh that runs, by name.
-pub fn all(folder: &Path) -> Vec<DevMeshRecord> {
+pub(crate) fn all(folder: &Path) -> Vec<DevMeshRecord> {
     names(folder).iter().filter_map(|name| running(folder, name)).collect()
 }
 

@@ -4,7 +4,7 @@ use super::record::{self, DevMeshRecord};
 use crate::frame::prelude::*;
 use crate::frame::table::TableLayout;
 
-pub const LEAF: LeafCommand =
+pub(super) const LEAF: LeafCommand =
     LeafCommand::local("up status", "reads what the processes on this machine have left").exiting("0 1 2 10");
 
 const EXAMPLES: &str = "\
@@ -15,7 +15,7 @@ Examples:
 /// Show the meshes of `omnirelay up` that run here
 #[derive(Args, Debug)]
 #[command(before_long_help = EXAMPLES)]
-pub struct UpStatusArgs {
+pub(super) struct UpStatusArgs {
     /// Exit with 10 when none runs
     #[arg(long)]
     fail_empty: bool,
@@ -41,7 +41,7 @@ fn first(node: &Value) -> String {
 
 /// # Errors
 /// When standard output does not take it.
-pub fn run(args: &UpStatusArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
+pub(super) fn run(args: &UpStatusArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
     let meshes: Vec<DevMeshRecord> = record::all(&record::folder(&session.settings.config_path));
     let rows: Vec<Value> = meshes.iter().map(|mesh| json!(mesh)).collect();
     let moment = CellContext { now_ms: time::now_ms(), absolute: args.absolute };

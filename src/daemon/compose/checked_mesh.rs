@@ -14,7 +14,7 @@ use omnirelay_wire::fault::Fault;
 use omnirelay_wire::pb::omnirelay::mesh::control::v1 as pb;
 
 /// Sources from which the capabilities know of the mesh.
-pub struct MeshReads {
+pub(super) struct MeshReads {
     pub registry: Arc<Registry>,
     /// What this node says of itself.
     pub own: Arc<NodeCalls>,

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
-use omnirelay_store::embedded::MissingStoreFile;
+use omnirelay_store::embedded::MissingFileAction;
 
 /// The control daemon of a mesh.
 #[derive(Debug, Parser)]
@@ -41,8 +41,8 @@ pub struct DaemonArgs {
 
 impl DaemonArgs {
     /// Choice of what to do about a registry that was there and is not.
-    pub fn missing(&self) -> MissingStoreFile {
-        if self.accept_data_loss { MissingStoreFile::AcceptLoss } else { MissingStoreFile::Refuse }
+    pub fn missing(&self) -> MissingFileAction {
+        if self.accept_data_loss { MissingFileAction::AcceptLoss } else { MissingFileAction::Refuse }
     }
 }
 

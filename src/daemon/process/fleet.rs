@@ -87,7 +87,7 @@ struct Member {
 }
 
 /// Listeners of a node: of its control port, and of the ports of the relay.
-type NodeListeners = (TcpListener, Option<RelayListeners>);
+pub(super) type NodeListeners = (TcpListener, Option<RelayListeners>);
 
 /// The life a node is in, or the one it had last.
 #[derive(Default)]

@@ -19,7 +19,7 @@ const WITHIN: Duration = Duration::from_secs(3);
 ///
 /// # Errors
 /// That it is, and what to do.
-pub async fn check(store: &dyn Store, files: &IdentityFiles) -> Result<(), String> {
+pub(super) async fn check(store: &dyn Store, files: &IdentityFiles) -> Result<(), String> {
     let Some((own, epoch)) = known(files) else { return Ok(()) };
     let scan = Scan { kind: authority_id().kind, after: None, backwards: false, limit: 2 };
     let page = match tokio::time::timeout(WITHIN, store.scan(scan)).await {

@@ -25,7 +25,7 @@ use omnirelay_identity::trust::unix_now;
 use omnirelay_node::{Node, NodeSpec, RelayAddresses, RelayListeners, TELEMETRY_FOLDER};
 use omnirelay_relay::assembly::STOP_LIMIT;
 use omnirelay_settings::{Config, ConfigError, ConfigSource, IdentityConfig, LoadedConfig, WithoutProof};
-use omnirelay_store::embedded::MissingStoreFile;
+use omnirelay_store::embedded::MissingFileAction;
 use omnirelay_store::whole_file::write_whole;
 use omnirelay_wire::fault::Exit;
 use sd_notify::NotifyState;
@@ -207,7 +207,7 @@ pub fn stop_limit(config: &Config) -> Duration {
 fn open_stores(
     loaded: &LoadedConfig,
     directory: &Path,
-    missing: MissingStoreFile,
+    missing: MissingFileAction,
 ) -> Result<StoreSource, Failure> {
     let config = &loaded.config;
     if config.store.url == "embedded:" && !config.mesh.seeds.is_empty() {

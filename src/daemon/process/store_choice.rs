@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use omnirelay_registry::held_groups::margin;
 use omnirelay_settings::Config;
-use omnirelay_store::embedded::{MissingStoreFile, OpenError};
+use omnirelay_store::embedded::{MissingFileAction, OpenError};
 use omnirelay_store::redis::link::RedisOptions;
 use omnirelay_store::redis::url::RedisUrl;
 use omnirelay_store::{EmbeddedStore, MemoryStore, RedisStore, Store};
@@ -43,7 +43,7 @@ impl StoreSource {
         config: &Config,
         redis: Option<(RedisUrl, RedisOptions)>,
         directory: &Path,
-        missing: MissingStoreFile,
+        missing: MissingFileAction,
     ) -> Result<Self, OpenError> {
         if let Some((url, options)) = redis {
             let cluster = config.node.cluster.clone();

@@ -21,12 +21,12 @@ use omnirelay_identity::operator_files::{OPERATOR_FOLDER, OperatorFiles};
 use omnirelay_identity::trust::unix_now;
 use omnirelay_node::{RelayAddresses, RelayListeners, TELEMETRY_FOLDER};
 use omnirelay_settings::{BindingConfig, Config, ConfigError, LoopbackTrust, TlsSource};
-use omnirelay_store::embedded::{MissingStoreFile, OpenError};
+use omnirelay_store::embedded::{MissingFileAction, OpenError};
 use omnirelay_store::whole_file::write_whole;
 use omnirelay_wire::fault::Exit;
 use serde::{Deserialize, Serialize};
 
-use super::fleet::{Fleet, FleetError, MemberSpec};
+use super::fleet::{Fleet, FleetError, MemberSpec, NodeListeners};
 use super::limits;
 use super::run::{make_way, ready_row, stop_limit, withdraw_ready, write_ready};
 use super::signals::EndSignals;
@@ -72,7 +72,7 @@ pub struct UpOptions {
     /// Where the registry, ids and ports are kept; `None`: nowhere, gone at the end.
     pub data: Option<PathBuf>,
     /// What to do when the directory had an embedded registry, and it is gone.
-    pub missing: MissingStoreFile,
+    pub missing: MissingFileAction,
     /// Written when all nodes are ready, removed at start and stop.
     pub ready_file: Option<PathBuf>,
     /// `embedded:` (default), `memory:` or the URL of a Redis store.
@@ -156,9 +156,6 @@ type ChosenNodes = (Vec<UpNode>, Vec<NodeListeners>, Vec<MovedPort>);
 struct State {
     nodes: Vec<UpNode>,
 }
-
-/// Listeners of a node.
-type NodeListeners = (TcpListener, Option<RelayListeners>);
 
 /// A running mesh.
 pub struct UpMesh {

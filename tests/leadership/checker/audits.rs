@@ -16,7 +16,7 @@ struct Tally<'a> {
     records: Vec<&'a Recorded>,
 }
 
-pub fn check(history: &History, grants: &Grants<'_>, found: &mut Findings) {
+pub(super) fn check(history: &History, grants: &Grants<'_>, found: &mut Findings) {
     let mut tallies = transitions(grants);
     let mut audited = 0;
     for recorded in &history.events {

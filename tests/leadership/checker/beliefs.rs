@@ -13,7 +13,7 @@ use super::{Bounds, Findings, Rule};
 use crate::history::{Event, Fault, History, How, Recorded};
 
 /// A stretch of time in which a node would have acted as the leader.
-pub struct Belief<'a> {
+pub(super) struct Belief<'a> {
     pub node: &'a str,
     pub scope: &'a str,
     pub token: u64,
@@ -37,7 +37,7 @@ struct Reader<'a> {
     beliefs: Vec<Belief<'a>>,
 }
 
-pub fn check<'a>(
+pub(super) fn check<'a>(
     history: &'a History,
     grants: &Grants<'_>,
     bounds: &Bounds,

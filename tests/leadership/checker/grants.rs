@@ -6,14 +6,14 @@ use super::{Findings, Rule};
 use crate::history::{Event, Grant, History, How, Recorded};
 
 /// What was granted and ended, each once however often it was read.
-pub struct Grants<'a> {
+pub(super) struct Grants<'a> {
     /// In the order of epochs (as they were met) and revisions.
     pub granted: Vec<(&'a Grant, &'a Recorded)>,
     pub ended: Vec<End<'a>>,
 }
 
 /// An end of a lease, as it was told first.
-pub struct End<'a> {
+pub(super) struct End<'a> {
     pub scope: &'a str,
     pub epoch: u64,
     pub revision: u64,
@@ -24,12 +24,12 @@ pub struct End<'a> {
 
 impl Grants<'_> {
     /// The first grant of this token.
-    pub fn of(&self, scope: &str, token: u64) -> Option<&(&Grant, &Recorded)> {
+    pub(super) fn of(&self, scope: &str, token: u64) -> Option<&(&Grant, &Recorded)> {
         self.granted.iter().find(|(grant, _)| grant.scope == scope && grant.token == token)
     }
 }
 
-pub fn check<'a>(history: &'a History, found: &mut Findings) -> Grants<'a> {
+pub(super) fn check<'a>(history: &'a History, found: &mut Findings) -> Grants<'a> {
     let epochs = epochs(history);
     let granted = granted(history, &epochs, found);
     let scopes: BTreeSet<_> = granted.iter().map(|(grant, _)| grant.scope.as_str()).collect();

@@ -8,7 +8,7 @@ use super::spans::{Span, union, without};
 use super::{Bounds, Findings, Rule};
 use crate::history::{Event, History};
 
-pub fn check(history: &History, beliefs: &[Belief<'_>], bounds: &Bounds, found: &mut Findings) {
+pub(super) fn check(history: &History, beliefs: &[Belief<'_>], bounds: &Bounds, found: &mut Findings) {
     let mut wanted: BTreeMap<&str, Vec<Span>> = BTreeMap::new();
     let mut away = Vec::new();
     for recorded in &history.events {

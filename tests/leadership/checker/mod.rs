@@ -10,13 +10,13 @@ mod writes;
 use std::fmt;
 use std::time::Duration;
 
-pub use spans::{Span, union};
+pub(crate) use spans::{Span, union};
 
 use crate::history::{Event, History, Recorded};
 
 /// What a run was promised to keep, and how much it must hold to prove anything.
 #[derive(Clone, Debug)]
-pub struct Bounds {
+pub(crate) struct Bounds {
     /// How long a scope with a living candidate may be without a leader, the time in which the
     /// store granted nothing not counted.
     pub leaderless_max: Duration,
@@ -28,7 +28,7 @@ pub struct Bounds {
 
 /// How much of each a history must hold, so that an empty one does not pass.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct AtLeast {
+pub(crate) struct AtLeast {
     pub grants: usize,
     pub accepted: usize,
     pub refused: usize,
@@ -40,7 +40,7 @@ pub struct AtLeast {
 
 /// What was checked.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Summary {
+pub(crate) struct Summary {
     pub epochs: usize,
     pub grants: usize,
     pub ends: usize,
@@ -60,7 +60,7 @@ pub struct Summary {
 
 /// Which promise was broken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Rule {
+pub(crate) enum Rule {
     /// Tokens rise across epochs, terms within one; a token has one node and one session.
     Grants,
     /// Accepted tokens never fall, and were granted to whoever showed them.
@@ -77,7 +77,7 @@ pub enum Rule {
 
 /// A promise that was broken: how, and the events that show it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Violation {
+pub(crate) struct Violation {
     pub rule: Rule,
     pub says: String,
     pub events: Vec<Recorded>,
@@ -94,7 +94,7 @@ struct Findings {
 ///
 /// # Errors
 /// Every violation that was found, in the order of the rules.
-pub fn check(history: &History, bounds: &Bounds) -> Result<Summary, Vec<Violation>> {
+pub(crate) fn check(history: &History, bounds: &Bounds) -> Result<Summary, Vec<Violation>> {
     let mut found = Findings::default();
     let is_fault = |recorded: &&Recorded| matches!(recorded.event, Event::Fault { .. });
     found.summary.faults = history.events.iter().filter(is_fault).count();
@@ -108,7 +108,7 @@ pub fn check(history: &History, bounds: &Bounds) -> Result<Summary, Vec<Violatio
 }
 
 /// All of `violations`, for a failure's message.
-pub fn in_words(violations: &[Violation]) -> String {
+pub(crate) fn in_words(violations: &[Violation]) -> String {
     violations.iter().map(|violation| format!("{violation}\n")).collect()
 }
 

@@ -1,28 +1,28 @@
 //! Stretches of time, `from` inclusive and `until` exclusive.
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Span {
+pub(crate) struct Span {
     pub from_us: u64,
     pub until_us: u64,
 }
 
 impl Span {
-    pub fn new(from_us: u64, until_us: u64) -> Self {
+    pub(crate) fn new(from_us: u64, until_us: u64) -> Self {
         Self { from_us, until_us }
     }
 
-    pub fn length_us(self) -> u64 {
+    pub(crate) fn length_us(self) -> u64 {
         self.until_us.saturating_sub(self.from_us)
     }
 
     /// How long both last at once.
-    pub fn overlap_us(self, other: Self) -> u64 {
+    pub(crate) fn overlap_us(self, other: Self) -> u64 {
         Self::new(self.from_us.max(other.from_us), self.until_us.min(other.until_us)).length_us()
     }
 }
 
 /// The same time in stretches that do not touch, in order.
-pub fn union(mut spans: Vec<Span>) -> Vec<Span> {
+pub(crate) fn union(mut spans: Vec<Span>) -> Vec<Span> {
     spans.retain(|span| span.length_us() > 0);
     spans.sort_unstable();
     let mut joined: Vec<Span> = Vec::new();
@@ -36,7 +36,7 @@ pub fn union(mut spans: Vec<Span>) -> Vec<Span> {
 }
 
 /// What is left of `spans` without `taken`, in order.
-pub fn without(spans: Vec<Span>, taken: Vec<Span>) -> Vec<Span> {
+pub(super) fn without(spans: Vec<Span>, taken: Vec<Span>) -> Vec<Span> {
     let taken = union(taken);
     let mut left = Vec::new();
     for span in union(spans) {

@@ -8,7 +8,7 @@ use crate::history::{Event, Gate, History, How, Outcome, Place, Recorded, Write}
 
 type Seen<'a> = (&'a Write, &'a Recorded);
 
-pub fn check(history: &History, grants: &Grants<'_>, found: &mut Findings) {
+pub(super) fn check(history: &History, grants: &Grants<'_>, found: &mut Findings) {
     let mut accepted: BTreeMap<(&Gate, &str), Vec<Seen<'_>>> = BTreeMap::new();
     for recorded in &history.events {
         let Event::Wrote(write) = &recorded.event else { continue };

@@ -25,12 +25,12 @@ const CLUSTER: &str = "default";
 const QUARANTINE: Duration = Duration::from_millis(2250);
 
 /// The store of a test, in the mesh of the daemons.
-pub fn store(url: &str) -> Result<RedisStore> {
+pub(super) fn store(url: &str) -> Result<RedisStore> {
     Ok(RedisStore::new(url.parse()?, RedisOptions::default(), CLUSTER, QUARANTINE))
 }
 
 /// Both gates. Each write is recorded with what became of it.
-pub struct Gates {
+pub(super) struct Gates {
     recorder: Arc<Recorder>,
     store: RedisStore,
     /// As the watcher of the log knows it.
@@ -39,23 +39,23 @@ pub struct Gates {
 }
 
 impl Gates {
-    pub fn new(recorder: Arc<Recorder>, url: &str) -> Result<Self> {
+    pub(super) fn new(recorder: Arc<Recorder>, url: &str) -> Result<Self> {
         let (epoch, resource) = (AtomicU64::new(0), FencingGate::in_memory());
         Ok(Self { recorder, store: store(url)?, epoch, resource })
     }
 
     /// Writes in this epoch from now on: a write of an old one would be refused for that alone.
-    pub fn note_epoch(&self, epoch: Epoch) {
+    pub(super) fn note_epoch(&self, epoch: Epoch) {
         self.epoch.store(epoch.0, Ordering::SeqCst);
     }
 
     /// The greatest token that the gate outside has seen.
-    pub fn mark(&self, scope: &str) -> u64 {
+    pub(super) fn mark(&self, scope: &str) -> u64 {
         self.resource.mark(scope).unwrap_or(0)
     }
 
     /// Writes with the token at the gate outside.
-    pub fn write_resource(&self, node: &str, scope: &str, token: u64) -> Outcome {
+    pub(super) fn write_resource(&self, node: &str, scope: &str, token: u64) -> Outcome {
         let sent = self.recorder.sending(Gate::Resource("outside".into()), node, scope, token);
         let admitted = self.resource.run(scope, token, || ());
         let outcome = if admitted.is_ok() { Outcome::Accepted } else { Outcome::Refused };
@@ -64,7 +64,7 @@ impl Gates {
     }
 
     /// Commits a record under the fence of the token.
-    pub async fn write_store(&self, node: &str, scope: &str, token: u64) -> Outcome {
+    pub(super) async fn write_store(&self, node: &str, scope: &str, token: u64) -> Outcome {
         let epoch = Epoch(self.epoch.load(Ordering::SeqCst));
         let id = RecordId::new(LED, scope);
         let commit = Commit {

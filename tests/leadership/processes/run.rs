@@ -26,7 +26,7 @@ const HANDOVER_MAX: Duration = Duration::from_secs(2);
 const ASK_EVERY: Duration = Duration::from_millis(120);
 
 /// What is run.
-pub struct Setup {
+pub(super) struct Setup {
     pub what: &'static str,
     /// The store, as the test reaches it.
     pub store: String,
@@ -45,7 +45,7 @@ pub struct Setup {
 
 impl Setup {
     /// Three daemons and 21 scopes on one server.
-    pub fn of(what: &'static str, store: &str) -> Self {
+    pub(super) fn of(what: &'static str, store: &str) -> Self {
         let (store, nodes) = (store.to_owned(), vec![store.to_owned(); 3]);
         Self {
             what,
@@ -61,14 +61,14 @@ impl Setup {
 }
 
 /// A daemon, or the place of one.
-pub struct Member {
+pub(super) struct Member {
     pub id: String,
     pub place: Place,
     daemon: Option<Daemon>,
     service: Option<Service>,
 }
 
-pub struct Run {
+pub(super) struct Run {
     setup: Setup,
     pub recorder: Arc<Recorder>,
     pub gates: Arc<Gates>,
@@ -80,7 +80,7 @@ pub struct Run {
 }
 
 /// How often each fault is repeated.
-pub fn rounds() -> Result<usize> {
+pub(super) fn rounds() -> Result<usize> {
     match std::env::var("OMNIRELAY_LEADERSHIP_ROUNDS") {
         Ok(rounds) => rounds.parse().with_context(|| format!("OMNIRELAY_LEADERSHIP_ROUNDS: {rounds}")),
         Err(_) => Ok(2),
@@ -89,7 +89,7 @@ pub fn rounds() -> Result<usize> {
 
 /// Runs `body` on daemons that lead all scopes, and puts what was recorded through the checker. The
 /// history of a run that fails is kept.
-pub async fn recorded(
+pub(super) async fn recorded(
     setup: Setup,
     at_least: AtLeast,
     body: impl AsyncFnOnce(&mut Run) -> Result<()>,
@@ -168,7 +168,7 @@ impl Run {
     }
 
     /// Starts a daemon and its service.
-    pub fn launch(&mut self, at: usize) -> Result<()> {
+    pub(super) fn launch(&mut self, at: usize) -> Result<()> {
         let member = &mut self.members[at];
         let daemon = member.place.start()?;
         member.service = Some(Service::start(Duty {
@@ -182,27 +182,27 @@ impl Run {
         Ok(())
     }
 
-    pub fn daemon(&self, at: usize) -> Result<&Daemon> {
+    pub(super) fn daemon(&self, at: usize) -> Result<&Daemon> {
         self.members[at].daemon.as_ref().context("it does not run")
     }
 
-    pub fn is_up(&self, at: usize) -> bool {
+    pub(super) fn is_up(&self, at: usize) -> bool {
         self.members[at].daemon.is_some()
     }
 
     /// What the service of a member takes itself for the leader of.
-    pub fn led_by(&self, at: usize) -> BTreeMap<String, u64> {
+    pub(super) fn led_by(&self, at: usize) -> BTreeMap<String, u64> {
         let service = self.members[at].service.as_ref();
         service.map(|service| service.led(self.recorder.now_us())).unwrap_or_default()
     }
 
     /// Who leads most scopes.
-    pub fn leader(&self) -> usize {
+    pub(super) fn leader(&self) -> usize {
         (0..self.members.len()).max_by_key(|at| self.led_by(*at).len()).unwrap_or(0)
     }
 
     /// Waits until each scope has somebody who takes himself for its leader.
-    pub async fn until_led(&self) -> Result<()> {
+    pub(super) async fn until_led(&self) -> Result<()> {
         until("all scopes are led", async || {
             let led: Vec<_> = (0..self.members.len()).map(|at| self.led_by(at)).collect();
             let missing = self.scopes.iter().find(|scope| !led.iter().any(|led| led.contains_key(*scope)));
@@ -215,7 +215,7 @@ impl Run {
     }
 
     /// Has one member lead everything: all others are drained until it does.
-    pub async fn give_all_to(&self, at: usize) -> Result<()> {
+    pub(super) async fn give_all_to(&self, at: usize) -> Result<()> {
         let others: Vec<_> = (0..self.members.len()).filter(|other| *other != at).collect();
         for other in &others {
             self.order(at, *other, "drain").await?;
@@ -228,7 +228,7 @@ impl Run {
     }
 
     /// Orders something of a node, such as `cordon`, by the API of a member.
-    pub async fn order(&self, by: usize, of: usize, verb: &str) -> Result<()> {
+    pub(super) async fn order(&self, by: usize, of: usize, verb: &str) -> Result<()> {
         let path = format!("/control/peers/{}:{verb}", self.members[of].id);
         let (status, answer) = self.daemon(by)?.post(&path, &serde_json::json!({"reason": "run"})).await?;
         ensure!(status == 200, "{path}: {status} {answer}");
@@ -236,31 +236,31 @@ impl Run {
     }
 
     /// Waits until each of these has a greater token at the gate outside.
-    pub async fn until_succeeded(&self, tokens: &BTreeMap<String, u64>) -> Result<()> {
+    pub(super) async fn until_succeeded(&self, tokens: &BTreeMap<String, u64>) -> Result<()> {
         until("all have successors", async || {
             Ok(tokens.iter().all(|(scope, token)| self.gates.mark(scope) > *token))
         })
         .await
     }
 
-    pub fn fault(&self, what: Fault, node: Option<usize>) -> u64 {
+    pub(super) fn fault(&self, what: Fault, node: Option<usize>) -> u64 {
         let node = node.map(|at| self.members[at].id.clone());
         self.recorder.push(Event::Fault { what, node })
     }
 
     /// Nobody could be granted anything from `from_us` to now.
-    pub fn no_grants_since(&self, why: &str, from_us: u64) {
+    pub(super) fn no_grants_since(&self, why: &str, from_us: u64) {
         let until_us = self.recorder.now_us();
         self.recorder.push(Event::NoGrants { why: why.to_owned(), from_us, until_us });
     }
 
     /// Goes on writing in the name of a member.
-    pub fn zombie(&self, at: usize, tokens: BTreeMap<String, u64>) -> Zombie {
+    pub(super) fn zombie(&self, at: usize, tokens: BTreeMap<String, u64>) -> Zombie {
         Zombie::rise(self.gates.clone(), &self.members[at].id, tokens)
     }
 
     /// `kill -9`; returns what it led.
-    pub async fn kill(&mut self, at: usize) -> Result<BTreeMap<String, u64>> {
+    pub(super) async fn kill(&mut self, at: usize) -> Result<BTreeMap<String, u64>> {
         let member = &mut self.members[at];
         let service = member.service.take().context("it does not run")?;
         service.pause().await?;
@@ -270,7 +270,7 @@ impl Run {
     }
 
     /// Stops it as an operator does: its service first, then `SIGTERM`.
-    pub async fn terminate(&mut self, at: usize) -> Result<()> {
+    pub(super) async fn terminate(&mut self, at: usize) -> Result<()> {
         let member = &mut self.members[at];
         member.service.take().context("it does not run")?.pause().await?;
         self.fault(Fault::Kill, Some(at));
@@ -281,7 +281,7 @@ impl Run {
     }
 
     /// Stops the process where it is, and its service with it; returns what it leads.
-    pub async fn pause(&self, at: usize) -> Result<BTreeMap<String, u64>> {
+    pub(super) async fn pause(&self, at: usize) -> Result<BTreeMap<String, u64>> {
         let service = self.members[at].service.as_ref().context("it does not run")?;
         service.pause().await?;
         let led = service.led(self.recorder.now_us());
@@ -291,23 +291,23 @@ impl Run {
     }
 
     /// Lets the process go on; its service still rests, see [`Run::wake_service`].
-    pub fn wake(&self, at: usize) -> Result<()> {
+    pub(super) fn wake(&self, at: usize) -> Result<()> {
         self.fault(Fault::Resume, Some(at));
         self.daemon(at)?.signal("CONT")
     }
 
     /// Has the service of a member do nothing; see [`Run::wake_service`].
-    pub async fn rest_service(&self, at: usize) -> Result<()> {
+    pub(super) async fn rest_service(&self, at: usize) -> Result<()> {
         self.members[at].service.as_ref().context("it does not run")?.pause().await
     }
 
-    pub fn wake_service(&self, at: usize) -> Result<()> {
+    pub(super) fn wake_service(&self, at: usize) -> Result<()> {
         self.members[at].service.as_ref().context("it does not run")?.resume();
         Ok(())
     }
 
     /// What a daemon answers of all scopes.
-    pub async fn asked(&self, at: usize) -> Result<Value> {
+    pub(super) async fn asked(&self, at: usize) -> Result<Value> {
         self.daemon(at)?.get("/control/leaders").await
     }
 

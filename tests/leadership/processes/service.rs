@@ -22,10 +22,10 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(1);
 const WRITES: usize = 4;
 
 /// Which scopes it leads: the token, and until when by its own clock.
-pub type Led = BTreeMap<String, (u64, u64)>;
+pub(super) type Led = BTreeMap<String, (u64, u64)>;
 
 /// The service of one daemon.
-pub struct Service {
+pub(super) struct Service {
     led: Arc<Mutex<Led>>,
     works: watch::Sender<bool>,
     rests: watch::Receiver<bool>,
@@ -34,7 +34,7 @@ pub struct Service {
 
 /// What is known of whoever it is the service of.
 #[derive(Clone)]
-pub struct Duty {
+pub(super) struct Duty {
     pub node: String,
     pub control: String,
     pub recorder: Arc<Recorder>,
@@ -44,7 +44,7 @@ pub struct Duty {
 }
 
 impl Service {
-    pub fn start(duty: Duty) -> Result<Self> {
+    pub(super) fn start(duty: Duty) -> Result<Self> {
         let led = Arc::<Mutex<Led>>::default();
         let client =
             reqwest::Client::builder().tls_backend_preconfigured(nobody()).timeout(ANSWER_WITHIN).build()?;
@@ -55,7 +55,7 @@ impl Service {
     }
 
     /// What it leads by its own check.
-    pub fn led(&self, now_us: u64) -> BTreeMap<String, u64> {
+    pub(super) fn led(&self, now_us: u64) -> BTreeMap<String, u64> {
         let led = lock(&self.led);
         let still = led.iter().filter(|(_, (_, until_us))| now_us < *until_us);
         still.map(|(scope, (token, _))| (scope.clone(), *token)).collect()
@@ -63,14 +63,14 @@ impl Service {
 
     /// Stops it where it is, as a signal does that stops its whole process. It was not in the middle of a
     /// write: that is what the test itself does afterwards.
-    pub async fn pause(&self) -> Result<()> {
+    pub(super) async fn pause(&self) -> Result<()> {
         self.works.send_replace(false);
         let mut rests = self.rests.clone();
         rests.wait_for(|rests| *rests).await.context("the service has ended")?;
         Ok(())
     }
 
-    pub fn resume(&self) {
+    pub(super) fn resume(&self) {
         self.works.send_replace(true);
     }
 }
@@ -158,7 +158,7 @@ impl Leader {
 
 /// The tokens in an answer that are those of `node`, each with the instant until which it may be relied on
 /// by whoever asked at `asked_us`.
-pub fn own_tokens(answer: &Value, node: &str, asked_us: u64) -> Result<Led> {
+pub(super) fn own_tokens(answer: &Value, node: &str, asked_us: u64) -> Result<Led> {
     let tokens = answer["tokens"].as_array().context("no tokens")?;
     let generated_us = time_us(&answer["generatedAt"])?;
     let own = tokens.iter().filter(|token| token["leaderId"] == node);

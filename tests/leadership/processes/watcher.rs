@@ -24,7 +24,7 @@ const PAGE: usize = 1024;
 const PAUSE: Duration = Duration::from_millis(20);
 
 /// Records grants, releases and epochs, on a thread of its own: nothing that a test does holds it up.
-pub struct Watcher {
+pub(super) struct Watcher {
     ending: Arc<AtomicBool>,
     thread: Option<JoinHandle<Result<()>>>,
 }
@@ -50,7 +50,7 @@ struct Granted {
 
 impl Watcher {
     /// Begins with what comes next, and returns when it knows where that is.
-    pub fn start(recorder: Arc<Recorder>, gates: Arc<Gates>, url: &str) -> Result<Self> {
+    pub(super) fn start(recorder: Arc<Recorder>, gates: Arc<Gates>, url: &str) -> Result<Self> {
         let ending = Arc::<AtomicBool>::default();
         let mut reader = Reader {
             store: store(url)?,
@@ -75,7 +75,7 @@ impl Watcher {
     }
 
     /// Reads to the end of the log.
-    pub fn finish(mut self) -> Result<()> {
+    pub(super) fn finish(mut self) -> Result<()> {
         self.ending.store(true, Ordering::SeqCst);
         let thread = self.thread.take().context("it has ended")?;
         thread.join().map_err(|_| anyhow::anyhow!("the watcher panicked"))?

@@ -17,13 +17,13 @@ const PAUSE: Duration = Duration::from_millis(1);
 
 /// Shows old tokens at both gates, without end and without asking anybody. Some are accepted as long as
 /// nobody has succeeded; the checker says which may have been.
-pub struct Zombie {
+pub(super) struct Zombie {
     refused: Arc<[AtomicUsize; 2]>,
     task: JoinHandle<()>,
 }
 
 impl Zombie {
-    pub fn rise(gates: Arc<Gates>, node: &str, tokens: BTreeMap<String, u64>) -> Self {
+    pub(super) fn rise(gates: Arc<Gates>, node: &str, tokens: BTreeMap<String, u64>) -> Self {
         let refused = Arc::<[AtomicUsize; 2]>::default();
         let (node, counts) = (node.to_owned(), refused.clone());
         let task = tokio::spawn(async move {
@@ -44,7 +44,7 @@ impl Zombie {
     }
 
     /// Lets it go on until so many of its writes were refused at each gate.
-    pub async fn fall(self, refused: usize) -> Result<()> {
+    pub(super) async fn fall(self, refused: usize) -> Result<()> {
         until("stale writes are refused", async || {
             Ok(self.refused.iter().all(|count| count.load(Ordering::SeqCst) >= refused))
         })

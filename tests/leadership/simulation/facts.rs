@@ -8,7 +8,7 @@ use crate::history::Event;
 use crate::recorder::Recorder;
 
 #[derive(Default)]
-pub struct Facts(Mutex<BTreeMap<String, Node>>);
+pub(super) struct Facts(Mutex<BTreeMap<String, Node>>);
 
 #[derive(Default)]
 struct Node {
@@ -36,37 +36,37 @@ impl Node {
 
 impl Facts {
     /// A node that is well from now on.
-    pub fn enter(&self, node: &str, now_us: u64) {
+    pub(super) fn enter(&self, node: &str, now_us: u64) {
         self.change(node, now_us, |_| {});
     }
 
     /// Something is wrong with a node from now on.
-    pub fn ail(&self, node: &str, now_us: u64) {
+    pub(super) fn ail(&self, node: &str, now_us: u64) {
         self.change(node, now_us, |node| node.ills += 1);
     }
 
     /// That is over.
-    pub fn heal(&self, node: &str, now_us: u64) {
+    pub(super) fn heal(&self, node: &str, now_us: u64) {
         self.change(node, now_us, |node| node.ills -= 1);
     }
 
     /// Whether an operator has barred it from leading.
-    pub fn bar(&self, node: &str, barred: bool, now_us: u64) {
+    pub(super) fn bar(&self, node: &str, barred: bool, now_us: u64) {
         self.change(node, now_us, |node| node.barred = barred);
     }
 
-    pub fn is_barred(&self, node: &str) -> bool {
+    pub(super) fn is_barred(&self, node: &str) -> bool {
         self.nodes().get(node).is_some_and(|node| node.barred)
     }
 
-    pub fn nobody_is_barred(&self, now_us: u64) {
+    pub(super) fn nobody_is_barred(&self, now_us: u64) {
         let names: Vec<String> = self.nodes().keys().cloned().collect();
         names.iter().for_each(|name| self.bar(name, false, now_us));
     }
 
     /// Says of each scope when a candidate lived. A stretch is that of one node, and the next begins a little
     /// later: otherwise candidates that come and go would count as one that stays.
-    pub fn tell(&self, scopes: &[String], recorder: &Recorder) {
+    pub(super) fn tell(&self, scopes: &[String], recorder: &Recorder) {
         let now_us = recorder.now_us();
         let mut spans = Vec::new();
         for node in self.nodes().values() {

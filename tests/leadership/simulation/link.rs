@@ -21,7 +21,7 @@ const GIVES_UP: Duration = Duration::from_millis(400);
 
 /// How a node is cut off.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Cut {
+pub(super) enum Cut {
     /// Refused at once: nothing was sent.
     Refuses,
     /// Nothing arrives; the store gives up after a while.
@@ -54,7 +54,7 @@ impl Sort {
 
 /// What is wrong now.
 #[derive(Clone, Debug, Default)]
-pub struct Weather {
+pub(super) struct Weather {
     pub cut: Option<Cut>,
     /// Of 1000 calls, so many are lost on either way.
     pub losses: u64,
@@ -71,7 +71,7 @@ pub struct Weather {
 /// Later than the store gives a session that missed two renewals.
 const LATE: Duration = Duration::from_millis(650);
 
-pub struct Link {
+pub(super) struct Link {
     server: Arc<Server>,
     shared: Arc<Shared>,
 }
@@ -99,12 +99,12 @@ struct Lost {
 }
 
 impl Link {
-    pub fn new(server: Arc<Server>, seed: u64) -> Self {
+    pub(super) fn new(server: Arc<Server>, seed: u64) -> Self {
         let chance = Mutex::new(Chance::of(seed));
         Self { server, shared: Arc::new(Shared { weather: Mutex::default(), chance }) }
     }
 
-    pub fn weather(&self) -> MutexGuard<'_, Weather> {
+    pub(super) fn weather(&self) -> MutexGuard<'_, Weather> {
         self.shared.weather.lock().unwrap()
     }
 }

@@ -38,10 +38,10 @@ const RENEW_EVERY: Duration = Duration::from_millis(500);
 const HOUSEKEEPING_EVERY: Duration = Duration::from_secs(5);
 const SECOND: Duration = Duration::from_secs(1);
 /// Of the configuration, by default.
-pub const SESSION_TTL: Duration = Duration::from_secs(2);
+pub(super) const SESSION_TTL: Duration = Duration::from_secs(2);
 
 /// What all nodes share.
-pub struct Mesh {
+pub(super) struct Mesh {
     pub server: Arc<Server>,
     pub recorder: Arc<Recorder>,
     pub resource: Arc<Resource>,
@@ -49,7 +49,7 @@ pub struct Mesh {
 }
 
 /// A node that runs, or has ended.
-pub struct Node {
+pub(super) struct Node {
     pub link: Arc<Scripted<Link>>,
     pub process: Arc<Process>,
     stop: Arc<Notify>,
@@ -58,7 +58,7 @@ pub struct Node {
 
 impl Node {
     /// Starts a node, or starts it again: with the same id and secret.
-    pub fn start(id: &str, mesh: &Mesh, seed: u64) -> Self {
+    pub(super) fn start(id: &str, mesh: &Mesh, seed: u64) -> Self {
         let link = Arc::new(Scripted(Link::new(Arc::clone(&mesh.server), seed)));
         let restored =
             [omnirelay_peers::KINDS, omnirelay_leadership::KINDS].map(|kinds| kinds.restored.to_vec());
@@ -82,12 +82,12 @@ impl Node {
     }
 
     /// Has it stop on purpose.
-    pub fn stop(&self) {
+    pub(super) fn stop(&self) {
         self.stop.notify_one();
     }
 
     /// Has somebody order something by way of this node.
-    pub fn order(&self, order: Order) {
+    pub(super) fn order(&self, order: Order) {
         // A node that has ended takes none.
         let _ = self.orders.send(order);
     }

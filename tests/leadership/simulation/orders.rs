@@ -19,13 +19,13 @@ const PATIENCE: Duration = Duration::from_secs(12);
 
 /// One order and its number: repeated, it is the same.
 #[derive(Clone, Debug)]
-pub struct Order {
+pub(super) struct Order {
     pub number: u64,
     pub verb: Verb,
 }
 
 #[derive(Clone, Debug)]
-pub enum Verb {
+pub(super) enum Verb {
     Cordon { node: String },
     Uncordon { node: String },
     Drain { node: String },
@@ -35,19 +35,19 @@ pub enum Verb {
 }
 
 #[derive(Clone)]
-pub struct Services {
+pub(super) struct Services {
     leaders: Arc<Leaders>,
     peers: Arc<Peers>,
 }
 
 impl Services {
-    pub fn of(registry: &Arc<Registry>) -> Self {
+    pub(super) fn of(registry: &Arc<Registry>) -> Self {
         let leaders = Arc::new(Leaders::new(registry.clone(), 1));
         Self { leaders, peers: Arc::new(Peers::new(registry.clone(), 1, HeldByPeers::default())) }
     }
 
     /// Orders it. A refusal is an answer as well.
-    pub async fn carry_out(self, order: Order) {
+    pub(super) async fn carry_out(self, order: Order) {
         drop(tokio::time::timeout(PATIENCE, self.order(order)).await);
     }
 

@@ -12,7 +12,7 @@ const MS: Duration = Duration::from_millis(1);
 
 /// A simulation before it is run.
 #[derive(Clone, Debug)]
-pub struct Plan {
+pub(super) struct Plan {
     pub seed: u64,
     pub length: Duration,
     pub nodes: usize,
@@ -27,7 +27,7 @@ pub struct Plan {
 
 /// What is done to the mesh at some moment.
 #[derive(Clone, Debug)]
-pub enum Act {
+pub(super) enum Act {
     /// Something new goes wrong.
     Next,
     Restart(String),
@@ -44,7 +44,7 @@ pub enum Act {
 
 /// What can go wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Trouble {
+pub(super) enum Trouble {
     Kill,
     Stop,
     Pause,
@@ -63,7 +63,7 @@ pub enum Trouble {
 }
 
 impl Plan {
-    pub fn of(seed: u64, length: Option<Duration>, defect: Defect) -> Self {
+    pub(super) fn of(seed: u64, length: Option<Duration>, defect: Defect) -> Self {
         let mut chance = Chance::of(seed ^ 0x91a7);
         let mut one_of = |list: &[u64]| list[chance.below(list.len() as u64) as usize];
         let nodes = one_of(&[3, 3, 4, 5]) as usize;
@@ -79,24 +79,24 @@ impl Plan {
 
 /// What is to be done at which time, in milliseconds from the beginning.
 #[derive(Default)]
-pub struct Agenda {
+pub(super) struct Agenda {
     acts: BTreeMap<(u64, u64), Act>,
     entered: u64,
 }
 
 impl Agenda {
-    pub fn enter(&mut self, at_ms: u64, act: Act) {
+    pub(super) fn enter(&mut self, at_ms: u64, act: Act) {
         self.entered += 1;
         self.acts.insert((at_ms, self.entered), act);
     }
 
-    pub fn next(&mut self) -> Option<(u64, Act)> {
+    pub(super) fn next(&mut self) -> Option<(u64, Act)> {
         self.acts.pop_first().map(|((at_ms, _), act)| (at_ms, act))
     }
 }
 
 impl Trouble {
-    pub fn of(chance: &mut Chance) -> Self {
+    pub(super) fn of(chance: &mut Chance) -> Self {
         let cuts = [Cut::Refuses, Cut::TimesOut, Cut::Hangs, Cut::Deaf];
         match chance.below(100) {
             0..12 => Self::Kill,
@@ -117,7 +117,7 @@ impl Trouble {
         }
     }
 
-    pub fn word(self) -> &'static str {
+    pub(super) fn word(self) -> &'static str {
         match self {
             Self::Kill => "kill",
             Self::Stop => "stop",

@@ -12,7 +12,7 @@ const POLLS_MAX: usize = 200_000;
 
 type Life = Pin<Box<dyn Future<Output = ()> + Send>>;
 
-pub struct Process {
+pub(super) struct Process {
     name: String,
     state: Mutex<State>,
     /// Called after each step, when something in the process may have changed.
@@ -30,7 +30,7 @@ struct State {
 
 impl Process {
     /// Runs `life` until it ends or is killed.
-    pub fn start(
+    pub(super) fn start(
         name: &str,
         life: impl Future<Output = ()> + Send + 'static,
         observe: impl Fn() + Send + Sync + 'static,
@@ -45,11 +45,11 @@ impl Process {
     }
 
     /// Stops it: no call returns to it and no timer fires in it. What it has sent goes its way.
-    pub fn pause(&self) {
+    pub(super) fn pause(&self) {
         self.state().paused = true;
     }
 
-    pub fn resume(&self) {
+    pub(super) fn resume(&self) {
         let waker = {
             let mut state = self.state();
             state.paused = false;
@@ -61,13 +61,13 @@ impl Process {
     }
 
     /// Ends it where it stands.
-    pub fn kill(&self) {
+    pub(super) fn kill(&self) {
         let life = self.state().life.take();
         drop(life);
         self.resume();
     }
 
-    pub fn has_ended(&self) -> bool {
+    pub(super) fn has_ended(&self) -> bool {
         self.state().life.is_none()
     }
 

@@ -24,10 +24,10 @@ const CALM: Duration = Duration::from_secs(15);
 const TOKENS_TRIED: usize = 6;
 const SCOPES_TRIED: usize = 4;
 /// How long the mesh may be without a leader although a candidate is well all the time.
-pub const LEADERLESS_MAX: Duration = Duration::from_secs(8);
+pub(super) const LEADERLESS_MAX: Duration = Duration::from_secs(8);
 
 /// What became of a run.
-pub struct Ran {
+pub(super) struct Ran {
     pub history: History,
     pub faults: BTreeMap<&'static str, usize>,
     /// What was done and when, in words.
@@ -35,7 +35,7 @@ pub struct Ran {
     pub length: Duration,
 }
 
-pub struct Run {
+pub(super) struct Run {
     plan: Plan,
     mesh: Mesh,
     facts: Arc<Facts>,
@@ -60,7 +60,7 @@ struct Slot {
 }
 
 /// Runs a plan in a runtime of its own, whose time jumps.
-pub fn run(plan: &Plan) -> Ran {
+pub(super) fn run(plan: &Plan) -> Ran {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
     runtime.unwrap().block_on(async {
         let mut run = Run::begin(plan);
@@ -71,7 +71,7 @@ pub fn run(plan: &Plan) -> Ran {
 }
 
 impl Run {
-    pub fn begin(plan: &Plan) -> Self {
+    pub(super) fn begin(plan: &Plan) -> Self {
         let recorder = Arc::new(Recorder::of_runtime());
         let leaderless_max_us = u64::try_from(LEADERLESS_MAX.as_micros()).unwrap();
         recorder.push(Event::Run { what: plan.to_string(), leaderless_max_us });
@@ -104,14 +104,14 @@ impl Run {
         run
     }
 
-    pub fn finish(self) -> Ran {
+    pub(super) fn finish(self) -> Ran {
         let length = self.began.elapsed();
         self.facts.tell(&self.mesh.scopes, &self.mesh.recorder);
         Ran { history: self.mesh.recorder.history(), faults: self.faults, diary: self.diary, length }
     }
 
     /// Who was granted this scope last.
-    pub fn holder(&self, scope: &str) -> Option<String> {
+    pub(super) fn holder(&self, scope: &str) -> Option<String> {
         let tokens = self.mesh.server.tokens();
         tokens.iter().rev().find(|token| token.scope == scope).map(|token| token.node.clone())
     }
@@ -204,7 +204,7 @@ impl Run {
     }
 
     /// False: it cannot be now.
-    pub async fn begin_trouble(&mut self, trouble: Trouble, node: &str, other: String) -> bool {
+    pub(super) async fn begin_trouble(&mut self, trouble: Trouble, node: &str, other: String) -> bool {
         let Slot { up, paused, clouded, .. } = *self.slot(node);
         let name = node.to_owned();
         match trouble {

@@ -36,7 +36,7 @@ impl Clock for RuntimeClock {
     }
 }
 
-pub struct Server {
+pub(super) struct Server {
     defect: Defect,
     clock: RuntimeClock,
     recorder: Arc<Recorder>,
@@ -60,7 +60,7 @@ struct State {
 
 /// A token that was granted once.
 #[derive(Clone, Debug)]
-pub struct Token {
+pub(super) struct Token {
     pub scope: String,
     pub node: String,
     pub epoch: u64,
@@ -69,7 +69,12 @@ pub struct Token {
 }
 
 impl Server {
-    pub fn new(defect: Defect, session_ttl: Duration, recorder: Arc<Recorder>, facts: Arc<Facts>) -> Self {
+    pub(super) fn new(
+        defect: Defect,
+        session_ttl: Duration,
+        recorder: Arc<Recorder>,
+        facts: Arc<Facts>,
+    ) -> Self {
         let clock = RuntimeClock { began: Instant::now(), begin: BEGIN };
         let store = Arc::new(MemoryStore::new(clock));
         let state = State { store, replica: None, generation: 0, paused: false, tokens: Vec::new() };
@@ -81,41 +86,41 @@ impl Server {
         self.state.lock().unwrap()
     }
 
-    pub fn store(&self) -> Arc<MemoryStore> {
+    pub(super) fn store(&self) -> Arc<MemoryStore> {
         Arc::clone(&self.state().store)
     }
 
     /// Which server this is, counted from the first.
-    pub fn generation(&self) -> u64 {
+    pub(super) fn generation(&self) -> u64 {
         self.state().generation
     }
 
     /// Holds all calls, or lets them go on.
-    pub fn pause(&self, paused: bool) {
+    pub(super) fn pause(&self, paused: bool) {
         self.state().paused = paused;
         self.changed.notify_waiters();
     }
 
     /// Waits while the server is paused.
-    pub async fn running(&self) {
+    pub(super) async fn running(&self) {
         while self.state().paused {
             self.changed.notified().await;
         }
     }
 
     /// All tokens that were granted, in order.
-    pub fn tokens(&self) -> Vec<Token> {
+    pub(super) fn tokens(&self) -> Vec<Token> {
         self.state().tokens.clone()
     }
 
     /// What a failover will find: the state of now.
-    pub fn copy(&self) {
+    pub(super) fn copy(&self) {
         let replica = self.store().replica(self.clock);
         self.state().replica = Some(replica);
     }
 
     /// Loses everything.
-    pub fn flush(&self) {
+    pub(super) fn flush(&self) {
         let mut clock = self.clock;
         if self.defect == Defect::FailsOverToAnOldClock {
             clock.began = Instant::now();
@@ -127,7 +132,7 @@ impl Server {
     }
 
     /// Goes on with the copy.
-    pub fn fail_over(&self) {
+    pub(super) fn fail_over(&self) {
         let replica = self.state().replica.take();
         if let Some(replica) = replica {
             replica.promote(self.quarantine());
@@ -136,7 +141,7 @@ impl Server {
     }
 
     /// How long nobody is granted anything after a new beginning.
-    pub fn quarantine(&self) -> Duration {
+    pub(super) fn quarantine(&self) -> Duration {
         self.session_ttl + omnirelay_registry::held_groups::margin(self.session_ttl)
     }
 
@@ -151,7 +156,7 @@ impl Server {
     }
 
     /// Who is barred from leading by what an operator ordered, after the records were replaced.
-    pub async fn tell_barred(&self) {
+    pub(super) async fn tell_barred(&self) {
         let scan = Scan { kind: PEER, after: None, backwards: false, limit: 100 };
         for record in self.store().scan(scan).await.unwrap().records {
             self.note_peer(&record);
@@ -173,7 +178,7 @@ impl Server {
         Ok(beat)
     }
 
-    pub async fn commit(&self, mut commit: Commit) -> Result<CommitOutcome, CommitError> {
+    pub(super) async fn commit(&self, mut commit: Commit) -> Result<CommitOutcome, CommitError> {
         match self.defect {
             Defect::Sound | Defect::RenewsTheDead => {}
             Defect::ForgetsTheFence => commit.fence = None,

@@ -28,7 +28,7 @@ const MS: Duration = Duration::from_millis(1);
 const WRITTEN: RecordKind = RecordKind::of("written");
 
 /// What a node takes itself for, recorded whenever it may have changed.
-pub struct Beliefs {
+pub(super) struct Beliefs {
     registry: Arc<Registry>,
     campaigner: Arc<Campaigner>,
     recorder: Arc<Recorder>,
@@ -37,12 +37,12 @@ pub struct Beliefs {
 }
 
 impl Beliefs {
-    pub fn new(registry: Arc<Registry>, campaigner: Arc<Campaigner>, recorder: Arc<Recorder>) -> Self {
+    pub(super) fn new(registry: Arc<Registry>, campaigner: Arc<Campaigner>, recorder: Arc<Recorder>) -> Self {
         Self { registry, campaigner, recorder, open: Mutex::default() }
     }
 
     /// Looks at every scope that the node can lead, and records what has changed.
-    pub fn observe(&self) {
+    pub(super) fn observe(&self) {
         let node = self.registry.node_id();
         let now = self.now();
         let mut open = self.open.lock().unwrap();
@@ -67,7 +67,7 @@ impl Beliefs {
     }
 
     /// The token with which the node would write now.
-    pub fn token(&self, scope: &str) -> Option<u64> {
+    pub(super) fn token(&self, scope: &str) -> Option<u64> {
         let token = self.campaigner.fence(scope).map(|fence| fence.token);
         // Nothing is led that was not observed.
         let known = self.now().get(scope).map(|(token, _)| *token);
@@ -104,18 +104,18 @@ impl Beliefs {
 }
 
 /// Something outside of the mesh that is written to, behind a gate.
-pub struct Resource {
+pub(super) struct Resource {
     gate: FencingGate,
     recorder: Arc<Recorder>,
 }
 
 impl Resource {
-    pub fn new(recorder: Arc<Recorder>) -> Self {
+    pub(super) fn new(recorder: Arc<Recorder>) -> Self {
         Self { gate: FencingGate::in_memory(), recorder }
     }
 
     /// Sends a write that arrives after `delay`, whatever becomes of whoever sent it.
-    pub fn send(self: &Arc<Self>, node: &str, scope: &str, token: u64, delay: Duration) {
+    pub(super) fn send(self: &Arc<Self>, node: &str, scope: &str, token: u64, delay: Duration) {
         let sent = self.recorder.sending(Gate::Resource("disk".into()), node, scope, token);
         let (resource, scope) = (Arc::clone(self), scope.to_owned());
         tokio::spawn(async move {
@@ -129,7 +129,7 @@ impl Resource {
     }
 }
 
-pub struct Service {
+pub(super) struct Service {
     registry: Arc<Registry>,
     beliefs: Arc<Beliefs>,
     recorder: Arc<Recorder>,
@@ -139,14 +139,14 @@ pub struct Service {
 }
 
 impl Service {
-    pub fn new(registry: Arc<Registry>, beliefs: Arc<Beliefs>, mesh: &Mesh, seed: u64) -> Self {
+    pub(super) fn new(registry: Arc<Registry>, beliefs: Arc<Beliefs>, mesh: &Mesh, seed: u64) -> Self {
         let (recorder, resource) = (mesh.recorder.clone(), mesh.resource.clone());
         let chance = Mutex::new(Chance::of(seed ^ 0x5e41));
         Self { registry, beliefs, recorder, resource, scopes: mesh.scopes.clone(), chance }
     }
 
     /// Writes every scope again and again while the node leads it.
-    pub async fn run(&self) {
+    pub(super) async fn run(&self) {
         join_all(self.scopes.iter().map(|scope| self.write_for_ever(scope))).await;
     }
 
@@ -200,7 +200,7 @@ fn fenced(node: &str, epoch: Epoch, scope: &str, token: u64) -> Commit {
 
 /// Writes with tokens that were granted at some time, at both gates; in the epoch of each, because whoever
 /// holds a token has read in that.
-pub async fn write_with(tokens: &[Token], server: &Server, resource: &Arc<Resource>) {
+pub(super) async fn write_with(tokens: &[Token], server: &Server, resource: &Arc<Resource>) {
     for Token { scope, node, token, epoch, .. } in tokens {
         let epoch = Epoch(*epoch);
         resource.send(node, scope, *token, Duration::ZERO);

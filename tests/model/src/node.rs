@@ -13,7 +13,7 @@ pub enum Act {
 
 /// What a candidate knows of itself when it decides.
 #[derive(Clone, Copy, Debug)]
-pub struct View {
+pub(crate) struct View {
     /// It trusts its session.
     pub trusts: bool,
     /// It was granted the scope in this session.
@@ -23,7 +23,7 @@ pub struct View {
 /// What a candidate may do, what it would rather do first. It is no decision of the core's, which is
 /// not called here: the model tries each of these at each instant, so that a candidate is covered
 /// which makes any choice among them. That the core chooses among them is for `deciding` to show.
-pub fn decide(view: View) -> &'static [Act] {
+pub(crate) fn decide(view: View) -> &'static [Act] {
     match (view.trusts, view.holds) {
         (false, _) => &[Act::Open],
         (true, false) => &[Act::Acquire, Act::Renew],
@@ -33,7 +33,7 @@ pub fn decide(view: View) -> &'static [Act] {
 
 /// A session as its node knows it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Trust {
+pub(crate) struct Trust {
     pub epoch: u8,
     pub instance: u8,
     /// By the clock of the nodes. The first instant at which it is trusted no more.
@@ -43,7 +43,7 @@ pub struct Trust {
 /// What is on its way to the store. One at a time for each node: a delay is time that passes
 /// meanwhile.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Message {
+pub(crate) enum Message {
     Open { asked: u8 },
     Renew { asked: u8, epoch: u8, instance: u8 },
     Acquire { epoch: u8, instance: u8 },
@@ -52,7 +52,7 @@ pub enum Message {
 
 /// What the store says to it.
 #[derive(Clone, Copy, Debug)]
-pub enum Answer {
+pub(crate) enum Answer {
     Opened {
         asked: u8,
         epoch: u8,
@@ -73,7 +73,7 @@ pub enum Answer {
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Node {
+pub(crate) struct Node {
     pub trust: Option<Trust>,
     pub token: Option<u8>,
     pub message: Option<Message>,
@@ -86,14 +86,14 @@ pub struct Node {
 
 impl Message {
     /// The life of a session that it is about.
-    pub fn instance(&mut self) -> Option<&mut u8> {
+    pub(crate) fn instance(&mut self) -> Option<&mut u8> {
         match self {
             Self::Renew { instance, .. } | Self::Acquire { instance, .. } => Some(instance),
             Self::Open { .. } | Self::Release { .. } => None,
         }
     }
 
-    pub fn token(&mut self) -> Option<&mut u8> {
+    pub(crate) fn token(&mut self) -> Option<&mut u8> {
         match self {
             Self::Release { token, .. } => Some(token),
             Self::Open { .. } | Self::Renew { .. } | Self::Acquire { .. } => None,
@@ -101,7 +101,7 @@ impl Message {
     }
 
     /// The instant before it was sent, if the answer is counted from there.
-    pub fn asked(&mut self) -> Option<&mut u8> {
+    pub(crate) fn asked(&mut self) -> Option<&mut u8> {
         match self {
             Self::Open { asked } | Self::Renew { asked, .. } => Some(asked),
             Self::Acquire { .. } | Self::Release { .. } => None,
@@ -110,18 +110,18 @@ impl Message {
 }
 
 impl Node {
-    pub fn view(&self, now: u8) -> View {
+    pub(crate) fn view(&self, now: u8) -> View {
         View { trusts: self.trust.is_some_and(|trust| now < trust.until), holds: self.token.is_some() }
     }
 
     /// The epoch and the token that it would write with.
-    pub fn leads(&self, now: u8) -> Option<(u8, u8)> {
+    pub(crate) fn leads(&self, now: u8) -> Option<(u8, u8)> {
         let trust = self.trust.filter(|trust| now < trust.until)?;
         Some((trust.epoch, self.token?))
     }
 
     /// Does what it decided on; nothing is sent when it has nothing to do it with.
-    pub fn send(&mut self, act: Act, now: u8) -> Option<()> {
+    pub(crate) fn send(&mut self, act: Act, now: u8) -> Option<()> {
         let message = match act {
             Act::Open => Message::Open { asked: now },
             Act::Renew => {
@@ -139,7 +139,7 @@ impl Node {
         Some(())
     }
 
-    pub fn hear(&mut self, answer: Answer, margin: i8) {
+    pub(crate) fn hear(&mut self, answer: Answer, margin: i8) {
         let until = |asked: u8| (asked + TTL).saturating_add_signed(-margin);
         match answer {
             Answer::Opened { asked, epoch, instance } => {
@@ -165,7 +165,7 @@ impl Node {
 
     /// Forgets a session that it trusts no more, unless a renewal is under way that would be heard in
     /// time, and how long ago it asked for what it could not trust any more.
-    pub fn settle(&mut self, now: u8, margin: i8) {
+    pub(crate) fn settle(&mut self, now: u8, margin: i8) {
         let oldest = now.saturating_add_signed(margin) - TTL;
         if !self.view(now).trusts {
             let renews = matches!(self.message, Some(Message::Renew { asked, .. }) if asked > oldest);

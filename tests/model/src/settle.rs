@@ -8,7 +8,7 @@ use super::node::{Message, Node};
 use super::store::{Forgets, Session};
 
 /// Where the present stands. High enough for what lies behind it to have an order.
-pub const PRESENT: u8 = 64;
+pub(crate) const PRESENT: u8 = 64;
 
 impl<const N: usize> State<N> {
     /// Makes of this state the one that stands for all that are like it.
@@ -90,7 +90,7 @@ impl<const N: usize> State<N> {
 }
 
 /// Gives each number what `of` makes of its rank, from 0.
-pub fn in_order<'a>(numbers: impl Iterator<Item = &'a mut u8>, of: impl Fn(u8) -> u8) {
+pub(crate) fn in_order<'a>(numbers: impl Iterator<Item = &'a mut u8>, of: impl Fn(u8) -> u8) {
     let mut numbers: Vec<_> = numbers.collect();
     numbers.sort_unstable();
     let (mut last, mut rank) = (None, 0);

@@ -2,9 +2,9 @@
 //! store, so that its arithmetic is the real one.
 
 /// How long a session lives after its renewal arrived.
-pub const TTL: u8 = 3;
+pub(crate) const TTL: u8 = 3;
 /// How long after a loss of everything nobody is granted anything.
-pub const QUARANTINE: u8 = TTL;
+pub(crate) const QUARANTINE: u8 = TTL;
 
 /// What a store may forget, to show that the model would find it.
 #[derive(Clone, Copy, Debug, Default)]
@@ -22,7 +22,7 @@ pub struct Forgets {
 
 /// A life of a node's session.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Session {
+pub(crate) struct Session {
     pub instance: u8,
     /// The first instant at which it is over.
     pub deadline: u8,
@@ -32,14 +32,14 @@ pub struct Session {
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub struct Lease {
+pub(crate) struct Lease {
     /// Which life of which node's session, over or not; `None`: released.
     pub holder: Option<(usize, u8)>,
     pub token: u8,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Store<const N: usize> {
+pub(crate) struct Store<const N: usize> {
     pub now: u8,
     pub epoch: u8,
     pub quarantine_until: u8,
@@ -48,24 +48,24 @@ pub struct Store<const N: usize> {
 }
 
 impl<const N: usize> Store<N> {
-    pub fn new(now: u8) -> Self {
+    pub(crate) fn new(now: u8) -> Self {
         let (sessions, lease) = ([Session::default(); N], Lease::default());
         Self { now, epoch: 1, quarantine_until: 0, sessions, lease }
     }
 
-    pub fn is_live(&self, node: usize, instance: u8) -> bool {
+    pub(crate) fn is_live(&self, node: usize, instance: u8) -> bool {
         let session = self.sessions[node];
         session.instance == instance && self.now < session.deadline
     }
 
     /// Whether the session, in whatever life of it, lives at `now`.
-    pub fn is_live_at(&self, node: usize, now: u8) -> bool {
+    pub(crate) fn is_live_at(&self, node: usize, now: u8) -> bool {
         now < self.sessions[node].deadline
     }
 
     /// Begins a new life of the session, in place of one that may live. How often that can be done
     /// is not limited here.
-    pub fn open(&mut self, node: usize, forgets: Forgets) -> u8 {
+    pub(crate) fn open(&mut self, node: usize, forgets: Forgets) -> u8 {
         let old = self.sessions[node];
         let holds = self.lease.holder == Some((node, old.instance)) && self.now < old.deadline;
         let barrier = if holds && !forgets.barrier { old.deadline } else { old.barrier };
@@ -75,7 +75,7 @@ impl<const N: usize> Store<N> {
     }
 
     /// False: it is over.
-    pub fn renew(&mut self, node: usize, epoch: u8, instance: u8, forgets: Forgets) -> bool {
+    pub(crate) fn renew(&mut self, node: usize, epoch: u8, instance: u8, forgets: Forgets) -> bool {
         if forgets.deadlines && epoch == self.epoch && self.sessions[node].instance == instance {
             self.sessions[node].deadline = self.now + TTL;
             return true;
@@ -88,7 +88,7 @@ impl<const N: usize> Store<N> {
     }
 
     /// The token, if the scope is granted or was held already.
-    pub fn acquire(&mut self, node: usize, epoch: u8, instance: u8, forgets: Forgets) -> Option<u8> {
+    pub(crate) fn acquire(&mut self, node: usize, epoch: u8, instance: u8, forgets: Forgets) -> Option<u8> {
         if epoch != self.epoch || !self.is_live(node, instance) {
             return None;
         }
@@ -105,20 +105,20 @@ impl<const N: usize> Store<N> {
         Some(token)
     }
 
-    pub fn release(&mut self, epoch: u8, token: u8) {
+    pub(crate) fn release(&mut self, epoch: u8, token: u8) {
         if epoch == self.epoch && token == self.lease.token {
             self.lease.holder = None;
         }
     }
 
     /// Whether a commit with this token is made.
-    pub fn passes_fence(&self, epoch: u8, token: u8, forgets: Forgets) -> bool {
+    pub(crate) fn passes_fence(&self, epoch: u8, token: u8, forgets: Forgets) -> bool {
         let live = self.lease.holder.is_some_and(|(node, instance)| self.is_live(node, instance));
         forgets.fence || (epoch == self.epoch && token == self.lease.token && live)
     }
 
     /// Everything is lost but the time.
-    pub fn flush(&mut self, forgets: Forgets) {
+    pub(crate) fn flush(&mut self, forgets: Forgets) {
         let until = if forgets.quarantine { 0 } else { self.now + QUARANTINE };
         let (now, epoch) = (self.now, self.epoch + 1);
         *self = Self { epoch, quarantine_until: until, ..Self::new(now) };
@@ -131,7 +131,7 @@ impl<const N: usize> Store<N> {
     }
 
     /// Forgets what has no consequence any more, so that states which differ in nothing else are one.
-    pub fn settle(&mut self) {
+    pub(crate) fn settle(&mut self) {
         if self.quarantine_until <= self.now {
             self.quarantine_until = 0;
         }

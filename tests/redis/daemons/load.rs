@@ -21,7 +21,7 @@ const REST: Duration = Duration::from_millis(5);
 
 /// A running load: each writer changes a label of a peer again and again, each time under a key of
 /// its own, and repeats what was not acknowledged under the same key on the next daemon.
-pub struct Load {
+pub(crate) struct Load {
     stop: Arc<AtomicBool>,
     writers: JoinSet<Result<BTreeSet<String>>>,
     silence: Silence,
@@ -48,7 +48,7 @@ impl Silence {
 }
 
 /// What a load has left.
-pub struct Outcome {
+pub(crate) struct Outcome {
     /// The reasons of all changes that were acknowledged.
     pub acknowledged: BTreeSet<String>,
     /// Those of them that are not in the registry.
@@ -63,7 +63,7 @@ pub struct Outcome {
 
 impl Load {
     /// Starts writers and watches, spread over the daemons, and waits until every watch is up.
-    pub async fn start(mesh: &Mesh, writers: usize, watches: usize) -> Result<Self> {
+    pub(crate) async fn start(mesh: &Mesh, writers: usize, watches: usize) -> Result<Self> {
         let apis: Vec<Api> = mesh.nodes.iter().map(|node| node.api.clone()).collect();
         let from = |at: usize| {
             let mut apis = apis.clone();
@@ -84,12 +84,12 @@ impl Load {
     }
 
     /// How many changes the first watch was told of.
-    pub fn progress(&self) -> usize {
+    pub(crate) fn progress(&self) -> usize {
         self.watchers.first().map_or(0, |watcher| watcher.seen().changes)
     }
 
     /// Waits for so many further changes.
-    pub async fn goes_on(&self, changes: usize) -> Result<()> {
+    pub(crate) async fn goes_on(&self, changes: usize) -> Result<()> {
         let enough = self.progress() + changes;
         until("changes are made", async || Ok(self.progress() >= enough)).await
     }
@@ -98,7 +98,7 @@ impl Load {
     ///
     /// # Errors
     /// Also when a watch was told that somebody is gone.
-    pub async fn end(mut self, mesh: &Mesh) -> Result<Outcome> {
+    pub(crate) async fn end(mut self, mesh: &Mesh) -> Result<Outcome> {
         let outcome = self.settle(mesh).await?;
         self.watchers.iter().try_for_each(Watcher::expect_nobody_gone)?;
         Ok(outcome)
@@ -108,7 +108,7 @@ impl Load {
     ///
     /// # Errors
     /// When a watch has a gap, daemons differ, or a change was made twice.
-    pub async fn settle(&mut self, mesh: &Mesh) -> Result<Outcome> {
+    pub(crate) async fn settle(&mut self, mesh: &Mesh) -> Result<Outcome> {
         self.stop.store(true, Ordering::SeqCst);
         let mut acknowledged = BTreeSet::new();
         while let Some(writer) = self.writers.join_next().await {

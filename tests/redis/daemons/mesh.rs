@@ -12,50 +12,50 @@ use crate::process::until;
 use crate::process::{Daemon, Place};
 
 /// A daemon with its directory.
-pub struct Node {
+pub(crate) struct Node {
     pub place: Place,
     pub daemon: Daemon,
     pub api: Api,
 }
 
 /// Daemons `n1`, `n2`, ...
-pub struct Mesh {
+pub(crate) struct Mesh {
     pub nodes: Vec<Node>,
 }
 
 impl Node {
     /// Starts a daemon whose store is away, and waits until it listens.
-    pub fn start_unready(id: &str, store: &str) -> Result<Self> {
+    pub(crate) fn start_unready(id: &str, store: &str) -> Result<Self> {
         let place = Place::new(&["--node-id", id, "--store", store])?;
         let daemon = place.start_unready()?;
         Self::of(place, daemon)
     }
 
     /// Starts a daemon, and waits until it is ready.
-    pub fn start(id: &str, store: &str, settings: &[&str]) -> Result<Self> {
+    pub(crate) fn start(id: &str, store: &str, settings: &[&str]) -> Result<Self> {
         Self::start_in(Place::new(&[&["--node-id", id, "--store", store], settings].concat())?)
     }
 
     /// As [`Node::start`], in a place of its own.
-    pub fn start_in(place: Place) -> Result<Self> {
+    pub(crate) fn start_in(place: Place) -> Result<Self> {
         let daemon = place.start()?;
         Self::of(place, daemon)
     }
 
     /// A daemon that is ready.
-    pub fn of(place: Place, daemon: Daemon) -> Result<Self> {
+    pub(crate) fn of(place: Place, daemon: Daemon) -> Result<Self> {
         let api = Api::new(&daemon.control)?;
         Ok(Self { place, daemon, api })
     }
 
-    pub fn id(&self) -> &str {
+    pub(crate) fn id(&self) -> &str {
         &self.daemon.node_id
     }
 }
 
 impl Mesh {
     /// Starts daemons, and waits until each is ready and lists all as alive.
-    pub async fn start(store: &str, count: usize) -> Result<Self> {
+    pub(crate) async fn start(store: &str, count: usize) -> Result<Self> {
         let mut nodes = Vec::new();
         for number in 1..=count {
             nodes.push(Node::start(&format!("n{number}"), store, &[])?);
@@ -65,12 +65,12 @@ impl Mesh {
         Ok(mesh)
     }
 
-    pub fn first(&self) -> &Api {
+    pub(crate) fn first(&self) -> &Api {
         &self.nodes[0].api
     }
 
     /// Waits until each daemon is ready, hears its store and lists all as alive.
-    pub async fn until_whole(&self) -> Result<()> {
+    pub(crate) async fn until_whole(&self) -> Result<()> {
         for node in &self.nodes {
             until(&format!("{} is ready and lists all as alive", node.id()), async || {
                 let peers = node.api.peers().await?;
@@ -84,7 +84,7 @@ impl Mesh {
     }
 
     /// Waits until each daemon says that its store is away.
-    pub async fn until_away(&self) -> Result<()> {
+    pub(crate) async fn until_away(&self) -> Result<()> {
         for node in &self.nodes {
             until("the store is away", async || Ok(!node.api.item("store").await?.0)).await?;
         }
@@ -92,7 +92,7 @@ impl Mesh {
     }
 
     /// Refuses peers that anybody takes for gone: nobody dies of an outage.
-    pub async fn expect_all_alive(&self) -> Result<()> {
+    pub(crate) async fn expect_all_alive(&self) -> Result<()> {
         for node in &self.nodes {
             for peer in node.api.peers().await? {
                 ensure!(peer["status"] == "alive", "{}: {peer}", node.id());
@@ -102,7 +102,7 @@ impl Mesh {
     }
 
     /// Waits until a watch has what the first daemon reads.
-    pub async fn until_shown(&self, watcher: &Watcher) -> Result<()> {
+    pub(crate) async fn until_shown(&self, watcher: &Watcher) -> Result<()> {
         until("the watch has what is read", async || {
             let read = self.first().peers().await?;
             let seen = watcher.seen();
@@ -112,12 +112,12 @@ impl Mesh {
         .await
     }
 
-    pub fn vitals(&self) -> Result<Vec<Vitals>> {
+    pub(crate) fn vitals(&self) -> Result<Vec<Vitals>> {
         self.nodes.iter().map(Vitals::of).collect()
     }
 
     /// Refuses daemons that were anything but calm since `before`.
-    pub fn expect_calm(&self, before: &[Vitals]) -> Result<()> {
+    pub(crate) fn expect_calm(&self, before: &[Vitals]) -> Result<()> {
         self.nodes.iter().zip(before).try_for_each(|(node, before)| before.expect_calm(node))
     }
 }

@@ -18,14 +18,14 @@ const LINES_MAX: usize = 24;
 const SAME_MAX: usize = 4;
 
 /// A daemon's figures at one instant.
-pub struct Vitals {
+pub(crate) struct Vitals {
     cpu: Duration,
     resident: u64,
     lines: usize,
 }
 
 impl Vitals {
-    pub fn of(node: &Node) -> Result<Self> {
+    pub(crate) fn of(node: &Node) -> Result<Self> {
         let pid = node.daemon.pid();
         let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"))?;
         // The name of the process, in parentheses, may hold anything.
@@ -37,14 +37,14 @@ impl Vitals {
     }
 
     /// Refuses a daemon that has ended, was busy, grew or flooded its log since `self`.
-    pub fn expect_calm(&self, node: &Node) -> Result<()> {
+    pub(crate) fn expect_calm(&self, node: &Node) -> Result<()> {
         let cpu = Self::of(node)?.cpu.saturating_sub(self.cpu);
         ensure!(cpu < CPU_MAX, "{}: {cpu:?} of processor time", node.id());
         self.expect_small(node)
     }
 
     /// As [`Vitals::expect_calm`], of a daemon that had work to do.
-    pub fn expect_small(&self, node: &Node) -> Result<()> {
+    pub(crate) fn expect_small(&self, node: &Node) -> Result<()> {
         let now = Self::of(node).context("the daemon has ended")?;
         let grown = now.resident.saturating_sub(self.resident);
         ensure!(grown < GROWTH_MAX, "{}: grown by {grown} bytes", node.id());

@@ -14,14 +14,14 @@ use crate::process::api::Api;
 const AGAIN: Duration = Duration::from_millis(100);
 
 /// A running watch; ended when it is dropped.
-pub struct Watcher {
+pub(crate) struct Watcher {
     seen: Arc<Mutex<Seen>>,
     task: JoinHandle<()>,
 }
 
 /// What a watch has told, checked event by event.
 #[derive(Clone, Debug, Default)]
-pub struct Seen {
+pub(crate) struct Seen {
     /// The cursor of the last event; `None` in a snapshot.
     pub last: Option<String>,
     /// Versions by node, as the events have them.
@@ -42,7 +42,7 @@ pub struct Seen {
 
 impl Watcher {
     /// Watches on the first daemon, then on the next ones in turn, behind `since` if it is given.
-    pub fn start(daemons: Vec<Api>, since: Option<&str>) -> Self {
+    pub(crate) fn start(daemons: Vec<Api>, since: Option<&str>) -> Self {
         let seen = Arc::new(Mutex::new(Seen { last: since.map(ToOwned::to_owned), ..Seen::default() }));
         let task = tokio::spawn({
             let seen = seen.clone();
@@ -64,19 +64,19 @@ impl Watcher {
         Self { seen, task }
     }
 
-    pub fn seen(&self) -> Seen {
+    pub(crate) fn seen(&self) -> Seen {
         lock(&self.seen).clone()
     }
 
     /// Refuses a sequence with a gap.
-    pub fn expect_gapless(&self) -> Result<()> {
+    pub(crate) fn expect_gapless(&self) -> Result<()> {
         let seen = self.seen();
         ensure!(seen.broken.is_empty(), "gaps: {:#?}", seen.broken);
         Ok(())
     }
 
     /// Refuses a sequence in which somebody was taken for gone.
-    pub fn expect_nobody_gone(&self) -> Result<()> {
+    pub(crate) fn expect_nobody_gone(&self) -> Result<()> {
         let gone = self.seen().gone;
         ensure!(gone.is_empty(), "taken for gone: {gone:#?}");
         Ok(())

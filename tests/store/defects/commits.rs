@@ -45,7 +45,7 @@ async fn judge_versions(store: &MemoryStore, preconditions: &[Precondition]) -> 
     Ok(())
 }
 
-pub fn loses_atomicity() -> Defect {
+pub(crate) fn loses_atomicity() -> Defect {
     instead(|store, commit| {
         Box::pin(async move {
             if let Some(first) = commit.writes.first() {
@@ -56,18 +56,18 @@ pub fn loses_atomicity() -> Defect {
     })
 }
 
-pub fn ignores_preconditions() -> Defect {
+pub(crate) fn ignores_preconditions() -> Defect {
     altered(|commit| commit.preconditions.clear())
 }
 
-pub fn takes_version_zero_for_any() -> Defect {
+pub(crate) fn takes_version_zero_for_any() -> Defect {
     altered(|commit| {
         let zero = |of: &Precondition| matches!(of, Precondition::Version { version: Version(0), .. });
         commit.preconditions.retain(|of| !zero(of));
     })
 }
 
-pub fn checks_before_it_writes() -> Defect {
+pub(crate) fn checks_before_it_writes() -> Defect {
     instead(|store, mut commit| {
         Box::pin(async move {
             judge_versions(store, &commit.preconditions).await?;
@@ -78,13 +78,13 @@ pub fn checks_before_it_writes() -> Defect {
     })
 }
 
-pub fn forgets_what_was_before() -> Defect {
+pub(crate) fn forgets_what_was_before() -> Defect {
     let entry =
         altering(|entry: &mut LogEntry| entry.changes.iter_mut().for_each(|change| change.before = None));
     Defect { entry, ..Defect::default() }
 }
 
-pub fn logs_empty_commits() -> Defect {
+pub(crate) fn logs_empty_commits() -> Defect {
     instead(|store, commit| {
         Box::pin(async move {
             let before = head(store).await;
@@ -97,11 +97,11 @@ pub fn logs_empty_commits() -> Defect {
     })
 }
 
-pub fn breaks_the_chain() -> Defect {
+pub(crate) fn breaks_the_chain() -> Defect {
     Defect { entry: altering(|entry: &mut LogEntry| entry.previous = Revision(0)), ..Defect::default() }
 }
 
-pub fn commits_in_any_epoch() -> Defect {
+pub(crate) fn commits_in_any_epoch() -> Defect {
     instead(|store, mut commit| {
         Box::pin(async move {
             commit.epoch = epoch(store).await;
@@ -110,7 +110,7 @@ pub fn commits_in_any_epoch() -> Defect {
     })
 }
 
-pub fn judges_preconditions_before_fences() -> Defect {
+pub(crate) fn judges_preconditions_before_fences() -> Defect {
     instead(|store, commit| {
         Box::pin(async move {
             judge_versions(store, &commit.preconditions).await?;
@@ -119,11 +119,11 @@ pub fn judges_preconditions_before_fences() -> Defect {
     })
 }
 
-pub fn applies_replays_twice() -> Defect {
+pub(crate) fn applies_replays_twice() -> Defect {
     altered(|commit| commit.idempotency = None)
 }
 
-pub fn ignores_the_request_hash() -> Defect {
+pub(crate) fn ignores_the_request_hash() -> Defect {
     altered(|commit| {
         if let Some(idempotency) = &mut commit.idempotency {
             idempotency.request_hash = 0;
@@ -131,15 +131,15 @@ pub fn ignores_the_request_hash() -> Defect {
     })
 }
 
-pub fn judges_preconditions_before_replays() -> Defect {
+pub(crate) fn judges_preconditions_before_replays() -> Defect {
     judges_preconditions_before_fences()
 }
 
-pub fn forgets_answers() -> Defect {
+pub(crate) fn forgets_answers() -> Defect {
     Defect { recalled: altering(|recalled| *recalled = None), ..Defect::default() }
 }
 
-pub fn keeps_answers_of_refusals() -> Defect {
+pub(crate) fn keeps_answers_of_refusals() -> Defect {
     instead(|store, commit| {
         Box::pin(async move {
             let idempotency = commit.idempotency.clone();
@@ -152,7 +152,7 @@ pub fn keeps_answers_of_refusals() -> Defect {
     })
 }
 
-pub fn forgets_answers_of_nothing() -> Defect {
+pub(crate) fn forgets_answers_of_nothing() -> Defect {
     altered(|commit| {
         if commit.writes.iter().all(|write| matches!(write, Write::Delete { .. })) {
             commit.idempotency = None;
@@ -160,7 +160,7 @@ pub fn forgets_answers_of_nothing() -> Defect {
     })
 }
 
-pub fn confuses_principals() -> Defect {
+pub(crate) fn confuses_principals() -> Defect {
     altered(|commit| {
         if let Some(Idempotency { key, .. }) = &mut commit.idempotency {
             key.principal.clear();
@@ -168,7 +168,7 @@ pub fn confuses_principals() -> Defect {
     })
 }
 
-pub fn splits_large_commits() -> Defect {
+pub(crate) fn splits_large_commits() -> Defect {
     instead(|store, commit| {
         Box::pin(async move {
             let mut done = nothing_done(store).await;
@@ -180,7 +180,7 @@ pub fn splits_large_commits() -> Defect {
     })
 }
 
-pub fn ignores_the_bytes_of_a_commit() -> Defect {
+pub(crate) fn ignores_the_bytes_of_a_commit() -> Defect {
     instead(|store, commit| {
         Box::pin(async move {
             let whole = store.commit(commit.clone()).await;
@@ -194,7 +194,7 @@ pub fn ignores_the_bytes_of_a_commit() -> Defect {
     })
 }
 
-pub fn takes_the_last_of_two() -> Defect {
+pub(crate) fn takes_the_last_of_two() -> Defect {
     altered(|commit| {
         let mut seen = BTreeSet::new();
         commit.writes.reverse();
@@ -202,7 +202,7 @@ pub fn takes_the_last_of_two() -> Defect {
     })
 }
 
-pub fn takes_any_name() -> Defect {
+pub(crate) fn takes_any_name() -> Defect {
     instead(|store, commit| {
         Box::pin(async move {
             match store.commit(commit).await {
@@ -213,7 +213,7 @@ pub fn takes_any_name() -> Defect {
     })
 }
 
-pub fn cuts_large_values() -> Defect {
+pub(crate) fn cuts_large_values() -> Defect {
     altered(|commit| {
         for write in &mut commit.writes {
             if let Write::Put { value, .. } = write {

@@ -16,19 +16,19 @@ const KIND: RecordKind = RecordKind::of("thing");
 /// Longer than what any rule asks for.
 const LONG: Duration = Duration::from_secs(5);
 
-pub fn forgets_silences() -> Defect {
+pub(crate) fn forgets_silences() -> Defect {
     Defect { pulse: altering(|pulse: &mut Pulse| pulse.grace = Duration::ZERO), ..Defect::default() }
 }
 
-pub fn gives_grace_unasked() -> Defect {
+pub(crate) fn gives_grace_unasked() -> Defect {
     Defect { pulse: altering(|pulse: &mut Pulse| pulse.grace = Duration::from_secs(1)), ..Defect::default() }
 }
 
-pub fn keeps_graces_to_itself() -> Defect {
+pub(crate) fn keeps_graces_to_itself() -> Defect {
     Defect { beat: altering(|beat: &mut PulseAnswer| beat.grace = None), ..Defect::default() }
 }
 
-pub fn prolongs_graces() -> Defect {
+pub(crate) fn prolongs_graces() -> Defect {
     let beat = altering(|beat: &mut PulseAnswer| {
         if let Some(grace) = &mut beat.grace {
             grace.until = grace.until.max(beat.now.after(LONG));
@@ -37,7 +37,7 @@ pub fn prolongs_graces() -> Defect {
     Defect { beat, ..Defect::default() }
 }
 
-pub fn begins_a_grace_with_each_renewal() -> Defect {
+pub(crate) fn begins_a_grace_with_each_renewal() -> Defect {
     let beat = altering(|beat: &mut PulseAnswer| {
         let (from, until) = (beat.now, beat.now.after(LONG));
         beat.grace = beat.grace.or((!beat.renewed.is_empty()).then_some(RenewalGrace { from, until }));
@@ -45,7 +45,7 @@ pub fn begins_a_grace_with_each_renewal() -> Defect {
     Defect { beat, ..Defect::default() }
 }
 
-pub fn takes_any_pulse_for_a_renewal() -> Defect {
+pub(crate) fn takes_any_pulse_for_a_renewal() -> Defect {
     Defect {
         pulse_instead: Some(Box::new(|store, mut pulse| {
             Box::pin(async move {
@@ -77,7 +77,7 @@ async fn past_their_deadline(store: &MemoryStore) -> Vec<Record> {
     records
 }
 
-pub fn expires_records_in_a_grace() -> Defect {
+pub(crate) fn expires_records_in_a_grace() -> Defect {
     Defect {
         housekeep_instead: Some(Box::new(|store, (epoch, keep)| {
             Box::pin(async move {
@@ -93,7 +93,7 @@ pub fn expires_records_in_a_grace() -> Defect {
     }
 }
 
-pub fn keeps_house_in_any_epoch() -> Defect {
+pub(crate) fn keeps_house_in_any_epoch() -> Defect {
     Defect {
         housekeep_instead: Some(Box::new(|store, (_, keep)| {
             Box::pin(async move { store.housekeep(epoch(store).await, keep).await })

@@ -28,7 +28,7 @@ async fn present(store: &MemoryStore, of: &GroupRef) -> GroupRef {
 }
 
 /// Opens every group that is over again.
-pub async fn revive(store: &MemoryStore) {
+pub(crate) async fn revive(store: &MemoryStore) {
     let now = store.pulse(Pulse::default()).await.expect("a beat").now;
     for group in groups(store).await.into_iter().filter(|group| group.deadline <= now) {
         let open =
@@ -37,7 +37,7 @@ pub async fn revive(store: &MemoryStore) {
     }
 }
 
-pub fn renews_what_is_over() -> Defect {
+pub(crate) fn renews_what_is_over() -> Defect {
     Defect {
         pulse_instead: Some(Box::new(|store, pulse| {
             Box::pin(async move {
@@ -73,15 +73,15 @@ fn pulses_in(epoch_for: fn(Option<Epoch>, Epoch) -> Option<Epoch>) -> Defect {
     }
 }
 
-pub fn renews_in_any_epoch() -> Defect {
+pub(crate) fn renews_in_any_epoch() -> Defect {
     pulses_in(|named, present| named.and(Some(present)))
 }
 
-pub fn takes_no_epoch_for_the_present_one() -> Defect {
+pub(crate) fn takes_no_epoch_for_the_present_one() -> Defect {
     pulses_in(|named, present| named.or(Some(present)))
 }
 
-pub fn opens_in_any_epoch() -> Defect {
+pub(crate) fn opens_in_any_epoch() -> Defect {
     Defect {
         open_instead: Some(Box::new(|store, open| {
             Box::pin(async move {
@@ -93,7 +93,7 @@ pub fn opens_in_any_epoch() -> Defect {
     }
 }
 
-pub fn closes_in_any_epoch() -> Defect {
+pub(crate) fn closes_in_any_epoch() -> Defect {
     Defect {
         close_instead: Some(Box::new(|store, (_, of)| {
             Box::pin(async move { store.close_group(epoch(store).await, of).await })
@@ -102,7 +102,7 @@ pub fn closes_in_any_epoch() -> Defect {
     }
 }
 
-pub fn ignores_renewals() -> Defect {
+pub(crate) fn ignores_renewals() -> Defect {
     Defect {
         pulse_instead: Some(Box::new(|store, pulse| {
             Box::pin(async move {
@@ -116,11 +116,11 @@ pub fn ignores_renewals() -> Defect {
     }
 }
 
-pub fn ignores_secrets() -> Defect {
+pub(crate) fn ignores_secrets() -> Defect {
     Defect { open: altering(|open: &mut OpenGroup| open.secret = SECRET.into()), ..Defect::default() }
 }
 
-pub fn repeats_instances() -> Defect {
+pub(crate) fn repeats_instances() -> Defect {
     let opened = altering(|opened: &mut OpenedGroup| {
         if let OpenedGroup::Open(group) = opened {
             group.of.instance = 1;
@@ -129,11 +129,11 @@ pub fn repeats_instances() -> Defect {
     Defect { opened, ..Defect::default() }
 }
 
-pub fn closes_late() -> Defect {
+pub(crate) fn closes_late() -> Defect {
     Defect { close_instead: Some(Box::new(|_, _| Box::pin(async { Ok(true) }))), ..Defect::default() }
 }
 
-pub fn closes_any_instance() -> Defect {
+pub(crate) fn closes_any_instance() -> Defect {
     Defect {
         close_instead: Some(Box::new(|store, (epoch, of)| {
             Box::pin(async move {
@@ -145,7 +145,7 @@ pub fn closes_any_instance() -> Defect {
     }
 }
 
-pub fn renews_any_instance() -> Defect {
+pub(crate) fn renews_any_instance() -> Defect {
     Defect {
         pulse_instead: Some(Box::new(|store, mut pulse| {
             Box::pin(async move {
@@ -159,16 +159,16 @@ pub fn renews_any_instance() -> Defect {
     }
 }
 
-pub fn ignores_since_when() -> Defect {
+pub(crate) fn ignores_since_when() -> Defect {
     Defect { pulse: altering(|pulse: &mut Pulse| pulse.moved_since = Millis(0)), ..Defect::default() }
 }
 
-pub fn hides_closed_groups() -> Defect {
+pub(crate) fn hides_closed_groups() -> Defect {
     let beat = altering(|beat: &mut PulseAnswer| beat.moved.retain(|group| !group.closed));
     Defect { beat, ..Defect::default() }
 }
 
-pub fn logs_renewals() -> Defect {
+pub(crate) fn logs_renewals() -> Defect {
     Defect {
         pulse_instead: Some(Box::new(|store, pulse| {
             Box::pin(async move {
@@ -182,7 +182,7 @@ pub fn logs_renewals() -> Defect {
     }
 }
 
-pub fn keeps_expired_records_visible() -> Defect {
+pub(crate) fn keeps_expired_records_visible() -> Defect {
     let known: Arc<Mutex<Vec<Record>>> = Arc::default();
     let page = altering(move |page: &mut ScanPage| {
         let mut known = known.lock().unwrap();
@@ -193,7 +193,7 @@ pub fn keeps_expired_records_visible() -> Defect {
     Defect { page, ..Defect::default() }
 }
 
-pub fn binds_records_to_any_instance() -> Defect {
+pub(crate) fn binds_records_to_any_instance() -> Defect {
     Defect {
         open_instead: Some(Box::new(|store, open| {
             Box::pin(async move {
@@ -217,7 +217,7 @@ pub fn binds_records_to_any_instance() -> Defect {
     }
 }
 
-pub fn binds_records_forever() -> Defect {
+pub(crate) fn binds_records_forever() -> Defect {
     instead(|store, mut commit| {
         Box::pin(async move {
             let known = all(store, KIND).await;
@@ -232,7 +232,7 @@ pub fn binds_records_forever() -> Defect {
     })
 }
 
-pub fn puts_under_dead_groups() -> Defect {
+pub(crate) fn puts_under_dead_groups() -> Defect {
     instead(|store, mut commit| {
         Box::pin(async move {
             let result = store.commit(commit.clone()).await;
@@ -249,7 +249,7 @@ pub fn puts_under_dead_groups() -> Defect {
     })
 }
 
-pub fn counts_expired_records() -> Defect {
+pub(crate) fn counts_expired_records() -> Defect {
     let ever: Arc<Mutex<Vec<RecordId>>> = Arc::default();
     instead(move |store, commit| {
         let ever = Arc::clone(&ever);
@@ -267,25 +267,25 @@ pub fn counts_expired_records() -> Defect {
     })
 }
 
-pub fn ignores_that_a_group_must_live() -> Defect {
+pub(crate) fn ignores_that_a_group_must_live() -> Defect {
     let commit = altering(|commit: &mut Commit| {
         commit.preconditions.retain(|of| !matches!(of, Precondition::GroupLive(_)));
     });
     Defect { commit, ..Defect::default() }
 }
 
-pub fn ignores_that_a_group_must_be_over() -> Defect {
+pub(crate) fn ignores_that_a_group_must_be_over() -> Defect {
     let commit = altering(|commit: &mut Commit| {
         commit.preconditions.retain(|of| !matches!(of, Precondition::GroupOver(_)));
     });
     Defect { commit, ..Defect::default() }
 }
 
-pub fn ignores_the_quarantine() -> Defect {
+pub(crate) fn ignores_the_quarantine() -> Defect {
     Defect { no_quarantine: true, ..Defect::default() }
 }
 
-pub fn remembers_closed_groups() -> Defect {
+pub(crate) fn remembers_closed_groups() -> Defect {
     let closed: Mutex<Vec<Group>> = Mutex::default();
     let beat = altering(move |beat: &mut PulseAnswer| {
         let mut closed = closed.lock().unwrap();
@@ -305,7 +305,7 @@ pub fn remembers_closed_groups() -> Defect {
     }
 }
 
-pub fn restarts_instances_at_collection() -> Defect {
+pub(crate) fn restarts_instances_at_collection() -> Defect {
     let opened = altering(|opened: &mut OpenedGroup| {
         if let OpenedGroup::Open(group) = opened {
             group.of.instance = group.of.instance.min(2);

@@ -21,7 +21,7 @@ fn at_each(every: u64) -> impl Fn() -> bool + Clone {
 }
 
 /// Every fifth page is one that was read before.
-pub fn reads_what_was() -> Defect {
+pub(crate) fn reads_what_was() -> Defect {
     type Kept = BTreeMap<(Option<String>, usize), ScanPage>;
     let kept: Arc<Mutex<Kept>> = Arc::default();
     let stale = at_each(5);
@@ -43,7 +43,7 @@ pub fn reads_what_was() -> Defect {
 }
 
 /// Every second page lacks the last commit, as a replica does that lags by one.
-pub fn reads_new_then_old() -> Defect {
+pub(crate) fn reads_new_then_old() -> Defect {
     let lags = at_each(2);
     Defect {
         scan_instead: Some(Box::new(move |store: &MemoryStore, scan: Scan| {
@@ -79,7 +79,7 @@ fn take_back(page: &mut ScanPage, change: &RecordChange) {
 }
 
 /// Every ninth put is acknowledged and not made.
-pub fn acknowledges_and_forgets() -> Defect {
+pub(crate) fn acknowledges_and_forgets() -> Defect {
     let forgets = at_each(9);
     instead(move |store, commit| {
         let forgets = forgets();
@@ -124,7 +124,7 @@ async fn as_if_made(store: &MemoryStore, commit: &Commit) -> LogEntry {
 }
 
 /// Every seventh commit is made a second time.
-pub fn makes_commits_twice() -> Defect {
+pub(crate) fn makes_commits_twice() -> Defect {
     let again = at_each(7);
     instead(move |store, commit| {
         let again = again();
@@ -139,7 +139,7 @@ pub fn makes_commits_twice() -> Defect {
 }
 
 /// Every eleventh answer names the revision before its own.
-pub fn answers_with_an_old_revision() -> Defect {
+pub(crate) fn answers_with_an_old_revision() -> Defect {
     let wrong = at_each(11);
     instead(move |store, commit| {
         let wrong = wrong();
@@ -155,7 +155,7 @@ pub fn answers_with_an_old_revision() -> Defect {
 }
 
 /// Every third page has the head of the one before it.
-pub fn mixes_pages() -> Defect {
+pub(crate) fn mixes_pages() -> Defect {
     let mixes = at_each(3);
     let kept: Arc<Mutex<Option<Revision>>> = Arc::default();
     Defect {

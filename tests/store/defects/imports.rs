@@ -33,7 +33,7 @@ async fn there(store: &MemoryStore) -> BTreeSet<RecordId> {
     records.into_iter().filter(|record| !record.deleted).map(|record| record.id).collect()
 }
 
-pub fn imports_as_it_puts() -> Defect {
+pub(crate) fn imports_as_it_puts() -> Defect {
     let commit = altering(|commit: &mut Commit| {
         for write in &mut commit.writes {
             if let Write::Import { id, value, .. } = write {
@@ -45,7 +45,7 @@ pub fn imports_as_it_puts() -> Defect {
 }
 
 /// Takes the time that an imported record comes with for one that no later write is before.
-pub fn lets_no_write_be_before_an_import() -> Defect {
+pub(crate) fn lets_no_write_be_before_an_import() -> Defect {
     let latest: Mutex<BTreeMap<RecordId, Record>> = Mutex::default();
     let record = altering(move |record: &mut Record| {
         let mut latest = latest.lock().unwrap();
@@ -57,7 +57,7 @@ pub fn lets_no_write_be_before_an_import() -> Defect {
     Defect { record, ..Defect::default() }
 }
 
-pub fn imports_over_what_is_there() -> Defect {
+pub(crate) fn imports_over_what_is_there() -> Defect {
     instead(|store, commit| {
         Box::pin(async move {
             let there = there(store).await;
@@ -73,7 +73,7 @@ pub fn imports_over_what_is_there() -> Defect {
 }
 
 /// Counts the revisions of imports that have no effect.
-pub fn counts_every_import() -> Defect {
+pub(crate) fn counts_every_import() -> Defect {
     instead(|store, commit| {
         Box::pin(async move {
             let there = there(store).await;
@@ -91,7 +91,7 @@ pub fn counts_every_import() -> Defect {
 }
 
 /// Takes a record whose group is over for one that is there.
-pub fn spares_expired_records_from_imports() -> Defect {
+pub(crate) fn spares_expired_records_from_imports() -> Defect {
     let bound: Mutex<BTreeSet<RecordId>> = Mutex::default();
     let commit = altering(move |commit: &mut Commit| {
         let mut bound = bound.lock().unwrap();
@@ -105,7 +105,7 @@ pub fn spares_expired_records_from_imports() -> Defect {
 }
 
 /// Has each record have the version that it comes with, whatever was there.
-pub fn imports_with_any_version() -> Defect {
+pub(crate) fn imports_with_any_version() -> Defect {
     let came: Came<u64> = Arc::default();
     let known = Arc::clone(&came);
     Defect {
@@ -121,7 +121,7 @@ pub fn imports_with_any_version() -> Defect {
 }
 
 /// Goes on from its own head, whatever revisions it imports.
-pub fn repeats_revisions_of_imports() -> Defect {
+pub(crate) fn repeats_revisions_of_imports() -> Defect {
     let came: Came<u64> = Arc::default();
     let known = Arc::clone(&came);
     Defect {
@@ -138,7 +138,7 @@ pub fn repeats_revisions_of_imports() -> Defect {
 }
 
 /// Names as the entry before the one whose revision is the next lower one.
-pub fn chains_by_counting() -> Defect {
+pub(crate) fn chains_by_counting() -> Defect {
     let entry = altering(|entry: &mut LogEntry| {
         if !entry.is_empty() {
             entry.previous = Revision(entry.revision.0 - 1);
@@ -147,7 +147,7 @@ pub fn chains_by_counting() -> Defect {
     Defect { entry, ..Defect::default() }
 }
 
-pub fn clamps_origins() -> Defect {
+pub(crate) fn clamps_origins() -> Defect {
     importing(|_, origin| {
         origin.version.0 = origin.version.0.clamp(1, ORIGIN_MAX);
         origin.revision.0 = origin.revision.0.clamp(1, ORIGIN_MAX);
@@ -157,7 +157,7 @@ pub fn clamps_origins() -> Defect {
 }
 
 /// Counts in twos above what imports come with, as a number of 52 bits does.
-pub fn counts_origins_inexactly() -> Defect {
+pub(crate) fn counts_origins_inexactly() -> Defect {
     let entry = altering(|entry: &mut LogEntry| {
         if entry.revision.0 > ORIGIN_MAX {
             entry.revision.0 &= !1;

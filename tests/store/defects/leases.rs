@@ -19,7 +19,7 @@ fn forgets(commit: &Commit) -> bool {
     commit.leases.iter().any(|op| matches!(op, LeaseOp::Forget { .. }))
 }
 
-pub fn forgets_nothing() -> Defect {
+pub(crate) fn forgets_nothing() -> Defect {
     let commit = altering(|commit: &mut Commit| {
         if forgets(commit) {
             commit.leases.clear();
@@ -28,7 +28,7 @@ pub fn forgets_nothing() -> Defect {
     Defect { commit, ..Defect::default() }
 }
 
-pub fn forgets_what_is_held() -> Defect {
+pub(crate) fn forgets_what_is_held() -> Defect {
     instead(|store, commit| {
         Box::pin(async move {
             for op in commit.leases.iter().filter(|op| matches!(op, LeaseOp::Forget { .. })) {
@@ -50,7 +50,7 @@ fn releases(commit: &Commit) -> bool {
     commit.leases.iter().any(|op| matches!(op, LeaseOp::Release { .. }))
 }
 
-pub fn grants_to_the_dead() -> Defect {
+pub(crate) fn grants_to_the_dead() -> Defect {
     instead(|store, commit| {
         Box::pin(async move {
             match store.commit(commit).await {
@@ -61,7 +61,7 @@ pub fn grants_to_the_dead() -> Defect {
     })
 }
 
-pub fn steals_leases() -> Defect {
+pub(crate) fn steals_leases() -> Defect {
     instead(|store, mut commit| {
         Box::pin(async move {
             match store.commit(commit.clone()).await {
@@ -76,7 +76,7 @@ pub fn steals_leases() -> Defect {
     })
 }
 
-pub fn holds_forever() -> Defect {
+pub(crate) fn holds_forever() -> Defect {
     instead(|store, commit| {
         Box::pin(async move {
             for op in &commit.leases {
@@ -90,13 +90,13 @@ pub fn holds_forever() -> Defect {
     })
 }
 
-pub fn repeats_tokens() -> Defect {
+pub(crate) fn repeats_tokens() -> Defect {
     let leases = altering(|leases: &mut Vec<Lease>| leases.iter_mut().for_each(|lease| lease.token = 7));
     // The sound store below needs the token that it knows.
     Defect { leases, ..releases_by_scope_alone() }
 }
 
-pub fn ignores_the_token_floor() -> Defect {
+pub(crate) fn ignores_the_token_floor() -> Defect {
     let commit = altering(|commit: &mut Commit| {
         for op in &mut commit.leases {
             if let LeaseOp::Acquire { token_floor, .. } = op {
@@ -107,13 +107,13 @@ pub fn ignores_the_token_floor() -> Defect {
     Defect { commit, ..Defect::default() }
 }
 
-pub fn counts_tokens_from_one() -> Defect {
+pub(crate) fn counts_tokens_from_one() -> Defect {
     let leases =
         altering(|leases: &mut Vec<Lease>| leases.iter_mut().for_each(|lease| lease.token = lease.term));
     Defect { leases, ..Defect::default() }
 }
 
-pub fn grants_anew_to_the_holder() -> Defect {
+pub(crate) fn grants_anew_to_the_holder() -> Defect {
     instead(|store, mut commit| {
         Box::pin(async move {
             for op in commit.leases.clone() {
@@ -126,7 +126,7 @@ pub fn grants_anew_to_the_holder() -> Defect {
     })
 }
 
-pub fn keeps_released_leases() -> Defect {
+pub(crate) fn keeps_released_leases() -> Defect {
     instead(|store, commit| {
         Box::pin(async move {
             if releases(&commit) {
@@ -137,7 +137,7 @@ pub fn keeps_released_leases() -> Defect {
     })
 }
 
-pub fn forgets_tokens_at_release() -> Defect {
+pub(crate) fn forgets_tokens_at_release() -> Defect {
     let leases = altering(|leases: &mut Vec<Lease>| {
         for lease in leases.iter_mut().filter(|lease| lease.term > 1) {
             lease.token = lease.acquired_at.0;
@@ -146,7 +146,7 @@ pub fn forgets_tokens_at_release() -> Defect {
     Defect { leases, ..Defect::default() }
 }
 
-pub fn releases_by_scope_alone() -> Defect {
+pub(crate) fn releases_by_scope_alone() -> Defect {
     instead(|store, mut commit| {
         Box::pin(async move {
             for op in &mut commit.leases {
@@ -160,7 +160,7 @@ pub fn releases_by_scope_alone() -> Defect {
     })
 }
 
-pub fn forgets_the_barrier() -> Defect {
+pub(crate) fn forgets_the_barrier() -> Defect {
     Defect {
         open_instead: Some(Box::new(|store, open: OpenGroup| {
             Box::pin(async move {
@@ -183,7 +183,7 @@ pub fn forgets_the_barrier() -> Defect {
     }
 }
 
-pub fn forgets_releases_of_the_replaced() -> Defect {
+pub(crate) fn forgets_releases_of_the_replaced() -> Defect {
     instead(|store, mut commit| {
         Box::pin(async move {
             let groups = store.pulse(Pulse::default()).await?.moved;
@@ -201,7 +201,7 @@ pub fn forgets_releases_of_the_replaced() -> Defect {
     })
 }
 
-pub fn blocks_after_closing() -> Defect {
+pub(crate) fn blocks_after_closing() -> Defect {
     let closed = Arc::new(AtomicBool::new(false));
     let seen = Arc::clone(&closed);
     let mut defect = instead(move |store, commit| {
@@ -220,11 +220,11 @@ pub fn blocks_after_closing() -> Defect {
     defect
 }
 
-pub fn forgets_the_fence() -> Defect {
+pub(crate) fn forgets_the_fence() -> Defect {
     Defect { commit: altering(|commit: &mut Commit| commit.fence = None), ..Defect::default() }
 }
 
-pub fn fences_by_token_alone() -> Defect {
+pub(crate) fn fences_by_token_alone() -> Defect {
     instead(|store, mut commit| {
         Box::pin(async move {
             if let Some(fence) = &commit.fence
@@ -237,18 +237,18 @@ pub fn fences_by_token_alone() -> Defect {
     })
 }
 
-pub fn acquires_before_it_releases() -> Defect {
+pub(crate) fn acquires_before_it_releases() -> Defect {
     let commit = altering(|commit: &mut Commit| {
         commit.leases.sort_by_key(|op| matches!(op, LeaseOp::Release { .. }));
     });
     Defect { commit, ..Defect::default() }
 }
 
-pub fn logs_no_leases() -> Defect {
+pub(crate) fn logs_no_leases() -> Defect {
     Defect { entry: altering(|entry: &mut LogEntry| entry.leases.clear()), ..Defect::default() }
 }
 
-pub fn hides_released_leases() -> Defect {
+pub(crate) fn hides_released_leases() -> Defect {
     let leases = altering(|leases: &mut Vec<Lease>| leases.retain(|lease| !lease.released));
     Defect { leases, ..Defect::default() }
 }

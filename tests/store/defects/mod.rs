@@ -27,16 +27,16 @@ use omnirelay_store::{
     Retention, Revision, Scan, ScanPage, Store, StoreError,
 };
 
-pub use self::commits::*;
-pub use self::graces::*;
-pub use self::groups::*;
-pub use self::histories::*;
-pub use self::imports::*;
-pub use self::leases::*;
-pub use self::records::*;
-pub use self::replaced::*;
-pub use self::restarts::*;
-pub use self::verdict::{assert_noticed, watch_panics};
+pub(crate) use self::commits::*;
+pub(crate) use self::graces::*;
+pub(crate) use self::groups::*;
+pub(crate) use self::histories::*;
+pub(crate) use self::imports::*;
+pub(crate) use self::leases::*;
+pub(crate) use self::records::*;
+pub(crate) use self::replaced::*;
+pub(crate) use self::restarts::*;
+pub(crate) use self::verdict::{assert_noticed, watch_panics};
 use crate::harness::{BEGIN, Harness, epoch};
 
 type Alter<T> = Box<dyn Fn(T) -> T + Send + Sync>;
@@ -47,7 +47,7 @@ type LogCall = (Revision, usize, Duration);
 /// Where a store differs from a sound one: requests that arrive altered, answers that leave
 /// altered, and calls that do something else instead.
 #[derive(Default)]
-pub struct Defect {
+pub(crate) struct Defect {
     commit: Option<Alter<Commit>>,
     scan: Option<Alter<Scan>>,
     pulse: Option<Alter<Pulse>>,
@@ -77,7 +77,7 @@ pub struct Defect {
 
 /// What a store with a defect does when it is opened again.
 #[derive(Clone, Copy, Default)]
-pub enum Restart {
+pub(crate) enum Restart {
     #[default]
     KeepsAll,
     /// Has this defect from then on.
@@ -88,13 +88,13 @@ pub enum Restart {
 }
 
 /// A memory store with a defect.
-pub struct Broken {
+pub(crate) struct Broken {
     sound: Arc<MemoryStore>,
     defect: Defect,
 }
 
 /// A [`Broken`] store on a clock that stands still.
-pub struct BrokenHarness {
+pub(crate) struct BrokenHarness {
     clock: ManualClock,
     store: Arc<Broken>,
     defect: fn() -> Defect,
@@ -108,7 +108,7 @@ fn alter<T>(how: &Option<Alter<T>>, what: T) -> T {
 }
 
 /// Alters what it is given in place.
-pub fn altering<T: 'static>(alter: impl Fn(&mut T) + Send + Sync + 'static) -> Option<Alter<T>> {
+pub(crate) fn altering<T: 'static>(alter: impl Fn(&mut T) + Send + Sync + 'static) -> Option<Alter<T>> {
     Some(Box::new(move |mut what| {
         alter(&mut what);
         what
@@ -116,12 +116,12 @@ pub fn altering<T: 'static>(alter: impl Fn(&mut T) + Send + Sync + 'static) -> O
 }
 
 /// An empty commit in the present epoch.
-pub async fn blank(store: &MemoryStore) -> Commit {
+pub(crate) async fn blank(store: &MemoryStore) -> Commit {
     Commit { epoch: epoch(store).await, ..Commit::default() }
 }
 
 /// A junk commit: what a store writes that should have written nothing.
-pub async fn write_junk(store: &MemoryStore) {
+pub(crate) async fn write_junk(store: &MemoryStore) {
     use omnirelay_store::{RecordId, RecordKind, Write};
     let id = RecordId::new(RecordKind::of("junk"), "junk");
     let writes = vec![Write::Put { id, value: bytes::Bytes::new(), group: None }];
@@ -231,7 +231,7 @@ impl Store for Broken {
 }
 
 impl BrokenHarness {
-    pub async fn fresh(defect: fn() -> Defect) -> Box<dyn Harness> {
+    pub(crate) async fn fresh(defect: fn() -> Defect) -> Box<dyn Harness> {
         let clock = ManualClock::at(BEGIN);
         Box::new(Self { store: Arc::new(Self::store(&clock, defect)), clock, defect })
     }

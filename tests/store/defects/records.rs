@@ -11,28 +11,28 @@ use omnirelay_store::{
 
 use super::{Defect, altering, write_junk};
 
-pub fn loses_the_end_of_values() -> Defect {
+pub(crate) fn loses_the_end_of_values() -> Defect {
     let record = altering(|record: &mut Record| {
         record.value.truncate(record.value.len().saturating_sub(1));
     });
     Defect { record, ..Defect::default() }
 }
 
-pub fn skips_versions() -> Defect {
+pub(crate) fn skips_versions() -> Defect {
     Defect {
         record: altering(|record: &mut Record| record.version.0 += u64::from(record.version.0 > 1)),
         ..Defect::default()
     }
 }
 
-pub fn hides_tombstones() -> Defect {
+pub(crate) fn hides_tombstones() -> Defect {
     Defect {
         page: altering(|page: &mut ScanPage| page.records.retain(|record| !record.deleted)),
         ..Defect::default()
     }
 }
 
-pub fn forgets_versions_at_deletion() -> Defect {
+pub(crate) fn forgets_versions_at_deletion() -> Defect {
     let deleted: Mutex<BTreeMap<RecordId, Version>> = Mutex::default();
     let record = altering(move |record: &mut Record| {
         let mut deleted = deleted.lock().unwrap();
@@ -45,7 +45,7 @@ pub fn forgets_versions_at_deletion() -> Defect {
     Defect { record, ..Defect::default() }
 }
 
-pub fn forgets_versions_at_collection() -> Defect {
+pub(crate) fn forgets_versions_at_collection() -> Defect {
     let collected: Mutex<bool> = Mutex::default();
     Defect {
         // Only a record that begins above the floor has a first version above one.
@@ -62,22 +62,22 @@ pub fn forgets_versions_at_collection() -> Defect {
     }
 }
 
-pub fn forgets_when_records_were_created() -> Defect {
+pub(crate) fn forgets_when_records_were_created() -> Defect {
     Defect {
         record: altering(|record: &mut Record| record.created_at = record.updated_at),
         ..Defect::default()
     }
 }
 
-pub fn forgets_writers() -> Defect {
+pub(crate) fn forgets_writers() -> Defect {
     Defect { record: altering(|record: &mut Record| record.writer = Arc::default()), ..Defect::default() }
 }
 
-pub fn ignores_the_direction() -> Defect {
+pub(crate) fn ignores_the_direction() -> Defect {
     Defect { scan: altering(|scan: &mut Scan| scan.backwards = false), ..Defect::default() }
 }
 
-pub fn loses_the_first_of_a_page() -> Defect {
+pub(crate) fn loses_the_first_of_a_page() -> Defect {
     let page = altering(|page: &mut ScanPage| {
         if page.records.len() > 1 {
             page.records.remove(0);
@@ -86,7 +86,7 @@ pub fn loses_the_first_of_a_page() -> Defect {
     Defect { page, ..Defect::default() }
 }
 
-pub fn mixes_kinds() -> Defect {
+pub(crate) fn mixes_kinds() -> Defect {
     Defect {
         scan_instead: Some(Box::new(|store, scan| {
             Box::pin(async move {
@@ -100,7 +100,7 @@ pub fn mixes_kinds() -> Defect {
     }
 }
 
-pub fn ignores_the_bytes_of_a_page() -> Defect {
+pub(crate) fn ignores_the_bytes_of_a_page() -> Defect {
     Defect {
         scan_instead: Some(Box::new(|store, scan| {
             Box::pin(async move {
@@ -118,7 +118,7 @@ pub fn ignores_the_bytes_of_a_page() -> Defect {
     }
 }
 
-pub fn drops_a_log_entry() -> Defect {
+pub(crate) fn drops_a_log_entry() -> Defect {
     let log_page = altering(|page: &mut LogPage| {
         if page.entries.len() > 2 {
             page.entries.remove(1);
@@ -127,19 +127,19 @@ pub fn drops_a_log_entry() -> Defect {
     Defect { log_page, ..Defect::default() }
 }
 
-pub fn remembers_the_log_with_a_gap() -> Defect {
+pub(crate) fn remembers_the_log_with_a_gap() -> Defect {
     Defect { remembered: drops_a_log_entry().log_page, ..Defect::default() }
 }
 
-pub fn ignores_page_limits() -> Defect {
+pub(crate) fn ignores_page_limits() -> Defect {
     Defect { log: altering(|(limit, _): &mut (usize, Duration)| *limit = PAGE_MAX), ..Defect::default() }
 }
 
-pub fn does_not_wait() -> Defect {
+pub(crate) fn does_not_wait() -> Defect {
     Defect { log: altering(|(_, wait): &mut (usize, Duration)| *wait = Duration::ZERO), ..Defect::default() }
 }
 
-pub fn subscribes_after_reading() -> Defect {
+pub(crate) fn subscribes_after_reading() -> Defect {
     Defect {
         log_instead: Some(Box::new(|store, (after, limit, wait)| {
             Box::pin(async move {
@@ -158,22 +158,22 @@ pub fn subscribes_after_reading() -> Defect {
     }
 }
 
-pub fn waits_forever() -> Defect {
+pub(crate) fn waits_forever() -> Defect {
     Defect {
         log: altering(|(_, wait): &mut (usize, Duration)| *wait = Duration::from_secs(3600)),
         ..Defect::default()
     }
 }
 
-pub fn serves_gaps_silently() -> Defect {
+pub(crate) fn serves_gaps_silently() -> Defect {
     Defect { log_page: altering(|page: &mut LogPage| page.compacted = false), ..Defect::default() }
 }
 
-pub fn trusts_the_future() -> Defect {
+pub(crate) fn trusts_the_future() -> Defect {
     serves_gaps_silently()
 }
 
-pub fn never_trims() -> Defect {
+pub(crate) fn never_trims() -> Defect {
     let keep = altering(|keep: &mut Retention| {
         keep.log_entries_max = usize::MAX;
         keep.log_age = Duration::MAX;
@@ -181,11 +181,11 @@ pub fn never_trims() -> Defect {
     Defect { keep, ..Defect::default() }
 }
 
-pub fn collects_tombstones_early() -> Defect {
+pub(crate) fn collects_tombstones_early() -> Defect {
     Defect { keep: altering(|keep: &mut Retention| keep.tombstone_age = Duration::ZERO), ..Defect::default() }
 }
 
-pub fn keeps_answers_forever() -> Defect {
+pub(crate) fn keeps_answers_forever() -> Defect {
     let keep = altering(|keep: &mut Retention| {
         keep.idempotency_age = Duration::MAX;
         keep.idempotency_entries_max = usize::MAX;
@@ -193,7 +193,7 @@ pub fn keeps_answers_forever() -> Defect {
     Defect { keep, ..Defect::default() }
 }
 
-pub fn logs_housekeeping() -> Defect {
+pub(crate) fn logs_housekeeping() -> Defect {
     Defect {
         housekeep_instead: Some(Box::new(|store, (epoch, keep)| {
             Box::pin(async move {
@@ -205,7 +205,7 @@ pub fn logs_housekeeping() -> Defect {
     }
 }
 
-pub fn expires_everything_at_once() -> Defect {
+pub(crate) fn expires_everything_at_once() -> Defect {
     Defect {
         housekeep_instead: Some(Box::new(|store, (epoch, keep)| {
             Box::pin(async move {
@@ -223,14 +223,14 @@ pub fn expires_everything_at_once() -> Defect {
     }
 }
 
-pub fn forgets_to_mark_expiry() -> Defect {
+pub(crate) fn forgets_to_mark_expiry() -> Defect {
     let entry = altering(|entry: &mut LogEntry| {
         entry.changes.iter_mut().for_each(|change| change.expired = false);
     });
     Defect { entry, ..Defect::default() }
 }
 
-pub fn clamps_pages() -> Defect {
+pub(crate) fn clamps_pages() -> Defect {
     Defect {
         scan: altering(|scan: &mut Scan| scan.limit = scan.limit.clamp(1, PAGE_MAX)),
         log: altering(|(limit, _): &mut (usize, Duration)| *limit = (*limit).clamp(1, PAGE_MAX)),
@@ -239,12 +239,12 @@ pub fn clamps_pages() -> Defect {
 }
 
 /// All records of a kind, the log's head aside.
-pub async fn all(store: &impl Store, kind: RecordKind) -> Vec<Record> {
+pub(crate) async fn all(store: &impl Store, kind: RecordKind) -> Vec<Record> {
     let scan = Scan { kind, after: None, backwards: false, limit: PAGE_MAX };
     store.scan(scan).await.expect("a page").records
 }
 
 /// The head of the log.
-pub async fn head(store: &impl Store) -> Revision {
+pub(crate) async fn head(store: &impl Store) -> Revision {
     store.log(Revision(0), 1, Duration::ZERO).await.expect("a page").head
 }

@@ -73,7 +73,7 @@ fn takes(op: &LeaseOp, lease: &Lease) -> bool {
 }
 
 /// Each replacement moves on what waits already.
-pub fn moves_barriers_on() -> Defect {
+pub(crate) fn moves_barriers_on() -> Defect {
     let note: Note = |lives, (instance, until), now| {
         lives.iter_mut().filter(|life| now < life.1).for_each(|life| life.1 = life.1.max(until));
         lives.push((instance, until));
@@ -85,7 +85,7 @@ pub fn moves_barriers_on() -> Defect {
 }
 
 /// Takes a life that ended long ago for one of those that were replaced.
-pub fn holds_again_what_was_free() -> Defect {
+pub(crate) fn holds_again_what_was_free() -> Defect {
     holding(
         |lives, life, _| lives.push(life),
         |lives, instance, now| {
@@ -95,7 +95,7 @@ pub fn holds_again_what_was_free() -> Defect {
     )
 }
 
-pub fn replaces_without_limit() -> Defect {
+pub(crate) fn replaces_without_limit() -> Defect {
     Defect {
         open_instead: Some(Box::new(|store, open: OpenGroup| {
             Box::pin(async move {
@@ -112,7 +112,7 @@ pub fn replaces_without_limit() -> Defect {
     }
 }
 
-pub fn counts_replacements_for_ever() -> Defect {
+pub(crate) fn counts_replacements_for_ever() -> Defect {
     let known = Known::default();
     Defect {
         open_instead: Some(Box::new(move |store, open: OpenGroup| {
@@ -144,7 +144,7 @@ async fn free_what_waits(store: &MemoryStore) {
     }
 }
 
-pub fn frees_leases_in_housekeeping() -> Defect {
+pub(crate) fn frees_leases_in_housekeeping() -> Defect {
     Defect {
         housekeep_instead: Some(Box::new(|store, (epoch, keep)| {
             Box::pin(async move {
@@ -165,6 +165,6 @@ fn frees_leases_before_commits() -> Defect {
     })
 }
 
-pub fn forgets_barriers_at_restart() -> Defect {
+pub(crate) fn forgets_barriers_at_restart() -> Defect {
     Defect { restart: Restart::Has(frees_leases_before_commits), ..Defect::default() }
 }

@@ -12,7 +12,7 @@ thread_local! {
 }
 
 /// Remembers where panics happen.
-pub fn watch_panics() {
+pub(crate) fn watch_panics() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
         let print = std::panic::take_hook();
@@ -26,7 +26,7 @@ pub fn watch_panics() {
 
 /// Wants that the rule has failed by an assertion of the suite, not by one of the broken store or
 /// its harness, and that it says each of `says`. The rule ran on this thread.
-pub fn assert_noticed(defect: &str, verdict: Result<(), JoinError>, says: &[&str]) {
+pub(crate) fn assert_noticed(defect: &str, verdict: Result<(), JoinError>, says: &[&str]) {
     let Err(failure) = verdict else { panic!("a store that {defect} was not noticed") };
     let payload = failure.into_panic();
     let said = payload.downcast_ref::<String>().map(String::as_str);

@@ -16,7 +16,7 @@ const SECTOR: usize = 512;
 
 /// A disk in memory. Its clones are the same disk.
 #[derive(Clone, Debug)]
-pub struct SimDisk(Arc<Mutex<Sim>>);
+pub(super) struct SimDisk(Arc<Mutex<Sim>>);
 
 /// The store file, the two segments of its log, and the renewals.
 const FILES: usize = 4;
@@ -59,7 +59,7 @@ struct Bytes {
 
 /// What a power loss takes of what was not synced.
 #[derive(Clone, Copy, Debug)]
-pub enum Loss {
+pub(super) enum Loss {
     All,
     /// Any part of it, sector by sector, and of any file without that of another.
     AnyPart,
@@ -73,7 +73,7 @@ enum Change {
 
 /// What goes wrong, and when.
 #[derive(Clone, Debug, Default)]
-pub struct Faults {
+pub(super) struct Faults {
     /// The operation at which the power goes; nothing works after it.
     pub power_lost_at: Option<u64>,
     /// The operations that fail, each once.
@@ -90,34 +90,34 @@ pub struct Faults {
 }
 
 impl SimDisk {
-    pub fn new() -> Self {
+    pub(super) fn new() -> Self {
         Self(Arc::default())
     }
 
-    pub fn set_faults(&self, faults: Faults) {
+    pub(super) fn set_faults(&self, faults: Faults) {
         self.lock().faults = faults;
     }
 
     /// How much was done to it: reads do not count.
-    pub fn operations(&self) -> u64 {
+    pub(super) fn operations(&self) -> u64 {
         self.lock().operations
     }
 
-    pub fn syncs(&self) -> u64 {
+    pub(super) fn syncs(&self) -> u64 {
         self.lock().syncs
     }
 
     /// How often it was told to make what it holds findable.
-    pub fn settled(&self) -> u64 {
+    pub(super) fn settled(&self) -> u64 {
         self.lock().settled
     }
 
-    pub fn bytes(&self) -> usize {
+    pub(super) fn bytes(&self) -> usize {
         self.lock().bytes()
     }
 
     /// The disk as it is found when the power is back.
-    pub fn after_power_loss(&self, loss: Loss, chance: &mut Chance) -> Self {
+    pub(super) fn after_power_loss(&self, loss: Loss, chance: &mut Chance) -> Self {
         let sim = self.lock();
         let mut platters = sim.files.clone().map(|file| file.platter);
         // Sometimes all or nothing, which a fair coin would hardly ever give.
@@ -137,7 +137,7 @@ impl SimDisk {
     }
 
     /// The disk as it is found when the process was killed: all that was written is there, synced or not.
-    pub fn after_kill(&self) -> Self {
+    pub(super) fn after_kill(&self) -> Self {
         let Sim { files, unsynced, losses, clock_ms, notes, .. } = &*self.lock();
         let (files, unsynced, notes) = (files.clone(), unsynced.clone(), notes.clone());
         let (losses, clock_ms) = (*losses, *clock_ms);
@@ -145,12 +145,12 @@ impl SimDisk {
     }
 
     /// Sets the clock of the machine.
-    pub fn set_clock(&self, by_ms: i64) {
+    pub(super) fn set_clock(&self, by_ms: i64) {
         self.lock().clock_ms += by_ms;
     }
 
     /// Has the renewals be those of another time.
-    pub fn forget_renewals(&self) {
+    pub(super) fn forget_renewals(&self) {
         self.lock().files[RENEWALS] = Bytes::default();
     }
 

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use bytes::Bytes;
 use omnirelay_core::time::Millis;
-use omnirelay_store::embedded::{EmbeddedOptions, FILE_NAME, MissingStoreFile, OpenError};
+use omnirelay_store::embedded::{EmbeddedOptions, FILE_NAME, MissingFileAction, OpenError};
 use omnirelay_store::{
     AcceptedLoss, Commit, EmbeddedStore, Epoch, ManualClock, Pulse, RecordId, RecordKind, Store, Write,
 };
@@ -61,7 +61,7 @@ async fn a_file_that_is_gone_is_a_loss_that_must_be_accepted() {
             assert!(refused.contains(&format!("is {what}")), "{refused}");
             assert!(refused.contains("--accept-data-loss"), "{refused}");
             assert_eq!(names(dir.path()), left, "{what}, {version}: it is as it was");
-            let store = EmbeddedStore::open_or(dir.path(), MissingStoreFile::AcceptLoss).unwrap();
+            let store = EmbeddedStore::open_or(dir.path(), MissingFileAction::AcceptLoss).unwrap();
             let beat = store.pulse(Pulse::default()).await.unwrap();
             assert!(beat.epoch > before, "{what}, {version}");
             assert!(beat.quarantine_until > beat.now, "{what}, {version}");
@@ -101,14 +101,14 @@ async fn a_file_without_the_registry_that_was_there_is_refused_untouched() {
             }
             let content = std::fs::read(&path).unwrap();
             // What it holds may be somebody's: that a registry is given up is no word about it.
-            for missing in [MissingStoreFile::Refuse, MissingStoreFile::AcceptLoss] {
+            for missing in [MissingFileAction::Refuse, MissingFileAction::AcceptLoss] {
                 let refused = EmbeddedStore::open_or(dir.path(), missing).err();
                 let damaged = matches!(refused, Some(OpenError::Damaged { .. }));
                 assert!(damaged, "{what}, {version}, {missing:?}: {refused:?}");
                 assert!(std::fs::read(&path).unwrap() == content, "{what}, {version}: it was written to");
             }
             remove(dir.path());
-            let store = EmbeddedStore::open_or(dir.path(), MissingStoreFile::AcceptLoss).unwrap();
+            let store = EmbeddedStore::open_or(dir.path(), MissingFileAction::AcceptLoss).unwrap();
             assert!(epoch(&store).await > before, "{what}, {version}");
         }
     }
@@ -121,7 +121,7 @@ async fn the_epoch_is_above_the_lost_one_under_a_clock_that_went_back() {
     let before = epoch(&open(clock).unwrap()).await;
     remove(dir.path());
     assert!(matches!(open(ManualClock::at(Millis(1))), Err(OpenError::Lost { .. })));
-    let store = EmbeddedStore::open_or(dir.path(), MissingStoreFile::AcceptLoss).unwrap();
+    let store = EmbeddedStore::open_or(dir.path(), MissingFileAction::AcceptLoss).unwrap();
     assert!(epoch(&store).await > before);
 }
 
@@ -147,7 +147,7 @@ fn a_first_start_is_no_loss() {
         }),
     ];
     for (what, leave) in cases {
-        for missing in [MissingStoreFile::Refuse, MissingStoreFile::AcceptLoss] {
+        for missing in [MissingFileAction::Refuse, MissingFileAction::AcceptLoss] {
             let dir = tempfile::tempdir().unwrap();
             leave(dir.path());
             let store = EmbeddedStore::open_or(dir.path(), missing);

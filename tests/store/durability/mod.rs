@@ -28,7 +28,7 @@ const AUDIT: RecordKind = RecordKind::of("audit");
 
 /// What writers were told about their commits.
 #[derive(Clone, Default)]
-pub struct Ledger(Arc<Mutex<Told>>);
+pub(crate) struct Ledger(Arc<Mutex<Told>>);
 
 #[derive(Default)]
 struct Told {
@@ -38,19 +38,19 @@ struct Told {
 }
 
 /// A writer that counts one record up, with an audit record beside it, under a key for each step.
-pub struct Counting {
+pub(crate) struct Counting {
     pub epoch: Epoch,
     pub writer: String,
     pub count: u64,
 }
 
 impl Counting {
-    pub fn id(&self) -> String {
+    pub(crate) fn id(&self) -> String {
         format!("{}-{}", self.writer, self.count)
     }
 
     /// The commit that counts from `self.count` to the next.
-    pub fn commit(&self) -> Commit {
+    pub(crate) fn commit(&self) -> Commit {
         let id = RecordId::new(COUNTERS, self.writer.clone());
         let audit = RecordId::new(AUDIT, self.id());
         let value = Bytes::from(self.id().repeat(20));
@@ -68,7 +68,7 @@ impl Counting {
     }
 
     /// Where a writer goes on in a store that it finds.
-    pub async fn resume(store: &dyn Store, writer: &str) -> Result<Self, StoreError> {
+    pub(crate) async fn resume(store: &dyn Store, writer: &str) -> Result<Self, StoreError> {
         let records = all(store, COUNTERS).await?;
         let version = records.get(writer).map_or(0, |version| version.0);
         let epoch = store.pulse(Pulse::default()).await?.epoch;
@@ -78,7 +78,7 @@ impl Counting {
 
 impl Ledger {
     /// Writes down what the writer was told, and whether it may go on counting.
-    pub fn note(&self, id: &str, result: &Result<CommitOutcome, CommitError>) -> bool {
+    pub(crate) fn note(&self, id: &str, result: &Result<CommitOutcome, CommitError>) -> bool {
         let mut told = self.0.lock().unwrap();
         let id = id.to_owned();
         // It may have been refused when it was tried before.
@@ -95,18 +95,18 @@ impl Ledger {
         result.is_ok()
     }
 
-    pub fn note_made(&self, id: &str, revision: Revision) {
+    pub(crate) fn note_made(&self, id: &str, revision: Revision) {
         self.0.lock().unwrap().made.insert(id.to_owned(), revision);
     }
 
-    pub fn counts(&self) -> (usize, usize, usize) {
+    pub(crate) fn counts(&self) -> (usize, usize, usize) {
         let told = self.0.lock().unwrap();
         (told.made.len(), told.not_made.len(), told.unknown.len())
     }
 
     /// Compares a store with all that was told about it: nothing acknowledged is missing, nothing
     /// is there twice or although it was refused, and log, records and answers agree.
-    pub async fn check(&self, store: &dyn Store) {
+    pub(crate) async fn check(&self, store: &dyn Store) {
         let entries = whole_log(store).await;
         let mut logged = BTreeMap::new();
         for entry in &entries {
@@ -179,11 +179,11 @@ fn key(id: &str) -> IdempotencyKey {
 }
 
 /// A generator of numbers that a seed repeats.
-pub struct Chance(u64);
+pub(crate) struct Chance(u64);
 
 impl Chance {
     /// Seeded by `STORE_TEST_SEED` if it is set, else by the time; says so in the output.
-    pub fn seeded(test: &str) -> Self {
+    pub(crate) fn seeded(test: &str) -> Self {
         let given = std::env::var("STORE_TEST_SEED").ok().and_then(|text| text.parse().ok());
         let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
         let seed = given.unwrap_or(now.as_nanos() as u64);
@@ -191,7 +191,7 @@ impl Chance {
         Self(seed)
     }
 
-    pub fn next(&mut self) -> u64 {
+    pub(crate) fn next(&mut self) -> u64 {
         // splitmix64
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
@@ -201,7 +201,7 @@ impl Chance {
     }
 
     /// A number below `end`.
-    pub fn below(&mut self, end: u64) -> u64 {
+    pub(crate) fn below(&mut self, end: u64) -> u64 {
         self.next() % end
     }
 }

@@ -15,7 +15,7 @@ const ROUNDS: usize = 500;
 const LOSSES_PER_DISK: usize = 10;
 const WRITERS: u64 = 4;
 
-pub fn open(disk: &SimDisk) -> EmbeddedStore {
+pub(super) fn open(disk: &SimDisk) -> EmbeddedStore {
     // A cache that is too small, so that pages are written before the commit as well, and a log that is soon full.
     // In every second round callers write themselves, and batches are of one call.
     static OPENED: AtomicUsize = AtomicUsize::new(0);
@@ -25,7 +25,7 @@ pub fn open(disk: &SimDisk) -> EmbeddedStore {
 }
 
 /// Counts on with all writers, each until its commit fails or it has made `steps`.
-pub async fn count_on(store: &Arc<EmbeddedStore>, ledger: &Ledger, steps: u64) {
+pub(super) async fn count_on(store: &Arc<EmbeddedStore>, ledger: &Ledger, steps: u64) {
     let writers = (0..WRITERS).map(|number| {
         let (store, ledger) = (Arc::clone(store), ledger.clone());
         async move {

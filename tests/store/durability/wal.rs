@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use omnirelay_core::time::Millis;
 use omnirelay_store::embedded::{
-    BatchNote, EmbeddedOptions, FILE_NAME, FoundNote, MissingStoreFile, OpenError, check,
+    BatchNote, EmbeddedOptions, FILE_NAME, FoundNote, MissingFileAction, OpenError, check,
 };
 use omnirelay_store::{
     AcceptedLoss, Commit, EmbeddedStore, Epoch, ManualClock, Pulse, RecordId, RecordKind, Scan, Store,
@@ -129,7 +129,7 @@ async fn a_log_that_lacks_what_was_acknowledged_is_a_loss_that_must_be_accepted(
                 "{text}"
             );
         }
-        let store = EmbeddedStore::open_or(killed.path(), MissingStoreFile::AcceptLoss).unwrap();
+        let store = EmbeddedStore::open_or(killed.path(), MissingFileAction::AcceptLoss).unwrap();
         let beat = store.pulse(Pulse::default()).await.unwrap();
         assert!(beat.epoch > before && beat.quarantine_until > beat.now, "{what}: {beat:?}");
         assert_eq!(
@@ -157,7 +157,7 @@ async fn a_file_that_is_gone_is_lost_whatever_the_log_has() {
         lose(&killed.path().join(FILE_NAME));
         let refused = EmbeddedStore::open(killed.path()).err();
         assert!(matches!(refused, Some(OpenError::Lost { .. })), "{what}: {refused:?}");
-        let store = EmbeddedStore::open_or(killed.path(), MissingStoreFile::AcceptLoss).unwrap();
+        let store = EmbeddedStore::open_or(killed.path(), MissingFileAction::AcceptLoss).unwrap();
         assert_eq!(keys(&store).await, Vec::<String>::new(), "{what}");
         drop(store);
         let store = EmbeddedStore::open(killed.path()).unwrap();
@@ -183,7 +183,7 @@ async fn an_older_copy_begins_a_new_epoch_with_what_the_copy_has() {
             Ok(store) => store,
             // The file is the one of before, and only its log is older: that may be a loss as well.
             Err(OpenError::Behind { .. }) if what.ends_with("of the same run") => {
-                EmbeddedStore::open_or(killed.path(), MissingStoreFile::AcceptLoss).unwrap()
+                EmbeddedStore::open_or(killed.path(), MissingFileAction::AcceptLoss).unwrap()
             }
             Err(error) => panic!("{what}: {error}"),
         };
@@ -236,12 +236,12 @@ const NOTE_0_2: usize = 85;
 async fn opened_with_note(
     killed: &Killed,
     note: &[u8],
-    missing: MissingStoreFile,
+    missing: MissingFileAction,
 ) -> Result<Vec<String>, OpenError> {
     let dir = tempfile::tempdir().unwrap();
     copy(killed.path(), dir.path(), ALL);
     std::fs::write(dir.path().join(NOTE), note).unwrap();
-    if let MissingStoreFile::Refuse = missing {
+    if let MissingFileAction::Refuse = missing {
         let (checked, opened) = (check(dir.path()).err(), EmbeddedStore::open(dir.path()).err());
         assert_eq!(checked.map(|error| error.to_string()), opened.map(|error| error.to_string()), "{note:?}");
     }
@@ -258,13 +258,13 @@ async fn no_flipped_bit_of_the_note_drops_what_only_the_log_has() {
     for at in 0..note.len() {
         let mut flipped = note.clone();
         flipped[at] ^= 1 << (at % 8);
-        match opened_with_note(&killed, &flipped, MissingStoreFile::Refuse).await {
+        match opened_with_note(&killed, &flipped, MissingFileAction::Refuse).await {
             Ok(keys) => assert_eq!(keys, all, "byte {at}"),
             Err(OpenError::Note { path }) => {
                 refused += 1;
                 assert!(path.ends_with(NOTE), "{path:?}");
                 assert_eq!(
-                    opened_with_note(&killed, &flipped, MissingStoreFile::AcceptLoss).await.unwrap(),
+                    opened_with_note(&killed, &flipped, MissingFileAction::AcceptLoss).await.unwrap(),
                     all,
                     "byte {at}"
                 );

@@ -7,20 +7,20 @@ use omnirelay_store::Revision;
 
 /// When a call began and was answered, in ticks of one clock that all clients share.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Span {
+pub(crate) struct Span {
     pub invoked: u64,
     /// [`NEVER`]: the call may still take effect at any later time.
     pub answered: u64,
 }
 
-pub const NEVER: u64 = u64::MAX;
+pub(crate) const NEVER: u64 = u64::MAX;
 
 /// Which of the keys of a round.
-pub type Key = usize;
+pub(super) type Key = usize;
 
 /// A commit of one write.
 #[derive(Clone, Debug)]
-pub struct Change {
+pub(super) struct Change {
     /// The writer of its commit; no other has it.
     pub name: String,
     pub key: Key,
@@ -31,7 +31,7 @@ pub struct Change {
 
 /// What a commit asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Call {
+pub(crate) struct Call {
     /// The value to put, another one in each call; `None` deletes.
     pub put: Option<u64>,
     /// The version that the record must have; `None` writes whatever there is.
@@ -40,7 +40,7 @@ pub struct Call {
 
 /// What became of a commit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Outcome {
+pub(crate) enum Outcome {
     /// It was made; `version` is what it left, `None` when there was nothing to delete.
     Done { revision: Revision, version: Option<u64> },
     /// It was refused for this version of the record.
@@ -53,7 +53,7 @@ pub enum Outcome {
 
 /// A record as it was found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Found {
+pub(crate) struct Found {
     pub version: u64,
     /// `None`: a tombstone.
     pub value: Option<u64>,
@@ -61,7 +61,7 @@ pub struct Found {
 
 /// A page of records: each key it covers, and what was found there.
 #[derive(Clone, Debug)]
-pub struct Read {
+pub(super) struct Read {
     pub name: String,
     pub span: Span,
     pub head: Revision,
@@ -70,7 +70,7 @@ pub struct Read {
 
 /// One change as the log has it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Logged {
+pub(super) struct Logged {
     pub revision: Revision,
     pub writer: String,
     pub key: Key,
@@ -79,7 +79,7 @@ pub struct Logged {
 
 /// Everything that happened in one round.
 #[derive(Clone, Debug, Default)]
-pub struct History {
+pub(super) struct History {
     pub changes: Vec<Change>,
     pub reads: Vec<Read>,
     /// The log as it was read after the last answer; `None` when the store began another epoch meanwhile:
@@ -89,7 +89,7 @@ pub struct History {
 
 impl History {
     /// The log; empty when there is none of the whole round.
-    pub fn logged(&self) -> &[Logged] {
+    pub(super) fn logged(&self) -> &[Logged] {
         self.log.as_deref().unwrap_or_default()
     }
 }

@@ -19,7 +19,7 @@ mod model;
 mod order;
 mod plan;
 mod recorder;
-pub mod search;
+pub(crate) mod search;
 mod search_tests;
 
 use std::collections::BTreeMap;
@@ -27,12 +27,12 @@ use std::sync::Arc;
 
 use omnirelay_store::Store;
 
-pub use self::history::{Call, Found, NEVER, Outcome, Span};
+pub(crate) use self::history::{Call, Found, NEVER, Outcome, Span};
 use self::history::{History, Key};
-pub use self::model::Step;
-pub use self::plan::Chance;
+pub(crate) use self::model::Step;
+pub(crate) use self::plan::Chance;
 use self::plan::Plan;
-pub use self::search::{Operation, Verdict};
+pub(crate) use self::search::{Operation, Verdict};
 use crate::harness::{Embedded, Memory};
 use crate::redis::Redis;
 
@@ -44,7 +44,11 @@ const SEED: &str = "OMNIRELAY_LINEARIZABLE_SEED";
 /// Runs rounds on stores that `fresh` makes: it gives a function from a client's number to its store.
 ///
 /// `test` is the name of the calling test, for the line that repeats a failure.
-pub async fn holds<S: Fn(usize) -> Arc<dyn Store>>(test: &str, rounds: u64, fresh: impl AsyncFn() -> S) {
+pub(crate) async fn holds<S: Fn(usize) -> Arc<dyn Store>>(
+    test: &str,
+    rounds: u64,
+    fresh: impl AsyncFn() -> S,
+) {
     let rounds = number(ROUNDS).unwrap_or(rounds);
     let fixed = number(SEED);
     for round in 1..=rounds {

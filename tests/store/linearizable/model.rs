@@ -6,14 +6,14 @@ use super::history::{Call, Found, Outcome};
 
 /// What a client did to one record, and what it was told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Step {
+pub(crate) enum Step {
     Change(Call, Outcome),
     Read(Option<Found>),
 }
 
 /// The record between two steps.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub struct Register {
+pub(super) struct Register {
     /// 0: it never existed.
     version: u64,
     /// `None`: there is no record, or a tombstone.
@@ -22,7 +22,7 @@ pub struct Register {
 
 impl Register {
     /// The register after `step`; `None` when a record in this state would have answered something else.
-    pub fn after(self, step: &Step) -> Option<Self> {
+    pub(super) fn after(self, step: &Step) -> Option<Self> {
         match step {
             Step::Read(found) => (self.found() == *found).then_some(self),
             Step::Change(call, outcome) => self.changed(call, outcome),
@@ -56,12 +56,12 @@ impl Register {
         if self.value.is_some() { self.version } else { 0 }
     }
 
-    pub fn version(self) -> u64 {
+    pub(super) fn version(self) -> u64 {
         self.version
     }
 
     /// What a scan finds.
-    pub fn found(self) -> Option<Found> {
+    pub(super) fn found(self) -> Option<Found> {
         (self.version > 0).then_some(Found { version: self.version, value: self.value })
     }
 }
@@ -69,7 +69,7 @@ impl Register {
 impl Step {
     /// The one version at which the record can have answered so; `None` when several can. Versions
     /// never fall, so a record that is past it never will.
-    pub fn needs(&self) -> Option<u64> {
+    pub(crate) fn needs(&self) -> Option<u64> {
         match self {
             Self::Read(found) => Some(found.map_or(0, |found| found.version)),
             Self::Change(_, Outcome::Done { version: Some(left), .. }) => left.checked_sub(1),

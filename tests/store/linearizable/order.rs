@@ -7,7 +7,7 @@ use omnirelay_store::Revision;
 use super::history::{Change, Found, History, Key, Logged, Outcome, Span};
 
 /// Wants that no two acknowledged commits have one revision.
-pub fn revisions_are_unique(history: &History) -> Result<(), String> {
+pub(super) fn revisions_are_unique(history: &History) -> Result<(), String> {
     let mut known: BTreeMap<Revision, &str> = BTreeMap::new();
     for (change, revision) in made(history) {
         if let Some(other) = known.insert(revision, &change.name) {
@@ -19,7 +19,7 @@ pub fn revisions_are_unique(history: &History) -> Result<(), String> {
 
 /// Wants that what began after something else was answered has the greater revision, over all keys;
 /// a page, and a commit that changed nothing, have the head of their time.
-pub fn revisions_follow_time(history: &History) -> Result<(), String> {
+pub(super) fn revisions_follow_time(history: &History) -> Result<(), String> {
     let mut placed: Vec<(Revision, u8, Span, &str)> = Vec::new();
     for change in &history.changes {
         match change.outcome {
@@ -57,7 +57,7 @@ pub fn revisions_follow_time(history: &History) -> Result<(), String> {
 
 /// Wants that the log holds exactly the commits that were acknowledged, and of those whose outcome is
 /// unknown each at most once.
-pub fn log_is_what_was_told(history: &History) -> Result<(), String> {
+pub(super) fn log_is_what_was_told(history: &History) -> Result<(), String> {
     let mut logged: BTreeMap<&str, &Logged> = BTreeMap::new();
     for entry in history.logged() {
         if logged.insert(&entry.writer, entry).is_some() {
@@ -96,7 +96,7 @@ fn judge_entry(change: &Change, entry: Option<&Logged>) -> Result<(), String> {
 }
 
 /// Wants that every page is what the log says at the page's head.
-pub fn pages_are_snapshots(history: &History) -> Result<(), String> {
+pub(super) fn pages_are_snapshots(history: &History) -> Result<(), String> {
     let mut log: Vec<&Logged> = history.logged().iter().collect();
     log.sort_by_key(|entry| entry.revision);
     for read in &history.reads {

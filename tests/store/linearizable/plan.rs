@@ -2,14 +2,14 @@
 
 /// Chance that repeats itself: the same seed gives the same numbers.
 #[derive(Clone, Debug)]
-pub struct Chance(u64);
+pub(crate) struct Chance(u64);
 
 impl Chance {
-    pub fn of(seed: u64) -> Self {
+    pub(crate) fn of(seed: u64) -> Self {
         Self(seed)
     }
 
-    pub fn next(&mut self) -> u64 {
+    pub(crate) fn next(&mut self) -> u64 {
         // SplitMix64: each number is a mix of a counter.
         self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
         let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
@@ -18,19 +18,19 @@ impl Chance {
     }
 
     /// A number from 0 up to `end`, which is not among them.
-    pub fn below(&mut self, end: u64) -> u64 {
+    pub(crate) fn below(&mut self, end: u64) -> u64 {
         self.next() % end.max(1)
     }
 
     /// True once in `times`.
-    pub fn once_in(&mut self, times: u64) -> bool {
+    pub(crate) fn once_in(&mut self, times: u64) -> bool {
         self.below(times) == 0
     }
 }
 
 /// One round.
 #[derive(Clone, Debug)]
-pub struct Plan {
+pub(super) struct Plan {
     pub seed: u64,
     pub clients: usize,
     pub keys: usize,
@@ -40,7 +40,7 @@ pub struct Plan {
 
 /// What a client does next.
 #[derive(Clone, Copy, Debug)]
-pub enum Intent {
+pub(super) enum Intent {
     /// Put, on the condition of the version that the client saw last, or the one before.
     Swap,
     Put,
@@ -52,7 +52,7 @@ pub enum Intent {
 
 impl Plan {
     /// 4 to 16 clients, and at most about 300 calls on each key.
-    pub fn of(seed: u64) -> Self {
+    pub(super) fn of(seed: u64) -> Self {
         let mut chance = Chance::of(seed);
         let clients = 4 + chance.below(13) as usize;
         let keys = 1 + chance.below(4) as usize;
@@ -61,13 +61,13 @@ impl Plan {
     }
 
     /// What the chance of client number `client` begins with.
-    pub fn chance_of(&self, client: usize) -> Chance {
+    pub(super) fn chance_of(&self, client: usize) -> Chance {
         Chance::of(Chance::of(self.seed ^ (client as u64 + 1)).next())
     }
 }
 
 impl Intent {
-    pub fn any(chance: &mut Chance) -> Self {
+    pub(super) fn any(chance: &mut Chance) -> Self {
         match chance.below(16) {
             0..6 => Self::Swap,
             6..8 => Self::Put,

@@ -47,7 +47,7 @@ struct Client {
 }
 
 /// Runs `plan`; `store_of` gives each client, by its number, what it calls.
-pub async fn record(plan: &Plan, store_of: impl Fn(usize) -> Arc<dyn Store>) -> History {
+pub(super) async fn record(plan: &Plan, store_of: impl Fn(usize) -> Arc<dyn Store>) -> History {
     let observer = store_of(0);
     let beat = persist(|| observer.pulse(Pulse::default())).await;
     let clock = Arc::new(AtomicU64::new(0));

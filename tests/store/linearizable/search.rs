@@ -12,14 +12,14 @@ use super::model::{Register, Step};
 
 /// One call on the record.
 #[derive(Clone, Debug)]
-pub struct Operation {
+pub(crate) struct Operation {
     pub name: String,
     pub span: Span,
     pub step: Step,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Verdict {
+pub(crate) enum Verdict {
     Linearizable,
     /// No order explains the answers; how far the best one came.
     Violated(String),
@@ -33,7 +33,7 @@ const TRIED_MAX: usize = 1_000_000;
 const SHOWN_MAX: usize = 12;
 
 /// Judges the calls on one record that began as nothing.
-pub fn judge(operations: &[Operation]) -> Verdict {
+pub(crate) fn judge(operations: &[Operation]) -> Verdict {
     let mut search = Search::new(operations);
     let mut at = search.next[HEAD];
     while at != END {

@@ -9,23 +9,23 @@ use super::{Door, Record, Seen, Told};
 use crate::process::PATIENCE;
 
 /// The label that holds what a client wrote last.
-pub const LABEL: &str = "last";
+pub(super) const LABEL: &str = "last";
 
 /// HTTP and JSON, with `If-Match`.
-pub struct Http {
+pub(super) struct Http {
     client: reqwest::Client,
     control: String,
 }
 
 impl Http {
-    pub fn new(control: &str) -> Result<Self> {
+    pub(super) fn new(control: &str) -> Result<Self> {
         let client =
             reqwest::Client::builder().tls_backend_preconfigured(nobody()).timeout(PATIENCE).build()?;
         Ok(Self { client, control: control.to_owned() })
     }
 
     /// Creates a register or a scope.
-    pub async fn create(&self, record: &Record) -> Result<()> {
+    pub(super) async fn create(&self, record: &Record) -> Result<()> {
         let (method, path, body) = match record {
             Record::Peer(_) | Record::Thing(_) => return Ok(()),
             Record::Scope(_) => (reqwest::Method::PUT, path_of(record), body_of(record, 0)),
@@ -129,7 +129,7 @@ fn seen_in(record: &Record, body: &Value) -> Option<Seen> {
 }
 
 /// The number in a label's value.
-pub fn value_of(label: &str) -> Option<u64> {
+pub(super) fn value_of(label: &str) -> Option<u64> {
     label.strip_prefix('v')?.parse().ok()
 }
 

@@ -15,7 +15,7 @@ use crate::servers::free_port;
 
 /// What happens to the daemons of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Faults {
+pub(super) enum Faults {
     None,
     /// `kill -9` and a new start, `SIGSTOP` and `SIGCONT`.
     KillsAndPauses,
@@ -27,7 +27,7 @@ struct Member {
 }
 
 /// Runs closed loops through HTTP and gRPC of as many daemons as there are stores given.
-pub async fn loops(stores: &[&str], faults: Faults) -> Result<()> {
+pub(super) async fn loops(stores: &[&str], faults: Faults) -> Result<()> {
     let (seed, mut members) = (seed(), Vec::new());
     for (number, store) in stores.iter().enumerate() {
         let id = format!("n{}", number + 1);

@@ -18,14 +18,14 @@ use mesh::peer_control_service_client::PeerControlServiceClient;
 use registers::register_service_client::RegisterServiceClient;
 
 /// gRPC, with `expected_version`.
-pub struct Grpc {
+pub(super) struct Grpc {
     peers: PeerControlServiceClient<Channel>,
     leaders: LeadershipControlServiceClient<Channel>,
     registers: RegisterServiceClient<Channel>,
 }
 
 impl Grpc {
-    pub fn new(control: &str) -> Result<Self> {
+    pub(super) fn new(control: &str) -> Result<Self> {
         let endpoint = Endpoint::from_shared(format!("http://{control}"))?;
         let channel =
             endpoint.connect_timeout(Duration::from_secs(2)).timeout(Duration::from_secs(20)).connect_lazy();

@@ -7,7 +7,7 @@ use crate::linearizable::{Call, Found, NEVER, Operation, Outcome, Span, Step, Ve
 
 /// One change of one client.
 #[derive(Clone, Debug)]
-pub struct Change {
+pub(super) struct Change {
     pub record: Record,
     pub span: Span,
     /// The version that it demanded.
@@ -19,14 +19,14 @@ pub struct Change {
 
 /// What a client read.
 #[derive(Clone, Debug)]
-pub struct Read {
+pub(super) struct Read {
     pub record: Record,
     pub seen: Seen,
 }
 
 /// Everything that happened in one round.
 #[derive(Clone, Debug, Default)]
-pub struct History {
+pub(super) struct History {
     pub before: BTreeMap<Record, Seen>,
     pub changes: Vec<Change>,
     pub reads: Vec<Read>,
@@ -37,7 +37,7 @@ pub struct History {
 ///
 /// # Errors
 /// What no registry may do, in words.
-pub fn judge(history: &History) -> Result<(), String> {
+pub(super) fn judge(history: &History) -> Result<(), String> {
     for (record, before) in &history.before {
         let changes: Vec<&Change> =
             history.changes.iter().filter(|change| change.record == *record).collect();
@@ -54,7 +54,7 @@ pub fn judge(history: &History) -> Result<(), String> {
 }
 
 /// The newest version that a client was told to have made of a record; 0: none.
-pub fn newest(history: &History, record: &Record) -> u64 {
+pub(super) fn newest(history: &History, record: &Record) -> u64 {
     let of_record = history.changes.iter().filter(|change| change.record == *record);
     of_record.filter_map(made).max().unwrap_or_default()
 }

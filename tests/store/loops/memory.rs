@@ -18,17 +18,17 @@ use tokio::task::JoinSet;
 
 use super::{Door, Record, Seen, Told, run, seed, time};
 
-pub const THING: RecordKind = RecordKind::of("thing");
+pub(super) const THING: RecordKind = RecordKind::of("thing");
 static MIRRORED: [RecordKind; 1] = [THING];
 
 /// A registry that follows its store while the value lives.
-pub struct Daemon {
+pub(super) struct Daemon {
     pub registry: Arc<Registry>,
     _tasks: JoinSet<()>,
 }
 
 impl Daemon {
-    pub async fn on(store: Arc<dyn Store>, node_id: &str) -> Self {
+    pub(super) async fn on(store: Arc<dyn Store>, node_id: &str) -> Self {
         let registry = Arc::new(Registry::new(node_id, store, &MIRRORED));
         let mut tasks = JoinSet::new();
         tasks.spawn(follow_log(registry.clone()));
@@ -58,7 +58,7 @@ impl AnswerCompletion for Changed {
     fn set_cursor(_: &mut Self, _: Cursor) {}
 }
 
-pub fn id_of(record: &Record) -> RecordId {
+pub(super) fn id_of(record: &Record) -> RecordId {
     match record {
         Record::Thing(key) | Record::Peer(key) | Record::Scope(key) | Record::Register(_, key) => {
             RecordId::new(THING, key.clone())
@@ -67,13 +67,13 @@ pub fn id_of(record: &Record) -> RecordId {
 }
 
 /// What a record of a view holds.
-pub fn seen(record: Option<&ViewRecord>) -> Seen {
+pub(super) fn seen(record: Option<&ViewRecord>) -> Seen {
     let Some(record) = record else { return Seen::default() };
     let value = record.record.value.as_ref().try_into().map_or(0, u64::from_be_bytes);
     Seen { version: record.record.version.0, value }
 }
 
-pub fn put(id: &RecordId, value: u64) -> Write {
+pub(super) fn put(id: &RecordId, value: u64) -> Write {
     Write::Put { id: id.clone(), value: Bytes::copy_from_slice(&value.to_be_bytes()), group: None }
 }
 
@@ -112,7 +112,7 @@ impl Door for Daemon {
 }
 
 /// What a fault says of a change.
-pub fn told(fault: &Fault) -> Told {
+pub(super) fn told(fault: &Fault) -> Told {
     let actual = fault.details.get("actualVersion").and_then(|actual| actual.parse().ok());
     match (fault.reason.as_ref(), actual) {
         ("VERSION_CONFLICT", Some(actual)) => Told::Refused { actual },
@@ -141,7 +141,7 @@ fn caller() -> Caller {
 }
 
 /// The records of a round.
-pub async fn things(round: u64) -> Result<Vec<Record>> {
+pub(super) async fn things(round: u64) -> Result<Vec<Record>> {
     Ok(["a", "b"].map(|name| Record::Thing(format!("{name}{round}"))).to_vec())
 }
 

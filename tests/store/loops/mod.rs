@@ -25,7 +25,7 @@ use async_trait::async_trait;
 
 /// A record as a reader found it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Seen {
+pub(crate) struct Seen {
     pub version: u64,
     /// What a client wrote last; 0: none has.
     pub value: u64,
@@ -33,7 +33,7 @@ pub struct Seen {
 
 /// What became of a change.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Told {
+pub(crate) enum Told {
     /// It was made, and left this version.
     Done { version: u64 },
     /// The record has this version, and not the one that was demanded.
@@ -46,7 +46,7 @@ pub enum Told {
 
 /// A way to some records: one protocol of one daemon, or a registry in this process.
 #[async_trait]
-pub trait Door: Send + Sync {
+pub(crate) trait Door: Send + Sync {
     /// Reads a record.
     async fn read(&self, record: &Record) -> anyhow::Result<Seen>;
 
@@ -56,7 +56,7 @@ pub trait Door: Send + Sync {
 
 /// What is changed.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Record {
+pub(crate) enum Record {
     /// The labels of a node; the node itself writes its record too.
     Peer(String),
     /// A scope that nobody may lead.
@@ -78,12 +78,12 @@ impl Record {
 }
 
 /// How long each test runs.
-pub fn time() -> Duration {
+pub(crate) fn time() -> Duration {
     Duration::from_secs(number("OMNIRELAY_LOOPS_SECONDS").unwrap_or(4))
 }
 
 /// What chance begins with.
-pub fn seed() -> u64 {
+pub(crate) fn seed() -> u64 {
     let seed = number("OMNIRELAY_LOOPS_SEED").unwrap_or_else(|| {
         let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
         since.map_or(1, |since| u64::from(since.subsec_nanos()))

@@ -22,7 +22,7 @@ const READ_PATIENCE: Duration = Duration::from_secs(30);
 
 /// What a run has seen.
 #[derive(Debug, Default)]
-pub struct Summary {
+pub(super) struct Summary {
     pub rounds: u64,
     pub done: u64,
     pub refused: u64,
@@ -58,7 +58,7 @@ impl Summary {
 ///
 /// # Errors
 /// What no registry may do, with the round's seed.
-pub async fn rounds(
+pub(super) async fn rounds(
     doors: &[Arc<dyn Door>],
     seed: u64,
     time: Duration,

@@ -5,7 +5,7 @@ use omnirelay_store::{Commit, CommitError, CommitOutcome, LeaseFence, Revision, 
 
 use super::{TTL, Trial, acquire, commit, delete, leasing, other_epochs, put, put_in, version};
 
-pub async fn a_refused_commit_leaves_nothing(t: &mut Trial) {
+pub(super) async fn a_refused_commit_leaves_nothing(t: &mut Trial) {
     t.put("a", "one").await;
     let session = t.open("s", TTL, "secret").await;
     let head = t.head().await;
@@ -18,7 +18,7 @@ pub async fn a_refused_commit_leaves_nothing(t: &mut Trial) {
     assert_eq!((t.head().await, t.store.leases().await.expect("leases").leases.len()), (head, 0));
 }
 
-pub async fn a_commit_is_refused_when_a_version_differs(t: &mut Trial) {
+pub(super) async fn a_commit_is_refused_when_a_version_differs(t: &mut Trial) {
     t.put("a", "one").await;
     t.put("a", "two").await;
     for (expected, written) in [(1, "a"), (3, "a"), (0, "a"), (1, "other")] {
@@ -36,7 +36,7 @@ pub async fn a_commit_is_refused_when_a_version_differs(t: &mut Trial) {
     t.done(right).await;
 }
 
-pub async fn version_zero_wants_that_there_is_no_record(t: &mut Trial) {
+pub(super) async fn version_zero_wants_that_there_is_no_record(t: &mut Trial) {
     let create = || Commit { preconditions: vec![version("a", 0)], ..commit(vec![put("a", "x")]) };
     t.done(create()).await;
     assert!(matches!(t.refused(create()).await, CommitError::Conflict { actual: Version(1), .. }));
@@ -47,7 +47,7 @@ pub async fn version_zero_wants_that_there_is_no_record(t: &mut Trial) {
     t.done(create()).await;
 }
 
-pub async fn of_rivals_on_one_version_one_wins(t: &mut Trial) {
+pub(super) async fn of_rivals_on_one_version_one_wins(t: &mut Trial) {
     t.put("a", "0").await;
     for round in 1..=5 {
         let rivals = (0..8).map(|rival| {
@@ -61,7 +61,7 @@ pub async fn of_rivals_on_one_version_one_wins(t: &mut Trial) {
     assert_eq!(t.record("a").await.expect("a record").version, Version(6));
 }
 
-pub async fn a_commit_leaves_one_entry_with_what_was_before(t: &mut Trial) {
+pub(super) async fn a_commit_leaves_one_entry_with_what_was_before(t: &mut Trial) {
     t.done(commit(vec![put("a", "one"), put("gone", "x")])).await;
     let a = t.record("a").await;
     let tombstone = t.delete("gone").await;
@@ -78,7 +78,7 @@ pub async fn a_commit_leaves_one_entry_with_what_was_before(t: &mut Trial) {
     assert_eq!(deletion.changes[0].before.as_ref().expect("a record").value.as_ref(), b"two");
 }
 
-pub async fn a_commit_that_changes_nothing_leaves_no_entry(t: &mut Trial) {
+pub(super) async fn a_commit_that_changes_nothing_leaves_no_entry(t: &mut Trial) {
     let session = t.open("s", TTL, "secret").await;
     t.put("a", "one").await;
     t.delete("a").await;
@@ -97,7 +97,7 @@ pub async fn a_commit_that_changes_nothing_leaves_no_entry(t: &mut Trial) {
     assert_eq!((t.head().await, t.log(head).await.entries.len()), (head, 0));
 }
 
-pub async fn revisions_rise_and_name_the_one_before(t: &mut Trial) {
+pub(super) async fn revisions_rise_and_name_the_one_before(t: &mut Trial) {
     let begin = t.head().await;
     let mut previous = begin;
     for number in 0..5 {
@@ -111,7 +111,7 @@ pub async fn revisions_rise_and_name_the_one_before(t: &mut Trial) {
     assert!(entries.windows(2).all(|two| two[1].previous == two[0].revision && two[1].at >= two[0].at));
 }
 
-pub async fn a_commit_of_another_epoch_is_refused(t: &mut Trial) {
+pub(super) async fn a_commit_of_another_epoch_is_refused(t: &mut Trial) {
     let epoch = t.pulse(&[]).await.epoch;
     assert_eq!((t.log(Revision(0)).await.epoch, t.scan(None, false, 1).await.epoch), (epoch, epoch));
     let of = |epoch| Commit { epoch, ..commit(vec![put("a", "x")]) };
@@ -125,7 +125,7 @@ pub async fn a_commit_of_another_epoch_is_refused(t: &mut Trial) {
     assert!(matches!(t.plain().commit(of(epoch)).await, Ok(CommitOutcome::Done(_))));
 }
 
-pub async fn a_fenced_out_writer_hears_of_the_fence_first(t: &mut Trial) {
+pub(super) async fn a_fenced_out_writer_hears_of_the_fence_first(t: &mut Trial) {
     let mut commit = commit(vec![put("a", "x")]);
     commit.preconditions = vec![version("a", 9)];
     commit.fence = Some(LeaseFence { scope: "scope".into(), token: 1 });

@@ -47,7 +47,7 @@ async fn spared_until(t: &Trial, of: &GroupRef) -> Millis {
     }
 }
 
-pub async fn nobody_is_judged_gone_for_a_silence_of_all(t: &mut Trial) {
+pub(super) async fn nobody_is_judged_gone_for_a_silence_of_all(t: &mut Trial) {
     let keeper = t.open("keeper", LONG, "secret").await;
     let quiet = t.open("quiet", TTL, "secret").await;
     renew(t, &[&keeper, &quiet], GRACE).await;
@@ -60,7 +60,7 @@ pub async fn nobody_is_judged_gone_for_a_silence_of_all(t: &mut Trial) {
     t.done(verdict_on(&quiet)).await;
 }
 
-pub async fn a_bound_record_outlives_a_silence_of_all(t: &mut Trial) {
+pub(super) async fn a_bound_record_outlives_a_silence_of_all(t: &mut Trial) {
     let keeper = t.open("keeper", LONG, "secret").await;
     let quiet = t.open("quiet", TTL, "secret").await;
     t.done(commit(vec![put_in(&quiet, "a", "x")])).await;
@@ -77,7 +77,7 @@ pub async fn a_bound_record_outlives_a_silence_of_all(t: &mut Trial) {
     t.done(wanting("a", 0)).await;
 }
 
-pub async fn a_record_that_was_gone_before_a_silence_stays_so(t: &mut Trial) {
+pub(super) async fn a_record_that_was_gone_before_a_silence_stays_so(t: &mut Trial) {
     let keeper = t.open("keeper", LONG, "secret").await;
     let quiet = t.open("quiet", TTL, "secret").await;
     let closed = t.open("closed", LONG, "secret").await;
@@ -95,7 +95,7 @@ pub async fn a_record_that_was_gone_before_a_silence_stays_so(t: &mut Trial) {
     assert!(t.keys().await.is_empty());
 }
 
-pub async fn nothing_expires_in_a_silence_of_all(t: &mut Trial) {
+pub(super) async fn nothing_expires_in_a_silence_of_all(t: &mut Trial) {
     let keeper = t.open("keeper", LONG, "secret").await;
     let quiet = t.open("quiet", TTL, "secret").await;
     t.done(commit(vec![put_in(&quiet, "a", "x")])).await;
@@ -109,7 +109,7 @@ pub async fn nothing_expires_in_a_silence_of_all(t: &mut Trial) {
     assert_eq!(t.housekeep(KEEP_ALL).await.records_expired, 1);
 }
 
-pub async fn a_silence_of_all_prolongs_no_session(t: &mut Trial) {
+pub(super) async fn a_silence_of_all_prolongs_no_session(t: &mut Trial) {
     let keeper = t.open("keeper", LONG, "secret").await;
     let holder = t.open("holder", TTL, "secret").await;
     t.acquire("scope", &holder).await;
@@ -123,7 +123,7 @@ pub async fn a_silence_of_all_prolongs_no_session(t: &mut Trial) {
     assert_eq!(t.lease("scope").await.holder, keeper);
 }
 
-pub async fn one_renewal_is_enough_to_break_the_silence(t: &mut Trial) {
+pub(super) async fn one_renewal_is_enough_to_break_the_silence(t: &mut Trial) {
     let keeper = t.open("keeper", LONG, "secret").await;
     let quiet = t.open("quiet", TTL, "secret").await;
     t.done(commit(vec![put_in(&quiet, "a", "x")])).await;
@@ -136,7 +136,7 @@ pub async fn one_renewal_is_enough_to_break_the_silence(t: &mut Trial) {
     t.done(verdict_on(&quiet)).await;
 }
 
-pub async fn renewals_do_not_prolong_a_grace(t: &mut Trial) {
+pub(super) async fn renewals_do_not_prolong_a_grace(t: &mut Trial) {
     let keeper = t.open("keeper", LONG, "secret").await;
     renew(t, &[&keeper], GRACE).await;
     t.advance(GRACE).await;
@@ -152,7 +152,7 @@ pub async fn renewals_do_not_prolong_a_grace(t: &mut Trial) {
     }
 }
 
-pub async fn a_beat_tells_of_a_grace(t: &mut Trial) {
+pub(super) async fn a_beat_tells_of_a_grace(t: &mut Trial) {
     let keeper = t.open("keeper", LONG, "secret").await;
     let last = renew(t, &[&keeper], GRACE).await;
     assert_eq!(last.grace, None);
@@ -162,7 +162,7 @@ pub async fn a_beat_tells_of_a_grace(t: &mut Trial) {
     assert_eq!(t.pulse(&[]).await.grace, beat.grace, "and so does one that renews nothing");
 }
 
-pub async fn a_pulse_that_renews_nothing_begins_no_grace(t: &mut Trial) {
+pub(super) async fn a_pulse_that_renews_nothing_begins_no_grace(t: &mut Trial) {
     let keeper = t.open("keeper", LONG, "secret").await;
     let quiet = t.open("quiet", TTL, "secret").await;
     renew(t, &[&keeper, &quiet], GRACE).await;
@@ -174,7 +174,7 @@ pub async fn a_pulse_that_renews_nothing_begins_no_grace(t: &mut Trial) {
     assert!(spared_until(t, &quiet).await > now, "nobody has been heard yet");
 }
 
-pub async fn who_asks_for_no_grace_gets_none(t: &mut Trial) {
+pub(super) async fn who_asks_for_no_grace_gets_none(t: &mut Trial) {
     let keeper = t.open("keeper", LONG, "secret").await;
     let quiet = t.open("quiet", TTL, "secret").await;
     t.done(commit(vec![put_in(&quiet, "a", "x")])).await;

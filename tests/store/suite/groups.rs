@@ -16,7 +16,7 @@ fn wanting(precondition: Precondition) -> Commit {
     Commit { preconditions: vec![precondition], ..commit(vec![put("verdict", "x")]) }
 }
 
-pub async fn a_group_is_over_at_its_deadline(t: &mut Trial) {
+pub(super) async fn a_group_is_over_at_its_deadline(t: &mut Trial) {
     let group = t.open("s", TTL, "secret").await;
     assert!(t.is_live(&group).await);
     t.advance(TTL).await;
@@ -26,7 +26,7 @@ pub async fn a_group_is_over_at_its_deadline(t: &mut Trial) {
     assert!(!t.close(group).await, "it was over already");
 }
 
-pub async fn a_renewal_moves_the_deadline(t: &mut Trial) {
+pub(super) async fn a_renewal_moves_the_deadline(t: &mut Trial) {
     let group = t.open("s", TTL, "secret").await;
     for _ in 0..3 {
         t.advance(HALF).await;
@@ -38,7 +38,7 @@ pub async fn a_renewal_moves_the_deadline(t: &mut Trial) {
     assert!(!t.is_live(&group).await);
 }
 
-pub async fn a_secret_replaces_a_live_group_and_others_wait(t: &mut Trial) {
+pub(super) async fn a_secret_replaces_a_live_group_and_others_wait(t: &mut Trial) {
     let first = t.open("s", TTL, "secret").await;
     match t.store.open_group(open("s", LATER, "another")).await.expect("an answer") {
         OpenedGroup::Held { until } => assert_eq!(until, t.pulse(&[]).await.moved[0].deadline),
@@ -51,7 +51,7 @@ pub async fn a_secret_replaces_a_live_group_and_others_wait(t: &mut Trial) {
     t.open("s", TTL, "another").await;
 }
 
-pub async fn an_instance_never_repeats(t: &mut Trial) {
+pub(super) async fn an_instance_never_repeats(t: &mut Trial) {
     let mut last = 0;
     for round in 0..4 {
         let group = t.open("s", TTL, "secret").await;
@@ -67,7 +67,7 @@ pub async fn an_instance_never_repeats(t: &mut Trial) {
     assert!(other.instance > 0);
 }
 
-pub async fn a_closed_group_is_over_at_once(t: &mut Trial) {
+pub(super) async fn a_closed_group_is_over_at_once(t: &mut Trial) {
     let group = t.open("s", TTL, "secret").await;
     assert!(t.close(group.clone()).await);
     assert!(!t.is_live(&group).await);
@@ -76,7 +76,7 @@ pub async fn a_closed_group_is_over_at_once(t: &mut Trial) {
     t.open("s", TTL, "another secret").await;
 }
 
-pub async fn an_old_instance_closes_nothing(t: &mut Trial) {
+pub(super) async fn an_old_instance_closes_nothing(t: &mut Trial) {
     let first = t.open("s", TTL, "secret").await;
     let second = t.open("s", TTL, "secret").await;
     assert!(!t.close(first).await);
@@ -85,7 +85,7 @@ pub async fn an_old_instance_closes_nothing(t: &mut Trial) {
     assert!(t.is_live(&second).await);
 }
 
-pub async fn an_old_instance_cannot_be_renewed(t: &mut Trial) {
+pub(super) async fn an_old_instance_cannot_be_renewed(t: &mut Trial) {
     let first = t.open("s", TTL, "secret").await;
     let second = t.open("s", TTL, "secret").await;
     let unknown = GroupRef { id: GroupId("never".into()), instance: 1 };
@@ -93,7 +93,7 @@ pub async fn an_old_instance_cannot_be_renewed(t: &mut Trial) {
     assert_eq!(renewed.iter().map(Option::is_some).collect::<Vec<_>>(), [false, true, false]);
 }
 
-pub async fn a_pulse_reports_what_moved_since(t: &mut Trial) {
+pub(super) async fn a_pulse_reports_what_moved_since(t: &mut Trial) {
     let first = t.open("a", LATER, "secret").await;
     t.advance(HALF).await;
     let second = t.open("b", LATER, "secret").await;
@@ -108,7 +108,7 @@ pub async fn a_pulse_reports_what_moved_since(t: &mut Trial) {
     assert_eq!(moved(vec![first.clone()], since).await, [first, second].into());
 }
 
-pub async fn a_pulse_reports_a_closed_group(t: &mut Trial) {
+pub(super) async fn a_pulse_reports_a_closed_group(t: &mut Trial) {
     let group = t.open("s", LATER, "secret").await;
     t.advance(HALF).await;
     let since = t.pulse(&[]).await.now;
@@ -118,7 +118,7 @@ pub async fn a_pulse_reports_a_closed_group(t: &mut Trial) {
     assert!(closed.closed && closed.deadline >= since && closed.deadline <= beat.now);
 }
 
-pub async fn groups_leave_no_log_entry(t: &mut Trial) {
+pub(super) async fn groups_leave_no_log_entry(t: &mut Trial) {
     t.put("a", "x").await;
     let head = t.head().await;
     let group = t.open("s", TTL, "secret").await;
@@ -128,7 +128,7 @@ pub async fn groups_leave_no_log_entry(t: &mut Trial) {
     assert_eq!((t.head().await, t.log(head).await.entries.len()), (head, 0));
 }
 
-pub async fn a_bound_record_is_gone_at_the_deadline(t: &mut Trial) {
+pub(super) async fn a_bound_record_is_gone_at_the_deadline(t: &mut Trial) {
     let group = t.open("s", TTL, "secret").await;
     t.done(commit(vec![put_in(&group, "a", "bound"), put("b", "stays")])).await;
     assert_eq!(t.record("a").await.expect("a record").group, Some(group.clone()));
@@ -143,7 +143,7 @@ pub async fn a_bound_record_is_gone_at_the_deadline(t: &mut Trial) {
     assert!(tombstone.deleted);
 }
 
-pub async fn a_record_of_a_replaced_instance_is_gone(t: &mut Trial) {
+pub(super) async fn a_record_of_a_replaced_instance_is_gone(t: &mut Trial) {
     let first = t.open("s", TTL, "secret").await;
     t.done(commit(vec![put_in(&first, "a", "first"), put_in(&first, "b", "first")])).await;
     let second = t.open("s", TTL, "secret").await;
@@ -155,7 +155,7 @@ pub async fn a_record_of_a_replaced_instance_is_gone(t: &mut Trial) {
     assert!(!t.record("a").await.expect("a record").deleted);
 }
 
-pub async fn a_record_can_be_bound_anew(t: &mut Trial) {
+pub(super) async fn a_record_can_be_bound_anew(t: &mut Trial) {
     let short = t.open("short", TTL, "secret").await;
     let long = t.open("long", LATER, "secret").await;
     t.done(commit(vec![put_in(&short, "a", "x"), put_in(&short, "b", "x"), put_in(&short, "c", "x")])).await;
@@ -168,7 +168,7 @@ pub async fn a_record_can_be_bound_anew(t: &mut Trial) {
     assert!(!t.record("a").await.expect("a record").deleted);
 }
 
-pub async fn a_put_under_a_group_that_is_over_is_refused(t: &mut Trial) {
+pub(super) async fn a_put_under_a_group_that_is_over_is_refused(t: &mut Trial) {
     let first = t.open("s", TTL, "secret").await;
     let second = t.open("s", TTL, "secret").await;
     let unknown = GroupRef { id: GroupId("never".into()), instance: 1 };
@@ -184,7 +184,7 @@ pub async fn a_put_under_a_group_that_is_over_is_refused(t: &mut Trial) {
     assert!(t.keys().await.is_empty());
 }
 
-pub async fn an_expired_record_counts_as_absent(t: &mut Trial) {
+pub(super) async fn an_expired_record_counts_as_absent(t: &mut Trial) {
     let group = t.open("s", TTL, "secret").await;
     t.done(commit(vec![put_in(&group, "a", "old"), put_in(&group, "b", "old")])).await;
     t.advance(TTL).await;
@@ -202,7 +202,7 @@ pub async fn an_expired_record_counts_as_absent(t: &mut Trial) {
     assert_eq!(t.record("a").await.expect("a record").value.as_ref(), b"new");
 }
 
-pub async fn expired_records_are_deleted_in_a_marked_entry(t: &mut Trial) {
+pub(super) async fn expired_records_are_deleted_in_a_marked_entry(t: &mut Trial) {
     let group = t.open("s", TTL, "secret").await;
     t.done(commit(vec![put_in(&group, "a", "x"), put_in(&group, "b", "x")])).await;
     let head = t.head().await;
@@ -218,7 +218,7 @@ pub async fn expired_records_are_deleted_in_a_marked_entry(t: &mut Trial) {
     assert_eq!(t.housekeep(KEEP_ALL).await.records_expired, 0);
 }
 
-pub async fn many_expired_records_are_deleted_by_and_by(t: &mut Trial) {
+pub(super) async fn many_expired_records_are_deleted_by_and_by(t: &mut Trial) {
     let group = t.open("s", TTL, "secret").await;
     for batch in 0..2 {
         let keys = (0..COMMIT_WRITES_MAX - 20).map(|number| format!("k{batch}-{number}"));
@@ -238,7 +238,7 @@ pub async fn many_expired_records_are_deleted_by_and_by(t: &mut Trial) {
     assert!(t.records().await.iter().all(|record| record.deleted));
 }
 
-pub async fn large_expired_records_are_deleted_by_and_by(t: &mut Trial) {
+pub(super) async fn large_expired_records_are_deleted_by_and_by(t: &mut Trial) {
     let group = t.open("s", LATER, "secret").await;
     let large = "x".repeat(VALUE_BYTES_MAX);
     for number in 0..12 {
@@ -256,7 +256,7 @@ pub async fn large_expired_records_are_deleted_by_and_by(t: &mut Trial) {
     assert!(t.log(head).await.entries.iter().all(|entry| entry.value_bytes() <= COMMIT_BYTES_MAX));
 }
 
-pub async fn a_commit_can_want_a_group_live(t: &mut Trial) {
+pub(super) async fn a_commit_can_want_a_group_live(t: &mut Trial) {
     let group = t.open("s", TTL, "secret").await;
     t.done(wanting(Precondition::GroupLive(group.clone()))).await;
     t.advance(TTL).await;
@@ -266,7 +266,7 @@ pub async fn a_commit_can_want_a_group_live(t: &mut Trial) {
     }
 }
 
-pub async fn a_verdict_needs_the_group_to_be_over(t: &mut Trial) {
+pub(super) async fn a_verdict_needs_the_group_to_be_over(t: &mut Trial) {
     let first = t.open("s", TTL, "secret").await;
     let until = t.pulse(&[&first]).await.renewed[0].expect("a deadline");
     match t.refused(wanting(Precondition::GroupOver(first.clone()))).await {
@@ -282,7 +282,7 @@ pub async fn a_verdict_needs_the_group_to_be_over(t: &mut Trial) {
     assert_eq!(t.pulse(&[&second]).await.renewed, [None], "judged gone");
 }
 
-pub async fn nobody_is_judged_gone_in_a_quarantine(t: &mut Trial) {
+pub(super) async fn nobody_is_judged_gone_in_a_quarantine(t: &mut Trial) {
     let group = t.open("s", HALF, "secret").await;
     t.done(commit(vec![put_in(&group, "a", "x")])).await;
     t.quarantine(TTL).await;
@@ -305,7 +305,7 @@ fn of_another_epoch<R: std::fmt::Debug>(told: Result<R, StoreError>, present: Ep
     }
 }
 
-pub async fn a_renewal_of_another_epoch_is_refused(t: &mut Trial) {
+pub(super) async fn a_renewal_of_another_epoch_is_refused(t: &mut Trial) {
     let group = t.open("s", TTL, "secret").await;
     let before = t.pulse(&[]).await;
     t.advance(HALF).await;
@@ -318,7 +318,7 @@ pub async fn a_renewal_of_another_epoch_is_refused(t: &mut Trial) {
     assert!(renewed[0].is_some());
 }
 
-pub async fn a_pulse_without_an_epoch_renews_nothing(t: &mut Trial) {
+pub(super) async fn a_pulse_without_an_epoch_renews_nothing(t: &mut Trial) {
     let group = t.open("s", TTL, "secret").await;
     let learned = t.plain().pulse(Pulse::default()).await.expect("a beat");
     assert_eq!((learned.epoch, learned.moved.len()), (t.pulse(&[]).await.epoch, 1));
@@ -328,7 +328,7 @@ pub async fn a_pulse_without_an_epoch_renews_nothing(t: &mut Trial) {
     assert_eq!(t.pulse(&[]).await.moved, learned.moved);
 }
 
-pub async fn a_group_opens_in_the_present_epoch_only(t: &mut Trial) {
+pub(super) async fn a_group_opens_in_the_present_epoch_only(t: &mut Trial) {
     let present = t.pulse(&[]).await.epoch;
     let of = |epoch| OpenGroup { epoch, ..open("s", TTL, "secret") };
     for other in other_epochs(present) {
@@ -338,7 +338,7 @@ pub async fn a_group_opens_in_the_present_epoch_only(t: &mut Trial) {
     assert!(matches!(t.plain().open_group(of(present)).await, Ok(OpenedGroup::Open(_))));
 }
 
-pub async fn a_group_is_closed_in_the_present_epoch_only(t: &mut Trial) {
+pub(super) async fn a_group_is_closed_in_the_present_epoch_only(t: &mut Trial) {
     let group = t.open("s", TTL, "secret").await;
     let present = t.pulse(&[]).await.epoch;
     for other in other_epochs(present) {
@@ -348,7 +348,7 @@ pub async fn a_group_is_closed_in_the_present_epoch_only(t: &mut Trial) {
     assert!(matches!(t.plain().close_group(present, group).await, Ok(true)));
 }
 
-pub async fn an_old_group_is_collected(t: &mut Trial) {
+pub(super) async fn an_old_group_is_collected(t: &mut Trial) {
     let closed = t.open("closed", LATER, "secret").await;
     let bound = t.open("expired", TTL, "secret").await;
     t.done(commit(vec![put_in(&bound, "a", "x")])).await;
@@ -366,7 +366,7 @@ pub async fn an_old_group_is_collected(t: &mut Trial) {
     assert_eq!(left, ["live"]);
 }
 
-pub async fn a_collected_group_opens_with_a_greater_instance(t: &mut Trial) {
+pub(super) async fn a_collected_group_opens_with_a_greater_instance(t: &mut Trial) {
     t.open("s", TTL, "secret").await;
     let last = t.open("s", TTL, "secret").await;
     t.close(last.clone()).await;
@@ -380,7 +380,7 @@ pub async fn a_collected_group_opens_with_a_greater_instance(t: &mut Trial) {
     assert_eq!(t.log(Revision(0)).await.entries.len(), 0);
 }
 
-pub async fn a_group_replaced_too_often_waits(t: &mut Trial) {
+pub(super) async fn a_group_replaced_too_often_waits(t: &mut Trial) {
     let first = t.open("s", TTL, "secret").await;
     let until = t.pulse(&[&first]).await.renewed[0].expect("a deadline");
     let mut last = first;
@@ -397,7 +397,7 @@ pub async fn a_group_replaced_too_often_waits(t: &mut Trial) {
     t.open("s", LATER, "another secret").await;
 }
 
-pub async fn a_group_can_be_replaced_again_at_the_first_deadline(t: &mut Trial) {
+pub(super) async fn a_group_can_be_replaced_again_at_the_first_deadline(t: &mut Trial) {
     t.open("s", TTL, "secret").await;
     t.advance(HALF).await;
     for _ in 0..REPLACED_MAX {

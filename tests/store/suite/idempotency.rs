@@ -17,7 +17,7 @@ async fn replayed(t: &Trial, commit: Commit) -> (Revision, Vec<u8>) {
     }
 }
 
-pub async fn a_commit_repeated_under_its_key_is_made_once(t: &mut Trial) {
+pub(super) async fn a_commit_repeated_under_its_key_is_made_once(t: &mut Trial) {
     let first = t.done(keyed("k", 1, "done")).await;
     for _ in 0..2 {
         let again = Commit { idempotency: once("k", 1, "not this"), ..commit(vec![put("a", "y")]) };
@@ -26,20 +26,20 @@ pub async fn a_commit_repeated_under_its_key_is_made_once(t: &mut Trial) {
     assert_eq!((t.head().await, t.record("a").await.expect("a record").version.0), (first.revision, 1));
 }
 
-pub async fn a_key_used_for_another_request_is_refused(t: &mut Trial) {
+pub(super) async fn a_key_used_for_another_request_is_refused(t: &mut Trial) {
     t.done(keyed("k", 1, "done")).await;
     assert!(matches!(t.refused(keyed("k", 2, "other")).await, CommitError::IdempotencyReused));
     assert_eq!(t.record("a").await.expect("a record").version.0, 1);
 }
 
-pub async fn a_repetition_is_answered_whatever_has_changed(t: &mut Trial) {
+pub(super) async fn a_repetition_is_answered_whatever_has_changed(t: &mut Trial) {
     let create = || Commit { preconditions: vec![version("a", 0)], ..keyed("k", 1, "done") };
     let first = t.done(create()).await;
     t.put("a", "changed").await;
     assert_eq!(replayed(t, create()).await, (first.revision, b"done".to_vec()));
 }
 
-pub async fn an_answer_can_be_recalled(t: &mut Trial) {
+pub(super) async fn an_answer_can_be_recalled(t: &mut Trial) {
     assert!(t.store.recall(&key("k")).await.expect("an answer").is_none());
     let entry = t.done(keyed("k", 77, "done")).await;
     match t.store.recall(&key("k")).await.expect("an answer") {
@@ -50,14 +50,14 @@ pub async fn an_answer_can_be_recalled(t: &mut Trial) {
     }
 }
 
-pub async fn a_refused_commit_keeps_no_answer(t: &mut Trial) {
+pub(super) async fn a_refused_commit_keeps_no_answer(t: &mut Trial) {
     let refused = Commit { preconditions: vec![version("a", 5)], ..keyed("k", 1, "done") };
     t.conflicts(refused).await;
     assert!(t.store.recall(&key("k")).await.expect("an answer").is_none());
     t.done(keyed("k", 2, "another request under it")).await;
 }
 
-pub async fn a_commit_that_changes_nothing_keeps_its_answer(t: &mut Trial) {
+pub(super) async fn a_commit_that_changes_nothing_keeps_its_answer(t: &mut Trial) {
     t.put("a", "x").await;
     let nothing = || Commit { idempotency: once("k", 1, "nothing"), ..commit(vec![delete("b")]) };
     let head = t.done(nothing()).await.revision;
@@ -66,7 +66,7 @@ pub async fn a_commit_that_changes_nothing_keeps_its_answer(t: &mut Trial) {
     assert!(!t.record("b").await.expect("a record").deleted, "the repetition deleted nothing");
 }
 
-pub async fn keys_of_two_principals_are_two(t: &mut Trial) {
+pub(super) async fn keys_of_two_principals_are_two(t: &mut Trial) {
     t.done(keyed("k", 1, "ada's")).await;
     let mut of_bob = keyed("k", 1, "bob's");
     if let Some(idempotency) = &mut of_bob.idempotency {
@@ -80,7 +80,7 @@ pub async fn keys_of_two_principals_are_two(t: &mut Trial) {
     t.done(another_method).await;
 }
 
-pub async fn old_and_surplus_answers_are_forgotten(t: &mut Trial) {
+pub(super) async fn old_and_surplus_answers_are_forgotten(t: &mut Trial) {
     for id in ["k1", "k2", "k3"] {
         t.advance(Duration::from_millis(20)).await;
         t.done(keyed(id, 1, "done")).await;

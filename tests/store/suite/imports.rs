@@ -34,14 +34,14 @@ fn as_it_was(key: &str, value: &str, origin: &RecordOrigin) -> Record {
 }
 
 /// Imports a record, and returns it as it stands then.
-pub async fn imported(t: &Trial, key: &str, origin: RecordOrigin) -> Record {
+pub(super) async fn imported(t: &Trial, key: &str, origin: RecordOrigin) -> Record {
     let entry = t.done(commit(vec![import(key, "imported", origin)])).await;
     let found = t.record(key).await.expect("a record");
     assert_eq!(entry.changes[0].after, found, "the log has it as it stands");
     found
 }
 
-pub async fn an_import_stands_as_it_was(t: &mut Trial) {
+pub(super) async fn an_import_stands_as_it_was(t: &mut Trial) {
     let begin = t.head().await;
     // The one is of a time that is long past, the other of a registry whose clock is ahead and which wrote it itself.
     let ahead = RecordOrigin { updated_at: Millis(ORIGIN_MAX), writer: "".into(), ..origin(1, 3) };
@@ -55,7 +55,7 @@ pub async fn an_import_stands_as_it_was(t: &mut Trial) {
     }
 }
 
-pub async fn an_imported_record_goes_on_as_any_other(t: &mut Trial) {
+pub(super) async fn an_imported_record_goes_on_as_any_other(t: &mut Trial) {
     let ahead = RecordOrigin { updated_at: Millis(ORIGIN_MAX), ..origin(7, 3) };
     let before = imported(t, "a", ahead).await;
     let entry = t.done(commit(vec![put("a", "two")])).await;
@@ -71,7 +71,7 @@ pub async fn an_imported_record_goes_on_as_any_other(t: &mut Trial) {
     assert!(t.put("b", "again").await.version > tombstone.version, "its tombstone has raised the floor");
 }
 
-pub async fn an_import_leaves_what_is_there(t: &mut Trial) {
+pub(super) async fn an_import_leaves_what_is_there(t: &mut Trial) {
     let there = t.put("a", "mine").await;
     let again = import("a", "theirs", origin(9, there.revision.0 + FAR));
     let entry = t.done(commit(vec![again.clone()])).await;
@@ -82,14 +82,14 @@ pub async fn an_import_leaves_what_is_there(t: &mut Trial) {
     assert_eq!(t.record("a").await, Some(there));
 }
 
-pub async fn an_import_without_effect_raises_no_revision(t: &mut Trial) {
+pub(super) async fn an_import_without_effect_raises_no_revision(t: &mut Trial) {
     let there = t.put("a", "mine").await;
     let far = there.revision.0 + FAR;
     let entry = t.done(commit(vec![import("a", "theirs", origin(9, far)), put("b", "x")])).await;
     assert!(entry.revision.0 < far, "{}", entry.revision);
 }
 
-pub async fn an_import_takes_the_place_of_an_expired_record(t: &mut Trial) {
+pub(super) async fn an_import_takes_the_place_of_an_expired_record(t: &mut Trial) {
     let session = t.open("s", TTL, "secret").await;
     let bound = t.done(commit(vec![put_in(&session, "a", "bound")])).await.changes[0].after.clone();
     t.advance(TTL).await;
@@ -102,7 +102,7 @@ pub async fn an_import_takes_the_place_of_an_expired_record(t: &mut Trial) {
     assert_eq!(t.record("a").await, Some(expected));
 }
 
-pub async fn an_import_over_a_tombstone_lowers_no_version(t: &mut Trial) {
+pub(super) async fn an_import_over_a_tombstone_lowers_no_version(t: &mut Trial) {
     for (key, comes_with, stands) in [("a", 1, 3), ("b", 3, 3), ("c", 9, 9)] {
         t.put(key, "x").await;
         assert_eq!(t.delete(key).await.version, Version(2));
@@ -116,7 +116,7 @@ pub async fn an_import_over_a_tombstone_lowers_no_version(t: &mut Trial) {
     assert_eq!((step.tombstones_collected, t.keys().await.len()), (0, 3), "the tombstones are gone");
 }
 
-pub async fn an_import_over_a_collected_tombstone_lowers_no_version(t: &mut Trial) {
+pub(super) async fn an_import_over_a_collected_tombstone_lowers_no_version(t: &mut Trial) {
     t.put("a", "x").await;
     let tombstone = t.delete("a").await;
     let step = t.housekeep(Retention { tombstone_age: Duration::ZERO, ..KEEP_ALL }).await;
@@ -126,7 +126,7 @@ pub async fn an_import_over_a_collected_tombstone_lowers_no_version(t: &mut Tria
     assert_eq!(imported(t, "c", origin(50, 5)).await.version, Version(50));
 }
 
-pub async fn a_revision_is_above_all_that_are_imported(t: &mut Trial) {
+pub(super) async fn a_revision_is_above_all_that_are_imported(t: &mut Trial) {
     let begin = t.put("before", "x").await.revision;
     let (near, far) = (origin(1, begin.0 + FAR), origin(1, begin.0 + 2 * FAR));
     let writes = vec![put("p", "x"), import("a", "x", far), import("b", "x", near), delete("before")];
@@ -144,7 +144,7 @@ pub async fn a_revision_is_above_all_that_are_imported(t: &mut Trial) {
     assert!(t.put("p", "y").await.revision > next.revision);
 }
 
-pub async fn the_log_goes_on_from_an_import(t: &mut Trial) {
+pub(super) async fn the_log_goes_on_from_an_import(t: &mut Trial) {
     let before = t.done(commit(vec![put("before", "x")])).await;
     let far = origin(1, before.revision.0 + FAR);
     let import = t.done(commit(vec![import("a", "x", far)])).await;
@@ -170,7 +170,7 @@ async fn invalid(t: &Trial, what: &str, writes: Vec<Write>) {
     }
 }
 
-pub async fn an_absurd_origin_is_refused(t: &mut Trial) {
+pub(super) async fn an_absurd_origin_is_refused(t: &mut Trial) {
     let good = origin(1, 1);
     let (far, long) = (Millis(ORIGIN_MAX + 1), "x".repeat(KEY_BYTES_MAX + 1));
     let cases = [
@@ -191,7 +191,7 @@ pub async fn an_absurd_origin_is_refused(t: &mut Trial) {
     assert!(t.keys().await.is_empty());
 }
 
-pub async fn the_greatest_origin_is_counted_on_from(t: &mut Trial) {
+pub(super) async fn the_greatest_origin_is_counted_on_from(t: &mut Trial) {
     let greatest = RecordOrigin {
         created_at: Millis(ORIGIN_MAX),
         updated_at: Millis(ORIGIN_MAX),
@@ -209,7 +209,7 @@ pub async fn the_greatest_origin_is_counted_on_from(t: &mut Trial) {
     assert_eq!(revisions, [entry.revision, next.revision]);
 }
 
-pub async fn the_values_of_imports_count(t: &mut Trial) {
+pub(super) async fn the_values_of_imports_count(t: &mut Trial) {
     let full = COMMIT_BYTES_MAX / VALUE_BYTES_MAX;
     let large = "x".repeat(VALUE_BYTES_MAX);
     let imports =

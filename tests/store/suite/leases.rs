@@ -25,7 +25,7 @@ fn fenced(lease: &Lease, token: u64) -> Commit {
     Commit { fence, ..commit(vec![put("led", "x")]) }
 }
 
-pub async fn a_lease_is_granted_to_a_live_group_only(t: &mut Trial) {
+pub(super) async fn a_lease_is_granted_to_a_live_group_only(t: &mut Trial) {
     let session = t.open("s", TTL, "secret").await;
     let unknown = GroupRef { id: GroupId("never".into()), instance: 1 };
     assert!(matches!(t.refused(leasing(vec![acquire("x", &unknown, 0)])).await, CommitError::GroupOver(_)));
@@ -35,7 +35,7 @@ pub async fn a_lease_is_granted_to_a_live_group_only(t: &mut Trial) {
     assert!(matches!(t.refused(leasing(vec![acquire("x", &session, 0)])).await, CommitError::GroupOver(_)));
 }
 
-pub async fn a_held_scope_is_refused_to_others(t: &mut Trial) {
+pub(super) async fn a_held_scope_is_refused_to_others(t: &mut Trial) {
     let (a, b) = (t.open("a", TTL, "secret").await, t.open("b", LONG, "secret").await);
     let lease = t.acquire("x", &a).await;
     t.acquire("other scope", &b).await;
@@ -45,7 +45,7 @@ pub async fn a_held_scope_is_refused_to_others(t: &mut Trial) {
     assert_eq!(t.lease("x").await, lease);
 }
 
-pub async fn a_scope_is_free_at_the_holders_deadline(t: &mut Trial) {
+pub(super) async fn a_scope_is_free_at_the_holders_deadline(t: &mut Trial) {
     let (a, b) = (t.open("a", TTL, "secret").await, t.open("b", LONG, "secret").await);
     t.acquire("x", &a).await;
     t.advance(TTL).await;
@@ -53,7 +53,7 @@ pub async fn a_scope_is_free_at_the_holders_deadline(t: &mut Trial) {
     assert_eq!(t.pulse(&[&a]).await.renewed, [None]);
 }
 
-pub async fn term_and_token_rise_with_each_holder(t: &mut Trial) {
+pub(super) async fn term_and_token_rise_with_each_holder(t: &mut Trial) {
     let (a, b) = (t.open("a", LONG, "secret").await, t.open("b", LONG, "secret").await);
     let mut last = t.acquire("x", &a).await;
     // Faster than a token a millisecond: store time alone would not do.
@@ -66,7 +66,7 @@ pub async fn term_and_token_rise_with_each_holder(t: &mut Trial) {
     }
 }
 
-pub async fn a_token_is_above_its_floor(t: &mut Trial) {
+pub(super) async fn a_token_is_above_its_floor(t: &mut Trial) {
     let a = t.open("a", LONG, "secret").await;
     let floor = TOKEN_FLOOR_MAX - 5;
     t.done(leasing(vec![acquire("x", &a, floor)])).await;
@@ -84,13 +84,13 @@ pub async fn a_token_is_above_its_floor(t: &mut Trial) {
     assert_eq!(tokens, [1, 2, 3], "the greatest floor is not the greatest token");
 }
 
-pub async fn a_token_is_not_below_store_time(t: &mut Trial) {
+pub(super) async fn a_token_is_not_below_store_time(t: &mut Trial) {
     let a = t.open("a", LONG, "secret").await;
     let before = t.pulse(&[]).await.now;
     assert!(t.acquire("x", &a).await.token >= before.0);
 }
 
-pub async fn a_holder_confirms_its_lease_unchanged(t: &mut Trial) {
+pub(super) async fn a_holder_confirms_its_lease_unchanged(t: &mut Trial) {
     let a = t.open("a", LONG, "secret").await;
     let lease = t.acquire("x", &a).await;
     t.advance(HALF).await;
@@ -100,14 +100,14 @@ pub async fn a_holder_confirms_its_lease_unchanged(t: &mut Trial) {
     assert_eq!(t.lease("x").await, lease);
 }
 
-pub async fn a_released_scope_is_free(t: &mut Trial) {
+pub(super) async fn a_released_scope_is_free(t: &mut Trial) {
     let (a, b) = (t.open("a", LONG, "secret").await, t.open("b", LONG, "secret").await);
     let lease = t.acquire("x", &a).await;
     t.done(leasing(vec![release("x", lease.token)])).await;
     assert_eq!(t.acquire("x", &b).await.holder, b);
 }
 
-pub async fn a_token_goes_on_after_a_release(t: &mut Trial) {
+pub(super) async fn a_token_goes_on_after_a_release(t: &mut Trial) {
     let a = t.open("a", LONG, "secret").await;
     t.done(leasing(vec![acquire("x", &a, TOKEN_FLOOR_MAX / 2)])).await;
     let lease = t.lease("x").await;
@@ -116,7 +116,7 @@ pub async fn a_token_goes_on_after_a_release(t: &mut Trial) {
     assert_eq!((again.term, again.token), (lease.term + 1, lease.token + 1));
 }
 
-pub async fn a_free_lease_is_forgotten_and_tokens_rise_all_the_same(t: &mut Trial) {
+pub(super) async fn a_free_lease_is_forgotten_and_tokens_rise_all_the_same(t: &mut Trial) {
     let a = t.open("a", LONG, "secret").await;
     let (lease, kept) = (t.acquire("x", &a).await, t.acquire("y", &a).await);
     t.done(leasing(vec![release("x", lease.token)])).await;
@@ -137,7 +137,7 @@ pub async fn a_free_lease_is_forgotten_and_tokens_rise_all_the_same(t: &mut Tria
     assert!(again.token > lease.token, "{again:?} after {lease:?}");
 }
 
-pub async fn what_somebody_may_still_trust_is_not_forgotten(t: &mut Trial) {
+pub(super) async fn what_somebody_may_still_trust_is_not_forgotten(t: &mut Trial) {
     let a = t.open("a", LONG, "secret").await;
     let held = t.acquire("x", &a).await;
     // Of the time to come: the next one would not be greater by itself.
@@ -155,7 +155,7 @@ pub async fn what_somebody_may_still_trust_is_not_forgotten(t: &mut Trial) {
     assert_eq!(t.done(leasing(vec![forget("x")])).await.forgotten.len(), 0, "{next:?}");
 }
 
-pub async fn an_old_token_releases_nothing(t: &mut Trial) {
+pub(super) async fn an_old_token_releases_nothing(t: &mut Trial) {
     let a = t.open("a", LONG, "secret").await;
     let lease = t.acquire("x", &a).await;
     let head = t.head().await;
@@ -165,7 +165,7 @@ pub async fn an_old_token_releases_nothing(t: &mut Trial) {
     assert_eq!(t.lease("x").await, lease);
 }
 
-pub async fn a_lease_of_a_replaced_session_waits_for_its_deadline(t: &mut Trial) {
+pub(super) async fn a_lease_of_a_replaced_session_waits_for_its_deadline(t: &mut Trial) {
     let first = t.open("a", TTL, "secret").await;
     let until = t.pulse(&[&first]).await.renewed[0].expect("a deadline");
     t.acquire("x", &first).await;
@@ -183,7 +183,7 @@ pub async fn a_lease_of_a_replaced_session_waits_for_its_deadline(t: &mut Trial)
 }
 
 /// A leader that restarts again and again keeps no lease longer than each of its lives was given.
-pub async fn each_lease_of_a_session_that_is_replaced_again_waits_for_its_own_deadline(t: &mut Trial) {
+pub(super) async fn each_lease_of_a_session_that_is_replaced_again_waits_for_its_own_deadline(t: &mut Trial) {
     let scopes = ["w", "x", "y", "z"];
     let mut lives = Vec::new();
     for scope in scopes {
@@ -205,7 +205,7 @@ pub async fn each_lease_of_a_session_that_is_replaced_again_waits_for_its_own_de
     }
 }
 
-pub async fn a_free_lease_stays_free(t: &mut Trial) {
+pub(super) async fn a_free_lease_stays_free(t: &mut Trial) {
     let rival = t.open("b", 2 * LONG, "secret").await;
     let over = t.open("ran out", TTL, "secret").await;
     let closed = t.open("closed", LONG, "secret").await;
@@ -225,7 +225,7 @@ pub async fn a_free_lease_stays_free(t: &mut Trial) {
     }
 }
 
-pub async fn a_group_is_kept_while_a_lease_waits_for_it(t: &mut Trial) {
+pub(super) async fn a_group_is_kept_while_a_lease_waits_for_it(t: &mut Trial) {
     let first = t.open("a", LONG, "secret").await;
     let until = t.pulse(&[&first]).await.renewed[0].expect("a deadline");
     t.acquire("x", &first).await;
@@ -246,7 +246,7 @@ pub async fn a_group_is_kept_while_a_lease_waits_for_it(t: &mut Trial) {
     assert_eq!(left, [rival], "and no longer");
 }
 
-pub async fn a_replaced_session_can_still_release(t: &mut Trial) {
+pub(super) async fn a_replaced_session_can_still_release(t: &mut Trial) {
     let first = t.open("a", LONG, "secret").await;
     let lease = t.acquire("x", &first).await;
     let second = t.open("a", LONG, "secret").await;
@@ -255,7 +255,7 @@ pub async fn a_replaced_session_can_still_release(t: &mut Trial) {
     assert_eq!(t.acquire("x", &second).await.holder, second);
 }
 
-pub async fn a_lease_of_a_closed_group_is_free_at_once(t: &mut Trial) {
+pub(super) async fn a_lease_of_a_closed_group_is_free_at_once(t: &mut Trial) {
     let (a, b) = (t.open("a", LONG, "secret").await, t.open("b", LONG, "secret").await);
     t.acquire("x", &a).await;
     t.acquire("y", &a).await;
@@ -265,7 +265,7 @@ pub async fn a_lease_of_a_closed_group_is_free_at_once(t: &mut Trial) {
     t.acquire("y", &again).await;
 }
 
-pub async fn a_quarantine_grants_nothing_and_confirms_what_is(t: &mut Trial) {
+pub(super) async fn a_quarantine_grants_nothing_and_confirms_what_is(t: &mut Trial) {
     let (a, b) = (t.open("a", LONG, "secret").await, t.open("b", LONG, "secret").await);
     let lease = t.acquire("x", &a).await;
     t.quarantine(TTL).await;
@@ -280,7 +280,7 @@ pub async fn a_quarantine_grants_nothing_and_confirms_what_is(t: &mut Trial) {
     t.acquire("free", &b).await;
 }
 
-pub async fn a_fenced_write_needs_the_current_token(t: &mut Trial) {
+pub(super) async fn a_fenced_write_needs_the_current_token(t: &mut Trial) {
     let (a, b) = (t.open("a", LONG, "secret").await, t.open("b", LONG, "secret").await);
     let first = t.acquire("x", &a).await;
     t.done(fenced(&first, first.token)).await;
@@ -299,7 +299,7 @@ pub async fn a_fenced_write_needs_the_current_token(t: &mut Trial) {
     t.done(fenced(&second, second.token)).await;
 }
 
-pub async fn a_fence_falls_with_its_holder(t: &mut Trial) {
+pub(super) async fn a_fence_falls_with_its_holder(t: &mut Trial) {
     let a = t.open("a", TTL, "secret").await;
     let lease = t.acquire("x", &a).await;
     t.advance(TTL).await;
@@ -314,7 +314,7 @@ pub async fn a_fence_falls_with_its_holder(t: &mut Trial) {
     assert!(matches!(replaced, CommitError::Fenced { .. }), "a replaced session leads nothing");
 }
 
-pub async fn a_scope_is_handed_over_in_one_commit(t: &mut Trial) {
+pub(super) async fn a_scope_is_handed_over_in_one_commit(t: &mut Trial) {
     let (a, b) = (t.open("a", LONG, "secret").await, t.open("b", LONG, "secret").await);
     let first = t.acquire("x", &a).await;
     let entry = t.done(leasing(vec![release("x", first.token), acquire("x", &b, 0)])).await;
@@ -324,7 +324,7 @@ pub async fn a_scope_is_handed_over_in_one_commit(t: &mut Trial) {
     assert_eq!(entry.leases, [second], "as it is after the commit");
 }
 
-pub async fn lease_changes_stand_in_the_log(t: &mut Trial) {
+pub(super) async fn lease_changes_stand_in_the_log(t: &mut Trial) {
     let a = t.open("a", LONG, "secret").await;
     t.done(leasing(vec![acquire("y", &a, 0), acquire("x", &a, 0)])).await;
     let (x, y) = (t.lease("x").await, t.lease("y").await);
@@ -334,7 +334,7 @@ pub async fn lease_changes_stand_in_the_log(t: &mut Trial) {
     assert_eq!(leases, [vec![x.clone(), y], vec![Lease { released: true, ..x }]]);
 }
 
-pub async fn released_leases_are_listed(t: &mut Trial) {
+pub(super) async fn released_leases_are_listed(t: &mut Trial) {
     let a = t.open("a", LONG, "secret").await;
     let (x, y) = (t.acquire("x", &a).await, t.acquire("y", &a).await);
     t.done(leasing(vec![release("x", x.token)])).await;

@@ -29,7 +29,7 @@ fn sized(bytes: usize) -> Commit {
     commit(vec![Write::Put { id: id("a"), value: Bytes::from(vec![1; bytes]), group: None }])
 }
 
-pub async fn a_commit_of_too_many_writes_is_refused(t: &mut Trial) {
+pub(super) async fn a_commit_of_too_many_writes_is_refused(t: &mut Trial) {
     let writes = |count: usize| (0..count).map(|number| put(&format!("k{number}"), "x")).collect();
     let mut full = commit(writes(COMMIT_WRITES_MAX - 1));
     full.leases = vec![release("x", 1)];
@@ -39,7 +39,7 @@ pub async fn a_commit_of_too_many_writes_is_refused(t: &mut Trial) {
     invalid(t, "writes", commit(writes(COMMIT_WRITES_MAX + 1))).await;
 }
 
-pub async fn a_commit_of_too_many_bytes_is_refused(t: &mut Trial) {
+pub(super) async fn a_commit_of_too_many_bytes_is_refused(t: &mut Trial) {
     let full = COMMIT_BYTES_MAX / VALUE_BYTES_MAX;
     invalid(t, "values", large(0..full + 1)).await;
     t.done(large(0..full)).await;
@@ -49,13 +49,13 @@ pub async fn a_commit_of_too_many_bytes_is_refused(t: &mut Trial) {
     assert_eq!(t.scan(None, false, 1).await.head, entry.revision, "the refused left nothing");
 }
 
-pub async fn a_record_written_twice_in_one_commit_is_refused(t: &mut Trial) {
+pub(super) async fn a_record_written_twice_in_one_commit_is_refused(t: &mut Trial) {
     invalid(t, "two puts", commit(vec![put("a", "1"), put("b", "1"), put("a", "2")])).await;
     invalid(t, "a put and a deletion", commit(vec![put("a", "1"), delete("a")])).await;
     assert!(t.keys().await.is_empty());
 }
 
-pub async fn bad_names_are_refused(t: &mut Trial) {
+pub(super) async fn bad_names_are_refused(t: &mut Trial) {
     let long = "x".repeat(KEY_BYTES_MAX + 1);
     let of = |kind: &str, key: &str| {
         let id = RecordId::new(RecordKind(kind.to_owned().into()), key);
@@ -80,13 +80,13 @@ pub async fn bad_names_are_refused(t: &mut Trial) {
     }
 }
 
-pub async fn a_value_that_is_too_large_is_refused(t: &mut Trial) {
+pub(super) async fn a_value_that_is_too_large_is_refused(t: &mut Trial) {
     invalid(t, "a value", sized(VALUE_BYTES_MAX + 1)).await;
     t.done(sized(VALUE_BYTES_MAX)).await;
     assert_eq!(t.record("a").await.expect("a record").value.len(), VALUE_BYTES_MAX);
 }
 
-pub async fn absurd_pages_are_refused(t: &mut Trial) {
+pub(super) async fn absurd_pages_are_refused(t: &mut Trial) {
     for limit in [0, PAGE_MAX + 1] {
         let scan = Scan { kind: RecordKind::of("thing"), after: None, backwards: false, limit };
         assert!(matches!(t.store.scan(scan).await, Err(StoreError::Invalid { .. })), "a scan of {limit}");

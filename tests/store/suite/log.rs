@@ -16,7 +16,7 @@ async fn entries(t: &Trial, count: usize) -> Vec<Arc<LogEntry>> {
     made
 }
 
-pub async fn the_log_is_read_behind_a_revision(t: &mut Trial) {
+pub(super) async fn the_log_is_read_behind_a_revision(t: &mut Trial) {
     let made = entries(t, 5).await;
     assert_eq!(t.log(Revision(0)).await.entries, made);
     for (seen, entry) in made.iter().enumerate() {
@@ -26,7 +26,7 @@ pub async fn the_log_is_read_behind_a_revision(t: &mut Trial) {
     }
 }
 
-pub async fn memory_tells_the_log_as_it_is(t: &mut Trial) {
+pub(super) async fn memory_tells_the_log_as_it_is(t: &mut Trial) {
     let made = entries(t, 5).await;
     let heads = [Revision(0)].into_iter().chain(made.iter().map(|entry| entry.revision));
     for (seen, head) in heads.enumerate() {
@@ -37,13 +37,13 @@ pub async fn memory_tells_the_log_as_it_is(t: &mut Trial) {
     }
 }
 
-pub async fn a_log_page_keeps_to_its_limit(t: &mut Trial) {
+pub(super) async fn a_log_page_keeps_to_its_limit(t: &mut Trial) {
     let made = entries(t, 5).await;
     let page = t.store.log(made[0].revision, 2, Duration::ZERO).await.expect("a page");
     assert_eq!((page.entries, page.head), (made[1..3].to_vec(), made[4].revision));
 }
 
-pub async fn a_waiting_reader_wakes_with_the_next_commit(t: &mut Trial) {
+pub(super) async fn a_waiting_reader_wakes_with_the_next_commit(t: &mut Trial) {
     let head = entries(t, 1).await[0].revision;
     let store = Arc::clone(&t.store);
     let begin = Instant::now();
@@ -56,7 +56,7 @@ pub async fn a_waiting_reader_wakes_with_the_next_commit(t: &mut Trial) {
     assert!(begin.elapsed() < Duration::from_secs(10), "it woke, and did not wait on");
 }
 
-pub async fn a_commit_that_races_a_wait_ends_it(t: &mut Trial) {
+pub(super) async fn a_commit_that_races_a_wait_ends_it(t: &mut Trial) {
     const WAIT: Duration = Duration::from_secs(3);
     let begin = Instant::now();
     let mut head = entries(t, 1).await[0].revision;
@@ -84,7 +84,7 @@ pub async fn a_commit_that_races_a_wait_ends_it(t: &mut Trial) {
     }
 }
 
-pub async fn a_wait_ends_without_news(t: &mut Trial) {
+pub(super) async fn a_wait_ends_without_news(t: &mut Trial) {
     let head = entries(t, 1).await[0].revision;
     let begin = Instant::now();
     let waited = t.store.log(head, 10, Duration::from_millis(50));
@@ -93,7 +93,7 @@ pub async fn a_wait_ends_without_news(t: &mut Trial) {
     assert!(begin.elapsed() >= Duration::from_millis(50));
 }
 
-pub async fn a_reader_behind_the_trimmed_log_is_told(t: &mut Trial) {
+pub(super) async fn a_reader_behind_the_trimmed_log_is_told(t: &mut Trial) {
     let made = entries(t, 5).await;
     let keep = Retention { log_entries_max: 2, ..KEEP_ALL };
     t.housekeep(keep).await;
@@ -106,14 +106,14 @@ pub async fn a_reader_behind_the_trimmed_log_is_told(t: &mut Trial) {
     assert!(told.compacted);
 }
 
-pub async fn a_reader_ahead_of_the_log_is_told(t: &mut Trial) {
+pub(super) async fn a_reader_ahead_of_the_log_is_told(t: &mut Trial) {
     let head = entries(t, 2).await[1].revision;
     let ahead = t.store.log(Revision(head.0 + 1), 10, Duration::from_secs(20));
     let page = tokio::time::timeout(Duration::from_secs(10), ahead).await.expect("at once").expect("a page");
     assert!(page.compacted && page.entries.is_empty() && page.head == head);
 }
 
-pub async fn the_log_is_trimmed_by_age_and_by_number(t: &mut Trial) {
+pub(super) async fn the_log_is_trimmed_by_age_and_by_number(t: &mut Trial) {
     let old = entries(t, 4).await;
     t.advance(Duration::from_secs(8)).await;
     let young = entries(t, 3).await;
@@ -126,7 +126,7 @@ pub async fn the_log_is_trimmed_by_age_and_by_number(t: &mut Trial) {
     assert_eq!(t.keys().await.len(), 4, "the records stay");
 }
 
-pub async fn tombstones_are_collected_at_their_age(t: &mut Trial) {
+pub(super) async fn tombstones_are_collected_at_their_age(t: &mut Trial) {
     entries(t, 3).await;
     t.delete("k0").await;
     let keep = Retention { tombstone_age: Duration::from_secs(10), ..KEEP_ALL };
@@ -142,7 +142,7 @@ pub async fn tombstones_are_collected_at_their_age(t: &mut Trial) {
     assert_eq!(t.housekeep(keep).await.tombstones_collected, 0, "it was made anew");
 }
 
-pub async fn housekeeping_without_work_changes_nothing(t: &mut Trial) {
+pub(super) async fn housekeeping_without_work_changes_nothing(t: &mut Trial) {
     entries(t, 3).await;
     let before = (t.head().await, t.records().await);
     let step = t.housekeep(KEEP_ALL).await;
@@ -150,7 +150,7 @@ pub async fn housekeeping_without_work_changes_nothing(t: &mut Trial) {
     assert_eq!((t.head().await, t.records().await), before);
 }
 
-pub async fn housekeeping_of_another_epoch_is_refused(t: &mut Trial) {
+pub(super) async fn housekeeping_of_another_epoch_is_refused(t: &mut Trial) {
     let made = entries(t, 3).await;
     let present = t.pulse(&[]).await.epoch;
     let keep = Retention { log_entries_max: 1, ..KEEP_ALL };

@@ -204,13 +204,13 @@ macro_rules! every_restart_rule {
     } };
 }
 /// What a rule works on.
-pub struct Trial {
+pub(crate) struct Trial {
     harness: Box<dyn Harness>,
     /// Stands for the present epoch where a call names none.
     pub store: Arc<dyn Store>,
 }
 
-pub const KEEP_ALL: Retention = Retention {
+pub(crate) const KEEP_ALL: Retention = Retention {
     log_age: Duration::from_secs(1_000_000),
     log_entries_max: usize::MAX,
     tombstone_age: Duration::from_secs(1_000_000),
@@ -220,14 +220,14 @@ pub const KEEP_ALL: Retention = Retention {
 
 /// The time to live of most groups here: long enough for a real clock that goes on while a busy
 /// machine does something else, and short enough that a restart gives it anew.
-pub const TTL: Duration = Duration::from_secs(8);
-pub const HALF: Duration = Duration::from_secs(4);
+pub(crate) const TTL: Duration = Duration::from_secs(8);
+pub(crate) const HALF: Duration = Duration::from_secs(4);
 
 macro_rules! rules_of {
     ($($module:ident { $($rule:ident: $defect:ident $(=> $says:literal)?,)* })*) => {
-        $(pub mod $module {
+        $(pub(crate) mod $module {
             $(
-                pub async fn $rule(harness: Box<dyn $crate::harness::Harness>) {
+                pub(crate) async fn $rule(harness: Box<dyn $crate::harness::Harness>) {
                     let mut trial = $crate::suite::Trial::new(harness).await;
                     $crate::suite::$module::$rule(&mut trial).await;
                 }
@@ -237,31 +237,31 @@ macro_rules! rules_of {
 }
 
 /// Each rule as a function of a fresh store.
-pub mod rule {
+pub(crate) mod rule {
     every_rule!(rules_of);
     every_restart_rule!(rules_of);
 }
 
 impl Trial {
-    pub async fn new(harness: Box<dyn Harness>) -> Self {
+    pub(crate) async fn new(harness: Box<dyn Harness>) -> Self {
         let store = Arc::new(InEpoch::of(harness.store()).await);
         Self { harness, store }
     }
 
     /// The store itself.
-    pub fn plain(&self) -> Arc<dyn Store> {
+    pub(crate) fn plain(&self) -> Arc<dyn Store> {
         self.harness.store()
     }
 
-    pub async fn advance(&mut self, by: Duration) {
+    pub(crate) async fn advance(&mut self, by: Duration) {
         self.harness.advance(by).await;
     }
 
-    pub async fn quarantine(&self, length: Duration) {
+    pub(crate) async fn quarantine(&self, length: Duration) {
         self.harness.quarantine(length).await;
     }
 
-    pub async fn reopen(&mut self, wall_back: Duration) {
+    pub(crate) async fn reopen(&mut self, wall_back: Duration) {
         // The harness must hold the last reference when it closes the store.
         self.store = Arc::new(omnirelay_store::MemoryStore::system());
         self.harness.reopen(wall_back).await;
@@ -269,7 +269,7 @@ impl Trial {
     }
 
     /// Makes a commit that must be made.
-    pub async fn done(&self, commit: Commit) -> Arc<LogEntry> {
+    pub(crate) async fn done(&self, commit: Commit) -> Arc<LogEntry> {
         match self.store.commit(commit).await.expect("the commit is made") {
             CommitOutcome::Done(entry) => entry,
             CommitOutcome::Replayed { .. } => panic!("the commit was made before"),
@@ -277,7 +277,7 @@ impl Trial {
     }
 
     /// Makes a commit that must be refused for what the store holds.
-    pub async fn refused(&self, commit: Commit) -> CommitError {
+    pub(crate) async fn refused(&self, commit: Commit) -> CommitError {
         match self.store.commit(commit).await {
             Ok(made) => panic!("the commit is not refused: {made:?}"),
             Err(CommitError::Store(failure)) => panic!("the store fails: {failure}"),
@@ -286,33 +286,33 @@ impl Trial {
     }
 
     /// Makes a commit that must be refused for the version of a record.
-    pub async fn conflicts(&self, commit: Commit) {
+    pub(crate) async fn conflicts(&self, commit: Commit) {
         let refusal = self.refused(commit).await;
         assert!(matches!(refusal, CommitError::Conflict { .. }), "refused for something else: {refusal}");
     }
 
-    pub async fn put(&self, key: &str, value: &str) -> Record {
+    pub(crate) async fn put(&self, key: &str, value: &str) -> Record {
         self.done(commit(vec![put(key, value)])).await.changes[0].after.clone()
     }
 
-    pub async fn delete(&self, key: &str) -> Record {
+    pub(crate) async fn delete(&self, key: &str) -> Record {
         self.done(commit(vec![delete(key)])).await.changes[0].after.clone()
     }
 
     /// All records of the kind of these tests, tombstones included.
-    pub async fn records(&self) -> Vec<Record> {
+    pub(crate) async fn records(&self) -> Vec<Record> {
         self.scan(None, false, PAGE_MAX).await.records
     }
 
-    pub async fn keys(&self) -> Vec<String> {
+    pub(crate) async fn keys(&self) -> Vec<String> {
         self.records().await.into_iter().map(|record| record.id.key).collect()
     }
 
-    pub async fn record(&self, key: &str) -> Option<Record> {
+    pub(crate) async fn record(&self, key: &str) -> Option<Record> {
         self.records().await.into_iter().find(|record| record.id.key == key)
     }
 
-    pub async fn scan(
+    pub(crate) async fn scan(
         &self,
         after: Option<&str>,
         backwards: bool,
@@ -323,24 +323,24 @@ impl Trial {
     }
 
     /// Opens a group that must open.
-    pub async fn open(&self, id: &str, ttl: Duration, secret: &str) -> GroupRef {
+    pub(crate) async fn open(&self, id: &str, ttl: Duration, secret: &str) -> GroupRef {
         match self.store.open_group(open(id, ttl, secret)).await.expect("an answer") {
             OpenedGroup::Open(group) => group.of,
             OpenedGroup::Held { until } => panic!("`{id}` is held until {until}"),
         }
     }
 
-    pub async fn pulse(&self, renew: &[&GroupRef]) -> PulseAnswer {
+    pub(crate) async fn pulse(&self, renew: &[&GroupRef]) -> PulseAnswer {
         let renew = renew.iter().copied().cloned().collect();
         self.store.pulse(Pulse { renew, ..Pulse::default() }).await.expect("a beat")
     }
 
-    pub async fn close(&self, group: GroupRef) -> bool {
+    pub(crate) async fn close(&self, group: GroupRef) -> bool {
         self.store.close_group(Epoch(0), group).await.expect("an answer")
     }
 
     /// Whether this life of a group is live, asked without renewing it.
-    pub async fn is_live(&self, of: &GroupRef) -> bool {
+    pub(crate) async fn is_live(&self, of: &GroupRef) -> bool {
         let preconditions = vec![Precondition::GroupLive(of.clone())];
         match self.store.commit(Commit { preconditions, ..Commit::default() }).await {
             Ok(_) => true,
@@ -349,58 +349,58 @@ impl Trial {
         }
     }
 
-    pub async fn acquire(&self, scope: &str, holder: &GroupRef) -> Lease {
+    pub(crate) async fn acquire(&self, scope: &str, holder: &GroupRef) -> Lease {
         self.done(leasing(vec![acquire(scope, holder, 0)])).await;
         self.lease(scope).await
     }
 
-    pub async fn lease(&self, scope: &str) -> Lease {
+    pub(crate) async fn lease(&self, scope: &str) -> Lease {
         let leases = self.store.leases().await.expect("the leases").leases;
         leases.into_iter().find(|lease| lease.scope == scope).expect("a lease of the scope")
     }
 
-    pub async fn head(&self) -> Revision {
+    pub(crate) async fn head(&self) -> Revision {
         self.log(Revision(0)).await.head
     }
 
-    pub async fn log(&self, after: Revision) -> LogPage {
+    pub(crate) async fn log(&self, after: Revision) -> LogPage {
         self.store.log(after, PAGE_MAX, Duration::ZERO).await.expect("a page of the log")
     }
 
-    pub async fn housekeep(&self, keep: Retention) -> HousekeepingOutcome {
+    pub(crate) async fn housekeep(&self, keep: Retention) -> HousekeepingOutcome {
         self.store.housekeep(Epoch(0), keep).await.expect("a step of housekeeping")
     }
 }
 
 const KIND: RecordKind = RecordKind::of("thing");
 
-pub fn id(key: &str) -> RecordId {
+pub(crate) fn id(key: &str) -> RecordId {
     RecordId::new(KIND, key)
 }
 
-pub fn commit(writes: Vec<Write>) -> Commit {
+pub(crate) fn commit(writes: Vec<Write>) -> Commit {
     Commit { writes, writer: "node-a".into(), ..Commit::default() }
 }
 
-pub fn leasing(leases: Vec<LeaseOp>) -> Commit {
+pub(crate) fn leasing(leases: Vec<LeaseOp>) -> Commit {
     Commit { leases, writer: "node-a".into(), ..Commit::default() }
 }
 
-pub fn put(key: &str, value: &str) -> Write {
+pub(crate) fn put(key: &str, value: &str) -> Write {
     Write::Put { id: id(key), value: Bytes::copy_from_slice(value.as_bytes()), group: None }
 }
 
-pub fn put_in(group: &GroupRef, key: &str, value: &str) -> Write {
+pub(crate) fn put_in(group: &GroupRef, key: &str, value: &str) -> Write {
     let value = Bytes::copy_from_slice(value.as_bytes());
     Write::Put { id: id(key), value, group: Some(group.clone()) }
 }
 
-pub fn delete(key: &str) -> Write {
+pub(crate) fn delete(key: &str) -> Write {
     Write::Delete { id: id(key) }
 }
 
 /// What a record of another registry was there.
-pub fn origin(version: u64, revision: u64) -> RecordOrigin {
+pub(crate) fn origin(version: u64, revision: u64) -> RecordOrigin {
     RecordOrigin {
         version: Version(version),
         revision: Revision(revision),
@@ -410,35 +410,35 @@ pub fn origin(version: u64, revision: u64) -> RecordOrigin {
     }
 }
 
-pub fn version(key: &str, version: u64) -> Precondition {
+pub(crate) fn version(key: &str, version: u64) -> Precondition {
     Precondition::Version { id: id(key), version: Version(version) }
 }
 
-pub fn open(id: &str, ttl: Duration, secret: &str) -> OpenGroup {
+pub(crate) fn open(id: &str, ttl: Duration, secret: &str) -> OpenGroup {
     OpenGroup { epoch: Epoch(0), id: GroupId(id.into()), ttl, secret: secret.into() }
 }
 
 /// What a caller may take for the epoch of a store in `present`, the absence of one included.
-pub fn other_epochs(Epoch(present): Epoch) -> [Epoch; 3] {
+pub(crate) fn other_epochs(Epoch(present): Epoch) -> [Epoch; 3] {
     [Epoch(0), Epoch(present - 1), Epoch(present + 1)]
 }
 
-pub fn acquire(scope: &str, holder: &GroupRef, token_floor: u64) -> LeaseOp {
+pub(crate) fn acquire(scope: &str, holder: &GroupRef, token_floor: u64) -> LeaseOp {
     LeaseOp::Acquire { scope: scope.into(), holder: holder.clone(), token_floor }
 }
 
-pub fn release(scope: &str, token: u64) -> LeaseOp {
+pub(crate) fn release(scope: &str, token: u64) -> LeaseOp {
     LeaseOp::Release { scope: scope.into(), token }
 }
 
-pub fn forget(scope: &str) -> LeaseOp {
+pub(crate) fn forget(scope: &str) -> LeaseOp {
     LeaseOp::Forget { scope: scope.into() }
 }
 
-pub fn key(id: &str) -> IdempotencyKey {
+pub(crate) fn key(id: &str) -> IdempotencyKey {
     IdempotencyKey { principal: "ada".into(), method: "/test/Put".into(), id: id.into() }
 }
 
-pub fn once(id: &str, request_hash: u64, answer: &'static str) -> Option<Idempotency> {
+pub(crate) fn once(id: &str, request_hash: u64, answer: &'static str) -> Option<Idempotency> {
     Some(Idempotency { key: key(id), request_hash, answer: Bytes::from_static(answer.as_bytes()) })
 }

@@ -11,7 +11,7 @@ use omnirelay_store::{
 
 use super::{KEEP_ALL, Trial, commit, delete, put};
 
-pub async fn a_record_is_read_back_as_it_was_put(t: &mut Trial) {
+pub(super) async fn a_record_is_read_back_as_it_was_put(t: &mut Trial) {
     let before = t.pulse(&[]).await.now;
     let entry = t.done(commit(vec![put("a", "one"), put("b", "")])).await;
     let (a, b) = (t.record("a").await.expect("a record"), t.record("b").await.expect("a record"));
@@ -20,7 +20,7 @@ pub async fn a_record_is_read_back_as_it_was_put(t: &mut Trial) {
     assert_eq!((a.group, a.created_at == a.updated_at, a.created_at >= before), (None, true, true));
 }
 
-pub async fn a_version_rises_by_one_with_each_change(t: &mut Trial) {
+pub(super) async fn a_version_rises_by_one_with_each_change(t: &mut Trial) {
     for expected in 1..=3 {
         assert_eq!(t.put("a", "same").await.version, Version(expected), "even with the same value");
     }
@@ -29,7 +29,7 @@ pub async fn a_version_rises_by_one_with_each_change(t: &mut Trial) {
     assert_eq!(t.record("a").await.expect("a tombstone").version, Version(4));
 }
 
-pub async fn a_deletion_leaves_a_tombstone(t: &mut Trial) {
+pub(super) async fn a_deletion_leaves_a_tombstone(t: &mut Trial) {
     let put = t.put("a", "one").await;
     let deleted = t.delete("a").await;
     let found = t.record("a").await.expect("a tombstone");
@@ -37,7 +37,7 @@ pub async fn a_deletion_leaves_a_tombstone(t: &mut Trial) {
     assert!(found.deleted && found.value.is_empty() && found.revision > put.revision);
 }
 
-pub async fn a_version_goes_on_after_deletion(t: &mut Trial) {
+pub(super) async fn a_version_goes_on_after_deletion(t: &mut Trial) {
     t.put("a", "one").await;
     t.delete("a").await;
     let again = t.put("a", "two").await;
@@ -45,7 +45,7 @@ pub async fn a_version_goes_on_after_deletion(t: &mut Trial) {
     assert_eq!(t.record("a").await, Some(again));
 }
 
-pub async fn a_version_goes_on_after_its_tombstone_was_collected(t: &mut Trial) {
+pub(super) async fn a_version_goes_on_after_its_tombstone_was_collected(t: &mut Trial) {
     t.put("a", "one").await;
     let tombstone = t.delete("a").await;
     t.put("b", "stays").await;
@@ -56,7 +56,7 @@ pub async fn a_version_goes_on_after_its_tombstone_was_collected(t: &mut Trial) 
     assert_eq!(t.put("b", "more").await.version, Version(2), "a record that stayed counts on");
 }
 
-pub async fn a_put_keeps_when_the_record_was_created(t: &mut Trial) {
+pub(super) async fn a_put_keeps_when_the_record_was_created(t: &mut Trial) {
     let first = t.put("a", "one").await;
     t.advance(Duration::from_millis(20)).await;
     let second = t.put("a", "two").await;
@@ -66,7 +66,7 @@ pub async fn a_put_keeps_when_the_record_was_created(t: &mut Trial) {
     assert!(t.put("a", "three").await.created_at > first.created_at, "a new record under an old key");
 }
 
-pub async fn a_record_names_its_last_writer(t: &mut Trial) {
+pub(super) async fn a_record_names_its_last_writer(t: &mut Trial) {
     t.put("a", "one").await;
     let mut by_b = commit(vec![put("a", "two")]);
     by_b.writer = "node-b".into();
@@ -74,7 +74,7 @@ pub async fn a_record_names_its_last_writer(t: &mut Trial) {
     assert_eq!(&*t.record("a").await.expect("a record").writer, "node-b");
 }
 
-pub async fn a_scan_goes_both_ways(t: &mut Trial) {
+pub(super) async fn a_scan_goes_both_ways(t: &mut Trial) {
     t.done(commit(["b", "a", "c", "aa"].map(|key| put(key, "x")).to_vec())).await;
     assert_eq!(t.keys().await, ["a", "aa", "b", "c"], "in the order of the keys' bytes");
     let backwards = t.scan(None, true, PAGE_MAX).await.records;
@@ -82,7 +82,7 @@ pub async fn a_scan_goes_both_ways(t: &mut Trial) {
     assert_eq!(keys, ["c", "b", "aa", "a"]);
 }
 
-pub async fn a_scan_goes_page_by_page_without_loss(t: &mut Trial) {
+pub(super) async fn a_scan_goes_page_by_page_without_loss(t: &mut Trial) {
     let keys: Vec<String> = (0..7).map(|number| format!("k{number}")).collect();
     t.done(commit(keys.iter().map(|key| put(key, "x")).collect())).await;
     for backwards in [false, true] {
@@ -107,7 +107,7 @@ pub async fn a_scan_goes_page_by_page_without_loss(t: &mut Trial) {
     assert_eq!(between[0].id.key, "k3", "the key to begin behind need not be there");
 }
 
-pub async fn a_scan_keeps_to_its_kind(t: &mut Trial) {
+pub(super) async fn a_scan_keeps_to_its_kind(t: &mut Trial) {
     let other = |kind, key| Write::Put {
         id: RecordId::new(RecordKind::of(kind), key),
         value: Bytes::from_static(b"x"),
@@ -122,7 +122,7 @@ pub async fn a_scan_keeps_to_its_kind(t: &mut Trial) {
     assert_eq!((page.records.len(), page.records[0].created_at > Millis(0)), (1, true));
 }
 
-pub async fn a_page_of_large_values_ends_early(t: &mut Trial) {
+pub(super) async fn a_page_of_large_values_ends_early(t: &mut Trial) {
     let large = "x".repeat(VALUE_BYTES_MAX);
     let begin = t.head().await;
     for number in 0..12 {

@@ -15,7 +15,7 @@ use super::{
 const LONG: Duration = Duration::from_secs(60);
 const SAME_CLOCK: Duration = Duration::ZERO;
 
-pub async fn records_are_there_after_a_restart(t: &mut Trial) {
+pub(super) async fn records_are_there_after_a_restart(t: &mut Trial) {
     let group = t.open("s", LONG, "secret").await;
     t.done(commit(vec![put("a", "one"), put("b", "two"), put_in(&group, "c", "bound")])).await;
     t.delete("a").await;
@@ -24,7 +24,7 @@ pub async fn records_are_there_after_a_restart(t: &mut Trial) {
     assert_eq!(t.records().await, before, "the records");
 }
 
-pub async fn imported_records_are_there_after_a_restart(t: &mut Trial) {
+pub(super) async fn imported_records_are_there_after_a_restart(t: &mut Trial) {
     let begin = t.put("before", "x").await.revision;
     let record = imported(t, "a", origin(7, begin.0 + 1_000)).await;
     let (records, entries) = (t.records().await, t.log(begin).await.entries);
@@ -33,7 +33,7 @@ pub async fn imported_records_are_there_after_a_restart(t: &mut Trial) {
     assert!(t.put("b", "x").await.revision > record.revision);
 }
 
-pub async fn the_log_is_there_after_a_restart(t: &mut Trial) {
+pub(super) async fn the_log_is_there_after_a_restart(t: &mut Trial) {
     let group = t.open("s", LONG, "secret").await;
     t.done(commit(vec![put("a", "one"), put_in(&group, "b", "bound")])).await;
     t.delete("a").await;
@@ -43,7 +43,7 @@ pub async fn the_log_is_there_after_a_restart(t: &mut Trial) {
     assert_eq!(t.log(Revision(0)).await.entries, before, "the log");
 }
 
-pub async fn leases_are_there_after_a_restart(t: &mut Trial) {
+pub(super) async fn leases_are_there_after_a_restart(t: &mut Trial) {
     let group = t.open("s", LONG, "secret").await;
     let (held, released) = (t.acquire("x", &group).await, t.acquire("y", &group).await);
     t.done(leasing(vec![release("y", released.token)])).await;
@@ -52,14 +52,14 @@ pub async fn leases_are_there_after_a_restart(t: &mut Trial) {
     assert_eq!(leases, [held, Lease { released: true, ..released }], "the leases");
 }
 
-pub async fn the_epoch_goes_on_through_a_restart(t: &mut Trial) {
+pub(super) async fn the_epoch_goes_on_through_a_restart(t: &mut Trial) {
     let before = t.pulse(&[]).await.epoch;
     t.reopen(SAME_CLOCK).await;
     let beat = t.plain().pulse(Pulse::default()).await.expect("a beat");
     assert_eq!(beat.epoch, before, "the epoch");
 }
 
-pub async fn revisions_go_on_after_a_restart(t: &mut Trial) {
+pub(super) async fn revisions_go_on_after_a_restart(t: &mut Trial) {
     t.put("a", "one").await;
     let last = t.put("a", "two").await.revision;
     t.reopen(SAME_CLOCK).await;
@@ -68,13 +68,13 @@ pub async fn revisions_go_on_after_a_restart(t: &mut Trial) {
     assert!(next.revision > last);
 }
 
-pub async fn versions_go_on_after_a_restart(t: &mut Trial) {
+pub(super) async fn versions_go_on_after_a_restart(t: &mut Trial) {
     t.put("a", "one").await;
     t.reopen(SAME_CLOCK).await;
     assert_eq!(t.put("a", "two").await.version, Version(2), "the version");
 }
 
-pub async fn a_version_floor_outlives_a_restart(t: &mut Trial) {
+pub(super) async fn a_version_floor_outlives_a_restart(t: &mut Trial) {
     t.put("gone", "x").await;
     let collected = t.delete("gone").await;
     let step = t.housekeep(Retention { tombstone_age: Duration::ZERO, ..KEEP_ALL }).await;
@@ -83,7 +83,7 @@ pub async fn a_version_floor_outlives_a_restart(t: &mut Trial) {
     assert!(t.put("gone", "again").await.version > collected.version, "the floor");
 }
 
-pub async fn a_trimmed_log_stays_so_after_a_restart(t: &mut Trial) {
+pub(super) async fn a_trimmed_log_stays_so_after_a_restart(t: &mut Trial) {
     t.put("a", "one").await;
     let last = t.put("a", "two").await.revision;
     t.housekeep(Retention { log_entries_max: 1, ..KEEP_ALL }).await;
@@ -93,7 +93,7 @@ pub async fn a_trimmed_log_stays_so_after_a_restart(t: &mut Trial) {
     assert_eq!(page.head, last);
 }
 
-pub async fn terms_and_tokens_go_on_after_a_restart(t: &mut Trial) {
+pub(super) async fn terms_and_tokens_go_on_after_a_restart(t: &mut Trial) {
     let (a, b) = (t.open("a", LONG, "secret").await, t.open("b", LONG, "secret").await);
     t.done(leasing(vec![acquire("x", &a, 1 << 50)])).await;
     let lease = t.lease("x").await;
@@ -106,7 +106,7 @@ pub async fn terms_and_tokens_go_on_after_a_restart(t: &mut Trial) {
     assert_eq!((again.term, again.token), (lease.term + 1, lease.token + 1), "term and token");
 }
 
-pub async fn instances_go_on_after_a_restart(t: &mut Trial) {
+pub(super) async fn instances_go_on_after_a_restart(t: &mut Trial) {
     t.open("s", LONG, "secret").await;
     let second = t.open("s", LONG, "secret").await;
     t.reopen(SAME_CLOCK).await;
@@ -114,7 +114,7 @@ pub async fn instances_go_on_after_a_restart(t: &mut Trial) {
     assert!(t.open("s", LONG, "secret").await.instance > second.instance, "a greater instance");
 }
 
-pub async fn an_instance_floor_outlives_a_restart(t: &mut Trial) {
+pub(super) async fn an_instance_floor_outlives_a_restart(t: &mut Trial) {
     let collected = t.open("gone", LONG, "secret").await;
     t.close(collected.clone()).await;
     for _ in 0..2 {
@@ -126,7 +126,7 @@ pub async fn an_instance_floor_outlives_a_restart(t: &mut Trial) {
     assert!(again.instance > collected.instance, "above the collected one");
 }
 
-pub async fn an_answer_outlives_a_restart(t: &mut Trial) {
+pub(super) async fn an_answer_outlives_a_restart(t: &mut Trial) {
     let request = || Commit { idempotency: once("k", 9, "done"), ..commit(vec![put("a", "x")]) };
     let first = t.done(request()).await;
     t.reopen(SAME_CLOCK).await;
@@ -139,7 +139,7 @@ pub async fn an_answer_outlives_a_restart(t: &mut Trial) {
     assert!(matches!(t.store.recall(&key("k")).await, Ok(Some((9, _)))));
 }
 
-pub async fn a_lease_of_a_replaced_session_waits_through_a_restart(t: &mut Trial) {
+pub(super) async fn a_lease_of_a_replaced_session_waits_through_a_restart(t: &mut Trial) {
     let first = t.open("a", TTL, "secret").await;
     t.acquire("x", &first).await;
     t.advance(HALF).await;
@@ -153,7 +153,7 @@ pub async fn a_lease_of_a_replaced_session_waits_through_a_restart(t: &mut Trial
     t.acquire("x", &rival).await;
 }
 
-pub async fn what_ended_stays_ended_after_a_restart(t: &mut Trial) {
+pub(super) async fn what_ended_stays_ended_after_a_restart(t: &mut Trial) {
     let closed = t.open("closed", TTL, "secret").await;
     let swept = t.open("swept", TTL, "secret").await;
     let judged = t.open("judged", TTL, "secret").await;
@@ -177,7 +177,7 @@ pub async fn what_ended_stays_ended_after_a_restart(t: &mut Trial) {
     assert_eq!(t.lease("x").await.holder, heir);
 }
 
-pub async fn a_record_taken_from_an_ended_group_stays_so_after_a_restart(t: &mut Trial) {
+pub(super) async fn a_record_taken_from_an_ended_group_stays_so_after_a_restart(t: &mut Trial) {
     let overwritten = t.open("overwritten", TTL, "secret").await;
     let imported_over = t.open("imported over", TTL, "secret").await;
     let found_gone = t.open("found gone", TTL, "secret").await;
@@ -195,7 +195,7 @@ pub async fn a_record_taken_from_an_ended_group_stays_so_after_a_restart(t: &mut
     assert_eq!(t.keys().await, ["a", "d"]);
 }
 
-pub async fn a_long_deadline_is_kept_by_a_restart(t: &mut Trial) {
+pub(super) async fn a_long_deadline_is_kept_by_a_restart(t: &mut Trial) {
     let group = t.open("s", LONG, "secret").await;
     t.done(commit(vec![put_in(&group, "a", "x")])).await;
     t.advance(LONG / 2).await;
@@ -210,7 +210,7 @@ pub async fn a_long_deadline_is_kept_by_a_restart(t: &mut Trial) {
     assert!(t.keys().await.is_empty() && !t.is_live(&group).await);
 }
 
-pub async fn time_does_not_go_back_with_a_restart(t: &mut Trial) {
+pub(super) async fn time_does_not_go_back_with_a_restart(t: &mut Trial) {
     let group = t.open("s", LONG, "secret").await;
     let before = t.done(commit(vec![put_in(&group, "a", "x")])).await.at;
     t.advance(TTL).await;

@@ -27,7 +27,7 @@ const SLACK_MS: u64 = 24 * 3600 * 1000;
 
 /// Backlog of records that wait for a seal.
 #[derive(Debug, Default)]
-pub struct SealBacklog {
+pub(crate) struct SealBacklog {
     /// In the order of their revisions.
     pub leaves: Vec<AuditLeaf>,
     /// False: there is more behind these.
@@ -36,7 +36,7 @@ pub struct SealBacklog {
 
 /// Marks by which a node knows its own audit records.
 #[derive(Clone, Copy, Debug)]
-pub struct OwnRecords<'a> {
+pub(crate) struct OwnRecords<'a> {
     pub node_id: &'a str,
     pub mac: &'a MacKey,
     /// The revision up to which records may be of a key that this node had before it was set up anew; 0: they are all sealed, or
@@ -46,7 +46,7 @@ pub struct OwnRecords<'a> {
 
 impl OwnRecords<'_> {
     /// The leaf of a record that claims to be of this node; one that the node did not write is marked.
-    pub fn leaf(&self, record: &Record) -> AuditLeaf {
+    pub(crate) fn leaf(&self, record: &Record) -> AuditLeaf {
         let stored = stored(record);
         let is_made = self.mac.made(&stored);
         let of_before = !is_made && stored.revision <= self.anew_at;
@@ -67,7 +67,7 @@ impl SealBacklog {
     ///
     /// # Errors
     /// Those of the store.
-    pub async fn read(
+    pub(crate) async fn read(
         store: &dyn Store,
         own: OwnRecords<'_>,
         through: u64,
@@ -110,7 +110,7 @@ impl SealBacklog {
 ///
 /// # Errors
 /// Those of the store.
-pub async fn without_sealed(
+pub(crate) async fn without_sealed(
     registry: &Registry,
     chain: &ChainId,
     mut leaves: Vec<AuditLeaf>,
@@ -134,7 +134,7 @@ pub async fn without_sealed(
 }
 
 /// Whether a record says that it was made on this node.
-pub fn is_of(record: &Record, node_id: &str) -> bool {
+pub(crate) fn is_of(record: &Record, node_id: &str) -> bool {
     RecordMaker::decode(&*record.value).is_ok_and(|maker| maker.node_id == node_id)
 }
 

@@ -16,7 +16,7 @@ use omnirelay_wire::pb::omnirelay::store::v1::PeerValue;
 const SEALED_WITHIN: Duration = Duration::from_secs(30);
 
 /// Knowledge of the nodes when a check begins, by which their claims to records are judged.
-pub struct NodeClaims<'a> {
+pub(crate) struct NodeClaims<'a> {
     view: &'a View,
     /// Records from here on may not be sealed yet.
     young: Millis,
@@ -30,7 +30,7 @@ pub struct NodeClaims<'a> {
 
 impl<'a> NodeClaims<'a> {
     /// As the view shows it now.
-    pub fn new(view: &'a View) -> Self {
+    pub(crate) fn new(view: &'a View) -> Self {
         let now = view.now();
         let young = Millis(now.0.saturating_sub(SEALED_WITHIN.as_millis() as u64));
         let latest = now.after(SEALED_WITHIN);
@@ -38,7 +38,7 @@ impl<'a> NodeClaims<'a> {
     }
 
     /// Takes note of a chain.
-    pub fn chain(&mut self, node_id: &str, trusted: bool) {
+    pub(crate) fn chain(&mut self, node_id: &str, trusted: bool) {
         self.chained.insert(node_id.to_owned());
         if !trusted {
             self.untrusted.insert(node_id.to_owned());
@@ -48,7 +48,7 @@ impl<'a> NodeClaims<'a> {
     /// Finding against a record that no seal covers, if any; `head` is where the store stood when it was read.
     ///
     /// A node that is away cannot seal what it left, and what its untrusted chain says is not known.
-    pub fn objection(
+    pub(crate) fn objection(
         &self,
         record: &Record,
         node_id: &str,

@@ -26,7 +26,7 @@ const RECORDS_PAGE: usize = 256;
 const CLOCK_SLACK_MS: u64 = 3600 * 1000;
 
 /// An export being served.
-pub struct TrailExport {
+pub(crate) struct TrailExport {
     registry: Arc<Registry>,
     filter: TrailFilter,
     /// What is ready to be sent.
@@ -45,7 +45,7 @@ impl TrailExport {
     ///
     /// # Errors
     /// When the store does not answer, or too many are served.
-    pub async fn begin(audit: &Audit, asked: pb::ExportAuditRequest) -> Result<Self, Fault> {
+    pub(crate) async fn begin(audit: &Audit, asked: pb::ExportAuditRequest) -> Result<Self, Fault> {
         let pb::ExportAuditRequest { actor, action, object, node_id, since, until } = &asked;
         let filter = TrailFilter::of(TrailQuery { actor, action, object, node_id }, *since, *until)?;
         let place = audit.watches.places.take()?;
@@ -76,7 +76,7 @@ impl TrailExport {
     ///
     /// # Errors
     /// When the store does not answer: the export is not complete then.
-    pub async fn next(&mut self) -> Result<Option<pb::AuditExportItem>, Fault> {
+    pub(crate) async fn next(&mut self) -> Result<Option<pb::AuditExportItem>, Fault> {
         while self.ready.is_empty() && !self.over {
             let read = match self.chains.front().cloned() {
                 Some(chain) => self.read_seals(&chain).await,

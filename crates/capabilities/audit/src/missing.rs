@@ -11,7 +11,7 @@ use crate::trail_records::record_of;
 ///
 /// # Errors
 /// Those of the store.
-pub async fn missing(registry: &Registry, through: u64) -> Result<Vec<String>, StoreError> {
+pub(crate) async fn missing(registry: &Registry, through: u64) -> Result<Vec<String>, StoreError> {
     let awaiting = registry.awaiting_seal();
     let mut missing = Vec::new();
     for (key, epoch) in awaiting.overdue() {

@@ -8,7 +8,7 @@ use super::backlog::OwnRecords;
 
 /// Records that wait for their seal, in the order of their revisions.
 #[derive(Debug, Default)]
-pub struct UnsealedRecords {
+pub(crate) struct UnsealedRecords {
     pub leaves: Vec<AuditLeaf>,
     /// How many of them belong to commits of which all records are here.
     pub whole: usize,
@@ -16,7 +16,7 @@ pub struct UnsealedRecords {
 
 impl UnsealedRecords {
     /// Takes in an event of the log; what is sealed already is left out.
-    pub fn take(&mut self, event: WatchEvent, through: u64, own: OwnRecords<'_>) {
+    pub(crate) fn take(&mut self, event: WatchEvent, through: u64, own: OwnRecords<'_>) {
         match event {
             WatchEvent::Added(step) => {
                 // What was put back of a snapshot is of an earlier commit, and was sealed.

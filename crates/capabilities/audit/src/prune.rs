@@ -28,25 +28,25 @@ const SEALS_MAX: usize = 16;
 
 /// Result of a step of pruning: done, or more is left to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum PruneStep {
+pub(crate) enum PruneStep {
     Done,
     More,
 }
 
 /// Pace of pruning: when to look next, and behind which key.
 #[derive(Debug)]
-pub struct PrunePace {
+pub(crate) struct PrunePace {
     at: Instant,
     /// Up to this key nothing is left.
     after: Option<String>,
 }
 
 impl PrunePace {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self { at: Instant::now() + FIRST_LOOK_AFTER, after: None }
     }
 
-    pub fn is_due(&self) -> bool {
+    pub(crate) fn is_due(&self) -> bool {
         Instant::now() >= self.at
     }
 
@@ -63,7 +63,7 @@ impl PrunePace {
 ///
 /// # Errors
 /// Those of sealing; what was not removed is the next time.
-pub async fn step(sealer: &mut Sealer, pace: &mut PrunePace) -> Result<(), SealError> {
+pub(crate) async fn step(sealer: &mut Sealer, pace: &mut PrunePace) -> Result<(), SealError> {
     let step = remove_some(sealer, pace).await?;
     pace.note(step);
     Ok(())

@@ -63,7 +63,7 @@ pub struct TrailReport {
 }
 
 /// Run of the check of the trail.
-struct CheckRun<'a> {
+struct VerificationRun<'a> {
     store: &'a dyn Store,
     /// What is older than this is not looked at.
     since_ms: u64,
@@ -90,7 +90,7 @@ pub async fn verify(
     since_ms: u64,
 ) -> Result<TrailReport, StoreError> {
     let from = if since_ms == 0 { String::new() } else { oldest_key(since_ms) };
-    let mut run = CheckRun {
+    let mut run = VerificationRun {
         store: registry.store(),
         since_ms,
         from,
@@ -136,7 +136,7 @@ struct ChainRun {
     findings: Vec<SealFinding>,
 }
 
-impl CheckRun<'_> {
+impl VerificationRun<'_> {
     fn find(&mut self, finding: SealFinding) {
         keep(&mut self.report.findings, finding);
     }

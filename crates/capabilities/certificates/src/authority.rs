@@ -33,7 +33,7 @@ use super::rotate::SuppliedIssuer;
 use super::{Certificates, pb, pending_id, unreadable};
 
 /// The trust domain of an authority whose maker names none.
-pub const DOMAIN: &str = "mesh.local";
+pub(crate) const DOMAIN: &str = "mesh.local";
 const DAY: i64 = 86_400;
 const ROOT_DAYS: u32 = 3650;
 const ROOT_DAYS_MAX: u32 = 36_500;
@@ -151,7 +151,7 @@ fn first_operator(asked: &pb::InitAuthorityRequest) -> Result<Option<(String, Ce
 }
 
 /// The second of the Unix time by the store's clock, which is not what certificates are dated by.
-pub fn store_unix(registry: &omnirelay_registry::Registry) -> i64 {
+pub(crate) fn store_unix(registry: &omnirelay_registry::Registry) -> i64 {
     i64::try_from(registry.view().now().0 / 1000).unwrap_or(i64::MAX)
 }
 
@@ -166,8 +166,8 @@ fn checked(
     Ok((domain, root, issuer))
 }
 
-/// From when to when a root and its issuer live, by their days; 0: as many as others.
-pub fn lives(root_days: u32, issuer_days: u32, now: i64) -> Result<[ValidityPeriod; 2], Fault> {
+/// Validity periods of a root and its issuer, by their days; 0: as many as others.
+pub(crate) fn lives(root_days: u32, issuer_days: u32, now: i64) -> Result<[ValidityPeriod; 2], Fault> {
     let or = |given: u32, default: u32| if given == 0 { default } else { given };
     let root = or(root_days, ROOT_DAYS);
     let issuer = or(issuer_days, ISSUER_DAYS.min(root));
@@ -186,7 +186,7 @@ pub fn lives(root_days: u32, issuer_days: u32, now: i64) -> Result<[ValidityPeri
 }
 
 /// A leaf and what leads from it to a root, in PEM: its issuer, and a root that the one before has certified.
-pub fn chain_pem(leaf: &[u8], value: &AuthorityValue) -> String {
+pub(crate) fn chain_pem(leaf: &[u8], value: &AuthorityValue) -> String {
     let issuer = value.issuers.first().map(|issuer| &issuer.certificate);
     // Once the root before is trusted no more, nobody needs to be led from it.
     let followers = value.roots.get(..value.roots.len().saturating_sub(1)).unwrap_or_default();
@@ -195,7 +195,7 @@ pub fn chain_pem(leaf: &[u8], value: &AuthorityValue) -> String {
 }
 
 /// The roots in PEM.
-pub fn bundle_pem(value: &AuthorityValue) -> String {
+pub(crate) fn bundle_pem(value: &AuthorityValue) -> String {
     value.roots.iter().map(|root| to_pem(&root.certificate)).collect()
 }
 
@@ -203,12 +203,12 @@ pub fn bundle_pem(value: &AuthorityValue) -> String {
 ///
 /// # Errors
 /// `AUTHORITY_UNREADABLE`.
-pub fn bundle_of(roots: &[SigningValue]) -> Result<TrustBundle, Fault> {
+pub(crate) fn bundle_of(roots: &[SigningValue]) -> Result<TrustBundle, Fault> {
     let roots = roots.iter().map(|root| CertificateDer::from(root.certificate.clone()));
     TrustBundle::of(roots.collect()).map_err(|_| unreadable())
 }
 
-pub fn shown(value: &AuthorityValue) -> pb::Authority {
+pub(crate) fn shown(value: &AuthorityValue) -> pb::Authority {
     pb::Authority {
         trust_domain: value.trust_domain.clone(),
         roots: value.roots.iter().map(certificate).collect(),
@@ -258,6 +258,6 @@ fn public(der: &[u8]) -> pb::AuthorityCertificate {
 }
 
 /// A second of the Unix time.
-pub fn at(seconds: i64) -> omnirelay_wire::timestamp::Timestamp {
+pub(crate) fn at(seconds: i64) -> omnirelay_wire::timestamp::Timestamp {
     timestamp(omnirelay_core::time::Millis::of_unix(seconds))
 }

@@ -23,7 +23,7 @@ use pb::holder::Kind;
 const ROLE: &str = "worker";
 
 /// Selector of a holder, who is named in a request by one of three fields.
-pub struct HolderSelector<'a> {
+pub(crate) struct HolderSelector<'a> {
     pub node: &'a str,
     pub operator: &'a str,
     pub service: &'a str,
@@ -37,7 +37,7 @@ impl HolderSelector<'_> {
     ///
     /// # Errors
     /// `INVALID_ARGUMENT` when several do, or it cannot be called so.
-    pub fn holder(&self, own: &str) -> Result<Option<CertificateHolder>, Fault> {
+    pub(crate) fn holder(&self, own: &str) -> Result<Option<CertificateHolder>, Fault> {
         let or = |given: &str, default: &str| if given.is_empty() { default } else { given }.to_owned();
         let holder = match (self.node, self.operator, self.service) {
             ("", "", "") => return Ok(None),
@@ -63,12 +63,12 @@ impl HolderSelector<'_> {
 ///
 /// # Errors
 /// `INVALID_ARGUMENT` when it cannot be called so.
-pub fn id_of(domain: &TrustDomain, holder: CertificateHolder) -> Result<SpiffeId, Fault> {
+pub(crate) fn id_of(domain: &TrustDomain, holder: CertificateHolder) -> Result<SpiffeId, Fault> {
     SpiffeId::new(domain.clone(), holder).map_err(|error| Fault::invalid(chain(&error)))
 }
 
 /// Value by which an issued certificate is remembered.
-pub fn remembered(
+pub(crate) fn remembered(
     certificate: &Certificate,
     issued_by: &str,
     issuer: &[u8],
@@ -91,7 +91,7 @@ pub fn remembered(
 }
 
 /// The DNS names in the certificates of holders other than this one that have not ended.
-pub fn names_of_others(view: &View, own: &RecordId, now: i64) -> BTreeSet<String> {
+pub(crate) fn names_of_others(view: &View, own: &RecordId, now: i64) -> BTreeSet<String> {
     let records = view.list(&CERTIFICATE).records;
     let others = records.iter().filter(|record| record.record.id != *own);
     let issued = others.filter_map(|record| record.value::<CertificateValue>()).flat_map(|held| {
@@ -102,7 +102,7 @@ pub fn names_of_others(view: &View, own: &RecordId, now: i64) -> BTreeSet<String
 }
 
 /// A certificate as it is shown.
-pub fn show(issued: &IssuedValue, status: Status) -> pb::Certificate {
+pub(crate) fn show(issued: &IssuedValue, status: Status) -> pb::Certificate {
     let certificate = certificate_of(issued);
     pb::Certificate {
         serial: CertificateSerial::of(&issued.serial).to_string(),

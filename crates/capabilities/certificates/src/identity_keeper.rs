@@ -92,7 +92,7 @@ impl LastFileContent {
     ///
     /// # Errors
     /// Those of `write`, which is tried again then.
-    pub fn keep(
+    pub(crate) fn keep(
         &self,
         bytes: Vec<u8>,
         write: impl FnOnce(&[u8]) -> Result<(), IdentityError>,

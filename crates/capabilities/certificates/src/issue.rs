@@ -28,13 +28,13 @@ use super::signer::{Signer, not_made};
 use super::{Certificates, authority_in, held_in, pb};
 use pb::certificate::Status;
 
-pub const HOUR: u32 = 3600;
+pub(crate) const HOUR: u32 = 3600;
 /// How long a certificate lives whose request says nothing of it, in seconds.
-pub const LIFETIME: u32 = 24 * HOUR;
-pub const LIFETIME_MAX: u32 = 7 * 24 * HOUR;
+pub(crate) const LIFETIME: u32 = 24 * HOUR;
+pub(crate) const LIFETIME_MAX: u32 = 7 * 24 * HOUR;
 
 /// Order for a leaf certificate that is to be issued, once it is certain that it may be.
-pub struct LeafOrder<'a> {
+pub(crate) struct LeafOrder<'a> {
     pub holder: CertificateHolder,
     pub request: &'a CertificateRequest,
     /// What it may be called.
@@ -52,7 +52,7 @@ pub struct LeafOrder<'a> {
 
 /// Action on the certificates of other keys that a holder has and that are valid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum OtherKeysAction {
+pub(crate) enum OtherKeysAction {
     /// Nothing is issued beside them: two hosts may believe to be the same.
     Refuse,
     /// They and their keys are revoked, in the same commit: the host was replaced.
@@ -63,7 +63,7 @@ pub enum OtherKeysAction {
 
 impl OtherKeysAction {
     /// As an administrator says.
-    pub fn replaced(replace: bool) -> Self {
+    pub(crate) fn replaced(replace: bool) -> Self {
         if replace { Self::Revoke } else { Self::Refuse }
     }
 }
@@ -167,7 +167,7 @@ fn check_remembered(held: Option<&CertificateValue>, before: &Certificate) -> Re
 /// # Errors
 /// When there is no authority or this node is no issuer; when the holder or the key is barred, or the holder has a valid
 /// certificate of another key, or as many as can be remembered.
-pub fn issue(
+pub(crate) fn issue(
     signer: &Signer,
     reader: &DecisionReader<'_>,
     order: &LeafOrder<'_>,
@@ -179,7 +179,7 @@ pub fn issue(
 ///
 /// # Errors
 /// As of [`issue`].
-pub fn issue_by(
+pub(crate) fn issue_by(
     signer: &Signer,
     authority: &AuthorityValue,
     reader: &DecisionReader<'_>,
@@ -281,7 +281,7 @@ fn replaced(
 ///
 /// # Errors
 /// `HOLDER_REVOKED`, and `CERTIFICATE_NEEDED` where nobody has revoked anything.
-pub fn check_shown(shown: &Certificate, revoked: &Revocations, now: i64) -> Result<(), Fault> {
+pub(crate) fn check_shown(shown: &Certificate, revoked: &Revocations, now: i64) -> Result<(), Fault> {
     if revoked.of(shown).is_some() {
         return Err(barred(&shown.id));
     }
@@ -294,7 +294,7 @@ pub fn check_shown(shown: &Certificate, revoked: &Revocations, now: i64) -> Resu
     Ok(())
 }
 
-pub fn barred(id: &SpiffeId) -> Fault {
+pub(crate) fn barred(id: &SpiffeId) -> Fault {
     Fault::new(reasons::HOLDER_REVOKED, format!("`{id}` was revoked and gets no certificate"))
         .hint("an administrator can let it back in: omnirelay cert reinstate")
 }
@@ -321,7 +321,7 @@ fn told(certificate: &Certificate) -> Vec<String> {
 ///
 /// # Errors
 /// `INVALID_ARGUMENT`, with what is wrong with it.
-pub fn requested(csr: &str) -> Result<CertificateRequest, Fault> {
+pub(crate) fn requested(csr: &str) -> Result<CertificateRequest, Fault> {
     if csr.is_empty() {
         return Err(Fault::invalid("field `csr` is empty: it takes a certificate request in PEM"));
     }
@@ -339,7 +339,7 @@ fn lifetime(seconds: u32) -> Result<u32, Fault> {
 }
 
 /// A node is found by its id as well.
-pub fn with_own(holder: &CertificateHolder, mut names: TlsNames) -> TlsNames {
+pub(crate) fn with_own(holder: &CertificateHolder, mut names: TlsNames) -> TlsNames {
     let CertificateHolder::Node { node, .. } = holder else { return names };
     // One with a dot in it may be another's name.
     if node.contains('.') {
@@ -354,7 +354,7 @@ pub fn with_own(holder: &CertificateHolder, mut names: TlsNames) -> TlsNames {
 }
 
 /// As long as the certificate before lives, in seconds.
-pub fn renewed_lifetime(before: &Certificate) -> u32 {
+pub(crate) fn renewed_lifetime(before: &Certificate) -> u32 {
     let lifetime = u32::try_from(before.not_after - before.not_before - BACKDATED);
     lifetime.unwrap_or(LIFETIME).clamp(HOUR, LIFETIME_MAX)
 }

@@ -30,7 +30,7 @@ fn claim(cluster: &str, node: &str) -> Vec<u8> {
 }
 
 /// Whether a node has proven that it has the secret of an issuer whose signatures count.
-pub fn is_proven(view: &View, authority: &AuthorityValue, cluster: &str, node: &str) -> bool {
+pub(crate) fn is_proven(view: &View, authority: &AuthorityValue, cluster: &str, node: &str) -> bool {
     let held = view.get(&record_of_node(cluster, node)).and_then(|held| held.value::<CertificateValue>());
     held.is_some_and(|held| signer_of(authority, &held, cluster, node).is_some())
 }
@@ -60,7 +60,7 @@ fn signer_of<'a>(
 ///
 /// # Errors
 /// `NOT_AN_ISSUER`; those of the store.
-pub async fn prove_own(registry: &Registry, signer: &Signer, cluster: &str) -> Result<(), KeepError> {
+pub(crate) async fn prove_own(registry: &Registry, signer: &Signer, cluster: &str) -> Result<(), KeepError> {
     let (node, record) = (registry.node_id(), record_of_node(cluster, registry.node_id()));
     let written = registry.change_own("certificates.prove-issuer", [CERTIFICATE], |reader| {
         let authority = authority_in(reader)?;
@@ -96,7 +96,7 @@ fn made(
 ///
 /// # Errors
 /// When somebody else wrote the record.
-pub fn forget(writes: &mut [Write], record: &RecordId) -> Result<(), Fault> {
+pub(crate) fn forget(writes: &mut [Write], record: &RecordId) -> Result<(), Fault> {
     for write in writes {
         if let Write::Put { id, value, .. } = write
             && id == record

@@ -117,7 +117,7 @@ impl IdentityKeeper {
         say(now);
     }
 
-    /// By which names this node is to be called that its certificate has not.
+    /// Names by which this node is to be called that its certificate has not.
     pub(super) fn lacking_names(&self, own: &NodeIdentity) -> Vec<String> {
         let (wanted, has) = (with_own(&self.node, self.names.clone()), &own.leaf.names);
         let dns = wanted.dns.into_iter().filter(|name| !has.dns.contains(name));

@@ -16,22 +16,22 @@ use super::revoke::GRACE;
 
 /// For how long the certificate of an operator can be renewed from one that was issued anew, in seconds: a key that was stolen
 /// unnoticed is of use until then at most, and as long as a certificate lives.
-pub const OPERATOR_LINEAGE_MAX: i64 = 30 * 24 * 3600;
+pub(crate) const OPERATOR_LINEAGE_MAX: i64 = 30 * 24 * 3600;
 /// With how many certificates that have not ended a holder can still renew one before half of its life is over.
-pub const EARLY_MAX: usize = 64;
+pub(crate) const EARLY_MAX: usize = 64;
 /// The same for what is issued anew.
-pub const LIVING_MAX: usize = 128;
+pub(crate) const LIVING_MAX: usize = 128;
 /// The same for renewals in time, which whoever renews early again and again takes from nobody. There are fewer as a rule: each
 /// certificate is renewed in time a few times, and lives for as long again.
-pub const IN_TIME_LIVING_MAX: usize = 256;
+pub(crate) const IN_TIME_LIVING_MAX: usize = 256;
 /// How often one certificate can be renewed in time.
-pub const IN_TIME_MAX: usize = 4;
+pub(crate) const IN_TIME_MAX: usize = 4;
 /// How many serials of a lineage are remembered that have ended, besides the first.
 const ENDED_MAX: usize = 32;
 
 /// Lineage of a certificate: those that it was renewed from.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct RenewalLineage {
+pub(crate) struct RenewalLineage {
     /// The serials, the first of them first; empty: it is issued anew.
     pub renewed_from: Vec<Vec<u8>>,
     /// When the first of them was issued, in seconds of the Unix time; 0: it is issued anew.
@@ -41,7 +41,7 @@ pub struct RenewalLineage {
 impl RenewalLineage {
     /// Lineage of what is renewed from `before` at the second `now`, of a holder of whom this is remembered. Of the
     /// certificates in it those that have ended longest ago are forgotten, and none that has not.
-    pub fn behind(held: Option<&CertificateValue>, before: &Certificate, now: i64) -> Self {
+    pub(crate) fn behind(held: Option<&CertificateValue>, before: &Certificate, now: i64) -> Self {
         let issued = || held.into_iter().flat_map(|held| &held.issued);
         let known = issued().find(|issued| CertificateSerial::of(&issued.serial) == before.serial);
         let mut renewed_from = known.map(|known| known.renewed_from.clone()).unwrap_or_default();
@@ -65,7 +65,7 @@ impl RenewalLineage {
     ///
     /// # Errors
     /// `RENEWALS_ENDED`, for an operator whose first certificate was issued too long ago.
-    pub fn check(&self, holder: &CertificateHolder, now: i64) -> Result<(), Fault> {
+    pub(crate) fn check(&self, holder: &CertificateHolder, now: i64) -> Result<(), Fault> {
         let is_over = self.since != 0 && now > self.since.saturating_add(OPERATOR_LINEAGE_MAX);
         match holder {
             CertificateHolder::Operator(name) if is_over => {
@@ -85,7 +85,7 @@ impl RenewalLineage {
 }
 
 /// Whether half of the life of a certificate is over at the second `now`: from then on it is renewed in time.
-pub fn has_lived_half(certificate: &Certificate, now: i64) -> bool {
+pub(crate) fn has_lived_half(certificate: &Certificate, now: i64) -> bool {
     let life = certificate.not_after.saturating_sub(certificate.not_before);
     now >= certificate.not_before.saturating_add(life / 2)
 }
@@ -96,7 +96,7 @@ pub fn has_lived_half(certificate: &Certificate, now: i64) -> bool {
 ///
 /// # Errors
 /// `TOO_MANY_CERTIFICATES`, where one would have to be forgotten that has not ended.
-pub fn remember_issued(
+pub(crate) fn remember_issued(
     known: Option<&CertificateValue>,
     issued: IssuedValue,
     before: Option<&Certificate>,
@@ -165,13 +165,13 @@ fn too_many(id: &str, living: &[IssuedValue]) -> Fault {
 }
 
 /// Whether this is the record of what came of the certificate with this number, or of that certificate.
-pub fn has_in_lineage(held: &CertificateValue, serial: &CertificateSerial) -> bool {
+pub(crate) fn has_in_lineage(held: &CertificateValue, serial: &CertificateSerial) -> bool {
     let is_it = |number: &Vec<u8>| CertificateSerial::of(number) == *serial;
     held.issued.iter().any(|one| is_it(&one.serial) || one.renewed_from.iter().any(is_it))
 }
 
 /// Puts out, with its key, what was renewed from the certificate with this number, as far as it is remembered of its holder.
-pub fn revoke_renewed<'a>(
+pub(crate) fn revoke_renewed<'a>(
     held: impl IntoIterator<Item = &'a CertificateValue>,
     serial: &CertificateSerial,
     list: &mut Revocations,

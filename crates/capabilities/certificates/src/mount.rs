@@ -53,7 +53,7 @@ use crate::revocation_push::RevocationPush;
 use crate::seal_keys;
 use crate::signer::Signer;
 use crate::store_rights::{KnownRecordKinds, StoreRights};
-use crate::store_users::StoreUsers;
+use crate::store_users::StoreUserKeeper;
 use crate::token_epochs::TokenEpochs;
 use crate::token_service::TokenCalls;
 use crate::unproven_leaders::UnprovenLeaders;
@@ -279,7 +279,8 @@ fn keep_store_users(node: &mut NodeBuilder, signer: &Arc<Signer>, store: &StoreA
     if store.is_shared {
         let (registry, cluster) = (node.registry.clone(), node.config.node.cluster.clone());
         let rights = StoreRights::of(store.kinds.clone());
-        let users = StoreUsers { registry, signer: signer.clone(), cluster, known: Mutex::default(), rights };
+        let users =
+            StoreUserKeeper { registry, signer: signer.clone(), cluster, known: Mutex::default(), rights };
         node.run(StopPhase::End, async move { users.run().await });
     }
 }

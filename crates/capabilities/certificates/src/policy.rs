@@ -133,7 +133,7 @@ fn with_unknown_fields(mut policy: JoinPolicyValue, before: Option<&JoinPolicyVa
     policy.in_place_of(before)
 }
 
-/// By which rule a host is let in that has a token, and for how long.
+/// Rule by which a host is let in that has a token, and the time for which it is.
 ///
 /// # Errors
 /// `JOIN_DENIED`, with the rule.

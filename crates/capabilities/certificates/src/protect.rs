@@ -75,7 +75,7 @@ fn begin(authority: &AuthorityValue) -> Write {
 
 /// Has records of who may do what signed in a mesh whose authority is being made, unless a daemon lives that does not know that; what
 /// becomes signed, a line each.
-pub fn protect_from_the_beginning(
+pub(crate) fn protect_from_the_beginning(
     registry: &Registry,
     reader: &DecisionReader<'_>,
     authority: &mut AuthorityValue,

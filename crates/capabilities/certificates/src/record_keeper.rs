@@ -55,7 +55,7 @@ pub struct RecordKeeper {
     pub seen: Mutex<SeenRefusals>,
 }
 
-/// Refusals seen: records that do not count.
+/// Records whose signatures were refused, as they were seen.
 #[derive(Default)]
 pub struct SeenRefusals {
     /// The newest of each record, and when.

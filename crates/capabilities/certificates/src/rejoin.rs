@@ -28,7 +28,7 @@ use super::{Certificates, held_in, pb};
 /// How far from now a request may have been signed, in seconds: clocks differ.
 const SIGNED_WITHIN: u64 = 600;
 /// As what a request is signed by the key of before.
-pub const SIGNED: &str = "rejoin 1";
+pub(crate) const SIGNED: &str = "rejoin 1";
 /// The longest chain that is looked at.
 const CHAIN_MAX: usize = 4;
 

@@ -34,7 +34,7 @@ use super::{Certificates, authority_in, held_in, pb, trust_domain};
 
 /// How long a revocation is remembered after the end of what it is about, in seconds: longer than what has ended still proves
 /// anything, and clocks differ.
-pub const GRACE: i64 = omnirelay_certificate_records::GRACE + 24 * 3600;
+pub(crate) const GRACE: i64 = omnirelay_certificate_records::GRACE + 24 * 3600;
 /// How long a certificate is taken to live that the mesh does not remember, in seconds.
 const FOREIGN_MAX: i64 = 10 * 366 * 24 * 3600;
 /// The longest that a certificate lives, in seconds.
@@ -265,7 +265,7 @@ fn certificate_in(held: &[Arc<CertificateValue>], serial: &CertificateSerial) ->
 }
 
 /// Request for a change of the list of revocations.
-pub fn of_list<'a>(
+pub(crate) fn of_list<'a>(
     caller: &'a Caller,
     rpc: RpcMethod,
     reason: &str,
@@ -278,7 +278,7 @@ pub fn of_list<'a>(
 
 /// Certificates of a holder that are put out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum BarredCertificates {
+pub(crate) enum BarredCertificates {
     /// Under every name it was issued a certificate for, and with every key.
     Holder,
     /// What it has: it may have others.
@@ -286,7 +286,7 @@ pub enum BarredCertificates {
 }
 
 /// Puts a holder out.
-pub fn bar(
+pub(crate) fn bar(
     held: &CertificateValue,
     holder: &CertificateHolder,
     how: BarredCertificates,
@@ -352,7 +352,7 @@ fn show((what, revocation): (&RevokedSubject, &Revocation)) -> pb::Revocation {
     shown
 }
 
-pub fn no_holder(record: &RecordId) -> Fault {
+pub(crate) fn no_holder(record: &RecordId) -> Fault {
     Fault::new(reasons::CERTIFICATE_NOT_FOUND, format!("nothing was issued to `{}`", record.key))
         .hint("omnirelay cert list --all")
 }

@@ -51,7 +51,7 @@ const ISSUERS_MAX: usize = 8;
 const NAMED_MAX: usize = 5;
 
 /// Certificates of an authority whose root has its key elsewhere.
-pub struct SuppliedIssuer {
+pub(crate) struct SuppliedIssuer {
     root: Option<CertificateDer<'static>>,
     issuer: CertificateDer<'static>,
     /// The root's key, certified by the root before.
@@ -59,7 +59,7 @@ pub struct SuppliedIssuer {
 }
 
 /// Next issuer of the authority.
-pub enum NextIssuer {
+pub(crate) enum NextIssuer {
     /// Made here, under the newest root.
     Issuer(ValidityPeriod),
     /// Made here, under a new root.
@@ -69,7 +69,7 @@ pub enum NextIssuer {
 }
 
 /// Rotation of the authority: what comes of it.
-pub struct AuthorityRotation {
+pub(crate) struct AuthorityRotation {
     pub authority: AuthorityValue,
     pub writes: Vec<Write>,
     pub changes: Vec<String>,
@@ -266,7 +266,7 @@ fn has_to_sign(authority: &AuthorityValue) -> bool {
 
 /// Fate of the issuers before the next one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum OldIssuers {
+pub(crate) enum OldIssuers {
     /// What they have issued is believed until it ends.
     Kept,
     /// It is not: their key was stolen.
@@ -283,7 +283,7 @@ impl OldIssuers {
 ///
 /// # Errors
 /// `ROOT_KEY_ELSEWHERE`, `AUTHORITY_ROTATING`, `NOT_AN_ISSUER`; of what is given, what is wrong with it.
-pub fn rotated(
+pub(crate) fn rotated(
     signer: &Signer,
     reader: &DecisionReader<'_>,
     next: &NextIssuer,
@@ -435,7 +435,7 @@ impl SuppliedIssuer {
     ///
     /// # Errors
     /// `INVALID_ARGUMENT` for what is no certificate, or is missing beside another.
-    pub fn of(root: &str, issuer: &str, across: &str) -> Result<Option<Self>, Fault> {
+    pub(crate) fn of(root: &str, issuer: &str, across: &str) -> Result<Option<Self>, Fault> {
         let root = certificate("rootPem", root)?;
         let across = certificate("acrossPem", across)?;
         match certificate("issuerPem", issuer)? {
@@ -447,11 +447,11 @@ impl SuppliedIssuer {
         }
     }
 
-    /// Of which trust domain the root is.
+    /// Trust domain of the root.
     ///
     /// # Errors
     /// `INVALID_ARGUMENT` when it is of none, or is not given.
-    pub fn trust_domain(&self) -> Result<TrustDomain, Fault> {
+    pub(crate) fn trust_domain(&self) -> Result<TrustDomain, Fault> {
         let root = self.root.clone().ok_or_else(|| Fault::invalid("field `rootPem` is empty"))?;
         let bundle = TrustBundle::of(vec![root]);
         let bundle = bundle.map_err(|error| Fault::invalid(format!("field `rootPem`: {error}")))?;
@@ -459,7 +459,7 @@ impl SuppliedIssuer {
     }
 
     /// The first authority of a mesh, and the writes that go with it.
-    pub fn installed(
+    pub(crate) fn installed(
         &self,
         reader: &DecisionReader<'_>,
         domain: &TrustDomain,

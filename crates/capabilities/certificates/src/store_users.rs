@@ -37,7 +37,7 @@ const PUT_RIGHT_MAX: usize = 5;
 pub type PasswordHash = [u8; 32];
 
 /// Makes the users of nodes anew, and has them write what they may, where this daemon can issue and its own user may make others.
-pub struct StoreUsers {
+pub struct StoreUserKeeper {
     pub registry: Arc<Registry>,
     pub signer: Arc<Signer>,
     /// The cluster whose nodes share the store.
@@ -75,7 +75,7 @@ fn when(view: &View) -> AuthorityPosition {
     (view.head().epoch, authority)
 }
 
-impl StoreUsers {
+impl StoreUserKeeper {
     /// Does so for ever.
     pub async fn run(&self) {
         let sense = |view: &View| (when(view), view.changed(&CERTIFICATE));

@@ -14,7 +14,7 @@ use prost::Message as _;
 use super::join_tests::{Mesh, body, mesh_on, signed};
 use super::pb;
 use super::store_rights::{KnownRecordKinds, StoreRights};
-use super::store_users::StoreUsers;
+use super::store_users::StoreUserKeeper;
 use super::tests::{called, reason, remember, until};
 use pb::enrollment_service_server::EnrollmentService as _;
 
@@ -63,9 +63,9 @@ fn kinds() -> KnownRecordKinds {
 }
 
 /// What makes users anew, on the daemon of the mesh.
-fn restorer(mesh: &Mesh) -> StoreUsers {
+fn restorer(mesh: &Mesh) -> StoreUserKeeper {
     let served = &mesh.node.served;
-    StoreUsers {
+    StoreUserKeeper {
         registry: served.registry.clone(),
         signer: served.signer.clone(),
         cluster: "default".to_owned(),

@@ -20,7 +20,7 @@ use super::signer::{not_made, not_sealed};
 use crate::identity_keeper::IdentityKeeper;
 
 /// As what a key of tokens is sealed, and as what an issuer vouches for it.
-pub const TOKEN_KEY: &str = "token key";
+pub(crate) const TOKEN_KEY: &str = "token key";
 const VOUCHED: &str = "token key 1";
 /// How many keys are taken over; more were never made.
 const KEYS_MAX: usize = 8;
@@ -29,7 +29,7 @@ const KEYS_MAX: usize = 8;
 ///
 /// # Errors
 /// When it cannot be made or sealed.
-pub fn make(sealing: &SealingKey, issuer: &CertificateAuthority) -> Result<TokenKeyValue, Fault> {
+pub(crate) fn make(sealing: &SealingKey, issuer: &CertificateAuthority) -> Result<TokenKeyValue, Fault> {
     let (key, kept) = SigningKey::make().map_err(unmade)?;
     let sealed_key = sealing.seal(TOKEN_KEY, &kept).map_err(|error| not_sealed(&error))?;
     let signature = issuer.sign(VOUCHED, key.public()).map_err(|error| not_made(&error))?;
@@ -38,7 +38,7 @@ pub fn make(sealing: &SealingKey, issuer: &CertificateAuthority) -> Result<Token
 }
 
 /// Puts another key in front of those before, by which nobody signs any more.
-pub fn follow(keys: &mut Vec<TokenKeyValue>, next: TokenKeyValue) {
+pub(crate) fn follow(keys: &mut Vec<TokenKeyValue>, next: TokenKeyValue) {
     keys.iter_mut().for_each(|key| key.sealed_key.clear());
     keys.insert(0, next);
     keys.truncate(KEYS_MAX);
@@ -49,7 +49,7 @@ pub fn follow(keys: &mut Vec<TokenKeyValue>, next: TokenKeyValue) {
 ///
 /// # Errors
 /// When the operating system has no randomness.
-pub fn vouch_anew(
+pub(crate) fn vouch_anew(
     issuer: &CertificateAuthority,
     bundle: &TrustBundle,
     revoked: &Revocations,

@@ -42,7 +42,7 @@ const ENDED: i64 = 12 * 3600;
 const FORGOTTEN_MAX: usize = 100;
 
 /// Status of a token at a time.
-pub fn status(token: &JoinTokenValue, epoch: u64, now: i64) -> Status {
+pub(crate) fn status(token: &JoinTokenValue, epoch: u64, now: i64) -> Status {
     match token {
         token if token.revoked => Status::Revoked,
         token if token.epoch != epoch => Status::Stale,
@@ -53,11 +53,11 @@ pub fn status(token: &JoinTokenValue, epoch: u64, now: i64) -> Status {
 }
 
 /// Whether a token ended so long ago that it is forgotten: it lets nobody in, whoever puts it back.
-pub fn has_ended(value: &[u8], now: i64) -> bool {
+pub(crate) fn has_ended(value: &[u8], now: i64) -> bool {
     JoinTokenValue::decode(value).is_ok_and(|token| token.not_after.saturating_add(ENDED) < now)
 }
 
-pub fn token_id(id: TokenId) -> RecordId {
+pub(crate) fn token_id(id: TokenId) -> RecordId {
     RecordId::new(JOIN_TOKEN, id.to_string())
 }
 

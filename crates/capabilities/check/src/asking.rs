@@ -90,7 +90,7 @@ trait NodeQuestion: Copy + Send + Sync {
     fn answered_by(answer: &Self::Answer) -> &str;
 }
 
-/// Question what a node says of itself.
+/// Question to a node about itself.
 #[derive(Clone, Copy)]
 struct AskNode;
 

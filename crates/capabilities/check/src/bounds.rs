@@ -18,7 +18,7 @@ const CATEGORIES_MAX: usize = 16;
 const REACH_MAX: usize = 100;
 
 /// Bounds what a node says of itself; what cannot be seen is written out.
-pub fn bounded(mut said: pb::GetNodeResponse) -> pb::GetNodeResponse {
+pub(crate) fn bounded(mut said: pb::GetNodeResponse) -> pb::GetNodeResponse {
     let mut names = std::collections::BTreeSet::new();
     said.readiness.truncate(ITEMS_MAX);
     said.readiness.retain(|item| names.insert(item.name.clone()));
@@ -51,7 +51,7 @@ pub fn bounded(mut said: pb::GetNodeResponse) -> pb::GetNodeResponse {
 }
 
 /// Bounds what a node says of its host.
-pub fn bounded_host(mut said: pb::CheckHostResponse) -> pb::CheckHostResponse {
+pub(crate) fn bounded_host(mut said: pb::CheckHostResponse) -> pb::CheckHostResponse {
     said.categories.truncate(CATEGORIES_MAX);
     for category in &mut said.categories {
         category.name = word(&category.name);

@@ -11,7 +11,7 @@ use omnirelay_core::time::Millis;
 use omnirelay_decisions::check::finding::{CheckResult, checks_of};
 use omnirelay_doctor::certificate::papers::{CertificateFiles, CertificatePaths};
 use omnirelay_doctor::machine::{
-    ConfigFound, DaemonPort, HostFacts, NameFound, PortAvailability, look_up, names_of,
+    ConfigFound, HostFacts, NameFound, PortAvailability, PortToListenOn, look_up, names_of,
 };
 use omnirelay_doctor::processes::own;
 use omnirelay_doctor::{certificate, checks};
@@ -72,7 +72,7 @@ impl HostChecker {
     }
 
     fn machine(&self, names: Vec<NameFound>) -> HostFacts {
-        let port = |(key, address): &(&'static str, SocketAddr)| DaemonPort {
+        let port = |(key, address): &(&'static str, SocketAddr)| PortToListenOn {
             address: *address,
             key,
             taken: PortAvailability::ByDaemon,

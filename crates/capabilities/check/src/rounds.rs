@@ -10,7 +10,7 @@ use omnirelay_wire::reasons;
 use parking_lot::Mutex;
 
 /// Does the same work again and again, once at a time.
-pub struct SharedRounds<T> {
+pub(crate) struct SharedRounds<T> {
     work: Box<dyn Fn() -> BoxFuture<'static, T> + Send + Sync>,
     /// The round that was begun last.
     last: Mutex<Option<SharedRound<T>>>,
@@ -31,7 +31,9 @@ impl<T> Clone for SharedRound<T> {
 
 impl<T: Send + Sync + 'static> SharedRounds<T> {
     /// Of this work.
-    pub fn of<F: Future<Output = T> + Send + 'static>(work: impl Fn() -> F + Send + Sync + 'static) -> Self {
+    pub(crate) fn of<F: Future<Output = T> + Send + 'static>(
+        work: impl Fn() -> F + Send + Sync + 'static,
+    ) -> Self {
         Self { work: Box::new(move || work().boxed()), last: Mutex::default() }
     }
 
@@ -39,7 +41,7 @@ impl<T: Send + Sync + 'static> SharedRounds<T> {
     ///
     /// # Errors
     /// `INTERNAL`: it has panicked.
-    pub async fn found(&self) -> Result<Arc<T>, Fault> {
+    pub(crate) async fn found(&self) -> Result<Arc<T>, Fault> {
         let came = Instant::now();
         loop {
             let round = self.current();

@@ -15,7 +15,7 @@ const LOG_PAUSE: Duration = Duration::from_millis(250);
 
 /// Stream of what is in the log and what was noticed, one after the other by time: what was noticed up to `began` waits
 /// for all that the log tells of before it. What comes later is told as it comes.
-pub fn by_time(
+pub(crate) fn by_time(
     log: BoxStream<'static, PlacedEvent>,
     mut noticed: BoxStream<'static, PlacedEvent>,
     began: Millis,

@@ -10,10 +10,10 @@ use super::request::WatchedTopics;
 use super::telling::{STREAM, TYPE};
 
 /// What the changes of readiness are called in a cursor.
-pub const READINESS: &str = "readiness";
+pub(crate) const READINESS: &str = "readiness";
 
 /// Something that has happened, and where it stands.
-pub enum PlacedEvent {
+pub(crate) enum PlacedEvent {
     /// In the log of the registry, at the event's cursor.
     InLog(pb::Event),
     /// In the changes of readiness.
@@ -21,7 +21,7 @@ pub enum PlacedEvent {
 }
 
 /// The places of one watcher.
-pub struct WatcherPlaces {
+pub(crate) struct WatcherPlaces {
     /// As the text of a cursor.
     log: String,
     noticed: Millis,
@@ -34,7 +34,7 @@ pub struct WatcherPlaces {
 }
 
 impl WatcherPlaces {
-    pub fn new(log: Cursor, noticed: Millis, stream: u64) -> Self {
+    pub(crate) fn new(log: Cursor, noticed: Millis, stream: u64) -> Self {
         let mut places = Self {
             log: log.to_string(),
             noticed,
@@ -48,7 +48,7 @@ impl WatcherPlaces {
     }
 
     /// Event that is told of something: what happened, or that nothing else has for long; `None`: nothing is told.
-    pub fn pass(&mut self, happened: PlacedEvent, wanted: &WatchedTopics) -> Option<pb::Event> {
+    pub(crate) fn pass(&mut self, happened: PlacedEvent, wanted: &WatchedTopics) -> Option<pb::Event> {
         let event = match happened {
             PlacedEvent::InLog(event) => {
                 // Inside a snapshot there is none.
@@ -70,7 +70,7 @@ impl WatcherPlaces {
     }
 
     /// The event with its cursors.
-    pub fn put(&mut self, event: pb::Event) -> pb::Event {
+    pub(crate) fn put(&mut self, event: pb::Event) -> pb::Event {
         let cursor = self.cursor();
         let prevcursor = std::mem::replace(&mut self.last, cursor.clone());
         self.told_at = Instant::now();

@@ -15,7 +15,7 @@ use super::telling::{DAEMON, STREAM, TYPE};
 const NAMED_MAX: usize = 100;
 
 /// Topics that are watched, and what of them.
-pub struct WatchedTopics {
+pub(crate) struct WatchedTopics {
     pub topics: Vec<Arc<Topic>>,
     /// `topic` or `topic.what`; empty: all.
     types: Vec<String>,
@@ -28,7 +28,11 @@ impl WatchedTopics {
     ///
     /// # Errors
     /// `INVALID_ARGUMENT`; `MISSING_SCOPE` when a topic is asked for that the caller may not read.
-    pub fn of(topics: &[Arc<Topic>], asked: &pb::WatchEventsRequest, caller: &Caller) -> Result<Self, Fault> {
+    pub(crate) fn of(
+        topics: &[Arc<Topic>],
+        asked: &pb::WatchEventsRequest,
+        caller: &Caller,
+    ) -> Result<Self, Fault> {
         for (field, values) in [("type", &asked.r#type), ("subject", &asked.subject)] {
             if values.len() > NAMED_MAX {
                 return Err(Fault::invalid(format!("field `{field}` has more than {NAMED_MAX} values")));
@@ -54,12 +58,12 @@ impl WatchedTopics {
     }
 
     /// Whether a record is one that the caller is told of.
-    pub fn shows(&self, record: &ViewRecord) -> bool {
+    pub(crate) fn shows(&self, record: &ViewRecord) -> bool {
         self.topics.iter().any(|topic| topic.is_of(record)) && self.is_about(|| record.record.id.to_string())
     }
 
     /// Whether an event is of a type, and about something, that was asked for; those of the stream itself always are.
-    pub fn is_wanted(&self, event: &pb::Event) -> bool {
+    pub(crate) fn is_wanted(&self, event: &pb::Event) -> bool {
         let Some(of) = event.r#type.strip_prefix(TYPE) else { return false };
         let named = |wanted: &String| wanted == of || wanted == topic_of(of);
         topic_of(of) == STREAM

@@ -16,17 +16,17 @@ use super::request::WatchedTopics;
 use crate::readiness_changes::ReadinessChange;
 
 /// What stands before the type of every event.
-pub const TYPE: &str = "omnirelay.";
+pub(crate) const TYPE: &str = "omnirelay.";
 /// The topic of the stream itself.
-pub const STREAM: &str = "events";
+pub(crate) const STREAM: &str = "events";
 /// The topics of what a daemon lacks or has again: its store, or anything else it needs.
-pub const DAEMON: &[(&str, &[&str])] = &[("store", NEEDS), ("node", NEEDS)];
+pub(crate) const DAEMON: &[(&str, &[&str])] = &[("store", NEEDS), ("node", NEEDS)];
 const NEEDS: &[&str] = &["degraded", "recovered"];
 /// The needs that are about the store.
 const OF_STORE: &[&str] = &["store", "store-room", "store-settings", "store-sentinels", "history"];
 
 /// Events of the registry, as one watcher is told of them.
-pub struct WatchedEvents {
+pub(crate) struct WatchedEvents {
     wanted: Arc<WatchedTopics>,
     /// As `wanted.topics`.
     tellers: Vec<Box<dyn TopicTeller>>,
@@ -38,13 +38,13 @@ pub struct WatchedEvents {
 
 impl WatchedEvents {
     /// `source` is whose events they are.
-    pub fn new(wanted: Arc<WatchedTopics>, source: String, sees_audit: bool) -> Self {
+    pub(crate) fn new(wanted: Arc<WatchedTopics>, source: String, sees_audit: bool) -> Self {
         let tellers = wanted.topics.iter().map(|topic| topic.teller()).collect();
         Self { wanted, tellers, source, sees_audit }
     }
 
     /// The kinds of the records that are looked at.
-    pub fn kinds(&self) -> Vec<RecordKind> {
+    pub(crate) fn kinds(&self) -> Vec<RecordKind> {
         self.wanted.topics.iter().flat_map(|topic| topic.kinds.iter().cloned()).collect()
     }
 
@@ -84,7 +84,7 @@ impl WatchedNoun for WatchedEvents {
 
 impl WatchedTopics {
     /// Number of events that a change makes.
-    pub fn parts(&self, entry: &ViewEntry, change: &ViewChange) -> usize {
+    pub(crate) fn parts(&self, entry: &ViewEntry, change: &ViewChange) -> usize {
         let topic = self.topics.iter().find(|topic| topic.kinds.contains(&change.after.record.id.kind));
         topic.map_or(0, |topic| topic.parts(entry, change))
     }
@@ -128,7 +128,7 @@ fn of_step(
 }
 
 /// Event that tells of the stream itself: `synced`, `reset` or `progress`.
-pub fn of_stream(source: &str, frame: &EventFrame) -> pb::Event {
+pub(crate) fn of_stream(source: &str, frame: &EventFrame) -> pb::Event {
     pb::Event {
         cursor: frame.cursor.clone(),
         reason: Some(frame.reason.clone()).filter(|reason| !reason.is_empty()),
@@ -138,7 +138,7 @@ pub fn of_stream(source: &str, frame: &EventFrame) -> pb::Event {
 }
 
 /// Event that tells what a daemon lacks, or has again.
-pub fn of_change(source: &str, node_id: &str, change: &ReadinessChange) -> pb::Event {
+pub(crate) fn of_change(source: &str, node_id: &str, change: &ReadinessChange) -> pb::Event {
     let topic = if OF_STORE.contains(&change.item.name.as_str()) { "store" } else { "node" };
     let what = if change.item.ok { "recovered" } else { "degraded" };
     let data = pb::EventData { readiness: Some(change.item.clone()), ..pb::EventData::default() };

@@ -128,7 +128,7 @@ fn tell(
 
 /// Address at which others reach a port: as the configuration says, else where it is bound, and where it is bound to
 /// all addresses at the address of this host that others are told.
-pub fn advertised_address(advertise: Option<&str>, bound: SocketAddr, host: IpAddr) -> String {
+pub(crate) fn advertised_address(advertise: Option<&str>, bound: SocketAddr, host: IpAddr) -> String {
     match advertise {
         Some(advertise) => advertise.to_owned(),
         None if bound.ip().is_unspecified() => SocketAddr::new(host, bound.port()).to_string(),

@@ -54,7 +54,7 @@ serve! {
 }
 
 /// Keeps new shards and leases away from a peer. Repeating it changes at most the reason.
-pub async fn cordon(
+pub(crate) async fn cordon(
     registry: &Registry,
     caller: &Caller,
     request: pb::CordonPeerRequest,
@@ -74,7 +74,7 @@ pub async fn cordon(
 }
 
 /// Takes a cordon back. Repeating it changes nothing.
-pub async fn uncordon(
+pub(crate) async fn uncordon(
     registry: &Registry,
     caller: &Caller,
     request: pb::UncordonPeerRequest,
@@ -93,7 +93,7 @@ pub async fn uncordon(
 
 /// Has a peer hand over what it leads, and keeps new leases and shards away from it. Repeating it changes
 /// nothing.
-pub async fn drain(
+pub(crate) async fn drain(
     registry: &Registry,
     caller: &Caller,
     request: pb::DrainPeerRequest,
@@ -113,7 +113,7 @@ pub async fn drain(
 }
 
 /// Takes a drain back, and has what the drain took from the peer go back to it where that is wished. Repeating it changes nothing.
-pub async fn undrain(
+pub(crate) async fn undrain(
     registry: &Registry,
     caller: &Caller,
     request: pb::UndrainPeerRequest,
@@ -135,7 +135,7 @@ pub async fn undrain(
 }
 
 /// Sets and removes labels.
-pub async fn update_labels(
+pub(crate) async fn update_labels(
     registry: &Registry,
     caller: &Caller,
     request: pb::UpdatePeerLabelsRequest,
@@ -154,7 +154,7 @@ pub async fn update_labels(
 }
 
 /// Says of a silent peer that it has left: it is not declared dead, and is forgotten as those are that left. Repeating it changes nothing.
-pub async fn force_leave(
+pub(crate) async fn force_leave(
     registry: &Registry,
     caller: &Caller,
     request: pb::ForceLeavePeerRequest,
@@ -180,7 +180,7 @@ pub async fn force_leave(
 }
 
 /// Removes the record of a peer that is dead or has left.
-pub async fn forget(
+pub(crate) async fn forget(
     registry: &Registry,
     caller: &Caller,
     request: pb::ForgetPeerRequest,

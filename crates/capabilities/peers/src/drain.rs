@@ -11,7 +11,7 @@ use tonic::Response;
 use super::{HeldByPeers, pb};
 
 /// Says what a peer still leads and owns, and what keeps it there.
-pub async fn get(
+pub(crate) async fn get(
     registry: &Registry,
     held: &HeldByPeers,
     request: pb::GetDrainRequest,

@@ -16,7 +16,7 @@ const FILTER_VALUES_MAX: usize = 256;
 
 /// A peer passes when it passes each filter that is not empty.
 #[derive(Debug, Default)]
-pub struct PeerFilter {
+pub(crate) struct PeerFilter {
     node_id: BTreeSet<String>,
     role: BTreeSet<String>,
     cluster: BTreeSet<String>,
@@ -30,7 +30,7 @@ pub struct PeerFilter {
 impl PeerFilter {
     /// # Errors
     /// `INVALID_ARGUMENT` for an unknown status, a bad selector or too many values.
-    pub fn of_list(asked: &pb::ListPeersRequest) -> Result<Self, Fault> {
+    pub(crate) fn of_list(asked: &pb::ListPeersRequest) -> Result<Self, Fault> {
         Self {
             node_id: BTreeSet::new(),
             role: set("role", &asked.role)?,
@@ -46,7 +46,7 @@ impl PeerFilter {
 
     /// # Errors
     /// As of [`PeerFilter::of_list`].
-    pub fn of_watch(asked: &pb::WatchPeersRequest) -> Result<Self, Fault> {
+    pub(crate) fn of_watch(asked: &pb::WatchPeersRequest) -> Result<Self, Fault> {
         Self {
             node_id: set("nodeId", &asked.node_id)?,
             role: set("role", &asked.role)?,
@@ -74,7 +74,7 @@ impl PeerFilter {
     }
 
     /// Whether the record of a peer passes.
-    pub fn matches(&self, record: &ViewRecord) -> bool {
+    pub(crate) fn matches(&self, record: &ViewRecord) -> bool {
         // Of most lists all peers are asked, of which nothing need be known for that.
         if self.takes_all() {
             return true;
@@ -110,7 +110,7 @@ fn statuses(values: &[i32]) -> Result<BTreeSet<i32>, Fault> {
 
 /// Field by which a list of peers is sorted; the node id settles ties.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum PeerSortField {
+pub(crate) enum PeerSortField {
     NodeId,
     Role,
     Cluster,
@@ -135,12 +135,12 @@ const FIELDS: [(&str, PeerSortField); 7] = [
 ///
 /// # Errors
 /// `INVALID_ARGUMENT` naming the known fields.
-pub fn order(text: &str) -> Result<ListOrder<PeerSortField>, Fault> {
+pub(crate) fn order(text: &str) -> Result<ListOrder<PeerSortField>, Fault> {
     ListOrder::parse(text, &FIELDS)
 }
 
 /// Key by which a peer is sorted.
-pub fn key(field: PeerSortField, record: &ViewRecord) -> String {
+pub(crate) fn key(field: PeerSortField, record: &ViewRecord) -> String {
     let value = record.value::<PeerValue>().unwrap_or_default();
     let metadata = value.metadata.clone().unwrap_or_default();
     match field {

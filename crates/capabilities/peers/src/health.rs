@@ -201,7 +201,7 @@ fn lease_health(peer: &pb::Peer, heard: &GossipHealth) -> pb::LeaseHealth {
 ///
 /// # Errors
 /// `INVALID_ARGUMENT`.
-pub fn states(values: &[i32]) -> Result<BTreeSet<i32>, Fault> {
+pub(crate) fn states(values: &[i32]) -> Result<BTreeSet<i32>, Fault> {
     let known = |value: &i32| State::try_from(*value).is_ok_and(|state| state != State::Unspecified);
     match values.iter().find(|value| !known(value)) {
         Some(_) => {

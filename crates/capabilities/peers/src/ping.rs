@@ -19,7 +19,7 @@ const COUNT: u32 = 3;
 const COUNT_MAX: u32 = 100;
 
 /// Pings a node.
-pub async fn ping(
+pub(crate) async fn ping(
     registry: &Registry,
     transport: Option<&NodeTransport>,
     asked: pb::PingPeerRequest,
@@ -82,6 +82,6 @@ fn shown(protocol: ConnectionProtocol, measured: CarrierMeasurement) -> pb::Ping
 }
 
 /// In milliseconds, as fine as a microsecond.
-pub fn millis(duration: Duration) -> f64 {
+pub(crate) fn millis(duration: Duration) -> f64 {
     duration.as_micros() as f64 / 1e3
 }

@@ -1,4 +1,4 @@
-//! Callers that may call a service of the relay's port, by the identity in their certificate.
+//! Check of who may call a service of the relay's port, by the identity in their certificate.
 
 use std::convert::Infallible;
 use std::future::{Ready, ready};

@@ -85,7 +85,7 @@ pub struct AgentSession {
     replaced: watch::Sender<bool>,
 }
 
-/// Near end of a telemetry stream, as others see it.
+/// This relay's end of a telemetry stream, as others see it.
 #[derive(Debug)]
 pub struct AgentStream {
     number: u64,

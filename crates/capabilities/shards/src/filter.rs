@@ -13,7 +13,7 @@ use pb::shard_record::Status;
 
 /// A shard passes when it passes each filter that is given.
 #[derive(Clone, Debug, Default)]
-pub struct ShardFilter {
+pub(crate) struct ShardFilter {
     pub namespace: String,
     owner: String,
     statuses: Vec<Status>,
@@ -23,7 +23,7 @@ pub struct ShardFilter {
 impl ShardFilter {
     /// # Errors
     /// `INVALID_ARGUMENT` for what cannot be a namespace, and for a status that there is not.
-    pub fn of(namespace: &str, owner: &str, statuses: &[i32], search: &str) -> Result<Self, Fault> {
+    pub(crate) fn of(namespace: &str, owner: &str, statuses: &[i32], search: &str) -> Result<Self, Fault> {
         if !namespace.is_empty() {
             check_namespace(namespace).map_err(Fault::invalid)?;
         }
@@ -44,13 +44,13 @@ impl ShardFilter {
     }
 
     /// Whether the record of a shard passes.
-    pub fn matches(&self, record: &ViewRecord) -> bool {
+    pub(crate) fn matches(&self, record: &ViewRecord) -> bool {
         let Some((namespace, shard)) = parts(&record.record.id) else { return false };
         self.names(namespace, shard) && record.value::<ShardValue>().is_some_and(|value| self.is_so(&value))
     }
 
     /// Whether a shard passes that is, or was, so.
-    pub fn matches_value(&self, namespace: &str, shard: &str, value: &ShardValue) -> bool {
+    pub(crate) fn matches_value(&self, namespace: &str, shard: &str, value: &ShardValue) -> bool {
         self.names(namespace, shard) && self.is_so(value)
     }
 

@@ -15,7 +15,7 @@ use super::pb;
 const WAITS: Duration = Duration::from_secs(24 * 3600);
 
 /// Poll on pending rules: who asks for them, when and why.
-pub struct PendingRulesPoll<'a> {
+pub(crate) struct PendingRulesPoll<'a> {
     pub principal: &'a str,
     pub reason: &'a str,
     pub now: Millis,
@@ -26,7 +26,7 @@ pub struct PendingRulesPoll<'a> {
 /// Namespace as it becomes when its rules are to be these, and what of it changes, a line each.
 ///
 /// The same, asked for by two, is what both want: who asks second approves.
-pub fn decided(
+pub(crate) fn decided(
     before: &NamespaceValue,
     wanted: &pb::NamespaceSpec,
     asking: &PendingRulesPoll<'_>,
@@ -95,7 +95,7 @@ fn rule_changes(before: &pb::NamespaceSpec, after: &pb::NamespaceSpec) -> Vec<St
 }
 
 /// Whether it may still be approved.
-pub fn is_live(pending: &pb::PendingRules, now: Millis) -> bool {
+pub(crate) fn is_live(pending: &pb::PendingRules, now: Millis) -> bool {
     let now = timestamp(now);
     pending.expires_at.is_some_and(|end| (now.seconds, now.nanos) < (end.seconds, end.nanos))
 }

@@ -44,17 +44,17 @@ pub const LOAD: RecordKind = RecordKind::of("shard-load");
 /// What a node serves no more; the key is its id, and the record is of its session.
 pub const RELEASE: RecordKind = RecordKind::of("shard-release");
 /// What a commit changes besides the record of a namespace, when it changes shards.
-pub static OF_MAP: [RecordKind; 3] = [NAMESPACE, SHARD, SHARD_CHANGE];
+pub(crate) static OF_MAP: [RecordKind; 3] = [NAMESPACE, SHARD, SHARD_CHANGE];
 
 /// How many records one commit removes, and how many bytes of values.
 const REMOVED_MAX: usize = 200;
 const REMOVED_BYTES_MAX: usize = 4 * 1024 * 1024;
 
-pub fn namespace_id(name: &str) -> RecordId {
+pub(crate) fn namespace_id(name: &str) -> RecordId {
     RecordId::new(NAMESPACE, name)
 }
 
-pub fn shard_id(namespace: &str, shard: &str) -> RecordId {
+pub(crate) fn shard_id(namespace: &str, shard: &str) -> RecordId {
     RecordId::new(SHARD, format!("{namespace}/{shard}"))
 }
 
@@ -70,22 +70,22 @@ pub fn namespace_of_plan(plan: &Record) -> RecordId {
     namespace_id(&value.plan.unwrap_or_default().namespace)
 }
 
-pub fn plan_id(plan: &str) -> RecordId {
+pub(crate) fn plan_id(plan: &str) -> RecordId {
     RecordId::new(PLAN, plan)
 }
 
 /// The key of a change of a map.
-pub fn change_key(namespace: &str, version: i64) -> String {
+pub(crate) fn change_key(namespace: &str, version: i64) -> String {
     format!("{namespace}/{version:020}")
 }
 
 /// The namespace and the shard that a record is of.
-pub fn parts(id: &RecordId) -> Option<(&str, &str)> {
+pub(crate) fn parts(id: &RecordId) -> Option<(&str, &str)> {
     id.key.split_once('/')
 }
 
 /// The records of one namespace, out of those of all in the order of their keys.
-pub fn of_namespace<'r>(records: &'r [Arc<ViewRecord>], namespace: &str) -> &'r [Arc<ViewRecord>] {
+pub(crate) fn of_namespace<'r>(records: &'r [Arc<ViewRecord>], namespace: &str) -> &'r [Arc<ViewRecord>] {
     // `0` is what follows `/`.
     let place = |end: char| {
         let end = format!("{namespace}{end}");
@@ -95,7 +95,7 @@ pub fn of_namespace<'r>(records: &'r [Arc<ViewRecord>], namespace: &str) -> &'r 
 }
 
 /// All namespaces and all shards of one moment.
-pub struct NamespaceMaps {
+pub(crate) struct NamespaceMaps {
     pub cursor: Cursor,
     /// The newest commit that touched any of them.
     pub changed: Cursor,
@@ -105,7 +105,7 @@ pub struct NamespaceMaps {
 
 impl NamespaceMaps {
     /// As they are now.
-    pub fn of(view: &View) -> Self {
+    pub(crate) fn of(view: &View) -> Self {
         loop {
             let (namespaces, shards) = (view.list(&NAMESPACE), view.list(&SHARD));
             // Each is read under its own lock.
@@ -116,7 +116,7 @@ impl NamespaceMaps {
     }
 
     /// As they were when `shards` was read; `None`: the view does not reach back.
-    pub fn at(view: &View, shards: ViewReading) -> Option<Self> {
+    pub(crate) fn at(view: &View, shards: ViewReading) -> Option<Self> {
         Some(Self::both(view.list_at(&NAMESPACE, shards.cursor.revision)?, shards))
     }
 
@@ -124,7 +124,7 @@ impl NamespaceMaps {
     ///
     /// # Errors
     /// As of [`listing::read`].
-    pub async fn of_page(registry: &Registry, token: Option<&PageToken>) -> Result<Self, Fault> {
+    pub(crate) async fn of_page(registry: &Registry, token: Option<&PageToken>) -> Result<Self, Fault> {
         if token.is_none() {
             return Ok(registry.look(Self::of).await);
         }
@@ -141,14 +141,14 @@ impl NamespaceMaps {
     }
 
     /// A namespace by its name, whether it is ready or not.
-    pub fn find(&self, name: &str) -> Option<NamespaceMap<'_>> {
+    pub(crate) fn find(&self, name: &str) -> Option<NamespaceMap<'_>> {
         let place =
             self.namespaces.binary_search_by(|record| record.record.id.key.as_str().cmp(name)).ok()?;
         self.namespaces.get(place).and_then(|record| NamespaceMap::of(record, &self.shards))
     }
 
     /// All namespaces, in the order of their names.
-    pub fn all(&self) -> impl Iterator<Item = NamespaceMap<'_>> {
+    pub(crate) fn all(&self) -> impl Iterator<Item = NamespaceMap<'_>> {
         self.namespaces.iter().filter_map(|record| NamespaceMap::of(record, &self.shards))
     }
 
@@ -156,7 +156,7 @@ impl NamespaceMaps {
     ///
     /// # Errors
     /// `NAMESPACE_NOT_FOUND`, `NAMESPACE_NOT_READY`.
-    pub fn ready(&self, name: &str) -> Result<NamespaceMap<'_>, Fault> {
+    pub(crate) fn ready(&self, name: &str) -> Result<NamespaceMap<'_>, Fault> {
         check_namespace(name).map_err(Fault::invalid)?;
         let map = self.find(name).ok_or_else(|| namespace_not_found(name))?;
         if map.is_ready() { Ok(map) } else { Err(not_ready(name, &map.value)) }
@@ -221,15 +221,15 @@ impl ShardValues<'_> {
 }
 
 /// Leads of shards: who holds their scopes of leadership.
-pub struct ShardLeads(BTreeMap<String, String>);
+pub(crate) struct ShardLeads(BTreeMap<String, String>);
 
 impl ShardLeads {
-    pub fn of(view: &View) -> Self {
+    pub(crate) fn of(view: &View) -> Self {
         Self(leaders::of_shards(view))
     }
 
     /// Of one shard alone.
-    pub fn of_one(view: &View, id: &RecordId) -> Self {
+    pub(crate) fn of_one(view: &View, id: &RecordId) -> Self {
         Self(leaders::of_shard(view, &id.key).into_iter().map(|node| (id.key.clone(), node)).collect())
     }
 
@@ -238,13 +238,13 @@ impl ShardLeads {
     }
 
     /// Texts of the scopes and their leaders, for a tag.
-    pub fn texts(&self) -> impl Iterator<Item = &str> {
+    pub(crate) fn texts(&self) -> impl Iterator<Item = &str> {
         self.0.iter().flat_map(|(scope, node)| [scope.as_str(), node.as_str()])
     }
 }
 
 /// A shard as the API shows it; `None`: the record is none.
-pub fn show(leads: &ShardLeads, record: &ViewRecord) -> Option<pb::ShardRecord> {
+pub(crate) fn show(leads: &ShardLeads, record: &ViewRecord) -> Option<pb::ShardRecord> {
     let value = record.value::<ShardValue>()?;
     let of = &record.record;
     Some(map::show(parts(&of.id)?, &value, (of.version.0, of.updated_at), leads.get(&of.id)))
@@ -374,7 +374,10 @@ fn loads(view: &View) -> BTreeMap<String, (Arc<ShardLoadValue>, Millis)> {
 }
 
 /// The plans of a namespace by their ids.
-pub fn plans_of(plans: &[Arc<ViewRecord>], namespace: &str) -> BTreeMap<String, Arc<RebalancePlanValue>> {
+pub(crate) fn plans_of(
+    plans: &[Arc<ViewRecord>],
+    namespace: &str,
+) -> BTreeMap<String, Arc<RebalancePlanValue>> {
     let of = |record: &Arc<ViewRecord>| {
         let value = record.value::<RebalancePlanValue>()?;
         let is_of = value.plan.as_ref().is_some_and(|plan| plan.namespace == namespace);
@@ -384,7 +387,7 @@ pub fn plans_of(plans: &[Arc<ViewRecord>], namespace: &str) -> BTreeMap<String, 
 }
 
 /// Records in pieces that one commit can remove: what it replaces counts against its bytes.
-pub fn removable(records: impl IntoIterator<Item = (RecordId, usize)>) -> Vec<Vec<RecordId>> {
+pub(crate) fn removable(records: impl IntoIterator<Item = (RecordId, usize)>) -> Vec<Vec<RecordId>> {
     let (mut pieces, mut bytes) = (vec![Vec::new()], 0);
     for (id, size) in records {
         bytes += size;
@@ -402,7 +405,7 @@ pub fn removable(records: impl IntoIterator<Item = (RecordId, usize)>) -> Vec<Ve
 }
 
 /// The writes by which a new version of a map comes about.
-pub fn writes(name: &str, edit: &MapEdit<'_>, now: Millis) -> Vec<Write> {
+pub(crate) fn writes(name: &str, edit: &MapEdit<'_>, now: Millis) -> Vec<Write> {
     let shards = edit.changed().iter().map(|changed| match &changed.after {
         Some(after) => put(shard_id(name, &changed.shard_id), after),
         None => Write::Delete { id: shard_id(name, &changed.shard_id) },
@@ -415,21 +418,21 @@ pub fn writes(name: &str, edit: &MapEdit<'_>, now: Millis) -> Vec<Write> {
 
 /// # Errors
 /// `SHARD_NOT_FOUND`.
-pub fn shard_not_found(namespace: &str, shard: &str) -> Fault {
+pub(crate) fn shard_not_found(namespace: &str, shard: &str) -> Fault {
     Fault::new(reasons::SHARD_NOT_FOUND, format!("there is no shard `{shard}` in namespace `{namespace}`"))
         .hint(format!("omnirelay mesh shards list -n {namespace}"))
 }
 
 /// # Errors
 /// `NAMESPACE_NOT_FOUND`.
-pub fn namespace_not_found(name: &str) -> Fault {
+pub(crate) fn namespace_not_found(name: &str) -> Fault {
     Fault::new(reasons::NAMESPACE_NOT_FOUND, format!("there is no namespace `{name}`"))
         .hint("omnirelay mesh namespaces list")
 }
 
 /// # Errors
 /// `NAMESPACE_NOT_READY`.
-pub fn not_ready(name: &str, value: &NamespaceValue) -> Fault {
+pub(crate) fn not_ready(name: &str, value: &NamespaceValue) -> Fault {
     let what = match value.phase() {
         Phase::Deleting => "being removed".to_owned(),
         _ => format!("being made: {} of {} shards are there", value.made, value.shards),
@@ -442,7 +445,7 @@ pub fn not_ready(name: &str, value: &NamespaceValue) -> Fault {
 ///
 /// # Errors
 /// As of [`NamespaceMaps::ready`], once the store has confirmed it.
-pub async fn maps_with(registry: &Registry, name: &str) -> Result<NamespaceMaps, Fault> {
+pub(crate) async fn maps_with(registry: &Registry, name: &str) -> Result<NamespaceMaps, Fault> {
     let read = |view: &View| {
         let maps = NamespaceMaps::of(view);
         maps.ready(name)?;
@@ -466,7 +469,7 @@ fn missing(name: &str) -> Fault {
 ///
 /// # Errors
 /// `NAMESPACE_NOT_FOUND`, `NAMESPACE_NOT_READY`, `SHARD_NOT_FOUND`; those of [`Registry::find`].
-pub async fn find_shard(
+pub(crate) async fn find_shard(
     registry: &Registry,
     namespace: &str,
     shard: &str,

@@ -19,7 +19,7 @@ use crate::shard_map_view::{NamespaceMap, NamespaceMaps, ShardNodes, ShardValues
 
 /// Supposition of a simulation: what is asked to be otherwise.
 #[derive(Clone, Debug, Default)]
-pub struct WhatIf {
+pub(crate) struct WhatIf {
     pub strategy: String,
     /// Empty: those of the mesh.
     pub nodes: Vec<pb::ShardSimulationNode>,
@@ -32,7 +32,7 @@ pub struct WhatIf {
 }
 
 /// Outcome of a simulation.
-pub struct SimulationOutcome {
+pub(crate) struct SimulationOutcome {
     pub planned: PlanOutcome,
     pub strategy: PlacementStrategy,
     pub warnings: Vec<String>,
@@ -96,7 +96,7 @@ impl Shards {
 ///
 /// # Errors
 /// `INVALID_ARGUMENT` for what cannot be a strategy, a node or a weight.
-pub fn simulate(
+pub(crate) fn simulate(
     map: &NamespaceMap<'_>,
     values: &ShardValues<'_>,
     nodes: &ShardNodes,

@@ -40,7 +40,7 @@ const UNDER_WAY_MAX: Duration = Duration::from_secs(10);
 const WAIT_MAX: Duration = Duration::from_millis(250);
 
 /// A shard under one fence.
-pub type FencedShard = (String, u64);
+pub(crate) type FencedShard = (String, u64);
 
 /// Leases of workers beside this daemon: what they may serve.
 pub struct WorkerLeases {

@@ -18,7 +18,7 @@ pub use mount::mount;
 use pb::snapshot_service_server::SnapshotService;
 
 /// Kinds of records that snapshots have of the registry.
-pub struct SnapshotKinds {
+pub struct SnapshotRecordKinds {
     /// Held in memory by every daemon; in the order in which they are put back, parts before what they are parts of.
     pub held: Vec<RecordKind>,
     /// Read from the store: nothing else rests on them.
@@ -28,7 +28,7 @@ pub struct SnapshotKinds {
     pub seals: RecordKind,
 }
 
-impl SnapshotKinds {
+impl SnapshotRecordKinds {
     /// The kind of this name.
     fn named(&self, name: &str) -> Option<&RecordKind> {
         self.held.iter().chain(self.stored()).find(|kind| *kind.0 == *name)
@@ -43,7 +43,7 @@ impl SnapshotKinds {
 /// Serves `SnapshotService`.
 pub struct Snapshots {
     pub registry: Arc<Registry>,
-    pub kinds: Arc<SnapshotKinds>,
+    pub kinds: Arc<SnapshotRecordKinds>,
     pub mergers: Arc<RecordMergers>,
     pub cluster_id: String,
     /// How many are saved at once.

@@ -8,7 +8,7 @@ const SEALED: &str = "audit";
 const TRAIL: &str = "audit-trail";
 const UNSAID: &str = "the daemon does not say";
 
-pub static CATEGORY: FindingCategory = FindingCategory {
+pub(super) static CATEGORY: FindingCategory = FindingCategory {
     name: "audit",
     page: "guides/operations.md",
     checks: &[

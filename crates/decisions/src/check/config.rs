@@ -12,7 +12,7 @@ const ITEM: &str = "transport-policy";
 const WARNINGS: &str = "transport-policy-warnings";
 const UNSAID: &str = "the daemon does not say";
 
-pub static CATEGORY: FindingCategory = FindingCategory {
+pub(super) static CATEGORY: FindingCategory = FindingCategory {
     name: "config",
     page: "runbooks/transport-policy.md",
     checks: &[

@@ -6,7 +6,7 @@ use omnirelay_wire::pb::omnirelay::mesh::control::v1 as pb;
 use super::facts::{MeshFacts, NAMED_MAX};
 use super::finding::{CheckDefinition, CheckJudge, CheckResult, FindingCategory};
 
-pub static CATEGORY: FindingCategory = FindingCategory {
+pub(super) static CATEGORY: FindingCategory = FindingCategory {
     name: "control-api",
     page: "guides/operations.md",
     checks: &[
@@ -61,7 +61,7 @@ fn let_in(facts: &MeshFacts) -> CheckResult {
 }
 
 /// The messages of the items that are not fine, of those that are required or those that are not.
-pub fn open(node: &pb::GetNodeResponse, required: bool) -> Vec<String> {
+pub(super) fn open(node: &pb::GetNodeResponse, required: bool) -> Vec<String> {
     let open = node.readiness.iter().filter(|item| !item.ok && item.required == required);
     open.map(|item| format!("{}: {}", item.name, item.message.replace('\n', "; "))).collect()
 }

@@ -9,7 +9,7 @@ use super::finding::{CheckDefinition, CheckJudge, CheckResult, FindingCategory};
 /// So many leaders lost within an hour are told.
 const FLAPS_WARN: u32 = 3;
 
-pub static CATEGORY: FindingCategory = FindingCategory {
+pub(super) static CATEGORY: FindingCategory = FindingCategory {
     name: "leadership",
     page: "runbooks/leadership.md",
     checks: &[

@@ -8,7 +8,7 @@ const ITEM: &str = "registers";
 /// The item that says whether nodes of federated clusters answer.
 const FEDERATED: &str = "federated-registers";
 
-pub static CATEGORY: FindingCategory = FindingCategory {
+pub(super) static CATEGORY: FindingCategory = FindingCategory {
     name: "registers",
     page: "runbooks/registers.md",
     checks: &[

@@ -16,7 +16,7 @@ const ROOM: &str = "store-room";
 const LOST: &str = "lost-records";
 const UNSAID: &str = "the daemon does not say";
 
-pub static CATEGORY: FindingCategory = FindingCategory {
+pub(super) static CATEGORY: FindingCategory = FindingCategory {
     name: "registry",
     page: "runbooks/store.md",
     checks: &[

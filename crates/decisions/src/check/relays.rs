@@ -8,7 +8,7 @@ const SINKS: &str = "sinks";
 const PUBLICATION: &str = "publication";
 const REGISTRY: &str = "registry";
 
-pub static CATEGORY: FindingCategory = FindingCategory {
+pub(super) static CATEGORY: FindingCategory = FindingCategory {
     name: "relays",
     page: "runbooks/relay.md",
     checks: &[

@@ -9,7 +9,7 @@ use super::finding::{CheckDefinition, CheckJudge, CheckResult, CheckVerdict, Fin
 use crate::shards::alarms::UNBALANCED;
 use pb::namespace::State;
 
-pub static CATEGORY: FindingCategory = FindingCategory {
+pub(super) static CATEGORY: FindingCategory = FindingCategory {
     name: "shards",
     page: "runbooks/shards.md",
     checks: &[

@@ -18,7 +18,7 @@ pub const PREFERENCES_MAX: usize = 16;
 /// The most names in one list of a filter.
 pub const NAMES_MAX: usize = 64;
 /// The most bytes of a policy, encoded.
-pub const POLICY_BYTES_MAX: usize = 16 * 1024;
+pub(super) const POLICY_BYTES_MAX: usize = 16 * 1024;
 /// The greatest priority; the least is its negative.
 pub const PRIORITY_MAX: i32 = 1000;
 

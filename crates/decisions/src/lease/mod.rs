@@ -67,7 +67,7 @@ pub enum LeaseStanding {
 
 /// Facts by which a node decides about a scope.
 #[derive(Clone, Copy, Debug)]
-pub struct LeadershipFacts<'a> {
+pub struct LeadershipScene<'a> {
     pub scope: &'a str,
     pub value: &'a LeadershipValue,
     pub held: Option<&'a HeldLease>,
@@ -127,7 +127,7 @@ pub enum LeadershipMove {
 }
 
 /// Decides what the node does about the scope.
-pub fn decide(scene: &LeadershipFacts<'_>) -> LeadershipMove {
+pub fn decide(scene: &LeadershipScene<'_>) -> LeadershipMove {
     if let Some(at) = scene.left_alone_until {
         return LeadershipMove::Look { at };
     }
@@ -141,14 +141,14 @@ pub fn decide(scene: &LeadershipFacts<'_>) -> LeadershipMove {
 }
 
 /// Move of a leader that stops: it hands its scope over, or steps down.
-pub fn give_up(scene: &LeadershipFacts<'_>) -> LeadershipMove {
+pub fn give_up(scene: &LeadershipScene<'_>) -> LeadershipMove {
     match successor(scene) {
         Some(to) => LeadershipMove::HandOver { to, reason: SHUTDOWN },
         None => LeadershipMove::StepDown { reason: SHUTDOWN },
     }
 }
 
-fn by_lease(scene: &LeadershipFacts<'_>) -> LeadershipMove {
+fn by_lease(scene: &LeadershipScene<'_>) -> LeadershipMove {
     let Some(held) = scene.held else { return fill(scene) };
     match held.standing {
         LeaseStanding::Live { .. } if held.node == scene.me && Some(held.session) == scene.my_session => {
@@ -171,12 +171,12 @@ fn by_lease(scene: &LeadershipFacts<'_>) -> LeadershipMove {
 }
 
 /// Whether the lease has a smaller token than one that was seen before: whoever checks tokens refuses it.
-fn is_overtaken(scene: &LeadershipFacts<'_>, held: &HeldLease) -> bool {
+fn is_overtaken(scene: &LeadershipScene<'_>, held: &HeldLease) -> bool {
     held.token < scene.token_seen
 }
 
 /// What a leader does: it goes on, unless somebody else is to lead.
-fn lead(scene: &LeadershipFacts<'_>) -> LeadershipMove {
+fn lead(scene: &LeadershipScene<'_>) -> LeadershipMove {
     let Ok(policy) = ElectionPolicy::of(scene.value.policy.as_ref()) else { return LeadershipMove::Rest };
     if let Some(order) = &scene.value.order {
         let ranked = policy.rank(scene.scope, scene.nodes, None);
@@ -207,14 +207,14 @@ fn lead(scene: &LeadershipFacts<'_>) -> LeadershipMove {
 }
 
 /// Whom a leader that stops hands its scope to; `None`: nobody may lead it.
-fn successor(scene: &LeadershipFacts<'_>) -> Option<String> {
+fn successor(scene: &LeadershipScene<'_>) -> Option<String> {
     let policy = ElectionPolicy::of(scene.value.policy.as_ref()).ok()?;
     let ranked = policy.rank(scene.scope, scene.nodes, Some(scene.me));
     ranked.first().filter(|first| first.id != scene.me).map(|first| first.id.to_owned())
 }
 
 /// What a node does about a scope that nobody leads.
-fn fill(scene: &LeadershipFacts<'_>) -> LeadershipMove {
+fn fill(scene: &LeadershipScene<'_>) -> LeadershipMove {
     let order = scene.value.order.as_ref();
     let Some(my_session) = scene.my_session else { return LeadershipMove::Rest };
     let ending = how_it_ended(scene);
@@ -244,13 +244,13 @@ fn fill(scene: &LeadershipFacts<'_>) -> LeadershipMove {
 }
 
 /// Whether the node's record is of the session that it has: otherwise it is about to be entered anew.
-fn is_in_session(scene: &LeadershipFacts<'_>, session: u64) -> bool {
+fn is_in_session(scene: &LeadershipScene<'_>, session: u64) -> bool {
     scene.nodes.iter().any(|node| node.id == scene.me && node.peer.session == session)
 }
 
 /// The move, when it is the node's turn.
 fn in_turn(
-    scene: &LeadershipFacts<'_>,
+    scene: &LeadershipScene<'_>,
     free_at: Millis,
     place: usize,
     then: LeadershipMove,
@@ -262,7 +262,7 @@ fn in_turn(
 
 /// How the tenure that the record shows has ended, and since when the scope is free: the same for every node,
 /// and however often it is asked, because candidates take turns from there.
-fn how_it_ended(scene: &LeadershipFacts<'_>) -> Option<(TenureEnding, Millis)> {
+fn how_it_ended(scene: &LeadershipScene<'_>) -> Option<(TenureEnding, Millis)> {
     let ending = ending(scene.value, scene.held, scene.last_led.unwrap_or(scene.now))?;
     let free_at = match scene.held.map(|held| held.standing) {
         Some(LeaseStanding::Expired { at, .. } | LeaseStanding::Closed { at }) => at,

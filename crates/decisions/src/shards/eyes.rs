@@ -2,7 +2,7 @@
 
 use super::spec::{Automation, CheckedRebalancePolicy};
 
-/// In which fields a policy asks for fewer approvals than the one before; none, where whoever proposes may approve anyway.
+/// Fields in which a policy asks for fewer approvals than the one before; none, where whoever proposes may approve anyway.
 ///
 /// `configured`: whether who proposed a plan may approve it where a policy does not say (`mesh.shards.selfApproval`).
 pub fn fields_that_lower(

@@ -14,7 +14,7 @@ const TOLD_MAX: usize = 8;
 pub use policy::{
     CONTROL_PLANE, DIAGNOSTICS, EDGE, MESH_INTERNAL, defaults, differences, effective, read_endpoints, words,
 };
-use policy::{CheckedTransportPolicy, OF_THE_MESH, PolicyEndpoint};
+use policy::{CheckedEndpoint, CheckedTransportPolicy, OF_THE_MESH};
 
 /// Rule of the audit of a transport policy; its word is stable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -102,7 +102,7 @@ impl AuditRule {
         }
     }
 
-    /// Of which levels its findings can be; the first is what it is unless there is an exception.
+    /// Levels that its findings can have; the first is the one that they have unless there is an exception.
     pub fn levels(self) -> &'static [Level] {
         match self {
             Self::ExceptionExpired | Self::RawBudget | Self::LegacyBudget => &[Level::Warning],
@@ -202,7 +202,7 @@ impl FindingCollector<'_> {
         &mut self,
         rule: AuditRule,
         level: Level,
-        of: Option<&PolicyEndpoint>,
+        of: Option<&CheckedEndpoint>,
         what: String,
         remedy: String,
     ) {
@@ -218,7 +218,7 @@ impl FindingCollector<'_> {
     }
 
     /// One about an endpoint, to which there is no exception.
-    fn fixed(&mut self, rule: AuditRule, of: &PolicyEndpoint, what: String) {
+    fn fixed(&mut self, rule: AuditRule, of: &CheckedEndpoint, what: String) {
         self.add(rule, Level::Violation, Some(of), what, rule.remedy().to_owned());
     }
 
@@ -226,7 +226,7 @@ impl FindingCollector<'_> {
     fn unless_excepted(
         &mut self,
         rule: AuditRule,
-        of: &PolicyEndpoint,
+        of: &CheckedEndpoint,
         spoken: &[ProtocolPairing],
         what: String,
     ) {
@@ -306,7 +306,7 @@ impl FindingCollector<'_> {
         }
     }
 
-    fn of_endpoint(&mut self, endpoint: &PolicyEndpoint) {
+    fn of_endpoint(&mut self, endpoint: &CheckedEndpoint) {
         let id = endpoint.id();
         let is_inside = endpoint.category == MESH_INTERNAL;
         let policy = self.policy;
@@ -379,7 +379,7 @@ impl CheckedTransportPolicy {
     }
 }
 
-impl PolicyEndpoint {
+impl CheckedEndpoint {
     fn takes_raw(&self) -> bool {
         self.profiles.iter().any(|pairing| pairing.encoding == WireEncoding::Raw)
     }

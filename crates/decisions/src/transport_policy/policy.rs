@@ -19,8 +19,8 @@ pub const DIAGNOSTICS: &str = "diagnostics";
 pub const EDGE: &str = "edge";
 
 /// The encoded size of a policy in bytes: a record holds the last ones.
-pub const POLICY_BYTES_MAX: usize = 32 * 1024;
-pub const ENDPOINTS_MAX: usize = 256;
+pub(super) const POLICY_BYTES_MAX: usize = 32 * 1024;
+pub(super) const ENDPOINTS_MAX: usize = 256;
 const CATEGORIES_MAX: usize = 32;
 const EXCEPTIONS_MAX: usize = 64;
 /// How many there can be at most is nine.
@@ -44,17 +44,17 @@ const HTTP3_RAW: ProtocolPairing = ProtocolPairing::new(WireTransport::Http3, Wi
 const HTTP2_RAW: ProtocolPairing = ProtocolPairing::new(WireTransport::Http2, WireEncoding::Raw);
 
 /// What every endpoint inside the mesh offers: the one that is preferred, and what is spoken where it cannot be.
-pub const OF_THE_MESH: [ProtocolPairing; 2] = [HTTP3_PROTOBUF, HTTP2_PROTOBUF];
+pub(super) const OF_THE_MESH: [ProtocolPairing; 2] = [HTTP3_PROTOBUF, HTTP2_PROTOBUF];
 
 /// Category of endpoints, and the pairings that they may speak.
-pub struct EndpointCategory {
+pub(super) struct EndpointCategory {
     pub allowed: Vec<ProtocolPairing>,
     pub preferred: Option<ProtocolPairing>,
     pub requires_preferred: bool,
 }
 
 /// Exception to a policy: pairings that some endpoints may speak besides, for a time.
-pub struct PolicyException {
+pub(super) struct PolicyException {
     pub name: String,
     pub category: String,
     pub endpoints: Vec<String>,
@@ -65,7 +65,7 @@ pub struct PolicyException {
 }
 
 /// A policy whose words are known to mean something.
-pub struct CheckedTransportPolicy {
+pub(super) struct CheckedTransportPolicy {
     pub categories: BTreeMap<String, EndpointCategory>,
     pub exceptions: Vec<PolicyException>,
     pub legacy: Vec<(WireTransport, Option<WireEncoding>)>,
@@ -136,7 +136,7 @@ pub fn effective(policy: &pb::TransportPolicy) -> pb::TransportPolicy {
 ///
 /// # Errors
 /// What of it means nothing.
-pub fn read(policy: &pb::TransportPolicy) -> Result<CheckedTransportPolicy, String> {
+pub(super) fn read(policy: &pb::TransportPolicy) -> Result<CheckedTransportPolicy, String> {
     check_limits(policy)?;
     let whole = effective(policy);
     let mut categories = BTreeMap::new();
@@ -247,7 +247,7 @@ fn pairings(all: &[pb::TransportPairing]) -> Result<Vec<ProtocolPairing>, String
 }
 
 /// An endpoint whose words mean something.
-pub struct PolicyEndpoint {
+pub struct CheckedEndpoint {
     pub name: String,
     pub namespace: String,
     pub category: String,
@@ -255,7 +255,7 @@ pub struct PolicyEndpoint {
     pub has_acl: bool,
 }
 
-impl PolicyEndpoint {
+impl CheckedEndpoint {
     /// As exceptions name it, and people.
     pub fn id(&self) -> String {
         match self.namespace.as_str() {
@@ -269,19 +269,19 @@ impl PolicyEndpoint {
 ///
 /// # Errors
 /// What of one means nothing.
-pub fn read_endpoints(endpoints: &[pb::TransportEndpoint]) -> Result<Vec<PolicyEndpoint>, String> {
+pub fn read_endpoints(endpoints: &[pb::TransportEndpoint]) -> Result<Vec<CheckedEndpoint>, String> {
     if endpoints.len() > ENDPOINTS_MAX {
         return Err(format!("there are {} endpoints, at most {ENDPOINTS_MAX} are allowed", endpoints.len()));
     }
-    let endpoints: Vec<PolicyEndpoint> = endpoints.iter().map(endpoint).collect::<Result<_, _>>()?;
+    let endpoints: Vec<CheckedEndpoint> = endpoints.iter().map(endpoint).collect::<Result<_, _>>()?;
     let mut seen = BTreeSet::new();
-    match endpoints.iter().map(PolicyEndpoint::id).find(|id| !seen.insert(id.clone())) {
+    match endpoints.iter().map(CheckedEndpoint::id).find(|id| !seen.insert(id.clone())) {
         Some(twice) => Err(format!("endpoint `{twice}` stands there twice")),
         None => Ok(endpoints),
     }
 }
 
-fn endpoint(asked: &pb::TransportEndpoint) -> Result<PolicyEndpoint, String> {
+fn endpoint(asked: &pb::TransportEndpoint) -> Result<CheckedEndpoint, String> {
     let of = |what: String| format!("endpoint `{}`: {what}", shown(&asked.name, NAME_CHARS_SHOWN));
     check_node_name(&asked.name).map_err(|error| of(format!("`name`: {error}")))?;
     if !asked.namespace.is_empty() {
@@ -304,7 +304,7 @@ fn endpoint(asked: &pb::TransportEndpoint) -> Result<PolicyEndpoint, String> {
         let who = shown(who, NAME_CHARS_SHOWN);
         return Err(of(format!("`acl`: `{who}` is nobody; write who may, such as service:orders")));
     }
-    Ok(PolicyEndpoint {
+    Ok(CheckedEndpoint {
         name: asked.name.clone(),
         namespace: asked.namespace.clone(),
         category: asked.category.clone(),

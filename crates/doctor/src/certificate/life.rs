@@ -53,7 +53,7 @@ fn unread() -> CheckResult {
     CheckResult::skip("the files cannot be read")
 }
 
-pub fn clock_agrees(papers: &CertificateFiles) -> CheckResult {
+pub(super) fn clock_agrees(papers: &CertificateFiles) -> CheckResult {
     let Some(leaf) = papers.leaf() else { return unread() };
     let begins = leaf.says.not_before;
     if papers.now < begins {
@@ -75,7 +75,7 @@ pub fn clock_agrees(papers: &CertificateFiles) -> CheckResult {
     }
 }
 
-pub fn leaf(papers: &CertificateFiles) -> CheckResult {
+pub(super) fn leaf(papers: &CertificateFiles) -> CheckResult {
     let Some(leaf) = papers.leaf() else { return unread() };
     let (ends, now) = (leaf.says.not_after, papers.now);
     match stands(leaf, now, late(leaf)) {
@@ -91,7 +91,7 @@ pub fn leaf(papers: &CertificateFiles) -> CheckResult {
     }
 }
 
-pub fn issuer(papers: &CertificateFiles) -> CheckResult {
+pub(super) fn issuer(papers: &CertificateFiles) -> CheckResult {
     let between = papers.between();
     let Some(issuer) = between.first() else {
         return CheckResult::skip("the chain holds no issuer of the certificate");
@@ -99,7 +99,7 @@ pub fn issuer(papers: &CertificateFiles) -> CheckResult {
     authority(issuer, "issuer", papers.now, ISSUER_SOON, [ROTATE; 2])
 }
 
-pub fn root(papers: &CertificateFiles) -> CheckResult {
+pub(super) fn root(papers: &CertificateFiles) -> CheckResult {
     let Some(root) = papers.root() else {
         return CheckResult::skip("the chain leads to no root that is kept here");
     };
@@ -129,7 +129,7 @@ fn authority(
 }
 
 /// From the top down: what is renewed below an authority ends with it.
-pub fn first(papers: &CertificateFiles) -> CheckResult {
+pub(super) fn first(papers: &CertificateFiles) -> CheckResult {
     let all = [("root", root(papers)), ("issuer", issuer(papers)), ("certificate", leaf(papers))];
     if let Some((what, found)) = all.iter().find(|(_, found)| found.verdict.is_bad()) {
         let text = format!("rotate the {what} first: {}", found.text);

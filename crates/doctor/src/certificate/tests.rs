@@ -23,7 +23,7 @@ fn now() -> i64 {
 const HOUR: i64 = 3600;
 const DAY: i64 = 24 * HOUR;
 
-/// From when to when, from now.
+/// Beginning and end of a validity, from now.
 type Span = (i64, i64);
 
 /// Lifetime of each certificate.

@@ -17,18 +17,18 @@ const EXCHANGE_WITHIN: Duration = Duration::from_secs(5);
 /// How many packets wait at a member that does nothing; further ones are lost.
 const SOCKET: usize = 1000;
 /// What UDP, IP and the encryption of QUIC add to a packet, in bytes.
-pub const OVERHEAD: u64 = 28 + 20;
+pub(crate) const OVERHEAD: u64 = 28 + 20;
 
 /// Network of the simulation: delay and loss of its packets.
 #[derive(Clone, Debug)]
-pub struct Network {
+pub(crate) struct Network {
     /// How long a packet takes.
     pub delay: (Duration, Duration),
     /// Of how many packets one is lost, as a part of all.
     pub loss: f64,
 }
 
-pub struct World {
+pub(crate) struct World {
     pub now: Time,
     pub network: Network,
     pub config: Config,
@@ -128,7 +128,7 @@ enum SimulatedEvent {
 }
 
 impl World {
-    pub fn new(seed: u64, config: Config, network: Network) -> Self {
+    pub(crate) fn new(seed: u64, config: Config, network: Network) -> Self {
         Self {
             now: Time::ZERO,
             network,
@@ -150,12 +150,12 @@ impl World {
         }
     }
 
-    pub fn name(number: usize) -> NodeId {
+    pub(crate) fn name(number: usize) -> NodeId {
         NodeId::new(&format!("node-{number}")).unwrap()
     }
 
     /// Starts a member, or starts it again.
-    pub fn start(&mut self, node: &NodeId) {
+    pub(crate) fn start(&mut self, node: &NodeId) {
         let life = self.members.get(node).map_or(0, |place| place.life) + 1;
         let body = Bytes::from(vec![life.to_le_bytes()[0]; self.record_bytes]);
         let record = GossipMemberRecord { instance: self.rng.u64(..), version: 1, body };
@@ -179,18 +179,18 @@ impl World {
     }
 
     /// Ends one at once.
-    pub fn kill(&mut self, node: &NodeId) {
+    pub(crate) fn kill(&mut self, node: &NodeId) {
         self.members.get_mut(node).unwrap().is_up = false;
     }
 
     /// Has one say that it goes; it ends a second later.
-    pub fn leave(&mut self, node: &NodeId) {
+    pub(crate) fn leave(&mut self, node: &NodeId) {
         self.members.get_mut(node).unwrap().membership.leave(self.now);
         self.settle(node);
     }
 
     /// Has one do nothing for so long.
-    pub fn pause(&mut self, node: &NodeId, during: Duration) {
+    pub(crate) fn pause(&mut self, node: &NodeId, during: Duration) {
         let until = self.now + during;
         let place = self.members.get_mut(node).unwrap();
         place.paused = place.paused.max(until);
@@ -199,34 +199,34 @@ impl World {
     }
 
     /// Has nothing pass between those of different groups.
-    pub fn part(&mut self, group: impl Fn(&NodeId) -> u32) {
+    pub(crate) fn part(&mut self, group: impl Fn(&NodeId) -> u32) {
         self.groups = self.members.keys().map(|node| (node.clone(), group(node))).collect();
     }
 
-    pub fn heal(&mut self) {
+    pub(crate) fn heal(&mut self) {
         self.groups.clear();
         self.cut.clear();
     }
 
     /// Has nothing pass from one to the other.
-    pub fn cut(&mut self, from: &NodeId, to: &NodeId) {
+    pub(crate) fn cut(&mut self, from: &NodeId, to: &NodeId) {
         self.cut.insert((from.clone(), to.clone()));
     }
 
-    pub fn uncut(&mut self, from: &NodeId, to: &NodeId) {
+    pub(crate) fn uncut(&mut self, from: &NodeId, to: &NodeId) {
         self.cut.remove(&(from.clone(), to.clone()));
     }
 
-    pub fn up(&self) -> Vec<NodeId> {
+    pub(crate) fn up(&self) -> Vec<NodeId> {
         self.members.iter().filter(|(_, place)| place.is_up).map(|(node, _)| node.clone()).collect()
     }
 
-    pub fn view(&self, of: &NodeId) -> &Membership {
+    pub(crate) fn view(&self, of: &NodeId) -> &Membership {
         &self.members[of].membership
     }
 
     /// Who of those that are up, but for itself, has `node` so.
-    pub fn has(&self, node: &NodeId, is: impl Fn(Option<&Member>) -> bool) -> (usize, usize) {
+    pub(crate) fn has(&self, node: &NodeId, is: impl Fn(Option<&Member>) -> bool) -> (usize, usize) {
         let others = self.members.iter().filter(|(other, place)| place.is_up && *other != node);
         others.fold((0, 0), |(so, all), (_, place)| {
             let member = place.membership.members().get(node.as_str());
@@ -234,7 +234,7 @@ impl World {
         })
     }
 
-    pub fn stats(&self) -> MembershipStats {
+    pub(crate) fn stats(&self) -> MembershipStats {
         let mut sum = MembershipStats::default();
         for place in self.members.values() {
             let one = place.membership.stats();
@@ -254,19 +254,19 @@ impl World {
     }
 
     /// How often one of those that `counts` was found dead by somebody.
-    pub fn deaths(&self, counts: impl Fn(&NodeId) -> bool) -> usize {
+    pub(crate) fn deaths(&self, counts: impl Fn(&NodeId) -> bool) -> usize {
         let is_death =
             |event: &MembershipEvent| matches!(event, MembershipEvent::Died { node, .. } if counts(node));
         self.told.iter().filter(|(_, _, event)| is_death(event)).count()
     }
 
     /// Number of events scheduled so far.
-    pub fn steps(&self) -> u64 {
+    pub(crate) fn steps(&self) -> u64 {
         self.count
     }
 
     /// Goes on until then.
-    pub fn run_until(&mut self, end: Time) {
+    pub(crate) fn run_until(&mut self, end: Time) {
         while self.happening.peek().is_some_and(|Reverse(next)| next.at <= end) {
             let Some(Reverse(next)) = self.happening.pop() else { break };
             self.now = next.at;
@@ -275,12 +275,12 @@ impl World {
         self.now = end;
     }
 
-    pub fn run(&mut self, during: Duration) {
+    pub(crate) fn run(&mut self, during: Duration) {
         self.run_until(self.now + during);
     }
 
     /// Goes on until it is so, and answers how long that took; `None`: it was not within so long.
-    pub fn run_while(
+    pub(crate) fn run_while(
         &mut self,
         within: Duration,
         mut goes_on: impl FnMut(&Self) -> bool,
@@ -412,7 +412,7 @@ impl World {
     }
 
     /// Has a packet come to somebody that the sender has not made by the rules.
-    pub fn deliver(&mut self, from: &NodeId, to: &NodeId, packet: Vec<u8>) {
+    pub(crate) fn deliver(&mut self, from: &NodeId, to: &NodeId, packet: Vec<u8>) {
         let at = self.now + self.delay();
         self.happen(at, to.clone(), None, SimulatedEvent::Packet { from: from.clone(), packet });
     }

@@ -14,7 +14,7 @@ const OF_ONE_MAX: usize = 4;
 
 /// Receiver of the datagrams of other nodes, and the connections that those have opened.
 #[derive(Clone)]
-pub struct DatagramReceivers(Arc<ReceiverState>);
+pub(super) struct DatagramReceivers(Arc<ReceiverState>);
 
 struct ReceiverState {
     mesh: Arc<dyn CalledMesh>,
@@ -23,12 +23,12 @@ struct ReceiverState {
 
 impl DatagramReceivers {
     /// Hands what it hears to this mesh.
-    pub fn new(mesh: Arc<dyn CalledMesh>) -> Self {
+    pub(super) fn new(mesh: Arc<dyn CalledMesh>) -> Self {
         Self(Arc::new(ReceiverState { mesh, accepted: Mutex::default() }))
     }
 
     /// Hands over what a node has sent.
-    pub fn heard(&self, node: &str, datagram: Bytes) {
+    pub(super) fn heard(&self, node: &str, datagram: Bytes) {
         self.0.mesh.heard(node, datagram);
     }
 
@@ -39,7 +39,7 @@ impl DatagramReceivers {
     }
 
     /// Uses none of the connections of a node any more; they go on.
-    pub fn forget(&self, node: &str) {
+    pub(super) fn forget(&self, node: &str) {
         self.0.accepted.lock().remove(node);
     }
 

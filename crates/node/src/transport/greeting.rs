@@ -12,7 +12,7 @@ use super::CalledMesh;
 use super::channel::MeshChannel;
 
 /// How long the other node may take to answer.
-pub const WITHIN: Duration = Duration::from_secs(3);
+pub(super) const WITHIN: Duration = Duration::from_secs(3);
 
 /// Answer of a node that was greeted.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,7 +25,7 @@ pub struct GreetingAnswer {
 }
 
 /// Opens connections by another carrier, and greets who is there.
-pub struct CarrierGreeting {
+pub(super) struct CarrierGreeting {
     pub carrier: Arc<dyn Carrier>,
     pub mesh: Arc<dyn CalledMesh>,
 }

@@ -16,25 +16,25 @@ use rustls::pki_types::CertificateDer;
 /// How long before a certificate ends, in seconds, a connection that was made with it takes no more calls.
 const RETIRED_BEFORE: i64 = 60;
 
-/// As what a node is called by this one.
-pub struct NodeTlsRole {
+/// Role in which a node is called by this one.
+pub(super) struct NodeTlsRole {
     client: Arc<LiveTlsClient>,
     trust: Arc<MeshTrust>,
 }
 
 impl NodeTlsRole {
     /// With the node that has this id.
-    pub fn new(node: &str, trust: Arc<MeshTrust>) -> Self {
+    pub(super) fn new(node: &str, trust: Arc<MeshTrust>) -> Self {
         Self::with(ServerTrust::Node(node.to_owned()), trust)
     }
 
     /// With whichever node of the mesh.
-    pub fn any(trust: Arc<MeshTrust>) -> Self {
+    pub(super) fn any(trust: Arc<MeshTrust>) -> Self {
         Self::with(ServerTrust::AnyNode, trust)
     }
 
     /// With this node of a federated cluster, by the roots of that; `None`: with any of its nodes.
-    pub fn of_cluster(cluster: &str, node: Option<&str>, trust: Arc<MeshTrust>) -> Self {
+    pub(super) fn of_cluster(cluster: &str, node: Option<&str>, trust: Arc<MeshTrust>) -> Self {
         let (cluster, node) = (cluster.to_owned(), node.map(str::to_owned));
         Self::with(ServerTrust::ClusterNode { cluster, node }, trust)
     }

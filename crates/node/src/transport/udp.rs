@@ -10,10 +10,10 @@ use omnirelay_transport::quic::{QuicCarrier, QuicLimits};
 use tokio::sync::watch;
 
 /// Opens connections over UDP as soon as the node has a port for it.
-pub struct LateUdp(watch::Receiver<Option<quinn::Endpoint>>);
+pub(super) struct LateUdp(watch::Receiver<Option<quinn::Endpoint>>);
 
 impl LateUdp {
-    pub fn new(endpoint: watch::Receiver<Option<quinn::Endpoint>>) -> Self {
+    pub(super) fn new(endpoint: watch::Receiver<Option<quinn::Endpoint>>) -> Self {
         Self(endpoint)
     }
 }

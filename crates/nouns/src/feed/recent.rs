@@ -24,7 +24,7 @@ const AGE_MAX: Duration = Duration::from_millis(500);
 ///
 /// Those who have been told of different events before a change are not told the same of it, for an event names the
 /// one before it.
-pub struct RecentEvents<E> {
+pub(super) struct RecentEvents<E> {
     slots: Box<[Mutex<Option<RecentEvent<E>>>]>,
 }
 
@@ -36,7 +36,7 @@ struct RecentEvent<E> {
 }
 
 /// Identity of an event: what makes two events the same, whoever is told of them.
-pub struct EventId {
+pub(super) struct EventId {
     /// What is new for one filter was changed for another.
     sort: Discriminant<WatchEvent>,
     cursor: Cursor,
@@ -50,7 +50,7 @@ pub struct EventId {
 
 impl EventId {
     /// Identity of an event which tells of this change.
-    pub fn of(told: &WatchEvent, step: &WatchStep) -> Self {
+    pub(super) fn of(told: &WatchEvent, step: &WatchStep) -> Self {
         let WatchStep { cursor, previous, part, .. } = *step;
         Self { sort: discriminant(told), cursor, previous, record: step.record.clone(), part }
     }
@@ -72,7 +72,7 @@ impl<E> Default for RecentEvents<E> {
 
 impl<E: Message + Default> RecentEvents<E> {
     /// The event as it was made for another watcher a moment ago, or as `make` makes it.
-    pub fn get_or_make(
+    pub(super) fn get_or_make(
         &self,
         id: EventId,
         place: usize,

@@ -19,7 +19,7 @@ const CONTENT: u8 = 0xa0;
 ///
 /// # Errors
 /// [`Pkcs12Error`].
-pub fn contents(bytes: &[u8], password: &str) -> Result<Pkcs12Contents, Pkcs12Error> {
+pub(super) fn contents(bytes: &[u8], password: &str) -> Result<Pkcs12Contents, Pkcs12Error> {
     let archive = archive(bytes, password)?;
     let keys = archive.keys.as_slice();
     let [key] = keys else { return Err(Pkcs12Error::Keys(keys.len())) };

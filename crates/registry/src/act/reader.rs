@@ -62,7 +62,7 @@ impl<'a> DecisionReader<'a> {
         self.refusal.as_ref()
     }
 
-    /// In which it reads.
+    /// Epoch in which it reads.
     pub fn epoch(&self) -> Epoch {
         self.epoch
     }

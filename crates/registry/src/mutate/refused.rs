@@ -39,7 +39,7 @@ impl MutationRefusal {
         Self::Lost(ids, unavailable(mutation, &why))
     }
 
-    pub fn into_fault(self, mutation: &Mutation<'_>) -> Fault {
+    pub(super) fn into_fault(self, mutation: &Mutation<'_>) -> Fault {
         match self {
             Self::Finally(fault) | Self::Decided(fault) | Self::OfEpoch(_, fault) | Self::Lost(_, fault) => {
                 fault

@@ -30,7 +30,7 @@ impl Default for AwaitedRecords {
 
 impl AwaitedRecords {
     /// Notes that somebody has written or deleted a record in this epoch.
-    pub fn forget(&mut self, id: &RecordId) {
+    pub(super) fn forget(&mut self, id: &RecordId) {
         if self.ids.is_empty() {
             return;
         }
@@ -42,7 +42,7 @@ impl AwaitedRecords {
     }
 
     /// Others than its owner restore a lost record after `own_turn`, and have as long for it.
-    pub fn set_own_turn(&mut self, own_turn: Duration) {
+    pub(super) fn set_own_turn(&mut self, own_turn: Duration) {
         self.lasts_for = AWAITED_FOR_MIN.max(own_turn * 2);
     }
 

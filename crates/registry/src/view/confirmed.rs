@@ -117,7 +117,7 @@ impl View {
         self.confirmations.notify_one();
     }
 
-    /// Through when everything is confirmed, as it moves.
+    /// Time through which everything is confirmed, as it moves.
     pub(crate) fn follow_confirmed(&self) -> watch::Receiver<Millis> {
         self.confirmed.subscribe()
     }
@@ -165,7 +165,7 @@ impl View {
 
 impl ConfirmedState {
     /// The life that holds a lease, as far as it counts; `None`: the lease does not count.
-    pub fn life(&self, epoch: Epoch, lease: &Lease, heard: GroupLife) -> Option<GroupLife> {
+    pub(super) fn life(&self, epoch: Epoch, lease: &Lease, heard: GroupLife) -> Option<GroupLife> {
         if !self.required {
             return Some(heard);
         }
@@ -176,7 +176,7 @@ impl ConfirmedState {
         (life.instance == lease.holder.instance).then_some(*life)
     }
 
-    pub fn is_required(&self) -> bool {
+    pub(super) fn is_required(&self) -> bool {
         self.required
     }
 

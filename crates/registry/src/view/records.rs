@@ -29,36 +29,36 @@ struct ByKey(Arc<ViewRecord>);
 
 impl RecordList {
     /// Of records in this order.
-    pub fn of(records: Vec<Arc<ViewRecord>>) -> Self {
+    pub(super) fn of(records: Vec<Arc<ViewRecord>>) -> Self {
         let has_bound = records.iter().any(|record| record.record.group.is_some());
         Self { records: Arc::new(records), has_bound }
     }
 }
 
 impl OrderedRecords {
-    pub fn get(&self, key: &str) -> Option<&Arc<ViewRecord>> {
+    pub(super) fn get(&self, key: &str) -> Option<&Arc<ViewRecord>> {
         self.by_key.get(key).map(|ByKey(record)| record)
     }
 
-    pub fn len(&self) -> usize {
+    pub(super) fn len(&self) -> usize {
         self.ordered.len()
     }
 
-    pub fn iter(&self) -> impl Iterator<Item = &Arc<ViewRecord>> {
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Arc<ViewRecord>> {
         self.ordered.iter().map(|ByKey(record)| record)
     }
 
-    pub fn list(&self) -> RecordList {
+    pub(super) fn list(&self) -> RecordList {
         RecordList::of(self.iter().cloned().collect())
     }
 
     /// Puts a record in the place of the one with its key.
-    pub fn put(&mut self, record: Arc<ViewRecord>) {
+    pub(super) fn put(&mut self, record: Arc<ViewRecord>) {
         self.ordered.replace(ByKey(record.clone()));
         self.by_key.replace(ByKey(record));
     }
 
-    pub fn remove(&mut self, key: &str) {
+    pub(super) fn remove(&mut self, key: &str) {
         self.ordered.remove(key);
         self.by_key.remove(key);
     }

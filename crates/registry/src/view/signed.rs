@@ -16,7 +16,7 @@ use bytes::Bytes;
 use omnirelay_core::text::printable;
 use omnirelay_core::time::Millis;
 use omnirelay_decisions::signed_record::{
-    FoundRecord, KnownRecord, RecordName, RecordRefusal, RecordSigners, SignedParts, judge, split,
+    FoundRecord, KnownRecord, RecordName, RecordSigners, SignedParts, SignedRecordRefusal, judge, split,
 };
 use omnirelay_pki::issuer_key::IssuerKey;
 use omnirelay_store::{Epoch, LogEntry, Record, RecordChange, RecordId, RecordKind, Revision, Version};
@@ -24,7 +24,7 @@ use omnirelay_wire::fault::Fault;
 use omnirelay_wire::pb::omnirelay::store::v1::RecordSignature;
 
 pub use loading::VerifiedSignatures;
-pub use unaudited::UnauditedWrite;
+pub(super) use unaudited::UnauditedWrite;
 
 use super::{RegistryHead, State, View, ViewChange, ViewRecord, read, write};
 
@@ -102,7 +102,7 @@ pub struct RefusedRecord {
 /// Reason why what is found of a record does not count.
 #[derive(Debug)]
 enum RefusalReason {
-    Record(RecordRefusal),
+    Record(SignedRecordRefusal),
     /// Of the authority's record.
     Authority(String),
 }
@@ -117,7 +117,7 @@ impl fmt::Display for RefusalReason {
 }
 
 /// A record as it counts.
-struct CountedRecord {
+struct ValidRecord {
     /// The number of its signature, and the key of the issuer; `None`: nobody has signed it.
     signature: Option<(u64, Vec<u8>)>,
     /// With its signature.
@@ -137,7 +137,7 @@ pub(super) struct SignedRecords {
     signers: Option<Arc<RecordSigners>>,
     /// The value of the authority's record that counts, without its signature.
     authority: Option<Bytes>,
-    held: HashMap<RecordId, CountedRecord>,
+    held: HashMap<RecordId, ValidRecord>,
     refused: BTreeMap<RecordId, RefusedRecord>,
     /// Whether more were refused than are noted.
     has_more_refused: bool,
@@ -198,7 +198,7 @@ impl SignedRecords {
         }
         if self.signers.is_none() && self.has_foreign_authority() {
             // Nobody knows whether the mesh of this host demands signatures.
-            return Err(RefusalReason::Record(RecordRefusal::Unsigned));
+            return Err(RefusalReason::Record(SignedRecordRefusal::Unsigned));
         }
         judge(self.signers.as_deref(), self.known(id), name(id), found).map_err(RefusalReason::Record)
     }
@@ -238,7 +238,7 @@ impl SignedRecords {
         let known = self.known(id).and_then(|known| known.number);
         let number = parts.signature.as_ref().map(|signature| signature.number);
         if known.is_some_and(|known| number.is_some_and(|number| number <= known)) {
-            return Err(RefusalReason::Record(RecordRefusal::PlayedBack));
+            return Err(RefusalReason::Record(SignedRecordRefusal::PlayedBack));
         }
         if value.len() > AUTHORITY_BYTES_MAX {
             return Err(RefusalReason::Authority(format!("it is larger than {AUTHORITY_BYTES_MAX} bytes")));
@@ -267,7 +267,11 @@ impl SignedRecords {
                 let may_be_new = before.is_none() || is_by_new_issuer;
                 let counts = by_before || may_be_new && newest.have_signed(name(id), &parts);
                 if !counts {
-                    let why = if number.is_some() { RecordRefusal::Forged } else { RecordRefusal::Unsigned };
+                    let why = if number.is_some() {
+                        SignedRecordRefusal::Forged
+                    } else {
+                        SignedRecordRefusal::Unsigned
+                    };
                     return Err(RefusalReason::Record(why));
                 }
             }
@@ -281,7 +285,7 @@ impl SignedRecords {
     }
 
     /// Whether a record may be deleted by anybody: what it says has ended.
-    fn may_go(&self, id: &RecordId, held: &CountedRecord) -> bool {
+    fn may_go(&self, id: &RecordId, held: &ValidRecord) -> bool {
         let payload = split(&held.value).payload;
         !held.is_deleted && self.by.as_ref().is_some_and(|by| by.issuers.has_ended(name(id), &payload))
     }
@@ -300,7 +304,7 @@ impl SignedRecords {
     }
 
     /// Whether the newest issuer has signed what is known of a record.
-    fn is_by_newest(&self, held: &CountedRecord) -> bool {
+    fn is_by_newest(&self, held: &ValidRecord) -> bool {
         let newest =
             self.signers.as_ref().and_then(|signers| signers.keys.first()).map(IssuerKey::fingerprint);
         let key = held.signature.as_ref().map(|(_, key)| key.as_slice());
@@ -309,7 +313,7 @@ impl SignedRecords {
 
     /// Whether the newest issuer has yet to sign a record. What was not seen as it is now may be older than what others have followed
     /// it by.
-    fn is_to_sign(&self, id: &RecordId, held: &CountedRecord) -> bool {
+    fn is_to_sign(&self, id: &RecordId, held: &ValidRecord) -> bool {
         let may_be_older = self.refused.contains_key(id) && self.is_of_before(id);
         !self.is_by_newest(held) && !may_be_older
     }
@@ -326,8 +330,10 @@ impl SignedRecords {
             self.has_more_refused = true;
             return;
         }
-        let is_older =
-            matches!(why, RefusalReason::Record(RecordRefusal::Deleted | RecordRefusal::PlayedBack));
+        let is_older = matches!(
+            why,
+            RefusalReason::Record(SignedRecordRefusal::Deleted | SignedRecordRefusal::PlayedBack)
+        );
         let (writer, is_lost) = (printable_start(writer), self.is_new_epoch && is_older);
         let refused = RefusedRecord { why: why.to_string(), writer, version, at, is_lost };
         self.refused.insert(id.clone(), refused);
@@ -380,14 +386,14 @@ impl State {
     /// Believes nothing any more that nobody has signed: whoever has begun to demand signatures at once, as this daemon sees it, has
     /// signed what is to count.
     fn drop_unsigned(&mut self, entry: &LogEntry) {
-        let is_unsigned = |(_, held): &(&RecordId, &CountedRecord)| held.signature.is_none();
+        let is_unsigned = |(_, held): &(&RecordId, &ValidRecord)| held.signature.is_none();
         let unsigned: Vec<RecordId> =
             self.signed.held.iter().filter(is_unsigned).map(|(id, _)| id.clone()).collect();
         for id in unsigned {
             self.forget_signed(&id);
             self.signed.refuse(
                 &id,
-                RefusalReason::Record(RecordRefusal::Unsigned),
+                RefusalReason::Record(SignedRecordRefusal::Unsigned),
                 ("", Version(0), entry.at),
             );
         }
@@ -437,7 +443,7 @@ impl State {
             None => false,
         };
         let stays = (stays || self.is_authority(id)) && !self.signed.may_go(id, held);
-        if stays { Err(RefusalReason::Record(RecordRefusal::Deleted)) } else { Ok(None) }
+        if stays { Err(RefusalReason::Record(SignedRecordRefusal::Deleted)) } else { Ok(None) }
     }
 
     /// Knows nothing of a record any more.
@@ -471,7 +477,7 @@ impl State {
         // Before it is known who signs, nobody has.
         let signature = signature.filter(|_| self.signed.signers.is_some());
         let is_deleted = signature.as_ref().is_some_and(|signature| signature.deleted);
-        let held = CountedRecord {
+        let held = ValidRecord {
             signature: signature.map(|signature| (signature.number, signature.key)),
             value: found.value.clone(),
             stored: found.version,

@@ -56,7 +56,7 @@ struct Damage {
 impl MarkFile {
     /// Locks the file and reads its marks. They are durable when this returns: a process that was killed
     /// may have left them renamed and not yet synced.
-    pub fn open(path: &Path) -> Result<(Self, Marks), GateError> {
+    pub(super) fn open(path: &Path) -> Result<(Self, Marks), GateError> {
         let refuse = |source| GateError::Open { path: path.to_owned(), source };
         // A later change of the working directory must not move it.
         let path = std::path::absolute(path).map_err(refuse)?;
@@ -91,7 +91,7 @@ impl MarkFile {
     ///
     /// # Errors
     /// Those of the file system. The file holds what it held, or, if the last step failed, `marks`.
-    pub fn write(&self, marks: &Marks) -> io::Result<()> {
+    pub(super) fn write(&self, marks: &Marks) -> io::Result<()> {
         match std::fs::remove_file(&self.prepared) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             Ok(()) | Err(_) => {}

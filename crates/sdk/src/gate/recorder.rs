@@ -33,7 +33,7 @@ struct State {
 
 impl Recorder {
     /// Records in `file`, which holds `marks`.
-    pub fn new(file: Option<MarkFile>, marks: Marks) -> Self {
+    pub(super) fn new(file: Option<MarkFile>, marks: Marks) -> Self {
         let state = State { marks, wanted: Marks::new(), writing: false, failing: false };
         Self { file, state: Mutex::new(state), written: Condvar::new() }
     }
@@ -42,7 +42,7 @@ impl Recorder {
     ///
     /// # Errors
     /// Those of the file system. What is known to be recorded is as before.
-    pub fn record(&self, scope: &Name, token: u64) -> io::Result<()> {
+    pub(super) fn record(&self, scope: &Name, token: u64) -> io::Result<()> {
         let Some(file) = &self.file else { return Ok(()) };
         let mut state = self.state();
         state.wanted.insert(scope.clone(), token);

@@ -32,33 +32,33 @@ pub(super) struct Scope {
 struct Warned(Vec<u64>);
 
 impl Scope {
-    pub fn new(name: Name, mark: u64) -> Self {
+    pub(super) fn new(name: Name, mark: u64) -> Self {
         Self { name, mark: AtomicU64::new(mark), writing: RwLock::default(), warned: Mutex::default() }
     }
 
-    pub fn name(&self) -> &Name {
+    pub(super) fn name(&self) -> &Name {
         &self.name
     }
 
-    pub fn mark(&self) -> u64 {
+    pub(super) fn mark(&self) -> u64 {
         self.mark.load(Ordering::Acquire)
     }
 
     /// Sets the mark; the caller holds the scope and has recorded `token`.
-    pub fn raise(&self, token: u64) {
+    pub(super) fn raise(&self, token: u64) {
         self.mark.store(token, Ordering::Release);
     }
 
-    pub fn share(&self) -> RwLockReadGuard<'_, ()> {
+    pub(super) fn share(&self) -> RwLockReadGuard<'_, ()> {
         self.writing.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub fn hold(&self) -> RwLockWriteGuard<'_, ()> {
+    pub(super) fn hold(&self) -> RwLockWriteGuard<'_, ()> {
         self.writing.write().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The refusal of a stale token, logged if it is the first.
-    pub fn stale(&self, token: u64) -> Refused {
+    pub(super) fn stale(&self, token: u64) -> Refused {
         let mark = self.mark();
         if self.warned.lock().unwrap_or_else(PoisonError::into_inner).is_news(token) {
             warn!(scope = &*self.name, token, mark, "stale write refused");

@@ -17,7 +17,7 @@ struct Kept {
 }
 
 /// The map of a namespace that was kept last; `None`: there is none, or it is not whole.
-pub fn load(path: &Path, namespace: &str) -> Option<Snapshot> {
+pub(super) fn load(path: &Path, namespace: &str) -> Option<Snapshot> {
     let kept: Kept = serde_json::from_slice(&std::fs::read(path).ok()?).ok()?;
     let map = Snapshot::new(namespace, kept.version, kept.shards);
     let is_whole = kept.namespace == namespace && kept.checksum == map.checksum();
@@ -28,7 +28,7 @@ pub fn load(path: &Path, namespace: &str) -> Option<Snapshot> {
 ///
 /// # Errors
 /// Those of the file system; what was there is there then.
-pub fn save(path: &Path, map: &Snapshot) -> io::Result<()> {
+pub(super) fn save(path: &Path, map: &Snapshot) -> io::Result<()> {
     let kept = Kept {
         namespace: map.namespace.clone(),
         version: map.version,

@@ -28,12 +28,12 @@ pub(super) struct FileBase {
 }
 
 impl FileBase {
-    pub fn of(database: &Database) -> Result<Self, redb::Error> {
+    pub(super) fn of(database: &Database) -> Result<Self, redb::Error> {
         let transaction = database.begin_read()?;
         Ok(Self { rows: transaction.open_table(ROWS)?, log: transaction.open_table(LOG)? })
     }
 
-    pub fn table(&self, tree: Tree) -> &FileTable {
+    pub(super) fn table(&self, tree: Tree) -> &FileTable {
         match tree {
             Tree::Rows => &self.rows,
             Tree::Log => &self.log,

@@ -37,16 +37,16 @@ pub(super) fn pair(shared: &Arc<SharedStore>) -> (Checkpointer, CheckpointThread
 
 impl Checkpointer {
     /// Has `frozen` written to the file. Not while another checkpoint is being made.
-    pub fn order(&mut self, frozen: Arc<Overlay>) {
+    pub(super) fn order(&mut self, frozen: Arc<Overlay>) {
         self.is_busy = self.orders.send(frozen).is_ok();
     }
 
-    pub fn is_busy(&self) -> bool {
+    pub(super) fn is_busy(&self) -> bool {
         self.is_busy
     }
 
     /// Result of the checkpoint, if one was made since this was asked last.
-    pub fn made(&mut self) -> Option<CheckpointResult> {
+    pub(super) fn made(&mut self) -> Option<CheckpointResult> {
         let made = match self.made.try_recv() {
             Ok(made) => Some(made),
             Err(TryRecvError::Empty) => None,
@@ -58,7 +58,7 @@ impl Checkpointer {
     }
 
     /// Waits for the checkpoint that is being made.
-    pub fn wait(&mut self) -> Option<CheckpointResult> {
+    pub(super) fn wait(&mut self) -> Option<CheckpointResult> {
         if !self.is_busy {
             return self.made();
         }
@@ -69,7 +69,7 @@ impl Checkpointer {
 
 impl CheckpointThread {
     /// Works until nobody can order any more.
-    pub fn run(self) {
+    pub(super) fn run(self) {
         while let Ok(frozen) = self.orders.recv() {
             let made = catch_unwind(AssertUnwindSafe(|| self.shared.checkpoint(&frozen)));
             let written = written_in(&frozen).filter(|_| matches!(made, Ok(Ok(()))));

@@ -111,7 +111,7 @@ pub(super) struct MediumHealth {
 }
 
 impl FileDisk {
-    pub fn new(path: PathBuf) -> Self {
+    pub(super) fn new(path: PathBuf) -> Self {
         let prepared = path.with_file_name(PREPARED_NAME);
         Self { path, prepared, locked: None }
     }
@@ -221,7 +221,7 @@ fn open_private(path: &Path) -> io::Result<File> {
 
 impl WatchedMedium {
     /// Watches `medium`, which holds for certain what the watched ones before it were given.
-    pub fn over(medium: DiskMedium, seen: Arc<MediumHealth>) -> io::Result<Self> {
+    pub(super) fn over(medium: DiskMedium, seen: Arc<MediumHealth>) -> io::Result<Self> {
         seen.confirm(medium.backend.as_ref())?;
         Ok(Self { medium, seen })
     }
@@ -248,22 +248,22 @@ impl WatchedMedium {
 }
 
 impl MediumHealth {
-    pub fn syncs(&self) -> u64 {
+    pub(super) fn syncs(&self) -> u64 {
         self.syncs.load(Ordering::Relaxed)
     }
 
     /// Counts a sync of what is not watched.
-    pub fn count_sync(&self) {
+    pub(super) fn count_sync(&self) {
         self.syncs.fetch_add(1, Ordering::Relaxed);
     }
 
     /// The first failure since this was asked last.
-    pub fn take_failure(&self) -> Option<(io::ErrorKind, String)> {
+    pub(super) fn take_failure(&self) -> Option<(io::ErrorKind, String)> {
         self.failure.lock().take()
     }
 
     /// Whether there was a failure since it was taken last.
-    pub fn has_failed(&self) -> bool {
+    pub(super) fn has_failed(&self) -> bool {
         self.failure.lock().is_some()
     }
 

@@ -60,19 +60,19 @@ pub(super) struct FileFailure {
 }
 
 impl FileFailure {
-    pub fn new(path: &Arc<PathBuf>, what: impl Into<Arc<str>>) -> Self {
+    pub(super) fn new(path: &Arc<PathBuf>, what: impl Into<Arc<str>>) -> Self {
         Self { path: Arc::clone(path), what: what.into(), full: false }
     }
 
     /// A failure of the medium: some of them mean that there is no room.
-    pub fn of_medium(path: &Arc<PathBuf>, kind: ErrorKind, what: String) -> Self {
+    pub(super) fn of_medium(path: &Arc<PathBuf>, kind: ErrorKind, what: String) -> Self {
         let full =
             matches!(kind, ErrorKind::StorageFull | ErrorKind::QuotaExceeded | ErrorKind::FileTooLarge);
         Self { path: Arc::clone(path), what: what.into(), full }
     }
 
     /// As told to a caller whose change was certainly not made.
-    pub fn not_made(&self) -> StoreError {
+    pub(super) fn not_made(&self) -> StoreError {
         if self.full {
             StoreError::Full(Box::new(self.clone()))
         } else {
@@ -81,7 +81,7 @@ impl FileFailure {
     }
 
     /// As told to a caller whose change may have been made.
-    pub fn unknown(&self) -> StoreError {
+    pub(super) fn unknown(&self) -> StoreError {
         StoreError::OutcomeUnknown(Box::new(self.clone()))
     }
 }

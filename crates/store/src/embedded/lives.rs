@@ -38,12 +38,12 @@ struct PulseRenewals<'a> {
 }
 
 impl GroupLives {
-    pub fn new(state: State, groups: Groups, renewals: RenewalFile) -> Self {
+    pub(super) fn new(state: State, groups: Groups, renewals: RenewalFile) -> Self {
         Self { state, groups, held_up: BTreeSet::new(), renewals: Some(renewals) }
     }
 
     /// Carries out a pulse at `now`, which was read after these were locked; `None`: it needs a batch.
-    pub fn pulse(&mut self, pulse: &Pulse, now: Millis) -> Option<Result<PulseAnswer, StoreError>> {
+    pub(super) fn pulse(&mut self, pulse: &Pulse, now: Millis) -> Option<Result<PulseAnswer, StoreError>> {
         let renewals = self.renewals.as_mut()?;
         // What the batch under way moves is to be told with the others.
         let asks_for_moves = pulse.moved_since < Millis(u64::MAX);
@@ -74,7 +74,7 @@ impl GroupLives {
     }
 
     /// Gives what lived at `before` time again, when store time goes on from `now`.
-    pub fn follow(&mut self, before: Millis, now: Millis) {
+    pub(super) fn follow(&mut self, before: Millis, now: Millis) {
         let changed = rules::follow(&mut self.state, &mut self.groups, before, now);
         if let Some(renewals) = &mut self.renewals {
             renewals.note(changed.iter().filter_map(|id| Some((id, self.groups.get(id)?))));
@@ -82,19 +82,19 @@ impl GroupLives {
     }
 
     /// Has renewals of a group wait for the batch under way, which changes it.
-    pub fn hold_up(&mut self, id: &GroupId) {
+    pub(super) fn hold_up(&mut self, id: &GroupId) {
         if !self.held_up.contains(id) {
             self.held_up.insert(id.clone());
         }
     }
 
     /// The batch under way has come to nothing.
-    pub fn release(&mut self) {
+    pub(super) fn release(&mut self) {
         self.held_up.clear();
     }
 
     /// Shows what a batch has changed: the state, and groups as they are after it.
-    pub fn show(&mut self, state: State, changed: BTreeMap<GroupId, Option<GroupState>>) {
+    pub(super) fn show(&mut self, state: State, changed: BTreeMap<GroupId, Option<GroupState>>) {
         // Whoever was heard meanwhile was heard.
         let State { heard, grace, .. } = self.state;
         self.state = State { heard, grace, ..state };
@@ -114,17 +114,17 @@ impl GroupLives {
     }
 
     /// Whether somebody may be told of a renewal.
-    pub fn may_promise(&mut self) -> bool {
+    pub(super) fn may_promise(&mut self) -> bool {
         self.renewals.as_mut().is_some_and(RenewalFile::may_promise)
     }
 
     /// Has everything wait until the store is open again.
-    pub fn shut(&mut self) {
+    pub(super) fn shut(&mut self) {
         self.renewals = None;
     }
 
     /// Leaves the renewals so that the next start knows all of them, whatever happens to the machine until then.
-    pub fn leave(&mut self, opening: Opening) -> io::Result<()> {
+    pub(super) fn leave(&mut self, opening: Opening) -> io::Result<()> {
         self.renewals.as_mut().map_or(Ok(()), |renewals| renewals.leave(opening))
     }
 }

@@ -52,7 +52,7 @@ pub use self::files::FILE_NAME;
 pub use self::note::{BatchNote, FoundNote};
 pub use self::offline::{StoreReport, check, compact};
 pub use self::options::EmbeddedOptions;
-pub use self::proof::MissingStoreFile;
+pub use self::proof::MissingFileAction;
 
 /// The longest commit that is made on its caller's thread, in bytes of values.
 const CALLERS_BYTES_MAX: usize = 16 * 1024;
@@ -106,7 +106,7 @@ impl EmbeddedStore {
     /// # Errors
     /// [`OpenError`] says which file, and what to do.
     pub fn open(dir: &Path) -> Result<Self, OpenError> {
-        Self::open_or(dir, MissingStoreFile::Refuse)
+        Self::open_or(dir, MissingFileAction::Refuse)
     }
 
     /// As [`EmbeddedStore::open`], and says what to do when the file was there and is gone. Where its loss is accepted,
@@ -114,7 +114,7 @@ impl EmbeddedStore {
     ///
     /// # Errors
     /// As [`EmbeddedStore::open`].
-    pub fn open_or(dir: &Path, missing: MissingStoreFile) -> Result<Self, OpenError> {
+    pub fn open_or(dir: &Path, missing: MissingFileAction) -> Result<Self, OpenError> {
         Self::open_as(dir, SystemClock::start(), EmbeddedOptions::default(), missing)
     }
 
@@ -124,14 +124,14 @@ impl EmbeddedStore {
     /// # Errors
     /// As [`EmbeddedStore::open`].
     pub fn open_with(dir: &Path, clock: impl Clock, options: EmbeddedOptions) -> Result<Self, OpenError> {
-        Self::open_as(dir, clock, options, MissingStoreFile::Refuse)
+        Self::open_as(dir, clock, options, MissingFileAction::Refuse)
     }
 
     fn open_as(
         dir: &Path,
         clock: impl Clock,
         options: EmbeddedOptions,
-        missing: MissingStoreFile,
+        missing: MissingFileAction,
     ) -> Result<Self, OpenError> {
         open::make_directory(dir)?;
         let past = proof::past(dir, missing)?;
@@ -150,7 +150,7 @@ impl EmbeddedStore {
     /// As [`EmbeddedStore::open`].
     pub fn open_on(disk: impl Disk, clock: impl Clock, options: EmbeddedOptions) -> Result<Self, OpenError> {
         Self::open_after(
-            OpeningInput { options, past: DirectoryPast::Unknown, missing: MissingStoreFile::Refuse },
+            OpeningInput { options, past: DirectoryPast::Unknown, missing: MissingFileAction::Refuse },
             disk,
             clock,
         )

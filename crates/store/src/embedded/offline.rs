@@ -19,7 +19,7 @@ use super::files::{FILE_NAME, LOCK_NAME, RENEWALS_NAME, segment_path};
 use super::note::{BatchNote, FoundNote};
 use super::open::{self, OpeningInput, StartedStore};
 use super::options::EmbeddedOptions;
-use super::proof::{DirectoryPast, MissingStoreFile};
+use super::proof::{DirectoryPast, MissingFileAction};
 use super::{EmbeddedStore, proof, wal};
 
 /// Report of the check of a store: what it holds, and what is wrong with it.
@@ -55,7 +55,8 @@ pub fn check(dir: &Path) -> Result<StoreReport, OpenError> {
     })?;
     let note_is_doubtful = disk.noted.is_doubtful();
     let clock = Box::new(SystemClock::start());
-    let given = OpeningInput { options: EmbeddedOptions::default(), past, missing: MissingStoreFile::Refuse };
+    let given =
+        OpeningInput { options: EmbeddedOptions::default(), past, missing: MissingFileAction::Refuse };
     let StartedStore { shared, file, .. } = open::open(&mut disk, clock, given)?;
     let batches_in_log = shared.shown().batch.saturating_sub(file.batch);
     let read = shared
@@ -100,7 +101,7 @@ pub fn compact(dir: &Path) -> Result<(u64, u64), OpenError> {
 /// The store file of a directory, which must be there, and what the directory had before.
 fn found(dir: &Path) -> Result<(PathBuf, DirectoryPast), OpenError> {
     let path = dir.join(FILE_NAME);
-    let past = proof::past(dir, MissingStoreFile::Refuse)?;
+    let past = proof::past(dir, MissingFileAction::Refuse)?;
     let io = |source| OpenError::Io { path: path.clone(), source };
     if past == DirectoryPast::Unknown && !path.try_exists().map_err(io)? {
         return Err(io(io::ErrorKind::NotFound.into()));

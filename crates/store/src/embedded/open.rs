@@ -23,7 +23,7 @@ use super::files::LOCK_NAME;
 use super::note::{BatchNote, FoundNote};
 use super::options::EmbeddedOptions;
 use super::overlay::Overlay;
-use super::proof::{DirectoryPast, MissingStoreFile};
+use super::proof::{DirectoryPast, MissingFileAction};
 use super::renewals::{self, RenewalFile, RenewalHeader};
 use super::shared::{SharedStore, StoreClock, StoreContent};
 use super::tables::{BatchChanges, View};
@@ -89,7 +89,7 @@ pub(super) fn refuse_untouched(path: &Path, past: DirectoryPast) -> Result<(), O
 pub(super) struct OpeningInput {
     pub options: EmbeddedOptions,
     pub past: DirectoryPast,
-    pub missing: MissingStoreFile,
+    pub missing: MissingFileAction,
 }
 
 /// A store that was opened for the first time.
@@ -332,11 +332,11 @@ fn standing(
     noted: FoundNote,
     file: &WrittenState,
     tail: &LogTail,
-    missing: MissingStoreFile,
+    missing: MissingFileAction,
 ) -> Result<StoreStanding, OpenRefusal> {
     let refused = |why| match missing {
-        MissingStoreFile::Refuse => Err(why),
-        MissingStoreFile::AcceptLoss => Ok(StoreStanding::Behind),
+        MissingFileAction::Refuse => Err(why),
+        MissingFileAction::AcceptLoss => Ok(StoreStanding::Behind),
     };
     let fits = |note: &BatchNote| is_of(note, file, tail) && !tail.torn && note.is_in(&tail.last);
     match noted {

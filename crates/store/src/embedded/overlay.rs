@@ -32,11 +32,11 @@ pub(super) struct OverlayWalk<'a> {
 }
 
 impl Overlay {
-    pub fn is_empty(&self) -> bool {
+    pub(super) fn is_empty(&self) -> bool {
         self.rows.is_empty() && self.log.is_empty()
     }
 
-    pub fn of(&self, tree: Tree) -> &RowChanges {
+    pub(super) fn of(&self, tree: Tree) -> &RowChanges {
         match tree {
             Tree::Rows => &self.rows,
             Tree::Log => &self.log,
@@ -44,17 +44,17 @@ impl Overlay {
     }
 
     /// Every change, table by table, in the order of the keys.
-    pub fn changes(&self) -> impl Iterator<Item = (Tree, &Bytes, Option<&Bytes>)> {
+    pub(super) fn changes(&self) -> impl Iterator<Item = (Tree, &Bytes, Option<&Bytes>)> {
         let changes = |tree| self.of(tree).iter().map(move |(key, row)| (tree, key, row.as_ref()));
         changes(Tree::Rows).chain(changes(Tree::Log))
     }
 
     /// Change of a row: its new bytes, or that it was removed; `None`: it was not changed.
-    pub fn get(&self, tree: Tree, key: &[u8]) -> Option<Option<&Bytes>> {
+    pub(super) fn get(&self, tree: Tree, key: &[u8]) -> Option<Option<&Bytes>> {
         self.of(tree).get(key).map(Option::as_ref)
     }
 
-    pub fn set(&mut self, tree: Tree, key: Bytes, row: Option<Bytes>) {
+    pub(super) fn set(&mut self, tree: Tree, key: Bytes, row: Option<Bytes>) {
         let changes = match tree {
             Tree::Rows => &mut self.rows,
             Tree::Log => &mut self.log,
@@ -63,13 +63,19 @@ impl Overlay {
     }
 
     /// Takes over all that `newer` has changed.
-    pub fn absorb(&mut self, newer: Self) {
+    pub(super) fn absorb(&mut self, newer: Self) {
         self.rows.extend(newer.rows);
         self.log.extend(newer.log);
     }
 
     /// Walks from `from` to `to`, or to the end. `from` is not behind `to`.
-    pub fn walk(&self, tree: Tree, from: &[u8], to: Option<&[u8]>, backwards: bool) -> OverlayWalk<'_> {
+    pub(super) fn walk(
+        &self,
+        tree: Tree,
+        from: &[u8],
+        to: Option<&[u8]>,
+        backwards: bool,
+    ) -> OverlayWalk<'_> {
         let to = to.map_or(Bound::Unbounded, Bound::Excluded);
         let range = self.of(tree).range::<[u8], _>((Bound::Included(from), to));
         let mut walk = OverlayWalk { range, backwards, head: None };
@@ -80,11 +86,11 @@ impl Overlay {
 
 impl<'a> OverlayWalk<'a> {
     /// The next row, and what became of it.
-    pub fn head(&self) -> Option<(&'a [u8], Option<&'a [u8]>)> {
+    pub(super) fn head(&self) -> Option<(&'a [u8], Option<&'a [u8]>)> {
         self.head.map(|(key, row)| (key.as_ref(), row.as_deref()))
     }
 
-    pub fn advance(&mut self) {
+    pub(super) fn advance(&mut self) {
         self.head = if self.backwards { self.range.next_back() } else { self.range.next() };
     }
 }

@@ -16,7 +16,7 @@ const MADE_TEXT: &str = "this directory has a registry; epoch ";
 
 /// Action to take on a store file that was there and is not.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum MissingStoreFile {
+pub enum MissingFileAction {
     /// Do not start.
     #[default]
     Refuse,
@@ -37,7 +37,7 @@ pub(super) enum DirectoryPast {
 
 impl DirectoryPast {
     /// The epoch whose loss was accepted.
-    pub fn lost(self) -> Option<Epoch> {
+    pub(super) fn lost(self) -> Option<Epoch> {
         match self {
             Self::Lost(epoch) => Some(epoch),
             Self::Unknown | Self::Registry => None,
@@ -46,15 +46,15 @@ impl DirectoryPast {
 }
 
 /// Finds out what a directory had, and whether its store file was lost; makes way for a new one where that is accepted.
-pub(super) fn past(dir: &Path, missing: MissingStoreFile) -> Result<DirectoryPast, OpenError> {
+pub(super) fn past(dir: &Path, missing: MissingFileAction) -> Result<DirectoryPast, OpenError> {
     let path = dir.join(FILE_NAME);
     let io = |source| OpenError::Io { path: path.clone(), source };
     let gone = gone(&path).map_err(io)?;
     let Some(epoch) = proven(dir, gone).map_err(io)? else { return Ok(DirectoryPast::Unknown) };
     let Some(what) = gone else { return Ok(DirectoryPast::Registry) };
     match missing {
-        MissingStoreFile::Refuse => Err(OpenError::Lost { path, what }),
-        MissingStoreFile::AcceptLoss => {
+        MissingFileAction::Refuse => Err(OpenError::Lost { path, what }),
+        MissingFileAction::AcceptLoss => {
             if what == EMPTY {
                 std::fs::remove_file(&path).map_err(io)?;
             }

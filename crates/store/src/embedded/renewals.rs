@@ -91,7 +91,11 @@ struct Slot {
 
 impl FoundRenewals {
     /// Reads what is in the file, in this boot, beside a store whose last batch is of the opening `last`.
-    pub fn read(file: &dyn StorageBackend, boot: Option<MachineBoot>, last: Opening) -> io::Result<Self> {
+    pub(super) fn read(
+        file: &dyn StorageBackend,
+        boot: Option<MachineBoot>,
+        last: Opening,
+    ) -> io::Result<Self> {
         let length = usize::try_from(file.len()?).map_err(io::Error::other)?;
         let mut bytes = vec![0; length];
         file.read(0, &mut bytes)?;
@@ -128,7 +132,7 @@ impl FoundRenewals {
     }
 
     /// Prolongs the lives of groups by what was noted, whether that is all or not, and says who was heard last.
-    pub fn prolong(&self, groups: &mut Groups) -> LastRenewal {
+    pub(super) fn prolong(&self, groups: &mut Groups) -> LastRenewal {
         let mut at = Millis(0);
         for (id, group) in groups {
             let Some((_, slot)) = self.newest.get(&name_of(id)) else { continue };
@@ -141,7 +145,7 @@ impl FoundRenewals {
     }
 
     /// The file from now on, for `opening` in this boot, with the slots of these groups; what is not whole begins anew.
-    pub fn go_on(
+    pub(super) fn go_on(
         self,
         file: Box<dyn StorageBackend>,
         boot: Option<MachineBoot>,
@@ -192,7 +196,7 @@ impl RenewalFile {
 
     /// Notes how far these groups are prolonged. What cannot be noted is no reason to fail, as long as the next start
     /// knows that it is not all there.
-    pub fn note<'a>(&mut self, groups: impl Iterator<Item = (&'a GroupId, &'a GroupState)>) {
+    pub(super) fn note<'a>(&mut self, groups: impl Iterator<Item = (&'a GroupId, &'a GroupState)>) {
         for (id, group) in groups {
             if self.state != RenewalKeeping::All {
                 return;
@@ -205,7 +209,7 @@ impl RenewalFile {
     }
 
     /// Notes how much grace was asked for.
-    pub fn note_grace(&mut self, grace: Duration) {
+    pub(super) fn note_grace(&mut self, grace: Duration) {
         if grace != self.header.grace && self.state == RenewalKeeping::All {
             self.header.grace = grace;
             self.write_header();
@@ -213,12 +217,12 @@ impl RenewalFile {
     }
 
     /// A group is no more.
-    pub fn forget(&mut self, id: &GroupId) {
+    pub(super) fn forget(&mut self, id: &GroupId) {
         self.free.extend(self.places.remove(&name_of(id)));
     }
 
     /// False: nobody may be told that a renewal was made. Tries to make the file say that not all is in it.
-    pub fn may_promise(&mut self) -> bool {
+    pub(super) fn may_promise(&mut self) -> bool {
         if self.state == RenewalKeeping::Unknown {
             self.give_up();
         }
@@ -226,7 +230,7 @@ impl RenewalFile {
     }
 
     /// Leaves the file so that all is known of it that was noted, whatever happens to the machine.
-    pub fn leave(&mut self, opening: Opening) -> io::Result<()> {
+    pub(super) fn leave(&mut self, opening: Opening) -> io::Result<()> {
         if self.state != RenewalKeeping::All {
             return Ok(());
         }
@@ -266,7 +270,7 @@ impl RenewalFile {
 }
 
 impl RenewalHeader {
-    pub fn of(boot: Option<MachineBoot>, opening: Opening, grace: Duration) -> Self {
+    pub(super) fn of(boot: Option<MachineBoot>, opening: Opening, grace: Duration) -> Self {
         Self { boot: boot.unwrap_or_default(), opening, grace, left_cleanly: false }
     }
 

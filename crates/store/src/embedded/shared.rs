@@ -54,7 +54,7 @@ pub(super) struct SharedStore {
 /// Time that is never behind what an earlier process wrote.
 pub(super) struct StoreClock {
     time: StoreTime,
-    /// In which boot of the machine, and by which clock, it was set.
+    /// Boot of the machine in which it was set, and its clock.
     boot: Option<MachineBoot>,
 }
 
@@ -97,38 +97,38 @@ struct LogRing {
 
 impl StoreClock {
     /// A clock that shows `written` or later.
-    pub fn at_least(clock: Box<dyn Clock>, written: Millis) -> Self {
+    pub(super) fn at_least(clock: Box<dyn Clock>, written: Millis) -> Self {
         Self { time: StoreTime::at_least(clock, written), boot: None }
     }
 
     /// The same, set in this boot.
     #[must_use]
-    pub fn in_boot(self, boot: Option<MachineBoot>) -> Self {
+    pub(super) fn in_boot(self, boot: Option<MachineBoot>) -> Self {
         Self { boot, ..self }
     }
 
-    /// In which boot of the machine, and by which clock, it was set.
-    pub fn boot(&self) -> Option<MachineBoot> {
+    /// Boot of the machine in which it was set, and its clock.
+    pub(super) fn boot(&self) -> Option<MachineBoot> {
         self.boot
     }
 
-    pub fn now(&self) -> Millis {
+    pub(super) fn now(&self) -> Millis {
         self.time.now()
     }
 
     /// Time of the wall clock.
-    pub fn wall(&self) -> Millis {
+    pub(super) fn wall(&self) -> Millis {
         self.time.wall()
     }
 
     /// Goes on from an earlier time.
-    pub fn turn_back(&self, to: Millis) {
+    pub(super) fn turn_back(&self, to: Millis) {
         self.time.set(to);
     }
 }
 
 impl SharedStore {
-    pub fn new(
+    pub(super) fn new(
         path: PathBuf,
         clock: StoreClock,
         seen: Arc<MediumHealth>,
@@ -150,26 +150,26 @@ impl SharedStore {
     }
 
     /// The database. What redb may have left when it panicked is found out when it is used.
-    pub fn database(&self) -> RwLockReadGuard<'_, Option<Database>> {
+    pub(super) fn database(&self) -> RwLockReadGuard<'_, Option<Database>> {
         self.database.read()
     }
 
-    pub fn shown(&self) -> RwLockReadGuard<'_, VisibleState> {
+    pub(super) fn shown(&self) -> RwLockReadGuard<'_, VisibleState> {
         self.shown.read()
     }
 
-    pub fn lives(&self) -> MutexGuard<'_, GroupLives> {
+    pub(super) fn lives(&self) -> MutexGuard<'_, GroupLives> {
         self.lives.lock()
     }
 
     /// State of the store from which the next batch goes on: all that is shown, at this time.
-    pub fn written(&self, shown: &VisibleState) -> WrittenState {
+    pub(super) fn written(&self, shown: &VisibleState) -> WrittenState {
         let state = self.lives().state;
         WrittenState { state, clock: self.clock.now(), batch: shown.batch, opening: self.opening }
     }
 
     /// Has store time follow the wall clock forward, and gives what lives time to be renewed. No batch is under way.
-    pub fn follow_wall_clock(&self) {
+    pub(super) fn follow_wall_clock(&self) {
         let mut lives = self.lives();
         let Some(wall) = self.clock.time.left_behind() else { return };
         let before = self.clock.now();
@@ -183,7 +183,7 @@ impl SharedStore {
 
     /// Carries out a pulse on this thread; `None`: it must be made in a batch, or a step is being made that may take its
     /// time.
-    pub fn pulse(&self, pulse: &Pulse) -> Option<Result<PulseAnswer, StoreError>> {
+    pub(super) fn pulse(&self, pulse: &Pulse) -> Option<Result<PulseAnswer, StoreError>> {
         if self.clock.time.left_behind().is_some() {
             return None;
         }
@@ -200,7 +200,7 @@ impl SharedStore {
 
     /// Goes on from the time of a batch that is durable, if it has brought time back: it has begun another epoch than the one
     /// `before`, as nothing else does while the store is open.
-    pub fn heed_time(&self, before: Epoch, written: &WrittenState) {
+    pub(super) fn heed_time(&self, before: Epoch, written: &WrittenState) {
         if written.state.epoch != before {
             self.clock.turn_back(written.clock);
         }
@@ -216,7 +216,7 @@ impl SharedStore {
     }
 
     /// Reads what is committed. Nothing is committed meanwhile.
-    pub fn read<R>(
+    pub(super) fn read<R>(
         &self,
         read: impl FnOnce(&Snapshot<'_>, &State) -> Result<R, StoreError>,
     ) -> Result<R, StoreError> {
@@ -232,7 +232,7 @@ impl SharedStore {
     }
 
     /// Shows what a durable batch has changed, and wakes those who wait for the log.
-    pub fn show(&self, written: &WrittenState, changed: BatchChanges) {
+    pub(super) fn show(&self, written: &WrittenState, changed: BatchChanges) {
         self.counted.commits.fetch_add(changed.entries.len() as u64, Ordering::Relaxed);
         let mut shown = self.shown.write();
         shown.batch = written.batch;
@@ -244,7 +244,7 @@ impl SharedStore {
     }
 
     /// Shows what was found in a store that was just opened.
-    pub fn show_opened(&self, database: Database, held: StoreContent) {
+    pub(super) fn show_opened(&self, database: Database, held: StoreContent) {
         let StoreContent { base, written, groups, renewals, frozen, active } = held;
         self.use_database(Some(database));
         let mut shown = self.shown.write();
@@ -261,7 +261,7 @@ impl SharedStore {
     }
 
     /// Closes the file. What is in the log stays known to nobody until both are opened again.
-    pub fn shut(&self) {
+    pub(super) fn shut(&self) {
         let mut shown = self.shown.write();
         self.lives().shut();
         (shown.base, shown.frozen, shown.active) = (None, None, Overlay::default());
@@ -270,7 +270,7 @@ impl SharedStore {
     }
 
     /// Freezes the segment that is appended to, when it is full: returns all that it holds, to be written to the file.
-    pub fn freeze(&self) -> Arc<Overlay> {
+    pub(super) fn freeze(&self) -> Arc<Overlay> {
         let mut shown = self.shown.write();
         let frozen = Arc::new(std::mem::take(&mut shown.active));
         shown.frozen = Some(Arc::clone(&frozen));
@@ -278,12 +278,12 @@ impl SharedStore {
     }
 
     /// Changes that are being written to the file, or were to be.
-    pub fn frozen(&self) -> Option<Arc<Overlay>> {
+    pub(super) fn frozen(&self) -> Option<Arc<Overlay>> {
         self.shown().frozen.clone()
     }
 
     /// Writes to the file what was frozen, and reads it from there from now on.
-    pub fn checkpoint(&self, frozen: &Overlay) -> Result<(), redb::Error> {
+    pub(super) fn checkpoint(&self, frozen: &Overlay) -> Result<(), redb::Error> {
         let database = self.database();
         let database = database.as_ref().ok_or(redb::Error::DatabaseClosed)?;
         base::checkpoint(database, &[frozen], None)?;
@@ -296,7 +296,7 @@ impl SharedStore {
     }
 
     /// Closes the file for good, and says whether all checksums in it are right.
-    pub fn verify_file(&self) -> bool {
+    pub(super) fn verify_file(&self) -> bool {
         self.shown.write().base = None;
         let database = self.replace_database(None);
         let verified = catch_unwind(AssertUnwindSafe(|| {
@@ -306,7 +306,7 @@ impl SharedStore {
     }
 
     /// Writes everything to the file, and last `written`. Nothing is written any more.
-    pub fn checkpoint_all(&self, written: &WrittenState) -> Result<(), redb::Error> {
+    pub(super) fn checkpoint_all(&self, written: &WrittenState) -> Result<(), redb::Error> {
         let database = self.database();
         let database = database.as_ref().ok_or(redb::Error::DatabaseClosed)?;
         let shown = self.shown();
@@ -315,7 +315,7 @@ impl SharedStore {
     }
 
     /// The log behind `after` as far as memory tells; `None`: only the file can tell.
-    pub fn log_from_memory(&self, after: Revision, limit: usize) -> Option<(ReaderLag, LogPage)> {
+    pub(super) fn log_from_memory(&self, after: Revision, limit: usize) -> Option<(ReaderLag, LogPage)> {
         let shown = self.shown();
         let state = self.lives().state;
         if after > state.head {
@@ -341,7 +341,7 @@ pub(super) fn log_page(state: &State, behind: ReaderLag, entries: Vec<Arc<LogEnt
 
 impl VisibleState {
     /// All that may be seen; `None` while the file cannot be used.
-    pub fn view(&self) -> Option<View<'_>> {
+    pub(super) fn view(&self) -> Option<View<'_>> {
         let layers = [None, Some(&self.active), self.frozen.as_deref()];
         Some(View { base: self.base.as_ref()?, layers })
     }

@@ -65,7 +65,7 @@ pub(super) struct BatchChanges {
 
 impl BatchChanges {
     /// Writes groups as they are, besides all else.
-    pub fn group_rows<'a>(groups: impl Iterator<Item = (&'a GroupId, &'a GroupState)>) -> Overlay {
+    pub(super) fn group_rows<'a>(groups: impl Iterator<Item = (&'a GroupId, &'a GroupState)>) -> Overlay {
         let mut rows = Overlay::default();
         for (id, group) in groups {
             rows.set(Tree::Rows, group_key(id).into(), Some(group_row(group).into()));
@@ -76,11 +76,11 @@ impl BatchChanges {
 
 impl<'a> View<'a> {
     /// The rows of the file alone.
-    pub fn of_file(base: &'a FileBase) -> Self {
+    pub(super) fn of_file(base: &'a FileBase) -> Self {
         Self { base, layers: [None; LAYERS_MAX] }
     }
 
-    pub fn written(&self) -> Result<WrittenState, StoreError> {
+    pub(super) fn written(&self) -> Result<WrittenState, StoreError> {
         let row = self.get(Tree::Rows, STATE_KEY).map_err(unavailable)?;
         WrittenState::from_row(
             &row.ok_or_else(|| incompatible("a file without the row about the store itself"))?,
@@ -88,7 +88,7 @@ impl<'a> View<'a> {
     }
 
     /// Reads all groups.
-    pub fn groups(&self) -> Result<Groups, StoreError> {
+    pub(super) fn groups(&self) -> Result<Groups, StoreError> {
         let mut groups = Groups::new();
         let (from, to) = ([GROUPS_PREFIX], [GROUPS_PREFIX + 1]);
         self.walk(Tree::Rows, (&from, Some(&to)), false, &unavailable, &mut |key, row| {
@@ -230,15 +230,15 @@ impl GroupTable for Snapshot<'_> {
 
 impl<'a> BatchTables<'a> {
     /// A batch on what is committed.
-    pub fn on(view: View<'a>, refusal: Option<&'a FileFailure>) -> Self {
+    pub(super) fn on(view: View<'a>, refusal: Option<&'a FileFailure>) -> Self {
         Self { view, lives: None, refusal, broken: OnceCell::new(), changed: BatchChanges::default() }
     }
 
-    pub fn is_broken(&self) -> bool {
+    pub(super) fn is_broken(&self) -> bool {
         self.broken.get().is_some()
     }
 
-    pub fn put_written(&mut self, written: &WrittenState) {
+    pub(super) fn put_written(&mut self, written: &WrittenState) {
         let row = Bytes::from(written.row());
         self.changed.rows.set(Tree::Rows, Bytes::from_static(STATE_KEY), Some(row));
     }

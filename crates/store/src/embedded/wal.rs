@@ -56,14 +56,14 @@ pub(super) struct UnreadableLog;
 
 impl LogTail {
     /// Of a log that has nothing behind what the file has.
-    pub fn nothing_behind(file: &WrittenState) -> Self {
+    pub(super) fn nothing_behind(file: &WrittenState) -> Self {
         Self { last: *file, ..Self::default() }
     }
 }
 
 impl FoundSegments {
     /// Opens the segments and reads what they hold.
-    pub fn open(disk: &mut dyn Disk, limit: u64, seen: &Arc<MediumHealth>) -> io::Result<Self> {
+    pub(super) fn open(disk: &mut dyn Disk, limit: u64, seen: &Arc<MediumHealth>) -> io::Result<Self> {
         let mut segments = [Segment::over(disk.open_segment(0)?)?, Segment::over(disk.open_segment(1)?)?];
         let contents = [segments[0].content()?, segments[1].content()?];
         segments.iter_mut().for_each(Segment::release);
@@ -72,7 +72,7 @@ impl FoundSegments {
     }
 
     /// Tail that goes on from `base`, the last batch that the store file has.
-    pub fn tail(&self, base: &WrittenState) -> Result<LogTail, UnreadableLog> {
+    pub(super) fn tail(&self, base: &WrittenState) -> Result<LogTail, UnreadableLog> {
         let mut tail = LogTail::nothing_behind(base);
         let mut order: Vec<_> = self
             .contents
@@ -108,7 +108,7 @@ impl FoundSegments {
     }
 
     /// The log that goes on behind `tail`.
-    pub fn resume(self, tail: &LogTail) -> io::Result<Wal> {
+    pub(super) fn resume(self, tail: &LogTail) -> io::Result<Wal> {
         let Self { mut wal, contents } = self;
         for &at in &tail.segments {
             if let (Some(segment), Some(Some(content))) = (wal.segments.get_mut(at), contents.get(at)) {
@@ -121,7 +121,7 @@ impl FoundSegments {
     }
 
     /// A log that holds nothing: what was found has nothing to do with the store file, or is in it.
-    pub fn begin_anew(self) -> io::Result<Wal> {
+    pub(super) fn begin_anew(self) -> io::Result<Wal> {
         let Self { mut wal, .. } = self;
         wal.erase()?;
         Ok(wal)
@@ -138,29 +138,29 @@ impl Wal {
     ///
     /// # Errors
     /// When the disk has no room for it, or fails. Nothing was appended.
-    pub fn has_room(&mut self, changes: &Overlay) -> io::Result<bool> {
+    pub(super) fn has_room(&mut self, changes: &Overlay) -> io::Result<bool> {
         let bytes = frame::length(changes);
         let limit = self.limit;
         self.segments[self.current].reserve(bytes, limit)
     }
 
     /// Bytes that can be appended without taking room from the disk.
-    pub fn room(&self) -> u64 {
+    pub(super) fn room(&self) -> u64 {
         self.segments[self.current].room(self.limit)
     }
 
     /// True if nothing in the segment that is appended to is needed.
-    pub fn is_at_beginning(&self) -> bool {
+    pub(super) fn is_at_beginning(&self) -> bool {
         self.segments[self.current].is_free()
     }
 
     /// Leaves nothing in the log: all of it is in the store file.
-    pub fn erase(&mut self) -> io::Result<()> {
+    pub(super) fn erase(&mut self) -> io::Result<()> {
         self.segments.iter_mut().try_for_each(Segment::erase)
     }
 
     /// Goes on with the other segment, of which nothing is needed any more.
-    pub fn turn(&mut self) {
+    pub(super) fn turn(&mut self) {
         self.current = (self.current + 1) % SEGMENTS;
         self.segments[self.current].release();
     }
@@ -169,7 +169,7 @@ impl Wal {
     ///
     /// # Errors
     /// Nobody knows then whether the frame is there; the log must be opened again.
-    pub fn append(&mut self, batch: u64, changes: &Overlay) -> io::Result<()> {
+    pub(super) fn append(&mut self, batch: u64, changes: &Overlay) -> io::Result<()> {
         let segment = &mut self.segments[self.current];
         segment.append(batch, changes, &mut self.buffer)?;
         self.seen.count_sync();

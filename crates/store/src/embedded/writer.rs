@@ -120,7 +120,7 @@ impl UncertainBatch {
 }
 
 impl Writer {
-    pub fn new(shared: Arc<SharedStore>, disk: Box<dyn Disk>, log: OpenedLog) -> Self {
+    pub(super) fn new(shared: Arc<SharedStore>, disk: Box<dyn Disk>, log: OpenedLog) -> Self {
         let OpenedLog { wal, file, checkpointer } = log;
         let mut writer = Self {
             shared,
@@ -464,12 +464,12 @@ pub(super) struct WriterDesk {
 }
 
 impl WriterDesk {
-    pub fn new(writer: Writer) -> Self {
+    pub(super) fn new(writer: Writer) -> Self {
         Self { writer: Mutex::new(writer), queued: AtomicUsize::new(0) }
     }
 
     /// Makes a call on this thread; gives it back, to be queued, where that may take long or others are before it.
-    pub fn make_here(&self, job: WriteJob) -> Result<(), WriteJob> {
+    pub(super) fn make_here(&self, job: WriteJob) -> Result<(), WriteJob> {
         if self.queued.load(Ordering::SeqCst) > 0 {
             return Err(job);
         }
@@ -482,12 +482,12 @@ impl WriterDesk {
     }
 
     /// Counts a call that is about to be queued.
-    pub fn note_queued(&self) {
+    pub(super) fn note_queued(&self) {
         self.queued.fetch_add(1, Ordering::SeqCst);
     }
 
     /// Makes what is queued until nobody can call any more, then closes the file.
-    pub fn run(&self, mut queue: mpsc::Receiver<WriteJob>) {
+    pub(super) fn run(&self, mut queue: mpsc::Receiver<WriteJob>) {
         let mut jobs = Vec::with_capacity(BATCH_MAX);
         let mut before = 0;
         while queue.blocking_recv_many(&mut jobs, BATCH_MAX) > 0 {

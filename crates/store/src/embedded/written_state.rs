@@ -25,12 +25,12 @@ pub(super) struct WrittenState {
 }
 
 impl WrittenState {
-    pub fn row(&self) -> Vec<u8> {
+    pub(super) fn row(&self) -> Vec<u8> {
         let Opening { id, before } = self.opening;
         state_row(&self.state, self.clock, self.batch, [id, before])
     }
 
-    pub fn from_row(row: &[u8]) -> Result<Self, StoreError> {
+    pub(super) fn from_row(row: &[u8]) -> Result<Self, StoreError> {
         let (state, clock, batch, [id, before]) = state_from_row(row)?;
         Ok(Self { state, clock, batch, opening: Opening { id, before } })
     }

@@ -41,21 +41,21 @@ pub(super) struct Greeting {
 
 impl SeenHead {
     /// Notes what an answer said.
-    pub fn note(&self, Epoch(epoch): Epoch, Revision(head): Revision) {
+    pub(super) fn note(&self, Epoch(epoch): Epoch, Revision(head): Revision) {
         self.epoch.fetch_max(epoch, Ordering::Relaxed);
         self.head.fetch_max(head, Ordering::Relaxed);
     }
 
-    pub fn epoch(&self) -> Epoch {
+    pub(super) fn epoch(&self) -> Epoch {
         Epoch(self.epoch.load(Ordering::Relaxed))
     }
 
-    pub fn head(&self) -> Revision {
+    pub(super) fn head(&self) -> Revision {
         Revision(self.head.load(Ordering::Relaxed))
     }
 
     /// Content of the server that this version must not touch, if it holds any.
-    pub fn refusal(&self) -> Option<String> {
+    pub(super) fn refusal(&self) -> Option<String> {
         self.refusal.lock().clone()
     }
 

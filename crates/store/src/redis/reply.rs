@@ -33,33 +33,33 @@ pub(super) struct LogHead {
 
 impl Reply {
     /// A list of values, whatever they are.
-    pub fn of(value: Value) -> Result<Self, StoreError> {
+    pub(super) fn of(value: Value) -> Result<Self, StoreError> {
         match value {
             Value::Array(values) => Ok(Self(values.into())),
             other => Err(odd(&other)),
         }
     }
 
-    pub fn is_empty(&self) -> bool {
+    pub(super) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    pub fn value(&mut self) -> Result<Value, StoreError> {
+    pub(super) fn value(&mut self) -> Result<Value, StoreError> {
         self.0.pop_front().ok_or_else(|| incompatible("an answer that ends too early"))
     }
 
-    pub fn list(&mut self) -> Result<Self, StoreError> {
+    pub(super) fn list(&mut self) -> Result<Self, StoreError> {
         Self::of(self.value()?)
     }
 
-    pub fn bytes(&mut self) -> Result<Bytes, StoreError> {
+    pub(super) fn bytes(&mut self) -> Result<Bytes, StoreError> {
         match self.value()? {
             Value::BulkString(bytes) => Ok(bytes.into()),
             other => Err(odd(&other)),
         }
     }
 
-    pub fn text(&mut self) -> Result<String, StoreError> {
+    pub(super) fn text(&mut self) -> Result<String, StoreError> {
         match self.value()? {
             Value::SimpleString(text) => Ok(text),
             Value::BulkString(bytes) => {
@@ -69,7 +69,7 @@ impl Reply {
         }
     }
 
-    pub fn number(&mut self) -> Result<u64, StoreError> {
+    pub(super) fn number(&mut self) -> Result<u64, StoreError> {
         match self.value()? {
             Value::Int(number) => u64::try_from(number).map_err(|_| incompatible("a negative number")),
             other => Err(odd(&other)),
@@ -77,23 +77,23 @@ impl Reply {
     }
 
     /// A number that is negative where there is none.
-    pub fn number_or_none(&mut self) -> Result<Option<u64>, StoreError> {
+    pub(super) fn number_or_none(&mut self) -> Result<Option<u64>, StoreError> {
         match self.value()? {
             Value::Int(number) => Ok(u64::try_from(number).ok()),
             other => Err(odd(&other)),
         }
     }
 
-    pub fn count(&mut self) -> Result<usize, StoreError> {
+    pub(super) fn count(&mut self) -> Result<usize, StoreError> {
         self.number().map(|number| usize::try_from(number).unwrap_or(usize::MAX))
     }
 
-    pub fn millis(&mut self) -> Result<Millis, StoreError> {
+    pub(super) fn millis(&mut self) -> Result<Millis, StoreError> {
         self.number().map(Millis)
     }
 
     /// The id of a group, then its instance.
-    pub fn group(&mut self) -> Result<GroupRef, StoreError> {
+    pub(super) fn group(&mut self) -> Result<GroupRef, StoreError> {
         // An instance that was an argument comes back as its digits.
         let id = GroupId(self.text()?);
         let instance = match self.value()? {

@@ -63,7 +63,7 @@ pub(super) struct Scripts {
 }
 
 impl Scripts {
-    pub fn new() -> Self {
+    pub(super) fn new() -> Self {
         let commit = include_str!("scripts/commit.lua");
         Self {
             commit: Script::new(WRITES, commit),
@@ -84,7 +84,7 @@ impl Scripts {
 
 impl Script {
     /// The script that every new connection runs first. It runs seldom enough to name its keys.
-    pub fn greet() -> Self {
+    pub(super) fn greet() -> Self {
         let (body, all) = (include_str!("scripts/greet.lua"), rights(|_| true));
         Self { source: text(ALLOW_OOM, true, &all, body), ..Self::new(ALLOW_OOM, body) }
     }
@@ -102,17 +102,17 @@ impl Script {
     }
 
     /// Calls it by its hash, which the server may have forgotten; its arguments go behind.
-    pub fn by_hash(&self, meta: &str) -> Cmd {
+    pub(super) fn by_hash(&self, meta: &str) -> Cmd {
         command("EVALSHA", &self.hash, meta)
     }
 
     /// Calls it again after an error that did not say which key it is about. Writes nothing.
-    pub fn by_text_naming_keys(&self, meta: &str) -> Cmd {
+    pub(super) fn by_text_naming_keys(&self, meta: &str) -> Cmd {
         command("EVAL", &self.naming, meta)
     }
 
     /// Calls it by its text, after which the server knows the hash.
-    pub fn by_text(&self, meta: &str) -> Cmd {
+    pub(super) fn by_text(&self, meta: &str) -> Cmd {
         command("EVAL", &self.source, meta)
     }
 }

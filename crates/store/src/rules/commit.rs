@@ -31,7 +31,7 @@ type NamedRecords<'a> = BTreeMap<&'a RecordId, Option<Record>>;
 impl<T: TablesMut> Step<'_, T> {
     /// Makes a commit, or says why not: the answer of the same commit made before goes first,
     /// then epoch, fence, preconditions, the groups of the writes, the leases.
-    pub fn commit(&mut self, commit: &Commit) -> Result<CommitOutcome, CommitError> {
+    pub(crate) fn commit(&mut self, commit: &Commit) -> Result<CommitOutcome, CommitError> {
         limits::commit(commit)?;
         if let Some(replayed) = self.replay(commit)? {
             return Ok(replayed);

@@ -36,19 +36,19 @@ pub(crate) struct GroupState {
 }
 
 impl GroupState {
-    pub fn is_live(&self, now: Millis) -> bool {
+    pub(crate) fn is_live(&self, now: Millis) -> bool {
         !self.closed && now < self.deadline
     }
 
     /// The newest instance that is over at `now`.
-    pub fn over_through(&self, now: Millis) -> u64 {
+    pub(crate) fn over_through(&self, now: Millis) -> u64 {
         if self.is_live(now) { self.instance.saturating_sub(1) } else { self.instance }
     }
 
     /// Makes good for renewals that were lost with the machine's memory: a life that had not visibly ended gets one
     /// full TTL from `now`, once. Its renewals went on until about `heard`, when the store was last known to hear any.
     /// Whether that has changed anything, which must be durable before anybody is told.
-    pub fn spare(&mut self, now: Millis, heard: Millis) -> bool {
+    pub(crate) fn spare(&mut self, now: Millis, heard: Millis) -> bool {
         if self.closed || self.ended || self.spared {
             return false;
         }
@@ -59,7 +59,7 @@ impl GroupState {
     }
 
     /// Takes over what `known`, the same group in memory, knows of renewals that were not written.
-    pub fn remember(&mut self, known: &Self) {
+    pub(crate) fn remember(&mut self, known: &Self) {
         if known.instance != self.instance || self.closed || self.ended {
             return;
         }
@@ -68,7 +68,7 @@ impl GroupState {
     }
 
     /// Takes over a renewal of this very life.
-    pub fn prolong(&mut self, deadline: Millis, renewed_at: Millis) {
+    pub(crate) fn prolong(&mut self, deadline: Millis, renewed_at: Millis) {
         if !self.closed && !self.ended {
             self.deadline = self.deadline.max(deadline);
             self.renewed_at = self.renewed_at.max(renewed_at);
@@ -104,7 +104,7 @@ pub(super) fn is_over(tables: &impl GroupTable, of: &GroupRef, now: Millis) -> b
 }
 
 impl<T: GroupTableMut> Step<'_, T> {
-    pub fn pulse(&mut self, pulse: &Pulse) -> Result<PulseAnswer, StoreError> {
+    pub(crate) fn pulse(&mut self, pulse: &Pulse) -> Result<PulseAnswer, StoreError> {
         limits::pulse(pulse)?;
         pulse.epoch.iter().try_for_each(|epoch| self.check_epoch(*epoch))?;
         if !pulse.renew.is_empty() {
@@ -155,7 +155,7 @@ impl<T: GroupTableMut> Step<'_, T> {
 }
 
 impl<T: TablesMut> Step<'_, T> {
-    pub fn open_group(&mut self, open: &OpenGroup) -> Result<OpenedGroup, StoreError> {
+    pub(crate) fn open_group(&mut self, open: &OpenGroup) -> Result<OpenedGroup, StoreError> {
         limits::open_group(open)?;
         self.check_epoch(open.epoch)?;
         let secret_hash = secret_hash(&open.secret);
@@ -189,7 +189,7 @@ impl<T: TablesMut> Step<'_, T> {
         Ok(OpenedGroup::Open(shown))
     }
 
-    pub fn close_group(&mut self, epoch: Epoch, of: &GroupRef) -> Result<bool, StoreError> {
+    pub(crate) fn close_group(&mut self, epoch: Epoch, of: &GroupRef) -> Result<bool, StoreError> {
         self.check_epoch(epoch)?;
         let Some(mut group) = self.live_group(of) else { return Ok(false) };
         group.closed = true;

@@ -24,7 +24,11 @@ struct EntryRoom {
 }
 
 impl<T: TablesMut> Step<'_, T> {
-    pub fn housekeep(&mut self, epoch: Epoch, keep: &Retention) -> Result<HousekeepingOutcome, StoreError> {
+    pub(crate) fn housekeep(
+        &mut self,
+        epoch: Epoch,
+        keep: &Retention,
+    ) -> Result<HousekeepingOutcome, StoreError> {
         self.check_epoch(epoch)?;
         let mut done = HousekeepingOutcome::default();
         self.expire_records(&mut done)?;

@@ -156,25 +156,25 @@ pub(super) struct Step<'a, T> {
 
 impl TableStretch {
     /// All rows of `table` whose key begins with `prefix`.
-    pub fn prefixed(table: Table, prefix: Vec<u8>) -> Self {
+    pub(crate) fn prefixed(table: Table, prefix: Vec<u8>) -> Self {
         let to = keys::end_of_prefix(&prefix);
         Self { table, from: prefix, to, backwards: false }
     }
 
     /// True if no key can be in it.
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.to.as_ref().is_some_and(|to| *to <= self.from)
     }
 
     /// All rows of `table`.
-    pub fn whole(table: Table) -> Self {
+    pub(crate) fn whole(table: Table) -> Self {
         Self::prefixed(table, Vec::new())
     }
 }
 
 impl State {
     /// The instant that decides at `now` whether a record's group is over.
-    pub fn judged_at(&self, now: Millis) -> Millis {
+    pub(crate) fn judged_at(&self, now: Millis) -> Millis {
         self.grace_at(now).map_or(now, |grace| grace.from)
     }
 
@@ -210,7 +210,7 @@ impl<T: TablesMut> Step<'_, T> {
     }
 
     /// From now on for `length`, nobody is granted a scope or judged gone.
-    pub fn quarantine(&mut self, length: Duration) -> Result<(), StoreError> {
+    pub(crate) fn quarantine(&mut self, length: Duration) -> Result<(), StoreError> {
         let until = self.state.quarantine_until.max(self.now.after(length));
         self.tables.note_state()?;
         self.state.quarantine_until = until;

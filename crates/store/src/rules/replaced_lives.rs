@@ -18,26 +18,26 @@ pub(crate) struct ReplacedLife {
 pub(crate) struct ReplacedLives(Vec<ReplacedLife>);
 
 impl ReplacedLives {
-    pub fn of(lives: impl IntoIterator<Item = ReplacedLife>) -> Self {
+    pub(crate) fn of(lives: impl IntoIterator<Item = ReplacedLife>) -> Self {
         Self(lives.into_iter().collect())
     }
 
-    pub fn lives(&self) -> &[ReplacedLife] {
+    pub(crate) fn lives(&self) -> &[ReplacedLife] {
         &self.0
     }
 
     /// Time until which the leases of `instance` pass to nobody; `None` when nothing is in their way.
-    pub fn until(&self, instance: u64, now: Millis) -> Option<Millis> {
+    pub(crate) fn until(&self, instance: u64, now: Millis) -> Option<Millis> {
         self.standing(now).find(|life| life.instance == instance).map(|life| life.until)
     }
 
     /// True when the leases of some replaced life pass to nobody yet.
-    pub fn any(&self, now: Millis) -> bool {
+    pub(crate) fn any(&self, now: Millis) -> bool {
         self.standing(now).next().is_some()
     }
 
     /// These without the lives whose deadline has passed.
-    pub fn at(&self, now: Millis) -> Self {
+    pub(crate) fn at(&self, now: Millis) -> Self {
         Self::of(self.standing(now))
     }
 
@@ -45,7 +45,7 @@ impl ReplacedLives {
     ///
     /// # Errors
     /// The first instant at which there is room, when there is none; nothing changes.
-    pub fn add(&mut self, life: ReplacedLife) -> Result<(), Millis> {
+    pub(crate) fn add(&mut self, life: ReplacedLife) -> Result<(), Millis> {
         let first = self.0.iter().map(|life| life.until).min();
         if let Some(until) = first.filter(|_| self.0.len() >= REPLACED_MAX) {
             return Err(until);
@@ -55,7 +55,7 @@ impl ReplacedLives {
     }
 
     /// Moves the deadlines that have not passed at `now`.
-    pub fn shift(&mut self, now: Millis, to: impl Fn(Millis) -> Millis) {
+    pub(crate) fn shift(&mut self, now: Millis, to: impl Fn(Millis) -> Millis) {
         self.0.iter_mut().filter(|life| now < life.until).for_each(|life| life.until = to(life.until));
     }
 

@@ -37,7 +37,7 @@ impl<T: TablesMut> Step<'_, T> {
     /// Begins a new epoch in which it is `to`, which is earlier: all deadlines go back by as much, so that what is left of
     /// each stays. Terms, tokens, versions and revisions go on; a token of a scope whose lease was forgotten is above all that
     /// were given of it, since those were not above store time.
-    pub fn turn_back(&mut self, to: Millis) -> Result<Epoch, StoreError> {
+    pub(crate) fn turn_back(&mut self, to: Millis) -> Result<Epoch, StoreError> {
         let by = self.now.since(to);
         let back = |at: Millis| Millis(at.0.saturating_sub(whole_ms(by)));
         let mut groups: Vec<(GroupId, GroupState)> = Vec::new();

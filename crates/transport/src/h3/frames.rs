@@ -16,7 +16,7 @@ pub const CONTROL_FRAME_BYTES_MAX: u64 = 4 * 1024;
 
 /// Error of the other side, which has sent more than is kept (RFC 9114, 8.1: H3_EXCESSIVE_LOAD).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum ExcessiveLoad {
+pub(super) enum ExcessiveLoad {
     #[error("a frame of {bytes} bytes, and {bytes_max} are the most of its kind")]
     Frame { bytes: u64, bytes_max: u64 },
     #[error("more than {UNDECODED_BYTES_MAX} bytes of frames that are not whole")]
@@ -25,7 +25,7 @@ pub enum ExcessiveLoad {
 
 /// Bytes of frames that are not whole yet, which the streams of one connection have together.
 #[derive(Clone, Debug, Default)]
-pub struct UndecodedBytes(Arc<AtomicUsize>);
+pub(super) struct UndecodedBytes(Arc<AtomicUsize>);
 
 /// State of a stream: what is expected next, as far as it has come in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,7 +58,7 @@ enum PayloadFate {
 
 /// The frames of one stream.
 #[derive(Debug)]
-pub struct StreamFrames {
+pub(super) struct StreamFrames {
     expects: StreamState,
     /// The beginning of what stands before a frame.
     begun: Vec<u8>,
@@ -70,19 +70,19 @@ pub struct StreamFrames {
 
 impl StreamFrames {
     /// Those of a stream of both directions. `head_bytes_max` is how long the frame of a head may be.
-    pub fn of_call(head_bytes_max: u64, undecoded: UndecodedBytes) -> Self {
+    pub(super) fn of_call(head_bytes_max: u64, undecoded: UndecodedBytes) -> Self {
         Self { expects: StreamState::Frame, begun: Vec::new(), head_bytes_max, kept: 0, undecoded }
     }
 
     /// Those of a stream of one direction, which says first what it is for.
-    pub fn one_way(head_bytes_max: u64, undecoded: UndecodedBytes) -> Self {
+    pub(super) fn one_way(head_bytes_max: u64, undecoded: UndecodedBytes) -> Self {
         let mut frames = Self::of_call(head_bytes_max, undecoded);
         frames.expects = StreamState::StreamType;
         frames
     }
 
     /// Whether what else comes is of no use to anybody.
-    pub fn are_over(&self) -> bool {
+    pub(super) fn are_over(&self) -> bool {
         self.expects == StreamState::Nothing
     }
 
@@ -90,7 +90,7 @@ impl StreamFrames {
     ///
     /// # Errors
     /// When more would have to be kept than is.
-    pub fn pass(&mut self, came: &mut Bytes) -> Result<Option<Bytes>, ExcessiveLoad> {
+    pub(super) fn pass(&mut self, came: &mut Bytes) -> Result<Option<Bytes>, ExcessiveLoad> {
         while !came.is_empty() {
             let (piece, fate) = match self.expects {
                 StreamState::Nothing => (came.split_to(came.len()), PayloadFate::Dropped),
@@ -107,7 +107,7 @@ impl StreamFrames {
     }
 
     /// Rest of a frame that has begun when the stream ends: whoever decodes it finds that it is not whole.
-    pub fn rest(&mut self) -> Option<Bytes> {
+    pub(super) fn rest(&mut self) -> Option<Bytes> {
         let begun = std::mem::take(&mut self.begun);
         (!begun.is_empty()).then(|| begun.into())
     }

@@ -58,7 +58,7 @@ enum NextPart {
 }
 
 impl<S: ReceiveStream, K> ReceivedBody<S, K> {
-    pub fn new(stream: S, kept: K) -> Self {
+    pub(super) fn new(stream: S, kept: K) -> Self {
         Self { stream, next: NextPart::Data, _kept: kept }
     }
 }

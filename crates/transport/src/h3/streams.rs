@@ -21,7 +21,7 @@ use super::frames::{ExcessiveLoad, StreamFrames, UndecodedBytes};
 const SMALL: usize = 1024;
 
 /// A connection, of either end.
-pub struct StreamConnection {
+pub(super) struct StreamConnection {
     accepting: PolledFuture<Result<(quinn::SendStream, quinn::RecvStream), ConnectionError>>,
     accepting_one_way: PolledFuture<Result<quinn::RecvStream, ConnectionError>>,
     opening: StreamOpener,
@@ -55,19 +55,19 @@ impl UnreadStreams {
 
 /// Signal that the client stops the answer on the stream that was accepted last, with the code of that.
 #[derive(Clone, Default)]
-pub struct AnswerStopSignal(Arc<Mutex<Option<BoxFuture<'static, VarInt>>>>);
+pub(super) struct AnswerStopSignal(Arc<Mutex<Option<BoxFuture<'static, VarInt>>>>);
 
 impl AnswerStopSignal {
     /// For the first who asks after a stream was accepted. Never ready where the client stops nothing: it has got its answer, or
     /// the connection is lost, which ends all calls anyhow.
-    pub fn take(&self) -> BoxFuture<'static, VarInt> {
+    pub(super) fn take(&self) -> BoxFuture<'static, VarInt> {
         self.0.lock().take().unwrap_or_else(|| Box::pin(std::future::pending()))
     }
 }
 
 impl StreamConnection {
     /// Those of a connection on which the frame of a head may have so many bytes.
-    pub fn new(connection: quinn::Connection, head_bytes_max: u64) -> Self {
+    pub(super) fn new(connection: quinn::Connection, head_bytes_max: u64) -> Self {
         let (accepting, accepting_one_way) = (PolledFuture(None), PolledFuture(None));
         let bound = BufferBound {
             connection: connection.clone(),
@@ -80,7 +80,7 @@ impl StreamConnection {
     }
 
     /// To be asked after each stream.
-    pub fn stops(&self) -> AnswerStopSignal {
+    pub(super) fn stops(&self) -> AnswerStopSignal {
         self.stops.clone()
     }
 }
@@ -168,7 +168,7 @@ impl OpenStreams<Bytes> for StreamConnection {
 }
 
 /// Opens streams.
-pub struct StreamOpener {
+pub(super) struct StreamOpener {
     connection: quinn::Connection,
     bound: BufferBound,
     both: PolledFuture<Result<(quinn::SendStream, quinn::RecvStream), ConnectionError>>,
@@ -213,7 +213,7 @@ impl OpenStreams<Bytes> for StreamOpener {
 }
 
 /// A bidirectional stream.
-pub struct BidirectionalStream {
+pub(super) struct BidirectionalStream {
     sending: SendHalf,
     receiving: ReceiveHalf,
 }
@@ -272,7 +272,7 @@ impl RecvStream for BidirectionalStream {
 }
 
 /// The half of a stream that is written.
-pub struct SendHalf {
+pub(super) struct SendHalf {
     stream: quinn::SendStream,
     writing: WriteState,
 }
@@ -367,7 +367,7 @@ impl BufferBound {
 }
 
 /// The half of a stream that is read. Dropping it before its end tells the other side to send no more.
-pub struct ReceiveHalf {
+pub(super) struct ReceiveHalf {
     id: quinn::StreamId,
     /// `None`: it is among those that nobody reads.
     stream: Option<quinn::RecvStream>,

@@ -26,7 +26,7 @@ use tokio::task::{AbortHandle, JoinSet};
 use tokio_rustls::TlsAcceptor;
 
 /// A server. Dropping it ends it as a crash would.
-pub struct Server {
+pub(crate) struct Server {
     pub address: SocketAddr,
     pub calls: Arc<AtomicUsize>,
     drain: watch::Sender<bool>,
@@ -36,15 +36,15 @@ pub struct Server {
 }
 
 impl Server {
-    pub async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         Self::start_at("127.0.0.1:0").await
     }
 
-    pub async fn start_at(address: &str) -> Self {
+    pub(crate) async fn start_at(address: &str) -> Self {
         Self::start_with(address, quic::QuicLimits::default()).await
     }
 
-    pub async fn start_with(address: &str, limits: quic::QuicLimits) -> Self {
+    pub(crate) async fn start_with(address: &str, limits: quic::QuicLimits) -> Self {
         let made = rcgen::generate_simple_self_signed(vec!["node.mesh".to_owned()]).unwrap();
         let trusted = made.cert.der().clone();
         let key = PrivateKeyDer::try_from(made.signing_key.serialize_der()).unwrap();
@@ -68,32 +68,32 @@ impl Server {
     }
 
     /// Begins to drain its QUIC connections.
-    pub fn drain(&self) {
+    pub(crate) fn drain(&self) {
         self.drain.send_replace(true);
     }
 
     /// Number of connections over QUIC that are open.
-    pub fn open_over_udp(&self) -> usize {
+    pub(crate) fn open_over_udp(&self) -> usize {
         self.endpoint.open_connections()
     }
 
     /// Has connections over QUIC taken again, after a drain.
-    pub fn undrain(&self) {
+    pub(crate) fn undrain(&self) {
         self.drain.send_replace(false);
     }
 
     /// Stops answering over UDP.
-    pub fn stop_udp(&self) {
+    pub(crate) fn stop_udp(&self) {
         self.endpoint.close(0_u32.into(), b"");
     }
 
     /// A peer that finds the server at this address.
-    pub fn peer_at(&self, address: SocketAddr) -> (Arc<Peer>, Arc<Told>) {
+    pub(crate) fn peer_at(&self, address: SocketAddr) -> (Arc<Peer>, Arc<Told>) {
         self.peer_from("127.0.0.1:0", address)
     }
 
     /// The same, for a node that listens at an address of its own.
-    pub fn peer_from(&self, own: &str, address: SocketAddr) -> (Arc<Peer>, Arc<Told>) {
+    pub(crate) fn peer_from(&self, own: &str, address: SocketAddr) -> (Arc<Peer>, Arc<Told>) {
         let own = quic::endpoint(quic::bind(own.parse().unwrap()).unwrap()).unwrap();
         let http3 = Arc::new(QuicCarrier::new(own, quic::QuicLimits::default()));
         let carriers = Arc::new(Carriers { http3: Some(http3), http2: Arc::new(TcpCarrier) });
@@ -101,20 +101,20 @@ impl Server {
         (Peer::new(carriers, self.tls.clone(), target(address), true, Arc::new(Tells(told.clone()))), told)
     }
 
-    pub fn peer(&self) -> (Arc<Peer>, Arc<Told>) {
+    pub(crate) fn peer(&self) -> (Arc<Peer>, Arc<Told>) {
         self.peer_at(self.address)
     }
 }
 
-pub fn target(address: SocketAddr) -> CallTarget {
+pub(crate) fn target(address: SocketAddr) -> CallTarget {
     CallTarget { address: address.to_string(), name: ServerName::try_from("node.mesh").unwrap() }
 }
 
 /// Record of what a peer has told of.
 #[derive(Default)]
-pub struct Told(pub Mutex<Vec<String>>, Mutex<Vec<Bytes>>);
+pub(crate) struct Told(pub Mutex<Vec<String>>, Mutex<Vec<Bytes>>);
 
-pub struct Tells(Arc<Told>);
+pub(crate) struct Tells(Arc<Told>);
 
 impl PeerObserver for Tells {
     fn downgraded(&self, why: Downgrade) {
@@ -131,17 +131,17 @@ impl PeerObserver for Tells {
 }
 
 impl Told {
-    pub fn take(&self) -> Vec<String> {
+    pub(crate) fn take(&self) -> Vec<String> {
         std::mem::take(&mut self.0.lock())
     }
 
     /// The datagrams that have come since.
-    pub fn datagrams(&self) -> Vec<Bytes> {
+    pub(crate) fn datagrams(&self) -> Vec<Bytes> {
         std::mem::take(&mut self.1.lock())
     }
 }
 
-pub struct Tls {
+pub(crate) struct Tls {
     trusted: CertificateDer<'static>,
     /// Has all connections end so.
     pub ended: watch::Sender<Option<ConnectionEnd>>,
@@ -262,7 +262,7 @@ async fn serve(request: Request<Body>, calls: Arc<AtomicUsize>) -> Response<Body
 }
 
 /// A call with a body.
-pub fn asked(path: &str, body: &'static [u8]) -> Request<Body> {
+pub(crate) fn asked(path: &str, body: &'static [u8]) -> Request<Body> {
     let uri = format!("https://node.mesh{path}");
     Request::post(uri).body(boxed(Full::new(Bytes::from_static(body)))).unwrap()
 }

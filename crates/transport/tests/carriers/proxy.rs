@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use tokio::net::{TcpListener, TcpStream, UdpSocket};
 use tokio::task::JoinSet;
 
-pub struct Proxy {
+pub(crate) struct Proxy {
     pub address: SocketAddr,
     udp: Arc<Udp>,
     _tasks: JoinSet<()>,
@@ -44,7 +44,7 @@ impl Proxy {
     ///
     /// # Errors
     /// Those of the system.
-    pub async fn before(server: SocketAddr) -> io::Result<Self> {
+    pub(crate) async fn before(server: SocketAddr) -> io::Result<Self> {
         let tcp = TcpListener::bind("127.0.0.1:0").await?;
         let address = tcp.local_addr()?;
         let (front, back) = (UdpSocket::bind(address).await?, UdpSocket::bind("127.0.0.1:0").await?);
@@ -84,18 +84,18 @@ impl Proxy {
     }
 
     /// Drops all that goes to the server, and all that comes back, or lets it through again.
-    pub fn cut(&self, there: bool, back: bool) {
+    pub(crate) fn cut(&self, there: bool, back: bool) {
         self.udp.cut_there.store(there, Ordering::Relaxed);
         self.udp.cut_back.store(back, Ordering::Relaxed);
     }
 
     /// Drops so many of a hundred datagrams.
-    pub fn lose_percent(&self, percent: u64) {
+    pub(crate) fn lose_percent(&self, percent: u64) {
         self.udp.lost_percent.store(percent, Ordering::Relaxed);
     }
 
     /// Drops datagrams with more bytes than this; 0: none.
-    pub fn drop_larger_than(&self, bytes: usize) {
+    pub(crate) fn drop_larger_than(&self, bytes: usize) {
         self.udp.bytes_max.store(bytes, Ordering::Relaxed);
     }
 }

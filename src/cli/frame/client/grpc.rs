@@ -38,7 +38,7 @@ use crate::frame::time;
 ///
 /// # Errors
 /// When they cannot be prepared.
-pub fn transport(
+pub(crate) fn transport(
     connect_timeout: Duration,
     socket: Option<&Path>,
     tls: &ClientConfig,
@@ -65,7 +65,7 @@ pub fn transport(
 ///
 /// # Errors
 /// When they cannot be prepared.
-pub fn under_tls(
+pub(crate) fn under_tls(
     address: &Address,
     connect_timeout: Duration,
     tls: Arc<ClientConfig>,
@@ -274,7 +274,7 @@ fn document(method: &MethodJson, bytes: &[u8]) -> Option<Bytes> {
 }
 
 /// Head that every document begins with; the time is this machine's.
-pub fn head() -> Map<String, Value> {
+pub(crate) fn head() -> Map<String, Value> {
     let mut head = Map::new();
     head.insert("schemaVersion".into(), json!("v1"));
     if let Some(now) = time::now_ms() {

@@ -152,7 +152,7 @@ fn header(path: &Path) -> Result<HeaderValue, CliError> {
 }
 
 /// The first token of a file: a line `TOKEN`, or one of a daemon, `NAME TOKEN [SCOPE...]`.
-pub fn token_of(text: &str) -> Option<&str> {
+pub(crate) fn token_of(text: &str) -> Option<&str> {
     let line = text.lines().map(str::trim).find(|line| !line.is_empty() && !line.starts_with('#'))?;
     let mut words = line.split_ascii_whitespace();
     let first = words.next()?;

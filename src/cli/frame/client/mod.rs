@@ -1,6 +1,6 @@
 //! The client of the API: addresses in order, retries that are safe, faults as the daemon states them.
 
-pub mod grpc;
+pub(crate) mod grpc;
 mod line;
 mod proxies;
 mod reached;
@@ -20,7 +20,7 @@ use rustls::ClientConfig;
 use serde_json::Value;
 use tonic::transport::Channel;
 
-pub use self::line::token_of;
+pub(crate) use self::line::token_of;
 use self::line::{ClientConnections, DaemonConnections};
 use super::address::Address;
 use super::error::{self, CliError};
@@ -429,7 +429,7 @@ fn is_worth_repeating(error: &CliError) -> bool {
 }
 
 /// Time to wait after so many tries.
-pub fn pause(tries: u32) -> Duration {
+pub(crate) fn pause(tries: u32) -> Duration {
     BACKOFF.after(tries, chance())
 }
 
@@ -445,7 +445,7 @@ fn chance() -> f64 {
 ///
 /// # Errors
 /// When the operating system has no random numbers.
-pub fn fresh_key() -> Result<String, CliError> {
+pub(crate) fn fresh_key() -> Result<String, CliError> {
     let mut bytes = [0; 16];
     getrandom::fill(&mut bytes).map_err(|error| {
         CliError::new(reasons::RANDOM, "cannot make an idempotency key").cause(format!("{error}"))

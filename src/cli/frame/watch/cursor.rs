@@ -8,7 +8,7 @@ use crate::frame::error::CliError;
 
 /// Position where a watch stands.
 #[derive(Clone, Debug, Default)]
-pub struct WatchPosition {
+pub(crate) struct WatchPosition {
     /// Empty before the first.
     at: String,
     saved: String,
@@ -22,7 +22,7 @@ impl WatchPosition {
     ///
     /// # Errors
     /// When the file cannot be read.
-    pub fn begin(since: Option<&str>, file: Option<&Path>) -> Result<Self, CliError> {
+    pub(crate) fn begin(since: Option<&str>, file: Option<&Path>) -> Result<Self, CliError> {
         let saved = match file.map(std::fs::read_to_string) {
             Some(Ok(text)) => text.trim().to_owned(),
             Some(Err(error)) if error.kind() == ErrorKind::NotFound => String::new(),
@@ -33,12 +33,12 @@ impl WatchPosition {
         Ok(Self { is_place: is_place(&at), at, saved, file: file.map(Path::to_path_buf) })
     }
 
-    pub fn at(&self) -> &str {
+    pub(crate) fn at(&self) -> &str {
         &self.at
     }
 
     /// Moves to `cursor`; an empty one, as inside a snapshot, moves nothing.
-    pub fn advance(&mut self, cursor: &str) {
+    pub(crate) fn advance(&mut self, cursor: &str) {
         if !cursor.is_empty() {
             cursor.clone_into(&mut self.at);
             self.is_place = true;
@@ -46,12 +46,12 @@ impl WatchPosition {
     }
 
     /// Forgets where it stood, as after a reset.
-    pub fn forget(&mut self) {
+    pub(crate) fn forget(&mut self) {
         self.at.clear();
     }
 
     /// Whether the file is behind.
-    pub fn is_unsaved(&self) -> bool {
+    pub(crate) fn is_unsaved(&self) -> bool {
         self.file.is_some() && self.is_place && !self.at.is_empty() && self.at != self.saved
     }
 
@@ -59,7 +59,7 @@ impl WatchPosition {
     ///
     /// # Errors
     /// When the file cannot be written.
-    pub fn save(&mut self) -> Result<(), CliError> {
+    pub(crate) fn save(&mut self) -> Result<(), CliError> {
         let Some(file) = self.file.as_deref().filter(|_| self.is_unsaved()) else { return Ok(()) };
         let mut name = file.file_name().unwrap_or_default().to_owned();
         name.push(format!(".{}.tmp", std::process::id()));
@@ -79,7 +79,7 @@ fn is_place(text: &str) -> bool {
 }
 
 /// Whether a file holds a cursor to go on from.
-pub fn is_kept(file: Option<&Path>) -> bool {
+pub(crate) fn is_kept(file: Option<&Path>) -> bool {
     let kept = file.and_then(|file| std::fs::read_to_string(file).ok());
     kept.is_some_and(|kept| !kept.trim().is_empty())
 }

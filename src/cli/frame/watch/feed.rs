@@ -13,7 +13,7 @@ use super::live::LiveTableFooter;
 use super::present::PolledState;
 
 /// Feed that is watched.
-pub struct WatchFeed<'a> {
+pub(crate) struct WatchFeed<'a> {
     /// What is called, which says what is known of an object.
     pub rpc: &'static RpcMethod,
     /// The call that opens the stream, without a cursor.
@@ -46,7 +46,7 @@ impl WatchFeed<'_> {
     ///
     /// # Errors
     /// When the request does not fit the method.
-    pub fn of(
+    pub(crate) fn of(
         rpc: &'static RpcMethod,
         request: &impl Serialize,
         kind: &'static str,
@@ -68,13 +68,13 @@ impl WatchFeed<'_> {
     }
 
     /// Object that an event tells of.
-    pub fn object_of<'e>(&self, event: &'e Value) -> &'e Value {
+    pub(crate) fn object_of<'e>(&self, event: &'e Value) -> &'e Value {
         if self.object.is_empty() { event } else { field(event, self.object) }
     }
 }
 
 /// Objects of a watch that are kept in memory.
-pub enum KeptObjects {
+pub(crate) enum KeptObjects {
     /// All, as they are now: there are as many as there are objects.
     Latest,
     /// None: each is told once. These ids were told already.

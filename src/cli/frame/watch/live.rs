@@ -26,7 +26,7 @@ const NEWS_MAX: usize = 10;
 
 /// News that a live table says below its rows.
 #[derive(Clone, Copy, Debug)]
-pub struct LiveTableFooter {
+pub(crate) struct LiveTableFooter {
     /// The line of an event without its time; `None`: the event is no news.
     pub line: fn(&Value) -> Option<String>,
     /// What a row is, as in "2 more scopes unchanged".
@@ -34,11 +34,11 @@ pub struct LiveTableFooter {
 }
 
 /// The objects of a watch by id, as they were last seen.
-pub type LastSeenObjects = BTreeMap<String, Value>;
+pub(crate) type LastSeenObjects = BTreeMap<String, Value>;
 
 /// A table on a terminal that is drawn again in place.
 #[derive(Debug)]
-pub struct LiveTable {
+pub(crate) struct LiveTable {
     layout: TableLayout,
     absolute: bool,
     /// The lines on the screen that are ours, and its columns when they were drawn.
@@ -75,7 +75,7 @@ impl ScreenLine {
 }
 
 impl LiveTable {
-    pub fn new(layout: TableLayout, absolute: bool) -> Self {
+    pub(crate) fn new(layout: TableLayout, absolute: bool) -> Self {
         Self {
             layout,
             absolute,
@@ -93,18 +93,18 @@ impl LiveTable {
     }
 
     /// `q` ends it.
-    pub fn ends_by_key(&mut self) {
+    pub(crate) fn ends_by_key(&mut self) {
         self.ends_by = "q to quit";
     }
 
     /// The connection is lost, and why; `None`: it is there.
-    pub fn lost(&mut self, cause: Option<&str>) {
+    pub(crate) fn lost(&mut self, cause: Option<&str>) {
         let since = self.lost.as_ref().map_or_else(Instant::now, |(since, _)| *since);
         self.lost = cause.map(|cause| (since, printable(cause)));
     }
 
     /// Takes over what was answered just now.
-    pub fn set_present(&mut self, present: &PolledState, id: fn(&Value) -> String, answer: &Value) {
+    pub(crate) fn set_present(&mut self, present: &PolledState, id: fn(&Value) -> String, answer: &Value) {
         if let Some(daemon_ms) = time::millis(field(answer, "generatedAt")) {
             self.clock_ms = daemon_ms.saturating_sub(time::now_ms().unwrap_or(daemon_ms));
         }
@@ -126,22 +126,22 @@ impl LiveTable {
     }
 
     /// Has the table drawn again: what was drawn may not look as it did.
-    pub fn draw_again(&mut self) {
+    pub(crate) fn draw_again(&mut self) {
         self.drawn_at = None;
     }
 
     /// Leaves what was drawn as it stands: others have written below it.
-    pub fn begin_below(&mut self) {
+    pub(crate) fn begin_below(&mut self) {
         self.drawn.clear();
     }
 
     /// The ids that have a row on the screen.
-    pub fn shown(&self) -> &[String] {
+    pub(crate) fn shown(&self) -> &[String] {
         &self.shown
     }
 
     /// Notes what an event changes; nothing is drawn yet.
-    pub fn take(&mut self, feed: &WatchFeed, event: &Value, screen: StdoutScreen) {
+    pub(crate) fn take(&mut self, feed: &WatchFeed, event: &Value, screen: StdoutScreen) {
         // The event knows better than an answer before it.
         self.present.remove(&(feed.id)(field(event, feed.object)));
         // With news a change is what has happened, not what is shown for the first time.
@@ -161,7 +161,7 @@ impl LiveTable {
     ///
     /// # Errors
     /// When standard output does not take it.
-    pub fn draw(
+    pub(crate) fn draw(
         &mut self,
         out: &mut OutputWriter,
         feed: &WatchFeed,
@@ -185,7 +185,7 @@ impl LiveTable {
     ///
     /// # Errors
     /// When standard output does not take it.
-    pub fn clear(&mut self, out: &mut OutputWriter) -> Result<(), CliError> {
+    pub(crate) fn clear(&mut self, out: &mut OutputWriter) -> Result<(), CliError> {
         let width = out.measure().columns;
         let rows: usize = self.drawn.drain(..).map(|line| rows_of(&line.plain, width)).sum();
         if rows == 0 { Ok(()) } else { out.write(format!("\r\x1b[{rows}A\x1b[J").as_bytes()) }

@@ -1,13 +1,13 @@
 //! Watching: one stream of events over any number of connections, without loss and without end.
 
-pub mod cursor;
+pub(crate) mod cursor;
 mod feed;
-pub mod live;
-pub mod poll;
-pub mod present;
-pub mod printer;
-pub mod stream;
-pub mod until;
+pub(crate) mod live;
+pub(crate) mod poll;
+pub(crate) mod present;
+pub(crate) mod printer;
+pub(crate) mod stream;
+pub(crate) mod until;
 
 use std::io::IsTerminal as _;
 use std::time::Duration;
@@ -18,7 +18,7 @@ use serde_json::Value;
 use tokio::time::Instant;
 
 use self::cursor::WatchPosition;
-pub use self::feed::{KeptObjects, WatchFeed};
+pub(crate) use self::feed::{KeptObjects, WatchFeed};
 use self::live::LastSeenObjects;
 use self::present::StatePoller;
 use self::printer::EventPrinter;
@@ -34,7 +34,7 @@ use super::session::CommandSession;
 use super::signals::{ScreenDisturbance, ScreenWatcher, StopSignals};
 
 /// The daemon says something at least every 15 s; three times that without a word is a dead peer.
-pub const SILENCE_MAX: Duration = Duration::from_secs(45);
+pub(crate) const SILENCE_MAX: Duration = Duration::from_secs(45);
 /// A connection that stands this long is back, although nothing was heard on it yet.
 const BACK_AFTER: Duration = Duration::from_secs(2);
 /// How often the first connection is tried at every address; once it was there, for ever.
@@ -47,7 +47,7 @@ const DRAW_PAUSE: Duration = Duration::from_millis(100);
 const REDRAW: Duration = Duration::from_secs(1);
 
 /// Word for an event: `added`, or `synced` where it is about the stream, in the stream of all events as well.
-pub fn word(event: &Value) -> &str {
+pub(crate) fn word(event: &Value) -> &str {
     let named = text(event, "type");
     named.strip_prefix("omnirelay.events.").unwrap_or(named)
 }
@@ -94,7 +94,7 @@ struct WatchConnection {
 ///
 /// # Errors
 /// The daemon's refusal; no connection at the start; the time was over before the condition was met.
-pub async fn run(
+pub(crate) async fn run(
     session: &mut CommandSession,
     feed: WatchFeed<'_>,
     args: &WatchArgs,
@@ -112,7 +112,7 @@ pub async fn run(
 }
 
 /// Waits for `time`; for ever when there is none.
-pub async fn pass(time: Option<Duration>) {
+pub(crate) async fn pass(time: Option<Duration>) {
     match time.filter(|time| !time.is_zero()) {
         Some(time) => tokio::time::sleep(time).await,
         None => std::future::pending().await,

@@ -16,14 +16,14 @@ use crate::frame::time;
 
 /// Pace of polling: how often is asked, and which differences are none.
 #[derive(Clone, Copy, Debug)]
-pub struct PollPace {
+pub(crate) struct PollPace {
     pub interval: Duration,
     /// Fields that differ all the time.
     pub counters: &'static [&'static str],
 }
 
 /// Round of polling: what was answered once.
-pub struct PollRound {
+pub(crate) struct PollRound {
     /// All objects that somebody told of.
     pub objects: Vec<Value>,
     /// Whether an object that is not among them may only not have been told.
@@ -35,7 +35,7 @@ pub struct PollRound {
 /// # Errors
 /// The failure of the first question, and any later one that another question would meet as well; the time was over
 /// before the condition was met.
-pub async fn run(
+pub(crate) async fn run(
     session: &mut CommandSession,
     feed: WatchFeed<'_>,
     args: &WatchArgs,

@@ -20,7 +20,7 @@ const ASKED_MAX: usize = 100;
 const PATIENCE: u32 = 8;
 
 /// State of an object that moves without an event, and who knows it.
-pub struct PolledState<'a> {
+pub(crate) struct PolledState<'a> {
     /// The call that answers it for the objects with these ids, or for more.
     pub call: PolledStateCall<'a>,
     /// How often that is asked.
@@ -32,12 +32,12 @@ pub struct PolledState<'a> {
 }
 
 /// Makes the call that asks for the objects with these ids.
-pub type PolledStateCall<'a> = Box<dyn Fn(&[String]) -> Result<Call, CliError> + 'a>;
+pub(crate) type PolledStateCall<'a> = Box<dyn Fn(&[String]) -> Result<Call, CliError> + 'a>;
 type PendingAnswer = Pin<Box<dyn Future<Output = Result<Value, CliError>>>>;
 
 /// Poller of what moves without an event: it has one question at a time.
 #[derive(Default)]
-pub struct StatePoller {
+pub(crate) struct StatePoller {
     answer: Option<PendingAnswer>,
     /// When the next question is due; `None` at the beginning.
     due: Option<Instant>,
@@ -50,7 +50,12 @@ impl StatePoller {
     ///
     /// # Errors
     /// When the call cannot be made.
-    pub fn ask(&mut self, present: &PolledState, live: &LiveTable, client: &Client) -> Result<(), CliError> {
+    pub(crate) fn ask(
+        &mut self,
+        present: &PolledState,
+        live: &LiveTable,
+        client: &Client,
+    ) -> Result<(), CliError> {
         let shown = live.shown();
         if self.answer.is_some() || self.refused || shown.is_empty() {
             return Ok(());
@@ -66,7 +71,7 @@ impl StatePoller {
     }
 
     /// Waits for the answer to a question that is asked `every` so often; for ever where nothing was asked.
-    pub async fn answered(&mut self, every: Duration) -> Result<Value, CliError> {
+    pub(crate) async fn answered(&mut self, every: Duration) -> Result<Value, CliError> {
         let Some(answer) = self.answer.as_mut() else { return std::future::pending().await };
         let answer = answer.await;
         self.answer = None;

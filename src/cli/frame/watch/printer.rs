@@ -16,7 +16,7 @@ use crate::frame::time;
 
 /// Prints events as they come.
 #[derive(Debug)]
-pub enum EventPrinter {
+pub(crate) enum EventPrinter {
     /// The event's own document, one per line or, for YAML, one per part.
     Records,
     /// `kind/id` of what changed.
@@ -28,7 +28,7 @@ pub enum EventPrinter {
 }
 
 impl EventPrinter {
-    pub fn of(session: &CommandSession, append: bool, layout: TableLayout, absolute: bool) -> Self {
+    pub(crate) fn of(session: &CommandSession, append: bool, layout: TableLayout, absolute: bool) -> Self {
         let tells_steps = session.notes().verbose > 0 && std::io::stderr().is_terminal();
         match session.format() {
             OutputFormat::Json | OutputFormat::Jsonl | OutputFormat::Yaml => Self::Records,
@@ -46,7 +46,7 @@ impl EventPrinter {
     ///
     /// # Errors
     /// When standard output does not take it.
-    pub fn event(
+    pub(crate) fn event(
         &mut self,
         out: &mut OutputWriter,
         feed: &WatchFeed,
@@ -82,7 +82,7 @@ impl EventPrinter {
     ///
     /// # Errors
     /// When standard output does not take it.
-    pub fn settle(
+    pub(crate) fn settle(
         &mut self,
         out: &mut OutputWriter,
         feed: &WatchFeed,
@@ -99,7 +99,7 @@ impl EventPrinter {
     ///
     /// # Errors
     /// When standard output does not take it.
-    pub fn step_aside(&mut self, out: &mut OutputWriter) -> Result<(), CliError> {
+    pub(crate) fn step_aside(&mut self, out: &mut OutputWriter) -> Result<(), CliError> {
         match self {
             Self::Live(live) => live.clear(out).and_then(|()| out.flush()),
             Self::Records | Self::Names | Self::Log => Ok(()),
@@ -107,12 +107,12 @@ impl EventPrinter {
     }
 
     /// Whether the screen changes by itself as time passes.
-    pub fn is_live(&self) -> bool {
+    pub(crate) fn is_live(&self) -> bool {
         matches!(self, Self::Live(_))
     }
 
     /// The table that is drawn again, where there is one.
-    pub fn live(&mut self) -> Option<&mut LiveTable> {
+    pub(crate) fn live(&mut self) -> Option<&mut LiveTable> {
         match self {
             Self::Live(live) => Some(live),
             Self::Records | Self::Names | Self::Log => None,
@@ -189,7 +189,7 @@ fn differences(before: &Value, after: &Value) -> Vec<String> {
 }
 
 /// The event that says that a snapshot was cut off, so that what was printed of it is void.
-pub fn interrupted_snapshot() -> Value {
+pub(crate) fn interrupted_snapshot() -> Value {
     json!({"type": "reset", "cursor": "", "prevCursor": "", "reason": "snapshot_interrupted"})
 }
 

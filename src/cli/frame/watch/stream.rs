@@ -26,14 +26,14 @@ const PROBLEM_BYTES_MAX: usize = 64 * 1024;
 
 /// One event as the daemon sent it.
 #[derive(Clone, Debug, PartialEq)]
-pub struct StreamEvent {
+pub(crate) struct StreamEvent {
     /// The document, unchanged.
     pub document: Value,
 }
 
 /// Reason why a stream cannot be had or has ended.
 #[derive(Clone, Debug, PartialEq)]
-pub enum StreamEnd {
+pub(crate) enum StreamEnd {
     /// Try again, here or at another address.
     Failed(CallFailure),
     /// The daemon states a fault that may pass: try again as well.
@@ -43,13 +43,13 @@ pub enum StreamEnd {
 }
 
 /// An open stream.
-pub struct OpenEventStream {
-    events: EventStreamKind,
+pub(crate) struct OpenEventStream {
+    events: EventMessages,
     address: String,
 }
 
 /// Source that events come from.
-enum EventStreamKind {
+enum EventMessages {
     Sse(BoxStream<Result<SSE, SseError>>),
     Grpc(Box<GrpcStream>),
 }
@@ -85,7 +85,7 @@ impl StreamEnd {
 ///
 /// # Errors
 /// Why it cannot be had.
-pub async fn open(client: &Client, call: &Call, cursor: &str) -> Result<OpenEventStream, StreamEnd> {
+pub(crate) async fn open(client: &Client, call: &Call, cursor: &str) -> Result<OpenEventStream, StreamEnd> {
     let request = client.event_request();
     let (patience, line) = (request.timeout, request.line.clone());
     let opened = match &call.grpc {
@@ -102,7 +102,7 @@ async fn connect_grpc(client: &Client, call: &Call, cursor: &str) -> Result<Open
         return Err(StreamEnd::Failed(CallFailure::closed()));
     };
     match client.open_grpc(&call, message).await {
-        Ok(events) => Ok(OpenEventStream { events: EventStreamKind::Grpc(Box::new(events)), address }),
+        Ok(events) => Ok(OpenEventStream { events: EventMessages::Grpc(Box::new(events)), address }),
         Err(lost) => Err(lost_to(lost, &address)),
     }
 }
@@ -139,7 +139,7 @@ async fn connect(
     match events.next().await {
         Some(Ok(SSE::Connected(details))) => {
             accept(&address, details.response())?;
-            Ok(OpenEventStream { events: EventStreamKind::Sse(events), address })
+            Ok(OpenEventStream { events: EventMessages::Sse(events), address })
         }
         Some(Ok(_)) | None => Err(StreamEnd::Failed(CallFailure::closed())),
         Some(Err(error)) => Err(ended(error, &address).await),
@@ -149,18 +149,18 @@ async fn connect(
 impl OpenEventStream {
     /// A stream of the given events, without a connection.
     #[cfg(test)]
-    pub fn of(events: BoxStream<Result<SSE, SseError>>) -> Self {
-        Self { events: EventStreamKind::Sse(events), address: String::new() }
+    pub(crate) fn of(events: BoxStream<Result<SSE, SseError>>) -> Self {
+        Self { events: EventMessages::Sse(events), address: String::new() }
     }
 
     /// The next event; heartbeats that are mere comments are `None`.
     ///
     /// # Errors
     /// Why the stream has ended.
-    pub async fn next(&mut self) -> Result<Option<StreamEvent>, StreamEnd> {
+    pub(crate) async fn next(&mut self) -> Result<Option<StreamEvent>, StreamEnd> {
         let events = match &mut self.events {
-            EventStreamKind::Sse(events) => events,
-            EventStreamKind::Grpc(messages) => {
+            EventMessages::Sse(events) => events,
+            EventMessages::Grpc(messages) => {
                 let document = messages.next().await.map_err(|lost| lost_to(lost, &self.address))?;
                 return Ok(Some(StreamEvent { document }));
             }

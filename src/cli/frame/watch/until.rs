@@ -12,7 +12,7 @@ use crate::frame::rpc::{RpcMethod, lower_camel};
 
 /// A comparison of one field of an object.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct FieldCondition {
+pub(crate) struct FieldCondition {
     /// As in the JSON: `status`, `cordoned`, `metadata.role`.
     pub field: String,
     pub equal: bool,
@@ -43,7 +43,7 @@ impl FieldCondition {
     ///
     /// # Errors
     /// Usage, with the fields or the values there are.
-    pub fn check(&self, rpc: &RpcMethod, object: &str) -> Result<(), CliError> {
+    pub(crate) fn check(&self, rpc: &RpcMethod, object: &str) -> Result<(), CliError> {
         let Some(message) = message_of(rpc, |name| name == object || name.strip_suffix('s') == Some(object))
         else {
             return Ok(());
@@ -74,13 +74,13 @@ impl FieldCondition {
     }
 
     /// Whether `object` meets the condition. A field that is not there equals the empty text.
-    pub fn holds(&self, object: &Value) -> bool {
+    pub(crate) fn holds(&self, object: &Value) -> bool {
         (plain(field(object, &self.field)) == self.value) == self.equal
     }
 }
 
 /// Conditions that begin with `typed`, on the objects that `rpc` streams.
-pub fn offered(rpc: &RpcMethod, typed: &str) -> Vec<String> {
+pub(crate) fn offered(rpc: &RpcMethod, typed: &str) -> Vec<String> {
     let Some(message) = message_of(rpc, |_| true) else { return Vec::new() };
     for operator in ["==", "!="] {
         if let Some((field, begun)) = typed.split_once(operator) {

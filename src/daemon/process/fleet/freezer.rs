@@ -11,13 +11,13 @@ pub(super) struct Freezer {
 
 impl Freezer {
     /// Freezes it, or lets it go on.
-    pub fn set(&self, frozen: bool) {
+    pub(super) fn set(&self, frozen: bool) {
         *self.frozen.lock() = frozen;
         self.thawed.notify_all();
     }
 
     /// Blocks the calling thread until it is thawed.
-    pub fn hold(&self) {
+    pub(super) fn hold(&self) {
         self.thawed.wait_while(&mut self.frozen.lock(), |frozen| *frozen);
     }
 }

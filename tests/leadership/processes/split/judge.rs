@@ -20,7 +20,7 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(1);
 
 /// Somebody led, and showed this token.
 #[derive(Clone, Debug)]
-pub struct Seen {
+pub(super) struct Seen {
     pub at_us: u64,
     pub node: String,
     pub scope: String,
@@ -28,14 +28,14 @@ pub struct Seen {
 }
 
 /// Asks each daemon all the time what it leads.
-pub struct Judge {
+pub(super) struct Judge {
     pub recorder: Arc<Recorder>,
     seen: Arc<Mutex<Vec<Seen>>>,
     asking: JoinSet<()>,
 }
 
 /// What was found.
-pub struct Verdict {
+pub(super) struct Verdict {
     /// Two who took themselves for the leader of one scope.
     pub doubles: Vec<Violation>,
     /// A token that was shown behind a greater one.
@@ -45,7 +45,7 @@ pub struct Verdict {
 }
 
 impl Judge {
-    pub fn begin(world: &World) -> Result<Self> {
+    pub(super) fn begin(world: &World) -> Result<Self> {
         let (recorder, seen) = (Arc::new(Recorder::new()), Arc::<Mutex<Vec<Seen>>>::default());
         let mut asking = JoinSet::new();
         for member in &world.members {
@@ -71,7 +71,7 @@ impl Judge {
         Ok(Self { recorder, seen, asking })
     }
 
-    pub async fn end(mut self) -> Verdict {
+    pub(super) async fn end(mut self) -> Verdict {
         self.asking.shutdown().await;
         let history = self.recorder.history();
         let at_least = AtLeast { beliefs: 7, ..AtLeast::default() };
@@ -133,7 +133,7 @@ fn falls(seen: &[Seen]) -> Vec<(Seen, Seen)> {
 
 impl Verdict {
     /// The longest time in which somebody of `side` led beside somebody who is not, in ms.
-    pub fn beside_ms(&self, side: &[&str]) -> u64 {
+    pub(super) fn beside_ms(&self, side: &[&str]) -> u64 {
         let of = |inside: bool| {
             let mine = self.seen.iter().filter(move |seen| side.contains(&seen.node.as_str()) == inside);
             mine.fold(BTreeMap::<&str, (u64, u64)>::new(), |mut spans, seen| {

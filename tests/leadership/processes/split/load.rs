@@ -15,19 +15,19 @@ use crate::process::until;
 const REST: Duration = Duration::from_millis(50);
 
 /// A writer at each daemon, each of whose changes has a name of its own.
-pub struct Load {
+pub(super) struct Load {
     stop: Arc<AtomicBool>,
     writers: JoinSet<(String, BTreeSet<String>)>,
 }
 
 /// What became of the changes of each daemon.
-pub struct Outcome {
+pub(super) struct Outcome {
     pub acknowledged: BTreeMap<String, usize>,
     pub lost: BTreeMap<String, usize>,
 }
 
 impl Load {
-    pub fn begin(world: &World, name: &str) -> Self {
+    pub(super) fn begin(world: &World, name: &str) -> Self {
         let (stop, mut writers) = (Arc::new(AtomicBool::new(false)), JoinSet::new());
         for member in &world.members {
             let (api, id, name, stop) =
@@ -55,7 +55,7 @@ impl Load {
     }
 
     /// Ends the writers and compares what was acknowledged with the audit trail.
-    pub async fn end(mut self, world: &World) -> Result<Outcome> {
+    pub(super) async fn end(mut self, world: &World) -> Result<Outcome> {
         self.stop.store(true, Ordering::SeqCst);
         let mut said = BTreeMap::new();
         while let Some(writer) = self.writers.join_next().await {

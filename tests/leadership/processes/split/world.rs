@@ -17,19 +17,19 @@ const DAEMONS: usize = 3;
 const SHARDS: usize = 6;
 
 /// A server and the door to it.
-pub struct Housed {
+pub(super) struct Housed {
     pub server: RedisServer,
     pub door: Door,
 }
 
-pub struct Member {
+pub(super) struct Member {
     pub id: String,
     pub api: Api,
     pub daemon: Daemon,
     pub place: Place,
 }
 
-pub struct World {
+pub(super) struct World {
     pub net: Net,
     pub servers: Vec<Housed>,
     pub sentinels: Vec<Housed>,
@@ -39,7 +39,7 @@ pub struct World {
 }
 
 /// The leaders that a daemon shows, with their tokens.
-pub type Shown = BTreeMap<String, (String, u64)>;
+pub(super) type Shown = BTreeMap<String, (String, u64)>;
 
 impl Housed {
     async fn server(net: &Net, follows: Option<u16>) -> Result<Self> {
@@ -76,14 +76,14 @@ impl Housed {
         Ok(self)
     }
 
-    pub fn pid(&self) -> Result<u32> {
+    pub(super) fn pid(&self) -> Result<u32> {
         self.server.pid().context("it does not run")
     }
 }
 
 impl World {
     /// Starts all of it and waits until each scope is led. `need` is what leaders need, where it is configured.
-    pub async fn start(need: Option<u32>) -> Result<Self> {
+    pub(super) async fn start(need: Option<u32>) -> Result<Self> {
         let net = Net::default();
         let master = Housed::server(&net, None).await?;
         let port = master.door.port();
@@ -165,20 +165,20 @@ impl World {
     }
 
     /// Which server a Sentinel names.
-    pub fn master(&self, by: usize) -> Result<usize> {
+    pub(super) fn master(&self, by: usize) -> Result<usize> {
         let command = ["SENTINEL", "GET-MASTER-ADDR-BY-NAME", SERVICE];
         let (_, port): (String, u16) = self.sentinels[by].server.cli(&command)?;
         self.servers.iter().position(|server| server.door.port() == port).context("nobody has that port")
     }
 
     /// What a daemon shows.
-    pub async fn shown(&self, at: usize) -> Result<Shown> {
+    pub(super) async fn shown(&self, at: usize) -> Result<Shown> {
         let answer = self.members[at].api.get("/control/leaders").await?.ok()?;
         shown(&answer)
     }
 
     /// Waits until everything is connected and all daemons show the same leader of each scope.
-    pub async fn until_whole(&self) -> Result<()> {
+    pub(super) async fn until_whole(&self) -> Result<()> {
         eventually_blocking("the servers are settled", || self.is_settled())?;
         until("all daemons show the same leaders", async || {
             let first = self.shown(0).await?;
@@ -193,13 +193,13 @@ impl World {
     }
 
     /// What all have said, for a test that fails.
-    pub fn logs(&self) -> String {
+    pub(super) fn logs(&self) -> String {
         self.members.iter().map(|member| format!("{} said:\n{}\n", member.id, member.place.log())).collect()
     }
 }
 
 /// Leaders and tokens in an answer.
-pub fn shown(answer: &Value) -> Result<Shown> {
+pub(super) fn shown(answer: &Value) -> Result<Shown> {
     let tokens = answer["tokens"].as_array().context("no tokens")?;
     let read = |token: &Value| {
         let text = |key: &str| Ok::<_, anyhow::Error>(token[key].as_str().context("no text")?.to_owned());

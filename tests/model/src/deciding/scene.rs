@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use omnirelay_core::time::Millis;
 use omnirelay_decisions::lease::{
-    ElectionCandidate as Candidate, HeldLease, LeadershipFacts, LeadershipMove, LeaseStanding,
+    ElectionCandidate as Candidate, HeldLease, LeadershipMove, LeadershipScene, LeaseStanding,
 };
 use omnirelay_wire::pb::omnirelay::mesh::control::v1 as pb;
 use omnirelay_wire::pb::omnirelay::store::v1::{LeadershipTenure, LeadershipValue, PeerValue};
@@ -17,10 +17,10 @@ const BACKOFF: Duration = Duration::from_millis(1);
 const SCOPE: &str = "x";
 const NAMES: [&str; NODES] = ["a", "b"];
 
-pub type Decide = fn(&LeadershipFacts<'_>) -> LeadershipMove;
+pub(super) type Decide = fn(&LeadershipScene<'_>) -> LeadershipMove;
 
 /// What `me` does about a world, as far as it knows it, at `now`.
-pub fn ask(
+pub(super) fn ask(
     decide: Decide,
     seen: &World,
     me: usize,
@@ -35,7 +35,7 @@ pub fn ask(
         peer: &peers[at],
         session_live: seen.store.is_live_at(at, now),
     });
-    decide(&LeadershipFacts {
+    decide(&LeadershipScene {
         scope: SCOPE,
         value: &value,
         held: held.as_ref(),
@@ -54,7 +54,7 @@ pub fn ask(
 }
 
 /// Which node has this name.
-pub fn named(name: &str) -> usize {
+pub(super) fn named(name: &str) -> usize {
     NAMES.iter().position(|of| *of == name).unwrap()
 }
 

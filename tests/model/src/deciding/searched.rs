@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use omnirelay_decisions::lease::{LeadershipFacts, LeadershipMove, decide};
+use omnirelay_decisions::lease::{LeadershipMove, LeadershipScene, decide};
 use stateright::{Checker, HasDiscoveries, Model, Property};
 
 use super::scene::ask;
@@ -221,7 +221,7 @@ fn a_fault_of_who_decides_is_found() {
     }
 }
 
-fn never_campaigns(scene: &LeadershipFacts<'_>) -> LeadershipMove {
+fn never_campaigns(scene: &LeadershipScene<'_>) -> LeadershipMove {
     match decide(scene) {
         LeadershipMove::Campaign { .. } => LeadershipMove::Rest,
         decided => decided,
@@ -229,22 +229,22 @@ fn never_campaigns(scene: &LeadershipFacts<'_>) -> LeadershipMove {
 }
 
 /// As the core, but that a turn which is not the first never comes.
-fn never_campaigns_second(scene: &LeadershipFacts<'_>) -> LeadershipMove {
-    match (decide(scene), decide(&LeadershipFacts { backoff: Duration::MAX, ..*scene })) {
+fn never_campaigns_second(scene: &LeadershipScene<'_>) -> LeadershipMove {
+    match (decide(scene), decide(&LeadershipScene { backoff: Duration::MAX, ..*scene })) {
         (LeadershipMove::Campaign { .. }, LeadershipMove::Look { .. }) => LeadershipMove::Rest,
         (decided, _) => decided,
     }
 }
 
-fn never_gives_up(scene: &LeadershipFacts<'_>) -> LeadershipMove {
+fn never_gives_up(scene: &LeadershipScene<'_>) -> LeadershipMove {
     match decide(scene) {
         LeadershipMove::StepDown { .. } | LeadershipMove::HandOver { .. } => LeadershipMove::Rest,
         decided => decided,
     }
 }
 
-fn takes_its_lease_for_over(scene: &LeadershipFacts<'_>) -> LeadershipMove {
-    decide(&LeadershipFacts { held: None, ..*scene })
+fn takes_its_lease_for_over(scene: &LeadershipScene<'_>) -> LeadershipMove {
+    decide(&LeadershipScene { held: None, ..*scene })
 }
 
 #[test]

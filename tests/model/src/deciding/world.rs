@@ -9,7 +9,7 @@ use crate::store::Store;
 
 /// What an operator may order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Verb {
+pub(super) enum Verb {
     Transfer(usize),
     StepDown,
     Delete,
@@ -17,7 +17,7 @@ pub enum Verb {
 
 /// The record of the scope.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Record {
+pub(super) struct Record {
     pub version: u8,
     pub changed_at: u8,
     /// Who leads, in which life of its session.
@@ -30,7 +30,7 @@ pub struct Record {
 
 /// What the store has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct World {
+pub(super) struct World {
     pub store: Store<NODES>,
     pub record: Record,
     pub draining: Option<usize>,
@@ -38,7 +38,7 @@ pub struct World {
 
 /// What is on its way to the store, made from a view.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Commit {
+pub(super) struct Commit {
     pub epoch: u8,
     pub version: u8,
     pub act: Act,
@@ -46,7 +46,7 @@ pub struct Commit {
 
 /// A move of the core, as a commit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Act {
+pub(super) enum Act {
     Campaign {
         life: u8,
     },
@@ -73,14 +73,14 @@ pub enum Act {
 
 /// Why a commit is not made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Refused {
+pub(super) enum Refused {
     Fenced,
     Conflict,
     Otherwise,
 }
 
 impl World {
-    pub fn new() -> Self {
+    pub(super) fn new() -> Self {
         let record = Record {
             version: 0,
             changed_at: PRESENT,
@@ -92,14 +92,14 @@ impl World {
         Self { store: Store::new(PRESENT), record, draining: None }
     }
 
-    pub fn change(&mut self, change: impl FnOnce(&mut Record)) {
+    pub(super) fn change(&mut self, change: impl FnOnce(&mut Record)) {
         change(&mut self.record);
         self.record.version += 1;
         self.record.changed_at = self.store.now;
     }
 
     /// Everything is lost; the scope and the nodes are entered anew at once.
-    pub fn flush(&mut self) {
+    pub(super) fn flush(&mut self) {
         self.store.flush(FORGETS);
         let version = self.record.version;
         self.draining = None;
@@ -108,7 +108,7 @@ impl World {
     }
 
     /// Makes a commit of node `from` as a whole, or nothing of it.
-    pub fn commit(&mut self, from: usize, commit: Commit) -> Result<(), Refused> {
+    pub(super) fn commit(&mut self, from: usize, commit: Commit) -> Result<(), Refused> {
         let Commit { epoch, version, act } = commit;
         let mut after = *self;
         if epoch != after.store.epoch {
@@ -143,7 +143,7 @@ impl World {
 
 impl Act {
     /// What a move becomes, made from a view; `None`: nothing is sent.
-    pub fn of(decided: &LeadershipMove, seen: &World, me: (usize, u8), now: u8) -> Option<Self> {
+    pub(super) fn of(decided: &LeadershipMove, seen: &World, me: (usize, u8), now: u8) -> Option<Self> {
         let lease = seen.store.lease;
         let current = lease.holder.filter(|(node, life)| seen.store.sessions[*node].instance == *life);
         let (mine, over) = match current {
@@ -189,7 +189,7 @@ impl Act {
     }
 
     /// The token of the lease that it gives back.
-    pub fn releases(&self) -> Option<u8> {
+    pub(super) fn releases(&self) -> Option<u8> {
         self.fence().filter(|_| !matches!(self, Self::DropOrder { .. }))
     }
 

@@ -14,7 +14,7 @@ const COUNT: u16 = 2_000;
 const SHARES: u16 = 4;
 /// How far the cluster bus is above the port of a node. The port is free as well where there is no
 /// cluster.
-pub const BUS: u16 = 10_000;
+pub(super) const BUS: u16 = 10_000;
 
 /// A port that is free, with that of its cluster bus. A process of others may take it before it is
 /// used: whoever starts a server on it tries again with the next.

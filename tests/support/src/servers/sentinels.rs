@@ -5,7 +5,7 @@ use anyhow::{Context, Result};
 use super::server::{RedisServer, eventually};
 
 /// What the Sentinels call the master.
-pub const SERVICE: &str = "mesh";
+pub(super) const SERVICE: &str = "mesh";
 const QUORUM: usize = 2;
 /// How long a server is silent before it is given up. Shorter, and a busy machine has failovers that
 /// no test asked for.

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use omnirelay_core::labels::Labels;
 use omnirelay_core::time::{Millis, whole_ms};
-use omnirelay_decisions::lease::{ElectionCandidate, LeadershipFacts, LeaseStanding, TenureNumbers};
+use omnirelay_decisions::lease::{ElectionCandidate, LeadershipScene, LeaseStanding, TenureNumbers};
 use omnirelay_leadership_records::scope_state::{ScopeState, ScopeStates};
 use omnirelay_leadership_records::{LEADERSHIP, ScopeFences};
 use omnirelay_peer_records as peers;
@@ -194,7 +194,7 @@ impl Campaigner {
         known: &'a ScopeState,
         nodes: &'a [ElectionCandidate<'a>],
         session: Option<&GroupRef>,
-    ) -> LeadershipFacts<'a> {
+    ) -> LeadershipScene<'a> {
         let state = self.state.lock();
         let last_led = state.last_led.get(known.scope()).map(|(at, _)| *at);
         let held_until = state.held_until.get(known.scope()).copied().unwrap_or_default();
@@ -202,7 +202,7 @@ impl Campaigner {
         let left_alone_until = state.left_alone.get(known.scope()).map(|alone| alone.until);
         let in_doubt = state.yielding.get(known.scope()).is_some_and(|yielding| yielding.in_doubt);
         drop(state);
-        LeadershipFacts {
+        LeadershipScene {
             scope: known.scope(),
             value: &known.value,
             held: known.held.as_ref(),

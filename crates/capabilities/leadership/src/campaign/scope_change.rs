@@ -45,7 +45,7 @@ pub(super) struct ScopeChange {
 
 impl ScopeChange {
     /// Whether it waits for the end of a group.
-    pub fn awaits(&self, group: &GroupId) -> bool {
+    pub(super) fn awaits(&self, group: &GroupId) -> bool {
         self.also.iter().any(|also| matches!(also, Precondition::GroupOver(over) if over.id == *group))
     }
 }

@@ -19,7 +19,7 @@ const ANSWER_BYTES_MAX: usize = 8 << 20;
 
 /// A way to a node of a federated cluster.
 #[derive(Clone)]
-pub struct FederatedNeighbour(FederatedPeer);
+pub(super) struct FederatedNeighbour(FederatedPeer);
 
 impl fmt::Debug for FederatedNeighbour {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -32,7 +32,7 @@ impl FederatedNeighbour {
     ///
     /// # Errors
     /// Why the address is none.
-    pub fn at(
+    pub(super) fn at(
         control: &str,
         cluster: &str,
         node: Option<&str>,
@@ -42,7 +42,7 @@ impl FederatedNeighbour {
     }
 
     /// Protocol by which the node is called now; `None`: no connection is open.
-    pub fn protocol(&self) -> Option<ConnectionProtocol> {
+    pub(super) fn protocol(&self) -> Option<ConnectionProtocol> {
         self.0.used().protocol
     }
 
@@ -55,7 +55,7 @@ impl FederatedNeighbour {
     ///
     /// # Errors
     /// Why there is no answer, in words.
-    pub async fn compare(
+    pub(super) async fn compare(
         &self,
         digest: u64,
         list_nodes: bool,
@@ -71,7 +71,11 @@ impl FederatedNeighbour {
     ///
     /// # Errors
     /// As for [`Self::compare`]; that the answer leads nowhere.
-    pub async fn fetch(&self, held: &RangeDigests, from: u32) -> Result<pb::FetchAdvertisedResponse, String> {
+    pub(super) async fn fetch(
+        &self,
+        held: &RangeDigests,
+        from: u32,
+    ) -> Result<pb::FetchAdvertisedResponse, String> {
         let mut client = self.client(FETCH_WITHIN);
         let asked = pb::FetchAdvertisedRequest { parts: held.parts().to_vec(), from };
         let answer = client.fetch(asked).await.map_err(|status| unanswered(&status))?.into_inner();

@@ -30,7 +30,7 @@ const LOST_AFTER: u32 = 3;
 
 /// One of them.
 #[derive(Clone, Debug)]
-pub struct KnownNeighbour {
+pub(super) struct KnownNeighbour {
     /// Where its control port is said to be.
     pub control: String,
     pub way: FederatedNeighbour,
@@ -51,7 +51,7 @@ pub struct KnownNeighbour {
 
 /// All of one cluster, by their names as sources.
 #[derive(Debug, Default)]
-pub struct ClusterNeighbours {
+pub(super) struct ClusterNeighbours {
     nodes: BTreeMap<String, KnownNeighbour>,
     /// When somebody said last which there are.
     listed: Option<Instant>,
@@ -61,12 +61,12 @@ pub struct ClusterNeighbours {
 
 impl ClusterNeighbours {
     /// Whether it is to be asked which nodes there are.
-    pub fn wants_list(&self) -> bool {
+    pub(super) fn wants_list(&self) -> bool {
         self.nodes.is_empty() || self.listed.is_none_or(|at| at.elapsed() >= LIST_EVERY)
     }
 
     /// Takes in what a node says of which there are. Whatever it says, each has to prove that it is who it is.
-    pub fn list(&mut self, cluster: &str, nodes: Vec<OfferingNode>, transport: &NodeTransport) {
+    pub(super) fn list(&mut self, cluster: &str, nodes: Vec<OfferingNode>, transport: &NodeTransport) {
         let now = Instant::now();
         self.listed = Some(now);
         self.seeds_error.clear();
@@ -125,27 +125,27 @@ impl ClusterNeighbours {
     }
 
     /// Notes that no seed has answered. True: this is news.
-    pub fn note_lost(&mut self, error: String) -> bool {
+    pub(super) fn note_lost(&mut self, error: String) -> bool {
         std::mem::replace(&mut self.seeds_error, error).is_empty()
     }
 
     /// Those that may be asked now.
-    pub fn due(&self) -> Vec<(String, KnownNeighbour)> {
+    pub(super) fn due(&self) -> Vec<(String, KnownNeighbour)> {
         let now = Instant::now();
         let due = self.nodes.iter().filter(|(_, known)| known.next <= now);
         due.map(|(source, known)| (source.clone(), known.clone())).collect()
     }
 
-    pub fn get_mut(&mut self, source: &str) -> Option<&mut KnownNeighbour> {
+    pub(super) fn get_mut(&mut self, source: &str) -> Option<&mut KnownNeighbour> {
         self.nodes.get_mut(source)
     }
 
-    pub fn nodes(&self) -> impl Iterator<Item = (&String, &KnownNeighbour)> {
+    pub(super) fn nodes(&self) -> impl Iterator<Item = (&String, &KnownNeighbour)> {
         self.nodes.iter()
     }
 
     /// Reason why nobody of the cluster answers this node; `None`: somebody does, or is yet to be asked.
-    pub fn trouble(&self) -> Option<&str> {
+    pub(super) fn trouble(&self) -> Option<&str> {
         let asked = || self.nodes.values().filter(|known| known.asked);
         let is_lost = asked().all(|known| known.failures >= LOST_AFTER);
         let last = asked().next().filter(|_| is_lost).map(|known| known.error.as_str());
@@ -155,19 +155,19 @@ impl ClusterNeighbours {
 
 impl KnownNeighbour {
     /// Time of the node's last answer, as answers of this daemon have it.
-    pub fn answered_at(&self) -> Option<Timestamp> {
+    pub(super) fn answered_at(&self) -> Option<Timestamp> {
         self.answered.map(|at| timestamp(Millis(whole_ms(at))))
     }
 
     /// Notes that it has answered at a time of the wall clock, and what of the answer is not taken.
-    pub fn note_answer(&mut self, at: Duration, untaken: String) {
+    pub(super) fn note_answer(&mut self, at: Duration, untaken: String) {
         let now = Instant::now();
         (self.answered, self.error) = (Some(at), untaken);
         (self.failures, self.next, self.listed) = (0, now, now);
     }
 
     /// Notes that it has not answered, and why. True: it did before.
-    pub fn note_failure(&mut self, error: String) -> bool {
+    pub(super) fn note_failure(&mut self, error: String) -> bool {
         self.failures = self.failures.saturating_add(1);
         self.error = error;
         self.next = Instant::now() + BACKOFF.after(self.failures, random_part());

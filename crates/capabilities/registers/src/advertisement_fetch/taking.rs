@@ -25,7 +25,7 @@ const PRODUCER: &str = "exchange";
 
 /// Offers of one node, as they are held here.
 #[derive(Default)]
-pub struct HeldOffers {
+pub(super) struct HeldOffers {
     records: Vec<Arc<ViewRecord>>,
     /// What its records are bound to: one group, or several where two nodes of this mesh have begun with it at once.
     pub groups: BTreeSet<GroupRef>,
@@ -37,7 +37,7 @@ pub struct HeldOffers {
 
 impl HeldOffers {
     /// Of all nodes of a cluster, by their names as sources.
-    pub fn of_cluster(view: &View, cluster: &str) -> BTreeMap<String, Self> {
+    pub(super) fn of_cluster(view: &View, cluster: &str) -> BTreeMap<String, Self> {
         let mut all = BTreeMap::<String, Self>::new();
         for record in view.list(&ADVERTISEMENT).records.iter() {
             let Some((source, ..)) = parts(&record.record.id) else { continue };
@@ -61,12 +61,12 @@ impl HeldOffers {
     }
 
     /// Number of these registers.
-    pub fn len(&self) -> usize {
+    pub(super) fn len(&self) -> usize {
         self.records.len()
     }
 
     /// Registers that are offered, as the records say.
-    pub fn offered(&self) -> OfferedRegisters {
+    pub(super) fn offered(&self) -> OfferedRegisters {
         let offered = self.records.iter().filter_map(|record| {
             let (_, register, _) = parts(&record.record.id)?;
             Some((register.to_owned(), AdvertisementValue::decode(record.record.value.clone()).ok()?))
@@ -76,7 +76,7 @@ impl HeldOffers {
 }
 
 /// Taking over what one node offers, answer by answer.
-pub struct OfferReceiver<'a> {
+pub(super) struct OfferReceiver<'a> {
     pub exchange: &'a AdvertisementFetch,
     pub source: &'a str,
     pub held: &'a HeldOffers,
@@ -98,7 +98,7 @@ impl OfferReceiver<'_> {
     ///
     /// # Errors
     /// Why not, in words; what was written before stays.
-    pub async fn take(&mut self, answer: &pb::FetchAdvertisedResponse) -> Result<(), String> {
+    pub(super) async fn take(&mut self, answer: &pb::FetchAdvertisedResponse) -> Result<(), String> {
         let told: BTreeSet<usize> = answer.parts.iter().map(|part| *part as usize).collect();
         let wanted = self.wanted(&told, &answer.registers);
         let changed = |(id, value): &(&String, &AdvertisementValue)| self.offered.get(*id) != Some(*value);

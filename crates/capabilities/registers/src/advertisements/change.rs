@@ -14,7 +14,7 @@ use super::pool::{BATCH, ENTRIES_MAX, Pool, Producer, ProducerPush, PushOutcome}
 /// The field of a request that holds the items.
 const ITEMS: &str = "advertisements";
 
-pub async fn bulk_advertise(
+pub(super) async fn bulk_advertise(
     pool: &Pool,
     caller: &Caller,
     request: pb::BulkAdvertiseRequest,
@@ -34,7 +34,7 @@ pub async fn bulk_advertise(
     })
 }
 
-pub async fn advertise(
+pub(super) async fn advertise(
     pool: &Pool,
     caller: &Caller,
     request: pb::AdvertiseRequest,
@@ -51,7 +51,7 @@ pub async fn advertise(
     one(pushed, register_id, public)
 }
 
-pub async fn withdraw(
+pub(super) async fn withdraw(
     pool: &Pool,
     caller: &Caller,
     request: pb::WithdrawRequest,

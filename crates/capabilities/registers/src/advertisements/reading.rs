@@ -24,7 +24,7 @@ pub fn of_register(pool: &Pool, register_id: &str) -> Vec<pb::Advertisement> {
 
 /// The advertisements of the sources and registers that are `wanted`, in the order of their keys;
 /// those that are not public only if they are this node's own.
-pub fn all(pool: &Pool, wanted: impl Fn(&str, &str) -> bool) -> Vec<pb::Advertisement> {
+pub(super) fn all(pool: &Pool, wanted: impl Fn(&str, &str) -> bool) -> Vec<pb::Advertisement> {
     let mut shown = gather(pool, wanted);
     shown.sort_by_cached_key(key);
     shown
@@ -49,7 +49,7 @@ fn gather(pool: &Pool, wanted: impl Fn(&str, &str) -> bool) -> Vec<pb::Advertise
 }
 
 /// The key of the record of an advertisement, in whose order they are listed.
-pub fn key(shown: &pb::Advertisement) -> String {
+pub(super) fn key(shown: &pb::Advertisement) -> String {
     advertisement_id(&shown.source, &shown.register_id, &shown.producer).key
 }
 
@@ -66,7 +66,7 @@ pub fn remote_count(pool: &Pool) -> usize {
 }
 
 /// The ids of the public registers, each once, in their order; `sources` empty: of all nodes.
-pub fn available_ids(pool: &Pool, sources: &[String]) -> Vec<String> {
+pub(super) fn available_ids(pool: &Pool, sources: &[String]) -> Vec<String> {
     let (view, node) = (pool.registry().view(), pool.registry().node_id());
     let counting = pool.sources();
     let mut ids = if is_among(sources, node) { pool.public_ids() } else { Vec::new() };
@@ -86,7 +86,7 @@ pub fn available_ids(pool: &Pool, sources: &[String]) -> Vec<String> {
 }
 
 /// Those of the public registers whose ids, which are in order, are `wanted`.
-pub fn available(pool: &Pool, sources: &[String], wanted: &[String]) -> Vec<pb::AvailableRegister> {
+pub(super) fn available(pool: &Pool, sources: &[String], wanted: &[String]) -> Vec<pb::AvailableRegister> {
     let node = pool.registry().node_id();
     let is_wanted = |source: &str, register: &str| {
         is_among(sources, source) && wanted.binary_search_by(|id| id.as_str().cmp(register)).is_ok()
@@ -156,7 +156,7 @@ fn prefer(known: &mut String, said: String, here: bool, from_here: &mut bool) {
 }
 
 /// Shows advertisements of one moment; what is asked of a group or a source is asked once.
-pub struct AdvertisementReading<'a> {
+pub(super) struct AdvertisementReading<'a> {
     view: &'a View,
     begun_at: Millis,
     groups: BTreeMap<GroupRef, GroupEnd>,
@@ -173,7 +173,7 @@ struct GroupEnd {
 }
 
 impl<'a> AdvertisementReading<'a> {
-    pub fn of(registry: &'a Registry) -> Self {
+    pub(super) fn of(registry: &'a Registry) -> Self {
         Self {
             view: registry.view(),
             begun_at: registry.begun_at(),
@@ -183,7 +183,7 @@ impl<'a> AdvertisementReading<'a> {
     }
 
     /// An advertisement of another node, or of this one as the store has it.
-    pub fn record(&mut self, record: &ViewRecord) -> Option<pb::Advertisement> {
+    pub(super) fn record(&mut self, record: &ViewRecord) -> Option<pb::Advertisement> {
         let (source, register_id, producer) = parts(&record.record.id)?;
         let value = record.value::<AdvertisementValue>()?;
         let standing = record.record.group.as_ref().map(|group| self.end_of(source, group));

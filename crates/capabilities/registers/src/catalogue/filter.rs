@@ -10,7 +10,7 @@ use super::pb;
 
 /// A register passes when it passes each filter that is given.
 #[derive(Debug)]
-pub struct RegisterFilter {
+pub(super) struct RegisterFilter {
     advertise: Option<bool>,
     selector: Selector,
 }
@@ -18,7 +18,7 @@ pub struct RegisterFilter {
 impl RegisterFilter {
     /// # Errors
     /// `INVALID_ARGUMENT` for a bad selector.
-    pub fn of(asked: &pb::ListRegistersRequest) -> Result<Self, Fault> {
+    pub(super) fn of(asked: &pb::ListRegistersRequest) -> Result<Self, Fault> {
         let selector = Selector::parse(&asked.selector).map_err(|error| {
             Fault::invalid(format!("field `selector`: {error}")).hint("such as `tier=std,!legacy`")
         })?;
@@ -26,7 +26,7 @@ impl RegisterFilter {
     }
 
     /// Whether the record of a register passes.
-    pub fn matches(&self, record: &ViewRecord) -> bool {
+    pub(super) fn matches(&self, record: &ViewRecord) -> bool {
         if self.advertise.is_none() && self.selector.is_empty() {
             return true;
         }
@@ -38,7 +38,7 @@ impl RegisterFilter {
 
 /// Field by which a list of registers is sorted; the register id settles ties.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum RegisterSortField {
+pub(super) enum RegisterSortField {
     RegisterId,
     Name,
     LatestVersion,
@@ -56,12 +56,12 @@ const FIELDS: [(&str, RegisterSortField); 4] = [
 ///
 /// # Errors
 /// `INVALID_ARGUMENT` naming the known fields.
-pub fn order(text: &str) -> Result<ListOrder<RegisterSortField>, Fault> {
+pub(super) fn order(text: &str) -> Result<ListOrder<RegisterSortField>, Fault> {
     ListOrder::parse(text, &FIELDS)
 }
 
 /// Key by which a register is sorted; numbers as texts of one length.
-pub fn key(field: RegisterSortField, record: &ViewRecord) -> String {
+pub(super) fn key(field: RegisterSortField, record: &ViewRecord) -> String {
     let value = record.value::<RegisterValue>().unwrap_or_default();
     match field {
         RegisterSortField::RegisterId => String::new(),

@@ -43,7 +43,7 @@ pub fn register_record(node_id: &str, register_id: &str) -> RecordId {
     RecordId::new(REGISTER, format!("{node_id}/{register_id}"))
 }
 
-/// Of whom a record is, and of which register.
+/// Node and register that a record is of.
 pub fn parts(id: &RecordId) -> Option<(&str, &str)> {
     id.key.split_once('/')
 }

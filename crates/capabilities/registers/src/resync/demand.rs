@@ -40,12 +40,12 @@ const CHANGES_MAX: usize = 1000;
 const BATCH_ASKED_MAX: usize = BATCH_MAX + 1;
 
 /// The most resyncs that wait for their turn: each may hold a file of 16 MiB.
-pub const WAITING_MAX: usize = 8;
+pub(super) const WAITING_MAX: usize = 8;
 /// How long a plan waits for a run that goes on.
 const PLAN_WAIT: Duration = Duration::from_secs(2);
 
 /// A resync that waits for its turn.
-pub struct QueuedResync {
+pub(super) struct QueuedResync {
     running: RunningOperation,
     place: OwnedSemaphorePermit,
     order: ResyncOrder,

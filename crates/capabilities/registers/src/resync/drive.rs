@@ -21,7 +21,7 @@ const BACKOFF: Backoff = Backoff::new(Duration::from_secs(1), Duration::from_sec
 const GATHER: Duration = Duration::from_millis(50);
 
 /// One target and what is known of it.
-pub struct TargetDriver {
+pub(super) struct TargetDriver {
     pub target: Arc<dyn PoolTarget>,
     pub inbox: PushInbox,
     pub status: TargetStatus,
@@ -30,19 +30,19 @@ pub struct TargetDriver {
 }
 
 /// Progress of a run: the changes that it has brought to the target.
-pub struct ResyncProgress {
+pub(super) struct ResyncProgress {
     pub head: RegistryHead,
     pub work: PushWork,
 }
 
 impl TargetDriver {
-    pub fn new(target: Arc<dyn PoolTarget>, metrics: Arc<RegistersMetrics>) -> Self {
+    pub(super) fn new(target: Arc<dyn PoolTarget>, metrics: Arc<RegistersMetrics>) -> Self {
         let status = TargetStatus::new(target.name(), metrics);
         Self { target, inbox: PushInbox::default(), status, turn: Mutex::default() }
     }
 
     /// Runs whenever there is work or a run is due, for ever; `brought` is told of each that succeeded.
-    pub async fn drive(&self, registry: &Registry, brought: impl Fn(&ResyncProgress)) {
+    pub(super) async fn drive(&self, registry: &Registry, brought: impl Fn(&ResyncProgress)) {
         let mut pace = Pace { failing: None, failures: 0, next: Instant::now() };
         loop {
             let wait = pace.next.saturating_duration_since(Instant::now());

@@ -68,7 +68,7 @@ struct VisibilityPush {
 
 /// Treatment of the items that the pool has and the pushed set does not list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum UnlistedItems {
+pub(super) enum UnlistedItems {
     Keep,
     Remove,
 }
@@ -77,7 +77,7 @@ pub enum UnlistedItems {
 type SentItems = BTreeMap<String, pb::AdvertisedRegister>;
 
 /// A pool of others.
-pub struct ForeignPool {
+pub(super) struct ForeignPool {
     registry: Arc<Registry>,
     name: String,
     url: Url,
@@ -90,7 +90,7 @@ pub struct ForeignPool {
 
 impl ForeignPool {
     /// The pool at an address that was checked; its path ends with a slash.
-    pub fn new(registry: Arc<Registry>, url: Url, tls: Arc<LiveTlsClient>, every: Duration) -> Self {
+    pub(super) fn new(registry: Arc<Registry>, url: Url, tls: Arc<LiveTlsClient>, every: Duration) -> Self {
         let http = LiveHttpClient::new(tls, CONNECT_TIMEOUT);
         let name = url.as_str().trim_end_matches('/').to_owned();
         Self { registry, name, url, http, every, tells: true, sent: Mutex::default() }
@@ -98,7 +98,7 @@ impl ForeignPool {
 
     /// The same of an address that a caller has named: only what may be reached so is connected to, and nothing is told of what
     /// is answered but its status and counts.
-    pub fn named_by_caller(
+    pub(super) fn named_by_caller(
         registry: Arc<Registry>,
         url: Url,
         tls: Arc<LiveTlsClient>,
@@ -110,7 +110,7 @@ impl ForeignPool {
     }
 
     /// Pushes of the catalogue, in one call.
-    pub async fn push(
+    pub(super) async fn push(
         &self,
         items: &[pb::AdvertisedRegister],
         beside: UnlistedItems,
@@ -134,7 +134,7 @@ impl ForeignPool {
     }
 
     /// Pushes a set in one call, whoever answers for it.
-    pub async fn hand_over(
+    pub(super) async fn hand_over(
         &self,
         items: &[pb::AdvertisedRegister],
         beside: UnlistedItems,
@@ -210,7 +210,7 @@ impl ForeignPool {
 
     /// The registers that were pushed there since this daemon started.
     #[cfg(test)]
-    pub fn sent(&self) -> Vec<String> {
+    pub(super) fn sent(&self) -> Vec<String> {
         self.sent.lock().keys().cloned().collect()
     }
 }

@@ -12,14 +12,14 @@ const IDS_MAX: usize = 10_000;
 
 /// Inbox of the work that is yet to be pushed. Changes of one register are one.
 #[derive(Default)]
-pub struct PushInbox {
+pub(super) struct PushInbox {
     work: Mutex<PushWork>,
     news: Notify,
 }
 
 /// Work that is to be pushed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct PushWork {
+pub(super) struct PushWork {
     /// The registers that have changed.
     pub ids: BTreeSet<String>,
     /// All is to be pushed, whatever has changed.
@@ -32,7 +32,7 @@ pub struct PushWork {
 
 /// Patience of a wait: what ends it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum InboxPatience {
+pub(super) enum InboxPatience {
     /// Any work.
     None,
     /// Work that may succeed where the last has failed.
@@ -41,7 +41,7 @@ pub enum InboxPatience {
 
 impl PushInbox {
     /// Notes that a register has changed.
-    pub fn change(&self, id: &str, revision: Revision) {
+    pub(super) fn change(&self, id: &str, revision: Revision) {
         let mut work = self.work.lock();
         work.through = work.through.max(revision);
         if work.ids.len() < IDS_MAX {
@@ -54,7 +54,7 @@ impl PushInbox {
     }
 
     /// Notes that all is to be pushed, at once: what was in the way may be gone.
-    pub fn all_at_once(&self) {
+    pub(super) fn all_at_once(&self) {
         let mut work = self.work.lock();
         (work.all, work.urgent) = (true, true);
         drop(work);
@@ -62,12 +62,12 @@ impl PushInbox {
     }
 
     /// Takes what there is to do.
-    pub fn take(&self) -> PushWork {
+    pub(super) fn take(&self) -> PushWork {
         std::mem::take(&mut self.work.lock())
     }
 
     /// Waits for work, but not beyond `until`.
-    pub async fn wait(&self, until: Instant, patience: InboxPatience) {
+    pub(super) async fn wait(&self, until: Instant, patience: InboxPatience) {
         let until = sleep_until(until);
         tokio::pin!(until);
         loop {

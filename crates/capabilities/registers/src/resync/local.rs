@@ -47,14 +47,14 @@ impl LocalPool for Pool {
 }
 
 /// The pool in this daemon, kept as the catalogue says.
-pub struct LocalPoolTarget {
+pub(super) struct LocalPoolTarget {
     registry: Arc<Registry>,
     pool: Arc<dyn LocalPool>,
     every: Duration,
 }
 
 impl LocalPoolTarget {
-    pub fn new(registry: Arc<Registry>, pool: Arc<dyn LocalPool>, every: Duration) -> Self {
+    pub(super) fn new(registry: Arc<Registry>, pool: Arc<dyn LocalPool>, every: Duration) -> Self {
         Self { registry, pool, every }
     }
 
@@ -130,7 +130,7 @@ impl PoolTarget for LocalPoolTarget {
 }
 
 /// Outcome of a push, as targets say it.
-pub fn outcome(pushed: PushOutcome, drifted: usize) -> ResyncOutcome {
+pub(super) fn outcome(pushed: PushOutcome, drifted: usize) -> ResyncOutcome {
     let counts = pb::SyncCounts {
         processed: count(pushed.processed),
         added: count(pushed.added),

@@ -17,14 +17,14 @@ use crate::metrics::RegistersMetrics;
 const REGISTERS_RUNBOOK: &str = "docs/runbooks/registers.md";
 
 /// The state of one target.
-pub struct TargetStatus {
+pub(super) struct TargetStatus {
     state: Mutex<AdvertisementSyncState>,
     metrics: Arc<RegistersMetrics>,
 }
 
 impl TargetStatus {
     /// Of a target that nothing was pushed to yet.
-    pub fn new(target: &str, metrics: Arc<RegistersMetrics>) -> Self {
+    pub(super) fn new(target: &str, metrics: Arc<RegistersMetrics>) -> Self {
         let state = AdvertisementSyncState {
             target: target.to_owned(),
             status: Status::Never.into(),
@@ -34,24 +34,24 @@ impl TargetStatus {
     }
 
     /// As it is now.
-    pub fn shown(&self) -> AdvertisementSyncState {
+    pub(super) fn shown(&self) -> AdvertisementSyncState {
         self.state.lock().clone()
     }
 
     /// Notes that a run begins.
-    pub fn begin(&self, now: Millis) {
+    pub(super) fn begin(&self, now: Millis) {
         let mut state = self.state.lock();
         state.set_status(Status::InProgress);
         state.last_attempt_at = Some(timestamp(now));
     }
 
     /// Notes when the next run is due that nobody demands; `None`: it goes on.
-    pub fn set_next(&self, now: Millis, wait: Option<Duration>) {
+    pub(super) fn set_next(&self, now: Millis, wait: Option<Duration>) {
         self.state.lock().next_run_at = wait.map(|wait| timestamp(now.after(wait)));
     }
 
     /// Notes how a run ended, which was one of `all` or of some changes. What was refused in part has failed.
-    pub fn end(&self, now: Millis, run: &Result<ResyncOutcome, ResyncTrouble>, all: bool) {
+    pub(super) fn end(&self, now: Millis, run: &Result<ResyncOutcome, ResyncTrouble>, all: bool) {
         let mut state = self.state.lock();
         state.runs += 1;
         match run {
@@ -73,7 +73,7 @@ impl TargetStatus {
     }
 
     /// Notes that a run was stopped before it was done; it counts as none.
-    pub fn stopped(&self) {
+    pub(super) fn stopped(&self) {
         let mut state = self.state.lock();
         let status = match (&*state, state.failures) {
             (_, 1..) => Status::Failed,

@@ -19,7 +19,7 @@ use crate::catalogue;
 const TRACES_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The registers of one node, as the view has them.
-pub struct NodeCatalogue {
+pub(super) struct NodeCatalogue {
     /// All commits up to here are in it.
     pub head: RegistryHead,
     pub registers: BTreeMap<String, Arc<RegisterValue>>,
@@ -30,7 +30,7 @@ pub struct NodeCatalogue {
 
 /// Outcome of a run.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct ResyncOutcome {
+pub(super) struct ResyncOutcome {
     pub counts: pb::SyncCounts,
     /// How many registers were pushed.
     pub pushed: usize,
@@ -45,14 +45,14 @@ pub struct ResyncOutcome {
 /// Trouble of a run: why it failed, in words for an operator.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]
-pub struct ResyncTrouble {
+pub(super) struct ResyncTrouble {
     pub message: String,
     pub failing: FailureWeight,
 }
 
 /// Weight of a failure for the next run; the worse ones are greater.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum FailureWeight {
+pub(super) enum FailureWeight {
     /// All was pushed, but what the pool has besides is not known.
     Unread,
     /// The pool did not take what it was given, and may take something else.
@@ -62,14 +62,14 @@ pub enum FailureWeight {
 }
 
 impl ResyncTrouble {
-    pub fn away(message: impl Into<String>) -> Self {
+    pub(super) fn away(message: impl Into<String>) -> Self {
         Self { message: message.into(), failing: FailureWeight::Away }
     }
 }
 
 /// A pool that is kept as the catalogue says.
 #[tonic::async_trait]
-pub trait PoolTarget: Send + Sync {
+pub(super) trait PoolTarget: Send + Sync {
     /// `local`, or the address of the pool.
     fn name(&self) -> &str;
 
@@ -89,7 +89,7 @@ pub trait PoolTarget: Send + Sync {
 
 impl NodeCatalogue {
     /// As the view has it now.
-    pub fn read(registry: &Registry) -> Self {
+    pub(super) fn read(registry: &Registry) -> Self {
         // What is committed while it is read may be in it as well.
         let head = registry.view().head();
         let mut unknown = catalogue::unknown(registry);
@@ -101,13 +101,13 @@ impl NodeCatalogue {
     }
 
     /// Items that are to be advertised, in the order of the ids.
-    pub fn items(&self) -> Vec<pb::AdvertisedRegister> {
+    pub(super) fn items(&self) -> Vec<pb::AdvertisedRegister> {
         let advertised = self.registers.iter().filter(|(_, register)| register.advertise);
         advertised.map(|(id, register)| item_of(id, register)).collect()
     }
 
     /// Of these registers, what is to be advertised and what is not.
-    pub fn items_of(&self, ids: &BTreeSet<String>) -> (Vec<pb::AdvertisedRegister>, BTreeSet<String>) {
+    pub(super) fn items_of(&self, ids: &BTreeSet<String>) -> (Vec<pb::AdvertisedRegister>, BTreeSet<String>) {
         let (mut items, mut hidden) = (Vec::new(), BTreeSet::new());
         for id in ids.difference(&self.unknown) {
             match self.registers.get(id).filter(|register| register.advertise) {
@@ -119,13 +119,13 @@ impl NodeCatalogue {
     }
 
     /// The registers that are hosted and not advertised.
-    pub fn hidden(&self) -> BTreeSet<String> {
+    pub(super) fn hidden(&self) -> BTreeSet<String> {
         let hidden = self.registers.iter().filter(|(_, register)| !register.advertise);
         hidden.map(|(id, _)| id.clone()).collect()
     }
 
     /// Reason why an entry that is not of the set is none of it.
-    pub fn why_stray(&self, id: &str) -> &'static str {
+    pub(super) fn why_stray(&self, id: &str) -> &'static str {
         if self.registers.contains_key(id) { "not advertised any more" } else { "not in the catalogue" }
     }
 
@@ -133,7 +133,7 @@ impl NodeCatalogue {
     ///
     /// # Errors
     /// Those of the store.
-    pub async fn was_emptied(registry: &Registry) -> Result<bool, StoreError> {
+    pub(super) async fn was_emptied(registry: &Registry) -> Result<bool, StoreError> {
         let deleted = catalogue::was_any_deleted(registry, registry.node_id());
         in_time(TRACES_TIMEOUT, deleted).await
     }
@@ -143,7 +143,7 @@ impl NodeCatalogue {
     ///
     /// # Errors
     /// Those of the store that knows what was deleted.
-    pub async fn dare(
+    pub(super) async fn dare(
         &self,
         registry: &Registry,
         entries: usize,
@@ -179,6 +179,6 @@ fn item_of(id: &str, register: &RegisterValue) -> pb::AdvertisedRegister {
 }
 
 /// A count as messages have it.
-pub fn count(n: usize) -> u32 {
+pub(super) fn count(n: usize) -> u32 {
     u32::try_from(n).unwrap_or(u32::MAX)
 }

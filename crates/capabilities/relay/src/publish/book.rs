@@ -18,7 +18,7 @@ const FORGOTTEN_AT_ONCE: usize = 1024;
 
 /// One thing to do to one key, in one atomic command.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct KeyStep {
+pub(super) struct KeyStep {
     pub key: Arc<str>,
     pub action: KeyAction,
     /// Which wish it is for.
@@ -29,7 +29,7 @@ pub struct KeyStep {
 ///
 /// `older` is what this process had put there before: it may still stand or come late, and is no other's.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum KeyAction {
+pub(super) enum KeyAction {
     /// Writes the value in place of whatever stands there.
     Put { value: Arc<str>, ttl: Duration },
     /// Lets the value live on, and writes it where nothing or one of `older` stands.
@@ -40,7 +40,7 @@ pub enum KeyAction {
 
 /// Outcome of a step on a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum KeyOutcome {
+pub(super) enum KeyOutcome {
     Done,
     /// A value of somebody else stands there; it was left alone.
     Others,
@@ -50,7 +50,7 @@ pub enum KeyOutcome {
 
 impl KeyAction {
     /// As metrics call it.
-    pub fn name(&self) -> &'static str {
+    pub(super) fn name(&self) -> &'static str {
         match self {
             Self::Put { .. } => "put",
             Self::Refresh { .. } => "refresh",
@@ -61,7 +61,7 @@ impl KeyAction {
 
 impl KeyOutcome {
     /// As metrics call it.
-    pub fn name(self) -> &'static str {
+    pub(super) fn name(self) -> &'static str {
         match self {
             Self::Done => "done",
             Self::Others => "others",
@@ -72,10 +72,10 @@ impl KeyOutcome {
 
 /// There is no room for another key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct BookFull;
+pub(super) struct BookFull;
 
 /// The newest wish for each key.
-pub struct WishedKeys {
+pub(super) struct WishedKeys {
     ttl: Duration,
     keys_max: usize,
     keys: HashMap<Arc<str>, WishedKey>,
@@ -121,7 +121,7 @@ struct WishedKey {
 
 impl WishedKeys {
     /// At most `keys_max` keys, each of which the Redis forgets `ttl` after the last word of it.
-    pub fn new(ttl: Duration, keys_max: usize) -> Self {
+    pub(super) fn new(ttl: Duration, keys_max: usize) -> Self {
         Self {
             ttl,
             keys_max,
@@ -137,12 +137,12 @@ impl WishedKeys {
     }
 
     /// Wishes for a value, kept or not: kept it is only if this very value was kept before.
-    pub fn put(&mut self, key: &str, value: &str, now: Instant) -> Result<(), BookFull> {
+    pub(super) fn put(&mut self, key: &str, value: &str, now: Instant) -> Result<(), BookFull> {
         self.wish(key, value, true, now)
     }
 
     /// Wishes that a value lives on until [`WishedKeys::let_go`]; of no effect on a key that is not known.
-    pub fn keep(&mut self, key: &str, now: Instant) {
+    pub(super) fn keep(&mut self, key: &str, now: Instant) {
         let Some((name, key)) = self.keys.get_key_value(key).filter(|(_, key)| key.stands && !key.kept)
         else {
             return;
@@ -162,7 +162,7 @@ impl WishedKeys {
     }
 
     /// Wishes that a value ends when its time has come.
-    pub fn let_go(&mut self, key: &str, now: Instant) {
+    pub(super) fn let_go(&mut self, key: &str, now: Instant) {
         let Some((name, key)) = self.keys.get_key_value(key).filter(|(_, key)| key.kept) else { return };
         let (name, settled) = (name.clone(), key.settled);
         let until = now + self.ttl;
@@ -174,7 +174,7 @@ impl WishedKeys {
     }
 
     /// Wishes that a value is gone, unless there is a newer wish for its key.
-    pub fn remove(&mut self, key: &str, value: &str, now: Instant) -> Result<(), BookFull> {
+    pub(super) fn remove(&mut self, key: &str, value: &str, now: Instant) -> Result<(), BookFull> {
         if self.keys.get(key).is_some_and(|key| key.stands && *key.value != *value) {
             return Ok(());
         }
@@ -217,7 +217,7 @@ impl WishedKeys {
     }
 
     /// Takes up to `max` steps that may be sent now, none for a key that one is under way for.
-    pub fn take(&mut self, now: Instant, max: usize) -> Vec<KeyStep> {
+    pub(super) fn take(&mut self, now: Instant, max: usize) -> Vec<KeyStep> {
         self.forget(now);
         let mut steps = Vec::new();
         while steps.len() < max {
@@ -258,7 +258,7 @@ impl WishedKeys {
     }
 
     /// Notes how a step ended.
-    pub fn done(&mut self, step: &KeyStep, outcome: KeyOutcome, now: Instant) {
+    pub(super) fn done(&mut self, step: &KeyStep, outcome: KeyOutcome, now: Instant) {
         let Some(key) = self.landed(step) else { return };
         let (stands, kept) = (key.stands, key.kept);
         match outcome {
@@ -274,7 +274,7 @@ impl WishedKeys {
     }
 
     /// Notes that nobody knows whether steps were taken.
-    pub fn lost(&mut self, steps: &[KeyStep]) {
+    pub(super) fn lost(&mut self, steps: &[KeyStep]) {
         for step in steps {
             if self.landed(step).is_some() {
                 self.hurry(&step.key);
@@ -283,12 +283,12 @@ impl WishedKeys {
     }
 
     /// Has everything looked at again that should stand: the Redis may have come back without it.
-    pub fn look_again(&mut self) {
+    pub(super) fn look_again(&mut self) {
         self.again = self.keys.keys().cloned().collect();
     }
 
     /// Wishes that nothing stands any more, and takes no further wishes.
-    pub fn close(&mut self, now: Instant) {
+    pub(super) fn close(&mut self, now: Instant) {
         let all: Vec<(Arc<str>, Arc<str>)> =
             self.keys.iter().map(|(name, key)| (name.clone(), key.value.clone())).collect();
         for (name, value) in all {
@@ -298,23 +298,23 @@ impl WishedKeys {
         self.closed = true;
     }
 
-    pub fn is_closed(&self) -> bool {
+    pub(super) fn is_closed(&self) -> bool {
         self.closed
     }
 
     /// Time at which there is something to do again; `None`: not before the next wish.
-    pub fn next_at(&self) -> Option<Instant> {
+    pub(super) fn next_at(&self) -> Option<Instant> {
         let first = |set: &BTreeSet<(Instant, Arc<str>)>| set.first().map(|(at, _)| *at);
         first(&self.later).into_iter().chain(first(&self.leaving)).min()
     }
 
     /// Number of keys that stand in the Redis, as far as is known.
-    pub fn standing(&self) -> usize {
+    pub(super) fn standing(&self) -> usize {
         self.standing
     }
 
     /// Number of wishes that the Redis has not heard of.
-    pub fn waiting(&self) -> usize {
+    pub(super) fn waiting(&self) -> usize {
         self.urgent.len()
     }
 

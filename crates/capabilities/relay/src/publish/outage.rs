@@ -1,4 +1,4 @@
-//! Since when the Redis has not answered, and how long it is left in peace.
+//! Outage of the Redis: since when it has not answered, and how long it is left in peace.
 
 use std::time::Duration;
 
@@ -11,12 +11,12 @@ use tracing::{debug, info, warn};
 use super::server::RedisConnectionError;
 
 /// What an operator reads when keys are not published.
-pub const KEYS_RUNBOOK: &str = "docs/runbooks/relay.md";
+pub(super) const KEYS_RUNBOOK: &str = "docs/runbooks/relay.md";
 const BACKOFF: Backoff = Backoff::new(Duration::from_millis(50), Duration::from_secs(2));
 
 /// Outage of the Redis, told when it begins and when it ends.
 #[derive(Default)]
-pub struct Outage(Mutex<State>);
+pub(super) struct Outage(Mutex<State>);
 
 #[derive(Default)]
 struct State {
@@ -27,7 +27,7 @@ struct State {
 
 impl Outage {
     /// Notes that the Redis did not answer.
-    pub fn failed(&self, address: &str, error: &RedisConnectionError) {
+    pub(super) fn failed(&self, address: &str, error: &RedisConnectionError) {
         let mut state = self.0.lock();
         state.failures = state.failures.saturating_add(1);
         let cause = std::error::Error::source(error).map(ToString::to_string).unwrap_or_default();
@@ -40,7 +40,7 @@ impl Outage {
     }
 
     /// Notes that it answers.
-    pub fn ended(&self, address: &str) {
+    pub(super) fn ended(&self, address: &str) {
         let mut state = self.0.lock();
         if let Some(since) = state.since.take() {
             let duration_ms = u64::try_from(since.elapsed().as_millis()).unwrap_or(u64::MAX);
@@ -50,12 +50,12 @@ impl Outage {
     }
 
     /// Duration of the outage so far; `None`: there is none.
-    pub fn lasts(&self) -> Option<Duration> {
+    pub(super) fn lasts(&self) -> Option<Duration> {
         self.0.lock().since.map(|since| since.elapsed())
     }
 
     /// Pause before the next attempt.
-    pub fn pause(&self) -> Duration {
+    pub(super) fn pause(&self) -> Duration {
         BACKOFF.after(self.0.lock().failures, random_part())
     }
 }

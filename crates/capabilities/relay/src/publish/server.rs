@@ -16,7 +16,7 @@ use tracing::debug;
 use super::book::{KeyAction, KeyOutcome, KeyStep};
 
 /// How long everything that is sent together may take.
-pub const OPERATION_TIMEOUT: Duration = Duration::from_millis(750);
+pub(super) const OPERATION_TIMEOUT: Duration = Duration::from_millis(750);
 const PORT: u16 = 6379;
 
 /// Lets a value live on; writes it where nothing stands, or what we had put there before. 0: it is another's.
@@ -46,13 +46,13 @@ return 0";
 const ENDING: [&str; 6] = ["READONLY", "LOADING", "MASTERDOWN", "NOAUTH", "MOVED", "CLUSTERDOWN"];
 
 /// Endpoint of the Redis: where it is, and who we are to it.
-pub struct RedisEndpoint {
+pub(super) struct RedisEndpoint {
     client: Client,
 }
 
 /// Reason why there is no connection, or none any more.
 #[derive(Debug, thiserror::Error)]
-pub enum RedisConnectionError {
+pub(super) enum RedisConnectionError {
     #[error("the Redis does not answer in time")]
     Silent,
     #[error("the Redis cannot be used")]
@@ -61,13 +61,13 @@ pub enum RedisConnectionError {
 
 /// A connection that may still hold commands, which could be carried out at any time: as the server knows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct StrayConnection {
+pub(super) struct StrayConnection {
     id: String,
     address: String,
 }
 
 /// A connection that has been greeted.
-pub struct GreetedConnection {
+pub(super) struct GreetedConnection {
     multiplexed: MultiplexedConnection,
     stray: Option<StrayConnection>,
 }
@@ -77,7 +77,7 @@ impl RedisEndpoint {
     ///
     /// # Errors
     /// When the address is none.
-    pub fn of(config: &PublishConfig) -> RedisResult<Option<Self>> {
+    pub(super) fn of(config: &PublishConfig) -> RedisResult<Option<Self>> {
         let Some(address) = config.address.as_deref().filter(|address| !address.is_empty()) else {
             return Ok(None);
         };
@@ -100,7 +100,7 @@ impl RedisEndpoint {
     ///
     /// # Errors
     /// When all of this takes longer than `patience` or fails.
-    pub async fn connect(
+    pub(super) async fn connect(
         &self,
         stray: Option<&StrayConnection>,
         patience: Duration,
@@ -147,7 +147,7 @@ async fn asked(
 
 impl GreetedConnection {
     /// Stray connection: what stays behind when the connection is given up with commands on their way.
-    pub fn stray(&self) -> Option<StrayConnection> {
+    pub(super) fn stray(&self) -> Option<StrayConnection> {
         self.stray.clone()
     }
 
@@ -155,7 +155,7 @@ impl GreetedConnection {
     ///
     /// # Errors
     /// Then nobody knows which of them were taken, and the connection is of no use any more.
-    pub async fn send(&mut self, steps: &[KeyStep]) -> Result<Vec<KeyOutcome>, RedisConnectionError> {
+    pub(super) async fn send(&mut self, steps: &[KeyStep]) -> Result<Vec<KeyOutcome>, RedisConnectionError> {
         let mut all = Pipeline::with_capacity(steps.len());
         for step in steps {
             all.add_command(command(step));
@@ -168,7 +168,7 @@ impl GreetedConnection {
     ///
     /// # Errors
     /// Then the connection is of no use any more.
-    pub async fn ping(&mut self) -> Result<(), RedisConnectionError> {
+    pub(super) async fn ping(&mut self) -> Result<(), RedisConnectionError> {
         cmd("PING").query_async::<Value>(&mut self.multiplexed).await?;
         Ok(())
     }

@@ -17,7 +17,7 @@ const WAITING_MAX: usize = 1024;
 const MESSAGE_MAX: usize = 1000;
 
 /// Says heartbeats on one stream, which is opened with the first and again after a failure.
-pub struct HeartbeatStream {
+pub(super) struct HeartbeatStream {
     words: mpsc::Sender<Heartbeat>,
     /// The registry has no such call.
     is_unknown: AtomicBool,
@@ -39,14 +39,14 @@ struct OpenHeartbeatStream {
 
 impl HeartbeatStream {
     /// Must be called inside a runtime.
-    pub fn start(client: AeroRegistryClient<Channel>) -> Self {
+    pub(super) fn start(client: AeroRegistryClient<Channel>) -> Self {
         let (words, said) = mpsc::channel(WAITING_MAX);
         let sending = tokio::spawn(send(client, said)).abort_handle();
         Self { words, is_unknown: AtomicBool::new(false), sending }
     }
 
     /// Says that an agent lives; `None`: it must be said in a call of its own.
-    pub async fn say(&self, agent_id: &str, relay_id: &str) -> Option<Result<(), Status>> {
+    pub(super) async fn say(&self, agent_id: &str, relay_id: &str) -> Option<Result<(), Status>> {
         if self.is_unknown.load(Ordering::Relaxed) {
             return None;
         }

@@ -16,7 +16,7 @@ const PLACES: u64 = 40;
 
 /// Report of one agent to the registry.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct AgentReport {
+pub(super) struct AgentReport {
     pub agent_id: Arc<str>,
     pub news: AgentNews,
     /// Since which call of [`HeldAgents::hold`] or [`HeldAgents::tell_anew`].
@@ -24,7 +24,7 @@ pub struct AgentReport {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum AgentNews {
+pub(super) enum AgentNews {
     /// The relay holds it.
     IsHere,
     /// It lives.
@@ -33,7 +33,7 @@ pub enum AgentNews {
 
 /// Verdict of the registry on a report of an agent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum AgentVerdict {
+pub(super) enum AgentVerdict {
     Yes,
     /// It does not know the agent, or the relay.
     Unknown,
@@ -56,7 +56,7 @@ enum AgentPlace {
 }
 
 /// All agents that are held.
-pub struct HeldAgents {
+pub(super) struct HeldAgents {
     interval: Duration,
     agents_max: usize,
     /// What the turns of all agents are counted from.
@@ -84,7 +84,7 @@ struct HeldAgent {
 
 impl HeldAgents {
     /// At most `agents_max`, of each of which is told every `interval`.
-    pub fn new(interval: Duration, agents_max: usize, now: Instant) -> Self {
+    pub(super) fn new(interval: Duration, agents_max: usize, now: Instant) -> Self {
         Self {
             interval,
             agents_max,
@@ -99,7 +99,7 @@ impl HeldAgents {
     }
 
     /// Has an agent told of, at once. False: there is no room for it.
-    pub fn hold(&mut self, agent_id: &str, now: Instant) -> bool {
+    pub(super) fn hold(&mut self, agent_id: &str, now: Instant) -> bool {
         let known = self.agents.get_key_value(agent_id).map(|(name, _)| name.clone());
         if known.is_none() && self.agents.len() >= self.agents_max {
             return false;
@@ -115,7 +115,7 @@ impl HeldAgents {
     }
 
     /// Has nothing told of it any more.
-    pub fn let_go(&mut self, agent_id: &str) {
+    pub(super) fn let_go(&mut self, agent_id: &str) {
         let Some((name, agent)) = self.agents.remove_entry(agent_id) else { return };
         self.count_out(agent.place);
         if let Some(turn) = agent.turn {
@@ -125,7 +125,7 @@ impl HeldAgents {
 
     /// Has all agents told of at once, since the registry has forgotten the relay. What it was told of before is asked
     /// about by a heartbeat: who has moved meanwhile is not taken back from a relay that lives.
-    pub fn tell_anew(&mut self, now: Instant) {
+    pub(super) fn tell_anew(&mut self, now: Instant) {
         let names: Vec<Arc<str>> = self.agents.keys().cloned().collect();
         for name in names {
             let Some(agent) = self.agents.get_mut(&name) else { continue };
@@ -140,7 +140,7 @@ impl HeldAgents {
     }
 
     /// The next word of a kind whose turn has come: what is overdue comes first, the oldest before all.
-    pub fn take(&mut self, news: AgentNews, now: Instant) -> Option<AgentReport> {
+    pub(super) fn take(&mut self, news: AgentNews, now: Instant) -> Option<AgentReport> {
         let (_, name) = self.turns(news).first().filter(|(at, _)| *at <= now)?.clone();
         self.turns(news).pop_first();
         let agent = self.agents.get_mut(&name)?;
@@ -149,7 +149,7 @@ impl HeldAgents {
     }
 
     /// Notes what came of a word. False: it was out of date.
-    pub fn heard(&mut self, word: &AgentReport, heard: AgentVerdict, now: Instant) -> bool {
+    pub(super) fn heard(&mut self, word: &AgentReport, heard: AgentVerdict, now: Instant) -> bool {
         let own_turn = self.own_turn(&word.agent_id, now);
         let interval = self.interval;
         let Some(agent) = self.agents.get_mut(&word.agent_id).filter(|agent| agent.hold == word.hold) else {
@@ -184,7 +184,7 @@ impl HeldAgents {
     }
 
     /// Time at which the next word of a kind is due; `None` when there is none, or all are on their way.
-    pub fn next_at(&self, news: AgentNews) -> Option<Instant> {
+    pub(super) fn next_at(&self, news: AgentNews) -> Option<Instant> {
         let turns = match news {
             AgentNews::IsHere => &self.registrations,
             AgentNews::Lives => &self.heartbeats,
@@ -193,17 +193,17 @@ impl HeldAgents {
     }
 
     /// Number of agents that are held.
-    pub fn count(&self) -> usize {
+    pub(super) fn count(&self) -> usize {
         self.agents.len()
     }
 
     /// Number of held agents that the registry has here, as far as is known.
-    pub fn known(&self) -> usize {
+    pub(super) fn known(&self) -> usize {
         self.here
     }
 
     /// Whether there is an agent of which this is to be told.
-    pub fn has(&self, news: AgentNews) -> bool {
+    pub(super) fn has(&self, news: AgentNews) -> bool {
         match news {
             AgentNews::IsHere => self.nowhere > 0,
             AgentNews::Lives => self.agents.len() > self.nowhere,

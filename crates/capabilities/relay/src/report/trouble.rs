@@ -14,7 +14,7 @@ use crate::RELAY_RUNBOOK;
 const PAUSE_FIRST: Duration = Duration::from_millis(250);
 
 /// Whether nobody is there who could hear, rather than that this one call was not liked.
-pub fn is_away(status: &Status) -> bool {
+pub(super) fn is_away(status: &Status) -> bool {
     matches!(
         status.code(),
         Code::Unavailable
@@ -28,7 +28,7 @@ pub fn is_away(status: &Status) -> bool {
 /// Calls of the relay of itself, registrations of its agents and their heartbeats may fail apart: a registry whose
 /// store is away registers nobody, and hears of all that it knows.
 #[derive(Debug, Default)]
-pub struct RelayTrouble {
+pub(super) struct RelayTrouble {
     since: Option<Instant>,
     /// How often in a row the registry did not hear of the relay.
     relay: u32,
@@ -49,25 +49,25 @@ struct Setback {
 
 impl RelayTrouble {
     /// Notes that the registry did not hear of the relay; says how long to wait, at most about `pause_max`.
-    pub fn relay_failed(&mut self, status: &Status, now: Instant, pause_max: Duration) -> Duration {
+    pub(super) fn relay_failed(&mut self, status: &Status, now: Instant, pause_max: Duration) -> Duration {
         self.begins(status, now);
         self.relay = self.relay.saturating_add(1);
         pause(self.relay, pause_max)
     }
 
     /// Notes that the registry knows the relay no more; says how long to wait.
-    pub fn forgotten(&mut self, pause_max: Duration) -> Duration {
+    pub(super) fn forgotten(&mut self, pause_max: Duration) -> Duration {
         self.forgotten = self.forgotten.saturating_add(1);
         pause(self.forgotten.saturating_sub(1), pause_max)
     }
 
     /// Notes that it knows the relay since it was registered.
-    pub fn remembered(&mut self) {
+    pub(super) fn remembered(&mut self) {
         self.forgotten = 0;
     }
 
     /// Notes that it heard of the relay.
-    pub fn relay_heard(&mut self, now: Instant) {
+    pub(super) fn relay_heard(&mut self, now: Instant) {
         if self.relay > 0 {
             // What has failed with it need not wait.
             (self.registrations.from, self.heartbeats.from) = (None, None);
@@ -77,7 +77,13 @@ impl RelayTrouble {
     }
 
     /// Notes that it was away when it was to hear this of an agent: that of others waits for a while.
-    pub fn agents_failed(&mut self, news: AgentNews, status: &Status, now: Instant, pause_max: Duration) {
+    pub(super) fn agents_failed(
+        &mut self,
+        news: AgentNews,
+        status: &Status,
+        now: Instant,
+        pause_max: Duration,
+    ) {
         self.begins(status, now);
         let setback = self.setback(news);
         // Of many calls that fail together the first counts.
@@ -88,13 +94,13 @@ impl RelayTrouble {
     }
 
     /// Notes that it heard this of an agent, or that there is none of which to tell it.
-    pub fn agents_heard(&mut self, news: AgentNews, now: Instant) {
+    pub(super) fn agents_heard(&mut self, news: AgentNews, now: Instant) {
         *self.setback(news) = Setback::default();
         self.may_be_over(now);
     }
 
     /// Number of words of a kind that may be on their way together, and from when on: after a failure one goes ahead.
-    pub fn words_max(&self, news: AgentNews, most: usize) -> (usize, Option<Instant>) {
+    pub(super) fn words_max(&self, news: AgentNews, most: usize) -> (usize, Option<Instant>) {
         let setback = match news {
             AgentNews::IsHere => &self.registrations,
             AgentNews::Lives => &self.heartbeats,
@@ -107,8 +113,8 @@ impl RelayTrouble {
         (words, setback.from)
     }
 
-    /// Since when there is trouble.
-    pub fn since(&self) -> Option<Instant> {
+    /// Instant since which there is trouble.
+    pub(super) fn since(&self) -> Option<Instant> {
         self.since
     }
 
@@ -151,6 +157,6 @@ fn pause(failures: u32, max: Duration) -> Duration {
 }
 
 /// A time shortened by up to a part of it, at random.
-pub fn shortened(time: Duration, part: f64) -> Duration {
+pub(super) fn shortened(time: Duration, part: f64) -> Duration {
     time.mul_f64(1.0 - part * random_part())
 }

@@ -29,13 +29,13 @@ pub(super) struct BatchLines {
 }
 
 impl SinkBatch {
-    pub fn new(batch: Arc<FrameBatch>) -> Self {
+    pub(super) fn new(batch: Arc<FrameBatch>) -> Self {
         let (bytes, held_bytes) = (batch.frame_bytes(), batch.held_bytes());
         Self { batch, bytes, held_bytes, lines: OnceLock::new() }
     }
 
     /// Its first frame alone.
-    pub fn first(&self) -> Self {
+    pub(super) fn first(&self) -> Self {
         let FrameBatch { agent_id, received_unix_ns, frames } = &*self.batch;
         let frames = frames.iter().take(1).cloned().collect();
         Self::new(Arc::new(FrameBatch {
@@ -45,12 +45,12 @@ impl SinkBatch {
         }))
     }
 
-    pub fn frames(&self) -> usize {
+    pub(super) fn frames(&self) -> usize {
         self.batch.frames.len()
     }
 
     /// Its lines; made once for all sinks.
-    pub fn lines(&self) -> &BatchLines {
+    pub(super) fn lines(&self) -> &BatchLines {
         self.lines.get_or_init(|| BatchLines::of(&self.batch))
     }
 }
@@ -71,12 +71,12 @@ impl BatchLines {
     }
 
     /// The lines one by one, without their line breaks.
-    pub fn each(&self) -> impl Iterator<Item = &[u8]> {
+    pub(super) fn each(&self) -> impl Iterator<Item = &[u8]> {
         self.with_breaks().map(|line| &line[..line.len() - 1])
     }
 
     /// The lines one by one, each with its line break.
-    pub fn with_breaks(&self) -> impl Iterator<Item = &[u8]> {
+    pub(super) fn with_breaks(&self) -> impl Iterator<Item = &[u8]> {
         let begins = std::iter::once(0).chain(self.ends.iter().copied());
         begins.zip(&self.ends).map(|(begin, end)| &self.text[begin..*end])
     }

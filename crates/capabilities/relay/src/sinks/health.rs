@@ -60,18 +60,18 @@ struct RefusalStreak {
 }
 
 impl SinkState {
-    pub fn new(name: &'static str, acknowledges: bool, patience: Duration) -> Self {
+    pub(super) fn new(name: &'static str, acknowledges: bool, patience: Duration) -> Self {
         let now = SinkActivity { progress: Instant::now(), writing: None, failing: None, refusing: None };
         Self { name, acknowledges, patience, told: LogLimiter::new(1, TOLD_EVERY), now: Mutex::new(now) }
     }
 
     /// A write has begun that may take this long, and longer than the patience of those who wait.
-    pub fn begun(&self, at: Instant, within: Duration) {
+    pub(super) fn begun(&self, at: Instant, within: Duration) {
         self.now.lock().writing = Some((at, within));
     }
 
     /// Something was written.
-    pub fn succeeded(&self) {
+    pub(super) fn succeeded(&self) {
         let mut now = self.now.lock();
         now.progress = Instant::now();
         now.refusing = None;
@@ -79,7 +79,7 @@ impl SinkState {
     }
 
     /// It will not have what it was given, and goes on to the next.
-    pub fn refused(&self, what: &str) {
+    pub(super) fn refused(&self, what: &str) {
         let mut now = self.now.lock();
         let at = Instant::now();
         now.progress = at;
@@ -103,7 +103,7 @@ impl SinkState {
         }
     }
 
-    pub fn failed(&self, what: &str) {
+    pub(super) fn failed(&self, what: &str) {
         let mut now = self.now.lock();
         now.writing = None;
         let since = now.failing.as_ref().map(|(since, _)| *since);
@@ -115,7 +115,7 @@ impl SinkState {
     }
 
     /// Time until when somebody should wait who has waited since `since`.
-    pub fn patient_until(&self, since: Instant) -> Instant {
+    pub(super) fn patient_until(&self, since: Instant) -> Instant {
         let now = self.now.lock();
         let until = now.progress.max(since) + self.patience;
         match now.writing {
@@ -126,13 +126,13 @@ impl SinkState {
     }
 
     /// Whether it fails, or hangs, and has written nothing for longer than one should wait.
-    pub fn is_stuck(&self) -> bool {
+    pub(super) fn is_stuck(&self) -> bool {
         let now = self.now.lock();
         (now.failing.is_some() || now.hanging(self.patience).is_some())
             && now.progress.elapsed() > self.patience
     }
 
-    pub fn health(&self) -> SinkHealth {
+    pub(super) fn health(&self) -> SinkHealth {
         let now = self.now.lock();
         let refusing = now.refusing.as_ref();
         let refusing = refusing.filter(|r| r.count >= REFUSED_MAX && r.last.elapsed() < REFUSED_SHOWN);

@@ -35,7 +35,7 @@ pub(super) struct HttpWriter {
 }
 
 impl HttpWriter {
-    pub fn open(url: Url, tls: Arc<LiveTlsClient>, timeout: Duration, batch_frames: usize) -> Self {
+    pub(super) fn open(url: Url, tls: Arc<LiveTlsClient>, timeout: Duration, batch_frames: usize) -> Self {
         let http = LiveHttpClient::new(tls, CONNECT_TIMEOUT.min(timeout));
         let batch_frames = batch_frames.max(1);
         Self { http, url, timeout, batch_frames, posted: 0, asked_to_wait: None }

@@ -72,12 +72,12 @@ struct QueueRoom {
 
 impl QueueEntry {
     /// Whether nobody waits any more for whom it was to be written: it was refused, and comes again.
-    pub fn is_given_up(&self) -> bool {
+    pub(super) fn is_given_up(&self) -> bool {
         self.ticket.as_ref().is_some_and(oneshot::Sender::is_closed)
     }
 
     /// Tells whoever waits that the batch is safe.
-    pub fn taken(self) {
+    pub(super) fn taken(self) {
         if let Some(ticket) = self.ticket {
             // Nobody waits any more: the stream has ended.
             let _ = ticket.send(());
@@ -92,7 +92,7 @@ impl Drop for QueueRoom {
 }
 
 impl Queue {
-    pub fn new(frames_max: usize, bytes_max: usize, counts: SinkCounts) -> Self {
+    pub(super) fn new(frames_max: usize, bytes_max: usize, counts: SinkCounts) -> Self {
         let (frames_max, bytes_max) = (permits(frames_max), permits(bytes_max));
         let room = |max: u32| Arc::new(Semaphore::new(max as usize));
         Self {
@@ -107,7 +107,7 @@ impl Queue {
     }
 
     /// Takes a batch if there is room.
-    pub fn offer(
+    pub(super) fn offer(
         &self,
         item: &Arc<SinkBatch>,
         ticket: Ticket,
@@ -119,7 +119,7 @@ impl Queue {
     }
 
     /// Takes a batch once there is room; those that wait are taken in their order.
-    pub async fn wait(
+    pub(super) async fn wait(
         &self,
         item: &Arc<SinkBatch>,
         ticket: Ticket,
@@ -165,7 +165,7 @@ impl Queue {
     /// Next batches that wait, up to the bounds but at least one; waits for one. A batch that its sender has given up
     /// is dropped: it comes again. `None`: the queue is closed, and nothing waits. One caller at a time; nothing is
     /// lost when it stops waiting.
-    pub async fn next(&self, bounds: WriteBounds) -> Option<Vec<QueueEntry>> {
+    pub(super) async fn next(&self, bounds: WriteBounds) -> Option<Vec<QueueEntry>> {
         loop {
             {
                 let mut waiting = self.waiting.lock();
@@ -182,7 +182,7 @@ impl Queue {
     }
 
     /// Takes nothing any more; what waits is still given out.
-    pub fn close(&self) {
+    pub(super) fn close(&self) {
         self.waiting.lock().closed = true;
         self.frames.close();
         self.bytes.close();
@@ -190,12 +190,12 @@ impl Queue {
     }
 
     /// Whether it takes nothing any more.
-    pub fn is_closed(&self) -> bool {
+    pub(super) fn is_closed(&self) -> bool {
         self.waiting.lock().closed
     }
 
     /// Number of frames in the queue, those that are being written included.
-    pub fn frames(&self) -> usize {
+    pub(super) fn frames(&self) -> usize {
         (self.frames_max as usize).saturating_sub(self.frames.available_permits())
     }
 }

@@ -52,7 +52,7 @@ impl ConnectionHello for AnyServer {
 
 impl RedisWriter {
     /// Begins without connecting.
-    pub fn new(url: RedisUrl, password: Option<UrlSecret>, stream: &str, entries_max: usize) -> Self {
+    pub(super) fn new(url: RedisUrl, password: Option<UrlSecret>, stream: &str, entries_max: usize) -> Self {
         let options = RedisOptions {
             password,
             hash_tag: Some(hash_tag(stream).to_owned()),

@@ -25,7 +25,7 @@ struct Output {
 }
 
 impl StdoutWriter {
-    pub fn new() -> Self {
+    pub(super) fn new() -> Self {
         Self::to(Box::new(io::stdout()))
     }
 

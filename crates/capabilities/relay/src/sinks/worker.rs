@@ -98,7 +98,7 @@ pub(super) struct SinkWorker {
 }
 
 impl SinkWorker {
-    pub async fn run(mut self) {
+    pub(super) async fn run(mut self) {
         let bounds = self.writer.bounds();
         loop {
             let next = match self.writer.due() {

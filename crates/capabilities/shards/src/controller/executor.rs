@@ -51,7 +51,7 @@ pub(super) struct MapChangeReason {
 }
 
 impl<'a> NamespaceExecutor<'a> {
-    pub fn of(
+    pub(super) fn of(
         controller: &'a ShardController,
         map: &NamespaceMap<'a>,
         plans: &'a NamespacePlans,
@@ -72,7 +72,7 @@ impl<'a> NamespaceExecutor<'a> {
     }
 
     /// Commits, on the condition that the namespace is as it was left, once the step before would outlive the server that took it.
-    pub async fn commit(
+    pub(super) async fn commit(
         &mut self,
         preconditions: Vec<Precondition>,
         writes: Vec<Write>,
@@ -100,7 +100,7 @@ impl<'a> NamespaceExecutor<'a> {
     }
 
     /// Whether anything was committed.
-    pub async fn carry_out(
+    pub(super) async fn carry_out(
         &mut self,
         map: &NamespaceMap<'_>,
         nodes: &ShardNodes,

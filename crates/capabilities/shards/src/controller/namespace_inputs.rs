@@ -20,7 +20,7 @@ pub(super) type ReleasedShards = BTreeSet<(String, String, u64)>;
 pub(super) struct AllPlans(DerivedRecords<BTreeMap<String, Arc<NamespacePlans>>>);
 
 impl AllPlans {
-    pub fn of(&self, view: &View) -> Arc<BTreeMap<String, Arc<NamespacePlans>>> {
+    pub(super) fn of(&self, view: &View) -> Arc<BTreeMap<String, Arc<NamespacePlans>>> {
         self.0.of(view, &PLAN, |records| {
             let mut plans = BTreeMap::<String, NamespacePlans>::new();
             for record in records {
@@ -47,12 +47,12 @@ pub(super) fn released(view: &View) -> BTreeMap<String, ReleasedShards> {
 }
 
 impl NamespacePlans {
-    pub fn find(&self, id: &str) -> Option<&ViewRecord> {
+    pub(super) fn find(&self, id: &str) -> Option<&ViewRecord> {
         let place = self.0.binary_search_by(|record| record.record.id.key.as_str().cmp(id)).ok()?;
         self.0.get(place).map(|record| &**record)
     }
 
-    pub fn values(&self) -> Vec<(&str, Arc<RebalancePlanValue>)> {
+    pub(super) fn values(&self) -> Vec<(&str, Arc<RebalancePlanValue>)> {
         self.0.iter().filter_map(|record| Some((record.record.id.key.as_str(), record.value()?))).collect()
     }
 }

@@ -2,7 +2,7 @@
 
 use super::*;
 
-pub fn bad_cases() -> Vec<Case> {
+pub(super) fn bad_cases() -> Vec<Case> {
     let mut cases = bad_cases_of_the_registry();
     cases.extend(bad_cases_of_membership());
     cases.extend(bad_cases_of_nodes());

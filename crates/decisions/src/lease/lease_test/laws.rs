@@ -80,7 +80,7 @@ proptest! {
         let nodes = crowd.nodes();
         let now = Millis(5000 + 100 * step as u64 + within);
         let asking = nodes.iter().filter(|me| {
-            let scene = LeadershipFacts {
+            let scene = LeadershipScene {
                 scope: &scope,
                 value: &value,
                 held: None,

@@ -63,8 +63,8 @@ impl Situation {
         Self { value, ..situation }
     }
 
-    fn scene<T>(&self, ask: impl FnOnce(&LeadershipFacts<'_>) -> T) -> T {
-        ask(&LeadershipFacts {
+    fn scene<T>(&self, ask: impl FnOnce(&LeadershipScene<'_>) -> T) -> T {
+        ask(&LeadershipScene {
             scope: "global-control",
             value: &self.value,
             held: self.held.as_ref(),

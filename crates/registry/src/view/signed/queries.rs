@@ -6,7 +6,7 @@ use bytes::Bytes;
 use omnirelay_store::{RecordChange, RecordId, RecordKind, Version};
 
 use super::super::{View, ViewChange, ViewRecord, read, write};
-use super::{CountedRecord, RecordSigning, RefusedRecord, SignedRecords, ToSign};
+use super::{RecordSigning, RefusedRecord, SignedRecords, ToSign, ValidRecord};
 
 impl SignedRecords {
     /// Value that counts of a record, with its signature.
@@ -69,7 +69,7 @@ impl View {
     /// The records that count without a signature, or with that of another issuer than the newest, and that the store has so.
     pub fn records_to_sign(&self) -> Vec<RecordId> {
         let state = read(&self.state);
-        let is_old = |(id, held): &(&RecordId, &CountedRecord)| state.signed.is_to_sign(id, held);
+        let is_old = |(id, held): &(&RecordId, &ValidRecord)| state.signed.is_to_sign(id, held);
         let mut old: Vec<RecordId> =
             state.signed.held.iter().filter(is_old).map(|(id, _)| id.clone()).collect();
         old.sort();

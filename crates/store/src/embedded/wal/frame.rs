@@ -99,7 +99,7 @@ pub(super) fn newest_behind(segment: &[u8], offset: usize, salt: u64) -> Option<
 
 impl Frame<'_> {
     /// Makes the changes in `overlay`. `None` if what is in the frame is none: it was sealed so.
-    pub fn replay(&self, overlay: &mut Overlay) -> Option<()> {
+    pub(super) fn replay(&self, overlay: &mut Overlay) -> Option<()> {
         let mut rest = self.changes;
         while !rest.is_empty() {
             let (header, behind) = rest.split_first_chunk::<CHANGE_HEADER_BYTES>()?;

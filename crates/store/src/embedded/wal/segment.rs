@@ -51,22 +51,22 @@ pub(super) struct SegmentContent {
 }
 
 impl Segment {
-    pub fn over(file: Box<dyn StorageBackend>) -> io::Result<Self> {
+    pub(super) fn over(file: Box<dyn StorageBackend>) -> io::Result<Self> {
         let written = file.len()?;
         Ok(Self { file, lap: None, written })
     }
 
-    pub fn is_free(&self) -> bool {
+    pub(super) fn is_free(&self) -> bool {
         self.lap.is_none()
     }
 
     /// Nothing in it is needed any more.
-    pub fn release(&mut self) {
+    pub(super) fn release(&mut self) {
         self.lap = None;
     }
 
     /// Reads what its lap holds; `None` if there is none.
-    pub fn content(&self) -> io::Result<Option<SegmentContent>> {
+    pub(super) fn content(&self) -> io::Result<Option<SegmentContent>> {
         let mut header = [0; HEADER_BYTES];
         if self.written < HEADER_BYTES as u64 {
             return Ok(None);
@@ -83,7 +83,7 @@ impl Segment {
 
     /// Goes on behind the last frame of `content` up to the batch `through`. It and the header are written once more:
     /// nobody knows whether they were synced. What may stand behind it can then be taken for no frame.
-    pub fn resume(&mut self, content: &SegmentContent, through: u64) -> io::Result<()> {
+    pub(super) fn resume(&mut self, content: &SegmentContent, through: u64) -> io::Result<()> {
         let Some(last) = content.frames().take_while(|(_, frame)| frame.batch <= through).last() else {
             return Ok(());
         };
@@ -99,7 +99,7 @@ impl Segment {
     }
 
     /// Leaves no lap in the file.
-    pub fn erase(&mut self) -> io::Result<()> {
+    pub(super) fn erase(&mut self) -> io::Result<()> {
         self.release();
         if self.written > 0 {
             self.file.write(0, &[0; HEADER_BYTES])?;
@@ -110,7 +110,7 @@ impl Segment {
 
     /// Whether a frame of so many bytes fits below `limit`; one that is longer than a whole segment fits into an empty
     /// one. Takes the room from the disk.
-    pub fn reserve(&mut self, frame_bytes: usize, limit: u64) -> io::Result<bool> {
+    pub(super) fn reserve(&mut self, frame_bytes: usize, limit: u64) -> io::Result<bool> {
         let begin = self.lap.map_or(HEADER_BYTES as u64, |lap| lap.end);
         let end = begin + frame_bytes as u64;
         if end > limit && self.lap.is_some() {
@@ -133,13 +133,13 @@ impl Segment {
     }
 
     /// Bytes below `limit` that can be appended where it has been written to before.
-    pub fn room(&self, limit: u64) -> u64 {
+    pub(super) fn room(&self, limit: u64) -> u64 {
         let begin = self.lap.map_or(HEADER_BYTES as u64, |lap| lap.end);
         self.written.min(limit).saturating_sub(begin)
     }
 
     /// Appends the frame of a batch, without a sync.
-    pub fn append(&mut self, batch: u64, changes: &Overlay, buffer: &mut Vec<u8>) -> io::Result<()> {
+    pub(super) fn append(&mut self, batch: u64, changes: &Overlay, buffer: &mut Vec<u8>) -> io::Result<()> {
         buffer.clear();
         let (lap, begin) = match self.lap {
             Some(lap) => (lap, lap.end),
@@ -155,7 +155,7 @@ impl Segment {
         Ok(())
     }
 
-    pub fn sync(&self) -> io::Result<()> {
+    pub(super) fn sync(&self) -> io::Result<()> {
         self.file.sync_data()
     }
 }
@@ -178,13 +178,13 @@ impl SegmentContent {
     }
 
     /// Its frames from the first to the last before one that cannot be read, with their places.
-    pub fn frames(&self) -> impl Iterator<Item = (&Range<usize>, Frame<'_>)> {
+    pub(super) fn frames(&self) -> impl Iterator<Item = (&Range<usize>, Frame<'_>)> {
         let read = |range: &Range<usize>| frame::read(&self.bytes, range.start, self.salt);
         self.frames.iter().filter_map(move |range| Some((range, read(range)?)))
     }
 
     /// The newest batch that can be read in it.
-    pub fn newest(&self) -> Option<u64> {
+    pub(super) fn newest(&self) -> Option<u64> {
         self.frames().map(|(_, frame)| frame.batch).last().max(self.newest_behind)
     }
 }

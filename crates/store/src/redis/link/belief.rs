@@ -56,7 +56,7 @@ impl MasterBelief {
     ///
     /// # Errors
     /// [`Doubt`]; what was believed before stands.
-    pub fn weigh(
+    pub(super) fn weigh(
         &mut self,
         opinions: &[SentinelOpinion],
         asked: usize,
@@ -80,7 +80,7 @@ impl MasterBelief {
     }
 
     /// An announcement: from now on `from` is not the master any more.
-    pub fn replaced(&mut self, from: &ServerAddress, to: &ServerAddress) {
+    pub(super) fn replaced(&mut self, from: &ServerAddress, to: &ServerAddress) {
         let known = self.newest.as_ref();
         let epoch = known.and_then(|newest| newest.epoch);
         // By whoever is behind, it may be of long ago.

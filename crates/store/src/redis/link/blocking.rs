@@ -70,7 +70,7 @@ impl<'a> LaneConnection<'a> {
     }
 
     /// Address of the server.
-    pub fn address(&self) -> String {
+    pub(crate) fn address(&self) -> String {
         self.connection.address().to_string()
     }
 
@@ -78,7 +78,7 @@ impl<'a> LaneConnection<'a> {
     ///
     /// # Errors
     /// As of [`MasterLink::call_blocking`].
-    pub async fn call(&mut self, command: &Cmd, wait: Duration) -> Result<Value, LinkError> {
+    pub(crate) async fn call(&mut self, command: &Cmd, wait: Duration) -> Result<Value, LinkError> {
         let limit = wait + self.link.shared.options().response_timeout;
         let RedisConnection { multiplexed, generation, .. } = &mut self.connection;
         multiplexed.set_response_timeout(limit);
@@ -98,7 +98,7 @@ impl<'a> LaneConnection<'a> {
     }
 
     /// Leaves it to the next, unless it is of no use any more.
-    pub fn give_back(self) {
+    pub(crate) fn give_back(self) {
         self.lane.blocking.lock().kept = Some(self.connection).filter(|_| !self.is_over);
     }
 }

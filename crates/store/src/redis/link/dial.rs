@@ -142,7 +142,7 @@ pub(super) async fn ask(connection: &mut MultiplexedConnection, command: &Cmd) -
 
 impl FreshConnection {
     /// Sends a command that the connection is of no use without.
-    pub async fn ask(&mut self, command: &Cmd, purpose: &str) -> Result<Value, StoreFailure> {
+    pub(super) async fn ask(&mut self, command: &Cmd, purpose: &str) -> Result<Value, StoreFailure> {
         match ask(&mut self.multiplexed, command).await {
             Ok(answer) => {
                 (self.hint, self.said) = ("", None);
@@ -162,7 +162,7 @@ impl FreshConnection {
     }
 
     /// Takes a database other than the first.
-    pub async fn select(&mut self, database: u32) -> Result<(), StoreFailure> {
+    pub(super) async fn select(&mut self, database: u32) -> Result<(), StoreFailure> {
         if database != 0 {
             self.ask(cmd("SELECT").arg(database), "take the database").await?;
         }
@@ -170,7 +170,7 @@ impl FreshConnection {
     }
 
     /// Asks the server what it is.
-    pub async fn info(&mut self) -> Result<Info, StoreFailure> {
+    pub(super) async fn info(&mut self) -> Result<Info, StoreFailure> {
         let value = self.ask(&cmd("INFO"), "read INFO").await?;
         redis::from_redis_value(value).map(Info::new).map_err(|error| {
             StoreFailure::because(format!("{} answered INFO with something else", self.at), error)
@@ -180,7 +180,7 @@ impl FreshConnection {
 
 impl ConnectionDriver {
     /// Whether the connection has ended: nothing that is sent from now on reaches the server.
-    pub fn is_over(&self) -> bool {
+    pub(super) fn is_over(&self) -> bool {
         self.0.is_finished()
     }
 }

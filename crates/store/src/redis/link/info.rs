@@ -27,22 +27,22 @@ pub(super) enum Role {
 }
 
 impl Info {
-    pub fn new(text: String) -> Self {
+    pub(crate) fn new(text: String) -> Self {
         Self(text)
     }
 
     /// The value of a field.
-    pub fn get(&self, field: &str) -> Option<&str> {
+    pub(crate) fn get(&self, field: &str) -> Option<&str> {
         self.0.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(':'))
     }
 
     /// The value of a field that is a number.
-    pub fn number(&self, field: &str) -> Option<u64> {
+    pub(crate) fn number(&self, field: &str) -> Option<u64> {
         self.get(field)?.parse().ok()
     }
 
     /// Major and minor version of the server.
-    pub fn version(&self) -> Option<(u32, u32)> {
+    pub(crate) fn version(&self) -> Option<(u32, u32)> {
         let mut parts = self.get("redis_version")?.split('.');
         Some((parts.next()?.parse().ok()?, parts.next()?.parse().ok()?))
     }
@@ -67,12 +67,12 @@ impl Info {
     }
 
     /// Whether it is a node of a Cluster.
-    pub fn in_cluster(&self) -> bool {
+    pub(crate) fn in_cluster(&self) -> bool {
         self.get("cluster_enabled") == Some("1")
     }
 
     /// Whether it is still reading its data set.
-    pub fn is_loading(&self) -> bool {
+    pub(crate) fn is_loading(&self) -> bool {
         self.get("loading") == Some("1")
     }
 }

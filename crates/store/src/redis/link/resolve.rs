@@ -37,7 +37,7 @@ pub(super) struct ConnectionMaker {
 }
 
 impl ConnectionMaker {
-    pub fn new(url: RedisUrl, options: RedisOptions, hello: Arc<dyn ConnectionHello>) -> Self {
+    pub(super) fn new(url: RedisUrl, options: RedisOptions, hello: Arc<dyn ConnectionHello>) -> Self {
         let known = Mutex::new(url.addresses().to_vec());
         let sentinels = match &url.servers {
             StoreServers::Redis(_) => None,
@@ -49,12 +49,12 @@ impl ConnectionMaker {
     }
 
     /// The URL without its secrets.
-    pub fn name(&self) -> &str {
+    pub(super) fn name(&self) -> &str {
         &self.name
     }
 
     /// Finds the master, connects and greets.
-    pub async fn make(&self) -> Result<FreshConnection, StoreFailure> {
+    pub(super) async fn make(&self) -> Result<FreshConnection, StoreFailure> {
         within(SEARCH_MAX, "the search for the master", async {
             let manner = self.manner().await?;
             let mut dialed = match &self.sentinels {
@@ -68,7 +68,7 @@ impl ConnectionMaker {
     }
 
     /// Makes a further connection to the master that was found before.
-    pub async fn make_further(&self, at: &ServerAddress) -> Result<FreshConnection, StoreFailure> {
+    pub(super) async fn make_further(&self, at: &ServerAddress) -> Result<FreshConnection, StoreFailure> {
         within(SEARCH_MAX, "a further connection", async {
             let mut dialed = dial(at, &self.manner().await?).await?;
             dialed.select(self.url.database).await?;
@@ -78,12 +78,12 @@ impl ConnectionMaker {
     }
 
     /// The Sentinels of the URL; `None`: there are none.
-    pub fn sentinels(&self) -> Option<&Sentinels> {
+    pub(super) fn sentinels(&self) -> Option<&Sentinels> {
         self.sentinels.as_ref()
     }
 
     /// Address of the master as the Sentinels name it; `None`: none of them is believed.
-    pub async fn named(&self) -> Option<ServerAddress> {
+    pub(super) async fn named(&self) -> Option<ServerAddress> {
         let sentinels = self.sentinels.as_ref()?;
         let manner = self.manner_with_sentinels().await.ok()?;
         sentinels.master(manner, &self.name).await.ok()
@@ -97,7 +97,7 @@ impl ConnectionMaker {
         Ok(dialed)
     }
 
-    pub async fn manner(&self) -> Result<DialOptions, StoreFailure> {
+    pub(super) async fn manner(&self) -> Result<DialOptions, StoreFailure> {
         let Self { url, options, .. } = self;
         Ok(DialOptions {
             username: options.username.clone().or_else(|| url.username.clone()),
@@ -108,7 +108,7 @@ impl ConnectionMaker {
     }
 
     /// To Sentinels we have no name: their users are seldom permitted to give one.
-    pub async fn manner_with_sentinels(&self) -> Result<DialOptions, StoreFailure> {
+    pub(super) async fn manner_with_sentinels(&self) -> Result<DialOptions, StoreFailure> {
         let Self { options, .. } = self;
         Ok(DialOptions {
             username: options.sentinel_username.clone(),
@@ -180,7 +180,7 @@ impl ConnectionMaker {
     }
 
     /// A connection to a Sentinel.
-    pub async fn sentinel(&self, at: &ServerAddress) -> Result<FreshConnection, StoreFailure> {
+    pub(super) async fn sentinel(&self, at: &ServerAddress) -> Result<FreshConnection, StoreFailure> {
         dial(at, &self.manner_with_sentinels().await?).await
     }
 

@@ -21,19 +21,19 @@ pub(super) struct RetryPause {
 
 impl RetryPause {
     /// Whether the pause after the last failure is still on.
-    pub fn is_on(&self) -> bool {
+    pub(super) fn is_on(&self) -> bool {
         self.until.is_some_and(|until| Instant::now() < until)
     }
 
     /// Begins a pause, longer than the one before.
-    pub fn failed(&mut self) {
+    pub(super) fn failed(&mut self) {
         self.failures = self.failures.saturating_add(1);
         // Without chance the daemons come together, which a server survives.
         self.until = Some(Instant::now() + BACKOFF.after(self.failures, random_part()));
     }
 
     /// Forgets all failures.
-    pub fn succeeded(&mut self) {
+    pub(super) fn succeeded(&mut self) {
         *self = Self::default();
     }
 }

@@ -71,7 +71,7 @@ struct SentinelAnswers {
 }
 
 impl Sentinels {
-    pub fn new(addresses: Vec<ServerAddress>, service: String) -> Self {
+    pub(super) fn new(addresses: Vec<ServerAddress>, service: String) -> Self {
         Self {
             addresses,
             service,
@@ -83,7 +83,11 @@ impl Sentinels {
 
     /// Address of the master, by all that answer. Those that are silent are waited for as long as it takes to connect
     /// and to be answered, and only a moment longer once more than half agree.
-    pub async fn master(&self, manner: DialOptions, store: &str) -> Result<ServerAddress, StoreFailure> {
+    pub(super) async fn master(
+        &self,
+        manner: DialOptions,
+        store: &str,
+    ) -> Result<ServerAddress, StoreFailure> {
         let SentinelAnswers { opinions, mut failures } = self.ask_all(manner).await;
         let asked = self.addresses.len();
         let late = self.late(&opinions);
@@ -116,12 +120,12 @@ impl Sentinels {
     }
 
     /// An announcement: `to` is the master in place of `from`.
-    pub fn replaced(&self, from: &ServerAddress, to: &ServerAddress) {
+    pub(super) fn replaced(&self, from: &ServerAddress, to: &ServerAddress) {
         self.belief.lock().replaced(from, to);
     }
 
     /// Disagreement of Sentinels about the master, once it has lasted for long.
-    pub fn disagreement(&self) -> Option<String> {
+    pub(super) fn disagreement(&self) -> Option<String> {
         let told = self.disagreement.lock();
         told.since.filter(|since| since.elapsed() >= DISAGREE_FOR).and(told.what.clone())
     }

@@ -32,7 +32,7 @@ fn crc16(bytes: &[u8]) -> u16 {
 impl SlotMap {
     /// Reads the answer to `CLUSTER SLOTS`; rows that make no sense are left out. `asked` is the
     /// node that answered: one that does not know its own address leaves it empty.
-    pub fn read(answer: &Value, asked: &ServerAddress) -> Self {
+    pub(super) fn read(answer: &Value, asked: &ServerAddress) -> Self {
         let mut map = Self::default();
         let mut replicas = Vec::new();
         for row in items(answer) {
@@ -50,7 +50,7 @@ impl SlotMap {
     }
 
     /// The master of a slot; `None` when no node has it.
-    pub fn owner(&self, slot: u16) -> Option<&ServerAddress> {
+    pub(super) fn owner(&self, slot: u16) -> Option<&ServerAddress> {
         self.ranges.iter().find(|(first, last, _)| (*first..=*last).contains(&slot)).map(|(_, _, node)| node)
     }
 }

@@ -87,7 +87,7 @@ struct State {
 }
 
 impl SharedLink {
-    pub fn new(maker: ConnectionMaker) -> Arc<Self> {
+    pub(super) fn new(maker: ConnectionMaker) -> Arc<Self> {
         Arc::new_cyclic(|this| Self {
             maker: Arc::new(maker),
             state: Mutex::new(State::new()),
@@ -100,17 +100,17 @@ impl SharedLink {
         })
     }
 
-    pub fn name(&self) -> &str {
+    pub(super) fn name(&self) -> &str {
         self.maker.name()
     }
 
-    pub fn options(&self) -> &RedisOptions {
+    pub(super) fn options(&self) -> &RedisOptions {
         &self.maker.options
     }
 
     /// Need of replicas that must have a lease, where that is configured or Sentinels decide who is the master; `None`:
     /// none need.
-    pub fn leaders_need(&self) -> Option<ReplicaQuorum> {
+    pub(super) fn leaders_need(&self) -> Option<ReplicaQuorum> {
         match self.options().leaders_need {
             Some(0) => None,
             Some(count) => Some(ReplicaQuorum::Count(count)),
@@ -118,17 +118,17 @@ impl SharedLink {
         }
     }
 
-    pub fn advice(&self) -> Arc<[String]> {
+    pub(super) fn advice(&self) -> Arc<[String]> {
         Arc::clone(&self.state.lock().advice)
     }
 
     /// Tells of the generations that are given up from now on.
-    pub fn given_up(&self) -> watch::Receiver<u64> {
+    pub(super) fn given_up(&self) -> watch::Receiver<u64> {
         self.given_up.subscribe()
     }
 
     /// The present connection, the running attempt, the pause, or else a new attempt.
-    pub fn find(&self) -> ConnectionLookup {
+    pub(super) fn find(&self) -> ConnectionLookup {
         let mut state = self.state.lock();
         if let Some(present) = state.present.clone() {
             if !present.driver.is_over() {
@@ -151,7 +151,7 @@ impl SharedLink {
     }
 
     /// Drops the connection of this generation, unless that has been done.
-    pub fn give_up(&self, generation: u64, why: &str) {
+    pub(super) fn give_up(&self, generation: u64, why: &str) {
         let mut state = self.state.lock();
         if state.generation == generation && state.present.is_some() {
             debug!(store = self.name(), generation, reason = why, "store connection given up");
@@ -257,7 +257,7 @@ impl SharedLink {
     }
 
     /// Leaves a master that was replaced, or is about to be: until it is, nobody is given a connection.
-    pub fn heed_announcement(&self, announced: &MasterAnnouncement) {
+    pub(super) fn heed_announcement(&self, announced: &MasterAnnouncement) {
         if let (MasterAnnouncement::Switched { from, to }, Some(sentinels)) =
             (announced, self.maker.sentinels())
         {

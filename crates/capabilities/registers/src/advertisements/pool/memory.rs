@@ -60,7 +60,7 @@ pub(super) enum EntryChange {
 }
 
 impl EntryChange {
-    pub fn register_id(&self) -> &String {
+    pub(super) fn register_id(&self) -> &String {
         match self {
             Self::Add(id, _) | Self::Update(id, _) | Self::Remove(id) => id,
         }
@@ -72,7 +72,7 @@ pub(super) type ToWrite = (String, Option<Bytes>);
 
 impl PoolMemory {
     /// Says what a push changes, and notes that what it does not change is still true.
-    pub fn plan(
+    pub(super) fn plan(
         &mut self,
         producer: &Producer,
         items: &[AdvertisedRegister],
@@ -94,7 +94,12 @@ impl PoolMemory {
     }
 
     /// Leaves out the removals of what was pushed again since `begun`.
-    pub fn still_due(&self, producer: &Producer, steps: &[EntryChange], begun: Instant) -> Vec<EntryChange> {
+    pub(super) fn still_due(
+        &self,
+        producer: &Producer,
+        steps: &[EntryChange],
+        begun: Instant,
+    ) -> Vec<EntryChange> {
         let shelf = self.shelves.get(producer);
         let pushed =
             |id: &String| shelf.and_then(|shelf| shelf.entries.get(id)).and_then(|entry| entry.pushed);
@@ -106,7 +111,7 @@ impl PoolMemory {
     }
 
     /// Makes some changes here, which their push is about to write, and returns what was before.
-    pub fn apply(
+    pub(super) fn apply(
         &mut self,
         producer: &Producer,
         steps: &[EntryChange],
@@ -119,13 +124,13 @@ impl PoolMemory {
     }
 
     /// Takes changes back that the store refused, unless there were others since.
-    pub fn undo(&mut self, producer: &Producer, before: Vec<EntryUndo>) {
+    pub(super) fn undo(&mut self, producer: &Producer, before: Vec<EntryUndo>) {
         let Some(shelf) = self.shelves.get_mut(producer) else { return };
         before.into_iter().for_each(|before| shelf.undo(before));
     }
 
     /// Begins with what an epoch has that nothing was known of.
-    pub fn begin_epoch(&mut self, epoch: Epoch, found: Vec<StoredEntry>, ttl: Duration, now: Instant) {
+    pub(super) fn begin_epoch(&mut self, epoch: Epoch, found: Vec<StoredEntry>, ttl: Duration, now: Instant) {
         let taking = if self.epoch == Epoch(0) { StoreReading::First } else { StoreReading::Anew };
         self.epoch = epoch;
         self.comparing = None;
@@ -143,14 +148,14 @@ impl PoolMemory {
     }
 
     /// Takes in all that the store has of this node. True: it was what this memory wants.
-    pub fn take_found(&mut self, found: Vec<StoredEntry>, taking: StoreReading) -> bool {
+    pub(super) fn take_found(&mut self, found: Vec<StoredEntry>, taking: StoreReading) -> bool {
         let mut taken = TakenIn::default();
         self.take_some(found, taking, &mut taken);
         self.end_taking(taken)
     }
 
     /// Takes in a part of it.
-    pub fn take_some(&mut self, found: Vec<StoredEntry>, taking: StoreReading, taken: &mut TakenIn) {
+    pub(super) fn take_some(&mut self, found: Vec<StoredEntry>, taking: StoreReading, taken: &mut TakenIn) {
         let touched = self.comparing.take();
         for found in found {
             let place = (found.producer.clone(), found.register_id.clone());
@@ -164,7 +169,7 @@ impl PoolMemory {
     }
 
     /// Notes that there was no more. True: it was what this memory wants.
-    pub fn end_taking(&mut self, taken: TakenIn) -> bool {
+    pub(super) fn end_taking(&mut self, taken: TakenIn) -> bool {
         let touched = self.comparing.take().unwrap_or_default();
         let none = HashSet::new();
         let mut same = !taken.other;
@@ -177,7 +182,7 @@ impl PoolMemory {
     }
 
     /// Writes that these entries need, as they are now.
-    pub fn to_write(&self, producer: &Producer, ids: &[String]) -> Vec<ToWrite> {
+    pub(super) fn to_write(&self, producer: &Producer, ids: &[String]) -> Vec<ToWrite> {
         let Some(shelf) = self.shelves.get(producer) else { return Vec::new() };
         let write = |id: &String| match shelf.entries.get(id) {
             Some(entry) if entry.held.stored != StoredState::Same => {
@@ -190,7 +195,7 @@ impl PoolMemory {
     }
 
     /// Notes what was written under `group`.
-    pub fn note_written(&mut self, producer: &Producer, group: &GroupRef, written: &[ToWrite]) {
+    pub(super) fn note_written(&mut self, producer: &Producer, group: &GroupRef, written: &[ToWrite]) {
         if let Some(comparing) = &mut self.comparing {
             comparing.extend(written.iter().map(|(id, _)| (producer.clone(), id.clone())));
         }
@@ -200,7 +205,7 @@ impl PoolMemory {
     }
 
     /// Gives up a group that is over: what is wanted has to be written under another, the rest is gone.
-    pub fn lose_group(&mut self, producer: &Producer, group: &GroupRef, ttl: Duration, now: Instant) {
+    pub(super) fn lose_group(&mut self, producer: &Producer, group: &GroupRef, ttl: Duration, now: Instant) {
         let Some(shelf) = self.shelves.get_mut(producer) else { return };
         if shelf.group.as_ref() != Some(group) {
             return;
@@ -211,7 +216,7 @@ impl PoolMemory {
     }
 
     /// Keeps an audit record until the store can be reached.
-    pub fn keep_audit(&mut self, trail: PushAudit) {
+    pub(super) fn keep_audit(&mut self, trail: PushAudit) {
         if self.unaudited.len() < UNAUDITED_MAX {
             self.unaudited.push(trail);
         } else if let Some(PushAudit { body: last, .. }) = self.unaudited.last_mut() {
@@ -223,7 +228,7 @@ impl PoolMemory {
 
     /// Entries that wait for the store and that no push is about to write, by producer; what is to be there before what
     /// is to go.
-    pub fn waiting(&self) -> Vec<(Producer, Vec<String>)> {
+    pub(super) fn waiting(&self) -> Vec<(Producer, Vec<String>)> {
         let waiting = self.shelves.iter().filter_map(|(producer, shelf)| {
             let all = shelf.dirty.iter().chain(&shelf.withdrawn);
             let idle = |id: &&String| !self.in_flight.contains(&(producer.clone(), (*id).clone()));

@@ -91,14 +91,14 @@ impl AsRef<EntryBefore> for Entry {
 
 impl Entry {
     /// Whether it is advertised whatever becomes of the group that carried it.
-    pub fn is_wanted(&self, keeping: EntryKeeping, ttl: Duration, now: Instant) -> bool {
+    pub(super) fn is_wanted(&self, keeping: EntryKeeping, ttl: Duration, now: Instant) -> bool {
         keeping.wants(self.pushed.map(|pushed| now.saturating_duration_since(pushed)), ttl)
     }
 }
 
 impl ProducerEntries {
     /// Notes what is pushed before the store was read: it says nothing of what is absent from it.
-    pub fn note_unread(&mut self, items: &[AdvertisedRegister], rest: &UnpushedEntries) {
+    pub(super) fn note_unread(&mut self, items: &[AdvertisedRegister], rest: &UnpushedEntries) {
         let unread = &mut self.unread;
         match rest {
             UnpushedEntries::Stays => {}
@@ -119,7 +119,7 @@ impl ProducerEntries {
         }
     }
 
-    pub fn apply(&mut self, step: &EntryChange, at: Millis, now: Instant) -> EntryUndo {
+    pub(super) fn apply(&mut self, step: &EntryChange, at: Millis, now: Instant) -> EntryUndo {
         let id = step.register_id().clone();
         let entry = self.entries.get(&id).cloned();
         let was_withdrawn = self.withdrawn.contains(&id);
@@ -152,7 +152,7 @@ impl ProducerEntries {
     }
 
     /// Takes a step back, unless there was another since.
-    pub fn undo(&mut self, before: EntryUndo) {
+    pub(super) fn undo(&mut self, before: EntryUndo) {
         let EntryUndo { id, entry, was_withdrawn, made } = before;
         if self.entries.get(&id).map(|now| &now.held.value) != made.as_ref() {
             return;
@@ -179,7 +179,7 @@ impl ProducerEntries {
     }
 
     /// Takes in one record. True: it was as this shelf wants it.
-    pub fn take_in(&mut self, found: StoredEntry, taking: StoreReading) -> bool {
+    pub(super) fn take_in(&mut self, found: StoredEntry, taking: StoreReading) -> bool {
         if self.withdrawn.contains(&found.register_id) {
             return false;
         }
@@ -232,7 +232,7 @@ impl ProducerEntries {
     }
 
     /// Notes which entries the store lacks. True: none.
-    pub fn note_missing(&mut self, is_there: impl Fn(&String) -> bool) -> bool {
+    pub(super) fn note_missing(&mut self, is_there: impl Fn(&String) -> bool) -> bool {
         self.unread = EarlyPushes::default();
         let mut whole = true;
         for (id, entry) in &mut self.entries {
@@ -248,7 +248,7 @@ impl ProducerEntries {
     }
 
     /// Notes that an entry was written, or deleted, under `group`.
-    pub fn note_written(&mut self, group: &GroupRef, id: &String, value: Option<&Bytes>) {
+    pub(super) fn note_written(&mut self, group: &GroupRef, id: &String, value: Option<&Bytes>) {
         match (self.entries.get_mut(id), value) {
             (Some(entry), Some(value)) if self.group.as_ref() == Some(group) => {
                 // It may have been changed meanwhile.
@@ -265,19 +265,19 @@ impl ProducerEntries {
         }
     }
 
-    pub fn give_up_group(&mut self) {
+    pub(super) fn give_up_group(&mut self) {
         self.group = None;
         self.refresh.refreshed = None;
         self.deadline = None;
     }
 
-    pub fn drop_unwanted(&mut self, is_wanted: impl Fn(&Entry) -> bool) {
+    pub(super) fn drop_unwanted(&mut self, is_wanted: impl Fn(&Entry) -> bool) {
         self.entries.retain(|_, entry| is_wanted(entry));
         let entries = &self.entries;
         self.dirty.retain(|id| entries.contains_key(id));
     }
 
-    pub fn all_to_be_written(&mut self) {
+    pub(super) fn all_to_be_written(&mut self) {
         self.dirty = self.entries.keys().cloned().collect();
         for entry in self.entries.values_mut().filter(|entry| entry.held.stored == StoredState::Same) {
             entry.held.stored = StoredState::Other;
@@ -285,7 +285,7 @@ impl ProducerEntries {
     }
 
     /// Whether anything of it is to live on, as far as its producer has said.
-    pub fn is_confirmed(&self, keeping: EntryKeeping, ttl: Duration, now: Instant) -> bool {
+    pub(super) fn is_confirmed(&self, keeping: EntryKeeping, ttl: Duration, now: Instant) -> bool {
         self.entries.values().any(|entry| entry.is_wanted(keeping, ttl, now))
     }
 }

@@ -37,25 +37,25 @@ struct CurrentFile {
 }
 
 impl SinkFiles {
-    pub fn new(disk: Box<dyn Disk>, settings: FileSettings) -> Self {
+    pub(super) fn new(disk: Box<dyn Disk>, settings: FileSettings) -> Self {
         let finisher = FileFinisher::start(&settings);
         Self { disk, settings, current: None, finisher, buffer: Vec::new() }
     }
 
     /// Time at which the file is to be followed by another.
-    pub fn due(&self) -> Option<Instant> {
+    pub(super) fn due(&self) -> Option<Instant> {
         self.current.as_ref().map(|current| current.begun + self.settings.rotate_every)
     }
 
     /// Closes the file if it is old enough; the next write begins another.
-    pub fn rotate_if_due(&mut self) {
+    pub(super) fn rotate_if_due(&mut self) {
         if self.due().is_some_and(|due| due <= Instant::now()) {
             self.rotate();
         }
     }
 
     /// Appends all of it, whole, or as if nothing had been written.
-    pub fn write<'a>(&mut self, texts: impl Iterator<Item = &'a [u8]>) -> Result<(), WriteError> {
+    pub(super) fn write<'a>(&mut self, texts: impl Iterator<Item = &'a [u8]>) -> Result<(), WriteError> {
         let mut buffer = std::mem::take(&mut self.buffer);
         buffer.clear();
         texts.for_each(|text| buffer.extend_from_slice(text));
@@ -166,7 +166,7 @@ impl SinkFiles {
     }
 
     /// Puts what was written on the disk. Files that wait to be compressed are left to the next start.
-    pub fn close(&mut self) -> Result<(), WriteError> {
+    pub(super) fn close(&mut self) -> Result<(), WriteError> {
         let synced = match self.current.take() {
             Some(mut current) => current.file.sync(),
             None => Ok(()),

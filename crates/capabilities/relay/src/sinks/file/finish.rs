@@ -45,7 +45,7 @@ struct FinisherTask {
 
 impl FileFinisher {
     /// Begins with what an earlier process left to be done.
-    pub fn start(settings: &FileSettings) -> Self {
+    pub(super) fn start(settings: &FileSettings) -> Self {
         let (closed, names) = sync_channel(WAITING_MAX);
         let stopping = Arc::new(AtomicBool::new(false));
         let finishing = FinisherTask { settings: settings.clone(), stopping: Arc::clone(&stopping) };
@@ -58,7 +58,7 @@ impl FileFinisher {
     }
 
     /// A file gets no more lines.
-    pub fn closed(&self, name: FileName) {
+    pub(super) fn closed(&self, name: FileName) {
         let Some(closed) = &self.closed else { return };
         match closed.try_send(name) {
             Ok(()) | Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => {}
@@ -66,7 +66,7 @@ impl FileFinisher {
     }
 
     /// Stops it within a chunk of a file; what is left is done at the next start.
-    pub fn stop(&mut self) {
+    pub(super) fn stop(&mut self) {
         self.stopping.store(true, Ordering::Relaxed);
         self.closed = None;
         if let Some(thread) = self.thread.take()

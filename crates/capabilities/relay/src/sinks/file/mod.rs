@@ -49,13 +49,13 @@ impl FileWriter {
     ///
     /// # Errors
     /// When the folder cannot be made or written.
-    pub fn open(settings: FileSettings) -> std::io::Result<Self> {
+    pub(super) fn open(settings: FileSettings) -> std::io::Result<Self> {
         disk::try_folder(&settings.folder, settings.synced)?;
         Ok(Self::on(Box::new(RealDisk), settings))
     }
 
     /// The same on a disk of one's own.
-    pub fn on(disk: Box<dyn Disk>, settings: FileSettings) -> Self {
+    pub(super) fn on(disk: Box<dyn Disk>, settings: FileSettings) -> Self {
         let files = Arc::new(Mutex::new(SinkFiles::new(disk, settings)));
         Self { files, due: None }
     }

@@ -17,7 +17,7 @@ pub(super) struct FileName {
 
 impl FileName {
     /// The file of this name that ends so.
-    pub fn path(self, folder: &Path, prefix: &str, ending: &str) -> PathBuf {
+    pub(super) fn path(self, folder: &Path, prefix: &str, ending: &str) -> PathBuf {
         let Self { seconds, at } = self;
         folder.join(match at {
             0 => format!("{prefix}_{seconds}.{ending}"),
@@ -26,12 +26,12 @@ impl FileName {
     }
 
     /// Name that comes after this one in the same second.
-    pub fn next(self) -> Option<Self> {
+    pub(super) fn next(self) -> Option<Self> {
         Some(Self { at: self.at.checked_add(1)?, ..self })
     }
 
     /// Reads a file's name; `None` where it is not of this prefix and ending.
-    pub fn read(file: &str, prefix: &str, ending: &str) -> Option<Self> {
+    pub(super) fn read(file: &str, prefix: &str, ending: &str) -> Option<Self> {
         let stem = file.strip_suffix(ending)?.strip_suffix('.')?.strip_prefix(prefix)?.strip_prefix('_')?;
         let (seconds, at) = stem.split_once('_').map_or((stem, None), |(seconds, at)| (seconds, Some(at)));
         let at = at.map(number::<u32>);
