@@ -9,9 +9,9 @@ use omnirelay_core::time::Millis;
 use omnirelay_store::redis::link::RedisOptions;
 use omnirelay_store::redis::url::UrlSecret;
 use omnirelay_store::{
-    Commit, CommitError, Epoch, GroupId, GroupRef, HousekeepingOutcome, OpenGroup, OpenedGroup, Pulse,
-    RecordId, RecordKind, RecordOrigin, RedisStore, Retention, Revision, RightsSet, Scan, Store, Version,
-    WritableKinds, Write,
+    Commit, CommitError, Epoch, ExistingRecord, GroupId, GroupRef, HousekeepingOutcome, OpenGroup,
+    OpenedGroup, Pulse, RecordId, RecordKind, RecordOrigin, RedisStore, Retention, Revision, RightsSet, Scan,
+    Store, Version, WritableKinds, Write,
 };
 
 use crate::servers::RedisServer;
@@ -128,7 +128,12 @@ fn import(kind: RecordKind, key: &str) -> Write {
         updated_at: Millis(1),
         writer: "y".into(),
     };
-    Write::Import { id: RecordId::new(kind, key), value: Bytes::from_static(b"x"), origin }
+    Write::Import {
+        id: RecordId::new(kind, key),
+        value: Bytes::from_static(b"x"),
+        origin,
+        existing: ExistingRecord::Keep,
+    }
 }
 
 fn delete(kind: RecordKind, key: &str) -> Write {

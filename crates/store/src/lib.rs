@@ -40,7 +40,7 @@ pub use record_id::{RecordId, RecordKind};
 pub use reset_clock::{ClockReset, RESET_MIN, RESET_WALLS_MAX, ResetClock, ResetClockError};
 pub use rules::Inventory;
 pub use switch::{StandbyServer, SwitchError, SwitchObstacle, SwitchOrder, SwitchOutcome};
-pub use write::{ORIGIN_MAX, RecordOrigin, Write};
+pub use write::{ExistingRecord, ORIGIN_MAX, RecordOrigin, Write};
 
 /// The most writes and lease operations of one commit together.
 pub const COMMIT_WRITES_MAX: usize = 256;
@@ -77,6 +77,7 @@ pub struct Revision(pub u64);
 
 /// Counts the changes of one record; 0 means that it does not exist. It goes on after a deletion,
 /// and after the tombstone was collected: a new record of the kind begins above all collected ones.
+/// An import that replaces ([`ExistingRecord::Replace`]) begins it anew, with the version of another registry.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Version(pub u64);
 

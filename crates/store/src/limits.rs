@@ -81,7 +81,7 @@ fn writes(writes: &[Write]) -> Result<(), StoreError> {
                 id
             }
             Write::Delete { id } => id,
-            Write::Import { id, value, origin: of } => {
+            Write::Import { id, value, origin: of, existing: _ } => {
                 bytes += value_bytes(id, value)?;
                 origin(id, of)?;
                 id

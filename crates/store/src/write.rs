@@ -18,13 +18,23 @@ pub enum Write {
     Put { id: RecordId, value: Bytes, group: Option<GroupRef> },
     /// Leaves a tombstone; nothing happens if there is no record, or its group is over.
     Delete { id: RecordId },
-    /// Writes a record of another registry as it was there, bound to no group; nothing happens if there is a record whose group
-    /// is not over.
+    /// Writes a record of another registry as it was there, bound to no group. `existing` says what becomes of a record that is
+    /// here, and which version the imported one gets.
     ///
-    /// Its version is that of `origin`, or the one that [`Write::Put`] would have given if that is greater. The revision of the
-    /// log entry is above all that are imported in it, so that none is given out again; what else is written in the commit has
-    /// that one.
-    Import { id: RecordId, value: Bytes, origin: RecordOrigin },
+    /// The revision of the log entry is above all that are imported in it, so that none is given out again; what else is written
+    /// in the commit has that one.
+    Import { id: RecordId, value: Bytes, origin: RecordOrigin, existing: ExistingRecord },
+}
+
+/// Fate of the record that an import finds under its id.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ExistingRecord {
+    /// It stays if its group is not over, and nothing happens. Otherwise the imported record has the version that it comes with,
+    /// or the one that [`Write::Put`] would have given if that is greater: who puts a record back.
+    Keep,
+    /// It is replaced, whatever it is. The imported record has exactly the version that it comes with, also a lower one: who
+    /// follows another registry, and has what that has.
+    Replace,
 }
 
 /// Origin of a record: what it was in the registry that it comes from.

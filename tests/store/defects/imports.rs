@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 
 use omnirelay_store::{
-    Commit, LogEntry, MemoryStore, ORIGIN_MAX, Record, RecordId, RecordKind, RecordOrigin, Revision, Store,
-    Version, Write,
+    Commit, ExistingRecord, GroupRef, LogEntry, MemoryStore, ORIGIN_MAX, Record, RecordId, RecordKind,
+    RecordOrigin, Revision, Store, Version, Write,
 };
 
 use super::commits::instead;
@@ -78,10 +78,11 @@ pub(crate) fn counts_every_import() -> Defect {
         Box::pin(async move {
             let there = there(store).await;
             for write in &commit.writes {
-                let Write::Import { id, value, origin } = write else { continue };
+                let Write::Import { id, value, origin, existing } = write else { continue };
                 if there.contains(id) {
                     let id = RecordId::new(RecordKind::of("junk"), "junk");
-                    let junk = Write::Import { id, value: value.clone(), origin: origin.clone() };
+                    let (value, origin, existing) = (value.clone(), origin.clone(), *existing);
+                    let junk = Write::Import { id, value, origin, existing };
                     store.commit(Commit { writes: vec![junk], ..blank(store).await }).await?;
                 }
             }
@@ -100,6 +101,57 @@ pub(crate) fn spares_expired_records_from_imports() -> Defect {
             Write::Put { id, group: Some(_), .. } => Some(id.clone()),
             Write::Put { .. } | Write::Delete { .. } | Write::Import { .. } => None,
         }));
+    });
+    Defect { commit, ..Defect::default() }
+}
+
+/// Keeps what is there, whatever an import says.
+pub(crate) fn keeps_what_imports_replace() -> Defect {
+    let commit = altering(|commit: &mut Commit| {
+        for write in &mut commit.writes {
+            if let Write::Import { existing, .. } = write {
+                *existing = ExistingRecord::Keep;
+            }
+        }
+    });
+    Defect { commit, ..Defect::default() }
+}
+
+/// Makes room for an import by a deletion, above whose version the imported record stands then.
+pub(crate) fn deletes_before_it_replaces() -> Defect {
+    instead(|store, mut commit| {
+        Box::pin(async move {
+            let there = there(store).await;
+            for write in &mut commit.writes {
+                let Write::Import { id, existing, .. } = write else { continue };
+                if *existing == ExistingRecord::Replace && there.contains(id) {
+                    let writes = vec![Write::Delete { id: id.clone() }];
+                    store.commit(Commit { writes, ..blank(store).await }).await?;
+                }
+                *existing = ExistingRecord::Keep;
+            }
+            store.commit(commit).await
+        })
+    })
+}
+
+/// Leaves a record in its group when an import replaces it.
+pub(crate) fn replaces_within_the_group() -> Defect {
+    let bound: Mutex<BTreeMap<RecordId, GroupRef>> = Mutex::default();
+    let commit = altering(move |commit: &mut Commit| {
+        let mut bound = bound.lock().unwrap();
+        for write in &mut commit.writes {
+            match write {
+                Write::Put { id, group: Some(group), .. } => {
+                    bound.insert(id.clone(), group.clone());
+                }
+                Write::Import { id, value, .. } => {
+                    let Some(group) = bound.get(id).cloned() else { continue };
+                    *write = Write::Put { id: id.clone(), value: value.clone(), group: Some(group) };
+                }
+                Write::Put { .. } | Write::Delete { .. } => {}
+            }
+        }
     });
     Defect { commit, ..Defect::default() }
 }

@@ -7,8 +7,8 @@ use bytes::Bytes;
 use omnirelay_core::time::Millis;
 use omnirelay_store::embedded::{FILE_NAME, OpenError, check, compact};
 use omnirelay_store::{
-    Commit, EmbeddedStore, GroupId, Idempotency, IdempotencyKey, ORIGIN_MAX, OpenGroup, OpenedGroup,
-    RecordId, RecordKind, RecordOrigin, Revision, Scan, Store, Version, Write,
+    Commit, EmbeddedStore, ExistingRecord, GroupId, Idempotency, IdempotencyKey, ORIGIN_MAX, OpenGroup,
+    OpenedGroup, RecordId, RecordKind, RecordOrigin, Revision, Scan, Store, Version, Write,
 };
 use redb::{Database, ReadableTable as _, TableDefinition};
 
@@ -93,7 +93,12 @@ async fn records_of_another_registry_are_no_finding() {
     let epoch = epoch(&store).await;
     let id = |key: &str| RecordId::new(THING, key);
     let ahead = |revision| RecordOrigin { updated_at: Millis(ORIGIN_MAX), ..origin(7, revision) };
-    let import = |key, revision| Write::Import { id: id(key), value: Bytes::new(), origin: ahead(revision) };
+    let import = |key, revision| Write::Import {
+        id: id(key),
+        value: Bytes::new(),
+        origin: ahead(revision),
+        existing: ExistingRecord::Keep,
+    };
     let writes = vec![import("a", 1_000), Write::Put { id: id("b"), value: Bytes::new(), group: None }];
     for writes in [writes, vec![import("c", 3)], vec![Write::Delete { id: id("c") }]] {
         store.commit(Commit { epoch, writes, ..Commit::default() }).await.unwrap();

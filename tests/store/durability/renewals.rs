@@ -8,8 +8,8 @@ use bytes::Bytes;
 use omnirelay_core::time::Millis;
 use omnirelay_store::embedded::EmbeddedOptions;
 use omnirelay_store::{
-    Commit, EmbeddedStore, Epoch, Group, GroupId, GroupRef, ManualClock, OpenGroup, OpenedGroup, Pulse,
-    RecordId, RecordKind, Retention, Store, Write,
+    Commit, EmbeddedStore, Epoch, ExistingRecord, Group, GroupId, GroupRef, ManualClock, OpenGroup,
+    OpenedGroup, Pulse, RecordId, RecordKind, Retention, Store, Write,
 };
 
 use super::Chance;
@@ -191,7 +191,12 @@ async fn a_group_whose_record_was_replaced_after_its_end_is_not_spared() {
     place.commit(vec![bound(&put_over), bound(&imported_over)]).await;
     let deadline = place.group(&put_over).await.deadline;
     place.clock.advance(TTL);
-    let import = Write::Import { id: id(&imported_over), value: Bytes::new(), origin: origin(1, 1) };
+    let import = Write::Import {
+        id: id(&imported_over),
+        value: Bytes::new(),
+        origin: origin(1, 1),
+        existing: ExistingRecord::Keep,
+    };
     place.commit(vec![Write::Put { id: id(&put_over), value: Bytes::new(), group: None }, import]).await;
     place.disk.forget_renewals();
     place.kill();

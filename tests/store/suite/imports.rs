@@ -5,8 +5,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use omnirelay_core::time::Millis;
 use omnirelay_store::{
-    COMMIT_BYTES_MAX, CommitError, KEY_BYTES_MAX, ORIGIN_MAX, Record, RecordOrigin, Retention, Revision,
-    StoreError, VALUE_BYTES_MAX, Version, Write,
+    COMMIT_BYTES_MAX, CommitError, ExistingRecord, KEY_BYTES_MAX, ORIGIN_MAX, Record, RecordOrigin,
+    Retention, Revision, StoreError, VALUE_BYTES_MAX, Version, Write,
 };
 
 use super::{KEEP_ALL, TTL, Trial, commit, delete, id, origin, put, put_in};
@@ -15,7 +15,14 @@ use super::{KEEP_ALL, TTL, Trial, commit, delete, id, origin, put, put_in};
 const FAR: u64 = 1_000_000;
 
 fn import(key: &str, value: &str, origin: RecordOrigin) -> Write {
-    Write::Import { id: id(key), value: Bytes::copy_from_slice(value.as_bytes()), origin }
+    let existing = ExistingRecord::Keep;
+    Write::Import { id: id(key), value: Bytes::copy_from_slice(value.as_bytes()), origin, existing }
+}
+
+/// An import that leaves nothing of what is there.
+fn replace(key: &str, value: &str, origin: RecordOrigin) -> Write {
+    let existing = ExistingRecord::Replace;
+    Write::Import { id: id(key), value: Bytes::copy_from_slice(value.as_bytes()), origin, existing }
 }
 
 /// What an import leaves where nothing was.
@@ -126,10 +133,58 @@ pub(super) async fn an_import_over_a_collected_tombstone_lowers_no_version(t: &m
     assert_eq!(imported(t, "c", origin(50, 5)).await.version, Version(50));
 }
 
+pub(super) async fn an_import_that_replaces_takes_the_place_of_anything(t: &mut Trial) {
+    let there = t.put("a", "mine").await;
+    let came = origin(9, there.revision.0 + FAR);
+    let entry = t.done(commit(vec![replace("a", "theirs", came.clone())])).await;
+    let expected = as_it_was("a", "theirs", &came);
+    assert_eq!(t.record("a").await.as_ref(), Some(&expected));
+    assert_eq!((&entry.changes[0].before, &entry.changes[0].after), (&Some(there), &expected));
+    assert!(entry.revision.0 > came.revision.0, "{}", entry.revision);
+    assert_eq!(t.log(entry.previous).await.entries, [entry]);
+    // Over a tombstone, and where nothing is.
+    t.put("b", "x").await;
+    t.delete("b").await;
+    for key in ["b", "c"] {
+        let came = origin(5, 3);
+        t.done(commit(vec![replace(key, "theirs", came.clone())])).await;
+        assert_eq!(t.record(key).await, Some(as_it_was(key, "theirs", &came)));
+    }
+    let step = t.housekeep(Retention { tombstone_age: Duration::ZERO, ..KEEP_ALL }).await;
+    assert_eq!((step.tombstones_collected, t.keys().await.len()), (0, 3), "the tombstone is gone");
+}
+
+pub(super) async fn an_import_that_replaces_has_its_version(t: &mut Trial) {
+    for key in ["record", "tombstone", "collected"] {
+        imported(t, key, origin(5, 3)).await;
+    }
+    t.delete("collected").await;
+    t.housekeep(Retention { tombstone_age: Duration::ZERO, ..KEEP_ALL }).await;
+    t.delete("tombstone").await;
+    for key in ["record", "tombstone", "collected"] {
+        for version in [2, 9, 1] {
+            let came = origin(version, 3);
+            t.done(commit(vec![replace(key, "theirs", came.clone())])).await;
+            assert_eq!(t.record(key).await, Some(as_it_was(key, "theirs", &came)), "{key} of {version}");
+        }
+        assert_eq!(t.put(key, "mine").await.version, Version(2), "{key} goes on from there");
+    }
+}
+
+pub(super) async fn a_record_that_was_replaced_is_of_no_group(t: &mut Trial) {
+    let session = t.open("s", TTL, "secret").await;
+    t.done(commit(vec![put_in(&session, "a", "bound")])).await;
+    let came = origin(1, 3);
+    t.done(commit(vec![replace("a", "theirs", came.clone())])).await;
+    t.advance(TTL).await;
+    assert_eq!(t.housekeep(KEEP_ALL).await.records_expired, 0, "its group has not let go of it");
+    assert_eq!(t.record("a").await, Some(as_it_was("a", "theirs", &came)));
+}
+
 pub(super) async fn a_revision_is_above_all_that_are_imported(t: &mut Trial) {
     let begin = t.put("before", "x").await.revision;
     let (near, far) = (origin(1, begin.0 + FAR), origin(1, begin.0 + 2 * FAR));
-    let writes = vec![put("p", "x"), import("a", "x", far), import("b", "x", near), delete("before")];
+    let writes = vec![put("p", "x"), replace("a", "x", far), import("b", "x", near), delete("before")];
     let entry = t.done(commit(writes)).await;
     assert!(entry.revision.0 > begin.0 + 2 * FAR, "{}", entry.revision);
     assert_eq!(
@@ -183,7 +238,8 @@ pub(super) async fn an_absurd_origin_is_refused(t: &mut Trial) {
         ("a long name", RecordOrigin { writer: long.as_str().into(), ..good.clone() }),
     ];
     for (what, origin) in cases {
-        invalid(t, what, vec![import("a", "x", origin)]).await;
+        invalid(t, what, vec![import("a", "x", origin.clone())]).await;
+        invalid(t, what, vec![replace("a", "x", origin)]).await;
     }
     invalid(t, "no key", vec![import("", "x", good.clone())]).await;
     invalid(t, "a long value", vec![import("a", &"x".repeat(VALUE_BYTES_MAX + 1), good.clone())]).await;

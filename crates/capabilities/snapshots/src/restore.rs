@@ -16,8 +16,8 @@ use omnirelay_registry::epoch_loss::ToRestore;
 use omnirelay_registry::record::AuditedAction;
 use omnirelay_registry::view::ViewRecord;
 use omnirelay_store::{
-    CommitError, KEY_BYTES_MAX, ORIGIN_MAX, Record, RecordId, RecordKind, RecordOrigin, StoreError,
-    VALUE_BYTES_MAX, Version, Write,
+    CommitError, ExistingRecord, KEY_BYTES_MAX, ORIGIN_MAX, Record, RecordId, RecordKind, RecordOrigin,
+    StoreError, VALUE_BYTES_MAX, Version, Write,
 };
 use omnirelay_wire::fault::Fault;
 use omnirelay_wire::reasons;
@@ -338,7 +338,12 @@ fn is_seal(record: &Record) -> bool {
 /// The write by which a record stands as it was.
 fn import(record: Record) -> Write {
     let Record { id, value, version, revision, created_at, updated_at, writer, .. } = record;
-    Write::Import { id, value, origin: RecordOrigin { version, revision, created_at, updated_at, writer } }
+    Write::Import {
+        id,
+        value,
+        origin: RecordOrigin { version, revision, created_at, updated_at, writer },
+        existing: ExistingRecord::Keep,
+    }
 }
 
 /// How many of them fit into the next commit.

@@ -7,8 +7,8 @@ use redis::Cmd;
 
 use super::super::rules::answer_key;
 use super::super::{
-    COMMIT_BYTES_MAX, Commit, CommitError, CommitOutcome, Epoch, GroupRef, LeaseOp, LogEntry, Precondition,
-    Record, RecordChange, RecordId, RecordOrigin, Revision, StoreError, Version, Write, limits,
+    COMMIT_BYTES_MAX, Commit, CommitError, CommitOutcome, Epoch, ExistingRecord, GroupRef, LeaseOp, LogEntry,
+    Precondition, Record, RecordChange, RecordId, RecordOrigin, Revision, StoreError, Version, Write, limits,
 };
 use super::reply::{self, Reply, incompatible};
 
@@ -59,8 +59,13 @@ fn add_write(command: &mut Cmd, write: &Write) {
             id,
             value,
             origin: RecordOrigin { version, revision, created_at, updated_at, writer },
+            existing,
         } => {
-            command.arg("i").arg(id.kind.0.as_ref()).arg(&id.key).arg(value.as_ref());
+            let what = match existing {
+                ExistingRecord::Keep => "i",
+                ExistingRecord::Replace => "I",
+            };
+            command.arg(what).arg(id.kind.0.as_ref()).arg(&id.key).arg(value.as_ref());
             command.arg(version.0).arg(revision.0).arg(created_at.0).arg(updated_at.0).arg(writer.as_ref())
         }
     };
@@ -179,7 +184,7 @@ fn change_of(
     let (id, value, group, origin): (RecordId, Bytes, Option<GroupRef>, Option<RecordOrigin>) = match write {
         Write::Put { id, value, group } => (id, value, group, None),
         Write::Delete { id } => (id, Bytes::new(), None, None),
-        Write::Import { id, value, origin } => (id, value, None, Some(origin)),
+        Write::Import { id, value, origin, existing: _ } => (id, value, None, Some(origin)),
     };
     let (revision, updated_at, writer) = match origin {
         Some(origin) => (origin.revision, origin.updated_at, origin.writer),

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::super::{
-    Commit, CommitError, CommitOutcome, GroupRef, Lease, LogEntry, Precondition, Record, RecordChange,
-    RecordId, RecordOrigin, Revision, StoreError, Version, Write, limits,
+    Commit, CommitError, CommitOutcome, ExistingRecord, GroupRef, Lease, LogEntry, Precondition, Record,
+    RecordChange, RecordId, RecordOrigin, Revision, StoreError, Version, Write, limits,
 };
 use super::records::PlannedWrite;
 use super::{Step, Table, TablesMut, keys, rows};
@@ -116,8 +116,9 @@ impl<T: TablesMut> Step<'_, T> {
     ) -> Result<Revision, StoreError> {
         let mut revision = self.next_revision();
         for write in writes {
-            let Write::Import { id, origin, .. } = write else { continue };
-            if !self.see(id, seen)?.is_some_and(|stored| self.is_there(stored)) {
+            let Write::Import { id, origin, existing, .. } = write else { continue };
+            let is_there = self.see(id, seen)?.is_some_and(|stored| self.is_there(stored));
+            if *existing == ExistingRecord::Replace || !is_there {
                 revision = revision.max(next(origin.revision));
             }
         }
@@ -158,10 +159,14 @@ impl<T: TablesMut> Step<'_, T> {
                 Some(there) => self.tombstone(there, plan.revision, writer),
                 None => return Ok(()),
             },
-            Write::Import { .. } if there.is_some() => return Ok(()),
-            Write::Import { value, origin, .. } => {
+            Write::Import { existing: ExistingRecord::Keep, .. } if there.is_some() => return Ok(()),
+            Write::Import { value, origin, existing, .. } => {
                 plan.ends.extend(self.end_that_hides(stored.as_ref()));
-                imported(id, value, origin, self.next_version(id, stored.as_ref())?)
+                let version_min = match existing {
+                    ExistingRecord::Keep => self.next_version(id, stored.as_ref())?,
+                    ExistingRecord::Replace => Version(0),
+                };
+                imported(id, value, origin, version_min)
             }
         };
         plan.changes.push(PlannedWrite { stored, after, expired: false });

@@ -3,7 +3,7 @@
 -- ARGV: epoch, writer, fence scope (empty: none), fence token, idempotency key (empty: none), request hash,
 -- answer, limit of value bytes, counts of preconditions, writes and lease operations; then these themselves:
 --   v kind key version | l group instance | o group instance
---   p kind key value group(empty: none) instance | d kind key | i kind key value version revision created updated writer
+--   p kind key value group(empty: none) instance | d kind key | i|I kind key value version revision created updated writer
 --   a scope group instance floor | r scope token | f scope
 
 local at = 12
@@ -112,12 +112,13 @@ for _ = 1, tonumber(ARGV[10]) do
     end
     plan.version = next_version(kind, record)
     plan.created = there and record.created or now
-  elseif what == 'i' then
+  -- `i` keeps what is there; `I` replaces it, and takes the version as it comes.
+  elseif what == 'i' or what == 'I' then
     plan.value, plan.version, plan.revision = take(), tonumber(take()), tonumber(take())
     plan.created, plan.updated, plan.writer = tonumber(take()), tonumber(take()), take()
-    changes = not there
+    changes = what == 'I' or not there
+    if what == 'i' and changes then plan.version = math.max(plan.version, next_version(kind, record)) end
     if changes then
-      plan.version = math.max(plan.version, next_version(kind, record))
       revision = math.max(revision, plan.revision + 1)
     end
   else
