@@ -5,6 +5,7 @@ pub mod audit_faults;
 pub mod audit_record;
 pub mod awaiting_seal;
 pub mod backoff;
+pub mod commits;
 mod completeness;
 pub mod confirm;
 pub mod connectivity;
@@ -30,6 +31,8 @@ pub mod watch;
 
 #[cfg(test)]
 mod act_test;
+#[cfg(test)]
+mod commits_test;
 #[cfg(test)]
 mod epoch_loss_test;
 #[cfg(any(test, feature = "testing"))]

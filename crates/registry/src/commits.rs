@@ -1,0 +1,117 @@
+//! Commits: whole commits of some kinds behind a cursor, in their order, with the bytes that the store has.
+//!
+//! A watch shows records as they count, one change at a time. Whoever keeps another registry equal to this one needs what was
+//! committed together as it was written, and has to hear when the log does not reach back.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use omnirelay_store::{LogEntry, RecordChange, RecordKind, StoreError};
+
+use super::Registry;
+use super::cursor::Cursor;
+
+/// Most commits that are read at a time.
+const BATCH: usize = 256;
+/// How long a reader waits before it asks a silent store again.
+const RETRY: Duration = Duration::from_millis(500);
+
+/// Commits that follow each other in the log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CommitBatch {
+    /// Cursor behind which the batch begins: `to` of the batch before.
+    pub from: Cursor,
+    /// Cursor up to which all was looked at, which may be behind the last of `commits`.
+    pub to: Cursor,
+    /// The commits that write a kind of the reader, in their order, with their changes of these kinds and without leases. Empty
+    /// when others alone were made.
+    pub commits: Vec<LogEntry>,
+}
+
+/// Reason why a reader cannot go on: what it has not read must be compared record by record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum HistoryCut {
+    /// The log no longer reaches back to the cursor, or never came as far.
+    #[error("the log does not reach back to the cursor")]
+    Compacted,
+    /// The cursor is of another epoch.
+    #[error("the registry has begun a new epoch")]
+    EpochChanged,
+    /// The log has an entry that this version cannot read.
+    #[error("the log has an entry that this version cannot read")]
+    Unreadable,
+}
+
+/// Reader of the commits that write some kinds.
+pub struct CommitReader {
+    registry: Arc<Registry>,
+    kinds: BTreeSet<RecordKind>,
+    /// Everything up to here has been looked at.
+    read: Cursor,
+}
+
+impl CommitReader {
+    /// Begins behind `since`; a cursor within a commit begins with the whole of that commit.
+    pub fn behind(
+        registry: Arc<Registry>,
+        kinds: impl IntoIterator<Item = RecordKind>,
+        since: Cursor,
+    ) -> Self {
+        Self { registry, kinds: kinds.into_iter().collect(), read: Cursor::at(since.epoch, since.revision) }
+    }
+
+    /// Reads the commits behind those read last, at most a page of the log. Waits while there are none, and while the store does
+    /// not answer. Dropping the call loses nothing.
+    ///
+    /// # Errors
+    /// [`HistoryCut`], each time that it is called from then on.
+    pub async fn next(&mut self) -> Result<CommitBatch, HistoryCut> {
+        let mut heads = self.registry.view().follow_head();
+        loop {
+            let head = *heads.borrow_and_update();
+            if head.epoch != self.read.epoch {
+                return Err(HistoryCut::EpochChanged);
+            }
+            if head.revision != self.read.revision
+                && let Some(batch) = self.read_page().await?
+            {
+                self.read = batch.to;
+                return Ok(batch);
+            }
+            // The registry, and with it what tells of heads, lives as long as this reader.
+            let _ = heads.changed().await;
+        }
+    }
+
+    /// Reads a page of the log; `None`: there is nothing behind what was read.
+    async fn read_page(&self) -> Result<Option<CommitBatch>, HistoryCut> {
+        let page = loop {
+            match self.registry.log_behind(self.read.revision, BATCH).await {
+                Ok(page) => break page,
+                Err(StoreError::Incompatible { .. }) => return Err(HistoryCut::Unreadable),
+                Err(_) => tokio::time::sleep(RETRY).await,
+            }
+        };
+        if page.epoch != self.read.epoch {
+            return Err(HistoryCut::EpochChanged);
+        }
+        if page.compacted {
+            return Err(HistoryCut::Compacted);
+        }
+        let Some(last) = page.entries.last() else { return Ok(None) };
+        let to = Cursor::at(self.read.epoch, last.revision);
+        let commits = page.entries.iter().filter_map(|entry| self.of_kinds(entry)).collect();
+        Ok(Some(CommitBatch { from: self.read, to, commits }))
+    }
+
+    /// Returns what a commit writes of the reader's kinds; `None`: nothing.
+    fn of_kinds(&self, entry: &LogEntry) -> Option<LogEntry> {
+        let of_kind = |change: &&RecordChange| self.kinds.contains(&change.after.id.kind);
+        let changes: Vec<RecordChange> = entry.changes.iter().filter(of_kind).cloned().collect();
+        let (revision, previous, at, writer) =
+            (entry.revision, entry.previous, entry.at, entry.writer.clone());
+        let without_leases = LogEntry { revision, previous, at, writer, changes, ..LogEntry::default() };
+        (!without_leases.is_empty()).then_some(without_leases)
+    }
+}
