@@ -74,8 +74,8 @@ fn unnamed(file: &File) -> Vec<Finding> {
     let lines: Vec<&str> = file.text.lines().collect();
     let mut found = Vec::new();
     for (at, line) in lines.iter().enumerate() {
-        let first =
-            |mark: &str| comment(line, mark).filter(|_| at == 0 || comment(lines[at - 1], mark).is_none());
+        let goes_on = |mark: &str| at > 0 && lines[at - 1].trim_start().starts_with(mark);
+        let first = |mark: &str| comment(line, mark).filter(|_| !goes_on(mark));
         let of_module = first("//!").and_then(question);
         let of_item = || first("///").and_then(question).filter(|asked| is_about_a_name(&lines[at..], asked));
         let Some(asked) = of_module.or_else(of_item) else { continue };

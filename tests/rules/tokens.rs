@@ -1,7 +1,7 @@
 //! Rust source as tokens, so that a rule reads code and not prose.
 
 use std::collections::HashMap;
-use std::sync::{Arc, LazyLock, Mutex};
+use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 
 use crate::repository::File;
 
@@ -36,12 +36,13 @@ impl Token {
 /// The code of `file` without its comments and without its tests. Each text is read into tokens once, whichever rules ask.
 pub(crate) fn code(file: &File) -> Arc<[Token]> {
     static READ: LazyLock<Mutex<HashMap<File, Arc<[Token]>>>> = LazyLock::new(Mutex::default);
-    if let Some(code) = READ.lock().unwrap().get(file) {
-        return code.clone();
-    }
-    let code: Arc<[Token]> = read_code(file).into();
-    READ.lock().unwrap().insert(file.clone(), code.clone());
-    code
+    // A rule that fails while it reads leaves what was read before.
+    let known = READ.lock().unwrap_or_else(PoisonError::into_inner).get(file).cloned();
+    known.unwrap_or_else(|| {
+        let code: Arc<[Token]> = read_code(file).into();
+        READ.lock().unwrap_or_else(PoisonError::into_inner).insert(file.clone(), code.clone());
+        code
+    })
 }
 
 fn read_code(file: &File) -> Vec<Token> {
