@@ -302,7 +302,7 @@ impl NodeBuilder {
             let told = IssuerMetrics::new(node.metrics.all())?;
             node.metrics.before_scrape(move || told.read(oidc.keys_age(), oidc.keys()));
         }
-        let surface = control_surface(&node).routes(probes(node.probed()));
+        let surface = control_surface(&node);
         let (limits, tls) = (limits(&config), control_tls(&config, &node.trust)?);
         if let Some(tls) = &tls {
             node.run(StopPhase::End, tls.clone().keep());
@@ -313,6 +313,7 @@ impl NodeBuilder {
         let listens = PortState::Taken(spec.listener);
         let port = ServedPort { listens, socket: access.socket, udp, tls, limits, surface };
         node.open(PortName::Control, port);
+        node.routes(PortName::Control, probes(node.probed()));
         node.run(StopPhase::End, follow_log(registry.clone()));
         node.run(StopPhase::End, registry.keep_house(retention(&config), HOUSEKEEPING_EVERY));
         Ok(node)

@@ -133,6 +133,12 @@ impl NodeBuilder {
         self.port(name).served.push(Box::new(move |surface| surface.add(service)));
     }
 
+    /// Adds routes (HTTP paths) that are no operations to a port that serves operations, if a capability opens it. They pass the check
+    /// of the host and no authentication; a path that is there already ends the process at its start.
+    pub fn routes(&mut self, name: PortName, routes: axum::Router) {
+        self.port(name).served.push(Box::new(move |surface| surface.add_routes(routes)));
+    }
+
     /// Has something done as soon as a port is drained, beside what others do until all are.
     pub fn after_drain(&mut self, name: PortName, work: impl Future<Output = ()> + Send + 'static) {
         self.port(name).drained.push(Box::pin(work));

@@ -205,8 +205,13 @@ impl SurfaceBuilder {
     /// Adds routes made by hand, such as `/healthz`: they pass the host check, but no authentication.
     #[must_use]
     pub fn routes(mut self, routes: Router) -> Self {
-        self.extra = self.extra.merge(routes);
+        self.add_routes(routes);
         self
+    }
+
+    /// The same of a builder that is kept.
+    pub fn add_routes(&mut self, routes: Router) {
+        self.extra = std::mem::take(&mut self.extra).merge(routes);
     }
 
     /// Puts the surface together.
