@@ -14,7 +14,7 @@ use super::cursor::Cursor;
 
 /// Most commits that are read at a time.
 const BATCH: usize = 256;
-/// How long a reader waits before it asks a silent store again.
+/// How long whoever reads the log waits before a silent store is asked again.
 const RETRY: Duration = Duration::from_millis(500);
 
 /// Commits that follow each other in the log.
@@ -73,36 +73,18 @@ impl CommitReader {
             if head.epoch != self.read.epoch {
                 return Err(HistoryCut::EpochChanged);
             }
-            if head.revision != self.read.revision
-                && let Some(batch) = self.read_page().await?
-            {
-                self.read = batch.to;
-                return Ok(batch);
+            if head.revision != self.read.revision {
+                let Some(entries) = self.registry.commits_behind(self.read, BATCH).await? else { continue };
+                if let Some(last) = entries.last() {
+                    let to = Cursor::at(self.read.epoch, last.revision);
+                    let from = std::mem::replace(&mut self.read, to);
+                    let commits = entries.iter().filter_map(|entry| self.of_kinds(entry)).collect();
+                    return Ok(CommitBatch { from, to, commits });
+                }
             }
             // The registry, and with it what tells of heads, lives as long as this reader.
             let _ = heads.changed().await;
         }
-    }
-
-    /// Reads a page of the log; `None`: there is nothing behind what was read.
-    async fn read_page(&self) -> Result<Option<CommitBatch>, HistoryCut> {
-        let page = loop {
-            match self.registry.log_behind(self.read.revision, BATCH).await {
-                Ok(page) => break page,
-                Err(StoreError::Incompatible { .. }) => return Err(HistoryCut::Unreadable),
-                Err(_) => tokio::time::sleep(RETRY).await,
-            }
-        };
-        if page.epoch != self.read.epoch {
-            return Err(HistoryCut::EpochChanged);
-        }
-        if page.compacted {
-            return Err(HistoryCut::Compacted);
-        }
-        let Some(last) = page.entries.last() else { return Ok(None) };
-        let to = Cursor::at(self.read.epoch, last.revision);
-        let commits = page.entries.iter().filter_map(|entry| self.of_kinds(entry)).collect();
-        Ok(Some(CommitBatch { from: self.read, to, commits }))
     }
 
     /// Returns what a commit writes of the reader's kinds; `None`: nothing.
@@ -111,7 +93,36 @@ impl CommitReader {
         let changes: Vec<RecordChange> = entry.changes.iter().filter(of_kind).cloned().collect();
         let (revision, previous, at, writer) =
             (entry.revision, entry.previous, entry.at, entry.writer.clone());
-        let without_leases = LogEntry { revision, previous, at, writer, changes, ..LogEntry::default() };
-        (!without_leases.is_empty()).then_some(without_leases)
+        (!changes.is_empty()).then(|| LogEntry {
+            revision,
+            previous,
+            at,
+            writer,
+            changes,
+            ..LogEntry::default()
+        })
+    }
+}
+
+impl Registry {
+    /// Reads the commits behind a cursor, at most `limit`; `None`: the store has not answered, and a moment has passed since.
+    ///
+    /// # Errors
+    /// [`HistoryCut`].
+    pub(crate) async fn commits_behind(
+        &self,
+        cursor: Cursor,
+        limit: usize,
+    ) -> Result<Option<Vec<Arc<LogEntry>>>, HistoryCut> {
+        match self.log_behind(cursor.revision, limit).await {
+            Ok(page) if page.epoch != cursor.epoch => Err(HistoryCut::EpochChanged),
+            Ok(page) if page.compacted => Err(HistoryCut::Compacted),
+            Ok(page) => Ok(Some(page.entries)),
+            Err(StoreError::Incompatible { .. }) => Err(HistoryCut::Unreadable),
+            Err(_) => {
+                tokio::time::sleep(RETRY).await;
+                Ok(None)
+            }
+        }
     }
 }

@@ -3,31 +3,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use omnirelay_store::{
-    Commit, CommitOutcome, Epoch, LogEntry, MemoryStore, RecordId, RecordKind, Retention, Revision, Store,
-    Write,
+    Commit, CommitOutcome, Epoch, LogEntry, RecordId, RecordKind, Retention, Revision, Write,
 };
 
 use super::commits::{CommitReader, HistoryCut};
 use super::cursor::Cursor;
-use super::lab::{self, LabRegistry};
-
-const THING: RecordKind = RecordKind::of("thing");
-const OTHER: RecordKind = RecordKind::of("other");
-static MIRRORED: [RecordKind; 1] = [THING];
-
-async fn daemon(store: &Arc<dyn Store>) -> LabRegistry {
-    LabRegistry::new(lab::registry("node-a", store.clone(), &MIRRORED)).await
-}
-
-fn memory() -> Arc<dyn Store> {
-    Arc::new(MemoryStore::system())
-}
-
-fn put(kind: RecordKind, key: &str) -> Write {
-    Write::Put { id: RecordId::new(kind, key), value: Bytes::from_static(b"value"), group: None }
-}
+use super::lab::LabRegistry;
+use super::registry_test::{OTHER, THING, daemon, memory, put};
 
 async fn commit(daemon: &LabRegistry, writes: Vec<Write>) -> Arc<LogEntry> {
     let (epoch, writer) = (daemon.registry.view().head().epoch, daemon.registry.node_id().into());
@@ -56,12 +39,14 @@ async fn keys(reader: &mut CommitReader) -> Vec<Vec<String>> {
 
 #[tokio::test]
 async fn commits_come_whole_in_their_order_and_of_the_kinds_alone() {
-    let daemon = daemon(&memory()).await;
+    let daemon = daemon(&memory(), "a").await;
     let begin = head(&daemon);
-    let first = commit(&daemon, vec![put(THING, "a"), put(OTHER, "b"), put(THING, "c")]).await;
-    commit(&daemon, vec![put(OTHER, "d")]).await;
+    let first =
+        commit(&daemon, vec![put(THING, "a", "value"), put(OTHER, "b", "value"), put(THING, "c", "value")])
+            .await;
+    commit(&daemon, vec![put(OTHER, "d", "value")]).await;
     let gone = Write::Delete { id: RecordId::new(THING, "a") };
-    let last = commit(&daemon, vec![gone, put(THING, "e")]).await;
+    let last = commit(&daemon, vec![gone, put(THING, "e", "value")]).await;
 
     let batch = reader(&daemon, &[THING, OTHER], begin).next().await.unwrap();
     assert_eq!((batch.from, batch.to), (begin, head(&daemon)));
@@ -78,11 +63,11 @@ async fn commits_come_whole_in_their_order_and_of_the_kinds_alone() {
 
 #[tokio::test]
 async fn a_reader_goes_on_where_another_one_was() {
-    let daemon = daemon(&memory()).await;
+    let daemon = daemon(&memory(), "a").await;
     let mut first = reader(&daemon, &[THING], head(&daemon));
-    commit(&daemon, vec![put(THING, "a")]).await;
+    commit(&daemon, vec![put(THING, "a", "value")]).await;
     let read = first.next().await.unwrap();
-    commit(&daemon, vec![put(THING, "b"), put(THING, "c")]).await;
+    commit(&daemon, vec![put(THING, "b", "value"), put(THING, "c", "value")]).await;
     assert_eq!(keys(&mut reader(&daemon, &[THING], read.to)).await, [["b", "c"]]);
     let within = Cursor { part: 1, ..read.to };
     assert_eq!(keys(&mut reader(&daemon, &[THING], within)).await, [["b", "c"]], "a commit is read whole");
@@ -92,21 +77,21 @@ async fn a_reader_goes_on_where_another_one_was() {
 #[tokio::test]
 async fn a_reader_waits_for_the_commits_of_others() {
     let store = memory();
-    let (here, elsewhere) = (daemon(&store).await, daemon(&store).await);
+    let (here, elsewhere) = (daemon(&store, "a").await, daemon(&store, "b").await);
     let mut waiting = reader(&here, &[THING], head(&here));
     let read = tokio::spawn(async move { keys(&mut waiting).await });
     tokio::time::sleep(Duration::from_millis(50)).await;
     assert!(!read.is_finished(), "nothing was committed");
-    commit(&elsewhere, vec![put(THING, "a")]).await;
+    commit(&elsewhere, vec![put(THING, "a", "value")]).await;
     assert_eq!(read.await.unwrap(), [["a"]]);
 }
 
 #[tokio::test]
 async fn more_than_a_page_is_read_without_a_gap() {
-    let daemon = daemon(&memory()).await;
+    let daemon = daemon(&memory(), "a").await;
     let mut reader = reader(&daemon, &[THING], head(&daemon));
     for at in 0..600 {
-        commit(&daemon, vec![put(THING, &format!("{at:03}"))]).await;
+        commit(&daemon, vec![put(THING, &format!("{at:03}"), "value")]).await;
     }
     let (mut seen, mut to) = (Vec::new(), None);
     while seen.len() < 600 {
@@ -121,10 +106,10 @@ async fn more_than_a_page_is_read_without_a_gap() {
 #[tokio::test]
 async fn a_cut_history_is_told_and_never_passed_over() {
     let store = memory();
-    let daemon = daemon(&store).await;
+    let daemon = daemon(&store, "a").await;
     let begin = head(&daemon);
     for key in ["a", "b", "c"] {
-        commit(&daemon, vec![put(THING, key)]).await;
+        commit(&daemon, vec![put(THING, key, "value")]).await;
     }
     let keep = Retention {
         log_age: Duration::ZERO,

@@ -19,19 +19,19 @@ use super::view::{AppliedEntries, LoadedRecords, View};
 use super::watch::{ResetReason, Watch, WatchEvent};
 use super::{Registry, parse_cursor};
 
-const THING: RecordKind = RecordKind::of("thing");
-const OTHER: RecordKind = RecordKind::of("other");
+pub(super) const THING: RecordKind = RecordKind::of("thing");
+pub(super) const OTHER: RecordKind = RecordKind::of("other");
 static MIRRORED: [RecordKind; 1] = [THING];
 
-async fn daemon(store: &Arc<dyn Store>, node_id: &str) -> LabRegistry {
+pub(super) async fn daemon(store: &Arc<dyn Store>, node_id: &str) -> LabRegistry {
     LabRegistry::new(lab::registry(node_id, store.clone(), &MIRRORED)).await
 }
 
-fn memory() -> Arc<dyn Store> {
+pub(super) fn memory() -> Arc<dyn Store> {
     Arc::new(MemoryStore::system())
 }
 
-fn put(kind: RecordKind, key: &str, value: &str) -> Write {
+pub(super) fn put(kind: RecordKind, key: &str, value: &str) -> Write {
     Write::Put { id: RecordId::new(kind, key), value: Bytes::from(value.to_owned()), group: None }
 }
 

@@ -9,11 +9,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use omnirelay_core::time::Millis;
-use omnirelay_store::{LogEntry, RecordKind, StoreError};
+use omnirelay_store::{LogEntry, RecordKind};
 use tokio::time::Instant;
 
 use super::Registry;
 use super::audit_record::AUDIT;
+use super::commits::HistoryCut;
 use super::cursor::Cursor;
 use super::view::{RegistryHead, ViewChange, ViewEntry, ViewRecord};
 
@@ -23,8 +24,6 @@ pub const PROGRESS_EVERY: Duration = Duration::from_secs(15);
 const BATCH: usize = 64;
 /// How many events a watcher keeps room for while it is idle.
 const READY_KEPT: usize = 4;
-/// How long a watcher waits before it asks a silent store again.
-const RETRY: Duration = Duration::from_millis(500);
 
 /// Reason why a watch began anew.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -267,16 +266,14 @@ impl Watch {
     }
 
     async fn look_in_store(&mut self) {
-        match self.registry.log_behind(self.examined.revision, BATCH).await {
-            Ok(page) if page.epoch != self.examined.epoch => self.reset(ResetReason::EpochChanged),
-            Ok(page) if page.compacted && self.serving => self.reset(ResetReason::SlowConsumer),
-            Ok(page) if page.compacted => self.reset(ResetReason::Compacted),
-            Ok(page) => page.entries.iter().for_each(|entry| {
+        match self.registry.commits_behind(self.examined, BATCH).await {
+            Ok(entries) => entries.iter().flatten().for_each(|entry| {
                 let entry = Arc::new(self.of_interest(entry));
                 self.examine(&entry);
             }),
-            Err(StoreError::Incompatible { .. }) => self.reset(ResetReason::Compacted),
-            Err(_) => tokio::time::sleep(RETRY).await,
+            Err(HistoryCut::EpochChanged) => self.reset(ResetReason::EpochChanged),
+            Err(HistoryCut::Compacted) if self.serving => self.reset(ResetReason::SlowConsumer),
+            Err(HistoryCut::Compacted | HistoryCut::Unreadable) => self.reset(ResetReason::Compacted),
         }
     }
 
