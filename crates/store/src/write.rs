@@ -37,6 +37,16 @@ pub enum ExistingRecord {
     Replace,
 }
 
+impl ExistingRecord {
+    /// Whether an import has an effect; `is_there`: a record is here whose group is not over.
+    pub(super) fn gives_way(self, is_there: bool) -> bool {
+        match self {
+            Self::Keep => !is_there,
+            Self::Replace => true,
+        }
+    }
+}
+
 /// Origin of a record: what it was in the registry that it comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RecordOrigin {

@@ -118,7 +118,7 @@ impl<T: TablesMut> Step<'_, T> {
         for write in writes {
             let Write::Import { id, origin, existing, .. } = write else { continue };
             let is_there = self.see(id, seen)?.is_some_and(|stored| self.is_there(stored));
-            if *existing == ExistingRecord::Replace || !is_there {
+            if existing.gives_way(is_there) {
                 revision = revision.max(next(origin.revision));
             }
         }
@@ -159,7 +159,7 @@ impl<T: TablesMut> Step<'_, T> {
                 Some(there) => self.tombstone(there, plan.revision, writer),
                 None => return Ok(()),
             },
-            Write::Import { existing: ExistingRecord::Keep, .. } if there.is_some() => return Ok(()),
+            Write::Import { existing, .. } if !existing.gives_way(there.is_some()) => return Ok(()),
             Write::Import { value, origin, existing, .. } => {
                 plan.ends.extend(self.end_that_hides(stored.as_ref()));
                 let version_min = match existing {

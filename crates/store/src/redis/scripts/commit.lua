@@ -117,8 +117,8 @@ for _ = 1, tonumber(ARGV[10]) do
     plan.value, plan.version, plan.revision = take(), tonumber(take()), tonumber(take())
     plan.created, plan.updated, plan.writer = tonumber(take()), tonumber(take()), take()
     changes = what == 'I' or not there
-    if what == 'i' and changes then plan.version = math.max(plan.version, next_version(kind, record)) end
     if changes then
+      if what == 'i' then plan.version = math.max(plan.version, next_version(kind, record)) end
       revision = math.max(revision, plan.revision + 1)
     end
   else
