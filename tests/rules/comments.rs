@@ -58,16 +58,15 @@ const DECLARES: [&str; 12] =
 
 /// True where `lines` begin with the comment of something that no `question` stands for, and are not printed as help.
 fn is_about_a_name(lines: &[&str], question: &str) -> bool {
-    let declares = |line: &&str| {
+    let declares = |line: &&str| -> bool {
         let word = line.trim_start().split([' ', '(']).next().unwrap_or_default();
         DECLARES.contains(&word)
     };
+    let is_help = |line: &&str| line.contains("derive") && HELP.iter().any(|name| line.contains(name));
     // A field or a variant declares nothing, and a blank line or the end of a block ends what a comment is about.
     let mut about = lines.iter().take_while(|line| !line.trim().is_empty() && line.trim() != "}");
-    let attributes: Vec<&&str> = about.by_ref().take_while(|line| !declares(line)).collect();
-    let item = lines.get(attributes.len()).filter(|line| declares(line)).map_or("", |item| item.trim_start());
-    let is_help = |line: &&&str| line.contains("derive") && HELP.iter().any(|name| line.contains(name));
-    must_be_named(item, question) && !attributes.iter().any(is_help)
+    let Some(at) = about.position(declares) else { return false };
+    must_be_named(lines[at].trim_start(), question) && !lines[..at].iter().any(is_help)
 }
 
 fn unnamed(file: &File) -> Vec<Finding> {

@@ -35,12 +35,12 @@ const CALLERS: [&str; 4] = ["omnirelay_node", "omnirelay_cli", "omnirelay_regist
 fn impure(file: &File) -> Vec<Finding> {
     let tokens = code(file);
     let mut found = Vec::new();
-    for token in &*tokens {
+    for token in tokens {
         if token.is_word("async") || token.is_word("await") {
             found.push(file.finding(token.line, format!("`{}`: core does not wait", token.text)));
         }
     }
-    for named in paths(file, &tokens) {
+    for named in paths(file, tokens) {
         let banned = BANNED.iter().find(|(target, _)| reaches(&named.path, target)).map(|(_, why)| *why);
         let calls = CALLERS.iter().any(|target| reaches(&named.path, target));
         if let Some(why) = banned.or(calls.then_some("core knows nobody that calls it")) {

@@ -22,7 +22,7 @@ const HEADS: &str = "crates/capabilities/audit/src/heads.rs";
 fn publications(file: &File) -> Vec<Finding> {
     let tokens = code(file);
     let mut found = Vec::new();
-    for named in paths(file, &tokens) {
+    for named in paths(file, tokens) {
         if CHANNELS.iter().any(|channel| reaches(&named.path, channel)) {
             found.push(file.finding(named.line, format!("`{}`: the commit is the event", named.path)));
         }

@@ -13,7 +13,7 @@ const OWN: &str = "omnirelay_cli::frame";
 fn of_commands(files: &[File]) -> Vec<Finding> {
     let mut found = Vec::new();
     for file in files {
-        for named in paths(file, &code(file)) {
+        for named in paths(file, code(file)) {
             let of_frame = named.path == OWN || named.path.starts_with(&format!("{OWN}::"));
             if reaches(&named.path, "omnirelay_cli") && !of_frame {
                 found.push(

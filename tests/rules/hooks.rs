@@ -2,7 +2,6 @@
 //! arrow that neither the compiler nor the rule of the rooms sees, and does nothing until somebody has set it.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
 
 use anyhow::Result;
 
@@ -53,7 +52,7 @@ fn held<'a>(names: &[&str], code: &'a [Token]) -> Option<&'a [Token]> {
 
 /// Where a function is stored for later.
 fn stored(files: &[File]) -> Vec<Finding> {
-    let codes: Vec<Arc<[Token]>> = files.iter().map(code).collect();
+    let codes: Vec<&[Token]> = files.iter().map(code).collect();
     let public: BTreeSet<String> = codes.iter().flat_map(|code| aliases(code, true)).collect();
     let mut found = Vec::new();
     for (file, code) in files.iter().zip(&codes) {

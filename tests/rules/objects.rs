@@ -150,7 +150,7 @@ fn borrowed_kinds(file: &File, constants: &BTreeSet<String>) -> Vec<Finding> {
         }
     }
     let others =
-        paths(file, &tokens).into_iter().filter(|named| is_kind_of_another(&named.path, own, constants));
+        paths(file, tokens).into_iter().filter(|named| is_kind_of_another(&named.path, own, constants));
     found.extend(others.map(|named| file.finding(named.line, format!("`{}` is another's kind", named.path))));
     found
 }

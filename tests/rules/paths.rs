@@ -169,7 +169,7 @@ mod tests {
 
     fn named(path: &str, source: &str) -> Vec<String> {
         let file = File::planted(path, source);
-        paths(&file, &code(&file)).into_iter().map(|one| one.path).collect()
+        paths(&file, code(&file)).into_iter().map(|one| one.path).collect()
     }
 
     #[test]

@@ -30,7 +30,7 @@ fn objects_named(file: &File, kinds: &BTreeSet<String>) -> Vec<Finding> {
         TokenKind::Symbol => false,
     };
     let words = tokens.iter().filter(|token| is_object(token)).map(|token| (token.line, token.text.clone()));
-    let named = paths(file, &tokens).into_iter().filter(|named| reaches_any(&named.path, &OBJECT_PATHS));
+    let named = paths(file, tokens).into_iter().filter(|named| reaches_any(&named.path, &OBJECT_PATHS));
     words
         .chain(named.map(|named| (named.line, named.path)))
         .map(|(line, what)| file.finding(line, format!("`{what}`: a port knows no object")))
@@ -39,7 +39,7 @@ fn objects_named(file: &File, kinds: &BTreeSet<String>) -> Vec<Finding> {
 
 /// The backends that `file`, an object, names.
 fn backends_named(file: &File) -> Vec<Finding> {
-    paths(file, &code(file))
+    paths(file, code(file))
         .into_iter()
         .filter(|named| reaches_any(&named.path, &BACKEND_PATHS))
         .map(|named| file.finding(named.line, format!("`{}`: an object knows no backend", named.path)))

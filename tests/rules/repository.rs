@@ -2,16 +2,20 @@
 
 use std::fmt;
 use std::path::{Path, PathBuf};
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use anyhow::{Context, Result};
 
+use crate::tokens::Token;
+
 /// A text file.
-#[derive(Clone, PartialEq, Eq, Hash)]
+#[derive(Clone)]
 pub(crate) struct File {
     /// Relative to the root of the repository, with `/`.
     pub path: String,
     pub text: String,
+    /// Its tokens, once a rule has asked; the copies of a file share them.
+    pub code: Arc<OnceLock<Vec<Token>>>,
 }
 
 /// A place where a rule does not hold.
@@ -27,7 +31,7 @@ pub(crate) struct Finding {
 impl File {
     /// A file that exists only in a test.
     pub(crate) fn planted(path: &str, text: &str) -> Self {
-        Self { path: path.to_owned(), text: text.to_owned() }
+        Self { path: path.to_owned(), text: text.to_owned(), code: Arc::default() }
     }
 
     /// A finding at `line` of this file.
@@ -77,7 +81,7 @@ fn read_files() -> Result<Vec<File>> {
             if path.is_dir() {
                 folders.push(path);
             } else if let Ok(text) = String::from_utf8(std::fs::read(&path)?) {
-                found.push(File { path: relative(&root, &path), text });
+                found.push(File { path: relative(&root, &path), text, code: Arc::default() });
             }
         }
     }

@@ -60,7 +60,7 @@ fn untold(sources: &[File], documents: &[File]) -> Vec<Finding> {
     let mut found = Vec::new();
     for file in sources {
         let tokens = code(file);
-        for call in calls(&tokens) {
+        for call in calls(tokens) {
             let Some(path) = named(call, &runbooks) else { continue };
             let message = call.iter().rfind(|token| token.kind == TokenKind::Text);
             let Some(message) = message else {

@@ -1,8 +1,5 @@
 //! Rust source as tokens, so that a rule reads code and not prose.
 
-use std::collections::HashMap;
-use std::sync::{Arc, LazyLock, Mutex, PoisonError};
-
 use crate::repository::File;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,16 +30,9 @@ impl Token {
     }
 }
 
-/// The code of `file` without its comments and without its tests. Each text is read into tokens once, whichever rules ask.
-pub(crate) fn code(file: &File) -> Arc<[Token]> {
-    static READ: LazyLock<Mutex<HashMap<File, Arc<[Token]>>>> = LazyLock::new(Mutex::default);
-    // A rule that fails while it reads leaves what was read before.
-    let known = READ.lock().unwrap_or_else(PoisonError::into_inner).get(file).cloned();
-    known.unwrap_or_else(|| {
-        let code: Arc<[Token]> = read_code(file).into();
-        READ.lock().unwrap_or_else(PoisonError::into_inner).insert(file.clone(), code.clone());
-        code
-    })
+/// The code of `file` without its comments and without its tests, read once for all rules that ask.
+pub(crate) fn code(file: &File) -> &[Token] {
+    file.code.get_or_init(|| read_code(file))
 }
 
 fn read_code(file: &File) -> Vec<Token> {
