@@ -8,6 +8,13 @@ fn main() -> anyhow::Result<()> {
         module: "crate::pb",
         wire: "crate",
         packages: &[".omnirelay", ".aeroarc"],
+        // Of files that the command line is given, and of the configuration.
+        read_from_json: &[
+            "omnirelay.mesh.control.v1.SnapshotItem",
+            "omnirelay.security.v1.AuditExportItem",
+            "omnirelay.security.v1.Evidence",
+            "omnirelay.security.v1.JoinPolicy",
+        ],
     }
     .build()
 }

@@ -1,5 +1,6 @@
 //! Generates the messages, their JSON mapping, the services and the method table from protos.
 
+mod json_readers;
 mod unknown_fields;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -26,6 +27,8 @@ pub struct ProtoFamily<'a> {
     pub wire: &'a str,
     /// The packages to make JSON mappings and method tables for.
     pub packages: &'a [&'a str],
+    /// Messages, by their full names, that are read from JSON beside requests and what these are made of.
+    pub read_from_json: &'a [&'a str],
 }
 
 impl ProtoFamily<'_> {
@@ -90,6 +93,7 @@ fn generate(family: &ProtoFamily, out: &Path) -> Result<()> {
         .extern_path(".google.protobuf", "::pbjson_types")
         .emit_fields()
         .build(family.packages)?;
+    json_readers::drop_unused_readers(out, &encoded, family.read_from_json)?;
     unknown_fields::add_unknown_fields(out, &encoded, family.wire)?;
     std::fs::write(out.join("methods.rs"), method_table(family, &set))?;
     std::fs::write(out.join("rpcs.rs"), rpcs(family, &encoded)?)?;
@@ -321,9 +325,10 @@ fn change_answers(family: &ProtoFamily, set: &prost_types::FileDescriptorSet) ->
                 .map(move |message| (format!(".{}.{}", file.package(), message.name()), message))
         })
     };
-    let versioned: BTreeMap<String, &DescriptorProto> = messages()
-        .filter(|(_, message)| {
-            message.field.iter().any(|field| field.name() == "version" && field.r#type() == Type::Uint64)
+    let versioned: BTreeMap<String, (&DescriptorProto, Type)> = messages()
+        .filter_map(|(name, message)| {
+            let version = message.field.iter().find(|field| field.name() == "version")?.r#type();
+            matches!(version, Type::Uint64 | Type::Int64).then_some((name, (message, version)))
         })
         .collect();
     let mut answers = String::new();
@@ -333,7 +338,12 @@ fn change_answers(family: &ProtoFamily, set: &prost_types::FileDescriptorSet) ->
         let single = message.field.iter().filter(|field| field.label() == Label::Optional);
         let shown =
             single.filter_map(|field| Some((field.name(), *versioned.get(field.type_name())?))).next();
-        let show = shown.map_or_else(String::new, |(field, shown)| {
+        let show = shown.map_or_else(String::new, |(field, (shown, version))| {
+            let version = if version == Type::Int64 { "version.cast_signed()" } else { "version" };
+            let writer = match has_field(shown, "last_writer_id") {
+                true => "writer.clone_into(&mut shown.last_writer_id); ",
+                false => "",
+            };
             let is_told = |time: &&&str| {
                 let tells_itself = **time == "created_at" && TELL_CREATION.contains(&shown.name());
                 has_field(shown, time) && !tells_itself
@@ -341,7 +351,7 @@ fn change_answers(family: &ProtoFamily, set: &prost_types::FileDescriptorSet) ->
             let times = ["created_at", "updated_at"];
             let times: String =
                 times.iter().filter(is_told).map(|time| format!("shown.{time} = Some({time}); ")).collect();
-            format!("if let Some(shown) = &mut self.{field} {{ shown.version = version; {times}}}")
+            format!("if let Some(shown) = &mut self.{field} {{ shown.version = {version}; {writer}{times}}}")
         });
         let _ = writeln!(
             answers,
@@ -350,7 +360,7 @@ fn change_answers(family: &ProtoFamily, set: &prost_types::FileDescriptorSet) ->
                  fn set_outcome(&mut self, changed: bool, dry_run: bool) {{ (self.changed, self.dry_run) = (changed, dry_run); }}\n    \
                  fn set_changes(&mut self, changes: &[String]) {{ self.changes = changes.to_vec(); }}\n    \
                  #[allow(unused_variables)]\n    \
-                 fn show_record(&mut self, version: u64, created_at: {wire}::timestamp::Timestamp, \
+                 fn show_record(&mut self, version: u64, writer: &str, created_at: {wire}::timestamp::Timestamp, \
                      updated_at: {wire}::timestamp::Timestamp) {{ {show} }}\n}}",
             wire = family.wire,
             path = rust_path(family.module, &name),

@@ -70,13 +70,18 @@ fn kept_messages(pool: &DescriptorPool) -> MessagePaths {
 }
 
 /// `Outer.Inner` as `outer::Inner`.
-fn path_in_package(message: &MessageDescriptor) -> String {
-    let outer = message.parent_message().map(|outer| path_in_package(&outer));
+pub(crate) fn path_in_package(message: &MessageDescriptor) -> String {
+    path_below(message.parent_message().as_ref(), message.name())
+}
+
+/// The path of a type of this name in `outer`.
+pub(crate) fn path_below(outer: Option<&MessageDescriptor>, name: &str) -> String {
+    let outer = outer.map(path_in_package);
     let outer = outer.map_or_else(String::new, |outer| match outer.rsplit_once("::") {
         Some((modules, name)) => format!("{modules}::{}::", snake(name)),
         None => format!("{}::", snake(&outer)),
     });
-    format!("{outer}{}", message.name())
+    format!("{outer}{name}")
 }
 
 fn rewrite(path: &Path, change: impl FnOnce(&mut syn::File) -> Result<()>) -> Result<()> {
