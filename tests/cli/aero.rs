@@ -93,6 +93,8 @@ pub(crate) fn relay(id: &str, address: SocketAddr, agents: u32) -> Relay {
         last_heartbeat_unix_ms: now_ms() - 150_000,
         expires_in_ms: Some(25_500),
         agents,
+        version: 3,
+        last_writer_id: id.to_owned(),
         ..Relay::default()
     }
 }
@@ -103,6 +105,8 @@ pub(crate) fn agent(id: &str, relay: &str) -> Agent {
         relay_id: relay.to_owned(),
         last_heartbeat_unix_ms: now_ms() - 150_000,
         expires_in_ms: Some(25_500),
+        version: 2,
+        last_writer_id: relay.to_owned(),
     }
 }
 
@@ -134,6 +138,8 @@ pub(crate) fn placement(agent: &str, relay: &str, previous: &str) -> AgentPlacem
         expires_in_ms: Some(25_500),
         previous_relay_id: previous.to_owned(),
         placed_at_unix_ms: now_ms() - 300_000,
+        version: 2,
+        last_writer_id: relay.to_owned(),
     }
 }
 

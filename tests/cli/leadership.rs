@@ -17,7 +17,7 @@ pub(crate) fn scope(name: &str, leader: &str) -> Value {
         "leaderId": leader, "term": "17", "fenceToken": "1795155506946", "electedAt": "2026-11-18T06:01:00Z",
         "reason": if leader.is_empty() { "lease_expired" } else { "created" }, "correlationId": "c-17",
         "previousLeaderId": if leader.is_empty() { "relay-b119" } else { "" }, "electionsLastHour": 0,
-        "version": "41", "updatedAt": "2026-11-18T06:01:00Z",
+        "version": "41", "updatedAt": "2026-11-18T06:01:00Z", "lastWriterId": "relay-a7f3",
     });
     if leader.is_empty() {
         scope["vacantSince"] = "2026-11-20T06:00:30Z".into();

@@ -111,6 +111,7 @@ pub(crate) fn advertisement(id: &str, source: &str, version: u32) -> Value {
         "registerId": id, "source": source, "producer": "catalogue", "name": "Orders", "description": "",
         "isPublic": true, "latestVersion": version.to_string(), "latestDocketVersion": "4", "syncState": "active",
         "timestamp": format!("2026-11-20T06:00:{version}Z"), "expiresAt": "2026-11-20T06:05:00Z",
+        "version": "2", "lastWriterId": source,
     })
 }
 
@@ -163,6 +164,7 @@ fn advertisements() -> Vec<Value> {
             "registerId": "reg-orders", "source": source, "producer": "catalogue", "name": "orders", "description": "",
             "isPublic": true, "latestVersion": "17", "latestDocketVersion": "4", "syncState": state,
             "timestamp": "2026-11-20T05:31:00Z", "expiresAt": "2026-11-20T06:01:44Z",
+            "version": "2", "lastWriterId": source,
         })
     };
     vec![of("relay-a7f3", "active"), of("relay-b119", "fully_replicated")]

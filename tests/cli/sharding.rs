@@ -12,7 +12,7 @@ fn shard(id: &str, owner: &str, status: &str, target: &str) -> Value {
         "capacityHint": 0.0, "status": status, "version": "3", "checksum": "15E2AF789EC4CFA2",
         "updatedAt": "2026-11-20T05:31:00Z", "changeTicket": "", "localityHint": "", "fenceToken": "1795155506946",
         "statusReason": if target.is_empty() { "" } else { "owner_leaves" }, "targetNodeId": target,
-        "ownedSince": "2026-11-20T05:31:00Z", "mapVersion": "7", "planId": PLAN,
+        "ownedSince": "2026-11-20T05:31:00Z", "mapVersion": "7", "planId": PLAN, "lastWriterId": "relay-a7f3",
     })
 }
 
@@ -71,7 +71,7 @@ fn plan(state: &str) -> Value {
         "createdAt": "2026-11-20T06:00:00Z", "moved": if done { 2 } else { i32::from(begun) },
         "draining": i32::from(begun && !done),
         "waitsFor": if begun && !done { json!(["1 until relay-b119 has stopped"]) } else { json!([]) },
-        "version": "3", "updatedAt": "2026-11-20T06:00:30Z",
+        "version": "3", "updatedAt": "2026-11-20T06:00:30Z", "lastWriterId": "relay-a7f3",
     });
     if begun {
         plan["startedAt"] = "2026-11-20T06:00:30Z".into();

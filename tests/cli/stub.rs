@@ -318,6 +318,7 @@ fn join_tokens(request: &Request) -> Reply {
         "tokenId": "5f0c9a7b3e1d2486", "status": "valid", "cluster": "eu-1", "role": "gateway", "usesMax": 3,
         "usedBy": ["relay-b119"], "nodes": [], "names": [], "replace": false, "createdBy": "operator:ann",
         "createdAt": "2026-11-20T05:31:00Z", "expiresAt": "2026-11-20T06:31:00Z", "version": "2",
+        "lastWriterId": "relay-a7f3",
     });
     match request.method.as_str() {
         "GET" => answer(json!({"tokens": [token]})),

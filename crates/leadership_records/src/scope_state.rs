@@ -180,6 +180,7 @@ impl ScopeState {
             order: value.order.clone(),
             version: record.version.0,
             updated_at: Some(timestamp(record.updated_at)),
+            last_writer_id: record.writer.to_string(),
         }
     }
 

@@ -115,7 +115,8 @@ impl<A: ChangeAnswer> AnswerCompletion for ChangeForm<A> {
         Self::set_cursor(answer, outcome.cursor);
         answer.set_outcome(outcome.changed, outcome.dry_run);
         if let Some(record) = written(entry, object) {
-            answer.show_record(record.version.0, timestamp(record.created_at), timestamp(record.updated_at));
+            let [created_at, updated_at] = [record.created_at, record.updated_at].map(timestamp);
+            answer.show_record(record.version.0, &record.writer, created_at, updated_at);
         }
     }
 

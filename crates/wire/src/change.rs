@@ -16,9 +16,9 @@ pub trait ChangeAnswer: Message + Default + Clone {
     /// Says what changes, a line each.
     fn set_changes(&mut self, changes: &[String]);
 
-    /// Says of the object that it shows which version its record has, and when that was made and last written. A plan
-    /// tells itself when it was created. Nothing happens where no object is shown.
-    fn show_record(&mut self, version: u64, created_at: Timestamp, updated_at: Timestamp);
+    /// Says of the object that it shows which version its record has, which node wrote it last, and when it was made and last
+    /// written. A plan tells itself when it was created. Nothing happens where no object is shown.
+    fn show_record(&mut self, version: u64, writer: &str, created_at: Timestamp, updated_at: Timestamp);
 }
 
 include!(concat!(env!("OUT_DIR"), "/change_answers.rs"));
@@ -32,18 +32,27 @@ mod tests {
 
     /// A decision guesses the time of the store; its commit knows it.
     #[test]
-    fn times_of_the_record_take_the_place_of_what_was_guessed() {
+    fn what_the_record_says_takes_the_place_of_what_was_guessed() {
         let [guessed, created, updated] = [1, 2, 3].map(|at| timestamp(omnirelay_core::time::Millis(at)));
         let shown = Register { created_at: Some(guessed), updated_at: Some(guessed), ..Register::default() };
         let mut answer = RegisterChange { register: Some(shown), ..RegisterChange::default() };
-        answer.show_record(7, created, updated);
+        answer.show_record(7, "a", created, updated);
         let shown = answer.register.unwrap();
         assert_eq!((shown.version, shown.created_at, shown.updated_at), (7, Some(created), Some(updated)));
+        assert_eq!(shown.last_writer_id, "a");
 
         let shown = pb::RebalancePlan { created_at: Some(guessed), ..pb::RebalancePlan::default() };
         let mut answer = pb::PlanChange { plan: Some(shown), ..pb::PlanChange::default() };
-        answer.show_record(7, created, updated);
+        answer.show_record(7, "a", created, updated);
         let shown = answer.plan.unwrap();
         assert_eq!((shown.version, shown.created_at, shown.updated_at), (7, Some(guessed), Some(updated)));
+        assert_eq!(shown.last_writer_id, "a");
+
+        // The version of a shard is signed.
+        let mut answer = pb::ShardChange { shard: Some(pb::ShardRecord::default()), ..Default::default() };
+        answer.show_record(7, "a", created, updated);
+        let shown = answer.shard.unwrap();
+        assert_eq!((shown.version, shown.last_writer_id.as_str()), (7, "a"));
+        assert_eq!(shown.updated_at, Some(updated));
     }
 }

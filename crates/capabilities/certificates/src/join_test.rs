@@ -267,6 +267,10 @@ async fn a_token_that_is_revoked_or_of_another_epoch_lets_nobody_in() {
     let revoked = pb::RevokeJoinTokenRequest { token_id, ..Default::default() };
     let change = mesh.enrollment.revoke_token(called(revoked)).await.unwrap().into_inner();
     assert_eq!(change.changes, ["revoked: false -> true"]);
+    let all = pb::ListJoinTokensRequest { all: true, ..Default::default() };
+    let listed = mesh.enrollment.list_tokens(called(all)).await.unwrap().into_inner().tokens.remove(0);
+    assert_eq!((listed.version, listed.last_writer_id.as_str()), (2, "node-1"));
+    assert_eq!(change.token, Some(listed), "the answer of a change says what a read says");
     let request = signed(&mesh.token, &body(&mesh.token, "b", &PrivateKey::make().unwrap()));
     assert_eq!(reason(mesh.join(request).await), "JOIN_DENIED");
     let value = omnirelay_wire::pb::omnirelay::store::v1::JoinTokenValue {

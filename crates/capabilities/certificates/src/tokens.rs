@@ -108,8 +108,11 @@ impl Certificates {
                 (value.epoch, value.not_after) = (reader.epoch().0, now + i64::from(lifetime));
                 let (mut writes, changes) = (self.forgotten(now)?, told(&value));
                 writes.push(put(record.clone(), &value));
-                let answer = answer(show(&record.key, &value, Status::Valid));
-                Ok(MutationDecision { writes, changes, answer })
+                let shown = pb::JoinToken {
+                    last_writer_id: self.registry.node_id().to_owned(),
+                    ..show(&record.key, &value, Status::Valid)
+                };
+                Ok(MutationDecision { writes, changes, answer: answer(shown) })
             })
             .await?;
         if cluster == self.cluster {
@@ -130,16 +133,18 @@ impl Certificates {
             MutationRequest { caller, rpc: REVOKE_TOKEN, id, reason, expected_version: None, dry_run, hash };
         asked
             .of_record(&self.registry, record.clone(), |found| {
-                let found = found.and_then(|found| found.value::<JoinTokenValue>());
-                let found = found.ok_or_else(|| not_found(&record.key))?;
+                let known = found.and_then(|found| Some((found, found.value::<JoinTokenValue>()?)));
+                let (found, value) = known.ok_or_else(|| not_found(&record.key))?;
+                let mut shown = pb::JoinToken { status: Status::Revoked as i32, ..self.shown(found) };
                 let (mut writes, mut changes) = (Vec::new(), Vec::new());
-                if !found.revoked {
-                    let value = JoinTokenValue { revoked: true, ..(*found).clone() };
+                if !value.revoked {
+                    let value = JoinTokenValue { revoked: true, ..(*value).clone() };
                     writes.push(put(record.clone(), &value));
                     changes.push("revoked: false -> true".to_owned());
+                    shown.version += 1;
+                    self.registry.node_id().clone_into(&mut shown.last_writer_id);
                 }
-                let answer = answer(show(&record.key, &found, Status::Revoked));
-                Ok(MutationDecision { writes, changes, answer })
+                Ok(MutationDecision { writes, changes, answer: answer(shown) })
             })
             .await
     }
@@ -167,6 +172,7 @@ impl Certificates {
         let status = status(&value, self.registry.view().head().epoch.0, unix_now());
         pb::JoinToken {
             version: record.record.version.0,
+            last_writer_id: record.record.writer.to_string(),
             created_at: Some(timestamp(record.record.created_at)),
             ..show(&record.record.id.key, &value, status)
         }

@@ -55,7 +55,7 @@ pub(super) async fn transfer(
             return Ok(unchanged(known));
         }
         may_lead(registry, known, &to)?;
-        Ok(order(&asked, known, Verb::Transfer, &to, vec![format!("leader: {leader} -> {to}")]))
+        Ok(order((&asked, registry), known, Verb::Transfer, &to, vec![format!("leader: {leader} -> {to}")]))
     })
     .await?;
     wait(&asked, registry, ordered).await
@@ -74,7 +74,7 @@ pub(super) async fn step_down(
     let ordered = of_scope(&asked, registry, |found| {
         let known = found.ok_or_else(|| not_found(&asked.id))?;
         let leader = known.leader().ok_or_else(|| no_leader(&asked.id))?;
-        Ok(order(&asked, known, Verb::StepDown, "", vec![format!("leader: {leader} -> (none)")]))
+        Ok(order((&asked, registry), known, Verb::StepDown, "", vec![format!("leader: {leader} -> (none)")]))
     })
     .await?;
     wait(&asked, registry, ordered).await
@@ -103,7 +103,7 @@ pub(super) async fn set(
         after.labels.clone_from(&labels);
         after.policy.clone_from(&policy);
         let changes = differences(before.as_ref(), &after);
-        Ok(put(&asked, found, after, changes))
+        Ok(put((&asked, registry), found, after, changes))
     })
     .await
 }
@@ -130,7 +130,7 @@ pub(super) async fn delete(
         let known = found.ok_or_else(|| not_found(&asked.id))?;
         let changes = vec!["deleted".to_owned()];
         if known.value.current.is_some() {
-            return Ok(order(&asked, known, Verb::Delete, "", changes));
+            return Ok(order((&asked, registry), known, Verb::Delete, "", changes));
         }
         let writes = vec![Write::Delete { id: leadership_id(&asked.id) }];
         Ok(MutationDecision { writes, changes, answer: answer(known.leadership()) })
@@ -153,7 +153,7 @@ async fn of_scope(
 
 /// Has the leader of a scope do something.
 fn order(
-    asked: &MutationRequest<'_>,
+    (asked, registry): (&MutationRequest<'_>, &Registry),
     known: &ScopeState,
     verb: Verb,
     to: &str,
@@ -169,12 +169,12 @@ fn order(
         unknown_fields: Default::default(),
     };
     let after = LeadershipValue { order: Some(order), ..LeadershipValue::clone(&known.value) };
-    put(asked, Some(known), after, changes)
+    put((asked, registry), Some(known), after, changes)
 }
 
 /// Writes the record, unless it is so already.
 fn put(
-    asked: &MutationRequest<'_>,
+    (asked, registry): (&MutationRequest<'_>, &Registry),
     found: Option<&ScopeState>,
     after: LeadershipValue,
     changes: Vec<String>,
@@ -188,6 +188,7 @@ fn put(
     shown.policy.clone_from(&after.policy);
     shown.order.clone_from(&after.order);
     shown.version += 1;
+    registry.node_id().clone_into(&mut shown.last_writer_id);
     let writes = vec![act::put(leadership_id(&asked.id), &after)];
     MutationDecision { writes, changes, answer: answer(shown) }
 }

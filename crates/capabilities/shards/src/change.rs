@@ -3,8 +3,8 @@
 use omnirelay_decisions::shards::map::{MapEdit, status};
 use omnirelay_decisions::shards::spec::check_namespace;
 use omnirelay_identity::caller::Caller;
-use omnirelay_nouns::SCHEMA_VERSION;
 use omnirelay_nouns::request::MutationRequest;
+use omnirelay_nouns::{SCHEMA_VERSION, timestamp};
 use omnirelay_registry::Registry;
 use omnirelay_registry::mutate::{MutationDecision, request_hash};
 use omnirelay_wire::fault::Fault;
@@ -133,6 +133,8 @@ async fn edit(
                 shown.change_ticket.clone_from(&ticket);
                 shown.map_version = edit.value.map_version;
                 shown.version += 1;
+                registry.node_id().clone_into(&mut shown.last_writer_id);
+                shown.updated_at = Some(timestamp(now));
                 shown.checksum = omnirelay_decisions::shards::map::checksum(shown);
             }
             let changes = vec![format!("status: {} -> {}", words[0], words[1])];

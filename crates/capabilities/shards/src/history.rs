@@ -255,8 +255,8 @@ fn passes(filter: &ShardFilter, namespace: &str, changed: &ChangedShard) -> bool
 
 fn shown(at: Millis, change: &pb::ShardMapChange, changed: &ChangedShard) -> pb::ShardDiffNotification {
     let of = (change.namespace.as_str(), changed.shard_id.as_str());
-    // Which version its record had is not kept.
-    let side = |value: &Option<_>| value.as_ref().map(|value| show(of, value, (0, at), None));
+    // Which version its record had is not kept, nor who wrote it.
+    let side = |value: &Option<_>| value.as_ref().map(|value| show(of, value, (0, "", at), None));
     let (previous, current) = (side(&changed.before), side(&changed.after));
     let kind = match (&previous, &current) {
         (None, _) => pb::shard_diff_notification::Type::Added,

@@ -297,6 +297,7 @@ impl Namespaces {
                     spec: after.spec.clone(),
                     pending: after.pending.clone(),
                     version: found.record.version.0 + 1,
+                    last_writer_id: self.registry.node_id().to_owned(),
                     ..show(found)
                 };
                 Ok(MutationDecision { writes: vec![put(&asked.id, &after)], changes, answer: answer(shown) })

@@ -247,7 +247,8 @@ impl ShardLeads {
 pub(crate) fn show(leads: &ShardLeads, record: &ViewRecord) -> Option<pb::ShardRecord> {
     let value = record.value::<ShardValue>()?;
     let of = &record.record;
-    Some(map::show(parts(&of.id)?, &value, (of.version.0, of.updated_at), leads.get(&of.id)))
+    let written = (of.version.0, &*of.writer, of.updated_at);
+    Some(map::show(parts(&of.id)?, &value, written, leads.get(&of.id)))
 }
 
 /// The nodes of the mesh, as those see them who place shards.

@@ -75,11 +75,12 @@ pub fn numbered(shards: u32) -> impl Iterator<Item = String> {
     (0..shards).map(move |number| format!("{number:0digits$}"))
 }
 
-/// A shard as the API shows it. `leader`: who holds its scope of leadership, where there is one.
+/// A shard as the API shows it. `writer`: the node that wrote its record last; `leader`: who holds its scope of leadership, where
+/// there is one.
 pub fn show(
     (namespace, shard): (&str, &str),
     value: &ShardValue,
-    (version, updated_at): (u64, Millis),
+    (version, writer, updated_at): (u64, &str, Millis),
     leader: Option<&str>,
 ) -> pb::ShardRecord {
     let (status, reason) = status(value);
@@ -103,6 +104,7 @@ pub fn show(
         owned_since: value.owned_since,
         map_version: value.map_version,
         plan_id: value.plan_id.clone(),
+        last_writer_id: writer.to_owned(),
     };
     pb::ShardRecord { checksum: checksum(&shown), ..shown }
 }

@@ -138,10 +138,12 @@ async fn a_scope_is_created_set_and_deleted_and_its_next_life_goes_on_counting()
     let leaders = &daemons[0].leaders;
     let made = leaders.set_scope(called(set("billing", Some(0)), |_| {})).await.unwrap().into_inner();
     assert_eq!((made.changed, made.changes), (true, vec!["created".to_owned()]));
-    assert_eq!(made.leadership.unwrap().version, 1);
+    let made = made.leadership.unwrap();
+    assert_eq!((made.version, made.last_writer_id.as_str()), (1, "a"), "the daemon that was asked");
     let again = leaders.set_scope(called(set("billing", Some(0)), |_| {})).await;
     assert_eq!(reason(again), "VERSION_CONFLICT");
     let first = agreed(&daemons, "billing").await;
+    assert!(first.version > made.version && first.last_writer_id == first.leader_id, "its leader wrote that");
     let same = leaders.set_scope(called(set("billing", None), |_| {})).await.unwrap().into_inner();
     assert!(!same.changed, "it is so already");
     let other = if first.leader_id == "a" { "b" } else { "a" };

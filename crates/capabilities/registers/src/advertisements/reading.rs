@@ -1,6 +1,7 @@
 //! Reading of what is advertised: this node's from its memory, everybody else's from the view.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use omnirelay_core::time::Millis;
 use omnirelay_decisions::range_digest::cluster_of;
@@ -36,7 +37,8 @@ fn gather(pool: &Pool, wanted: impl Fn(&str, &str) -> bool) -> Vec<pb::Advertise
     let (view, node) = (registry.view(), registry.node_id());
     let (mut showing, sources) = (AdvertisementReading::of(registry), pool.sources());
     let mut shown: Vec<pb::Advertisement> = Vec::new();
-    for record in view.list(&ADVERTISEMENT).records.iter() {
+    let records = view.list(&ADVERTISEMENT).records;
+    for record in records.iter() {
         let Some((source, register, _)) = parts(&record.record.id) else { continue };
         if source == node || !wanted(source, register) || !sources.count(source) {
             continue;
@@ -44,8 +46,22 @@ fn gather(pool: &Pool, wanted: impl Fn(&str, &str) -> bool) -> Vec<pb::Advertise
         shown.extend(showing.record(record).filter(|shown| shown.is_public));
     }
     let own = pool.entries(|register| wanted(node, register));
-    shown.extend(own.into_iter().map(|entry| local(node, entry)));
+    shown.extend(own.into_iter().map(|entry| written(local(node, entry), &records)));
     shown
+}
+
+/// An advertisement of this node with what the store has of it besides, out of all records in the order of their keys.
+fn written(shown: pb::Advertisement, records: &[Arc<ViewRecord>]) -> pb::Advertisement {
+    let key = key(&shown);
+    let place = records.binary_search_by(|record| record.record.id.key.as_str().cmp(&key));
+    match place.ok().and_then(|place| records.get(place)) {
+        Some(found) => pb::Advertisement {
+            version: found.record.version.0,
+            last_writer_id: found.record.writer.to_string(),
+            ..shown
+        },
+        None => shown,
+    }
 }
 
 /// The key of the record of an advertisement, in whose order they are listed.
@@ -203,6 +219,8 @@ impl<'a> AdvertisementReading<'a> {
             sync_state: state.into(),
             timestamp: Some(timestamp(record.record.updated_at)),
             expires_at: standing.and_then(|standing| standing.ends_at).map(timestamp),
+            version: record.record.version.0,
+            last_writer_id: record.record.writer.to_string(),
         })
     }
 
@@ -250,5 +268,6 @@ fn local(node: &str, entry: LocalEntry) -> pb::Advertisement {
         sync_state: state.into(),
         timestamp: Some(timestamp(entry.changed_at)),
         expires_at: entry.ends_at.map(timestamp),
+        ..pb::Advertisement::default()
     }
 }

@@ -105,6 +105,8 @@ pub fn show(tenancy: &LeaseTenancy<'_>, record: &ViewRecord, stale: bool) -> Opt
         expires_in_ms: heard.expires_in_ms(),
         previous_relay_id: value.previous_relay_id.clone(),
         placed_at_unix_ms: unix_ms(placed_at),
+        version: record.record.version.0,
+        last_writer_id: record.record.writer.to_string(),
     })
 }
 
@@ -408,6 +410,8 @@ fn list_item(tenancy: &LeaseTenancy<'_>, record: &ViewRecord, stale: bool) -> Op
         last_heartbeat_unix_ms: heard.at_unix_ms(),
         expires_in_ms: heard.expires_in_ms(),
         relay_id: value.relay_id.clone(),
+        version: record.record.version.0,
+        last_writer_id: record.record.writer.to_string(),
     })
 }
 

@@ -136,6 +136,8 @@ pub fn show(tenancy: &LeaseTenancy<'_>, record: &ViewRecord, agents: u32, stale:
         expires_in_ms: heard.expires_in_ms(),
         agents,
         tls: value.tls,
+        version: record.record.version.0,
+        last_writer_id: record.record.writer.to_string(),
     })
 }
 

@@ -18,7 +18,7 @@ use omnirelay_wire::reasons;
 use omnirelay_wire::rpc::rebalance_control_service::{APPLY, APPROVE, CANCEL, PAUSE, REJECT, RESUME};
 use omnirelay_wire::timestamp::Timestamp;
 
-use super::{RebalancePlans, check_plan_id, end_moves, not_found, pb, put};
+use super::{RebalancePlans, check_plan_id, end_moves, not_found, pb, put, shown};
 use crate::namespaces;
 use crate::pending_rules;
 use crate::shard_map_view::{
@@ -103,10 +103,11 @@ impl RebalancePlans {
                 let value = found.value::<RebalancePlanValue>().unwrap_or_default();
                 let before = value.plan.clone().unwrap_or_default();
                 let Some(next) = verb.of(before.state()).map_err(|()| refused(&before, verb))? else {
+                    let plan = shown(self.registry.view(), &found).unwrap_or(before);
                     return Ok(MutationDecision {
                         writes: Vec::new(),
                         changes: Vec::new(),
-                        answer: answer(before),
+                        answer: answer(plan),
                     });
                 };
                 let now = timestamp(self.registry.view().now());
@@ -141,6 +142,8 @@ impl RebalancePlans {
                 let value =
                     RebalancePlanValue { plan: Some(plan.clone()), ..RebalancePlanValue::clone(&value) };
                 writes.push(put(&asked.id, &value));
+                // Who wrote the record is not for its value to say.
+                self.registry.node_id().clone_into(&mut plan.last_writer_id);
                 Ok(MutationDecision { writes, changes, answer: answer(plan) })
             })
             .await?;

@@ -160,6 +160,7 @@ fn show(
 ) -> pb::RebalancePlan {
     let mut plan = value.plan.clone().unwrap_or_default();
     plan.version = record.record.version.0;
+    plan.last_writer_id = record.record.writer.to_string();
     plan.updated_at = Some(timestamp(record.record.updated_at));
     record.record.id.key.clone_into(&mut plan.plan_id);
     // Of one that has ended it is kept how far it came.

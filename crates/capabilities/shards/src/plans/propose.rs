@@ -67,9 +67,10 @@ impl RebalancePlans {
                     rules: map.spec().digest(),
                     unknown_fields: Default::default(),
                 };
+                let shown = pb::RebalancePlan { last_writer_id: self.registry.node_id().to_owned(), ..plan };
                 let mut answer = pb::PlanChange {
                     schema_version: SCHEMA_VERSION.to_owned(),
-                    plan: Some(plan),
+                    plan: Some(shown),
                     ..pb::PlanChange::default()
                 };
                 answer.set_changes(&changes);

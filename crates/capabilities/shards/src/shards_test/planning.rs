@@ -40,6 +40,7 @@ async fn a_plan_takes_two_and_then_it_is_carried_out() {
     let (store, daemons, plan) = with_a_plan(4).await;
     let (daemon, id) = (&daemons[0], plan.plan_id.as_str());
     assert_eq!((plan.state(), plan.moves.len()), (State::Proposed, daemon.owned("orders", "b")));
+    assert_eq!((plan.version, plan.last_writer_id.as_str()), (1, "a"), "the daemon that was asked");
     assert_eq!(plan.summary.unwrap().lower_bound as usize, plan.moves.len());
     assert_eq!(say!(daemon, apply(ApplyPlanRequest), id, "bob"), Err("PLAN_STATE".to_owned()));
     assert_eq!(say!(daemon, approve(ApprovePlanRequest), id, "alice"), Err("SELF_APPROVAL".to_owned()));
@@ -64,6 +65,8 @@ async fn a_plan_takes_two_and_then_it_is_carried_out() {
     let record = daemon.view().get(&shard_map_view::plan_id(id)).unwrap();
     let ended = plans::shown(daemon.view(), &record).unwrap();
     assert_eq!((ended.state(), ended.moved as usize), (State::Completed, plan.moves.len()));
+    let controller = daemons[leader(&daemons).unwrap()].id();
+    assert!(ended.version > plan.version && ended.last_writer_id == controller, "{}", ended.last_writer_id);
     let said: Vec<(&str, &str)> =
         ended.decisions.iter().map(|said| (said.what.as_str(), said.by.as_str())).collect();
     assert_eq!(said[0], ("proposed", "alice"));

@@ -128,6 +128,27 @@ async fn a_key_is_of_the_shard_that_the_reference_says() {
     assert_eq!(reason(daemons[0].shards.get(called(asked, "alice")).await), "SHARD_NOT_FOUND");
 }
 
+async fn get(daemon: &Daemon, shard: &str) -> pb::ShardRecord {
+    let (namespace, shard_id) = ("orders".to_owned(), shard.to_owned());
+    let asked = pb::GetShardRequest { namespace, shard_id, ..pb::GetShardRequest::default() };
+    daemon.shards.get(called(asked, "alice")).await.unwrap().into_inner().shard.unwrap()
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_answer_of_a_change_says_what_a_read_says() {
+    let store = memory();
+    let daemons = mesh(&store, 2).await;
+    daemons[0].create("orders", 4, quick()).await;
+    daemons[0].at_rest("orders").await;
+    until("b knows all", || daemons[0].view().head() == daemons[1].view().head()).await;
+    let before = get(&daemons[1], "1").await;
+    let (namespace, shard_id) = ("orders".to_owned(), "1".to_owned());
+    let asked = pb::PauseShardRequest { namespace, shard_id, ..pb::PauseShardRequest::default() };
+    let paused = daemons[1].shards.pause(called(asked, "alice")).await.unwrap().into_inner().shard.unwrap();
+    assert_eq!((paused.version, paused.last_writer_id.as_str()), (before.version + 1, "b"));
+    assert_eq!(get(&daemons[1], "1").await, paused);
+}
+
 /// A map made of what a watch tells is the map that there is; what the history says of it, folded, too.
 #[tokio::test(start_paused = true)]
 async fn watches_and_the_history_come_to_the_map_that_there_is() {

@@ -44,6 +44,8 @@ async fn a_placement_says_when_it_was_made_and_last_heard_of() {
         expires_in_ms: Some(30_000),
         previous_relay_id: String::new(),
         placed_at_unix_ms: placed,
+        version: 1,
+        last_writer_id: "a".to_owned(),
     };
     assert_eq!(shown, expected);
 }
@@ -66,7 +68,10 @@ async fn an_agent_that_registers_elsewhere_has_moved() {
     let shown = a.placement("x").await.unwrap();
     assert_eq!((shown.relay_id.as_str(), shown.previous_relay_id.as_str()), ("s", "r"));
     assert_eq!(shown.placed_at_unix_ms, moved);
+    assert_eq!((shown.version, shown.last_writer_id.as_str()), (2, "b"));
     assert_eq!(a.agents().await, ["x@s"]);
+    let listed = a.list_agents(pb::ListAgentsRequest::default()).await.unwrap().agents.remove(0);
+    assert_eq!((listed.version, listed.last_writer_id.as_str()), (2, "b"));
     let held: Vec<_> = a.relays().await.into_iter().map(|relay| (relay.relay_id, relay.agents)).collect();
     assert_eq!(held, [("r".to_owned(), 0), ("s".to_owned(), 1)]);
     refused(a.beat_agent("x", "r").await, Code::FailedPrecondition, "`r`");

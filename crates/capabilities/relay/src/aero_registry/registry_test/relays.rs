@@ -79,10 +79,12 @@ async fn registering_again_is_a_heartbeat_and_a_commit_only_if_something_is_new(
     assert_eq!(a.commits().await, before, "it was so already");
     sleep(SECOND * 2).await;
     assert_eq!(a.relay_ids().await, ["r"], "it was refreshed");
+    assert_eq!(a.relays().await[0].version, 1, "a heartbeat is no change of its record");
     a.register_relay(Some(pb::Relay { grpc_port: 7, ..relay("r", "elsewhere") })).await.unwrap();
     assert_eq!(a.commits().await, before + 1, "it is elsewhere");
     let shown = a.relays().await.remove(0);
     assert_eq!((shown.address.as_str(), shown.grpc_port, shown.agents), ("elsewhere", 7, 1));
+    assert_eq!((shown.version, shown.last_writer_id.as_str()), (2, "a"));
     assert_eq!(a.agents().await, ["x@r"], "what it holds it holds");
 }
 

@@ -18,6 +18,8 @@ async fn what_is_taken_in_while_the_store_is_away_is_shown_and_written_once() {
         assert!(pushed.failed.is_empty());
     }
     assert_eq!(a.available(), ["new", "stays"]);
+    let version = |register: &str| all(&a.pool, |_, shown| shown == register)[0].version;
+    assert_eq!((version("new"), version("stays")), (0, 1), "what is only in memory has no record");
     assert_eq!(b.available(), ["goes", "stays"], "others see what they knew");
     sleep(TTL * 3).await;
     assert_eq!(a.available(), ["new", "stays"], "no deadline passes while the store is away");

@@ -58,6 +58,14 @@ async fn what_is_hidden_is_seen_by_its_own_node_only() {
     sleep(MS * 600).await;
     assert_eq!(b.available(), ["open", "r"]);
     assert_eq!(listed(&b.pool, &[])[1].latest_version, 4);
+    for daemon in [&a, &b] {
+        let shown = all(&daemon.pool, |_, register| register == "r").remove(0);
+        assert_eq!(
+            (shown.version, shown.last_writer_id.as_str()),
+            (3, "a"),
+            "each push has changed its record"
+        );
+    }
 }
 
 #[tokio::test(start_paused = true)]
