@@ -77,6 +77,7 @@ impl Heart {
                 renew: vec![self.session.clone()],
                 moved_since: self.asked_last,
                 grace: TTL,
+                ttl: None,
             };
             let beat = self.store.pulse(pulse).await?;
             anyhow::ensure!(beat.renewed == [Some(beat.now.after(Duration::from_secs(60)))], "not renewed");

@@ -163,8 +163,13 @@ async fn renew(store: Arc<dyn Store>, epoch: Epoch, sessions: Vec<GroupRef>) -> 
     let mut ticks = tokio::time::interval(RENEW_EVERY / u32::try_from(parts.len())?);
     for part in parts.iter().cycle() {
         ticks.tick().await;
-        let pulse =
-            Pulse { epoch: Some(epoch), renew: part.to_vec(), moved_since: Millis(u64::MAX), grace: TTL };
+        let pulse = Pulse {
+            epoch: Some(epoch),
+            renew: part.to_vec(),
+            moved_since: Millis(u64::MAX),
+            grace: TTL,
+            ttl: None,
+        };
         let beat = store.pulse(pulse).await?;
         anyhow::ensure!(beat.renewed.iter().all(Option::is_some), "a session is over");
     }

@@ -20,7 +20,6 @@ use omnirelay_certificates::policy::effective_join_policy;
 use omnirelay_certificates::store_rights::KnownRecordKinds;
 use omnirelay_check as check;
 use omnirelay_events as events;
-use omnirelay_identity::proof::BindingGrants;
 use omnirelay_leadership as leadership;
 use omnirelay_leadership::drain_remainders;
 use omnirelay_mesh_port as mesh_port;
@@ -85,11 +84,7 @@ pub async fn start(spec: NodeSpec, given: FromProcess) -> Result<Node, NodeError
     Node::start(spec, NodeCapabilities { kinds: KINDS, audit_mac, has_authority, mount }).await
 }
 
-fn compose(
-    node: &mut NodeBuilder,
-    key: Arc<AuditKey>,
-    given: FromProcess,
-) -> Result<Arc<BindingGrants>, NodeError> {
+fn compose(node: &mut NodeBuilder, key: Arc<AuditKey>, given: FromProcess) -> Result<(), NodeError> {
     let development = given.faults.is_some();
     let grants = certificates::mount_bindings(node);
     let presence = peers::presence(node, said_at_start(node, &key));
@@ -108,9 +103,9 @@ fn compose(
     let leads = leadership::mount(node)?;
     shards::mount(node, gossip.clone(), leads)?;
     registers::mount(node, &presence, exchange)?;
-    relay::mount(node, &given.telemetry, grants.clone())?;
+    relay::mount(node, &presence, &given.telemetry, grants.clone())?;
     let revocations = RevocationCalls { transport: transport.clone(), behind };
-    certificates::mount(node, &presence, revocations, grants.clone(), known_kinds())?;
+    certificates::mount(node, &presence, revocations, grants, known_kinds())?;
     transport_policy::mount(node, effective_join_policy)?;
     let vouched = certificates::vouched_seal_keys(node);
     audit::mount(node, given.audit, key, Box::new(vouched))?;
@@ -124,7 +119,7 @@ fn compose(
     if let Some(process) = given.faults {
         node_service::mount_dev(node, process);
     }
-    Ok(grants)
+    Ok(())
 }
 
 /// What a node says of itself at its start.
@@ -133,7 +128,7 @@ fn said_at_start(node: &NodeBuilder, key: &AuditKey) -> peers::StartupAnnounceme
         audit_key: key.public().to_vec(),
         relay: relay::told_endpoint(node),
         fetches: AdvertisementFetch::fetched(&node.federation.named()),
-        issues: issues_at_start(&node.identity_files, node.config.security.make_authority),
+        issues: issues_at_start(&node.identity_files, node.settings.now().security.make_authority),
     }
 }
 

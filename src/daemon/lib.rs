@@ -6,3 +6,5 @@ mod names_test;
 #[cfg(test)]
 mod node_test;
 pub mod process;
+#[cfg(test)]
+mod reload_test;

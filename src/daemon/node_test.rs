@@ -32,7 +32,7 @@ use super::compose::{self, FromProcess};
 async fn node(node_id: &str, directory: &Path, store: Arc<dyn Store>) -> Node {
     let spec = NodeSpec {
         node_id: node_id.to_owned(),
-        config: Arc::new(Config::default()),
+        config: Config::default().into(),
         source: None,
         store,
         session_secret: node_id.to_owned(),

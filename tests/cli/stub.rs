@@ -388,6 +388,16 @@ fn config(request: &Request, path: &str) -> Reply {
         ("GET", _) => answer(json!({
             "versions": [version("3", "orders cannot do without", "1"), version("2", "", "0"), version("1", "begin", "0")],
         })),
+        ("POST", "/control/config:reload") => {
+            let dry_run = request.body.contains("\"dryRun\":true");
+            Reply::Json(
+                200,
+                json!({
+                    "schemaVersion": "v1", "localNodeId": "gw-a1b2", "changed": true, "dryRun": dry_run,
+                    "settings": ["control.watchesMax", "log.filter"], "restartDue": ["control.listen"],
+                }),
+            )
+        }
         ("POST", "/control/config:validate") => {
             Reply::Json(200, json!({"schemaVersion": "v1", "report": report}))
         }

@@ -19,6 +19,7 @@ mod lifecycle;
 mod local_users;
 mod lost;
 mod relay;
+mod reload;
 mod secure;
 mod service;
 mod shards;

@@ -1,10 +1,15 @@
 //! A daemon under a service manager: what it is told, and what comes of an event loop that is held up.
 
+use std::io::Read as _;
 use std::os::unix::net::UnixDatagram;
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
+use omnirelay_wire::tls::nobody;
+use parking_lot::Mutex;
 
 use crate::process::{PATIENCE, Place, until};
 
@@ -71,36 +76,72 @@ async fn a_manager_hears_when_a_daemon_is_ready_lives_and_stops() -> Result<()> 
     Ok(())
 }
 
-#[tokio::test]
+/// Reader of a daemon's log, as a collector that may stand still.
+struct LogReader {
+    reads: Arc<AtomicBool>,
+    text: Arc<Mutex<String>>,
+}
+
+impl LogReader {
+    /// Reads what is written to `path`, which is made for it.
+    fn at(path: &Path) -> Result<Self> {
+        let made = std::process::Command::new("mkfifo").args(["-m", "600"]).arg(path).status()?;
+        ensure!(made.success());
+        let (reads, text) = (Arc::new(AtomicBool::new(true)), Arc::<Mutex<String>>::default());
+        let (path, may_read, into) = (path.to_owned(), reads.clone(), text.clone());
+        std::thread::spawn(move || {
+            // Whoever opens it to write waits for this.
+            let Ok(mut log) = std::fs::File::open(path) else { return };
+            let mut buffer = [0; 65536];
+            loop {
+                while !may_read.load(Ordering::Relaxed) {
+                    std::thread::sleep(Duration::from_millis(10));
+                }
+                match log.read(&mut buffer) {
+                    Ok(0) | Err(_) => return,
+                    Ok(length) => into.lock().push_str(&String::from_utf8_lossy(&buffer[..length])),
+                }
+            }
+        });
+        Ok(Self { reads, text })
+    }
+
+    fn says(&self, what: &str) -> bool {
+        self.text.lock().contains(what)
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_holds_the_event_loop_up_is_named_and_the_watchdog_not_fed() -> Result<()> {
     let folder = tempfile::tempdir()?;
     let manager = Manager::at(&folder.path().join("notify"))?;
-    let (socket, tokens) = (folder.path().join("notify"), folder.path().join("tokens"));
-    std::fs::write(&tokens, "ci 0123456789abcdef0123456789abcdef mesh.read\n")?;
-    std::fs::set_permissions(&tokens, std::os::unix::fs::PermissionsExt::from_mode(0o600))?;
-    let tokens_file = tokens.to_str().context("path")?;
-    let place = Place::new(&["--node-id", "a", "--token-file", tokens_file])?;
+    let socket = folder.path().join("notify");
+    let place = Place::new(&["--node-id", "a", "--set", "log.filter=debug"])?;
     let socket = socket.to_str().context("path")?;
     let place = place.with(&[("NOTIFY_SOCKET", socket), ("WATCHDOG_USEC", "2000000")]);
+    let log = LogReader::at(&place.log_file())?;
     let daemon = place.start()?;
     manager.until("WATCHDOG=1")?;
-    // Nobody ever writes into it, so that whoever opens it to read waits.
-    std::fs::remove_file(&tokens)?;
-    let made = std::process::Command::new("mkfifo").args(["-m", "600", tokens_file]).status()?;
-    ensure!(made.success());
-    daemon.signal("HUP")?;
-    // On a busy machine another stall may have been told before.
-    until("the log names it", async || Ok(place.log().contains("asleep in wait_for_partner"))).await?;
-    let log = place.log();
-    ensure!(log.contains("doing=\"live\"") && log.contains("thread of the event loop held up"), "{log}");
-    // What was said before may still be there to hear.
-    manager.silent_for("nothing", Duration::from_millis(500));
-    ensure!(manager.silent_for("WATCHDOG=1", Duration::from_secs(2)), "a manager would restart it");
-    std::fs::write(&tokens, "ci 0123456789abcdef0123456789abcdef mesh.read\n")?;
-    until("the log says that it goes on", async || {
-        Ok(place.log().contains("thread of the event loop goes on"))
-    })
-    .await?;
+    // Nobody reads any more, so that whoever logs waits, once there is no room.
+    log.reads.store(false, Ordering::Relaxed);
+    let (url, client) =
+        (daemon.url("/control/peers"), reqwest::Client::builder().tls_backend_preconfigured(nobody()));
+    let client = client.timeout(Duration::from_millis(200)).build()?;
+    let calls = tokio::spawn(async move {
+        loop {
+            drop(client.get(&url).send().await);
+        }
+    });
+    let begun = Instant::now();
+    while !manager.silent_for("WATCHDOG=1", Duration::from_secs(2)) {
+        ensure!(begun.elapsed() < PATIENCE, "a manager would not restart it");
+    }
+    log.reads.store(true, Ordering::Relaxed);
+    // What looks for stalls waits for its own line as well, and told then of all threads, as they were.
+    until("the log names it", async || Ok(log.says("event loop stalled"))).await?;
+    ensure!(log.says("pipe_write"), "what it waits for is not named");
+    calls.abort();
+    until("the log says that it goes on", async || Ok(log.says("event loop goes on"))).await?;
     manager.until("WATCHDOG=1")?;
     daemon.signal("TERM")?;
     ensure!(daemon.wait()?.success());

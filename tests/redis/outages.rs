@@ -30,7 +30,7 @@ fn store(server: &RedisServer) -> Result<Arc<RedisStore>> {
 async fn node(node_id: &str, server: &RedisServer) -> Result<Node> {
     let spec = NodeSpec {
         node_id: node_id.to_owned(),
-        config: Arc::new(Config::default()),
+        config: Config::default().into(),
         source: None,
         store: store(server)?,
         session_secret: node_id.to_owned(),

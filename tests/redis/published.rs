@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use omnirelay_relay::metrics::publish::PublishMetrics;
-use omnirelay_relay::publish::Publications;
+use omnirelay_relay::publish::{Publications, PublishSettings};
 use omnirelay_relay::published::{drone_key, drone_value};
 use omnirelay_settings::PublishConfig;
 use omnirelay_store::redis::url::UrlSecret;
@@ -37,7 +37,8 @@ impl Publishing {
 
     fn of(config: &PublishConfig, ttl: Duration) -> Result<Self> {
         let metrics = Arc::new(PublishMetrics::new(&prometheus::Registry::new())?);
-        let publications = Arc::new(Publications::new(config, ttl, MANY, metrics));
+        let settings = PublishSettings { server: config.clone(), ttl, keys_max: MANY };
+        let publications = Arc::new(Publications::new(settings, metrics));
         let mut running = JoinSet::new();
         let runs = publications.clone();
         running.spawn(async move { runs.run().await });
@@ -418,8 +419,11 @@ async fn without_an_address_nothing_is_published() -> Result<()> {
     for address in [None, Some(String::new())] {
         let mut publishing = Publishing::of(&PublishConfig { address, ..PublishConfig::default() }, TTL)?;
         publishing.put_and_keep(KEY, "A");
-        publishing.running.join_next().await.context("it runs")??;
+        assert_eq!(publishing.publications.health(), Default::default());
+        // It runs on, since it may be switched on.
         publishing.publications.close(TTL).await;
+        let ended = tokio::time::timeout(Duration::from_secs(10), publishing.running.join_next());
+        ended.await?.context("it runs")??;
         assert_eq!(publishing.publications.health(), Default::default());
     }
     Ok(())

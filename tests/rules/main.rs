@@ -26,6 +26,7 @@ mod repository;
 mod rooms;
 mod runbooks;
 mod scripts;
+mod settings;
 mod size;
 mod tokens;
 mod unfinished;

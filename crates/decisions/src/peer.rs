@@ -31,7 +31,7 @@ pub struct PeerSilence {
 }
 
 /// Times of silence after which verdicts are due.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SilencePatience {
     /// After the last sign of life.
     pub dead_after: Duration,

@@ -14,6 +14,9 @@ use omnirelay_wire::timestamp::{Timestamp, timestamp};
 use crate::{Gossip, MemberHealth};
 use pb::peer_health::State;
 
+/// How long a node that stops lives on, as its session has it, once it has left by gossip.
+const STOPS_WITHIN: Duration = Duration::from_secs(60);
+
 /// Health of all nodes by gossip at one moment, of this node too; empty: it does not gossip.
 #[derive(Default)]
 pub struct GossipHealth(BTreeMap<String, MemberHealth>);
@@ -76,14 +79,19 @@ pub fn doubted_for(gossip: &Gossip, view: &View, node_id: &str) -> Option<Durati
     matches!(heard.state(node_id), State::Suspect | State::Dead).then(|| heard.age(node_id)).flatten()
 }
 
-/// Whether what is known of a peer is of the start of it that there is now. One that came back since it was gone, and that gossip has
-/// not heard of since, is a daemon that does not gossip.
+/// Whether what is known of a peer is of the start of it that there is now.
 fn is_of_now(view: &View, node_id: &str, health: &MemberHealth) -> bool {
-    if health.status.is_live() {
-        return true;
-    }
     let alive_since = alive_since(view, node_id);
-    alive_since.is_none_or(|since| Duration::from_millis(view.now().0.saturating_sub(since.0)) >= health.age)
+    let lives_for = alive_since.map(|since| Duration::from_millis(view.now().0.saturating_sub(since.0)));
+    counts(health.status, health.age, lives_for)
+}
+
+/// Whether a status that a peer has had for so long counts, where its session has been alive for so long. One that came back since it
+/// was gone, and that gossip has not heard of since, is a daemon that does not gossip; so is one that has left long ago and lives.
+fn counts(status: MemberStatus, age: Duration, lives_for: Option<Duration>) -> bool {
+    let Some(lives_for) = lives_for.filter(|_| !status.is_live()) else { return true };
+    let may_stop = status != MemberStatus::Left || age < STOPS_WITHIN;
+    may_stop && lives_for >= age
 }
 
 fn state(status: MemberStatus) -> State {
@@ -113,4 +121,28 @@ fn shown(health: Option<&MemberHealth>) -> pb::PeerHealth {
 /// The moment so long ago, by this host's clock.
 fn ago(age: Duration) -> Timestamp {
     timestamp(Millis(whole_ms(wall_clock::unix().saturating_sub(age))))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_a_daemon_that_does_not_gossip_nothing_is_known() {
+        let cases = [
+            (MemberStatus::Alive, 100, Some(1), true),
+            (MemberStatus::Dead, 100, None, true),
+            (MemberStatus::Dead, 100, Some(200), true),
+            (MemberStatus::Dead, 100, Some(50), false),
+            (MemberStatus::Left, 10, Some(200), true),
+            (MemberStatus::Left, 100, Some(200), false),
+            (MemberStatus::Left, 10, Some(5), false),
+            (MemberStatus::Left, 100, None, true),
+        ];
+        for (status, age, lives_for, expected) in cases {
+            let lives_for = lives_for.map(Duration::from_secs);
+            let counted = counts(status, Duration::from_secs(age), lives_for);
+            assert_eq!(counted, expected, "{status:?} {age} {lives_for:?}");
+        }
+    }
 }

@@ -5,6 +5,8 @@ pub mod metrics;
 mod outbound;
 pub mod reach;
 mod record;
+#[cfg(test)]
+mod reload_test;
 mod seeds;
 mod story;
 mod tell;
@@ -15,6 +17,7 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use bytes::Bytes;
+use omnirelay_host::live::Live;
 use omnirelay_membership::{
     Config, ExchangeContact, ExchangeMessage, GossipMemberRecord, MalformedPacket, Member, MemberStatus,
     Membership, MembershipEvent, MembershipOutput, NodeId, OwnMember, Time,
@@ -60,7 +63,7 @@ type ChangeNote = (MembershipEvent, Option<MemberEvent>);
 /// Membership by gossip, of one node.
 pub struct Gossip {
     node: NodeId,
-    config: Config,
+    config: Live<Config>,
     /// How others are called.
     pub transport: Arc<NodeTransport>,
     metrics: Arc<GossipMetrics>,
@@ -84,8 +87,10 @@ pub struct Gossip {
 /// Membership of this node while it gossips.
 #[derive(Default)]
 struct RunningMembership {
-    /// `None`: the node is nobody yet.
+    /// `None`: the node is nobody yet, or gossips no more.
     member: Option<Membership>,
+    /// The incarnation in which it has gossiped before; 0: it has not.
+    ended: u64,
     /// When the driver wakes up by itself.
     wakes_at: Option<Time>,
     story: MemberHistory,
@@ -159,11 +164,11 @@ impl MemberHealth {
 }
 
 impl Gossip {
-    /// Of the node with this id; it is silent until [`Self::begin`]. `transport` is called once, with a weak
+    /// Of the node with this id; it is silent until [`Self::begin`], and from [`Self::end`] on. `transport` is called once, with a weak
     /// reference to the gossip that is being made, and makes what hands datagrams to it.
     pub fn new(
         node: NodeId,
-        config: Config,
+        config: impl Into<Live<Config>>,
         transport: impl FnOnce(&Weak<Self>) -> Arc<NodeTransport>,
         seeds: GossipSeeds,
         metrics: Arc<GossipMetrics>,
@@ -172,7 +177,7 @@ impl Gossip {
         let (tells, told) = mpsc::channel(TOLD_MAX);
         Arc::new_cyclic(|gossip| Self {
             node,
-            config,
+            config: config.into(),
             transport: transport(gossip),
             metrics,
             zero: Instant::now(),
@@ -202,17 +207,41 @@ impl Gossip {
     ///
     /// # Errors
     /// [`RecordTooLarge`].
-    pub fn begin(&self, says: GossipRecord, unix: Duration, seed: u64) -> Result<(), RecordTooLarge> {
-        let body = says.body(&self.node, 1, &self.config)?;
-        let record = GossipMemberRecord { instance: seed, version: 1, body };
-        let incarnation = Membership::first_incarnation(unix);
-        let own = OwnMember { node: self.node.clone(), incarnation, record };
+    pub fn begin(&self, says: &GossipRecord, unix: Duration, seed: u64) -> Result<(), RecordTooLarge> {
         let mut running = self.running.lock();
-        if running.member.is_none() {
-            running.member = Some(Membership::new(own, self.config.clone(), seed, self.now()));
-            self.woken.notify_one();
+        if running.member.is_some() {
+            return Ok(());
         }
+        let config = self.config.get();
+        let body = says.body(&self.node, 1, &config)?;
+        let record = GossipMemberRecord { instance: seed, version: 1, body };
+        let incarnation = Membership::first_incarnation(unix).max(running.ended + 1);
+        let own = OwnMember { node: self.node.clone(), incarnation, record };
+        running.member = Some(Membership::new(own, config, seed, self.now()));
+        running.story.note_changed(&self.node);
+        let count = running.story.count;
+        drop(running);
+        self.woken.notify_one();
+        self.note_count(count);
         Ok(())
+    }
+
+    /// Says that this node goes, gives that the time to be heard, and forgets all members. It may begin again.
+    pub async fn end(&self) {
+        self.leave().await;
+        self.measure();
+        let mut running = self.running.lock();
+        let Some(member) = running.member.take() else { return };
+        running.ended = member.own().incarnation;
+        running.wakes_at = None;
+        let known = member.members().iter().map(|(node, _)| node).chain([&self.node]);
+        running.story.begin_anew(known);
+        let count = running.story.count;
+        drop(running);
+        self.restarted.lock().clear();
+        *self.rival.lock() = None;
+        self.metrics.measure_none();
+        self.note_count(count);
     }
 
     /// Says something else of this node, if it is something else.
@@ -222,10 +251,11 @@ impl Gossip {
     pub fn say(&self, says: &GossipRecord) -> Result<(), RecordTooLarge> {
         let said = self.step(|member, now| {
             let GossipMemberRecord { version, ref body, .. } = member.own().record;
-            if says.body(&self.node, version, &self.config)? == *body {
+            let config = self.config.get();
+            if says.body(&self.node, version, &config)? == *body {
                 return Ok(());
             }
-            let body = says.body(&self.node, version + 1, &self.config)?;
+            let body = says.body(&self.node, version + 1, &config)?;
             member.set_body(now, body).map_err(|error| RecordTooLarge(error.0))
         });
         said.unwrap_or(Ok(()))
@@ -238,7 +268,7 @@ impl Gossip {
             member.members().live()
         });
         if others.is_some_and(|others| others > 0) {
-            tokio::time::sleep((self.config.gossip_interval * 2).min(LEAVES_WITHIN)).await;
+            tokio::time::sleep((self.config.get().gossip_interval * 2).min(LEAVES_WITHIN)).await;
         }
     }
 
@@ -301,7 +331,7 @@ impl Gossip {
     fn step<T>(&self, act: impl FnOnce(&mut Membership, Time) -> T) -> Option<T> {
         let now = self.now();
         let mut running = self.running.lock();
-        let RunningMembership { member, wakes_at, story } = &mut *running;
+        let RunningMembership { member, wakes_at, story, .. } = &mut *running;
         let member = member.as_mut()?;
         let done = act(member, now);
         let (mut outputs, mut followed) = (Vec::new(), Vec::new());
@@ -337,15 +367,19 @@ impl Gossip {
         }
         let count = story.count;
         drop(running);
-        // Another step may have told of more already.
+        self.note_count(count);
+        followed.iter().for_each(|event| self.follow(event));
+        outputs.into_iter().for_each(|output| self.perform(output));
+        Some(done)
+    }
+
+    /// Tells those who wait of so many changes. Another one may have told of more already.
+    fn note_count(&self, count: u64) {
         self.changes.send_if_modified(|told| {
             let is_news = *told < count;
             *told = count.max(*told);
             is_news
         });
-        followed.iter().for_each(|event| self.follow(event));
-        outputs.into_iter().for_each(|output| self.perform(output));
-        Some(done)
     }
 
     fn tell(&self, event: MembershipEvent, chapter: Option<MemberEvent>) {
@@ -358,7 +392,22 @@ impl Gossip {
     pub async fn run(self: Arc<Self>) {
         let waiting = self.waiting.lock().take();
         let Some(waiting) = waiting else { return };
-        tokio::join!(self.wake(), self.know_registered(), outbound::run(self.clone(), waiting));
+        tokio::join!(self.drive(), outbound::run(self.clone(), waiting));
+    }
+
+    /// Has the membership want what is due.
+    async fn drive(&self) {
+        tokio::join!(self.wake(), self.know_registered(), self.follow_config(), self.ask_further_seeds());
+    }
+
+    /// Goes by what is configured.
+    async fn follow_config(&self) {
+        let mut config = self.config.clone();
+        loop {
+            let current = config.get();
+            self.step(|member, now| member.configure(now, current));
+            config.replaced().await;
+        }
     }
 
     /// Notes who is registered by now of whom only the name was known, and exchanges with whoever nobody told of.
@@ -498,7 +547,7 @@ impl Gossip {
     pub fn measure(&self) {
         let running = self.running.lock();
         if let Some(member) = &running.member {
-            self.metrics.measure(member, &self.config);
+            self.metrics.measure(member);
         }
     }
 }

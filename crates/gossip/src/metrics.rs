@@ -1,12 +1,16 @@
 //! Metrics of the membership by gossip.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 
-use omnirelay_membership::{Config, MemberStatus, Membership};
+use omnirelay_host::live::Live;
+use omnirelay_membership::{MemberStatus, Membership, MembershipStats};
 use omnirelay_node::metrics::registrar::{MetricRegistrar as _, gauge_value};
 use parking_lot::Mutex;
-use prometheus::{HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec};
+use prometheus::core::{Collector, Desc};
+use prometheus::proto::MetricFamily;
+use prometheus::{HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec};
 
 /// In milliseconds: from what a LAN takes to what is given up.
 const RTT_BUCKETS: [f64; 11] = [0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 25.0, 50.0, 100.0, 500.0, 2000.0];
@@ -33,12 +37,62 @@ impl GossipDirection {
     }
 }
 
+/// Histograms of round trips: one of all peers, or one of each, as is set by then. Of both names are the same and labels differ, so
+/// that the registry has them as one.
+#[derive(Clone)]
+struct RttHistograms {
+    is_per_peer: Live<bool>,
+    of_all: HistogramVec,
+    of_each: HistogramVec,
+    /// Those that have series of their own.
+    peers: Arc<Mutex<BTreeSet<String>>>,
+}
+
+impl RttHistograms {
+    fn new(is_per_peer: Live<bool>) -> Result<Self, prometheus::Error> {
+        let made = |labels: &[&str]| {
+            let opts =
+                HistogramOpts::new("mesh_gossip_rtt_ms", "How long answers to pings took, in milliseconds");
+            HistogramVec::new(opts.buckets(RTT_BUCKETS.to_vec()), labels)
+        };
+        let (of_all, of_each) = (made(&[])?, made(&["mesh_peer"])?);
+        // It is there from the beginning: what rises from nothing is not seen to rise.
+        of_all.with_label_values::<&str>(&[]);
+        Ok(Self { is_per_peer, of_all, of_each, peers: Arc::default() })
+    }
+
+    fn observe(&self, peer: &str, rtt: Duration) {
+        let ms = rtt.as_secs_f64() * 1e3;
+        if !self.is_per_peer.get() {
+            return self.of_all.with_label_values::<&str>(&[]).observe(ms);
+        }
+        let mut peers = self.peers.lock();
+        let is_named = peers.contains(peer) || peers.len() < PEERS_MAX && peers.insert(peer.to_owned());
+        self.of_each.with_label_values(&[if is_named { peer } else { "other" }]).observe(ms);
+    }
+
+    fn forget(&self, peer: &str) {
+        if self.peers.lock().remove(peer) {
+            // It may have none yet.
+            let _ = self.of_each.remove_label_values(&[peer]);
+        }
+    }
+}
+
+impl Collector for RttHistograms {
+    fn desc(&self) -> Vec<&Desc> {
+        self.of_all.desc()
+    }
+
+    fn collect(&self) -> Vec<MetricFamily> {
+        if self.is_per_peer.get() { self.of_each.collect() } else { self.of_all.collect() }
+    }
+}
+
 /// Metrics of the membership by gossip: members, traffic, queue, health and refusals.
 pub struct GossipMetrics {
     members: IntGaugeVec,
-    rtt: HistogramVec,
-    /// Those that have series of their own; `None`: there is one of all.
-    rtt_peers: Option<Mutex<BTreeSet<String>>>,
+    rtt: RttHistograms,
     messages: IntCounterVec,
     bytes: IntCounterVec,
     queue: IntGauge,
@@ -54,6 +108,8 @@ pub struct GossipMetrics {
     cut_off: IntGauge,
     through_others: IntGauge,
     untold: IntCounter,
+    /// What the membership had counted when it was measured last.
+    counted: Mutex<MembershipStats>,
 }
 
 impl GossipMetrics {
@@ -61,21 +117,17 @@ impl GossipMetrics {
     ///
     /// # Errors
     /// When two metrics have one name: a mistake in this file.
-    pub fn new(all: &prometheus::Registry, per_peer: bool) -> Result<Self, prometheus::Error> {
-        let rtt_labels: &[&str] = if per_peer { &["mesh_peer"] } else { &[] };
+    pub fn new(
+        all: &prometheus::Registry,
+        per_peer: impl Into<Live<bool>>,
+    ) -> Result<Self, prometheus::Error> {
         let made = Self {
             members: all.gauges(
                 "mesh_gossip_members",
                 "Members by how this node knows them by gossip, itself among them",
                 &["mesh_status"],
             )?,
-            rtt: all.histograms(
-                "mesh_gossip_rtt_ms",
-                "How long answers to pings took, in milliseconds",
-                rtt_labels,
-                &RTT_BUCKETS,
-            )?,
-            rtt_peers: per_peer.then(Mutex::default),
+            rtt: all.add(RttHistograms::new(per_peer.into()))?,
             messages: all.counters(
                 "mesh_gossip_messages_total",
                 "Packets of gossip, by direction and whether they were sent or understood",
@@ -117,11 +169,9 @@ impl GossipMetrics {
             )?,
             cut_off: all.gauge("mesh_gossip_cut_off", "1 while this node hears none of the others, else 0")?,
             untold: all.counter("mesh_gossip_untold_total", "Changes that the log does not have, as there were too many")?,
+            counted: Mutex::default(),
         };
         // All are there from the beginning: what rises from nothing is not seen to rise.
-        if !per_peer {
-            made.rtt.with_label_values::<&str>(&[]);
-        }
         for status in STATUSES {
             made.members.with_label_values(&[status.word()]).set(0);
         }
@@ -145,33 +195,23 @@ impl GossipMetrics {
     }
 
     pub fn observe_rtt(&self, peer: &str, rtt: Duration) {
-        let ms = rtt.as_secs_f64() * 1e3;
-        let Some(peers) = &self.rtt_peers else {
-            return self.rtt.with_label_values::<&str>(&[]).observe(ms);
-        };
-        let mut peers = peers.lock();
-        let is_named = peers.contains(peer) || peers.len() < PEERS_MAX && peers.insert(peer.to_owned());
-        self.rtt.with_label_values(&[if is_named { peer } else { "other" }]).observe(ms);
+        self.rtt.observe(peer, rtt);
     }
 
     /// Takes out the series of a peer that is known no more.
     pub fn forget(&self, peer: &str) {
-        let Some(peers) = &self.rtt_peers else { return };
-        if peers.lock().remove(peer) {
-            // It may have none yet.
-            let _ = self.rtt.remove_label_values(&[peer]);
-        }
+        self.rtt.forget(peer);
     }
 
     /// Notes how a membership stands.
-    pub fn measure(&self, of: &Membership, config: &Config) {
+    pub fn measure(&self, of: &Membership) {
         for status in STATUSES {
             let others = of.members().iter().filter(|(_, member)| member.shown() == status).count();
             let own = usize::from(status == MemberStatus::Alive);
             self.members.with_label_values(&[status.word()]).set(gauge_value(others + own));
         }
         self.queue.set(gauge_value(of.queued()));
-        self.fanout.set(gauge_value(config.fanout));
+        self.fanout.set(gauge_value(of.config().fanout));
         self.view.set(gauge_value(of.members().len() + 1));
         self.health.set(of.health().into());
         self.strangers.set(gauge_value(of.strangers().count()));
@@ -179,15 +219,35 @@ impl GossipMetrics {
         self.through_others.set(gauge_value(through_others));
         self.cut_off.set(of.is_cut_off().into());
         let stats = of.stats();
-        for (counter, counted) in [
-            (&self.refuted, stats.refuted),
-            (&self.implausible, stats.implausible),
-            (&self.refused, stats.refused),
-            (&self.capped, stats.capped),
-            (&self.throttled, stats.throttled),
+        let counted = std::mem::replace(&mut *self.counted.lock(), stats);
+        for (counter, was, is) in [
+            (&self.refuted, counted.refuted, stats.refuted),
+            (&self.implausible, counted.implausible, stats.implausible),
+            (&self.refused, counted.refused, stats.refused),
+            (&self.capped, counted.capped, stats.capped),
+            (&self.throttled, counted.throttled, stats.throttled),
         ] {
-            counter.inc_by(counted.saturating_sub(counter.get()));
+            counter.inc_by(is.saturating_sub(was));
         }
+    }
+
+    /// Notes that there is no membership any more; what was counted stays.
+    pub fn measure_none(&self) {
+        for status in STATUSES {
+            self.members.with_label_values(&[status.word()]).set(0);
+        }
+        for gauge in [
+            &self.queue,
+            &self.fanout,
+            &self.view,
+            &self.health,
+            &self.strangers,
+            &self.through_others,
+            &self.cut_off,
+        ] {
+            gauge.set(0);
+        }
+        *self.counted.lock() = MembershipStats::default();
     }
 }
 

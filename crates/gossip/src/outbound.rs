@@ -13,11 +13,13 @@ use omnirelay_node::transport::NodeLocation;
 use omnirelay_node::transport::channel::MeshChannel;
 use omnirelay_transport::carrier::ConnectionProtocol;
 use omnirelay_transport::peer::CallPath;
+use omnirelay_wire::fault::Fault;
 use omnirelay_wire::pb::omnirelay::mesh::membership::v1 as pb;
+use omnirelay_wire::reasons;
 use pb::membership_service_client::MembershipServiceClient;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
-use tonic::Code;
+use tonic::{Code, Status};
 use tracing::debug;
 
 use super::Gossip;
@@ -117,7 +119,7 @@ impl Gossip {
         let bytes = packet.len();
         let channel = self.transport.channel(to.as_str(), CallPath::REPEATABLE);
         let delivered = match channel {
-            Ok(channel) => call(channel.within(self.config.probe_time()), packet, false).await,
+            Ok(channel) => call(channel.within(self.config.get().probe_time()), packet, false).await,
             Err(error) => Err(chain(&error)),
         };
         if let Err(error) = &delivered {
@@ -223,21 +225,37 @@ impl Gossip {
         seeds.retain(|seed| !matches!(seed, GossipSeed::Node(node) if is_live(node)));
         fastrand::shuffle(&mut seeds);
         seeds.truncate(if self.is_alone() { SEEDS_AT_A_TIME } else { 1 });
-        let asked = seeds.iter().map(|seed| async move {
-            let node = match seed {
-                GossipSeed::Node(node) => node.clone(),
-                GossipSeed::Address(address) => match self.find(address).await {
-                    Ok(node) => node,
-                    Err(error) => return debug!(address, error, "seed not found"),
-                },
-            };
-            if let Ok(node) = NodeId::new(&node)
-                && node != self.node
-            {
-                self.exchange_with(&node).await;
-            }
-        });
-        join_all(asked).await;
+        join_all(seeds.iter().map(|seed| self.exchange_with_seed(seed))).await;
+    }
+
+    async fn exchange_with_seed(&self, seed: &GossipSeed) {
+        let node = match seed {
+            GossipSeed::Node(node) => node.clone(),
+            GossipSeed::Address(address) => match self.find(address).await {
+                Ok(node) => node,
+                Err(error) => return debug!(address, error, "seed not found"),
+            },
+        };
+        if let Ok(node) = NodeId::new(&node)
+            && node != self.node
+        {
+            self.exchange_with(&node).await;
+        }
+    }
+
+    /// Asks the seeds that are configured while it gossips: all others are asked now and then.
+    pub(super) async fn ask_further_seeds(&self) {
+        let mut addresses = self.seeds.addresses.clone();
+        let mut known = addresses.get();
+        loop {
+            addresses.replaced().await;
+            let mut further = std::mem::replace(&mut known, addresses.get());
+            further = known.iter().filter(|address| !further.contains(address)).cloned().collect();
+            // One that is not a member yet asks them all as soon as it is.
+            further.truncate(if self.has_begun() { SEEDS_AT_A_TIME } else { 0 });
+            let further: Vec<_> = further.into_iter().map(GossipSeed::Address).collect();
+            join_all(further.iter().map(|seed| self.exchange_with_seed(seed))).await;
+        }
     }
 
     /// Finds out who is at an address.
@@ -260,7 +278,12 @@ async fn call(channel: MeshChannel, packet: Vec<u8>, answers: bool) -> Result<Ve
     match answer {
         Ok(answer) => Ok(answer.into_inner().packet),
         // A daemon of that node is there, and does not gossip: it is no less reached for that.
-        Err(status) if answers && status.code() == Code::Unimplemented => Ok(Vec::new()),
+        Err(status) if answers && is_silent(&status) => Ok(Vec::new()),
         Err(status) => Err(status.message().to_owned()),
     }
+}
+
+/// Whether a daemon says that it does not gossip; those of before have no such service then.
+fn is_silent(status: &Status) -> bool {
+    status.code() == Code::Unimplemented || Fault::from(status).is(reasons::GOSSIP_OFF)
 }

@@ -2,6 +2,7 @@
 
 use std::collections::{HashMap, VecDeque};
 
+use omnirelay_host::live::Live;
 use omnirelay_node::transport::NodeLocation;
 use parking_lot::Mutex;
 
@@ -15,7 +16,7 @@ type IsKnown = Box<dyn Fn(&str) -> bool + Send + Sync>;
 /// Seeds that a member asks: addresses of the configuration, and nodes that are known otherwise.
 pub struct GossipSeeds {
     /// Addresses of the configuration, `host:port`; names are looked up each time.
-    addresses: Vec<String>,
+    pub(super) addresses: Live<Vec<String>>,
     /// Nodes that are known otherwise, as from the registry.
     known: NodeSource,
     /// Those of them that are alive by what is known otherwise.
@@ -43,13 +44,13 @@ impl GossipSeeds {
     /// `known`: whom to ask beside those at `addresses`; `alive`: which of them are alive; `is_known`: whether a name is that of a
     /// node.
     pub fn new(
-        addresses: Vec<String>,
+        addresses: impl Into<Live<Vec<String>>>,
         known: impl Fn() -> Vec<String> + Send + Sync + 'static,
         alive: impl Fn() -> Vec<String> + Send + Sync + 'static,
         is_known: impl Fn(&str) -> bool + Send + Sync + 'static,
     ) -> Self {
         let (known, alive, is_known) = (Box::new(known), Box::new(alive), Box::new(is_known));
-        Self { addresses, known, alive, is_known, learned: Mutex::default() }
+        Self { addresses: addresses.into(), known, alive, is_known, learned: Mutex::default() }
     }
 
     /// The other nodes that are alive by what is known otherwise, as from the registry.
@@ -64,7 +65,7 @@ impl GossipSeeds {
 
     /// All of them, in no order.
     pub fn all(&self) -> Vec<GossipSeed> {
-        let addresses = self.addresses.iter().cloned().map(GossipSeed::Address);
+        let addresses = self.addresses.get().into_iter().map(GossipSeed::Address);
         addresses.chain((self.known)().into_iter().map(GossipSeed::Node)).collect()
     }
 

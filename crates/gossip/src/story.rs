@@ -119,7 +119,13 @@ impl MemberHistory {
         members.filter(|(_, member)| member.status.is_live()).for_each(|(node, _)| self.note_changed(node));
     }
 
-    fn note_changed(&mut self, node: &NodeId) {
+    /// Forgets what has happened, and notes that the health of these is not known any more.
+    pub(super) fn begin_anew<'a>(&mut self, known: impl Iterator<Item = &'a NodeId>) {
+        *self = Self { count: self.count, ..Self::default() };
+        known.for_each(|node| self.note_changed(node));
+    }
+
+    pub(super) fn note_changed(&mut self, node: &NodeId) {
         self.count += 1;
         if let Some(before) = self.changed.insert(node.clone(), self.count) {
             self.order.remove(&before);

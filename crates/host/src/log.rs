@@ -2,10 +2,12 @@
 
 #[cfg(any(test, feature = "testing"))]
 mod captured;
+mod chosen;
 mod fields;
 mod limiter;
 
 use std::io::{self, IsTerminal};
+use std::sync::Arc;
 
 use omnirelay_core::text::chain;
 use serde::{Deserialize, Serialize};
@@ -19,11 +21,15 @@ use tracing_subscriber::{EnvFilter, Layer, Registry, fmt, reload};
 pub use captured::captured;
 pub use limiter::{FaultLimiter, KeyedLogLimiter, LogLimiter, LogTurn};
 
+use chosen::{ChosenFormat, ChosenLines};
 use fields::{TextFields, VisibleJson};
 
-/// Changes what is logged while the process runs.
+/// Changes what is logged, and how, while the process runs.
 #[derive(Clone)]
-pub struct LogControl(reload::Handle<EnvFilter, Registry>);
+pub struct LogControl {
+    filter: reload::Handle<EnvFilter, Registry>,
+    format: Arc<ChosenFormat>,
+}
 
 /// The log could not be set up as asked.
 #[derive(Debug, thiserror::Error)]
@@ -39,7 +45,7 @@ pub enum LogError {
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct LogConfig {
     pub format: LogFormat,
-    /// A filter such as `info` or `info,omnirelay_registry=debug`. Reloaded on SIGHUP.
+    /// A filter such as `info` or `info,omnirelay_registry=debug`.
     pub filter: String,
 }
 
@@ -62,11 +68,45 @@ impl Default for LogConfig {
 /// # Errors
 /// [`LogError::Filter`] when the filter cannot be read.
 pub fn start(config: &LogConfig) -> Result<LogControl, LogError> {
-    let (filter, control) = reload::Layer::new(read_filter(&config.filter)?);
     let colour = io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty());
-    let lines = lines(config.format, io::stderr, colour);
-    tracing_subscriber::registry().with(filter).with(lines).try_init().map_err(|_| LogError::Twice)?;
-    Ok(LogControl(control))
+    let (subscriber, control) = subscriber(config, io::stderr, colour)?;
+    subscriber.try_init().map_err(|_| LogError::Twice)?;
+    Ok(control)
+}
+
+/// Begins to log what this thread does, until the guard is dropped.
+///
+/// # Errors
+/// As of [`start`].
+#[cfg(any(test, feature = "testing"))]
+pub fn start_captured<W: io::Write + 'static>(
+    config: &LogConfig,
+    writer: impl Fn() -> W + Clone + Send + Sync + 'static,
+) -> Result<(LogControl, tracing::subscriber::DefaultGuard), LogError> {
+    let (subscriber, control) = subscriber(config, writer, false)?;
+    Ok((control, captured(subscriber)))
+}
+
+/// What writes each event in the format that is chosen by then, and what chooses.
+fn subscriber<W: io::Write + 'static>(
+    config: &LogConfig,
+    writer: impl Fn() -> W + Clone + Send + Sync + 'static,
+    colour: bool,
+) -> Result<(impl Subscriber + Send + Sync, LogControl), LogError> {
+    let (filter, control) = reload::Layer::new(read_filter(&config.filter)?);
+    let format = Arc::new(ChosenFormat::of(config.format));
+    let text = ChosenLines {
+        format: LogFormat::Text,
+        chosen: Arc::clone(&format),
+        lines: lines(LogFormat::Text, writer.clone(), colour),
+    };
+    let json = ChosenLines {
+        format: LogFormat::Json,
+        chosen: Arc::clone(&format),
+        lines: lines(LogFormat::Json, writer, colour),
+    };
+    let subscriber = tracing_subscriber::registry().with(filter).with(text).with(json);
+    Ok((subscriber, LogControl { filter: control, format }))
 }
 
 /// Writes each event as one line. Whatever stands in its values, it is one line, and each value one value.
@@ -90,13 +130,18 @@ where
 }
 
 impl LogControl {
+    /// Writes lines in another format from now on.
+    pub fn set_format(&self, format: LogFormat) {
+        self.format.choose(format);
+    }
+
     /// Logs by another filter from now on.
     ///
     /// # Errors
     /// [`LogError::Filter`]; the old filter stays.
     pub fn set_filter(&self, filter: &str) -> Result<(), LogError> {
         let parsed = read_filter(filter)?;
-        self.0
+        self.filter
             .reload(parsed)
             .map_err(|error| LogError::Filter { filter: filter.to_owned(), what: chain(&error) })
     }

@@ -49,13 +49,16 @@ pub trait Authenticator: Send + Sync + 'static {
     }
 }
 
+/// Name of whoever is taken for being on this host.
+pub(super) const LOCAL: &str = "local";
+
 /// Takes everyone who comes over the loopback interface for `local`, with all scopes.
 #[derive(Debug)]
 pub struct LoopbackAuthenticator(Principal);
 
 impl Default for LoopbackAuthenticator {
     fn default() -> Self {
-        Self(Principal::unproven("local", Scopes::all()))
+        Self(Principal::unproven(LOCAL, Scopes::all()))
     }
 }
 
@@ -102,7 +105,7 @@ impl HostAuthenticator {
         let agent = [Scope::MeshConnect, Scope::MeshRead].into_iter().collect();
         Self {
             trusts_host: Box::new(trusts_host),
-            local: Principal::unproven("local", Scopes::all()),
+            local: Principal::unproven(LOCAL, Scopes::all()),
             agent: Principal::unproven("agent", agent),
         }
     }

@@ -5,6 +5,7 @@ use std::hash::Hash;
 use std::net::{IpAddr, Ipv6Addr};
 use std::time::Duration;
 
+use omnirelay_host::live::Live;
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
@@ -45,7 +46,7 @@ impl CallRate {
 /// A bucket for each of them.
 #[derive(Debug)]
 pub struct RateBuckets<K> {
-    rate: CallRate,
+    rate: Live<CallRate>,
     known: Mutex<BucketLevels<K>>,
 }
 
@@ -56,8 +57,8 @@ struct BucketLevels<K> {
 }
 
 impl<K: Hash + Eq + Clone> RateBuckets<K> {
-    pub fn new(rate: CallRate) -> Self {
-        Self { rate, known: Mutex::new(BucketLevels { left: HashMap::new(), swept: None }) }
+    pub fn new(rate: impl Into<Live<CallRate>>) -> Self {
+        Self { rate: rate.into(), known: Mutex::new(BucketLevels { left: HashMap::new(), swept: None }) }
     }
 
     /// Counts one.
@@ -66,7 +67,7 @@ impl<K: Hash + Eq + Clone> RateBuckets<K> {
     /// How long it takes until there is one again, when there is none. Who cannot be remembered beside all others has none:
     /// nobody can tell those apart.
     pub fn take(&self, who: &K) -> Result<(), Duration> {
-        let (now, rate) = (Instant::now(), self.rate);
+        let (now, rate) = (Instant::now(), self.rate.get());
         let mut known = self.known.lock();
         if let Some(entry) = known.left.get_mut(who) {
             let left = rate.refilled(entry.0, now - entry.1);
@@ -86,16 +87,17 @@ impl<K: Hash + Eq + Clone> RateBuckets<K> {
 
     /// Whether one that is remembered has none left; asking takes nothing.
     pub fn is_spent(&self, who: &K) -> bool {
-        let (now, rate) = (Instant::now(), self.rate);
+        let (now, rate) = (Instant::now(), self.rate.get());
         let known = self.known.lock();
         known.left.get(who).is_some_and(|(left, since)| rate.refilled(*left, now - *since) < 1.0)
     }
 
     /// Gives one back that was counted for nothing.
     pub fn give_back(&self, who: &K) {
+        let CallRate { burst, .. } = self.rate.get();
         let mut known = self.known.lock();
         if let Some((left, _)) = known.left.get_mut(who) {
-            *left = (*left + 1.0).min(self.rate.burst);
+            *left = (*left + 1.0).min(burst);
         }
     }
 

@@ -50,6 +50,7 @@ pub struct HostDoor {
     asked: Box<dyn Fn() -> bool + Send + Sync>,
 }
 
+#[cfg(any(test, feature = "testing"))]
 impl Default for HostDoor {
     /// Of a host that administers.
     fn default() -> Self {

@@ -29,6 +29,7 @@ pub mod socket;
 pub mod tls;
 pub mod tokens;
 pub mod trust;
+pub mod without_proof;
 
 use std::sync::Arc;
 

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use omnirelay_core::secret_file::secret_of;
 use omnirelay_host::chance::random_secret;
+use omnirelay_host::live::Live;
 use omnirelay_host::permissions::{UnsafeSecretFile, check_private};
 use omnirelay_pki::certificate::{Certificate, CertificateError, to_pem};
 use omnirelay_pki::key::{Fingerprint, KeyError, PrivateKey};
@@ -135,10 +136,10 @@ pub fn public_key_of(key: &str) -> Option<Fingerprint> {
 }
 
 /// Files in which a node keeps who it is and whom it trusts.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct IdentityFiles {
     folder: PathBuf,
-    issuer_secret: PathBuf,
+    issuer_secret: Live<PathBuf>,
     /// Where the node keeps a certificate for the operator; `None`: it keeps none.
     pub operator: Option<OperatorFiles>,
 }
@@ -147,7 +148,15 @@ impl IdentityFiles {
     /// Those in this folder, which is made when it is needed. The secret of the issuer may be elsewhere.
     pub fn of(folder: &Path, issuer_secret: Option<&Path>) -> Self {
         let issuer_secret = issuer_secret.map_or_else(|| folder.join(ISSUER_SECRET), Path::to_owned);
-        Self { folder: folder.to_owned(), issuer_secret, operator: None }
+        Self { folder: folder.to_owned(), issuer_secret: issuer_secret.into(), operator: None }
+    }
+
+    /// The same, with the secret of the issuer where `named` says by then; `None`: where it is by itself.
+    #[must_use]
+    pub fn with_secret_at(self, named: &Live<Option<PathBuf>>) -> Self {
+        let own = self.issuer_secret.clone();
+        let issuer_secret = named.map(move |named| named.unwrap_or_else(|| own.get()));
+        Self { issuer_secret, ..self }
     }
 
     /// Their folder, which need not be there.
@@ -295,15 +304,15 @@ impl IdentityFiles {
     /// # Errors
     /// [`IdentityError`], when others may read it among them.
     pub fn sealing_key(&self) -> Result<Option<SealingKey>, IdentityError> {
-        let path = &self.issuer_secret;
-        let Some(bytes) = self.secret()? else { return Ok(None) };
+        let path = self.issuer_secret();
+        let Some(bytes) = read_private(&path)? else { return Ok(None) };
         let key = sealing_key_of(&bytes);
-        key.map(Some).map_err(|source| IdentityError::Secret { path: path.clone(), source })
+        key.map(Some).map_err(|source| IdentityError::Secret { path, source })
     }
 
     /// The state of the secret's file. Blocks.
     pub fn secret_stamp(&self) -> FilesStamp {
-        FilesStamp::of([&*self.issuer_secret])
+        FilesStamp::of([&*self.issuer_secret()])
     }
 
     /// As [`Self::sealing_key`], and makes the secret when there is none.
@@ -314,7 +323,7 @@ impl IdentityFiles {
         if let Some(key) = self.sealing_key()? {
             return Ok(key);
         }
-        let path = &self.issuer_secret;
+        let path = self.issuer_secret();
         let refuse = |source| IdentityError::Use { path: path.clone(), source };
         let (high, low) = (random_secret().map_err(refuse)?, random_secret().map_err(refuse)?);
         let secret = Zeroizing::new(format!("{high}{low}\n"));
@@ -329,7 +338,7 @@ impl IdentityFiles {
 
     /// Whether there is a file of the secret, whatever is in it.
     pub fn has_secret(&self) -> bool {
-        self.issuer_secret.exists()
+        self.issuer_secret().exists()
     }
 
     /// Contents of the file of the secret; `None` where there is none.
@@ -337,7 +346,7 @@ impl IdentityFiles {
     /// # Errors
     /// As of [`Self::sealing_key`].
     pub fn secret(&self) -> Result<Option<Zeroizing<Vec<u8>>>, IdentityError> {
-        read_private(&self.issuer_secret)
+        read_private(&self.issuer_secret())
     }
 
     /// Keeps a secret that another node has handed over, unless there is a file already.
@@ -345,25 +354,25 @@ impl IdentityFiles {
     /// # Errors
     /// Those of the file system, [`io::ErrorKind::AlreadyExists`] among them.
     pub fn keep_secret(&self, secret: &[u8]) -> Result<(), IdentityError> {
-        let refuse = |source| IdentityError::Use { path: self.issuer_secret.clone(), source };
+        let refuse = |source| IdentityError::Use { path: self.issuer_secret(), source };
         self.enter_secret(secret, "taken")?.map_err(refuse)
     }
 
     /// Writes the file of the secret whole, beside a name of its own, where there is none; what came of giving it its name.
     fn enter_secret(&self, secret: &[u8], name: &str) -> Result<io::Result<()>, IdentityError> {
-        let path = &self.issuer_secret;
+        let path = self.issuer_secret();
         let refuse = |source| IdentityError::Use { path: path.clone(), source };
         self.make_folder()?;
         let own = path.with_extension(name);
         write_whole(&own, secret).map_err(refuse)?;
-        let linked = std::fs::hard_link(&own, path);
+        let linked = std::fs::hard_link(&own, &path);
         std::fs::remove_file(&own).map_err(refuse)?;
         Ok(linked)
     }
 
     /// Path of the secret of the issuer, which is or would be there.
-    pub fn issuer_secret(&self) -> &Path {
-        &self.issuer_secret
+    pub fn issuer_secret(&self) -> PathBuf {
+        self.issuer_secret.get()
     }
 
     fn write(&self, name: &str, bytes: &[u8]) -> Result<(), IdentityError> {

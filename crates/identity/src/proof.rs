@@ -122,6 +122,7 @@ impl fmt::Debug for BindingGrants {
     }
 }
 
+#[cfg(any(test, feature = "testing"))]
 impl Default for BindingGrants {
     /// None at all.
     fn default() -> Self {
@@ -329,33 +330,40 @@ impl<A: Authenticator> Authenticator for ProofAuthenticator<A> {
     ) -> Option<BoxFuture<'static, EndedPrincipal>> {
         let tokens = self.tokens.clone().unwrap_or_default();
         let needed = needed.filter(|needed| !own_scopes(principal).contains(*needed));
-        let nobody: BoxFuture<'static, Fault> = match &principal.proof {
-            CallerProof::Bearer(bearer) => {
-                Box::pin(Arc::clone(self.bearers.as_ref()?).ends(Arc::clone(bearer)))
+        let is_unproven = matches!(principal.proof, CallerProof::Nothing);
+        let of_otherwise = is_unproven.then(|| self.otherwise.ends(principal, needed)).flatten();
+        let ended: BoxFuture<'static, EndedPrincipal> = match (&principal.proof, of_otherwise) {
+            (_, Some(ended)) => ended,
+            (CallerProof::Bearer(bearer), None) => {
+                let ends = Arc::clone(self.bearers.as_ref()?).ends(Arc::clone(bearer));
+                Box::pin(async move { Err(ends.await) })
             }
-            CallerProof::TokenFile(_) => Box::pin(taken_away(Arc::clone(&tokens), principal.clone())),
+            (CallerProof::TokenFile(_), None) => {
+                let taken = taken_away(Arc::clone(&tokens), principal.clone());
+                Box::pin(async move { Err(taken.await) })
+            }
             // Its connection ends with it.
-            CallerProof::Certificate
-            | CallerProof::CertificateOfHost
-            | CallerProof::Nothing
-            | CallerProof::Socket
-                if needed.is_some() =>
-            {
-                Box::pin(std::future::pending())
-            }
-            CallerProof::Certificate
-            | CallerProof::CertificateOfHost
-            | CallerProof::Federated(_)
-            | CallerProof::Nothing
-            | CallerProof::Refused(_)
-            | CallerProof::Socket => {
-                return None;
-            }
+            (
+                CallerProof::Certificate
+                | CallerProof::CertificateOfHost
+                | CallerProof::Nothing
+                | CallerProof::Socket,
+                None,
+            ) if needed.is_some() => Box::pin(std::future::pending()),
+            (
+                CallerProof::Certificate
+                | CallerProof::CertificateOfHost
+                | CallerProof::Federated(_)
+                | CallerProof::Nothing
+                | CallerProof::Refused(_)
+                | CallerProof::Socket,
+                None,
+            ) => return None,
         };
         let fewer = fewer(Arc::clone(&self.grants), tokens, principal.clone(), needed);
         Some(Box::pin(async move {
             tokio::select! {
-                fault = nobody => Err(fault),
+                ended = ended => ended,
                 principal = fewer => Ok(principal),
             }
         }))
@@ -497,7 +505,7 @@ fn token_unknown() -> Fault {
         .because("it is in no line of the token file, and is no signed token of an issuer that is known here")
 }
 
-fn proof_needed() -> Fault {
+pub(super) fn proof_needed() -> Fault {
     let message = "this daemon takes nobody without proof, callers on its own host neither";
     Fault::new(reasons::PROOF_NEEDED, message).hint(
         "call its control socket (omnirelay --addr unix:PATH), show a certificate (omnirelay --tls-cert FILE \

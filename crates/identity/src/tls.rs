@@ -285,9 +285,16 @@ impl ListenerTls {
     /// Returns once what was shown here proves nobody any more, and says why.
     pub async fn ended(&self, shown: ShownCertificate) -> &'static str {
         let ShownCertificate { certificate, chain, judged_by, .. } = shown;
-        match &self.trust {
-            Some(trust) => trust.ended(judged_by, &certificate, &chain, ChainUsage::Client).await,
-            None => std::future::pending().await,
+        let Some(trust) = &self.trust else { return std::future::pending().await };
+        let unpinned = async {
+            match self.reach {
+                ListenerReach::Nodes => trust.unpinned(&chain, ChainUsage::Client).await,
+                ListenerReach::Mesh | ListenerReach::Exchange => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            why = trust.ended(judged_by, &certificate, &chain, ChainUsage::Client) => why,
+            why = unpinned => why,
         }
     }
 

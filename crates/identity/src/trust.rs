@@ -390,6 +390,21 @@ impl MeshTrust {
         }
     }
 
+    /// Returns once the chain of a node that was let in among nodes leads through nothing that is pinned any more, and says so.
+    pub async fn unpinned(&self, chain: &[CertificateDer<'_>], usage: ChainUsage) -> &'static str {
+        let mut changes = self.current.subscribe();
+        loop {
+            let now = changes.borrow_and_update().clone();
+            if !now.is_pinned(chain, unix_now(), usage) {
+                return "its chain leads through nothing that is pinned any more";
+            }
+            if changes.changed().await.is_err() {
+                // Whoever changes it is gone, and so is the daemon.
+                std::future::pending::<()>().await;
+            }
+        }
+    }
+
     /// Returns once the node is nobody any more, or what it has shown was revoked, and says which.
     pub async fn own_ended(&self, shown: &Certificate) -> &'static str {
         let mut changes = self.current.subscribe();

@@ -140,6 +140,21 @@ impl Membership {
         (since + timeout * self.patience() + own).max(now)
     }
 
+    /// Gives all suspects at least the time that the configuration has for them; none has less than before.
+    pub(crate) fn extend_suspicions(&mut self, now: Time) {
+        let suspects = self.members.iter().filter(|(_, member)| member.suspicion.is_some());
+        let deadlines: Vec<_> = suspects
+            .map(|(node, member)| (node.clone(), self.deadline(member.since, &member.accusers, now)))
+            .collect();
+        for (node, deadline) in deadlines {
+            if let Some(suspicion) = self.members.get_mut(&node).and_then(|member| member.suspicion.as_mut())
+            {
+                // Its timer finds that it has longer.
+                suspicion.deadline = suspicion.deadline.max(deadline);
+            }
+        }
+    }
+
     /// A suspect has had its time, or a stream to it was tried.
     pub(crate) fn suspicion_is_over(&mut self, now: Time, node: &NodeId) {
         let Some(member) = self.members.get_mut(node) else { return };

@@ -96,7 +96,8 @@ impl Membership {
             timers,
             probes: BTreeMap::new(),
             relayed: BTreeMap::new(),
-            number: 0,
+            // What was sent before by a member of this name may be answered still.
+            number: u32::try_from(seed >> 32).unwrap_or_default(),
             health: 0,
             rng,
             outputs: VecDeque::new(),
@@ -176,6 +177,39 @@ impl Membership {
         if let Some(by) = self.members.prove(node) {
             self.budgets.give_back(&by, WorkKind::Strangers, 1);
         }
+    }
+
+    /// Configuration that it goes by.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// Goes by another configuration, which has to pass [`Config::check`]. What recurs comes as soon as either has it; probes under
+    /// way end when they were to, and suspicions at the later end of both.
+    pub fn configure(&mut self, now: Time, config: Config) {
+        if config == self.config {
+            return;
+        }
+        // Whether it is late is judged by what its timers were set by.
+        self.notice(now);
+        let counts = |of: &Config| (of.members_max, of.strangers_max);
+        if counts(&config) != counts(&self.config) {
+            self.budgets = Budgets::new(config.members_max, config.strangers_max, now);
+        }
+        self.config = config;
+        self.health = self.health.min(self.config.health_max);
+        self.window.0 = self.window.0.min(now + self.config.gossip_interval);
+        // That nobody was heard for long says nothing where others were probed as seldom.
+        self.heard = now;
+        self.timers.set(now + self.config.interval * SILENT_INTERVALS, Timer::Silence);
+        if !self.has_left {
+            self.timers.set(now + self.config.interval * self.patience(), Timer::Round);
+            self.timers.set(now + self.config.exchange_interval, Timer::Exchange);
+        }
+        if self.gossips {
+            self.timers.set(now + self.config.gossip_interval, Timer::Gossip);
+        }
+        self.extend_suspicions(now);
     }
 
     /// Says something else of itself from now on.

@@ -1,6 +1,7 @@
-//! The node of the tests: put together as every node is, but that nothing of it is served. Dropping it is a crash.
+//! The node of the tests: put together as every node is, but that nothing of it is served unless a test says so. Dropping it is a
+//! crash.
 
-use std::net::TcpListener;
+use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,12 +9,14 @@ use std::time::Duration;
 use omnirelay_decisions::audit_seal::mac::MacKey;
 use omnirelay_host::chance::seed_thread;
 use omnirelay_identity::IdentitySources;
+use omnirelay_identity::federation::FederatedClusters;
 use omnirelay_identity::node_identity::IdentityFiles;
+use omnirelay_identity::provided::ChosenProvider;
 use omnirelay_identity::trust::HasAuthority;
 use omnirelay_registry::Registry;
 use omnirelay_registry::follow::wait_for;
 use omnirelay_registry::later_version::written_by_later_version;
-use omnirelay_settings::Config;
+use omnirelay_settings::{Config, LiveConfig};
 use omnirelay_store::{Revision, Store};
 use omnirelay_wire::fault::Fault;
 use tempfile::TempDir;
@@ -44,8 +47,12 @@ pub struct PreparedNode {
 /// A node that runs.
 pub struct LabNode {
     pub registry: Arc<Registry>,
+    /// What is set while it runs.
+    pub settings: LiveConfig,
+    /// Where its control port listens, if its ports are served.
+    pub control: SocketAddr,
     readiness: Arc<Readiness>,
-    _node: Node,
+    node: Node,
     _directory: TempDir,
 }
 
@@ -94,14 +101,19 @@ impl Lab {
 
     /// Mounts nothing.
     pub fn prepared(self) -> PreparedNode {
+        let access = IdentitySources {
+            provision: ChosenProvider::of(self.config.security.identity.provided()),
+            federation: FederatedClusters::of(self.config.federated()),
+            ..IdentitySources::default()
+        };
         let spec = NodeSpec {
             node_id: self.node_id,
-            config: Arc::new(self.config),
+            config: self.config.into(),
             source: None,
             store: written_by_later_version(self.store),
             session_secret: self.secret,
             listener: TcpListener::bind("127.0.0.1:0").unwrap(),
-            access: IdentitySources::default(),
+            access,
             relay: None,
             identity: IdentityFiles::of(&self.files.join("identity"), None),
             data_dir: self.files.clone(),
@@ -115,11 +127,30 @@ impl PreparedNode {
     /// Begins what it does by itself.
     pub fn start(self) -> LabNode {
         let (registry, readiness) = (self.builder.registry.clone(), self.builder.readiness.clone());
-        LabNode { registry, readiness, _node: self.builder.begin(), _directory: self.directory }
+        let (settings, control) = (self.builder.settings.clone(), self.builder.addresses.control);
+        LabNode {
+            registry,
+            settings,
+            control,
+            readiness,
+            node: self.builder.begin(),
+            _directory: self.directory,
+        }
+    }
+
+    /// The same, and serves its ports.
+    pub fn serve(mut self) -> LabNode {
+        self.builder.listen().unwrap();
+        self.start()
     }
 }
 
 impl LabNode {
+    /// Stops it on purpose.
+    pub async fn stop(self) {
+        self.node.stop().await;
+    }
+
     /// Returns once it has loaded the registry.
     pub async fn loaded(&self) {
         wait_for(self.registry.view(), Revision(0)).await;

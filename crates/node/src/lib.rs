@@ -1,5 +1,7 @@
 //! One node: its registry, its ports and its capabilities, put together.
 
+mod access;
+mod control_port;
 #[cfg(any(test, feature = "testing"))]
 #[expect(clippy::unwrap_used, reason = "of tests")]
 pub mod lab;
@@ -7,10 +9,12 @@ mod mesh_port;
 pub mod metrics;
 mod node_builder;
 pub mod operations;
+mod port_tls;
 mod ports;
 mod probes;
 pub mod readiness;
 mod serving;
+mod token_issuer;
 pub mod transport;
 
 use std::collections::BTreeMap;
@@ -24,26 +28,19 @@ use futures_util::future::join_all;
 use omnirelay_decisions::audit_seal::mac::MacKey;
 use omnirelay_host::data_dir::disk_space::DiskSpace;
 use omnirelay_identity::IdentitySources;
-use omnirelay_identity::authenticate::{AllowedHosts, InsecureAuthenticator, LoopbackAuthenticator};
 use omnirelay_identity::bearer::Bearers;
-use omnirelay_identity::bearer::oidc::OidcIssuer;
 use omnirelay_identity::node_identity::IdentityFiles;
-use omnirelay_identity::proof::{
-    BindingGrants, ProofAuthenticator, RefusingAuthenticator, UntilAuthorityAuthenticator,
-};
-use omnirelay_identity::tls::{ClientCertificateRule, ListenerTls, TlsError};
+use omnirelay_identity::tls::TlsError;
 use omnirelay_identity::trust::{HasAuthority, MeshTrust};
+use omnirelay_identity::without_proof::WithoutProof;
 use omnirelay_registry::Registry;
 use omnirelay_registry::follow::follow_log;
-use omnirelay_settings::{Config, ConfigSource, TlsSource, WithoutProof};
+use omnirelay_settings::{Config, ConfigSource, LiveConfig};
 use omnirelay_store::{RecordKind, Retention, Store};
-use omnirelay_surface::{
-    FinishedCall, ListenerLimits, OMNIRELAY, RequestObserver, Surface, SurfaceBuilder, SurfaceError,
-};
-use omnirelay_transport::quic;
+use omnirelay_surface::{FinishedCall, RequestObserver, SurfaceError};
 use tokio::sync::watch;
 
-use crate::metrics::{IssuerMetrics, Metrics};
+use crate::metrics::Metrics;
 use crate::operations::Operations;
 use crate::readiness::{Readiness, item};
 
@@ -51,18 +48,21 @@ use crate::readiness::{Readiness, item};
 #[doc(hidden)]
 pub use prometheus;
 
+pub use control_port::limits;
 pub use mesh_port::{LatePort, MeshPort, OpenMeshPort};
 pub use node_builder::{CapabilityKinds, NodeBuilder, StopPhase};
+pub use port_tls::{LiveTls, PortTls, TlsOpener};
 pub use ports::{
-    PortName, PortState, PortTaken, RELAY_REGISTRY_SERVICE, RELAY_SERVICE, RelayAddresses, RelayListeners,
-    ServedPort,
+    NodeAddresses, PortName, PortState, PortTaken, RELAY_REGISTRY_SERVICE, RELAY_SERVICE, RelayAddresses,
+    RelayListeners, ServedPort,
 };
 pub use serving::{asynchronous, per_address_max};
 
+use access::follow_access;
 use node_builder::{AtPort, RequestObservers, StopSequence};
-use ports::NodeAddresses;
-use probes::{ProbeSources, probes};
+use probes::ProbeSources;
 use serving::SurfaceListeners;
+use token_issuer::TokenIssuer;
 
 /// How soon a node that starts looks whether it is ready, and how often one that waits long for its store: each look asks all of it.
 const READY_LOOK_FIRST: Duration = Duration::from_millis(2);
@@ -80,7 +80,7 @@ pub const TELEMETRY_FOLDER: &str = "telemetry";
 /// Settings and parts that a node is made of.
 pub struct NodeSpec {
     pub node_id: String,
-    pub config: Arc<Config>,
+    pub config: LiveConfig,
     /// Where that is from; `None`: the process has made it.
     pub source: Option<ConfigSource>,
     pub store: Arc<dyn Store>,
@@ -104,7 +104,7 @@ pub struct NodeCapabilities<C> {
     pub audit_mac: MacKey,
     /// What a registry says of an authority.
     pub has_authority: fn(&Registry) -> HasAuthority,
-    /// Mounts them, and gives what those who have proved who they are may do besides.
+    /// Mounts them.
     pub mount: C,
 }
 
@@ -183,12 +183,12 @@ impl Node {
     /// [`NodeError`]; nothing runs then.
     pub async fn start<C>(spec: NodeSpec, capabilities: NodeCapabilities<C>) -> Result<Self, NodeError>
     where
-        C: FnOnce(&mut NodeBuilder) -> Result<Arc<BindingGrants>, NodeError>,
+        C: FnOnce(&mut NodeBuilder) -> Result<(), NodeError>,
     {
         let NodeCapabilities { kinds, audit_mac, has_authority, mount } = capabilities;
         let mut node = NodeBuilder::of(spec, kinds, &audit_mac, has_authority)?;
-        let grants = mount(&mut node)?;
-        node.listen(&grants)?;
+        mount(&mut node)?;
+        node.listen()?;
         Ok(node.begin())
     }
 
@@ -269,11 +269,12 @@ impl NodeBuilder {
         let asks = move || known.upgrade().map_or(HasAuthority::Unknown, |registry| has_authority(&registry));
         let trust = Arc::new(trust.asking(asks));
         let metrics = Arc::new(Metrics::new()?);
-        let oidc = spec.config.security.oidc.as_ref().and_then(|oidc| oidc.settings().ok());
-        let oidc = oidc.map(|settings| Arc::new(OidcIssuer::new(settings)));
-        let bearers = Arc::new(Bearers::new(trust.clone(), oidc.clone()));
+        let issuer = TokenIssuer::of(&spec.config);
+        let secret = spec.config.live(|config| config.security.issuer_secret_file.clone());
+        let bearers = Arc::new(Bearers::new(trust.clone(), issuer.live()));
         let mut node = Self {
-            tokens: (spec.access.tokens.clone(), bearers),
+            tokens: spec.access.tokens.clone(),
+            bearers,
             readiness: Arc::new(Readiness::new(registry.clone())),
             operations: Arc::new(Operations::new(registry.clone())),
             topics: Arc::default(),
@@ -282,7 +283,7 @@ impl NodeBuilder {
             metrics,
             trust,
             mesh_port: Arc::new(watch::Sender::new(MeshPort::NotEnrolled)),
-            identity_files: spec.identity,
+            identity_files: spec.identity.with_secret_at(&secret),
             provision: spec.access.provision.clone(),
             federation: spec.access.federation.clone(),
             session_secret: spec.session_secret,
@@ -291,42 +292,26 @@ impl NodeBuilder {
             relay: spec.relay,
             ports: BTreeMap::new(),
             stopping: StopSequence::default(),
-            config: spec.config,
+            settings: spec.config,
             source: spec.source,
             registry: registry.clone(),
         };
         node.run(StopPhase::End, node.metrics.clone().keep());
-        let (config, access) = (node.config.clone(), spec.access);
-        if let Some(oidc) = oidc {
-            node.run(StopPhase::End, oidc.clone().keep());
-            let told = IssuerMetrics::new(node.metrics.all())?;
-            node.metrics.before_scrape(move || told.read(oidc.keys_age(), oidc.keys()));
-        }
-        let surface = control_surface(&node);
-        let (limits, tls) = (limits(&config), control_tls(&config, &node.trust)?);
-        if let Some(tls) = &tls {
-            node.run(StopPhase::End, tls.clone().keep());
-        }
-        let udp = config.control.http3.then(|| quic::bind(control)).transpose().map_err(NodeError::Listen)?;
-        let advertised = config.control.http3_advertise.unwrap_or(control.port());
-        let surface = if udp.is_some() { surface.beside_http3(advertised) } else { surface };
-        let listens = PortState::Taken(spec.listener);
-        let port = ServedPort { listens, socket: access.socket, udp, tls, limits, surface };
-        node.open(PortName::Control, port);
-        node.routes(PortName::Control, probes(node.probed()));
+        let access = spec.access;
+        node.run(StopPhase::End, follow_access(&node.settings, &access));
+        issuer.tell(&node.metrics);
+        node.run(StopPhase::End, issuer.keep());
+        node.open_control(spec.listener, access.socket)?;
         node.run(StopPhase::End, follow_log(registry.clone()));
-        node.run(StopPhase::End, registry.keep_house(retention(&config), HOUSEKEEPING_EVERY));
+        node.run(StopPhase::End, registry.keep_house(node.settings.live(retention), HOUSEKEEPING_EVERY));
         Ok(node)
     }
 
     /// Serves its ports.
-    fn listen(&mut self, grants: &Arc<BindingGrants>) -> Result<(), NodeError> {
+    fn listen(&mut self) -> Result<(), NodeError> {
         let observer = Arc::new(RequestObservers(mem::take(&mut self.observers)));
         for (name, AtPort { port, served, drained }) in mem::take(&mut self.ports) {
             let Some(mut port) = port else { continue };
-            if name == PortName::Control {
-                port.surface = self.proving(port.surface, grants.clone());
-            }
             port.surface.name_port(name.word());
             port.surface.name_changes(!self.registry.store().is_in_process());
             served.into_iter().for_each(|serve| serve(&mut port.surface));
@@ -338,24 +323,6 @@ impl NodeBuilder {
             });
         }
         Ok(())
-    }
-
-    /// The surface of the control port with who proves callers there.
-    fn proving(&self, surface: SurfaceBuilder, grants: Arc<BindingGrants>) -> SurfaceBuilder {
-        match self.config.without_proof() {
-            WithoutProof::Anyone => {
-                surface.authenticator(self.proof(grants, InsecureAuthenticator::default()))
-            }
-            WithoutProof::Host => surface.authenticator(self.proof(grants, LoopbackAuthenticator::default())),
-            WithoutProof::HostUntilAuthority => surface
-                .authenticator(self.proof(grants, UntilAuthorityAuthenticator::new(self.trust.clone()))),
-            WithoutProof::Nobody => surface.authenticator(self.proof(grants, RefusingAuthenticator)),
-        }
-    }
-
-    fn proof<A>(&self, grants: Arc<BindingGrants>, otherwise: A) -> ProofAuthenticator<A> {
-        let (tokens, bearers) = self.tokens.clone();
-        ProofAuthenticator::new(tokens, grants, otherwise).with_bearers(bearers)
     }
 
     /// Begins what it does by itself.
@@ -391,7 +358,7 @@ fn registry(spec: &NodeSpec, kinds: &[CapabilityKinds], mac: &MacKey) -> Registr
         .following(&all(|kinds| kinds.followed))
         .claiming(&all(|kinds| kinds.claimed))
         .signing(&all(|kinds| kinds.signed))
-        .restoring(restored, spec.config.session_ttl())
+        .restoring(restored, spec.config.live(Config::session_ttl))
         .marking_audit(mac.clone())
 }
 
@@ -404,47 +371,6 @@ fn retention(config: &Config) -> Retention {
         idempotency_age: history.idempotency_age.0,
         idempotency_entries_max: history.idempotency_entries_max,
     }
-}
-
-/// Limits of the ports of the daemon, but for those of the relay.
-pub fn limits(config: &Config) -> ListenerLimits {
-    ListenerLimits {
-        connections_max: config.control.connections_max,
-        per_address_max: per_address_max(
-            config.control.connections_max,
-            config.control.connections_per_address_max,
-        ),
-        grace: config.control.drain_grace.0,
-        ..ListenerLimits::default()
-    }
-}
-
-/// TLS of the control port; `None`: there is none.
-fn control_tls(config: &Config, trust: &Arc<MeshTrust>) -> Result<Option<Arc<ListenerTls>>, TlsError> {
-    let tls = &config.control.tls;
-    let of_node = || {
-        ListenerTls::of_node(trust.clone()).judging(trust.clone(), ClientCertificateRule::May).exchanging()
-    };
-    Ok(match (tls.source, &tls.cert, &tls.key) {
-        (TlsSource::Off, ..) => None,
-        (TlsSource::Files, Some(cert), Some(key)) => Some(
-            ListenerTls::open(cert, key)?.judging(trust.clone(), ClientCertificateRule::May).exchanging(),
-        ),
-        (TlsSource::Mesh | TlsSource::Files, ..) => Some(of_node()),
-        (TlsSource::Auto, ..) => Some(of_node().beside_plaintext()),
-    }
-    .map(Arc::new))
-}
-
-/// The surface of the control port, with nothing served yet.
-fn control_surface(node: &NodeBuilder) -> SurfaceBuilder {
-    let control = &node.config.control;
-    let rates = control.rate_limit.rates();
-    let builder = Surface::builder([OMNIRELAY]).of_node(node.registry.node_id()).call_rates(rates);
-    // Under TLS a page that calls the daemon by a name of its own finds no certificate of that name.
-    let named = AllowedHosts::loopback_and(control.hosts.clone());
-    let is_any = control.tls.source.is_demanded() || node.config.without_proof() == WithoutProof::Anyone;
-    builder.hosts(if is_any { named.or_any() } else { named })
 }
 
 /// Callers that come in at the control port without proof now.
@@ -469,3 +395,6 @@ impl RequestObserver for CallCounter {
         self.0.count_transport(call.protocol, call.port);
     }
 }
+
+#[cfg(test)]
+mod reload_test;

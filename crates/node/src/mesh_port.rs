@@ -5,6 +5,7 @@ use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::time::Duration;
 
+use omnirelay_host::live::Live;
 use omnirelay_identity::tls::ListenerTls;
 use omnirelay_surface::{ConnectionCompanion, DrainOutcome, ListenerLimits, Surface, serve_quic, serve_with};
 use omnirelay_transport::quic;
@@ -53,7 +54,7 @@ impl LatePort {
         self,
         tls: Arc<ListenerTls>,
         surface: Surface,
-        limits: ListenerLimits,
+        limits: Live<ListenerLimits>,
         stop: impl Future<Output = ()>,
     ) -> DrainOutcome {
         let mut stop = std::pin::pin!(stop);
@@ -70,12 +71,13 @@ impl LatePort {
             match open.udp {
                 Some(udp) => {
                     let surface = (surface.clone(), Some(self.beside.clone()));
-                    serve_quic(udp, tls.clone(), surface, limits, until(stopped.clone())).await
+                    serve_quic(udp, Some(tls.clone()), surface, limits.clone(), until(stopped.clone())).await
                 }
                 None => DrainOutcome { cut: 0 },
             }
         };
-        let over_tcp = serve_with(tcp, Some(tls.clone()), surface.clone(), limits, until(stopped.clone()));
+        let over_tcp =
+            serve_with(tcp, Some(tls.clone()), surface.clone(), limits.clone(), until(stopped.clone()));
         let stopping = async {
             stop.await;
             stopping.send_replace(true);

@@ -10,7 +10,9 @@ use std::sync::Arc;
 use futures_util::FutureExt as _;
 use futures_util::future::join_all;
 use omnirelay_host::data_dir::disk_space::DiskSpace;
+use omnirelay_host::live::Live;
 use omnirelay_host::stalls::doing;
+use omnirelay_identity::authenticate::Authenticator;
 use omnirelay_identity::bearer::Bearers;
 use omnirelay_identity::federation::FederatedClusters;
 use omnirelay_identity::node_identity::IdentityFiles;
@@ -21,7 +23,7 @@ use omnirelay_nouns::merge::RecordMergers;
 use omnirelay_nouns::topic::Topics;
 use omnirelay_registry::Registry;
 use omnirelay_registry::epoch_loss::RestorationRule;
-use omnirelay_settings::{Config, ConfigSource};
+use omnirelay_settings::{ConfigSource, LiveConfig};
 use omnirelay_store::RecordKind;
 use omnirelay_surface::{FailedHandshake, FinishedCall, RequestObserver, SurfaceBuilder, TonicService};
 use tokio::sync::watch;
@@ -82,7 +84,8 @@ pub(super) type ServiceMount = Box<dyn FnOnce(&mut SurfaceBuilder) + Send>;
 
 /// A node that is being put together.
 pub struct NodeBuilder {
-    pub config: Arc<Config>,
+    /// The configuration as it is now.
+    pub settings: LiveConfig,
     /// Where that is from; `None`: the process has made it.
     pub source: Option<ConfigSource>,
     pub registry: Arc<Registry>,
@@ -110,14 +113,21 @@ pub struct NodeBuilder {
     pub addresses: NodeAddresses,
     /// The ports of the relay, where they are taken.
     pub relay: Option<RelayListeners>,
-    /// The tokens that prove somebody at the control port.
-    pub(super) tokens: (Arc<SecretTokens>, Arc<Bearers>),
+    /// The secret tokens that prove somebody at the control port.
+    pub tokens: Arc<SecretTokens>,
+    /// The signed tokens that do.
+    pub bearers: Arc<Bearers>,
     pub(super) ports: BTreeMap<PortName, AtPort>,
     pub(super) observers: Vec<Arc<dyn RequestObserver>>,
     pub(super) stopping: StopSequence,
 }
 
 impl NodeBuilder {
+    /// Limit of the watches that each noun serves at once.
+    pub fn watches_max(&self) -> Live<usize> {
+        self.settings.live(|config| config.control.watches_max)
+    }
+
     /// Opens a port.
     pub fn open(&mut self, name: PortName, port: ServedPort) {
         self.port(name).port = Some(port);
@@ -137,6 +147,12 @@ impl NodeBuilder {
     /// of the host and no authentication; a path that is there already ends the process at its start.
     pub fn routes(&mut self, name: PortName, routes: axum::Router) {
         self.port(name).served.push(Box::new(move |surface| surface.add_routes(routes)));
+    }
+
+    /// Has an authenticator prove the callers of a port, if a capability opens it; the last one that is given counts. Nobody else is let
+    /// in at the control port.
+    pub fn authenticate(&mut self, name: PortName, authenticator: impl Authenticator) {
+        self.port(name).served.push(Box::new(move |surface| surface.set_authenticator(authenticator)));
     }
 
     /// Has something done as soon as a port is drained, beside what others do until all are.

@@ -2,10 +2,9 @@
 
 use std::io;
 use std::net::{IpAddr, SocketAddr, TcpListener, UdpSocket};
-use std::sync::Arc;
 
+use omnirelay_host::live::Live;
 use omnirelay_identity::socket::ControlSocket;
-use omnirelay_identity::tls::ListenerTls;
 use omnirelay_settings::{Config, RelayConfig};
 use omnirelay_surface::{ListenerLimits, SurfaceBuilder};
 use omnirelay_transport::outbound::outbound;
@@ -13,6 +12,7 @@ use omnirelay_wire::pb::omnirelay::mesh::control::v1::PeerEndpoints;
 use serde::{Deserialize, Serialize};
 
 use super::mesh_port::LatePort;
+use super::port_tls::LiveTls;
 
 /// A port that serves gRPC and HTTP/JSON.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -51,8 +51,9 @@ pub struct ServedPort {
     pub socket: Option<ControlSocket>,
     /// The same port for UDP, where it is served over HTTP/3 too.
     pub udp: Option<UdpSocket>,
-    pub tls: Option<Arc<ListenerTls>>,
-    pub limits: ListenerLimits,
+    /// What connections begin under; `None`: no TLS.
+    pub tls: LiveTls,
+    pub limits: Live<ListenerLimits>,
     pub surface: SurfaceBuilder,
 }
 

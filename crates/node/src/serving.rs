@@ -32,24 +32,24 @@ impl SurfaceListeners {
         let ServedPort { listens, socket, udp, tls, limits, surface } = port;
         let udp = udp.map(quic::endpoint).transpose().map_err(NodeError::Listen)?;
         let surface = surface.observer(observer).build()?;
-        let over_udp = udp.zip(tls.clone());
-        let shared = surface.clone();
-        let first = match (listens, tls) {
-            (PortState::Taken(listener), tls) => {
+        let (over_udp, shared) = (udp.map(|udp| (udp, tls.clone())), surface.clone());
+        let bounds = limits.clone();
+        let first = match (listens, tls.get()) {
+            (PortState::Taken(listener), _) => {
                 let listener = asynchronous(listener)?;
-                RunningListener::begin(tasks, |stop| serve_with(listener, tls, shared, limits, stop))
+                RunningListener::begin(tasks, |stop| serve_with(listener, tls, shared, bounds, stop))
             }
             (PortState::Late(late), Some(tls)) => {
-                RunningListener::begin(tasks, |stop| late.serve(tls, shared, limits, stop))
+                RunningListener::begin(tasks, |stop| late.serve(tls, shared, bounds, stop))
             }
             // Nobody has anything to show there.
             (PortState::Late(_), None) => return Ok(Self(Vec::new())),
         };
         let mut serving = Self(vec![first]);
         if let Some((udp, tls)) = over_udp {
-            let shared = surface.clone();
+            let (shared, bounds) = (surface.clone(), limits.clone());
             serving.0.push(RunningListener::begin(tasks, |stop| {
-                serve_quic(udp, tls, (shared, None), limits, stop)
+                serve_quic(udp, tls, (shared, None), bounds, stop)
             }));
         }
         if let Some(socket) = socket {

@@ -8,6 +8,8 @@ use std::sync::Arc;
 
 use futures_util::Stream;
 use futures_util::stream::unfold;
+use omnirelay_host::live::Live;
+use omnirelay_host::places::{Places, TakenPlace};
 use omnirelay_registry::Registry;
 use omnirelay_registry::cursor::Cursor;
 use omnirelay_registry::since::{WatchSince, WatchStart};
@@ -19,12 +21,13 @@ use omnirelay_wire::fault::Fault;
 use omnirelay_wire::reasons;
 use omnirelay_wire::timestamp::{Timestamp, timestamp};
 use prost::Message;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tonic::Status;
 
 use self::recent::{EventId, RecentEvents};
 
 mod recent;
+#[cfg(test)]
+mod reload_test;
 
 /// The stream of a service.
 pub type NounEventStream<T> = Pin<Box<dyn Stream<Item = Result<EncodedMessage<T>, Status>> + Send>>;
@@ -135,20 +138,20 @@ impl<'a> ShownChange<'a> {
 
 /// The places of those who watch, of which there are so many.
 #[derive(Clone)]
-pub struct WatchPlaces(Arc<Semaphore>);
+pub struct WatchPlaces(Places);
 
 impl WatchPlaces {
     /// At most so many watches are served at once.
-    pub fn new(watches_max: usize) -> Self {
-        Self(Arc::new(Semaphore::new(watches_max)))
+    pub fn new(watches_max: impl Into<Live<usize>>) -> Self {
+        Self(Places::new(watches_max))
     }
 
     /// A place for one more; it is free again when it is dropped.
     ///
     /// # Errors
     /// `TOO_MANY_WATCHES` when there is none.
-    pub fn take(&self) -> Result<OwnedSemaphorePermit, Fault> {
-        self.0.clone().try_acquire_owned().map_err(|_| {
+    pub fn take(&self) -> Result<TakenPlace, Fault> {
+        self.0.take().ok_or_else(|| {
             let message = "this daemon serves as many watches as it may";
             Fault::new(reasons::TOO_MANY_WATCHES, message)
                 .hint("watch on another daemon, or close watches that nobody reads")
@@ -165,7 +168,7 @@ pub struct NounWatches<E> {
 
 impl<E: Message + Default + 'static> NounWatches<E> {
     /// At most so many are served at once.
-    pub fn new(registry: Arc<Registry>, watches_max: usize) -> Self {
+    pub fn new(registry: Arc<Registry>, watches_max: impl Into<Live<usize>>) -> Self {
         Self { registry, places: WatchPlaces::new(watches_max), recent: Arc::default() }
     }
 
@@ -206,7 +209,7 @@ impl<E: Message + Default + 'static> NounWatches<E> {
         kinds: impl Into<Vec<RecordKind>>,
         filter: impl Fn(&ViewRecord) -> bool + Send + Sync + 'static,
         behind: Option<Cursor>,
-        place: OwnedSemaphorePermit,
+        place: TakenPlace,
     ) -> BegunWatch<E> {
         let watch = Watch::begin_all(self.registry.clone(), kinds.into(), Box::new(filter), behind);
         BegunWatch { watch, recent: self.recent.clone(), place }
@@ -217,7 +220,7 @@ impl<E: Message + Default + 'static> NounWatches<E> {
 pub struct BegunWatch<E> {
     watch: Watch,
     recent: Arc<RecentEvents<E>>,
-    place: OwnedSemaphorePermit,
+    place: TakenPlace,
 }
 
 impl<E> BegunWatch<E> {
@@ -275,7 +278,7 @@ pub struct Feed<N: WatchedNoun> {
     watch: Watch,
     recent: Arc<RecentEvents<N::Event>>,
     noun: N,
-    _place: OwnedSemaphorePermit,
+    _place: TakenPlace,
 }
 
 impl<N: WatchedNoun> Feed<N> {

@@ -1,5 +1,6 @@
 //! Records of peers, as every capability reads them: the nodes of a mesh, their sessions, and how this node stands among them.
 
+mod configured_labels;
 pub mod merge;
 pub mod presence;
 pub mod roster;

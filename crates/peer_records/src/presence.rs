@@ -4,8 +4,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use omnirelay_core::labels::Labels;
 use omnirelay_core::text::chain;
 use omnirelay_decisions::peer::SilencePatience;
+use omnirelay_host::live::Live;
 use omnirelay_host::log::LogLimiter;
 use omnirelay_nouns::timestamp;
 use omnirelay_registry::act::{DaemonAct, DecisionReader, WriteAuthority, put};
@@ -19,6 +21,7 @@ use parking_lot::Mutex;
 use tokio::time::Instant;
 use tracing::{debug, info, warn};
 
+use crate::configured_labels::reconfigured;
 use crate::merge::restored;
 use crate::pb;
 use crate::{PEER, own_session, peer_id, session_id};
@@ -52,9 +55,11 @@ pub struct PresenceSettings {
 /// Keeps this node's record in the registry.
 pub struct Presence {
     registry: Arc<Registry>,
-    settings: PresenceSettings,
+    settings: Live<PresenceSettings>,
     /// What the node says about itself; the labels are those of its configuration.
     profile: Mutex<pb::PeerMetadata>,
+    /// Those of its configuration by which its record was written last.
+    entered_labels: Mutex<Labels>,
     /// What it says is another thing than its record has.
     untold: AtomicBool,
     registered: AtomicBool,
@@ -72,10 +77,15 @@ pub struct Presence {
 }
 
 impl Presence {
-    pub fn new(registry: Arc<Registry>, settings: PresenceSettings, profile: pb::PeerMetadata) -> Self {
+    pub fn new(
+        registry: Arc<Registry>,
+        settings: impl Into<Live<PresenceSettings>>,
+        profile: pb::PeerMetadata,
+    ) -> Self {
         Self {
             registry,
-            settings,
+            settings: settings.into(),
+            entered_labels: Mutex::new(profile.labels.clone()),
             profile: Mutex::new(profile),
             untold: AtomicBool::new(false),
             registered: AtomicBool::new(false),
@@ -131,12 +141,13 @@ impl Presence {
 
     /// Time for which a session lives without a renewal.
     pub fn session_ttl(&self) -> Duration {
-        self.settings.session_ttl
+        self.settings.get().session_ttl
     }
 
     /// Times of silence after which a peer is judged.
     pub fn patience(&self) -> SilencePatience {
-        SilencePatience { dead_after: self.settings.dead_after, forget_after: self.settings.forget_after }
+        let PresenceSettings { dead_after, forget_after, .. } = self.settings.get();
+        SilencePatience { dead_after, forget_after }
     }
 
     /// Whether this node has a session that the store has not called over.
@@ -152,7 +163,7 @@ impl Presence {
     /// Whether it is registered, or was until less than a session ago and is about to be again: with a new epoch the
     /// sessions of all nodes end at once, and nobody is to take that for the end of all nodes.
     pub fn stands(&self) -> bool {
-        let is_brief = |ended: Instant| ended.elapsed() < self.settings.session_ttl;
+        let is_brief = |ended: Instant| ended.elapsed() < self.session_ttl();
         self.is_registered() || !self.has_rival() && self.ended.lock().is_some_and(is_brief)
     }
 
@@ -254,9 +265,9 @@ impl Presence {
             self.say_rival().await;
             return None;
         }
-        let PresenceSettings { session_ttl, session_secret, .. } = &self.settings;
-        let id = session_id(self.registry.node_id());
-        match self.registry.open_session(id, *session_ttl, session_secret).await {
+        let PresenceSettings { session_ttl, session_secret, .. } = self.settings.get();
+        let (id, ttl) = (session_id(self.registry.node_id()), self.settings.map(|set| set.session_ttl));
+        match self.registry.open_session(id, ttl, &session_secret).await {
             Ok(OpenedGroup::Open(group)) => {
                 *self.refused_since.lock() = None;
                 return Some(group.of);
@@ -272,7 +283,7 @@ impl Presence {
                     );
                 });
                 // What a crash has left behind is over by then, and this session is not.
-                if since.elapsed() > *session_ttl * 2 {
+                if since.elapsed() > session_ttl * 2 {
                     self.say_rival().await;
                 }
             }
@@ -346,18 +357,22 @@ impl Presence {
             let as_held = || held.and_then(|held| held.value()).map(|held| PeerValue::clone(&held));
             let before = whole.or_else(as_held);
             let was = before.as_ref().map_or(Status::Unspecified, PeerValue::status);
-            let value = self.own_value(before, status, reason, session);
+            let says = self.profile.lock().clone();
+            let configured = says.labels.clone();
+            let value = self.own_value((before, says), status, reason, session);
             let told = self.membership_audit(&id, (was, status), reason);
-            Ok::<_, CommitError>(Some((
-                reader.plan().write([put(id.clone(), &value)]).audit(told),
-                is_poorer,
-            )))
+            let plan = reader.plan().write([put(id.clone(), &value)]).audit(told);
+            Ok::<_, CommitError>(Some((plan, (is_poorer, configured))))
         };
-        match self.registry.act(&act, decide).await? {
+        let Some((_, (is_poorer, configured))) = self.registry.act(&act, decide).await? else {
+            return Ok(());
+        };
+        *self.entered_labels.lock() = configured;
+        if is_poorer {
             // Nobody can tell any more what was lost of it.
-            Some((_, true)) => self.registry.losses().note_superseded(&id),
-            Some((_, false)) => self.registry.losses().note_restored(&id),
-            None => {}
+            self.registry.losses().note_superseded(&id);
+        } else {
+            self.registry.losses().note_restored(&id);
         }
         Ok(())
     }
@@ -379,12 +394,12 @@ impl Presence {
         };
         let changes = vec![format!("status: {} -> {}", was.as_str_name(), becomes.as_str_name())];
         let body = audit_record::own_body(self.registry.node_id(), action, id.to_string(), changes);
-        self.settings.audited.then(|| AuditValue { reason: reason.to_owned(), ..body })
+        self.settings.get().audited.then(|| AuditValue { reason: reason.to_owned(), ..body })
     }
 
     fn own_value(
         &self,
-        held: Option<PeerValue>,
+        (held, mut says): (Option<PeerValue>, pb::PeerMetadata),
         status: Status,
         reason: &str,
         session: &GroupRef,
@@ -401,11 +416,10 @@ impl Presence {
         value.rival = value.rival.filter(|rival| goes_on && !self.is_outdated(Some(rival)));
         value.session = session.instance;
         let was = value.metadata.take().unwrap_or_default();
-        let mut says = self.profile.lock().clone();
         says.campaigns &= !self.withdrawn.load(Ordering::Relaxed);
         // Configured labels are a beginning; what an operator set or removed since wins.
         if known {
-            says.labels.clone_from(&was.labels);
+            says.labels = reconfigured(&was.labels, &self.entered_labels.lock(), &says.labels);
         }
         says.metadata_version = was.metadata_version;
         if says != was {

@@ -77,6 +77,7 @@ impl DaemonAct {
                 | CommitError::LeaseHeld { .. }
                 | CommitError::IdempotencyReused
                 | CommitError::KindDenied { .. }
+                | CommitError::Closed { .. }
                 | CommitError::Store(_),
                 _,
             ) => false,
@@ -128,8 +129,10 @@ impl Registry {
     pub async fn attempt(&self, act: &DaemonAct, plan: CommitPlan) -> Result<CommitOutcome, CommitError> {
         plan.check_kinds(act)?;
         self.check_not_awaited(act, &plan)?;
+        let (plan, conditions) = self.write_gate.pass(act.action, plan)?;
         let plan = self.signed(plan).map_err(|refused| StoreError::Denied { what: refused.message })?;
-        self.commit_within(act.within, self.commit_of(act, plan)).await
+        let committed = self.commit_within(act.within, self.commit_of(act, plan)).await;
+        committed.map_err(|error| conditions.refusal(error))
     }
 
     /// That nothing is written in the place of what is about to be put back.

@@ -4,13 +4,14 @@ use std::time::Duration;
 
 use omnirelay_core::text::chain;
 use omnirelay_core::time::{Millis, whole_ms};
+use omnirelay_host::live::Live;
 use omnirelay_host::log::FaultLimiter;
 use omnirelay_store::{Epoch, GroupRef, Pulse, PulseAnswer, StoreError};
-use tokio::time::{Instant, MissedTickBehavior, sleep_until, timeout};
+use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at, sleep_until, timeout};
 use tracing::{debug, warn};
 
 use super::Registry;
-use super::held_groups::GroupsByValidity;
+use super::held_groups::{GroupRenewal, GroupsByValidity};
 
 /// How long a pulse may go unanswered before the store counts as silent. A little more than a store
 /// waits for its server (400 ms): a pulse that is dropped before that leaves the store in the belief
@@ -24,7 +25,7 @@ const ASKED_AFTER: Duration = Duration::from_millis(50);
 const MOVED_SLACK: Duration = Duration::from_millis(250);
 
 /// Pace of a heartbeat.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct HeartbeatPace {
     /// How often groups are renewed.
     pub renew_every: Duration,
@@ -43,6 +44,11 @@ pub enum BeatOutcome {
 /// State of the heartbeat: what one beat knows of those before it.
 struct HeartbeatState<'a> {
     registry: &'a Registry,
+    /// The pace that is set.
+    set: Live<HeartbeatPace>,
+    /// The same, when it was looked at last.
+    known_pace: HeartbeatPace,
+    /// The pace that it beats at.
     pace: HeartbeatPace,
     /// The epoch of the view when it beat last.
     known: Epoch,
@@ -50,23 +56,22 @@ struct HeartbeatState<'a> {
     epoch: Epoch,
     asked_last: Millis,
     renewed: Option<Instant>,
+    /// The store refused a beat that gave groups another time to live: one that only renews may pass, as on a full disk.
+    ttl_refused: bool,
     faults_told: FaultLimiter<StoreError>,
 }
 
 /// Renews the node's groups and learns which deadlines moved at least twice a second, for ever.
-/// `after_beat` is called with what became of each beat.
-pub async fn beat_heart(registry: &Registry, pace: HeartbeatPace, after_beat: impl Fn(BeatOutcome)) {
-    let mut ticks = tokio::time::interval(pace.renew_every.min(POLL_EVERY));
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut heart = HeartbeatState {
-        registry,
-        pace,
-        known: Epoch(0),
-        epoch: Epoch(0),
-        asked_last: Millis(0),
-        renewed: None,
-        faults_told: FaultLimiter::default(),
-    };
+/// `after_beat` is called with what became of each beat. At another pace it beats at once; while the store has the groups live for
+/// another time than they are to, they are renewed as often as they were, or more often.
+pub async fn beat_heart(
+    registry: &Registry,
+    pace: impl Into<Live<HeartbeatPace>>,
+    after_beat: impl Fn(BeatOutcome),
+) {
+    let mut set = pace.into();
+    let mut heart = HeartbeatState::new(registry, set.clone());
+    let mut ticks = heart.ticks(Instant::now());
     let mut beaten = Instant::now();
     loop {
         let now = tokio::select! {
@@ -74,10 +79,14 @@ pub async fn beat_heart(registry: &Registry, pace: HeartbeatPace, after_beat: im
             now = ticks.tick() => now,
             // A silence of all is noticed from the first renewal on, so that comes at once.
             () = registry.held_groups().kept() => heart.begin_anew(),
+            () = another_pace(&mut set, heart.known_pace) => heart.begin_anew(),
             () = asked_for(registry, beaten) => Instant::now(),
             // All that this node holds is void, and nothing may take its place before that is said.
             () = another_epoch(registry, heart.known) => Instant::now(),
         };
+        if heart.take_up_pace() {
+            ticks = heart.ticks(Instant::now() + heart.period());
+        }
         beaten = now;
         let heard = heart.beat(now).await;
         let answered = matches!(heard, BeatOutcome::Over(_));
@@ -85,6 +94,13 @@ pub async fn beat_heart(registry: &Registry, pace: HeartbeatPace, after_beat: im
         if answered {
             registry.view().connectivity().count_beat();
         }
+    }
+}
+
+/// Waits until the pace is to be another one than this.
+async fn another_pace(set: &mut Live<HeartbeatPace>, known: HeartbeatPace) {
+    while set.get() == known {
+        set.replaced().await;
     }
 }
 
@@ -102,7 +118,46 @@ async fn asked_for(registry: &Registry, beaten: Instant) {
     registry.view().beat_asked().await;
 }
 
-impl HeartbeatState<'_> {
+impl<'a> HeartbeatState<'a> {
+    fn new(registry: &'a Registry, set: Live<HeartbeatPace>) -> Self {
+        let pace = set.get();
+        Self {
+            registry,
+            set,
+            known_pace: pace,
+            pace,
+            known: Epoch(0),
+            epoch: Epoch(0),
+            asked_last: Millis(0),
+            renewed: None,
+            ttl_refused: false,
+            faults_told: FaultLimiter::default(),
+        }
+    }
+
+    fn period(&self) -> Duration {
+        self.pace.renew_every.min(POLL_EVERY)
+    }
+
+    fn ticks(&self, first: Instant) -> Interval {
+        let mut ticks = interval_at(first, self.period());
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        ticks
+    }
+
+    /// Goes on at the pace that is set, but renews no less often before the store has the groups live for as long as they are to.
+    /// Whether it beats otherwise than before.
+    fn take_up_pace(&mut self) -> bool {
+        let (set, before) = (self.set.get(), self.period());
+        let often = if self.registry.held_groups().has_all_told() {
+            set.renew_every
+        } else {
+            set.renew_every.min(self.pace.renew_every)
+        };
+        (self.known_pace, self.pace) = (set, HeartbeatPace { renew_every: often, ..set });
+        self.period() != before
+    }
+
     /// Makes all groups due.
     fn begin_anew(&mut self) -> Instant {
         self.renewed = None;
@@ -112,17 +167,23 @@ impl HeartbeatState<'_> {
     async fn beat(&mut self, now: Instant) -> BeatOutcome {
         let known = self.registry.view().head().epoch;
         self.known = known;
-        let GroupsByValidity { valid, mut run_out } = self.registry.held_groups().by_validity(known);
+        let held = self.registry.held_groups();
+        let GroupsByValidity { valid, mut run_out, ttl } = held.by_validity(known);
+        let ttl = ttl.filter(|_| !std::mem::take(&mut self.ttl_refused));
         // A tick may come a little early; half a step is nothing to a deadline.
-        let due = self.renewed.is_none_or(|last| now + POLL_EVERY / 2 >= last + self.pace.renew_every);
+        let is_due = self.renewed.is_none_or(|last| now + POLL_EVERY / 2 >= last + self.pace.renew_every);
+        let due = is_due || ttl.is_some();
         let renew = if due { valid } else { Vec::new() };
+        if ttl.is_some() {
+            held.note_asked(&renew);
+        }
         let asked = Instant::now();
-        let pulse = self.registry.store().pulse(self.pulse(known, renew.clone()));
+        let pulse = self.registry.store().pulse(self.pulse(known, renew.clone(), ttl));
         let failed = match timeout(PULSE_TIMEOUT, pulse).await {
             Ok(Ok(beat)) => {
                 self.note(&beat, asked);
                 self.renewed = if due { Some(now) } else { self.renewed };
-                run_out.extend(self.not_renewed(renew, &beat, asked));
+                run_out.extend(self.not_renewed((renew, ttl), &beat, asked));
                 self.registry.view().ask_confirmation();
                 return BeatOutcome::Over(run_out);
             }
@@ -133,6 +194,7 @@ impl HeartbeatState<'_> {
                 return BeatOutcome::Over(self.registry.held_groups().all());
             }
             Ok(Err(error)) => {
+                self.ttl_refused = ttl.is_some();
                 // That the store is away is told by whoever connects to it.
                 if error.lasts() && self.faults_told.is_due(&error) {
                     warn!(error = %chain(&error), "session could not be renewed; trying again");
@@ -147,9 +209,9 @@ impl HeartbeatState<'_> {
         BeatOutcome::Nothing
     }
 
-    fn pulse(&self, known: Epoch, renew: Vec<GroupRef>) -> Pulse {
+    fn pulse(&self, known: Epoch, renew: Vec<GroupRef>, ttl: Option<Duration>) -> Pulse {
         let epoch = (!renew.is_empty()).then_some(known);
-        Pulse { epoch, renew, moved_since: self.asked_last, grace: self.pace.grace }
+        Pulse { epoch, renew, moved_since: self.asked_last, grace: self.pace.grace, ttl }
     }
 
     fn note(&mut self, beat: &PulseAnswer, asked: Instant) {
@@ -161,10 +223,22 @@ impl HeartbeatState<'_> {
     }
 
     /// Notes which groups were renewed and returns the others.
-    fn not_renewed(&self, asked_for: Vec<GroupRef>, beat: &PulseAnswer, asked: Instant) -> Vec<GroupRef> {
-        let (renewed, over): (Vec<_>, Vec<_>) =
-            asked_for.into_iter().zip(&beat.renewed).partition(|(_, deadline)| deadline.is_some());
-        renewed.iter().for_each(|(group, _)| self.registry.held_groups().note_renewed(group, asked));
-        over.into_iter().map(|(group, _)| group).collect()
+    fn not_renewed(
+        &self,
+        (asked_for, ttl): (Vec<GroupRef>, Option<Duration>),
+        beat: &PulseAnswer,
+        asked: Instant,
+    ) -> Vec<GroupRef> {
+        let mut over = Vec::new();
+        for (group, deadline) in asked_for.into_iter().zip(&beat.renewed) {
+            match deadline {
+                Some(deadline) => {
+                    let renewal = GroupRenewal { asked, lives_for: deadline.since(beat.now), ttl };
+                    self.registry.held_groups().note_renewed(&group, renewal);
+                }
+                None => over.push(group),
+            }
+        }
+        over
     }
 }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use omnirelay_host::live::Live;
 use omnirelay_store::{Epoch, Group, GroupId, GroupRef};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
@@ -13,7 +14,8 @@ use tokio::time::Instant;
 struct OwnGroup {
     of: GroupRef,
     epoch: Epoch,
-    ttl: Duration,
+    /// How long it lives without a renewal, as the store has it; `None` while that is not known.
+    ttl: Option<Duration>,
     valid_until: Instant,
     /// As far as the store has confirmed it; `None`: not at all yet.
     confirmed_until: Option<Instant>,
@@ -23,6 +25,8 @@ struct OwnGroup {
 #[derive(Default)]
 pub struct HeldGroups {
     own: Mutex<Vec<OwnGroup>>,
+    /// How long they are to live without a renewal; `None`: as long as each was opened for.
+    ttl: Mutex<Option<Live<Duration>>>,
     /// How long the lives of groups lived, at most, that this node has opened anew.
     before: Mutex<BTreeMap<GroupId, Duration>>,
     /// False: what the store has granted needs no confirmation.
@@ -40,6 +44,19 @@ pub struct GroupsByValidity {
     /// Nobody confirmed them in time, or they are of another epoch: the store may already have given
     /// away what they held, so they are replaced and never renewed, even where it would still do it.
     pub run_out: Vec<GroupRef>,
+    /// How long those that are valid are to live from now on, where the store does not have it so.
+    pub ttl: Option<Duration>,
+}
+
+/// Renewal of a group that the store has acknowledged.
+#[derive(Clone, Copy)]
+pub(super) struct GroupRenewal {
+    /// The instant before it was sent.
+    pub asked: Instant,
+    /// How long the group lives from then on, if it is not renewed again.
+    pub lives_for: Duration,
+    /// How long it was asked to live without a renewal.
+    pub ttl: Option<Duration>,
 }
 
 impl HeldGroups {
@@ -57,18 +74,36 @@ impl HeldGroups {
         own.push(OwnGroup {
             of: group.of.clone(),
             epoch,
-            ttl: group.ttl,
+            // The first renewal tells it, so that a quarantine covers it, whatever the former ones were.
+            ttl: None,
             valid_until,
             confirmed_until: None,
         });
         self.kept.notify_one();
     }
 
+    /// Has all of them live for as long as this says by then.
+    pub(super) fn live_for(&self, ttl: Live<Duration>) {
+        *self.ttl.lock() = Some(ttl);
+    }
+
+    /// Whether the store has none of them live otherwise than it is to.
+    pub(super) fn has_all_told(&self) -> bool {
+        let wanted = self.wanted_ttl();
+        self.own.lock().iter().all(|own| wanted.is_none() || own.ttl == wanted)
+    }
+
+    fn wanted_ttl(&self) -> Option<Duration> {
+        self.ttl.lock().as_ref().map(Live::get)
+    }
+
     /// Notes a life of a group that this node has replaced.
     pub fn note_before(&self, life: &Group) {
+        // It may have been to live for less a moment ago, and have been promised more before.
+        let lasts = life.ttl.max(life.deadline.since(life.renewed_at));
         let mut before = self.before.lock();
         let longest = before.entry(life.of.id.clone()).or_default();
-        *longest = life.ttl.max(*longest);
+        *longest = lasts.max(*longest);
     }
 
     /// Longest time to live of the lives of a group that this node has replaced: a former process may have had other
@@ -142,19 +177,28 @@ impl HeldGroups {
 
     /// Groups that may be renewed now, in `epoch`, and those that may not.
     pub(super) fn by_validity(&self, epoch: Epoch) -> GroupsByValidity {
-        let now = Instant::now();
+        let (now, wanted) = (Instant::now(), self.wanted_ttl());
         let own = self.own.lock();
+        let is_valid = |own: &OwnGroup| own.epoch == epoch && now < own.valid_until;
         let pick = |valid: bool| {
-            let picked = own.iter().filter(|own| (own.epoch == epoch && now < own.valid_until) == valid);
+            let picked = own.iter().filter(|own| is_valid(own) == valid);
             picked.map(|own| own.of.clone()).collect()
         };
-        GroupsByValidity { valid: pick(true), run_out: pick(false) }
+        let is_told = own.iter().filter(|own| is_valid(own)).all(|own| own.ttl == wanted);
+        GroupsByValidity { valid: pick(true), run_out: pick(false), ttl: wanted.filter(|_| !is_told) }
     }
 
-    /// Notes that a renewal which was sent at `asked` was acknowledged.
-    pub(super) fn note_renewed(&self, group: &GroupRef, asked: Instant) {
+    /// Notes that the store is asked to have these live for another time: until it answers, nobody knows whether they do.
+    pub(super) fn note_asked(&self, groups: &[GroupRef]) {
+        self.own.lock().iter_mut().filter(|own| groups.contains(&own.of)).for_each(|own| own.ttl = None);
+    }
+
+    /// Notes that a renewal was acknowledged.
+    pub(super) fn note_renewed(&self, group: &GroupRef, renewal: GroupRenewal) {
+        let GroupRenewal { asked, lives_for, ttl } = renewal;
         if let Some(own) = self.own.lock().iter_mut().find(|own| own.of == *group) {
-            own.valid_until = own.valid_until.max(valid_until(asked, own.ttl));
+            own.valid_until = own.valid_until.max(valid_until(asked, lives_for));
+            own.ttl = ttl.or(own.ttl);
             self.renewals.fetch_add(1, Ordering::Relaxed);
         }
     }

@@ -28,6 +28,7 @@ pub mod ttl_records;
 pub mod ttl_renewal;
 pub mod view;
 pub mod watch;
+pub mod write_gate;
 
 #[cfg(test)]
 mod act_test;
@@ -48,6 +49,10 @@ mod outage_test;
 mod reactor_test;
 #[cfg(test)]
 mod registry_test;
+#[cfg(test)]
+mod reload_test;
+#[cfg(test)]
+mod write_gate_test;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -56,7 +61,9 @@ use std::time::Duration;
 use omnirelay_core::text::chain;
 use omnirelay_core::time::{Millis, whole_ms};
 use omnirelay_decisions::audit_seal::mac::MacKey;
+use omnirelay_host::live::Live;
 use omnirelay_host::log::FaultLimiter;
+use omnirelay_identity::caller::Caller;
 use omnirelay_store::{
     Commit, CommitError, CommitOutcome, Epoch, LogEntry, LogPage, RecordKind, Retention, Revision, Store,
     StoreError,
@@ -75,6 +82,7 @@ use held_groups::HeldGroups;
 use ttl_records::LifeStartLocks;
 use ttl_renewal::RefreshQueue;
 use view::{AppliedEntries, View};
+use write_gate::WriteGate;
 
 /// How long a commit's caller waits for the view to show it.
 const OWN_COMMIT_WAIT: Duration = Duration::from_secs(2);
@@ -103,6 +111,7 @@ pub struct Registry {
     /// Kinds of what says itself that it lives, those first that others depend on.
     claimed: Vec<RecordKind>,
     beginnings: LifeStartLocks,
+    write_gate: WriteGate,
     /// About mutations that the store refused.
     refusals: FaultLimiter<StoreError>,
     /// True: the last commit found no room.
@@ -132,6 +141,7 @@ impl Registry {
             refreshes: RefreshQueue::default(),
             claimed: Vec::new(),
             beginnings: LifeStartLocks::default(),
+            write_gate: WriteGate::default(),
             refusals: FaultLimiter::default(),
             full: AtomicBool::new(false),
             fenced: AtomicU64::new(0),
@@ -158,8 +168,8 @@ impl Registry {
     /// Awaits what a new epoch has lost whole of these kinds until somebody puts it back, or it is given up. Others than its
     /// owner do so after `own_turn`.
     #[must_use]
-    pub fn restoring(self, restored: Vec<Vec<RestorationRule>>, own_turn: Duration) -> Self {
-        Self { losses: self.losses.restored(restored), view: self.view.awaiting(own_turn), ..self }
+    pub fn restoring(self, restored: Vec<Vec<RestorationRule>>, own_turn: impl Into<Live<Duration>>) -> Self {
+        Self { losses: self.losses.restored(restored), view: self.view.awaiting(own_turn.into()), ..self }
     }
 
     /// Takes only what issuers have signed for records of these kinds, once [`View::sign_by`] says who they are.
@@ -285,6 +295,11 @@ impl Registry {
         self.commit_within(OWN_COMMIT_WAIT, commit).await
     }
 
+    /// The gate that all writes of this daemon pass.
+    pub fn write_gate(&self) -> &WriteGate {
+        &self.write_gate
+    }
+
     /// Whether the last commit was refused for want of room. A store that is full goes on otherwise.
     pub fn is_full(&self) -> bool {
         self.full.load(Ordering::Relaxed)
@@ -325,6 +340,17 @@ impl Registry {
             let shown = follow::wait_for(&self.view, entry.revision);
             let _ = tokio::time::timeout(OWN_COMMIT_WAIT, shown).await;
         }
+    }
+
+    /// Checks again that a caller who changes something is who they were taken for, by what the registry says. For changes that
+    /// [`Registry::mutate`] does not carry out; it checks this itself.
+    ///
+    /// # Errors
+    /// `PROOF_NEEDED` when they are not; as of [`Registry::ready_for`].
+    pub async fn recheck(&self, caller: &Caller) -> Result<(), Fault> {
+        let Some(provisional) = &caller.provisional else { return Ok(()) };
+        self.ready_for("").await?;
+        provisional.check()
     }
 
     /// Waits until the view has loaded, and has seen `min_revision` if one is given.
@@ -377,10 +403,15 @@ impl Registry {
     }
 
     /// Does the store's housekeeping at this pace for ever.
-    pub async fn keep_house(self: Arc<Self>, keep: Retention, every: Duration) {
+    pub async fn keep_house(self: Arc<Self>, keep: impl Into<Live<Retention>>, every: Duration) {
+        let mut keep = keep.into();
         let faults_told = FaultLimiter::default();
         loop {
-            tokio::time::sleep(every).await;
+            tokio::select! {
+                () = tokio::time::sleep(every) => {}
+                () = keep.replaced() => {}
+            }
+            let keep = keep.get();
             match self.tidy(keep).await {
                 // Nobody else may ever meet what stops it, and the store grows.
                 Err(error) if error.lasts() && faults_told.is_due(&error) => {

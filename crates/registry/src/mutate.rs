@@ -244,6 +244,9 @@ impl Registry {
         // What changes nothing is committed too: only the store knows that it still is so.
         let changed = !writes.is_empty();
         self.check_may_sign(&writes).map_err(MutationRefusal::Finally)?;
+        // Of a dry run too, which writes nothing of it.
+        let closed = self.write_gate.conditions(mutation.action, writes.iter().map(Write::id));
+        closed.map_err(|closed| MutationRefusal::Finally(commit_fault(mutation, &closed)))?;
         let plan = self.plan_of::<F>(mutation, (writes, &changes, &answer), reader.plan());
         let act = mutation.act();
         if plan.check_kinds(&act).is_err() {

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use omnirelay_core::time::Millis;
+use omnirelay_host::live::Live;
 use omnirelay_store::{Epoch, GroupId, GroupRef, OpenGroup, OpenedGroup, Pulse, StoreError};
 use tokio::time::Instant;
 
@@ -13,21 +14,23 @@ use super::follow::in_time;
 const CALL_TIMEOUT: Duration = Duration::from_secs(2);
 
 impl Registry {
-    /// Opens a group that this node renews with every heartbeat from now on. `secret` replaces a life of it that was
-    /// opened with the same.
+    /// Opens a group that this node renews with every heartbeat from now on. It lives for as long as `ttl` says by then, like all
+    /// that this node renews. `secret` replaces a life of it that was opened with the same.
     ///
     /// # Errors
     /// Those of the store.
     pub async fn open_session(
         &self,
         id: GroupId,
-        ttl: Duration,
+        ttl: impl Into<Live<Duration>>,
         secret: &str,
     ) -> Result<OpenedGroup, StoreError> {
+        let ttl = ttl.into();
         let (epoch, asked) = (self.view().head().epoch, Instant::now());
         let before = self.view().group(&id).filter(|life| self.view().now() < life.deadline);
-        let opened = self.open_group(epoch, id, ttl, secret).await?;
+        let opened = self.open_group(epoch, id, ttl.get(), secret).await?;
         if let OpenedGroup::Open(group) = &opened {
+            self.held_groups().live_for(ttl);
             before.iter().for_each(|before| self.held_groups().note_before(before));
             self.held_groups().keep(group, epoch, asked);
         }
@@ -62,7 +65,7 @@ impl Registry {
     ) -> Result<Vec<Option<Millis>>, StoreError> {
         // What moves is told by the heartbeat.
         let moved_since = Millis(u64::MAX);
-        let pulse = Pulse { epoch: Some(self.view().head().epoch), renew, moved_since, grace };
+        let pulse = Pulse { epoch: Some(self.view().head().epoch), renew, moved_since, grace, ttl: None };
         let beat = in_time(CALL_TIMEOUT, self.store().pulse(pulse)).await;
         Ok(beat.inspect_err(|error| self.view().connectivity().heed(error))?.renewed)
     }

@@ -13,6 +13,7 @@ use futures_util::future::join_all;
 use futures_util::stream::iter;
 use omnirelay_core::text::chain;
 use omnirelay_core::time::Millis;
+use omnirelay_host::live::Live;
 use omnirelay_store::{GroupRef, PAGE_MAX, Pulse, PulseAnswer, RecordId};
 use parking_lot::Mutex;
 use tokio::sync::{Notify, oneshot};
@@ -58,7 +59,7 @@ pub struct TooManyWait;
 #[derive(Default)]
 pub(super) struct RefreshQueue {
     /// What the store is asked for with each pulse, once they are sent.
-    grace: OnceLock<Duration>,
+    grace: OnceLock<Live<Duration>>,
     waiting: Mutex<Vec<PulseWaiter>>,
     added: Notify,
     deferred: Mutex<BTreeMap<RecordId, DeferredRefresh>>,
@@ -201,7 +202,7 @@ impl Registry {
 
     /// What a pulse asks for that is a call in this process; `None`: it is a journey, or refreshes are not sent yet.
     fn grace_here(&self) -> Option<Duration> {
-        self.refreshes.grace.get().filter(|_| self.store().is_in_process()).copied()
+        self.refreshes.grace.get().filter(|_| self.store().is_in_process()).map(Live::get)
     }
 
     /// Has the store told later that somebody has spoken for a record.
@@ -227,16 +228,16 @@ impl Registry {
     }
 
     /// Sends what is refreshed to the store, for ever; without it every refresh waits. `grace` is that of the heart.
-    pub async fn send_refreshes(&self, grace: Duration) {
-        let grace = *self.refreshes.grace.get_or_init(|| grace);
+    pub async fn send_refreshes(&self, grace: impl Into<Live<Duration>>) {
+        let grace = self.refreshes.grace.get_or_init(|| grace.into());
         tokio::join!(self.send_waiting(grace), self.write_back(grace));
     }
 
-    async fn send_waiting(&self, grace: Duration) {
+    async fn send_waiting(&self, grace: &Live<Duration>) {
         loop {
             let (groups, answers): (Vec<_>, Vec<_>) =
                 self.refreshes.take().await.into_iter().map(|it| (it.group, it.answer)).unzip();
-            let beat = self.pulse(&groups, grace).await;
+            let beat = self.pulse(&groups, grace.get()).await;
             for (at, answer) in answers.into_iter().enumerate() {
                 // Whoever has gone meanwhile wants no answer.
                 let _ = answer.send(beat.as_ref().map(|beat| refreshed_in(beat, at)));
@@ -252,6 +253,7 @@ impl Registry {
             // What moves is told by the heartbeat.
             moved_since: Millis(u64::MAX),
             grace,
+            ttl: None,
         };
         match timeout(PULSE_TIMEOUT, self.store().pulse(pulse)).await {
             Ok(Ok(beat)) => {
@@ -269,8 +271,7 @@ impl Registry {
 
     /// Tells the store what it could not be told, once it is heard again. What has happened meanwhile, as far as the
     /// store has said so by then, decides for whom it is still spoken; that has a quarter of the grace to be read.
-    async fn write_back(&self, grace: Duration) {
-        let behind_max = SEE_ALL_MAX.min(grace / 4);
+    async fn write_back(&self, grace: &Live<Duration>) {
         loop {
             if self.refreshes_deferred() == 0 {
                 self.refreshes.put_off.notified().await;
@@ -278,6 +279,7 @@ impl Registry {
             sleep(WRITE_BACK_EVERY).await;
             let connectivity = self.view().connectivity();
             connectivity.heard().await;
+            let behind_max = SEE_ALL_MAX.min(grace.get() / 4);
             let _ = timeout(behind_max, wait_for(self.view(), self.view().heard_of())).await;
             // In a new epoch it is said of the records that are there by then.
             if connectivity.epoch() != self.view().head().epoch {

@@ -22,6 +22,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use omnirelay_core::time::Millis;
+use omnirelay_host::live::Live;
 use omnirelay_store::{
     Epoch, Group, GroupId, GroupRef, Lease, LogEntry, PulseAnswer, RecordChange, RecordId, RecordKind,
     RenewalGrace, Revision,
@@ -176,7 +177,7 @@ impl View {
 
     /// Awaits what a new epoch has lost until others than its owner, whose turn comes first, can have restored it.
     #[must_use]
-    pub fn awaiting(self, own_turn: Duration) -> Self {
+    pub fn awaiting(self, own_turn: Live<Duration>) -> Self {
         write(&self.state).awaited.set_own_turn(own_turn);
         self
     }

@@ -20,7 +20,7 @@ const SEEDS_MAX: usize = 16;
 const NAME_CHARS_SHOWN: usize = 64;
 
 /// A cluster of another mesh. Its nodes reach the exchange of advertisements here and nothing else; its operators and services
-/// are nobody. Read again on SIGHUP.
+/// are nobody.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct FederatedClusterConfig {

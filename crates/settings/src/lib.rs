@@ -16,6 +16,7 @@ mod key_files;
 mod layers;
 mod leadership;
 mod lines;
+mod live;
 mod mesh;
 mod mesh_wide;
 mod named_files;
@@ -49,6 +50,9 @@ pub use gossip::{GossipConfig, SAID_BYTES_MAX};
 pub use history::HistoryConfig;
 pub use layers::{ConfigError, ConfigSource, LoadedConfig, ValueSource, load, read};
 pub use leadership::{LeadershipConfig, ScopeConfig, ShardsConfig};
+#[cfg(any(test, feature = "testing"))]
+pub use live::AT_START;
+pub use live::{ConfigReload, LiveConfig, RefusedSetting, ReloadError};
 pub use mesh::MeshConfig;
 pub use node::NodeConfig;
 pub use oidc::OidcConfig;
@@ -64,9 +68,7 @@ pub use relay::{
 pub use relay_port::{RelayAllowConfig, RelayClients, RelayTlsConfig, RelayTlsSource};
 #[cfg(any(test, feature = "testing"))]
 pub use schema::keys;
-pub use security::{
-    BindingConfig, IdentityConfig, IdentitySource, LoopbackTrust, SecurityConfig, WithoutProof,
-};
+pub use security::{BindingConfig, IdentityConfig, IdentitySource, LoopbackTrust, SecurityConfig};
 pub use session::NodeSessionConfig;
 pub use shards::{ShardingConfig, WebhookConfig};
 pub use sinks::http_sink_url;

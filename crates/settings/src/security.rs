@@ -8,6 +8,7 @@ use omnirelay_decisions::join_policy;
 use omnirelay_identity::bound::{GrantedRoles, PRINCIPAL_BYTES_MAX, is_bound};
 use omnirelay_identity::caller::{Scope, Scopes};
 use omnirelay_identity::federation::NamedCluster;
+use omnirelay_identity::without_proof::WithoutProof;
 use omnirelay_wire::pb::omnirelay::security::v1::JoinPolicy;
 use serde::{Deserialize, Serialize};
 
@@ -27,7 +28,7 @@ pub struct SecurityConfig {
     /// control port listens on a loopback address.
     pub loopback: Option<LoopbackTrust>,
     /// The tokens that prove somebody, a line `NAME TOKEN [SCOPE...]` each; default `control-token` in the data
-    /// directory, which is made with one token in it. Read again on SIGHUP.
+    /// directory, which is made with one token in it.
     pub token_file: Option<PathBuf>,
     /// The secret that the key of the certificate authority is sealed with, at least 32 bytes; only nodes that have it
     /// issue certificates. Default `identity/issuer-secret` in the data directory, which making an authority makes.
@@ -88,7 +89,7 @@ impl BindingConfig {
     }
 }
 
-/// Source of the node's own identity. Read again on SIGHUP.
+/// Source of the node's own identity.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct IdentityConfig {
@@ -178,17 +179,6 @@ pub enum LoopbackTrust {
     Open,
     /// Nobody.
     Proof,
-}
-
-/// Callers that come in at the control port without proof, as it is configured.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum WithoutProof {
-    Anyone,
-    /// Callers on this host.
-    Host,
-    /// They, as long as the mesh has no certificate authority.
-    HostUntilAuthority,
-    Nobody,
 }
 
 impl Config {

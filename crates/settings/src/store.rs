@@ -29,7 +29,7 @@ pub struct StoreConfig {
     pub url: String,
     /// The Redis user; wins over the URL's.
     pub username: Option<String>,
-    /// A file whose only line is the user's password; wins over the URL's. Read at start.
+    /// A file whose only line is the user's password; wins over the URL's.
     pub password_file: Option<PathBuf>,
     pub tls: StoreTlsConfig,
     pub sentinel: StoreSentinelConfig,
@@ -64,7 +64,7 @@ pub struct StoreTlsConfig {
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct StoreSentinelConfig {
     pub username: Option<String>,
-    /// A file whose only line is the password. Read at start.
+    /// A file whose only line is the password.
     pub password_file: Option<PathBuf>,
 }
 

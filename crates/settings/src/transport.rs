@@ -65,6 +65,17 @@ impl Config {
         all
     }
 
+    /// The first thing that breaks the transport policy with what this configuration listens at, and its setting.
+    pub fn transport_violation(&self, now: Millis) -> Option<(&'static str, String)> {
+        let judged = match self.judge_transport(now) {
+            Ok(judged) => judged,
+            Err(what) => return Some((POLICY, what)),
+        };
+        let first = transport_policy::violations(&judged).next()?;
+        let key = if first.endpoint.is_empty() { POLICY } else { ENDPOINTS };
+        Some((key, format!("the transport policy is broken: {}", transport_policy::line(first))))
+    }
+
     /// Judges what endpoints speak, by the policy of this configuration, or by the default.
     ///
     /// # Errors

@@ -1,5 +1,7 @@
 //! Errors of a store that did not do what it was asked for.
 
+use std::sync::Arc;
+
 use omnirelay_core::time::Millis;
 
 use super::{Epoch, GroupId, GroupRef, RecordId, RecordKind, Version};
@@ -64,6 +66,9 @@ pub enum CommitError {
     /// The store does not let this process write records of this kind; it may write others.
     #[error("the store does not let this daemon write records of kind `{}`", kind.0)]
     KindDenied { kind: RecordKind },
+    /// The daemon does not write this record now; the store was not asked.
+    #[error("`{id}` is closed to writes: {why}")]
+    Closed { id: RecordId, why: Arc<str> },
     #[error(transparent)]
     Store(#[from] StoreError),
 }

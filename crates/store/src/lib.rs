@@ -291,6 +291,9 @@ pub struct Pulse {
     /// How long the holders of groups get to renew once the store is heard again after a time in
     /// which nobody could: see [`RenewalGrace`]. 0 gives none.
     pub grace: Duration,
+    /// How long the groups that are renewed live without a renewal from then on, 1 ms to [`TTL_MAX`]; `None`: as long as before.
+    /// No deadline comes earlier by that.
+    pub ttl: Option<Duration>,
 }
 
 /// After a time in which the store heard no renewal at all (it was away, or everybody else was),

@@ -1,6 +1,8 @@
 //! The limits of the port, checked before a call reaches any state.
 
 use std::collections::BTreeSet;
+use std::fmt;
+use std::time::Duration;
 
 use super::{
     COMMIT_BYTES_MAX, COMMIT_WRITES_MAX, Commit, GroupId, Idempotency, KEY_BYTES_MAX, LeaseFence, LeaseOp,
@@ -30,12 +32,7 @@ pub(super) fn commit(commit: &Commit) -> Result<(), StoreError> {
 
 pub(super) fn open_group(open: &OpenGroup) -> Result<(), StoreError> {
     group(&open.id)?;
-    if open.ttl.as_millis() == 0 {
-        return refuse(format!("the TTL of group `{}` is shorter than 1 ms", open.id));
-    }
-    if open.ttl > TTL_MAX {
-        return refuse(format!("the TTL of group `{}` is longer than {TTL_MAX:?}", open.id));
-    }
+    ttl(format_args!("group `{}`", open.id), open.ttl)?;
     name("secret", &open.secret)
 }
 
@@ -46,6 +43,16 @@ pub(super) fn pulse(pulse: &Pulse) -> Result<(), StoreError> {
     }
     if pulse.epoch.is_none() && count > 0 {
         return refuse(format!("a pulse renews {count} groups and names no epoch"));
+    }
+    pulse.ttl.map_or(Ok(()), |renewed| ttl(format_args!("the groups of a pulse"), renewed))
+}
+
+fn ttl(whose: fmt::Arguments<'_>, ttl: Duration) -> Result<(), StoreError> {
+    if ttl.as_millis() == 0 {
+        return refuse(format!("the TTL of {whose} is shorter than 1 ms"));
+    }
+    if ttl > TTL_MAX {
+        return refuse(format!("the TTL of {whose} is longer than {TTL_MAX:?}"));
     }
     Ok(())
 }

@@ -5,7 +5,8 @@ use std::convert::Infallible;
 use std::sync::Arc;
 
 use axum::Router;
-use http::{HeaderValue, Request, Response};
+use http::{Request, Response};
+use omnirelay_host::live::Live;
 use omnirelay_identity::authenticate::{AllowedHosts, Authenticator, LoopbackAuthenticator};
 use omnirelay_identity::buckets::CallRates;
 use omnirelay_identity::caller::RequestIds;
@@ -80,13 +81,13 @@ pub struct SurfaceBuilder {
     authenticator: Arc<dyn Authenticator>,
     rates: CallRateLimiter,
     observer: Arc<dyn RequestObserver>,
-    hosts: AllowedHosts,
+    hosts: Live<AllowedHosts>,
     deadlines: CallDeadlines,
     in_flight_bytes_max: usize,
     names_changes: bool,
     among_nodes: bool,
     node_id: String,
-    alt_svc: Option<HeaderValue>,
+    http3: Option<Live<u16>>,
     extra: Router,
 }
 
@@ -102,13 +103,13 @@ impl SurfaceBuilder {
             authenticator: Arc::new(LoopbackAuthenticator::default()),
             rates: CallRateLimiter::default(),
             observer: Arc::new(NoObserver),
-            hosts: AllowedHosts::default(),
+            hosts: AllowedHosts::default().into(),
             deadlines: CallDeadlines::default(),
             in_flight_bytes_max: IN_FLIGHT_BYTES_MAX,
             names_changes: false,
             among_nodes: false,
             node_id: String::new(),
-            alt_svc: None,
+            http3: None,
             extra: Router::new(),
         }
     }
@@ -131,21 +132,26 @@ impl SurfaceBuilder {
     /// Says who proves callers; without it only loopback callers are let in.
     #[must_use]
     pub fn authenticator(mut self, authenticator: impl Authenticator) -> Self {
-        self.authenticator = Arc::new(authenticator);
+        self.set_authenticator(authenticator);
         self
+    }
+
+    /// The same of a builder that is kept.
+    pub fn set_authenticator(&mut self, authenticator: impl Authenticator) {
+        self.authenticator = Arc::new(authenticator);
     }
 
     /// Says how often callers may call; without it as often as they like.
     #[must_use]
-    pub fn call_rates(mut self, rates: CallRates) -> Self {
-        self.rates = CallRateLimiter::of(rates);
+    pub fn call_rates(mut self, rates: impl Into<Live<CallRates>>) -> Self {
+        self.rates = CallRateLimiter::of(&rates.into());
         self
     }
 
     /// Says by which names the daemon may be called; without it only by those of this host.
     #[must_use]
-    pub fn hosts(mut self, hosts: AllowedHosts) -> Self {
-        self.hosts = hosts;
+    pub fn hosts(mut self, hosts: impl Into<Live<AllowedHosts>>) -> Self {
+        self.hosts = hosts.into();
         self
     }
 
@@ -180,9 +186,8 @@ impl SurfaceBuilder {
 
     /// Says that the same is served over HTTP/3 at a port, and has answers over HTTP/1.1 and HTTP/2 say so (RFC 7838).
     #[must_use]
-    pub fn beside_http3(self, port: u16) -> Self {
-        let alt_svc = HeaderValue::try_from(format!("h3=\":{port}\"; ma=3600")).ok();
-        Self { alt_svc, ..self }
+    pub fn beside_http3(self, port: impl Into<Live<u16>>) -> Self {
+        Self { http3: Some(port.into()), ..self }
     }
 
     /// Says what its port is called, where it is told of.
@@ -277,8 +282,8 @@ impl SurfaceBuilder {
         let extra = self.extra.fallback(no_route);
         let document = OpenApiDocument::lazy(&self.definitions, described);
         let request_ids = RequestIds::default();
-        let (hosts, alt_svc) = (self.hosts, self.alt_svc);
-        let parts = SurfaceParts { alt_svc, pipeline, routes, hosts, request_ids, extra, health, document };
+        let (hosts, http3) = (self.hosts, self.http3);
+        let parts = SurfaceParts { http3, pipeline, routes, hosts, request_ids, extra, health, document };
         Ok(Surface { parts: Arc::new(parts) })
     }
 }

@@ -56,6 +56,7 @@ use http::header::{ALLOW, ALT_SVC, CONTENT_LENGTH, CONTENT_TYPE, ETAG, IF_NONE_M
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode};
 use http_body::Body as _;
 use omnirelay_core::spiffe::SpiffeId;
+use omnirelay_host::live::Live;
 use omnirelay_identity::authenticate::AllowedHosts;
 use omnirelay_identity::caller::{CallProtocol, PeerInfo, RequestId, RequestIds};
 use omnirelay_identity::handshake::HandshakeFailure;
@@ -88,11 +89,11 @@ pub struct Surface {
 }
 
 struct SurfaceParts {
-    /// Where the same is served over HTTP/3; `None`: nowhere.
-    alt_svc: Option<HeaderValue>,
+    /// The port where the same is served over HTTP/3; `None`: nowhere.
+    http3: Option<Live<u16>>,
     pipeline: Pipeline,
     routes: RouteTable,
-    hosts: AllowedHosts,
+    hosts: Live<AllowedHosts>,
     request_ids: RequestIds,
     /// Routes made by hand, such as `/healthz`.
     extra: Router,
@@ -136,10 +137,9 @@ impl Surface {
         let mut response = self.answer(request, peer, grpc).await;
         let protocol = if grpc { CallProtocol::of_grpc(version) } else { CallProtocol::of_http(version) };
         stamp_protocol(response.headers_mut(), protocol);
-        if let Some(alt_svc) =
-            self.parts.alt_svc.as_ref().filter(|_| !grpc && version != http::Version::HTTP_3)
-        {
-            response.headers_mut().insert(ALT_SVC, alt_svc.clone());
+        let http3 = self.parts.http3.as_ref().filter(|_| !grpc && version != http::Version::HTTP_3);
+        if let Some(alt_svc) = http3.and_then(|port| alt_svc(port.get())) {
+            response.headers_mut().insert(ALT_SVC, alt_svc);
         }
         response
     }
@@ -149,7 +149,7 @@ impl Surface {
         if !grpc && self.parts.pipeline.among_nodes {
             return only_grpc().answer(&request_id);
         }
-        let hosts = &self.parts.hosts;
+        let hosts = self.parts.hosts.get();
         let checked = match &peer.user {
             Some(_) => hosts.check_at_socket(request.uri(), request.headers()),
             None => hosts.check(request.uri(), request.headers()),
@@ -304,6 +304,11 @@ where
             Ok(surface.handle(request, &peer).await)
         })
     }
+}
+
+/// Header that says at which port the same is served over HTTP/3.
+fn alt_svc(port: u16) -> Option<HeaderValue> {
+    HeaderValue::try_from(format!("h3=\":{port}\"; ma=3600")).ok()
 }
 
 fn is_grpc(request: &Request<Body>) -> bool {

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
 
+use omnirelay_host::live::Live;
 use parking_lot::Mutex;
 
 /// How many bits of an IPv6 address tell hosts apart: one host has all addresses below them.
@@ -12,7 +13,7 @@ const HOST_BITS: u32 = 64;
 /// The connections of a listener, by who made them.
 #[derive(Debug)]
 pub(super) struct ConnectionPlaces {
-    per_address_max: usize,
+    per_address_max: Live<usize>,
     taken: Mutex<HashMap<IpAddr, usize>>,
 }
 
@@ -25,11 +26,12 @@ pub(super) struct ConnectionPlace {
 }
 
 impl ConnectionPlaces {
-    pub(super) fn new(per_address_max: usize) -> Arc<Self> {
-        Arc::new(Self { per_address_max, taken: Mutex::default() })
+    pub(super) fn new(per_address_max: impl Into<Live<usize>>) -> Arc<Self> {
+        Arc::new(Self { per_address_max: per_address_max.into(), taken: Mutex::default() })
     }
 
-    /// A place for one more; `None` when its address has as many as it may.
+    /// A place for one more; `None` when its address has as many as it may. Where that is fewer than before, those that are taken
+    /// stay until they are given back.
     ///
     /// Callers over the loopback interface are not counted: one address stands for all programs of the host there, and
     /// for all clients of a proxy on it.
@@ -38,9 +40,10 @@ impl ConnectionPlaces {
         if address.is_loopback() {
             return Some(ConnectionPlace { of: Arc::clone(self), address: None });
         }
+        let per_address_max = self.per_address_max.get();
         let mut taken = self.taken.lock();
         let count = taken.get(&address).copied().unwrap_or(0);
-        if count >= self.per_address_max {
+        if count >= per_address_max {
             return None;
         }
         taken.insert(address, count + 1);
@@ -72,6 +75,7 @@ pub(super) fn host_of(address: IpAddr) -> IpAddr {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use omnirelay_host::live::LiveSource;
 
     #[test]
     fn one_host_gets_its_share_and_gives_it_back() {
@@ -92,6 +96,16 @@ mod tests {
         );
         assert!(take("2001:db8:0:1::1").is_some(), "another network");
         drop(held);
+        let fewer = LiveSource::new(2_usize);
+        let live = ConnectionPlaces::new(fewer.live(|max| *max));
+        let of_one: Vec<_> = (0..3).map(|_| live.take([10, 0, 0, 7].into())).collect();
+        assert_eq!(of_one.iter().flatten().count(), 2);
+        fewer.replace(1);
+        drop(of_one.into_iter().next());
+        assert!(
+            live.take([10, 0, 0, 8].into()).is_some(),
+            "what is open counts, however many may be by then"
+        );
         let local: Vec<_> = (0..100).map(|_| (take("127.0.0.1"), take("::1"))).collect();
         assert!(local.iter().all(|(four, six)| four.is_some() && six.is_some()), "this host");
         drop(local);

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use http::{Request, Version};
+use omnirelay_host::live::Live;
 use omnirelay_identity::caller::PeerInfo;
 use omnirelay_identity::handshake::{HandshakeError, HandshakeFailure, HandshakeRefusalNote};
 use omnirelay_identity::handshake_budget::HandshakeAttempt;
@@ -33,21 +34,22 @@ const MOVES_SEEN: Duration = Duration::from_secs(5);
 pub type ConnectionCompanion =
     Arc<dyn Fn(&ShownCertificate, quinn::Connection) -> BoxFuture<'static, ()> + Send + Sync>;
 
-/// As [`super::serve`], over QUIC: whoever shows no certificate that is taken has no connection. With `beside` it is among nodes.
+/// As [`super::serve_with`], over QUIC: whoever shows no certificate that is taken has no connection. With `beside` it is among nodes.
 pub async fn serve_quic(
     endpoint: quinn::Endpoint,
-    tls: Arc<ListenerTls>,
+    tls: impl Into<Live<Option<Arc<ListenerTls>>>>,
     (surface, beside): (Surface, Option<ConnectionCompanion>),
-    limits: ListenerLimits,
+    limits: impl Into<Live<ListenerLimits>>,
     shutdown: impl Future<Output = ()>,
 ) -> DrainOutcome {
-    let line = Arc::new(QuicListenerState { line: ListenerState::of(surface, limits, None), beside });
+    let (limits, tls) = (limits.into(), tls.into());
+    let line = Arc::new(QuicListenerState { line: ListenerState::of(surface, limits.clone()), beside });
     let mut shutdown = std::pin::pin!(shutdown);
-    tokio::select! {
+    let first = tokio::select! {
         () = &mut shutdown => return DrainOutcome { cut: 0 },
-        () = tls.shows() => {}
-    }
-    match line.server_config(&tls) {
+        first = shows(tls.clone()) => first,
+    };
+    match line.server_config(&first) {
         // Connections are let in by it at all; each is given what is so by then.
         Ok((config, ..)) => endpoint.set_server_config(Some(config)),
         Err(error) => {
@@ -55,7 +57,7 @@ pub async fn serve_quic(
             return DrainOutcome { cut: 0 };
         }
     }
-    let (door, mut connections) = (AdmissionDoor::of(&limits), JoinSet::new());
+    let (door, mut connections) = (AdmissionDoor::of(limits.clone()), JoinSet::new());
     loop {
         let incoming = tokio::select! {
             biased;
@@ -71,7 +73,7 @@ pub async fn serve_quic(
             continue;
         }
         let (remote, open) = (incoming.remote_address(), connections.len());
-        let Some(place) = door.let_in(remote, open, &limits) else {
+        let Some((tls, place)) = tls.get().zip(door.let_in(remote, open)) else {
             incoming.refuse();
             continue;
         };
@@ -81,13 +83,33 @@ pub async fn serve_quic(
             continue;
         };
         let at = ConnectionAddresses { remote, local: endpoint.local_addr().ok() };
-        connections.spawn(connection(Arc::clone(&line), Arc::clone(&tls), incoming, (at, place, attempt)));
+        connections.spawn(connection(Arc::clone(&line), tls, incoming, (at, place, attempt)));
     }
     endpoint.set_server_config(None);
     line.line.surface.drain();
-    let drained = drain(std::future::ready(()), connections, limits.grace).await;
+    let drained = drain(std::future::ready(()), connections, limits.get().grace).await;
     quic::close(&endpoint).await;
     drained
+}
+
+/// Returns once there is something to show, with what shows it.
+async fn shows(mut tls: Live<Option<Arc<ListenerTls>>>) -> Arc<ListenerTls> {
+    loop {
+        let current = tls.get();
+        let shown = async {
+            match &current {
+                Some(tls) => tls.shows().await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            () = shown => {}
+            () = tls.replaced() => continue,
+        }
+        if let Some(current) = current {
+            return current;
+        }
+    }
 }
 
 /// Addresses that a connection is from, and to.

@@ -4,6 +4,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use omnirelay_host::live::Live;
 use omnirelay_identity::buckets::{CallRates, RateBuckets, network};
 use omnirelay_identity::caller::{PeerInfo, federated_kin};
 use omnirelay_wire::fault::Fault;
@@ -21,11 +22,11 @@ struct CallBuckets {
 }
 
 impl CallRateLimiter {
-    pub(super) fn of(rates: CallRates) -> Self {
-        let CallRates { proven, unproven } = rates;
+    pub(super) fn of(rates: &Live<CallRates>) -> Self {
+        let unproven = rates.map(|rates| rates.unproven);
         Self(Some(CallBuckets {
-            proven: RateBuckets::new(proven),
-            unproven: RateBuckets::new(unproven),
+            proven: RateBuckets::new(rates.map(|rates| rates.proven)),
+            unproven: RateBuckets::new(unproven.clone()),
             judged: RateBuckets::new(unproven),
         }))
     }
@@ -80,7 +81,7 @@ mod tests {
     #[test]
     fn a_federated_cluster_has_one_rate_however_many_nodes_it_names() {
         let rate = CallRate { burst: 3.0, each_second: 0.001 };
-        let rates = CallRateLimiter::of(CallRates { proven: rate, unproven: rate });
+        let rates = CallRateLimiter::of(&CallRates { proven: rate, unproven: rate }.into());
         let calls = |name: String| rates.proven(&name.into()).is_ok();
         assert_eq!((0..9).filter(|n| calls(format!("node:west/{n}"))).count(), 3);
         assert!(calls("node:west".to_owned()) && calls("node:east/1".to_owned()));

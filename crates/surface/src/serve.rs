@@ -13,6 +13,7 @@ use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::graceful::{GracefulShutdown, Watcher};
+use omnirelay_host::live::Live;
 use omnirelay_host::log::{LogLimiter, LogTurn};
 use omnirelay_identity::caller::PeerInfo;
 use omnirelay_identity::handshake::{HandshakeError, HandshakeFailure};
@@ -33,7 +34,8 @@ use super::places::{ConnectionPlace, ConnectionPlaces, host_of};
 use super::preface::{self, HttpVersion, PeekStream};
 use super::unread::{self, MeteredBody, UnreadPieces};
 
-/// Limits of one listener.
+/// Limits of one listener. How many connections it may have and how long they get to finish may change while it listens; those that
+/// are open stay so. The others hold as they were when it began.
 #[derive(Clone, Copy, Debug)]
 pub struct ListenerLimits {
     /// More connections than this are closed as soon as they open. Too low: clients are turned away.
@@ -117,28 +119,29 @@ const HEADS_READ: usize = 8;
 pub async fn serve(
     listener: TcpListener,
     surface: Surface,
-    limits: ListenerLimits,
+    limits: impl Into<Live<ListenerLimits>>,
     shutdown: impl Future<Output = ()>,
 ) -> DrainOutcome {
     serve_with(listener, None, surface, limits, shutdown).await
 }
 
-/// As [`serve`], under TLS where it is given.
+/// As [`serve`], under TLS where it is given: each connection under what that is when it begins.
 pub async fn serve_with(
     listener: TcpListener,
-    tls: Option<Arc<ListenerTls>>,
+    tls: impl Into<Live<Option<Arc<ListenerTls>>>>,
     surface: Surface,
-    limits: ListenerLimits,
+    limits: impl Into<Live<ListenerLimits>>,
     shutdown: impl Future<Output = ()>,
 ) -> DrainOutcome {
-    let line = ListenerState::of(surface, limits, tls);
+    let (line, tls) = (ListenerState::of(surface, limits.into()), tls.into());
     let begin = |line: Arc<ListenerState>, door: &AdmissionDoor, open, (stream, remote), watcher| {
-        if line.is_over_budget(remote) {
+        let tls = tls.get();
+        if tls.as_ref().is_some_and(|tls| is_over_budget(tls, remote)) {
             line.drop_unread(remote);
             return None;
         }
         let place = door.place(remote, open)?;
-        Some(connection(line, AdmittedConnection { stream, remote, place }, watcher))
+        Some(connection(line, AdmittedConnection { stream, remote, place, tls }, watcher))
     };
     accept_all(async move || listener.accept().await, line, begin, shutdown).await
 }
@@ -157,7 +160,7 @@ where
     let graceful = GracefulShutdown::new();
     let mut connections = JoinSet::new();
     let mut shutdown = std::pin::pin!(shutdown);
-    let mut door = AdmissionDoor::of(&line.limits);
+    let mut door = AdmissionDoor::of(line.live.clone());
     loop {
         let accepted = tokio::select! {
             biased;
@@ -166,18 +169,19 @@ where
             accepted = accept() => accepted,
         };
         let open = connections.len();
-        let Some(admitted) = door.admit(accepted, open, &line.limits).await else { continue };
+        let Some(admitted) = door.admit(accepted, open).await else { continue };
         if let Some(connection) = begin(Arc::clone(&line), &door, open, admitted, graceful.watcher()) {
             connections.spawn(connection);
         }
     }
     drop(accept);
     line.surface.drain();
-    drain(graceful.shutdown(), connections, line.limits.grace).await
+    drain(graceful.shutdown(), connections, line.live.get().grace).await
 }
 
 /// Door of a listener: it decides on connections as they come.
 pub(super) struct AdmissionDoor {
+    limits: Live<ListenerLimits>,
     places: Arc<ConnectionPlaces>,
     /// Of lines about connections that were turned away.
     refused: LogLimiter,
@@ -190,26 +194,23 @@ struct AdmittedConnection {
     stream: TcpStream,
     remote: SocketAddr,
     place: ConnectionPlace,
+    tls: Option<Arc<ListenerTls>>,
 }
 
 impl AdmissionDoor {
-    pub(super) fn of(limits: &ListenerLimits) -> Self {
+    pub(super) fn of(limits: Live<ListenerLimits>) -> Self {
         Self {
-            places: ConnectionPlaces::new(limits.per_address_max),
+            places: ConnectionPlaces::new(limits.map(|limits| limits.per_address_max)),
+            limits,
             refused: LogLimiter::new(10, REFUSED_EVERY),
             starved: false,
         }
     }
 
     /// Turns a connection away when there are too many, and waits when none can be accepted.
-    async fn admit<C, A: Debug>(
-        &mut self,
-        accepted: io::Result<(C, A)>,
-        open: usize,
-        limits: &ListenerLimits,
-    ) -> Option<(C, A)> {
+    async fn admit<C, A: Debug>(&mut self, accepted: io::Result<(C, A)>, open: usize) -> Option<(C, A)> {
         let error = match accepted {
-            Ok((_, remote)) if self.is_full(&remote, open, limits) => return None,
+            Ok((_, remote)) if self.is_full(&remote, open) => return None,
             Ok(connection) => {
                 self.starved = false;
                 return Some(connection);
@@ -229,8 +230,8 @@ impl AdmissionDoor {
     }
 
     /// Whether too many connections are open for another one.
-    fn is_full(&self, remote: &impl Debug, open: usize, limits: &ListenerLimits) -> bool {
-        let is_full = open >= limits.connections_max;
+    fn is_full(&self, remote: &impl Debug, open: usize) -> bool {
+        let is_full = open >= self.limits.get().connections_max;
         if is_full {
             self.refuse(remote, open, "too many are open");
         }
@@ -247,13 +248,8 @@ impl AdmissionDoor {
     }
 
     /// A place for a connection from an address, unless too many are open.
-    pub(super) fn let_in(
-        &self,
-        remote: SocketAddr,
-        open: usize,
-        limits: &ListenerLimits,
-    ) -> Option<ConnectionPlace> {
-        if self.is_full(&remote, open, limits) { None } else { self.place(remote, open) }
+    pub(super) fn let_in(&self, remote: SocketAddr, open: usize) -> Option<ConnectionPlace> {
+        if self.is_full(&remote, open) { None } else { self.place(remote, open) }
     }
 
     fn refuse(&self, remote: &impl Debug, open: usize, why: &str) {
@@ -267,8 +263,10 @@ impl AdmissionDoor {
 pub(super) struct ListenerState {
     servers: HttpServers,
     pub(super) surface: Surface,
+    /// As they were when it began.
     pub(super) limits: ListenerLimits,
-    tls: Option<Arc<ListenerTls>>,
+    /// As they are now.
+    pub(super) live: Live<ListenerLimits>,
     /// Of lines about connections that were cut because nobody reads.
     cut: LogLimiter,
     /// Of lines about handshakes that came to nothing.
@@ -278,22 +276,17 @@ pub(super) struct ListenerState {
 }
 
 impl ListenerState {
-    pub(super) fn of(surface: Surface, limits: ListenerLimits, tls: Option<Arc<ListenerTls>>) -> Arc<Self> {
+    pub(super) fn of(surface: Surface, live: Live<ListenerLimits>) -> Arc<Self> {
+        let limits = live.get();
         Arc::new(Self {
             servers: HttpServers::new(&limits),
             surface,
             limits,
-            tls,
+            live,
             cut: LogLimiter::of_requests(),
             unshaken: LogLimiter::new(20, UNSHAKEN_EVERY),
             unread: LogLimiter::new(3, REFUSED_EVERY),
         })
-    }
-
-    /// Whether nothing that an address says would be read, whatever it is.
-    fn is_over_budget(&self, remote: SocketAddr) -> bool {
-        let tls = self.tls.as_ref().filter(|tls| !tls.is_beside_plaintext());
-        tls.is_some_and(|tls| tls.budget().is_spent(remote.ip()))
     }
 
     /// Tells of a connection that is dropped before anything of it is read.
@@ -318,6 +311,11 @@ impl ListenerState {
             tracing::warn!(%remote, reason, id, error, left_out, "TLS handshake refused");
         }
     }
+}
+
+/// Whether nothing that an address says would be read, whatever it is.
+fn is_over_budget(tls: &ListenerTls, remote: SocketAddr) -> bool {
+    !tls.is_beside_plaintext() && tls.budget().is_spent(remote.ip())
 }
 
 /// Servers for each version of HTTP.
@@ -347,12 +345,12 @@ impl HttpServers {
 }
 
 async fn connection(line: Arc<ListenerState>, admitted: AdmittedConnection, watcher: Watcher) {
-    let AdmittedConnection { stream, remote, place: _place } = admitted;
+    let AdmittedConnection { stream, remote, place: _place, tls } = admitted;
     // Small answers go out at once; an error here would only make them slower.
     let _ = stream.set_nodelay(true);
     unread::bound(&stream, line.limits.send_bytes_max, line.limits.write_timeout);
     let peer = PeerInfo::at(remote, stream.local_addr().ok());
-    let Some(tls) = &line.tls else { return converse(&line, stream, Arc::new(peer), watcher).await };
+    let Some(tls) = &tls else { return converse(&line, stream, Arc::new(peer), watcher).await };
     match speaks_tls(&line, &stream).await {
         // What speaks no TLS yet says so as it says everything.
         Some(true) if tls.is_beside_plaintext() && !tls.has_certificate() => {

@@ -102,7 +102,7 @@ async fn served() -> Served {
     let (tcp, udp) = (listener.local_addr().unwrap(), endpoint.local_addr().unwrap());
     let limits = ListenerLimits::default();
     tasks.spawn(serve_with(listener, Some(tls.clone()), surface(), limits, std::future::pending()));
-    tasks.spawn(serve_quic(endpoint, tls, (surface(), None), limits, std::future::pending()));
+    tasks.spawn(serve_quic(endpoint, Some(tls), (surface(), None), limits, std::future::pending()));
     Served { root, tcp, udp, told, _tasks: tasks }
 }
 

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use hyper_util::server::graceful::Watcher;
+use omnirelay_host::live::Live;
 use omnirelay_host::users::{Uid, user_name};
 use omnirelay_identity::caller::PeerInfo;
 use tokio::net::{UnixListener, UnixStream};
@@ -16,10 +17,10 @@ use super::serve::{AdmissionDoor, DrainOutcome, ListenerLimits, ListenerState, a
 pub async fn serve_unix(
     listener: UnixListener,
     surface: Surface,
-    limits: ListenerLimits,
+    limits: impl Into<Live<ListenerLimits>>,
     shutdown: impl Future<Output = ()>,
 ) -> DrainOutcome {
-    let line = ListenerState::of(surface, limits, None);
+    let line = ListenerState::of(surface, limits.into());
     let begin = |line, _: &AdmissionDoor, _, (stream, _), watcher| Some(connection(line, stream, watcher));
     accept_all(async move || listener.accept().await, line, begin, shutdown).await
 }

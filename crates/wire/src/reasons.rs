@@ -77,8 +77,7 @@ reasons! {
     BROKEN_PIPE: Cancelled,
         "the reader of standard output went away", "nothing";
     CA_FILE: InvalidArgument,
-        "the file with the authorities of relays cannot be read, or holds no certificate",
-        "name a PEM file with --relay-ca";
+        "the file with the authorities of relays cannot be read, or holds no certificate", "name a PEM file with --relay-ca";
     CERTIFICATE_NEEDED: Unauthenticated,
         "the call is for whoever shows a certificate, and none was shown",
         "call under TLS with the certificate (omnirelay --tls-cert FILE --tls-key FILE)";
@@ -102,6 +101,9 @@ reasons! {
         "the file of contexts does not say what it should", "correct it, or name another with --config";
     CONFIG_LOCKED: Unknown,
         "another process keeps the file of contexts locked", "wait for it, then repeat the command";
+    CONFIG_NOT_RELOADED: FailedPrecondition,
+        "the daemon did not take over its configuration, as a setting in it cannot be so; all settings are as before",
+        "mend what the message names, then omnirelay mesh config reload";
     CONFIG_UNREADABLE: InvalidArgument,
         "the file of contexts cannot be read", "check its permissions, or name another with --config";
     CONFIG_UNWRITABLE: Unknown,
@@ -144,8 +146,7 @@ reasons! {
     ENCODING: Unknown,
         "a document could not be written in the form asked for", "try -o json; report it as a bug";
     EPOCH_CHANGED: Aborted,
-        "the registry began anew, so a version or a cursor of before means nothing",
-        "read again, then repeat the change";
+        "the registry began anew, so a version or a cursor of before means nothing", "read again, then repeat the change";
     EXPORT_INCOMPLETE: Unavailable,
         "an export of the audit trail, or a snapshot, ended too soon, and nothing of it was kept", "run the command again";
     FAILOVER_REFUSED: FailedPrecondition,
@@ -272,8 +273,7 @@ reasons! {
         "the address that a node registered with leads to another one from here",
         "name an address that leads there with --addr, or run the command on the node";
     NODE_NOT_ALIVE: Unavailable,
-        "a command was to be carried out by a node that is not alive",
-        "omnirelay mesh peers status NODE says since when";
+        "a command was to be carried out by a node that is not alive", "omnirelay mesh peers status NODE says since when";
     NODE_NOT_ASKED: Unavailable,
         "the daemon that was asked could not ask the node that was meant",
         "omnirelay mesh check says how it stands; or ask that node itself with --addr NODE:PORT";
@@ -288,6 +288,9 @@ reasons! {
         "no shard would move", "omnirelay mesh shards simulate says what would move and what would not";
     NOT_ACCEPTABLE: InvalidArgument,
         "the method cannot answer in the form that was asked for", "leave the accept header out";
+    NOT_ACTIVE: FailedPrecondition,
+        "records of this kind are not written in this cluster now; the message says where they are",
+        "ask where the message says";
     NOT_AN_ISSUER: FailedPrecondition,
         "the daemon that was asked cannot issue certificates: it has not the secret that the issuer's key is sealed with",
         "ask one that can: omnirelay cert ca show says of each whether it issues";
@@ -300,16 +303,14 @@ reasons! {
     NOT_HTTP: Unavailable,
         "what answers at that address does not speak HTTP", "check the port; omnirelay context current -v";
     NOT_LOOPBACK: Unauthenticated,
-        "without credentials the daemon serves callers on its own host only",
-        "call it on its own host; read SECURITY.md";
+        "without credentials the daemon serves callers on its own host only", "call it on its own host; read SECURITY.md";
     NOT_REGISTERED: FailedPrecondition,
         "an agent opened a stream without having a session; sessions do not outlive the relay",
         "call Register, then open the stream";
     NO_ADDRESS: Internal,
         "there is no address to ask", "report it as a bug";
     NO_AUTHORITY: FailedPrecondition,
-        "the mesh has no certificate authority",
-        "make one through the control socket of a daemon: omnirelay cert ca init";
+        "the mesh has no certificate authority", "make one through the control socket of a daemon: omnirelay cert ca init";
     NO_LEADER: FailedPrecondition,
         "nobody leads the scope now, so nobody can hand it over or step down",
         "omnirelay mesh leaders explain SCOPE says why";
@@ -391,8 +392,7 @@ reasons! {
     REGISTER_EXISTS: AlreadyExists,
         "the node hosts a register of that id already", "change it with omnirelay registers update";
     REGISTER_NOT_FOUND: NotFound,
-        "the node hosts no register of that id; another one may",
-        "omnirelay registers list, with --node for another node's";
+        "the node hosts no register of that id; another one may", "omnirelay registers list, with --node for another node's";
     RELAY_ADDRESS_UNKNOWN: Unavailable,
         "a relay registered with an address at which nobody can ask it",
         "set relay.advertise where it runs, or name its address with --relay-addr";

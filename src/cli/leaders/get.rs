@@ -77,7 +77,7 @@ fn describe(document: &Value, absolute: bool) -> String {
     rows.extend([
         ("labels", pairs(scope, "labels")),
         ("version", said("version")),
-        ("written by", said("lastWriterId")),
+        ("writer", said("lastWriterId")),
         ("correlation", said("correlationId")),
         ("updated", ago("updatedAt")),
     ]);

@@ -1,9 +1,10 @@
-//! `omnirelay mesh config`: the transport policy, and what endpoints speak.
+//! `omnirelay mesh config`: the transport policy, what endpoints speak, and the reload of the daemons' own settings.
 
 mod change;
 mod file;
 mod get;
 mod history;
+mod reload;
 mod report;
 mod rollback;
 mod set;
@@ -18,7 +19,7 @@ const KIND: &str = "transport-policy";
 const NAME: &str = "transport-policy/mesh";
 
 verbs! {
-    /// Look at, judge and change what endpoints may speak
+    /// Look at, judge and change what endpoints may speak; have daemons reload their settings
     #[command(arg_required_else_help = true)]
     "config" MeshConfigArgs {
         Get: get::MeshConfigGetArgs,
@@ -26,9 +27,11 @@ verbs! {
         Set: set::MeshConfigSetArgs,
         History: history::MeshConfigHistoryArgs,
         Rollback: rollback::MeshConfigRollbackArgs,
+        Reload: reload::MeshConfigReloadArgs,
     }
     &[
         message("config", "mesh config get", "omnirelay.mesh.control.v1.GetConfigResponse"),
+        message("config-reload", "mesh config reload", "omnirelay.mesh.control.v1.ReloadConfigResponse"),
         message(
             "config-validation",
             "mesh config validate",

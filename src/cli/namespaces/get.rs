@@ -104,7 +104,7 @@ fn describe(document: &Value, absolute: bool) -> String {
         ("pending", pending(namespace)),
         ("until", ago("pending.expiresAt")),
         ("version", said("version")),
-        ("written by", said("lastWriterId")),
+        ("writer", said("lastWriterId")),
         ("created", ago("createdAt")),
         ("updated", ago("updatedAt")),
     ])

@@ -94,7 +94,7 @@ pub(super) fn describe(document: &Value, absolute: bool) -> String {
         ("started", ago(plan, "startedAt")),
         ("ended", ago(plan, "endedAt")),
         ("version", said("version")),
-        ("written by", said("lastWriterId")),
+        ("writer", said("lastWriterId")),
     ];
     rows.extend(items(plan, "decisions").iter().map(|said| {
         let reason = because(said, "reason");

@@ -82,7 +82,7 @@ fn describe(document: &Value, absolute: bool) -> String {
         ("ticket", said("changeTicket")),
         ("plan", said("planId")),
         ("version", said("version")),
-        ("written by", said("lastWriterId")),
+        ("writer", said("lastWriterId")),
         ("checksum", said("checksum")),
         ("map", format!("{} (checksum {})", text(map, "version"), text(map, "checksum"))),
         ("updated", ago(shard, "updatedAt")),

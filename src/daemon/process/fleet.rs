@@ -348,7 +348,7 @@ impl Member {
         let fleet = self.fleet.get().cloned().unwrap_or_default();
         let spec = NodeSpec {
             node_id: self.node_id.clone(),
-            config: self.config.clone(),
+            config: Config::clone(&self.config).into(),
             source: None,
             store: self.stores.of_node(),
             session_secret: self.session_secret.clone(),

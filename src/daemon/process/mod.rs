@@ -3,6 +3,7 @@
 pub mod args;
 pub mod fleet;
 pub mod limits;
+mod live_settings;
 mod other_mesh;
 pub mod run;
 pub mod service;
@@ -10,3 +11,6 @@ pub mod signals;
 pub mod store_choice;
 pub mod store_tool;
 pub mod up;
+
+#[cfg(test)]
+mod reload_test;

@@ -10,21 +10,19 @@ use std::time::Duration;
 use clap::Parser;
 use omnirelay_audit::files::AuditFiles;
 use omnirelay_core::text::{causes, chain};
-use omnirelay_core::time::Millis;
 use omnirelay_host::data_dir::{self, DataDir};
-use omnirelay_host::log::{self, LogControl};
+use omnirelay_host::log;
 use omnirelay_host::stalls::{LoopStalls, doing};
 use omnirelay_identity::IdentitySources;
 use omnirelay_identity::federation::FederatedClusters;
 use omnirelay_identity::node_identity::{IDENTITY_FOLDER, IdentityFiles};
-use omnirelay_identity::proof::{SecretToken, SecretTokens};
+use omnirelay_identity::proof::SecretTokens;
 use omnirelay_identity::provided::ChosenProvider;
 use omnirelay_identity::socket::ControlSocket;
-use omnirelay_identity::tokens::{self, TokenFileError};
-use omnirelay_identity::trust::unix_now;
+use omnirelay_identity::without_proof::WithoutProof;
 use omnirelay_node::{Node, NodeSpec, RelayAddresses, RelayListeners, TELEMETRY_FOLDER};
 use omnirelay_relay::assembly::STOP_LIMIT;
-use omnirelay_settings::{Config, ConfigError, ConfigSource, IdentityConfig, LoadedConfig, WithoutProof};
+use omnirelay_settings::{Config, ConfigError, ConfigReload, ConfigSource, LiveConfig, LoadedConfig};
 use omnirelay_store::embedded::MissingFileAction;
 use omnirelay_store::whole_file::write_whole;
 use omnirelay_wire::fault::Exit;
@@ -35,6 +33,7 @@ use tracing::{error, info, warn};
 
 use super::args::{ConfigCommand, DaemonArgs, DaemonCommand, SettingArgs, StoreCommand};
 use super::limits;
+use super::live_settings::{follow_log, follow_tokens, live_config, now, read_tokens};
 use super::service;
 use super::signals::EndSignals;
 use super::store_choice::StoreSource;
@@ -77,11 +76,6 @@ pub fn main() -> ExitCode {
 
 fn source(args: &SettingArgs) -> ConfigSource {
     ConfigSource { file: args.config.clone(), set: args.set.clone(), flags: args.given() }
-}
-
-/// By the clock of this host: no store has been asked.
-fn now() -> Millis {
-    Millis::of_unix(unix_now())
 }
 
 /// Says what went wrong and every cause, a line each.
@@ -148,7 +142,7 @@ fn say(text: &str) -> std::io::Result<()> {
 }
 
 fn serve(args: &DaemonArgs, loaded: &LoadedConfig) -> Result<(), Failure> {
-    let config = Arc::new(loaded.config.clone());
+    let config = &loaded.config;
     let log = log::start(&config.log)?;
     for warning in &loaded.warnings {
         warn!("{warning}");
@@ -156,7 +150,8 @@ fn serve(args: &DaemonArgs, loaded: &LoadedConfig) -> Result<(), Failure> {
     limits::raise_open_files();
     limits::outlive_file_size();
     limits::check_threads()?;
-    let end = EndSignals::listen(stop_limit(&config))?;
+    let settings = live_config(source(&args.settings), config);
+    let end = EndSignals::listen(settings.live(stop_limit))?;
     if let Some(path) = &args.ready_file {
         make_way(path)?;
     }
@@ -171,15 +166,12 @@ fn serve(args: &DaemonArgs, loaded: &LoadedConfig) -> Result<(), Failure> {
         node_id,
         session_secret: directory.session_secret()?,
         store: open_stores(loaded, directory.path(), args.missing())?.of_node(),
-        listener: listen(&config)?,
-        access: access(&config, directory.path())?,
-        relay: RelayListeners::of(&config)?,
-        identity: IdentityFiles::of(
-            &directory.path().join(IDENTITY_FOLDER),
-            config.security.issuer_secret_file.as_deref(),
-        ),
+        listener: listen(config)?,
+        access: access(config, directory.path())?,
+        relay: RelayListeners::of(config)?,
+        identity: IdentityFiles::of(&directory.path().join(IDENTITY_FOLDER), None),
         data_dir: directory.path().to_owned(),
-        config,
+        config: settings.clone(),
         source: Some(source(&args.settings)),
     };
     let telemetry = directory.path().join(TELEMETRY_FOLDER);
@@ -189,11 +181,10 @@ fn serve(args: &DaemonArgs, loaded: &LoadedConfig) -> Result<(), Failure> {
     stalls.look_at(builder.enable_all());
     let runtime = builder.build()?;
     runtime.spawn(service::show_life(stalls.clone()));
+    runtime.spawn(follow_log(&settings, log));
+    runtime.spawn(follow_tokens(&settings, &spec.access.tokens, directory.path()));
     stalls.watch()?;
-    let IdentitySources { tokens, provision, federation, .. } = &spec.access;
-    let (tokens, provision, federation) = (tokens.clone(), provision.clone(), federation.clone());
-    let reloaded = ReloadedParts { log, directory: directory.path(), tokens, provision, federation };
-    let outcome = runtime.block_on(doing("live", live(spec, given, args, &reloaded, end)));
+    let outcome = runtime.block_on(doing("live", live(spec, given, args, end)));
     runtime.shutdown_background();
     outcome
 }
@@ -226,7 +217,7 @@ fn listen(config: &Config) -> Result<TcpListener, Failure> {
 /// By what callers are let in, besides the port.
 fn access(config: &Config, directory: &Path) -> Result<IdentitySources, Failure> {
     let tokens = Arc::new(SecretTokens::default());
-    tokens.replace(&read_tokens(config, directory)?);
+    tokens.replace(&read_tokens(config.security.token_file.as_deref(), directory)?);
     let control = &config.control;
     let open =
         |path: &PathBuf| ControlSocket::open(path, control.socket_mode.0, control.socket_group.as_deref());
@@ -240,33 +231,9 @@ fn access(config: &Config, directory: &Path) -> Result<IdentitySources, Failure>
     })
 }
 
-/// The tokens of the file that is configured, or of the one in the data directory.
-fn read_tokens(config: &Config, directory: &Path) -> Result<Vec<SecretToken>, TokenFileError> {
-    match &config.security.token_file {
-        Some(path) => tokens::read(path),
-        None => tokens::read_or_make(directory),
-    }
-}
-
-/// Parts that are read again while the daemon runs.
-struct ReloadedParts<'a> {
-    log: LogControl,
-    /// The data directory.
-    directory: &'a Path,
-    tokens: Arc<SecretTokens>,
-    provision: ChosenProvider,
-    federation: FederatedClusters,
-}
-
-async fn live(
-    spec: NodeSpec,
-    given: FromProcess,
-    args: &DaemonArgs,
-    reloaded: &ReloadedParts<'_>,
-    end: EndSignals,
-) -> Result<(), Failure> {
+async fn live(spec: NodeSpec, given: FromProcess, args: &DaemonArgs, end: EndSignals) -> Result<(), Failure> {
     let mut hangup = signal(SignalKind::hangup())?;
-    let running = spec.config.clone();
+    let settings = spec.config.clone();
     say_who_comes_in(&spec);
     other_mesh::check(&*spec.store, &spec.identity).await?;
     let node = compose::start(spec, given).await?;
@@ -282,11 +249,12 @@ async fn live(
                 say_ready(args, &node);
                 is_ready = true;
             }
-            _ = hangup.recv() => reload(args, &running, reloaded),
+            // Beside all else: it reads files, which may be far away.
+            _ = hangup.recv() => drop(tokio::spawn(reload(settings.clone()))),
         }
     }
     drop(ready);
-    let limit = u32::try_from(stop_limit(&running).as_micros()).unwrap_or(u32::MAX);
+    let limit = u32::try_from(stop_limit(&settings.now()).as_micros()).unwrap_or(u32::MAX);
     service::tell(&[NotifyState::Stopping, NotifyState::ExtendTimeoutUsec(limit)]);
     stop(node, args).await;
     Ok(())
@@ -294,7 +262,7 @@ async fn live(
 
 /// Says which node this is, of which mesh and version, who comes in at the control port without proof, and what else there is.
 fn say_who_comes_in(spec: &NodeSpec) {
-    let config = &spec.config;
+    let config = &spec.config.now();
     let omnirelay_settings::NodeConfig { cluster, role, region, zone, .. } = &config.node;
     info!(
         peer = spec.node_id,
@@ -408,39 +376,20 @@ pub fn withdraw_ready(path: Option<&Path>) {
     }
 }
 
-/// Reads the tokens and the configuration again, and takes over what can be changed while running. The tokens come
-/// first: whoever takes one away relies on it, whatever else is wrong.
-fn reload(args: &DaemonArgs, running: &Config, reloaded: &ReloadedParts<'_>) {
-    let ReloadedParts { log, directory, tokens, provision, federation } = reloaded;
-    match read_tokens(running, directory) {
-        Ok(read) => {
-            tokens.replace(&read);
-            info!("tokens read again");
+/// Reads the tokens and the configuration again, and takes over what can be changed while running.
+async fn reload(settings: LiveConfig) {
+    // It reads files.
+    let reloaded = tokio::task::spawn_blocking(move || settings.reload()).await;
+    match reloaded.map_err(Failure::from).and_then(|reloaded| reloaded.map_err(Failure::from)) {
+        Ok(ConfigReload { changed, restart_due }) if restart_due.is_empty() => {
+            info!(changed = changed.join(" "), "configuration reloaded");
         }
-        Err(error) => error!(error = %chain(&error), "tokens not read again; the old ones stay"),
-    }
-    let loaded = match source(&args.settings).load() {
-        Ok(loaded) => loaded.config,
-        Err(error) => return error!(error = %chain(&error), "configuration not reloaded; the old one stays"),
-    };
-    if let Err(error) = log.set_filter(&loaded.log.filter) {
-        return error!(error = %chain(&error), "configuration not reloaded; the old one stays");
-    }
-    provision.choose(loaded.security.identity.provided());
-    federation.choose(loaded.federated());
-    let fixed = |config: &Config| {
-        let mut config = config.clone();
-        config.log.filter = String::new();
-        config.security.identity = IdentityConfig::default();
-        config.security.federated_clusters = Vec::new();
-        config
-    };
-    if fixed(&loaded) == fixed(running) {
-        info!("configuration reloaded");
-    } else {
-        warn!(
-            "configuration reloaded: only `log.filter`, `security.identity`, `security.federatedClusters` and tokens \
-             change while running, the rest needs a restart"
-        );
+        Ok(ConfigReload { changed, restart_due }) => {
+            let (changed, restart_due) = (changed.join(" "), restart_due.join(" "));
+            warn!(changed, restart_due, "configuration reloaded; the rest needs a restart");
+        }
+        Err(error) => {
+            error!(error = %chain(error.as_ref()), "configuration not reloaded; the old one stays");
+        }
     }
 }

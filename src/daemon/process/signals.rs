@@ -3,6 +3,7 @@
 use std::io;
 use std::time::Duration;
 
+use omnirelay_host::live::Live;
 use omnirelay_wire::fault::Exit;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
@@ -16,12 +17,13 @@ pub struct EndSignals {
 
 impl EndSignals {
     /// Hears the signals from now on, for the rest of the process. Once the first has come, the
-    /// process ends after `limit` at the latest, with exit code 1; at a second signal it ends at
+    /// process ends after `limit` at the latest, as that is then, with exit code 1; at a second signal it ends at
     /// once, with 130 or 143.
     ///
     /// # Errors
     /// Those of the operating system.
-    pub fn listen(limit: Duration) -> io::Result<Self> {
+    pub fn listen(limit: impl Into<Live<Duration>>) -> io::Result<Self> {
+        let limit = limit.into();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let mut signals = {
             let _inside = runtime.enter();
@@ -32,6 +34,7 @@ impl EndSignals {
             let exit = runtime.block_on(async move {
                 next(&mut signals).await;
                 say.send_replace(true);
+                let limit = limit.get();
                 tokio::select! {
                     exit = next(&mut signals) => exit,
                     () = tokio::time::sleep(limit) => {

@@ -116,6 +116,26 @@ pub(crate) fn ignores_renewals() -> Defect {
     }
 }
 
+pub(crate) fn ignores_times_to_live() -> Defect {
+    Defect { pulse: altering(|pulse: &mut Pulse| pulse.ttl = None), ..Defect::default() }
+}
+
+pub(crate) fn cuts_lives_short() -> Defect {
+    Defect {
+        pulse_instead: Some(Box::new(|store, pulse| {
+            Box::pin(async move {
+                let ttl = pulse.ttl;
+                let mut beat = store.pulse(pulse).await?;
+                if let Some(ttl) = ttl {
+                    beat.renewed = beat.renewed.iter().map(|of| of.map(|_| beat.now.after(ttl))).collect();
+                }
+                Ok(beat)
+            })
+        })),
+        ..Defect::default()
+    }
+}
+
 pub(crate) fn ignores_secrets() -> Defect {
     Defect { open: altering(|open: &mut OpenGroup| open.secret = SECRET.into()), ..Defect::default() }
 }

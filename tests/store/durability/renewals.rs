@@ -268,12 +268,28 @@ async fn on_a_full_disk_the_store_opens_itself_again_and_renewals_go_on_in_memor
 }
 
 #[tokio::test]
+async fn another_time_to_live_outlives_the_machine() {
+    for ttl in [TTL * 3, TTL / 3] {
+        let (mut place, of) = Place::with_a_group().await;
+        let (epoch, renew) = (Some(epoch_of(&place).await), vec![of.clone()]);
+        let pulse = Pulse { epoch, renew, ttl: Some(ttl), ..Pulse::default() };
+        let promised = place.store().pulse(pulse.clone()).await.unwrap().renewed;
+        let syncs = place.disk.syncs();
+        assert_eq!(place.store().pulse(pulse).await.unwrap().renewed, promised);
+        assert_eq!(place.disk.syncs(), syncs, "what it is already is not written");
+        place.lose_power(Loss::All, &mut Chance::seeded("another time to live"));
+        let found = place.group(&of).await;
+        assert_eq!((found.ttl, Some(found.deadline)), (ttl, promised[0]), "{ttl:?}");
+    }
+}
+
+#[tokio::test]
 async fn a_disk_that_has_failed_for_long_ends_nobody_who_could_not_be_heard() {
     let place = Place::new();
     let of = place.begin("g").await;
     let pulse = |epoch| {
         let renew = vec![of.clone()];
-        Pulse { epoch: Some(epoch), renew, moved_since: Millis(u64::MAX), grace: TTL / 3 }
+        Pulse { epoch: Some(epoch), renew, moved_since: Millis(u64::MAX), grace: TTL / 3, ttl: None }
     };
     let found = epoch_of(&place).await;
     place.store().pulse(pulse(found)).await.unwrap();

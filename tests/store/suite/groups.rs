@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use omnirelay_store::{
     COMMIT_BYTES_MAX, COMMIT_WRITES_MAX, Commit, CommitError, Epoch, GroupId, GroupRef, OpenGroup,
-    OpenedGroup, Precondition, Pulse, REPLACED_MAX, Retention, Revision, StoreError, VALUE_BYTES_MAX,
+    OpenedGroup, Precondition, Pulse, REPLACED_MAX, Retention, Revision, StoreError, TTL_MAX,
+    VALUE_BYTES_MAX,
 };
 
 use super::{HALF, KEEP_ALL, TTL, Trial, commit, open, other_epochs, put, put_in, version};
@@ -34,6 +35,31 @@ pub(super) async fn a_renewal_moves_the_deadline(t: &mut Trial) {
         assert_eq!(beat.renewed, [Some(beat.now.after(TTL))]);
     }
     assert!(t.is_live(&group).await);
+    t.advance(TTL).await;
+    assert!(!t.is_live(&group).await);
+}
+
+pub(super) async fn a_renewal_can_give_another_time_to_live(t: &mut Trial) {
+    let group = t.open("s", TTL, "secret").await;
+    let renewed = t.renewed_for(&group, LATER).await;
+    assert_eq!(renewed.renewed, [Some(renewed.now.after(LATER))]);
+    t.advance(TTL).await;
+    let beat = t.pulse(&[&group]).await;
+    assert_eq!(beat.renewed, [Some(beat.now.after(LATER))], "from then on it lives as long");
+    assert_eq!(beat.moved[0].ttl, LATER);
+    for ttl in [Duration::ZERO, TTL_MAX + Duration::from_millis(1)] {
+        let pulse = Pulse { renew: vec![group.clone()], ttl: Some(ttl), ..Pulse::default() };
+        assert!(matches!(t.store.pulse(pulse).await, Err(StoreError::Invalid { .. })), "{ttl:?}");
+    }
+}
+
+pub(super) async fn another_time_to_live_takes_nothing_away(t: &mut Trial) {
+    let group = t.open("s", LATER, "secret").await;
+    let promised = t.pulse(&[&group]).await.renewed;
+    assert_eq!(t.renewed_for(&group, TTL).await.renewed, promised, "its holder relies on it");
+    t.advance(LATER - HALF).await;
+    let beat = t.pulse(&[&group]).await;
+    assert_eq!(beat.renewed, [Some(beat.now.after(TTL))]);
     t.advance(TTL).await;
     assert!(!t.is_live(&group).await);
 }

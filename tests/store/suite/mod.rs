@@ -87,6 +87,8 @@ macro_rules! every_rule {
         groups {
             a_group_is_over_at_its_deadline: renews_what_is_over,
             a_renewal_moves_the_deadline: ignores_renewals,
+            a_renewal_can_give_another_time_to_live: ignores_times_to_live,
+            another_time_to_live_takes_nothing_away: cuts_lives_short,
             a_secret_replaces_a_live_group_and_others_wait: ignores_secrets,
             an_instance_never_repeats: repeats_instances,
             a_closed_group_is_over_at_once: closes_late,
@@ -336,6 +338,12 @@ impl Trial {
     pub(crate) async fn pulse(&self, renew: &[&GroupRef]) -> PulseAnswer {
         let renew = renew.iter().copied().cloned().collect();
         self.store.pulse(Pulse { renew, ..Pulse::default() }).await.expect("a beat")
+    }
+
+    /// Renews a group, which lives for `ttl` from then on.
+    pub(crate) async fn renewed_for(&self, group: &GroupRef, ttl: Duration) -> PulseAnswer {
+        let pulse = Pulse { renew: vec![group.clone()], ttl: Some(ttl), ..Pulse::default() };
+        self.store.pulse(pulse).await.expect("a beat")
     }
 
     pub(crate) async fn close(&self, group: GroupRef) -> bool {

@@ -6,11 +6,11 @@ use std::time::Duration;
 
 use omnirelay_decisions::audit_record::readable;
 use omnirelay_decisions::audit_seal::{ChainId, open};
+use omnirelay_host::places::TakenPlace;
 use omnirelay_registry::Registry;
 use omnirelay_store::{Record, StoreError};
 use omnirelay_wire::envelope::EnvelopedAnswer as _;
 use omnirelay_wire::fault::Fault;
-use tokio::sync::OwnedSemaphorePermit;
 
 use super::shape::{TrailFilter, TrailQuery, millis, oldest_key};
 use super::{Audit, envelope, pb, unreadable};
@@ -37,7 +37,7 @@ pub(crate) struct TrailExport {
     /// The key of the last record that was sent.
     last_record: Option<String>,
     over: bool,
-    _place: OwnedSemaphorePermit,
+    _place: TakenPlace,
 }
 
 impl TrailExport {

@@ -28,6 +28,7 @@ use futures_util::stream::unfold;
 use omnirelay_core::text::chain;
 use omnirelay_core::time::Millis;
 use omnirelay_decisions::audit_seal::fingerprint;
+use omnirelay_host::live::Live;
 use omnirelay_nouns::feed::{NounEventStream, NounWatches};
 use omnirelay_nouns::listing::{self, PageRoom, PageToken};
 use omnirelay_nouns::serve;
@@ -75,7 +76,7 @@ pub struct Audit {
 
 impl Audit {
     /// At most `watches_max` watches and exports are served at once.
-    pub fn new(registry: Arc<Registry>, heads: Arc<ChainHeads>, watches_max: usize) -> Self {
+    pub fn new(registry: Arc<Registry>, heads: Arc<ChainHeads>, watches_max: impl Into<Live<usize>>) -> Self {
         let watches = NounWatches::new(registry.clone(), watches_max);
         Self { registry, heads, watches, checks: Semaphore::new(1) }
     }

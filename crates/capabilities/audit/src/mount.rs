@@ -41,7 +41,7 @@ pub fn mount(
     let registry = node.registry.clone();
     let heads = Arc::new(ChainHeads::new(files.heads().map_err(NodeError::of(NOT_KEPT))?).believing(vouched));
     let refusals = Arc::new(UnwrittenRefusals::open(&files).map_err(NodeError::of(NOT_KEPT))?);
-    let keep = node.config.audit.age.0;
+    let keep = node.settings.live(|config| config.audit.age.0);
     node.run(StopPhase::End, Sealer::new(registry.clone(), key, files.clone(), heads.clone(), keep).run());
     node.run(StopPhase::End, enter_refusals(registry.clone(), refusals.clone(), files.clone()));
     node.run(StopPhase::End, follow_seals(registry.clone(), heads.clone(), files));
@@ -51,7 +51,7 @@ pub fn mount(
     node.metrics.before_scrape(move || metrics.read(&counted));
     node.observe(Arc::new(RefusalObserver(refusals)));
     node.topics.add(topic(heads.clone()));
-    let audit = Audit::new(registry, heads, node.config.control.watches_max);
+    let audit = Audit::new(registry, heads, node.watches_max());
     let audit = AuditServiceServer::new(audit).send_compressed(Gzip).accept_compressed(Gzip);
     node.serve(PortName::Control, audit);
     Ok(())

@@ -37,20 +37,24 @@ pub(crate) enum PruneStep {
 #[derive(Debug)]
 pub(crate) struct PrunePace {
     at: Instant,
+    /// How long records were kept by the last look.
+    keep: Duration,
     /// Up to this key nothing is left.
     after: Option<String>,
 }
 
 impl PrunePace {
-    pub(crate) fn new() -> Self {
-        Self { at: Instant::now() + FIRST_LOOK_AFTER, after: None }
+    pub(crate) fn new(keep: Duration) -> Self {
+        Self { at: Instant::now() + FIRST_LOOK_AFTER, keep, after: None }
     }
 
-    pub(crate) fn is_due(&self) -> bool {
-        Instant::now() >= self.at
+    /// Whether to look: it is time to, or records are kept for another time than before.
+    pub(crate) fn is_due(&self, keep: Duration) -> bool {
+        Instant::now() >= self.at || keep != self.keep
     }
 
-    fn note(&mut self, step: PruneStep) {
+    fn note(&mut self, step: PruneStep, keep: Duration) {
+        self.keep = keep;
         self.at = Instant::now()
             + match step {
                 PruneStep::Done => LOOK_EVERY,
@@ -64,15 +68,20 @@ impl PrunePace {
 /// # Errors
 /// Those of sealing; what was not removed is the next time.
 pub(crate) async fn step(sealer: &mut Sealer, pace: &mut PrunePace) -> Result<(), SealError> {
-    let step = remove_some(sealer, pace).await?;
-    pace.note(step);
+    let keep = sealer.keep();
+    let step = remove_some(sealer, pace, keep).await?;
+    pace.note(step, keep);
     Ok(())
 }
 
-async fn remove_some(sealer: &mut Sealer, pace: &mut PrunePace) -> Result<PruneStep, SealError> {
+async fn remove_some(
+    sealer: &mut Sealer,
+    pace: &mut PrunePace,
+    keep: Duration,
+) -> Result<PruneStep, SealError> {
     let Some(tip) = sealer.tip() else { return Ok(PruneStep::Done) };
     let now = sealer.registry().view().now().0;
-    let keep_ms = whole_ms(sealer.keep());
+    let keep_ms = whole_ms(keep);
     let page = seals_of(sealer.registry().store(), sealer.chain(), pace.after.clone(), SEALS_MAX);
     let (records, more) = page.await?;
     let may_go = |record: &Record| {

@@ -7,6 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use omnirelay_core::text::chain;
 use omnirelay_decisions::audit_seal::{ChainId, LEAVES_MAX, SealHead, VerifiedSeal, batch, open, sign};
+use omnirelay_host::live::Live;
 use omnirelay_host::log::FaultLimiter;
 use omnirelay_peer_records::session_id;
 use omnirelay_registry::Registry;
@@ -75,7 +76,7 @@ pub struct Sealer {
     files: AuditFiles,
     heads: Arc<ChainHeads>,
     /// How long records are kept.
-    keep: Duration,
+    keep: Live<Duration>,
     /// The last seal that was signed; `None` before the first.
     tip: Option<ChainTip>,
     /// Before the first seal: what chains under older keys cover.
@@ -107,8 +108,9 @@ impl Sealer {
         key: Arc<AuditKey>,
         files: AuditFiles,
         heads: Arc<ChainHeads>,
-        keep: Duration,
+        keep: impl Into<Live<Duration>>,
     ) -> Self {
+        let keep = keep.into();
         let (anew, behind_log, kept) = (false, false, false);
         Self { registry, key, files, heads, keep, tip: None, covered: 0, anew_at: 0, anew, behind_log, kept }
     }
@@ -126,7 +128,7 @@ impl Sealer {
     }
 
     pub(super) fn keep(&self) -> Duration {
-        self.keep
+        self.keep.get()
     }
 
     /// Seals until a foreign seal stands in its way, and that is for ever.
@@ -348,7 +350,7 @@ impl Sealer {
         let mut pending = UnsealedRecords::default();
         let mut ticks = interval(SEAL_EVERY);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut pruning = prune::PrunePace::new();
+        let mut pruning = prune::PrunePace::new(self.keep());
         loop {
             tokio::select! {
                 event = watch.next(), if pending.leaves.len() < PENDING_MAX => {
@@ -364,7 +366,7 @@ impl Sealer {
                 _ = ticks.tick() => {
                     self.seal_pending(&mut pending).await?;
                     self.seal_missing().await?;
-                    if pruning.is_due() {
+                    if pruning.is_due(self.keep()) {
                         prune::step(self, &mut pruning).await?;
                     }
                 }

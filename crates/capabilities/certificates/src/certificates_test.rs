@@ -56,8 +56,9 @@ pub(super) async fn keeper(node_id: &str, store: Arc<dyn Store>, place: &std::pa
             cluster: "default".into(),
             role: "worker".into(),
             node: node_id.into(),
-        },
-        names: TlsNames { dns: vec!["localhost".into()], addresses: Vec::new() },
+        }
+        .into(),
+        names: TlsNames { dns: vec!["localhost".into()], addresses: Vec::new() }.into(),
         others: Box::new(|_| Vec::new()),
         transport: None,
         is_entered: Box::new(|| true),

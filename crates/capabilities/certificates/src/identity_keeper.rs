@@ -15,6 +15,7 @@ use omnirelay_decisions::identity_keeper::{
     AuthorityState, CertificateLife, CertificateVerdict, IdentityScene, IdentityStep, OwnCertificate,
     RETRY_AFTER, UNUSABLE_RETRY_AFTER, decide,
 };
+use omnirelay_host::live::Live;
 use omnirelay_host::wall_clock::{self, WallClockStamp};
 use omnirelay_identity::node_identity::{IdentityError, IdentityFiles, NodeIdentity};
 use omnirelay_identity::provided::ChosenProvider;
@@ -58,9 +59,9 @@ pub struct IdentityKeeper {
     /// Whether the authority of the mesh is to say who the node is.
     pub provision: ChosenProvider,
     /// Who the node is to be.
-    pub node: CertificateHolder,
+    pub node: Live<CertificateHolder>,
     /// By what it can be called, besides its id.
-    pub names: TlsNames,
+    pub names: Live<TlsNames>,
     /// Others, for a node that cannot issue.
     pub others: OtherDaemons,
     /// How they are called; `None`: at their control ports alone.
@@ -113,8 +114,10 @@ pub struct RenewalOutcome {
     failed: Option<String>,
     /// When it was renewed last, in this life.
     renewed: Option<WallClockStamp>,
-    /// Whether it was said which names the certificate lacks.
-    pub(super) has_told_names: bool,
+    /// Whether the settings have made the node another holder since its certificate was issued.
+    is_another: bool,
+    /// The names that it was said to lack.
+    pub(super) told_names: Vec<String>,
 }
 
 /// Reason why nothing was issued or written.
@@ -191,7 +194,19 @@ impl IdentityKeeper {
     pub async fn run(&self) {
         // The secret of the issuers may come and go as well.
         let sense = |view: &View| (sense(view), self.files.secret_stamp());
-        self.registry.react(sense, || self.look_and_say()).await;
+        let (mut node, mut names) = (self.node.clone(), self.names.clone());
+        loop {
+            let last = (node.get(), names.get());
+            // What it is to be by then is not put off for how new its certificate is.
+            tokio::select! {
+                () = self.registry.react(sense, || self.look_and_say()) => {}
+                _ = node.other_than(&last.0) => {
+                    let mut tried = self.tried.lock();
+                    (tried.is_another, tried.renewed) = (true, None);
+                }
+                _ = names.other_than(&last.1) => self.tried.lock().renewed = None,
+            }
+        }
     }
 
     /// Takes over what the authority says, decides what is to be done, and does it; when to look again.
@@ -276,7 +291,7 @@ impl IdentityKeeper {
             Ok(_) | Err(_) => CertificateVerdict::Refused,
         };
         let issuer = authority.issuers.first().map(|issuer| issuer.certificate.as_slice());
-        let held = self.registry.view().get(&record_of(&self.node));
+        let held = self.registry.view().get(&record_of(&self.node.get()));
         let held = held.and_then(|held| held.value::<CertificateValue>());
         let newest = held.as_ref().and_then(|held| held.issued.first());
         OwnCertificate {
@@ -286,7 +301,7 @@ impl IdentityKeeper {
             is_of_newest_root: is_of_newest_root(own, authority),
             is_by_newest_issuer: own.chain.get(1).map(|by| by.as_ref()) == issuer,
             is_by_itself: newest.is_none_or(|newest| newest.issued_by == self.registry.node_id()),
-            lacks_names: !self.lacking_names(own).is_empty(),
+            lacks_names: self.tried.lock().is_another || !self.lacking_names(own).is_empty(),
         }
     }
 
@@ -444,13 +459,13 @@ impl IdentityKeeper {
 
     /// Issues a certificate to this node itself.
     async fn issue_own(&self) -> Result<(), KeepError> {
-        let key = PrivateKey::make()?;
-        let request = CertificateRequest::make(&key, None, &self.names)
+        let (key, holder, names) = (PrivateKey::make()?, self.node.get(), self.names.get());
+        let request = CertificateRequest::make(&key, None, &names)
             .ok()
             .and_then(|der| CertificateRequest::read(&der).ok());
         let request = request.ok_or(KeepError::Pair)?;
-        let names = with_own(&self.node, self.names.clone());
-        let order = (self.node.clone(), names, LIFETIME);
+        let names = with_own(&holder, names);
+        let order = (holder, names, LIFETIME);
         let issued = issue_by_itself(&self.registry, &self.signer, &request, order).await?;
         issued.map_or(Ok(()), |issued| self.take_own(&key, &issued.chain_pem))
     }
@@ -461,13 +476,15 @@ impl IdentityKeeper {
         // Whoever has answered may be anybody: what is kept is what the authority has signed, for who this node is.
         trusted.judge(&own.chain, own.leaf.not_before, ChainUsage::Server)?;
         let known = trusted.own.as_ref().map(|known| known.leaf.id.holder());
-        if *own.leaf.id.holder() != self.node && known != Some(own.leaf.id.holder()) {
+        if *own.leaf.id.holder() != self.node.get() && known != Some(own.leaf.id.holder()) {
             return Err(KeepError::Pair);
         }
         info!(id = %own.leaf.id, serial = %own.leaf.serial, "certificate of this node issued");
         let own = Arc::new(own);
         self.trust.update(|trusted| trusted.own = Some(own.clone()));
-        self.tried.lock().renewed = Some(WallClockStamp::now());
+        let mut tried = self.tried.lock();
+        (tried.renewed, tried.is_another) = (Some(WallClockStamp::now()), false);
+        drop(tried);
         if let Err(error) = self.files.keep_identity(&own) {
             error!(
                 error = &error as &dyn std::error::Error,

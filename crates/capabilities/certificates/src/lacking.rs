@@ -119,7 +119,7 @@ impl IdentityKeeper {
 
     /// Names by which this node is to be called that its certificate has not.
     pub(super) fn lacking_names(&self, own: &NodeIdentity) -> Vec<String> {
-        let (wanted, has) = (with_own(&self.node, self.names.clone()), &own.leaf.names);
+        let (wanted, has) = (with_own(&self.node.get(), self.names.get()), &own.leaf.names);
         let dns = wanted.dns.into_iter().filter(|name| !has.dns.contains(name));
         let addresses = wanted.addresses.into_iter().filter(|address| !has.addresses.contains(address));
         dns.chain(addresses.map(|address| address.to_string())).collect()
@@ -129,7 +129,8 @@ impl IdentityKeeper {
     pub(super) fn say_lacking_names(&self) {
         let Some(own) = self.trust.current().own.clone() else { return };
         let lacking = self.lacking_names(&own);
-        if !std::mem::replace(&mut self.tried.lock().has_told_names, true) && !lacking.is_empty() {
+        let told = std::mem::replace(&mut self.tried.lock().told_names, lacking.clone());
+        if told != lacking && !lacking.is_empty() {
             warn!(
                 names = lacking.join(" "),
                 "the certificate of this node lacks names by which it is to be called; a renewal keeps those that it has, so it joins \

@@ -187,6 +187,9 @@ mod lineage_tests;
 mod protect_tests;
 
 #[cfg(test)]
+mod reload_test;
+
+#[cfg(test)]
 #[path = "rotate_test.rs"]
 mod rotate_tests;
 

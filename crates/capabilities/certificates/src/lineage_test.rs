@@ -301,7 +301,7 @@ async fn a_node_that_issues_gives_itself_the_names_that_it_is_to_have_by_now() {
     let node = node("node-1", store.clone(), place.path()).await;
     initialised(&node).await;
     let names = TlsNames { dns: vec!["localhost".into(), "relay.example".into()], addresses: Vec::new() };
-    let keeper = IdentityKeeper { names, ..keeper("node-1", store, place.path()).await };
+    let keeper = IdentityKeeper { names: names.into(), ..keeper("node-1", store, place.path()).await };
     keeper.load();
     let own = || keeper.trust.current().own.clone().unwrap();
     let before = own();

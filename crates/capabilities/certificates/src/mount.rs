@@ -7,11 +7,13 @@ use std::time::Duration;
 use omnirelay_certificate_records::{AUTHORITY, CERTIFICATE, JOIN_POLICY, JOIN_TOKEN, REVOCATION};
 use omnirelay_certificate_records::{has_authority, revocations_number};
 use omnirelay_core::spiffe::CertificateHolder;
+use omnirelay_core::text::chain;
 use omnirelay_identity::federation::FederationKeeper;
 use omnirelay_identity::files::LOOK_EVERY;
+use omnirelay_identity::node_identity::IdentityFiles;
 use omnirelay_identity::proof::BindingGrants;
 use omnirelay_identity::provided::IdentityProvider;
-use omnirelay_identity::trust::{HasAuthority, MeshTrust};
+use omnirelay_identity::trust::HasAuthority;
 use omnirelay_node::readiness::item;
 use omnirelay_node::transport::NodeTransport;
 use omnirelay_node::{CapabilityKinds, NodeBuilder, NodeError, PortName, StopPhase};
@@ -22,7 +24,7 @@ use omnirelay_pki::request::is_dns_name;
 use omnirelay_registry::Registry;
 use omnirelay_registry::epoch_loss::{RestorationRule, RestoredBy};
 use omnirelay_registry::view::View;
-use omnirelay_settings::Config;
+use omnirelay_settings::{Config, RefusedSetting};
 use omnirelay_store::redis::url::ServerAddress;
 use omnirelay_store::redis::users::node_user;
 use omnirelay_store::{RecordId, StoreCredentials};
@@ -100,10 +102,29 @@ fn exchange(node: &mut NodeBuilder, keeper: Arc<IdentityKeeper>, calls: Revocati
 }
 
 /// Has certificates judged by what the configuration says.
-fn judge(trust: &MeshTrust, config: &Config) {
+pub(crate) fn judge(node: &mut NodeBuilder) {
+    let (trust, pins) = (node.trust.clone(), node.settings.live(|config| config.mesh.pins()));
     trust.update(|trusted| {
-        trusted.cluster.clone_from(&config.node.cluster);
-        trusted.pins = Arc::new(config.mesh.pins());
+        trusted.cluster.clone_from(&node.settings.now().node.cluster);
+        trusted.pins = Arc::new(pins.get());
+    });
+    let pinned = pins.each(move |pins| trust.update(|trusted| trusted.pins = Arc::new(pins)));
+    node.run(StopPhase::End, pinned);
+}
+
+/// Refuses a configuration whose file of the issuers' secret cannot be used. Where there is none the node is no issuer.
+pub(crate) fn check_secret(node: &NodeBuilder) {
+    let running = node.settings.live(|config| config.security.issuer_secret_file.clone());
+    let folder = node.identity_files.folder().to_owned();
+    node.settings.check(move |config| {
+        let named = &config.security.issuer_secret_file;
+        if *named == running.get() {
+            return Ok(());
+        }
+        let usable = IdentityFiles::of(&folder, named.as_deref()).sealing_key();
+        usable
+            .map(drop)
+            .map_err(|error| RefusedSetting { key: "security.issuerSecretFile", what: chain(&error) })
     });
 }
 
@@ -122,7 +143,7 @@ pub fn mount(
     grants: Arc<BindingGrants>,
     kinds: KnownRecordKinds,
 ) -> Result<(), NodeError> {
-    let (registry, trust, config) = (node.registry.clone(), node.trust.clone(), node.config.clone());
+    let (registry, trust) = (node.registry.clone(), node.trust.clone());
     let transport = calls.transport.clone();
     // The registry asks the signer as well, and neither is to keep the other.
     let known = Arc::downgrade(&registry);
@@ -131,29 +152,10 @@ pub fn mount(
         None => refused,
     };
     let signer = Arc::new(Signer::new(node.identity_files.clone(), trust.clone()).naming(naming));
-    judge(&trust, &config);
+    check_secret(node);
+    judge(node);
     judge_nodes(node);
-    let keeper = IdentityKeeper {
-        registry: registry.clone(),
-        signer: signer.clone(),
-        trust: trust.clone(),
-        files: node.identity_files.clone(),
-        provision: node.provision.clone(),
-        node: CertificateHolder::Node {
-            cluster: config.node.cluster.clone(),
-            role: config.node.role.clone(),
-            node: registry.node_id().to_owned(),
-        },
-        names: names(&config, node.addresses.host),
-        others: others(&registry),
-        transport: Some(transport.clone()),
-        is_entered: is_entered(presence),
-        makes_authority: config.security.make_authority,
-        move_within: MOVE_WITHIN,
-        tried: Default::default(),
-        kept: Default::default(),
-        lacking: IdentityTrouble::saying(saying(presence)),
-    };
+    let keeper = identity_keeper(node, &signer, &transport, presence);
     keeper.load();
     keep_signed_records(node, &signer, grants);
     let provider = Arc::new(provider(node));
@@ -173,7 +175,7 @@ pub fn mount(
     }
     let tokens = TokenEpochs { registry: registry.clone(), signer: signer.clone(), met: Mutex::default() };
     node.run(StopPhase::End, tokens.run());
-    let store = Arc::new(store_access(&config, node.registry.node_id(), kinds));
+    let store = Arc::new(store_access(node, kinds));
     keep_store_users(node, &signer, &store);
     tell_store_credentials(node, &store);
     let certificates = Arc::new(Certificates {
@@ -181,10 +183,10 @@ pub fn mount(
         signer,
         trust,
         transport: Some(transport),
-        cluster: config.node.cluster.clone(),
+        cluster: node.settings.now().node.cluster.clone(),
         store,
         end_session: end_session(&node.registry),
-        policy: config.security.join_policy.clone(),
+        policy: node.settings.now().security.join_policy.clone(),
         gate: EnrollmentGate::default(),
         issuing: IssuingGate::default(),
         joining: tokio::sync::Mutex::default(),
@@ -193,10 +195,42 @@ pub fn mount(
     Ok(())
 }
 
+/// The keeper of who the node is, as the settings have it by then.
+fn identity_keeper(
+    node: &NodeBuilder,
+    signer: &Arc<Signer>,
+    transport: &Arc<NodeTransport>,
+    presence: &Arc<Presence>,
+) -> IdentityKeeper {
+    let registry = node.registry.clone();
+    let (node_id, listens) = (registry.node_id().to_owned(), node.addresses.host);
+    IdentityKeeper {
+        others: others(&registry),
+        registry,
+        signer: signer.clone(),
+        trust: node.trust.clone(),
+        files: node.identity_files.clone(),
+        provision: node.provision.clone(),
+        node: node.settings.live(move |config| CertificateHolder::Node {
+            cluster: config.node.cluster.clone(),
+            role: config.node.role.clone(),
+            node: node_id.clone(),
+        }),
+        names: node.settings.live(move |config| names(config, listens)),
+        transport: Some(transport.clone()),
+        is_entered: is_entered(presence),
+        makes_authority: node.settings.now().security.make_authority,
+        move_within: MOVE_WITHIN,
+        tried: Default::default(),
+        kept: Default::default(),
+        lacking: IdentityTrouble::saying(saying(presence)),
+    }
+}
+
 /// The fingerprints of the seal keys that the authority of the mesh vouches for to be a node's.
 pub fn vouched_seal_keys(node: &NodeBuilder) -> impl Fn(&str) -> Vec<String> + Send + Sync + use<> {
     let (registry, trust) = (node.registry.clone(), node.trust.clone());
-    let cluster = node.config.node.cluster.clone();
+    let cluster = node.settings.now().node.cluster.clone();
     move |of| {
         let trusted = trust.current();
         seal_keys::of_node(registry.view(), trusted.bundle.as_ref(), &trusted.revocations, &cluster, of)
@@ -227,7 +261,7 @@ fn serve(node: &mut NodeBuilder, certificates: Arc<Certificates>) {
 
 /// Has records of who may do what judged by whether an issuer has signed them, and puts them right.
 fn keep_signed_records(node: &mut NodeBuilder, signer: &Arc<Signer>, grants: Arc<BindingGrants>) {
-    let cluster = node.config.node.cluster.clone();
+    let cluster = node.settings.now().node.cluster.clone();
     let issuers = MeshIssuers { cluster, trust: node.trust.clone(), signer: signer.clone() };
     node.registry.view().sign_by(issuers.signing());
     let (registry, files) = (node.registry.clone(), node.identity_files.clone());
@@ -277,7 +311,7 @@ fn unsigned_records(registry: &Registry) -> Option<String> {
 /// Makes users of the store anew that its server has forgotten, and has them write what they may.
 fn keep_store_users(node: &mut NodeBuilder, signer: &Arc<Signer>, store: &StoreAccess) {
     if store.is_shared {
-        let (registry, cluster) = (node.registry.clone(), node.config.node.cluster.clone());
+        let (registry, cluster) = (node.registry.clone(), node.settings.now().node.cluster.clone());
         let rights = StoreRights::of(store.kinds.clone());
         let users =
             StoreUserKeeper { registry, signer: signer.clone(), cluster, known: Mutex::default(), rights };
@@ -346,7 +380,7 @@ impl RequestObserver for HandshakeObserver {
 
 /// What says who the node is, where that are files, and whom it believes besides.
 fn provider(node: &NodeBuilder) -> IdentityProvider {
-    let (files, config) = (node.identity_files.clone(), &node.config);
+    let (files, config) = (node.identity_files.clone(), node.settings.now());
     // What is wrong with it was told when it was loaded.
     let kept = move || files.identity().ok().flatten();
     let own = (config.node.cluster.as_str(), node.registry.node_id());
@@ -367,18 +401,20 @@ fn tell(
     keeper: &Arc<IdentityKeeper>,
     provider: Arc<IdentityProvider>,
 ) -> Result<(), NodeError> {
-    let (asked, of_files, plaintext) = (keeper.clone(), provider.clone(), node.config.plaintext());
-    let plaintext = (!plaintext.is_empty()).then(|| format!("others can read: {}", plaintext.join(", ")));
+    let (asked, of_files) = (keeper.clone(), provider.clone());
+    let plaintext = node.settings.live(Config::plaintext);
     node.readiness.add(move || {
         let trouble = match of_files.is_of_mesh() {
             true => asked.lacking.unread().or_else(|| asked.trouble()).or_else(|| of_files.failure()),
             false => of_files.trouble(),
         };
         let is_nobody = of_files.is_missing() || asked.lacking.unread().is_some();
+        let plaintext = plaintext.get().join(", ");
+        let told = (!plaintext.is_empty()).then(|| format!("others can read: {plaintext}"));
         vec![
             // Others are not to count on a node that is nobody.
             item("identity", is_nobody, trouble),
-            item("plaintext", false, plaintext.clone()),
+            item("plaintext", false, told),
         ]
     });
     let (counted, metrics) = (keeper.clone(), Arc::new(IdentityMetrics::new(node.metrics.all())?));
@@ -395,7 +431,8 @@ fn tell(
 
 /// Looks now and then who may read the files of private keys, and tells of those that everybody may.
 fn watch_key_files(node: &mut NodeBuilder) {
-    let (config, open) = (node.config.clone(), Arc::new(Mutex::new(Vec::<String>::new())));
+    let (settings, open) = (node.settings.clone(), Arc::new(Mutex::new(Vec::<String>::new())));
+    let mut named = settings.live(|_| ());
     let known = open.clone();
     node.readiness.add(move || {
         let known = known.lock();
@@ -405,7 +442,7 @@ fn watch_key_files(node: &mut NodeBuilder) {
     });
     node.run(StopPhase::End, async move {
         loop {
-            let looking = config.clone();
+            let looking = settings.now();
             // Files may be far away. What panics there is told by the runtime.
             let looked = tokio::task::spawn_blocking(move || looking.open_key_files()).await;
             if let Ok(looked) = looked {
@@ -415,7 +452,10 @@ fn watch_key_files(node: &mut NodeBuilder) {
                 }
                 *open = looked;
             }
-            tokio::time::sleep(LOOK_EVERY).await;
+            tokio::select! {
+                () = tokio::time::sleep(LOOK_EVERY) => {}
+                () = named.replaced() => {}
+            }
         }
     });
 }
@@ -427,7 +467,9 @@ fn others(registry: &Arc<Registry>) -> OtherDaemons {
 }
 
 /// Where the registry is, and by what this daemon uses it. What cannot be read was refused when the store was opened.
-fn store_access(config: &Config, node_id: &str, kinds: KnownRecordKinds) -> StoreAccess {
+fn store_access(node: &NodeBuilder, kinds: KnownRecordKinds) -> StoreAccess {
+    let (config, node_id) = (node.settings.now(), node.registry.node_id());
+    let leaders_need = node.settings.live(|config| config.store.redis.leaders_need_replicas);
     let Ok(Some((url, options))) = config.store.redis() else { return StoreAccess::of_this_host() };
     let is_here = |address: &ServerAddress| match address.host.parse::<IpAddr>() {
         Ok(ip) => ip.is_loopback() || ip.is_unspecified(),
@@ -443,7 +485,6 @@ fn store_access(config: &Config, node_id: &str, kinds: KnownRecordKinds) -> Stor
             .sentinel_password
             .map(|password| password.reveal().to_owned())
             .unwrap_or_default(),
-        leaders_need_replicas: options.leaders_need,
         needs_certificate: options.tls.cert.is_some(),
         ..JoinStore::default()
     };
@@ -457,7 +498,11 @@ fn store_access(config: &Config, node_id: &str, kinds: KnownRecordKinds) -> Stor
         }),
         ca: options.tls.ca,
         kinds,
-        told: Box::new(move |credentials| JoinStore { url: url.revealing(credentials), ..told.clone() }),
+        told: Box::new(move |credentials| JoinStore {
+            url: url.revealing(credentials),
+            leaders_need_replicas: leaders_need.get(),
+            ..told.clone()
+        }),
     }
 }
 
@@ -470,8 +515,8 @@ fn end_session(registry: &Arc<Registry>) -> EndSession {
     })
 }
 
-/// By what clients call the node: its addresses, as far as they are known, and what is configured.
-fn names(config: &Config, listen: IpAddr) -> TlsNames {
+/// Names by which clients call the node: its addresses, as far as they are known, and what is configured.
+pub(crate) fn names(config: &Config, listen: IpAddr) -> TlsNames {
     let advertised = config.mesh.advertise.as_deref().and_then(|address| address.rsplit_once(':'));
     let configured = config.control.hosts.iter().map(String::as_str).chain(advertised.map(|(host, _)| host));
     let listen = (!listen.is_unspecified()).then(|| listen.to_string());

@@ -101,12 +101,12 @@ impl Certificates {
 
     /// The write by which what is configured becomes the policy of a mesh that has none; `None`: nothing is configured.
     pub(super) fn seed(&self, reader: &DecisionReader<'_>) -> Result<Option<Write>, Fault> {
-        let Some(policy) = self.policy.as_ref().filter(|_| reader.get(&policy_id()).is_none()) else {
+        let Some(policy) = self.policy.clone().filter(|_| reader.get(&policy_id()).is_none()) else {
             return Ok(None);
         };
         let value = JoinPolicyValue {
-            rules: policy.rules.clone(),
-            attesters: policy.attesters.clone(),
+            rules: policy.rules,
+            attesters: policy.attesters,
             unknown_fields: Default::default(),
         };
         check(&value)?;

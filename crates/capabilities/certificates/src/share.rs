@@ -229,10 +229,10 @@ serve! {
 
 impl IssuerSecretReceiver {
     /// Who this node is: its cluster and its id.
-    fn node(&self) -> (&str, &str) {
-        match &self.keeper.node {
+    fn node(&self) -> (String, String) {
+        match self.keeper.node.get() {
             CertificateHolder::Node { cluster, node, .. } => (cluster, node),
-            CertificateHolder::Operator(_) | CertificateHolder::Service(_) => ("", ""),
+            CertificateHolder::Operator(_) | CertificateHolder::Service(_) => Default::default(),
         }
     }
 
@@ -245,7 +245,7 @@ impl IssuerSecretReceiver {
         self.check_room(&authority)?;
         let key = RecipientKey::make().map_err(|_| refused("its operating system has no randomness"))?;
         let public_key = key.public().to_vec();
-        let (cluster, node) = self.node();
+        let (cluster, node) = &self.node();
         let signature = own.sign(RECIPIENT, &claim(cluster, node, &public_key));
         let signature = signature.map_err(|error| refused(&format!("its key does not sign: {error}")))?;
         let mut keys = self.keys.lock();
@@ -266,7 +266,8 @@ impl IssuerSecretReceiver {
             Ok(None) => Ok(()),
             Ok(Some(secret)) if Signer::is_secret_of(authority, &secret) => Ok(()),
             Ok(Some(_)) => {
-                let path = files.issuer_secret().display();
+                let path = files.issuer_secret();
+                let path = path.display();
                 Err(refused(&format!("it has another one in {path}; on its host: mv {path} {path}.before")))
             }
             Err(error) => Err(refused(&format!("the file of its secret cannot be read: {error}"))),
@@ -281,8 +282,8 @@ impl IssuerSecretReceiver {
         let keeper = &self.keeper;
         keeper.registry.ready_for(&asked.min_revision).await?;
         let authority = current_authority(keeper.registry.view()).ok_or_else(no_authority)?;
-        let (cluster, node) = self.node();
-        if !authority.secret_given_to.iter().any(|holder| holder.node_id == node) {
+        let (cluster, node) = &self.node();
+        if !authority.secret_given_to.iter().any(|holder| holder.node_id == *node) {
             return Err(refused("no administrator has said that it is to have it"));
         }
         // The answer to the first try was lost.

@@ -31,7 +31,7 @@ impl Lab {
         let request =
             CertificateRequest::read(&CertificateRequest::make(&key, None, &TlsNames::default()).unwrap())
                 .unwrap();
-        let id = SpiffeId::new("mesh.local".parse().unwrap(), keeper.node.clone()).unwrap();
+        let id = SpiffeId::new("mesh.local".parse().unwrap(), keeper.node.get()).unwrap();
         let now = unix_now();
         let validity = ValidityPeriod { not_before: now - 60, not_after: now + 3600 };
         let by = issuer.served.signer.issuer(&authority(&issuer)).unwrap();

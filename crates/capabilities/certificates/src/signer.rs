@@ -321,14 +321,16 @@ impl Signer {
     }
 
     fn in_use(&self) -> Fault {
-        let path = self.files.issuer_secret().display();
+        let path = self.files.issuer_secret();
+        let path = path.display();
         let message = "this daemon has the secret of now still, and would seal the next issuer with it";
         Fault::new(reasons::ISSUER_SECRET_IN_USE, message)
             .hint(format!("on its host: mv {path} {path}.before, then repeat the command: it makes another"))
     }
 
     fn no_issuer(&self, why: &str) -> Fault {
-        let path = self.files.issuer_secret().display();
+        let path = self.files.issuer_secret();
+        let path = path.display();
         Fault::new(reasons::NOT_AN_ISSUER, format!("this daemon cannot issue certificates: it {why}"))
             .hint(format!("ask a daemon that can, or give this one its secret ({path}, mode 0600)"))
     }

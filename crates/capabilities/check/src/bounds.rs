@@ -12,6 +12,8 @@ const LINES_MAX: usize = 16;
 const WORD_BYTES_MAX: usize = 256;
 /// The most settings that are to be the same everywhere; a daemon has some 20.
 const SETTINGS_MAX: usize = 64;
+/// The most keys of settings that wait for a restart; of a daemon there are some 20.
+const RESTART_DUE_MAX: usize = 64;
 /// The most categories of checks of a host; a daemon has three.
 const CATEGORIES_MAX: usize = 16;
 /// The most nodes of which it says how it reaches them.
@@ -44,6 +46,8 @@ pub(crate) fn bounded(mut said: pb::GetNodeResponse) -> pb::GetNodeResponse {
     }
     let settings = std::mem::take(&mut said.mesh_wide_settings).into_iter().take(SETTINGS_MAX);
     said.mesh_wide_settings = settings.map(|(name, value)| (word(&name), word(&value))).collect();
+    said.restart_due.truncate(RESTART_DUE_MAX);
+    said.restart_due.iter_mut().for_each(|key| *key = word(key));
     // Nobody judges by these.
     (said.scopes, said.principal, said.cursor) = (Vec::new(), String::new(), String::new());
     said.knows_reach_by.truncate(2);
@@ -118,6 +122,7 @@ mod tests {
             mesh_wide_settings: (0..1_000)
                 .map(|number| (format!("{number}\n"), "v".repeat(10_000)))
                 .collect(),
+            restart_due: vec!["k\n".repeat(10_000); 10_000],
             ..pb::GetNodeResponse::default()
         });
         assert!(said.readiness.len() <= ITEMS_MAX && said.reach.len() == REACH_MAX && said.scopes.is_empty());
@@ -131,6 +136,7 @@ mod tests {
             settings.len() == SETTINGS_MAX && settings.values().all(|value| value.len() == WORD_BYTES_MAX)
         );
         assert!(settings.keys().all(|name| !name.contains('\n')));
+        assert!(said.restart_due.len() == RESTART_DUE_MAX && !said.restart_due[0].contains('\n'));
         assert!(said.store.len() == WORD_BYTES_MAX && !said.reach[0].downgrade.contains('\n'));
     }
 

@@ -16,7 +16,7 @@ use omnirelay_doctor::machine::{
 use omnirelay_doctor::processes::own;
 use omnirelay_doctor::{certificate, checks};
 use omnirelay_identity::trust::unix_now;
-use omnirelay_settings::{Config, ConfigSource};
+use omnirelay_settings::{ConfigSource, LiveConfig};
 use parking_lot::Mutex;
 use tokio::task::spawn_blocking;
 
@@ -27,8 +27,8 @@ const NAMES_KEPT: Duration = Duration::from_secs(10);
 
 /// Finds out what there is of the host of this node, and judges it.
 pub struct HostChecker {
-    /// The configuration that the daemon runs with.
-    pub config: Arc<Config>,
+    /// The configuration that the daemon runs with by now.
+    pub settings: LiveConfig,
     /// Where it is from; `None`: the process has made it.
     pub source: Option<ConfigSource>,
     pub data_dir: PathBuf,
@@ -63,10 +63,14 @@ impl HostChecker {
 
     async fn names(&self) -> Vec<NameFound> {
         let kept = || self.names.lock();
-        if let Some((_, found)) = kept().as_ref().filter(|(at, _)| at.elapsed() < NAMES_KEPT) {
+        let names = names_of(&self.settings.now());
+        let is_of_these = |(at, found): &&(Instant, Vec<NameFound>)| {
+            at.elapsed() < NAMES_KEPT && found.iter().map(|(name, _)| name).eq(&names)
+        };
+        if let Some((_, found)) = kept().as_ref().filter(is_of_these) {
             return found.clone();
         }
-        let found = look_up(names_of(&self.config)).await;
+        let found = look_up(names).await;
         *kept() = Some((Instant::now(), found.clone()));
         found
     }
@@ -78,10 +82,11 @@ impl HostChecker {
             taken: PortAvailability::ByDaemon,
         };
         let (ports, running) = (self.ports.iter().map(port).collect(), own().into_iter().collect());
-        HostFacts::examine(self.config_found(), &self.config, Some(&self.data_dir), names, ports, running)
+        let config = self.settings.now();
+        HostFacts::examine(self.config_found(), &config, Some(&self.data_dir), names, ports, running)
     }
 
-    /// The configuration as its file has it now, with the files that it names; the daemon runs with what was there when it started.
+    /// The configuration as its file has it now, with the files that it names; the daemon runs with what was there when it read it last.
     fn config_found(&self) -> Option<ConfigFound> {
         let source = self.source.as_ref()?;
         let path = source.file.clone()?;
@@ -92,3 +97,6 @@ impl HostChecker {
         Some((path, loaded.map_err(|error| chain(&error))))
     }
 }
+
+#[cfg(test)]
+mod reload_test;

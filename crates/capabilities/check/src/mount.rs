@@ -34,7 +34,7 @@ fn host(node: &NodeBuilder) -> HostChecker {
         ports.extend([("relay.listen", relay.grpc), ("relay.httpListen", relay.http)]);
     }
     HostChecker {
-        config: node.config.clone(),
+        settings: node.settings.clone(),
         source: node.source.clone(),
         data_dir: node.disk.path().to_path_buf(),
         certificate: certificate_files(node),

@@ -16,6 +16,7 @@ use futures_util::StreamExt as _;
 use futures_util::stream::{BoxStream, iter, unfold};
 use omnirelay_core::time::{Millis, whole_ms};
 use omnirelay_host::chance::random_u64;
+use omnirelay_host::live::Live;
 use omnirelay_identity::caller::{Caller, Scope};
 use omnirelay_nouns::feed::{EventFrame, NounEventStream, NounWatches};
 use omnirelay_nouns::serve;
@@ -53,7 +54,7 @@ impl Events {
         topics: Arc<Topics>,
         changes: Arc<ReadinessChanges>,
         cluster: &str,
-        watches_max: usize,
+        watches_max: impl Into<Live<usize>>,
     ) -> Self {
         let watches = NounWatches::new(registry.clone(), watches_max);
         Self { registry, topics, changes, watches, source: format!("/clusters/{cluster}") }

@@ -13,7 +13,8 @@ pub fn mount(node: &mut NodeBuilder) {
     let changes = Arc::new(ReadinessChanges::default());
     let (noted, readiness) = (changes.clone(), node.readiness.clone());
     node.run(StopPhase::End, async move { noted.follow(&readiness).await });
-    let (cluster, watches_max) = (&node.config.node.cluster, node.config.control.watches_max);
+    let (config, watches_max) = (node.settings.now(), node.watches_max());
+    let cluster = &config.node.cluster;
     let events = Events::new(node.registry.clone(), node.topics.clone(), changes, cluster, watches_max);
     node.serve(
         PortName::Control,

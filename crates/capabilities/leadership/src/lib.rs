@@ -15,6 +15,7 @@ use std::sync::Arc;
 
 use omnirelay_core::scope::ScopeKind;
 use omnirelay_core::text::shown;
+use omnirelay_host::live::Live;
 use omnirelay_host::log::LogLimiter;
 use omnirelay_identity::caller::Caller;
 use omnirelay_leadership_records::leadership_id;
@@ -94,7 +95,7 @@ impl ScopeFilter {
 
 impl Leaders {
     /// At most `watches_max` watches are served at once.
-    pub fn new(registry: Arc<Registry>, watches_max: usize) -> Self {
+    pub fn new(registry: Arc<Registry>, watches_max: impl Into<Live<usize>>) -> Self {
         let watches = NounWatches::new(registry.clone(), watches_max);
         let (notices, subscriptions) = (watches.reshaped(), watches.reshaped());
         Self { registry, watches, notices, subscriptions, told: LogLimiter::of_requests() }

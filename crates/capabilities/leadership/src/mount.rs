@@ -26,7 +26,9 @@ pub const KINDS: CapabilityKinds = CapabilityKinds {
 
 /// Mounts leadership, and gives what has the fences of the scopes that this node leads.
 pub fn mount(node: &mut NodeBuilder) -> Result<Arc<Campaigner>, NodeError> {
-    let (registry, settings) = (node.registry.clone(), settings(&node.config));
+    // Without chance they wait alike, which costs a refused commit now and then.
+    let (registry, seed) = (node.registry.clone(), random_u64().unwrap_or(1));
+    let settings = node.settings.live(move |config| campaign_settings(config, seed));
     let metrics = Arc::new(LeadershipMetrics::new(node.metrics.all())?);
     let (counted, led) = (metrics.clone(), registry.clone());
     let is_there = move |scope: &str| led.view().get(&leadership_id(scope)).is_some();
@@ -45,13 +47,14 @@ pub fn mount(node: &mut NodeBuilder) -> Result<Arc<Campaigner>, NodeError> {
         node.at(phase, async move { leader.leave().await });
     }
     node.topics.add(topic(registry.clone()));
-    let leaders = Leaders::new(registry, node.config.control.watches_max);
+    let leaders = Leaders::new(registry, node.watches_max());
     let leaders = LeadershipControlServiceServer::new(leaders).send_compressed(Gzip).accept_compressed(Gzip);
     node.serve(PortName::Control, leaders);
     Ok(campaigner)
 }
 
-fn settings(config: &Config) -> CampaignSettings {
+/// Settings by which a node with this configuration campaigns.
+pub(crate) fn campaign_settings(config: &Config, seed: u64) -> CampaignSettings {
     let leadership = &config.mesh.leadership;
     CampaignSettings {
         enabled: leadership.enabled,
@@ -59,7 +62,6 @@ fn settings(config: &Config) -> CampaignSettings {
         election_backoff: leadership.election_backoff.0,
         max_election_window: leadership.max_election_window.0,
         entered: leadership.entered(),
-        // Without chance they wait alike, which costs a refused commit now and then.
-        seed: random_u64().unwrap_or(1),
+        seed,
     }
 }

@@ -4,6 +4,8 @@ pub mod membership;
 pub mod mesh_transport;
 mod mount;
 mod mount_gossip;
+#[cfg(test)]
+mod reload_test;
 
 pub use mount::mount;
 pub use mount_gossip::{MeshCalls, mount as mount_gossip};

@@ -1,9 +1,11 @@
 //! Mounts the mesh port: opens the mesh port once the node is somebody, and calls other nodes at theirs.
 
+use std::mem;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use omnirelay_core::spiffe::CertificateHolder;
+use omnirelay_host::live::Live;
 use omnirelay_identity::authenticate::AllowedHosts;
 use omnirelay_identity::proof::{BindingGrants, ProofAuthenticator, RefusingAuthenticator};
 use omnirelay_identity::tls::{ListenerTls, ShownCertificate};
@@ -20,7 +22,7 @@ use omnirelay_wire::pb::omnirelay::mesh::transport::v1::mesh_transport_service_s
 use tokio::sync::watch;
 
 use crate::mesh_transport::{KnownMesh, MeshTransport};
-use crate::mount_gossip::MeshCalls;
+use crate::mount_gossip::{MeshCalls, enabled};
 
 /// Mounts the mesh port, where callers may do what `grants` says. Others are told by `presence` where it is, and called by `mesh`.
 pub fn mount(node: &mut NodeBuilder, presence: &Arc<Presence>, mesh: &MeshCalls, grants: Arc<BindingGrants>) {
@@ -33,8 +35,10 @@ pub fn mount(node: &mut NodeBuilder, presence: &Arc<Presence>, mesh: &MeshCalls,
     node.serve(PortName::Mesh, MeshTransportServiceServer::new(service));
     let (standing, trust, told) = (state.subscribe(), node.trust.clone(), presence.clone());
     // A mesh for trying things out is whole from its start on.
-    let is_required = node.config.security.make_authority && node.provision.is_of_mesh();
+    let (provision, makes_authority) =
+        (node.provision.clone(), node.settings.live(|config| config.security.make_authority));
     node.readiness.add(move || {
+        let is_required = makes_authority.get() && provision.is_of_mesh();
         let trouble = match &*standing.borrow() {
             MeshPort::NotEnrolled if is_required || trust.has_authority() == HasAuthority::Yes => {
                 Some("not enrolled: the mesh port is not open".to_owned())
@@ -48,13 +52,27 @@ pub fn mount(node: &mut NodeBuilder, presence: &Arc<Presence>, mesh: &MeshCalls,
         vec![item("mesh", is_required, trouble)]
     });
     tell(node, mesh.transport.clone(), presence.clone(), state.subscribe());
-    // Whoever gossips is in touch by that.
-    if gossip.is_none() {
-        let (transport, registry) = (mesh.transport.clone(), node.registry.clone());
-        node.run(
-            StopPhase::Withdraw,
-            async move { transport.keep_in_touch(|| peers::others(&registry)).await },
-        );
+    let mut gossips = match gossip {
+        Some(_) => enabled(&node.settings),
+        None => Live::fixed(false),
+    };
+    let (transport, registry) = (mesh.transport.clone(), node.registry.clone());
+    node.run(StopPhase::Withdraw, async move {
+        // Whoever gossips is in touch by that.
+        loop {
+            turned(&mut gossips, false).await;
+            tokio::select! {
+                () = turned(&mut gossips, true) => {}
+                () = transport.keep_in_touch(|| peers::others(&registry)) => {}
+            }
+        }
+    });
+}
+
+/// Waits until a setting is this.
+async fn turned(setting: &mut Live<bool>, to: bool) {
+    while setting.get() != to {
+        setting.replaced().await;
     }
 }
 
@@ -64,7 +82,7 @@ fn open(
     (transport, grants): (Arc<NodeTransport>, Arc<BindingGrants>),
     state: Arc<watch::Sender<MeshPort>>,
 ) {
-    let config = node.config.clone();
+    let config = node.settings.now();
     let beside: ConnectionCompanion = Arc::new(move |shown, connection| match member(shown) {
         Some(node) => Box::pin(transport.use_accepted(node, connection)),
         None => Box::pin(std::future::ready(())),
@@ -74,8 +92,9 @@ fn open(
     let proven = ProofAuthenticator::by_certificate(grants, RefusingAuthenticator);
     let surface =
         Surface::builder([OMNIRELAY]).authenticator(proven).hosts(AllowedHosts::any()).among_nodes();
-    let (surface, limits) = (surface.call_rates(config.control.rate_limit.rates()), limits(&config));
-    let tls = Some(Arc::new(ListenerTls::among_nodes(node.trust.clone())));
+    let surface = surface.call_rates(node.settings.live(|config| config.control.rate_limit.rates()));
+    let limits = node.settings.live(limits);
+    let tls = Some(Arc::new(ListenerTls::among_nodes(node.trust.clone()))).into();
     node.open(
         PortName::Mesh,
         ServedPort { listens: PortState::Late(late), socket: None, udp: None, tls, limits, surface },
@@ -97,30 +116,41 @@ fn tell(
     presence: Arc<Presence>,
     mut state: watch::Receiver<MeshPort>,
 ) {
-    let config = node.config.clone();
-    let host = node.addresses.host;
-    node.run(StopPhase::End, async move {
+    let addresses = node.addresses;
+    let mut advertise = node.settings.live(|config| config.mesh.advertise.clone());
+    node.run(StopPhase::Leave, async move {
+        let mut is_opened = true;
         loop {
             let open = match &*state.borrow_and_update() {
                 MeshPort::Open(open) => Some(open.clone()),
                 MeshPort::NotEnrolled | MeshPort::Taken(_) => None,
             };
-            if let Some(OpenMeshPort { address, udp }) = open {
-                let told = advertised_address(config.mesh.advertise.as_deref(), address, host);
-                let http3 = udp.is_some();
-                transport.use_udp(udp);
-                presence.say(|says| {
+            let advertised = advertise.get();
+            let told =
+                |open: &OpenMeshPort| advertised_address(advertised.as_deref(), open.address, addresses.host);
+            let told = open.as_ref().map(|open| (told(open), open.udp.is_some()));
+            let control = addresses.endpoints(advertised.as_deref(), None).control;
+            presence.say(|says| {
+                says.endpoints.get_or_insert_default().control = control;
+                if let Some((mesh, http3)) = told {
                     says.http3_support = http3;
-                    says.endpoint = Some(told.clone());
-                    says.endpoints.get_or_insert_default().mesh = Some(told);
-                });
-                // Before it is registered it says so by that.
-                if presence.is_registered() {
-                    presence.join("registered").await;
+                    says.endpoint = Some(mesh.clone());
+                    says.endpoints.get_or_insert_default().mesh = Some(mesh);
                 }
+            });
+            if let Some(open) = open.filter(|_| mem::take(&mut is_opened)) {
+                transport.use_udp(open.udp);
             }
-            if state.changed().await.is_err() {
-                return;
+            // Before it is registered it says so by that.
+            if presence.is_registered() {
+                presence.join("registered").await;
+            }
+            tokio::select! {
+                changed = state.changed() => match changed {
+                    Ok(()) => is_opened = true,
+                    Err(_) => return,
+                },
+                () = advertise.replaced() => {}
             }
         }
     });

@@ -5,6 +5,7 @@ use std::sync::{Arc, Weak};
 use omnirelay_gossip::metrics::GossipMetrics;
 use omnirelay_gossip::{Gossip, GossipRecord, GossipSeeds};
 use omnirelay_host::chance::random_u64;
+use omnirelay_host::live::Live;
 use omnirelay_host::wall_clock;
 use omnirelay_identity::trust::MeshTrust;
 use omnirelay_membership::NodeId;
@@ -13,7 +14,7 @@ use omnirelay_node::readiness::item;
 use omnirelay_node::transport::NodeTransport;
 use omnirelay_node::{MeshPort, NodeBuilder, NodeError, OpenMeshPort, PortName, StopPhase};
 use omnirelay_peer_records as peers;
-use omnirelay_settings::Config;
+use omnirelay_settings::{Config, LiveConfig};
 use omnirelay_wire::pb::omnirelay::mesh::membership::v1::membership_service_server::MembershipServiceServer;
 use tokio::sync::{mpsc, watch};
 use tracing::{error, warn};
@@ -27,7 +28,7 @@ const BEHIND_MAX: usize = 64;
 /// Calls to the nodes of the mesh: how they are made, and what is heard of the nodes.
 pub struct MeshCalls {
     pub transport: Arc<NodeTransport>,
-    /// `None`: it is switched off.
+    /// `None`: the node has no name that a member may have. It is silent while it is switched off.
     pub gossip: Option<Arc<Gossip>>,
 }
 
@@ -37,18 +38,18 @@ pub fn mount(node: &mut NodeBuilder) -> Result<(MeshCalls, mpsc::Receiver<String
     let (behind, told) = mpsc::channel(BEHIND_MAX);
     let counted = Arc::new(TransportMetrics::new(node.metrics.all())?);
     let (registry, trust, http3) =
-        (node.registry.clone(), node.trust.clone(), node.config.mesh.http3_support);
+        (node.registry.clone(), node.trust.clone(), node.settings.now().mesh.http3_support);
     let transport = move |gossip: &Weak<Gossip>| {
         let mesh = KnownMesh { registry: registry.clone(), trust: trust.clone(), gossip: gossip.clone() };
         Arc::new(NodeTransport::new(registry.node_id(), trust, Arc::new(mesh), behind, (http3, counted)))
     };
     // A name of a node was checked when it was given.
     let calls = match NodeId::new(node.registry.node_id()) {
-        Ok(own) if node.config.mesh.gossip.enabled => {
+        Ok(own) => {
             let gossip = gossip(node, own, transport)?;
             MeshCalls { transport: gossip.transport.clone(), gossip: Some(gossip) }
         }
-        Ok(_) | Err(_) => MeshCalls { transport: transport(&Weak::new()), gossip: None },
+        Err(_) => MeshCalls { transport: transport(&Weak::new()), gossip: None },
     };
     Ok((calls, told))
 }
@@ -59,21 +60,26 @@ fn gossip(
     own: NodeId,
     transport: impl FnOnce(&Weak<Gossip>) -> Arc<NodeTransport>,
 ) -> Result<Arc<Gossip>, NodeError> {
-    let (config, registry) = (node.config.clone(), node.registry.clone());
-    let metrics = Arc::new(GossipMetrics::new(node.metrics.all(), config.mesh.gossip.rtt_per_peer)?);
+    let (settings, registry) = (node.settings.clone(), node.registry.clone());
+    let rtt_per_peer = settings.live(|config| config.mesh.gossip.rtt_per_peer);
+    let metrics = Arc::new(GossipMetrics::new(node.metrics.all(), rtt_per_peer)?);
     let (known, alive, registered) = (registry.clone(), registry.clone(), registry.clone());
     let is_registered = move |node: &str| peers::is_registered(&registered, node);
     let seeds = GossipSeeds::new(
-        config.mesh.seeds.clone(),
+        settings.live(|config| config.mesh.seeds.clone()),
         move || peers::others(&known),
         move || peers::alive(&alive),
         is_registered,
     );
-    let gossip = Gossip::new(own, config.mesh.gossip.membership(), transport, seeds, metrics);
+    let config = settings.live(|config| config.mesh.gossip.membership());
+    let gossip = Gossip::new(own, config, transport, seeds, metrics);
     let measured = gossip.clone();
     node.metrics.before_scrape(move || measured.measure());
-    let conflicting = gossip.clone();
+    let (conflicting, is_enabled) = (gossip.clone(), enabled(&settings));
     node.readiness.add(move || {
+        if !is_enabled.get() {
+            return Vec::new();
+        }
         let rival = conflicting.rival().map(|endpoint| {
             format!("another daemon, at {endpoint}, has the id of this node; give one of them another id")
         });
@@ -90,7 +96,7 @@ fn gossip(
     let (speaks, trust, state) = (gossip.clone(), node.trust.clone(), node.mesh_port.subscribe());
     let host = node.addresses.host;
     node.run(StopPhase::HandOver, async move {
-        let says = GossipAnnouncer { config, trust, host };
+        let says = GossipAnnouncer { settings, trust, host };
         says.run(&speaks, state).await;
     });
     let tells = gossip.clone();
@@ -101,25 +107,34 @@ fn gossip(
     Ok(gossip)
 }
 
-/// Announcer of this node in gossip: says what it is.
+/// Whether this node gossips.
+pub(crate) fn enabled(settings: &LiveConfig) -> Live<bool> {
+    settings.live(|config| config.mesh.gossip.enabled)
+}
+
+/// Announcer of this node in gossip: says what it is, as long as it gossips.
 struct GossipAnnouncer {
-    config: Arc<Config>,
+    settings: LiveConfig,
     trust: Arc<MeshTrust>,
     host: std::net::IpAddr,
 }
 
 impl GossipAnnouncer {
-    /// Begins once the mesh port is open, and says anew what changes.
+    /// Begins once the mesh port is open, and says anew what changes; ends while gossip is switched off.
     async fn run(&self, gossip: &Gossip, mut state: watch::Receiver<MeshPort>) {
         let (mut trusted, mut told) = (self.trust.changes(), 0);
+        let mut any_setting = self.settings.live(|_| ());
         loop {
+            let settings = self.settings.now();
             let open = match &*state.borrow_and_update() {
                 MeshPort::Open(open) => Some(open.clone()),
                 MeshPort::NotEnrolled | MeshPort::Taken(_) => None,
             };
             trusted.mark_unchanged();
-            if let Some(open) = open {
-                self.say(gossip, &open);
+            match open {
+                _ if !settings.mesh.gossip.enabled => gossip.end().await,
+                Some(open) => say(gossip, &self.says(&settings, &open)),
+                None => {}
             }
             let implausible = gossip.implausible();
             if implausible > told && gossip.is_alone() {
@@ -129,30 +144,18 @@ impl GossipAnnouncer {
                 );
             }
             told = implausible;
+            let period = settings.mesh.gossip.metadata_refresh_period.0;
             tokio::select! {
                 changed = state.changed() => if changed.is_err() { return },
                 changed = trusted.changed() => if changed.is_err() { return },
-                () = tokio::time::sleep(self.config.mesh.gossip.metadata_refresh_period.0) => {}
+                () = any_setting.replaced() => {}
+                () = tokio::time::sleep(period) => {}
             }
         }
     }
 
-    fn say(&self, gossip: &Gossip, open: &OpenMeshPort) {
-        let says = self.says(open);
-        let said = match gossip.has_begun() {
-            true => gossip.say(&says),
-            false => match random_u64() {
-                Ok(seed) => gossip.begin(says, wall_clock::unix(), seed),
-                Err(error) => return error!(%error, "gossip not begun: the system has no chance"),
-            },
-        };
-        if let Err(error) = said {
-            warn!(%error, "gossip says less of this node than it is");
-        }
-    }
-
-    fn says(&self, open: &OpenMeshPort) -> GossipRecord {
-        let Config { node, mesh, .. } = &*self.config;
+    fn says(&self, settings: &Config, open: &OpenMeshPort) -> GossipRecord {
+        let Config { node, mesh, .. } = settings;
         let own = self.trust.current().own.clone();
         GossipRecord {
             role: node.role.clone(),
@@ -166,5 +169,19 @@ impl GossipAnnouncer {
             pinned: !mesh.pinned_certificates.is_empty(),
             labels: node.labels.clone(),
         }
+    }
+}
+
+/// Says this of the node, from the begin on.
+fn say(gossip: &Gossip, says: &GossipRecord) {
+    let said = match gossip.has_begun() {
+        true => gossip.say(says),
+        false => match random_u64() {
+            Ok(seed) => gossip.begin(says, wall_clock::unix(), seed),
+            Err(error) => return error!(%error, "gossip not begun: the system has no chance"),
+        },
+    };
+    if let Err(error) = said {
+        warn!(%error, "gossip says less of this node than it is");
     }
 }

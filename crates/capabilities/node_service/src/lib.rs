@@ -4,6 +4,10 @@ pub mod dev;
 mod mount;
 mod mount_dev;
 pub mod node;
+mod reload;
+#[cfg(test)]
+mod reload_test;
 
 pub use mount::mount;
 pub use mount_dev::mount as mount_dev;
+pub use reload::ReloadableConfig;

@@ -15,6 +15,7 @@ use omnirelay_wire::pb::omnirelay::mesh::control::v1::node_service_server::NodeS
 use tonic::codec::CompressionEncoding::Gzip;
 
 use crate::node::{EnrolmentState, MeshPortStanding, NodeCalls, RevocationNumbers};
+use crate::reload::ReloadableConfig;
 
 /// Mounts what tells of the daemon, of whose process it is known whether it is one of `omnirelay up`; gives what tells it.
 pub fn mount(
@@ -37,22 +38,22 @@ fn describer(
     (transport, gossip): (Arc<NodeTransport>, Option<Arc<Gossip>>),
     development: bool,
 ) -> NodeCalls {
-    let (config, trust) = (node.config.clone(), node.trust.clone());
+    let (settings, trust) = (node.settings.clone(), node.trust.clone());
     let (judging, registry) = (node.trust.clone(), node.registry.clone());
     let (port, shown) = (node.mesh_port.subscribe(), node.trust.clone());
     let (known, gossiping) = (node.registry.clone(), gossip.clone());
     let (disk, certified) = (node.disk.clone(), node.trust.clone());
     NodeCalls {
+        config: ReloadableConfig::new(node.registry.clone(), node.settings.clone()),
         registry: node.registry.clone(),
         readiness: node.readiness.clone(),
-        cluster_id: node.config.node.cluster.clone(),
         started_at: wall_time(),
         clock: wall_time,
         revocations: Box::new(move || RevocationNumbers {
             known: revocations_number(&registry),
             enforced: judging.current().revocations.number(),
         }),
-        let_in: Box::new(move || let_in(&config, &trust)),
+        let_in: Box::new(move || let_in(&settings.now(), &trust)),
         mesh_port: Box::new(move || match &*port.borrow() {
             MeshPort::Open(_) => MeshPortStanding::Open,
             MeshPort::NotEnrolled => MeshPortStanding::NotEnrolled,
@@ -66,7 +67,6 @@ fn describer(
         reach: Box::new(move || reach(&known, &transport, gossip.as_deref())),
         gossips: Box::new(move || gossiping.as_ref().is_some_and(|gossip| gossip.has_begun())),
         development,
-        mesh_wide_settings: node.config.mesh_wide(),
         disk_free: Box::new(move || disk.free()),
         certificate_ends: Box::new(move || {
             let not_after = certified.current().own.as_ref()?.leaf.not_after;

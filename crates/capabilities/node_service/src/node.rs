@@ -1,6 +1,5 @@
 //! The daemon itself: what it is and how fit it is.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use omnirelay_core::time::Millis;
@@ -16,6 +15,7 @@ use omnirelay_wire::fault::Fault;
 use omnirelay_wire::pb::omnirelay::mesh::control::v1 as pb;
 use tonic::Response;
 
+use crate::reload::ReloadableConfig;
 use pb::node_service_server::NodeService;
 
 /// The oldest client this daemon serves.
@@ -74,9 +74,9 @@ pub struct RevocationNumbers {
 
 /// Serves `NodeService`.
 pub struct NodeCalls {
+    pub config: ReloadableConfig,
     pub registry: Arc<Registry>,
     pub readiness: Arc<Readiness>,
-    pub cluster_id: String,
     pub started_at: Millis,
     /// Who comes in without proof, now.
     pub let_in: Box<dyn Fn() -> AdmitWithoutProof + Send + Sync>,
@@ -91,7 +91,6 @@ pub struct NodeCalls {
     pub gossips: Box<dyn Fn() -> bool + Send + Sync>,
     /// Whether its process is one of `omnirelay up`.
     pub development: bool,
-    pub mesh_wide_settings: BTreeMap<String, String>,
     /// How many bytes are free where its data directory is.
     pub disk_free: Box<dyn Fn() -> Option<u64> + Send + Sync>,
     /// When its certificate ends.
@@ -118,14 +117,14 @@ impl NodeCalls {
 
     /// Describes the daemon, whoever asks.
     pub fn describe(&self) -> pb::GetNodeResponse {
-        let envelope = envelope(&self.registry);
+        let (envelope, config) = (envelope(&self.registry), self.config.settings.now());
         let view = self.registry.view();
         let head = view.head();
         let cursor = Cursor::at(head.epoch, head.revision).to_string();
         let RevocationNumbers { known, enforced } = (self.revocations)();
         pb::GetNodeResponse {
             cursor,
-            cluster_id: self.cluster_id.clone(),
+            cluster_id: config.node.cluster.clone(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             store: self.registry.store().name().to_owned(),
             store_time: store_time(&self.registry),
@@ -142,10 +141,11 @@ impl NodeCalls {
             enrolment: (self.enrolment)().word().to_owned(),
             reach: (self.reach)(),
             knows_reach_by: self.knows_reach_by(),
-            mesh_wide_settings: self.mesh_wide_settings.clone().into_iter().collect(),
+            mesh_wide_settings: config.mesh_wide().into_iter().collect(),
             disk_free_bytes: (self.disk_free)(),
             certificate_ends_at: (self.certificate_ends)().map(timestamp),
             store_trouble: view.connectivity().trouble().unwrap_or_default(),
+            restart_due: self.config.settings.restart_due(),
             ..Default::default()
         }
         .within(envelope)
@@ -155,5 +155,7 @@ impl NodeCalls {
 serve! {
     NodeService for NodeCalls {
         get(GetNodeRequest) -> GetNodeResponse: |node, caller, _| node.get_own(caller);
+        reload_config(ReloadConfigRequest) -> ReloadConfigResponse:
+            |node, caller, asked| node.config.reload(caller, asked);
     }
 }

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use futures_util::stream::unfold;
+use omnirelay_host::places::TakenPlace;
 use omnirelay_node::transport::NodeTransport;
 use omnirelay_node::transport::channel::MeshChannel;
 use omnirelay_nouns::feed::NounEventStream;
@@ -12,7 +13,6 @@ use omnirelay_transport::peer::CallPath;
 use omnirelay_wire::fault::Fault;
 use omnirelay_wire::pb::omnirelay::mesh::control::v1 as pb;
 use pb::operation_service_client::OperationServiceClient;
-use tokio::sync::OwnedSemaphorePermit;
 
 /// How long one node may take.
 const WITHIN: Duration = Duration::from_secs(2);
@@ -36,7 +36,7 @@ pub(super) fn channels(registry: &Registry, transport: &NodeTransport) -> Vec<(S
 pub(super) async fn watched(
     id: &str,
     channel: MeshChannel,
-    place: OwnedSemaphorePermit,
+    place: TakenPlace,
 ) -> Result<NounEventStream<pb::OperationEvent>, Fault> {
     let asked = pb::WatchOperationRequest { operation_id: id.to_owned(), local: true };
     let told = client(&channel.streaming()).watch(asked).await.map_err(|status| Fault::from(&status))?;

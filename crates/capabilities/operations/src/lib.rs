@@ -9,6 +9,8 @@ use futures_util::future::ready;
 use futures_util::stream::{self, StreamExt as _, unfold};
 use omnirelay_core::spiffe::CertificateHolder;
 use omnirelay_core::text::{chain, shown};
+use omnirelay_host::live::Live;
+use omnirelay_host::places::TakenPlace;
 use omnirelay_identity::caller::Caller;
 use omnirelay_node::operations::{CancelOutcome, FollowedOperation, Operations, has_ended};
 use omnirelay_node::transport::NodeTransport;
@@ -25,7 +27,6 @@ use omnirelay_wire::pb::omnirelay::mesh::control::v1 as pb;
 use omnirelay_wire::reasons;
 use omnirelay_wire::rpc::operation_service;
 use prost::Message as _;
-use tokio::sync::OwnedSemaphorePermit;
 use tracing::warn;
 
 pub use mount::mount;
@@ -46,7 +47,11 @@ pub struct OperationCalls {
 
 impl OperationCalls {
     /// At most `watches_max` watches are served at once.
-    pub fn new(registry: Arc<Registry>, operations: Arc<Operations>, watches_max: usize) -> Self {
+    pub fn new(
+        registry: Arc<Registry>,
+        operations: Arc<Operations>,
+        watches_max: impl Into<Live<usize>>,
+    ) -> Self {
         Self { registry, operations, places: WatchPlaces::new(watches_max), transport: None }
     }
 
@@ -62,6 +67,7 @@ impl OperationCalls {
         asked: pb::CancelOperationRequest,
     ) -> Result<pb::OperationChange, Fault> {
         check_reason(&asked.reason)?;
+        self.registry.recheck(caller).await?;
         let id = asked.operation_id.as_str();
         let before = self.operations.get(id).ok_or_else(|| not_found(id))?;
         let changes = !has_ended(&before) && !before.cancel_requested;
@@ -215,7 +221,7 @@ fn not_found(id: &str) -> Fault {
 struct OperationWatch {
     followed: FollowedOperation,
     told: WatchProgress,
-    _place: OwnedSemaphorePermit,
+    _place: TakenPlace,
 }
 
 /// Progress of a watch: how much of the operation it was told.

@@ -11,7 +11,7 @@ use crate::OperationCalls;
 
 /// Mounts operations; other nodes are asked by `transport` for theirs.
 pub fn mount(node: &mut NodeBuilder, transport: Arc<NodeTransport>) {
-    let watches_max = node.config.control.watches_max;
+    let watches_max = node.watches_max();
     let operations = OperationCalls::new(node.registry.clone(), node.operations.clone(), watches_max);
     let operations = operations.asking(transport);
     let operations = OperationServiceServer::new(operations).send_compressed(Gzip).accept_compressed(Gzip);

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use omnirelay_core::text::chain;
+use omnirelay_host::live::Live;
 use omnirelay_peer_records::presence::Presence;
 use omnirelay_registry::Registry;
 use omnirelay_registry::confirm::confirm_leases;
@@ -16,11 +17,17 @@ use crate::verdicts::SilenceVerdicts;
 /// How long the audit record of a new epoch may take.
 const RECORD_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Renews the node's groups every `every` and keeps its record true, for ever.
+/// Renews the node's groups every `every` and keeps its record true, for ever. That interval and the settings of `presence` are of
+/// one configuration, where they may change.
 ///
 /// The heart does not wait for what follows from a beat: commits may be slower than heartbeats.
-pub async fn keep_present(registry: Arc<Registry>, presence: Arc<Presence>, every: Duration) {
-    let pace = HeartbeatPace { renew_every: every, grace: presence.session_ttl() };
+pub async fn keep_present(
+    registry: Arc<Registry>,
+    presence: Arc<Presence>,
+    every: impl Into<Live<Duration>>,
+) {
+    let (every, settings) = (every.into(), presence.clone());
+    let pace = every.map(move |renew_every| HeartbeatPace { renew_every, grace: settings.session_ttl() });
     let heart = beat_heart(&registry, pace, |heard| match heard {
         BeatOutcome::Over(over) => presence.note_over(&over),
         BeatOutcome::Nothing => presence.note_silence(),

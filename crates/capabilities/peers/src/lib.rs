@@ -10,6 +10,8 @@ mod mount;
 #[cfg(test)]
 mod peers_test;
 mod ping;
+#[cfg(test)]
+mod reload_test;
 pub mod verdicts;
 mod watching;
 
@@ -18,6 +20,7 @@ use std::sync::Arc;
 
 use omnirelay_gossip::Gossip;
 use omnirelay_gossip::gossip_health::GossipHealth;
+use omnirelay_host::live::Live;
 use omnirelay_identity::caller::Caller;
 use omnirelay_node::transport::NodeTransport;
 use omnirelay_nouns::feed::NounWatches;
@@ -94,7 +97,7 @@ pub struct Peers {
 
 impl Peers {
     /// At most `watches_max` watches are served at once. What peers hold is `held`.
-    pub fn new(registry: Arc<Registry>, watches_max: usize, held: HeldByPeers) -> Self {
+    pub fn new(registry: Arc<Registry>, watches_max: impl Into<Live<usize>>, held: HeldByPeers) -> Self {
         let watches = NounWatches::new(registry.clone(), watches_max);
         Self {
             watches,

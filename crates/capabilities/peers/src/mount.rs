@@ -2,16 +2,18 @@
 
 use std::sync::Arc;
 
+use omnirelay_core::labels::Labels;
 use omnirelay_gossip::Gossip;
 use omnirelay_node::readiness::item;
 use omnirelay_node::transport::NodeTransport;
-use omnirelay_node::{CapabilityKinds, NodeBuilder, NodeError, PortName, StopPhase};
+use omnirelay_node::{CapabilityKinds, NodeAddresses, NodeBuilder, NodeError, PortName, StopPhase};
 use omnirelay_peer_records::PEER;
 use omnirelay_peer_records::merge::PeerMerger;
 use omnirelay_peer_records::presence::{Presence, PresenceSettings};
 use omnirelay_peer_records::roster::statuses;
 use omnirelay_registry::epoch_loss::{RestorationRule, RestoredBy};
 use omnirelay_registry::view::View;
+use omnirelay_settings::{Config, NodeConfig};
 use omnirelay_wire::pb::omnirelay::mesh::control::v1 as pb;
 use tonic::codec::CompressionEncoding::Gzip;
 
@@ -87,16 +89,21 @@ pub fn mount(
 ) -> Result<Arc<Peers>, NodeError> {
     let registry = node.registry.clone();
     node.mergers.add(PEER, Arc::new(PeerMerger));
-    node.run(StopPhase::Leave, keep_present(registry.clone(), presence.clone(), node.config.renew_every()));
+    node.run(
+        StopPhase::Leave,
+        keep_present(registry.clone(), presence.clone(), node.settings.live(Config::renew_every)),
+    );
+    node.run(StopPhase::Leave, say_configured(node, presence.clone()));
     let withdrawn = presence.clone();
     node.at(StopPhase::Withdraw, async move { withdrawn.withdraw().await });
     node.at(StopPhase::Leave, async move { presence.leave().await });
-    let untold = node.addresses.trouble(node.config.mesh.advertise.as_deref());
-    node.readiness.add(move || vec![item("address", false, untold.clone())]);
+    let addresses = node.addresses;
+    let untold = node.settings.live(move |config| addresses.trouble(config.mesh.advertise.as_deref()));
+    node.readiness.add(move || vec![item("address", false, untold.get())]);
     let (metrics, counted) = (PeersMetrics::new(node.metrics.all())?, registry.clone());
     node.metrics.before_scrape(move || count(&metrics, counted.view()));
     node.topics.add(topic(registry.clone()));
-    let peers = Peers::new(registry, node.config.control.watches_max, shown.held);
+    let peers = Peers::new(registry, node.watches_max(), shown.held);
     let peers = peers.calling(shown.transport);
     let peers = Arc::new(peers.hearing(shown.gossip).beside(shown.federated));
     let server = PeerControlServiceServer::from_arc(peers.clone());
@@ -105,35 +112,61 @@ pub fn mount(
 }
 
 fn of_node(node: &NodeBuilder, said: StartupAnnouncement) -> Presence {
-    let config = &node.config;
-    let settings = PresenceSettings {
+    let secret = node.session_secret.clone();
+    let settings = node.settings.live(move |config| PresenceSettings {
         session_ttl: config.session_ttl(),
         dead_after: config.dead_after(),
         forget_after: config.forget_after(),
-        session_secret: node.session_secret.clone(),
+        session_secret: secret.clone(),
         audited: config.audit.membership,
-    };
-    let profile = pb::PeerMetadata {
-        role: config.node.role.clone(),
+    });
+    let config = node.settings.now();
+    let mut profile = pb::PeerMetadata {
         cluster_id: config.node.cluster.clone(),
-        region: config.node.region.clone(),
-        zone: config.node.zone.clone(),
         mesh_version: env!("CARGO_PKG_VERSION").to_owned(),
-        http3_support: false,
-        endpoint: None,
-        endpoints: Some(node.addresses.endpoints(config.mesh.advertise.as_deref(), said.relay)),
-        metadata_version: 0,
-        labels: config.node.labels.clone(),
         audit_key: said.audit_key,
-        campaigns: config.mesh.leadership.enabled,
         fetches: said.fetches,
-        unknown_fields: Default::default(),
         knows_signed_records: true,
-        without_identity: false,
-        identity_of_files: false,
         issues: said.issues,
+        ..pb::PeerMetadata::default()
     };
+    profile.endpoints.get_or_insert_default().relay = said.relay;
+    ConfiguredProfile::of(&config, &node.addresses).say(&mut profile);
     Presence::new(node.registry.clone(), settings, profile)
+}
+
+/// Has the node say of itself what it is configured with by then.
+fn say_configured(node: &NodeBuilder, presence: Arc<Presence>) -> impl Future<Output = ()> + use<> {
+    let addresses = node.addresses;
+    let configured = node.settings.live(move |config| ConfiguredProfile::of(config, &addresses));
+    configured.each(move |configured| presence.say(|profile| configured.say(profile)))
+}
+
+/// Facts that a node says of itself because it is configured with them.
+#[derive(Clone, Debug, PartialEq)]
+struct ConfiguredProfile {
+    role: String,
+    region: String,
+    zone: String,
+    labels: Labels,
+    /// Where others reach its control port.
+    control: Option<String>,
+    campaigns: bool,
+}
+
+impl ConfiguredProfile {
+    fn of(config: &Config, addresses: &NodeAddresses) -> Self {
+        let NodeConfig { role, region, zone, labels, .. } = config.node.clone();
+        let control = addresses.endpoints(config.mesh.advertise.as_deref(), None).control;
+        Self { role, region, zone, labels, control, campaigns: config.mesh.leadership.enabled }
+    }
+
+    fn say(self, profile: &mut pb::PeerMetadata) {
+        let Self { role, region, zone, labels, control, campaigns } = self;
+        (profile.role, profile.region, profile.zone) = (role, region, zone);
+        (profile.labels, profile.campaigns) = (labels, campaigns);
+        profile.endpoints.get_or_insert_default().control = control;
+    }
 }
 
 fn count(metrics: &PeersMetrics, view: &View) {

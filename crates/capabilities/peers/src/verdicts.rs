@@ -6,7 +6,8 @@ use std::time::Duration;
 use omnirelay_core::text::chain;
 use omnirelay_core::time::Millis;
 use omnirelay_decisions::lease::place_of;
-use omnirelay_decisions::peer::{PeerSilence, PeerVerdict, next_verdict};
+use omnirelay_decisions::peer::{PeerSilence, PeerVerdict, SilencePatience, next_verdict};
+use omnirelay_host::live::Live;
 use omnirelay_nouns::timestamp;
 use omnirelay_peer_records::presence::Presence;
 use omnirelay_peer_records::roster::{PeerRoster, PeerStanding};
@@ -33,7 +34,7 @@ pub struct SilenceVerdicts {
     registry: Arc<Registry>,
     presence: Arc<Presence>,
     /// How much later than the one before it each daemon records a verdict: the first does it at once.
-    turn: Duration,
+    turn: Live<Duration>,
 }
 
 /// Verdict that is due from an instant on.
@@ -53,8 +54,8 @@ impl DueVerdict {
 
 impl SilenceVerdicts {
     /// Verdicts of a node that is present, `turn` behind those of each daemon whose turn comes before.
-    pub fn new(registry: Arc<Registry>, presence: Arc<Presence>, turn: Duration) -> Self {
-        Self { registry, presence, turn }
+    pub fn new(registry: Arc<Registry>, presence: Arc<Presence>, turn: impl Into<Live<Duration>>) -> Self {
+        Self { registry, presence, turn: turn.into() }
     }
 
     /// Judges for ever.
@@ -62,7 +63,8 @@ impl SilenceVerdicts {
         let sense = |view: &View| {
             let session = own_session(&self.registry).filter(|_| self.presence.is_registered());
             // Whoever is spared now is looked at again with each beat.
-            (session, view.spares_all().then(|| view.connectivity().beats()))
+            let spared = view.spares_all().then(|| view.connectivity().beats());
+            (session, spared, self.presence.patience(), self.turn.get())
         };
         let pace = LookPace { sense: |view: &View| view.changed(&PEER), between: PACE };
         self.registry.react_paced(sense, pace, || self.look()).await;
@@ -87,7 +89,7 @@ impl SilenceVerdicts {
                 Err(error) => {
                     debug!(peer = record.record.id.key, error = %chain(&error), "verdict was not recorded");
                     // Somebody else was faster, or it has come back: the view is about to show it.
-                    let next = now.after(self.turn);
+                    let next = now.after(self.turn.get());
                     again = Some(again.map_or(next, |again| again.min(next)));
                     if !matches!(error, CommitError::Conflict { .. } | CommitError::GroupLive { .. }) {
                         break;
@@ -104,11 +106,11 @@ impl SilenceVerdicts {
         if view.spares_all() || !self.presence.is_registered() {
             return (Vec::new(), None);
         }
-        let (now, me) = (view.now(), self.registry.node_id());
+        let (now, me, patience) = (view.now(), self.registry.node_id(), self.presence.patience());
         let others = view.list(&PEER).records;
         let others = others.iter().filter(|record| record.record.id.key != me);
         let (mut due, mut later) = (Vec::new(), None::<Millis>);
-        for one in others.filter_map(|record| self.due(record, now)) {
+        for one in others.filter_map(|record| self.due(record, now, patience)) {
             match one.at <= now {
                 // What cannot be read stays as it is.
                 true => due.extend(one.record.value::<PeerValue>().is_some().then_some(one)),
@@ -129,23 +131,23 @@ impl SilenceVerdicts {
         let roster = PeerRoster::of_candidates(self.registry.view(), self.registry.node_id());
         let mut judges = roster.nodes();
         judges.retain(|node| node.peer.status() == Status::Alive);
-        let me = self.registry.node_id();
+        let (me, turn) = (self.registry.node_id(), self.turn.get());
         let mut due = due;
         for one in &mut due {
             let place = place_of(&one.record.record.id.key, &judges, me);
-            one.at = one.at.after(self.turn.saturating_mul(u32::try_from(place).unwrap_or(u32::MAX)));
+            one.at = one.at.after(turn.saturating_mul(u32::try_from(place).unwrap_or(u32::MAX)));
         }
         due
     }
 
     /// What is next to become of a peer if it stays as silent as it is, and no earlier than that; `None`: nothing.
-    fn due(&self, record: &Arc<ViewRecord>, now: Millis) -> Option<DueVerdict> {
+    fn due(&self, record: &Arc<ViewRecord>, now: Millis, patience: SilencePatience) -> Option<DueVerdict> {
         let standing = PeerStanding::of(record)?;
         let since = standing.status_since.as_ref().map(millis).unwrap_or_default().as_of(now);
         let of = |silent_since, last_seen| {
             let (status, kept) = (standing.status(), standing.cordoned);
             let silence = PeerSilence { status, since, silent_since, last_seen, kept };
-            let (verdict, at) = next_verdict(&silence, self.presence.patience())?;
+            let (verdict, at) = next_verdict(&silence, patience)?;
             Some(DueVerdict { record: record.clone(), verdict, at, standing })
         };
         // What was heard of it puts that off at most: of those that are long gone nobody asks.

@@ -64,6 +64,13 @@ impl RegistersMetrics {
         self.drift.with_label_values(&[target]).set(i64::from(drifted));
     }
 
+    /// Forgets how a pool stands that is not pushed to any more.
+    pub fn forget(&self, target: &str) {
+        // Of one that never succeeded nothing is there.
+        let _ = self.last_success.remove_label_values(&[target]);
+        let _ = self.drift.remove_label_values(&[target]);
+    }
+
     /// Notes how many registers this node hosts, advertised and not.
     pub fn set_registers(&self, advertised: usize, others: usize) {
         self.registers.with_label_values(&["true"]).set(gauge_value(advertised));

@@ -1,15 +1,17 @@
 //! Mounts registers: the catalogue of this node, its pool of advertisements, and what pushes the one to the other.
 
+use std::fs::File;
 use std::sync::Arc;
 
-use omnirelay_identity::client::{ClientCertificate, ExpectedServers, LiveTlsClient, ServerTrust};
+use omnirelay_core::text::chain;
+use omnirelay_host::live::Live;
 use omnirelay_identity::reach::AddressReach;
 use omnirelay_node::readiness::item;
 use omnirelay_node::{CapabilityKinds, NodeBuilder, NodeError, PortName, StopPhase};
 use omnirelay_peer_records::own_session;
 use omnirelay_peer_records::presence::Presence;
 use omnirelay_registry::epoch_loss::{RestorationRule, RestoredBy};
-use omnirelay_settings::peer_service;
+use omnirelay_settings::RefusedSetting;
 use omnirelay_wire::pb::omnirelay::registers::v1::advertisement_exchange_service_server::AdvertisementExchangeServiceServer;
 use omnirelay_wire::pb::omnirelay::registers::v1::advertisement_service_server::AdvertisementServiceServer;
 use omnirelay_wire::pb::omnirelay::registers::v1::register_service_server::RegisterServiceServer;
@@ -21,7 +23,7 @@ use crate::advertisements::pool::{LocalCounts, Pool, PoolSettings};
 use crate::advertisements::{ADVERTISEMENT, Advertisements, ClusterFetches, remote_count};
 use crate::catalogue::{REGISTER, Registers, catalogue};
 use crate::metrics::{PoolCounts, RegistersMetrics};
-use crate::resync::{PeerService, Resync, ResyncParts, ResyncSettings};
+use crate::resync::{Resync, ResyncParts, ResyncSettings};
 use crate::{advertisements, catalogue};
 
 pub const KINDS: CapabilityKinds = CapabilityKinds {
@@ -40,7 +42,8 @@ pub fn mount(
     presence: &Arc<Presence>,
     exchange: Arc<AdvertisementFetch>,
 ) -> Result<(), NodeError> {
-    let (registry, watches_max) = (node.registry.clone(), node.config.control.watches_max);
+    let (registry, watches_max) = (node.registry.clone(), node.watches_max());
+    check_tls_files(node);
     let pool = Arc::new(pool(node, presence));
     let resync = Arc::new(resync(node, presence, &pool)?);
     let pushed = resync.clone();
@@ -57,7 +60,7 @@ pub fn mount(
         pool: pool.clone(),
         resync: resync.clone(),
         control: control(node),
-        http3: node.config.control.http3,
+        http3: node.settings.now().control.http3,
         recent: RecentOffers::default(),
     };
     node.serve(PortName::Control, AdvertisementExchangeServiceServer::new(offered));
@@ -69,26 +72,47 @@ pub fn mount(
     Ok(())
 }
 
-/// Where others reach the control port.
-fn control(node: &NodeBuilder) -> String {
-    let told = node.addresses.endpoints(node.config.mesh.advertise.as_deref(), None);
-    told.control.unwrap_or_default()
+/// Address at which others reach the control port.
+pub(crate) fn control(node: &NodeBuilder) -> Live<String> {
+    let addresses = node.addresses;
+    node.settings.live(move |config| {
+        addresses.endpoints(config.mesh.advertise.as_deref(), None).control.unwrap_or_default()
+    })
 }
 
 fn pool(node: &NodeBuilder, presence: &Arc<Presence>) -> Pool {
-    let settings = PoolSettings {
-        ttl: node.config.registers.advertisement_ttl.0,
-        grace: node.config.session_ttl(),
-        secret: node.session_secret.clone(),
-    };
+    let secret = node.session_secret.clone();
+    let settings = node.settings.live(move |config| PoolSettings::of(config, &secret));
     let (presence, federation) = (presence.clone(), node.federation.clone());
     let pool = Pool::new(node.registry.clone(), settings, move || presence.has_rival());
     pool.federating(move |cluster| federation.has(cluster))
 }
 
+/// Refuses other files of TLS with pools of others that cannot be read. At its start a daemon waits for them.
+pub(crate) fn check_tls_files(node: &NodeBuilder) {
+    let running = node.settings.live(|config| config.registers.peer_services_tls.clone());
+    node.settings.check(move |config| {
+        let (tls, before) = (&config.registers.peer_services_tls, running.get());
+        let named = [
+            ("registers.peerServicesTls.ca", &tls.ca, before.ca),
+            ("registers.peerServicesTls.cert", &tls.cert, before.cert),
+            ("registers.peerServicesTls.key", &tls.key, before.key),
+        ];
+        named.into_iter().try_for_each(|(key, path, before)| match path {
+            Some(path) if before.as_ref() != Some(path) => {
+                let refused = |error| RefusedSetting {
+                    key,
+                    what: format!("cannot read `{}`: {}", path.display(), chain(&error)),
+                };
+                File::open(path).map(drop).map_err(refused)
+            }
+            _ => Ok(()),
+        })
+    });
+}
+
 /// What pushes the catalogue to the pool, and to those of others.
 fn resync(node: &NodeBuilder, presence: &Arc<Presence>, pool: &Arc<Pool>) -> Result<Resync, NodeError> {
-    let registers = &node.config.registers;
     let metrics = Arc::new(RegistersMetrics::new(node.metrics.all())?);
     let (counted, registry) = (pool.clone(), node.registry.clone());
     let count_pool = move || {
@@ -103,33 +127,13 @@ fn resync(node: &NodeBuilder, presence: &Arc<Presence>, pool: &Arc<Pool>) -> Res
         read.set_pool(count());
     });
     let (presence, sessions) = (presence.clone(), node.registry.clone());
-    let tls = registers.peer_services_tls.client(ExpectedServers::NodesAndServices, &node.trust);
-    let peer_services = registers.peer_services.iter().filter_map(|peer| {
-        // Those that are none were refused with the configuration.
-        let url = peer_service(peer.url()).ok()?;
-        let federated = |cluster: &str| {
-            LiveTlsClient::new(
-                ServerTrust::Cluster(cluster.to_owned()),
-                ClientCertificate::Node,
-                node.trust.clone(),
-            )
-        };
-        let tls = peer.cluster().map_or_else(|| tls.clone(), federated);
-        Some(PeerService { url, tls })
-    });
-    let settings = ResyncSettings {
-        resync_interval: registers.resync_interval.0,
-        push_every: registers.push_every(),
-        peer_services: peer_services.collect(),
-        resync_peers: registers.resync_peers.iter().filter_map(|peer| peer_service(peer).ok()).collect(),
-        reach: AddressReach::outside(node.config.store.servers()),
-    };
     let parts = ResyncParts {
         registry: node.registry.clone(),
         pool: pool.clone(),
         operations: node.operations.clone(),
         metrics,
-        tls,
+        trust: node.trust.clone(),
+        reach: AddressReach::outside(node.settings.now().store.servers()),
         session: Arc::new(move || {
             if !presence.is_registered() {
                 return None;
@@ -138,5 +142,5 @@ fn resync(node: &NodeBuilder, presence: &Arc<Presence>, pool: &Arc<Pool>) -> Res
         }),
         count_pool: Arc::new(count_pool),
     };
-    Ok(Resync::new(parts, &settings))
+    Ok(Resync::new(parts, node.settings.live(ResyncSettings::of)))
 }

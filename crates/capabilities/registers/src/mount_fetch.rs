@@ -22,12 +22,8 @@ pub fn mount(
         federation: node.federation.clone(),
         metrics: ExchangeMetrics::new(node.metrics.all())?,
     };
-    let settings = ExchangeSettings {
-        every: node.config.registers.exchange_every(),
-        ttl: node.config.registers.advertisement_ttl.0,
-        grace: node.config.session_ttl(),
-        secret: node.session_secret.clone(),
-    };
+    let secret = node.session_secret.clone();
+    let settings = node.settings.live(move |config| ExchangeSettings::of(config, &secret));
     let exchange = Arc::new(AdvertisementFetch::new(parts, settings));
     let asked = exchange.clone();
     node.readiness.add(move || vec![item("federated-registers", false, asked.trouble())]);

@@ -8,7 +8,9 @@ use std::task::{Context, Poll};
 use futures_util::future::Either;
 use http::{Request, Response};
 use omnirelay_core::spiffe_pattern::SpiffePattern;
+use omnirelay_host::live::{Live, LiveSource};
 use omnirelay_identity::caller::Caller;
+use omnirelay_settings::{LiveConfig, RelayAllowConfig};
 use omnirelay_wire::bounded::BoundedService;
 use omnirelay_wire::fault::Fault;
 use omnirelay_wire::reasons;
@@ -29,6 +31,18 @@ impl AllowRule {
     pub fn of(key: &'static str, patterns: &[String]) -> Option<Arc<Self>> {
         let parsed = patterns.iter().filter_map(|pattern| pattern.parse().ok());
         (!patterns.is_empty()).then(|| Arc::new(Self { key, patterns: parsed.collect() }))
+    }
+
+    /// The rule of a setting as it is by then, and what keeps it so.
+    pub fn live(
+        settings: &LiveConfig,
+        key: &'static str,
+        list: fn(&RelayAllowConfig) -> &Vec<String>,
+    ) -> (Live<Option<Arc<Self>>>, impl Future<Output = ()> + Send + use<>) {
+        let lists = settings.live(move |config| list(&config.relay.allow).clone());
+        let source = LiveSource::new(Self::of(key, &lists.get()));
+        let rule = source.live(Clone::clone);
+        (rule, lists.each(move |list| source.replace(Self::of(key, &list))))
     }
 
     fn check(&self, caller: Option<&Caller>) -> Result<(), Fault> {
@@ -53,12 +67,12 @@ impl AllowRule {
 #[derive(Clone)]
 pub struct AllowedCallers<S> {
     service: S,
-    rule: Option<Arc<AllowRule>>,
+    rule: Live<Option<Arc<AllowRule>>>,
 }
 
 impl<S> AllowedCallers<S> {
-    pub fn new(service: S, rule: Option<Arc<AllowRule>>) -> Self {
-        Self { service, rule }
+    pub fn new(service: S, rule: impl Into<Live<Option<Arc<AllowRule>>>>) -> Self {
+        Self { service, rule: rule.into() }
     }
 }
 
@@ -75,7 +89,8 @@ where
     }
 
     fn call(&mut self, request: Request<Body>) -> Self::Future {
-        let checked = self.rule.as_ref().map_or(Ok(()), |rule| rule.check(request.extensions().get()));
+        let rule = self.rule.get();
+        let checked = rule.map_or(Ok(()), |rule| rule.check(request.extensions().get()));
         match checked {
             Ok(()) => Either::Left(self.service.call(request)),
             Err(fault) => Either::Right(ready(Ok(tonic::Status::from(fault).into_http()))),

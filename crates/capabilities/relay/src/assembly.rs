@@ -5,25 +5,25 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use omnirelay_identity::trust::MeshTrust;
-use omnirelay_node::metrics::Metrics;
+use omnirelay_node::NodeBuilder;
 use omnirelay_registry::Registry;
-use omnirelay_settings::{RelayConfig, TelemetryWire};
+use omnirelay_settings::{Config, LiveConfig, RelayConfig, TelemetryWire};
 use omnirelay_wire::telemetry::StreamShape;
 use tokio::task::JoinSet;
 
 use super::commands::RelayCommands;
 use super::control::RelayController;
 use super::gateway::GatewayCalls;
-use super::identity::relay_id;
+use super::identity::RelayIdentity;
 use super::report::{Reports, ReportsHealth};
 use super::sessions::{AgentSessions, SessionSettings};
-use super::sinks::{SinkError, Sinks};
+use super::sinks::{SinkError, Sinks, sink_specs};
 use super::stream::{IntakeSettings, TelemetryIntake};
 use crate::metrics::publish::PublishMetrics;
 use crate::metrics::relay::RelayMetrics;
 use crate::metrics::reports::ReportsMetrics;
 use crate::metrics::sinks::SinkMetrics;
-use crate::publish::Publications;
+use crate::publish::{Publications, PublishHealth, PublishSettings};
 
 /// How long keys that are taken back and sinks that are closed may take, each.
 const LEAVE_TIMEOUT: Duration = Duration::from_secs(2);
@@ -60,30 +60,33 @@ impl Relay {
     /// # Errors
     /// [`RelayError`]; nothing runs then.
     pub fn start(
-        config: &RelayConfig,
+        node: &NodeBuilder,
+        identity: &RelayIdentity,
         folder: &Path,
-        registry: Arc<Registry>,
         reports: Arc<Reports>,
-        metrics: &Metrics,
-        trust: &Arc<MeshTrust>,
     ) -> Result<Self, RelayError> {
+        let NodeBuilder { settings, metrics, trust, .. } = node;
+        let registry = node.registry.clone();
         let counted = RelayMetrics::new(metrics.all())?;
         let reports_metrics = ReportsMetrics::new(metrics.all())?;
         let sink_metrics = Arc::new(SinkMetrics::new(metrics.all())?);
         let publish_metrics = Arc::new(PublishMetrics::new(metrics.all())?);
-        let sinks =
-            Arc::new(Sinks::open(&config.sinks, config.acknowledge_when, folder, sink_metrics, trust)?);
-        let (ttl, sessions_max) = (config.session_ttl.0, config.sessions_max);
-        let publications = Arc::new(Publications::new(&config.publish, ttl, sessions_max, publish_metrics));
-        let settings = SessionSettings { relay_id: relay_id(config), ttl, sessions_max };
-        let sessions = Arc::new(AgentSessions::new(settings, publications.clone(), reports.clone()));
-        let commands = Arc::new(RelayCommands::default());
-        let intake =
-            TelemetryIntake::new(intake_settings(config), sinks.clone(), counted.clone(), commands.clone());
-
         let mut tasks = JoinSet::new();
-        let sweeping = sessions.clone();
+        let sinks = start_sinks(settings, folder, sink_metrics, trust, &mut tasks)?;
+        let publications = Arc::new(Publications::new(settings.live(publish_settings), publish_metrics));
+        let (of, named) = (identity.clone(), identity.clone());
+        let of_sessions = settings.live(move |config| session_settings(&config.relay, &of));
+        let sessions = Arc::new(AgentSessions::new(of_sessions, publications.clone(), reports.clone()));
+        let commands = Arc::new(RelayCommands::default());
+        let of_intake = settings.live(|config| intake_settings(&config.relay));
+        let intake = TelemetryIntake::new(of_intake, sinks.clone(), counted.clone(), commands.clone());
+        let intake = Arc::new(intake);
+
+        let (sweeping, publishing_anew, resizing) = (sessions.clone(), sessions.clone(), intake.clone());
         tasks.spawn(async move { sweeping.sweep().await });
+        tasks.spawn(async move { resizing.resize().await });
+        let published = settings.live(move |config| (named.id(&config.relay), config.relay.publish.clone()));
+        tasks.spawn(published.each(move |(relay_id, _)| publishing_anew.publish_as(&relay_id)));
         let publishing = publications.clone();
         tasks.spawn(async move { publishing.run().await });
         let reporting = reports.clone();
@@ -96,7 +99,6 @@ impl Relay {
             let ReportsHealth { is_registered, failing_for, agents, agents_known, .. } = reported.health();
             reports_metrics.set(is_registered, failing_for, agents, agents_known);
         });
-        let intake = Arc::new(intake);
         Ok(Self { sessions, intake, commands, sinks, publications, reports, registry, tasks })
     }
 
@@ -120,17 +122,16 @@ impl Relay {
         acknowledges(self.sinks.clone())
     }
 
-    /// Trouble with the publication of keys; the outer `None` where nothing is published.
-    pub fn publish_trouble(&self) -> Option<impl Fn() -> Option<String> + Send + Sync + 'static> {
+    /// Trouble with the publication of keys; the outer `None` while nothing is published.
+    pub fn publish_trouble(&self) -> impl Fn() -> Option<Option<String>> + Send + Sync + 'static {
         let publications = self.publications.clone();
-        let trouble = {
-            let publications = publications.clone();
-            move || {
-                let lasts = publications.health().failing_for?;
-                Some(format!("the Redis for published keys has not answered for {} s", lasts.as_secs()))
-            }
-        };
-        publications.health().is_on.then_some(trouble)
+        move || {
+            let PublishHealth { is_on, failing_for, .. } = publications.health();
+            let trouble = |lasts: Duration| {
+                format!("the Redis for published keys has not answered for {} s", lasts.as_secs())
+            };
+            is_on.then(|| failing_for.map(trouble))
+        }
     }
 
     /// Trouble that keeps the registry from being told; the outer `None` where nothing is told.
@@ -157,6 +158,37 @@ impl Relay {
         self.sinks.close(SINKS_TIMEOUT).await;
         self.tasks.shutdown().await;
     }
+}
+
+/// Opens the sinks, and has them be as they are configured by then. What cannot be opened is no configuration.
+pub(crate) fn start_sinks(
+    settings: &LiveConfig,
+    folder: &Path,
+    metrics: Arc<SinkMetrics>,
+    trust: &Arc<MeshTrust>,
+    tasks: &mut JoinSet<()>,
+) -> Result<Arc<Sinks>, SinkError> {
+    let of = |folder: &Path| {
+        let folder = folder.to_owned();
+        move |config: &Config| sink_specs(&config.relay.sinks, config.relay.acknowledge_when, &folder)
+    };
+    let config = &settings.now().relay;
+    let sinks = Arc::new(Sinks::open(&config.sinks, config.acknowledge_when, folder, metrics, trust)?);
+    // They end with the relay.
+    let (known, specs) = (Arc::downgrade(&sinks), of(folder));
+    settings.check(move |config| known.upgrade().map_or(Ok(()), |sinks| sinks.check(&specs(config))));
+    tasks.spawn(sinks.clone().follow(settings.live(of(folder))));
+    Ok(sinks)
+}
+
+fn publish_settings(config: &Config) -> PublishSettings {
+    let RelayConfig { publish, session_ttl, sessions_max, .. } = &config.relay;
+    PublishSettings { server: publish.clone(), ttl: session_ttl.0, keys_max: *sessions_max }
+}
+
+fn session_settings(config: &RelayConfig, identity: &RelayIdentity) -> SessionSettings {
+    let RelayConfig { session_ttl, sessions_max, .. } = config;
+    SessionSettings { relay_id: identity.id(config), ttl: session_ttl.0, sessions_max: *sessions_max }
 }
 
 fn intake_settings(config: &RelayConfig) -> IntakeSettings {
@@ -230,3 +262,7 @@ mod tests {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "reload_test.rs"]
+mod reload_test;

@@ -9,29 +9,44 @@ use omnirelay_transport::outbound::outbound;
 /// What a relay without a name of its own is called.
 const NAMELESS: &str = "relay";
 
-/// The name of the relay: the configured one, else that of the host, else `relay`.
-pub fn relay_id(config: &RelayConfig) -> String {
-    let host = || std::fs::read_to_string("/proc/sys/kernel/hostname").ok();
-    let id = config.id.clone().or_else(|| nearest_id(host()?.trim()));
-    id.unwrap_or_else(|| NAMELESS.to_owned())
+/// Identity that a relay has where its configuration does not say another.
+#[derive(Clone, Debug)]
+pub struct RelayIdentity {
+    id: String,
+    host: String,
+    port: u16,
 }
 
-/// The host and the port at which others reach a relay that listens at `bound`.
-///
-/// A wildcard is no address for others: in its place comes the address from which this host would go out, and
-/// without one loopback.
-pub fn advertised(config: &RelayConfig, bound: SocketAddr) -> (String, u16) {
-    match &config.advertise {
-        Some(advertise) => host_and_port(advertise, bound.port()),
-        None if bound.ip().is_unspecified() => (outbound(bound.ip()).to_string(), bound.port()),
-        None => (bound.ip().to_canonical().to_string(), bound.port()),
+impl RelayIdentity {
+    /// Identity of a relay that listens at `bound`: called as the host is, else `relay`, and reached there.
+    ///
+    /// A wildcard is no address for others: in its place comes the address from which this host would go out, and
+    /// without one loopback.
+    pub fn at(bound: SocketAddr) -> Self {
+        let host_name = std::fs::read_to_string("/proc/sys/kernel/hostname").ok();
+        let id = host_name.and_then(|name| nearest_id(name.trim()));
+        let ip = if bound.ip().is_unspecified() { outbound(bound.ip()) } else { bound.ip().to_canonical() };
+        Self { id: id.unwrap_or_else(|| NAMELESS.to_owned()), host: ip.to_string(), port: bound.port() }
     }
-}
 
-/// The same as one text, as the peer record tells it.
-pub fn endpoint(config: &RelayConfig, bound: SocketAddr) -> String {
-    let (host, port) = advertised(config, bound);
-    if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
+    /// The name of the relay.
+    pub fn id(&self, config: &RelayConfig) -> String {
+        config.id.clone().unwrap_or_else(|| self.id.clone())
+    }
+
+    /// The host and the port at which others reach it.
+    pub fn advertised(&self, config: &RelayConfig) -> (String, u16) {
+        match &config.advertise {
+            Some(advertise) => host_and_port(advertise, self.port),
+            None => (self.host.clone(), self.port),
+        }
+    }
+
+    /// The same as one text, as the peer record tells it.
+    pub fn endpoint(&self, config: &RelayConfig) -> String {
+        let (host, port) = self.advertised(config);
+        if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
+    }
 }
 
 /// Takes `HOST`, `HOST:PORT`, an IPv6 address, and one in brackets with or without a port.
@@ -57,9 +72,10 @@ mod tests {
 
     #[test]
     fn a_relay_has_a_name_without_being_given_one() {
-        assert!(check_id(&relay_id(&RelayConfig::default())).is_ok());
+        let relay = RelayIdentity::at("127.0.0.1:1".parse().unwrap());
+        assert!(check_id(&relay.id(&RelayConfig::default())).is_ok());
         let named = RelayConfig { id: Some("alpha".to_owned()), ..RelayConfig::default() };
-        assert_eq!(relay_id(&named), "alpha");
+        assert_eq!(relay.id(&named), "alpha");
     }
 
     #[test]
@@ -78,11 +94,12 @@ mod tests {
         for (advertise, bound, host, port) in cases {
             let advertise = advertise.map(str::to_owned);
             let config = RelayConfig { advertise: advertise.clone(), ..RelayConfig::default() };
-            let told = advertised(&config, bound.parse().unwrap());
+            let told = RelayIdentity::at(bound.parse().unwrap()).advertised(&config);
             assert_eq!(told, (host.to_owned(), port), "{advertise:?} at {bound}");
         }
         for wildcard in ["0.0.0.0:5", "[::]:5"] {
-            let (host, port) = advertised(&RelayConfig::default(), wildcard.parse().unwrap());
+            let relay = RelayIdentity::at(wildcard.parse().unwrap());
+            let (host, port) = relay.advertised(&RelayConfig::default());
             let ip: IpAddr = host.parse().unwrap();
             assert!(!ip.is_unspecified() && port == 5, "{wildcard} is told as {host}");
         }

@@ -10,19 +10,24 @@ pub mod assembly;
 pub mod batch;
 pub mod commands;
 pub mod control;
+#[cfg(test)]
+mod fake_redis;
 pub mod gateway;
 pub mod http;
 pub mod identity;
+mod lifetimes;
 pub mod metrics;
 mod mount;
+mod proof;
 pub mod publish;
 pub mod published;
 pub mod relays;
 pub mod report;
+mod room;
 pub mod sessions;
 pub mod sinks;
 pub mod stream;
-pub use mount::{KINDS, mount, told_endpoint};
+pub use mount::{KINDS, live_endpoint, mount, told_endpoint};
 
 /// What an operator reads when a relay does not do what it should.
 pub const RELAY_RUNBOOK: &str = "docs/runbooks/relay.md";

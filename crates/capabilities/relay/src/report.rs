@@ -8,6 +8,8 @@ mod registry;
 #[cfg(test)]
 mod registry_test;
 #[cfg(test)]
+mod reload_test;
+#[cfg(test)]
 mod report_test;
 mod trouble;
 
@@ -17,8 +19,8 @@ use std::time::Duration;
 use futures_util::StreamExt;
 use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
+use omnirelay_host::live::Live;
 use omnirelay_host::log::FaultLimiter;
-use omnirelay_settings::RelayRegistryConfig;
 use omnirelay_wire::pb::aeroarc::registry::v1::Relay;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
@@ -30,7 +32,7 @@ use crate::RELAY_RUNBOOK;
 use held::{AgentNews, AgentReport, AgentVerdict, HeldAgents};
 use trouble::{RelayTrouble, is_away, shortened};
 
-pub use registry::{OtherRegistry, OwnRegistry, RegistryClient};
+pub use registry::{OtherRegistry, OwnRegistry, RegistryAddress, RegistryClient};
 
 /// How many words of one kind may be on their way together: registrations that hang delay no heartbeat.
 const WORDS_MAX: usize = 32;
@@ -64,12 +66,30 @@ pub struct ReportsHealth {
     pub agents_known: usize,
 }
 
+/// Settings of the reporting.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ReportSettings {
+    /// What is told of the relay.
+    pub relay: Relay,
+    pub heartbeat_interval: Duration,
+    /// How long the registry may take to answer.
+    pub request_timeout: Duration,
+    /// How many agents are told of.
+    pub agents_max: usize,
+}
+
+/// Registry that is told, and where it is.
+#[derive(Clone)]
+pub struct ToldRegistry {
+    /// `None`: it is the one of this process.
+    pub address: Option<String>,
+    pub client: Arc<dyn RegistryClient>,
+}
+
 /// Reporter of a relay and its agents to a registry.
 struct Reporter {
-    registry: Arc<dyn RegistryClient>,
-    relay: Relay,
-    interval: Duration,
-    request_timeout: Duration,
+    registry: Live<ToldRegistry>,
+    settings: Live<ReportSettings>,
     state: Mutex<State>,
     /// Another agent is held.
     news: Notify,
@@ -78,7 +98,14 @@ struct Reporter {
 
 struct State {
     held: HeldAgents,
+    /// The most that there may have been.
+    agents_max: usize,
     trouble: RelayTrouble,
+    /// What is told of the relay, and where the registry is.
+    told: (Relay, Option<String>),
+    /// How often that has changed: what was said before is out of date.
+    life: u64,
+    interval: Duration,
     is_registered: bool,
     /// When the registry is told of the relay next; `None` while it is being told.
     relay_at: Option<Instant>,
@@ -96,27 +123,29 @@ struct UnderWay {
 
 /// Report that has been made, and what came of it.
 enum ReportResult {
-    Relay(AgentNews, Result<(), Status>),
+    /// And in which life of the relay.
+    Relay(AgentNews, u64, Result<(), Status>),
     Agent(AgentReport, Result<(), Status>),
 }
 
 impl Reports {
-    /// Tells a registry of a relay, and of at most `agents_max` agents. Nothing is told before [`Reports::run`] runs.
-    pub fn new(
-        relay: Relay,
-        config: &RelayRegistryConfig,
-        registry: Arc<dyn RegistryClient>,
-        agents_max: usize,
-    ) -> Self {
-        let (interval, now) = (config.heartbeat_interval.0, Instant::now());
-        let held = HeldAgents::new(interval, agents_max, now);
-        let state =
-            State { held, trouble: RelayTrouble::default(), is_registered: false, relay_at: Some(now) };
+    /// Tells a registry of a relay and of its agents. Nothing is told before [`Reports::run`] runs.
+    pub fn new(settings: impl Into<Live<ReportSettings>>, registry: impl Into<Live<ToldRegistry>>) -> Self {
+        let (settings, registry, now) = (settings.into(), registry.into(), Instant::now());
+        let ReportSettings { relay, heartbeat_interval: interval, agents_max, .. } = settings.get();
+        let state = State {
+            held: HeldAgents::new(interval, now),
+            agents_max,
+            trouble: RelayTrouble::default(),
+            told: (relay, registry.get().address),
+            life: 0,
+            interval,
+            is_registered: false,
+            relay_at: Some(now),
+        };
         let telling = Reporter {
             registry,
-            relay,
-            interval,
-            request_timeout: config.request_timeout.0,
+            settings,
             state: Mutex::new(state),
             news: Notify::new(),
             faults_told: FaultLimiter::default(),
@@ -128,7 +157,8 @@ impl Reports {
     /// here anew.
     pub fn hold(&self, agent_id: &str) {
         let Some(telling) = &self.telling else { return };
-        if telling.state.lock().held.hold(agent_id, Instant::now()) {
+        let agents_max = telling.settings.get().agents_max;
+        if telling.state.lock().hold(agent_id, agents_max) {
             telling.news.notify_one();
         } else {
             // Sessions have the same limit; so there is one without a stream that was not let go.
@@ -166,7 +196,9 @@ impl Reporter {
     async fn run(&self) {
         let mut calls = FuturesUnordered::new();
         let mut words = UnderWay::default();
+        let (mut settings, mut registry) = (self.settings.clone(), self.registry.clone());
         loop {
+            self.take_over();
             if let Some(call) = self.relay_call() {
                 calls.push(call);
             }
@@ -177,16 +209,26 @@ impl Reporter {
             let next = self.next_at(&words);
             tokio::select! {
                 Some(told) = calls.next(), if !calls.is_empty() => match told {
-                    ReportResult::Relay(news, answer) => self.relay_heard(news, answer),
+                    ReportResult::Relay(news, life, answer) => self.relay_heard(news, life, answer),
                     ReportResult::Agent(word, answer) => {
                         *words.of(word.news) -= 1;
                         self.agent_heard(&word, answer);
                     }
                 },
                 () = self.news.notified() => {}
+                () = settings.replaced() => {}
+                () = registry.replaced() => {}
                 () = sleep_until(next) => {}
             }
         }
+    }
+
+    /// Goes by the settings as they are now.
+    fn take_over(&self) {
+        let (settings, ToldRegistry { address, .. }) = (self.settings.get(), self.registry.get());
+        let (mut state, now) = (self.state.lock(), Instant::now());
+        state.tell_every(settings.heartbeat_interval, now);
+        state.tell_of(settings.relay, address, now);
     }
 
     /// A call of the relay itself, if it is time for one.
@@ -195,12 +237,14 @@ impl Reporter {
         state.relay_at.filter(|at| *at <= Instant::now())?;
         state.relay_at = None;
         let news = if state.is_registered { AgentNews::Lives } else { AgentNews::IsHere };
+        let (relay, life) = (state.told.0.clone(), state.life);
         Some(Box::pin(async move {
+            let ToldRegistry { client, .. } = self.registry.get();
             let call = match news {
-                AgentNews::IsHere => self.registry.register_relay(&self.relay),
-                AgentNews::Lives => self.registry.heartbeat_relay(&self.relay.relay_id),
+                AgentNews::IsHere => client.register_relay(&relay),
+                AgentNews::Lives => client.heartbeat_relay(&relay.relay_id),
             };
-            ReportResult::Relay(news, self.in_time(call).await)
+            ReportResult::Relay(news, life, self.in_time(call).await)
         }))
     }
 
@@ -214,10 +258,11 @@ impl Reporter {
 
     fn tell(&self, word: AgentReport) -> BoxFuture<'_, ReportResult> {
         Box::pin(async move {
-            let (agent_id, relay_id) = (&*word.agent_id, &*self.relay.relay_id);
+            let ToldRegistry { client, .. } = self.registry.get();
+            let (agent_id, relay_id) = (&*word.agent_id, self.relay_id());
             let call = match word.news {
-                AgentNews::IsHere => self.registry.register_agent(agent_id, relay_id),
-                AgentNews::Lives => self.registry.heartbeat_agent(agent_id, relay_id),
+                AgentNews::IsHere => client.register_agent(agent_id, &relay_id),
+                AgentNews::Lives => client.heartbeat_agent(agent_id, &relay_id),
             };
             let answer = self.in_time(call).await;
             ReportResult::Agent(word, answer)
@@ -226,43 +271,50 @@ impl Reporter {
 
     async fn in_time(&self, call: impl Future<Output = Result<(), Status>>) -> Result<(), Status> {
         let silent = || Err(Status::deadline_exceeded("the registry did not answer in time"));
-        timeout(self.request_timeout, call).await.unwrap_or_else(|_| silent())
+        timeout(self.settings.get().request_timeout, call).await.unwrap_or_else(|_| silent())
     }
 
     /// When to look again, if nothing happens before.
     fn next_at(&self, words: &UnderWay) -> Instant {
         let state = self.state.lock();
         let word_at = KINDS.into_iter().filter_map(|news| state.may_tell_from(news, words));
-        let latest = Instant::now() + self.interval;
+        let latest = Instant::now() + state.interval;
         word_at.chain(state.relay_at).fold(latest, Instant::min)
     }
 
-    /// The longest pause while something may die of it.
-    fn pause_max(&self) -> Duration {
-        PAUSE_MAX.min(self.interval / PAUSES_IN_INTERVAL)
+    /// By which the registry knows the relay.
+    fn relay_id(&self) -> String {
+        self.state.lock().told.0.relay_id.clone()
     }
 
-    fn relay_heard(&self, news: AgentNews, answer: Result<(), Status>) {
+    fn relay_heard(&self, news: AgentNews, life: u64, answer: Result<(), Status>) {
         let (mut state, now) = (self.state.lock(), Instant::now());
+        if life != state.life {
+            return;
+        }
         let wait = match answer {
             // An agent has found out meanwhile that the relay is forgotten.
             _ if news == AgentNews::Lives && !state.is_registered => Duration::ZERO,
             Ok(()) => {
                 self.relay_lives(&mut state, now);
-                shortened(self.interval, EARLY)
+                shortened(state.interval, EARLY)
             }
             Err(status) if news == AgentNews::Lives && status.code() == Code::NotFound => {
                 self.is_forgotten(&mut state)
             }
-            Err(status) => state.trouble.relay_failed(&status, now, self.pause_max()),
+            Err(status) => {
+                let pause_max = state.pause_max();
+                state.trouble.relay_failed(&status, now, pause_max)
+            }
         };
         state.relay_at = Some(now + wait);
     }
 
     fn is_forgotten(&self, state: &mut State) -> Duration {
-        info!(relay = self.relay.relay_id, "registry has forgotten the relay, which registers again");
+        info!(relay = state.told.0.relay_id, "registry has forgotten the relay, which registers again");
         state.is_registered = false;
-        state.trouble.forgotten(self.pause_max())
+        let pause_max = state.pause_max();
+        state.trouble.forgotten(pause_max)
     }
 
     fn relay_lives(&self, state: &mut State, now: Instant) {
@@ -272,7 +324,7 @@ impl Reporter {
         } else {
             state.is_registered = true;
             state.held.tell_anew(now);
-            info!(relay = self.relay.relay_id, agents = state.held.count(), "relay was registered");
+            info!(relay = state.told.0.relay_id, agents = state.held.count(), "relay was registered");
         }
         for news in KINDS {
             if !state.held.has(news) {
@@ -294,9 +346,9 @@ impl Reporter {
         };
         if heard == AgentVerdict::Away {
             let pause_max = match word.news {
-                AgentNews::Lives => self.pause_max(),
+                AgentNews::Lives => state.pause_max(),
                 // Nobody dies of it.
-                AgentNews::IsHere => PAUSE_MAX.min(self.interval),
+                AgentNews::IsHere => PAUSE_MAX.min(state.interval),
             };
             state.trouble.agents_failed(word.news, &status, now, pause_max);
             return;
@@ -321,6 +373,41 @@ impl Reporter {
 }
 
 impl State {
+    fn hold(&mut self, agent_id: &str, agents_max: usize) -> bool {
+        // Who has a session keeps it.
+        self.agents_max = self.agents_max.max(agents_max);
+        self.held.hold(agent_id, self.agents_max, Instant::now())
+    }
+
+    fn tell_every(&mut self, interval: Duration, now: Instant) {
+        if self.interval == interval {
+            return;
+        }
+        self.interval = interval;
+        self.held.tell_every(interval, now);
+        self.relay_at = self.relay_at.map(|at| at.min(now + shortened(interval, EARLY)));
+    }
+
+    /// Has the relay registered anew, where it is another one, somewhere else, or at another registry.
+    fn tell_of(&mut self, relay: Relay, registry: Option<String>, now: Instant) {
+        let told = (relay, registry);
+        if self.told == told {
+            return;
+        }
+        if (&self.told.0.relay_id, &self.told.1) != (&told.0.relay_id, &told.1) {
+            self.held.register_anew(now);
+        }
+        self.told = told;
+        self.life += 1;
+        self.trouble = RelayTrouble::default();
+        (self.is_registered, self.relay_at) = (false, Some(now));
+    }
+
+    /// The longest pause while something may die of it.
+    fn pause_max(&self) -> Duration {
+        PAUSE_MAX.min(self.interval / PAUSES_IN_INTERVAL)
+    }
+
     /// From when on a word of a kind may be told; `None` while none may, or there is none.
     fn may_tell_from(&self, news: AgentNews, words: &UnderWay) -> Option<Instant> {
         let (words_max, from) = self.trouble.words_max(news, WORDS_MAX);

@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use omnirelay_core::text::is_unseen;
 use omnirelay_host::chance::random_secret;
+use omnirelay_host::live::Live;
 use omnirelay_host::wall_clock;
 use omnirelay_wire::fault::Fault;
 use omnirelay_wire::pb::aeroarc::agent::v1 as agent_pb;
@@ -47,7 +48,9 @@ pub struct SessionSettings {
 
 /// The sessions of one relay.
 pub struct AgentSessions {
-    settings: SessionSettings,
+    settings: Live<SessionSettings>,
+    /// By which it is called in what is published and shown. Changed under the lock of the agents.
+    relay_id: Mutex<Arc<str>>,
     agents: Mutex<BTreeMap<Arc<str>, KnownAgent>>,
     publications: Arc<Publications>,
     reports: Arc<Reports>,
@@ -115,13 +118,35 @@ pub enum StreamEnding {
 }
 
 impl AgentSessions {
-    pub fn new(settings: SessionSettings, publications: Arc<Publications>, reports: Arc<Reports>) -> Self {
+    pub fn new(
+        settings: impl Into<Live<SessionSettings>>,
+        publications: Arc<Publications>,
+        reports: Arc<Reports>,
+    ) -> Self {
+        let settings = settings.into();
+        let relay_id = Mutex::new(settings.get().relay_id.into());
         let (agents, streams_opened) = (Mutex::default(), AtomicU64::new(0));
-        Self { settings, agents, publications, reports, streams_opened }
+        Self { settings, relay_id, agents, publications, reports, streams_opened }
     }
 
-    pub fn relay_id(&self) -> &str {
-        &self.settings.relay_id
+    fn relay_id(&self) -> Arc<str> {
+        self.relay_id.lock().clone()
+    }
+
+    /// Says anew of every session that it is one of this relay, where keys are published: it has another name, or they are
+    /// published somewhere else.
+    pub fn publish_as(&self, relay_id: &str) {
+        let ttl = self.ttl();
+        let agents = self.agents.lock();
+        *self.relay_id.lock() = relay_id.into();
+        for agent in agents.values().filter(|agent| agent.is_live(ttl)) {
+            let Some(session) = &agent.session else { continue };
+            let key = drone_key(&session.agent_id);
+            self.publications.offer(&key, &self.value(session));
+            if agent.newest().is_some() {
+                self.publications.keep(&key);
+            }
+        }
     }
 
     /// Begins a session of an agent in place of the one that it has.
@@ -148,11 +173,12 @@ impl AgentSessions {
             context: Mutex::default(),
             replaced: watch::Sender::new(false),
         });
+        let max = self.settings.get().sessions_max;
         let mut agents = self.agents.lock();
-        if agents.len() >= self.settings.sessions_max && !agents.contains_key(&agent_id) {
+        if agents.len() >= max && !agents.contains_key(&agent_id) {
             self.remove_ended(&mut agents);
-            if agents.len() >= self.settings.sessions_max {
-                return Err(self.too_many());
+            if agents.len() >= max {
+                return Err(too_many(max));
             }
         }
         let agent = agents.entry(agent_id).or_default();
@@ -170,8 +196,9 @@ impl AgentSessions {
     /// # Errors
     /// `NOT_REGISTERED`.
     pub fn open(&self, agent_id: &str) -> Result<(Arc<AgentStream>, StreamOrders), Fault> {
+        let ttl = self.ttl();
         let mut agents = self.agents.lock();
-        let live = agents.get_mut(agent_id).filter(|agent| self.is_live(agent));
+        let live = agents.get_mut(agent_id).filter(|agent| agent.is_live(ttl));
         let Some((agent, session)) =
             live.and_then(|agent| agent.session.clone().map(|session| (agent, session)))
         else {
@@ -228,27 +255,30 @@ impl AgentSessions {
 
     /// The session that an agent has, and the newest stream of it.
     pub fn current(&self, agent_id: &str) -> Option<(Arc<AgentSession>, Option<Arc<AgentStream>>)> {
+        let ttl = self.ttl();
         let agents = self.agents.lock();
-        let agent = agents.get(agent_id).filter(|agent| self.is_live(agent))?;
+        let agent = agents.get(agent_id).filter(|agent| agent.is_live(ttl))?;
         Some((agent.session.clone()?, agent.newest().cloned()))
     }
 
     /// The sessions behind that of an agent in the order of the agents, at most `limit`; empty: from the first on.
     pub fn list(&self, after: &str, limit: usize) -> Vec<DroneStatus> {
         // Others wait for the lock: what can be done without it is.
+        let (ttl, relay_id) = (self.ttl(), self.relay_id());
         let live: Vec<StreamedSession> = {
             let agents = self.agents.lock();
             let behind = agents.range::<str, _>((Bound::Excluded(after), Bound::Unbounded));
-            let live = behind.map(|(_, agent)| agent).filter(|agent| self.is_live(agent));
+            let live = behind.map(|(_, agent)| agent).filter(|agent| agent.is_live(ttl));
             live.filter_map(KnownAgent::seen).take(limit).collect()
         };
-        live.iter().map(|seen| seen.status(&self.settings.relay_id)).collect()
+        live.iter().map(|seen| seen.status(&relay_id)).collect()
     }
 
     /// One session.
     pub fn status(&self, agent_id: &str) -> Option<DroneStatus> {
-        let seen = self.agents.lock().get(agent_id).filter(|agent| self.is_live(agent))?.seen()?;
-        Some(seen.status(&self.settings.relay_id))
+        let ttl = self.ttl();
+        let seen = self.agents.lock().get(agent_id).filter(|agent| agent.is_live(ttl))?.seen()?;
+        Some(seen.status(&self.relay_id()))
     }
 
     /// Number of agents that have a session, and number of streams that are open.
@@ -260,9 +290,9 @@ impl AgentSessions {
 
     /// Removes sessions that have ended, for ever.
     pub async fn sweep(&self) {
-        let every = (self.settings.ttl / 4).min(SWEEP_EVERY_MAX);
+        let every = self.settings.map(|settings| (settings.ttl / 4).min(SWEEP_EVERY_MAX));
         loop {
-            tokio::time::sleep(every).await;
+            every.sleep().await;
             self.remove_ended(&mut self.agents.lock());
         }
     }
@@ -274,8 +304,9 @@ impl AgentSessions {
         }
     }
 
-    fn is_live(&self, agent: &KnownAgent) -> bool {
-        agent.idle_since.is_none_or(|since| since.elapsed() < self.settings.ttl)
+    /// How long a session lives without a stream.
+    fn ttl(&self) -> Duration {
+        self.settings.get().ttl
     }
 
     /// The agents that have a session or a stream.
@@ -284,8 +315,9 @@ impl AgentSessions {
     }
 
     fn remove_ended(&self, agents: &mut BTreeMap<Arc<str>, KnownAgent>) {
+        let ttl = self.ttl();
         agents.retain(|agent_id, agent| {
-            if !self.is_live(agent) {
+            if !agent.is_live(ttl) {
                 agent.session = None;
                 agent.idle_since = None;
             }
@@ -297,14 +329,8 @@ impl AgentSessions {
         });
     }
 
-    fn too_many(&self) -> Fault {
-        let max = self.settings.sessions_max;
-        Fault::new(reasons::TOO_MANY_SESSIONS, format!("the relay has its {max} sessions"))
-            .hint("try another relay, or raise `relay.sessionsMax`")
-    }
-
     fn value(&self, session: &AgentSession) -> String {
-        drone_value(&self.settings.relay_id, &session.id)
+        drone_value(&self.relay_id(), &session.id)
     }
 }
 
@@ -322,6 +348,10 @@ impl StreamedSession {
 }
 
 impl KnownAgent {
+    fn is_live(&self, ttl: Duration) -> bool {
+        self.idle_since.is_none_or(|since| since.elapsed() < ttl)
+    }
+
     fn seen(&self) -> Option<StreamedSession> {
         Some(StreamedSession { session: self.session.clone()?, stream: self.newest().cloned() })
     }
@@ -461,6 +491,11 @@ impl AgentStream {
 /// The wall clock, in ns since 1970.
 pub fn unix_ns() -> i64 {
     i64::try_from(wall_clock::unix().as_nanos()).unwrap_or(i64::MAX)
+}
+
+fn too_many(max: usize) -> Fault {
+    Fault::new(reasons::TOO_MANY_SESSIONS, format!("the relay has its {max} sessions"))
+        .hint("try another relay, or raise `relay.sessionsMax`")
 }
 
 fn not_registered(agent_id: &str) -> Fault {

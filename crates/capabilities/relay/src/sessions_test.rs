@@ -1,10 +1,9 @@
 use async_trait::async_trait;
-use omnirelay_settings::RelayRegistryConfig;
 use omnirelay_wire::pb::aeroarc::registry::v1::Relay;
 use tonic::Status;
 
 use super::*;
-use crate::report::RegistryClient;
+use crate::report::{RegistryClient, ReportSettings, ToldRegistry};
 
 fn sessions(sessions_max: usize) -> AgentSessions {
     sessions_told_of(sessions_max, Arc::default())
@@ -40,8 +39,14 @@ impl RegistryClient for Hears {
 
 /// Sessions and what the registry is told of them.
 fn reported() -> (AgentSessions, Arc<Reports>) {
-    let config = RelayRegistryConfig::default();
-    let reports = Arc::new(Reports::new(Relay::default(), &config, Arc::new(Hears), 10));
+    let settings = ReportSettings {
+        relay: Relay::default(),
+        heartbeat_interval: Duration::from_secs(10),
+        request_timeout: Duration::from_secs(5),
+        agents_max: 10,
+    };
+    let told = ToldRegistry { address: None, client: Arc::new(Hears) };
+    let reports = Arc::new(Reports::new(settings, told));
     (sessions_told_of(10, reports.clone()), reports)
 }
 

@@ -14,6 +14,7 @@ use futures_util::{FutureExt as _, StreamExt as _};
 use omnirelay_core::names::check_id;
 use omnirelay_core::text::chain;
 use omnirelay_host::chance::random_part;
+use omnirelay_host::live::Live;
 use omnirelay_host::log::{LogLimiter, LogTurn};
 use omnirelay_wire::encoded::EncodedMessage;
 use omnirelay_wire::fault::Fault;
@@ -21,7 +22,6 @@ use omnirelay_wire::pb::aeroarc::agent::v1 as pb;
 use omnirelay_wire::raw::RawMessage;
 use omnirelay_wire::reasons;
 use omnirelay_wire::telemetry::{FromAgent, GarbledMessage, StreamShape, shape_of};
-use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 use tokio::task::coop::consume_budget;
 use tokio::time::{Instant, sleep_until};
@@ -30,6 +30,7 @@ use tracing::warn;
 
 use super::RELAY_RUNBOOK;
 use super::batch::{Frame, FrameBatch};
+use super::room::FrameRoom;
 use super::sessions::{AgentSessions, AgentStream, StreamEnding, StreamOrders, unix_ns};
 use super::sinks::{NotTaken, Sinks};
 use crate::metrics::relay::{RelayMetrics, SourceCounts};
@@ -48,11 +49,10 @@ const ANOTHER_ID_TOLD_EVERY: Duration = Duration::from_secs(10);
 
 /// Takes telemetry, for all streams of a relay.
 pub struct TelemetryIntake {
-    settings: IntakeSettings,
+    settings: Live<IntakeSettings>,
     sinks: Arc<Sinks>,
-    /// What unacknowledged frames of all streams may hold, in bytes.
-    room: Arc<Semaphore>,
-    room_bytes: usize,
+    /// For unacknowledged frames of all streams.
+    pub(crate) room: FrameRoom,
     metrics: Arc<RelayMetrics>,
     commands: Arc<dyn CommandAcks>,
     /// For lines of frames that were captured under another id than that of their stream: anybody may open any number of
@@ -81,19 +81,24 @@ pub type StreamAcks = Pin<Box<dyn futures_util::Stream<Item = Result<RawMessage,
 
 impl TelemetryIntake {
     pub fn new(
-        settings: IntakeSettings,
+        settings: impl Into<Live<IntakeSettings>>,
         sinks: Arc<Sinks>,
         metrics: Arc<RelayMetrics>,
         commands: Arc<dyn CommandAcks>,
     ) -> Self {
-        let room_bytes = settings.inflight_bytes_max.min(u32::MAX as usize);
-        let room = Arc::new(Semaphore::new(room_bytes));
+        let settings = settings.into();
+        let room = FrameRoom::new(settings.map(|settings| settings.inflight_bytes_max));
         let another_id = LogLimiter::new(1, ANOTHER_ID_TOLD_EVERY);
-        Self { settings, sinks, room, room_bytes, metrics, commands, another_id }
+        Self { settings, sinks, room, metrics, commands, another_id }
+    }
+
+    /// Keeps the room for unacknowledged frames as large as it is to be, for ever.
+    pub async fn resize(&self) {
+        self.room.resize().await;
     }
 
     pub fn inflight_max(&self) -> usize {
-        self.settings.inflight_max
+        self.settings.get().inflight_max
     }
 
     /// Serves a stream.
@@ -106,7 +111,7 @@ impl TelemetryIntake {
     ) -> StreamAcks {
         let served = ServedStream {
             counts: self.metrics.of_source(&stream.session.agent_id),
-            shape: self.settings.shape,
+            shape: None,
             intake: self,
             sessions,
             stream,
@@ -236,7 +241,7 @@ impl ServedStream {
         if let Poll::Ready(Ok(())) = self.orders.ended.poll_unpin(cx) {
             return Poll::Ready(Event::Replaced);
         }
-        if self.taking.is_none() && self.inflight < self.intake.settings.inflight_max {
+        if self.taking.is_none() && self.inflight < self.intake.inflight_max() {
             return self.incoming.poll_next_unpin(cx).map(Event::Message);
         }
         Poll::Pending
@@ -246,13 +251,14 @@ impl ServedStream {
     fn take(&mut self, first: Option<Result<RawMessage, Status>>) {
         let now = unix_ns();
         self.stream.session.note_message(now);
-        let room = self.intake.settings.inflight_max.saturating_sub(self.inflight).min(BATCH_FRAMES_MAX);
+        let IntakeSettings { inflight_max, shape: only, .. } = self.intake.settings.get();
+        let room = inflight_max.saturating_sub(self.inflight).min(BATCH_FRAMES_MAX);
         let (mut frames, mut frame_bytes, mut messages) = (Vec::new(), 0, 0);
         let mut next = Some(first);
         while let Some(message) = next {
             messages += 1;
             match message {
-                Some(Ok(raw)) => match self.read(&raw) {
+                Some(Ok(raw)) => match self.read(&raw, only) {
                     Ok(Some(frame)) => {
                         frame_bytes += frame.raw.len();
                         frames.push(frame);
@@ -274,16 +280,19 @@ impl ServedStream {
         }
     }
 
-    /// Reads one message; `None` when there is nothing in it for the sinks.
-    fn read(&mut self, raw: &RawMessage) -> Result<Option<Frame>, Fault> {
-        let shape = match self.shape {
-            Some(shape) => shape,
-            None => {
-                *self.shape.insert(shape_of(raw, StreamShape::Legacy).map_err(|error| self.garbled(error))?)
+    /// Reads one message; `None` when there is nothing in it for the sinks. `only`: every stream has this shape.
+    fn read(&mut self, raw: &RawMessage, only: Option<StreamShape>) -> Result<Option<Frame>, Fault> {
+        let garbled = |error| garbled(&error, only);
+        let shape = match (self.shape, only) {
+            (Some(began), Some(only)) if began != only => {
+                return Err(garbled(GarbledMessage::OtherShape { began: only, came: began }));
             }
+            (Some(shape), _) => shape,
+            (None, Some(only)) => *self.shape.insert(only),
+            (None, None) => *self.shape.insert(shape_of(raw, StreamShape::Legacy).map_err(garbled)?),
         };
         self.stream.shape.get_or_init(|| shape);
-        match shape.read(raw).map_err(|error| self.garbled(error))? {
+        match shape.read(raw).map_err(garbled)? {
             FromAgent::Frame { frame, raw } => Ok(self.check(shape, Frame { message: frame, raw })),
             FromAgent::CommandAck(ack) => {
                 self.intake.commands.note(&self.stream, ack);
@@ -291,25 +300,6 @@ impl ServedStream {
             }
             FromAgent::Unknown => Ok(None),
         }
-    }
-
-    fn garbled(&self, error: GarbledMessage) -> Fault {
-        let (what, hint) = match (&error, self.intake.settings.shape) {
-            (GarbledMessage::OtherShape { came, .. }, Some(only)) => (
-                format!("this relay takes {} messages only, and this one is {}", only.word(), came.word()),
-                "with `relay.telemetryWire: auto` the relay takes both",
-            ),
-            (
-                GarbledMessage::OtherShape { .. }
-                | GarbledMessage::Undecodable(_)
-                | GarbledMessage::Truncated,
-                _,
-            ) => (
-                chain(&error),
-                "a stream carries TelemetryFrame or AgentStreamMessage, and goes on as it began",
-            ),
-        };
-        Fault::new(reasons::GARBLED_TELEMETRY, what).hint(hint)
     }
 
     /// Refuses a frame that no sink should have.
@@ -377,10 +367,8 @@ impl ServedStream {
         let agent_id = self.stream.session.agent_id.clone();
         let batch = Arc::new(FrameBatch { agent_id, received_unix_ns: now, frames });
         let intake = self.intake.clone();
-        let held_bytes = u32::try_from(batch.held_bytes().min(intake.room_bytes)).unwrap_or(u32::MAX);
         let mut taking = async move {
-            // One that is larger than all the room has it alone. The semaphore is never closed.
-            let room = intake.room.clone().acquire_many_owned(held_bytes).await;
+            let room = intake.room.take(batch.held_bytes()).await;
             let handed = intake.sinks.take(batch).await;
             // It ends with the sinks, whatever becomes of the stream.
             let done = tokio::spawn(async move {
@@ -442,6 +430,21 @@ impl Drop for ServedStream {
         self.stream.session.note_let_go(self.inflight);
         self.sessions.close(&self.stream, self.ending);
     }
+}
+
+/// The fault of a message that cannot be read; `only`: every stream has this shape.
+fn garbled(error: &GarbledMessage, only: Option<StreamShape>) -> Fault {
+    let (what, hint) = match (error, only) {
+        (GarbledMessage::OtherShape { came, .. }, Some(only)) => (
+            format!("this relay takes {} messages only, and this one is {}", only.word(), came.word()),
+            "with `relay.telemetryWire: auto` the relay takes both",
+        ),
+        (
+            GarbledMessage::OtherShape { .. } | GarbledMessage::Undecodable(_) | GarbledMessage::Truncated,
+            _,
+        ) => (chain(error), "a stream carries TelemetryFrame or AgentStreamMessage, and goes on as it began"),
+    };
+    Fault::new(reasons::GARBLED_TELEMETRY, what).hint(hint)
 }
 
 fn not_taken(why: &NotTaken) -> Fault {

@@ -6,6 +6,8 @@
 //! come to it, as for a node that does not come to its own. Until then nobody else writes anything in the place of what is missing.
 
 mod mount;
+#[cfg(test)]
+mod reload_test;
 pub mod store;
 
 use std::cmp::Reverse;
@@ -16,6 +18,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use omnirelay_core::text::chain;
+use omnirelay_host::live::Live;
 use omnirelay_identity::caller::Caller;
 use omnirelay_nouns::SCHEMA_VERSION;
 use omnirelay_nouns::merge::{MergeOutcome, RecordMergers};
@@ -64,7 +67,7 @@ pub struct LostRecordRestorer {
     registry: Arc<Registry>,
     mergers: Arc<RecordMergers>,
     /// How long the node that a record names has for it before others do it.
-    own_turn: Duration,
+    own_turn: Live<Duration>,
     /// Until when it is left to others to put back what this daemon may not write, by the first of the kinds.
     left_to_others: Mutex<BTreeMap<RecordKind, Instant>>,
 }
@@ -96,8 +99,12 @@ enum UnrestoredRest {
 }
 
 impl LostRecordRestorer {
-    pub fn new(registry: Arc<Registry>, mergers: Arc<RecordMergers>, own_turn: Duration) -> Self {
-        Self { registry, mergers, own_turn, left_to_others: Mutex::default() }
+    pub fn new(
+        registry: Arc<Registry>,
+        mergers: Arc<RecordMergers>,
+        own_turn: impl Into<Live<Duration>>,
+    ) -> Self {
+        Self { registry, mergers, own_turn: own_turn.into(), left_to_others: Mutex::default() }
     }
 
     /// Does so for ever. What is nobody's own does not wait for what nodes own, which may be much.
@@ -165,7 +172,7 @@ impl LostRecordRestorer {
         }
         if !others.is_empty() {
             let place = self.place(&accounts, |account| account.value.missing_owned > 0);
-            let turn = self.own_turn.max(TURN) + TAKE_OVER * place;
+            let turn = self.own_turn.get().max(TURN) + TAKE_OVER * place;
             let at = self.put_when_due(epoch, &others, met + turn).await;
             again = earliest(again, at);
         }

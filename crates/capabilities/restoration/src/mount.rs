@@ -7,6 +7,7 @@ use omnirelay_node::readiness::{clocks_apart, item};
 use omnirelay_node::{CapabilityKinds, NodeBuilder, PortName, StopPhase};
 use omnirelay_registry::Registry;
 use omnirelay_restoration_records::RESTORATION;
+use omnirelay_settings::Config;
 use omnirelay_wire::pb::omnirelay::mesh::control::v1::store_service_server::StoreServiceServer;
 use tonic::codec::CompressionEncoding::Gzip;
 use tracing::{info, warn};
@@ -29,7 +30,8 @@ pub fn mount(node: &mut NodeBuilder) {
 }
 
 fn restorer(node: &NodeBuilder) -> LostRecordRestorer {
-    LostRecordRestorer::new(node.registry.clone(), node.mergers.clone(), node.config.session_ttl())
+    let own_turn = node.settings.live(Config::session_ttl);
+    LostRecordRestorer::new(node.registry.clone(), node.mergers.clone(), own_turn)
 }
 
 /// Tells the log when store time and the clock of this host have come apart, and when they agree again.

@@ -20,29 +20,30 @@ use super::*;
 
 const WHOLE: RecordKind = RecordKind::of("whole");
 const PART: RecordKind = RecordKind::of("part");
-const OWNED: RecordKind = RecordKind::of("owned");
+pub(super) const OWNED: RecordKind = RecordKind::of("owned");
 static MIRRORED: [RecordKind; 5] = [PEER, WHOLE, PART, OWNED, RESTORATION];
-const SECOND: Duration = Duration::from_secs(1);
+pub(super) const SECOND: Duration = Duration::from_secs(1);
 const OWN_TURN: Duration = Duration::from_secs(30);
 
 fn whole_of(part: &Record) -> RecordId {
     RecordId::new(WHOLE, part.id.key.split('/').next().unwrap_or_default())
 }
 
-fn restorer(registry: &Arc<Registry>) -> LostRecordRestorer {
-    LostRecordRestorer::new(registry.clone(), Arc::default(), OWN_TURN)
-}
-
 /// A daemon, and the store that it follows.
-struct Daemon {
+pub(super) struct Daemon {
     registry: Arc<Registry>,
     path: Arc<Faulty>,
     before: Arc<MemoryStore>,
+    own_turn: Live<Duration>,
     tasks: JoinSet<()>,
 }
 
 impl Daemon {
     async fn new(node: &str, clock: PausedClock) -> Self {
+        Self::with_turn(node, clock, Live::fixed(OWN_TURN)).await
+    }
+
+    pub(super) async fn with_turn(node: &str, clock: PausedClock, own_turn: Live<Duration>) -> Self {
         let before = Arc::new(MemoryStore::new(clock));
         let path = Faulty::over(before.clone());
         let restored = vec![
@@ -53,19 +54,19 @@ impl Daemon {
         let owned = vec![RestorationRule::of(OWNED, RestoredBy::Owner)];
         let registry = lab::registry(node, path.clone(), &MIRRORED)
             .claiming(&[RESTORATION])
-            .restoring(vec![peers, owned, restored], OWN_TURN);
+            .restoring(vec![peers, owned, restored], own_turn.clone());
         let pace = HeartbeatPace { renew_every: SECOND, grace: SECOND };
         let LabRegistry { registry, tasks } = LabRegistry::beating(registry, pace).await;
-        Self { registry, path, before, tasks }
+        Self { registry, path, before, own_turn, tasks }
     }
 
-    async fn had(&self, kind: RecordKind, key: &str, value: &str) {
+    pub(super) async fn had(&self, kind: RecordKind, key: &str, value: &str) {
         put(&*self.before, kind, key, value).await;
         sleep(SECOND).await;
     }
 
     /// Follows the next store from now on, and puts back what that has lost.
-    async fn move_to(&mut self, next: &Arc<MemoryStore>) {
+    pub(super) async fn move_to(&mut self, next: &Arc<MemoryStore>) {
         self.move_by(next.clone()).await;
     }
 
@@ -80,7 +81,8 @@ impl Daemon {
         self.path.swap(next.clone());
         let mut heads = self.registry.view().follow_head();
         heads.wait_for(|head| head.epoch == epoch && head.caught_up).await.unwrap();
-        let restorer = restorer(&self.registry);
+        let (registry, own_turn) = (self.registry.clone(), self.own_turn.clone());
+        let restorer = LostRecordRestorer::new(registry, Arc::default(), own_turn);
         self.tasks.spawn(async move { restorer.run().await });
     }
 
@@ -118,14 +120,14 @@ async fn delete(store: &dyn Store, kind: RecordKind, key: &str) {
     store.commit(Commit { epoch, writes, ..Commit::default() }).await.unwrap();
 }
 
-async fn stored(store: &dyn Store, kind: RecordKind) -> Vec<(String, String, String)> {
+pub(super) async fn stored(store: &dyn Store, kind: RecordKind) -> Vec<(String, String, String)> {
     let page = store.scan(Scan { kind, after: None, backwards: false, limit: 10 }).await.unwrap();
     let text = |value: &Bytes| String::from_utf8_lossy(value).into_owned();
     let there = page.records.iter().filter(|record| !record.deleted);
     there.map(|record| (record.id.key.clone(), text(&record.value), record.writer.to_string())).collect()
 }
 
-fn one(key: &str, value: &str, writer: &str) -> Vec<(String, String, String)> {
+pub(super) fn one(key: &str, value: &str, writer: &str) -> Vec<(String, String, String)> {
     vec![(key.to_owned(), value.to_owned(), writer.to_owned())]
 }
 

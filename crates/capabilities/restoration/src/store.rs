@@ -40,6 +40,7 @@ impl StoreCalls {
         asked: pb::SwitchStoreRequest,
     ) -> Result<pb::SwitchStoreResponse, Fault> {
         check_reason(&asked.reason)?;
+        self.registry.recheck(caller).await?;
         let pb::SwitchStoreRequest { from, dry_run, reason } = asked;
         let order = SwitchOrder { from: Some(from).filter(|from| !from.is_empty()), dry_run: true };
         // What is in the way is told before anything is recorded.
@@ -82,6 +83,7 @@ impl StoreCalls {
     ) -> Result<pb::ResetStoreClockResponse, Fault> {
         check_reason(&asked.reason)?;
         self.registry.ready_for("").await?;
+        self.registry.recheck(caller).await?;
         let pb::ResetStoreClockRequest { dry_run, reason } = asked;
         let epoch = self.registry.view().head().epoch;
         let order = move |dry_run| {

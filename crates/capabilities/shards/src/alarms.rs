@@ -47,6 +47,11 @@ impl AlarmBell {
         let (begun, mut alarms) = (Instant::now(), ShardAlarms::default());
         loop {
             sleep(LOOK_EVERY).await;
+            if !self.deliveries.tells() {
+                self.waiting.lock().clear();
+                alarms = ShardAlarms::default();
+                continue;
+            }
             for (namespace, alarm) in self.look(begun.elapsed(), &mut alarms) {
                 let fact = self.fact(&namespace, alarm);
                 let mut waiting = self.waiting.lock();

@@ -30,6 +30,7 @@ use omnirelay_core::shard_order::shard_of;
 use omnirelay_decisions::shards::control::waits_for_somebody;
 use omnirelay_decisions::shards::spec::Automation;
 use omnirelay_gossip::Gossip;
+use omnirelay_host::live::Live;
 use omnirelay_identity::caller::Caller;
 use omnirelay_nouns::feed::NounWatches;
 use omnirelay_nouns::listing::{self, PageRoom, PageToken, page_of};
@@ -103,7 +104,7 @@ impl Shards {
         gossip: Option<Arc<Gossip>>,
         releases: Arc<ShardReleases>,
         loads: Arc<WorkerLoads>,
-        watches_max: usize,
+        watches_max: impl Into<Live<usize>>,
     ) -> Self {
         Self { watches: NounWatches::new(registry.clone(), watches_max), registry, gossip, releases, loads }
     }
@@ -130,7 +131,7 @@ impl Shards {
                 looked_at = ground;
                 (is_other && holdings.has_news(&asked, &serving)).then_some(())
             };
-            let _ = timeout(holdings.waits, self.registry.look_until_found(is_news)).await;
+            let _ = timeout(holdings.waits.get(), self.registry.look_until_found(is_news)).await;
         }
         holdings.grant(&caller.principal, &asked, &serving)
     }

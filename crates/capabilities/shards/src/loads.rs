@@ -7,6 +7,7 @@ use std::time::Duration;
 use omnirelay_core::text::chain;
 use omnirelay_decisions::shards::load::{check, is_news, overloaded_parts, ranked, together, with_defaults};
 use omnirelay_decisions::shards::planning::standing;
+use omnirelay_host::live::Live;
 use omnirelay_identity::caller::Caller;
 use omnirelay_nouns::{at_cursor, envelope, timestamp};
 use omnirelay_peer_records::own_session;
@@ -39,7 +40,7 @@ pub struct WorkerLoads {
     /// Who may report: no more workers than may hold.
     workers: Arc<WorkerRights>,
     /// What holds where a namespace says nothing.
-    defaults: pb::LoadThresholds,
+    defaults: Live<pb::LoadThresholds>,
     /// By namespace and worker.
     reports: Mutex<BTreeMap<(String, String), Report>>,
 }
@@ -51,8 +52,12 @@ struct Report {
 
 impl WorkerLoads {
     /// With the thresholds of the configuration, and who may report.
-    pub fn new(registry: Arc<Registry>, defaults: pb::LoadThresholds, workers: Arc<WorkerRights>) -> Self {
-        Self { registry, workers, defaults, reports: Mutex::default() }
+    pub fn new(
+        registry: Arc<Registry>,
+        defaults: impl Into<Live<pb::LoadThresholds>>,
+        workers: Arc<WorkerRights>,
+    ) -> Self {
+        Self { registry, workers, defaults: defaults.into(), reports: Mutex::default() }
     }
 
     /// Takes what a worker of a principal reports.
@@ -110,7 +115,7 @@ impl WorkerLoads {
     /// What the workers have to do together, by namespace; what was too much `before` is so until it is clearly less.
     fn now(&self, before: &[NamespaceLoad]) -> Vec<NamespaceLoad> {
         let view = self.registry.view();
-        let maps = NamespaceMaps::of(view);
+        let (maps, defaults) = (NamespaceMaps::of(view), self.defaults.get());
         let mut reports = self.reports.lock();
         forget(&mut reports);
         let names: BTreeSet<&String> = reports.keys().map(|(namespace, _)| namespace).collect();
@@ -119,7 +124,7 @@ impl WorkerLoads {
             let mine = reports.iter().filter(|((namespace, _), _)| namespace == name);
             let load = together(mine.map(|(_, report)| &report.load));
             let was = before.iter().find(|of| of.namespace == *name).cloned().unwrap_or_default();
-            let thresholds = with_defaults(&map.spec().policy.thresholds, &self.defaults);
+            let thresholds = with_defaults(&map.spec().policy.thresholds, &defaults);
             let over: Vec<String> =
                 overloaded_parts(&load, &thresholds, &was.over).into_iter().map(str::to_owned).collect();
             let since = was.over_since.filter(|_| !was.over.is_empty()).or(Some(timestamp(view.now())));
@@ -191,7 +196,7 @@ impl Shards {
         }
         let mut owned: BTreeMap<&str, u32> = BTreeMap::new();
         values.owners().for_each(|owner| *owned.entry(owner).or_default() += 1);
-        let thresholds = with_defaults(&spec.policy.thresholds, &self.loads.defaults);
+        let thresholds = with_defaults(&spec.policy.thresholds, &self.loads.defaults.get());
         let mut ranked = ranked(&loads, &thresholds);
         ranked.extend(
             unknown.into_iter().map(|node| pb::NodeLoad { node_id: node.clone(), ..Default::default() }),

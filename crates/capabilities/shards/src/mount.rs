@@ -2,12 +2,14 @@
 
 use std::sync::Arc;
 
+use omnirelay_core::text::chain;
 use omnirelay_gossip::Gossip;
 use omnirelay_identity::signed_posts::SignedPosts;
 use omnirelay_leadership_records::ScopeFences;
 use omnirelay_node::{CapabilityKinds, NodeBuilder, NodeError, PortName, StopPhase};
 use omnirelay_registry::epoch_loss::{RestorationRule, RestoredBy};
-use omnirelay_settings::WebhookConfig;
+use omnirelay_settings::{Config, RefusedSetting, WebhookConfig};
+use omnirelay_wire::pb::omnirelay::mesh::control::v1::LoadThresholds;
 use omnirelay_wire::pb::omnirelay::mesh::control::v1::namespace_control_service_server::NamespaceControlServiceServer;
 use omnirelay_wire::pb::omnirelay::mesh::control::v1::rebalance_control_service_server::RebalanceControlServiceServer;
 use omnirelay_wire::pb::omnirelay::mesh::control::v1::shard_control_service_server::ShardControlServiceServer;
@@ -51,26 +53,26 @@ pub fn mount(
 ) -> Result<(), NodeError> {
     let registry = node.registry.clone();
     node.mergers.add(SHARD, Arc::new(ShardMerger));
-    let (config, watches_max) = (node.config.mesh.shards.clone(), node.config.control.watches_max);
     let metrics = Arc::new(ShardMetrics::new(node.metrics.all())?);
     let (counted, read, heard) = (metrics.clone(), registry.clone(), gossip.clone());
     node.metrics.before_scrape(move || {
         let are_all = read.view().is_whole();
         counted.read(&levels(read.view(), heard.as_deref()), are_all);
     });
-    let settings = ControllerSettings { history: config.history_kept.0 };
+    let settings = node.settings.live(controller_settings);
     let controller =
         ShardController::new(registry.clone(), gossip.clone(), leads.clone(), metrics.clone(), settings);
     let controller = Arc::new(controller);
-    mount_webhook(node, &config.webhook, gossip.clone(), leads, metrics.clone());
+    mount_webhook(node, gossip.clone(), leads, metrics.clone());
     let pruner = controller.clone();
     node.run(StopPhase::HandOver, async move { controller.run().await });
     node.run(StopPhase::HandOver, async move { pruner.prune().await });
-    let releases = Arc::new(ShardReleases::new(registry.clone(), node.config.session_ttl(), metrics.clone()));
+    let session_ttl = node.settings.live(Config::session_ttl);
+    let releases = Arc::new(ShardReleases::new(registry.clone(), session_ttl, metrics.clone()));
     let (says, closes) = (releases.clone(), releases.clone());
     node.run(StopPhase::Leave, async move { says.run().await });
-    let loads =
-        WorkerLoads::new(registry.clone(), config.load.thresholds(), releases.holdings.workers.clone());
+    let thresholds = node.settings.live(thresholds);
+    let loads = WorkerLoads::new(registry.clone(), thresholds, releases.holdings.workers.clone());
     let loads = Arc::new(loads);
     let says = loads.clone();
     node.run(StopPhase::Leave, async move { says.run().await });
@@ -79,31 +81,62 @@ pub fn mount(
     node.topics.add(topic(registry.clone()));
     node.topics.add(plans_topic(registry.clone()));
     node.topics.add(states_topic());
-    let limits = ShardLimits { per_namespace: config.per_namespace_max, per_mesh: config.per_mesh_max };
-    let approves = config.self_approval.unwrap_or(false);
-    let namespaces =
-        Namespaces { registry: registry.clone(), gossip: gossip.clone(), limits, self_approval: approves };
+    serve(node, gossip, metrics, (releases, loads));
+    Ok(())
+}
+
+/// Serves what is known of shards, namespaces and plans.
+fn serve(
+    node: &mut NodeBuilder,
+    gossip: Option<Arc<Gossip>>,
+    metrics: Arc<ShardMetrics>,
+    (releases, loads): (Arc<ShardReleases>, Arc<WorkerLoads>),
+) {
+    let (registry, watches_max) = (node.registry.clone(), node.watches_max());
+    let (limits, self_approval) = (node.settings.live(limits), node.settings.live(self_approval));
+    let namespaces = Namespaces {
+        registry: registry.clone(),
+        gossip: gossip.clone(),
+        limits,
+        self_approval: self_approval.clone(),
+    };
     let namespaces = NamespaceControlServiceServer::new(namespaces);
     node.serve(PortName::Control, namespaces.send_compressed(Gzip).accept_compressed(Gzip));
-    let plans =
-        RebalancePlans::new(registry.clone(), gossip.clone(), approves, watches_max).counting(metrics);
+    let plans = RebalancePlans::new(registry.clone(), gossip.clone(), self_approval, watches_max.clone())
+        .counting(metrics);
     let plans = RebalanceControlServiceServer::new(plans);
     node.serve(PortName::Control, plans.send_compressed(Gzip).accept_compressed(Gzip));
     let shards = ShardControlServiceServer::new(Shards::new(registry, gossip, releases, loads, watches_max));
     node.serve(PortName::Control, shards.send_compressed(Gzip).accept_compressed(Gzip));
-    Ok(())
 }
 
-/// Has the webhook told what becomes of plans and what is wrong, if there is one.
+pub(crate) fn controller_settings(config: &Config) -> ControllerSettings {
+    ControllerSettings { history: config.mesh.shards.history_kept.0 }
+}
+
+pub(crate) fn thresholds(config: &Config) -> LoadThresholds {
+    config.mesh.shards.load.thresholds()
+}
+
+pub(crate) fn limits(config: &Config) -> ShardLimits {
+    let shards = &config.mesh.shards;
+    ShardLimits { per_namespace: shards.per_namespace_max, per_mesh: shards.per_mesh_max }
+}
+
+pub(crate) fn self_approval(config: &Config) -> bool {
+    config.mesh.shards.self_approval.unwrap_or(false)
+}
+
+/// Has the webhook told what becomes of plans and what is wrong, while there is one.
 fn mount_webhook(
     node: &mut NodeBuilder,
-    config: &WebhookConfig,
     gossip: Option<Arc<Gossip>>,
     leads: Arc<dyn ScopeFences>,
     metrics: Arc<ShardMetrics>,
 ) {
-    let Some(posts) = posts(config) else { return };
-    let registry = node.registry.clone();
+    let running = node.settings.live(|config| config.mesh.shards.webhook.clone());
+    node.settings.check(move |config| check_webhook(&running.get(), &config.mesh.shards.webhook));
+    let (registry, posts) = (node.registry.clone(), node.settings.live(posts));
     let deliveries = Arc::new(WebhookDeliveries { posts, metrics: metrics.clone() });
     let webhook =
         Webhook { registry: registry.clone(), leads: leads.clone(), deliveries: deliveries.clone() };
@@ -113,8 +146,26 @@ fn mount_webhook(
     node.run(StopPhase::HandOver, async move { bell.run().await });
 }
 
-/// Whom it is told; `None`: nobody.
-fn posts(config: &WebhookConfig) -> Option<SignedPosts> {
+/// Receiver that it is told to; `None`: nobody.
+pub(crate) fn posts(config: &Config) -> Option<SignedPosts> {
+    let config = &config.mesh.shards.webhook;
     let url = config.url.as_deref()?.parse().ok()?;
     Some(SignedPosts { url, secret_file: config.secret_file.clone()?, ca: config.ca.clone() })
+}
+
+/// Whether the files of another webhook can be read. Those of the running one may be about to be written.
+fn check_webhook(running: &WebhookConfig, next: &WebhookConfig) -> Result<(), RefusedSetting> {
+    let files = [
+        ("mesh.shards.webhook.secretFile", &running.secret_file, &next.secret_file),
+        ("mesh.shards.webhook.ca", &running.ca, &next.ca),
+    ];
+    for (key, running, next) in files {
+        let Some(path) = next.as_ref().filter(|_| next != running) else { continue };
+        let refuse = |error: std::io::Error| RefusedSetting {
+            key,
+            what: format!("{}: {}", path.display(), chain(&error)),
+        };
+        std::fs::read(path).map_err(refuse)?;
+    }
+    Ok(())
 }

@@ -11,6 +11,7 @@ use omnirelay_decisions::shards::member::ShardMember;
 use omnirelay_decisions::shards::planning::plan;
 use omnirelay_decisions::shards::spec::{NamespaceRules, check_namespace, check_new_shards};
 use omnirelay_gossip::Gossip;
+use omnirelay_host::live::Live;
 use omnirelay_identity::caller::Caller;
 use omnirelay_nouns::listing::AskedPage;
 use omnirelay_nouns::request::MutationRequest;
@@ -59,9 +60,9 @@ pub struct ShardLimits {
 pub struct Namespaces {
     pub registry: Arc<Registry>,
     pub gossip: Option<Arc<Gossip>>,
-    pub limits: ShardLimits,
+    pub limits: Live<ShardLimits>,
     /// Whether who proposes something may approve it, where the policy of a namespace does not say.
-    pub self_approval: bool,
+    pub self_approval: Live<bool>,
 }
 
 serve! {
@@ -196,7 +197,7 @@ impl Namespaces {
                 )));
             }
         };
-        let most = self.limits.per_namespace;
+        let most = self.limits.get().per_namespace;
         if shards > most {
             let message = format!("{shards} shards of one namespace are more than {most}");
             return Err(Fault::invalid(message).hint(make_fewer("mesh.shards.perNamespaceMax")));
@@ -245,7 +246,7 @@ impl Namespaces {
             record.value::<NamespaceValue>().map_or(0, |value| value.shards as usize)
         };
         let there: usize = records.iter().map(of).sum();
-        let (all, most) = (there + more, self.limits.per_mesh);
+        let (all, most) = (there + more, self.limits.get().per_mesh);
         if all > most {
             let message = format!("{all} shards of all namespaces are more than {most}");
             return Err(
@@ -287,7 +288,7 @@ impl Namespaces {
                     principal: &caller.principal,
                     reason: &asked.reason,
                     now: self.registry.view().now(),
-                    self_approval: self.self_approval,
+                    self_approval: self.self_approval.get(),
                 };
                 let (after, changes) = pending_rules::decided(&before, &spec, &asking);
                 if after == *before {

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use omnirelay_core::text::chain;
+use omnirelay_host::live::Live;
 use omnirelay_peer_records::own_session;
 use omnirelay_registry::Registry;
 use omnirelay_registry::act::{CommitPlan, DaemonAct, WriteAuthority};
@@ -35,8 +36,12 @@ pub struct ShardReleases {
 
 impl ShardReleases {
     /// `session_ttl` is how long the session of the node lives.
-    pub fn new(registry: Arc<Registry>, session_ttl: Duration, metrics: Arc<ShardMetrics>) -> Self {
-        let holdings = WorkerLeases::new(registry.clone(), session_ttl, metrics);
+    pub fn new(
+        registry: Arc<Registry>,
+        session_ttl: impl Into<Live<Duration>>,
+        metrics: Arc<ShardMetrics>,
+    ) -> Self {
+        let holdings = WorkerLeases::new(registry.clone(), session_ttl.into(), metrics);
         Self { registry, holdings, saying: Mutex::new(()) }
     }
 

@@ -272,7 +272,9 @@ impl ShardNodes {
             live += usize::from(node.session_live);
             let session = view.group(&peers::session_id(node.id));
             if let Some(session) = &session {
-                sessions_max = session.ttl.max(sessions_max);
+                // It may have been to live for longer a moment ago, and be promised that.
+                let promised = session.deadline.since(session.renewed_at);
+                sessions_max = session.ttl.max(promised).max(sessions_max);
                 if !node.session_live {
                     silent.insert(node.id.to_owned(), session.deadline);
                     if view.live_group(&peers::session_id(node.id)).is_some() {

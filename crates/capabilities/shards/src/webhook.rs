@@ -3,11 +3,13 @@
 //! It follows the log as any watch does, so what waits to be told is in no queue: the log has it. Where it stands is in the registry, and
 //! whoever leads next goes on there: what was told and not noted yet is told again, under the same id.
 
+use std::future::ready;
 use std::sync::Arc;
 use std::time::Duration;
 
 use omnirelay_core::scope::GLOBAL_CONTROL;
 use omnirelay_core::text::chain;
+use omnirelay_host::live::Live;
 use omnirelay_identity::signed_posts::SignedPosts;
 use omnirelay_leadership_records::ScopeFences;
 use omnirelay_nouns::feed::{WatchedNoun as _, framed};
@@ -43,7 +45,7 @@ const TRIED_FOR: Duration = Duration::from_secs(15 * 60);
 const PAUSE_FIRST: Duration = Duration::from_secs(1);
 const PAUSE_MAX: Duration = Duration::from_secs(60);
 
-/// Tells what becomes of plans and namespaces, while this node leads.
+/// Tells what becomes of plans and namespaces, while this node leads and somebody is to be told.
 pub struct Webhook {
     pub registry: Arc<Registry>,
     pub leads: Arc<dyn ScopeFences>,
@@ -66,7 +68,8 @@ impl WebhookFact {
 
 /// Tells the server, as long as it has not heard it.
 pub struct WebhookDeliveries {
-    pub posts: SignedPosts,
+    /// `None`: nobody is told.
+    pub posts: Live<Option<SignedPosts>>,
     pub metrics: Arc<ShardMetrics>,
 }
 
@@ -74,7 +77,7 @@ impl Webhook {
     /// Does so for ever.
     pub async fn run(&self) {
         loop {
-            while !self.leads() {
+            while !self.is_to_tell() {
                 sleep(LOOK_EVERY).await;
             }
             if let Err(error) = self.follow().await {
@@ -84,18 +87,18 @@ impl Webhook {
         }
     }
 
-    fn leads(&self) -> bool {
-        self.leads.fence(GLOBAL_CONTROL).is_some()
+    fn is_to_tell(&self) -> bool {
+        self.leads.fence(GLOBAL_CONTROL).is_some() && self.deliveries.tells()
     }
 
-    /// Tells what comes, until somebody else leads.
+    /// Tells what comes, until somebody else leads, or nobody is told any more.
     async fn follow(&self) -> Result<(), CommitError> {
         let Some(begins) = self.begins().await else { return Ok(()) };
         self.note(begins).await?;
         let kinds = vec![PLAN, NAMESPACE];
         let mut watch = Watch::begin_all(self.registry.clone(), kinds, Box::new(|_| true), Some(begins));
         let mut noted = Some(Instant::now());
-        while self.leads() {
+        while self.is_to_tell() {
             let event = watch.next().await;
             if let WatchEvent::Reset(_) = event {
                 // Whoever leads next does not begin there again.
@@ -109,7 +112,7 @@ impl Webhook {
             let fact = self.fact(&event);
             // What somebody else tells by now is not to be told after what follows it.
             if let Some(fact) = &fact
-                && !self.deliveries.deliver(fact, || self.leads()).await
+                && !self.deliveries.deliver(fact, || self.is_to_tell()).await
             {
                 break;
             }
@@ -137,8 +140,10 @@ impl Webhook {
     async fn note(&self, cursor: Cursor) -> Result<(), CommitError> {
         let Some(fence) = self.leads.fence(GLOBAL_CONTROL) else { return Ok(()) };
         let act = DaemonAct::new("shards.webhook", [WEBHOOK], WriteAuthority::Leader(fence));
-        let value = ShardWebhookValue { cursor: cursor.to_string(), unknown_fields: Default::default() };
-        let write = put(RecordId::new(WEBHOOK, KEY), &value);
+        let id = RecordId::new(WEBHOOK, KEY);
+        let stood = self.registry.view().get(&id).and_then(|record| record.value::<ShardWebhookValue>());
+        let stood = stood.map(|value| ShardWebhookValue::clone(&value)).unwrap_or_default();
+        let write = put(id, &ShardWebhookValue { cursor: cursor.to_string(), ..stood });
         let epoch = self.registry.view().head().epoch;
         self.registry.attempt(&act, CommitPlan::read_in(epoch).write([write])).await.map(drop)
     }
@@ -160,14 +165,20 @@ impl Webhook {
 }
 
 impl WebhookDeliveries {
+    /// Whether anybody is told.
+    pub fn tells(&self) -> bool {
+        self.posts.get().is_some()
+    }
+
     /// Tells it, again and again for a while. False: it is not to be told any more.
     pub async fn deliver(&self, fact: &WebhookFact, is_wanted: impl Fn() -> bool) -> bool {
-        let (begun, mut pause) = (Instant::now(), PAUSE_FIRST);
+        let (begun, mut pause, mut replaced) = (Instant::now(), PAUSE_FIRST, self.posts.clone());
+        // What was set before this is tried first.
+        tokio::select! { biased; () = replaced.replaced() => {}, () = ready(()) => {} }
         let (outcome, error) = loop {
-            if !is_wanted() {
-                return false;
-            }
-            match self.posts.post(&fact.id, &fact.body).await {
+            let posts = self.posts.get();
+            let Some(posts) = posts.filter(|_| is_wanted()) else { return false };
+            match posts.post(&fact.id, &fact.body).await {
                 Ok(()) => {
                     self.metrics.count_told("delivered");
                     return true;
@@ -178,8 +189,11 @@ impl WebhookDeliveries {
                     debug!(error = %chain(&error), delivery = fact.id, "webhook failed; trying again");
                 }
             }
-            sleep(pause).await;
-            pause = (pause * 2).min(PAUSE_MAX);
+            tokio::select! {
+                () = sleep(pause) => pause = (pause * 2).min(PAUSE_MAX),
+                // It may be another server, or one that knows another secret.
+                () = replaced.replaced() => pause = PAUSE_FIRST,
+            }
         };
         self.metrics.count_told(outcome);
         let error = &error as &dyn std::error::Error;

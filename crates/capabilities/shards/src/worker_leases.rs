@@ -11,6 +11,7 @@ use std::time::Duration;
 use omnirelay_core::time::Millis;
 use omnirelay_decisions::shards::map::status;
 use omnirelay_decisions::shards::worker_ids::WorkerIdBefore;
+use omnirelay_host::live::Live;
 use omnirelay_peer_records::{recorded_session, session_id};
 use omnirelay_registry::Registry;
 use omnirelay_registry::cursor::Cursor;
@@ -47,15 +48,15 @@ pub struct WorkerLeases {
     registry: Arc<Registry>,
     /// Who may ask.
     pub workers: Arc<WorkerRights>,
-    /// When this process began, and how long its session lives.
+    /// When this process began, and how long its session was to live then.
     begun: Instant,
-    session_ttl: Duration,
+    first_ttl: Duration,
     book: Mutex<LeaseBook>,
     /// The shards of this node, in the order of their keys.
     owned: DerivedRecords<Vec<Arc<ViewRecord>>>,
     metrics: Arc<ShardMetrics>,
     /// How long a worker that has nothing to say waits for something new.
-    pub waits: Duration,
+    pub waits: Live<Duration>,
 }
 
 /// Book of the leases of workers.
@@ -102,18 +103,15 @@ struct LastRequest {
 
 impl WorkerLeases {
     /// Of a process that begins now; `session_ttl` is how long its session lives.
-    pub fn new(registry: Arc<Registry>, session_ttl: Duration, metrics: Arc<ShardMetrics>) -> Self {
-        let begun = Instant::now();
+    pub fn new(registry: Arc<Registry>, session_ttl: Live<Duration>, metrics: Arc<ShardMetrics>) -> Self {
+        let lives = session_ttl.map(|ttl| ttl.max(UNDER_WAY_MAX).max(REPORT_LASTS));
         // Leave counts from before the wait.
-        let waits = WAIT_MAX.min(session_ttl / 8);
+        let waits = session_ttl.map(|ttl| WAIT_MAX.min(ttl / 8));
         Self {
-            workers: Arc::new(WorkerRights::new(
-                registry.clone(),
-                session_ttl.max(UNDER_WAY_MAX).max(REPORT_LASTS),
-            )),
+            workers: Arc::new(WorkerRights::new(registry.clone(), lives)),
             registry,
-            begun,
-            session_ttl,
+            begun: Instant::now(),
+            first_ttl: session_ttl.get(),
             book: Mutex::default(),
             owned: DerivedRecords::default(),
             metrics,
@@ -362,10 +360,10 @@ impl WorkerLeases {
         }
     }
 
-    /// Until when workers of the process before this one may serve, as it has let them.
+    /// Until when workers of the process before this one may serve, as it has let them: by its session, whatever is set since.
     fn quiet_until(&self) -> Instant {
         let former = self.registry.held_groups().longest_replaced_ttl(&session_id(self.registry.node_id()));
-        self.begun + self.session_ttl.max(former)
+        self.begun + self.first_ttl.max(former)
     }
 
     fn owned(&self) -> Arc<Vec<Arc<ViewRecord>>> {

@@ -7,10 +7,11 @@ use omnirelay_core::text::{is_unseen, shown};
 use omnirelay_core::time::{Millis, whole_ms};
 use omnirelay_decisions::shards::holders::{self, ShardHolderRefusal};
 use omnirelay_decisions::shards::worker_ids::{WorkerIdBefore, WorkerIdOwners, WorkerRefusal};
+use omnirelay_host::live::Live;
 use omnirelay_registry::Registry;
 use omnirelay_wire::fault::Fault;
 use omnirelay_wire::reasons;
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 use tokio::time::Instant;
 
 use crate::shard_map_view::{NamespaceMap, NamespaceMaps};
@@ -19,13 +20,16 @@ use crate::shard_map_view::{NamespaceMap, NamespaceMaps};
 pub struct WorkerRights {
     registry: Arc<Registry>,
     begun: Instant,
+    /// How long workers may go on after they were heard.
+    lives: Live<Duration>,
     ids: Mutex<WorkerIdOwners>,
 }
 
 impl WorkerRights {
     /// Of workers that may go on for `lives` after they were heard.
-    pub fn new(registry: Arc<Registry>, lives: Duration) -> Self {
-        Self { registry, begun: Instant::now(), ids: Mutex::new(WorkerIdOwners::new(lives)) }
+    pub fn new(registry: Arc<Registry>, lives: Live<Duration>) -> Self {
+        let ids = Mutex::new(WorkerIdOwners::new(lives.get()));
+        Self { registry, begun: Instant::now(), lives, ids }
     }
 
     /// Takes a worker that a principal speaks for.
@@ -35,7 +39,7 @@ impl WorkerRights {
     pub fn take(&self, principal: &Arc<str>, namespace: &str, worker: &str) -> Result<WorkerIdBefore, Fault> {
         check_worker(worker)?;
         self.check_holder(principal, &NamespaceMaps::of(self.registry.view()).ready(namespace)?)?;
-        let taken = self.ids.lock().take(namespace, worker, principal, self.now());
+        let taken = self.ids().take(namespace, worker, principal, self.now());
         taken.map_err(|why| not_taken(why, worker))
     }
 
@@ -51,7 +55,15 @@ impl WorkerRights {
 
     /// Notes that a worker has left: its id is of whoever takes it next.
     pub fn leave(&self, namespace: &str, worker: &str) {
-        self.ids.lock().leave(namespace, worker, self.now());
+        self.ids().leave(namespace, worker, self.now());
+    }
+
+    /// The ids of workers, which live as long as is set by now.
+    fn ids(&self) -> MutexGuard<'_, WorkerIdOwners> {
+        let lives = self.lives.get();
+        let mut ids = self.ids.lock();
+        ids.set_lives(lives);
+        ids
     }
 
     fn now(&self) -> Millis {

@@ -17,7 +17,7 @@ pub fn mount(node: &mut NodeBuilder, kinds: SnapshotRecordKinds) {
         registry: node.registry.clone(),
         kinds: Arc::new(kinds),
         mergers: node.mergers.clone(),
-        cluster_id: node.config.node.cluster.clone(),
+        cluster_id: node.settings.now().node.cluster.clone(),
         places: WatchPlaces::new(SAVED_AT_ONCE),
     };
     node.serve(PortName::Control, SnapshotServiceServer::new(snapshots));

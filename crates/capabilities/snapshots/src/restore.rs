@@ -15,6 +15,7 @@ use omnirelay_registry::cursor::Cursor;
 use omnirelay_registry::epoch_loss::ToRestore;
 use omnirelay_registry::record::AuditedAction;
 use omnirelay_registry::view::ViewRecord;
+use omnirelay_registry::write_gate::closed_fault;
 use omnirelay_store::{
     CommitError, ExistingRecord, KEY_BYTES_MAX, ORIGIN_MAX, Record, RecordId, RecordKind, RecordOrigin,
     StoreError, VALUE_BYTES_MAX, Version, Write,
@@ -100,6 +101,7 @@ impl Snapshots {
         check_reason(&asked.reason)?;
         let of = self.check(&asked)?;
         self.registry.ready_for("").await?;
+        self.registry.recheck(caller).await?;
         let pb::RestoreSnapshotRequest { records, dry_run, reason, .. } = asked;
         let (mut tally, mut due, mut known) = (Tally::default(), Vec::new(), Vec::new());
         for saved in records {
@@ -390,6 +392,8 @@ fn fault(error: &CommitError) -> Fault {
             Fault::new(reasons::STORE_FULL, message)
                 .hint("make space, then restore again: what is back stays")
         }
+        CommitError::Closed { .. } => closed_fault(RESTORE.audit_action, error)
+            .unwrap_or_else(|| Fault::new(reasons::INTERNAL, "records were not put back")),
         _ => {
             let message = format!("records were not put back: {}", chain(error));
             Fault::new(reasons::STORE_UNAVAILABLE, message).hint("restore again: what is back stays")

@@ -8,6 +8,7 @@ use futures_util::stream::unfold;
 use omnirelay_core::text::chain;
 use omnirelay_core::time::whole_ms;
 use omnirelay_decisions::audit_seal::open;
+use omnirelay_host::places::TakenPlace;
 use omnirelay_nouns::feed::NounEventStream;
 use omnirelay_nouns::{SCHEMA_VERSION, timestamp};
 use omnirelay_registry::Registry;
@@ -16,7 +17,6 @@ use omnirelay_store::{PAGE_MAX, Record, RecordKind, Scan, StoreError};
 use omnirelay_wire::encoded::EncodedMessage;
 use omnirelay_wire::fault::Fault;
 use omnirelay_wire::reasons;
-use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, sleep_until, timeout};
 use tonic::Status;
 use xxhash_rust::xxh64::xxh64;
@@ -54,7 +54,7 @@ struct SnapshotStream {
     sealed: HashSet<u64>,
     seals_at: Instant,
     of: Cursor,
-    _place: OwnedSemaphorePermit,
+    _place: TakenPlace,
 }
 
 impl Snapshots {

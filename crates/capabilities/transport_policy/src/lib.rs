@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use omnirelay_core::time::Millis;
 use omnirelay_decisions::transport_policy::{effective, evaluate, summary, unreadable, violations};
+use omnirelay_host::live::Live;
 use omnirelay_nouns::serve;
 use omnirelay_nouns::{SCHEMA_VERSION, at_cursor, envelope, head_cursor, timestamp};
 use omnirelay_registry::Registry;
@@ -38,8 +39,8 @@ const ONLY: &str = "mesh";
 pub struct OwnTransport {
     pub registry: Arc<Registry>,
     /// What `transport.policy` says: what holds until the registry has one.
-    pub configured: Option<pb::TransportPolicy>,
-    pub endpoints: Vec<pb::TransportEndpoint>,
+    pub configured: Live<Option<pb::TransportPolicy>>,
+    pub endpoints: Live<Vec<pb::TransportEndpoint>>,
     /// The join policy that holds, which is shown beside.
     pub join_policy: fn(&View) -> pb::EffectiveJoinPolicy,
 }
@@ -64,16 +65,16 @@ impl OwnTransport {
     /// The policy that holds, as it was set, and where it is from.
     pub fn holding(&self) -> (pb::TransportPolicy, Source) {
         let record = self.registry.view().get(&policy_id());
-        match (record.as_deref().and_then(latest), &self.configured) {
+        match (record.as_deref().and_then(latest), self.configured.get()) {
             (Some(policy), _) => (policy, Source::Registry),
-            (None, Some(configured)) => (configured.clone(), Source::Configuration),
+            (None, Some(configured)) => (configured, Source::Configuration),
             (None, None) => (pb::TransportPolicy::default(), Source::Default),
         }
     }
 
     /// Judges what this node listens at by the policy that holds.
     pub fn judge(&self) -> pb::TransportReport {
-        let judged = evaluate(&self.holding().0, &self.endpoints, self.now());
+        let judged = evaluate(&self.holding().0, &self.endpoints.get(), self.now());
         judged.unwrap_or_else(|what| unreadable(&what))
     }
 
@@ -95,7 +96,7 @@ impl OwnTransport {
             cursor: cursor.clone(),
             transport: Some(transport),
             join: Some((self.join_policy)(self.registry.view())),
-            endpoints: self.endpoints.clone(),
+            endpoints: self.endpoints.get(),
             report: Some(self.judge()),
             ..Default::default()
         };
@@ -107,8 +108,8 @@ impl OwnTransport {
             self.registry.ready_for("").await?;
         }
         let policy = asked.policy.unwrap_or_else(|| self.holding().0);
-        let endpoints = if asked.endpoints.is_empty() { &self.endpoints } else { &asked.endpoints };
-        let report = evaluate(&policy, endpoints, self.now()).map_err(invalid)?;
+        let endpoints = if asked.endpoints.is_empty() { self.endpoints.get() } else { asked.endpoints };
+        let report = evaluate(&policy, &endpoints, self.now()).map_err(invalid)?;
         Ok(pb::ValidateConfigResponse { schema_version: SCHEMA_VERSION.to_owned(), report: Some(report) })
     }
 
@@ -133,7 +134,7 @@ impl OwnTransport {
     /// # Errors
     /// `INVALID_ARGUMENT` where it means nothing, `TRANSPORT_POLICY_VIOLATED` with what breaks it.
     fn accept(&self, policy: &pb::TransportPolicy) -> Result<pb::TransportReport, Fault> {
-        let report = evaluate(policy, &self.endpoints, self.now()).map_err(invalid)?;
+        let report = evaluate(policy, &self.endpoints.get(), self.now()).map_err(invalid)?;
         let Some(told) = summary(&report, Level::Violation) else { return Ok(report) };
         let message = format!("the transport policy would be broken: {told}");
         Err(Fault::new(reasons::TRANSPORT_POLICY_VIOLATED, message)

@@ -7,6 +7,7 @@ use omnirelay_node::readiness::item;
 use omnirelay_node::{CapabilityKinds, NodeBuilder, NodeError, PortName, StopPhase};
 use omnirelay_registry::epoch_loss::{RestorationRule, RestoredBy};
 use omnirelay_registry::view::View;
+use omnirelay_settings::Config;
 use omnirelay_wire::pb::omnirelay::mesh::control::v1 as pb;
 use omnirelay_wire::pb::omnirelay::mesh::control::v1::config_service_server::ConfigServiceServer;
 use omnirelay_wire::pb::omnirelay::mesh::control::v1::transport_finding::Level;
@@ -34,14 +35,12 @@ pub fn mount(
 ) -> Result<(), NodeError> {
     let own = Arc::new(OwnTransport {
         registry: node.registry.clone(),
-        configured: node.config.transport.policy.clone(),
-        endpoints: node.config.transport_endpoints(),
+        configured: node.settings.live(|config| config.transport.policy.clone()),
+        endpoints: node.settings.live(Config::transport_endpoints),
         join_policy,
     });
-    if let Some(policy) = own.configured.clone() {
-        let seed = PolicySeed { own: own.clone(), trust: node.trust.clone(), policy };
-        node.run(StopPhase::End, seed.run());
-    }
+    let seed = PolicySeed { own: own.clone(), trust: node.trust.clone() };
+    node.run(StopPhase::End, seed.run());
     let asked = own.clone();
     // Not required: a policy that somebody sets elsewhere is not to take nodes out of service.
     node.readiness.add(move || {

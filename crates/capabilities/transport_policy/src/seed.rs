@@ -20,11 +20,10 @@ use super::{OwnTransport, TRANSPORT_POLICY, newest, policy_id};
 /// How long after a failure it is tried again.
 const AGAIN: Duration = Duration::from_secs(15);
 
-/// Enters what the configuration names, as soon as the mesh has an authority.
+/// Enters what the configuration names by then, as soon as the mesh has an authority.
 pub struct PolicySeed {
     pub own: Arc<OwnTransport>,
     pub trust: Arc<MeshTrust>,
-    pub policy: pb::TransportPolicy,
 }
 
 impl PolicySeed {
@@ -32,11 +31,17 @@ impl PolicySeed {
     pub async fn run(self) {
         let trust = self.trust.clone();
         let sense = move |view: &View| (view.head().epoch, trust.has_authority());
-        let registry = self.own.registry.clone();
-        registry.react(sense, || self.look()).await;
+        let (registry, mut configured) = (&self.own.registry, self.own.configured.clone());
+        loop {
+            tokio::select! {
+                () = registry.react(&sense, || self.look()) => {}
+                () = configured.replaced() => {}
+            }
+        }
     }
 
     pub(super) async fn look(&self) -> Option<Instant> {
+        let policy = self.own.configured.get()?;
         // Where records are signed, what this file names is for issuers to enter.
         if self.trust.has_authority() != HasAuthority::Yes || !self.own.registry.may_write(&policy_id()) {
             return None;
@@ -46,7 +51,7 @@ impl PolicySeed {
         if !is_over(view, view.head().epoch) {
             return Some(Instant::now() + AGAIN);
         }
-        match self.enter().await {
+        match self.enter(&policy).await {
             Ok(true) => info!("transport policy of the configuration entered"),
             Ok(false) => {}
             Err(error) => {
@@ -59,7 +64,7 @@ impl PolicySeed {
     }
 
     /// Whether there was none.
-    async fn enter(&self) -> Result<bool, CommitError> {
+    async fn enter(&self, policy: &pb::TransportPolicy) -> Result<bool, CommitError> {
         let (registry, action) = (&self.own.registry, "transport-policy.seed");
         let done = registry.change_own::<_, CommitError>(action, [TRANSPORT_POLICY], |reader| {
             if reader.get(&policy_id()).is_some() {
@@ -67,14 +72,14 @@ impl PolicySeed {
             }
             let first = pb::TransportPolicyVersion {
                 version: 1,
-                policy: Some(self.policy.clone()),
+                policy: Some(policy.clone()),
                 set_by: registry.node_id().to_owned(),
                 set_at: Some(timestamp(registry.view().now())),
                 reason: "of its configuration".to_owned(),
                 rolled_back_to: 0,
                 unknown_fields: Default::default(),
             };
-            let changes = differences(&pb::TransportPolicy::default(), &self.policy);
+            let changes = differences(&pb::TransportPolicy::default(), policy);
             Ok(Some(OwnChange::of(newest(TransportPolicyValue::default(), first), changes)))
         });
         Ok(done.await?.is_some())

@@ -11,6 +11,9 @@ use tonic::{Request, Status};
 
 use super::*;
 
+#[path = "reload_test.rs"]
+mod reload_test;
+
 fn policy(document: Value) -> pb::TransportPolicy {
     serde_json::from_value(document).unwrap()
 }
@@ -27,9 +30,15 @@ fn without_json() -> pb::TransportPolicy {
 }
 
 async fn own(configured: Option<pb::TransportPolicy>) -> (Arc<OwnTransport>, LabRegistry) {
+    of_settings(Live::fixed(configured), Live::fixed(Config::default().transport_endpoints())).await
+}
+
+async fn of_settings(
+    configured: Live<Option<pb::TransportPolicy>>,
+    endpoints: Live<Vec<pb::TransportEndpoint>>,
+) -> (Arc<OwnTransport>, LabRegistry) {
     let registry = lab::registry("node-1", Arc::new(MemoryStore::system()), &[TRANSPORT_POLICY]);
     let lab = LabRegistry::new(registry).await;
-    let endpoints = Config::default().transport_endpoints();
     (
         Arc::new(OwnTransport {
             registry: lab.registry.clone(),
@@ -208,7 +217,7 @@ async fn what_a_file_says_begins_the_record_once_there_is_an_authority() {
         true => HasAuthority::Yes,
         false => HasAuthority::No,
     });
-    let seed = seed::PolicySeed { own: own.clone(), trust: Arc::new(trust), policy: numbered(7) };
+    let seed = seed::PolicySeed { own: own.clone(), trust: Arc::new(trust) };
     let config = MeshConfig(own);
     seed.look().await;
     assert!(kept_of(&config).await.is_empty());

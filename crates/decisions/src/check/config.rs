@@ -38,6 +38,13 @@ pub(super) static CATEGORY: FindingCategory = FindingCategory {
              depends then on the node that happens to act.",
             CheckJudge::Nodes(same),
         ),
+        CheckDefinition::new(
+            "config-restart",
+            "every daemon runs with the configuration that it was given",
+            "A setting was changed that a daemon takes over only when it starts, such as where it listens or where its records are, \
+             and it goes on with the old one. It may start otherwise than it runs, or not at all.",
+            CheckJudge::Nodes(restart),
+        ),
     ],
     items: &[ITEM, WARNINGS],
 };
@@ -73,10 +80,30 @@ fn same(facts: &MeshFacts) -> CheckResult {
             CheckResult::pass(format!("settings of the mesh agree{}", facts.coverage(said))).seen_by(told)
         }
         (different, _) => CheckResult::warn(different.join("\n"))
-            .hint("omnirelayd config print    # on those hosts, then set it alike and restart")
+            .hint("omnirelay mesh config reload --node NODE    # once omnirelayd config print says the same on those hosts")
             .seen_by(told)
             .about(about),
     }
+}
+
+/// By the keys that each node names; daemons of before name none.
+fn restart(facts: &MeshFacts) -> CheckResult {
+    let told: Vec<&str> = facts.told().map(|(id, _)| id).collect();
+    let waits: Vec<(&str, &[String])> = facts
+        .told()
+        .map(|(id, node)| (id, node.restart_due.as_slice()))
+        .filter(|(_, keys)| !keys.is_empty())
+        .collect();
+    if waits.is_empty() {
+        let text = format!("no setting waits for a restart{}", facts.coverage(told.len()));
+        return CheckResult::pass(text).seen_by(told);
+    }
+    let words: Vec<String> =
+        waits.iter().map(|(id, keys)| format!("{id}: {}", some_of(keys, NAMED_MAX))).collect();
+    CheckResult::warn(format!("wait for a restart: {}", some_of(&words, NAMED_MAX)))
+        .hint("systemctl restart omnirelayd    # on that host, after omnirelayd config validate")
+        .seen_by(waits.iter().map(|(id, _)| *id))
+        .about_themselves()
 }
 
 fn policy(facts: &MeshFacts) -> CheckResult {

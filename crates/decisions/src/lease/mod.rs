@@ -32,7 +32,9 @@ pub const UNCONFIRMED: &str = "unconfirmed";
 /// Why a leader steps down that may have given its lease back.
 const IN_DOUBT: &str = "in_doubt";
 /// Why a leader gives up what it leads when it stops.
-const SHUTDOWN: &str = "shutdown";
+pub const SHUTDOWN: &str = "shutdown";
+/// Why a leader gives up a scope that somebody wants to be elected anew: by an order, or by the settings of the leader.
+pub const STEP_DOWN: &str = "step_down";
 
 /// A lease as the store has it, and how the session that holds it stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -92,6 +94,8 @@ pub struct LeadershipScene<'a> {
     pub left_alone_until: Option<Millis>,
     /// The node may have given back the lease that it has, and does not know.
     pub in_doubt: bool,
+    /// The node does not enter the scope any more: what it leads of it goes to another node that may lead it.
+    pub leaving: bool,
 }
 
 /// End of a tenure: its kind, its reason and its time.
@@ -140,11 +144,11 @@ pub fn decide(scene: &LeadershipScene<'_>) -> LeadershipMove {
     }
 }
 
-/// Move of a leader that stops: it hands its scope over, or steps down.
-pub fn give_up(scene: &LeadershipScene<'_>) -> LeadershipMove {
+/// Move of a leader that ceases to lead anything, for this reason: it hands its scope over, or steps down.
+pub fn give_up(scene: &LeadershipScene<'_>, reason: &'static str) -> LeadershipMove {
     match successor(scene) {
-        Some(to) => LeadershipMove::HandOver { to, reason: SHUTDOWN },
-        None => LeadershipMove::StepDown { reason: SHUTDOWN },
+        Some(to) => LeadershipMove::HandOver { to, reason },
+        None => LeadershipMove::StepDown { reason },
     }
 }
 
@@ -183,7 +187,7 @@ fn lead(scene: &LeadershipScene<'_>) -> LeadershipMove {
         let may = order.to != scene.me && ranked.iter().any(|ranked| ranked.id == order.to);
         return match order.verb() {
             Verb::Delete => LeadershipMove::Remove,
-            Verb::StepDown => LeadershipMove::StepDown { reason: "step_down" },
+            Verb::StepDown => LeadershipMove::StepDown { reason: STEP_DOWN },
             Verb::Transfer if may => LeadershipMove::HandOver { to: order.to.clone(), reason: "transferred" },
             Verb::Transfer | Verb::Unspecified => LeadershipMove::DropOrder,
         };
@@ -193,15 +197,16 @@ fn lead(scene: &LeadershipScene<'_>) -> LeadershipMove {
         return LeadershipMove::HandOver { to: scene.me.to_owned(), reason: TOKEN_OVERTAKEN };
     }
     let allowed = policy.allows(me);
-    if allowed && !me.peer.draining {
+    if allowed && !me.peer.draining && !scene.leaving {
         return LeadershipMove::Rest;
     }
+    let unwanted = if me.peer.draining { "drained" } else { STEP_DOWN };
     let ranked = policy.rank(scene.scope, scene.nodes, None);
     let successor = ranked.iter().find(|ranked| ranked.id != scene.me);
     match (allowed, successor) {
         (false, Some(to)) => LeadershipMove::HandOver { to: to.id.to_owned(), reason: "not_eligible" },
         (false, None) => LeadershipMove::StepDown { reason: "not_eligible" },
-        (true, Some(to)) => LeadershipMove::HandOver { to: to.id.to_owned(), reason: "drained" },
+        (true, Some(to)) => LeadershipMove::HandOver { to: to.id.to_owned(), reason: unwanted },
         (true, None) => LeadershipMove::Rest,
     }
 }
@@ -307,5 +312,5 @@ pub fn ending(value: &LeadershipValue, held: Option<&HeldLease>, last_led: Milli
 /// The node that was told to step down last, if nobody has led since: it may lead again if nobody else can.
 fn stepped_down(value: &LeadershipValue) -> Option<&str> {
     let last = value.past.first().filter(|_| value.current.is_none())?;
-    (last.end_reason == "step_down").then_some(last.leader_id.as_str())
+    (last.end_reason == STEP_DOWN).then_some(last.leader_id.as_str())
 }

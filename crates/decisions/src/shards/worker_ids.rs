@@ -112,6 +112,11 @@ impl WorkerIdOwners {
         }
     }
 
+    /// Has workers that are heard or leave from now on live for so long after that.
+    pub fn set_lives(&mut self, lives: Duration) {
+        self.lives = lives;
+    }
+
     /// Takes a worker that is heard of `now`, by any clock that does not go back.
     ///
     /// # Errors

@@ -116,6 +116,7 @@ pub(super) fn read(
         narrowed,
         until,
         issued: Some(issued),
+        judged_by: None,
         kid: jwt.kid().to_owned(),
         key: key.clone(),
     })

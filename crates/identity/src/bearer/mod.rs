@@ -14,6 +14,7 @@ use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
 use omnirelay_core::text::{chain, shown};
+use omnirelay_host::live::Live;
 use omnirelay_host::wall_clock;
 use omnirelay_pki::jwt::keys::VerifyingKey;
 use omnirelay_pki::jwt::{Jwt, JwtError, is_jwt};
@@ -23,7 +24,7 @@ use omnirelay_wire::reasons;
 use parking_lot::Mutex;
 
 use self::mesh::IssuedToken;
-use self::oidc::OidcIssuer;
+use self::oidc::{OidcIssuer, OidcSettings};
 use super::caller::Scopes;
 use super::trust::{MeshTrust, TrustSnapshot, unix_now};
 
@@ -45,6 +46,8 @@ pub struct BearerToken {
     pub until: i64,
     /// What the mesh has issued; `None`: another issuer did.
     pub issued: Option<IssuedToken>,
+    /// By what it was judged, where another issuer has issued it.
+    judged_by: Option<Arc<OidcSettings>>,
     kid: String,
     key: VerifyingKey,
 }
@@ -74,7 +77,8 @@ impl TokenRoles {
 /// Judges the tokens that are sent.
 pub struct Bearers {
     trust: Arc<MeshTrust>,
-    oidc: Option<Arc<OidcIssuer>>,
+    /// The issuer outside; `None`: there is none.
+    oidc: Live<Option<Arc<OidcIssuer>>>,
     /// By their digest: a token is not kept.
     judged: Mutex<HashMap<Fingerprint, Arc<BearerToken>>>,
 }
@@ -87,13 +91,13 @@ impl fmt::Debug for Bearers {
 
 impl Bearers {
     /// Takes tokens of the mesh, and those of an issuer outside where there is one.
-    pub fn new(trust: Arc<MeshTrust>, oidc: Option<Arc<OidcIssuer>>) -> Self {
-        Self { trust, oidc, judged: Mutex::default() }
+    pub fn new(trust: Arc<MeshTrust>, oidc: impl Into<Live<Option<Arc<OidcIssuer>>>>) -> Self {
+        Self { trust, oidc: oidc.into(), judged: Mutex::default() }
     }
 
     /// Whether it is of this kind, and somebody could have issued it.
     pub fn takes(&self, secret: &[u8]) -> bool {
-        is_jwt(secret) && (self.oidc.is_some() || self.trust.current().bundle.is_some())
+        is_jwt(secret) && (self.oidc.get().is_some() || self.trust.current().bundle.is_some())
     }
 
     /// As [`Self::judge`], of a token that was judged before: without its signature. `None`: it was not.
@@ -115,6 +119,10 @@ impl Bearers {
 
     fn remembered(&self, digest: &Fingerprint) -> Option<Result<Arc<BearerToken>, Fault>> {
         let known = self.judged.lock().get(digest).cloned()?;
+        if !self.would_judge_so(&known) {
+            self.judged.lock().remove(digest);
+            return None;
+        }
         Some(match self.over(&self.trust.current(), &known, unix_now()) {
             None => Ok(known),
             Some(why) => {
@@ -143,7 +151,7 @@ impl Bearers {
     fn read(&self, trusted: &TrustSnapshot, secret: &[u8], now: i64) -> Result<BearerToken, Fault> {
         let text = std::str::from_utf8(secret).map_err(|_| unproven("it is no text"))?;
         let jwt = Jwt::read(text).map_err(|error| refused(&error))?;
-        match (trusted.token_keys.get(jwt.kid()), &self.oidc) {
+        match (trusted.token_keys.get(jwt.kid()), self.oidc.get()) {
             (Some(key), _) => mesh::read(&jwt, key, trusted, now),
             (None, Some(oidc)) => oidc.read(&jwt, now),
             (None, None) => Err(unproven(format!(
@@ -151,6 +159,12 @@ impl Bearers {
                 shown(jwt.kid(), KID_CHARS_SHOWN)
             ))),
         }
+    }
+
+    /// Whether what a token was judged by is what is set now, where another issuer than the mesh has issued it.
+    fn would_judge_so(&self, bearer: &BearerToken) -> bool {
+        let Some((settings, oidc)) = bearer.judged_by.as_ref().zip(self.oidc.get()) else { return true };
+        oidc.judges_as(settings)
     }
 
     /// Why a token that was judged before proves nobody any more; `None`: it does.
@@ -161,14 +175,20 @@ impl Bearers {
         let key = match &bearer.issued {
             Some(issued) if trusted.has_revoked(issued) => return Some("was revoked"),
             Some(_) => trusted.token_keys.get(&bearer.kid) == Some(&bearer.key),
-            None => self.oidc.as_ref().is_some_and(|oidc| oidc.has(&bearer.kid, &bearer.key)),
+            None => match self.oidc.get() {
+                Some(_) if !self.would_judge_so(bearer) => {
+                    return Some("has to be judged anew, as other settings say");
+                }
+                Some(oidc) => oidc.has(&bearer.kid, &bearer.key),
+                None => false,
+            },
         };
         (!key).then_some("is of a key that is not trusted any more")
     }
 
     /// Future to wait for before a token can be judged anew: the keys of its issuer, if they may have changed.
     pub fn awaits(&self, secret: &[u8]) -> Option<BoxFuture<'static, ()>> {
-        let oidc = self.oidc.as_ref().filter(|_| is_jwt(secret))?;
+        let oidc = self.oidc.get().filter(|_| is_jwt(secret))?;
         let jwt = std::str::from_utf8(secret).ok().and_then(|text| Jwt::read(text).ok())?;
         let is_own = self.trust.current().token_keys.contains_key(jwt.kid());
         if is_own { None } else { oidc.awaits(jwt.kid()) }
@@ -177,12 +197,10 @@ impl Bearers {
     /// Returns once a token proves nobody any more, with what its bearer is told.
     pub async fn ends(self: Arc<Self>, bearer: Arc<BearerToken>) -> Fault {
         let mut trust = self.trust.changes();
-        let mut keys = self.oidc.as_ref().map(|oidc| oidc.changes());
+        let mut oidc = self.oidc.clone();
         loop {
             let trusted = trust.borrow_and_update().clone();
-            if let Some(keys) = &mut keys {
-                keys.mark_unchanged();
-            }
+            let mut keys = oidc.get().map(|oidc| oidc.changes());
             let now = unix_now();
             if let Some(why) = self.over(&trusted, &bearer, now) {
                 return ended(why);
@@ -198,6 +216,7 @@ impl Bearers {
             tokio::select! {
                 _ = trust.changed() => {}
                 () = keys => {}
+                () = oidc.replaced() => {}
                 () = tokio::time::sleep(look) => {}
             }
         }

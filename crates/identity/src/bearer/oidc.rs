@@ -51,7 +51,7 @@ const ROLES_TOLD_EVERY: Duration = Duration::from_secs(60);
 const CLAIM_CHARS_SHOWN: usize = 200;
 
 /// Settings of an OIDC issuer: whose tokens are taken, and what in them says who somebody is.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OidcSettings {
     /// What `iss` must be, to the letter.
     pub issuer: String,
@@ -91,7 +91,7 @@ impl KnownKeys {
 
 /// Knows an issuer and its keys.
 pub struct OidcIssuer {
-    settings: OidcSettings,
+    settings: Arc<OidcSettings>,
     known: watch::Sender<KnownKeys>,
     /// How many readings have begun.
     begun: AtomicU64,
@@ -114,13 +114,44 @@ impl OidcIssuer {
     /// One whose keys are not known yet: [`Self::keep`] reads them.
     pub fn new(settings: OidcSettings) -> Self {
         Self {
-            settings,
+            settings: Arc::new(settings),
             known: watch::Sender::default(),
             begun: AtomicU64::new(0),
             readings: watch::Sender::default(),
             asked: Notify::new(),
             asked_last: Mutex::default(),
             roles_told: LogLimiter::new(5, ROLES_TOLD_EVERY),
+        }
+    }
+
+    /// The one that comes after this one, by other settings. It knows the same keys, where they come from the same place.
+    #[must_use]
+    pub fn followed_by(&self, settings: OidcSettings) -> Self {
+        let next = Self::new(settings);
+        let is_same_place = next.settings.keys == self.settings.keys;
+        if is_same_place && next.settings.algorithms == self.settings.algorithms {
+            next.known.send_replace(self.known.borrow().clone());
+        }
+        next
+    }
+
+    pub fn settings(&self) -> &OidcSettings {
+        &self.settings
+    }
+
+    /// Whether a token that was judged by these settings would be judged so by those of this one: where its keys come from may be
+    /// another place.
+    pub(super) fn judges_as(&self, settings: &OidcSettings) -> bool {
+        *self.settings == *settings
+            || *self.settings == OidcSettings { keys: self.settings.keys.clone(), ..settings.clone() }
+    }
+
+    /// Reads the keys once, where none are known; with [`Self::keep`] they are read again.
+    pub async fn begin(&self) {
+        if self.known.borrow().since.is_none()
+            && let Ok(set) = self.read_keys(&mut None).await
+        {
+            self.take(set);
         }
     }
 
@@ -253,7 +284,7 @@ impl OidcIssuer {
 
     /// Reads a token; returns the bearer that it proves.
     pub(super) fn read(&self, jwt: &Jwt<'_>, now: i64) -> Result<BearerToken, Fault> {
-        let OidcSettings { issuer, audience, principal_claim, .. } = &self.settings;
+        let OidcSettings { issuer, audience, principal_claim, .. } = &*self.settings;
         let known = self.known.borrow().clone();
         if !known.are_believed() {
             return Err(keys_unknown());
@@ -281,6 +312,7 @@ impl OidcIssuer {
             narrowed: None,
             until,
             issued: None,
+            judged_by: Some(Arc::clone(&self.settings)),
             kid: jwt.kid().to_owned(),
             key: key.clone(),
         })
@@ -339,7 +371,7 @@ impl OidcIssuer {
 
     /// What is told of a token of the issuer that is not meant for this mesh, or not for now. The log says what it claims instead.
     fn unexpected(&self, claims: &TokenClaims, error: &JwtError) -> Fault {
-        let OidcSettings { issuer, audience, .. } = &self.settings;
+        let OidcSettings { issuer, audience, .. } = &*self.settings;
         let claimed = |name: &str| match claims.texts(name) {
             none if none.is_empty() => "nothing".to_owned(),
             some => shown(&some.join(", "), CLAIM_CHARS_SHOWN),

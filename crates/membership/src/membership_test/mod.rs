@@ -9,6 +9,7 @@ use crate::event::SuspicionEvidence;
 use crate::exchange::ExchangeMessage;
 use crate::record::MemberStatus;
 
+mod configure;
 mod silence;
 
 const START: u64 = 1_700_000_000_000 << 10;

@@ -20,4 +20,12 @@ impl IssuerMetrics {
         self.age.set(age.map_or(-1, |age| gauge_value(age.as_secs())));
         self.keys.set(gauge_value(keys as u64));
     }
+
+    /// Takes both away: there is no such issuer any more.
+    pub fn withdraw(self, all: &prometheus::Registry) {
+        for gauge in [self.age, self.keys] {
+            // One that is not there is away.
+            let _ = all.unregister(Box::new(gauge));
+        }
+    }
 }

@@ -70,6 +70,7 @@ async fn ends(
     };
     tokio::select! {
         why = trust.ended(judged_by, &shown, &chain, ChainUsage::Server) => ConnectionEnd::Cut(why),
+        why = trust.unpinned(&chain, ChainUsage::Server) => ConnectionEnd::Cut(why),
         why = trust.own_ended(&own.leaf) => ConnectionEnd::Cut(why),
         () = renewed(&trust, &own.leaf) => ConnectionEnd::Retire("this node has another certificate"),
         () = ends_soon(shown.not_after.min(own.leaf.not_after)) => {

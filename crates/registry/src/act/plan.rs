@@ -12,7 +12,7 @@ use crate::audit_record::AUDIT;
 #[derive(Debug, Default)]
 pub struct CommitPlan {
     /// In which all was read that it rests on, for versions begin anew with each; `None`: it rests on nothing.
-    pub(super) epoch: Option<Epoch>,
+    pub(crate) epoch: Option<Epoch>,
     pub(crate) preconditions: Vec<Precondition>,
     pub(crate) writes: Vec<Write>,
     /// What the audit trail says of it, each with its key unless it is to be a new one.

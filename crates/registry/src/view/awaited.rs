@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use omnirelay_host::live::Live;
 use omnirelay_store::{RecordId, RecordKind};
 use tokio::time::Instant;
 
@@ -19,12 +20,13 @@ pub(super) struct AwaitedRecords {
     /// As they were.
     ids: BTreeMap<RecordId, Arc<ViewRecord>>,
     since: Option<Instant>,
-    lasts_for: Duration,
+    /// How long the node that a lost record names has for it before others do it.
+    own_turn: Live<Duration>,
 }
 
 impl Default for AwaitedRecords {
     fn default() -> Self {
-        Self { ids: BTreeMap::new(), since: None, lasts_for: AWAITED_FOR_MIN }
+        Self { ids: BTreeMap::new(), since: None, own_turn: Live::fixed(Duration::ZERO) }
     }
 }
 
@@ -42,8 +44,8 @@ impl AwaitedRecords {
     }
 
     /// Others than its owner restore a lost record after `own_turn`, and have as long for it.
-    pub(super) fn set_own_turn(&mut self, own_turn: Duration) {
-        self.lasts_for = AWAITED_FOR_MIN.max(own_turn * 2);
+    pub(super) fn set_own_turn(&mut self, own_turn: Live<Duration>) {
+        self.own_turn = own_turn;
     }
 
     fn note(&mut self, change: &EpochChange) {
@@ -56,7 +58,8 @@ impl AwaitedRecords {
     }
 
     fn lasts(&self) -> bool {
-        self.since.is_some_and(|since| since.elapsed() < self.lasts_for)
+        let lasts_for = || AWAITED_FOR_MIN.max(self.own_turn.get() * 2);
+        self.since.is_some_and(|since| since.elapsed() < lasts_for())
     }
 }
 
@@ -114,6 +117,7 @@ impl View {
 
 #[cfg(test)]
 mod tests {
+    use omnirelay_host::live::LiveSource;
     use tokio::time::sleep;
 
     use super::*;
@@ -122,12 +126,24 @@ mod tests {
     async fn what_is_lost_is_awaited_until_others_have_had_their_turn() {
         for (own_turn, lasts_for) in [(2, 10), (20, 40)] {
             let mut awaited = AwaitedRecords::default();
-            awaited.set_own_turn(Duration::from_secs(own_turn));
+            awaited.set_own_turn(Live::fixed(Duration::from_secs(own_turn)));
             awaited.since = Some(Instant::now());
             sleep(Duration::from_secs(lasts_for) - Duration::from_millis(1)).await;
             assert!(awaited.lasts(), "{own_turn} s");
             sleep(Duration::from_millis(1)).await;
             assert!(!awaited.lasts(), "{own_turn} s");
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn others_have_the_turn_that_is_set_by_then() {
+        let own_turn = LiveSource::new(Duration::from_secs(60));
+        let mut awaited = AwaitedRecords::default();
+        awaited.set_own_turn(own_turn.live(|own_turn| *own_turn));
+        awaited.since = Some(Instant::now());
+        sleep(Duration::from_secs(30)).await;
+        assert!(awaited.lasts());
+        own_turn.replace(Duration::from_secs(10));
+        assert!(!awaited.lasts());
     }
 }

@@ -14,7 +14,7 @@ use omnirelay_core::time::Millis;
 use redb::{Builder, Database, DatabaseError, ReadableDatabase, StorageError};
 use tracing::warn;
 
-use super::super::rules::{Groups, State};
+use super::super::rules::{GroupState, Groups, State};
 use super::super::{AcceptedLoss, Clock, Epoch};
 use super::base::{self, FileBase, SCHEMA, close};
 use super::disk::{Disk, MediumHealth, WatchedMedium};
@@ -501,7 +501,8 @@ fn spare(groups: &mut Groups, now: Millis, heard: Millis) -> Overlay {
 /// Makes a new epoch begin with `written`, above one that was lost, of a store that may be behind what its users have
 /// seen.
 fn begin_epoch(written: &mut WrittenState, groups: &Groups, lost: Option<AcceptedLoss>, now: Millis) {
-    let longest = groups.values().map(|group| group.ttl).max().unwrap_or_default();
+    let promised = |group: &GroupState| group.ttl.max(group.deadline.since(now));
+    let longest = groups.values().map(promised).max().unwrap_or_default();
     let quarantine = longest.clamp(QUARANTINE_MIN, QUARANTINE_MAX);
     let state = &mut written.state;
     let before = state.epoch.max(lost.map(|lost| lost.epoch).unwrap_or_default());

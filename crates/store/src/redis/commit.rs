@@ -116,9 +116,10 @@ pub(super) fn is_final(refusal: &CommitError) -> bool {
     match refusal {
         CommitError::Conflict { expected, actual, .. } => *expected > Version(0) && expected < actual,
         CommitError::GroupOver(_) | CommitError::Fenced { .. } | CommitError::IdempotencyReused => true,
-        CommitError::GroupLive { .. } | CommitError::LeaseHeld { .. } | CommitError::KindDenied { .. } => {
-            false
-        }
+        CommitError::GroupLive { .. }
+        | CommitError::LeaseHeld { .. }
+        | CommitError::KindDenied { .. }
+        | CommitError::Closed { .. } => false,
         CommitError::Store(StoreError::EpochChanged { .. } | StoreError::Invalid { .. }) => true,
         CommitError::Store(
             StoreError::Unavailable(_)

@@ -5,18 +5,21 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use omnirelay_core::time::whole_ms;
 use parking_lot::Mutex;
 use redis::aio::MultiplexedConnection;
 use tracing::{info, warn};
 
 use super::super::{Epoch, Revision, StoreError};
 use super::link::{ConnectionHello, LinkError};
+use super::ms;
 use super::reply::Reply;
 use super::scripts::Script;
 
 /// The newest schema that this version knows.
 const SCHEMA: u64 = 1;
+
+/// How much longer than a session lives a quarantine lasts at most; of a short one, an eighth, as those who configure one have it.
+const TRUST_MARGIN_MAX: Duration = Duration::from_millis(250);
 
 /// The code of a greeting that ended with a server that is of no use.
 pub(super) const TURNED_AWAY: &str = "GREETING";
@@ -36,7 +39,28 @@ pub(super) struct Greeting {
     pub seen: Arc<SeenHead>,
     pub script: Script,
     /// How long a new epoch grants no scope and judges nobody gone.
-    pub quarantine: Duration,
+    pub quarantine: Arc<Quarantine>,
+}
+
+/// Length of the quarantine with which a new epoch begins.
+#[derive(Debug)]
+pub(super) struct Quarantine(AtomicU64);
+
+impl Quarantine {
+    pub(super) fn of(length: Duration) -> Self {
+        Self(AtomicU64::new(ms(length)))
+    }
+
+    /// Has it cover what is granted to a session that lives for this long from now on. It becomes no shorter: what was granted before
+    /// may still be trusted.
+    pub(super) fn cover(&self, ttl: Duration) {
+        let margin = TRUST_MARGIN_MAX.min(ttl / 8);
+        self.0.fetch_max(ms(ttl.saturating_add(margin)), Ordering::Relaxed);
+    }
+
+    pub(super) fn ms(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
 }
 
 impl SeenHead {
@@ -68,7 +92,7 @@ impl SeenHead {
 impl ConnectionHello for Greeting {
     async fn greet(&self, connection: &mut MultiplexedConnection) -> Result<(), LinkError> {
         let mut command = self.script.by_text(&self.meta);
-        command.arg(SCHEMA).arg(self.seen.epoch().0).arg(self.seen.head().0).arg(whole_ms(self.quarantine));
+        command.arg(SCHEMA).arg(self.seen.epoch().0).arg(self.seen.head().0).arg(self.quarantine.ms());
         let answer = command.query_async(connection).await.map_err(LinkError::from);
         let answer = answer.inspect_err(|error| self.seen.refuse(garbage(error)))?;
         let turned_away = |code: &str, detail| Err(LinkError::Refused { code: code.to_owned(), detail });

@@ -33,7 +33,7 @@ use super::{
     Store, StoreCredentials, StoreError, SwitchError, SwitchOrder, SwitchOutcome, WritableKinds, limits,
     rules,
 };
-use greeting::{Greeting, SeenHead, TURNED_AWAY};
+use greeting::{Greeting, Quarantine, SeenHead, TURNED_AWAY};
 use link::{LinkError, MasterLink, RedisOptions};
 use reply::{Reply, incompatible};
 use scripts::{Script, Scripts};
@@ -66,19 +66,24 @@ pub struct RedisStore {
     log: String,
     prefix: String,
     mesh: String,
-    quarantine: Duration,
+    quarantine: Arc<Quarantine>,
 }
 
 impl RedisStore {
     /// The store of `mesh` at `url`; connects with the first call. A new epoch begins with a
-    /// quarantine of `quarantine`: as long as a session may trust what the server granted before.
+    /// quarantine of `quarantine`: as long as a session may trust what the server granted before. It becomes longer with the
+    /// time to live that a pulse gives.
     pub fn new(url: RedisUrl, options: RedisOptions, mesh: &str, quarantine: Duration) -> Self {
         let tag = format!("{}:{mesh}", url.prefix);
         let (meta, log) = (format!("{{{tag}}}:meta"), format!("{{{tag}}}:log"));
         let options = RedisOptions { hash_tag: Some(tag), ..options };
-        let seen = Arc::new(SeenHead::default());
-        let greeting =
-            Greeting { meta: meta.clone(), seen: Arc::clone(&seen), script: Script::greet(), quarantine };
+        let (seen, quarantine) = (Arc::new(SeenHead::default()), Arc::new(Quarantine::of(quarantine)));
+        let greeting = Greeting {
+            meta: meta.clone(),
+            seen: Arc::clone(&seen),
+            script: Script::greet(),
+            quarantine: Arc::clone(&quarantine),
+        };
         let (prefix, mesh, database) = (url.prefix.clone(), mesh.to_owned(), url.database);
         let link = MasterLink::new(url, options, Arc::new(greeting));
         let [may_not_wait, users_not_kept] = [const { AtomicBool::new(false) }; 2];
@@ -293,8 +298,10 @@ impl Store for RedisStore {
         if pulse.epoch == Some(Epoch(0)) {
             return Err(StoreError::EpochChanged { current: self.pulse(Pulse::default()).await?.epoch });
         }
+        pulse.ttl.iter().for_each(|ttl| self.quarantine.cover(*ttl));
         let answer = self.ask(&self.scripts.pulse, |command| {
             command.arg(pulse.epoch.map_or(0, |epoch| epoch.0)).arg(pulse.moved_since.0).arg(ms(pulse.grace));
+            command.arg(pulse.ttl.map_or(0, ms)).arg(self.quarantine.ms());
             for of in &pulse.renew {
                 command.arg(&of.id.0).arg(of.instance);
             }
@@ -458,7 +465,7 @@ impl Store for RedisStore {
     async fn reset_clock(&self, order: ResetClock) -> Result<ClockReset, ResetClockError> {
         let answer = self.run(&self.scripts.reset_clock, |command| {
             command.arg(order.epoch.0).arg(order.wall.0).arg(ms(RESET_WALLS_MAX)).arg(ms(RESET_MIN));
-            command.arg(ms(self.quarantine)).arg(u8::from(order.dry_run));
+            command.arg(self.quarantine.ms()).arg(u8::from(order.dry_run));
         });
         let answer = answer.await.map_err(|error| self.failure(error, StoreError::OutcomeUnknown))?;
         let mut answer = Reply::of(answer)?;

@@ -112,7 +112,7 @@ impl<T: GroupTableMut> Step<'_, T> {
         }
         let mut renewed = Vec::with_capacity(pulse.renew.len());
         for of in &pulse.renew {
-            renewed.push(self.renew(of)?);
+            renewed.push(self.renew(of, pulse.ttl)?);
         }
         let mut moved = Vec::new();
         // Whoever refreshes asks for nothing: of many groups that is most of the work.
@@ -141,12 +141,15 @@ impl<T: GroupTableMut> Step<'_, T> {
     }
 
     /// The first renewal after a group was spared is durable: without it another loss would find it spared already, and
-    /// end it before its time.
-    fn renew(&mut self, of: &GroupRef) -> Result<Option<Millis>, StoreError> {
+    /// end it before its time. So is one that gives it another time to live, by which a restart spares it.
+    fn renew(&mut self, of: &GroupRef, ttl: Option<Duration>) -> Result<Option<Millis>, StoreError> {
         let Some(mut group) = self.live_group(of) else { return Ok(None) };
+        let has_other_ttl = ttl.is_some_and(|ttl| ttl != group.ttl);
+        group.ttl = ttl.unwrap_or(group.ttl);
         group.deadline = group.deadline.max(self.now.after(group.ttl));
         group.renewed_at = self.now;
-        let keep = if group.spared { ChangeDurability::Durably } else { ChangeDurability::WhileRunning };
+        let is_durable = group.spared || has_other_ttl;
+        let keep = if is_durable { ChangeDurability::Durably } else { ChangeDurability::WhileRunning };
         group.spared = false;
         let deadline = group.deadline;
         self.tables.put_group(&of.id, group, keep)?;

@@ -42,7 +42,10 @@ impl<T: TablesMut> Step<'_, T> {
         let back = |at: Millis| Millis(at.0.saturating_sub(whole_ms(by)));
         let mut groups: Vec<(GroupId, GroupState)> = Vec::new();
         self.tables.visit_groups(&mut |id, group| groups.push((id.clone(), group.clone())));
-        let longest = groups.iter().map(|(_, group)| group.ttl).max().unwrap_or_default().min(QUARANTINE_MAX);
+        // One that was to live for longer a moment ago is promised what is left of that.
+        let promised = |group: &GroupState| group.ttl.max(group.deadline.since(self.now));
+        let longest = groups.iter().map(|(_, group)| promised(group)).max();
+        let longest = longest.unwrap_or_default().min(QUARANTINE_MAX);
         for (id, mut group) in groups {
             group.replaced.shift(Millis(0), back);
             (group.deadline, group.renewed_at) = (back(group.deadline), back(group.renewed_at));

@@ -50,6 +50,7 @@ pub(super) fn ask(
         backoff: BACKOFF,
         left_alone_until: None,
         in_doubt,
+        leaving: false,
     })
 }
 

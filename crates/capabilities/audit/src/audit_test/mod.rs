@@ -1,6 +1,7 @@
 //! The trail on the memory store, in paused time: nodes that seal, and a store that is tampered with.
 
 mod forging;
+mod reload_test;
 mod sealing;
 mod tampering;
 mod trail;
@@ -12,6 +13,7 @@ use bytes::Bytes;
 use omnirelay_core::time::Millis;
 use omnirelay_decisions::audit_seal::check::{SealFinding, Wrong};
 use omnirelay_decisions::audit_seal::{ChainId, open};
+use omnirelay_host::live::Live;
 use omnirelay_identity::caller::Caller;
 use omnirelay_node::CapabilityKinds;
 use omnirelay_node::lab::{Lab, LabNode, PreparedNode};
@@ -171,7 +173,7 @@ impl Place {
         self.node_that_keeps(node_id, KEEP).await
     }
 
-    async fn node_that_keeps(&self, node_id: &str, keep: Duration) -> Node {
+    async fn node_that_keeps(&self, node_id: &str, keep: impl Into<Live<Duration>>) -> Node {
         let (node, key) = self.prepared(node_id);
         let (registry, files) = (node.builder.registry.clone(), self.files(node_id));
         let chain = key.chain().clone();

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use omnirelay_core::text::shown;
 use omnirelay_decisions::peer::difference;
+use omnirelay_host::live::Live;
 use omnirelay_identity::bound::{PRINCIPAL_BYTES_MAX, is_bound};
 use omnirelay_identity::caller::{Caller, Scope, Scopes};
 use omnirelay_identity::trust::MeshTrust;
@@ -73,7 +74,7 @@ serve! {
 
 impl Bindings {
     /// At most `watches_max` watches are served at once.
-    pub fn new(registry: Arc<Registry>, trust: Arc<MeshTrust>, watches_max: usize) -> Self {
+    pub fn new(registry: Arc<Registry>, trust: Arc<MeshTrust>, watches_max: impl Into<Live<usize>>) -> Self {
         Self { watches: NounWatches::new(registry.clone(), watches_max), registry, trust }
     }
 

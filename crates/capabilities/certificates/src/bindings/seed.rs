@@ -7,6 +7,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use omnirelay_host::live::Live;
 use omnirelay_identity::bound::GrantedRoles;
 use omnirelay_identity::caller::Scopes;
 use omnirelay_identity::host_door::HostDoor;
@@ -32,7 +33,7 @@ pub struct ConfiguredSeeds {
     pub registry: Arc<Registry>,
     pub trust: Arc<MeshTrust>,
     pub door: Arc<HostDoor>,
-    pub seeds: Vec<GrantedRoles>,
+    pub seeds: Live<Vec<GrantedRoles>>,
 }
 
 impl ConfiguredSeeds {
@@ -40,15 +41,19 @@ impl ConfiguredSeeds {
     /// that the mesh has no authority, and where this node may not enter it, at most `mesh.operate`. Else the registry
     /// says what holds.
     pub fn granted(&self, principal: &str) -> Scopes {
-        let Some(seed) = self.seeds.iter().find(|seed| seed.principal == principal) else {
-            return Scopes::NONE;
+        let has_authority = self.trust.has_authority();
+        let is_judge = match has_authority {
+            HasAuthority::No => true,
+            HasAuthority::Yes => self.door.is_narrow(),
+            HasAuthority::Unknown => false,
         };
-        match self.trust.has_authority() {
-            HasAuthority::No => seed.scopes,
-            HasAuthority::Yes if self.door.is_narrow() && !self.is_entered(seed) => {
-                self.door.configured(seed.scopes)
-            }
-            HasAuthority::Yes | HasAuthority::Unknown => Scopes::NONE,
+        if !is_judge {
+            return Scopes::NONE;
+        }
+        match self.seeds.get().iter().find(|seed| seed.principal == principal) {
+            Some(seed) if has_authority == HasAuthority::No => seed.scopes,
+            Some(seed) if !self.is_entered(seed) => self.door.configured(seed.scopes),
+            Some(_) | None => Scopes::NONE,
         }
     }
 
@@ -57,11 +62,16 @@ impl ConfiguredSeeds {
         self.registry.view().get(&RecordId::new(BINDING_SEED, &*seed.principal)).is_some()
     }
 
-    /// Does so for ever: a store may begin anew.
+    /// Does so for ever: a store may begin anew, and the configuration name others.
     pub async fn run(self: Arc<Self>) {
-        let trust = self.trust.clone();
-        let sense = move |view: &omnirelay_registry::view::View| (view.head().epoch, trust.has_authority());
-        self.registry.react(sense, || self.look()).await;
+        let (trust, mut seeds) = (self.trust.clone(), self.seeds.clone());
+        let sense = |view: &omnirelay_registry::view::View| (view.head().epoch, trust.has_authority());
+        loop {
+            tokio::select! {
+                () = self.registry.react(sense, || self.look()) => {}
+                () = seeds.replaced() => {}
+            }
+        }
     }
 
     async fn look(&self) -> Option<Instant> {
@@ -75,7 +85,8 @@ impl ConfiguredSeeds {
         }
         let mut again = None;
         // Where records are signed, what this file names is for issuers to enter.
-        let mine = self.seeds.iter().filter(|seed| self.registry.may_write(&binding_id(&seed.principal)));
+        let seeds = self.seeds.get();
+        let mine = seeds.iter().filter(|seed| self.registry.may_write(&binding_id(&seed.principal)));
         for seed in mine {
             match self.enter(seed).await {
                 Ok(true) => {

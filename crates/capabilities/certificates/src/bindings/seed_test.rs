@@ -19,7 +19,8 @@ fn seeds(registry: &Arc<Registry>, has_authority: &Arc<AtomicBool>) -> Arc<Confi
     let trust = Arc::new(MeshTrust::default().asking(says));
     let given =
         GrantedRoles { principal: WHO.to_owned(), scopes: [Scope::MeshOperate].into_iter().collect() };
-    Arc::new(ConfiguredSeeds { registry: registry.clone(), trust, door: Arc::default(), seeds: vec![given] })
+    let (door, seeds) = (Arc::default(), vec![given].into());
+    Arc::new(ConfiguredSeeds { registry: registry.clone(), trust, door, seeds })
 }
 
 /// What the registry gives by now, once it has all that was committed.

@@ -39,7 +39,8 @@ impl Campaigner {
         if !self.is_my_turn(epoch, nodes) || !is_over(self.registry.view(), epoch) {
             return false;
         }
-        let missing = self.settings.entered.iter().filter(|(scope, _)| all.find(scope).is_none());
+        let settings = self.taken();
+        let missing = settings.entered.iter().filter(|(scope, _)| all.find(scope).is_none());
         let missing: Vec<(RecordId, LeadershipValue)> = missing
             .map(|(scope, labels)| {
                 let value = LeadershipValue { labels: labels.clone(), ..LeadershipValue::default() };
@@ -49,7 +50,7 @@ impl Campaigner {
             .take(BATCH_MAX)
             .collect();
         if missing.is_empty() {
-            let has_all = self.settings.entered.keys().all(|scope| all.find(scope).is_some());
+            let has_all = settings.entered.keys().all(|scope| all.find(scope).is_some());
             self.state.lock().entered = has_all.then_some(epoch);
             return false;
         }
@@ -66,7 +67,7 @@ impl Campaigner {
         let since = state.epoch_since.filter(|(known, _)| *known == epoch).map_or(now, |(_, since)| since);
         state.epoch_since = Some((epoch, since));
         let turns = u32::try_from(place_of("", nodes, self.registry.node_id())).unwrap_or(u32::MAX);
-        now >= since + self.settings.election_backoff.saturating_mul(turns)
+        now >= since + self.taken().election_backoff.saturating_mul(turns)
     }
 
     async fn enter(&self, epoch: Epoch, missing: &[(RecordId, LeadershipValue)], session: &GroupRef) -> bool {

@@ -13,7 +13,10 @@ use std::time::Duration;
 
 use omnirelay_core::labels::Labels;
 use omnirelay_core::time::{Millis, whole_ms};
-use omnirelay_decisions::lease::{ElectionCandidate, LeadershipScene, LeaseStanding, TenureNumbers};
+use omnirelay_decisions::lease::{
+    ElectionCandidate, LeadershipScene, LeaseStanding, SHUTDOWN, STEP_DOWN, TenureNumbers, give_up,
+};
+use omnirelay_host::live::Live;
 use omnirelay_leadership_records::scope_state::{ScopeState, ScopeStates};
 use omnirelay_leadership_records::{LEADERSHIP, ScopeFences};
 use omnirelay_peer_records as peers;
@@ -55,9 +58,13 @@ pub struct CampaignSettings {
 /// Campaigner of a node: what it leads, and how it comes to it.
 pub struct Campaigner {
     registry: Arc<Registry>,
-    settings: CampaignSettings,
+    settings: Live<CampaignSettings>,
+    /// Those that it goes by. They are read once they are replaced, and not in each round: there may be thousands of scopes.
+    taken: Mutex<Arc<CampaignSettings>>,
     metrics: Arc<LeadershipMetrics>,
     state: Mutex<State>,
+    /// Whoever looks at all scopes.
+    turn: tokio::sync::Mutex<()>,
 }
 
 #[derive(Default)]
@@ -80,6 +87,8 @@ struct State {
     doubted: BTreeSet<String>,
     /// The epoch in which the node's scopes were entered.
     entered: Option<Epoch>,
+    /// What it has led when its settings came to say that it is to lead it no more, with the token.
+    leaving: BTreeMap<String, u64>,
     /// Since when an epoch is known, for those who enter scopes in turn.
     epoch_since: Option<(Epoch, Instant)>,
     /// The store did not answer at the last look.
@@ -124,13 +133,64 @@ impl ScopeFences for Campaigner {
 }
 
 impl Campaigner {
-    pub fn new(registry: Arc<Registry>, settings: CampaignSettings, metrics: Arc<LeadershipMetrics>) -> Self {
-        let state = State { jitter: settings.seed | 1, ..State::default() };
-        Self { registry, settings, metrics, state: Mutex::new(state) }
+    pub fn new(
+        registry: Arc<Registry>,
+        settings: impl Into<Live<CampaignSettings>>,
+        metrics: Arc<LeadershipMetrics>,
+    ) -> Self {
+        let settings = settings.into();
+        let taken = Arc::new(settings.get());
+        let state = Mutex::new(State { jitter: taken.seed | 1, ..State::default() });
+        let (taken, turn) = (Mutex::new(taken), tokio::sync::Mutex::default());
+        Self { registry, settings, taken, metrics, state, turn }
     }
 
     /// Campaigns for ever.
     pub async fn run(&self) {
+        let mut settings = self.settings.clone();
+        loop {
+            self.take_settings();
+            let replaced = async {
+                settings.replaced().await;
+                // The round that is under way comes to its end.
+                drop(self.turn.lock().await);
+            };
+            tokio::select! {
+                () = self.react() => {}
+                () = replaced => {}
+            }
+        }
+    }
+
+    /// Takes over what is set by now.
+    fn take_settings(&self) {
+        // Also what the round before has won.
+        let session = self.session_until().map(|(session, _)| session);
+        self.note_leading(&ScopeStates::of(self.registry.view()), session.as_ref());
+        let next = Arc::new(self.settings.get());
+        let before = std::mem::replace(&mut *self.taken.lock(), next.clone());
+        let mut state = self.state.lock();
+        if before.entered != next.entered {
+            state.entered = None;
+        }
+        if before.enabled != next.enabled {
+            state.leaving = if next.enabled { BTreeMap::new() } else { state.leading.clone() };
+        } else {
+            let is_left =
+                |scope: &str| before.entered.contains_key(scope) && !next.entered.contains_key(scope);
+            let left: Vec<_> =
+                state.leading.clone().into_iter().filter(|(scope, _)| is_left(scope)).collect();
+            state.leaving.extend(left);
+            state.leaving.retain(|scope, _| !next.entered.contains_key(scope));
+        }
+    }
+
+    /// The settings that it goes by.
+    fn taken(&self) -> Arc<CampaignSettings> {
+        self.taken.lock().clone()
+    }
+
+    async fn react(&self) {
         let pace = LookPace { sense: peers::changed, between: PEERS_PACE };
         let sense = |view: &View| (view.changed(&LEADERSHIP), self.session(), view.confirmations());
         self.registry.react_paced(sense, pace, async || Some(self.round().await)).await;
@@ -143,7 +203,7 @@ impl Campaigner {
             while self.registry.view().silence().is_none() {
                 let all = ScopeStates::of(self.registry.view());
                 let roster = PeerRoster::of_candidates(self.registry.view(), self.registry.node_id());
-                if !self.give_all_up(&all, &roster).await {
+                if !self.give_all_up(&all, &roster, |scene| give_up(scene, SHUTDOWN)).await {
                     return;
                 }
                 tokio::time::sleep(LOOK_AGAIN).await;
@@ -176,6 +236,10 @@ impl Campaigner {
                 state.held_until.remove(known.scope());
             }
         }
+        state.leaving.retain(|scope, token| {
+            let held = all.find(scope).and_then(|known| known.held.as_ref());
+            held.is_some_and(|held| held.token == *token)
+        });
         // What is lost is about to be entered again.
         let is_restoring = self.registry.view().is_restoring();
         state.left_alone.retain(|scope, alone| match all.find(scope) {
@@ -201,6 +265,8 @@ impl Campaigner {
         let heard_since = state.heard_since.unwrap_or_default();
         let left_alone_until = state.left_alone.get(known.scope()).map(|alone| alone.until);
         let in_doubt = state.yielding.get(known.scope()).is_some_and(|yielding| yielding.in_doubt);
+        let token = known.held.as_ref().map(|held| held.token);
+        let leaving = token.is_some() && state.leaving.get(known.scope()).copied() == token;
         drop(state);
         LeadershipScene {
             scope: known.scope(),
@@ -215,9 +281,10 @@ impl Campaigner {
             now: all.now,
             // From there on candidates take their turns.
             not_before: all.quarantine_until.max(held_until).max(heard_since),
-            backoff: self.settings.election_backoff,
+            backoff: self.taken().election_backoff,
             left_alone_until,
             in_doubt,
+            leaving,
         }
     }
 
@@ -276,7 +343,7 @@ impl Campaigner {
         let (scope, term, correlation_id) = (known.scope(), shown.term, &shown.correlation_id);
         let past = known.value.past.first().filter(|past| {
             let direct = tenure.is_some_and(|tenure| tenure.correlation_id == past.end_correlation_id);
-            direct || past.end_reason == "step_down"
+            direct || past.end_reason == STEP_DOWN
         });
         if past.is_none() {
             // What was missing was a candidate, and not an election.
@@ -287,7 +354,7 @@ impl Campaigner {
         let took = self.registry.view().now().since(since);
         let took = took.max(Duration::from_millis(shown.leaderless_ms.unwrap_or(0)));
         self.metrics.observe_election(&shown.scope_kind, took);
-        if took > self.settings.max_election_window {
+        if took > self.taken().max_election_window {
             let duration_ms = whole_ms(took);
             warn!(
                 scope,
@@ -337,7 +404,7 @@ impl Campaigner {
         state.jitter ^= state.jitter << 13;
         state.jitter ^= state.jitter >> 7;
         state.jitter ^= state.jitter << 17;
-        let most = whole_ms(self.settings.election_backoff / 8).max(1);
+        let most = whole_ms(self.taken().election_backoff / 8).max(1);
         Duration::from_millis(state.jitter % most)
     }
 }

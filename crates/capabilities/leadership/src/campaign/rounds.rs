@@ -6,7 +6,9 @@ use futures_util::StreamExt;
 use futures_util::stream;
 use omnirelay_core::text::chain;
 use omnirelay_core::time::Millis;
-use omnirelay_decisions::lease::{ElectionCandidate, LeadershipMove, TenureEnding, decide, give_up};
+use omnirelay_decisions::lease::{
+    ElectionCandidate, LeadershipMove, LeadershipScene, STEP_DOWN, TenureEnding, decide, give_up,
+};
 use omnirelay_leadership_records::scope_state::ScopeState;
 use omnirelay_leadership_records::{LEADERSHIP, leadership_id};
 use omnirelay_registry::act::{CommitPlan, DaemonAct, WriteAuthority};
@@ -32,7 +34,8 @@ const CONFLICT_WAIT: Duration = Duration::from_millis(20);
 impl Campaigner {
     /// Looks at all scopes, does what is to be done, and says when to look again at the latest.
     pub(super) async fn round(&self) -> Instant {
-        let again = Instant::now() + self.settings.evaluation_interval;
+        let (_turn, settings) = (self.turn.lock().await, self.taken());
+        let again = Instant::now() + settings.evaluation_interval;
         let session = self.session_until();
         let again = session.as_ref().map_or(again, |(_, until)| again.min(*until));
         let session = session.map(|(session, _)| session);
@@ -42,10 +45,12 @@ impl Campaigner {
         self.note_leading(&all, session.as_ref());
         self.note_doubts(&all, &nodes);
         self.note_led(&all);
-        if !self.settings.enabled {
-            return again;
-        }
         let silent = self.registry.view().silence().is_some();
+        if !settings.enabled {
+            // What is given up in vain is tried again.
+            let gives_up = !silent && self.give_all_up(&all, &roster, give_up_switched_off).await;
+            return if gives_up { again.min(Instant::now() + settings.election_backoff) } else { again };
+        }
         self.note_heard(silent, all.now);
         if silent {
             // Nobody would be granted anything, and its return is no change of the view.
@@ -90,13 +95,18 @@ impl Campaigner {
         (due, look)
     }
 
-    /// Hands over everything that this node leads. False: it leads nothing.
-    pub(super) async fn give_all_up(&self, all: &ScopeStates, roster: &PeerRoster) -> bool {
+    /// Gives up everything that this node leads, as `by` decides. False: it leads nothing.
+    pub(super) async fn give_all_up(
+        &self,
+        all: &ScopeStates,
+        roster: &PeerRoster,
+        by: impl Fn(&LeadershipScene<'_>) -> LeadershipMove,
+    ) -> bool {
         let Some(session) = self.session() else { return false };
         let (me, nodes) = (self.registry.node_id(), roster.nodes());
         let mine = all.scopes.iter().filter(|known| known.leader() == Some(me));
         let due: Vec<_> =
-            mine.map(|known| (known, give_up(&self.scene(all, known, &nodes, Some(&session))))).collect();
+            mine.map(|known| (known, by(&self.scene(all, known, &nodes, Some(&session))))).collect();
         let some = !due.is_empty();
         self.carry_out(due, roster, &session).await;
         some
@@ -137,7 +147,7 @@ impl Campaigner {
                     CommitError::Conflict { .. } => debug!(scope, error = why, "a leader decides again"),
                     _ => warn!(scope, error = why, "what a leader wanted to do was not done; trying again"),
                 }
-                let again = self.registry.view().now().after(self.settings.election_backoff);
+                let again = self.registry.view().now().after(self.taken().election_backoff);
                 self.leave_alone(&piece, again);
                 self.note_not_yielded(&piece, &error);
             }
@@ -169,6 +179,7 @@ impl Campaigner {
             | CommitError::LeaseHeld { .. }
             | CommitError::IdempotencyReused
             | CommitError::KindDenied { .. }
+            | CommitError::Closed { .. }
             | CommitError::Store(_) => {}
         }
         if !yielding.in_doubt {
@@ -207,7 +218,8 @@ impl Campaigner {
                         | CommitError::Fenced { .. }
                         | CommitError::IdempotencyReused
                         | CommitError::KindDenied { .. }
-                        | CommitError::Store(_) => now.after(self.settings.election_backoff),
+                        | CommitError::Closed { .. }
+                        | CommitError::Store(_) => now.after(self.taken().election_backoff),
                     };
                     refused.iter().for_each(|piece| self.leave_alone(piece, again));
                     if matches!(error, CommitError::LeaseHeld { .. }) {
@@ -238,6 +250,7 @@ impl Campaigner {
             | CommitError::Fenced { .. }
             | CommitError::IdempotencyReused
             | CommitError::KindDenied { .. }
+            | CommitError::Closed { .. }
             | CommitError::Store(_) => true,
         };
         if pieces.iter().any(&is_about) {
@@ -275,6 +288,12 @@ impl Campaigner {
         let alone = LeftAlone { version: piece.version, until };
         self.state.lock().left_alone.insert(piece.scope.clone(), alone);
     }
+}
+
+/// Move of a node that is switched off. What others have given to it since goes to none of them: they may be about to be switched off
+/// too, and nothing is to go to and fro.
+fn give_up_switched_off(scene: &LeadershipScene<'_>) -> LeadershipMove {
+    if scene.leaving { give_up(scene, STEP_DOWN) } else { LeadershipMove::StepDown { reason: STEP_DOWN } }
 }
 
 /// As metrics say it.

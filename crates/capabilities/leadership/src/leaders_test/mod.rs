@@ -5,6 +5,7 @@ mod fencing;
 mod mishaps;
 mod ordering;
 mod reading;
+mod reload_test;
 mod restoring;
 mod retimed;
 mod storming;
@@ -17,6 +18,7 @@ use std::time::Duration;
 use futures_util::StreamExt;
 use omnirelay_core::labels::Labels;
 use omnirelay_host::chance::random_secret;
+use omnirelay_host::live::Live;
 use omnirelay_leadership_records::LEADERSHIP;
 use omnirelay_leadership_records::ScopeFences as _;
 use omnirelay_leadership_records::scope_state::ScopeState;
@@ -60,36 +62,46 @@ struct Daemon {
     presence: Arc<Presence>,
     campaigner: Arc<Campaigner>,
     measured: prometheus::Registry,
+    metrics: Arc<LeadershipMetrics>,
     campaigning: JoinSet<()>,
     tasks: JoinSet<()>,
 }
 
 /// A daemon that follows the store, and neither registers nor campaigns yet. Without scopes it never leads.
 async fn silent(store: Arc<dyn Store>, node_id: &str, scopes: &[&str]) -> Daemon {
-    let restored = [omnirelay_peers::KINDS, crate::KINDS].map(|kinds| kinds.restored.to_vec());
-    let registry =
-        lab::registry(node_id, store, &MIRRORED).claiming(&[RESTORATION]).restoring(restored.to_vec(), TTL);
-    let LabRegistry { registry, mut tasks } = LabRegistry::new(registry).await;
-    let settings = PresenceSettings {
-        audited: false,
-        session_ttl: TTL,
-        dead_after: TTL * 5,
-        forget_after: Duration::from_secs(3600),
-        session_secret: node_id.to_owned(),
-    };
-    let profile = pb::PeerMetadata { campaigns: !scopes.is_empty(), ..pb::PeerMetadata::default() };
-    let presence = Arc::new(Presence::new(registry.clone(), settings, profile));
     let settings = CampaignSettings {
         enabled: !scopes.is_empty(),
         evaluation_interval: MS * 750,
         election_backoff: BACKOFF,
         max_election_window: MS * 5000,
         entered: scopes.iter().map(|scope| ((*scope).to_owned(), Labels::new())).collect(),
-        seed: node_id.bytes().map(u64::from).sum(),
+        seed: seed(node_id),
     };
+    silent_by(store, node_id, settings.into()).await
+}
+
+fn seed(node_id: &str) -> u64 {
+    node_id.bytes().map(u64::from).sum()
+}
+
+/// A daemon that follows the store, and is to campaign by these settings.
+async fn silent_by(store: Arc<dyn Store>, node_id: &str, settings: Live<CampaignSettings>) -> Daemon {
+    let restored = [omnirelay_peers::KINDS, crate::KINDS].map(|kinds| kinds.restored.to_vec());
+    let registry =
+        lab::registry(node_id, store, &MIRRORED).claiming(&[RESTORATION]).restoring(restored.to_vec(), TTL);
+    let LabRegistry { registry, mut tasks } = LabRegistry::new(registry).await;
+    let present = PresenceSettings {
+        audited: false,
+        session_ttl: TTL,
+        dead_after: TTL * 5,
+        forget_after: Duration::from_secs(3600),
+        session_secret: node_id.to_owned(),
+    };
+    let profile = pb::PeerMetadata { campaigns: settings.get().enabled, ..pb::PeerMetadata::default() };
+    let presence = Arc::new(Presence::new(registry.clone(), present, profile));
     let measured = prometheus::Registry::new();
     let metrics = Arc::new(LeadershipMetrics::new(&measured).unwrap());
-    let campaigner = Arc::new(Campaigner::new(registry.clone(), settings, metrics));
+    let campaigner = Arc::new(Campaigner::new(registry.clone(), settings, metrics.clone()));
     let mergers = Arc::new(RecordMergers::default());
     mergers.add(PEER, Arc::new(PeerMerger));
     mergers.add(LEADERSHIP, campaigner.clone());
@@ -106,6 +118,7 @@ async fn silent(store: Arc<dyn Store>, node_id: &str, scopes: &[&str]) -> Daemon
         presence,
         campaigner,
         measured,
+        metrics,
         campaigning: JoinSet::new(),
         tasks,
     }

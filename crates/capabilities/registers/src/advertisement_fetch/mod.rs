@@ -2,6 +2,8 @@
 
 mod asking;
 mod known;
+#[cfg(test)]
+mod reload_test;
 mod taking;
 
 use std::collections::BTreeMap;
@@ -16,11 +18,13 @@ use omnirelay_core::text::chain;
 use omnirelay_core::time::Millis;
 use omnirelay_decisions::range_digest::{PARTS, RangeDigests, rank};
 use omnirelay_host::chance::random_part;
+use omnirelay_host::live::Live;
 use omnirelay_host::wall_clock;
 use omnirelay_identity::federation::{FederatedClusters, NamedCluster};
 use omnirelay_node::transport::NodeTransport;
 use omnirelay_peer_records as peers;
 use omnirelay_registry::Registry;
+use omnirelay_settings::Config;
 use omnirelay_transport::carrier::ConnectionProtocol;
 use omnirelay_wire::pb::omnirelay::mesh::control::v1::peer_health::State;
 use omnirelay_wire::pb::omnirelay::mesh::control::v1::{HeardMember, PeerHealth};
@@ -67,10 +71,19 @@ pub struct ExchangeSettings {
     pub secret: String,
 }
 
+impl ExchangeSettings {
+    /// As a configuration says, of a node with this secret.
+    pub fn of(config: &Config, secret: &str) -> Self {
+        let registers = &config.registers;
+        let (every, ttl) = (registers.exchange_every(), registers.advertisement_ttl.0);
+        Self { every, ttl, grace: config.session_ttl(), secret: secret.to_owned() }
+    }
+}
+
 /// Fetches what nodes of federated clusters offer.
 pub struct AdvertisementFetch {
     parts: ExchangeParts,
-    settings: ExchangeSettings,
+    settings: Live<ExchangeSettings>,
     /// By cluster.
     known: Mutex<BTreeMap<String, ClusterNeighbours>>,
     begun: Instant,
@@ -102,8 +115,8 @@ impl FetchOutcome {
 
 impl AdvertisementFetch {
     /// Nothing is asked until [`Self::run`] is.
-    pub fn new(parts: ExchangeParts, settings: ExchangeSettings) -> Self {
-        Self { parts, settings, known: Mutex::default(), begun: Instant::now() }
+    pub fn new(parts: ExchangeParts, settings: impl Into<Live<ExchangeSettings>>) -> Self {
+        Self { parts, settings: settings.into(), known: Mutex::default(), begun: Instant::now() }
     }
 
     /// The clusters that are fetched of, as the configuration says now.
@@ -137,10 +150,27 @@ impl AdvertisementFetch {
     async fn follow(&self, named: &NamedCluster) {
         loop {
             let (registry, view) = (&self.parts.registry, self.parts.registry.view());
+            let ttl = self.settings.get().ttl;
             if view.head().caught_up && view.silence().is_none() && peers::own_session(registry).is_some() {
                 self.round(named).await;
             }
-            tokio::time::sleep(self.settings.every.mul_f64(1.0 - 0.2 * random_part())).await;
+            self.pause(ttl).await;
+        }
+    }
+
+    /// Waits until the next round is due: after an interval, or because what was fetched is to live for another time than `ttl`.
+    async fn pause(&self, ttl: Duration) {
+        let part = 1.0 - 0.2 * random_part();
+        let every = self.settings.map(move |settings| settings.every.mul_f64(part));
+        let other_ttl = async {
+            let mut settings = self.settings.clone();
+            while settings.get().ttl == ttl {
+                settings.replaced().await;
+            }
+        };
+        tokio::select! {
+            () = every.sleep() => {}
+            () = other_ttl => {}
         }
     }
 
@@ -148,7 +178,7 @@ impl AdvertisementFetch {
     async fn round(&self, named: &NamedCluster) {
         let cluster = &named.cluster;
         self.discover(named).await;
-        let mut held = HeldOffers::of_cluster(self.parts.registry.view(), cluster);
+        let mut held = HeldOffers::of_cluster(self.parts.registry.view(), cluster, self.settings.get().ttl);
         let count: usize = held.values().map(HeldOffers::len).sum();
         let room = AtomicUsize::new(ENTRIES_MAX.saturating_sub(count));
         let fetchers = peers::fetchers(&self.parts.registry, cluster);
@@ -202,7 +232,7 @@ impl AdvertisementFetch {
         let own = self.parts.registry.node_id();
         let rank = rank(own, fetchers.iter().map(String::as_str), source);
         let Some(rank) = rank.filter(|rank| *rank < STAND_BY) else { return false };
-        let patience = self.settings.every * SILENT_INTERVALS * u32::try_from(rank).unwrap_or(u32::MAX);
+        let patience = self.settings.get().every * SILENT_INTERVALS * u32::try_from(rank).unwrap_or(u32::MAX);
         let is_silent = self.begun.elapsed() >= patience && self.age(held) >= patience;
         let is_kept_here = known.kept_until.is_some() && held.until <= known.kept_until;
         rank == 0 || is_silent || is_kept_here
@@ -260,20 +290,18 @@ impl AdvertisementFetch {
         let (exchange, offered) = (self, &offered);
         let mut taking =
             OfferReceiver { exchange, source, held, offered, room, group, opened_until, changes: 0, untaken };
-        match (answer.ready, answer.same) {
-            (false, _) => return Ok(FetchOutcome::of("not_ready")),
-            (true, true) => {}
-            (true, false) => {
-                let mut from = 0;
-                while (from as usize) < PARTS {
-                    let answer = known.way.fetch(&digests, from).await?;
-                    if !answer.ready {
-                        return Ok(FetchOutcome::of("not_ready"));
-                    }
-                    taking.take(&answer).await?;
-                    from = answer.next;
-                }
+        if !answer.ready {
+            return Ok(FetchOutcome::of("not_ready"));
+        }
+        taking.rebind().await?;
+        let mut from = 0;
+        while !answer.same && (from as usize) < PARTS {
+            let fetched = known.way.fetch(&digests, from).await?;
+            if !fetched.ready {
+                return Ok(FetchOutcome::of("not_ready"));
             }
+            taking.take(&fetched).await?;
+            from = fetched.next;
         }
         let result = if taking.changes > 0 { "changed" } else { "same" };
         let untaken =
@@ -285,14 +313,14 @@ impl AdvertisementFetch {
 
     /// Keeps what was found to be true from running out, and says until when.
     async fn confirm(&self, held: &HeldOffers) -> Option<Millis> {
-        let registry = &self.parts.registry;
+        let (registry, ExchangeSettings { every, grace, .. }) = (&self.parts.registry, self.settings.get());
         // What was loaded at the start is confirmed at once.
         let is_of_before = held.confirmed_at.is_some_and(|at| at < registry.begun_at());
-        if held.groups.is_empty() || self.age(held) < self.settings.every / 2 && !is_of_before {
+        if held.groups.is_empty() || self.age(held) < every / 2 && !is_of_before {
             return None;
         }
         let groups = held.groups.iter().cloned().collect();
-        match registry.renew_groups(groups, self.settings.grace).await {
+        match registry.renew_groups(groups, grace).await {
             Ok(renewed) => renewed.into_iter().flatten().min(),
             Err(error) => {
                 debug!(error = %chain(&error), "advertisements of another mesh not confirmed; trying again");
@@ -353,10 +381,10 @@ impl AdvertisementFetch {
 
 impl ClusterFetches for AdvertisementFetch {
     fn states(&self) -> Vec<pb::FederatedClusterState> {
-        let view = self.parts.registry.view();
+        let (view, ttl) = (self.parts.registry.view(), self.settings.get().ttl);
         let all = self.known.lock();
         let states = all.iter().map(|(cluster, known)| {
-            let held = HeldOffers::of_cluster(view, cluster);
+            let held = HeldOffers::of_cluster(view, cluster, ttl);
             let nodes = known.nodes().map(|(source, known)| pb::FederatedNodeState {
                 source: source.clone(),
                 control: known.control.clone(),

@@ -3,9 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use omnirelay_core::text::chain;
-use omnirelay_core::time::Millis;
+use omnirelay_core::time::{Millis, whole_ms};
 use omnirelay_decisions::range_digest::{OfferedRegisters, cluster_of, part_of};
 use omnirelay_decisions::register::advertised;
 use omnirelay_peer_records::own_session;
@@ -33,11 +34,13 @@ pub(super) struct HeldOffers {
     pub confirmed_at: Option<Millis>,
     /// Until when all of it lives.
     pub until: Option<Millis>,
+    /// Those of its groups that live for another time than is set.
+    outdated: BTreeSet<GroupRef>,
 }
 
 impl HeldOffers {
-    /// Of all nodes of a cluster, by their names as sources.
-    pub(super) fn of_cluster(view: &View, cluster: &str) -> BTreeMap<String, Self> {
+    /// Of all nodes of a cluster, by their names as sources; it is to live for `ttl`.
+    pub(super) fn of_cluster(view: &View, cluster: &str, ttl: Duration) -> BTreeMap<String, Self> {
         let mut all = BTreeMap::<String, Self>::new();
         for record in view.list(&ADVERTISEMENT).records.iter() {
             let Some((source, ..)) = parts(&record.record.id) else { continue };
@@ -56,6 +59,8 @@ impl HeldOffers {
             let groups: Vec<_> = held.groups.iter().filter_map(|group| view.group(&group.id)).collect();
             held.confirmed_at = groups.iter().map(|group| group.renewed_at).min();
             held.until = groups.iter().map(|group| group.deadline).min();
+            let outdated = groups.iter().filter(|group| whole_ms(group.ttl) != whole_ms(ttl));
+            held.outdated = outdated.map(|group| group.of.clone()).collect();
         }
         all
     }
@@ -116,12 +121,8 @@ impl OfferReceiver<'_> {
         let is_gone = |id: &&String| told.contains(&part_of(id)) && !wanted.contains_key(*id);
         let gone: Vec<Write> =
             self.offered.keys().filter(is_gone).map(|id| Write::Delete { id: of(id) }).collect();
-        if !puts.is_empty() && self.group.is_none() {
-            let known = self.held.groups.first().cloned();
-            self.group = Some(match known {
-                Some(group) => group,
-                None => self.open().await?,
-            });
+        if !puts.is_empty() {
+            self.begin().await?;
         }
         let puts = puts.into_iter().map(|(id, value)| Write::Put {
             id: of(id),
@@ -130,6 +131,46 @@ impl OfferReceiver<'_> {
         });
         // Whoever reads never misses what stays.
         let writes: Vec<Write> = puts.chain(gone).collect();
+        self.write(&writes).await?;
+        self.changes += writes.len();
+        Ok(())
+    }
+
+    /// Binds what an outdated group carries to one that lives for as long as is set. To be done before anything is taken.
+    ///
+    /// # Errors
+    /// As for [`Self::take`]; the rest is bound the next time.
+    pub(super) async fn rebind(&mut self) -> Result<(), String> {
+        let held = self.held;
+        let records = held.records.iter().map(|record| &record.record);
+        let of_outdated =
+            records.filter(|record| record.group.as_ref().is_some_and(|of| held.outdated.contains(of)));
+        let outdated: Vec<_> = of_outdated.collect();
+        if outdated.is_empty() {
+            return Ok(());
+        }
+        self.begin().await?;
+        let puts = outdated.into_iter().map(|record| Write::Put {
+            id: record.id.clone(),
+            value: record.value.clone(),
+            group: self.group.clone(),
+        });
+        self.write(&puts.collect::<Vec<_>>()).await
+    }
+
+    /// Finds what is written is to be bound to: a group that is known and lives for as long as is set, or one that is opened.
+    async fn begin(&mut self) -> Result<(), String> {
+        if self.group.is_none() {
+            let known = self.held.groups.difference(&self.held.outdated).next().cloned();
+            self.group = Some(match known {
+                Some(group) => group,
+                None => self.open().await?,
+            });
+        }
+        Ok(())
+    }
+
+    async fn write(&self, writes: &[Write]) -> Result<(), String> {
         for some in writes.chunks(BATCH) {
             let registry = &self.exchange.parts.registry;
             let session = own_session(registry).ok_or("this node has no session")?;
@@ -137,7 +178,6 @@ impl OfferReceiver<'_> {
                 DaemonAct::new("advertisements.fetch", [ADVERTISEMENT], WriteAuthority::Session(session));
             let plan = CommitPlan::default().write(some.iter().cloned());
             registry.attempt(&act, plan).await.map_err(|error| chain(&error))?;
-            self.changes += some.len();
         }
         Ok(())
     }
@@ -164,7 +204,7 @@ impl OfferReceiver<'_> {
 
     /// Opens what the records of a node are bound to.
     async fn open(&mut self) -> Result<GroupRef, String> {
-        let (registry, settings) = (&self.exchange.parts.registry, &self.exchange.settings);
+        let (registry, settings) = (&self.exchange.parts.registry, self.exchange.settings.get());
         let view = registry.view();
         // A name of its own for each life, as what the old one held is there until it is written under the new one.
         let id =

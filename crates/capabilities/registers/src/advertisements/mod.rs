@@ -8,6 +8,7 @@ pub mod watching;
 
 use std::sync::Arc;
 
+use omnirelay_host::live::Live;
 use omnirelay_identity::caller::Caller;
 use omnirelay_nouns::feed::{NounEventStream, NounWatches};
 use omnirelay_nouns::listing::{self, PageRoom, PageToken};
@@ -89,7 +90,7 @@ impl Advertisements {
         pool: Arc<Pool>,
         resync: Arc<dyn Resyncs>,
         fetches: Option<Arc<dyn ClusterFetches>>,
-        watches_max: usize,
+        watches_max: impl Into<Live<usize>>,
     ) -> Self {
         Self { watches: NounWatches::new(pool.registry().clone(), watches_max), pool, resync, fetches }
     }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use omnirelay_decisions::range_digest::{OfferedRegisters, PARTS, RangeDigests, item_of, part_of};
+use omnirelay_host::live::Live;
 use omnirelay_identity::caller::Caller;
 use omnirelay_nouns::serve;
 use omnirelay_peer_records as peers;
@@ -26,7 +27,7 @@ pub struct AdvertisementExchange {
     pub pool: Arc<Pool>,
     pub resync: Arc<dyn Resyncs>,
     /// Where this node's control port is told to be.
-    pub control: String,
+    pub control: Live<String>,
     /// Whether it serves HTTP/3.
     pub http3: bool,
     /// What is offered, as it was a moment ago.
@@ -58,7 +59,7 @@ impl AdvertisementExchange {
         asked: pb::CompareAdvertisedRequest,
     ) -> Result<pb::CompareAdvertisedResponse, Fault> {
         let registry = self.pool.registry();
-        let own = (registry.node_id().to_owned(), self.control.clone());
+        let own = (registry.node_id().to_owned(), self.control.get());
         let nodes = || peers::controls(registry).into_iter().chain([own]);
         Ok(pb::CompareAdvertisedResponse {
             node_id: registry.node_id().to_owned(),

@@ -143,6 +143,7 @@ impl Resync {
     ) -> Result<pb::ResyncResponse, Fault> {
         self.check_node(&request.node_id)?;
         check_reason(&request.reason)?;
+        self.parts.registry.recheck(caller).await?;
         let (dry_run, reason) = (request.dry_run, request.reason.clone());
         let key = caller.idempotency_key.as_deref().filter(|_| !dry_run);
         let repeat = key.map(|key| CallIdentity::new(ACTION, &caller.principal, key, request_hash(&request)));
@@ -230,12 +231,13 @@ impl Resync {
     /// The pool at an address: one that is pushed to anyway, another of the configuration, or any that an administrator names.
     fn pool_at(&self, caller: &Caller, address: &str) -> Result<Arc<ForeignPool>, Fault> {
         let url = peer_service(address).map_err(|error| Fault::invalid(format!("field `peer`: {error}")))?;
-        if let Some(known) = self.foreign.get(url.as_str().trim_end_matches('/')) {
-            return Ok(known.clone());
+        let settings = self.settings.get();
+        if let Some(known) = self.lines.foreign(&url) {
+            return Ok(known);
         }
-        let every = self.lines.first().map(|line| line.target.every()).unwrap_or_default();
-        let (registry, tls) = (self.parts.registry.clone(), self.parts.tls.clone());
-        if self.named.contains(url.as_str()) {
+        let (every, tls) = (self.settings.map(|settings| settings.resync_interval), settings.tls());
+        let (registry, tls) = (self.parts.registry.clone(), tls.client(&self.parts.trust));
+        if settings.resync_peers.contains(&url) {
             return Ok(Arc::new(ForeignPool::new(registry, url, tls, every)));
         }
         if !caller.scopes.contains(Scope::MeshAdmin) {
@@ -245,11 +247,12 @@ impl Resync {
             ));
         }
         let port = url.port_or_known_default().unwrap_or_default();
-        self.reach.check_host(url.host_str().unwrap_or_default(), port).map_err(|error| {
+        let reach = &self.parts.reach;
+        reach.check_host(url.host_str().unwrap_or_default(), port).map_err(|error| {
             Fault::new(reasons::ADDRESS_NOT_ALLOWED, format!("cannot push to `{url}`: {}", chain(&error)))
                 .hint("what is to be pushed to there has to be in the configuration: registers.resyncPeers")
         })?;
-        Ok(Arc::new(ForeignPool::named_by_caller(registry, url, tls, every, self.reach.clone())))
+        Ok(Arc::new(ForeignPool::named_by_caller(registry, url, tls, every, reach.clone())))
     }
 
     async fn plan(&self, order: &ResyncOrder) -> Result<pb::ResyncPlan, Fault> {
@@ -287,7 +290,7 @@ impl Resync {
 
     /// Compares the pool in this daemon with the store, between two runs; without that it is planned by memory.
     async fn compare(&self) {
-        let Some(line) = self.lines.first() else { return };
+        let line = self.lines.local();
         let Ok(_turn) = timeout(PLAN_WAIT, line.turn.lock()).await else {
             debug!("planned by memory: a run goes on");
             return;
@@ -322,8 +325,8 @@ impl Resync {
             ResyncTarget::Local => LOCAL,
             ResyncTarget::Foreign(pool) => pool.name(),
         };
-        let line = self.lines.iter().find(|line| line.target.name() == name);
-        let turn = line.map_or(&self.elsewhere, |line| &line.turn);
+        let line = self.lines.all().into_iter().find(|line| line.target.name() == name);
+        let turn = line.as_ref().map_or(&self.elsewhere, |line| &line.turn);
         running.say("waits for another run to end");
         let _turn = tokio::select! {
             biased;
@@ -334,7 +337,7 @@ impl Resync {
         running.go();
         running.say(format!("pushes to {name}"));
         // What a file says is not how far the catalogue has come.
-        let line = line.filter(|_| matches!(order.set, ResyncSet::Catalogue));
+        let line = line.as_ref().filter(|_| matches!(order.set, ResyncSet::Catalogue));
         match &order.to {
             ResyncTarget::Local => self.push_local(running, &order, line).await,
             ResyncTarget::Foreign(pool) => self.push_foreign(running, &order, pool, line).await,

@@ -7,7 +7,7 @@ use omnirelay_core::backoff::Backoff;
 use omnirelay_host::chance::random_part;
 use omnirelay_registry::Registry;
 use omnirelay_registry::view::RegistryHead;
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, watch};
 use tokio::time::{Instant, sleep};
 
 use super::inbox::{InboxPatience, PushInbox, PushWork};
@@ -27,6 +27,8 @@ pub(super) struct TargetDriver {
     pub status: TargetStatus,
     /// One run at a time.
     pub turn: Mutex<()>,
+    /// It is to be driven no more.
+    ended: watch::Sender<bool>,
 }
 
 /// Progress of a run: the changes that it has brought to the target.
@@ -38,19 +40,32 @@ pub(super) struct ResyncProgress {
 impl TargetDriver {
     pub(super) fn new(target: Arc<dyn PoolTarget>, metrics: Arc<RegistersMetrics>) -> Self {
         let status = TargetStatus::new(target.name(), metrics);
-        Self { target, inbox: PushInbox::default(), status, turn: Mutex::default() }
+        let ended = watch::Sender::new(false);
+        Self { target, inbox: PushInbox::default(), status, turn: Mutex::default(), ended }
     }
 
-    /// Runs whenever there is work or a run is due, for ever; `brought` is told of each that succeeded.
+    /// Ends the drive; a run that goes on is brought to its end.
+    pub(super) fn end(&self) {
+        self.ended.send_replace(true);
+    }
+
+    /// Runs whenever there is work or a run is due, until its end; `brought` is told of each that succeeded.
     pub(super) async fn drive(&self, registry: &Registry, brought: impl Fn(&ResyncProgress)) {
-        let mut pace = Pace { failing: None, failures: 0, next: Instant::now() };
+        let (mut every, mut ended) = (self.target.every(), self.ended.subscribe());
+        let mut pace = Pace::new();
         loop {
-            let wait = pace.next.saturating_duration_since(Instant::now());
+            let next = pace.next(every.get());
+            let wait = next.saturating_duration_since(Instant::now());
             self.status.set_next(registry.view().now(), Some(wait));
-            self.inbox.wait(pace.next, pace.patience()).await;
+            tokio::select! {
+                biased;
+                _ = ended.wait_for(|ended| *ended) => return,
+                () = self.inbox.wait(next, pace.patience()) => {}
+                () = every.replaced() => continue,
+            }
             let turn = self.turn.lock().await;
             let mut work = self.inbox.take();
-            work.all |= pace.failing == Some(FailureWeight::Away) || Instant::now() >= pace.next;
+            work.all |= pace.failing == Some(FailureWeight::Away) || Instant::now() >= next;
             self.status.set_next(registry.view().now(), None);
             let all = work.all;
             match self.run(registry, &work).await {
@@ -58,7 +73,7 @@ impl TargetDriver {
                     if pace.shows_changes(all) {
                         brought(&ResyncProgress { head, work });
                     }
-                    pace.note_success(all, self.target.every());
+                    pace.note_success(all);
                 }
                 Err(failing) => pace.note_failure(all, failing),
             }
@@ -92,11 +107,23 @@ struct Pace {
     /// Since the last run of all that succeeded, the worst.
     failing: Option<FailureWeight>,
     failures: u32,
-    /// When the next run of all is due.
-    next: Instant,
+    /// When the last run of all has ended, or what has failed since.
+    since: Instant,
+    /// How long after that the next run of all is due; `None`: an interval.
+    wait: Option<Duration>,
 }
 
 impl Pace {
+    /// The first run of all is due at once.
+    fn new() -> Self {
+        Self { failing: None, failures: 0, since: Instant::now(), wait: Some(Duration::ZERO) }
+    }
+
+    /// When the next run of all is due, where there is one in each interval.
+    fn next(&self, every: Duration) -> Instant {
+        self.since + self.wait.unwrap_or(every)
+    }
+
     /// Only a pool that takes nothing makes changes wait.
     fn patience(&self) -> InboxPatience {
         if self.failing == Some(FailureWeight::Away) {
@@ -111,9 +138,9 @@ impl Pace {
         all || self.failing.is_none_or(|failing| failing == FailureWeight::Unread)
     }
 
-    fn note_success(&mut self, all: bool, every: Duration) {
+    fn note_success(&mut self, all: bool) {
         if all {
-            *self = Self { failing: None, failures: 0, next: Instant::now() + every };
+            *self = Self { failing: None, failures: 0, since: Instant::now(), wait: None };
         }
     }
 
@@ -121,7 +148,7 @@ impl Pace {
         // Changes that fail as well do not put off the run of all.
         if all || self.failing.is_none() {
             self.failures += 1;
-            self.next = Instant::now() + BACKOFF.after(self.failures, random_part());
+            (self.since, self.wait) = (Instant::now(), Some(BACKOFF.after(self.failures, random_part())));
         }
         let before = self.failing.filter(|_| !all);
         self.failing = Some(before.map_or(failing, |before| before.max(failing)));

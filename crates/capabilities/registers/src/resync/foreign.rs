@@ -11,13 +11,14 @@ use hyper::body::Incoming;
 use omnirelay_core::text::{chain, innermost, is_unseen};
 use omnirelay_decisions::register::check_register_id;
 use omnirelay_decisions::strays::StrayWithdrawal;
+use omnirelay_host::live::Live;
 use omnirelay_identity::client::LiveTlsClient;
 use omnirelay_identity::connector::{LiveHttpClient, LiveTlsConnector, PostError};
 use omnirelay_identity::reach::AddressReach;
 use omnirelay_registry::Registry;
 use omnirelay_wire::pb::omnirelay::registers::v1 as pb;
 use omnirelay_wire::reasons;
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock};
 use reqwest::Url;
 use serde::Serialize;
 use serde_json::{Map, Value};
@@ -81,8 +82,8 @@ pub(super) struct ForeignPool {
     registry: Arc<Registry>,
     name: String,
     url: Url,
-    http: LiveHttpClient,
-    every: Duration,
+    http: RwLock<LiveHttpClient>,
+    every: Live<Duration>,
     /// Whether what it answers is told, besides counts: where a caller has named it, that is nobody's to read.
     tells: bool,
     sent: Mutex<SentItems>,
@@ -90,8 +91,13 @@ pub(super) struct ForeignPool {
 
 impl ForeignPool {
     /// The pool at an address that was checked; its path ends with a slash.
-    pub(super) fn new(registry: Arc<Registry>, url: Url, tls: Arc<LiveTlsClient>, every: Duration) -> Self {
-        let http = LiveHttpClient::new(tls, CONNECT_TIMEOUT);
+    pub(super) fn new(
+        registry: Arc<Registry>,
+        url: Url,
+        tls: Arc<LiveTlsClient>,
+        every: Live<Duration>,
+    ) -> Self {
+        let http = RwLock::new(LiveHttpClient::new(tls, CONNECT_TIMEOUT));
         let name = url.as_str().trim_end_matches('/').to_owned();
         Self { registry, name, url, http, every, tells: true, sent: Mutex::default() }
     }
@@ -102,11 +108,16 @@ impl ForeignPool {
         registry: Arc<Registry>,
         url: Url,
         tls: Arc<LiveTlsClient>,
-        every: Duration,
+        every: Live<Duration>,
         reach: AddressReach,
     ) -> Self {
         let http = LiveHttpClient::by(LiveTlsConnector::new(tls.clone(), CONNECT_TIMEOUT).reaching(reach));
-        Self { http, tells: false, ..Self::new(registry, url, tls, every) }
+        Self { http: RwLock::new(http), tells: false, ..Self::new(registry, url, tls, every) }
+    }
+
+    /// Has the connections that begin from now on made by another client; what is under way ends as it would have.
+    pub(super) fn connect_by(&self, tls: Arc<LiveTlsClient>) {
+        *self.http.write() = LiveHttpClient::new(tls, CONNECT_TIMEOUT);
     }
 
     /// Pushes of the catalogue, in one call.
@@ -166,8 +177,9 @@ impl ForeignPool {
 
     async fn post(&self, path: &str, body: Vec<u8>) -> Result<Vec<u8>, ResyncTrouble> {
         let url = self.url.join(path).map_err(|error| ResyncTrouble::away(chain(&error)))?;
+        let http = self.http.read().clone();
         let exchanged = tokio::time::timeout(CALL_TIMEOUT, async {
-            let response = self.http.post(&url, "application/json", body).await;
+            let response = http.post(&url, "application/json", body).await;
             let (head, body) = response.map_err(|error| unanswered(&error))?.into_parts();
             Ok((head.status, read_some(body).await?))
         });
@@ -221,8 +233,8 @@ impl PoolTarget for ForeignPool {
         &self.name
     }
 
-    fn every(&self) -> Duration {
-        self.every
+    fn every(&self) -> Live<Duration> {
+        self.every.clone()
     }
 
     async fn all(&self, catalogue: &NodeCatalogue) -> Result<ResyncOutcome, ResyncTrouble> {

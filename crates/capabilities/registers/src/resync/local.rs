@@ -7,6 +7,7 @@ use std::time::Duration;
 use omnirelay_core::text::chain;
 use omnirelay_decisions::register::{EntryBefore, UnpushedEntries, plan};
 use omnirelay_decisions::strays::StrayWithdrawal;
+use omnirelay_host::live::Live;
 use omnirelay_registry::Registry;
 use omnirelay_store::StoreError;
 use omnirelay_wire::fault::Fault;
@@ -50,11 +51,11 @@ impl LocalPool for Pool {
 pub(super) struct LocalPoolTarget {
     registry: Arc<Registry>,
     pool: Arc<dyn LocalPool>,
-    every: Duration,
+    every: Live<Duration>,
 }
 
 impl LocalPoolTarget {
-    pub(super) fn new(registry: Arc<Registry>, pool: Arc<dyn LocalPool>, every: Duration) -> Self {
+    pub(super) fn new(registry: Arc<Registry>, pool: Arc<dyn LocalPool>, every: Live<Duration>) -> Self {
         Self { registry, pool, every }
     }
 
@@ -95,8 +96,8 @@ impl PoolTarget for LocalPoolTarget {
         LOCAL
     }
 
-    fn every(&self) -> Duration {
-        self.every
+    fn every(&self) -> Live<Duration> {
+        self.every.clone()
     }
 
     async fn all(&self, catalogue: &NodeCatalogue) -> Result<ResyncOutcome, ResyncTrouble> {

@@ -4,6 +4,7 @@ mod demand;
 mod drive;
 mod foreign;
 mod inbox;
+mod lines;
 mod local;
 mod status;
 mod target;
@@ -11,20 +12,23 @@ mod target;
 #[cfg(test)]
 mod resync_test;
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::future::ready;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::StreamExt as _;
+use futures_util::stream::FuturesUnordered;
 use omnirelay_core::text::shown;
+use omnirelay_host::live::Live;
 use omnirelay_identity::caller::Caller;
-use omnirelay_identity::client::LiveTlsClient;
 use omnirelay_identity::reach::AddressReach;
+use omnirelay_identity::trust::MeshTrust;
 use omnirelay_node::operations::Operations;
 use omnirelay_nouns::{envelope, head_cursor};
 use omnirelay_registry::Registry;
 use omnirelay_registry::follow::wait_for;
 use omnirelay_registry::watch::{Watch, WatchEvent};
+use omnirelay_settings::{ClientTlsConfig, Config, PeerServiceConfig, peer_service};
 use omnirelay_store::{Epoch, Revision};
 use omnirelay_wire::envelope::EnvelopedAnswer as _;
 use omnirelay_wire::fault::Fault;
@@ -40,10 +44,8 @@ use crate::catalogue;
 use crate::metrics::{CountPool, RegistersMetrics};
 use demand::{QueuedResync, WAITING_MAX};
 use drive::{ResyncProgress, TargetDriver};
-use foreign::ForeignPool;
-use local::LocalPoolTarget;
+use lines::PushLines;
 pub use local::{LOCAL, LocalPool};
-use target::PoolTarget;
 
 /// How often is looked whether the node is registered.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
@@ -51,8 +53,8 @@ const LOOK_EVERY: Duration = Duration::from_millis(100);
 /// Lookup of the session in which the node is registered now; `None`: in none.
 pub type SessionLookup = Arc<dyn Fn() -> Option<u64> + Send + Sync>;
 
-/// Settings of resyncs: how often is pushed, and where to.
-#[derive(Clone, Debug)]
+/// Settings of resyncs: how often is pushed, where to, and by which TLS.
+#[derive(Clone, Debug, PartialEq)]
 pub struct ResyncSettings {
     /// How often the pool in this daemon is compared.
     pub resync_interval: Duration,
@@ -61,16 +63,35 @@ pub struct ResyncSettings {
     pub peer_services: Vec<PeerService>,
     /// Pools of others that whoever may ask for a resync may name; their paths end with a slash.
     pub resync_peers: Vec<Url>,
-    /// Where others may be that an administrator names.
-    pub reach: AddressReach,
+    /// TLS with those of them that are of no federated cluster.
+    pub peer_services_tls: ClientTlsConfig,
 }
 
 /// A pool of others that is kept up to date.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PeerService {
     /// Its path ends with a slash.
     pub url: Url,
-    pub tls: Arc<LiveTlsClient>,
+    /// The federated cluster that it is a node of; `None`: of none.
+    pub cluster: Option<String>,
+}
+
+impl ResyncSettings {
+    /// As a configuration says. Addresses that are none were refused with it.
+    pub fn of(config: &Config) -> Self {
+        let registers = &config.registers;
+        let service = |service: &PeerServiceConfig| {
+            let url = peer_service(service.url()).ok()?;
+            Some(PeerService { url, cluster: service.cluster().map(str::to_owned) })
+        };
+        Self {
+            resync_interval: registers.resync_interval.0,
+            push_every: registers.push_every(),
+            peer_services: registers.peer_services.iter().filter_map(service).collect(),
+            resync_peers: registers.resync_peers.iter().filter_map(|peer| peer_service(peer).ok()).collect(),
+            peer_services_tls: registers.peer_services_tls.clone(),
+        }
+    }
 }
 
 /// Parts that resyncs are made with.
@@ -79,8 +100,10 @@ pub struct ResyncParts {
     pub pool: Arc<dyn LocalPool>,
     pub operations: Arc<Operations>,
     pub metrics: Arc<RegistersMetrics>,
-    /// TLS with pools of others that a resync names.
-    pub tls: Arc<LiveTlsClient>,
+    /// By what pools of others are judged, and what they are shown.
+    pub trust: Arc<MeshTrust>,
+    /// Where others may be that an administrator names.
+    pub reach: AddressReach,
     pub session: SessionLookup,
     pub count_pool: CountPool,
 }
@@ -88,13 +111,8 @@ pub struct ResyncParts {
 /// The driver of one daemon: pushes the catalogue by itself, and on demand.
 pub struct Resync {
     parts: ResyncParts,
-    /// The pool in this daemon first.
-    lines: Vec<Arc<TargetDriver>>,
-    /// By name, of those among the lines.
-    foreign: BTreeMap<String, Arc<ForeignPool>>,
-    /// The addresses of [`ResyncSettings::resync_peers`].
-    named: BTreeSet<String>,
-    reach: AddressReach,
+    settings: Live<ResyncSettings>,
+    lines: PushLines,
     /// For pools that are no lines: one run at a time.
     elsewhere: Mutex<()>,
     through: watch::Sender<Revision>,
@@ -114,25 +132,14 @@ struct PushTriggers {
 
 impl Resync {
     /// Nothing is pushed until [`Self::run`] is.
-    pub fn new(parts: ResyncParts, settings: &ResyncSettings) -> Self {
-        let local =
-            LocalPoolTarget::new(parts.registry.clone(), parts.pool.clone(), settings.resync_interval);
-        let mut lines = vec![Arc::new(TargetDriver::new(Arc::new(local), parts.metrics.clone()))];
-        let mut foreign = BTreeMap::new();
-        for PeerService { url, tls } in &settings.peer_services {
-            let pool =
-                ForeignPool::new(parts.registry.clone(), url.clone(), tls.clone(), settings.push_every);
-            let pool = Arc::new(pool);
-            lines.push(Arc::new(TargetDriver::new(pool.clone(), parts.metrics.clone())));
-            foreign.insert(PoolTarget::name(pool.as_ref()).to_owned(), pool);
-        }
+    pub fn new(parts: ResyncParts, settings: impl Into<Live<ResyncSettings>>) -> Self {
+        let settings = settings.into();
+        let lines = PushLines::new(&parts, &settings);
         let (jobs, waiting) = mpsc::channel(WAITING_MAX);
         Self {
             parts,
+            settings,
             lines,
-            foreign,
-            named: settings.resync_peers.iter().map(Url::to_string).collect(),
-            reach: settings.reach.clone(),
             elsewhere: Mutex::default(),
             through: watch::Sender::new(Revision(0)),
             jobs,
@@ -158,7 +165,7 @@ impl Resync {
                 (_, _) => Some(format!("the pool {name} cannot be brought up to date: {}", state.error)),
             }
         };
-        let told: Vec<String> = self.lines.iter().filter_map(of_line).collect();
+        let told: Vec<String> = self.lines.all().iter().filter_map(of_line).collect();
         (!told.is_empty()).then(|| told.join("; "))
     }
 
@@ -171,17 +178,27 @@ impl Resync {
             let registry = &self.parts.registry;
             // From before the first reading on, so that no change is missed between the two.
             let changes = catalogue::watch_catalogue(registry.clone(), registry.node_id(), None);
-            let drives = self.lines.iter().map(|line| this.drive(line));
-            tokio::join!(
-                futures_util::future::join_all(drives),
-                self.follow_catalogue(changes),
-                self.look_for_returns()
-            )
+            tokio::join!(this.drive_lines(), self.follow_catalogue(changes), self.look_for_returns())
         };
         tokio::join!(demanded, driven);
     }
 
-    async fn drive(&self, line: &TargetDriver) {
+    /// Drives all lines, those that the settings name by then.
+    async fn drive_lines(&self) {
+        let (mut settings, mut drives) = (self.settings.clone(), FuturesUnordered::new());
+        drives.push(self.drive(self.lines.local()));
+        self.lines.foreign_lines().into_iter().for_each(|line| drives.push(self.drive(line)));
+        loop {
+            let begun = self.lines.follow(&self.parts, &self.settings);
+            begun.into_iter().for_each(|line| drives.push(self.drive(line)));
+            tokio::select! {
+                () = settings.replaced() => {}
+                Some(()) = drives.next() => {}
+            }
+        }
+    }
+
+    async fn drive(&self, line: Arc<TargetDriver>) {
         let is_local = line.target.name() == LOCAL;
         let brought = |brought: &ResyncProgress| {
             if is_local {
@@ -189,6 +206,7 @@ impl Resync {
             }
         };
         line.drive(&self.parts.registry, brought).await;
+        self.parts.metrics.forget(line.target.name());
     }
 
     /// Waits until the view has caught up and the node is registered.
@@ -206,7 +224,7 @@ impl Resync {
                 WatchEvent::Added(step) | WatchEvent::Modified(step) | WatchEvent::Removed(step) => {
                     let Some((_, id)) = catalogue::parts(&step.record.record.id) else { continue };
                     let revision = step.entry.revision;
-                    self.lines.iter().for_each(|line| line.inbox.change(id, revision));
+                    self.lines.all().iter().for_each(|line| line.inbox.change(id, revision));
                 }
                 WatchEvent::Reset(_) => self.push_all(),
                 // What is there is pushed by the first run, or by that which a reset asked for.
@@ -242,7 +260,7 @@ impl Resync {
     }
 
     fn push_all(&self) {
-        self.lines.iter().for_each(|line| line.inbox.all_at_once());
+        self.lines.all().iter().for_each(|line| line.inbox.all_at_once());
     }
 
     fn note_through(&self, brought: &ResyncProgress) {
@@ -297,7 +315,7 @@ impl Resyncs for Resync {
         let counts = (self.parts.count_pool)();
         pb::GetSyncStateResponse {
             cursor: head_cursor(registry.view()),
-            targets: self.lines.iter().map(|line| line.status.shown()).collect(),
+            targets: self.lines.all().iter().map(|line| line.status.shown()).collect(),
             registers: target::count(catalogue.len()),
             advertise: target::count(catalogue.iter().filter(|(_, register)| register.advertise).count()),
             local: target::count(counts.local),

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use omnirelay_decisions::register::advertisement_of;
 use omnirelay_decisions::strays::{StrayCounts, StrayWithdrawal, limit_withdrawal};
+use omnirelay_host::live::Live;
 use omnirelay_registry::Registry;
 use omnirelay_registry::follow::in_time;
 use omnirelay_registry::view::RegistryHead;
@@ -74,7 +75,7 @@ pub(super) trait PoolTarget: Send + Sync {
     fn name(&self) -> &str;
 
     /// How often all of the catalogue is pushed if nothing changes.
-    fn every(&self) -> Duration;
+    fn every(&self) -> Live<Duration>;
 
     /// Pushes all of the catalogue, and withdraws what is dared to be.
     async fn all(&self, catalogue: &NodeCatalogue) -> Result<ResyncOutcome, ResyncTrouble>;

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use futures_util::StreamExt as _;
 use futures_util::stream::BoxStream;
+use omnirelay_host::live::Live;
 use omnirelay_identity::caller::Caller;
 use omnirelay_nouns::at_cursor;
 use omnirelay_nouns::feed::{NounEventStream, NounWatches};
@@ -49,17 +50,22 @@ struct AeroRegistryParts {
     relays: Relays,
     agents: Agents,
     watches: NounWatches<pb::WatchEvent>,
-    grace: Duration,
+    settings: Live<AeroRegistrySettings>,
 }
 
 impl AeroRegistry {
     /// At most `watches_max` watches are served at once. Heartbeats are answered while [`Self::run`] does.
-    pub fn new(registry: Arc<Registry>, settings: AeroRegistrySettings, watches_max: usize) -> Self {
+    pub fn new(
+        registry: Arc<Registry>,
+        settings: impl Into<Live<AeroRegistrySettings>>,
+        watches_max: impl Into<Live<usize>>,
+    ) -> Self {
+        let settings = settings.into();
         let parts = AeroRegistryParts {
-            relays: Relays::new(registry.clone(), settings.relay_ttl, settings.relays_max),
-            agents: Agents::new(registry.clone(), settings.agent_ttl, settings.agents_max),
+            relays: Relays::new(registry.clone(), settings.clone()),
+            agents: Agents::new(registry.clone(), settings.clone()),
             watches: NounWatches::new(registry.clone(), watches_max),
-            grace: settings.grace,
+            settings,
             registry,
         };
         Self { parts: Arc::new(parts) }
@@ -72,7 +78,8 @@ impl AeroRegistry {
 
     /// Tells the store of heartbeats, and ends what ended relays held, for ever.
     pub async fn run(&self) {
-        tokio::join!(self.parts.registry.send_refreshes(self.parts.grace), self.parts.agents.drop_orphans());
+        let grace = self.parts.settings.map(|settings| settings.grace);
+        tokio::join!(self.parts.registry.send_refreshes(grace), self.parts.agents.drop_orphans());
     }
 }
 

@@ -4,13 +4,13 @@ mod orphans;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::future::join_all;
 use omnirelay_core::names::check_id;
 use omnirelay_core::placement::{RelayIncarnations, holds};
 use omnirelay_core::time::{Millis, whole_ms};
+use omnirelay_host::live::Live;
 use omnirelay_nouns::listing::{self, AskedPage};
 use omnirelay_registry::Registry;
 use omnirelay_registry::mutate::request_hash;
@@ -29,6 +29,8 @@ use prost::Message;
 use tokio::time::Instant;
 use tonic::Status;
 
+use crate::aero_registry::AeroRegistrySettings;
+use crate::lifetimes::live_by;
 use crate::relays::{self, LiveRelay, RelaySpeaker, check_relay_id};
 
 /// Records of agents; the key is the agent's id.
@@ -113,14 +115,13 @@ pub fn show(tenancy: &LeaseTenancy<'_>, record: &ViewRecord, stale: bool) -> Opt
 /// The agents of a registry.
 pub struct Agents {
     registry: Arc<Registry>,
-    ttl: Duration,
-    max: usize,
+    settings: Live<AeroRegistrySettings>,
 }
 
 impl Agents {
-    /// An agent lives `ttl` without a heartbeat. About `max` may be registered: those that come at once are not counted.
-    pub fn new(registry: Arc<Registry>, ttl: Duration, max: usize) -> Self {
-        Self { registry, ttl, max }
+    /// About as many may be registered as the settings say: those that come at once are not counted.
+    pub fn new(registry: Arc<Registry>, settings: Live<AeroRegistrySettings>) -> Self {
+        Self { registry, settings }
     }
 
     /// Places an agent with a live relay. What is so already is only refreshed, and while the store is away nothing
@@ -173,23 +174,23 @@ impl Agents {
 
     /// Checks that an agent that is not there may come.
     fn check_room(&self, id: &RecordId) -> Result<(), Fault> {
-        let view = self.registry.view();
-        if view.held_count(&AGENT) < self.max || view.holds(id) {
+        let (view, max) = (self.registry.view(), self.settings.get().agents_max);
+        if view.held_count(&AGENT) < max || view.holds(id) {
             return Ok(());
         }
-        let message = format!("as many agents are registered as may be: {}", self.max);
+        let message = format!("as many agents are registered as may be: {max}");
         Err(Fault::new(reasons::TOO_MANY_AGENTS, message)
             .hint("register it once others have ended, or raise `registry.agentsMax`"))
     }
 
     async fn try_register(&self, id: &RecordId, relay: &LiveRelay, until: Instant) -> Result<(), LifeError> {
-        let registry = &self.registry;
+        let (registry, ttl) = (&self.registry, self.settings.get().agent_ttl);
         let known = registry.view().get(id);
         let known = known.and_then(|record| Some((record.value::<AgentValue>()?, record)));
         let Some((value, record)) = known else {
             let begin = |now| encoded(&placed_anew(relay, now, String::new()));
             let preconditions = vec![relay.unchanged()];
-            let (id, ttl, epoch) = (id.clone(), self.ttl, relay.record.epoch);
+            let (id, epoch) = (id.clone(), relay.record.epoch);
             let beginning = NewTtlRecord { id, ttl, until, epoch, preconditions, value: &begin };
             return registry.begin_life(beginning).await;
         };
@@ -199,9 +200,9 @@ impl Agents {
         }
         let wanted = moved(&value, relay, registry.view().now());
         let (value, preconditions) = (encoded(&wanted), [relay.unchanged()]);
-        let claim =
-            TtlClaim { record: &record, ttl: self.ttl, until, value: &value, preconditions: &preconditions };
-        registry.claim(claim).await
+        registry
+            .claim(TtlClaim { record: &record, ttl, until, value: &value, preconditions: &preconditions })
+            .await
     }
 
     /// Says that an agent lives, and if a relay is named, that this one holds it.
@@ -269,14 +270,25 @@ impl Agents {
     /// Together: where the store is far away they share a journey, and where it is here a lock.
     async fn keep_all(&self, records: &[Arc<ViewRecord>]) -> Vec<Refused> {
         let kept = self.registry.keep_all_alive(records).await;
-        let refused = records.iter().zip(kept).filter_map(|(record, kept)| {
-            Some(refusal(record.record.id.key.clone(), told(record, kept, HEARTBEAT).err()?))
-        });
-        refused.collect()
+        let (mut living, mut refused) = (Vec::new(), Vec::new());
+        for (record, kept) in records.iter().zip(kept) {
+            if matches!(kept, Ok(TtlOutcome::Lives)) {
+                living.push(record.clone());
+            }
+            if let Err(fault) = told(record, kept, HEARTBEAT) {
+                refused.push(refusal(record.record.id.key.clone(), fault));
+            }
+        }
+        live_by(&self.registry, living, self.settings.get().agent_ttl).await;
+        refused
     }
 
-    async fn keep(&self, record: &ViewRecord, action: &str) -> Result<(), Fault> {
-        told(record, self.registry.keep_alive(record).await, action)
+    async fn keep(&self, record: &Arc<ViewRecord>, action: &str) -> Result<(), Fault> {
+        let kept = self.registry.keep_alive(record).await;
+        if matches!(kept, Ok(TtlOutcome::Lives)) {
+            live_by(&self.registry, vec![record.clone()], self.settings.get().agent_ttl).await;
+        }
+        told(record, kept, action)
     }
 
     /// The record of an agent that is heard of, which this relay holds.

@@ -141,6 +141,15 @@ impl WishedKeys {
         self.wish(key, value, true, now)
     }
 
+    /// Wishes for a value where nothing stands, or what this relay has put there: another's is newer.
+    pub(super) fn offer(&mut self, key: &str, value: &str, now: Instant) -> Result<(), BookFull> {
+        self.put(key, value, now)?;
+        let Some((name, _)) = self.keys.get_key_value(key) else { return Ok(()) };
+        let name = name.clone();
+        self.edit(&name, |key| key.yields = true);
+        Ok(())
+    }
+
     /// Wishes that a value lives on until [`WishedKeys::let_go`]; of no effect on a key that is not known.
     pub(super) fn keep(&mut self, key: &str, now: Instant) {
         let Some((name, key)) = self.keys.get_key_value(key).filter(|(_, key)| key.stands && !key.kept)
@@ -255,6 +264,29 @@ impl WishedKeys {
             (false, _) => KeyAction::Remove { value, older },
         };
         Some(KeyStep { key: name.clone(), action, wish: key.wish })
+    }
+
+    /// Has keys live as long as this from now on, those that stand already as well. There may be `keys_max`, or as many as before if
+    /// that was more: those who have sessions keep them.
+    pub(super) fn live_by(&mut self, ttl: Duration, keys_max: usize, now: Instant) {
+        self.keys_max = self.keys_max.max(keys_max);
+        let before = std::mem::replace(&mut self.ttl, ttl);
+        if before == ttl {
+            return;
+        }
+        let ending: Vec<Arc<str>> = self.leaving.iter().map(|(_, name)| name.clone()).collect();
+        for name in ending {
+            let Some(key) = self.keys.get_mut(&name) else { continue };
+            key.until = (key.until + ttl).checked_sub(before).unwrap_or(now);
+            let leaves = if key.stands { key.until + ttl } else { key.until };
+            self.leave(&name, Some(leaves));
+        }
+        self.look_again();
+    }
+
+    /// Forgets all keys, without a word to anybody.
+    pub(super) fn clear(&mut self) {
+        *self = Self { last: self.last, closed: self.closed, ..Self::new(self.ttl, self.keys_max) };
     }
 
     /// Notes how a step ended.

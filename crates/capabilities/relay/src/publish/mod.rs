@@ -13,6 +13,7 @@ mod server;
 use std::sync::Arc;
 use std::time::Duration;
 
+use omnirelay_host::live::Live;
 use omnirelay_settings::PublishConfig;
 use parking_lot::Mutex;
 use tokio::sync::{Notify, watch};
@@ -22,7 +23,7 @@ use tracing::warn;
 use crate::metrics::publish::PublishMetrics;
 use book::{BookFull, WishedKeys};
 use outage::{KEYS_RUNBOOK, Outage};
-use server::{GreetedConnection, OPERATION_TIMEOUT, RedisConnectionError, RedisEndpoint};
+use server::{GreetedConnection, OPERATION_TIMEOUT, RedisConnectionError, RedisEndpoint, StrayConnection};
 
 /// How long the Redis may take to answer at the start.
 const START_TIMEOUT: Duration = Duration::from_secs(2);
@@ -30,6 +31,17 @@ const START_TIMEOUT: Duration = Duration::from_secs(2);
 const PING_EVERY: Duration = Duration::from_secs(5);
 /// How many keys are written or refreshed together, before others have their turn.
 const BATCH_MAX: usize = 256;
+
+/// Settings of the publication.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PublishSettings {
+    /// The Redis; without an address nothing is published.
+    pub server: PublishConfig,
+    /// How long a key stands after the last word of it.
+    pub ttl: Duration,
+    /// How many there are at a time.
+    pub keys_max: usize,
+}
 
 /// Publications that should stand in the Redis; never waits.
 ///
@@ -54,8 +66,7 @@ pub struct PublishHealth {
 
 /// Publisher of keys to one Redis.
 struct Publisher {
-    server: RedisEndpoint,
-    address: String,
+    settings: Live<PublishSettings>,
     book: Mutex<WishedKeys>,
     /// There is something new in the book.
     news: Notify,
@@ -66,30 +77,31 @@ struct Publisher {
 }
 
 impl Publications {
-    /// Keys that end `ttl` after the last word of them, at most `keys_max` at a time. Nothing is published without an
-    /// address, or before [`Publications::run`] runs.
-    pub fn new(config: &PublishConfig, ttl: Duration, keys_max: usize, metrics: Arc<PublishMetrics>) -> Self {
-        let address = config.address.clone().unwrap_or_default();
-        let server = RedisEndpoint::of(config).unwrap_or_else(|error| {
-            warn!(%error, address, runbook = KEYS_RUNBOOK, "keys are not published: the address of the Redis cannot be used");
-            None
-        });
-        let publishing = server.map(|server| Publisher {
-            server,
-            address,
+    /// Nothing is published before [`Publications::run`] runs. While nothing is to be published wishes are forgotten: whoever has some
+    /// says them anew when there is a Redis.
+    pub fn new(settings: impl Into<Live<PublishSettings>>, metrics: Arc<PublishMetrics>) -> Self {
+        let settings = settings.into();
+        let PublishSettings { ttl, keys_max, .. } = settings.get();
+        let publishing = Publisher {
+            settings,
             book: Mutex::new(WishedKeys::new(ttl, keys_max)),
             news: Notify::new(),
             outage: Outage::default(),
             ended: watch::Sender::new(false),
             metrics,
-        });
-        Self { publishing }
+        };
+        Self { publishing: Some(publishing) }
     }
 
     /// Writes a key at once, in place of whatever stands there, with its time to live. Kept alive it is from
     /// [`Publications::keep`] on; again the same value is kept as before.
     pub fn put(&self, key: &str, value: &str) {
         self.wish(|book, now| book.put(key, value, now));
+    }
+
+    /// Publishes a value under a key, unless somebody else has published another there.
+    pub fn offer(&self, key: &str, value: &str) {
+        self.wish(|book, now| book.offer(key, value, now));
     }
 
     /// Keeps a key that was put alive from now on. Where another's value stands it waits until that is gone.
@@ -115,7 +127,13 @@ impl Publications {
 
     fn wish(&self, write: impl FnOnce(&mut WishedKeys, Instant) -> Result<(), BookFull>) {
         let Some(publishing) = &self.publishing else { return };
-        let written = write(&mut publishing.book.lock(), Instant::now());
+        let written = {
+            let mut book = publishing.book.lock();
+            if !publishing.is_on() {
+                return;
+            }
+            write(&mut book, Instant::now())
+        };
         match written {
             Ok(()) => publishing.news.notify_one(),
             Err(BookFull) => publishing.metrics.count_dropped(),
@@ -137,13 +155,15 @@ impl Publications {
         publishing.news.notify_one();
         let mut ended = publishing.ended.subscribe();
         if timeout(within, ended.wait_for(|ended| *ended)).await.is_err() {
-            warn!(address = publishing.address, "published keys were left to their time to live");
+            let address = publishing.settings.get().server.address;
+            warn!(address, "published keys were left to their time to live");
         }
     }
 
     /// Health of the publication.
     pub fn health(&self) -> PublishHealth {
-        let Some(publishing) = &self.publishing else { return PublishHealth::default() };
+        let publishing = self.publishing.as_ref().filter(|publishing| publishing.is_on());
+        let Some(publishing) = publishing else { return PublishHealth::default() };
         let book = publishing.book.lock();
         PublishHealth {
             is_on: true,
@@ -155,51 +175,115 @@ impl Publications {
 }
 
 impl Publisher {
+    /// Whether anything is to be published.
+    fn is_on(&self) -> bool {
+        address(&self.settings.get().server).is_some()
+    }
+
     async fn run(&self) {
-        let (mut patience, mut stray) = (START_TIMEOUT, None);
+        let mut changes = self.settings.clone();
+        let mut told = TalkToRedis::with(self.take_over());
         loop {
-            let error = match self.server.connect(stray.as_ref(), patience).await {
+            let server = self.take_over();
+            if server != told.server {
+                self.outage.forget();
+                told = TalkToRedis::with(server);
+            }
+            let Some(endpoint) = told.endpoint() else {
+                if self.rest(&mut changes).await {
+                    return;
+                }
+                continue;
+            };
+            let connected = tokio::select! {
+                connected = endpoint.connect(told.stray.as_ref(), told.patience) => connected,
+                () = self.moved(&mut changes, &told.server) => continue,
+            };
+            let error = match connected {
                 Ok(mut connection) => {
-                    self.begin();
-                    let Err(error) = self.serve(&mut connection).await else { return };
-                    stray = connection.stray();
-                    error
+                    self.begin(&told);
+                    match self.serve(&mut connection, &mut changes, &told.server).await {
+                        Ok(ServiceEnd::Closed) => return,
+                        Ok(ServiceEnd::Elsewhere) => continue,
+                        Err(error) => {
+                            told.stray = connection.stray();
+                            error
+                        }
+                    }
                 }
                 Err(error) if self.book.lock().is_closed() => {
-                    self.outage.failed(&self.address, &error);
+                    self.outage.failed(told.address(), &error);
                     return;
                 }
                 Err(error) => error,
             };
-            patience = OPERATION_TIMEOUT;
+            told.patience = OPERATION_TIMEOUT;
             self.metrics.count_failure();
-            self.outage.failed(&self.address, &error);
+            self.outage.failed(told.address(), &error);
             self.measure();
-            self.pause().await;
+            self.pause(&mut changes).await;
+        }
+    }
+
+    /// Goes by the settings as they are now; says which Redis keys are published in.
+    fn take_over(&self) -> PublishConfig {
+        let mut book = self.book.lock();
+        let PublishSettings { server, ttl, keys_max } = self.settings.get();
+        book.live_by(ttl, keys_max, Instant::now());
+        if address(&server).is_none() {
+            book.clear();
+        }
+        server
+    }
+
+    /// Waits while nothing is published. True: nothing will be any more.
+    async fn rest(&self, changes: &mut Live<PublishSettings>) -> bool {
+        self.metrics.set(0, 0, false);
+        if !self.book.lock().is_closed() {
+            tokio::select! {
+                () = changes.replaced() => {}
+                () = self.news.notified() => {}
+            }
+        }
+        self.book.lock().is_closed()
+    }
+
+    /// Is ready when keys are to be published somewhere else, or nowhere.
+    async fn moved(&self, changes: &mut Live<PublishSettings>, from: &PublishConfig) {
+        while self.settings.get().server == *from {
+            changes.replaced().await;
         }
     }
 
     /// The Redis may not be as it was left.
-    fn begin(&self) {
-        self.outage.ended(&self.address);
+    fn begin(&self, told: &TalkToRedis) {
+        self.outage.ended(told.address());
         self.book.lock().look_again();
     }
 
-    /// Does what is to be done; comes back when nothing will be any more.
-    async fn serve(&self, connection: &mut GreetedConnection) -> Result<(), RedisConnectionError> {
+    /// Does what is to be done; comes back when nothing will be any more, or not there.
+    async fn serve(
+        &self,
+        connection: &mut GreetedConnection,
+        changes: &mut Live<PublishSettings>,
+        server: &PublishConfig,
+    ) -> Result<ServiceEnd, RedisConnectionError> {
         let mut heard = Instant::now();
         loop {
+            if self.take_over() != *server {
+                return Ok(ServiceEnd::Elsewhere);
+            }
             let steps = self.book.lock().take(Instant::now(), BATCH_MAX);
             if steps.is_empty() {
                 self.measure();
                 if self.book.lock().is_closed() {
-                    return Ok(());
+                    return Ok(ServiceEnd::Closed);
                 }
                 if heard.elapsed() >= PING_EVERY {
                     connection.ping().await?;
                     heard = Instant::now();
                 }
-                self.wait(heard + PING_EVERY).await;
+                self.wait(heard + PING_EVERY, changes).await;
                 continue;
             }
             match connection.send(&steps).await {
@@ -219,22 +303,24 @@ impl Publisher {
         }
     }
 
-    /// Waits for a wish, for what is due, or until then.
-    async fn wait(&self, until: Instant) {
+    /// Waits for a wish, for what is due, for other settings, or until then.
+    async fn wait(&self, until: Instant, changes: &mut Live<PublishSettings>) {
         let next = self.book.lock().next_at();
         tokio::select! {
             () = self.news.notified() => {}
+            () = changes.replaced() => {}
             () = sleep_until(next.map_or(until, |next| next.min(until))) => {}
         }
     }
 
-    /// Leaves the Redis in peace after a failure, unless the end has come.
-    async fn pause(&self) {
+    /// Leaves the Redis in peace after a failure, unless the end has come, or another setting.
+    async fn pause(&self, changes: &mut Live<PublishSettings>) {
         let pause = sleep(self.outage.pause());
         tokio::pin!(pause);
         loop {
             tokio::select! {
                 () = &mut pause => return,
+                () = changes.replaced() => return,
                 () = self.news.notified() => {
                     if self.book.lock().is_closed() {
                         return;
@@ -251,4 +337,44 @@ impl Publisher {
         };
         self.metrics.set(standing, waiting, self.outage.lasts().is_none());
     }
+}
+
+/// Talk to one Redis.
+struct TalkToRedis {
+    server: PublishConfig,
+    /// How long it may take to answer.
+    patience: Duration,
+    stray: Option<StrayConnection>,
+}
+
+impl TalkToRedis {
+    fn with(server: PublishConfig) -> Self {
+        Self { server, patience: START_TIMEOUT, stray: None }
+    }
+
+    fn address(&self) -> &str {
+        address(&self.server).unwrap_or_default()
+    }
+
+    /// Where it is; `None`: nothing is published.
+    fn endpoint(&self) -> Option<RedisEndpoint> {
+        RedisEndpoint::of(&self.server).unwrap_or_else(|error| {
+            let address = self.address();
+            warn!(%error, address, runbook = KEYS_RUNBOOK, "keys are not published: the address of the Redis cannot be used");
+            None
+        })
+    }
+}
+
+/// Reason why nothing more is told to a Redis.
+enum ServiceEnd {
+    /// Nothing is published any more.
+    Closed,
+    /// It is published somewhere else, or nowhere.
+    Elsewhere,
+}
+
+/// Address of the Redis, if there is one.
+fn address(server: &PublishConfig) -> Option<&str> {
+    server.address.as_deref().filter(|address| !address.is_empty())
 }

@@ -49,6 +49,11 @@ impl Outage {
         state.failures = 0;
     }
 
+    /// Forgets it: what has failed is not asked any more.
+    pub(super) fn forget(&self) {
+        *self.0.lock() = State::default();
+    }
+
     /// Duration of the outage so far; `None`: there is none.
     pub(super) fn lasts(&self) -> Option<Duration> {
         self.0.lock().since.map(|since| since.elapsed())

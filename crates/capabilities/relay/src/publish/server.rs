@@ -78,7 +78,7 @@ impl RedisEndpoint {
     /// # Errors
     /// When the address is none.
     pub(super) fn of(config: &PublishConfig) -> RedisResult<Option<Self>> {
-        let Some(address) = config.address.as_deref().filter(|address| !address.is_empty()) else {
+        let Some(address) = super::address(config) else {
             return Ok(None);
         };
         let (host, port) = host_and_port(address);

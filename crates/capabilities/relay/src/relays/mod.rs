@@ -2,13 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
 use omnirelay_core::names::check_id;
 use omnirelay_core::placement::RelayIncarnations;
 use omnirelay_core::text::is_unseen;
 use omnirelay_core::time::{Millis, whole_ms};
+use omnirelay_host::live::Live;
 use omnirelay_identity::caller::{Caller, Scope};
 use omnirelay_nouns::listing::{self, AskedPage};
 use omnirelay_registry::Registry;
@@ -24,6 +24,9 @@ use omnirelay_wire::pb::omnirelay::store::v1::RelayValue;
 use omnirelay_wire::reasons;
 use prost::Message;
 use tokio::time::Instant;
+
+use crate::aero_registry::AeroRegistrySettings;
+use crate::lifetimes::live_by;
 
 /// Records of relays; the key is the relay's id.
 pub const RELAY: RecordKind = RecordKind::of("relay");
@@ -144,14 +147,13 @@ pub fn show(tenancy: &LeaseTenancy<'_>, record: &ViewRecord, agents: u32, stale:
 /// The relays of a registry.
 pub struct Relays {
     registry: Arc<Registry>,
-    ttl: Duration,
-    max: usize,
+    settings: Live<AeroRegistrySettings>,
 }
 
 impl Relays {
-    /// A relay lives `ttl` without a heartbeat. About `max` may be registered: those that come at once are not counted.
-    pub fn new(registry: Arc<Registry>, ttl: Duration, max: usize) -> Self {
-        Self { registry, ttl, max }
+    /// About as many may be registered as the settings say: those that come at once are not counted.
+    pub fn new(registry: Arc<Registry>, settings: Live<AeroRegistrySettings>) -> Self {
+        Self { registry, settings }
     }
 
     /// Makes a relay known, or says anew where it is. What is so already is only refreshed, and while the store is
@@ -189,22 +191,22 @@ impl Relays {
 
     /// Checks that a relay that is not there may come.
     fn check_room(&self, id: &RecordId) -> Result<(), Fault> {
-        let view = self.registry.view();
-        if view.held_count(&RELAY) < self.max || view.holds(id) {
+        let (view, max) = (self.registry.view(), self.settings.get().relays_max);
+        if view.held_count(&RELAY) < max || view.holds(id) {
             return Ok(());
         }
-        let message = format!("as many relays are registered as may be: {}", self.max);
+        let message = format!("as many relays are registered as may be: {max}");
         Err(Fault::new(reasons::TOO_MANY_RELAYS, message)
             .hint("register it once others have ended, or raise `registry.relaysMax`"))
     }
 
     async fn try_register(&self, id: &RecordId, value: &RelayValue, until: Instant) -> Result<(), LifeError> {
         let registry = &self.registry;
-        let epoch = registry.view().head().epoch;
+        let (epoch, ttl) = (registry.view().head().epoch, self.settings.get().relay_ttl);
         let Some(known) = find(registry.view(), &id.key) else {
             // Store time never goes back, so no incarnation comes twice.
             let begin = |now: Millis| encoded(&RelayValue { incarnation: now.0, ..value.clone() });
-            let (id, ttl, preconditions) = (id.clone(), self.ttl, Vec::new());
+            let (id, preconditions) = (id.clone(), Vec::new());
             let beginning = NewTtlRecord { id, ttl, until, epoch, preconditions, value: &begin };
             return registry.begin_life(beginning).await;
         };
@@ -217,13 +219,7 @@ impl Relays {
             .in_place_of(&known.value);
         let value = encoded(&wanted);
         registry
-            .claim(TtlClaim {
-                record: &known.record,
-                ttl: self.ttl,
-                until,
-                value: &value,
-                preconditions: &[],
-            })
+            .claim(TtlClaim { record: &known.record, ttl, until, value: &value, preconditions: &[] })
             .await
     }
 
@@ -248,9 +244,13 @@ impl Relays {
         self.keep(&record, "relays.heartbeat").await
     }
 
-    async fn keep(&self, record: &ViewRecord, action: &str) -> Result<(), Fault> {
+    async fn keep(&self, record: &Arc<ViewRecord>, action: &str) -> Result<(), Fault> {
         match self.registry.keep_alive(record).await {
-            Ok(TtlOutcome::Lives | TtlOutcome::Deferred) => Ok(()),
+            Ok(TtlOutcome::Lives) => {
+                live_by(&self.registry, vec![record.clone()], self.settings.get().relay_ttl).await;
+                Ok(())
+            }
+            Ok(TtlOutcome::Deferred) => Ok(()),
             Ok(TtlOutcome::Gone) => Err(not_found(&record.record.id.key)),
             Err(error) => Err(error.fault(action)),
         }

@@ -58,7 +58,6 @@ enum AgentPlace {
 /// All agents that are held.
 pub(super) struct HeldAgents {
     interval: Duration,
-    agents_max: usize,
     /// What the turns of all agents are counted from.
     origin: Instant,
     last: u64,
@@ -83,11 +82,10 @@ struct HeldAgent {
 }
 
 impl HeldAgents {
-    /// At most `agents_max`, of each of which is told every `interval`.
-    pub(super) fn new(interval: Duration, agents_max: usize, now: Instant) -> Self {
+    /// Each is told of every `interval`.
+    pub(super) fn new(interval: Duration, now: Instant) -> Self {
         Self {
             interval,
-            agents_max,
             origin: now,
             last: 0,
             agents: HashMap::new(),
@@ -98,10 +96,10 @@ impl HeldAgents {
         }
     }
 
-    /// Has an agent told of, at once. False: there is no room for it.
-    pub(super) fn hold(&mut self, agent_id: &str, now: Instant) -> bool {
+    /// Has an agent told of, at once. False: there are `agents_max` others.
+    pub(super) fn hold(&mut self, agent_id: &str, agents_max: usize, now: Instant) -> bool {
         let known = self.agents.get_key_value(agent_id).map(|(name, _)| name.clone());
-        if known.is_none() && self.agents.len() >= self.agents_max {
+        if known.is_none() && self.agents.len() >= agents_max {
             return false;
         }
         let name = known.unwrap_or_else(|| Arc::from(agent_id));
@@ -123,6 +121,34 @@ impl HeldAgents {
         }
     }
 
+    /// Has each told of every `interval` from now on. What is due by then is not put off: what the registry was told lives by what
+    /// it was told before.
+    pub(super) fn tell_every(&mut self, interval: Duration, now: Instant) {
+        self.interval = interval;
+        let latest = now.checked_add(interval).unwrap_or(now);
+        let waiting: Vec<(Arc<str>, Instant)> =
+            self.agents.iter().filter_map(|(name, agent)| Some((name.clone(), agent.turn?))).collect();
+        for (name, turn) in waiting {
+            let sooner = turn.min(self.own_turn(&name, now)).min(latest);
+            self.retime(&name, sooner);
+        }
+    }
+
+    /// Has those registered anew that the registry has here: this relay is another one for it.
+    pub(super) fn register_anew(&mut self, now: Instant) {
+        let here = |agent: &HeldAgent| agent.place == AgentPlace::Here;
+        let names: Vec<Arc<str>> =
+            self.agents.iter().filter(|(_, agent)| here(agent)).map(|(name, _)| name.clone()).collect();
+        for name in names {
+            self.let_go(&name);
+            self.last += 1;
+            let agent = HeldAgent { hold: self.last, place: AgentPlace::Nowhere, failures: 0, turn: None };
+            self.agents.insert(name.clone(), agent);
+            self.nowhere += 1;
+            self.turn(&name, now);
+        }
+    }
+
     /// Has all agents told of at once, since the registry has forgotten the relay. What it was told of before is asked
     /// about by a heartbeat: who has moved meanwhile is not taken back from a relay that lives.
     pub(super) fn tell_anew(&mut self, now: Instant) {
@@ -131,12 +157,18 @@ impl HeldAgents {
             let Some(agent) = self.agents.get_mut(&name) else { continue };
             self.last += 1;
             (agent.hold, agent.failures) = (self.last, 0);
-            let (news, turn) = (agent.news(), agent.turn.take());
-            if let Some(turn) = turn {
-                self.turns(news).remove(&(turn, name.clone()));
-            }
-            self.turn(&name, now);
+            self.retime(&name, now);
         }
+    }
+
+    /// Has a turn for an agent in place of the one that it has.
+    fn retime(&mut self, name: &Arc<str>, at: Instant) {
+        let Some(agent) = self.agents.get_mut(name) else { return };
+        let (news, turn) = (agent.news(), agent.turn.take());
+        if let Some(turn) = turn {
+            self.turns(news).remove(&(turn, name.clone()));
+        }
+        self.turn(name, at);
     }
 
     /// The next word of a kind whose turn has come: what is overdue comes first, the oldest before all.

@@ -5,12 +5,15 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use omnirelay_host::wall_clock;
-use omnirelay_identity::client::LiveTlsClient;
+use omnirelay_identity::client::{ExpectedServers, LiveTlsClient};
 use omnirelay_identity::connector::LiveTlsConnector;
+use omnirelay_identity::trust::MeshTrust;
+use omnirelay_settings::{ClientTlsConfig, RelayRegistryConfig};
 use omnirelay_wire::pb::aeroarc::registry::v1 as pb;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Request, Status};
 
+use super::ToldRegistry;
 use super::heartbeats::HeartbeatStream;
 use pb::aero_registry_client::AeroRegistryClient;
 use pb::aero_registry_server::AeroRegistry;
@@ -33,6 +36,50 @@ pub trait RegistryClient: Send + Sync + 'static {
     async fn register_agent(&self, agent_id: &str, relay_id: &str) -> Result<(), Status>;
     /// The agent that this relay holds lives.
     async fn heartbeat_agent(&self, agent_id: &str, relay_id: &str) -> Result<(), Status>;
+}
+
+/// Address of the registry that a relay tells, and how it is reached.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RegistryAddress {
+    /// `None`: it is the one of this process.
+    address: Option<String>,
+    tls: ClientTlsConfig,
+    timeout: Duration,
+}
+
+impl RegistryAddress {
+    pub fn of(config: &RelayRegistryConfig) -> Self {
+        let RelayRegistryConfig { address, request_timeout, .. } = config;
+        Self { address: address.clone(), tls: config.client_tls(), timeout: request_timeout.0 }
+    }
+
+    /// Checks that it is one, as far as that can be said without connecting.
+    ///
+    /// # Errors
+    /// When the address is none.
+    pub fn check(&self) -> Result<(), tonic::transport::Error> {
+        self.address.as_ref().map_or(Ok(()), |address| endpoint(address, self.timeout).map(drop))
+    }
+
+    /// The registry there, or `own`. Connects with the first call. Must be called inside a runtime.
+    ///
+    /// # Errors
+    /// As of [`Self::check`].
+    pub fn connect<S: AeroRegistry>(
+        &self,
+        own: &Arc<S>,
+        trust: &Arc<MeshTrust>,
+    ) -> Result<ToldRegistry, tonic::transport::Error> {
+        let client: Arc<dyn RegistryClient> = match &self.address {
+            None => Arc::new(OwnRegistry::new(own.clone())),
+            Some(address) if address.starts_with("https://") => {
+                let tls = self.tls.client(ExpectedServers::Nodes, trust);
+                Arc::new(OtherRegistry::under_tls(address, self.timeout, tls)?)
+            }
+            Some(address) => Arc::new(OtherRegistry::new(address, self.timeout)?),
+        };
+        Ok(ToldRegistry { address: self.address.clone(), client })
+    }
 }
 
 /// The registry of this process, called without a connection.

@@ -1,7 +1,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use async_trait::async_trait;
-use omnirelay_settings::HumanDuration;
 use parking_lot::MutexGuard;
 use tokio::task::JoinSet;
 use tokio::time::{advance, sleep};
@@ -145,6 +144,19 @@ struct World {
     running: JoinSet<()>,
 }
 
+fn settings(agents_max: usize) -> ReportSettings {
+    ReportSettings {
+        relay: Relay::default(),
+        heartbeat_interval: INTERVAL,
+        request_timeout: Duration::from_secs(1),
+        agents_max,
+    }
+}
+
+fn told(fake: &Arc<Fake>) -> ToldRegistry {
+    ToldRegistry { address: None, client: fake.clone() }
+}
+
 fn world() -> World {
     told_by("r", Arc::default())
 }
@@ -153,14 +165,8 @@ fn told_by(relay_id: &str, fake: Arc<Fake>) -> World {
     omnirelay_host::chance::seed_thread();
     let relay =
         Relay { relay_id: relay_id.to_owned(), address: "a".to_owned(), grpc_port: 1, ..Relay::default() };
-    let config = RelayRegistryConfig {
-        ca: None,
-        tls: Default::default(),
-        address: None,
-        heartbeat_interval: HumanDuration(INTERVAL),
-        request_timeout: HumanDuration(Duration::from_secs(1)),
-    };
-    let reports = Arc::new(Reports::new(relay, &config, fake.clone(), 20_000));
+    let settings = ReportSettings { relay, ..settings(20_000) };
+    let reports = Arc::new(Reports::new(settings, told(&fake)));
     World { fake, reports, running: JoinSet::new() }
 }
 
@@ -536,8 +542,7 @@ async fn an_answer_that_is_out_of_date_counts_for_nothing() {
 
 #[tokio::test(start_paused = true)]
 async fn there_is_a_limit_and_the_default_tells_nobody() {
-    let relay = Relay::default();
-    let reports = Reports::new(relay, &RelayRegistryConfig::default(), Arc::<Fake>::default(), 2);
+    let reports = Reports::new(settings(2), told(&Arc::default()));
     ["a", "b", "c", "a"].into_iter().for_each(|agent| reports.hold(agent));
     assert_eq!(reports.health().agents, 2);
     let nobody = Reports::default();

@@ -9,9 +9,12 @@ mod http;
 mod open;
 mod queue;
 mod redis;
+mod reopen;
 mod stdout;
 mod worker;
 
+#[cfg(test)]
+mod reload_test;
 #[cfg(test)]
 mod sinks_test;
 
@@ -20,8 +23,8 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use omnirelay_host::log::LogLimiter;
-use omnirelay_settings::{AcknowledgeWhen, Backpressure, QueueConfig};
-use parking_lot::Mutex;
+use omnirelay_settings::Backpressure;
+use parking_lot::{Mutex, RwLock};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout, timeout_at};
 use tracing::warn;
@@ -31,11 +34,12 @@ use super::batch::FrameBatch;
 use crate::metrics::sinks::SinkCounts;
 use envelope::SinkBatch;
 use health::SinkState;
-use queue::{DurableSignal, Queue, QueueRefusal, Ticket};
+use open::SinkOpener;
+use queue::{DurableSignal, Queue, QueueRefusal};
 use worker::{SinkWorker, SinkWriter};
 
 pub use health::SinkHealth;
-pub use open::SinkError;
+pub use open::{SinkError, SinkSpec, sink_specs};
 
 /// How often those who wait for room look whether the sink still writes.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
@@ -55,7 +59,10 @@ pub enum NotTaken {
 
 /// All sinks of a relay.
 pub struct Sinks {
-    sinks: Vec<Sink>,
+    opener: SinkOpener,
+    current: RwLock<Arc<Vec<Arc<Sink>>>>,
+    /// Those that others have replaced, until they have written what they had by then.
+    retired: Mutex<Vec<Arc<Sink>>>,
 }
 
 /// Batch that was handed to the sinks.
@@ -67,6 +74,7 @@ pub struct HandedBatch {
 }
 
 /// Kind of a sink: what it is, beside what it writes to.
+#[derive(Clone, PartialEq)]
 struct SinkKind {
     name: &'static str,
     acknowledges: bool,
@@ -75,8 +83,8 @@ struct SinkKind {
 }
 
 struct Sink {
-    kind: SinkKind,
-    ticket: Ticket,
+    /// As what it was opened.
+    spec: SinkSpec,
     when_full: WhenFull,
     queue: Arc<Queue>,
     state: Arc<SinkState>,
@@ -121,37 +129,76 @@ impl Sinks {
         let item = Arc::new(SinkBatch::new(batch));
         let mut handed = HandedBatch::default();
         let mut blocked = Vec::new();
-        for sink in &self.sinks {
-            match sink.queue.offer(&item, sink.ticket) {
-                Err(QueueRefusal::Full) if sink.when_full != WhenFull::Drop => blocked.push(sink),
+        for sink in &*self.current() {
+            match sink.offer(&item) {
+                Err(QueueRefusal::Full) if sink.when_full != WhenFull::Drop => blocked.push(sink.clone()),
+                // Another one may have taken its place.
+                Err(QueueRefusal::Closed) => blocked.push(sink.clone()),
                 outcome => handed.note(sink, &item, outcome),
             }
         }
         if !blocked.is_empty() {
-            let outcomes = join_all(blocked.iter().map(|sink| sink.wait(&item))).await;
-            for (sink, outcome) in blocked.into_iter().zip(outcomes) {
-                handed.note(sink, &item, outcome);
+            let outcomes = join_all(blocked.into_iter().map(|sink| self.hand(sink, &item))).await;
+            for (sink, outcome) in outcomes.into_iter().flatten() {
+                handed.note(&sink, &item, outcome);
             }
         }
         handed
     }
 
+    /// Hands a batch to a sink, or to the one that takes its place meanwhile; waits for room. `None`: it is not wanted any more. What was
+    /// to be acknowledged by a sink that has gone is refused, so that its agent sends it again to whatever acknowledges by then.
+    async fn hand(
+        &self,
+        mut sink: Arc<Sink>,
+        item: &Arc<SinkBatch>,
+    ) -> Option<(Arc<Sink>, Result<Option<DurableSignal>, QueueRefusal>)> {
+        loop {
+            let outcome = match sink.offer(item) {
+                Err(QueueRefusal::Full) if sink.when_full != WhenFull::Drop => sink.wait(item).await,
+                outcome => outcome,
+            };
+            if !matches!(outcome, Err(QueueRefusal::Closed)) {
+                return Some((sink, outcome));
+            }
+            let name = sink.name();
+            let next = self.current().iter().find(|next| next.name() == name).cloned();
+            let next = next.filter(|next| next.acknowledges() || !sink.acknowledges());
+            match next {
+                Some(next) if !Arc::ptr_eq(&next, &sink) => sink = next,
+                Some(_) => return Some((sink, outcome)),
+                None if sink.acknowledges() => return Some((sink, outcome)),
+                None => return None,
+            }
+        }
+    }
+
     /// Health of each sink.
     pub fn health(&self) -> Vec<SinkHealth> {
-        self.sinks.iter().map(|sink| sink.state.health()).collect()
+        self.current().iter().map(|sink| sink.state.health()).collect()
     }
 
     /// Writes what waits, for as long as it may take, and ends. Nothing is taken any more.
     pub async fn close(&self, within: Duration) {
         let end = Instant::now() + within;
-        self.sinks.iter().for_each(|sink| sink.queue.close());
-        join_all(self.sinks.iter().map(|sink| sink.end(end))).await;
+        let all = self.all();
+        all.iter().for_each(|sink| sink.queue.close());
+        join_all(all.iter().map(|sink| sink.end(end))).await;
+    }
+
+    fn current(&self) -> Arc<Vec<Arc<Sink>>> {
+        self.current.read().clone()
+    }
+
+    /// Those that take frames, and those that still write some.
+    fn all(&self) -> Vec<Arc<Sink>> {
+        self.current().iter().chain(self.retired.lock().iter()).cloned().collect()
     }
 }
 
 impl Drop for Sinks {
     fn drop(&mut self) {
-        for sink in &self.sinks {
+        for sink in self.all() {
             sink.queue.close();
             if let Some(worker) = sink.take_worker() {
                 worker.abort();
@@ -162,25 +209,15 @@ impl Drop for Sinks {
 
 impl Sink {
     /// Starts the task that writes.
-    fn start(
-        kind: SinkKind,
-        writer: Box<dyn SinkWriter>,
-        queue: &QueueConfig,
-        when: AcknowledgeWhen,
-        counts: SinkCounts,
-    ) -> Self {
+    fn start(spec: SinkSpec, writer: Box<dyn SinkWriter>, counts: SinkCounts) -> Self {
+        let SinkSpec { kind, queue, .. } = &spec;
         let state = Arc::new(SinkState::new(kind.name, kind.acknowledges, kind.patience));
         let waiting = Arc::new(Queue::new(queue.size, queue.bytes_max, counts.clone()));
         let worker =
             SinkWorker { queue: waiting.clone(), writer, state: Arc::clone(&state), counts: counts.clone() };
-        let ticket = match when {
-            AcknowledgeWhen::Written | AcknowledgeWhen::Synced if kind.acknowledges => Ticket::Wanted,
-            AcknowledgeWhen::Queued | AcknowledgeWhen::Written | AcknowledgeWhen::Synced => Ticket::No,
-        };
         Self {
-            ticket,
             when_full: WhenFull::of(queue.backpressure, kind.acknowledges),
-            kind,
+            spec,
             queue: waiting,
             state,
             counts,
@@ -189,9 +226,21 @@ impl Sink {
         }
     }
 
+    fn name(&self) -> &'static str {
+        self.spec.kind.name
+    }
+
+    fn acknowledges(&self) -> bool {
+        self.spec.kind.acknowledges
+    }
+
+    fn offer(&self, item: &Arc<SinkBatch>) -> Result<Option<DurableSignal>, QueueRefusal> {
+        self.queue.offer(item, self.spec.ticket)
+    }
+
     /// Waits for room.
     async fn wait(&self, item: &Arc<SinkBatch>) -> Result<Option<DurableSignal>, QueueRefusal> {
-        let mut room = std::pin::pin!(self.queue.wait(item, self.ticket));
+        let mut room = std::pin::pin!(self.queue.wait(item, self.spec.ticket));
         loop {
             if self.when_full == WhenFull::WaitForProgress && self.state.is_stuck() {
                 return Err(QueueRefusal::Stuck);
@@ -206,7 +255,7 @@ impl Sink {
         let frames = item.frames() as u64;
         self.counts.dropped.inc_by(frames);
         self.counts.relay_errors.inc_by(frames);
-        let sink = self.kind.name;
+        let sink = self.name();
         let why = match refusal {
             QueueRefusal::Full => {
                 self.tell_full();
@@ -218,13 +267,13 @@ impl Sink {
             }
             QueueRefusal::Closed => NotTaken::Failed { sink },
         };
-        self.kind.acknowledges.then_some(why)
+        self.spec.kind.acknowledges.then_some(why)
     }
 
     fn tell_full(&self) {
         if self.told.turn().is_some() {
-            let (sink, frames) = (self.kind.name, self.queue.frames());
-            if self.kind.acknowledges {
+            let (sink, frames) = (self.name(), self.queue.frames());
+            if self.spec.kind.acknowledges {
                 warn!(
                     sink,
                     frames,
@@ -237,6 +286,17 @@ impl Sink {
         }
     }
 
+    /// Whether it has written all that it will.
+    fn is_over(&self) -> bool {
+        self.worker.lock().as_ref().is_none_or(JoinHandle::is_finished)
+    }
+
+    /// Ends without what it still has. Returns how many frames that are.
+    fn give_up(&self) -> usize {
+        self.take_worker().iter().for_each(JoinHandle::abort);
+        self.queue.frames()
+    }
+
     fn take_worker(&self) -> Option<JoinHandle<()>> {
         self.worker.lock().take()
     }
@@ -245,7 +305,7 @@ impl Sink {
         let Some(mut worker) = self.take_worker() else { return };
         if timeout_at(end, &mut worker).await.is_err() {
             worker.abort();
-            let (sink, frames) = (self.kind.name, self.queue.frames());
+            let (sink, frames) = (self.name(), self.queue.frames());
             warn!(sink, frames, runbook = RELAY_RUNBOOK, "sink ended with frames in its queue");
         }
     }
@@ -256,7 +316,7 @@ impl HandedBatch {
         match outcome {
             Ok(None) => {}
             Ok(Some(taken)) => {
-                let (sink, state) = (sink.kind.name, Arc::clone(&sink.state));
+                let (sink, state) = (sink.name(), Arc::clone(&sink.state));
                 self.waits.push(SinkWait { sink, state, since: Instant::now(), taken });
             }
             Err(refusal) => {

@@ -18,6 +18,7 @@ use omnirelay_core::text::chain;
 use omnirelay_core::time::Millis;
 use omnirelay_decisions::shards::control::{ControlScene, NamespaceDecision, decide};
 use omnirelay_gossip::Gossip;
+use omnirelay_host::live::Live;
 use omnirelay_leadership_records::ScopeFences;
 use omnirelay_peer_records as peers;
 use omnirelay_registry::Registry;
@@ -59,7 +60,7 @@ pub struct ShardController {
     gossip: Option<Arc<Gossip>>,
     leads: Arc<dyn ScopeFences>,
     metrics: Arc<ShardMetrics>,
-    settings: ControllerSettings,
+    settings: Live<ControllerSettings>,
     plans: AllPlans,
     /// The namespaces with which nothing was to be done, and what that rested on.
     quiet: Mutex<BTreeMap<String, QuietNamespace>>,
@@ -110,14 +111,14 @@ impl ShardController {
         gossip: Option<Arc<Gossip>>,
         leads: Arc<dyn ScopeFences>,
         metrics: Arc<ShardMetrics>,
-        settings: ControllerSettings,
+        settings: impl Into<Live<ControllerSettings>>,
     ) -> Self {
         Self {
             registry,
             gossip,
             leads,
             metrics,
-            settings,
+            settings: settings.into(),
             plans: AllPlans::default(),
             quiet: Mutex::default(),
             unconfirmed: Mutex::default(),

@@ -21,8 +21,12 @@ const PLANS_KEPT: usize = 16;
 impl ShardController {
     /// Does so for ever, while its node leads.
     pub async fn prune(&self) {
+        let mut settings = self.settings.clone();
         loop {
-            tokio::time::sleep(LOOK_EVERY).await;
+            tokio::select! {
+                () = tokio::time::sleep(LOOK_EVERY) => {}
+                () = settings.replaced() => {}
+            }
             if let Err(error) = self.prune_once().await {
                 // Whoever leads by then does it.
                 debug!(error = %chain(&error), "old changes of shards not removed");
@@ -34,9 +38,10 @@ impl ShardController {
         let Some(fence) = self.fence() else { return Ok(()) };
         let view = self.registry.view();
         let (now, epoch) = (view.now(), view.head().epoch);
+        let kept = self.settings.get().history;
         let mut old = self.ended_plans();
         let each = |record: Record| {
-            if !record.deleted && now.since(record.updated_at) > self.settings.history {
+            if !record.deleted && now.since(record.updated_at) > kept {
                 old.push((record.id, record.value.len()));
             }
             Continue(())

@@ -165,7 +165,9 @@ impl RebalancePlans {
         let value = namespace(reader, &plan.namespace)?;
         check_map(plan, &value)?;
         let policy = NamespaceRules::stored(value.spec.as_ref()).policy;
-        if plan.author != *caller.principal || policy.self_approval.unwrap_or(self.self_approval) {
+        if plan.author != *caller.principal
+            || policy.self_approval.unwrap_or_else(|| self.self_approval.get())
+        {
             return Ok(());
         }
         let message = format!(

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use omnirelay_decisions::shards::control::{is_live, progress};
 use omnirelay_decisions::shards::spec::check_namespace;
 use omnirelay_gossip::Gossip;
+use omnirelay_host::live::Live;
 use omnirelay_nouns::feed::NounWatches;
 use omnirelay_nouns::listing::{self, AskedPage};
 use omnirelay_nouns::serve;
@@ -42,7 +43,7 @@ pub struct RebalancePlans {
     registry: Arc<Registry>,
     gossip: Option<Arc<Gossip>>,
     /// Whether whoever proposes a plan may approve it where the policy of the namespace says nothing.
-    self_approval: bool,
+    self_approval: Live<bool>,
     /// `None`: nothing is counted.
     metrics: Option<Arc<ShardMetrics>>,
     watches: NounWatches<pb::PlanEvent>,
@@ -72,11 +73,12 @@ impl RebalancePlans {
     pub fn new(
         registry: Arc<Registry>,
         gossip: Option<Arc<Gossip>>,
-        self_approval: bool,
-        watches_max: usize,
+        self_approval: impl Into<Live<bool>>,
+        watches_max: impl Into<Live<usize>>,
     ) -> Self {
         let watches = NounWatches::new(registry.clone(), watches_max);
-        Self { states: watches.reshaped(), watches, registry, gossip, self_approval, metrics: None }
+        let (states, self_approval) = (watches.reshaped(), self_approval.into());
+        Self { states, watches, registry, gossip, self_approval, metrics: None }
     }
 
     /// Counts what is said to plans.

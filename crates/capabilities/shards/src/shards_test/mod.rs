@@ -5,6 +5,7 @@ mod holding;
 mod moving;
 mod planning;
 mod reading;
+mod reload_test;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -17,7 +18,7 @@ use omnirelay_peer_records::PEER;
 use omnirelay_peers::{HeldByPeers, Peers};
 use omnirelay_peers::{StartupAnnouncement, mount_alone};
 use omnirelay_scripted::{log_of, memory};
-use omnirelay_settings::HumanDuration;
+use omnirelay_settings::{HumanDuration, LiveConfig};
 use omnirelay_store::{LogEntry, MemoryStore, Store};
 use omnirelay_wire::pb::omnirelay::store::v1::{NamespaceValue, PeerValue, ShardReleaseValue, ShardValue};
 use tokio::time::{Instant, sleep};
@@ -50,6 +51,8 @@ fn held() -> HeldByPeers {
 /// A node with what is asked of it. Dropping it is a crash.
 struct Daemon {
     node: LabNode,
+    /// Those of its node.
+    settings: LiveConfig,
     shards: Shards,
     namespaces: Namespaces,
     plans: RebalancePlans,
@@ -68,18 +71,18 @@ impl Daemon {
     }
 
     async fn of(lab: Lab) -> Self {
-        let (node, _) = lab.kinds(KINDS).with(|node| {
-            let presence = mount_alone(node, StartupAnnouncement::default())?;
+        let (node, settings) = lab.kinds(KINDS).with(|node| {
+            mount_alone(node, StartupAnnouncement::default())?;
             let leads = omnirelay_leadership::mount(node)?;
             crate::mount(node, None, leads)?;
-            Ok(presence)
+            Ok(node.settings.clone())
         });
         let node = node.start();
         node.registered().await;
         let registry = node.registry.clone();
         let metrics = Arc::new(ShardMetrics::new(&prometheus::Registry::new()).unwrap());
         let mut releases = ShardReleases::new(registry.clone(), Duration::ZERO, metrics);
-        releases.holdings.waits = WAITS;
+        releases.holdings.waits = WAITS.into();
         let releases = Arc::new(releases);
         let loads = WorkerLoads::new(
             registry.clone(),
@@ -92,12 +95,13 @@ impl Daemon {
             namespaces: Namespaces {
                 registry: registry.clone(),
                 gossip: None,
-                limits: ShardLimits { per_namespace: 1000, per_mesh: 1500 },
-                self_approval: false,
+                limits: ShardLimits { per_namespace: 1000, per_mesh: 1500 }.into(),
+                self_approval: false.into(),
             },
             plans: RebalancePlans::new(registry.clone(), None, false, 100),
             peers: Peers::new(registry, 100, held()),
             node,
+            settings,
         }
     }
 

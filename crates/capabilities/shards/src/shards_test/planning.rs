@@ -3,7 +3,7 @@
 use super::*;
 use pb::rebalance_plan::State;
 
-async fn propose(
+pub(super) async fn propose(
     daemon: &Daemon,
     by: &str,
     change: impl FnOnce(&mut pb::ProposePlanRequest),

@@ -206,8 +206,12 @@ fn bad_cases_of_parts() -> Vec<Case> {
     let other = with_node(2, |node| {
         node.mesh_wide_settings.insert("session.ttl".to_owned(), "10s".to_owned());
     });
+    let due = with_node(2, |node| {
+        node.restart_due = ["control.listen", "store.url"].map(str::to_owned).into();
+    });
     vec![
         ("config-same", other, CheckVerdict::Warn, "session.ttl is 10s on node-2, 2s on node-1"),
+        ("config-restart", due, CheckVerdict::Warn, "node-2: control.listen, store.url"),
         ("registers-synced", with_trouble(2, "registers", "pool x"), CheckVerdict::Warn, "node-2: pool x"),
         ("registers-federated", with_trouble(1, "federated-registers", "west"), CheckVerdict::Warn, "west"),
         ("relays-sinks", with_trouble(2, "sinks", "full"), CheckVerdict::Warn, "node-2: full"),

@@ -95,6 +95,7 @@ proptest! {
                 backoff: BACKOFF,
                 left_alone_until: None,
                 in_doubt: false,
+                leaving: false,
             };
             decide(&scene) == LeadershipMove::Campaign { ending: None }
         });

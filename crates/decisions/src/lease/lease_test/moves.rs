@@ -17,6 +17,7 @@ struct Situation {
     not_before: u64,
     left_alone_until: Option<Millis>,
     in_doubt: bool,
+    leaving: bool,
 }
 
 impl Situation {
@@ -46,6 +47,7 @@ impl Situation {
             not_before: 0,
             left_alone_until: None,
             in_doubt: false,
+            leaving: false,
         }
     }
 
@@ -79,6 +81,7 @@ impl Situation {
             backoff: BACKOFF,
             left_alone_until: self.left_alone_until,
             in_doubt: self.in_doubt,
+            leaving: self.leaving,
         })
     }
 }
@@ -326,6 +329,23 @@ fn draining_hands_over_and_cordoning_does_not() {
 }
 
 #[test]
+fn a_scope_that_its_leader_enters_no_more_goes_to_another_and_stays_where_there_is_none() {
+    let leads = || with(Situation::of("a", LIVE, 6000), |s| s.leaving = true);
+    let alone = |s: &mut Situation| ["b", "c"].iter().for_each(|id| s.crowd.peer(id).cordoned = true);
+    let to = |reason| LeadershipMove::HandOver { to: "b".to_owned(), reason };
+    check([
+        ("there is another", leads(), to("step_down")),
+        ("nobody else may", with(leads(), alone), LeadershipMove::Rest),
+        ("it drains too", with(leads(), |s| s.crowd.peer("a").draining = true), to("drained")),
+        ("it does not lead", with(Situation::of("b", LIVE, 6000), |s| s.leaving = true), look(7000)),
+    ]);
+    let given_up = |situation: Situation| situation.scene(|scene| give_up(scene, STEP_DOWN));
+    assert_eq!(given_up(Situation::of("a", LIVE, 6000)), to("step_down"));
+    let down = LeadershipMove::StepDown { reason: "step_down" };
+    assert_eq!(given_up(with(Situation::of("a", LIVE, 6000), alone)), down);
+}
+
+#[test]
 fn a_policy_that_excludes_the_leader_moves_the_scope() {
     let lets = |ids: &[&str]| {
         with(Situation::of("a", LIVE, 6000), |s| {
@@ -419,7 +439,7 @@ fn a_leader_that_stops_names_the_best_of_the_others() {
             Some(to) => LeadershipMove::HandOver { to: to.to_owned(), reason: "shutdown" },
             None => LeadershipMove::StepDown { reason: "shutdown" },
         };
-        assert_eq!(situation.scene(give_up), given_up, "{what}");
+        assert_eq!(situation.scene(|scene| give_up(scene, SHUTDOWN)), given_up, "{what}");
     }
 }
 

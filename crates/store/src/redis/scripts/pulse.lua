@@ -1,5 +1,6 @@
--- Renews groups and reports what moved. ARGV: epoch (0: none, renews nothing), moved since, grace in ms; then
--- the groups to renew, each as id, instance.
+-- Renews groups and reports what moved. ARGV: epoch (0: none, renews nothing), moved since, grace in ms, how long the
+-- groups live from now on in ms (0: as before), how long a quarantine is from then on at least in ms; then the groups to
+-- renew, each as id, instance.
 
 local state = load_state()
 if not state then return { 'epoch', 0 } end
@@ -7,14 +8,20 @@ if ARGV[1] ~= '0' and tonumber(ARGV[1]) ~= state.epoch then return { 'epoch', st
 local now = state.now
 
 local renewed = {}
-if #ARGV > 3 then
+local ttl = tonumber(ARGV[4])
+if #ARGV > 5 then
   local from, until_ = grace_of(state)
   state.grace_from, state.grace_until = from or 0, until_ or 0
   state.heard, state.heard_grace = now, tonumber(ARGV[3])
-  for at = 4, #ARGV, 2 do
+  -- Before anybody can trust a longer life, a quarantine is as long.
+  if ttl > 0 and number('quarantine_ms', redis.call('HGET', META, 'quarantine_ms')) < tonumber(ARGV[5]) then
+    redis.call('HSET', META, 'quarantine_ms', ARGV[5])
+  end
+  for at = 6, #ARGV, 2 do
     local id = ARGV[at]
     local group = live_group(id, tonumber(ARGV[at + 1]), now)
     if group then
+      if ttl > 0 then group.ttl = ttl end
       group.deadline = math.max(group.deadline, now + group.ttl)
       group.renewed = now
       put_group(state, id, group)

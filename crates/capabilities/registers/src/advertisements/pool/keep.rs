@@ -4,13 +4,15 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use omnirelay_core::text::chain;
+use omnirelay_core::time::whole_ms;
 use omnirelay_store::{GroupRef, StoreError};
 use tokio::time::Instant;
 use tracing::{debug, info, warn};
 
 use super::memory::PushAudit;
+use super::shelf::ProducerEntries;
 use super::write::WriteOutcome;
-use super::{ADVERTISEMENT, BATCH_MAX, Pool, Producer};
+use super::{ADVERTISEMENT, BATCH_MAX, Pool, PoolSettings, Producer};
 
 /// How soon a refresh is tried again that failed: a store that answers no beat in time may answer it.
 const REFRESH_AGAIN: Duration = Duration::from_millis(250);
@@ -20,11 +22,17 @@ const REFUSED_WAIT: Duration = Duration::from_secs(5);
 impl Pool {
     /// Keeps the store as memory wants it, and what should live from running out; for ever.
     pub async fn run(&self) {
-        let look = async |mut rest_until| {
-            let again = self.look(&mut rest_until).await;
-            (rest_until, again)
-        };
-        self.registry.react_with(Instant::now(), |view| view.connectivity().beats(), look).await;
+        let mut settings = self.settings.clone();
+        loop {
+            let look = async |mut rest_until| {
+                let again = self.look(&mut rest_until).await;
+                (rest_until, again)
+            };
+            tokio::select! {
+                () = self.registry.react_with(Instant::now(), |view| view.connectivity().beats(), look) => {}
+                () = settings.replaced() => {}
+            }
+        }
     }
 
     /// Answers when to look again before the next beat: what is pushed sees to itself. What the store refuses has until
@@ -32,6 +40,7 @@ impl Pool {
     async fn look(&self, rest_until: &mut Instant) -> Option<Instant> {
         let session = self.session().filter(|_| self.take_in_epoch())?;
         self.drop_expired();
+        self.leave_other_ttls();
         // Even where the log cannot be read: what is true must not run out over it.
         let refreshed = self.refresh_due(&session).await;
         let is_heard = self.registry.view().silence().is_none();
@@ -46,13 +55,13 @@ impl Pool {
 
     /// Gives up the groups that have run out.
     fn drop_expired(&self) {
-        let (mut memory, now) = (self.memory.lock(), Instant::now());
+        let (ttl, mut memory, now) = (self.ttl(), self.memory.lock(), Instant::now());
         let over = memory.shelves.iter().filter_map(|(producer, shelf)| {
             let group = shelf.group.as_ref().filter(|group| !self.registry.view().is_live(group))?;
             Some((producer.clone(), group.clone()))
         });
         for (producer, group) in over.collect::<Vec<_>>() {
-            memory.lose_group(&producer, &group, self.settings.ttl, now);
+            memory.lose_group(&producer, &group, ttl, now);
         }
         // Nothing is left to be known of a producer that pushes no more.
         memory.shelves.retain(|_, shelf| {
@@ -60,13 +69,33 @@ impl Pool {
         });
     }
 
+    /// Has all written anew, under another group, that is bound to one which lives for another time than is set by now. The store
+    /// has it meanwhile.
+    fn leave_other_ttls(&self) {
+        let (ttl, mut memory) = (self.ttl(), self.memory.lock());
+        for shelf in memory.shelves.values_mut() {
+            if self.is_outdated(shelf, ttl) {
+                shelf.all_to_be_written();
+            }
+        }
+    }
+
+    /// Whether the group of a producer lives for another time than this. What nobody has pushed since this process started stays
+    /// where it is: to be written anew would confirm it. Of a group that was opened a moment ago the view has not heard.
+    pub(super) fn is_outdated(&self, shelf: &ProducerEntries, ttl: Duration) -> bool {
+        let known =
+            |group: &GroupRef| self.registry.view().live_group(&group.id).filter(|known| known.of == *group);
+        let lives_for = shelf.group.as_ref().and_then(known).map(|known| whole_ms(known.ttl));
+        lives_for.is_some_and(|lives_for| lives_for != whole_ms(ttl)) && shelf.was_pushed()
+    }
+
     /// Refreshes what is due, in one call: what has been confirmed, and everything of that at once in a new session,
     /// so that others see it confirmed. False: it was not possible.
     async fn refresh_due(&self, session: &GroupRef) -> bool {
         let due = {
-            let mut memory = self.memory.lock();
+            let (ttl, mut memory) = (self.ttl(), self.memory.lock());
             let anew = memory.session.as_ref() != Some(session);
-            let (now, ttl) = (Instant::now(), self.settings.ttl);
+            let now = Instant::now();
             let shelves = memory.shelves.iter();
             let due: Vec<(Producer, GroupRef)> = shelves
                 .filter(|(producer, shelf)| {
@@ -96,9 +125,9 @@ impl Pool {
     pub(super) async fn refresh_pushed(&self, producer: &Producer, reachable: bool) {
         let now = Instant::now();
         let group = {
-            let mut memory = self.memory.lock();
+            let (ttl, mut memory) = (self.ttl(), self.memory.lock());
             let Some(shelf) = memory.shelves.get_mut(producer) else { return };
-            let (keeping, ttl) = (producer.keeping(), self.settings.ttl);
+            let keeping = producer.keeping();
             // A push that confirms nothing, such as an empty one, keeps nothing alive.
             if !shelf.is_confirmed(keeping, ttl, now) {
                 return;
@@ -121,8 +150,9 @@ impl Pool {
 
     async fn refresh(&self, due: &[(Producer, GroupRef)]) -> Result<(), StoreError> {
         let (groups, asked) = (due.iter().map(|(_, group)| group.clone()).collect(), Instant::now());
-        let renewed = self.registry.renew_groups(groups, self.settings.grace).await?;
-        let (mut memory, ttl) = (self.memory.lock(), self.settings.ttl);
+        let PoolSettings { ttl, grace, .. } = self.settings.get();
+        let renewed = self.registry.renew_groups(groups, grace).await?;
+        let mut memory = self.memory.lock();
         for ((producer, group), deadline) in due.iter().zip(&renewed) {
             if deadline.is_none() {
                 memory.lose_group(producer, group, ttl, Instant::now());

@@ -20,12 +20,14 @@ use omnirelay_core::time::Millis;
 use omnirelay_decisions::range_digest::{OfferedRegisters, cluster_of, offer};
 use omnirelay_decisions::register::EntryBefore;
 use omnirelay_decisions::register::group_refresh::EntryKeeping;
+use omnirelay_host::live::Live;
 use omnirelay_host::log::FaultLimiter;
 use omnirelay_identity::caller::federated_kin;
 use omnirelay_peer_records::own_session;
 use omnirelay_peer_records::unproven::{UnprovenNodes, UnprovenReasons};
 use omnirelay_registry::Registry;
 use omnirelay_registry::view::ViewRecord;
+use omnirelay_settings::Config;
 use omnirelay_store::{COMMIT_WRITES_MAX, GroupRef, Record, StoreError};
 use omnirelay_wire::fault::Fault;
 use omnirelay_wire::pb::omnirelay::store::v1::AdvertisementValue;
@@ -113,6 +115,14 @@ pub struct PoolSettings {
     pub secret: String,
 }
 
+impl PoolSettings {
+    /// As a configuration says, of a node with this secret.
+    pub fn of(config: &Config, secret: &str) -> Self {
+        let (ttl, grace) = (config.registers.advertisement_ttl.0, config.session_ttl());
+        Self { ttl, grace, secret: secret.to_owned() }
+    }
+}
+
 /// One entry of this node, as readers see it.
 pub struct LocalEntry {
     pub producer: Producer,
@@ -159,7 +169,7 @@ type FederationCheck = Box<dyn Fn(&str) -> bool + Send + Sync>;
 /// Pool of what this node advertises.
 pub struct Pool {
     registry: Arc<Registry>,
-    settings: PoolSettings,
+    settings: Live<PoolSettings>,
     /// Whether another daemon has this node's id.
     rival: RivalCheck,
     /// Whether a cluster of another mesh is federated.
@@ -178,12 +188,12 @@ impl Pool {
     /// A pool of the registry's node. `rival` says whether another daemon is known to have the node's id.
     pub fn new(
         registry: Arc<Registry>,
-        settings: PoolSettings,
+        settings: impl Into<Live<PoolSettings>>,
         rival: impl Fn() -> bool + Send + Sync + 'static,
     ) -> Self {
         Self {
             registry,
-            settings,
+            settings: settings.into(),
             rival: Box::new(rival),
             federates: Box::new(|_| false),
             unproven: UnprovenNodes::default(),
@@ -289,7 +299,7 @@ impl Pool {
 
     /// Shows every entry that has not run out.
     fn visit(&self, mut show: impl FnMut(&Producer, &str, &Entry, Option<Millis>)) {
-        let (memory, now) = (self.memory.lock(), Instant::now());
+        let (ttl, memory, now) = (self.ttl(), self.memory.lock(), Instant::now());
         let view = self.registry.view();
         for (producer, shelf) in &memory.shelves {
             let keeping = producer.keeping();
@@ -299,7 +309,7 @@ impl Pool {
             // The view hears of a refresh a moment later.
             let ends_at = heard.max(shelf.deadline.filter(|_| lives && view.silence().is_none()));
             for (id, entry) in &shelf.entries {
-                if lives || entry.is_wanted(keeping, self.settings.ttl, now) {
+                if lives || entry.is_wanted(keeping, ttl, now) {
                     show(producer, id, entry, ends_at);
                 }
             }
@@ -368,9 +378,14 @@ impl Pool {
         let found = own.filter_map(|record| found_of(&record.record)).collect();
         let mut memory = self.memory.lock();
         if memory.epoch != head.epoch {
-            memory.begin_epoch(head.epoch, found, self.settings.ttl, Instant::now());
+            memory.begin_epoch(head.epoch, found, self.ttl(), Instant::now());
         }
         true
+    }
+
+    /// How long an advertisement lives without a refresh, as is set by now.
+    fn ttl(&self) -> Duration {
+        self.settings.get().ttl
     }
 
     fn is_own(&self, record: &ViewRecord) -> bool {

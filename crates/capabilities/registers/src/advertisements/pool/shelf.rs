@@ -7,7 +7,7 @@ use bytes::Bytes;
 use omnirelay_core::time::Millis;
 use omnirelay_decisions::register::group_refresh::{EntryKeeping, GroupRefresh};
 use omnirelay_decisions::register::{EntryBefore, StoredState, UnpushedEntries, advertised};
-use omnirelay_store::GroupRef;
+use omnirelay_store::{Group, GroupRef};
 use omnirelay_wire::pb::omnirelay::registers::v1::AdvertisedRegister;
 use omnirelay_wire::pb::omnirelay::store::v1::AdvertisementValue;
 use prost::Message;
@@ -265,6 +265,16 @@ impl ProducerEntries {
         }
     }
 
+    /// Binds what is written from now on to a group that was opened at `now`; what another one carries has to follow.
+    pub(super) fn bind(&mut self, group: &Group, now: Instant) {
+        if self.group.replace(group.of.clone()).is_some() {
+            self.all_to_be_written();
+        }
+        self.refresh.refreshed = Some(now);
+        self.refresh.refresh_at = self.refresh.refresh_at.map(|at| at.min(now + group.ttl / 2));
+        self.deadline = Some(group.deadline);
+    }
+
     pub(super) fn give_up_group(&mut self) {
         self.group = None;
         self.refresh.refreshed = None;
@@ -282,6 +292,11 @@ impl ProducerEntries {
         for entry in self.entries.values_mut().filter(|entry| entry.held.stored == StoredState::Same) {
             entry.held.stored = StoredState::Other;
         }
+    }
+
+    /// Whether its producer has pushed any of it since this process started.
+    pub(super) fn was_pushed(&self) -> bool {
+        self.entries.values().any(|entry| entry.pushed.is_some())
     }
 
     /// Whether anything of it is to live on, as far as its producer has said.

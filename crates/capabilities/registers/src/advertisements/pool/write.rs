@@ -9,7 +9,7 @@ use omnirelay_wire::reasons::{self, Reason};
 use tokio::time::{Instant, timeout};
 
 use super::memory::{PushAudit, ToWrite};
-use super::{Pool, Producer};
+use super::{Pool, PoolSettings, Producer};
 use crate::advertisements::{ADVERTISEMENT, advertisement_id};
 
 /// How often a commit is made again whose group had ended.
@@ -82,7 +82,8 @@ impl Pool {
         let decide = |reader: DecisionReader<'_>| {
             match reader.refusal() {
                 Some(CommitError::GroupOver(over)) => {
-                    self.memory.lock().lose_group(producer, over, self.settings.ttl, Instant::now());
+                    let ttl = self.ttl();
+                    self.memory.lock().lose_group(producer, over, ttl, Instant::now());
                 }
                 // It was written before, and the reply was lost.
                 Some(CommitError::Conflict { .. }) => trail = None,
@@ -137,25 +138,26 @@ impl Pool {
         if self.memory.lock().to_write(producer, ids).is_empty() {
             return Ok(None);
         }
-        let view = self.registry.view();
-        let known = self.memory.lock().shelves.get(producer).and_then(|shelf| shelf.group.clone());
-        if let Some(known) = known {
-            if view.is_live(&known) {
+        let (view, PoolSettings { ttl, secret, .. }) = (self.registry.view(), self.settings.get());
+        let known = {
+            let memory = self.memory.lock();
+            let shelf = memory.shelves.get(producer);
+            shelf.and_then(|shelf| Some((shelf.group.clone()?, self.is_outdated(shelf, ttl))))
+        };
+        if let Some((known, is_outdated)) = known {
+            if !view.is_live(&known) {
+                self.memory.lock().lose_group(producer, &known, ttl, Instant::now());
+            } else if !is_outdated {
                 return Ok(Some(known));
             }
-            self.memory.lock().lose_group(producer, &known, self.settings.ttl, Instant::now());
         }
         // A name of its own for each life: what the old one held is there until it is written under the new one.
         let id =
             format!("advertisements/{}/{}/{:x}", self.registry.node_id(), producer.as_str(), view.now().0);
-        let (epoch, ttl) = (view.head().epoch, self.settings.ttl);
-        match self.registry.open_group(epoch, GroupId(id), ttl, &self.settings.secret).await? {
+        match self.registry.open_group(view.head().epoch, GroupId(id), ttl, &secret).await? {
             OpenedGroup::Open(group) => {
                 let mut memory = self.memory.lock();
-                let shelf = memory.shelves.entry(producer.clone()).or_default();
-                shelf.group = Some(group.of.clone());
-                shelf.refresh.refreshed = Some(Instant::now());
-                shelf.deadline = Some(group.deadline);
+                memory.shelves.entry(producer.clone()).or_default().bind(&group, Instant::now());
                 Ok(Some(group.of))
             }
             OpenedGroup::Held { until } => {

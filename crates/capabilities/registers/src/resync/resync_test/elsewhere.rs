@@ -19,7 +19,7 @@ type Got = (String, Value);
 
 /// Calls that a peer service has heard, and what it says to them.
 #[derive(Default)]
-struct Heard {
+pub(super) struct Heard {
     calls: Lock<Vec<Got>>,
     /// Said instead of the truth.
     says: Lock<Option<(u16, String)>>,
@@ -27,7 +27,7 @@ struct Heard {
 }
 
 impl Heard {
-    fn calls(&self) -> Vec<Got> {
+    pub(super) fn calls(&self) -> Vec<Got> {
         self.calls.lock().clone()
     }
 
@@ -35,7 +35,7 @@ impl Heard {
         *self.says.lock() = says.map(|(status, text)| (status, text.to_owned()));
     }
 
-    fn public(&self) -> Vec<String> {
+    pub(super) fn public(&self) -> Vec<String> {
         self.public.lock().iter().cloned().collect()
     }
 
@@ -73,8 +73,8 @@ async fn handle(Shared(heard): Shared<Arc<Heard>>, uri: Uri, body: Body) -> Resp
 }
 
 /// A peer service; ended when it is dropped.
-struct PeerService {
-    heard: Arc<Heard>,
+pub(super) struct PeerService {
+    pub(super) heard: Arc<Heard>,
     address: SocketAddr,
     _serving: JoinSet<()>,
 }
@@ -89,11 +89,11 @@ async fn peer_service_at(address: &str) -> PeerService {
 }
 
 impl PeerService {
-    async fn new() -> Self {
+    pub(super) async fn new() -> Self {
         peer_service_at("127.0.0.1:0").await
     }
 
-    fn url(&self) -> String {
+    pub(super) fn url(&self) -> String {
         format!("http://{}/gateway", self.address)
     }
 }
@@ -107,7 +107,7 @@ async fn pushing(to: &PeerService, registers: &[&str], every: Duration) -> Daemo
     daemon
 }
 
-fn state(daemon: &Daemon) -> pb::AdvertisementSyncState {
+pub(super) fn state(daemon: &Daemon) -> pb::AdvertisementSyncState {
     daemon.resync.state().targets[1].clone()
 }
 
@@ -321,7 +321,7 @@ async fn what_a_file_put_elsewhere_the_catalogue_does_not_answer_for() {
         advertisements: vec![item],
         ..pb::ResyncRequest::default()
     };
-    let sent = || daemon.resync.foreign.values().next().unwrap().sent();
+    let sent = || daemon.resync.lines.foreign(&peer_service(&peer.url()).unwrap()).unwrap().sent();
     assert_eq!(ids(&sent()), ["a"]);
     assert_eq!(daemon.ended(&daemon.demand(asked).await.unwrap()).await.state(), State::Succeeded);
     assert!(peer.heard.calls().iter().any(|(_, body)| body["advertisements"][0]["registerId"] == "x"));

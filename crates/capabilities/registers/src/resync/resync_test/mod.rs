@@ -2,6 +2,7 @@
 mod demanding;
 mod driving;
 mod elsewhere;
+mod reload_test;
 mod straying;
 
 use parking_lot::Mutex as Lock;
@@ -13,7 +14,6 @@ use std::time::Duration;
 use bytes::Bytes;
 use omnirelay_decisions::register::{EntryBefore, StoredState, UnpushedEntries, plan};
 use omnirelay_identity::caller::Caller;
-use omnirelay_identity::client::LiveTlsClient;
 use omnirelay_registry::act::{CommitPlan, DaemonAct, WriteAuthority};
 use omnirelay_registry::audit_record::AUDIT;
 use omnirelay_registry::heartbeat::HeartbeatPace;
@@ -185,6 +185,19 @@ async fn unregistered(peer_services: &[&str], every: Duration) -> Daemon {
 
 /// The same, where a resync may name these pools besides.
 async fn naming(peer_services: &[&str], resync_peers: &[&str], every: Duration) -> Daemon {
+    let url = |url: &&str| peer_service(url).unwrap();
+    let settings = ResyncSettings {
+        resync_interval: INTERVAL,
+        push_every: every,
+        peer_services: peer_services.iter().map(url).map(|url| PeerService { url, cluster: None }).collect(),
+        resync_peers: resync_peers.iter().map(url).collect(),
+        peer_services_tls: ClientTlsConfig::default(),
+    };
+    of_settings(settings.into(), Arc::default()).await
+}
+
+/// The same with these settings, which judges others by `trust`.
+async fn of_settings(settings: Live<ResyncSettings>, trust: Arc<MeshTrust>) -> Daemon {
     let clock = PausedClock(Instant::now());
     let store = Faulty::over(Arc::new(MemoryStore::new(clock)));
     let registry = lab::registry(NODE, store.clone(), &MIRRORED);
@@ -194,26 +207,16 @@ async fn naming(peer_services: &[&str], resync_peers: &[&str], every: Duration) 
     let seen = session.clone();
     let (pool, operations) = (Arc::<FakePool>::default(), Arc::new(Operations::new(registry.clone())));
     let parts = ResyncParts {
-        tls: LiveTlsClient::public(),
         registry: registry.clone(),
         pool: pool.clone(),
         operations: operations.clone(),
         metrics: Arc::new(RegistersMetrics::new(&prometheus::Registry::new()).unwrap()),
+        trust,
+        reach: AddressReach::outside([("redis.internal".to_owned(), 6379)]),
         session: Arc::new(move || Some(seen.load(Ordering::Relaxed)).filter(|session| *session > 0)),
         count_pool: Arc::new(PoolCounts::default),
     };
-    let settings = ResyncSettings {
-        resync_interval: INTERVAL,
-        push_every: every,
-        peer_services: peer_services
-            .iter()
-            .map(|url| omnirelay_settings::peer_service(url).unwrap())
-            .map(|url| PeerService { url, tls: LiveTlsClient::public() })
-            .collect(),
-        resync_peers: resync_peers.iter().map(|url| omnirelay_settings::peer_service(url).unwrap()).collect(),
-        reach: AddressReach::outside([("redis.internal".to_owned(), 6379)]),
-    };
-    let resync = Arc::new(Resync::new(parts, &settings));
+    let resync = Arc::new(Resync::new(parts, settings));
     tasks.spawn(resync.clone().run());
     Daemon { registry, store, clock, pool, operations, resync, session, _tasks: tasks }
 }

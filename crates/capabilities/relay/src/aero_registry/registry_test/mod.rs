@@ -5,6 +5,7 @@ mod lasting;
 mod outages;
 mod reading;
 mod relays;
+mod reload_test;
 mod watching;
 
 use omnirelay_identity::caller::Scope;

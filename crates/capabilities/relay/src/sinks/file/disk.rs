@@ -5,6 +5,8 @@ use std::io::{self, ErrorKind, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
+use omnirelay_host::chance::random_u64;
+
 /// Makes files.
 pub(in super::super) trait Disk: Send {
     /// Makes a file that was not there, to be written at its end, and marks it as in use by this process.
@@ -54,7 +56,23 @@ pub(super) fn try_folder(folder: &Path, synced: bool) -> io::Result<()> {
     for parent in make_folder(folder)?.iter().filter(|_| synced) {
         sync_folder(parent)?;
     }
-    let probe = folder.join(format!(".omnirelayd-{}", std::process::id()));
+    probe(folder)
+}
+
+/// Checks that a folder that is there can be written, or where it is not, that it could be made. Makes none.
+pub(super) fn check_folder(folder: &Path) -> io::Result<()> {
+    for above in folder.ancestors().filter(|above| !above.as_os_str().is_empty()) {
+        if above.try_exists()? {
+            return probe(above);
+        }
+    }
+    probe(Path::new("."))
+}
+
+/// Makes a file in a folder that goes again.
+fn probe(folder: &Path) -> io::Result<()> {
+    let name = format!(".omnirelayd-{}-{}", std::process::id(), random_u64()?);
+    let probe = folder.join(name);
     OpenOptions::new().write(true).create(true).truncate(true).open(&probe)?;
     std::fs::remove_file(probe)
 }

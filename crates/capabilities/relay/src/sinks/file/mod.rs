@@ -5,7 +5,7 @@ mod files;
 mod finish;
 mod names;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -25,7 +25,7 @@ use files::SinkFiles;
 const BOUNDS: WriteBounds = WriteBounds { frames: 4000, bytes: 1024 * 1024 };
 
 /// Settings of telemetry files.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub(super) struct FileSettings {
     pub folder: PathBuf,
     pub prefix: String,
@@ -52,6 +52,14 @@ impl FileWriter {
     pub(super) fn open(settings: FileSettings) -> std::io::Result<Self> {
         disk::try_folder(&settings.folder, settings.synced)?;
         Ok(Self::on(Box::new(RealDisk), settings))
+    }
+
+    /// Checks that a folder can be written, or made. Makes none.
+    ///
+    /// # Errors
+    /// When it cannot.
+    pub(super) fn check(folder: &Path) -> std::io::Result<()> {
+        disk::check_folder(folder)
     }
 
     /// The same on a disk of one's own.

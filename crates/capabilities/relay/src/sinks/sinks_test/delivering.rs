@@ -24,7 +24,7 @@ async fn what_fails_comes_again_and_nobody_waits_for_ever() {
     let health = sinks.health().remove(0);
     assert!(!health.healthy && health.failing_since.is_some());
     assert_eq!(health.what.as_deref(), Some("as planned"));
-    assert!(sinks.sinks[0].counts.worker_errors.get() > 3);
+    assert!(sinks.current()[0].counts.worker_errors.get() > 3);
 
     script.failing.store(false, Ordering::SeqCst);
     assert_eq!(sinks.take(batch("a", 2..4)).await.done().await, Ok(()));
@@ -71,7 +71,7 @@ async fn a_panic_is_a_failure() {
     let sinks = sinks_of(vec![sink]);
     script.panicking.store(true, Ordering::SeqCst);
     assert_eq!(sinks.take(batch("a", 0..2)).await.done().await, Ok(()));
-    assert_eq!(sinks.sinks[0].counts.worker_errors.get(), 1);
+    assert_eq!(sinks.current()[0].counts.worker_errors.get(), 1);
     assert_eq!(script.written().len(), 2);
 }
 
@@ -90,7 +90,7 @@ async fn a_refused_batch_goes_alone() {
         outcomes.push(handed.done().await);
     }
     assert_eq!(outcomes, [Ok(()), Ok(()), FAILED, Ok(())]);
-    assert_eq!(sinks.sinks[0].counts.dropped.get(), 2);
+    assert_eq!(sinks.current()[0].counts.dropped.get(), 2);
     assert!(sinks.health()[0].healthy, "later ones were taken");
 }
 
@@ -114,7 +114,7 @@ async fn many_batches_are_written_at_once_and_each_agent_in_order() {
             })
         })
         .collect();
-    eventually("all are in the queue", || sinks.sinks[0].queue.frames() == 1000).await;
+    eventually("all are in the queue", || sinks.current()[0].queue.frames() == 1000).await;
     script.go.add_permits(100);
     for agent in agents {
         agent.await.unwrap();

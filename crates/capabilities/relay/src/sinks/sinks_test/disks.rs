@@ -147,7 +147,8 @@ async fn durability_is_what_was_asked_for() {
         let disk = Box::new(Faulty(Arc::clone(&faults)));
         let writer = FileWriter::on(disk, settings(place.path(), when == AcknowledgeWhen::Synced));
         let kind = SinkKind { name: "file", acknowledges: true, patience: PATIENCE };
-        let sink = Sink::start(kind, Box::new(writer), &QueueConfig::default(), when, counts("file"));
+        let sink =
+            Sink::start(spec_of(kind, &QueueConfig::default(), when), Box::new(writer), counts("file"));
         let sinks = sinks_of(vec![sink]);
         let (hold, held) = std::sync::mpsc::channel::<()>();
         let (ready, begun) = std::sync::mpsc::channel();
@@ -185,7 +186,8 @@ async fn written_means_written_and_queued_does_not() {
         *faults.room.lock() = Some(0);
         let writer = FileWriter::on(Box::new(Faulty(faults)), settings(place.path(), false));
         let kind = SinkKind { name: "file", acknowledges: true, patience: Duration::from_millis(100) };
-        let sink = Sink::start(kind, Box::new(writer), &QueueConfig::default(), when, counts("file"));
+        let sink =
+            Sink::start(spec_of(kind, &QueueConfig::default(), when), Box::new(writer), counts("file"));
         let sinks = sinks_of(vec![sink]);
         assert_eq!(sinks.take(batch("a", [0])).await.done().await.is_err(), fails, "{when:?}");
         sinks.close(Duration::ZERO).await;

@@ -21,6 +21,7 @@ use prost::Message;
 use tokio::sync::Semaphore;
 
 use super::envelope::SinkBatch;
+use super::open::{SinkOpener, SinkSpec, SinkTarget};
 use super::queue::WriteBounds;
 use super::worker::{SinkWriter, WriteError};
 use super::{Sink, SinkKind, Sinks};
@@ -35,7 +36,7 @@ fn frame(message: TelemetryFrame) -> Frame {
 }
 
 /// Frames of an agent with these sequence numbers.
-fn batch(agent: &str, seqs: impl IntoIterator<Item = u64>) -> Arc<FrameBatch> {
+pub(super) fn batch(agent: &str, seqs: impl IntoIterator<Item = u64>) -> Arc<FrameBatch> {
     let message = |seq| TelemetryFrame { seq, msg_name: "HEARTBEAT".to_owned(), ..TelemetryFrame::default() };
     let frames = seqs.into_iter().map(|seq| frame(message(seq))).collect();
     Arc::new(FrameBatch { agent_id: agent.into(), received_unix_ns: 1_700_000_000_000_000_001, frames })
@@ -45,7 +46,7 @@ pub(super) fn item(agent: &str, seqs: impl IntoIterator<Item = u64>) -> Arc<Sink
     Arc::new(SinkBatch::new(batch(agent, seqs)))
 }
 
-fn metrics() -> Arc<SinkMetrics> {
+pub(super) fn metrics() -> Arc<SinkMetrics> {
     omnirelay_host::chance::seed_thread();
     Arc::new(SinkMetrics::new(&prometheus::Registry::new()).unwrap())
 }
@@ -54,8 +55,8 @@ fn counts(name: &str) -> SinkCounts {
     metrics().of(name, name)
 }
 
-/// What each line says of its agent and its number.
-fn seqs(text: &str) -> Vec<(String, u64)> {
+/// Agent and number of each line.
+pub(super) fn seqs(text: &str) -> Vec<(String, u64)> {
     let read = |line: &str| {
         let line: serde_json::Value = serde_json::from_str(line).unwrap();
         (line["agent_id"].as_str().unwrap().to_owned(), line["sequence"].as_u64().unwrap())
@@ -64,7 +65,7 @@ fn seqs(text: &str) -> Vec<(String, u64)> {
 }
 
 /// Waits for what must come true.
-async fn eventually(what: &str, mut is_true: impl FnMut() -> bool) {
+pub(super) async fn eventually(what: &str, mut is_true: impl FnMut() -> bool) {
     let begun = std::time::Instant::now();
     while !is_true() {
         assert!(begun.elapsed() < PATIENCE, "waited in vain: {what}");
@@ -73,7 +74,7 @@ async fn eventually(what: &str, mut is_true: impl FnMut() -> bool) {
 }
 
 /// All files of a folder, in the order of their names.
-fn files_in(folder: &Path) -> Vec<PathBuf> {
+pub(super) fn files_in(folder: &Path) -> Vec<PathBuf> {
     let mut files: Vec<PathBuf> =
         std::fs::read_dir(folder).unwrap().map(|file| file.unwrap().path()).collect();
     files.sort();
@@ -160,9 +161,13 @@ fn stub_sink_with(
 ) -> (Sink, Arc<Script>) {
     let kind = SinkKind { name, acknowledges, patience: Duration::from_secs(2) };
     let writer = Box::new(Stub(Arc::clone(&script)));
-    (Sink::start(kind, writer, queue, AcknowledgeWhen::Written, counts(name)), script)
+    (Sink::start(spec_of(kind, queue, AcknowledgeWhen::Written), writer, counts(name)), script)
+}
+
+fn spec_of(kind: SinkKind, queue: &QueueConfig, when: AcknowledgeWhen) -> SinkSpec {
+    SinkSpec::of(kind, queue, when, SinkTarget::Stdout)
 }
 
 fn sinks_of(sinks: Vec<Sink>) -> Sinks {
-    Sinks { sinks }
+    Sinks::of(sinks, SinkOpener { metrics: metrics(), trust: Arc::default() })
 }

@@ -4,6 +4,7 @@ mod expiry;
 mod outages;
 mod pushes;
 mod reading;
+mod reload_test;
 mod serving;
 mod sources;
 
@@ -52,9 +53,14 @@ async fn begun_with(
     node_id: &str,
     secret: &str,
 ) -> Daemon {
-    let lab = Lab::on(store, node_id).secret(secret).kinds(kinds);
-    let (mut node, rival) = lab.with(|node| mount_alone(node, StartupAnnouncement::default()));
     let settings = PoolSettings { ttl: TTL, grace: SESSION, secret: secret.to_owned() };
+    let lab = Lab::on(store, node_id).secret(secret).kinds(kinds);
+    of_settings(lab, settings.into())
+}
+
+/// The same of this node with these settings.
+fn of_settings(lab: Lab, settings: Live<PoolSettings>) -> Daemon {
+    let (mut node, rival) = lab.with(|node| mount_alone(node, StartupAnnouncement::default()));
     let registry = node.builder.registry.clone();
     let pool = Arc::new(Pool::new(registry.clone(), settings, move || rival.has_rival()));
     let running = pool.clone();

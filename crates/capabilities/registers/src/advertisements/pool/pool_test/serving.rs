@@ -1,8 +1,8 @@
 //! Serving of readers: what they are told of the end of what they see.
 
-use omnirelay_identity::client::LiveTlsClient;
 use omnirelay_identity::reach::AddressReach;
 use omnirelay_node::operations::Operations;
+use omnirelay_settings::ClientTlsConfig;
 use omnirelay_wire::timestamp::Timestamp;
 use omnirelay_wire::timestamp::millis;
 use tonic::Request;
@@ -19,7 +19,8 @@ const READS: [&str; 2] = ["available", "list"];
 /// Service for the reads of a daemon. It pushes nothing by itself.
 pub(super) fn service(of: &Daemon) -> Advertisements {
     let parts = ResyncParts {
-        tls: LiveTlsClient::public(),
+        trust: Arc::default(),
+        reach: AddressReach::Anywhere,
         registry: of.registry.clone(),
         pool: of.pool.clone(),
         operations: Arc::new(Operations::new(of.registry.clone())),
@@ -32,9 +33,9 @@ pub(super) fn service(of: &Daemon) -> Advertisements {
         push_every: TTL,
         peer_services: Vec::new(),
         resync_peers: Vec::new(),
-        reach: AddressReach::Anywhere,
+        peer_services_tls: ClientTlsConfig::default(),
     };
-    Advertisements::new(of.pool.clone(), Arc::new(Resync::new(parts, &settings)), None, 1)
+    Advertisements::new(of.pool.clone(), Arc::new(Resync::new(parts, settings)), None, 1)
 }
 
 /// How many milliseconds are left of each entry that is shown; `None`: that is not known.
