@@ -38,7 +38,8 @@ use crate::trail_records::{newest_of, seal_of, stored_chains};
 const SEAL_EVERY: Duration = Duration::from_secs(1);
 /// How many records wait for their seal at most; more are read once these are sealed.
 const PENDING_MAX: usize = 4096;
-
+/// Epoch of a tip that is known by its head alone.
+const NO_EPOCH: Epoch = Epoch(0);
 /// How long a commit of the trail may take.
 const COMMIT_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -257,8 +258,8 @@ impl Sealer {
         error!(sequence, sealed = head.sequence, "the newest seals of this node are lost");
         self.registry.audit_faults().note();
         let tip = self.tip.map_or((0, 1), |tip| (tip.newest_ms, tip.oldest_kept));
-        // Of an epoch that is none: what is not sealed is looked for among the records.
-        self.tip = Some(ChainTip { head, epoch: Epoch(0), newest_ms: tip.0, oldest_kept: tip.1 });
+        // What is not sealed is looked for among the records.
+        self.tip = Some(ChainTip { head, epoch: NO_EPOCH, newest_ms: tip.0, oldest_kept: tip.1 });
     }
 
     /// Where a host was set up anew, notes where the log stands: what was left unsealed up to there is sealed as it is found.
@@ -376,7 +377,11 @@ impl Sealer {
 
     /// Seals every record of this node that is not sealed yet, up to a revision.
     async fn seal_backlog(&mut self, until: Revision) -> Result<(), SealError> {
-        let mut behind = self.through();
+        let epoch = self.registry.view().head().epoch;
+        // What was written since an epoch began may have revisions that were sealed in the one before: what counts is what seals
+        // name.
+        let is_of_before = self.tip.is_some_and(|tip| tip.epoch != NO_EPOCH && tip.epoch != epoch);
+        let mut behind = if is_of_before { 0 } else { self.through() };
         loop {
             let since = self.tip.filter(|_| !self.anew).map_or(0, |tip| tip.newest_ms);
             let own = self.own_records(self.anew_at);

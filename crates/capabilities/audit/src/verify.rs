@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use omnirelay_decisions::audit_seal::check::{ChainCheck, KnownChain, SealFinding, Wrong, check_key};
 use omnirelay_decisions::audit_seal::trail::{
-    FINDINGS_MAX, NodeSealTally, SealedRecords, added, compare, expect, keep, no_row, told, unreadable,
+    FINDINGS_MAX, NodeSealTally, SealReach, SealedRecords, added, compare, expect, keep, no_row, told, unreadable,
 };
 use omnirelay_decisions::audit_seal::{ChainId, VerifiedSeal, open};
 use omnirelay_registry::Registry;
@@ -69,6 +69,8 @@ struct VerificationRun<'a> {
     since_ms: u64,
     /// The first key that a record of this time can have.
     from: String,
+    /// The epoch of the registry.
+    epoch: u64,
     claims: NodeClaims<'a>,
     /// The newest record that tells of a new epoch of the registry.
     epoch_changed: Option<String>,
@@ -94,6 +96,7 @@ pub async fn verify(
         store: registry.store(),
         since_ms,
         from,
+        epoch: registry.view().head().epoch.0,
         claims: NodeClaims::new(registry.view()),
         epoch_changed: None,
         written: WrittenRecords::default(),
@@ -169,7 +172,7 @@ impl VerificationRun<'_> {
         let count = self.report.counts.entry(id.node_id.clone()).or_default();
         count.sealed += run.counted.sealed;
         count.of_before += run.counted.of_before;
-        count.through = count.through.max(run.check.through());
+        count.close(&run.check);
         self.report.chains.push(ChainReport {
             chain: id.clone(),
             seals: run.check.seals(),
@@ -309,7 +312,7 @@ impl VerificationRun<'_> {
         let name = if full { OTHER_NODES.to_owned() } else { node_id.clone() };
         let count = counts.entry(name).or_default();
         let objection = self.claims.objection(record, node_id, head, count);
-        if record.revision.0 <= count.through {
+        if is_covered(record, count.reach, self.epoch) {
             count.covered += 1;
         } else if objection.is_none() {
             count.unsealed += 1;
@@ -345,15 +348,15 @@ impl VerificationRun<'_> {
     /// Names the records that are covered and in no seal, of nodes that have more than their seals name.
     async fn search_added(&mut self, chains: &BTreeSet<ChainId>) -> Result<(), StoreError> {
         let counts = self.report.counts.iter();
-        let suspects: Vec<(String, u64)> = counts
+        let suspects: Vec<(String, SealReach)> = counts
             .filter(|(_, count)| count.covered > count.sealed)
-            .map(|(node_id, count)| (node_id.clone(), count.through))
+            .map(|(node_id, count)| (node_id.clone(), count.reach))
             .collect();
-        for (node_id, through) in suspects {
+        for (node_id, reach) in suspects {
             let chains: Vec<&ChainId> = chains.iter().filter(|id| id.node_id == node_id).collect();
             let (mut after, mut found) = (before(&self.from), 0);
             loop {
-                let (mut keys, next) = self.covered_keys(&node_id, through, after.take()).await?;
+                let (mut keys, next) = self.covered_keys(&node_id, reach, after.take()).await?;
                 for chain in &chains {
                     self.strike_out(chain, &mut keys).await?;
                 }
@@ -377,7 +380,7 @@ impl VerificationRun<'_> {
     async fn covered_keys(
         &self,
         node_id: &str,
-        through: u64,
+        reach: SealReach,
         mut after: Option<String>,
     ) -> Result<(BTreeSet<String>, Option<String>), StoreError> {
         let mut keys = BTreeSet::new();
@@ -386,7 +389,7 @@ impl VerificationRun<'_> {
             after = page.next;
             let covered = page.records.iter().filter(|record| {
                 let live = !record.deleted && record.id.key >= self.from;
-                live && record.revision.0 <= through && node_of(record).is_some_and(|node| node == node_id)
+                live && is_covered(record, reach, self.epoch) && node_of(record).is_some_and(|node| node == node_id)
             });
             keys.extend(covered.map(|record| record.id.key.clone()));
             if after.is_none() {
@@ -414,6 +417,10 @@ impl VerificationRun<'_> {
             }
         }
     }
+}
+
+fn is_covered(record: &Record, reach: SealReach, epoch: u64) -> bool {
+    reach.covers(record.revision.0, record.created_at.0, epoch)
 }
 
 /// A key right before this one, near enough that nothing is between them as a rule.

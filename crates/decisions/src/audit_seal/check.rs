@@ -3,6 +3,7 @@
 use omnirelay_wire::pb::omnirelay::security::v1 as pb;
 use omnirelay_wire::pb::omnirelay::store::v1::AuditSeal;
 
+use super::trail::SealReach;
 use super::{ChainId, Digest256, NotASeal, SealHead, VerifiedSeal, open};
 pub use pb::audit_finding::Wrong;
 
@@ -58,6 +59,11 @@ impl ChainCheck {
     /// Every record of the node up to this revision is sealed.
     pub fn through(&self) -> u64 {
         self.at.1
+    }
+
+    /// Reach of the newest sound seal.
+    pub fn reach(&self) -> SealReach {
+        self.newest.as_ref().map_or_else(SealReach::default, |newest| SealReach::of(&newest.seal))
     }
 
     /// Whether the records of a seal may be gone.

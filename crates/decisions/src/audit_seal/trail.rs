@@ -27,6 +27,35 @@ pub struct ExpectedRecord {
 /// Sealed records by their keys.
 pub type SealedRecords = BTreeMap<String, ExpectedRecord>;
 
+/// Reach of a node's seals: which of its records they cover.
+///
+/// Revisions may repeat where an epoch begins, for the store may have lost commits. So a seal of an epoch before says nothing of
+/// what was written since, whatever its revision is. The greatest reach is that of the newest epoch.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct SealReach {
+    epoch: u64,
+    through: u64,
+    sealed_at_ms: u64,
+}
+
+impl SealReach {
+    /// Reach of the newest seal of a chain.
+    pub fn of(seal: &AuditSeal) -> Self {
+        Self { epoch: seal.epoch, through: seal.through, sealed_at_ms: seal.sealed_at_ms }
+    }
+
+    /// The epoch in which the newest seal was made; 0: there is none.
+    pub fn epoch(&self) -> u64 {
+        self.epoch
+    }
+
+    /// Whether a record was written before the newest seal, in a trail that has come to this epoch; its time of creation is in
+    /// milliseconds of store time.
+    pub fn covers(&self, revision: u64, created_at_ms: u64, epoch: u64) -> bool {
+        revision <= self.through && (self.epoch == epoch || created_at_ms <= self.sealed_at_ms)
+    }
+}
+
 /// Tally of the audit records of a node, by their seals.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct NodeSealTally {
@@ -38,11 +67,19 @@ pub struct NodeSealTally {
     pub unsealed: u64,
     /// Records that should be covered, whether a seal names them or not.
     pub covered: u64,
-    /// What the seals of the node cover up to.
+    /// The greatest revision that a seal of the node covers, of whatever epoch.
     pub through: u64,
+    /// What the seals of the node cover.
+    pub reach: SealReach,
 }
 
 impl NodeSealTally {
+    /// Takes what a chain of the node covers.
+    pub fn close(&mut self, check: &ChainCheck) {
+        self.through = self.through.max(check.through());
+        self.reach = self.reach.max(check.reach());
+    }
+
     /// Counts a record that is as it was sealed.
     pub fn found(&mut self, expected: &ExpectedRecord) {
         self.sealed += 1;
@@ -209,6 +246,8 @@ pub struct HeldTrail {
     pub complete: bool,
     /// Sealed records that were left out.
     pub left_out: u64,
+    /// The newest epoch of its seals.
+    pub epoch: u64,
 }
 
 impl HeldTrail {
@@ -221,7 +260,8 @@ impl HeldTrail {
     /// Takes note of what a chain covers, once all its seals were taken.
     pub fn close(&mut self, check: &ChainCheck) {
         let count = self.counts.entry(check.chain().node_id.clone()).or_default();
-        count.through = count.through.max(check.through());
+        count.close(check);
+        self.epoch = self.epoch.max(count.reach.epoch());
     }
 
     /// Takes a record. `node_id` is what it says of its node; `None` when it cannot be read.
@@ -235,10 +275,10 @@ impl HeldTrail {
         }
         let Some(node_id) = node_id else { return self.findings.push(unreadable(record.key)) };
         let count = self.counts.entry(node_id.to_owned()).or_default();
-        if record.revision > count.through {
-            count.unsealed += 1;
-        } else {
+        if count.reach.covers(record.revision, record.created_at_ms, self.epoch) {
             self.findings.push(added(node_id, record.key));
+        } else {
+            count.unsealed += 1;
         }
     }
 

@@ -60,14 +60,17 @@ async fn what_was_left_unsealed_is_found_when_the_log_was_trimmed_meanwhile() {
     assert_eq!((report.findings, report.counts["a"].sealed), (Vec::new(), 5));
 }
 
+/// When the oldest of a node's records is made, in milliseconds.
+const LONG_AGO_MS: u64 = 1_700_000_000_000;
+
 /// Writes records of a node as it leaves them that was killed before it sealed any, some of them in one
-/// commit.
-async fn leave_records(place: &Place, node_id: &str, count: u64) {
+/// commit; the first was made at this time, in milliseconds, the others a minute after the one before.
+async fn leave_records(place: &Place, node_id: &str, count: u64, since_ms: u64) {
     let key = place.files(node_id).key(node_id).unwrap();
     let records = (0..count).map(|number| {
         let reason = number.to_string();
         let value = AuditValue { node_id: node_id.to_owned(), reason, ..Default::default() };
-        let id = format!("{:013x}-{number:016x}", 1_700_000_000_000 + number * 60_000);
+        let id = format!("{:013x}-{number:016x}", since_ms + number * 60_000);
         let value = Bytes::from(key.mac().mark(&id, value.clone()));
         Write::Put { id: RecordId::new(AUDIT, id), value, group: None }
     });
@@ -82,7 +85,7 @@ async fn a_first_start_on_an_old_trail_seals_all_of_it() {
     // With 20,000 it does not fit into memory at once, and spans days.
     for (count, expected) in [(1500, Some([400, 400, 400, 300])), (20_000, None)] {
         let place = Place::new();
-        leave_records(&place, "a", count).await;
+        leave_records(&place, "a", count, LONG_AGO_MS).await;
         let a = place.node("a").await;
         a.sealed().await;
         let report = a.verify().await;
@@ -299,6 +302,76 @@ async fn after_a_flush_a_chain_goes_on_from_its_own_head_and_what_is_lost_is_sai
     let why = format!("likely lost when the registry began a new epoch, which record {told} tells of");
     assert!(report.findings.iter().all(|finding| finding.what.ends_with(&why)), "{:?}", report.findings);
     assert_eq!(report.counts["a"].sealed, 2);
+}
+
+fn added(report: &TrailReport) -> Vec<&SealFinding> {
+    let is_added = |finding: &&SealFinding| matches!(finding.wrong(), Wrong::Added | Wrong::Unclaimed);
+    report.findings.iter().filter(is_added).collect()
+}
+
+/// What a store has lost is told as missing; what its nodes write then has revisions again that they had sealed.
+#[tokio::test(start_paused = true)]
+async fn a_seal_of_an_epoch_before_covers_nothing_that_was_written_since() {
+    let place = Place::new();
+    let (a, b) = (place.node("a").await, place.node("b").await);
+    for value in 0..60 {
+        b.act(value).await;
+    }
+    a.act_and_seal(3).await;
+    let newest = a.newest_seal().await;
+    place.flush();
+    // Its newest seal is put back, and it comes to no other.
+    let (prefix, put_back) = (a.chain.prefix(), newest.id.key.clone());
+    place.refuse(move |commit| {
+        let mut seals = commit.writes.iter().map(Write::id).filter(|id| id.kind == AUDIT_SEAL);
+        let is_held_up = seals.any(|id| id.key.starts_with(&prefix) && id.key != put_back);
+        is_held_up.then_some(Fate::Lost)
+    });
+    sleep(Duration::from_secs(30)).await;
+    a.act(7).await;
+    assert_eq!(a.newest_seal().await.id, newest.id);
+    let report = b.verify().await;
+    assert_eq!((added(&report), report.counts["a"].unsealed), (Vec::new(), 2), "that of the new epoch among them");
+    *place.store.refuse.lock() = None;
+    a.act_and_seal(1).await;
+    let report = a.verify().await;
+    let sealed = (report.counts["a"].sealed, report.counts["a"].unsealed);
+    assert_eq!((added(&report), sealed), (Vec::new(), (3, 0)));
+    // What is added behind that seal is found.
+    drop(a);
+    place.write(vec![put(FORGED, claim("a").encode_to_vec())]).await;
+    let a = place.node("a").await;
+    a.act_and_seal(1).await;
+    assert_eq!(foreign(&a.verify().await), 1);
+}
+
+/// A node that was killed in its first second of a new epoch has put its newest seal back, and sealed nothing else.
+#[tokio::test(start_paused = true)]
+async fn what_was_left_unsealed_in_a_new_epoch_is_sealed_however_far_its_log_has_come() {
+    let place = Place::new();
+    let (a, b) = (place.node("a").await, place.node("b").await);
+    for value in 0..60 {
+        b.act(value).await;
+    }
+    a.act_and_seal(1).await;
+    let newest = a.newest_seal().await;
+    let sealed = open(&newest.value).unwrap().seal;
+    drop(a);
+    place.flush();
+    sleep(Duration::from_secs(30)).await;
+    place.write(vec![Write::Put { id: newest.id, value: newest.value, group: None }]).await;
+    leave_records(&place, "a", 2, sealed.sealed_at_ms).await;
+    let report = b.verify().await;
+    assert_eq!((added(&report), report.counts["a"].unsealed), (Vec::new(), 2));
+    for value in 0..90 {
+        b.act(100 + value).await;
+    }
+    assert!(b.registry.view().head().revision.0 > sealed.through);
+    let a = place.node("a").await;
+    a.act_and_seal(1).await;
+    let report = a.verify().await;
+    let sealed = (report.counts["a"].sealed, report.counts["a"].unsealed);
+    assert_eq!((added(&report), sealed), (Vec::new(), (3, 0)));
 }
 
 #[tokio::test(start_paused = true)]
