@@ -8,6 +8,7 @@ pub mod audit_record;
 pub mod audit_seal;
 pub mod catalogue;
 pub mod check;
+pub mod document;
 pub mod field_changes;
 pub mod identity_keeper;
 pub mod join_policy;

@@ -1,9 +1,11 @@
-//! Building blocks of services over records: requests for changes, lists, watches, topics, envelopes.
+//! Building blocks of services over records: requests for changes, documents, seeds, lists, watches, topics, envelopes.
 
+pub mod document;
 pub mod feed;
 pub mod listing;
 pub mod merge;
 pub mod request;
+pub mod seed;
 pub mod serve;
 pub mod topic;
 
