@@ -3,10 +3,14 @@
 use std::sync::Arc;
 
 use omnirelay_decisions::transport_policy::summary;
+use omnirelay_identity::trust::MeshTrust;
 use omnirelay_node::readiness::item;
 use omnirelay_node::{CapabilityKinds, NodeBuilder, NodeError, PortName, StopPhase};
+use omnirelay_nouns::document::{Document, DocumentSeed};
+use omnirelay_nouns::seed::SeedDriver;
 use omnirelay_registry::epoch_loss::{RestorationRule, RestoredBy};
 use omnirelay_registry::view::View;
+use omnirelay_restoration_records::is_over;
 use omnirelay_settings::Config;
 use omnirelay_wire::pb::omnirelay::mesh::control::v1 as pb;
 use omnirelay_wire::pb::omnirelay::mesh::control::v1::config_service_server::ConfigServiceServer;
@@ -14,8 +18,8 @@ use omnirelay_wire::pb::omnirelay::mesh::control::v1::transport_finding::Level;
 use tonic::codec::CompressionEncoding::Gzip;
 
 use crate::metrics::TransportPolicyMetrics;
-use crate::seed::PolicySeed;
-use crate::{MeshConfig, OwnTransport, TRANSPORT_POLICY};
+use crate::schema::{TRANSPORT_POLICY, TransportPolicySchema};
+use crate::{MeshConfig, OwnTransport};
 
 pub const KINDS: CapabilityKinds = CapabilityKinds {
     mirrored: &[TRANSPORT_POLICY],
@@ -33,14 +37,13 @@ pub fn mount(
     node: &mut NodeBuilder,
     join_policy: fn(&View) -> pb::EffectiveJoinPolicy,
 ) -> Result<(), NodeError> {
-    let own = Arc::new(OwnTransport {
-        registry: node.registry.clone(),
+    let schema = TransportPolicySchema {
         configured: node.settings.live(|config| config.transport.policy.clone()),
         endpoints: node.settings.live(Config::transport_endpoints),
-        join_policy,
-    });
-    let seed = PolicySeed { own: own.clone(), trust: node.trust.clone() };
-    node.run(StopPhase::End, seed.run());
+    };
+    let policy = Document { registry: node.registry.clone(), schema };
+    node.run(StopPhase::End, seeding(&policy, node.trust.clone()).run());
+    let own = Arc::new(OwnTransport { policy, join_policy });
     let asked = own.clone();
     // Not required: a policy that somebody sets elsewhere is not to take nodes out of service.
     node.readiness.add(move || {
@@ -54,4 +57,18 @@ pub fn mount(
     let service = ConfigServiceServer::new(MeshConfig(own));
     node.serve(PortName::Control, service.send_compressed(Gzip).accept_compressed(Gzip));
     Ok(())
+}
+
+/// Begins the record with the policy that the configuration names.
+pub(crate) fn seeding(
+    policy: &Document<TransportPolicySchema>,
+    trust: Arc<MeshTrust>,
+) -> SeedDriver<DocumentSeed<TransportPolicySchema>> {
+    SeedDriver {
+        registry: policy.registry.clone(),
+        trust,
+        is_restored: |view| is_over(view, view.head().epoch),
+        action: "transport-policy.seed",
+        named: policy.schema.configured.map(|named| named.map(DocumentSeed).into_iter().collect()),
+    }
 }

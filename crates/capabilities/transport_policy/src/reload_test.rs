@@ -40,7 +40,7 @@ async fn a_policy_that_comes_into_the_file_later_begins_the_record() {
     let settings = LiveConfig::from(Config::default());
     let (config, _lab) = served(&settings).await;
     let trust = Arc::new(MeshTrust::default().asking(|| HasAuthority::Yes));
-    let seeding = tokio::spawn(seed::PolicySeed { own: config.0.clone(), trust }.run());
+    let seeding = tokio::spawn(mount::seeding(&config.0.policy, trust).run());
     sleep(Duration::from_secs(60)).await;
     assert!(kept_of(&config).await.is_empty(), "the file names none");
     settings.set("transport.policy", json!({"budgets": {"rawEndpointsMax": 5}}));

@@ -1,15 +1,21 @@
 //! `ConfigService` on the memory store.
 
+use omnirelay_decisions::document::DocumentVersion;
 use omnirelay_decisions::transport_policy::{line, violations};
-use omnirelay_identity::caller::Caller;
+use omnirelay_host::live::Live;
 use omnirelay_identity::trust::{HasAuthority, MeshTrust};
+use omnirelay_nouns::document::DocumentSchema as _;
+use omnirelay_nouns::timestamp;
 use omnirelay_registry::lab::{self, LabRegistry};
 use omnirelay_settings::Config;
 use omnirelay_store::MemoryStore;
+use omnirelay_wire::pb::omnirelay::store::v1::TransportPolicyValue;
+use prost::Message as _;
 use serde_json::{Value, json};
 use tonic::{Request, Status};
 
 use super::*;
+use schema::TRANSPORT_POLICY;
 
 #[path = "reload_test.rs"]
 mod reload_test;
@@ -41,9 +47,10 @@ async fn of_settings(
     let lab = LabRegistry::new(registry).await;
     (
         Arc::new(OwnTransport {
-            registry: lab.registry.clone(),
-            configured,
-            endpoints,
+            policy: Document {
+                registry: lab.registry.clone(),
+                schema: TransportPolicySchema { configured, endpoints },
+            },
             join_policy: |_| pb::EffectiveJoinPolicy::default(),
         }),
         lab,
@@ -65,7 +72,7 @@ async fn set(config: &MeshConfig, policy: pb::TransportPolicy, why: &str) -> pb:
     let asked =
         pb::SetTransportPolicyRequest { policy: Some(policy), reason: why.to_owned(), ..Default::default() };
     let set = config.set_transport_policy(called(asked)).await.unwrap().into_inner();
-    config.0.registry.ready_for(&set.cursor).await.unwrap();
+    config.0.policy.registry.ready_for(&set.cursor).await.unwrap();
     set
 }
 
@@ -75,7 +82,7 @@ async fn roll_back(
 ) -> Result<Response<pb::TransportPolicyChange>, Status> {
     let asked = pb::RollbackTransportPolicyRequest { to_version, ..Default::default() };
     let done = config.rollback_transport_policy(called(asked)).await?;
-    config.0.registry.ready_for(&done.get_ref().cursor).await.unwrap();
+    config.0.policy.registry.ready_for(&done.get_ref().cursor).await.unwrap();
     Ok(done)
 }
 
@@ -98,8 +105,8 @@ async fn what_is_rolled_back_is_what_was() {
     assert!(!set(&config, numbered(4), "again").await.changed, "it is so already");
     let done = roll_back(&config, 0).await.unwrap().into_inner();
     assert_eq!((done.rolled_back_to, done.policy.unwrap().version), (1, 3));
-    let (holds, source) = config.0.holding();
-    assert_eq!((holds.known(), source), (first.clone(), Source::Registry));
+    let holds = config.0.policy.state();
+    assert_eq!((holds.section.known(), holds.source), (first.clone(), DocumentSource::Registry));
     let told = |version: &pb::TransportPolicyVersion| {
         (version.version, version.rolled_back_to, version.reason.clone(), version.set_by.clone())
     };
@@ -111,7 +118,7 @@ async fn what_is_rolled_back_is_what_was() {
     assert_eq!((policy(0), policy(2)), (Some(first.clone()), Some(first)));
     assert!(versions.iter().all(|version| version.set_at.is_some()));
     let done = roll_back(&config, 2).await.unwrap().into_inner();
-    assert_eq!((done.rolled_back_to, config.0.holding().0.known()), (2, numbered(4)));
+    assert_eq!((done.rolled_back_to, config.0.policy.state().section.known()), (2, numbered(4)));
 }
 
 #[tokio::test]
@@ -127,7 +134,7 @@ async fn the_last_sixteen_are_kept() {
     let (name, message) = reason(roll_back(&config, 4).await);
     assert!(name == "TRANSPORT_POLICY_VERSION_NOT_FOUND" && message.contains("no version 4"), "{message}");
     roll_back(&config, 5).await.unwrap();
-    assert_eq!(config.0.holding().0.known(), numbered(5));
+    assert_eq!(config.0.policy.state().section.known(), numbered(5));
 }
 
 #[tokio::test]
@@ -162,7 +169,8 @@ async fn a_policy_that_would_be_broken_is_refused_and_changes_nothing() {
         let lines: Vec<String> = violations(&said).map(line).collect();
         assert!(!said.fit && lines.iter().all(|line| message.contains(line)), "{what}: {lines:?}");
     }
-    assert_eq!(config.0.holding(), (pb::TransportPolicy::default(), Source::Default));
+    let holds = config.0.policy.state();
+    assert_eq!((holds.section, holds.source), (pb::TransportPolicy::default(), DocumentSource::BuiltIn));
     assert!(kept_of(&config).await.is_empty());
 }
 
@@ -217,7 +225,7 @@ async fn what_a_file_says_begins_the_record_once_there_is_an_authority() {
         true => HasAuthority::Yes,
         false => HasAuthority::No,
     });
-    let seed = seed::PolicySeed { own: own.clone(), trust: Arc::new(trust) };
+    let seed = mount::seeding(&own.policy, Arc::new(trust));
     let config = MeshConfig(own);
     seed.look().await;
     assert!(kept_of(&config).await.is_empty());
@@ -230,5 +238,29 @@ async fn what_a_file_says_begins_the_record_once_there_is_an_authority() {
     assert_eq!(versions[1].set_by, "node-1");
     assert_eq!(versions[1].policy.as_ref().map(pb::TransportPolicy::known), Some(numbered(7)));
     seed.look().await;
-    assert_eq!(config.0.holding().0.known(), numbered(8), "what somebody has set stays");
+    assert_eq!(config.0.policy.state().section.known(), numbered(8), "what somebody has set stays");
+}
+
+/// Values as 0.3.0 writes them: the versions, the oldest first.
+const FIRST: &[u8] =
+    b"\x0a\x1e\x08\x01\x12\x04\x22\x02\x08\x02\x1a\x05alice\x22\x06\x08\x80\xa4\xa7\xda\x06\x2a\x05begin";
+const SECOND: &[u8] = b"\x0a\x15\x08\x02\x12\x04\x22\x02\x08\x04\x1a\x03bob\x22\x06\x08\xe4\xa4\xa7\xda\x06";
+const ROLLBACK: &[u8] =
+    b"\x0a\x20\x08\x03\x12\x04\x22\x02\x08\x02\x1a\x05alice\x22\x06\x08\xc8\xa5\xa7\xda\x06\x2a\x05INC-7\x30\x01";
+
+#[test]
+fn what_an_earlier_version_stored_is_read_and_written_in_its_form() {
+    let stored = TransportPolicyValue::decode([FIRST, SECOND].concat().as_slice()).unwrap();
+    assert_eq!(TransportPolicySchema::holding(&stored), Some(&numbered(4)));
+    assert_eq!(TransportPolicySchema::kept(&stored), [(1, &numbered(2)), (2, &numbered(4))]);
+    let newest = DocumentVersion {
+        number: 3,
+        section: numbered(2),
+        set_by: "alice".to_owned(),
+        set_at: timestamp(Millis(1_800_000_200_000)),
+        reason: "INC-7".to_owned(),
+        rolled_back_to: 1,
+    };
+    let written = TransportPolicySchema::value(Some(&stored), newest).encode_to_vec();
+    assert_eq!(written, [FIRST, SECOND, ROLLBACK].concat());
 }
