@@ -55,7 +55,7 @@ pub fn mount(node: &mut NodeBuilder) -> Arc<BindingGrants> {
         };
         changed.react(sense, look).await;
     });
-    node.run(StopPhase::End, seeds.run());
+    node.run(StopPhase::End, seeds.driver().run());
     let told = grants.clone();
     node.run(
         StopPhase::End,

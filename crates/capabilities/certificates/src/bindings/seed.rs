@@ -5,30 +5,25 @@
 //! the registry has lost the note with the binding, as with an empty store, both are entered anew.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use omnirelay_host::live::Live;
 use omnirelay_identity::bound::GrantedRoles;
 use omnirelay_identity::caller::Scopes;
 use omnirelay_identity::host_door::HostDoor;
 use omnirelay_identity::trust::{HasAuthority, MeshTrust};
+use omnirelay_nouns::seed::{RecordSeed, SeedDriver};
 use omnirelay_registry::Registry;
-use omnirelay_registry::act::{OwnChange, put};
+use omnirelay_registry::act::{DecisionReader, OwnChange, put};
 use omnirelay_restoration_records::is_over;
-use omnirelay_store::{CommitError, RecordId, RecordKind};
+use omnirelay_store::{RecordId, RecordKind};
 use omnirelay_wire::pb::omnirelay::store::v1::{BindingSeedValue, BindingValue};
-use tokio::time::Instant;
-use tracing::{info, warn};
 
 use super::{BINDING, BINDINGS_MAX, binding_id};
 
 /// Records of who was seeded; the key is the principal.
 pub const BINDING_SEED: RecordKind = RecordKind::of("binding-seed");
 
-/// How long after a failure it is tried again.
-const AGAIN: Duration = Duration::from_secs(15);
-
-/// Enters what the configuration names, as soon as the mesh has an authority.
+/// Bindings that the configuration of this daemon names.
 pub struct ConfiguredSeeds {
     pub registry: Arc<Registry>,
     pub trust: Arc<MeshTrust>,
@@ -59,77 +54,54 @@ impl ConfiguredSeeds {
 
     /// Whether an issuer, which has the same in its configuration, has entered it.
     fn is_entered(&self, seed: &GrantedRoles) -> bool {
-        self.registry.view().get(&RecordId::new(BINDING_SEED, &*seed.principal)).is_some()
+        self.registry.view().get(&noted(&seed.principal)).is_some()
     }
 
-    /// Does so for ever: a store may begin anew, and the configuration name others.
-    pub async fn run(self: Arc<Self>) {
-        let (trust, mut seeds) = (self.trust.clone(), self.seeds.clone());
-        let sense = |view: &omnirelay_registry::view::View| (view.head().epoch, trust.has_authority());
-        loop {
-            tokio::select! {
-                () = self.registry.react(sense, || self.look()) => {}
-                () = seeds.replaced() => {}
-            }
+    /// Driver that enters them.
+    pub fn driver(&self) -> SeedDriver<BindingSeed> {
+        SeedDriver {
+            registry: self.registry.clone(),
+            trust: self.trust.clone(),
+            is_restored: |view| is_over(view, view.head().epoch),
+            action: "bindings.seed",
+            named: self.seeds.map(|named| named.into_iter().map(BindingSeed).collect()),
         }
+    }
+}
+
+/// Seed of a binding.
+pub struct BindingSeed(GrantedRoles);
+
+impl RecordSeed for BindingSeed {
+    fn record(&self) -> RecordId {
+        binding_id(&self.0.principal)
     }
 
-    async fn look(&self) -> Option<Instant> {
-        if self.trust.has_authority() != HasAuthority::Yes {
-            return None;
-        }
-        // What the registry has lost is put back first, by whoever knows it.
-        let view = self.registry.view();
-        if !is_over(view, view.head().epoch) {
-            return Some(Instant::now() + AGAIN);
-        }
-        let mut again = None;
-        // Where records are signed, what this file names is for issuers to enter.
-        let seeds = self.seeds.get();
-        let mine = seeds.iter().filter(|seed| self.registry.may_write(&binding_id(&seed.principal)));
-        for seed in mine {
-            match self.enter(seed).await {
-                Ok(true) => {
-                    info!(principal = seed.principal, scopes = %seed.scopes, "binding of the configuration entered");
-                }
-                Ok(false) => {}
-                Err(error) => {
-                    let error = &error as &dyn std::error::Error;
-                    warn!(
-                        principal = seed.principal,
-                        error, "binding of the configuration not entered; it is tried again"
-                    );
-                    again = Some(Instant::now() + AGAIN);
-                }
-            }
-        }
-        again
+    fn noted(&self) -> RecordId {
+        noted(&self.0.principal)
     }
 
-    /// Enters one, unless that was done before; whether its binding is new.
-    async fn enter(&self, seed: &GrantedRoles) -> Result<bool, CommitError> {
-        let (noted, binding) = (RecordId::new(BINDING_SEED, &*seed.principal), binding_id(&seed.principal));
-        let kinds = [BINDING, BINDING_SEED];
-        let done = self.registry.change_own("bindings.seed", kinds, |reader| {
-            if reader.get(&noted).is_some() {
-                return Ok(None);
-            }
-            let node_id = self.registry.node_id().to_owned();
-            let note = BindingSeedValue { node_id, unknown_fields: Default::default() };
-            let mut writes = vec![put(noted.clone(), &note)];
-            let has_room = self.registry.view().list(&BINDING).records.len() < BINDINGS_MAX;
-            let is_new = reader.get(&binding).is_none() && has_room;
-            let mut changes = vec!["seeded: false -> true".to_owned()];
-            if is_new {
-                let scopes = seed.scopes.iter().map(|scope| scope.word().to_owned()).collect();
-                let value = BindingValue { scopes, unknown_fields: Default::default() };
-                writes.push(put(binding.clone(), &value));
-                changes.push(format!("scopes: none -> {}", seed.scopes));
-            }
-            Ok(Some(OwnChange { object: binding.to_string(), writes, changes, answer: is_new }))
-        });
-        done.await.map(|is_new| is_new.unwrap_or(false))
+    fn entry(&self, registry: &Registry, reader: &DecisionReader<'_>) -> OwnChange<bool> {
+        let binding = self.record();
+        let node_id = registry.node_id().to_owned();
+        let note = BindingSeedValue { node_id, unknown_fields: Default::default() };
+        let mut writes = vec![put(self.noted(), &note)];
+        let has_room = registry.view().list(&BINDING).records.len() < BINDINGS_MAX;
+        let is_new = reader.get(&binding).is_none() && has_room;
+        let mut changes = vec!["seeded: false -> true".to_owned()];
+        if is_new {
+            let scopes = self.0.scopes.iter().map(|scope| scope.word().to_owned()).collect();
+            let value = BindingValue { scopes, unknown_fields: Default::default() };
+            writes.push(put(binding.clone(), &value));
+            changes.push(format!("scopes: none -> {}", self.0.scopes));
+        }
+        OwnChange { object: binding.to_string(), writes, changes, answer: is_new }
     }
+}
+
+/// The record that notes that a principal was seeded.
+fn noted(principal: &str) -> RecordId {
+    RecordId::new(BINDING_SEED, principal)
 }
 
 #[cfg(test)]

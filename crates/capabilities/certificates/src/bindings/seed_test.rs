@@ -47,26 +47,26 @@ async fn what_a_file_gives_is_entered_once_and_stays_as_it_is_left() {
     let LabRegistry { registry, tasks: _tasks } = LabRegistry::new(registry).await;
     let has_authority = Arc::new(AtomicBool::new(false));
     let first = seeds(&registry, &has_authority);
-    first.look().await;
+    first.driver().look().await;
     assert_eq!(first.granted(WHO).to_string(), "mesh.operate", "this daemon judges by its file");
     assert_eq!(first.granted("role:other").to_string(), "none");
     assert_eq!(in_registry(&first).await, "none", "nothing is entered before there is an authority");
     has_authority.store(true, Ordering::Relaxed);
     assert_eq!(first.granted(WHO).to_string(), "none", "the registry says what holds");
-    first.look().await;
+    first.driver().look().await;
     assert_eq!(in_registry(&first).await, "mesh.operate");
     let before =
         registry.view().get(&binding_id(WHO)).and_then(|found| found.value::<BindingValue>()).unwrap();
     let changed = BindingValue { scopes: vec!["mesh.read".to_owned()], ..BindingValue::clone(&before) };
     let changed = changed.encode_to_vec();
     change(&registry, Write::Put { id: binding_id(WHO), value: changed.into(), group: None }).await;
-    first.look().await;
+    first.driver().look().await;
     assert_eq!(in_registry(&first).await, "mesh.read", "an operator has changed it");
     change(&registry, Write::Delete { id: binding_id(WHO) }).await;
     // Another daemon, with the same file.
     let second = seeds(&registry, &has_authority);
     for seeds in [&first, &second] {
-        seeds.look().await;
+        seeds.driver().look().await;
         assert_eq!(in_registry(seeds).await, "none", "an operator has deleted it");
     }
 }
@@ -80,9 +80,9 @@ async fn what_is_there_already_counts_as_entered() {
     let known = BindingValue { scopes: vec!["mesh.read".to_owned()], unknown_fields: Default::default() }
         .encode_to_vec();
     change(&registry, Write::Put { id: binding_id(WHO), value: known.into(), group: None }).await;
-    seeds.look().await;
+    seeds.driver().look().await;
     assert_eq!(in_registry(&seeds).await, "mesh.read");
     change(&registry, Write::Delete { id: binding_id(WHO) }).await;
-    seeds.look().await;
+    seeds.driver().look().await;
     assert_eq!(in_registry(&seeds).await, "none");
 }
