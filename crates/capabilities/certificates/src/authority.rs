@@ -5,6 +5,7 @@ use omnirelay_core::spiffe::{CertificateHolder, TrustDomain};
 use omnirelay_identity::caller::Caller;
 use omnirelay_identity::trust::{FederatedClusterTrust, unix_now};
 use omnirelay_nouns::request::MutationRequest;
+use omnirelay_nouns::seed::RecordSeed as _;
 use omnirelay_nouns::{SCHEMA_VERSION, at_cursor, envelope, head_cursor, timestamp};
 use omnirelay_pki::authority::ValidityPeriod;
 use omnirelay_pki::certificate::{to_pem, validity_of};
@@ -12,7 +13,8 @@ use omnirelay_pki::key::Fingerprint;
 use omnirelay_pki::request::CertificateRequest;
 use omnirelay_pki::revocation::BACKDATED;
 use omnirelay_pki::trust::TrustBundle;
-use omnirelay_registry::act::put;
+use omnirelay_registry::Registry;
+use omnirelay_registry::act::{DecisionReader, OwnChange, put};
 use omnirelay_registry::mutate::{MutationDecision, request_hash};
 use omnirelay_registry::view::ViewRecord;
 use omnirelay_store::RecordKind;
@@ -28,6 +30,7 @@ use tonic::Response;
 
 use super::issue::{LIFETIME, LeafOrder, OtherKeysAction, issue_by, requested};
 use super::issuers;
+use super::policy::JoinPolicySeed;
 use super::protect::protect_from_the_beginning;
 use super::rotate::SuppliedIssuer;
 use super::{Certificates, pb, pending_id, unreadable};
@@ -96,7 +99,10 @@ impl Certificates {
                 let mut changes =
                     vec![format!("trustDomain: none -> {domain}"), format!("root: none -> {fingerprint}")];
                 changes.extend(protected);
-                writes.extend(self.seed(reader)?);
+                if let Some(begun) = begun_with(self.policy.as_ref(), &self.registry, reader) {
+                    writes.extend(begun.writes);
+                    changes.extend(begun.changes);
+                }
                 let mut issued = pb::IssuedCertificate::default();
                 if let Some((operator, request)) = &first {
                     let order = LeafOrder {
@@ -127,6 +133,17 @@ impl Certificates {
             })
             .await
     }
+}
+
+/// The join policy with which an authority begins; `None`: nothing is configured, or the mesh has one.
+pub(super) fn begun_with(
+    policy: Option<&JoinPolicySeed>,
+    registry: &Registry,
+    reader: &DecisionReader<'_>,
+) -> Option<OwnChange<bool>> {
+    let mut begun = policy?.begin(registry, reader)?;
+    begun.changes.iter_mut().for_each(|line| line.insert_str(0, "joinPolicy."));
+    Some(begun)
 }
 
 fn exists(record: &ViewRecord) -> Fault {

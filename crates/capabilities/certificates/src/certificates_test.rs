@@ -63,6 +63,7 @@ pub(super) async fn keeper(node_id: &str, store: Arc<dyn Store>, place: &std::pa
         transport: None,
         is_entered: Box::new(|| true),
         makes_authority: false,
+        join_policy: None,
         move_within: 0,
         tried: Default::default(),
         kept: Default::default(),

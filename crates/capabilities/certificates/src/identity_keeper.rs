@@ -43,6 +43,7 @@ use tracing::{error, info, warn};
 use super::authority::{bundle_of, store_unix};
 use super::issue::{LIFETIME, LeafOrder, OtherKeysAction, issue, with_own};
 use super::lacking::IdentityTrouble;
+use super::policy::JoinPolicySeed;
 use super::remote::RenewalError;
 use super::signer::Signer;
 use super::{OtherDaemons, authority_in, pb};
@@ -70,6 +71,8 @@ pub struct IdentityKeeper {
     pub is_entered: Box<dyn Fn() -> bool + Send + Sync>,
     /// Whether it makes the authority of a mesh that has none.
     pub makes_authority: bool,
+    /// The policy of an authority that it makes.
+    pub join_policy: Option<JoinPolicySeed>,
     /// Within how many seconds of a new root this node has a certificate that leads to it.
     pub move_within: i64,
     pub tried: Mutex<RenewalOutcome>,

@@ -1,6 +1,6 @@
 //! Keeping the authority: what a daemon does for it by itself, making it where that is configured, and another issuer in time.
 
-use omnirelay_certificate_records::{AUTHORITY, REVOCATION, authority_id};
+use omnirelay_certificate_records::{AUTHORITY, JOIN_POLICY, REVOCATION, authority_id};
 use omnirelay_decisions::identity_keeper::is_issuer_due;
 use omnirelay_identity::trust::unix_now;
 use omnirelay_pki::authority::ValidityPeriod;
@@ -9,7 +9,7 @@ use omnirelay_registry::act::{OwnChange, put};
 use omnirelay_wire::pb::omnirelay::store::v1::AuthorityValue;
 use tracing::info;
 
-use super::authority::{DOMAIN, lives, store_unix};
+use super::authority::{DOMAIN, begun_with, lives, store_unix};
 use super::protect::protect_from_the_beginning;
 use super::rotate::{AuthorityRotation, NextIssuer, OldIssuers, rotated};
 use super::{authority_in, seal_keys};
@@ -18,7 +18,8 @@ use crate::identity_keeper::{IdentityKeeper, KeepError, issuer_to_follow};
 impl IdentityKeeper {
     /// Makes the authority of a mesh that has none.
     pub(super) async fn make_authority(&self) -> Result<(), KeepError> {
-        let made = self.registry.change_own::<_, KeepError>("authority.init", [AUTHORITY], |reader| {
+        let kinds = [AUTHORITY, JOIN_POLICY];
+        let made = self.registry.change_own::<_, KeepError>("authority.init", kinds, |reader| {
             if reader.get(&authority_id()).is_some() {
                 return Ok(None);
             }
@@ -29,7 +30,12 @@ impl IdentityKeeper {
             let protected = protect_from_the_beginning(&self.registry, reader, &mut value);
             let mut changes = vec![format!("trustDomain: none -> {DOMAIN}")];
             changes.extend(protected);
-            Ok(Some(OwnChange::of(put(authority_id(), &value), changes)))
+            let mut change = OwnChange::of(put(authority_id(), &value), changes);
+            if let Some(begun) = begun_with(self.join_policy.as_ref(), &self.registry, reader) {
+                change.writes.extend(begun.writes);
+                change.changes.extend(begun.changes);
+            }
+            Ok(Some(change))
         });
         made.await.map(drop)
     }

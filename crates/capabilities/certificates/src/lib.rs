@@ -68,6 +68,7 @@ pub use mount_bindings::{KINDS as BINDING_KINDS, mount as mount_bindings};
 pub use omnirelay_certificate_records::record_of;
 use pb::certificate_service_server::CertificateService;
 use pb::enrollment_service_server::EnrollmentService;
+use policy::JoinPolicySeed;
 pub use share::IssuerSecretReceiver;
 use signer::Signer;
 pub use store_access::StoreAccess;
@@ -113,7 +114,7 @@ pub struct Certificates {
     /// Ends the session of a node.
     pub end_session: EndSession,
     /// What `security.joinPolicy` says: the policy of an authority that is made here.
-    pub policy: Option<pb::JoinPolicy>,
+    pub policy: Option<JoinPolicySeed>,
     pub gate: EnrollmentGate,
     pub issuing: IssuingGate,
     /// One join after the other: those with one token would only be in each other's way.

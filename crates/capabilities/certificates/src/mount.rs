@@ -48,6 +48,7 @@ use crate::issuers::IssuerTroubles;
 use crate::lacking::{IdentityAnnouncement, IdentityTrouble};
 use crate::metrics::IdentityMetrics;
 use crate::operator::{OPERATOR, OperatorKeeper};
+use crate::policy::{JoinPolicySeed, seed};
 use crate::record_issuers::MeshIssuers;
 use crate::record_keeper::RecordKeeper;
 use crate::revocation_merge::RevocationMerger;
@@ -186,13 +187,18 @@ pub fn mount(
         cluster: node.settings.now().node.cluster.clone(),
         store,
         end_session: end_session(&node.registry),
-        policy: node.settings.now().security.join_policy.clone(),
+        policy: configured_policy(node),
         gate: EnrollmentGate::default(),
         issuing: IssuingGate::default(),
         joining: tokio::sync::Mutex::default(),
     });
     serve(node, certificates);
     Ok(())
+}
+
+/// The policy of an authority that is made here; `None`: nothing is configured.
+fn configured_policy(node: &NodeBuilder) -> Option<JoinPolicySeed> {
+    node.settings.now().security.join_policy.clone().map(seed)
 }
 
 /// The keeper of who the node is, as the settings have it by then.
@@ -220,6 +226,7 @@ fn identity_keeper(
         transport: Some(transport.clone()),
         is_entered: is_entered(presence),
         makes_authority: node.settings.now().security.make_authority,
+        join_policy: configured_policy(node),
         move_within: MOVE_WITHIN,
         tried: Default::default(),
         kept: Default::default(),

@@ -3,16 +3,21 @@
 use omnirelay_certificate_records::{JOIN_POLICY, ONLY};
 use omnirelay_core::join::{JoinCandidate, JoinDecision as Judged, JoinPolicy, VerifiedEvidence};
 use omnirelay_core::text::printable;
+use omnirelay_core::time::Millis;
+use omnirelay_decisions::document::DocumentVersion;
 use omnirelay_decisions::field_changes::field_changes;
 use omnirelay_decisions::join_policy;
 use omnirelay_identity::caller::Caller;
+use omnirelay_nouns::document::{
+    Document, DocumentChange, DocumentSchema, DocumentSeed, DocumentSource, DocumentState,
+};
 use omnirelay_nouns::request::MutationRequest;
-use omnirelay_nouns::{SCHEMA_VERSION, at_cursor, envelope, head_cursor, timestamp};
+use omnirelay_nouns::{SCHEMA_VERSION, at_cursor, envelope};
 use omnirelay_pki::public_key::{PublicKey, signed};
-use omnirelay_registry::act::{DecisionReader, put};
-use omnirelay_registry::mutate::{MutationDecision, request_hash};
-use omnirelay_registry::view::{View, ViewRecord};
-use omnirelay_store::{RecordId, Write};
+use omnirelay_registry::act::DecisionReader;
+use omnirelay_registry::mutate::request_hash;
+use omnirelay_registry::view::View;
+use omnirelay_store::RecordId;
 use omnirelay_wire::envelope::EnvelopedAnswer as _;
 use omnirelay_wire::fault::Fault;
 use omnirelay_wire::pb::omnirelay::mesh::control::v1::EffectiveJoinPolicy;
@@ -27,39 +32,85 @@ use super::issue::{LIFETIME, LIFETIME_MAX};
 use super::{Certificates, pb};
 use pb::join_rule::Effect;
 
-fn policy_id() -> RecordId {
-    RecordId::new(JOIN_POLICY, ONLY)
+/// Join policy as a document. Its record keeps no former versions: what it was, the audit trail says.
+pub struct JoinPolicySchema;
+
+/// Policy with which the authority of a mesh begins.
+pub type JoinPolicySeed = DocumentSeed<JoinPolicySchema>;
+
+/// Seed by what a configuration says.
+pub(crate) fn seed(policy: pb::JoinPolicy) -> JoinPolicySeed {
+    let pb::JoinPolicy { rules, attesters, .. } = policy;
+    DocumentSeed(JoinPolicyValue { rules, attesters, unknown_fields: Default::default() })
 }
 
-/// Where nobody has set a policy: a token is an administrator's word already.
-fn by_token_alone() -> JoinPolicyValue {
-    let rule = pb::JoinRule { name: "token".to_owned(), effect: Effect::Allow as i32, ..Default::default() };
-    JoinPolicyValue { rules: vec![rule], attesters: Vec::new(), unknown_fields: Default::default() }
+impl DocumentSchema for JoinPolicySchema {
+    type Section = JoinPolicyValue;
+    type Value = JoinPolicyValue;
+    type Verdict = ();
+
+    const NAME: &'static str = "the join policy";
+
+    fn id() -> RecordId {
+        RecordId::new(JOIN_POLICY, ONLY)
+    }
+
+    /// A token is an administrator's word already.
+    fn built_in() -> JoinPolicyValue {
+        let rule =
+            pb::JoinRule { name: "token".to_owned(), effect: Effect::Allow as i32, ..Default::default() };
+        JoinPolicyValue { rules: vec![rule], attesters: Vec::new(), unknown_fields: Default::default() }
+    }
+
+    fn holding(value: &JoinPolicyValue) -> Option<&JoinPolicyValue> {
+        Some(value)
+    }
+
+    fn value(before: Option<&JoinPolicyValue>, newest: DocumentVersion<JoinPolicyValue>) -> JoinPolicyValue {
+        with_unknown_fields(newest.section, before)
+    }
+
+    fn check(&self, policy: &JoinPolicyValue, _: Millis) -> Result<(), Fault> {
+        join_policy::check(&policy.rules, &policy.attesters)
+            .map_err(|what| Fault::invalid(format!("the policy: {what}")))
+    }
+
+    fn is_same(one: &JoinPolicyValue, other: &JoinPolicyValue) -> bool {
+        one.known() == other.known()
+    }
+
+    fn differences(before: &JoinPolicyValue, after: &JoinPolicyValue) -> Vec<String> {
+        let [before, after] = [before, after].map(|policy| said(policy.clone()));
+        field_changes("", &before, &after)
+    }
 }
 
 /// The join policy that holds, and where it is from.
 pub fn effective_join_policy(view: &View) -> EffectiveJoinPolicy {
-    let (source, policy) = match view.get(&policy_id()) {
-        Some(record) => (Source::Registry, show(&record)),
-        None => (Source::Default, shown(by_token_alone())),
+    let state = DocumentState::of(&JoinPolicySchema, view.get(&JoinPolicySchema::id()).as_deref());
+    let source = match state.source {
+        DocumentSource::BuiltIn | DocumentSource::Configuration => Source::Default,
+        DocumentSource::Registry => Source::Registry,
     };
-    EffectiveJoinPolicy { source: source as i32, policy: Some(policy) }
+    EffectiveJoinPolicy { source: source as i32, policy: Some(shown(state)) }
 }
 
 impl Certificates {
+    fn join_policy(&self) -> Document<JoinPolicySchema> {
+        Document { registry: self.registry.clone(), schema: JoinPolicySchema }
+    }
+
     pub(super) async fn show_policy(
         &self,
         asked: pb::GetJoinPolicyRequest,
     ) -> Result<Response<pb::GetJoinPolicyResponse>, Fault> {
-        self.registry.ready_for(&asked.min_revision).await?;
-        let record = self.registry.look(|view| view.get(&policy_id())).await;
-        let cursor = head_cursor(self.registry.view());
+        let read = self.join_policy().read(&asked.min_revision).await?;
         let shown = pb::GetJoinPolicyResponse {
-            cursor: cursor.clone(),
-            policy: Some(record.map_or_else(|| shown(by_token_alone()), |record| show(&record))),
+            cursor: read.cursor.clone(),
+            policy: Some(shown(read.state)),
             ..Default::default()
         };
-        Ok(at_cursor(shown.within(envelope(&self.registry)), &cursor))
+        Ok(at_cursor(shown.within(envelope(&self.registry)), &read.cursor))
     }
 
     pub(super) async fn set_policy(
@@ -70,47 +121,17 @@ impl Certificates {
         let hash = request_hash(&asked);
         let pb::SetJoinPolicyRequest { rules, attesters, reason, expected_version, dry_run } = asked;
         let wanted = JoinPolicyValue { rules, attesters, unknown_fields: Default::default() };
-        check(&wanted)?;
+        let policy = self.join_policy();
+        // What means nothing is refused whatever the registry says.
+        policy.validate(&wanted)?;
         let (rpc, id) = (SET_JOIN_POLICY, ONLY.to_owned());
         let asked = MutationRequest { caller, rpc, id, reason, expected_version, dry_run, hash };
-        asked
-            .of_record(&self.registry, policy_id(), |found| {
-                let before = found.and_then(|found| found.value::<JoinPolicyValue>());
-                let is_so = before.as_deref().is_some_and(|before| before.known() == wanted.known());
-                let writes = match is_so {
-                    true => Vec::new(),
-                    false => vec![put(policy_id(), &with_unknown_fields(wanted.clone(), before.as_deref()))],
-                };
-                let before = before.as_deref().cloned().unwrap_or_else(by_token_alone);
-                let changes = field_changes("", &shown(before), &shown(wanted.clone()));
-                let policy = found.map_or_else(|| shown(wanted.clone()), |found| show(found));
-                let policy = pb::JoinPolicy {
-                    rules: wanted.rules.clone(),
-                    attesters: wanted.attesters.clone(),
-                    ..policy
-                };
-                let answer = pb::JoinPolicyChange {
-                    schema_version: SCHEMA_VERSION.to_owned(),
-                    policy: Some(policy),
-                    ..Default::default()
-                };
-                Ok(MutationDecision { writes, changes, answer })
-            })
-            .await
-    }
-
-    /// The write by which what is configured becomes the policy of a mesh that has none; `None`: nothing is configured.
-    pub(super) fn seed(&self, reader: &DecisionReader<'_>) -> Result<Option<Write>, Fault> {
-        let Some(policy) = self.policy.clone().filter(|_| reader.get(&policy_id()).is_none()) else {
-            return Ok(None);
+        let answer = |change: DocumentChange<JoinPolicySchema>| pb::JoinPolicyChange {
+            schema_version: SCHEMA_VERSION.to_owned(),
+            policy: Some(shown(change.state)),
+            ..Default::default()
         };
-        let value = JoinPolicyValue {
-            rules: policy.rules,
-            attesters: policy.attesters,
-            unknown_fields: Default::default(),
-        };
-        check(&value)?;
-        Ok(Some(put(policy_id(), &value)))
+        policy.set(&asked, &wanted, answer).await
     }
 }
 
@@ -144,8 +165,8 @@ pub fn admitted(
     key: &[u8],
     now: i64,
 ) -> Result<(String, u32), Fault> {
-    let value = reader.get(&policy_id()).and_then(|found| found.value::<JoinPolicyValue>());
-    let value = value.as_deref().cloned().unwrap_or_else(by_token_alone);
+    let found = reader.get(&JoinPolicySchema::id());
+    let value = DocumentState::of(&JoinPolicySchema, found.as_deref()).section;
     let candidate = JoinCandidate {
         cluster: token.cluster.clone(),
         role: token.role.clone(),
@@ -211,21 +232,21 @@ fn rules(value: &JoinPolicyValue) -> Result<JoinPolicy, Fault> {
     })
 }
 
-fn check(value: &JoinPolicyValue) -> Result<(), Fault> {
-    join_policy::check(&value.rules, &value.attesters)
-        .map_err(|what| Fault::invalid(format!("the policy: {what}")))
-}
-
-fn shown(value: JoinPolicyValue) -> pb::JoinPolicy {
+/// What a policy says.
+fn said(value: JoinPolicyValue) -> pb::JoinPolicy {
     pb::JoinPolicy { rules: value.rules, attesters: value.attesters, ..Default::default() }
 }
 
-fn show(record: &ViewRecord) -> pb::JoinPolicy {
+fn shown(state: DocumentState<JoinPolicyValue>) -> pb::JoinPolicy {
     pb::JoinPolicy {
-        version: record.record.version.0,
-        last_writer_id: record.record.writer.to_string(),
-        created_at: Some(timestamp(record.record.created_at)),
-        updated_at: Some(timestamp(record.record.updated_at)),
-        ..shown(record.value::<JoinPolicyValue>().as_deref().cloned().unwrap_or_default())
+        version: state.version,
+        last_writer_id: state.last_writer_id,
+        created_at: state.created_at,
+        updated_at: state.updated_at,
+        ..said(state.section)
     }
 }
+
+#[cfg(test)]
+#[path = "policy_test.rs"]
+mod tests;
