@@ -62,5 +62,5 @@ impl TransportPolicyMetrics {
 
 /// Every rule with each level that its findings can be of.
 fn rules() -> impl Iterator<Item = (&'static str, Level)> {
-    AuditRule::ALL.into_iter().flat_map(|rule| rule.levels().iter().map(move |level| (rule.word(), *level)))
+    AuditRule::ALL.iter().flat_map(|rule| rule.levels().iter().map(move |level| (rule.word(), *level)))
 }

@@ -2,6 +2,7 @@
 
 mod pairing;
 mod policy;
+mod rule;
 
 use omnirelay_core::time::{Millis, rfc3339};
 use omnirelay_wire::pb::omnirelay::mesh::control::v1 as pb;
@@ -15,111 +16,7 @@ pub use policy::{
     CONTROL_PLANE, DIAGNOSTICS, EDGE, MESH_INTERNAL, defaults, differences, effective, read_endpoints, words,
 };
 use policy::{CheckedEndpoint, CheckedTransportPolicy, OF_THE_MESH};
-
-/// Rule of the audit of a transport policy; its word is stable.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum AuditRule {
-    // No policy loosens these, and there is no exception to them.
-    MeshInternalHttp1,
-    MeshInternalEncoding,
-    MeshInternalProfile,
-    RawAcl,
-    UnsupportedPairing,
-    // These are what the policy says.
-    UnknownCategory,
-    PairingNotAllowed,
-    PreferredMissing,
-    // These are about the policy itself.
-    PreferredNotAllowed,
-    ExceptionIncomplete,
-    ExceptionOfFixedRule,
-    ExceptionExpired,
-    /// Another version wrote it, perhaps; nothing is judged then.
-    UnreadablePolicy,
-    RawBudget,
-    LegacyBudget,
-}
-
-impl AuditRule {
-    pub const ALL: [Self; 15] = [
-        Self::MeshInternalHttp1,
-        Self::MeshInternalEncoding,
-        Self::MeshInternalProfile,
-        Self::RawAcl,
-        Self::UnsupportedPairing,
-        Self::UnknownCategory,
-        Self::PairingNotAllowed,
-        Self::PreferredMissing,
-        Self::PreferredNotAllowed,
-        Self::ExceptionIncomplete,
-        Self::ExceptionOfFixedRule,
-        Self::ExceptionExpired,
-        Self::UnreadablePolicy,
-        Self::RawBudget,
-        Self::LegacyBudget,
-    ];
-
-    pub fn word(self) -> &'static str {
-        match self {
-            Self::MeshInternalHttp1 => "mesh-internal-http1",
-            Self::MeshInternalEncoding => "mesh-internal-encoding",
-            Self::MeshInternalProfile => "mesh-internal-profile",
-            Self::RawAcl => "raw-acl",
-            Self::UnsupportedPairing => "unsupported-pairing",
-            Self::UnknownCategory => "unknown-category",
-            Self::PairingNotAllowed => "pairing-not-allowed",
-            Self::PreferredMissing => "preferred-missing",
-            Self::PreferredNotAllowed => "preferred-not-allowed",
-            Self::ExceptionIncomplete => "exception-incomplete",
-            Self::ExceptionOfFixedRule => "exception-of-fixed-rule",
-            Self::ExceptionExpired => "exception-expired",
-            Self::UnreadablePolicy => "unreadable-policy",
-            Self::RawBudget => "raw-budget",
-            Self::LegacyBudget => "legacy-budget",
-        }
-    }
-
-    /// What to do where nothing more is known.
-    fn remedy(self) -> &'static str {
-        match self {
-            Self::MeshInternalHttp1 => {
-                "take http1 out; what is outside of the mesh belongs into another category"
-            }
-            Self::MeshInternalEncoding => "speak protobuf, or put it into another category",
-            Self::MeshInternalProfile => "have both http3+protobuf and http2+protobuf",
-            Self::RawAcl => "name in `acl` who may call it, such as service:orders",
-            Self::UnsupportedPairing => "speak protobuf over http3 or http2, or json over http1",
-            Self::UnknownCategory => "take one that there is, or add it to `categories` of the policy",
-            Self::PairingNotAllowed => "take one that is allowed, or have an exception approved for a time",
-            Self::PreferredMissing => "offer it as well, or have an exception approved for a time",
-            Self::PreferredNotAllowed => "add it to `allowed`, or prefer another",
-            Self::ExceptionIncomplete => "say `reason`, `approvedBy` and `expiresAt`",
-            Self::ExceptionOfFixedRule => "take it out: what is inside of the mesh has no exceptions",
-            Self::ExceptionExpired => "take it out, or have it approved anew",
-            Self::UnreadablePolicy => "update this daemon, or bring an older policy back",
-            Self::RawBudget => "encode what these carry, or raise `budgets.rawEndpointsMax`",
-            Self::LegacyBudget => "move callers to what is preferred, or raise `budgets.legacyPairingsMax`",
-        }
-    }
-
-    /// Levels that its findings can have; the first is the one that they have unless there is an exception.
-    pub fn levels(self) -> &'static [Level] {
-        match self {
-            Self::ExceptionExpired | Self::RawBudget | Self::LegacyBudget => &[Level::Warning],
-            Self::PairingNotAllowed | Self::PreferredMissing => &[Level::Violation, Level::Excepted],
-            Self::MeshInternalHttp1
-            | Self::MeshInternalEncoding
-            | Self::MeshInternalProfile
-            | Self::RawAcl
-            | Self::UnsupportedPairing
-            | Self::UnknownCategory
-            | Self::PreferredNotAllowed
-            | Self::ExceptionIncomplete
-            | Self::ExceptionOfFixedRule
-            | Self::UnreadablePolicy => &[Level::Violation],
-        }
-    }
-}
+pub use rule::AuditRule;
 
 /// Findings of a level.
 pub fn of_level(report: &pb::TransportReport, level: Level) -> impl Iterator<Item = &pb::TransportFinding> {

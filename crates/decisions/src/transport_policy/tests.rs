@@ -285,7 +285,7 @@ fn each_rule_finds_what_breaks_it_and_nothing_else() {
     let unreadable = unreadable("there is no transport `http9`").findings.remove(0);
     seen.push((unreadable.level(), unreadable.rule));
     let of_rule = |rule: AuditRule| rule.levels().iter().map(move |level| (*level, rule.word().to_owned()));
-    let all: Vec<_> = AuditRule::ALL.into_iter().flat_map(of_rule).collect();
+    let all: Vec<_> = AuditRule::ALL.iter().copied().flat_map(of_rule).collect();
     for one in &all {
         assert!(seen.contains(one), "no case breaks {one:?}");
     }
