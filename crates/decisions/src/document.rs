@@ -66,6 +66,16 @@ pub fn change_lines(differences: Vec<String>, is_so: bool, version: u64) -> Vec<
     vec![format!("version: {} -> {version}", version.saturating_sub(1))]
 }
 
+/// Differences between each of the versions that are kept, the oldest first, and the one before it: those of the newest first,
+/// each with the number of its version.
+pub fn version_differences<S: Copy>(
+    kept: &[(u64, S)],
+    differences: impl Fn(S, S) -> Vec<String>,
+) -> Vec<(u64, Vec<String>)> {
+    let pairs = kept.windows(2).rev().filter_map(|pair| <&[_; 2]>::try_from(pair).ok());
+    pairs.map(|[(_, before), (number, after)]| (*number, differences(*before, *after))).collect()
+}
+
 /// Adds the newest version to those that are kept, the oldest first, of which the oldest go.
 pub fn keep_newest<V>(kept: &mut Vec<V>, newest: V, versions_max: usize) {
     kept.push(newest);
@@ -105,6 +115,21 @@ mod tests {
         ];
         for (what, differences, is_so, expected) in cases {
             assert_eq!(change_lines(differences, is_so, 4), expected, "{what}");
+        }
+    }
+
+    #[test]
+    fn each_version_but_the_oldest_differs_from_the_one_before() {
+        let told = |before: u64, after: u64| vec![format!("{before} -> {after}")];
+        let cases: [(&str, &[(u64, u64)], &[(u64, &str)]); 3] = [
+            ("none", &[], &[]),
+            ("one", &[(4, 40)], &[]),
+            ("some", &[(4, 40), (5, 50), (7, 40)], &[(7, "50 -> 40"), (5, "40 -> 50")]),
+        ];
+        for (what, kept, expected) in cases {
+            let expected: Vec<_> =
+                expected.iter().map(|(number, line)| (*number, vec![(*line).to_owned()])).collect();
+            assert_eq!(version_differences(kept, told), expected, "{what}");
         }
     }
 

@@ -7,7 +7,9 @@ use std::mem::replace;
 use std::sync::Arc;
 
 use omnirelay_core::time::Millis;
-use omnirelay_decisions::document::{DocumentVersion, VersionNotKept, change_lines, rollback_target};
+use omnirelay_decisions::document::{
+    DocumentVersion, VersionNotKept, change_lines, rollback_target, version_differences,
+};
 use omnirelay_registry::Registry;
 use omnirelay_registry::act::{DecisionReader, OwnChange, put};
 use omnirelay_registry::mutate::MutationDecision;
@@ -15,11 +17,13 @@ use omnirelay_registry::view::ViewRecord;
 use omnirelay_store::RecordId;
 use omnirelay_wire::change::ChangeAnswer;
 use omnirelay_wire::fault::Fault;
+use omnirelay_wire::pb::omnirelay::mesh::control::v1::EventData;
 use omnirelay_wire::timestamp::Timestamp;
 use prost::Message;
 
 use crate::request::MutationRequest;
 use crate::seed::RecordSeed;
+use crate::topic::Topic;
 use crate::{head_cursor, timestamp};
 
 /// Schema of a document: its messages, its limits, and what is judged and told of it.
@@ -33,6 +37,8 @@ pub trait DocumentSchema: Send + Sync + 'static {
 
     /// As errors name it, such as `the transport policy`.
     const NAME: &'static str;
+    /// Its topic in the stream of events, such as `transport-policy`.
+    const TOPIC: &'static str;
 
     /// Id of its record.
     fn id() -> RecordId;
@@ -67,6 +73,9 @@ pub trait DocumentSchema: Send + Sync + 'static {
 
     /// Lines for the fields in which two sections differ, for callers and the audit trail.
     fn differences(before: &Self::Section, after: &Self::Section) -> Vec<String>;
+
+    /// State as an event of its topic shows it.
+    fn event(state: DocumentState<Self::Section>) -> EventData;
 
     /// Fault of whoever asks for a version that is not kept.
     fn not_kept(missing: &VersionNotKept) -> Fault {
@@ -104,6 +113,16 @@ impl<T: Clone> DocumentState<T> {
             (None, Some(configured)) => (configured, DocumentSource::Configuration),
             (None, None) => (S::built_in(), DocumentSource::BuiltIn),
         };
+        Self::with(section, source, record)
+    }
+
+    /// State by a record that is there; `None`: it cannot be read.
+    fn of_record<S: DocumentSchema<Section = T>>(record: &ViewRecord) -> Option<Self> {
+        let section = S::holding(&*record.value::<S::Value>()?)?.clone();
+        Some(Self::with(section, DocumentSource::Registry, Some(record)))
+    }
+
+    fn with(section: T, source: DocumentSource, record: Option<&ViewRecord>) -> Self {
         let record = record.map(|record| &record.record);
         Self {
             section,
@@ -139,7 +158,21 @@ pub struct Document<S> {
     pub schema: S,
 }
 
+impl<S: DocumentSchema> DocumentReading<S> {
+    /// Differences of each version that is kept to the one before, the newest first; none of the oldest.
+    pub fn differences(&self) -> Vec<(u64, Vec<String>)> {
+        let kept = self.value.as_deref().map(S::kept).unwrap_or_default();
+        version_differences(&kept, S::differences)
+    }
+}
+
 impl<S: DocumentSchema> Document<S> {
+    /// Topic of its changes in the stream of events, for those who watch it.
+    pub fn topic() -> Topic {
+        let show = |record: &ViewRecord| DocumentState::of_record::<S>(record).map(S::event);
+        Topic::of_records(S::TOPIC, [S::id().kind], show)
+    }
+
     /// State as the registry has it here and now.
     pub fn state(&self) -> DocumentState<S::Section> {
         DocumentState::of(&self.schema, self.registry.view().get(&S::id()).as_deref())

@@ -53,6 +53,9 @@ fn what(event: &Value) -> String {
             message => format!("{}: {message}", text(need, "name")),
         };
     }
+    if let Some(policy) = data("transportPolicy").or(data("joinPolicy")) {
+        return format!("version={}", text(policy, "version"));
+    }
     match word(event) {
         "reset" => format!("what happened before is not known any more: {}", text(event, "reason")),
         "progress" => format!("cursor: {}", text(event, "cursor")),
@@ -105,6 +108,14 @@ mod tests {
                     "data": {"readiness": {"name": "store", "message": "the store has not answered"}},
                 }),
                 "store.degraded        node/node-1  store: the store has not answered",
+            ),
+            (
+                json!({
+                    "type": "omnirelay.transport-policy.modified", "subject": "transport-policy/mesh",
+                    "action": "transport-policy.rollback", "actor": "local", "reason": "INC-7",
+                    "data": {"transportPolicy": {"version": "4"}},
+                }),
+                "transport-policy.modified  transport-policy/mesh  version=4  (transport-policy.rollback by local: INC-7)",
             ),
             (
                 json!({"type": "omnirelay.events.reset", "reason": "compacted"}),

@@ -54,8 +54,19 @@ pub(super) struct EventsTailArgs {
 
 /// What can be asked for, for completion; the daemon says what it knows.
 fn topics() -> Vec<String> {
-    const TOPICS: &[&str] =
-        &["peers", "leadership", "registers", "advertisements", "relays", "agents", "store", "node", "audit"];
+    const TOPICS: &[&str] = &[
+        "peers",
+        "leadership",
+        "registers",
+        "advertisements",
+        "relays",
+        "agents",
+        "transport-policy",
+        "join-policy",
+        "store",
+        "node",
+        "audit",
+    ];
     TOPICS.iter().map(|&topic| topic.to_owned()).collect()
 }
 

@@ -17,6 +17,7 @@ use omnirelay_identity::trust::HasAuthority;
 use omnirelay_node::readiness::item;
 use omnirelay_node::transport::NodeTransport;
 use omnirelay_node::{CapabilityKinds, NodeBuilder, NodeError, PortName, StopPhase};
+use omnirelay_nouns::document::Document;
 use omnirelay_peer_records as peers;
 use omnirelay_peer_records::presence::Presence;
 use omnirelay_pki::certificate::TlsNames;
@@ -48,7 +49,7 @@ use crate::issuers::IssuerTroubles;
 use crate::lacking::{IdentityAnnouncement, IdentityTrouble};
 use crate::metrics::IdentityMetrics;
 use crate::operator::{OPERATOR, OperatorKeeper};
-use crate::policy::{JoinPolicySeed, seed};
+use crate::policy::{JoinPolicySchema, JoinPolicySeed, seed};
 use crate::record_issuers::MeshIssuers;
 use crate::record_keeper::RecordKeeper;
 use crate::revocation_merge::RevocationMerger;
@@ -192,6 +193,7 @@ pub fn mount(
         issuing: IssuingGate::default(),
         joining: tokio::sync::Mutex::default(),
     });
+    node.topics.add(Document::<JoinPolicySchema>::topic());
     serve(node, certificates);
     Ok(())
 }

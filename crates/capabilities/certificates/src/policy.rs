@@ -20,8 +20,8 @@ use omnirelay_registry::view::View;
 use omnirelay_store::RecordId;
 use omnirelay_wire::envelope::EnvelopedAnswer as _;
 use omnirelay_wire::fault::Fault;
-use omnirelay_wire::pb::omnirelay::mesh::control::v1::EffectiveJoinPolicy;
 use omnirelay_wire::pb::omnirelay::mesh::control::v1::effective_join_policy::Source;
+use omnirelay_wire::pb::omnirelay::mesh::control::v1::{EffectiveJoinPolicy, EventData};
 use omnirelay_wire::pb::omnirelay::store::v1::{JoinPolicyValue, JoinTokenValue};
 use omnirelay_wire::reasons;
 use omnirelay_wire::rpc::enrollment_service::SET_JOIN_POLICY;
@@ -50,6 +50,7 @@ impl DocumentSchema for JoinPolicySchema {
     type Verdict = ();
 
     const NAME: &'static str = "the join policy";
+    const TOPIC: &'static str = "join-policy";
 
     fn id() -> RecordId {
         RecordId::new(JOIN_POLICY, ONLY)
@@ -82,6 +83,10 @@ impl DocumentSchema for JoinPolicySchema {
     fn differences(before: &JoinPolicyValue, after: &JoinPolicyValue) -> Vec<String> {
         let [before, after] = [before, after].map(|policy| said(policy.clone()));
         field_changes("", &before, &after)
+    }
+
+    fn event(state: DocumentState<JoinPolicyValue>) -> EventData {
+        EventData { join_policy: Some(shown(state)), ..Default::default() }
     }
 }
 

@@ -97,10 +97,14 @@ impl OwnTransport {
         asked: pb::ListTransportPolicyVersionsRequest,
     ) -> Result<Response<pb::ListTransportPolicyVersionsResponse>, Fault> {
         let read = self.policy.read(&asked.min_revision).await?;
-        let kept = read.value.map(|value| value.versions.clone()).unwrap_or_default();
+        let kept = read.value.as_deref().map(|value| value.versions.clone()).unwrap_or_default();
+        let differences = read.differences().into_iter();
         let listed = pb::ListTransportPolicyVersionsResponse {
             cursor: read.cursor.clone(),
             versions: kept.into_iter().rev().collect(),
+            differences: differences
+                .map(|(version, changes)| pb::TransportPolicyDifference { version, changes })
+                .collect(),
             ..Default::default()
         };
         Ok(at_cursor(listed.within(envelope(&self.policy.registry)), &read.cursor))

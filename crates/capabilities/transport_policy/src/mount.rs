@@ -43,6 +43,7 @@ pub fn mount(
     };
     let policy = Document { registry: node.registry.clone(), schema };
     node.run(StopPhase::End, seeding(&policy, node.trust.clone()).run());
+    node.topics.add(Document::<TransportPolicySchema>::topic());
     let own = Arc::new(OwnTransport { policy, join_policy });
     let asked = own.clone();
     // Not required: a policy that somebody sets elsewhere is not to take nodes out of service.

@@ -4,13 +4,15 @@ use omnirelay_core::time::Millis;
 use omnirelay_decisions::document::{DocumentVersion, VersionNotKept, keep_newest};
 use omnirelay_decisions::transport_policy::{differences, evaluate, summary, violations};
 use omnirelay_host::live::Live;
-use omnirelay_nouns::document::DocumentSchema;
+use omnirelay_nouns::document::{DocumentSchema, DocumentState};
 use omnirelay_store::{RecordId, RecordKind};
 use omnirelay_wire::fault::Fault;
 use omnirelay_wire::pb::omnirelay::mesh::control::v1 as pb;
 use omnirelay_wire::pb::omnirelay::store::v1::TransportPolicyValue;
 use omnirelay_wire::reasons;
 use pb::transport_finding::Level;
+
+use super::shown;
 
 /// The record of the transport policy; there is one.
 pub const TRANSPORT_POLICY: RecordKind = RecordKind::of("transport-policy");
@@ -32,6 +34,7 @@ impl DocumentSchema for TransportPolicySchema {
     type Verdict = pb::TransportReport;
 
     const NAME: &'static str = "the transport policy";
+    const TOPIC: &'static str = "transport-policy";
 
     fn id() -> RecordId {
         RecordId::new(TRANSPORT_POLICY, ONLY)
@@ -87,6 +90,10 @@ impl DocumentSchema for TransportPolicySchema {
 
     fn differences(before: &pb::TransportPolicy, after: &pb::TransportPolicy) -> Vec<String> {
         differences(&before.known(), &after.known())
+    }
+
+    fn event(state: DocumentState<pb::TransportPolicy>) -> pb::EventData {
+        pb::EventData { transport_policy: Some(shown(state)), ..Default::default() }
     }
 
     fn not_kept(missing: &VersionNotKept) -> Fault {

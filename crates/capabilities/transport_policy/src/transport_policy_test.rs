@@ -117,6 +117,12 @@ async fn what_is_rolled_back_is_what_was() {
     let policy = |at: usize| versions[at].policy.as_ref().map(pb::TransportPolicy::known);
     assert_eq!((policy(0), policy(2)), (Some(first.clone()), Some(first)));
     assert!(versions.iter().all(|version| version.set_at.is_some()));
+    let asked = called(pb::ListTransportPolicyVersionsRequest::default());
+    let listed = config.list_transport_policy_versions(asked).await.unwrap().into_inner();
+    let told = |of: &pb::TransportPolicyDifference| (of.version, of.changes.join("; "));
+    let expected = [(3, "budgets.rawEndpointsMax: 4 -> 0"), (2, "budgets.rawEndpointsMax: 0 -> 4")];
+    let expected = expected.map(|(version, line)| (version, line.to_owned()));
+    assert_eq!(listed.differences.iter().map(told).collect::<Vec<_>>(), expected);
     let done = roll_back(&config, 2).await.unwrap().into_inner();
     assert_eq!((done.rolled_back_to, config.0.policy.state().section.known()), (2, numbered(4)));
 }

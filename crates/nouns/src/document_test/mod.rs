@@ -9,11 +9,13 @@ use omnirelay_host::live::Live;
 use omnirelay_identity::caller::Caller;
 use omnirelay_identity::trust::{HasAuthority, MeshTrust};
 use omnirelay_registry::lab::{self, LabRegistry};
+use omnirelay_registry::watch::{Watch, WatchEvent};
 use omnirelay_store::{MemoryStore, RecordKind, Store};
 use omnirelay_wire::rpc::RpcMethod;
 use omnirelay_wire::rpc::config_service::{ROLLBACK_TRANSPORT_POLICY, SET_TRANSPORT_POLICY};
 
 use super::*;
+use crate::feed::framed;
 use crate::seed::SeedDriver;
 use quota::{QUOTA, Quota, QuotaChange, QuotaSchema};
 
@@ -88,6 +90,31 @@ async fn a_rollback_is_a_version_that_says_what_it_brings_back() {
     ];
     assert_eq!(told, expected);
     assert_eq!((quotas.state().section, quotas.state().version), (quota(20), 3));
+    let differences = quotas.read("").await.unwrap().differences();
+    let expected = [(3, "callsMax: 30 -> 20"), (2, "callsMax: 20 -> 30")];
+    assert_eq!(differences, expected.map(|(number, line)| (number, vec![line.to_owned()])));
+}
+
+#[tokio::test]
+async fn those_who_watch_are_told_what_holds_from_now_on() {
+    let (quotas, _lab) = quotas().await;
+    let topic = Quotas::topic();
+    let mut teller = topic.teller();
+    let mut watch = Watch::begin_all(quotas.registry.clone(), topic.kinds.clone(), Box::new(|_| true), None);
+    while !matches!(watch.next().await, WatchEvent::Synced { .. }) {}
+    let mut told = Vec::new();
+    for calls in [20, 30] {
+        set(&quotas, &quota(calls), None).await.unwrap();
+    }
+    roll_back(&quotas, 1).await.unwrap();
+    while told.len() < 3 {
+        let happened = watch.next().await;
+        let (frame, shown) = framed(&happened);
+        let Some(event) = teller.event(frame, shown) else { continue };
+        told.push((event.what, event.data.readiness.unwrap_or_default().name));
+    }
+    let expected = [("added", "20"), ("modified", "30"), ("modified", "20")];
+    assert_eq!(told, expected.map(|(what, calls)| (what, calls.to_owned())));
 }
 
 #[tokio::test]

@@ -2,6 +2,7 @@
 
 use omnirelay_decisions::document::keep_newest;
 use omnirelay_decisions::field_changes::field_changes;
+use omnirelay_wire::pb::omnirelay::mesh::control::v1::ReadinessItem;
 use serde::Serialize;
 
 use super::*;
@@ -88,6 +89,7 @@ impl DocumentSchema for QuotaSchema {
     type Verdict = u32;
 
     const NAME: &'static str = "the quota";
+    const TOPIC: &'static str = "quota";
 
     fn id() -> RecordId {
         RecordId::new(QUOTA, "mesh")
@@ -136,6 +138,12 @@ impl DocumentSchema for QuotaSchema {
 
     fn differences(before: &Quota, after: &Quota) -> Vec<String> {
         field_changes("", before, after)
+    }
+
+    fn event(state: DocumentState<Quota>) -> EventData {
+        // The stream has no field for what only tests have.
+        let need = ReadinessItem { name: state.section.calls_max.to_string(), ..ReadinessItem::default() };
+        EventData { readiness: Some(need), ..EventData::default() }
     }
 }
 
