@@ -89,7 +89,8 @@ mod tests {
 
     #[test]
     fn a_rollback_goes_to_what_is_kept() {
-        let cases: [(&str, &[u64], u64, Result<u64, &str>); 6] = [
+        type Case<'a> = (&'a str, &'a [u64], u64, Result<u64, &'a str>);
+        let cases: [Case<'_>; 6] = [
             ("nothing", &[], 0, Err("no version before that which holds of the rules; kept are none")),
             ("the only one", &[1], 0, Err("no version before that which holds of the rules; kept are 1")),
             ("the one before", &[4, 7], 0, Ok(4)),
@@ -121,7 +122,8 @@ mod tests {
     #[test]
     fn each_version_but_the_oldest_differs_from_the_one_before() {
         let told = |before: u64, after: u64| vec![format!("{before} -> {after}")];
-        let cases: [(&str, &[(u64, u64)], &[(u64, &str)]); 3] = [
+        type Case<'a> = (&'a str, &'a [(u64, u64)], &'a [(u64, &'a str)]);
+        let cases: [Case<'_>; 3] = [
             ("none", &[], &[]),
             ("one", &[(4, 40)], &[]),
             ("some", &[(4, 40), (5, 50), (7, 40)], &[(7, "50 -> 40"), (5, "40 -> 50")]),

@@ -28,11 +28,11 @@ use crate::{head_cursor, timestamp};
 
 /// Schema of a document: its messages, its limits, and what is judged and told of it.
 pub trait DocumentSchema: Send + Sync + 'static {
-    /// What is set as a whole, and holds as a whole.
+    /// Content that is set as a whole, and holds as a whole.
     type Section: Clone + Send + Sync;
     /// The value of its record: the section that holds, with the former ones that are kept.
     type Value: Message + Default + 'static;
-    /// What judging a section comes to, besides that it may hold.
+    /// Verdict on a section, besides that it may hold.
     type Verdict;
 
     /// As errors name it, such as `the transport policy`.

@@ -91,7 +91,7 @@ async fn an_authority_that_a_daemon_makes_begins_with_it_too_and_once() {
     assert_eq!(made.record.version.0, 1);
     let writer = made.record.writer.to_string();
     let (_, named) = views.iter().find(|(registry, _)| registry.node_id() == writer).unwrap();
-    assert_eq!(held[0].0, [named.clone()], "of the daemon that made the authority");
+    assert_eq!(held[0].0.concat(), *named, "of the daemon that made the authority");
 }
 
 #[tokio::test]

@@ -18,7 +18,7 @@ macro_rules! rules {
                 match self { $(Self::$rule => $word),* }
             }
 
-            /// What to do where nothing more is known.
+            /// Remedy of its findings, where nothing more is known.
             pub(super) fn remedy(self) -> &'static str {
                 match self { $(Self::$rule => $remedy),* }
             }
