@@ -54,20 +54,9 @@ pub(super) struct EventsTailArgs {
 
 /// What can be asked for, for completion; the daemon says what it knows.
 fn topics() -> Vec<String> {
-    const TOPICS: &[&str] = &[
-        "peers",
-        "leadership",
-        "registers",
-        "advertisements",
-        "relays",
-        "agents",
-        "transport-policy",
-        "join-policy",
-        "store",
-        "node",
-        "audit",
-    ];
-    TOPICS.iter().map(|&topic| topic.to_owned()).collect()
+    const TOPICS: &str =
+        "peers leadership registers advertisements relays agents transport-policy join-policy store node audit";
+    TOPICS.split(' ').map(str::to_owned).collect()
 }
 
 pub(super) async fn run(args: &EventsTailArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
