@@ -2,6 +2,8 @@
 
 pub mod compose;
 #[cfg(test)]
+mod metrics_test;
+#[cfg(test)]
 mod names_test;
 #[cfg(test)]
 mod node_test;

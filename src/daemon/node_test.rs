@@ -2,7 +2,7 @@
 
 use omnirelay_wire::tls::nobody;
 use std::net::TcpListener;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use omnirelay_certificates::remote::{RemoteRequest, RenewalError, issued};
 use omnirelay_identity::IdentitySources;
 use omnirelay_identity::node_identity::{IdentityFiles, NodeIdentity};
 use omnirelay_identity::trust::{MeshTrust, TrustSnapshot};
-use omnirelay_node::{Node, NodeSpec};
+use omnirelay_node::{Node, NodeSpec, RELAY_REGISTRY_SERVICE, RELAY_SERVICE, RelayListeners};
 use omnirelay_peer_records::own_session;
 use omnirelay_pki::authority::{CertificateAuthority, ValidityPeriod};
 use omnirelay_pki::certificate::TlsNames;
@@ -30,20 +30,37 @@ use serde_json::Value;
 use super::compose::{self, FromProcess};
 
 async fn node(node_id: &str, directory: &Path, store: Arc<dyn Store>) -> Node {
+    node_with(node_id, directory, store, false).await
+}
+
+/// A node that serves the relay and has an issuer of tokens, if `is_all_on`.
+pub(crate) async fn node_with(
+    node_id: &str,
+    directory: &Path,
+    store: Arc<dyn Store>,
+    is_all_on: bool,
+) -> Node {
+    let mut config = Config::default();
+    let listen = || TcpListener::bind("127.0.0.1:0").unwrap();
+    if is_all_on {
+        config.node.services = [RELAY_SERVICE, RELAY_REGISTRY_SERVICE].map(str::to_owned).to_vec();
+        let oidc = r#"{"issuer":"https://issuer.example","audience":"mesh","jwksFile":"/nowhere"}"#;
+        config.security.oidc = Some(serde_json::from_str(oidc).unwrap());
+    }
     let spec = NodeSpec {
         node_id: node_id.to_owned(),
-        config: Config::default().into(),
+        config: config.into(),
         source: None,
         store,
         session_secret: node_id.to_owned(),
-        listener: TcpListener::bind("127.0.0.1:0").unwrap(),
+        listener: listen(),
         access: IdentitySources::default(),
-        relay: None,
+        relay: is_all_on.then(|| RelayListeners { grpc: listen(), http: listen() }),
         identity: IdentityFiles::of(directory, None),
         data_dir: directory.to_owned(),
     };
     let audit = AuditFiles::open(directory, node_id).unwrap();
-    let given = FromProcess { audit, telemetry: PathBuf::new(), faults: None };
+    let given = FromProcess { audit, telemetry: directory.join("telemetry"), faults: None };
     let node = compose::start(spec, given).await.unwrap();
     node.ready_or_waiting().await;
     node
@@ -61,7 +78,7 @@ async fn answer(request: RequestBuilder) -> (StatusCode, Value) {
     (status, serde_json::from_slice(&response.bytes().await.unwrap()).unwrap())
 }
 
-async fn get(node: &Node, path: &str) -> String {
+pub(crate) async fn get(node: &Node, path: &str) -> String {
     let client = Client::builder().tls_backend_preconfigured(nobody()).no_proxy().build().unwrap();
     let response = client.get(format!("http://{}{path}", node.control())).send().await.unwrap();
     String::from_utf8(response.bytes().await.unwrap().to_vec()).unwrap()

@@ -102,6 +102,9 @@ pub enum MoveCause {
 }
 
 impl MoveCause {
+    pub const ALL: [Self; 5] =
+        [Self::Unowned, Self::OwnerLeaves, Self::Capacity, Self::Balance, Self::Strategy];
+
     /// As the API says it.
     pub fn word(self) -> &'static str {
         match self {

@@ -60,12 +60,15 @@ impl ScopeKind {
         })
     }
 
-    /// `global`, `shard` or `custom`.
+    /// Words of all kinds.
+    pub const WORDS: [&'static str; 3] = ["global", "shard", "custom"];
+
+    /// One of [`Self::WORDS`].
     pub fn word(&self) -> &'static str {
         match self {
-            Self::Global => "global",
-            Self::Shard { .. } => "shard",
-            Self::Custom => "custom",
+            Self::Global => Self::WORDS[0],
+            Self::Shard { .. } => Self::WORDS[1],
+            Self::Custom => Self::WORDS[2],
         }
     }
 

@@ -6,11 +6,12 @@ use std::time::Duration;
 
 use omnirelay_host::live::Live;
 use omnirelay_membership::{MemberStatus, Membership, MembershipStats};
-use omnirelay_node::metrics::registrar::{MetricRegistrar as _, gauge_value};
+use omnirelay_node::metrics::registrar::{gauge_value, histogram_vec};
+use omnirelay_node::metrics::row::{MetricKind, MetricLabel, MetricRow};
 use parking_lot::Mutex;
+use prometheus::HistogramVec;
 use prometheus::core::{Collector, Desc};
 use prometheus::proto::MetricFamily;
-use prometheus::{HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec};
 
 /// In milliseconds: from what a LAN takes to what is given up.
 const RTT_BUCKETS: [f64; 11] = [0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 25.0, 50.0, 100.0, 500.0, 2000.0];
@@ -21,6 +22,27 @@ const PEERS_MAX: usize = 256;
 const STATUSES: [MemberStatus; 4] =
     [MemberStatus::Alive, MemberStatus::Suspect, MemberStatus::Dead, MemberStatus::Left];
 
+const STATUS: MetricLabel = MetricLabel::each("mesh_status", || STATUSES.map(MemberStatus::word).to_vec());
+const DIRECTION: MetricLabel =
+    MetricLabel::each("mesh_direction", || GossipDirection::ALL.map(GossipDirection::word).to_vec());
+const OUTCOME: MetricLabel = MetricLabel::each("mesh_outcome", || vec!["success", "failure"]);
+const PEER: MetricLabel = MetricLabel::at_most(
+    "mesh_peer",
+    PEERS_MAX + 1,
+    "peers, and `other`; one series without it unless `mesh.gossip.rttPerPeer` is set",
+);
+
+/// Two metrics, of which the one is shown that is set by then.
+const RTT: MetricRow = MetricRow::new(
+    MetricKind::Histogram,
+    "mesh_gossip_rtt_ms",
+    "How long answers to pings took, in milliseconds",
+)
+.by(&[PEER])
+.buckets(&RTT_BUCKETS)
+.of(&GossipCounts::GROUP);
+omnirelay_node::inventory::submit! { RTT }
+
 /// Direction of gossip traffic.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum GossipDirection {
@@ -29,6 +51,8 @@ pub enum GossipDirection {
 }
 
 impl GossipDirection {
+    const ALL: [Self; 2] = [Self::Inbound, Self::Outbound];
+
     fn word(self) -> &'static str {
         match self {
             Self::Inbound => "inbound",
@@ -50,12 +74,7 @@ struct RttHistograms {
 
 impl RttHistograms {
     fn new(is_per_peer: Live<bool>) -> Result<Self, prometheus::Error> {
-        let made = |labels: &[&str]| {
-            let opts =
-                HistogramOpts::new("mesh_gossip_rtt_ms", "How long answers to pings took, in milliseconds");
-            HistogramVec::new(opts.buckets(RTT_BUCKETS.to_vec()), labels)
-        };
-        let (of_all, of_each) = (made(&[])?, made(&["mesh_peer"])?);
+        let (of_all, of_each) = (histogram_vec(&RTT, &[])?, histogram_vec(&RTT, &[PEER.name])?);
         // It is there from the beginning: what rises from nothing is not seen to rise.
         of_all.with_label_values::<&str>(&[]);
         Ok(Self { is_per_peer, of_all, of_each, peers: Arc::default() })
@@ -89,27 +108,44 @@ impl Collector for RttHistograms {
     }
 }
 
-/// Metrics of the membership by gossip: members, traffic, queue, health and refusals.
+omnirelay_node::metrics! {
+    /// Metrics of the membership by gossip: members, traffic, queue, health and refusals.
+    struct GossipCounts {
+        members: Gauges("mesh_gossip_members",
+            "Members by how this node knows them by gossip, itself among them", &[STATUS]),
+        messages: Counters("mesh_gossip_messages_total",
+            "Packets of gossip, by direction and whether they were sent or understood", &[DIRECTION, OUTCOME]),
+        bytes: Counters("mesh_gossip_bytes_total",
+            "Bytes of packets of gossip, without those of QUIC", &[DIRECTION]),
+        queue: Gauge("mesh_gossip_queue_length", "Updates that are still passed on"),
+        fanout: Gauge("mesh_gossip_fanout", "To how many members updates are passed on each time"),
+        view: Gauge("mesh_gossip_view_size", "Members that are known, live or not, this node among them"),
+        health: Gauge("mesh_gossip_health_score", "How unwell this node thinks it is; 0 is well"),
+        refuted: Counter("mesh_gossip_refuted_total", "Accusations of this node that it has answered"),
+        implausible: Counter("mesh_gossip_implausible_total",
+            "Claims about incarnations that nobody can have; the clock of this node or of another is far off"),
+        refused: Counter("mesh_gossip_refused_total",
+            "Members that were not taken in, as no more can be known; or whose names were none"),
+        capped: Counter("mesh_gossip_capped_total",
+            "Packets that were not sent, as so many had gone out in the round already"),
+        throttled: Counter("mesh_gossip_throttled_total",
+            "Packets, updates and messages of exchanges that were not taken, as their senders had sent too many"),
+        strangers: Gauge("mesh_gossip_strangers",
+            "Names that others tell of, that are not registered, and of which nothing was heard"),
+        through_others: Gauge("mesh_gossip_through_others",
+            "Members that this node does not reach, neither by datagrams nor by calls, and that others do"),
+        cut_off: Gauge("mesh_gossip_cut_off", "1 while this node hears none of the others, else 0").flag(),
+        untold: Counter("mesh_gossip_untold_total", "Changes that the log does not have, as there were too many"),
+    } with {
+        /// What the membership had counted when it was measured last.
+        counted: Mutex<MembershipStats>,
+    }
+}
+
+/// Metrics of the membership by gossip.
 pub struct GossipMetrics {
-    members: IntGaugeVec,
+    counts: GossipCounts,
     rtt: RttHistograms,
-    messages: IntCounterVec,
-    bytes: IntCounterVec,
-    queue: IntGauge,
-    fanout: IntGauge,
-    view: IntGauge,
-    health: IntGauge,
-    refuted: IntCounter,
-    implausible: IntCounter,
-    refused: IntCounter,
-    capped: IntCounter,
-    throttled: IntCounter,
-    strangers: IntGauge,
-    cut_off: IntGauge,
-    through_others: IntGauge,
-    untold: IntCounter,
-    /// What the membership had counted when it was measured last.
-    counted: Mutex<MembershipStats>,
 }
 
 impl GossipMetrics {
@@ -121,77 +157,19 @@ impl GossipMetrics {
         all: &prometheus::Registry,
         per_peer: impl Into<Live<bool>>,
     ) -> Result<Self, prometheus::Error> {
-        let made = Self {
-            members: all.gauges(
-                "mesh_gossip_members",
-                "Members by how this node knows them by gossip, itself among them",
-                &["mesh_status"],
-            )?,
-            rtt: all.add(RttHistograms::new(per_peer.into()))?,
-            messages: all.counters(
-                "mesh_gossip_messages_total",
-                "Packets of gossip, by direction and whether they were sent or understood",
-                &["mesh_direction", "mesh_outcome"],
-            )?,
-            bytes: all.counters(
-                "mesh_gossip_bytes_total",
-                "Bytes of packets of gossip, without those of QUIC",
-                &["mesh_direction"],
-            )?,
-            queue: all.gauge("mesh_gossip_queue_length", "Updates that are still passed on")?,
-            fanout: all.gauge("mesh_gossip_fanout", "To how many members updates are passed on each time")?,
-            view: all.gauge("mesh_gossip_view_size", "Members that are known, live or not, this node among them")?,
-            health: all.gauge("mesh_gossip_health_score", "How unwell this node thinks it is; 0 is well")?,
-            refuted: all.counter("mesh_gossip_refuted_total", "Accusations of this node that it has answered")?,
-            implausible: all.counter(
-                "mesh_gossip_implausible_total",
-                "Claims about incarnations that nobody can have; the clock of this node or of another is far off",
-            )?,
-            refused: all.counter(
-                "mesh_gossip_refused_total",
-                "Members that were not taken in, as no more can be known; or whose names were none",
-            )?,
-            capped: all.counter(
-                "mesh_gossip_capped_total",
-                "Packets that were not sent, as so many had gone out in the round already",
-            )?,
-            throttled: all.counter(
-                "mesh_gossip_throttled_total",
-                "Packets, updates and messages of exchanges that were not taken, as their senders had sent too many",
-            )?,
-            strangers: all.gauge(
-                "mesh_gossip_strangers",
-                "Names that others tell of, that are not registered, and of which nothing was heard",
-            )?,
-            through_others: all.gauge(
-                "mesh_gossip_through_others",
-                "Members that this node does not reach, neither by datagrams nor by calls, and that others do",
-            )?,
-            cut_off: all.gauge("mesh_gossip_cut_off", "1 while this node hears none of the others, else 0")?,
-            untold: all.counter("mesh_gossip_untold_total", "Changes that the log does not have, as there were too many")?,
-            counted: Mutex::default(),
-        };
-        // All are there from the beginning: what rises from nothing is not seen to rise.
-        for status in STATUSES {
-            made.members.with_label_values(&[status.word()]).set(0);
-        }
-        for direction in [GossipDirection::Inbound, GossipDirection::Outbound] {
-            for outcome in ["success", "failure"] {
-                made.messages.with_label_values(&[direction.word(), outcome]).inc_by(0);
-            }
-            made.bytes.with_label_values(&[direction.word()]).inc_by(0);
-        }
-        Ok(made)
+        let rtt = RttHistograms::new(per_peer.into())?;
+        all.register(Box::new(rtt.clone()))?;
+        Ok(Self { counts: GossipCounts::new(all)?, rtt })
     }
 
     pub fn count(&self, direction: GossipDirection, is_success: bool, bytes: usize) {
         let outcome = if is_success { "success" } else { "failure" };
-        self.messages.with_label_values(&[direction.word(), outcome]).inc();
-        self.bytes.with_label_values(&[direction.word()]).inc_by(bytes as u64);
+        self.counts.messages.with_label_values(&[direction.word(), outcome]).inc();
+        self.counts.bytes.with_label_values(&[direction.word()]).inc_by(bytes as u64);
     }
 
     pub fn count_untold(&self) {
-        self.untold.inc();
+        self.counts.untold.inc();
     }
 
     pub fn observe_rtt(&self, peer: &str, rtt: Duration) {
@@ -208,24 +186,24 @@ impl GossipMetrics {
         for status in STATUSES {
             let others = of.members().iter().filter(|(_, member)| member.shown() == status).count();
             let own = usize::from(status == MemberStatus::Alive);
-            self.members.with_label_values(&[status.word()]).set(gauge_value(others + own));
+            self.counts.members.with_label_values(&[status.word()]).set(gauge_value(others + own));
         }
-        self.queue.set(gauge_value(of.queued()));
-        self.fanout.set(gauge_value(of.config().fanout));
-        self.view.set(gauge_value(of.members().len() + 1));
-        self.health.set(of.health().into());
-        self.strangers.set(gauge_value(of.strangers().count()));
+        self.counts.queue.set(gauge_value(of.queued()));
+        self.counts.fanout.set(gauge_value(of.config().fanout));
+        self.counts.view.set(gauge_value(of.members().len() + 1));
+        self.counts.health.set(of.health().into());
+        self.counts.strangers.set(gauge_value(of.strangers().count()));
         let through_others = of.members().iter().filter(|(_, member)| member.is_through_others).count();
-        self.through_others.set(gauge_value(through_others));
-        self.cut_off.set(of.is_cut_off().into());
+        self.counts.through_others.set(gauge_value(through_others));
+        self.counts.cut_off.set(of.is_cut_off().into());
         let stats = of.stats();
-        let counted = std::mem::replace(&mut *self.counted.lock(), stats);
+        let counted = std::mem::replace(&mut *self.counts.counted.lock(), stats);
         for (counter, was, is) in [
-            (&self.refuted, counted.refuted, stats.refuted),
-            (&self.implausible, counted.implausible, stats.implausible),
-            (&self.refused, counted.refused, stats.refused),
-            (&self.capped, counted.capped, stats.capped),
-            (&self.throttled, counted.throttled, stats.throttled),
+            (&self.counts.refuted, counted.refuted, stats.refuted),
+            (&self.counts.implausible, counted.implausible, stats.implausible),
+            (&self.counts.refused, counted.refused, stats.refused),
+            (&self.counts.capped, counted.capped, stats.capped),
+            (&self.counts.throttled, counted.throttled, stats.throttled),
         ] {
             counter.inc_by(is.saturating_sub(was));
         }
@@ -234,20 +212,20 @@ impl GossipMetrics {
     /// Notes that there is no membership any more; what was counted stays.
     pub fn measure_none(&self) {
         for status in STATUSES {
-            self.members.with_label_values(&[status.word()]).set(0);
+            self.counts.members.with_label_values(&[status.word()]).set(0);
         }
         for gauge in [
-            &self.queue,
-            &self.fanout,
-            &self.view,
-            &self.health,
-            &self.strangers,
-            &self.through_others,
-            &self.cut_off,
+            &self.counts.queue,
+            &self.counts.fanout,
+            &self.counts.view,
+            &self.counts.health,
+            &self.counts.strangers,
+            &self.counts.through_others,
+            &self.counts.cut_off,
         ] {
             gauge.set(0);
         }
-        *self.counted.lock() = MembershipStats::default();
+        *self.counts.counted.lock() = MembershipStats::default();
     }
 }
 

@@ -31,6 +31,8 @@ pub enum CallTransport {
 }
 
 impl CallTransport {
+    pub const ALL: [Self; 3] = [Self::Http1, Self::Http2, Self::Http3];
+
     pub fn of(version: http::Version) -> Self {
         match version {
             http::Version::HTTP_3 => Self::Http3,
@@ -59,6 +61,16 @@ pub enum CallEncoding {
 }
 
 impl CallEncoding {
+    pub const ALL: [Self; 2] = [Self::Protobuf, Self::Json];
+
+    /// Kind of the protocol that has it, as metrics have it: `grpc` or `http`.
+    pub fn protocol(self) -> &'static str {
+        match self {
+            Self::Protobuf => "grpc",
+            Self::Json => "http",
+        }
+    }
+
     /// As answers, metrics and the log have it: `protobuf` or `json`.
     pub fn word(self) -> &'static str {
         match self {
@@ -88,10 +100,7 @@ impl CallProtocol {
 
     /// The kind of the protocol, as metrics have it: `grpc` or `http`.
     pub fn word(self) -> &'static str {
-        match self.encoding {
-            CallEncoding::Protobuf => "grpc",
-            CallEncoding::Json => "http",
-        }
+        self.encoding.protocol()
     }
 
     /// Name of what client and daemon agreed on: `grpc`, `http/1.1`, `http/2` or `http/3`.

@@ -44,9 +44,9 @@ use crate::metrics::Metrics;
 use crate::operations::Operations;
 use crate::readiness::{Readiness, item};
 
-/// What [`metrics!`] makes metrics of.
+/// What [`metrics!`] makes metrics of, and collects their rows with.
 #[doc(hidden)]
-pub use prometheus;
+pub use {inventory, prometheus};
 
 pub use control_port::limits;
 pub use mesh_port::{LatePort, MeshPort, OpenMeshPort};
@@ -390,8 +390,7 @@ struct CallCounter(Arc<Metrics>);
 
 impl RequestObserver for CallCounter {
     fn finished(&self, call: &FinishedCall<'_>) {
-        let code = format!("{:?}", call.code);
-        self.0.count_call(call.method, &code, call.protocol.word(), call.duration);
+        self.0.count_call(call.method, call.code, call.protocol.word(), call.duration);
         self.0.count_transport(call.protocol, call.port);
     }
 }

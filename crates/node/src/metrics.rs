@@ -3,37 +3,94 @@
 
 mod issuer;
 pub mod registrar;
+pub mod row;
 mod transport;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use omnirelay_identity::caller::CallProtocol;
+use omnirelay_identity::caller::{CallEncoding, CallProtocol, CallTransport};
 use omnirelay_registry::Registry;
+use omnirelay_wire::rpc;
 use parking_lot::Mutex;
-use prometheus::{Gauge, HistogramVec, IntCounter, IntCounterVec, IntGauge, TextEncoder};
+use prometheus::TextEncoder;
+
+use crate::PortName;
 
 pub use issuer::IssuerMetrics;
 pub use transport::TransportMetrics;
 
-use registrar::{MetricRegistrar, gauge_value};
+use registrar::gauge_value;
+use row::MetricLabel;
 
 /// How often is counted anew where nobody scrapes.
 const COUNT_EVERY: Duration = Duration::from_secs(60);
 
+/// Methods that are no operations of a mesh: those of health and of reflection.
+const FURTHER_METHODS_MAX: usize = 16;
+const METHOD: MetricLabel = MetricLabel::at_most("method", rpc::ALL.len() + FURTHER_METHODS_MAX, "methods");
+const CODE: MetricLabel = MetricLabel::each("code", || CODES.to_vec());
+const PROTOCOL: MetricLabel =
+    MetricLabel::each("protocol", || CallEncoding::ALL.map(CallEncoding::protocol).to_vec());
+const TRANSPORT: MetricLabel =
+    MetricLabel::each("rpc_transport", || CallTransport::ALL.map(CallTransport::word).to_vec());
+const ENCODING: MetricLabel =
+    MetricLabel::each("rpc_encoding", || CallEncoding::ALL.map(CallEncoding::word).to_vec());
+const ENDPOINT: MetricLabel = MetricLabel::each("endpoint", || PortName::ALL.map(PortName::word).to_vec());
+const KIND: MetricLabel = MetricLabel::at_most("kind", KINDS_MAX, "kinds of records");
+
+/// The most kinds of records of all capabilities.
+pub const KINDS_MAX: usize = 64;
+
+/// Codes of gRPC by their numbers, as metrics have them.
+const CODES: [&str; 17] = [
+    "Ok",
+    "Cancelled",
+    "Unknown",
+    "InvalidArgument",
+    "DeadlineExceeded",
+    "NotFound",
+    "AlreadyExists",
+    "PermissionDenied",
+    "ResourceExhausted",
+    "FailedPrecondition",
+    "Aborted",
+    "OutOfRange",
+    "Unimplemented",
+    "Internal",
+    "Unavailable",
+    "DataLoss",
+    "Unauthenticated",
+];
+
+crate::metrics! {
+    /// Metrics of calls, the store and the registry.
+    struct NodeMetrics {
+        calls: Counters("omnirelay_rpc_calls_total",
+            "Finished calls by method, code and protocol", &[METHOD, CODE, PROTOCOL]),
+        transports: Counters("mesh_transport_requests_total",
+            "Finished calls by version of HTTP, encoding and the port they came in by", &[TRANSPORT, ENCODING, ENDPOINT]),
+        call_seconds: Histograms("omnirelay_rpc_duration_seconds", "How long calls took; streams until their end", &[METHOD],
+            &[0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 2.5, 10.0]),
+        revision: Gauge("omnirelay_registry_revision", "The newest revision in the view"),
+        store_silence: FloatGauge("omnirelay_store_silence_seconds",
+            "Since when the store has not answered; 0 while it does"),
+        sentinels_disagree: Gauge("omnirelay_store_sentinels_disagree",
+            "1 while Sentinels name different masters, for longer than a failover takes").flag(),
+        store_ahead: FloatGauge("omnirelay_store_clock_ahead_seconds",
+            "By how much store time is ahead of the wall clock of this host, below 0 behind it; 0 before the first answer"),
+        ready: Gauge("omnirelay_ready", "1 while the daemon is ready").flag(),
+        epoch_changes: Counter("mesh_registry_epoch_changes_total",
+            "New epochs of the registry that this daemon has met"),
+        records_lost: Counters("mesh_registry_records_lost_total",
+            "Records that were gone or older in a new epoch", &[KIND]),
+    }
+}
+
 /// The metrics of one node.
 pub struct Metrics {
     all: prometheus::Registry,
-    calls: IntCounterVec,
-    transports: IntCounterVec,
-    call_seconds: HistogramVec,
-    revision: IntGauge,
-    store_ahead: Gauge,
-    store_silence: Gauge,
-    sentinels_disagree: IntGauge,
-    ready: IntGauge,
-    epoch_changes: IntCounter,
-    records_lost: IntCounterVec,
+    own: NodeMetrics,
     /// What is counted only when somebody asks.
     before_scrape: Mutex<Vec<ScrapeHook>>,
     /// One scrape at a time, so that nothing is counted twice.
@@ -48,72 +105,21 @@ impl Metrics {
     /// When two metrics have one name: a mistake in this file.
     pub fn new() -> Result<Self, prometheus::Error> {
         let all = prometheus::Registry::new();
-        let calls = all.counters(
-            "omnirelay_rpc_calls_total",
-            "Finished calls by method, code and protocol",
-            &["method", "code", "protocol"],
-        )?;
-        let transports = all.counters(
-            "mesh_transport_requests_total",
-            "Finished calls by version of HTTP, encoding and the port they came in by",
-            &["rpc_transport", "rpc_encoding", "endpoint"],
-        )?;
-        let call_seconds = all.histograms(
-            "omnirelay_rpc_duration_seconds",
-            "How long calls took; streams until their end",
-            &["method"],
-            &[0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 2.5, 10.0],
-        )?;
-        let revision = all.gauge("omnirelay_registry_revision", "The newest revision in the view")?;
-        let store_silence = all.seconds(
-            "omnirelay_store_silence_seconds",
-            "Since when the store has not answered; 0 while it does",
-        )?;
-        let sentinels_disagree = all.gauge(
-            "omnirelay_store_sentinels_disagree",
-            "1 while Sentinels name different masters, for longer than a failover takes",
-        )?;
-        let store_ahead = all.seconds(
-            "omnirelay_store_clock_ahead_seconds",
-            "By how much store time is ahead of the wall clock of this host, below 0 behind it; 0 before the first answer",
-        )?;
-        let ready = all.gauge("omnirelay_ready", "1 while the daemon is ready")?;
-        let epoch_changes = all.counter(
-            "mesh_registry_epoch_changes_total",
-            "New epochs of the registry that this daemon has met",
-        )?;
-        let records_lost = all.counters(
-            "mesh_registry_records_lost_total",
-            "Records that were gone or older in a new epoch",
-            &["kind"],
-        )?;
-        Ok(Self {
-            all,
-            calls,
-            transports,
-            call_seconds,
-            revision,
-            store_ahead,
-            store_silence,
-            sentinels_disagree,
-            ready,
-            epoch_changes,
-            records_lost,
-            before_scrape: Mutex::default(),
-            scrape: Mutex::default(),
-        })
+        let own = NodeMetrics::new(&all)?;
+        Ok(Self { all, own, before_scrape: Mutex::default(), scrape: Mutex::default() })
     }
 
     /// Counts by which version of HTTP a call came in, and what its messages were.
     pub fn count_transport(&self, protocol: CallProtocol, endpoint: &str) {
         let CallProtocol { transport, encoding } = protocol;
-        self.transports.with_label_values(&[transport.word(), encoding.word(), endpoint]).inc();
+        self.own.transports.with_label_values(&[transport.word(), encoding.word(), endpoint]).inc();
     }
 
     /// Counts one finished call.
-    pub fn count_call(&self, method: &str, code: &str, protocol: &str, took: Duration) {
-        self.calls.with_label_values(&[method, code, protocol]).inc();
-        self.call_seconds.with_label_values(&[method]).observe(took.as_secs_f64());
+    pub fn count_call(&self, method: &str, code: tonic::Code, protocol: &str, took: Duration) {
+        let code = CODES.get(code as usize).copied().unwrap_or(CODES[2]);
+        self.own.calls.with_label_values(&[method, code, protocol]).inc();
+        self.own.call_seconds.with_label_values(&[method]).observe(took.as_secs_f64());
     }
 
     /// Everything as Prometheus reads it; gauges are read off the registry now.
@@ -125,13 +131,13 @@ impl Metrics {
         self.count_losses(registry);
         self.count_anew();
         let view = registry.view();
-        self.revision.set(gauge_value(view.head().revision.0));
+        self.own.revision.set(gauge_value(view.head().revision.0));
         let silence = view.silence().unwrap_or_default();
-        self.store_silence.set(silence.as_secs_f64());
-        self.sentinels_disagree.set(i64::from(registry.store().disagreement().is_some()));
+        self.own.store_silence.set(silence.as_secs_f64());
+        self.own.sentinels_disagree.set(i64::from(registry.store().disagreement().is_some()));
         let ahead_ms = view.connectivity().ahead_of_host_ms().unwrap_or(0);
-        self.store_ahead.set(ahead_ms as f64 / 1000.0);
-        self.ready.set(i64::from(ready));
+        self.own.store_ahead.set(ahead_ms as f64 / 1000.0);
+        self.own.ready.set(i64::from(ready));
         TextEncoder::new().encode_to_string(&self.all.gather())
     }
 
@@ -161,10 +167,23 @@ impl Metrics {
 
     fn count_losses(&self, registry: &Registry) {
         let totals = registry.losses().totals();
-        self.epoch_changes.inc_by(totals.changes.saturating_sub(self.epoch_changes.get()));
+        let changes = &self.own.epoch_changes;
+        changes.inc_by(totals.changes.saturating_sub(changes.get()));
         for (kind, count) in totals.lost {
-            let counter = self.records_lost.with_label_values(&[kind.0.as_ref()]);
+            let counter = self.own.records_lost.with_label_values(&[kind.0.as_ref()]);
             counter.inc_by(count.saturating_sub(counter.get()));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::CODES;
+
+    #[test]
+    fn codes_are_called_as_tonic_calls_them() {
+        for (number, word) in (0..).zip(CODES) {
+            assert_eq!(format!("{:?}", tonic::Code::from_i32(number)), word);
         }
     }
 }

@@ -26,6 +26,8 @@ pub enum PortName {
 }
 
 impl PortName {
+    pub const ALL: [Self; 3] = [Self::Control, Self::Relay, Self::Mesh];
+
     /// As metrics have it.
     pub fn word(self) -> &'static str {
         match self {

@@ -13,7 +13,7 @@ use super::check::{InvalidSetting, is_host_and_port};
 
 const KEY: &str = "security.federatedClusters";
 /// The most clusters that are named.
-const CLUSTERS_MAX: usize = 64;
+pub const FEDERATED_CLUSTERS_MAX: usize = 64;
 /// The most seeds of one.
 const SEEDS_MAX: usize = 16;
 /// How much of a wrong name an error shows, in characters.
@@ -73,8 +73,8 @@ pub(super) fn named(
     own: &str,
 ) -> Result<Vec<NamedCluster>, InvalidSetting> {
     let refuse = |what: String| (KEY, what);
-    if clusters.len() > CLUSTERS_MAX {
-        return Err(refuse(format!("{} are more than {CLUSTERS_MAX}", clusters.len())));
+    if clusters.len() > FEDERATED_CLUSTERS_MAX {
+        return Err(refuse(format!("{} are more than {FEDERATED_CLUSTERS_MAX}", clusters.len())));
     }
     let named: Result<Vec<NamedCluster>, String> =
         clusters.iter().map(FederatedClusterConfig::named).collect();
@@ -111,7 +111,9 @@ mod tests {
             seeds: seeds.iter().map(|seed| (*seed).to_owned()).collect(),
             ..west()
         };
-        let many = (0..=CLUSTERS_MAX).map(|at| of(&format!("c{at}"), "west.example", "west.pem")).collect();
+        let many = (0..=FEDERATED_CLUSTERS_MAX)
+            .map(|at| of(&format!("c{at}"), "west.example", "west.pem"))
+            .collect();
         let cases = [
             ("none", vec![], None),
             ("one", vec![west()], None),

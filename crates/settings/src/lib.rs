@@ -44,7 +44,7 @@ pub use check::is_host_and_port;
 pub use client_tls::{ClientIdentity, ClientTlsConfig, ClientTrust};
 pub use control::{ControlConfig, ControlTlsConfig, FileMode, TlsSource};
 pub use duration::HumanDuration;
-pub use federated::FederatedClusterConfig;
+pub use federated::{FEDERATED_CLUSTERS_MAX, FederatedClusterConfig};
 pub use foreign::is_foreign;
 pub use gossip::{GossipConfig, SAID_BYTES_MAX};
 pub use history::HistoryConfig;
@@ -59,7 +59,7 @@ pub use oidc::OidcConfig;
 use omnirelay_host::log::LogConfig;
 pub use peers::PeersConfig;
 pub use rate_limit::RateLimitConfig;
-pub use registers::{PeerServiceConfig, PeerServiceError, RegistersConfig, peer_service};
+pub use registers::{PEER_SERVICES_MAX, PeerServiceConfig, PeerServiceError, RegistersConfig, peer_service};
 pub use relay::{
     AcknowledgeWhen, AeroRegistryConfig, Backpressure, FileCompression, FileSinkConfig, HttpSinkConfig,
     PublishConfig, QueueConfig, RedisSinkConfig, RelayConfig, RelayRegistryConfig, SinksConfig,

@@ -11,7 +11,7 @@ use super::client_tls::ClientTlsKeys;
 use super::{ClientTlsConfig, Config, FederatedClusterConfig, HumanDuration};
 
 /// The most pools of others.
-const PEER_SERVICES_MAX: usize = 16;
+pub const PEER_SERVICES_MAX: usize = 16;
 
 /// Settings by which a node advertises the registers that it hosts.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

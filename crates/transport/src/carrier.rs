@@ -19,6 +19,8 @@ pub enum ConnectionProtocol {
 }
 
 impl ConnectionProtocol {
+    pub const ALL: [Self; 2] = [Self::Http3, Self::Http2];
+
     /// As metrics, logs and answers have it.
     pub fn word(self) -> &'static str {
         match self {

@@ -6,9 +6,9 @@ use omnirelay_registry::Registry;
 omnirelay_node::metrics! {
     /// Metrics of the audit trail.
     pub struct AuditMetrics {
-        unsealed: gauge("mesh_audit_unsealed_records",
+        unsealed: Gauge("mesh_audit_unsealed_records",
             "Audit records that this daemon has made and not sealed yet; at most 8192 are counted"),
-        faults: counter("mesh_audit_faults_total",
+        faults: Counter("mesh_audit_faults_total",
             "What this daemon has noticed of the audit trail that should not be; its log says what"),
     }
 }

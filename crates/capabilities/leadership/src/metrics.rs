@@ -5,77 +5,56 @@ use std::time::Duration;
 
 use omnirelay_core::scope::ScopeKind;
 use omnirelay_core::time::Millis;
-use omnirelay_node::metrics::registrar::{MetricRegistrar as _, gauge_value, retain};
+use omnirelay_node::metrics::registrar::gauge_value;
+use omnirelay_node::metrics::row::MetricLabel;
 use omnirelay_registry::Registry;
 use parking_lot::Mutex;
-use prometheus::{GaugeVec, HistogramVec, IntCounter, IntCounterVec, IntGauge};
 
-/// Metrics of leadership. Each transition is counted by the daemon that committed it.
-pub struct LeadershipMetrics {
-    transitions: IntCounterVec,
-    elections: HistogramVec,
-    split_brain: IntCounter,
-    led: IntGauge,
-    lease_age: GaugeVec,
-    renewals: IntCounter,
-    lacked: IntCounter,
-    /// What this node leads, and since when.
-    leading: Mutex<Vec<(String, Millis)>>,
-    /// The scopes and leaders that have series of their own.
-    told_apart: Mutex<BTreeSet<(String, String)>>,
-}
+use crate::change::SCOPES_MAX;
 
 /// How many pairs of a scope and a leader have series of their own; what comes beyond is counted as `other`.
 const TOLD_APART_MAX: usize = 1000;
 const OTHER: &str = "other";
 
-impl LeadershipMetrics {
-    /// # Errors
-    /// When two metrics have one name: a mistake in this file.
-    pub fn new(all: &prometheus::Registry) -> Result<Self, prometheus::Error> {
-        let transitions = all.counters(
-            "mesh_leadership_transitions_total",
-            "Elections and ends of leadership that this daemon committed",
-            &["mesh_scope", "mesh_scope_kind", "mesh_leader", "mesh_transition"],
-        )?;
-        let elections = all.histograms(
-            "mesh_leadership_election_duration_ms",
-            "From when the leader before was last heard of to this node acting in its place, in milliseconds",
-            &["mesh_scope_kind"],
-            &[5.0, 10.0, 25.0, 50.0, 100.0, 250.0, 500.0, 1000.0, 2000.0, 2500.0, 5000.0, 10_000.0],
-        )?;
-        let split_brain = all.counter(
-            "mesh_leadership_split_brain_total",
-            "Commits that were refused because their fence was stale, leases seen with two holders, and scopes seen to be led twice at once or with a smaller token than before",
-        )?;
-        let led = all.gauge("mesh_leadership_scopes_led", "Scopes that this node leads")?;
-        let lease_age = all.seconds_by(
-            "mesh_leadership_lease_age_seconds",
-            "How long this node has led a scope",
-            &["mesh_scope"],
-        )?;
-        let renewals = all.counter(
-            "mesh_leadership_renewals_total",
-            "Renewals of the session that carries all leases of this node",
-        )?;
-        let lacked = all.counter(
-            "mesh_leadership_unconfirmed_total",
-            "How often too few replicas had what was granted, so that leaders were about to end",
-        )?;
-        let (leading, told_apart) = (Mutex::default(), Mutex::default());
-        Ok(Self {
-            transitions,
-            elections,
-            split_brain,
-            led,
-            lease_age,
-            renewals,
-            lacked,
-            leading,
-            told_apart,
-        })
-    }
+/// Words of the transitions: an election, or what ended a tenure.
+pub(crate) const TRANSITIONS: [&str; 4] = [ELECTED, EXPIRED, STEPPED_DOWN, LOST];
+pub(crate) const ELECTED: &str = "elected";
+pub(crate) const EXPIRED: &str = "expired";
+pub(crate) const STEPPED_DOWN: &str = "stepped_down";
+pub(crate) const LOST: &str = "lost";
 
+const LED: MetricLabel = MetricLabel::at_most("mesh_scope", SCOPES_MAX, "scopes");
+const SCOPE: MetricLabel = MetricLabel::at_most("mesh_scope", TOLD_APART_MAX + 1, "scopes, and `other`");
+const KIND: MetricLabel = MetricLabel::each("mesh_scope_kind", || ScopeKind::WORDS.to_vec());
+const LEADER: MetricLabel = MetricLabel::at_most("mesh_leader", TOLD_APART_MAX + 1, "nodes, and `other`");
+const TRANSITION: MetricLabel = MetricLabel::each("mesh_transition", || TRANSITIONS.to_vec());
+
+omnirelay_node::metrics! {
+    /// Metrics of leadership. Each transition is counted by the daemon that committed it.
+    pub struct LeadershipMetrics {
+        transitions: Counters("mesh_leadership_transitions_total",
+            "Elections and ends of leadership that this daemon committed", &[SCOPE, KIND, LEADER, TRANSITION])
+            .at_most((TOLD_APART_MAX + ScopeKind::WORDS.len()) * TRANSITIONS.len()),
+        elections: Histograms("mesh_leadership_election_duration_ms",
+            "From when the leader before was last heard of to this node acting in its place, in milliseconds", &[KIND],
+            &[5.0, 10.0, 25.0, 50.0, 100.0, 250.0, 500.0, 1000.0, 2000.0, 2500.0, 5000.0, 10_000.0]),
+        split_brain: Counter("mesh_leadership_split_brain_total",
+            "Commits that were refused because their fence was stale, leases seen with two holders, and scopes seen to be led twice at once or with a smaller token than before"),
+        led: Gauge("mesh_leadership_scopes_led", "Scopes that this node leads"),
+        lease_age: FloatGauges("mesh_leadership_lease_age_seconds", "How long this node has led a scope", &[LED]),
+        renewals: Counter("mesh_leadership_renewals_total",
+            "Renewals of the session that carries all leases of this node"),
+        lacked: Counter("mesh_leadership_unconfirmed_total",
+            "How often too few replicas had what was granted, so that leaders were about to end"),
+    } with {
+        /// What this node leads, and since when.
+        leading: Mutex<Vec<(String, Millis)>>,
+        /// The scopes and leaders that have series of their own.
+        told_apart: Mutex<BTreeSet<(String, String)>>,
+    }
+}
+
+impl LeadershipMetrics {
     /// Counts a transition that this daemon committed.
     pub fn count_transition(&self, scope: &str, leader: &str, transition: &str) {
         let mut told_apart = self.told_apart.lock();
@@ -99,10 +78,9 @@ impl LeadershipMetrics {
 
     fn retain(&self, is_there: impl Fn(&str) -> bool, is_node: impl Fn(&str) -> bool) {
         let mut told_apart = self.told_apart.lock();
-        retain(&self.transitions, "mesh_scope", |scope| scope == OTHER || is_there(scope));
-        retain(&self.transitions, "mesh_leader", |leader| {
-            leader == OTHER || leader.is_empty() || is_node(leader)
-        });
+        self.transitions.retain("mesh_scope", |scope| scope == OTHER || is_there(scope));
+        self.transitions
+            .retain("mesh_leader", |leader| leader == OTHER || leader.is_empty() || is_node(leader));
         told_apart.retain(|(scope, leader)| is_there(scope) && (leader.is_empty() || is_node(leader)));
     }
 

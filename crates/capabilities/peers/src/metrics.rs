@@ -1,11 +1,15 @@
 //! Metrics that a node keeps of peers.
 
 use omnirelay_node::metrics::registrar::gauge_value;
+use omnirelay_node::metrics::row::{MetricLabel, enum_words};
+use omnirelay_wire::pb::omnirelay::mesh::control::v1::peer::Status;
+
+const STATUS: MetricLabel = MetricLabel::each("status", || enum_words(Status::as_str_name));
 
 omnirelay_node::metrics! {
     /// Metrics of peers.
     pub struct PeersMetrics {
-        peers: gauges("omnirelay_peers", "Peers by status", &["status"]),
+        peers: Gauges("omnirelay_peers", "Peers by status", &[STATUS]),
     }
 }
 

@@ -1,10 +1,17 @@
 //! Metrics that a node keeps of the exchange of advertisements with federated clusters.
 
+use omnirelay_node::metrics::row::MetricLabel;
+use omnirelay_settings::FEDERATED_CLUSTERS_MAX;
+
+const CLUSTER: MetricLabel =
+    MetricLabel::at_most("cluster", FEDERATED_CLUSTERS_MAX, "clusters of `security.federatedClusters`");
+const RESULT: MetricLabel = MetricLabel::each("result", || vec!["same", "changed", "not_ready", "failed"]);
+
 omnirelay_node::metrics! {
     /// Metrics of exchanges.
     pub struct ExchangeMetrics {
-        exchanges: counters("omnirelay_advertisement_exchanges_total",
-            "Times that a node of a federated cluster was asked what it advertises, by how that ended", &["cluster", "result"]),
+        exchanges: Counters("omnirelay_advertisement_exchanges_total",
+            "Times that a node of a federated cluster was asked what it advertises, by how that ended", &[CLUSTER, RESULT]),
     }
 }
 

@@ -4,6 +4,8 @@ use std::sync::Arc;
 
 use omnirelay_core::time::Millis;
 use omnirelay_node::metrics::registrar::gauge_value;
+use omnirelay_node::metrics::row::MetricLabel;
+use omnirelay_settings::PEER_SERVICES_MAX;
 use omnirelay_wire::pb::omnirelay::registers::v1::SyncCounts;
 
 /// Counts of the advertisements that a pool shows.
@@ -22,22 +24,32 @@ pub struct PoolCounts {
 /// Says how many advertisements the pool shows now.
 pub type CountPool = Arc<dyn Fn() -> PoolCounts + Send + Sync>;
 
+const ADVERTISE: MetricLabel = MetricLabel::each("advertise", || vec!["true", "false"]);
+const ORIGIN: MetricLabel = MetricLabel::each("origin", || vec!["local", "remote"]);
+const TARGET: MetricLabel = MetricLabel::at_most(
+    "target",
+    1 + PEER_SERVICES_MAX,
+    "pools: `local`, and those of `registers.peerServices`",
+);
+const RESULT: MetricLabel = MetricLabel::each("result", || vec!["success", "drift", "failed"]);
+const CHANGE: MetricLabel = MetricLabel::each("kind", || vec!["added", "updated", "removed"]);
+
 omnirelay_node::metrics! {
     /// Metrics of registers and their advertisements.
     pub struct RegistersMetrics {
-        registers: gauges("omnirelay_registers", "Registers that this node hosts", &["advertise"]),
-        advertisements: gauges("omnirelay_advertisements",
-            "Advertisements that this node shows, its own (`local`) and those of others", &["origin"]),
-        deferred: gauge("omnirelay_advertisements_deferred",
+        registers: Gauges("omnirelay_registers", "Registers that this node hosts", &[ADVERTISE]),
+        advertisements: Gauges("omnirelay_advertisements",
+            "Advertisements that this node shows, its own (`local`) and those of others", &[ORIGIN]),
+        deferred: Gauge("omnirelay_advertisements_deferred",
             "Advertisements of this node that wait for the store"),
-        runs: counters("omnirelay_resync_runs_total",
-            "Runs that pushed the catalogue to a pool, by how they ended", &["target", "result"]),
-        changes: counters("omnirelay_resync_changes_total",
-            "What those runs have changed, as the pools say", &["kind"]),
-        last_success: seconds_by("omnirelay_resync_last_success_timestamp_seconds",
-            "When the catalogue was last pushed to a pool in full or in part, by the store's clock", &["target"]),
-        drift: gauges("omnirelay_resync_drift",
-            "Advertisements that should go and that no automatic run dares to remove", &["target"]),
+        runs: Counters("omnirelay_resync_runs_total",
+            "Runs that pushed the catalogue to a pool, by how they ended", &[TARGET, RESULT]),
+        changes: Counters("omnirelay_resync_changes_total",
+            "What those runs have changed, as the pools say", &[CHANGE]),
+        last_success: FloatGauges("omnirelay_resync_last_success_timestamp_seconds",
+            "When the catalogue was last pushed to a pool in full or in part, by the store's clock", &[TARGET]),
+        drift: Gauges("omnirelay_resync_drift",
+            "Advertisements that should go and that no automatic run dares to remove", &[TARGET]),
     }
 }
 

@@ -67,7 +67,7 @@ impl Relay {
     ) -> Result<Self, RelayError> {
         let NodeBuilder { settings, metrics, trust, .. } = node;
         let registry = node.registry.clone();
-        let counted = RelayMetrics::new(metrics.all())?;
+        let counted = Arc::new(RelayMetrics::new(metrics.all())?);
         let reports_metrics = ReportsMetrics::new(metrics.all())?;
         let sink_metrics = Arc::new(SinkMetrics::new(metrics.all())?);
         let publish_metrics = Arc::new(PublishMetrics::new(metrics.all())?);

@@ -37,7 +37,7 @@ impl Rig {
         omnirelay_host::chance::seed_thread();
         let folder = tempfile::tempdir().unwrap();
         let all = prometheus::Registry::new();
-        let metrics = RelayMetrics::new(&all).unwrap();
+        let metrics = Arc::new(RelayMetrics::new(&all).unwrap());
         let sink_metrics = Arc::new(SinkMetrics::new(&all).unwrap());
         let written = AcknowledgeWhen::Written;
         let sinks =

@@ -3,41 +3,57 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use omnirelay_node::metrics::registrar::{gauge_value, retain};
-use prometheus::IntCounterVec;
+use omnirelay_core::rebalance::MoveCause;
+use omnirelay_decisions::shards::control::FURTHER_CAUSES;
+use omnirelay_node::metrics::registrar::{Counters, gauge_value};
+use omnirelay_node::metrics::row::{MetricLabel, enum_words};
+use omnirelay_wire::pb::omnirelay::mesh::control::v1::{namespace, rebalance_plan};
+
+use crate::namespaces::NAMESPACES_MAX;
+use crate::plans::PlanVerb;
 
 /// The label of those that are of a namespace.
-const NAMESPACE: &str = "mesh_namespace";
+const NAMESPACE: MetricLabel = MetricLabel::at_most("mesh_namespace", NAMESPACES_MAX, "namespaces");
+const STATE: MetricLabel = MetricLabel::among("mesh_state", || enum_words(namespace::State::as_str_name));
+const PLAN_STATE: MetricLabel =
+    MetricLabel::among("mesh_state", || enum_words(rebalance_plan::State::as_str_name));
+const CAUSE: MetricLabel =
+    MetricLabel::among("mesh_cause", || [&MoveCause::ALL.map(MoveCause::word)[..], &FURTHER_CAUSES].concat());
+const DECISION: MetricLabel =
+    MetricLabel::among("mesh_decision", || PlanVerb::ALL.map(PlanVerb::word).to_vec());
+const OUTCOME: MetricLabel =
+    MetricLabel::each("mesh_outcome", || vec!["delivered", "refused", "given_up", "lost"]);
 
 omnirelay_node::metrics! {
     /// Metrics of shards.
     pub struct ShardMetrics {
-        state: gauges("mesh_rebalance_state",
-            "What is being done with the shards of a namespace: 1 for its state", &["mesh_namespace", "mesh_state"]),
-        moving: gauges("mesh_rebalance_shards_moving",
-            "Shards that are between two owners", &["mesh_namespace"]),
-        unowned: gauges("mesh_shards_unowned", "Shards that nobody owns", &["mesh_namespace"]),
-        imbalance: ratios_by("mesh_shards_imbalance",
-            "The most shards that a node has beside its share by weight, which is rounded up", &["mesh_namespace"]),
-        overloaded: gauges("mesh_shards_nodes_overloaded",
-            "Nodes that have had too much to do for as long as the policy says", &["mesh_namespace"]),
-        concurrent: counters("mesh_shards_concurrent_owners_total",
-            "Shards that a worker of this node served although another node owned them by then", &["mesh_namespace"]),
-        waiting: gauges("mesh_rebalance_plans_waiting",
-            "Plans that wait for somebody to approve or to apply them", &["mesh_namespace"]),
-        waited: seconds_by("mesh_rebalance_plan_wait_seconds",
-            "How long the oldest of them has waited", &["mesh_namespace"]),
-        moves: counters("mesh_rebalance_moves_total",
-            "Shards that this daemon gave another owner", &["mesh_namespace", "mesh_cause"]),
-        failures: counters("mesh_rebalance_failed_steps_total",
-            "Steps with shards that the store did not make; they are tried again", &["mesh_namespace"]),
-        approvals: counters("mesh_rebalance_plan_approvals_total",
-            "What was said to plans through this daemon", &["mesh_namespace", "mesh_decision"]),
-        durations: histograms("mesh_rebalance_duration_seconds",
-            "From the beginning of a plan to its end, of those that this daemon ended", &["mesh_namespace", "mesh_state"],
+        state: Gauges("mesh_rebalance_state",
+            "What is being done with the shards of a namespace: 1 for its state", &[NAMESPACE, STATE]).flag()
+            .at_most(NAMESPACES_MAX),
+        moving: Gauges("mesh_rebalance_shards_moving",
+            "Shards that are between two owners", &[NAMESPACE]),
+        unowned: Gauges("mesh_shards_unowned", "Shards that nobody owns", &[NAMESPACE]),
+        imbalance: FloatGauges("mesh_shards_imbalance",
+            "The most shards that a node has beside its share by weight, which is rounded up", &[NAMESPACE]).ratio(),
+        overloaded: Gauges("mesh_shards_nodes_overloaded",
+            "Nodes that have had too much to do for as long as the policy says", &[NAMESPACE]),
+        concurrent: Counters("mesh_shards_concurrent_owners_total",
+            "Shards that a worker of this node served although another node owned them by then", &[NAMESPACE]),
+        waiting: Gauges("mesh_rebalance_plans_waiting",
+            "Plans that wait for somebody to approve or to apply them", &[NAMESPACE]),
+        waited: FloatGauges("mesh_rebalance_plan_wait_seconds",
+            "How long the oldest of them has waited", &[NAMESPACE]),
+        moves: Counters("mesh_rebalance_moves_total",
+            "Shards that this daemon gave another owner", &[NAMESPACE, CAUSE]),
+        failures: Counters("mesh_rebalance_failed_steps_total",
+            "Steps with shards that the store did not make; they are tried again", &[NAMESPACE]),
+        approvals: Counters("mesh_rebalance_plan_approvals_total",
+            "What was said to plans through this daemon", &[NAMESPACE, DECISION]),
+        durations: Histograms("mesh_rebalance_duration_seconds",
+            "From the beginning of a plan to its end, of those that this daemon ended", &[NAMESPACE, PLAN_STATE],
             &[0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 1800.0]),
-        told: counters("mesh_shards_webhook_deliveries_total",
-            "What this daemon has told the webhook, or has not", &["mesh_outcome"]),
+        told: Counters("mesh_shards_webhook_deliveries_total",
+            "What this daemon has told the webhook, or has not", &[OUTCOME]),
     }
 }
 
@@ -72,7 +88,7 @@ impl ShardMetrics {
 
     /// Number of shards of a namespace served here though another node owned them, and of steps that were not made.
     pub fn wrong(&self, namespace: &str) -> (u64, u64) {
-        let of = |counters: &IntCounterVec| counters.with_label_values(&[namespace]).get();
+        let of = |counters: &Counters| counters.with_label_values(&[namespace]).get();
         (of(&self.concurrent), of(&self.failures))
     }
 
@@ -100,15 +116,12 @@ impl ShardMetrics {
         }
         self.imbalance.reset();
         self.waited.reset();
-        for outcome in ["delivered", "refused", "given_up", "lost"] {
-            self.told.with_label_values(&[outcome]);
-        }
         let names: BTreeSet<&str> = namespaces.iter().map(|of| of.namespace.as_str()).collect();
         let is_there = |name: &str| !are_all || names.contains(name);
         for counters in [&self.moves, &self.failures, &self.concurrent, &self.approvals] {
-            retain(counters, NAMESPACE, is_there);
+            counters.retain(NAMESPACE.name, is_there);
         }
-        retain(&self.durations, NAMESPACE, is_there);
+        self.durations.retain(NAMESPACE.name, is_there);
         for of in namespaces {
             let name = of.namespace.as_str();
             self.state.with_label_values(&[name, of.state]).set(1);

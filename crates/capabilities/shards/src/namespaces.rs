@@ -42,7 +42,7 @@ use pb::namespace::State;
 use pb::namespace_control_service_server::NamespaceControlService;
 
 /// The most namespaces of a mesh.
-const NAMESPACES_MAX: usize = 1000;
+pub(crate) const NAMESPACES_MAX: usize = 1000;
 /// How long the shards of a new namespace are waited for, and how much of a caller's time is left for the answer.
 const READY_WAIT: Duration = Duration::from_secs(10);
 const ANSWER_TIME: Duration = Duration::from_millis(200);

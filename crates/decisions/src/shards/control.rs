@@ -26,6 +26,8 @@ use super::spec::{Automation, NamespaceRules};
 use pb::namespace::State;
 use pb::rebalance_plan::State as PlanState;
 
+/// Causes of moves that are no [`MoveCause`]: a shard goes for what its owner has to do, or back to where it was.
+pub const FURTHER_CAUSES: [&str; 2] = [relieving::CAUSE, restoring::CAUSE];
 /// How long it is told that a plan has failed, if nothing else is done.
 const FAILED_TOLD: Duration = Duration::from_secs(3600);
 

@@ -5,11 +5,11 @@ use std::time::Duration;
 use super::registrar::gauge_value;
 
 crate::metrics! {
-    /// Metrics about an issuer of tokens outside of the mesh.
-    pub struct IssuerMetrics {
-        age: gauge("mesh_token_issuer_keys_age_seconds",
+    /// Metrics of an issuer of tokens outside of the mesh.
+    pub struct IssuerMetrics while "`security.oidc` names an issuer" {
+        age: Gauge("mesh_token_issuer_keys_age_seconds",
             "Seconds since the keys of the issuer of tokens were read; -1 while none are known to be its own"),
-        keys: gauge("mesh_token_issuer_keys",
+        keys: Gauge("mesh_token_issuer_keys",
             "How many keys of the issuer of tokens can be used; 0: none of its tokens is taken"),
     }
 }

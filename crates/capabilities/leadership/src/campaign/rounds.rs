@@ -19,6 +19,7 @@ use tracing::{debug, info, warn};
 
 use super::{Campaigner, LeftAlone, PeerRoster, RUNBOOK, ScopeStates, YieldedScope};
 use crate::campaign::scope_change::ScopeChange;
+use crate::metrics::{ELECTED, EXPIRED, LOST, STEPPED_DOWN};
 
 /// The most scopes of one commit: each takes a record, a lease and an audit record.
 const BATCH_MAX: usize = 64;
@@ -264,7 +265,7 @@ impl Campaigner {
         let (term, token) = lease.map_or((0, 0), |lease| (lease.term, lease.token));
         let ScopeChange { scope, correlation_id, reason, .. } = piece;
         for (leader, end) in &piece.transitions {
-            self.metrics.count_transition(scope, leader, end.map_or("elected", end_word));
+            self.metrics.count_transition(scope, leader, end.map_or(ELECTED, end_word));
             match end {
                 None => info!(scope, peer = leader, term, token, reason, correlation_id, "leader elected"),
                 Some(End::SteppedDown) => {
@@ -299,9 +300,9 @@ fn give_up_switched_off(scene: &LeadershipScene<'_>) -> LeadershipMove {
 /// As metrics say it.
 fn end_word(end: End) -> &'static str {
     match end {
-        End::Expired => "expired",
-        End::SteppedDown => "stepped_down",
-        End::Lost | End::Unspecified => "lost",
+        End::Expired => EXPIRED,
+        End::SteppedDown => STEPPED_DOWN,
+        End::Lost | End::Unspecified => LOST,
     }
 }
 

@@ -5,9 +5,9 @@ use omnirelay_node::metrics::registrar::gauge_value;
 omnirelay_node::metrics! {
     /// Metrics of relays and agents.
     pub struct AeroMetrics {
-        relays: gauge("omnirelay_relays", "Relays that live"),
-        agents: gauge("omnirelay_agents", "Agents that live, held by relays that live"),
-        deferred: gauge("omnirelay_heartbeats_deferred",
+        relays: Gauge("omnirelay_relays", "Relays that live"),
+        agents: Gauge("omnirelay_agents", "Agents that live, held by relays that live"),
+        deferred: Gauge("omnirelay_heartbeats_deferred",
             "Relays and agents whose heartbeats wait for the store"),
     }
 }

@@ -1,18 +1,22 @@
 //! Metrics that a node keeps of the keys that it publishes for outsiders.
 
 use omnirelay_node::metrics::registrar::gauge_value;
+use omnirelay_node::metrics::row::MetricLabel;
+
+const OPERATION: MetricLabel = MetricLabel::each("operation", || vec!["put", "refresh", "remove"]);
+const RESULT: MetricLabel = MetricLabel::each("result", || vec!["done", "others", "refused"]);
 
 omnirelay_node::metrics! {
     /// Metrics of published keys.
-    pub struct PublishMetrics {
-        keys: gauge("omnirelay_published_keys", "Keys that this node has published and that stand"),
-        waiting: gauge("omnirelay_publish_waiting", "Keys that wait for the Redis they are published in"),
-        up: gauge("omnirelay_publish_up", "1 while the Redis that keys are published in answers"),
-        operations: counters("omnirelay_publish_operations_total",
-            "What was done to published keys, by how it ended; `others`: another's value stood there", &["operation", "result"]),
-        failures: counter("omnirelay_publish_failures_total",
+    pub struct PublishMetrics while "the node serves the relay" {
+        keys: Gauge("omnirelay_published_keys", "Keys that this node has published and that stand"),
+        waiting: Gauge("omnirelay_publish_waiting", "Keys that wait for the Redis they are published in"),
+        up: Gauge("omnirelay_publish_up", "1 while the Redis that keys are published in answers").flag(),
+        operations: Counters("omnirelay_publish_operations_total",
+            "What was done to published keys, by how it ended; `others`: another's value stood there", &[OPERATION, RESULT]),
+        failures: Counter("omnirelay_publish_failures_total",
             "How often that Redis could not be reached or did not answer in time"),
-        dropped: counter("omnirelay_publish_dropped_total",
+        dropped: Counter("omnirelay_publish_dropped_total",
             "Keys that were not published because there were too many"),
     }
 }

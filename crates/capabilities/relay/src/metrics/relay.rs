@@ -4,9 +4,10 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use omnirelay_node::metrics::registrar::{MetricRegistrar as _, gauge_value, retain};
+use omnirelay_node::metrics::registrar::gauge_value;
+use omnirelay_node::metrics::row::MetricLabel;
 use parking_lot::Mutex;
-use prometheus::{IntCounter, IntCounterVec, IntGauge, Registry};
+use prometheus::IntCounter;
 use tokio::time::Instant;
 
 /// The most series of messages; what would need more is counted under `other`.
@@ -15,40 +16,31 @@ const OTHER: &str = "other";
 /// How long the series of an agent stay after it has left: longer than lies between two scrapes.
 const SERIES_STAY: Duration = Duration::from_secs(600);
 
-/// Metrics of one relay.
-pub struct RelayMetrics {
-    messages: IntCounterVec,
-    /// Agent and type of each.
-    series: Mutex<HashSet<(Arc<str>, String)>>,
-    /// Agents that have series and are not there, since when.
-    gone: Mutex<HashMap<Arc<str>, Instant>>,
-    acked: IntCounter,
-    refused: IntCounterVec,
-    sessions: IntGauge,
-    streams: IntGauge,
+const SOURCE: MetricLabel = MetricLabel::at_most("source", SERIES_MAX, "agents, and `other`");
+const MESSAGE_TYPE: MetricLabel = MetricLabel::at_most("message_type", SERIES_MAX, "types, and `other`");
+const REASON: MetricLabel = MetricLabel::each("reason", || vec!["invalid", "full", "failed"]);
+
+omnirelay_node::metrics! {
+    /// Metrics of one relay.
+    pub struct RelayMetrics while "the node serves the relay" {
+        messages: Counters("aero_relay_messages_total",
+            "Frames taken, by agent and type of message; at most 10000 series", &[SOURCE, MESSAGE_TYPE])
+            .at_most(SERIES_MAX + 1),
+        acked: Counter("aero_relay_frames_acked_total", "Frames acknowledged as taken"),
+        refused: Counters("aero_relay_frames_refused_total",
+            "Frames not taken: invalid ones, and those that a sink had no room for (full) or could not write (failed)",
+            &[REASON]),
+        sessions: Gauge("aero_relay_sessions", "Agents that have a session"),
+        streams: Gauge("aero_relay_streams", "Telemetry streams that are open"),
+    } with {
+        /// Agent and type of each series of messages.
+        series: Mutex<HashSet<(Arc<str>, String)>>,
+        /// Agents that have series and are not there, since when.
+        gone: Mutex<HashMap<Arc<str>, Instant>>,
+    }
 }
 
 impl RelayMetrics {
-    /// # Errors
-    /// When two metrics have one name: a mistake in this file.
-    pub fn new(all: &Registry) -> Result<Arc<Self>, prometheus::Error> {
-        let messages = all.counters(
-            "aero_relay_messages_total",
-            "Frames taken, by agent and type of message; at most 10000 series",
-            &["source", "message_type"],
-        )?;
-        let acked = all.counter("aero_relay_frames_acked_total", "Frames acknowledged as taken")?;
-        let refused = all.counters(
-            "aero_relay_frames_refused_total",
-            "Frames not taken: invalid ones, and those that a sink had no room for (full) or could not write (failed)",
-            &["reason"],
-        )?;
-        let sessions = all.gauge("aero_relay_sessions", "Agents that have a session")?;
-        let streams = all.gauge("aero_relay_streams", "Telemetry streams that are open")?;
-        let (series, gone) = (Mutex::default(), Mutex::default());
-        Ok(Arc::new(Self { messages, series, gone, acked, refused, sessions, streams }))
-    }
-
     /// Counts the frames of one stream.
     pub fn of_source(self: &Arc<Self>, source: &Arc<str>) -> SourceCounts {
         SourceCounts { metrics: self.clone(), source: source.clone(), by_type: HashMap::new() }
@@ -90,7 +82,7 @@ impl RelayMetrics {
         }
         series.retain(|(source, _)| !over.contains(source));
         gone.retain(|agent, _| !over.contains(agent));
-        retain(&self.messages, "source", |source| !over.contains(source));
+        self.messages.retain("source", |source| !over.contains(source));
     }
 
     fn counter(&self, source: &Arc<str>, message_type: &str) -> IntCounter {
@@ -128,6 +120,8 @@ impl SourceCounts {
 
 #[cfg(test)]
 mod tests {
+    use prometheus::Registry;
+
     use super::*;
 
     fn series_of(all: &Registry) -> usize {
@@ -139,7 +133,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn agents_cannot_make_series_without_end() {
         let all = Registry::new();
-        let metrics = RelayMetrics::new(&all).unwrap();
+        let metrics = Arc::new(RelayMetrics::new(&all).unwrap());
         for agent in 0..300 {
             // Coming again makes no new ones.
             for _ in 0..2 {

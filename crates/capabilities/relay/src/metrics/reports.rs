@@ -6,13 +6,13 @@ use omnirelay_node::metrics::registrar::gauge_value;
 
 omnirelay_node::metrics! {
     /// Metrics of the reports to the registry.
-    pub struct ReportsMetrics {
-        registered: gauge("aero_relay_registered",
-            "1 while the registry knows the relay, as far as it has said"),
-        failing_seconds: seconds("aero_relay_registry_failing_seconds",
+    pub struct ReportsMetrics while "the node serves the relay" {
+        registered: Gauge("aero_relay_registered",
+            "1 while the registry knows the relay, as far as it has said").flag(),
+        failing_seconds: FloatGauge("aero_relay_registry_failing_seconds",
             "Since when the registry cannot be told of the relay or of an agent; 0 while it can"),
-        held: gauge("aero_relay_agents_held", "Agents that have a stream here"),
-        known: gauge("aero_relay_agents_known",
+        held: Gauge("aero_relay_agents_held", "Agents that have a stream here"),
+        known: Gauge("aero_relay_agents_known",
             "Agents that have a stream here and that the registry has here, as far as it has said"),
     }
 }

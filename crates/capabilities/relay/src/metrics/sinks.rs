@@ -2,23 +2,30 @@
 
 use std::time::Duration;
 
+use omnirelay_node::metrics::row::MetricLabel;
 use prometheus::{Histogram, IntCounter, IntGauge};
+
+use crate::sinks::{SINKS, type_name};
+
+/// Of those that are configured.
+const SINK: MetricLabel = MetricLabel::among("sink", || SINKS.to_vec());
+const SINK_TYPE: MetricLabel = MetricLabel::among("sink", || SINKS.map(type_name).to_vec());
 
 omnirelay_node::metrics! {
     /// Metrics of all sinks.
-    pub struct SinkMetrics {
-        enqueued: counters("aero_sink_enqueued_total",
-            "Frames that found room in the queue of a sink", &["sink"]),
-        dropped: counters("aero_sink_dropped_total", "Frames that a sink will never have", &["sink"]),
-        worker_errors: counters("aero_sink_worker_errors_total", "Writes of a sink that failed", &["sink"]),
-        queue_length: gauges("aero_sink_queue_length",
-            "Frames in the queue of a sink, those being written included", &["sink"]),
-        relay_errors: counters("aero_relay_sink_errors_total",
-            "Frames that a stream could not hand over to a sink", &["sink"]),
-        bytes: counters("omnirelay_sink_written_bytes_total",
-            "Bytes of frames that a sink has written", &["sink"]),
-        write_seconds: histograms("omnirelay_sink_write_seconds",
-            "How long writes took that succeeded", &["sink"], &[0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.1, 0.5, 2.5, 10.0]),
+    pub struct SinkMetrics while "the node serves the relay" {
+        enqueued: Counters("aero_sink_enqueued_total",
+            "Frames that found room in the queue of a sink", &[SINK]),
+        dropped: Counters("aero_sink_dropped_total", "Frames that a sink will never have", &[SINK]),
+        worker_errors: Counters("aero_sink_worker_errors_total", "Writes of a sink that failed", &[SINK]),
+        queue_length: Gauges("aero_sink_queue_length",
+            "Frames in the queue of a sink, those being written included", &[SINK]),
+        relay_errors: Counters("aero_relay_sink_errors_total",
+            "Frames that a stream could not hand over to a sink", &[SINK_TYPE]),
+        bytes: Counters("omnirelay_sink_written_bytes_total",
+            "Bytes of frames that a sink has written", &[SINK]),
+        write_seconds: Histograms("omnirelay_sink_write_seconds",
+            "How long writes took that succeeded", &[SINK], &[0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.1, 0.5, 2.5, 10.0]),
     }
 }
 

@@ -39,6 +39,7 @@ use queue::{DurableSignal, Queue, QueueRefusal};
 use worker::{SinkWorker, SinkWriter};
 
 pub use health::SinkHealth;
+pub(crate) use open::{SINKS, type_name};
 pub use open::{SinkError, SinkSpec, sink_specs};
 
 /// How often those who wait for room look whether the sink still writes.

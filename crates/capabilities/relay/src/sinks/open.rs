@@ -168,8 +168,11 @@ impl Sinks {
     }
 }
 
+/// Names of the sinks that there can be.
+pub(crate) const SINKS: [&str; 4] = ["file", "redis", "http", "stdout"];
+
 /// Name by which streams know a sink.
-fn type_name(name: &str) -> &'static str {
+pub(crate) fn type_name(name: &str) -> &'static str {
     match name {
         "redis" => "RedisSink",
         "http" => "HTTPSink",

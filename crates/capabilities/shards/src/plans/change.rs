@@ -31,7 +31,7 @@ const ALSO: &[RecordKind] = &[NAMESPACE];
 
 /// Verb that somebody says to a plan.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum PlanVerb {
+pub(crate) enum PlanVerb {
     Approve,
     Reject,
     Apply,
@@ -41,8 +41,11 @@ enum PlanVerb {
 }
 
 impl PlanVerb {
+    pub(crate) const ALL: [Self; 6] =
+        [Self::Approve, Self::Reject, Self::Apply, Self::Pause, Self::Resume, Self::Cancel];
+
     /// As a decision has it.
-    fn word(self) -> &'static str {
+    pub(crate) fn word(self) -> &'static str {
         match self {
             Self::Approve => "approved",
             Self::Reject => "rejected",

@@ -4,6 +4,7 @@ mod change;
 mod propose;
 pub mod watching;
 
+pub(crate) use change::PlanVerb;
 pub use propose::new_id;
 
 use std::sync::Arc;

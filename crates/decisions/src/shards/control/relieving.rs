@@ -7,7 +7,7 @@ use crate::shards::member::ShardMember;
 use crate::shards::planning::plan;
 
 /// As the API says why a shard moves.
-const CAUSE: &str = "load";
+pub(super) const CAUSE: &str = "load";
 
 impl<'a> NamespaceDecider<'a> {
     /// Has each of them own a part less, where the controller is to see to it; again after a while, if it was not enough.

@@ -12,7 +12,7 @@ use super::{Automation, MoveProgress, NamespaceDecider};
 use crate::shards::planning::plan_for;
 
 /// As the API says why a shard moves.
-const CAUSE: &str = "restored";
+pub(super) const CAUSE: &str = "restored";
 /// How long after a drain was taken back shards go back. What is in the way for longer has made the wish an old one.
 const COUNTS_FOR: Duration = Duration::from_secs(3600);
 

@@ -24,7 +24,7 @@ use super::envelope::SinkBatch;
 use super::open::{SinkOpener, SinkSpec, SinkTarget};
 use super::queue::WriteBounds;
 use super::worker::{SinkWriter, WriteError};
-use super::{Sink, SinkKind, Sinks};
+use super::{Sink, SinkKind, Sinks, type_name};
 use crate::batch::{Frame, FrameBatch};
 use crate::metrics::sinks::{SinkCounts, SinkMetrics};
 
@@ -52,7 +52,7 @@ pub(super) fn metrics() -> Arc<SinkMetrics> {
 }
 
 fn counts(name: &str) -> SinkCounts {
-    metrics().of(name, name)
+    metrics().of(name, type_name(name))
 }
 
 /// Agent and number of each line.
