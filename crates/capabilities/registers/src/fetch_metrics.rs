@@ -20,4 +20,26 @@ impl ExchangeMetrics {
     pub fn count(&self, cluster: &str, result: &str) {
         self.exchanges.with_label_values(&[cluster, result]).inc();
     }
+
+    /// Takes out the series of clusters that are asked no more.
+    pub fn retain(&self, is_asked: impl Fn(&str) -> bool) {
+        self.exchanges.retain(CLUSTER.name, is_asked);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn series_of_a_cluster_go_with_it() {
+        let all = prometheus::Registry::new();
+        let metrics = ExchangeMetrics::new(&all).unwrap();
+        for cluster in ["west", "gone"] {
+            metrics.count(cluster, "same");
+        }
+        metrics.retain(|cluster| cluster == "west");
+        let text = prometheus::TextEncoder::new().encode_to_string(&all.gather()).unwrap();
+        assert!(!text.contains("gone") && text.contains("west"), "{text}");
+    }
 }

@@ -78,6 +78,7 @@ impl RegistersMetrics {
 
     /// Forgets how a pool stands that is not pushed to any more.
     pub fn forget(&self, target: &str) {
+        self.runs.retain(TARGET.name, |known| known != target);
         // Of one that never succeeded nothing is there.
         let _ = self.last_success.remove_label_values(&[target]);
         let _ = self.drift.remove_label_values(&[target]);
@@ -94,5 +95,25 @@ impl RegistersMetrics {
         self.advertisements.with_label_values(&["local"]).set(gauge_value(counts.local));
         self.advertisements.with_label_values(&["remote"]).set(gauge_value(counts.remote));
         self.deferred.set(gauge_value(counts.deferred));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn series_of_a_pool_go_with_it() {
+        let all = prometheus::Registry::new();
+        let metrics = RegistersMetrics::new(&all).unwrap();
+        for target in ["local", "elsewhere"] {
+            metrics.count_run(target, "failed");
+            metrics.set_last_success(target, Millis(1));
+            metrics.set_drift(target, 1);
+        }
+        metrics.forget("elsewhere");
+        let text = prometheus::TextEncoder::new().encode_to_string(&all.gather()).unwrap();
+        assert!(!text.contains("elsewhere"), "{text}");
+        assert_eq!(text.matches("target=\"local\"").count(), 3, "{text}");
     }
 }

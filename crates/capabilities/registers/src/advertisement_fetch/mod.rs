@@ -134,6 +134,7 @@ impl AdvertisementFetch {
             let named = chosen.borrow_and_update().clone();
             let fetched = Self::fetched(&named);
             self.known.lock().retain(|cluster, _| fetched.contains(cluster));
+            self.parts.metrics.retain(|cluster| fetched.iter().any(|fetched| fetched == cluster));
             let named = named.iter().filter(|named| named.is_fetched());
             // Each goes by itself: one that is slow keeps no other one waiting.
             let all = async {
