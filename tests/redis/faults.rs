@@ -279,7 +279,7 @@ async fn a_wrong_password_is_told_as_such() -> Result<()> {
     }
     let (from_url, _) = link(&format!("redis://:right@{}", server.address()))?;
     from_url.call(&incr()).await?;
-    let password = Some(omnirelay_store::redis::url::UrlSecret::new("right"));
+    let password = Some(omnirelay_store::url::UrlSecret::new("right"));
     let (from_options, _) = link_with(&server.url(), RedisOptions { password, ..RedisOptions::default() })?;
     from_options.call(&incr()).await?;
     Ok(())

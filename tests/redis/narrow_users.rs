@@ -7,7 +7,7 @@ use anyhow::{Result, ensure};
 use bytes::Bytes;
 use omnirelay_core::time::Millis;
 use omnirelay_store::redis::link::RedisOptions;
-use omnirelay_store::redis::url::UrlSecret;
+use omnirelay_store::url::UrlSecret;
 use omnirelay_store::{
     Commit, CommitError, Epoch, ExistingRecord, GroupId, GroupRef, HousekeepingOutcome, OpenGroup,
     OpenedGroup, Pulse, RecordId, RecordKind, RecordOrigin, RedisStore, Retention, Revision, RightsSet, Scan,

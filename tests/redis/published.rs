@@ -8,7 +8,7 @@ use omnirelay_relay::metrics::publish::PublishMetrics;
 use omnirelay_relay::publish::{Publications, PublishSettings};
 use omnirelay_relay::published::{drone_key, drone_value};
 use omnirelay_settings::PublishConfig;
-use omnirelay_store::redis::url::UrlSecret;
+use omnirelay_store::url::UrlSecret;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, ensure};
 use bytes::Bytes;
 use omnirelay_store::redis::link::RedisOptions;
-use omnirelay_store::redis::url::UrlSecret;
+use omnirelay_store::url::UrlSecret;
 use omnirelay_store::{
     Commit, CommitError, CommitOutcome, Epoch, GroupId, GroupRef, Idempotency, IdempotencyKey, LeaseOp,
     OpenGroup, OpenedGroup, Precondition, Pulse, RecordId, RecordKind, RedisStore, Retention, Store,

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use omnirelay_store::redis::link::RedisOptions;
-use omnirelay_store::redis::url::UrlSecret;
+use omnirelay_store::url::UrlSecret;
 use omnirelay_store::{Epoch, Pulse, RedisStore, Store, StoreError};
 
 use crate::harness::{Harness, epoch};

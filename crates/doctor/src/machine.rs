@@ -15,7 +15,7 @@ use omnirelay_host::data_dir::disk_space::bytes_free;
 use omnirelay_host::permissions::{is_writable_by_all, mode};
 use omnirelay_host::users::{Uid, user_name};
 use omnirelay_settings::{Config, PeerServiceConfig};
-use omnirelay_store::redis::url::{RedisUrl, StoreServers};
+use omnirelay_store::StorePlace;
 use rustix::process::{Resource, getrlimit};
 use tokio::time::timeout;
 
@@ -186,14 +186,9 @@ pub fn named(host: &str) -> Option<String> {
 /// The hosts that a daemon with this configuration connects to.
 fn hosts(config: &Config) -> Vec<String> {
     let relay = &config.relay;
-    let of_redis = [Some(&config.store.url), relay.sinks.redis.url.as_ref()];
-    let of_redis = of_redis.into_iter().flatten().filter_map(|url| url.parse::<RedisUrl>().ok());
-    let mut hosts: Vec<String> = of_redis
-        .flat_map(|url| match url.servers {
-            StoreServers::Redis(servers) | StoreServers::Sentinels { sentinels: servers, .. } => servers,
-        })
-        .map(|server| server.host)
-        .collect();
+    let stores = [Some(&config.store.url), relay.sinks.redis.url.as_ref()];
+    let places = stores.into_iter().flatten().filter_map(|url| StorePlace::of_url(url).ok());
+    let mut hosts: Vec<String> = places.flat_map(|place| place.servers).map(|server| server.host).collect();
     let peers = config.registers.peer_services.iter().map(PeerServiceConfig::url);
     let webhook = config.mesh.shards.webhook.url.as_deref();
     let urls = relay.sinks.http.url.as_deref().into_iter().chain(webhook).chain(peers);

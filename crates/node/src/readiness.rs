@@ -66,7 +66,7 @@ impl Readiness {
             item("store", false, store),
             item("store-room", false, full),
             item("store-settings", false, settings),
-            item("store-sentinels", false, disagreement(&self.registry)),
+            item("store-sentinels", false, self.registry.store().disagreement()),
             item("store-clock", false, clocks_apart(&self.registry)),
             history(&self.registry),
             item("leaders-replicas", false, too_few(&self.registry)),
@@ -105,12 +105,6 @@ fn silence(registry: &Registry, age: Duration) -> String {
         "the store has not answered since {since} ({age_ms} ms ago): reads and watches go on with what was \
          known then, changes are refused, and nobody is judged gone: {trouble}"
     )
-}
-
-/// Which Sentinels are behind, cut off, or alone with what they say.
-fn disagreement(registry: &Registry) -> Option<String> {
-    let named = registry.store().disagreement()?;
-    Some(format!("the Sentinels disagree on the master, and the greatest epoch is believed: {named}"))
 }
 
 /// Distance of store time from the wall clock of this host, where it is too large for both to be right.

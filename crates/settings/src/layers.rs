@@ -8,7 +8,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use omnirelay_core::text::chain;
-use omnirelay_store::redis::url::redacted;
+use omnirelay_store::url::redacted;
 use serde_json::{Map, Value};
 
 use super::lines::{line_of, lines_of};

@@ -57,6 +57,7 @@ pub use mesh::MeshConfig;
 pub use node::NodeConfig;
 pub use oidc::OidcConfig;
 use omnirelay_host::log::LogConfig;
+use omnirelay_store::StoreConfig;
 pub use peers::PeersConfig;
 pub use rate_limit::RateLimitConfig;
 pub use registers::{PEER_SERVICES_MAX, PeerServiceConfig, PeerServiceError, RegistersConfig, peer_service};
@@ -72,7 +73,6 @@ pub use security::{BindingConfig, IdentityConfig, IdentitySource, LoopbackTrust,
 pub use session::NodeSessionConfig;
 pub use shards::{ShardingConfig, WebhookConfig};
 pub use sinks::http_sink_url;
-pub use store::{StoreConfig, StoreSentinelConfig, StoreTlsConfig};
 pub use transport::TransportConfig;
 
 /// Everything that can be set. Durations are written with their unit.

@@ -3,18 +3,16 @@
 use omnirelay_core::text::chain;
 use omnirelay_core::time::Millis;
 use omnirelay_identity::tokens;
-use omnirelay_store::redis::link::RedisOptions;
-use omnirelay_store::redis::url::RedisUrl;
 
 use super::{ConfigError, LoadedConfig};
 
 impl LoadedConfig {
-    /// The Redis store that is configured, with what its files hold; `None` for another store.
+    /// Checks the files that the settings of the store name.
     ///
     /// # Errors
     /// [`ConfigError::Value`] for the setting whose file cannot be used.
-    pub fn redis(&self) -> Result<Option<(RedisUrl, RedisOptions)>, ConfigError> {
-        self.config.store.redis().map_err(|(key, what)| self.refuse(key, what))
+    pub fn check_store(&self) -> Result<(), ConfigError> {
+        self.config.store.check_files().map_err(|(key, what)| self.refuse(key, what))
     }
 
     /// Checks all files that it names, on the host that it is for, at this time by its clock.
@@ -22,7 +20,7 @@ impl LoadedConfig {
     /// # Errors
     /// [`ConfigError`], with the first that cannot be used, and why.
     pub fn check_files(&mut self, now: Millis) -> Result<(), ConfigError> {
-        self.redis()?;
+        self.check_store()?;
         self.check_tokens()?;
         self.check_identity()?;
         self.check_transport(now)

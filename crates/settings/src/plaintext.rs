@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use omnirelay_store::redis::url::RedisUrl;
+use omnirelay_store::StorePlace;
 use reqwest::Url;
 
 use super::{Config, RelayTlsSource};
@@ -24,14 +24,14 @@ impl Config {
         let called = called.into_iter().chain(sink.map(|url| (url, "relay.sinks.http.url"))).chain(peers);
         let out = called.filter(|(url, _)| leaves_in_plaintext(url));
         found.extend(out.map(|(url, key)| format!("{} ({key})", without_query(url))));
-        let redis = |url: &str, key: &str| {
-            let url = RedisUrl::is_meant(url).then(|| url.parse::<RedisUrl>().ok()).flatten()?;
-            let is_here = url.addresses().iter().all(|address| is_loopback(&address.host));
-            (!url.tls && !is_here).then(|| format!("{url} ({key})"))
+        let servers = |url: &str, key: &str| {
+            let place = StorePlace::of_url(url).ok()?;
+            let is_here = place.servers.iter().all(|server| is_loopback(&server.host));
+            (place.is_plaintext && !is_here).then(|| format!("{} ({key})", place.name))
         };
-        found.extend(redis(&self.store.url, "store.url"));
+        found.extend(servers(&self.store.url, "store.url"));
         let of_relay = relay.sinks.redis.url.as_deref().filter(|_| has_relay);
-        found.extend(of_relay.and_then(|url| redis(url, "relay.sinks.redis.url")));
+        found.extend(of_relay.and_then(|url| servers(url, "relay.sinks.redis.url")));
         // Its path may be a secret.
         if self.mesh.shards.webhook.url.as_deref().is_some_and(leaves_in_plaintext) {
             found.push("the webhook of shards (mesh.shards.webhook.url)".to_owned());

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use omnirelay_store::redis::url::UrlSecret;
+use omnirelay_store::url::UrlSecret;
 use serde::{Deserialize, Serialize};
 
 use super::relay_port::{RelayAllowConfig, RelayTlsConfig};

@@ -4,12 +4,12 @@ use std::fmt;
 use std::time::Duration;
 
 use omnirelay_core::text::is_unseen;
-use omnirelay_store::redis::url::{RedisUrl, UrlSecret, redacted};
+use omnirelay_store::redis::url::RedisUrl;
+use omnirelay_store::url::{UrlSecret, redacted};
 use reqwest::Url;
 
 use super::check::{InvalidSetting, count, within};
 use super::client_tls::ClientTlsKeys;
-use super::store::password;
 use super::{HttpSinkConfig, QueueConfig, RedisSinkConfig, SinksConfig};
 
 /// The longest key of a stream, and the longest prefix of a file's name, in bytes.
@@ -134,7 +134,7 @@ impl RedisSinkConfig {
     /// The key of the setting that is wrong, or of the file that cannot be used, and why.
     pub fn server(&self) -> Result<Option<(RedisUrl, Option<UrlSecret>)>, InvalidSetting> {
         let Some(url) = &self.url else { return Ok(None) };
-        let password = password("relay.sinks.redis.passwordFile", self.password_file.as_deref())?;
+        let password = UrlSecret::of_file("relay.sinks.redis.passwordFile", self.password_file.as_deref())?;
         Ok(Some((redis_sink_url(url)?, password)))
     }
 }

@@ -13,6 +13,7 @@ use bytes::Bytes;
 use omnirelay_core::time::Millis;
 
 mod access;
+mod backend;
 pub mod chance;
 pub mod clock;
 mod display;
@@ -25,12 +26,20 @@ mod record_id;
 pub mod redis;
 mod reset_clock;
 mod rules;
+mod settings;
 mod switch;
+pub mod url;
 pub mod whole_file;
 mod write;
 
+pub use self::embedded::offline;
 pub use self::redis::RedisStore;
+pub use self::redis::settings::{StoreRedisConfig, StoreSentinelConfig};
 pub use access::{ExpelOutcome, ReadmitOutcome, RightsSet, StoreCredentials, WritableKinds};
+pub use backend::{
+    JoinedSetting, JoinedStore, MissingFileAction, NodeAccess, StoreAdmission, StoreMember, StoreOpenError,
+    StoreOpening, StorePlace, StoreSource,
+};
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use embedded::EmbeddedStore;
 pub use error::{CommitError, StoreError};
@@ -39,6 +48,7 @@ pub use memory::MemoryStore;
 pub use record_id::{RecordId, RecordKind};
 pub use reset_clock::{ClockReset, RESET_MIN, RESET_WALLS_MAX, ResetClock, ResetClockError};
 pub use rules::Inventory;
+pub use settings::{InvalidStoreSetting, StoreConfig, StoreTlsConfig};
 pub use switch::{StandbyServer, SwitchError, SwitchObstacle, SwitchOrder, SwitchOutcome};
 pub use write::{ExistingRecord, ORIGIN_MAX, RecordOrigin, Write};
 
@@ -586,7 +596,8 @@ pub trait Store: Send + Sync + 'static {
         Vec::new()
     }
 
-    /// Who disagrees about which server has the registry, and who is believed; `None`: nobody, or nobody is asked.
+    /// Who disagrees about which server has the registry, and who is believed, as operators are told; `None`: nobody, or
+    /// nobody is asked.
     fn disagreement(&self) -> Option<String> {
         None
     }

@@ -18,6 +18,7 @@ use omnirelay_pki::join_token::JoinToken;
 use omnirelay_pki::key::{Fingerprint, PrivateKey};
 use omnirelay_pki::request::CertificateRequest;
 use omnirelay_pki::trust::{ChainUsage, TrustBundle};
+use omnirelay_store::JoinedStore;
 use omnirelay_wire::pb::omnirelay::security::v1::{Evidence, JoinBody, JoinGrant};
 use prost::Message as _;
 use rustls::pki_types::CertificateDer;
@@ -276,10 +277,11 @@ impl JoiningHost {
                     .to_owned(),
             ),
         }
-        match &grant.store {
+        match JoinedStore::read(&grant.store) {
             Some(store) => {
                 config["store"] = self.as_owner(|| store::section(store, &directory, &mut warnings))?;
             }
+            None if !grant.store.is_empty() => return Err(unknown_store()),
             None => warnings.push(
                 "it was told of no store: that of the mesh is of one host, or of another cluster; set store.url to the Redis \
                  that the daemons of its cluster share"
@@ -327,6 +329,12 @@ fn evidence(program: &Path, key: &PrivateKey) -> Result<Evidence, CliError> {
         let what = format!("it printed no {{\"attester\", \"body\", \"signature\"}}: {error}");
         refuse(what)
     })
+}
+
+/// The mesh is of a version that keeps its registry where this one knows no way to.
+fn unknown_store() -> CliError {
+    forged("which store the mesh has")
+        .hint("join by the version of omnirelay that the daemons of the mesh have")
 }
 
 pub(super) fn cannot_write(path: &Path, error: &std::io::Error) -> CliError {

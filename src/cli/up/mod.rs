@@ -12,8 +12,7 @@ use omnirelay_daemon::process::fleet::FleetError;
 use omnirelay_daemon::process::up::{self, UpError, UpMesh, UpNode, UpOptions};
 use omnirelay_host::log::LogFormat;
 use omnirelay_identity::operator_files::OperatorFiles;
-use omnirelay_store::embedded::MissingFileAction;
-use omnirelay_store::redis::url::RedisUrl;
+use omnirelay_store::{MissingFileAction, StorePlace};
 use xxhash_rust::xxh64::xxh64;
 
 use self::record::{DevMeshLock, DevMeshLockFailure, DevMeshNode, DevMeshRecord};
@@ -198,9 +197,9 @@ fn options(args: &UpArgs, session: &CommandSession) -> UpOptions {
 /// Where the nodes of a mesh are kept that was given no folder, if its registry outlives the process: in it stand the authority
 /// that only the secret in the folder opens, and the nodes that have their ids and their certificates from there.
 fn folder_of_store(store: &str, session: &CommandSession) -> Option<PathBuf> {
-    let url: RedisUrl = store.parse().ok()?;
+    let place = StorePlace::of_url(store).ok().filter(|place| !place.servers.is_empty())?;
     // Whoever uses it by another user or password uses the same registry.
-    let name = format!("{:016x}", xxh64(url.to_string().as_bytes(), 0));
+    let name = format!("{:016x}", xxh64(place.name.as_bytes(), 0));
     Some(session.settings.config_path.with_file_name("omnirelay-up-stores").join(name))
 }
 

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
-use omnirelay_store::embedded::MissingFileAction;
+use omnirelay_store::MissingFileAction;
 
 /// The control daemon of a mesh.
 #[derive(Debug, Parser)]

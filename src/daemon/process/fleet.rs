@@ -23,13 +23,13 @@ use omnirelay_identity::provided::ChosenProvider;
 use omnirelay_node::{Node, NodeSpec, RelayAddresses, RelayListeners};
 use omnirelay_node_service::dev::{DevProcess, InjectedFault, InjectedFaultOutcome};
 use omnirelay_settings::Config;
+use omnirelay_store::StoreSource;
 use omnirelay_wire::pb::omnirelay::dev::v1 as pb;
 use parking_lot::Mutex;
 use tokio::runtime::{Handle, Runtime};
 use tokio::sync::{mpsc, oneshot, watch};
 use tracing::{Instrument, error, info_span};
 
-use super::store_choice::StoreSource;
 use crate::compose::{self, FromProcess};
 use freezer::Freezer;
 use pb::dev_node::State;

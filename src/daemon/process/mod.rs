@@ -8,7 +8,7 @@ mod other_mesh;
 pub mod run;
 pub mod service;
 pub mod signals;
-pub mod store_choice;
+mod store_choice;
 pub mod store_tool;
 pub mod up;
 

@@ -23,8 +23,8 @@ use omnirelay_identity::without_proof::WithoutProof;
 use omnirelay_node::{Node, NodeSpec, RelayAddresses, RelayListeners, TELEMETRY_FOLDER};
 use omnirelay_relay::assembly::STOP_LIMIT;
 use omnirelay_settings::{Config, ConfigError, ConfigReload, ConfigSource, LiveConfig, LoadedConfig};
-use omnirelay_store::embedded::MissingFileAction;
 use omnirelay_store::whole_file::write_whole;
+use omnirelay_store::{MissingFileAction, StoreSource};
 use omnirelay_wire::fault::Exit;
 use sd_notify::NotifyState;
 use serde_json::json;
@@ -36,7 +36,7 @@ use super::limits;
 use super::live_settings::{follow_log, follow_tokens, live_config, now, read_tokens};
 use super::service;
 use super::signals::EndSignals;
-use super::store_choice::StoreSource;
+use super::store_choice::open_store;
 use super::{other_mesh, store_tool};
 use crate::compose::{self, FromProcess};
 
@@ -204,7 +204,8 @@ fn open_stores(
     if config.store.url == "embedded:" && !config.mesh.seeds.is_empty() {
         warn!(seeds = %config.mesh.seeds.join(" "), "the embedded store shares no registry with other nodes");
     }
-    Ok(StoreSource::open(config, loaded.redis()?, directory, missing)?)
+    loaded.check_store()?;
+    Ok(open_store(config, directory, missing)?)
 }
 
 fn listen(config: &Config) -> Result<TcpListener, Failure> {

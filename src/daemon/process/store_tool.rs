@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use omnirelay_store::embedded::{self, OpenError, StoreReport};
+use omnirelay_store::offline::{self, OpenError, StoreReport};
 use omnirelay_wire::fault::Exit;
 
 use super::args::StoreCommand;
@@ -13,8 +13,8 @@ use super::args::StoreCommand;
 /// When the store could not be looked at: somebody uses it, or its directory cannot be read.
 pub fn run(command: &StoreCommand) -> Result<(String, Exit), OpenError> {
     let outcome = match command {
-        StoreCommand::Check { dir } => embedded::check(dir).map(|report| described(&report)),
-        StoreCommand::Compact { dir } => embedded::compact(dir).map(|(before, after)| {
+        StoreCommand::Check { dir } => offline::check(dir).map(|report| described(&report)),
+        StoreCommand::Compact { dir } => offline::compact(dir).map(|(before, after)| {
             let text = format!("store {}: {} -> {}\n", dir.display(), size(before), size(after));
             (text, Exit::Ok)
         }),

@@ -21,8 +21,8 @@ use omnirelay_identity::operator_files::{OPERATOR_FOLDER, OperatorFiles};
 use omnirelay_identity::trust::unix_now;
 use omnirelay_node::{RelayAddresses, RelayListeners, TELEMETRY_FOLDER};
 use omnirelay_settings::{BindingConfig, Config, ConfigError, LoopbackTrust, TlsSource};
-use omnirelay_store::embedded::{MissingFileAction, OpenError};
 use omnirelay_store::whole_file::write_whole;
+use omnirelay_store::{MissingFileAction, StoreOpenError};
 use omnirelay_wire::fault::Exit;
 use serde::{Deserialize, Serialize};
 
@@ -30,7 +30,7 @@ use super::fleet::{Fleet, FleetError, MemberSpec, NodeListeners};
 use super::limits;
 use super::run::{make_way, ready_row, stop_limit, withdraw_ready, write_ready};
 use super::signals::EndSignals;
-use super::store_choice::StoreSource;
+use super::store_choice::open_store;
 
 /// The most nodes of one process; each is a thread.
 pub const NODES_MAX: u16 = 64;
@@ -117,7 +117,7 @@ pub enum UpError {
     )]
     Operator,
     #[error("cannot open the store")]
-    OpenStore(#[from] OpenError),
+    OpenStore(#[from] StoreOpenError),
     #[error("cannot begin to log")]
     Log(#[from] LogError),
     #[error(transparent)]
@@ -182,13 +182,13 @@ pub fn start(options: &UpOptions) -> Result<UpMesh, UpError> {
     limits::raise_open_files();
     limits::outlive_file_size();
     let config = configured(options)?;
-    let redis = config.store.redis().map_err(|(_, what)| UpError::Store(what))?;
+    config.store.check_files().map_err(|(_, what)| UpError::Store(what))?;
     let end = EndSignals::listen(stop_limit(&config)).map_err(UpError::Signals)?;
     if let Some(path) = &options.ready_file {
         make_way(path).map_err(|error| UpError::ReadyFile(chain(error.as_ref())))?;
     }
     let directory = MeshDirectory::open(options.data.as_deref())?;
-    let stores = StoreSource::open(&config, redis, directory.data.path(), options.missing)?;
+    let stores = open_store(&config, directory.data.path(), options.missing)?;
     let relays = !config.node.services.is_empty();
     let (nodes, listeners, moved) = choose_nodes(&directory, options.nodes, relays)?;
     if let Some(id) = config.relay.id.as_ref().filter(|_| relays && nodes.len() > 1) {

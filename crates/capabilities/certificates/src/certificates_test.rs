@@ -16,7 +16,7 @@ use omnirelay_pki::request::CertificateRequest as Csr;
 use omnirelay_pki::revocation::Revocations;
 use omnirelay_pki::trust::ChainUsage;
 use omnirelay_registry::follow::{follow_log, wait_for};
-use omnirelay_store::{ManualClock, MemoryStore, Store};
+use omnirelay_store::{ManualClock, MemoryStore, Store, StoreConfig, StoreMember};
 use omnirelay_wire::pb::omnirelay::store::v1::RevocationValue;
 use prost::Message as _;
 use rustls::pki_types::CertificateDer;
@@ -84,9 +84,9 @@ pub(super) async fn node(node_id: &str, store: Arc<dyn Store>, place: &std::path
         transport: None,
         cluster: "default".into(),
         store: Arc::new(StoreAccess {
-            is_shared: true,
-            is_reachable: true,
-            told: Box::new(|_| pb::JoinStore { url: "redis://10.0.0.1:1".to_owned(), ..Default::default() }),
+            admission: StoreConfig::of_url("redis://10.0.0.1:1")
+                .admission(&StoreMember { cluster: "default", node: "node-1" })
+                .unwrap(),
             ..StoreAccess::of_this_host()
         }),
         end_session: Box::new(|_| Box::pin(std::future::ready(false))),

@@ -73,7 +73,7 @@ impl Certificates {
 
     /// `is_first`: whether the node was not put out before.
     async fn take_store_access(&self, node: &str, record: &RecordId, is_first: bool) -> Had {
-        if !self.store.is_shared {
+        if !self.store.is_shared() {
             return Had::None;
         }
         let knows_shared = || {
@@ -87,7 +87,7 @@ impl Certificates {
             }
             Ok(ExpelOutcome::Absent) if !is_first && !knows_shared() => Had::Deleted,
             // What this daemon has of its own no other node was given; what that one has cannot be said here.
-            Ok(ExpelOutcome::Absent | ExpelOutcome::Denied) if self.store.is_own => Had::Unknown,
+            Ok(ExpelOutcome::Absent | ExpelOutcome::Denied) if self.store.is_own() => Had::Unknown,
             Ok(ExpelOutcome::Absent | ExpelOutcome::Denied) => {
                 self.note_known_credentials(record).await;
                 Had::Shared
@@ -130,7 +130,7 @@ struct ExpulsionFinding {
 impl ExpelledCredentials {
     /// `None`: nobody.
     pub fn to(&self, registry: &Registry, access: &super::StoreAccess) -> Option<String> {
-        if !access.is_shared {
+        if !access.is_shared() {
             return None;
         }
         let head = registry.view().head();

@@ -202,7 +202,7 @@ impl Certificates {
             role: holder.role,
             trust_domain: authority.trust_domain.clone(),
             bundle_pem: bundle_pem(&authority),
-            store,
+            store: store.unwrap_or_default(),
             at_ms: self.registry.view().now().0,
             // Signed for this cluster.
             signed_authority: match own_cluster {
@@ -223,7 +223,7 @@ impl Certificates {
         node: &str,
         cluster: &str,
         key: Fingerprint,
-    ) -> Result<Option<pb::JoinStore>, Fault> {
+    ) -> Result<Option<Vec<u8>>, Fault> {
         if cluster != self.cluster {
             return Ok(None);
         }
@@ -244,7 +244,7 @@ impl Certificates {
 
     /// Gives a node access to the store, and notes by what. Where users are restored at the same time, what that has made of this
     /// one may be the one before: then it is given another.
-    async fn given_store(&self, record: &RecordId, node: &str) -> Result<Option<pb::JoinStore>, Fault> {
+    async fn given_store(&self, record: &RecordId, node: &str) -> Result<Option<Vec<u8>>, Fault> {
         let not_now = |error: &dyn std::error::Error| not_admitted_now(node, &chain(error));
         for _ in 0..GIVEN_TRIES {
             let writable = self.store.kinds.writable(&self.registry, &self.cluster, node);
@@ -274,7 +274,7 @@ impl Certificates {
     /// A store of one host can be used from that host only.
     fn check_store(&self, caller: &Caller) -> Result<(), Fault> {
         let own = caller.remote.ip().to_canonical();
-        if self.store.is_reachable || own.is_loopback() || own.is_unspecified() {
+        if self.store.is_reachable() || own.is_loopback() || own.is_unspecified() {
             return Ok(());
         }
         let message = "the registry of this mesh is in a store of one host, which another host cannot use";

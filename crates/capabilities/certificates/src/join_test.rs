@@ -11,7 +11,7 @@ use omnirelay_pki::certificate::TlsNames;
 use omnirelay_pki::join_token::JoinToken;
 use omnirelay_pki::key::{Fingerprint, PrivateKey};
 use omnirelay_pki::request::CertificateRequest as Csr;
-use omnirelay_store::{MemoryStore, Store};
+use omnirelay_store::{JoinedSetting, JoinedStore, MemoryStore, Store};
 use omnirelay_wire::pb::omnirelay::store::v1::{CertificateValue, JoinTokenValue, SealKeyValue};
 use prost::Message as _;
 use rustls::pki_types::CertificateDer;
@@ -95,6 +95,33 @@ impl Mesh {
     }
 }
 
+/// The store of these daemons.
+const STORE: &str = "redis://10.0.0.1:1";
+
+/// The part of a grant of which hosts of 0.3.0 have other types than the messages of now.
+#[derive(Clone, PartialEq, prost::Message)]
+struct GrantOf030 {
+    #[prost(string, tag = "2")]
+    node_id: String,
+    #[prost(message, optional, tag = "7")]
+    store: Option<StoreOf030>,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+struct StoreOf030 {
+    #[prost(string, tag = "1")]
+    url: String,
+}
+
+/// The URL in what a host was handed.
+fn url_of(handed: &[u8]) -> String {
+    let joined = JoinedStore::read(handed).expect("a store that this version knows");
+    match &joined.settings[..] {
+        [("store.url", JoinedSetting::Text(url))] => url.clone(),
+        other => panic!("{other:?}"),
+    }
+}
+
 #[tokio::test]
 async fn a_host_with_a_token_becomes_a_node_once() {
     let mesh = mesh(|asked| asked.role = "gateway".into()).await;
@@ -107,9 +134,11 @@ async fn a_host_with_a_token_becomes_a_node_once() {
         ("b", "gateway", "default")
     );
     assert_eq!(
-        (grant.key.as_slice(), grant.store.as_ref().map_or("", |store| store.url.as_str())),
-        (&key.fingerprint().as_bytes()[..], "redis://10.0.0.1:1")
+        (grant.key.as_slice(), url_of(&grant.store).as_str()),
+        (&key.fingerprint().as_bytes()[..], STORE)
     );
+    let of_030 = GrantOf030::decode(&*joined.grant).unwrap();
+    assert_eq!((of_030.node_id.as_str(), of_030.store.unwrap().url.as_str()), ("b", STORE));
     let chain: Vec<CertificateDer> =
         CertificateDer::pem_slice_iter(joined.chain_pem.as_bytes()).map(Result::unwrap).collect();
     let bundle = mesh.node.trust.current().bundle.clone().unwrap();
@@ -433,12 +462,11 @@ async fn who_was_put_out_meanwhile_is_told_of_no_store() {
     let of = |cluster: &'static str, key: &PrivateKey| {
         let (served, key) = (mesh.node.served.clone(), key.fingerprint());
         async move {
-            Ok::<_, omnirelay_wire::fault::Fault>(
-                served.admitted("b", cluster, key).await?.unwrap_or_default().url,
-            )
+            let handed = served.admitted("b", cluster, key).await?;
+            Ok::<_, omnirelay_wire::fault::Fault>(handed.map(|handed| url_of(&handed)).unwrap_or_default())
         }
     };
-    assert_eq!(of("default", &key).await.unwrap(), "redis://10.0.0.1:1");
+    assert_eq!(of("default", &key).await.unwrap(), STORE);
     assert_eq!(of("other", &key).await.unwrap(), "", "b of another cluster is another node");
     // It leaves: it may come back with another key.
     let leave = pb::RevokeNodeRequest { node: "b".into(), leaves: true, ..Default::default() };

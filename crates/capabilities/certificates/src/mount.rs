@@ -26,11 +26,8 @@ use omnirelay_registry::Registry;
 use omnirelay_registry::epoch_loss::{RestorationRule, RestoredBy};
 use omnirelay_registry::view::View;
 use omnirelay_settings::{Config, RefusedSetting};
-use omnirelay_store::redis::url::ServerAddress;
-use omnirelay_store::redis::users::node_user;
-use omnirelay_store::{RecordId, StoreCredentials};
+use omnirelay_store::{RecordId, StoreMember};
 use omnirelay_surface::{FailedHandshake, FinishedCall, RequestObserver};
-use omnirelay_wire::pb::omnirelay::security::v1::JoinStore;
 use omnirelay_wire::pb::omnirelay::security::v1::certificate_service_server::CertificateServiceServer;
 use omnirelay_wire::pb::omnirelay::security::v1::enrollment_service_server::EnrollmentServiceServer;
 use omnirelay_wire::pb::omnirelay::security::v1::issuer_secret_service_server::IssuerSecretServiceServer;
@@ -319,7 +316,7 @@ fn unsigned_records(registry: &Registry) -> Option<String> {
 
 /// Makes users of the store anew that its server has forgotten, and has them write what they may.
 fn keep_store_users(node: &mut NodeBuilder, signer: &Arc<Signer>, store: &StoreAccess) {
-    if store.is_shared {
+    if store.is_shared() {
         let (registry, cluster) = (node.registry.clone(), node.settings.now().node.cluster.clone());
         let rights = StoreRights::of(store.kinds.clone());
         let users =
@@ -475,44 +472,11 @@ fn others(registry: &Arc<Registry>) -> OtherDaemons {
     Box::new(move |max| issuers::others(&registry, max))
 }
 
-/// Where the registry is, and by what this daemon uses it. What cannot be read was refused when the store was opened.
+/// By what this daemon uses the store. What cannot be read was refused when the store was opened.
 fn store_access(node: &NodeBuilder, kinds: KnownRecordKinds) -> StoreAccess {
-    let (config, node_id) = (node.settings.now(), node.registry.node_id());
-    let leaders_need = node.settings.live(|config| config.store.redis.leaders_need_replicas);
-    let Ok(Some((url, options))) = config.store.redis() else { return StoreAccess::of_this_host() };
-    let is_here = |address: &ServerAddress| match address.host.parse::<IpAddr>() {
-        Ok(ip) => ip.is_loopback() || ip.is_unspecified(),
-        Err(_) => address.host == "localhost",
-    };
-    let username = options.username.or_else(|| url.username.clone());
-    let password = options.password.or_else(|| url.password.clone());
-    let own = node_user(&url.prefix, &config.node.cluster, node_id);
-    let is_given = username.is_some() || password.is_some();
-    let told = JoinStore {
-        sentinel_username: options.sentinel_username.unwrap_or_default(),
-        sentinel_password: options
-            .sentinel_password
-            .map(|password| password.reveal().to_owned())
-            .unwrap_or_default(),
-        needs_certificate: options.tls.cert.is_some(),
-        ..JoinStore::default()
-    };
-    StoreAccess {
-        is_shared: true,
-        is_reachable: !url.addresses().iter().any(is_here),
-        is_own: username.as_ref() == Some(&own),
-        credentials: is_given.then(|| StoreCredentials {
-            username: username.unwrap_or_default(),
-            password: password.map(|password| password.reveal().to_owned()).unwrap_or_default(),
-        }),
-        ca: options.tls.ca,
-        kinds,
-        told: Box::new(move |credentials| JoinStore {
-            url: url.revealing(credentials),
-            leaders_need_replicas: leaders_need.get(),
-            ..told.clone()
-        }),
-    }
+    let config = node.settings.now();
+    let member = StoreMember { cluster: &config.node.cluster, node: node.registry.node_id() };
+    StoreAccess { admission: config.store.admission(&member).ok().flatten(), kinds }
 }
 
 /// Ends sessions of other nodes.

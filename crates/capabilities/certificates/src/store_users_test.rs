@@ -25,7 +25,7 @@ fn store() -> Arc<Faulty> {
 
 /// One whose daemon has credentials of the store of its own.
 async fn mesh(store: &Arc<Faulty>, change: impl FnOnce(&mut pb::CreateJoinTokenRequest)) -> Mesh {
-    mesh_on(store.clone(), |access| access.is_own = true, change).await
+    mesh_on(store.clone(), |access| access.admission.as_mut().unwrap().is_own = true, change).await
 }
 
 /// Whether users can be made is found out by making one.

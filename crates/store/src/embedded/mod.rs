@@ -1,5 +1,6 @@
 //! The embedded backend: a write-ahead log before one durable file, one process at a time, a sync before the answer.
 
+pub(crate) mod backend;
 mod base;
 mod boot;
 mod checkpoint;
@@ -8,7 +9,7 @@ mod failure;
 mod files;
 mod lives;
 mod note;
-mod offline;
+pub mod offline;
 mod open;
 mod options;
 mod overlay;
@@ -52,7 +53,7 @@ pub use self::files::FILE_NAME;
 pub use self::note::{BatchNote, FoundNote};
 pub use self::offline::{StoreReport, check, compact};
 pub use self::options::EmbeddedOptions;
-pub use self::proof::MissingFileAction;
+pub use crate::backend::MissingFileAction;
 
 /// The longest commit that is made on its caller's thread, in bytes of values.
 const CALLERS_BYTES_MAX: usize = 16 * 1024;

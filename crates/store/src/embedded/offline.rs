@@ -14,13 +14,14 @@ use super::super::rules::{self, Inventory};
 use super::super::{Epoch, Revision, SystemClock};
 use super::boot::MachineBoot;
 use super::disk::{Disk, DiskMedium, FileDisk, MediumHealth};
-use super::failure::OpenError;
+pub use super::failure::OpenError;
 use super::files::{FILE_NAME, LOCK_NAME, RENEWALS_NAME, segment_path};
 use super::note::{BatchNote, FoundNote};
 use super::open::{self, OpeningInput, StartedStore};
 use super::options::EmbeddedOptions;
-use super::proof::{DirectoryPast, MissingFileAction};
+use super::proof::DirectoryPast;
 use super::{EmbeddedStore, proof, wal};
+use crate::MissingFileAction;
 
 /// Report of the check of a store: what it holds, and what is wrong with it.
 #[derive(Clone, Debug)]

@@ -23,12 +23,13 @@ use super::files::LOCK_NAME;
 use super::note::{BatchNote, FoundNote};
 use super::options::EmbeddedOptions;
 use super::overlay::Overlay;
-use super::proof::{DirectoryPast, MissingFileAction};
+use super::proof::DirectoryPast;
 use super::renewals::{self, RenewalFile, RenewalHeader};
 use super::shared::{SharedStore, StoreClock, StoreContent};
 use super::tables::{BatchChanges, View};
 use super::wal::{FoundSegments, LogTail, Wal};
 use super::written_state::{Opening, WrittenState};
+use crate::MissingFileAction;
 use crate::chance::random_u64;
 
 /// How long a file that is not the one used last grants no scope, at least and at most: as long as

@@ -7,22 +7,12 @@ use std::path::Path;
 use super::failure::OpenError;
 use super::files::{FILE_NAME, LOCK_NAME, PREPARED_NAME};
 use super::note::{BatchNote, FoundNote};
-use crate::Epoch;
 use crate::whole_file::write_whole;
+use crate::{Epoch, MissingFileAction};
 
 /// Says which epoch a registry of this directory was in when it was last opened.
 const MADE_NAME: &str = "registry.made";
 const MADE_TEXT: &str = "this directory has a registry; epoch ";
-
-/// Action to take on a store file that was there and is not.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum MissingFileAction {
-    /// Do not start.
-    #[default]
-    Refuse,
-    /// Begin anew: the operator has said that the loss is accepted.
-    AcceptLoss,
-}
 
 /// Past of a directory: what it had before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -6,6 +6,7 @@
 //! rows look.
 
 pub mod advice;
+pub(crate) mod backend;
 mod commit;
 mod confirm;
 mod greeting;
@@ -13,6 +14,7 @@ pub mod link;
 mod reply;
 pub mod rights;
 mod scripts;
+pub(crate) mod settings;
 pub mod url;
 pub mod users;
 
@@ -459,7 +461,8 @@ impl Store for RedisStore {
     }
 
     fn disagreement(&self) -> Option<String> {
-        self.link.disagreement()
+        let named = self.link.disagreement()?;
+        Some(format!("the Sentinels disagree on the master, and the greatest epoch is believed: {named}"))
     }
 
     async fn reset_clock(&self, order: ResetClock) -> Result<ClockReset, ResetClockError> {

@@ -1,43 +1,22 @@
 //! The URL of a Redis store: which servers to ask, and as whom.
 
-mod redact;
-
-use std::collections::BTreeSet;
 use std::fmt;
-use std::net::Ipv6Addr;
 use std::str::FromStr;
 
-use percent_encoding::{NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
-
-pub use redact::redacted;
-
 use crate::StoreCredentials;
+use crate::url::{ServerAddress, UrlError, UrlParts, UrlSecret, behind_scheme, with_credentials};
 
 /// What the keys of a store begin with, unless the URL says otherwise.
 const PREFIX_DEFAULT: &str = "omnirelay";
 const REDIS_PORT: u16 = 6379;
 const SENTINEL_PORT: u16 = 26379;
-/// The most servers of one URL.
-const SERVERS_MAX: usize = 32;
 /// The longest prefix, in bytes.
 const PREFIX_BYTES_MAX: usize = 64;
 /// The greatest number that Redis accepts as a database is configured; this is beyond all use.
 const DATABASE_MAX: u32 = 65_535;
 
-/// What is said of a secret that a document has as a number or a truth.
-const UNQUOTED: &str = "it is no text; put it in quotes";
-
-/// A text that is shown nowhere.
-#[derive(Clone, PartialEq, Eq)]
-pub struct UrlSecret(String);
-
-/// Address on which a server listens.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct ServerAddress {
-    /// A name, an IPv4 address, or an IPv6 address without brackets.
-    pub host: String,
-    pub port: u16,
-}
+/// What a URL of this store begins with: of servers or of Sentinels, with TLS or without it.
+pub(crate) const SCHEMES: [&str; 4] = ["redis://", "rediss://", "redis+sentinel://", "rediss+sentinel://"];
 
 /// Servers that the URL names.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -63,28 +42,15 @@ pub struct RedisUrl {
     pub prefix: String,
 }
 
-/// Reason why a text is no URL of a Redis store. Holds nothing of its user information, nor of its hosts: where the `@`
-/// was forgotten, a password stands in the place of a port. Hosts are counted from 1.
+/// Reason why a text is no URL of a Redis store. Holds nothing of its user information.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum UrlError {
+pub enum RedisUrlError {
     #[error(
         "the scheme is none of `redis://`, `rediss://` (TLS), `redis+sentinel://` and `rediss+sentinel://`"
     )]
     Scheme,
-    #[error("the user information is not percent-encoded UTF-8")]
-    UserInformation,
-    #[error(
-        "an `@` stands behind the hosts; in a name or a password `/` is written `%2F`, `?` `%3F` and `#` `%23`"
-    )]
-    At,
-    #[error("there is no host between commas or before the path")]
-    NoHost,
-    #[error("host {0} is none: a name, an IPv4 address, or an IPv6 address in brackets")]
-    Host(usize),
-    #[error("the port of host {0} is none: 1 to 65535")]
-    Port(usize),
-    #[error("there are more than {SERVERS_MAX} hosts")]
-    TooMany,
+    #[error(transparent)]
+    Url(#[from] UrlError),
     #[error("`{0}` is no database: 0 to {DATABASE_MAX}")]
     Database(String),
     #[error("the Sentinels' name of the service is missing: redis+sentinel://HOST/SERVICE")]
@@ -93,30 +59,11 @@ pub enum UrlError {
     Service(String),
     #[error("`{0}` goes on after the database")]
     Path(String),
-    #[error("there is no option `{0}`; there is `prefix`")]
-    Option(String),
-    #[error("option `{0}` is given twice")]
-    Twice(String),
     #[error("`{0}` is no prefix: 1 to {PREFIX_BYTES_MAX} letters, digits, `.`, `-`, `_` and `:`")]
     Prefix(String),
-    #[error("a fragment (`#`) means nothing here")]
-    Fragment,
 }
 
-/// The schemes, and of each whether it is of Sentinels and whether it is of TLS.
-const SCHEMES: [(&str, bool, bool); 4] = [
-    ("redis://", false, false),
-    ("rediss://", false, true),
-    ("redis+sentinel://", true, false),
-    ("rediss+sentinel://", true, true),
-];
-
 impl RedisUrl {
-    /// Whether the text has the scheme of a Redis store.
-    pub fn is_meant(text: &str) -> bool {
-        scheme(text).is_some()
-    }
-
     /// The URL without its secrets: what an operator calls the store.
     pub fn name(&self) -> String {
         self.to_string()
@@ -124,12 +71,10 @@ impl RedisUrl {
 
     /// The URL with these credentials in it, as a daemon is configured with it: it is to be shown to nobody else.
     pub fn revealing(&self, credentials: Option<&StoreCredentials>) -> String {
-        let text = self.to_string();
-        let Some(StoreCredentials { username, password }) = credentials else { return text };
-        let encode = |text: &str| utf8_percent_encode(text, NON_ALPHANUMERIC).to_string();
-        let password = if password.is_empty() { String::new() } else { format!(":{}", encode(password)) };
-        let (scheme, rest) = text.split_once("://").unwrap_or(("redis", &text));
-        format!("{scheme}://{}{password}@{rest}", encode(username))
+        match credentials {
+            Some(credentials) => with_credentials(&self.to_string(), credentials),
+            None => self.to_string(),
+        }
     }
 
     /// Every server of the URL, in its order.
@@ -142,205 +87,53 @@ impl RedisUrl {
     }
 }
 
-/// User information and hosts, and what begins behind them with `/`, `?` or `#`.
-fn split_authority(text: &str) -> (&str, &str) {
-    text.split_at(text.find(['/', '?', '#']).unwrap_or(text.len()))
-}
-
-fn scheme(text: &str) -> Option<(bool, bool, &str)> {
-    SCHEMES.iter().find_map(|(scheme, sentinel, tls)| {
-        let begin = text.get(..scheme.len())?;
-        begin.eq_ignore_ascii_case(scheme).then(|| (*sentinel, *tls, &text[scheme.len()..]))
-    })
-}
-
 impl FromStr for RedisUrl {
-    type Err = UrlError;
+    type Err = RedisUrlError;
 
-    fn from_str(text: &str) -> Result<Self, UrlError> {
-        let (sentinel, tls, rest) = scheme(text).ok_or(UrlError::Scheme)?;
-        let (authority, rest) = split_authority(rest);
-        // None belongs there, so the password is one that was not encoded: no error may show it, and
-        // no part of it may be taken for a host.
-        if rest.contains('@') {
-            return Err(UrlError::At);
-        }
-        if rest.contains('#') {
-            return Err(UrlError::Fragment);
-        }
-        let (user, hosts) = authority.rsplit_once('@').unwrap_or(("", authority));
-        let (path, query) = rest.split_once('?').unwrap_or((rest, ""));
-        let path = path.strip_prefix('/').unwrap_or(path);
-        let (username, password) = user_information(user)?;
-        let addresses = addresses(hosts, if sentinel { SENTINEL_PORT } else { REDIS_PORT })?;
+    fn from_str(text: &str) -> Result<Self, RedisUrlError> {
+        let found = SCHEMES.iter().find_map(|scheme| Some((*scheme, behind_scheme(text, scheme)?)));
+        let (scheme, rest) = found.ok_or(RedisUrlError::Scheme)?;
+        let (sentinel, tls) = (scheme.contains("+sentinel"), scheme.starts_with("rediss"));
+        let port = if sentinel { SENTINEL_PORT } else { REDIS_PORT };
+        let UrlParts { username, password, servers, path, options } =
+            UrlParts::read(rest, port, &["prefix"])?;
         let (servers, database) = if sentinel {
             let (service, database) = path.split_once('/').unwrap_or((path, ""));
-            (StoreServers::Sentinels { sentinels: addresses, service: check_service(service)? }, database)
+            (StoreServers::Sentinels { sentinels: servers, service: check_service(service)? }, database)
         } else {
-            (StoreServers::Redis(addresses), path)
+            (StoreServers::Redis(servers), path)
         };
         let database = read_database(database)?;
-        Ok(Self { servers, tls, username, password, database, prefix: prefix(query)? })
+        let prefix = check_prefix(options.get("prefix").copied().unwrap_or(PREFIX_DEFAULT))?;
+        Ok(Self { servers, tls, username, password, database, prefix })
     }
 }
 
-fn user_information(text: &str) -> Result<(Option<String>, Option<UrlSecret>), UrlError> {
-    let decoded = |text: &str| {
-        let decoded = percent_decode_str(text).decode_utf8().map_err(|_| UrlError::UserInformation)?;
-        Ok(Some(decoded.into_owned()).filter(|text| !text.is_empty()))
-    };
-    let (name, password) = text.split_once(':').unwrap_or((text, ""));
-    Ok((decoded(name)?, decoded(password)?.map(UrlSecret)))
-}
-
-fn addresses(text: &str, port: u16) -> Result<Vec<ServerAddress>, UrlError> {
-    let addresses: Vec<ServerAddress> =
-        text.split(',').zip(1..).map(|(part, at)| address(part, at, port)).collect::<Result<_, _>>()?;
-    if addresses.len() > SERVERS_MAX { Err(UrlError::TooMany) } else { Ok(addresses) }
-}
-
-fn address(text: &str, at: usize, default: u16) -> Result<ServerAddress, UrlError> {
-    let (host, port) = match text.strip_prefix('[') {
-        Some(rest) => {
-            let (host, behind) = rest.split_once(']').ok_or(UrlError::Host(at))?;
-            host.parse::<Ipv6Addr>().map_err(|_| UrlError::Host(at))?;
-            match behind.strip_prefix(':') {
-                Some(port) => (host, Some(port)),
-                None if behind.is_empty() => (host, None),
-                None => return Err(UrlError::Host(at)),
-            }
-        }
-        None => {
-            let (host, port) = text.split_once(':').map_or((text, None), |(host, port)| (host, Some(port)));
-            check_host(host, at)?;
-            (host, port)
-        }
-    };
-    let port = port.map_or(Some(default), read_port).ok_or(UrlError::Port(at))?;
-    Ok(ServerAddress { host: host.to_owned(), port })
-}
-
-fn check_host(host: &str, at: usize) -> Result<(), UrlError> {
-    let letter = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
-    if host.is_empty() {
-        return Err(UrlError::NoHost);
-    }
-    if host.len() > 253 || !host.bytes().all(letter) { Err(UrlError::Host(at)) } else { Ok(()) }
-}
-
-fn read_port(text: &str) -> Option<u16> {
-    text.parse().ok().filter(|port: &u16| *port > 0 && !text.starts_with('+'))
-}
-
-fn check_service(text: &str) -> Result<String, UrlError> {
+fn check_service(text: &str) -> Result<String, RedisUrlError> {
     if text.is_empty() {
-        return Err(UrlError::NoService);
+        return Err(RedisUrlError::NoService);
     }
     let letter = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
-    text.bytes().all(letter).then(|| text.to_owned()).ok_or_else(|| UrlError::Service(text.to_owned()))
+    let sound = text.bytes().all(letter);
+    sound.then(|| text.to_owned()).ok_or_else(|| RedisUrlError::Service(text.to_owned()))
 }
 
-fn read_database(text: &str) -> Result<u32, UrlError> {
+fn read_database(text: &str) -> Result<u32, RedisUrlError> {
     if text.is_empty() {
         return Ok(0);
     }
     if let Some((_, behind)) = text.split_once('/') {
-        return Err(UrlError::Path(format!("/{behind}")));
+        return Err(RedisUrlError::Path(format!("/{behind}")));
     }
     let number = text.parse().ok().filter(|number| *number <= DATABASE_MAX && !text.starts_with('+'));
-    number.ok_or_else(|| UrlError::Database(text.to_owned()))
-}
-
-fn prefix(query: &str) -> Result<String, UrlError> {
-    let mut prefix = PREFIX_DEFAULT.to_owned();
-    let mut seen = BTreeSet::new();
-    for part in query.split('&').filter(|part| !part.is_empty()) {
-        let (key, value) = part.split_once('=').unwrap_or((part, ""));
-        if key != "prefix" {
-            return Err(UrlError::Option(key.to_owned()));
-        }
-        if !seen.insert(key) {
-            return Err(UrlError::Twice(key.to_owned()));
-        }
-        prefix = check_prefix(value)?;
-    }
-    Ok(prefix)
+    number.ok_or_else(|| RedisUrlError::Database(text.to_owned()))
 }
 
 /// Neither braces, which would move the hash tag, nor anything that a shell or an ACL pattern reads.
-fn check_prefix(text: &str) -> Result<String, UrlError> {
+fn check_prefix(text: &str) -> Result<String, RedisUrlError> {
     let letter = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.' | b':');
     let sound = (1..=PREFIX_BYTES_MAX).contains(&text.len()) && text.bytes().all(letter);
-    sound.then(|| text.to_owned()).ok_or_else(|| UrlError::Prefix(text.to_owned()))
-}
-
-impl UrlSecret {
-    /// Wraps what must not be shown.
-    pub fn new(text: impl Into<String>) -> Self {
-        Self(text.into())
-    }
-
-    /// The text, for the one place that needs it.
-    pub fn reveal(&self) -> &str {
-        &self.0
-    }
-}
-
-/// Shows that there is one, and not which.
-impl serde::Serialize for UrlSecret {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str("***")
-    }
-}
-
-impl<'de> serde::Deserialize<'de> for UrlSecret {
-    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(SecretText)
-    }
-}
-
-/// Reads a secret, and repeats nothing of what is none.
-struct SecretText;
-
-impl serde::de::Visitor<'_> for SecretText {
-    type Value = UrlSecret;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a text")
-    }
-
-    fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<UrlSecret, E> {
-        Ok(UrlSecret::new(text))
-    }
-
-    fn visit_bool<E: serde::de::Error>(self, _: bool) -> Result<UrlSecret, E> {
-        Err(E::custom(UNQUOTED))
-    }
-
-    fn visit_i64<E: serde::de::Error>(self, _: i64) -> Result<UrlSecret, E> {
-        Err(E::custom(UNQUOTED))
-    }
-
-    fn visit_u64<E: serde::de::Error>(self, _: u64) -> Result<UrlSecret, E> {
-        Err(E::custom(UNQUOTED))
-    }
-
-    fn visit_f64<E: serde::de::Error>(self, _: f64) -> Result<UrlSecret, E> {
-        Err(E::custom(UNQUOTED))
-    }
-}
-
-impl fmt::Debug for UrlSecret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("***")
-    }
-}
-
-impl fmt::Display for ServerAddress {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { host, port } = self;
-        if host.contains(':') { write!(f, "[{host}]:{port}") } else { write!(f, "{host}:{port}") }
-    }
+    sound.then(|| text.to_owned()).ok_or_else(|| RedisUrlError::Prefix(text.to_owned()))
 }
 
 impl fmt::Display for RedisUrl {
@@ -375,8 +168,9 @@ impl fmt::Debug for RedisUrl {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::url::redacted;
 
-    fn read(text: &str) -> Result<RedisUrl, UrlError> {
+    fn read(text: &str) -> Result<RedisUrl, RedisUrlError> {
         text.parse()
     }
 
@@ -401,46 +195,51 @@ mod tests {
 
     #[test]
     fn faults_are_named() {
-        use UrlError as E;
+        use RedisUrlError as E;
+        use UrlError as U;
         let of = |text: &str| text.to_owned();
         let cases = [
             ("another scheme", "http://a", E::Scheme),
             ("no scheme", "a:6379", E::Scheme),
-            ("no host", "redis://", E::NoHost),
-            ("no host before the path", "redis:///1", E::NoHost),
-            ("no host behind a comma", "redis://a,", E::NoHost),
-            ("port 0", "redis://a:0", E::Port(1)),
-            ("a great port", "redis://b,a:65536", E::Port(2)),
-            ("no port behind a colon", "redis://a:", E::Port(1)),
-            ("IPv6 without brackets", "redis://::1", E::NoHost),
-            ("a broken bracket", "redis://[::1", E::Host(1)),
-            ("not IPv6", "redis://[a]", E::Host(1)),
-            ("a blank", "redis://a,b,a b", E::Host(3)),
+            ("no host", "redis://", E::Url(U::NoHost)),
+            ("no host before the path", "redis:///1", E::Url(U::NoHost)),
+            ("no host behind a comma", "redis://a,", E::Url(U::NoHost)),
+            ("port 0", "redis://a:0", E::Url(U::Port(1))),
+            ("a great port", "redis://b,a:65536", E::Url(U::Port(2))),
+            ("no port behind a colon", "redis://a:", E::Url(U::Port(1))),
+            ("IPv6 without brackets", "redis://::1", E::Url(U::NoHost)),
+            ("a broken bracket", "redis://[::1", E::Url(U::Host(1))),
+            ("not IPv6", "redis://[a]", E::Url(U::Host(1))),
+            ("a blank", "redis://a,b,a b", E::Url(U::Host(3))),
             ("a word as database", "redis://a/x", E::Database(of("x"))),
             ("a negative database", "redis://a/-1", E::Database(of("-1"))),
             ("a longer path", "redis://a/1/2", E::Path(of("/2"))),
             ("no service", "redis+sentinel://a", E::NoService),
             ("no service before the database", "redis+sentinel://a//1", E::NoService),
-            ("an unknown option", "redis://a?timeout=1", E::Option(of("timeout"))),
-            ("an option twice", "redis://a?prefix=a&prefix=b", E::Twice(of("prefix"))),
+            (
+                "an unknown option",
+                "redis://a?timeout=1",
+                E::Url(U::Option { given: of("timeout"), known: of("prefix") }),
+            ),
+            ("an option twice", "redis://a?prefix=a&prefix=b", E::Url(U::Twice(of("prefix")))),
             ("an empty prefix", "redis://a?prefix=", E::Prefix(of(""))),
             ("braces in the prefix", "redis://a?prefix={a}", E::Prefix(of("{a}"))),
-            ("a fragment", "redis://h#b", E::Fragment),
-            ("a fragment before the path", "redis://h#/0", E::Fragment),
-            ("not UTF-8", "redis://u:%ff@h", E::UserInformation),
-            ("an at sign in an option", "redis://u:p@h/0?prefix=a@b", E::At),
-            ("an at sign in the path", "redis://u:p@h/0@b", E::At),
-            ("a slash in a password", "redis://u:p/1@h", E::At),
-            ("a question mark in a password", "redis://u:p?1@h", E::At),
-            ("a number sign in a password", "redis://u:p#1@h", E::At),
-            ("a password in place of a port", "redis://:secret", E::NoHost),
-            ("a password behind a name", "redis://me:secret", E::Port(1)),
+            ("a fragment", "redis://h#b", E::Url(U::Fragment)),
+            ("a fragment before the path", "redis://h#/0", E::Url(U::Fragment)),
+            ("not UTF-8", "redis://u:%ff@h", E::Url(U::UserInformation)),
+            ("an at sign in an option", "redis://u:p@h/0?prefix=a@b", E::Url(U::At)),
+            ("an at sign in the path", "redis://u:p@h/0@b", E::Url(U::At)),
+            ("a slash in a password", "redis://u:p/1@h", E::Url(U::At)),
+            ("a question mark in a password", "redis://u:p?1@h", E::Url(U::At)),
+            ("a number sign in a password", "redis://u:p#1@h", E::Url(U::At)),
+            ("a password in place of a port", "redis://:secret", E::Url(U::NoHost)),
+            ("a password behind a name", "redis://me:secret", E::Url(U::Port(1))),
         ];
         for (what, text, error) in cases {
             assert_eq!(read(text), Err(error), "{what}");
         }
-        let many = format!("redis://{}", vec!["a"; SERVERS_MAX + 1].join(","));
-        assert_eq!(read(&many), Err(UrlError::TooMany));
+        let many = format!("redis://{}", vec!["a"; 33].join(","));
+        assert_eq!(read(&many), Err(RedisUrlError::Url(UrlError::TooMany)));
     }
 
     #[test]

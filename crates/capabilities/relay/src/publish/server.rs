@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use omnirelay_settings::PublishConfig;
-use omnirelay_store::redis::url::UrlSecret;
+use omnirelay_store::url::UrlSecret;
 use redis::aio::MultiplexedConnection;
 use redis::{
     AsyncConnectionConfig, Client, Cmd, ConnectionAddr, IntoConnectionInfo, Pipeline, RedisConnectionInfo,

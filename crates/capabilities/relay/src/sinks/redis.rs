@@ -7,7 +7,8 @@ use ::redis::aio::MultiplexedConnection;
 use ::redis::{Pipeline, Value, cmd, from_redis_value_ref};
 use async_trait::async_trait;
 use omnirelay_store::redis::link::{ConnectionHello, LinkError, MasterLink, RedisOptions};
-use omnirelay_store::redis::url::{RedisUrl, UrlSecret};
+use omnirelay_store::redis::url::RedisUrl;
+use omnirelay_store::url::UrlSecret;
 
 use super::envelope::SinkBatch;
 use super::queue::WriteBounds;

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::super::url::ServerAddress;
+use crate::url::ServerAddress;
 
 /// How long more than half of all Sentinels must name a master that was replaced, without one that names another,
 /// until it is believed. Too low: right after a failover those that have not heard of it lead back; too high: Sentinels

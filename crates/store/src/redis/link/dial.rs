@@ -14,9 +14,9 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout, timeout_at};
 use tokio_rustls::TlsConnector;
 
-use super::super::url::{ServerAddress, UrlSecret};
 use super::error::{LinkError, StoreFailure};
 use super::info::Info;
+use crate::url::{ServerAddress, UrlSecret};
 
 /// The most commands on one connection that wait for their answers; further ones queue.
 const IN_FLIGHT_MAX: usize = 4096;

@@ -1,6 +1,6 @@
 //! Information that a server gives of itself.
 
-use super::super::url::ServerAddress;
+use crate::url::ServerAddress;
 
 /// The answer to `INFO`.
 #[derive(Clone, Debug, Default)]

@@ -10,11 +10,11 @@ use redis::aio::PubSub;
 use tokio::time::sleep;
 use tracing::debug;
 
-use super::super::url::{ServerAddress, UrlSecret};
 use super::dial::{DialOptions, open, within};
 use super::error::StoreFailure;
 use super::resolve::ConnectionMaker;
 use super::state::SharedLink;
+use crate::url::{ServerAddress, UrlSecret};
 
 /// The replica that takes over is being chosen; it is promoted a tenth of a second later at the earliest.
 const BEGINS: &str = "+failover-state-select-slave";

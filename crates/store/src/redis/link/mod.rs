@@ -28,7 +28,8 @@ use redis::{Cmd, Pipeline, Value};
 use tokio::time::{Instant, timeout};
 
 use super::super::switch::{SwitchError, SwitchOrder, SwitchOutcome};
-use super::url::{RedisUrl, ServerAddress};
+use super::url::RedisUrl;
+use crate::url::ServerAddress;
 use dial::{ConnectionDriver, FreshConnection};
 use resolve::ConnectionMaker;
 use state::{ConnectionLookup, SharedLink};

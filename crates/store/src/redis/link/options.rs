@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::super::url::UrlSecret;
+use crate::url::UrlSecret;
 
 /// Files in PEM. They are read anew for each connection, so that new ones can be put in place.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

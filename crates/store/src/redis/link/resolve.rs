@@ -7,7 +7,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use redis::cmd;
 
-use super::super::url::{RedisUrl, ServerAddress, StoreServers};
+use super::super::url::{RedisUrl, StoreServers};
 use super::dial::{DialOptions, FreshConnection, dial, within};
 use super::error::{LinkError, StoreFailure};
 use super::info::{Info, Role};
@@ -15,6 +15,7 @@ use super::options::RedisOptions;
 use super::sentinels::Sentinels;
 use super::slots::{SlotMap, slot};
 use super::{ConnectionHello, tls};
+use crate::url::ServerAddress;
 
 /// How long a search for the master may take altogether.
 const SEARCH_MAX: Duration = Duration::from_secs(5);

@@ -10,10 +10,10 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout_at};
 use tracing::{info, warn};
 
-use super::super::url::ServerAddress;
 use super::belief::{Doubt, MasterBelief, SentinelOpinion, disagreement, is_majority};
 use super::dial::{DialOptions, FreshConnection, dial};
 use super::error::{LinkError, StoreFailure};
+use crate::url::ServerAddress;
 
 const STORE_RUNBOOK: &str = "docs/runbooks/store.md";
 /// How long those that have not answered are waited for once more than half have named the same. Too low: the one

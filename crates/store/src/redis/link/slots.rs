@@ -2,7 +2,7 @@
 
 use redis::Value;
 
-use super::super::url::ServerAddress;
+use crate::url::ServerAddress;
 
 /// How many slots a Cluster has.
 const SLOTS: u16 = 16_384;

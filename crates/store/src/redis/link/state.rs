@@ -10,7 +10,6 @@ use tokio::time::{Instant, timeout, timeout_at};
 use tracing::{debug, info, warn};
 
 use super::super::advice::advise;
-use super::super::url::ServerAddress;
 use super::blocking::ConnectionLane;
 use super::dial::FreshConnection;
 use super::error::StoreFailure;
@@ -19,6 +18,7 @@ use super::options::RedisOptions;
 use super::resolve::ConnectionMaker;
 use super::retry_pause::{RetryPause, SETTLED};
 use super::{RedisConnection, ReplicaQuorum};
+use crate::url::ServerAddress;
 
 /// How old advice is before it is asked for again: settings of a server can be changed while it runs. A few short commands.
 const ADVICE_AGE: Duration = Duration::from_secs(5);

@@ -9,7 +9,6 @@ use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tracing::{info, warn};
 
 use super::super::super::switch::{StandbyServer, SwitchError, SwitchObstacle, SwitchOrder, SwitchOutcome};
-use super::super::url::ServerAddress;
 use super::MasterLink;
 use super::dial::FreshConnection;
 use super::error::StoreFailure;
@@ -17,6 +16,7 @@ use super::info::{Follower, Role};
 use super::master_announcement::MasterAnnouncement;
 use super::resolve::{ConnectionMaker, inspect};
 use super::sentinels::Sentinels;
+use crate::url::ServerAddress;
 
 /// How long changes are paused at most: the server ends it by itself.
 const PAUSE_MAX: Duration = Duration::from_secs(10);

@@ -1,5 +1,7 @@
 //! The reference backend: everything in memory, for tests and for registries that need no file.
 
+pub(crate) mod backend;
+
 use std::collections::BTreeMap;
 use std::ops::Bound;
 use std::sync::Arc;
@@ -263,8 +265,8 @@ impl TablesMut for MemoryTables {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{ManualClock, Precondition, RecordId, RecordKind, Version, Write};
     use super::*;
+    use crate::{ManualClock, Precondition, RecordId, RecordKind, Version, Write};
 
     fn put(epoch: Epoch, key: &str, version: u64) -> Commit {
         let id = RecordId::new(RecordKind::of("peer"), key);
