@@ -14,6 +14,7 @@ mod durability;
 mod harness;
 mod linearizable;
 mod loops;
+mod optimistic;
 mod redis;
 mod replacements;
 mod retime;
@@ -59,6 +60,11 @@ mod memory {
 mod embedded {
     crate::every_rule!(contract crate::harness::Embedded::fresh(););
     crate::every_restart_rule!(contract crate::harness::Embedded::fresh(););
+}
+
+mod rows_in_memory {
+    crate::every_rule!(contract crate::optimistic::Optimistic::fresh(););
+    crate::every_restart_rule!(contract crate::optimistic::Optimistic::fresh(););
 }
 
 mod redis_standalone {

@@ -22,6 +22,7 @@ mod error;
 mod lease_op;
 mod limits;
 pub mod memory;
+pub mod optimistic;
 mod record_id;
 pub mod redis;
 mod reset_clock;

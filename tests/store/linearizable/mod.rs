@@ -34,6 +34,7 @@ pub(crate) use self::plan::Chance;
 use self::plan::Plan;
 pub(crate) use self::search::{Operation, Verdict};
 use crate::harness::{Embedded, Memory};
+use crate::optimistic;
 use crate::redis::Redis;
 
 /// How many rounds are run; each store has its own number for the ordinary test run.
@@ -126,6 +127,11 @@ async fn embedded() {
         move |_| harness.store()
     })
     .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn optimistic() {
+    holds("optimistic", 40, async || optimistic::one_medium()).await;
 }
 
 /// Each client has a connection of its own, as a daemon has.

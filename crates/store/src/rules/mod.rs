@@ -34,7 +34,9 @@ pub(super) use log::{ReaderLag, behind, log_behind};
 pub(super) use records::scan;
 use replaced_lives::{ReplacedLife, ReplacedLives};
 pub(super) use retime::follow;
-pub(super) use rows::{group_from_row, group_row, log_row, state_from_row, state_row};
+pub(super) use rows::{
+    group_from_row, group_row, heard_from_row, heard_row, log_row, state_from_row, state_row,
+};
 pub use verify::Inventory;
 pub(super) use verify::verify;
 

@@ -8,10 +8,10 @@ use omnirelay_wire::pb::omnirelay::store::v1 as pb;
 use prost::Message;
 
 use super::super::{
-    Epoch, GroupId, GroupRef, Lease, LogEntry, Record, RecordChange, RecordId, RecordKind, Revision,
-    StoreError, Version,
+    Epoch, GroupId, GroupRef, Lease, LogEntry, Record, RecordChange, RecordId, RecordKind, RenewalGrace,
+    Revision, StoreError, Version,
 };
-use super::{GroupState, ReplacedLife, ReplacedLives, State, incompatible};
+use super::{GroupState, LastRenewal, ReplacedLife, ReplacedLives, State, incompatible};
 
 /// An answer as it is kept under its idempotency key.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -181,6 +181,26 @@ pub(crate) fn state_row(state: &State, clock: Millis, batch: u64, openings: [u64
         opening: openings[0],
         opening_before: openings[1],
         token_floor: state.token_floor,
+    }
+    .encode_to_vec()
+}
+
+/// Reads the row that [`heard_row`] made.
+pub(crate) fn heard_from_row(row: &[u8]) -> Result<(LastRenewal, Option<RenewalGrace>), StoreError> {
+    let row = pb::HeardRow::decode(row).map_err(|_| incompatible("the row about the last renewal"))?;
+    let heard = LastRenewal { at: Millis(row.at_ms), grace: Duration::from_millis(row.grace_ms) };
+    let given = RenewalGrace { from: Millis(row.given_from_ms), until: Millis(row.given_until_ms) };
+    Ok((heard, Some(given).filter(|given| given.until > Millis(0))))
+}
+
+/// The row of what a state has heard of renewals, for a store that several processes share: each hears for all of them.
+pub(crate) fn heard_row(state: &State) -> Vec<u8> {
+    let given = state.grace.unwrap_or(RenewalGrace { from: Millis(0), until: Millis(0) });
+    pb::HeardRow {
+        at_ms: state.heard.at.0,
+        grace_ms: whole_ms(state.heard.grace),
+        given_from_ms: given.from.0,
+        given_until_ms: given.until.0,
     }
     .encode_to_vec()
 }
