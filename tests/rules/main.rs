@@ -3,6 +3,7 @@
 //! `ARCHITECTURE.md` says why they are. Each check is a function from files to findings; each is
 //! run on this repository, and on small planted files that it must and must not find fault with.
 
+mod backends;
 mod broken_inputs;
 mod comments;
 mod commits;

@@ -1,0 +1,88 @@
+//! A backend is one folder and one row: no file outside the folder names it, but the table of backends and their settings.
+
+use anyhow::Result;
+
+use crate::paths::{paths, reaches};
+use crate::repository::{File, Finding, expect_findings, program, refuse};
+use crate::tokens::code;
+
+/// The backends by their folders, and what the store says of each by its own name.
+const BACKENDS: [(&str, &str); 3] =
+    [("memory", "MemoryStore"), ("embedded", "EmbeddedStore"), ("redis", "RedisStore")];
+
+/// What names all of them: the table, the settings of the store, and the names that tests use.
+const TABLE: [&str; 3] =
+    ["crates/store/src/backend.rs", "crates/store/src/settings.rs", "crates/store/src/lib.rs"];
+
+/// A sink of the relay writes to a Redis of its users, by the connections of the store and not to it.
+const SINK: [&str; 2] = ["crates/settings/src/sinks.rs", "crates/capabilities/relay/src/sinks/redis.rs"];
+
+/// Tests of a capability run on the memory store.
+const TESTS: [&str; 3] = ["_test.rs", "_test/", "/lab.rs"];
+
+/// The backends that `file` names and does not belong to.
+fn backends_named(file: &File) -> Vec<Finding> {
+    let is_exempt = TABLE.contains(&file.path.as_str())
+        || SINK.contains(&file.path.as_str())
+        || TESTS.iter().any(|part| file.path.contains(part));
+    if is_exempt {
+        return Vec::new();
+    }
+    let others: Vec<String> = BACKENDS
+        .iter()
+        .filter(|(folder, _)| !file.is_below(&format!("crates/store/src/{folder}/")))
+        .flat_map(|(folder, store)| {
+            [format!("omnirelay_store::{folder}"), format!("omnirelay_store::{store}")]
+        })
+        .collect();
+    let named = paths(file, code(file)).into_iter();
+    let named = named.filter(|named| others.iter().any(|other| reaches(&named.path, other)));
+    named
+        .map(|named| {
+            let what = format!("`{}`: a backend is named by its folder and the table alone", named.path);
+            file.finding(named.line, what)
+        })
+        .collect()
+}
+
+#[test]
+fn a_backend_is_named_by_its_folder_and_the_table_alone() -> Result<()> {
+    let found: Vec<Finding> = program()?.iter().flat_map(backends_named).collect();
+    refuse(&found);
+    Ok(())
+}
+
+#[test]
+fn a_backend_that_is_named_elsewhere_is_found() {
+    let url = "use omnirelay_store::redis::url::RedisUrl;";
+    expect_findings(
+        backends_named,
+        &[
+            ("a capability", "crates/capabilities/certificates/src/mount.rs", url, 1),
+            ("the process", "src/daemon/process/run.rs", "use omnirelay_store::{EmbeddedStore, Store};", 1),
+            ("what is common to all", "crates/store/src/url.rs", "use crate::redis::users::node_user;", 1),
+            (
+                "another backend",
+                "crates/store/src/embedded/mod.rs",
+                "use super::super::memory::MemoryStore;",
+                1,
+            ),
+            ("itself", "crates/store/src/redis/backend.rs", "use crate::redis::url::SCHEMES;", 0),
+            ("the table", "crates/store/src/backend.rs", "use crate::redis::backend::RedisBackend;", 0),
+            ("the sink of the relay", "crates/settings/src/sinks.rs", url, 0),
+            ("what is common", "src/daemon/process/run.rs", "use omnirelay_store::url::redacted;", 0),
+            (
+                "a test",
+                "crates/capabilities/peers/src/reload_test.rs",
+                "use omnirelay_store::MemoryStore;",
+                0,
+            ),
+            (
+                "a test within",
+                "src/daemon/a.rs",
+                "#[cfg(test)] mod tests { use omnirelay_store::MemoryStore; }",
+                0,
+            ),
+        ],
+    );
+}
