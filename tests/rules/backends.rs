@@ -63,7 +63,7 @@ fn a_backend_that_is_named_elsewhere_is_found() {
             ("what is common to all", "crates/store/src/url.rs", "use crate::redis::users::node_user;", 1),
             (
                 "another backend",
-                "crates/store/src/embedded/mod.rs",
+                "crates/store/src/embedded/open.rs",
                 "use super::super::memory::MemoryStore;",
                 1,
             ),

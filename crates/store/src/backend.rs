@@ -20,7 +20,7 @@ use crate::{Store, StoreCredentials};
 /// All backends, in the order in which operators are told of them.
 static BACKENDS: [&dyn Backend; 3] = [&EmbeddedBackend, &MemoryBackend, &RedisBackend];
 
-/// What the rest of the program asks of a backend before a store is open. The settings are those of a URL of its schemes.
+/// Row of a backend: what the rest of the program asks before a store is open. The settings are those of a URL of its schemes.
 pub(crate) trait Backend: Sync {
     /// What URLs of it begin with, `://` included; one without it is the whole URL.
     fn schemes(&self) -> &'static [&'static str];

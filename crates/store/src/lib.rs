@@ -26,6 +26,7 @@ pub mod optimistic;
 mod record_id;
 pub mod redis;
 mod reset_clock;
+mod retention;
 mod rules;
 mod settings;
 mod switch;
@@ -35,7 +36,6 @@ mod write;
 
 pub use self::embedded::offline;
 pub use self::redis::RedisStore;
-pub use self::redis::settings::{StoreRedisConfig, StoreSentinelConfig};
 pub use access::{ExpelOutcome, ReadmitOutcome, RightsSet, StoreCredentials, WritableKinds};
 pub use backend::{
     JoinedSetting, JoinedStore, MissingFileAction, NodeAccess, StoreAdmission, StoreMember, StoreOpenError,
@@ -48,6 +48,7 @@ pub use lease_op::LeaseOp;
 pub use memory::MemoryStore;
 pub use record_id::{RecordId, RecordKind};
 pub use reset_clock::{ClockReset, RESET_MIN, RESET_WALLS_MAX, ResetClock, ResetClockError};
+pub use retention::{HousekeepingOutcome, Retention};
 pub use rules::Inventory;
 pub use settings::{InvalidStoreSetting, StoreConfig, StoreTlsConfig};
 pub use switch::{StandbyServer, SwitchError, SwitchObstacle, SwitchOrder, SwitchOutcome};
@@ -406,33 +407,6 @@ pub enum Confirmation {
     Through(Millis),
     /// Not everything: so many replicas have it, and so many must.
     Lacking { has: u32, needs: u32 },
-}
-
-/// Retention of the log and of what is over: how much to keep. Everything older, or beyond the count, may go.
-///
-/// There is one log with one window for all kinds: an entry holds changes of several, and a reader
-/// resumes by the chain of revisions, which has no gap. A kind that is written often shortens the
-/// history of all others.
-#[derive(Clone, Copy, Debug)]
-pub struct Retention {
-    /// Of log entries, whatever kinds they change.
-    pub log_age: Duration,
-    /// Of the whole log, not of each kind.
-    pub log_entries_max: usize,
-    /// Of tombstones, and of groups that are over.
-    pub tombstone_age: Duration,
-    pub idempotency_age: Duration,
-    pub idempotency_entries_max: usize,
-}
-
-/// Outcome of one housekeeping step. Call again at once while `more`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct HousekeepingOutcome {
-    pub records_expired: usize,
-    pub log_entries_trimmed: usize,
-    pub tombstones_collected: usize,
-    pub answers_forgotten: usize,
-    pub more: bool,
 }
 
 /// A backend. Calls may be made from any runtime; each is atomic.

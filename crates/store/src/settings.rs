@@ -92,7 +92,7 @@ impl StoreConfig {
         backend::of(&self.url)?.open(self, opening)
     }
 
-    /// By what `member` uses the store, and what those who join are handed; `None`: daemons of other hosts cannot use it.
+    /// Admission by which `member` uses the store and hands it to those who join; `None`: daemons of other hosts cannot use it.
     ///
     /// # Errors
     /// The key of the setting that is wrong, or of the file that cannot be used, and why.

@@ -78,7 +78,7 @@ impl LoadedRows {
         self.rows.get(key)
     }
 
-    /// What must not have changed for this to be how things are.
+    /// Conditions on which this is how things are: no range has changed.
     pub(super) fn conditions(&self) -> Vec<(KeyRange, RowVersion)> {
         let all = self.ranges.iter();
         all.map(|(from, (to, version))| (KeyRange { from: from.clone(), to: to.clone() }, *version)).collect()

@@ -46,17 +46,17 @@ impl<'a> RunTables<'a> {
         Self { loaded, now, changed: BTreeMap::new(), missing, unreadable, live_until }
     }
 
-    /// What the run lacked; nothing: its result counts.
+    /// Takes what the run lacked; nothing: its result counts.
     pub(super) fn take_missing(&self) -> Vec<RangeQuery> {
         self.missing.take()
     }
 
-    /// When the first rows of the attempt were read.
+    /// Version at which the first rows of the attempt were read.
     pub(super) fn read_at(&self) -> RowVersion {
         self.loaded.first.unwrap_or_default()
     }
 
-    /// What the run has changed.
+    /// Changes that the run has made.
     ///
     /// # Errors
     /// When a row could not be read.
