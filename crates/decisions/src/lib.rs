@@ -6,6 +6,7 @@
 pub mod audit_names;
 pub mod audit_record;
 pub mod audit_seal;
+pub mod capacity;
 pub mod catalogue;
 pub mod check;
 pub mod document;

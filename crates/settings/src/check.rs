@@ -40,11 +40,12 @@ impl Config {
             audit,
             transport,
             log,
+            limits,
         } = self;
         // What others are measured by comes before them.
-        let sections: [&dyn Section; 14] = [
+        let sections: [&dyn Section; 15] = [
             node, control, security, store, log, session, mesh, peers, registers, registry, relay, history,
-            audit, transport,
+            audit, transport, limits,
         ];
         sections.iter().try_for_each(|section| section.check(self))
     }

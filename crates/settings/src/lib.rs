@@ -15,6 +15,7 @@ mod history;
 mod key_files;
 mod layers;
 mod leadership;
+mod limits;
 mod lines;
 mod live;
 mod mesh;
@@ -50,6 +51,7 @@ pub use gossip::{GossipConfig, SAID_BYTES_MAX};
 pub use history::HistoryConfig;
 pub use layers::{ConfigError, ConfigSource, LoadedConfig, ValueSource, load, read};
 pub use leadership::{LeadershipConfig, ScopeConfig, ShardsConfig};
+pub use limits::{LimitConfig, LimitsConfig, ObservedLimitConfig};
 #[cfg(any(test, feature = "testing"))]
 pub use live::AT_START;
 pub use live::{ConfigReload, LiveConfig, RefusedSetting, ReloadError};
@@ -93,4 +95,5 @@ pub struct Config {
     pub audit: AuditConfig,
     pub transport: TransportConfig,
     pub log: LogConfig,
+    pub limits: LimitsConfig,
 }

@@ -10,7 +10,8 @@ impl Config {
         let (gossip, shards) = (&self.mesh.gossip, &self.mesh.shards);
         let self_approval = shards.self_approval.map_or("by default".to_owned(), |is| is.to_string());
         let need = self.store.redis.leaders_need_replicas.map_or("none".to_owned(), |need| need.to_string());
-        [
+        let limits = self.limits.mesh_wide();
+        let others = [
             ("audit.age", self.audit.age.to_string()),
             ("audit.membership", self.audit.membership.to_string()),
             ("history.age", self.history.age.to_string()),
@@ -28,9 +29,8 @@ impl Config {
             ("registers.advertisementTtl", self.registers.advertisement_ttl.to_string()),
             ("session.ttl", HumanDuration(self.session_ttl()).to_string()),
             ("store.redis.leadersNeedReplicas", need),
-        ]
-        .map(|(name, value)| (name.to_owned(), value))
-        .into()
+        ];
+        others.into_iter().chain(limits).map(|(name, value)| (name.to_owned(), value)).collect()
     }
 }
 

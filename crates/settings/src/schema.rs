@@ -20,6 +20,7 @@ pub(super) fn schema() -> Value {
         latency_max_ms: Some(0.0),
         error_rate_max: Some(0.0),
     };
+    config.limits = config.limits.with_all_set();
     let relay = &mut config.relay;
     relay.connections_per_address_max = Some(0);
     relay.publish.database = Some(0);

@@ -33,8 +33,7 @@ reasons! {
     ADDRESS_NOT_ALLOWED: PermissionDenied,
         "the address that a caller has named is of the daemon's own host or link, of no host, or of the store: nobody is asked there for a caller",
         "name another; or have it added to the configuration (registers.resyncPeers)";
-    AGENT_MOVED: FailedPrecondition,
-        "another relay holds the agent by now", "ask which with omnirelay agents placement";
+    AGENT_MOVED: FailedPrecondition, "another relay holds the agent by now", "ask which with omnirelay agents placement";
     AGENT_NOT_FOUND: NotFound,
         "no live relay holds an agent of that id: it was never registered, or was not heard of for its time to live",
         "omnirelay agents list";
@@ -50,10 +49,8 @@ reasons! {
     AGENT_TEMPORARY_ERROR: Unavailable,
         "the agent could not carry out a command just now, such as for want of storage",
         "repeat the command with the same --command-id";
-    AMBIGUOUS_ID: InvalidArgument,
-        "the beginning of an id fits several objects", "give more of the id";
-    AUDIT_RECORD_NOT_FOUND: NotFound,
-        "there is no audit record with this id", "list the ids with omnirelay audit list -o wide";
+    AMBIGUOUS_ID: InvalidArgument, "the beginning of an id fits several objects", "give more of the id";
+    AUDIT_RECORD_NOT_FOUND: NotFound, "there is no audit record with this id", "list the ids with omnirelay audit list -o wide";
     AUDIT_UNREADABLE: DataLoss,
         "the store holds something in the audit trail that is no record; somebody else wrote it",
         "omnirelay audit verify names it";
@@ -237,6 +234,9 @@ reasons! {
         "omnirelay dev resume NODE for another one first; omnirelay down ends the mesh";
     LATE_REQUEST: Aborted,
         "a later request of the same worker was answered before", "nothing was changed; ask again with a greater sequence";
+    LIMIT_REACHED: ResourceExhausted,
+        "it would go beyond a limit of the mesh or of the daemon that is enforced (limits.*); the message says which; nothing was changed",
+        "raise the setting that the message names and reload it, or free what it counts: omnirelay mesh capacity";
     MALFORMED_BODY: InvalidArgument,
         "the chunks that the body comes in are malformed",
         "send it with a content-length, or in chunks as RFC 9112 has them";
