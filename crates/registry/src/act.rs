@@ -18,6 +18,7 @@ use tracing::error;
 
 use super::Registry;
 use super::audit_record;
+use super::commit_judge::JudgedCommit;
 use super::completeness::lost;
 use super::epoch_loss::RESTORE;
 use super::follow::SEE_ALL_MAX;
@@ -78,6 +79,7 @@ impl DaemonAct {
                 | CommitError::IdempotencyReused
                 | CommitError::KindDenied { .. }
                 | CommitError::Closed { .. }
+                | CommitError::Declined(_)
                 | CommitError::Store(_),
                 _,
             ) => false,
@@ -131,7 +133,16 @@ impl Registry {
         self.check_not_awaited(act, &plan)?;
         let (plan, conditions) = self.write_gate.pass(act.action, plan)?;
         let plan = self.signed(plan).map_err(|refused| StoreError::Denied { what: refused.message })?;
+        let judged = JudgedCommit {
+            action: act.action,
+            epoch: plan.epoch.unwrap_or_else(|| self.view().head().epoch),
+            writes: &plan.writes,
+        };
+        let passage = self.write_gate.judge(self.view(), &judged).await?;
         let committed = self.commit_within(act.within, self.commit_of(act, plan)).await;
+        if let Some(passage) = passage.filter(|_| !may_be_made(&committed)) {
+            passage.not_made();
+        }
         committed.map_err(|error| conditions.refusal(error))
     }
 
@@ -170,6 +181,14 @@ impl Registry {
             idempotency,
             writer: self.writer(),
         }
+    }
+}
+
+/// Whether something is written by a commit that ended so, as far as is known.
+fn may_be_made(committed: &Result<CommitOutcome, CommitError>) -> bool {
+    match committed {
+        Ok(CommitOutcome::Done(_)) | Err(CommitError::Store(StoreError::OutcomeUnknown(_))) => true,
+        Ok(CommitOutcome::Replayed { .. }) | Err(_) => false,
     }
 }
 

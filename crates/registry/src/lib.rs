@@ -5,6 +5,7 @@ pub mod audit_faults;
 pub mod audit_record;
 pub mod awaiting_seal;
 pub mod backoff;
+pub mod commit_judge;
 pub mod commits;
 mod completeness;
 pub mod confirm;

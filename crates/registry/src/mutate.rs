@@ -23,6 +23,7 @@ use xxhash_rust::xxh64::xxh64;
 
 use super::Registry;
 use super::act::{CommitPlan, DaemonAct, DecisionReader, WriteAuthority};
+use super::commit_judge::JudgedCommit;
 use super::cursor::Cursor;
 use super::follow::in_time;
 use super::record::AuditedAction;
@@ -247,6 +248,9 @@ impl Registry {
         // Of a dry run too, which writes nothing of it.
         let closed = self.write_gate.conditions(mutation.action, writes.iter().map(Write::id));
         closed.map_err(|closed| MutationRefusal::Finally(commit_fault(mutation, &closed)))?;
+        if mutation.dry_run {
+            self.rehearse(mutation, epoch, &writes).await?;
+        }
         let plan = self.plan_of::<F>(mutation, (writes, &changes, &answer), reader.plan());
         let act = mutation.act();
         if plan.check_kinds(&act).is_err() {
@@ -264,6 +268,21 @@ impl Registry {
             }
             Err(error) => Err(self.refuse_commit(mutation, epoch, &error)),
         }
+    }
+
+    /// Judges what a dry run would write.
+    async fn rehearse(
+        &self,
+        mutation: &Mutation<'_>,
+        epoch: Epoch,
+        writes: &[Write],
+    ) -> Result<(), MutationRefusal> {
+        let judged = JudgedCommit { action: mutation.action, epoch, writes };
+        match self.write_gate.judge(self.view(), &judged).await {
+            Ok(passage) => passage.map_or((), |passage| passage.not_made()),
+            Err(declined) => return Err(MutationRefusal::Finally(commit_fault(mutation, &declined))),
+        }
+        Ok(())
     }
 
     /// Says what the store refuses: the first of many is told, because every caller may try again.

@@ -7,7 +7,7 @@ use omnirelay_wire::fault::{Code, Fault};
 use omnirelay_wire::reasons;
 
 use super::mutate::Mutation;
-use super::write_gate::closed_fault;
+use super::write_gate::gate_fault;
 
 pub(super) fn internal(mutation: &Mutation<'_>) -> Fault {
     Fault::new(reasons::INTERNAL, format!("cannot carry out {}", mutation.action))
@@ -48,7 +48,9 @@ pub(super) fn commit_fault(mutation: &Mutation<'_>, error: &CommitError) -> Faul
             "ask a daemon that can issue: its user of the store may write what issuers sign. A host that has just been given the \
              issuer's secret may once another issuer has seen that, which takes seconds",
         ),
-        CommitError::Closed { .. } => closed_fault(action, error).unwrap_or_else(|| internal(mutation)),
+        CommitError::Closed { .. } | CommitError::Declined(_) => {
+            gate_fault(action, error).unwrap_or_else(|| internal(mutation))
+        }
         CommitError::Store(error) => store_fault(mutation, error),
     }
 }

@@ -14,6 +14,7 @@ mod record;
 mod records;
 mod signed;
 mod tenancy;
+mod totals;
 
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
@@ -39,11 +40,12 @@ pub use derived::DerivedRecords;
 pub use entry::{ViewChange, ViewEntry};
 pub use loaded::LoadedRecords;
 use lock::{read, write};
-pub use record::ViewRecord;
+pub use record::{ViewRecord, record_bytes};
 use records::{OrderedRecords, RecordList};
 pub(super) use signed::ToSign;
 pub use signed::{AuthoritySuccession, RecordIssuers, RecordSigning, RefusedRecord, VerifiedSignatures};
 pub use tenancy::LeaseTenancy;
+pub use totals::RecordTotals;
 
 use super::connectivity::StoreConnectivity;
 use super::cursor::Cursor;

@@ -1,4 +1,4 @@
-//! The write gate: every write of records by a daemon passes it, and kinds of records may be closed there.
+//! The write gate: every write of records by a daemon passes it; kinds of records may be closed there, and a judge may decline a commit.
 //!
 //! A closed kind is refused before the store is asked. What was on its way by then is refused by the store: whoever closes a kind for
 //! all daemons changes a record that the open passage named as a condition. Audit records, leases and groups do not pass it: they are of
@@ -14,6 +14,8 @@ use omnirelay_wire::reasons;
 use parking_lot::RwLock;
 
 use crate::act::CommitPlan;
+use crate::commit_judge::{CommitJudge, CommitPassage, JudgedCommit};
+use crate::view::View;
 
 /// Selection of records: those of a kind whose key begins so.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -53,9 +55,12 @@ pub struct GateRule {
     pub exempt: &'static [&'static str],
 }
 
-/// Gate that all writes of a daemon pass. Without a rule for them, writes pass as they are.
-#[derive(Debug, Default)]
-pub struct WriteGate(RwLock<BTreeMap<Arc<str>, GateRule>>);
+/// Gate that all writes of a daemon pass. Without a rule for them and without a judge, writes pass as they are.
+#[derive(Default)]
+pub struct WriteGate {
+    rules: RwLock<BTreeMap<Arc<str>, GateRule>>,
+    judge: RwLock<Option<Arc<dyn CommitJudge>>>,
+}
 
 /// Conditions on which an act may write what it plans.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -68,12 +73,32 @@ pub(crate) struct GateConditions {
 impl WriteGate {
     /// Sets the rule of this name, in the place of what it said before.
     pub fn set(&self, name: impl Into<Arc<str>>, rule: GateRule) {
-        self.0.write().insert(name.into(), rule);
+        self.rules.write().insert(name.into(), rule);
     }
 
     /// Forgets the rule of this name.
     pub fn remove(&self, name: &str) {
-        self.0.write().remove(name);
+        self.rules.write().remove(name);
+    }
+
+    /// Has each commit of the daemon judged before the store is asked. The judge is kept by the registry, so that it must not keep the
+    /// registry.
+    pub fn judge_by(&self, judge: Arc<dyn CommitJudge>) {
+        *self.judge.write() = Some(judge);
+    }
+
+    /// Passage of a commit; `None`: nobody judges.
+    ///
+    /// # Errors
+    /// [`CommitError::Declined`].
+    pub(crate) async fn judge(
+        &self,
+        view: &View,
+        commit: &JudgedCommit<'_>,
+    ) -> Result<Option<Box<dyn CommitPassage>>, CommitError> {
+        let judge = self.judge.read().clone();
+        let Some(judge) = judge else { return Ok(None) };
+        judge.judge(view, commit).await.map(Some).map_err(CommitError::Declined)
     }
 
     /// Conditions on which `action` may write these records now.
@@ -86,7 +111,7 @@ impl WriteGate {
         ids: impl Iterator<Item = &'a RecordId> + Clone,
     ) -> Result<GateConditions, CommitError> {
         let mut conditions = GateConditions::default();
-        for GateRule { selectors, passage, exempt } in self.0.read().values() {
+        for GateRule { selectors, passage, exempt } in self.rules.read().values() {
             let is_selected = |id: &&RecordId| selectors.iter().any(|selector| selector.selects(id));
             match (ids.clone().find(is_selected), passage) {
                 (None, _) => {}
@@ -145,9 +170,21 @@ impl GateConditions {
     }
 }
 
-/// The fault of what is closed, as the caller of `action` is told; `None`: the commit was refused for something else.
-pub fn closed_fault(action: &str, error: &CommitError) -> Option<Fault> {
-    let CommitError::Closed { id, why } = error else { return None };
-    let message = format!("cannot carry out {action}: {id} is not written here: {why}");
-    Some(Fault::new(reasons::NOT_ACTIVE, message))
+/// The fault of what did not pass the gate, as the caller of `action` is told; `None`: the commit was refused for something else.
+pub fn gate_fault(action: &str, error: &CommitError) -> Option<Fault> {
+    match error {
+        CommitError::Closed { id, why } => {
+            let message = format!("cannot carry out {action}: {id} is not written here: {why}");
+            Some(Fault::new(reasons::NOT_ACTIVE, message))
+        }
+        CommitError::Declined(fault) => Some(Fault::clone(fault)),
+        CommitError::Conflict { .. }
+        | CommitError::GroupOver(_)
+        | CommitError::GroupLive { .. }
+        | CommitError::Fenced { .. }
+        | CommitError::LeaseHeld { .. }
+        | CommitError::IdempotencyReused
+        | CommitError::KindDenied { .. }
+        | CommitError::Store(_) => None,
+    }
 }

@@ -3,12 +3,20 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use omnirelay_scripted::memory;
+use omnirelay_identity::caller::Caller;
+use omnirelay_scripted::{Faulty, Ill, Method, memory};
 use omnirelay_store::{CommitError, Epoch, Precondition, RecordId, RecordKind, StoreError, Version, Write};
+use omnirelay_wire::fault::Fault;
+use omnirelay_wire::pb::omnirelay::mesh::control::v1::PeerChange;
+use omnirelay_wire::reasons;
+use parking_lot::Mutex;
 
 use crate::Registry;
-use crate::act::{CommitPlan, DaemonAct, WriteAuthority};
+use crate::act::{CommitPlan, DaemonAct, DecisionReader, WriteAuthority};
+use crate::commit_judge::{CommitJudge, CommitPassage, JudgedCommit};
 use crate::lab::{self, LabRegistry};
+use crate::mutate::{ChangeForm, Mutation, MutationDecision};
+use crate::view::View;
 use crate::write_gate::{GateRule, Passage, RecordSelector};
 
 const THING: RecordKind = RecordKind::of("thing");
@@ -79,4 +87,114 @@ async fn what_passes_is_committed_on_the_conditions_of_its_passage() {
     registry.write_gate().set("north", north(Passage::Open(Epoch(epoch.0 + 1), vec![active])));
     let other = write(registry, THING, "north/1").await;
     assert!(matches!(&other, Err(CommitError::Store(StoreError::EpochChanged { .. }))), "{other:?}");
+}
+
+/// Judge that declines what writes the record `no`, and notes which commits it has judged and which were not made.
+#[derive(Clone, Default)]
+struct NotingJudge(Arc<Mutex<Vec<String>>>);
+
+struct NotedPassage(NotingJudge, String);
+
+impl NotingJudge {
+    fn note(&self, said: String) {
+        self.0.lock().push(said);
+    }
+
+    fn noted(&self) -> Vec<String> {
+        std::mem::take(&mut *self.0.lock())
+    }
+}
+
+#[async_trait::async_trait]
+impl CommitJudge for NotingJudge {
+    async fn judge(&self, _: &View, commit: &JudgedCommit<'_>) -> Result<Box<dyn CommitPassage>, Box<Fault>> {
+        let keys: Vec<&str> = commit.writes.iter().map(|write| write.id().key.as_str()).collect();
+        let keys = keys.join(",");
+        self.note(format!("{} {keys}", commit.action));
+        match keys.as_str() {
+            "no" => Err(Box::new(Fault::new(reasons::LIMIT_REACHED, "there is no room"))),
+            _ => Ok(Box::new(NotedPassage(self.clone(), keys))),
+        }
+    }
+}
+
+impl CommitPassage for NotedPassage {
+    fn not_made(self: Box<Self>) {
+        self.0.note(format!("{} was not made", self.1));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_judge_is_asked_before_the_store_and_hears_what_was_not_made() {
+    let store = Faulty::over(memory());
+    let lab = LabRegistry::new(lab::registry("a", store.clone(), &MIRRORED)).await;
+    let judge = NotingJudge::default();
+    lab.registry.write_gate().judge_by(Arc::new(judge.clone()));
+    write(&lab.registry, THING, "yes").await.unwrap();
+    assert_eq!(judge.noted(), ["things.put yes"]);
+    let asked = store.count(Method::Commit);
+    let declined = write(&lab.registry, THING, "no").await;
+    assert!(matches!(&declined, Err(CommitError::Declined(fault)) if fault.is(reasons::LIMIT_REACHED)));
+    assert_eq!((judge.noted(), store.count(Method::Commit)), (vec!["things.put no".to_owned()], asked));
+
+    store.fall_ill([Method::Commit], Ill::Fails);
+    write(&lab.registry, THING, "ill").await.unwrap_err();
+    assert_eq!(judge.noted(), ["things.put ill", "ill was not made"]);
+    store.fall_ill([Method::Commit], Ill::LosesReplies);
+    write(&lab.registry, THING, "lost").await.unwrap_err();
+    assert_eq!(judge.noted(), ["things.put lost"], "nobody knows");
+}
+
+/// The judge hears what a dry run would write; and once more, of what it does write, as of any commit.
+#[tokio::test(start_paused = true)]
+async fn a_dry_run_is_judged_by_what_it_would_write() {
+    let lab = LabRegistry::new(lab::registry("a", memory(), &MIRRORED)).await;
+    let judge = NotingJudge::default();
+    lab.registry.write_gate().judge_by(Arc::new(judge.clone()));
+    let caller = Caller::of_tests("local");
+    let rehearse = async |key: &str| {
+        let id = RecordId::new(THING, key);
+        let mutation = Mutation {
+            caller: &caller,
+            action: "things.change",
+            object: id.clone(),
+            also: &[],
+            reason: "",
+            expected: None,
+            dry_run: true,
+            request_hash: 0,
+        };
+        let decide = |_: &DecisionReader<'_>| {
+            let put = Write::Put { id: id.clone(), value: Bytes::from_static(b"v"), group: None };
+            Ok(MutationDecision { writes: vec![put], changes: Vec::new(), answer: PeerChange::default() })
+        };
+        lab.registry.mutate::<ChangeForm<_>>(mutation, decide).await
+    };
+    rehearse("yes").await.unwrap();
+    assert_eq!(judge.noted(), ["things.change yes", "yes was not made", "things.change "]);
+    assert!(rehearse("no").await.unwrap_err().is(reasons::LIMIT_REACHED));
+    assert_eq!(judge.noted(), ["things.change no"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn totals_follow_what_the_view_holds() {
+    let lab = LabRegistry::new(Registry::new("a", memory(), &MIRRORED)).await;
+    let totals = || {
+        let totals = lab.registry.view().totals();
+        (totals.records, totals.bytes)
+    };
+    assert_eq!(totals(), (0, 0));
+    write(&lab.registry, THING, "one").await.unwrap();
+    write(&lab.registry, OTHER, "other").await.unwrap();
+    assert_eq!(totals(), (2, 10));
+    let act = DaemonAct::new("things.put", [THING], WriteAuthority::Unfenced);
+    let id = RecordId::new(THING, "one");
+    let put = Write::Put { id: id.clone(), value: Bytes::from_static(b"longer"), group: None };
+    lab.registry.attempt(&act, CommitPlan::default().write([put])).await.unwrap();
+    assert_eq!((totals(), lab.registry.view().held_version(&id)), ((2, 15), (Version(2), 9)));
+    lab.registry
+        .attempt(&act, CommitPlan::default().write([Write::Delete { id: id.clone() }]))
+        .await
+        .unwrap();
+    assert_eq!((totals(), lab.registry.view().held_version(&id)), ((1, 6), (Version(0), 0)));
 }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use omnirelay_core::time::Millis;
+use omnirelay_wire::fault::Fault;
 
 use super::{Epoch, GroupId, GroupRef, RecordId, RecordKind, Version};
 
@@ -69,6 +70,9 @@ pub enum CommitError {
     /// The daemon does not write this record now; the store was not asked.
     #[error("`{id}` is closed to writes: {why}")]
     Closed { id: RecordId, why: Arc<str> },
+    /// Whoever was to let the daemon commit does not, as the fault says; the store was not asked.
+    #[error("{0}")]
+    Declined(Box<Fault>),
     #[error(transparent)]
     Store(#[from] StoreError),
 }

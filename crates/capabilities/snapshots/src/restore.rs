@@ -15,7 +15,7 @@ use omnirelay_registry::cursor::Cursor;
 use omnirelay_registry::epoch_loss::ToRestore;
 use omnirelay_registry::record::AuditedAction;
 use omnirelay_registry::view::ViewRecord;
-use omnirelay_registry::write_gate::closed_fault;
+use omnirelay_registry::write_gate::gate_fault;
 use omnirelay_store::{
     CommitError, ExistingRecord, KEY_BYTES_MAX, ORIGIN_MAX, Record, RecordId, RecordKind, RecordOrigin,
     StoreError, VALUE_BYTES_MAX, Version, Write,
@@ -392,7 +392,7 @@ fn fault(error: &CommitError) -> Fault {
             Fault::new(reasons::STORE_FULL, message)
                 .hint("make space, then restore again: what is back stays")
         }
-        CommitError::Closed { .. } => closed_fault(RESTORE.audit_action, error)
+        CommitError::Closed { .. } | CommitError::Declined(_) => gate_fault(RESTORE.audit_action, error)
             .unwrap_or_else(|| Fault::new(reasons::INTERNAL, "records were not put back")),
         _ => {
             let message = format!("records were not put back: {}", chain(error));

@@ -6,7 +6,7 @@ use omnirelay_wire::fault::Fault;
 use omnirelay_wire::reasons;
 
 use crate::ttl_renewal::TooManyWait;
-use crate::write_gate::closed_fault;
+use crate::write_gate::gate_fault;
 
 /// Error of a record that could not be kept or brought to life.
 #[derive(Debug, thiserror::Error)]
@@ -62,7 +62,7 @@ impl LifeError {
             Self::TooManyWait(_) => unavailable(action, "too many heartbeats wait for the store"),
             Self::Held => unavailable(action, "other daemons are about to do it"),
             Self::Commit(CommitError::Store(error)) => store_fault(action, error),
-            Self::Commit(error) => closed_fault(action, error)
+            Self::Commit(error) => gate_fault(action, error)
                 .unwrap_or_else(|| unavailable(action, "others change the same all the time")),
         }
     }

@@ -4,7 +4,7 @@ use std::any::Any;
 use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
-use omnirelay_store::{Epoch, Record};
+use omnirelay_store::{Epoch, Record, RecordId};
 use prost::Message;
 
 /// A record with its value decoded once, on first use.
@@ -56,7 +56,17 @@ impl ViewRecord {
         M::decode(self.record.value.clone()).ok()
     }
 
+    /// Bytes of its key and value.
+    pub fn bytes(&self) -> u64 {
+        record_bytes(&self.record.id, &self.record.value)
+    }
+
     fn derived(&self) -> &DerivedValues {
         self.derived.get_or_init(Box::default)
     }
+}
+
+/// Bytes that a record of this key and value counts for.
+pub fn record_bytes(id: &RecordId, value: &Bytes) -> u64 {
+    (id.key.len() + value.len()) as u64
 }

@@ -14,6 +14,8 @@ pub(super) struct OrderedRecords {
     ordered: BTreeSet<ByKey>,
     /// Where there are many, whose keys begin alike, one is found sooner so.
     by_key: HashSet<ByKey>,
+    /// Of all keys and values.
+    bytes: u64,
 }
 
 /// Records in the order of their keys, shared by all who read them.
@@ -44,6 +46,11 @@ impl OrderedRecords {
         self.ordered.len()
     }
 
+    /// Bytes of their keys and values.
+    pub(super) fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
     pub(super) fn iter(&self) -> impl Iterator<Item = &Arc<ViewRecord>> {
         self.ordered.iter().map(|ByKey(record)| record)
     }
@@ -54,13 +61,16 @@ impl OrderedRecords {
 
     /// Puts a record in the place of the one with its key.
     pub(super) fn put(&mut self, record: Arc<ViewRecord>) {
-        self.ordered.replace(ByKey(record.clone()));
+        self.bytes += record.bytes();
+        let before = self.ordered.replace(ByKey(record.clone()));
+        self.bytes -= before.map_or(0, |ByKey(before)| before.bytes());
         self.by_key.replace(ByKey(record));
     }
 
     pub(super) fn remove(&mut self, key: &str) {
         self.ordered.remove(key);
-        self.by_key.remove(key);
+        let removed = self.by_key.take(key);
+        self.bytes -= removed.map_or(0, |ByKey(removed)| removed.bytes());
     }
 }
 
@@ -68,6 +78,7 @@ impl FromIterator<Arc<ViewRecord>> for OrderedRecords {
     fn from_iter<I: IntoIterator<Item = Arc<ViewRecord>>>(records: I) -> Self {
         let mut all = Self { ordered: records.into_iter().map(ByKey).collect(), ..Self::default() };
         all.by_key = all.ordered.iter().cloned().collect();
+        all.bytes = all.iter().map(|record| record.bytes()).sum();
         all
     }
 }

@@ -119,7 +119,8 @@ pub(super) fn is_final(refusal: &CommitError) -> bool {
         CommitError::GroupLive { .. }
         | CommitError::LeaseHeld { .. }
         | CommitError::KindDenied { .. }
-        | CommitError::Closed { .. } => false,
+        | CommitError::Closed { .. }
+        | CommitError::Declined(_) => false,
         CommitError::Store(StoreError::EpochChanged { .. } | StoreError::Invalid { .. }) => true,
         CommitError::Store(
             StoreError::Unavailable(_)

@@ -181,6 +181,7 @@ impl Campaigner {
             | CommitError::IdempotencyReused
             | CommitError::KindDenied { .. }
             | CommitError::Closed { .. }
+            | CommitError::Declined(_)
             | CommitError::Store(_) => {}
         }
         if !yielding.in_doubt {
@@ -220,6 +221,7 @@ impl Campaigner {
                         | CommitError::IdempotencyReused
                         | CommitError::KindDenied { .. }
                         | CommitError::Closed { .. }
+                        | CommitError::Declined(_)
                         | CommitError::Store(_) => now.after(self.taken().election_backoff),
                     };
                     refused.iter().for_each(|piece| self.leave_alone(piece, again));
@@ -252,6 +254,7 @@ impl Campaigner {
             | CommitError::IdempotencyReused
             | CommitError::KindDenied { .. }
             | CommitError::Closed { .. }
+            | CommitError::Declined(_)
             | CommitError::Store(_) => true,
         };
         if pieces.iter().any(&is_about) {

@@ -1,0 +1,31 @@
+//! Totals of what a view holds, as limits count it.
+
+use omnirelay_store::{RecordId, Version};
+
+use super::{OrderedRecords, View, read};
+
+/// Totals of what a view holds: its records, and the bytes of their keys and values. Those that are over and not deleted yet are among
+/// them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RecordTotals {
+    pub records: u64,
+    pub bytes: u64,
+}
+
+impl View {
+    /// Totals of all mirrored kinds.
+    pub fn totals(&self) -> RecordTotals {
+        let state = read(&self.state);
+        state.kinds.values().fold(RecordTotals::default(), |totals, of_kind| RecordTotals {
+            records: totals.records + of_kind.len() as u64,
+            bytes: totals.bytes + of_kind.bytes(),
+        })
+    }
+
+    /// Version and bytes of a record that is held, over or not; 0 of one that is not.
+    pub fn held_version(&self, id: &RecordId) -> (Version, u64) {
+        let state = read(&self.state);
+        let held = state.kinds.get(&id.kind).and_then(|of_kind: &OrderedRecords| of_kind.get(&id.key));
+        held.map_or((Version(0), 0), |held| (held.record.version, held.bytes()))
+    }
+}
