@@ -1,10 +1,17 @@
 //! Bad input: a precise refusal, early, in bounded memory.
 
 use std::io::Write as _;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
+use http::StatusCode;
+use omnirelay_fixture::fixture::v1::{CountRequest, EchoRequest};
+use omnirelay_surface::{BeginningCall, CallHold, CallJudge, ListenerLimits, SurfaceBuilder};
+use omnirelay_wire::fault::Fault;
+use omnirelay_wire::reasons;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
@@ -300,4 +307,67 @@ async fn a_body_that_never_ends_meets_its_deadline() {
             .unwrap();
     assert!(answer.starts_with("HTTP/1.1 504"), "{answer}");
     assert!(answer.contains("DEADLINE_EXCEEDED"), "{answer}");
+}
+
+/// Judge that refuses whoever looks for a thing, and holds every other call until it is over.
+#[derive(Clone, Default)]
+struct CountingJudge(Arc<AtomicUsize>);
+
+struct HeldCall(Arc<AtomicUsize>);
+
+impl Drop for HeldCall {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+impl CallJudge for CountingJudge {
+    fn begin(&self, call: &BeginningCall) -> Result<CallHold, Fault> {
+        match call.method.rsplit('/').next() {
+            Some("Find") if !call.is_watch => {
+                Err(Fault::new(reasons::LIMIT_REACHED, "one too many")
+                    .retry_after(Duration::from_millis(1500)))
+            }
+            Some("Count") if call.is_watch => {
+                self.0.fetch_add(1, Ordering::SeqCst);
+                Ok(Some(Box::new(HeldCall(self.0.clone()))))
+            }
+            other => panic!("{other:?} is judged as {call:?}"),
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_judge_refuses_calls_and_holds_streams_until_they_end() {
+    let judge = CountingJudge::default();
+    let held = judge.0.clone();
+    let judged = move |mut builder: SurfaceBuilder| {
+        builder.judge_calls(Arc::new(judge));
+        builder
+    };
+    let served = Served::start_with(judged, ListenerLimits::default()).await;
+    let refused = served.get("/fixture/x").await;
+    assert_eq!(refused.status(), StatusCode::TOO_MANY_REQUESTS);
+    assert_eq!(header(&refused, "retry-after"), Some("2"));
+    let request = EchoRequest { name: "x".to_owned(), ..EchoRequest::default() };
+    let status = served.grpc().await.find(request).await.unwrap_err();
+    assert!(Fault::from(&status).is(reasons::LIMIT_REACHED), "{status:?}");
+
+    let over_http = served.http.get(served.url("/fixture?upTo=1&failWith=hang")).send().await.unwrap();
+    let request = CountRequest { up_to: 2, fail_with: "hang".to_owned(), ..CountRequest::default() };
+    let over_grpc = served.grpc().await.count(request).await.unwrap();
+    let is_held = async |many: usize| {
+        for _ in 0..500 {
+            if held.load(Ordering::SeqCst) == many {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        panic!("{} and not {many} are held", held.load(Ordering::SeqCst));
+    };
+    is_held(2).await;
+    drop(over_http);
+    is_held(1).await;
+    drop(over_grpc);
+    is_held(0).await;
 }

@@ -280,6 +280,7 @@ impl NodeBuilder {
             topics: Arc::default(),
             mergers: Arc::default(),
             observers: vec![Arc::new(CallCounter(metrics.clone()))],
+            call_judge: None,
             metrics,
             trust,
             mesh_port: Arc::new(watch::Sender::new(MeshPort::NotEnrolled)),
@@ -314,6 +315,9 @@ impl NodeBuilder {
             let Some(mut port) = port else { continue };
             port.surface.name_port(name.word());
             port.surface.name_changes(!self.registry.store().is_in_process());
+            if let Some(judge) = &self.call_judge {
+                port.surface.judge_calls(judge.clone());
+            }
             served.into_iter().for_each(|serve| serve(&mut port.surface));
             let mut serving =
                 SurfaceListeners::begin(self.stopping.until(StopPhase::End), port, observer.clone())?;

@@ -25,7 +25,9 @@ use omnirelay_registry::Registry;
 use omnirelay_registry::epoch_loss::RestorationRule;
 use omnirelay_settings::{ConfigSource, LiveConfig};
 use omnirelay_store::RecordKind;
-use omnirelay_surface::{FailedHandshake, FinishedCall, RequestObserver, SurfaceBuilder, TonicService};
+use omnirelay_surface::{
+    CallJudge, FailedHandshake, FinishedCall, RequestObserver, SurfaceBuilder, TonicService,
+};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
@@ -119,6 +121,8 @@ pub struct NodeBuilder {
     pub bearers: Arc<Bearers>,
     pub(super) ports: BTreeMap<PortName, AtPort>,
     pub(super) observers: Vec<Arc<dyn RequestObserver>>,
+    /// `None`: every call that is let in may begin.
+    pub(super) call_judge: Option<Arc<dyn CallJudge>>,
     pub(super) stopping: StopSequence,
 }
 
@@ -163,6 +167,11 @@ impl NodeBuilder {
     /// Has finished calls told of, on all ports.
     pub fn observe(&mut self, observer: Arc<dyn RequestObserver>) {
         self.observers.push(observer);
+    }
+
+    /// Has the calls of all ports judged before they begin; the last judge that is given counts.
+    pub fn judge_calls(&mut self, judge: Arc<dyn CallJudge>) {
+        self.call_judge = Some(judge);
     }
 
     /// Has something done from the start on, until `until` at the latest.

@@ -16,6 +16,7 @@ use tonic::body::Body;
 use tonic::server::NamedService;
 use tonic_health::server::health_reporter;
 
+use super::call_judge::CallJudge;
 use super::deadline::CallDeadlines;
 use super::in_flight::InFlight;
 use super::method::{self, ServedMethod, ServiceDefinition};
@@ -81,6 +82,7 @@ pub struct SurfaceBuilder {
     authenticator: Arc<dyn Authenticator>,
     rates: CallRateLimiter,
     observer: Arc<dyn RequestObserver>,
+    judge: Option<Arc<dyn CallJudge>>,
     hosts: Live<AllowedHosts>,
     deadlines: CallDeadlines,
     in_flight_bytes_max: usize,
@@ -103,6 +105,7 @@ impl SurfaceBuilder {
             authenticator: Arc::new(LoopbackAuthenticator::default()),
             rates: CallRateLimiter::default(),
             observer: Arc::new(NoObserver),
+            judge: None,
             hosts: AllowedHosts::default().into(),
             deadlines: CallDeadlines::default(),
             in_flight_bytes_max: IN_FLIGHT_BYTES_MAX,
@@ -160,6 +163,11 @@ impl SurfaceBuilder {
     pub fn observer(mut self, observer: Arc<dyn RequestObserver>) -> Self {
         self.observer = observer;
         self
+    }
+
+    /// Says who judges whether a call that was let in may begin; without it every one may.
+    pub fn judge_calls(&mut self, judge: Arc<dyn CallJudge>) {
+        self.judge = Some(judge);
     }
 
     #[must_use]
@@ -272,6 +280,7 @@ impl SurfaceBuilder {
             authenticator: self.authenticator,
             rates: self.rates,
             observer: self.observer,
+            judge: self.judge,
             lines: Arc::default(),
             deadlines: self.deadlines,
             in_flight: InFlight::new(self.in_flight_bytes_max),

@@ -9,6 +9,7 @@ mod answer;
 mod authority;
 mod body;
 mod builder;
+mod call_judge;
 mod carried;
 mod deadline;
 mod dialect;
@@ -68,6 +69,7 @@ use tonic_health::server::HealthReporter;
 use tower::ServiceExt as _;
 
 pub use builder::{SurfaceBuilder, SurfaceError, TonicService};
+pub use call_judge::{BeginningCall, CallHold, CallJudge};
 pub use deadline::CallDeadlines;
 pub use method::{OMNIRELAY, ServiceDefinition};
 pub use observe::{FailedHandshake, FinishedCall, RequestObserver};

@@ -14,6 +14,7 @@ use omnirelay_wire::fault::Fault;
 use omnirelay_wire::reasons;
 use tonic::body::Body;
 
+use super::call_judge::CallHold;
 use super::lines::{LogLimits, is_refusal};
 use super::method::ServedMethod;
 use super::pipeline::{Pipeline, fault_response, grpc_code};
@@ -82,6 +83,8 @@ pub(super) struct ObservedCall {
     pub principal: Arc<str>,
     remote: SocketAddr,
     lines: Arc<LogLimits>,
+    /// What whoever judged it holds of it until it is over.
+    pub hold: CallHold,
     cut: bool,
     over: bool,
 }
@@ -107,6 +110,7 @@ impl ObservedCall {
             principal: Arc::clone(&pipeline.unknown),
             remote,
             lines: Arc::clone(&pipeline.lines),
+            hold: None,
             cut: false,
             over: false,
         }

@@ -28,6 +28,7 @@ use tokio::sync::watch;
 use tonic::body::Body;
 use tower::ServiceExt as _;
 
+use super::call_judge::{BeginningCall, CallJudge};
 use super::carried::CarriedCall;
 use super::deadline::{self, CallDeadlines};
 use super::frame::FrameScan;
@@ -127,6 +128,8 @@ pub(super) struct Pipeline {
     pub authenticator: Arc<dyn Authenticator>,
     pub rates: CallRateLimiter,
     pub observer: Arc<dyn RequestObserver>,
+    /// `None`: every call that is let in may begin.
+    pub judge: Option<Arc<dyn CallJudge>>,
     pub lines: Arc<LogLimits>,
     pub deadlines: CallDeadlines,
     pub in_flight: InFlight,
@@ -276,6 +279,10 @@ impl Pipeline {
                     return Err(missing_scope(method.path, scope, &principal, &self.node_id));
                 }
             }
+        }
+        if let Some(judge) = &self.judge {
+            let is_watch = method.streams && !method.client_streams;
+            watched.hold = judge.begin(&BeginningCall { method: method.path, port: self.port, is_watch })?;
         }
         let conditions = RequestConditions::from_headers(headers)?;
         let unnamed = self.names_changes && method.mutates() && conditions.idempotency_key.is_none();
