@@ -278,6 +278,7 @@ impl NodeBuilder {
             readiness: Arc::new(Readiness::new(registry.clone())),
             operations: Arc::new(Operations::new(registry.clone())),
             topics: Arc::default(),
+            notices: Arc::default(),
             mergers: Arc::default(),
             observers: vec![Arc::new(CallCounter(metrics.clone()))],
             call_judge: None,

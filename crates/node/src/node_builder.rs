@@ -20,6 +20,7 @@ use omnirelay_identity::proof::SecretTokens;
 use omnirelay_identity::provided::ChosenProvider;
 use omnirelay_identity::trust::MeshTrust;
 use omnirelay_nouns::merge::RecordMergers;
+use omnirelay_nouns::notice::Notices;
 use omnirelay_nouns::topic::Topics;
 use omnirelay_registry::Registry;
 use omnirelay_registry::epoch_loss::RestorationRule;
@@ -94,8 +95,10 @@ pub struct NodeBuilder {
     pub metrics: Arc<Metrics>,
     pub readiness: Arc<Readiness>,
     pub operations: Arc<Operations>,
-    /// What capabilities tell in the stream of events.
+    /// What capabilities tell in the stream of events, of records.
     pub topics: Arc<Topics>,
+    /// What they tell there of this daemon.
+    pub notices: Arc<Notices>,
     /// How capabilities put together what a new epoch has lost with what was written since.
     pub mergers: Arc<RecordMergers>,
     /// By what certificates are judged, and who the node is by its own.

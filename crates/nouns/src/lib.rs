@@ -4,6 +4,7 @@ pub mod document;
 pub mod feed;
 pub mod listing;
 pub mod merge;
+pub mod notice;
 pub mod request;
 pub mod seed;
 pub mod serve;

@@ -1,7 +1,7 @@
 //! Events: everything that happens in a mesh, in one stream that can be resumed.
 //!
-//! What happens to records stands in the registry's log; what the daemon itself lacks or has again, in the changes of
-//! its readiness. A cursor names a place in each (decision 0029).
+//! What happens to records stands in the registry's log; what the daemon has noticed of itself, in its
+//! notices, such as what it lacks or has again. A cursor names a place in each (decision 0029).
 
 mod mount;
 mod order;
@@ -19,6 +19,7 @@ use omnirelay_host::chance::random_u64;
 use omnirelay_host::live::Live;
 use omnirelay_identity::caller::{Caller, Scope};
 use omnirelay_nouns::feed::{EventFrame, NounEventStream, NounWatches};
+use omnirelay_nouns::notice::Notices;
 use omnirelay_nouns::serve;
 use omnirelay_nouns::topic::Topics;
 use omnirelay_registry::Registry;
@@ -29,19 +30,18 @@ use omnirelay_wire::encoded::EncodedMessage;
 use omnirelay_wire::fault::Fault;
 use omnirelay_wire::pb::omnirelay::mesh::control::v1 as pb;
 
-use crate::readiness_changes::ReadinessChanges;
 pub use mount::mount;
 use order::by_time;
 use pb::event_service_server::EventService;
 use places::{PlacedEvent, READINESS, WatcherPlaces};
 use request::WatchedTopics;
-use telling::{WatchedEvents, of_change, of_stream};
+use telling::{WatchedEvents, of_notice, of_stream};
 
 /// Serves `EventService`.
 pub struct Events {
     registry: Arc<Registry>,
     topics: Arc<Topics>,
-    changes: Arc<ReadinessChanges>,
+    notices: Arc<Notices>,
     watches: NounWatches<pb::Event>,
     /// Whose events they are.
     source: String,
@@ -52,12 +52,12 @@ impl Events {
     pub fn new(
         registry: Arc<Registry>,
         topics: Arc<Topics>,
-        changes: Arc<ReadinessChanges>,
+        notices: Arc<Notices>,
         cluster: &str,
         watches_max: impl Into<Live<usize>>,
     ) -> Self {
         let watches = NounWatches::new(registry.clone(), watches_max);
-        Self { registry, topics, changes, watches, source: format!("/clusters/{cluster}") }
+        Self { registry, topics, notices, watches, source: format!("/clusters/{cluster}") }
     }
 
     async fn serve_watch(
@@ -65,7 +65,7 @@ impl Events {
         caller: &Caller,
         asked: pb::WatchEventsRequest,
     ) -> Result<NounEventStream<pb::Event>, Fault> {
-        let wanted = Arc::new(WatchedTopics::of(&self.topics.all(), &asked, caller)?);
+        let wanted = Arc::new(WatchedTopics::of(&self.topics.all(), &self.notices.topics(), &asked, caller)?);
         let since = WatchSince::of(&asked.since)?;
         let place = self.watches.places.take()?;
         self.registry.ready_for("").await?;
@@ -101,7 +101,7 @@ impl Events {
         }
     }
 
-    /// From which change of readiness on they are told. Whoever has seen those of another daemon is told what came
+    /// From which notice on they are told. Whoever has seen those of another daemon is told what came
     /// later; whoever names no place, what comes.
     fn noticed_before(&self, since: Option<WatchSince>, text: &str) -> Millis {
         let before = |time: Millis| Millis(time.0.saturating_sub(1));
@@ -118,19 +118,19 @@ impl Events {
                 Some(before(Millis(now.0.saturating_sub(whole_ms(ago)))))
             }
         };
-        place.unwrap_or_else(|| self.changes.newest())
+        place.unwrap_or_else(|| self.notices.newest())
     }
 
-    /// The changes of readiness behind a place; never ends.
+    /// The notices behind a place; never ends.
     fn noticed_behind(&self, place: Millis) -> BoxStream<'static, PlacedEvent> {
         let node_id = self.registry.node_id().to_owned();
         let source = format!("{}/nodes/{node_id}", self.source);
-        let changes = unfold((self.changes.clone(), place), |(changes, place)| async move {
-            let change = changes.next(place).await;
-            let place = change.at;
-            Some((change, (changes, place)))
+        let notices = unfold((self.notices.clone(), place), |(notices, place)| async move {
+            let notice = notices.next(place).await;
+            let place = notice.at;
+            Some((notice, (notices, place)))
         });
-        changes.map(move |it| PlacedEvent::Noticed(it.at, of_change(&source, &node_id, &it))).boxed()
+        notices.map(move |it| PlacedEvent::Noticed(it.at, of_notice(&source, &node_id, &it))).boxed()
     }
 }
 

@@ -9,14 +9,14 @@ use tokio::time::Instant;
 use super::request::WatchedTopics;
 use super::telling::{STREAM, TYPE};
 
-/// What the changes of readiness are called in a cursor.
+/// What notices are called in a cursor: the first that there were are the changes of readiness.
 pub(crate) const READINESS: &str = "readiness";
 
 /// Something that has happened, and where it stands.
 pub(crate) enum PlacedEvent {
     /// In the log of the registry, at the event's cursor.
     InLog(pb::Event),
-    /// In the changes of readiness.
+    /// In the notices of the daemon.
     Noticed(Millis, pb::Event),
 }
 

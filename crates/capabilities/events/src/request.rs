@@ -3,13 +3,14 @@
 use std::sync::Arc;
 
 use omnirelay_identity::caller::Caller;
+use omnirelay_nouns::notice::NoticeTopic;
 use omnirelay_nouns::topic::Topic;
 use omnirelay_registry::view::ViewRecord;
 use omnirelay_wire::fault::Fault;
 use omnirelay_wire::pb::omnirelay::mesh::control::v1 as pb;
 use omnirelay_wire::reasons;
 
-use super::telling::{DAEMON, STREAM, TYPE};
+use super::telling::{STREAM, TYPE};
 
 /// How many types or subjects a caller may name.
 const NAMED_MAX: usize = 100;
@@ -24,12 +25,13 @@ pub(crate) struct WatchedTopics {
 }
 
 impl WatchedTopics {
-    /// Reads a request.
+    /// Reads a request for these topics and for notices of those.
     ///
     /// # Errors
     /// `INVALID_ARGUMENT`; `MISSING_SCOPE` when a topic is asked for that the caller may not read.
     pub(crate) fn of(
         topics: &[Arc<Topic>],
+        notices: &[NoticeTopic],
         asked: &pb::WatchEventsRequest,
         caller: &Caller,
     ) -> Result<Self, Fault> {
@@ -39,7 +41,7 @@ impl WatchedTopics {
             }
         }
         let types: Vec<String> =
-            asked.r#type.iter().map(|given| known(topics, given)).collect::<Result<_, _>>()?;
+            asked.r#type.iter().map(|given| known(topics, notices, given)).collect::<Result<_, _>>()?;
         for subject in &asked.subject {
             check_subject(topics, subject)?;
         }
@@ -81,10 +83,10 @@ fn topic_of(named: &str) -> &str {
 }
 
 /// A type as it was given, without what stands before all of them.
-fn known(topics: &[Arc<Topic>], given: &str) -> Result<String, Fault> {
+fn known(topics: &[Arc<Topic>], notices: &[NoticeTopic], given: &str) -> Result<String, Fault> {
     let named = given.strip_prefix(TYPE).unwrap_or(given);
     let of_parts = topics.iter().map(|topic| (topic.name, topic.what));
-    let all: Vec<_> = of_parts.chain(DAEMON.iter().copied()).collect();
+    let all: Vec<_> = of_parts.chain(notices.iter().map(|topic| (topic.name, topic.what))).collect();
     let (topic, what) = named.split_once('.').map_or((named, None), |(topic, what)| (topic, Some(what)));
     let names = |names: &[&str]| names.join(", ");
     let Some((_, whats)) = all.iter().find(|(name, _)| *name == topic) else {

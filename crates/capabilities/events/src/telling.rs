@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use omnirelay_nouns::feed::{EventFrame, ShownChange, WatchedNoun};
+use omnirelay_nouns::notice::Notice;
 use omnirelay_nouns::timestamp;
 use omnirelay_nouns::topic::{Topic, TopicEvent, TopicTeller};
 use omnirelay_registry::audit_record::cause_of;
@@ -13,17 +14,11 @@ use omnirelay_wire::pb::omnirelay::mesh::control::v1 as pb;
 use omnirelay_wire::pb::omnirelay::store::v1::AuditValue;
 
 use super::request::WatchedTopics;
-use crate::readiness_changes::ReadinessChange;
 
 /// What stands before the type of every event.
 pub(crate) const TYPE: &str = "omnirelay.";
 /// The topic of the stream itself.
 pub(crate) const STREAM: &str = "events";
-/// The topics of what a daemon lacks or has again: its store, or anything else it needs.
-pub(crate) const DAEMON: &[(&str, &[&str])] = &[("store", NEEDS), ("node", NEEDS)];
-const NEEDS: &[&str] = &["degraded", "recovered"];
-/// The needs that are about the store.
-const OF_STORE: &[&str] = &["store", "store-room", "store-settings", "store-sentinels", "history"];
 
 /// Events of the registry, as one watcher is told of them.
 pub(crate) struct WatchedEvents {
@@ -137,15 +132,12 @@ pub(crate) fn of_stream(source: &str, frame: &EventFrame) -> pb::Event {
     }
 }
 
-/// Event that tells what a daemon lacks, or has again.
-pub(crate) fn of_change(source: &str, node_id: &str, change: &ReadinessChange) -> pb::Event {
-    let topic = if OF_STORE.contains(&change.item.name.as_str()) { "store" } else { "node" };
-    let what = if change.item.ok { "recovered" } else { "degraded" };
-    let data = pb::EventData { readiness: Some(change.item.clone()), ..pb::EventData::default() };
+/// Event that tells what a daemon has noticed of itself.
+pub(crate) fn of_notice(source: &str, node_id: &str, notice: &Notice) -> pb::Event {
     pb::Event {
         subject: Some(format!("node/{node_id}")),
-        time: Some(timestamp(change.at)),
-        data: Some(data),
-        ..event(source, change.at.to_string(), topic, what)
+        time: Some(timestamp(notice.at)),
+        data: Some(notice.data.clone()),
+        ..event(source, notice.at.to_string(), notice.topic, notice.what)
     }
 }
