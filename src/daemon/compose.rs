@@ -12,7 +12,8 @@ use std::sync::Arc;
 use omnirelay_audit as audit;
 use omnirelay_audit::AUDIT_SEAL;
 use omnirelay_audit::files::{AuditFiles, AuditKey};
-use omnirelay_certificate_records::{AUTHORITY, JOIN_TOKEN, has_authority};
+use omnirelay_capacity as capacity;
+use omnirelay_certificate_records::{AUTHORITY, JOIN_TOKEN, has_authority, node_of_record};
 use omnirelay_certificates as certificates;
 use omnirelay_certificates::RevocationCalls;
 use omnirelay_certificates::lacking::issues_at_start;
@@ -27,6 +28,7 @@ use omnirelay_node::{CapabilityKinds, Node, NodeBuilder, NodeCapabilities, NodeE
 use omnirelay_node_service as node_service;
 use omnirelay_node_service::dev::DevProcess;
 use omnirelay_operations as operations;
+use omnirelay_peer_records::{PEER, peer_id};
 use omnirelay_peers as peers;
 use omnirelay_peers::HeldByPeers;
 use omnirelay_registers as registers;
@@ -55,6 +57,7 @@ pub const KINDS: &[CapabilityKinds] = &[
     certificates::BINDING_KINDS,
     certificates::KINDS,
     transport_policy::KINDS,
+    capacity::KINDS,
     audit::KINDS,
     restoration::KINDS,
 ];
@@ -109,6 +112,7 @@ fn compose(node: &mut NodeBuilder, key: Arc<AuditKey>, given: FromProcess) -> Re
     transport_policy::mount(node, effective_join_policy)?;
     let vouched = certificates::vouched_seal_keys(node);
     audit::mount(node, given.audit, key, Box::new(vouched))?;
+    capacity::mount(node, gossip.clone(), counted_records(node))?;
     operations::mount(node, transport.clone());
     events::mount(node);
     let own = node_service::mount(node, (transport.clone(), gossip.clone()), development);
@@ -129,6 +133,18 @@ fn said_at_start(node: &NodeBuilder, key: &AuditKey) -> peers::StartupAnnounceme
         relay: relay::told_endpoint(node),
         fetches: AdvertisementFetch::fetched(&node.federation.named()),
         issues: issues_at_start(&node.identity_files, node.settings.now().security.make_authority),
+    }
+}
+
+/// The records that limits count.
+fn counted_records(node: &NodeBuilder) -> capacity::CountedRecords {
+    let cluster = node.settings.now().node.cluster.clone();
+    capacity::CountedRecords {
+        peers: PEER,
+        let_in: Arc::new(move |id| node_of_record(id, &cluster).map(peer_id)),
+        namespaces: shards::NAMESPACE,
+        shards_in: shards::namespaces::shards_in,
+        shards_of: shards::namespaces::shards_of,
     }
 }
 

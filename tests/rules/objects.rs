@@ -22,7 +22,8 @@ const RECORDS: [(&str, &str); 4] = [
 ];
 
 /// What capabilities do by themselves, and how they are mounted: no answer is made there.
-const DRIVERS: [&str; 7] = [
+const DRIVERS: [&str; 8] = [
+    "capacity/src/ledger.rs",
     "certificates/src/mount.rs",
     "events/src/readiness_changes.rs",
     "mesh_port/src/mount",

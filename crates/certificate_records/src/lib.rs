@@ -80,6 +80,13 @@ pub fn record_of_node(cluster: &str, node: &str) -> RecordId {
     })
 }
 
+/// The node of this cluster whose certificates a record is about; `None`: it is about nobody's, or another holder's.
+pub fn node_of_record<'a>(id: &'a RecordId, cluster: &str) -> Option<&'a str> {
+    let of_cluster =
+        id.key.strip_prefix("node/").filter(|_| id.kind == CERTIFICATE)?.strip_prefix(cluster)?;
+    of_cluster.strip_prefix('/')
+}
+
 /// The certificate that is remembered; `None` when somebody else wrote the record.
 pub fn certificate_of(issued: &IssuedValue) -> Option<Certificate> {
     Some(Certificate {
@@ -93,4 +100,21 @@ pub fn certificate_of(issued: &IssuedValue) -> Option<Certificate> {
         not_after: issued.not_after,
         key: Fingerprint::from_bytes(&issued.key)?,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_record_is_about_a_node_of_its_own_cluster_alone() {
+        let of_node = record_of_node("eu", "node-1");
+        assert_eq!(node_of_record(&of_node, "eu"), Some("node-1"));
+        for cluster in ["e", "eu-1", "us", ""] {
+            assert_eq!(node_of_record(&of_node, cluster), None, "{cluster}");
+        }
+        let operator = record_of(&CertificateHolder::Operator("eu/ann".to_owned()));
+        let token = RecordId::new(JOIN_TOKEN, of_node.key.clone());
+        assert_eq!((node_of_record(&operator, "eu"), node_of_record(&token, "eu")), (None, None));
+    }
 }

@@ -194,6 +194,16 @@ impl Gossip {
         })
     }
 
+    /// Number of members to whom news is passed on each time; 0 while this node does not gossip.
+    pub fn fanout(&self) -> u64 {
+        self.running.lock().member.as_ref().map_or(0, |member| member.config().fanout as u64)
+    }
+
+    /// Number of packets that were sent and taken in since the start.
+    pub fn messages(&self) -> u64 {
+        self.metrics.messages()
+    }
+
     /// The id of this node.
     pub fn node_id(&self) -> &str {
         self.node.as_str()

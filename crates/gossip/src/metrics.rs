@@ -168,6 +168,15 @@ impl GossipMetrics {
         self.counts.bytes.with_label_values(&[direction.word()]).inc_by(bytes as u64);
     }
 
+    /// Number of packets of both directions, those that failed among them.
+    pub(crate) fn messages(&self) -> u64 {
+        let of = |direction: GossipDirection, outcome| {
+            self.counts.messages.with_label_values(&[direction.word(), outcome]).get()
+        };
+        let outcomes = ["success", "failure"];
+        GossipDirection::ALL.into_iter().flat_map(|direction| outcomes.map(|outcome| of(direction, outcome))).sum()
+    }
+
     pub fn count_untold(&self) {
         self.counts.untold.inc();
     }

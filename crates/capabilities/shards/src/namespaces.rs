@@ -28,6 +28,7 @@ use omnirelay_wire::pb::omnirelay::store::v1::namespace_value::Phase;
 use omnirelay_wire::pb::omnirelay::store::v1::{NamespaceValue, ShardValue};
 use omnirelay_wire::reasons;
 use omnirelay_wire::rpc::namespace_control_service::{CREATE, DELETE, SET};
+use prost::Message as _;
 use tokio::time::{Instant, timeout_at};
 use tonic::Response;
 use tracing::warn;
@@ -467,4 +468,14 @@ fn exists(name: &str) -> Fault {
 
 fn make_fewer(setting: &str) -> String {
     format!("make fewer, or raise {setting} on all daemons: each holds the records of all shards in memory")
+}
+
+/// Number of shards that the value of a namespace's record stands for, those among them that are still to be made.
+pub fn shards_in(value: &[u8]) -> u64 {
+    NamespaceValue::decode(value).map_or(0, |value| value.shards.into())
+}
+
+/// The same of a record of the view.
+pub fn shards_of(record: &ViewRecord) -> u64 {
+    record.value::<NamespaceValue>().map_or(0, |value| value.shards.into())
 }

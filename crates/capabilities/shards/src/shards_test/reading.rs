@@ -54,6 +54,9 @@ async fn limits_name_the_setting_that_helps() {
     assert_eq!((fault.code, fault.code.retryable()), (Code::InvalidArgument, false), "it is never taken");
     assert!(fault.hint.unwrap_or_default().contains("mesh.shards.perNamespaceMax"));
     daemons[0].create("first", 1000, quick()).await;
+    let record = daemons[0].node.registry.view().get(&namespace_id("first")).unwrap();
+    let counted = (crate::namespaces::shards_of(&record), crate::namespaces::shards_in(&record.record.value));
+    assert_eq!(counted, (1000, 1000), "as other limits count them");
     let refused = daemons[0].namespaces.create(called(asked("second", 501), "alice")).await.unwrap_err();
     let fault = Fault::from(&refused);
     assert_eq!((&*fault.reason, fault.code.retryable()), ("TOO_MANY_SHARDS", false));
