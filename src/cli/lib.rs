@@ -5,6 +5,7 @@ mod api;
 mod arguments;
 mod audit;
 mod bindings;
+mod capacity;
 mod cert;
 mod check;
 mod complete;
@@ -103,6 +104,7 @@ static MESH: &[&CommandEntry] = &[
     &mesh_config::ENTRY,
     &status::ENTRY,
     &check::ENTRY,
+    &capacity::ENTRY,
 ];
 
 /// Those beside `mesh`.

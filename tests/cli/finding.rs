@@ -57,3 +57,22 @@ pub(crate) fn found() -> Value {
         ],
     })
 }
+
+/// How much is used of some limits: one that is enforced and near, one that is not set, and one whose highest second was near.
+pub(crate) fn limits() -> Value {
+    let limit = |name: &str, unit: &str, used: u64, judged: u64, added: i64| {
+        json!({
+            "name": name, "unit": unit, "counts": "", "scope": "mesh", "mode": "off", "level": "clear",
+            "used": used.to_string(), "peak": judged.to_string(), "added": added.to_string(), "refused": "0",
+            "setting": format!("limits.{name}.max"), "judged": judged.to_string(),
+        })
+    };
+    let mut peers = limit("peers", "peers", 42, 42, 6);
+    (peers["mode"], peers["level"]) = ("enforce".into(), "near".into());
+    (peers["max"], peers["percent"]) = ("50".into(), 84.into());
+    let mut calls = limit("calls", "calls/s", 12, 95, 40_210);
+    (calls["mode"], calls["level"], calls["scope"]) = ("observe".into(), "near".into(), "node".into());
+    (calls["max"], calls["percent"]) = ("100".into(), 95.into());
+    let bytes = limit("bytes", "bytes", 1_048_576, 1_048_576, 4096);
+    json!({"limits": [peers, bytes, calls], "watchedMs": "3600000"})
+}

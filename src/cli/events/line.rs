@@ -56,6 +56,10 @@ fn what(event: &Value) -> String {
     if let Some(policy) = data("transportPolicy").or(data("joinPolicy")) {
         return format!("version={}", text(policy, "version"));
     }
+    if let Some(limit) = data("limit") {
+        let [used, max] = ["judged", "max"].map(|name| number(limit, name));
+        return format!("{}: {used} of {max} {}", text(limit, "name"), text(limit, "unit"));
+    }
     match word(event) {
         "reset" => format!("what happened before is not known any more: {}", text(event, "reason")),
         "progress" => format!("cursor: {}", text(event, "cursor")),
@@ -116,6 +120,13 @@ mod tests {
                     "data": {"transportPolicy": {"version": "4"}},
                 }),
                 "transport-policy.modified  transport-policy/mesh  version=4  (transport-policy.rollback by local: INC-7)",
+            ),
+            (
+                json!({
+                    "type": "omnirelay.limits.near", "subject": "node/node-1",
+                    "data": {"limit": {"name": "joins", "used": "3", "judged": "8", "max": "10", "unit": "joins/min"}},
+                }),
+                "limits.near           node/node-1  joins: 8 of 10 joins/min",
             ),
             (
                 json!({"type": "omnirelay.events.reset", "reason": "compacted"}),

@@ -54,8 +54,8 @@ pub(super) struct EventsTailArgs {
 
 /// What can be asked for, for completion; the daemon says what it knows.
 fn topics() -> Vec<String> {
-    const TOPICS: &str =
-        "peers leadership registers advertisements relays agents transport-policy join-policy store node audit";
+    const TOPICS: &str = "peers leadership registers advertisements relays agents transport-policy join-policy store node \
+                          limits audit";
     TOPICS.split(' ').map(str::to_owned).collect()
 }
 
