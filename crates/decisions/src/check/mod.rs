@@ -1,6 +1,7 @@
 //! The checks of a mesh: what is judged, by what, and what to do where it is not as it should be.
 
 mod audit;
+mod capacity;
 #[cfg(test)]
 mod check_test;
 mod config;
@@ -35,6 +36,7 @@ pub static CATEGORIES: &[&FindingCategory] = &[
     &audit::CATEGORY,
     &identity::CATEGORY,
     &config::CATEGORY,
+    &capacity::CATEGORY,
     &versions::CATEGORY,
 ];
 

@@ -231,6 +231,13 @@ fn bad_cases_of_parts() -> Vec<Case> {
             CheckVerdict::Warn,
             "raw",
         ),
+        (
+            "capacity-reached",
+            with_trouble(2, "limits-reached", "4 of 4"),
+            CheckVerdict::Fail,
+            "node-2: 4 of 4",
+        ),
+        ("capacity-near", with_trouble(1, "limits-near", "8 of 9"), CheckVerdict::Warn, "node-1: 8 of 9"),
     ]
 }
 
