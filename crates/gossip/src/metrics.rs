@@ -174,7 +174,10 @@ impl GossipMetrics {
             self.counts.messages.with_label_values(&[direction.word(), outcome]).get()
         };
         let outcomes = ["success", "failure"];
-        GossipDirection::ALL.into_iter().flat_map(|direction| outcomes.map(|outcome| of(direction, outcome))).sum()
+        GossipDirection::ALL
+            .into_iter()
+            .flat_map(|direction| outcomes.map(|outcome| of(direction, outcome)))
+            .sum()
     }
 
     pub fn count_untold(&self) {

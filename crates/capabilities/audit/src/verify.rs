@@ -8,7 +8,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use omnirelay_decisions::audit_seal::check::{ChainCheck, KnownChain, SealFinding, Wrong, check_key};
 use omnirelay_decisions::audit_seal::trail::{
-    FINDINGS_MAX, NodeSealTally, SealReach, SealedRecords, added, compare, expect, keep, no_row, told, unreadable,
+    FINDINGS_MAX, NodeSealTally, SealReach, SealedRecords, added, compare, expect, keep, no_row, told,
+    unreadable,
 };
 use omnirelay_decisions::audit_seal::{ChainId, VerifiedSeal, open};
 use omnirelay_registry::Registry;
@@ -389,7 +390,8 @@ impl VerificationRun<'_> {
             after = page.next;
             let covered = page.records.iter().filter(|record| {
                 let live = !record.deleted && record.id.key >= self.from;
-                live && is_covered(record, reach, self.epoch) && node_of(record).is_some_and(|node| node == node_id)
+                live && is_covered(record, reach, self.epoch)
+                    && node_of(record).is_some_and(|node| node == node_id)
             });
             keys.extend(covered.map(|record| record.id.key.clone()));
             if after.is_none() {

@@ -6,7 +6,8 @@ use omnirelay_node::metrics::row::{MetricLabel, enum_words};
 use omnirelay_wire::pb::omnirelay::mesh::control::v1::transport_finding::Level;
 use omnirelay_wire::pb::omnirelay::mesh::control::v1::{TransportFinding, TransportReport};
 
-const RULE: MetricLabel = MetricLabel::each("rule", || AuditRule::ALL.iter().map(|rule| rule.word()).collect());
+const RULE: MetricLabel =
+    MetricLabel::each("rule", || AuditRule::ALL.iter().map(|rule| rule.word()).collect());
 const LEVEL: MetricLabel = MetricLabel::each("level", || enum_words(Level::as_str_name));
 
 omnirelay_node::metrics! {

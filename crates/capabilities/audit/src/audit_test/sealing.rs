@@ -331,7 +331,11 @@ async fn a_seal_of_an_epoch_before_covers_nothing_that_was_written_since() {
     a.act(7).await;
     assert_eq!(a.newest_seal().await.id, newest.id);
     let report = b.verify().await;
-    assert_eq!((added(&report), report.counts["a"].unsealed), (Vec::new(), 2), "that of the new epoch among them");
+    assert_eq!(
+        (added(&report), report.counts["a"].unsealed),
+        (Vec::new(), 2),
+        "that of the new epoch among them"
+    );
     *place.store.refuse.lock() = None;
     a.act_and_seal(1).await;
     let report = a.verify().await;
