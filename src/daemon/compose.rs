@@ -57,7 +57,6 @@ pub const KINDS: &[CapabilityKinds] = &[
     certificates::BINDING_KINDS,
     certificates::KINDS,
     transport_policy::KINDS,
-    capacity::KINDS,
     audit::KINDS,
     restoration::KINDS,
 ];

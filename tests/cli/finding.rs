@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 /// What a daemon finds of that mesh: a fault, and a warning that one node alone saw.
-pub(crate) fn found() -> Value {
+fn found() -> Value {
     let row = |id: &str, result: &str, message: &str, hint: &str, [seen_by, about]: [&[&str]; 2]| {
         json!({
             "id": id, "description": "the store is set up as it should be", "result": result, "message": message, "hint": hint,
@@ -58,8 +58,13 @@ pub(crate) fn found() -> Value {
     })
 }
 
+/// Answer of what is judged at this path: the mesh, or its limits.
+pub(crate) fn judged(path: &str) -> Value {
+    if path.ends_with("/capacity") { limits() } else { found() }
+}
+
 /// How much is used of some limits: one that is enforced and near, one that is not set, and one whose highest second was near.
-pub(crate) fn limits() -> Value {
+fn limits() -> Value {
     let limit = |name: &str, unit: &str, used: u64, judged: u64, added: i64| {
         json!({
             "name": name, "unit": unit, "counts": "", "scope": "mesh", "mode": "off", "level": "clear",

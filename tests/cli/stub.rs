@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::authority::authority;
-use crate::finding::{found, limits};
+use crate::finding::judged;
 use crate::leadership::leaders;
 use crate::pool::{operations, registers};
 pub(crate) use crate::process::stub::{After, Reply, Request, Stub};
@@ -113,8 +113,7 @@ pub(crate) fn mesh(request: &Request) -> Reply {
                 {"name": "leaders-replicas", "ok": true}, {"name": "leaders-split", "ok": true}],
             "clientVersionMin": "0.1.0", "hostTime": "2026-11-20T06:01:00.012Z", "revocationsEnforcedNumber": "3",
         })),
-        ("GET", "/control/check") => answer(found()),
-        ("GET", "/control/capacity") => answer(limits()),
+        ("GET", "/control/check" | "/control/capacity") => answer(judged(path)),
         ("GET", "/control/lease-health") => lease_health(),
         (_, path) if is_of(&["audit", "snapshot"], path) => audit(request, path),
         ("GET", path) if path.starts_with("/control/events") => happenings(request),

@@ -16,4 +16,4 @@ mod shown_use;
 mod use_counts;
 
 pub use growth::CountedRecords;
-pub use mount::{KINDS, mount};
+pub use mount::mount;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use omnirelay_gossip::Gossip;
-use omnirelay_node::{CapabilityKinds, NodeBuilder, NodeError, PortName, StopPhase};
+use omnirelay_node::{NodeBuilder, NodeError, PortName, StopPhase};
 use omnirelay_wire::pb::omnirelay::mesh::control::v1::capacity_service_server::CapacityServiceServer;
 use tonic::codec::CompressionEncoding::Gzip;
 
@@ -15,9 +15,6 @@ use crate::monitor::{CapacityMonitor, MonitoredUse};
 use crate::service::Capacity;
 use crate::shown_use::ShownUse;
 use crate::use_counts::UseCounts;
-
-/// It has no records.
-pub const KINDS: CapabilityKinds = CapabilityKinds::NONE;
 
 /// Mounts capacity, of the records that are `counted`.
 ///

@@ -97,7 +97,6 @@ async fn every_series_is_there_from_the_beginning() {
     let daemon = LimitedDaemon::new().await;
     let all = Metrics::new().unwrap();
     let metrics = CapacityMetrics::new(all.all()).unwrap();
-    metrics.begin();
     let text = || all.text(&daemon.lab.registry, true).unwrap();
     for name in LimitKind::ALL.map(|kind| kind.row().name) {
         for metric in ["mesh_limit_used", "mesh_limit_max", "mesh_limit_refused_total"] {
