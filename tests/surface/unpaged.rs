@@ -14,6 +14,7 @@ const BOUNDED: &[(&str, &str)] = &[
     ("AdvertisementService/BulkAdvertise", "as many results as the request has items"),
     ("AdvertisementService/GetSyncState", "one for each daemon that runs and each federated mesh"),
     ("AuditService/Verify", "findings are cut, nodes are 4096 at most"),
+    ("CapacityService/Get", "one for each limit of the table"),
     ("CertificateService/GetAuthority", "one for each federated mesh"),
     ("CertificateService/ListRevocations", "they are one record, and a record has at most 1 MiB"),
     ("CertificateService/ProtectRecords", "a line for each record of kinds that have limits of 1000"),
