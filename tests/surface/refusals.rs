@@ -325,7 +325,7 @@ impl CallJudge for CountingJudge {
     fn begin(&self, call: &BeginningCall) -> Result<CallHold, Fault> {
         match call.method.rsplit('/').next() {
             Some("Find") if !call.is_watch => {
-                Err(Fault::new(reasons::LIMIT_REACHED, "one too many")
+                Err(Fault::new(reasons::LIMIT_EXHAUSTED, "one too many")
                     .retry_after(Duration::from_millis(1500)))
             }
             Some("Count") if call.is_watch => {
@@ -351,7 +351,7 @@ async fn a_judge_refuses_calls_and_holds_streams_until_they_end() {
     assert_eq!(header(&refused, "retry-after"), Some("2"));
     let request = EchoRequest { name: "x".to_owned(), ..EchoRequest::default() };
     let status = served.grpc().await.find(request).await.unwrap_err();
-    assert!(Fault::from(&status).is(reasons::LIMIT_REACHED), "{status:?}");
+    assert!(Fault::from(&status).is(reasons::LIMIT_EXHAUSTED), "{status:?}");
 
     let over_http = served.http.get(served.url("/fixture?upTo=1&failWith=hang")).send().await.unwrap();
     let request = CountRequest { up_to: 2, fail_with: "hang".to_owned(), ..CountRequest::default() };

@@ -224,8 +224,7 @@ reasons! {
         "omnirelay token list --all";
     KEY_REVOKED: PermissionDenied,
         "the key of the request was revoked", "make a new key; others may know the one that was revoked";
-    LABEL_TAKEN: FailedPrecondition,
-        "a label has another value", "add --overwrite to change it";
+    LABEL_TAKEN: FailedPrecondition, "a label has another value", "add --overwrite to change it";
     LAST_ADMINISTRATOR: FailedPrecondition,
         "nobody with mesh.admin would be left who can come in",
         "give it to somebody else first; or add --last-administrator, which the audit trail has";
@@ -234,16 +233,17 @@ reasons! {
         "omnirelay dev resume NODE for another one first; omnirelay down ends the mesh";
     LATE_REQUEST: Aborted,
         "a later request of the same worker was answered before", "nothing was changed; ask again with a greater sequence";
-    LIMIT_REACHED: ResourceExhausted,
+    LIMIT_EXHAUSTED: ResourceExhausted,
+        "for now there are as many calls, watches, commits or joins as a limit allows that is enforced (limits.*)",
+        "come again when Retry-After is over; the message names the setting that would allow more";
+    LIMIT_REACHED: FailedPrecondition,
         "it would go beyond a limit of the mesh or of the daemon that is enforced (limits.*); the message says which; nothing was changed",
         "raise the setting that the message names and reload it, or free what it counts: omnirelay mesh capacity";
     MALFORMED_BODY: InvalidArgument,
         "the chunks that the body comes in are malformed",
         "send it with a content-length, or in chunks as RFC 9112 has them";
-    MALFORMED_GZIP: InvalidArgument,
-        "the body is not gzip, or is cut off", "send it plain";
-    MALFORMED_JSON: InvalidArgument,
-        "the body is not JSON", "correct what the message names";
+    MALFORMED_GZIP: InvalidArgument, "the body is not gzip, or is cut off", "send it plain";
+    MALFORMED_JSON: InvalidArgument, "the body is not JSON", "correct what the message names";
     MALFORMED_MESSAGE: InvalidArgument,
         "the gRPC request holds no message that can be read", "use a client made from the protos the daemon has";
     MASTER_DIFFERS: FailedPrecondition,

@@ -12,6 +12,7 @@ fn what_is_exhausted_has_room_again_by_itself() {
         names,
         [
             "HEADERS_TOO_LARGE", // As gRPC has it.
+            "LIMIT_EXHAUSTED",
             "STORE_FULL",
             "TOO_MANY_ADVERTISEMENTS", // Those of who is silent end, as those of relays and agents do.
             "TOO_MANY_AGENTS",

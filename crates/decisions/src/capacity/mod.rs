@@ -251,7 +251,10 @@ impl ReachedLimit {
             ),
         };
         let wait = if retry_after.is_some() { "try again when Retry-After is over, or " } else { "" };
-        let fault = Fault::new(reasons::LIMIT_REACHED, message)
+        // Of what passes by itself a client comes again by itself.
+        let passes = retry_after.is_some() || kind == LimitKind::Watchers;
+        let reason = if passes { reasons::LIMIT_EXHAUSTED } else { reasons::LIMIT_REACHED };
+        let fault = Fault::new(reason, message)
             .hint(format!(
                 "{wait}raise {max_key} and have daemons reload it; omnirelay mesh capacity shows the use"
             ))
@@ -303,6 +306,6 @@ mod tests {
 
         let wait = Some(Duration::from_millis(250));
         let fault = ReachedLimit { kind: LimitKind::Joins, retry_after: wait, ..reached }.fault("mesh.join");
-        assert_eq!(fault.retried_after(), wait);
+        assert_eq!((fault.retried_after(), fault.is(reasons::LIMIT_EXHAUSTED)), (wait, true));
     }
 }

@@ -168,7 +168,10 @@ async fn calls_beyond_the_rate_are_refused_but_for_those_of_health() {
     let by_node = BeginningCall { method: list, port: "mesh", is_watch: false };
     daemon.calls.begin(&by_node).unwrap();
     let refused = begin(list, false).err().unwrap();
-    assert!(refused.is(reasons::LIMIT_REACHED) && refused.retried_after_seconds() == Some(1), "{refused:?}");
+    assert!(
+        refused.is(reasons::LIMIT_EXHAUSTED) && refused.retried_after_seconds() == Some(1),
+        "{refused:?}"
+    );
     for vital in ["NodeService/Get", "CheckService/Check", "PeerControlService/Cordon"] {
         let method: &'static str = String::leak(format!("/omnirelay.mesh.control.v1.{vital}"));
         begin(method, false).unwrap();

@@ -122,7 +122,9 @@ impl LimitedDaemon {
 pub(crate) fn declined<T>(outcome: Result<T, CommitError>) -> Fault {
     match outcome {
         Err(CommitError::Declined(fault)) => {
-            assert!(fault.is(reasons::LIMIT_REACHED), "{fault:?}");
+            let is_rate = fault.retried_after().is_some();
+            let reason = if is_rate { reasons::LIMIT_EXHAUSTED } else { reasons::LIMIT_REACHED };
+            assert!(fault.is(reason), "{fault:?}");
             *fault
         }
         Err(other) => panic!("it failed otherwise: {other}"),
