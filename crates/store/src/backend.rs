@@ -3,6 +3,7 @@
 //! A backend is a folder beside this file and a row of [`BACKENDS`]. Nobody else names it: what begins with its schemes
 //! is its own, and what it hands to hosts that join are bytes that it alone reads.
 
+use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -167,8 +168,8 @@ pub struct JoinedStore {
     pub warnings: Vec<String>,
 }
 
-/// A setting of a host that has joined.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// A setting of a host that has joined. What it holds is not shown: some are secrets.
+#[derive(Clone, PartialEq, Eq)]
 pub enum JoinedSetting {
     Text(String),
     Number(u32),
@@ -177,6 +178,16 @@ pub enum JoinedSetting {
         name: &'static str,
         content: String,
     },
+}
+
+impl fmt::Debug for JoinedSetting {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Text(_) => f.write_str("Text(..)"),
+            Self::Number(number) => write!(f, "Number({number})"),
+            Self::File { name, .. } => write!(f, "File({name})"),
+        }
+    }
 }
 
 /// The backend of a URL.

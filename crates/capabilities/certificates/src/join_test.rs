@@ -12,7 +12,9 @@ use omnirelay_pki::join_token::JoinToken;
 use omnirelay_pki::key::{Fingerprint, PrivateKey};
 use omnirelay_pki::request::CertificateRequest as Csr;
 use omnirelay_store::{JoinedSetting, JoinedStore, MemoryStore, Store};
-use omnirelay_wire::pb::omnirelay::store::v1::{CertificateValue, JoinTokenValue, SealKeyValue};
+use omnirelay_wire::pb::omnirelay::store::v1::{
+    CertificateValue, HandedRedisStore, JoinTokenValue, SealKeyValue,
+};
 use prost::Message as _;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
@@ -111,6 +113,44 @@ struct GrantOf030 {
 struct StoreOf030 {
     #[prost(string, tag = "1")]
     url: String,
+    #[prost(string, tag = "2")]
+    ca_pem: String,
+    #[prost(string, tag = "3")]
+    sentinel_username: String,
+    #[prost(string, tag = "4")]
+    sentinel_password: String,
+    #[prost(uint32, optional, tag = "5")]
+    leaders_need_replicas: Option<u32>,
+    #[prost(bool, tag = "6")]
+    needs_certificate: bool,
+    #[prost(string, tag = "7")]
+    users_not_kept: String,
+}
+
+/// Hosts of 0.3.0 read it, and those of now read what its daemons hand them.
+#[test]
+fn a_store_in_redis_is_handed_over_in_the_form_of_0_3_0() {
+    let of_030 = StoreOf030 {
+        url: "rediss://b:secret@redis-1/0".to_owned(),
+        ca_pem: "CA".to_owned(),
+        sentinel_username: "s".to_owned(),
+        sentinel_password: "t".to_owned(),
+        leaders_need_replicas: Some(0),
+        needs_certificate: true,
+        users_not_kept: "set aclfile".to_owned(),
+    };
+    let of = of_030.clone();
+    let of_now = HandedRedisStore {
+        url: of.url,
+        ca_pem: of.ca_pem,
+        sentinel_username: of.sentinel_username,
+        sentinel_password: of.sentinel_password,
+        leaders_need_replicas: of.leaders_need_replicas,
+        needs_certificate: of.needs_certificate,
+        users_not_kept: of.users_not_kept,
+    };
+    assert_eq!(HandedRedisStore::decode(&*of_030.encode_to_vec()).unwrap(), of_now);
+    assert_eq!(StoreOf030::decode(&*of_now.encode_to_vec()).unwrap(), of_030);
 }
 
 /// The URL in what a host was handed.

@@ -16,7 +16,7 @@ use omnirelay_nouns::{SCHEMA_VERSION, at_cursor, envelope};
 use omnirelay_pki::public_key::{PublicKey, signed};
 use omnirelay_registry::act::DecisionReader;
 use omnirelay_registry::mutate::request_hash;
-use omnirelay_registry::view::View;
+use omnirelay_registry::view::{View, ViewRecord};
 use omnirelay_store::RecordId;
 use omnirelay_wire::envelope::EnvelopedAnswer as _;
 use omnirelay_wire::fault::Fault;
@@ -170,8 +170,7 @@ pub fn admitted(
     key: &[u8],
     now: i64,
 ) -> Result<(String, u32), Fault> {
-    let found = reader.get(&JoinPolicySchema::id());
-    let value = DocumentState::of(&JoinPolicySchema, found.as_deref()).section;
+    let value = holding(reader.get(&JoinPolicySchema::id()).as_deref())?;
     let candidate = JoinCandidate {
         cluster: token.cluster.clone(),
         role: token.role.clone(),
@@ -229,12 +228,23 @@ fn verified(
     }
 }
 
+/// Policy by which hosts are let in. A record that cannot be read lets nobody in: it is not known whom it would.
+fn holding(found: Option<&ViewRecord>) -> Result<JoinPolicyValue, Fault> {
+    if found.is_some_and(|record| record.value::<JoinPolicyValue>().is_none()) {
+        return Err(unreadable("it is none"));
+    }
+    Ok(DocumentState::of(&JoinPolicySchema, found).section)
+}
+
 /// Of a record that a daemon wrote, and checked before.
 fn rules(value: &JoinPolicyValue) -> Result<JoinPolicy, Fault> {
-    join_policy::policy(&value.rules).map_err(|what| {
-        let message = format!("the join policy in the registry cannot be read: {what}");
-        Fault::new(reasons::AUTHORITY_UNREADABLE, message)
-    })
+    join_policy::policy(&value.rules).map_err(|what| unreadable(&what.to_string()))
+}
+
+fn unreadable(what: &str) -> Fault {
+    let message = format!("the join policy in the registry cannot be read: {what}");
+    Fault::new(reasons::AUTHORITY_UNREADABLE, message)
+        .hint("omnirelay join-policy set   # by an administrator of the mesh")
 }
 
 /// What a policy says.

@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use omnirelay_nouns::document::DocumentSource;
-use omnirelay_store::MemoryStore;
+use omnirelay_store::{Epoch, MemoryStore, Record, Revision, Version};
 
 use super::*;
 use crate::EnrollmentCalls;
@@ -46,6 +47,29 @@ fn a_policy_that_an_earlier_version_stored_is_read_and_written_in_its_form() {
     let mut wanted = holds.clone();
     wanted.rules[0].lifetime_seconds = 3600;
     assert_eq!(JoinPolicySchema::value(Some(&read), version(wanted)).encode_to_vec(), next);
+}
+
+/// Nobody knows whom it would let in: it lets in nobody, and is no reason to let in whoever has a token.
+#[test]
+fn a_policy_that_cannot_be_read_lets_nobody_in() {
+    let record = |value: &'static [u8]| {
+        let record = Record {
+            id: JoinPolicySchema::id(),
+            value: Bytes::from_static(value),
+            version: Version(3),
+            revision: Revision(9),
+            group: None,
+            created_at: Millis(1),
+            updated_at: Millis(1),
+            writer: "a".into(),
+            deleted: false,
+        };
+        ViewRecord::new(Epoch(1), record)
+    };
+    assert!(holding(Some(&record(b"\xff\xff"))).unwrap_err().is(reasons::AUTHORITY_UNREADABLE));
+    assert_eq!(holding(None).unwrap().rules[0].name, "token");
+    let edge = record(b"\x0a\x08\x0a\x04edge\x10\x01");
+    assert_eq!(holding(Some(&edge)).unwrap().rules[0].name, "edge");
 }
 
 #[tokio::test]
