@@ -10,15 +10,15 @@ mod reader;
 use std::time::Duration;
 
 use omnirelay_store::{
-    Commit, CommitError, CommitOutcome, GroupRef, LeaseFence, Precondition, RecordId, RecordKind, StoreError,
-    Version, Write,
+    Commit, CommitError, CommitOutcome, Epoch, GroupRef, LeaseFence, Precondition, RecordId, RecordKind,
+    StoreError, Version, Write,
 };
 use tokio::time::Instant;
 use tracing::error;
 
 use super::Registry;
 use super::audit_record;
-use super::commit_judge::JudgedCommit;
+use super::commit_judge::{CommitPassage, JudgedCommit};
 use super::completeness::lost;
 use super::epoch_loss::RESTORE;
 use super::follow::SEE_ALL_MAX;
@@ -139,9 +139,11 @@ impl Registry {
             writes: &plan.writes,
         };
         let passage = self.write_gate.judge(self.view(), &judged).await?;
-        let committed = self.commit_within(act.within, self.commit_of(act, plan)).await;
-        if let Some(passage) = passage.filter(|_| !may_be_made(&committed)) {
-            passage.not_made();
+        let commit = self.commit_of(act, plan);
+        let epoch = commit.epoch;
+        let committed = self.commit_within(act.within, commit).await;
+        if let Some(passage) = passage {
+            tell(passage, epoch, &committed);
         }
         committed.map_err(|error| conditions.refusal(error))
     }
@@ -184,11 +186,12 @@ impl Registry {
     }
 }
 
-/// Whether something is written by a commit that ended so, as far as is known.
-fn may_be_made(committed: &Result<CommitOutcome, CommitError>) -> bool {
+/// Tells whoever let a commit pass what became of it, as far as it is known.
+fn tell(passage: Box<dyn CommitPassage>, epoch: Epoch, committed: &Result<CommitOutcome, CommitError>) {
     match committed {
-        Ok(CommitOutcome::Done(_)) | Err(CommitError::Store(StoreError::OutcomeUnknown(_))) => true,
-        Ok(CommitOutcome::Replayed { .. }) | Err(_) => false,
+        Ok(CommitOutcome::Done(entry)) => passage.made(epoch, entry.revision),
+        Err(CommitError::Store(StoreError::OutcomeUnknown(_))) => drop(passage),
+        Ok(CommitOutcome::Replayed { .. }) | Err(_) => passage.not_made(),
     }
 }
 

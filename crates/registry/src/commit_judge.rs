@@ -1,7 +1,7 @@
 //! Judgement of commits: whether one may be made, before the store is asked.
 
 use async_trait::async_trait;
-use omnirelay_store::{Epoch, Write};
+use omnirelay_store::{Epoch, Revision, Write};
 use omnirelay_wire::fault::Fault;
 
 use crate::view::View;
@@ -30,8 +30,11 @@ pub trait CommitJudge: Send + Sync {
     ) -> Result<Box<dyn CommitPassage>, Box<Fault>>;
 }
 
-/// Passage that a commit has been given. Once it is dropped, the commit was made, or nobody knows yet: it may still be.
+/// Passage that a commit has been given. Where it is dropped without a word nobody knows what became of the commit: it may still be made.
 pub trait CommitPassage: Send {
-    /// The commit was not made, and will not be.
+    /// The store has made the commit, at this revision of this epoch.
+    fn made(self: Box<Self>, epoch: Epoch, revision: Revision);
+
+    /// The commit was not made, and will not be; what it repeats may have been, long ago.
     fn not_made(self: Box<Self>);
 }

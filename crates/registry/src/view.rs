@@ -45,7 +45,7 @@ use records::{OrderedRecords, RecordList};
 pub(super) use signed::ToSign;
 pub use signed::{AuthoritySuccession, RecordIssuers, RecordSigning, RefusedRecord, VerifiedSignatures};
 pub use tenancy::LeaseTenancy;
-pub use totals::RecordTotals;
+pub use totals::{HeldVersions, RecordTotals};
 
 use super::connectivity::StoreConnectivity;
 use super::cursor::Cursor;

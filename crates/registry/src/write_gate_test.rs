@@ -5,7 +5,10 @@ use std::sync::Arc;
 use bytes::Bytes;
 use omnirelay_identity::caller::Caller;
 use omnirelay_scripted::{Faulty, Ill, Method, memory};
-use omnirelay_store::{CommitError, Epoch, Precondition, RecordId, RecordKind, StoreError, Version, Write};
+use omnirelay_store::{
+    CommitError, CommitOutcome, Epoch, Precondition, RecordId, RecordKind, Revision, StoreError, Version,
+    Write,
+};
 use omnirelay_wire::fault::Fault;
 use omnirelay_wire::pb::omnirelay::mesh::control::v1::PeerChange;
 use omnirelay_wire::reasons;
@@ -89,7 +92,7 @@ async fn what_passes_is_committed_on_the_conditions_of_its_passage() {
     assert!(matches!(&other, Err(CommitError::Store(StoreError::EpochChanged { .. }))), "{other:?}");
 }
 
-/// Judge that declines what writes the record `no`, and notes which commits it has judged and which were not made.
+/// Judge that declines what writes the record `no`, and notes which commits it has judged and what became of them.
 #[derive(Clone, Default)]
 struct NotingJudge(Arc<Mutex<Vec<String>>>);
 
@@ -119,19 +122,27 @@ impl CommitJudge for NotingJudge {
 }
 
 impl CommitPassage for NotedPassage {
+    fn made(self: Box<Self>, epoch: Epoch, revision: Revision) {
+        self.0.note(format!("{} was made at {}/{}", self.1, epoch.0, revision.0));
+    }
+
     fn not_made(self: Box<Self>) {
         self.0.note(format!("{} was not made", self.1));
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_judge_is_asked_before_the_store_and_hears_what_was_not_made() {
+async fn a_judge_is_asked_before_the_store_and_hears_what_became_of_it() {
     let store = Faulty::over(memory());
     let lab = LabRegistry::new(lab::registry("a", store.clone(), &MIRRORED)).await;
     let judge = NotingJudge::default();
     lab.registry.write_gate().judge_by(Arc::new(judge.clone()));
     write(&lab.registry, THING, "yes").await.unwrap();
-    assert_eq!(judge.noted(), ["things.put yes"]);
+    let made = |what: &str| {
+        let head = lab.registry.view().head();
+        format!("{what} was made at {}/{}", head.epoch.0, head.revision.0)
+    };
+    assert_eq!(judge.noted(), ["things.put yes".to_owned(), made("yes")]);
     let asked = store.count(Method::Commit);
     let declined = write(&lab.registry, THING, "no").await;
     assert!(matches!(&declined, Err(CommitError::Declined(fault)) if fault.is(reasons::LIMIT_REACHED)));
@@ -143,6 +154,19 @@ async fn a_judge_is_asked_before_the_store_and_hears_what_was_not_made() {
     store.fall_ill([Method::Commit], Ill::LosesReplies);
     write(&lab.registry, THING, "lost").await.unwrap_err();
     assert_eq!(judge.noted(), ["things.put lost"], "nobody knows");
+    store.recover();
+
+    let act = DaemonAct::new("things.put", [THING], WriteAuthority::Unfenced);
+    let put_once = async || {
+        let id = RecordId::new(THING, "once");
+        let put = Write::Put { id, value: Bytes::from_static(b"v"), group: None };
+        let plan = CommitPlan::default().once("a", "things.put", "1".to_owned(), 1).write([put]);
+        lab.registry.attempt(&act, plan).await.unwrap()
+    };
+    put_once().await;
+    assert_eq!(judge.noted(), ["things.put once".to_owned(), made("once")]);
+    assert!(matches!(put_once().await, CommitOutcome::Replayed { .. }));
+    assert_eq!(judge.noted(), ["things.put once", "once was not made"], "it was made before");
 }
 
 /// The judge hears what a dry run would write; and once more, of what it does write, as of any commit.
@@ -171,7 +195,9 @@ async fn a_dry_run_is_judged_by_what_it_would_write() {
         lab.registry.mutate::<ChangeForm<_>>(mutation, decide).await
     };
     rehearse("yes").await.unwrap();
-    assert_eq!(judge.noted(), ["things.change yes", "yes was not made", "things.change "]);
+    let head = lab.registry.view().head();
+    let audited = format!(" was made at {}/{}", head.epoch.0, head.revision.0);
+    assert_eq!(judge.noted(), ["things.change yes", "yes was not made", "things.change ", &audited]);
     assert!(rehearse("no").await.unwrap_err().is(reasons::LIMIT_REACHED));
     assert_eq!(judge.noted(), ["things.change no"]);
 }

@@ -280,7 +280,9 @@ impl Pipeline {
                 }
             }
         }
-        if let Some(judge) = &self.judge {
+        // Who proves nothing was not let in: it calls what anybody may call, which is limited where it is judged.
+        let is_let_in = !matches!(principal.proof, CallerProof::Refused(_));
+        if let Some(judge) = self.judge.as_ref().filter(|_| is_let_in) {
             let is_watch = method.streams && !method.client_streams;
             watched.hold = judge.begin(&BeginningCall { method: method.path, port: self.port, is_watch })?;
         }

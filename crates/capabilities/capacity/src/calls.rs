@@ -49,13 +49,14 @@ impl CallLimits {
 
 impl CallJudge for CallLimits {
     fn begin(&self, call: &BeginningCall) -> Result<CallHold, Fault> {
-        self.counts.calls.fetch_add(1, Ordering::Relaxed);
         // What nodes ask of each other there keeps the mesh together.
         let may_refuse = call.port != PortName::Mesh.word() && may_refuse_call(call.method);
         let refuse = |reached| self.counts.refuse(reached).fault(call.method.trim_start_matches('/'));
+        let turn = self.rate.take();
         if may_refuse {
-            self.rate.take().map_err(refuse)?;
+            turn.map_err(refuse)?;
         }
+        self.counts.calls.fetch_add(1, Ordering::Relaxed);
         if !call.is_watch {
             return Ok(None);
         }

@@ -9,7 +9,7 @@ use omnirelay_registry::commit_judge::JudgedCommit;
 use omnirelay_registry::view::{View, ViewRecord, record_bytes};
 use omnirelay_store::{RecordId, RecordKind, Version, Write};
 
-use crate::ledger::AddedUse;
+use crate::ledger::{AddedUse, ShownBy};
 
 /// How long a commit of which nothing is heard any more may still be made: longer than any store is waited for.
 const MADE_WITHIN: Duration = Duration::from_secs(30);
@@ -44,7 +44,8 @@ impl CountedRecords {
         let let_in = commit.writes.iter().filter_map(|write| (self.let_in)(write.id()));
         let added = let_in.map(|record| {
             let (before, _) = view.held_version(&record);
-            AddedUse { kind: LimitKind::Peers, record, before, amount: 1, kept_for: ENTERS_WITHIN }
+            let (shown_by, kept_for) = (ShownBy::Entry, ENTERS_WITHIN);
+            AddedUse { kind: LimitKind::Peers, record, before, amount: 1, shown_by, kept_for }
         });
         added.filter(|added| added.before == Version(0)).collect()
     }
@@ -82,8 +83,8 @@ impl CountedRecords {
         ];
         let amounts = amounts.into_iter().filter(|(_, amount)| *amount > 0);
         adds.extend(amounts.map(|(kind, amount)| {
-            let record = id.clone();
-            AddedUse { kind, record, before, amount, kept_for: MADE_WITHIN }
+            let (record, shown_by) = (id.clone(), ShownBy::Commit);
+            AddedUse { kind, record, before, amount, shown_by, kept_for: MADE_WITHIN }
         }));
     }
 }

@@ -11,6 +11,7 @@ mod monitor;
 mod mount;
 #[cfg(test)]
 mod reload_test;
+mod room_sums;
 mod service;
 mod shown_use;
 mod use_counts;

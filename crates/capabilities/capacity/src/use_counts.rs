@@ -57,7 +57,8 @@ impl RateLimit {
         Self { kind, limits, bucket: RateBuckets::new(rate) }
     }
 
-    /// Takes one of those that may come; where the limit is observed alone, there is always one.
+    /// Takes one of those that may come; where the limit is observed alone, there is always one. What may not be refused takes the
+    /// last one as well, so that less is left for what may: it heeds no error.
     ///
     /// # Errors
     /// [`ReachedLimit`], with the time until there is one again.
@@ -67,5 +68,10 @@ impl RateLimit {
         };
         let wait = self.bucket.take(&());
         wait.map_err(|wait| ReachedLimit { kind: self.kind, used: max, max, retry_after: Some(wait) })
+    }
+
+    /// Gives one back that did not come.
+    pub(crate) fn give_back(&self) {
+        self.bucket.give_back(&());
     }
 }

@@ -11,7 +11,7 @@ use omnirelay_wire::reasons;
 use serde::{Deserialize, Serialize};
 
 pub use level::{LimitLevel, NEAR_PERCENT};
-pub use refusable::{REFUSABLE_ACTS, REFUSABLE_CALLS, may_refuse_act, may_refuse_call};
+pub use refusable::{REFUSABLE_ACTS, REFUSABLE_CALLS, lets_in_hosts, may_refuse_act, may_refuse_call};
 pub use use_track::UseTrack;
 
 /// Kind of a limit: what it is a limit of.
@@ -146,7 +146,7 @@ static JOINS: LimitRow = LimitRow {
     scope: LimitScope::Node,
     measure: PER_MINUTE,
     unit: "joins/min",
-    counts: "hosts that this daemon is asked to let in and that are no node yet",
+    counts: "hosts that this daemon has let in and that were no nodes yet",
 };
 static COMMITS: LimitRow = LimitRow {
     name: "commits",
@@ -155,7 +155,7 @@ static COMMITS: LimitRow = LimitRow {
     scope: LimitScope::Node,
     measure: PER_SECOND,
     unit: "commits/s",
-    counts: "commits that this daemon is about to make",
+    counts: "commits that this daemon has made, also those that are never refused",
 };
 static CALLS: LimitRow = LimitRow {
     name: "calls",
@@ -164,7 +164,7 @@ static CALLS: LimitRow = LimitRow {
     scope: LimitScope::Node,
     measure: PER_SECOND,
     unit: "calls/s",
-    counts: "calls of all callers whom this daemon lets in, at all of its ports",
+    counts: "calls of all callers whom this daemon lets in, at all of its ports, also those that are never refused",
 };
 static WATCHERS: LimitRow = LimitRow {
     name: "watchers",
@@ -244,10 +244,10 @@ impl ReachedLimit {
         let LimitRow { name, max_key, unit, .. } = kind.row();
         let message = match retry_after {
             Some(_) => format!(
-                "cannot carry out {action}: the limit `{name}` is {max} {unit}, and there are more; nothing was changed"
+                "cannot carry out {action}: the limit `{name}` is {max} {unit}, and there are more; nothing more was changed"
             ),
             None => format!(
-                "cannot carry out {action}: it goes beyond the limit `{name}`, {max} {unit}, of which {used} are used; nothing was changed"
+                "cannot carry out {action}: it goes beyond the limit `{name}`, {max} {unit}, of which {used} are used; nothing more was changed"
             ),
         };
         let wait = if retry_after.is_some() { "try again when Retry-After is over, or " } else { "" };

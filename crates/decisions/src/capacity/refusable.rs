@@ -26,7 +26,11 @@ pub const REFUSABLE_ACTS: &[&RpcMethod] = &[
     &snapshot_service::RESTORE,
 ];
 
-/// Calls that may be refused besides: reads of what is there, and watches of it. Who reads the health of the mesh is not refused.
+/// Acts that let hosts in, which may become peers.
+const LETS_IN: &[&RpcMethod] = &[&certificate_service::ISSUE, &enrollment_service::JOIN];
+
+/// Calls that may be refused besides: reads of what is there, and watches of it. Who reads the health of the mesh is not refused, nor
+/// is who asks where a shard is: services send their calls by that.
 pub const REFUSABLE_CALLS: &[&RpcMethod] = &[
     &advertisement_service::LIST,
     &advertisement_service::LIST_AVAILABLE,
@@ -66,15 +70,18 @@ pub const REFUSABLE_CALLS: &[&RpcMethod] = &[
     &shard_control_service::HISTORY,
     &shard_control_service::LIST,
     &shard_control_service::LOADS,
-    &shard_control_service::LOOKUP,
     &shard_control_service::SIMULATE,
-    &shard_control_service::WATCH,
     &snapshot_service::SAVE,
 ];
 
 /// Whether a limit may refuse an act of this name in the audit trail.
 pub fn may_refuse_act(action: &str) -> bool {
     REFUSABLE_ACTS.iter().any(|method| method.audit_action == action)
+}
+
+/// Whether an act of this name in the audit trail lets hosts in. Others write of hosts that were let in before.
+pub fn lets_in_hosts(action: &str) -> bool {
+    LETS_IN.iter().any(|method| method.audit_action == action)
 }
 
 /// Whether a limit may refuse a call of the method at this path, `/package.Service/Method`.
@@ -152,11 +159,21 @@ mod tests {
             &node_service::RELOAD_CONFIG,
             &peer_control_service::GET_LEASE_HEALTH,
             &shard_control_service::HOLD,
+            &shard_control_service::LOOKUP,
+            &shard_control_service::WATCH,
         ];
         for method in vital {
             assert!(!may_refuse_call(&format!("/{}", method.method)), "{}", method.method);
         }
         assert!(ALL.len() > REFUSABLE_ACTS.len() + REFUSABLE_CALLS.len());
+        for method in LETS_IN {
+            assert!(
+                lets_in_hosts(method.audit_action) && may_refuse_act(method.audit_action),
+                "{}",
+                method.method
+            );
+        }
+        assert!(!lets_in_hosts("snapshots.restore"));
         assert!(!may_refuse_call(""));
         assert!(may_refuse_call("/omnirelay.mesh.control.v1.PeerControlService/List"));
     }

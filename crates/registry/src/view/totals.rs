@@ -2,7 +2,8 @@
 
 use omnirelay_store::{RecordId, Version};
 
-use super::{OrderedRecords, View, read};
+use super::lock::ReadGuard;
+use super::{OrderedRecords, State, View, read};
 
 /// Totals of what a view holds: its records, and the bytes of their keys and values. Those that are over and not deleted yet are among
 /// them.
@@ -12,7 +13,23 @@ pub struct RecordTotals {
     pub bytes: u64,
 }
 
+/// Versions of the records that a view holds, read under one lock. Hold it shortly, and ask the view nothing meanwhile.
+pub struct HeldVersions<'a>(ReadGuard<'a, State>);
+
+impl HeldVersions<'_> {
+    /// Version of a record, over or not; 0 of one that is not held.
+    pub fn of(&self, id: &RecordId) -> Version {
+        let held = self.0.kinds.get(&id.kind).and_then(|of_kind| of_kind.get(&id.key));
+        held.map_or(Version(0), |held| held.record.version)
+    }
+}
+
 impl View {
+    /// Versions of the records that are held, at one moment.
+    pub fn held_versions(&self) -> HeldVersions<'_> {
+        HeldVersions(read(&self.state))
+    }
+
     /// Totals of all mirrored kinds.
     pub fn totals(&self) -> RecordTotals {
         let state = read(&self.state);

@@ -156,6 +156,42 @@ async fn a_commit_that_was_not_made_gives_its_room_back() {
     assert_eq!(daemon.ledger.under_way(daemon.lab.registry.view(), LimitKind::Records), 0);
 }
 
+/// What was not made, and what writes nothing but an audit record, takes none of the rate that others have.
+#[tokio::test(start_paused = true)]
+async fn a_commit_that_was_not_made_gives_its_turn_back() {
+    let daemon = LimitedDaemon::new().await;
+    daemon.enforce("commits", 2);
+    daemon.enforce("records", 2);
+    for _ in 0..5 {
+        let conflict = CommitPlan::default().expect([(RecordId::new(MEMBER, "none"), Version(7))]);
+        let refused = daemon.plan(CREATE, conflict, (THING, "a"), 1).await;
+        assert!(matches!(refused, Err(CommitError::Conflict { .. })), "{refused:?}");
+    }
+    daemon.write(CREATE, THING, "a", 1).await.unwrap();
+    daemon.write(CREATE, THING, "b", 1).await.unwrap();
+    let fault = declined(daemon.write(CREATE, THING, "c", 1).await);
+    assert_eq!(fault.details["limit"], "records", "room is asked for first");
+    daemon.enforce("records", 9);
+    assert_eq!(declined(daemon.write(CREATE, THING, "c", 1).await).details["limit"], "commits");
+    // What may not be refused takes of it as well, and passes.
+    sleep(SECOND).await;
+    for key in ["d", "e", "f"] {
+        daemon.write(ENTER, THING, key, 1).await.unwrap();
+    }
+    assert_eq!(declined(daemon.write(CREATE, THING, "g", 1).await).details["limit"], "commits");
+}
+
+#[tokio::test(start_paused = true)]
+async fn certificates_that_a_snapshot_puts_back_are_no_hosts_that_join() {
+    let daemon = LimitedDaemon::new().await;
+    daemon.enforce("joins", 1);
+    for key in ["a", "b", "c"] {
+        daemon.write("snapshots.restore", PASS, key, 1).await.unwrap();
+    }
+    daemon.write(JOIN, PASS, "d", 1).await.unwrap();
+    declined(daemon.write(JOIN, PASS, "e", 1).await);
+}
+
 #[tokio::test(start_paused = true)]
 async fn calls_beyond_the_rate_are_refused_but_for_those_of_health() {
     let daemon = LimitedDaemon::new().await;

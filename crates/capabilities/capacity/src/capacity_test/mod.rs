@@ -2,6 +2,7 @@
 
 mod hundred;
 mod judging;
+mod room;
 mod telling;
 
 use std::sync::Arc;

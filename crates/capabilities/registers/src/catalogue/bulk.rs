@@ -100,7 +100,7 @@ impl Registers {
         Ok(BulkResult { answer, cursor, advertised })
     }
 
-    /// Carries one piece out, unless the store is known to be out of reach.
+    /// Carries one piece out, unless it is known that no further one can be.
     async fn carry_out<A: PieceAnswer>(
         &self,
         bulk: &BulkCall<'_>,
@@ -116,7 +116,12 @@ impl Registers {
             Err(fault) => {
                 outcome.answer.fail(bulk.failures(piece, &fault));
                 // Whose key was used for something else means nothing of this.
-                let ends = [reasons::STORE_UNAVAILABLE, reasons::IDEMPOTENCY_KEY_REUSED];
+                let ends = [
+                    reasons::STORE_UNAVAILABLE,
+                    reasons::IDEMPOTENCY_KEY_REUSED,
+                    reasons::LIMIT_REACHED,
+                    reasons::LIMIT_EXHAUSTED,
+                ];
                 outcome.out_of_reach = if ends.iter().any(|reason| fault.is(*reason)) {
                     Some(fault.clone())
                 } else {
