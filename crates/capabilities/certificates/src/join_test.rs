@@ -12,14 +12,13 @@ use omnirelay_pki::join_token::JoinToken;
 use omnirelay_pki::key::{Fingerprint, PrivateKey};
 use omnirelay_pki::request::CertificateRequest as Csr;
 use omnirelay_store::{JoinedSetting, JoinedStore, MemoryStore, Store};
-use omnirelay_wire::pb::omnirelay::store::v1::{
-    CertificateValue, HandedRedisStore, JoinTokenValue, SealKeyValue,
-};
+use omnirelay_wire::pb::omnirelay::store::v1::{CertificateValue, JoinTokenValue, SealKeyValue};
 use prost::Message as _;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 use tonic::{Request, Response, Status};
 
+use super::grant_of_030_tests::GrantOf030;
 use super::join::GRANT;
 use super::tests::{Node, called, csr, initialised, judged, node, reason, until};
 use super::{EnrollmentCalls, pb};
@@ -99,59 +98,6 @@ impl Mesh {
 
 /// The store of these daemons.
 const STORE: &str = "redis://10.0.0.1:1";
-
-/// The part of a grant of which hosts of 0.3.0 have other types than the messages of now.
-#[derive(Clone, PartialEq, prost::Message)]
-struct GrantOf030 {
-    #[prost(string, tag = "2")]
-    node_id: String,
-    #[prost(message, optional, tag = "7")]
-    store: Option<StoreOf030>,
-}
-
-#[derive(Clone, PartialEq, prost::Message)]
-struct StoreOf030 {
-    #[prost(string, tag = "1")]
-    url: String,
-    #[prost(string, tag = "2")]
-    ca_pem: String,
-    #[prost(string, tag = "3")]
-    sentinel_username: String,
-    #[prost(string, tag = "4")]
-    sentinel_password: String,
-    #[prost(uint32, optional, tag = "5")]
-    leaders_need_replicas: Option<u32>,
-    #[prost(bool, tag = "6")]
-    needs_certificate: bool,
-    #[prost(string, tag = "7")]
-    users_not_kept: String,
-}
-
-/// Hosts of 0.3.0 read it, and those of now read what its daemons hand them.
-#[test]
-fn a_store_in_redis_is_handed_over_in_the_form_of_0_3_0() {
-    let of_030 = StoreOf030 {
-        url: "rediss://b:secret@redis-1/0".to_owned(),
-        ca_pem: "CA".to_owned(),
-        sentinel_username: "s".to_owned(),
-        sentinel_password: "t".to_owned(),
-        leaders_need_replicas: Some(0),
-        needs_certificate: true,
-        users_not_kept: "set aclfile".to_owned(),
-    };
-    let of = of_030.clone();
-    let of_now = HandedRedisStore {
-        url: of.url,
-        ca_pem: of.ca_pem,
-        sentinel_username: of.sentinel_username,
-        sentinel_password: of.sentinel_password,
-        leaders_need_replicas: of.leaders_need_replicas,
-        needs_certificate: of.needs_certificate,
-        users_not_kept: of.users_not_kept,
-    };
-    assert_eq!(HandedRedisStore::decode(&*of_030.encode_to_vec()).unwrap(), of_now);
-    assert_eq!(StoreOf030::decode(&*of_now.encode_to_vec()).unwrap(), of_030);
-}
 
 /// The URL in what a host was handed.
 fn url_of(handed: &[u8]) -> String {

@@ -199,6 +199,9 @@ mod rotate_tests;
 mod signer_tests;
 
 #[cfg(test)]
+#[path = "grant_of_030_test.rs"]
+mod grant_of_030_tests;
+#[cfg(test)]
 #[path = "join_again_test.rs"]
 mod join_again_tests;
 #[cfg(test)]
