@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 
 use async_trait::async_trait;
 use omnirelay_decisions::capacity::{
-    LimitKind, LimitMode, ReachedLimit, SetLimit, lets_in_hosts, may_refuse_act,
+    LimitKind, LimitMode, LimitScope, ReachedLimit, SetLimit, may_refuse_act,
 };
 use omnirelay_host::live::Live;
 use omnirelay_registry::commit_judge::{CommitJudge, CommitPassage, JudgedCommit};
@@ -14,13 +14,10 @@ use omnirelay_settings::LimitsConfig;
 use omnirelay_store::{Epoch, Revision};
 use omnirelay_wire::fault::Fault;
 
-use crate::ledger::{AddedUse, NoRoom, RoomDemand, RoomLedger, TakenRoom};
+use crate::added_use::AddedUse;
+use crate::ledger::{NoRoom, RoomDemand, RoomLedger, TakenRoom};
 use crate::shown_use::ShownUse;
 use crate::use_counts::{RateLimit, UseCounts};
-
-/// What records count.
-const BY_RECORDS: [LimitKind; 4] =
-    [LimitKind::Peers, LimitKind::Shards, LimitKind::Records, LimitKind::Bytes];
 
 /// Judge of the commits of a daemon by its limits. The registry keeps it, so that it keeps no registry.
 pub(crate) struct CommitLimits {
@@ -81,32 +78,27 @@ impl CommitLimits {
         }
     }
 
-    /// The limits by records that are set.
+    /// The limits of the mesh that are set, all of which records count.
     fn set(&self) -> Vec<(LimitKind, SetLimit)> {
         let limits = self.limits.get();
-        BY_RECORDS.into_iter().filter_map(|kind| Some((kind, limits.of(kind)?))).collect()
+        let of_mesh = LimitKind::ALL.into_iter().filter(|kind| kind.row().scope == LimitScope::Mesh);
+        of_mesh.filter_map(|kind| Some((kind, limits.of(kind)?))).collect()
     }
 
-    /// Turn of a commit that lets in so many hosts, without its room.
+    /// Takes one of each rate for a turn; what may not be refused goes on where there is none.
     ///
     /// # Errors
-    /// The rate that allows none, if it may be refused; it has taken nothing then.
-    fn turn(&self, joins: usize, may_refuse: bool) -> Result<CommitTurn, ReachedLimit> {
-        let counts = self.counts.clone();
-        let mut turn =
-            CommitTurn { room: None, rates: Vec::new(), counts, joins: joins as u64, is_made: true };
-        let joined = (0..joins).map(|_| &self.joins);
+    /// The first rate that allows none.
+    fn take_rates(&self, turn: &mut CommitTurn, may_refuse: bool) -> Result<(), ReachedLimit> {
+        let joined = (0..turn.joins).map(|_| &self.joins);
         for rate in joined.chain([&self.commits]) {
             match rate.take() {
                 Ok(()) => turn.rates.push(rate.clone()),
-                Err(reached) if may_refuse => {
-                    Box::new(turn).not_made();
-                    return Err(reached);
-                }
+                Err(reached) if may_refuse => return Err(reached),
                 Err(_) => {}
             }
         }
-        Ok(turn)
+        Ok(())
     }
 
     async fn passage(
@@ -117,8 +109,8 @@ impl CommitLimits {
         // Who writes nothing but an audit record has nothing grow.
         let may_refuse = may_refuse_act(commit.action) && !commit.writes.is_empty();
         let counted = &self.shown.counted;
-        let mut adds = if lets_in_hosts(commit.action) { counted.hosts(view, commit) } else { Vec::new() };
-        let joins = adds.len();
+        let mut adds = counted.hosts(view, commit);
+        let joins = adds.len() as u64;
         let set = self.set();
         let mut room = None;
         if !set.is_empty() {
@@ -127,15 +119,12 @@ impl CommitLimits {
                 room = Some(self.room(view, commit.epoch, adds, (&set, may_refuse)).await?);
             }
         }
-        match self.turn(joins, may_refuse) {
-            Ok(mut turn) => {
-                turn.room = room;
-                Ok(Box::new(turn))
-            }
+        let (rates, counts) = (Vec::new(), self.counts.clone());
+        let mut turn = Box::new(CommitTurn { room, rates, counts, joins, is_made: true });
+        match self.take_rates(&mut turn, may_refuse) {
+            Ok(()) => Ok(turn),
             Err(reached) => {
-                if let Some(room) = room {
-                    Box::new(room).not_made();
-                }
+                turn.not_made();
                 Err(reached)
             }
         }

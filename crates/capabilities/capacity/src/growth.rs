@@ -4,12 +4,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use omnirelay_decisions::capacity::{LimitKind, may_refuse_act};
+use omnirelay_decisions::capacity::{LimitKind, lets_in_hosts};
 use omnirelay_registry::commit_judge::JudgedCommit;
 use omnirelay_registry::view::{View, ViewRecord, record_bytes};
 use omnirelay_store::{RecordId, RecordKind, Version, Write};
 
-use crate::ledger::{AddedUse, ShownBy};
+use crate::added_use::{AddedUse, ShownBy};
 
 /// How long a commit of which nothing is heard any more may still be made: longer than any store is waited for.
 const MADE_WITHIN: Duration = Duration::from_secs(30);
@@ -38,7 +38,7 @@ impl CountedRecords {
     /// Hosts that a commit lets in and that are no peers yet, each counted as one until it is.
     pub(crate) fn hosts(&self, view: &View, commit: &JudgedCommit<'_>) -> Vec<AddedUse> {
         // Other acts write of hosts that are members already, whatever the view shows of them.
-        if !may_refuse_act(commit.action) {
+        if !lets_in_hosts(commit.action) {
             return Vec::new();
         }
         let let_in = commit.writes.iter().filter_map(|write| (self.let_in)(write.id()));

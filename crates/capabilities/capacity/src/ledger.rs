@@ -20,11 +20,12 @@ use std::time::Duration;
 use omnirelay_decisions::capacity::LimitKind;
 use omnirelay_registry::commit_judge::CommitPassage;
 use omnirelay_registry::view::{RegistryHead, View};
-use omnirelay_store::{Epoch, RecordId, Revision, Version};
+use omnirelay_store::{Epoch, Revision};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio::time::{Instant, timeout_at};
 
+use crate::added_use::{AddedUse, ShownBy};
 use crate::room_sums::RoomSums;
 
 /// How long a commit waits for room that those under way have taken and may give back.
@@ -32,29 +33,6 @@ const ROOM_WAIT: Duration = Duration::from_secs(1);
 /// Most additions that are kept. Beyond it the oldest commits go first whose outcome nobody waits for, and then the oldest of all; what
 /// they add is not counted until the view shows it, and limits may be exceeded by that.
 pub(crate) const ADDITIONS_MAX: usize = 65_536;
-
-/// Addition to the use of a limit, which is there once a record is.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct AddedUse {
-    pub kind: LimitKind,
-    /// The record that shows it.
-    pub record: RecordId,
-    /// Version of that record before; 0: it is not there.
-    pub before: Version,
-    pub amount: u64,
-    pub shown_by: ShownBy,
-    /// How long it is kept at most.
-    pub kept_for: Duration,
-}
-
-/// Commit that writes the record which shows an addition.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum ShownBy {
-    /// The one that adds it.
-    Commit,
-    /// A later one: that by which a host becomes a peer that was let in.
-    Entry,
-}
 
 /// Demand for room: what a commit adds, and what it may not go beyond.
 pub(crate) struct RoomDemand {

@@ -1,5 +1,6 @@
 //! Capacity: the limits of the mesh and of this daemon, how much of them is used, and what is refused beyond them.
 
+mod added_use;
 mod calls;
 #[cfg(test)]
 mod capacity_test;

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use omnirelay_decisions::capacity::LimitKind;
 use omnirelay_store::RecordId;
 
-use crate::ledger::AddedUse;
+use crate::added_use::AddedUse;
 
 /// Sums of the additions that stand in a ledger.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -109,7 +109,7 @@ mod tests {
     use omnirelay_store::{RecordKind, Version};
 
     use super::*;
-    use crate::ledger::ShownBy;
+    use crate::added_use::ShownBy;
 
     fn added(key: &str, amount: u64) -> AddedUse {
         AddedUse {

@@ -1,7 +1,7 @@
 //! Level of a use: whether it is near its limit, and has reached it.
 
 /// Percent of a limit from which on a use is near it.
-pub const NEAR_PERCENT: u64 = 80;
+const NEAR_PERCENT: u64 = 80;
 /// By how many percent of the limit a use has to fall below where a level begins before it is over, so that one at the edge is told of
 /// once.
 const SLACK_PERCENT: u64 = 5;
@@ -17,15 +17,6 @@ pub enum LimitLevel {
 }
 
 impl LimitLevel {
-    /// As in answers and events.
-    pub fn word(self) -> &'static str {
-        match self {
-            Self::Clear => "clear",
-            Self::Near => "near",
-            Self::Reached => "reached",
-        }
-    }
-
     /// Level that follows once so much is used; without a limit there is none.
     #[must_use]
     pub fn then(self, used: u64, max: Option<u64>) -> Self {

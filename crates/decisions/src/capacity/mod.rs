@@ -10,8 +10,8 @@ use omnirelay_wire::fault::Fault;
 use omnirelay_wire::reasons;
 use serde::{Deserialize, Serialize};
 
-pub use level::{LimitLevel, NEAR_PERCENT};
-pub use refusable::{REFUSABLE_ACTS, REFUSABLE_CALLS, lets_in_hosts, may_refuse_act, may_refuse_call};
+pub use level::LimitLevel;
+pub use refusable::{lets_in_hosts, may_refuse_act, may_refuse_call};
 pub use use_track::UseTrack;
 
 /// Kind of a limit: what it is a limit of.
@@ -60,7 +60,7 @@ pub struct SetLimit {
 /// Scope of a limit: whose use it is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LimitScope {
-    /// All of the mesh; all daemons are to have the same limit.
+    /// All of the mesh, as records count it; all daemons are to have the same limit.
     Mesh,
     /// What one daemon does; each has its own.
     Node,

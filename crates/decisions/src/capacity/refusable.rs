@@ -9,7 +9,7 @@ use omnirelay_wire::rpc::{
 };
 
 /// Acts that have something grow and may be refused, by the methods that ask for them.
-pub const REFUSABLE_ACTS: &[&RpcMethod] = &[
+const REFUSABLE_ACTS: &[&RpcMethod] = &[
     &binding_service::SET,
     &certificate_service::ISSUE,
     &enrollment_service::CREATE_TOKEN,
@@ -31,7 +31,7 @@ const LETS_IN: &[&RpcMethod] = &[&certificate_service::ISSUE, &enrollment_servic
 
 /// Calls that may be refused besides: reads of what is there, and watches of it. Who reads the health of the mesh is not refused, nor
 /// is who asks where a shard is: services send their calls by that.
-pub const REFUSABLE_CALLS: &[&RpcMethod] = &[
+const REFUSABLE_CALLS: &[&RpcMethod] = &[
     &advertisement_service::LIST,
     &advertisement_service::LIST_AVAILABLE,
     &advertisement_service::WATCH,

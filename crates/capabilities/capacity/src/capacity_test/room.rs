@@ -15,7 +15,8 @@ use omnirelay_store::{
 use tokio::time::{Instant, sleep, timeout};
 
 use super::{CREATE, ENTER, JOIN, LimitedDaemon, MEMBER, MIRRORED, PASS, THING, declined};
-use crate::ledger::{ADDITIONS_MAX, AddedUse, NoRoom, RoomDemand, RoomLedger, ShownBy, TakenRoom};
+use crate::added_use::{AddedUse, ShownBy};
+use crate::ledger::{ADDITIONS_MAX, NoRoom, RoomDemand, RoomLedger, TakenRoom};
 
 const SECOND: Duration = Duration::from_secs(1);
 
