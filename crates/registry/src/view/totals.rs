@@ -1,9 +1,11 @@
 //! Totals of what a view holds, as limits count it.
 
+use std::sync::Arc;
+
 use omnirelay_store::{RecordId, Version};
 
 use super::lock::ReadGuard;
-use super::{OrderedRecords, State, View, read};
+use super::{State, View, ViewRecord, read};
 
 /// Totals of what a view holds: its records, and the bytes of their keys and values. Those that are over and not deleted yet are among
 /// them.
@@ -19,8 +21,11 @@ pub struct HeldVersions<'a>(ReadGuard<'a, State>);
 impl HeldVersions<'_> {
     /// Version of a record, over or not; 0 of one that is not held.
     pub fn of(&self, id: &RecordId) -> Version {
-        let held = self.0.kinds.get(&id.kind).and_then(|of_kind| of_kind.get(&id.key));
-        held.map_or(Version(0), |held| held.record.version)
+        self.record(id).map_or(Version(0), |held| held.record.version)
+    }
+
+    fn record(&self, id: &RecordId) -> Option<&Arc<ViewRecord>> {
+        self.0.kinds.get(&id.kind)?.get(&id.key)
     }
 }
 
@@ -41,8 +46,7 @@ impl View {
 
     /// Version and bytes of a record that is held, over or not; 0 of one that is not.
     pub fn held_version(&self, id: &RecordId) -> (Version, u64) {
-        let state = read(&self.state);
-        let held = state.kinds.get(&id.kind).and_then(|of_kind: &OrderedRecords| of_kind.get(&id.key));
-        held.map_or((Version(0), 0), |held| (held.record.version, held.bytes()))
+        let versions = self.held_versions();
+        versions.record(id).map_or((Version(0), 0), |held| (held.record.version, held.bytes()))
     }
 }
