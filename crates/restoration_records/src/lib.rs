@@ -31,6 +31,11 @@ pub fn is_over(view: &View, epoch: Epoch) -> bool {
     !accounts(view, epoch).iter().any(|account| account.value.missing > 0 && account.may_live)
 }
 
+/// Whether nothing that the epoch of the view has lost is still to be put back.
+pub fn is_restored(view: &View) -> bool {
+    is_over(view, view.head().epoch)
+}
+
 /// Account that a daemon has given of an epoch.
 pub struct RestorationAccount {
     pub node_id: String,

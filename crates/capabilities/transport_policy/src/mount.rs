@@ -10,7 +10,7 @@ use omnirelay_nouns::document::{Document, DocumentSeed};
 use omnirelay_nouns::seed::SeedDriver;
 use omnirelay_registry::epoch_loss::{RestorationRule, RestoredBy};
 use omnirelay_registry::view::View;
-use omnirelay_restoration_records::is_over;
+use omnirelay_restoration_records::is_restored;
 use omnirelay_settings::Config;
 use omnirelay_wire::pb::omnirelay::mesh::control::v1 as pb;
 use omnirelay_wire::pb::omnirelay::mesh::control::v1::config_service_server::ConfigServiceServer;
@@ -68,7 +68,7 @@ pub(crate) fn seeding(
     SeedDriver {
         registry: policy.registry.clone(),
         trust,
-        is_restored: |view| is_over(view, view.head().epoch),
+        is_restored,
         action: "transport-policy.seed",
         named: policy.schema.configured.map(|named| named.map(DocumentSeed).into_iter().collect()),
     }

@@ -14,7 +14,7 @@ use omnirelay_identity::trust::{HasAuthority, MeshTrust};
 use omnirelay_nouns::seed::{RecordSeed, SeedDriver};
 use omnirelay_registry::Registry;
 use omnirelay_registry::act::{DecisionReader, OwnChange, put};
-use omnirelay_restoration_records::is_over;
+use omnirelay_restoration_records::is_restored;
 use omnirelay_store::{RecordId, RecordKind};
 use omnirelay_wire::pb::omnirelay::store::v1::{BindingSeedValue, BindingValue};
 
@@ -62,7 +62,7 @@ impl ConfiguredSeeds {
         SeedDriver {
             registry: self.registry.clone(),
             trust: self.trust.clone(),
-            is_restored: |view| is_over(view, view.head().epoch),
+            is_restored,
             action: "bindings.seed",
             named: self.seeds.map(|named| named.into_iter().map(BindingSeed).collect()),
         }
