@@ -19,7 +19,7 @@ use crate::url::{ServerAddress, behind_scheme, redacted};
 use crate::{Store, StoreCredentials};
 
 /// All backends, in the order in which operators are told of them.
-static BACKENDS: [&dyn Backend; 3] = [&EmbeddedBackend, &MemoryBackend, &RedisBackend];
+static BACKENDS: &[&dyn Backend] = &[&EmbeddedBackend, &MemoryBackend, &RedisBackend];
 
 /// Row of a backend: what the rest of the program asks before a store is open. The settings are those of a URL of its schemes.
 pub(crate) trait Backend: Sync {
@@ -77,8 +77,8 @@ pub struct StorePlace {
     pub servers: Vec<ServerAddress>,
     /// Whether what is sent to the servers can be read on the way.
     pub is_plaintext: bool,
-    /// The keys of the settings beside the URL that it takes.
-    pub(crate) takes: Vec<&'static str>,
+    /// What its URL has, of that with which settings beside it mean something ([`BackendSetting::with`]).
+    pub(crate) has: Vec<&'static str>,
 }
 
 /// Input of the opening of a store, beside its settings.
@@ -199,18 +199,18 @@ pub(crate) fn of(url: &str) -> Result<&'static dyn Backend, InvalidStoreSetting>
         true => behind_scheme(url, scheme).is_some(),
         false => url == *scheme,
     };
-    let found = BACKENDS.into_iter().find(|backend| backend.schemes().iter().any(is_of));
+    let found = BACKENDS.iter().find(|backend| backend.schemes().iter().any(is_of)).copied();
     found.ok_or_else(|| ("store.url", format!("`{}` is no store; it is {}", redacted(url), all_schemes())))
 }
 
 /// The settings beside the URL that stores take.
 pub(crate) fn all_settings() -> impl Iterator<Item = &'static BackendSetting> {
-    BACKENDS.into_iter().flat_map(|backend| backend.settings())
+    BACKENDS.iter().flat_map(|backend| backend.settings())
 }
 
 /// `a:`, `b:`, or a URL that begins with `c://` or `d://`.
 fn all_schemes() -> String {
-    let schemes = BACKENDS.into_iter().flat_map(|backend| backend.schemes());
+    let schemes = BACKENDS.iter().flat_map(|backend| backend.schemes());
     let (begins, whole): (Vec<&str>, Vec<&str>) = schemes.partition(|scheme| scheme.ends_with("://"));
     let listed = |names: &[&str]| names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
     match begins.split_last() {
@@ -242,7 +242,7 @@ impl StorePlace {
 
     /// A store in the process that uses it.
     pub(crate) fn in_process(url: &str) -> Self {
-        Self { name: url.to_owned(), servers: Vec::new(), is_plaintext: false, takes: Vec::new() }
+        Self { name: url.to_owned(), servers: Vec::new(), is_plaintext: false, has: Vec::new() }
     }
 }
 
@@ -266,8 +266,7 @@ mod tests {
 
     #[test]
     fn no_two_backends_have_a_scheme() {
-        let schemes: Vec<&str> =
-            BACKENDS.into_iter().flat_map(|backend| backend.schemes()).copied().collect();
+        let schemes: Vec<&str> = BACKENDS.iter().flat_map(|backend| backend.schemes()).copied().collect();
         for (at, scheme) in schemes.iter().enumerate() {
             assert!(!schemes[..at].contains(scheme), "{scheme}");
             assert!(of(scheme).is_ok(), "{scheme}");

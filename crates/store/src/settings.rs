@@ -56,7 +56,7 @@ impl StoreConfig {
     pub fn place(&self) -> Result<StorePlace, InvalidStoreSetting> {
         let place = backend::of(&self.url)?.place(self)?;
         let given = backend::all_settings().filter(|setting| (setting.is_given)(self));
-        if let Some(stray) = given.into_iter().find(|setting| !place.takes.contains(&setting.key)) {
+        if let Some(stray) = given.into_iter().find(|setting| !place.has.contains(&setting.with)) {
             return Err((stray.key, format!("it means nothing here: `store.url` has no {}", stray.with)));
         }
         match (&self.tls.cert, &self.tls.key) {

@@ -35,7 +35,7 @@ impl Backend for RedisBackend {
             name: url.name(),
             servers: url.addresses().to_vec(),
             is_plaintext: !url.tls,
-            takes: settings::taken(&url),
+            has: settings::had(&url),
         })
     }
 

@@ -69,15 +69,11 @@ pub(super) fn url(config: &StoreConfig) -> Result<RedisUrl, InvalidStoreSetting>
     }
 }
 
-/// The keys of the settings that this URL takes.
-pub(super) fn taken(url: &RedisUrl) -> Vec<&'static str> {
+/// Parts of this URL with which settings beside it mean something.
+pub(super) fn had(url: &RedisUrl) -> Vec<&'static str> {
     let by_sentinels = matches!(url.servers, StoreServers::Sentinels { .. });
-    let is_taken = |setting: &&BackendSetting| match setting.with {
-        OF_TLS => url.tls,
-        OF_SENTINELS => by_sentinels,
-        _ => true,
-    };
-    SETTINGS.iter().filter(is_taken).map(|setting| setting.key).collect()
+    let all = [(OF_REDIS, true), (OF_TLS, url.tls), (OF_SENTINELS, by_sentinels)];
+    all.into_iter().filter_map(|(what, is_had)| is_had.then_some(what)).collect()
 }
 
 /// The options beside the URL, with what the files hold.
