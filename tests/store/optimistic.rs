@@ -1,8 +1,11 @@
 //! The optimistic store, on a medium of these tests: rows in memory, of which each knows when it was changed last.
 
+mod contention;
+mod losses;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -12,8 +15,8 @@ use omnirelay_store::optimistic::{
     WriteConditions,
 };
 use omnirelay_store::{
-    Clock, Commit, CommitError, CommitOutcome, GroupId, ManualClock, OpenGroup, OpenedGroup, Precondition,
-    Pulse, RecordId, RecordKind, Scan, Store, StoreError, Write,
+    Clock, Commit, CommitError, GroupId, ManualClock, OpenGroup, OpenedGroup, Precondition, RecordId,
+    RecordKind, Scan, Store, StoreError, Write,
 };
 use parking_lot::Mutex;
 use tokio::sync::watch;
@@ -42,7 +45,22 @@ struct RowsInMemory {
     version: watch::Sender<u64>,
     /// How many ms pass between the next reading and the write behind it.
     write_takes_ms: Arc<AtomicU64>,
+    others: Arc<OthersAtWork>,
     defect: Option<AdapterDefect>,
+}
+
+/// What others do to the rows meanwhile, and what came of that.
+#[derive(Default)]
+struct OthersAtWork {
+    /// Behind each reading the rows whose keys begin with this are written, as they are.
+    rewrite: Mutex<Option<Vec<u8>>>,
+    /// How many readings there were, and how many writes that were refused.
+    readings: AtomicU64,
+    refused: AtomicU64,
+    /// Whoever waits for a change is woken at once.
+    wakes_early: AtomicBool,
+    /// Nothing can be read once this version is there; 0: always.
+    away_from: AtomicU64,
 }
 
 /// By key, when it was changed last, and what is there.
@@ -57,7 +75,8 @@ impl RowsInMemory {
     fn empty(defect: Option<AdapterDefect>) -> Self {
         let (kept, write_takes_ms) = (Arc::default(), Arc::default());
         let version = watch::Sender::new(1);
-        Self { clock: ManualClock::at(BEGIN), kept, version, write_takes_ms, defect }
+        let others = Arc::default();
+        Self { clock: ManualClock::at(BEGIN), kept, version, write_takes_ms, others, defect }
     }
 
     fn store(&self) -> Arc<OptimisticStore<Self>> {
@@ -67,6 +86,29 @@ impl RowsInMemory {
     fn is_changed(&self, range: &KeyRange, since: RowVersion) -> bool {
         let kept = self.kept.lock();
         kept.range(range.from.clone()..range.to.clone()).any(|(_, (changed, _))| *changed > since.0)
+    }
+
+    /// When a row was changed last.
+    fn changed_at(&self, key: &[u8]) -> Option<u64> {
+        self.kept.lock().get(key).map(|(changed, _)| *changed)
+    }
+
+    /// How many rows there are whose keys begin with `prefix`.
+    fn count(&self, prefix: u8) -> usize {
+        let kept = self.kept.lock();
+        kept.range(vec![prefix]..vec![prefix + 1]).filter(|(_, (_, row))| row.is_some()).count()
+    }
+
+    fn refused(&self) -> u64 {
+        self.others.refused.load(Ordering::SeqCst)
+    }
+
+    fn let_others_write(&self, kept: &mut KeptRows) {
+        let Some(prefix) = self.others.rewrite.lock().clone() else { return };
+        let version = *self.version.borrow() + 1;
+        let rows = kept.range_mut(prefix.clone()..).take_while(|(key, _)| key.starts_with(&prefix));
+        rows.for_each(|(_, (changed, _))| *changed = version);
+        self.version.send_replace(version);
     }
 
     fn holds(&self, kept: &KeptRows, conditions: &WriteConditions) -> bool {
@@ -98,9 +140,14 @@ impl ConditionalStore for RowsInMemory {
     async fn read(&self, queries: &[RangeQuery]) -> Result<MediumReading, StoreError> {
         // Others come in between, as they would on a network.
         tokio::task::yield_now().await;
-        let kept = self.kept.lock();
+        let mut kept = self.kept.lock();
         let version = RowVersion(*self.version.borrow());
+        if (1..=version.0).contains(&self.others.away_from.load(Ordering::SeqCst)) {
+            return Err(StoreError::Unavailable("it is away".into()));
+        }
+        self.others.readings.fetch_add(1, Ordering::SeqCst);
         let answers = queries.iter().map(|query| answer(&kept, query)).collect();
+        self.let_others_write(&mut kept);
         Ok(MediumReading { now: self.clock.now(), version, answers })
     }
 
@@ -109,6 +156,7 @@ impl ConditionalStore for RowsInMemory {
         self.clock.advance(Duration::from_millis(self.write_takes_ms.swap(0, Ordering::SeqCst)));
         let mut kept = self.kept.lock();
         if !self.holds(&kept, conditions) {
+            self.others.refused.fetch_add(1, Ordering::SeqCst);
             return Ok(false);
         }
         if !writes.is_empty() {
@@ -125,6 +173,9 @@ impl ConditionalStore for RowsInMemory {
         since: RowVersion,
         wait: Duration,
     ) -> Result<(), StoreError> {
+        if self.others.wakes_early.load(Ordering::SeqCst) {
+            return Ok(());
+        }
         let mut versions = self.version.subscribe();
         let changed = async { while !self.is_changed(range, since) && versions.changed().await.is_ok() {} };
         // Whether it came in time or not is seen by reading.
@@ -230,40 +281,4 @@ async fn a_late_write_is_judged_anew(defect: Option<AdapterDefect>) -> bool {
 async fn a_write_that_comes_after_a_deadline_is_judged_anew() {
     assert!(a_late_write_is_judged_anew(None).await);
     assert!(!a_late_write_is_judged_anew(Some(AdapterDefect::ChecksNoTime)).await, "it is not noticed");
-}
-
-/// What becomes of a store whose medium has lost a commit, or all of them.
-async fn loss_begins_a_new_epoch(all: bool) {
-    let medium = RowsInMemory::empty(None);
-    let store = medium.store();
-    let commit = puts(store.as_ref(), std::iter::once("kept".to_owned())).await;
-    store.commit(commit).await.unwrap();
-    let copy = if all { KeptRows::new() } else { medium.kept.lock().clone() };
-    let commit = puts(store.as_ref(), std::iter::once("lost".to_owned())).await;
-    store.commit(commit).await.unwrap();
-    let before = store.pulse(Pulse::default()).await.unwrap();
-    *medium.kept.lock() = copy;
-    let after = store.pulse(Pulse::default()).await.unwrap();
-    assert!(after.epoch > before.epoch && after.head > before.head, "{before:?}, {after:?}");
-    assert!(after.quarantine_until > after.now, "{after:?}");
-    let page = store.log(before.head, 10, Duration::ZERO).await.unwrap();
-    assert!(page.compacted && page.entries.is_empty());
-    let scan = Scan { kind: KIND, after: None, backwards: false, limit: 9 };
-    let records = store.scan(scan).await.unwrap().records;
-    assert_eq!(
-        records.iter().map(|record| record.id.key.as_str()).collect::<Vec<_>>(),
-        if all { &[][..] } else { &["kept"] }
-    );
-    let commit = puts(store.as_ref(), std::iter::once("next".to_owned())).await;
-    let CommitOutcome::Done(entry) = store.commit(commit).await.unwrap() else {
-        panic!("it was made before")
-    };
-    assert!(entry.previous == after.head && entry.revision > after.head);
-    assert_eq!(store.log(after.head, 9, Duration::ZERO).await.unwrap().entries, [entry]);
-}
-
-#[tokio::test]
-async fn a_medium_that_has_lost_what_was_seen_begins_a_new_epoch() {
-    loss_begins_a_new_epoch(true).await;
-    loss_begins_a_new_epoch(false).await;
 }

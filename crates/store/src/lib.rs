@@ -314,7 +314,8 @@ pub struct Pulse {
 /// end at their deadlines all the same.
 ///
 /// It begins with a pulse that renews something, more than half of [`Pulse::grace`] after the one
-/// before it. Between the two nobody is judged gone either.
+/// before it. Between the two nobody is judged gone either. A store that several processes write may know the one before only
+/// to an eighth of [`Pulse::grace`], and takes it for so much earlier, never for later.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RenewalGrace {
     pub from: Millis,

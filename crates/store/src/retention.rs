@@ -28,3 +28,14 @@ pub struct HousekeepingOutcome {
     pub answers_forgotten: usize,
     pub more: bool,
 }
+
+impl HousekeepingOutcome {
+    /// Adds what another step has done.
+    pub(crate) fn add(&mut self, other: Self) {
+        self.records_expired += other.records_expired;
+        self.log_entries_trimmed += other.log_entries_trimmed;
+        self.tombstones_collected += other.tombstones_collected;
+        self.answers_forgotten += other.answers_forgotten;
+        self.more |= other.more;
+    }
+}

@@ -1,6 +1,6 @@
 //! Rows that one attempt of a step has read, and the ranges of which it knows all.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 
 use bytes::Bytes;
@@ -78,10 +78,17 @@ impl LoadedRows {
         self.rows.get(key)
     }
 
-    /// Conditions on which this is how things are: no range has changed.
-    pub(super) fn conditions(&self) -> Vec<(KeyRange, RowVersion)> {
-        let all = self.ranges.iter();
-        all.map(|(from, (to, version))| (KeyRange { from: from.clone(), to: to.clone() }, *version)).collect()
+    /// Begin of the range that a known part is of.
+    pub(super) fn begin_of(&self, part: &KeyRange) -> Option<&[u8]> {
+        let before = (Bound::Unbounded, Bound::Included(part.from.as_slice()));
+        self.ranges.range::<[u8], _>(before).next_back().map(|(from, _)| from.as_slice())
+    }
+
+    /// Conditions on which those ranges are as they were read that begin at one of `used`.
+    pub(super) fn conditions(&self, used: &BTreeSet<Vec<u8>>) -> Vec<(KeyRange, RowVersion)> {
+        let rests_on = self.ranges.iter().filter(|(from, _)| used.contains(from.as_slice()));
+        let condition = |from: &[u8], to: &[u8]| KeyRange { from: from.to_vec(), to: to.to_vec() };
+        rests_on.map(|(from, (to, version))| (condition(from, to), *version)).collect()
     }
 }
 
@@ -101,6 +108,21 @@ mod tests {
         loaded.take(std::slice::from_ref(query), reading);
     }
 
+    /// The conditions of a run that has used every range.
+    fn conditions(loaded: &LoadedRows) -> Vec<(KeyRange, RowVersion)> {
+        loaded.conditions(&loaded.ranges.keys().cloned().collect())
+    }
+
+    #[test]
+    fn a_write_rests_on_what_its_run_has_used_alone() {
+        let mut loaded = LoadedRows::default();
+        for key in ["a", "b"] {
+            take(&mut loaded, &RangeQuery::of_key(key.as_bytes()), 1, &[key], false);
+        }
+        let used = loaded.begin_of(&range("b", "b\0")).map(<[u8]>::to_vec);
+        assert_eq!(loaded.conditions(&used.into_iter().collect()), [(range("b", "b\0"), RowVersion(1))]);
+    }
+
     #[test]
     fn a_range_is_known_as_far_as_it_was_read() {
         for (backwards, known, unknown) in
@@ -114,7 +136,7 @@ mod tests {
             let rest = RangeQuery { range: range(unknown.0, unknown.1), ..query };
             take(&mut loaded, &rest, 2, &[], false);
             assert_eq!(loaded.known_part(&rest.range, backwards), Some(rest.range));
-            assert_eq!(loaded.conditions().len(), 2);
+            assert_eq!(conditions(&loaded).len(), 2);
         }
     }
 
@@ -125,10 +147,10 @@ mod tests {
         let all = RangeQuery { range: range("a", "z"), backwards: false, rows_max: 9 };
         take(&mut loaded, &all, 2, &["b"], false);
         assert_eq!((loaded.row(b"m"), loaded.row(b"b").is_some()), (None, true));
-        assert_eq!(loaded.conditions(), [(range("a", "z"), RowVersion(2))]);
+        assert_eq!(conditions(&loaded), [(range("a", "z"), RowVersion(2))]);
         assert_eq!((loaded.now, loaded.first), (Millis(2), Some(RowVersion(1))));
         // Of the same moment, and in it.
         take(&mut loaded, &RangeQuery::of_key(b"b"), 2, &["b"], false);
-        assert_eq!(loaded.conditions().len(), 1);
+        assert_eq!(conditions(&loaded).len(), 1);
     }
 }

@@ -66,8 +66,9 @@ pub struct RowWrite {
     pub row: Option<Bytes>,
 }
 
-/// A medium with a conditional transaction. Its time does not go back. What it has acknowledged it does not lose: a process that
-/// has seen what is lost notices, and no other one.
+/// A medium with a conditional transaction. Its time does not go back. What it has acknowledged it does not lose: a process
+/// notices where it reads less than it has seen, and begins a new epoch. It does not notice where others, who have not seen what
+/// is lost, have committed as much again before, nor where it has read before a loss and writes behind it.
 #[async_trait]
 pub trait ConditionalStore: Send + Sync + 'static {
     /// What an operator calls it, without secrets.

@@ -4,10 +4,12 @@
 //! none, what it changes is written on the condition that nothing it has read was changed meanwhile, and that no life that it
 //! found live has ended. Else it begins anew, a bounded number of times.
 
+mod housekeeping;
 mod loaded;
 mod medium;
 mod tables;
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -16,7 +18,7 @@ use parking_lot::Mutex;
 use tokio::time::{Instant, sleep};
 
 use self::loaded::LoadedRows;
-use self::tables::RunTables;
+use self::tables::{RunChanges, RunTables};
 use crate::chance::random_part;
 use crate::rules::{self, ReaderLag, State, Step};
 use crate::{
@@ -40,6 +42,11 @@ const READINGS_MAX: usize = 1024;
 const STATE: &[u8] = b"s";
 const HEARD: &[u8] = b"h";
 
+/// A renewal is written down for all once it comes more than this part of the grace behind the one that is there. A silence
+/// is noticed so much too early, and never late: the fewer parts, the sooner a mesh counts as silent whose daemons renew as
+/// seldom as they may; the more, the more often renewals are in each other's way.
+const HEARD_PARTS: u32 = 8;
+
 /// A store on a medium that several processes may share.
 pub struct OptimisticStore<M> {
     medium: M,
@@ -58,7 +65,12 @@ struct SeenStore {
 /// Outcome of one run of a step.
 enum StepRun<R> {
     Lacks(Vec<RangeQuery>),
-    Ran { result: R, writes: Vec<RowWrite>, live_until: Option<Millis> },
+    /// With the state that it leaves.
+    Ran {
+        result: R,
+        changes: RunChanges,
+        after: State,
+    },
 }
 
 impl<M: ConditionalStore> OptimisticStore<M> {
@@ -81,7 +93,7 @@ impl<M: ConditionalStore> OptimisticStore<M> {
         &self,
         step: impl Fn(&mut Step<'_, RunTables<'_>>) -> Result<R, E> + Send + Sync,
     ) -> Result<R, E> {
-        let mut queries = [STATE, HEARD].map(RangeQuery::of_key).to_vec();
+        let mut queries = Vec::new();
         let mut pause = PAUSE_FIRST;
         for _ in 0..ATTEMPTS_MAX {
             if let Some(result) = self.attempt(&mut queries, &step).await? {
@@ -93,14 +105,15 @@ impl<M: ConditionalStore> OptimisticStore<M> {
         Err(StoreError::Unavailable("others change the same all the time".into()).into())
     }
 
-    /// One attempt, which first asks `queries` and adds to them what it asked besides; `None`: others were faster.
+    /// One attempt, which first asks `queries`; `None`: others were faster, and `queries` are what it rested on.
     async fn attempt<R: Send, E: From<StoreError> + Send>(
         &self,
         queries: &mut Vec<RangeQuery>,
         step: &(impl Fn(&mut Step<'_, RunTables<'_>>) -> Result<R, E> + Send + Sync),
     ) -> Result<Option<Result<R, E>>, StoreError> {
         let mut loaded = LoadedRows::default();
-        let mut asked = queries.clone();
+        let mut asked = [STATE, HEARD].map(RangeQuery::of_key).to_vec();
+        asked.extend_from_slice(queries);
         for readings in 1..=READINGS_MAX {
             loaded.take(&asked, self.medium.read(&asked).await?);
             let found = written_state(&loaded)?;
@@ -108,8 +121,8 @@ impl<M: ConditionalStore> OptimisticStore<M> {
                 self.begin(&loaded, found.map(|(state, _)| state)).await?;
                 return Ok(None);
             };
-            let (result, writes, before) = match self.run_over(&loaded, state, step)? {
-                StepRun::Ran { result, writes, live_until } => (result, writes, live_until),
+            let (result, changes, after) = match self.run_over(&loaded, state, step)? {
+                StepRun::Ran { result, changes, after } => (result, changes, after),
                 StepRun::Lacks(missing) => {
                     queries.extend_from_slice(&missing);
                     asked = missing;
@@ -117,11 +130,17 @@ impl<M: ConditionalStore> OptimisticStore<M> {
                 }
             };
             // What was read at one moment needs no check.
-            let is_done = writes.is_empty() && readings == 1 || {
-                let conditions = WriteConditions { unchanged: loaded.conditions(), before };
-                self.medium.write_if(&conditions, &writes).await?
+            let is_done = changes.writes.is_empty() && readings == 1 || {
+                let unchanged = loaded.conditions(&changes.used);
+                let conditions = WriteConditions { unchanged, before: changes.live_until };
+                self.medium.write_if(&conditions, &changes.writes).await?
             };
-            return Ok(is_done.then_some(result));
+            if is_done {
+                self.note(&after);
+                return Ok(Some(result));
+            }
+            queries.retain(|query| is_used(query, &changes.used));
+            return Ok(None);
         }
         Err(StoreError::Unavailable("a step reads too much".into()))
     }
@@ -135,6 +154,8 @@ impl<M: ConditionalStore> OptimisticStore<M> {
     ) -> Result<StepRun<Result<R, E>>, StoreError> {
         let now = self.time(loaded.now.max(written).max(before.heard.at), before);
         let mut tables = RunTables::over(loaded, now);
+        // Each step rests on the epoch.
+        tables.row(STATE);
         let mut state = before;
         let result = step(&mut Step { tables: &mut tables, state: &mut state, now });
         let missing = tables.take_missing();
@@ -144,12 +165,15 @@ impl<M: ConditionalStore> OptimisticStore<M> {
         if result.is_ok() {
             put_state(&mut tables, &before, &state, now);
         }
-        let changes = tables.into_changes()?;
-        let writes = if result.is_ok() { changes.writes } else { Vec::new() };
-        Ok(StepRun::Ran { result, writes, live_until: changes.live_until })
+        let mut changes = tables.into_changes()?;
+        if result.is_err() {
+            (changes.writes, state) = (Vec::new(), before);
+        }
+        Ok(StepRun::Ran { result, changes, after: state })
     }
 
-    /// Begins the epoch of a store that has none, or of one that has lost what was there, unless somebody else does.
+    /// Begins the epoch of a store that has none, or of one that has lost what was there, unless somebody else does. Entries of
+    /// the log that are left of that are for housekeeping.
     async fn begin(&self, loaded: &LoadedRows, found: Option<State>) -> Result<(), StoreError> {
         let seen = *self.seen.lock();
         let now = loaded.now.max(seen.now);
@@ -161,7 +185,8 @@ impl<M: ConditionalStore> OptimisticStore<M> {
         }
         let after_all = seen.epoch.max(state.epoch).0.saturating_add(1);
         state.epoch = Epoch(after_all.max(now.0));
-        let conditions = WriteConditions { unchanged: loaded.conditions(), before: None };
+        let unchanged = loaded.conditions(&BTreeSet::from([STATE.to_vec()]));
+        let conditions = WriteConditions { unchanged, before: None };
         let row = rules::state_row(&state, now, 0, [0; 2]);
         let written = RowWrite { key: STATE.to_vec(), row: Some(row.into()) };
         self.medium.write_if(&conditions, &[written]).await.map(drop)
@@ -169,10 +194,16 @@ impl<M: ConditionalStore> OptimisticStore<M> {
 
     /// Store time, which does not go back; and notes what the store is found in.
     fn time(&self, now: Millis, state: State) -> Millis {
+        self.note(&state);
         let mut seen = self.seen.lock();
         seen.now = seen.now.max(now);
-        (seen.epoch, seen.head) = (seen.epoch, seen.head).max((state.epoch, state.head));
         seen.now
+    }
+
+    /// Notes what the store is found in, or left in.
+    fn note(&self, state: &State) {
+        let mut seen = self.seen.lock();
+        (seen.epoch, seen.head) = (seen.epoch, seen.head).max((state.epoch, state.head));
     }
 
     /// The log behind `after`, how far that is behind, and when that was so.
@@ -213,13 +244,35 @@ fn written_state(loaded: &LoadedRows) -> Result<Option<(State, Millis)>, StoreEr
     Ok(Some((state, written)))
 }
 
-/// Writes what has changed of the state: renewals are heard often, and concern few others.
+/// Whether a query asks for a range that begins at one of `used`.
+fn is_used(query: &RangeQuery, used: &BTreeSet<Vec<u8>>) -> bool {
+    let KeyRange { from, to } = &query.range;
+    !query.range.is_empty() && used.range(from.clone()..to.clone()).next().is_some()
+}
+
+/// Whether others have to know who was heard. That a grace has ended they know by the time.
+fn is_heard_news(before: &State, after: &State) -> bool {
+    let (known, heard) = (before.heard, after.heard);
+    let is_late = !heard.grace.is_zero() && heard.at.since(known.at) > heard.grace / HEARD_PARTS;
+    is_late || heard.grace != known.grace || after.grace.is_some() && after.grace != before.grace
+}
+
+/// Writes what has changed of the state, and of renewals what others have to know: all steps that judge the silence of all
+/// rest on that row.
 fn put_state(tables: &mut RunTables<'_>, before: &State, after: &State, now: Millis) {
-    if (before.heard, before.grace) != (after.heard, after.grace) {
+    if is_heard_news(before, after) {
         tables.put_row(HEARD.to_vec(), rules::heard_row(after));
     }
     if *before != (State { heard: before.heard, grace: before.grace, ..*after }) {
         tables.put_row(STATE.to_vec(), rules::state_row(after, now, 0, [0; 2]));
+    }
+}
+
+/// The error of a step behind that of `beat`, which is made.
+fn behind_renewals(error: StoreError, beat: &Pulse) -> StoreError {
+    match error {
+        StoreError::Unavailable(why) if !beat.renew.is_empty() => StoreError::OutcomeUnknown(why),
+        error => error,
     }
 }
 
@@ -230,13 +283,14 @@ impl<M: ConditionalStore> Store for OptimisticStore<M> {
     }
 
     /// Looks for what has moved in a step of its own, behind the renewals: else each renewal of another daemon would be in
-    /// its way.
+    /// its way. Where the store cannot be reached in that one, the renewals have been made, and the outcome counts as unknown.
     async fn pulse(&self, pulse: Pulse) -> Result<PulseAnswer, StoreError> {
         let beat = Pulse { moved_since: Millis(u64::MAX), ..pulse.clone() };
         let mut answer = self.run(|step| step.pulse(&beat)).await?;
         if pulse.moved_since < Millis(u64::MAX) {
             let asked = Pulse { renew: Vec::new(), ..pulse };
-            answer.moved = self.run(|step| step.pulse(&asked)).await?.moved;
+            let moved = self.run(|step| step.pulse(&asked)).await;
+            answer.moved = moved.map_err(|error| behind_renewals(error, &beat))?.moved;
         }
         Ok(answer)
     }
@@ -268,17 +322,81 @@ impl<M: ConditionalStore> Store for OptimisticStore<M> {
     async fn log(&self, after: Revision, limit: usize, wait: Duration) -> Result<LogPage, StoreError> {
         limits::page(limit)?;
         let begun = Instant::now();
+        let mut pause = Duration::ZERO;
         loop {
             let (behind, page, read_at) = self.log_now(after, limit).await?;
             let left = wait.saturating_sub(begun.elapsed());
             if behind != ReaderLag::Nothing || left.is_zero() {
                 return Ok(page);
             }
+            // The medium may say at once that something has changed, though nothing has that concerns the log.
+            sleep(pause.min(left)).await;
+            pause = (pause * 2).clamp(PAUSE_FIRST, PAUSE_MAX);
+            let left = wait.saturating_sub(begun.elapsed());
             self.medium.await_change(&KeyRange::of_key(STATE), read_at, left).await?;
         }
     }
 
     async fn housekeep(&self, epoch: Epoch, keep: Retention) -> Result<HousekeepingOutcome, StoreError> {
-        self.run(|step| step.housekeep(epoch, &keep)).await
+        self.housekeep_by_parts(epoch, &keep).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+
+    use super::*;
+    use crate::rules::{Table, Tables, TablesMut};
+
+    /// A medium on which others are always faster.
+    #[derive(Default)]
+    struct OvertakenRows {
+        version: AtomicU64,
+        asked_most: AtomicUsize,
+    }
+
+    #[async_trait]
+    impl ConditionalStore for OvertakenRows {
+        fn name(&self) -> &str {
+            "overtaken rows"
+        }
+
+        async fn read(&self, queries: &[RangeQuery]) -> Result<MediumReading, StoreError> {
+            self.asked_most.fetch_max(queries.len(), Ordering::SeqCst);
+            let state = State { epoch: Epoch(1), ..State::default() };
+            let answer = |query: &RangeQuery| {
+                let is_state = query.range.from == STATE;
+                let row =
+                    is_state.then(|| (STATE.to_vec(), rules::state_row(&state, Millis(1), 0, [0; 2]).into()));
+                RangeRows { rows: row.into_iter().collect(), more: false }
+            };
+            let version = RowVersion(self.version.load(Ordering::SeqCst));
+            Ok(MediumReading { now: Millis(1), version, answers: queries.iter().map(answer).collect() })
+        }
+
+        async fn write_if(&self, _: &WriteConditions, _: &[RowWrite]) -> Result<bool, StoreError> {
+            self.version.fetch_add(1, Ordering::SeqCst);
+            Ok(false)
+        }
+
+        async fn await_change(&self, _: &KeyRange, _: RowVersion, _: Duration) -> Result<(), StoreError> {
+            Ok(())
+        }
+    }
+
+    /// Each attempt needs the row of the version that it finds.
+    #[tokio::test(start_paused = true)]
+    async fn an_attempt_asks_for_what_the_one_before_rested_on_and_no_more() {
+        let store = OptimisticStore::new(OvertakenRows::default(), Duration::ZERO);
+        let refused: Result<(), StoreError> = store
+            .run(|step| {
+                let key = step.tables.read_at().0.to_be_bytes();
+                step.tables.get(Table::Leases, &key)?;
+                step.tables.put(Table::Leases, &key, b"x")
+            })
+            .await;
+        assert!(matches!(refused, Err(StoreError::Unavailable(_))), "{refused:?}");
+        assert_eq!(store.medium.asked_most.load(Ordering::SeqCst), 3);
     }
 }

@@ -1,13 +1,14 @@
 //! Tables of one run of a step: over the rows that were read, with what the step changes.
 
 use std::cell::{Cell, RefCell};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::{Bound, ControlFlow};
 use std::sync::Arc;
 
 use bytes::Bytes;
 use omnirelay_core::time::Millis;
 
+use super::HEARD;
 use super::loaded::LoadedRows;
 use super::medium::{KeyRange, RangeQuery, RowVersion, RowWrite};
 use crate::rules::{
@@ -28,6 +29,8 @@ pub(super) struct RunTables<'a> {
     now: Millis,
     changed: BTreeMap<Vec<u8>, Option<Bytes>>,
     missing: RefCell<Vec<RangeQuery>>,
+    /// Where the ranges begin that were looked into.
+    used: RefCell<BTreeSet<Vec<u8>>>,
     /// A row that cannot be read, where the rules expect none.
     unreadable: RefCell<Option<StoreError>>,
     /// When the first of the lives ends that were found live.
@@ -37,13 +40,16 @@ pub(super) struct RunTables<'a> {
 /// Result of a run for the medium.
 pub(super) struct RunChanges {
     pub writes: Vec<RowWrite>,
+    /// Where the ranges begin that it rests on.
+    pub used: BTreeSet<Vec<u8>>,
     pub live_until: Option<Millis>,
 }
 
 impl<'a> RunTables<'a> {
     pub(super) fn over(loaded: &'a LoadedRows, now: Millis) -> Self {
-        let (missing, unreadable, live_until) = (RefCell::default(), RefCell::default(), Cell::default());
-        Self { loaded, now, changed: BTreeMap::new(), missing, unreadable, live_until }
+        let (missing, used) = (RefCell::default(), RefCell::default());
+        let (unreadable, live_until) = (RefCell::default(), Cell::default());
+        Self { loaded, now, changed: BTreeMap::new(), missing, used, unreadable, live_until }
     }
 
     /// Takes what the run lacked; nothing: its result counts.
@@ -65,7 +71,7 @@ impl<'a> RunTables<'a> {
             return Err(error);
         }
         let writes = self.changed.into_iter().map(|(key, row)| RowWrite { key, row }).collect();
-        Ok(RunChanges { writes, live_until: self.live_until.get() })
+        Ok(RunChanges { writes, used: self.used.into_inner(), live_until: self.live_until.get() })
     }
 
     /// The row under a key of the medium.
@@ -74,10 +80,20 @@ impl<'a> RunTables<'a> {
             return changed.clone();
         }
         let range = KeyRange::of_key(key);
-        if self.loaded.known_part(&range, false).is_none() {
+        if self.known_part(&range, false).is_none() {
             self.missing.borrow_mut().push(RangeQuery::of_key(key));
         }
         self.loaded.row(key).cloned()
+    }
+
+    /// The part of `range` that is known, on which the run rests from now on.
+    fn known_part(&self, range: &KeyRange, backwards: bool) -> Option<KeyRange> {
+        let part = self.loaded.known_part(range, backwards)?;
+        let mut used = self.used.borrow_mut();
+        if let Some(begin) = self.loaded.begin_of(&part).filter(|begin| !used.contains(*begin)) {
+            used.insert(begin.to_vec());
+        }
+        Some(part)
     }
 
     pub(super) fn put_row(&mut self, key: Vec<u8>, row: Vec<u8>) {
@@ -92,7 +108,7 @@ impl<'a> RunTables<'a> {
         visit: &mut RowVisitor<'_>,
     ) -> Result<(), StoreError> {
         while !rest.is_empty() {
-            let Some(part) = self.loaded.known_part(&rest, backwards) else {
+            let Some(part) = self.known_part(&rest, backwards) else {
                 let query = RangeQuery { range: rest, backwards, rows_max: QUERY_ROWS_MAX };
                 self.missing.borrow_mut().push(query);
                 return Ok(());
@@ -158,6 +174,10 @@ impl GroupTable for RunTables<'_> {
         if let Err(error) = visited {
             self.unreadable.borrow_mut().get_or_insert(error);
         }
+    }
+
+    fn rest_on_heard(&self) {
+        self.row(HEARD);
     }
 }
 

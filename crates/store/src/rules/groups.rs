@@ -108,7 +108,7 @@ impl<T: GroupTableMut> Step<'_, T> {
         limits::pulse(pulse)?;
         pulse.epoch.iter().try_for_each(|epoch| self.check_epoch(*epoch))?;
         if !pulse.renew.is_empty() {
-            self.state.hear(self.now, pulse.grace);
+            self.state.hear(self.tables, self.now, pulse.grace);
         }
         let mut renewed = Vec::with_capacity(pulse.renew.len());
         for of in &pulse.renew {
@@ -131,7 +131,7 @@ impl<T: GroupTableMut> Step<'_, T> {
             renewed,
             moved,
             quarantine_until: self.state.quarantine_until,
-            grace: self.state.grace_at(self.now),
+            grace: self.state.grace_at(self.tables, self.now),
         })
     }
 

@@ -17,6 +17,20 @@ use super::{ChangeDurability, GroupState, Step, Table, TableStretch, TablesMut, 
 /// The most rows of one sort that one step removes.
 pub(crate) const STEP_ROWS_MAX: usize = 512;
 
+/// Part of housekeeping: a step of its own where others change the store meanwhile.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum HousekeepingPart<'a> {
+    /// The records of those of these groups that are over.
+    Records(&'a [GroupId]),
+    Log,
+    /// Entries that the log has no more, but that are still there: a medium has lost those behind them.
+    CutLog,
+    Tombstones,
+    Answers,
+    /// Those of these groups that ended long ago.
+    Groups(&'a [GroupId]),
+}
+
 /// Room that one log entry has left for expired records.
 struct EntryRoom {
     records: usize,
@@ -31,31 +45,95 @@ impl<T: TablesMut> Step<'_, T> {
     ) -> Result<HousekeepingOutcome, StoreError> {
         self.check_epoch(epoch)?;
         let mut done = HousekeepingOutcome::default();
-        self.expire_records(&mut done)?;
-        self.trim_log(keep, &mut done)?;
-        self.collect_tombstones(keep.tombstone_age, &mut done)?;
-        self.forget_answers(keep, &mut done)?;
-        self.collect_groups(keep.tombstone_age, &mut done)?;
+        let unswept = self.groups_to_sweep(epoch)?;
+        self.tend(HousekeepingPart::Records(&unswept), keep, &mut done)?;
+        for part in [HousekeepingPart::Log, HousekeepingPart::Tombstones, HousekeepingPart::Answers] {
+            self.tend(part, keep, &mut done)?;
+        }
+        let old = self.groups_to_collect(epoch, keep)?;
+        self.tend(HousekeepingPart::Groups(&old), keep, &mut done)?;
         Ok(done)
     }
 
-    /// Deletes records of lives that are over, at most one entry full of them.
-    fn expire_records(&mut self, done: &mut HousekeepingOutcome) -> Result<(), StoreError> {
+    /// Makes this part alone.
+    pub(crate) fn housekeep_part(
+        &mut self,
+        epoch: Epoch,
+        part: HousekeepingPart<'_>,
+        keep: &Retention,
+    ) -> Result<HousekeepingOutcome, StoreError> {
+        self.check_epoch(epoch)?;
+        let mut done = HousekeepingOutcome::default();
+        self.tend(part, keep, &mut done)?;
+        Ok(done)
+    }
+
+    /// The groups of whose lives some are over and may have records, in the order of their ids; none while nobody is judged.
+    pub(crate) fn groups_to_sweep(&self, epoch: Epoch) -> Result<Vec<GroupId>, StoreError> {
+        self.check_epoch(epoch)?;
+        if self.spared_until().is_some() {
+            return Ok(Vec::new());
+        }
+        Ok(self.groups_that(|group| self.is_unswept(group)))
+    }
+
+    /// The groups that ended long ago, once nothing is bound to them or waits for them, in the order of their ids.
+    pub(crate) fn groups_to_collect(
+        &self,
+        epoch: Epoch,
+        keep: &Retention,
+    ) -> Result<Vec<GroupId>, StoreError> {
+        self.check_epoch(epoch)?;
+        Ok(self.groups_that(|group| self.is_forgettable(group, keep.tombstone_age)))
+    }
+
+    fn tend(
+        &mut self,
+        part: HousekeepingPart<'_>,
+        keep: &Retention,
+        done: &mut HousekeepingOutcome,
+    ) -> Result<(), StoreError> {
+        match part {
+            HousekeepingPart::Records(of) => self.expire_records(of, done),
+            HousekeepingPart::Log => self.trim_log(keep, done),
+            HousekeepingPart::CutLog => self.drop_cut_log(done),
+            HousekeepingPart::Tombstones => self.collect_tombstones(keep.tombstone_age, done),
+            HousekeepingPart::Answers => self.forget_answers(keep, done),
+            HousekeepingPart::Groups(old) => self.collect_groups(old, keep.tombstone_age, done),
+        }
+    }
+
+    fn groups_that(&self, is_one: impl Fn(&GroupState) -> bool) -> Vec<GroupId> {
+        let mut found = Vec::new();
+        self.tables.visit_groups(&mut |id, group| {
+            if is_one(group) {
+                found.push(id.clone());
+            }
+        });
+        found.sort();
+        found
+    }
+
+    /// Deletes records of those lives of these groups that are over, at most one entry full of them.
+    fn expire_records(&mut self, of: &[GroupId], done: &mut HousekeepingOutcome) -> Result<(), StoreError> {
         if self.spared_until().is_some() {
             return Ok(());
         }
         let nobody: Arc<str> = Arc::default();
         let mut room = EntryRoom { records: COMMIT_WRITES_MAX, bytes: COMMIT_BYTES_MAX };
         let mut plan = WritePlan { revision: self.next_revision(), ..WritePlan::default() };
-        for (id, mut group) in self.unswept_groups() {
+        for id in of {
+            let Some(mut group) = self.tables.group(id).filter(|group| self.is_unswept(group)) else {
+                continue;
+            };
             let over_through = group.over_through(self.now);
-            let (members, whole) = self.members_through(&id, over_through, &mut room)?;
+            let (members, whole) = self.members_through(id, over_through, &mut room)?;
             if members.is_empty() && whole {
                 group.swept_through = over_through;
-                self.tables.put_group(&id, group, ChangeDurability::WhileRunning)?;
+                self.tables.put_group(id, group, ChangeDurability::WhileRunning)?;
             }
             if !members.is_empty() {
-                plan.ends.push(GroupRef { id, instance: over_through });
+                plan.ends.push(GroupRef { id: id.clone(), instance: over_through });
             }
             for stored in members {
                 let after = self.tombstone(&stored, plan.revision, &nobody);
@@ -71,15 +149,8 @@ impl<T: TablesMut> Step<'_, T> {
         Ok(())
     }
 
-    fn unswept_groups(&self) -> Vec<(GroupId, GroupState)> {
-        let mut found = Vec::new();
-        self.tables.visit_groups(&mut |id, group| {
-            if group.swept_through < group.over_through(self.now) {
-                found.push((id.clone(), group.clone()));
-            }
-        });
-        found.sort_by(|(one, _), (other, _)| one.cmp(other));
-        found
+    fn is_unswept(&self, group: &GroupState) -> bool {
+        group.swept_through < group.over_through(self.now)
     }
 
     /// The records bound to the lives of the group up to `instance`, as far as there is room;
@@ -146,6 +217,26 @@ impl<T: TablesMut> Step<'_, T> {
         Ok(())
     }
 
+    /// Drops entries up to the newest that was trimmed, which no reader gets any more and no count has.
+    fn drop_cut_log(&mut self, done: &mut HousekeepingOutcome) -> Result<(), StoreError> {
+        let mut stretch = TableStretch::whole(Table::Log);
+        stretch.to = Some(keys::revision(Revision(self.state.trimmed_through.0.saturating_add(1))).to_vec());
+        let mut cut = Vec::new();
+        self.tables.visit(&stretch, &mut |key, _| {
+            if cut.len() == STEP_ROWS_MAX {
+                done.more = true;
+                return Ok(ControlFlow::Break(()));
+            }
+            cut.push(key.to_vec());
+            Ok(ControlFlow::Continue(()))
+        })?;
+        for key in &cut {
+            self.tables.delete(Table::Log, key)?;
+        }
+        done.log_entries_trimmed += cut.len();
+        Ok(())
+    }
+
     fn collect_tombstones(
         &mut self,
         age: Duration,
@@ -180,23 +271,28 @@ impl<T: TablesMut> Step<'_, T> {
         Ok(())
     }
 
-    /// Drops groups that ended long ago, once nothing is bound to them or waits for them.
-    fn collect_groups(&mut self, age: Duration, done: &mut HousekeepingOutcome) -> Result<(), StoreError> {
-        let mut old = Vec::new();
-        self.tables.visit_groups(&mut |id, group| {
-            let over = group.over_through(self.now) == group.instance;
-            let swept = group.swept_through >= group.instance;
-            if over && swept && !group.replaced.any(self.now) && self.is_older(group.deadline, age) {
-                old.push((id.clone(), group.instance));
-            }
-        });
-        old.sort();
+    /// Drops those of these groups that may be forgotten, at most one step full.
+    fn collect_groups(
+        &mut self,
+        old: &[GroupId],
+        age: Duration,
+        done: &mut HousekeepingOutcome,
+    ) -> Result<(), StoreError> {
         done.more |= old.len() > STEP_ROWS_MAX;
-        for (id, instance) in old.into_iter().take(STEP_ROWS_MAX) {
-            self.tables.delete_group(&id)?;
+        for id in old.iter().take(STEP_ROWS_MAX) {
+            let group = self.tables.group(id).filter(|group| self.is_forgettable(group, age));
+            let Some(GroupState { instance, .. }) = group else { continue };
+            self.tables.delete_group(id)?;
             self.state.instance_floor = self.state.instance_floor.max(instance);
         }
         Ok(())
+    }
+
+    /// True if it ended long ago, and nothing is bound to it or waits for it.
+    fn is_forgettable(&self, group: &GroupState, age: Duration) -> bool {
+        let is_over = group.over_through(self.now) == group.instance;
+        let is_swept = group.swept_through >= group.instance;
+        is_over && is_swept && !group.replaced.any(self.now) && self.is_older(group.deadline, age)
     }
 
     /// The first keys of a table ordered by time: `surplus` of them and all that are older than

@@ -27,7 +27,7 @@ use super::{Epoch, GroupId, LogEntry, RenewalGrace, Revision, StoreError};
 
 pub(super) use answers::recall;
 pub(super) use groups::{GroupState, Groups, secret_hash};
-pub(super) use housekeep::STEP_ROWS_MAX;
+pub(super) use housekeep::{HousekeepingPart, STEP_ROWS_MAX};
 pub(super) use keys::{answer as answer_key, end_of_prefix};
 pub(super) use leases::leases;
 pub(super) use log::{ReaderLag, behind, log_behind};
@@ -87,6 +87,10 @@ pub(super) trait GroupTable {
     fn group(&self, id: &GroupId) -> Option<GroupState>;
 
     fn visit_groups(&self, visit: &mut dyn FnMut(&GroupId, &GroupState));
+
+    /// Notes that the step rests on who was heard last. Where several processes share a store, that must still be so when
+    /// the step is written.
+    fn rest_on_heard(&self) {}
 }
 
 /// Groups that can be written: all that a pulse needs.
@@ -176,12 +180,13 @@ impl TableStretch {
 
 impl State {
     /// The instant that decides at `now` whether a record's group is over.
-    pub(crate) fn judged_at(&self, now: Millis) -> Millis {
-        self.grace_at(now).map_or(now, |grace| grace.from)
+    pub(crate) fn judged_at(&self, tables: &impl GroupTable, now: Millis) -> Millis {
+        self.grace_at(tables, now).map_or(now, |grace| grace.from)
     }
 
     /// The grace that has been given, or that will be once somebody is heard again.
-    fn grace_at(&self, now: Millis) -> Option<RenewalGrace> {
+    fn grace_at(&self, tables: &impl GroupTable, now: Millis) -> Option<RenewalGrace> {
+        tables.rest_on_heard();
         let given = self.grace.filter(|grace| now < grace.until);
         let LastRenewal { at, grace } = self.heard;
         let silent = at > Millis(0) && !grace.is_zero() && now.since(at) > grace / 2;
@@ -189,8 +194,8 @@ impl State {
     }
 
     /// Notes a renewal at `now` whose sender asks for `grace`.
-    fn hear(&mut self, now: Millis, grace: Duration) {
-        self.grace = self.grace_at(now);
+    fn hear(&mut self, tables: &impl GroupTable, now: Millis, grace: Duration) {
+        self.grace = self.grace_at(tables, now);
         self.heard = LastRenewal { at: now, grace };
     }
 }
@@ -207,7 +212,7 @@ impl<T: TablesMut> Step<'_, T> {
     /// Until when nobody is judged gone, if nobody is now.
     fn spared_until(&self) -> Option<Millis> {
         let quarantine = Some(self.state.quarantine_until).filter(|until| self.now < *until);
-        let grace = self.state.grace_at(self.now).map(|grace| grace.until);
+        let grace = self.state.grace_at(self.tables, self.now).map(|grace| grace.until);
         quarantine.max(grace)
     }
 

@@ -25,7 +25,7 @@ pub(crate) fn scan(
     scan: &Scan,
 ) -> Result<ScanPage, StoreError> {
     limits::scan(scan)?;
-    let judged_at = state.judged_at(now);
+    let judged_at = state.judged_at(tables, now);
     let mut records = Vec::new();
     let (mut bytes, mut more) = (0, false);
     tables.visit(&stretch_of(scan), &mut |key, row| {
@@ -76,8 +76,7 @@ impl<T: TablesMut> Step<'_, T> {
 
     /// True if a reader finds this record: no tombstone, and no record whose group is over.
     pub(super) fn is_there(&self, record: &Record) -> bool {
-        let judged_at = self.state.judged_at(self.now);
-        let over = |of| groups::is_over(self.tables, of, judged_at);
+        let over = |of| groups::is_over(self.tables, of, self.state.judged_at(self.tables, self.now));
         !record.deleted && !record.group.as_ref().is_some_and(over)
     }
 
