@@ -21,7 +21,7 @@ const ENROLLED_WITHIN: std::time::Duration = std::time::Duration::from_secs(24 *
 
 /// Reason why a node is none of the mesh.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum UnprovenReason {
+pub enum UnprovenNodeReason {
     /// The mesh has given it none.
     NoCertificate,
     /// What it was given was revoked, or it was put out.
@@ -30,7 +30,7 @@ pub enum UnprovenReason {
     Ended,
 }
 
-impl UnprovenReason {
+impl UnprovenNodeReason {
     /// As answers say it.
     pub fn word(self) -> &'static str {
         match self {
@@ -80,7 +80,7 @@ impl<'a> NodeIdentities<'a> {
     /// Reason why the node of a peer's record is none of the mesh. `None`: it is, by a certificate that is not revoked
     /// and has not ended too long ago to be renewed; where this daemon believes files as well, which tell nothing to
     /// the registry, unless it says itself that it has none; or because it has a while left to be enrolled.
-    pub fn unproven_reason(&self, record: &Record, peer: &PeerValue) -> Option<UnprovenReason> {
+    pub fn unproven_reason(&self, record: &Record, peer: &PeerValue) -> Option<UnprovenNodeReason> {
         let nobody = Default::default();
         let says = peer.metadata.as_ref().unwrap_or(&nobody);
         let id = record_of_node(&says.cluster_id, &record.id.key);
@@ -88,9 +88,9 @@ impl<'a> NodeIdentities<'a> {
         let held = self.view.get(&id).or_else(|| self.view.awaited(&id));
         let held = held.and_then(|held| held.value::<CertificateValue>());
         let why = match held {
-            Some(held) if held.barred => return Some(UnprovenReason::Revoked),
+            Some(held) if held.barred => return Some(UnprovenNodeReason::Revoked),
             Some(held) => self.fault_of(&held)?,
-            None => UnprovenReason::NoCertificate,
+            None => UnprovenNodeReason::NoCertificate,
         };
         let is_let_through = self.view.believes_files() && !says.without_identity
             || record.created_at <= self.authority_since && self.is_enrolling();
@@ -103,14 +103,14 @@ impl<'a> NodeIdentities<'a> {
     }
 
     /// What is wrong with what a node was given; `None`: nothing.
-    fn fault_of(&self, held: &CertificateValue) -> Option<UnprovenReason> {
+    fn fault_of(&self, held: &CertificateValue) -> Option<UnprovenNodeReason> {
         let Some(newest) = held.issued.first().and_then(certificate_of) else {
-            return Some(UnprovenReason::NoCertificate);
+            return Some(UnprovenNodeReason::NoCertificate);
         };
         if self.revocations.of(&newest).is_some() {
-            return Some(UnprovenReason::Revoked);
+            return Some(UnprovenNodeReason::Revoked);
         }
-        (newest.not_after.saturating_add(GRACE) < self.wall).then_some(UnprovenReason::Ended)
+        (newest.not_after.saturating_add(GRACE) < self.wall).then_some(UnprovenNodeReason::Ended)
     }
 }
 
@@ -125,6 +125,7 @@ mod tests {
     };
     use prost::Message as _;
 
+    use super::UnprovenNodeReason as Why;
     use super::*;
     use omnirelay_registry::view::LoadedRecords;
 
@@ -186,31 +187,15 @@ mod tests {
                 5,
                 false,
                 false,
-                Some(UnprovenReason::Ended),
+                Some(Why::Ended),
             ),
-            ("none", newcomer, None, 0, false, false, Some(UnprovenReason::NoCertificate)),
+            ("none", newcomer, None, 0, false, false, Some(Why::NoCertificate)),
             ("there before the authority", before, None, 0, false, false, None),
-            ("there before it, for long", before, None, 2, false, false, Some(UnprovenReason::NoCertificate)),
-            (
-                "it was put out",
-                before,
-                Some(certificate(1, true)),
-                0,
-                true,
-                true,
-                Some(UnprovenReason::Revoked),
-            ),
+            ("there before it, for long", before, None, 2, false, false, Some(Why::NoCertificate)),
+            ("it was put out", before, Some(certificate(1, true)), 0, true, true, Some(Why::Revoked)),
             ("by files that are believed", newcomer, None, 5, true, true, None),
             ("of a version that says nothing of files", newcomer, None, 5, false, true, None),
-            (
-                "by files that nobody believes",
-                newcomer,
-                None,
-                0,
-                true,
-                false,
-                Some(UnprovenReason::NoCertificate),
-            ),
+            ("by files that nobody believes", newcomer, None, 0, true, false, Some(Why::NoCertificate)),
         ];
         for (what, entered, certificate, days, of_files, believes, expected) in cases {
             let records: Vec<Record> = [authority()].into_iter().chain(certificate).collect();

@@ -27,7 +27,7 @@ pub enum ClientCertificateRule {
 
 /// Reach of a listener: whom it is for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum ListenerReach {
+pub enum ListenerAudience {
     /// Those of this mesh.
     #[default]
     Mesh,
@@ -41,7 +41,7 @@ pub enum ListenerReach {
 pub(crate) struct ClientJudge {
     trusted: Arc<TrustSnapshot>,
     clients: ClientCertificateRule,
-    reach: ListenerReach,
+    reach: ListenerAudience,
     algorithms: WebPkiSupportedAlgorithms,
     /// `None`: the task that shakes hands has it.
     noted: Option<HandshakeRefusalNote>,
@@ -50,7 +50,7 @@ pub(crate) struct ClientJudge {
 impl ClientJudge {
     pub(crate) fn of(
         trusted: &Arc<TrustSnapshot>,
-        (clients, reach): (ClientCertificateRule, ListenerReach),
+        (clients, reach): (ClientCertificateRule, ListenerAudience),
         provider: &CryptoProvider,
     ) -> Self {
         let algorithms = provider.signature_verification_algorithms;
@@ -89,9 +89,11 @@ impl ClientCertVerifier for ClientJudge {
         let chain: Vec<_> = std::iter::once(leaf).chain(between).cloned().collect();
         let now = i64::try_from(now.as_secs()).unwrap_or(i64::MAX);
         let judged = match self.reach {
-            ListenerReach::Mesh => self.trusted.judge(&chain, now, ChainUsage::Client).map(drop),
-            ListenerReach::Exchange => self.trusted.judge_exchange(&chain, now, ChainUsage::Client).map(drop),
-            ListenerReach::Nodes => self.trusted.judge_node(&chain, now, ChainUsage::Client).map(drop),
+            ListenerAudience::Mesh => self.trusted.judge(&chain, now, ChainUsage::Client).map(drop),
+            ListenerAudience::Exchange => {
+                self.trusted.judge_exchange(&chain, now, ChainUsage::Client).map(drop)
+            }
+            ListenerAudience::Nodes => self.trusted.judge_node(&chain, now, ChainUsage::Client).map(drop),
         };
         match judged {
             Ok(()) => Ok(ClientCertVerified::assertion()),
@@ -131,12 +133,12 @@ impl ClientCertVerifier for ClientJudge {
 
 /// Alert by which the client is told: what helps the honest and tells an attacker nothing.
 pub(super) fn alert(refused: CertificateRefusal) -> CertificateError {
-    use omnirelay_pki::trust::TrustError;
+    use omnirelay_pki::trust::ChainTrustError;
     match refused {
         CertificateRefusal::Revoked => CertificateError::Revoked,
-        CertificateRefusal::Untrusted(TrustError::Expired) => CertificateError::Expired,
-        CertificateRefusal::Untrusted(TrustError::NotYet) => CertificateError::NotValidYet,
-        CertificateRefusal::Untrusted(TrustError::UnknownIssuer) | CertificateRefusal::NoAuthority => {
+        CertificateRefusal::Untrusted(ChainTrustError::Expired) => CertificateError::Expired,
+        CertificateRefusal::Untrusted(ChainTrustError::NotYet) => CertificateError::NotValidYet,
+        CertificateRefusal::Untrusted(ChainTrustError::UnknownIssuer) | CertificateRefusal::NoAuthority => {
             CertificateError::UnknownIssuer
         }
         other => CertificateError::Other(OtherError(Arc::new(other))),

@@ -4,7 +4,7 @@ use omnirelay_pki::authority::{CertificateAuthority, ValidityPeriod};
 use omnirelay_pki::certificate::TlsNames;
 use omnirelay_pki::key::PrivateKey;
 use omnirelay_pki::revocation::RevokedSubject;
-use omnirelay_pki::trust::{TrustBundle, TrustError};
+use omnirelay_pki::trust::{ChainTrustError, TrustBundle};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
@@ -127,13 +127,13 @@ fn who_has_signed_a_certificate_is_known_after_its_end() {
         vec![by.issue(&request, &id, &TlsNames::default(), validity).unwrap().der]
     };
     for validity in [past, root.validity()] {
-        let (refused, later) = (CertificateRefusal::Untrusted(TrustError::Expired), now + 2 * HOUR);
+        let (refused, later) = (CertificateRefusal::Untrusted(ChainTrustError::Expired), now + 2 * HOUR);
         assert!(trusted.has_signed(&chain(&root, validity), &refused, later));
         assert!(!trusted.has_signed(&chain(&stranger, validity), &refused, later));
     }
     let refused = trusted.judge(&chain(&root, past), now, ChainUsage::Client).unwrap_err();
     assert!(trusted.has_signed(&chain(&root, past), &refused, now));
     // What leads nowhere is not verified again.
-    let unknown = CertificateRefusal::Untrusted(TrustError::UnknownIssuer);
+    let unknown = CertificateRefusal::Untrusted(ChainTrustError::UnknownIssuer);
     assert!(!trusted.has_signed(&chain(&root, root.validity()), &unknown, now));
 }

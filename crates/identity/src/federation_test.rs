@@ -5,7 +5,7 @@ use std::time::SystemTime;
 use omnirelay_pki::authority::{CertificateAuthority, ValidityPeriod};
 use omnirelay_pki::certificate::to_pem;
 use omnirelay_pki::revocation::RevokedSubject;
-use omnirelay_pki::trust::{ChainUsage, TrustBundle, TrustError};
+use omnirelay_pki::trust::{ChainTrustError, ChainUsage, TrustBundle};
 use rcgen::{CertificateParams, ExtendedKeyUsagePurpose, Issuer, KeyPair, SanType};
 use rustls::pki_types::CertificateDer;
 
@@ -71,10 +71,10 @@ fn standing(
 fn a_leaf_is_believed_by_the_roots_of_its_own_mesh_and_by_no_others() {
     let Meshes { east, west, trusted } = meshes();
     type Case<'a> = (&'a str, &'a CertificateAuthority, &'a str, Result<HolderStanding, CertificateRefusal>);
-    let unknown = || Err(CertificateRefusal::Untrusted(TrustError::UnknownIssuer));
+    let unknown = || Err(CertificateRefusal::Untrusted(ChainTrustError::UnknownIssuer));
     let elsewhere = |id: &str| {
         let (id, trusted) = (id.parse().unwrap(), "east.example".parse().unwrap());
-        Err(CertificateRefusal::Untrusted(TrustError::TrustDomain { id, trusted }))
+        Err(CertificateRefusal::Untrusted(ChainTrustError::TrustDomain { id, trusted }))
     };
     let north = "spiffe://north.example/mesh/west/worker/a";
     let (operator, service) = ("spiffe://west.example/operator/ann", "spiffe://west.example/service/ads");
@@ -119,7 +119,7 @@ fn roots_that_have_ended_let_nobody_in() {
     let Meshes { west, mut trusted, .. } = meshes();
     let ended = CertificateAuthority::root("west.example".parse().unwrap(), days(-10, -1)).unwrap();
     trusted.federated[0].bundle = bundle("west.example", &ended);
-    let unknown = Err(CertificateRefusal::Untrusted(TrustError::UnknownIssuer));
+    let unknown = Err(CertificateRefusal::Untrusted(ChainTrustError::UnknownIssuer));
     for root in [&ended, &west] {
         assert_eq!(standing(&trusted, &shown(root, WEST)), unknown);
     }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use omnirelay_core::spiffe::SpiffeId;
 use omnirelay_pki::certificate::{self as pki, Certificate};
-use omnirelay_pki::trust::TrustError;
+use omnirelay_pki::trust::ChainTrustError;
 use parking_lot::Mutex;
 use rustls::pki_types::CertificateDer;
 use rustls::{CertificateError, Error, PeerIncompatible};
@@ -157,22 +157,22 @@ impl From<&CertificateRefusal> for HandshakeFailure {
             CertificateRefusal::NotANode => Self::NotANode,
             CertificateRefusal::NotPinned => Self::NotPinned,
             CertificateRefusal::NoAuthority
-            | CertificateRefusal::Untrusted(TrustError::UnknownIssuer | TrustError::NoAuthority) => {
+            | CertificateRefusal::Untrusted(ChainTrustError::UnknownIssuer | ChainTrustError::NoAuthority) => {
                 Self::UnknownAuthority
             }
-            CertificateRefusal::Untrusted(TrustError::Empty) => Self::NoCertificate,
+            CertificateRefusal::Untrusted(ChainTrustError::Empty) => Self::NoCertificate,
             CertificateRefusal::Untrusted(
-                TrustError::TooLong { .. }
-                | TrustError::TooLarge { .. }
-                | TrustError::SameName
-                | TrustError::Certificate(pki::CertificateError::TooLarge(_)),
+                ChainTrustError::TooLong { .. }
+                | ChainTrustError::TooLarge { .. }
+                | ChainTrustError::SameName
+                | ChainTrustError::Certificate(pki::CertificateError::TooLarge(_)),
             ) => Self::ChainTooLong,
-            CertificateRefusal::Untrusted(TrustError::Certificate(_)) => Self::NoIdentity,
-            CertificateRefusal::Untrusted(TrustError::TrustDomain { .. }) => Self::OtherTrustDomain,
-            CertificateRefusal::Untrusted(TrustError::Expired) => Self::Expired,
-            CertificateRefusal::Untrusted(TrustError::NotYet) => Self::NotYetValid,
+            CertificateRefusal::Untrusted(ChainTrustError::Certificate(_)) => Self::NoIdentity,
+            CertificateRefusal::Untrusted(ChainTrustError::TrustDomain { .. }) => Self::OtherTrustDomain,
+            CertificateRefusal::Untrusted(ChainTrustError::Expired) => Self::Expired,
+            CertificateRefusal::Untrusted(ChainTrustError::NotYet) => Self::NotYetValid,
             CertificateRefusal::Untrusted(
-                TrustError::Invalid(_) | TrustError::Signature | TrustError::KeyUsage,
+                ChainTrustError::Invalid(_) | ChainTrustError::Signature | ChainTrustError::KeyUsage,
             ) => Self::Invalid,
         }
     }

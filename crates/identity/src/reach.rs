@@ -29,7 +29,7 @@ impl fmt::Debug for AddressReach {
 
 /// Reason why an address that a caller has named is not connected to.
 #[derive(Debug, thiserror::Error)]
-pub enum ReachError {
+pub enum AddressRefusal {
     #[error("{address} is not asked for a caller")]
     NotReached { address: IpAddr, source: UnreachedAddress },
     #[error("{address} is not asked for a caller: the registry is kept there")]
@@ -49,8 +49,8 @@ impl AddressReach {
     /// Checks a host as far as it says by itself where it is; a name is judged once it is connected to.
     ///
     /// # Errors
-    /// [`ReachError`].
-    pub fn check_host(&self, host: &str, port: u16) -> Result<(), ReachError> {
+    /// [`AddressRefusal`].
+    pub fn check_host(&self, host: &str, port: u16) -> Result<(), AddressRefusal> {
         let Self::Outside { store } = self else { return Ok(()) };
         let host = host.trim_start_matches('[').trim_end_matches(']');
         if let Ok(address) = host.parse() {
@@ -58,7 +58,7 @@ impl AddressReach {
         }
         let is_store = store.iter().any(|(name, of)| name.eq_ignore_ascii_case(host) && *of == port);
         match is_store {
-            true => Err(ReachError::StoreName { host: host.to_owned() }),
+            true => Err(AddressRefusal::StoreName { host: host.to_owned() }),
             false => Ok(()),
         }
     }
@@ -67,7 +67,7 @@ impl AddressReach {
 /// Connects to a host, after all that its name stands for was judged.
 ///
 /// # Errors
-/// When nothing answers there; [`ReachError`] within: when it is not to be asked.
+/// When nothing answers there; [`AddressRefusal`] within: when it is not to be asked.
 pub async fn connect_outside((host, port): (&str, u16), store: &[(String, u16)]) -> io::Result<TcpStream> {
     let addresses: Vec<SocketAddr> = lookup_host((host, port)).await?.collect();
     let mut kept_at = Vec::new();
@@ -81,29 +81,29 @@ pub async fn connect_outside((host, port): (&str, u16), store: &[(String, u16)])
     let (local, remote) = (stream.local_addr()?.ip(), stream.peer_addr()?.ip());
     if local == remote {
         let source = UnreachedAddress::OwnHost;
-        return Err(io::Error::other(ReachError::NotReached { address: remote, source }));
+        return Err(io::Error::other(AddressRefusal::NotReached { address: remote, source }));
     }
     Ok(stream)
 }
 
 /// Checks all addresses of a name: one that is not to be asked may be the one that is taken.
-fn judge(host: &str, addresses: &[SocketAddr], kept_at: &[SocketAddr]) -> Result<(), ReachError> {
+fn judge(host: &str, addresses: &[SocketAddr], kept_at: &[SocketAddr]) -> Result<(), AddressRefusal> {
     if addresses.is_empty() {
-        return Err(ReachError::Unknown { host: host.to_owned() });
+        return Err(AddressRefusal::Unknown { host: host.to_owned() });
     }
     let canonical = |address: &SocketAddr| SocketAddr::new(address.ip().to_canonical(), address.port());
     for address in addresses {
         check_address(*address)?;
         if kept_at.iter().any(|kept| canonical(kept) == canonical(address)) {
-            return Err(ReachError::Store { address: *address });
+            return Err(AddressRefusal::Store { address: *address });
         }
     }
     Ok(())
 }
 
-fn check_address(address: SocketAddr) -> Result<(), ReachError> {
+fn check_address(address: SocketAddr) -> Result<(), AddressRefusal> {
     let address = address.ip();
-    reach::check(address).map_err(|source| ReachError::NotReached { address, source })
+    reach::check(address).map_err(|source| AddressRefusal::NotReached { address, source })
 }
 
 #[cfg(test)]
@@ -153,7 +153,7 @@ mod tests {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
         let refused = connect_outside(("localhost", port), &[]).await.unwrap_err();
-        let inner = refused.get_ref().and_then(|inner| inner.downcast_ref::<ReachError>());
-        assert!(matches!(inner, Some(ReachError::NotReached { .. })), "{refused:?}");
+        let inner = refused.get_ref().and_then(|inner| inner.downcast_ref::<AddressRefusal>());
+        assert!(matches!(inner, Some(AddressRefusal::NotReached { .. })), "{refused:?}");
     }
 }

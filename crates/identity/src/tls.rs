@@ -18,7 +18,7 @@ use tokio_rustls::server::TlsStream;
 use zeroize::Zeroizing;
 
 use super::client_judge::ClientJudge;
-pub use super::client_judge::{ClientCertificateRule, ListenerReach};
+pub use super::client_judge::{ClientCertificateRule, ListenerAudience};
 use super::files::{self, FilesStamp, LOOK_EVERY};
 use super::handshake::{HandshakeError, HandshakeRefusalNote, shake};
 use super::handshake_budget::HandshakeBudget;
@@ -53,7 +53,7 @@ pub struct ListenerTls {
     trust: Option<Arc<MeshTrust>>,
     /// Whether clients are asked for a certificate; `None`: they are not.
     clients: Option<ClientCertificateRule>,
-    reach: ListenerReach,
+    reach: ListenerAudience,
     /// What is agreed on with clients, the best first.
     protocols: &'static [&'static [u8]],
     /// Whether clients that speak no TLS are served as well.
@@ -128,17 +128,17 @@ impl ListenerTls {
         // Before they are read: whoever replaces them meanwhile has them read again.
         let opened = FilesStamp::of([cert, key]);
         let pair = read_pair(cert, key)?;
-        let config = Some(config(&pair, None, None, (ListenerReach::Mesh, PROTOCOLS), cert)?);
+        let config = Some(config(&pair, None, None, (ListenerAudience::Mesh, PROTOCOLS), cert)?);
         let current = RwLock::new(CurrentTlsState { pair: Some(pair), trusted: None, config });
         let files = KeyPairFiles { cert: cert.to_owned(), key: key.to_owned(), opened };
-        let (trust, clients, reach) = (None, None, ListenerReach::Mesh);
+        let (trust, clients, reach) = (None, None, ListenerAudience::Mesh);
         let (protocols, budget, beside_plaintext) = (PROTOCOLS, Arc::default(), false);
         Ok(Self { files: Some(files), trust, clients, reach, protocols, beside_plaintext, current, budget })
     }
 
     /// Shows the identity of the node. Clients are asked for no certificate, and by no version before 1.3 served.
     pub fn of_node(trust: Arc<MeshTrust>) -> Self {
-        let (files, clients, reach, current) = (None, None, ListenerReach::Mesh, RwLock::default());
+        let (files, clients, reach, current) = (None, None, ListenerAudience::Mesh, RwLock::default());
         let (protocols, budget, beside_plaintext) = (PROTOCOLS, Arc::default(), false);
         Self { files, trust: Some(trust), clients, reach, protocols, beside_plaintext, current, budget }
     }
@@ -146,7 +146,7 @@ impl ListenerTls {
     /// Shows the identity of the node to other nodes of the mesh, and lets in nobody else. None of them speaks HTTP/1.1.
     pub fn among_nodes(trust: Arc<MeshTrust>) -> Self {
         let of_node = Self::of_node(trust.clone()).judging(trust, ClientCertificateRule::Must);
-        Self { reach: ListenerReach::Nodes, protocols: AMONG_NODES, ..of_node }
+        Self { reach: ListenerAudience::Nodes, protocols: AMONG_NODES, ..of_node }
     }
 
     /// Judges certificates of clients too. Nobody is served by a version before 1.3 then.
@@ -160,7 +160,7 @@ impl ListenerTls {
     #[must_use]
     pub fn exchanging(mut self) -> Self {
         self.current.get_mut().config = None;
-        Self { reach: ListenerReach::Exchange, ..self }
+        Self { reach: ListenerAudience::Exchange, ..self }
     }
 
     /// Serves clients that speak no TLS as well.
@@ -288,8 +288,8 @@ impl ListenerTls {
         let Some(trust) = &self.trust else { return std::future::pending().await };
         let unpinned = async {
             match self.reach {
-                ListenerReach::Nodes => trust.unpinned(&chain, ChainUsage::Client).await,
-                ListenerReach::Mesh | ListenerReach::Exchange => std::future::pending().await,
+                ListenerAudience::Nodes => trust.unpinned(&chain, ChainUsage::Client).await,
+                ListenerAudience::Mesh | ListenerAudience::Exchange => std::future::pending().await,
             }
         };
         tokio::select! {
@@ -365,7 +365,7 @@ fn config(
     pair: &CertificatePair,
     trusted: Option<&Arc<TrustSnapshot>>,
     clients: Option<ClientCertificateRule>,
-    (reach, protocols): (ListenerReach, &[&[u8]]),
+    (reach, protocols): (ListenerAudience, &[&[u8]]),
     cert: &Path,
 ) -> Result<Arc<ServerConfig>, TlsError> {
     // The provider is given here and not installed for the whole process.
@@ -404,8 +404,8 @@ fn without_sessions(config: &mut ServerConfig) {
 }
 
 /// Whether somebody's certificate is worth asking for.
-fn believes_anybody(trusted: &TrustSnapshot, reach: ListenerReach) -> bool {
-    let exchanges = reach == ListenerReach::Exchange && !trusted.federated.is_empty();
+fn believes_anybody(trusted: &TrustSnapshot, reach: ListenerAudience) -> bool {
+    let exchanges = reach == ListenerAudience::Exchange && !trusted.federated.is_empty();
     exchanges || trusted.bundles().next().is_some()
 }
 

@@ -10,7 +10,7 @@ use omnirelay_host::wall_clock;
 use omnirelay_pki::certificate::{Certificate, key_of};
 use omnirelay_pki::jwt::keys::VerifyingKey;
 use omnirelay_pki::revocation::{Revocations, RevokedSubject};
-use omnirelay_pki::trust::{ChainUsage, TrustBundle, TrustError};
+use omnirelay_pki::trust::{ChainTrustError, ChainUsage, TrustBundle};
 use rustls::pki_types::CertificateDer;
 use tokio::sync::watch;
 
@@ -66,7 +66,7 @@ pub enum CertificateRefusal {
     #[error("this daemon trusts no authority")]
     NoAuthority,
     #[error("{0}")]
-    Untrusted(#[from] TrustError),
+    Untrusted(#[from] ChainTrustError),
     #[error("it was revoked")]
     Revoked,
     #[error("it is of a node of another cluster")]
@@ -137,7 +137,7 @@ impl TrustSnapshot {
             // A node of a trust domain that is federated is told from those of others by its cluster.
             let is_known = id.as_ref().is_some_and(|id| self.is_neighbour(id));
             return match self.judge(chain, now, usage) {
-                Err(CertificateRefusal::Untrusted(TrustError::TrustDomain { .. })) if is_known => {
+                Err(CertificateRefusal::Untrusted(ChainTrustError::TrustDomain { .. })) if is_known => {
                     Err(CertificateRefusal::Cluster)
                 }
                 judged => Ok((judged?, HolderStanding::Member)),
@@ -217,7 +217,7 @@ impl TrustSnapshot {
                 return true;
             }
             CertificateRefusal::Cluster
-            | CertificateRefusal::Untrusted(TrustError::Expired | TrustError::NotYet) => {}
+            | CertificateRefusal::Untrusted(ChainTrustError::Expired | ChainTrustError::NotYet) => {}
             CertificateRefusal::NoAuthority | CertificateRefusal::Untrusted(_) => return false,
         }
         let Some(leaf) = chain.first().and_then(|leaf| Certificate::read(leaf).ok()) else { return false };
@@ -264,7 +264,7 @@ impl TrustSnapshot {
             match (bundle.verify(chain, now, usage), &refused) {
                 (Ok(certificate), _) => return Ok(certificate),
                 // That it is of another trust domain says less than anything else.
-                (Err(error), None | Some(TrustError::TrustDomain { .. })) => refused = Some(error),
+                (Err(error), None | Some(ChainTrustError::TrustDomain { .. })) => refused = Some(error),
                 (Err(_), Some(_)) => {}
             }
         }

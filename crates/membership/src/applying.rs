@@ -10,7 +10,7 @@ use crate::members::LeaveReport;
 use crate::membership::Membership;
 use crate::packet::PacketMessage;
 use crate::record::{GossipMemberRecord, MemberClaim, MemberStatus, MemberUpdate, NodeId};
-use crate::strangers::{Introduction, UpdateChannel};
+use crate::strangers::{StrangerIntroduction, UpdateChannel};
 use crate::timers::Timer;
 
 /// How far an accusation may be ahead of what is known of the accused: they answer others meanwhile.
@@ -68,7 +68,7 @@ impl Membership {
             self.stats.refused += 1;
             return;
         }
-        let introduced = is_stranger.then(|| Introduction { by: from.clone(), at: now, told });
+        let introduced = is_stranger.then(|| StrangerIntroduction { by: from.clone(), at: now, told });
         self.members.enter(node.clone(), (incarnation, record), introduced, now, &mut self.rng);
         self.tell(MembershipEvent::Joined { node: node.clone() });
         // A stranger of an exchange is no news, and may be one whom others have forgotten.

@@ -8,7 +8,7 @@ use xxhash_rust::xxh64::Xxh64;
 
 use crate::Time;
 use crate::record::{GossipMemberRecord, MemberClaim, MemberStatus, MemberUpdate, NodeId};
-use crate::strangers::{Introduction, Strangers, UpdateChannel};
+use crate::strangers::{StrangerIntroduction, Strangers, UpdateChannel};
 use crate::timers::MinimumInterval;
 
 /// Of all that are chosen, to be probed or to help, which part are strangers at most while others are there.
@@ -56,7 +56,7 @@ pub struct Member {
     /// That one other says that it has left, and nobody else so far.
     pub(crate) leaving: Option<LeaveReport>,
     /// Who has told of it, as long as it is nobody but a name.
-    introduced: Option<Introduction>,
+    introduced: Option<StrangerIntroduction>,
     /// Where it stands among the live ones, and among those that are probed next.
     at: [Option<usize>; 2],
 }
@@ -231,7 +231,7 @@ impl Members {
         &mut self,
         node: NodeId,
         (incarnation, record): (u64, Arc<GossipMemberRecord>),
-        introduced: Option<Introduction>,
+        introduced: Option<StrangerIntroduction>,
         now: Time,
         rng: &mut fastrand::Rng,
     ) {

@@ -19,7 +19,7 @@ pub(crate) enum UpdateChannel {
 
 /// Introduction of a stranger: who told of it first, when and by what.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Introduction {
+pub(crate) struct StrangerIntroduction {
     pub by: NodeId,
     pub at: Time,
     pub told: UpdateChannel,
@@ -47,8 +47,8 @@ impl Strangers {
         self.ages.iter().map(|(_, node)| node)
     }
 
-    pub(crate) fn insert(&mut self, node: &NodeId, introduced: &Introduction) {
-        let Introduction { by, at, .. } = introduced;
+    pub(crate) fn insert(&mut self, node: &NodeId, introduced: &StrangerIntroduction) {
+        let StrangerIntroduction { by, at, .. } = introduced;
         self.ages.insert((*at, node.clone()));
         let of = self.of.entry(by.clone()).or_default();
         let before = of.len();
@@ -57,8 +57,8 @@ impl Strangers {
         self.recount(by, before, after);
     }
 
-    pub(crate) fn remove(&mut self, node: &NodeId, introduced: &Introduction) {
-        let Introduction { by, at, .. } = introduced;
+    pub(crate) fn remove(&mut self, node: &NodeId, introduced: &StrangerIntroduction) {
+        let StrangerIntroduction { by, at, .. } = introduced;
         self.ages.remove(&(*at, node.clone()));
         let Some(of) = self.of.get_mut(by) else { return };
         let before = of.len();

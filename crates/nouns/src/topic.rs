@@ -27,7 +27,7 @@ pub struct Topic {
     pub scope: Option<Scope>,
     shows: Box<dyn Fn(&ViewRecord) -> bool + Send + Sync>,
     parts: fn(&ViewEntry, &ViewChange) -> usize,
-    teller: Box<dyn Fn() -> Box<dyn TopicTeller> + Send + Sync>,
+    teller: Box<dyn Fn() -> Box<dyn WatchedTopic> + Send + Sync>,
 }
 
 /// Event of a topic: what happened, and what it happened to.
@@ -97,7 +97,7 @@ impl Topic {
     }
 
     /// Teller of the topic for one watcher.
-    pub fn teller(&self) -> Box<dyn TopicTeller> {
+    pub fn teller(&self) -> Box<dyn WatchedTopic> {
         (self.teller)()
     }
 }
@@ -118,7 +118,7 @@ impl Topics {
 }
 
 /// Tells one watcher of a topic. As [`WatchedNoun`].
-pub trait TopicTeller: Send + Sync {
+pub trait WatchedTopic: Send + Sync {
     fn event(&mut self, frame: EventFrame, shown: ShownChange<'_>) -> Option<TopicEvent>;
 
     fn settled<'a>(&'a self, step: &'a WatchStep) -> Pin<Box<dyn Future<Output = bool> + Send + 'a>>;
@@ -130,7 +130,7 @@ struct OfRecords {
     show: fn(&ViewRecord) -> Option<EventData>,
 }
 
-impl TopicTeller for OfRecords {
+impl WatchedTopic for OfRecords {
     fn event(&mut self, frame: EventFrame, shown: ShownChange<'_>) -> Option<TopicEvent> {
         Some(TopicEvent { what: frame.word(), data: (self.show)(shown.record()?)? })
     }
@@ -147,7 +147,7 @@ struct OfNoun<N: WatchedNoun> {
     told: fn(N::Event) -> TopicEvent,
 }
 
-impl<N: WatchedNoun + Sync> TopicTeller for OfNoun<N> {
+impl<N: WatchedNoun + Sync> WatchedTopic for OfNoun<N> {
     fn event(&mut self, frame: EventFrame, shown: ShownChange<'_>) -> Option<TopicEvent> {
         self.noun.event(frame, shown).map(self.told)
     }

@@ -8,7 +8,7 @@ use omnirelay_decisions::peer::{restore, restore_orders};
 use omnirelay_nouns::merge::{MergeOutcome, RecordMerger};
 use omnirelay_nouns::timestamp;
 use omnirelay_registry::Registry;
-use omnirelay_registry::epoch_loss::{ToRestore, UntouchedRecord};
+use omnirelay_registry::epoch_loss::{EpochStartRecord, ToRestore};
 use omnirelay_registry::view::ViewRecord;
 use omnirelay_store::{Record, StoreError};
 use omnirelay_wire::pb::omnirelay::store::v1::PeerValue;
@@ -81,9 +81,9 @@ async fn base(
         None => (registry.untouched(lost, record).await?, Vec::new()),
     };
     let base = match begun {
-        UntouchedRecord::Record(record) | UntouchedRecord::Begun(record) => value_of(&record),
-        UntouchedRecord::Absent => PeerValue::default(),
-        UntouchedRecord::Unknown => return Ok(None),
+        EpochStartRecord::Record(record) | EpochStartRecord::Begun(record) => value_of(&record),
+        EpochStartRecord::Absent => PeerValue::default(),
+        EpochStartRecord::Unknown => return Ok(None),
     };
     let writes =
         writes.iter().rev().filter_map(|write| Some((value_of(write.before.as_ref()?), &write.after)));

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use omnirelay_certificate_records::standing::{self, NodeIdentities, UnprovenReason};
+use omnirelay_certificate_records::standing::{self, NodeIdentities, UnprovenNodeReason};
 use omnirelay_registry::cursor::Cursor;
 use omnirelay_registry::view::View;
 use omnirelay_wire::pb::omnirelay::mesh::control::v1::peer::Status;
@@ -19,7 +19,7 @@ use crate::roster::PeerStanding;
 const JUDGED_FOR: Duration = Duration::from_secs(1);
 
 /// Reasons why nodes are none of the mesh, by the ids of the nodes.
-pub type UnprovenReasons = BTreeMap<String, UnprovenReason>;
+pub type UnprovenReasons = BTreeMap<String, UnprovenNodeReason>;
 
 /// Nodes that are none of the mesh, live or not. None is before there is an authority, unless it says so itself.
 pub fn unproven(view: &View) -> UnprovenReasons {
@@ -33,7 +33,7 @@ pub fn unproven(view: &View) -> UnprovenReasons {
         };
         let judged = identities.as_ref().and_then(|known| known.unproven_reason(&record.record, &value));
         let says_so = value.metadata.as_ref().is_some_and(|says| says.without_identity);
-        let why = judged.or(says_so.then_some(UnprovenReason::NoCertificate))?;
+        let why = judged.or(says_so.then_some(UnprovenNodeReason::NoCertificate))?;
         Some((record.record.id.key.clone(), why))
     });
     found.collect()

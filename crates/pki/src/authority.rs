@@ -337,7 +337,7 @@ fn serial() -> Result<CertificateSerial, AuthorityError> {
 mod tests {
     use super::*;
     use crate::certificate::{Certificate, CertificateError};
-    use crate::trust::{ChainUsage, TrustBundle, TrustError};
+    use crate::trust::{ChainTrustError, ChainUsage, TrustBundle};
 
     const DAY: i64 = 86_400;
     const NOW: i64 = 1_795_000_000;
@@ -403,18 +403,18 @@ mod tests {
         }
         let verify =
             |bundle: &TrustBundle, now| bundle.verify(&chain, now, ChainUsage::Client).map(|leaf| leaf.id);
-        assert_eq!(verify(&own, NOW - 1), Err(TrustError::NotYet));
-        assert_eq!(verify(&own, NOW + DAY + 1), Err(TrustError::Expired));
+        assert_eq!(verify(&own, NOW - 1), Err(ChainTrustError::NotYet));
+        assert_eq!(verify(&own, NOW + DAY + 1), Err(ChainTrustError::Expired));
         let other = CertificateAuthority::root(domain(), days(3650)).unwrap();
-        assert_eq!(verify(&bundle(&other), NOW), Err(TrustError::UnknownIssuer));
-        assert_eq!(own.verify(&chain[..1], NOW, ChainUsage::Client), Err(TrustError::UnknownIssuer));
-        assert_eq!(own.verify(&[], NOW, ChainUsage::Client), Err(TrustError::Empty));
+        assert_eq!(verify(&bundle(&other), NOW), Err(ChainTrustError::UnknownIssuer));
+        assert_eq!(own.verify(&chain[..1], NOW, ChainUsage::Client), Err(ChainTrustError::UnknownIssuer));
+        assert_eq!(own.verify(&[], NOW, ChainUsage::Client), Err(ChainTrustError::Empty));
         for leaf_or_issuer in &chain {
             let refused = TrustBundle::new(domain(), vec![leaf_or_issuer.clone()]);
             assert_eq!(refused, Err(CertificateError::NoRoot));
         }
         let elsewhere = TrustBundle::new("other".parse().unwrap(), own.roots().to_vec()).unwrap();
-        assert!(matches!(verify(&elsewhere, NOW), Err(TrustError::TrustDomain { .. })));
+        assert!(matches!(verify(&elsewhere, NOW), Err(ChainTrustError::TrustDomain { .. })));
     }
 
     #[test]
@@ -435,16 +435,16 @@ mod tests {
             trusted.verify_signed("list", b"message", &signature, &chain[1..], NOW).unwrap();
         }
         let before = bundle(&[&root]);
-        assert_eq!(before.verify(&chain[..2], NOW, ChainUsage::Client), Err(TrustError::UnknownIssuer));
+        assert_eq!(before.verify(&chain[..2], NOW, ChainUsage::Client), Err(ChainTrustError::UnknownIssuer));
         let alone = before.verify_signed("list", b"message", &signature, &chain[1..2], NOW);
-        assert_eq!(alone, Err(TrustError::UnknownIssuer));
+        assert_eq!(alone, Err(ChainTrustError::UnknownIssuer));
         // What certifies across is no root, and nothing that nobody trusts is led to by it.
         assert_eq!(TrustBundle::new(domain(), vec![across]), Err(CertificateError::NoRoot));
         let stranger = CertificateAuthority::root(domain(), days(3650)).unwrap();
         let forged = [chain[0].clone(), chain[1].clone(), stranger.certify_root(&next).unwrap()];
-        assert_eq!(before.verify(&forged, NOW, ChainUsage::Client), Err(TrustError::UnknownIssuer));
+        assert_eq!(before.verify(&forged, NOW, ChainUsage::Client), Err(ChainTrustError::UnknownIssuer));
         let by_stranger = before.verify_signed("list", b"message", &signature, &forged[1..], NOW);
-        assert_eq!(by_stranger, Err(TrustError::UnknownIssuer));
+        assert_eq!(by_stranger, Err(ChainTrustError::UnknownIssuer));
     }
 
     #[test]
@@ -473,11 +473,11 @@ mod tests {
         let bundle = TrustBundle::new(domain(), vec![root.certificate().clone()]).unwrap();
         let verify = |now| bundle.verify(&chain, now, ChainUsage::Client).map(drop);
         assert_eq!(verify(NOW + 30 * DAY), Ok(()));
-        assert_eq!(verify(NOW + 31 * DAY), Err(TrustError::UnknownIssuer));
+        assert_eq!(verify(NOW + 31 * DAY), Err(ChainTrustError::UnknownIssuer));
         let signature = issuer.sign("list", b"message").unwrap();
         let late = NOW + 31 * DAY;
         let refused = bundle.verify_signed("list", b"message", &signature, one(issuer.certificate()), late);
-        assert_eq!(refused, Err(TrustError::UnknownIssuer));
+        assert_eq!(refused, Err(ChainTrustError::UnknownIssuer));
     }
 
     #[test]
@@ -535,7 +535,7 @@ mod tests {
         let chain = [issued.der, below.certificate().clone(), issuer.certificate().clone()];
         let bundle = TrustBundle::new(domain(), vec![root.certificate().clone()]).unwrap();
         let refused = bundle.verify(&chain, NOW, ChainUsage::Client);
-        assert!(matches!(refused, Err(TrustError::Invalid(_))), "{refused:?}");
+        assert!(matches!(refused, Err(ChainTrustError::Invalid(_))), "{refused:?}");
     }
 
     #[test]
@@ -548,16 +548,16 @@ mod tests {
             bundle.verify_signed(what, message, &signature, one(by.certificate()), now)
         };
         assert_eq!(verify("list", b"message", &issuer, NOW), Ok(()));
-        assert_eq!(verify("token", b"message", &issuer, NOW), Err(TrustError::Signature));
-        assert_eq!(verify("list", b"massage", &issuer, NOW), Err(TrustError::Signature));
-        assert_eq!(verify("list", b"message", &root, NOW), Err(TrustError::Signature));
-        assert_eq!(verify("list", b"message", &issuer, NOW + 11 * DAY), Err(TrustError::Expired));
+        assert_eq!(verify("token", b"message", &issuer, NOW), Err(ChainTrustError::Signature));
+        assert_eq!(verify("list", b"massage", &issuer, NOW), Err(ChainTrustError::Signature));
+        assert_eq!(verify("list", b"message", &root, NOW), Err(ChainTrustError::Signature));
+        assert_eq!(verify("list", b"message", &issuer, NOW + 11 * DAY), Err(ChainTrustError::Expired));
         let stranger =
             CertificateAuthority::root(domain(), days(30)).unwrap().intermediate(days(30)).unwrap();
         let by_stranger = stranger.sign("list", b"message").unwrap();
         let refused =
             bundle.verify_signed("list", b"message", &by_stranger, one(stranger.certificate()), NOW);
-        assert_eq!(refused, Err(TrustError::UnknownIssuer));
+        assert_eq!(refused, Err(ChainTrustError::UnknownIssuer));
         // A node signs with its own key, and is no authority.
         let key = PrivateKey::make().unwrap();
         let request =
@@ -566,7 +566,7 @@ mod tests {
         let leaf = issuer.issue(&request, &node(), &TlsNames::default(), days(1)).unwrap();
         let forged = key.pair().sign(&to_be_signed("list", &domain(), b"message")).unwrap();
         let refused = bundle.verify_signed("list", b"message", &forged, one(&leaf.der), NOW);
-        assert_eq!(refused, Err(TrustError::NoAuthority));
+        assert_eq!(refused, Err(ChainTrustError::NoAuthority));
     }
 
     #[test]

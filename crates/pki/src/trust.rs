@@ -24,7 +24,7 @@ pub const SAME_NAME_MAX: usize = 2;
 
 /// Reason why a chain is not trusted.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum TrustError {
+pub enum ChainTrustError {
     #[error("no certificate was sent")]
     Empty,
     #[error("it has {certificates} certificates, and {CHAIN_CERTIFICATES_MAX} are the most that are read")]
@@ -64,14 +64,14 @@ pub enum ChainUsage {
 /// stranger's chain is verified: it compares, and verifies nothing.
 ///
 /// # Errors
-/// [`TrustError::TooLong`], [`TrustError::TooLarge`], [`TrustError::SameName`], or [`CertificateError::TooLarge`].
+/// [`ChainTrustError::TooLong`], [`ChainTrustError::TooLarge`], [`ChainTrustError::SameName`], or [`CertificateError::TooLarge`].
 pub fn bounded<'a>(
     leaf: &CertificateDer<'_>,
     between: &'a [CertificateDer<'_>],
-) -> Result<Vec<CertificateDer<'a>>, TrustError> {
+) -> Result<Vec<CertificateDer<'a>>, ChainTrustError> {
     let certificates = between.len() + 1;
     if certificates > CHAIN_CERTIFICATES_MAX {
-        return Err(TrustError::TooLong { certificates });
+        return Err(ChainTrustError::TooLong { certificates });
     }
     let sizes = || std::iter::once(leaf).chain(between).map(|one| one.len());
     if let Some(large) = sizes().find(|size| *size > CERTIFICATE_BYTES_MAX) {
@@ -79,7 +79,7 @@ pub fn bounded<'a>(
     }
     let bytes = sizes().sum();
     if bytes > CHAIN_BYTES_MAX {
-        return Err(TrustError::TooLarge { bytes });
+        return Err(ChainTrustError::TooLarge { bytes });
     }
     let mut distinct: Vec<CertificateDer<'a>> = Vec::with_capacity(between.len());
     for one in between.iter().map(|one| CertificateDer::from(one.as_ref())) {
@@ -92,7 +92,7 @@ pub fn bounded<'a>(
     let is_alike = |one: &EndEntityCert<'_>| {
         read.iter().filter(|other| other.subject() == one.subject()).count() > SAME_NAME_MAX
     };
-    if read.iter().any(is_alike) { Err(TrustError::SameName) } else { Ok(distinct) }
+    if read.iter().any(is_alike) { Err(ChainTrustError::SameName) } else { Ok(distinct) }
 }
 
 /// The roots of one trust domain. Several during a change of the root.
@@ -149,12 +149,12 @@ impl TrustBundle {
         chain: &[CertificateDer],
         now: i64,
         usage: ChainUsage,
-    ) -> Result<Certificate, TrustError> {
-        let (leaf, between) = chain.split_first().ok_or(TrustError::Empty)?;
+    ) -> Result<Certificate, ChainTrustError> {
+        let (leaf, between) = chain.split_first().ok_or(ChainTrustError::Empty)?;
         let between = bounded(leaf, between)?;
         let (read, usage_of_key) = Certificate::read_with_usage(leaf)?;
         if *read.id.trust_domain() != self.trust_domain {
-            return Err(TrustError::TrustDomain { id: read.id, trusted: self.trust_domain.clone() });
+            return Err(ChainTrustError::TrustDomain { id: read.id, trusted: self.trust_domain.clone() });
         }
         let anchors: Vec<_> =
             self.living(now).filter_map(|root| anchor_from_trusted_cert(root).ok()).collect();
@@ -165,12 +165,12 @@ impl TrustBundle {
         let at = UnixTime::since_unix_epoch(Duration::from_secs(u64::try_from(now).unwrap_or(0)));
         let leaf = EndEntityCert::try_from(leaf).map_err(|_| CertificateError::Malformed)?;
         match leaf.verify_for_usage(SIGNATURES, &anchors, &between, at, usage, None, None) {
-            Ok(_) if usage_of_key == KeyMay::NotSign => Err(TrustError::KeyUsage),
+            Ok(_) if usage_of_key == KeyMay::NotSign => Err(ChainTrustError::KeyUsage),
             Ok(_) => Ok(read),
-            Err(webpki::Error::CertExpired { .. }) => Err(TrustError::Expired),
-            Err(webpki::Error::CertNotValidYet { .. }) => Err(TrustError::NotYet),
-            Err(webpki::Error::UnknownIssuer) => Err(TrustError::UnknownIssuer),
-            Err(error) => Err(TrustError::Invalid(reason(&error))),
+            Err(webpki::Error::CertExpired { .. }) => Err(ChainTrustError::Expired),
+            Err(webpki::Error::CertNotValidYet { .. }) => Err(ChainTrustError::NotYet),
+            Err(webpki::Error::UnknownIssuer) => Err(ChainTrustError::UnknownIssuer),
+            Err(error) => Err(ChainTrustError::Invalid(reason(&error))),
         }
     }
 
@@ -201,12 +201,12 @@ impl TrustBundle {
         signature: &[u8],
         chain: &[CertificateDer],
         now: i64,
-    ) -> Result<(), TrustError> {
+    ) -> Result<(), ChainTrustError> {
         let signer = self.verify_authority(chain, now)?;
         let key =
             UnparsedPublicKey::new(&ECDSA_P256_SHA256_ASN1, &signer.public_key().subject_public_key.data);
         let signed = to_be_signed(what, &self.trust_domain, message);
-        key.verify(&signed, signature).map_err(|_| TrustError::Signature)
+        key.verify(&signed, signature).map_err(|_| ChainTrustError::Signature)
     }
 
     /// Checks that the authority at the head of `chain` leads to one of these roots at the second `now`; returns it.
@@ -217,8 +217,8 @@ impl TrustBundle {
         &self,
         chain: &'a [CertificateDer],
         now: i64,
-    ) -> Result<X509Certificate<'a>, TrustError> {
-        let (authority, between) = chain.split_first().ok_or(TrustError::Empty)?;
+    ) -> Result<X509Certificate<'a>, ChainTrustError> {
+        let (authority, between) = chain.split_first().ok_or(ChainTrustError::Empty)?;
         let between = bounded(authority, between)?;
         let authority = authority_at(authority, now)?;
         let is_signed_by =
@@ -231,7 +231,7 @@ impl TrustBundle {
         if is_rooted(&authority) || between.iter().any(is_between) {
             Ok(authority)
         } else {
-            Err(TrustError::UnknownIssuer)
+            Err(ChainTrustError::UnknownIssuer)
         }
     }
 
@@ -262,17 +262,17 @@ pub fn is_root(der: &CertificateDer) -> bool {
 }
 
 /// An authority's certificate, which is valid at the second `now`.
-fn authority_at<'a>(der: &'a CertificateDer, now: i64) -> Result<X509Certificate<'a>, TrustError> {
+fn authority_at<'a>(der: &'a CertificateDer, now: i64) -> Result<X509Certificate<'a>, ChainTrustError> {
     let found = parsed(der)?;
     let validity = found.validity();
     if !found.is_ca() {
-        return Err(TrustError::NoAuthority);
+        return Err(ChainTrustError::NoAuthority);
     }
     if now < validity.not_before.timestamp() {
-        return Err(TrustError::NotYet);
+        return Err(ChainTrustError::NotYet);
     }
     if now > validity.not_after.timestamp() {
-        return Err(TrustError::Expired);
+        return Err(ChainTrustError::Expired);
     }
     Ok(found)
 }

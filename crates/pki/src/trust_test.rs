@@ -60,7 +60,7 @@ fn refused(
     bundle: &TrustBundle,
     leaf: &CertificateDer<'static>,
     between: &[CertificateDer<'static>],
-) -> TrustError {
+) -> ChainTrustError {
     let chain: Vec<_> = std::iter::once(leaf).chain(between).cloned().collect();
     bundle.verify(&chain, NOW, ChainUsage::Client).unwrap_err()
 }
@@ -74,10 +74,10 @@ fn what_a_stranger_has_made_up_is_refused_before_anything_is_verified() {
     let between: Vec<_> = loops.iter().flat_map(|by| loops.iter().map(|of| by.certify(of))).collect();
     let leaf = loops[0].issue(&[]);
     let cases = [
-        ("all ways between six", &between[..], TrustError::TooLong { certificates: 37 }),
-        ("one too many", &between[..CHAIN_CERTIFICATES_MAX], TrustError::TooLong { certificates: 7 }),
-        ("few, of one name", &between[..SAME_NAME_MAX + 1], TrustError::SameName),
-        ("as many of one name as may be", &between[1..=SAME_NAME_MAX], TrustError::UnknownIssuer),
+        ("all ways between six", &between[..], ChainTrustError::TooLong { certificates: 37 }),
+        ("one too many", &between[..CHAIN_CERTIFICATES_MAX], ChainTrustError::TooLong { certificates: 7 }),
+        ("few, of one name", &between[..SAME_NAME_MAX + 1], ChainTrustError::SameName),
+        ("as many of one name as may be", &between[1..=SAME_NAME_MAX], ChainTrustError::UnknownIssuer),
     ];
     for (what, between, why) in cases {
         assert_eq!(refused(&bundle, &leaf, between), why, "{what}");
@@ -88,7 +88,7 @@ fn what_a_stranger_has_made_up_is_refused_before_anything_is_verified() {
     let mut large = between[0].to_vec();
     large.resize(CERTIFICATE_BYTES_MAX + 1, 0);
     let large = CertificateDer::from(large);
-    let too_large = TrustError::from(CertificateError::TooLarge(CERTIFICATE_BYTES_MAX + 1));
+    let too_large = ChainTrustError::from(CertificateError::TooLarge(CERTIFICATE_BYTES_MAX + 1));
     assert_eq!(refused(&bundle, &leaf, std::slice::from_ref(&large)), too_large);
     assert_eq!(refused(&bundle, &large, &[]), too_large);
     // Each within its limit, and all of them not.
@@ -99,8 +99,8 @@ fn what_a_stranger_has_made_up_is_refused_before_anything_is_verified() {
         CertificateDer::from(half.clone())
     });
     let bytes = CHAIN_BYTES_MAX + leaf.len();
-    assert_eq!(refused(&bundle, &leaf, &halves), TrustError::TooLarge { bytes });
-    assert!(matches!(refused(&bundle, &leaf, &halves[..1]), TrustError::Invalid(_)), "it is read");
+    assert_eq!(refused(&bundle, &leaf, &halves), ChainTrustError::TooLarge { bytes });
+    assert!(matches!(refused(&bundle, &leaf, &halves[..1]), ChainTrustError::Invalid(_)), "it is read");
 }
 
 /// Whoever signs messages is found among as few.
@@ -112,7 +112,7 @@ fn the_chain_of_an_authority_is_as_short() {
     let strangers: Vec<_> = strangers.iter().map(|of| of.certify(of)).collect();
     let chain: Vec<_> = std::iter::once(&root.certify(&issuer)).chain(&strangers).cloned().collect();
     let refused = bundle.verify_authority(&chain, NOW).map(drop);
-    assert_eq!(refused, Err(TrustError::TooLong { certificates: CHAIN_CERTIFICATES_MAX + 1 }));
+    assert_eq!(refused, Err(ChainTrustError::TooLong { certificates: CHAIN_CERTIFICATES_MAX + 1 }));
     bundle.verify_authority(&chain[..SAME_NAME_MAX], NOW).unwrap();
 }
 
@@ -148,11 +148,11 @@ fn a_key_that_is_not_for_signatures_proves_nobody() {
     use KeyUsagePurpose::{DigitalSignature, KeyAgreement, KeyEncipherment};
     let root = Signer::new("root");
     let bundle = trusting(&root);
-    let cases: [(&str, &[KeyUsagePurpose], Result<(), TrustError>); 4] = [
+    let cases: [(&str, &[KeyUsagePurpose], Result<(), ChainTrustError>); 4] = [
         ("nothing is said", &[], Ok(())),
         ("for signatures", &[DigitalSignature], Ok(())),
         ("for both", &[DigitalSignature, KeyEncipherment], Ok(())),
-        ("to encrypt keys for", &[KeyEncipherment, KeyAgreement], Err(TrustError::KeyUsage)),
+        ("to encrypt keys for", &[KeyEncipherment, KeyAgreement], Err(ChainTrustError::KeyUsage)),
     ];
     for (what, usages, expected) in cases {
         let chain = [root.issue(usages)];

@@ -15,7 +15,7 @@ use omnirelay_pki::key::PrivateKey;
 #[cfg(feature = "pkcs12")]
 use omnirelay_pki::pkcs12::{self, Pkcs12Error};
 use omnirelay_pki::request::{CertificateRequest, RequestError};
-use omnirelay_pki::trust::{ChainUsage, TrustBundle, TrustError};
+use omnirelay_pki::trust::{ChainTrustError, ChainUsage, TrustBundle};
 use omnirelay_pki::verifying::{RootError, check_root};
 use rustls_pki_types::CertificateDer;
 
@@ -237,7 +237,7 @@ fn a_chain_is_refused_in_words() {
         assert!(fine, "{said}");
         let refused = bundle.verify(&[read("odd.pem")], now(), ChainUsage::Server).unwrap_err();
         let why = refused.to_string();
-        assert!(matches!(refused, TrustError::Invalid(_)) && why.contains(words), "{signing}: {why}");
+        assert!(matches!(refused, ChainTrustError::Invalid(_)) && why.contains(words), "{signing}: {why}");
         assert!(!why.contains('{'), "{why}");
     }
 }

@@ -26,14 +26,14 @@ const SPLIT_SEEN: &str = "leaders.split-seen";
 
 /// Counts of the confirmations of leases: replicas that have what was granted, and how often they were too few.
 #[derive(Default)]
-pub struct ConfirmationCounts {
+pub struct LeaseConfirmationCounts {
     /// How many replicas have what was granted, and must; 0 of 0 while all is confirmed.
     has: AtomicU32,
     needs: AtomicU32,
     lacked: AtomicU64,
 }
 
-impl ConfirmationCounts {
+impl LeaseConfirmationCounts {
     /// Numbers of replicas that have what was granted last, and that must have it, while they are too few.
     pub fn lacking(&self) -> Option<(u32, u32)> {
         let needs = self.needs.load(Ordering::Relaxed);
@@ -109,7 +109,7 @@ async fn confirm_once(registry: &Registry) -> bool {
 
 impl Registry {
     /// Counts of the confirmations of leases.
-    pub fn confirmations(&self) -> &ConfirmationCounts {
+    pub fn confirmations(&self) -> &LeaseConfirmationCounts {
         &self.confirmations
     }
 

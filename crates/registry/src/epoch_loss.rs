@@ -1,7 +1,7 @@
 //! Losses of an epoch: the records that this daemon held and that are gone or older in the new one.
 //!
-//! Each kind says who restores it ([`RestoredBy`]), and [`EpochLosses::lost`] what that is; whoever does so says it to
-//! [`EpochLosses::note_restored`]. The rest stays gone, is counted and told. The owner of a record is the node that its key
+//! Each kind says who restores it ([`RestoredBy`]), and [`NewEpochLosses::lost`] what that is; whoever does so says it to
+//! [`NewEpochLosses::note_restored`]. The rest stays gone, is counted and told. The owner of a record is the node that its key
 //! names: all of the key, or what stands before its first `/`.
 
 mod missing;
@@ -63,7 +63,7 @@ pub struct ToRestore {
 
 /// Record with which the new epoch began, before anybody changed it there.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum UntouchedRecord {
+pub enum EpochStartRecord {
     Record(Record),
     /// There was no such record, and there is none.
     Absent,
@@ -137,7 +137,7 @@ pub struct LossTotals {
 }
 
 /// Losses by new epochs since this daemon started.
-pub struct EpochLosses {
+pub struct NewEpochLosses {
     node_id: String,
     /// Kinds of which nothing is told or held.
     untold: Vec<RecordKind>,
@@ -232,7 +232,7 @@ impl RestorableRecord {
     }
 }
 
-impl EpochLosses {
+impl NewEpochLosses {
     /// The losses of a node's daemon.
     pub fn new(node_id: impl Into<String>) -> Self {
         let (untold, restored) = (Vec::new(), Vec::new());
@@ -404,10 +404,10 @@ impl Registry {
         &self,
         lost: &ToRestore,
         now: Option<&Record>,
-    ) -> Result<UntouchedRecord, StoreError> {
+    ) -> Result<EpochStartRecord, StoreError> {
         match lost.found.as_ref().or(now) {
             Some(copy) => Ok(self.history(lost, copy).await?.0),
-            None => Ok(UntouchedRecord::Absent),
+            None => Ok(EpochStartRecord::Absent),
         }
     }
 
@@ -420,24 +420,24 @@ impl Registry {
         &self,
         lost: &ToRestore,
         now: &Record,
-    ) -> Result<(UntouchedRecord, Vec<RecordChange>), StoreError> {
+    ) -> Result<(EpochStartRecord, Vec<RecordChange>), StoreError> {
         let (mut copy, mut writes) = (now.clone(), Vec::new());
         for _ in 0..WRITES_BACK_MAX {
             if !lost.reach.is_passed(&copy, &lost.record.record) {
-                return Ok((UntouchedRecord::Record(copy), writes));
+                return Ok((EpochStartRecord::Record(copy), writes));
             }
             let after = Revision(copy.revision.0.saturating_sub(1));
             let page = self.store().log(after, 1, Duration::ZERO).await?;
             let entry = page.entries.first().filter(|entry| entry.revision == copy.revision);
             let change = entry.and_then(|entry| entry.changes.iter().find(|it| it.after.id == copy.id));
-            let Some(change) = change else { return Ok((UntouchedRecord::Unknown, writes)) };
+            let Some(change) = change else { return Ok((EpochStartRecord::Unknown, writes)) };
             match &change.before {
                 Some(before) if !before.deleted => copy = before.clone(),
-                Some(_) | None => return Ok((UntouchedRecord::Begun(copy), writes)),
+                Some(_) | None => return Ok((EpochStartRecord::Begun(copy), writes)),
             }
             writes.push(change.clone());
         }
-        Ok((UntouchedRecord::Unknown, writes))
+        Ok((EpochStartRecord::Unknown, writes))
     }
 }
 

@@ -76,9 +76,9 @@ use tokio::time::Instant;
 
 use audit_faults::AuditFaults;
 use awaiting_seal::AwaitingSeal;
-use confirm::ConfirmationCounts;
+use confirm::LeaseConfirmationCounts;
 use cursor::Cursor;
-use epoch_loss::{EpochLosses, RestorationRule};
+use epoch_loss::{NewEpochLosses, RestorationRule};
 use held_groups::HeldGroups;
 use ttl_records::LifeStartLocks;
 use ttl_renewal::RefreshQueue;
@@ -105,8 +105,8 @@ pub struct Registry {
     store: Arc<dyn Store>,
     view: View,
     held_groups: HeldGroups,
-    losses: EpochLosses,
-    confirmations: ConfirmationCounts,
+    losses: NewEpochLosses,
+    confirmations: LeaseConfirmationCounts,
     log_turns: Semaphore,
     refreshes: RefreshQueue,
     /// Kinds of what says itself that it lives, those first that others depend on.
@@ -132,8 +132,8 @@ impl Registry {
     pub fn new(node_id: impl Into<Arc<str>>, store: Arc<dyn Store>, mirrored: &[RecordKind]) -> Self {
         let node_id: Arc<str> = node_id.into();
         Self {
-            losses: EpochLosses::new(node_id.to_string()),
-            confirmations: ConfirmationCounts::default(),
+            losses: NewEpochLosses::new(node_id.to_string()),
+            confirmations: LeaseConfirmationCounts::default(),
             node_id,
             view: View::new(mirrored).confirming(store.confirms()),
             held_groups: HeldGroups::confirming(store.confirms()),
@@ -235,7 +235,7 @@ impl Registry {
     }
 
     /// Losses by new epochs.
-    pub fn losses(&self) -> &EpochLosses {
+    pub fn losses(&self) -> &NewEpochLosses {
         &self.losses
     }
 

@@ -32,7 +32,7 @@ use parking_lot::RwLock;
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
-use awaited::AwaitedRecords;
+use awaited::UnseenPriorRecords;
 use confirmed::{ConfirmedState, SeenSplits};
 pub use confirmed::{LeaseSplit, ToConfirm};
 pub use cut::RegistryCut;
@@ -100,7 +100,7 @@ struct State {
     heard_of: Revision,
     confirmed: ConfirmedState,
     splits: SeenSplits,
-    awaited: AwaitedRecords,
+    awaited: UnseenPriorRecords,
     signed: signed::SignedRecords,
     /// Asks the heart for a beat.
     beats: Arc<Notify>,

@@ -64,7 +64,7 @@ pub struct WriteGate {
 
 /// Conditions on which an act may write what it plans.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(crate) struct GateConditions {
+pub(crate) struct WriteGateConditions {
     /// `None`: there are none.
     epoch: Option<Epoch>,
     on: Vec<Precondition>,
@@ -109,8 +109,8 @@ impl WriteGate {
         &self,
         action: &str,
         ids: impl Iterator<Item = &'a RecordId> + Clone,
-    ) -> Result<GateConditions, CommitError> {
-        let mut conditions = GateConditions::default();
+    ) -> Result<WriteGateConditions, CommitError> {
+        let mut conditions = WriteGateConditions::default();
         for GateRule { selectors, passage, exempt } in self.rules.read().values() {
             let is_selected = |id: &&RecordId| selectors.iter().any(|selector| selector.selects(id));
             match (ids.clone().find(is_selected), passage) {
@@ -140,7 +140,7 @@ impl WriteGate {
         &self,
         action: &str,
         mut plan: CommitPlan,
-    ) -> Result<(CommitPlan, GateConditions), CommitError> {
+    ) -> Result<(CommitPlan, WriteGateConditions), CommitError> {
         let conditions = self.conditions(action, plan.writes.iter().map(Write::id))?;
         let Some(epoch) = conditions.epoch else { return Ok((plan, conditions)) };
         match plan.epoch {
@@ -153,7 +153,7 @@ impl WriteGate {
     }
 }
 
-impl GateConditions {
+impl WriteGateConditions {
     /// Refusal of a commit as whoever planned it is to see it: that a condition of the gate does not hold says nothing of what was
     /// read.
     pub(crate) fn refusal(&self, error: CommitError) -> CommitError {

@@ -42,7 +42,7 @@ pub enum SurfaceError {
     #[error("method {method} declares no known scope: `{scope}`")]
     UnknownScope { method: String, scope: String },
     #[error("method {method} has no text field `{field}` that could name the node which a call concerns")]
-    OwnNode { method: String, field: String },
+    OwnNodeRule { method: String, field: String },
     #[error("method {method} cannot be reached at `{template}`: {why}")]
     Template { method: String, template: String, why: &'static str },
     #[error("method {method} cannot speak the JSON of its origin below `{below}`: {why}")]

@@ -12,7 +12,7 @@ use prost_reflect::{
 
 use super::SurfaceError;
 use super::dialect::Dialect;
-use super::own_node::OwnNode;
+use super::own_node::OwnNodeRule;
 
 /// The descriptors of some services, and the JSON converters of their methods.
 #[derive(Clone, Copy)]
@@ -47,7 +47,7 @@ pub(super) struct ServedMethod {
     /// Whether the request is one.
     pub client_streams: bool,
     /// Which node a call concerns, where that can be the one that is asked and no other.
-    pub own_node: Option<OwnNode>,
+    pub own_node: Option<OwnNodeRule>,
 }
 
 impl ServedMethod {
@@ -221,18 +221,18 @@ impl OptionExtensions {
         (!action.is_empty()).then(|| action.into())
     }
 
-    fn own_node(&self, method: &MethodDescriptor, path: &str) -> Result<Option<OwnNode>, SurfaceError> {
+    fn own_node(&self, method: &MethodDescriptor, path: &str) -> Result<Option<OwnNodeRule>, SurfaceError> {
         let options = method.options();
         let policy = options.get_extension(&self.policy);
         let field = policy.as_message().map(|policy| text(policy, "own_node")).unwrap_or_default();
         match field.as_str() {
             "" => Ok(None),
-            "*" => Ok(Some(OwnNode::Always)),
+            "*" => Ok(Some(OwnNodeRule::Always)),
             _ => match method.input().get_field_by_name(&field) {
                 Some(named) if named.kind() == Kind::String && !method.is_client_streaming() => {
-                    Ok(Some(OwnNode::Field(named)))
+                    Ok(Some(OwnNodeRule::Field(named)))
                 }
-                Some(_) | None => Err(SurfaceError::OwnNode { method: path.to_owned(), field }),
+                Some(_) | None => Err(SurfaceError::OwnNodeRule { method: path.to_owned(), field }),
             },
         }
     }

@@ -19,14 +19,14 @@ use super::method::ServedMethod;
 use super::pipeline::{Pipeline, missing_scope};
 
 /// Rule by which a request says that it concerns no other node than the one that is asked.
-pub(super) enum OwnNode {
+pub(super) enum OwnNodeRule {
     /// No call concerns another.
     Always,
     /// This field names it; empty: the one that is asked, or nothing that could be carried out.
     Field(FieldDescriptor),
 }
 
-impl OwnNode {
+impl OwnNodeRule {
     /// Whether an encoded request concerns this node and no other; what cannot be read does not.
     pub(super) fn is_it(&self, node_id: &str, message: &[u8]) -> bool {
         match self {
@@ -86,7 +86,7 @@ impl Pipeline {
         caller: Option<&Caller>,
         body: Body,
     ) -> Result<Body, Fault> {
-        if lacking(method, caller).is_none() || matches!(method.own_node, Some(OwnNode::Always)) {
+        if lacking(method, caller).is_none() || matches!(method.own_node, Some(OwnNodeRule::Always)) {
             return Ok(body);
         }
         let begin_by = tokio::time::Instant::now() + self.deadlines.default;

@@ -9,15 +9,15 @@ use crate::frame::context_file::ContextFile;
 use crate::frame::error::{CliError, chain};
 
 /// Facts about the command line.
-pub(crate) struct CommandLine {
+pub(crate) struct CommandLineFacts {
     pub contexts: Result<ContextFile, CliError>,
     /// The folder of the contexts, and why it cannot be written.
     pub home: (PathBuf, Result<(), String>),
 }
 
-pub(crate) static CATEGORIES: &[&FindingCategory<FactExaminer<CommandLine>>] = &[&CATEGORY];
+pub(crate) static CATEGORIES: &[&FindingCategory<FactExaminer<CommandLineFacts>>] = &[&CATEGORY];
 
-static CATEGORY: FindingCategory<FactExaminer<CommandLine>> = FindingCategory {
+static CATEGORY: FindingCategory<FactExaminer<CommandLineFacts>> = FindingCategory {
     name: "command-line",
     page: "guides/scripting.md",
     checks: &[
@@ -38,7 +38,7 @@ static CATEGORY: FindingCategory<FactExaminer<CommandLine>> = FindingCategory {
     items: &[],
 };
 
-impl CommandLine {
+impl CommandLineFacts {
     /// Looks at what there is.
     pub(crate) fn examine(contexts: Result<ContextFile, CliError>, path: &Path) -> Self {
         Self { contexts, home: home_of(path) }
@@ -54,7 +54,7 @@ fn home_of(contexts: &Path) -> (PathBuf, Result<(), String>) {
     (folder, can)
 }
 
-fn home(command_line: &CommandLine) -> CheckResult {
+fn home(command_line: &CommandLineFacts) -> CheckResult {
     let (folder, can) = &command_line.home;
     let path = folder.display();
     match can {
@@ -71,19 +71,20 @@ mod tests {
 
     #[test]
     fn what_is_loose_or_cannot_be_written_is_told() {
-        let found = |command_line: &CommandLine, id: &str| {
+        let found = |command_line: &CommandLineFacts, id: &str| {
             let check = CATEGORY.checks.iter().find(|check| check.id == id).unwrap();
             (check.judge)(command_line)
         };
-        let fit = || CommandLine { contexts: Ok(ContextFile::default()), home: ("/home/a".into(), Ok(())) };
+        let fit =
+            || CommandLineFacts { contexts: Ok(ContextFile::default()), home: ("/home/a".into(), Ok(())) };
         for check in CATEGORY.checks {
             assert_eq!((check.judge)(&fit()).verdict, CheckVerdict::Pass, "{}", check.id);
         }
         let mut loose = ContextFile::default();
         loose.mode = Some(0o644);
-        let loose = found(&CommandLine { contexts: Ok(loose), ..fit() }, "doctor-contexts");
+        let loose = found(&CommandLineFacts { contexts: Ok(loose), ..fit() }, "doctor-contexts");
         assert!(loose.verdict == CheckVerdict::Warn && loose.text.contains("0644"), "{loose:?}");
-        let homeless = CommandLine { home: ("/home/a".into(), Err("read-only".into())), ..fit() };
+        let homeless = CommandLineFacts { home: ("/home/a".into(), Err("read-only".into())), ..fit() };
         let homeless = found(&homeless, "doctor-home");
         assert!(
             homeless.verdict == CheckVerdict::Warn && homeless.text.contains("read-only"),

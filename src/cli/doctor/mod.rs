@@ -15,7 +15,7 @@ use omnirelay_doctor::machine::{self, HostFacts, host_of, named};
 use omnirelay_doctor::processes::daemons;
 use omnirelay_settings::Config;
 
-use self::command_line::CommandLine;
+use self::command_line::CommandLineFacts;
 use self::remote::{CHECK_HOST, DoctorHostArgs, ReportOptions};
 use super::check::report::{self, CheckRow, RoundReport};
 use super::entry::{CommandEntry, entry};
@@ -96,7 +96,7 @@ async fn of_this_host(args: &DoctorArgs, session: &CommandSession) -> RoundRepor
         names().any(|(category, id)| id == wanted && !report::is_left_out(&args.skip, category, id))
     };
     let contexts = &session.settings.config;
-    let command_line = CommandLine::examine(contexts.clone(), &session.settings.config_path);
+    let command_line = CommandLineFacts::examine(contexts.clone(), &session.settings.config_path);
     let daemon = machine::config_in(args.daemon_config.as_deref());
     let addresses = contexts.iter().flat_map(|file| &file.contexts).flat_map(|context| &context.addresses);
     let mut named: BTreeSet<String> =

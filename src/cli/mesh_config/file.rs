@@ -14,14 +14,14 @@ use crate::frame::error::{CliError, chain};
 const OF_A_POLICY: [&str; 4] = ["categories", "exceptions", "legacy", "budgets"];
 
 /// Configuration that is to be judged.
-pub(super) struct GivenConfig {
+pub(super) struct JudgedConfig {
     /// `None`: the file says nothing of it.
     pub policy: Option<pb::TransportPolicy>,
     /// What daemons of that configuration listen at; `None`: it is a policy alone.
     pub endpoints: Option<Vec<pb::TransportEndpoint>>,
 }
 
-impl GivenConfig {
+impl JudgedConfig {
     /// Configuration in a file; `-` is standard input.
     ///
     /// # Errors
@@ -58,7 +58,7 @@ impl GivenConfig {
 /// The policy of a file that is to be set.
 ///
 /// # Errors
-/// As of [`GivenConfig::of`]; usage, where it says nothing of one.
+/// As of [`JudgedConfig::of`]; usage, where it says nothing of one.
 pub(super) fn policy_in(file: &Path) -> Result<pb::TransportPolicy, CliError> {
     let document = read(file)?;
     let found = policy_of(&document).or_else(|| document.pointer("/transport/policy"));

@@ -9,7 +9,7 @@ use omnirelay_nouns::SCHEMA_VERSION;
 use omnirelay_wire::pb::omnirelay::mesh::control::v1::{ValidateConfigRequest, ValidateConfigResponse};
 use omnirelay_wire::rpc::config_service;
 
-use super::file::GivenConfig;
+use super::file::JudgedConfig;
 use super::report;
 use crate::frame::prelude::*;
 
@@ -46,7 +46,7 @@ pub(super) async fn run(
     args: &MeshConfigValidateArgs,
     session: &mut CommandSession,
 ) -> Result<Exit, CliError> {
-    let given = GivenConfig::of(&args.file)?;
+    let given = JudgedConfig::of(&args.file)?;
     let document = match args.remote {
         true => ask(&given, session).await?,
         false => judge(&given, args)?,
@@ -58,12 +58,12 @@ pub(super) async fn run(
     Ok(if fails { Exit::Negative } else { Exit::Ok })
 }
 
-fn judge(given: &GivenConfig, args: &MeshConfigValidateArgs) -> Result<Value, CliError> {
+fn judge(given: &JudgedConfig, args: &MeshConfigValidateArgs) -> Result<Value, CliError> {
     let report = given.judge(&args.file, Millis::of_unix(unix_now()))?;
     json_of(&ValidateConfigResponse { schema_version: SCHEMA_VERSION.to_owned(), report: Some(report) })
 }
 
-async fn ask(given: &GivenConfig, session: &CommandSession) -> Result<Value, CliError> {
+async fn ask(given: &JudgedConfig, session: &CommandSession) -> Result<Value, CliError> {
     let request = ValidateConfigRequest {
         policy: given.policy.clone(),
         endpoints: given.endpoints.clone().unwrap_or_default(),

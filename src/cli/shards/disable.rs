@@ -2,7 +2,7 @@
 
 use omnirelay_wire::rpc::shard_control_service;
 
-use super::pause::{ShardArgs, change};
+use super::pause::{ShardTicketArgs, change};
 use crate::frame::prelude::*;
 use crate::namespaces;
 
@@ -22,7 +22,7 @@ Examples:
 #[command(before_long_help = EXAMPLES)]
 pub(super) struct ShardsDisableArgs {
     #[command(flatten)]
-    shard: ShardArgs,
+    shard: ShardTicketArgs,
     #[command(flatten)]
     write: WriteArgs,
 }

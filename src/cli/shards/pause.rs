@@ -22,14 +22,14 @@ Examples:
 #[command(before_long_help = EXAMPLES)]
 pub(super) struct ShardsPauseArgs {
     #[command(flatten)]
-    pub shard: ShardArgs,
+    pub shard: ShardTicketArgs,
     #[command(flatten)]
     pub write: WriteArgs,
 }
 
 /// Which shard, and for which ticket.
 #[derive(Args, Debug)]
-pub(super) struct ShardArgs {
+pub(super) struct ShardTicketArgs {
     /// Its id, or NAMESPACE/SHARD
     #[arg(value_name = "SHARD", value_parser = super::shard)]
     shard: String,
@@ -48,7 +48,7 @@ pub(super) async fn run(args: &ShardsPauseArgs, session: &mut CommandSession) ->
 /// Changes one shard.
 pub(super) async fn change(
     rpc: &RpcMethod,
-    of: &ShardArgs,
+    of: &ShardTicketArgs,
     write: &WriteArgs,
     (done, already): (&'static str, &'static str),
     more: Value,

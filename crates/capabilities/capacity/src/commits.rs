@@ -15,7 +15,7 @@ use omnirelay_store::{Epoch, Revision};
 use omnirelay_wire::fault::Fault;
 
 use crate::added_use::AddedUse;
-use crate::ledger::{NoRoom, RoomDemand, RoomLedger, TakenRoom};
+use crate::ledger::{CommitRoom, NoRoom, RoomDemand, RoomLedger};
 use crate::shown_use::ShownUse;
 use crate::use_counts::{RateLimit, UseCounts};
 
@@ -31,7 +31,7 @@ pub(crate) struct CommitLimits {
 
 /// Turn of a commit: what it has taken of the rates, and its room. Unless it was not made, it counts once this is dropped.
 struct CommitTurn {
-    room: Option<TakenRoom>,
+    room: Option<CommitRoom>,
     /// Rates of which it has taken one each.
     rates: Vec<Arc<RateLimit>>,
     counts: Arc<UseCounts>,
@@ -137,7 +137,7 @@ impl CommitLimits {
         epoch: Epoch,
         adds: Vec<AddedUse>,
         (set, may_refuse): (&[(LimitKind, SetLimit)], bool),
-    ) -> Result<TakenRoom, ReachedLimit> {
+    ) -> Result<CommitRoom, ReachedLimit> {
         let used = |kind| self.shown.of(view, kind).unwrap_or(0);
         let enforced = set.iter().filter(|(_, limit)| may_refuse && limit.mode == LimitMode::Enforce);
         let enforced = enforced.map(|(kind, limit)| (*kind, limit.max)).collect();

@@ -52,7 +52,7 @@ pub(crate) struct NoRoom {
 
 /// Answer to a demand for room at one moment.
 enum RoomAnswer {
-    Taken(TakenRoom),
+    Taken(CommitRoom),
     /// There would be room but for commits whose outcome is open.
     Later(NoRoom),
     Never(NoRoom),
@@ -102,7 +102,7 @@ enum CommitFate {
 }
 
 /// Room that a commit has taken. It stays taken when this is dropped, until its outcome shows.
-pub(crate) struct TakenRoom {
+pub(crate) struct CommitRoom {
     ledger: RoomLedger,
     /// `None`: nothing is in the ledger of it, or all has been told.
     number: Option<u64>,
@@ -119,7 +119,7 @@ impl RoomLedger {
         view: &View,
         used: &(dyn Fn(LimitKind) -> u64 + Sync),
         demand: &RoomDemand,
-    ) -> Result<TakenRoom, NoRoom> {
+    ) -> Result<CommitRoom, NoRoom> {
         let until = Instant::now() + ROOM_WAIT;
         let mut heads = view.follow_head();
         let mut adds = once_each(&demand.adds);
@@ -179,7 +179,7 @@ impl RoomLedger {
             Some(no_room) => RoomAnswer::Later(no_room),
             None => {
                 let number = pages.note(demand.epoch, std::mem::take(adds));
-                RoomAnswer::Taken(TakenRoom { ledger: self.clone(), number })
+                RoomAnswer::Taken(CommitRoom { ledger: self.clone(), number })
             }
         }
     }
@@ -330,7 +330,7 @@ impl TakenAdditions {
     }
 }
 
-impl TakenRoom {
+impl CommitRoom {
     fn tell(&mut self, tell: impl FnOnce(&mut LedgerPages, u64)) {
         let Some(number) = self.number.take() else { return };
         tell(&mut self.ledger.0.pages.lock(), number);
@@ -338,7 +338,7 @@ impl TakenRoom {
     }
 }
 
-impl CommitPassage for TakenRoom {
+impl CommitPassage for CommitRoom {
     fn made(mut self: Box<Self>, epoch: Epoch, revision: Revision) {
         self.tell(|pages, number| pages.made(number, epoch, revision));
     }
@@ -348,7 +348,7 @@ impl CommitPassage for TakenRoom {
     }
 }
 
-impl Drop for TakenRoom {
+impl Drop for CommitRoom {
     fn drop(&mut self) {
         self.tell(LedgerPages::unknown);
     }

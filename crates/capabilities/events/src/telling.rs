@@ -5,7 +5,7 @@ use std::sync::Arc;
 use omnirelay_nouns::feed::{EventFrame, ShownChange, WatchedNoun};
 use omnirelay_nouns::notice::Notice;
 use omnirelay_nouns::timestamp;
-use omnirelay_nouns::topic::{Topic, TopicEvent, TopicTeller};
+use omnirelay_nouns::topic::{Topic, TopicEvent, WatchedTopic};
 use omnirelay_registry::audit_record::cause_of;
 use omnirelay_registry::view::{ViewChange, ViewEntry, ViewRecord};
 use omnirelay_registry::watch::WatchStep;
@@ -24,7 +24,7 @@ pub(crate) const STREAM: &str = "events";
 pub(crate) struct WatchedEvents {
     wanted: Arc<WatchedTopics>,
     /// As `wanted.topics`.
-    tellers: Vec<Box<dyn TopicTeller>>,
+    tellers: Vec<Box<dyn WatchedTopic>>,
     /// Of what is registered.
     source: String,
     /// Whether the caller may read the audit trail.

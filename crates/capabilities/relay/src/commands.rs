@@ -15,7 +15,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::RELAY_RUNBOOK;
-use super::sessions::{AgentSessions, AgentStream, CONTEXT_ID_BYTES_MAX, UnsentCommand};
+use super::sessions::{AgentSessions, AgentStream, CONTEXT_ID_BYTES_MAX, CommandUnsentReason};
 use super::stream::CommandAcks;
 use pb::operation_context_command_ack::Status;
 
@@ -127,8 +127,8 @@ impl RelayCommands {
         let stream = stream?;
         match stream.send(order.payload()) {
             Ok(()) => Ok(SentCommand { order, answers, stream: Some(stream) }),
-            Err(UnsentCommand::Full) => Err(too_many("too many commands wait to be sent to the agent")),
-            Err(UnsentCommand::Over) => Err(gone(&stream)),
+            Err(CommandUnsentReason::Full) => Err(too_many("too many commands wait to be sent to the agent")),
+            Err(CommandUnsentReason::Over) => Err(gone(&stream)),
         }
     }
 

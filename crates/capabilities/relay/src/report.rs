@@ -30,7 +30,7 @@ use tracing::{debug, info, warn};
 
 use crate::RELAY_RUNBOOK;
 use held::{AgentNews, AgentReport, AgentVerdict, HeldAgents};
-use trouble::{RelayTrouble, is_away, shortened};
+use trouble::{FailingCalls, is_away, shortened};
 
 pub use registry::{OtherRegistry, OwnRegistry, RegistryAddress, RegistryClient};
 
@@ -100,7 +100,7 @@ struct State {
     held: HeldAgents,
     /// The most that there may have been.
     agents_max: usize,
-    trouble: RelayTrouble,
+    trouble: FailingCalls,
     /// What is told of the relay, and where the registry is.
     told: (Relay, Option<String>),
     /// How often that has changed: what was said before is out of date.
@@ -136,7 +136,7 @@ impl Reports {
         let state = State {
             held: HeldAgents::new(interval, now),
             agents_max,
-            trouble: RelayTrouble::default(),
+            trouble: FailingCalls::default(),
             told: (relay, registry.get().address),
             life: 0,
             interval,
@@ -399,7 +399,7 @@ impl State {
         }
         self.told = told;
         self.life += 1;
-        self.trouble = RelayTrouble::default();
+        self.trouble = FailingCalls::default();
         (self.is_registered, self.relay_at) = (false, Some(now));
     }
 

@@ -457,7 +457,7 @@ pub fn is_context_id(id: &str) -> bool {
 
 /// Reason why a command cannot be sent on a stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum UnsentCommand {
+pub enum CommandUnsentReason {
     /// Too many wait.
     Full,
     /// The stream is over.
@@ -468,11 +468,11 @@ impl AgentStream {
     /// Has a message sent to the agent.
     ///
     /// # Errors
-    /// [`UnsentCommand`].
-    pub fn send(&self, message: RawMessage) -> Result<(), UnsentCommand> {
+    /// [`CommandUnsentReason`].
+    pub fn send(&self, message: RawMessage) -> Result<(), CommandUnsentReason> {
         self.commands.try_send(message).map_err(|error| match error {
-            mpsc::error::TrySendError::Full(_) => UnsentCommand::Full,
-            mpsc::error::TrySendError::Closed(_) => UnsentCommand::Over,
+            mpsc::error::TrySendError::Full(_) => CommandUnsentReason::Full,
+            mpsc::error::TrySendError::Closed(_) => CommandUnsentReason::Over,
         })
     }
 

@@ -7,7 +7,7 @@ use omnirelay_core::rebalance::{OwnerStanding, RebalanceRules};
 use omnirelay_core::shard_order::{PlacementStrategy, Weight};
 use omnirelay_core::text::shown;
 use omnirelay_decisions::shards::member::{ShardMember, with_unknown};
-use omnirelay_decisions::shards::planning::{PlanOutcome, plan};
+use omnirelay_decisions::shards::planning::{ShardPlanOutcome, plan};
 use omnirelay_decisions::shards::spec::{NODES_MAX, NamespaceRules, check_points, strategy, weight};
 use omnirelay_nouns::{at_cursor, envelope};
 use omnirelay_wire::envelope::EnvelopedAnswer as _;
@@ -33,7 +33,7 @@ pub(crate) struct WhatIf {
 
 /// Outcome of a simulation.
 pub(crate) struct SimulationOutcome {
-    pub planned: PlanOutcome,
+    pub planned: ShardPlanOutcome,
     pub strategy: PlacementStrategy,
     pub warnings: Vec<String>,
 }
@@ -195,7 +195,7 @@ fn no_node(field: &str, node: &str) -> Fault {
         .hint("omnirelay mesh peers list")
 }
 
-fn warnings(planned: &PlanOutcome, members: &BTreeMap<String, ShardMember>) -> Vec<String> {
+fn warnings(planned: &ShardPlanOutcome, members: &BTreeMap<String, ShardMember>) -> Vec<String> {
     let mut warnings = Vec::new();
     let summary = &planned.summary;
     if summary.unplaced > 0 {

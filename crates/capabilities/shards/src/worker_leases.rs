@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use omnirelay_core::time::Millis;
 use omnirelay_decisions::shards::map::status;
-use omnirelay_decisions::shards::worker_ids::WorkerIdBefore;
+use omnirelay_decisions::shards::worker_ids::WorkerIdOwnerBefore;
 use omnirelay_host::live::Live;
 use omnirelay_peer_records::{recorded_session, session_id};
 use omnirelay_registry::Registry;
@@ -133,7 +133,7 @@ impl WorkerLeases {
         let now = Instant::now();
         let mut book = self.book.lock();
         book.forget(now);
-        if taken == WorkerIdBefore::Over {
+        if taken == WorkerIdOwnerBefore::Over {
             // Its numbers are of the worker before it, which serves nothing any more.
             book.last.remove(&key(asked));
         }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use omnirelay_core::text::{is_unseen, shown};
 use omnirelay_core::time::{Millis, whole_ms};
 use omnirelay_decisions::shards::holders::{self, ShardHolderRefusal};
-use omnirelay_decisions::shards::worker_ids::{WorkerIdBefore, WorkerIdOwners, WorkerRefusal};
+use omnirelay_decisions::shards::worker_ids::{WorkerIdOwnerBefore, WorkerIdOwners, WorkerRefusal};
 use omnirelay_host::live::Live;
 use omnirelay_registry::Registry;
 use omnirelay_wire::fault::Fault;
@@ -36,7 +36,12 @@ impl WorkerRights {
     ///
     /// # Errors
     /// `INVALID_ARGUMENT`; those of [`NamespaceMaps::ready`] and [`Self::check_holder`]; `WORKER_OF_ANOTHER`; `TOO_MANY_WORKERS`.
-    pub fn take(&self, principal: &Arc<str>, namespace: &str, worker: &str) -> Result<WorkerIdBefore, Fault> {
+    pub fn take(
+        &self,
+        principal: &Arc<str>,
+        namespace: &str,
+        worker: &str,
+    ) -> Result<WorkerIdOwnerBefore, Fault> {
         check_worker(worker)?;
         self.check_holder(principal, &NamespaceMaps::of(self.registry.view()).ready(namespace)?)?;
         let taken = self.ids().take(namespace, worker, principal, self.now());

@@ -380,7 +380,7 @@ impl<'a> NamespaceDecider<'a> {
         }
     }
 
-    fn enter(&mut self, planned: super::planning::PlanOutcome, by: Automation, reason: &str) {
+    fn enter(&mut self, planned: super::planning::ShardPlanOutcome, by: Automation, reason: &str) {
         let is_automatic = by == Automation::Automatic;
         // One that is proposed beside another step would be of an older map than that which comes of it.
         if !is_automatic && !self.steps.is_empty() {

@@ -19,7 +19,7 @@ pub type PlannedShards<'a> = [(&'a str, &'a ShardValue)];
 
 /// Outcome of a plan of shards.
 #[derive(Clone, Debug, Default)]
-pub struct PlanOutcome {
+pub struct ShardPlanOutcome {
     pub moves: Vec<pb::PlannedMove>,
     pub summary: pb::ShardPlanSummary,
     pub loads: Vec<pb::ShardLoad>,
@@ -36,7 +36,7 @@ pub fn plan(
     members: &BTreeMap<String, ShardMember>,
     rules: &RebalanceRules,
     covered: &BTreeMap<&str, &str>,
-) -> PlanOutcome {
+) -> ShardPlanOutcome {
     let nodes: Vec<RebalanceNode<'_>> = members.values().map(ShardMember::node).collect();
     let given: Vec<RebalanceShard<'_>> = shards
         .iter()
@@ -87,7 +87,13 @@ pub fn plan(
         |(member, load): &(&ShardMember, &PlannedLoad)| member.gets() || load.before > 0 || load.after > 0;
     let loads = members.values().zip(&plan.loads).filter(matters);
     let loads = loads.map(|(member, load)| shown(member, load)).collect();
-    PlanOutcome { moves, summary, loads, unplaced: plan.unplaced.iter().filter_map(id).collect(), owners }
+    ShardPlanOutcome {
+        moves,
+        summary,
+        loads,
+        unplaced: plan.unplaced.iter().filter_map(id).collect(),
+        owners,
+    }
 }
 
 /// How large a move is in a record, about.
@@ -102,7 +108,7 @@ pub fn plan_for(
     members: &BTreeMap<String, ShardMember>,
     rules: &RebalanceRules,
     (to, cause): (&BTreeMap<&str, &str>, &str),
-) -> PlanOutcome {
+) -> ShardPlanOutcome {
     let nothing = RebalanceRules { moves_max: 0, ..*rules };
     let mut planned = plan(name, shards, members, &nothing, &BTreeMap::new());
     let mut bytes = 0;

@@ -36,7 +36,7 @@ pub enum WorkerRefusal {
 
 /// Owner of the id of a worker before the worker was taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum WorkerIdBefore {
+pub enum WorkerIdOwnerBefore {
     /// Of nobody, or of this principal.
     Own,
     /// Of another principal, whose worker has left a moment ago.
@@ -127,7 +127,7 @@ impl WorkerIdOwners {
         worker: &str,
         principal: &Arc<str>,
         now: Millis,
-    ) -> Result<WorkerIdBefore, WorkerRefusal> {
+    ) -> Result<WorkerIdOwnerBefore, WorkerRefusal> {
         let id = Arc::new(WorkerKey { namespace: namespace.to_owned(), worker: worker.to_owned() });
         self.settle(&id, now);
         let found = self.of.get(&id).map(|owner| (owner.principal == *principal, owner.standing));
@@ -151,7 +151,11 @@ impl WorkerIdOwners {
             due: now.after(self.lives),
         };
         self.insert(id, owner);
-        Ok(if matches!(found, Some((false, _))) { WorkerIdBefore::Over } else { WorkerIdBefore::Own })
+        Ok(if matches!(found, Some((false, _))) {
+            WorkerIdOwnerBefore::Over
+        } else {
+            WorkerIdOwnerBefore::Own
+        })
     }
 
     /// Notes that a worker has left `now`: its id is of whoever takes it next.

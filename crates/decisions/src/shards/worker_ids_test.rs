@@ -33,24 +33,28 @@ fn check(ids: &WorkerIdOwners) {
 fn an_id_is_of_its_first_principal_until_it_left_or_was_silent() {
     let (ann, bob) = (who("service:a"), who("service:b"));
     let mut ids = WorkerIdOwners::new(LIVES);
-    assert_eq!(ids.take("orders", "w", &ann, at(0)), Ok(WorkerIdBefore::Own));
+    assert_eq!(ids.take("orders", "w", &ann, at(0)), Ok(WorkerIdOwnerBefore::Own));
     assert_eq!(ids.take("orders", "w", &bob, at(1)), Err(WorkerRefusal::OfAnother));
-    assert_eq!(ids.take("users", "w", &bob, at(1)), Ok(WorkerIdBefore::Own), "of another namespace");
-    assert_eq!(ids.take("orders", "w", &ann, at(2)), Ok(WorkerIdBefore::Own));
+    assert_eq!(ids.take("users", "w", &bob, at(1)), Ok(WorkerIdOwnerBefore::Own), "of another namespace");
+    assert_eq!(ids.take("orders", "w", &ann, at(2)), Ok(WorkerIdOwnerBefore::Own));
     assert_eq!(
         ids.take("orders", "w", &bob, at(601)),
         Err(WorkerRefusal::OfAnother),
         "from the last word on"
     );
-    assert_eq!(ids.take("orders", "w", &bob, at(602)), Ok(WorkerIdBefore::Own), "it is of nobody by then");
+    assert_eq!(
+        ids.take("orders", "w", &bob, at(602)),
+        Ok(WorkerIdOwnerBefore::Own),
+        "it is of nobody by then"
+    );
     assert_eq!(ids.take("orders", "w", &ann, at(603)), Err(WorkerRefusal::OfAnother));
     ids.leave("orders", "w", at(603));
-    assert_eq!(ids.take("orders", "w", &ann, at(603)), Ok(WorkerIdBefore::Over));
+    assert_eq!(ids.take("orders", "w", &ann, at(603)), Ok(WorkerIdOwnerBefore::Over));
     check(&ids);
     let mut long = WorkerIdOwners::new(2 * SILENT_AFTER);
-    assert_eq!(long.take("orders", "w", &ann, at(0)), Ok(WorkerIdBefore::Own));
+    assert_eq!(long.take("orders", "w", &ann, at(0)), Ok(WorkerIdOwnerBefore::Own));
     assert_eq!(long.take("orders", "w", &bob, at(601)), Err(WorkerRefusal::OfAnother), "it may serve still");
-    assert_eq!(long.take("orders", "w", &bob, at(1200)), Ok(WorkerIdBefore::Own));
+    assert_eq!(long.take("orders", "w", &bob, at(1200)), Ok(WorkerIdOwnerBefore::Own));
 }
 
 #[test]
@@ -58,16 +62,16 @@ fn nobody_keeps_out_the_workers_of_others() {
     let mut ids = WorkerIdOwners::new(LIVES);
     let greedy = who("service:greedy");
     for number in 0..WORKERS_MAX {
-        assert_eq!(ids.take("orders", &number.to_string(), &greedy, at(0)), Ok(WorkerIdBefore::Own));
+        assert_eq!(ids.take("orders", &number.to_string(), &greedy, at(0)), Ok(WorkerIdOwnerBefore::Own));
     }
     assert_eq!(ids.take("orders", "more", &greedy, at(1)), Err(WorkerRefusal::TooManyWorkers));
-    assert_eq!(ids.take("users", "0", &greedy, at(1)), Ok(WorkerIdBefore::Own), "it is the same worker");
-    assert_eq!(ids.take("orders", "w", &who("service:a"), at(1)), Ok(WorkerIdBefore::Own));
+    assert_eq!(ids.take("users", "0", &greedy, at(1)), Ok(WorkerIdOwnerBefore::Own), "it is the same worker");
+    assert_eq!(ids.take("orders", "w", &who("service:a"), at(1)), Ok(WorkerIdOwnerBefore::Own));
     for number in 0..PRINCIPALS_MAX - 2 {
         let (worker, principal) = (format!("of-{number}"), who(&number.to_string()));
         assert_eq!(
             ids.take("orders", &worker, &principal, at(1)),
-            Ok(WorkerIdBefore::Own),
+            Ok(WorkerIdOwnerBefore::Own),
             "{number} before it"
         );
     }
@@ -75,7 +79,7 @@ fn nobody_keeps_out_the_workers_of_others() {
     check(&ids);
     assert_eq!(
         ids.take("orders", "v", &who("service:v"), at(11)),
-        Ok(WorkerIdBefore::Own),
+        Ok(WorkerIdOwnerBefore::Own),
         "they are silent"
     );
 }
@@ -87,18 +91,22 @@ fn those_that_have_left_make_room_for_others() {
     // All of a fleet start anew, one after the other, each under another id.
     for number in 0..LEFT_MAX {
         let worker = number.to_string();
-        assert_eq!(ids.take("orders", &worker, &fleet, at(0)), Ok(WorkerIdBefore::Own), "{number}");
+        assert_eq!(ids.take("orders", &worker, &fleet, at(0)), Ok(WorkerIdOwnerBefore::Own), "{number}");
         ids.leave("orders", &worker, at(0));
     }
     check(&ids);
     assert_eq!(ids.take("orders", "more", &fleet, at(1)), Err(WorkerRefusal::TooManyLeft));
-    assert_eq!(ids.take("orders", "7", &fleet, at(1)), Ok(WorkerIdBefore::Own), "it is remembered");
+    assert_eq!(ids.take("orders", "7", &fleet, at(1)), Ok(WorkerIdOwnerBefore::Own), "it is remembered");
     assert_eq!(
         ids.take("orders", "w", &who("service:a"), at(1)),
-        Ok(WorkerIdBefore::Own),
+        Ok(WorkerIdOwnerBefore::Own),
         "of another principal"
     );
-    assert_eq!(ids.take("orders", "more", &fleet, at(10)), Ok(WorkerIdBefore::Own), "that was a while ago");
+    assert_eq!(
+        ids.take("orders", "more", &fleet, at(10)),
+        Ok(WorkerIdOwnerBefore::Own),
+        "that was a while ago"
+    );
     assert_eq!(ids.of.len(), 3, "what has left is forgotten then");
     check(&ids);
 }
@@ -109,7 +117,7 @@ fn those_that_were_silent_for_long_are_forgotten() {
     for number in 0..100 {
         ids.take("orders", &number.to_string(), &who(&number.to_string()), at(number)).unwrap();
     }
-    assert_eq!(ids.take("orders", "w", &who("service:a"), at(650)), Ok(WorkerIdBefore::Own));
+    assert_eq!(ids.take("orders", "w", &who("service:a"), at(650)), Ok(WorkerIdOwnerBefore::Own));
     assert_eq!(ids.of.len(), 50, "those of the last ten minutes");
     check(&ids);
     ids.take("orders", "w", &who("service:a"), at(2000)).unwrap();
@@ -120,7 +128,7 @@ fn those_that_were_silent_for_long_are_forgotten() {
 fn what_is_remembered_is_bounded_and_whoever_has_most_pays() {
     let mut ids = WorkerIdOwners::new(LIVES);
     let (greedy, honest) = (who("service:greedy"), who("service:a"));
-    assert_eq!(ids.take("orders", "w", &honest, at(0)), Ok(WorkerIdBefore::Own));
+    assert_eq!(ids.take("orders", "w", &honest, at(0)), Ok(WorkerIdOwnerBefore::Own));
     for number in 1..IDS_MAX {
         let id = Arc::new(WorkerKey { namespace: "orders".to_owned(), worker: format!("x{number}") });
         let (heard, standing, due) = (Millis(number as u64), WorkerIdStanding::Silent, at(600));
@@ -128,10 +136,10 @@ fn what_is_remembered_is_bounded_and_whoever_has_most_pays() {
     }
     let now = at(90);
     for number in 0..10 {
-        assert_eq!(ids.take("orders", &format!("y{number}"), &greedy, now), Ok(WorkerIdBefore::Own));
+        assert_eq!(ids.take("orders", &format!("y{number}"), &greedy, now), Ok(WorkerIdOwnerBefore::Own));
     }
     assert_eq!(ids.of.len(), IDS_MAX);
-    assert_eq!(ids.take("orders", "x10", &honest, now), Ok(WorkerIdBefore::Own), "the oldest are gone");
+    assert_eq!(ids.take("orders", "x10", &honest, now), Ok(WorkerIdOwnerBefore::Own), "the oldest are gone");
     assert_eq!(ids.take("orders", "x12", &honest, now), Err(WorkerRefusal::OfAnother));
     assert_eq!(ids.take("orders", "w", &greedy, now), Err(WorkerRefusal::OfAnother));
     check(&ids);

@@ -47,7 +47,7 @@ const HTTP2_RAW: ProtocolPairing = ProtocolPairing::new(WireTransport::Http2, Wi
 pub(super) const OF_THE_MESH: [ProtocolPairing; 2] = [HTTP3_PROTOBUF, HTTP2_PROTOBUF];
 
 /// Category of endpoints, and the pairings that they may speak.
-pub(super) struct EndpointCategory {
+pub(super) struct TransportPolicyCategory {
     pub allowed: Vec<ProtocolPairing>,
     pub preferred: Option<ProtocolPairing>,
     pub requires_preferred: bool,
@@ -66,7 +66,7 @@ pub(super) struct PolicyException {
 
 /// A policy whose words are known to mean something.
 pub(super) struct CheckedTransportPolicy {
-    pub categories: BTreeMap<String, EndpointCategory>,
+    pub categories: BTreeMap<String, TransportPolicyCategory>,
     pub exceptions: Vec<PolicyException>,
     pub legacy: Vec<(WireTransport, Option<WireEncoding>)>,
     pub raw_endpoints_max: u32,
@@ -147,7 +147,10 @@ pub(super) fn read(policy: &pb::TransportPolicy) -> Result<CheckedTransportPolic
         let of = |what: String| format!("category `{}`: {what}", category.name);
         let allowed = pairings(&category.allowed).map_err(of)?;
         let requires_preferred = category.requires_preferred;
-        categories.insert(category.name.clone(), EndpointCategory { allowed, preferred, requires_preferred });
+        categories.insert(
+            category.name.clone(),
+            TransportPolicyCategory { allowed, preferred, requires_preferred },
+        );
     }
     let exceptions: Result<_, String> = whole.exceptions.iter().map(exception).collect();
     let legacy = |pairing: &pb::TransportPairing| {

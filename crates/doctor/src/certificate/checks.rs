@@ -11,7 +11,7 @@ use omnirelay_host::permissions::{
 };
 use omnirelay_host::users::{Uid, user_name};
 use omnirelay_pki::certificate::Certificate;
-use omnirelay_pki::trust::{ChainUsage, TrustBundle, TrustError};
+use omnirelay_pki::trust::{ChainTrustError, ChainUsage, TrustBundle};
 use rustls::pki_types::CertificateDer;
 
 use super::life;
@@ -294,9 +294,9 @@ fn trust(papers: &CertificateFiles) -> CheckResult {
     .hint(export(papers))
 }
 
-fn why(refused: Option<TrustError>) -> String {
+fn why(refused: Option<ChainTrustError>) -> String {
     match refused {
-        Some(TrustError::UnknownIssuer) | None => "it was signed by another authority".to_owned(),
+        Some(ChainTrustError::UnknownIssuer) | None => "it was signed by another authority".to_owned(),
         Some(other) => other.to_string(),
     }
 }

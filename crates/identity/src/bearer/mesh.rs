@@ -65,7 +65,7 @@ fn issuer(domain: &TrustDomain) -> String {
 
 /// Token that the mesh has issued, as far as it is known: by what it can be revoked.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct IssuedToken {
+pub struct RevocableToken {
     pub number: CertificateSerial,
     pub id: SpiffeId,
     /// What it stands and falls with: the certificate that asked for it, with the life of the token.
@@ -74,7 +74,7 @@ pub struct IssuedToken {
 
 impl TrustSnapshot {
     /// Whether a token was revoked by its number, or with its holder, or with the certificate that asked for it.
-    pub fn has_revoked(&self, token: &IssuedToken) -> bool {
+    pub fn has_revoked(&self, token: &RevocableToken) -> bool {
         use omnirelay_pki::revocation::RevokedSubject;
         let number = RevokedSubject::Serial(token.number.clone());
         let by_its_own_id = || {
@@ -122,7 +122,7 @@ pub(super) fn read(
     })
 }
 
-fn issued(claims: &TokenClaims, until: i64) -> Result<IssuedToken, &'static str> {
+fn issued(claims: &TokenClaims, until: i64) -> Result<RevocableToken, &'static str> {
     let id: SpiffeId = claims.text("sub").and_then(|id| id.parse().ok()).ok_or("sub")?;
     if matches!(id.holder(), CertificateHolder::Node { .. }) {
         return Err("sub");
@@ -149,5 +149,5 @@ fn issued(claims: &TokenClaims, until: i64) -> Result<IssuedToken, &'static str>
         not_after: until,
         key,
     };
-    Ok(IssuedToken { number, id, certificate })
+    Ok(RevocableToken { number, id, certificate })
 }

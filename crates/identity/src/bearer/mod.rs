@@ -23,7 +23,7 @@ use omnirelay_wire::fault::Fault;
 use omnirelay_wire::reasons;
 use parking_lot::Mutex;
 
-use self::mesh::IssuedToken;
+use self::mesh::RevocableToken;
 use self::oidc::{OidcIssuer, OidcSettings};
 use super::caller::Scopes;
 use super::trust::{MeshTrust, TrustSnapshot, unix_now};
@@ -45,7 +45,7 @@ pub struct BearerToken {
     /// The last second in which it holds, with what clocks may differ.
     pub until: i64,
     /// What the mesh has issued; `None`: another issuer did.
-    pub issued: Option<IssuedToken>,
+    pub issued: Option<RevocableToken>,
     /// By what it was judged, where another issuer has issued it.
     judged_by: Option<Arc<OidcSettings>>,
     kid: String,

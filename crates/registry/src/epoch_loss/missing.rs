@@ -7,7 +7,7 @@ use omnirelay_store::{Epoch, Record, RecordId, RecordKind, Revision};
 use tokio::time::Instant;
 
 use super::{
-    EpochLosses, HELD_FOR, LossState, LostEpochRecord, RestorableRecord, ToRestore, is_owners, owner,
+    HELD_FOR, LossState, LostEpochRecord, NewEpochLosses, RestorableRecord, ToRestore, is_owners, owner,
 };
 use crate::view::{View, ViewRecord};
 
@@ -118,7 +118,7 @@ pub struct FollowedSpan {
     pub met: Instant,
 }
 
-impl EpochLosses {
+impl NewEpochLosses {
     /// Awaits what is lost whole of these kinds until it is there again, or given up.
     pub(crate) fn restored(self, restored: Vec<Vec<RestorationRule>>) -> Self {
         Self { restored, ..self }

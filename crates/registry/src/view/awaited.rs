@@ -16,7 +16,7 @@ use crate::epoch_loss::{EpochChange, LostEpochRecord, ViewReach};
 const AWAITED_FOR_MIN: Duration = Duration::from_secs(10);
 
 /// The records that were there in the epoch before, and of which no change was seen in this one.
-pub(super) struct AwaitedRecords {
+pub(super) struct UnseenPriorRecords {
     /// As they were.
     ids: BTreeMap<RecordId, Arc<ViewRecord>>,
     since: Option<Instant>,
@@ -24,13 +24,13 @@ pub(super) struct AwaitedRecords {
     own_turn: Live<Duration>,
 }
 
-impl Default for AwaitedRecords {
+impl Default for UnseenPriorRecords {
     fn default() -> Self {
         Self { ids: BTreeMap::new(), since: None, own_turn: Live::fixed(Duration::ZERO) }
     }
 }
 
-impl AwaitedRecords {
+impl UnseenPriorRecords {
     /// Notes that somebody has written or deleted a record in this epoch.
     pub(super) fn forget(&mut self, id: &RecordId) {
         if self.ids.is_empty() {
@@ -125,7 +125,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn what_is_lost_is_awaited_until_others_have_had_their_turn() {
         for (own_turn, lasts_for) in [(2, 10), (20, 40)] {
-            let mut awaited = AwaitedRecords::default();
+            let mut awaited = UnseenPriorRecords::default();
             awaited.set_own_turn(Live::fixed(Duration::from_secs(own_turn)));
             awaited.since = Some(Instant::now());
             sleep(Duration::from_secs(lasts_for) - Duration::from_millis(1)).await;
@@ -138,7 +138,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn others_have_the_turn_that_is_set_by_then() {
         let own_turn = LiveSource::new(Duration::from_secs(60));
-        let mut awaited = AwaitedRecords::default();
+        let mut awaited = UnseenPriorRecords::default();
         awaited.set_own_turn(own_turn.live(|own_turn| *own_turn));
         awaited.since = Some(Instant::now());
         sleep(Duration::from_secs(30)).await;

@@ -20,7 +20,7 @@ use std::path::{Path, PathBuf};
 
 use xxhash_rust::xxh64::xxh64;
 
-use super::recorder::Marks;
+use super::recorder::ScopeMarks;
 use super::scope::{self, Name};
 use super::{GateError, SCOPE_BYTES_MAX, SCOPES_MAX};
 
@@ -56,7 +56,7 @@ struct Damage {
 impl MarkFile {
     /// Locks the file and reads its marks. They are durable when this returns: a process that was killed
     /// may have left them renamed and not yet synced.
-    pub(super) fn open(path: &Path) -> Result<(Self, Marks), GateError> {
+    pub(super) fn open(path: &Path) -> Result<(Self, ScopeMarks), GateError> {
         let refuse = |source| GateError::Open { path: path.to_owned(), source };
         // A later change of the working directory must not move it.
         let path = std::path::absolute(path).map_err(refuse)?;
@@ -74,7 +74,7 @@ impl MarkFile {
                 what,
             })?,
             None if was_used => return Err(GateError::Vanished { path: path.clone(), lock: lock_path }),
-            None => Marks::new(),
+            None => ScopeMarks::new(),
         };
         let mut file = Self { prepared: beside(&path, ".new"), path: path.clone(), directory, lock };
         match read {
@@ -91,7 +91,7 @@ impl MarkFile {
     ///
     /// # Errors
     /// Those of the file system. The file holds what it held, or, if the last step failed, `marks`.
-    pub(super) fn write(&self, marks: &Marks) -> io::Result<()> {
+    pub(super) fn write(&self, marks: &ScopeMarks) -> io::Result<()> {
         match std::fs::remove_file(&self.prepared) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             Ok(()) | Err(_) => {}
@@ -148,7 +148,7 @@ fn read_text(path: &Path) -> io::Result<Option<Vec<u8>>> {
     Ok(Some(text))
 }
 
-fn to_text(marks: &Marks) -> String {
+fn to_text(marks: &ScopeMarks) -> String {
     let mut text = format!("{HEADER}\n");
     for (scope, mark) in marks {
         text.push_str(&mark.to_string());
@@ -165,7 +165,7 @@ fn end_line(scopes: usize, before: &[u8]) -> String {
     format!("end {scopes} {:016x}\n", xxh64(before, 0))
 }
 
-fn parse(bytes: &[u8]) -> Result<Marks, Damage> {
+fn parse(bytes: &[u8]) -> Result<ScopeMarks, Damage> {
     let damage = |line: usize, what: &str| Damage { line, what: what.to_owned() };
     let invalid = |at: usize| damage(line_of(bytes, at), "it is no text");
     let text = std::str::from_utf8(bytes).map_err(|error| invalid(error.valid_up_to()))?;
@@ -206,7 +206,7 @@ mod tests {
 
     use super::*;
 
-    fn marks(of: &[(&str, u64)]) -> Marks {
+    fn marks(of: &[(&str, u64)]) -> ScopeMarks {
         of.iter().map(|(scope, mark)| (Name::from(*scope), *mark)).collect()
     }
 
@@ -267,7 +267,7 @@ mod tests {
     proptest! {
         #[test]
         fn what_is_written_is_read(of in proptest::collection::btree_map("[^\\p{Cc}]{1,40}", 1..u64::MAX, 0..20)) {
-            let marks: Marks = of.iter().map(|(scope, mark)| (Name::from(scope.as_str()), *mark)).collect();
+            let marks: ScopeMarks = of.iter().map(|(scope, mark)| (Name::from(scope.as_str()), *mark)).collect();
             prop_assert_eq!(parse(to_text(&marks).as_bytes()), Ok(marks));
         }
 

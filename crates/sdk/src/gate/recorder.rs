@@ -10,7 +10,7 @@ use super::file::MarkFile;
 use super::scope::Name;
 
 /// The marks by the names of their scopes.
-pub(super) type Marks = BTreeMap<Name, u64>;
+pub(super) type ScopeMarks = BTreeMap<Name, u64>;
 
 #[derive(Debug)]
 pub(super) struct Recorder {
@@ -24,17 +24,17 @@ pub(super) struct Recorder {
 #[derive(Debug)]
 struct State {
     /// What is certainly on disk. The file may hold more after a write that failed late.
-    marks: Marks,
+    marks: ScopeMarks,
     /// What callers wait for, as far as no write has taken it up. Never more than there are callers.
-    wanted: Marks,
+    wanted: ScopeMarks,
     writing: bool,
     failing: bool,
 }
 
 impl Recorder {
     /// Records in `file`, which holds `marks`.
-    pub(super) fn new(file: Option<MarkFile>, marks: Marks) -> Self {
-        let state = State { marks, wanted: Marks::new(), writing: false, failing: false };
+    pub(super) fn new(file: Option<MarkFile>, marks: ScopeMarks) -> Self {
+        let state = State { marks, wanted: ScopeMarks::new(), writing: false, failing: false };
         Self { file, state: Mutex::new(state), written: Condvar::new() }
     }
 

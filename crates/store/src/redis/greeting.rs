@@ -34,7 +34,7 @@ pub(super) struct SeenHead {
 }
 
 /// Greeting of servers on behalf of a store.
-pub(super) struct Greeting {
+pub(super) struct RedisGreeter {
     pub meta: String,
     pub seen: Arc<SeenHead>,
     pub script: Script,
@@ -89,7 +89,7 @@ impl SeenHead {
 }
 
 #[async_trait]
-impl ConnectionHello for Greeting {
+impl ConnectionHello for RedisGreeter {
     async fn greet(&self, connection: &mut MultiplexedConnection) -> Result<(), LinkError> {
         let mut command = self.script.by_text(&self.meta);
         command.arg(SCHEMA).arg(self.seen.epoch().0).arg(self.seen.head().0).arg(self.quarantine.ms());
@@ -120,7 +120,7 @@ enum GreetingResult {
     Foreign(String),
 }
 
-impl Greeting {
+impl RedisGreeter {
     fn heed(&self, answer: redis::Value) -> Result<GreetingResult, StoreError> {
         let mut reply = Reply::of(answer)?;
         match reply.text()?.as_str() {

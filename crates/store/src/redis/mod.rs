@@ -35,7 +35,7 @@ use super::{
     Store, StoreCredentials, StoreError, SwitchError, SwitchOrder, SwitchOutcome, WritableKinds, limits,
     rules,
 };
-use greeting::{Greeting, Quarantine, SeenHead, TURNED_AWAY};
+use greeting::{Quarantine, RedisGreeter, SeenHead, TURNED_AWAY};
 use link::{LinkError, MasterLink, RedisOptions};
 use reply::{Reply, incompatible};
 use scripts::{Script, Scripts};
@@ -80,7 +80,7 @@ impl RedisStore {
         let (meta, log) = (format!("{{{tag}}}:meta"), format!("{{{tag}}}:log"));
         let options = RedisOptions { hash_tag: Some(tag), ..options };
         let (seen, quarantine) = (Arc::new(SeenHead::default()), Arc::new(Quarantine::of(quarantine)));
-        let greeting = Greeting {
+        let greeting = RedisGreeter {
             meta: meta.clone(),
             seen: Arc::clone(&seen),
             script: Script::greet(),

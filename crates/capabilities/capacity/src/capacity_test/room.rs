@@ -16,7 +16,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 use super::{CREATE, ENTER, JOIN, LimitedDaemon, MEMBER, MIRRORED, PASS, THING, declined};
 use crate::added_use::{AddedUse, ShownBy};
-use crate::ledger::{ADDITIONS_MAX, NoRoom, RoomDemand, RoomLedger, TakenRoom};
+use crate::ledger::{ADDITIONS_MAX, CommitRoom, NoRoom, RoomDemand, RoomLedger};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -34,7 +34,7 @@ async fn take(
     view: &View,
     adds: Vec<AddedUse>,
     enforced: Vec<(LimitKind, u64)>,
-) -> Result<TakenRoom, NoRoom> {
+) -> Result<CommitRoom, NoRoom> {
     let demand = RoomDemand { epoch: view.head().epoch, adds, enforced };
     ledger.take(view, &|_| 0, &demand).await
 }

@@ -9,7 +9,7 @@ use omnirelay_leadership_records::{LEADERSHIP, leadership_id};
 use omnirelay_nouns::merge::{MergeOutcome, RecordMerger};
 use omnirelay_registry::Registry;
 use omnirelay_registry::act::{CommitPlan, DaemonAct, WriteAuthority, put};
-use omnirelay_registry::epoch_loss::{ToRestore, UntouchedRecord};
+use omnirelay_registry::epoch_loss::{EpochStartRecord, ToRestore};
 use omnirelay_registry::view::ViewRecord;
 use omnirelay_restoration_records::is_over;
 use omnirelay_store::{Epoch, GroupRef, RecordId, StoreError, Version};
@@ -122,8 +122,8 @@ impl RecordMerger for Campaigner {
                 let Some(now) = shown.value::<LeadershipValue>() else { return Ok(MergeOutcome::Unknown) };
                 // Elections change the record as well.
                 let base = match registry.untouched(lost, Some(&shown.record)).await? {
-                    UntouchedRecord::Record(base) => LeadershipValue::decode(base.value).ok(),
-                    UntouchedRecord::Absent | UntouchedRecord::Begun(_) | UntouchedRecord::Unknown => None,
+                    EpochStartRecord::Record(base) => LeadershipValue::decode(base.value).ok(),
+                    EpochStartRecord::Absent | EpochStartRecord::Begun(_) | EpochStartRecord::Unknown => None,
                 };
                 if !base.is_some_and(|base| says_alike(&base, &now)) {
                     return Ok(MergeOutcome::Superseded);

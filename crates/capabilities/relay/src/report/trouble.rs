@@ -28,7 +28,7 @@ pub(super) fn is_away(status: &Status) -> bool {
 /// Calls of the relay of itself, registrations of its agents and their heartbeats may fail apart: a registry whose
 /// store is away registers nobody, and hears of all that it knows.
 #[derive(Debug, Default)]
-pub(super) struct RelayTrouble {
+pub(super) struct FailingCalls {
     since: Option<Instant>,
     /// How often in a row the registry did not hear of the relay.
     relay: u32,
@@ -47,7 +47,7 @@ struct Setback {
     from: Option<Instant>,
 }
 
-impl RelayTrouble {
+impl FailingCalls {
     /// Notes that the registry did not hear of the relay; says how long to wait, at most about `pause_max`.
     pub(super) fn relay_failed(&mut self, status: &Status, now: Instant, pause_max: Duration) -> Duration {
         self.begins(status, now);
