@@ -43,6 +43,7 @@ mod shards;
 mod snapshot;
 mod status;
 mod store;
+mod targets;
 #[cfg(test)]
 mod tests;
 mod token;
@@ -105,6 +106,7 @@ static MESH: &[&CommandEntry] = &[
     &status::ENTRY,
     &check::ENTRY,
     &capacity::ENTRY,
+    &targets::ENTRY,
 ];
 
 /// Those beside `mesh`.

@@ -27,6 +27,7 @@ use omnirelay_mesh_port as mesh_port;
 use omnirelay_node::{CapabilityKinds, Node, NodeBuilder, NodeCapabilities, NodeError, NodeSpec};
 use omnirelay_node_service as node_service;
 use omnirelay_node_service::dev::DevProcess;
+use omnirelay_observability as observability;
 use omnirelay_operations as operations;
 use omnirelay_peer_records::{PEER, peer_id};
 use omnirelay_peers as peers;
@@ -119,6 +120,7 @@ fn compose(node: &mut NodeBuilder, key: Arc<AuditKey>, given: FromProcess) -> Re
     check::mount(node, transport, Arc::new(known));
     restoration::mount(node);
     snapshots::mount(node, snapshot_kinds());
+    observability::mount(node);
     if let Some(process) = given.faults {
         node_service::mount_dev(node, process);
     }

@@ -52,6 +52,21 @@ pub(crate) fn peer(id: &str, status: &str, cordoned: bool) -> Value {
     })
 }
 
+/// What Prometheus is to scrape of the mesh.
+fn targets() -> Reply {
+    let target = |node: &str, address: &str, more: Value| {
+        let mut labels = json!({"mesh": "eu-1", "node": node});
+        labels.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        json!({"targets": [address], "labels": labels})
+    };
+    let zoned = json!({
+        "__meta_omnirelay_role": "worker", "__meta_omnirelay_zone": "eu-west-1b", "__meta_omnirelay_version": "0.9.3",
+    });
+    let all =
+        [target("relay-a7f3", "10.0.2.7:17420", zoned), target("relay-b119", "10.0.2.9:17420", json!({}))];
+    answer(json!({"targets": all}))
+}
+
 /// The head of an answer.
 pub(crate) fn answer(mut rest: Value) -> Reply {
     let head = json!({
@@ -69,6 +84,15 @@ fn dev_change(path: &str) -> Reply {
         Some("pause") => "paused",
         _ => "running",
     })
+}
+
+/// Nodes that can be made to fail.
+fn dev_request(method: &str, path: &str) -> Reply {
+    match (method, path) {
+        ("GET", "/control/dev/nodes") => dev_nodes(),
+        ("POST", path) if path.starts_with("/control/dev/nodes/node-1:") => dev_change(path),
+        _ => problem("not_found", "PEER_NOT_FOUND", 404),
+    }
 }
 
 fn dev_nodes() -> Reply {
@@ -114,6 +138,7 @@ pub(crate) fn mesh(request: &Request) -> Reply {
             "clientVersionMin": "0.1.0", "hostTime": "2026-11-20T06:01:00.012Z", "revocationsEnforcedNumber": "3",
         })),
         ("GET", "/control/check" | "/control/capacity") => answer(judged(path)),
+        ("GET", "/control/targets") => targets(),
         ("GET", "/control/lease-health") => lease_health(),
         (_, path) if is_of(&["audit", "snapshot"], path) => audit(request, path),
         ("GET", path) if path.starts_with("/control/events") => happenings(request),
@@ -125,8 +150,7 @@ pub(crate) fn mesh(request: &Request) -> Reply {
         (_, path) if path.starts_with("/control/config") => config(request, path),
         (_, path) if is_of_identity(path) => identity(request, path),
         ("POST", path) if path.starts_with("/control/store:") => store(request, path),
-        ("GET", "/control/dev/nodes") => dev_nodes(),
-        ("POST", path) if path.starts_with("/control/dev/nodes/node-1:") => dev_change(path),
+        (method, path) if path.starts_with("/control/dev/nodes") => dev_request(method, path),
         ("POST", "/control/peers/relay-b119:cordon") => {
             change(true, true, &["cordoned: false -> true", "cordonReason: \"\" -> \"disk errors\""])
         }

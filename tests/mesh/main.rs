@@ -18,6 +18,7 @@ mod identity;
 mod lifecycle;
 mod local_users;
 mod lost;
+mod prometheus;
 mod relay;
 mod reload;
 mod secure;

@@ -26,6 +26,7 @@ const BOUNDED: &[(&str, &str)] = &[
     ("LeadershipControlService/Explain", "the candidates of one scope"),
     ("LeadershipControlService/History", "the tenures that are kept, 16"),
     ("NodeService/Get", "what one daemon waits for"),
+    ("ObservabilityService/ListScrapeTargets", "a line for each node, and what reads it knows no pages"),
     ("OperationService/List", "it is cut by bytes, the newest first"),
     ("PeerControlService/Explain", "what eight nodes remember of one"),
     ("PeerControlService/GetDrain", "one for each thing that a node has"),

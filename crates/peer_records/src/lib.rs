@@ -7,8 +7,10 @@ pub mod roster;
 pub mod unproven;
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 
+use omnirelay_certificate_records::standing::UnprovenNodeReason;
 use omnirelay_core::names::check_node_name;
 use omnirelay_core::time::Millis;
 use omnirelay_registry::Registry;
@@ -127,6 +129,20 @@ pub fn without_signed_records(registry: &Registry) -> Vec<String> {
         (is_alive(peer) && !knows).then_some(())
     });
     found.into_iter().map(|(node, ())| node).collect()
+}
+
+/// The nodes that have not left, in the order of their ids, this one among them: each with its record, and why it is none of the mesh.
+pub fn not_left(view: &View) -> Vec<(String, Arc<PeerValue>, Option<UnprovenNodeReason>)> {
+    let unproven = unproven(view);
+    let records = view.list(&PEER).records;
+    let found = records.iter().filter_map(|record| {
+        if PeerStanding::of(record)?.status() == pb::peer::Status::Left {
+            return None;
+        }
+        let node = &record.record.id.key;
+        Some((node.clone(), record.value::<PeerValue>()?, unproven.get(node).copied()))
+    });
+    found.collect()
 }
 
 /// Whether a node has a record, whatever its status, as far as this node knows.

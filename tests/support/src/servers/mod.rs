@@ -1,9 +1,10 @@
-//! Real Redis servers for tests: each on ports and in a directory of its own, gone with its value.
+//! Real servers for tests, Redis and Prometheus: each on ports and in a directory of its own, gone with its value.
 
 mod cluster;
 pub mod guide;
 pub mod net;
 mod ports;
+mod prometheus;
 pub mod proxy;
 mod sentinels;
 mod server;
@@ -11,6 +12,7 @@ mod tls;
 
 pub use cluster::Cluster;
 pub use ports::free as free_port;
+pub use prometheus::Prometheus;
 pub use sentinels::Sentinels;
 pub use server::{PATIENCE, RedisServer, eventually};
 pub use tls::Authority;
