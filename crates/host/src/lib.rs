@@ -2,6 +2,7 @@
 
 pub mod chance;
 pub mod data_dir;
+pub mod duration;
 pub mod live;
 pub mod log;
 pub mod permissions;

@@ -8,6 +8,7 @@ mod limiter;
 
 use std::io::{self, IsTerminal};
 use std::sync::Arc;
+use std::time::Duration;
 
 use omnirelay_core::text::chain;
 use serde::{Deserialize, Serialize};
@@ -20,6 +21,8 @@ use tracing_subscriber::{EnvFilter, Layer, Registry, fmt, reload};
 #[cfg(any(test, feature = "testing"))]
 pub use captured::captured;
 pub use limiter::{FaultLimiter, KeyedLogLimiter, LogLimiter, LogTurn};
+
+use crate::duration::HumanDuration;
 
 use chosen::{ChosenFormat, ChosenLines};
 use fields::{TextFields, VisibleJson};
@@ -40,13 +43,19 @@ pub enum LogError {
     Twice,
 }
 
-/// Configuration of the log: its format and its filter.
+/// How long a call may take before a line tells of it, unless the configuration says.
+const SLOW_CALLS: HumanDuration = HumanDuration(Duration::from_secs(1));
+
+/// Configuration of the log: its format, its filter, and what counts as slow.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct LogConfig {
     pub format: LogFormat,
     /// A filter such as `info` or `info,omnirelay_registry=debug`.
     pub filter: String,
+    /// How long a call may take before a line tells of it, `10ms` to `1h`; `0s`: none does. Too low: the log tells of what is well; too
+    /// high: what callers wait for is found in no log.
+    pub slow_calls: HumanDuration,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -59,7 +68,7 @@ pub enum LogFormat {
 
 impl Default for LogConfig {
     fn default() -> Self {
-        Self { format: LogFormat::Text, filter: "info".to_owned() }
+        Self { format: LogFormat::Text, filter: "info".to_owned(), slow_calls: SLOW_CALLS }
     }
 }
 

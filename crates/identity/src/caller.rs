@@ -14,6 +14,7 @@ use tokio::time::Instant;
 
 use super::bearer::BearerToken;
 use super::tls::ShownCertificate;
+use super::trace_id::TraceId;
 use super::trust::HolderStanding;
 
 pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -378,31 +379,39 @@ impl PeerInfo {
     }
 }
 
-/// The name of one request in answers, faults and logs: visible ASCII, 1 to 128 characters.
+/// The name of one request in answers, faults and logs: visible ASCII, 1 to 128 characters. The trace that its caller says goes with it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RequestId(HeaderValue);
+pub struct RequestId {
+    id: HeaderValue,
+    trace: Option<TraceId>,
+}
 
 impl RequestId {
     /// The id of work that no request asked for.
     pub fn of_static(text: &'static str) -> Self {
-        Self(HeaderValue::from_static(text))
+        Self { id: HeaderValue::from_static(text), trace: None }
     }
 
     /// Empty never: every value was checked or made here.
     pub fn as_str(&self) -> &str {
-        self.0.to_str().unwrap_or_default()
+        self.id.to_str().unwrap_or_default()
     }
 
     pub fn header(&self) -> HeaderValue {
-        self.0.clone()
+        self.id.clone()
+    }
+
+    /// The trace that the request is of; `None`: its caller says none.
+    pub fn trace(&self) -> Option<TraceId> {
+        self.trace
     }
 
     /// The caller's own id, when it is fit to stand in a log line.
-    fn from_caller(headers: &HeaderMap) -> Option<Self> {
+    fn from_caller(headers: &HeaderMap) -> Option<HeaderValue> {
         let value = headers.get(REQUEST_ID)?;
         let bytes = value.as_bytes();
         let sane = (1..=KEY_BYTES_MAX).contains(&bytes.len()) && bytes.iter().all(u8::is_ascii_graphic);
-        sane.then(|| Self(value.clone()))
+        sane.then(|| value.clone())
     }
 }
 
@@ -430,11 +439,12 @@ impl Default for RequestIds {
 
 impl RequestIds {
     pub fn of(&self, headers: &HeaderMap) -> RequestId {
-        RequestId::from_caller(headers).unwrap_or_else(|| {
+        let id = RequestId::from_caller(headers).unwrap_or_else(|| {
             let number = self.next.fetch_add(1, Ordering::Relaxed);
             let id = format!("{:012x}-{number:x}", self.prefix >> 16);
-            RequestId(HeaderValue::try_from(id).unwrap_or_else(|_| HeaderValue::from_static("unnamed")))
-        })
+            HeaderValue::try_from(id).unwrap_or_else(|_| HeaderValue::from_static("unnamed"))
+        });
+        RequestId { id, trace: TraceId::of(headers) }
     }
 }
 

@@ -28,6 +28,7 @@ pub mod signed_posts;
 pub mod socket;
 pub mod tls;
 pub mod tokens;
+pub mod trace_id;
 pub mod trust;
 pub mod without_proof;
 

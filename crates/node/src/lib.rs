@@ -14,6 +14,7 @@ mod ports;
 mod probes;
 pub mod readiness;
 mod serving;
+mod slow_calls;
 mod token_issuer;
 pub mod transport;
 
@@ -62,6 +63,7 @@ use access::follow_access;
 use node_builder::{AtPort, RequestObservers, StopSequence};
 use probes::ProbeSources;
 use serving::SurfaceListeners;
+use slow_calls::SlowCallLog;
 use token_issuer::TokenIssuer;
 
 /// How soon a node that starts looks whether it is ready, and how often one that waits long for its store: each look asks all of it.
@@ -272,6 +274,7 @@ impl NodeBuilder {
         let issuer = TokenIssuer::of(&spec.config);
         let secret = spec.config.live(|config| config.security.issuer_secret_file.clone());
         let bearers = Arc::new(Bearers::new(trust.clone(), issuer.live()));
+        let slow_calls = SlowCallLog::new(spec.config.live(|config| config.log.slow_calls.0));
         let mut node = Self {
             tokens: spec.access.tokens.clone(),
             bearers,
@@ -280,7 +283,7 @@ impl NodeBuilder {
             topics: Arc::default(),
             notices: Arc::default(),
             mergers: Arc::default(),
-            observers: vec![Arc::new(CallCounter(metrics.clone()))],
+            observers: vec![Arc::new(CallCounter(metrics.clone())), Arc::new(slow_calls)],
             call_judge: None,
             metrics,
             trust,

@@ -9,7 +9,8 @@ use std::time::{Duration, Instant};
 use async_trait::async_trait;
 use axum::routing::get;
 use http::Request;
-use omnirelay_identity::caller::PeerInfo;
+use omnirelay_host::log::captured;
+use omnirelay_identity::caller::{CallProtocol, PeerInfo, RequestIds};
 use omnirelay_scripted::{Answered, Call, Script, Scripted, memory};
 use omnirelay_settings::{ControlTlsConfig, TlsSource};
 use omnirelay_store::whole_file::write_whole;
@@ -21,6 +22,7 @@ use rustls::{ClientConfig, ClientConnection, RootCertStore};
 use serde_json::json;
 use tokio::sync::Notify;
 use tokio::task::spawn_blocking;
+use tonic::Code;
 use tonic::body::Body;
 
 use super::*;
@@ -272,4 +274,52 @@ async fn the_store_keeps_as_much_of_its_history_as_is_set_by_then() {
     assert_eq!(told().await.idempotency_age, Duration::from_secs(5));
     node.settings.set("history.idempotencyEntriesMax", 1002);
     assert_eq!(told().await.idempotency_entries_max, 1002);
+}
+
+/// A call that took so long, of the trace of its caller.
+fn finish(log: &SlowCallLog, took: Duration, (streamed, awaits_work): (bool, bool), code: Code) {
+    let trace = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+    let headers =
+        http::HeaderMap::from_iter([(http::HeaderName::from_static("traceparent"), trace.parse().unwrap())]);
+    log.finished(&FinishedCall {
+        method: "/omnirelay.a.v1.PeerService/List",
+        protocol: CallProtocol::of_grpc(http::Version::HTTP_2),
+        port: "control",
+        code,
+        duration: took,
+        streamed,
+        awaits_work,
+        audit_action: None,
+        reason: "",
+        cut: false,
+        request_id: &RequestIds::default().of(&headers),
+        principal: "bob",
+        remote: SocketAddr::from(([10, 0, 0, 1], 1)),
+    });
+}
+
+#[test]
+fn a_call_is_slow_by_what_is_set_then() {
+    let settings = LiveConfig::from(Config::default());
+    let log = SlowCallLog::new(settings.live(|config| config.log.slow_calls.0));
+    let told = tempfile::NamedTempFile::new().unwrap();
+    let writer = Arc::new(told.reopen().unwrap());
+    let _guard = captured(tracing_subscriber::fmt().with_ansi(false).with_writer(writer).finish());
+    let lines = || std::fs::read_to_string(told.path()).unwrap();
+    let took = Duration::from_millis(900);
+    finish(&log, took, (false, false), Code::Ok);
+    assert_eq!(lines(), "", "a second is not over");
+    settings.set("log.slowCalls", "500ms");
+    finish(&log, took, (true, false), Code::Ok);
+    finish(&log, took, (false, true), Code::Ok);
+    finish(&log, took, (false, false), Code::Unavailable);
+    assert_eq!(lines(), "", "two take as long as they take, and what is away is told elsewhere");
+    finish(&log, took, (false, false), Code::Ok);
+    let line = lines();
+    let said =
+        ["call slow", "duration_ms=900", "trace_id=4bf92f3577b34da6a3ce929d0e0e4736", "remote=10.0.0.1:1"];
+    assert!(said.iter().all(|said| line.contains(said)) && line.lines().count() == 1, "{line}");
+    settings.set("log.slowCalls", "0s");
+    finish(&log, Duration::from_secs(3600), (false, false), Code::Ok);
+    assert_eq!(lines(), line, "none is told of any more");
 }

@@ -51,9 +51,16 @@ impl Config {
     }
 }
 
+const SLOW_CALLS_MIN: Duration = Duration::from_millis(10);
+const SLOW_CALLS_MAX: Duration = Duration::from_secs(3600);
+
 impl Section for LogConfig {
     fn check(&self, _: &Config) -> Result<(), InvalidSetting> {
-        log::check_filter(&self.filter).map_err(|error| ("log.filter", chain(&error)))
+        log::check_filter(&self.filter).map_err(|error| ("log.filter", chain(&error)))?;
+        if self.slow_calls.0.is_zero() {
+            return Ok(());
+        }
+        within("log.slowCalls", self.slow_calls, SLOW_CALLS_MIN, SLOW_CALLS_MAX)
     }
 }
 
@@ -68,7 +75,8 @@ pub(super) fn is_host(text: &str) -> bool {
 }
 
 pub fn is_host_and_port(text: &str) -> bool {
-    let port = |port: &str| port.parse::<u16>().is_ok_and(|port| port > 0);
+    let digits = |port: &str| port.bytes().all(|byte| byte.is_ascii_digit());
+    let port = |port: &str| digits(port) && port.parse::<u16>().is_ok_and(|port| port > 0);
     text.rsplit_once(':').is_some_and(|(host, after)| is_host(host) && port(after))
 }
 
@@ -113,7 +121,7 @@ mod tests {
     #[test]
     fn addresses_and_filters_are_checked_before_anything_starts() {
         type Case = (&'static str, &'static str, fn(&mut Config));
-        let cases: [Case; 9] = [
+        let cases: [Case; 10] = [
             ("others could reach it", "control.listen", |c| c.control.listen = ([0, 0, 0, 0], 1).into()),
             ("a host with a port", "control.hosts", |c| c.control.hosts = vec!["mesh:80".to_owned()]),
             ("an empty host", "control.hosts", |c| c.control.hosts = vec![String::new()]),
@@ -123,6 +131,7 @@ mod tests {
             ("a URL", "mesh.advertise", |c| c.mesh.advertise = Some("http://a:80".to_owned())),
             ("an unknown level", "log.filter", |c| c.log.filter = "omnirelay=loud".to_owned()),
             ("no directive", "log.filter", |c| c.log.filter = "a=b=c".to_owned()),
+            ("each call is slow", "log.slowCalls", |c| c.log.slow_calls.0 = Duration::from_millis(1)),
         ];
         for (what, key, change) in cases {
             let mut config = Config::default();

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Config;
 use super::check::{InvalidSetting, Section};
-use crate::duration::HumanDuration;
+use omnirelay_host::duration::HumanDuration;
 
 /// How many times as long a suspect has whom nobody else accuses as one whom many do.
 const SUSPICION_MAX: u32 = 6;

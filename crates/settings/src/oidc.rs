@@ -9,7 +9,7 @@ use reqwest::Url;
 use serde::{Deserialize, Serialize};
 
 use super::check::InvalidSetting;
-use crate::duration::HumanDuration;
+use omnirelay_host::duration::HumanDuration;
 
 const LIFETIME_MIN: Duration = Duration::from_secs(60);
 const LIFETIME_MAX: Duration = Duration::from_secs(30 * 24 * 3600);

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::check::{InvalidSetting, within};
 use super::sinks::without_query;
-use crate::duration::HumanDuration;
+use omnirelay_host::duration::HumanDuration;
 
 /// The most that can be set: the records of all shards are in the memory of each daemon.
 const SHARDS_MAX: usize = 1_000_000;

@@ -85,6 +85,8 @@ pub(super) struct MethodPolicy {
     pub exchange: bool,
     /// Whether nodes may call it at each other's mesh port.
     pub mesh: bool,
+    /// Whether it is answered once its work is done, which may take seconds.
+    pub awaits_work: bool,
 }
 
 /// A method with its descriptor: what routes and the OpenAPI document are made of.
@@ -211,6 +213,7 @@ impl OptionExtensions {
             cacheable: flag("cacheable").unwrap_or(false),
             exchange: flag("exchange").unwrap_or(false),
             mesh: flag("mesh").unwrap_or(false),
+            awaits_work: flag("awaits_work").unwrap_or(false),
         })
     }
 

@@ -51,6 +51,8 @@ pub struct FinishedCall<'a> {
     pub code: tonic::Code,
     pub duration: Duration,
     pub streamed: bool,
+    /// Whether it is answered once its work is done, which may take seconds.
+    pub awaits_work: bool,
     /// What the audit trail calls it, if it would have changed something.
     pub audit_action: Option<&'a str>,
     /// The reason of the fault it ended with, as far as the pipeline knows it; else empty.
@@ -59,6 +61,7 @@ pub struct FinishedCall<'a> {
     pub cut: bool,
     pub request_id: &'a RequestId,
     pub principal: &'a str,
+    pub remote: SocketAddr,
 }
 
 /// Observer that hears of nothing.
@@ -75,6 +78,7 @@ pub(super) struct ObservedCall {
     pub protocol: CallProtocol,
     port: &'static str,
     streamed: bool,
+    awaits_work: bool,
     audit_action: Option<Arc<str>>,
     reason: Cow<'static, str>,
     started: Instant,
@@ -103,6 +107,7 @@ impl ObservedCall {
             protocol,
             port: pipeline.port,
             streamed: method.streams,
+            awaits_work: method.policy.is_some_and(|policy| policy.awaits_work),
             audit_action: method.audit_action.clone(),
             reason: Cow::Borrowed(""),
             started: Instant::now(),
@@ -201,11 +206,13 @@ impl ObservedCall {
             code,
             duration,
             streamed: self.streamed,
+            awaits_work: self.awaits_work,
             audit_action: self.audit_action.as_deref(),
             reason: &self.reason,
             cut: self.cut,
             request_id: &self.request_id,
             principal: &self.principal,
+            remote: self.remote,
         });
     }
 }

@@ -177,7 +177,8 @@ pub fn start(options: &UpOptions) -> Result<UpMesh, UpError> {
     if let Some(count) = options.nodes.filter(|count| !(1..=NODES_MAX).contains(count)) {
         return Err(UpError::Nodes(count));
     }
-    let log = LogConfig { format: options.log_format, filter: options.log_filter.clone() };
+    let log =
+        LogConfig { format: options.log_format, filter: options.log_filter.clone(), ..LogConfig::default() };
     log::start(&log)?;
     limits::raise_open_files();
     limits::outlive_file_size();

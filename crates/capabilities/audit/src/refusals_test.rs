@@ -64,11 +64,13 @@ fn noted_of(refusals: &UnwrittenRefusals, audit_action: Option<&str>, code: toni
         code,
         duration: Duration::ZERO,
         streamed: false,
+        awaits_work: false,
         audit_action,
         reason,
         cut: false,
         request_id: &RequestId::of_static("r"),
         principal: "bob",
+        remote: std::net::SocketAddr::from(([10, 0, 0, 1], 1)),
     });
 }
 

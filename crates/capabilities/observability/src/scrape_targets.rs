@@ -3,6 +3,7 @@
 use omnirelay_certificate_records::standing::UnprovenNodeReason;
 use omnirelay_peer_records::not_left;
 use omnirelay_registry::view::View;
+use omnirelay_settings::is_host_and_port;
 use omnirelay_wire::pb::omnirelay::mesh::control::v1 as pb;
 use omnirelay_wire::pb::omnirelay::store::v1::PeerValue;
 
@@ -22,7 +23,7 @@ fn is_of_the_mesh(unproven: Option<UnprovenNodeReason>) -> bool {
     }
 }
 
-/// Target of one node; `None`: it says no address of its control port, or none that Prometheus can ask.
+/// Target of one node; `None`: it says no address of its control port. What it says must not lead Prometheus to another path or user.
 fn scrape_target(node: &str, peer: &PeerValue) -> Option<pb::ScrapeTarget> {
     let says = peer.metadata.as_ref()?;
     let control = says.endpoints.as_ref()?.control.as_deref().filter(|control| is_host_and_port(control))?;
@@ -39,18 +40,6 @@ fn scrape_target(node: &str, peer: &PeerValue) -> Option<pb::ScrapeTarget> {
         targets: vec![control.to_owned()],
         labels: said.map(|(name, value)| (name.to_owned(), value.to_owned())).collect(),
     })
-}
-
-/// Whether this is `host:port` and no more: what a node says of itself must not lead Prometheus to another path or user.
-fn is_host_and_port(address: &str) -> bool {
-    let is_in_a_host = |letter: char| letter.is_ascii_alphanumeric() || "-._:[]".contains(letter);
-    let port = address.rsplit_once(':').and_then(|(host, port)| {
-        let is_one = !host.is_empty()
-            && host.chars().all(is_in_a_host)
-            && port.chars().all(|digit| digit.is_ascii_digit());
-        is_one.then(|| port.parse::<u16>().ok()).flatten()
-    });
-    port.is_some_and(|port| port > 0)
 }
 
 #[cfg(test)]
@@ -95,7 +84,7 @@ mod tests {
     #[test]
     fn prometheus_is_led_to_a_host_and_a_port_alone() {
         for address in ["10.0.0.1:17420", "[fe80::1]:1", "eu-1.example:65535", "node_1:17420"] {
-            assert!(is_host_and_port(address), "{address}");
+            assert!(scrape_target("n", &peer(Some(address))).is_some(), "{address}");
         }
         let others = [
             "",
@@ -112,7 +101,7 @@ mod tests {
             "a b:1",
         ];
         for address in others {
-            assert!(!is_host_and_port(address), "{address}");
+            assert_eq!(scrape_target("n", &peer(Some(address))), None, "{address}");
         }
     }
 }
