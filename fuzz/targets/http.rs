@@ -77,7 +77,7 @@ fn daemon() -> Daemon {
     let audit = AuditFiles::open(directory.path(), "fuzz").expect("an audit folder");
     let telemetry = directory.path().join("telemetry");
     let node = runtime.block_on(async {
-        let given = FromProcess { audit, telemetry, faults: None };
+        let given = FromProcess { audit, telemetry, stalls: Arc::default(), faults: None };
         let node = compose::start(spec, given).await.expect("a node");
         node.ready().await;
         node

@@ -27,7 +27,7 @@ fn flaw(row: &MetricRow) -> Option<&'static str> {
         LabelValues::AtMost(count, things) => count == 0 || things.is_empty(),
     };
     let (is_counter, is_histogram) = (row.kind == MetricKind::Counter, row.kind == MetricKind::Histogram);
-    if !["aero_", "mesh_", "omnirelay_"].iter().any(|begins| row.name.starts_with(begins))
+    if !["aero_", "mesh_", "omnirelay_", "process_"].iter().any(|begins| row.name.starts_with(begins))
         || !is_name(row.name)
     {
         Some("is called otherwise than metrics are")

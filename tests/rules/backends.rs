@@ -1,5 +1,6 @@
 //! A backend is one folder and one row: no file outside the folder names it, but the table of backends and their settings.
 
+use std::collections::BTreeSet;
 use std::sync::LazyLock;
 
 use anyhow::Result;
@@ -99,4 +100,35 @@ fn a_backend_that_is_named_elsewhere_is_found() {
             ),
         ],
     );
+}
+
+/// Stores that stand in front of another one.
+const IN_FRONT: [&str; 2] = ["crates/store/src/timed.rs", "crates/registry/src/later_version.rs"];
+
+/// Functions of a trait or of what implements it, behind the line with `begin`.
+fn functions(text: &str, begin: &str) -> BTreeSet<String> {
+    let Some((_, rest)) = text.split_once(begin) else { return BTreeSet::new() };
+    let body = rest.split("\n}\n").next().unwrap_or_default();
+    let named = body.lines().filter(|line| line.starts_with("    fn ") || line.starts_with("    async fn "));
+    let name = |line: &str| line.split("fn ").nth(1)?.split(['(', '<']).next().map(str::to_owned);
+    named.filter_map(name).collect()
+}
+
+#[test]
+fn a_store_in_front_of_another_passes_every_call_on() -> Result<()> {
+    let port = std::fs::read_to_string(root().join("crates/store/src/lib.rs"))?;
+    let all = functions(&port, "pub trait Store:");
+    anyhow::ensure!(all.len() > 20 && all.contains("disagreement"), "the port was not read: {all:?}");
+    for file in IN_FRONT {
+        let text = std::fs::read_to_string(root().join(file))?;
+        let passed = functions(&text, "impl Store for ");
+        let lacking: Vec<_> = all.difference(&passed).collect();
+        anyhow::ensure!(lacking.is_empty(), "{file} answers itself for the store behind it: {lacking:?}");
+    }
+    let shorter = functions("impl Store for A {\n    fn name(&self) {}\n}\n", "impl Store for ");
+    anyhow::ensure!(
+        shorter.len() == 1 && all.difference(&shorter).count() > 20,
+        "what is missing is not found"
+    );
+    Ok(())
 }

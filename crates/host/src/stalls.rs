@@ -44,6 +44,17 @@ impl LoopThread {}
 pub struct LoopStalls {
     threads: Mutex<Vec<Arc<LoopThread>>>,
     ticks: AtomicU64,
+    loop_stalls: AtomicU64,
+    process_stalls: AtomicU64,
+}
+
+/// Counts of stalls since the process began: nothing was done for a second and longer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct StallCounts {
+    /// The event loop was held up, while the rest of the process ran.
+    pub of_loop: u64,
+    /// The whole process was: it was stopped, or the machine gave it no processor.
+    pub of_process: u64,
 }
 
 impl LoopStalls {
@@ -75,6 +86,14 @@ impl LoopStalls {
         held.iter().map(|(_, doing)| doing.since.elapsed()).max().unwrap_or_default()
     }
 
+    /// Counts of the stalls so far.
+    pub fn counts(&self) -> StallCounts {
+        StallCounts {
+            of_loop: self.loop_stalls.load(Ordering::Relaxed),
+            of_process: self.process_stalls.load(Ordering::Relaxed),
+        }
+    }
+
     fn enter(&self) {
         let current = std::thread::current();
         let name = current.name().unwrap_or("unnamed").to_owned();
@@ -103,6 +122,9 @@ impl LoopStalls {
             // This thread was held up as well: the whole process was, and nothing in it is to blame.
             if asleep.elapsed() > LOOK_EVERY + HELD_MAX / 2 {
                 seen.ticked = Instant::now();
+                if asleep.elapsed() >= LOOK_EVERY + HELD_MAX {
+                    self.process_stalls.fetch_add(1, Ordering::Relaxed);
+                }
                 continue;
             }
             self.tell_of_loop(&mut seen);
@@ -121,6 +143,7 @@ impl LoopStalls {
             (seen.ticks, seen.ticked) = (ticks, Instant::now());
         } else if seen.ticked.elapsed() >= HELD_MAX && ticks > 0 && !seen.is_stalled {
             seen.is_stalled = true;
+            self.loop_stalls.fetch_add(1, Ordering::Relaxed);
             let threads =
                 self.threads.lock().iter().map(|thread| state_of(thread)).collect::<Vec<_>>().join("; ");
             warn!(stalled_ms = whole_ms(seen.ticked.elapsed()), %threads, "event loop stalled");

@@ -240,8 +240,8 @@ impl ScopeState {
         self.value.past.first().map(|past| past.leader_id.as_str())
     }
 
-    /// Since when nobody leads; `None` while somebody does.
-    fn vacant_since(&self) -> Option<Millis> {
+    /// Instant since which nobody leads; `None` while somebody does.
+    pub fn vacant_since(&self) -> Option<Millis> {
         if self.valid().is_some() {
             return None;
         }

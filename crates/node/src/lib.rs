@@ -37,6 +37,7 @@ use omnirelay_identity::without_proof::WithoutProof;
 use omnirelay_registry::Registry;
 use omnirelay_registry::follow::follow_log;
 use omnirelay_settings::{Config, ConfigSource, LiveConfig};
+use omnirelay_store::timed::TimedStore;
 use omnirelay_store::{RecordKind, Retention, Store};
 use omnirelay_surface::{FinishedCall, RequestObserver, SurfaceError};
 use tokio::sync::watch;
@@ -264,13 +265,14 @@ impl NodeBuilder {
         let addresses = NodeAddresses::new(control, relay.map_err(NodeError::Listen)?);
         let trust = MeshTrust::default();
         let trusted = trust.changes();
-        let registry = registry(&spec, kinds, audit_mac);
+        let metrics = Arc::new(Metrics::new()?);
+        let store = Arc::new(TimedStore::new(spec.store.clone(), metrics.store_timing()));
+        let registry = registry(&spec, store, kinds, audit_mac);
         let registry = Arc::new(registry.believing_files(move || trusted.borrow().provided.is_some()));
         // The registry has records judged by the trust, and neither is to keep the other.
         let known = Arc::downgrade(&registry);
         let asks = move || known.upgrade().map_or(HasAuthority::Unknown, |registry| has_authority(&registry));
         let trust = Arc::new(trust.asking(asks));
-        let metrics = Arc::new(Metrics::new()?);
         let issuer = TokenIssuer::of(&spec.config);
         let secret = spec.config.live(|config| config.security.issuer_secret_file.clone());
         let bearers = Arc::new(Bearers::new(trust.clone(), issuer.live()));
@@ -356,13 +358,13 @@ impl NodeBuilder {
 }
 
 /// The registry of a node, and what is special about its kinds.
-fn registry(spec: &NodeSpec, kinds: &[CapabilityKinds], mac: &MacKey) -> Registry {
+fn registry(spec: &NodeSpec, store: Arc<dyn Store>, kinds: &[CapabilityKinds], mac: &MacKey) -> Registry {
     let families = kinds.iter().map(|kinds| kinds.restored.to_vec());
     let restored = families.filter(|family| !family.is_empty()).collect();
     let all = |pick: fn(&CapabilityKinds) -> &'static [RecordKind]| -> Vec<RecordKind> {
         kinds.iter().flat_map(pick).cloned().collect()
     };
-    Registry::new(spec.node_id.clone(), spec.store.clone(), &all(|kinds| kinds.mirrored))
+    Registry::new(spec.node_id.clone(), store, &all(|kinds| kinds.mirrored))
         .following(&all(|kinds| kinds.followed))
         .claiming(&all(|kinds| kinds.claimed))
         .signing(&all(|kinds| kinds.signed))

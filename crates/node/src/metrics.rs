@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use omnirelay_identity::caller::{CallEncoding, CallProtocol, CallTransport};
 use omnirelay_registry::Registry;
+use omnirelay_store::timed::{ObserveCall, TimedCall};
 use omnirelay_wire::rpc;
 use parking_lot::Mutex;
 use prometheus::TextEncoder;
@@ -37,6 +38,7 @@ const TRANSPORT: MetricLabel =
 const ENCODING: MetricLabel =
     MetricLabel::each("rpc_encoding", || CallEncoding::ALL.map(CallEncoding::word).to_vec());
 const ENDPOINT: MetricLabel = MetricLabel::each("endpoint", || PortName::ALL.map(PortName::word).to_vec());
+const STORE_CALL: MetricLabel = MetricLabel::each("call", || TimedCall::ALL.map(TimedCall::word).to_vec());
 const KIND: MetricLabel = MetricLabel::at_most("kind", KINDS_MAX, "kinds of records");
 
 /// The most kinds of records of all capabilities.
@@ -79,6 +81,9 @@ crate::metrics! {
             "1 while Sentinels name different masters, for longer than a failover takes").flag(),
         store_ahead: FloatGauge("omnirelay_store_clock_ahead_seconds",
             "By how much store time is ahead of the wall clock of this host, below 0 behind it; 0 before the first answer"),
+        store_seconds: Histograms("omnirelay_store_call_seconds",
+            "How long calls of the store took, whatever became of them; commits include their wait for the disk", &[STORE_CALL],
+            &[0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 2.5, 10.0]),
         ready: Gauge("omnirelay_ready", "1 while the daemon is ready").flag(),
         epoch_changes: Counter("mesh_registry_epoch_changes_total",
             "New epochs of the registry that this daemon has met"),
@@ -120,6 +125,18 @@ impl Metrics {
         let code = CODES.get(code as usize).copied().unwrap_or(CODES[2]);
         self.own.calls.with_label_values(&[method, code, protocol]).inc();
         self.own.call_seconds.with_label_values(&[method]).observe(took.as_secs_f64());
+    }
+
+    /// Observer of how long calls of the store take. It holds the histograms alone: the metrics hold what is read for a scrape, the
+    /// registry among it, and so the store.
+    pub fn store_timing(&self) -> ObserveCall {
+        let histograms =
+            TimedCall::ALL.map(|call| (call, self.own.store_seconds.with_label_values(&[call.word()])));
+        Box::new(move |timed, took| {
+            if let Some((_, histogram)) = histograms.iter().find(|(call, _)| *call == timed) {
+                histogram.observe(took.as_secs_f64());
+            }
+        })
     }
 
     /// Everything as Prometheus reads it; gauges are read off the registry now.

@@ -30,6 +30,7 @@ mod retention;
 mod rules;
 mod settings;
 mod switch;
+pub mod timed;
 pub mod url;
 pub mod whole_file;
 mod write;

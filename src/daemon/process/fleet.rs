@@ -365,6 +365,8 @@ impl Member {
         let given = FromProcess {
             audit: self.audit.clone(),
             telemetry: self.telemetry.clone(),
+            // Nobody looks for stalls of the loops of a mesh on one host.
+            stalls: Arc::default(),
             faults: Some(Arc::new(FleetHandle { fleet, own: self.node_id.clone() })),
         };
         compose::start(spec, given).await.map_err(|error| chain(&error))

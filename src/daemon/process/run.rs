@@ -175,9 +175,10 @@ fn serve(args: &DaemonArgs, loaded: &LoadedConfig) -> Result<(), Failure> {
         source: Some(source(&args.settings)),
     };
     let telemetry = directory.path().join(TELEMETRY_FOLDER);
-    let given = FromProcess { audit, telemetry, faults: None };
+    let stalls = Arc::<LoopStalls>::default();
+    let given = FromProcess { audit, telemetry, stalls: stalls.clone(), faults: None };
     limits::end_when_main_panics();
-    let (mut builder, stalls) = (tokio::runtime::Builder::new_multi_thread(), Arc::<LoopStalls>::default());
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
     stalls.look_at(builder.enable_all());
     let runtime = builder.build()?;
     runtime.spawn(service::show_life(stalls.clone()));

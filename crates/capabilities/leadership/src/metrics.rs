@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use omnirelay_core::scope::ScopeKind;
 use omnirelay_core::time::Millis;
+use omnirelay_leadership_records::scope_state::ScopeStates;
 use omnirelay_node::metrics::registrar::gauge_value;
 use omnirelay_node::metrics::row::MetricLabel;
 use omnirelay_registry::Registry;
@@ -40,6 +41,8 @@ omnirelay_node::metrics! {
             &[5.0, 10.0, 25.0, 50.0, 100.0, 250.0, 500.0, 1000.0, 2000.0, 2500.0, 5000.0, 10_000.0]),
         split_brain: Counter("mesh_leadership_split_brain_total",
             "Commits that were refused because their fence was stale, leases seen with two holders, and scopes seen to be led twice at once or with a smaller token than before"),
+        vacant: FloatGauges("mesh_leadership_vacant_seconds",
+            "For how long a scope has had no leader, of that which has had none for longest; 0: each has one", &[KIND]),
         led: Gauge("mesh_leadership_scopes_led", "Scopes that this node leads"),
         lease_age: FloatGauges("mesh_leadership_lease_age_seconds", "How long this node has led a scope", &[LED]),
         renewals: Counter("mesh_leadership_renewals_total",
@@ -96,6 +99,13 @@ impl LeadershipMetrics {
         let now = view.now();
         for (scope, since) in &leading {
             self.lease_age.with_label_values(&[scope]).set(now.since(*since).as_secs_f64());
+        }
+        let states = ScopeStates::of(view);
+        for kind in ScopeKind::WORDS {
+            let of_kind = states.scopes.iter().filter(|known| ScopeKind::word_of(known.scope()) == kind);
+            let vacancies = of_kind.filter_map(|known| Some(states.now.since(known.vacant_since()?)));
+            let longest = vacancies.max().unwrap_or_default();
+            self.vacant.with_label_values(&[kind]).set(longest.as_secs_f64());
         }
         let fenced = registry.fences_refused() + view.double_leases() + view.splits_seen();
         self.split_brain.inc_by(fenced.saturating_sub(self.split_brain.get()));

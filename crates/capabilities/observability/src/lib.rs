@@ -1,6 +1,7 @@
-//! Observability: which daemons Prometheus scrapes.
+//! Observability: which daemons Prometheus scrapes, and what their processes take.
 
 mod mount;
+mod process_metrics;
 mod scrape_targets;
 mod service;
 

@@ -1,13 +1,23 @@
 //! Mounts observability.
 
-use omnirelay_node::{NodeBuilder, PortName};
+use std::sync::Arc;
+
+use omnirelay_host::stalls::LoopStalls;
+use omnirelay_node::{NodeBuilder, NodeError, PortName};
 use omnirelay_wire::pb::omnirelay::mesh::control::v1::observability_service_server::ObservabilityServiceServer;
 use tonic::codec::CompressionEncoding::Gzip;
 
+use crate::process_metrics::ProcessMetrics;
 use crate::service::Observability;
 
-/// Mounts observability.
-pub fn mount(node: &mut NodeBuilder) {
+/// Mounts observability, of a process with this event loop.
+///
+/// # Errors
+/// [`NodeError`] when a metric cannot be made.
+pub fn mount(node: &mut NodeBuilder, stalls: Arc<LoopStalls>) -> Result<(), NodeError> {
+    let process = ProcessMetrics::new(node.metrics.all())?;
+    node.metrics.before_scrape(move || process.read(&stalls));
     let service = ObservabilityServiceServer::new(Observability(node.registry.clone()));
     node.serve(PortName::Control, service.send_compressed(Gzip).accept_compressed(Gzip));
+    Ok(())
 }

@@ -4,13 +4,14 @@ use std::sync::Arc;
 
 use omnirelay_core::labels::Labels;
 use omnirelay_gossip::Gossip;
+use omnirelay_gossip::gossip_health::GossipHealth;
 use omnirelay_node::readiness::item;
 use omnirelay_node::transport::NodeTransport;
 use omnirelay_node::{CapabilityKinds, NodeAddresses, NodeBuilder, NodeError, PortName, StopPhase};
-use omnirelay_peer_records::PEER;
 use omnirelay_peer_records::merge::PeerMerger;
 use omnirelay_peer_records::presence::{Presence, PresenceSettings};
 use omnirelay_peer_records::roster::statuses;
+use omnirelay_peer_records::{PEER, not_left};
 use omnirelay_registry::epoch_loss::{RestorationRule, RestoredBy};
 use omnirelay_registry::view::View;
 use omnirelay_settings::{Config, NodeConfig};
@@ -18,10 +19,11 @@ use omnirelay_wire::pb::omnirelay::mesh::control::v1 as pb;
 use tonic::codec::CompressionEncoding::Gzip;
 
 use crate::keep_present::keep_present;
-use crate::metrics::PeersMetrics;
+use crate::metrics::{DEAD, PeersMetrics, SUSPECT};
 use crate::{HeldByPeers, Peers, topic};
 use pb::peer::Status;
 use pb::peer_control_service_server::PeerControlServiceServer;
+use pb::peer_health::State;
 
 pub const KINDS: CapabilityKinds = CapabilityKinds {
     mirrored: &[PEER],
@@ -101,7 +103,11 @@ pub fn mount(
     let untold = node.settings.live(move |config| addresses.trouble(config.mesh.advertise.as_deref()));
     node.readiness.add(move || vec![item("address", false, untold.get())]);
     let (metrics, counted) = (PeersMetrics::new(node.metrics.all())?, registry.clone());
-    node.metrics.before_scrape(move || count(&metrics, counted.view()));
+    let heard = shown.gossip.clone();
+    node.metrics.before_scrape(move || {
+        count(&metrics, counted.view());
+        count_unexpected(&metrics, counted.view(), heard.as_deref());
+    });
     node.topics.add(topic(registry.clone()));
     let peers = Peers::new(registry, node.watches_max(), shown.held);
     let peers = peers.calling(shown.transport);
@@ -174,4 +180,22 @@ fn count(metrics: &PeersMetrics, view: &View) {
     for status in [Status::Unspecified, Status::Alive, Status::Suspect, Status::Dead, Status::Left] {
         metrics.set(status.as_str_name(), found.iter().filter(|found| **found == status).count());
     }
+}
+
+/// Counts those that do not answer, by the worse of what gossip and what the registry has of them. Who is drained or cordoned may go.
+fn count_unexpected(metrics: &PeersMetrics, view: &View, gossip: Option<&Gossip>) {
+    let heard = GossipHealth::of(gossip, view);
+    let (mut suspect, mut dead) = (0, 0);
+    for (node, peer, _) in not_left(view) {
+        if peer.cordoned || peer.draining {
+            continue;
+        }
+        match (peer.status(), heard.state(&node)) {
+            (Status::Dead, _) | (_, State::Dead) => dead += 1,
+            (Status::Suspect, _) | (_, State::Suspect) => suspect += 1,
+            _ => {}
+        }
+    }
+    metrics.set_unexpected(SUSPECT, suspect);
+    metrics.set_unexpected(DEAD, dead);
 }

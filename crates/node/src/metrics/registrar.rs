@@ -70,6 +70,8 @@ pub trait RowMetric: Sized {
 
 /// Counter of a row without labels.
 pub type Counter = IntCounter;
+/// Counter of numbers with fractions of a row without labels.
+pub type FloatCounter = prometheus::Counter;
 /// Gauge of whole numbers of a row without labels.
 pub type Gauge = IntGauge;
 /// Gauge of numbers with fractions of a row without labels.
@@ -136,6 +138,7 @@ macro_rules! row_metrics {
 
 row_metrics! {
     Counter: Counter, |row, all| add(all, Self::with_opts(opts(row)));
+    FloatCounter: Counter, |row, all| add(all, Self::with_opts(opts(row)));
     Gauge: Gauge, |row, all| add(all, Self::with_opts(opts(row)));
     FloatGauge: Gauge, |row, all| add(all, Self::with_opts(opts(row)));
     Counters: Counter, |row, all| labelled(row, all, IntCounterVec::new(opts(row), &row.label_names()));
