@@ -1,6 +1,7 @@
 //! The operator's command line.
 
 mod agents;
+mod alerts;
 mod api;
 mod arguments;
 mod audit;
@@ -130,6 +131,7 @@ static BESIDE: &[&CommandEntry] = &[
     &up::ENTRY,
     &down::ENTRY,
     &doctor::ENTRY,
+    &alerts::ENTRY,
     &dev::ENTRY,
     &api::ENTRY,
     &schema::ENTRY,

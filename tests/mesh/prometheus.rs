@@ -1,7 +1,8 @@
-//! A real Prometheus scrapes a mesh by the stanza of the guide: it finds all daemons, proves itself, and sees one end.
+//! A real Prometheus scrapes a mesh by the stanza of the guide, and judges it by the rules that are shipped.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 
@@ -35,6 +36,62 @@ fn scraped(prometheus: &Prometheus) -> Result<BTreeMap<String, f64>> {
 
 fn nodes(up: [f64; 3]) -> BTreeMap<String, f64> {
     ["node-1", "node-2", "node-3"].map(str::to_owned).into_iter().zip(up).collect()
+}
+
+/// How much faster rules are than their operators have them: what fires after two minutes does after two seconds.
+const SPEED: u32 = 60;
+
+/// Alerts that are pending or fire, by their state; not the one that always fires.
+fn alerts(prometheus: &Prometheus, state: &str) -> Result<BTreeSet<String>> {
+    let series = prometheus.query(&format!("ALERTS{{alertstate=\"{state}\",alertname!=\"Watchdog\"}}"))?;
+    let names =
+        series.iter().map(|(labels, _)| Ok(labels["alertname"].as_str().context("alertname")?.to_owned()));
+    names.collect()
+}
+
+#[test]
+fn a_killed_daemon_is_what_the_shipped_rules_tell_of() -> Result<()> {
+    let mesh = Mesh::new()?;
+    let _up = mesh.up_with(&["--nodes", "3"])?;
+    let rules = mesh.path("rules").to_string_lossy().into_owned();
+    mesh.run(&["alerts", "export", &rules, "--speed", &SPEED.to_string()])?;
+    let list = mesh.json(&["mesh", "targets", "-o", "json"])?;
+    let address = |at: usize| {
+        Ok::<_, anyhow::Error>(list["targets"][at]["targets"][0].as_str().context("address")?.to_owned())
+    };
+    let config = format!(
+        "global: {{scrape_interval: 1s, scrape_timeout: 1s, evaluation_interval: 1s}}\n\
+         rule_files: [\"{rules}/*.yaml\"]\n\
+         scrape_configs:\n  - job_name: omnirelay\n    http_sd_configs:\n      \
+         - {{url: \"http://{}/control/prometheus/targets\", refresh_interval: 1s}}\n      \
+         - {{url: \"http://{}/control/prometheus/targets\", refresh_interval: 1s}}\n",
+        address(0)?,
+        address(1)?
+    );
+    let prometheus = Prometheus::start(&config)?;
+    let watchdog = "ALERTS{alertname=\"Watchdog\",alertstate=\"firing\"}";
+    eventually("rules are evaluated", || Ok(!prometheus.query(watchdog)?.is_empty()))?;
+    eventually("all daemons are scraped", || Ok(scraped(&prometheus)? == nodes([1.0; 3])))?;
+    // A quarter of an hour, as these rules have it.
+    std::thread::sleep(Duration::from_secs(15));
+    for state in ["pending", "firing"] {
+        let ever = prometheus.query(&format!(
+            "max_over_time(ALERTS{{alertstate=\"{state}\",alertname!=\"Watchdog\"}}[15s])"
+        ))?;
+        assert_eq!(ever, [], "a mesh that is well has alerts that are {state}");
+    }
+
+    let _ports = hold_ports();
+    mesh.run(&["dev", "kill", "node-3"])?;
+    let of_a_killed = ["DaemonDown", "PeerUnexpectedlyGone"].map(str::to_owned);
+    let fires = eventually("both alerts of a killed daemon fire", || {
+        let firing = alerts(&prometheus, "firing")?;
+        Ok(of_a_killed.iter().all(|alert| firing.contains(alert)))
+    });
+    fires.with_context(|| format!("{:?}", alerts(&prometheus, "firing")))?;
+    mesh.run(&["dev", "resume", "node-3"])?;
+    let goes = eventually("all alerts go", || Ok(alerts(&prometheus, "firing")?.is_empty()));
+    goes.with_context(|| format!("{:?}", alerts(&prometheus, "firing")))
 }
 
 #[test]
