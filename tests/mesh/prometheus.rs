@@ -22,6 +22,7 @@ fn stanza(daemons: [&str; 2], files: &Path) -> Result<String> {
     let filled = filled.fold(stanza.to_owned(), |text, (name, real)| text.replace(name, real));
     let often = "        refresh_interval: 1s\n";
     let hurried = filled
+        .replace("    scrape_interval: 15s\n", "")
         .replace("        tls_config: *omnirelay\n", &format!("        tls_config: *omnirelay\n{often}"));
     Ok(format!("global:\n  scrape_interval: 1s\n  scrape_timeout: 1s\n{hurried}"))
 }

@@ -54,10 +54,21 @@ impl TimedStore {
     }
 
     async fn timed<T>(&self, call: TimedCall, answer: impl Future<Output = T> + Send) -> T {
-        let begun = Instant::now();
-        let answer = answer.await;
-        (self.observe)(call, begun.elapsed());
-        answer
+        let _running = RunningCall { observe: &self.observe, call, begun: Instant::now() };
+        answer.await
+    }
+}
+
+/// A call under way. It is observed when it ends, also where its caller does not wait any longer.
+struct RunningCall<'a> {
+    observe: &'a ObserveCall,
+    call: TimedCall,
+    begun: Instant,
+}
+
+impl Drop for RunningCall<'_> {
+    fn drop(&mut self) {
+        (self.observe)(self.call, self.begun.elapsed());
     }
 }
 
@@ -174,5 +185,28 @@ impl Store for TimedStore {
 
     fn disagreement(&self) -> Option<String> {
         self.store.disagreement()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_call_that_is_given_up_is_timed_as_well() {
+        let timed = Arc::new(AtomicUsize::new(0));
+        let counted = timed.clone();
+        let observe: ObserveCall = Box::new(move |call, _| {
+            assert_eq!(call, TimedCall::Read);
+            counted.fetch_add(1, Ordering::Relaxed);
+        });
+        let store = TimedStore::new(Arc::new(crate::memory::MemoryStore::system()), observe);
+        store.leases().await.unwrap();
+        assert_eq!(timed.load(Ordering::Relaxed), 1);
+        let hangs = store.timed(TimedCall::Read, std::future::pending::<()>());
+        assert!(tokio::time::timeout(Duration::from_millis(1), hangs).await.is_err());
+        assert_eq!(timed.load(Ordering::Relaxed), 2);
     }
 }

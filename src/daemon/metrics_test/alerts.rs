@@ -5,8 +5,8 @@ use serde_json::Value;
 
 use super::root;
 
-/// Labels that Prometheus adds, and that of the bounds of histograms.
-const FURTHER_LABELS: [&str; 3] = ["job", "instance", "le"];
+/// Labels that Prometheus adds, those of the targets of a mesh, and that of the bounds of histograms.
+const FURTHER_LABELS: [&str; 5] = ["job", "instance", "mesh", "node", "le"];
 /// What is followed by names of labels in parentheses.
 const GROUPINGS: [&str; 4] = ["by (", "without (", "ignoring (", "on ("];
 

@@ -56,8 +56,10 @@ impl ProcessMetrics {
             let cpu = stat.cpu as f64 / ticks;
             self.cpu.inc_by((cpu - self.cpu.get()).max(0.0));
             self.resident.set(gauge_value(stat.resident.saturating_mul(page_size() as u64)));
+            // Once: the clock of the machine may be set later, and the process has not begun anew then.
+            let is_known = self.started.get() > 0.0;
             let machine = read_to_string("/proc/stat").ok().as_deref().and_then(machine_start);
-            if let Some(machine) = machine {
+            if let Some(machine) = machine.filter(|_| !is_known) {
                 self.started.set(machine as f64 + stat.started as f64 / ticks);
             }
         }

@@ -186,8 +186,9 @@ fn count(metrics: &PeersMetrics, view: &View) {
 fn count_unexpected(metrics: &PeersMetrics, view: &View, gossip: Option<&Gossip>) {
     let heard = GossipHealth::of(gossip, view);
     let (mut suspect, mut dead) = (0, 0);
-    for (node, peer, _) in not_left(view) {
-        if peer.cordoned || peer.draining {
+    for (node, peer, unproven) in not_left(view) {
+        // Nor does the mesh expect one that is none of it any more.
+        if peer.cordoned || peer.draining || unproven.is_some() {
             continue;
         }
         match (peer.status(), heard.state(&node)) {
