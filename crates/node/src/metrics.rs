@@ -21,7 +21,7 @@ use crate::PortName;
 pub use issuer::IssuerMetrics;
 pub use transport::TransportMetrics;
 
-use registrar::gauge_value;
+use registrar::{gauge_value, raise_to};
 use row::MetricLabel;
 
 /// How often is counted anew where nobody scrapes.
@@ -184,11 +184,9 @@ impl Metrics {
 
     fn count_losses(&self, registry: &Registry) {
         let totals = registry.losses().totals();
-        let changes = &self.own.epoch_changes;
-        changes.inc_by(totals.changes.saturating_sub(changes.get()));
+        raise_to(&self.own.epoch_changes, totals.changes);
         for (kind, count) in totals.lost {
-            let counter = self.own.records_lost.with_label_values(&[kind.0.as_ref()]);
-            counter.inc_by(count.saturating_sub(counter.get()));
+            raise_to(&self.own.records_lost.with_label_values(&[kind.0.as_ref()]), count);
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Metrics that a node keeps of its audit trail.
 
-use omnirelay_node::metrics::registrar::gauge_value;
+use omnirelay_node::metrics::registrar::{gauge_value, raise_to};
 use omnirelay_registry::Registry;
 
 omnirelay_node::metrics! {
@@ -17,6 +17,6 @@ impl AuditMetrics {
     /// Brings what is read off the registry up to date.
     pub fn read(&self, registry: &Registry) {
         self.unsealed.set(gauge_value(registry.awaiting_seal().count()));
-        self.faults.inc_by(registry.audit_faults().noticed().saturating_sub(self.faults.get()));
+        raise_to(&self.faults, registry.audit_faults().noticed());
     }
 }

@@ -1,7 +1,7 @@
 //! Metrics of limits.
 
 use omnirelay_decisions::capacity::LimitKind;
-use omnirelay_node::metrics::registrar::gauge_value;
+use omnirelay_node::metrics::registrar::{gauge_value, raise_to};
 use omnirelay_node::metrics::row::MetricLabel;
 use omnirelay_wire::pb::omnirelay::mesh::control::v1::CapacityLimit;
 
@@ -25,8 +25,7 @@ impl CapacityMetrics {
             let name = limit.name.as_str();
             self.used.with_label_values(&[name]).set(gauge_value(limit.judged));
             self.max.with_label_values(&[name]).set(gauge_value(limit.max.unwrap_or_default()));
-            let refused = self.refused.with_label_values(&[name]);
-            refused.inc_by(limit.refused.saturating_sub(refused.get()));
+            raise_to(&self.refused.with_label_values(&[name]), limit.refused);
         }
     }
 }

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use omnirelay_core::scope::ScopeKind;
 use omnirelay_core::time::Millis;
-use omnirelay_leadership_records::scope_state::ScopeStates;
-use omnirelay_node::metrics::registrar::gauge_value;
+use omnirelay_leadership_records::scope_state::{ScopeState, ScopeStates};
+use omnirelay_node::metrics::registrar::{gauge_value, raise_to};
 use omnirelay_node::metrics::row::MetricLabel;
 use omnirelay_registry::Registry;
 use parking_lot::Mutex;
@@ -101,16 +101,17 @@ impl LeadershipMetrics {
             self.lease_age.with_label_values(&[scope]).set(now.since(*since).as_secs_f64());
         }
         let states = ScopeStates::of(view);
+        let vacancy = |known: &ScopeState| {
+            Some((ScopeKind::word_of(known.scope()), states.now.since(known.vacant_since()?)))
+        };
+        let vacancies: Vec<_> = states.scopes.iter().filter_map(vacancy).collect();
         for kind in ScopeKind::WORDS {
-            let of_kind = states.scopes.iter().filter(|known| ScopeKind::word_of(known.scope()) == kind);
-            let vacancies = of_kind.filter_map(|known| Some(states.now.since(known.vacant_since()?)));
-            let longest = vacancies.max().unwrap_or_default();
-            self.vacant.with_label_values(&[kind]).set(longest.as_secs_f64());
+            let of_kind = vacancies.iter().filter(|(of, _)| *of == kind).map(|(_, lasts)| *lasts);
+            self.vacant.with_label_values(&[kind]).set(of_kind.max().unwrap_or_default().as_secs_f64());
         }
         let fenced = registry.fences_refused() + view.double_leases() + view.splits_seen();
-        self.split_brain.inc_by(fenced.saturating_sub(self.split_brain.get()));
-        let lacked = registry.confirmations().lacked();
-        self.lacked.inc_by(lacked.saturating_sub(self.lacked.get()));
-        self.renewals.inc_by(registry.held_groups().renewals().saturating_sub(self.renewals.get()));
+        raise_to(&self.split_brain, fenced);
+        raise_to(&self.lacked, registry.confirmations().lacked());
+        raise_to(&self.renewals, registry.held_groups().renewals());
     }
 }

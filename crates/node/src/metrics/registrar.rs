@@ -181,6 +181,11 @@ fn add<M: Collector + Clone + 'static>(all: &Registry, made: Result<M>) -> Resul
     Ok(metric)
 }
 
+/// Raises a counter to a total that is kept elsewhere; a smaller total leaves it as it is.
+pub fn raise_to(counter: &Counter, total: u64) {
+    counter.inc_by(total.saturating_sub(counter.get()));
+}
+
 /// Value of a gauge for a count; `i64::MAX` for one that is larger.
 pub fn gauge_value(count: impl TryInto<i64>) -> i64 {
     count.try_into().unwrap_or(i64::MAX)
