@@ -61,6 +61,18 @@ pub fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
+/// The bytes that are written in as many pairs of hexadecimal digits, of either case, and nothing else.
+pub fn from_hex<const N: usize>(text: &str) -> Option<[u8; N]> {
+    if text.len() != 2 * N || !text.bytes().all(|digit| digit.is_ascii_hexdigit()) {
+        return None;
+    }
+    let mut bytes = [0; N];
+    for (at, byte) in bytes.iter_mut().enumerate() {
+        *byte = u8::from_str_radix(text.get(2 * at..2 * at + 2)?, 16).ok()?;
+    }
+    Some(bytes)
+}
+
 /// The innermost cause of an error: it says what happened, the outer ones only where.
 pub fn innermost<'a>(error: &'a (dyn std::error::Error + 'static)) -> &'a (dyn std::error::Error + 'static) {
     let mut cause = error;
@@ -88,6 +100,15 @@ pub fn count(number: impl Into<u64>, noun: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_hash_is_read_as_it_is_written() {
+        let hash: [u8; 32] = std::array::from_fn(|at| 255 - u8::try_from(at).unwrap());
+        assert_eq!(from_hex(&hex(&hash)), Some(hash));
+        for text in ["", "00", &"0".repeat(63), &"g".repeat(64), &"\u{e9}".repeat(32), &"+0".repeat(32)] {
+            assert_eq!(from_hex::<32>(text), None, "{text}");
+        }
+    }
 
     #[test]
     fn what_was_sent_is_shown_short_and_harmless() {

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use http::HeaderMap;
+use omnirelay_core::text::{from_hex, hex};
 
 /// Header in which a caller says the trace that a call is of: `VERSION-TRACE-SPAN-FLAGS` in hexadecimal.
 const TRACEPARENT: &str = "traceparent";
@@ -11,7 +12,7 @@ const LENGTH: usize = 55;
 
 /// Trace of a caller: 16 bytes, not all zero.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct TraceId(u128);
+pub struct TraceId([u8; 16]);
 
 impl TraceId {
     /// The trace that the caller says; `None`: it says none, or what is no `traceparent`.
@@ -24,33 +25,23 @@ impl TraceId {
 
 impl fmt::Display for TraceId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:032x}", self.0)
+        f.write_str(&hex(&self.0))
     }
 }
 
 fn parse(said: &[u8]) -> Option<TraceId> {
     let (head, rest) = said.split_at_checked(LENGTH)?;
-    let [version, trace, span, flags] = [&head[..2], &head[3..35], &head[36..52], &head[53..]];
-    let has_hyphens = [2, 35, 52].iter().all(|at| head[*at] == b'-');
+    let head =
+        str::from_utf8(head).ok().filter(|head| !head.bytes().any(|byte| byte.is_ascii_uppercase()))?;
+    let mut parts = head.split('-');
+    let (version, trace) = (from_hex(parts.next()?)?, from_hex(parts.next()?)?);
+    let (span, _flags) = (from_hex::<8>(parts.next()?)?, from_hex::<1>(parts.next()?)?);
     let goes_on = match version {
-        b"ff" => return None,
-        b"00" => rest.is_empty(),
-        _ => rest.first().is_none_or(|byte| *byte == b'-'),
+        [0xff] => false,
+        [0] => rest.is_empty(),
+        [_] => rest.first().is_none_or(|byte| *byte == b'-'),
     };
-    let are_numbers =
-        has_hyphens && goes_on && hexadecimal(version).is_some() && hexadecimal(flags).is_some();
-    let (trace, span) = (hexadecimal(trace)?, hexadecimal(span)?);
-    (are_numbers && trace != 0 && span != 0).then_some(TraceId(trace))
-}
-
-/// A number of at most 32 lower-case digits.
-fn hexadecimal(digits: &[u8]) -> Option<u128> {
-    let digit = |byte: &u8| match byte {
-        b'0'..=b'9' => Some(byte - b'0'),
-        b'a'..=b'f' => Some(byte - b'a' + 10),
-        _ => None,
-    };
-    digits.iter().try_fold(0, |number, byte| Some(number << 4 | u128::from(digit(byte)?)))
+    (goes_on && trace != [0; 16] && span != [0; 8]).then_some(TraceId(trace))
 }
 
 #[cfg(test)]

@@ -12,7 +12,7 @@ mod audit_seal_test;
 #[cfg(test)]
 mod mac_test;
 
-use omnirelay_core::text::hex;
+use omnirelay_core::text::{from_hex, hex};
 use std::fmt;
 
 use omnirelay_wire::pb::omnirelay::store::v1::{AuditLeaf, AuditSeal, AuditSealValue};
@@ -201,14 +201,7 @@ impl fmt::Display for Digest256 {
 impl Digest256 {
     /// Reads 64 hex digits.
     pub fn from_hex(text: &str) -> Option<Self> {
-        if text.len() != 64 || !text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
-            return None;
-        }
-        let mut bytes = [0; 32];
-        for (at, byte) in bytes.iter_mut().enumerate() {
-            *byte = u8::from_str_radix(text.get(2 * at..2 * at + 2)?, 16).ok()?;
-        }
-        Some(Self(bytes))
+        from_hex(text).map(Self)
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use omnirelay_core::text::hex;
+use omnirelay_core::text::{from_hex, hex};
 use redis::{Cmd, Value, cmd};
 
 use super::link::{Info, LinkError, MasterLink};
@@ -277,30 +277,4 @@ fn password() -> Option<String> {
     let mut bytes = [0; 32];
     getrandom::fill(&mut bytes).ok()?;
     Some(hex(&bytes))
-}
-
-/// The 32 bytes that are written in hex.
-fn from_hex(text: &str) -> Option<[u8; 32]> {
-    let mut bytes = [0; 32];
-    if text.len() != 2 * bytes.len() {
-        return None;
-    }
-    for (at, byte) in bytes.iter_mut().enumerate() {
-        *byte = u8::from_str_radix(text.get(2 * at..2 * at + 2)?, 16).ok()?;
-    }
-    Some(bytes)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_hash_is_read_as_it_is_written() {
-        let hash = std::array::from_fn(|at| 255 - u8::try_from(at).unwrap());
-        assert_eq!(from_hex(&hex(&hash)), Some(hash));
-        for text in ["", "00", &"0".repeat(63), &"g".repeat(64), &"\u{e9}".repeat(32)] {
-            assert_eq!(from_hex(text), None, "{text}");
-        }
-    }
 }
