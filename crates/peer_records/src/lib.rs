@@ -10,7 +10,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use omnirelay_certificate_records::standing::UnprovenNodeReason;
+use omnirelay_certificate_records::standing::{NodeIdentities, UnprovenNodeReason};
 use omnirelay_core::names::check_node_name;
 use omnirelay_core::time::Millis;
 use omnirelay_registry::Registry;
@@ -27,8 +27,8 @@ use tracing::warn;
 
 use roster::PeerStanding;
 pub use roster::{PeerRoster, statuses};
-use unproven::unproven;
 pub use unproven::{UnprovenNodes, UnprovenReasons, unproven_and_listed, unproven_and_live};
+use unproven::{unproven, unproven_reason};
 
 /// Records of peers; the key is the node id.
 pub const PEER: RecordKind = RecordKind::of("peer");
@@ -133,14 +133,15 @@ pub fn without_signed_records(registry: &Registry) -> Vec<String> {
 
 /// The nodes that have not left, in the order of their ids, this one among them: each with its record, and why it is none of the mesh.
 pub fn not_left(view: &View) -> Vec<(String, Arc<PeerValue>, Option<UnprovenNodeReason>)> {
-    let unproven = unproven(view);
+    let identities = NodeIdentities::of(view);
     let records = view.list(&PEER).records;
     let found = records.iter().filter_map(|record| {
         if PeerStanding::of(record)?.status() == pb::peer::Status::Left {
             return None;
         }
-        let node = &record.record.id.key;
-        Some((node.clone(), record.value::<PeerValue>()?, unproven.get(node).copied()))
+        let value = record.value::<PeerValue>()?;
+        let unproven = unproven_reason(identities.as_ref(), record, &value);
+        Some((record.record.id.key.clone(), value, unproven))
     });
     found.collect()
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use omnirelay_certificate_records::standing::{self, NodeIdentities, UnprovenNodeReason};
 use omnirelay_registry::cursor::Cursor;
-use omnirelay_registry::view::View;
+use omnirelay_registry::view::{View, ViewRecord};
 use omnirelay_wire::pb::omnirelay::mesh::control::v1::peer::Status;
 use omnirelay_wire::pb::omnirelay::store::v1::PeerValue;
 use parking_lot::Mutex;
@@ -31,12 +31,20 @@ pub fn unproven(view: &View) -> UnprovenReasons {
             Status::Left => record.read::<PeerValue>().map(Arc::new)?,
             Status::Unspecified | Status::Alive | Status::Suspect | Status::Dead => record.value()?,
         };
-        let judged = identities.as_ref().and_then(|known| known.unproven_reason(&record.record, &value));
-        let says_so = value.metadata.as_ref().is_some_and(|says| says.without_identity);
-        let why = judged.or(says_so.then_some(UnprovenNodeReason::NoCertificate))?;
-        Some((record.record.id.key.clone(), why))
+        Some((record.record.id.key.clone(), unproven_reason(identities.as_ref(), record, &value)?))
     });
     found.collect()
+}
+
+/// Reason why the node of a record is none of the mesh; `None`: it is of the mesh.
+pub(crate) fn unproven_reason(
+    identities: Option<&NodeIdentities<'_>>,
+    record: &ViewRecord,
+    value: &PeerValue,
+) -> Option<UnprovenNodeReason> {
+    let judged = identities.and_then(|known| known.unproven_reason(&record.record, value));
+    let says_so = value.metadata.as_ref().is_some_and(|says| says.without_identity);
+    judged.or(says_so.then_some(UnprovenNodeReason::NoCertificate))
 }
 
 /// Those of them that the registry says live, in order: as peers are listed, so also while a session has just ended.

@@ -8,16 +8,16 @@ use omnirelay_wire::pb::omnirelay::mesh::control::v1::observability_service_serv
 use tonic::codec::CompressionEncoding::Gzip;
 
 use crate::process_metrics::ProcessMetrics;
-use crate::service::Observability;
+use crate::service::ObservabilityCalls;
 
 /// Mounts observability, of a process with this event loop.
 ///
 /// # Errors
 /// [`NodeError`] when a metric cannot be made.
 pub fn mount(node: &mut NodeBuilder, stalls: Arc<LoopStalls>) -> Result<(), NodeError> {
-    let process = ProcessMetrics::new(node.metrics.all())?;
+    let process = ProcessMetrics::of_this_process(node.metrics.all())?;
     node.metrics.before_scrape(move || process.read(&stalls));
-    let service = ObservabilityServiceServer::new(Observability(node.registry.clone()));
+    let service = ObservabilityServiceServer::new(ObservabilityCalls(node.registry.clone()));
     node.serve(PortName::Control, service.send_compressed(Gzip).accept_compressed(Gzip));
     Ok(())
 }

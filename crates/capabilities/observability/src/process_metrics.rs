@@ -1,13 +1,13 @@
 //! Metrics of the process: its processor time, memory and files, as the kernel counts them, and its stalls.
 
-use std::fs::{read_dir, read_to_string};
-use std::sync::Arc;
+use std::fs::read_to_string;
 
+use omnirelay_doctor::processes;
 use omnirelay_host::stalls::LoopStalls;
-use omnirelay_node::metrics::registrar::gauge_value;
+use omnirelay_node::metrics::registrar::{gauge_value, raise_to};
 use omnirelay_node::metrics::row::MetricLabel;
+use omnirelay_node::prometheus::{Error, Registry};
 use rustix::param::{clock_ticks_per_second, page_size};
-use rustix::process::{Resource, getrlimit};
 
 /// Version of the daemon.
 const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -43,31 +43,40 @@ struct ProcessStat {
 }
 
 impl ProcessMetrics {
+    /// Metrics of this process, with what does not change while it runs.
+    ///
+    /// # Errors
+    /// When two metrics have one name: a mistake in this file.
+    pub(crate) fn of_this_process(all: &Registry) -> Result<Self, Error> {
+        let metrics = Self::new(all)?;
+        metrics.build.with_label_values(&[VERSION]).set(1);
+        let machine = read_to_string("/proc/stat").ok().as_deref().and_then(machine_start);
+        if let (Some(machine), Some(stat)) = (machine, own_stat()) {
+            metrics.started.set(machine as f64 + stat.started as f64 / clock_ticks_per_second() as f64);
+        }
+        Ok(metrics)
+    }
+
     /// Brings everything up to date. What the kernel does not say stays as it was.
-    pub(crate) fn read(&self, stalls: &Arc<LoopStalls>) {
-        self.build.with_label_values(&[VERSION]).set(1);
+    pub(crate) fn read(&self, stalls: &LoopStalls) {
         let counts = stalls.counts();
         for (what, count) in [(LOOP, counts.of_loop), (PROCESS, counts.of_process)] {
-            let counter = self.stalls.with_label_values(&[what]);
-            counter.inc_by(count.saturating_sub(counter.get()));
+            raise_to(&self.stalls.with_label_values(&[what]), count);
         }
-        let ticks = clock_ticks_per_second() as f64;
-        if let Some(stat) = read_to_string("/proc/self/stat").ok().as_deref().and_then(parse) {
-            let cpu = stat.cpu as f64 / ticks;
+        if let Some(stat) = own_stat() {
+            let cpu = stat.cpu as f64 / clock_ticks_per_second() as f64;
             self.cpu.inc_by((cpu - self.cpu.get()).max(0.0));
             self.resident.set(gauge_value(stat.resident.saturating_mul(page_size() as u64)));
-            // Once: the clock of the machine may be set later, and the process has not begun anew then.
-            let is_known = self.started.get() > 0.0;
-            let machine = read_to_string("/proc/stat").ok().as_deref().and_then(machine_start);
-            if let Some(machine) = machine.filter(|_| !is_known) {
-                self.started.set(machine as f64 + stat.started as f64 / ticks);
-            }
         }
-        if let Ok(files) = read_dir("/proc/self/fd") {
-            self.files.set(gauge_value(files.count()));
+        if let Some(process) = processes::own() {
+            self.files.set(process.files.map_or(0, gauge_value));
+            self.files_max.set(process.files_max.map_or(i64::MAX, gauge_value));
         }
-        self.files_max.set(getrlimit(Resource::Nofile).current.map_or(i64::MAX, gauge_value));
     }
+}
+
+fn own_stat() -> Option<ProcessStat> {
+    parse(&read_to_string("/proc/self/stat").ok()?)
 }
 
 /// Fields of `/proc/self/stat` (proc(5)): the name, in parentheses, may have blanks and parentheses.
@@ -101,8 +110,8 @@ mod tests {
 
     #[test]
     fn the_process_of_the_test_is_measured() {
-        let metrics = ProcessMetrics::new(&omnirelay_node::prometheus::Registry::new()).unwrap();
-        let stalls = Arc::new(LoopStalls::default());
+        let metrics = ProcessMetrics::of_this_process(&Registry::new()).unwrap();
+        let stalls = LoopStalls::default();
         metrics.read(&stalls);
         let (cpu, files) = (metrics.cpu.get(), metrics.files.get());
         assert!(metrics.resident.get() > 1_000_000 && metrics.started.get() > 1.6e9);

@@ -13,9 +13,9 @@ use tonic::Response;
 use crate::scrape_targets::scrape_targets;
 
 /// Serves `ObservabilityService`.
-pub(crate) struct Observability(pub Arc<Registry>);
+pub(crate) struct ObservabilityCalls(pub Arc<Registry>);
 
-impl Observability {
+impl ObservabilityCalls {
     /// Fails while nothing has been read of the registry: Prometheus keeps the targets that it has, which an empty list would end.
     async fn targets(&self) -> Result<Response<pb::ListScrapeTargetsResponse>, Fault> {
         let registry = &self.0;
@@ -31,7 +31,7 @@ impl Observability {
 }
 
 serve! {
-    ObservabilityService for Observability {
+    ObservabilityService for ObservabilityCalls {
         list_scrape_targets(ListScrapeTargetsRequest) -> ListScrapeTargetsResponse: |service, _, _| service.targets();
     }
 }
