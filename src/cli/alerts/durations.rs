@@ -1,15 +1,10 @@
 //! Durations in rules of Prometheus: those of `for`, and the ranges in expressions.
 
-/// The units of a duration, in milliseconds; `ms` before those that it begins or ends with.
-const UNITS: [(&str, u64); 7] = [
-    ("ms", 1),
-    ("s", 1_000),
-    ("m", 60_000),
-    ("h", 3_600_000),
-    ("d", 86_400_000),
-    ("w", 7 * 86_400_000),
-    ("y", 365 * 86_400_000),
-];
+use humantime::parse_duration;
+use omnirelay_core::time::whole_ms;
+
+/// Units that a duration is shown in, in milliseconds.
+const UNITS: [(&str, u64); 4] = [("ms", 1), ("s", 1_000), ("m", 60_000), ("h", 3_600_000)];
 
 /// Rules whose every `for` and range is so many times shorter, a millisecond at least. Numbers that expressions compare with stay.
 pub(super) fn hurried(rules: &str, speed: u32) -> String {
@@ -43,9 +38,9 @@ fn with_ranges(line: &str, speed: u32) -> String {
 
 /// A duration, so many times shorter; what is none stays as it is.
 fn divided(given: &str, speed: u32) -> String {
-    match milliseconds(given) {
-        Some(length) => shown((length / u64::from(speed.max(1))).max(1)),
-        None => given.to_owned(),
+    match parse_duration(given) {
+        Ok(length) => shown(whole_ms(length / speed.max(1)).max(1)),
+        Err(_) => given.to_owned(),
     }
 }
 
@@ -53,19 +48,6 @@ fn shown(milliseconds: u64) -> String {
     let fits = |(_, of): &&(&str, u64)| milliseconds.is_multiple_of(*of);
     let largest = UNITS.iter().rev().find(fits);
     largest.map_or_else(String::new, |(unit, of)| format!("{}{unit}", milliseconds / of))
-}
-
-/// `1h30m`; `None`: it is no duration, or a longer one than can be counted.
-fn milliseconds(given: &str) -> Option<u64> {
-    let (mut rest, mut sum) = (given, 0_u64);
-    while !rest.is_empty() {
-        let digits = rest.find(|letter: char| !letter.is_ascii_digit())?;
-        let (number, behind) = rest.split_at(digits);
-        let (unit, of) = UNITS.iter().find(|(unit, _)| behind.starts_with(unit))?;
-        sum = sum.checked_add(number.parse::<u64>().ok()?.checked_mul(*of)?)?;
-        rest = &behind[unit.len()..];
-    }
-    (!given.is_empty()).then_some(sum)
 }
 
 #[cfg(test)]

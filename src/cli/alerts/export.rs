@@ -62,8 +62,7 @@ pub(super) async fn run(args: &AlertsExportArgs, session: &mut CommandSession) -
     let files: Vec<(PathBuf, String)> =
         FILES.iter().map(|(name, rules)| (args.dir.join(name), rewritten(rules, args))).collect();
     if let Some((there, _)) = files.iter().find(|(path, _)| !args.force && path.exists()) {
-        let message = format!("{} is there already", there.display());
-        return Err(CliError::usage(message).hint("add --force to write over it"));
+        return Err(CliError::not_written_over(there));
     }
     let cannot = |path: &PathBuf, error| {
         CliError::local(reasons::FILE, format!("cannot write {}", path.display()), &error)

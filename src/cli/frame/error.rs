@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::fmt::Write as _;
+use std::path::Path;
 
 pub use omnirelay_core::text::chain;
 use omnirelay_wire::fault::{Code, Exit, Fault};
@@ -74,6 +75,11 @@ impl CliError {
     /// The command was called wrongly: exit code 2.
     pub fn usage(message: impl Into<String>) -> Self {
         Self::new(reasons::USAGE, message)
+    }
+
+    /// A file is there, and nobody has said that it may be written over.
+    pub fn not_written_over(path: &Path) -> Self {
+        Self::usage(format!("{} is there already", path.display())).hint("add --force to write over it")
     }
 
     /// Something on this machine failed: exit code 1.

@@ -47,8 +47,7 @@ pub(super) async fn run(
 ) -> Result<Exit, CliError> {
     let file = args.file.as_deref().filter(|file| file.as_os_str() != "-");
     if let Some(file) = file.filter(|file| !args.force && file.exists()) {
-        let message = format!("{} is there already", file.display());
-        return Err(CliError::usage(message).hint("add --force to write over it"));
+        return Err(CliError::not_written_over(file));
     }
     let request = |page: &ListPage| {
         let ListPage { size, token } = page;
