@@ -248,6 +248,11 @@ impl ScopeState {
         Some(self.unrecorded_end().map_or_else(|| self.recorded_vacant_since(), |ending| ending.at))
     }
 
+    /// True once somebody has led it.
+    pub fn was_led(&self) -> bool {
+        self.value.current.is_some() || !self.value.past.is_empty()
+    }
+
     fn recorded_vacant_since(&self) -> Millis {
         self.value.vacant_since.as_ref().map(millis).unwrap_or(self.record.record.created_at)
     }

@@ -39,6 +39,9 @@ const ENCODING: MetricLabel =
     MetricLabel::each("rpc_encoding", || CallEncoding::ALL.map(CallEncoding::word).to_vec());
 const ENDPOINT: MetricLabel = MetricLabel::each("endpoint", || PortName::ALL.map(PortName::word).to_vec());
 const STORE_CALL: MetricLabel = MetricLabel::each("call", || TimedCall::ALL.map(TimedCall::word).to_vec());
+const SERVED: &str = "served";
+const FAILED: &str = "failed";
+const RESULT: MetricLabel = MetricLabel::each("result", || vec![SERVED, FAILED]);
 const KIND: MetricLabel = MetricLabel::at_most("kind", KINDS_MAX, "kinds of records");
 
 /// The most kinds of records of all capabilities.
@@ -84,6 +87,9 @@ crate::metrics! {
         store_seconds: Histograms("omnirelay_store_call_seconds",
             "How long calls of the store took, whatever became of them; commits include their wait for the disk", &[STORE_CALL],
             &[0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 2.5, 10.0]),
+        objective: Counters("omnirelay_objective_calls_total",
+            "Finished calls that are no mistake of their callers, by whether they were answered (`served`) or not (`failed`)",
+            &[RESULT]),
         ready: Gauge("omnirelay_ready", "1 while the daemon is ready").flag(),
         epoch_changes: Counter("mesh_registry_epoch_changes_total",
             "New epochs of the registry that this daemon has met"),
@@ -122,6 +128,9 @@ impl Metrics {
 
     /// Counts one finished call.
     pub fn count_call(&self, method: &str, code: tonic::Code, protocol: &str, took: Duration) {
+        if let Some(result) = objective_result(code) {
+            self.own.objective.with_label_values(&[result]).inc();
+        }
         let code = CODES.get(code as usize).copied().unwrap_or(CODES[2]);
         self.own.calls.with_label_values(&[method, code, protocol]).inc();
         self.own.call_seconds.with_label_values(&[method]).observe(took.as_secs_f64());
@@ -183,6 +192,9 @@ impl Metrics {
     }
 
     fn count_losses(&self, registry: &Registry) {
+        for kind in registry.view().mirrored() {
+            self.own.records_lost.with_label_values(&[kind.0.as_ref()]);
+        }
         let totals = registry.losses().totals();
         raise_to(&self.own.epoch_changes, totals.changes);
         for (kind, count) in totals.lost {
@@ -191,14 +203,34 @@ impl Metrics {
     }
 }
 
+/// Result of a call that the objective counts; `None`: its end says nothing about the daemon.
+fn objective_result(code: tonic::Code) -> Option<&'static str> {
+    use tonic::Code::{DataLoss, DeadlineExceeded, Internal, Ok, Unavailable, Unknown};
+    match code {
+        Ok => Some(SERVED),
+        DataLoss | DeadlineExceeded | Internal | Unavailable | Unknown => Some(FAILED),
+        _ => None,
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use super::CODES;
+    use super::*;
 
     #[test]
     fn codes_are_called_as_tonic_calls_them() {
         for (number, word) in (0..).zip(CODES) {
             assert_eq!(format!("{:?}", tonic::Code::from_i32(number)), word);
         }
+    }
+
+    #[test]
+    fn the_objective_leaves_out_mistakes_of_callers() {
+        let metrics = Metrics::new().unwrap();
+        for number in 0..17 {
+            metrics.count_call("/a/B", tonic::Code::from_i32(number), "grpc", Duration::ZERO);
+        }
+        let counted = |result| metrics.own.objective.with_label_values(&[result]).get();
+        assert_eq!((counted(SERVED), counted(FAILED)), (1, 5));
     }
 }

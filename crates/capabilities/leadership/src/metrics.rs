@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use omnirelay_core::scope::ScopeKind;
 use omnirelay_core::time::Millis;
-use omnirelay_leadership_records::scope_state::{ScopeState, ScopeStates};
+use omnirelay_decisions::lease::flaps_since;
+use omnirelay_leadership_records::scope_state::ScopeStates;
 use omnirelay_node::metrics::registrar::{gauge_value, raise_to};
 use omnirelay_node::metrics::row::MetricLabel;
 use omnirelay_registry::Registry;
@@ -16,6 +17,9 @@ use crate::change::SCOPES_MAX;
 /// How many pairs of a scope and a leader have series of their own; what comes beyond is counted as `other`.
 const TOLD_APART_MAX: usize = 1000;
 const OTHER: &str = "other";
+
+/// Ends of leadership that are longer ago are no flaps.
+const FLAPS_OF_MS: u64 = 1_800_000;
 
 /// Words of the transitions: an election, or what ended a tenure.
 pub(crate) const TRANSITIONS: [&str; 4] = [ELECTED, EXPIRED, STEPPED_DOWN, LOST];
@@ -42,7 +46,9 @@ omnirelay_node::metrics! {
         split_brain: Counter("mesh_leadership_split_brain_total",
             "Commits that were refused because their fence was stale, leases seen with two holders, and scopes seen to be led twice at once or with a smaller token than before"),
         vacant: FloatGauges("mesh_leadership_vacant_seconds",
-            "For how long a scope has had no leader, of that which has had none for longest; 0: each has one", &[KIND]),
+            "For how long a scope that was led has had no leader, of that which has had none for longest; 0: each has one", &[KIND]),
+        flaps: Gauges("mesh_leadership_flaps",
+            "How often a scope has lost its leader in the last half hour, by expiry or loss, of that which has lost it most often", &[KIND]),
         led: Gauge("mesh_leadership_scopes_led", "Scopes that this node leads"),
         lease_age: FloatGauges("mesh_leadership_lease_age_seconds", "How long this node has led a scope", &[LED]),
         renewals: Counter("mesh_leadership_renewals_total",
@@ -100,18 +106,27 @@ impl LeadershipMetrics {
         for (scope, since) in &leading {
             self.lease_age.with_label_values(&[scope]).set(now.since(*since).as_secs_f64());
         }
-        let states = ScopeStates::of(view);
-        let vacancy = |known: &ScopeState| {
-            Some((ScopeKind::word_of(known.scope()), states.now.since(known.vacant_since()?)))
-        };
-        let vacancies: Vec<_> = states.scopes.iter().filter_map(vacancy).collect();
-        for kind in ScopeKind::WORDS {
-            let of_kind = vacancies.iter().filter(|(of, _)| *of == kind).map(|(_, lasts)| *lasts);
-            self.vacant.with_label_values(&[kind]).set(of_kind.max().unwrap_or_default().as_secs_f64());
-        }
+        self.read_scopes(&ScopeStates::of(view));
         let fenced = registry.fences_refused() + view.double_leases() + view.splits_seen();
         raise_to(&self.split_brain, fenced);
         raise_to(&self.lacked, registry.confirmations().lacked());
         raise_to(&self.renewals, registry.held_groups().renewals());
+    }
+
+    fn read_scopes(&self, states: &ScopeStates) {
+        let mut worst = ScopeKind::WORDS.map(|kind| (kind, Duration::ZERO, 0));
+        let since = Millis(states.now.0.saturating_sub(FLAPS_OF_MS));
+        for known in &states.scopes {
+            let of = ScopeKind::word_of(known.scope());
+            let Some((_, vacant, flaps)) = worst.iter_mut().find(|(kind, ..)| *kind == of) else { continue };
+            if let Some(at) = known.vacant_since().filter(|_| known.was_led()) {
+                *vacant = states.now.since(at).max(*vacant);
+            }
+            *flaps = flaps_since(&known.value, since).max(*flaps);
+        }
+        for (kind, vacant, flaps) in worst {
+            self.vacant.with_label_values(&[kind]).set(vacant.as_secs_f64());
+            self.flaps.with_label_values(&[kind]).set(i64::from(flaps));
+        }
     }
 }

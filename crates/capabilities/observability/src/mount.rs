@@ -17,7 +17,10 @@ use crate::service::ObservabilityCalls;
 pub fn mount(node: &mut NodeBuilder, stalls: Arc<LoopStalls>) -> Result<(), NodeError> {
     let process = ProcessMetrics::of_this_process(node.metrics.all())?;
     node.metrics.before_scrape(move || process.read(&stalls));
-    let service = ObservabilityServiceServer::new(ObservabilityCalls(node.registry.clone()));
+    let service = ObservabilityServiceServer::new(ObservabilityCalls {
+        registry: node.registry.clone(),
+        cluster: node.settings.live(|config| config.node.cluster.clone()),
+    });
     node.serve(PortName::Control, service.send_compressed(Gzip).accept_compressed(Gzip));
     Ok(())
 }

@@ -11,9 +11,10 @@ use omnirelay_wire::pb::omnirelay::store::v1::PeerValue;
 ///
 /// A node that does not answer stays one, whatever became of its session: that its scrape fails is how its end is noticed. One whose
 /// certificate has run out stays for the same reason; one that has none, or whose certificate was revoked, is no longer of the mesh.
-pub(crate) fn scrape_targets(view: &View) -> Vec<pb::ScrapeTarget> {
+/// `mesh` is that of the daemon that is asked: the alerts count by it, and no node says which it is counted in.
+pub(crate) fn scrape_targets(view: &View, cluster: &str) -> Vec<pb::ScrapeTarget> {
     let of_the_mesh = not_left(view).into_iter().filter(|(_, _, unproven)| is_of_the_mesh(*unproven));
-    of_the_mesh.filter_map(|(node, peer, _)| scrape_target(&node, &peer)).collect()
+    of_the_mesh.filter_map(|(node, peer, _)| scrape_target(cluster, &node, &peer)).collect()
 }
 
 fn is_of_the_mesh(unproven: Option<UnprovenNodeReason>) -> bool {
@@ -24,10 +25,10 @@ fn is_of_the_mesh(unproven: Option<UnprovenNodeReason>) -> bool {
 }
 
 /// Target of one node; `None`: it says no address of its control port. What it says must not lead Prometheus to another path or user.
-fn scrape_target(node: &str, peer: &PeerValue) -> Option<pb::ScrapeTarget> {
+fn scrape_target(cluster: &str, node: &str, peer: &PeerValue) -> Option<pb::ScrapeTarget> {
     let says = peer.metadata.as_ref()?;
     let control = says.endpoints.as_ref()?.control.as_deref().filter(|control| is_host_and_port(control))?;
-    let of_series = [("mesh", says.cluster_id.as_str()), ("node", node)];
+    let of_series = [("mesh", cluster), ("node", node)];
     let of_relabelling = [
         ("__meta_omnirelay_role", &says.role),
         ("__meta_omnirelay_region", &says.region),
@@ -52,7 +53,7 @@ mod tests {
         let endpoints = pb::PeerEndpoints { control: control.map(str::to_owned), ..Default::default() };
         let metadata = pb::PeerMetadata {
             role: "worker".to_owned(),
-            cluster_id: "dev".to_owned(),
+            cluster_id: "another".to_owned(),
             zone: "a".to_owned(),
             endpoints: Some(endpoints),
             ..Default::default()
@@ -62,7 +63,7 @@ mod tests {
 
     #[test]
     fn a_target_is_the_control_port_and_what_the_node_says() {
-        let target = scrape_target("node-1", &peer(Some("10.0.0.1:17420"))).unwrap();
+        let target = scrape_target("dev", "node-1", &peer(Some("10.0.0.1:17420"))).unwrap();
         let labels = [
             ("__meta_omnirelay_role", "worker"),
             ("__meta_omnirelay_zone", "a"),
@@ -71,7 +72,7 @@ mod tests {
         ];
         let labels: BTreeMap<_, _> = labels.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
         assert_eq!(target, pb::ScrapeTarget { targets: vec!["10.0.0.1:17420".to_owned()], labels });
-        assert_eq!(scrape_target("node-1", &peer(None)), None, "it says no port");
+        assert_eq!(scrape_target("dev", "node-1", &peer(None)), None, "it says no port");
     }
 
     #[test]
@@ -84,7 +85,7 @@ mod tests {
     #[test]
     fn prometheus_is_led_to_a_host_and_a_port_alone() {
         for address in ["10.0.0.1:17420", "[fe80::1]:1", "eu-1.example:65535", "node_1:17420"] {
-            assert!(scrape_target("n", &peer(Some(address))).is_some(), "{address}");
+            assert!(scrape_target("dev", "n", &peer(Some(address))).is_some(), "{address}");
         }
         let others = [
             "",
@@ -101,7 +102,7 @@ mod tests {
             "a b:1",
         ];
         for address in others {
-            assert_eq!(scrape_target("n", &peer(Some(address))), None, "{address}");
+            assert_eq!(scrape_target("dev", "n", &peer(Some(address))), None, "{address}");
         }
     }
 }
