@@ -36,6 +36,7 @@ mod namespaces;
 mod node;
 mod ops;
 mod peers;
+mod probe;
 mod rebalance_plans;
 pub mod registers;
 mod relays;
@@ -132,6 +133,7 @@ static BESIDE: &[&CommandEntry] = &[
     &down::ENTRY,
     &doctor::ENTRY,
     &alerts::ENTRY,
+    &probe::ENTRY,
     &dev::ENTRY,
     &api::ENTRY,
     &schema::ENTRY,

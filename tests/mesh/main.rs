@@ -18,6 +18,7 @@ mod identity;
 mod lifecycle;
 mod local_users;
 mod lost;
+mod probe;
 mod prometheus;
 mod relay;
 mod reload;

@@ -41,10 +41,16 @@ impl Drop for Up {
 }
 
 impl Up {
+    /// Sends it a signal, such as `STOP`.
+    pub(crate) fn signal(&self, name: &str) -> Result<()> {
+        let status = Command::new("kill").args([&format!("-{name}"), &self.0.id().to_string()]).status()?;
+        ensure!(status.success(), "cannot send SIG{name}");
+        Ok(())
+    }
+
     /// Ctrl-C, and waits for the end.
     pub(crate) fn interrupt(mut self) -> Result<()> {
-        let status = Command::new("kill").args(["-INT", &self.0.id().to_string()]).status()?;
-        ensure!(status.success(), "cannot interrupt");
+        self.signal("INT")?;
         let begun = Instant::now();
         while begun.elapsed() < PATIENCE {
             if let Some(status) = self.0.try_wait()? {

@@ -152,8 +152,7 @@ reasons! {
     FEDERATED_CALLER: PermissionDenied,
         "the caller is a node of a federated cluster, which reaches the exchange of advertisements and nothing else",
         "call with an identity of this mesh; omnirelay whoami says whom the daemon takes you for";
-    FENCED: FailedPrecondition,
-        "another node leads by now; nothing was changed", "ask the node that leads";
+    FENCED: FailedPrecondition, "another node leads by now; nothing was changed", "ask the node that leads";
     FILE: Unknown,
         "a file of registers cannot be read", "see the cause; check its path and its rights";
     FILE_EXISTS: AlreadyExists,
@@ -239,6 +238,7 @@ reasons! {
     LIMIT_REACHED: FailedPrecondition,
         "it would go beyond a limit of the mesh or of the daemon that is enforced (limits.*); the message says which; nothing was changed",
         "raise the setting that the message names and reload it, or free what it counts: omnirelay mesh capacity";
+    LISTEN: Unknown, "an address that a command is to serve at cannot be had", "name another one, or end what listens there";
     MALFORMED_BODY: InvalidArgument,
         "the chunks that the body comes in are malformed",
         "send it with a content-length, or in chunks as RFC 9112 has them";

@@ -19,6 +19,7 @@ pub(super) static FILES: &[(&str, &str)] = &[
     ("identity.yaml", include_str!("../../../docs/observability/alerts/identity.yaml")),
     ("leadership.yaml", include_str!("../../../docs/observability/alerts/leadership.yaml")),
     ("membership.yaml", include_str!("../../../docs/observability/alerts/membership.yaml")),
+    ("probe.yaml", include_str!("../../../docs/observability/alerts/probe.yaml")),
     ("registers.yaml", include_str!("../../../docs/observability/alerts/registers.yaml")),
     ("relay.yaml", include_str!("../../../docs/observability/alerts/relay.yaml")),
     ("shards.yaml", include_str!("../../../docs/observability/alerts/shards.yaml")),

@@ -74,7 +74,7 @@ verbs! {
 }
 
 /// A scope as it was given: `leader/` is taken off once, for what `-o name` prints can be given again.
-fn scope(given: &str) -> Result<String, String> {
+pub(crate) fn scope(given: &str) -> Result<String, String> {
     let scope = given.strip_prefix("leader/").unwrap_or(given);
     if scope.is_empty() { Err("an empty text is no scope".to_owned()) } else { Ok(scope.to_owned()) }
 }

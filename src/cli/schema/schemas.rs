@@ -165,6 +165,22 @@ pub(crate) fn results() -> Value {
     )
 }
 
+pub(crate) fn probe() -> Value {
+    let row = object(
+        json!({
+            "check": string(), "result": {"type": "string", "examples": ["pass", "fail", "skip"]},
+            "durationMs": {"type": "integer", "minimum": 0}, "detail": string(),
+        }),
+        &["check", "result", "durationMs", "detail"],
+    );
+    object(
+        json!({
+            "schemaVersion": string(), "success": {"type": "boolean"}, "checks": {"type": "array", "items": row},
+        }),
+        &["schemaVersion", "success", "checks"],
+    )
+}
+
 pub(crate) fn check() -> Value {
     let number = || json!({"type": "integer", "minimum": 0});
     let row = object(
@@ -196,7 +212,7 @@ pub(crate) fn check() -> Value {
 fn checked_node() -> Value {
     let number = || json!({"type": "integer", "minimum": 0});
     json!({
-        "nodeId": string(), "by": string(), "trouble": string(), "tookMs": number(), "version": string(),
+        "nodeId": string(), "by": string(), "trouble": string(), "durationMs": number(), "version": string(),
         "ready": {"type": "boolean"}, "storeSilentMs": number(), "clockAheadMs": string(),
         "certificateEndsAt": {"type": "string", "format": "date-time"}, "diskFreeBytes": string(),
         "wrong": {"type": "array", "items": string()},

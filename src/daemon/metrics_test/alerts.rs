@@ -7,6 +7,14 @@ use super::root;
 
 /// Labels that Prometheus adds, those of the targets of a mesh, and that of the bounds of histograms.
 const FURTHER_LABELS: [&str; 5] = ["job", "instance", "mesh", "node", "le"];
+/// Series of the probe of the command line, which is no daemon.
+const OF_PROBE: [&str; 4] = [
+    "omnirelay_check_result",
+    "omnirelay_check_seconds",
+    "omnirelay_check_time_seconds",
+    "omnirelay_checks_total",
+];
+const LABELS_OF_PROBE: [&str; 2] = ["check", "result"];
 /// What is followed by names of labels in parentheses.
 const GROUPINGS: [&str; 4] = ["by (", "without (", "ignoring (", "on ("];
 
@@ -40,7 +48,7 @@ fn findings(expression: &str) -> Vec<String> {
         }
     }
     let (mut found, mut named) = (Vec::new(), Vec::new());
-    for (name, matchers) in selectors(&left) {
+    for (name, matchers) in selectors(&left).into_iter().filter(|(name, _)| !OF_PROBE.contains(name)) {
         match rows().into_iter().find(|row| names(row).any(|of_row| of_row == name)) {
             None => found.push(format!("{name} is no row")),
             Some(row) => {
@@ -51,6 +59,7 @@ fn findings(expression: &str) -> Vec<String> {
     }
     let is_known = |label: &String| {
         FURTHER_LABELS.contains(&label.as_str())
+            || named.is_empty() && LABELS_OF_PROBE.contains(&label.as_str())
             || named.iter().flat_map(|row| row.labels).any(|known| known.name == label)
     };
     found.extend(grouped.iter().filter(|label| !is_known(label)).map(|label| format!("no label {label}")));
