@@ -120,6 +120,7 @@
 use omnirelay_support::{network, process, servers, tables};
 
 mod agent;
+mod alert_faults;
 mod calls;
 mod command_line;
 mod control;

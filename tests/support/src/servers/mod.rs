@@ -1,5 +1,6 @@
 //! Real servers for tests, Redis and Prometheus: each on ports and in a directory of its own, gone with its value.
 
+mod alertmanager;
 mod cluster;
 pub mod guide;
 pub mod net;
@@ -10,6 +11,7 @@ mod sentinels;
 mod server;
 mod tls;
 
+pub use alertmanager::{Alertmanager, HeldAlert};
 pub use cluster::Cluster;
 pub use ports::free as free_port;
 pub use prometheus::Prometheus;
