@@ -12,6 +12,7 @@ mod check;
 mod complete;
 mod completions;
 pub mod context;
+mod dashboards;
 mod dev;
 mod doctor;
 mod documents;
@@ -133,6 +134,7 @@ static BESIDE: &[&CommandEntry] = &[
     &down::ENTRY,
     &doctor::ENTRY,
     &alerts::ENTRY,
+    &dashboards::ENTRY,
     &probe::ENTRY,
     &dev::ENTRY,
     &api::ENTRY,

@@ -3,9 +3,9 @@
 use std::path::PathBuf;
 
 use clap::ValueHint;
-use omnirelay_store::whole_file::write_whole;
 
 use super::durations::hurried;
+use crate::frame::file_export::{FileExport, RunbooksAddress};
 use crate::frame::prelude::*;
 
 pub(super) const LEAF: LeafCommand =
@@ -29,9 +29,6 @@ pub(super) static FILES: &[(&str, &str)] = &[
     ("transport.yaml", include_str!("../../../docs/observability/alerts/transport.yaml")),
 ];
 
-/// Where the runbooks are, as the rules name them.
-const RUNBOOKS: &str = "docs/runbooks/";
-
 const EXAMPLES: &str = "\
 Examples:
   omnirelay alerts export /etc/prometheus/omnirelay-rules
@@ -50,7 +47,7 @@ pub(super) struct AlertsExportArgs {
     dir: PathBuf,
     /// Base address of the runbooks [default: docs/runbooks/]
     #[arg(long, value_name = "URL")]
-    runbooks: Option<String>,
+    runbooks: Option<RunbooksAddress>,
     /// Divide every `for` and range by this, for drills: 1 to 3600
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=3600))]
     speed: u32,
@@ -60,38 +57,26 @@ pub(super) struct AlertsExportArgs {
 }
 
 pub(super) async fn run(args: &AlertsExportArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
-    let files: Vec<(PathBuf, String)> =
-        FILES.iter().map(|(name, rules)| (args.dir.join(name), rewritten(rules, args))).collect();
-    if let Some((there, _)) = files.iter().find(|(path, _)| !args.force && path.exists()) {
-        return Err(CliError::not_written_over(there));
-    }
-    let cannot = |path: &PathBuf, error| {
-        CliError::local(reasons::FILE, format!("cannot write {}", path.display()), &error)
+    let export = FileExport {
+        noun: "alerts",
+        dir: &args.dir,
+        force: args.force,
+        files: FILES.iter().map(|(name, rules)| (*name, rewritten(rules, args))).collect(),
+        document: json!({"schemaVersion": "v1", "speed": args.speed}),
+        note: "Prometheus takes them as rule_files",
     };
-    std::fs::create_dir_all(&args.dir).map_err(|error| cannot(&args.dir, error))?;
-    for (path, text) in &files {
-        write_whole(path, text.as_bytes()).map_err(|error| cannot(path, error))?;
-    }
-    let paths: Vec<String> = files.iter().map(|(path, _)| path.display().to_string()).collect();
-    let document = json!({"schemaVersion": "v1", "speed": args.speed, "files": paths});
-    let lines = paths.iter().map(|path| format!("{path}\n")).collect::<String>();
-    session.show(&CommandOutput::lines(document, format!("alerts/{}", args.dir.display()), lines))?;
-    session
-        .notes()
-        .say(&format!("{} written; Prometheus takes them as rule_files", count(paths.len() as u64, "file")));
-    Ok(Exit::Ok)
+    export.write(session)
 }
 
 fn rewritten(rules: &str, args: &AlertsExportArgs) -> String {
-    let mut text = match args.speed {
+    let text = match args.speed {
         1 => rules.to_owned(),
         speed => format!("# Every `for` and range is divided by {speed}.\n{}", hurried(rules, speed)),
     };
-    if let Some(base) = &args.runbooks {
-        let base = base.trim_end_matches('/');
-        text = text.replace(&format!(": {RUNBOOKS}"), &format!(": {base}/"));
+    match &args.runbooks {
+        Some(address) => address.within(&text),
+        None => text,
     }
-    text
 }
 
 #[cfg(test)]
@@ -99,6 +84,7 @@ mod tests {
     use std::collections::BTreeSet;
 
     use super::*;
+    use crate::frame::file_export::RUNBOOKS;
 
     #[test]
     fn all_rules_that_are_shipped_are_written() {
@@ -115,7 +101,7 @@ mod tests {
     fn runbooks_are_where_they_are_said_to_be_and_all_is_hurried() {
         let args = AlertsExportArgs {
             dir: PathBuf::new(),
-            runbooks: Some("https://wiki.example/books/".to_owned()),
+            runbooks: Some("https://wiki.example/books/".parse().unwrap()),
             speed: 60,
             force: false,
         };

@@ -12,6 +12,7 @@ pub(crate) mod document;
 pub(crate) mod env;
 pub mod error;
 pub(crate) mod failure;
+pub(crate) mod file_export;
 pub(crate) mod global;
 pub(crate) mod ids;
 pub(crate) mod issuer;
