@@ -1,6 +1,5 @@
-//! Tests of the table of metrics: its page, and that what daemons expose and alerts name is in it.
+//! Tests of the table of metrics: its page, and that what daemons expose is in it.
 
-mod alerts;
 mod page;
 mod scrape;
 

@@ -43,7 +43,7 @@ fn links(text: &str) -> Vec<Link> {
 }
 
 /// The anchors of a document: its headings in lower case, with `-` for blanks and without punctuation.
-fn anchors(text: &str) -> BTreeSet<String> {
+pub(crate) fn anchors(text: &str) -> BTreeSet<String> {
     let mut fenced = false;
     let mut found = BTreeSet::new();
     for line in text.lines() {

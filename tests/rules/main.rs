@@ -20,6 +20,7 @@ mod glossary;
 mod hooks;
 mod links;
 mod objects;
+mod observability;
 mod packaging;
 mod paths;
 mod ports;

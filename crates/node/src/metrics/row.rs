@@ -93,7 +93,7 @@ impl MetricLabel {
     }
 
     /// All values that it can have; `None`: they are not known before.
-    pub fn finite(&self) -> Option<Vec<&'static str>> {
+    pub(crate) fn finite(&self) -> Option<Vec<&'static str>> {
         match self.values {
             LabelValues::Each(values) | LabelValues::Among(values) => Some(values()),
             LabelValues::AtMost(..) => None,
