@@ -8,6 +8,7 @@ mod authority;
 mod catalogue;
 mod completion;
 mod contexts;
+mod dashboards;
 mod drain;
 mod exits;
 mod finding;

@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
@@ -73,6 +74,22 @@ impl Prometheus {
                 Ok((one["metric"].clone(), value.parse()?))
             })
             .collect()
+    }
+
+    /// The series of a query over the last seconds, a point each second: their labels, each with its points.
+    pub fn query_range(&self, expression: &str, seconds: u64) -> Result<Vec<(Value, Vec<f64>)>> {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs();
+        let (start, end) = ((now - seconds).to_string(), now.to_string());
+        let form = [("query", expression), ("start", &start), ("end", &end), ("step", "1")];
+        let answer: Value = serde_json::from_str(&self.get("/api/v1/query_range", &form)?)?;
+        let series = answer["data"]["result"].as_array().context("no result")?;
+        let mut all = Vec::new();
+        for one in series {
+            let points = one["values"].as_array().context("no values")?.iter();
+            let numbers = points.map(|point| Ok(point[1].as_str().context("no value")?.parse()?));
+            all.push((one["metric"].clone(), numbers.collect::<Result<_>>()?));
+        }
+        Ok(all)
     }
 
     fn get(&self, path: &str, form: &[(&str, &str)]) -> Result<String> {
