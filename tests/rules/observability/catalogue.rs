@@ -5,7 +5,11 @@ use std::collections::{BTreeMap, BTreeSet};
 /// Labels that every series has that a daemon of a mesh was scraped for.
 pub(super) const OF_TARGETS: [&str; 4] = ["job", "instance", "mesh", "node"];
 
-/// How a metric moves.
+/// Gauges of the probe of the command line, which is no daemon; the guide has its table.
+const OF_PROBE: [&str; 3] =
+    ["omnirelay_check_result", "omnirelay_check_seconds", "omnirelay_check_time_seconds"];
+
+/// Movement of a metric.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum MetricKind {
     Counter,
@@ -88,6 +92,11 @@ impl Catalogue {
         match name {
             "up" => return Some(of_prometheus(&OF_TARGETS, true)),
             "ALERTS" => return Some(of_prometheus(&["alertname", "alertstate", "severity", "job"], false)),
+            "omnirelay_checks_total" => {
+                let counted = of_prometheus(&["job", "instance", "check", "result"], false);
+                return Some(Series { is_counter: true, ..counted });
+            }
+            _ if OF_PROBE.contains(&name) => return Some(of_prometheus(&["job", "instance", "check"], false)),
             _ => {}
         }
         if let Some(labels) = self.recorded.get(name) {
