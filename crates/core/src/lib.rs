@@ -21,3 +21,4 @@ pub mod spiffe;
 pub mod spiffe_pattern;
 pub mod text;
 pub mod time;
+pub mod trace_context;

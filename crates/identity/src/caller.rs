@@ -7,14 +7,15 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use http::{HeaderMap, HeaderName, HeaderValue};
+use omnirelay_core::trace_context::TraceContext;
 use omnirelay_pki::certificate::Certificate;
 use omnirelay_pki::key::Fingerprint;
 use omnirelay_wire::fault::Fault;
 use tokio::time::Instant;
 
 use super::bearer::BearerToken;
+use super::caller_trace::caller_trace;
 use super::tls::ShownCertificate;
-use super::trace_id::TraceId;
 use super::trust::HolderStanding;
 
 pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -383,7 +384,7 @@ impl PeerInfo {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RequestId {
     id: HeaderValue,
-    trace: Option<TraceId>,
+    trace: Option<TraceContext>,
 }
 
 impl RequestId {
@@ -401,8 +402,8 @@ impl RequestId {
         self.id.clone()
     }
 
-    /// The trace that the request is of; `None`: its caller says none.
-    pub fn trace(&self) -> Option<TraceId> {
+    /// The trace that the request is of, and the span that it comes from; `None`: its caller says none.
+    pub fn trace(&self) -> Option<TraceContext> {
         self.trace
     }
 
@@ -444,7 +445,7 @@ impl RequestIds {
             let id = format!("{:012x}-{number:x}", self.prefix >> 16);
             HeaderValue::try_from(id).unwrap_or_else(|_| HeaderValue::from_static("unnamed"))
         });
-        RequestId { id, trace: TraceId::of(headers) }
+        RequestId { id, trace: caller_trace(headers) }
     }
 }
 

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use http::header::{CONTENT_TYPE, USER_AGENT};
 use http::uri::Scheme;
-use http::{Request, Response, Uri};
+use http::{HeaderMap, HeaderValue, Request, Response, Uri};
 use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper_util::client::legacy::connect::{Connected, Connection};
@@ -272,10 +272,25 @@ impl LiveHttpClient {
         content_type: &'static str,
         body: Vec<u8>,
     ) -> Result<Response<Incoming>, PostError> {
-        let request = Request::post(url.as_str())
-            .header(CONTENT_TYPE, content_type)
-            .header(USER_AGENT, concat!("omnirelayd/", env!("CARGO_PKG_VERSION")))
-            .body(Full::from(body))?;
+        self.post_with(url, content_type, HeaderMap::new(), body.into()).await
+    }
+
+    /// The same with further headers, which do not replace those that every post has.
+    ///
+    /// # Errors
+    /// As of [`Self::post`].
+    pub async fn post_with(
+        &self,
+        url: &reqwest::Url,
+        content_type: &'static str,
+        headers: HeaderMap,
+        body: Bytes,
+    ) -> Result<Response<Incoming>, PostError> {
+        let mut request = Request::post(url.as_str()).body(Full::from(body))?;
+        *request.headers_mut() = headers;
+        request.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+        let agent = HeaderValue::from_static(concat!("omnirelayd/", env!("CARGO_PKG_VERSION")));
+        request.headers_mut().insert(USER_AGENT, agent);
         Ok(self.0.request(request).await?)
     }
 }

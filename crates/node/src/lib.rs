@@ -37,9 +37,9 @@ use omnirelay_identity::without_proof::WithoutProof;
 use omnirelay_registry::Registry;
 use omnirelay_registry::follow::follow_log;
 use omnirelay_settings::{Config, ConfigSource, LiveConfig};
-use omnirelay_store::timed::TimedStore;
+use omnirelay_store::timed::{TimedCall, TimedOutcome, TimedStore};
 use omnirelay_store::{RecordKind, Retention, Store};
-use omnirelay_surface::{FinishedCall, RequestObserver, SurfaceError};
+use omnirelay_surface::{CallTrace, FinishedCall, RequestObserver, SurfaceError};
 use tokio::sync::watch;
 
 use crate::metrics::Metrics;
@@ -266,7 +266,12 @@ impl NodeBuilder {
         let trust = MeshTrust::default();
         let trusted = trust.changes();
         let metrics = Arc::new(Metrics::new()?);
-        let store = Arc::new(TimedStore::new(spec.store.clone(), metrics.store_timing()));
+        let timing = metrics.store_timing();
+        let observe = move |ended: TimedOutcome| {
+            timing(ended);
+            CallTrace::note(store_span(ended.call), ended.took, ended.has_failed);
+        };
+        let store = Arc::new(TimedStore::new(spec.store.clone(), Box::new(observe)));
         let registry = registry(&spec, store, kinds, audit_mac);
         let registry = Arc::new(registry.believing_files(move || trusted.borrow().provided.is_some()));
         // The registry has records judged by the trust, and neither is to keep the other.
@@ -287,6 +292,7 @@ impl NodeBuilder {
             mergers: Arc::default(),
             observers: vec![Arc::new(CallCounter(metrics.clone())), Arc::new(slow_calls)],
             call_judge: None,
+            call_tracer: None,
             metrics,
             trust,
             mesh_port: Arc::new(watch::Sender::new(MeshPort::NotEnrolled)),
@@ -323,6 +329,9 @@ impl NodeBuilder {
             port.surface.name_changes(!self.registry.store().is_in_process());
             if let Some(judge) = &self.call_judge {
                 port.surface.judge_calls(judge.clone());
+            }
+            if let Some(tracer) = &self.call_tracer {
+                port.surface.trace_calls(tracer.clone());
             }
             served.into_iter().for_each(|serve| serve(&mut port.surface));
             let mut serving =
@@ -370,6 +379,17 @@ fn registry(spec: &NodeSpec, store: Arc<dyn Store>, kinds: &[CapabilityKinds], m
         .signing(&all(|kinds| kinds.signed))
         .restoring(restored, spec.config.live(Config::session_ttl))
         .marking_audit(mac.clone())
+}
+
+/// What the span of a call of the store is called, where it is made for a call.
+fn store_span(call: TimedCall) -> &'static str {
+    match call {
+        TimedCall::Pulse => "store pulse",
+        TimedCall::Commit => "store commit",
+        TimedCall::Read => "store read",
+        TimedCall::Group => "store group",
+        TimedCall::Housekeep => "store housekeep",
+    }
 }
 
 fn retention(config: &Config) -> Retention {

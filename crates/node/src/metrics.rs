@@ -15,6 +15,7 @@ use omnirelay_store::timed::{ObserveCall, TimedCall};
 use omnirelay_wire::rpc;
 use parking_lot::Mutex;
 use prometheus::TextEncoder;
+use prometheus::proto::MetricFamily;
 
 use crate::PortName;
 
@@ -141,18 +142,23 @@ impl Metrics {
     pub fn store_timing(&self) -> ObserveCall {
         let histograms =
             TimedCall::ALL.map(|call| (call, self.own.store_seconds.with_label_values(&[call.word()])));
-        Box::new(move |timed, took| {
-            if let Some((_, histogram)) = histograms.iter().find(|(call, _)| *call == timed) {
-                histogram.observe(took.as_secs_f64());
+        Box::new(move |ended| {
+            if let Some((_, histogram)) = histograms.iter().find(|(call, _)| *call == ended.call) {
+                histogram.observe(ended.took.as_secs_f64());
             }
         })
     }
 
-    /// Everything as Prometheus reads it; gauges are read off the registry now.
+    /// Everything as Prometheus reads it, as of now.
     ///
     /// # Errors
     /// When a metric cannot be written: a mistake in this file.
-    pub fn text(&self, registry: &Arc<Registry>, ready: bool) -> Result<String, prometheus::Error> {
+    pub fn text(&self, registry: &Registry, ready: bool) -> Result<String, prometheus::Error> {
+        TextEncoder::new().encode_to_string(&self.families(registry, ready))
+    }
+
+    /// Everything that is counted, by name; gauges are read off the registry now.
+    pub fn families(&self, registry: &Registry, ready: bool) -> Vec<MetricFamily> {
         let _one = self.scrape.lock();
         self.count_losses(registry);
         self.count_anew();
@@ -164,7 +170,7 @@ impl Metrics {
         let ahead_ms = view.connectivity().ahead_of_host_ms().unwrap_or(0);
         self.own.store_ahead.set(ahead_ms as f64 / 1000.0);
         self.own.ready.set(i64::from(ready));
-        TextEncoder::new().encode_to_string(&self.all.gather())
+        self.all.gather()
     }
 
     /// Registry of Prometheus where a capability registers what it counts.

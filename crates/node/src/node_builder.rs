@@ -27,7 +27,7 @@ use omnirelay_registry::epoch_loss::RestorationRule;
 use omnirelay_settings::{ConfigSource, LiveConfig};
 use omnirelay_store::RecordKind;
 use omnirelay_surface::{
-    CallJudge, FailedHandshake, FinishedCall, RequestObserver, SurfaceBuilder, TonicService,
+    CallJudge, CallTracer, FailedHandshake, FinishedCall, RequestObserver, SurfaceBuilder, TonicService,
 };
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -126,6 +126,8 @@ pub struct NodeBuilder {
     pub(super) observers: Vec<Arc<dyn RequestObserver>>,
     /// `None`: every call that is let in may begin.
     pub(super) call_judge: Option<Arc<dyn CallJudge>>,
+    /// `None`: nobody records what is done for calls.
+    pub(super) call_tracer: Option<Arc<dyn CallTracer>>,
     pub(super) stopping: StopSequence,
 }
 
@@ -175,6 +177,11 @@ impl NodeBuilder {
     /// Has the calls of all ports judged before they begin; the last judge that is given counts.
     pub fn judge_calls(&mut self, judge: Arc<dyn CallJudge>) {
         self.call_judge = Some(judge);
+    }
+
+    /// Has what is done for the calls of all ports recorded; the last tracer that is given counts.
+    pub fn trace_calls(&mut self, tracer: Arc<dyn CallTracer>) {
+        self.call_tracer = Some(tracer);
     }
 
     /// Has something done from the start on, until `until` at the latest.

@@ -295,6 +295,7 @@ fn finish(log: &SlowCallLog, took: Duration, (streamed, awaits_work): (bool, boo
         request_id: &RequestIds::default().of(&headers),
         principal: "bob",
         remote: SocketAddr::from(([10, 0, 0, 1], 1)),
+        trace: None,
     });
 }
 

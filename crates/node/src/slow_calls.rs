@@ -5,7 +5,7 @@ use std::time::Duration;
 use omnirelay_core::time::whole_ms;
 use omnirelay_host::live::Live;
 use omnirelay_host::log::{LogLimiter, LogTurn};
-use omnirelay_surface::{FinishedCall, RequestObserver};
+use omnirelay_surface::{CallTrace, FinishedCall, RequestObserver};
 
 /// How many lines are written at once, and after those how often one: what makes one call slow makes many.
 const AT_ONCE: u32 = 5;
@@ -33,7 +33,9 @@ impl RequestObserver for SlowCallLog {
             return;
         }
         let Some(LogTurn { left_out }) = self.lines.turn() else { return };
-        let trace_id = call.request_id.trace().map(tracing::field::display);
+        let recorded = call.trace.filter(|trace| trace.is_recorded()).map(CallTrace::context);
+        let trace = call.request_id.trace().or(recorded);
+        let trace_id = trace.map(|context| tracing::field::display(context.trace));
         tracing::warn!(
             method = call.method,
             port = call.port,

@@ -39,8 +39,17 @@ impl TimedCall {
     }
 }
 
-/// Hears how long each call took, whatever became of it.
-pub type ObserveCall = Box<dyn Fn(TimedCall, Duration) + Send + Sync>;
+/// Call of a store that is over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TimedOutcome {
+    pub call: TimedCall,
+    pub took: Duration,
+    /// Whether it was answered by an error, or given up.
+    pub has_failed: bool,
+}
+
+/// Hears how long each call took, whatever became of it, on the task that made it.
+pub type ObserveCall = Box<dyn Fn(TimedOutcome) + Send + Sync>;
 
 /// A store, and who hears how long its calls take. What waits on purpose (the log), and what operators order, is not timed.
 pub struct TimedStore {
@@ -53,9 +62,16 @@ impl TimedStore {
         Self { store, observe }
     }
 
-    async fn timed<T>(&self, call: TimedCall, answer: impl Future<Output = T> + Send) -> T {
-        let _running = RunningCall { observe: &self.observe, call, begun: Instant::now() };
-        answer.await
+    async fn timed<T, E>(
+        &self,
+        call: TimedCall,
+        answer: impl Future<Output = Result<T, E>> + Send,
+    ) -> Result<T, E> {
+        let mut running =
+            RunningCall { observe: &self.observe, call, begun: Instant::now(), has_failed: true };
+        let answer = answer.await;
+        running.has_failed = answer.is_err();
+        answer
     }
 }
 
@@ -64,11 +80,13 @@ struct RunningCall<'a> {
     observe: &'a ObserveCall,
     call: TimedCall,
     begun: Instant,
+    has_failed: bool,
 }
 
 impl Drop for RunningCall<'_> {
     fn drop(&mut self) {
-        (self.observe)(self.call, self.begun.elapsed());
+        let Self { call, has_failed, .. } = *self;
+        (self.observe)(TimedOutcome { call, took: self.begun.elapsed(), has_failed });
     }
 }
 
@@ -196,17 +214,18 @@ mod tests {
 
     #[tokio::test]
     async fn a_call_that_is_given_up_is_timed_as_well() {
-        let timed = Arc::new(AtomicUsize::new(0));
-        let counted = timed.clone();
-        let observe: ObserveCall = Box::new(move |call, _| {
-            assert_eq!(call, TimedCall::Read);
-            counted.fetch_add(1, Ordering::Relaxed);
+        let (timed, failed) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+        let counted = (timed.clone(), failed.clone());
+        let observe: ObserveCall = Box::new(move |ended| {
+            assert_eq!(ended.call, TimedCall::Read);
+            counted.0.fetch_add(1, Ordering::Relaxed);
+            counted.1.fetch_add(usize::from(ended.has_failed), Ordering::Relaxed);
         });
         let store = TimedStore::new(Arc::new(crate::memory::MemoryStore::system()), observe);
         store.leases().await.unwrap();
-        assert_eq!(timed.load(Ordering::Relaxed), 1);
-        let hangs = store.timed(TimedCall::Read, std::future::pending::<()>());
+        assert_eq!((timed.load(Ordering::Relaxed), failed.load(Ordering::Relaxed)), (1, 0));
+        let hangs = store.timed(TimedCall::Read, std::future::pending::<Result<(), ()>>());
         assert!(tokio::time::timeout(Duration::from_millis(1), hangs).await.is_err());
-        assert_eq!(timed.load(Ordering::Relaxed), 2);
+        assert_eq!((timed.load(Ordering::Relaxed), failed.load(Ordering::Relaxed)), (2, 1));
     }
 }

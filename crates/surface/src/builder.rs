@@ -17,6 +17,7 @@ use tonic::server::NamedService;
 use tonic_health::server::health_reporter;
 
 use super::call_judge::CallJudge;
+use super::call_trace::CallTracer;
 use super::deadline::CallDeadlines;
 use super::in_flight::InFlight;
 use super::method::{self, ServedMethod, ServiceDefinition};
@@ -83,6 +84,7 @@ pub struct SurfaceBuilder {
     rates: CallRateLimiter,
     observer: Arc<dyn RequestObserver>,
     judge: Option<Arc<dyn CallJudge>>,
+    tracer: Option<Arc<dyn CallTracer>>,
     hosts: Live<AllowedHosts>,
     deadlines: CallDeadlines,
     in_flight_bytes_max: usize,
@@ -106,6 +108,7 @@ impl SurfaceBuilder {
             rates: CallRateLimiter::default(),
             observer: Arc::new(NoObserver),
             judge: None,
+            tracer: None,
             hosts: AllowedHosts::default().into(),
             deadlines: CallDeadlines::default(),
             in_flight_bytes_max: IN_FLIGHT_BYTES_MAX,
@@ -168,6 +171,11 @@ impl SurfaceBuilder {
     /// Says who judges whether a call that was let in may begin; without it every one may.
     pub fn judge_calls(&mut self, judge: Arc<dyn CallJudge>) {
         self.judge = Some(judge);
+    }
+
+    /// Says who records what is done for calls; without it nobody does.
+    pub fn trace_calls(&mut self, tracer: Arc<dyn CallTracer>) {
+        self.tracer = Some(tracer);
     }
 
     #[must_use]
@@ -281,6 +289,7 @@ impl SurfaceBuilder {
             rates: self.rates,
             observer: self.observer,
             judge: self.judge,
+            tracer: self.tracer,
             lines: Arc::default(),
             deadlines: self.deadlines,
             in_flight: InFlight::new(self.in_flight_bytes_max),

@@ -10,6 +10,7 @@ mod authority;
 mod body;
 mod builder;
 mod call_judge;
+mod call_trace;
 mod carried;
 mod deadline;
 mod dialect;
@@ -70,6 +71,7 @@ use tower::ServiceExt as _;
 
 pub use builder::{SurfaceBuilder, SurfaceError, TonicService};
 pub use call_judge::{BeginningCall, CallHold, CallJudge};
+pub use call_trace::{CallTrace, CallTracer, ChildSpan, EndedSpan, SpanKind};
 pub use deadline::CallDeadlines;
 pub use method::{OMNIRELAY, ServiceDefinition};
 pub use observe::{FailedHandshake, FinishedCall, RequestObserver};

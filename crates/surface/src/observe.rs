@@ -15,6 +15,7 @@ use omnirelay_wire::reasons;
 use tonic::body::Body;
 
 use super::call_judge::CallHold;
+use super::call_trace::CallTrace;
 use super::lines::{LogLimits, is_refusal};
 use super::method::ServedMethod;
 use super::pipeline::{Pipeline, fault_response, grpc_code};
@@ -41,10 +42,10 @@ pub struct FailedHandshake<'a> {
 }
 
 /// One call that is over; for a stream, the stream with it.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 pub struct FinishedCall<'a> {
     /// `/package.Service/Method`: a bounded set, fit for a metric's label.
-    pub method: &'a str,
+    pub method: &'static str,
     pub protocol: CallProtocol,
     /// What the port is called.
     pub port: &'static str,
@@ -62,6 +63,8 @@ pub struct FinishedCall<'a> {
     pub request_id: &'a RequestId,
     pub principal: &'a str,
     pub remote: SocketAddr,
+    /// The trace that it is of; `None`: its caller says none, and nobody records any.
+    pub trace: Option<&'a CallTrace>,
 }
 
 /// Observer that hears of nothing.
@@ -89,6 +92,7 @@ pub(super) struct ObservedCall {
     lines: Arc<LogLimits>,
     /// What whoever judged it holds of it until it is over.
     pub hold: CallHold,
+    pub trace: Option<CallTrace>,
     cut: bool,
     over: bool,
 }
@@ -111,6 +115,7 @@ impl ObservedCall {
             audit_action: method.audit_action.clone(),
             reason: Cow::Borrowed(""),
             started: Instant::now(),
+            trace: CallTrace::begin(pipeline.tracer.as_ref(), request_id.trace()),
             request_id,
             principal: Arc::clone(&pipeline.unknown),
             remote,
@@ -213,6 +218,7 @@ impl ObservedCall {
             request_id: &self.request_id,
             principal: &self.principal,
             remote: self.remote,
+            trace: self.trace.as_ref(),
         });
     }
 }

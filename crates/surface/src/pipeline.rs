@@ -29,6 +29,7 @@ use tonic::body::Body;
 use tower::ServiceExt as _;
 
 use super::call_judge::{BeginningCall, CallJudge};
+use super::call_trace::{CallTrace, CallTracer};
 use super::carried::CarriedCall;
 use super::deadline::{self, CallDeadlines};
 use super::frame::FrameScan;
@@ -130,6 +131,8 @@ pub(super) struct Pipeline {
     pub observer: Arc<dyn RequestObserver>,
     /// `None`: every call that is let in may begin.
     pub judge: Option<Arc<dyn CallJudge>>,
+    /// `None`: nobody records what is done for calls.
+    pub tracer: Option<Arc<dyn CallTracer>>,
     pub lines: Arc<LogLimits>,
     pub deadlines: CallDeadlines,
     pub in_flight: InFlight,
@@ -262,12 +265,17 @@ impl Pipeline {
         peer: &PeerInfo,
         watched: &mut ObservedCall,
     ) -> Result<Option<Caller>, Fault> {
+        // What strangers call is recorded for nobody.
+        let trace = watched.trace.take();
         if method.policy.is_none() && peer.standing == HolderStanding::Member {
             return Ok(None);
         }
         let scope = method.policy.and_then(|policy| policy.scope);
         let principal = self.principal(scope, headers, peer).await?;
         watched.principal = Arc::clone(&principal.name);
+        // Who proves nothing was not let in: it calls what anybody may call, which is limited where it is judged.
+        let is_let_in = !matches!(principal.proof, CallerProof::Refused(_));
+        watched.trace = trace.filter(|_| is_let_in);
         match peer.standing {
             HolderStanding::Federated if method.is_exchange() => {}
             HolderStanding::Federated => return Err(beyond_exchange(method.path, &principal.name)),
@@ -280,8 +288,6 @@ impl Pipeline {
                 }
             }
         }
-        // Who proves nothing was not let in: it calls what anybody may call, which is limited where it is judged.
-        let is_let_in = !matches!(principal.proof, CallerProof::Refused(_));
         if let Some(judge) = self.judge.as_ref().filter(|_| is_let_in) {
             let is_watch = method.streams && !method.client_streams;
             watched.hold = judge.begin(&BeginningCall { method: method.path, port: self.port, is_watch })?;
@@ -326,6 +332,7 @@ impl Pipeline {
         }
         let call = AssertUnwindSafe(target.service.call(request, message_bytes_max)).catch_unwind();
         let call = tokio::time::timeout_at(begin_by, doing(method.path, call));
+        let call = CallTrace::within(watched.trace.clone(), call);
         let call: BoxFuture<'_, _> = match method.mutates() && !method.streams {
             true => Box::pin(CarriedCall::new(call)),
             false => Box::pin(call),

@@ -71,6 +71,7 @@ fn noted_of(refusals: &UnwrittenRefusals, audit_action: Option<&str>, code: toni
         request_id: &RequestId::of_static("r"),
         principal: "bob",
         remote: std::net::SocketAddr::from(([10, 0, 0, 1], 1)),
+        trace: None,
     });
 }
 

@@ -14,6 +14,7 @@ use omnirelay_transport::carrier::{CallError, Connection, ConnectionProtocol};
 use omnirelay_transport::negotiate::Downgrade;
 use omnirelay_transport::peer::{CallPath, Peer, PeerError};
 
+use super::call_span::{begin_span, ending_span};
 use crate::metrics::TransportMetrics;
 
 /// How long a call may take unless it says so itself.
@@ -116,7 +117,8 @@ impl tower::Service<Request<tonic::body::Body>> for MeshChannel {
 
     fn call(&mut self, request: Request<tonic::body::Body>) -> Self::Future {
         let Self { over, within, authority, streams } = self.clone();
-        let request = addressed(request, authority, (!streams).then_some(within));
+        let mut request = addressed(request, authority, (!streams).then_some(within));
+        let span = begin_span(&mut request);
         Box::pin(async move {
             let late = tokio::time::sleep(within);
             let mut late: BoxFuture<'static, BoxError> = Box::pin(async move {
@@ -127,6 +129,7 @@ impl tower::Service<Request<tonic::body::Body>> for MeshChannel {
                 answered = over.call(request) => answered?,
                 _ = &mut late => return Err(ChannelError::TimedOut(within)),
             };
+            let answered = ending_span(answered, span);
             // Whoever sends a head and then nothing is no better than who sends nothing.
             Ok(if streams {
                 answered

@@ -1,5 +1,6 @@
 //! The mesh transport: how this node calls others, over HTTP/3 or HTTP/2, with the identities of the mesh.
 
+mod call_span;
 pub mod channel;
 mod datagrams;
 mod greeting;

@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use http::StatusCode;
-use http::header::{HeaderMap, RETRY_AFTER};
 use http_body_util::BodyExt as _;
 use omnirelay_core::text::chain;
 use omnirelay_identity::client::LiveTlsClient;
 use omnirelay_identity::connector::{LiveHttpClient, PostError};
+use omnirelay_identity::retry_after::asked_to_wait;
 use reqwest::Url;
 
 use super::envelope::SinkBatch;
@@ -19,8 +19,6 @@ use super::worker::{SinkWriter, WriteError};
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 /// About the most bytes of frames in one request.
 const BYTES_MAX: usize = 4 * 1024 * 1024;
-/// The longest that a server may ask to be left alone.
-const WAIT_MAX: Duration = Duration::from_secs(60);
 
 /// Posts batches of lines.
 pub(super) struct HttpWriter {
@@ -53,7 +51,7 @@ impl HttpWriter {
             || WriteError::Failed(format!("the request timed out after {} ms", self.timeout.as_millis()));
         let head = exchanged.await.map_err(|_| late())?;
         let head = head.map_err(|error| WriteError::Failed(chain(&error)))?;
-        self.asked_to_wait = wait_of(&head.headers);
+        self.asked_to_wait = asked_to_wait(&head.headers);
         outcome(head.status)
     }
 }
@@ -70,12 +68,6 @@ fn outcome(status: StatusCode) -> Result<(), WriteError> {
         | StatusCode::UNPROCESSABLE_ENTITY => Err(WriteError::Refused(what)),
         _ => Err(WriteError::Failed(what)),
     }
-}
-
-/// How long the answer asks to be left alone; only whole seconds are understood.
-fn wait_of(headers: &HeaderMap) -> Option<Duration> {
-    let seconds = headers.get(RETRY_AFTER)?.to_str().ok()?.trim().parse().ok()?;
-    Some(Duration::from_secs(seconds).min(WAIT_MAX))
 }
 
 #[async_trait]
@@ -134,23 +126,5 @@ mod tests {
         let passing = [302, 401, 403, 404, 405, 407, 408, 409, 410, 421, 425, 429, 451, 500, 502, 503, 504];
         assert!(passing.into_iter().all(failed));
         assert!([400, 413, 415, 422].into_iter().all(refused));
-    }
-
-    #[test]
-    fn a_server_is_left_alone_as_long_as_it_asks_but_not_for_ever() {
-        let cases = [
-            ("5", Some(5)),
-            (" 0 ", Some(0)),
-            ("60", Some(60)),
-            ("86400", Some(60)),
-            ("-1", None),
-            ("soon", None),
-            ("Wed, 21 Oct 2065 07:28:00 GMT", None),
-        ];
-        for (said, seconds) in cases {
-            let headers = HeaderMap::from_iter([(RETRY_AFTER, said.parse().unwrap())]);
-            assert_eq!(wait_of(&headers), seconds.map(Duration::from_secs), "{said}");
-        }
-        assert_eq!(wait_of(&HeaderMap::new()), None);
     }
 }
