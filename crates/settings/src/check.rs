@@ -41,11 +41,12 @@ impl Config {
             transport,
             log,
             limits,
+            otlp,
         } = self;
         // What others are measured by comes before them.
-        let sections: [&dyn Section; 15] = [
+        let sections: [&dyn Section; 16] = [
             node, control, security, store, log, session, mesh, peers, registers, registry, relay, history,
-            audit, transport, limits,
+            audit, transport, limits, otlp,
         ];
         sections.iter().try_for_each(|section| section.check(self))
     }

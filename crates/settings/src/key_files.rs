@@ -10,10 +10,12 @@ impl Config {
     /// The files of private keys that are used as they are, each by the key of the configuration that names it. An identity
     /// from files is not among them: the daemon does not use one that is open to everybody.
     fn key_files(&self) -> Vec<(&'static str, &Path)> {
-        let Self { control, mesh, relay, registers, store, .. } = self;
+        let Self { control, mesh, relay, registers, store, otlp, .. } = self;
         let named = [
             ("control.tls.key", &control.tls.key),
             ("mesh.shards.webhook.secretFile", &mesh.shards.webhook.secret_file),
+            ("otlp.headersFile", &otlp.headers_file),
+            ("otlp.tls.key", &otlp.tls.key),
             ("relay.tls.key", &relay.tls.key),
             ("relay.registry.tls.key", &relay.registry.tls.key),
             ("relay.sinks.http.tls.key", &relay.sinks.http.tls.key),
@@ -45,12 +47,13 @@ mod tests {
         let path = place.path().join("key.pem");
         std::fs::write(&path, "").unwrap();
         type Name = fn(&mut Config) -> &mut Option<std::path::PathBuf>;
-        let names: [Name; 6] = [
+        let names: [Name; 7] = [
             |config| &mut config.control.tls.key,
             |config| &mut config.relay.tls.key,
             |config| &mut config.relay.registry.tls.key,
             |config| &mut config.relay.sinks.http.tls.key,
             |config| &mut config.registers.peer_services_tls.key,
+            |config| &mut config.otlp.tls.key,
             |config| &mut config.store.tls.key,
         ];
         for name in names {

@@ -22,7 +22,7 @@ use super::{Config, aliases, foreign, origin};
 /// The settings that are URLs with a password in them, perhaps.
 const URLS: [&str; 2] = ["store.url", "relay.sinks.redis.url"];
 /// Those that are addresses with a token in them, perhaps.
-const ADDRESSES: [&str; 2] = ["relay.sinks.http.url", "mesh.shards.webhook.url"];
+const ADDRESSES: [&str; 3] = ["relay.sinks.http.url", "mesh.shards.webhook.url", "otlp.endpoint"];
 
 /// Source of a value.
 #[derive(Clone, Debug, PartialEq, Eq)]

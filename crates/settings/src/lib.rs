@@ -23,6 +23,7 @@ mod named_files;
 mod node;
 mod oidc;
 mod origin;
+mod otlp;
 mod overrides;
 mod peers;
 mod plaintext;
@@ -52,13 +53,14 @@ pub use leadership::{LeadershipConfig, ScopeConfig, ShardsConfig};
 pub use limits::{LimitConfig, LimitsConfig, ObservedLimitConfig};
 #[cfg(any(test, feature = "testing"))]
 pub use live::AT_START;
-pub use live::{ConfigReload, LiveConfig, RefusedSetting, ReloadError};
+pub use live::{ConfigReload, LiveConfig, NamedFile, RefusedSetting, ReloadError};
 pub use mesh::MeshConfig;
 pub use node::NodeConfig;
 pub use oidc::OidcConfig;
 pub use omnirelay_host::duration::HumanDuration;
 use omnirelay_host::log::LogConfig;
 use omnirelay_store::StoreConfig;
+pub use otlp::OtlpConfig;
 pub use peers::PeersConfig;
 pub use rate_limit::RateLimitConfig;
 pub use registers::{PEER_SERVICES_MAX, PeerServiceConfig, PeerServiceError, RegistersConfig, peer_service};
@@ -95,4 +97,5 @@ pub struct Config {
     pub transport: TransportConfig,
     pub log: LogConfig,
     pub limits: LimitsConfig,
+    pub otlp: OtlpConfig,
 }

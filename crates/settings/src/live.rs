@@ -2,8 +2,11 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
+use std::fs::File;
+use std::path::PathBuf;
 use std::sync::Arc;
 
+use omnirelay_core::text::chain;
 use omnirelay_host::live::{Live, LiveSource};
 use parking_lot::Mutex;
 use serde_json::Value;
@@ -40,6 +43,9 @@ type ChangeCheck = Arc<dyn Fn(&Config) -> Result<(), RefusedSetting> + Send + Sy
 
 /// Reads something again that the configuration names.
 type RepeatedRead = Arc<dyn Fn(&Config) + Send + Sync>;
+
+/// File that a setting names, if it names one, and the key of the setting.
+pub type NamedFile = (&'static str, Option<PathBuf>);
 
 /// Setting that a running daemon cannot take over.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -141,6 +147,21 @@ impl LiveConfig {
     /// that is named can be read: what cannot be in itself was refused when it was read.
     pub fn check(&self, check: impl Fn(&Config) -> Result<(), RefusedSetting> + Send + Sync + 'static) {
         self.0.checks.lock().push(Arc::new(check));
+    }
+
+    /// Refuses other files of these settings that cannot be read. At its start a daemon waits for them.
+    pub fn check_files<const N: usize>(&self, named: fn(&Config) -> [NamedFile; N]) {
+        let running = self.live(named);
+        self.check(move |config| {
+            let mut files = named(config).into_iter().zip(running.get());
+            files.try_for_each(|((key, path), (_, before))| match path {
+                Some(path) if before.as_ref() != Some(&path) => {
+                    let what = |error| format!("cannot read `{}`: {}", path.display(), chain(&error));
+                    File::open(&path).map(drop).map_err(|error| RefusedSetting { key, what: what(error) })
+                }
+                Some(_) | None => Ok(()),
+            })
+        });
     }
 
     /// Has something that the running configuration names read again with each reload, even when that is refused. For what takes

@@ -21,7 +21,9 @@ impl Config {
         let sink = relay.sinks.http.url.as_deref().filter(|_| has_relay);
         let peers = self.registers.peer_services.iter().map(|peer| (peer.url(), "registers.peerServices"));
         let called = registry.map(|url| (url, "relay.registry.address"));
-        let called = called.into_iter().chain(sink.map(|url| (url, "relay.sinks.http.url"))).chain(peers);
+        let collector = self.otlp.endpoint.as_deref().map(|url| (url, "otlp.endpoint"));
+        let sink = sink.map(|url| (url, "relay.sinks.http.url"));
+        let called = called.into_iter().chain(sink).chain(collector).chain(peers);
         let out = called.filter(|(url, _)| leaves_in_plaintext(url));
         found.extend(out.map(|(url, key)| format!("{} ({key})", without_query(url))));
         let servers = |url: &str, key: &str| {
@@ -60,7 +62,7 @@ mod tests {
     #[test]
     fn only_what_others_can_read_is_said() {
         type Case = (&'static str, fn(&mut Config), &'static [&'static str]);
-        let cases: [Case; 12] = [
+        let cases: [Case; 13] = [
             ("by default", |_| {}, &[]),
             (
                 "a webhook",
@@ -90,6 +92,11 @@ mod tests {
                     c.relay.tls.source = Some(RelayTlsSource::Mesh);
                 },
                 &[],
+            ),
+            (
+                "a collector of OTLP",
+                |c| c.otlp.endpoint = Some("http://collector:4318".to_owned()),
+                &["http://collector:4318 (otlp.endpoint)"],
             ),
             (
                 "a peer service",

@@ -196,7 +196,12 @@ fn redis_sink_url(text: &str) -> Result<RedisUrl, InvalidSetting> {
 /// # Errors
 /// The key of the setting, and why it is no address.
 pub fn http_sink_url(text: &str) -> Result<Url, InvalidSetting> {
-    let wrong = |what: String| ("relay.sinks.http.url", what);
+    server_url("relay.sinks.http.url", text)
+}
+
+/// The address of a server that is sent something, as the setting with this key says it.
+pub(super) fn server_url(key: &'static str, text: &str) -> Result<Url, InvalidSetting> {
+    let wrong = |what: String| (key, what);
     let syntax = || wrong("it is no address of a server: write https://HOST:PORT/PATH or http://".to_owned());
     let url = Url::parse(text).map_err(|_| syntax())?;
     if !url.username().is_empty() || url.password().is_some() {

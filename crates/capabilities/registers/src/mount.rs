@@ -1,9 +1,7 @@
 //! Mounts registers: the catalogue of this node, its pool of advertisements, and what pushes the one to the other.
 
-use std::fs::File;
 use std::sync::Arc;
 
-use omnirelay_core::text::chain;
 use omnirelay_host::live::Live;
 use omnirelay_identity::reach::AddressReach;
 use omnirelay_node::readiness::item;
@@ -11,7 +9,6 @@ use omnirelay_node::{CapabilityKinds, NodeBuilder, NodeError, PortName, StopPhas
 use omnirelay_peer_records::own_session;
 use omnirelay_peer_records::presence::Presence;
 use omnirelay_registry::epoch_loss::{RestorationRule, RestoredBy};
-use omnirelay_settings::RefusedSetting;
 use omnirelay_wire::pb::omnirelay::registers::v1::advertisement_exchange_service_server::AdvertisementExchangeServiceServer;
 use omnirelay_wire::pb::omnirelay::registers::v1::advertisement_service_server::AdvertisementServiceServer;
 use omnirelay_wire::pb::omnirelay::registers::v1::register_service_server::RegisterServiceServer;
@@ -88,26 +85,15 @@ fn pool(node: &NodeBuilder, presence: &Arc<Presence>) -> Pool {
     pool.federating(move |cluster| federation.has(cluster))
 }
 
-/// Refuses other files of TLS with pools of others that cannot be read. At its start a daemon waits for them.
+/// Refuses other files of TLS with pools of others that cannot be read.
 pub(crate) fn check_tls_files(node: &NodeBuilder) {
-    let running = node.settings.live(|config| config.registers.peer_services_tls.clone());
-    node.settings.check(move |config| {
-        let (tls, before) = (&config.registers.peer_services_tls, running.get());
-        let named = [
-            ("registers.peerServicesTls.ca", &tls.ca, before.ca),
-            ("registers.peerServicesTls.cert", &tls.cert, before.cert),
-            ("registers.peerServicesTls.key", &tls.key, before.key),
-        ];
-        named.into_iter().try_for_each(|(key, path, before)| match path {
-            Some(path) if before.as_ref() != Some(path) => {
-                let refused = |error| RefusedSetting {
-                    key,
-                    what: format!("cannot read `{}`: {}", path.display(), chain(&error)),
-                };
-                File::open(path).map(drop).map_err(refused)
-            }
-            _ => Ok(()),
-        })
+    node.settings.check_files(|config| {
+        let tls = &config.registers.peer_services_tls;
+        [
+            ("registers.peerServicesTls.ca", tls.ca.clone()),
+            ("registers.peerServicesTls.cert", tls.cert.clone()),
+            ("registers.peerServicesTls.key", tls.key.clone()),
+        ]
     });
 }
 
