@@ -1,6 +1,7 @@
-//! Observability: which daemons Prometheus scrapes, and what their processes take.
+//! Observability: which daemons Prometheus scrapes, what their processes take, and what a collector is sent by OTLP.
 
 mod mount;
+mod otlp;
 mod process_metrics;
 mod scrape_targets;
 mod service;

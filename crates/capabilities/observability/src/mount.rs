@@ -7,6 +7,7 @@ use omnirelay_node::{NodeBuilder, NodeError, PortName};
 use omnirelay_wire::pb::omnirelay::mesh::control::v1::observability_service_server::ObservabilityServiceServer;
 use tonic::codec::CompressionEncoding::Gzip;
 
+use crate::otlp::mount_export;
 use crate::process_metrics::ProcessMetrics;
 use crate::service::ObservabilityCalls;
 
@@ -17,6 +18,7 @@ use crate::service::ObservabilityCalls;
 pub fn mount(node: &mut NodeBuilder, stalls: Arc<LoopStalls>) -> Result<(), NodeError> {
     let process = ProcessMetrics::of_this_process(node.metrics.all())?;
     node.metrics.before_scrape(move || process.read(&stalls));
+    mount_export(node)?;
     let service = ObservabilityServiceServer::new(ObservabilityCalls {
         registry: node.registry.clone(),
         cluster: node.settings.live(|config| config.node.cluster.clone()),
