@@ -168,7 +168,8 @@ fn hanging_daemon_costs_a_second_and_a_slow_one_gets_the_rest() {
 #[test]
 fn requests_carry_what_was_asked_for() {
     let stub = Stub::start(|request, _| mesh(request));
-    let program = Program::at(&stub.url());
+    let trace = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+    let program = Program::at(&stub.url()).with("TRACEPARENT", trace);
     program.run("mesh peers list --filter status=suspect,status=dead,role=gateway -l tier!=std --limit 5 --sort-by zone:desc --request-id me-1 --request-timeout 4s");
     program.run("mesh peers label relay-b119 a=1 b- --overwrite --reason why --if-match 0");
     program.run("mesh peers forget relay-b119 --yes --dry-run --reason gone");
@@ -178,6 +179,7 @@ fn requests_carry_what_was_asked_for() {
         "/control/peers?role=gateway&status=suspect&status=dead&selector=tier%21%3Dstd&orderBy=zone%20desc&pageSize=5"
     );
     assert_eq!(requests[0].header("x-request-id"), Some("me-1"));
+    assert!(requests.iter().all(|request| request.header("traceparent") == Some(trace)));
     let timeout = requests[0].header("omnirelay-timeout").unwrap();
     let ms: u64 = timeout.strip_suffix("ms").unwrap().parse().unwrap();
     assert!((3000..=4001).contains(&ms), "{timeout}");

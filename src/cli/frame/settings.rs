@@ -4,6 +4,7 @@ use std::io::IsTerminal as _;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use omnirelay_core::trace_context::TraceContext;
 use serde_json::{Value, json};
 
 use super::address::Address;
@@ -127,6 +128,8 @@ pub struct CommandSettings {
     pub request_timeout_given: bool,
     pub connect_timeout: Duration,
     pub request_id: Option<String>,
+    /// The trace that calls are of. A variable of others that is none says none: no command fails by it.
+    pub trace: Option<TraceContext>,
     pub env: EnvironmentVariables,
 }
 
@@ -184,6 +187,7 @@ impl CommandSettings {
             request_timeout_given,
             connect_timeout,
             request_id: flags.request_id.clone(),
+            trace: env.get(env::TRACEPARENT).and_then(|said| TraceContext::parse(said.as_bytes())),
             env,
         })
     }

@@ -257,8 +257,10 @@ impl Client {
             // Rounded up, so that the daemon does not give up before its client does.
             request.set_timeout(timeout + Duration::from_millis(1));
         }
-        if let Some(id) = self.request_id.as_deref().and_then(|id| id.parse().ok()) {
-            request.metadata_mut().insert("x-request-id", id);
+        for (name, said) in &self.known_by {
+            if let Ok(said) = said.parse() {
+                request.metadata_mut().insert(*name, said);
+            }
         }
         request
     }

@@ -50,7 +50,8 @@ pub struct Client {
     /// Index of the address that answered last.
     preferred: AtomicUsize,
     request_timeout: Duration,
-    request_id: Option<String>,
+    /// Headers by which daemons know its calls again: their request id, and their trace.
+    known_by: Vec<(&'static str, String)>,
     notes: StderrNotes,
 }
 
@@ -103,7 +104,7 @@ impl Client {
             target,
             preferred: AtomicUsize::new(0),
             request_timeout: settings.request_timeout,
-            request_id: settings.request_id.clone(),
+            known_by: known_by(settings),
             notes: settings.notes,
         })
     }
@@ -120,7 +121,7 @@ impl Client {
             target,
             preferred: AtomicUsize::new(0),
             request_timeout,
-            request_id: self.request_id.clone(),
+            known_by: self.known_by.clone(),
             notes: self.notes,
         })
     }
@@ -306,9 +307,8 @@ impl Client {
     /// Parts that an event client needs to make requests as every other call does.
     pub fn event_request(&self) -> EventRequest {
         let mut headers = HeaderMap::new();
-        if let Some(id) = self.request_id.as_deref().and_then(|id| id.parse().ok()) {
-            headers.insert("x-request-id", id);
-        }
+        let known_by = self.known_by.iter().filter_map(|(name, said)| Some((*name, said.parse().ok()?)));
+        known_by.for_each(|(name, said)| drop(headers.insert(name, said)));
         let address = self.address();
         if let Some(proof) = self.proof_at(address) {
             headers.insert(header::AUTHORIZATION, proof.clone());
@@ -332,8 +332,8 @@ impl Client {
         if let Some(key) = &call.idempotency_key {
             request = request.header("idempotency-key", key);
         }
-        if let Some(id) = &self.request_id {
-            request = request.header("x-request-id", id);
+        for (name, said) in &self.known_by {
+            request = request.header(*name, said);
         }
         call.headers.iter().fold(request, |request, (name, value)| request.header(name, value))
     }
@@ -484,6 +484,13 @@ fn redact(document: &mut Value) -> bool {
         Value::Array(items) => items.iter_mut().map(redact).filter(|found| *found).count() > 0,
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => false,
     }
+}
+
+/// Headers by which daemons know the calls of a command again.
+fn known_by(settings: &CommandSettings) -> Vec<(&'static str, String)> {
+    let id = settings.request_id.clone().map(|id| ("x-request-id", id));
+    let trace = settings.trace.map(|trace| ("traceparent", trace.to_string()));
+    id.into_iter().chain(trace).collect()
 }
 
 #[cfg(test)]
