@@ -22,11 +22,12 @@ const RECORDS: [(&str, &str); 4] = [
 ];
 
 /// What capabilities do by themselves, and how they are mounted: no answer is made there.
-const DRIVERS: [&str; 8] = [
+const DRIVERS: [&str; 9] = [
     "capacity/src/ledger.rs",
     "certificates/src/mount.rs",
     "events/src/readiness_changes.rs",
     "mesh_port/src/mount",
+    "observability/src/otlp/",
     "peers/src/keep_present.rs",
     "registers/src/advertisement_fetch/",
     "registers/src/resync/",

@@ -8,7 +8,7 @@ use http::header::RETRY_AFTER;
 /// The longest that a server may ask for.
 const WAIT_MAX: Duration = Duration::from_secs(60);
 
-/// How long an answer asks to be left alone, 60 s at most; only whole seconds are understood.
+/// Reads how long an answer asks to be left alone, 60 s at most; only whole seconds are understood.
 pub fn asked_to_wait(headers: &HeaderMap) -> Option<Duration> {
     let seconds = headers.get(RETRY_AFTER)?.to_str().ok()?.trim().parse().ok()?;
     Some(Duration::from_secs(seconds).min(WAIT_MAX))

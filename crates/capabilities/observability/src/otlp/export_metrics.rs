@@ -2,7 +2,7 @@
 
 use omnirelay_node::metrics::row::MetricLabel;
 
-/// What is sent.
+/// Sort of what is sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ExportedKind {
     /// Points of metrics.

@@ -15,7 +15,7 @@ use tokio::time::sleep;
 
 use super::collector_line::{CollectorLine, SendOutcome};
 use super::export_metrics::{DropCause, ExportedKind};
-use super::metric_messages::{CountedSpan, metrics_request};
+use super::metric_messages::{CountedPeriod, metrics_request};
 use super::resource::ExportedNode;
 use super::span_messages::traces_request;
 use super::tracer::SpanTracer;
@@ -96,7 +96,7 @@ impl SpanExporter {
     }
 }
 
-/// What is counted, and since when.
+/// Metrics of a node, and since when they count.
 pub(super) struct CountedMetrics {
     pub metrics: Arc<Metrics>,
     pub registry: Arc<Registry>,
@@ -153,7 +153,7 @@ impl MetricsExporter {
     async fn send(&mut self) -> Duration {
         let CountedMetrics { metrics, registry, readiness, since } = &self.counted;
         let families = metrics.families(registry, readiness.is_ready());
-        let counted = CountedSpan { since: *since, until: SystemTime::now() };
+        let counted = CountedPeriod { since: *since, until: SystemTime::now() };
         let (request, count) = metrics_request(&families, &self.node, counted);
         drop(families);
         match self.line.send(count, &Bytes::from(request.encode_to_vec())).await {

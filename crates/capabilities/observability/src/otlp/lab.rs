@@ -24,7 +24,7 @@ use tokio::time::sleep;
 
 use super::messages::{ExportResponse, MetricsRequest, PartialSuccess, Span, TracesRequest};
 
-/// How a collector answers.
+/// Answers of a collector to whatever it is sent.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Answers {
     Taken,
@@ -130,7 +130,7 @@ pub(super) async fn call(node: &LabNode, traceparent: Option<&str>) -> Duration 
     begun.elapsed()
 }
 
-/// What is counted by a node of a series, such as `omnirelay_otlp_sent_total{kind="spans"}`.
+/// Value of a series of a node, such as `omnirelay_otlp_sent_total{kind="spans"}`.
 pub(super) async fn counted(node: &LabNode, series: &str) -> f64 {
     let text = get(node.control, "/metrics", None).await;
     let value =

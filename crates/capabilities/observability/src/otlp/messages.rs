@@ -1,6 +1,6 @@
 //! Messages of OTLP, as far as they are sent: the fields of opentelemetry-proto 1.x by their numbers. What is left out is never said here.
 
-/// What is sent to `/v1/traces`.
+/// Request to `/v1/traces`.
 #[derive(Clone, PartialEq, prost::Message)]
 pub(crate) struct TracesRequest {
     #[prost(message, repeated, tag = "1")]
@@ -71,7 +71,7 @@ pub(crate) enum StatusCode {
     Error = 2,
 }
 
-/// What is sent to `/v1/metrics`.
+/// Request to `/v1/metrics`.
 #[derive(Clone, PartialEq, prost::Message)]
 pub(crate) struct MetricsRequest {
     #[prost(message, repeated, tag = "1")]
@@ -185,7 +185,7 @@ pub(crate) struct Resource {
     pub attributes: Vec<KeyValue>,
 }
 
-/// What has made what is sent.
+/// Instrumentation scope: the program that has made what is sent.
 #[derive(Clone, PartialEq, prost::Message)]
 pub(crate) struct Scope {
     #[prost(string, tag = "1")]
@@ -216,7 +216,7 @@ pub(crate) enum AttributeValue {
     Number(i64),
 }
 
-/// What a collector answers, to metrics as to spans.
+/// Answer of a collector, to metrics as to spans.
 #[derive(Clone, PartialEq, prost::Message)]
 pub(crate) struct ExportResponse {
     /// What it has not taken; `None`: it has taken everything.

@@ -8,9 +8,9 @@ use super::messages as otlp;
 use super::messages::{KeyValue, MetricData, Temporality};
 use super::resource::{ExportedNode, scope, unix_nanos};
 
-/// When what is told was counted, and since when.
+/// Period in which was counted what is told.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct CountedSpan {
+pub(crate) struct CountedPeriod {
     pub since: SystemTime,
     pub until: SystemTime,
 }
@@ -19,7 +19,7 @@ pub(crate) struct CountedSpan {
 pub(crate) fn metrics_request(
     families: &[MetricFamily],
     node: &ExportedNode,
-    counted: CountedSpan,
+    counted: CountedPeriod,
 ) -> (otlp::MetricsRequest, u64) {
     let points = families.iter().map(|family| family.get_metric().len() as u64).sum();
     let metrics = families.iter().map(|family| metric(family, counted)).collect();
@@ -28,7 +28,7 @@ pub(crate) fn metrics_request(
     (otlp::MetricsRequest { resource_metrics }, points)
 }
 
-fn metric(family: &MetricFamily, counted: CountedSpan) -> otlp::Metric {
+fn metric(family: &MetricFamily, counted: CountedPeriod) -> otlp::Metric {
     let cumulative = Temporality::Cumulative as i32;
     let series = family.get_metric().iter();
     let data = match family.get_field_type() {
@@ -53,7 +53,7 @@ fn metric(family: &MetricFamily, counted: CountedSpan) -> otlp::Metric {
     otlp::Metric { name: family.name().to_owned(), description: family.help().to_owned(), data: Some(data) }
 }
 
-fn number(series: &Metric, value: f64, counted: CountedSpan) -> otlp::NumberPoint {
+fn number(series: &Metric, value: f64, counted: CountedPeriod) -> otlp::NumberPoint {
     otlp::NumberPoint {
         attributes: attributes(series.get_label()),
         start_time_unix_nano: unix_nanos(counted.since),
@@ -62,7 +62,7 @@ fn number(series: &Metric, value: f64, counted: CountedSpan) -> otlp::NumberPoin
     }
 }
 
-fn histogram(series: &Metric, counted: CountedSpan) -> otlp::HistogramPoint {
+fn histogram(series: &Metric, counted: CountedPeriod) -> otlp::HistogramPoint {
     let told = series.get_histogram();
     let (explicit_bounds, bucket_counts) = buckets(told);
     otlp::HistogramPoint {
@@ -107,8 +107,11 @@ mod tests {
 
     use super::*;
 
-    fn counted() -> CountedSpan {
-        CountedSpan { since: UNIX_EPOCH + Duration::from_secs(1), until: UNIX_EPOCH + Duration::from_secs(9) }
+    fn counted() -> CountedPeriod {
+        CountedPeriod {
+            since: UNIX_EPOCH + Duration::from_secs(1),
+            until: UNIX_EPOCH + Duration::from_secs(9),
+        }
     }
 
     fn sent(all: &Registry) -> Vec<otlp::Metric> {
