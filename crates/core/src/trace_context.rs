@@ -31,7 +31,8 @@ impl TraceId {
     pub fn is_within(&self, share: f64) -> bool {
         // What is random of an id are its last 56 bits.
         let random = u128::from_be_bytes(self.0) & ((1 << 56) - 1);
-        (random as f64) < share * (1_u64 << 56) as f64
+        // As whole numbers: a fraction has not as many digits, and all are to be within 1.
+        random < (share * (1_u64 << 56) as f64) as u128
     }
 }
 

@@ -33,6 +33,7 @@ async fn spans_go_where_and_as_many_as_is_set_by_then() {
     let node = sending_to(&hung.endpoint(), |config| {
         config.otlp.metrics = false;
         config.otlp.endpoint = None;
+        config.otlp.timeout.0 = Duration::from_secs(60);
     });
     node.loaded().await;
     call(&node, None).await;
