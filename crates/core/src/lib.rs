@@ -14,6 +14,7 @@ pub mod rebalance;
 pub mod replicas;
 pub mod scope;
 pub mod secret_file;
+pub mod secrets;
 pub mod selector;
 pub mod shard_order;
 pub mod shard_sum;
