@@ -46,6 +46,7 @@ mod shards;
 mod snapshot;
 mod status;
 mod store;
+mod support;
 mod targets;
 #[cfg(test)]
 mod tests;
@@ -66,6 +67,7 @@ pub use self::frame::{address::Address, error, rpc};
 
 use self::arguments::{asks_for_json, colour_of, last_output_wins, usage_error, written_out};
 use self::entry::{CommandEntry, CommandRunner};
+use self::frame::bundle;
 use self::frame::env::EnvironmentVariables;
 use self::frame::error::CliError;
 use self::frame::global::GlobalArgs;
@@ -129,6 +131,7 @@ static BESIDE: &[&CommandEntry] = &[
     &events::ENTRY,
     &audit::ENTRY,
     &snapshot::ENTRY,
+    &support::ENTRY,
     &context::ENTRY,
     &up::ENTRY,
     &down::ENTRY,
@@ -264,16 +267,32 @@ fn failed(error: &CliError, notes: StderrNotes, json: bool) -> Exit {
     error.exit()
 }
 
+/// Refuses a command that changes something where a support bundle is asked.
+fn check_bundle(matches: &ArgMatches, session: &CommandSession) -> Result<(), CliError> {
+    let (mut path, mut below) = (Vec::new(), matches);
+    while let Some((name, matches)) = below.subcommand() {
+        path.push(name);
+        below = matches;
+    }
+    let path = path.join(" ");
+    let changes = leaves().any(|leaf| leaf.path == path && leaf.calls.iter().any(|rpc| rpc.mutates()));
+    match session.settings.bundle {
+        Some(_) if changes => Err(bundle::read_only(&format!("`{path}`, which changes it"))),
+        Some(_) | None => Ok(()),
+    }
+}
+
 /// Runs the command that was parsed.
-fn execute(matches: &ArgMatches, session: &mut CommandSession) -> Result<Exit, CliError> {
-    let (entries, matches) = match matches.subcommand() {
+fn execute(root: &ArgMatches, session: &mut CommandSession) -> Result<Exit, CliError> {
+    let (entries, matches) = match root.subcommand() {
         Some(("mesh", matches)) => (MESH, matches),
-        _ => (BESIDE, matches),
+        _ => (BESIDE, root),
     };
     let found = matches.subcommand().and_then(|(name, matches)| {
         entries.iter().find(|entry| entry.name == name).map(|entry| (entry, matches))
     });
     let Some((entry, matches)) = found else { return Err(CliError::usage("no command is given")) };
+    check_bundle(root, session)?;
     match entry.run {
         CommandRunner::Local(run) => run(matches, session),
         CommandRunner::Asking(run) => {

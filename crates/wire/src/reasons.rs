@@ -73,6 +73,7 @@ reasons! {
         "the body of a request is larger than the daemon takes", "send less at once";
     BROKEN_PIPE: Cancelled,
         "the reader of standard output went away", "nothing";
+    BUNDLE_UNREADABLE: InvalidArgument, "the file is no support bundle, is damaged, or holds more than one does", "have it made or sent anew";
     CA_FILE: InvalidArgument,
         "the file with the authorities of relays cannot be read, or holds no certificate", "name a PEM file with --relay-ca";
     CERTIFICATE_NEEDED: Unauthenticated,
@@ -129,8 +130,7 @@ reasons! {
         "the question was not answered with yes; nothing was changed", "nothing";
     DESCRIPTORS: Internal,
         "the descriptors built into this program are damaged", "report it as a bug";
-    DRAINING: Unavailable,
-        "the daemon is stopping and takes no new work", "ask another daemon of the mesh";
+    DRAINING: Unavailable, "the daemon is stopping and takes no new work", "ask another daemon of the mesh";
     DRAIN_TAKEN_BACK: Aborted,
         "while a drain was waited for, somebody took it back",
         "find out who with omnirelay audit list --object peer/ID, then drain again";
@@ -277,8 +277,7 @@ reasons! {
     NODE_NOT_ASKED: Unavailable,
         "the daemon that was asked could not ask the node that was meant",
         "omnirelay mesh check says how it stands; or ask that node itself with --addr NODE:PORT";
-    NODE_NOT_FOUND: NotFound,
-        "the process does not run that node", "omnirelay dev list";
+    NODE_NOT_FOUND: NotFound, "the process does not run that node", "omnirelay dev list";
     NODE_NOT_STARTED: FailedPrecondition,
         "a killed node could not be started again; the message says why",
         "remove the cause, such as another process on its port, then omnirelay dev resume NODE";
@@ -302,6 +301,7 @@ reasons! {
         "omnirelay mesh leaders explain SCOPE says why, and who may";
     NOT_HTTP: Unavailable,
         "what answers at that address does not speak HTTP", "check the port; omnirelay context current -v";
+    NOT_IN_BUNDLE: NotFound, "the support bundle has no answer to what the command asks", "tar -xzOf FILE manifest.json shows what it has";
     NOT_LOOPBACK: Unauthenticated,
         "without credentials the daemon serves callers on its own host only", "call it on its own host; read SECURITY.md";
     NOT_REGISTERED: FailedPrecondition,

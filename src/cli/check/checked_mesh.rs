@@ -88,9 +88,11 @@ pub(crate) fn of_older(error: CliError, message: impl Into<String>, hint: &str) 
 /// Asks one question.
 pub(super) async fn ask(session: &CommandSession, rpc: &'static RpcMethod) -> FactAnswer {
     let began = Instant::now();
-    let said = match Call::of(rpc, &json!({})) {
-        Ok(call) => session.call(&call).await,
-        Err(error) => Err(error),
-    };
-    FactAnswer { said, took: began.elapsed(), came_ms: time::now_ms() }
+    let asked = async { session.client()?.ask(&Call::of(rpc, &json!({}))?).await };
+    match asked.await {
+        Ok((document, answer)) => {
+            FactAnswer { said: Ok(document), took: answer.took, came_ms: answer.came_ms }
+        }
+        Err(error) => FactAnswer { said: Err(error), took: began.elapsed(), came_ms: time::now_ms() },
+    }
 }

@@ -82,6 +82,16 @@ pub struct GlobalArgs {
     #[arg(long, global = true, value_name = "URL", help_heading = "Connection options")]
     pub addr: Option<String>,
 
+    /// Ask nobody, and read what a support bundle has
+    #[arg(
+        long,
+        global = true,
+        value_name = "FILE",
+        help_heading = "Connection options",
+        hide_short_help = true
+    )]
+    pub support_bundle: Option<PathBuf>,
+
     /// File with the token that proves you: to a daemon of this machine, or under TLS
     #[arg(
         long,

@@ -4,6 +4,7 @@ pub(crate) mod address;
 pub(crate) mod args;
 pub(crate) mod bar;
 pub(crate) mod batch;
+pub(crate) mod bundle;
 pub(crate) mod change;
 pub(crate) mod changed;
 pub(crate) mod client;

@@ -67,6 +67,9 @@ impl CommandSession {
         self.warn_of_config();
         self.warn_of_belief(self.target()?);
         self.warn_of_token(self.target()?);
+        if let (Some(bundle), Some(address)) = (&self.settings.bundle, self.target()?.addresses.first()) {
+            self.notes().say(&bundle.origin(address));
+        }
         let client = Client::new(&self.settings, self.target()?.clone())?;
         Ok(self.client.get_or_init(|| client))
     }
@@ -149,16 +152,25 @@ impl CommandSession {
         }
     }
 
+    /// Finds out whether a question can be put, for who takes long to come to it.
+    ///
+    /// # Errors
+    /// Usage naming `flag`, when nobody can be asked.
+    pub fn check_can_confirm(&self, flag: &str) -> Result<(), CliError> {
+        if self.settings.no_input || !self.notes().can_ask() {
+            return Err(CliError::usage("this needs a confirmation, and there is nobody to ask")
+                .hint(format!("add {flag} to confirm")));
+        }
+        Ok(())
+    }
+
     /// Asks a question that must be answered with `expected`.
     ///
     /// # Errors
     /// Usage naming `flag`, when nobody can be asked; interrupted, when the answer is another.
     pub fn confirm(&self, question: &str, expected: &[&str], flag: &str) -> Result<(), CliError> {
         let notes = self.notes();
-        if self.settings.no_input || !notes.can_ask() {
-            return Err(CliError::usage("this needs a confirmation, and there is nobody to ask")
-                .hint(format!("add {flag} to confirm")));
-        }
+        self.check_can_confirm(flag)?;
         notes.write(question);
         let mut answer = String::new();
         let read = std::io::stdin().lock().read_line(&mut answer);

@@ -2,12 +2,14 @@
 
 use std::io::IsTerminal as _;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use omnirelay_core::trace_context::TraceContext;
 use serde_json::{Value, json};
 
 use super::address::Address;
+use super::bundle::SupportBundle;
 use super::context_file::{self, ContextFile};
 use super::env::{self, EnvironmentVariables};
 use super::error::CliError;
@@ -130,6 +132,8 @@ pub struct CommandSettings {
     pub request_id: Option<String>,
     /// The trace that calls are of. A variable of others that is none says none: no command fails by it.
     pub trace: Option<TraceContext>,
+    /// Answers in the place of daemons.
+    pub bundle: Option<Arc<SupportBundle>>,
     pub env: EnvironmentVariables,
 }
 
@@ -140,7 +144,7 @@ impl CommandSettings {
     /// Resolves every setting from flags, variables and the configuration file, in this order.
     ///
     /// # Errors
-    /// Usage, when a variable or a default of the file is not what it should be.
+    /// Usage, when a variable or a default of the file is not what it should be; when a support bundle is named and cannot be read.
     pub fn resolve(flags: &GlobalArgs, env: EnvironmentVariables) -> Result<Self, CliError> {
         let config_path = context_file::path(flags.config.as_deref(), &env);
         let config = ContextFile::load(&config_path);
@@ -167,8 +171,13 @@ impl CommandSettings {
             (None, Some(text)) => parse_duration("defaults.connectTimeout", text)?,
             (None, None) => CONNECT_TIMEOUT,
         };
+        let bundle = flags.support_bundle.as_deref().map(SupportBundle::open).transpose()?.map(Arc::new);
+        let target = match &bundle {
+            Some(bundle) => bundle.target(flags.addr.as_deref()),
+            None => target(flags, &env, &config).and_then(|target| given_proof(flags, &env).prove(target)),
+        };
         Ok(Self {
-            target: target(flags, &env, &config).and_then(|target| given_proof(flags, &env).prove(target)),
+            target,
             token_file: flags.token_file.clone(),
             tls: TlsFiles::of_flags(flags),
             believes_anybody: flags.insecure_skip_tls_verify,
@@ -188,6 +197,7 @@ impl CommandSettings {
             connect_timeout,
             request_id: flags.request_id.clone(),
             trace: env.get(env::TRACEPARENT).and_then(|said| TraceContext::parse(said.as_bytes())),
+            bundle,
             env,
         })
     }

@@ -306,6 +306,27 @@ pub(crate) fn resync() -> Value {
     object(properties, &required)
 }
 
+pub(crate) fn support_bundle() -> Value {
+    let time = || json!({"type": "string", "format": "date-time"});
+    let list = |of: Value| json!({"type": "array", "items": of});
+    let whole = || json!({"type": "integer", "minimum": 0});
+    let file = json!({
+        "file": string(), "what": string(), "nodeId": string(), "request": string(), "bytes": whole(), "answeredAt": time(),
+        "tookMs": whole(), "cut": {"type": "boolean"},
+    });
+    let missing = json!({"nodeId": string(), "what": string(), "request": string(), "why": string()});
+    let all = |fields: Value| {
+        let names: Vec<String> =
+            fields.as_object().into_iter().flatten().map(|(name, _)| name.clone()).collect();
+        object(fields, &names.iter().map(String::as_str).collect::<Vec<_>>())
+    };
+    all(json!({
+        "schemaVersion": string(), "madeAt": time(), "version": string(),
+        "nodes": list(all(json!({"nodeId": string(), "address": string()}))), "files": list(all(file)),
+        "missing": list(all(missing)), "cut": list(string()), "never": list(string()), "fieldsLeftOut": list(string()),
+    }))
+}
+
 pub(crate) fn version() -> Value {
     let server = object(
         json!({"version": string(), "nodeId": string(), "clientVersionMin": string()}),

@@ -140,7 +140,8 @@ impl GrpcTransport {
         let body = Limited::new(body, BODY_BYTES_MAX).collect().await;
         let body = body.map(Collected::to_bytes).unwrap_or_default();
         let (status, headers) = (parts.status.as_u16(), parts.headers);
-        let answer = Answer { status, headers, body, address: self.address, took: Duration::ZERO };
+        let answer =
+            Answer { status, headers, body, address: self.address, took: Duration::ZERO, came_ms: None };
         Err(MissingMessage::Foreign(Box::new(answer)))
     }
 }
@@ -196,7 +197,14 @@ impl Client {
                 let (metadata, raw, _) = response.into_parts();
                 let body = document(message.json, &raw.0).unwrap_or_default();
                 let headers = metadata.into_headers();
-                Ok(Answer { status: 200, headers, body, address: String::new(), took: Duration::ZERO })
+                Ok(Answer {
+                    status: 200,
+                    headers,
+                    body,
+                    address: String::new(),
+                    took: Duration::ZERO,
+                    came_ms: None,
+                })
             }
             Ok(Err(status)) => answer_of(status),
             Err(_) => Err(self.lines.to(address).late()),
@@ -300,7 +308,7 @@ fn answer_of(status: Status) -> Result<Answer, CallFailure> {
     let (address, took) = (String::new(), Duration::ZERO);
     let mut headers: HeaderMap = headers;
     headers.insert(http::header::CONTENT_TYPE, http::HeaderValue::from_static(CONTENT_TYPE));
-    Ok(Answer { status: problem.status, headers, body, address, took })
+    Ok(Answer { status: problem.status, headers, body, address, took, came_ms: None })
 }
 
 /// What the connection said of it, when it is not the daemon that speaks in a status.

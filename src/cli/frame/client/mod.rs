@@ -23,11 +23,13 @@ use tonic::transport::Channel;
 pub(crate) use self::line::token_of;
 use self::line::{ClientConnections, DaemonConnections};
 use super::address::Address;
+use super::bundle::{self, SupportBundle};
 use super::error::{self, CliError};
 use super::failure::{CallFailure, FailureKind};
 use super::output::StderrNotes;
 use super::rpc::Call;
 use super::settings::{CommandSettings, CommandTarget};
+use super::time;
 
 /// How often a request is tried in all.
 const TRIES: u32 = 3;
@@ -52,6 +54,8 @@ pub struct Client {
     request_timeout: Duration,
     /// Headers by which daemons know its calls again: their request id, and their trace.
     known_by: Vec<(&'static str, String)>,
+    /// Answers in the place of daemons, which are not asked then.
+    bundle: Option<Arc<SupportBundle>>,
     notes: StderrNotes,
 }
 
@@ -73,6 +77,8 @@ pub struct Answer {
     pub address: String,
     /// How long it took, the failed tries included.
     pub took: Duration,
+    /// This machine's time when it came, in milliseconds since 1970.
+    pub came_ms: Option<i64>,
 }
 
 impl Answer {
@@ -105,6 +111,7 @@ impl Client {
             preferred: AtomicUsize::new(0),
             request_timeout: settings.request_timeout,
             known_by: known_by(settings),
+            bundle: settings.bundle.clone(),
             notes: settings.notes,
         })
     }
@@ -122,6 +129,7 @@ impl Client {
             preferred: AtomicUsize::new(0),
             request_timeout,
             known_by: self.known_by.clone(),
+            bundle: self.bundle.clone(),
             notes: self.notes,
         })
     }
@@ -190,6 +198,9 @@ impl Client {
     /// # Errors
     /// As of [`Client::call`].
     pub async fn send(&self, call: &Call) -> Result<Answer, CliError> {
+        if let Some(bundle) = &self.bundle {
+            return self.recorded(bundle, call);
+        }
         let started = Instant::now();
         let deadline = started + self.request_timeout;
         let mut attempts = CallAttempts::default();
@@ -224,6 +235,24 @@ impl Client {
             }
             tokio::time::sleep(pause).await;
         }
+    }
+
+    /// The answer of a bundle; says when that is not all that there was.
+    fn recorded(&self, bundle: &SupportBundle, call: &Call) -> Result<Answer, CliError> {
+        let (answer, is_cut) = bundle.answer(self.address(), call)?;
+        if is_cut {
+            self.notes
+                .say(&format!("the support bundle has the newest of {} only: there were more", call.path));
+        }
+        Ok(answer)
+    }
+
+    /// Refuses what needs a daemon that goes on telling, where a bundle answers.
+    ///
+    /// # Errors
+    /// Usage.
+    pub(crate) fn check_live(&self) -> Result<(), CliError> {
+        self.bundle.as_ref().map_or(Ok(()), |_| Err(bundle::read_only("watch or export")))
     }
 
     /// Tries the addresses in order until one answers; `None` when none does.
@@ -283,7 +312,8 @@ impl Client {
                 CallFailure::garbled(format!("the answer is longer than {BODY_BYTES_MAX} bytes"))
             }
         })?;
-        let answer = Answer { status, headers, body, address: address.to_string(), took: started.elapsed() };
+        let (address, took, came_ms) = (address.to_string(), started.elapsed(), time::now_ms());
+        let answer = Answer { status, headers, body, address, took, came_ms };
         self.trace(call, &answer);
         Ok(answer)
     }
@@ -293,6 +323,7 @@ impl Client {
     /// # Errors
     /// The failure when the address does not answer. An answer that is a fault is an answer.
     pub async fn open(&self, call: &Call) -> Result<reqwest::Response, CliError> {
+        self.check_live()?;
         let started = Instant::now();
         let address = self.address();
         let sent = tokio::time::timeout(self.request_timeout, self.request(address, call).send()).await;

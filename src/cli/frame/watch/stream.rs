@@ -86,6 +86,7 @@ impl StreamEnd {
 /// # Errors
 /// Why it cannot be had.
 pub(crate) async fn open(client: &Client, call: &Call, cursor: &str) -> Result<OpenEventStream, StreamEnd> {
+    client.check_live().map_err(StreamEnd::Refused)?;
     let request = client.event_request();
     let (patience, line) = (request.timeout, request.line.clone());
     let opened = match &call.grpc {
