@@ -298,16 +298,22 @@ impl LoadedConfig {
 
     /// Every key with its value and its source, in order.
     pub fn explain(&self) -> Vec<(String, String, ValueSource)> {
-        let tree = serde_json::to_value(&self.config).unwrap_or_default();
-        let mut rows = Vec::new();
-        explain(&tree, String::new(), &mut rows);
-        rows.into_iter()
+        rows_of(&self.config)
+            .into_iter()
             .map(|(key, value)| {
                 let source = source_of(&self.sources, &key);
                 (key, value, source)
             })
             .collect()
     }
+}
+
+/// Every key of a configuration with its value, in order.
+pub(super) fn rows_of(config: &Config) -> Vec<(String, String)> {
+    let tree = serde_json::to_value(config).unwrap_or_default();
+    let mut rows = Vec::new();
+    explain(&tree, String::new(), &mut rows);
+    rows
 }
 
 fn explain(value: &Value, key: String, into: &mut Vec<(String, String)>) {

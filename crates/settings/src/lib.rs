@@ -36,6 +36,7 @@ mod schema;
 mod security;
 mod session;
 mod shards;
+mod shown;
 mod sinks;
 mod store;
 mod transport;
