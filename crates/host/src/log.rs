@@ -5,6 +5,7 @@ mod captured;
 mod chosen;
 mod fields;
 mod limiter;
+mod recent;
 
 use std::io::{self, IsTerminal};
 use std::sync::Arc;
@@ -21,17 +22,20 @@ use tracing_subscriber::{EnvFilter, Layer, Registry, fmt, reload};
 #[cfg(any(test, feature = "testing"))]
 pub use captured::captured;
 pub use limiter::{FaultLimiter, KeyedLogLimiter, LogLimiter, LogTurn};
+pub use recent::{RECENT_LINES_MAX, RecentLine, RecentLines};
 
 use crate::duration::HumanDuration;
 
 use chosen::{ChosenFormat, ChosenLines};
 use fields::{TextFields, VisibleJson};
+use recent::RecentLayer;
 
 /// Changes what is logged, and how, while the process runs.
 #[derive(Clone)]
 pub struct LogControl {
     filter: reload::Handle<EnvFilter, Registry>,
     format: Arc<ChosenFormat>,
+    recent: Arc<RecentLines>,
 }
 
 /// The log could not be set up as asked.
@@ -114,8 +118,10 @@ fn subscriber<W: io::Write + 'static>(
         chosen: Arc::clone(&format),
         lines: lines(LogFormat::Json, writer, colour),
     };
-    let subscriber = tracing_subscriber::registry().with(filter).with(text).with(json);
-    Ok((subscriber, LogControl { filter: control, format }))
+    let recent = Arc::<RecentLines>::default();
+    let kept = RecentLayer(Arc::clone(&recent));
+    let subscriber = tracing_subscriber::registry().with(filter).with(text).with(json).with(kept);
+    Ok((subscriber, LogControl { filter: control, format, recent }))
 }
 
 /// Writes each event as one line. Whatever stands in its values, it is one line, and each value one value.
@@ -139,6 +145,11 @@ where
 }
 
 impl LogControl {
+    /// The newest lines, as others may see them.
+    pub fn recent(&self) -> Arc<RecentLines> {
+        Arc::clone(&self.recent)
+    }
+
     /// Writes lines in another format from now on.
     pub fn set_format(&self, format: LogFormat) {
         self.format.choose(format);
