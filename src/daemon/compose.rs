@@ -21,6 +21,7 @@ use omnirelay_certificates::policy::effective_join_policy;
 use omnirelay_certificates::store_rights::KnownRecordKinds;
 use omnirelay_check as check;
 use omnirelay_events as events;
+use omnirelay_host::log::RecentLines;
 use omnirelay_host::stalls::LoopStalls;
 use omnirelay_leadership as leadership;
 use omnirelay_leadership::drain_remainders;
@@ -75,6 +76,8 @@ pub struct FromProcess {
     pub telemetry: PathBuf,
     /// What its event loop is doing.
     pub stalls: Arc<LoopStalls>,
+    /// The newest lines of its log.
+    pub log: Arc<RecentLines>,
     /// The process, where it serves faults on demand.
     pub faults: Option<Arc<dyn DevProcess>>,
 }
@@ -123,7 +126,7 @@ fn compose(node: &mut NodeBuilder, key: Arc<AuditKey>, given: FromProcess) -> Re
     check::mount(node, transport, Arc::new(known));
     restoration::mount(node);
     snapshots::mount(node, snapshot_kinds());
-    observability::mount(node, given.stalls)?;
+    observability::mount(node, given.stalls, given.log)?;
     if let Some(process) = given.faults {
         node_service::mount_dev(node, process);
     }

@@ -60,8 +60,13 @@ pub(crate) async fn node_with(
         data_dir: directory.to_owned(),
     };
     let audit = AuditFiles::open(directory, node_id).unwrap();
-    let given =
-        FromProcess { audit, telemetry: directory.join("telemetry"), stalls: Arc::default(), faults: None };
+    let given = FromProcess {
+        audit,
+        telemetry: directory.join("telemetry"),
+        stalls: Arc::default(),
+        log: Arc::default(),
+        faults: None,
+    };
     let node = compose::start(spec, given).await.unwrap();
     node.ready_or_waiting().await;
     node

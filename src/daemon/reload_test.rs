@@ -43,7 +43,13 @@ async fn node(
         node_id: node_id.clone(),
     };
     let audit = AuditFiles::open(&directory, &node_id).unwrap();
-    let given = FromProcess { audit, telemetry: PathBuf::new(), stalls: Arc::default(), faults: None };
+    let given = FromProcess {
+        audit,
+        telemetry: PathBuf::new(),
+        stalls: Arc::default(),
+        log: Arc::default(),
+        faults: None,
+    };
     let node = compose::start(spec, given).await.unwrap();
     node.ready().await;
     node

@@ -41,8 +41,13 @@ async fn node(node_id: &str, server: &RedisServer) -> Result<Node> {
         data_dir: server.directory().to_owned(),
     };
     let audit = AuditFiles::open(server.directory(), node_id)?;
-    let given =
-        FromProcess { audit, telemetry: std::path::PathBuf::new(), stalls: Arc::default(), faults: None };
+    let given = FromProcess {
+        audit,
+        telemetry: std::path::PathBuf::new(),
+        stalls: Arc::default(),
+        log: Arc::default(),
+        faults: None,
+    };
     let node = compose::start(spec, given).await?;
     until("the node is registered", || async { Ok(ready(&node).await?["ready"] == true) }).await?;
     Ok(node)

@@ -42,6 +42,7 @@ const BOUNDED: &[(&str, &str)] = &[
     ("ShardControlService/Loads", "one for each node, without names"),
     ("ShardControlService/Simulate", "what is planned of one namespace, 10,000 shards"),
     ("StoreService/Switch", "the standbys of one server"),
+    ("SupportService/GetDiagnostics", "1,000 lines of a log and 1 MiB of them, the settings of a list"),
 ];
 
 fn answers_with_several(method: &MethodDescriptor) -> bool {

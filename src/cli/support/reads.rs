@@ -4,6 +4,7 @@ use omnirelay_wire::rpc::{
     self, audit_service, capacity_service, certificate_service, check_service, config_service,
     leadership_control_service, namespace_control_service, node_service, observability_service,
     operation_service, peer_control_service, rebalance_control_service, shard_control_service,
+    support_service,
 };
 
 use crate::frame::prelude::*;
@@ -63,6 +64,7 @@ const LEADERS: &str = leadership_control_service::LIST.path;
 pub(super) static READS: &[RecordedRead] = &[
     RecordedRead::of_node(&node_service::GET, "what the daemon says of itself"),
     RecordedRead::of_node(&peer_control_service::LIST, "the peers, as the node hears of them"),
+    RecordedRead::of_node(&support_service::GET_DIAGNOSTICS, "settings, log lines and metrics of the daemon"),
     RecordedRead::of_node(&capacity_service::GET, "limits, and how much of them is used"),
     RecordedRead::of_node(&config_service::GET_CONFIG, "transport policy, join policy and endpoints"),
     RecordedRead::of_node(&peer_control_service::GET_LEASE_HEALTH, "the health of leases"),
@@ -102,6 +104,7 @@ pub(super) static READS: &[RecordedRead] = &[
 pub(super) static CALLS: &[&rpc::RpcMethod] = &[
     &node_service::GET,
     &peer_control_service::LIST,
+    &support_service::GET_DIAGNOSTICS,
     &capacity_service::GET,
     &config_service::GET_CONFIG,
     &peer_control_service::GET_LEASE_HEALTH,

@@ -16,6 +16,7 @@ use std::time::Duration;
 
 use omnirelay_audit::files::AuditFiles;
 use omnirelay_core::text::chain;
+use omnirelay_host::log::RecentLines;
 use omnirelay_identity::IdentitySources;
 use omnirelay_identity::federation::FederatedClusters;
 use omnirelay_identity::node_identity::IdentityFiles;
@@ -42,6 +43,8 @@ pub struct MemberSpec {
     pub node_id: String,
     pub config: Arc<Config>,
     pub session_secret: String,
+    /// The newest lines of the log of the process.
+    pub log: Arc<RecentLines>,
     pub control: SocketAddr,
     /// Where the node keeps what it knows of the audit trail.
     pub audit: AuditFiles,
@@ -71,6 +74,7 @@ struct Member {
     node_id: String,
     config: Arc<Config>,
     session_secret: String,
+    log: Arc<RecentLines>,
     control: SocketAddr,
     audit: AuditFiles,
     identity: IdentityFiles,
@@ -235,6 +239,7 @@ impl Member {
             node_id,
             config,
             session_secret,
+            log,
             control,
             audit,
             identity,
@@ -250,6 +255,7 @@ impl Member {
             node_id,
             config,
             session_secret,
+            log,
             control,
             audit,
             identity,
@@ -367,6 +373,7 @@ impl Member {
             telemetry: self.telemetry.clone(),
             // Nobody looks for stalls of the loops of a mesh on one host.
             stalls: Arc::default(),
+            log: self.log.clone(),
             faults: Some(Arc::new(FleetHandle { fleet, own: self.node_id.clone() })),
         };
         compose::start(spec, given).await.map_err(|error| chain(&error))

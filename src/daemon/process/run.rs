@@ -176,7 +176,7 @@ fn serve(args: &DaemonArgs, loaded: &LoadedConfig) -> Result<(), Failure> {
     };
     let telemetry = directory.path().join(TELEMETRY_FOLDER);
     let stalls = Arc::<LoopStalls>::default();
-    let given = FromProcess { audit, telemetry, stalls: stalls.clone(), faults: None };
+    let given = FromProcess { audit, telemetry, stalls: stalls.clone(), log: log.recent(), faults: None };
     limits::end_when_main_panics();
     let mut builder = tokio::runtime::Builder::new_multi_thread();
     stalls.look_at(builder.enable_all());

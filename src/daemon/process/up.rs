@@ -179,7 +179,7 @@ pub fn start(options: &UpOptions) -> Result<UpMesh, UpError> {
     }
     let log =
         LogConfig { format: options.log_format, filter: options.log_filter.clone(), ..LogConfig::default() };
-    log::start(&log)?;
+    let log = log::start(&log)?.recent();
     limits::raise_open_files();
     limits::outlive_file_size();
     let config = configured(options)?;
@@ -218,6 +218,7 @@ pub fn start(options: &UpOptions) -> Result<UpMesh, UpError> {
             data_dir: directory.data.path().to_owned(),
             telemetry: directory.data.path().join(TELEMETRY_FOLDER).join(&node.node_id),
             session_secret: node.secret.clone(),
+            log: log.clone(),
             control: node.control,
             audit,
             listener,

@@ -1,5 +1,6 @@
-//! Observability: which daemons Prometheus scrapes, what their processes take, and what a collector is sent by OTLP.
+//! Observability: which daemons Prometheus scrapes, what their processes take, what a collector is sent by OTLP, and what they tell support.
 
+mod diagnostics;
 mod mount;
 mod otlp;
 mod process_metrics;

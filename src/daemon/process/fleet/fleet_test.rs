@@ -27,6 +27,7 @@ fn start(count: usize, asked: impl Future<Output = ()>) -> Result<Running, Fleet
             node_id: format!("n{number}"),
             config: Arc::default(),
             session_secret: format!("secret {number}"),
+            log: Arc::default(),
             control: listener.local_addr().unwrap(),
             identity: IdentityFiles::of(place.path(), None),
             audit: AuditFiles::open(place.path(), &format!("n{number}")).unwrap(),
