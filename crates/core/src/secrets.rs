@@ -12,6 +12,8 @@ const SPIFFE: &str = "spiffe";
 const SECRET_CHARS_MIN: usize = 12;
 /// From so many letters on, capitals and small letters are hidden as well where there is no digit: base64 has both.
 const MIXED_CHARS_MIN: usize = 20;
+/// The longest time there is, with nanoseconds.
+const TIME_CHARS_MAX: usize = 30;
 
 /// A text in which nothing is left of URLs but their schemes and hosts: all else of a URL may be a password.
 pub fn with_bare_urls(text: &str) -> String {
@@ -101,13 +103,19 @@ fn is_address(word: &str) -> bool {
     word.parse::<SocketAddr>().is_ok() || word.parse::<IpAddr>().is_ok()
 }
 
+/// Whether it is a time such as `2026-11-20T06:00:00Z`.
+fn is_time(word: &str) -> bool {
+    let is_of_time = |byte: u8| byte.is_ascii_digit() || matches!(byte, b'-' | b':' | b'.' | b'T' | b'Z');
+    word.len() <= TIME_CHARS_MAX && word.starts_with("20") && word.bytes().all(is_of_time)
+}
+
 /// Whether a word is long, and of a kind of which words of a language are not.
 fn may_be_secret(word: &str) -> bool {
     let has = |is: fn(&u8) -> bool| word.bytes().any(|byte| is(&byte));
     let (digits, letters) = (has(u8::is_ascii_digit), has(u8::is_ascii_alphabetic));
     let mixed = has(u8::is_ascii_uppercase) && has(u8::is_ascii_lowercase);
     let is_odd = digits && (letters || word.contains('%')) || word.contains('%') || word.contains('+');
-    word.chars().count() >= SECRET_CHARS_MIN && !is_address(word) && is_odd
+    word.chars().count() >= SECRET_CHARS_MIN && !is_address(word) && !is_time(word) && is_odd
         || word.chars().count() >= MIXED_CHARS_MIN && mixed
 }
 
@@ -155,6 +163,11 @@ mod tests {
             ("base64", "got \"cGxhbnRlZHNlY3JldHdpdGhvdXQ\"", "got \"***\""),
             ("hexadecimal", "706c616e7465642d73", "***"),
             ("percent-encoded", "planted%2Dsecret", "***"),
+            (
+                "a time",
+                "led since 2026-11-30T08:47:25Z, in term 1",
+                "led since 2026-11-30T08:47:25Z, in term 1",
+            ),
             ("a URL and a word", "https://u:p@h/x planted-7-secret", "https://h/*** ***"),
             ("long words", "unauthenticated: misconfiguration", "unauthenticated: misconfiguration"),
         ];
