@@ -14,8 +14,17 @@ use crate::frame::error::CliError;
 /// Messages, and the fields of each that are named.
 const NAMED: &str = include_str!("fields.txt");
 
-/// Fields in which people speak in their own words: what could be a secret in them is hidden.
-const OF_PEOPLE: &[&str] = &["reason", "cordon_reason"];
+/// Fields in which people speak in their own words, or are quoted: what could be a secret in them is hidden.
+const OF_PEOPLE: &[&str] = &[
+    "approved_by",
+    "because",
+    "change_ticket",
+    "changes",
+    "cordon_reason",
+    "reason",
+    "state_reason",
+    "status_reason",
+];
 
 /// Fields of answers by the list, and what was left out by it.
 #[derive(Debug)]
@@ -56,7 +65,7 @@ impl NamedFields {
         Ok(Self { pool, named, left_out: BTreeSet::new() })
     }
 
-    /// What is named of the answer of a method.
+    /// Fields that are named of the answer of a method.
     ///
     /// # Errors
     /// When nothing is known of the method.
