@@ -29,7 +29,7 @@ const NEVER: &[&str] = &[
     "settings and fields of log lines that are not named in docs/guides/support-bundle.md",
 ];
 
-/// How much is asked of a node.
+/// Amount that is asked of a node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum AskedOfNode {
     /// Of itself and of the mesh; no other node is asked.
@@ -134,8 +134,9 @@ impl BundleRecorder {
             Value::Object(constant().into_iter().chain(of_item).collect())
         };
         let requests: Vec<Value> = all.iter().filter(is_asked).take(ITEMS_MAX).map(request).collect();
-        if all.len() > ITEMS_MAX {
-            self.manifest.cut.push(format!("{node}: {}: the first {ITEMS_MAX} of {}", read.what, all.len()));
+        let all = all.iter().filter(is_asked).count();
+        if all > ITEMS_MAX {
+            self.manifest.cut.push(format!("{node}: {}: the first {ITEMS_MAX} of {all}", read.what));
         }
         requests
     }
@@ -212,10 +213,57 @@ impl BundleRecorder {
     fn name_of(&self, node: &str, request: &str) -> String {
         let path = request.split_once(' ').map_or(request, |(_, path)| path);
         let plain = |letter: char| letter.is_ascii_alphanumeric() || matches!(letter, '/' | '-' | '.');
-        let path: String = path.chars().map(|letter| if plain(letter) { letter } else { '_' }).collect();
-        let name = |more: &str| format!("{node}{path}{more}.json");
+        let told = |text: &str| -> String {
+            text.chars().map(|letter| if plain(letter) { letter } else { '_' }).collect()
+        };
+        // A daemon may call itself, and others, as it likes; a path of an archive leads nowhere else.
+        let (node, path) = (told(&node.replace('/', "_")), told(path));
+        let name = |more: &str| format!("{node}{path}{more}.json").replace("..", "__");
         let mut numbers = (2..).map(|number| name(&format!("_{number}")));
         let free = std::iter::once(name("")).chain(&mut numbers).find(|name| !self.files.contains_key(name));
         free.unwrap_or_default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use omnirelay_wire::rpc::{check_service, peer_control_service};
+
+    use super::*;
+
+    #[test]
+    fn names_of_files_lead_nowhere_and_differ() {
+        let mut recorder = BundleRecorder::new().unwrap();
+        let cases = [
+            ("node-1", "GET /control/peers", "node-1/control/peers.json"),
+            (
+                "node-1",
+                "GET /control/leaders/a%2Fb:explain?x=1",
+                "node-1/control/leaders/a_2Fb_explain_x_1.json",
+            ),
+            (
+                "node-1",
+                "GET /control/leaders/a_2Fb:explain?x=1",
+                "node-1/control/leaders/a_2Fb_explain_x_1_2.json",
+            ),
+            ("../../etc", "GET /../x", "___.._etc/__/x.json"),
+        ];
+        for (node, request, expected) in cases {
+            let name = recorder.name_of(node, request);
+            assert_eq!(name, expected.replace("..", "__"), "{node} {request}");
+            recorder.files.insert(name, Vec::new());
+        }
+    }
+
+    #[test]
+    fn what_is_asked_for_each_item_is_bounded_and_says_so() {
+        let mut recorder = BundleRecorder::new().unwrap();
+        let read = |rpc: &RpcMethod| READS.iter().find(|read| read.rpc == rpc).unwrap();
+        let peers = (0..ITEMS_MAX + 5).map(|at| json!({"nodeId": format!("n{at}"), "status": "alive"}));
+        recorder.lists.insert("/control/peers", peers.collect());
+        let (explain, hosts) = (read(&peer_control_service::EXPLAIN), read(&check_service::CHECK_HOST));
+        assert_eq!(recorder.requests("n1", explain, AskedOfNode::First).len(), ITEMS_MAX);
+        assert_eq!(recorder.manifest.cut, ["n1: how a peer came to be as it is: the first 200 of 205"]);
+        assert_eq!(recorder.requests("n1", hosts, AskedOfNode::Alone), [json!({"nodeId": "n1"})]);
     }
 }

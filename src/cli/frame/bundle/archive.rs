@@ -32,7 +32,7 @@ pub(crate) type BundleFiles = BTreeMap<String, Vec<u8>>;
 /// Writes a bundle that nobody else may read, all of it or nothing.
 ///
 /// # Errors
-/// `FILE_EXISTS` unless it is forced; what keeps the file from being written.
+/// Usage where there is a file already, unless it is forced; what keeps the file from being written.
 pub(crate) fn write(
     path: &Path,
     manifest: &BundleManifest,
@@ -43,21 +43,18 @@ pub(crate) fn write(
     let mut temporary = path.as_os_str().to_owned();
     temporary.push(format!(".{}.tmp", std::process::id()));
     let temporary = PathBuf::from(temporary);
-    let written = packed(&temporary, manifest, files).and_then(|bytes| {
-        // What came there meanwhile is nobody's to replace.
-        match force {
-            true => std::fs::rename(&temporary, path),
-            false => std::fs::hard_link(&temporary, path).and_then(|()| std::fs::remove_file(&temporary)),
-        }?;
-        Ok(bytes)
+    let written = packed(&temporary, manifest, files);
+    // Somebody may have put something there meanwhile.
+    let kept = check_free(path, force).and_then(|()| {
+        let renamed = written.and_then(|bytes| std::fs::rename(&temporary, path).map(|()| bytes));
+        renamed.map_err(|error| {
+            CliError::local(reasons::OUTPUT, format!("cannot write `{}`", path.display()), &error)
+        })
     });
-    written.map_err(|error| {
+    if kept.is_err() {
         let _ = std::fs::remove_file(&temporary);
-        match error.kind() {
-            io::ErrorKind::AlreadyExists => CliError::not_written_over(path),
-            _ => CliError::local(reasons::OUTPUT, format!("cannot write `{}`", path.display()), &error),
-        }
-    })
+    }
+    kept
 }
 
 /// # Errors

@@ -177,7 +177,7 @@ impl RecordedList {
     }
 }
 
-/// What a request asks of a list.
+/// Wishes of a request for a list.
 #[derive(Default)]
 struct ListAsks<'a> {
     narrows: Vec<(&'static str, &'a [String])>,

@@ -31,7 +31,7 @@ pub struct SupportBundle {
     answers: BTreeMap<(String, String), (BundledFile, Bytes)>,
 }
 
-/// What tells an answer from others of its node: the request, or the route alone where it is all of a list.
+/// Key that tells an answer from others of its node: the request, or the route alone where it is all of a list.
 fn key_of(request: &str) -> &str {
     let route = request.split('?').next().unwrap_or(request);
     let path = route.split_once(' ').map_or("", |(_, path)| path);
@@ -147,7 +147,7 @@ impl SupportBundle {
     }
 }
 
-/// That a bundle cannot be changed or watched.
+/// Refusal of what a bundle cannot do: be changed, or go on telling.
 pub(crate) fn read_only(what: &str) -> CliError {
     CliError::usage(format!("a support bundle tells how a mesh was, and takes no {what}"))
         .hint("leave --support-bundle out to ask the mesh itself")
