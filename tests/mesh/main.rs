@@ -25,6 +25,7 @@ mod reload;
 mod secure;
 mod service;
 mod shards;
+mod support;
 mod traces;
 mod transport_policy;
 mod up;

@@ -88,6 +88,14 @@ impl Mesh {
         self.up_on(hold_ports(), further)
     }
 
+    /// With variables and further arguments.
+    pub(crate) fn up_in(&self, variables: &[(String, String)], further: &[&str]) -> Result<Up> {
+        let (_ports, ready) = (hold_ports(), self.ready_file());
+        let mut up = self.omnirelay(&[]);
+        up.envs(variables.iter().map(|(name, value)| (name, value)));
+        self.started_as(up, further, || ready.exists())
+    }
+
     /// With a store that is away: waits until it says that it waits.
     pub(crate) fn up_unready(&self, further: &[&str]) -> Result<Up> {
         let waits = || std::fs::read_to_string(self.path("up.log")).is_ok_and(|log| log.contains(WAITS));
@@ -121,11 +129,14 @@ impl Mesh {
     }
 
     fn started(&self, further: &[&str], is_up: impl Fn() -> bool) -> Result<Up> {
+        self.started_as(self.omnirelay(&[]), further, is_up)
+    }
+
+    fn started_as(&self, mut command: Command, further: &[&str], is_up: impl Fn() -> bool) -> Result<Up> {
         let ready = self.ready_file();
         let log = std::fs::File::create(self.path("up.log"))?;
-        let arguments = ["up", "--ready-file", &ready.to_string_lossy()];
-        let arguments = [&arguments, further].concat();
-        let mut up = Up(self.omnirelay(&arguments).stderr(log).spawn()?);
+        command.args(["up", "--ready-file", &ready.to_string_lossy()]).args(further);
+        let mut up = Up(command.stderr(log).spawn()?);
         let begun = Instant::now();
         while !is_up() {
             if let Some(status) = up.0.try_wait()? {
