@@ -9,6 +9,7 @@ mod background;
 mod bindings;
 mod callers;
 mod check;
+mod crowd;
 mod daemon;
 mod deploy;
 mod events;

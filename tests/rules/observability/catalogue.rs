@@ -96,7 +96,9 @@ impl Catalogue {
                 let counted = of_prometheus(&["job", "instance", "check", "result"], false);
                 return Some(Series { is_counter: true, ..counted });
             }
-            _ if OF_PROBE.contains(&name) => return Some(of_prometheus(&["job", "instance", "check"], false)),
+            _ if OF_PROBE.contains(&name) => {
+                return Some(of_prometheus(&["job", "instance", "check"], false));
+            }
             _ => {}
         }
         if let Some(labels) = self.recorded.get(name) {

@@ -31,7 +31,7 @@ use super::{check_scope, not_found, pb};
 use pb::leadership_order::Verb;
 
 /// The most scopes of a mesh.
-pub(crate) const SCOPES_MAX: usize = 10_000;
+const SCOPES_MAX: usize = 10_000;
 /// How long a leader may take to do what was ordered before the caller is told that it has not yet.
 const ORDER_WAIT: Duration = Duration::from_secs(10);
 /// How much of a caller's time is left for the answer.

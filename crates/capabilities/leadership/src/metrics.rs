@@ -12,10 +12,8 @@ use omnirelay_node::metrics::row::MetricLabel;
 use omnirelay_registry::Registry;
 use parking_lot::Mutex;
 
-use crate::change::SCOPES_MAX;
-
 /// How many pairs of a scope and a leader have series of their own; what comes beyond is counted as `other`.
-const TOLD_APART_MAX: usize = 1000;
+const TOLD_APART_MAX: usize = 64;
 const OTHER: &str = "other";
 
 /// Ends of leadership that are longer ago are no flaps.
@@ -28,7 +26,7 @@ pub(crate) const EXPIRED: &str = "expired";
 pub(crate) const STEPPED_DOWN: &str = "stepped_down";
 pub(crate) const LOST: &str = "lost";
 
-const LED: MetricLabel = MetricLabel::at_most("mesh_scope", SCOPES_MAX, "scopes");
+const LED: MetricLabel = MetricLabel::at_most("mesh_scope", TOLD_APART_MAX, "scopes");
 const SCOPE: MetricLabel = MetricLabel::at_most("mesh_scope", TOLD_APART_MAX + 1, "scopes, and `other`");
 const KIND: MetricLabel = MetricLabel::each("mesh_scope_kind", || ScopeKind::WORDS.to_vec());
 const LEADER: MetricLabel = MetricLabel::at_most("mesh_leader", TOLD_APART_MAX + 1, "nodes, and `other`");
@@ -50,7 +48,7 @@ omnirelay_node::metrics! {
         flaps: Gauges("mesh_leadership_flaps",
             "How often a scope has lost its leader in the last half hour, by expiry or loss, of that which has lost it most often", &[KIND]),
         led: Gauge("mesh_leadership_scopes_led", "Scopes that this node leads"),
-        lease_age: FloatGauges("mesh_leadership_lease_age_seconds", "How long this node has led a scope", &[LED]),
+        lease_age: FloatGauges("mesh_leadership_lease_age_seconds", "How long this node has led a scope, of the first 64 by name", &[LED]),
         renewals: Counter("mesh_leadership_renewals_total",
             "Renewals of the session that carries all leases of this node"),
         lacked: Counter("mesh_leadership_unconfirmed_total",
@@ -99,11 +97,12 @@ impl LeadershipMetrics {
         if view.is_whole() {
             self.retain(is_there, is_node);
         }
-        let leading = self.leading.lock().clone();
+        let mut leading = self.leading.lock().clone();
+        leading.sort_unstable();
         self.led.set(gauge_value(leading.len()));
         self.lease_age.reset();
         let now = view.now();
-        for (scope, since) in &leading {
+        for (scope, since) in leading.iter().take(TOLD_APART_MAX) {
             self.lease_age.with_label_values(&[scope]).set(now.since(*since).as_secs_f64());
         }
         self.read_scopes(&ScopeStates::of(view));
