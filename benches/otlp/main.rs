@@ -57,15 +57,17 @@ fn main() -> Result<()> {
         println!("  {name}: {micros:.1} us of processor a call, {share:+.1} % (asked: at most 2 %)");
     }
     println!("  {} requests came to the collector", collector.requests.load(Ordering::Relaxed));
-    memory_while_away(&daemon, &collector, each)
+    drop(daemon);
+    memory_while_away(each)
 }
 
-/// Memory that is taken while the collector takes connections and answers nothing.
-fn memory_while_away(daemon: &Daemon, collector: &Collector, calls: usize) -> Result<()> {
-    daemon.reload(&collector.address, MODES[0].1)?;
+/// Memory that a daemon takes, which has sent nothing before, while the collector takes connections and answers nothing.
+fn memory_while_away(calls: usize) -> Result<()> {
+    let (place, collector) = (tempfile::tempdir()?, Collector::start()?);
+    collector.is_hung.store(true, Ordering::Relaxed);
+    let daemon = Daemon::start(place.path(), &collector.address, MODES[0].1)?;
     called(&daemon.control, calls)?;
     let before = daemon.resident_kib()?;
-    collector.is_hung.store(true, Ordering::Relaxed);
     daemon.reload(&collector.address, MODES[1].1)?;
     called(&daemon.control, calls)?;
     let grown = daemon.resident_kib()?.saturating_sub(before);

@@ -196,6 +196,9 @@ fn what_a_call_makes_nodes_do_is_one_trace() -> Result<()> {
             "{served:?}"
         );
     }
-    ensure!(collector.of_trace(1).is_empty() && by_id.len() == spans.len(), "ids are there twice");
+    ensure!(by_id.len() == spans.len(), "ids are there twice: {spans:#?}");
+    let all = collector.spans.lock().unwrap_or_else(PoisonError::into_inner).len();
+    let asked_for = collector.of_trace(4).len() + collector.of_trace(7).len();
+    ensure!(all == asked_for, "{} spans are of traces that nobody has asked for", all - asked_for);
     Ok(())
 }

@@ -15,7 +15,7 @@ use tracing::{info, warn};
 use super::collector::{Collector, PostOutcome};
 use super::export_metrics::{DropCause, ExportMetrics, ExportedKind};
 
-/// Pauses after a request that was not taken: by 16 failures a collector that comes back has the next one within half a minute.
+/// Pauses after a request that was not taken: a collector that comes back has the next one within half a minute.
 const BACKOFF: Backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(30));
 /// How often is told what a collector does not take.
 const REFUSALS_EVERY: Duration = Duration::from_secs(60);

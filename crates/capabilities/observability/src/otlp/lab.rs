@@ -12,7 +12,7 @@ use http::{HeaderMap, StatusCode, Uri};
 use omnirelay_host::stalls::LoopStalls;
 use omnirelay_identity::authenticate::LoopbackAuthenticator;
 use omnirelay_node::PortName;
-use omnirelay_node::lab::{Lab, LabNode};
+use omnirelay_node::lab::{Lab, LabNode, PreparedNode};
 use omnirelay_settings::Config;
 use omnirelay_store::MemoryStore;
 use parking_lot::Mutex;
@@ -34,6 +34,9 @@ pub(super) enum Answers {
     /// With this status, and this `Retry-After`.
     Status(u16, Option<u64>),
 }
+
+/// Path of the call that tests make.
+pub(super) const CALLED: &str = "/control/prometheus/targets";
 
 /// Requests that a collector was sent, and how it answers.
 pub(super) struct Heard {
@@ -110,14 +113,20 @@ async fn answer(
     (status, said, response.encode_to_vec())
 }
 
-/// A node whose calls are taken from this host, and which sends to an address.
-pub(super) fn sending_to(endpoint: &str, change: impl FnOnce(&mut Config)) -> LabNode {
+/// A node that sends to an address, and takes no calls.
+pub(super) fn closed_node(endpoint: &str, change: impl FnOnce(&mut Config)) -> PreparedNode {
     let config = |config: &mut Config| {
         config.otlp.endpoint = Some(endpoint.to_owned());
         change(config);
     };
     let mount = |node: &mut _| crate::mount(node, Arc::new(LoopStalls::default()));
-    let (mut node, ()) = Lab::on(Arc::new(MemoryStore::system()), "node-1").config(config).with(mount);
+    let (node, ()) = Lab::on(Arc::new(MemoryStore::system()), "node-1").config(config).with(mount);
+    node
+}
+
+/// The same, whose calls are taken from this host.
+pub(super) fn sending_to(endpoint: &str, change: impl FnOnce(&mut Config)) -> LabNode {
+    let mut node = closed_node(endpoint, change);
     node.builder.authenticate(PortName::Control, LoopbackAuthenticator::default());
     node.serve()
 }
@@ -125,7 +134,7 @@ pub(super) fn sending_to(endpoint: &str, change: impl FnOnce(&mut Config)) -> La
 /// Calls a node for its targets, and gives how long that took.
 pub(super) async fn call(node: &LabNode, traceparent: Option<&str>) -> Duration {
     let begun = Instant::now();
-    let answer = get(node.control, "/control/prometheus/targets", traceparent).await;
+    let answer = get(node.control, CALLED, traceparent).await;
     assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
     begun.elapsed()
 }
@@ -138,7 +147,7 @@ pub(super) async fn counted(node: &LabNode, series: &str) -> f64 {
     value.trim().parse().unwrap()
 }
 
-async fn get(address: SocketAddr, path: &str, traceparent: Option<&str>) -> String {
+pub(super) async fn get(address: SocketAddr, path: &str, traceparent: Option<&str>) -> String {
     let mut stream = TcpStream::connect(address).await.unwrap();
     let trace = traceparent.map(|trace| format!("traceparent: {trace}\r\n")).unwrap_or_default();
     let request = format!("GET {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n{trace}\r\n");

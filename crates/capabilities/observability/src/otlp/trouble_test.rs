@@ -7,7 +7,7 @@ use omnirelay_settings::HumanDuration;
 use tokio::net::TcpListener;
 use tokio::time::sleep;
 
-use super::lab::{Answers, TestCollector, call, counted, eventually, sending_to};
+use super::lab::{Answers, CALLED, TestCollector, call, closed_node, counted, eventually, get, sending_to};
 use super::messages::{KeyValue, MetricData};
 
 const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
@@ -140,4 +140,16 @@ async fn a_collector_is_left_alone_as_long_as_it_asks_and_what_it_refuses_is_not
         found.push(counted(&node, series).await);
     }
     assert_eq!(found, [0.0, 1.0, 1.0, 0.0, 0.0]);
+}
+
+#[tokio::test]
+async fn what_strangers_call_is_recorded_for_nobody() {
+    let collector = TestCollector::start(Answers::Taken).await;
+    let node = closed_node(&collector.endpoint(), |config| config.otlp.metrics = false).serve();
+    node.loaded().await;
+    let asks = format!("00-{TRACE}-00f067aa0ba902b7-01");
+    let answer = get(node.control, CALLED, Some(&asks)).await;
+    assert!(answer.starts_with("HTTP/1.1 401"), "{answer}");
+    node.stop().await;
+    assert!(collector.heard.requests.lock().is_empty(), "what is left would have been sent");
 }
