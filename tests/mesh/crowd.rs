@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Result, ensure};
 use bytes::Bytes;
 use omnirelay_core::text::hex;
 use omnirelay_leadership_records::LEADERSHIP;
@@ -79,11 +79,11 @@ async fn scraped(seed: u64) -> Result<(String, Duration)> {
     let daemon = place.start()?;
     let change = serde_json::json!({"shards": CROWD, "reason": "a crowd"});
     let (status, answer) = daemon.post("/control/namespaces/orders", &change).await?;
-    anyhow::ensure!(status == 200, "{answer}");
+    ensure!(status == 200, "{answer}");
     for number in 0..CROWD {
         let register = serde_json::json!({"registerId": id(seed, number), "name": id(seed, number), "reason": "a crowd"});
         let (status, answer) = daemon.post("/control/registers", &register).await?;
-        anyhow::ensure!(status == 200, "{answer}");
+        ensure!(status == 200, "{answer}");
     }
     let led = async || {
         let answer = daemon.get("/control/leaders?pageSize=1000&leader=a").await?;
@@ -114,14 +114,12 @@ fn series(text: &str) -> BTreeSet<&str> {
 async fn a_scrape_of_a_crowd_is_bounded_whatever_it_is_called() -> Result<()> {
     let (one, took) = scraped(1).await?;
     let lines = one.lines().filter(|line| !line.starts_with('#')).count();
-    println!(
-        "{CROWD} peers, scopes, registers and shards: {lines} lines of series, {} bytes, {took:?}",
-        one.len()
-    );
+    let bytes = one.len();
+    println!("{CROWD} peers, scopes, registers and shards: {lines} lines of series, {bytes} bytes, {took:?}");
     let (other, _) = scraped(2).await?;
     let (one, other) = (series(&one), series(&other));
     let differ: Vec<_> = one.symmetric_difference(&other).collect();
-    anyhow::ensure!(differ.is_empty(), "{differ:?}");
-    anyhow::ensure!(lines <= SERIES_MAX, "{lines} series");
+    ensure!(differ.is_empty(), "{differ:?}");
+    ensure!(lines <= SERIES_MAX && bytes <= BYTES_MAX, "{lines} lines of series, {bytes} bytes");
     Ok(())
 }

@@ -9,7 +9,6 @@ use axum::body::Bytes;
 use axum::extract::State;
 use axum::serve::Listener;
 use http::{HeaderMap, StatusCode, Uri};
-use omnirelay_host::stalls::LoopStalls;
 use omnirelay_identity::authenticate::LoopbackAuthenticator;
 use omnirelay_node::PortName;
 use omnirelay_node::lab::{Lab, LabNode, PreparedNode};
@@ -119,7 +118,7 @@ pub(super) fn closed_node(endpoint: &str, change: impl FnOnce(&mut Config)) -> P
         config.otlp.endpoint = Some(endpoint.to_owned());
         change(config);
     };
-    let mount = |node: &mut _| crate::mount(node, Arc::new(LoopStalls::default()));
+    let mount = |node: &mut _| crate::mount(node, Arc::default(), Arc::default());
     let (node, ()) = Lab::on(Arc::new(MemoryStore::system()), "node-1").config(config).with(mount);
     node
 }
