@@ -90,7 +90,6 @@ const SHOWN: &[&str] = &[
     "node.id",
     "node.region",
     "node.role",
-    "node.services",
     "node.zone",
     "peers.deadAfter",
     "peers.forgetAfter",
