@@ -9,10 +9,11 @@ use prost_reflect::{DescriptorPool, Kind, MessageDescriptor};
 /// The readers of `frame/document.rs`, whose second argument is a path.
 const READERS: [&str; 8] = ["because(", "field(", "flag(", "items(", "number(", "pairs(", "real(", "text("];
 /// What the command line puts into documents itself, in which no daemon has a part.
-const OWN: [&str; 15] = [
+const OWN: [&str; 16] = [
     "believed",
-    "check",
     "bytes",
+    "check",
+    "durationMs",
     "items",
     "keysFrom",
     "log",

@@ -1,5 +1,6 @@
 //! A probe of a real mesh: from outside, once and for Prometheus.
 
+use std::os::unix::fs::PermissionsExt as _;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
@@ -67,8 +68,8 @@ fn prometheus_sees_a_mesh_end_by_its_probe() -> Result<()> {
     let (port, textfile) = (crate::servers::free_port()?, mesh.path("probe.prom"));
     let address = format!("127.0.0.1:{port}");
     let rules = mesh.path("rules").to_string_lossy().into_owned();
-    mesh.run(&["alerts", "export", &rules, "--speed", "60"])?;
-    let mut probe = mesh.omnirelay(&["probe", "--listen", &address, "--every", "1s", "--within", "1s", "-q"]);
+    mesh.run(&["alerts", "export", &rules, "--speed", "20"])?;
+    let mut probe = mesh.omnirelay(&["probe", "--listen", &address, "--every", "1s", "--within", "3s", "-q"]);
     probe.args(["--textfile", &textfile.to_string_lossy()]);
     let probe = Running(probe.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn()?);
     let prometheus = Prometheus::start(&format!(
@@ -83,12 +84,13 @@ fn prometheus_sees_a_mesh_end_by_its_probe() -> Result<()> {
     let firing =
         |name: &str| prometheus.query(&format!("ALERTS{{alertname=\"{name}\",alertstate=\"firing\"}}"));
     assert_eq!(firing("MeshAnswersNobody")?, []);
+    assert_eq!(std::fs::metadata(&textfile)?.permissions().mode() & 0o777, 0o644, "another user reads it");
     assert!(std::fs::read_to_string(&textfile)?.contains("omnirelay_check_result{check=\"list\"} 1"));
 
     let _ports = hold_ports();
     mesh.run(&["dev", "kill", "node-1"])?;
     // One daemon of two is enough for callers that know both.
-    std::thread::sleep(Duration::from_secs(3));
+    std::thread::sleep(Duration::from_secs(8));
     assert_eq!(firing("MeshAnswersNobody")?, []);
     up.signal("STOP")?;
     eventually("it pages", || Ok(!firing("MeshAnswersNobody")?.is_empty()))?;

@@ -14,12 +14,14 @@ use crate::agent::{Agent, SHAPES};
 use crate::network::with_an_address;
 use crate::process::secured::{Joined, Secured, command, ended};
 use crate::process::{Daemon, PATIENCE, Place};
-use crate::servers::{Alertmanager, Prometheus, RedisServer, eventually, free_port};
+use crate::servers::{Alertmanager, HeldAlert, Prometheus, RedisServer, eventually, free_port};
 
 /// How much faster rules are than their operators have them. Much faster, and what a mesh mends by itself within seconds would be told.
 const SPEED: u32 = 20;
 /// How long is looked at what fires besides, once all has fired that should.
-const SETTLE: Duration = Duration::from_secs(6);
+const SETTLE: Duration = Duration::from_secs(17);
+/// How long Alertmanager waits before it sends a new group.
+const GROUP_WAIT: Duration = Duration::from_secs(10);
 /// How long a fault may take until its last alert fires, and until the last one goes.
 const FIRE_MAX: Duration = Duration::from_secs(150);
 
@@ -50,6 +52,41 @@ struct PlantedFault {
     pages: &'static [&'static str],
     /// What fires goes after a time that no speed makes shorter.
     stays: bool,
+}
+
+/// Alerts that were seen under a fault, each with how bad it is and since when it tells of something new.
+#[derive(Default)]
+struct SeenAlerts(BTreeMap<String, SeenAlert>);
+
+#[derive(Default)]
+struct SeenAlert {
+    severity: String,
+    /// `None`: another one says it already.
+    since: Option<Instant>,
+    was_sent: bool,
+}
+
+impl SeenAlerts {
+    fn note(&mut self, held: &[HeldAlert], firing: &BTreeSet<String>) {
+        for alert in held.iter().filter(|alert| firing.contains(&alert.name)) {
+            let seen = self.0.entry(alert.name.clone()).or_default();
+            seen.severity.clone_from(&alert.severity);
+            seen.since = (!alert.is_inhibited).then(|| seen.since.unwrap_or_else(Instant::now));
+            seen.was_sent |= seen.since.is_some_and(|since| since.elapsed() >= GROUP_WAIT);
+        }
+    }
+
+    /// Those of which somebody was told.
+    fn told(&self, severity: &str) -> BTreeSet<String> {
+        let told = self.0.iter().filter(|(_, seen)| seen.was_sent && seen.severity == severity);
+        told.map(|(name, _)| name.clone()).collect()
+    }
+
+    /// Those of which nobody was told.
+    fn inhibited(&self) -> BTreeSet<String> {
+        let kept_back = self.0.iter().filter(|(_, seen)| !seen.was_sent && seen.since.is_none());
+        kept_back.map(|(name, _)| name.clone()).collect()
+    }
 }
 
 /// A mesh that is looked at.
@@ -182,41 +219,36 @@ impl WatchedMesh {
         let before = self.in_state("firing")?;
         ensure!(before.is_empty(), "before {}: {before:?}", fault.name);
         let begun = Instant::now();
+        let mut seen = SeenAlerts::default();
         plant(self)?;
-        let fires = self.until_all_fire(fault, begun)?;
-        let mut seen = BTreeMap::new();
+        let fires = self.until_all_fire(fault, begun, &mut seen)?;
         let settled = Instant::now();
         while settled.elapsed() < SETTLE {
-            // The last word on each alert counts: Alertmanager waits for ten seconds before it sends a new group.
-            let held = self.alertmanager.alerts()?.into_iter();
-            let firing = self.in_state("firing")?;
-            seen.extend(
-                held.filter(|alert| firing.contains(&alert.name)).map(|alert| (alert.name.clone(), alert)),
-            );
+            seen.note(&self.alertmanager.alerts()?, &self.in_state("firing")?);
             std::thread::sleep(Duration::from_millis(500));
         }
-        let named = |of: &dyn Fn(&crate::servers::HeldAlert) -> bool| {
-            seen.values().filter(|alert| of(alert)).map(|alert| alert.name.clone()).collect::<BTreeSet<_>>()
-        };
-        let pages = named(&|alert| alert.severity == "critical" && !alert.is_inhibited);
-        let tickets = named(&|alert| alert.severity == "warning" && !alert.is_inhibited);
-        let inhibited = named(&|alert| alert.is_inhibited);
-        let wanted = fault.pages.iter().map(|name| (*name).to_owned()).collect::<BTreeSet<_>>();
-        ensure!(pages == wanted, "{}: {pages:?} page, and {wanted:?} should", fault.name);
         let healed = Instant::now();
         heal(self)?;
         let goes = match fault.stays {
             true => None,
-            false => Some(self.until_none_fires(fault, healed)?),
+            false => Some(self.until_none_fires(fault, healed, &mut seen)?),
         };
-        let row = FaultRow { fault: fault.name, pages, tickets, inhibited, fires, goes };
-        self.rows.push(row);
+        let (pages, tickets, inhibited) = (seen.told("critical"), seen.told("warning"), seen.inhibited());
+        let wanted = fault.pages.iter().map(|name| (*name).to_owned()).collect::<BTreeSet<_>>();
+        ensure!(pages == wanted, "{}: {pages:?} page, and {wanted:?} should", fault.name);
+        self.rows.push(FaultRow { fault: fault.name, pages, tickets, inhibited, fires, goes });
         Ok(())
     }
 
-    fn until_all_fire(&self, fault: &PlantedFault, begun: Instant) -> Result<Duration> {
+    fn until_all_fire(
+        &self,
+        fault: &PlantedFault,
+        begun: Instant,
+        seen: &mut SeenAlerts,
+    ) -> Result<Duration> {
         loop {
             let firing = self.in_state("firing")?;
+            seen.note(&self.alertmanager.alerts()?, &firing);
             if fault.fires.iter().all(|name| firing.contains(*name)) {
                 return Ok(begun.elapsed());
             }
@@ -231,9 +263,15 @@ impl WatchedMesh {
         }
     }
 
-    fn until_none_fires(&self, fault: &PlantedFault, healed: Instant) -> Result<Duration> {
+    fn until_none_fires(
+        &self,
+        fault: &PlantedFault,
+        healed: Instant,
+        seen: &mut SeenAlerts,
+    ) -> Result<Duration> {
         loop {
             let firing = self.in_state("firing")?;
+            seen.note(&self.alertmanager.alerts()?, &firing);
             if firing.is_empty() {
                 return Ok(healed.elapsed());
             }
@@ -512,11 +550,8 @@ fn faults_of_shards(watched: &mut WatchedMesh) -> Result<()> {
         }
         Ok(())
     };
-    let heal = |mesh: &mut WatchedMesh| {
-        mesh.by_admin("mesh shards rebalance -n orders --force --apply --yes -q --reason drill").map(drop)
-    };
-    watched.prove(&unbalanced, plant, heal)?;
-    watched.by_admin("mesh namespaces delete orders --yes -q").map(drop)
+    let heal = |mesh: &mut WatchedMesh| mesh.by_admin("mesh namespaces delete orders --yes -q").map(drop);
+    watched.prove(&unbalanced, plant, heal)
 }
 
 async fn faults_of_telemetry(watched: &mut WatchedMesh) -> Result<()> {

@@ -1,6 +1,6 @@
 //! Secrets that a text may hold, and the text without them, where strangers are to read it.
 
-use std::net::{IpAddr, SocketAddr};
+use core::net::{IpAddr, SocketAddr};
 
 /// What stands in the place of what could be a secret.
 pub const HIDDEN: &str = "***";
@@ -82,18 +82,17 @@ fn is_host(text: &str) -> bool {
         || text.split_once(':').map_or(is_named(text), |(host, port)| is_named(host) && is_port(port))
 }
 
-/// The parts of a word that may be secrets are hidden; what stands between them is not.
+/// Each item of a list, and each side of a pair, is judged as a whole: a password may hold what stands around words elsewhere.
 fn hidden_parts(word: &str) -> String {
     if is_address(word) {
         return word.to_owned();
     }
-    let is_between = |letter: char| "\"'`(){}<>[],;=|&?".contains(letter);
-    let pieces = word.split_inclusive(is_between);
+    let stands_around = |letter: char| "\"'`(){}<>[],;=|&?".contains(letter);
+    let pieces = word.split_inclusive([',', '=']);
     pieces
         .map(|piece| {
-            let part = piece.trim_end_matches(is_between);
-            let shown = if may_be_secret(part) { HIDDEN } else { part };
-            format!("{shown}{}", &piece[part.len()..])
+            let part = piece.trim_matches(stands_around);
+            if may_be_secret(part) { piece.replacen(part, HIDDEN, 1) } else { piece.to_owned() }
         })
         .collect()
 }

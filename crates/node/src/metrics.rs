@@ -9,6 +9,7 @@ mod transport;
 use std::sync::Arc;
 use std::time::Duration;
 
+use omnirelay_core::text::chain;
 use omnirelay_identity::caller::{CallEncoding, CallProtocol, CallTransport};
 use omnirelay_registry::Registry;
 use omnirelay_store::timed::{ObserveCall, TimedCall};
@@ -105,8 +106,8 @@ pub struct Metrics {
     own: NodeMetrics,
     /// What is counted only when somebody asks.
     before_scrape: Mutex<Vec<ScrapeHook>>,
-    /// One scrape at a time, so that nothing is counted twice.
-    scrape: Mutex<()>,
+    /// One scrape at a time, so that nothing is counted twice, and no more than one thread is taken.
+    scrape: Arc<tokio::sync::Mutex<()>>,
 }
 
 /// Counts something anew before a scrape.
@@ -118,7 +119,7 @@ impl Metrics {
     pub fn new() -> Result<Self, prometheus::Error> {
         let all = prometheus::Registry::new();
         let own = NodeMetrics::new(&all)?;
-        Ok(Self { all, own, before_scrape: Mutex::default(), scrape: Mutex::default() })
+        Ok(Self { all, own, before_scrape: Mutex::default(), scrape: Arc::default() })
     }
 
     /// Counts by which version of HTTP a call came in, and what its messages were.
@@ -153,13 +154,35 @@ impl Metrics {
     ///
     /// # Errors
     /// When a metric cannot be written: a mistake in this file.
-    pub fn text(&self, registry: &Registry, ready: bool) -> Result<String, prometheus::Error> {
-        TextEncoder::new().encode_to_string(&self.families(registry, ready))
+    pub async fn text(
+        self: &Arc<Self>,
+        registry: &Arc<Registry>,
+        ready: bool,
+    ) -> Result<String, prometheus::Error> {
+        self.reading(registry, ready, |families| TextEncoder::new().encode_to_string(&families)).await?
     }
 
-    /// Everything that is counted, by name; gauges are read off the registry now.
-    pub fn families(&self, registry: &Registry, ready: bool) -> Vec<MetricFamily> {
-        let _one = self.scrape.lock();
+    /// Hands everything that is counted, by name, to `make`; gauges are read off the registry now. Of thousands of peers and scopes this
+    /// takes milliseconds, in which the event loop would answer nobody: a thread does it, and one at a time, whoever gives up meanwhile.
+    ///
+    /// # Errors
+    /// When the thread has ended otherwise.
+    pub async fn reading<T: Send + 'static>(
+        self: &Arc<Self>,
+        registry: &Arc<Registry>,
+        ready: bool,
+        make: impl FnOnce(Vec<MetricFamily>) -> T + Send + 'static,
+    ) -> Result<T, prometheus::Error> {
+        let one = self.scrape.clone().lock_owned().await;
+        let (metrics, registry) = (self.clone(), registry.clone());
+        let read = tokio::task::spawn_blocking(move || {
+            let _one = one;
+            make(metrics.families(&registry, ready))
+        });
+        read.await.map_err(|error| prometheus::Error::Msg(chain(&error)))
+    }
+
+    fn families(&self, registry: &Registry, ready: bool) -> Vec<MetricFamily> {
         self.count_losses(registry);
         self.count_anew();
         let view = registry.view();
@@ -188,8 +211,13 @@ impl Metrics {
     pub async fn keep(self: Arc<Self>) {
         loop {
             tokio::time::sleep(COUNT_EVERY).await;
-            let _one = self.scrape.lock();
-            self.count_anew();
+            let (one, metrics) = (self.scrape.clone().lock_owned().await, self.clone());
+            let counted = tokio::task::spawn_blocking(move || {
+                let _one = one;
+                metrics.count_anew();
+            });
+            // It has panicked, which is told.
+            let _ = counted.await;
         }
     }
 

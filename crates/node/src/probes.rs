@@ -7,7 +7,6 @@ use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use omnirelay_core::text::chain;
 use omnirelay_registry::Registry;
 
 use crate::metrics::Metrics;
@@ -68,14 +67,12 @@ async fn readyz(State(probed): State<ProbeSources>) -> Response {
 
 async fn metrics(State(probed): State<ProbeSources>) -> Response {
     let ready = probed.readiness.is_ready();
-    // Of a thousand peers and scopes this takes milliseconds, in which the event loop would answer nobody.
-    let counted = tokio::task::spawn_blocking(move || probed.metrics.text(&probed.registry, ready)).await;
-    match counted.map_err(|error| chain(&error)).and_then(|text| text.map_err(|error| chain(&error))) {
+    match probed.metrics.text(&probed.registry, ready).await {
         Ok(text) => {
             ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response()
         }
         Err(error) => {
-            tracing::error!(error, "metrics could not be written");
+            tracing::error!(%error, "metrics could not be written");
             StatusCode::INTERNAL_SERVER_ERROR.into_response()
         }
     }

@@ -1,4 +1,4 @@
-//! Files that are replaced whole, and that nobody else may read.
+//! Files that are replaced whole; but for those that are to be shown, nobody else may read them.
 
 use std::fs::OpenOptions;
 use std::io::{self, Write as _};
@@ -10,10 +10,22 @@ use std::path::{Path, PathBuf};
 /// # Errors
 /// Those of the file system; the old file is then untouched.
 pub fn write_whole(path: &Path, content: &[u8]) -> io::Result<()> {
+    replace(path, content, 0o600)
+}
+
+/// Writes a file in the same way that everybody may read.
+///
+/// # Errors
+/// As of [`write_whole`].
+pub fn write_shown(path: &Path, content: &[u8]) -> io::Result<()> {
+    replace(path, content, 0o644)
+}
+
+fn replace(path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
     let mut temporary = path.as_os_str().to_owned();
     temporary.push(".new");
     let temporary = PathBuf::from(temporary);
-    let mut file = private_file().truncate(true).open(&temporary)?;
+    let mut file = private_file().truncate(true).mode(mode).open(&temporary)?;
     file.write_all(content)?;
     file.sync_all()?;
     std::fs::rename(&temporary, path)

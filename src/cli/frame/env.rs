@@ -37,8 +37,7 @@ pub(crate) const RELAY_CA: EnvVariable =
 pub(crate) const CONFIG: EnvVariable = var("OMNIRELAY_CONFIG", "file that holds the contexts");
 pub(crate) const OUTPUT: EnvVariable = var("OMNIRELAY_OUTPUT", "output format, as of --output");
 pub(crate) const TIMEOUT: EnvVariable = var("OMNIRELAY_TIMEOUT", "longest time for one request, such as 30s");
-pub(crate) const TRACEPARENT: EnvVariable =
-    var("TRACEPARENT", "trace that calls are of, as W3C Trace Context writes it; daemons hand it on");
+pub(crate) const TRACEPARENT: EnvVariable = var("TRACEPARENT", "trace that calls are of (W3C Trace Context)");
 pub(crate) const COLOR: EnvVariable = var("OMNIRELAY_COLOR", "auto, always or never");
 pub(crate) const LOG: EnvVariable = var("OMNIRELAY_LOG", "log filter of the nodes that `omnirelay up` runs");
 pub(crate) const NO_COLOR: EnvVariable = var("NO_COLOR", "no colour when set");

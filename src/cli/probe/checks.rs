@@ -104,10 +104,21 @@ impl<'a> ProbeTarget<'a> {
         Ok(document.get("leadership").cloned().unwrap_or_default())
     }
 
+    /// A stream at the first address that answers, as of any other call.
+    async fn open(&self, call: &Call) -> Result<OpenEventStream, StreamEnd> {
+        for _ in 1..self.client.target().addresses.len() {
+            match open(self.client, call, "").await {
+                Err(StreamEnd::Failed(_)) => self.client.turn_away(),
+                opened => return opened,
+            }
+        }
+        open(self.client, call, "").await
+    }
+
     /// A watch of the scope, whose snapshot is complete.
     async fn watch(&self) -> Result<OpenEventStream, CheckEnd> {
         let call = Call::of(&WATCH, &json!({ "scope": [self.scope] }))?;
-        let mut events = open(self.client, &call, "").await?;
+        let mut events = self.open(&call).await?;
         loop {
             if events.next().await?.is_some_and(|event| word(&event.document) == "synced") {
                 return Ok(events);
@@ -183,8 +194,13 @@ async fn set_label(target: &ProbeTarget<'_>, value: &str) -> Result<(), CliError
         Err(absent) if absent.exit() == Exit::NotFound => json!({}),
         Err(error) => return Err(error),
     };
-    let policy = known.get("policy").cloned().unwrap_or_else(|| json!({}));
-    target.change(&SET_SCOPE, json!({ "policy": policy, "labels": { LABEL: value } })).await.map(drop)
+    let part = |name: &str| known.get(name).cloned().unwrap_or_else(|| json!({}));
+    let mut labels = part("labels");
+    labels[LABEL] = json!(value);
+    // What somebody else changes meanwhile is not undone.
+    let version = number(&known, "version").to_string();
+    let change = json!({ "policy": part("policy"), "labels": labels, "expectedVersion": version });
+    target.change(&SET_SCOPE, change).await.map(drop)
 }
 
 async fn change(target: &ProbeTarget<'_>) -> Result<String, CheckEnd> {

@@ -34,13 +34,12 @@ impl ClientTls for CommandTls {
 /// # Errors
 /// Skipped where it is not offered; why nobody answered.
 pub(super) async fn call(session: &CommandSession, client: &Client) -> Result<String, CheckEnd> {
-    let tls_address = client.target().addresses.iter().find(|address| address.is_tls());
-    let Some(address) = tls_address else {
-        return Err(CheckEnd::Skipped(
-            "no address is under TLS, without which there is no HTTP/3".to_owned(),
-        ));
-    };
     let asked = client.ask(&Call::of(&peer_control_service::LIST, &json!({ "pageSize": 1 }))?).await?;
+    // Whoever answered says at which port of its own.
+    let answered = |address: &&Address| address.is_tls() && address.as_str() == asked.1.address;
+    let Some(address) = client.target().addresses.iter().find(answered) else {
+        return Err(CheckEnd::Skipped("it is asked without TLS, and so without HTTP/3".to_owned()));
+    };
     let Some(port) = asked.1.header("alt-svc").and_then(offered_port) else {
         return Err(CheckEnd::Skipped("it is not offered (control.http3)".to_owned()));
     };

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use clap::ValueHint;
 use omnirelay_core::time::whole_ms;
-use omnirelay_store::whole_file::write_whole;
+use omnirelay_store::whole_file::write_shown;
 use tokio::time::{Instant, MissedTickBehavior};
 
 use self::checks::{CALLED, CheckEnd, ProbeCheck, ProbeTarget};
@@ -50,8 +50,8 @@ pub(crate) struct ProbeArgs {
     /// Change something too: checks change and lock, which need mesh.operate and are recorded in the audit trail
     #[arg(long)]
     writes: bool,
-    /// The scope that is changed; it is made when it is not there
-    #[arg(long, value_name = "SCOPE", default_value = "probe/omnirelay", value_parser = scope)]
+    /// The scope that is changed, below probe/; it is made when it is not there
+    #[arg(long, value_name = "SCOPE", default_value = "probe/omnirelay", value_parser = probe_scope)]
     scope: String,
     /// How long a check may take
     #[arg(long, value_name = "DURATION", default_value = "10s")]
@@ -59,14 +59,29 @@ pub(crate) struct ProbeArgs {
     /// Go on, and serve what came of it at /metrics of this address
     #[arg(long, value_name = "ADDRESS")]
     listen: Option<SocketAddr>,
-    /// How often, with --listen
-    #[arg(long, value_name = "DURATION", default_value = "30s", requires = "listen")]
-    every: HumanDuration,
+    /// How often, with --listen: 1s to 5m
+    #[arg(long, value_name = "DURATION", default_value = "30s", requires = "listen", value_parser = pause)]
+    every: Duration,
     /// Write what came of it to this file, as Prometheus reads it
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     textfile: Option<PathBuf>,
     #[command(flatten)]
     table: TableArgs,
+}
+
+/// A scope that is there for probes alone: what is changed of another one, somebody counts on.
+fn probe_scope(given: &str) -> Result<String, String> {
+    let scope = scope(given)?;
+    match scope.strip_prefix("probe/") {
+        Some(name) if !name.is_empty() => Ok(scope),
+        _ => Err("the scope of a probe is called probe/NAME".to_owned()),
+    }
+}
+
+fn pause(given: &str) -> Result<Duration, String> {
+    let HumanDuration(pause) = given.parse()?;
+    let possible = Duration::from_secs(1)..=Duration::from_secs(300);
+    possible.contains(&pause).then_some(pause).ok_or_else(|| "it is 1s to 5m".to_owned())
 }
 
 impl ProbeArgs {
@@ -105,8 +120,11 @@ async fn once(
     checks: &[ProbeCheck],
     session: &mut CommandSession,
 ) -> Result<Exit, CliError> {
-    let round = probe(args, checks, session).await?;
-    write(args, &ProbeMetrics::of(checks).noting(&round))?;
+    let made = probe(args, checks, session).await;
+    // What was there tells of another time.
+    let told = made.as_ref().map_or_else(|error| ProbeRound::failed_all(checks, error), ProbeRound::clone);
+    write(args, &ProbeMetrics::of_one(&told))?;
+    let round = made?;
     let exit = if round.success() { Exit::Ok } else { Exit::Negative };
     outcome::list().show(round.document(), &args.table, session)?;
     Ok(exit)
@@ -115,7 +133,7 @@ async fn once(
 /// Writes the file of `--textfile`, where one is named.
 fn write(args: &ProbeArgs, metrics: &ProbeMetrics) -> Result<(), CliError> {
     let Some(path) = &args.textfile else { return Ok(()) };
-    write_whole(path, metrics.text().as_bytes())
+    write_shown(path, metrics.text().as_bytes())
         .map_err(|error| CliError::local(reasons::FILE, format!("cannot write {}", path.display()), &error))
 }
 
@@ -126,7 +144,6 @@ async fn serve(
     address: SocketAddr,
     session: &mut CommandSession,
 ) -> Result<Exit, CliError> {
-    let every = args.every.0.max(Duration::from_secs(1));
     let served = serve::MetricsServer::listen(address).await?;
     let mut stop = StopSignals::listen()?;
     session.notes().say(&format!(
@@ -134,8 +151,8 @@ async fn serve(
         count(checks.len() as u64, "check"),
         served.address()
     ));
-    let mut metrics = ProbeMetrics::of(checks);
-    let mut ticks = tokio::time::interval_at(Instant::now(), every);
+    let (mut metrics, mut is_first) = (ProbeMetrics::of(checks), true);
+    let mut ticks = tokio::time::interval_at(Instant::now(), args.every);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         tokio::select! {
@@ -144,8 +161,14 @@ async fn serve(
         }
         let round = tokio::select! {
             exit = stop.wait() => return Ok(exit),
-            round = probe(args, checks, session) => round?,
+            round = probe(args, checks, session) => round,
         };
+        // A file that is being renewed cannot be read for a moment; the first time it has to be.
+        let round = match round {
+            Err(error) if is_first => return Err(error),
+            round => round.unwrap_or_else(|error| ProbeRound::failed_all(checks, &error)),
+        };
+        is_first = false;
         for failed in round.failed() {
             session.notes().warn(&format!("{} fails: {}", failed.check.word(), failed.detail));
         }

@@ -64,6 +64,13 @@ impl ProbeOutcome {
 }
 
 impl ProbeRound {
+    /// All checks failed, for want of a client.
+    pub(super) fn failed_all(checks: &[ProbeCheck], error: &CliError) -> Self {
+        let why = || Err(CheckEnd::Failed(error.body().message.clone()));
+        let failed = checks.iter().map(|check| ProbeOutcome::of(*check, Duration::ZERO, why()));
+        Self { outcomes: failed.collect() }
+    }
+
     /// Whether no check failed.
     pub(super) fn success(&self) -> bool {
         self.failed().next().is_none()
@@ -100,7 +107,11 @@ pub(super) fn list() -> ListSpec {
 }
 
 /// Series that tell Prometheus of all rounds so far.
-pub(super) struct ProbeMetrics(Vec<CheckSeries>);
+pub(super) struct ProbeMetrics {
+    checks: Vec<CheckSeries>,
+    /// What one run counts is no counter: the next begins anew.
+    counts: bool,
+}
 
 struct CheckSeries {
     check: ProbeCheck,
@@ -112,17 +123,19 @@ struct CheckSeries {
 impl ProbeMetrics {
     /// Of checks none of which was made yet.
     pub(super) fn of(checks: &[ProbeCheck]) -> Self {
-        Self(
-            checks
-                .iter()
-                .map(|check| CheckSeries { check: *check, passed: 0, failed: 0, last: None })
-                .collect(),
-        )
+        let series = |check: &ProbeCheck| CheckSeries { check: *check, passed: 0, failed: 0, last: None };
+        Self { checks: checks.iter().map(series).collect(), counts: true }
+    }
+
+    /// Of one round alone.
+    pub(super) fn of_one(round: &ProbeRound) -> Self {
+        let checks: Vec<ProbeCheck> = round.outcomes.iter().map(|outcome| outcome.check).collect();
+        Self { counts: false, ..Self::of(&checks).noting(round) }
     }
 
     /// With one round more.
     pub(super) fn noting(mut self, round: &ProbeRound) -> Self {
-        for series in &mut self.0 {
+        for series in &mut self.checks {
             let Some(outcome) = round.outcomes.iter().find(|outcome| outcome.check == series.check) else {
                 continue;
             };
@@ -151,7 +164,7 @@ impl ProbeMetrics {
                 (labels(ProbeResult::Fail), series.failed as f64),
             ]
         };
-        let counts = self.0.iter().flat_map(counted).collect();
+        let counts = self.checks.iter().filter(|_| self.counts).flat_map(counted).collect();
         family(
             "omnirelay_checks_total",
             "counter",
@@ -159,7 +172,7 @@ impl ProbeMetrics {
             counts,
         );
         let of_last = |value: fn(&(ProbeResult, Duration, SystemTime)) -> f64| {
-            let made = self.0.iter().filter_map(|series| Some((series.check, series.last.as_ref()?)));
+            let made = self.checks.iter().filter_map(|series| Some((series.check, series.last.as_ref()?)));
             let made = made.filter(|(_, last)| last.0 != ProbeResult::Skip);
             made.map(|(check, last)| (format!("check=\"{}\"", check.word()), value(last))).collect()
         };
@@ -200,6 +213,10 @@ mod tests {
             Err(CheckEnd::Skipped("no namespace".to_owned())),
         ]);
         assert!(!failed.success() && failed.failed().count() == 1);
+        let once = ProbeMetrics::of_one(&failed).text();
+        assert!(
+            once.contains("omnirelay_check_result{check=\"watch\"} 0\n") && !once.contains("checks_total{")
+        );
         let text = metrics.noting(&failed).noting(&failed).text();
         for line in [
             "omnirelay_checks_total{check=\"list\",result=\"pass\"} 2\n",

@@ -78,6 +78,8 @@ pub(super) async fn run(args: &SupportBundleArgs, session: &mut CommandSession) 
 
 /// Asks the daemons that are meant.
 async fn record(args: &SupportBundleArgs, session: &mut CommandSession) -> Result<BundleRecorder, CliError> {
+    // What was recorded once is not made younger.
+    session.client()?.check_live()?;
     if let Some(node) = &args.node {
         session.go_to_node(node).await?;
     } else {
@@ -90,7 +92,11 @@ async fn record(args: &SupportBundleArgs, session: &mut CommandSession) -> Resul
     let first = if args.all_nodes { AskedOfNode::First } else { AskedOfNode::Alone };
     recorder.record(&own, first, session).await?;
     if args.all_nodes {
-        for node in others(session, &own).await? {
+        let others = others(session, &own).await.unwrap_or_else(|error| {
+            recorder.missing_node("all others", &error);
+            Vec::new()
+        });
+        for node in others {
             session.turn_to(asked.clone())?;
             let recorded = match session.go_to_node(&node).await {
                 Ok(_) => recorder.record(&node, AskedOfNode::Further, session).await,

@@ -11,7 +11,7 @@ use crate::frame::bundle::manifest::{BundleManifest, BundledFile, BundledNode, M
 use crate::frame::bundle::request_of;
 use crate::frame::list;
 use crate::frame::prelude::*;
-use omnirelay_core::secrets::with_bare_urls;
+use omnirelay_core::secrets::without_secrets;
 
 /// For how many items of a list something is asked.
 const ITEMS_MAX: usize = 200;
@@ -71,7 +71,7 @@ impl BundleRecorder {
     fn miss(&mut self, node: &str, what: &str, request: &str, error: &CliError) {
         let body = error.body();
         let cause = body.cause.as_ref().map(|cause| format!(": {cause}")).unwrap_or_default();
-        let why = with_bare_urls(&format!("{}: {}{cause}", body.reason, body.message));
+        let why = without_secrets(&format!("{}: {}{cause}", body.reason, body.message));
         let (node_id, what, request) = (node.to_owned(), what.to_owned(), request.to_owned());
         self.manifest.missing.push(MissingAnswer { node_id, what, request, why });
     }

@@ -13,6 +13,8 @@ use promql_parser::parser::{
 
 use super::catalogue::{Catalogue, Series};
 
+/// Values of a label as a selector names them that means all, whatever is chosen.
+const ALL: &str = ".*";
 /// The shortest range: four scrapes. With fewer a scrape that is missed is a gap.
 const RANGE_MIN: Duration = Duration::from_secs(60);
 /// What Grafana puts in place of this is never shorter.
@@ -109,7 +111,7 @@ impl Reader<'_> {
             let has = |matcher: &Matcher| {
                 matcher.name == **variable
                     && matches!(matcher.op, MatchOp::Re(_))
-                    && matcher.value == format!("{VARIABLE}{variable}")
+                    && (matcher.value == format!("{VARIABLE}{variable}") || matcher.value == ALL)
             };
             if !selector.matchers.matchers.iter().any(has) {
                 reading.findings.push(format!("{name} is not matched by {variable}=~\"${variable}\""));

@@ -25,7 +25,11 @@ const ALERTS: &str = "docs/observability/alerts/";
 const RUNBOOKS: &str = "docs/runbooks/";
 
 /// Metrics that neither a panel nor an alert names, by why that is right. Another one that nobody looks at is one too many.
-const UNSEEN: [(&str, &[&str]); 5] = [
+const UNSEEN: [(&str, &[&str]); 6] = [
+    (
+        "an export that is off by default, and whose log says what is lost",
+        &["omnirelay_otlp_dropped_total", "omnirelay_otlp_sent_total"],
+    ),
     (
         "commands show it, with names: `mesh peers list`, `mesh peers explain`",
         &["mesh_gossip_strangers", "mesh_gossip_through_others", "mesh_gossip_view_size"],

@@ -44,7 +44,7 @@ omnirelay_node::metrics! {
         split_brain: Counter("mesh_leadership_split_brain_total",
             "Commits that were refused because their fence was stale, leases seen with two holders, and scopes seen to be led twice at once or with a smaller token than before"),
         vacant: FloatGauges("mesh_leadership_vacant_seconds",
-            "For how long a scope that was led has had no leader, of that which has had none for longest; 0: each has one", &[KIND]),
+            "For how long a scope that was led, or that of all meshes, has had no leader, of that which has had none for longest; 0: each has one", &[KIND]),
         flaps: Gauges("mesh_leadership_flaps",
             "How often a scope has lost its leader in the last half hour, by expiry or loss, of that which has lost it most often", &[KIND]),
         led: Gauge("mesh_leadership_scopes_led", "Scopes that this node leads"),
@@ -118,7 +118,9 @@ impl LeadershipMetrics {
         for known in &states.scopes {
             let of = ScopeKind::word_of(known.scope());
             let Some((_, vacant, flaps)) = worst.iter_mut().find(|(kind, ..)| *kind == of) else { continue };
-            if let Some(at) = known.vacant_since().filter(|_| known.was_led()) {
+            // A scope that was just made may wait for who is to lead it.
+            let counts = known.was_led() || of == ScopeKind::Global.word();
+            if let Some(at) = known.vacant_since().filter(|_| counts) {
                 *vacant = states.now.since(at).max(*vacant);
             }
             *flaps = flaps_since(&known.value, since).max(*flaps);

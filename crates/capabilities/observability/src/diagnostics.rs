@@ -29,7 +29,7 @@ pub(crate) struct SupportCalls {
 impl SupportCalls {
     /// Answers also while the store is away: that is when somebody asks.
     async fn diagnostics(&self) -> Result<Response<pb::GetDiagnosticsResponse>, Fault> {
-        let metrics = self.metrics.text(&self.registry, self.readiness.is_ready());
+        let metrics = self.metrics.text(&self.registry, self.readiness.is_ready()).await;
         let metrics = metrics.map_err(|error| {
             Fault::new(reasons::INTERNAL, "the metrics could not be written").because(chain(&error))
         })?;

@@ -184,7 +184,12 @@ impl NamedFields {
             _ => return,
         };
         // What is left of a secret that was cut no longer looks like one, so it is looked for beyond what is kept.
-        let looked_at: String = text().chars().take(LOOKED_AT_CHARS).collect();
+        let whole = text();
+        let mut looked_at: String = whole.chars().take(LOOKED_AT_CHARS).collect();
+        if looked_at.len() < whole.len() {
+            // Nor does a word that was cut look like what it was.
+            looked_at.truncate(looked_at.rfind(char::is_whitespace).unwrap_or_default());
+        }
         let text = told(&looked_at).chars().take(TEXT_CHARS_MAX).collect();
         match field.name() {
             MESSAGE => self.message = text,

@@ -166,17 +166,19 @@ async fn there_is_an_issuer_outside_for_as_long_as_it_is_set() {
     let (taker, wanted) = (Taker::of(place, of_file(keys.clone())), json!(of_file(keys)));
     let settings = &taker.node.settings;
     let token = issuer.token(&json!({"iss": "https://issuer", "aud": "mesh", "sub": "ann"}));
-    let is_told =
-        || taker.metrics.text(&taker.node.registry, true).unwrap().contains("mesh_token_issuer_keys 1");
+    let is_told = async || {
+        let text = taker.metrics.text(&taker.node.registry, true).await.unwrap();
+        text.contains("mesh_token_issuer_keys 1")
+    };
     taker.soon("the keys are read", &token, "oidc:ann").await;
-    assert!(is_told());
+    assert!(is_told().await);
     let call = taker.bearers.clone().ends(taker.bearer(&token).unwrap());
     settings.set("security.oidc", Value::Null);
     tokio::time::timeout(Duration::from_secs(1), call).await.expect("nobody has issued it");
-    assert!(taker.proven(&token).is_empty() && !is_told());
+    assert!(taker.proven(&token).is_empty() && !is_told().await);
     settings.set("security.oidc", wanted);
     taker.soon("there is one again", &token, "oidc:ann").await;
-    assert!(is_told() && taker.place.path().exists());
+    assert!(is_told().await && taker.place.path().exists());
 }
 
 /// Serves the keys of an issuer under TLS, for as long as the process lives; its address.

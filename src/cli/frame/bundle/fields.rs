@@ -14,16 +14,19 @@ use crate::frame::error::CliError;
 /// Messages, and the fields of each that are named.
 const NAMED: &str = include_str!("fields.txt");
 
-/// Fields in which people speak in their own words, or are quoted: what could be a secret in them is hidden.
+/// Fields in which people and other programs speak in their own words, or are quoted: what could be a secret in them is hidden.
 const OF_PEOPLE: &[&str] = &[
     "approved_by",
     "because",
     "change_ticket",
     "changes",
     "cordon_reason",
+    "error",
     "reason",
     "state_reason",
     "status_reason",
+    "store_trouble",
+    "trouble",
 ];
 
 /// Fields of answers by the list, and what was left out by it.

@@ -1,5 +1,6 @@
 //! Events, answers, readiness and metrics of limits.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use omnirelay_decisions::capacity::LimitKind;
@@ -95,13 +96,13 @@ async fn all_limits_are_shown_with_what_is_used_of_each() {
 #[tokio::test(start_paused = true)]
 async fn every_series_is_there_from_the_beginning() {
     let daemon = LimitedDaemon::new().await;
-    let all = Metrics::new().unwrap();
+    let all = Arc::new(Metrics::new().unwrap());
     let metrics = CapacityMetrics::new(all.all()).unwrap();
-    let text = || all.text(&daemon.lab.registry, true).unwrap();
+    let text = async || all.text(&daemon.lab.registry, true).await.unwrap();
     for name in LimitKind::ALL.map(|kind| kind.row().name) {
         for metric in ["mesh_limit_used", "mesh_limit_max", "mesh_limit_refused_total"] {
             let series = format!("{metric}{{limit=\"{name}\"}} 0\n");
-            assert!(text().contains(&series), "{series}");
+            assert!(text().await.contains(&series), "{series}");
         }
     }
     daemon.enforce("records", 1);
@@ -114,6 +115,6 @@ async fn every_series_is_there_from_the_beginning() {
     for series in
         ["used{limit=\"records\"} 1", "max{limit=\"records\"} 1", "refused_total{limit=\"records\"} 2"]
     {
-        assert!(text().contains(&format!("mesh_limit_{series}\n")), "{series}");
+        assert!(text().await.contains(&format!("mesh_limit_{series}\n")), "{series}");
     }
 }

@@ -109,7 +109,10 @@ fn outcome(status: StatusCode, headers: &HeaderMap, body: &[u8]) -> PostOutcome 
     let why = format!("the collector answered {status}");
     match status {
         status if status.is_success() => {
-            let answer = ExportResponse::decode(body).unwrap_or_default();
+            // Somebody else answers who is asked for a page.
+            let Ok(answer) = ExportResponse::decode(body) else {
+                return PostOutcome::Refused(format!("{why}, and what it says is no answer of OTLP"));
+            };
             let partial = answer.partial_success.unwrap_or_default();
             let rejected = u64::try_from(partial.rejected).unwrap_or_default();
             PostOutcome::Taken { rejected, said: partial.error_message.chars().take(SAID_MAX).collect() }
@@ -188,9 +191,11 @@ mod tests {
             outcome(status(200), &HeaderMap::new(), &answer),
             PostOutcome::Taken { rejected: 3, said }
         );
-        for other in [&b""[..], b"{}", b"<html>"] {
-            let taken = PostOutcome::Taken { rejected: 0, said: String::new() };
-            assert_eq!(outcome(status(202), &HeaderMap::new(), other), taken);
+        let taken = PostOutcome::Taken { rejected: 0, said: String::new() };
+        assert_eq!(outcome(status(202), &HeaderMap::new(), b""), taken);
+        for page in [&b"{}"[..], b"<html>"] {
+            let found = outcome(status(200), &HeaderMap::new(), page);
+            assert!(matches!(found, PostOutcome::Refused(_)), "{found:?}");
         }
     }
 

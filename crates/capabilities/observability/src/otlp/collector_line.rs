@@ -83,10 +83,13 @@ impl CollectorLine {
                 let rejected = rejected.min(count);
                 self.counts.count_sent(kind, count - rejected);
                 self.counts.count_dropped(kind, DropCause::Rejected, rejected);
-                if rejected > 0
+                if (rejected > 0 || !said.is_empty())
                     && let Some(LogTurn { left_out }) = self.refusals.turn()
                 {
-                    warn!(kind = kind.word(), rejected, count, said, left_out, "collector rejected a part");
+                    warn!(
+                        kind = kind.word(),
+                        rejected, count, said, left_out, "collector rejected a part, or warns"
+                    );
                 }
                 SendOutcome::Over
             }

@@ -152,11 +152,19 @@ impl MetricsExporter {
     /// Sends what is counted by now, once: the next time says all of it again. Gives how long to wait before that.
     async fn send(&mut self) -> Duration {
         let CountedMetrics { metrics, registry, readiness, since } = &self.counted;
-        let families = metrics.families(registry, readiness.is_ready());
-        let counted = CountedPeriod { since: *since, until: SystemTime::now() };
-        let (request, count) = metrics_request(&families, &self.node, counted);
-        drop(families);
-        match self.line.send(count, &Bytes::from(request.encode_to_vec())).await {
+        let (node, since) = (self.node.clone(), *since);
+        let made = metrics.reading(registry, readiness.is_ready(), move |families| {
+            let counted = CountedPeriod { since, until: SystemTime::now() };
+            let (request, count) = metrics_request(&families, &node, counted);
+            (Bytes::from(request.encode_to_vec()), count)
+        });
+        let Ok((body, count)) = made.await else { return Duration::ZERO };
+        let outcome = match self.line.send(count, &body).await {
+            // Other settings came meanwhile.
+            SendOutcome::Later(Duration::ZERO) => self.line.send(count, &body).await,
+            outcome => outcome,
+        };
+        match outcome {
             SendOutcome::Over | SendOutcome::Nowhere => Duration::ZERO,
             SendOutcome::Later(pause) => {
                 self.line.counts.count_dropped(ExportedKind::Metrics, DropCause::Unanswered, count);

@@ -41,6 +41,9 @@ impl SpanTracer {
     /// Records this share of the traces that begin here, 0 to 1; `None`: nothing, whatever callers say.
     pub(super) fn record_share(&self, share: Option<f64>) {
         self.share.store(share.unwrap_or(f64::NAN).to_bits(), Ordering::Relaxed);
+        if share.is_none() {
+            self.waiting.lock().clear();
+        }
     }
 
     /// Takes the oldest spans that wait, as many as are sent at once.
@@ -79,6 +82,10 @@ impl CallTracer for SpanTracer {
     }
 
     fn record(&self, span: EndedSpan) {
+        // Of calls that began while spans were recorded.
+        if f64::from_bits(self.share.load(Ordering::Relaxed)).is_nan() {
+            return;
+        }
         let waiting = {
             let mut waiting = self.waiting.lock();
             if waiting.len() < WAITING_MAX {
