@@ -558,8 +558,8 @@ async fn faults_of_telemetry(watched: &mut WatchedMesh) -> Result<()> {
     let sending = send_frames(watched.relay_port).await?;
     let full = PlantedFault {
         name: "the disk of a sink of telemetry is full",
-        fires: &["RelaySinkBehind"],
-        pages: &[],
+        fires: &["RelaySinkBehind", "SinkDrops"],
+        pages: &["SinkDrops"],
         stays: false,
     };
     let proven = watched.prove(&full, |mesh| mesh.disk.fill(), |mesh| mesh.disk.free());
