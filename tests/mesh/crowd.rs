@@ -14,6 +14,7 @@ use omnirelay_store::{Commit, EmbeddedStore, Pulse, RecordId, Store, Write};
 use omnirelay_wire::pb::omnirelay::mesh::control::v1 as pb;
 use omnirelay_wire::pb::omnirelay::store::v1::{LeadershipValue, PeerValue};
 use omnirelay_wire::timestamp::Timestamp;
+use omnirelay_wire::tls::nobody;
 use prost::Message as _;
 
 use crate::process::{Place, until};
@@ -24,6 +25,8 @@ const CROWD: usize = 1_000;
 const SERIES_MAX: usize = 600;
 const BYTES_MAX: usize = 60_000;
 const SCRAPES: usize = 51;
+/// How many of each are written at once: a commit has 256 writes at most.
+const BATCH: usize = 125;
 
 fn id(seed: u64, number: usize) -> String {
     // Names by lot, the same for a seed (splitmix64).
@@ -47,8 +50,8 @@ async fn fill(data: &Path, seed: u64) -> Result<()> {
     let (peer, scope) = (Bytes::from(peer.encode_to_vec()), Bytes::from(scope.encode_to_vec()));
     let store: Arc<dyn Store> = Arc::new(EmbeddedStore::open(data)?);
     let epoch = store.pulse(Pulse::default()).await?.epoch;
-    for first in (0..CROWD).step_by(250) {
-        let writes = (first..first + 250).flat_map(|number| {
+    for first in (0..CROWD).step_by(BATCH) {
+        let writes = (first..first + BATCH).flat_map(|number| {
             let put = |kind, key, value: &Bytes| Write::Put {
                 id: RecordId::new(kind, key),
                 value: value.clone(),
@@ -90,7 +93,7 @@ async fn scraped(seed: u64) -> Result<(String, Duration)> {
         Ok(answer["scopes"].as_array().is_some_and(|scopes| scopes.len() >= 1000))
     };
     until("all scopes are led", led).await?;
-    let client = reqwest::Client::builder().no_proxy().build()?;
+    let client = reqwest::Client::builder().tls_backend_preconfigured(nobody()).no_proxy().build()?;
     let (mut took, mut text) = (Vec::new(), String::new());
     for _ in 0..SCRAPES {
         let begun = Instant::now();

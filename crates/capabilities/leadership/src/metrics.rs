@@ -13,7 +13,7 @@ use omnirelay_registry::Registry;
 use parking_lot::Mutex;
 
 /// How many pairs of a scope and a leader have series of their own; what comes beyond is counted as `other`.
-const TOLD_APART_MAX: usize = 64;
+const TOLD_APART_MAX: usize = 48;
 const OTHER: &str = "other";
 
 /// Ends of leadership that are longer ago are no flaps.
@@ -48,7 +48,7 @@ omnirelay_node::metrics! {
         flaps: Gauges("mesh_leadership_flaps",
             "How often a scope has lost its leader in the last half hour, by expiry or loss, of that which has lost it most often", &[KIND]),
         led: Gauge("mesh_leadership_scopes_led", "Scopes that this node leads"),
-        lease_age: FloatGauges("mesh_leadership_lease_age_seconds", "How long this node has led a scope, of the first 64 by name", &[LED]),
+        lease_age: FloatGauges("mesh_leadership_lease_age_seconds", "How long this node has led a scope, of the first 48 by name", &[LED]),
         renewals: Counter("mesh_leadership_renewals_total",
             "Renewals of the session that carries all leases of this node"),
         lacked: Counter("mesh_leadership_unconfirmed_total",
