@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
 use bytes::Bytes;
-use omnirelay_core::text::hex;
+use omnirelay_core::split_mix::split_mix;
 use omnirelay_leadership_records::LEADERSHIP;
 use omnirelay_peer_records::PEER;
 use omnirelay_store::{Commit, EmbeddedStore, Pulse, RecordId, Store, Write};
@@ -28,11 +28,9 @@ const SCRAPES: usize = 51;
 /// How many of each are written at once: a commit has 256 writes at most.
 const BATCH: usize = 125;
 
+/// Name by lot, the same for a seed.
 fn id(seed: u64, number: usize) -> String {
-    // Names by lot, the same for a seed (splitmix64).
-    let mut mixed = (seed << 32 | number as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    mixed = (mixed ^ mixed >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    format!("n{}", hex(&(mixed ^ mixed >> 27).to_be_bytes()))
+    format!("n{:016x}", split_mix(seed << 32 | number as u64))
 }
 
 /// Peers that are gone, and scopes that nobody leads yet.

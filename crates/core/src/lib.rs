@@ -20,6 +20,7 @@ pub mod shard_order;
 pub mod shard_sum;
 pub mod spiffe;
 pub mod spiffe_pattern;
+pub mod split_mix;
 pub mod text;
 pub mod time;
 pub mod trace_context;

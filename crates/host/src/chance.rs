@@ -43,6 +43,8 @@ pub fn uuid(version: u64, high: u64, low: u64) -> String {
 mod seeded {
     use std::cell::Cell;
 
+    use omnirelay_core::split_mix::{STEP, split_mix};
+
     use super::random_u64;
 
     /// The seed of the tests' chance, where it is not to be another one each time.
@@ -72,12 +74,9 @@ mod seeded {
         })
     }
 
-    /// SplitMix64.
     fn next(state: u64) -> u64 {
-        let state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let state = state.wrapping_add(STEP);
         STATE.set(Some(state));
-        let mixed = (state ^ state >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let mixed = (mixed ^ mixed >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ mixed >> 31
+        split_mix(state)
     }
 }

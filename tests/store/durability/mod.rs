@@ -18,6 +18,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
+use omnirelay_core::split_mix::{STEP, split_mix};
 use omnirelay_store::{
     Commit, CommitError, CommitOutcome, Epoch, Idempotency, IdempotencyKey, LogEntry, PAGE_MAX, Precondition,
     Pulse, RecordId, RecordKind, Revision, Scan, Store, StoreError, Version, Write,
@@ -192,12 +193,8 @@ impl Chance {
     }
 
     pub(crate) fn next(&mut self) -> u64 {
-        // splitmix64
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
+        self.0 = self.0.wrapping_add(STEP);
+        split_mix(self.0)
     }
 
     /// A number below `end`.

@@ -1,5 +1,7 @@
 //! What the clients of a round are to do, from one seed.
 
+use omnirelay_core::split_mix::{STEP, split_mix};
+
 /// Chance that repeats itself: the same seed gives the same numbers.
 #[derive(Clone, Debug)]
 pub(crate) struct Chance(u64);
@@ -10,11 +12,8 @@ impl Chance {
     }
 
     pub(crate) fn next(&mut self) -> u64 {
-        // SplitMix64: each number is a mix of a counter.
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        mixed ^ (mixed >> 31)
+        self.0 = self.0.wrapping_add(STEP);
+        split_mix(self.0)
     }
 
     /// A number from 0 up to `end`, which is not among them.

@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use omnirelay_core::split_mix::{STEP, split_mix};
 use omnirelay_core::trace_context::{SpanId, TraceContext, TraceId};
 use omnirelay_surface::{CallTracer, EndedSpan, FinishedCall, RequestObserver};
 use parking_lot::Mutex;
@@ -111,15 +112,12 @@ impl RequestObserver for SpanTracer {
     }
 }
 
-/// Ids that nobody else has: the generator SplitMix64, which the system seeds. They are no secrets.
+/// Ids that nobody else has: SplitMix64, which the system seeds.
 struct RandomIds(AtomicU64);
 
 impl RandomIds {
     fn next(&self) -> u64 {
-        let state = self.0.fetch_add(0x9e37_79b9_7f4a_7c15, Ordering::Relaxed);
-        let mixed = (state ^ state >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let mixed = (mixed ^ mixed >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ mixed >> 31
+        split_mix(self.0.fetch_add(STEP, Ordering::Relaxed))
     }
 
     fn trace_id(&self) -> TraceId {
