@@ -274,6 +274,7 @@ impl NodeBuilder {
         let store = Arc::new(TimedStore::new(spec.store.clone(), Box::new(observe)));
         let registry = registry(&spec, store, kinds, audit_mac);
         let registry = Arc::new(registry.believing_files(move || trusted.borrow().provided.is_some()));
+        metrics.expect_losses(registry.view().mirrored());
         // The registry has records judged by the trust, and neither is to keep the other.
         let known = Arc::downgrade(&registry);
         let asks = move || known.upgrade().map_or(HasAuthority::Unknown, |registry| has_authority(&registry));

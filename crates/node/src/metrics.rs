@@ -12,7 +12,9 @@ use std::time::Duration;
 use omnirelay_core::text::chain;
 use omnirelay_identity::caller::{CallEncoding, CallProtocol, CallTransport};
 use omnirelay_registry::Registry;
+use omnirelay_store::RecordKind;
 use omnirelay_store::timed::{ObserveCall, TimedCall};
+use omnirelay_surface::is_fault_of_server;
 use omnirelay_wire::rpc;
 use parking_lot::Mutex;
 use prometheus::TextEncoder;
@@ -122,6 +124,13 @@ impl Metrics {
         Ok(Self { all, own, before_scrape: Mutex::default(), scrape: Arc::default() })
     }
 
+    /// Has the losses of each of these kinds counted from 0 on: what rises from nothing is not seen to rise.
+    pub fn expect_losses(&self, kinds: &[RecordKind]) {
+        for kind in kinds {
+            self.own.records_lost.with_label_values(&[kind.0.as_ref()]);
+        }
+    }
+
     /// Counts by which version of HTTP a call came in, and what its messages were.
     pub fn count_transport(&self, protocol: CallProtocol, endpoint: &str) {
         let CallProtocol { transport, encoding } = protocol;
@@ -226,9 +235,6 @@ impl Metrics {
     }
 
     fn count_losses(&self, registry: &Registry) {
-        for kind in registry.view().mirrored() {
-            self.own.records_lost.with_label_values(&[kind.0.as_ref()]);
-        }
         let totals = registry.losses().totals();
         raise_to(&self.own.epoch_changes, totals.changes);
         for (kind, count) in totals.lost {
@@ -239,11 +245,11 @@ impl Metrics {
 
 /// Result of a call that the objective counts; `None`: its end says nothing about the daemon.
 fn objective_result(code: tonic::Code) -> Option<&'static str> {
-    use tonic::Code::{DataLoss, DeadlineExceeded, Internal, Ok, Unavailable, Unknown};
     match code {
-        Ok => Some(SERVED),
-        DataLoss | DeadlineExceeded | Internal | Unavailable | Unknown => Some(FAILED),
-        _ => None,
+        tonic::Code::Ok => Some(SERVED),
+        // A client of another version asks for what there is not.
+        tonic::Code::Unimplemented => None,
+        code => is_fault_of_server(code).then_some(FAILED),
     }
 }
 

@@ -100,34 +100,21 @@ impl CallTrace {
         self.tracer.is_some()
     }
 
-    /// Begins a span of what is done for the call. Where nothing is recorded, it hands on the context of the call.
-    pub fn child(&self, name: impl Into<Cow<'static, str>>, kind: SpanKind) -> ChildSpan {
-        let mut trace = self.clone();
-        if let Some(tracer) = &self.tracer {
-            (trace.context.span, trace.parent) = (tracer.span_id(), Some(self.context.span));
-        }
-        ChildSpan { trace, name: name.into(), kind, began: Instant::now(), code: None, has_failed: true }
+    /// Begins a call of somebody else: the context to tell them, and its span, where it is recorded here.
+    pub fn calling(&self, name: &str) -> (TraceContext, Option<ChildSpan>) {
+        let Some(tracer) = self.tracer.clone() else { return (self.context, None) };
+        let trace = self.below(tracer.as_ref());
+        let (context, name, began) = (trace.context, name.to_owned(), Instant::now());
+        (context, Some(ChildSpan { trace, tracer, name, began, code: None, has_failed: true }))
     }
 
     /// Notes what was done for the call that this task carries out, if one is: it has just ended, and took so long.
     pub fn note(name: &'static str, took: Duration, has_failed: bool) {
         let noted = |trace: &Self| {
-            let tracer = trace.tracer.as_ref()?;
-            let (span, parent) = (tracer.span_id(), Some(trace.context.span));
-            let name = Cow::Borrowed(name);
-            tracer.record(EndedSpan {
-                trace: trace.context.trace,
-                span,
-                parent,
-                name,
-                kind: SpanKind::Internal,
-                ended: SystemTime::now(),
-                took,
-                code: None,
-                has_failed,
-                principal: None,
-            });
-            Some(())
+            if let Some(tracer) = &trace.tracer {
+                let span = trace.below(tracer.as_ref()).over(name.into(), SpanKind::Internal, took);
+                tracer.record(EndedSpan { has_failed, ..span });
+            }
         };
         // Most of what is done is done for no call.
         let _ = CURRENT.try_with(noted);
@@ -135,23 +122,35 @@ impl CallTrace {
 
     /// Span of the call itself, which has just ended.
     pub fn ended(&self, name: &'static str, took: Duration, code: Code) -> EndedSpan {
+        let span = self.over(name.into(), SpanKind::Server, took);
+        EndedSpan { code: Some(code), has_failed: is_fault_of_server(code), ..span }
+    }
+
+    /// Trace of what is done for this one, under a further span.
+    fn below(&self, tracer: &dyn CallTracer) -> Self {
+        let context = TraceContext { span: tracer.span_id(), ..self.context };
+        Self { context, parent: Some(self.context.span), tracer: None }
+    }
+
+    /// Its span, which has just ended, and took so long.
+    fn over(&self, name: Cow<'static, str>, kind: SpanKind, took: Duration) -> EndedSpan {
         EndedSpan {
             trace: self.context.trace,
             span: self.context.span,
             parent: self.parent,
-            name: Cow::Borrowed(name),
-            kind: SpanKind::Server,
+            name,
+            kind,
             ended: SystemTime::now(),
             took,
-            code: Some(code),
-            has_failed: is_fault_of_server(code),
+            code: None,
+            has_failed: false,
             principal: None,
         }
     }
 }
 
 /// Whether a call that ended so failed by no mistake of its caller.
-fn is_fault_of_server(code: Code) -> bool {
+pub fn is_fault_of_server(code: Code) -> bool {
     match code {
         Code::Unknown
         | Code::DeadlineExceeded
@@ -173,22 +172,17 @@ fn is_fault_of_server(code: Code) -> bool {
     }
 }
 
-/// Span under way of what is done for a call. Dropping it ends it; until it is told an outcome it has failed.
+/// Span under way of a call of somebody else. Dropping it ends it; until it is told an outcome it has failed.
 pub struct ChildSpan {
     trace: CallTrace,
-    name: Cow<'static, str>,
-    kind: SpanKind,
+    tracer: Arc<dyn CallTracer>,
+    name: String,
     began: Instant,
     code: Option<Code>,
     has_failed: bool,
 }
 
 impl ChildSpan {
-    /// Context that whoever is called is told.
-    pub fn context(&self) -> TraceContext {
-        self.trace.context
-    }
-
     /// Notes with which code the call was answered; for who called, each but `Ok` is a failure.
     pub fn answered(&mut self, code: Code) {
         (self.code, self.has_failed) = (Some(code), code != Code::Ok);
@@ -197,20 +191,9 @@ impl ChildSpan {
 
 impl Drop for ChildSpan {
     fn drop(&mut self) {
-        let Self { trace: CallTrace { context, parent, tracer }, name, kind, began, code, has_failed } = self;
-        let Some(tracer) = tracer else { return };
-        tracer.record(EndedSpan {
-            trace: context.trace,
-            span: context.span,
-            parent: *parent,
-            name: std::mem::take(name),
-            kind: *kind,
-            ended: SystemTime::now(),
-            took: began.elapsed(),
-            code: *code,
-            has_failed: *has_failed,
-            principal: None,
-        });
+        let span =
+            self.trace.over(std::mem::take(&mut self.name).into(), SpanKind::Client, self.began.elapsed());
+        self.tracer.record(EndedSpan { code: self.code, has_failed: self.has_failed, ..span });
     }
 }
 
@@ -257,9 +240,9 @@ mod tests {
         let trace = CallTrace::begin(Some(&tracer), caller);
         let handed_on = CallTrace::within(trace, async {
             CallTrace::note("store commit", Duration::from_millis(1), false);
-            let mut calls = CallTrace::current()?.child("/a.B/C", SpanKind::Client);
-            calls.answered(Code::NotFound);
-            Some(calls.context())
+            let (context, mut calls) = CallTrace::current()?.calling("/a.B/C");
+            calls.iter_mut().for_each(|calls| calls.answered(Code::NotFound));
+            Some(context)
         });
         let handed_on = handed_on.await;
         assert!(CallTrace::current().is_none(), "it is over");
@@ -296,7 +279,7 @@ mod tests {
         let noting = Arc::new(NotingTracer { is_on: true, ..NotingTracer::default() });
         let tracer: Arc<dyn CallTracer> = noting.clone();
         let trace = CallTrace::begin(Some(&tracer), caller(true)).unwrap();
-        drop(trace.child("/a.B/C", SpanKind::Client));
+        drop(trace.calling("/a.B/C"));
         let spans = noting.spans.lock();
         assert!(spans.iter().all(|span| span.has_failed && span.code.is_none()) && spans.len() == 1);
         let own = trace.ended("/a.B/D", Duration::ZERO, Code::NotFound);

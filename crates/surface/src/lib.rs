@@ -71,7 +71,7 @@ use tower::ServiceExt as _;
 
 pub use builder::{SurfaceBuilder, SurfaceError, TonicService};
 pub use call_judge::{BeginningCall, CallHold, CallJudge};
-pub use call_trace::{CallTrace, CallTracer, ChildSpan, EndedSpan, SpanKind};
+pub use call_trace::{CallTrace, CallTracer, ChildSpan, EndedSpan, SpanKind, is_fault_of_server};
 pub use deadline::CallDeadlines;
 pub use method::{OMNIRELAY, ServiceDefinition};
 pub use observe::{FailedHandshake, FinishedCall, RequestObserver};

@@ -7,19 +7,19 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Request, Response};
 use http_body::Frame;
 use omnirelay_identity::caller_trace::TRACEPARENT;
-use omnirelay_surface::{CallTrace, ChildSpan, SpanKind};
+use omnirelay_surface::{CallTrace, ChildSpan};
 use omnirelay_transport::body::{Body, BoxError, boxed};
 use tonic::Code;
 
-/// Span of a call that is about to be sent, whose context the request says from now on; `None`: it is sent for no call that is of a
-/// trace.
+/// Span of a call that is about to be sent; `None`: it is not recorded. Of a call that is of a trace the request says the context from
+/// now on in any case.
 pub(super) fn begin_span<B>(request: &mut Request<B>) -> Option<ChildSpan> {
-    let span = CallTrace::current()?.child(request.uri().path().to_owned(), SpanKind::Client);
+    let (context, span) = CallTrace::current()?.calling(request.uri().path());
     // It is ASCII.
-    if let Ok(context) = HeaderValue::try_from(span.context().to_string()) {
+    if let Ok(context) = HeaderValue::try_from(context.to_string()) {
         request.headers_mut().insert(TRACEPARENT, context);
     }
-    Some(span)
+    span
 }
 
 /// The answer, whose end is that of the span.

@@ -59,20 +59,21 @@ impl CollectorLine {
         Self { settings, counts, kind, trust, used: None, collector: None, failures: 0, refusals }
     }
 
-    /// Sends a request with so many spans or points. Where other settings are taken over meanwhile, it is to be sent by those at once.
+    /// Sends a request with so many spans or points. Where other settings are taken over meanwhile, it is sent by those at once.
     pub(super) async fn send(&mut self, count: u64, body: &Bytes) -> SendOutcome {
-        let settings = self.settings.get();
-        if self.used.as_ref() != Some(&settings) {
-            self.collector = Collector::of(&settings, &self.trust);
-            self.failures = 0;
+        loop {
+            let settings = self.settings.get();
+            if self.used.as_ref() != Some(&settings) {
+                self.collector = Collector::of(&settings, &self.trust);
+                self.failures = 0;
+            }
+            let used = self.used.insert(settings);
+            let Some(collector) = &self.collector else { return SendOutcome::Nowhere };
+            tokio::select! {
+                outcome = collector.post(self.kind, body.clone()) => return self.note(count, outcome),
+                _ = self.settings.other_than(used) => {}
+            }
         }
-        let used = self.used.insert(settings);
-        let Some(collector) = &self.collector else { return SendOutcome::Nowhere };
-        let outcome = tokio::select! {
-            outcome = collector.post(self.kind, body.clone()) => outcome,
-            _ = self.settings.other_than(used) => return SendOutcome::Later(Duration::ZERO),
-        };
-        self.note(count, outcome)
     }
 
     fn note(&mut self, count: u64, outcome: PostOutcome) -> SendOutcome {

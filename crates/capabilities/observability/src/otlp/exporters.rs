@@ -159,12 +159,7 @@ impl MetricsExporter {
             (Bytes::from(request.encode_to_vec()), count)
         });
         let Ok((body, count)) = made.await else { return Duration::ZERO };
-        let outcome = match self.line.send(count, &body).await {
-            // Other settings came meanwhile.
-            SendOutcome::Later(Duration::ZERO) => self.line.send(count, &body).await,
-            outcome => outcome,
-        };
-        match outcome {
+        match self.line.send(count, &body).await {
             SendOutcome::Over | SendOutcome::Nowhere => Duration::ZERO,
             SendOutcome::Later(pause) => {
                 self.line.counts.count_dropped(ExportedKind::Metrics, DropCause::Unanswered, count);
