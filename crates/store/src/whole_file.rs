@@ -26,9 +26,13 @@ fn replace(path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
     temporary.push(".new");
     let temporary = PathBuf::from(temporary);
     let mut file = private_file().truncate(true).mode(mode).open(&temporary)?;
-    file.write_all(content)?;
-    file.sync_all()?;
-    std::fs::rename(&temporary, path)
+    let written = file.write_all(content).and_then(|()| file.sync_all());
+    let replaced = written.and_then(|()| std::fs::rename(&temporary, path));
+    if replaced.is_err() {
+        // What is left of it is of no use, and may fill the disk.
+        let _ = std::fs::remove_file(&temporary);
+    }
+    replaced
 }
 
 /// Writes a file that was not there, and that nobody else may read.

@@ -123,7 +123,7 @@ async fn once(
     let made = probe(args, checks, session).await;
     // What was there tells of another time.
     let told = made.as_ref().map_or_else(|error| ProbeRound::failed_all(checks, error), ProbeRound::clone);
-    write(args, &ProbeMetrics::of_one(&told))?;
+    write(args, &ProbeMetrics::of_one(&told)?.text()?)?;
     let round = made?;
     let exit = if round.success() { Exit::Ok } else { Exit::Negative };
     outcome::list().show(round.document(), &args.table, session)?;
@@ -131,9 +131,9 @@ async fn once(
 }
 
 /// Writes the file of `--textfile`, where one is named.
-fn write(args: &ProbeArgs, metrics: &ProbeMetrics) -> Result<(), CliError> {
+fn write(args: &ProbeArgs, text: &str) -> Result<(), CliError> {
     let Some(path) = &args.textfile else { return Ok(()) };
-    write_shown(path, metrics.text().as_bytes())
+    write_shown(path, text.as_bytes())
         .map_err(|error| CliError::local(reasons::FILE, format!("cannot write {}", path.display()), &error))
 }
 
@@ -151,7 +151,7 @@ async fn serve(
         count(checks.len() as u64, "check"),
         served.address()
     ));
-    let (mut metrics, mut is_first) = (ProbeMetrics::of(checks), true);
+    let (metrics, mut is_first) = (ProbeMetrics::of(checks)?, true);
     let mut ticks = tokio::time::interval_at(Instant::now(), args.every);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
@@ -172,11 +172,12 @@ async fn serve(
         for failed in round.failed() {
             session.notes().warn(&format!("{} fails: {}", failed.check.word(), failed.detail));
         }
-        metrics = metrics.noting(&round);
-        served.show(metrics.text());
-        if let Err(error) = write(args, &metrics) {
+        metrics.note(&round);
+        let text = metrics.text()?;
+        if let Err(error) = write(args, &text) {
             session.notes().warn(&error.body().message);
         }
+        served.show(text);
     }
 }
 

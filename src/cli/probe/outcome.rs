@@ -1,7 +1,8 @@
 //! Outcomes of checks: a table, a document, and series for Prometheus.
 
-use std::fmt::Write as _;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use prometheus::{GaugeVec, IntCounterVec, Opts, Registry, TextEncoder};
 
 use super::checks::{CheckEnd, ProbeCheck};
 use crate::frame::document::real;
@@ -106,89 +107,91 @@ pub(super) fn list() -> ListSpec {
     }
 }
 
-/// Series that tell Prometheus of all rounds so far.
+/// Series that tell Prometheus of all rounds so far. Of a check that was skipped last there is no result: it neither passed nor failed.
 pub(super) struct ProbeMetrics {
-    checks: Vec<CheckSeries>,
-    /// What one run counts is no counter: the next begins anew.
-    counts: bool,
-}
-
-struct CheckSeries {
-    check: ProbeCheck,
-    passed: u64,
-    failed: u64,
-    last: Option<(ProbeResult, Duration, SystemTime)>,
+    all: Registry,
+    made: IntCounterVec,
+    passed: GaugeVec,
+    took: GaugeVec,
+    at: GaugeVec,
 }
 
 impl ProbeMetrics {
     /// Of checks none of which was made yet.
-    pub(super) fn of(checks: &[ProbeCheck]) -> Self {
-        let series = |check: &ProbeCheck| CheckSeries { check: *check, passed: 0, failed: 0, last: None };
-        Self { checks: checks.iter().map(series).collect(), counts: true }
-    }
-
-    /// Of one round alone.
-    pub(super) fn of_one(round: &ProbeRound) -> Self {
-        let checks: Vec<ProbeCheck> = round.outcomes.iter().map(|outcome| outcome.check).collect();
-        Self { counts: false, ..Self::of(&checks).noting(round) }
-    }
-
-    /// With one round more.
-    pub(super) fn noting(mut self, round: &ProbeRound) -> Self {
-        for series in &mut self.checks {
-            let Some(outcome) = round.outcomes.iter().find(|outcome| outcome.check == series.check) else {
-                continue;
-            };
-            series.passed += u64::from(outcome.result == ProbeResult::Pass);
-            series.failed += u64::from(outcome.result == ProbeResult::Fail);
-            series.last = Some((outcome.result, outcome.took, SystemTime::now()));
-        }
-        self
-    }
-
-    /// As Prometheus reads it. Of a check that was skipped there is no result: it neither passed nor failed.
-    pub(super) fn text(&self) -> String {
-        let mut text = String::new();
-        let mut family = |name: &str, kind: &str, help: &str, rows: Vec<(String, f64)>| {
-            let _ = writeln!(text, "# HELP {name} {help}\n# TYPE {name} {kind}");
-            for (labels, value) in rows {
-                let _ = writeln!(text, "{name}{{{labels}}} {value}");
+    ///
+    /// # Errors
+    /// When two metrics have one name: a mistake in this file.
+    pub(super) fn of(checks: &[ProbeCheck]) -> Result<Self, CliError> {
+        let metrics = Self::empty()?;
+        metrics.all.register(Box::new(metrics.made.clone())).map_err(|error| unusable(&error))?;
+        for check in checks {
+            for result in [ProbeResult::Pass, ProbeResult::Fail] {
+                metrics.made.with_label_values(&[check.word(), result.word()]);
             }
-        };
-        let counted = |series: &CheckSeries| {
-            let labels = |result: ProbeResult| {
-                format!("check=\"{}\",result=\"{}\"", series.check.word(), result.word())
-            };
-            [
-                (labels(ProbeResult::Pass), series.passed as f64),
-                (labels(ProbeResult::Fail), series.failed as f64),
-            ]
-        };
-        let counts = self.checks.iter().filter(|_| self.counts).flat_map(counted).collect();
-        family(
-            "omnirelay_checks_total",
-            "counter",
-            "Checks of the probe that were made, by how they ended",
-            counts,
-        );
-        let of_last = |value: fn(&(ProbeResult, Duration, SystemTime)) -> f64| {
-            let made = self.checks.iter().filter_map(|series| Some((series.check, series.last.as_ref()?)));
-            let made = made.filter(|(_, last)| last.0 != ProbeResult::Skip);
-            made.map(|(check, last)| (format!("check=\"{}\"", check.word()), value(last))).collect()
-        };
-        let passed = of_last(|last| f64::from(u8::from(last.0 == ProbeResult::Pass)));
-        family("omnirelay_check_result", "gauge", "1 where the check passed last, 0 where it failed", passed);
-        let took = of_last(|last| last.1.as_secs_f64());
-        family("omnirelay_check_seconds", "gauge", "How long the check took last, in seconds", took);
-        let at = of_last(|last| last.2.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64());
-        family(
-            "omnirelay_check_time_seconds",
-            "gauge",
-            "When the check was made last, in seconds since 1970",
-            at,
-        );
-        text
+        }
+        Ok(metrics)
     }
+
+    /// Of one round alone, whose counts are no counters: the next run begins anew.
+    ///
+    /// # Errors
+    /// As of [`Self::of`].
+    pub(super) fn of_one(round: &ProbeRound) -> Result<Self, CliError> {
+        let metrics = Self::empty()?;
+        metrics.note(round);
+        Ok(metrics)
+    }
+
+    fn empty() -> Result<Self, CliError> {
+        let made =
+            Opts::new("omnirelay_checks_total", "Checks of the probe that were made, by how they ended");
+        let gauge = |name: &str, help: &str| GaugeVec::new(Opts::new(name, help), &["check"]);
+        let built = || {
+            let all = Registry::new();
+            let made = IntCounterVec::new(made, &["check", "result"])?;
+            let passed = gauge("omnirelay_check_result", "1 where the check passed last, 0 where it failed")?;
+            let took = gauge("omnirelay_check_seconds", "How long the check took last, in seconds")?;
+            let at =
+                gauge("omnirelay_check_time_seconds", "When the check was made last, in seconds since 1970")?;
+            for gauge in [&passed, &took, &at] {
+                all.register(Box::new(gauge.clone()))?;
+            }
+            Ok(Self { all, made, passed, took, at })
+        };
+        built().map_err(|error| unusable(&error))
+    }
+
+    /// Notes one round more.
+    pub(super) fn note(&self, round: &ProbeRound) {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64();
+        for ProbeOutcome { check, result, took, .. } in &round.outcomes {
+            let check = check.word();
+            if *result == ProbeResult::Skip {
+                for gauge in [&self.passed, &self.took, &self.at] {
+                    // There may have been none.
+                    let _ = gauge.remove_label_values(&[check]);
+                }
+                continue;
+            }
+            self.made.with_label_values(&[check, result.word()]).inc();
+            let passed = f64::from(u8::from(*result == ProbeResult::Pass));
+            self.passed.with_label_values(&[check]).set(passed);
+            self.took.with_label_values(&[check]).set(took.as_secs_f64());
+            self.at.with_label_values(&[check]).set(now);
+        }
+    }
+
+    /// As Prometheus reads it.
+    ///
+    /// # Errors
+    /// When a metric cannot be written: a mistake in this file.
+    pub(super) fn text(&self) -> Result<String, CliError> {
+        TextEncoder::new().encode_to_string(&self.all.gather()).map_err(|error| unusable(&error))
+    }
+}
+
+fn unusable(error: &prometheus::Error) -> CliError {
+    CliError::local(reasons::INTERNAL, "cannot count what came of the checks", error)
 }
 
 #[cfg(test)]
@@ -204,20 +207,24 @@ mod tests {
     #[test]
     fn what_was_skipped_neither_passed_nor_failed() {
         let checks = &ProbeCheck::ALL[..3];
-        let metrics = ProbeMetrics::of(checks);
-        assert!(metrics.text().contains("omnirelay_checks_total{check=\"list\",result=\"fail\"} 0\n"));
-        assert!(!metrics.text().contains("omnirelay_check_result{"), "nothing was checked yet");
+        let metrics = ProbeMetrics::of(checks).unwrap();
+        assert!(
+            metrics.text().unwrap().contains("omnirelay_checks_total{check=\"list\",result=\"fail\"} 0\n")
+        );
+        assert!(!metrics.text().unwrap().contains("omnirelay_check_result{"), "nothing was checked yet");
         let failed = round([
             Ok(String::new()),
             Err(CheckEnd::Failed("gone".to_owned())),
             Err(CheckEnd::Skipped("no namespace".to_owned())),
         ]);
         assert!(!failed.success() && failed.failed().count() == 1);
-        let once = ProbeMetrics::of_one(&failed).text();
+        let once = ProbeMetrics::of_one(&failed).unwrap().text().unwrap();
         assert!(
             once.contains("omnirelay_check_result{check=\"watch\"} 0\n") && !once.contains("checks_total{")
         );
-        let text = metrics.noting(&failed).noting(&failed).text();
+        metrics.note(&failed);
+        metrics.note(&failed);
+        let text = metrics.text().unwrap();
         for line in [
             "omnirelay_checks_total{check=\"list\",result=\"pass\"} 2\n",
             "omnirelay_checks_total{check=\"watch\",result=\"fail\"} 2\n",

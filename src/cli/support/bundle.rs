@@ -9,7 +9,6 @@ use super::recorder::{AskedOfNode, BundleRecorder};
 use crate::complete;
 use crate::frame::bundle::archive;
 use crate::frame::bundle::manifest::{BundleManifest, BundledFile};
-use crate::frame::list::whole;
 use crate::frame::prelude::*;
 use crate::frame::table::TableLayout;
 use crate::node::NODE;
@@ -92,11 +91,7 @@ async fn record(args: &SupportBundleArgs, session: &mut CommandSession) -> Resul
     let first = if args.all_nodes { AskedOfNode::First } else { AskedOfNode::Alone };
     recorder.record(&own, first, session).await?;
     if args.all_nodes {
-        let others = others(session, &own).await.unwrap_or_else(|error| {
-            recorder.missing_node("all others", &error);
-            Vec::new()
-        });
-        for node in others {
+        for node in others(&recorder, &own) {
             session.turn_to(asked.clone())?;
             let recorded = match session.go_to_node(&node).await {
                 Ok(_) => recorder.record(&node, AskedOfNode::Further, session).await,
@@ -110,11 +105,10 @@ async fn record(args: &SupportBundleArgs, session: &mut CommandSession) -> Resul
     Ok(recorder)
 }
 
-/// Ids of the other nodes that have not left.
-async fn others(session: &CommandSession, own: &str) -> Result<Vec<String>, CliError> {
-    let document = whole(session, &peers::LIST, "peers", json!({})).await?;
-    let others = items(&document, "peers").iter().filter(|peer| text(peer, "status") != "left");
-    Ok(others.map(|peer| text(peer, "nodeId").to_owned()).filter(|node| node != own).collect())
+/// Ids of the other nodes that have not left, as the first one has listed them.
+fn others(recorder: &BundleRecorder, own: &str) -> Vec<String> {
+    let others = recorder.listed(peers::LIST.path).iter().filter(|peer| text(peer, "status") != "left");
+    others.map(|peer| text(peer, "nodeId").to_owned()).filter(|node| node != own).collect()
 }
 
 static COLUMNS: &[Column] = &[

@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
+use omnirelay_core::secrets::without_secrets;
+
 use super::reads::{ItemSource, READS, RecordedRead};
 use crate::frame::bundle::archive::BundleFiles;
 use crate::frame::bundle::fields::NamedFields;
@@ -11,7 +13,6 @@ use crate::frame::bundle::manifest::{BundleManifest, BundledFile, BundledNode, M
 use crate::frame::bundle::request_of;
 use crate::frame::list;
 use crate::frame::prelude::*;
-use omnirelay_core::secrets::without_secrets;
 
 /// For how many items of a list something is asked.
 const ITEMS_MAX: usize = 200;
@@ -117,13 +118,18 @@ impl BundleRecorder {
         Ok(())
     }
 
+    /// Items of a list of the node that was asked last; none where it has not said them.
+    pub(super) fn listed(&self, path: &str) -> &[Value] {
+        self.lists.get(path).map_or(&[], Vec::as_slice)
+    }
+
     /// The requests of a read: one, or one for each item of its list.
     fn requests(&mut self, node: &str, read: &RecordedRead, asked: AskedOfNode) -> Vec<Value> {
         let constant = || read.with.iter().map(|(name, value)| ((*name).to_owned(), json!(value))).collect();
         let Some(ItemSource { list, fields, hosts }) = &read.per else {
             return vec![Value::Object(constant())];
         };
-        let all = self.lists.get(list).map_or(&[][..], Vec::as_slice);
+        let all = self.listed(list);
         let is_asked = |item: &&Value| {
             !hosts
                 || text(item, "status") == "alive"

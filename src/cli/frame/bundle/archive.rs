@@ -6,12 +6,12 @@
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, BufReader, Read, Write};
-use std::os::unix::fs::OpenOptionsExt as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use flate2::Compression;
 use flate2::read::GzDecoder;
 use flate2::write::GzEncoder;
+use omnirelay_store::whole_file::write_whole;
 use omnirelay_wire::reasons;
 use tar::{Archive, Builder, EntryType, Header};
 
@@ -40,21 +40,11 @@ pub(crate) fn write(
     force: bool,
 ) -> Result<u64, CliError> {
     check_free(path, force)?;
-    let mut temporary = path.as_os_str().to_owned();
-    temporary.push(format!(".{}.tmp", std::process::id()));
-    let temporary = PathBuf::from(temporary);
-    let written = packed(&temporary, manifest, files);
-    // Somebody may have put something there meanwhile.
-    let kept = check_free(path, force).and_then(|()| {
-        let renamed = written.and_then(|bytes| std::fs::rename(&temporary, path).map(|()| bytes));
-        renamed.map_err(|error| {
-            CliError::local(reasons::OUTPUT, format!("cannot write `{}`", path.display()), &error)
-        })
-    });
-    if kept.is_err() {
-        let _ = std::fs::remove_file(&temporary);
-    }
-    kept
+    let packed = packed(manifest, files);
+    let written = packed.and_then(|packed| write_whole(path, &packed).map(|()| packed.len() as u64));
+    written.map_err(|error| {
+        CliError::local(reasons::OUTPUT, format!("cannot write `{}`", path.display()), &error)
+    })
 }
 
 /// # Errors
@@ -67,18 +57,13 @@ pub(crate) fn check_free(path: &Path, force: bool) -> Result<(), CliError> {
     }
 }
 
-fn packed(path: &Path, manifest: &BundleManifest, files: &BundleFiles) -> io::Result<u64> {
-    let file = File::options().write(true).create_new(true).mode(0o600).open(path)?;
-    let mut archive = Builder::new(GzEncoder::new(io::BufWriter::new(file), Compression::default()));
+fn packed(manifest: &BundleManifest, files: &BundleFiles) -> io::Result<Vec<u8>> {
+    let mut archive = Builder::new(GzEncoder::new(Vec::new(), Compression::default()));
     add(&mut archive, MANIFEST, &serde_json::to_vec_pretty(manifest)?)?;
     for (name, bytes) in files {
         add(&mut archive, name, bytes)?;
     }
-    let mut buffered = archive.into_inner()?.finish()?;
-    buffered.flush()?;
-    let file = buffered.into_inner().map_err(io::IntoInnerError::into_error)?;
-    file.sync_all()?;
-    Ok(file.metadata()?.len())
+    archive.into_inner()?.finish()
 }
 
 fn add(archive: &mut Builder<impl Write>, name: &str, bytes: &[u8]) -> io::Result<()> {
