@@ -18,9 +18,8 @@ const WINDOW: Duration = Duration::from_secs(4);
 const SECONDS: u64 = 90;
 
 /// Queries that need not have points here, by their panel or annotation and their legend, and why.
-const ABSENT: [(&str, &str, &str); 8] = [
+const ABSENT: [(&str, &str, &str); 7] = [
     ("Which alerts fire?", "{{alertname}}", "nothing is wrong for long enough"),
-    ("Has the registry begun anew, or lost anything?", "records lost", "series begin with the first loss"),
     (
         "How do pushes to pools and exchanges with clusters end?",
         "{{cluster}} {{result}}",

@@ -36,10 +36,7 @@ pub(crate) fn beside(mesh: &Secured, id: &str, store: &str, more: &[&str]) -> Re
 
 /// The place of such a daemon, which is not started.
 pub(crate) fn place_beside(mesh: &Secured, id: &str, store: &str, more: &[&str]) -> Result<Place> {
-    let secret = mesh.place.data_dir().join("identity/issuer-secret");
-    let issues = format!("security.issuerSecretFile={}", secret.display());
-    let own = ["--node-id", id, "--store", store, "--set", &issues];
-    Place::new(&[&TLS[..], &own, more].concat())
+    mesh.place_beside(id, store, &[&["--set", "mesh.leadership.enabled=false"], more].concat())
 }
 
 pub(crate) fn json(mesh: &Secured, line: &str) -> Result<Value> {

@@ -149,10 +149,7 @@ fn block_udp(blocks: bool) -> Result<()> {
 }
 
 fn beside(mesh: &Secured, id: &str, store: &str, more: &[&str]) -> Result<(Option<Daemon>, Place)> {
-    let secret = mesh.place.data_dir().join("identity/issuer-secret");
-    let issues = format!("security.issuerSecretFile={}", secret.display());
-    let own = ["--node-id", id, "--store", store, "--set", &issues];
-    let mut place = Place::new(&[&TLS[..], &own, more].concat())?;
+    let mut place = mesh.place_beside(id, store, more)?;
     let daemon = place.start()?;
     place.listen.clone_from(&daemon.control);
     Ok((Some(daemon), place))

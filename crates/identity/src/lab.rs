@@ -1,9 +1,10 @@
 //! Nodes of the tests: an authority, and who it has certified.
 
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use omnirelay_pki::authority::{CertificateAuthority, ValidityPeriod};
-use omnirelay_pki::certificate::TlsNames;
+use omnirelay_pki::certificate::{TlsNames, to_pem};
 use omnirelay_pki::key::PrivateKey;
 use omnirelay_pki::request::CertificateRequest;
 use omnirelay_pki::trust::TrustBundle;
@@ -37,4 +38,18 @@ pub fn node(root: &CertificateAuthority, id: &str) -> Arc<MeshTrust> {
         trusted.own = Some(Arc::new(own));
     });
     trust
+}
+
+/// Files of a certificate that this authority has issued to a node, and of its key.
+pub fn certificate_files(root: &CertificateAuthority, folder: &Path, id: &str) -> [PathBuf; 2] {
+    let [cert, private] = ["crt", "key"].map(|end| folder.join(format!("{id}.{end}")));
+    let key = PrivateKey::make().unwrap();
+    let names = TlsNames::default();
+    let id = format!("spiffe://mesh.test/mesh/default/worker/{id}").parse().unwrap();
+    let request = CertificateRequest::make(&key, Some(&id), &names).unwrap();
+    let request = CertificateRequest::read(&request).unwrap();
+    let issued = root.issue(&request, &id, &names, root.validity()).unwrap();
+    std::fs::write(&cert, to_pem(&issued.der)).unwrap();
+    std::fs::write(&private, key.to_pem().as_bytes()).unwrap();
+    [cert, private]
 }

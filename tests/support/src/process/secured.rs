@@ -45,6 +45,14 @@ impl Secured {
         Ok(secured)
     }
 
+    /// Place of a daemon beside it that issues its certificate itself, which is not started.
+    pub fn place_beside(&self, id: &str, store: &str, more: &[&str]) -> Result<Place> {
+        let secret = self.place.data_dir().join("identity/issuer-secret");
+        let issues = format!("security.issuerSecretFile={}", secret.display());
+        let own = ["--set", "control.tls.source=mesh", "--node-id", id, "--store", store, "--set", &issues];
+        Place::new(&[&own, more].concat())
+    }
+
     /// Waits until the daemon has a certificate.
     pub fn await_identity(&self) -> Result<()> {
         let path = self.place.data_dir().join("identity/identity.pem");

@@ -10,6 +10,7 @@ pub mod proxy;
 mod sentinels;
 mod server;
 mod tls;
+mod web_server;
 
 pub use alertmanager::{Alertmanager, HeldAlert};
 pub use cluster::Cluster;

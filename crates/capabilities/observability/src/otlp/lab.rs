@@ -23,9 +23,9 @@ use tokio::time::sleep;
 
 use super::messages::{ExportResponse, MetricsRequest, PartialSuccess, Span, TracesRequest};
 
-/// Answers of a collector to whatever it is sent.
+/// CollectorAnswer of a collector to whatever it is sent.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Answers {
+pub(super) enum CollectorAnswer {
     Taken,
     Rejected(i64),
     After(Duration),
@@ -38,8 +38,8 @@ pub(super) enum Answers {
 pub(super) const CALLED: &str = "/control/prometheus/targets";
 
 /// Requests that a collector was sent, and how it answers.
-pub(super) struct Heard {
-    pub answers: Mutex<Answers>,
+pub(super) struct ReceivedExports {
+    pub answers: Mutex<CollectorAnswer>,
     /// Each with when it came and its headers.
     pub requests: Mutex<Vec<(Instant, String, HeaderMap)>>,
     pub spans: Mutex<Vec<Span>>,
@@ -47,28 +47,28 @@ pub(super) struct Heard {
 }
 
 pub(super) struct TestCollector {
-    pub heard: Arc<Heard>,
+    pub received: Arc<ReceivedExports>,
     pub address: SocketAddr,
     _serving: JoinSet<()>,
 }
 
 impl TestCollector {
-    pub(super) async fn start(answers: Answers) -> Self {
+    pub(super) async fn start(answers: CollectorAnswer) -> Self {
         Self::over(TcpListener::bind("127.0.0.1:0").await.unwrap(), answers)
     }
 
-    pub(super) fn over<L: Listener<Addr = SocketAddr>>(listener: L, answers: Answers) -> Self {
-        let heard = Arc::new(Heard {
+    pub(super) fn over<L: Listener<Addr = SocketAddr>>(listener: L, answers: CollectorAnswer) -> Self {
+        let received = Arc::new(ReceivedExports {
             answers: Mutex::new(answers),
             requests: Mutex::default(),
             spans: Mutex::default(),
             metrics: Mutex::default(),
         });
         let address = listener.local_addr().unwrap();
-        let routes = Router::new().fallback(answer).with_state(heard.clone());
+        let routes = Router::new().fallback(answer).with_state(received.clone());
         let mut serving = JoinSet::new();
         serving.spawn(async move { axum::serve(listener, routes).await.unwrap() });
-        Self { heard, address, _serving: serving }
+        Self { received, address, _serving: serving }
     }
 
     pub(super) fn endpoint(&self) -> String {
@@ -77,23 +77,23 @@ impl TestCollector {
 }
 
 async fn answer(
-    State(heard): State<Arc<Heard>>,
+    State(received): State<Arc<ReceivedExports>>,
     uri: Uri,
     headers: HeaderMap,
     body: Bytes,
 ) -> (StatusCode, HeaderMap, Vec<u8>) {
-    heard.requests.lock().push((Instant::now(), uri.path().to_owned(), headers));
-    let answers = *heard.answers.lock();
+    received.requests.lock().push((Instant::now(), uri.path().to_owned(), headers));
+    let answers = *received.answers.lock();
     let (mut status, mut said) = (StatusCode::OK, HeaderMap::new());
     let mut response = ExportResponse::default();
     match answers {
-        Answers::Taken => {}
-        Answers::Rejected(rejected) => {
+        CollectorAnswer::Taken => {}
+        CollectorAnswer::Rejected(rejected) => {
             response.partial_success = Some(PartialSuccess { rejected, error_message: "too old".to_owned() });
         }
-        Answers::After(pause) => sleep(pause).await,
-        Answers::Never => std::future::pending().await,
-        Answers::Status(code, wait) => {
+        CollectorAnswer::After(pause) => sleep(pause).await,
+        CollectorAnswer::Never => std::future::pending().await,
+        CollectorAnswer::Status(code, wait) => {
             status = StatusCode::from_u16(code).unwrap();
             said.extend(wait.map(|wait| (http::header::RETRY_AFTER, wait.into())));
         }
@@ -103,9 +103,9 @@ async fn answer(
             "/v1/traces" => {
                 let request = TracesRequest::decode(body).unwrap();
                 let spans = request.resource_spans.into_iter().flat_map(|of| of.scope_spans);
-                heard.spans.lock().extend(spans.flat_map(|of| of.spans));
+                received.spans.lock().extend(spans.flat_map(|of| of.spans));
             }
-            "/v1/metrics" => heard.metrics.lock().push(MetricsRequest::decode(body).unwrap()),
+            "/v1/metrics" => received.metrics.lock().push(MetricsRequest::decode(body).unwrap()),
             other => panic!("{other}"),
         }
     }

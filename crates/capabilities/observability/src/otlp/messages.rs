@@ -36,7 +36,7 @@ pub(crate) struct Span {
     pub parent_span_id: Vec<u8>,
     #[prost(string, tag = "5")]
     pub name: String,
-    #[prost(enumeration = "Kind", tag = "6")]
+    #[prost(enumeration = "SpanKindCode", tag = "6")]
     pub kind: i32,
     #[prost(fixed64, tag = "7")]
     pub start_time_unix_nano: u64,
@@ -50,7 +50,7 @@ pub(crate) struct Span {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, prost::Enumeration)]
 #[repr(i32)]
-pub(crate) enum Kind {
+pub(crate) enum SpanKindCode {
     Unspecified = 0,
     Internal = 1,
     Server = 2,

@@ -1,18 +1,15 @@
 //! Settings of the export, changed while it goes on.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::time::Duration;
 
 use axum::serve::Listener;
 use omnirelay_host::live::Live;
-use omnirelay_identity::lab::{authority, node as node_of};
+use omnirelay_identity::lab::{authority, certificate_files, node as node_of};
 use omnirelay_identity::tls::{ClientCertificateRule, ListenerTls};
 use omnirelay_node::prometheus::Registry;
 use omnirelay_pki::authority::CertificateAuthority;
-use omnirelay_pki::certificate::{TlsNames, to_pem};
-use omnirelay_pki::key::PrivateKey;
-use omnirelay_pki::request::CertificateRequest;
+use omnirelay_pki::certificate::to_pem;
 use omnirelay_settings::{ClientTrust, Config, LiveConfig};
 use serde_json::{Value, json};
 use tokio::io::{DuplexStream, copy_bidirectional, duplex};
@@ -20,15 +17,15 @@ use tokio::net::TcpListener;
 use tokio::time::sleep;
 
 use super::collector_line::SendOutcome;
-use super::lab::{Answers, TestCollector, call, eventually, sending_to};
+use super::lab::{CollectorAnswer, TestCollector, call, eventually, sending_to};
 use super::*;
 
 #[tokio::test]
 async fn spans_go_where_and_as_many_as_is_set_by_then() {
     let [hung, one, other] = [
-        TestCollector::start(Answers::Never).await,
-        TestCollector::start(Answers::Taken).await,
-        TestCollector::start(Answers::Taken).await,
+        TestCollector::start(CollectorAnswer::Never).await,
+        TestCollector::start(CollectorAnswer::Taken).await,
+        TestCollector::start(CollectorAnswer::Taken).await,
     ];
     let node = sending_to(&hung.endpoint(), |config| {
         config.otlp.metrics = false;
@@ -39,10 +36,10 @@ async fn spans_go_where_and_as_many_as_is_set_by_then() {
     call(&node, None).await;
     node.settings.set("otlp.endpoint", hung.endpoint());
     call(&node, None).await;
-    eventually("it is sent", || hung.heard.requests.lock().len() == 1).await;
+    eventually("it is sent", || hung.received.requests.lock().len() == 1).await;
     // What is under way goes there at once.
     node.settings.set("otlp.endpoint", one.endpoint());
-    eventually("it is sent elsewhere", || one.heard.spans.lock().len() == 1).await;
+    eventually("it is sent elsewhere", || one.received.spans.lock().len() == 1).await;
 
     node.settings.set("otlp.traces", false);
     sleep(Duration::from_millis(100)).await;
@@ -52,21 +49,21 @@ async fn spans_go_where_and_as_many_as_is_set_by_then() {
     sleep(Duration::from_millis(100)).await;
     call(&node, None).await;
     call(&node, Some("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01")).await;
-    eventually("its caller wants it", || one.heard.spans.lock().len() == 2).await;
+    eventually("its caller wants it", || one.received.spans.lock().len() == 2).await;
     node.settings.set("otlp.endpoint", other.endpoint());
     node.settings.set("otlp.tracesSampled", 1.0);
     sleep(Duration::from_millis(100)).await;
     call(&node, None).await;
-    eventually("it is sent to the last one", || other.heard.spans.lock().len() == 1).await;
-    assert_eq!(one.heard.spans.lock().len(), 2);
+    eventually("it is sent to the last one", || other.received.spans.lock().len() == 1).await;
+    assert_eq!(one.received.spans.lock().len(), 2);
 }
 
 #[tokio::test]
 async fn metrics_are_sent_as_often_as_is_set_by_then() {
-    let collector = TestCollector::start(Answers::Taken).await;
+    let collector = TestCollector::start(CollectorAnswer::Taken).await;
     let node = sending_to(&collector.endpoint(), |_| {});
     node.loaded().await;
-    let sent = || collector.heard.metrics.lock().len();
+    let sent = || collector.received.metrics.lock().len();
     node.settings.set("otlp.metricsInterval", "1s");
     eventually("they are sent", || sent() == 2).await;
     node.settings.set("otlp.metrics", false);
@@ -96,7 +93,7 @@ async fn is_taken(line: &mut CollectorLine) -> bool {
 
 #[tokio::test]
 async fn a_collector_is_sent_the_headers_and_given_the_time_that_are_set_by_then() {
-    let collector = TestCollector::start(Answers::Taken).await;
+    let collector = TestCollector::start(CollectorAnswer::Taken).await;
     let place = tempfile::tempdir().unwrap();
     let settings = LiveConfig::from(Config::default());
     settings.set("otlp.endpoint", collector.endpoint());
@@ -110,7 +107,7 @@ async fn a_collector_is_sent_the_headers_and_given_the_time_that_are_set_by_then
     std::fs::write(&file, "x-scope-orgid: two\ncontent-type: text/plain\n").unwrap();
     assert!(is_taken(&mut line).await);
     let said =
-        collector.heard.requests.lock().iter().map(|(.., headers)| headers.clone()).collect::<Vec<_>>();
+        collector.received.requests.lock().iter().map(|(.., headers)| headers.clone()).collect::<Vec<_>>();
     let scopes = said.iter().map(|headers| headers.get("x-scope-orgid").map(|value| value.to_str().unwrap()));
     assert_eq!(scopes.collect::<Vec<_>>(), [None, Some("one"), Some("two")]);
     assert!(said.iter().all(|headers| headers["content-type"] == "application/x-protobuf"));
@@ -118,7 +115,7 @@ async fn a_collector_is_sent_the_headers_and_given_the_time_that_are_set_by_then
     assert!(!is_taken(&mut line).await);
 
     settings.set("otlp.headersFile", Value::Null);
-    *collector.heard.answers.lock() = Answers::After(Duration::from_secs(1));
+    *collector.received.answers.lock() = CollectorAnswer::After(Duration::from_secs(1));
     settings.set("otlp.timeout", "200ms");
     assert!(!is_taken(&mut line).await);
     settings.set("otlp.timeout", "5s");
@@ -152,28 +149,14 @@ async fn collector_over_tls(root: &CertificateAuthority) -> TestCollector {
     let trust = node_of(root, "b");
     let tls = ListenerTls::of_node(trust.clone()).judging(trust, ClientCertificateRule::Must);
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    TestCollector::over(TlsPort(listener, tls), Answers::Taken)
-}
-
-/// The files of a certificate that the authority has issued, and of its key.
-fn files(root: &CertificateAuthority, folder: &std::path::Path, name: &str) -> [PathBuf; 2] {
-    let key = PrivateKey::make().unwrap();
-    let id = format!("spiffe://mesh.test/mesh/default/worker/{name}").parse().unwrap();
-    let names = TlsNames::default();
-    let request = CertificateRequest::make(&key, Some(&id), &names).unwrap();
-    let request = CertificateRequest::read(&request).unwrap();
-    let issued = root.issue(&request, &id, &names, root.validity()).unwrap();
-    let [cert, private] = ["crt", "key"].map(|end| folder.join(format!("{name}.{end}")));
-    std::fs::write(&cert, to_pem(&issued.der)).unwrap();
-    std::fs::write(&private, key.to_pem().as_bytes()).unwrap();
-    [cert, private]
+    TestCollector::over(TlsPort(listener, tls), CollectorAnswer::Taken)
 }
 
 #[tokio::test]
 async fn a_collector_is_believed_and_shown_what_is_set_by_then() {
     let (root, folder) = (authority(), tempfile::tempdir().unwrap());
     let collector = collector_over_tls(&root).await;
-    let (c, d) = (files(&root, folder.path(), "c"), files(&root, folder.path(), "d"));
+    let (c, d) = (certificate_files(&root, folder.path(), "c"), certificate_files(&root, folder.path(), "d"));
     let ca = folder.path().join("ca.pem");
     std::fs::write(&ca, to_pem(root.certificate())).unwrap();
     let settings = LiveConfig::from(Config::default());

@@ -3,7 +3,7 @@
 use omnirelay_surface::{EndedSpan, SpanKind};
 
 use super::messages as otlp;
-use super::messages::{KeyValue, Kind, StatusCode};
+use super::messages::{KeyValue, SpanKindCode, StatusCode};
 use super::resource::{ExportedNode, scope, unix_nanos};
 
 /// Request with spans.
@@ -20,9 +20,9 @@ fn span(ended: EndedSpan) -> otlp::Span {
     let took = u64::try_from(ended.took.as_nanos()).unwrap_or(u64::MAX);
     let attributes = attributes(&ended);
     let kind = match ended.kind {
-        SpanKind::Server => Kind::Server,
-        SpanKind::Client => Kind::Client,
-        SpanKind::Internal => Kind::Internal,
+        SpanKind::Server => SpanKindCode::Server,
+        SpanKind::Client => SpanKindCode::Client,
+        SpanKind::Internal => SpanKindCode::Internal,
     };
     // Whoever serves says of a call that went well nothing: that is for whoever knows what was wanted.
     let status = ended.has_failed.then_some(otlp::Status { code: StatusCode::Error as i32 });

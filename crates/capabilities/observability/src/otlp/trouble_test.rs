@@ -7,7 +7,9 @@ use omnirelay_settings::HumanDuration;
 use tokio::net::TcpListener;
 use tokio::time::sleep;
 
-use super::lab::{Answers, CALLED, TestCollector, call, closed_node, counted, eventually, get, sending_to};
+use super::lab::{
+    CALLED, CollectorAnswer, TestCollector, call, closed_node, counted, eventually, get, sending_to,
+};
 use super::messages::{KeyValue, MetricData};
 
 const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
@@ -23,15 +25,16 @@ fn from_hex(text: &str) -> Vec<u8> {
 
 #[tokio::test]
 async fn calls_and_what_is_counted_come_to_the_collector() {
-    let collector = TestCollector::start(Answers::Taken).await;
+    let collector = TestCollector::start(CollectorAnswer::Taken).await;
     let node = sending_to(&collector.endpoint(), |config| config.otlp.metrics_interval = second());
     node.loaded().await;
     call(&node, Some(&format!("00-{TRACE}-00f067aa0ba902b7-01"))).await;
     call(&node, Some(&format!("00-{}-00f067aa0ba902b7-00", "1".repeat(32)))).await;
     call(&node, None).await;
-    let heard = &collector.heard;
-    eventually("they are sent", || heard.spans.lock().len() >= 2 && heard.metrics.lock().len() >= 2).await;
-    let spans = heard.spans.lock().clone();
+    let received = &collector.received;
+    eventually("they are sent", || received.spans.lock().len() >= 2 && received.metrics.lock().len() >= 2)
+        .await;
+    let spans = received.spans.lock().clone();
     assert_eq!(spans.len(), 2, "one caller has said that its trace is not recorded: {spans:?}");
     let name = "omnirelay.mesh.control.v1.ObservabilityService/ListScrapeTargets";
     assert!(spans.iter().all(|span| span.name == name && span.kind == 2 && span.status.is_none()));
@@ -44,7 +47,7 @@ async fn calls_and_what_is_counted_come_to_the_collector() {
         spans.iter().all(|span| span.attributes.contains(&KeyValue::text("omnirelay.principal", "local")))
     );
 
-    let metrics = heard.metrics.lock()[1].clone();
+    let metrics = received.metrics.lock()[1].clone();
     let all = &metrics.resource_metrics[0].scope_metrics[0].metrics;
     let calls = all.iter().find(|metric| metric.name == "omnirelay_rpc_calls_total").unwrap();
     let Some(MetricData::Sum(sum)) = &calls.data else { panic!("{calls:?}") };
@@ -69,13 +72,13 @@ async fn slowest(node: &LabNode) -> Duration {
 
 #[tokio::test]
 async fn a_collector_that_hangs_or_is_slow_delays_no_call_and_a_stop_by_a_second() {
-    for answers in [Answers::Never, Answers::After(Duration::from_secs(3))] {
+    for answers in [CollectorAnswer::Never, CollectorAnswer::After(Duration::from_secs(3))] {
         let collector = TestCollector::start(answers).await;
         let node = sending_to(&collector.endpoint(), |config| config.otlp.metrics_interval = second());
         node.loaded().await;
         let slowest = slowest(&node).await;
         assert!(slowest < Duration::from_millis(500), "{answers:?}: a call took {slowest:?}");
-        eventually("something was sent", || !collector.heard.requests.lock().is_empty()).await;
+        eventually("something was sent", || !collector.received.requests.lock().is_empty()).await;
         let begun = Instant::now();
         node.stop().await;
         assert!(begun.elapsed() < Duration::from_millis(1500), "{answers:?}: {:?}", begun.elapsed());
@@ -84,15 +87,15 @@ async fn a_collector_that_hangs_or_is_slow_delays_no_call_and_a_stop_by_a_second
 
 #[tokio::test]
 async fn a_stop_sends_what_is_left_and_waits_for_no_more() {
-    let collector = TestCollector::start(Answers::Taken).await;
+    let collector = TestCollector::start(CollectorAnswer::Taken).await;
     let node = sending_to(&collector.endpoint(), |_| {});
     node.loaded().await;
     call(&node, None).await;
     let begun = Instant::now();
     node.stop().await;
     assert!(begun.elapsed() < Duration::from_millis(800), "{:?}", begun.elapsed());
-    let heard = &collector.heard;
-    assert_eq!((heard.spans.lock().len(), heard.metrics.lock().len()), (1, 1));
+    let received = &collector.received;
+    assert_eq!((received.spans.lock().len(), received.metrics.lock().len()), (1, 1));
     // Where nothing is sent, nothing is waited for.
     let node = sending_to(&collector.endpoint(), |config| config.otlp.endpoint = None);
     let begun = Instant::now();
@@ -109,26 +112,26 @@ async fn a_collector_that_is_gone_gets_what_waited_once_it_is_back() {
     node.loaded().await;
     assert!(slowest(&node).await < Duration::from_millis(500));
     sleep(Duration::from_secs(1)).await;
-    let collector = TestCollector::over(TcpListener::bind(address).await.unwrap(), Answers::Taken);
-    eventually("what waited has come", || collector.heard.spans.lock().len() == 30).await;
+    let collector = TestCollector::over(TcpListener::bind(address).await.unwrap(), CollectorAnswer::Taken);
+    eventually("what waited has come", || collector.received.spans.lock().len() == 30).await;
     assert_eq!(counted(&node, &dropped("unanswered")).await, 0.0);
 }
 
 #[tokio::test]
 async fn a_collector_is_left_alone_as_long_as_it_asks_and_what_it_refuses_is_not_sent_again() {
-    let collector = TestCollector::start(Answers::Status(503, Some(3))).await;
+    let collector = TestCollector::start(CollectorAnswer::Status(503, Some(3))).await;
     let node = sending_to(&collector.endpoint(), |config| config.otlp.metrics = false);
     node.loaded().await;
     call(&node, None).await;
-    let requests = || collector.heard.requests.lock().iter().map(|(at, ..)| *at).collect::<Vec<_>>();
+    let requests = || collector.received.requests.lock().iter().map(|(at, ..)| *at).collect::<Vec<_>>();
     eventually("it was sent", || requests().len() == 1).await;
-    *collector.heard.answers.lock() = Answers::Rejected(1);
+    *collector.received.answers.lock() = CollectorAnswer::Rejected(1);
     eventually("it was sent again", || requests().len() == 2).await;
     let pause = requests()[1] - requests()[0];
     assert!((3.0..5.0).contains(&pause.as_secs_f64()), "{pause:?}");
-    eventually("the spans have come", || collector.heard.spans.lock().len() == 1).await;
+    eventually("the spans have come", || collector.received.spans.lock().len() == 1).await;
 
-    *collector.heard.answers.lock() = Answers::Status(400, None);
+    *collector.received.answers.lock() = CollectorAnswer::Status(400, None);
     call(&node, None).await;
     eventually("it was refused", || requests().len() == 3).await;
     sleep(Duration::from_millis(2500)).await;
@@ -144,12 +147,12 @@ async fn a_collector_is_left_alone_as_long_as_it_asks_and_what_it_refuses_is_not
 
 #[tokio::test]
 async fn what_strangers_call_is_recorded_for_nobody() {
-    let collector = TestCollector::start(Answers::Taken).await;
+    let collector = TestCollector::start(CollectorAnswer::Taken).await;
     let node = closed_node(&collector.endpoint(), |config| config.otlp.metrics = false).serve();
     node.loaded().await;
     let asks = format!("00-{TRACE}-00f067aa0ba902b7-01");
     let answer = get(node.control, CALLED, Some(&asks)).await;
     assert!(answer.starts_with("HTTP/1.1 401"), "{answer}");
     node.stop().await;
-    assert!(collector.heard.requests.lock().is_empty(), "what is left would have been sent");
+    assert!(collector.received.requests.lock().is_empty(), "what is left would have been sent");
 }

@@ -1,18 +1,14 @@
 //! Settings of resyncs, changed while they go on.
 
-use std::path::{Path, PathBuf};
-
 use axum::Router;
 use axum::serve::Listener;
 use control::operation::State;
 use omnirelay_identity::caller::Scope;
-use omnirelay_identity::lab::{authority, node};
+use omnirelay_identity::lab::{authority, certificate_files, node};
 use omnirelay_identity::tls::{ClientCertificateRule, ListenerTls};
 use omnirelay_node::lab::Lab;
 use omnirelay_pki::authority::CertificateAuthority;
-use omnirelay_pki::certificate::{TlsNames, to_pem};
-use omnirelay_pki::key::PrivateKey;
-use omnirelay_pki::request::CertificateRequest;
+use omnirelay_pki::certificate::to_pem;
 use omnirelay_settings::LiveConfig;
 use serde_json::Value;
 use tokio::io::{DuplexStream, copy_bidirectional, duplex};
@@ -165,25 +161,11 @@ async fn files_that_cannot_be_read_are_refused_and_nothing_is_changed() {
     assert_eq!(settings.now(), before);
 }
 
-/// The files of a certificate that the authority has issued, and of its key.
-fn files(root: &CertificateAuthority, folder: &Path, name: &str) -> [PathBuf; 2] {
-    let key = PrivateKey::make().unwrap();
-    let id = format!("spiffe://mesh.test/mesh/default/worker/{name}").parse().unwrap();
-    let names = TlsNames::default();
-    let request = CertificateRequest::make(&key, Some(&id), &names).unwrap();
-    let request = CertificateRequest::read(&request).unwrap();
-    let issued = root.issue(&request, &id, &names, root.validity()).unwrap();
-    let [cert, private] = ["crt", "key"].map(|end| folder.join(format!("{name}.{end}")));
-    std::fs::write(&cert, to_pem(&issued.der)).unwrap();
-    std::fs::write(&private, key.to_pem().as_bytes()).unwrap();
-    [cert, private]
-}
-
 #[tokio::test]
 async fn a_pool_of_others_is_shown_what_is_set_by_then() {
     let (root, mut tasks, folder) = (authority(), JoinSet::new(), tempfile::tempdir().unwrap());
     let url = peer_over_tls(&root, true, &mut tasks).await;
-    let (c, d) = (files(&root, folder.path(), "c"), files(&root, folder.path(), "d"));
+    let (c, d) = (certificate_files(&root, folder.path(), "c"), certificate_files(&root, folder.path(), "d"));
     let mut config = Config::default();
     config.registers.peer_services_tls.trust = Some(omnirelay_settings::ClientTrust::Mesh);
     let settings = LiveConfig::from(config);
