@@ -422,6 +422,9 @@ struct CallCounter(Arc<Metrics>);
 impl RequestObserver for CallCounter {
     fn finished(&self, call: &FinishedCall<'_>) {
         self.0.count_call(call.method, call.code, call.protocol.word(), call.duration);
+        if !call.streamed {
+            self.0.count_objective(call.code);
+        }
         self.0.count_transport(call.protocol, call.port);
     }
 }

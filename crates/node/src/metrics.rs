@@ -92,7 +92,7 @@ crate::metrics! {
             "How long calls of the store took, whatever became of them; commits include their wait for the disk", &[STORE_CALL],
             &[0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 2.5, 10.0]),
         objective: Counters("omnirelay_objective_calls_total",
-            "Finished calls that are no mistake of their callers, by whether they were answered (`served`) or not (`failed`)",
+            "Finished calls, streams left out, that are no mistake of their callers, by whether they were answered (`served`) or not (`failed`)",
             &[RESULT]),
         ready: Gauge("omnirelay_ready", "1 while the daemon is ready").flag(),
         epoch_changes: Counter("mesh_registry_epoch_changes_total",
@@ -139,12 +139,16 @@ impl Metrics {
 
     /// Counts one finished call.
     pub fn count_call(&self, method: &str, code: tonic::Code, protocol: &str, took: Duration) {
-        if let Some(result) = objective_result(code) {
-            self.own.objective.with_label_values(&[result]).inc();
-        }
         let code = CODES.get(code as usize).copied().unwrap_or(CODES[2]);
         self.own.calls.with_label_values(&[method, code, protocol]).inc();
         self.own.call_seconds.with_label_values(&[method]).observe(took.as_secs_f64());
+    }
+
+    /// Counts one finished call for the objective. Streams are left out: one that ends, as all do when a daemon stops, was answered before.
+    pub fn count_objective(&self, code: tonic::Code) {
+        if let Some(result) = objective_result(code) {
+            self.own.objective.with_label_values(&[result]).inc();
+        }
     }
 
     /// Observer of how long calls of the store take. It holds the histograms alone: the metrics hold what is read for a scrape, the
@@ -268,7 +272,7 @@ mod tests {
     fn the_objective_leaves_out_mistakes_of_callers() {
         let metrics = Metrics::new().unwrap();
         for number in 0..17 {
-            metrics.count_call("/a/B", tonic::Code::from_i32(number), "grpc", Duration::ZERO);
+            metrics.count_objective(tonic::Code::from_i32(number));
         }
         let counted = |result| metrics.own.objective.with_label_values(&[result]).get();
         assert_eq!((counted(SERVED), counted(FAILED)), (1, 5));

@@ -16,7 +16,10 @@ omnirelay_node::metrics! {
     pub struct SinkMetrics while "the node serves the relay" {
         enqueued: Counters("aero_sink_enqueued_total",
             "Frames that found room in the queue of a sink", &[SINK]),
-        dropped: Counters("aero_sink_dropped_total", "Frames that a sink will never have", &[SINK]),
+        dropped: Counters("aero_sink_dropped_total",
+            "Frames that a sink did not take, those included that were not acknowledged and come again", &[SINK]),
+        lost: Counters("omnirelay_sink_lost_frames_total",
+            "Frames that a sink will never have: its server would not take them, or nobody sends them again", &[SINK]),
         worker_errors: Counters("aero_sink_worker_errors_total", "Writes of a sink that failed", &[SINK]),
         queue_length: Gauges("aero_sink_queue_length",
             "Frames in the queue of a sink, those being written included", &[SINK]),
@@ -34,8 +37,10 @@ omnirelay_node::metrics! {
 pub struct SinkCounts {
     /// Frames that found room in its queue.
     pub enqueued: IntCounter,
-    /// Frames that it will never have: there was no room, or they were refused.
+    /// Frames that it did not take: there was no room, or they were refused.
     pub dropped: IntCounter,
+    /// Those of them that do not come again, and those that were left in its queue at its end.
+    pub lost: IntCounter,
     /// Writes that failed.
     pub worker_errors: IntCounter,
     /// Frames that are in its queue, those that are being written among them.
@@ -52,6 +57,7 @@ impl SinkMetrics {
         SinkCounts {
             enqueued: self.enqueued.with_label_values(&[sink]),
             dropped: self.dropped.with_label_values(&[sink]),
+            lost: self.lost.with_label_values(&[sink]),
             worker_errors: self.worker_errors.with_label_values(&[sink]),
             queue_length: self.queue_length.with_label_values(&[sink]),
             relay_errors: self.relay_errors.with_label_values(&[type_name]),

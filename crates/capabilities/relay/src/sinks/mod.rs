@@ -35,7 +35,7 @@ use crate::metrics::sinks::SinkCounts;
 use envelope::SinkBatch;
 use health::SinkState;
 use open::SinkOpener;
-use queue::{DurableSignal, Queue, QueueRefusal};
+use queue::{DurableSignal, Queue, QueueRefusal, Ticket};
 use worker::{SinkWorker, SinkWriter};
 
 pub use health::SinkHealth;
@@ -255,6 +255,9 @@ impl Sink {
     fn refused(&self, item: &SinkBatch, refusal: QueueRefusal) -> Option<NotTaken> {
         let frames = item.frames() as u64;
         self.counts.dropped.inc_by(frames);
+        if !self.acknowledges() {
+            self.counts.lost.inc_by(frames);
+        }
         self.counts.relay_errors.inc_by(frames);
         let sink = self.name();
         let why = match refusal {
@@ -295,7 +298,16 @@ impl Sink {
     /// Ends without what it still has. Returns how many frames that are.
     fn give_up(&self) -> usize {
         self.take_worker().iter().for_each(JoinHandle::abort);
-        self.queue.frames()
+        self.left()
+    }
+
+    /// How many frames are left in its queue, which it will not write. Those whose agents still wait come again.
+    fn left(&self) -> usize {
+        let frames = self.queue.frames();
+        if self.spec.ticket == Ticket::No {
+            self.counts.lost.inc_by(frames as u64);
+        }
+        frames
     }
 
     fn take_worker(&self) -> Option<JoinHandle<()>> {
@@ -306,7 +318,7 @@ impl Sink {
         let Some(mut worker) = self.take_worker() else { return };
         if timeout_at(end, &mut worker).await.is_err() {
             worker.abort();
-            let (sink, frames) = (self.name(), self.queue.frames());
+            let (sink, frames) = (self.name(), self.left());
             warn!(sink, frames, runbook = RELAY_RUNBOOK, "sink ended with frames in its queue");
         }
     }

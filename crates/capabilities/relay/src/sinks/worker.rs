@@ -137,14 +137,18 @@ impl SinkWorker {
         };
         let alone = group.len() == 1;
         for entry in group {
-            if alone || entry.is_given_up() {
+            if alone {
+                self.refused(&[entry]);
+                continue;
+            }
+            if entry.is_given_up() {
                 self.dropped(&[entry]);
                 continue;
             }
             match self.write(vec![entry]).await {
                 BatchWriteOutcome::All => {}
                 BatchWriteOutcome::GivenUp(first) => self.try_on(first).await,
-                BatchWriteOutcome::Refused(entry) => self.dropped(&entry),
+                BatchWriteOutcome::Refused(entry) => self.refused(&entry),
             }
         }
     }
@@ -205,8 +209,14 @@ impl SinkWorker {
         WriteAttempt::Failed
     }
 
+    /// Counts what its server will never take.
+    fn refused(&self, entries: &[QueueEntry]) {
+        self.dropped(entries);
+        self.counts.lost.inc_by(frames_of(entries));
+    }
+
     fn dropped(&self, entries: &[QueueEntry]) {
-        self.counts.dropped.inc_by(entries.iter().map(|entry| entry.item.frames() as u64).sum());
+        self.counts.dropped.inc_by(frames_of(entries));
     }
 
     /// Waits; a sink that is closed tries again sooner, as it has not long to live.
@@ -232,4 +242,8 @@ impl SinkWorker {
 
 fn panicked() -> WriteError {
     WriteError::Failed("its writer panicked".to_owned())
+}
+
+fn frames_of(entries: &[QueueEntry]) -> u64 {
+    entries.iter().map(|entry| entry.item.frames() as u64).sum()
 }
