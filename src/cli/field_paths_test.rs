@@ -9,15 +9,24 @@ use prost_reflect::{DescriptorPool, Kind, MessageDescriptor};
 /// The readers of `frame/document.rs`, whose second argument is a path.
 const READERS: [&str; 8] = ["because(", "field(", "flag(", "items(", "number(", "pairs(", "real(", "text("];
 /// What the command line puts into documents itself, in which no daemon has a part.
-const OWN: [&str; 16] = [
+const OWN: [&str; 25] = [
+    "alert",
+    "alerts",
+    "alsoFired",
     "believed",
     "bytes",
     "check",
     "durationMs",
+    "fault",
+    "firesAfterMs",
+    "forMs",
+    "goesAfterMs",
+    "groups",
     "items",
     "keysFrom",
     "log",
     "meaning",
+    "metric.node",
     "pid",
     "presented",
     "printedBy",

@@ -9,6 +9,7 @@ use serde_json::Value;
 
 use crate::flying::Flying;
 use crate::mesh::Mesh;
+use crate::scraped::{export_rules, scrape};
 
 /// The node that the dashboard of one node shows.
 const NODE: &str = "node-1";
@@ -103,23 +104,6 @@ fn queries(folder: &Path) -> Result<Vec<Query>> {
     Ok(found)
 }
 
-/// A Prometheus that scrapes the mesh each second, and records by the rules that are shipped.
-fn scraping(mesh: &Mesh) -> Result<Prometheus> {
-    let rules = mesh.program.home.path().join("rules");
-    assert_eq!(mesh.program.run(&format!("alerts export {} --speed 60", rules.display())).code, 0);
-    let targets = mesh.program.run("mesh targets -o json").json();
-    let address = targets["targets"][0]["targets"][0].as_str().context("address")?;
-    let prometheus = Prometheus::start(&format!(
-        "global: {{scrape_interval: 1s, scrape_timeout: 1s, evaluation_interval: 1s}}\n\
-         rule_files: [\"{}/*.yaml\"]\n\
-         scrape_configs:\n  - job_name: omnirelay\n    http_sd_configs:\n      \
-         - {{url: \"http://{address}/control/prometheus/targets\", refresh_interval: 1s}}\n",
-        rules.display()
-    ))?;
-    eventually("all daemons are scraped", || Ok(prometheus.query("up == 1")?.len() == 3))?;
-    Ok(prometheus)
-}
-
 /// An agent that streams to the relay of the first node.
 fn agent(mesh: &Mesh) -> Flying {
     let known = |list: &Value| list["relays"].as_array().is_some_and(|relays| relays.len() == 3);
@@ -148,7 +132,8 @@ fn every_panel_shows_what_a_mesh_does() -> Result<()> {
     assert_eq!(mesh.program.run(&format!("dashboards export {}", folder.display())).code, 0);
     let queries = queries(&folder)?;
     let mut left: Vec<&Query> = queries.iter().collect();
-    let prometheus = scraping(&mesh)?;
+    export_rules(&mesh);
+    let prometheus = scrape(&mesh)?;
     let _agent = agent(&mesh);
     work(&mesh);
     let all = eventually("every panel has points", || {

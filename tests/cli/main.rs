@@ -4,6 +4,7 @@
 use omnirelay_support::process;
 
 mod aero;
+mod alerts_prove;
 mod authority;
 mod catalogue;
 mod completion;
@@ -25,6 +26,7 @@ mod prompts;
 mod relays;
 mod resync;
 mod retries;
+mod scraped;
 mod sharding;
 mod shells;
 mod stored;

@@ -165,6 +165,24 @@ pub(crate) fn results() -> Value {
     )
 }
 
+pub(crate) fn alert_proofs() -> Value {
+    let duration = || json!({"type": "integer", "minimum": 0});
+    let row = object(
+        json!({
+            "alert": string(), "fault": string(), "result": {"type": "string", "examples": ["pass", "fail"]},
+            "forMs": duration(), "firesAfterMs": duration(), "goesAfterMs": duration(),
+        }),
+        &["alert", "fault", "result", "forMs"],
+    );
+    object(
+        json!({
+            "schemaVersion": string(), "success": {"type": "boolean"}, "proofs": {"type": "array", "items": row},
+            "alsoFired": {"type": "array", "items": string()},
+        }),
+        &["schemaVersion", "success", "proofs", "alsoFired"],
+    )
+}
+
 pub(crate) fn probe() -> Value {
     let row = object(
         json!({

@@ -16,6 +16,11 @@ impl Prometheus {
         WebServer::start("prometheus", "prometheus", config, &["--storage.tsdb.path=data"]).map(Self)
     }
 
+    /// Its address, `http://host:port`.
+    pub fn url(&self) -> String {
+        format!("http://{}", self.0.address())
+    }
+
     /// What it has written to its log.
     pub fn log(&self) -> String {
         self.0.log()
