@@ -140,6 +140,7 @@ pub(crate) fn mesh(request: &Request) -> Reply {
         ("GET", "/control/check" | "/control/capacity") => answer(judged(path)),
         ("GET", "/control/targets") => targets(),
         ("GET", "/control/lease-health") => lease_health(),
+        ("GET", "/control/round-trips") => round_trips(),
         (_, path) if is_of(&["audit", "snapshot"], path) => audit(request, path),
         ("GET", path) if path.starts_with("/control/events") => happenings(request),
         (_, path) if path.starts_with("/control/leaders") => leaders(request, path),
@@ -172,6 +173,15 @@ pub(crate) fn mesh(request: &Request) -> Reply {
         }
         _ => problem("not_found", "PEER_NOT_FOUND", 404),
     }
+}
+
+/// What two nodes have measured; a third cannot be asked.
+fn round_trips() -> Reply {
+    answer(json!({"cursor": "7f2c:48213", "rows": [
+        {"from": "node-1", "nodeId": "node-1", "roundTrips": [{"to": "node-2", "rttMs": 0.42}, {"to": "node-3", "rttMs": 11.3}]},
+        {"from": "node-2", "nodeId": "node-2", "roundTrips": [{"to": "node-1", "rttMs": 0.4}]},
+        {"from": "node-3", "nodeId": "node-3", "trouble": "no answer within 1000 ms"},
+    ]}))
 }
 
 /// To which peers work may be given.

@@ -14,6 +14,7 @@ use omnirelay_core::text::is_unseen;
 use omnirelay_identity::caller::{Caller, IfMatch};
 use omnirelay_registry::Registry;
 use omnirelay_registry::cursor::Cursor;
+use omnirelay_registry::past::PastView;
 use omnirelay_registry::view::View;
 // What the macro `serve` names.
 #[doc(hidden)]
@@ -98,6 +99,15 @@ pub fn envelope(registry: &Registry) -> Envelope {
         local_node_id: registry.node_id().to_owned(),
         stale: registry.is_stale(),
         stale_ms: silence.map(|age| u32::try_from(age.as_millis()).unwrap_or(u32::MAX)),
+    }
+}
+
+/// The same of a moment that is over, if one is asked for: its answer says the time of that moment.
+pub fn envelope_at(registry: &Registry, past: Option<&PastView>) -> Envelope {
+    let envelope = envelope(registry);
+    match past {
+        Some(past) => Envelope { generated_at: Some(timestamp(past.at)), ..envelope },
+        None => envelope,
     }
 }
 

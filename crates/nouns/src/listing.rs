@@ -7,6 +7,7 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use omnirelay_registry::Registry;
 use omnirelay_registry::cursor::Cursor;
+use omnirelay_registry::past::PastView;
 use omnirelay_registry::view::{View, ViewReading, ViewRecord};
 use omnirelay_store::RecordKind;
 use omnirelay_wire::fault::Fault;
@@ -62,16 +63,39 @@ impl PageRoom {
     }
 }
 
-/// The records of a kind as they are now, or as they were on the first page.
+/// Moment that a list shows.
+#[derive(Clone, Copy)]
+pub enum ListMoment<'a> {
+    Now,
+    /// That of the first page.
+    Page(&'a PageToken),
+    /// One that is over.
+    Past(&'a PastView),
+}
+
+impl<'a> ListMoment<'a> {
+    /// The moment of a list that was asked for `past`, or else with this token.
+    pub fn of(past: Option<&'a PastView>, token: Option<&'a PageToken>) -> Self {
+        past.map_or_else(|| token.into(), Self::Past)
+    }
+}
+
+impl<'a> From<Option<&'a PageToken>> for ListMoment<'a> {
+    fn from(token: Option<&'a PageToken>) -> Self {
+        token.map_or(Self::Now, Self::Page)
+    }
+}
+
+/// The records of a kind as they are now, as they were on the first page, or at another moment.
 ///
 /// # Errors
 /// `PAGE_TOKEN_EXPIRED` when that is no longer known, `INVALID_PAGE_TOKEN`.
 pub async fn read(
     registry: &Registry,
     kind: &RecordKind,
-    token: Option<&PageToken>,
+    moment: impl Into<ListMoment<'_>>,
 ) -> Result<ViewReading, Fault> {
-    read_with(registry, kind, token, |_| ()).await.map(|(reading, ())| reading)
+    read_with(registry, kind, moment, |_| ()).await.map(|(reading, ())| reading)
 }
 
 /// The same, and what else is read of the same moment.
@@ -81,11 +105,13 @@ pub async fn read(
 pub async fn read_with<T>(
     registry: &Registry,
     kind: &RecordKind,
-    token: Option<&PageToken>,
+    moment: impl Into<ListMoment<'_>>,
     also: impl Fn(&View) -> T,
 ) -> Result<(ViewReading, T), Fault> {
-    let Some(token) = token else {
-        return Ok(registry.look(|view| (view.list(kind), also(view))).await);
+    let token = match moment.into() {
+        ListMoment::Now => return Ok(registry.look(|view| (view.list(kind), also(view))).await),
+        ListMoment::Past(past) => return Ok((past.view.list(kind), also(&past.view))),
+        ListMoment::Page(token) => token,
     };
     let cursor = token.cursor()?;
     // The page before may have come from a daemon that is ahead of this one.

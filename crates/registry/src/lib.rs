@@ -16,6 +16,7 @@ pub mod follow;
 pub mod heartbeat;
 pub mod held_groups;
 pub mod mutate;
+pub mod past;
 mod prefix_scan;
 pub mod reactor;
 pub mod record;
@@ -80,6 +81,7 @@ use confirm::LeaseConfirmationCounts;
 use cursor::Cursor;
 use epoch_loss::{NewEpochLosses, RestorationRule};
 use held_groups::HeldGroups;
+use past::PastViews;
 use ttl_records::LifeStartLocks;
 use ttl_renewal::RefreshQueue;
 use view::{AppliedEntries, View};
@@ -123,6 +125,7 @@ pub struct Registry {
     audit_mac: Option<MacKey>,
     awaiting_seal: AwaitingSeal,
     audit_faults: AuditFaults,
+    past: PastViews,
     begun: Instant,
 }
 
@@ -149,6 +152,7 @@ impl Registry {
             audit_mac: None,
             awaiting_seal: AwaitingSeal::default(),
             audit_faults: AuditFaults::default(),
+            past: PastViews::default(),
             begun: Instant::now(),
         }
     }

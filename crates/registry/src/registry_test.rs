@@ -334,6 +334,63 @@ async fn a_list_can_be_read_as_it_was() {
     assert_eq!(shown, [("x", &b"1"[..]), ("y", &b"1"[..])]);
 }
 
+/// Keys and values of the things at a moment, or the reason why they are not known.
+async fn things_at(daemon: &LabRegistry, at: &str) -> Result<Vec<(String, String)>, String> {
+    let past = daemon.registry.past(at).await.map_err(|fault| fault.reason.into_owned())?.unwrap();
+    let shown = |record: &Arc<super::view::ViewRecord>| {
+        let record = &record.record;
+        (record.id.key.clone(), String::from_utf8(record.value.to_vec()).unwrap())
+    };
+    Ok(past.view.list(&THING).records.iter().map(shown).collect())
+}
+
+fn things(of: &[(&str, &str)]) -> Vec<(String, String)> {
+    of.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
+}
+
+#[tokio::test]
+async fn a_moment_that_is_over_is_read_back_from_the_log() {
+    let store = memory();
+    let a = daemon(&store, "a").await;
+    assert!(a.registry.past("").await.unwrap().is_none(), "that is now");
+    let first = commit(&a.registry, vec![put(THING, "x", "1"), put(THING, "y", "1")]).await;
+    commit(&a.registry, vec![Write::Delete { id: RecordId::new(THING, "x") }, put(THING, "z", "1")]).await;
+    let third = commit(&a.registry, vec![put(THING, "x", "2"), put(THING, "y", "2")]).await;
+    // Beyond what the view keeps.
+    for number in 0..1100 {
+        commit(&a.registry, vec![put(THING, "n", &number.to_string())]).await;
+    }
+    let epoch = a.registry.view().head().epoch;
+    let at = |revision: Revision| Cursor::at(epoch, revision).to_string();
+    assert_eq!(things_at(&a, &at(first)).await, Ok(things(&[("x", "1"), ("y", "1")])));
+    assert_eq!(things_at(&a, &at(Revision(first.0 + 1))).await, Ok(things(&[("y", "1"), ("z", "1")])));
+    assert_eq!(things_at(&a, &at(third)).await, Ok(things(&[("x", "2"), ("y", "2"), ("z", "1")])));
+    let head = a.registry.view().head().revision;
+    assert_eq!(things_at(&a, &at(head)).await.unwrap().len(), 4);
+    // It is kept for further pages, and of two at most.
+    let again = a.registry.past(&at(head)).await.unwrap().unwrap();
+    assert!(Arc::ptr_eq(&again, &a.registry.past(&at(head)).await.unwrap().unwrap()));
+    for (wrong, reason) in [
+        ("yesterday", "INVALID_ARGUMENT"),
+        ("2999-01-01T00:00:00Z", "INVALID_ARGUMENT"),
+        ("2001-01-01T00:00:00Z", "HISTORY_NOT_KEPT"),
+        ("ff:1", "EPOCH_CHANGED"),
+    ] {
+        assert_eq!(things_at(&a, wrong).await, Err(reason.to_owned()), "{wrong}");
+    }
+    let none = Duration::from_secs(0);
+    let keep = Retention {
+        log_age: none,
+        log_entries_max: 1,
+        tombstone_age: none,
+        idempotency_age: none,
+        idempotency_entries_max: 0,
+    };
+    while store.housekeep(epoch, keep).await.unwrap().more {}
+    assert_eq!(things_at(&a, &at(first)).await, Err("HISTORY_NOT_KEPT".to_owned()));
+    assert_eq!(things_at(&a, "1h").await, Err("HISTORY_NOT_KEPT".to_owned()));
+}
+
 #[tokio::test]
 async fn a_cursor_that_the_log_never_reached_is_reset() {
     let store = memory();

@@ -170,7 +170,7 @@ reasons! {
     HEADERS_TOO_LARGE: ResourceExhausted,
         "the headers of the request, or its metadata, are larger than is taken", "send less of them";
     HISTORY_NOT_KEPT: NotFound,
-        "what has changed in a map of shards so long ago is not kept any more", "omnirelay mesh shards history -n NAMESPACE shows what is";
+        "what has changed so long ago is not kept any more", "omnirelay mesh shards history -n NAMESPACE shows what is, of a map of shards";
     HOLDER_HAS_A_CERTIFICATE: FailedPrecondition,
         "the holder has a valid certificate of another key: two hosts may believe to be the same",
         "if the key is lost or the host was replaced, say so with --replace";

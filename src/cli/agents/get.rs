@@ -2,7 +2,7 @@
 
 use super::{KIND, LIST, PLACEMENT, placement, request};
 use crate::complete;
-use crate::frame::list::{self, PAGE_MAX};
+use crate::frame::list;
 use crate::frame::prelude::*;
 use crate::relays::columns::{address, at, expires, heard};
 use crate::relays::{self, LIST as RELAYS};
@@ -48,7 +48,7 @@ pub(super) async fn run(args: &AgentsGetArgs, session: &mut CommandSession) -> R
 async fn one(session: &CommandSession, relays: &Value, id: &str) -> Result<Value, CliError> {
     let mut document = placement(session, id).await?;
     let relay_id = text(&document, "placement.relayId").to_owned();
-    let page = |page: &ListPage| request(&relay_id, page.size_or(PAGE_MAX), &page.token);
+    let page = |page: &ListPage| request(&relay_id, page, "");
     let agents = list::fetch(session, "agents", &PageArgs::default(), true, page).await?;
     let agent = items(&agents, "agents").iter().find(|agent| text(agent, "agentId") == id);
     // It may have ended or moved between the two questions.

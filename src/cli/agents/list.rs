@@ -3,7 +3,6 @@
 use super::columns::COLUMNS;
 use super::{KIND, LIST, request};
 use crate::complete;
-use crate::frame::list::PAGE_MAX;
 use crate::frame::prelude::*;
 use crate::relays;
 
@@ -26,6 +25,8 @@ pub(super) struct AgentsListArgs {
           add = complete::ids(&relays::OBJECTS))]
     relay: Option<String>,
     #[command(flatten)]
+    at: AtArgs,
+    #[command(flatten)]
     page: PageArgs,
     #[command(flatten)]
     table: TableArgs,
@@ -43,10 +44,11 @@ pub(super) async fn run(args: &AgentsListArgs, session: &mut CommandSession) -> 
         },
         footer,
     };
-    let page = |page: &ListPage| request(relay, page.size_or(PAGE_MAX), &page.token);
+    let page = |page: &ListPage| request(relay, page, args.at.text());
     // The daemon sorts by id only.
     let sorts_here = args.table.sort_by.is_some();
     let document = list.pages(session, (&args.page, &args.table), sorts_here, page).await?;
+    args.at.tell(&document, session);
     list.print(document, &args.table, args.page.fail_empty, session)
 }
 

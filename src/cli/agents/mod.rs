@@ -12,6 +12,7 @@ use super::complete::{CompletedKind, KnownObject};
 use super::entry::verbs;
 use super::schema::documents::{headed, own};
 use super::schema::schemas;
+use crate::frame::list::PAGE_MAX;
 use crate::frame::prelude::*;
 
 pub(crate) use placement::placement;
@@ -58,6 +59,7 @@ verbs! {
 }
 
 /// The call for one page of the agents of `relay`, of all relays when it is empty.
-fn request(relay: &str, size: usize, token: &str) -> Result<Call, CliError> {
-    Call::of(&LIST, &json!({ "relayId": relay, "pageSize": size, "pageToken": token }))
+fn request(relay: &str, page: &ListPage, at: &str) -> Result<Call, CliError> {
+    let size = page.size_or(PAGE_MAX);
+    Call::of(&LIST, &json!({ "relayId": relay, "pageSize": size, "pageToken": page.token, "at": at }))
 }

@@ -4,10 +4,12 @@ use clap::Args;
 use serde_json::Value;
 
 use super::client::fresh_key;
+use super::document::text;
 use super::error::CliError;
 use super::global::{HumanDuration, token};
 use super::session::CommandSession;
 use super::table::{self, Column, SortBy, TableLayout};
+use super::time;
 
 /// Which columns, how wide.
 #[derive(Args, Clone, Debug, Default)]
@@ -84,6 +86,67 @@ pub(crate) struct PageArgs {
     /// Exit with 10 when the list is empty
     #[arg(long)]
     pub fail_empty: bool,
+}
+
+/// Moment that a list shows.
+#[derive(Args, Clone, Debug, Default)]
+#[command(next_help_heading = "List options")]
+pub(crate) struct AtArgs {
+    /// As it was then: a time in UTC (14:02, 2026-11-20T14:02:00Z), how long ago (10m), or a cursor
+    #[arg(long, value_name = "TIME", value_parser = moment)]
+    at: Option<String>,
+}
+
+impl AtArgs {
+    /// As requests say it; empty: now.
+    pub(crate) fn text(&self) -> &str {
+        self.at.as_deref().unwrap_or_default()
+    }
+
+    /// # Errors
+    /// Usage, when what is to come is asked for as well.
+    pub(crate) fn check(&self, watch: bool) -> Result<(), CliError> {
+        match watch && self.at.is_some() {
+            true => Err(CliError::usage("--at shows a moment that is over, and --watch what comes")),
+            false => Ok(()),
+        }
+    }
+
+    /// Says of which moment a list is, in text.
+    pub(crate) fn tell(&self, document: &Value, session: &CommandSession) {
+        if self.at.is_some() && session.format().is_text() {
+            let of = text(document, "generatedAt");
+            let of = if of.is_empty() { self.text() } else { of };
+            session.notes().say(&format!("As it was at {of}; who was heard of then is not in the history"));
+        }
+    }
+}
+
+/// Reads a moment: a time of day is the last one that was.
+fn moment(given: &str) -> Result<String, String> {
+    if humantime::parse_rfc3339(given).is_ok() || humantime::parse_duration(given).is_ok() {
+        return Ok(given.to_owned());
+    }
+    let now = time::now_ms().unwrap_or_default();
+    let is_cursor = given.split_once(':').is_some_and(|(epoch, revision)| {
+        u64::from_str_radix(epoch, 16).is_ok() && revision.parse::<u64>().is_ok()
+    });
+    of_day(given, now).or_else(|| is_cursor.then(|| given.to_owned())).ok_or_else(|| {
+        "it is a time such as 14:02 or 2026-11-20T14:02:00Z, how long ago such as 10m, or a cursor".to_owned()
+    })
+}
+
+/// The last time before `now`, in milliseconds since the epoch, at which it was this time of day in UTC.
+fn of_day(given: &str, now: i64) -> Option<String> {
+    const DAY: i64 = 24 * 3600 * 1000;
+    let day = |ms| time::clock(ms).get(..10).map(str::to_owned);
+    let full = if given.len() == 5 { format!("{given}:00") } else { given.to_owned() };
+    let at = |ms| {
+        let text = format!("{}T{full}Z", day(ms)?);
+        Some((time::millis(&Value::String(text.clone()))?, text))
+    };
+    let (today, text) = at(now)?;
+    if today <= now { Some(text) } else { at(now - DAY).map(|(_, text)| text) }
 }
 
 /// What a list is narrowed to.
@@ -288,5 +351,34 @@ impl WriteArgs {
             return Err(CliError::usage(message).hint(format!("add --context {} as well", target.context)));
         }
         session.confirm(&format!("{question} Type `{word}` to confirm:"), &[word], &flags)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_time_of_day_is_the_last_that_was() {
+        let now = time::millis(&Value::String("2026-11-20T14:02:30Z".to_owned())).unwrap();
+        for (given, expected) in [
+            ("14:02", Some("2026-11-20T14:02:00Z")),
+            ("14:02:31", Some("2026-11-19T14:02:31Z")),
+            ("00:00", Some("2026-11-20T00:00:00Z")),
+            ("24:01", None),
+            ("2:02", None),
+        ] {
+            assert_eq!(of_day(given, now).as_deref(), expected, "{given}");
+        }
+    }
+
+    #[test]
+    fn moments_are_times_durations_and_cursors() {
+        for given in ["2026-11-20T14:02:30Z", "10m", "1h 5m", "19d0f2c48213:77"] {
+            assert_eq!(moment(given).as_deref(), Ok(given));
+        }
+        for given in ["", "yesterday", "14", "14:02:00:00", "zz:7"] {
+            assert!(moment(given).is_err(), "{given}");
+        }
     }
 }

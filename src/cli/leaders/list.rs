@@ -42,6 +42,8 @@ pub(super) struct LeadersRowArgs {
     #[command(flatten)]
     pub filter: FilterArgs,
     #[command(flatten)]
+    pub at: AtArgs,
+    #[command(flatten)]
     pub page: PageArgs,
     #[command(flatten)]
     pub table: TableArgs,
@@ -86,6 +88,7 @@ pub(super) async fn rows(
     session: &mut CommandSession,
 ) -> Result<Exit, CliError> {
     args.watching.check(args.watch)?;
+    args.at.check(args.watch)?;
     if args.watch {
         return watch(scopes, &args.filter, &args.watching, &args.table, session).await;
     }
@@ -96,7 +99,7 @@ pub(super) async fn rows(
             &LIST,
             &json!({
                 "scope": scopes, "kind": args.filter.kind, "leader": args.filter.leader,
-                "pageSize": page.size, "pageToken": page.token,
+                "pageSize": page.size, "pageToken": page.token, "at": args.at.text(),
             }),
         )
     };
@@ -116,6 +119,7 @@ pub(super) async fn rows(
         },
         footer,
     };
+    args.at.tell(&document, session);
     let exit = list.print(document, &args.table, args.page.fail_empty, session)?;
     absent.map_or(Ok(exit), |absent| absent.verdict(session))
 }

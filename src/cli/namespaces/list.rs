@@ -24,6 +24,8 @@ Examples:
 #[command(visible_alias = "ls", before_long_help = EXAMPLES)]
 pub(super) struct NamespacesListArgs {
     #[command(flatten)]
+    at: AtArgs,
+    #[command(flatten)]
     table: TableArgs,
     /// Go on with what becomes of them
     #[arg(short, long, help_heading = "Watch options")]
@@ -64,10 +66,11 @@ pub(super) fn state(namespace: &Value) -> String {
 
 pub(super) async fn run(args: &NamespacesListArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
     args.watching.check(args.watch)?;
+    args.at.check(args.watch)?;
     if args.watch {
         return watch(&[], &args.watching, &args.table, session).await;
     }
-    let document = list::whole(session, &LIST, "namespaces", json!({})).await?;
+    let document = list::whole(session, &LIST, "namespaces", json!({ "at": args.at.text() })).await?;
     let list = ListSpec {
         field: "namespaces",
         columns: COLUMNS,
@@ -75,6 +78,7 @@ pub(super) async fn run(args: &NamespacesListArgs, session: &mut CommandSession)
         none: "There are no namespaces: omnirelay mesh namespaces create NAME --shards 128".to_owned(),
         footer: |document, all| counted(document, all, "namespace"),
     };
+    args.at.tell(&document, session);
     list.show(document, &args.table, session)
 }
 

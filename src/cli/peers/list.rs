@@ -30,6 +30,7 @@ Examples:
   omnirelay mesh peers list -o wide --sort-by rtt:desc
   omnirelay mesh peers list --filter status=suspect,role=gateway -l zone=a
   omnirelay mesh peers list -o json | jq -r '.peers[].nodeId'
+  omnirelay mesh peers list --at 14:02
   omnirelay mesh peers list --watch -o jsonl --cursor-file peers.cursor";
 
 /// Whether a watch tells changes of health.
@@ -47,6 +48,8 @@ pub(super) struct PeersListArgs {
     #[command(flatten)]
     pub filter: FilterArgs,
     #[command(flatten)]
+    pub at: AtArgs,
+    #[command(flatten)]
     pub page: PageArgs,
     #[command(flatten)]
     pub table: TableArgs,
@@ -61,6 +64,7 @@ pub(super) struct PeersListArgs {
 
 pub(super) async fn run(args: &PeersListArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
     args.watching.check(args.watch)?;
+    args.at.check(args.watch)?;
     if args.watch {
         return watch(&args.filter, &args.health, &args.watching, &args.table, session).await;
     }
@@ -73,6 +77,7 @@ pub(super) async fn run(args: &PeersListArgs, session: &mut CommandSession) -> R
             order_by: order.clone().flatten().unwrap_or_default(),
             page_size: page.size,
             page_token: page.token.clone(),
+            at: args.at.text().to_owned(),
             ..filters.clone()
         };
         Call::of(&LIST, &request)
@@ -105,6 +110,7 @@ fn show(args: &PeersListArgs, session: &mut CommandSession, document: Value) -> 
         session.show(&view)?;
         if session.format().is_text() {
             footer(session, &document, &peers);
+            args.at.tell(&document, session);
         }
     }
     Ok(if empty && args.page.fail_empty { Exit::Negative } else { Exit::Ok })

@@ -13,6 +13,7 @@ mod lease_health;
 mod list;
 mod ping;
 mod resolve;
+mod round_trips;
 mod status;
 mod uncordon;
 mod undrain;
@@ -58,6 +59,7 @@ verbs! {
         Watch: watch::PeersWatchArgs,
         Ping: ping::PeersPingArgs,
         Explain: explain::PeersExplainArgs,
+        RoundTrips: round_trips::PeersRoundTripsArgs,
         LeaseHealth: lease_health::PeersLeaseHealthArgs,
         Cordon: cordon::PeersCordonArgs,
         Uncordon: uncordon::PeersUncordonArgs,
@@ -75,6 +77,7 @@ verbs! {
         message("peer-event", "mesh peers watch, list --watch", "omnirelay.mesh.control.v1.PeerEvent"),
         message("peer-explanation", "mesh peers explain", "omnirelay.mesh.control.v1.ExplainPeerResponse"),
         message("peer-ping", "mesh peers ping", "omnirelay.mesh.control.v1.PingPeerResponse"),
+        message("round-trips", "mesh peers round-trips", "omnirelay.mesh.control.v1.RoundTripsResponse"),
         message("peers", "mesh peers list", "omnirelay.mesh.control.v1.ListPeersResponse"),
     ]
 }

@@ -35,6 +35,8 @@ pub(super) struct RebalancePlansListArgs {
           value_parser = ["proposed", "approved", "running", "paused", "completed", "failed", "rejected", "cancelled", "superseded"])]
     state: Vec<String>,
     #[command(flatten)]
+    at: AtArgs,
+    #[command(flatten)]
     table: TableArgs,
     /// Go on with what becomes of them
     #[arg(short, long, help_heading = "Watch options")]
@@ -67,13 +69,14 @@ pub(super) async fn run(
     session: &mut CommandSession,
 ) -> Result<Exit, CliError> {
     args.watching.check(args.watch)?;
+    args.at.check(args.watch)?;
     if args.watch {
         if !args.state.is_empty() {
             return Err(CliError::usage("--state narrows a list, not a watch: states are what changes"));
         }
         return watch(&[], args.namespace.as_slice(), &args.watching, &args.table, session).await;
     }
-    let filters = json!({ "namespace": args.namespace, "state": args.state });
+    let filters = json!({ "namespace": args.namespace, "state": args.state, "at": args.at.text() });
     let document = list::whole(session, &LIST, "plans", filters).await?;
     let list = ListSpec {
         field: "plans",
@@ -82,6 +85,7 @@ pub(super) async fn run(
         none: "There are no such plans.".to_owned(),
         footer: |document, all| counted(document, all, "plan"),
     };
+    args.at.tell(&document, session);
     list.show(document, &args.table, session)
 }
 

@@ -35,6 +35,8 @@ pub(super) struct RegistersAdvertisementsArgs {
     #[arg(long, value_name = "NODE,...", value_delimiter = ',', add = complete::ids(&peers::OBJECTS))]
     source: Vec<String>,
     #[command(flatten)]
+    at: AtArgs,
+    #[command(flatten)]
     page: PageArgs,
     #[command(flatten)]
     table: TableArgs,
@@ -53,13 +55,14 @@ pub(super) async fn run(
     };
     let (registers, sources) = (plain(&args.registers, "register/"), plain(&args.source, "peer/"));
     let request = |page: &ListPage| {
-        let request = json!({"registerId": registers, "source": sources, "pageSize": page.size, "pageToken": page.token});
+        let request = json!({"registerId": registers, "source": sources, "pageSize": page.size, "pageToken": page.token, "at": args.at.text()});
         Call::of(&LIST, &request)
     };
     let sorts_here = args.table.sort_by.is_some();
     let mut document = list::fetch(session, "advertisements", &args.page, sorts_here, request).await?;
     args.table.order(WATCHED, &mut document, "advertisements")?;
     list::limit(session, &mut document, "advertisements", &args.page);
+    args.at.tell(&document, session);
     show(args, session, document)
 }
 

@@ -28,6 +28,8 @@ pub(super) struct RegistersListArgs {
     #[command(flatten)]
     filter: FilterArgs,
     #[command(flatten)]
+    at: AtArgs,
+    #[command(flatten)]
     page: PageArgs,
     #[command(flatten)]
     table: TableArgs,
@@ -57,12 +59,14 @@ pub(super) async fn run(
         let order = order.clone().flatten().unwrap_or_default();
         let mut request = json!({"orderBy": order, "pageSize": page.size, "pageToken": page.token});
         request["nodeId"] = json!(node);
+        request["at"] = json!(args.at.text());
         request["selector"] = json!(args.filter.selector);
         // As text, so that it is sent whichever it is.
         request["advertise"] = json!(advertise.map(|advertise| advertise.to_string()));
         Call::of(&LIST, &request)
     };
     let document = list.pages(session, (&args.page, &args.table), sorts_here, request).await?;
+    args.at.tell(&document, session);
     list.print(document, &args.table, args.page.fail_empty, session)
 }
 

@@ -21,6 +21,8 @@ Examples:
 #[command(visible_alias = "ls", before_long_help = EXAMPLES)]
 pub(super) struct RelaysListArgs {
     #[command(flatten)]
+    at: AtArgs,
+    #[command(flatten)]
     page: PageArgs,
     #[command(flatten)]
     table: TableArgs,
@@ -36,7 +38,9 @@ pub(super) async fn run(args: &RelaysListArgs, session: &mut CommandSession) -> 
     };
     // The daemon sorts by id only.
     let sorts_here = args.table.sort_by.is_some();
-    let document = list.pages(session, (&args.page, &args.table), sorts_here, request).await?;
+    let page = |page: &ListPage| request(page, args.at.text());
+    let document = list.pages(session, (&args.page, &args.table), sorts_here, page).await?;
+    args.at.tell(&document, session);
     list.print(document, &args.table, args.page.fail_empty, session)
 }
 

@@ -59,12 +59,13 @@ verbs! {
 /// # Errors
 /// As of [`CommandSession::call`].
 pub(crate) async fn all(session: &CommandSession) -> Result<Value, CliError> {
-    fetch(session, "relays", &PageArgs::default(), true, request).await
+    fetch(session, "relays", &PageArgs::default(), true, |page| request(page, "")).await
 }
 
 /// The call for one page of relays.
-fn request(page: &ListPage) -> Result<Call, CliError> {
-    Call::of(&LIST, &json!({ "pageSize": page.size_or(PAGE_MAX), "pageToken": page.token }))
+fn request(page: &ListPage, at: &str) -> Result<Call, CliError> {
+    let asked = json!({ "pageSize": page.size_or(PAGE_MAX), "pageToken": page.token, "at": at });
+    Call::of(&LIST, &asked)
 }
 
 /// The failure when no live relay has this id.

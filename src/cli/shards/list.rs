@@ -31,6 +31,8 @@ pub(super) struct ShardsListArgs {
     #[command(flatten)]
     filter: FilterArgs,
     #[command(flatten)]
+    at: AtArgs,
+    #[command(flatten)]
     page: PageArgs,
     #[command(flatten)]
     table: TableArgs,
@@ -77,6 +79,7 @@ impl FilterArgs {
 
 pub(super) async fn run(args: &ShardsListArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
     args.watching.check(args.watch)?;
+    args.at.check(args.watch)?;
     if args.watch {
         return watch(&args.filter, &args.watching, &args.table, session).await;
     }
@@ -91,6 +94,7 @@ pub(super) async fn run(args: &ShardsListArgs, session: &mut CommandSession) -> 
         let mut fields = args.filter.fields();
         fields["pageSize"] = json!(page.size_or(list::PAGE_MAX));
         fields["cursor"] = json!(page.token);
+        fields["at"] = json!(args.at.text());
         Call::of(&LIST, &fields)
     };
     let sorts_here = args.table.sort_by.is_some();
@@ -98,6 +102,7 @@ pub(super) async fn run(args: &ShardsListArgs, session: &mut CommandSession) -> 
     if items(&document, "maps").is_empty() {
         list.none = "There are no namespaces: omnirelay mesh namespaces create NAME --shards 128".to_owned();
     }
+    args.at.tell(&document, session);
     list.print(document, &args.table, args.page.fail_empty, session)
 }
 

@@ -22,6 +22,7 @@ use tower::BoxError;
 
 use super::bounds::{bounded, bounded_host};
 use super::pb;
+use super::round_trips::OWN;
 
 /// The most other nodes that are asked, and how many at once.
 const NODES_MAX: usize = 1000;
@@ -128,6 +129,26 @@ impl NodeQuestion for AskHost {
     }
 }
 
+/// Question which round trips a node has measured.
+#[derive(Clone, Copy)]
+struct AskRoundTrips;
+
+impl NodeQuestion for AskRoundTrips {
+    type Answer = pb::RoundTripsResponse;
+    const PATIENCE: Duration = NODE_PATIENCE;
+
+    /// Whoever answers tells its own: its own id stands for it, so that it asks nobody.
+    async fn ask(self, channel: impl NodeChannel) -> Result<pb::RoundTripsResponse, tonic::Status> {
+        let mut client = CheckServiceClient::new(channel).max_decoding_message_size(ANSWER_BYTES_MAX);
+        let asked = pb::RoundTripsRequest { node_id: OWN.to_owned() };
+        Ok(client.round_trips(asked).await?.into_inner())
+    }
+
+    fn answered_by(answer: &pb::RoundTripsResponse) -> &str {
+        &answer.local_node_id
+    }
+}
+
 /// Asks other nodes.
 pub struct NodeAsker {
     pub transport: Arc<NodeTransport>,
@@ -184,6 +205,21 @@ impl NodeAsker {
     pub async fn ask_host(&self, peer: &pb::Peer) -> Result<pb::CheckHostResponse, NotAsked> {
         let until = tokio::time::Instant::now() + HOST_PATIENCE;
         self.ask(AskHost, &AskableNode::of(peer), until).await.1
+    }
+
+    /// Asks nodes which round trips they have measured, each by its id.
+    pub async fn ask_round_trips(
+        &self,
+        nodes: &[&pb::Peer],
+    ) -> Vec<(String, Result<pb::RoundTripsResponse, NotAsked>)> {
+        let until = tokio::time::Instant::now() + PATIENCE;
+        let places: Vec<AskableNode> = nodes.iter().map(|peer| AskableNode::of(peer)).collect();
+        let asked = places.into_iter().map(|place| async move {
+            let until = until.min(tokio::time::Instant::now() + NODE_PATIENCE);
+            let (_, said) = self.ask(AskRoundTrips, &place, until).await;
+            (place.node_id, said)
+        });
+        stream::iter(asked).buffer_unordered(ASKED_AT_ONCE).collect().await
     }
 
     async fn ask_node(

@@ -5,6 +5,7 @@ mod bounds;
 pub mod host;
 mod mount;
 mod report;
+mod round_trips;
 mod rounds;
 
 use std::cmp::Reverse;
@@ -37,6 +38,7 @@ pub struct MeshCheckService {
     checker: Arc<MeshChecker>,
     mesh: SharedRounds<pb::CheckResponse>,
     host: SharedRounds<CheckReport>,
+    round_trips: SharedRounds<pb::RoundTripsResponse>,
 }
 
 /// Mesh as it is known when it is checked.
@@ -72,6 +74,7 @@ serve! {
     CheckService for MeshCheckService {
         check(CheckRequest) -> CheckResponse: |checks, _, _| checks.check_mesh();
         check_host(CheckHostRequest) -> CheckHostResponse: |checks, _, asked| checks.check_any_host(asked.node_id);
+        round_trips(RoundTripsRequest) -> RoundTripsResponse: |checks, _, asked| checks.tell_round_trips(asked.node_id);
     }
 }
 
@@ -84,7 +87,33 @@ impl MeshCheckService {
             async move { checker.check().await }
         });
         let host = SharedRounds::of(move || host.clone().check());
-        Self { checker, mesh, host }
+        let measuring = checker.clone();
+        let round_trips = SharedRounds::of(move || {
+            let checker = measuring.clone();
+            async move { round_trips::all(&checker.registry, checker.known.as_ref(), &checker.asker).await }
+        });
+        Self { checker, mesh, host, round_trips }
+    }
+
+    /// # Errors
+    /// `PEER_NOT_FOUND`, for another node than the one that answers.
+    async fn tell_round_trips(&self, node_id: String) -> Result<Response<pb::RoundTripsResponse>, Fault> {
+        let registry = &self.checker.registry;
+        registry.ready_for("").await?;
+        let found = match node_id.as_str() {
+            "" => (*self.round_trips.found().await?).clone(),
+            own if own == round_trips::OWN || own == registry.node_id() => {
+                round_trips::own(registry, self.checker.known.as_ref()).await
+            }
+            other => {
+                self.checker.known.peer(other).await?;
+                let mut all = (*self.round_trips.found().await?).clone();
+                all.rows.retain(|row| row.node_id == other);
+                all
+            }
+        };
+        let cursor = found.cursor.clone();
+        Ok(at_cursor(found, &cursor))
     }
 
     async fn check_mesh(&self) -> Result<Response<pb::CheckResponse>, Fault> {

@@ -23,7 +23,7 @@ use omnirelay_leadership_records::scope_state::{ScopeState, ScopeStates};
 use omnirelay_nouns::feed::NounWatches;
 use omnirelay_nouns::listing::{self, PageRoom, PageToken};
 use omnirelay_nouns::serve;
-use omnirelay_nouns::{at_cursor, envelope, head_cursor, not_modified, tagged};
+use omnirelay_nouns::{at_cursor, envelope, envelope_at, head_cursor, not_modified, tagged};
 use omnirelay_registry::Registry;
 use omnirelay_registry::mutate::request_hash;
 use omnirelay_wire::envelope::EnvelopedAnswer as _;
@@ -87,9 +87,11 @@ impl ScopeFilter {
     }
 
     fn matches(&self, known: &ScopeState) -> bool {
-        let leader = known.leader();
-        let led = self.leaders.is_empty() || self.leaders.iter().any(|node| Some(node.as_str()) == leader);
-        led && self.names(known.scope())
+        self.is_led(known.leader().unwrap_or_default()) && self.names(known.scope())
+    }
+
+    fn is_led(&self, leader: &str) -> bool {
+        self.leaders.is_empty() || self.leaders.iter().any(|node| node == leader)
     }
 }
 
@@ -116,20 +118,30 @@ impl Leaders {
             ..asked.clone()
         });
         let token = PageToken::decode(&asked.page_token, query)?;
-        let all = ScopeStates::of(self.registry.view());
-        let envelope = envelope(&self.registry);
+        let past = self.registry.past(&asked.at).await?;
+        let all = ScopeStates::of(past.as_ref().map_or(self.registry.view(), |past| &past.view));
+        // Of a moment that is over nothing is known but what was committed.
+        let shown = |known: &ScopeState| match &past {
+            Some(_) => known.as_committed(None),
+            None => known.leadership(),
+        };
+        let matches = |known: &ScopeState| match &past {
+            Some(_) => filter.is_led(&shown(known).leader_id) && filter.names(known.scope()),
+            None => filter.matches(known),
+        };
+        let envelope = envelope_at(&self.registry, past.as_deref());
         let cursor = all.reading.cursor;
         let tag = list_tag(&asked, &all, envelope.stale);
         if caller.has_seen(&tag) {
             return Ok(not_modified(&tag, &cursor.to_string()));
         }
-        let matching: Vec<&ScopeState> = all.scopes.iter().filter(|known| filter.matches(known)).collect();
+        let matching: Vec<&ScopeState> = all.scopes.iter().filter(|known| matches(known)).collect();
         // Deadlines move all the time, so pages show what is; a scope is on one of them by its name.
         let start = token
             .map_or(0, |token| matching.partition_point(|known| known.scope() <= token.after.1.as_str()));
         let mut page = matching.get(start..).unwrap_or_default().to_vec();
         let more = PageRoom::of(size).cut(&mut page, |known| {
-            known.leadership().encoded_len()
+            shown(known).encoded_len()
                 + known.token().map_or(0, |token| token.encoded_len() + listing::ITEM_BYTES)
         });
         let next_page_token = match page.last() {
@@ -141,8 +153,8 @@ impl Leaders {
             cursor: cursor.clone(),
             next_page_token,
             total_size: matching.len() as u32,
-            tokens: page.iter().filter_map(|known| known.token()).collect(),
-            scopes: page.iter().map(|known| known.leadership()).collect(),
+            tokens: page.iter().filter(|_| past.is_none()).filter_map(|known| known.token()).collect(),
+            scopes: page.iter().map(|known| shown(known)).collect(),
             ..Default::default()
         }
         .within(envelope);

@@ -24,9 +24,9 @@ use omnirelay_host::live::Live;
 use omnirelay_identity::caller::Caller;
 use omnirelay_node::transport::NodeTransport;
 use omnirelay_nouns::feed::NounWatches;
-use omnirelay_nouns::listing::{self, PageRoom, PageToken};
+use omnirelay_nouns::listing::{self, ListMoment, PageRoom, PageToken};
 use omnirelay_nouns::topic::{CHANGES, Topic, TopicEvent};
-use omnirelay_nouns::{envelope, head_cursor, not_modified, tagged, timestamp};
+use omnirelay_nouns::{envelope, envelope_at, head_cursor, not_modified, tagged, timestamp};
 use omnirelay_peer_records::{PEER, check_node_id, is_alive, not_found, peer_id, session_id};
 use omnirelay_registry::Registry;
 use omnirelay_registry::cursor::Cursor;
@@ -159,6 +159,11 @@ impl Peers {
         caller: &Caller,
         asked: pb::ListPeersRequest,
     ) -> Result<Response<EncodedMessage<pb::ListPeersResponse>>, Fault> {
+        if !asked.at.is_empty() && !asked.health.is_empty() {
+            return Err(Fault::invalid(
+                "field `health` goes without `at`: who was heard of is not in the history",
+            ));
+        }
         let filter = PeerFilter::of_list(&asked)?;
         let order = filter::order(&asked.order_by)?;
         let size = listing::page_size(asked.page_size, PAGE_SIZE_MAX, PAGE_SIZE_MAX)?;
@@ -166,13 +171,15 @@ impl Peers {
 
         let query = query_hash(&asked);
         let token = PageToken::decode(&asked.page_token, query)?;
-        let ViewReading { cursor, changed, records } =
-            listing::read(&self.registry, &PEER, token.as_ref()).await?;
-        let envelope = envelope(&self.registry);
+        let past = self.registry.past(&asked.at).await?;
+        let moment = ListMoment::of(past.as_deref(), token.as_ref());
+        let ViewReading { cursor, changed, records } = listing::read(&self.registry, &PEER, moment).await?;
+        let envelope = envelope_at(&self.registry, past.as_deref());
         let states = health::states(&asked.health)?;
         let federated = if is_of_all(&asked) { (self.federated)() } else { Vec::new() };
         let moving = (self.gossip.as_deref(), federated.as_slice());
-        let owned = (self.held.shard_counts)(self.registry.view());
+        let view = past.as_ref().map_or(self.registry.view(), |past| &past.view);
+        let owned = (self.held.shard_counts)(view);
         let unproven = self.unproven.of(self.registry.view());
         let tag = list_tag(&asked, changed, envelope.stale, moving, (&owned, &unproven));
         if caller.has_seen(&tag) {
@@ -186,6 +193,10 @@ impl Peers {
         let heard_only = if is_of_all(&asked) { self.heard_only(&heard, federated) } else { Vec::new() };
         let tenancy = self.registry.view().tenancy();
         let moves = |record: &ViewRecord| {
+            if past.is_some() {
+                let shards = owned.get(&record.record.id.key).copied().unwrap_or_default();
+                return pb::Peer { shards, ..pb::Peer::default() };
+            }
             let present = present(&tenancy, record);
             self.with_what_moves(present, &heard, (&owned, &unproven), &record.record.id.key)
         };

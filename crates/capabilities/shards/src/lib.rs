@@ -33,9 +33,9 @@ use omnirelay_gossip::Gossip;
 use omnirelay_host::live::Live;
 use omnirelay_identity::caller::Caller;
 use omnirelay_nouns::feed::NounWatches;
-use omnirelay_nouns::listing::{self, PageRoom, PageToken, page_of};
+use omnirelay_nouns::listing::{self, ListMoment, PageRoom, PageToken, page_of};
 use omnirelay_nouns::serve;
-use omnirelay_nouns::{at_cursor, envelope, head_cursor, not_modified, tagged, with_header};
+use omnirelay_nouns::{at_cursor, envelope, envelope_at, head_cursor, not_modified, tagged, with_header};
 use omnirelay_registry::Registry;
 use omnirelay_registry::mutate::request_hash;
 use omnirelay_registry::view::{DerivedRecords, View, ViewRecord};
@@ -147,12 +147,16 @@ impl Shards {
         self.registry.ready_for(&asked.min_revision).await?;
         let query = query_hash(&asked);
         let token = PageToken::decode(&asked.cursor, query)?;
-        let maps = match &token {
-            None if !asked.namespace.is_empty() => maps_with(&self.registry, &asked.namespace).await?,
-            token => NamespaceMaps::of_page(&self.registry, token.as_ref()).await?,
+        let past = self.registry.past(&asked.at).await?;
+        let maps = match (ListMoment::of(past.as_deref(), token.as_ref()), asked.namespace.as_str()) {
+            (ListMoment::Now, namespace) if !namespace.is_empty() => {
+                maps_with(&self.registry, namespace).await?
+            }
+            (moment, _) => NamespaceMaps::of_moment(&self.registry, moment).await?,
         };
-        let envelope = envelope(&self.registry);
-        let (cursor, leads) = (maps.cursor.to_string(), ShardLeads::of(self.registry.view()));
+        let envelope = envelope_at(&self.registry, past.as_deref());
+        let view = past.as_ref().map_or(self.registry.view(), |past| &past.view);
+        let (cursor, leads) = (maps.cursor.to_string(), ShardLeads::of(view));
         let tag = list_tag(&asked, &maps, &leads, envelope.stale);
         if caller.has_seen(&tag) {
             return Ok(not_modified(&tag, &cursor));

@@ -13,10 +13,10 @@ use omnirelay_decisions::shards::spec::{NamespaceRules, check_namespace, check_n
 use omnirelay_gossip::Gossip;
 use omnirelay_host::live::Live;
 use omnirelay_identity::caller::Caller;
-use omnirelay_nouns::listing::AskedPage;
+use omnirelay_nouns::listing::{AskedPage, ListMoment};
 use omnirelay_nouns::request::MutationRequest;
 use omnirelay_nouns::serve;
-use omnirelay_nouns::{SCHEMA_VERSION, at_cursor, envelope, head_cursor, tagged, timestamp};
+use omnirelay_nouns::{SCHEMA_VERSION, at_cursor, envelope, envelope_at, head_cursor, tagged, timestamp};
 use omnirelay_registry::Registry;
 use omnirelay_registry::act;
 use omnirelay_registry::mutate::{MutationDecision, request_hash};
@@ -87,12 +87,18 @@ pub async fn all_namespaces(registry: &Registry, gossip: Option<&Gossip>) -> Vec
 pub async fn page_of_namespaces(
     registry: &Registry,
     gossip: Option<&Gossip>,
-    (size, token, min_revision): (u32, &str, &str),
+    asked: &pb::ListNamespacesRequest,
 ) -> Result<(String, Vec<pb::Namespace>, String), Fault> {
-    let page = AskedPage::of(size, token, request_hash(&pb::ListNamespacesRequest::default()))?;
-    registry.ready_for(min_revision).await?;
-    let maps = NamespaceMaps::of_page(registry, page.token.as_ref()).await?;
-    let nodes = ShardNodes::of(registry.view(), gossip);
+    let query = request_hash(&pb::ListNamespacesRequest { at: asked.at.clone(), ..Default::default() });
+    let page = AskedPage::of(asked.page_size, &asked.page_token, query)?;
+    registry.ready_for(&asked.min_revision).await?;
+    let past = registry.past(&asked.at).await?;
+    let maps =
+        NamespaceMaps::of_moment(registry, ListMoment::of(past.as_deref(), page.token.as_ref())).await?;
+    let nodes = match &past {
+        Some(past) => ShardNodes::of(&past.view, None),
+        None => ShardNodes::of(registry.view(), gossip),
+    };
     let (namespaces, next) = page.cut(maps.cursor, maps.namespaces.iter(), |record| {
         [maps.find(&record.record.id.key).map(|map| counted(&map, &nodes))]
     });
@@ -104,16 +110,16 @@ impl Namespaces {
         &self,
         asked: pb::ListNamespacesRequest,
     ) -> Result<Response<pb::ListNamespacesResponse>, Fault> {
-        let page = (asked.page_size, asked.page_token.as_str(), asked.min_revision.as_str());
+        let past = self.registry.past(&asked.at).await?;
         let (cursor, namespaces, next_page_token) =
-            page_of_namespaces(&self.registry, self.gossip.as_deref(), page).await?;
+            page_of_namespaces(&self.registry, self.gossip.as_deref(), &asked).await?;
         let listed = pb::ListNamespacesResponse {
             cursor: cursor.clone(),
             namespaces,
             next_page_token,
             ..Default::default()
         };
-        Ok(at_cursor(listed.within(envelope(&self.registry)), &cursor))
+        Ok(at_cursor(listed.within(envelope_at(&self.registry, past.as_deref())), &cursor))
     }
 
     async fn get_one(

@@ -12,7 +12,7 @@ use omnirelay_decisions::shards::spec::{NamespaceRules, check_namespace};
 use omnirelay_gossip::Gossip;
 use omnirelay_gossip::gossip_health::doubted_for;
 use omnirelay_leadership_records as leaders;
-use omnirelay_nouns::listing::{self, PageToken};
+use omnirelay_nouns::listing::{self, ListMoment};
 use omnirelay_peer_records as peers;
 use omnirelay_peer_records::roster::PeerRoster;
 use omnirelay_registry::Registry;
@@ -120,15 +120,17 @@ impl NamespaceMaps {
         Some(Self::both(view.list_at(&NAMESPACE, shards.cursor.revision)?, shards))
     }
 
-    /// As they were on the first page of a list; without a token as they are now.
+    /// As they were at the moment that a list shows.
     ///
     /// # Errors
     /// As of [`listing::read`].
-    pub(crate) async fn of_page(registry: &Registry, token: Option<&PageToken>) -> Result<Self, Fault> {
-        if token.is_none() {
-            return Ok(registry.look(Self::of).await);
+    pub(crate) async fn of_moment(registry: &Registry, moment: ListMoment<'_>) -> Result<Self, Fault> {
+        match moment {
+            ListMoment::Now => return Ok(registry.look(Self::of).await),
+            ListMoment::Past(past) => return Ok(Self::of(&past.view)),
+            ListMoment::Page(_) => {}
         }
-        let read = listing::read(registry, &SHARD, token).await?;
+        let read = listing::read(registry, &SHARD, moment).await?;
         Self::at(registry.view(), read).ok_or_else(listing::expired)
     }
 

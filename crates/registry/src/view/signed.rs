@@ -171,6 +171,11 @@ impl SignedRecords {
         self.by.as_ref().is_some_and(|by| by.exempt != *id) && self.kinds.contains(&id.kind)
     }
 
+    /// Whether records of this kind may be signed.
+    pub(super) fn has_kind(&self, kind: &RecordKind) -> bool {
+        self.kinds.contains(kind)
+    }
+
     fn is_authority(&self, id: &RecordId) -> bool {
         self.by.as_ref().is_some_and(|by| by.authority == *id)
     }

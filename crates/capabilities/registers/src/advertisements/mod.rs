@@ -13,7 +13,7 @@ use omnirelay_identity::caller::Caller;
 use omnirelay_nouns::feed::{NounEventStream, NounWatches};
 use omnirelay_nouns::listing::{self, PageRoom, PageToken};
 use omnirelay_nouns::serve;
-use omnirelay_nouns::{envelope, head_cursor, not_modified, tagged};
+use omnirelay_nouns::{envelope, envelope_at, head_cursor, not_modified, tagged};
 use omnirelay_registry::cursor::Cursor;
 use omnirelay_registry::mutate::request_hash;
 use omnirelay_registry::view::View;
@@ -158,6 +158,7 @@ impl Advertisements {
         let filters = pb::ListAdvertisementsRequest {
             register_id: asked.register_id.clone(),
             source: asked.source.clone(),
+            at: asked.at.clone(),
             ..Default::default()
         };
         let query = request_hash(&filters);
@@ -166,8 +167,12 @@ impl Advertisements {
             listing::is_among(&filters.source, source) && listing::is_among(&filters.register_id, register)
         };
         let look = |_: &View| (self.cursor(), reading::all(&self.pool, wanted));
-        let (cursor, mut advertisements) = self.pool.registry().look(look).await;
-        let envelope = envelope(self.pool.registry());
+        let past = self.pool.registry().past(&asked.at).await?;
+        let (cursor, mut advertisements) = match &past {
+            Some(past) => (past.cursor, reading::past(past, wanted)),
+            None => self.pool.registry().look(look).await,
+        };
+        let envelope = envelope_at(self.pool.registry(), past.as_deref());
         let total = advertisements.len();
         let next = page(&mut advertisements, (size, Message::encoded_len), token.as_ref(), reading::key);
         let listed = pb::ListAdvertisementsResponse {

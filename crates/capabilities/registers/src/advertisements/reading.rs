@@ -9,6 +9,7 @@ use omnirelay_nouns::listing::is_among;
 use omnirelay_nouns::timestamp;
 use omnirelay_peer_records as peers;
 use omnirelay_registry::Registry;
+use omnirelay_registry::past::PastView;
 use omnirelay_registry::view::{View, ViewRecord};
 use omnirelay_store::GroupRef;
 use omnirelay_wire::pb::omnirelay::registers::v1 as pb;
@@ -29,6 +30,17 @@ pub(super) fn all(pool: &Pool, wanted: impl Fn(&str, &str) -> bool) -> Vec<pb::A
     let mut shown = gather(pool, wanted);
     shown.sort_by_cached_key(key);
     shown
+}
+
+/// Those that were in the registry at a moment and that anybody may see, in the order of their keys.
+pub(super) fn past(past: &PastView, wanted: impl Fn(&str, &str) -> bool) -> Vec<pb::Advertisement> {
+    let mut showing = AdvertisementReading::at(past);
+    let records = past.view.list(&ADVERTISEMENT).records;
+    let wanted = records.iter().filter(|record| {
+        parts(&record.record.id).is_some_and(|(source, register, _)| wanted(source, register))
+    });
+    let shown = wanted.filter_map(|record| showing.record(record)).filter(|shown| shown.is_public);
+    shown.collect()
 }
 
 /// The same in no order.
@@ -196,6 +208,10 @@ impl<'a> AdvertisementReading<'a> {
             groups: BTreeMap::new(),
             alive_since: BTreeMap::new(),
         }
+    }
+
+    fn at(past: &'a PastView) -> Self {
+        Self { view: &past.view, begun_at: past.at, groups: BTreeMap::new(), alive_since: BTreeMap::new() }
     }
 
     /// An advertisement of another node, or of this one as the store has it.

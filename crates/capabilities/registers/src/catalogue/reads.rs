@@ -2,9 +2,9 @@
 
 use bytes::Bytes;
 use omnirelay_identity::caller::Caller;
-use omnirelay_nouns::listing::{self, ListOrder, PageRoom, PageToken};
+use omnirelay_nouns::listing::{self, ListMoment, ListOrder, PageRoom, PageToken};
 use omnirelay_nouns::topic::Topic;
-use omnirelay_nouns::{at_cursor, envelope, head_cursor, not_modified, tagged};
+use omnirelay_nouns::{at_cursor, envelope, envelope_at, head_cursor, not_modified, tagged};
 use omnirelay_registry::cursor::Cursor;
 use omnirelay_registry::mutate::request_hash;
 use omnirelay_registry::view::{View, ViewRecord};
@@ -49,13 +49,15 @@ impl Registers {
         let token = PageToken::decode(&asked.page_token, query.hash)?;
         self.registry.ready_for(&asked.min_revision).await?;
 
-        let mut reading = listing::read(&self.registry, &REGISTER, token.as_ref()).await?;
+        let past = self.registry.past(&asked.at).await?;
+        let moment = ListMoment::of(past.as_deref(), token.as_ref());
+        let mut reading = listing::read(&self.registry, &REGISTER, moment).await?;
         // A node that was forgotten may have left registers; of one that nobody knows the id is mistyped.
         if of_node(&reading.records, query.node_id).is_empty() {
             self.check_host(query.node_id).await?;
-            reading = listing::read(&self.registry, &REGISTER, token.as_ref()).await?;
+            reading = listing::read(&self.registry, &REGISTER, moment).await?;
         }
-        let envelope = envelope(&self.registry);
+        let envelope = envelope_at(&self.registry, past.as_deref());
         let tag = list_tag(&asked, reading.changed, envelope.stale);
         let cursor = reading.cursor.to_string();
         if caller.has_seen(&tag) {

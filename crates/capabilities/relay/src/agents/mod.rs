@@ -11,7 +11,7 @@ use omnirelay_core::names::check_id;
 use omnirelay_core::placement::{RelayIncarnations, holds};
 use omnirelay_core::time::{Millis, whole_ms};
 use omnirelay_host::live::Live;
-use omnirelay_nouns::listing::{self, AskedPage};
+use omnirelay_nouns::listing::{self, AskedPage, ListMoment};
 use omnirelay_registry::Registry;
 use omnirelay_registry::mutate::request_hash;
 use omnirelay_registry::ttl_records::{
@@ -333,15 +333,21 @@ impl Agents {
     /// # Errors
     /// As of a list.
     pub async fn list(&self, asked: pb::ListAgentsRequest) -> Result<pb::ListAgentsResponse, Fault> {
-        let filters = pb::ListAgentsRequest { relay_id: asked.relay_id.clone(), ..Default::default() };
+        let filters = pb::ListAgentsRequest {
+            relay_id: asked.relay_id.clone(),
+            at: asked.at.clone(),
+            ..Default::default()
+        };
         let page = AskedPage::of(asked.page_size, &asked.page_token, request_hash(&filters))?;
         if !asked.relay_id.is_empty() {
             check_relay_id("relayId", &asked.relay_id)?;
         }
         self.registry.ready_for(&asked.min_revision).await?;
         let live = relays::incarnations;
-        let (reading, live) = listing::read_with(&self.registry, &AGENT, page.token.as_ref(), live).await?;
-        let view = self.registry.view();
+        let past = self.registry.past(&asked.at).await?;
+        let moment = ListMoment::of(past.as_deref(), page.token.as_ref());
+        let (reading, live) = listing::read_with(&self.registry, &AGENT, moment, live).await?;
+        let view = past.as_ref().map_or(self.registry.view(), |past| &past.view);
         let is_meant = |value: &AgentValue| {
             is_held(value, &live) && (asked.relay_id.is_empty() || asked.relay_id == value.relay_id)
         };

@@ -10,7 +10,7 @@ use omnirelay_core::text::is_unseen;
 use omnirelay_core::time::{Millis, whole_ms};
 use omnirelay_host::live::Live;
 use omnirelay_identity::caller::{Caller, Scope};
-use omnirelay_nouns::listing::{self, AskedPage};
+use omnirelay_nouns::listing::{self, AskedPage, ListMoment};
 use omnirelay_registry::Registry;
 use omnirelay_registry::mutate::request_hash;
 use omnirelay_registry::ttl_records::{
@@ -265,15 +265,16 @@ impl Relays {
         asked: pb::ListRelaysRequest,
         agents: impl Fn(&View) -> BTreeMap<String, u32>,
     ) -> Result<pb::ListRelaysResponse, Fault> {
-        let query = request_hash(&pb::ListRelaysRequest::default());
+        let query = request_hash(&pb::ListRelaysRequest { at: asked.at.clone(), ..Default::default() });
         let page = AskedPage::of(asked.page_size, &asked.page_token, query)?;
         self.registry.ready_for(&asked.min_revision).await?;
-        let (reading, agents) =
-            listing::read_with(&self.registry, &RELAY, page.token.as_ref(), agents).await?;
+        let past = self.registry.past(&asked.at).await?;
+        let moment = ListMoment::of(past.as_deref(), page.token.as_ref());
+        let (reading, agents) = listing::read_with(&self.registry, &RELAY, moment, agents).await?;
         let ViewReading { cursor, records, .. } = reading;
         let stale = self.registry.view().silence();
         let is_stale = self.registry.is_stale();
-        let tenancy = self.registry.view().tenancy();
+        let tenancy = past.as_ref().map_or(self.registry.view(), |past| &past.view).tenancy();
         let item = |record: &ViewRecord| {
             let held = agents.get(&record.record.id.key).copied().unwrap_or(0);
             show(&tenancy, record, held, stale.is_some())

@@ -14,9 +14,9 @@ use omnirelay_decisions::shards::spec::check_namespace;
 use omnirelay_gossip::Gossip;
 use omnirelay_host::live::Live;
 use omnirelay_nouns::feed::NounWatches;
-use omnirelay_nouns::listing::{self, AskedPage};
+use omnirelay_nouns::listing::{self, AskedPage, ListMoment};
 use omnirelay_nouns::serve;
-use omnirelay_nouns::{at_cursor, envelope, tagged, timestamp};
+use omnirelay_nouns::{at_cursor, envelope, envelope_at, tagged, timestamp};
 use omnirelay_registry::Registry;
 use omnirelay_registry::act;
 use omnirelay_registry::mutate::request_hash;
@@ -92,9 +92,14 @@ impl RebalancePlans {
         &self,
         asked: pb::RebalanceStatesRequest,
     ) -> Result<Response<pb::RebalanceStatesResponse>, Fault> {
-        let page = (asked.page_size, asked.page_token.as_str(), asked.min_revision.as_str());
+        let page = pb::ListNamespacesRequest {
+            min_revision: asked.min_revision,
+            page_size: asked.page_size,
+            page_token: asked.page_token,
+            at: String::new(),
+        };
         let (cursor, namespaces, next_page_token) =
-            page_of_namespaces(&self.registry, self.gossip.as_deref(), page).await?;
+            page_of_namespaces(&self.registry, self.gossip.as_deref(), &page).await?;
         let told = pb::RebalanceStatesResponse {
             cursor: cursor.clone(),
             namespaces,
@@ -112,13 +117,15 @@ impl RebalancePlans {
         let filters = pb::ListPlansRequest {
             namespace: asked.namespace.clone(),
             state: asked.state.clone(),
+            at: asked.at.clone(),
             ..Default::default()
         };
         let page = AskedPage::of(limit, &asked.page_token, request_hash(&filters))?;
         self.registry.ready_for(&asked.min_revision).await?;
-        let view = self.registry.view();
-        let (read, maps) =
-            listing::read_with(&self.registry, &PLAN, page.token.as_ref(), NamespaceMaps::of).await?;
+        let past = self.registry.past(&asked.at).await?;
+        let view = past.as_ref().map_or(self.registry.view(), |past| &past.view);
+        let moment = ListMoment::of(past.as_deref(), page.token.as_ref());
+        let (read, maps) = listing::read_with(&self.registry, &PLAN, moment, NamespaceMaps::of).await?;
         let is_meant = |plan: &pb::RebalancePlan| {
             (asked.namespace.is_empty() || asked.namespace == plan.namespace)
                 && (asked.state.is_empty() || asked.state.contains(&plan.state))
@@ -133,7 +140,7 @@ impl RebalancePlans {
         let cursor = read.cursor.to_string();
         let listed =
             pb::ListPlansResponse { cursor: cursor.clone(), plans, next_page_token, ..Default::default() };
-        Ok(at_cursor(listed.within(envelope(&self.registry)), &cursor))
+        Ok(at_cursor(listed.within(envelope_at(&self.registry, past.as_deref())), &cursor))
     }
 
     async fn get_one(&self, asked: pb::GetPlanRequest) -> Result<Response<pb::GetPlanResponse>, Fault> {
