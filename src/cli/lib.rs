@@ -51,6 +51,7 @@ mod targets;
 #[cfg(test)]
 mod tests;
 mod token;
+mod ui;
 mod up;
 mod version;
 mod whoami;
@@ -133,6 +134,7 @@ static BESIDE: &[&CommandEntry] = &[
     &snapshot::ENTRY,
     &support::ENTRY,
     &context::ENTRY,
+    &ui::ENTRY,
     &up::ENTRY,
     &down::ENTRY,
     &doctor::ENTRY,

@@ -31,6 +31,7 @@ use omnirelay_node_service as node_service;
 use omnirelay_node_service::dev::DevProcess;
 use omnirelay_observability as observability;
 use omnirelay_operations as operations;
+use omnirelay_page as page;
 use omnirelay_peer_records::{PEER, peer_id};
 use omnirelay_peers as peers;
 use omnirelay_peers::HeldByPeers;
@@ -127,6 +128,7 @@ fn compose(node: &mut NodeBuilder, key: Arc<AuditKey>, given: FromProcess) -> Re
     restoration::mount(node);
     snapshots::mount(node, snapshot_kinds());
     observability::mount(node, given.stalls, given.log)?;
+    page::mount(node);
     if let Some(process) = given.faults {
         node_service::mount_dev(node, process);
     }

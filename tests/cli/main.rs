@@ -20,6 +20,7 @@ mod leaders;
 mod leadership;
 mod live;
 mod mesh;
+mod page;
 mod past;
 mod pool;
 mod program;

@@ -12,6 +12,10 @@ use super::request_conditions;
 
 /// By which a browser says, in each request, whether the page that caused it is of the address that is called.
 const SEC_FETCH_SITE: http::HeaderName = http::HeaderName::from_static("sec-fetch-site");
+const SEC_FETCH_MODE: http::HeaderName = http::HeaderName::from_static("sec-fetch-mode");
+const SEC_FETCH_DEST: http::HeaderName = http::HeaderName::from_static("sec-fetch-dest");
+/// Where the page of a mesh is.
+const PAGE: &str = "/ui/";
 
 /// Outcome for a principal whose calls end: why they are nobody, or who they are with fewer scopes.
 pub type EndedPrincipal = Result<Principal, Fault>;
@@ -191,6 +195,7 @@ impl AllowedHosts {
             Some(_) => Ok(()),
             // Nor does a browser name the page that an image or a link is on, but it says whether it is another's.
             None => match text(headers, SEC_FETCH_SITE) {
+                Some("cross-site" | "same-site") if opens_page(uri, headers) => Ok(()),
                 Some(site @ ("cross-site" | "same-site")) => {
                     Err(refused(reasons::ORIGIN_NOT_ALLOWED, "a page that is", site).hint(
                         "a web page may call only the daemon it came from; open the address itself instead",
@@ -221,6 +226,13 @@ impl Default for AllowedHosts {
 /// Whether a browser shows that a page has caused this request.
 fn is_of_page(headers: &HeaderMap) -> bool {
     headers.contains_key(http::header::ORIGIN) || headers.contains_key(SEC_FETCH_SITE)
+}
+
+/// Whether a link leads a browser to the page, whose frame has nothing of the mesh in it. A form that is sent shows its origin besides.
+fn opens_page(uri: &Uri, headers: &HeaderMap) -> bool {
+    uri.path().starts_with(PAGE)
+        && text(headers, SEC_FETCH_MODE) == Some("navigate")
+        && text(headers, SEC_FETCH_DEST) == Some("document")
 }
 
 /// By what a request calls this daemon.
@@ -322,6 +334,31 @@ mod tests {
             for hosts in [&named, &AllowedHosts::any()] {
                 assert_eq!(hosts.check(&Uri::from_static("/"), &headers).is_ok(), passes, "{site}");
             }
+        }
+        for (path, mode, dest, passes) in [
+            ("/ui/", "navigate", "document", true),
+            ("/ui/main.js", "navigate", "document", true),
+            ("/ui/", "navigate", "iframe", false),
+            ("/ui/main.js", "no-cors", "script", false),
+            ("/uix", "navigate", "document", false),
+            ("/control/peers", "navigate", "document", false),
+        ] {
+            let link = [("sec-fetch-site", "cross-site"), ("sec-fetch-mode", mode), ("sec-fetch-dest", dest)];
+            let mut headers = HeaderMap::new();
+            for (name, value) in link {
+                headers.insert(name, value.parse().unwrap());
+            }
+            headers.insert("host", "localhost:17420".parse().unwrap());
+            assert_eq!(
+                named.check(&Uri::from_static(path), &headers).is_ok(),
+                passes,
+                "{path} {mode} {dest}"
+            );
+            headers.insert("origin", "https://evil.example".parse().unwrap());
+            assert!(
+                named.check(&Uri::from_static(path), &headers).is_err(),
+                "a form that is sent says where from"
+            );
         }
         let mut headers = HeaderMap::new();
         headers.insert("origin", "http://localhost".parse().unwrap());

@@ -21,6 +21,7 @@ pub(crate) mod keys;
 pub(crate) mod list;
 pub(crate) mod list_spec;
 pub(crate) mod listing;
+pub(crate) mod local_server;
 pub(crate) mod output;
 pub(crate) mod prelude;
 pub(crate) mod proof;
