@@ -9,12 +9,13 @@ use prost_reflect::{DescriptorPool, Kind, MessageDescriptor};
 /// The readers of `frame/document.rs`, whose second argument is a path.
 const READERS: [&str; 8] = ["because(", "field(", "flag(", "items(", "number(", "pairs(", "real(", "text("];
 /// What the command line puts into documents itself, in which no daemon has a part.
-const OWN: [&str; 25] = [
+const OWN: [&str; 26] = [
     "alert",
     "alerts",
     "alsoFired",
     "believed",
     "bytes",
+    "certificateEnds",
     "check",
     "durationMs",
     "fault",

@@ -51,6 +51,7 @@ mod targets;
 #[cfg(test)]
 mod tests;
 mod token;
+mod top;
 mod ui;
 mod up;
 mod version;
@@ -113,6 +114,7 @@ static MESH: &[&CommandEntry] = &[
     &check::ENTRY,
     &capacity::ENTRY,
     &targets::ENTRY,
+    &top::ENTRY,
 ];
 
 /// Those beside `mesh`.

@@ -35,5 +35,6 @@ mod stored;
 mod streams;
 mod stub;
 mod terminal;
+mod top;
 mod transcripts;
 mod watch;

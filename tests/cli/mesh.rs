@@ -38,7 +38,7 @@ impl Mesh {
         assert!(self.child.wait().unwrap().success());
     }
 
-    fn restart(&mut self) {
+    pub(crate) fn restart(&mut self) {
         self.child = start(&self.program, "-o json");
     }
 

@@ -139,8 +139,7 @@ pub(crate) fn mesh(request: &Request) -> Reply {
         })),
         ("GET", "/control/check" | "/control/capacity") => answer(judged(path)),
         ("GET", "/control/targets") => targets(),
-        ("GET", "/control/lease-health") => lease_health(),
-        ("GET", "/control/round-trips") => round_trips(),
+        ("GET", "/control/lease-health" | "/control/round-trips") => of_nodes(path),
         (_, path) if is_of(&["audit", "snapshot"], path) => audit(request, path),
         ("GET", path) if path.starts_with("/control/events") => happenings(request),
         (_, path) if path.starts_with("/control/leaders") => leaders(request, path),
@@ -173,6 +172,10 @@ pub(crate) fn mesh(request: &Request) -> Reply {
         }
         _ => problem("not_found", "PEER_NOT_FOUND", 404),
     }
+}
+
+fn of_nodes(path: &str) -> Reply {
+    if path.ends_with("round-trips") { round_trips() } else { lease_health() }
 }
 
 /// What two nodes have measured; a third cannot be asked.

@@ -39,7 +39,8 @@ impl Terminal {
         Self::of(command, columns, 24)
     }
 
-    fn of(mut command: Command, columns: u16, rows: u16) -> Self {
+    /// As [`Terminal::sized`], of any command.
+    pub(crate) fn of(mut command: Command, columns: u16, rows: u16) -> Self {
         let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
         grantpt(&master).unwrap();
         unlockpt(&master).unwrap();
@@ -145,6 +146,30 @@ impl Terminal {
             self.seen.push_str(&String::from_utf8_lossy(&bytes[..read]));
         }
         assert!(self.seen.contains(words), "`{words}` never came: {}", self.seen);
+    }
+
+    /// Reads until `words` stand on a screen of this size.
+    pub(crate) fn wait_for_screen(&mut self, rows: u16, columns: u16, words: &str) {
+        let deadline = Instant::now() + Duration::from_secs(20);
+        loop {
+            let shown = self.screen(rows, columns, None);
+            if shown.contains(words) {
+                return;
+            }
+            assert!(Instant::now() < deadline, "`{words}` never stood there: {shown}");
+            let mut bytes = [0; 4096];
+            let read = self.master.read(&mut bytes).unwrap_or(0);
+            assert!(read > 0, "`{words}` never stood there: {shown}");
+            self.seen.push_str(&String::from_utf8_lossy(&bytes[..read]));
+        }
+    }
+
+    /// Signals the program itself, below the shell that waits for it.
+    pub(crate) fn signal_program(&self, signal: Signal) {
+        let group = tcgetpgrp(&self.master).unwrap().as_raw_nonzero().to_string();
+        let found = Command::new("pgrep").args(["-g", &group, "-x", "omnirelay"]).output().unwrap();
+        let process = String::from_utf8(found.stdout).unwrap().trim().parse().unwrap();
+        rustix::process::kill_process(rustix::process::Pid::from_raw(process).unwrap(), signal).unwrap();
     }
 
     pub(crate) fn type_line(&mut self, text: &str) {

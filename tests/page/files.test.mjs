@@ -8,7 +8,7 @@ import {brotliCompressSync, gzipSync} from 'node:zlib';
 import {FILES, say} from './support.mjs';
 
 // Above the goal, which is told beside what they are: they may not grow further.
-const PLAIN_MAX = 136e3;
+const PLAIN_MAX = 138e3;
 const GZIP_MAX = 53e3;
 
 const names = readdirSync(FILES);

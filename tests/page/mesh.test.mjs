@@ -63,6 +63,18 @@ test('a_change_is_seen_within_a_second', {skip}, async () => {
 	await page.close();
 });
 
+test('round_trips_are_told_of_each_to_each', {skip}, async () => {
+	const page = await at('peers');
+	await shows(page, 'peers');
+	const measured = () => [...document.querySelectorAll('.matrix tbody tr')].map(row => [...row.cells].map(cell => cell.textContent));
+	await page.waitForFunction(() => [...document.querySelectorAll('.matrix tbody td')].filter(cell => cell.textContent.endsWith('ms')).length === 6, null, {timeout: 40_000});
+	const rows = await page.evaluate(measured);
+	assert.deepEqual(rows.map(row => row[0]), ['node-1', 'node-2', 'node-3']);
+	assert.equal(rows.flat().filter(text => text.endsWith('ms')).length, 6, JSON.stringify(rows));
+	assert.deepEqual(page.troubles, []);
+	await page.close();
+});
+
 test('who_and_why_are_told', {skip}, async () => {
 	const [peer] = JSON.parse(await cli('mesh', 'peers', 'list', '-o', 'json', '-q')).peers.slice(-1);
 	await cli('mesh', 'peers', 'cordon', peer.nodeId, '--reason', '<img src=x onerror=alert(1)>', '-q');

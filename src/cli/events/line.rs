@@ -17,7 +17,8 @@ pub(super) fn of(event: &Value) -> String {
     format!("{named:<20}  {subject}  {}{}", what(event), cause(event))
 }
 
-fn what(event: &Value) -> String {
+/// Tells what has happened, without to what.
+pub(crate) fn what(event: &Value) -> String {
     let data = |name| Some(field(field(event, "data"), name)).filter(|data| data.is_object());
     if let Some(peer) = data("peer") {
         let reason = Some(text(peer, "statusReason")).filter(|reason| !reason.is_empty());

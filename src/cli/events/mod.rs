@@ -9,6 +9,9 @@ use super::entry::verbs;
 use super::frame::rpc::RpcMethod;
 use super::schema::documents::message;
 
+pub(crate) use line::what;
+pub(crate) use tail::stream;
+
 const WATCH: RpcMethod = event_service::WATCH;
 
 verbs! {

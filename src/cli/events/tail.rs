@@ -24,7 +24,7 @@ Examples:
 /// node that is asked; of the audit trail when it is asked for with --type audit. With -o jsonl each is an event of
 /// CloudEvents 1.0. It goes on at any node where the connection was lost, and misses nothing that the history reaches
 /// back to.
-#[derive(Args, Debug)]
+#[derive(Args, Debug, Default)]
 #[command(before_long_help = EXAMPLES)]
 pub(super) struct EventsTailArgs {
     /// Only these, such as leadership or peers.added
@@ -57,6 +57,17 @@ fn topics() -> Vec<String> {
     const TOPICS: &str = "peers leadership registers advertisements relays agents transport-policy join-policy store node \
                           limits audit";
     TOPICS.split(' ').map(str::to_owned).collect()
+}
+
+/// Prints all that happens for a while, as it does.
+///
+/// # Errors
+/// As of [`run`].
+pub(crate) async fn stream(
+    for_duration: Option<HumanDuration>,
+    session: &mut CommandSession,
+) -> Result<Exit, CliError> {
+    run(&EventsTailArgs { for_duration, ..EventsTailArgs::default() }, session).await
 }
 
 pub(super) async fn run(args: &EventsTailArgs, session: &mut CommandSession) -> Result<Exit, CliError> {

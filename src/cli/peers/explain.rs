@@ -39,8 +39,8 @@ static COLUMNS: &[Column] = &[
     Column::new("correlation", |chapter, _| text(chapter, "correlationId").to_owned()).wide(),
 ];
 
-/// Why a node suspects it: `no answer in 1000 ms; asked n3, n4: 1 does not reach it either; 0.4 ms before`.
-fn why(evidence: &Value) -> String {
+/// Tells why a node suspects it: `no answer in 1000 ms; asked n3, n4: 1 does not reach it either; 0.4 ms before`.
+pub(crate) fn why(evidence: &Value) -> String {
     if evidence.is_null() {
         return String::new();
     }

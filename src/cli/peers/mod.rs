@@ -25,6 +25,7 @@ use super::schema::documents::message;
 use crate::frame::prelude::*;
 
 pub(crate) use columns::summary;
+pub(crate) use explain::why;
 pub(crate) use list::LIST;
 
 /// The kind in `peer/ID`.

@@ -11,7 +11,7 @@ use crate::node::NODE;
 use crate::node::NodeArgs;
 use crate::peers;
 
-pub(super) const LIST: RpcMethod = advertisement_service::LIST_AVAILABLE;
+pub(crate) const LIST: RpcMethod = advertisement_service::LIST_AVAILABLE;
 pub(super) const LEAF: LeafCommand =
     LeafCommand::read("registers available", &[&LIST, &WATCH, &peers::get::GET, &peers::LIST, &NODE])
         .exiting("0 1 2 3 5 6 8 9 10 11")

@@ -30,6 +30,7 @@ use super::schema::documents::{message, own};
 use super::schema::schemas;
 use crate::frame::prelude::*;
 
+pub(crate) use available::LIST as AVAILABLE;
 pub use list::LIST;
 pub use status::SYNC_STATE;
 

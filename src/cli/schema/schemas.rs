@@ -277,6 +277,32 @@ pub(crate) fn status() -> Value {
     object(properties, &required)
 }
 
+pub(crate) fn top() -> Value {
+    let number = || json!({"type": "integer", "minimum": 0});
+    let counts = |names: &[&str]| {
+        let fields = names.iter().map(|name| ((*name).to_owned(), number())).collect();
+        object(Value::Object(fields), &[])
+    };
+    let problem = object(
+        json!({
+            "id": string(), "result": {"type": "string", "examples": ["warn", "fail", "unknown"]},
+            "message": string(), "hint": string(),
+        }),
+        &["id", "result", "message"],
+    );
+    let properties = json!({
+        "schemaVersion": string(), "generatedAt": {"type": "string", "format": "date-time"},
+        "localNodeId": string(), "cursor": string(), "stale": {"type": "boolean"}, "staleMs": number(),
+        "clusterId": string(), "version": string(),
+        "peers": counts(&["total", "alive", "suspect", "dead", "left"]),
+        "leaders": counts(&["scopes", "led"]),
+        "shards": counts(&["total", "owned", "moving", "paused"]),
+        "registers": counts(&["available"]), "relays": counts(&["total", "agents"]),
+        "plans": counts(&["open"]), "problems": {"type": "array", "items": problem},
+    });
+    object(properties, &["schemaVersion", "localNodeId", "cursor", "stale", "peers", "problems"])
+}
+
 pub(crate) fn snapshot() -> Value {
     let number = || json!({"type": "integer", "minimum": 0});
     let properties = json!({

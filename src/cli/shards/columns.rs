@@ -55,7 +55,7 @@ pub(super) fn summary(shard: &Value) -> String {
 }
 
 /// Line about a change of a shard: `orders/12: node-a -> node-b (owner_leaves, plan_...)`
-pub(super) fn difference(event: &Value) -> String {
+pub(crate) fn difference(event: &Value) -> String {
     let (before, after) = (field(event, "previous"), field(event, "current"));
     let shard = id(after);
     let of = |side: &Value| if side.is_null() { "(new)".to_owned() } else { owner(side) };

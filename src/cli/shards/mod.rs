@@ -16,6 +16,7 @@ mod simulate;
 mod watch;
 pub(crate) mod which;
 
+pub(crate) use columns::difference;
 pub(crate) use simulate::weight;
 
 use super::entry::verbs;

@@ -1,4 +1,4 @@
-//! Who may open the page: whoever has an address that was printed, once, and the tabs of that browser.
+//! Door of the page: it opens to whoever has an address that was printed, once, and the tabs of that browser.
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;

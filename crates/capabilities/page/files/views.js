@@ -3,7 +3,9 @@
 import {command, count, digits, duration, el, marked, millis, setText, since, when, words} from './text.js';
 import {state} from './store.js';
 import {column} from './table.js';
+import {get} from './link.js';
 
+const ROUND_TRIPS_EACH_MS = 15_000;
 const encode = encodeURIComponent;
 const peerPath = id => `peers/${encode(id)}`;
 const scopePath = scope => `leaders/${encode(scope)}`;
@@ -43,39 +45,50 @@ const drain = ({remaining, shards}) => [
 	...shards.map(of => ({mark: 'moving', text: `owns ${count(of.shards, 'shard')} of ${of.namespace}`, note: of.blockedBy})),
 ];
 
-const EACH_MAX = 50;
-
-/** Median and longest round trip of each zone. */
-function byZone(peers) {
-	const zones = new Map();
-	for (const {metadata, rttMs} of peers) zones.set(metadata.zone || 'no zone', [...zones.get(metadata.zone || 'no zone') ?? [], rttMs]);
-	return [...zones].sort().slice(0, EACH_MAX).map(([label, times]) => {
-		times.sort((a, b) => a - b);
-		return [label, times[times.length >> 1], times.at(-1)];
-	});
-}
-
-/** Round trips from the daemon that answers: one bar for each peer, or by zone where there are many. */
+/** Round trips, each node to each, or by zone where there are many: nodes are asked for theirs now and then, while somebody looks. */
 class RoundTrips {
 	constructor() {
-		this.title = el('h3');
-		this.bars = el('ul', {class: 'bars', tabindex: '0', 'aria-label': 'round trips'});
-		this.element = el('section', {hidden: true}, this.title, this.bars);
+		this.title = el('h3', {text: 'round trips'});
+		this.table = el('table', {class: 'matrix'});
+		this.frame = el('div', {class: 'matrix-frame', tabindex: '0', role: 'region', 'aria-label': 'round trips'}, this.table);
+		this.element = el('section', {hidden: true}, this.title, this.frame);
+		this.askedAt = 0;
+		this.rows = [];
 	}
 
-	draw({rows}) {
-		const measured = rows.filter(peer => peer.rttMs !== undefined), each = measured.length <= EACH_MAX;
-		this.element.hidden = !measured.length;
-		const bars = each ? measured.map(peer => [peer.nodeId, peer.rttMs]) : byZone(measured), most = Math.max(...bars.map(bar => bar.at(-1)));
-		setText(this.title, `round trips from ${state.node}${each ? '' : ', median and longest by zone'}`);
-		bars.forEach(([label, low, high], at) => {
-			if (!this.bars.children[at]) this.bars.append(el('li', {}, el('bdi'), el('span', {class: 'track'}, el('i')), el('span', {class: 'number'})));
-			const [name, track, number] = this.bars.children[at].children;
-			setText(name, label);
-			setText(number, millis(low) + (high ? ` · ${millis(high)}` : ''));
-			track.firstChild.style.width = `${low / most * 100}%`;
-		});
-		while (this.bars.children.length > bars.length) this.bars.lastChild.remove();
+	start() {
+		this.askedAt = 0;
+	}
+
+	async ask() {
+		this.askedAt = Date.now();
+		const {status, body} = await get('round-trips');
+		this.rows = status === 200 ? body.rows.map(row => ({...row, roundTrips: row.roundTrips ?? []})) : [];
+		if (status === 200) setText(this.title, body.byZone ? 'round trips between zones, the middle of each' : 'round trips');
+		this.show();
+	}
+
+	show() {
+		const names = [...new Set(this.rows.flatMap(row => [row.from, ...row.roundTrips.map(trip => trip.to)]))].sort();
+		const most = Math.max(...this.rows.flatMap(row => row.roundTrips.map(trip => trip.rttMs)));
+		const name = (scope, text) => el('th', {scope}, el('bdi', {text}));
+		const line = row => {
+			const times = new Map(row.roundTrips.map(trip => [trip.to, trip.rttMs]));
+			return el('tr', {title: row.trouble || null}, name('row', row.from), ...names.map(to => {
+				const cell = el('td', {text: row.trouble ? '✗' : times.has(to) ? millis(times.get(to)) : '·'});
+				cell.style.setProperty('--heat', (times.get(to) ?? 0) / most || 0);
+				return cell;
+			}));
+		};
+		this.table.replaceChildren(el('thead', {}, el('tr', {}, el('td', {text: 'from'}), ...names.map(to => name('col', to)))), el('tbody', {}, ...this.rows.map(line)));
+		this.element.hidden = names.length < 2;
+	}
+
+	draw() {
+		const isPast = Boolean(state.at);
+		if (isPast || this.rows.length === 0) this.element.hidden = true;
+		else if (this.element.hidden) this.show();
+		if (!isPast && !document.hidden && Date.now() - this.askedAt > ROUND_TRIPS_EACH_MS) this.ask();
 	}
 }
 

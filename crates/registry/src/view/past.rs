@@ -47,7 +47,7 @@ impl UndoneChanges {
 }
 
 impl View {
-    /// What it holds of all kinds that nobody signs.
+    /// Copies the records of all kinds that nobody signs, and the leases.
     pub(crate) fn copy(&self) -> ViewCopy {
         let state = read(&self.state);
         let unsigned = self.mirrored.iter().filter(|kind| !state.signed.has_kind(kind));
