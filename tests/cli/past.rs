@@ -74,9 +74,19 @@ fn lists_show_what_was_and_nothing_that_nobody_wrote_down() {
         assert_eq!(ids(&registers, "registers", "registerId"), ["orders"], "{at}");
         let advertised = list(&mesh, &format!("registers advertisements --at {at}"));
         assert_eq!(ids(&advertised, "advertisements", "registerId"), ["orders"], "{at}");
-        assert_eq!(ids(&list(&mesh, &format!("relays list --at {at}")), "relays", "relayId").len(), 3);
+        let available = list(&mesh, &format!("registers available --at {at}"));
+        assert_eq!(ids(&available, "registers", "registerId"), ["orders"], "{at}");
+        let relays = list(&mesh, &format!("relays list --at {at}"));
+        assert_eq!(ids(&relays, "relays", "relayId").len(), 3);
+        assert!(relays["relays"][0]["lastHeartbeatUnixMs"].as_str().is_none_or(|at| at == "0"), "{relays}");
     }
-    // Pages go on at that moment, and a place in the log is one as well.
+    // Pages go on at the moment of the first one, whatever happens meanwhile.
+    let begun = list(&mesh, "mesh peers list --limit 1 --page-size 1 --at 0s");
+    done(&mesh, "mesh peers cordon node-3 --reason test");
+    let token = begun["nextPageToken"].as_str().unwrap();
+    let rest = list(&mesh, &format!("mesh peers list --page-size 1 --at 0s --page-token {token}"));
+    assert!(!peer(&rest, "node-3")["cordoned"].as_bool().unwrap_or(false), "{rest}");
+    // A place in the log is a moment as well.
     let pages = list(&mesh, &format!("mesh peers list --page-size 1 --at {second}"));
     assert_eq!(ids(&pages, "peers", "nodeId"), ["node-1", "node-2", "node-3"]);
     assert_eq!(peer(&pages, "node-2")["cordoned"], true);

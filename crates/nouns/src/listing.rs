@@ -86,6 +86,22 @@ impl<'a> From<Option<&'a PageToken>> for ListMoment<'a> {
     }
 }
 
+/// Moment that a list is asked for by `at`; `None`: now. Further pages are of the moment of the first.
+///
+/// # Errors
+/// As of [`Registry::past`]; `INVALID_PAGE_TOKEN`.
+pub async fn past(
+    registry: &Registry,
+    at: &str,
+    token: Option<&PageToken>,
+) -> Result<Option<PastView>, Fault> {
+    match (at, token) {
+        ("", _) => Ok(None),
+        (_, Some(token)) => registry.past_behind(token.cursor()?).await.map(Some),
+        (at, None) => registry.past(at).await.map(Some),
+    }
+}
+
 /// The records of a kind as they are now, as they were on the first page, or at another moment.
 ///
 /// # Errors

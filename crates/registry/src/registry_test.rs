@@ -336,7 +336,7 @@ async fn a_list_can_be_read_as_it_was() {
 
 /// Keys and values of the things at a moment, or the reason why they are not known.
 async fn things_at(daemon: &LabRegistry, at: &str) -> Result<Vec<(String, String)>, String> {
-    let past = daemon.registry.past(at).await.map_err(|fault| fault.reason.into_owned())?.unwrap();
+    let past = daemon.registry.past(at).await.map_err(|fault| fault.reason.into_owned())?;
     let shown = |record: &Arc<super::view::ViewRecord>| {
         let record = &record.record;
         (record.id.key.clone(), String::from_utf8(record.value.to_vec()).unwrap())
@@ -352,7 +352,6 @@ fn things(of: &[(&str, &str)]) -> Vec<(String, String)> {
 async fn a_moment_that_is_over_is_read_back_from_the_log() {
     let store = memory();
     let a = daemon(&store, "a").await;
-    assert!(a.registry.past("").await.unwrap().is_none(), "that is now");
     let first = commit(&a.registry, vec![put(THING, "x", "1"), put(THING, "y", "1")]).await;
     commit(&a.registry, vec![Write::Delete { id: RecordId::new(THING, "x") }, put(THING, "z", "1")]).await;
     let third = commit(&a.registry, vec![put(THING, "x", "2"), put(THING, "y", "2")]).await;
@@ -367,9 +366,12 @@ async fn a_moment_that_is_over_is_read_back_from_the_log() {
     assert_eq!(things_at(&a, &at(third)).await, Ok(things(&[("x", "2"), ("y", "2"), ("z", "1")])));
     let head = a.registry.view().head().revision;
     assert_eq!(things_at(&a, &at(head)).await.unwrap().len(), 4);
-    // It is kept for further pages, and of two at most.
-    let again = a.registry.past(&at(head)).await.unwrap().unwrap();
-    assert!(Arc::ptr_eq(&again, &a.registry.past(&at(head)).await.unwrap().unwrap()));
+    // It is kept for further pages, under the time that is asked for.
+    let again = a.registry.past(&at(head)).await.unwrap();
+    let page = a.registry.past_behind(Cursor::at(epoch, head)).await.unwrap();
+    assert!(Arc::ptr_eq(&again.view, &page.view));
+    let (one, other) = (a.registry.past("0s").await.unwrap(), a.registry.past("1ms").await.unwrap());
+    assert!(Arc::ptr_eq(&one.view, &other.view) && one.at != other.at, "each has its own time");
     for (wrong, reason) in [
         ("yesterday", "INVALID_ARGUMENT"),
         ("2999-01-01T00:00:00Z", "INVALID_ARGUMENT"),

@@ -128,8 +128,10 @@ fn moment(given: &str) -> Result<String, String> {
         return Ok(given.to_owned());
     }
     let now = time::now_ms().unwrap_or_default();
-    let is_cursor = given.split_once(':').is_some_and(|(epoch, revision)| {
-        u64::from_str_radix(epoch, 16).is_ok() && revision.parse::<u64>().is_ok()
+    // The daemon reads the rest of it.
+    let is_cursor = given.split_once(':').is_some_and(|(epoch, place)| {
+        let begins = place.starts_with(|c: char| c.is_ascii_digit()) && !place.contains(':');
+        u64::from_str_radix(epoch, 16).is_ok() && begins
     });
     of_day(given, now).or_else(|| is_cursor.then(|| given.to_owned())).ok_or_else(|| {
         "it is a time such as 14:02 or 2026-11-20T14:02:00Z, how long ago such as 10m, or a cursor".to_owned()
@@ -374,7 +376,14 @@ mod tests {
 
     #[test]
     fn moments_are_times_durations_and_cursors() {
-        for given in ["2026-11-20T14:02:30Z", "10m", "1h 5m", "19d0f2c48213:77"] {
+        for given in [
+            "2026-11-20T14:02:30Z",
+            "10m",
+            "1h 5m",
+            "19d0f2c48213:77",
+            "19d0f2c48213:77.1",
+            "19d0f2c48213:77,a=b",
+        ] {
             assert_eq!(moment(given).as_deref(), Ok(given));
         }
         for given in ["", "yesterday", "14", "14:02:00:00", "zz:7"] {

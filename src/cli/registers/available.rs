@@ -37,6 +37,8 @@ pub(super) struct RegistersAvailableArgs {
           help_heading = "List options")]
     filter: Vec<String>,
     #[command(flatten)]
+    at: AtArgs,
+    #[command(flatten)]
     page: PageArgs,
     #[command(flatten)]
     table: TableArgs,
@@ -88,12 +90,13 @@ pub(super) async fn run(
     session: &mut CommandSession,
 ) -> Result<Exit, CliError> {
     check(args, session)?;
+    args.at.check(args.watch)?;
     node.go(session).await?;
     if args.watch {
         return watch::watch(&[], &args.filter, &args.watching, &args.table, session).await;
     }
     let request = |page: &ListPage| {
-        let request = json!({ "source": args.filter, "pageSize": page.size, "pageToken": page.token });
+        let request = json!({ "source": args.filter, "pageSize": page.size, "pageToken": page.token, "at": args.at.text() });
         Call::of(&LIST, &request)
     };
     // The daemon sorts by id only, so for another order all of the list is needed first.
@@ -101,6 +104,7 @@ pub(super) async fn run(
     let mut document = list::fetch(session, "registers", &args.page, sorts_here, request).await?;
     args.table.order(COLUMNS, &mut document, "registers")?;
     list::limit(session, &mut document, "registers", &args.page);
+    args.at.tell(&document, session);
     show(args, session, document)
 }
 

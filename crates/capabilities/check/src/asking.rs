@@ -22,7 +22,6 @@ use tower::BoxError;
 
 use super::bounds::{bounded, bounded_host};
 use super::pb;
-use super::round_trips::OWN;
 
 /// The most other nodes that are asked, and how many at once.
 const NODES_MAX: usize = 1000;
@@ -137,10 +136,10 @@ impl NodeQuestion for AskRoundTrips {
     type Answer = pb::RoundTripsResponse;
     const PATIENCE: Duration = NODE_PATIENCE;
 
-    /// Whoever answers tells its own: its own id stands for it, so that it asks nobody.
+    /// Whoever answers tells its own, and asks nobody.
     async fn ask(self, channel: impl NodeChannel) -> Result<pb::RoundTripsResponse, tonic::Status> {
         let mut client = CheckServiceClient::new(channel).max_decoding_message_size(ANSWER_BYTES_MAX);
-        let asked = pb::RoundTripsRequest { node_id: OWN.to_owned() };
+        let asked = pb::RoundTripsRequest { own: true, ..Default::default() };
         Ok(client.round_trips(asked).await?.into_inner())
     }
 

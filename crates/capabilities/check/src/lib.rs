@@ -74,7 +74,7 @@ serve! {
     CheckService for MeshCheckService {
         check(CheckRequest) -> CheckResponse: |checks, _, _| checks.check_mesh();
         check_host(CheckHostRequest) -> CheckHostResponse: |checks, _, asked| checks.check_any_host(asked.node_id);
-        round_trips(RoundTripsRequest) -> RoundTripsResponse: |checks, _, asked| checks.tell_round_trips(asked.node_id);
+        round_trips(RoundTripsRequest) -> RoundTripsResponse: |checks, _, asked| checks.tell_round_trips(asked);
     }
 }
 
@@ -97,19 +97,19 @@ impl MeshCheckService {
 
     /// # Errors
     /// `PEER_NOT_FOUND`, for another node than the one that answers.
-    async fn tell_round_trips(&self, node_id: String) -> Result<Response<pb::RoundTripsResponse>, Fault> {
+    async fn tell_round_trips(
+        &self,
+        asked: pb::RoundTripsRequest,
+    ) -> Result<Response<pb::RoundTripsResponse>, Fault> {
         let registry = &self.checker.registry;
         registry.ready_for("").await?;
-        let found = match node_id.as_str() {
+        let is_own = asked.own || asked.node_id == registry.node_id();
+        let found = match asked.node_id.as_str() {
+            _ if is_own => round_trips::own(registry, self.checker.known.as_ref()).await,
             "" => (*self.round_trips.found().await?).clone(),
-            own if own == round_trips::OWN || own == registry.node_id() => {
-                round_trips::own(registry, self.checker.known.as_ref()).await
-            }
             other => {
-                self.checker.known.peer(other).await?;
-                let mut all = (*self.round_trips.found().await?).clone();
-                all.rows.retain(|row| row.node_id == other);
-                all
+                let peer = self.checker.known.peer(other).await?;
+                round_trips::of(registry, self.checker.known.as_ref(), &self.checker.asker, &peer).await
             }
         };
         let cursor = found.cursor.clone();

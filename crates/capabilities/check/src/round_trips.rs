@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 
-use omnirelay_core::text::printable;
 use omnirelay_decisions::check::facts::is_alive;
 use omnirelay_nouns::{envelope, head_cursor};
 use omnirelay_registry::Registry;
@@ -13,8 +12,6 @@ use super::{CheckedMesh, pb};
 
 /// How many nodes are told each to each; where more live, zones stand for them. As many zones are told at most.
 const EACH_MAX: usize = 50;
-/// Stands for whoever is asked, in the place of an id: no node is called so.
-pub(crate) const OWN: &str = ".";
 /// How zones are called that nobody has named.
 const NO_ZONE: &str = "(no zone)";
 
@@ -38,9 +35,31 @@ pub(crate) async fn all(
     let (own, others): (Vec<&pb::Peer>, Vec<&pb::Peer>) =
         asked.into_iter().partition(|peer| peer.node_id == registry.node_id());
     let mut rows: Vec<pb::RoundTripRow> = own.iter().map(|peer| own_row(&peer.node_id, &peers)).collect();
-    for (node, said) in asker.ask_round_trips(&others).await {
+    rows.extend(asked_rows(asker, &others, &peers).await);
+    if by_zone {
+        let zones = zones(&peers);
+        rows.iter_mut().for_each(|row| fold(row, &zones));
+    }
+    rows.sort_by(|one, other| one.from.cmp(&other.from));
+    answer(registry, by_zone, rows)
+}
+
+/// Round trips that another node has measured, or why it could not be asked.
+pub(crate) async fn of(
+    registry: &Registry,
+    mesh: &dyn CheckedMesh,
+    asker: &NodeAsker,
+    peer: &pb::Peer,
+) -> pb::RoundTripsResponse {
+    let peers = mesh.peers().await;
+    answer(registry, false, asked_rows(asker, &[peer], &peers).await)
+}
+
+async fn asked_rows(asker: &NodeAsker, others: &[&pb::Peer], peers: &[pb::Peer]) -> Vec<pb::RoundTripRow> {
+    let mut rows = Vec::with_capacity(others.len());
+    for (node, said) in asker.ask_round_trips(others).await {
         rows.push(match said {
-            Ok(said) => bounded(node, said),
+            Ok(said) => bounded(node, said, peers),
             Err(why) => pb::RoundTripRow {
                 from: node.clone(),
                 node_id: node,
@@ -49,12 +68,7 @@ pub(crate) async fn all(
             },
         });
     }
-    if by_zone {
-        let zones = zones(&peers);
-        rows.iter_mut().for_each(|row| fold(row, &zones));
-    }
-    rows.sort_by(|one, other| one.from.cmp(&other.from));
-    answer(registry, by_zone, rows)
+    rows
 }
 
 fn answer(registry: &Registry, by_zone: bool, rows: Vec<pb::RoundTripRow>) -> pb::RoundTripsResponse {
@@ -74,18 +88,16 @@ fn own_row(own: &str, peers: &[pb::Peer]) -> pb::RoundTripRow {
     }
 }
 
-/// What a node says of itself, within bounds.
-fn bounded(node: String, said: pb::RoundTripsResponse) -> pb::RoundTripRow {
+/// What a node says of itself: of peers of this registry alone, each once.
+fn bounded(node: String, said: pb::RoundTripsResponse, peers: &[pb::Peer]) -> pb::RoundTripRow {
     let own = said.rows.into_iter().next().unwrap_or_default();
     let sound = own.round_trips.into_iter().filter(|trip| trip.rtt_ms.is_finite() && trip.rtt_ms >= 0.0);
-    let round_trips =
-        sound.take(1000).map(|trip| pb::RoundTrip { to: printable(&trip.to).into_owned(), ..trip });
-    pb::RoundTripRow {
-        from: node.clone(),
-        node_id: node,
-        round_trips: round_trips.collect(),
-        ..Default::default()
-    }
+    let measured: BTreeMap<String, f64> = sound.map(|trip| (trip.to, trip.rtt_ms)).collect();
+    let of = |peer: &pb::Peer| {
+        Some(pb::RoundTrip { to: peer.node_id.clone(), rtt_ms: *measured.get(&peer.node_id)? })
+    };
+    let round_trips = peers.iter().filter(|peer| peer.node_id != node).filter_map(of).collect();
+    pb::RoundTripRow { from: node.clone(), node_id: node, round_trips, ..Default::default() }
 }
 
 fn zone_of(peer: &pb::Peer) -> &str {
@@ -159,13 +171,15 @@ mod tests {
     }
 
     #[test]
-    fn what_a_node_says_is_bounded() {
-        let trip = |rtt_ms| pb::RoundTrip { to: "b\u{1b}[31m".to_owned(), rtt_ms };
-        let round_trips = [vec![trip(f64::NAN), trip(-1.0)], vec![trip(1.0); 2000]].concat();
+    fn what_a_node_makes_up_is_left_out() {
+        let peers = [peer("a", "", None), peer("b", "", None), peer("c", "", None)];
+        let trip = |to: &str, rtt_ms| pb::RoundTrip { to: to.to_owned(), rtt_ms };
+        let made_up = (0..2000).map(|number| trip(&format!("x{number}"), 1.0));
+        let round_trips =
+            made_up.chain([trip("b", f64::NAN), trip("c", 2.0), trip("c", 3.0), trip("a", 1.0)]).collect();
         let row = pb::RoundTripRow { from: "liar".to_owned(), round_trips, ..Default::default() };
         let said = pb::RoundTripsResponse { rows: vec![row.clone(), row], ..Default::default() };
-        let row = bounded("a".to_owned(), said);
-        assert!(row.from == "a" && row.round_trips.len() == 1000, "{}", row.round_trips.len());
-        assert!(row.round_trips.iter().all(|trip| !trip.to.contains('\u{1b}')));
+        let row = bounded("a".to_owned(), said, &peers);
+        assert_eq!((row.from.as_str(), row.round_trips), ("a", vec![trip("c", 3.0)]));
     }
 }

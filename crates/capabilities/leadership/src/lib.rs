@@ -118,7 +118,7 @@ impl Leaders {
             ..asked.clone()
         });
         let token = PageToken::decode(&asked.page_token, query)?;
-        let past = self.registry.past(&asked.at).await?;
+        let past = listing::past(&self.registry, &asked.at, token.as_ref()).await?;
         let all = ScopeStates::of(past.as_ref().map_or(self.registry.view(), |past| &past.view));
         // Of a moment that is over nothing is known but what was committed.
         let shown = |known: &ScopeState| match &past {
@@ -129,7 +129,7 @@ impl Leaders {
             Some(_) => filter.is_led(&shown(known).leader_id) && filter.names(known.scope()),
             None => filter.matches(known),
         };
-        let envelope = envelope_at(&self.registry, past.as_deref());
+        let envelope = envelope_at(&self.registry, past.as_ref());
         let cursor = all.reading.cursor;
         let tag = list_tag(&asked, &all, envelope.stale);
         if caller.has_seen(&tag) {

@@ -171,10 +171,10 @@ impl Peers {
 
         let query = query_hash(&asked);
         let token = PageToken::decode(&asked.page_token, query)?;
-        let past = self.registry.past(&asked.at).await?;
-        let moment = ListMoment::of(past.as_deref(), token.as_ref());
+        let past = listing::past(&self.registry, &asked.at, token.as_ref()).await?;
+        let moment = ListMoment::of(past.as_ref(), token.as_ref());
         let ViewReading { cursor, changed, records } = listing::read(&self.registry, &PEER, moment).await?;
-        let envelope = envelope_at(&self.registry, past.as_deref());
+        let envelope = envelope_at(&self.registry, past.as_ref());
         let states = health::states(&asked.health)?;
         let federated = if is_of_all(&asked) { (self.federated)() } else { Vec::new() };
         let moving = (self.gossip.as_deref(), federated.as_slice());

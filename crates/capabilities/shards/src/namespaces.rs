@@ -13,13 +13,14 @@ use omnirelay_decisions::shards::spec::{NamespaceRules, check_namespace, check_n
 use omnirelay_gossip::Gossip;
 use omnirelay_host::live::Live;
 use omnirelay_identity::caller::Caller;
-use omnirelay_nouns::listing::{AskedPage, ListMoment};
+use omnirelay_nouns::listing::{self, AskedPage, ListMoment};
 use omnirelay_nouns::request::MutationRequest;
 use omnirelay_nouns::serve;
 use omnirelay_nouns::{SCHEMA_VERSION, at_cursor, envelope, envelope_at, head_cursor, tagged, timestamp};
 use omnirelay_registry::Registry;
 use omnirelay_registry::act;
 use omnirelay_registry::mutate::{MutationDecision, request_hash};
+use omnirelay_registry::past::PastView;
 use omnirelay_registry::view::ViewRecord;
 use omnirelay_store::Write;
 use omnirelay_wire::envelope::EnvelopedAnswer as _;
@@ -87,14 +88,10 @@ pub async fn all_namespaces(registry: &Registry, gossip: Option<&Gossip>) -> Vec
 pub async fn page_of_namespaces(
     registry: &Registry,
     gossip: Option<&Gossip>,
-    asked: &pb::ListNamespacesRequest,
+    page: &AskedPage,
+    past: Option<&PastView>,
 ) -> Result<(String, Vec<pb::Namespace>, String), Fault> {
-    let query = request_hash(&pb::ListNamespacesRequest { at: asked.at.clone(), ..Default::default() });
-    let page = AskedPage::of(asked.page_size, &asked.page_token, query)?;
-    registry.ready_for(&asked.min_revision).await?;
-    let past = registry.past(&asked.at).await?;
-    let maps =
-        NamespaceMaps::of_moment(registry, ListMoment::of(past.as_deref(), page.token.as_ref())).await?;
+    let maps = NamespaceMaps::of_moment(registry, ListMoment::of(past, page.token.as_ref())).await?;
     let nodes = match &past {
         Some(past) => ShardNodes::of(&past.view, None),
         None => ShardNodes::of(registry.view(), gossip),
@@ -110,16 +107,19 @@ impl Namespaces {
         &self,
         asked: pb::ListNamespacesRequest,
     ) -> Result<Response<pb::ListNamespacesResponse>, Fault> {
-        let past = self.registry.past(&asked.at).await?;
+        let query = request_hash(&pb::ListNamespacesRequest { at: asked.at.clone(), ..Default::default() });
+        let page = AskedPage::of(asked.page_size, &asked.page_token, query)?;
+        self.registry.ready_for(&asked.min_revision).await?;
+        let past = listing::past(&self.registry, &asked.at, page.token.as_ref()).await?;
         let (cursor, namespaces, next_page_token) =
-            page_of_namespaces(&self.registry, self.gossip.as_deref(), &asked).await?;
+            page_of_namespaces(&self.registry, self.gossip.as_deref(), &page, past.as_ref()).await?;
         let listed = pb::ListNamespacesResponse {
             cursor: cursor.clone(),
             namespaces,
             next_page_token,
             ..Default::default()
         };
-        Ok(at_cursor(listed.within(envelope_at(&self.registry, past.as_deref())), &cursor))
+        Ok(at_cursor(listed.within(envelope_at(&self.registry, past.as_ref())), &cursor))
     }
 
     async fn get_one(

@@ -32,7 +32,8 @@ impl UndoneChanges {
         for change in &entry.changes {
             let id = &change.after.id;
             if !self.before.contains_key(id) {
-                self.bytes += change.before.as_ref().map_or(0, |before| before.value.len());
+                let before = change.before.as_ref().map_or(0, |before| before.value.len());
+                self.bytes += id.key.len() + before + size_of::<Record>();
                 self.before.insert(id.clone(), change.before.clone());
             }
         }
@@ -40,7 +41,7 @@ impl UndoneChanges {
         self.scopes.extend(changed.cloned());
     }
 
-    /// Bytes of the values that records had.
+    /// Bytes of their keys, and of the values that records had.
     pub(crate) fn bytes(&self) -> usize {
         self.bytes
     }

@@ -13,7 +13,7 @@ use omnirelay_identity::caller::Caller;
 use omnirelay_nouns::feed::{NounEventStream, NounWatches};
 use omnirelay_nouns::listing::{self, PageRoom, PageToken};
 use omnirelay_nouns::serve;
-use omnirelay_nouns::{envelope, envelope_at, head_cursor, not_modified, tagged};
+use omnirelay_nouns::{envelope_at, head_cursor, not_modified, tagged};
 use omnirelay_registry::cursor::Cursor;
 use omnirelay_registry::mutate::request_hash;
 use omnirelay_registry::view::View;
@@ -118,10 +118,14 @@ impl Advertisements {
     ) -> Result<Response<pb::ListAvailableResponse>, Fault> {
         let size = listing::page_size(asked.page_size, usize::MAX, PAGE_SIZE_MAX)?;
         self.ready_for(&asked.min_revision).await?;
-        let query =
-            request_hash(&pb::ListAvailableRequest { source: asked.source.clone(), ..Default::default() });
+        let query = request_hash(&pb::ListAvailableRequest {
+            source: asked.source.clone(),
+            at: asked.at.clone(),
+            ..Default::default()
+        });
         let token = PageToken::decode(&asked.page_token, query)?;
         let registry = self.pool.registry();
+        let past = listing::past(registry, &asked.at, token.as_ref()).await?;
         let look = |_: &View| {
             let mut ids = reading::available_ids(&self.pool, &asked.source);
             let total = ids.len();
@@ -131,8 +135,17 @@ impl Advertisements {
             let cut = page(&mut registers, (size, Message::encoded_len), None, |it| it.register_id.clone());
             (self.cursor(), total, cut.or(more), registers)
         };
-        let (cursor, total, next, registers) = registry.look(look).await;
-        let envelope = envelope(registry);
+        let (cursor, total, next, registers) = match &past {
+            Some(past) => {
+                let mut registers = reading::past_available(past, registry.node_id(), &asked.source);
+                let total = registers.len();
+                let of = |register: &pb::AvailableRegister| register.register_id.clone();
+                let next = page(&mut registers, (size, Message::encoded_len), token.as_ref(), of);
+                (past.cursor, total, next, registers)
+            }
+            None => registry.look(look).await,
+        };
+        let envelope = envelope_at(registry, past.as_ref());
         let tag = tag_of(&registers, total, envelope.stale);
         if caller.has_seen(&tag) {
             return Ok(not_modified(&tag, &cursor.to_string()));
@@ -167,12 +180,12 @@ impl Advertisements {
             listing::is_among(&filters.source, source) && listing::is_among(&filters.register_id, register)
         };
         let look = |_: &View| (self.cursor(), reading::all(&self.pool, wanted));
-        let past = self.pool.registry().past(&asked.at).await?;
+        let past = listing::past(self.pool.registry(), &asked.at, token.as_ref()).await?;
         let (cursor, mut advertisements) = match &past {
             Some(past) => (past.cursor, reading::past(past, wanted)),
             None => self.pool.registry().look(look).await,
         };
-        let envelope = envelope_at(self.pool.registry(), past.as_deref());
+        let envelope = envelope_at(self.pool.registry(), past.as_ref());
         let total = advertisements.len();
         let next = page(&mut advertisements, (size, Message::encoded_len), token.as_ref(), reading::key);
         let listed = pb::ListAdvertisementsResponse {

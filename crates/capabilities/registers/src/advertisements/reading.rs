@@ -126,6 +126,19 @@ pub(super) fn available(pool: &Pool, sources: &[String], wanted: &[String]) -> V
     registers.into_iter().map(|(id, gathered)| gathered.register(id)).collect()
 }
 
+/// Registers that were public at a moment, in the order of their ids; `sources` empty: of all nodes.
+pub(super) fn past_available(
+    past_view: &PastView,
+    node: &str,
+    sources: &[String],
+) -> Vec<pb::AvailableRegister> {
+    let mut registers: BTreeMap<String, GatheredRegister> = BTreeMap::new();
+    for shown in past(past_view, |source, _| is_among(sources, source)) {
+        registers.entry(shown.register_id.clone()).or_default().add(shown, node);
+    }
+    registers.into_iter().map(|(id, gathered)| gathered.register(id)).collect()
+}
+
 /// Register as it is gathered from its advertisements.
 #[derive(Default)]
 struct GatheredRegister {

@@ -344,8 +344,8 @@ impl Agents {
         }
         self.registry.ready_for(&asked.min_revision).await?;
         let live = relays::incarnations;
-        let past = self.registry.past(&asked.at).await?;
-        let moment = ListMoment::of(past.as_deref(), page.token.as_ref());
+        let past = listing::past(&self.registry, &asked.at, page.token.as_ref()).await?;
+        let moment = ListMoment::of(past.as_ref(), page.token.as_ref());
         let (reading, live) = listing::read_with(&self.registry, &AGENT, moment, live).await?;
         let view = past.as_ref().map_or(self.registry.view(), |past| &past.view);
         let is_meant = |value: &AgentValue| {
@@ -356,7 +356,12 @@ impl Agents {
         let tenancy = view.tenancy();
         let item = |record: &ViewRecord| {
             record.value::<AgentValue>().filter(|value| is_meant(value))?;
-            list_item(&tenancy, record, stale.is_some())
+            let shown = list_item(&tenancy, record, stale.is_some())?;
+            match past {
+                // Who was heard of then is not in the history.
+                Some(_) => Some(pb::Agent { last_heartbeat_unix_ms: 0, expires_in_ms: None, ..shown }),
+                None => Some(shown),
+            }
         };
         let (agents, next_page_token) =
             page.cut(reading.cursor, reading.records.iter(), |record| [item(record)]);

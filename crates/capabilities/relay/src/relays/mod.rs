@@ -268,8 +268,8 @@ impl Relays {
         let query = request_hash(&pb::ListRelaysRequest { at: asked.at.clone(), ..Default::default() });
         let page = AskedPage::of(asked.page_size, &asked.page_token, query)?;
         self.registry.ready_for(&asked.min_revision).await?;
-        let past = self.registry.past(&asked.at).await?;
-        let moment = ListMoment::of(past.as_deref(), page.token.as_ref());
+        let past = listing::past(&self.registry, &asked.at, page.token.as_ref()).await?;
+        let moment = ListMoment::of(past.as_ref(), page.token.as_ref());
         let (reading, agents) = listing::read_with(&self.registry, &RELAY, moment, agents).await?;
         let ViewReading { cursor, records, .. } = reading;
         let stale = self.registry.view().silence();
@@ -277,7 +277,12 @@ impl Relays {
         let tenancy = past.as_ref().map_or(self.registry.view(), |past| &past.view).tenancy();
         let item = |record: &ViewRecord| {
             let held = agents.get(&record.record.id.key).copied().unwrap_or(0);
-            show(&tenancy, record, held, stale.is_some())
+            let shown = show(&tenancy, record, held, stale.is_some())?;
+            match past {
+                // Who was heard of then is not in the history.
+                Some(_) => Some(pb::Relay { last_heartbeat_unix_ms: 0, expires_in_ms: None, ..shown }),
+                None => Some(shown),
+            }
         };
         let (relays, next_page_token) = page.cut(cursor, records.iter(), |record| [item(record)]);
         Ok(pb::ListRelaysResponse {

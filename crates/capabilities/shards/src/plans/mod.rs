@@ -92,14 +92,11 @@ impl RebalancePlans {
         &self,
         asked: pb::RebalanceStatesRequest,
     ) -> Result<Response<pb::RebalanceStatesResponse>, Fault> {
-        let page = pb::ListNamespacesRequest {
-            min_revision: asked.min_revision,
-            page_size: asked.page_size,
-            page_token: asked.page_token,
-            at: String::new(),
-        };
+        let query = request_hash(&pb::RebalanceStatesRequest::default());
+        let page = AskedPage::of(asked.page_size, &asked.page_token, query)?;
+        self.registry.ready_for(&asked.min_revision).await?;
         let (cursor, namespaces, next_page_token) =
-            page_of_namespaces(&self.registry, self.gossip.as_deref(), &page).await?;
+            page_of_namespaces(&self.registry, self.gossip.as_deref(), &page, None).await?;
         let told = pb::RebalanceStatesResponse {
             cursor: cursor.clone(),
             namespaces,
@@ -122,9 +119,9 @@ impl RebalancePlans {
         };
         let page = AskedPage::of(limit, &asked.page_token, request_hash(&filters))?;
         self.registry.ready_for(&asked.min_revision).await?;
-        let past = self.registry.past(&asked.at).await?;
+        let past = listing::past(&self.registry, &asked.at, page.token.as_ref()).await?;
         let view = past.as_ref().map_or(self.registry.view(), |past| &past.view);
-        let moment = ListMoment::of(past.as_deref(), page.token.as_ref());
+        let moment = ListMoment::of(past.as_ref(), page.token.as_ref());
         let (read, maps) = listing::read_with(&self.registry, &PLAN, moment, NamespaceMaps::of).await?;
         let is_meant = |plan: &pb::RebalancePlan| {
             (asked.namespace.is_empty() || asked.namespace == plan.namespace)
@@ -140,7 +137,7 @@ impl RebalancePlans {
         let cursor = read.cursor.to_string();
         let listed =
             pb::ListPlansResponse { cursor: cursor.clone(), plans, next_page_token, ..Default::default() };
-        Ok(at_cursor(listed.within(envelope_at(&self.registry, past.as_deref())), &cursor))
+        Ok(at_cursor(listed.within(envelope_at(&self.registry, past.as_ref())), &cursor))
     }
 
     async fn get_one(&self, asked: pb::GetPlanRequest) -> Result<Response<pb::GetPlanResponse>, Fault> {
