@@ -214,11 +214,16 @@ impl<'a> AlertsDrill<'a> {
         };
         // Nobody is left with a mesh that is half killed.
         let healed = self.mesh.heal().await;
-        if let Some(exit) = planted? {
-            healed?;
-            return Ok(Some(exit));
+        let planted = match (planted, healed) {
+            (Err(error), Err(unhealed)) => {
+                return Err(error.hint(format!("it is not put right: {}", unhealed.body().message)));
+            }
+            (planted, Ok(())) => planted?,
+            (Ok(_), Err(unhealed)) => return Err(unhealed),
+        };
+        if planted.is_some() {
+            return Ok(planted);
         }
-        healed?;
         self.session.notes().say(&format!("{}: put right", fault.word()));
         tokio::select! {
             exit = stop.wait() => Ok(Some(exit)),
@@ -227,8 +232,9 @@ impl<'a> AlertsDrill<'a> {
     }
 
     async fn plant_and_watch(&mut self, fault: DrillFault, first: usize) -> Result<(), CliError> {
-        let begun = Instant::now();
         self.mesh.plant(fault).await?;
+        // What it takes to prepare a fault is none of it.
+        let begun = Instant::now();
         loop {
             let active = self.look(fault).await?;
             let mut waiting = false;

@@ -105,10 +105,12 @@ impl Prometheus {
 
     /// What `data` of an answer is.
     async fn get(&self, path: &str, query: &[(&str, &str)]) -> Result<Value, CliError> {
-        let at = || format!("{}{path}", self.base);
-        let mut url = self.base.join(path).map_err(|error| {
-            CliError::usage(format!("{} is no address of Prometheus: {error}", self.base))
-        })?;
+        // A password in it stays unsaid.
+        let at = || format!("{}{}{path}", self.base.origin().ascii_serialization(), self.base.path());
+        let mut url = self
+            .base
+            .join(path)
+            .map_err(|error| CliError::usage(format!("{} is no address of Prometheus: {error}", at())))?;
         if !query.is_empty() {
             url.query_pairs_mut().extend_pairs(query);
         }
