@@ -1,6 +1,6 @@
 //! `omnirelay ui`: the page of a mesh, as whoever the context says.
 
-mod door;
+mod access;
 mod proxy;
 
 use std::io::IsTerminal as _;
@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 
-use self::door::PageDoor;
+use self::access::PageAccess;
 use self::proxy::PageProxy;
 use super::entry::{CommandEntry, entry};
 use crate::frame::client::Client;
@@ -51,9 +51,9 @@ async fn run(args: &UiArgs, session: &mut CommandSession) -> Result<Exit, CliErr
         // Whatever keeps the mesh from answering is told here, and not in a browser.
         client.call(&Call::of(&crate::whoami::WHO, &json!({}))?).await?;
     }
-    let door = Arc::new(PageDoor::new()?);
+    let access = Arc::new(PageAccess::new());
     let proxy =
-        Arc::new(PageProxy { client, door: door.clone(), has_bundle: session.settings.bundle.is_some() });
+        Arc::new(PageProxy { client, access: access.clone(), has_bundle: session.settings.bundle.is_some() });
     let address = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), args.port);
     let mut stop = StopSignals::listen()?;
     let answer = move |request| {
@@ -61,15 +61,15 @@ async fn run(args: &UiArgs, session: &mut CommandSession) -> Result<Exit, CliErr
         async move { proxy.answer(request).await }
     };
     let server = LocalServer::listen(address, LIMITS, answer).await?;
-    door.serve_at(server.address());
-    tell(&door, session)?;
+    access.serve_at(server.address());
+    print_address(&access, session)?;
     let mut lines = BufReader::new(tokio::io::stdin()).lines();
     let asks = std::io::stdin().is_terminal();
     loop {
         tokio::select! {
             exit = stop.wait() => return Ok(exit),
             line = lines.next_line(), if asks => match line {
-                Ok(Some(_)) => tell(&door, session)?,
+                Ok(Some(_)) => print_address(&access, session)?,
                 Ok(None) | Err(_) => return Ok(stop.wait().await),
             },
         }
@@ -77,8 +77,8 @@ async fn run(args: &UiArgs, session: &mut CommandSession) -> Result<Exit, CliErr
 }
 
 /// Prints an address that opens the page once.
-fn tell(door: &PageDoor, session: &mut CommandSession) -> Result<(), CliError> {
-    let address = door.open()?;
+fn print_address(access: &PageAccess, session: &mut CommandSession) -> Result<(), CliError> {
+    let address = access.new_address()?;
     session.out.write_line(&address)?;
     session.out.flush()?;
     let more = if std::io::stdin().is_terminal() { "; Enter prints another one" } else { "" };

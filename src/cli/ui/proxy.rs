@@ -12,7 +12,7 @@ use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt as _, Full, StreamBody};
 use hyper::body::{Frame, Incoming};
 
-use super::door::{PageDoor, TurnedAway};
+use super::access::{PageAccess, TurnedAway};
 use crate::frame::client::Client;
 use crate::frame::prelude::*;
 
@@ -32,7 +32,7 @@ const ANSWERED: [HeaderName; 5] = [
 /// Proxy of one page.
 pub(super) struct PageProxy {
     pub client: Client,
-    pub door: Arc<PageDoor>,
+    pub access: Arc<PageAccess>,
     /// A bundle answers, and no daemon.
     pub has_bundle: bool,
 }
@@ -41,16 +41,18 @@ impl PageProxy {
     /// Answers a request.
     pub(super) async fn answer(&self, request: Request<Incoming>) -> Response<PageBody> {
         let (parts, _) = request.into_parts();
-        if let Err(why) = self.door.check(&parts.method, &parts.uri, &parts.headers) {
+        if let Err(why) = self.access.check(&parts.method, &parts.uri, &parts.headers) {
             return turned_away(why);
         }
         let path = parts.uri.path();
         let mut response = match path {
+            // What is resolved on the way would lead to somewhere else.
+            _ if climbs(path) => plain(StatusCode::NOT_FOUND, "The page is at /ui/.\n"),
             "/" | "/ui" => redirect(),
             "/ui/session" => self.session(&parts.headers),
             _ => match (path.strip_prefix("/ui/"), path.starts_with("/control/")) {
                 (Some(name), _) => page_file(name, &parts.headers),
-                (None, true) => match self.door.check_token(&parts.headers) {
+                (None, true) => match self.access.check_token(&parts.headers) {
                     Ok(()) => self.pass_on(&parts.uri, &parts.headers).await,
                     Err(why) => turned_away(why),
                 },
@@ -64,7 +66,7 @@ impl PageProxy {
     }
 
     fn session(&self, headers: &HeaderMap) -> Response<PageBody> {
-        match self.door.trade(headers) {
+        match self.access.exchange_code(headers) {
             // The context goes into the commands that the page tells.
             Ok(Some(token)) => {
                 let context = &self.client.target().context;
@@ -113,6 +115,14 @@ impl PageProxy {
             |error| failed(&error),
         )
     }
+}
+
+/// Whether a part of a path is `.` or `..`, however it is written.
+fn climbs(path: &str) -> bool {
+    let dots = |part: &str| part.to_ascii_lowercase().replace("%2e", ".");
+    path.split(['/', '\\']).any(|part| matches!(dots(part).as_str(), "." | ".."))
+        || path.to_ascii_lowercase().contains("%2f")
+        || path.to_ascii_lowercase().contains("%5c")
 }
 
 fn passed_back(status: u16, headers: &HeaderMap, body: PageBody) -> Response<PageBody> {

@@ -1,8 +1,9 @@
-//! Door of the page: it opens to whoever has an address that was printed, once, and the tabs of that browser.
+//! Access to the page: whoever has the address that was printed last has it, once, and the tabs of that browser.
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::sync::OnceLock;
+use std::time::{Duration, Instant};
 
 use http::header::{AUTHORIZATION, HOST, ORIGIN};
 use http::{HeaderMap, HeaderName, Method, Uri};
@@ -13,13 +14,15 @@ use crate::frame::prelude::*;
 
 /// Header in which a page shows the code of its address.
 const CODE: HeaderName = HeaderName::from_static("omnirelay-ui-code");
-/// How many codes are open, and how many tokens count, at most; the oldest are forgotten.
-const KEPT_MAX: usize = 16;
+/// How long an address may be used that was printed.
+const OPEN_FOR: Duration = Duration::from_secs(600);
+/// How many tokens count at most; the oldest is forgotten.
+const TOKENS_MAX: usize = 16;
 
-/// Codes that were printed and not used, and tokens that were given for them.
-pub(super) struct PageDoor {
+/// The code that was printed last and not used, and tokens that were given for codes.
+pub(super) struct PageAccess {
     at: OnceLock<SocketAddr>,
-    codes: Mutex<VecDeque<String>>,
+    code: Mutex<Option<(String, Instant)>>,
     tokens: Mutex<VecDeque<String>>,
 }
 
@@ -34,11 +37,9 @@ pub(super) enum TurnedAway {
     Unproven,
 }
 
-impl PageDoor {
-    /// # Errors
-    /// When there is no chance to be had.
-    pub(super) fn new() -> Result<Self, CliError> {
-        Ok(Self { at: OnceLock::new(), codes: Mutex::default(), tokens: Mutex::default() })
+impl PageAccess {
+    pub(super) fn new() -> Self {
+        Self { at: OnceLock::new(), code: Mutex::default(), tokens: Mutex::default() }
     }
 
     /// Notes where it is.
@@ -47,29 +48,34 @@ impl PageDoor {
         let _ = self.at.set(address);
     }
 
-    /// Address that opens the page once.
+    /// Makes an address that opens the page once, in the next ten minutes; the one before does not any more.
     ///
     /// # Errors
-    /// When there is no chance to be had.
-    pub(super) fn open(&self) -> Result<String, CliError> {
+    /// When the system gives no random bytes.
+    pub(super) fn new_address(&self) -> Result<String, CliError> {
         let code = fresh_key()?;
-        keep(&mut self.codes.lock(), code.clone());
+        *self.code.lock() = Some((code.clone(), Instant::now()));
         let at = self.at.get().map(ToString::to_string).unwrap_or_default();
         Ok(format!("http://{at}/ui/#code={code}"))
     }
 
-    /// Trades a code for a token; `None`: it was used, or was never one.
+    /// Exchanges a code for a token; `None`: it was used, has ended, or was never one.
     ///
     /// # Errors
-    /// When there is no chance to be had.
-    pub(super) fn trade(&self, headers: &HeaderMap) -> Result<Option<String>, CliError> {
-        let Some(code) = text(headers, &CODE) else { return Ok(None) };
-        let mut codes = self.codes.lock();
-        let Some(place) = codes.iter().position(|known| known == code) else { return Ok(None) };
-        codes.remove(place);
-        drop(codes);
+    /// When the system gives no random bytes.
+    pub(super) fn exchange_code(&self, headers: &HeaderMap) -> Result<Option<String>, CliError> {
+        let shown = text(headers, &CODE);
+        let is_it = |(code, since): &mut (String, Instant)| {
+            shown == Some(code.as_str()) && since.elapsed() < OPEN_FOR
+        };
+        if self.code.lock().take_if(is_it).is_none() {
+            return Ok(None);
+        }
         let token = fresh_key()?;
-        keep(&mut self.tokens.lock(), token.clone());
+        let mut tokens = self.tokens.lock();
+        tokens.push_back(token.clone());
+        let more = tokens.len().saturating_sub(TOKENS_MAX);
+        tokens.drain(..more);
         Ok(Some(token))
     }
 
@@ -117,12 +123,6 @@ impl PageDoor {
     }
 }
 
-fn keep(kept: &mut VecDeque<String>, one: String) {
-    kept.push_back(one);
-    let more = kept.len().saturating_sub(KEPT_MAX);
-    kept.drain(..more);
-}
-
 fn text<'h>(headers: &'h HeaderMap, name: &HeaderName) -> Option<&'h str> {
     headers.get(name).map(|value| value.to_str().unwrap_or("?"))
 }
@@ -135,10 +135,10 @@ mod tests {
 
     const PORT: &str = "127.0.0.1:8080";
 
-    fn door() -> PageDoor {
-        let door = PageDoor::new().unwrap();
-        door.serve_at(PORT.parse().unwrap());
-        door
+    fn access() -> PageAccess {
+        let access = PageAccess::new();
+        access.serve_at(PORT.parse().unwrap());
+        access
     }
 
     fn headers(of: &[(&'static str, &'static str)]) -> HeaderMap {
@@ -149,7 +149,7 @@ mod tests {
     }
 
     fn turned_away(method: Method, path: &str, of: &[(&'static str, &'static str)]) -> Option<TurnedAway> {
-        door().check(&method, &path.parse().unwrap(), &headers(of)).err()
+        access().check(&method, &path.parse().unwrap(), &headers(of)).err()
     }
 
     #[test]
@@ -199,30 +199,32 @@ mod tests {
 
     #[test]
     fn a_code_is_traded_once_and_only_what_was_given_counts() {
-        let door = door();
-        let address = door.open().unwrap();
+        let access = access();
+        let address = access.new_address().unwrap();
         let code = address.strip_prefix("http://127.0.0.1:8080/ui/#code=").unwrap().to_owned();
         let shown = |code: &str| {
             let mut headers = HeaderMap::new();
             headers.insert(CODE, code.parse().unwrap());
             headers
         };
-        assert_eq!(door.trade(&shown("wrong")).unwrap(), None);
-        let token = door.trade(&shown(&code)).unwrap().unwrap();
-        assert_eq!(door.trade(&shown(&code)).unwrap(), None, "it was used");
+        assert_eq!(access.exchange_code(&shown("wrong")).unwrap(), None);
+        let token = access.exchange_code(&shown(&code)).unwrap().unwrap();
+        assert_eq!(access.exchange_code(&shown(&code)).unwrap(), None, "it was used");
         let proof = |token: &str| {
             let mut headers = HeaderMap::new();
             headers.insert(AUTHORIZATION, format!("Bearer {token}").parse().unwrap());
             headers
         };
-        assert_eq!(door.check_token(&proof(&token)), Ok(()));
+        assert_eq!(access.check_token(&proof(&token)), Ok(()));
         for wrong in ["", "wrong", &code] {
-            assert_eq!(door.check_token(&proof(wrong)), Err(TurnedAway::Unproven));
+            assert_eq!(access.check_token(&proof(wrong)), Err(TurnedAway::Unproven));
         }
-        assert_eq!(door.check_token(&HeaderMap::new()), Err(TurnedAway::Unproven));
-        for _ in 0..=KEPT_MAX {
-            door.open().unwrap();
-        }
-        assert_eq!(door.codes.lock().len(), KEPT_MAX);
+        assert_eq!(access.check_token(&HeaderMap::new()), Err(TurnedAway::Unproven));
+        let older = access.new_address().unwrap();
+        access.new_address().unwrap();
+        let older = older.split("code=").nth(1).unwrap();
+        assert_eq!(access.exchange_code(&shown(older)).unwrap(), None, "another one was printed since");
+        *access.code.lock() = Some((code.clone(), Instant::now().checked_sub(OPEN_FOR).unwrap()));
+        assert_eq!(access.exchange_code(&shown(&code)).unwrap(), None, "it has ended");
     }
 }
