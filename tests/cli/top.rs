@@ -145,6 +145,28 @@ fn without_a_terminal_the_overview_is_printed_once() {
     assert!(document["peers"]["total"].as_u64() > Some(0), "{document}");
 }
 
+#[test]
+fn one_overview_counts_all_peers_and_no_part_of_anything() {
+    let stub = Stub::start(|request, _| {
+        let (path, query) = request.path.split_once('?').unwrap_or((&request.path, ""));
+        if path == "/control/peers" {
+            let (size, total) = match query.contains("status=") {
+                true => (1, if query.contains("status=alive") { 397 } else { 1 }),
+                false => (100, 400),
+            };
+            let peers: Vec<_> = (0..size).map(|n| peer(&format!("n{n:05}"), "alive", false)).collect();
+            return answer(serde_json::json!({"peers": peers, "totalSize": total, "nextPageToken": "more"}));
+        }
+        mesh(request)
+    });
+    let program = Program::at(&stub.url()).with("LANG", "C.UTF-8");
+    let document = program.run("mesh top -o json").json();
+    let expected = serde_json::json!({"total": 400, "alive": 397, "suspect": 1, "dead": 1, "left": 1});
+    assert_eq!(document["peers"], expected, "{document}");
+    let ended = program.run("mesh top --once");
+    assert!(ended.stdout.contains("400 peers 397"), "{}", ended.stdout);
+}
+
 /// Requests that came, by kind.
 #[derive(Debug, Default)]
 struct Asked {

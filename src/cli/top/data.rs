@@ -4,6 +4,7 @@ use omnirelay_wire::rpc::{certificate_service, event_service};
 use tokio::sync::{Notify, mpsc};
 
 use super::model::Ask;
+use super::model::listing::AskFailure;
 use super::views::ListKind;
 use crate::check::checked_mesh::CHECK;
 use crate::frame::client::pause;
@@ -15,6 +16,10 @@ use crate::frame::watch::stream::{self, OpenEventStream, StreamEnd};
 const BEFORE: &str = "5m";
 /// The most certificates that are asked for at once.
 const CERTIFICATES_MAX: u32 = 1000;
+
+/// Reasons for which a request is refused that would be refused again: of a time that was, and of its form.
+const JUDGED: [&str; 3] =
+    [reasons::HISTORY_NOT_KEPT.name, reasons::INVALID_ARGUMENT.name, reasons::UNKNOWN_FIELD.name];
 
 /// News of the stream.
 #[derive(Debug)]
@@ -112,11 +117,15 @@ async fn listen(
 }
 
 /// Asks one question, and gives what came of it in words that fit a line.
-pub(super) async fn answer(session: &CommandSession, ask: Ask) -> (Ask, Result<Value, String>) {
+pub(super) async fn answer(session: &CommandSession, ask: Ask) -> (Ask, Result<Value, AskFailure>) {
     let call = match &ask {
         Ask::Page { page, request, .. } => Call::of(&page.kind.spec().rpc, request),
-        Ask::Count { status } => {
-            Call::of(&ListKind::Peers.spec().rpc, &json!({"status": [status], "pageSize": 1}))
+        Ask::Count { status, at } => {
+            let mut request = json!({"status": [status], "pageSize": 1});
+            if !at.is_empty() {
+                request["at"] = json!(at);
+            }
+            Call::of(&ListKind::Peers.spec().rpc, &request)
         }
         Ask::Check => Call::of(&CHECK, &json!({})),
         Ask::Certificates => {
@@ -129,7 +138,10 @@ pub(super) async fn answer(session: &CommandSession, ask: Ask) -> (Ask, Result<V
         Ok(call) => session.call(&call).await,
         Err(error) => Err(error),
     };
-    let answered = answered.map_err(|error| in_a_line(&error));
+    let answered = answered.map_err(|error| AskFailure {
+        said: in_a_line(&error),
+        is_refused: JUDGED.contains(&error.reason()),
+    });
     (ask, answered)
 }
 

@@ -13,6 +13,7 @@ use tokio::time::Instant;
 use super::data::{self, StreamNews};
 use super::draw::Theme;
 use super::keymap::{Action, KeyMap};
+use super::model::listing::AskFailure;
 use super::model::{Ask, Effect, Link, Prompt, TopModel};
 use super::terminal::TakenTerminal;
 use crate::frame::prelude::*;
@@ -183,7 +184,7 @@ impl LiveTop {
         }
     }
 
-    fn answered(&mut self, ask: Ask, answered: Result<Value, String>) {
+    fn answered(&mut self, ask: Ask, answered: Result<Value, AskFailure>) {
         self.model.answer(ask, answered, self.clock.now_ms());
     }
 

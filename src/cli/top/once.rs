@@ -72,15 +72,12 @@ fn lines(model: &mut TopModel, width: u16, now_ms: i64, theme: Theme) -> String 
 /// The overview as a document.
 fn document(model: &TopModel, node: &Value) -> Value {
     let peers = model.peer_counts();
+    let health = peers.health;
     let (owned, shards) = model.shard_counts();
     let known = |kind| model.listed(kind).filter(|list| list.known);
-    let total = |kind| known(kind).map(|list| list.total.unwrap_or(list.rows.len() as u64));
+    let total = |kind| known(kind).and_then(|list| list.count().whole());
     let led = known(ListKind::Leaders).filter(|list| list.is_whole());
     let led = led.map(|list| list.rows.iter().filter(|row| row.tone != Tone::Bad).count());
-    let agents = known(ListKind::Relays)
-        .map(|list| list.rows.iter().map(|row| row.said(2).parse::<u64>().unwrap_or(0)).sum::<u64>());
-    let open =
-        known(ListKind::Plans).map(|list| list.rows.iter().filter(|row| row.tone != Tone::Quiet).count());
     let problems: Vec<Value> = model
         .problems
         .iter()
@@ -103,21 +100,22 @@ fn document(model: &TopModel, node: &Value) -> Value {
         "clusterId": node["clusterId"],
         "version": node["version"],
         "peers": {
-            "total": peers.total, "alive": peers.alive, "suspect": peers.suspect, "dead": peers.dead,
-            "left": peers.gone,
+            "total": peers.total, "alive": health.map(|of| of.alive), "suspect": health.map(|of| of.suspect),
+            "dead": health.map(|of| of.dead), "left": health.map(|of| of.gone),
         },
         "leaders": {"scopes": total(ListKind::Leaders), "led": led},
         "shards": {
-            "total": shards, "owned": owned, "moving": model.shards_in(namespace::MOVING),
-            "paused": model.shards_in(namespace::PAUSED),
+            "total": shards.whole(), "owned": owned.whole(),
+            "moving": model.shards_in(namespace::MOVING).whole(),
+            "paused": model.shards_in(namespace::PAUSED).whole(),
         },
         "registers": {"available": total(ListKind::Registers)},
-        "relays": {"total": total(ListKind::Relays), "agents": agents},
-        "plans": {"open": open},
+        "relays": {"total": total(ListKind::Relays), "agents": model.agent_count().whole()},
+        "plans": {"open": model.open_plan_count().whole()},
         "problems": problems,
     });
     if let Some(fields) = document.as_object_mut() {
-        // What is not known is left out.
+        // What is not known, or of a part alone, is left out.
         fields.retain(|_, value| !value.is_null());
         for part in fields.values_mut().filter_map(Value::as_object_mut) {
             part.retain(|_, value| !value.is_null());
@@ -125,4 +123,36 @@ fn document(model: &TopModel, node: &Value) -> Value {
         fields.retain(|_, value| value.as_object().is_none_or(|part| !part.is_empty()));
     }
     document
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::model::Ask;
+    use super::*;
+
+    #[test]
+    fn document_counts_all_or_says_nothing() {
+        let mut model = TopModel::new(KeyMap::built_in().unwrap(), "dev");
+        for _ in 0..ROUNDS {
+            for ask in model.due(1000) {
+                let answered = match &ask {
+                    Ask::Page { page, .. } => json!({
+                        "peers": [{"nodeId": "a", "status": "alive"}], "namespaces": [{"namespace": "o", "shards": 2}],
+                        "relays": [{"relayId": "r", "agents": 2}], "plans": [{"planId": "p", "state": "running"}],
+                        "scopes": [], "registers": [], "nextPageToken": "more",
+                        "totalSize": if page.kind == ListKind::Peers { json!(500) } else { Value::Null },
+                    }),
+                    Ask::Count { .. } => json!({"totalSize": 125}),
+                    Ask::Check | Ask::Certificates | Ask::Facts { .. } => json!({}),
+                };
+                model.answer(ask, Ok(answered), 1000);
+            }
+        }
+        let document = document(&model, &json!({}));
+        let counts = json!({"total": 500, "alive": 125, "suspect": 125, "dead": 125, "left": 125});
+        assert_eq!(document["peers"], counts);
+        for part in ["leaders", "shards", "registers", "relays", "plans"] {
+            assert_eq!(document.get(part), None, "{document}");
+        }
+    }
 }

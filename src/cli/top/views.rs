@@ -83,7 +83,9 @@ pub(super) struct TopList {
     pub get: Option<RpcMethod>,
     pub explain: Option<RpcMethod>,
     pub history: Option<RpcMethod>,
-    /// Kind in the subjects of its events.
+    /// Fields that the daemon does not filter by in a list of another time.
+    pub of_now: &'static [&'static str],
+    /// Kind in the subjects of its events: that of the records, whose key is the id but for registers.
     pub subject: &'static str,
     /// The daemon lists it as it was at another time as well.
     pub is_remembered: bool,
@@ -107,6 +109,7 @@ const NONE: TopList = TopList {
     get: None,
     explain: None,
     history: None,
+    of_now: &[],
     subject: "",
     is_remembered: true,
 };
@@ -152,6 +155,16 @@ impl ListKind {
 }
 
 impl TopList {
+    /// Id of the item that an event is about; the events of a register are of its records at all nodes that have it.
+    pub(super) fn id_in<'a>(&self, subject: &'a str) -> Option<&'a str> {
+        let (kind, key) = subject.split_once('/')?;
+        match (self.subject == kind, kind) {
+            (true, "register") => key.split_once('/').map(|(_, register)| register),
+            (true, _) => Some(key),
+            (false, _) => None,
+        }
+    }
+
     /// Row of an item.
     pub(super) fn row(&self, item: &Value) -> Row {
         let cells = self.columns.iter().map(|column| (column.cell)(item)).collect();
@@ -197,6 +210,7 @@ static PEERS: TopList = TopList {
     command: "mesh peers explain",
     get: Some(peer_control_service::GET),
     explain: Some(peer_control_service::EXPLAIN),
+    of_now: &["health"],
     subject: "peer",
     ..NONE
 };
@@ -349,6 +363,11 @@ fn shard_id(shard: &Value) -> String {
     format!("{}/{}", text(shard, "namespace"), text(shard, "shardId"))
 }
 
+/// Columns of registers, as their subjects are made of them.
+pub(super) mod register {
+    pub(in crate::top) const SOURCES: usize = 6;
+}
+
 static REGISTERS: TopList = TopList {
     noun: "registers",
     rpc: advertisement_service::LIST_AVAILABLE,
@@ -422,6 +441,6 @@ static PLANS: TopList = TopList {
     wrong: &[("state", "failed"), ("state", "proposed"), ("state", "approved")],
     command: "mesh rebalance-plans get",
     get: Some(rebalance_control_service::GET),
-    subject: "plan",
+    subject: "rebalance-plan",
     ..NONE
 };

@@ -136,27 +136,32 @@ fn counts(model: &TopModel) -> Vec<(String, Tone)> {
     if model.listed(ListKind::Peers).is_some_and(|list| list.known) {
         let peers = model.peer_counts();
         counts.push((count(peers.total, "peer"), Tone::Good));
-        let parts = [
-            (peers.alive, Tone::Good),
-            (peers.suspect, Tone::Warn),
-            (peers.dead, Tone::Bad),
-            (peers.gone, Tone::Quiet),
-        ];
-        for (number, tone) in parts.into_iter().filter(|(number, _)| *number > 0) {
+        let parts = peers.health.map(|health| {
+            [
+                (health.alive, Tone::Good),
+                (health.suspect, Tone::Warn),
+                (health.dead, Tone::Bad),
+                (health.gone, Tone::Quiet),
+            ]
+        });
+        for (number, tone) in parts.into_iter().flatten().filter(|(number, _)| *number > 0) {
             counts.push((format!(" {number}{}", tone.sign(true)), tone));
         }
     }
     if let Some(leaders) = model.listed(ListKind::Leaders).filter(|list| list.known) {
-        let total = leaders.total.unwrap_or(leaders.rows.len() as u64);
+        let total = leaders.count();
         let led = leaders.rows.iter().filter(|row| row.tone != Tone::Bad).count() as u64;
         let said =
             if leaders.is_whole() { format!("   {led}/{total} led") } else { format!("   {total} scopes") };
-        let is_led = !leaders.is_whole() || led == total;
+        let is_led = !leaders.is_whole() || led == total.number;
         counts.push((said, if is_led { Tone::Good } else { Tone::Bad }));
     }
     if model.listed(ListKind::Namespaces).is_some_and(|list| list.known && !list.rows.is_empty()) {
         let (owned, all) = model.shard_counts();
-        counts.push((format!("   {owned}/{all} shards"), if owned == all { Tone::Good } else { Tone::Bad }));
+        counts.push((
+            format!("   {}/{all} shards", owned.number),
+            if owned == all { Tone::Good } else { Tone::Bad },
+        ));
     }
     counts
 }
@@ -169,10 +174,8 @@ fn list(canvas: &mut Canvas, area: Rect, model: &mut TopModel, now_ms: i64) {
     let (namespaces, nodes) = (model.namespaces().len(), model.nodes());
     let Some(list) = &mut model.list else { return };
     let spec = list.kind.spec();
-    let total = list.total.unwrap_or(list.rows.len() as u64);
     let title = format!("{digit} {}", spec.noun.to_uppercase());
-    let plus = if list.total.is_none() && !list.next.is_empty() { "+" } else { "" };
-    let number = if list.known { format!("  {total}{plus}") } else { "  asking".to_owned() };
+    let number = if list.known { format!("  {}", list.count()) } else { "  asking".to_owned() };
     let column = canvas.line(area, 0, 0, &[(&title, theme.strong()), (&number, theme.plain())]);
     let dot = theme.pick("  ·  ", "  -  ");
     let said: String = described(list).iter().map(|part| format!("{dot}{part}")).collect();

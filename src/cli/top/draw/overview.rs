@@ -257,7 +257,8 @@ fn shards(canvas: &mut Canvas, area: Rect, model: &TopModel) {
         }
     }
     if namespaces.is_some_and(|known| known.rows.len() > 1) {
-        let said = format!("n: {} namespaces", model.namespaces().len());
+        let count = namespaces.map(|known| known.count()).unwrap_or_default();
+        let said = format!("n: {count} namespaces");
         canvas.right(area, 0, column + 2, &[(&said, theme.dim())]);
     }
     strip::draw(canvas, part(area, 1, area.height - 1), list, &model.nodes(), model.pane == Pane::Shards);
@@ -270,11 +271,7 @@ fn counts(canvas: &mut Canvas, area: Rect, model: &TopModel) {
     let mut column = 0;
     for kind in [ListKind::Registers, ListKind::Relays, ListKind::Plans] {
         let Some(list) = model.listed(kind) else { continue };
-        let open = list.rows.iter().filter(|row| kind != ListKind::Plans || row.tone != Tone::Quiet);
-        let number = match kind {
-            ListKind::Plans => open.count() as u64,
-            _ => list.total.unwrap_or(open.count() as u64),
-        };
+        let number = if kind == ListKind::Plans { model.open_plan_count() } else { list.count() };
         let number = if list.known { number.to_string() } else { "-".to_owned() };
         let title = format!(
             "  {} ",
@@ -284,8 +281,7 @@ fn counts(canvas: &mut Canvas, area: Rect, model: &TopModel) {
             [(digit(model, View::List(kind)), theme.strong()), (&title, heading), (&number, theme.plain())];
         column = canvas.line(area, 0, column, &spans) + 4;
         if kind == ListKind::Relays {
-            let drones: u64 = list.rows.iter().map(|row| row.said(2).parse::<u64>().unwrap_or(0)).sum();
-            let drones = if list.known { drones.to_string() } else { "-".to_owned() };
+            let drones = if list.known { model.agent_count().to_string() } else { "-".to_owned() };
             column = canvas.line(area, 0, column, &[("DRONES ", heading), (&drones, theme.plain())]) + 4;
         }
     }
@@ -312,7 +308,11 @@ pub(super) fn news(canvas: &mut Canvas, area: Rect, model: &TopModel, is_focused
         let more = if model.view == View::Overview { item.run } else { 0 };
         event_line(canvas, part(area, row as u16, 1), item, is_selected, more);
     }
-    if shown.is_empty() {
+    if shown.is_empty() && model.travel.is_some() {
+        let since = model.news_since();
+        canvas.put(area, 0, 3, "what happened before this began is not here; the log has it:", theme.dim());
+        canvas.put(area, 1, 3, &format!("$ omnirelay events tail --since {since}"), theme.dim());
+    } else if shown.is_empty() {
         canvas.put(area, 0, 3, "nothing in the last minutes", theme.dim());
     }
 }

@@ -253,3 +253,29 @@ fn without_colours_nothing_is_said_by_colour() {
     let cells = &terminal.backend().buffer().content;
     assert!(cells.iter().all(|cell| cell.fg == ratatui::style::Color::Reset && cell.bg == cell.fg));
 }
+
+#[test]
+fn sums_of_a_part_are_no_totals() {
+    let mut model = TopModel::new(KeyMap::built_in().unwrap(), "dev");
+    for ask in model.due(NOW_MS) {
+        let mut answered = answer(&ask);
+        if let Ask::Page { page, .. } = &ask {
+            answered[page.kind.spec().next_token] = json!("more");
+        }
+        model.answer(ask, Ok(answered), NOW_MS);
+    }
+    let shown = screen(&mut model, 120, 24, PLAIN);
+    for said in ["63/64+ shards", "REGISTERS 12 ", "RELAYS 1+ ", "DRONES 3+ ", "OPEN PLANS 1+", "2 scopes"] {
+        assert!(shown.contains(said), "{said}: {shown}");
+    }
+}
+
+#[test]
+fn the_log_is_named_where_events_of_another_time_are_not_here() {
+    let mut model = sample();
+    model.act(Action::Open(View::Events), NOW_MS);
+    (0..4).for_each(|_| _ = model.act(Action::Earlier, NOW_MS));
+    let shown = screen(&mut model, 80, 24, PLAIN);
+    assert!(shown.contains("$ omnirelay events tail --since 2026-11-20T13:56:20Z"), "{shown}");
+    assert!(!shown.contains("nothing in the last minutes"), "{shown}");
+}

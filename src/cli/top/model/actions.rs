@@ -12,6 +12,9 @@ use crate::top::views::{ListKind, View};
 const BACK_S: [i64; 16] =
     [10, 30, 60, 120, 300, 600, 1200, 1800, 3600, 7200, 10_800, 21_600, 43_200, 86_400, 172_800, 604_800];
 
+/// How long before the time that is looked at events are read from the log.
+const NEWS_BEFORE_MS: i64 = 300_000;
+
 /// Rest that is left to do for whoever runs the terminal.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::top) enum Effect {
@@ -48,6 +51,7 @@ impl TopModel {
             Action::Reconnect => {
                 self.reconnect = true;
                 self.begin_lists();
+                self.counted_ms = None;
                 self.looked_ms = i64::MIN / 2;
                 self.say("connecting anew", now_ms);
             }
@@ -102,7 +106,8 @@ impl TopModel {
             View::Overview | View::Events => None,
         };
         if self.travel.is_some() {
-            self.list.iter_mut().filter(|list| !list.kind.spec().is_remembered).for_each(Listing::forget);
+            let at = self.at();
+            self.list.iter_mut().for_each(|list| list.move_to(&at));
         }
     }
 
@@ -197,20 +202,27 @@ impl TopModel {
             (Some(travel), false) => travel.step - 1,
         };
         self.travel = Some(TimeTravel { step, at_ms: now - BACK_S[step] * 1000 });
-        self.begin_lists();
+        self.move_lists();
     }
 
     fn return_to_now(&mut self) {
         self.travel = None;
-        self.begin_lists();
+        self.move_lists();
     }
 
-    /// Has all lists asked for anew, as far as the daemon has them of the time that is looked at.
-    pub(super) fn begin_lists(&mut self) {
+    /// Has all lists asked for anew, of the time that is looked at.
+    fn move_lists(&mut self) {
+        let at = self.at();
+        self.lists.values_mut().chain(&mut self.list).for_each(|list| list.move_to(&at));
+        self.counted.clear();
+        self.counted_ms = None;
+    }
+
+    /// Has all lists asked for anew that the daemon has of the time that is looked at.
+    fn begin_lists(&mut self) {
         let travels = self.travel.is_some();
-        for list in self.lists.values_mut().chain(&mut self.list) {
-            if travels && !list.kind.spec().is_remembered { list.forget() } else { list.restart() }
-        }
+        let lists = self.lists.values_mut().chain(&mut self.list);
+        lists.filter(|list| !travels || list.kind.spec().is_remembered).for_each(Listing::restart);
     }
 
     fn next_namespace(&mut self, now_ms: i64) {
@@ -248,11 +260,11 @@ impl TopModel {
         list.selected_row().map(|row| (list.kind, row))
     }
 
-    /// Kind and key of what the selected event is about.
-    pub(super) fn selected_subject(&self) -> Option<(&str, &str)> {
+    /// Subject of the selected event: `peer/node-2`.
+    pub(super) fn selected_subject(&self) -> Option<&str> {
         let of_events = self.view == View::Events || (self.list.is_none() && self.pane == Pane::Events);
         let item = self.shown_news().nth(self.event).filter(|_| of_events)?;
-        item.subject.split_once('/')
+        item.subject.contains('/').then_some(item.subject.as_str())
     }
 
     /// Events that are shown, the newest first.
@@ -272,6 +284,11 @@ impl TopModel {
             covered = if is_first { item.run } else { covered - 1 };
             is_first || !folds
         })
+    }
+
+    /// Time from which on the log is to be read for what happened before the time that is looked at.
+    pub(in crate::top) fn news_since(&self) -> String {
+        self.travel.map(|travel| time::clock(travel.at_ms - NEWS_BEFORE_MS)).unwrap_or_default()
     }
 
     /// Command for what is selected.
@@ -294,7 +311,11 @@ impl TopModel {
             return of(kind.spec().command, &[&row.id]);
         }
         match self.selected_subject() {
-            Some((kind, key)) => of("events tail --since 10m --subject", &[&format!("{kind}/{key}")]),
+            None if self.view == View::Events && self.travel.is_some() => {
+                let since = self.news_since();
+                of("events tail --since", &[&since])
+            }
+            Some(subject) => of("events tail --since 10m --subject", &[subject]),
             None => of("mesh status", &[]),
         }
     }

@@ -5,7 +5,10 @@ use super::drawer::{Drawer, DrawerKind, DrawerLine};
 use super::{Ask, NewsItem, Pane, TopModel};
 use crate::frame::prelude::*;
 use crate::top::cells::Tone;
-use crate::top::views::{ListKind, View};
+use crate::top::views::{ListKind, View, register};
+
+/// The most subjects in a command; the daemon takes a few more.
+const SUBJECTS_MAX: usize = 16;
 
 impl TopModel {
     fn open_drawer(
@@ -31,9 +34,35 @@ impl TopModel {
         if let Some((kind, row)) = self.selected() {
             return Some((kind, row.id.clone()));
         }
-        let (kind, key) = self.selected_subject()?;
-        let known = ListKind::ALL.into_iter().find(|known| known.spec().subject == kind)?;
-        Some((known, key.to_owned()))
+        let subject = self.selected_subject()?;
+        ListKind::ALL.into_iter().find_map(|kind| Some((kind, kind.spec().id_in(subject)?.to_owned())))
+    }
+
+    /// Title of what is asked of the daemon as it is now.
+    fn of_now(&self, title: &str) -> String {
+        match self.travel {
+            Some(_) => format!("{title}, of now"),
+            None => title.to_owned(),
+        }
+    }
+
+    /// Subjects of the events of something.
+    fn subjects(&self, kind: ListKind, id: &str) -> Vec<String> {
+        let spec = kind.spec();
+        if kind != ListKind::Registers {
+            return vec![format!("{}/{id}", spec.subject)];
+        }
+        let lists = self.list.iter().chain(self.lists.get(&kind)).filter(|list| list.kind == kind);
+        let row = lists.flat_map(|list| &list.rows).find(|row| row.id == id);
+        let sources = row.map(|row| row.said(register::SOURCES)).unwrap_or_default().split(", ");
+        let offered =
+            sources.filter(|node| !node.is_empty()).map(|node| format!("{}/{node}/{id}", spec.subject));
+        let told = self.news.newest().filter(|item| spec.id_in(&item.subject) == Some(id));
+        let mut subjects: Vec<String> = offered.chain(told.map(|item| item.subject.clone())).collect();
+        subjects.sort();
+        subjects.dedup();
+        subjects.truncate(SUBJECTS_MAX);
+        subjects
     }
 
     pub(super) fn show_details(&mut self, now_ms: i64) {
@@ -84,9 +113,14 @@ impl TopModel {
                 self.ask_drawer(DrawerKind::History, &title, method, request, command);
             }
             _ => {
-                let subject = format!("{}/{id}", spec.subject);
-                let lines = self.news_lines(|item| item.subject == subject);
-                let command = command("events tail --since 1h --subject", &[&subject], &self.context);
+                let lines = self.news_lines(|item| spec.id_in(&item.subject) == Some(&id));
+                let command = match self.subjects(kind, &id).join(",") {
+                    none if none.is_empty() => {
+                        command("events tail --since 1h --type registers", &[], &self.context)
+                    }
+                    subjects => command("events tail --since 1h --subject", &[&subjects], &self.context),
+                };
+                let title = self.of_now(&title);
                 self.open_drawer(DrawerKind::History, &title, Some(lines), command);
             }
         }
@@ -96,7 +130,7 @@ impl TopModel {
         let lines =
             self.news_lines(|item| !item.event.starts_with("node.") && !item.event.starts_with("events."));
         let command = command("events tail --since 10m", &[], &self.context);
-        self.open_drawer(DrawerKind::Changes, "what changed", Some(lines), command);
+        self.open_drawer(DrawerKind::Changes, &self.of_now("what changed"), Some(lines), command);
     }
 
     fn show_problems(&mut self) {
@@ -110,7 +144,8 @@ impl TopModel {
         if lines.is_empty() {
             lines.push(DrawerLine::plain("nothing is wrong"));
         }
-        self.open_drawer(DrawerKind::Problems, "what is wrong, and what to do", Some(lines), self.command());
+        let title = self.of_now("what is wrong, and what to do");
+        self.open_drawer(DrawerKind::Problems, &title, Some(lines), self.command());
     }
 
     /// Fills a drawer of problems that is open with what the check finds now.
@@ -129,7 +164,7 @@ impl TopModel {
         request: Value,
         command: String,
     ) {
-        self.open_drawer(kind, title, None, command);
+        self.open_drawer(kind, &self.of_now(title), None, command);
         self.asks.push(Ask::Facts { method, request, generation: self.generation });
     }
 

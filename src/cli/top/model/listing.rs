@@ -1,7 +1,10 @@
 //! List of the daemon as far as it is known: its rows, and which pages of it are to be asked for.
 
+use std::collections::BTreeMap;
+
 use super::super::cells::{Row, widths};
 use super::super::views::ListKind;
+use super::counts::CountSoFar;
 use crate::frame::prelude::*;
 
 /// Rows of one page.
@@ -64,6 +67,8 @@ pub(in crate::top) struct Listing {
     pub order: (usize, bool),
     /// Namespace that it is of; empty: all.
     pub namespace: String,
+    /// Time that it is of, as requests have it; empty: now.
+    pub at: String,
     /// How many there are by the daemon; `None`: it does not say.
     pub total: Option<u64>,
     /// Token of the next page; empty: there is none.
@@ -78,11 +83,35 @@ pub(in crate::top) struct Listing {
     /// Something has changed since it was asked for.
     pub dirty: bool,
     asking: bool,
+    /// Nothing of it came since it was begun anew.
+    awaited: bool,
+    /// The daemon has refused it in words that another try does not change.
+    refused: bool,
+    /// Row that was selected before its rows were cleared.
+    was_selected: Option<String>,
     /// Rows of the pages that are being asked for anew.
     incoming: Option<Vec<Row>>,
     asked_ms: i64,
     /// Questions of before are answered to nobody.
     pub generation: u64,
+}
+
+/// Pace at which lists are asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::top) enum Pace {
+    /// All that has changed.
+    Live,
+    /// Nothing but lists that were begun anew, of which nothing came so far.
+    Frozen,
+}
+
+/// Reason for which a question has no answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(in crate::top) struct AskFailure {
+    /// In words that fit a line.
+    pub said: String,
+    /// The daemon has judged the request, and would judge it so again.
+    pub is_refused: bool,
 }
 
 /// Page of a list that is asked for.
@@ -105,6 +134,7 @@ impl Listing {
             wrong_here: false,
             order: (0, false),
             namespace: String::new(),
+            at: String::new(),
             total: None,
             next: String::new(),
             selected: 0,
@@ -113,6 +143,9 @@ impl Listing {
             known: false,
             dirty: true,
             asking: false,
+            awaited: true,
+            refused: false,
+            was_selected: None,
             incoming: None,
             asked_ms: i64::MIN / 2,
             generation: 0,
@@ -123,7 +156,27 @@ impl Listing {
     pub(in crate::top) fn restart(&mut self) {
         self.generation += 1;
         (self.asking, self.incoming, self.dirty) = (false, None, true);
+        (self.awaited, self.refused) = (true, false);
         self.asked_ms = i64::MIN / 2;
+    }
+
+    /// Begins anew with another time; empty: now. What is known is of the time before, and goes.
+    pub(in crate::top) fn move_to(&mut self, at: &str) {
+        if let Some(row) = self.selected_row() {
+            self.was_selected = Some(row.id.clone());
+        }
+        at.clone_into(&mut self.at);
+        (self.known, self.total, self.error) = (false, None, None);
+        self.rows.clear();
+        self.shown.clear();
+        self.next.clear();
+        if at.is_empty() || self.kind.spec().is_remembered {
+            return self.restart();
+        }
+        self.generation += 1;
+        (self.asking, self.incoming, self.dirty) = (false, None, false);
+        self.error =
+            Some(format!("{} have no past: what they were is not in the log", self.kind.spec().noun));
     }
 
     /// Row of the selection.
@@ -136,6 +189,19 @@ impl Listing {
         self.known && self.next.is_empty()
     }
 
+    /// Number of those there are, as far as that is known.
+    pub(in crate::top) fn count(&self) -> CountSoFar {
+        match self.total {
+            Some(number) => CountSoFar { number, is_whole: true },
+            None => self.count_of(|_| 1),
+        }
+    }
+
+    /// Sum over the rows that are known.
+    pub(in crate::top) fn count_of(&self, each: impl Fn(&Row) -> u64) -> CountSoFar {
+        CountSoFar { number: self.rows.iter().map(each).sum(), is_whole: self.is_whole() }
+    }
+
     /// When it may be asked for again: the more pages it has, the later.
     fn due_ms(&self) -> i64 {
         let pages = self.rows.len().div_ceil(PAGE_ROWS).max(1);
@@ -143,21 +209,17 @@ impl Listing {
     }
 
     /// Milliseconds until there is something to ask; `None`: there is nothing.
-    pub(in crate::top) fn due_in(&self, now_ms: i64) -> Option<i64> {
-        (self.dirty && !self.asking).then(|| (self.due_ms() - now_ms).max(0))
-    }
-
-    /// Forgets what is known, for it is not of the time that is looked at.
-    pub(in crate::top) fn forget(&mut self) {
-        let said = format!("{} of another time are not in the log", self.kind.spec().noun);
-        let known =
-            Self { filter: self.filter.clone(), namespace: self.namespace.clone(), ..Self::new(self.kind) };
-        *self = Self { generation: self.generation + 1, dirty: false, error: Some(said), ..known };
+    pub(in crate::top) fn due_in(&self, now_ms: i64, pace: Pace) -> Option<i64> {
+        let is_due = match pace {
+            Pace::Live => self.dirty,
+            Pace::Frozen => self.dirty && self.awaited,
+        };
+        (is_due && !self.asking && !self.refused).then(|| (self.due_ms() - now_ms).max(0))
     }
 
     /// The page that is to be asked for now.
-    pub(in crate::top) fn ask(&mut self, now_ms: i64) -> Option<PageRequest> {
-        if self.asking {
+    pub(in crate::top) fn ask(&mut self, now_ms: i64, pace: Pace) -> Option<PageRequest> {
+        if self.asking || self.refused {
             return None;
         }
         let request = |token: &str| PageRequest {
@@ -165,13 +227,15 @@ impl Listing {
             token: token.to_owned(),
             generation: self.generation,
         };
-        let asked = match self.due_in(now_ms) {
+        let asked = match self.due_in(now_ms, pace) {
             Some(0) => {
                 let request = request("");
                 (self.dirty, self.incoming, self.asked_ms) = (false, Some(Vec::new()), now_ms);
                 request
             }
             _ if !self.next.is_empty()
+                // It is so only where the last question has failed.
+                && self.asked_ms <= now_ms
                 && self.selected + NEAR_END >= self.shown.len()
                 && self.rows.len() < ROWS_MAX =>
             {
@@ -187,7 +251,7 @@ impl Listing {
     pub(in crate::top) fn take(&mut self, page: &Value, absolute: bool) -> Option<PageRequest> {
         let spec = self.kind.spec();
         let rows = items(page, spec.field).iter().map(|item| spec.row(item));
-        self.asking = false;
+        (self.asking, self.awaited) = (false, false);
         self.error = None;
         self.next = text(page, spec.next_token).to_owned();
         self.total = field(page, "totalSize").as_u64();
@@ -208,7 +272,7 @@ impl Listing {
                 generation: self.generation,
             });
         }
-        let selected = self.selected_row().map(|row| row.id.clone());
+        let selected = self.selected_row().map(|row| row.id.clone()).or_else(|| self.was_selected.take());
         self.known = true;
         self.rows = known;
         self.settle(absolute);
@@ -217,26 +281,56 @@ impl Listing {
         None
     }
 
-    /// Notes that it could not be had; it is asked for again a little later.
-    pub(in crate::top) fn fail(&mut self, error: String, now_ms: i64) {
+    /// Notes that it could not be had; it is asked for again a little later, unless a time that was is refused.
+    pub(in crate::top) fn fail(&mut self, failure: &AskFailure, now_ms: i64) {
         (self.asking, self.incoming, self.dirty) = (false, None, true);
+        self.refused = failure.is_refused && !self.at.is_empty();
         self.asked_ms = now_ms + AFTER_FAILURE_MS;
-        self.error = Some(error);
+        self.error = Some(printable(&failure.said));
+    }
+
+    /// Fields of requests that the daemon does not take with the time that it is of.
+    fn is_of_now_alone(&self, field: &str) -> bool {
+        !self.at.is_empty() && self.kind.spec().of_now.contains(&field)
+    }
+
+    /// Whether what is wrong is looked for in what is here, for the daemon does not filter by it.
+    fn finds_wrong_here(&self) -> bool {
+        let wrong = self.kind.spec().wrong;
+        self.wrong_only && (wrong.is_empty() || wrong.iter().any(|(field, _)| self.is_of_now_alone(field)))
+    }
+
+    /// Values that a field is filtered by here, for the daemon does not take it with this time.
+    fn wanted_here(&self) -> BTreeMap<&str, Vec<&str>> {
+        let mut wanted: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+        for (field, value) in self.filter.fields.iter().filter(|(field, _)| self.is_of_now_alone(field)) {
+            wanted.entry(field).or_default().push(value);
+        }
+        wanted
     }
 
     /// Finds anew what is shown of what is known, and how wide it is.
     pub(in crate::top) fn settle(&mut self, absolute: bool) {
-        let wrong_here = self.wrong_here || (self.wrong_only && self.kind.spec().wrong.is_empty());
-        let fits = |row: &Row| {
-            (!wrong_here || row.tone.is_wrong()) && self.filter.here.iter().all(|text| row.has(text))
+        let wrong_here = self.wrong_here || self.finds_wrong_here();
+        let (columns, wanted) = (self.kind.spec().columns, self.wanted_here());
+        let has = |row: &Row, field: &str, values: &[&str]| {
+            let column = columns.iter().position(|column| column.title.eq_ignore_ascii_case(field));
+            let said = column.map(|column| row.said(column)).unwrap_or_default();
+            values.contains(&said.split([' ', ',']).next().unwrap_or_default())
         };
-        self.shown = (0..self.rows.len()).filter(|&row| fits(&self.rows[row])).collect();
+        let fits = |row: &Row| {
+            (!wrong_here || row.tone.is_wrong())
+                && self.filter.here.iter().all(|text| row.has(text))
+                && wanted.iter().all(|(field, values)| has(row, field, values))
+        };
+        let shown = (0..self.rows.len()).filter(|&row| fits(&self.rows[row])).collect();
+        self.shown = shown;
         let titles: Vec<&str> = self.kind.spec().columns.iter().map(|column| column.title).collect();
         self.widths = widths(&titles, &self.rows, absolute);
     }
 
-    /// Request for a page of it, as it was at a time.
-    pub(in crate::top) fn request(&self, token: &str, at: &str) -> Value {
+    /// Request for a page of it, as it was at the time that it is of.
+    pub(in crate::top) fn request(&self, token: &str) -> Value {
         let spec = self.kind.spec();
         let mut request = serde_json::Map::new();
         let mut push = |name: &str, value: &str| {
@@ -245,8 +339,9 @@ impl Listing {
                 list.push(json!(value));
             }
         };
-        self.filter.fields.iter().for_each(|(name, value)| push(name, value));
-        if self.wrong_only {
+        let fields = self.filter.fields.iter().filter(|(name, _)| !self.is_of_now_alone(name));
+        fields.for_each(|(name, value)| push(name, value));
+        if self.wrong_only && !self.finds_wrong_here() {
             spec.wrong.iter().for_each(|(name, value)| push(name, value));
         }
         // What is one text in a request is no list of one.
@@ -264,15 +359,15 @@ impl Listing {
         }
         request.insert(spec.page_size.to_owned(), json!(PAGE_ROWS));
         request.insert(spec.page_token.to_owned(), json!(token));
-        if !at.is_empty() {
-            request.insert("at".to_owned(), json!(at));
+        if !self.at.is_empty() {
+            request.insert("at".to_owned(), json!(self.at));
         }
         Value::Object(request)
     }
 
     /// Says what of the filter is not the daemon's: it is looked for in what is here.
     pub(in crate::top) fn filtered_here(&self) -> bool {
-        !self.filter.here.is_empty() || (self.wrong_only && self.kind.spec().wrong.is_empty())
+        !self.filter.here.is_empty() || self.finds_wrong_here() || !self.wanted_here().is_empty()
     }
 }
 
@@ -289,13 +384,13 @@ mod tests {
     #[test]
     fn pages_are_asked_for_as_one_scrolls_and_no_others() {
         let mut list = Listing::new(ListKind::Peers);
-        assert_eq!(list.ask(1000).unwrap().token, "");
-        assert!(list.ask(1000).is_none(), "it is being asked for");
+        assert_eq!(list.ask(1000, Pace::Live).unwrap().token, "");
+        assert!(list.ask(1000, Pace::Live).is_none(), "it is being asked for");
         assert!(list.take(&page(0, 100, "p2", 10_000), false).is_none());
         assert_eq!((list.rows.len(), list.total, list.is_whole()), (100, Some(10_000), false));
-        assert!(list.ask(2000).is_none(), "nobody looks at the end");
+        assert!(list.ask(2000, Pace::Live).is_none(), "nobody looks at the end");
         list.selected = 80;
-        assert_eq!(list.ask(2000).unwrap().token, "p2");
+        assert_eq!(list.ask(2000, Pace::Live).unwrap().token, "p2");
         list.take(&page(100, 200, "p3", 10_000), false);
         assert_eq!(list.rows.len(), 200);
     }
@@ -303,19 +398,19 @@ mod tests {
     #[test]
     fn change_is_asked_for_at_most_four_times_a_second_and_less_often_the_longer_the_list() {
         let mut list = Listing::new(ListKind::Peers);
-        assert!(list.ask(1000).is_some());
+        assert!(list.ask(1000, Pace::Live).is_some());
         list.take(&page(0, 100, "p2", 400), false);
         list.dirty = true;
-        assert!(list.ask(1100).is_none());
-        assert_eq!(list.due_in(1100), Some(150));
-        assert!(list.ask(1250).is_some());
+        assert!(list.ask(1100, Pace::Live).is_none());
+        assert_eq!(list.due_in(1100, Pace::Live), Some(150));
+        assert!(list.ask(1250, Pace::Live).is_some());
         list.take(&page(0, 100, "p2", 400), false);
         (list.selected, list.top) = (80, 70);
-        list.ask(2000);
+        list.ask(2000, Pace::Live);
         list.take(&page(100, 200, "p3", 400), false);
         list.dirty = true;
-        assert_eq!(list.due_in(1250), Some(500));
-        assert_eq!(list.ask(1750).unwrap().token, "");
+        assert_eq!(list.due_in(1250, Pace::Live), Some(500));
+        assert_eq!(list.ask(1750, Pace::Live).unwrap().token, "");
         let next = list.take(&page(0, 100, "q2", 400), false).unwrap();
         assert_eq!(next.token, "q2", "as far as one has scrolled");
         assert_eq!(list.rows.len(), 200, "shown until all of it is here");
@@ -326,15 +421,15 @@ mod tests {
     #[test]
     fn selection_stays_with_its_row() {
         let mut list = Listing::new(ListKind::Peers);
-        list.ask(0);
+        list.ask(0, Pace::Live);
         list.take(&page(5, 10, "", 5), false);
         list.selected = 2;
         list.restart();
-        list.ask(1000);
+        list.ask(1000, Pace::Live);
         list.take(&page(0, 10, "", 10), false);
         assert_eq!(list.selected_row().unwrap().id, "n00007");
         list.restart();
-        list.ask(2000);
+        list.ask(2000, Pace::Live);
         list.take(&page(0, 3, "", 3), false);
         assert_eq!(list.selected, 2, "its row is gone");
     }
@@ -353,7 +448,7 @@ mod tests {
         list.filter = filter("12 owner=n1", ListKind::Shards);
         (list.wrong_only, list.namespace) = (true, "orders".to_owned());
         assert_eq!(
-            list.request("t", ""),
+            list.request("t"),
             json!({
                 "search": "12", "owner": "n1", "status": ["draining", "paused", "disabled"], "namespace": "orders",
                 "pageSize": 100, "cursor": "t",
@@ -361,7 +456,8 @@ mod tests {
         );
         let mut list = Listing::new(ListKind::Peers);
         list.order = (1, true);
-        let request = list.request("", "2026-11-20T06:00:00Z");
+        "2026-11-20T06:00:00Z".clone_into(&mut list.at);
+        let request = list.request("");
         assert_eq!(
             (&request["orderBy"], &request["at"]),
             (&json!("status desc"), &json!("2026-11-20T06:00:00Z"))

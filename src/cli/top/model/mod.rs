@@ -2,6 +2,7 @@
 
 mod actions;
 pub(super) mod command;
+pub(super) mod counts;
 pub(super) mod drawer;
 mod drawers;
 pub(super) mod listing;
@@ -12,16 +13,16 @@ use std::collections::BTreeMap;
 
 pub(super) use self::actions::Effect;
 use self::drawer::{Drawer, DrawerKind};
-use self::listing::{Listing, PageRequest};
+use self::listing::{AskFailure, Listing, Pace, PageRequest};
 use self::news::{News, NewsItem};
 use self::problems::Problem;
 use super::cells::Tone;
 use super::keymap::KeyMap;
-use super::views::{ListKind, View, namespace};
+use super::views::{ListKind, View};
 use crate::frame::prelude::*;
 use crate::frame::watch::word;
 
-/// How often the check and health by gossip are asked for.
+/// How often the check, health by gossip and counts of many peers are asked for.
 const LOOK_EVERY_MS: i64 = 5000;
 /// How soon they are where something went wrong, and how often at most.
 const SOON_MS: i64 = 500;
@@ -40,9 +41,10 @@ pub(super) enum Ask {
         of_view: bool,
         request: Value,
     },
-    /// How many peers have this status.
+    /// How many peers have this status, or had it at this time.
     Count {
         status: &'static str,
+        at: String,
     },
     Check,
     Certificates,
@@ -52,6 +54,17 @@ pub(super) enum Ask {
         request: Value,
         generation: u64,
     },
+}
+
+impl Ask {
+    /// Whether it is about another time than now; `generatedAt` of its answer is that time.
+    fn is_of_past(&self) -> bool {
+        match self {
+            Self::Page { request, .. } => request.get("at").is_some(),
+            Self::Count { at, .. } => !at.is_empty(),
+            Self::Check | Self::Certificates | Self::Facts { .. } => false,
+        }
+    }
 }
 
 /// Connection of the stream.
@@ -81,16 +94,6 @@ pub(super) enum Pane {
     Leaders,
     Shards,
     Events,
-}
-
-/// Counts of peers, by how they are.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct PeerCounts {
-    pub total: u64,
-    pub alive: u64,
-    pub suspect: u64,
-    pub dead: u64,
-    pub gone: u64,
 }
 
 /// Time that is looked at.
@@ -140,6 +143,8 @@ pub(super) struct TopModel {
     pub namespace: usize,
     note: Option<(i64, String)>,
     looked_ms: i64,
+    /// `None`: the counts of this time were not asked for.
+    counted_ms: Option<i64>,
     certified_ms: i64,
     /// Questions that an action has, beside those that are due.
     asks: Vec<Ask>,
@@ -188,6 +193,7 @@ impl TopModel {
             namespace: 0,
             note: None,
             looked_ms: i64::MIN / 2,
+            counted_ms: None,
             certified_ms: i64::MIN / 2,
             asks: Vec::new(),
             generation: 0,
@@ -210,6 +216,7 @@ impl TopModel {
 
     /// Takes over what the daemon says of itself.
     pub(super) fn introduce(&mut self, node: &Value, now_ms: i64) {
+        self.note_clock(node, now_ms);
         self.note_head(node, now_ms);
         self.cluster = printable(text(node, "clusterId"));
     }
@@ -231,36 +238,34 @@ impl TopModel {
     /// Questions that are due.
     pub(super) fn due(&mut self, now_ms: i64) -> Vec<Ask> {
         let mut asks = std::mem::take(&mut self.asks);
-        if self.frozen.is_some() {
-            return asks;
-        }
-        if self.travel.is_none() && now_ms - self.looked_ms >= LOOK_EVERY_MS {
+        let pace = self.pace();
+        if pace == Pace::Live && self.travel.is_none() && now_ms - self.looked_ms >= LOOK_EVERY_MS {
             self.looked_ms = now_ms;
             asks.push(Ask::Check);
             // Health by gossip and round trips move without an event.
             self.touch(&[ListKind::Peers]);
-            if self.lists.get(&ListKind::Peers).is_some_and(|peers| peers.known && !peers.is_whole()) {
-                asks.extend(["alive", "suspect", "dead", "left"].map(|status| Ask::Count { status }));
-            }
             if now_ms - self.certified_ms >= CERTIFICATES_EVERY_MS {
                 self.certified_ms = now_ms;
                 asks.push(Ask::Certificates);
             }
         }
-        let at = self.at();
+        if self.counts_due_in(now_ms) == Some(0) {
+            self.counted_ms = Some(now_ms);
+            asks.extend(counts::STATUSES.map(|status| Ask::Count { status, at: self.at() }));
+        }
         for (kind, list) in &mut self.lists {
             if self.view != View::Overview && !OF_HEAD.contains(kind) {
                 continue;
             }
-            if let Some(page) = list.ask(now_ms) {
-                let request = list.request(&page.token, &at);
+            if let Some(page) = list.ask(now_ms, pace) {
+                let request = list.request(&page.token);
                 asks.push(Ask::Page { page, of_view: false, request });
             }
         }
         if let Some(list) = &mut self.list
-            && let Some(page) = list.ask(now_ms)
+            && let Some(page) = list.ask(now_ms, pace)
         {
-            let request = list.request(&page.token, &at);
+            let request = list.request(&page.token);
             asks.push(Ask::Page { page, of_view: true, request });
         }
         asks
@@ -268,19 +273,36 @@ impl TopModel {
 
     /// Milliseconds until something is due.
     pub(super) fn due_in(&self, now_ms: i64) -> i64 {
-        if self.frozen.is_some() {
-            return LOOK_EVERY_MS;
-        }
+        let pace = self.pace();
         let lists =
             self.lists.values().filter(|list| self.view == View::Overview || OF_HEAD.contains(&list.kind));
-        let lists = lists.chain(&self.list).filter_map(|list| list.due_in(now_ms)).min();
-        let look =
-            if self.travel.is_some() { LOOK_EVERY_MS } else { self.looked_ms + LOOK_EVERY_MS - now_ms };
-        lists.unwrap_or(LOOK_EVERY_MS).min(look).max(1)
+        let lists = lists.chain(&self.list).filter_map(|list| list.due_in(now_ms, pace));
+        let looks = pace == Pace::Live && self.travel.is_none();
+        let look = looks.then(|| self.looked_ms + LOOK_EVERY_MS - now_ms);
+        let due = lists.chain(look).chain(self.counts_due_in(now_ms)).min();
+        due.unwrap_or(LOOK_EVERY_MS).max(1)
+    }
+
+    /// Milliseconds until peers are to be counted; `None`: all of them are here, or were counted for good.
+    fn counts_due_in(&self, now_ms: i64) -> Option<i64> {
+        let peers = self.lists.get(&ListKind::Peers)?;
+        if !peers.known || peers.is_whole() {
+            return None;
+        }
+        let moves = self.pace() == Pace::Live && self.travel.is_none();
+        match self.counted_ms {
+            None => Some(0),
+            Some(counted_ms) if moves => Some((counted_ms + LOOK_EVERY_MS - now_ms).max(0)),
+            Some(_) => None,
+        }
+    }
+
+    fn pace(&self) -> Pace {
+        if self.frozen.is_some() { Pace::Frozen } else { Pace::Live }
     }
 
     /// Time that is looked at, as requests have it; empty: now.
-    fn at(&self) -> String {
+    pub(super) fn at(&self) -> String {
         self.travel.map(|travel| time::exact_clock(travel.at_ms)).unwrap_or_default()
     }
 
@@ -296,13 +318,17 @@ impl TopModel {
     }
 
     /// Takes over what came of a question.
-    pub(super) fn answer(&mut self, ask: Ask, answered: Result<Value, String>, now_ms: i64) {
+    pub(super) fn answer(&mut self, ask: Ask, answered: Result<Value, AskFailure>, now_ms: i64) {
         if let Ok(document) = &answered {
+            if !ask.is_of_past() {
+                self.note_clock(document, now_ms);
+            }
             self.note_head(document, now_ms);
         }
         match (ask, answered) {
             (Ask::Page { page, of_view, .. }, answered) => self.take_page(&page, of_view, answered, now_ms),
-            (Ask::Count { status }, Ok(document)) => {
+            (Ask::Count { at, .. }, Ok(_)) if at != self.at() => {}
+            (Ask::Count { status, .. }, Ok(document)) => {
                 self.counted.insert(status, number(&document, "totalSize"));
             }
             (Ask::Check, Ok(report)) => {
@@ -311,7 +337,7 @@ impl TopModel {
                 (self.check_error, self.checked) = (None, true);
                 self.fill_problems();
             }
-            (Ask::Check, Err(error)) => self.check_error = Some(printable(&error)),
+            (Ask::Check, Err(failure)) => self.check_error = Some(printable(&failure.said)),
             (Ask::Certificates, Ok(document)) => self.take_certificates(&document),
             // They are shown where they are known.
             (Ask::Count { .. } | Ask::Certificates, Err(_)) => {}
@@ -320,16 +346,19 @@ impl TopModel {
         self.dirty = true;
     }
 
-    /// What each answer says of who answers, and of when.
-    fn note_head(&mut self, document: &Value, now_ms: i64) {
-        let generated = time::millis(field(document, "generatedAt")).filter(|_| self.travel.is_none());
-        if let Some(daemon_ms) = generated {
+    /// What an answer of now says of the daemon's clock.
+    fn note_clock(&mut self, document: &Value, now_ms: i64) {
+        if let Some(daemon_ms) = time::millis(field(document, "generatedAt")) {
             let clock_ms = daemon_ms - now_ms;
             // What an answer takes is no difference of clocks.
             if (clock_ms - self.clock_ms).abs() > 500 {
                 self.clock_ms = clock_ms;
             }
         }
+    }
+
+    /// What each answer says of who answers.
+    fn note_head(&mut self, document: &Value, now_ms: i64) {
         if !text(document, "localNodeId").is_empty() {
             self.node = printable(text(document, "localNodeId"));
         }
@@ -344,7 +373,13 @@ impl TopModel {
         }
     }
 
-    fn take_page(&mut self, page: &PageRequest, of_view: bool, answered: Result<Value, String>, now_ms: i64) {
+    fn take_page(
+        &mut self,
+        page: &PageRequest,
+        of_view: bool,
+        answered: Result<Value, AskFailure>,
+        now_ms: i64,
+    ) {
         let list = if of_view { self.list.as_mut() } else { self.lists.get_mut(&page.kind) };
         let Some(list) = list.filter(|list| list.kind == page.kind && list.generation == page.generation)
         else {
@@ -352,7 +387,7 @@ impl TopModel {
         };
         let mut document = match answered {
             Ok(document) => document,
-            Err(error) => return list.fail(printable(&error), now_ms),
+            Err(failure) => return list.fail(&failure, now_ms),
         };
         if page.kind == ListKind::Peers {
             add_certificates(&mut document, &self.certificates);
@@ -361,8 +396,7 @@ impl TopModel {
             }
         }
         if let Some(next) = list.take(&document, self.absolute) {
-            let at = self.travel.map(|travel| time::exact_clock(travel.at_ms)).unwrap_or_default();
-            let request = list.request(&next.token, &at);
+            let request = list.request(&next.token);
             self.asks.push(Ask::Page { page: next, of_view, request });
         }
         if page.kind == ListKind::Namespaces {
@@ -461,43 +495,9 @@ impl TopModel {
         Some(note)
     }
 
-    /// Counts of peers, by how they are.
-    pub(super) fn peer_counts(&self) -> PeerCounts {
-        let Some(peers) = self.lists.get(&ListKind::Peers) else { return PeerCounts::default() };
-        if !peers.is_whole() && !self.counted.is_empty() {
-            let of = |status| self.counted.get(status).copied().unwrap_or(0);
-            return PeerCounts {
-                total: peers.total.unwrap_or(0),
-                alive: of("alive"),
-                suspect: of("suspect"),
-                dead: of("dead"),
-                gone: of("left"),
-            };
-        }
-        let with = |tones: &[Tone]| peers.rows.iter().filter(|row| tones.contains(&row.tone)).count() as u64;
-        PeerCounts {
-            total: peers.total.unwrap_or(peers.rows.len() as u64),
-            alive: with(&[Tone::Good, Tone::Held]),
-            suspect: with(&[Tone::Warn]),
-            dead: with(&[Tone::Bad]),
-            gone: with(&[Tone::Quiet]),
-        }
-    }
-
-    /// Sum of a column of numbers over all namespaces.
-    pub(super) fn shards_in(&self, column: usize) -> u64 {
-        let rows = self.lists.get(&ListKind::Namespaces).map(|list| list.rows.as_slice()).unwrap_or_default();
-        rows.iter().map(|row| row.said(column).parse::<u64>().unwrap_or(0)).sum()
-    }
-
-    /// Owned shards, and all.
-    pub(super) fn shard_counts(&self) -> (u64, u64) {
-        let all = self.shards_in(namespace::SHARDS);
-        (all.saturating_sub(self.shards_in(namespace::UNOWNED)), all)
-    }
-
-    fn fill_drawer(&mut self, generation: u64, answered: Result<Value, String>, now_ms: i64) {
-        let moment = self.moment(now_ms);
+    fn fill_drawer(&mut self, generation: u64, answered: Result<Value, AskFailure>, now_ms: i64) {
+        // It is of now, whatever time is looked at.
+        let moment = CellContext { now_ms: Some(self.daemon_ms(now_ms)), absolute: self.absolute };
         let Some(drawer) = self.drawer.as_mut().filter(|drawer| drawer.generation == generation) else {
             return;
         };
@@ -509,7 +509,7 @@ impl TopModel {
                     drawer::facts(&document)
                 }
             },
-            Err(error) => vec![drawer::DrawerLine::new(error, Tone::Bad)],
+            Err(failure) => vec![drawer::DrawerLine::new(failure.said, Tone::Bad)],
         });
     }
 }
