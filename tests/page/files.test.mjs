@@ -55,6 +55,31 @@ test('server_sent_events_are_parsed_in_any_pieces', async () => {
 	}
 });
 
+test('times_of_day_are_in_utc', async () => {
+	const {clock, moment, parseMoment, whenMs} = await import(join(FILES, 'text.js'));
+	const zone = process.env.TZ;
+	try {
+		for (const TZ of ['Asia/Tokyo', 'America/Los_Angeles', 'UTC']) {
+			process.env.TZ = TZ;
+			assert.equal(clock('2020-01-31T14:02:10.5Z'), '2020-01-31 14:02:10Z');
+			assert.match(clock(new Date().toISOString()), /^\d\d:\d\d:\d\dZ$/);
+			assert.equal(moment('nonsense'), '–');
+			for (const [given, wanted] of [['14:02', '14:02:00'], ['9:05', '09:05:00'], ['14:02:10', '14:02:10'], ['14:02Z', '14:02:00']]) {
+				const ms = parseMoment(given), ago = Date.now() - ms;
+				assert.equal(new Date(ms).toISOString().slice(11, 19), wanted, `${given}, ${TZ}`);
+				assert.ok(ago >= 0 && ago < 86401e3, `${given} is the last that was, ${TZ}`);
+			}
+			for (const given of ['2026-01-31T14:02:10', '2026-01-31 14:02:10Z', '2026-01-31T23:02:10+09:00']) assert.equal(parseMoment(given), Date.UTC(2026, 0, 31, 14, 2, 10), `${given}, ${TZ}`);
+			for (const given of ['', '14', '25:99', 'yesterday', 'foo 1', '14:02 or so']) assert.ok(Number.isNaN(parseMoment(given)), given);
+		}
+	} finally {
+		if (zone === undefined) delete process.env.TZ;
+		else process.env.TZ = zone;
+	}
+	for (const none of [0, '0', undefined]) assert.equal(whenMs(none), '–');
+	assert.equal(whenMs(String(Date.now() - 5000)), '5s ago');
+});
+
 test('commands_survive_a_shell', async () => {
 	const {execFileSync} = await import('node:child_process');
 	const {quoted} = await import(join(FILES, 'text.js'));

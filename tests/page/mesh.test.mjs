@@ -1,8 +1,10 @@
 // The page before a real mesh: OMNIRELAY_PAGE is its address (with its one-time code), OMNIRELAY_BIN the command line.
 
 import assert from 'node:assert/strict';
+import {readFileSync, readdirSync} from 'node:fs';
+import {join} from 'node:path';
 import {after, before, test} from 'node:test';
-import {cli, launch, openTab, pause, picture, say, seriousFaults, shows, VIEWS} from './support.mjs';
+import {cli, FILES, launch, openTab, pause, picture, say, seriousFaults, shows, VIEWS} from './support.mjs';
 
 const ADDRESS = process.env.OMNIRELAY_PAGE;
 const skip = ADDRESS ? false : 'OMNIRELAY_PAGE is not set';
@@ -22,6 +24,13 @@ before(async () => {
 	await live(first);
 });
 after(() => browser?.close());
+
+test('each_file_is_served_as_it_is_packed_or_not', {skip}, async () => {
+	for (const name of readdirSync(FILES)) for (const encoding of ['gzip', 'identity']) {
+		const answer = await fetch(plain() + name, {headers: {'accept-encoding': encoding}});
+		assert.ok(await answer.text() === readFileSync(join(FILES, name), 'utf8'), `${name}, ${encoding}: the program was built of another one`);
+	}
+});
 
 test('it_loads_without_an_error_and_fast', {skip}, async () => {
 	assert.doesNotMatch(first.url(), /code=/);

@@ -23,7 +23,7 @@ const shardOf = (id, owner, at) => ({namespace: 'orders', shardId: id, strategyI
 export class Stub {
 	/** `peers`, `shards`: how many; `names`: of peers besides; `scopes`; `token`: needed; `stale`; `clockAhead`: of its clock, in ms; `base`: below which path; `bundle`: as for a support bundle. */
 	constructor({peers = 3, shards = 64, names = [], scopes = ['mesh.read', 'mesh.admin'], token = '', stale = false, clockAhead = 0, base = '', bundle = false} = {}) {
-		Object.assign(this, {scopes, token, stale, clockAhead, base, bundle, revision: 1, streams: new Set(), streamsOpened: [], requests: [], notGet: 0, log: []});
+		Object.assign(this, {scopes, token, stale, clockAhead, base, bundle, revision: 1, streams: new Set(), streamsOpened: [], givenUp: 0, requests: [], notGet: 0, log: []});
 		const at = this.now() - 3600e3;
 		this.peers = [...Array.from({length: peers}, (_, number) => `node-${number}`), ...names].map(id => peerOf(id, at));
 		const wide = String(shards - 1).length;
@@ -64,7 +64,13 @@ export class Stub {
 		if (this.token && request.headers.authorization !== `Bearer ${this.token}`) return this.json(response, {reason: 'UNAUTHENTICATED', message: 'no token', hint: 'omnirelay login'}, 401);
 		if (this.bundle && ['/control/whoami', '/control/events'].includes(url.pathname)) return this.json(response, {reason: 'NOT_IN_BUNDLE', message: 'the support bundle has no answer', hint: ''}, 404);
 		if (url.pathname === '/control/events') return this.stream(request, response, url);
-		return this.api(request, response, url.pathname.slice(9), url.searchParams);
+		const {searchParams} = url, answer = () => this.api(request, response, url.pathname.slice(9), searchParams);
+		if (!this.pastTakesMs || !searchParams.has('at')) return answer();
+		const later = setTimeout(answer, this.pastTakesMs);
+		response.on('close', () => {
+			clearTimeout(later);
+			if (!response.writableEnded) this.givenUp += 1;
+		});
 	}
 
 	file(response, name) {
@@ -83,6 +89,7 @@ export class Stub {
 
 	api(request, response, path, parameters) {
 		const scope = path.startsWith('audit') ? 'mesh.admin' : 'mesh.read';
+		if (this.isBroken && path !== 'whoami') return this.json(response, null);
 		if (path !== 'whoami' && !this.scopes.includes(scope)) return this.json(response, {reason: 'MISSING_SCOPE', message: `${scope} is missing`, hint: ''}, 403);
 		if (parameters.get('at') && Date.parse(parameters.get('at')) < this.now() - 1800e3) return this.json(response, {reason: 'HISTORY_UNAVAILABLE', message: 'the history reaches back to 14:02:10', hint: ''}, 410);
 		const body = this.body(path, parameters);
@@ -104,6 +111,8 @@ export class Stub {
 			node: () => ({clusterId: 'stub', version: '0.0.0', store: 'memory', startedAt: iso(this.now() - 7200e3), storeTrouble: ''}),
 			check: () => ({success: false, summary: {pass: 50, warn: 0, fail: 1, skip: 5, unknown: 0}, nodes: [], categories: [{name: 'membership', checks: [{id: 'membership-dead', description: 'no peer is dead', result: 'fail', message: 'node-2 is dead', hint: 'omnirelay mesh peers explain node-2', about: ['node-2'], seenBy: []}]}]}),
 			peers: () => this.page(parameters, this.peers.filter(peer => !parameters.has('status') || parameters.getAll('status').includes(peer.status)).map(peer => (past ? {...peer, health: undefined, rttMs: undefined, lastSeen: undefined} : peer)), 'peers'),
+			...(this.roundTrips && {'round-trips': () => this.roundTrips}),
+			relays: () => ({relays: [{relayId: 'relay-1', address: '127.0.0.1', grpcPort: 1, agents: 2, lastHeartbeatUnixMs: past ? '0' : String(this.now() - 3000)}], nextPageToken: ''}),
 			leaders: () => this.page(parameters, [{scope: 'global-control', scopeKind: 'global', labels: {}, leaderId: 'node-0', term: '1', fenceToken: '1', electedAt: iso(this.now() - 60e3), reason: 'created', electionsLastHour: 1, flapsLastHour: 0, version: '1', lastWriterId: 'node-0'}], 'scopes'),
 			shards: () => this.page(parameters, this.shards.filter(shard => !parameters.has('status') || shard.status === parameters.get('status')), 'items', 'pageSize', 'cursor', 'nextCursor'),
 			namespaces: () => ({namespaces: [{namespace: 'orders', spec: {}, mapVersion: '1', checksum: 'C', shards: this.shards.length, ready: true, made: 0, deleting: false, state: 'steady', moving: 0, unowned: 0, orphaned: 0, paused: 0, imbalance: 1, version: '1'}], nextPageToken: ''}),
@@ -121,13 +130,31 @@ export class Stub {
 		const from = request.headers['last-event-id'] ?? null;
 		this.streamsOpened.push({from, since: url.searchParams.get('since')});
 		if (this.refuseStreams) return response.destroy();
+		if (this.refusePast && url.searchParams.get('since')?.includes('T')) return this.json(response, {reason: 'HISTORY_UNAVAILABLE', message: 'the history reaches back to 14:02:10Z', hint: ''}, 410);
 		response.writeHead(200, {'content-type': 'text/event-stream', 'cache-control': 'no-cache'});
 		response.write(`retry: 2000\n\nid: ${EPOCH}:${this.revision}\ndata: ${JSON.stringify({type: 'omnirelay.events.synced', cursor: `${EPOCH}:${this.revision}`})}\n\n`);
 		if (from) response.write(this.log.filter(event => Number(event.cursor.split(':')[1]) > Number(from.split(':')[1])).map(event => this.frame(event)).join(''));
 		const since = Date.parse(url.searchParams.get('since'));
+		if (this.pastEachMs && since) return this.tellSlowly(response, since);
 		if (!from && since) response.write(this.log.filter(event => Date.parse(event.time) >= since).map(event => this.frame(event)).join(''));
 		this.streams.add(response);
 		response.on('close', () => this.streams.delete(response));
+	}
+
+	/** Tells the history from `since` on, one of it each `pastEachMs`. */
+	tellSlowly(response, since) {
+		const left = this.log.filter(event => Date.parse(event.time) >= since);
+		const timer = setInterval(() => left.length && response.write(this.frame(left.shift())), this.pastEachMs);
+		response.on('close', () => clearInterval(timer));
+	}
+
+	/** Fills the history: so many changes a second, for so many seconds until now. */
+	remember(perSecond, seconds) {
+		const {length} = this.peers, until = this.now();
+		this.log = Array.from({length: perSecond * seconds}, (_, at) => {
+			const cursor = `${EPOCH}:${this.revision += 1}`, peer = this.peers[at % length], number = perSecond * seconds - at;
+			return {id: cursor, source: '/clusters/stub', type: 'omnirelay.peers.modified', subject: `peer/${peer.nodeId}`, time: iso(until - number * 1000 / perSecond), data: {peer}, cursor, actor: 'operator:ann', reason: `before ${number}`};
+		});
 	}
 
 	frame(event) {

@@ -268,6 +268,158 @@ test('the_past_says_what_happened_before', () => withStub({}, async (stub, conte
 	assert.equal(stub.streams.size, 1, 'the history was read, and its stream ended');
 }));
 
+test('a_busy_past_is_read_from_its_end', () => withStub({}, async (stub, context) => {
+	stub.remember(20, 300);
+	const page = await openTab(context, `${stub.address}#events`);
+	await shows(page, 'events');
+	const note = wanted => waitFor(page, text => document.querySelector('.list-view > .note').textContent.includes(text), wanted);
+	const goTo = async secondsAgo => {
+		stub.streamsOpened.length = 0;
+		await page.locator('#moment').fill(`${secondsAgo}s`);
+		await page.keyboard.press('Enter');
+	};
+	await goTo(30);
+	await note('The last 500 before');
+	assert.equal(stub.streamsOpened.length, 1, 'the last minute has enough');
+	const [, newest] = /before (\d+)/.exec(await text(page, '.rows .row[aria-rowindex="2"]'));
+	assert.ok(newest >= 480 && newest <= 620, `the newest is ${newest} changes before now`);
+	await waitFor(page, () => document.querySelector('.table').getAttribute('aria-rowcount') === '501');
+	stub.remember(1, 500);
+	await goTo(60);
+	await note('Of the 15 minutes before');
+	assert.equal(stub.streamsOpened.length, 3);
+	const rows = Number(await page.locator('.table').getAttribute('aria-rowcount'));
+	assert.ok(rows > 430 && rows <= 443, `${rows} rows`);
+	stub.pastEachMs = 100;
+	await goTo(90);
+	await note('Incomplete: ');
+	stub.refusePast = true;
+	await goTo(120);
+	await note('could not be read: the history reaches back to 14:02:10Z');
+	await page.locator('.table').focus();
+	await page.keyboard.press('1');
+	await waitFor(page, () => document.querySelector('.overview .empty')?.textContent.includes('could not be read'));
+	assert.deepEqual(page.troubles, []);
+}));
+
+test('a_drag_of_the_slider_asks_a_few_times', () => withStub({}, async (stub, context) => {
+	for (const view of ['peers', 'overview', 'shards']) {
+		const page = await openTab(context, `${stub.address}#${view}`);
+		await shows(page, view);
+		await pause(500);
+		stub.requests.length = 0;
+		const {x, y, width, height} = await page.locator('#slider').boundingBox();
+		await page.mouse.move(x + width - 6, y + height / 2);
+		await page.mouse.down();
+		for (let step = 1; step <= 50; step += 1) {
+			await page.mouse.move(x + width - 6 - step, y + height / 2);
+			await pause(10);
+		}
+		assert.match(await page.locator('#moment').inputValue(), /\d\d:\d\d:\d\dZ$/);
+		await page.mouse.up();
+		await waitFor(page, () => document.querySelector('#fresh').dataset.state === 'past');
+		await pause(1000);
+		const moments = new Set(stub.requests.map(path => new URLSearchParams(path.split('?')[1]).get('at')).filter(Boolean));
+		say(`a drag of 50 steps, ${view}`, `${moments.size} moments, ${stub.requests.length} requests`);
+		assert.ok(moments.size >= 1 && moments.size <= 3, `${moments.size} moments`);
+		const shown = await page.evaluate(() => new URLSearchParams(location.hash.split('?')[1]).get('at'));
+		const ago = (Date.now() - Date.parse(shown)) / 1000;
+		assert.ok(ago > 600 && ago < 1800, `${ago} s before now`);
+		await page.close();
+	}
+}));
+
+test('what_is_asked_of_another_moment_is_given_up', () => withStub({}, async (stub, context) => {
+	const page = await openTab(context, `${stub.address}#peers`);
+	await shows(page, 'peers');
+	await page.locator('.table').focus();
+	stub.pastTakesMs = 5000;
+	await page.keyboard.press('[');
+	await waitFor(page, () => document.querySelector('.heading .note').textContent === 'asking…');
+	await pause(300);
+	stub.pastTakesMs = 0;
+	await page.keyboard.press('[');
+	await waitFor(page, () => document.querySelector('.rows')?.textContent.includes('node-1'));
+	await pause(100);
+	assert.equal(stub.givenUp, 1);
+	assert.deepEqual(page.troubles, []);
+}));
+
+test('an_answer_that_makes_no_sense_stops_nothing', () => withStub({}, async (stub, context) => {
+	const page = await openTab(context, `${stub.address}#shards`);
+	await shows(page, 'shards');
+	const drawn = () => waitFor(page, () => !document.querySelector('.list-view section').hidden);
+	await drawn();
+	stub.isBroken = true;
+	stub.moveShard(0, 'node-1');
+	stub.refuseStreams = true;
+	stub.cut();
+	await waitFor(page, () => document.querySelector('#fresh').dataset.state === 'away');
+	stub.refuseStreams = false;
+	await waitFor(page, () => document.querySelector('.list-view section').hidden);
+	await pause(1000);
+	stub.isBroken = false;
+	stub.moveShard(1, 'node-lately');
+	await waitFor(page, () => document.querySelector('.rows').textContent.includes('node-lately'));
+	stub.cut();
+	await drawn();
+}));
+
+test('round_trips_are_asked_for_while_somebody_looks', () => withStub({}, async (stub, context) => {
+	const row = (from, ...to) => ({from, nodeId: from, trouble: '', roundTrips: to.map(one => ({to: one, rttMs: 1.25}))});
+	const asked = () => stub.requests.filter(path => path === '/control/round-trips').length;
+	stub.roundTrips = {byZone: false, rows: [row('a'), row('b', 'a')]};
+	const page = await openTab(context, `${stub.address}#peers`);
+	const measured = many => waitFor(page, wanted => [...document.querySelectorAll('.matrix tbody td')].filter(cell => cell.textContent === '1.3ms').length === wanted, many);
+	await measured(1);
+	assert.equal(asked(), 1);
+	stub.roundTrips = {byZone: false, rows: [row('a', 'b'), row('b', 'a')]};
+	await measured(2);
+	assert.equal(asked(), 2, 'while pairs are missing it is asked again soon');
+	await pause(5500);
+	assert.equal(asked(), 2, 'and not so often once they are there');
+	const show = hidden => page.evaluate(is => {
+		Object.defineProperty(document, 'hidden', {value: is, configurable: true});
+		document.dispatchEvent(new Event('visibilitychange'));
+	}, hidden);
+	stub.roundTrips = {byZone: false, rows: [row('a', 'b'), row('b')]};
+	await show(true);
+	await show(false);
+	await measured(1);
+	assert.equal(asked(), 3, 'somebody looks again');
+	await show(true);
+	await pause(5500);
+	assert.equal(asked(), 3, 'nobody sees it');
+	await show(false);
+	await page.locator('.table').focus();
+	await page.keyboard.press('[');
+	await waitFor(page, () => document.querySelector('.matrix-frame').parentElement.hidden);
+	const before = asked();
+	await pause(5500);
+	assert.equal(asked(), before, 'the past has none');
+	await page.locator('#present').click();
+	await waitFor(page, () => !document.querySelector('.matrix-frame').parentElement.hidden);
+	await pause(300);
+	assert.equal(asked(), before + 1, 'the present is back');
+	await page.keyboard.press('3');
+	await shows(page, 'leaders');
+	await pause(5500);
+	assert.equal(asked(), before + 1, 'another view is shown');
+	assert.deepEqual(page.troubles, []);
+}));
+
+test('a_relay_of_the_past_was_heard_at_no_known_time', () => withStub({}, async (stub, context) => {
+	const page = await openTab(context, `${stub.address}#relays`);
+	await waitFor(page, () => document.querySelector('.rows')?.textContent.includes('3s ago'));
+	await page.locator('.table').focus();
+	await page.keyboard.press('[');
+	await waitFor(page, () => document.querySelector('#fresh').dataset.state === 'past' && document.querySelector('.rows .row')?.children[3].textContent === '–');
+	assert.match(await text(page, '.list-view > .note'), /not in the log/);
+	await page.keyboard.press('d');
+	await waitFor(page, () => !document.querySelector('#drawer').hidden && document.querySelector('#drawer dl').textContent.includes('last heartbeat–'));
+	assert.deepEqual(page.troubles, []);
+}));
+
 test('a_frozen_page_stands_still_and_goes_on', () => withStub({}, async (stub, context) => {
 	const page = await openTab(context, `${stub.address}#peers`);
 	await shows(page, 'peers');

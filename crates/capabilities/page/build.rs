@@ -24,7 +24,10 @@ fn main() -> Result<(), Box<dyn Error>> {
     for name in names {
         let path = folder.join(&name);
         let bytes = fs::read(&path)?;
+        // Both are of this reading, whatever becomes of the file meanwhile.
+        let plain = Path::new(&out).join(&name);
         let packed = Path::new(&out).join(format!("{name}.gz"));
+        fs::write(&plain, &bytes)?;
         let mut encoder = GzEncoder::new(Vec::new(), Compression::best());
         encoder.write_all(&bytes)?;
         fs::write(&packed, encoder.finish()?)?;
@@ -32,7 +35,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         writeln!(
             table,
             "    PageFile {{ name: {name:?}, bytes: include_bytes!({:?}), packed: include_bytes!({:?}), tag: {tag:?} }},",
-            path.display().to_string(),
+            plain.display().to_string(),
             packed.display().to_string(),
         )?;
     }

@@ -91,10 +91,6 @@ class EventList {
 	reset() {
 		this.heard();
 	}
-
-	stop() {}
-
-	needMore() {}
 }
 
 const events = {
@@ -110,7 +106,10 @@ const events = {
 		commands: [command('events tail --since 15m --subject', event.subject ?? event.source), ...(may('mesh.admin') && event.subject ? [command('audit list --object', event.subject)] : [])],
 	}),
 	verb: 'events', listVerb: 'tail --since 15m',
-	summary: () => `The last ${EVENTS_MAX} at most, of 15 minutes before the page was opened and since.`, lost: 'Of the 15 minutes before.',
+	summary: () => `The last ${EVENTS_MAX} at most, of 15 minutes before the page was opened and since.`, 
+	get lost() {
+		return state.pastNote || 'Of the 15 minutes before.';
+	},
 	empty: 'Nothing has happened in the last 15 minutes.', emptyCommand: () => command('events tail --since 1h'),
 };
 

@@ -2,6 +2,7 @@
 
 import {state, change, keepEvents, noteAnswer, redraw} from './store.js';
 
+// `answers`: who waits, by the number of what is asked, and the time that it is of.
 const answers = new Map(), listeners = {events: [], reset: []};
 let port, next = 1;
 
@@ -10,7 +11,7 @@ export const listen = (what, heard) => listeners[what].push(heard);
 
 const hearing = {
 	answer(data) {
-		answers.get(data.id)(data);
+		answers.get(data.id).answer(data);
 		answers.delete(data.id);
 	},
 	events({events}) {
@@ -23,7 +24,7 @@ const hearing = {
 	status({word, note, since}) {
 		const back = word === 'open' && state.stream === 'waiting';
 		change({stream: word, streamNote: note, streamSince: since});
-		if (back) this.reset({reason: ''});
+		if (back) this.reset();
 	},
 	heard({at}) {
 		state.heardAt = Math.max(state.heardAt, at);
@@ -35,12 +36,19 @@ const hearing = {
 
 const send = message => port.postMessage(message);
 
+const timeOf = ({path, query}) => new URLSearchParams((path ?? query ?? '').replace(/^.*\?/, '')).get('at');
+
 function ask(message) {
 	const id = next++;
 	return new Promise(answer => {
-		answers.set(id, answer);
+		answers.set(id, {answer, at: message.until ?? timeOf(message)});
 		send({...message, id});
 	});
+}
+
+/** Gives up what is asked of another time of the past than the one that is shown. */
+export function giveUp() {
+	for (const [id, {at}] of answers) if (at && at !== state.at) send({kind: 'drop', of: id});
 }
 
 /** Connects this page with the worker; says whether that has a token. */
@@ -69,7 +77,7 @@ export const reconnect = () => send({kind: 'reconnect'});
 async function request(message) {
 	const askedAt = Date.now(), answer = await ask(message);
 	// An answer of the past says nothing of how fresh the present is.
-	if (answer.status === 200 && !/(^|[?&])at=/.test(message.path ?? message.query)) noteAnswer(answer.body, askedAt);
+	if (answer.status === 200 && !timeOf(message)) noteAnswer(answer.body, askedAt);
 	if (answer.status === 304) state.heardAt = Date.now();
 	redraw();
 	return answer;
@@ -77,7 +85,7 @@ async function request(message) {
 
 const asked = new Map();
 
-/** One GET below `control/`: `{status, body, etag}`; status 0 is no answer. What is asked for twice at the same moment is asked for once. */
+/** One GET below `control/`: `{status, body, etag}`; status 0 is no answer. What is asked for twice at once is asked for once. */
 export function get(path, etag = '') {
 	const key = `${etag} ${path}`;
 	if (!asked.has(key)) {
@@ -87,10 +95,9 @@ export function get(path, etag = '') {
 	return asked.get(key);
 }
 
-/** The last events before `until`, from `since` on, the oldest first. */
-export const getPast = (since, until) => ask({kind: 'past', since, until});
+/** The last events from `since` until `before`, the oldest first, for who looks at `until`. */
+export const getPast = (since, before, until) => ask({kind: 'past', since, before, until});
 
-/** The shards of a namespace in columns. */
 export const getShardMap = parameters => request({kind: 'shards', query: query(parameters).slice(1)});
 
 /** The query of a request: what is empty is left out, lists are repeated. */

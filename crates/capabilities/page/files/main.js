@@ -1,20 +1,20 @@
 // The page: signs in, follows the stream, listens to the keys, and shows one view at a time.
 
-import {byId, copy, el, put, setText, setAttribute} from './text.js';
-import {openLink, follow, get, getPast, giveToken, listen, query, reconnect, trade} from './link.js';
-import {state, change, may, onDraw, place, readPlace, redraw} from './store.js';
+import {byId, copy, count, el, put, setText, setAttribute} from './text.js';
+import {openLink, follow, get, getPast, giveToken, giveUp, listen, query, reconnect, trade} from './link.js';
+import {state, change, may, onDraw, place, readPlace, redraw, EVENTS_MAX} from './store.js';
 import {drawTopBar, startTopBar, turnBy} from './topbar.js';
 import {Drawer} from './drawer.js';
-import {ListView} from './list_view.js';
 import {Overview, findings, followCheck, recheck} from './overview.js';
-import {paced, spaces} from './list.js';
+import {ListView, paced, spaces} from './list.js';
 import {views} from './views.js';
 import {shardsView} from './shards.js';
 import {eventsView} from './events.js';
 
 const LISTS = [...views, shardsView, eventsView];
 const made = new Map(), rail = new Map();
-const PAST_MS = 900000;
+// The newest first: on a busy mesh there is no time for all.
+const PAST_MINUTES = [1, 5, 15];
 let keys, drawer, shown, shownAs = '', written = '', pastOf = '';
 
 /** Shows the view of the state; it is made when it is first shown. */
@@ -23,7 +23,7 @@ function switchView() {
 	if (!tab) Object.assign(state, {tab: '', view: view ? state.view : 'overview'});
 	const name = `${state.view}.${state.tab}`;
 	if (name === shownAs) return;
-	shown?.stop();
+	shown?.stop?.();
 	if (!made.has(name)) made.set(name, view ? new ListView(view, tab ?? view.tabs[0]) : new Overview());
 	shown = made.get(name);
 	shownAs = name;
@@ -64,16 +64,30 @@ function drawRail() {
 	}
 }
 
-/** Reads what happened before the moment that is shown. */
+/** Reads what happened before the moment that is shown, going back from it until the list is full. */
 const readPast = paced(async () => {
-	const {at} = state, {events} = await getPast(new Date(Date.parse(at) - PAST_MS).toISOString(), at);
-	if (at === state.at) change({past: events.reverse()});
+	const {at} = state, found = [];
+	let before = Date.parse(at) + 1;
+	for (const minutes of PAST_MINUTES) {
+		const since = new Date(Date.parse(at) - minutes * 60e3), {events = [], whole, problem, body} = await getPast(since.toISOString(), new Date(before).toISOString(), at);
+		if (at !== state.at) return;
+		// What was not read to its end has a gap before what is there.
+		if (whole || !found.length) found.push(...events.reverse());
+		const full = found.length >= EVENTS_MAX, why = problem ?? body.message;
+		change({
+			past: found.slice(0, EVENTS_MAX),
+			pastNote: why ? `${found.length ? 'Incomplete' : 'What happened before could not be read'}: ${why}.` : full ? `The last ${EVENTS_MAX} before.` : minutes < PAST_MINUTES.at(-1) ? `Of ${count(minutes, 'minute')} before; reading on.` : '',
+		});
+		if (full || why) return;
+		before = since.getTime();
+	}
 });
 
 function draw() {
 	if (pastOf !== state.at) {
 		pastOf = state.at;
-		state.past = [];
+		Object.assign(state, {past: [], pastNote: 'Reading what happened before.'});
+		giveUp();
 		if (pastOf) readPast();
 	}
 	switchView();
@@ -95,7 +109,7 @@ function sortNext() {
 	if (orders.length) change({order: orders[(orders.indexOf(state.order.split(' ')[0]) + 1) % orders.length]});
 }
 
-/** Closes what is open, takes the filter back, goes back to the present: the first of these that there is. */
+/** Closes what is open, else takes the filter back, else goes back to the present. */
 function close() {
 	if (state.drawer) shown.focus();
 	change(state.drawer ? {drawer: false} : state.filter || state.onlyWrong ? {filter: '', onlyWrong: false} : {at: ''});
@@ -103,7 +117,6 @@ function close() {
 
 const open = name => !state.hiddenViews.has(name) && go({view: name});
 
-/** Asks for a view by its name. */
 function askForView() {
 	const dialog = byId('go'), field = byId('go-name'), names = [...rail.keys()].filter(name => !state.hiddenViews.has(name));
 	byId('go-names').replaceChildren(...names.map(value => el('option', {value})));
@@ -187,7 +200,7 @@ async function whoAmI() {
 	return may('mesh.read') ? null : {message: `${body.principal || 'Who proves nothing'} may not read this mesh: the scope mesh.read is missing.`};
 }
 
-/** Comes back once we may read: by a code of `omnirelay ui`, by the token that the worker has, without any, or by one that is pasted. */
+/** Comes back once we may read: by a code, by the token that the worker has, without any, or by one that is pasted. */
 async function signIn() {
 	const code = new URLSearchParams(location.hash.slice(1)).get('code');
 	// The code stays in no history.

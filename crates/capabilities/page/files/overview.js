@@ -39,7 +39,6 @@ const COUNTS = [
 	{view: 'plans', label: 'plan', topics: ['rebalance', 'rebalance-plans'], path: 'rebalance-plans', items: 'plans', parts: {'': {state: 'proposed', limit: 100}}, note: 'to approve'},
 ];
 
-/** One kind of object, counted. */
 class Count {
 	constructor(given) {
 		Object.assign(this, {...given, answers: {}});
@@ -48,8 +47,8 @@ class Count {
 		this.more = el('span', {class: 'note'});
 		this.element = el('a', {class: 'count'}, this.number, this.word, this.more);
 		this.read = paced(() => Promise.all(Object.entries(this.parts).map(async ([word, filter]) => {
-			const answer = await get(this.path + query({pageSize: this.items ? '' : 1, ...filter, at: state.at}), this.answers[word]?.etag);
-			if (answer.status === 200) this.answers[word] = {etag: answer.etag, many: this.items ? answer.body[this.items].length : answer.body.totalSize};
+			const {at} = state, answer = await get(this.path + query({pageSize: this.items ? '' : 1, ...filter, at: state.at}), this.answers[word]?.etag);
+			if (answer.status === 200 && at === state.at) this.answers[word] = {etag: answer.etag, many: this.items ? answer.body[this.items].length : answer.body.totalSize};
 		})), 500);
 	}
 
@@ -82,7 +81,7 @@ export class Overview {
 		this.found = el('ul', {class: 'findings'});
 		this.counts = COUNTS.map(given => new Count(given));
 		this.changes = el('tbody');
-		this.quiet = el('p', {class: 'empty', text: 'Nothing has changed in the 15 minutes before.'});
+		this.quiet = el('p', {class: 'empty'});
 		this.element = el('div', {class: 'overview', tabindex: '-1'},
 			this.verdict, this.sub, this.found, el('nav', {class: 'counts', 'aria-label': 'how much there is'}, this.counts.map(one => one.element)), el('h2', {text: 'what changed'}),
 			el('div', {class: 'changes', tabindex: '0', role: 'region', 'aria-label': 'what changed'}, el('table', {}, el('thead', {}, el('tr', {}, ['when', 'what', 'outcome', 'who', 'why'].map(text => el('th', {scope: 'col', text})))), this.changes), this.quiet));
@@ -106,8 +105,6 @@ export class Overview {
 		const {status, body} = await get('node');
 		if (status === 200) change({daemon: body});
 	}
-
-	stop() {}
 
 	heard(events) {
 		const topics = new Set(events.map(topic));
@@ -136,7 +133,7 @@ export class Overview {
 		const [mark, text] = at ? ['idle', `As it was at ${clock(at)}`] : !check ? ['idle', checkError ? 'Not known' : 'Asking…'] : bad ? ['bad', `Not well: ${count(bad, 'thing')}`] : found.length ? ['warn', `Well, with ${count(found.length, 'warning')}`] : ['ok', 'Well'];
 		setText(this.verdict, text);
 		setAttribute(this.verdict, 'class', `verdict ${mark}`);
-		setText(this.sub, at ? 'Checks are of the present. Counts and changes are of that time.' : checkError?.message ?? [
+		setText(this.sub, at ? `Checks are of the present. Counts and changes are of that time. ${state.past.length ? state.pastNote : ''}` : checkError?.message ?? [
 			check && `${check.summary.pass} checks pass, ${check.summary.skip} have nothing to look at.`,
 			daemon && `${daemon.localNodeId} ${daemon.version}, up for ${since(daemon.startedAt)}, store ${daemon.store}${daemon.storeTrouble ? `: ${daemon.storeTrouble}` : ''}.`,
 		].filter(Boolean).join(' '));
@@ -148,7 +145,7 @@ export class Overview {
 	drawChanges() {
 		const rows = grouped(eventsThen(), CHANGES_SHOWN);
 		setAttribute(this.quiet, 'hidden', rows.length > 0);
-		if (state.bundle) setText(this.quiet, 'A support bundle has no events. The audit trail, in view 8, may have been recorded.');
+		setText(this.quiet, state.bundle ? 'A support bundle has no events. The audit trail, in view 8, may have been recorded.' : state.at && state.pastNote || 'Nothing has changed in the 15 minutes before.');
 		rows.forEach((row, at) => this.drawChange(at, row));
 		while (this.changes.children.length > rows.length) this.changes.lastChild.remove();
 	}

@@ -9,14 +9,13 @@ export const state = {
 	// How fresh it is; `clockAhead`: the daemon's clock before that of this computer, in milliseconds.
 	node: '', cursor: '', stale: false, staleMs: undefined, clockAhead: 0, heardAt: 0, answerOf: '', stream: 'connecting', streamNote: '', streamSince: 0,
 	// What the daemon says of itself, what `check` says of the mesh, the newest events and those before the time that is
-	// shown, the newest first.
-	daemon: null, check: null, checkError: null, events: [], past: [],
+	// shown, the newest first; `pastNote`: what of these is not there.
+	daemon: null, check: null, checkError: null, events: [], past: [], pastNote: '',
 };
 
 export const EVENTS_MAX = 500;
 export const may = scope => state.scopes.includes(scope);
 
-/** The events before the moment that is shown. */
 export const eventsThen = () => (state.at ? state.past : state.events);
 
 const drawers = [];
@@ -25,7 +24,6 @@ let waiting = false;
 /** Calls `draw` in each frame in which something has changed. */
 export const onDraw = draw => drawers.push(draw);
 
-/** Has everything drawn in the next frame, once. */
 export function redraw() {
 	if (waiting) return;
 	waiting = true;
@@ -70,7 +68,6 @@ export function place(to) {
 	return `#${given.view}${given.tab ? `.${given.tab}` : ''}${given.selected ? `/${encodeURIComponent(given.selected)}` : ''}${parameters.size ? `?${parameters}` : ''}`;
 }
 
-/** Reads the fragment into a part of the state. */
 export function readPlace() {
 	const [, view, tab = '', key = '', text] = /^#?([\w-]*)\.?([\w-]*)\/?([^?]*)\??(.*)$/.exec(location.hash) ?? [];
 	const parameters = new URLSearchParams(text), read = {view: view || 'overview', tab, selected: ''};

@@ -28,7 +28,7 @@ export function sseParser(found) {
 }
 
 export class EventStream {
-	/** `on`: `events(list)`, `reset(reason)`, `status(word, note)`, `heard()`, and `headers()`, what each request carries. */
+	/** `on`: `events(list)`, `reset()`, `status(word, note)`, `heard()`, and `headers()`, what each request carries. */
 	constructor(address, on) {
 		Object.assign(this, {address, on, cursor: '', past: PAST, tries: 0, closed: false, note: '', silenceMs: SILENCE_MS});
 	}
@@ -53,7 +53,6 @@ export class EventStream {
 		});
 	}
 
-	/** Connects anew at once. */
 	reconnect() {
 		this.tries = 0;
 		this.abort?.abort();
@@ -93,12 +92,12 @@ export class EventStream {
 		this.note = problem.message ?? `the answer was ${answer.status}`;
 		if (answer.status === 401 || answer.status === 403 || problem.reason === 'NOT_IN_BUNDLE') return 'refused';
 		// A cursor that means nothing any more: begin with what comes next, and say so.
-		if ([400, 410, 412].includes(answer.status) && (this.cursor || this.past)) return this.beginNow(problem.reason);
+		if ([400, 410, 412].includes(answer.status) && (this.cursor || this.past)) return this.beginNow();
 	}
 
-	beginNow(reason) {
+	beginNow() {
 		this.cursor = this.past = '';
-		this.on.reset(reason);
+		this.on.reset();
 		return 'again';
 	}
 
@@ -126,7 +125,7 @@ export class EventStream {
 			past += found.length;
 			this.take(found.splice(0));
 			// More has happened than anybody reads: go on with what comes next.
-			if (fromPast && past > PAST_MAX && lasted < 10000) return this.beginNow('too_much_past');
+			if (fromPast && past > PAST_MAX && lasted < 10000) return this.beginNow();
 		}
 	}
 
@@ -136,7 +135,7 @@ export class EventStream {
 			if (id) this.cursor = id;
 			const event = data ? JSON.parse(data) : {};
 			if (type === 'error') this.note = event.message;
-			else if (event.type === 'omnirelay.events.reset') this.on.reset(event.reason);
+			else if (event.type === 'omnirelay.events.reset') this.on.reset();
 			// What else is told of the stream itself is nothing that has happened.
 			else if (event.type && !event.type.startsWith('omnirelay.events.')) events.push(event);
 		}

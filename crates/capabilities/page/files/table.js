@@ -1,6 +1,6 @@
 // The table of every list: it draws the rows that are in sight, however many there are.
 
-import {el, field, setText, setAttribute, SIGNS} from './text.js';
+import {el, field, setText, setAttribute, stepOf, SIGNS} from './text.js';
 
 const ROW_PX = 28;
 const HEAD_PX = 26;
@@ -45,12 +45,10 @@ export class Table {
 		return this.rows[this.active];
 	}
 
-	/** How many pixels of rows are in sight, below the heading. */
 	get inSight() {
 		return this.element.clientHeight - HEAD_PX;
 	}
 
-	/** Makes the row with this key the active one, where it is. */
 	choose(key) {
 		const at = this.rows.findIndex(row => this.key(row) === key);
 		if (at >= 0) this.activate(at);
@@ -70,10 +68,8 @@ export class Table {
 
 	keyDown(event) {
 		const page = Math.max(1, Math.floor(this.inSight / ROW_PX) - 1), all = this.rows.length;
-		const step = {ArrowDown: 1, ArrowUp: -1, j: 1, k: -1, PageDown: page, PageUp: -page, Home: -all, End: all}[event.key];
-		if (!step || event.ctrlKey || event.altKey || event.metaKey) return;
-		event.preventDefault();
-		this.activate(this.active + step);
+		const step = stepOf(event, {ArrowDown: 1, ArrowUp: -1, j: 1, k: -1, PageDown: page, PageUp: -page, Home: -all, End: all});
+		if (step) this.activate(this.active + step);
 	}
 
 	draw() {

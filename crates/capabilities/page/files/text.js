@@ -57,6 +57,13 @@ export function setAttribute(element, name, value) {
 	}
 }
 
+/** The step that a key without a modifier is, and then of nobody else; 0 where it is none. */
+export function stepOf(event, steps) {
+	const step = !event.ctrlKey && !event.altKey && !event.metaKey && steps[event.key] || 0;
+	if (step) event.preventDefault();
+	return step;
+}
+
 export const byId = id => document.getElementById(id);
 
 /** Milliseconds by the daemon's clock, whatever the clock of this computer says. */
@@ -72,11 +79,16 @@ export function duration(ms) {
 
 export const age = ms => (ms < 1000 ? '0s' : duration(ms));
 
-/** `14:03:11`, with the date where it is not of today. */
-export function clock(time) {
-	const at = new Date(time), date = at.toLocaleDateString('sv');
-	return `${date === new Date(now()).toLocaleDateString('sv') ? '' : `${date} `}${at.toLocaleTimeString('sv')}`;
+/** `2026-01-31 14:03:11Z`, in UTC as everywhere in the program. */
+export function moment(time) {
+	const at = new Date(time);
+	return Number.isNaN(+at) ? '–' : `${at.toISOString().slice(0, 19).replace('T', ' ')}Z`;
 }
+
+const today = () => moment(now()).slice(0, 11);
+
+/** The same without the date where it is of today. */
+export const clock = time => moment(time).replace(today(), '');
 
 const passed = time => (state.at ? Date.parse(state.at) : now()) - Date.parse(time);
 
@@ -87,17 +99,18 @@ export function when(time) {
 	return state.absolute ? clock(time) : ms < -999 ? `in ${duration(-ms)}` : `${age(ms)} ago`;
 }
 
+/** The same of milliseconds since the epoch; 0 is none. */
+export const whenMs = ms => when(Number(ms) && new Date(Number(ms)));
+
 export const since = time => (!time ? '–' : state.absolute ? clock(time) : age(passed(time)));
 
-/** A moment as people write it: `14:02`, `14:02:10`, `10m`, or an RFC 3339 time; NaN where it is none. */
+/** A moment as people write it: `14:02` and `14:02:10` of the last day in UTC, `10m`, or an RFC 3339 time; NaN where it is none. */
 export function parseMoment(text) {
-	const [, hour, minute, second = 0] = /^(\d?\d):(\d\d)(?::(\d\d))?$/.exec(text) ?? [];
-	if (hour) {
-		const at = new Date(now()).setHours(hour, minute, second, 0);
-		return at > now() ? at - UNITS.d : at;
-	}
 	const [, many, unit] = /^(\d+) ?([smhd])$/.exec(text) ?? [];
-	return many ? now() - many * UNITS[unit] : Date.parse(text);
+	if (many) return now() - many * UNITS[unit];
+	const isOfDay = /^\d?\d:\d\d/.test(text), full = (isOfDay ? today() : '') + text;
+	const at = /^\d{4}-\d\d-/.test(full) ? Date.parse(/(z|[+-]\d\d:\d\d)$/i.test(full) ? full : `${full}Z`) : NaN;
+	return isOfDay && at > now() ? at - UNITS.d : at;
 }
 
 export const digits = number => String(number ?? 0).replace(/\B(?=(\d{3})+$)/g, '\u202f');
@@ -114,7 +127,6 @@ export const registryCursor = cursor => (cursor ?? '').split(/[.,]/)[0];
 export const SIGNS = {ok: '✓', warn: '!', bad: '✗', idle: '·', moving: '→', paused: '‖', unknown: '?', none: ''};
 export const marked = (mark, text) => ({mark, text});
 
-/** The value at `path`, such as `metadata.zone`. */
 export const field = (row, path) => path.split('.').reduce((value, part) => value?.[part], row);
 
 const BARE = ['metadata', 'summary', 'spec'];
@@ -128,7 +140,7 @@ export function facts(object, left = [], before = '') {
 		if (key === 'labels') found.push([label, Object.entries(value).map(pair => pair.join('=')).join(' ')]);
 		else if (Array.isArray(value)) found.push([label, typeof value[0] === 'object' ? '' : value.join(', ')]);
 		else if (typeof value === 'object') found.push(...facts(value, left, BARE.includes(key) ? before : `${label} `));
-		else if (key.endsWith('UnixMs')) found.push([label, when(new Date(Number(value)).toISOString())]);
+		else if (key.endsWith('UnixMs')) found.push([label, whenMs(value)]);
 		else if (key.endsWith('Ms')) found.push([label, value < 100 ? millis(Number(value)) : duration(value)]);
 		else found.push([label, value === true ? 'yes' : /^\d{4}-\d\d-\d\dT\d\d:/.test(value) ? when(value) : String(value)]);
 	}
@@ -149,12 +161,10 @@ export const command = (verb, ...names) => ['omnirelay', verb, ...[...names, ...
 /** The command in a hint of the API; empty where there is none. */
 export const commandIn = hint => (/`(omnirelay [^`]+)`/.exec(hint) ?? /^(omnirelay .+)$/.exec(hint) ?? ['', ''])[1];
 
-/** Copies a command, and says so. */
 export async function copy(text) {
 	const done = await navigator.clipboard?.writeText(text).then(() => true, () => false);
 	setText(byId('notice'), done ? 'copied' : 'the browser does not let the page copy');
 	setTimeout(() => setText(byId('notice'), ''), 3000);
 }
 
-/** A command beside a button that copies it. */
 export const commandLine = text => el('div', {class: 'command'}, el('code', {text}), el('button', {type: 'button', class: 'copy', 'aria-label': `copy ${text}`, text: 'copy', on: {click: () => copy(text)}}));

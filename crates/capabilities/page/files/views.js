@@ -1,11 +1,12 @@
 // The lists: peers, leaders, registers, relays and plans; what each shows of a row, and why it is so.
 
-import {command, count, digits, duration, el, marked, millis, setText, since, when, words} from './text.js';
-import {state} from './store.js';
+import {command, count, digits, duration, el, marked, millis, setText, since, when, whenMs, words} from './text.js';
+import {state, eventsThen} from './store.js';
 import {column} from './table.js';
 import {get} from './link.js';
 
-const ROUND_TRIPS_EACH_MS = 15_000;
+// How long after an answer round trips are asked for again; gossip measures the first within this.
+const ROUND_TRIPS_EACH_MS = 15000, ROUND_TRIPS_MISSING_MS = 5000;
 const encode = encodeURIComponent;
 const peerPath = id => `peers/${encode(id)}`;
 const scopePath = scope => `leaders/${encode(scope)}`;
@@ -45,32 +46,41 @@ const drain = ({remaining, shards}) => [
 	...shards.map(of => ({mark: 'moving', text: `owns ${count(of.shards, 'shard')} of ${of.namespace}`, note: of.blockedBy})),
 ];
 
-/** Round trips, each node to each, or by zone where there are many: nodes are asked for theirs now and then, while somebody looks. */
+/** Round trips, each node to each, or by zone where there are many: asked for again only while somebody looks at the present. */
 class RoundTrips {
 	constructor() {
 		this.title = el('h3', {text: 'round trips'});
 		this.table = el('table', {class: 'matrix'});
 		this.frame = el('div', {class: 'matrix-frame', tabindex: '0', role: 'region', 'aria-label': 'round trips'}, this.table);
 		this.element = el('section', {hidden: true}, this.title, this.frame);
-		this.askedAt = 0;
-		this.rows = [];
+		this.names = [];
 	}
 
 	start() {
-		this.askedAt = 0;
+		this.at = state.at;
+		this.ask();
 	}
 
+	stop() {
+		clearTimeout(this.timer);
+		this.asked = null;
+	}
+
+	/** Asks, and so again. Whoever comes back, to the page or to the present, starts it anew. */
 	async ask() {
-		this.askedAt = Date.now();
-		const {status, body} = await get('round-trips');
-		this.rows = status === 200 ? body.rows.map(row => ({...row, roundTrips: row.roundTrips ?? []})) : [];
-		if (status === 200) setText(this.title, body.byZone ? 'round trips between zones, the middle of each' : 'round trips');
-		this.show();
+		this.stop();
+		if (document.hidden || state.at || state.frozen) return;
+		const asked = this.asked = get('round-trips'), {status, body} = await asked;
+		if (asked !== this.asked) return;
+		if (status === 200) this.show(body);
+		const missing = body.rows?.some(row => row.roundTrips.length < this.names.length - 1) ?? true;
+		if (!state.bundle) this.timer = setTimeout(() => this.ask(), missing ? ROUND_TRIPS_MISSING_MS : ROUND_TRIPS_EACH_MS);
 	}
 
-	show() {
-		const names = [...new Set(this.rows.flatMap(row => [row.from, ...row.roundTrips.map(trip => trip.to)]))].sort();
-		const most = Math.max(...this.rows.flatMap(row => row.roundTrips.map(trip => trip.rttMs)));
+	show({byZone, rows}) {
+		const times = rows.flatMap(row => row.roundTrips), names = this.names = [...new Set([...rows.map(row => row.from), ...times.map(trip => trip.to)])].sort();
+		const most = Math.max(...times.map(trip => trip.rttMs));
+		setText(this.title, byZone ? 'round trips between zones, the middle of each' : 'round trips');
 		const name = (scope, text) => el('th', {scope}, el('bdi', {text}));
 		const line = row => {
 			const times = new Map(row.roundTrips.map(trip => [trip.to, trip.rttMs]));
@@ -80,15 +90,13 @@ class RoundTrips {
 				return cell;
 			}));
 		};
-		this.table.replaceChildren(el('thead', {}, el('tr', {}, el('td', {text: 'from'}), ...names.map(to => name('col', to)))), el('tbody', {}, ...this.rows.map(line)));
-		this.element.hidden = names.length < 2;
+		this.table.replaceChildren(el('thead', {}, el('tr', {}, el('td', {text: 'from'}), ...names.map(to => name('col', to)))), el('tbody', {}, ...rows.map(line)));
+		this.draw();
 	}
 
 	draw() {
-		const isPast = Boolean(state.at);
-		if (isPast || this.rows.length === 0) this.element.hidden = true;
-		else if (this.element.hidden) this.show();
-		if (!isPast && !document.hidden && Date.now() - this.askedAt > ROUND_TRIPS_EACH_MS) this.ask();
+		if (this.at !== state.at) this.start();
+		this.element.hidden = Boolean(state.at) || this.names.length < 2;
 	}
 }
 
@@ -215,7 +223,7 @@ const registers = [
 
 // Relays and drones.
 
-const heard = row => when(new Date(Number(row.lastHeartbeatUnixMs ?? row.lastUpdatedUnixMs ?? 0)).toISOString());
+const heard = row => whenMs(row.lastHeartbeatUnixMs ?? row.lastUpdatedUnixMs);
 
 /** A list that daemons may have for gRPC alone: then it is what the last events tell of what is not gone. */
 const relayTab = (title, tab, of, topic, field, key, columns, filters) => ({
@@ -225,15 +233,15 @@ const relayTab = (title, tab, of, topic, field, key, columns, filters) => ({
 		text: `This daemon lists ${of} over gRPC alone. Here is what its last events tell; the command has all.`,
 		rows() {
 			const found = new Map();
-			for (const {type, data} of state.events) {
+			for (const {type, data} of eventsThen()) {
 				const row = data?.[field];
 				if (row && type.startsWith(`omnirelay.${topic}.`) && !found.has(key(row))) found.set(key(row), type.endsWith('.removed') ? null : row);
 			}
 			return [...found.values()].filter(Boolean).sort((a, b) => (key(a) < key(b) ? -1 : 1));
 		},
 	},
-	drawer: row => ({state: marked('ok', 'lives'), subject: `${of.slice(0, -1)}/${key(row)}`, commands: (of === 'relays' ? ['relays get', 'agents list --relay', 'drones list --relay'] : ['agents placement', 'drones status']).map(verb => command(verb, key(row)))}),
-	verb: of,
+	drawer: row => ({state: state.at ? marked('unknown', 'lived then') : marked('ok', 'lives'), subject: `${of.slice(0, -1)}/${key(row)}`, commands: (of === 'relays' ? ['relays get', 'agents list --relay', 'drones list --relay'] : ['agents placement', 'drones status']).map(verb => command(verb, key(row)))}),
+	verb: of, lost: 'When each was last heard is not in the log.',
 	empty: of === 'relays' ? 'No relay has registered.' : 'No relay holds a drone.', emptyCommand: () => command(`${of} list`),
 });
 

@@ -42,9 +42,9 @@ function startStream() {
 	const mine = stream = new EventStream(`${API}events`, {
 		headers: authorization,
 		events: passOn,
-		reset(reason) {
+		reset() {
 			kept = [];
-			tell({kind: 'reset', reason});
+			tell({kind: 'reset'});
 		},
 		status(word, note) {
 			status = {word, note, since: word === status.word ? status.since : Date.now()};
@@ -68,7 +68,6 @@ function setToken(value) {
 	return {ok: true, context};
 }
 
-/** Trades a one-time code for a token. */
 async function trade(code) {
 	try {
 		const answer = await fetch(new URL('session', self.location.href), {headers: {'omnirelay-ui-code': code}, cache: 'no-store'});
@@ -81,11 +80,11 @@ async function trade(code) {
 }
 
 /** One GET below `control/`; status 0 is no answer. */
-async function get({path, etag}) {
+async function get({path, etag}, dropped) {
 	const headers = {accept: 'application/json', ...authorization()};
 	if (etag) headers['if-none-match'] = etag;
 	try {
-		const answer = await fetch(API + path, {headers, cache: 'no-store', signal: AbortSignal.timeout(30000)});
+		const answer = await fetch(API + path, {headers, cache: 'no-store', signal: AbortSignal.any([dropped, AbortSignal.timeout(30000)])});
 		return {status: answer.status, etag: answer.headers.get('etag'), body: answer.status === 304 ? null : await answer.json()};
 	} catch {
 		return {status: 0, body: {message: 'The daemon does not answer.'}};
@@ -93,8 +92,8 @@ async function get({path, etag}) {
 }
 
 /** The shards of a namespace in columns: 10,000 cross to a page as a few arrays. Place 0 of the owners is nobody. */
-async function shardMap({query}) {
-	const answer = await get({path: `shards?${query}&pageSize=${SHARDS_MAX}`});
+async function shardMap({query}, dropped) {
+	const answer = await get({path: `shards?${query}&pageSize=${SHARDS_MAX}`}, dropped);
 	if (answer.status !== 200) return answer;
 	const {items, ...body} = answer.body;
 	const owners = [''], places = new Map([['', 0]]);
@@ -111,35 +110,45 @@ async function shardMap({query}) {
 	return {status: 200, body, columns};
 }
 
-/** The last events before `until`: the history from `since` on as a stream, read until it is past that, or has nothing more. */
-async function past({since, until}) {
-	const events = [], abort = new AbortController(), end = Date.parse(until);
+/** The last events from `since` until `before`: the history as a stream, read until it is past that, or silent. `problem`: what is missing, and why; `whole`: nothing of the end. */
+async function past({since, before}, dropped) {
+	const events = [], ended = new AbortController(), end = Date.parse(before);
+	let whole = false, problem = '', quiet, heard = false;
+	const stop = () => {
+		whole = heard;
+		ended.abort();
+	};
 	const parse = sseParser(({data}) => {
-		const event = data ? JSON.parse(data) : {};
-		if (Date.parse(event.time) > end) abort.abort();
-		else if (event.time && events.push(event) > EVENTS_KEPT) events.shift();
+		const event = data ? JSON.parse(data) : {type: ''};
+		if (event.type === 'omnirelay.events.reset') problem = 'the history reaches back no further';
+		if (!event.time || event.type.startsWith('omnirelay.events.')) return;
+		if (Date.parse(event.time) >= end) stop();
+		else if (events.push(event) > EVENTS_KEPT) events.shift();
 	});
-	let quiet = setTimeout(() => abort.abort(), PAST_MAX_MS);
-	const last = setTimeout(() => abort.abort(), PAST_MAX_MS);
+	const last = setTimeout(() => ended.abort(), PAST_MAX_MS);
 	try {
-		const answer = await fetch(`${API}events?since=${since}`, {headers: {accept: 'text/event-stream', ...authorization()}, signal: abort.signal, cache: 'no-store'});
+		const answer = await fetch(`${API}events?since=${since}`, {headers: {accept: 'text/event-stream', ...authorization()}, signal: AbortSignal.any([dropped, ended.signal]), cache: 'no-store'});
+		if (!answer.ok) return {events, problem: (await answer.json()).message};
 		const reader = answer.body.pipeThrough(new TextDecoderStream()).getReader();
 		for (;;) {
 			const {done, value} = await reader.read();
 			if (done) break;
+			heard = true;
 			parse(value);
 			clearTimeout(quiet);
-			quiet = setTimeout(() => abort.abort(), PAST_QUIET_MS);
+			quiet = setTimeout(stop, PAST_QUIET_MS);
 		}
-	} catch { /* it was ended when it had told enough, or there is no answer: then there are no events */ }
+	} catch { /* it was ended when it had told enough, or too long, or there is no answer */ }
 	clearTimeout(quiet);
 	clearTimeout(last);
-	return {events};
+	return {events, whole, problem: problem || (whole ? '' : heard ? 'the daemon tells too much or too slowly' : 'the daemon does not answer')};
 }
 
-const answers = {get, past, shards: shardMap, code: ({code}) => trade(code), token: message => setToken(message.token), hello: () => ({hasToken: token !== '', context})};
+const answers = {get, past, shards: shardMap, code: ({code}) => trade(code), token: async message => setToken(message.token), hello: async () => ({hasToken: token !== '', context})};
 
 async function hear(port, message) {
+	port.asked ??= new Map();
+	if (message.kind === 'drop') return port.asked.get(message.of)?.abort();
 	if (message.kind === 'leave') return tabs.delete(port);
 	tabs.set(port, Date.now());
 	if (message.kind === 'follow') {
@@ -149,7 +158,13 @@ async function hear(port, message) {
 	} else if (message.kind === 'reconnect') {
 		if (stream) stream.reconnect();
 		else startStream();
-	} else if (message.id) port.postMessage({kind: 'answer', id: message.id, ...await answers[message.kind](message)});
+	} else if (message.id) {
+		const {id} = message, dropped = new AbortController();
+		port.asked.set(id, dropped);
+		const answer = await answers[message.kind](message, dropped.signal).catch(error => ({status: 0, body: {message: `The page failed: ${error.message}`}}));
+		port.asked.delete(id);
+		port.postMessage({kind: 'answer', id, ...answer});
+	}
 }
 
 function join(port) {
