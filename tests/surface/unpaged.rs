@@ -20,6 +20,10 @@ const BOUNDED: &[(&str, &str)] = &[
     ("CertificateService/ProtectRecords", "a line for each record of kinds that have limits of 1000"),
     ("CheckService/Check", "findings are cut in each category, nodes are said in one line"),
     ("CheckService/CheckHost", "findings are cut in each category"),
+    (
+        "CheckService/RoundTrips",
+        "50 nodes or zones, and of each what it has measured of peers of the registry",
+    ),
     ("ConfigService/GetConfig", "one for each port of a daemon"),
     ("ConfigService/ListTransportPolicyVersions", "16 versions of at most 16 KiB"),
     ("DevService/List", "the nodes of one process"),
