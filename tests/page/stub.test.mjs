@@ -272,6 +272,8 @@ test('a_busy_past_is_read_from_its_end', () => withStub({}, async (stub, context
 	stub.remember(20, 300);
 	const page = await openTab(context, `${stub.address}#events`);
 	await shows(page, 'events');
+	// Its own stream is open by then, and counts no more.
+	await waitFor(page, () => document.querySelector('#fresh').dataset.state === 'live');
 	const note = wanted => waitFor(page, text => document.querySelector('.list-view > .note').textContent.includes(text), wanted);
 	const goTo = async secondsAgo => {
 		stub.streamsOpened.length = 0;
