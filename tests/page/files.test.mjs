@@ -1,11 +1,18 @@
 // The files themselves: how large they are, how they begin, and what may not be in them; and the parts that need no browser.
 
 import assert from 'node:assert/strict';
-import {readFileSync, readdirSync} from 'node:fs';
+import {cpSync, mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync} from 'node:fs';
+import {tmpdir} from 'node:os';
 import {join} from 'node:path';
-import {test} from 'node:test';
+import {after, test} from 'node:test';
 import {brotliCompressSync, gzipSync} from 'node:zlib';
 import {FILES, say} from './support.mjs';
+
+// A copy that says it is modules, which browsers are told by the page and Node before 20.19 by nothing else.
+const MODULES = mkdtempSync(join(tmpdir(), 'page-'));
+cpSync(FILES, MODULES, {recursive: true});
+writeFileSync(join(MODULES, 'package.json'), '{"type": "module"}');
+after(() => rmSync(MODULES, {recursive: true}));
 
 // Above the goal, which is told beside what they are: they may not grow further.
 const PLAIN_MAX = 138e3;
@@ -44,7 +51,7 @@ test('all_that_is_imported_is_there', () => {
 });
 
 test('server_sent_events_are_parsed_in_any_pieces', async () => {
-	const {sseParser} = await import(join(FILES, 'stream.js'));
+	const {sseParser} = await import(join(MODULES, 'stream.js'));
 	const given = ': a comment\n\nretry: 2000\n\nid: 1:2\ndata: {"a":\ndata: 1}\n\nid: 1:3\n\nevent: error\r\ndata:x\r\n\r\n';
 	const wanted = [{id: '1:2', data: '{"a":\n1}'}, {id: '1:3', data: ''}, {type: 'error', data: 'x'}];
 	for (const size of [1, 2, 3, 7, given.length]) {
@@ -56,7 +63,7 @@ test('server_sent_events_are_parsed_in_any_pieces', async () => {
 });
 
 test('times_of_day_are_in_utc', async () => {
-	const {clock, moment, parseMoment, whenMs} = await import(join(FILES, 'text.js'));
+	const {clock, moment, parseMoment, whenMs} = await import(join(MODULES, 'text.js'));
 	const zone = process.env.TZ;
 	try {
 		for (const TZ of ['Asia/Tokyo', 'America/Los_Angeles', 'UTC']) {
@@ -82,7 +89,7 @@ test('times_of_day_are_in_utc', async () => {
 
 test('commands_survive_a_shell', async () => {
 	const {execFileSync} = await import('node:child_process');
-	const {quoted} = await import(join(FILES, 'text.js'));
+	const {quoted} = await import(join(MODULES, 'text.js'));
 	for (const word of ['node-3', 'a b', "it's", '$(id)', '`id`', 'a\nb', '\u001b[31m', '\u202egnp', '<b>', '*', '-x', 'a\\b', "\n'"]) {
 		assert.equal(execFileSync('bash', ['-c', `printf %s ${quoted(word)}`], {env: {...process.env, LC_ALL: 'C.UTF-8'}}).toString(), word, JSON.stringify(word));
 	}
@@ -90,7 +97,7 @@ test('commands_survive_a_shell', async () => {
 
 test('a_silent_stream_is_given_up_and_resumed', async () => {
 	const {createServer} = await import('node:http');
-	const {EventStream} = await import(join(FILES, 'stream.js'));
+	const {EventStream} = await import(join(MODULES, 'stream.js'));
 	const asked = [];
 	const server = createServer((request, response) => {
 		asked.push(request.headers['last-event-id'] ?? request.url);
