@@ -28,7 +28,7 @@ function change(number) {
 			answer.on('end', () => (answer.statusCode === 200 ? done() : failed(new Error(`HTTP ${answer.statusCode}`))));
 		});
 		request.on('error', failed);
-		request.end(JSON.stringify({set: {number: String(number)}}));
+		request.end(JSON.stringify({set: {number: `n${number}`}, overwrite: true}));
 	});
 }
 
@@ -54,10 +54,10 @@ async function share() {
 	return (used() - before) / ((Date.now() - begun) / 1000);
 }
 
-await change(-1);
+await change(0);
 const alone = await share();
 let events = 0;
-const streams = await Promise.all(Array.from({length: STREAMS}, () => open(bytes => { events += bytes.toString().split('\nevent:').length - 1; })));
+const streams = await Promise.all(Array.from({length: STREAMS}, () => open(bytes => { events += bytes.toString().match(/^data:/gm)?.length ?? 0; })));
 const beside = await share();
 streams.forEach(stream => stream.destroy());
 const percent = of => `${(of * 100).toFixed(1)} %`;
