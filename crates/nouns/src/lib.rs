@@ -10,11 +10,11 @@ pub mod seed;
 pub mod serve;
 pub mod topic;
 
+use listing::ListMoment;
 use omnirelay_core::text::is_unseen;
 use omnirelay_identity::caller::{Caller, IfMatch};
 use omnirelay_registry::Registry;
 use omnirelay_registry::cursor::Cursor;
-use omnirelay_registry::past::PastView;
 use omnirelay_registry::view::View;
 // What the macro `serve` names.
 #[doc(hidden)]
@@ -102,10 +102,10 @@ pub fn envelope(registry: &Registry) -> Envelope {
     }
 }
 
-/// The same of a moment that is over, if one is asked for: its answer says the time of that moment.
-pub fn envelope_at(registry: &Registry, past: Option<&PastView>) -> Envelope {
+/// The same of a list: that of a moment that is over says the time of that moment.
+pub fn envelope_at(registry: &Registry, moment: &ListMoment<'_>) -> Envelope {
     let envelope = envelope(registry);
-    match past {
+    match moment.past() {
         Some(past) => Envelope { generated_at: Some(timestamp(past.at)), ..envelope },
         None => envelope,
     }

@@ -64,41 +64,44 @@ impl PageRoom {
 }
 
 /// Moment that a list shows.
-#[derive(Clone, Copy)]
 pub enum ListMoment<'a> {
     Now,
     /// That of the first page.
     Page(&'a PageToken),
     /// One that is over.
-    Past(&'a PastView),
+    Past(PastView),
 }
 
 impl<'a> ListMoment<'a> {
-    /// The moment of a list that was asked for `past`, or else with this token.
-    pub fn of(past: Option<&'a PastView>, token: Option<&'a PageToken>) -> Self {
-        past.map_or_else(|| token.into(), Self::Past)
+    /// The moment that a list is asked for by `at`; empty: now. Further pages are of the moment of the first.
+    ///
+    /// # Errors
+    /// As of [`Registry::past`]; `INVALID_PAGE_TOKEN`.
+    pub async fn of(registry: &Registry, at: &str, token: Option<&'a PageToken>) -> Result<Self, Fault> {
+        match (at, token) {
+            ("", token) => Ok(token.into()),
+            (_, Some(token)) => registry.past_behind(token.cursor()?).await.map(Self::Past),
+            (at, None) => registry.past(at).await.map(Self::Past),
+        }
+    }
+
+    /// The registry as it was, if the moment is over.
+    pub fn past(&self) -> Option<&PastView> {
+        match self {
+            Self::Past(past) => Some(past),
+            Self::Now | Self::Page(_) => None,
+        }
+    }
+
+    /// View of what the list shows besides its records: of the past moment, or of now.
+    pub fn view<'v>(&'v self, registry: &'v Registry) -> &'v View {
+        self.past().map_or(registry.view(), |past| &past.view)
     }
 }
 
 impl<'a> From<Option<&'a PageToken>> for ListMoment<'a> {
     fn from(token: Option<&'a PageToken>) -> Self {
         token.map_or(Self::Now, Self::Page)
-    }
-}
-
-/// Moment that a list is asked for by `at`; `None`: now. Further pages are of the moment of the first.
-///
-/// # Errors
-/// As of [`Registry::past`]; `INVALID_PAGE_TOKEN`.
-pub async fn past(
-    registry: &Registry,
-    at: &str,
-    token: Option<&PageToken>,
-) -> Result<Option<PastView>, Fault> {
-    match (at, token) {
-        ("", _) => Ok(None),
-        (_, Some(token)) => registry.past_behind(token.cursor()?).await.map(Some),
-        (at, None) => registry.past(at).await.map(Some),
     }
 }
 
@@ -109,7 +112,7 @@ pub async fn past(
 pub async fn read(
     registry: &Registry,
     kind: &RecordKind,
-    moment: impl Into<ListMoment<'_>>,
+    moment: &ListMoment<'_>,
 ) -> Result<ViewReading, Fault> {
     read_with(registry, kind, moment, |_| ()).await.map(|(reading, ())| reading)
 }
@@ -121,10 +124,10 @@ pub async fn read(
 pub async fn read_with<T>(
     registry: &Registry,
     kind: &RecordKind,
-    moment: impl Into<ListMoment<'_>>,
+    moment: &ListMoment<'_>,
     also: impl Fn(&View) -> T,
 ) -> Result<(ViewReading, T), Fault> {
-    let token = match moment.into() {
+    let token = match moment {
         ListMoment::Now => return Ok(registry.look(|view| (view.list(kind), also(view))).await),
         ListMoment::Past(past) => return Ok((past.view.list(kind), also(&past.view))),
         ListMoment::Page(token) => token,

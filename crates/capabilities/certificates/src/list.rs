@@ -29,7 +29,8 @@ impl Certificates {
         self.registry.ready_for(&min_revision).await?;
         let revocations = |view: &View| view.get(&revocation_id());
         let (read, revoked) =
-            listing::read_with(&self.registry, &CERTIFICATE, page.token.as_ref(), revocations).await?;
+            listing::read_with(&self.registry, &CERTIFICATE, &page.token.as_ref().into(), revocations)
+                .await?;
         let revoked = known(revoked.and_then(|record| record.value::<RevocationValue>()).as_deref())?;
         let now = unix_now();
         let (certificates, next_page_token) =

@@ -69,7 +69,7 @@ impl Certificates {
         let filters = pb::ListJoinTokensRequest { all: asked.all, ..Default::default() };
         let page = AskedPage::of(asked.page_size, &asked.page_token, request_hash(&filters))?;
         self.registry.ready_for(&asked.min_revision).await?;
-        let read = listing::read(&self.registry, &JOIN_TOKEN, page.token.as_ref()).await?;
+        let read = listing::read(&self.registry, &JOIN_TOKEN, &page.token.as_ref().into()).await?;
         let is_meant = |token: &pb::JoinToken| asked.all || token.status == Status::Valid as i32;
         let (tokens, next_page_token) =
             page.cut(read.cursor, read.records.iter(), |record| [Some(self.shown(record)).filter(is_meant)]);

@@ -21,7 +21,7 @@ use omnirelay_identity::caller::Caller;
 use omnirelay_leadership_records::leadership_id;
 use omnirelay_leadership_records::scope_state::{ScopeState, ScopeStates};
 use omnirelay_nouns::feed::NounWatches;
-use omnirelay_nouns::listing::{self, PageRoom, PageToken};
+use omnirelay_nouns::listing::{self, ListMoment, PageRoom, PageToken};
 use omnirelay_nouns::serve;
 use omnirelay_nouns::{at_cursor, envelope, envelope_at, head_cursor, not_modified, tagged};
 use omnirelay_registry::Registry;
@@ -118,18 +118,18 @@ impl Leaders {
             ..asked.clone()
         });
         let token = PageToken::decode(&asked.page_token, query)?;
-        let past = listing::past(&self.registry, &asked.at, token.as_ref()).await?;
-        let all = ScopeStates::of(past.as_ref().map_or(self.registry.view(), |past| &past.view));
+        let moment = ListMoment::of(&self.registry, &asked.at, token.as_ref()).await?;
+        let (all, past) = (ScopeStates::of(moment.view(&self.registry)), moment.past());
         // Of a moment that is over nothing is known but what was committed.
-        let shown = |known: &ScopeState| match &past {
+        let shown = |known: &ScopeState| match past {
             Some(_) => known.as_committed(None),
             None => known.leadership(),
         };
-        let matches = |known: &ScopeState| match &past {
+        let matches = |known: &ScopeState| match past {
             Some(_) => filter.is_led(&shown(known).leader_id) && filter.names(known.scope()),
             None => filter.matches(known),
         };
-        let envelope = envelope_at(&self.registry, past.as_ref());
+        let envelope = envelope_at(&self.registry, &moment);
         let cursor = all.reading.cursor;
         let tag = list_tag(&asked, &all, envelope.stale);
         if caller.has_seen(&tag) {
@@ -138,6 +138,7 @@ impl Leaders {
         let matching: Vec<&ScopeState> = all.scopes.iter().filter(|known| matches(known)).collect();
         // Deadlines move all the time, so pages show what is; a scope is on one of them by its name.
         let start = token
+            .as_ref()
             .map_or(0, |token| matching.partition_point(|known| known.scope() <= token.after.1.as_str()));
         let mut page = matching.get(start..).unwrap_or_default().to_vec();
         let more = PageRoom::of(size).cut(&mut page, |known| {

@@ -120,7 +120,8 @@ impl Peers {
         let page = AskedPage::of(asked.page_size, &asked.page_token, query)?;
         self.registry.ready_for("").await?;
         let (view, heard) = (self.registry.view(), self.heard());
-        let read = listing::read(&self.registry, &omnirelay_peer_records::PEER, page.token.as_ref()).await?;
+        let read =
+            listing::read(&self.registry, &omnirelay_peer_records::PEER, &page.token.as_ref().into()).await?;
         let mut summary = pb::LeaseHealthSummary::default();
         for record in read.records.iter() {
             let Some(value) = record.value::<PeerValue>() else { continue };

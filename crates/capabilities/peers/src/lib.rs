@@ -171,15 +171,13 @@ impl Peers {
 
         let query = query_hash(&asked);
         let token = PageToken::decode(&asked.page_token, query)?;
-        let past = listing::past(&self.registry, &asked.at, token.as_ref()).await?;
-        let moment = ListMoment::of(past.as_ref(), token.as_ref());
-        let ViewReading { cursor, changed, records } = listing::read(&self.registry, &PEER, moment).await?;
-        let envelope = envelope_at(&self.registry, past.as_ref());
+        let moment = ListMoment::of(&self.registry, &asked.at, token.as_ref()).await?;
+        let ViewReading { cursor, changed, records } = listing::read(&self.registry, &PEER, &moment).await?;
+        let envelope = envelope_at(&self.registry, &moment);
         let states = health::states(&asked.health)?;
         let federated = if is_of_all(&asked) { (self.federated)() } else { Vec::new() };
         let moving = (self.gossip.as_deref(), federated.as_slice());
-        let view = past.as_ref().map_or(self.registry.view(), |past| &past.view);
-        let owned = (self.held.shard_counts)(view);
+        let owned = (self.held.shard_counts)(moment.view(&self.registry));
         let unproven = self.unproven.of(self.registry.view());
         let tag = list_tag(&asked, changed, envelope.stale, moving, (&owned, &unproven));
         if caller.has_seen(&tag) {
@@ -193,7 +191,7 @@ impl Peers {
         let heard_only = if is_of_all(&asked) { self.heard_only(&heard, federated) } else { Vec::new() };
         let tenancy = self.registry.view().tenancy();
         let moves = |record: &ViewRecord| {
-            if past.is_some() {
+            if moment.past().is_some() {
                 let shards = owned.get(&record.record.id.key).copied().unwrap_or_default();
                 return pb::Peer { shards, ..pb::Peer::default() };
             }

@@ -147,16 +147,15 @@ impl Shards {
         self.registry.ready_for(&asked.min_revision).await?;
         let query = query_hash(&asked);
         let token = PageToken::decode(&asked.cursor, query)?;
-        let past = listing::past(&self.registry, &asked.at, token.as_ref()).await?;
-        let maps = match (ListMoment::of(past.as_ref(), token.as_ref()), asked.namespace.as_str()) {
+        let moment = ListMoment::of(&self.registry, &asked.at, token.as_ref()).await?;
+        let maps = match (&moment, asked.namespace.as_str()) {
             (ListMoment::Now, namespace) if !namespace.is_empty() => {
                 maps_with(&self.registry, namespace).await?
             }
             (moment, _) => NamespaceMaps::of_moment(&self.registry, moment).await?,
         };
-        let envelope = envelope_at(&self.registry, past.as_ref());
-        let view = past.as_ref().map_or(self.registry.view(), |past| &past.view);
-        let (cursor, leads) = (maps.cursor.to_string(), ShardLeads::of(view));
+        let envelope = envelope_at(&self.registry, &moment);
+        let (cursor, leads) = (maps.cursor.to_string(), ShardLeads::of(moment.view(&self.registry)));
         let tag = list_tag(&asked, &maps, &leads, envelope.stale);
         if caller.has_seen(&tag) {
             return Ok(not_modified(&tag, &cursor));

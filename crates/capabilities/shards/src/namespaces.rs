@@ -13,14 +13,13 @@ use omnirelay_decisions::shards::spec::{NamespaceRules, check_namespace, check_n
 use omnirelay_gossip::Gossip;
 use omnirelay_host::live::Live;
 use omnirelay_identity::caller::Caller;
-use omnirelay_nouns::listing::{self, AskedPage, ListMoment};
+use omnirelay_nouns::listing::{AskedPage, ListMoment};
 use omnirelay_nouns::request::MutationRequest;
 use omnirelay_nouns::serve;
 use omnirelay_nouns::{SCHEMA_VERSION, at_cursor, envelope, envelope_at, head_cursor, tagged, timestamp};
 use omnirelay_registry::Registry;
 use omnirelay_registry::act;
 use omnirelay_registry::mutate::{MutationDecision, request_hash};
-use omnirelay_registry::past::PastView;
 use omnirelay_registry::view::ViewRecord;
 use omnirelay_store::Write;
 use omnirelay_wire::envelope::EnvelopedAnswer as _;
@@ -84,15 +83,15 @@ pub async fn all_namespaces(registry: &Registry, gossip: Option<&Gossip>) -> Vec
     maps.all().map(|map| counted(&map, &nodes)).collect()
 }
 
-/// A page of all namespaces: the cursor that it is of, the namespaces and the token of the next page.
+/// A page of all namespaces of a moment: the cursor that it is of, the namespaces and the token of the next page.
 pub async fn page_of_namespaces(
     registry: &Registry,
     gossip: Option<&Gossip>,
     page: &AskedPage,
-    past: Option<&PastView>,
+    moment: &ListMoment<'_>,
 ) -> Result<(String, Vec<pb::Namespace>, String), Fault> {
-    let maps = NamespaceMaps::of_moment(registry, ListMoment::of(past, page.token.as_ref())).await?;
-    let nodes = match &past {
+    let maps = NamespaceMaps::of_moment(registry, moment).await?;
+    let nodes = match moment.past() {
         Some(past) => ShardNodes::of(&past.view, None),
         None => ShardNodes::of(registry.view(), gossip),
     };
@@ -110,16 +109,16 @@ impl Namespaces {
         let query = request_hash(&pb::ListNamespacesRequest { at: asked.at.clone(), ..Default::default() });
         let page = AskedPage::of(asked.page_size, &asked.page_token, query)?;
         self.registry.ready_for(&asked.min_revision).await?;
-        let past = listing::past(&self.registry, &asked.at, page.token.as_ref()).await?;
+        let moment = ListMoment::of(&self.registry, &asked.at, page.token.as_ref()).await?;
         let (cursor, namespaces, next_page_token) =
-            page_of_namespaces(&self.registry, self.gossip.as_deref(), &page, past.as_ref()).await?;
+            page_of_namespaces(&self.registry, self.gossip.as_deref(), &page, &moment).await?;
         let listed = pb::ListNamespacesResponse {
             cursor: cursor.clone(),
             namespaces,
             next_page_token,
             ..Default::default()
         };
-        Ok(at_cursor(listed.within(envelope_at(&self.registry, past.as_ref())), &cursor))
+        Ok(at_cursor(listed.within(envelope_at(&self.registry, &moment)), &cursor))
     }
 
     async fn get_one(

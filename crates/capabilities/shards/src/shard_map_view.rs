@@ -124,7 +124,7 @@ impl NamespaceMaps {
     ///
     /// # Errors
     /// As of [`listing::read`].
-    pub(crate) async fn of_moment(registry: &Registry, moment: ListMoment<'_>) -> Result<Self, Fault> {
+    pub(crate) async fn of_moment(registry: &Registry, moment: &ListMoment<'_>) -> Result<Self, Fault> {
         match moment {
             ListMoment::Now => return Ok(registry.look(Self::of).await),
             ListMoment::Past(past) => return Ok(Self::of(&past.view)),

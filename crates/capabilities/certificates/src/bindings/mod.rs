@@ -85,7 +85,7 @@ impl Bindings {
         let query = request_hash(&pb::ListBindingsRequest::default());
         let page = AskedPage::of(asked.page_size, &asked.page_token, query)?;
         self.registry.ready_for(&asked.min_revision).await?;
-        let read = listing::read(&self.registry, &BINDING, page.token.as_ref()).await?;
+        let read = listing::read(&self.registry, &BINDING, &page.token.as_ref().into()).await?;
         let envelope = envelope(&self.registry);
         let cursor = read.cursor.to_string();
         let (bindings, next_page_token) =

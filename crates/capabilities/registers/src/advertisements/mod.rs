@@ -11,7 +11,7 @@ use std::sync::Arc;
 use omnirelay_host::live::Live;
 use omnirelay_identity::caller::Caller;
 use omnirelay_nouns::feed::{NounEventStream, NounWatches};
-use omnirelay_nouns::listing::{self, PageRoom, PageToken};
+use omnirelay_nouns::listing::{self, ListMoment, PageRoom, PageToken};
 use omnirelay_nouns::serve;
 use omnirelay_nouns::{envelope_at, head_cursor, not_modified, tagged};
 use omnirelay_registry::cursor::Cursor;
@@ -125,7 +125,7 @@ impl Advertisements {
         });
         let token = PageToken::decode(&asked.page_token, query)?;
         let registry = self.pool.registry();
-        let past = listing::past(registry, &asked.at, token.as_ref()).await?;
+        let moment = ListMoment::of(registry, &asked.at, token.as_ref()).await?;
         let look = |_: &View| {
             let mut ids = reading::available_ids(&self.pool, &asked.source);
             let total = ids.len();
@@ -135,7 +135,7 @@ impl Advertisements {
             let cut = page(&mut registers, (size, Message::encoded_len), None, |it| it.register_id.clone());
             (self.cursor(), total, cut.or(more), registers)
         };
-        let (cursor, total, next, registers) = match &past {
+        let (cursor, total, next, registers) = match moment.past() {
             Some(past) => {
                 let mut registers = reading::past_available(past, registry.node_id(), &asked.source);
                 let total = registers.len();
@@ -145,7 +145,7 @@ impl Advertisements {
             }
             None => registry.look(look).await,
         };
-        let envelope = envelope_at(registry, past.as_ref());
+        let envelope = envelope_at(registry, &moment);
         let tag = tag_of(&registers, total, envelope.stale);
         if caller.has_seen(&tag) {
             return Ok(not_modified(&tag, &cursor.to_string()));
@@ -180,12 +180,12 @@ impl Advertisements {
             listing::is_among(&filters.source, source) && listing::is_among(&filters.register_id, register)
         };
         let look = |_: &View| (self.cursor(), reading::all(&self.pool, wanted));
-        let past = listing::past(self.pool.registry(), &asked.at, token.as_ref()).await?;
-        let (cursor, mut advertisements) = match &past {
+        let moment = ListMoment::of(self.pool.registry(), &asked.at, token.as_ref()).await?;
+        let (cursor, mut advertisements) = match moment.past() {
             Some(past) => (past.cursor, reading::past(past, wanted)),
             None => self.pool.registry().look(look).await,
         };
-        let envelope = envelope_at(self.pool.registry(), past.as_ref());
+        let envelope = envelope_at(self.pool.registry(), &moment);
         let total = advertisements.len();
         let next = page(&mut advertisements, (size, Message::encoded_len), token.as_ref(), reading::key);
         let listed = pb::ListAdvertisementsResponse {

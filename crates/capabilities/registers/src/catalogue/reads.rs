@@ -49,15 +49,14 @@ impl Registers {
         let token = PageToken::decode(&asked.page_token, query.hash)?;
         self.registry.ready_for(&asked.min_revision).await?;
 
-        let past = listing::past(&self.registry, &asked.at, token.as_ref()).await?;
-        let moment = ListMoment::of(past.as_ref(), token.as_ref());
-        let mut reading = listing::read(&self.registry, &REGISTER, moment).await?;
+        let moment = ListMoment::of(&self.registry, &asked.at, token.as_ref()).await?;
+        let mut reading = listing::read(&self.registry, &REGISTER, &moment).await?;
         // A node that was forgotten may have left registers; of one that nobody knows the id is mistyped.
         if of_node(&reading.records, query.node_id).is_empty() {
             self.check_host(query.node_id).await?;
-            reading = listing::read(&self.registry, &REGISTER, moment).await?;
+            reading = listing::read(&self.registry, &REGISTER, &moment).await?;
         }
-        let envelope = envelope_at(&self.registry, past.as_ref());
+        let envelope = envelope_at(&self.registry, &moment);
         let tag = list_tag(&asked, reading.changed, envelope.stale);
         let cursor = reading.cursor.to_string();
         if caller.has_seen(&tag) {

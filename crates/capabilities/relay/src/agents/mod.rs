@@ -344,10 +344,9 @@ impl Agents {
         }
         self.registry.ready_for(&asked.min_revision).await?;
         let live = relays::incarnations;
-        let past = listing::past(&self.registry, &asked.at, page.token.as_ref()).await?;
-        let moment = ListMoment::of(past.as_ref(), page.token.as_ref());
-        let (reading, live) = listing::read_with(&self.registry, &AGENT, moment, live).await?;
-        let view = past.as_ref().map_or(self.registry.view(), |past| &past.view);
+        let moment = ListMoment::of(&self.registry, &asked.at, page.token.as_ref()).await?;
+        let (reading, live) = listing::read_with(&self.registry, &AGENT, &moment, live).await?;
+        let view = moment.view(&self.registry);
         let is_meant = |value: &AgentValue| {
             is_held(value, &live) && (asked.relay_id.is_empty() || asked.relay_id == value.relay_id)
         };
@@ -357,7 +356,7 @@ impl Agents {
         let item = |record: &ViewRecord| {
             record.value::<AgentValue>().filter(|value| is_meant(value))?;
             let shown = list_item(&tenancy, record, stale.is_some())?;
-            match past {
+            match moment.past() {
                 // Who was heard of then is not in the history.
                 Some(_) => Some(pb::Agent { last_heartbeat_unix_ms: 0, expires_in_ms: None, ..shown }),
                 None => Some(shown),

@@ -268,17 +268,16 @@ impl Relays {
         let query = request_hash(&pb::ListRelaysRequest { at: asked.at.clone(), ..Default::default() });
         let page = AskedPage::of(asked.page_size, &asked.page_token, query)?;
         self.registry.ready_for(&asked.min_revision).await?;
-        let past = listing::past(&self.registry, &asked.at, page.token.as_ref()).await?;
-        let moment = ListMoment::of(past.as_ref(), page.token.as_ref());
-        let (reading, agents) = listing::read_with(&self.registry, &RELAY, moment, agents).await?;
+        let moment = ListMoment::of(&self.registry, &asked.at, page.token.as_ref()).await?;
+        let (reading, agents) = listing::read_with(&self.registry, &RELAY, &moment, agents).await?;
         let ViewReading { cursor, records, .. } = reading;
         let stale = self.registry.view().silence();
         let is_stale = self.registry.is_stale();
-        let tenancy = past.as_ref().map_or(self.registry.view(), |past| &past.view).tenancy();
+        let tenancy = moment.view(&self.registry).tenancy();
         let item = |record: &ViewRecord| {
             let held = agents.get(&record.record.id.key).copied().unwrap_or(0);
             let shown = show(&tenancy, record, held, stale.is_some())?;
-            match past {
+            match moment.past() {
                 // Who was heard of then is not in the history.
                 Some(_) => Some(pb::Relay { last_heartbeat_unix_ms: 0, expires_in_ms: None, ..shown }),
                 None => Some(shown),

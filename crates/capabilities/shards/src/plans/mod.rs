@@ -95,8 +95,9 @@ impl RebalancePlans {
         let query = request_hash(&pb::RebalanceStatesRequest::default());
         let page = AskedPage::of(asked.page_size, &asked.page_token, query)?;
         self.registry.ready_for(&asked.min_revision).await?;
+        let moment = page.token.as_ref().into();
         let (cursor, namespaces, next_page_token) =
-            page_of_namespaces(&self.registry, self.gossip.as_deref(), &page, None).await?;
+            page_of_namespaces(&self.registry, self.gossip.as_deref(), &page, &moment).await?;
         let told = pb::RebalanceStatesResponse {
             cursor: cursor.clone(),
             namespaces,
@@ -119,10 +120,9 @@ impl RebalancePlans {
         };
         let page = AskedPage::of(limit, &asked.page_token, request_hash(&filters))?;
         self.registry.ready_for(&asked.min_revision).await?;
-        let past = listing::past(&self.registry, &asked.at, page.token.as_ref()).await?;
-        let view = past.as_ref().map_or(self.registry.view(), |past| &past.view);
-        let moment = ListMoment::of(past.as_ref(), page.token.as_ref());
-        let (read, maps) = listing::read_with(&self.registry, &PLAN, moment, NamespaceMaps::of).await?;
+        let moment = ListMoment::of(&self.registry, &asked.at, page.token.as_ref()).await?;
+        let view = moment.view(&self.registry);
+        let (read, maps) = listing::read_with(&self.registry, &PLAN, &moment, NamespaceMaps::of).await?;
         let is_meant = |plan: &pb::RebalancePlan| {
             (asked.namespace.is_empty() || asked.namespace == plan.namespace)
                 && (asked.state.is_empty() || asked.state.contains(&plan.state))
@@ -137,7 +137,7 @@ impl RebalancePlans {
         let cursor = read.cursor.to_string();
         let listed =
             pb::ListPlansResponse { cursor: cursor.clone(), plans, next_page_token, ..Default::default() };
-        Ok(at_cursor(listed.within(envelope_at(&self.registry, past.as_ref())), &cursor))
+        Ok(at_cursor(listed.within(envelope_at(&self.registry, &moment)), &cursor))
     }
 
     async fn get_one(&self, asked: pb::GetPlanRequest) -> Result<Response<pb::GetPlanResponse>, Fault> {
