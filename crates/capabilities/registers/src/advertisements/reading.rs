@@ -119,11 +119,7 @@ pub(super) fn available(pool: &Pool, sources: &[String], wanted: &[String]) -> V
     let is_wanted = |source: &str, register: &str| {
         is_among(sources, source) && wanted.binary_search_by(|id| id.as_str().cmp(register)).is_ok()
     };
-    let mut registers: BTreeMap<String, GatheredRegister> = BTreeMap::new();
-    for shown in gather(pool, is_wanted).into_iter().filter(|shown| shown.is_public) {
-        registers.entry(shown.register_id.clone()).or_default().add(shown, node);
-    }
-    registers.into_iter().map(|(id, gathered)| gathered.register(id)).collect()
+    gathered(gather(pool, is_wanted).into_iter().filter(|shown| shown.is_public), node)
 }
 
 /// Registers that were public at a moment, in the order of their ids; `sources` empty: of all nodes.
@@ -132,8 +128,13 @@ pub(super) fn past_available(
     node: &str,
     sources: &[String],
 ) -> Vec<pb::AvailableRegister> {
+    gathered(past(past_view, |source, _| is_among(sources, source)).into_iter(), node)
+}
+
+/// Registers of which these are the advertisements, in the order of their ids, as `node` shows them.
+fn gathered(shown: impl Iterator<Item = pb::Advertisement>, node: &str) -> Vec<pb::AvailableRegister> {
     let mut registers: BTreeMap<String, GatheredRegister> = BTreeMap::new();
-    for shown in past(past_view, |source, _| is_among(sources, source)) {
+    for shown in shown {
         registers.entry(shown.register_id.clone()).or_default().add(shown, node);
     }
     registers.into_iter().map(|(id, gathered)| gathered.register(id)).collect()
@@ -215,16 +216,15 @@ struct GroupEnd {
 
 impl<'a> AdvertisementReading<'a> {
     pub(super) fn of(registry: &'a Registry) -> Self {
-        Self {
-            view: registry.view(),
-            begun_at: registry.begun_at(),
-            groups: BTreeMap::new(),
-            alive_since: BTreeMap::new(),
-        }
+        Self::new(registry.view(), registry.begun_at())
     }
 
     fn at(past: &'a PastView) -> Self {
-        Self { view: &past.view, begun_at: past.at, groups: BTreeMap::new(), alive_since: BTreeMap::new() }
+        Self::new(&past.view, past.at)
+    }
+
+    fn new(view: &'a View, begun_at: Millis) -> Self {
+        Self { view, begun_at, groups: BTreeMap::new(), alive_since: BTreeMap::new() }
     }
 
     /// An advertisement of another node, or of this one as the store has it.
