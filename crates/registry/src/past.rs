@@ -96,10 +96,7 @@ impl Registry {
         {
             return Ok(kept);
         }
-        let _place = self.past.waiting.try_acquire().map_err(|_| busy())?;
-        let _turn = self.past.reading.lock().await;
-        let (cursor, at) = self.place_of(moment).await?;
-        self.read_back(cursor, at).await
+        self.past_of(moment).await
     }
 
     /// Registry as it was behind a cursor, as on an earlier page of a list.
@@ -110,9 +107,21 @@ impl Registry {
         if let Some(kept) = self.past.find(|kept| kept.cursor == cursor) {
             return Ok(kept);
         }
+        self.past_of(WatchSince::Cursor(cursor)).await
+    }
+
+    /// Waits for its turn, and reads a moment back.
+    async fn past_of(&self, moment: WatchSince) -> Result<PastView, Fault> {
         let _place = self.past.waiting.try_acquire().map_err(|_| busy())?;
+        if let WatchSince::Cursor(cursor) = moment {
+            if cursor.epoch != self.view().head().epoch {
+                return Err(self.other_epoch(cursor));
+            }
+            // Another daemon may have told of a commit that this one has yet to see; nobody waits behind that.
+            self.ready_for(&cursor.to_string()).await?;
+        }
         let _turn = self.past.reading.lock().await;
-        let (cursor, at) = self.place_of(WatchSince::Cursor(cursor)).await?;
+        let (cursor, at) = self.place_of(moment).await?;
         self.read_back(cursor, at).await
     }
 
@@ -120,14 +129,7 @@ impl Registry {
     async fn place_of(&self, moment: WatchSince) -> Result<(Cursor, Millis), Fault> {
         let now = self.view().now();
         let time = match moment {
-            WatchSince::Cursor(cursor) => {
-                if cursor.epoch != self.view().head().epoch {
-                    return Err(self.other_epoch(cursor));
-                }
-                // Another daemon may have told of a commit that this one has yet to see.
-                self.ready_for(&cursor.to_string()).await?;
-                return Ok((cursor, self.time_of(cursor.revision).await?));
-            }
+            WatchSince::Cursor(cursor) => return Ok((cursor, self.time_of(cursor.revision).await?)),
             WatchSince::Time(time) => time,
             WatchSince::Ago(ago) => Millis(now.0.saturating_sub(whole_ms(ago))),
         };
