@@ -162,6 +162,15 @@ pub struct NodeAnswers {
     pub not_asked: usize,
 }
 
+/// Node that was asked, and what it said.
+struct AskedNode<A> {
+    node_id: String,
+    /// Its port that answered.
+    by: &'static str,
+    said: Result<A, NotAsked>,
+    took: Duration,
+}
+
 /// Node that can be asked, and its ports.
 struct AskableNode {
     node_id: String,
@@ -188,11 +197,9 @@ impl NodeAsker {
     pub async fn ask_all(&self, own: &str, peers: &[pb::Peer]) -> NodeAnswers {
         let others = peers.iter().filter(|peer| is_alive(peer) && peer.node_id != own);
         let others: Vec<AskableNode> = others.map(AskableNode::of).collect();
-        let until = tokio::time::Instant::now() + PATIENCE;
         let not_asked = others.len().saturating_sub(NODES_MAX);
-        let asked = others.into_iter().take(NODES_MAX).map(|place| self.ask_node(place, until));
-        // One that is slow holds up nobody behind it.
-        let mut nodes: Vec<_> = stream::iter(asked).buffer_unordered(ASKED_AT_ONCE).collect().await;
+        let asked = self.ask_each(AskNode, others.into_iter().take(NODES_MAX)).await;
+        let mut nodes: Vec<_> = asked.into_iter().map(checked).collect();
         nodes.sort_by(|(one, _), (other, _)| one.node_id.cmp(&other.node_id));
         NodeAnswers { nodes, not_asked }
     }
@@ -211,33 +218,25 @@ impl NodeAsker {
         &self,
         nodes: &[&pb::Peer],
     ) -> Vec<(String, Result<pb::RoundTripsResponse, NotAsked>)> {
-        let until = tokio::time::Instant::now() + PATIENCE;
         let places: Vec<AskableNode> = nodes.iter().map(|peer| AskableNode::of(peer)).collect();
-        let asked = places.into_iter().map(|place| async move {
-            let until = until.min(tokio::time::Instant::now() + NODE_PATIENCE);
-            let (_, said) = self.ask(AskRoundTrips, &place, until).await;
-            (place.node_id, said)
-        });
-        stream::iter(asked).buffer_unordered(ASKED_AT_ONCE).collect().await
+        let asked = self.ask_each(AskRoundTrips, places.into_iter()).await;
+        asked.into_iter().map(|asked| (asked.node_id, asked.said)).collect()
     }
 
-    async fn ask_node(
+    /// Puts a question to nodes, some at a time and in no order: one that is slow holds up nobody behind it.
+    async fn ask_each<Q: NodeQuestion>(
         &self,
-        place: AskableNode,
-        until: tokio::time::Instant,
-    ) -> (pb::CheckedNode, NodeAnswer) {
-        let began = Instant::now();
-        let until = until.min(tokio::time::Instant::now() + NODE_PATIENCE);
-        let (by, said) = self.ask(AskNode, &place, until).await;
-        let id = place.node_id;
-        let checked = pb::CheckedNode {
-            node_id: id.clone(),
-            by: by.to_owned(),
-            trouble: said.as_ref().err().map(ToString::to_string).unwrap_or_default(),
-            took_ms: u32::try_from(began.elapsed().as_millis()).unwrap_or(u32::MAX),
-            ..Default::default()
-        };
-        (checked, NodeAnswer { id, said: said.map(Box::new) })
+        question: Q,
+        places: impl Iterator<Item = AskableNode>,
+    ) -> Vec<AskedNode<Q::Answer>> {
+        let all_until = tokio::time::Instant::now() + PATIENCE;
+        let asked = places.map(async |place| {
+            let began = Instant::now();
+            let until = all_until.min(tokio::time::Instant::now() + NODE_PATIENCE);
+            let (by, said) = self.ask(question, &place, until).await;
+            AskedNode { node_id: place.node_id, by, said, took: began.elapsed() }
+        });
+        stream::iter(asked).buffer_unordered(ASKED_AT_ONCE).collect().await
     }
 
     /// Puts a question to a node, and says at which of its ports it was answered.
@@ -332,6 +331,18 @@ impl NodeAsker {
             false => NotAsked::NoWay(format!("{why} (the certificate of this node has ended, or not begun)")),
         }
     }
+}
+
+fn checked(asked: AskedNode<pb::GetNodeResponse>) -> (pb::CheckedNode, NodeAnswer) {
+    let AskedNode { node_id: id, by, said, took } = asked;
+    let checked = pb::CheckedNode {
+        node_id: id.clone(),
+        by: by.to_owned(),
+        trouble: said.as_ref().err().map(ToString::to_string).unwrap_or_default(),
+        took_ms: u32::try_from(took.as_millis()).unwrap_or(u32::MAX),
+        ..Default::default()
+    };
+    (checked, NodeAnswer { id, said: said.map(Box::new) })
 }
 
 /// Whether what went wrong is that a certificate counts at another time than now, by one of the clocks.
