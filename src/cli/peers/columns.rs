@@ -129,7 +129,8 @@ fn shards(peer: &Value) -> String {
     }
 }
 
-fn rtt(peer: &Value) -> String {
+/// `0.4ms`, `12ms`; nothing where none was measured.
+pub(crate) fn rtt(peer: &Value) -> String {
     match field(peer, "rttMs").as_f64() {
         Some(ms) if ms >= 10.0 => format!("{ms:.0}ms"),
         Some(ms) => format!("{ms:.1}ms"),

@@ -29,16 +29,17 @@ pub(super) static COLUMNS: &[Column] = &[
 ];
 
 /// `orders/12`
-pub(super) fn id(shard: &Value) -> String {
+pub(crate) fn id(shard: &Value) -> String {
     format!("{}/{}", text(shard, "namespace"), text(shard, "shardId"))
 }
 
-fn owner(shard: &Value) -> String {
+/// `node-a`, or `-` where it has none.
+pub(crate) fn owner(shard: &Value) -> String {
     Some(text(shard, "ownerNodeId")).filter(|owner| !owner.is_empty()).unwrap_or("-").to_owned()
 }
 
 /// `paused (operator)`
-pub(super) fn status(shard: &Value) -> String {
+pub(crate) fn status(shard: &Value) -> String {
     match text(shard, "statusReason") {
         "" => text(shard, "status").to_owned(),
         reason => format!("{} ({reason})", text(shard, "status")),

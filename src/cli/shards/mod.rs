@@ -1,6 +1,6 @@
 //! `omnirelay mesh shards`: which node owns which part of a namespace.
 
-mod columns;
+pub(crate) mod columns;
 mod diff;
 mod disable;
 mod explain;

@@ -76,12 +76,7 @@ impl KeyMap {
     /// # Errors
     /// When it is not there or cannot be read, which a test rules out.
     pub(super) fn built_in() -> Result<Self, CliError> {
-        let mut bytes: &[u8] = &[];
-        for file in omnirelay_page::files() {
-            if file.name == FILE {
-                bytes = file.bytes;
-            }
-        }
+        let bytes = omnirelay_page::file(FILE).map_or(&[][..], |file| file.bytes);
         serde_json::from_slice(bytes)
             .map_err(|error| CliError::local(reasons::ENCODING, "cannot read the key map", &error))
     }

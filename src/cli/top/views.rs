@@ -7,7 +7,7 @@ use omnirelay_wire::rpc::{
 
 use super::cells::{Cell, Row, RowColumn, Tone};
 use crate::frame::prelude::*;
-use crate::{leaders, namespaces, peers, rebalance_plans, relays};
+use crate::{leaders, namespaces, peers, rebalance_plans, relays, shards};
 
 /// View that fills the screen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -183,7 +183,7 @@ static PEERS: TopList = TopList {
     columns: &[
         RowColumn::new("PEER", |peer| said(peer, "nodeId")),
         RowColumn::new("HEALTH", |peer| Cell::text(health(peer))),
-        RowColumn::new("RTT", |peer| Cell::text(rtt(peer))).right(),
+        RowColumn::new("RTT", |peer| Cell::text(or_dash(&peers::columns::rtt(peer)))).right(),
         RowColumn::new("SHARDS", |peer| Cell::count(number(peer, "shards"))).right(),
         RowColumn::new("LEADS", |peer| Cell::count(items(peer, "leads").len() as u64)).right(),
         RowColumn::new("CERT", |peer| Cell::left(field(peer, "certificateEnds"))).right(),
@@ -223,14 +223,6 @@ fn health(peer: &Value) -> String {
     }
     let orders: Vec<&str> = peers::columns::orders(peer).collect();
     if orders.is_empty() { heard } else { format!("{heard},{}", orders.join(",")) }
-}
-
-fn rtt(peer: &Value) -> String {
-    match field(peer, "rttMs").as_f64() {
-        Some(ms) if ms >= 10.0 => format!("{ms:.0}ms"),
-        Some(ms) => format!("{ms:.1}ms"),
-        None => "-".to_owned(),
-    }
 }
 
 fn peer_tone(peer: &Value) -> Tone {
@@ -327,18 +319,15 @@ static SHARDS: TopList = TopList {
     rpc: shard_control_service::LIST,
     field: "items",
     columns: &[
-        RowColumn::new("SHARD", |shard| Cell::text(shard_id(shard))),
-        RowColumn::new("OWNER", |shard| Cell::text(or_dash(text(shard, "ownerNodeId")))),
-        RowColumn::new("STATUS", |shard| match text(shard, "statusReason") {
-            "" => said(shard, "status"),
-            reason => Cell::text(format!("{} ({reason})", text(shard, "status"))),
-        }),
+        RowColumn::new("SHARD", |shard| Cell::text(shards::columns::id(shard))),
+        RowColumn::new("OWNER", |shard| Cell::text(shards::columns::owner(shard))),
+        RowColumn::new("STATUS", |shard| Cell::text(shards::columns::status(shard))),
         RowColumn::new("FOLLOWS", |shard| said(shard, "targetNodeId")),
         RowColumn::new("SINCE", |shard| Cell::ago(field(shard, "ownedSince"))).right(),
         RowColumn::new("VERSION", |shard| Cell::count(number(shard, "version"))).right(),
         RowColumn::new("PLAN", |shard| said(shard, "planId")),
     ],
-    id: shard_id,
+    id: shards::columns::id,
     tone: |shard| match (text(shard, "ownerNodeId"), text(shard, "status")) {
         ("", _) => Tone::Bad,
         (_, "draining") => Tone::Warn,
@@ -357,11 +346,6 @@ static SHARDS: TopList = TopList {
     subject: "shard",
     ..NONE
 };
-
-/// `orders/12`
-fn shard_id(shard: &Value) -> String {
-    format!("{}/{}", text(shard, "namespace"), text(shard, "shardId"))
-}
 
 /// Columns of registers, as their subjects are made of them.
 pub(super) mod register {

@@ -222,16 +222,10 @@ impl Listing {
         if self.asking || self.refused {
             return None;
         }
-        let request = |token: &str| PageRequest {
-            kind: self.kind,
-            token: token.to_owned(),
-            generation: self.generation,
-        };
         let asked = match self.due_in(now_ms, pace) {
             Some(0) => {
-                let request = request("");
                 (self.dirty, self.incoming, self.asked_ms) = (false, Some(Vec::new()), now_ms);
-                request
+                self.page_behind("")
             }
             _ if !self.next.is_empty()
                 // It is so only where the last question has failed.
@@ -239,12 +233,17 @@ impl Listing {
                 && self.selected + NEAR_END >= self.shown.len()
                 && self.rows.len() < ROWS_MAX =>
             {
-                request(&self.next)
+                self.page_behind(&self.next)
             }
             Some(_) | None => return None,
         };
         self.asking = true;
         Some(asked)
+    }
+
+    /// The page that a token begins; empty: the first.
+    fn page_behind(&self, token: &str) -> PageRequest {
+        PageRequest { kind: self.kind, token: token.to_owned(), generation: self.generation }
     }
 
     /// Takes over a page; gives the one that is to be asked for next, where its list is asked for anew.
@@ -266,11 +265,7 @@ impl Listing {
         if known.len() < wanted && !self.next.is_empty() {
             self.asking = true;
             self.incoming = Some(known);
-            return Some(PageRequest {
-                kind: self.kind,
-                token: self.next.clone(),
-                generation: self.generation,
-            });
+            return Some(self.page_behind(&self.next));
         }
         let selected = self.selected_row().map(|row| row.id.clone()).or_else(|| self.was_selected.take());
         self.known = true;

@@ -160,6 +160,11 @@ pub(super) struct TopModel {
 /// Lists that every view shows something of.
 const OF_HEAD: [ListKind; 3] = [ListKind::Peers, ListKind::Leaders, ListKind::Namespaces];
 
+/// Whether a view shows something of a list of the overview.
+fn is_seen(view: View, kind: ListKind) -> bool {
+    view == View::Overview || OF_HEAD.contains(&kind)
+}
+
 impl TopModel {
     pub(super) fn new(keys: KeyMap, context: &str) -> Self {
         Self {
@@ -253,29 +258,21 @@ impl TopModel {
             self.counted_ms = Some(now_ms);
             asks.extend(counts::STATUSES.map(|status| Ask::Count { status, at: self.at() }));
         }
-        for (kind, list) in &mut self.lists {
-            if self.view != View::Overview && !OF_HEAD.contains(kind) {
-                continue;
-            }
-            if let Some(page) = list.ask(now_ms, pace) {
-                let request = list.request(&page.token);
-                asks.push(Ask::Page { page, of_view: false, request });
-            }
-        }
-        if let Some(list) = &mut self.list
-            && let Some(page) = list.ask(now_ms, pace)
-        {
+        let view = self.view;
+        let lists = self.lists.values_mut().filter(|list| is_seen(view, list.kind));
+        let lists = lists.map(|list| (list, false)).chain(self.list.as_mut().map(|list| (list, true)));
+        asks.extend(lists.filter_map(|(list, of_view)| {
+            let page = list.ask(now_ms, pace)?;
             let request = list.request(&page.token);
-            asks.push(Ask::Page { page, of_view: true, request });
-        }
+            Some(Ask::Page { page, of_view, request })
+        }));
         asks
     }
 
     /// Milliseconds until something is due.
     pub(super) fn due_in(&self, now_ms: i64) -> i64 {
         let pace = self.pace();
-        let lists =
-            self.lists.values().filter(|list| self.view == View::Overview || OF_HEAD.contains(&list.kind));
+        let lists = self.lists.values().filter(|list| is_seen(self.view, list.kind));
         let lists = lists.chain(&self.list).filter_map(|list| list.due_in(now_ms, pace));
         let looks = pace == Pace::Live && self.travel.is_none();
         let look = looks.then(|| self.looked_ms + LOOK_EVERY_MS - now_ms);
