@@ -255,13 +255,6 @@ pub(crate) fn status() -> Value {
         let number = |name: &&str| ((*name).to_owned(), json!({"type": "integer", "minimum": 0}));
         object(Value::Object(names.iter().map(number).collect()), names)
     };
-    let problem = object(
-        json!({
-            "id": string(), "result": {"type": "string", "examples": ["warn", "fail", "unknown"]},
-            "message": string(), "hint": string(),
-        }),
-        &["id", "result", "message"],
-    );
     let properties = json!({
         "schemaVersion": string(), "generatedAt": {"type": "string", "format": "date-time"},
         "localNodeId": string(), "cursor": string(), "stale": {"type": "boolean"},
@@ -271,10 +264,22 @@ pub(crate) fn status() -> Value {
         "leaders": counts(&["scopes", "led"]),
         "registers": counts(&["hosted", "toAdvertise", "local", "remote", "deferred"]),
         "relays": counts(&["total", "agents"]),
-        "problems": {"type": "array", "items": problem},
+        "problems": problems(),
     });
     let required = ["schemaVersion", "localNodeId", "cursor", "stale", "peers", "problems"];
     object(properties, &required)
+}
+
+/// Checks that found something, as status and top tell of them.
+fn problems() -> Value {
+    let problem = object(
+        json!({
+            "id": string(), "result": {"type": "string", "examples": ["warn", "fail", "unknown"]},
+            "message": string(), "hint": string(),
+        }),
+        &["id", "result", "message"],
+    );
+    json!({"type": "array", "items": problem})
 }
 
 pub(crate) fn top() -> Value {
@@ -283,13 +288,6 @@ pub(crate) fn top() -> Value {
         let fields = names.iter().map(|name| ((*name).to_owned(), number())).collect();
         object(Value::Object(fields), &[])
     };
-    let problem = object(
-        json!({
-            "id": string(), "result": {"type": "string", "examples": ["warn", "fail", "unknown"]},
-            "message": string(), "hint": string(),
-        }),
-        &["id", "result", "message"],
-    );
     let properties = json!({
         "schemaVersion": string(), "generatedAt": {"type": "string", "format": "date-time"},
         "localNodeId": string(), "cursor": string(), "stale": {"type": "boolean"}, "staleMs": number(),
@@ -298,7 +296,7 @@ pub(crate) fn top() -> Value {
         "leaders": counts(&["scopes", "led"]),
         "shards": counts(&["total", "owned", "moving", "paused"]),
         "registers": counts(&["available"]), "relays": counts(&["total", "agents"]),
-        "plans": counts(&["open"]), "problems": {"type": "array", "items": problem},
+        "plans": counts(&["open"]), "problems": problems(),
     });
     object(properties, &["schemaVersion", "localNodeId", "cursor", "stale", "peers", "problems"])
 }
