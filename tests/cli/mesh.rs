@@ -50,6 +50,12 @@ impl Mesh {
         said
     }
 
+    /// Runs `line`, which succeeds.
+    pub(crate) fn done(&self, line: &str) {
+        let ended = self.program.run(line);
+        assert_eq!(ended.code, 0, "{line}: {ended:?}");
+    }
+
     /// Repeats `line` until it succeeds and its document fits.
     pub(crate) fn until(&self, line: &str, fits: impl Fn(&Value) -> bool) -> Value {
         let deadline = Instant::now() + PATIENCE;

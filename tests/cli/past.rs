@@ -17,11 +17,6 @@ fn moment() -> String {
     now
 }
 
-fn done(mesh: &Mesh, line: &str) {
-    let ended = mesh.program.run(line);
-    assert_eq!(ended.code, 0, "{line}: {ended:?}");
-}
-
 fn list(mesh: &Mesh, line: &str) -> Value {
     let ended = mesh.program.run(&format!("{line} -o json"));
     assert_eq!(ended.code, 0, "{line}: {ended:?}");
@@ -40,18 +35,18 @@ fn ids(document: &Value, items: &str, id: &str) -> Vec<String> {
 #[test]
 fn lists_show_what_was_and_nothing_that_nobody_wrote_down() {
     let mesh = Mesh::up_with("--service relay --service registry");
-    done(&mesh, "mesh leaders create jobs/nightly --node node-1");
+    mesh.done("mesh leaders create jobs/nightly --node node-1");
     mesh.until("mesh leaders get jobs/nightly -o json", |found| found["leadership"]["leaderId"] == "node-1");
-    done(&mesh, "registers create orders --node node-1 --advertise");
+    mesh.done("registers create orders --node node-1 --advertise");
     let first = moment();
-    done(&mesh, "mesh peers cordon node-2 --reason test");
-    done(&mesh, "mesh leaders set jobs/nightly --node node-3");
-    done(&mesh, "mesh leaders transfer jobs/nightly --to node-3 --yes");
-    done(&mesh, "mesh namespaces create orders --shards 8 --self-approval --reason test");
+    mesh.done("mesh peers cordon node-2 --reason test");
+    mesh.done("mesh leaders set jobs/nightly --node node-3");
+    mesh.done("mesh leaders transfer jobs/nightly --to node-3 --yes");
+    mesh.done("mesh namespaces create orders --shards 8 --self-approval --reason test");
     let second = moment();
-    done(&mesh, "mesh peers uncordon node-2");
-    done(&mesh, "mesh namespaces delete orders --yes --reason test");
-    done(&mesh, "registers delete orders --node node-1 --yes");
+    mesh.done("mesh peers uncordon node-2");
+    mesh.done("mesh namespaces delete orders --yes --reason test");
+    mesh.done("registers delete orders --node node-1 --yes");
     mesh.until("mesh namespaces list -o json", |found| found["namespaces"].as_array().unwrap().is_empty());
 
     for (at, cordoned, leader, shards) in [(&first, false, "node-1", 0), (&second, true, "node-3", 8)] {
@@ -82,7 +77,7 @@ fn lists_show_what_was_and_nothing_that_nobody_wrote_down() {
     }
     // Pages go on at the moment of the first one, whatever happens meanwhile.
     let begun = list(&mesh, "mesh peers list --limit 1 --page-size 1 --at 0s");
-    done(&mesh, "mesh peers cordon node-3 --reason test");
+    mesh.done("mesh peers cordon node-3 --reason test");
     let token = begun["nextPageToken"].as_str().unwrap();
     let rest = list(&mesh, &format!("mesh peers list --page-size 1 --at 0s --page-token {token}"));
     assert!(!peer(&rest, "node-3")["cordoned"].as_bool().unwrap_or(false), "{rest}");
