@@ -23,7 +23,7 @@ use tokio::time::sleep;
 
 use super::messages::{ExportResponse, MetricsRequest, PartialSuccess, Span, TracesRequest};
 
-/// CollectorAnswer of a collector to whatever it is sent.
+/// Answer of a collector to whatever it is sent.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum CollectorAnswer {
     Taken,
