@@ -87,8 +87,6 @@ pub(super) struct TopList {
     pub of_now: &'static [&'static str],
     /// Kind in the subjects of its events: that of the records, whose key is the id but for registers.
     pub subject: &'static str,
-    /// The daemon lists it as it was at another time as well.
-    pub is_remembered: bool,
 }
 
 const NONE: TopList = TopList {
@@ -111,7 +109,6 @@ const NONE: TopList = TopList {
     history: None,
     of_now: &[],
     subject: "",
-    is_remembered: true,
 };
 
 impl ListKind {
@@ -373,7 +370,6 @@ static REGISTERS: TopList = TopList {
     filters: &["source"],
     command: "registers advertisements",
     subject: "register",
-    is_remembered: false,
     ..NONE
 };
 

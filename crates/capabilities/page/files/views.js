@@ -198,7 +198,7 @@ const pool = ({target, status, lastSuccessAt, drifted, error}) => `${target} ${w
 const syncSummary = ({aside}) => (aside?.targets ? `${aside.localNodeId} hosts ${count(aside.registers, 'register')}, advertises ${digits(aside.advertise)}, and knows ${count(aside.remote, 'advertisement')} of others${aside.unverified ? `; ${aside.unverified} not confirmed since its start` : ''}${aside.deferred ? `; ${aside.deferred} wait for the store` : ''}. Pools: ${aside.targets.map(pool).join('; ')}.` : '');
 
 const registers = [
-	registerTab('Available Registers', '', {path: 'registers/available', filters: {source: 'source'}, aside: 'registers:syncState', at: false}, sync, row => `/${row.registerId}/`, {
+	registerTab('Available Registers', '', {path: 'registers/available', filters: {source: 'source'}, aside: 'registers:syncState'}, sync, row => `/${row.registerId}/`, {
 		key: row => row.registerId, summary: syncSummary,
 		columns: [
 			register, column('name', '8 2', 'name', 'wide'), column('state', '8', sync), version, column('nodes', '4.5', 'sources.length', 'number', 'how many nodes advertise it'),

@@ -145,8 +145,7 @@ fn problems(canvas: &mut Canvas, area: Rect, model: &TopModel) {
     } else if let Some(error) = &model.check_error {
         lines.push((Tone::Warn, format!("the check could not be asked: {error}"), None));
     }
-    let asked = model.lists.values().filter(|list| model.travel.is_none() || list.kind.spec().is_remembered);
-    let failed = asked.into_iter().find_map(|list| Some((list.kind.spec().noun, list.error.as_ref()?)));
+    let failed = model.lists.values().find_map(|list| Some((list.kind.spec().noun, list.error.as_ref()?)));
     if let Some((noun, error)) = failed {
         let said = match model.travel {
             Some(travel) => format!("{noun} at {}: {error}", time::of_day(travel.at_ms)),

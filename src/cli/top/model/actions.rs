@@ -218,11 +218,9 @@ impl TopModel {
         self.counted_ms = None;
     }
 
-    /// Has all lists asked for anew that the daemon has of the time that is looked at.
+    /// Has all lists asked for anew.
     fn begin_lists(&mut self) {
-        let travels = self.travel.is_some();
-        let lists = self.lists.values_mut().chain(&mut self.list);
-        lists.filter(|list| !travels || list.kind.spec().is_remembered).for_each(Listing::restart);
+        self.lists.values_mut().chain(&mut self.list).for_each(Listing::restart);
     }
 
     fn next_namespace(&mut self, now_ms: i64) {

@@ -170,13 +170,7 @@ impl Listing {
         self.rows.clear();
         self.shown.clear();
         self.next.clear();
-        if at.is_empty() || self.kind.spec().is_remembered {
-            return self.restart();
-        }
-        self.generation += 1;
-        (self.asking, self.incoming, self.dirty) = (false, None, false);
-        self.error =
-            Some(format!("{} have no past: what they were is not in the log", self.kind.spec().noun));
+        self.restart();
     }
 
     /// Row of the selection.
