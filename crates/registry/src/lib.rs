@@ -48,6 +48,8 @@ mod mutate_test;
 #[cfg(test)]
 mod outage_test;
 #[cfg(test)]
+mod past_test;
+#[cfg(test)]
 mod reactor_test;
 #[cfg(test)]
 mod registry_test;

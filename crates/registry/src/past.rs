@@ -27,7 +27,7 @@ const PAGE: usize = 256;
 const KEPT_MAX: usize = 2;
 const KEPT_FOR: Duration = Duration::from_secs(60);
 /// How many callers may wait for a moment at once, the one that is read back among them.
-const WAITING_MAX: usize = 8;
+pub(super) const WAITING_MAX: usize = 8;
 /// How far a clock of a caller may be ahead.
 const AHEAD_MAX: Duration = Duration::from_secs(5);
 
@@ -112,7 +112,6 @@ impl Registry {
 
     /// Waits for its turn, and reads a moment back.
     async fn past_of(&self, moment: WatchSince) -> Result<PastView, Fault> {
-        let _place = self.past.waiting.try_acquire().map_err(|_| busy())?;
         if let WatchSince::Cursor(cursor) = moment {
             if cursor.epoch != self.view().head().epoch {
                 return Err(self.other_epoch(cursor));
@@ -120,6 +119,7 @@ impl Registry {
             // Another daemon may have told of a commit that this one has yet to see; nobody waits behind that.
             self.ready_for(&cursor.to_string()).await?;
         }
+        let _place = self.past.waiting.try_acquire().map_err(|_| busy())?;
         let _turn = self.past.reading.lock().await;
         let (cursor, at) = self.place_of(moment).await?;
         self.read_back(cursor, at).await
