@@ -1,5 +1,6 @@
-//! A network of a test's own, in which this host has an address that is not loopback, whatever the machine has.
+//! Networks of a test's own: namespaces, in which this host has other addresses than the machine.
 
+use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{BufRead as _, BufReader};
 use std::net::{IpAddr, Ipv4Addr, UdpSocket};
@@ -35,23 +36,64 @@ where
 
 /// Moves this thread into a namespace that has only loopback, with [`ADDRESS`] on it.
 fn enter() -> Result<()> {
-    ensure!(rustix::process::geteuid().is_root(), "only root makes a network namespace");
-    let set_up = format!("ip link set lo up && ip address add {ADDRESS}/32 dev lo && echo up && exec cat");
-    let mut command = Command::new("unshare");
-    command.args(["--net", "sh", "-c", &set_up]).stdin(Stdio::piped()).stdout(Stdio::piped());
-    let mut holder = command.spawn().context("unshare, of util-linux")?;
-    let entered = enter_that_of(&mut holder);
-    drop(holder.stdin.take());
-    holder.wait()?;
-    entered
+    NetworkNamespace::new(&format!("ip address add {ADDRESS}/32 dev lo"))?.enter()
 }
 
-fn enter_that_of(holder: &mut Child) -> Result<()> {
-    let mut said = String::new();
-    BufReader::new(holder.stdout.take().context("no output")?).read_line(&mut said)?;
-    ensure!(said == "up\n", "no network namespace could be made");
-    let namespace = File::open(format!("/proc/{}/ns/net", holder.id()))?;
-    Ok(move_into_link_name_space(namespace.as_fd(), Some(LinkNameSpaceType::Network))?)
+/// A network namespace. It is gone with this value, and with the test's process, once nothing runs in it.
+pub struct NetworkNamespace {
+    /// Keeps it while its input is open.
+    holder: Child,
+}
+
+impl NetworkNamespace {
+    /// A new one, with loopback, and set up by these commands of a shell.
+    ///
+    /// # Errors
+    /// Who runs the test is not root, or the machine lets nobody make one.
+    pub fn new(set_up: &str) -> Result<Self> {
+        ensure!(rustix::process::geteuid().is_root(), "only root makes a network namespace");
+        let script = format!("ip link set lo up && {{ {set_up}; }} && echo up && exec cat");
+        let mut command = Command::new("unshare");
+        command.args(["--net", "sh", "-c", &script]).stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut made = Self { holder: command.spawn().context("unshare, of util-linux")? };
+        let mut said = String::new();
+        BufReader::new(made.holder.stdout.take().context("no output")?).read_line(&mut said)?;
+        ensure!(said == "up\n", "no network namespace could be made");
+        Ok(made)
+    }
+
+    fn path(&self) -> String {
+        format!("/proc/{}/ns/net", self.holder.id())
+    }
+
+    /// Moves this thread into it, and what the thread starts from then on.
+    pub fn enter(&self) -> Result<()> {
+        let namespace = File::open(self.path())?;
+        Ok(move_into_link_name_space(namespace.as_fd(), Some(LinkNameSpaceType::Network))?)
+    }
+
+    /// What `work` gives that a thread does in it.
+    pub fn run<T: Send>(&self, work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
+        let run = || {
+            self.enter()?;
+            work()
+        };
+        std::thread::scope(|scope| scope.spawn(run).join()).unwrap_or_else(|panic| resume_unwind(panic))
+    }
+
+    /// A command that runs in it.
+    pub fn command(&self, program: impl AsRef<OsStr>) -> Command {
+        let mut command = Command::new("nsenter");
+        command.arg(format!("--net={}", self.path())).arg("--").arg(program);
+        command
+    }
+}
+
+impl Drop for NetworkNamespace {
+    fn drop(&mut self) {
+        drop(self.holder.stdin.take());
+        let _ = self.holder.wait();
+    }
 }
 
 /// The address that the machine would speak to others from. Nothing is sent.
