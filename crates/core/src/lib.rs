@@ -9,6 +9,7 @@ pub mod join;
 pub mod labels;
 pub mod names;
 pub mod placement;
+pub mod ranges;
 pub mod reach;
 pub mod rebalance;
 pub mod replicas;
