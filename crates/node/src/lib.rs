@@ -7,6 +7,7 @@ mod control_port;
 pub mod lab;
 mod mesh_port;
 pub mod metrics;
+pub mod node_asker;
 mod node_builder;
 pub mod operations;
 mod port_tls;

@@ -27,7 +27,7 @@ use pb::check_service_server::CheckService;
 use pb::peer::Status;
 use tonic::Response;
 
-use asking::{NodeAnswers, NodeAsker};
+use asking::{MeshAsker, NodeAnswers};
 use host::HostChecker;
 pub use mount::mount;
 use report::CheckReport;
@@ -67,7 +67,7 @@ pub trait CheckedMesh: Send + Sync + 'static {
 pub struct MeshChecker {
     pub registry: Arc<Registry>,
     pub known: Arc<dyn CheckedMesh>,
-    pub asker: NodeAsker,
+    pub asker: MeshAsker,
 }
 
 serve! {

@@ -4,13 +4,14 @@ use std::sync::Arc;
 
 use omnirelay_doctor::certificate::papers::CertificatePaths;
 use omnirelay_identity::provided::{IdentityFileFormat, ProviderSource};
+use omnirelay_node::node_asker::NodeAsker;
 use omnirelay_node::transport::NodeTransport;
 use omnirelay_node::{NodeBuilder, PortName};
 use omnirelay_wire::pb::omnirelay::mesh::control::v1::check_service_server::CheckServiceServer;
 use parking_lot::Mutex;
 use tonic::codec::CompressionEncoding::Gzip;
 
-use crate::asking::NodeAsker;
+use crate::asking::MeshAsker;
 use crate::host::HostChecker;
 use crate::{CheckedMesh, MeshCheckService, MeshChecker};
 
@@ -19,7 +20,7 @@ pub fn mount(node: &mut NodeBuilder, transport: Arc<NodeTransport>, known: Arc<d
     let checker = MeshChecker {
         registry: node.registry.clone(),
         known,
-        asker: NodeAsker { transport, trust: node.trust.clone() },
+        asker: MeshAsker(NodeAsker { transport, trust: node.trust.clone() }),
     };
     let check = CheckServiceServer::new(MeshCheckService::new(checker, host(node)))
         .send_compressed(Gzip)

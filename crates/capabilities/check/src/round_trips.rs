@@ -7,7 +7,7 @@ use omnirelay_nouns::{envelope, head_cursor};
 use omnirelay_registry::Registry;
 use omnirelay_wire::envelope::EnvelopedAnswer as _;
 
-use super::asking::NodeAsker;
+use super::asking::MeshAsker;
 use super::{CheckedMesh, pb};
 
 /// How many nodes are told each to each; where more live, zones stand for them. As many zones are told at most.
@@ -26,7 +26,7 @@ pub(crate) async fn own(registry: &Registry, mesh: &dyn CheckedMesh) -> pb::Roun
 pub(crate) async fn all(
     registry: &Registry,
     mesh: &dyn CheckedMesh,
-    asker: &NodeAsker,
+    asker: &MeshAsker,
 ) -> pb::RoundTripsResponse {
     let peers = mesh.peers().await;
     let alive: Vec<&pb::Peer> = peers.iter().filter(|peer| is_alive(peer)).collect();
@@ -48,14 +48,14 @@ pub(crate) async fn all(
 pub(crate) async fn of(
     registry: &Registry,
     mesh: &dyn CheckedMesh,
-    asker: &NodeAsker,
+    asker: &MeshAsker,
     peer: &pb::Peer,
 ) -> pb::RoundTripsResponse {
     let peers = mesh.peers().await;
     answer(registry, false, asked_rows(asker, &[peer], &peers).await)
 }
 
-async fn asked_rows(asker: &NodeAsker, others: &[&pb::Peer], peers: &[pb::Peer]) -> Vec<pb::RoundTripRow> {
+async fn asked_rows(asker: &MeshAsker, others: &[&pb::Peer], peers: &[pb::Peer]) -> Vec<pb::RoundTripRow> {
     let mut rows = Vec::with_capacity(others.len());
     for (node, said) in asker.ask_round_trips(others).await {
         rows.push(match said {
