@@ -368,6 +368,7 @@ fn word_of(reason: ResetReason) -> &'static str {
         ResetReason::EpochChanged => "epoch_changed",
         ResetReason::SlowConsumer => "slow_consumer",
         ResetReason::FilterChanged => "sources_changed",
+        ResetReason::ViewMended => "view_mended",
     }
 }
 

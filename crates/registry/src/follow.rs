@@ -110,6 +110,7 @@ async fn follow(registry: &Registry) -> ReloadReason {
             () = news => continue,
             // Others sign records than those by whom they were judged.
             () = registry.look_until_found(|view| view.must_judge_anew().then_some(())) => return ReloadReason::Now,
+            () = registry.reload.notified() => return ReloadReason::Now,
             // Or it is the only one that does: other calls are answered.
             () = left_behind(registry.view()) => {
                 debug!("log call has missed what beats tell of; asking again");

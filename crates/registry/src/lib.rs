@@ -74,7 +74,7 @@ use omnirelay_store::{
 };
 use omnirelay_wire::fault::Fault;
 use omnirelay_wire::reasons;
-use tokio::sync::Semaphore;
+use tokio::sync::{Notify, Semaphore};
 use tokio::time::Instant;
 
 use audit_faults::AuditFaults;
@@ -128,6 +128,8 @@ pub struct Registry {
     awaiting_seal: AwaitingSeal,
     audit_faults: AuditFaults,
     past: PastViews,
+    /// Has the view loaded again.
+    reload: Notify,
     begun: Instant,
 }
 
@@ -155,6 +157,7 @@ impl Registry {
             awaiting_seal: AwaitingSeal::default(),
             audit_faults: AuditFaults::default(),
             past: PastViews::default(),
+            reload: Notify::new(),
             begun: Instant::now(),
         }
     }
@@ -358,6 +361,15 @@ impl Registry {
         let Some(provisional) = &caller.provisional else { return Ok(()) };
         self.ready_for("").await?;
         provisional.check()
+    }
+
+    /// Loads all records anew from the store, which mends a view that differs from it: watches begin anew. Waits for it without limit.
+    pub async fn mend_view(&self) {
+        let mut head = self.view.follow_head();
+        let before = head.borrow_and_update().mends;
+        self.view.mend_by_next_load();
+        self.reload.notify_one();
+        let _ = head.wait_for(|head| head.mends > before).await;
     }
 
     /// Waits until the view has loaded, and has seen `min_revision` if one is given.

@@ -11,6 +11,7 @@ mod groups;
 mod loaded;
 mod lock;
 mod past;
+mod ranges;
 mod record;
 mod records;
 mod signed;
@@ -42,6 +43,7 @@ pub use entry::{ViewChange, ViewEntry};
 pub use loaded::LoadedRecords;
 use lock::{read, write};
 pub(crate) use past::{UndoneChanges, ViewCopy};
+pub use ranges::{RecordScope, digest_of};
 pub use record::{ViewRecord, record_bytes};
 use records::{OrderedRecords, RecordList};
 pub(super) use signed::ToSign;
@@ -65,6 +67,8 @@ pub struct RegistryHead {
     pub revision: Revision,
     /// False before the first load is complete; what is read before is not the registry.
     pub caught_up: bool,
+    /// How often what differed from the store was loaded anew: what was told of it before is void.
+    pub mends: u64,
 }
 
 /// Everything the view holds; changed only under the lock, in the order of the log.
@@ -82,6 +86,8 @@ struct State {
     changed: BTreeMap<RecordKind, Revision>,
     /// The revision of the last load.
     loaded: Revision,
+    /// The next load mends what differs from the store.
+    is_mended_by_load: bool,
     /// In no order: there may be many, and each renewal looks for one.
     groups: HashMap<GroupId, Group>,
     /// The epoch of `groups`: what was heard in another says nothing about them.
@@ -434,7 +440,8 @@ impl View {
         state.recent_bytes = 0;
         state.changed.clear();
         state.loaded = revision;
-        state.head = RegistryHead { epoch, revision, caught_up: true };
+        let mends = before.mends + u64::from(std::mem::take(&mut state.is_mended_by_load));
+        state.head = RegistryHead { epoch, revision, caught_up: true, mends };
         state.heard_of = Revision(0);
         state.leases.clear();
         state.held.clear();

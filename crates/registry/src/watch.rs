@@ -36,6 +36,8 @@ pub enum ResetReason {
     SlowConsumer,
     /// The filter lets other records through than before, none of which was changed.
     FilterChanged,
+    /// What the view showed differed from the store, and was mended.
+    ViewMended,
 }
 
 /// One thing a watcher is told.
@@ -127,6 +129,8 @@ pub struct Watch {
     ready: VecDeque<WatchEvent>,
     /// What is left of a snapshot; goes out when `ready` is empty.
     snapshot: Option<SnapshotProgress>,
+    /// How often the view had been mended when it was looked at last.
+    mends: u64,
     /// Once it has served something, falling behind is the watcher's own slowness.
     serving: bool,
     quiet_since: Instant,
@@ -152,6 +156,7 @@ impl Watch {
         filter: RecordFilter,
         since: Option<Cursor>,
     ) -> Self {
+        let mends = registry.view().head().mends;
         let mut watch = Self {
             registry,
             kinds,
@@ -162,6 +167,7 @@ impl Watch {
             sent: since.unwrap_or_default(),
             ready: VecDeque::new(),
             snapshot: None,
+            mends,
             serving: false,
             quiet_since: Instant::now(),
         };
@@ -228,6 +234,9 @@ impl Watch {
         let head = *heads.borrow_and_update();
         if head.epoch != self.examined.epoch {
             return self.reset(ResetReason::EpochChanged);
+        }
+        if std::mem::replace(&mut self.mends, head.mends) != head.mends {
+            return self.reset(ResetReason::ViewMended);
         }
         if self.is_filter_other() {
             return self.reset(ResetReason::FilterChanged);

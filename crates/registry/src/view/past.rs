@@ -70,7 +70,7 @@ impl ViewCopy {
         for (kind, records) in self.records {
             let changed = before.remove(&kind).unwrap_or_default();
             let unchanged = records.iter().filter(|record| !changed.contains_key(&record.record.id.key));
-            let mut all: OrderedRecords = unchanged.cloned().collect();
+            let mut all = OrderedRecords::unindexed(unchanged.cloned());
             for record in changed.into_values().flatten().filter(|record| !record.deleted) {
                 all.put(Arc::new(ViewRecord::new(epoch, record)));
             }

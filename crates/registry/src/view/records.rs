@@ -4,16 +4,21 @@ use std::borrow::Borrow;
 use std::cmp::Ordering;
 use std::collections::{BTreeSet, HashSet};
 use std::hash::{Hash, Hasher};
+use std::ops::Bound;
 use std::sync::Arc;
 
+use omnirelay_core::ranges::{Digest, RangeIndex, RangeItem, RangePrefix};
+
 use super::ViewRecord;
+use super::ranges::{digest_of, place_of};
 
 /// Records in the order of their keys, and by them; the keys are kept in the records alone.
-#[derive(Default)]
 pub(super) struct OrderedRecords {
     ordered: BTreeSet<ByKey>,
     /// Where there are many, whose keys begin alike, one is found sooner so.
     by_key: HashSet<ByKey>,
+    /// Sums of their ranges; `None`: nobody compares them.
+    index: Option<RangeIndex<ByKey>>,
     /// Of all keys and values.
     bytes: u64,
 }
@@ -27,7 +32,7 @@ pub(super) struct RecordList {
 }
 
 #[derive(Clone)]
-struct ByKey(Arc<ViewRecord>);
+pub(super) struct ByKey(Arc<ViewRecord>);
 
 impl RecordList {
     /// Of records in this order.
@@ -37,7 +42,49 @@ impl RecordList {
     }
 }
 
+impl Default for OrderedRecords {
+    /// None yet, with an index.
+    fn default() -> Self {
+        std::iter::empty().collect()
+    }
+}
+
 impl OrderedRecords {
+    /// Records that nobody compares.
+    pub(super) fn unindexed(records: impl IntoIterator<Item = Arc<ViewRecord>>) -> Self {
+        let mut all = Self {
+            ordered: records.into_iter().map(ByKey).collect(),
+            by_key: HashSet::new(),
+            index: None,
+            bytes: 0,
+        };
+        all.by_key = all.ordered.iter().cloned().collect();
+        all.bytes = all.iter().map(|record| record.bytes()).sum();
+        all
+    }
+
+    /// Index of their ranges.
+    pub(super) fn index(&self) -> Option<&RangeIndex<ByKey>> {
+        self.index.as_ref()
+    }
+
+    /// Those whose keys are behind `after`, up to `until`; `None`: from the first, or to the last.
+    pub(super) fn between(
+        &self,
+        after: Option<&str>,
+        until: Option<&str>,
+    ) -> impl Iterator<Item = &Arc<ViewRecord>> {
+        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let to = until.map_or(Bound::Unbounded, Bound::Included);
+        self.ordered.range::<str, _>((from, to)).map(|ByKey(record)| record)
+    }
+
+    /// Those of a range, in no order.
+    pub(super) fn within(&self, range: RangePrefix) -> impl Iterator<Item = &Arc<ViewRecord>> {
+        let items = self.index.as_ref().map(|index| index.items(range)).unwrap_or_default();
+        items.into_iter().map(|ByKey(record)| record)
+    }
+
     pub(super) fn get(&self, key: &str) -> Option<&Arc<ViewRecord>> {
         self.by_key.get(key).map(|ByKey(record)| record)
     }
@@ -64,22 +111,41 @@ impl OrderedRecords {
         self.bytes += record.bytes();
         let before = self.ordered.replace(ByKey(record.clone()));
         self.bytes -= before.map_or(0, |ByKey(before)| before.bytes());
+        if let Some(index) = &mut self.index {
+            index.put(ByKey(record.clone()));
+        }
         self.by_key.replace(ByKey(record));
     }
 
     pub(super) fn remove(&mut self, key: &str) {
         self.ordered.remove(key);
-        let removed = self.by_key.take(key);
-        self.bytes -= removed.map_or(0, |ByKey(removed)| removed.bytes());
+        let Some(removed) = self.by_key.take(key) else { return };
+        self.bytes -= removed.0.bytes();
+        if let Some(index) = &mut self.index {
+            index.take(&removed);
+        }
     }
 }
 
 impl FromIterator<Arc<ViewRecord>> for OrderedRecords {
     fn from_iter<I: IntoIterator<Item = Arc<ViewRecord>>>(records: I) -> Self {
-        let mut all = Self { ordered: records.into_iter().map(ByKey).collect(), ..Self::default() };
-        all.by_key = all.ordered.iter().cloned().collect();
-        all.bytes = all.iter().map(|record| record.bytes()).sum();
+        let mut all = Self::unindexed(records);
+        all.index = Some(all.ordered.iter().cloned().collect());
         all
+    }
+}
+
+impl RangeItem for ByKey {
+    fn place(&self) -> u64 {
+        place_of(&self.0.record.id)
+    }
+
+    fn digest(&self) -> Digest {
+        digest_of(&self.0.record)
+    }
+
+    fn has_key_of(&self, other: &Self) -> bool {
+        self == other
     }
 }
 

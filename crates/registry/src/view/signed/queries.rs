@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use omnirelay_store::{RecordChange, RecordId, RecordKind, Version};
+use omnirelay_store::{Record, RecordChange, RecordId, RecordKind, Version};
 
 use super::super::{View, ViewChange, ViewRecord, read, write};
 use super::{RecordSigning, RefusedRecord, SignedRecords, ToSign, ValidRecord};
@@ -12,6 +12,15 @@ impl SignedRecords {
     /// Value that counts of a record, with its signature.
     pub(in super::super) fn as_signed(&self, id: &RecordId) -> Option<&Bytes> {
         self.held.get(id).map(|held| &held.value)
+    }
+}
+
+impl SignedRecords {
+    /// Whether a record as the store has it was judged, and what it is taken for has not changed since.
+    pub(in super::super) fn has_judged(&self, record: &Record) -> bool {
+        let holds = |held: &ValidRecord| held.value == record.value;
+        self.held.get(&record.id).is_some_and(holds)
+            || self.refused.get(&record.id).is_some_and(|refused| refused.version == record.version)
     }
 }
 
