@@ -44,6 +44,7 @@ mod relays;
 mod schema;
 mod shards;
 mod snapshot;
+mod state_diff;
 mod status;
 mod store;
 mod support;
@@ -113,6 +114,7 @@ static MESH: &[&CommandEntry] = &[
     &status::ENTRY,
     &check::ENTRY,
     &capacity::ENTRY,
+    &state_diff::ENTRY,
     &targets::ENTRY,
     &top::ENTRY,
 ];

@@ -227,6 +227,10 @@ const WITHOUT_A_COMMAND: &[(&str, &str)] = &[
         "nodes call it at each other's mesh port; `mesh peers ping` has it called",
     ),
     (
+        "omnirelay.mesh.control.v1.StateDiffService/CompareRanges",
+        "daemons ask it of each other; `mesh state-diff --node` has it called",
+    ),
+    (
         "omnirelay.security.v1.EnrollmentService/Rejoin",
         "daemons ask it by the key of a certificate that has ended",
     ),

@@ -46,6 +46,7 @@ use omnirelay_shards::webhook::WEBHOOK;
 use omnirelay_shards::{OwnedByEach, owned_by};
 use omnirelay_snapshots as snapshots;
 use omnirelay_snapshots::SnapshotRecordKinds;
+use omnirelay_state_diff as state_diff;
 use omnirelay_store::RecordKind;
 use omnirelay_transport_policy as transport_policy;
 
@@ -123,8 +124,9 @@ fn compose(node: &mut NodeBuilder, key: Arc<AuditKey>, given: FromProcess) -> Re
     operations::mount(node, transport.clone());
     events::mount(node);
     let own = node_service::mount(node, (transport.clone(), gossip.clone()), development);
-    let known = MeshReads { registry: node.registry.clone(), own, peers, gossip };
-    check::mount(node, transport, Arc::new(known));
+    let known = Arc::new(MeshReads { registry: node.registry.clone(), own, peers, gossip });
+    check::mount(node, transport.clone(), known.clone());
+    state_diff::mount(node, transport, known)?;
     restoration::mount(node);
     snapshots::mount(node, snapshot_kinds());
     observability::mount(node, given.stalls, given.log)?;

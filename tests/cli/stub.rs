@@ -104,11 +104,9 @@ fn dev_nodes() -> Reply {
 pub(crate) fn mesh(request: &Request) -> Reply {
     const DRAINED: [&str; 2] = ["cordoned: false -> true", "draining: false -> true"];
     let path = request.path.split('?').next().unwrap();
-    let peers = [
-        peer("relay-a7f3", "alive", false),
-        peer("relay-b119", "suspect", false),
-        peer("relay-c0de", "alive", true),
-    ];
+    let peers =
+        [("relay-a7f3", "alive", false), ("relay-b119", "suspect", false), ("relay-c0de", "alive", true)];
+    let peers = peers.map(|(id, status, cordoned)| peer(id, status, cordoned));
     let change = |changed: bool, cordoned: bool, lines: &[&str]| {
         let dry = request.body.contains("\"dryRun\":true") || request.path.contains("dryRun=true");
         Reply::Json(
@@ -138,8 +136,10 @@ pub(crate) fn mesh(request: &Request) -> Reply {
             "clientVersionMin": "0.1.0", "hostTime": "2026-11-20T06:01:00.012Z", "revocationsEnforcedNumber": "3",
         })),
         ("GET", "/control/check" | "/control/capacity") => answer(judged(path)),
-        ("GET", "/control/targets") => targets(),
-        ("GET", "/control/lease-health" | "/control/round-trips") => of_nodes(path),
+        ("GET" | "POST", "/control/state-diff" | "/control/state-diff:reconcile") => {
+            state_diff(request, path)
+        }
+        ("GET", "/control/lease-health" | "/control/round-trips" | "/control/targets") => of_nodes(path),
         (_, path) if is_of(&["audit", "snapshot"], path) => audit(request, path),
         ("GET", path) if path.starts_with("/control/events") => happenings(request),
         (_, path) if path.starts_with("/control/leaders") => leaders(request, path),
@@ -175,7 +175,46 @@ pub(crate) fn mesh(request: &Request) -> Reply {
 }
 
 fn of_nodes(path: &str) -> Reply {
-    if path.ends_with("round-trips") { round_trips() } else { lease_health() }
+    match path.rsplit('/').next() {
+        Some("round-trips") => round_trips(),
+        Some("targets") => targets(),
+        _ => lease_health(),
+    }
+}
+
+/// Three records that differ from the store, or none from another node.
+fn state_diff(request: &Request, path: &str) -> Reply {
+    let side = |version: u32, writer: &str| {
+        json!({"version": version.to_string(), "revision": "48190", "lastWriterId": writer, "updatedAt": "2026-11-20T05:59:00Z",
+            "bytes": "120", "digest": format!("{version:032x}")})
+    };
+    let found = |with: &str, differences: Vec<Value>| {
+        json!({"schemaVersion": "v1", "generatedAt": "2026-11-20T06:01:00Z", "localNodeId": "relay-a7f3", "cursor": "7f2c:48213",
+            "stale": false, "comparedWith": with, "records": "4031", "differing": differences.len().to_string(),
+            "differences": differences, "tookMs": 41})
+    };
+    let three = vec![
+        json!({"kind": "peer", "key": "relay-b119", "state": "differs", "here": side(7, "relay-b119"), "there": side(9, "relay-a7f3")}),
+        json!({"kind": "shard", "key": "orders/0007", "state": "only_here", "here": side(3, "relay-a7f3")}),
+        json!({"kind": "shard", "key": "orders/0008", "state": "only_there", "there": side(1, "relay-a7f3")}),
+    ];
+    if path.ends_with(":reconcile") {
+        let dry_run = request.body.contains("\"dryRun\":true");
+        let mut document = json!({"schemaVersion": "v1", "localNodeId": "relay-a7f3", "cursor": "7f2c:48214", "changed": true,
+            "dryRun": dry_run, "before": found("store", three)});
+        if !dry_run {
+            document["after"] = found("store", Vec::new());
+        }
+        return Reply::Json(200, document);
+    }
+    Reply::Json(
+        200,
+        if request.path.contains("nodeId=relay-c0de") {
+            found("node/relay-c0de", Vec::new())
+        } else {
+            found("store", three)
+        },
+    )
 }
 
 /// What two nodes have measured; a third cannot be asked.

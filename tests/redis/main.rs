@@ -37,6 +37,7 @@ mod signed_records;
 mod skew;
 mod snapshots;
 mod standalone;
+mod state_diff;
 mod store_rights;
 mod telemetry;
 mod topologies;

@@ -1,4 +1,4 @@
-//! The mesh as the check reads it of other capabilities.
+//! The mesh as the check and the state diff read it of other capabilities.
 
 use std::sync::Arc;
 
@@ -10,6 +10,7 @@ use omnirelay_node_service::node::NodeCalls;
 use omnirelay_peers::Peers;
 use omnirelay_registry::Registry;
 use omnirelay_shards::namespaces::all_namespaces;
+use omnirelay_state_diff::ComparedNodes;
 use omnirelay_wire::fault::Fault;
 use omnirelay_wire::pb::omnirelay::mesh::control::v1 as pb;
 
@@ -42,5 +43,16 @@ impl CheckedMesh for MeshReads {
 
     async fn namespaces(&self) -> Vec<pb::Namespace> {
         all_namespaces(&self.registry, self.gossip.as_deref()).await
+    }
+}
+
+#[async_trait]
+impl ComparedNodes for MeshReads {
+    async fn nodes(&self) -> Vec<pb::Peer> {
+        self.peers.all().await
+    }
+
+    async fn node(&self, node_id: &str) -> Result<pb::Peer, Fault> {
+        self.peers.one(node_id).await
     }
 }

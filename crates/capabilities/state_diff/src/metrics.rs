@@ -1,0 +1,55 @@
+//! Metrics of comparisons.
+
+use std::time::Duration;
+
+use omnirelay_node::metrics::registrar::gauge_value;
+use omnirelay_node::metrics::row::MetricLabel;
+
+use crate::compared::ComparedRecords;
+
+/// Side that it was compared with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ComparedWith {
+    Store,
+    Node,
+}
+
+impl ComparedWith {
+    const fn word(self) -> &'static str {
+        match self {
+            Self::Store => "store",
+            Self::Node => "node",
+        }
+    }
+}
+
+const WITH: MetricLabel = MetricLabel::each("with", || vec!["store", "node"]);
+
+omnirelay_node::metrics! {
+    /// Metrics of comparisons of what this daemon holds.
+    pub(crate) struct StateDiffMetrics {
+        differing: Gauges("mesh_state_differing_records",
+            "How many records differed from the store, or from another daemon, when they were compared last", &[WITH]),
+        seconds: FloatGauges("mesh_state_compare_seconds",
+            "How long the last comparison took", &[WITH]),
+        compared: Counters("mesh_state_comparisons_total",
+            "How often this daemon has compared what it holds", &[WITH]),
+        mended: Counter("mesh_state_mends_total",
+            "How often this daemon has loaded anew what differed from its store"),
+    }
+}
+
+impl StateDiffMetrics {
+    /// Notes a comparison that came to its end.
+    pub(crate) fn note(&self, with: ComparedWith, found: &ComparedRecords, took: Duration) {
+        let with = [with.word()];
+        self.differing.with_label_values(&with).set(gauge_value(found.differing));
+        self.seconds.with_label_values(&with).set(took.as_secs_f64());
+        self.compared.with_label_values(&with).inc();
+    }
+
+    /// Notes that this daemon has loaded its records anew.
+    pub(crate) fn note_mended(&self) {
+        self.mended.inc();
+    }
+}

@@ -1,0 +1,238 @@
+//! Another daemon beside this one: sums of ranges tell where they may differ, and the records there are compared at one commit.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use omnirelay_core::ranges::{FoundRange, RangeComparison, RangePrefix};
+use omnirelay_core::text::{chain, printable};
+use omnirelay_decisions::check::facts::NotAsked;
+use omnirelay_node::node_asker::{AskableNode, NodeAsker, NodeChannel, NodeQuestion};
+use omnirelay_registry::Registry;
+use omnirelay_registry::follow::wait_for;
+use omnirelay_registry::view::RecordScope;
+use omnirelay_store::{Epoch, Record, RecordKind, Revision};
+use omnirelay_wire::fault::Fault;
+use omnirelay_wire::pb::omnirelay::mesh::control::v1::state_diff_service_client::StateDiffServiceClient;
+use omnirelay_wire::reasons;
+use tokio::time::{Instant, sleep, timeout};
+
+use super::compared::{ComparedRecords, told};
+use super::pb;
+use super::range_messages::{answer, claim_message, range};
+use super::ranges::{CLAIMS_MAX, FORM, held_kind, key};
+
+/// How long a question may take, at both ports of a node, and at its mesh port alone.
+const PATIENCE: Duration = Duration::from_secs(6);
+const MESH_PATIENCE: Duration = Duration::from_secs(4);
+/// The longest answer in bytes: of [`CLAIMS_MAX`] claims, or so many records as are listed at once.
+const ANSWER_BYTES_MAX: usize = 4 << 20;
+/// How many questions are asked at most: as many find ten million records that differ.
+const QUESTIONS_MAX: u32 = 5000;
+/// How many ranges are listed at once: all of their records are in one answer.
+const LISTED_AT_ONCE: usize = 48;
+/// How often the records of some ranges are compared that change each time, and how long it is waited between.
+const TRIES: u32 = 5;
+const PAUSE: Duration = Duration::from_millis(50);
+/// How long this view may take to show what the other one has.
+const SHOWN_WITHIN: Duration = Duration::from_secs(2);
+
+/// Question about ranges.
+#[derive(Clone)]
+struct AskRanges(pb::CompareRangesRequest);
+
+impl NodeQuestion for AskRanges {
+    type Answer = pb::CompareRangesResponse;
+    const PATIENCE: Duration = MESH_PATIENCE;
+
+    async fn ask(self, channel: impl NodeChannel) -> Result<pb::CompareRangesResponse, tonic::Status> {
+        let mut client = StateDiffServiceClient::new(channel).max_decoding_message_size(ANSWER_BYTES_MAX);
+        Ok(client.compare_ranges(self.0).await?.into_inner())
+    }
+
+    fn answered_by(answer: &pb::CompareRangesResponse) -> &str {
+        &answer.local_node_id
+    }
+}
+
+/// Daemon whose records are compared.
+pub(crate) trait RangeSource: Sync {
+    /// Its id.
+    fn node_id(&self) -> &str;
+
+    /// Answers a question about ranges.
+    ///
+    /// # Errors
+    /// `NODE_NOT_ASKED`, `NODE_OLDER`.
+    fn ask(
+        &self,
+        question: pb::CompareRangesRequest,
+    ) -> impl Future<Output = Result<pb::CompareRangesResponse, Fault>> + Send;
+}
+
+/// Another node, and how it is asked.
+pub(crate) struct AskedNode<'a> {
+    pub asker: &'a NodeAsker,
+    pub node: AskableNode,
+}
+
+impl RangeSource for AskedNode<'_> {
+    fn node_id(&self) -> &str {
+        self.node.node_id()
+    }
+
+    async fn ask(&self, question: pb::CompareRangesRequest) -> Result<pb::CompareRangesResponse, Fault> {
+        let (_, said) = self.asker.ask(AskRanges(question), &self.node, Instant::now() + PATIENCE).await;
+        said.map_err(|why| not_asked(self.node_id(), &why))
+    }
+}
+
+fn not_asked(node_id: &str, why: &NotAsked) -> Fault {
+    if *why == NotAsked::Older {
+        let message = format!("the daemon of `{node_id}` is older, and compares nothing");
+        return Fault::new(reasons::NODE_OLDER, message)
+            .hint("compare each with the store: omnirelay mesh state-diff");
+    }
+    Fault::new(reasons::NODE_NOT_ASKED, format!("node `{node_id}` could not be asked: {why}"))
+        .hint("omnirelay mesh check    # how it stands")
+        .detail("nodeId", node_id)
+}
+
+/// Comparison with another daemon.
+pub(crate) struct NodeDiff<'a, S> {
+    pub registry: &'a Registry,
+    pub other: S,
+}
+
+impl<S: RangeSource> NodeDiff<'_, S> {
+    /// Compares what both hold.
+    ///
+    /// # Errors
+    /// `NODE_NOT_ASKED`, `NODE_OLDER`, `EPOCH_CHANGED`.
+    pub(crate) async fn compare(&self, found: &mut ComparedRecords) -> Result<(), Fault> {
+        let view = self.registry.view();
+        let epoch = view.head().epoch;
+        let begin = |kind: &RecordKind| (kind.clone(), view.begin_comparison(kind, &key(epoch)));
+        let mut comparisons: BTreeMap<RecordKind, RangeComparison> =
+            view.mirrored().iter().map(begin).collect();
+        loop {
+            let asked = next_claims(&mut comparisons);
+            if asked.is_empty() {
+                break;
+            }
+            for answers in self.ask(epoch, asked, found).await?.kinds {
+                let Some(kind) = held_kind(view, &answers.kind).cloned() else { continue };
+                if !answers.held {
+                    comparisons.remove(&kind);
+                    continue;
+                }
+                let Some(comparison) = comparisons.get_mut(&kind) else { continue };
+                let answers = answers.answers.into_iter().map(answer).collect::<Result<_, _>>();
+                let taken = view.take_in_answers(
+                    &kind,
+                    comparison,
+                    answers.map_err(|error| self.no_sense(&error.message))?,
+                );
+                taken.map_err(|error| self.no_sense(&chain(&error)))?;
+            }
+        }
+        for (kind, comparison) in comparisons {
+            found.records += view.held_count(&kind) as u64;
+            let ranges: Vec<RangePrefix> =
+                comparison.into_found().iter().map(|FoundRange { range, .. }| *range).collect();
+            for some in ranges.chunks(LISTED_AT_ONCE) {
+                self.compare_records(epoch, &kind, some, found).await?;
+            }
+        }
+        found.differences.sort_by(|one, other| (&one.kind, &one.key).cmp(&(&other.kind, &other.key)));
+        Ok(())
+    }
+
+    /// Compares the records of some ranges as both have them at the commit where the other one stands.
+    async fn compare_records(
+        &self,
+        epoch: Epoch,
+        kind: &RecordKind,
+        ranges: &[RangePrefix],
+        found: &mut ComparedRecords,
+    ) -> Result<(), Fault> {
+        for _ in 0..TRIES {
+            let listed = ranges.iter().copied().map(range).collect();
+            let asked = vec![pb::KindClaims { kind: kind.0.to_string(), listed, ..Default::default() }];
+            let mut answer = self.ask(epoch, asked, found).await?;
+            let at = Revision(answer.revision);
+            let Some(answers) = answer.kinds.pop().filter(|answers| answers.held && !answers.more) else {
+                sleep(PAUSE).await;
+                continue;
+            };
+            // One that does not follow the log shows what it lacks by that.
+            let _ = timeout(SHOWN_WITHIN, wait_for(self.registry.view(), at)).await;
+            let here = self.registry.view().records_at(kind, at, RecordScope::Ranges(ranges));
+            let Some(here) = here.filter(|here| here.values().all(|record| record.revision <= at)) else {
+                sleep(PAUSE).await;
+                continue;
+            };
+            note_differing(kind, &here, answers.records, found);
+            return Ok(());
+        }
+        found.unsettled += ranges.len() as u64;
+        Ok(())
+    }
+
+    async fn ask(
+        &self,
+        epoch: Epoch,
+        kinds: Vec<pb::KindClaims>,
+        found: &mut ComparedRecords,
+    ) -> Result<pb::CompareRangesResponse, Fault> {
+        found.questions += 1;
+        if found.questions > QUESTIONS_MAX {
+            return Err(self.no_sense("it goes on for ever"));
+        }
+        let question = pb::CompareRangesRequest { form: FORM, epoch: epoch.0, kinds };
+        let answer = self.other.ask(question).await?;
+        if answer.epoch != epoch.0 {
+            let message = format!("`{}` holds the registry of another epoch", self.other.node_id());
+            return Err(Fault::new(reasons::EPOCH_CHANGED, message).hint("ask again in a moment"));
+        }
+        Ok(answer)
+    }
+
+    fn no_sense(&self, why: &str) -> Fault {
+        let node_id = self.other.node_id();
+        let message = format!("what node `{node_id}` says of its records makes no sense: {}", printable(why));
+        Fault::new(reasons::NODE_NOT_ASKED, message).hint("omnirelay mesh check    # which version it is")
+    }
+}
+
+/// As many claims of all kinds as are asked at once.
+fn next_claims(comparisons: &mut BTreeMap<RecordKind, RangeComparison>) -> Vec<pb::KindClaims> {
+    let (mut asked, mut room) = (Vec::new(), CLAIMS_MAX);
+    for (kind, comparison) in comparisons {
+        let claims = comparison.next_claims(room);
+        room -= claims.len();
+        if !claims.is_empty() {
+            let claims = claims.into_iter().map(claim_message).collect();
+            asked.push(pb::KindClaims { kind: kind.0.to_string(), claims, ..Default::default() });
+        }
+    }
+    asked
+}
+
+fn note_differing(
+    kind: &RecordKind,
+    here: &BTreeMap<String, Record>,
+    there: Vec<pb::RangedRecord>,
+    found: &mut ComparedRecords,
+) {
+    let mut there: BTreeMap<String, pb::StateRecord> =
+        there.into_iter().filter_map(|one| Some((one.key, one.record?))).collect();
+    for (key, record) in here {
+        let (own, other) = (told(record), there.remove(key));
+        if other.as_ref() != Some(&own) {
+            found.note(kind, key, Some(own), other);
+        }
+    }
+    for (key, other) in there {
+        found.note(kind, &key, None, Some(other));
+    }
+}

@@ -1,0 +1,239 @@
+//! The service of the state diff: one comparison at a time, for whoever asks.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use omnirelay_core::text::{chain, count};
+use omnirelay_decisions::check::facts::is_alive;
+use omnirelay_identity::caller::Caller;
+use omnirelay_node::node_asker::{AskableNode, NodeAsker};
+use omnirelay_nouns::{SCHEMA_VERSION, at_cursor, check_reason, envelope, head_cursor, serve};
+use omnirelay_registry::Registry;
+use omnirelay_registry::record::AuditedAction;
+use omnirelay_wire::envelope::EnvelopedAnswer as _;
+use omnirelay_wire::fault::Fault;
+use omnirelay_wire::reasons;
+use omnirelay_wire::rpc::state_diff_service::RECONCILE;
+use pb::state_diff_service_server::StateDiffService;
+use tokio::sync::{Mutex, Semaphore};
+use tonic::Response;
+use tracing::{info, warn};
+
+use crate::compared::ComparedRecords;
+use crate::metrics::{ComparedWith, StateDiffMetrics};
+use crate::node_diff::{AskedNode, NodeDiff};
+use crate::ranges::answer_ranges;
+use crate::store_diff::compare_with_store;
+use crate::{ComparedNodes, pb};
+
+/// How many differences are listed, unless it is said, and at most.
+const LISTED: u32 = 100;
+const LISTED_MAX: u32 = 1000;
+/// How many callers may wait for a comparison at once, the one that is made among them.
+const WAITING_MAX: usize = 8;
+/// How many differences the audit trail names.
+const RECORDED_MAX: usize = 20;
+
+/// Compares what this daemon holds.
+pub(crate) struct StateDiff {
+    pub registry: Arc<Registry>,
+    pub nodes: Arc<dyn ComparedNodes>,
+    asker: NodeAsker,
+    metrics: StateDiffMetrics,
+    waiting: Semaphore,
+    turn: Mutex<()>,
+}
+
+/// Serves `StateDiffService`.
+pub(crate) struct StateDiffCalls(pub Arc<StateDiff>);
+
+serve! {
+    StateDiffService for StateDiffCalls {
+        get(GetStateDiffRequest) -> GetStateDiffResponse: |calls, _, asked| calls.0.get(asked);
+        reconcile(ReconcileStateRequest) -> ReconcileStateResponse: |calls, caller, asked| calls.reconcile(caller, asked);
+        compare_ranges(CompareRangesRequest) -> CompareRangesResponse: |calls, _, asked| answer_ranges(&calls.0.registry, asked);
+    }
+}
+
+impl StateDiffCalls {
+    /// Brings it to its end also when the caller has gone.
+    async fn reconcile(
+        &self,
+        caller: &Caller,
+        asked: pb::ReconcileStateRequest,
+    ) -> Result<Response<pb::ReconcileStateResponse>, Fault> {
+        check_reason(&asked.reason)?;
+        let (diff, caller) = (self.0.clone(), caller.clone());
+        diff.registry.ready_for("").await?;
+        diff.registry.recheck(&caller).await?;
+        let reconciled = tokio::spawn(async move { diff.reconcile(&caller, asked).await });
+        reconciled.await.map_err(|error| Fault::new(reasons::INTERNAL, chain(&error)))?
+    }
+}
+
+impl StateDiff {
+    pub(crate) fn new(
+        registry: Arc<Registry>,
+        nodes: Arc<dyn ComparedNodes>,
+        asker: NodeAsker,
+        metrics: StateDiffMetrics,
+    ) -> Self {
+        let (waiting, turn) = (Semaphore::new(WAITING_MAX), Mutex::default());
+        Self { registry, nodes, asker, metrics, waiting, turn }
+    }
+
+    async fn get(&self, asked: pb::GetStateDiffRequest) -> Result<Response<pb::GetStateDiffResponse>, Fault> {
+        if asked.limit > LISTED_MAX {
+            return Err(Fault::invalid(format!("field `limit`: {} is more than {LISTED_MAX}", asked.limit)));
+        }
+        let limit = if asked.limit == 0 { LISTED } else { asked.limit } as usize;
+        self.registry.ready_for("").await?;
+        let answer = match asked.node_id.as_str() {
+            "" => self.compare_with_store(limit).await?,
+            own if own == self.registry.node_id() => {
+                return Err(Fault::invalid(format!("field `node_id`: {own} is the node that is asked"))
+                    .hint("leave it out to compare it with the store, or name another one"));
+            }
+            other => {
+                let peer = self.nodes.node(other).await?;
+                if !is_alive(&peer) {
+                    let message = format!("node `{other}` is not alive, so that it cannot be asked");
+                    return Err(Fault::new(reasons::NODE_NOT_ALIVE, message)
+                        .hint(format!("omnirelay mesh peers status {other}")));
+                }
+                self.compare_with_node(&peer, limit).await?
+            }
+        };
+        let cursor = answer.cursor.clone();
+        Ok(at_cursor(answer, &cursor))
+    }
+
+    /// Compares with the store.
+    async fn compare_with_store(&self, limit: usize) -> Result<pb::GetStateDiffResponse, Fault> {
+        let _place = self.waiting.try_acquire().map_err(|_| busy())?;
+        let _turn = self.turn.lock().await;
+        self.look_at_store(limit).await
+    }
+
+    async fn look_at_store(&self, limit: usize) -> Result<pb::GetStateDiffResponse, Fault> {
+        let (began, mut found) = (Instant::now(), ComparedRecords::listing(limit));
+        compare_with_store(&self.registry, &mut found).await?;
+        Ok(self.found("store".to_owned(), ComparedWith::Store, found, began))
+    }
+
+    /// Compares with what the daemon of another node holds.
+    pub(crate) async fn compare_with_node(
+        &self,
+        peer: &pb::Peer,
+        limit: usize,
+    ) -> Result<pb::GetStateDiffResponse, Fault> {
+        let _place = self.waiting.try_acquire().map_err(|_| busy())?;
+        let _turn = self.turn.lock().await;
+        let (began, mut found) = (Instant::now(), ComparedRecords::listing(limit));
+        let other = AskedNode { asker: &self.asker, node: AskableNode::of(peer) };
+        let diff = NodeDiff { registry: &self.registry, other };
+        diff.compare(&mut found).await?;
+        Ok(self.found(format!("node/{}", peer.node_id), ComparedWith::Node, found, began))
+    }
+
+    fn found(
+        &self,
+        compared_with: String,
+        with: ComparedWith,
+        found: ComparedRecords,
+        began: Instant,
+    ) -> pb::GetStateDiffResponse {
+        let took = began.elapsed();
+        self.metrics.note(with, &found, took);
+        let ComparedRecords { records, differing, differences, unsettled, questions, .. } = found;
+        let answer = pb::GetStateDiffResponse {
+            cursor: head_cursor(self.registry.view()),
+            compared_with,
+            records,
+            differing,
+            differences,
+            unsettled,
+            took_ms: u32::try_from(took.as_millis()).unwrap_or(u32::MAX),
+            questions,
+            ..Default::default()
+        };
+        answer.within(envelope(&self.registry))
+    }
+
+    async fn reconcile(
+        &self,
+        caller: &Caller,
+        asked: pb::ReconcileStateRequest,
+    ) -> Result<Response<pb::ReconcileStateResponse>, Fault> {
+        let _place = self.waiting.try_acquire().map_err(|_| busy())?;
+        let _turn = self.turn.lock().await;
+        let before = self.look_at_store(LISTED as usize).await?;
+        let changed = before.differing > 0;
+        let mut after = None;
+        if changed && !asked.dry_run {
+            // Recorded first: with that commit all that is loaded is newer than what was told of it.
+            self.record(caller, &asked, told(&before)).await?;
+            self.registry.mend_view().await;
+            self.metrics.note_mended();
+            let found = self.look_at_store(LISTED as usize).await?;
+            info!(before = before.differing, after = found.differing, by = %caller.principal, "records loaded anew from the store");
+            let lines = vec![format!("after: {} differ from the store", count(found.differing, "record"))];
+            if let Err(fault) = self.record(caller, &asked, lines).await {
+                let (request_id, error) = (&caller.request_id, fault.message);
+                warn!(%request_id, error, "the end of a reconciliation is not in the audit trail");
+            }
+            after = Some(found);
+        } else if asked.dry_run {
+            self.record(caller, &asked, told(&before)).await?;
+        }
+        let cursor = head_cursor(self.registry.view());
+        let answer = pb::ReconcileStateResponse {
+            schema_version: SCHEMA_VERSION.to_owned(),
+            local_node_id: self.registry.node_id().to_owned(),
+            cursor: cursor.clone(),
+            changed,
+            dry_run: asked.dry_run,
+            before: Some(before),
+            after,
+        };
+        Ok(at_cursor(answer, &cursor))
+    }
+
+    async fn record(
+        &self,
+        caller: &Caller,
+        asked: &pb::ReconcileStateRequest,
+        changes: Vec<String>,
+    ) -> Result<(), Fault> {
+        let deed = AuditedAction {
+            action: RECONCILE.audit_action,
+            object: format!("node/{}", self.registry.node_id()),
+            reason: &asked.reason,
+            dry_run: asked.dry_run,
+            changes,
+        };
+        let recorded = self.registry.record(caller, deed).await;
+        recorded.map_err(|error| {
+            let message =
+                format!("what differs could not be recorded, so nothing was loaded: {}", chain(&error));
+            Fault::new(reasons::STORE_UNAVAILABLE, message).hint("omnirelay mesh check")
+        })
+    }
+}
+
+/// What the audit trail says of the state before.
+fn told(before: &pb::GetStateDiffResponse) -> Vec<String> {
+    let mut lines = vec![format!("before: {} differ from the store", count(before.differing, "record"))];
+    lines.extend(before.differences.iter().take(RECORDED_MAX).map(|one| {
+        let version = |record: &Option<pb::StateRecord>| {
+            record.as_ref().map_or_else(|| "none".to_owned(), |record| format!("version {}", record.version))
+        };
+        format!("{}/{}: {} here, {} in the store", one.kind, one.key, version(&one.here), version(&one.there))
+    }));
+    lines
+}
+
+fn busy() -> Fault {
+    let message = format!("{WAITING_MAX} others have this daemon compare what it holds");
+    Fault::new(reasons::LIMIT_EXHAUSTED, message).hint("come again in a moment")
+}

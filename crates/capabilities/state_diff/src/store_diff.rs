@@ -1,0 +1,133 @@
+//! The store beside the view: every record of every kind that is held, page by page.
+//!
+//! A page tells at which commit it was read. What the view held at that commit is compared with it, so that changes meanwhile are no
+//! differences; where the view cannot tell any more, the page is read again.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use omnirelay_core::text::chain;
+use omnirelay_registry::Registry;
+use omnirelay_registry::follow::{in_time, wait_for};
+use omnirelay_registry::view::RecordScope;
+use omnirelay_store::{PAGE_MAX, Record, RecordKind, Scan, ScanPage, StoreError};
+use omnirelay_wire::fault::Fault;
+use omnirelay_wire::reasons;
+use tokio::time::timeout;
+
+use super::compared::{ComparedRecords, told};
+
+/// How long a page may take.
+const PAGE_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long the view may take to show the commit at which a page was read.
+const SHOWN_WITHIN: Duration = Duration::from_secs(5);
+/// How often a page is read whose records change each time.
+const TRIES: u32 = 5;
+
+/// Compares what a daemon holds with its store.
+///
+/// # Errors
+/// `STORE_UNAVAILABLE`: the store does not answer, or the view does not follow it; `EPOCH_CHANGED` while it does.
+pub(crate) async fn compare_with_store(
+    registry: &Registry,
+    found: &mut ComparedRecords,
+) -> Result<(), Fault> {
+    let mut kinds = registry.view().mirrored().to_vec();
+    kinds.sort();
+    for kind in kinds {
+        let mut after = None;
+        while let Some(last) = compare_page(registry, &kind, after, found).await? {
+            after = Some(last);
+        }
+    }
+    Ok(())
+}
+
+/// Compares a page, and gives the key behind which there is more.
+async fn compare_page(
+    registry: &Registry,
+    kind: &RecordKind,
+    after: Option<String>,
+    found: &mut ComparedRecords,
+) -> Result<Option<String>, Fault> {
+    let mut tries = 0;
+    loop {
+        tries += 1;
+        let page = read_page(registry, kind, after.clone()).await?;
+        let last = page.records.last().filter(|_| page.more).map(|record| record.id.key.clone());
+        let scope = RecordScope::Keys { after: after.as_deref(), until: last.as_deref() };
+        let Some(held) = registry.view().records_at(kind, page.head, scope) else {
+            if tries < TRIES {
+                continue;
+            }
+            found.unsettled += page.records.len() as u64;
+            return Ok(last);
+        };
+        let differing = differing(registry, &page, &held);
+        // A view that was loaded while the store went on may be ahead of a commit.
+        let is_ahead =
+            |(_, here, _): &DifferingRecord<'_>| here.is_some_and(|here| here.revision > page.head);
+        if differing.iter().any(is_ahead) && tries < TRIES {
+            continue;
+        }
+        found.records += held.len() as u64;
+        for one in differing {
+            if is_ahead(&one) {
+                found.unsettled += 1;
+                continue;
+            }
+            let (key, here, there) = one;
+            found.note(kind, key, here.map(told), there.map(told));
+        }
+        return Ok(last);
+    }
+}
+
+/// Key of a record, as it is held and as the store has it.
+type DifferingRecord<'p> = (&'p str, Option<&'p Record>, Option<&'p Record>);
+
+fn differing<'p>(
+    registry: &Registry,
+    page: &'p ScanPage,
+    held: &'p BTreeMap<String, Record>,
+) -> Vec<DifferingRecord<'p>> {
+    let there = page.records.iter().filter(|record| !record.deleted);
+    let stored: BTreeMap<&str, &Record> = there.map(|record| (record.id.key.as_str(), record)).collect();
+    let mut differing = Vec::new();
+    for (key, there) in &stored {
+        let here = held.get(*key);
+        // What nobody has signed who may does not count, and is told of elsewhere; the note of a deletion is held as none.
+        if here != Some(*there) && !registry.view().judged_as_stored(there) {
+            differing.push((*key, here, Some(*there)));
+        }
+    }
+    let only_here = held.iter().filter(|(key, _)| !stored.contains_key(key.as_str()));
+    differing.extend(only_here.map(|(key, here)| (key.as_str(), Some(here), None)));
+    differing.sort_by_key(|(key, ..)| *key);
+    differing
+}
+
+/// Reads a page, and waits until the view shows the commit at which it was read.
+async fn read_page(registry: &Registry, kind: &RecordKind, after: Option<String>) -> Result<ScanPage, Fault> {
+    let scan = Scan { kind: kind.clone(), after, backwards: false, limit: PAGE_MAX };
+    let page = in_time(PAGE_TIMEOUT, registry.store().scan(scan)).await;
+    let page = page.map_err(|error: StoreError| unreadable(&chain(&error)))?;
+    let view = registry.view();
+    if timeout(SHOWN_WITHIN, wait_for(view, page.head)).await.is_err() && page.epoch == view.head().epoch {
+        let (there, here) = (page.head.0, view.head().revision.0);
+        return Err(unreadable(&format!(
+            "this daemon stands at commit {here} of the store's {there}, and has seen no other for {} s",
+            SHOWN_WITHIN.as_secs()
+        )));
+    }
+    if page.epoch != view.head().epoch {
+        let message = "the registry of the store is of another epoch than what this daemon holds";
+        return Err(Fault::new(reasons::EPOCH_CHANGED, message).hint("ask again in a moment"));
+    }
+    Ok(page)
+}
+
+fn unreadable(why: &str) -> Fault {
+    Fault::new(reasons::STORE_UNAVAILABLE, format!("it could not be compared with the store: {why}"))
+        .hint("omnirelay mesh check says how this daemon and its store stand")
+}
