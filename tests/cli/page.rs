@@ -109,21 +109,16 @@ fn browser_tests() -> Result<PathBuf> {
 }
 
 /// Runs these tests of the browser before a page, if they are before one, and returns what they say; `at_least` so many have to pass, and none may be left out.
-fn run_in_chromium(
-    mesh: &Mesh,
-    page: Option<&ServedPage>,
-    files: &[&str],
-    at_least: usize,
-) -> Result<String> {
+fn run_in_chromium(mesh: &Mesh, page: Option<&str>, files: &[&str], at_least: usize) -> Result<String> {
     let folder = browser_tests()?;
     let mut node = Command::new("node");
     node.args(["--test", "--test-concurrency=1", "--test-reporter=tap"]).args(files).current_dir(&folder);
     mesh.program.clean(&mut node);
     node.env("OMNIRELAY_BIN", program("omnirelay"));
     if let Some(page) = page {
-        node.env("OMNIRELAY_PAGE", &page.address);
+        node.env("OMNIRELAY_PAGE", page);
     }
-    for kept in ["PATH", "OMNIRELAY_PICTURES", "CHROMIUM"] {
+    for kept in ["PATH", "OMNIRELAY_PICTURES", "CHROMIUM", "OMNIRELAY_PAGE_EVENTS"] {
         if let Some(value) = std::env::var_os(kept) {
             node.env(kept, value);
         }
@@ -144,7 +139,7 @@ fn run_in_chromium(
 fn the_page_shows_a_mesh_in_chromium() -> Result<()> {
     let mesh = busy_mesh();
     let page = ServedPage::start(&mesh, "")?;
-    println!("{}", run_in_chromium(&mesh, Some(&page), &["files.test.mjs", "mesh.test.mjs"], 14)?);
+    println!("{}", run_in_chromium(&mesh, Some(&page.address), &["files.test.mjs", "mesh.test.mjs"], 14)?);
     Ok(())
 }
 
@@ -153,7 +148,7 @@ fn the_page_shows_a_mesh_in_chromium() -> Result<()> {
 #[ignore = "two minutes: scripts/nightly page"]
 fn the_page_bears_what_no_mesh_of_a_test_has() -> Result<()> {
     let mesh = Mesh::up();
-    println!("{}", run_in_chromium(&mesh, None, &["stub.test.mjs"], 20)?);
+    println!("{}", run_in_chromium(&mesh, None, &["stub.test.mjs"], 25)?);
     Ok(())
 }
 
@@ -238,5 +233,61 @@ fn every_daemon_serves_the_page_and_a_bundle_is_shown_without_one() -> Result<()
     ensure!(status(&peers) == "200" && peers.contains("node-3"), "{peers}");
     let stream = page.get("/control/events", &[&proof, "Accept: text/event-stream"])?;
     ensure!(!status(&stream).starts_with('2'), "a bundle tells of nothing that comes: {stream}");
+    Ok(())
+}
+
+/// A reverse proxy of nginx, with the daemon below a path.
+struct Nginx {
+    child: Child,
+    folder: tempfile::TempDir,
+    port: u16,
+}
+
+impl Nginx {
+    fn start(daemon: &str) -> Result<Self> {
+        let folder = tempfile::tempdir()?;
+        let port = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
+        let at = folder.path().display();
+        let temporary = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
+            .map(|name| format!("{name}_temp_path {at}/{name};"))
+            .concat();
+        let guide = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/guides/page.md"))?;
+        let location = guide.split("```nginx\n").nth(1).and_then(|rest| rest.split("```").next());
+        let location = location.context("the guide shows no location")?.replace("127.0.0.1:17420", daemon);
+        let config = format!(
+            "daemon off; worker_processes 1; pid {at}/pid; error_log {at}/error.log;\nevents {{}}\nhttp {{ access_log off; {temporary}\nserver {{ listen 127.0.0.1:{port};\n{location}}} }}\n"
+        );
+        std::fs::write(folder.path().join("nginx.conf"), config)?;
+        let mut nginx = Command::new("nginx");
+        nginx.arg("-e").arg(folder.path().join("error.log")).arg("-c").arg(folder.path().join("nginx.conf"));
+        let child =
+            nginx.spawn().context("nginx of Debian's package nginx-light; scripts/packages installs it")?;
+        let nginx = Self { child, folder, port };
+        let begun = std::time::Instant::now();
+        while TcpStream::connect(("127.0.0.1", port)).is_err() {
+            let log = std::fs::read_to_string(nginx.folder.path().join("error.log")).unwrap_or_default();
+            ensure!(begun.elapsed() < Duration::from_secs(20), "nginx does not listen: {log}");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        Ok(nginx)
+    }
+}
+
+impl Drop for Nginx {
+    fn drop(&mut self) {
+        signal(&self.child, Signal::TERM);
+        let _ = self.child.wait();
+    }
+}
+
+/// All that the page does before a real mesh, below a path of nginx, by the lines of the guide.
+#[test]
+#[ignore = "half a minute: scripts/nightly page"]
+fn the_page_works_behind_nginx() -> Result<()> {
+    let mesh = busy_mesh();
+    let address = mesh.program.run("context current -o json").json()["address"].as_str().unwrap().to_owned();
+    let nginx = Nginx::start(address.trim_start_matches("http://"))?;
+    let page = format!("http://127.0.0.1:{}/mesh/ui/", nginx.port);
+    println!("{}", run_in_chromium(&mesh, Some(&page), &["mesh.test.mjs"], 8)?);
     Ok(())
 }
