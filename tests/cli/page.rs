@@ -118,7 +118,8 @@ fn run_in_chromium(mesh: &Mesh, page: Option<&str>, files: &[&str], at_least: us
     if let Some(page) = page {
         node.env("OMNIRELAY_PAGE", page);
     }
-    for kept in ["PATH", "OMNIRELAY_PICTURES", "CHROMIUM", "OMNIRELAY_PAGE_EVENTS"] {
+    for kept in ["PATH", "OMNIRELAY_PICTURES", "CHROMIUM", "OMNIRELAY_PAGE_EVENTS", "OMNIRELAY_PAGE_CHANGES"]
+    {
         if let Some(value) = std::env::var_os(kept) {
             node.env(kept, value);
         }
@@ -139,7 +140,7 @@ fn run_in_chromium(mesh: &Mesh, page: Option<&str>, files: &[&str], at_least: us
 fn the_page_shows_a_mesh_in_chromium() -> Result<()> {
     let mesh = busy_mesh();
     let page = ServedPage::start(&mesh, "")?;
-    println!("{}", run_in_chromium(&mesh, Some(&page.address), &["files.test.mjs", "mesh.test.mjs"], 14)?);
+    println!("{}", run_in_chromium(&mesh, Some(&page.address), &["files.test.mjs", "mesh.test.mjs"], 17)?);
     Ok(())
 }
 
@@ -288,6 +289,6 @@ fn the_page_works_behind_nginx() -> Result<()> {
     let address = mesh.program.run("context current -o json").json()["address"].as_str().unwrap().to_owned();
     let nginx = Nginx::start(address.trim_start_matches("http://"))?;
     let page = format!("http://127.0.0.1:{}/mesh/ui/", nginx.port);
-    println!("{}", run_in_chromium(&mesh, Some(&page), &["mesh.test.mjs"], 8)?);
+    println!("{}", run_in_chromium(&mesh, Some(&page), &["mesh.test.mjs"], 9)?);
     Ok(())
 }

@@ -151,6 +151,12 @@ impl Metrics {
         }
     }
 
+    /// Counts of the objective since the daemon started: calls that were answered, and those that were not.
+    pub fn objective_counts(&self) -> (u64, u64) {
+        let counted = |result| self.own.objective.with_label_values(&[result]).get();
+        (counted(SERVED), counted(FAILED))
+    }
+
     /// Observer of how long calls of the store take. It holds the histograms alone: the metrics hold what is read for a scrape, the
     /// registry among it, and so the store.
     pub fn store_timing(&self) -> ObserveCall {
@@ -274,7 +280,6 @@ mod tests {
         for number in 0..17 {
             metrics.count_objective(tonic::Code::from_i32(number));
         }
-        let counted = |result| metrics.own.objective.with_label_values(&[result]).get();
-        assert_eq!((counted(SERVED), counted(FAILED)), (1, 5));
+        assert_eq!(metrics.objective_counts(), (1, 5));
     }
 }

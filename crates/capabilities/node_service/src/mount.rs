@@ -42,7 +42,7 @@ fn describer(
     let (judging, registry) = (node.trust.clone(), node.registry.clone());
     let (port, shown) = (node.mesh_port.subscribe(), node.trust.clone());
     let (known, gossiping) = (node.registry.clone(), gossip.clone());
-    let (disk, certified) = (node.disk.clone(), node.trust.clone());
+    let (disk, certified, metrics) = (node.disk.clone(), node.trust.clone(), node.metrics.clone());
     NodeCalls {
         config: ReloadableConfig::new(node.registry.clone(), node.settings.clone()),
         registry: node.registry.clone(),
@@ -68,6 +68,7 @@ fn describer(
         gossips: Box::new(move || gossiping.as_ref().is_some_and(|gossip| gossip.has_begun())),
         development,
         disk_free: Box::new(move || disk.free()),
+        calls: Box::new(move || metrics.objective_counts()),
         certificate_ends: Box::new(move || {
             let not_after = certified.current().own.as_ref()?.leaf.not_after;
             Some(Millis(u64::try_from(not_after).unwrap_or_default().saturating_mul(1000)))

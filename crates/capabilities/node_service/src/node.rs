@@ -93,6 +93,8 @@ pub struct NodeCalls {
     pub development: bool,
     /// How many bytes are free where its data directory is.
     pub disk_free: Box<dyn Fn() -> Option<u64> + Send + Sync>,
+    /// How many calls it has answered, and how many not.
+    pub calls: Box<dyn Fn() -> (u64, u64) + Send + Sync>,
     /// When its certificate ends.
     pub certificate_ends: Box<dyn Fn() -> Option<Millis> + Send + Sync>,
 }
@@ -122,6 +124,7 @@ impl NodeCalls {
         let head = view.head();
         let cursor = Cursor::at(head.epoch, head.revision).to_string();
         let RevocationNumbers { known, enforced } = (self.revocations)();
+        let (calls_served, calls_failed) = (self.calls)();
         pb::GetNodeResponse {
             cursor,
             cluster_id: config.node.cluster.clone(),
@@ -146,6 +149,8 @@ impl NodeCalls {
             certificate_ends_at: (self.certificate_ends)().map(timestamp),
             store_trouble: view.connectivity().trouble().unwrap_or_default(),
             restart_due: self.config.settings.restart_due(),
+            calls_served,
+            calls_failed,
             ..Default::default()
         }
         .within(envelope)

@@ -123,7 +123,7 @@ const audit = {
 		column('outcome', '7', recordState, 'wide'), column('why', '7 1.5', 'reason', 'wide'),
 	],
 	kind: {
-		path: 'audit', items: 'records', topics: ['peers', 'leadership', 'shards', 'rebalance', 'rebalance-plans', 'registers', 'advertisements', 'transport-policy', 'join-policy'], minRevision: false, at: false,
+		path: 'audit', items: 'records', topics: ['peers', 'leadership', 'shards', 'rebalance', 'rebalance-plans', 'registers', 'advertisements', 'transport-policy', 'join-policy'], present: true,
 		filters: {actor: 'actor', action: 'action', object: 'object', node: 'nodeId', since: 'since', until: 'until'}, parameters: () => ({until: state.at}), text: record => `${record.actor} ${record.action} ${record.object} ${record.reason}`,
 	},
 	drawer: ({recordId, object, ...record}) => ({

@@ -61,7 +61,7 @@ export class List {
 	/**
 	 * `kind`: `path`; `items`, the field of the rows; `topics` of events that change it; `filters` as above; `search`, the server's
 	 * parameter for words, else they are looked for in `text(row)`; `wrong(row)`; `pages`, what fields of pages are called; `facts`:
-	 * it has what no event tells; `aside`, the path of what is shown above the list; `parameters()`; `at: false`: it is of the present.
+	 * it has what no event tells; `aside`, the path of what is shown above the list; `parameters()`; `present`: it has no past and no cursor.
 	 */
 	constructor(kind) {
 		this.kind = kind;
@@ -118,10 +118,10 @@ export class List {
 
 	address(token, size) {
 		const {kind, pages, seen} = this, {given, words} = this.filter();
-		const parameters = {...kind.parameters?.(), ...given, [pages.size]: size, [pages.token]: token, at: kind.at === false ? '' : state.at};
+		const parameters = {...kind.parameters?.(), ...given, [pages.size]: size, [pages.token]: token, at: kind.present ? '' : state.at};
 		if (kind.orderBy) parameters.orderBy = state.order;
 		if (kind.search) parameters[kind.search] = words;
-		if (!token && !state.at && kind.minRevision !== false) parameters.minRevision = seen;
+		if (!token && !state.at && !kind.present) parameters.minRevision = seen;
 		return kind.path + query(parameters);
 	}
 
@@ -250,7 +250,7 @@ export class ListView {
 
 	get command() {
 		const {row, tab} = this;
-		if (state.at && tab.kind.at !== false && !tab.list) return command(`${tab.verb} ${tab.listVerb ?? 'list'} --at`, state.at);
+		if (state.at && !tab.kind.present && !tab.list) return command(`${tab.verb} ${tab.listVerb ?? 'list'} --at`, state.at);
 		return row ? tab.drawer(row).commands[0] : command(`${tab.verb} ${tab.listVerb ?? 'list'}`);
 	}
 
@@ -328,7 +328,7 @@ export class ListView {
 			unknown.length && `There is no filter ${unknown.join(', ')}; there are ${filters.join(', ')}.`,
 			missing && tab.fallback.text,
 			list.error && !missing && list.rows.length && `${list.error.message} This is what was known.`,
-			state.at ? (tab.kind.at === false ? !tab.scope && 'This list is of the present: it is not in the log.' : tab.lost) : list.loaded && tab.summary?.(list),
+			state.at ? tab.lost : list.loaded && tab.summary?.(list),
 		].filter(Boolean).join(' ');
 		setText(this.note, note);
 		setAttribute(this.note, 'hidden', !note);

@@ -61,6 +61,12 @@ class Count {
 	}
 }
 
+/** Availability, as the daemon has counted it since it started; rounded down. */
+function answered({callsServed = 0, callsFailed = 0}) {
+	const all = Number(callsServed) + Number(callsFailed);
+	return all ? ` It has answered ${Math.floor(1e4 * callsServed / all) / 100} % of ${digits(all)} calls.` : '';
+}
+
 const findingCommand = ({hint, about, view, id}) => commandIn(hint) || (about.length === 1 && view === 'peers' ? command('mesh peers explain', about[0]) : command('explain', id));
 
 function findingItem(finding) {
@@ -135,7 +141,7 @@ export class Overview {
 		setAttribute(this.verdict, 'class', `verdict ${mark}`);
 		setText(this.sub, at ? `Checks are of the present. Counts and changes are of that time. ${state.past.length ? state.pastNote : ''}` : checkError?.message ?? [
 			check && `${check.summary.pass} checks pass, ${check.summary.skip} have nothing to look at.`,
-			daemon && `${daemon.localNodeId} ${daemon.version}, up for ${since(daemon.startedAt)}, store ${daemon.store}${daemon.storeTrouble ? `: ${daemon.storeTrouble}` : ''}.`,
+			daemon && `${daemon.localNodeId} ${daemon.version}, up for ${since(daemon.startedAt)}, store ${daemon.store}${daemon.storeTrouble ? `: ${daemon.storeTrouble}` : ''}.${answered(daemon)}`,
 		].filter(Boolean).join(' '));
 		const shown = JSON.stringify(found) + at;
 		if (shown !== this.shown) this.found.replaceChildren(...found.map(findingItem));
