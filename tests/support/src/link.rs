@@ -26,6 +26,8 @@ const DEVICE: &str = "link0";
 const MTU: usize = 1500;
 /// How many packets may be under way in a direction; what comes then is lost.
 const UNDER_WAY_MAX: usize = 100_000;
+/// How many packets are taken before those are passed that are due.
+const TAKEN_AT_ONCE: usize = 32;
 /// How soon the end of the link is noticed.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 
@@ -65,6 +67,8 @@ pub struct LinkCounts {
     pub lost: u64,
     pub cut: u64,
     pub held_back: u64,
+    /// Nothing passes any more: the device cannot be read.
+    pub has_failed: bool,
 }
 
 /// Two namespaces and what is between them.
@@ -82,6 +86,7 @@ struct LinkDirection {
     lost: AtomicU64,
     cut: AtomicU64,
     held_back: AtomicU64,
+    has_failed: AtomicBool,
 }
 
 /// A packet that is under way.
@@ -142,6 +147,7 @@ impl Link {
             lost: of.lost.load(Order::Relaxed),
             cut: of.cut.load(Order::Relaxed),
             held_back: of.held_back.load(Order::Relaxed),
+            has_failed: of.has_failed.load(Order::Relaxed),
         }
     }
 
@@ -197,13 +203,16 @@ impl Forwarder {
             let wait = Timespec { tv_sec: 0, tv_nsec: wait.min(LOOK_EVERY).subsec_nanos().into() };
             // Interrupted or not, both are looked at.
             let _ = poll(&mut [PollFd::new(&*self.from, PollFlags::IN)], Some(&wait));
-            loop {
+            // A few at a time: what is due is not held up by those who send as fast as they can.
+            for _ in 0..TAKEN_AT_ONCE {
                 match self.from.recv(&mut buffer) {
                     Ok(length) => self.take(&buffer[..length]),
                     Err(error) if error.kind() == ErrorKind::WouldBlock => break,
                     Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                    // The namespace is gone.
-                    Err(_) => return,
+                    Err(_) => {
+                        self.direction.has_failed.store(true, Order::Relaxed);
+                        return;
+                    }
                 }
             }
             self.pass_due();
