@@ -39,8 +39,9 @@ Examples:
 /// Show where what a daemon holds differs from its store
 ///
 /// Each daemon holds the registry in memory and answers from there. This compares what the daemon that answers holds with its store, record
-/// by record, or with what the daemon of another node holds. What changes meanwhile is no difference. With --reconcile it is loaded anew
-/// from the store where it differs: the store is what nodes have agreed on. Watches at this daemon begin anew then.
+/// by record, or with what the daemon of another node holds: records that end with a session, and signed ones, with the store alone. What
+/// changes meanwhile is no difference. With --reconcile it is loaded anew from the store where it differs: the store is what nodes have
+/// agreed on. Watches at this daemon begin anew then.
 #[derive(Args, Debug)]
 #[command(before_long_help = EXAMPLES)]
 #[command(mut_arg("if_match", |argument| argument.hide(true)))]
@@ -98,23 +99,48 @@ async fn run(args: &StateDiffArgs, session: &mut CommandSession) -> Result<Exit,
     let request = json!({"nodeId": args.node.as_deref().unwrap_or_default(), "limit": args.limit});
     let document = session.call(&Call::of(&GET, &request)?).await?;
     let differs = number(&document, "differing") > 0;
-    if session.format().is_text() && number(&document, "unsettled") > 0 {
-        let unsettled = count(number(&document, "unsettled"), "record");
-        session
-            .notes()
-            .say(&format!("{unsettled} changed whenever they were looked at, and were not compared"));
-    }
     let list = ListSpec {
         field: "differences",
         columns: COLUMNS,
         name: |one| format!("{}/{}", text(one, "kind"), text(one, "key")),
-        none: format!("Nothing differs: {}.", compared(&document)),
+        none: match left_out(&document) {
+            Some(_) => format!("Of what was compared nothing differs: {}.", compared(&document)),
+            None => format!("Nothing differs: {}.", compared(&document)),
+        },
         footer: |document, _| {
             format!("{} differ: {}", count(number(document, "differing"), "record"), compared(document))
         },
     };
+    if session.format().is_text() {
+        left_out(&document).iter().for_each(|line| session.notes().say(line));
+        drifted(&document).for_each(|line| session.notes().say(&line));
+    }
+    let differs = differs || drifted(&document).next().is_some();
     list.show(document, &args.table, session)?;
     Ok(if args.write.exit_code && differs { Exit::Negative } else { Exit::Ok })
+}
+
+/// What was not compared, and why; `None`: everything was.
+fn left_out(document: &Value) -> Option<String> {
+    let unsettled = number(document, "unsettled");
+    let kinds: Vec<_> =
+        items(document, "notCompared").iter().filter_map(Value::as_str).map(printable).collect();
+    let changed = (unsettled > 0)
+        .then(|| format!("{} changed whenever they were looked at", count(unsettled, "record")));
+    let other =
+        (!kinds.is_empty()).then(|| format!("the other daemon holds no records of {}", kinds.join(", ")));
+    let told: Vec<String> = changed.into_iter().chain(other).collect();
+    (!told.is_empty()).then(|| format!("Not compared: {}", told.join("; ")))
+}
+
+/// A line for each pool that has advertisements of registers that are gone.
+fn drifted(document: &Value) -> impl Iterator<Item = String> {
+    let pools = items(document, "pools").iter().filter(|pool| number(pool, "drifted") > 0);
+    pools.map(|pool| {
+        let (target, many) =
+            (printable(text(pool, "target")), count(number(pool, "drifted"), "advertisement"));
+        format!("The pool {target} has {many} that should go: omnirelay registers resync --full")
+    })
 }
 
 /// `5000 records of node-1 beside the store, in 12ms`
@@ -152,10 +178,17 @@ fn described(document: &Value) -> String {
     let mut lines = match (flag(document, "changed"), flag(document, "dryRun")) {
         (false, _) => format!("node/{node}: nothing differs: {}\n", compared(before)),
         (true, true) => format!("node/{node} would be loaded anew (dry run): {differed} differ\n"),
-        (true, false) => {
-            let after = number(field(document, "after"), "differing");
-            format!("node/{node} loaded anew: {differed} differed, {after} differ now\n")
-        }
+        (true, false) => match field(document, "after") {
+            Value::Null => {
+                format!("node/{node}: {differed} differed; it is loaded anew once the store answers\n")
+            }
+            after => {
+                format!(
+                    "node/{node} loaded anew: {differed} differed, {} differ now\n",
+                    number(after, "differing")
+                )
+            }
+        },
     };
     for one in items(before, "differences") {
         let state = text(one, "state").replace('_', " ");
@@ -186,6 +219,8 @@ mod tests {
             told,
             "node/node-1 loaded anew: 1 record differed, 0 differ now\n  peer/node-3 only there: - here, 7 there\n"
         );
+        document["after"] = Value::Null;
+        assert!(described(&document).starts_with("node/node-1: 1 record differed; it is loaded anew once"));
         document["dryRun"] = json!(true);
         assert!(
             described(&document).starts_with("node/node-1 would be loaded anew (dry run): 1 record differ")

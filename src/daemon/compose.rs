@@ -113,7 +113,7 @@ fn compose(node: &mut NodeBuilder, key: Arc<AuditKey>, given: FromProcess) -> Re
     mesh_port::mount(node, &presence, &mesh, grants.clone());
     let leads = leadership::mount(node)?;
     shards::mount(node, gossip.clone(), leads)?;
-    registers::mount(node, &presence, exchange)?;
+    let resync = registers::mount(node, &presence, exchange)?;
     relay::mount(node, &presence, &given.telemetry, grants.clone())?;
     let revocations = RevocationCalls { transport: transport.clone(), behind };
     certificates::mount(node, &presence, revocations, grants, known_kinds())?;
@@ -124,7 +124,7 @@ fn compose(node: &mut NodeBuilder, key: Arc<AuditKey>, given: FromProcess) -> Re
     operations::mount(node, transport.clone());
     events::mount(node);
     let own = node_service::mount(node, (transport.clone(), gossip.clone()), development);
-    let known = Arc::new(MeshReads { registry: node.registry.clone(), own, peers, gossip });
+    let known = Arc::new(MeshReads { registry: node.registry.clone(), own, peers, gossip, resync });
     check::mount(node, transport.clone(), known.clone());
     state_diff::mount(node, transport, known)?;
     restoration::mount(node);

@@ -191,7 +191,8 @@ fn state_diff(request: &Request, path: &str) -> Reply {
     let found = |with: &str, differences: Vec<Value>| {
         json!({"schemaVersion": "v1", "generatedAt": "2026-11-20T06:01:00Z", "localNodeId": "relay-a7f3", "cursor": "7f2c:48213",
             "stale": false, "comparedWith": with, "records": "4031", "differing": differences.len().to_string(),
-            "differences": differences, "tookMs": 41})
+            "differences": differences, "tookMs": 41,
+            "pools": [{"target": "local", "status": "success", "drifted": 0}, {"target": "10.0.0.9:17420", "status": "drift", "drifted": 2}]})
     };
     let three = vec![
         json!({"kind": "peer", "key": "relay-b119", "state": "differs", "here": side(7, "relay-b119"), "there": side(9, "relay-a7f3")}),

@@ -45,7 +45,7 @@ const BOUNDED: &[(&str, &str)] = &[
     ("ShardControlService/Hold", "the shards of one worker"),
     ("ShardControlService/Loads", "one for each node, without names"),
     ("ShardControlService/Simulate", "what is planned of one namespace, 10,000 shards"),
-    ("StateDiffService/CompareRanges", "answers to 256 claims, and 4,096 records at most"),
+    ("StateDiffService/CompareRanges", "answers to 128 claims, and 4,096 records at most"),
     ("StateDiffService/Get", "1,000 differences at most"),
     ("StateDiffService/Reconcile", "100 differences before and after"),
     ("StoreService/Switch", "the standbys of one server"),

@@ -155,7 +155,7 @@ mod tests {
             loaded.records.entry(record.record.id.kind.clone()).or_insert_with(|| vec![Vec::new()])[0]
                 .push(record);
         }
-        view.replace(Epoch(1), Revision(1), loaded, &[], |_| {});
+        view.replace(Epoch(1), Revision(1), loaded.ordered(&[]), &[], |_| {});
         view
     }
 

@@ -187,7 +187,7 @@ mod tests {
         view.replace(
             Epoch(1),
             Revision(1),
-            LoadedRecords { records, ..LoadedRecords::default() },
+            LoadedRecords { records, ..LoadedRecords::default() }.ordered(&[]),
             &[],
             |_| {},
         );
@@ -209,7 +209,7 @@ mod tests {
         let peer = PeerValue { session: 7, ..PeerValue::default() };
         let records = [(PEER, vec![vec![Arc::new(record("a", &peer)), Arc::new(record("b", &peer))]])].into();
         let loaded = LoadedRecords { records, ..LoadedRecords::default() };
-        view.replace(Epoch(1), Revision(1), loaded, &[], |_| {});
+        view.replace(Epoch(1), Revision(1), loaded.ordered(&[]), &[], |_| {});
         let beat = |now: u64, moved: Vec<Group>| PulseAnswer {
             now: Millis(now),
             epoch: Epoch(1),

@@ -163,6 +163,15 @@ pub async fn in_time<T, E: From<StoreError>>(
 
 /// Reads everything, unless the store has come back meanwhile from where a call may be lost. Each call has this `limit`.
 async fn load(registry: &Registry, limit: Duration) -> Result<(), ReloadReason> {
+    let mends = registry.view().takes_mend();
+    let loaded = load_once(registry, limit, mends).await;
+    if loaded.is_err() && mends {
+        registry.view().mend_by_next_load();
+    }
+    loaded
+}
+
+async fn load_once(registry: &Registry, limit: Duration, mends: bool) -> Result<(), ReloadReason> {
     let (store, connectivity, asked) = (registry.store(), registry.view().connectivity(), Instant::now());
     let beat = tokio::select! {
         biased;
@@ -172,13 +181,18 @@ async fn load(registry: &Registry, limit: Duration) -> Result<(), ReloadReason> 
     registry.view().note_beat(&beat, asked);
     tokio::select! {
         biased;
-        loaded = load_from(registry, &beat, limit) => loaded,
+        loaded = load_from(registry, &beat, limit, mends) => loaded,
         () = connectivity.news() => Err(ReloadReason::Now),
     }
 }
 
 /// Reads the records and then the log behind the revision that the beat found.
-async fn load_from(registry: &Registry, beat: &PulseAnswer, limit: Duration) -> Result<(), ReloadReason> {
+async fn load_from(
+    registry: &Registry,
+    beat: &PulseAnswer,
+    limit: Duration,
+    mends: bool,
+) -> Result<(), ReloadReason> {
     let (store, view) = (registry.store(), registry.view());
     let mut records = BTreeMap::new();
     for kind in view.mirrored() {
@@ -201,7 +215,11 @@ async fn load_from(registry: &Registry, beat: &PulseAnswer, limit: Duration) -> 
         registry.losses().note_began(beat.head);
     }
     let lose = |change| registry.losses().note(change, beat.now);
-    view.replace(beat.epoch, beat.head, LoadedRecords { records, leases, verified }, &log, lose);
+    // Off the event loop: each record is hashed.
+    let (loaded, signed) = (LoadedRecords { records, leases, verified, mends }, view.signed_kinds());
+    let ordered = tokio::task::spawn_blocking(move || loaded.ordered(&signed)).await;
+    let ordered = ordered.map_err(|_| ReloadReason::Behind)?;
+    view.replace(beat.epoch, beat.head, ordered, &log, lose);
     view.connectivity().note_log(true);
     info!(records = count, revision = %view.head().revision, "view loaded");
     Ok(())

@@ -363,7 +363,8 @@ impl Registry {
         provisional.check()
     }
 
-    /// Loads all records anew from the store, which mends a view that differs from it: watches begin anew. Waits for it without limit.
+    /// Loads all records anew from the store, which mends a view that differs from it: watches of records that it holds begin anew. Waits
+    /// for it without limit; it goes on when nobody waits.
     pub async fn mend_view(&self) {
         let mut head = self.view.follow_head();
         let before = head.borrow_and_update().mends;

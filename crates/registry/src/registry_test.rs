@@ -15,7 +15,7 @@ use super::cursor::Cursor;
 use super::follow::wait_for;
 use super::lab::LabRegistry;
 use super::since::{WatchSince, WatchStart};
-use super::view::{AppliedEntries, LoadedRecords, View};
+use super::view::{AppliedEntries, OrderedLoad, View};
 use super::watch::{ResetReason, Watch, WatchEvent};
 use super::{Registry, parse_cursor};
 
@@ -206,7 +206,7 @@ fn a_view_remembers_commits_by_number_and_by_bytes() {
         let view = View::new(&MIRRORED).following(&FOLLOWED);
         // What was before a load does not count.
         for _ in 0..2 {
-            view.replace(Epoch(1), Revision(10), LoadedRecords::default(), &[], |_| {});
+            view.replace(Epoch(1), Revision(10), OrderedLoad::default(), &[], |_| {});
             for _ in 0..count {
                 assert_eq!(
                     view.apply(std::iter::once(&entry(&view, kind.clone(), &values))),

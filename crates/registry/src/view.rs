@@ -40,10 +40,10 @@ pub use confirmed::{LeaseSplit, ToConfirm};
 pub use cut::RegistryCut;
 pub use derived::DerivedRecords;
 pub use entry::{ViewChange, ViewEntry};
-pub use loaded::LoadedRecords;
+pub use loaded::{LoadedRecords, OrderedLoad};
 use lock::{read, write};
 pub(crate) use past::{UndoneChanges, ViewCopy};
-pub use ranges::{RecordScope, digest_of};
+pub use ranges::{ExpectedRecord, RecordScope, digest_of, place_of};
 pub use record::{ViewRecord, record_bytes};
 use records::{OrderedRecords, RecordList};
 pub(super) use signed::ToSign;
@@ -69,6 +69,8 @@ pub struct RegistryHead {
     pub caught_up: bool,
     /// How often what differed from the store was loaded anew: what was told of it before is void.
     pub mends: u64,
+    /// The revision of the last load of that kind.
+    pub mended: Revision,
 }
 
 /// Everything the view holds; changed only under the lock, in the order of the log.
@@ -308,9 +310,8 @@ impl View {
         let state = read(&self.state);
         let now = self.judged_at(&state);
         let records = state.live(state.shared_list(kind), now);
-        let changed = state.changed.get(kind).copied().unwrap_or(state.loaded);
-        let at = |revision| Cursor::at(state.head.epoch, revision);
-        ViewReading { cursor: at(state.head.revision), changed: at(changed), records }
+        let cursor = Cursor::at(state.head.epoch, state.head.revision);
+        ViewReading { cursor, changed: state.changed_any(std::slice::from_ref(kind)), records }
     }
 
     /// Every record of some kinds, kind by kind.
@@ -426,13 +427,12 @@ impl View {
         &self,
         epoch: Epoch,
         revision: Revision,
-        loaded: LoadedRecords,
+        loaded: OrderedLoad,
         log: &[Arc<LogEntry>],
         lose: impl FnOnce(EpochChange),
     ) {
-        let of_kind = |(kind, pages): (RecordKind, Vec<_>)| (kind, pages.into_iter().flatten().collect());
-        let kinds = loaded.records.into_iter().map(of_kind).collect();
         let mut state = write(&self.state);
+        let kinds = loaded.kinds;
         let old = std::mem::replace(&mut state.kinds, kinds);
         let before = state.head;
         state.lists.values_mut().for_each(|list| *list = OnceLock::new());
@@ -440,8 +440,11 @@ impl View {
         state.recent_bytes = 0;
         state.changed.clear();
         state.loaded = revision;
-        let mends = before.mends + u64::from(std::mem::take(&mut state.is_mended_by_load));
-        state.head = RegistryHead { epoch, revision, caught_up: true, mends };
+        let (mends, mended) = match loaded.mends {
+            true => (before.mends + 1, revision),
+            false => (before.mends, before.mended),
+        };
+        state.head = RegistryHead { epoch, revision, caught_up: true, mends, mended };
         state.heard_of = Revision(0);
         state.leases.clear();
         state.held.clear();
@@ -469,7 +472,9 @@ impl State {
 
     fn changed_any(&self, kinds: &[RecordKind]) -> Cursor {
         let changed = kinds.iter().filter_map(|kind| self.changed.get(kind)).max();
-        Cursor::at(self.head.epoch, changed.copied().unwrap_or(self.loaded))
+        // Another one after each mend, though no commit came between.
+        let part = u32::try_from(self.head.mends).unwrap_or(u32::MAX);
+        Cursor { part, ..Cursor::at(self.head.epoch, changed.copied().unwrap_or(self.loaded)) }
     }
 
     fn shared_list(&self, kind: &RecordKind) -> RecordList {

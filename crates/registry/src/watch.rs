@@ -156,7 +156,10 @@ impl Watch {
         filter: RecordFilter,
         since: Option<Cursor>,
     ) -> Self {
-        let mends = registry.view().head().mends;
+        let head = registry.view().head();
+        // Whoever comes back from before a mend was told what is void, as those were who have stayed.
+        let is_void = since.is_some_and(|since| since.epoch == head.epoch && since.revision <= head.mended);
+        let mends = head.mends.wrapping_sub(u64::from(is_void && head.mends > 0));
         let mut watch = Self {
             registry,
             kinds,
@@ -235,13 +238,14 @@ impl Watch {
         if head.epoch != self.examined.epoch {
             return self.reset(ResetReason::EpochChanged);
         }
-        if std::mem::replace(&mut self.mends, head.mends) != head.mends {
-            return self.reset(ResetReason::ViewMended);
-        }
         if self.is_filter_other() {
             return self.reset(ResetReason::FilterChanged);
         }
         if self.examined.revision == head.revision {
+            // Only now: what is followed and not held is in no snapshot.
+            if std::mem::replace(&mut self.mends, head.mends) != head.mends && self.has_held() {
+                return self.reset(ResetReason::ViewMended);
+            }
             return self.wait(&mut heads).await;
         }
         if self.examined.revision > head.revision {
@@ -256,6 +260,11 @@ impl Watch {
             Some(entries) => entries.iter().for_each(|entry| self.examine(entry)),
             None => self.look_in_store().await,
         }
+    }
+
+    /// Whether it tells of a kind whose records the view holds.
+    fn has_held(&self) -> bool {
+        self.kinds.iter().any(|kind| self.registry.view().mirrored().contains(kind))
     }
 
     /// Whether the filter lets other records through than when this was asked last.

@@ -67,7 +67,7 @@ const UNSEEN: [(&str, &[&str]); 7] = [
     ),
     (
         "it is looked at where it is about something: what differed is an alert, and who mended it is in the audit trail",
-        &["mesh_state_comparisons_total", "mesh_state_mends_total"],
+        &["mesh_state_mends_total"],
     ),
     (
         "relays of other makers have it too, and it is by agent: thousands of lines; and streams are the agents that are held",

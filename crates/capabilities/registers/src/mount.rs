@@ -33,12 +33,12 @@ pub const KINDS: CapabilityKinds = CapabilityKinds {
     ..CapabilityKinds::NONE
 };
 
-/// Mounts registers. What is fetched of other meshes is had of `exchange`.
+/// Mounts registers, and gives what pushes them. What is fetched of other meshes is had of `exchange`.
 pub fn mount(
     node: &mut NodeBuilder,
     presence: &Arc<Presence>,
     exchange: Arc<AdvertisementFetch>,
-) -> Result<(), NodeError> {
+) -> Result<Arc<Resync>, NodeError> {
     let (registry, watches_max) = (node.registry.clone(), node.watches_max());
     check_tls_files(node);
     let pool = Arc::new(pool(node, presence));
@@ -62,11 +62,11 @@ pub fn mount(
     };
     node.serve(PortName::Control, AdvertisementExchangeServiceServer::new(offered));
     let fetches: Arc<dyn ClusterFetches> = exchange;
-    let advertised = Advertisements::new(pool, resync, Some(fetches), watches_max);
+    let advertised = Advertisements::new(pool, resync.clone(), Some(fetches), watches_max);
     let advertised =
         AdvertisementServiceServer::new(advertised).send_compressed(Gzip).accept_compressed(Gzip);
     node.serve(PortName::Control, advertised);
-    Ok(())
+    Ok(resync)
 }
 
 /// Address at which others reach the control port.

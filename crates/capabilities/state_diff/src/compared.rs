@@ -17,6 +17,8 @@ pub(crate) struct ComparedRecords {
     pub differences: Vec<pb::StateDifference>,
     pub unsettled: u64,
     pub questions: u32,
+    /// Kinds of which the other side holds no records.
+    pub not_compared: Vec<String>,
 }
 
 impl ComparedRecords {

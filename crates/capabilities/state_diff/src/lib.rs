@@ -24,6 +24,9 @@ pub trait ComparedNodes: Send + Sync + 'static {
     /// All of them.
     async fn nodes(&self) -> Vec<pb::Peer>;
 
+    /// Pools to which this node pushes its registers, as of the last run of each.
+    fn pools(&self) -> Vec<pb::AdvertisedPool>;
+
     /// One of them.
     ///
     /// # Errors

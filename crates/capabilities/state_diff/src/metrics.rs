@@ -24,6 +24,7 @@ impl ComparedWith {
 }
 
 const WITH: MetricLabel = MetricLabel::each("with", || vec!["store", "node"]);
+const RESULT: MetricLabel = MetricLabel::each("result", || vec!["done", "failed"]);
 
 omnirelay_node::metrics! {
     /// Metrics of comparisons of what this daemon holds.
@@ -31,21 +32,24 @@ omnirelay_node::metrics! {
         differing: Gauges("mesh_state_differing_records",
             "How many records differed from the store, or from another daemon, when they were compared last", &[WITH]),
         seconds: FloatGauges("mesh_state_compare_seconds",
-            "How long the last comparison took", &[WITH]),
+            "How long the last comparison took, whatever came of it", &[WITH]),
         compared: Counters("mesh_state_comparisons_total",
-            "How often this daemon has compared what it holds", &[WITH]),
+            "How often this daemon has compared what it holds, by whether it came to its end", &[WITH, RESULT]),
         mended: Counter("mesh_state_mends_total",
             "How often this daemon has loaded anew what differed from its store"),
     }
 }
 
 impl StateDiffMetrics {
-    /// Notes a comparison that came to its end.
-    pub(crate) fn note(&self, with: ComparedWith, found: &ComparedRecords, took: Duration) {
-        let with = [with.word()];
-        self.differing.with_label_values(&with).set(gauge_value(found.differing));
-        self.seconds.with_label_values(&with).set(took.as_secs_f64());
-        self.compared.with_label_values(&with).inc();
+    /// Notes a comparison, and what it has found; `None`: it has failed.
+    pub(crate) fn note(&self, with: ComparedWith, found: Option<&ComparedRecords>, took: Duration) {
+        let with = with.word();
+        if let Some(found) = found {
+            self.differing.with_label_values(&[with]).set(gauge_value(found.differing));
+        }
+        self.seconds.with_label_values(&[with]).set(took.as_secs_f64());
+        let result = if found.is_some() { "done" } else { "failed" };
+        self.compared.with_label_values(&[with, result]).inc();
     }
 
     /// Notes that this daemon has loaded its records anew.

@@ -3,14 +3,14 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use omnirelay_core::ranges::{FoundRange, RangeComparison, RangePrefix};
+use omnirelay_core::ranges::{RangeComparison, RangePrefix};
 use omnirelay_core::text::{chain, printable};
 use omnirelay_decisions::check::facts::NotAsked;
 use omnirelay_node::node_asker::{AskableNode, NodeAsker, NodeChannel, NodeQuestion};
 use omnirelay_registry::Registry;
 use omnirelay_registry::follow::wait_for;
-use omnirelay_registry::view::RecordScope;
-use omnirelay_store::{Epoch, Record, RecordKind, Revision};
+use omnirelay_registry::view::place_of;
+use omnirelay_store::{Epoch, KEY_BYTES_MAX, Record, RecordId, RecordKind, Revision};
 use omnirelay_wire::fault::Fault;
 use omnirelay_wire::pb::omnirelay::mesh::control::v1::state_diff_service_client::StateDiffServiceClient;
 use omnirelay_wire::reasons;
@@ -19,7 +19,7 @@ use tokio::time::{Instant, sleep, timeout};
 use super::compared::{ComparedRecords, told};
 use super::pb;
 use super::range_messages::{answer, claim_message, range};
-use super::ranges::{CLAIMS_MAX, FORM, held_kind, key};
+use super::ranges::{CLAIMS_MAX, FORM, key};
 
 /// How long a question may take, at both ports of a node, and at its mesh port alone.
 const PATIENCE: Duration = Duration::from_secs(6);
@@ -27,9 +27,12 @@ const MESH_PATIENCE: Duration = Duration::from_secs(4);
 /// The longest answer in bytes: of [`CLAIMS_MAX`] claims, or so many records as are listed at once.
 const ANSWER_BYTES_MAX: usize = 4 << 20;
 /// How many questions are asked at most: as many find ten million records that differ.
-const QUESTIONS_MAX: u32 = 5000;
-/// How many ranges are listed at once: all of their records are in one answer.
-const LISTED_AT_ONCE: usize = 48;
+const QUESTIONS_MAX: u32 = 10_000;
+/// How many records are listed at once, and by how many a range of the other side may have more than here.
+const LISTED_AT_ONCE: u64 = 2048;
+const RECORDS_APART: u64 = 16;
+/// Hexadecimal digits of a digest.
+const DIGEST_DIGITS: usize = 32;
 /// How often the records of some ranges are compared that change each time, and how long it is waited between.
 const TRIES: u32 = 5;
 const PAUSE: Duration = Duration::from_millis(50);
@@ -107,44 +110,61 @@ impl<S: RangeSource> NodeDiff<'_, S> {
     /// Compares what both hold.
     ///
     /// # Errors
-    /// `NODE_NOT_ASKED`, `NODE_OLDER`, `EPOCH_CHANGED`.
+    /// `NODE_NOT_ASKED`, `NODE_OLDER`, `EPOCH_CHANGED`; `STORE_UNAVAILABLE` where this daemon does not follow the store.
     pub(crate) async fn compare(&self, found: &mut ComparedRecords) -> Result<(), Fault> {
         let view = self.registry.view();
         let epoch = view.head().epoch;
-        let begin = |kind: &RecordKind| (kind.clone(), view.begin_comparison(kind, &key(epoch)));
+        let begin = |kind: RecordKind| {
+            let comparison = view.begin_comparison(&kind, &key(epoch));
+            (kind, comparison)
+        };
         let mut comparisons: BTreeMap<RecordKind, RangeComparison> =
-            view.mirrored().iter().map(begin).collect();
+            view.compared_kinds().into_iter().map(begin).collect();
         loop {
             let asked = next_claims(&mut comparisons);
             if asked.is_empty() {
                 break;
             }
             for answers in self.ask(epoch, asked, found).await?.kinds {
-                let Some(kind) = held_kind(view, &answers.kind).cloned() else { continue };
+                let held = comparisons.keys().find(|kind| kind.0 == answers.kind).cloned();
+                let Some(kind) = held else {
+                    return Err(self.no_sense("it answers about what was not asked"));
+                };
                 if !answers.held {
                     comparisons.remove(&kind);
+                    found.not_compared.push(kind.0.to_string());
                     continue;
                 }
                 let Some(comparison) = comparisons.get_mut(&kind) else { continue };
-                let answers = answers.answers.into_iter().map(answer).collect::<Result<_, _>>();
-                let taken = view.take_in_answers(
-                    &kind,
-                    comparison,
-                    answers.map_err(|error| self.no_sense(&error.message))?,
-                );
-                taken.map_err(|error| self.no_sense(&chain(&error)))?;
+                let told = answers.answers.into_iter().map(answer).collect::<Result<_, _>>();
+                let told = told.map_err(|error| self.no_sense(&error.message))?;
+                view.take_in_answers(&kind, comparison, told)
+                    .map_err(|error| self.no_sense(&chain(&error)))?;
             }
         }
         for (kind, comparison) in comparisons {
-            found.records += view.held_count(&kind) as u64;
-            let ranges: Vec<RangePrefix> =
-                comparison.into_found().iter().map(|FoundRange { range, .. }| *range).collect();
-            for some in ranges.chunks(LISTED_AT_ONCE) {
-                self.compare_records(epoch, &kind, some, found).await?;
+            found.records += view.count_within(&kind, RangePrefix::ALL);
+            let mut ranges = comparison.into_found();
+            while !ranges.is_empty() {
+                let some = self.next_listed(&kind, &mut ranges);
+                self.compare_records(epoch, &kind, &some, found).await?;
             }
         }
         found.differences.sort_by(|one, other| (&one.kind, &one.key).cmp(&(&other.kind, &other.key)));
         Ok(())
+    }
+
+    /// Takes as many ranges as have so many records that both sides list them in one answer.
+    fn next_listed(&self, kind: &RecordKind, ranges: &mut Vec<RangePrefix>) -> Vec<RangePrefix> {
+        let (mut some, mut records) = (Vec::new(), 0);
+        while let Some(range) = ranges.last() {
+            records += self.registry.view().count_within(kind, *range) + RECORDS_APART;
+            if !some.is_empty() && (records > LISTED_AT_ONCE || some.len() == CLAIMS_MAX) {
+                break;
+            }
+            some.extend(ranges.pop());
+        }
+        some
     }
 
     /// Compares the records of some ranges as both have them at the commit where the other one stands.
@@ -155,6 +175,7 @@ impl<S: RangeSource> NodeDiff<'_, S> {
         ranges: &[RangePrefix],
         found: &mut ComparedRecords,
     ) -> Result<(), Fault> {
+        let view = self.registry.view();
         for _ in 0..TRIES {
             let listed = ranges.iter().copied().map(range).collect();
             let asked = vec![pb::KindClaims { kind: kind.0.to_string(), listed, ..Default::default() }];
@@ -164,18 +185,49 @@ impl<S: RangeSource> NodeDiff<'_, S> {
                 sleep(PAUSE).await;
                 continue;
             };
-            // One that does not follow the log shows what it lacks by that.
-            let _ = timeout(SHOWN_WITHIN, wait_for(self.registry.view(), at)).await;
-            let here = self.registry.view().records_at(kind, at, RecordScope::Ranges(ranges));
-            let Some(here) = here.filter(|here| here.values().all(|record| record.revision <= at)) else {
+            let there = self.listed(kind, ranges, answers.records)?;
+            if timeout(SHOWN_WITHIN, wait_for(view, at)).await.is_err() && view.head().epoch == epoch {
+                let message = format!(
+                    "this daemon stands at commit {}, and `{}` at {at}: it does not follow the store",
+                    view.head().revision.0,
+                    self.other.node_id(),
+                    at = at.0
+                );
+                return Err(Fault::new(reasons::STORE_UNAVAILABLE, message)
+                    .hint("omnirelay mesh check says how this daemon and its store stand"));
+            }
+            let Some(here) = view.records_at(kind, (epoch, at), ranges) else {
                 sleep(PAUSE).await;
                 continue;
             };
-            note_differing(kind, &here, answers.records, found);
+            note_differing(kind, &here, there, found);
             return Ok(());
         }
-        found.unsettled += ranges.len() as u64;
+        found.unsettled += ranges.iter().map(|range| view.count_within(kind, *range)).sum::<u64>().max(1);
         Ok(())
+    }
+
+    /// What was listed, by key: of these ranges alone, each once, and no longer than it can be.
+    fn listed(
+        &self,
+        kind: &RecordKind,
+        ranges: &[RangePrefix],
+        records: Vec<pb::RangedRecord>,
+    ) -> Result<BTreeMap<String, pb::StateRecord>, Fault> {
+        let mut listed = BTreeMap::new();
+        for pb::RangedRecord { key, record } in records {
+            let record = record.unwrap_or_default();
+            let is_sound = (1..=KEY_BYTES_MAX).contains(&key.len())
+                && record.last_writer_id.len() <= KEY_BYTES_MAX
+                && record.digest.len() == DIGEST_DIGITS
+                && record.digest.bytes().all(|digit| digit.is_ascii_hexdigit());
+            let place = place_of(&RecordId::new(kind.clone(), key.as_str()));
+            let is_asked = ranges.iter().any(|range| range.has(place));
+            if !is_sound || !is_asked || listed.insert(key, record).is_some() {
+                return Err(self.no_sense("it lists records that it cannot have, or that were not asked for"));
+            }
+        }
+        Ok(listed)
     }
 
     async fn ask(
@@ -186,7 +238,7 @@ impl<S: RangeSource> NodeDiff<'_, S> {
     ) -> Result<pb::CompareRangesResponse, Fault> {
         found.questions += 1;
         if found.questions > QUESTIONS_MAX {
-            return Err(self.no_sense("it goes on for ever"));
+            return Err(self.no_sense("its answers never end"));
         }
         let question = pb::CompareRangesRequest { form: FORM, epoch: epoch.0, kinds };
         let answer = self.other.ask(question).await?;
@@ -221,11 +273,9 @@ fn next_claims(comparisons: &mut BTreeMap<RecordKind, RangeComparison>) -> Vec<p
 fn note_differing(
     kind: &RecordKind,
     here: &BTreeMap<String, Record>,
-    there: Vec<pb::RangedRecord>,
+    mut there: BTreeMap<String, pb::StateRecord>,
     found: &mut ComparedRecords,
 ) {
-    let mut there: BTreeMap<String, pb::StateRecord> =
-        there.into_iter().filter_map(|one| Some((one.key, one.record?))).collect();
     for (key, record) in here {
         let (own, other) = (told(record), there.remove(key));
         if other.as_ref() != Some(&own) {

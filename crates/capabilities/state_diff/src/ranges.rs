@@ -1,9 +1,10 @@
 //! Ranges that another daemon asks about.
 
-use omnirelay_core::ranges::{RangeClaim, RangePrefix};
-use omnirelay_core::text::chain;
+use std::collections::BTreeSet;
+
+use omnirelay_core::ranges::{ClaimError, RangeClaim, RangePrefix, check_disjoint};
+use omnirelay_core::text::{chain, printable};
 use omnirelay_registry::Registry;
-use omnirelay_registry::view::{RecordScope, View};
 use omnirelay_store::{Epoch, RecordKind, Revision};
 use omnirelay_wire::fault::Fault;
 
@@ -15,18 +16,13 @@ use super::range_messages::{answer_message, claim, prefix};
 pub(crate) const FORM: u32 = 1;
 /// How many kinds, claims and listed ranges a question has at most.
 pub(crate) const KINDS_MAX: usize = 64;
-pub(crate) const CLAIMS_MAX: usize = 256;
+pub(crate) const CLAIMS_MAX: usize = 128;
 /// How many records are listed at once.
-pub(crate) const LISTED_MAX: usize = 4096;
+pub(crate) const LISTED_MAX: u64 = 4096;
 
 /// Key under which fingerprints are made: those of different epochs say nothing of each other.
 pub(crate) fn key(epoch: Epoch) -> [u8; 8] {
     epoch.0.to_le_bytes()
-}
-
-/// Kind of this name, if the view holds its records.
-pub(crate) fn held_kind<'v>(view: &'v View, name: &str) -> Option<&'v RecordKind> {
-    view.mirrored().iter().find(|kind| kind.0 == name)
 }
 
 /// Answers a question about ranges.
@@ -50,6 +46,10 @@ pub(crate) async fn answer_ranges(
             "field `kinds`: at most {KINDS_MAX} kinds, {CLAIMS_MAX} claims and {CLAIMS_MAX} listed ranges at once"
         )));
     }
+    let mut names = BTreeSet::new();
+    if let Some(twice) = asked.kinds.iter().find(|kind| !names.insert(kind.kind.as_str())) {
+        return Err(Fault::invalid(format!("field `kinds`: `{}` is there twice", printable(&twice.kind))));
+    }
     registry.ready_for("").await?;
     let head = registry.view().head();
     let mut answer = pb::CompareRangesResponse {
@@ -59,43 +59,47 @@ pub(crate) async fn answer_ranges(
         kinds: Vec::new(),
     };
     if head.epoch.0 == asked.epoch {
-        let mut room = LISTED_MAX;
-        for kind in asked.kinds {
-            answer.kinds.push(answer_kind(registry, (head.epoch, head.revision), kind, &mut room)?);
+        let (mut room, compared) = (LISTED_MAX, registry.view().compared_kinds());
+        for asked in asked.kinds {
+            let held = compared.iter().find(|kind| kind.0 == asked.kind);
+            answer.kinds.push(match held {
+                Some(kind) => {
+                    answer_kind(registry, (head.epoch, head.revision), (kind, asked), &mut room).await?
+                }
+                None => pb::KindAnswers { kind: asked.kind, ..Default::default() },
+            });
         }
     }
     Ok(answer)
 }
 
-fn answer_kind(
+async fn answer_kind(
     registry: &Registry,
-    (epoch, revision): (Epoch, Revision),
-    asked: pb::KindClaims,
-    room: &mut usize,
+    at: (Epoch, Revision),
+    (kind, asked): (&RecordKind, pb::KindClaims),
+    room: &mut u64,
 ) -> Result<pb::KindAnswers, Fault> {
+    let no_sense =
+        |error: ClaimError| Fault::invalid(format!("ranges cannot be compared: {}", chain(&error)));
     let view = registry.view();
-    let Some(kind) = held_kind(view, &asked.kind) else {
-        return Ok(pb::KindAnswers { kind: asked.kind, ..Default::default() });
-    };
     let claims: Vec<RangeClaim> = asked.claims.into_iter().map(claim).collect::<Result<_, _>>()?;
-    let answers = view.answer_claims(kind, &key(epoch), &claims);
-    let answers =
-        answers.map_err(|error| Fault::invalid(format!("ranges cannot be compared: {}", chain(&error))))?;
+    check_disjoint(claims.iter().map(|claim| claim.range)).map_err(no_sense)?;
+    let mut answers = Vec::new();
+    for claim in claims {
+        // One at a time, so that nobody waits long for the view, or for a turn of the event loop.
+        let told = view.answer_claims(kind, &key(at.0), std::slice::from_ref(&claim)).map_err(no_sense)?;
+        answers.extend(told.into_iter().map(answer_message));
+        tokio::task::yield_now().await;
+    }
     let ranges: Vec<RangePrefix> =
         asked.listed.into_iter().map(|range| prefix(Some(range))).collect::<Result<_, _>>()?;
+    check_disjoint(ranges.iter().copied()).map_err(no_sense)?;
+    let count: u64 = ranges.iter().map(|range| view.count_within(kind, *range)).sum();
     // None: so much was changed meanwhile that whoever asks has to ask again.
-    let listed = view.records_at(kind, revision, RecordScope::Ranges(&ranges));
-    let (held, listed) = (listed.is_some(), listed.unwrap_or_default());
-    let more = !held || listed.len() > *room;
-    let listed = listed.into_iter().take(*room);
-    let records: Vec<pb::RangedRecord> =
-        listed.map(|(key, record)| pb::RangedRecord { key, record: Some(told(&record)) }).collect();
-    *room -= records.len();
-    Ok(pb::KindAnswers {
-        kind: asked.kind,
-        held: true,
-        answers: answers.into_iter().map(answer_message).collect(),
-        records,
-        more,
-    })
+    let listed = if count <= *room { view.records_at(kind, at, &ranges) } else { None };
+    let more = listed.is_none();
+    *room = room.saturating_sub(count);
+    let listed = listed.unwrap_or_default().into_iter();
+    let records = listed.map(|(key, record)| pb::RangedRecord { key, record: Some(told(&record)) }).collect();
+    Ok(pb::KindAnswers { kind: kind.0.to_string(), held: true, answers, records, more })
 }

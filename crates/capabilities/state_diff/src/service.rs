@@ -1,7 +1,7 @@
 //! The service of the state diff: one comparison at a time, for whoever asks.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use omnirelay_core::text::{chain, count};
 use omnirelay_decisions::check::facts::is_alive;
@@ -16,6 +16,7 @@ use omnirelay_wire::reasons;
 use omnirelay_wire::rpc::state_diff_service::RECONCILE;
 use pb::state_diff_service_server::StateDiffService;
 use tokio::sync::{Mutex, Semaphore};
+use tokio::time::timeout;
 use tonic::Response;
 use tracing::{info, warn};
 
@@ -31,6 +32,9 @@ const LISTED: u32 = 100;
 const LISTED_MAX: u32 = 1000;
 /// How many callers may wait for a comparison at once, the one that is made among them.
 const WAITING_MAX: usize = 8;
+/// How long a comparison may take, and until everything was loaded anew.
+const COMPARE_PATIENCE: Duration = Duration::from_secs(60);
+const MEND_PATIENCE: Duration = Duration::from_secs(30);
 /// How many differences the audit trail names.
 const RECORDED_MAX: usize = 20;
 
@@ -42,6 +46,8 @@ pub(crate) struct StateDiff {
     metrics: StateDiffMetrics,
     waiting: Semaphore,
     turn: Mutex<()>,
+    /// One reconciliation at a time; who reads takes no place of theirs.
+    reconciling: Mutex<()>,
 }
 
 /// Serves `StateDiffService`.
@@ -78,8 +84,8 @@ impl StateDiff {
         asker: NodeAsker,
         metrics: StateDiffMetrics,
     ) -> Self {
-        let (waiting, turn) = (Semaphore::new(WAITING_MAX), Mutex::default());
-        Self { registry, nodes, asker, metrics, waiting, turn }
+        let (waiting, turn, reconciling) = (Semaphore::new(WAITING_MAX), Mutex::default(), Mutex::default());
+        Self { registry, nodes, asker, metrics, waiting, turn, reconciling }
     }
 
     async fn get(&self, asked: pb::GetStateDiffRequest) -> Result<Response<pb::GetStateDiffResponse>, Fault> {
@@ -109,16 +115,16 @@ impl StateDiff {
     }
 
     /// Compares with the store.
-    async fn compare_with_store(&self, limit: usize) -> Result<pb::GetStateDiffResponse, Fault> {
+    pub(crate) async fn compare_with_store(&self, limit: usize) -> Result<pb::GetStateDiffResponse, Fault> {
         let _place = self.waiting.try_acquire().map_err(|_| busy())?;
-        let _turn = self.turn.lock().await;
         self.look_at_store(limit).await
     }
 
     async fn look_at_store(&self, limit: usize) -> Result<pb::GetStateDiffResponse, Fault> {
+        let _turn = self.turn.lock().await;
         let (began, mut found) = (Instant::now(), ComparedRecords::listing(limit));
-        compare_with_store(&self.registry, &mut found).await?;
-        Ok(self.found("store".to_owned(), ComparedWith::Store, found, began))
+        let compared = in_time(compare_with_store(&self.registry, &mut found), "the store").await;
+        self.found("store".to_owned(), ComparedWith::Store, compared.map(|()| found), began)
     }
 
     /// Compares with what the daemon of another node holds.
@@ -132,20 +138,21 @@ impl StateDiff {
         let (began, mut found) = (Instant::now(), ComparedRecords::listing(limit));
         let other = AskedNode { asker: &self.asker, node: AskableNode::of(peer) };
         let diff = NodeDiff { registry: &self.registry, other };
-        diff.compare(&mut found).await?;
-        Ok(self.found(format!("node/{}", peer.node_id), ComparedWith::Node, found, began))
+        let compared = in_time(diff.compare(&mut found), &format!("node `{}`", peer.node_id)).await;
+        self.found(format!("node/{}", peer.node_id), ComparedWith::Node, compared.map(|()| found), began)
     }
 
     fn found(
         &self,
         compared_with: String,
         with: ComparedWith,
-        found: ComparedRecords,
+        compared: Result<ComparedRecords, Fault>,
         began: Instant,
-    ) -> pb::GetStateDiffResponse {
+    ) -> Result<pb::GetStateDiffResponse, Fault> {
         let took = began.elapsed();
-        self.metrics.note(with, &found, took);
-        let ComparedRecords { records, differing, differences, unsettled, questions, .. } = found;
+        self.metrics.note(with, compared.as_ref().ok(), took);
+        let ComparedRecords { records, differing, differences, unsettled, questions, not_compared, .. } =
+            compared?;
         let answer = pb::GetStateDiffResponse {
             cursor: head_cursor(self.registry.view()),
             compared_with,
@@ -155,9 +162,11 @@ impl StateDiff {
             unsettled,
             took_ms: u32::try_from(took.as_millis()).unwrap_or(u32::MAX),
             questions,
+            pools: self.nodes.pools(),
+            not_compared,
             ..Default::default()
         };
-        answer.within(envelope(&self.registry))
+        Ok(answer.within(envelope(&self.registry)))
     }
 
     async fn reconcile(
@@ -165,24 +174,17 @@ impl StateDiff {
         caller: &Caller,
         asked: pb::ReconcileStateRequest,
     ) -> Result<Response<pb::ReconcileStateResponse>, Fault> {
-        let _place = self.waiting.try_acquire().map_err(|_| busy())?;
-        let _turn = self.turn.lock().await;
+        let _reconciling = self.reconciling.try_lock().map_err(|_| {
+            Fault::new(reasons::LIMIT_EXHAUSTED, "a reconciliation of this daemon is under way")
+                .hint("come again in a moment")
+        })?;
         let before = self.look_at_store(LISTED as usize).await?;
         let changed = before.differing > 0;
         let mut after = None;
         if changed && !asked.dry_run {
             // Recorded first: with that commit all that is loaded is newer than what was told of it.
             self.record(caller, &asked, told(&before)).await?;
-            self.registry.mend_view().await;
-            self.metrics.note_mended();
-            let found = self.look_at_store(LISTED as usize).await?;
-            info!(before = before.differing, after = found.differing, by = %caller.principal, "records loaded anew from the store");
-            let lines = vec![format!("after: {} differ from the store", count(found.differing, "record"))];
-            if let Err(fault) = self.record(caller, &asked, lines).await {
-                let (request_id, error) = (&caller.request_id, fault.message);
-                warn!(%request_id, error, "the end of a reconciliation is not in the audit trail");
-            }
-            after = Some(found);
+            after = self.mend(caller, &asked, before.differing).await;
         } else if asked.dry_run {
             self.record(caller, &asked, told(&before)).await?;
         }
@@ -197,6 +199,32 @@ impl StateDiff {
             after,
         };
         Ok(at_cursor(answer, &cursor))
+    }
+
+    /// Loads everything anew, and says how it is then; `None`: that is not known yet.
+    async fn mend(
+        &self,
+        caller: &Caller,
+        asked: &pb::ReconcileStateRequest,
+        before: u64,
+    ) -> Option<pb::GetStateDiffResponse> {
+        let after = match timeout(MEND_PATIENCE, self.registry.mend_view()).await {
+            Ok(()) => {
+                self.metrics.note_mended();
+                self.look_at_store(LISTED as usize).await.map_err(|fault| fault.message)
+            }
+            Err(_) => Err("it is loaded once the store answers".to_owned()),
+        };
+        let line = match &after {
+            Ok(found) => format!("after: {} differ from the store", count(found.differing, "record")),
+            Err(why) => format!("after: not known: {why}"),
+        };
+        info!(before, line, by = %caller.principal, "records loaded anew from the store");
+        if let Err(fault) = self.record(caller, asked, vec![line]).await {
+            let (request_id, error) = (&caller.request_id, fault.message);
+            warn!(%request_id, error, "the end of a reconciliation is not in the audit trail");
+        }
+        after.ok()
     }
 
     async fn record(
@@ -231,6 +259,15 @@ fn told(before: &pb::GetStateDiffResponse) -> Vec<String> {
         format!("{}/{}: {} here, {} in the store", one.kind, one.key, version(&one.here), version(&one.there))
     }));
     lines
+}
+
+/// Gives a comparison so long.
+async fn in_time(comparison: impl Future<Output = Result<(), Fault>>, with: &str) -> Result<(), Fault> {
+    timeout(COMPARE_PATIENCE, comparison).await.unwrap_or_else(|_| {
+        let seconds = COMPARE_PATIENCE.as_secs();
+        let message = format!("it could not be compared with {with} within {seconds} s");
+        Err(Fault::new(reasons::NODE_NOT_ASKED, message).hint("omnirelay mesh check"))
+    })
 }
 
 fn busy() -> Fault {

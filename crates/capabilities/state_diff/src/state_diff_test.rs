@@ -3,15 +3,21 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use omnirelay_registry::Registry;
+use omnirelay_registry::cursor::Cursor;
 use omnirelay_registry::follow::wait_for;
 use omnirelay_registry::lab::{LabRegistry, registry};
+use omnirelay_registry::view::ViewRecord;
 use omnirelay_registry::watch::{ResetReason, Watch, WatchEvent};
 use omnirelay_scripted::{Answer, Answered, Call, Script, Scripted};
-use omnirelay_store::{Commit, MemoryStore, Record, RecordId, RecordKind, Version, Write};
+use omnirelay_store::{
+    Commit, GroupId, MemoryStore, OpenGroup, OpenedGroup, Pulse, Record, RecordId, RecordKind, Store as _,
+    Version, Write,
+};
 use omnirelay_wire::fault::Fault;
 use parking_lot::Mutex;
 
@@ -20,7 +26,9 @@ use crate::node_diff::{NodeDiff, RangeSource};
 use crate::pb;
 use crate::ranges::{CLAIMS_MAX, FORM, answer_ranges};
 use crate::store_diff::compare_with_store;
+use pb::range_answer::Told;
 use pb::state_difference::State;
+use tokio::time::Instant;
 
 const THING: RecordKind = RecordKind::of("thing");
 const OTHER: RecordKind = RecordKind::of("other");
@@ -256,6 +264,9 @@ async fn a_question_that_asks_too_much_or_makes_no_sense_is_refused() {
         asked(vec![of(vec![claim(Some(whole()), 16); CLAIMS_MAX + 1], Vec::new())]),
         asked(vec![of(Vec::new(), vec![whole(); CLAIMS_MAX + 1])]),
         asked(vec![of(Vec::new(), Vec::new()); 65]),
+        asked(vec![of(Vec::new(), Vec::new()); 2]),
+        asked(vec![of(vec![claim(Some(whole()), 16); 2], Vec::new())]),
+        asked(vec![of(Vec::new(), vec![whole(), pb::RecordRange { hash: 0, depth: 1 }])]),
         asked(vec![of(vec![claim(None, 16)], Vec::new())]),
         asked(vec![of(vec![claim(Some(whole()), 15)], Vec::new())]),
         asked(vec![of(vec![claim(Some(whole()), 32)], Vec::new())]),
@@ -274,36 +285,163 @@ async fn a_question_that_asks_too_much_or_makes_no_sense_is_refused() {
     assert!(!answer.kinds[0].held && answer.kinds[0].records.is_empty());
 }
 
-#[tokio::test]
-async fn an_answer_that_never_ends_is_given_up() {
-    /// Daemon that says everything differs, whatever it is asked.
-    struct Liar;
-    impl RangeSource for Liar {
-        fn node_id(&self) -> &str {
-            "liar"
-        }
-        async fn ask(&self, question: pb::CompareRangesRequest) -> Result<pb::CompareRangesResponse, Fault> {
-            let split = |range| pb::RangeAnswer {
-                range,
-                told: Some(pb::range_answer::Told::Fingerprints(vec![7; 256])),
-            };
-            let kinds = question.kinds.into_iter().map(|kind| pb::KindAnswers {
-                kind: kind.kind,
-                held: true,
-                answers: kind.claims.into_iter().map(|claim| split(claim.range)).collect(),
-                ..Default::default()
-            });
-            Ok(pb::CompareRangesResponse {
-                epoch: question.epoch,
-                kinds: kinds.collect(),
-                ..Default::default()
-            })
-        }
+/// Function that makes the answer of a question.
+type Lie = fn(pb::KindClaims) -> pb::KindAnswers;
+
+/// Daemon that answers each question by a function of it.
+struct Liar(Lie);
+
+impl RangeSource for Liar {
+    fn node_id(&self) -> &str {
+        "liar"
     }
+
+    async fn ask(&self, question: pb::CompareRangesRequest) -> Result<pb::CompareRangesResponse, Fault> {
+        let kinds = question.kinds.into_iter().map(self.0).collect();
+        Ok(pb::CompareRangesResponse { epoch: question.epoch, revision: 1, kinds, ..Default::default() })
+    }
+}
+
+fn lie(claims: pb::KindClaims, told: fn() -> Told) -> pb::KindAnswers {
+    let answer = |claim: pb::RangeClaim| pb::RangeAnswer { range: claim.range, told: Some(told()) };
+    let answers = claims.claims.into_iter().map(answer).collect();
+    pb::KindAnswers { kind: claims.kind, held: true, answers, ..Default::default() }
+}
+
+/// All that each lie leads to is a refusal, soon.
+#[tokio::test]
+async fn what_another_daemon_says_is_not_believed_beyond_what_it_can_be() {
+    fn listed(claims: pb::KindClaims, key: String, digits: usize) -> pb::KindAnswers {
+        if claims.listed.is_empty() {
+            return lie(claims, || Told::Digests(vec![7; 16]));
+        }
+        let record = Some(pb::StateRecord { digest: "a".repeat(digits), ..Default::default() });
+        let records = vec![pb::RangedRecord { key, record }];
+        pb::KindAnswers { kind: claims.kind, held: true, records, ..Default::default() }
+    }
+    let lies: [(Lie, &str); 8] = [
+        (|claims| lie(claims, || Told::Fingerprints(vec![7; 256])), "about a range that was not asked"),
+        (|claims| lie(claims, || Told::Fingerprints(vec![7; 255])), "15 bytes are left"),
+        (|claims| lie(claims, || Told::Fingerprints(vec![7; 32])), "2 fingerprints"),
+        (|claims| lie(claims, || Told::Digests(vec![7; 16 * 65])), "65 records of a range"),
+        (
+            |claims| pb::KindAnswers {
+                kind: "nothing".to_owned(),
+                ..lie(claims, || Told::Digests(Vec::new()))
+            },
+            "not asked",
+        ),
+        (|claims| listed(claims, String::new(), 32), "cannot have"),
+        (|claims| listed(claims, "x".repeat(513), 32), "cannot have"),
+        (|claims| listed(claims, "x".to_owned(), 31), "cannot have"),
+    ];
     let store = altered_store();
     let a = daemon(&store, "a").await;
     fill(&a.registry, 100).await;
-    let diff = NodeDiff { registry: &a.registry, other: Liar };
-    let fault = diff.compare(&mut ComparedRecords::listing(10)).await.unwrap_err();
-    assert_eq!(fault.reason, "NODE_NOT_ASKED");
+    for (number, (lie, why)) in lies.into_iter().enumerate() {
+        let diff = NodeDiff { registry: &a.registry, other: Liar(lie) };
+        let compared = diff.compare(&mut ComparedRecords::listing(10)).await;
+        // Ever deeper claims end where a range has a single hash.
+        let why = if number == 0 { "single hash" } else { why };
+        let fault = compared.unwrap_err();
+        assert!(
+            fault.reason == "NODE_NOT_ASKED" && fault.message.contains(why),
+            "{number}: {}",
+            fault.message
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_kind_that_the_other_one_does_not_hold_is_named() {
+    let store = altered_store();
+    let a = daemon(&store, "a").await;
+    fill(&a.registry, 100).await;
+    let other = Liar(|claims| pb::KindAnswers { kind: claims.kind, ..Default::default() });
+    let mut found = ComparedRecords::listing(10);
+    NodeDiff { registry: &a.registry, other }.compare(&mut found).await.unwrap();
+    assert_eq!((found.records, found.differing), (0, 0));
+    assert_eq!(found.not_compared, ["other", "thing"]);
+}
+
+/// Nobody else has the records of a group that is over; until housekeeping the view does.
+#[tokio::test]
+async fn what_ends_with_its_group_is_no_difference() {
+    let store = altered_store();
+    let a = daemon(&store, "a").await;
+    let epoch = a.registry.view().head().epoch;
+    let open = OpenGroup {
+        epoch,
+        id: GroupId("g".to_owned()),
+        ttl: Duration::from_secs(60),
+        secret: "s".to_owned(),
+    };
+    let OpenedGroup::Open(group) = store.open_group(open).await.unwrap() else { panic!("it is held") };
+    let bound = Write::Put {
+        id: RecordId::new(THING, "bound"),
+        value: Bytes::from_static(b"1"),
+        group: Some(group.of.clone()),
+    };
+    commit(&a.registry, vec![bound, put(THING, "unbound", "1")]).await;
+    assert_eq!(with_store(&a.registry).await.records, 2);
+    assert!(store.close_group(epoch, group.of).await.unwrap());
+    let beat = store.pulse(Pulse::default()).await.unwrap();
+    a.registry.view().note_beat(&beat, Instant::now());
+    let found = with_store(&a.registry).await;
+    assert_eq!((found.differing, found.records), (0, 2), "{:?}", found.differences);
+    // One that has loaded since never had it.
+    let b = daemon(&store, "b").await;
+    let found = beside(&a.registry, &b.registry).await;
+    assert_eq!((found.differing, found.records), (0, 1), "{:?}", found.differences);
+}
+
+/// A watch that comes back from before a mend begins anew; one of what is only followed misses nothing.
+#[tokio::test]
+async fn watches_are_told_of_a_mend_as_far_as_it_concerns_them() {
+    let store = altered_store();
+    let lab = registry("a", store.clone(), &[THING]).following(&[OTHER]);
+    let a = LabRegistry::new(lab).await;
+    fill(&a.registry, 10).await;
+    let head = a.registry.view().head();
+    let since = Some(Cursor::at(head.epoch, head.revision));
+    let all = || Box::new(|_: &ViewRecord| true);
+    let mut followed = Watch::begin(a.registry.clone(), OTHER, all(), since);
+    let tag = a.registry.view().changed(&THING);
+    commit(&a.registry, vec![put(OTHER, "x", "1")]).await;
+    a.registry.mend_view().await;
+    assert_ne!(a.registry.view().changed(&THING), tag);
+    assert!(matches!(followed.next().await, WatchEvent::Added(step) if step.record.record.id.key == "x"));
+    commit(&a.registry, vec![put(OTHER, "y", "1")]).await;
+    assert!(matches!(followed.next().await, WatchEvent::Added(step) if step.record.record.id.key == "y"));
+
+    let mut back = Watch::begin(a.registry.clone(), THING, all(), since);
+    assert!(matches!(back.next().await, WatchEvent::Reset(ResetReason::ViewMended)));
+    let head = a.registry.view().head();
+    let mut later =
+        Watch::begin(a.registry.clone(), THING, all(), Some(Cursor::at(head.epoch, head.revision)));
+    commit(&a.registry, vec![put(THING, "z", "1")]).await;
+    assert!(matches!(later.next().await, WatchEvent::Added(_)), "it comes from behind the mend");
+}
+
+#[tokio::test]
+async fn more_than_is_listed_at_once_is_said_to_be_more() {
+    let store = altered_store();
+    let a = daemon(&store, "a").await;
+    fill(&a.registry, 5000).await;
+    let epoch = a.registry.view().head().epoch.0;
+    let whole = pb::RecordRange { hash: 0, depth: 0 };
+    let listed = |listed| pb::CompareRangesRequest {
+        form: FORM,
+        epoch,
+        kinds: vec![pb::KindClaims { kind: THING.0.to_string(), listed, ..Default::default() }],
+    };
+    let answer = answer_ranges(&a.registry, listed(vec![whole])).await.unwrap();
+    assert!(answer.kinds[0].more && answer.kinds[0].records.is_empty());
+    let half = (0..8).map(|digit: u64| pb::RecordRange { hash: digit << 60, depth: 1 }).collect();
+    let answer = answer_ranges(&a.registry, listed(half)).await.unwrap();
+    assert!(
+        !answer.kinds[0].more && answer.kinds[0].records.len() > 2000,
+        "{}",
+        answer.kinds[0].records.len()
+    );
 }

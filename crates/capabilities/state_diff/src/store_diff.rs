@@ -3,13 +3,13 @@
 //! A page tells at which commit it was read. What the view held at that commit is compared with it, so that changes meanwhile are no
 //! differences; where the view cannot tell any more, the page is read again.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use omnirelay_core::text::chain;
 use omnirelay_registry::Registry;
 use omnirelay_registry::follow::{in_time, wait_for};
-use omnirelay_registry::view::RecordScope;
+use omnirelay_registry::view::{ExpectedRecord, RecordScope};
 use omnirelay_store::{PAGE_MAX, Record, RecordKind, Scan, ScanPage, StoreError};
 use omnirelay_wire::fault::Fault;
 use omnirelay_wire::reasons;
@@ -50,61 +50,29 @@ async fn compare_page(
     after: Option<String>,
     found: &mut ComparedRecords,
 ) -> Result<Option<String>, Fault> {
-    let mut tries = 0;
-    loop {
-        tries += 1;
+    for _ in 0..TRIES {
         let page = read_page(registry, kind, after.clone()).await?;
         let last = page.records.last().filter(|_| page.more).map(|record| record.id.key.clone());
         let scope = RecordScope::Keys { after: after.as_deref(), until: last.as_deref() };
-        let Some(held) = registry.view().records_at(kind, page.head, scope) else {
-            if tries < TRIES {
-                continue;
-            }
-            found.unsettled += page.records.len() as u64;
-            return Ok(last);
-        };
-        let differing = differing(registry, &page, &held);
-        // A view that was loaded while the store went on may be ahead of a commit.
-        let is_ahead =
-            |(_, here, _): &DifferingRecord<'_>| here.is_some_and(|here| here.revision > page.head);
-        if differing.iter().any(is_ahead) && tries < TRIES {
+        let Some(expected) = registry.view().expected_at(kind, (page.epoch, page.head), scope) else {
             continue;
-        }
-        found.records += held.len() as u64;
-        for one in differing {
-            if is_ahead(&one) {
-                found.unsettled += 1;
-                continue;
+        };
+        let there = page.records.iter().filter(|record| !record.deleted);
+        let stored: BTreeMap<&str, &Record> = there.map(|record| (record.id.key.as_str(), record)).collect();
+        found.records += expected.len() as u64;
+        let keys: BTreeSet<&str> =
+            expected.keys().map(String::as_str).chain(stored.keys().copied()).collect();
+        for key in keys {
+            let (here, there) = (expected.get(key), stored.get(key).copied());
+            if !here.map_or(there.is_none(), |here| here.is(there)) {
+                found.note(kind, key, here.and_then(ExpectedRecord::record).map(told), there.map(told));
             }
-            let (key, here, there) = one;
-            found.note(kind, key, here.map(told), there.map(told));
         }
         return Ok(last);
     }
-}
-
-/// Key of a record, as it is held and as the store has it.
-type DifferingRecord<'p> = (&'p str, Option<&'p Record>, Option<&'p Record>);
-
-fn differing<'p>(
-    registry: &Registry,
-    page: &'p ScanPage,
-    held: &'p BTreeMap<String, Record>,
-) -> Vec<DifferingRecord<'p>> {
-    let there = page.records.iter().filter(|record| !record.deleted);
-    let stored: BTreeMap<&str, &Record> = there.map(|record| (record.id.key.as_str(), record)).collect();
-    let mut differing = Vec::new();
-    for (key, there) in &stored {
-        let here = held.get(*key);
-        // What nobody has signed who may does not count, and is told of elsewhere; the note of a deletion is held as none.
-        if here != Some(*there) && !registry.view().judged_as_stored(there) {
-            differing.push((*key, here, Some(*there)));
-        }
-    }
-    let only_here = held.iter().filter(|(key, _)| !stored.contains_key(key.as_str()));
-    differing.extend(only_here.map(|(key, here)| (key.as_str(), Some(here), None)));
-    differing.sort_by_key(|(key, ..)| *key);
-    differing
+    let page = read_page(registry, kind, after).await?;
+    found.unsettled += page.records.len() as u64;
+    Ok(page.records.last().filter(|_| page.more).map(|record| record.id.key.clone()))
 }
 
 /// Reads a page, and waits until the view shows the commit at which it was read.

@@ -7,10 +7,12 @@ use std::collections::BTreeSet;
 
 use super::index::{RangeIndex, RangeItem};
 use super::sum::{DigestSum, Fingerprint, ShortDigest};
-use super::{FAN_OUT, RangePrefix};
+use super::{DEPTH_MAX, FAN_OUT, RangePrefix};
 
 /// How many records of a range are listed; of one with more sums are told.
 const LISTED_MAX: usize = 64;
+/// How many claims may be open, and how many ranges may have been found.
+const KEPT_MAX: usize = 200_000;
 /// Of a range with so few records of one's own those of the other side are asked for.
 const ASKED_MAX: u64 = 32;
 
@@ -31,14 +33,6 @@ pub enum RangeAnswer {
     Listed { range: RangePrefix, digests: Vec<ShortDigest> },
 }
 
-/// Range in which both sides differ, with the records of the other side.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct FoundRange {
-    pub range: RangePrefix,
-    /// Digests that only the other side has.
-    pub only_theirs: Vec<ShortDigest>,
-}
-
 /// Claim or answer that is none.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ClaimError {
@@ -49,6 +43,13 @@ pub enum ClaimError {
     NotAsked,
     #[error("the range of a single hash splits into none")]
     SingleHash,
+    #[error("{0} records of a range are listed, which are so many that it would be split")]
+    Listed(usize),
+    /// More is open, or was found, than is kept.
+    #[error("more differs than can be looked at")]
+    TooMuch,
+    #[error("two ranges have something in common")]
+    Overlap,
 }
 
 /// Comparison, at the side that asks.
@@ -58,7 +59,7 @@ pub struct RangeComparison {
     open: Vec<RangeClaim>,
     /// Ranges of the claims that were taken last: about which there may be an answer.
     asked: BTreeSet<RangePrefix>,
-    found: Vec<FoundRange>,
+    found: Vec<RangePrefix>,
 }
 
 /// Answers claims: says nothing of ranges that are the same.
@@ -86,6 +87,18 @@ pub fn answer<T: RangeItem>(
         }
     }
     Ok(answers)
+}
+
+/// Checks that no two of these ranges have a record in common.
+///
+/// # Errors
+/// [`ClaimError::Overlap`].
+pub fn check_disjoint(ranges: impl IntoIterator<Item = RangePrefix>) -> Result<(), ClaimError> {
+    let mut ranges: Vec<RangePrefix> = ranges.into_iter().collect();
+    ranges.sort_unstable();
+    // Behind a range come first those that are within it.
+    let overlaps = |pair: &[RangePrefix]| matches!(pair, [one, other] if one.has(other.bits()));
+    if ranges.windows(2).any(overlaps) { Err(ClaimError::Overlap) } else { Ok(()) }
 }
 
 /// What there is in a range: the records, or sums where there are many.
@@ -160,14 +173,13 @@ impl RangeComparison {
                 return Err(ClaimError::NotAsked);
             }
             match answer {
-                RangeAnswer::Listed { range, digests: theirs } => {
-                    let own = digests(index, range);
-                    let only = |one: &[ShortDigest], other: &[ShortDigest]| -> Vec<ShortDigest> {
-                        one.iter().filter(|digest| !other.contains(digest)).copied().collect()
-                    };
-                    let only_theirs = only(&theirs, &own);
-                    if !only_theirs.is_empty() || own.iter().any(|digest| !theirs.contains(digest)) {
-                        self.found.push(FoundRange { range, only_theirs });
+                RangeAnswer::Listed { range, digests: mut theirs } => {
+                    if theirs.len() > LISTED_MAX && range.depth() < DEPTH_MAX {
+                        return Err(ClaimError::Listed(theirs.len()));
+                    }
+                    theirs.sort_unstable();
+                    if theirs != digests(index, range) {
+                        self.found.push(range);
                     }
                 }
                 RangeAnswer::Split { range, fingerprints } => {
@@ -185,16 +197,20 @@ impl RangeComparison {
                 }
             }
         }
-        Ok(())
+        if self.open.len() > KEPT_MAX || self.found.len() > KEPT_MAX {
+            Err(ClaimError::TooMuch)
+        } else {
+            Ok(())
+        }
     }
 
-    /// Ranges that were found so far.
-    pub fn found(&self) -> &[FoundRange] {
+    /// Ranges that were found so far: in each of them something differs.
+    pub fn found(&self) -> &[RangePrefix] {
         &self.found
     }
 
     /// Ranges that were found.
-    pub fn into_found(self) -> Vec<FoundRange> {
+    pub fn into_found(self) -> Vec<RangePrefix> {
         self.found
     }
 }

@@ -54,10 +54,10 @@ impl<T: RangeItem> RangeIndex<T> {
     /// Puts an item in the place of the one with its key, which is given back.
     pub fn put(&mut self, item: T) -> Option<T> {
         let (place, digest) = (item.place(), item.digest());
-        // Found first, so that all sums on the way are right whatever was there.
-        let before = self.take(&item);
+        // Taken away first, so that all sums on the way are right whatever was there.
+        let before = self.root.take(&item, place, 0);
         self.root.put(item, place, &digest, 0);
-        before
+        before.map(|(before, _)| before)
     }
 
     /// Takes away the item that has the key of another one.

@@ -10,7 +10,7 @@ mod index;
 mod ranges_test;
 mod sum;
 
-pub use compare::{ClaimError, FoundRange, RangeAnswer, RangeClaim, RangeComparison, answer};
+pub use compare::{ClaimError, RangeAnswer, RangeClaim, RangeComparison, answer, check_disjoint};
 pub use index::{RangeIndex, RangeItem};
 pub use sum::{Digest, DigestSum, Fingerprint, ShortDigest};
 

@@ -50,7 +50,7 @@ fn compared(
     mut comparison: RangeComparison,
     own: &RangeIndex<Thing>,
     other: &RangeIndex<Thing>,
-) -> (Vec<FoundRange>, Cost) {
+) -> (Vec<RangePrefix>, Cost) {
     let mut cost = Cost::default();
     loop {
         let claims = comparison.next_claims(4096);
@@ -70,13 +70,11 @@ fn compared(
     }
 }
 
-/// Digests of all that the other side alone has, and keys of our own in the ranges that were found.
-fn found(ranges: &[FoundRange], own: &RangeIndex<Thing>) -> (Vec<ShortDigest>, Vec<u64>) {
-    let mut theirs: Vec<_> = ranges.iter().flat_map(|range| range.only_theirs.clone()).collect();
-    theirs.sort_unstable();
-    let mut keys: Vec<_> = ranges.iter().flat_map(|range| own.items(range.range)).map(|of| of.key).collect();
+/// Keys in the ranges that were found, at one side.
+fn keys(ranges: &[RangePrefix], side: &RangeIndex<Thing>) -> Vec<u64> {
+    let mut keys: Vec<_> = ranges.iter().flat_map(|range| side.items(*range)).map(|of| of.key).collect();
     keys.sort_unstable();
-    (theirs, keys)
+    keys
 }
 
 #[test]
@@ -128,20 +126,33 @@ fn exactly_what_differs_is_found_at_any_size() {
             }
             let other: RangeIndex<Thing> =
                 plain.iter().map(|(key, version)| Thing { key: *key, version: *version }).collect();
-            let theirs = plain.iter().filter(|(key, version)| **key >= size || **version != 1);
-            let digest =
-                |(key, version): (&u64, &u64)| Thing { key: *key, version: *version }.digest().short();
-            let mut expected: Vec<ShortDigest> = theirs.map(digest).collect();
-            let changed: Vec<u64> = (0..size).filter(|key| plain.get(key) != Some(&1)).collect();
-            expected.sort_unstable();
+            let is_same = |key: &u64| own_version(*key, size) == plain.get(key).copied();
+            let differing: Vec<u64> =
+                (0..size).chain(plain.keys().copied()).filter(|key| !is_same(key)).collect();
             for begin in [RangeComparison::of_all, RangeComparison::of_split] {
                 let (ranges, _) = compared(begin(&own, KEY), &own, &other);
-                let (theirs, keys) = found(&ranges, &own);
-                assert_eq!(theirs, expected, "{size} records, {differing} changes");
-                assert!(changed.iter().all(|key| keys.binary_search(key).is_ok()), "{size}, {differing}");
+                let within =
+                    |range: &RangePrefix, key: &u64| range.has(Thing { key: *key, version: 0 }.place());
+                for key in &differing {
+                    assert!(
+                        ranges.iter().any(|range| within(range, key)),
+                        "{size} records, {key} is not found"
+                    );
+                }
+                for range in &ranges {
+                    assert!(
+                        differing.iter().any(|key| within(range, key)),
+                        "{size} records, {range:?} is the same"
+                    );
+                }
             }
         }
     }
+}
+
+/// Version of a key at the side that has so many.
+fn own_version(key: u64, size: u64) -> Option<u64> {
+    (key < size).then_some(1)
 }
 
 #[test]
@@ -159,7 +170,7 @@ fn what_is_the_same_costs_one_question_and_a_hundred_differences_few_bytes() {
         other.put(Thing { key: split_mix(number) % 100_000, version: 2 });
     }
     let (ranges, cost) = compared(RangeComparison::of_split(&own, KEY), &own, &other);
-    assert!((95..=100).contains(&found(&ranges, &own).0.len()));
+    assert!((95..=100).contains(&ranges.len()), "{}", ranges.len());
     println!("100 of 100,000 differ: {cost:?}");
     // A third question fetches the records.
     assert!(cost.questions <= 2 && cost.bytes <= 100_000, "{cost:?}");
@@ -169,9 +180,9 @@ fn what_is_the_same_costs_one_question_and_a_hundred_differences_few_bytes() {
 fn an_empty_side_finds_everything_of_the_other() {
     let (own, other) = (RangeIndex::default(), things(0..3000));
     let (ranges, _) = compared(RangeComparison::of_split(&own, KEY), &own, &other);
-    assert_eq!(found(&ranges, &own).0.len(), 3000);
+    assert_eq!(keys(&ranges, &other).len(), 3000);
     let (ranges, _) = compared(RangeComparison::of_split(&other, KEY), &other, &own);
-    assert_eq!(found(&ranges, &other).1.len(), 3000);
+    assert_eq!(keys(&ranges, &other).len(), 3000);
 }
 
 #[test]
@@ -203,6 +214,15 @@ fn claims_and_answers_that_make_no_sense_are_refused() {
     let listed = RangeAnswer::Listed { range: RangePrefix::ALL.child(3).unwrap(), digests: Vec::new() };
     assert_eq!(comparison.take_in(&own, vec![listed.clone()]), Ok(()));
     assert_eq!(comparison.take_in(&own, vec![listed]), Err(ClaimError::NotAsked));
+    // So many would be split.
+    let mut comparison = RangeComparison::of_all(&own, KEY);
+    comparison.next_claims(1);
+    let listed = RangeAnswer::Listed { range: RangePrefix::ALL, digests: vec![ShortDigest::default(); 65] };
+    assert_eq!(comparison.take_in(&own, vec![listed]), Err(ClaimError::Listed(65)));
+    let (third, fourth) = (RangePrefix::ALL.child(3).unwrap(), RangePrefix::ALL.child(4).unwrap());
+    assert_eq!(check_disjoint([fourth, third, fourth.child(0).unwrap()]), Err(ClaimError::Overlap));
+    assert_eq!(check_disjoint([third, third]), Err(ClaimError::Overlap));
+    assert_eq!(check_disjoint([fourth.child(1).unwrap(), third, fourth.child(0).unwrap()]), Ok(()));
     // Nothing is within the range of a single hash.
     let deepest = RangePrefix::new(split_mix(7), DEPTH_MAX).unwrap();
     let within = RangeClaim { range: deepest, fingerprints: vec![Fingerprint::default(); FAN_OUT] };
@@ -234,7 +254,8 @@ fn keys_of_one_hash_stay_together() {
     while let claims @ [_, ..] = comparison.next_claims(64).as_slice() {
         comparison.take_in(&own, answer(&index, KEY, claims).unwrap()).unwrap();
     }
-    assert_eq!(comparison.into_found()[0].only_theirs, [Alike(99).digest().short()]);
+    let found = comparison.into_found();
+    assert!(found.len() == 1 && found[0].has(7), "{found:?}");
     for key in 0..100 {
         assert_eq!(index.take(&Alike(key)), Some(Alike(key)));
     }

@@ -1,4 +1,4 @@
-//! Ranges of a view: what of its records is the same elsewhere, and what they were at a revision.
+//! Ranges of a view: what of its records is the same elsewhere, and what it expects of the store.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -6,13 +6,13 @@ use std::sync::Arc;
 use omnirelay_core::ranges::{
     ClaimError, Digest, RangeAnswer, RangeClaim, RangeComparison, RangeIndex, RangePrefix, answer,
 };
-use omnirelay_store::{Record, RecordId, RecordKind, Revision};
+use omnirelay_store::{Epoch, Record, RecordId, RecordKind, Revision};
 
 use super::records::{ByKey, OrderedRecords};
-use super::{View, ViewRecord, read, write};
+use super::{State, View, ViewRecord, read, write};
 
 /// Hash of a record's key, by which it has its place among ranges.
-pub(super) fn place_of(id: &RecordId) -> u64 {
+pub fn place_of(id: &RecordId) -> u64 {
     Digest::of([id.kind.0.as_bytes(), id.key.as_bytes()]).first()
 }
 
@@ -46,6 +46,41 @@ pub enum RecordScope<'a> {
     Keys { after: Option<&'a str>, until: Option<&'a str> },
 }
 
+/// Record as a view expects it in the store.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ExpectedRecord {
+    /// As it is held.
+    Whole(Record),
+    /// As it is held; its group is over, so that it ends there sooner or later than here.
+    Over(Record),
+    /// With this value, signature included, and version; its other fields nobody has signed.
+    Signed(Record),
+    /// Whatever it is: it does not count, and that is told elsewhere.
+    Refused,
+}
+
+impl ExpectedRecord {
+    /// Whether what the store has is what is expected; `None`: it has none.
+    pub fn is(&self, stored: Option<&Record>) -> bool {
+        match (self, stored) {
+            (Self::Refused, _) | (Self::Over(_), None) => true,
+            (Self::Whole(held) | Self::Over(held), Some(stored)) => held == stored,
+            (Self::Signed(held), Some(stored)) => {
+                held.value == stored.value && held.version == stored.version
+            }
+            (Self::Whole(_) | Self::Signed(_), None) => false,
+        }
+    }
+
+    /// The record; `None`: nothing is expected of it.
+    pub fn record(&self) -> Option<&Record> {
+        match self {
+            Self::Whole(record) | Self::Over(record) | Self::Signed(record) => Some(record),
+            Self::Refused => None,
+        }
+    }
+}
+
 impl RecordScope<'_> {
     fn has(&self, id: &RecordId) -> bool {
         match self {
@@ -62,7 +97,14 @@ impl RecordScope<'_> {
 }
 
 impl View {
-    /// Answers claims about the records of a kind; there are none of a kind that is not mirrored.
+    /// The kinds that other daemons are asked about: those that are mirrored and not signed. What counts of a signed record depends on
+    /// when it was judged, but for its value and version.
+    pub fn compared_kinds(&self) -> Vec<RecordKind> {
+        let state = read(&self.state);
+        self.mirrored.iter().filter(|kind| !state.signed.has_kind(kind)).cloned().collect()
+    }
+
+    /// Answers claims about the records of a kind that stay by themselves; there are none of a kind that is not compared.
     ///
     /// # Errors
     /// [`ClaimError`].
@@ -75,7 +117,7 @@ impl View {
         self.with_index(kind, |index| answer(index, key, claims))
     }
 
-    /// Begins a comparison of all records of a kind.
+    /// Begins a comparison of all records of a kind that stay by themselves.
     pub fn begin_comparison(&self, kind: &RecordKind, key: &[u8]) -> RangeComparison {
         self.with_index(kind, |index| RangeComparison::of_all(index, key))
     }
@@ -93,59 +135,56 @@ impl View {
         self.with_index(kind, |index| comparison.take_in(index, answers))
     }
 
-    /// Some records of a kind as they were at a revision, as the store has them: over or not, signatures included. `None`: the view
-    /// is behind it, or does not reach back.
+    /// Number of the records of a kind in a range that stay by themselves.
+    pub fn count_within(&self, kind: &RecordKind, range: RangePrefix) -> u64 {
+        self.with_index(kind, |index| index.sum(range).count())
+    }
+
+    /// Records of some ranges as they were at a revision, by their keys: those that stay by themselves. `None`: the view is of another
+    /// epoch, behind that revision, or does not reach back; or some record may be of a later commit.
     pub fn records_at(
         &self,
         kind: &RecordKind,
-        revision: Revision,
-        scope: RecordScope<'_>,
+        (epoch, revision): (Epoch, Revision),
+        ranges: &[RangePrefix],
     ) -> Option<BTreeMap<String, Record>> {
         let state = read(&self.state);
-        if revision > state.head.revision || revision < state.oldest() {
-            return None;
-        }
-        let mut records = BTreeMap::new();
-        let mut take = |record: &Arc<ViewRecord>| {
-            records.insert(record.record.id.key.clone(), record.clone());
-        };
-        if let Some(all) = state.kinds.get(kind) {
-            match scope {
-                RecordScope::Keys { after, until } => all.between(after, until).for_each(&mut take),
-                RecordScope::Ranges(ranges) => {
-                    ranges.iter().flat_map(|range| all.within(*range)).for_each(&mut take);
-                }
-            }
-        }
-        // As they were before the oldest change since.
-        for entry in state.recent.iter().rev().take_while(|entry| entry.revision > revision) {
-            for change in &entry.changes {
-                let id = &change.after.record.id;
-                if id.kind == *kind && scope.has(id) {
-                    if state.is_signed(id) {
-                        // How it was signed then is not kept.
-                        return None;
-                    }
-                    match &change.before {
-                        Some(before) => records.insert(id.key.clone(), before.clone()),
-                        None => records.remove(&id.key),
-                    };
-                }
-            }
-        }
-        let as_stored = |(key, record): (String, Arc<ViewRecord>)| {
-            let record = record.record.clone();
-            let signed = state.signed.as_signed(&record.id).cloned();
-            (key, Record { value: signed.unwrap_or(record.value), ..record })
-        };
-        Some(records.into_iter().map(as_stored).collect())
+        let records = state.held_at(kind, (epoch, revision), RecordScope::Ranges(ranges))?;
+        let unbound = records.into_iter().filter(|(_, record)| record.record.group.is_none());
+        let unbound: BTreeMap<String, Record> =
+            unbound.map(|(key, record)| (key, record.record.clone())).collect();
+        unbound.values().all(|record| record.revision <= revision).then_some(unbound)
     }
 
-    /// Whether this view takes a signed record for what it is judged to be as the store has it: what counts, the note that it was
-    /// deleted, or nothing, because nobody has signed it who may.
-    pub fn judged_as_stored(&self, record: &Record) -> bool {
+    /// Records of a kind as this view expects them in the store at a revision, by their keys: those behind a key, up to another one.
+    /// `None` as of [`View::records_at`].
+    pub fn expected_at(
+        &self,
+        kind: &RecordKind,
+        (epoch, revision): (Epoch, Revision),
+        scope: RecordScope<'_>,
+    ) -> Option<BTreeMap<String, ExpectedRecord>> {
         let state = read(&self.state);
-        state.is_signed(&record.id) && state.signed.has_judged(record)
+        let now = self.judged_at(&state);
+        let held = state.held_at(kind, (epoch, revision), scope)?;
+        let mut expected = BTreeMap::new();
+        for (key, record) in held {
+            let id = &record.record.id;
+            if state.is_signed(id) {
+                continue;
+            }
+            if record.record.revision > revision {
+                return None;
+            }
+            let record_of = match state.is_live(&record, now) {
+                true => ExpectedRecord::Whole(record.record.clone()),
+                false => ExpectedRecord::Over(record.record.clone()),
+            };
+            expected.insert(key, record_of);
+        }
+        let signed = state.signed.expected(kind, |id| scope.has(id));
+        expected.extend(signed.into_iter().map(|(id, one)| (id.key, one)));
+        Some(expected)
     }
 
     fn with_index<T>(&self, kind: &RecordKind, look: impl FnOnce(&RangeIndex<ByKey>) -> T) -> T {
@@ -159,5 +198,52 @@ impl View {
     /// Has what was told of this view before the next load taken as void: that mends what differs from the store.
     pub(crate) fn mend_by_next_load(&self) {
         write(&self.state).is_mended_by_load = true;
+    }
+
+    /// Whether the load that begins now mends what differs from the store.
+    pub(crate) fn takes_mend(&self) -> bool {
+        std::mem::take(&mut write(&self.state).is_mended_by_load)
+    }
+}
+
+impl State {
+    /// Records of a kind as they were held at a revision; of signed ones nothing is known when one of them has changed since.
+    fn held_at(
+        &self,
+        kind: &RecordKind,
+        (epoch, revision): (Epoch, Revision),
+        scope: RecordScope<'_>,
+    ) -> Option<BTreeMap<String, Arc<ViewRecord>>> {
+        if epoch != self.head.epoch || revision > self.head.revision || revision < self.oldest() {
+            return None;
+        }
+        let mut records = BTreeMap::new();
+        let mut take = |record: &Arc<ViewRecord>| {
+            records.insert(record.record.id.key.clone(), record.clone());
+        };
+        if let Some(all) = self.kinds.get(kind) {
+            match scope {
+                RecordScope::Keys { after, until } => all.between(after, until).for_each(&mut take),
+                RecordScope::Ranges(ranges) => {
+                    ranges.iter().flat_map(|range| all.within(*range)).for_each(&mut take);
+                }
+            }
+        }
+        // As they were before the oldest change since.
+        for entry in self.recent.iter().rev().take_while(|entry| entry.revision > revision) {
+            for change in &entry.changes {
+                let id = &change.after.record.id;
+                if id.kind == *kind && scope.has(id) {
+                    if self.is_signed(id) {
+                        return None;
+                    }
+                    match &change.before {
+                        Some(before) => records.insert(id.key.clone(), before.clone()),
+                        None => records.remove(&id.key),
+                    };
+                }
+            }
+        }
+        Some(records)
     }
 }

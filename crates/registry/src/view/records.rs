@@ -17,7 +17,7 @@ pub(super) struct OrderedRecords {
     ordered: BTreeSet<ByKey>,
     /// Where there are many, whose keys begin alike, one is found sooner so.
     by_key: HashSet<ByKey>,
-    /// Sums of their ranges; `None`: nobody compares them.
+    /// Sums of the ranges of those that are bound to no group; `None`: nobody compares them.
     index: Option<RangeIndex<ByKey>>,
     /// Of all keys and values.
     bytes: u64,
@@ -79,7 +79,7 @@ impl OrderedRecords {
         self.ordered.range::<str, _>((from, to)).map(|ByKey(record)| record)
     }
 
-    /// Those of a range, in no order.
+    /// Those of a range that are bound to no group, in no order.
     pub(super) fn within(&self, range: RangePrefix) -> impl Iterator<Item = &Arc<ViewRecord>> {
         let items = self.index.as_ref().map(|index| index.items(range)).unwrap_or_default();
         items.into_iter().map(|ByKey(record)| record)
@@ -112,7 +112,11 @@ impl OrderedRecords {
         let before = self.ordered.replace(ByKey(record.clone()));
         self.bytes -= before.map_or(0, |ByKey(before)| before.bytes());
         if let Some(index) = &mut self.index {
-            index.put(ByKey(record.clone()));
+            // What ends with a group ends at its time elsewhere.
+            match record.record.group {
+                None => index.put(ByKey(record.clone())),
+                Some(_) => index.take(&ByKey(record.clone())),
+            };
         }
         self.by_key.replace(ByKey(record));
     }
@@ -130,7 +134,8 @@ impl OrderedRecords {
 impl FromIterator<Arc<ViewRecord>> for OrderedRecords {
     fn from_iter<I: IntoIterator<Item = Arc<ViewRecord>>>(records: I) -> Self {
         let mut all = Self::unindexed(records);
-        all.index = Some(all.ordered.iter().cloned().collect());
+        let unbound = all.ordered.iter().filter(|ByKey(record)| record.record.group.is_none());
+        all.index = Some(unbound.cloned().collect());
         all
     }
 }

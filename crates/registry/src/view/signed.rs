@@ -26,6 +26,7 @@ use omnirelay_wire::pb::omnirelay::store::v1::RecordSignature;
 pub use loading::VerifiedSignatures;
 pub(super) use unaudited::UnauditedWrite;
 
+use super::records::OrderedRecords;
 use super::{RegistryHead, State, View, ViewChange, ViewRecord, read, write};
 
 /// How many records that do not count are noted; those beyond are found by a load once these are put right.
@@ -491,7 +492,7 @@ impl State {
         };
         self.signed.held.insert(id.clone(), held);
         self.signed.changes += u64::from(!is_as_known);
-        let records = self.kinds.entry(id.kind.clone()).or_default();
+        let records = self.kinds.entry(id.kind.clone()).or_insert_with(|| OrderedRecords::unindexed([]));
         if is_deleted {
             records.remove(&id.key);
             return None;

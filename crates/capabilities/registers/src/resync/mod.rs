@@ -153,6 +153,11 @@ impl Resync {
         self.through.subscribe()
     }
 
+    /// Every target, as it was by the end of its last run.
+    pub fn shown(&self) -> Vec<pb::AdvertisementSyncState> {
+        self.lines.all().iter().map(|line| line.status.shown()).collect()
+    }
+
     /// Trouble that keeps the pools from being as the catalogue says.
     pub fn trouble(&self) -> Option<String> {
         let of_line = |line: &Arc<TargetDriver>| {
@@ -315,7 +320,7 @@ impl Resyncs for Resync {
         let counts = (self.parts.count_pool)();
         pb::GetSyncStateResponse {
             cursor: head_cursor(registry.view()),
-            targets: self.lines.all().iter().map(|line| line.status.shown()).collect(),
+            targets: self.shown(),
             registers: target::count(catalogue.len()),
             advertise: target::count(catalogue.iter().filter(|(_, register)| register.advertise).count()),
             local: target::count(counts.local),

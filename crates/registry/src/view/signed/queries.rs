@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
+use omnirelay_core::time::Millis;
 use omnirelay_store::{Record, RecordChange, RecordId, RecordKind, Version};
 
-use super::super::{View, ViewChange, ViewRecord, read, write};
+use super::super::{ExpectedRecord, View, ViewChange, ViewRecord, read, write};
 use super::{RecordSigning, RefusedRecord, SignedRecords, ToSign, ValidRecord};
 
 impl SignedRecords {
@@ -16,11 +17,31 @@ impl SignedRecords {
 }
 
 impl SignedRecords {
-    /// Whether a record as the store has it was judged, and what it is taken for has not changed since.
-    pub(in super::super) fn has_judged(&self, record: &Record) -> bool {
-        let holds = |held: &ValidRecord| held.value == record.value;
-        self.held.get(&record.id).is_some_and(holds)
-            || self.refused.get(&record.id).is_some_and(|refused| refused.version == record.version)
+    /// Records of a kind as they are expected in the store: what counts, notes of deletions among it, and what does not count.
+    pub(in super::super) fn expected(
+        &self,
+        kind: &RecordKind,
+        is_wanted: impl Fn(&RecordId) -> bool,
+    ) -> Vec<(RecordId, ExpectedRecord)> {
+        let mut expected = Vec::new();
+        let wanted = |id: &&RecordId| id.kind == *kind && is_wanted(id);
+        for (id, held) in self.held.iter().filter(|(id, _)| wanted(id) && !self.refused.contains_key(*id)) {
+            let record = Record {
+                id: id.clone(),
+                value: held.value.clone(),
+                version: held.stored,
+                revision: held.revision,
+                group: None,
+                created_at: Millis(0),
+                updated_at: Millis(0),
+                writer: "".into(),
+                deleted: false,
+            };
+            expected.push((id.clone(), ExpectedRecord::Signed(record)));
+        }
+        let refused = self.refused.keys().filter(wanted);
+        expected.extend(refused.map(|id| (id.clone(), ExpectedRecord::Refused)));
+        expected
     }
 }
 
