@@ -47,7 +47,6 @@ const BOUNDED: &[(&str, &str)] = &[
     ("ShardControlService/Simulate", "what is planned of one namespace, 10,000 shards"),
     ("StateDiffService/CompareRanges", "answers to 128 claims, and 4,096 records at most"),
     ("StateDiffService/Get", "1,000 differences at most"),
-    ("StateDiffService/Reconcile", "100 differences before and after"),
     ("StoreService/Switch", "the standbys of one server"),
     ("SupportService/GetDiagnostics", "1,000 lines of a log and 1 MiB of them, the settings of a list"),
 ];

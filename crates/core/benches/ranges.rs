@@ -97,9 +97,9 @@ fn main() {
                 break;
             }
         }
-        let found: usize = comparison.found().iter().map(|range| range.only_theirs.len()).sum();
+        let found = comparison.found().len();
         println!(
-            "{what}: {found} found with {questions} questions in {:.2} ms",
+            "{what}: {found} ranges found with {questions} questions in {:.2} ms",
             begun.elapsed().as_secs_f64() * 1e3
         );
     }

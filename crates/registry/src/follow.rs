@@ -215,10 +215,8 @@ async fn load_from(
         registry.losses().note_began(beat.head);
     }
     let lose = |change| registry.losses().note(change, beat.now);
-    // Off the event loop: each record is hashed.
-    let (loaded, signed) = (LoadedRecords { records, leases, verified, mends }, view.signed_kinds());
-    let ordered = tokio::task::spawn_blocking(move || loaded.ordered(&signed)).await;
-    let ordered = ordered.map_err(|_| ReloadReason::Behind)?;
+    let loaded = LoadedRecords { records, leases, verified, mends };
+    let ordered = loaded.ordered_in_turns(&view.signed_kinds()).await;
     view.replace(beat.epoch, beat.head, ordered, &log, lose);
     view.connectivity().note_log(true);
     info!(records = count, revision = %view.head().revision, "view loaded");

@@ -25,7 +25,7 @@ const ALERTS: &str = "docs/observability/alerts/";
 const RUNBOOKS: &str = "docs/runbooks/";
 
 /// Metrics that neither a panel nor an alert names, by why that is right. Another one that nobody looks at is one too many.
-const UNSEEN: [(&str, &[&str]); 7] = [
+const UNSEEN: [(&str, &[&str]); 6] = [
     (
         "an export that is off by default, and whose log says what is lost",
         &["omnirelay_otlp_dropped_total", "omnirelay_otlp_sent_total"],
@@ -64,10 +64,6 @@ const UNSEEN: [(&str, &[&str]); 7] = [
     (
         "it follows from the size of the mesh, or rises with every commit",
         &["mesh_gossip_fanout", "omnirelay_registry_revision"],
-    ),
-    (
-        "it is looked at where it is about something: what differed is an alert, and who mended it is in the audit trail",
-        &["mesh_state_mends_total"],
     ),
     (
         "relays of other makers have it too, and it is by agent: thousands of lines; and streams are the agents that are held",

@@ -115,7 +115,7 @@ mod tests {
             .iter()
             .fold((0, 0), |(bytes, packed), file| (bytes + file.bytes.len(), packed + file.packed.len()));
         println!("{} files, {bytes} bytes of 100000, packed {packed} of 35000", files().len());
-        assert!(bytes <= 138_000 && packed <= 53_000, "{bytes} bytes, packed {packed}");
+        assert!(bytes <= 138_200 && packed <= 53_000, "{bytes} bytes, packed {packed}");
     }
 
     #[test]

@@ -35,8 +35,6 @@ omnirelay_node::metrics! {
             "How long the last comparison took, whatever came of it", &[WITH]),
         compared: Counters("mesh_state_comparisons_total",
             "How often this daemon has compared what it holds, by whether it came to its end", &[WITH, RESULT]),
-        mended: Counter("mesh_state_mends_total",
-            "How often this daemon has loaded anew what differed from its store"),
     }
 }
 
@@ -50,10 +48,5 @@ impl StateDiffMetrics {
         self.seconds.with_label_values(&[with]).set(took.as_secs_f64());
         let result = if found.is_some() { "done" } else { "failed" };
         self.compared.with_label_values(&[with, result]).inc();
-    }
-
-    /// Notes that this daemon has loaded its records anew.
-    pub(crate) fn note_mended(&self) {
-        self.mended.inc();
     }
 }

@@ -209,10 +209,7 @@ impl StateDiff {
         before: u64,
     ) -> Option<pb::GetStateDiffResponse> {
         let after = match timeout(MEND_PATIENCE, self.registry.mend_view()).await {
-            Ok(()) => {
-                self.metrics.note_mended();
-                self.look_at_store(LISTED as usize).await.map_err(|fault| fault.message)
-            }
+            Ok(()) => self.look_at_store(LISTED as usize).await.map_err(|fault| fault.message),
             Err(_) => Err("it is loaded once the store answers".to_owned()),
         };
         let line = match &after {
