@@ -144,6 +144,8 @@ test('a_million_events_leave_no_heap_behind', () => withStub({peers: 200, shards
 	while (done() < EVENTS - before) await pause(500);
 	stub.calm();
 	await pause(2000);
+	stub.tell([['peers.modified', 'peer/node-1', {peer: stub.peers[1]}, {reason: 'the last of all'}]]);
+	await waitFor(tabs[1], () => document.querySelector('.rows').textContent.includes('the last of all'));
 	const heapAfter = await total();
 	say(`${before + done()} events, heap of two tabs and their worker in MB`, `${heapBefore.toFixed(1)} after the first ${before}, ${heapAfter.toFixed(1)} at the end`);
 	assert.ok(heapAfter - heapBefore <= HEAP_MB, `${heapAfter} MB`);

@@ -440,15 +440,17 @@ impl View {
         state.recent_bytes = 0;
         state.changed.clear();
         state.loaded = revision;
+        let end = log.last().map_or(revision, |entry| entry.revision);
+        let is_same = before.epoch == epoch;
         let (mends, mended) = match loaded.mends {
-            true => (before.mends + 1, revision),
-            false => (before.mends, before.mended),
+            // What was shown meanwhile rests on what is void.
+            true => (before.mends + 1, if is_same { end.max(before.revision) } else { end }),
+            false => (before.mends, if is_same { before.mended } else { Revision(0) }),
         };
         state.head = RegistryHead { epoch, revision, caught_up: true, mends, mended };
         state.heard_of = Revision(0);
         state.leases.clear();
         state.held.clear();
-        let end = log.last().map_or(revision, |entry| entry.revision);
         state.load_signed(&old, &loaded.verified, before, (end, self.connectivity.now()));
         for lease in loaded.leases {
             state.take_lease(lease);

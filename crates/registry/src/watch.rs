@@ -241,11 +241,10 @@ impl Watch {
         if self.is_filter_other() {
             return self.reset(ResetReason::FilterChanged);
         }
+        if self.mends != head.mends && self.is_void_by(head) {
+            return self.reset(ResetReason::ViewMended);
+        }
         if self.examined.revision == head.revision {
-            // Only now: what is followed and not held is in no snapshot.
-            if std::mem::replace(&mut self.mends, head.mends) != head.mends && self.has_held() {
-                return self.reset(ResetReason::ViewMended);
-            }
             return self.wait(&mut heads).await;
         }
         if self.examined.revision > head.revision {
@@ -262,9 +261,12 @@ impl Watch {
         }
     }
 
-    /// Whether it tells of a kind whose records the view holds.
-    fn has_held(&self) -> bool {
-        self.kinds.iter().any(|kind| self.registry.view().mirrored().contains(kind))
+    /// Whether the mend of the view makes void what this watch has told, and it may begin anew: at once where the view holds all that it
+    /// tells of; otherwise once it has told of everything before the mend, as what is only followed is in no snapshot.
+    fn is_void_by(&self, head: RegistryHead) -> bool {
+        let mirrored = self.registry.view().mirrored();
+        let held = self.kinds.iter().filter(|kind| mirrored.contains(kind)).count();
+        held > 0 && (held == self.kinds.len() || self.examined.revision >= head.mended)
     }
 
     /// Whether the filter lets other records through than when this was asked last.
@@ -352,6 +354,7 @@ impl Watch {
     }
 
     fn take_snapshot(&mut self) {
+        self.mends = self.registry.view().head().mends;
         let reading = self.registry.view().list_all(&self.kinds);
         self.snapshot = Some(SnapshotProgress { records: reading.records, seen: 0, cursor: reading.cursor });
         self.examined = reading.cursor;

@@ -17,7 +17,7 @@ use omnirelay_registry::Registry;
 use omnirelay_registry::act::{CommitPlan, DaemonAct, WriteAuthority, put};
 use omnirelay_registry::cursor::Cursor;
 use omnirelay_registry::since::WatchSince;
-use omnirelay_registry::watch::{Watch, WatchEvent, WatchStep};
+use omnirelay_registry::watch::{ResetReason, Watch, WatchEvent, WatchStep};
 use omnirelay_store::{CommitError, RecordId, RecordKind};
 use omnirelay_wire::pb::omnirelay::store::v1::{NamespaceValue, ShardWebhookValue};
 use serde_json::{Value, json};
@@ -100,7 +100,8 @@ impl Webhook {
         let mut noted = Some(Instant::now());
         while self.is_to_tell() {
             let event = watch.next().await;
-            if let WatchEvent::Reset(_) = event {
+            // What was mended was told of as it was committed.
+            if matches!(event, WatchEvent::Reset(reason) if reason != ResetReason::ViewMended) {
                 // Whoever leads next does not begin there again.
                 noted = None;
                 self.deliveries.metrics.count_told("lost");

@@ -39,14 +39,19 @@ omnirelay_node::metrics! {
 }
 
 impl StateDiffMetrics {
-    /// Notes a comparison, and what it has found; `None`: it has failed.
-    pub(crate) fn note(&self, with: ComparedWith, found: Option<&ComparedRecords>, took: Duration) {
+    /// Notes a comparison: what it has found, also where it did not come to its end.
+    pub(crate) fn note(&self, with: ComparedWith, found: &ComparedRecords, is_done: bool, took: Duration) {
         let with = with.word();
-        if let Some(found) = found {
+        if is_done || found.differing > 0 {
             self.differing.with_label_values(&[with]).set(gauge_value(found.differing));
         }
         self.seconds.with_label_values(&[with]).set(took.as_secs_f64());
-        let result = if found.is_some() { "done" } else { "failed" };
+        let result = if is_done { "done" } else { "failed" };
         self.compared.with_label_values(&[with, result]).inc();
+    }
+
+    /// Notes that there is no other daemon from which anything could differ.
+    pub(crate) fn note_nobody(&self) {
+        self.differing.with_label_values(&[ComparedWith::Node.word()]).set(0);
     }
 }

@@ -30,7 +30,7 @@ const ANSWER_BYTES_MAX: usize = 4 << 20;
 const QUESTIONS_MAX: u32 = 10_000;
 /// How many records are listed at once, and by how many a range of the other side may have more than here.
 const LISTED_AT_ONCE: u64 = 2048;
-const RECORDS_APART: u64 = 16;
+const RECORDS_APART: u64 = 64;
 /// Hexadecimal digits of a digest.
 const DIGEST_DIGITS: usize = 32;
 /// How often the records of some ranges are compared that change each time, and how long it is waited between.
@@ -125,11 +125,14 @@ impl<S: RangeSource> NodeDiff<'_, S> {
             if asked.is_empty() {
                 break;
             }
-            for answers in self.ask(epoch, asked, found).await?.kinds {
+            let names: Vec<String> = asked.iter().map(|kind| kind.kind.clone()).collect();
+            let answered = self.ask(epoch, asked, found).await?.kinds;
+            if !answered.iter().map(|kind| &kind.kind).eq(&names) {
+                return Err(self.no_sense("it answers about other kinds than was asked"));
+            }
+            for answers in answered {
                 let held = comparisons.keys().find(|kind| kind.0 == answers.kind).cloned();
-                let Some(kind) = held else {
-                    return Err(self.no_sense("it answers about what was not asked"));
-                };
+                let Some(kind) = held else { continue };
                 if !answers.held {
                     comparisons.remove(&kind);
                     found.not_compared.push(kind.0.to_string());
@@ -147,7 +150,8 @@ impl<S: RangeSource> NodeDiff<'_, S> {
             let mut ranges = comparison.into_found();
             while !ranges.is_empty() {
                 let some = self.next_listed(&kind, &mut ranges);
-                self.compare_records(epoch, &kind, &some, found).await?;
+                let rest = self.compare_records(epoch, &kind, some, found).await?;
+                ranges.extend(rest);
             }
         }
         found.differences.sort_by(|one, other| (&one.kind, &one.key).cmp(&(&other.kind, &other.key)));
@@ -167,25 +171,35 @@ impl<S: RangeSource> NodeDiff<'_, S> {
         some
     }
 
-    /// Compares the records of some ranges as both have them at the commit where the other one stands.
+    /// Compares the records of some ranges as both have them at the commit where the other one stands, and gives back those of which the
+    /// other one has more than it lists at once.
     async fn compare_records(
         &self,
         epoch: Epoch,
         kind: &RecordKind,
-        ranges: &[RangePrefix],
+        mut ranges: Vec<RangePrefix>,
         found: &mut ComparedRecords,
-    ) -> Result<(), Fault> {
-        let view = self.registry.view();
-        for _ in 0..TRIES {
+    ) -> Result<Vec<RangePrefix>, Fault> {
+        let (view, mut rest, mut tries) = (self.registry.view(), Vec::new(), 0);
+        while tries < TRIES {
             let listed = ranges.iter().copied().map(range).collect();
             let asked = vec![pb::KindClaims { kind: kind.0.to_string(), listed, ..Default::default() }];
             let mut answer = self.ask(epoch, asked, found).await?;
             let at = Revision(answer.revision);
-            let Some(answers) = answer.kinds.pop().filter(|answers| answers.held && !answers.more) else {
+            let answers = answer.kinds.pop().filter(|answers| answers.kind == kind.0 && answers.held);
+            let Some(answers) = answers else {
+                return Err(self.no_sense("it answers about other kinds than was asked"));
+            };
+            if answers.more && ranges.len() > 1 {
+                rest.extend(ranges.split_off(ranges.len() / 2));
+                continue;
+            }
+            tries += 1;
+            if answers.more {
                 sleep(PAUSE).await;
                 continue;
-            };
-            let there = self.listed(kind, ranges, answers.records)?;
+            }
+            let there = self.listed(kind, &ranges, answers.records)?;
             if timeout(SHOWN_WITHIN, wait_for(view, at)).await.is_err() && view.head().epoch == epoch {
                 let message = format!(
                     "this daemon stands at commit {}, and `{}` at {at}: it does not follow the store",
@@ -196,15 +210,15 @@ impl<S: RangeSource> NodeDiff<'_, S> {
                 return Err(Fault::new(reasons::STORE_UNAVAILABLE, message)
                     .hint("omnirelay mesh check says how this daemon and its store stand"));
             }
-            let Some(here) = view.records_at(kind, (epoch, at), ranges) else {
+            let Some(here) = view.records_at(kind, (epoch, at), &ranges) else {
                 sleep(PAUSE).await;
                 continue;
             };
             note_differing(kind, &here, there, found);
-            return Ok(());
+            return Ok(rest);
         }
         found.unsettled += ranges.iter().map(|range| view.count_within(kind, *range)).sum::<u64>().max(1);
-        Ok(())
+        Ok(rest)
     }
 
     /// What was listed, by key: of these ranges alone, each once, and no longer than it can be.

@@ -12,7 +12,7 @@ use omnirelay_registry::Registry;
 use omnirelay_registry::record::AuditedAction;
 use omnirelay_wire::envelope::EnvelopedAnswer as _;
 use omnirelay_wire::fault::Fault;
-use omnirelay_wire::reasons;
+use omnirelay_wire::reasons::{self, Reason};
 use omnirelay_wire::rpc::state_diff_service::RECONCILE;
 use pb::state_diff_service_server::StateDiffService;
 use tokio::sync::{Mutex, Semaphore};
@@ -123,8 +123,9 @@ impl StateDiff {
     async fn look_at_store(&self, limit: usize) -> Result<pb::GetStateDiffResponse, Fault> {
         let _turn = self.turn.lock().await;
         let (began, mut found) = (Instant::now(), ComparedRecords::listing(limit));
-        let compared = in_time(compare_with_store(&self.registry, &mut found), "the store").await;
-        self.found("store".to_owned(), ComparedWith::Store, compared.map(|()| found), began)
+        let compared = timeout(COMPARE_PATIENCE, compare_with_store(&self.registry, &mut found)).await;
+        let compared = compared.unwrap_or_else(|_| Err(too_long(reasons::STORE_UNAVAILABLE, "the store")));
+        self.found("store".to_owned(), ComparedWith::Store, (found, compared), began)
     }
 
     /// Compares with what the daemon of another node holds.
@@ -138,21 +139,32 @@ impl StateDiff {
         let (began, mut found) = (Instant::now(), ComparedRecords::listing(limit));
         let other = AskedNode { asker: &self.asker, node: AskableNode::of(peer) };
         let diff = NodeDiff { registry: &self.registry, other };
-        let compared = in_time(diff.compare(&mut found), &format!("node `{}`", peer.node_id)).await;
-        self.found(format!("node/{}", peer.node_id), ComparedWith::Node, compared.map(|()| found), began)
+        let compared = timeout(COMPARE_PATIENCE, diff.compare(&mut found)).await;
+        let node = format!("node `{}`", peer.node_id);
+        let compared = compared.unwrap_or_else(|_| Err(too_long(reasons::NODE_NOT_ASKED, &node)));
+        self.found(format!("node/{}", peer.node_id), ComparedWith::Node, (found, compared), began)
+    }
+
+    /// Notes that there is no other daemon to compare with.
+    pub(crate) fn note_nobody(&self) {
+        self.metrics.note_nobody();
     }
 
     fn found(
         &self,
         compared_with: String,
         with: ComparedWith,
-        compared: Result<ComparedRecords, Fault>,
+        (found, compared): (ComparedRecords, Result<(), Fault>),
         began: Instant,
     ) -> Result<pb::GetStateDiffResponse, Fault> {
         let took = began.elapsed();
-        self.metrics.note(with, compared.as_ref().ok(), took);
+        // One that is older compares nothing, which is no failure.
+        if compared.as_ref().err().is_none_or(|fault| fault.reason != reasons::NODE_OLDER.name) {
+            self.metrics.note(with, &found, compared.is_ok(), took);
+        }
+        compared?;
         let ComparedRecords { records, differing, differences, unsettled, questions, not_compared, .. } =
-            compared?;
+            found;
         let answer = pb::GetStateDiffResponse {
             cursor: head_cursor(self.registry.view()),
             compared_with,
@@ -258,13 +270,10 @@ fn told(before: &pb::GetStateDiffResponse) -> Vec<String> {
     lines
 }
 
-/// Gives a comparison so long.
-async fn in_time(comparison: impl Future<Output = Result<(), Fault>>, with: &str) -> Result<(), Fault> {
-    timeout(COMPARE_PATIENCE, comparison).await.unwrap_or_else(|_| {
-        let seconds = COMPARE_PATIENCE.as_secs();
-        let message = format!("it could not be compared with {with} within {seconds} s");
-        Err(Fault::new(reasons::NODE_NOT_ASKED, message).hint("omnirelay mesh check"))
-    })
+fn too_long(reason: Reason, with: &str) -> Fault {
+    let seconds = COMPARE_PATIENCE.as_secs();
+    let message = format!("it could not be compared with {with} within {seconds} s");
+    Fault::new(reason, message).hint("omnirelay mesh check")
 }
 
 fn busy() -> Fault {

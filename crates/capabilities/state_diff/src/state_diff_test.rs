@@ -49,10 +49,9 @@ impl Script for AlteredStore {
         };
         let mut answer = call.on(&self.store).await?;
         if let (Some(kind), Answer::Page(page)) = (kind, &mut answer) {
-            for (key, told) in self.altered.lock().iter() {
-                page.records.retain(|record| record.id.key != *key);
-                page.records.extend(told.clone().filter(|told| told.id.kind == kind));
-            }
+            let altered = self.altered.lock();
+            page.records.retain(|record| !altered.contains_key(&record.id.key));
+            page.records.extend(altered.values().flatten().filter(|told| told.id.kind == kind).cloned());
             page.records.sort_by(|one, other| one.id.key.cmp(&other.id.key));
         }
         Ok(answer)
@@ -329,7 +328,7 @@ async fn what_another_daemon_says_is_not_believed_beyond_what_it_can_be() {
                 kind: "nothing".to_owned(),
                 ..lie(claims, || Told::Digests(Vec::new()))
             },
-            "not asked",
+            "other kinds",
         ),
         (|claims| listed(claims, String::new(), 32), "cannot have"),
         (|claims| listed(claims, "x".repeat(513), 32), "cannot have"),
@@ -385,10 +384,16 @@ async fn what_ends_with_its_group_is_no_difference() {
     commit(&a.registry, vec![bound, put(THING, "unbound", "1")]).await;
     assert_eq!(with_store(&a.registry).await.records, 2);
     assert!(store.close_group(epoch, group.of).await.unwrap());
-    let beat = store.pulse(Pulse::default()).await.unwrap();
-    a.registry.view().note_beat(&beat, Instant::now());
+    let (view, told) = (a.registry.clone(), store.clone());
+    // The beat that tells of it comes while it is compared.
+    let beat = tokio::spawn(async move {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        let beat = told.pulse(Pulse::default()).await.unwrap();
+        view.view().note_beat(&beat, Instant::now());
+    });
     let found = with_store(&a.registry).await;
     assert_eq!((found.differing, found.records), (0, 2), "{:?}", found.differences);
+    beat.await.unwrap();
     // One that has loaded since never had it.
     let b = daemon(&store, "b").await;
     let found = beside(&a.registry, &b.registry).await;
@@ -421,6 +426,22 @@ async fn watches_are_told_of_a_mend_as_far_as_it_concerns_them() {
         Watch::begin(a.registry.clone(), THING, all(), Some(Cursor::at(head.epoch, head.revision)));
     commit(&a.registry, vec![put(THING, "z", "1")]).await;
     assert!(matches!(later.next().await, WatchEvent::Added(_)), "it comes from behind the mend");
+}
+
+/// Of each range the other one has more than is listed of as many ranges as have room by what is here.
+#[tokio::test]
+async fn a_whole_kind_that_is_missing_is_counted() {
+    let store = altered_store();
+    let a = daemon(&store, "a").await;
+    fill(&a.registry, 12_800).await;
+    let hidden = (0..12_800).map(|number| (format!("key-{number:05}"), None));
+    *store.altered.lock() = hidden.collect();
+    let b = daemon(&store, "b").await;
+    assert_eq!(b.registry.view().held_count(&THING), 0);
+    for (one, other) in [(&a, &b), (&b, &a)] {
+        let found = beside(&one.registry, &other.registry).await;
+        assert_eq!((found.differing, found.unsettled), (12_800, 0), "{} questions", found.questions);
+    }
 }
 
 #[tokio::test]

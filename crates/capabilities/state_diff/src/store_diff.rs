@@ -50,6 +50,7 @@ async fn compare_page(
     after: Option<String>,
     found: &mut ComparedRecords,
 ) -> Result<Option<String>, Fault> {
+    let mut is_heard = false;
     for _ in 0..TRIES {
         let page = read_page(registry, kind, after.clone()).await?;
         let last = page.records.last().filter(|_| page.more).map(|record| record.id.key.clone());
@@ -59,6 +60,16 @@ async fn compare_page(
         };
         let there = page.records.iter().filter(|record| !record.deleted);
         let stored: BTreeMap<&str, &Record> = there.map(|record| (record.id.key.as_str(), record)).collect();
+        let has_ended = |(key, here): (&String, &ExpectedRecord)| {
+            let is_bound = matches!(here, ExpectedRecord::Whole(held) if held.group.is_some());
+            is_bound && !stored.contains_key(key.as_str())
+        };
+        if !is_heard && expected.iter().any(has_ended) {
+            // Mostly its group has ended by the store's clock, and no beat has told of it yet.
+            registry.see_all().await;
+            is_heard = true;
+            continue;
+        }
         found.records += expected.len() as u64;
         let keys: BTreeSet<&str> =
             expected.keys().map(String::as_str).chain(stored.keys().copied()).collect();

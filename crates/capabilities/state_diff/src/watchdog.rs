@@ -34,8 +34,9 @@ async fn compare_with_any(diff: &StateDiff) {
     let own = diff.registry.node_id();
     let mut others = diff.nodes.nodes().await;
     others.retain(|peer| is_alive(peer) && peer.node_id != own);
-    if let Some(node) = fastrand::choice(&others) {
-        tell(&node.node_id, diff.compare_with_node(node, 1).await);
+    match fastrand::choice(&others) {
+        Some(node) => tell(&node.node_id, diff.compare_with_node(node, 1).await),
+        None => diff.note_nobody(),
     }
 }
 

@@ -167,6 +167,9 @@ impl View {
         let state = read(&self.state);
         let now = self.judged_at(&state);
         let held = state.held_at(kind, (epoch, revision), scope)?;
+        if state.signed.has_kind(kind) && !state.signed.is_all_judged() {
+            return None;
+        }
         let mut expected = BTreeMap::new();
         for (key, record) in held {
             let id = &record.record.id;

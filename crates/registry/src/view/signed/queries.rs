@@ -17,6 +17,11 @@ impl SignedRecords {
 }
 
 impl SignedRecords {
+    /// Whether all that does not count is known by name.
+    pub(in super::super) fn is_all_judged(&self) -> bool {
+        !self.is_stale && !self.has_more_refused
+    }
+
     /// Records of a kind as they are expected in the store: what counts, notes of deletions among it, and what does not count.
     pub(in super::super) fn expected(
         &self,
@@ -24,6 +29,9 @@ impl SignedRecords {
         is_wanted: impl Fn(&RecordId) -> bool,
     ) -> Vec<(RecordId, ExpectedRecord)> {
         let mut expected = Vec::new();
+        if !self.has_kind(kind) {
+            return expected;
+        }
         let wanted = |id: &&RecordId| id.kind == *kind && is_wanted(id);
         for (id, held) in self.held.iter().filter(|(id, _)| wanted(id) && !self.refused.contains_key(*id)) {
             let record = Record {
