@@ -7,7 +7,7 @@ use std::hint::black_box;
 use std::sync::Arc;
 use std::time::Instant;
 
-use omnirelay_core::ranges::{Digest, RangeComparison, RangeIndex, RangeItem, RangePrefix, answer};
+use omnirelay_core::ranges::{RangeComparison, RangeIndex, RangeItem, RangePrefix, RecordDigest, answer};
 
 const RECORDS: usize = 100_000;
 const KEY: &[u8] = b"epoch";
@@ -23,12 +23,12 @@ struct Item(Arc<Record>);
 
 impl RangeItem for Item {
     fn place(&self) -> u64 {
-        Digest::of([b"register", self.0.key.as_bytes()]).first()
+        RecordDigest::of([b"register", self.0.key.as_bytes()]).first()
     }
 
-    fn digest(&self) -> Digest {
+    fn digest(&self) -> RecordDigest {
         let version = self.0.version.to_le_bytes();
-        Digest::of([b"register", self.0.key.as_bytes(), &version, b"writer", &self.0.value])
+        RecordDigest::of([b"register", self.0.key.as_bytes(), &version, b"writer", &self.0.value])
     }
 
     fn has_key_of(&self, other: &Self) -> bool {

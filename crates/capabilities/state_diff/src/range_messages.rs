@@ -1,6 +1,6 @@
 //! Messages about ranges, and what they stand for.
 
-use omnirelay_core::ranges::{Fingerprint, RangeAnswer, RangeClaim, RangePrefix};
+use omnirelay_core::ranges::{RangeAnswer, RangeClaim, RangeFingerprint, RangePrefix};
 use omnirelay_wire::fault::Fault;
 
 use super::pb;
@@ -59,7 +59,7 @@ pub(crate) fn answer_message(answer: RangeAnswer) -> pb::RangeAnswer {
     pb::RangeAnswer { range: Some(range(prefix)), told: Some(told) }
 }
 
-fn parts(bytes: &[u8]) -> Result<Vec<Fingerprint>, Fault> {
+fn parts(bytes: &[u8]) -> Result<Vec<RangeFingerprint>, Fault> {
     match bytes.as_chunks::<BYTES>() {
         (parts, []) => Ok(parts.to_vec()),
         (_, rest) => {

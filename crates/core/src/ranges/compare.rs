@@ -6,7 +6,7 @@
 use std::collections::BTreeSet;
 
 use super::index::{RangeIndex, RangeItem};
-use super::sum::{DigestSum, Fingerprint, ShortDigest};
+use super::sum::{DigestSum, RangeFingerprint, ShortDigest};
 use super::{DEPTH_MAX, FAN_OUT, RangePrefix};
 
 /// How many records of a range are listed; of one with more sums are told.
@@ -21,14 +21,14 @@ const ASKED_MAX: u64 = 32;
 pub struct RangeClaim {
     pub range: RangePrefix,
     /// One: of the range. Sixteen: of those that it splits into. None: what the other side has is asked for.
-    pub fingerprints: Vec<Fingerprint>,
+    pub fingerprints: Vec<RangeFingerprint>,
 }
 
 /// Answer about a range that differs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RangeAnswer {
     /// Fingerprints of the sixteen ranges that it splits into.
-    Split { range: RangePrefix, fingerprints: Vec<Fingerprint> },
+    Split { range: RangePrefix, fingerprints: Vec<RangeFingerprint> },
     /// Digests of all records in it.
     Listed { range: RangePrefix, digests: Vec<ShortDigest> },
 }
@@ -115,7 +115,7 @@ fn fingerprints_within<T: RangeItem>(
     index: &RangeIndex<T>,
     key: &[u8],
     range: RangePrefix,
-) -> Option<Vec<Fingerprint>> {
+) -> Option<Vec<RangeFingerprint>> {
     let sums = index.sums_within(range)?;
     Some(sums.iter().map(|sum: &DigestSum| sum.fingerprint(key)).collect())
 }

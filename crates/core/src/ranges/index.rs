@@ -1,6 +1,6 @@
 //! Index of ranges: the sum of each, kept while records come and go.
 
-use super::sum::{Digest, DigestSum};
+use super::sum::{DigestSum, RecordDigest};
 use super::{DEPTH_MAX, FAN_OUT, RangePrefix, digit};
 
 /// How many items a range may have that is not split.
@@ -14,7 +14,7 @@ pub trait RangeItem {
     fn place(&self) -> u64;
 
     /// Digest of all of it.
-    fn digest(&self) -> Digest;
+    fn digest(&self) -> RecordDigest;
 
     /// Whether another one has its key.
     fn has_key_of(&self, other: &Self) -> bool;
@@ -141,7 +141,7 @@ impl<T: RangeItem> FromIterator<T> for RangeIndex<T> {
 
 impl<T: RangeItem> RangeNode<T> {
     /// Adds an item whose key is new.
-    fn put(&mut self, item: T, place: u64, digest: &Digest, depth: u8) {
+    fn put(&mut self, item: T, place: u64, digest: &RecordDigest, depth: u8) {
         self.sum.add(digest);
         match &mut self.content {
             RangeContent::Split(nodes) => nodes[digit(place, depth)].put(item, place, digest, depth + 1),
@@ -166,7 +166,7 @@ impl<T: RangeItem> RangeNode<T> {
         self.content = RangeContent::Split(nodes);
     }
 
-    fn take(&mut self, like: &T, place: u64, depth: u8) -> Option<(T, Digest)> {
+    fn take(&mut self, like: &T, place: u64, depth: u8) -> Option<(T, RecordDigest)> {
         let taken = match &mut self.content {
             RangeContent::Split(nodes) => nodes[digit(place, depth)].take(like, place, depth + 1),
             RangeContent::Items(items) => {

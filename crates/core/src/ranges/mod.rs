@@ -12,7 +12,7 @@ mod sum;
 
 pub use compare::{ClaimError, RangeAnswer, RangeClaim, RangeComparison, answer, check_disjoint};
 pub use index::{RangeIndex, RangeItem};
-pub use sum::{Digest, DigestSum, Fingerprint, ShortDigest};
+pub use sum::{DigestSum, RangeFingerprint, RecordDigest, ShortDigest};
 
 /// Number of ranges that a range splits into.
 pub const FAN_OUT: usize = 16;

@@ -19,8 +19,8 @@ impl RangeItem for Thing {
         split_mix(self.key)
     }
 
-    fn digest(&self) -> Digest {
-        Digest::of([&self.key.to_le_bytes()[..], &self.version.to_le_bytes()])
+    fn digest(&self) -> RecordDigest {
+        RecordDigest::of([&self.key.to_le_bytes()[..], &self.version.to_le_bytes()])
     }
 
     fn has_key_of(&self, other: &Self) -> bool {
@@ -197,13 +197,15 @@ fn claims_and_answers_that_make_no_sense_are_refused() {
     let own = things(0..100);
     let claim = |fingerprints: usize| RangeClaim {
         range: RangePrefix::ALL,
-        fingerprints: vec![Fingerprint::default(); fingerprints],
+        fingerprints: vec![RangeFingerprint::default(); fingerprints],
     };
     for count in [2, 15, 17] {
         assert_eq!(answer(&own, KEY, &[claim(count)]), Err(ClaimError::Fingerprints(count)));
         let mut comparison = RangeComparison::of_all(&own, KEY);
-        let split =
-            RangeAnswer::Split { range: RangePrefix::ALL, fingerprints: vec![Fingerprint::default(); count] };
+        let split = RangeAnswer::Split {
+            range: RangePrefix::ALL,
+            fingerprints: vec![RangeFingerprint::default(); count],
+        };
         assert_eq!(comparison.take_in(&own, vec![split.clone()]), Err(ClaimError::NotAsked));
         comparison.next_claims(1);
         assert_eq!(comparison.take_in(&own, vec![split]), Err(ClaimError::Fingerprints(count)));
@@ -225,7 +227,7 @@ fn claims_and_answers_that_make_no_sense_are_refused() {
     assert_eq!(check_disjoint([fourth.child(1).unwrap(), third, fourth.child(0).unwrap()]), Ok(()));
     // Nothing is within the range of a single hash.
     let deepest = RangePrefix::new(split_mix(7), DEPTH_MAX).unwrap();
-    let within = RangeClaim { range: deepest, fingerprints: vec![Fingerprint::default(); FAN_OUT] };
+    let within = RangeClaim { range: deepest, fingerprints: vec![RangeFingerprint::default(); FAN_OUT] };
     assert_eq!(answer(&own, KEY, &[within]), Err(ClaimError::SingleHash));
     assert_eq!(RangePrefix::new(1, 15), None);
     assert_eq!(RangePrefix::new(0, 17), None);
@@ -241,8 +243,8 @@ fn keys_of_one_hash_stay_together() {
         fn place(&self) -> u64 {
             7
         }
-        fn digest(&self) -> Digest {
-            Digest::of([&self.0.to_le_bytes()[..]])
+        fn digest(&self) -> RecordDigest {
+            RecordDigest::of([&self.0.to_le_bytes()[..]])
         }
         fn has_key_of(&self, other: &Self) -> bool {
             self.0 == other.0

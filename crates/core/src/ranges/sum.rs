@@ -7,13 +7,13 @@ const SHORT: usize = 16;
 
 /// Digest of a record: of all that has to be the same.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Digest([u64; 4]);
+pub struct RecordDigest([u64; 4]);
 
 /// Digest as it is told of a single record.
 pub type ShortDigest = [u8; SHORT];
 
 /// Fingerprint of a range: a hash of its sum.
-pub type Fingerprint = [u8; SHORT];
+pub type RangeFingerprint = [u8; SHORT];
 
 /// Sum of the digests of a range modulo 2 to the power of 256, and how many they are.
 ///
@@ -24,7 +24,7 @@ pub struct DigestSum {
     count: u64,
 }
 
-impl Digest {
+impl RecordDigest {
     /// Digest of fields, each with its length.
     pub fn of<'a>(fields: impl IntoIterator<Item = &'a [u8]>) -> Self {
         let mut hash = Sha256::new();
@@ -61,13 +61,13 @@ impl DigestSum {
     }
 
     /// Adds a digest.
-    pub fn add(&mut self, Digest(words): &Digest) {
+    pub fn add(&mut self, RecordDigest(words): &RecordDigest) {
         self.add_words(words);
         self.count += 1;
     }
 
     /// Takes a digest away that was added.
-    pub fn take(&mut self, Digest(words): &Digest) {
+    pub fn take(&mut self, RecordDigest(words): &RecordDigest) {
         let mut borrow = false;
         for (word, less) in self.sum.iter_mut().zip(words) {
             let (rest, first) = word.overflowing_sub(*less);
@@ -84,7 +84,7 @@ impl DigestSum {
     }
 
     /// Fingerprint under a key: sums are compared only by those who have the same one.
-    pub fn fingerprint(&self, key: &[u8]) -> Fingerprint {
+    pub fn fingerprint(&self, key: &[u8]) -> RangeFingerprint {
         let mut hash = Sha256::new();
         hash.update((key.len() as u64).to_le_bytes());
         hash.update(key);
@@ -111,8 +111,8 @@ mod tests {
 
     #[test]
     fn what_was_added_is_taken_away_again() {
-        let digests: Vec<Digest> =
-            (0_u32..1000).map(|number| Digest::of([&number.to_le_bytes()[..]])).collect();
+        let digests: Vec<RecordDigest> =
+            (0_u32..1000).map(|number| RecordDigest::of([&number.to_le_bytes()[..]])).collect();
         let (mut all, mut even) = (DigestSum::default(), DigestSum::default());
         digests.iter().for_each(|digest| all.add(digest));
         digests.iter().step_by(2).for_each(|digest| even.add(digest));
@@ -125,7 +125,7 @@ mod tests {
 
     #[test]
     fn a_carry_and_a_borrow_go_through_all_words() {
-        let (most, one) = (Digest([u64::MAX; 4]), Digest([1, 0, 0, 0]));
+        let (most, one) = (RecordDigest([u64::MAX; 4]), RecordDigest([1, 0, 0, 0]));
         let mut sum = DigestSum::default();
         sum.add(&most);
         sum.add(&one);
@@ -136,7 +136,7 @@ mod tests {
 
     #[test]
     fn fields_are_told_apart() {
-        let of = |fields: &[&str]| Digest::of(fields.iter().map(|field| field.as_bytes()));
+        let of = |fields: &[&str]| RecordDigest::of(fields.iter().map(|field| field.as_bytes()));
         assert_ne!(of(&["ab", "c"]), of(&["a", "bc"]));
         assert_ne!(of(&["a"]), of(&["a", ""]));
         assert_eq!(of(&["a", "b"]).short(), of(&["a", "b"]).short());

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use omnirelay_core::ranges::{
-    ClaimError, Digest, RangeAnswer, RangeClaim, RangeComparison, RangeIndex, RangePrefix, answer,
+    ClaimError, RangeAnswer, RangeClaim, RangeComparison, RangeIndex, RangePrefix, RecordDigest, answer,
 };
 use omnirelay_store::{Epoch, Record, RecordId, RecordKind, Revision};
 
@@ -13,11 +13,11 @@ use super::{State, View, ViewRecord, read, write};
 
 /// Hash of a record's key, by which it has its place among ranges.
 pub fn place_of(id: &RecordId) -> u64 {
-    Digest::of([id.kind.0.as_bytes(), id.key.as_bytes()]).first()
+    RecordDigest::of([id.kind.0.as_bytes(), id.key.as_bytes()]).first()
 }
 
 /// Digest of all that the store keeps of a record.
-pub fn digest_of(record: &Record) -> Digest {
+pub fn digest_of(record: &Record) -> RecordDigest {
     let (group, instance) = match &record.group {
         Some(group) => (group.id.0.as_bytes(), group.instance),
         None => (&[][..], 0),
@@ -27,7 +27,7 @@ pub fn digest_of(record: &Record) -> Digest {
     for (word, number) in words.as_chunks_mut::<8>().0.iter_mut().zip(numbers) {
         *word = number.to_le_bytes();
     }
-    Digest::of([
+    RecordDigest::of([
         record.id.kind.0.as_bytes(),
         record.id.key.as_bytes(),
         &words,

@@ -7,7 +7,7 @@ use std::hash::{Hash, Hasher};
 use std::ops::Bound;
 use std::sync::Arc;
 
-use omnirelay_core::ranges::{Digest, RangeIndex, RangeItem, RangePrefix};
+use omnirelay_core::ranges::{RangeIndex, RangeItem, RangePrefix, RecordDigest};
 
 use super::ViewRecord;
 use super::ranges::{digest_of, place_of};
@@ -110,13 +110,14 @@ impl OrderedRecords {
     pub(super) fn put(&mut self, record: Arc<ViewRecord>) {
         self.bytes += record.bytes();
         let before = self.ordered.replace(ByKey(record.clone()));
-        self.bytes -= before.map_or(0, |ByKey(before)| before.bytes());
+        self.bytes -= before.as_ref().map_or(0, |ByKey(before)| before.bytes());
         if let Some(index) = &mut self.index {
             // What ends with a group ends at its time elsewhere.
-            match record.record.group {
-                None => index.put(ByKey(record.clone())),
-                Some(_) => index.take(&ByKey(record.clone())),
-            };
+            match (&record.record.group, before) {
+                (None, _) => drop(index.put(ByKey(record.clone()))),
+                (Some(_), Some(before)) => take_unbound(index, &before),
+                (Some(_), None) => {}
+            }
         }
         self.by_key.replace(ByKey(record));
     }
@@ -126,8 +127,15 @@ impl OrderedRecords {
         let Some(removed) = self.by_key.take(key) else { return };
         self.bytes -= removed.0.bytes();
         if let Some(index) = &mut self.index {
-            index.take(&removed);
+            take_unbound(index, &removed);
         }
+    }
+}
+
+/// Takes a record out of the index, where it is unless a group binds it: nothing is hashed then.
+fn take_unbound(index: &mut RangeIndex<ByKey>, record: &ByKey) {
+    if record.0.record.group.is_none() {
+        index.take(record);
     }
 }
 
@@ -145,7 +153,7 @@ impl RangeItem for ByKey {
         place_of(&self.0.record.id)
     }
 
-    fn digest(&self) -> Digest {
+    fn digest(&self) -> RecordDigest {
         digest_of(&self.0.record)
     }
 
