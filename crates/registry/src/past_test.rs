@@ -5,20 +5,12 @@ use std::time::Duration;
 use super::cursor::Cursor;
 use super::lab::LabRegistry;
 use super::past::WAITING_MAX;
-use super::registry_test::{THING, daemon, memory, put};
-use omnirelay_store::{Commit, RecordId, Revision};
+use super::registry_test::{THING, commit, daemon, memory, put};
+use omnirelay_store::{RecordId, Revision};
 
 async fn set(daemon: &LabRegistry, value: &str) -> Cursor {
-    let head = daemon.registry.view().head();
-    let commit = Commit {
-        epoch: head.epoch,
-        writes: vec![put(THING, "x", value)],
-        writer: daemon.registry.node_id().into(),
-        ..Commit::default()
-    };
-    daemon.registry.commit(commit).await.unwrap();
-    let head = daemon.registry.view().head();
-    Cursor::at(head.epoch, head.revision)
+    let revision = commit(&daemon.registry, vec![put(THING, "x", value)]).await;
+    Cursor::at(daemon.registry.view().head().epoch, revision)
 }
 
 #[tokio::test]

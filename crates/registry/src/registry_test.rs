@@ -35,7 +35,7 @@ pub(super) fn put(kind: RecordKind, key: &str, value: &str) -> Write {
     Write::Put { id: RecordId::new(kind, key), value: Bytes::from(value.to_owned()), group: None }
 }
 
-async fn commit(registry: &Registry, writes: Vec<Write>) -> Revision {
+pub(super) async fn commit(registry: &Registry, writes: Vec<Write>) -> Revision {
     let writer = registry.node_id().into();
     let epoch = registry.view().head().epoch;
     match registry.commit(Commit { epoch, writes, writer, ..Commit::default() }).await.unwrap() {
