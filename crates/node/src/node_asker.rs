@@ -13,6 +13,7 @@ use omnirelay_identity::trust::{MeshTrust, unix_now};
 use omnirelay_transport::peer::CallPath;
 use omnirelay_wire::fault::{Code, Fault, unanswered};
 use omnirelay_wire::pb::omnirelay::mesh::control::v1::Peer;
+use omnirelay_wire::reasons;
 use tonic::client::GrpcService;
 use tonic::transport::Endpoint;
 use tower::BoxError;
@@ -209,6 +210,18 @@ impl NodeAsker {
             false => NotAsked::NoWay(format!("{why} (the certificate of this node has ended, or not begun)")),
         }
     }
+}
+
+/// Refuses what another node was to be asked. An older daemon `lacks` something, for which there is something `instead`; `hint` is for all
+/// else.
+pub fn not_asked(node_id: &str, why: &NotAsked, (lacks, instead): (&str, &str), hint: &str) -> Fault {
+    if *why == NotAsked::Older {
+        let message = format!("the daemon of `{node_id}` is older, and {lacks}");
+        return Fault::new(reasons::NODE_OLDER, message).hint(instead);
+    }
+    Fault::new(reasons::NODE_NOT_ASKED, format!("node `{node_id}` could not be asked: {why}"))
+        .hint(hint)
+        .detail("nodeId", node_id)
 }
 
 /// Whether what went wrong is that a certificate counts at another time than now, by one of the clocks.

@@ -12,9 +12,10 @@ use std::cmp::Reverse;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use omnirelay_decisions::check::facts::{MeshFacts, NodeAnswer, NotAsked, RegistryFacts, is_alive};
+use omnirelay_decisions::check::facts::{MeshFacts, NodeAnswer, RegistryFacts, is_alive};
 use omnirelay_decisions::check::judge;
 use omnirelay_decisions::check::nodes::clock_ahead_ms;
+use omnirelay_node::node_asker::not_asked;
 use omnirelay_nouns::serve;
 use omnirelay_nouns::{at_cursor, envelope, head_cursor};
 use omnirelay_registry::Registry;
@@ -157,21 +158,12 @@ impl MeshCheckService {
             return Err(Fault::new(reasons::NODE_NOT_ALIVE, message)
                 .hint(format!("omnirelay mesh peers status {node_id}; on its host: omnirelay doctor")));
         }
-        let said = self.checker.asker.ask_host(&peer).await.map_err(|why| not_asked(node_id, &why))?;
+        let instead = "run it on that host: omnirelay doctor, omnirelay cert doctor";
+        let hint = "omnirelay mesh check    # how it stands; or on its host: omnirelay doctor";
+        let said = self.checker.asker.ask_host(&peer).await;
+        let said = said.map_err(|why| not_asked(node_id, &why, ("judges no host", instead), hint))?;
         Ok((node_id.to_owned(), said.version, CheckReport::of(said.categories)))
     }
-}
-
-/// Refuses what another node was to be asked.
-fn not_asked(node_id: &str, why: &NotAsked) -> Fault {
-    if *why == NotAsked::Older {
-        let message = format!("the daemon of `{node_id}` is older, and judges no host");
-        return Fault::new(reasons::NODE_OLDER, message)
-            .hint("run it on that host: omnirelay doctor, omnirelay cert doctor");
-    }
-    Fault::new(reasons::NODE_NOT_ASKED, format!("node `{node_id}` could not be asked: {why}"))
-        .hint("omnirelay mesh check    # how it stands; or on its host: omnirelay doctor")
-        .detail("nodeId", node_id)
 }
 
 impl MeshChecker {

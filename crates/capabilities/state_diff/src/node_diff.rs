@@ -5,8 +5,7 @@ use std::time::Duration;
 
 use omnirelay_core::ranges::{RangeComparison, RangePrefix};
 use omnirelay_core::text::{chain, printable};
-use omnirelay_decisions::check::facts::NotAsked;
-use omnirelay_node::node_asker::{AskableNode, NodeAsker, NodeChannel, NodeQuestion};
+use omnirelay_node::node_asker::{AskableNode, NodeAsker, NodeChannel, NodeQuestion, not_asked};
 use omnirelay_registry::Registry;
 use omnirelay_registry::follow::wait_for;
 use omnirelay_registry::view::place_of;
@@ -85,19 +84,10 @@ impl RangeSource for AskedNode<'_> {
 
     async fn ask(&self, question: pb::CompareRangesRequest) -> Result<pb::CompareRangesResponse, Fault> {
         let (_, said) = self.asker.ask(AskRanges(question), &self.node, Instant::now() + PATIENCE).await;
-        said.map_err(|why| not_asked(self.node_id(), &why))
+        let instead = "compare each with the store: omnirelay mesh state-diff";
+        let hint = "omnirelay mesh check    # how it stands";
+        said.map_err(|why| not_asked(self.node_id(), &why, ("compares nothing", instead), hint))
     }
-}
-
-fn not_asked(node_id: &str, why: &NotAsked) -> Fault {
-    if *why == NotAsked::Older {
-        let message = format!("the daemon of `{node_id}` is older, and compares nothing");
-        return Fault::new(reasons::NODE_OLDER, message)
-            .hint("compare each with the store: omnirelay mesh state-diff");
-    }
-    Fault::new(reasons::NODE_NOT_ASKED, format!("node `{node_id}` could not be asked: {why}"))
-        .hint("omnirelay mesh check    # how it stands")
-        .detail("nodeId", node_id)
 }
 
 /// Comparison with another daemon.

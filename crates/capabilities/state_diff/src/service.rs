@@ -43,7 +43,7 @@ pub(crate) struct StateDiff {
     pub registry: Arc<Registry>,
     pub nodes: Arc<dyn ComparedNodes>,
     asker: NodeAsker,
-    metrics: StateDiffMetrics,
+    pub metrics: StateDiffMetrics,
     waiting: Semaphore,
     turn: Mutex<()>,
     /// One reconciliation at a time; who reads takes no place of theirs.
@@ -143,11 +143,6 @@ impl StateDiff {
         let node = format!("node `{}`", peer.node_id);
         let compared = compared.unwrap_or_else(|_| Err(too_long(reasons::NODE_NOT_ASKED, &node)));
         self.found(format!("node/{}", peer.node_id), ComparedWith::Node, (found, compared), began)
-    }
-
-    /// Notes that there is no other daemon to compare with.
-    pub(crate) fn note_nobody(&self) {
-        self.metrics.note_nobody();
     }
 
     fn found(

@@ -50,10 +50,15 @@ async fn compare_page(
     after: Option<String>,
     found: &mut ComparedRecords,
 ) -> Result<Option<String>, Fault> {
-    let mut is_heard = false;
-    for _ in 0..TRIES {
+    let (mut is_heard, mut tries) = (false, 0);
+    loop {
+        tries += 1;
         let page = read_page(registry, kind, after.clone()).await?;
         let last = page.records.last().filter(|_| page.more).map(|record| record.id.key.clone());
+        if tries > TRIES {
+            found.unsettled += page.records.len() as u64;
+            return Ok(last);
+        }
         let scope = RecordScope::Keys { after: after.as_deref(), until: last.as_deref() };
         let Some(expected) = registry.view().expected_at(kind, (page.epoch, page.head), scope) else {
             continue;
@@ -81,9 +86,6 @@ async fn compare_page(
         }
         return Ok(last);
     }
-    let page = read_page(registry, kind, after).await?;
-    found.unsettled += page.records.len() as u64;
-    Ok(page.records.last().filter(|_| page.more).map(|record| record.id.key.clone()))
 }
 
 /// Reads a page, and waits until the view shows the commit at which it was read.

@@ -36,7 +36,7 @@ async fn compare_with_any(diff: &StateDiff) {
     others.retain(|peer| is_alive(peer) && peer.node_id != own);
     match fastrand::choice(&others) {
         Some(node) => tell(&node.node_id, diff.compare_with_node(node, 1).await),
-        None => diff.note_nobody(),
+        None => diff.metrics.note_nobody(),
     }
 }
 
