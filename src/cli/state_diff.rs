@@ -68,8 +68,8 @@ pub(crate) struct StateDiffArgs {
 }
 
 static COLUMNS: &[Column] = &[
-    Column::new("record", record_name).keep(),
-    Column::new("state", |one, _| text(one, "state").replace('_', " ")).keep(),
+    Column::new("record", |one, _| record_name(one)).keep(),
+    Column::new("state", |one, _| state_words(one)).keep(),
     Column::new("here", |one, _| version(one, "here")).keep().number(|one| real(one, "here.version")),
     Column::new("there", |one, _| version(one, "there")).keep().number(|one| real(one, "there.version")),
     Column::new("writer-here", |one, _| text(one, "here.lastWriterId").to_owned()),
@@ -79,8 +79,14 @@ static COLUMNS: &[Column] = &[
     Column::new("digest-there", |one, _| text(one, "there.digest").to_owned()).wide(),
 ];
 
-fn record_name(one: &Value, _: CellContext) -> String {
+/// `peer/node-3`
+fn record_name(one: &Value) -> String {
     format!("{}/{}", text(one, "kind"), text(one, "key"))
+}
+
+/// `only here`
+fn state_words(one: &Value) -> String {
+    text(one, "state").replace('_', " ")
 }
 
 /// Version of a record at a side; `-` where there is none.
@@ -102,7 +108,7 @@ async fn run(args: &StateDiffArgs, session: &mut CommandSession) -> Result<Exit,
     let list = ListSpec {
         field: "differences",
         columns: COLUMNS,
-        name: |one| format!("{}/{}", text(one, "kind"), text(one, "key")),
+        name: record_name,
         none: match left_out(&document) {
             Some(_) => format!("Of what was compared nothing differs: {}.", compared(&document)),
             None => format!("Nothing differs: {}.", compared(&document)),
@@ -191,8 +197,8 @@ fn described(document: &Value) -> String {
         },
     };
     for one in items(before, "differences") {
-        let state = text(one, "state").replace('_', " ");
-        let record = printable(&format!("{}/{}", text(one, "kind"), text(one, "key")));
+        let state = state_words(one);
+        let record = printable(&record_name(one));
         lines.push_str(&format!(
             "  {record} {state}: {} here, {} there\n",
             version(one, "here"),
