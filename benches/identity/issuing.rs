@@ -71,7 +71,7 @@ fn signed_alone(plan: Plan) -> Result<f64> {
     let now = i64::try_from(now)?;
     let validity = ValidityPeriod { not_before: now - 60, not_after: now + 86_400 };
     let domain: TrustDomain = "bench.local".parse()?;
-    let issuer = CertificateAuthority::root(domain.clone(), validity)?.intermediate(validity)?;
+    let issuer = CertificateAuthority::root(domain.clone(), validity)?.intermediate("default", validity)?;
     let id = SpiffeId::new(domain, CertificateHolder::Operator("bench".to_owned())).context("an id")?;
     let csr = mesh::request()?.1;
     let (begun, mut count) = (Instant::now(), 0_u32);

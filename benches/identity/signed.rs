@@ -79,7 +79,7 @@ async fn set(channel: Channel, at: usize) -> Result<()> {
 fn signed_alone(plan: Plan) -> Result<f64> {
     let domain: TrustDomain = "bench.local".parse()?;
     let validity = ValidityPeriod { not_before: 1_795_000_000, not_after: 1_796_000_000 };
-    let issuer = CertificateAuthority::root(domain.clone(), validity)?.intermediate(validity)?;
+    let issuer = CertificateAuthority::root(domain.clone(), validity)?.intermediate("default", validity)?;
     let key = IssuerKey::of(issuer.certificate(), domain)?;
     let (message, begun, mut count) = ([7; 120], Instant::now(), 0_u32);
     while begun.elapsed() < plan.turn {

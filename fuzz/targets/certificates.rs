@@ -23,7 +23,7 @@ static MESH: OnceLock<Mesh> = OnceLock::new();
 fn mesh() -> Mesh {
     let validity = ValidityPeriod { not_before: 0, not_after: 4_000_000_000 };
     let root = CertificateAuthority::root("mesh".parse().expect("a name"), validity).expect("a root");
-    let issuer = root.intermediate(validity).expect("an issuer");
+    let issuer = root.intermediate("default", validity).expect("an issuer");
     let bundle = TrustBundle::of(vec![root.certificate().clone()]).expect("a bundle");
     Mesh { issuer, bundle, sealing: SealingKey::of(&[7; 32]).expect("a key") }
 }

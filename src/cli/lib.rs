@@ -9,6 +9,7 @@ mod bindings;
 mod capacity;
 mod cert;
 mod check;
+mod clusters;
 mod complete;
 mod completions;
 pub mod context;
@@ -106,6 +107,7 @@ static MESH: &[&CommandEntry] = &[
     &shards::ENTRY,
     &namespaces::ENTRY,
     &rebalance_plans::ENTRY,
+    &clusters::ENTRY,
     &store::ENTRY,
     &join::ENTRY,
     &join::leave::ENTRY,

@@ -231,6 +231,10 @@ const WITHOUT_A_COMMAND: &[(&str, &str)] = &[
         "daemons ask it of each other; `mesh state-diff --node` has it called",
     ),
     (
+        "omnirelay.security.v1.ClusterTrustService/GetTrust",
+        "clusters ask it of each other; `mesh clusters get` shows what came of it",
+    ),
+    (
         "omnirelay.security.v1.EnrollmentService/Rejoin",
         "daemons ask it by the key of a certificate that has ended",
     ),

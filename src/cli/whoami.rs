@@ -61,6 +61,7 @@ pub(crate) fn told(document: &Value) -> String {
         ("proof", text(document, "proof").to_owned()),
         ("scopes", if scopes.is_empty() { "none".to_owned() } else { scopes }),
         ("besides", own_node),
+        ("cluster", text(document, "siblingCluster").to_owned()),
         ("reaches", reach(text(document, "federatedCluster"))),
         ("roles", words("roles")),
         ("token", text(document, "tokenId").to_owned()),

@@ -20,6 +20,7 @@ use omnirelay_certificates::lacking::issues_at_start;
 use omnirelay_certificates::policy::effective_join_policy;
 use omnirelay_certificates::store_rights::KnownRecordKinds;
 use omnirelay_check as check;
+use omnirelay_clusters as clusters;
 use omnirelay_events as events;
 use omnirelay_host::log::RecentLines;
 use omnirelay_host::stalls::LoopStalls;
@@ -61,6 +62,7 @@ pub const KINDS: &[CapabilityKinds] = &[
     relay::KINDS,
     certificates::BINDING_KINDS,
     certificates::KINDS,
+    clusters::KINDS,
     transport_policy::KINDS,
     audit::KINDS,
     restoration::KINDS,
@@ -117,6 +119,7 @@ fn compose(node: &mut NodeBuilder, key: Arc<AuditKey>, given: FromProcess) -> Re
     relay::mount(node, &presence, &given.telemetry, grants.clone())?;
     let revocations = RevocationCalls { transport: transport.clone(), behind };
     certificates::mount(node, &presence, revocations, grants, known_kinds())?;
+    clusters::mount(node);
     transport_policy::mount(node, effective_join_policy)?;
     let vouched = certificates::vouched_seal_keys(node);
     audit::mount(node, given.audit, key, Box::new(vouched))?;

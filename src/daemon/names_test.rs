@@ -21,10 +21,11 @@ const NEVER_OBJECTS: [&str; 10] = [
 ];
 
 /// Where the sources of the daemon are.
-const SOURCES: [&str; 11] = [
+const SOURCES: [&str; 12] = [
     ".",
     "../../crates/capabilities",
     "../../crates/certificate_records/src",
+    "../../crates/cluster_records/src",
     "../../crates/leadership_records/src",
     "../../crates/peer_records/src",
     "../../crates/restoration_records/src",

@@ -7,6 +7,7 @@ mod aero;
 mod alerts_prove;
 mod authority;
 mod catalogue;
+mod clusters;
 mod completion;
 mod contexts;
 mod dashboards;

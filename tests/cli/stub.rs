@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::authority::authority;
+use crate::clusters::clusters;
 use crate::finding::judged;
 use crate::leadership::leaders;
 use crate::pool::{operations, registers};
@@ -100,13 +101,17 @@ fn dev_nodes() -> Reply {
     Reply::Json(200, json!({ "schemaVersion": "v1", "nodes": [node] }))
 }
 
+/// The peers of the stub.
+fn mesh_peers() -> [Value; 3] {
+    let ids =
+        [("relay-a7f3", "alive", false), ("relay-b119", "suspect", false), ("relay-c0de", "alive", true)];
+    ids.map(|(id, status, cordoned)| peer(id, status, cordoned))
+}
+
 /// A small mesh with fixed times, for what commands print.
 pub(crate) fn mesh(request: &Request) -> Reply {
-    const DRAINED: [&str; 2] = ["cordoned: false -> true", "draining: false -> true"];
     let path = request.path.split('?').next().unwrap();
-    let peers =
-        [("relay-a7f3", "alive", false), ("relay-b119", "suspect", false), ("relay-c0de", "alive", true)];
-    let peers = peers.map(|(id, status, cordoned)| peer(id, status, cordoned));
+    let peers = mesh_peers();
     let change = |changed: bool, cordoned: bool, lines: &[&str]| {
         let dry = request.body.contains("\"dryRun\":true") || request.path.contains("dryRun=true");
         Reply::Json(
@@ -145,6 +150,7 @@ pub(crate) fn mesh(request: &Request) -> Reply {
         (_, path) if path.starts_with("/control/leaders") => leaders(request, path),
         (_, path) if is_of(&["registers", "advertisements"], path) => registers(request, path),
         (_, path) if path.starts_with("/control/operations") => operations(request, path),
+        (_, path) if is_of(&["clusters"], path) => clusters(request, path),
         (_, path) if path.starts_with("/control/bindings") => bindings(request, path),
         (_, path) if is_of(&["shards", "namespaces", "rebalance"], path) => sharding(request, path),
         (_, path) if path.starts_with("/control/config") => config(request, path),
@@ -155,7 +161,9 @@ pub(crate) fn mesh(request: &Request) -> Reply {
             change(true, true, &["cordoned: false -> true", "cordonReason: \"\" -> \"disk errors\""])
         }
         ("POST", "/control/peers/relay-b119:uncordon") => change(false, false, &[]),
-        ("POST", "/control/peers/relay-b119:drain") => change(true, true, &DRAINED),
+        ("POST", "/control/peers/relay-b119:drain") => {
+            change(true, true, &["cordoned: false -> true", "draining: false -> true"])
+        }
         ("POST", "/control/peers/relay-b119:undrain") => change(true, false, &["draining: true -> false"]),
         ("GET", "/control/peers/relay-b119/drain") => drained(),
         ("GET", path) if path.ends_with("/ping") => pinged(path),

@@ -151,7 +151,7 @@ impl Mesh {
 }
 
 /// Calls a method with a message that says nothing.
-async fn call(channel: &Channel, path: &'static str) -> Result<(), Status> {
+pub(crate) async fn call(channel: &Channel, path: &'static str) -> Result<(), Status> {
     let mut grpc = tonic::client::Grpc::new(channel.clone());
     grpc.ready().await.map_err(|error| Status::unavailable(error.to_string()))?;
     let codec = ProstCodec::<(), ()>::default();

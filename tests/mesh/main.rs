@@ -26,6 +26,7 @@ mod reload;
 mod secure;
 mod service;
 mod shards;
+mod siblings;
 mod support;
 mod traces;
 mod transport_policy;

@@ -123,7 +123,7 @@ fn strangers_certificate(folder: &Path) -> Result<CertificateAuthority> {
     let validity = ValidityPeriod { not_before: now - 300, not_after: now + 3600 };
     let domain: TrustDomain = "mesh.local".parse()?;
     let root = CertificateAuthority::root(domain.clone(), validity)?;
-    let issuer = root.intermediate(validity)?;
+    let issuer = root.intermediate("default", validity)?;
     let key = PrivateKey::make()?;
     let request = CertificateRequest::read(&CertificateRequest::make(&key, None, &TlsNames::default())?)?;
     let id = SpiffeId::new(domain, CertificateHolder::Operator("ann".to_owned()))?;

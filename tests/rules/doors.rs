@@ -8,10 +8,11 @@ use crate::rooms::CAPABILITIES;
 use crate::tokens::code;
 
 /// Where daemons are made.
-const ROOMS: [&str; 9] = [
+const ROOMS: [&str; 10] = [
     "src/daemon/",
     CAPABILITIES,
     "crates/certificate_records/",
+    "crates/cluster_records/",
     "crates/gossip/",
     "crates/leadership_records/",
     "crates/node/",

@@ -14,8 +14,9 @@ use crate::rooms::CAPABILITIES;
 use crate::tokens::{Token, TokenKind, code, starts_with};
 
 /// The records of capabilities that others read, each with the capability that writes them.
-const RECORDS: [(&str, &str); 4] = [
+const RECORDS: [(&str, &str); 5] = [
     ("certificate_records", "certificates"),
+    ("cluster_records", "clusters"),
     ("leadership_records", "leadership"),
     ("peer_records", "peers"),
     ("restoration_records", "restoration"),
@@ -37,8 +38,9 @@ const DRIVERS: [&str; 9] = [
 const RELAY_SERVICES: [&str; 3] = ["relay/src/aero_registry/", "relay/src/agents/", "relay/src/relays/"];
 
 /// What answers are made of besides.
-const READ: [&str; 6] = [
+const READ: [&str; 7] = [
     "crates/certificate_records/",
+    "crates/cluster_records/",
     "crates/gossip/src/gossip_health.rs",
     "crates/gossip/src/reach.rs",
     "crates/leadership_records/",

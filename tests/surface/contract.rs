@@ -17,8 +17,8 @@ use prost_reflect::{
 use crate::generated;
 
 const FILE: &str = "contract.txt";
-/// The fields of a method's policy that let others call it: federated clusters, and nodes at the mesh port.
-const OPENINGS: [&str; 2] = ["exchange", "mesh"];
+/// The fields of a method's policy that let others call it: federated clusters, siblings, and nodes at the mesh port.
+const OPENINGS: [&str; 3] = ["exchange", "mesh", "sibling"];
 
 /// One line for each thing a client can depend on.
 fn contract(descriptors: &[u8]) -> BTreeSet<String> {

@@ -32,6 +32,7 @@ const BOUNDED: &[(&str, &str)] = &[
     ("NodeService/Get", "what one daemon waits for"),
     ("ObservabilityService/ListScrapeTargets", "a line for each node, and what reads it knows no pages"),
     ("OperationService/List", "it is cut by bytes, the newest first"),
+    ("ClusterTrustService/GetTrust", "8 keys of tokens"),
     ("PeerControlService/Explain", "what eight nodes remember of one"),
     ("PeerControlService/GetDrain", "one for each thing that a node has"),
     ("PeerControlService/Ping", "one for each way to a node"),

@@ -1,5 +1,6 @@
 //! Records of certificates, as every capability reads them: the authority, what it has issued, and what of that is revoked.
 
+pub mod cluster_trust;
 pub mod revoked;
 pub mod standing;
 

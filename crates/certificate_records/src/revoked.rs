@@ -6,7 +6,7 @@ use omnirelay_core::spiffe::TrustDomain;
 use omnirelay_pki::certificate::{CertificateSerial, key_of, validity_of};
 use omnirelay_pki::key::Fingerprint;
 use omnirelay_pki::revocation::{Revocation, Revocations, RevokedSubject};
-use omnirelay_pki::trust::TrustBundle;
+use omnirelay_pki::trust::{ClusterIssuers, TrustBundle};
 use omnirelay_registry::view::ViewRecord;
 use omnirelay_wire::fault::Fault;
 use omnirelay_wire::pb::omnirelay::store::v1::revoked_value::What;
@@ -94,29 +94,30 @@ fn revoked(what: &What) -> Option<RevokedSubject> {
     })
 }
 
-/// The list, if the authority signed it. Until when its signer was valid does not matter: it signs none once it has ended,
+/// The list, if one of these issuers signed it. Until when its signer was valid does not matter: it signs none once it has ended,
 /// and what was revoked does not come back with its end.
-pub fn signed_list(bundle: &TrustBundle, value: &RevocationValue) -> Option<Revocations> {
+pub fn signed_list(issuers: ClusterIssuers<'_>, value: &RevocationValue) -> Option<Revocations> {
     let begun = validity_of(&value.signer).ok()?.0;
     let signer = [CertificateDer::from(value.signer.as_slice())];
-    bundle.verify_signed(REVOCATIONS, &value.body, &value.signature, &signer, begun).ok()?;
+    issuers.verify_signed(REVOCATIONS, &value.body, &value.signature, &signer, begun).ok()?;
     known(Some(value)).ok()
 }
 
-/// The list of the registry, if it is signed by an authority that is not revoked by what is enforced already.
+/// The list of the registry, if it is signed by an issuer that is not revoked by what is enforced already.
 pub fn sound_list(
-    bundle: &TrustBundle,
+    issuers: ClusterIssuers<'_>,
     value: Option<&RevocationValue>,
     enforced: &Revocations,
 ) -> Option<Revocations> {
     let Some(value) = value else { return Some(Revocations::default()) };
     let is_sound = key_of(&value.signer).is_ok_and(|key| enforced.about(&RevokedSubject::Key(key)).is_none());
-    signed_list(bundle, value).filter(|_| is_sound)
+    signed_list(issuers, value).filter(|_| is_sound)
 }
 
-/// Revocations that a decision goes by at the second `now`: the list of the registry, if it is sound, and always what
+/// Revocations that a decision of a daemon of `cluster` goes by at the second `now`: the list of the registry, if it is sound, and always what
 /// this node enforces. Whoever writes to the store and cannot sign adds nothing, and takes nothing away.
 pub fn believed(
+    cluster: &str,
     bundle: impl FnOnce() -> Option<TrustBundle>,
     value: Option<&RevocationValue>,
     enforced: &Revocations,
@@ -126,7 +127,7 @@ pub fn believed(
     if known(value).is_ok_and(|said| said == *enforced) {
         return enforced.clone();
     }
-    let sound = bundle().and_then(|bundle| sound_list(&bundle, value, enforced));
+    let sound = bundle().and_then(|bundle| sound_list(bundle.issuers_of(cluster), value, enforced));
     let mut list = sound.unwrap_or_default();
     list.unite(enforced, now);
     list

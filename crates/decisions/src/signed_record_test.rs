@@ -14,7 +14,7 @@ impl Issuer {
     fn new() -> Self {
         let domain: TrustDomain = "mesh.local".parse().unwrap();
         let validity = ValidityPeriod { not_before: 1_795_000_000, not_after: 1_796_000_000 };
-        Self(CertificateAuthority::root(domain, validity).unwrap().intermediate(validity).unwrap())
+        Self(CertificateAuthority::root(domain, validity).unwrap().intermediate("default", validity).unwrap())
     }
 
     fn key(&self) -> IssuerKey {

@@ -23,6 +23,7 @@ use super::*;
 use crate::authenticate::Authenticator as _;
 use crate::caller::{PeerInfo, Scope};
 use crate::proof::{BindingGrants, ProofAuthenticator, RefusingAuthenticator, SecretTokens};
+use crate::trust::SiblingTrust;
 
 const DOMAIN: &str = "mesh.test";
 const HOUR: i64 = 3600;
@@ -113,6 +114,52 @@ fn a_token_of_the_mesh_is_its_holder_s() {
         Err("TOKEN_REFUSED".into())
     );
     assert!(mesh.bearers.judge(b"0123456789abcdef0123456789abcdef").is_none(), "something else");
+}
+
+/// The plant: another cluster of the trust domain signs a token of an operator that this one has as well.
+#[test]
+fn a_token_of_another_cluster_proves_one_of_that_cluster() {
+    let (own, (west, _)) = (mesh(None), SigningKey::make().unwrap());
+    let by_west = |changes: Value| reason(own.bearers.judge(west.sign(&claims(changes)).as_bytes()));
+    assert_eq!(by_west(json!({})), Err("TOKEN_REFUSED".to_owned()), "nothing is known of west");
+    let heard = |change: &dyn Fn(&mut SiblingTrust)| {
+        let mut sibling =
+            SiblingTrust { token_keys: verifier(west.public()).into_iter().collect(), ..Default::default() };
+        change(&mut sibling);
+        let siblings = Arc::new([("west".to_owned(), sibling)].into_iter().collect());
+        own.trust.update(|trusted| trusted.siblings = siblings);
+    };
+    heard(&|_| {});
+    assert_eq!(by_west(json!({})), Ok("operator:west/ann".to_owned()));
+    assert_eq!(own.judged(&claims(json!({}))), Ok("operator:ann".to_owned()), "ours is ours still");
+    let (now, holder) = (unix_now(), RevokedSubject::Holder(ann()));
+    own.trust.update(|trusted| trusted.revocations.revoke(holder.clone(), now, now + HOUR, ""));
+    assert_eq!(by_west(json!({})), Ok("operator:west/ann".to_owned()), "that is our Ann who is out");
+    heard(&|west| west.revocations.revoke(holder.clone(), now, now + HOUR, ""));
+    assert_eq!(by_west(json!({})), Err("TOKEN_ENDED".to_owned()), "and this is theirs");
+    heard(&|_| {});
+    let number = RevokedSubject::Serial(CertificateSerial::of(&[9; 16]));
+    own.trust.update(|trusted| trusted.revocations.revoke(number, now, now + HOUR, ""));
+    assert_eq!(by_west(json!({})), Err("TOKEN_ENDED".to_owned()), "a number is out whoever says so");
+    // What a binding of that name gives, and not what a certificate of an operator gives by itself.
+    let granted = |name: &str| match name {
+        "operator:ann" => Scopes::all(),
+        "operator:west/bob" => [Scope::MeshOperate].into_iter().collect(),
+        _ => Scopes::NONE,
+    };
+    let bob = format!("spiffe://{DOMAIN}/operator/bob");
+    let other = CertificateSerial::of(&[8; 16]).to_string();
+    let token = west.sign(&claims(json!({"sub": bob, "jti": other})));
+    let bearer = own.bearers.judge(token.as_bytes()).unwrap().unwrap();
+    let grants = BindingGrants::new(Arc::default(), granted);
+    let proven = ProofAuthenticator::new(Arc::default(), Arc::new(grants), RefusingAuthenticator)
+        .with_bearers(own.bearers.clone());
+    let mut headers = HeaderMap::new();
+    headers.insert(AUTHORIZATION, HeaderValue::from_str(&format!("Bearer {}", *token)).unwrap());
+    let who = proven.authenticate(&PeerInfo::unknown(), &headers).unwrap();
+    assert_eq!((who.scopes.to_string().as_str(), bearer.sibling()), ("mesh.operate", Some("west")));
+    own.trust.update(|trusted| trusted.siblings = Arc::default());
+    assert!(proven.authenticate(&PeerInfo::unknown(), &headers).is_err(), "west is no sibling any more");
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! Principals that can be given scopes, besides those of their proof.
 
+use omnirelay_core::names::check_node_name;
 use omnirelay_core::text::is_unseen;
 
 use super::caller::Scopes;
@@ -24,12 +25,21 @@ pub struct GrantedRoles {
 /// Those of them whom an issuer outside names, as it likes.
 const NAMED_OUTSIDE: [&str; 2] = ["oidc:", "role:"];
 
+/// Those of them whom another cluster of the trust domain may vouch for: `operator:CLUSTER/NAME`.
+const NAMED_BY_CLUSTERS: [&str; 2] = ["operator:", "service:"];
+
 /// Whether this is somebody who can be given something.
 pub fn is_bound(principal: &str) -> bool {
     let visible = |name: &str| name.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'/');
-    let named = |of: &str, name: &str| match NAMED_OUTSIDE.contains(&of) {
-        true => unbound_name(name).is_none(),
-        false => !name.is_empty() && visible(name),
+    let named = |of: &str, name: &str| {
+        let name = match name.split_once('/').filter(|_| NAMED_BY_CLUSTERS.contains(&of)) {
+            Some((cluster, name)) if check_node_name(cluster).is_ok() => name,
+            Some(_) | None => name,
+        };
+        match NAMED_OUTSIDE.contains(&of) {
+            true => unbound_name(name).is_none(),
+            false => !name.is_empty() && visible(name),
+        }
     };
     let bound = BOUND.iter().any(|of| principal.strip_prefix(of).is_some_and(|name| named(of, name)));
     principal.len() <= PRINCIPAL_BYTES_MAX && bound
@@ -69,7 +79,13 @@ mod tests {
             ("role:a\nb", false),
             (long.as_str(), false),
             ("operator:ann", true),
-            ("operator:a/b", false),
+            ("operator:a/b", true),
+            ("service:east-1/billing", true),
+            ("operator:A/b", false),
+            ("operator:a/b/c", false),
+            ("operator:a/", false),
+            ("operator:/b", false),
+            ("token:a/b", false),
             ("token:a b", false),
             ("service:", false),
             ("local", false),

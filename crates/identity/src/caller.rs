@@ -231,13 +231,14 @@ impl Principal {
     }
 }
 
-/// Prefix of the names of all nodes of one federated cluster, such as `node:west/`; `None`: the name is of this mesh.
+/// Prefix of the names of all nodes, operators or services of one other cluster, such as `node:west/`; `None`: the name is of
+/// this mesh.
 ///
-/// Their authority names as many nodes as it likes, so that what is bounded for each caller is bounded for all of them.
-pub fn federated_kin(principal: &str) -> Option<&str> {
-    const NODE: &str = "node:";
-    let end = principal.strip_prefix(NODE)?.find('/')?;
-    principal.get(..=NODE.len() + end)
+/// Their authority names as many as it likes, so that what is bounded for each caller is bounded for all of them.
+pub fn cluster_kin(principal: &str) -> Option<&str> {
+    let (kind, name) = principal.split_once(':')?;
+    let end = name.find('/').filter(|_| ["node", "operator", "service"].contains(&kind))?;
+    principal.get(..=kind.len() + 1 + end)
 }
 
 /// Proof of who somebody is.
@@ -257,6 +258,8 @@ pub enum CallerProof {
     CertificateOfHost,
     /// A certificate of a node of this federated cluster.
     Federated(Arc<str>),
+    /// A certificate of another cluster of the trust domain.
+    Sibling(SiblingProof),
     /// The system says which user has opened the control socket.
     Socket,
 }
@@ -268,7 +271,9 @@ impl CallerProof {
             Self::Nothing | Self::Refused(_) => "none",
             Self::TokenFile(_) => "token-file",
             Self::Bearer(_) => "token",
-            Self::Certificate | Self::CertificateOfHost | Self::Federated(_) => "certificate",
+            Self::Certificate | Self::CertificateOfHost | Self::Federated(_) | Self::Sibling(_) => {
+                "certificate"
+            }
             Self::Socket => "socket",
         }
     }
@@ -283,6 +288,7 @@ impl CallerProof {
             | Self::Certificate
             | Self::CertificateOfHost
             | Self::Federated(_)
+            | Self::Sibling(_)
             | Self::Socket => None,
         }
     }
@@ -297,9 +303,33 @@ impl CallerProof {
             | Self::Bearer(_)
             | Self::Certificate
             | Self::CertificateOfHost
+            | Self::Sibling(_)
             | Self::Socket => None,
         }
     }
+
+    /// The other cluster of the trust domain that vouches for whom it proves; `None`: it is of this mesh, or federated.
+    pub fn sibling(&self) -> Option<&str> {
+        match self {
+            Self::Sibling(proof) => Some(&proof.cluster),
+            Self::Bearer(bearer) => bearer.sibling(),
+            Self::Nothing
+            | Self::Refused(_)
+            | Self::TokenFile(_)
+            | Self::Certificate
+            | Self::CertificateOfHost
+            | Self::Federated(_)
+            | Self::Socket => None,
+        }
+    }
+}
+
+/// Certificate of somebody whom another cluster of the trust domain vouches for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SiblingProof {
+    pub cluster: Arc<str>,
+    /// Its last second, in Unix time.
+    pub not_after: i64,
 }
 
 /// Asks again whether somebody is who they were taken for.
@@ -358,7 +388,7 @@ impl PeerInfo {
     #[must_use]
     pub fn showing(self, shown: Option<&ShownCertificate>) -> Self {
         let Some(ShownCertificate { certificate, standing, by_own_roots, .. }) = shown else { return self };
-        let (certificate, standing) = (Some(Arc::clone(certificate)), *standing);
+        let (certificate, standing) = (Some(Arc::clone(certificate)), standing.clone());
         Self { certificate, standing, by_own_roots: *by_own_roots, ..self }
     }
 

@@ -10,17 +10,20 @@ pub(crate) fn headers(pairs: &[(&str, &str)]) -> HeaderMap {
 }
 
 #[test]
-fn nodes_of_a_federated_cluster_are_kin() {
+fn those_of_another_cluster_are_kin() {
     let cases = [
         ("node:west/a", Some("node:west/")),
         ("node:west/b", Some("node:west/")),
         ("node:west", None),
-        ("operator:west/a", None),
+        ("operator:west/a", Some("operator:west/")),
+        ("operator:a", None),
+        ("service:west/b", Some("service:west/")),
+        ("token:west/b", None),
         ("oidc:node:west/a", None),
         ("local", None),
     ];
     for (principal, kin) in cases {
-        assert_eq!(federated_kin(principal), kin, "{principal}");
+        assert_eq!(cluster_kin(principal), kin, "{principal}");
     }
 }
 

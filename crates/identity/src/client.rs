@@ -48,6 +48,8 @@ pub enum ServerTrust {
     Node(String),
     /// Any node of the mesh, whatever it is called by: who it is has to be found out.
     AnyNode,
+    /// Nodes of this other cluster of the trust domain, which have to be called so besides.
+    Sibling(String),
 }
 
 /// Servers of which a certificate of the mesh must be.
@@ -205,6 +207,7 @@ impl LiveTlsClient {
             ServerTrust::Mesh(_)
             | ServerTrust::Cluster(_)
             | ServerTrust::ClusterNode { .. }
+            | ServerTrust::Sibling(_)
             | ServerTrust::Node(_)
             | ServerTrust::AnyNode => None,
             ServerTrust::Public => Some(self.judge_by(public_authorities())),
@@ -265,7 +268,7 @@ impl LiveTlsClient {
                     None => Err(Error::General("nobody is believed yet".to_owned())),
                 };
             }
-            ServerTrust::Mesh(_) => {
+            ServerTrust::Mesh(_) | ServerTrust::Sibling(_) => {
                 let roots = trusted.bundles().flat_map(TrustBundle::roots).cloned().collect();
                 Some((roots, "this daemon trusts no authority of the mesh yet".to_owned()))
             }
@@ -286,7 +289,7 @@ impl LiveTlsClient {
         let now = i64::try_from(now.as_secs()).unwrap_or(i64::MAX);
         // Besides the name that was called: by the roots of its own trust domain, and none that is out.
         let shown = match self.believes {
-            ServerTrust::Cluster(_) | ServerTrust::ClusterNode { .. } => {
+            ServerTrust::Cluster(_) | ServerTrust::ClusterNode { .. } | ServerTrust::Sibling(_) => {
                 trusted.judge_exchange(&chain, now, ChainUsage::Server).map(|(shown, _)| shown)
             }
             ServerTrust::Node(_) | ServerTrust::AnyNode => {
@@ -311,9 +314,12 @@ impl ServerTrust {
     /// Whether the mesh judges servers, and goes on to while a connection is open.
     pub(super) fn is_judged_by_mesh(&self) -> bool {
         match self {
-            Self::Mesh(_) | Self::Cluster(_) | Self::ClusterNode { .. } | Self::Node(_) | Self::AnyNode => {
-                true
-            }
+            Self::Mesh(_)
+            | Self::Cluster(_)
+            | Self::ClusterNode { .. }
+            | Self::Sibling(_)
+            | Self::Node(_)
+            | Self::AnyNode => true,
             Self::Public | Self::File(_) => false,
         }
     }
@@ -321,8 +327,14 @@ impl ServerTrust {
     /// Whether a server of this holder is whom the client means, once its certificate is believed.
     fn takes(&self, holder: &CertificateHolder) -> Result<(), String> {
         match (holder, self) {
-            (CertificateHolder::Node { cluster, .. }, Self::Cluster(called)) if cluster == called => Ok(()),
-            (_, Self::Cluster(called)) => Err(format!("it is not of a node of cluster {called}")),
+            (CertificateHolder::Node { cluster, .. }, Self::Cluster(called) | Self::Sibling(called))
+                if cluster == called =>
+            {
+                Ok(())
+            }
+            (_, Self::Cluster(called) | Self::Sibling(called)) => {
+                Err(format!("it is not of a node of cluster {called}"))
+            }
             (
                 CertificateHolder::Node { cluster, node, .. },
                 Self::ClusterNode { cluster: called, node: one },
@@ -442,6 +454,7 @@ fn unread(path: &Path, error: &io::Error) -> String {
 
 #[cfg(test)]
 mod tests {
+    use omnirelay_core::spiffe::SpiffeId;
     use omnirelay_pki::authority::{CertificateAuthority, ValidityPeriod};
     use omnirelay_pki::certificate::{TlsNames, to_pem};
     use omnirelay_pki::key::PrivateKey;
@@ -455,8 +468,13 @@ mod tests {
     fn shown(root: &CertificateAuthority, id: &str) -> Vec<CertificateDer<'static>> {
         let (names, key) = (TlsNames::of_this_host(), PrivateKey::make().unwrap());
         let asked = CertificateRequest::read(&CertificateRequest::make(&key, None, &names).unwrap()).unwrap();
-        let issuer = root.intermediate(root.validity()).unwrap();
-        let issued = issuer.issue(&asked, &id.parse().unwrap(), &names, root.validity()).unwrap();
+        let id: SpiffeId = id.parse().unwrap();
+        let cluster = match id.holder() {
+            CertificateHolder::Node { cluster, .. } => cluster,
+            CertificateHolder::Operator(_) | CertificateHolder::Service(_) => "east",
+        };
+        let issuer = root.intermediate(cluster, root.validity()).unwrap();
+        let issued = issuer.issue(&asked, &id, &names, root.validity()).unwrap();
         vec![issued.der, issuer.certificate().clone()]
     }
 
@@ -542,8 +560,10 @@ mod tests {
         let place = tempfile::tempdir().unwrap();
         let (cert, key) = (place.path().join("cert.pem"), place.path().join("key.pem"));
         let life = ValidityPeriod { not_before: unix_now() - 60, not_after: unix_now() + 3600 };
-        let issuer =
-            CertificateAuthority::root("m".parse().unwrap(), life).unwrap().intermediate(life).unwrap();
+        let issuer = CertificateAuthority::root("m".parse().unwrap(), life)
+            .unwrap()
+            .intermediate("default", life)
+            .unwrap();
         let shows = ClientCertificate::Files { cert: cert.clone(), key: key.clone() };
         let client = LiveTlsClient::new(ServerTrust::Mesh(ExpectedServers::Nodes), shows, Arc::default());
         let put = |path: &Path, text: &str| write_whole(path, text.as_bytes()).unwrap();

@@ -28,10 +28,10 @@ pub enum ClientCertificateRule {
 /// Reach of a listener: whom it is for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum ListenerAudience {
-    /// Those of this mesh.
+    /// Those of this mesh, and operators and services of other clusters of its trust domain.
     #[default]
     Mesh,
-    /// Nodes of federated clusters as well: advertisements are exchanged there.
+    /// Nodes of federated clusters and of other clusters of the trust domain as well: what they exchange is served there.
     Exchange,
     /// Nodes of this mesh alone: they call each other there.
     Nodes,
@@ -89,7 +89,7 @@ impl ClientCertVerifier for ClientJudge {
         let chain: Vec<_> = std::iter::once(leaf).chain(between).cloned().collect();
         let now = i64::try_from(now.as_secs()).unwrap_or(i64::MAX);
         let judged = match self.reach {
-            ListenerAudience::Mesh => self.trusted.judge(&chain, now, ChainUsage::Client).map(drop),
+            ListenerAudience::Mesh => self.trusted.judge_caller(&chain, now, ChainUsage::Client).map(drop),
             ListenerAudience::Exchange => {
                 self.trusted.judge_exchange(&chain, now, ChainUsage::Client).map(drop)
             }

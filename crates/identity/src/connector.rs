@@ -28,7 +28,7 @@ use tokio_rustls::client::TlsStream;
 
 use super::client::{ClientCertificate, LiveTlsClient};
 use super::reach::{AddressReach, connect_outside};
-use super::trust::TrustSnapshot;
+use super::trust::{TrustSnapshot, unix_now};
 
 /// After so much silence a connection is probed, and so much later again.
 const SILENT: Duration = Duration::from_secs(15);
@@ -139,7 +139,9 @@ fn over(
     Some(Box::pin(async move {
         let server = async {
             let Some((certificate, chain)) = &server else { return std::future::pending().await };
-            trust.ended(judged_by, certificate, chain, ChainUsage::Server).await
+            let believed = (unix_now(), ChainUsage::Server);
+            let standing = judged_by.standing(certificate, chain, believed).unwrap_or_default();
+            trust.ended(judged_by, certificate, (chain, &standing), ChainUsage::Server).await
         };
         let own = async {
             let Some(own) = own else { return std::future::pending().await };

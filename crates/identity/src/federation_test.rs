@@ -174,7 +174,7 @@ async fn what_is_under_way_ends_with_the_federation_and_by_revocation() {
         let (before, (leaf, _)) =
             (trust.current(), trusted.judge_exchange(&chain, now, ChainUsage::Client).unwrap());
         trust.update(|of| change(of, RevokedSubject::Key(leaf.key)));
-        let ended = trust.ended(before, &leaf, &chain, ChainUsage::Client);
+        let ended = trust.ended(before, &leaf, (&chain, &HolderStanding::Federated), ChainUsage::Client);
         let ended = tokio::time::timeout(Duration::from_secs(60), ended).await.ok();
         assert_eq!(ended.is_some(), expected.is_some(), "{what}: {ended:?}");
         assert!(ended.unwrap_or_default().contains(expected.unwrap_or_default()), "{what}: {ended:?}");

@@ -153,7 +153,12 @@ impl From<&CertificateRefusal> for HandshakeFailure {
     fn from(refused: &CertificateRefusal) -> Self {
         match refused {
             CertificateRefusal::Revoked => Self::Revoked,
-            CertificateRefusal::Cluster => Self::OtherCluster,
+            CertificateRefusal::Cluster
+            | CertificateRefusal::OtherIssuer(_)
+            | CertificateRefusal::UnheardSibling(_)
+            | CertificateRefusal::Untrusted(
+                ChainTrustError::UnnamedCluster | ChainTrustError::OtherCluster { .. },
+            ) => Self::OtherCluster,
             CertificateRefusal::NotANode => Self::NotANode,
             CertificateRefusal::NotPinned => Self::NotPinned,
             CertificateRefusal::NoAuthority

@@ -38,6 +38,7 @@ fn narrowed(principal: &Principal) -> Option<Scopes> {
         CallerProof::Bearer(_)
         | CallerProof::Certificate
         | CallerProof::Federated(_)
+        | CallerProof::Sibling(_)
         | CallerProof::Refused(_) => None,
     }
 }

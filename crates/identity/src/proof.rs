@@ -10,6 +10,7 @@ use http::HeaderMap;
 use http::header::AUTHORIZATION;
 use omnirelay_core::spiffe::CertificateHolder;
 use omnirelay_core::text::shown;
+use omnirelay_pki::certificate::Certificate;
 use omnirelay_pki::key::Fingerprint;
 use omnirelay_wire::fault::Fault;
 use omnirelay_wire::reasons;
@@ -19,7 +20,7 @@ use tokio::sync::watch;
 
 use super::authenticate::{Authenticator, EndedPrincipal, LoopbackAuthenticator};
 use super::bearer::{BearerToken, Bearers};
-use super::caller::{CallerProof, PeerInfo, Principal, PrincipalRecheck, Scope, Scopes};
+use super::caller::{CallerProof, PeerInfo, Principal, PrincipalRecheck, Scope, Scopes, SiblingProof};
 use super::host_door::{HostDoor, of_door};
 use super::tokens::TOKEN_CHARS;
 use super::trust::{HasAuthority, HolderStanding, MeshTrust};
@@ -149,7 +150,9 @@ impl BindingGrants {
 
     /// Who has sent a token, with what its holder may do by now, and no more than it was narrowed to.
     fn of_bearer(&self, bearer: Arc<BearerToken>) -> Principal {
-        let own = bearer.issued.as_ref().map_or(Scopes::NONE, |issued| of_holder(issued.id.holder()).scopes);
+        // Whoever another cluster vouches for has what a binding gives, and nothing else.
+        let issued = bearer.issued.as_ref().filter(|issued| issued.by.is_none());
+        let own = issued.map_or(Scopes::NONE, |issued| of_holder(issued.id.holder()).scopes);
         let names = bearer.roles.iter().chain([&*bearer.name]);
         let held = names.fold(own, |scopes, name| scopes.union((self.granted)(name)));
         let scopes = bearer.narrowed.map_or(held, |narrowed| held.intersection(narrowed));
@@ -222,9 +225,9 @@ impl<A: Authenticator> ProofAuthenticator<A> {
         headers: &HeaderMap,
         effort: ProofEffort,
     ) -> Option<Result<Principal, Fault>> {
-        // Before any token: whoever calls from another mesh is nobody of this one, whatever they send.
-        if let Some(federated) = federated(peer) {
-            return Some(Ok(federated));
+        // Before any token: a node of another mesh or cluster is nobody of this one, whatever it sends.
+        if let Some(node) = node_of_another(peer) {
+            return Some(Ok(node));
         }
         let foreign = self.tokens.as_ref().and_then(|_| foreign_scheme(headers));
         if foreign.is_none() {
@@ -249,6 +252,9 @@ impl<A: Authenticator> ProofAuthenticator<A> {
         headers: &HeaderMap,
         foreign: Option<&str>,
     ) -> Result<Principal, Fault> {
+        if let (Some(certificate), HolderStanding::Sibling(cluster)) = (&peer.certificate, &peer.standing) {
+            return Ok(self.grants.added_to(of_sibling(certificate, cluster)));
+        }
         if let Some(certificate) = &peer.certificate {
             let holder = certificate.id.holder();
             let principal = of_holder(holder);
@@ -347,6 +353,7 @@ impl<A: Authenticator> Authenticator for ProofAuthenticator<A> {
                 CallerProof::Certificate
                 | CallerProof::CertificateOfHost
                 | CallerProof::Nothing
+                | CallerProof::Sibling(_)
                 | CallerProof::Socket,
                 None,
             ) if needed.is_some() => Box::pin(std::future::pending()),
@@ -356,6 +363,7 @@ impl<A: Authenticator> Authenticator for ProofAuthenticator<A> {
                 | CallerProof::Federated(_)
                 | CallerProof::Nothing
                 | CallerProof::Refused(_)
+                | CallerProof::Sibling(_)
                 | CallerProof::Socket,
                 None,
             ) => return None,
@@ -402,6 +410,7 @@ async fn fewer(
             CallerProof::Certificate
             | CallerProof::CertificateOfHost
             | CallerProof::Federated(_)
+            | CallerProof::Sibling(_)
             | CallerProof::Refused(_) => {
                 grants.added_to(Principal { scopes: own_scopes(&principal), ..principal.clone() })
             }
@@ -425,7 +434,10 @@ fn own_scopes(principal: &Principal) -> Scopes {
             OPERATORS.iter().copied().collect()
         }
         CallerProof::Certificate | CallerProof::CertificateOfHost => CONNECTED.iter().copied().collect(),
-        CallerProof::Bearer(_) | CallerProof::TokenFile(_) | CallerProof::Federated(_) => Scopes::NONE,
+        CallerProof::Bearer(_)
+        | CallerProof::TokenFile(_)
+        | CallerProof::Federated(_)
+        | CallerProof::Sibling(_) => Scopes::NONE,
         CallerProof::Nothing | CallerProof::Socket => principal.scopes.intersection(of_door()),
         CallerProof::Refused(_) => principal.scopes,
     }
@@ -442,16 +454,37 @@ pub fn of_holder(holder: &CertificateHolder) -> Principal {
         CertificateHolder::Operator(_) => OPERATORS,
         CertificateHolder::Node { .. } | CertificateHolder::Service(_) => CONNECTED,
     };
-    let name = format!("{}:{}", holder.kind(), holder.name());
-    Principal::proven(name, scopes.iter().copied().collect(), CallerProof::Certificate)
+    Principal::proven(name_at(holder, None), scopes.iter().copied().collect(), CallerProof::Certificate)
 }
 
-/// Who shows a certificate of a federated cluster; `None`: another certificate is shown, or none. No scope comes of it.
-fn federated(peer: &PeerInfo) -> Option<Principal> {
-    let certificate = peer.certificate.as_ref().filter(|_| peer.standing == HolderStanding::Federated)?;
-    let CertificateHolder::Node { cluster, node, .. } = certificate.id.holder() else { return None };
-    let name = format!("node:{cluster}/{node}");
-    Some(Principal::proven(name, Scopes::NONE, CallerProof::Federated(cluster.as_str().into())))
+/// Node of a federated cluster, or of another one of the trust domain, that shows its certificate; `None`: it is of neither. No
+/// scope comes of it.
+fn node_of_another(peer: &PeerInfo) -> Option<Principal> {
+    let certificate = peer.certificate.as_ref()?;
+    match &peer.standing {
+        HolderStanding::Member | HolderStanding::Sibling(_) => None,
+        HolderStanding::SiblingNode(cluster) => Some(of_sibling(certificate, cluster)),
+        HolderStanding::Federated => {
+            let CertificateHolder::Node { cluster, node, .. } = certificate.id.holder() else { return None };
+            let name = format!("node:{cluster}/{node}");
+            Some(Principal::proven(name, Scopes::NONE, CallerProof::Federated(cluster.as_str().into())))
+        }
+    }
+}
+
+/// Principal whom another cluster of the trust domain vouches for. No scope comes of that.
+fn of_sibling(certificate: &Certificate, cluster: &Arc<str>) -> Principal {
+    let proof = SiblingProof { cluster: Arc::clone(cluster), not_after: certificate.not_after };
+    let name = name_at(certificate.id.holder(), Some(cluster));
+    Principal::proven(name, Scopes::NONE, CallerProof::Sibling(proof))
+}
+
+/// Name of a principal: `operator:NAME`, or `operator:CLUSTER/NAME` where another cluster vouches for it.
+pub fn name_at(holder: &CertificateHolder, sibling: Option<&str>) -> String {
+    match sibling {
+        Some(cluster) => format!("{}:{cluster}/{}", holder.kind(), holder.name()),
+        None => format!("{}:{}", holder.kind(), holder.name()),
+    }
 }
 
 /// Takes whoever is on this host until the mesh has an authority, and nobody from then on. Before that is known they are

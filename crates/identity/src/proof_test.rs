@@ -131,6 +131,46 @@ fn whoever_is_of_a_federated_cluster_is_nobody_else_whatever_they_send() {
     }
 }
 
+/// The plant: the issuer of another cluster names an operator that this one has as well.
+#[test]
+fn whom_another_cluster_vouches_for_has_what_a_binding_of_that_name_gives() {
+    let bound = |name: &str| match name {
+        "operator:ann" | "node:n1" => Scopes::all(),
+        "operator:west/ann" => [Scope::MeshOperate].into_iter().collect(),
+        "node:west/n1" => Scopes::all(),
+        _ => Scopes::NONE,
+    };
+    let grants = Arc::new(BindingGrants::new(Arc::default(), bound));
+    let proven = ProofAuthenticator::new(tokens(), grants, LoopbackAuthenticator::default());
+    let shows = |path: &str, standing: HolderStanding| {
+        let certificate = omnirelay_pki::certificate::Certificate {
+            serial: omnirelay_pki::certificate::CertificateSerial::of(&[1]),
+            id: format!("spiffe://mesh.example/{path}").parse().unwrap(),
+            names: Default::default(),
+            not_before: 0,
+            not_after: 1,
+            key: omnirelay_pki::key::Fingerprint::of(b"key"),
+        };
+        let near = PeerInfo::at("127.0.0.1:5".parse().unwrap(), None);
+        let peer = PeerInfo { certificate: Some(Arc::new(certificate)), standing, ..near };
+        proven.authenticate(&peer, &sent(None)).unwrap()
+    };
+    let west = || HolderStanding::Sibling("west".into());
+    let node = HolderStanding::SiblingNode("west".into());
+    for (path, standing, name, scopes) in [
+        ("operator/ann", HolderStanding::Member, "operator:ann", Scopes::all()),
+        ("operator/ann", west(), "operator:west/ann", [Scope::MeshOperate].into_iter().collect()),
+        ("operator/bob", west(), "operator:west/bob", Scopes::NONE),
+        ("service/ads", west(), "service:west/ads", Scopes::NONE),
+        ("mesh/west/worker/n1", node, "node:west/n1", Scopes::NONE),
+    ] {
+        let who = shows(path, standing.clone());
+        assert_eq!((who.name.as_ref(), who.scopes, who.own_node), (name, scopes, scopes));
+        let vouching = (standing != HolderStanding::Member).then_some("west");
+        assert_eq!((who.proof.sibling(), who.proof.word()), (vouching, "certificate"));
+    }
+}
+
 #[test]
 fn a_token_has_its_own_scopes_even_at_the_socket() {
     let proven = ProofAuthenticator::new(tokens(), Arc::default(), RefusingAuthenticator);

@@ -488,7 +488,7 @@ mod tests {
         let now = unix_now();
         let life = ValidityPeriod { not_before: now - 7200, not_after: now + 7200 };
         let root = CertificateAuthority::root("m".parse().unwrap(), life).unwrap();
-        let issuer = root.intermediate(life).unwrap();
+        let issuer = root.intermediate("c", life).unwrap();
         let [cert, key_file, bundle] =
             ["cert.pem", "key.pem", "bundle.pem"].map(|name| place.path().join(name));
         let put = |path: &Path, text: &str| write_whole(path, text.as_bytes()).unwrap();

@@ -112,8 +112,11 @@ impl ShownCertificate {
     pub fn of(chain: &[CertificateDer<'_>], judged_by: Arc<TrustSnapshot>) -> io::Result<Option<Self>> {
         let Some(leaf) = chain.first() else { return Ok(None) };
         let certificate = Arc::new(Certificate::read(leaf).map_err(io::Error::other)?);
-        let standing = judged_by.standing(&certificate.id);
-        let by_own_roots = judged_by.is_by_own_roots(chain, unix_now());
+        let now = unix_now();
+        let standing = judged_by.standing(&certificate, chain, (now, ChainUsage::Client));
+        let standing =
+            standing.ok_or_else(|| io::Error::other("its certificate is not believed any more"))?;
+        let by_own_roots = judged_by.is_by_own_roots(chain, now);
         let chain = chain.iter().map(|one| one.clone().into_owned()).collect();
         Ok(Some(Self { certificate, standing, by_own_roots, chain, judged_by }))
     }
@@ -284,7 +287,7 @@ impl ListenerTls {
 
     /// Returns once what was shown here proves nobody any more, and says why.
     pub async fn ended(&self, shown: ShownCertificate) -> &'static str {
-        let ShownCertificate { certificate, chain, judged_by, .. } = shown;
+        let ShownCertificate { certificate, chain, judged_by, standing, .. } = shown;
         let Some(trust) = &self.trust else { return std::future::pending().await };
         let unpinned = async {
             match self.reach {
@@ -293,7 +296,7 @@ impl ListenerTls {
             }
         };
         tokio::select! {
-            why = trust.ended(judged_by, &certificate, &chain, ChainUsage::Client) => why,
+            why = trust.ended(judged_by, &certificate, (&chain, &standing), ChainUsage::Client) => why,
             why = unpinned => why,
         }
     }

@@ -8,9 +8,10 @@ use std::time::Duration;
 use omnirelay_core::spiffe::{CertificateHolder, SpiffeId};
 use omnirelay_host::wall_clock;
 use omnirelay_pki::certificate::{Certificate, key_of};
+use omnirelay_pki::issuer_cluster::{IssuerCluster, named_cluster};
 use omnirelay_pki::jwt::keys::VerifyingKey;
 use omnirelay_pki::revocation::{Revocations, RevokedSubject};
-use omnirelay_pki::trust::{ChainTrustError, ChainUsage, TrustBundle};
+use omnirelay_pki::trust::{ChainTrustError, ChainUsage, TrustBundle, VouchedLeaf};
 use rustls::pki_types::CertificateDer;
 use tokio::sync::watch;
 
@@ -32,6 +33,9 @@ pub struct TrustSnapshot {
     /// Of the node. Nodes of other clusters are nobody here, but in the exchange with those that are federated.
     pub cluster: String,
     pub revocations: Revocations,
+    /// What is known of other clusters of the trust domain, by their names: what they have revoked, and by what their tokens
+    /// are verified. Of one that is not among them no operator and no service is let in.
+    pub siblings: Arc<BTreeMap<String, SiblingTrust>>,
     /// The list as the authority has signed it, for other nodes; empty: none is known.
     pub signed_revocations: Arc<Vec<u8>>,
     /// What tokens of the mesh are verified by, by the names that they have for it.
@@ -40,6 +44,21 @@ pub struct TrustSnapshot {
     pub pins: Arc<CertificatePins>,
     /// Who the node is; `None` before it is enrolled.
     pub own: Option<Arc<NodeIdentity>>,
+}
+
+/// Key that tokens of the trust domain are verified by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MeshTokenKey<'a> {
+    pub key: &'a VerifyingKey,
+    /// The other cluster whose key it is; `None`: it is one of this mesh.
+    pub by: Option<&'a str>,
+}
+
+/// Trust in another cluster of the trust domain, as far as it was heard. It counts for what that cluster's issuer vouches for, and nothing else.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SiblingTrust {
+    pub revocations: Revocations,
+    pub token_keys: BTreeMap<String, VerifyingKey>,
 }
 
 /// A cluster of another mesh that advertisements are exchanged with.
@@ -51,13 +70,17 @@ pub struct FederatedClusterTrust {
 }
 
 /// Standing of the holder of a certificate that is believed.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum HolderStanding {
     /// One of this mesh.
     #[default]
     Member,
     /// A node of a federated cluster: it reaches the exchange of advertisements and nothing else.
     Federated,
+    /// An operator or a service whom the issuer of this other cluster of the trust domain vouches for.
+    Sibling(Arc<str>),
+    /// A node of this other cluster of the trust domain: it reaches what siblings ask of each other and nothing else.
+    SiblingNode(Arc<str>),
 }
 
 /// Reason why a certificate proves nobody.
@@ -71,6 +94,10 @@ pub enum CertificateRefusal {
     Revoked,
     #[error("it is of a node of another cluster")]
     Cluster,
+    #[error("the issuer of another cluster, `{0}`, vouches for it")]
+    OtherIssuer(String),
+    #[error("cluster `{0}` vouches for it, and what that has revoked was never heard here")]
+    UnheardSibling(String),
     #[error("it is of no node, and nobody else is served there")]
     NotANode,
     #[error("it leads through none of the certificates in `mesh.pinnedCertificates`")]
@@ -78,7 +105,8 @@ pub enum CertificateRefusal {
 }
 
 impl TrustSnapshot {
-    /// Judges a chain, shown for `usage` at the second `now` of the Unix time; returns its certificate.
+    /// Judges a chain of somebody of this mesh, shown for `usage` at the second `now` of the Unix time; returns its
+    /// certificate.
     ///
     /// # Errors
     /// Why it proves nobody.
@@ -88,15 +116,58 @@ impl TrustSnapshot {
         now: i64,
         usage: ChainUsage,
     ) -> Result<Certificate, CertificateRefusal> {
-        let certificate = self.verify(chain, now, usage)?;
-        if matches!(certificate.id.holder(), CertificateHolder::Node { cluster, .. } if *cluster != self.cluster)
-        {
-            return Err(CertificateRefusal::Cluster);
+        let (certificate, standing) = self.judge_any(chain, now, usage)?;
+        match standing {
+            HolderStanding::Member => Ok(certificate),
+            HolderStanding::Sibling(cluster) => Err(CertificateRefusal::OtherIssuer(cluster.to_string())),
+            HolderStanding::Federated | HolderStanding::SiblingNode(_) => Err(CertificateRefusal::Cluster),
         }
-        if self.is_out(&certificate, chain) {
+    }
+
+    /// The same where operators and services of other clusters of the trust domain are let in as well, but none of their nodes.
+    ///
+    /// # Errors
+    /// Why it proves nobody.
+    pub fn judge_caller(
+        &self,
+        chain: &[CertificateDer],
+        now: i64,
+        usage: ChainUsage,
+    ) -> Result<Certificate, CertificateRefusal> {
+        let (certificate, standing) = self.judge_any(chain, now, usage)?;
+        match standing {
+            HolderStanding::Member | HolderStanding::Sibling(_) => Ok(certificate),
+            HolderStanding::Federated | HolderStanding::SiblingNode(_) => Err(CertificateRefusal::Cluster),
+        }
+    }
+
+    /// Judges a chain of somebody of the trust domain, whichever of its clusters vouches for them.
+    fn judge_any(
+        &self,
+        chain: &[CertificateDer],
+        now: i64,
+        usage: ChainUsage,
+    ) -> Result<(Certificate, HolderStanding), CertificateRefusal> {
+        let VouchedLeaf { certificate, by } = self.verify(chain, now, usage)?;
+        let standing = match (certificate.id.holder(), by) {
+            (CertificateHolder::Node { cluster, .. }, IssuerCluster::Unnamed) if *cluster != self.cluster => {
+                return Err(CertificateRefusal::Cluster);
+            }
+            (CertificateHolder::Node { .. }, IssuerCluster::Named(by)) if by != self.cluster => {
+                HolderStanding::SiblingNode(by.into())
+            }
+            (_, IssuerCluster::Named(by)) if by != self.cluster => {
+                if !self.siblings.contains_key(&by) {
+                    return Err(CertificateRefusal::UnheardSibling(by));
+                }
+                HolderStanding::Sibling(by.into())
+            }
+            _ => HolderStanding::Member,
+        };
+        if self.is_out(&certificate, chain, &standing) {
             return Err(CertificateRefusal::Revoked);
         }
-        Ok(certificate)
+        Ok((certificate, standing))
     }
 
     /// The same where nodes of this mesh call each other: nobody else is let in there.
@@ -121,8 +192,9 @@ impl TrustSnapshot {
         }
     }
 
-    /// The same where advertisements are exchanged: nodes of federated clusters are let in there as well. Each chain is
-    /// verified by the roots of one mesh, which its trust domain and its cluster name, and never by a pool of all.
+    /// The same where nodes of federated clusters are let in as well, for the exchange of advertisements, and those of other
+    /// clusters of the trust domain, for what siblings ask of each other. Each chain is verified by the roots of one mesh,
+    /// which its trust domain and its cluster name, and never by a pool of all.
     ///
     /// # Errors
     /// Why it proves nobody.
@@ -136,23 +208,47 @@ impl TrustSnapshot {
         let Some(federated) = id.as_ref().and_then(|id| self.federated_of(id)) else {
             // A node of a trust domain that is federated is told from those of others by its cluster.
             let is_known = id.as_ref().is_some_and(|id| self.is_neighbour(id));
-            return match self.judge(chain, now, usage) {
+            return match self.judge_any(chain, now, usage) {
                 Err(CertificateRefusal::Untrusted(ChainTrustError::TrustDomain { .. })) if is_known => {
                     Err(CertificateRefusal::Cluster)
                 }
-                judged => Ok((judged?, HolderStanding::Member)),
+                judged => judged,
             };
         };
         let certificate = self.verify_federated(federated, chain, now, usage)?;
-        if self.is_out(&certificate, chain) {
+        if self.is_out(&certificate, chain, &HolderStanding::Federated) {
             return Err(CertificateRefusal::Revoked);
         }
         Ok((certificate, HolderStanding::Federated))
     }
 
-    /// Standing of this identity here, once its certificate is believed.
-    pub fn standing(&self, id: &SpiffeId) -> HolderStanding {
-        if self.federated_of(id).is_some() { HolderStanding::Federated } else { HolderStanding::Member }
+    /// The key of tokens with this name.
+    pub fn token_key(&self, kid: &str) -> Option<MeshTokenKey<'_>> {
+        let of_siblings = || {
+            let mut of_each = self.siblings.iter();
+            of_each.find_map(|(by, sibling)| {
+                Some(MeshTokenKey { key: sibling.token_keys.get(kid)?, by: Some(by) })
+            })
+        };
+        self.token_keys.get(kid).map(|key| MeshTokenKey { key, by: None }).or_else(of_siblings)
+    }
+
+    /// Standing of the holder of a chain that is believed at the second `now`, as shown for `usage`; `None`: it is not any more.
+    pub fn standing(
+        &self,
+        certificate: &Certificate,
+        chain: &[CertificateDer],
+        (now, usage): (i64, ChainUsage),
+    ) -> Option<HolderStanding> {
+        if self.federated_of(&certificate.id).is_some() {
+            return Some(HolderStanding::Federated);
+        }
+        // Almost all are of this mesh, and no chain of theirs is verified twice.
+        let is_of_another = |one: &CertificateDer| matches!(named_cluster(one), IssuerCluster::Named(named) if named != self.cluster);
+        match chain.iter().skip(1).any(is_of_another) {
+            true => Some(self.judge_any(chain, now, usage).ok()?.1),
+            false => Some(HolderStanding::Member),
+        }
     }
 
     /// The federated cluster that a node is of. Operators and services are of no cluster, so that none is.
@@ -179,7 +275,7 @@ impl TrustSnapshot {
         usage: ChainUsage,
     ) -> Result<Certificate, CertificateRefusal> {
         match self.is_of_own_domain(federated) {
-            true => self.verify(chain, now, usage),
+            true => Ok(self.verify(chain, now, usage)?.certificate),
             false => Ok(federated.bundle.verify(chain, now, usage)?),
         }
     }
@@ -198,12 +294,10 @@ impl TrustSnapshot {
 
     /// The roots that servers of a federated cluster lead to; none where it is not federated.
     pub fn roots_of(&self, cluster: &str) -> Vec<CertificateDer<'static>> {
-        let Some(federated) = self.federated.iter().find(|known| known.cluster == cluster) else {
-            return Vec::new();
-        };
-        match self.is_of_own_domain(federated) {
-            true => self.bundles().flat_map(TrustBundle::roots).cloned().collect(),
-            false => federated.bundle.roots().to_vec(),
+        match self.federated.iter().find(|known| known.cluster == cluster) {
+            Some(federated) if !self.is_of_own_domain(federated) => federated.bundle.roots().to_vec(),
+            Some(_) => self.bundles().flat_map(TrustBundle::roots).cloned().collect(),
+            None => Vec::new(),
         }
     }
 
@@ -213,9 +307,11 @@ impl TrustSnapshot {
     pub fn has_signed(&self, chain: &[CertificateDer], refused: &CertificateRefusal, now: i64) -> bool {
         match refused {
             // It has led to a root, or nobody would have looked further.
-            CertificateRefusal::Revoked | CertificateRefusal::NotANode | CertificateRefusal::NotPinned => {
-                return true;
-            }
+            CertificateRefusal::Revoked
+            | CertificateRefusal::NotANode
+            | CertificateRefusal::NotPinned
+            | CertificateRefusal::OtherIssuer(_)
+            | CertificateRefusal::UnheardSibling(_) => return true,
             CertificateRefusal::Cluster
             | CertificateRefusal::Untrusted(ChainTrustError::Expired | ChainTrustError::NotYet) => {}
             CertificateRefusal::NoAuthority | CertificateRefusal::Untrusted(_) => return false,
@@ -258,11 +354,11 @@ impl TrustSnapshot {
         chain: &[CertificateDer],
         now: i64,
         usage: ChainUsage,
-    ) -> Result<Certificate, CertificateRefusal> {
+    ) -> Result<VouchedLeaf, CertificateRefusal> {
         let mut refused = None;
         for bundle in self.bundles() {
-            match (bundle.verify(chain, now, usage), &refused) {
-                (Ok(certificate), _) => return Ok(certificate),
+            match (bundle.verify_vouched(chain, now, usage), &refused) {
+                (Ok(leaf), _) => return Ok(leaf),
                 // That it is of another trust domain says less than anything else.
                 (Err(error), None | Some(ChainTrustError::TrustDomain { .. })) => refused = Some(error),
                 (Err(_), Some(_)) => {}
@@ -271,12 +367,23 @@ impl TrustSnapshot {
         Err(refused.map_or(CertificateRefusal::NoAuthority, CertificateRefusal::Untrusted))
     }
 
-    /// Whether a certificate is out, or what is between it and its root: an issuer whose key was stolen.
-    fn is_out(&self, certificate: &Certificate, chain: &[CertificateDer]) -> bool {
-        let is_out = |issuer| {
-            key_of(issuer).is_ok_and(|key| self.revocations.about(&RevokedSubject::Key(key)).is_some())
+    /// Whether a certificate is out, or what is between it and its root: an issuer whose key was stolen. Of a holder whom
+    /// another cluster vouches for its list counts as well, and of ours what is about no name: names are theirs.
+    fn is_out(&self, certificate: &Certificate, chain: &[CertificateDer], standing: &HolderStanding) -> bool {
+        let (revoked, by_sibling) = match standing {
+            HolderStanding::Member | HolderStanding::Federated => (self.revocations.of(certificate), None),
+            HolderStanding::Sibling(cluster) | HolderStanding::SiblingNode(cluster) => {
+                (self.revocations.of_number_or_key(certificate), self.siblings.get(&**cluster))
+            }
         };
-        self.revocations.of(certificate).is_some() || chain.iter().skip(1).any(|issuer| is_out(issuer))
+        let lists = || by_sibling.map(|sibling| &sibling.revocations).into_iter();
+        let is_out = |issuer: &CertificateDer| {
+            let key = key_of(issuer).map(RevokedSubject::Key);
+            key.is_ok_and(|key| lists().chain([&self.revocations]).any(|list| list.about(&key).is_some()))
+        };
+        revoked.is_some()
+            || lists().any(|list| list.of(certificate).is_some())
+            || chain.iter().skip(1).any(is_out)
     }
 
     /// Whether a chain that was judged by `before` proves nobody any more, and why.
@@ -284,21 +391,24 @@ impl TrustSnapshot {
         &self,
         before: &Self,
         certificate: &Certificate,
-        chain: &[CertificateDer],
+        (chain, standing): (&[CertificateDer], &HolderStanding),
         (now, usage): (i64, ChainUsage),
     ) -> Option<&'static str> {
-        if self.revocations.number() != before.revocations.number() && self.is_out(certificate, chain) {
+        let is_news =
+            self.revocations.number() != before.revocations.number() || self.siblings != before.siblings;
+        if is_news && self.is_out(certificate, chain, standing) {
             return Some("its certificate was revoked");
         }
         if certificate.not_after < now {
             return Some("its certificate has ended");
         }
-        let was = before.standing(&certificate.id);
         let leads = || {
             let judged = self.judge_exchange(chain, now, usage);
-            judged.is_ok_and(|(_, standing)| standing == was)
+            judged.is_ok_and(|(_, now)| now == *standing)
         };
-        let is_alike = self.bundles().eq(before.bundles()) && self.federated == before.federated;
+        let is_alike = self.bundles().eq(before.bundles())
+            && self.federated == before.federated
+            && self.siblings.keys().eq(before.siblings.keys());
         let is_trusted = is_alike || leads();
         (!is_trusted).then_some("its authority is not trusted any more")
     }
@@ -364,18 +474,19 @@ impl MeshTrust {
         }
     }
 
-    /// Returns once a chain that was judged by `before`, as shown for `usage`, proves nobody any more, and says why.
+    /// Returns once a chain that was judged by `before`, as shown for `usage`, proves nobody any more, or somebody of another
+    /// standing, and says why.
     pub async fn ended(
         &self,
         before: Arc<TrustSnapshot>,
         certificate: &Certificate,
-        chain: &[CertificateDer<'_>],
+        (chain, standing): (&[CertificateDer<'_>], &HolderStanding),
         usage: ChainUsage,
     ) -> &'static str {
         let (mut changes, mut before) = (self.current.subscribe(), before);
         loop {
             let now = changes.borrow_and_update().clone();
-            if let Some(why) = now.ends(&before, certificate, chain, (unix_now(), usage)) {
+            if let Some(why) = now.ends(&before, certificate, (chain, standing), (unix_now(), usage)) {
                 // Whoever has put out themselves hears that it is done.
                 tokio::time::sleep(LAST_ANSWER).await;
                 return why;
@@ -430,3 +541,7 @@ impl MeshTrust {
 pub fn unix_now() -> i64 {
     wall_clock::unix_seconds()
 }
+
+#[cfg(test)]
+#[path = "sibling_test.rs"]
+mod sibling_tests;

@@ -1,5 +1,6 @@
 //! The certificate authority: a root that signs intermediates, and an intermediate that issues leaves.
 
+use omnirelay_core::names::{NameError, check_node_name};
 use omnirelay_core::spiffe::{CertificateHolder, SpiffeId, TrustDomain};
 use omnirelay_core::text::printable;
 use rcgen::{
@@ -14,6 +15,7 @@ use x509_parser::prelude::{FromDer as _, X509Certificate};
 use zeroize::Zeroizing;
 
 use crate::certificate::{CertificateSerial, TlsNames};
+use crate::issuer_cluster::{IssuerCluster, cluster_of, demand_clusters, demands_clusters, name_cluster};
 use crate::key::{Fingerprint, KeyError, PrivateKey};
 use crate::request::{CertificateRequest, NAMES_MAX, alternative_names, is_dns_name};
 
@@ -40,6 +42,10 @@ pub enum AuthorityError {
     DnsName(String),
     #[error("it would have {0} names, the limit is {NAMES_MAX}")]
     TooManyNames(usize),
+    #[error("the name of the cluster: {0}")]
+    Cluster(#[from] NameError),
+    #[error("`{asked}` is a node of another cluster than the authority's, `{own}`")]
+    OtherCluster { asked: String, own: String },
 }
 
 /// Period of validity, in seconds of the Unix time, both ends included.
@@ -52,6 +58,8 @@ pub struct ValidityPeriod {
 /// A root or an intermediate: its certificate, and the key that signs for it.
 pub struct CertificateAuthority {
     trust_domain: TrustDomain,
+    /// Of whose nodes it issues leaves; nothing of a root.
+    cluster: IssuerCluster,
     validity: ValidityPeriod,
     certificate: CertificateDer<'static>,
     issuer: Issuer<'static, KeyPair>,
@@ -59,26 +67,29 @@ pub struct CertificateAuthority {
 
 /// Kind of an authority, by what it signs.
 #[derive(Clone, Copy)]
-enum AuthorityKind {
+enum AuthorityKind<'a> {
     /// Issuers, and the root that follows.
-    Root,
-    /// Leaves.
-    Issuer,
+    Root {
+        /// Whether each of those issuers names its cluster.
+        demands_clusters: bool,
+    },
+    /// Leaves of a cluster.
+    Issuer { cluster: &'a str },
 }
 
-impl AuthorityKind {
+impl AuthorityKind<'_> {
     fn word(self) -> &'static str {
         match self {
-            Self::Root => "root",
-            Self::Issuer => "issuer",
+            Self::Root { .. } => "root",
+            Self::Issuer { .. } => "issuer",
         }
     }
 
     /// How many authorities may be between one that somebody else has certified and a leaf.
     fn below(self) -> u8 {
         match self {
-            Self::Root => 1,
-            Self::Issuer => 0,
+            Self::Root { .. } => 1,
+            Self::Issuer { .. } => 0,
         }
     }
 }
@@ -92,39 +103,42 @@ pub struct IssuedLeaf {
 }
 
 impl CertificateAuthority {
-    /// A root of its own, that signs itself.
+    /// A root of its own, that signs itself. Each issuer under it has to name its cluster.
     ///
     /// # Errors
     /// When the operating system has no randomness, or a time is out of range.
     pub fn root(trust_domain: TrustDomain, validity: ValidityPeriod) -> Result<Self, AuthorityError> {
         let key = PrivateKey::make()?;
-        let mut params = authority_params(&trust_domain, AuthorityKind::Root, key.fingerprint(), validity)?;
+        let kind = AuthorityKind::Root { demands_clusters: true };
+        let mut params = authority_params(&trust_domain, kind, key.fingerprint(), validity)?;
         // One more than it has below it: the root that follows it, which it certifies as well.
         params.is_ca = IsCa::Ca(BasicConstraints::Constrained(2));
         let certificate = params.self_signed(key.pair())?.der().clone();
-        Ok(Self { trust_domain, validity, certificate, issuer: Issuer::new(params, key.into_pair()) })
+        let (cluster, issuer) = (IssuerCluster::Unnamed, Issuer::new(params, key.into_pair()));
+        Ok(Self { trust_domain, cluster, validity, certificate, issuer })
     }
 
-    /// An intermediate of this root, that issues leaves and no further authority.
+    /// An intermediate of this root, that issues leaves of `cluster` and no further authority.
     ///
     /// # Errors
-    /// When the operating system has no randomness, or a time is out of range.
-    pub fn intermediate(&self, validity: ValidityPeriod) -> Result<Self, AuthorityError> {
-        let key = PrivateKey::make()?;
-        let certificate = self.certify(AuthorityKind::Issuer, key.fingerprint(), key.pair(), validity)?;
+    /// When the operating system has no randomness, a time is out of range, or a cluster cannot have that name.
+    pub fn intermediate(&self, cluster: &str, validity: ValidityPeriod) -> Result<Self, AuthorityError> {
+        let (key, kind) = (PrivateKey::make()?, issuer_of(cluster)?);
+        let certificate = self.certify(kind, key.fingerprint(), key.pair(), validity)?;
         Self::kept(self.trust_domain.clone(), certificate, key)
     }
 
-    /// The certificate of an intermediate of this root whose key is elsewhere.
+    /// The certificate of an intermediate of this root whose key is elsewhere, and which issues leaves of `cluster`.
     ///
     /// # Errors
     /// As of [`Self::intermediate`].
     pub fn certify_issuer(
         &self,
         request: &CertificateRequest,
+        cluster: &str,
         validity: ValidityPeriod,
     ) -> Result<CertificateDer<'static>, AuthorityError> {
-        self.certify(AuthorityKind::Issuer, request.key, request.public_key(), validity)
+        self.certify(issuer_of(cluster)?, request.key, request.public_key(), validity)
     }
 
     /// A certificate for the key of the root that follows this one: whoever trusts this one alone believes by it what leads
@@ -133,8 +147,7 @@ impl CertificateAuthority {
     /// # Errors
     /// As of [`Self::intermediate`].
     pub fn certify_root(&self, next: &Self) -> Result<CertificateDer<'static>, AuthorityError> {
-        let key = next.issuer.key();
-        self.certify(AuthorityKind::Root, Fingerprint::of(&key.subject_public_key_info()), key, next.validity)
+        self.certify_root_of(&next.certificate)
     }
 
     /// The same for a root of which there is only the certificate here.
@@ -146,12 +159,14 @@ impl CertificateAuthority {
         let key = SubjectPublicKeyInfo::from_der(read.public_key().raw)?;
         let (begin, end) = (read.validity().not_before.timestamp(), read.validity().not_after.timestamp());
         let validity = ValidityPeriod { not_before: begin, not_after: end };
-        self.certify(AuthorityKind::Root, Fingerprint::of(read.public_key().raw), &key, validity)
+        // Its subject has to be the one of the root: that is the name by which its issuers lead to it.
+        let kind = AuthorityKind::Root { demands_clusters: demands_clusters(&read) };
+        self.certify(kind, Fingerprint::of(read.public_key().raw), &key, validity)
     }
 
     fn certify(
         &self,
-        kind: AuthorityKind,
+        kind: AuthorityKind<'_>,
         key: Fingerprint,
         public_key: &impl PublicKeyData,
         validity: ValidityPeriod,
@@ -171,20 +186,18 @@ impl CertificateAuthority {
         certificate: CertificateDer<'static>,
         key: PrivateKey,
     ) -> Result<Self, AuthorityError> {
-        let validity = {
+        let (validity, cluster) = {
             let (_, found) = X509Certificate::from_der(&certificate).map_err(|_| AuthorityError::Mismatch)?;
             let own = Fingerprint::of(found.public_key().raw);
             if own != key.fingerprint() || !found.is_ca() || !is_of(&found, &trust_domain) {
                 return Err(AuthorityError::Mismatch);
             }
-            let validity = found.validity();
-            ValidityPeriod {
-                not_before: validity.not_before.timestamp(),
-                not_after: validity.not_after.timestamp(),
-            }
+            let (begin, end) = (found.validity().not_before, found.validity().not_after);
+            let validity = ValidityPeriod { not_before: begin.timestamp(), not_after: end.timestamp() };
+            (validity, cluster_of(&found))
         };
         let issuer = Issuer::from_ca_cert_der(&certificate, key.into_pair())?;
-        Ok(Self { trust_domain, validity, certificate, issuer })
+        Ok(Self { trust_domain, cluster, validity, certificate, issuer })
     }
 
     /// A leaf for the key of `request`, with this SPIFFE ID and these names, whatever was asked for. It ends with the
@@ -201,6 +214,12 @@ impl CertificateAuthority {
     ) -> Result<IssuedLeaf, AuthorityError> {
         if *id.trust_domain() != self.trust_domain {
             return Err(AuthorityError::TrustDomain { asked: id.clone(), own: self.trust_domain.clone() });
+        }
+        if let (IssuerCluster::Named(own), CertificateHolder::Node { cluster, .. }) =
+            (&self.cluster, id.holder())
+            && own != cluster
+        {
+            return Err(AuthorityError::OtherCluster { asked: id.to_string(), own: own.clone() });
         }
         let count = names.dns.len() + names.addresses.len();
         if count > NAMES_MAX {
@@ -291,17 +310,28 @@ fn params(common_name: &str, validity: ValidityPeriod) -> Result<CertificatePara
 /// Each authority has a subject of its own, so that what verifies a chain need not try several.
 fn authority_params(
     trust_domain: &TrustDomain,
-    kind: AuthorityKind,
+    kind: AuthorityKind<'_>,
     key: Fingerprint,
     validity: ValidityPeriod,
 ) -> Result<CertificateParams, AuthorityError> {
     let which = &key.to_string()[..8];
     let domain: String = trust_domain.as_str().chars().take(40).collect();
     let mut params = params(&format!("{domain} {} {which}", kind.word()), validity)?;
+    match kind {
+        AuthorityKind::Root { demands_clusters: true } => demand_clusters(&mut params.distinguished_name),
+        AuthorityKind::Root { demands_clusters: false } => {}
+        AuthorityKind::Issuer { cluster } => name_cluster(&mut params.distinguished_name, cluster),
+    }
     params.serial_number = Some(rcgen::SerialNumber::from_slice(serial()?.as_bytes()));
     params.subject_alt_names = vec![SanType::URI(id_of(trust_domain).try_into()?)];
     params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
     Ok(params)
+}
+
+/// Kind of an issuer of this cluster.
+fn issuer_of(cluster: &str) -> Result<AuthorityKind<'_>, AuthorityError> {
+    check_node_name(cluster)?;
+    Ok(AuthorityKind::Issuer { cluster })
 }
 
 /// The SPIFFE ID of the authorities of a trust domain.
@@ -334,251 +364,5 @@ fn serial() -> Result<CertificateSerial, AuthorityError> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::certificate::{Certificate, CertificateError};
-    use crate::trust::{ChainTrustError, ChainUsage, TrustBundle};
-
-    const DAY: i64 = 86_400;
-    const NOW: i64 = 1_795_000_000;
-
-    fn domain() -> TrustDomain {
-        "mesh.example".parse().unwrap()
-    }
-
-    fn days(days: i64) -> ValidityPeriod {
-        ValidityPeriod { not_before: NOW, not_after: NOW + days * DAY }
-    }
-
-    fn id(text: &str) -> SpiffeId {
-        text.parse().unwrap()
-    }
-
-    fn one<'a>(certificate: &'a CertificateDer<'static>) -> &'a [CertificateDer<'static>] {
-        std::slice::from_ref(certificate)
-    }
-
-    fn request() -> CertificateRequest {
-        CertificateRequest::read(
-            &CertificateRequest::make(&PrivateKey::make().unwrap(), None, &TlsNames::default()).unwrap(),
-        )
-        .unwrap()
-    }
-
-    fn node() -> SpiffeId {
-        id("spiffe://mesh.example/mesh/default/worker/node-1")
-    }
-
-    #[test]
-    fn a_chain_leads_through_its_leaf_its_issuer_and_its_root_and_through_nothing_that_is_sent_along() {
-        let root = CertificateAuthority::root(domain(), days(3650)).unwrap();
-        let [issuer, other] = [(), ()].map(|()| root.intermediate(days(365)).unwrap());
-        let leaf = issuer.issue(&request(), &node(), &TlsNames::default(), days(1)).unwrap().der;
-        let bundle = TrustBundle::new(domain(), vec![root.certificate().clone()]).unwrap();
-        let chain = [leaf.clone(), issuer.certificate().clone(), other.certificate().clone()];
-        assert!(bundle.verify(&chain, NOW, ChainUsage::Client).is_ok(), "what is sent along does no harm");
-        let leads =
-            |to: &CertificateDer<'_>| bundle.leads_through(&chain, NOW, ChainUsage::Client, |one| one == to);
-        assert!([&leaf, issuer.certificate(), root.certificate()].into_iter().all(leads));
-        assert!(!leads(other.certificate()));
-    }
-
-    #[test]
-    fn a_leaf_leads_to_its_root_and_to_no_other() {
-        let root = CertificateAuthority::root(domain(), days(3650)).unwrap();
-        let issuer = root.intermediate(days(365)).unwrap();
-        let names =
-            TlsNames { dns: vec!["node-1.mesh".into()], addresses: vec!["10.0.0.1".parse().unwrap()] };
-        let request = request();
-        let issued = issuer.issue(&request, &node(), &names, days(1)).unwrap();
-        let chain = [issued.der.clone(), issuer.certificate().clone()];
-        let bundle = |root: &CertificateAuthority| {
-            TrustBundle::new(domain(), vec![root.certificate().clone()]).unwrap()
-        };
-        let own = bundle(&root);
-        for usage in [ChainUsage::Client, ChainUsage::Server] {
-            let leaf = own.verify(&chain, NOW, usage).unwrap();
-            assert_eq!((leaf.id, leaf.names, leaf.key), (node(), names.clone(), request.key));
-            assert_eq!((leaf.serial, leaf.not_after), (issued.serial.clone(), NOW + DAY));
-        }
-        let verify =
-            |bundle: &TrustBundle, now| bundle.verify(&chain, now, ChainUsage::Client).map(|leaf| leaf.id);
-        assert_eq!(verify(&own, NOW - 1), Err(ChainTrustError::NotYet));
-        assert_eq!(verify(&own, NOW + DAY + 1), Err(ChainTrustError::Expired));
-        let other = CertificateAuthority::root(domain(), days(3650)).unwrap();
-        assert_eq!(verify(&bundle(&other), NOW), Err(ChainTrustError::UnknownIssuer));
-        assert_eq!(own.verify(&chain[..1], NOW, ChainUsage::Client), Err(ChainTrustError::UnknownIssuer));
-        assert_eq!(own.verify(&[], NOW, ChainUsage::Client), Err(ChainTrustError::Empty));
-        for leaf_or_issuer in &chain {
-            let refused = TrustBundle::new(domain(), vec![leaf_or_issuer.clone()]);
-            assert_eq!(refused, Err(CertificateError::NoRoot));
-        }
-        let elsewhere = TrustBundle::new("other".parse().unwrap(), own.roots().to_vec()).unwrap();
-        assert!(matches!(verify(&elsewhere, NOW), Err(ChainTrustError::TrustDomain { .. })));
-    }
-
-    #[test]
-    fn whoever_trusts_one_root_believes_what_leads_to_the_next_one_too() {
-        let root = CertificateAuthority::root(domain(), days(3650)).unwrap();
-        let next = CertificateAuthority::root(domain(), days(3650)).unwrap();
-        let issuer = next.intermediate(days(365)).unwrap();
-        let issued = issuer.issue(&request(), &node(), &TlsNames::default(), days(1)).unwrap();
-        let across = root.certify_root(&next).unwrap();
-        let chain = [issued.der.clone(), issuer.certificate().clone(), across.clone()];
-        let bundle = |roots: &[&CertificateAuthority]| {
-            let roots = roots.iter().map(|root| root.certificate().clone()).collect();
-            TrustBundle::new(domain(), roots).unwrap()
-        };
-        let signature = issuer.sign("list", b"message").unwrap();
-        for trusted in [bundle(&[&root]), bundle(&[&next]), bundle(&[&next, &root])] {
-            trusted.verify(&chain, NOW, ChainUsage::Client).unwrap();
-            trusted.verify_signed("list", b"message", &signature, &chain[1..], NOW).unwrap();
-        }
-        let before = bundle(&[&root]);
-        assert_eq!(before.verify(&chain[..2], NOW, ChainUsage::Client), Err(ChainTrustError::UnknownIssuer));
-        let alone = before.verify_signed("list", b"message", &signature, &chain[1..2], NOW);
-        assert_eq!(alone, Err(ChainTrustError::UnknownIssuer));
-        // What certifies across is no root, and nothing that nobody trusts is led to by it.
-        assert_eq!(TrustBundle::new(domain(), vec![across]), Err(CertificateError::NoRoot));
-        let stranger = CertificateAuthority::root(domain(), days(3650)).unwrap();
-        let forged = [chain[0].clone(), chain[1].clone(), stranger.certify_root(&next).unwrap()];
-        assert_eq!(before.verify(&forged, NOW, ChainUsage::Client), Err(ChainTrustError::UnknownIssuer));
-        let by_stranger = before.verify_signed("list", b"message", &signature, &forged[1..], NOW);
-        assert_eq!(by_stranger, Err(ChainTrustError::UnknownIssuer));
-    }
-
-    #[test]
-    fn an_issuer_whose_key_is_elsewhere_is_certified_for_its_request() {
-        let root = CertificateAuthority::root(domain(), days(3650)).unwrap();
-        let key = PrivateKey::make().unwrap();
-        let asked =
-            CertificateRequest::read(&CertificateRequest::make(&key, None, &TlsNames::default()).unwrap())
-                .unwrap();
-        let certificate = root.certify_issuer(&asked, days(365)).unwrap();
-        let issuer = CertificateAuthority::kept(domain(), certificate.clone(), key).unwrap();
-        let issued = issuer.issue(&request(), &node(), &TlsNames::default(), days(1)).unwrap();
-        let bundle = TrustBundle::new(domain(), vec![root.certificate().clone()]).unwrap();
-        bundle.verify(&[issued.der, certificate.clone()], NOW, ChainUsage::Client).unwrap();
-        bundle.verify_authority(&[certificate], NOW).unwrap();
-    }
-
-    /// Whoever comes by the key of a root that has ended signs what lives longer.
-    #[test]
-    fn a_root_that_has_ended_is_trusted_no_more() {
-        let mut root = CertificateAuthority::root(domain(), days(30)).unwrap();
-        root.validity = days(365);
-        let issuer = root.intermediate(days(365)).unwrap();
-        let issued = issuer.issue(&request(), &node(), &TlsNames::default(), days(365)).unwrap();
-        let chain = [issued.der, issuer.certificate().clone()];
-        let bundle = TrustBundle::new(domain(), vec![root.certificate().clone()]).unwrap();
-        let verify = |now| bundle.verify(&chain, now, ChainUsage::Client).map(drop);
-        assert_eq!(verify(NOW + 30 * DAY), Ok(()));
-        assert_eq!(verify(NOW + 31 * DAY), Err(ChainTrustError::UnknownIssuer));
-        let signature = issuer.sign("list", b"message").unwrap();
-        let late = NOW + 31 * DAY;
-        let refused = bundle.verify_signed("list", b"message", &signature, one(issuer.certificate()), late);
-        assert_eq!(refused, Err(ChainTrustError::UnknownIssuer));
-    }
-
-    #[test]
-    fn an_authority_issues_within_its_domain_and_its_life() {
-        let root = CertificateAuthority::root(domain(), days(30)).unwrap();
-        let issuer = root.intermediate(days(365)).unwrap();
-        assert_eq!(issuer.validity().not_after, NOW + 30 * DAY);
-        let issue = |id: &SpiffeId, validity| issuer.issue(&request(), id, &TlsNames::default(), validity);
-        assert_eq!(issue(&node(), days(40)).unwrap().validity, days(30));
-        let foreign = id("spiffe://other.example/operator/alice");
-        assert!(matches!(issue(&foreign, days(1)), Err(AuthorityError::TrustDomain { .. })));
-        let before = ValidityPeriod { not_before: NOW - 2, not_after: NOW - 1 };
-        assert!(matches!(issue(&node(), before), Err(AuthorityError::Ended)));
-        for name in ["*.mesh", "a..b", "Node", "node.", "10.0.0.1"] {
-            let names = TlsNames { dns: vec![name.to_owned()], ..TlsNames::default() };
-            let refused = issuer.issue(&request(), &node(), &names, days(1));
-            assert!(matches!(refused, Err(AuthorityError::DnsName(_))), "{name}");
-        }
-        let late = ValidityPeriod { not_before: NOW + 31 * DAY, not_after: NOW + 32 * DAY };
-        assert!(matches!(issue(&node(), late), Err(AuthorityError::Ended)));
-    }
-
-    #[test]
-    fn an_authority_is_the_same_after_it_was_kept() {
-        let root = CertificateAuthority::root(domain(), days(30)).unwrap();
-        let issuer = root.intermediate(days(30)).unwrap();
-        let key = PrivateKey::from_pem(&issuer.key_pem()).unwrap();
-        let kept = CertificateAuthority::kept(domain(), issuer.certificate().clone(), key).unwrap();
-        assert_eq!(kept.validity(), issuer.validity());
-        let issued = kept.issue(&request(), &node(), &TlsNames::default(), days(1)).unwrap();
-        let bundle = TrustBundle::new(domain(), vec![root.certificate().clone()]).unwrap();
-        let chain = [issued.der.clone(), kept.certificate().clone()];
-        bundle.verify(&chain, NOW, ChainUsage::Client).unwrap();
-        let key = PrivateKey::from_pem(&issuer.key_pem()).unwrap();
-        let elsewhere =
-            CertificateAuthority::kept("staging".parse().unwrap(), issuer.certificate().clone(), key);
-        assert!(matches!(elsewhere, Err(AuthorityError::Mismatch)));
-        let another =
-            CertificateAuthority::kept(domain(), issuer.certificate().clone(), PrivateKey::make().unwrap());
-        assert!(matches!(another, Err(AuthorityError::Mismatch)));
-        let key = PrivateKey::from_pem(&issuer.key_pem()).unwrap();
-        assert!(matches!(
-            CertificateAuthority::kept(domain(), issued.der, key),
-            Err(AuthorityError::Mismatch)
-        ));
-    }
-
-    /// A leaf that signs another: what it signed leads nowhere.
-    #[test]
-    fn a_leaf_is_no_authority() {
-        let root = CertificateAuthority::root(domain(), days(30)).unwrap();
-        let issuer = root.intermediate(days(30)).unwrap();
-        let below = issuer.intermediate(days(30)).unwrap();
-        let issued = below.issue(&request(), &node(), &TlsNames::default(), days(1)).unwrap();
-        let chain = [issued.der, below.certificate().clone(), issuer.certificate().clone()];
-        let bundle = TrustBundle::new(domain(), vec![root.certificate().clone()]).unwrap();
-        let refused = bundle.verify(&chain, NOW, ChainUsage::Client);
-        assert!(matches!(refused, Err(ChainTrustError::Invalid(_))), "{refused:?}");
-    }
-
-    #[test]
-    fn what_an_authority_signs_is_known_as_its_own() {
-        let root = CertificateAuthority::root(domain(), days(30)).unwrap();
-        let issuer = root.intermediate(days(10)).unwrap();
-        let bundle = TrustBundle::new(domain(), vec![root.certificate().clone()]).unwrap();
-        let signature = issuer.sign("list", b"message").unwrap();
-        let verify = |what: &str, message: &[u8], by: &CertificateAuthority, now| {
-            bundle.verify_signed(what, message, &signature, one(by.certificate()), now)
-        };
-        assert_eq!(verify("list", b"message", &issuer, NOW), Ok(()));
-        assert_eq!(verify("token", b"message", &issuer, NOW), Err(ChainTrustError::Signature));
-        assert_eq!(verify("list", b"massage", &issuer, NOW), Err(ChainTrustError::Signature));
-        assert_eq!(verify("list", b"message", &root, NOW), Err(ChainTrustError::Signature));
-        assert_eq!(verify("list", b"message", &issuer, NOW + 11 * DAY), Err(ChainTrustError::Expired));
-        let stranger =
-            CertificateAuthority::root(domain(), days(30)).unwrap().intermediate(days(30)).unwrap();
-        let by_stranger = stranger.sign("list", b"message").unwrap();
-        let refused =
-            bundle.verify_signed("list", b"message", &by_stranger, one(stranger.certificate()), NOW);
-        assert_eq!(refused, Err(ChainTrustError::UnknownIssuer));
-        // A node signs with its own key, and is no authority.
-        let key = PrivateKey::make().unwrap();
-        let request =
-            CertificateRequest::read(&CertificateRequest::make(&key, None, &TlsNames::default()).unwrap())
-                .unwrap();
-        let leaf = issuer.issue(&request, &node(), &TlsNames::default(), days(1)).unwrap();
-        let forged = key.pair().sign(&to_be_signed("list", &domain(), b"message")).unwrap();
-        let refused = bundle.verify_signed("list", b"message", &forged, one(&leaf.der), NOW);
-        assert_eq!(refused, Err(ChainTrustError::NoAuthority));
-    }
-
-    #[test]
-    fn no_two_serial_numbers_are_alike() {
-        let issuer = CertificateAuthority::root(domain(), days(30)).unwrap().intermediate(days(30)).unwrap();
-        let request = request();
-        let mut seen = std::collections::BTreeSet::new();
-        for _ in 0..200 {
-            let issued = issuer.issue(&request, &node(), &TlsNames::default(), days(1)).unwrap();
-            assert_eq!(Certificate::read(&issued.der).unwrap().serial, issued.serial);
-            assert_eq!(issued.serial.as_bytes().len(), 16);
-            assert!(seen.insert(issued.serial));
-        }
-    }
-}
+#[path = "authority_test.rs"]
+mod tests;

@@ -56,7 +56,7 @@ mod tests {
         let domain: TrustDomain = "mesh.local".parse().unwrap();
         let validity = ValidityPeriod { not_before: 1_795_000_000, not_after: 1_796_000_000 };
         let root = CertificateAuthority::root(domain.clone(), validity).unwrap();
-        let issuer = root.intermediate(validity).unwrap();
+        let issuer = root.intermediate("default", validity).unwrap();
         let key = IssuerKey::of(issuer.certificate(), domain.clone()).unwrap();
         assert_eq!(Ok(key.fingerprint()), key_of(issuer.certificate()));
         let signature = issuer.sign("record 1", b"value").unwrap();

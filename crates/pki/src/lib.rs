@@ -5,6 +5,7 @@
 
 pub mod authority;
 pub mod certificate;
+pub mod issuer_cluster;
 pub mod issuer_key;
 pub mod join_token;
 pub mod jwt;

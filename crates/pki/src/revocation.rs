@@ -107,11 +107,17 @@ impl Revocations {
 
     /// Revocation that puts this certificate out; `None` if none does.
     pub fn of(&self, certificate: &Certificate) -> Option<&Revocation> {
+        self.of_number_or_key(certificate).or_else(|| self.of_holder(certificate))
+    }
+
+    /// The same by what no other certificate has, whoever is called like its holder: of a list of another cluster than that
+    /// whose issuer vouches for it.
+    pub fn of_number_or_key(&self, certificate: &Certificate) -> Option<&Revocation> {
         if self.entries.is_empty() {
             return None;
         }
         let ways = [RevokedSubject::Serial(certificate.serial.clone()), RevokedSubject::Key(certificate.key)];
-        ways.iter().find_map(|way| self.about(way)).or_else(|| self.of_holder(certificate))
+        ways.iter().find_map(|way| self.about(way))
     }
 
     fn of_holder(&self, certificate: &Certificate) -> Option<&Revocation> {

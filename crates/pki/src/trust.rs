@@ -2,15 +2,16 @@
 
 use std::time::Duration;
 
-use omnirelay_core::spiffe::{SpiffeId, TrustDomain};
+use omnirelay_core::spiffe::{CertificateHolder, SpiffeId, TrustDomain};
 use ring::signature::{ECDSA_P256_SHA256_ASN1, UnparsedPublicKey};
 use rustls_pki_types::{CertificateDer, UnixTime};
-use webpki::{EndEntityCert, KeyUsage, anchor_from_trusted_cert};
+use webpki::{EndEntityCert, KeyUsage, VerifiedPath, anchor_from_trusted_cert};
 use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::{FromDer as _, X509Certificate};
 
-use crate::authority::to_be_signed;
+use crate::authority::{is_issuer, to_be_signed};
 use crate::certificate::{CERTIFICATE_BYTES_MAX, Certificate, CertificateError, KeyMay};
+use crate::issuer_cluster::{IssuerCluster, cluster_of, demands_clusters};
 use crate::verifying::{SIGNATURES, check_root, reason};
 
 /// How many certificates a chain may have: one of a mesh has its leaf, its issuer, and roots that were certified across.
@@ -51,6 +52,17 @@ pub enum ChainTrustError {
     Signature,
     #[error("it is of no authority")]
     NoAuthority,
+    #[error("its issuer names no cluster, and its root demands that each does")]
+    UnnamedCluster,
+    #[error("its issuer vouches for cluster `{named}` alone")]
+    OtherCluster { named: String },
+}
+
+/// Leaf of a chain that is trusted, and the cluster whose issuer vouches for it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct VouchedLeaf {
+    pub certificate: Certificate,
+    pub by: IssuerCluster,
 }
 
 /// Usage that a chain is shown for.
@@ -150,6 +162,20 @@ impl TrustBundle {
         now: i64,
         usage: ChainUsage,
     ) -> Result<Certificate, ChainTrustError> {
+        self.verify_vouched(chain, now, usage).map(|leaf| leaf.certificate)
+    }
+
+    /// The same, with the cluster whose issuer vouches for the leaf. An issuer that names a cluster vouches for nodes of that
+    /// cluster alone, and for operators and services as that cluster names them.
+    ///
+    /// # Errors
+    /// As of [`Self::verify`].
+    pub fn verify_vouched(
+        &self,
+        chain: &[CertificateDer],
+        now: i64,
+        usage: ChainUsage,
+    ) -> Result<VouchedLeaf, ChainTrustError> {
         let (leaf, between) = chain.split_first().ok_or(ChainTrustError::Empty)?;
         let between = bounded(leaf, between)?;
         let (read, usage_of_key) = Certificate::read_with_usage(leaf)?;
@@ -166,12 +192,47 @@ impl TrustBundle {
         let leaf = EndEntityCert::try_from(leaf).map_err(|_| CertificateError::Malformed)?;
         match leaf.verify_for_usage(SIGNATURES, &anchors, &between, at, usage, None, None) {
             Ok(_) if usage_of_key == KeyMay::NotSign => Err(ChainTrustError::KeyUsage),
-            Ok(_) => Ok(read),
+            Ok(path) => {
+                let by = self.vouching(&path)?;
+                let is_of = |cluster: &str| !matches!(read.id.holder(), CertificateHolder::Node { cluster: of, .. } if of != cluster);
+                match by {
+                    IssuerCluster::Named(named) if !is_of(&named) => {
+                        Err(ChainTrustError::OtherCluster { named })
+                    }
+                    by => Ok(VouchedLeaf { certificate: read, by }),
+                }
+            }
             Err(webpki::Error::CertExpired { .. }) => Err(ChainTrustError::Expired),
             Err(webpki::Error::CertNotValidYet { .. }) => Err(ChainTrustError::NotYet),
             Err(webpki::Error::UnknownIssuer) => Err(ChainTrustError::UnknownIssuer),
             Err(error) => Err(ChainTrustError::Invalid(reason(&error))),
         }
+    }
+
+    /// The cluster that the issuer of a verified path names. A root that has issued the leaf itself names none, and may say
+    /// what it likes: it certifies the issuers.
+    fn vouching(&self, path: &VerifiedPath<'_>) -> Result<IssuerCluster, ChainTrustError> {
+        let mut above = path.intermediate_certificates().map(|one| one.der());
+        let Some(issuer) = above.next() else { return Ok(IssuerCluster::Unnamed) };
+        match (cluster_of(&parsed(&issuer)?), above.next()) {
+            (IssuerCluster::Unnamed, Some(root)) => check_unnamed(&parsed(&root)?),
+            (IssuerCluster::Unnamed, None) => {
+                let is_anchor = |root: &&CertificateDer<'static>| {
+                    anchor_from_trusted_cert(root).is_ok_and(|known| {
+                        known.subject == path.anchor().subject
+                            && known.subject_public_key_info == path.anchor().subject_public_key_info
+                    })
+                };
+                let root = self.roots.iter().find(is_anchor).ok_or(ChainTrustError::UnknownIssuer)?;
+                check_unnamed(&parsed(root)?)
+            }
+            (named, _) => Ok(named),
+        }
+    }
+
+    /// The issuers of one cluster under these roots.
+    pub fn issuers_of<'a>(&'a self, cluster: &'a str) -> ClusterIssuers<'a> {
+        ClusterIssuers { bundle: self, cluster }
     }
 
     /// Whether a chain that [`Self::verify`] believes leads through one of those certificates: it is its leaf, or an authority
@@ -189,27 +250,8 @@ impl TrustBundle {
         chain.first().is_some_and(&is_one) || only.verify(chain, now, usage).is_ok()
     }
 
-    /// Checks that the authority at the head of `chain` signed `message` as a `what`, and leads to one of these roots:
-    /// they signed it, or a root behind it in the chain that they certified.
-    ///
-    /// # Errors
-    /// Why it is not trusted.
-    pub fn verify_signed(
-        &self,
-        what: &str,
-        message: &[u8],
-        signature: &[u8],
-        chain: &[CertificateDer],
-        now: i64,
-    ) -> Result<(), ChainTrustError> {
-        let signer = self.verify_authority(chain, now)?;
-        let key =
-            UnparsedPublicKey::new(&ECDSA_P256_SHA256_ASN1, &signer.public_key().subject_public_key.data);
-        let signed = to_be_signed(what, &self.trust_domain, message);
-        key.verify(&signed, signature).map_err(|_| ChainTrustError::Signature)
-    }
-
-    /// Checks that the authority at the head of `chain` leads to one of these roots at the second `now`; returns it.
+    /// Checks that the authority at the head of `chain` leads to one of these roots at the second `now`; returns it. Of which
+    /// cluster it is, is asked elsewhere ([`ClusterIssuers`]).
     ///
     /// # Errors
     /// Why it is not trusted.
@@ -218,21 +260,29 @@ impl TrustBundle {
         chain: &'a [CertificateDer],
         now: i64,
     ) -> Result<X509Certificate<'a>, ChainTrustError> {
+        self.authority_and_certifier(chain, now).map(|(authority, _)| authority)
+    }
+
+    /// The authority at the head of `chain`, and whether what has certified it demands that it names its cluster.
+    fn authority_and_certifier<'a>(
+        &self,
+        chain: &'a [CertificateDer],
+        now: i64,
+    ) -> Result<(X509Certificate<'a>, Result<IssuerCluster, ChainTrustError>), ChainTrustError> {
         let (authority, between) = chain.split_first().ok_or(ChainTrustError::Empty)?;
         let between = bounded(authority, between)?;
         let authority = authority_at(authority, now)?;
         let is_signed_by =
             |one: &X509Certificate, by: &X509Certificate| one.verify_signature(Some(by.public_key())).is_ok();
         let roots: Vec<_> = self.living(now).filter_map(|root| parsed(root).ok()).collect();
-        let is_rooted = |one: &X509Certificate| roots.iter().any(|root| is_signed_by(one, root));
-        let is_between = |one: &CertificateDer| {
-            authority_at(one, now).is_ok_and(|one| is_signed_by(&authority, &one) && is_rooted(&one))
-        };
-        if is_rooted(&authority) || between.iter().any(is_between) {
-            Ok(authority)
-        } else {
-            Err(ChainTrustError::UnknownIssuer)
+        let root_of = |one: &X509Certificate| roots.iter().find(|root| is_signed_by(one, root));
+        if let Some(root) = root_of(&authority) {
+            return Ok((authority, check_unnamed(root)));
         }
+        let leads = |one: &X509Certificate| is_signed_by(&authority, one) && root_of(one).is_some();
+        let certifier = between.iter().filter_map(|one| authority_at(one, now).ok()).find(leads);
+        let unnamed = check_unnamed(&certifier.ok_or(ChainTrustError::UnknownIssuer)?);
+        Ok((authority, unnamed))
     }
 
     /// The roots that have begun and have not ended: nobody else looks at that.
@@ -244,6 +294,66 @@ impl TrustBundle {
             })
         })
     }
+}
+
+/// Issuers of one cluster: what they sign counts as that cluster's, and what those of others sign does not.
+#[derive(Clone, Copy, Debug)]
+pub struct ClusterIssuers<'a> {
+    bundle: &'a TrustBundle,
+    cluster: &'a str,
+}
+
+impl ClusterIssuers<'_> {
+    /// Checks that the issuer at the head of `chain` signed `message` as a `what`, is of the cluster, and leads to one of the
+    /// roots: they signed it, or a root behind it in the chain that they certified.
+    ///
+    /// # Errors
+    /// Why it is not trusted.
+    pub fn verify_signed(
+        &self,
+        what: &str,
+        message: &[u8],
+        signature: &[u8],
+        chain: &[CertificateDer],
+        now: i64,
+    ) -> Result<(), ChainTrustError> {
+        let signer = self.verify(chain, now)?;
+        let key =
+            UnparsedPublicKey::new(&ECDSA_P256_SHA256_ASN1, &signer.public_key().subject_public_key.data);
+        let signed = to_be_signed(what, &self.bundle.trust_domain, message);
+        key.verify(&signed, signature).map_err(|_| ChainTrustError::Signature)
+    }
+
+    /// Checks that the authority at the head of `chain` issues leaves of the cluster, and leads to one of the roots at the
+    /// second `now`; returns it.
+    ///
+    /// # Errors
+    /// Why it is not trusted.
+    pub fn verify<'a>(
+        &self,
+        chain: &'a [CertificateDer],
+        now: i64,
+    ) -> Result<X509Certificate<'a>, ChainTrustError> {
+        let (authority, unnamed) = self.bundle.authority_and_certifier(chain, now)?;
+        if !is_issuer(&authority, &self.bundle.trust_domain) {
+            return Err(ChainTrustError::NoAuthority);
+        }
+        let by = match cluster_of(&authority) {
+            IssuerCluster::Unnamed => unnamed?,
+            named => named,
+        };
+        match by {
+            IssuerCluster::Named(named) if named != self.cluster => {
+                Err(ChainTrustError::OtherCluster { named })
+            }
+            IssuerCluster::Named(_) | IssuerCluster::Unnamed => Ok(authority),
+        }
+    }
+}
+
+/// Takes an issuer that names no cluster, unless the root that has certified it demands one.
+fn check_unnamed(root: &X509Certificate) -> Result<IssuerCluster, ChainTrustError> {
+    if demands_clusters(root) { Err(ChainTrustError::UnnamedCluster) } else { Ok(IssuerCluster::Unnamed) }
 }
 
 /// The trust domain of an authority's certificate, by its one name.

@@ -36,7 +36,7 @@ fn authorities() -> (CertificateAuthority, CertificateAuthority) {
     let domain: TrustDomain = "mesh.example".parse().unwrap();
     let life = ValidityPeriod { not_before: now() - 300, not_after: now() + 3600 };
     let root = CertificateAuthority::root(domain, life).unwrap();
-    let issuer = root.intermediate(life).unwrap();
+    let issuer = root.intermediate("default", life).unwrap();
     (root, issuer)
 }
 

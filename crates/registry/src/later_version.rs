@@ -23,12 +23,13 @@ use prost::encoding::{WireType, encode_key, encode_varint};
 use prost_reflect::{DescriptorPool, DynamicMessage, MapKey, MessageDescriptor, ReflectMessage as _, Value};
 
 /// What the value of each kind is.
-const VALUES: [(&str, &str); 18] = [
+const VALUES: [(&str, &str); 19] = [
     ("agent", "AgentValue"),
     ("authority", "AuthorityValue"),
     ("binding", "BindingValue"),
     ("binding-seed", "BindingSeedValue"),
     ("certificate", "CertificateValue"),
+    ("cluster", "ClusterValue"),
     ("join-policy", "JoinPolicyValue"),
     ("join-token", "JoinTokenValue"),
     ("leadership", "LeadershipValue"),
@@ -45,9 +46,10 @@ const VALUES: [(&str, &str); 18] = [
 ];
 
 /// Kinds whose values are not changed, but written once or stated anew by the one node that knows them.
-const STATED: [(&str, &str); 6] = [
+const STATED: [(&str, &str); 7] = [
     ("advertisement", "its node holds it in memory, and goes on from what it read when it started"),
     ("audit", "its bytes are sealed"),
+    ("cluster-trust", "it is what another cluster has signed, and is replaced by what that signs next"),
     ("restoration", "its daemon counts it anew in each epoch"),
     ("audit-seal", "its bytes are signed"),
     ("shard-load", "its node counts it anew"),

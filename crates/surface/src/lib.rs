@@ -11,6 +11,7 @@ mod body;
 mod builder;
 mod call_judge;
 mod call_trace;
+mod caller_reach;
 mod carried;
 mod deadline;
 mod dialect;
@@ -62,7 +63,6 @@ use omnirelay_host::live::Live;
 use omnirelay_identity::authenticate::AllowedHosts;
 use omnirelay_identity::caller::{CallProtocol, PeerInfo, RequestId, RequestIds};
 use omnirelay_identity::handshake::HandshakeFailure;
-use omnirelay_identity::trust::HolderStanding;
 use omnirelay_wire::fault::Fault;
 use omnirelay_wire::reasons;
 use tonic::body::Body;
@@ -82,8 +82,9 @@ pub use unix::serve_unix;
 
 use answer::HttpRefusal;
 use builder::NoRoute;
+use caller_reach::{CallerReach, beyond};
 use openapi::LazyDocument;
-use pipeline::{Pipeline, beyond_exchange, fault_response, stamp, stamp_protocol};
+use pipeline::{Pipeline, fault_response, stamp, stamp_protocol};
 use routes::{RouteMatch, RouteTable};
 
 /// Everything a listener serves. Cheap to clone; all clones are one.
@@ -219,16 +220,16 @@ impl Surface {
         request_id: RequestId,
     ) -> Response<HttpBody> {
         let (parts, body) = request.into_parts();
-        let path = parts.uri.path().to_owned();
+        let (path, reach) = (parts.uri.path().to_owned(), CallerReach::of(&peer.standing));
         match self.parts.routes.find(&parts.method, &path) {
             RouteMatch::Route { choice, values } => {
                 let values = values.into_iter().map(str::to_owned).collect();
                 let call = json::JsonCall { parts, peer, request_id, values };
                 json::serve(&self.parts.pipeline, choice, call, body).await
             }
-            RouteMatch::WrongVerb(_) | RouteMatch::Nothing if peer.standing == HolderStanding::Federated => {
+            RouteMatch::WrongVerb(_) | RouteMatch::Nothing if reach != CallerReach::ByScope => {
                 let route = shape::shortened(&path);
-                HttpRefusal::from(beyond_exchange(&route, "the caller")).answer(&request_id)
+                HttpRefusal::from(beyond(reach, &route, "the caller")).answer(&request_id)
             }
             RouteMatch::WrongVerb(verbs) if parts.method == http::Method::OPTIONS => {
                 options(&verbs, &request_id)

@@ -56,6 +56,11 @@ impl ServedMethod {
         self.audit_action.is_some()
     }
 
+    /// Whether nodes of other clusters of the trust domain reach it.
+    pub(super) fn is_for_siblings(&self) -> bool {
+        self.policy.is_some_and(|policy| policy.sibling)
+    }
+
     /// Whether it is of the exchange of advertisements, which nodes of federated clusters reach.
     pub(super) fn is_exchange(&self) -> bool {
         self.policy.is_some_and(|policy| policy.exchange)
@@ -83,6 +88,8 @@ pub(super) struct MethodPolicy {
     pub cacheable: bool,
     /// Whether nodes of federated clusters may call it, without any scope.
     pub exchange: bool,
+    /// Whether nodes of other clusters of the trust domain may call it, without any scope.
+    pub sibling: bool,
     /// Whether nodes may call it at each other's mesh port.
     pub mesh: bool,
     /// Whether it is answered once its work is done, which may take seconds.
@@ -212,6 +219,7 @@ impl OptionExtensions {
             ignore_unknown_fields: flag("ignore_unknown_fields").unwrap_or(false),
             cacheable: flag("cacheable").unwrap_or(false),
             exchange: flag("exchange").unwrap_or(false),
+            sibling: flag("sibling").unwrap_or(false),
             mesh: flag("mesh").unwrap_or(false),
             awaits_work: flag("awaits_work").unwrap_or(false),
         })

@@ -19,7 +19,7 @@ use omnirelay_identity::caller::{
     Caller, CallerProof, PeerInfo, Principal, REQUEST_ID, RequestId, Scope, Scopes,
 };
 use omnirelay_identity::request_conditions::{RequestConditions, generated_key};
-use omnirelay_identity::trust::{HolderStanding, LAST_ANSWER};
+use omnirelay_identity::trust::LAST_ANSWER;
 use omnirelay_wire::bounded::BoundedService;
 use omnirelay_wire::codec::{oversized, undecodable};
 use omnirelay_wire::fault::Fault;
@@ -30,6 +30,7 @@ use tower::ServiceExt as _;
 
 use super::call_judge::{BeginningCall, CallJudge};
 use super::call_trace::{CallTrace, CallTracer};
+use super::caller_reach::{CallerReach, beyond, is_named_here};
 use super::carried::CarriedCall;
 use super::deadline::{self, CallDeadlines};
 use super::frame::FrameScan;
@@ -267,7 +268,8 @@ impl Pipeline {
     ) -> Result<Option<Caller>, Fault> {
         // What strangers call is recorded for nobody.
         let trace = watched.trace.take();
-        if method.policy.is_none() && peer.standing == HolderStanding::Member {
+        let reach = CallerReach::of(&peer.standing);
+        if method.policy.is_none() && reach == CallerReach::ByScope {
             return Ok(None);
         }
         let scope = method.policy.and_then(|policy| policy.scope);
@@ -276,10 +278,13 @@ impl Pipeline {
         // Who proves nothing was not let in: it calls what anybody may call, which is limited where it is judged.
         let is_let_in = !matches!(principal.proof, CallerProof::Refused(_));
         watched.trace = trace.filter(|_| is_let_in);
-        match peer.standing {
-            HolderStanding::Federated if method.is_exchange() => {}
-            HolderStanding::Federated => return Err(beyond_exchange(method.path, &principal.name)),
-            HolderStanding::Member => {
+        match reach {
+            CallerReach::Exchange if method.is_exchange() => {}
+            CallerReach::Siblings if method.is_for_siblings() => {}
+            CallerReach::Exchange | CallerReach::Siblings => {
+                return Err(beyond(reach, method.path, &principal.name));
+            }
+            CallerReach::ByScope => {
                 let may = |scope| principal.scopes.contains(scope);
                 // Whether a call concerns this node is seen once it was read.
                 let may_here = |scope| method.own_node.is_some() && principal.own_node.contains(scope);
@@ -301,7 +306,8 @@ impl Pipeline {
             scopes: principal.scopes,
             own_node: principal.own_node,
             proof: principal.proof,
-            certificate: peer.certificate.clone(),
+            // Whoever another cluster vouches for is nobody of the same name here.
+            certificate: peer.certificate.clone().filter(|_| is_named_here(&peer.standing)),
             remote: peer.remote,
             request_id: watched.request_id.clone(),
             protocol: watched.protocol,
@@ -498,17 +504,6 @@ pub(super) fn panic_text(panic: &(dyn std::any::Any + Send)) -> &str {
     panic.downcast_ref::<&str>().copied().or(owned).unwrap_or("a panic without words")
 }
 
-/// The fault of a node of a federated cluster that asks for more than it may.
-pub(super) fn beyond_exchange(what: &str, principal: &str) -> Fault {
-    Fault::new(
-        reasons::FEDERATED_CALLER,
-        format!("{principal} is of a federated cluster, and {what} is not of the exchange of advertisements"),
-    )
-    .hint("call it by an identity of this mesh: omnirelay whoami says which one is shown")
-    .detail("principal", principal)
-    .detail("method", what)
-}
-
 /// The fault of somebody who may not call what is served at this node.
 pub(super) fn missing_scope(method: &str, needed: Scope, principal: &Principal, node_id: &str) -> Fault {
     let (is_of_host, rule) = (principal.own_node.contains(needed), rule(needed, principal));
@@ -549,11 +544,14 @@ fn rule(needed: Scope, principal: &Principal) -> &'static str {
             "what a node may do is the same for all nodes"
         }
         CallerProof::Federated(_) => "whoever is of a federated cluster has no scopes here",
+        proof if proof.sibling().is_some() => {
+            "whoever another cluster vouches for has what a binding of that name gives here (omnirelay bindings set), and nothing else"
+        }
         CallerProof::Bearer(_) | CallerProof::Certificate | CallerProof::CertificateOfHost => {
             "its certificate alone gives mesh.read, its binding what is more (omnirelay bindings set)"
         }
         CallerProof::TokenFile(_) => "its line in the token file and its binding say what it may do",
-        CallerProof::Nothing | CallerProof::Refused(_) | CallerProof::Socket => {
+        CallerProof::Nothing | CallerProof::Refused(_) | CallerProof::Sibling(_) | CallerProof::Socket => {
             "nobody who has proved nothing has it here"
         }
     }

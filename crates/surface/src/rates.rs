@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use omnirelay_host::live::Live;
 use omnirelay_identity::buckets::{CallRates, RateBuckets, network};
-use omnirelay_identity::caller::{PeerInfo, federated_kin};
+use omnirelay_identity::caller::{PeerInfo, cluster_kin};
 use omnirelay_wire::fault::Fault;
 use omnirelay_wire::reasons;
 
@@ -31,11 +31,11 @@ impl CallRateLimiter {
         }))
     }
 
-    /// Counts a call of somebody who has proved who they are, or is taken for somebody. Nodes of a federated cluster are counted
+    /// Counts a call of somebody who has proved who they are, or is taken for somebody. Those of another cluster are counted
     /// together.
     pub(super) fn proven(&self, name: &Arc<str>) -> Result<(), Fault> {
         let Some(counted) = &self.0 else { return Ok(()) };
-        let who = federated_kin(name).map_or_else(|| Arc::clone(name), Arc::from);
+        let who = cluster_kin(name).map_or_else(|| Arc::clone(name), Arc::from);
         counted.proven.take(&who).map_err(|wait| too_many(&who, wait))
     }
 

@@ -123,7 +123,7 @@ mod tests {
 
     #[test]
     fn every_refusal_says_the_status_that_it_has() {
-        for reason in reasons::ALL {
+        for reason in reasons::all() {
             let problem = Problem::new(Fault::new(*reason, "so"), "r-1");
             let told: serde_json::Value = serde_json::from_slice(&problem.to_json()).unwrap();
             assert_eq!(

@@ -6,7 +6,7 @@ use super::*;
 /// remove something or raise a limit first.
 #[test]
 fn what_is_exhausted_has_room_again_by_itself() {
-    let exhausted = ALL.iter().filter(|reason| reason.code == Code::ResourceExhausted);
+    let exhausted = all().filter(|reason| reason.code == Code::ResourceExhausted);
     let names: Vec<&str> = exhausted.map(|reason| reason.name).collect();
     assert_eq!(
         names,
@@ -33,5 +33,5 @@ fn what_is_exhausted_has_room_again_by_itself() {
 
 #[test]
 fn reasons_are_sorted_and_unique() {
-    assert!(ALL.is_sorted_by(|a, b| a.name < b.name));
+    assert!(all().is_sorted_by(|a, b| a.name < b.name));
 }

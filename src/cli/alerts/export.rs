@@ -24,6 +24,7 @@ pub(super) static FILES: &[(&str, &str)] = &[
     ("relay.yaml", include_str!("../../../docs/observability/alerts/relay.yaml")),
     ("shards.yaml", include_str!("../../../docs/observability/alerts/shards.yaml")),
     ("slo.yaml", include_str!("../../../docs/observability/alerts/slo.yaml")),
+    ("clusters.yaml", include_str!("../../../docs/observability/alerts/clusters.yaml")),
     ("state.yaml", include_str!("../../../docs/observability/alerts/state.yaml")),
     ("store.yaml", include_str!("../../../docs/observability/alerts/store.yaml")),
     ("transport-policy.yaml", include_str!("../../../docs/observability/alerts/transport-policy.yaml")),

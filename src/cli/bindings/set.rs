@@ -22,7 +22,8 @@ Examples:
 #[derive(Args, Debug)]
 #[command(before_long_help = EXAMPLES)]
 pub(super) struct BindingsSetArgs {
-    /// Who, as the audit trail names it: token:NAME, operator:NAME, service:NAME, oidc:NAME or role:NAME
+    /// Who, as the audit trail names it: token:NAME, operator:NAME, service:NAME, oidc:NAME or role:NAME; of another
+    /// cluster operator:CLUSTER/NAME or service:CLUSTER/NAME
     #[arg(value_name = "PRINCIPAL", value_parser = super::principal, add = complete::ids(&super::OBJECTS))]
     principal: String,
     /// Such as mesh.read, mesh.operate and mesh.admin

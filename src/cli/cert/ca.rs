@@ -2,7 +2,7 @@
 
 use clap::Subcommand;
 
-use super::{export, init, protect, retire, rotate, share, show};
+use super::{certify, export, init, prepare, protect, retire, rotate, share, show};
 use crate::frame::prelude::*;
 
 /// Make, look at and rotate the certificate authority
@@ -20,6 +20,8 @@ enum Verb {
     Export(Box<export::CertExportArgs>),
     Protect(Box<protect::CertProtectArgs>),
     Share(Box<share::CertShareArgs>),
+    Prepare(Box<prepare::CertPrepareArgs>),
+    Certify(Box<certify::CertCertifyArgs>),
     Rotate(Box<rotate::CertRotateArgs>),
     Retire(Box<retire::CertRetireArgs>),
 }
@@ -31,6 +33,8 @@ pub(super) async fn run(of: &CertCaArgs, session: &mut CommandSession) -> Result
         Verb::Export(args) => export::run(args, session).await,
         Verb::Protect(args) => protect::run(args, session).await,
         Verb::Share(args) => share::run(args, session).await,
+        Verb::Prepare(args) => prepare::run(args, session).await,
+        Verb::Certify(args) => certify::run(args, session).await,
         Verb::Rotate(args) => rotate::run(args, session).await,
         Verb::Retire(args) => retire::run(args, session).await,
     }

@@ -1,6 +1,8 @@
 //! `omnirelay cert`: the certificate authority of a mesh, and the certificates that it issues.
 
 mod ca;
+mod certified;
+mod certify;
 pub(crate) mod doctor;
 mod export;
 mod files;
@@ -10,6 +12,7 @@ mod issue;
 mod list;
 mod offline;
 mod offline_csr;
+mod prepare;
 pub(crate) mod presented;
 mod protect;
 mod reinstate;
@@ -72,6 +75,8 @@ pub(crate) static ENTRY: CommandEntry = entry!(
         export::LEAF,
         protect::LEAF,
         share::LEAF,
+        prepare::LEAF,
+        certify::LEAF,
         rotate::LEAF,
         retire::LEAF,
         issue::LEAF,
@@ -92,6 +97,8 @@ pub(crate) static ENTRY: CommandEntry = entry!(
         message("issuer-share", "cert ca share", "omnirelay.security.v1.IssuerShare"),
         message("issued-certificate", "cert issue, renew", "omnirelay.security.v1.IssuedCertificate"),
         message("record-protection", "cert ca protect", "omnirelay.security.v1.RecordProtection"),
+        message("prepared-issuer", "cert ca prepare", "omnirelay.security.v1.PreparedIssuer"),
+        message("sibling-issuer", "cert ca certify", "omnirelay.security.v1.SiblingIssuer"),
         message("revocation-change", "cert revoke, reinstate", "omnirelay.security.v1.RevocationChange"),
         message("revocations", "cert revocations", "omnirelay.security.v1.ListRevocationsResponse"),
     ]

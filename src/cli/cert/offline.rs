@@ -1,5 +1,5 @@
-//! A root whose key is kept outside of the mesh, in a folder: `root.pem` and `root-key.pem`, and `issuer.pem`, the issuer that it
-//! has certified last.
+//! A root whose key is kept outside of the mesh, in a folder: `root.pem` and `root-key.pem`, and `issuer-CLUSTER.pem`, the issuer
+//! of that cluster that it has certified last.
 
 use std::path::{Path, PathBuf};
 
@@ -8,6 +8,7 @@ use omnirelay_core::text::chain;
 use omnirelay_identity::trust::unix_now;
 use omnirelay_pki::authority::{AuthorityError, CertificateAuthority, ValidityPeriod};
 use omnirelay_pki::certificate::to_pem;
+use omnirelay_pki::issuer_cluster::{IssuerCluster, named_cluster};
 use omnirelay_pki::key::PrivateKey;
 use omnirelay_pki::request::CertificateRequest;
 use omnirelay_pki::revocation::BACKDATED;
@@ -21,7 +22,8 @@ use crate::frame::error::CliError;
 
 const CERTIFICATE: &str = "root.pem";
 const KEY: &str = "root-key.pem";
-const ISSUER: &str = "issuer.pem";
+/// The issuer of the only cluster, as it was called before issuers named theirs.
+const ISSUER_OF_BEFORE: &str = "issuer.pem";
 const DAY: i64 = 86_400;
 const ROOT_DAYS: u32 = 3650;
 const ISSUER_DAYS: u32 = 365;
@@ -96,29 +98,37 @@ impl OfflineRoot {
         to_pem(self.root.certificate())
     }
 
-    /// A certificate for the issuer whose request this is, in PEM.
+    /// A certificate for the issuer of `cluster` whose request this is, in PEM.
     ///
     /// # Errors
-    /// When it is no request, or the root has ended.
-    pub(super) fn certify(&self, csr: &str, days: Option<u32>) -> Result<String, CliError> {
+    /// When it is no request, the root has ended, or no cluster can have that name.
+    pub(super) fn certify(&self, csr: &str, cluster: &str, days: Option<u32>) -> Result<String, CliError> {
         let request = CertificateRequest::from_pem(csr).map_err(|error| {
             CliError::new(reasons::CLIENT, "the daemon has answered with no request").cause(chain(&error))
         })?;
-        let issuer = self.root.certify_issuer(&request, for_days(days.unwrap_or(ISSUER_DAYS)));
+        let issuer = self.root.certify_issuer(&request, cluster, for_days(days.unwrap_or(ISSUER_DAYS)));
         Ok(to_pem(&issuer.map_err(not_made)?))
     }
 
-    /// The issuer that the mesh took last of those that this root has certified; `None`: that is not known.
-    pub(super) fn issuer(&self) -> Option<CertificateDer<'static>> {
-        CertificateDer::from_pem_file(self.key.with_file_name(ISSUER)).ok()
+    /// The issuer that the mesh of `cluster` took last of those that this root has certified; `None`: that is not known.
+    pub(super) fn issuer(&self, cluster: &str) -> Option<CertificateDer<'static>> {
+        let of_before = || {
+            let kept = CertificateDer::from_pem_file(self.key.with_file_name(ISSUER_OF_BEFORE)).ok();
+            kept.filter(|issuer| named_cluster(issuer) == IssuerCluster::Unnamed)
+        };
+        CertificateDer::from_pem_file(self.issuer_file(cluster)).ok().or_else(of_before)
     }
 
-    /// Notes that the mesh has taken this issuer, in PEM: it alone vouches for the next one.
+    /// Notes that the mesh of `cluster` has taken this issuer, in PEM: it alone vouches for the next one.
     ///
     /// # Errors
     /// When the file cannot be written.
-    pub(super) fn note_issuer(&self, pem: &str) -> Result<(), CliError> {
-        put(&[(self.key.with_file_name(ISSUER), pem.as_bytes(), 0o644)])
+    pub(super) fn note_issuer(&self, cluster: &str, pem: &str) -> Result<(), CliError> {
+        put(&[(self.issuer_file(cluster), pem.as_bytes(), 0o644)])
+    }
+
+    fn issuer_file(&self, cluster: &str) -> PathBuf {
+        self.key.with_file_name(format!("issuer-{cluster}.pem"))
     }
 
     /// The key of the root that follows this one, certified by this one, in PEM.

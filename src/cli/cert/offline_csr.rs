@@ -21,8 +21,12 @@ pub(super) const PREPARE: RpcMethod = certificate_service::PREPARE_ISSUER;
 pub(super) struct IssuerCsr {
     /// In PEM.
     pub csr: String,
+    /// The cluster of the daemon, as it says.
+    pub cluster: String,
     /// SHA-256 of the key that is to be certified, as the request has it.
-    key: Fingerprint,
+    pub key: Fingerprint,
+    /// What the daemon has answered.
+    pub document: Value,
     /// By the issuer of now, with its certificate.
     proof: Option<(Vec<u8>, CertificateDer<'static>)>,
 }
@@ -41,7 +45,15 @@ pub(super) async fn prepared(
     })?;
     let signer = CertificateDer::from_pem_slice(text(&prepared, "signerPem").as_bytes()).ok();
     let proof = BASE64_STANDARD.decode(text(&prepared, "signature")).ok().zip(signer);
-    Ok(IssuerCsr { csr, key: request.key, proof })
+    let cluster = text(&prepared, "cluster").to_owned();
+    if cluster.is_empty() {
+        return Err(CliError::new(
+            reasons::CLIENT,
+            "the daemon does not say of which cluster its issuer is to be",
+        )
+        .hint("it is of an earlier version; use the omnirelay of that version with it"));
+    }
+    Ok(IssuerCsr { csr, cluster, key: request.key, document: prepared, proof })
 }
 
 impl IssuerCsr {
@@ -60,7 +72,7 @@ impl IssuerCsr {
         if vouching.is_some_and(|root| self.is_proven(root)) {
             return Ok(());
         }
-        session.notes().say(&format!("The key of the issuer is {}.", self.key));
+        session.notes().say(&format!("The key of the issuer of cluster {} is {}.", self.cluster, self.key));
         session
             .notes()
             .say("Compare it with the log of the daemon, on its own host: `next issuer prepared`.");
@@ -77,7 +89,7 @@ impl IssuerCsr {
     /// Whether the issuer that `root` has certified last has signed the request. One before it may be out: its key was stolen.
     fn is_proven(&self, root: &OfflineRoot) -> bool {
         let (Some((signature, signer)), Some(csr)) = (&self.proof, csr_der(&self.csr)) else { return false };
-        if root.issuer().as_ref() != Some(signer) {
+        if root.issuer(&self.cluster).as_ref() != Some(signer) {
             return false;
         }
         let bundle = CertificateDer::from_pem_slice(root.pem().as_bytes()).ok();
@@ -85,7 +97,10 @@ impl IssuerCsr {
         let signer = std::slice::from_ref(signer);
         // Whether it has ended does not matter to who it was.
         let Ok((begun, _)) = validity_of(&signer[0]) else { return false };
-        bundle.is_some_and(|bundle| bundle.verify_signed(NEXT_ISSUER, &csr, signature, signer, begun).is_ok())
+        bundle.is_some_and(|bundle| {
+            let issuers = bundle.issuers_of(&self.cluster);
+            issuers.verify_signed(NEXT_ISSUER, &csr, signature, signer, begun).is_ok()
+        })
     }
 }
 
@@ -111,7 +126,7 @@ mod tests {
         let csr = omnirelay_pki::request::to_pem(
             &CertificateRequest::make(&issuer, None, &TlsNames::default()).unwrap(),
         );
-        let certificate = root.certify(&csr, None).unwrap();
+        let certificate = root.certify(&csr, "default", None).unwrap();
         let certificate = CertificateDer::from_pem_slice(certificate.as_bytes()).unwrap();
         let issuer =
             CertificateAuthority::kept("mesh.example".parse().unwrap(), certificate.clone(), issuer).unwrap();
@@ -119,13 +134,15 @@ mod tests {
         let next = CertificateRequest::make(&next, None, &TlsNames::default()).unwrap();
         let prepared = |signed: &[u8], what: &str| IssuerCsr {
             csr: omnirelay_pki::request::to_pem(&next),
+            cluster: "default".to_owned(),
+            document: Value::Null,
             key: CertificateRequest::read(&next).unwrap().key,
             proof: Some((issuer.sign(what, signed).unwrap(), certificate.clone())),
         };
         assert!(!prepared(&next, NEXT_ISSUER).is_proven(&root), "the mesh has not taken it");
         let pem = omnirelay_pki::certificate::to_pem(&certificate);
-        root.note_issuer(&pem).unwrap();
-        other.note_issuer(&pem).unwrap();
+        root.note_issuer("default", &pem).unwrap();
+        other.note_issuer("default", &pem).unwrap();
         assert!(prepared(&next, NEXT_ISSUER).is_proven(&root));
         assert!(!prepared(&next, NEXT_ISSUER).is_proven(&other), "it is of another root");
         assert!(!prepared(b"another", NEXT_ISSUER).is_proven(&root));
@@ -147,17 +164,19 @@ mod tests {
         let certified = || {
             let key = PrivateKey::make().unwrap();
             let csr = CertificateRequest::make(&key, None, &TlsNames::default()).unwrap();
-            let pem = root.certify(&omnirelay_pki::request::to_pem(&csr), None).unwrap();
+            let pem = root.certify(&omnirelay_pki::request::to_pem(&csr), "default", None).unwrap();
             let certificate = CertificateDer::from_pem_slice(pem.as_bytes()).unwrap();
             let issuer =
                 CertificateAuthority::kept("mesh.example".parse().unwrap(), certificate, key).unwrap();
-            root.note_issuer(&pem).unwrap();
+            root.note_issuer("default", &pem).unwrap();
             issuer
         };
         let [stolen, present] = [certified(), certified()];
         let csr = CertificateRequest::make(&PrivateKey::make().unwrap(), None, &TlsNames::default()).unwrap();
         let by = |issuer: &CertificateAuthority| IssuerCsr {
             csr: omnirelay_pki::request::to_pem(&csr),
+            cluster: "default".to_owned(),
+            document: Value::Null,
             key: CertificateRequest::read(&csr).unwrap().key,
             proof: Some((issuer.sign(NEXT_ISSUER, &csr).unwrap(), issuer.certificate().clone())),
         };

@@ -13,7 +13,8 @@ const EXAMPLES: &str = "\
 Examples:
   omnirelay cert revoke --operator ann --yes --reason \"laptop stolen\"
   omnirelay cert revoke --node relay-b119 --dry-run
-  omnirelay cert revoke --serial 4b7c19e02f5d8a61 --yes --reason \"key in a log\"";
+  omnirelay cert revoke --serial 4b7c19e02f5d8a61 --yes --reason \"key in a log\"
+  omnirelay cert revoke --issuer-of west --yes --reason \"INC-4711\"";
 
 /// Put a holder, or one certificate, out before their time
 ///
@@ -50,18 +51,27 @@ struct RevocationTarget {
     /// One certificate, by its number, and what was renewed from it
     #[arg(long, value_name = "SERIAL")]
     serial: Option<String>,
+    /// The issuers of another cluster, with all whom they vouch for
+    #[arg(long, value_name = "CLUSTER")]
+    issuer_of: Option<String>,
 }
 
 pub(super) async fn run(args: &CertRevokeArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
-    let RevocationTarget { node, service, operator, serial } = &args.which;
+    let RevocationTarget { node, service, operator, serial, issuer_of } = &args.which;
     let request = json!({
-        "node": node, "service": service, "operator": operator, "serial": serial, "cluster": args.cluster,
+        "node": node, "service": service, "operator": operator, "serial": serial, "cluster": args.cluster, "issuerOf": issuer_of,
         "lastAdministrator": args.last_administrator,
     });
     let change = RevocationEdit {
         rpc: &REVOKE,
         request,
-        shown: &shown([("node", node), ("service", service), ("operator", operator), ("serial", serial)]),
+        shown: &shown([
+            ("node", node),
+            ("service", service),
+            ("operator", operator),
+            ("serial", serial),
+            ("issuer of", issuer_of),
+        ]),
         done: "revoked",
         asks: true,
         write: &args.write,

@@ -60,6 +60,11 @@ fn describe(document: &Value, moment: CellContext) -> String {
             rows.push((name, format!("{} ends in {ends}, {kept}", text(certificate, "fingerprint"))));
         }
     }
+    for issuer in items(document, "authority.siblingIssuers") {
+        let ends = time::left(field(issuer, "notAfter"), moment);
+        let (cluster, fingerprint) = (text(issuer, "cluster"), text(issuer, "fingerprint"));
+        rows.push(("issuer of another cluster", format!("{cluster}: {fingerprint} ends in {ends}")));
+    }
     for cluster in items(document, "federated") {
         let roots = items(cluster, "roots").iter();
         let ends = roots.map(|root| time::left(field(root, "notAfter"), moment)).collect::<Vec<_>>();

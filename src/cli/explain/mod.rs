@@ -47,7 +47,7 @@ fn known() -> Vec<String> {
     let mut words: Vec<String> = words::words().into_iter().map(|word| word.word).collect();
     words.sort_unstable();
     words.dedup();
-    reasons::ALL.iter().map(|reason| reason.name.to_owned()).chain(checks).chain(words).collect()
+    reasons::all().map(|reason| reason.name.to_owned()).chain(checks).chain(words).collect()
 }
 
 /// Prints the explanation.
@@ -74,7 +74,7 @@ fn run(args: &ExplainArgs, session: &mut CommandSession) -> Result<Exit, CliErro
     }
     let meanings = words::meanings(wanted);
     let wanted = wanted.to_ascii_uppercase().replace('-', "_");
-    if let (Some(word), None) = (meanings.first(), reasons::ALL.iter().find(|known| known.name == wanted)) {
+    if let (Some(word), None) = (meanings.first(), reasons::all().find(|known| known.name == wanted)) {
         let rows: Vec<(&str, String)> =
             meanings.iter().map(|found| (found.of, found.means.clone())).collect();
         let document = json!({
@@ -85,7 +85,7 @@ fn run(args: &ExplainArgs, session: &mut CommandSession) -> Result<Exit, CliErro
             .show(&CommandOutput::lines(document, format!("word/{}", word.word), listing(&rows)))
             .map(|()| Exit::Ok);
     }
-    let Some(known) = reasons::ALL.iter().find(|known| known.name == wanted) else {
+    let Some(known) = reasons::all().find(|known| known.name == wanted) else {
         let message = format!("there is no reason, no check and no word in a table `{wanted}`");
         return Err(CliError::new(reasons::REASON_UNKNOWN, message)
             .cause("this version does not know it; a newer daemon may")
@@ -104,13 +104,13 @@ fn run(args: &ExplainArgs, session: &mut CommandSession) -> Result<Exit, CliErro
 }
 
 fn all(session: &mut CommandSession) -> Result<Exit, CliError> {
-    let rows: Vec<Value> = reasons::ALL.iter().map(row).collect();
+    let rows: Vec<Value> = reasons::all().map(row).collect();
     let moment = CellContext { now_ms: None, absolute: false };
     let table = TextTable::of(COLUMNS, &rows, moment, &TableLayout::default())?;
     session.show(&CommandOutput {
         document: json!({"schemaVersion": "v1", "reasons": rows}),
         items: Some(rows),
-        names: reasons::ALL.iter().map(|known| format!("reason/{}", known.name)).collect(),
+        names: reasons::all().map(|known| format!("reason/{}", known.name)).collect(),
         text: TextForm::Table(table),
     })?;
     Ok(Exit::Ok)
@@ -164,7 +164,7 @@ mod tests {
                 rest.split(|letter: char| !letter.is_ascii_uppercase() && letter != '_').next()
             })
             .collect();
-        for known in reasons::ALL {
+        for known in reasons::all() {
             assert!(said.contains(known.name), "nothing says {}", known.name);
         }
     }

@@ -236,7 +236,7 @@ impl From<Fault> for CliError {
 pub fn from_failure(failure: &Value) -> Option<CliError> {
     let text = |name: &str| failure.get(name).and_then(Value::as_str).map(str::to_owned);
     let (reason, message) = (text("reason")?, text("message")?);
-    let known = reasons::ALL.iter().find(|known| known.name == reason);
+    let known = reasons::all().find(|known| known.name == reason);
     let code = known.map_or(Code::Unknown, |known| known.code);
     Some(CliError::stated(code, reason.into(), message))
 }

@@ -222,6 +222,27 @@ impl CommandSettings {
         CallerProof::of(self.token_file.as_deref(), &self.tls, &self.env)
     }
 
+    /// Settings by which another context is talked to: what flags and variables say of a target and of proof is for the one
+    /// that the command is meant for, and not for this one.
+    ///
+    /// # Errors
+    /// When the file of contexts cannot be read, or has none of that name.
+    pub fn of_context(&self, name: &str) -> Result<Self, CliError> {
+        let context = self.config.as_ref().map_err(Clone::clone)?.context(name)?.clone();
+        let target = CommandTarget {
+            context: context.name,
+            addresses: context.addresses,
+            cluster: context.cluster,
+            protected: context.protected,
+            token_file: context.token_file,
+            tls: context.tls,
+            source: ValueSource::File,
+            named_by_flag: true,
+        };
+        let (tls, token_file) = (TlsFiles::default(), None);
+        Ok(Self { target: Ok(target), tls, token_file, believes_anybody: false, ..self.clone() })
+    }
+
     /// TLS files that flags and variables name, whatever the context.
     pub fn own_tls(&self) -> TlsFiles {
         self.tls.clone().over(&TlsFiles::of_env(&self.env))

@@ -10,6 +10,7 @@ use base64::prelude::BASE64_STANDARD;
 use omnirelay_audit::files::AuditFiles;
 use omnirelay_certificates::join::GRANT;
 use omnirelay_certificates::record_keeper::kept_by_joining;
+use omnirelay_core::spiffe::CertificateHolder;
 use omnirelay_host::data_dir::{self, DataDir};
 use omnirelay_identity::node_identity::{IDENTITY_FOLDER, IdentityError, IdentityFiles, NodeIdentity};
 use omnirelay_identity::trust::unix_now;
@@ -222,7 +223,11 @@ impl JoiningHost {
         let leaf = bundle.verify(&issued, unix_now(), ChainUsage::Server).map_err(|error| {
             forged("its certificate").cause(chain(&error)).hint("compare the clock of this host with others")
         })?;
+        let CertificateHolder::Node { cluster, .. } = leaf.id.holder() else {
+            return Err(forged("who it is for"));
+        };
         bundle
+            .issuers_of(cluster)
             .verify_signed(GRANT, &grant, &signature, &issued[1..], unix_now())
             .map_err(|error| forged("its grant").cause(chain(&error)))?;
         let grant = JoinGrant::decode(&*grant).map_err(|_| forged("its grant"))?;

@@ -13,7 +13,7 @@ use omnirelay_core::text::chain;
 use omnirelay_core::time::{Millis, whole_ms};
 use omnirelay_host::log::FaultLimiter;
 use omnirelay_host::wall_clock;
-use omnirelay_identity::caller::federated_kin;
+use omnirelay_identity::caller::cluster_kin;
 use omnirelay_nouns::timestamp;
 use omnirelay_registry::Registry;
 use omnirelay_registry::act::{CommitPlan, DaemonAct, WriteAuthority};
@@ -272,7 +272,7 @@ impl RefusalClass {
 
     fn is_of_stranger(&self) -> bool {
         let is_nobody = self.principal == NOBODY || self.principal == STRANGERS;
-        self.action == HANDSHAKE || is_nobody || federated_kin(&self.principal).is_some()
+        self.action == HANDSHAKE || is_nobody || cluster_kin(&self.principal).is_some()
     }
 
     /// Who shook no hands is known by where it is, and by the record of the certificates of whoever an authority that is
@@ -358,7 +358,7 @@ fn network_of(sort: &RefusalClass) -> Option<String> {
 /// What the trail calls a refused call, and by whom it was. Reads of those who prove nothing, or whom others name, are one
 /// sort: they may try every method there is.
 fn told_as<'a>(call: &FinishedCall<'a>) -> (String, &'a str) {
-    match (call.audit_action, federated_kin(call.principal)) {
+    match (call.audit_action, cluster_kin(call.principal)) {
         (Some(action), _) => (action.to_owned(), call.principal),
         (None, Some(kin)) => (READS.to_owned(), kin),
         (None, None) if call.principal == NOBODY => (READS.to_owned(), call.principal),

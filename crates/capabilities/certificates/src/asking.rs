@@ -102,7 +102,7 @@ mod tests {
         let request =
             CertificateRequest::read(&CertificateRequest::make(&key, None, &TlsNames::default()).unwrap())
                 .unwrap();
-        let issuer = root.intermediate(life(-9_000, 900_000)).unwrap();
+        let issuer = root.intermediate("default", life(-9_000, 900_000)).unwrap();
         let identity = |from, to| {
             let issued = issuer.issue(&request, &id, &TlsNames::default(), life(from, to)).unwrap();
             NodeIdentity::of(&key, vec![issued.der]).unwrap()

@@ -9,6 +9,7 @@ use omnirelay_nouns::seed::RecordSeed as _;
 use omnirelay_nouns::{SCHEMA_VERSION, at_cursor, envelope, head_cursor, timestamp};
 use omnirelay_pki::authority::ValidityPeriod;
 use omnirelay_pki::certificate::{to_pem, validity_of};
+use omnirelay_pki::issuer_cluster::{IssuerCluster, named_cluster};
 use omnirelay_pki::key::Fingerprint;
 use omnirelay_pki::request::CertificateRequest;
 use omnirelay_pki::revocation::BACKDATED;
@@ -90,7 +91,7 @@ impl Certificates {
                     return Err(exists(&found));
                 }
                 let (mut value, mut writes) = match &given {
-                    Some(given) => given.installed(reader, &domain, now)?,
+                    Some(given) => given.installed(reader, (&domain, &self.cluster), now)?,
                     None => (self.signer.make(domain.clone(), root, issuer, now)?, Vec::new()),
                 };
                 let protected = protect_from_the_beginning(&self.registry, reader, &mut value);
@@ -232,6 +233,7 @@ pub(crate) fn shown(value: &AuthorityValue) -> pb::Authority {
         issuers: value.issuers.iter().map(certificate).collect(),
         records_protected: value.record_signing.as_ref().is_some_and(|signing| !signing.unsigned_counts),
         secret_given_to: value.secret_given_to.iter().map(holder).collect(),
+        sibling_issuers: value.sibling_issuers.iter().map(certificate).collect(),
         ..Default::default()
     }
 }
@@ -271,6 +273,10 @@ fn public(der: &[u8]) -> pb::AuthorityCertificate {
         not_before: Some(at(not_before)),
         not_after: Some(at(not_after)),
         key_in_registry: false,
+        cluster: match named_cluster(&CertificateDer::from(der)) {
+            IssuerCluster::Named(cluster) => cluster,
+            IssuerCluster::Unnamed => String::new(),
+        },
     }
 }
 

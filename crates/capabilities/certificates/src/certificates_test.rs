@@ -44,7 +44,7 @@ pub(super) async fn keeper(node_id: &str, store: Arc<dyn Store>, place: &std::pa
     let secret = place.join("issuer-secret");
     let files = IdentityFiles::of(&place.join(node_id), Some(&secret));
     let trust = Arc::new(MeshTrust::default());
-    let signer = Arc::new(Signer::new(files.clone(), trust.clone()));
+    let signer = Arc::new(Signer::new(files.clone(), trust.clone(), "default"));
     trust.update(|trusted| trusted.cluster = "default".to_owned());
     IdentityKeeper {
         registry: registry.clone(),
@@ -482,7 +482,8 @@ async fn what_an_authority_of_the_same_name_signs_is_passed_over() {
     until("it is replaced", || in_registry(&first).is_some_and(|there| there != forged)).await;
     let there = RevocationValue::decode(&*in_registry(&first).unwrap()).unwrap();
     let bundle = first.trust.current().bundle.clone().unwrap();
-    let listed = omnirelay_certificate_records::revoked::signed_list(&bundle, &there).unwrap();
+    let listed =
+        omnirelay_certificate_records::revoked::signed_list(bundle.issuers_of("default"), &there).unwrap();
     assert!(listed.iter().eq(first.trust.current().revocations.iter()), "{listed:?}");
 }
 

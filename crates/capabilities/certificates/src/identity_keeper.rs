@@ -186,7 +186,7 @@ impl IdentityKeeper {
         let bytes = self.files.revocations();
         let bytes = bytes.inspect_err(|error| warn!(%error, "list of revocations not read")).ok()?;
         let value = RevocationValue::decode(&*bytes).ok().filter(|value| !value.body.is_empty())?;
-        let list = signed_list(bundle, &value);
+        let list = signed_list(bundle.issuers_of(&self.trust.current().cluster), &value);
         if list.is_none() {
             warn!("the list of revocations that was kept is not signed by the authority");
         }
@@ -381,7 +381,7 @@ impl IdentityKeeper {
         let trusted = self.trust.current();
         let Some(bundle) = &trusted.bundle else { return false };
         let (own, now) = (&trusted.revocations, unix_now());
-        let theirs = sound_list(bundle, value, own);
+        let theirs = sound_list(bundle.issuers_of(&trusted.cluster), value, own);
         if theirs.is_none() {
             error!(
                 "the list of revocations in the registry is not signed by the authority; it is passed over"
@@ -456,8 +456,9 @@ impl IdentityKeeper {
         reader: &DecisionReader<'_>,
     ) -> Result<Revocations, KeepError> {
         let value = reader.get(&revocation_id()).and_then(|found| found.value::<RevocationValue>());
-        let (bundle, enforced) = (bundle_of(&authority.roots)?, &self.trust.current().revocations);
-        Ok(sound_list(&bundle, value.as_deref(), enforced).unwrap_or_default())
+        let (bundle, trusted) = (bundle_of(&authority.roots)?, self.trust.current());
+        let issuers = bundle.issuers_of(&trusted.cluster);
+        Ok(sound_list(issuers, value.as_deref(), &trusted.revocations).unwrap_or_default())
     }
 
     /// Issues a certificate to this node itself.

@@ -115,6 +115,11 @@ impl Certificates {
         asked: pb::RenewCertificateRequest,
     ) -> Result<pb::IssuedCertificate, Fault> {
         let hash = request_hash(&asked);
+        if let Some(cluster) = caller.proof.sibling() {
+            let message = format!("what cluster {cluster} has issued is renewed there, and not here");
+            return Err(Fault::new(reasons::CERTIFICATE_NEEDED, message)
+                .hint("call a daemon of that cluster: omnirelay --context NAME cert renew DIR"));
+        }
         let before = caller.certificate.clone().ok_or_else(|| {
             Fault::new(reasons::CERTIFICATE_NEEDED, "only a certificate can be renewed, and none was shown")
                 .hint("call under TLS with the certificate that is to be renewed")

@@ -51,6 +51,7 @@ fn signer_of<'a>(
         (bundle_of(&authority.roots).ok()?, validity_of(&proof.signer).ok().filter(|_| counts)?);
     let signer = [CertificateDer::from(proof.signer.as_slice())];
     roots
+        .issuers_of(cluster)
         .verify_signed(ISSUER_PROOF, &claim(cluster, node), &proof.signature, &signer, begun)
         .is_ok()
         .then_some(issuer)

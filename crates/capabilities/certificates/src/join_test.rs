@@ -128,7 +128,10 @@ async fn a_host_with_a_token_becomes_a_node_once() {
     let chain: Vec<CertificateDer> =
         CertificateDer::pem_slice_iter(joined.chain_pem.as_bytes()).map(Result::unwrap).collect();
     let bundle = mesh.node.trust.current().bundle.clone().unwrap();
-    bundle.verify_signed(GRANT, &joined.grant, &joined.grant_signature, &chain[1..], unix_now()).unwrap();
+    bundle
+        .issuers_of("default")
+        .verify_signed(GRANT, &joined.grant, &joined.grant_signature, &chain[1..], unix_now())
+        .unwrap();
     let issued = pb::IssuedCertificate { chain_pem: joined.chain_pem.clone(), ..Default::default() };
     let leaf = judged(&mesh.node, &issued).unwrap();
     assert_eq!(leaf.id.to_string(), "spiffe://mesh.local/mesh/default/gateway/b");

@@ -7,6 +7,8 @@ pub mod administrators;
 mod asking;
 mod authority;
 pub mod bindings;
+mod cluster_trust;
+pub mod cluster_trust_keeper;
 mod expel;
 mod gate;
 mod holder;
@@ -36,6 +38,7 @@ mod revoke;
 mod rotate;
 pub mod seal_keys;
 mod share;
+mod sibling;
 pub mod signer;
 mod store_access;
 pub mod store_rights;
@@ -132,6 +135,7 @@ serve! {
         prepare_issuer(PrepareIssuerRequest) -> PreparedIssuer: |of, caller, asked| of.prepare(caller, asked);
         rotate_authority(RotateAuthorityRequest) -> AuthorityChange: |of, caller, asked| of.rotate(caller, asked);
         retire_root(RetireRootRequest) -> AuthorityChange: |of, caller, asked| of.retire(caller, asked);
+        certify_sibling(CertifySiblingRequest) -> SiblingIssuer: |of, caller, asked| of.certify_one(caller, asked);
         share_issuer(ShareIssuerRequest) -> IssuerShare: |of, caller, asked| of.share(caller, asked);
         list(ListCertificatesRequest) -> ListCertificatesResponse: |of, _, asked| of.list_all(asked);
         issue(IssueCertificateRequest) -> IssuedCertificate: |of, caller, asked| of.issue_one(caller, asked);
@@ -193,6 +197,10 @@ mod reload_test;
 #[cfg(test)]
 #[path = "rotate_test.rs"]
 mod rotate_tests;
+
+#[cfg(test)]
+#[path = "sibling_test.rs"]
+mod sibling_tests;
 
 #[cfg(test)]
 #[path = "signer_test.rs"]

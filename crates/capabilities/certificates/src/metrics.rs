@@ -1,5 +1,6 @@
 //! Metrics that a node keeps of certificates.
 
+use omnirelay_cluster_records::CLUSTERS_MAX;
 use omnirelay_identity::handshake::HandshakeFailure;
 use omnirelay_node::PortName;
 use omnirelay_node::metrics::registrar::gauge_value;
@@ -7,6 +8,7 @@ use omnirelay_node::metrics::row::MetricLabel;
 
 /// What is not there has no series: 0 would be a certificate that ends now.
 const KIND: MetricLabel = MetricLabel::among("kind", || vec!["node", "issuer", "root"]);
+const CLUSTER: MetricLabel = MetricLabel::at_most("cluster", CLUSTERS_MAX, "clusters that are asked");
 const PORT: MetricLabel = MetricLabel::each("port", || PortName::ALL.map(PortName::word).to_vec());
 const REASON: MetricLabel =
     MetricLabel::each("reason", || HandshakeFailure::ALL.map(HandshakeFailure::word).to_vec());
@@ -26,6 +28,8 @@ omnirelay_node::metrics! {
             "The number of the list of revocations in the registry, as this node has it"),
         refused: Counters("mesh_tls_handshakes_refused_total",
             "TLS handshakes that came to nothing, by port and why; clients that went away are not counted", &[PORT, REASON]),
+        cluster_silence: Gauges("mesh_cluster_trust_silence_seconds",
+            "Seconds for which another cluster of the trust domain, which this daemon asks, has not said how it vouches", &[CLUSTER]),
     }
 }
 
@@ -47,6 +51,15 @@ impl IdentityMetrics {
     pub fn read_revocations(&self, enforced: u64, registry: u64) {
         self.revocations.set(gauge_value(enforced));
         self.revocations_registry.set(gauge_value(registry));
+    }
+
+    /// Takes over for how many seconds each cluster that is asked was not heard.
+    pub fn read_silences(&self, silences: &[(String, u64)]) {
+        self.cluster_silence
+            .retain(CLUSTER.name, |cluster| silences.iter().any(|(known, _)| known == cluster));
+        for (cluster, seconds) in silences {
+            self.cluster_silence.with_label_values(&[cluster]).set(gauge_value(*seconds));
+        }
     }
 
     /// Counts a handshake that came to nothing. Both are words of a few.

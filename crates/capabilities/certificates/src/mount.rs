@@ -4,6 +4,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use omnirelay_certificate_records::cluster_trust::CLUSTER_TRUST;
 use omnirelay_certificate_records::{AUTHORITY, CERTIFICATE, JOIN_POLICY, JOIN_TOKEN, REVOCATION};
 use omnirelay_certificate_records::{has_authority, revocations_number};
 use omnirelay_core::spiffe::CertificateHolder;
@@ -29,6 +30,7 @@ use omnirelay_settings::{Config, RefusedSetting};
 use omnirelay_store::{RecordId, StoreMember};
 use omnirelay_surface::{FailedHandshake, FinishedCall, RequestObserver};
 use omnirelay_wire::pb::omnirelay::security::v1::certificate_service_server::CertificateServiceServer;
+use omnirelay_wire::pb::omnirelay::security::v1::cluster_trust_service_server::ClusterTrustServiceServer;
 use omnirelay_wire::pb::omnirelay::security::v1::enrollment_service_server::EnrollmentServiceServer;
 use omnirelay_wire::pb::omnirelay::security::v1::issuer_secret_service_server::IssuerSecretServiceServer;
 use omnirelay_wire::pb::omnirelay::security::v1::revocation_exchange_service_server::RevocationExchangeServiceServer;
@@ -40,6 +42,8 @@ use tonic::codec::CompressionEncoding::Gzip;
 
 use crate::administrators::nobody_left;
 use crate::bindings::seed::BINDING_SEED;
+use crate::cluster_trust::ClusterTrustCalls;
+use crate::cluster_trust_keeper::ClusterTrustKeeper;
 use crate::identity_keeper::{CertificateExpiries, IdentityKeeper, MOVE_WITHIN};
 use crate::issuers;
 use crate::issuers::IssuerTroubles;
@@ -69,13 +73,14 @@ const SECRET_LOOK_EVERY: Duration = Duration::from_secs(1);
 const STRANGERS_NAMED_MAX: usize = 10;
 
 pub const KINDS: CapabilityKinds = CapabilityKinds {
-    mirrored: &[AUTHORITY, CERTIFICATE, REVOCATION, JOIN_TOKEN, JOIN_POLICY],
-    signed: &[AUTHORITY, JOIN_TOKEN, JOIN_POLICY],
+    mirrored: &[AUTHORITY, CERTIFICATE, REVOCATION, JOIN_TOKEN, JOIN_POLICY, CLUSTER_TRUST],
+    signed: &[AUTHORITY, JOIN_TOKEN, JOIN_POLICY, CLUSTER_TRUST],
     // Where tokens and the policy are signed they stay known, as the authority does, whatever the store has.
     restored: &[
         RestorationRule::of(CERTIFICATE, RestoredBy::Furthest),
         RestorationRule::of(JOIN_POLICY, RestoredBy::Furthest),
         RestorationRule::of(JOIN_TOKEN, RestoredBy::Furthest),
+        RestorationRule::of(CLUSTER_TRUST, RestoredBy::Furthest),
         // By whoever can issue, and by each daemon that has them on its disk.
         RestorationRule::of(AUTHORITY, RestoredBy::ItsPart),
         RestorationRule::of(REVOCATION, RestoredBy::ItsPart),
@@ -150,7 +155,10 @@ pub fn mount(
         Some(registry) => issuers::named(&registry, refused),
         None => refused,
     };
-    let signer = Arc::new(Signer::new(node.identity_files.clone(), trust.clone()).naming(naming));
+    let signer = Arc::new(
+        Signer::new(node.identity_files.clone(), trust.clone(), node.settings.now().node.cluster.clone())
+            .naming(naming),
+    );
     check_secret(node);
     judge(node);
     judge_nodes(node);
@@ -163,7 +171,8 @@ pub fn mount(
     watch_key_files(node);
     node.mergers.add(REVOCATION, Arc::new(RevocationMerger { signer: signer.clone() }));
     let keeper = Arc::new(keeper);
-    tell(node, &keeper, provider)?;
+    let clusters = keep_cluster_trust(node, &signer, &transport);
+    tell(node, (&keeper, clusters), provider)?;
     exchange(node, keeper, calls);
     if let Some(files) = node.identity_files.operator.clone() {
         let (registry, signer, is_entered) = (registry.clone(), signer.clone(), is_entered(presence));
@@ -193,6 +202,22 @@ pub fn mount(
     node.topics.add(Document::<JoinPolicySchema>::topic());
     serve(node, certificates);
     Ok(())
+}
+
+/// Keeps trust in other clusters of the trust domain, as they tell it.
+fn keep_cluster_trust(
+    node: &mut NodeBuilder,
+    signer: &Arc<Signer>,
+    transport: &Arc<NodeTransport>,
+) -> Arc<ClusterTrustKeeper> {
+    let (registry, trust) = (node.registry.clone(), node.trust.clone());
+    let keeper = ClusterTrustKeeper::new(registry, signer.clone(), trust, transport.clone());
+    let keeper = Arc::new(keeper);
+    let asking = keeper.clone();
+    node.run(StopPhase::Withdraw, async move { asking.ask().await });
+    let taking = keeper.clone();
+    node.run(StopPhase::End, async move { taking.take_over().await });
+    keeper
 }
 
 /// The policy of an authority that is made here; `None`: nothing is configured.
@@ -259,6 +284,8 @@ fn tell_store_credentials(node: &mut NodeBuilder, store: &Arc<StoreAccess>) {
 fn serve(node: &mut NodeBuilder, certificates: Arc<Certificates>) {
     let enrollment = EnrollmentServiceServer::new(EnrollmentCalls(certificates.clone()));
     let callers = TokenServiceServer::new(TokenCalls(certificates.clone()));
+    let told = ClusterTrustServiceServer::new(ClusterTrustCalls(certificates.clone()));
+    node.serve(PortName::Control, told.send_compressed(Gzip).accept_compressed(Gzip));
     let certificates = CertificateServiceServer::from_arc(certificates);
     node.serve(PortName::Control, certificates.send_compressed(Gzip).accept_compressed(Gzip));
     node.serve(PortName::Control, callers.send_compressed(Gzip).accept_compressed(Gzip));
@@ -404,7 +431,7 @@ fn federate(node: &mut NodeBuilder) {
 /// Says what is wrong with the identity, what leaves the host in plaintext, and when certificates end.
 fn tell(
     node: &mut NodeBuilder,
-    keeper: &Arc<IdentityKeeper>,
+    (keeper, clusters): (&Arc<IdentityKeeper>, Arc<ClusterTrustKeeper>),
     provider: Arc<IdentityProvider>,
 ) -> Result<(), NodeError> {
     let (asked, of_files) = (keeper.clone(), provider.clone());
@@ -430,6 +457,7 @@ fn tell(
         let CertificateExpiries { node, issuer, root, begins, behind } = counted.expiries();
         let behind = if provider.is_of_mesh() { behind } else { provider.is_behind() };
         metrics.read([("node", node), ("issuer", issuer), ("root", root)], begins, behind);
+        metrics.read_silences(&clusters.silences());
         metrics.read_revocations(judging.current().revocations.number(), revocations_number(&revoked));
     });
     Ok(())

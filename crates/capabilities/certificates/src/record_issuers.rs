@@ -6,7 +6,6 @@ use bytes::Bytes;
 use omnirelay_certificate_records::{JOIN_TOKEN, authority_id};
 use omnirelay_decisions::signed_record::{RECORD, RecordName, RecordSigners, message};
 use omnirelay_identity::trust::{MeshTrust, unix_now};
-use omnirelay_pki::authority::is_issuer;
 use omnirelay_pki::certificate::{key_of, validity_of};
 use omnirelay_pki::issuer_key::IssuerKey;
 use omnirelay_pki::key::Fingerprint;
@@ -67,9 +66,9 @@ impl MeshIssuers {
             let chain = [CertificateDer::from(issuer.certificate.as_slice())];
             // Until when it was valid does not matter: what it signed stays, and is signed anew by the one that follows.
             let (begun, _) = validity_of(&chain[0]).ok()?;
-            let found = roots.verify_authority(&chain, begun).ok()?;
-            let counts = is_issuer(&found, roots.trust_domain())
-                && revocations.about(&RevokedSubject::Key(fingerprint)).is_none();
+            // Whoever writes to the store may have named the issuer of another cluster.
+            roots.issuers_of(&self.cluster).verify(&chain, begun).ok()?;
+            let counts = revocations.about(&RevokedSubject::Key(fingerprint)).is_none();
             if counts { IssuerKey::of(&chain[0], roots.trust_domain().clone()).ok() } else { None }
         };
         let keys: Vec<IssuerKey> = signing.keys.iter().filter_map(key).collect();

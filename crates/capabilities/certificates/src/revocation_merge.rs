@@ -45,8 +45,9 @@ impl RecordMerger for RevocationMerger {
         let united = || {
             let authority = current_authority(registry.view())?;
             let bundle = bundle_of(&authority.roots).ok()?;
+            let issuers = bundle.issuers_of(self.signer.cluster());
             let sound = |record: &ViewRecord| {
-                sound_list(&bundle, record.value::<RevocationValue>().as_deref(), &Revocations::default())
+                sound_list(issuers, record.value::<RevocationValue>().as_deref(), &Revocations::default())
             };
             let mut united = sound(now)?;
             united.unite(&sound(&lost.record)?, at);

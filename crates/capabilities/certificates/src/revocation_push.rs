@@ -57,7 +57,9 @@ impl RevocationPush {
         let IdentityKeeper { trust, .. } = &*self.keeper;
         let (trusted, now) = (trust.current(), unix_now());
         let list = trusted.bundle.as_ref();
-        let list = list.and_then(|bundle| sound_list(bundle, Some(&value), &trusted.revocations));
+        let list = list.and_then(|bundle| {
+            sound_list(bundle.issuers_of(&trusted.cluster), Some(&value), &trusted.revocations)
+        });
         let list = list.ok_or_else(|| {
             let message = "the list that is offered is not signed by the authority that this node trusts";
             Fault::new(reasons::INVALID_ARGUMENT, message)

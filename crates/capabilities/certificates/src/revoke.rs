@@ -30,7 +30,7 @@ use super::administrators::{LastAdministrator, RemovedRights, check_left};
 use super::authority::at;
 use super::holder::{HolderSelector, id_of};
 use super::lineage::{has_in_lineage, revoke_renewed};
-use super::{Certificates, authority_in, held_in, pb, trust_domain};
+use super::{Certificates, authority_in, held_in, pb, sibling, trust_domain};
 
 /// How long a revocation is remembered after the end of what it is about, in seconds: longer than what has ended still proves
 /// anything, and clocks differ.
@@ -40,10 +40,12 @@ const FOREIGN_MAX: i64 = 10 * 366 * 24 * 3600;
 /// The longest that a certificate lives, in seconds.
 const LIFETIME_MAX: i64 = 7 * 24 * 3600;
 
-/// Target that is to be revoked or let back in.
+/// Target of a revocation.
 enum RevocationTarget {
     Serial(CertificateSerial),
     Holder(CertificateHolder, RecordId),
+    /// The issuers of another cluster.
+    IssuersOf(String),
 }
 
 impl Certificates {
@@ -56,13 +58,19 @@ impl Certificates {
         let pb::RevokeCertificateRequest { serial, node, operator, service, cluster, reason, .. } = &asked;
         let named = HolderSelector { node, operator, service, cluster, role: "" }.holder(&self.cluster)?;
         let target = match (serial.as_str(), named) {
+            ("", None) if !asked.issuer_of.is_empty() => RevocationTarget::IssuersOf(asked.issuer_of.clone()),
+            _ if !asked.issuer_of.is_empty() => {
+                return Err(Fault::invalid(
+                    "field `issuerOf` and one that names a certificate or its holder",
+                ));
+            }
             ("", Some(holder)) => {
                 let record = record_of(&holder);
                 RevocationTarget::Holder(holder, record)
             }
             ("", None) => {
                 return Err(Fault::invalid(
-                    "none of the fields `serial`, `node`, `operator` and `service` is given",
+                    "none of the fields `serial`, `node`, `operator`, `service` and `issuerOf` is given",
                 ));
             }
             (serial, None) => {
@@ -86,6 +94,13 @@ impl Certificates {
                     let until = end + GRACE;
                     list.revoke(RevokedSubject::Serial(serial.clone()), now, until, reason);
                     revoke_renewed(held.iter().map(|held| &**held), serial, list, now, reason);
+                    Ok(Vec::new())
+                }
+                RevocationTarget::IssuersOf(cluster) => {
+                    let issuers = sibling::issuers_of(reader, cluster)?;
+                    for key in issuers {
+                        list.revoke(RevokedSubject::Key(key), now, now + FOREIGN_MAX, reason);
+                    }
                     Ok(Vec::new())
                 }
                 RevocationTarget::Holder(holder, record) => {

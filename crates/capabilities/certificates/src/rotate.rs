@@ -19,7 +19,7 @@ use omnirelay_pki::certificate::{key_of, to_pem as certificate_pem, validity_of}
 use omnirelay_pki::key::Fingerprint;
 use omnirelay_pki::request::{CertificateRequest, to_pem};
 use omnirelay_pki::revocation::{Revocations, RevokedSubject};
-use omnirelay_pki::trust::TrustBundle;
+use omnirelay_pki::trust::{ChainTrustError, TrustBundle};
 use omnirelay_registry::act::{DecisionReader, put};
 use omnirelay_registry::mutate::{MutationDecision, request_hash};
 use omnirelay_store::{RecordKind, Write};
@@ -40,7 +40,9 @@ use super::record_keeper::{SIGNED_WITHIN, is_being_signed, signing_by};
 use super::revoke::GRACE;
 use super::seal_keys::TrustedSealSigners;
 use super::signer::{NextIssuerSealSecret, Signer, UncertifiedIssuer};
-use super::{Certificates, authority_in, pb, pending_id, seal_keys, token_keys, trust_domain, unreadable};
+use super::{
+    Certificates, authority_in, pb, pending_id, seal_keys, sibling, token_keys, trust_domain, unreadable,
+};
 use crate::identity_keeper::KeepError;
 
 /// How many roots may be trusted at a time.
@@ -98,6 +100,7 @@ impl Certificates {
                 let key = CertificateRequest::read(&pending.csr).map_err(|_| unreadable())?.key.to_string();
                 let answer = pb::PreparedIssuer {
                     schema_version: SCHEMA_VERSION.to_owned(),
+                    cluster: self.cluster.clone(),
                     // With a dry run nobody keeps its key.
                     csr_pem: if dry_run { String::new() } else { to_pem(&pending.csr) },
                     key_fingerprint: key.clone(),
@@ -178,6 +181,7 @@ impl Certificates {
                 let mut value = (*authority).clone();
                 value.roots.remove(at);
                 if !force {
+                    sibling::check_nobody_needs_more(self.registry.view(), &value, now)?;
                     self.check_all_signed(&value)?;
                     self.check_nobody_needs_more(&value, now)?;
                 }
@@ -305,8 +309,8 @@ pub(crate) fn rotated(
                 check_room(&authority, now)?;
             }
             let roots = authority.roots.iter().map(|root| CertificateDer::from(root.certificate.clone()));
-            let (mut root, issuer) =
-                given.checked(&trust_domain(&authority)?, roots.collect(), reader, now)?;
+            let of = (&trust_domain(&authority)?, signer.cluster());
+            let (mut root, issuer) = given.checked(of, roots.collect(), reader, now)?;
             if let Some(root) = root.as_mut().filter(|root| root.across.is_empty()) {
                 // Where the key of the root before is elsewhere, or lost, nobody here can.
                 root.across = signer.across(&authority, &root.certificate).unwrap_or_default();
@@ -339,7 +343,8 @@ pub(crate) fn rotated(
         OldIssuers::Kept => {
             let revoked = signer.revoked(|id| reader.get(id));
             let bundle = bundle_of(&authority.roots)?;
-            token_keys::vouch_anew(&*signer.issuer(&value)?, &bundle, &revoked, &mut value.token_keys)?;
+            let issuers = bundle.issuers_of(signer.cluster());
+            token_keys::vouch_anew(&*signer.issuer(&value)?, issuers, &revoked, &mut value.token_keys)?;
             // What the keys before have signed holds until it ends; nobody signs by them any more.
             let next = signer.make_token_key(&value)?;
             token_keys::follow(&mut value.token_keys, next);
@@ -458,14 +463,14 @@ impl SuppliedIssuer {
         Ok(bundle.trust_domain().clone())
     }
 
-    /// The first authority of a mesh, and the writes that go with it.
+    /// The first authority of a mesh of this trust domain and cluster, and the writes that go with it.
     pub(crate) fn installed(
         &self,
         reader: &DecisionReader<'_>,
-        domain: &TrustDomain,
+        (domain, cluster): (&TrustDomain, &str),
         now: i64,
     ) -> Result<(AuthorityValue, Vec<Write>), Fault> {
-        let (root, issuer) = self.checked(domain, Vec::new(), reader, now)?;
+        let (root, issuer) = self.checked((domain, cluster), Vec::new(), reader, now)?;
         let root = root.ok_or_else(|| Fault::invalid("field `rootPem` is empty"))?;
         let value = AuthorityValue {
             trust_domain: domain.to_string(),
@@ -476,11 +481,11 @@ impl SuppliedIssuer {
         Ok((value, vec![Write::Delete { id: pending_id() }]))
     }
 
-    /// Root and issuer, if they are what they have to be: the issuer is the one that was prepared, and leads to the root that
-    /// is given, else to one of `roots`.
+    /// Root and issuer, if they are what they have to be: the issuer is the one that was prepared, names the cluster, and leads
+    /// to the root that is given, else to one of `roots`.
     fn checked(
         &self,
-        domain: &TrustDomain,
+        (domain, cluster): (&TrustDomain, &str),
         roots: Vec<CertificateDer<'static>>,
         reader: &DecisionReader<'_>,
         now: i64,
@@ -508,12 +513,16 @@ impl SuppliedIssuer {
             // Under another one than the newest it would be where the mesh comes from.
             None => bundle_of("issuerPem", roots.iter().take(1).cloned().collect())?,
         };
-        let issuer = trusted.verify_authority(std::slice::from_ref(&self.issuer), now);
-        let issuer = issuer.map_err(|error| wrong("issuerPem", chain(&error)))?;
-        if !omnirelay_pki::authority::is_issuer(&issuer, domain) {
-            let why = format!("it is of no authority of `{domain}` that issues leaves alone");
-            return Err(wrong("issuerPem", why));
-        }
+        let issuer = trusted.issuers_of(cluster).verify(std::slice::from_ref(&self.issuer), now);
+        issuer.map_err(|error| match error {
+            ChainTrustError::NoAuthority => {
+                wrong("issuerPem", format!("it is of no authority of `{domain}` that issues leaves alone"))
+            }
+            ChainTrustError::UnnamedCluster | ChainTrustError::OtherCluster { .. } => {
+                wrong("issuerPem", format!("{error}; this daemon is of cluster `{cluster}`"))
+            }
+            error => wrong("issuerPem", chain(&error)),
+        })?;
         if let Some(across) = &self.across {
             let before = bundle_of("acrossPem", roots)?;
             let verified = before.verify_authority(std::slice::from_ref(across), now);

@@ -109,7 +109,7 @@ fn elsewhere(csr: &str, domain: &str) -> (String, String) {
     let domain: TrustDomain = domain.parse().unwrap();
     let life = ValidityPeriod { not_before: unix_now() - 300, not_after: unix_now() + 86_400 };
     let root = CertificateAuthority::root(domain, life).unwrap();
-    let issuer = root.certify_issuer(&Csr::from_pem(csr).unwrap(), life).unwrap();
+    let issuer = root.certify_issuer(&Csr::from_pem(csr).unwrap(), "default", life).unwrap();
     (to_pem(root.certificate()), to_pem(&issuer))
 }
 
@@ -191,7 +191,8 @@ async fn a_root_that_is_elsewhere_gives_the_mesh_another_secret() {
     let domain: TrustDomain = "mesh.example".parse().unwrap();
     let life = ValidityPeriod { not_before: unix_now() - 300, not_after: unix_now() + 86_400 };
     let root = CertificateAuthority::root(domain, life).unwrap();
-    let certified = |csr: &str| to_pem(&root.certify_issuer(&Csr::from_pem(csr).unwrap(), life).unwrap());
+    let certified =
+        |csr: &str| to_pem(&root.certify_issuer(&Csr::from_pem(csr).unwrap(), "default", life).unwrap());
     let (root_pem, issuer_pem) = (to_pem(root.certificate()), certified(&prepared(&node).await));
     let init = pb::InitAuthorityRequest { root_pem, issuer_pem, ..Default::default() };
     node.served.init_authority(called(init)).await.unwrap();

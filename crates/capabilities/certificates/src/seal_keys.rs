@@ -89,7 +89,7 @@ fn is_vouched(
     // Until when its signer was valid does not matter: what it said stays so.
     let Some((begun, _)) = validity_of(&key.signer).ok().filter(|_| !is_out) else { return false };
     let claim = claim(cluster, node, &key.key);
-    bundle.verify_signed(SEAL_KEY, &claim, &key.signature, &signer, begun).is_ok()
+    bundle.issuers_of(cluster).verify_signed(SEAL_KEY, &claim, &key.signature, &signer, begun).is_ok()
 }
 
 /// Signers of seals whose word is taken over by the issuer of now.

@@ -10,6 +10,7 @@ use omnirelay_identity::node_identity::{IdentityError, IdentityFiles, sealing_ke
 use omnirelay_identity::trust::{MeshTrust, unix_now};
 use omnirelay_pki::authority::{AuthorityError, CertificateAuthority, ValidityPeriod};
 use omnirelay_pki::certificate::TlsNames;
+use omnirelay_pki::issuer_cluster::names_clusters;
 use omnirelay_pki::jwt::signing::SigningKey;
 use omnirelay_pki::key::PrivateKey;
 use omnirelay_pki::request::CertificateRequest;
@@ -58,6 +59,8 @@ type OpenedSecret<T> = (Vec<u8>, FilesStamp, Arc<T>);
 /// Signs for the mesh, if this node may.
 pub struct Signer {
     files: IdentityFiles,
+    /// The cluster of the daemon, for whose nodes alone its issuers vouch.
+    cluster: String,
     /// What is revoked, and stays so whatever becomes of the registry.
     trust: Arc<MeshTrust>,
     /// Of the issuer with this certificate, by the secret's file as it was then.
@@ -69,10 +72,15 @@ pub struct Signer {
 }
 
 impl Signer {
-    /// One that finds the secret in these files.
-    pub fn new(files: IdentityFiles, trust: Arc<MeshTrust>) -> Self {
-        let (opened, tokens) = (Mutex::default(), Mutex::default());
-        Self { files, trust, opened, tokens, name: Box::new(|refused| refused) }
+    /// One of a daemon of `cluster`, that finds the secret in these files.
+    pub fn new(files: IdentityFiles, trust: Arc<MeshTrust>, cluster: impl Into<String>) -> Self {
+        let (opened, tokens, cluster) = (Mutex::default(), Mutex::default(), cluster.into());
+        Self { files, cluster, trust, opened, tokens, name: Box::new(|refused| refused) }
+    }
+
+    /// The cluster of the daemon.
+    pub fn cluster(&self) -> &str {
+        &self.cluster
     }
 
     /// Sets the function that adds to a refusal who else can do what this node cannot.
@@ -175,7 +183,7 @@ impl Signer {
         let sealing = self.files.make_sealing_key().map_err(|error| not_usable(&error))?;
         let trust_domain = domain.to_string();
         let root = CertificateAuthority::root(domain, root).map_err(|error| not_made(&error))?;
-        let issuer = root.intermediate(issuer).map_err(|error| not_made(&error))?;
+        let issuer = root.intermediate(&self.cluster, issuer).map_err(|error| not_made(&error))?;
         let roots = vec![sealed(&sealing, ROOT, &root, now)?];
         let issuers = vec![sealed(&sealing, ISSUER, &issuer, now)?];
         let token_keys = vec![token_keys::make(&sealing, &issuer)?];
@@ -231,7 +239,7 @@ impl Signer {
         now: i64,
     ) -> Result<SigningValue, Fault> {
         let (sealing, root) = self.root(authority)?;
-        let issuer = root.intermediate(validity).map_err(|error| not_made(&error))?;
+        let issuer = root.intermediate(&self.cluster, validity).map_err(|error| not_made(&error))?;
         sealed(&sealing, ISSUER, &issuer, now)
     }
 
@@ -249,7 +257,7 @@ impl Signer {
         let root =
             CertificateAuthority::root(trust_domain(authority)?, root).map_err(|error| not_made(&error))?;
         let across = before.certify_root(&root).map_err(|error| not_made(&error))?;
-        let issuer = root.intermediate(issuer).map_err(|error| not_made(&error))?;
+        let issuer = root.intermediate(&self.cluster, issuer).map_err(|error| not_made(&error))?;
         let root = SigningValue { across: across.to_vec(), ..sealed(&sealing, ROOT, &root, now)? };
         Ok([root, sealed(&sealing, ISSUER, &issuer, now)?])
     }
@@ -262,6 +270,28 @@ impl Signer {
         let (_, before) = self.root(authority)?;
         let across = before.certify_root_of(&CertificateDer::from(root)).map_err(|error| not_made(&error))?;
         Ok(across.to_vec())
+    }
+
+    /// A certificate of the issuer of another cluster, by the newest root.
+    ///
+    /// # Errors
+    /// As of [`Self::next_issuer`]; `ROOT_NAMES_NO_CLUSTERS`.
+    pub fn certify_sibling(
+        &self,
+        authority: &AuthorityValue,
+        request: &CertificateRequest,
+        (cluster, validity): (&str, ValidityPeriod),
+    ) -> Result<Vec<u8>, Fault> {
+        let (_, root) = self.root(authority)?;
+        if !names_clusters(root.certificate()) {
+            return Err(Fault::new(
+                reasons::ROOT_NAMES_NO_CLUSTERS,
+                "the newest root was made before issuers named their cluster, and certifies none of another one",
+            )
+            .hint("have another root follow it: omnirelay cert ca rotate --root"));
+        }
+        let issuer = root.certify_issuer(request, cluster, validity).map_err(|error| not_made(&error))?;
+        Ok(issuer.to_vec())
     }
 
     /// The newest root, and what its key was sealed with.
@@ -293,7 +323,7 @@ impl Signer {
 
     /// Revocations by the records that `get` finds: whatever is signed goes by them.
     pub fn revoked(&self, get: impl Fn(&RecordId) -> Option<Arc<ViewRecord>>) -> Revocations {
-        revoked_by(&self.trust, get)
+        revoked_by(&self.trust, &self.cluster, get)
     }
 
     /// A list of revocations, signed.
@@ -368,11 +398,15 @@ fn sealed(
 }
 
 /// Revocations by the records that `get` finds and by what this node enforces already.
-pub fn revoked_by(trust: &MeshTrust, get: impl Fn(&RecordId) -> Option<Arc<ViewRecord>>) -> Revocations {
+pub fn revoked_by(
+    trust: &MeshTrust,
+    cluster: &str,
+    get: impl Fn(&RecordId) -> Option<Arc<ViewRecord>>,
+) -> Revocations {
     let value = get(&revocation_id()).and_then(|found| found.value::<RevocationValue>());
     // Reading the roots takes longer than most decisions, and is seldom needed.
     let bundle = || bundle_of(&get(&authority_id())?.value::<AuthorityValue>()?.roots).ok();
-    believed(bundle, value.as_deref(), &trust.current().revocations, unix_now())
+    believed(cluster, bundle, value.as_deref(), &trust.current().revocations, unix_now())
 }
 
 pub fn not_sealed(error: &SealError) -> Fault {
@@ -397,6 +431,8 @@ pub fn not_made(error: &AuthorityError) -> Fault {
     match error {
         AuthorityError::Ended => Fault::new(reasons::AUTHORITY_ENDED, "the authority has ended")
             .hint("omnirelay cert ca show, then omnirelay cert ca rotate"),
+        AuthorityError::OtherCluster { .. } => Fault::invalid(format!("the holder of the certificate: {error}"))
+            .hint("have it issued by a daemon of that cluster: an issuer vouches for nodes of its own cluster alone"),
         AuthorityError::DnsName(_) | AuthorityError::TooManyNames(_) => {
             Fault::invalid(format!("the names of the certificate: {error}"))
         }
@@ -404,6 +440,7 @@ pub fn not_made(error: &AuthorityError) -> Fault {
         | AuthorityError::Make(_)
         | AuthorityError::Chance
         | AuthorityError::Time
+        | AuthorityError::Cluster(_)
         | AuthorityError::TrustDomain { .. }
         | AuthorityError::Mismatch => {
             error!(%error, "certificate not made");

@@ -21,7 +21,7 @@ async fn an_issuer_that_has_ended_signs_no_list_and_those_that_it_signed_hold() 
     assert_eq!(signed(unix_now() + year).unwrap_err().reason, "AUTHORITY_ENDED");
     let life = |not_after| ValidityPeriod { not_before: unix_now() - 7200, not_after };
     let root = CertificateAuthority::root("m".parse().unwrap(), life(unix_now() + year)).unwrap();
-    let issuer = root.intermediate(life(unix_now() - 3600)).unwrap();
+    let issuer = root.intermediate("default", life(unix_now() - 3600)).unwrap();
     let body = omnirelay_certificate_records::revoked::encoded(issuer.trust_domain(), &list);
     let signature = issuer.sign(omnirelay_certificate_records::revoked::REVOCATIONS, &body).unwrap();
     let value = RevocationValue {
@@ -31,7 +31,13 @@ async fn an_issuer_that_has_ended_signs_no_list_and_those_that_it_signed_hold() 
         unknown_fields: Default::default(),
     };
     let bundle = TrustBundle::of(vec![root.certificate().clone()]).unwrap();
-    assert_eq!(omnirelay_certificate_records::revoked::signed_list(&bundle, &value), Some(list.clone()));
+    assert_eq!(
+        omnirelay_certificate_records::revoked::signed_list(bundle.issuers_of("default"), &value),
+        Some(list.clone())
+    );
     let forged = RevocationValue { signature: Vec::new(), ..value };
-    assert_eq!(omnirelay_certificate_records::revoked::signed_list(&bundle, &forged), None);
+    assert_eq!(
+        omnirelay_certificate_records::revoked::signed_list(bundle.issuers_of("default"), &forged),
+        None
+    );
 }

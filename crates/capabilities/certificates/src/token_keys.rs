@@ -8,7 +8,7 @@ use omnirelay_pki::jwt::keys::VerifyingKey;
 use omnirelay_pki::jwt::signing::{SigningKey, SigningKeyError, verifier};
 use omnirelay_pki::revocation::{Revocations, RevokedSubject};
 use omnirelay_pki::sealed::SealingKey;
-use omnirelay_pki::trust::TrustBundle;
+use omnirelay_pki::trust::{ClusterIssuers, TrustBundle};
 use omnirelay_wire::fault::Fault;
 use omnirelay_wire::pb::omnirelay::store::v1::{AuthorityValue, TokenKeyValue};
 use omnirelay_wire::reasons;
@@ -23,7 +23,7 @@ use crate::identity_keeper::IdentityKeeper;
 pub(crate) const TOKEN_KEY: &str = "token key";
 const VOUCHED: &str = "token key 1";
 /// How many keys are taken over; more were never made.
-const KEYS_MAX: usize = 8;
+pub(crate) const KEYS_MAX: usize = 8;
 
 /// A new key, sealed and vouched for.
 ///
@@ -51,12 +51,12 @@ pub(crate) fn follow(keys: &mut Vec<TokenKeyValue>, next: TokenKeyValue) {
 /// When the operating system has no randomness.
 pub(crate) fn vouch_anew(
     issuer: &CertificateAuthority,
-    bundle: &TrustBundle,
+    issuers: ClusterIssuers<'_>,
     revoked: &Revocations,
     keys: &mut Vec<TokenKeyValue>,
 ) -> Result<(), Fault> {
     keys.truncate(KEYS_MAX);
-    keys.retain(|key| is_believed(bundle, revoked, key));
+    keys.retain(|key| is_believed(issuers, revoked, key));
     for key in keys {
         key.signature = issuer.sign(VOUCHED, &key.public_key).map_err(|error| not_made(&error))?;
         key.signer = issuer.certificate().to_vec();
@@ -70,21 +70,21 @@ fn unmade(error: SigningKeyError) -> Fault {
 }
 
 /// Those of the keys that an issuer vouches for who is believed; whoever has only written them into the registry is not.
-fn believed(
-    bundle: &TrustBundle,
+pub(crate) fn believed(
+    issuers: ClusterIssuers<'_>,
     revoked: &Revocations,
     keys: &[TokenKeyValue],
 ) -> BTreeMap<String, VerifyingKey> {
-    let vouched = keys.iter().take(KEYS_MAX).filter(|key| is_believed(bundle, revoked, key));
+    let vouched = keys.iter().take(KEYS_MAX).filter(|key| is_believed(issuers, revoked, key));
     vouched.filter_map(|key| verifier(&key.public_key)).collect()
 }
 
-fn is_believed(bundle: &TrustBundle, revoked: &Revocations, key: &TokenKeyValue) -> bool {
+fn is_believed(issuers: ClusterIssuers<'_>, revoked: &Revocations, key: &TokenKeyValue) -> bool {
     let signer = [CertificateDer::from(key.signer.as_slice())];
     let is_out = key_of(&signer[0]).map_or(true, |of| revoked.about(&RevokedSubject::Key(of)).is_some());
     // Until when the issuer was valid does not matter: the key was made while it was.
     let begun = validity_of(&signer[0]).map_or(0, |(begin, _)| begin);
-    !is_out && bundle.verify_signed(VOUCHED, &key.public_key, &key.signature, &signer, begun).is_ok()
+    !is_out && issuers.verify_signed(VOUCHED, &key.public_key, &key.signature, &signer, begun).is_ok()
 }
 
 impl IdentityKeeper {
@@ -97,14 +97,16 @@ impl IdentityKeeper {
         let kept = self.files.token_keys();
         let kept = kept.inspect_err(|error| warn!(%error, "keys of tokens not read")).unwrap_or_default();
         let value = AuthorityValue::decode(&*kept).unwrap_or_default();
-        believed(bundle, revoked, &value.token_keys)
+        let cluster = &self.trust.current().cluster;
+        believed(bundle.issuers_of(cluster), revoked, &value.token_keys)
     }
 
     /// Takes over the keys of the registry.
     pub(super) fn take_token_keys(&self, authority: &AuthorityValue) {
         let trusted = self.trust.current();
         let Some(bundle) = &trusted.bundle else { return };
-        let keys = believed(bundle, &trusted.revocations, &authority.token_keys);
+        let issuers = bundle.issuers_of(&trusted.cluster);
+        let keys = believed(issuers, &trusted.revocations, &authority.token_keys);
         if keys.len() < authority.token_keys.len() {
             warn!(
                 "a key of tokens in the registry is not one that the authority vouches for; it is passed over"

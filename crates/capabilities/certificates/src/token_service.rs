@@ -73,6 +73,7 @@ impl Certificates {
                 CallerProof::Certificate | CallerProof::CertificateOfHost | CallerProof::Federated(_),
                 Some(certificate),
             ) => Some(certificate.not_after),
+            (CallerProof::Sibling(proof), _) => Some(proof.not_after),
             _ => bearer.map(|bearer| bearer.until - LEEWAY),
         };
         let told = pb::WhoAmIResponse {
@@ -84,6 +85,7 @@ impl Certificates {
                 .and_then(|bearer| Some(bearer.issued.as_ref()?.number.to_string()))
                 .unwrap_or_default(),
             expires_at: ends.map(at),
+            sibling_cluster: caller.proof.sibling().unwrap_or_default().to_owned(),
             federated_cluster: caller.proof.federated().unwrap_or_default().to_owned(),
             roles: bearer.map(|bearer| bearer.roles.iter().map(str::to_owned).collect()).unwrap_or_default(),
             ..Default::default()
@@ -332,6 +334,14 @@ fn asked_by(caller: &Caller, operator: &str) -> Result<(CertificateHolder, Optio
         (CallerProof::Socket, ..) => Err(needs_certificate(
             "this host is no issuer, and whoever is on it names no operator: show a certificate, or call an issuer on its own host",
         )),
+        (CallerProof::Sibling(proof), ..) => Err(Fault::new(
+            reasons::TOKEN_NEEDS_A_CERTIFICATE,
+            format!(
+                "a token is given by the cluster that vouches for its holder, and that is {}",
+                proof.cluster
+            ),
+        )
+        .hint("log in at a daemon of that cluster: its token is taken here as well")),
         _ => Err(needs_certificate("a token is given to whoever shows a certificate, and to nobody else")),
     }
 }

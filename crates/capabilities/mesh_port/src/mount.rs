@@ -103,7 +103,7 @@ fn open(
 
 /// The node of this mesh that has shown this.
 fn member(shown: &ShownCertificate) -> Option<&str> {
-    match (shown.standing, shown.certificate.id.holder()) {
+    match (&shown.standing, shown.certificate.id.holder()) {
         (HolderStanding::Member, CertificateHolder::Node { node, .. }) => Some(node),
         _ => None,
     }

@@ -53,7 +53,7 @@ impl AllowRule {
         let principal = caller.map_or("-", |caller| &caller.principal);
         let who = match certificate {
             Some(shown) => format!("{principal} ({})", shown.id),
-            None => format!("{principal}, who has shown no certificate,"),
+            None => format!("{principal}, who has shown no certificate of this cluster,"),
         };
         let message = format!("{who} is none of those whom {} lets in", self.key);
         let fault = Fault::new(reasons::IDENTITY_NOT_ALLOWED, message);

@@ -1,21 +1,22 @@
 //! Tokens that the mesh has signed: what stands in them.
 
+use std::sync::Arc;
+
 use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use omnirelay_core::spiffe::{CertificateHolder, SpiffeId, TrustDomain};
 use omnirelay_pki::certificate::{Certificate, CertificateSerial, TlsNames};
 use omnirelay_pki::jwt::claims::{ExpectedClaims, TokenClaims};
-use omnirelay_pki::jwt::keys::VerifyingKey;
 use omnirelay_pki::jwt::{Jwt, JwtError};
 use omnirelay_pki::key::Fingerprint;
-use omnirelay_pki::revocation::BACKDATED;
+use omnirelay_pki::revocation::{BACKDATED, Revocations, RevokedSubject};
 use omnirelay_wire::fault::Fault;
 use serde_json::{Value, json};
 
 use super::{BearerToken, TokenRoles, refused, unproven};
 use crate::caller::{Scope, Scopes};
-use crate::proof::of_holder;
-use crate::trust::TrustSnapshot;
+use crate::proof::name_at;
+use crate::trust::{MeshTokenKey, TrustSnapshot};
 
 /// The claims that only our tokens have: the number and the key of the certificate that asked for it, and whom it names
 /// where that is another id than the token's, of roots that are believed besides the mesh's.
@@ -68,6 +69,8 @@ fn issuer(domain: &TrustDomain) -> String {
 pub struct RevocableToken {
     pub number: CertificateSerial,
     pub id: SpiffeId,
+    /// The other cluster of the trust domain that has issued it; `None`: this one has.
+    pub by: Option<Arc<str>>,
     /// What it stands and falls with: the certificate that asked for it, with the life of the token.
     certificate: Certificate,
 }
@@ -75,22 +78,27 @@ pub struct RevocableToken {
 impl TrustSnapshot {
     /// Whether a token was revoked by its number, or with its holder, or with the certificate that asked for it.
     pub fn has_revoked(&self, token: &RevocableToken) -> bool {
-        use omnirelay_pki::revocation::RevokedSubject;
         let number = RevokedSubject::Serial(token.number.clone());
-        let by_its_own_id = || {
+        let has = |list: &Revocations| {
             let own = Certificate { id: token.id.clone(), ..token.certificate.clone() };
-            token.certificate.id != token.id && self.revocations.of(&own).is_some()
+            list.about(&number).is_some() || list.of(&token.certificate).is_some() || list.of(&own).is_some()
         };
-        self.revocations.about(&number).is_some()
-            || self.revocations.of(&token.certificate).is_some()
-            || by_its_own_id()
+        match &token.by {
+            None => has(&self.revocations),
+            // Names are the other cluster's. What is not known of any more vouches for nobody.
+            Some(by) => {
+                self.revocations.about(&number).is_some()
+                    || self.revocations.of_number_or_key(&token.certificate).is_some()
+                    || self.siblings.get(&**by).is_none_or(|sibling| has(&sibling.revocations))
+            }
+        }
     }
 }
 
-/// Reads a token that names one of the keys of the mesh; returns the bearer that it proves.
+/// Reads a token that names one of the keys of the trust domain; returns the bearer that it proves.
 pub(super) fn read(
     jwt: &Jwt<'_>,
-    key: &VerifyingKey,
+    MeshTokenKey { key, by }: MeshTokenKey<'_>,
     trusted: &TrustSnapshot,
     now: i64,
 ) -> Result<BearerToken, Fault> {
@@ -102,7 +110,7 @@ pub(super) fn read(
     let claims = jwt.verify(key).map_err(|error| refused(&error))?;
     let expected = ExpectedClaims { issuer: &issuer(domain), audience: domain.as_str(), now };
     let until = claims.check(&expected).map_err(|error| refused(&error))?;
-    let issued = issued(&claims, until).map_err(|claim| refused(&JwtError::Claim(claim)))?;
+    let issued = issued(&claims, until, by).map_err(|claim| refused(&JwtError::Claim(claim)))?;
     if issued.id.trust_domain() != domain {
         return Err(refused(&JwtError::Claim("sub")));
     }
@@ -111,7 +119,7 @@ pub(super) fn read(
         words.split(' ').filter_map(Scope::from_word).collect::<Scopes>()
     });
     Ok(BearerToken {
-        name: of_holder(issued.id.holder()).name,
+        name: name_at(issued.id.holder(), by).into(),
         roles: TokenRoles::default(),
         narrowed,
         until,
@@ -122,7 +130,7 @@ pub(super) fn read(
     })
 }
 
-fn issued(claims: &TokenClaims, until: i64) -> Result<RevocableToken, &'static str> {
+fn issued(claims: &TokenClaims, until: i64, by: Option<&str>) -> Result<RevocableToken, &'static str> {
     let id: SpiffeId = claims.text("sub").and_then(|id| id.parse().ok()).ok_or("sub")?;
     if matches!(id.holder(), CertificateHolder::Node { .. }) {
         return Err("sub");
@@ -149,5 +157,5 @@ fn issued(claims: &TokenClaims, until: i64) -> Result<RevocableToken, &'static s
         not_after: until,
         key,
     };
-    Ok(RevocableToken { number, id, certificate })
+    Ok(RevocableToken { number, id, by: by.map(Arc::from), certificate })
 }

@@ -26,7 +26,7 @@ use parking_lot::Mutex;
 use self::mesh::RevocableToken;
 use self::oidc::{OidcIssuer, OidcSettings};
 use super::caller::Scopes;
-use super::trust::{MeshTrust, TrustSnapshot, unix_now};
+use super::trust::{MeshTokenKey, MeshTrust, TrustSnapshot, unix_now};
 
 /// How many tokens are remembered that were judged. Beyond that each is judged anew, which costs a signature.
 const REMEMBERED: usize = 4096;
@@ -50,6 +50,13 @@ pub struct BearerToken {
     judged_by: Option<Arc<OidcSettings>>,
     kid: String,
     key: VerifyingKey,
+}
+
+impl BearerToken {
+    /// The other cluster of the trust domain that has signed it; `None`: this one has, or an issuer outside.
+    pub fn sibling(&self) -> Option<&str> {
+        self.issued.as_ref()?.by.as_deref()
+    }
 }
 
 /// Roles of a token, as bindings name them. As many as a token has room for, in little room.
@@ -151,7 +158,7 @@ impl Bearers {
     fn read(&self, trusted: &TrustSnapshot, secret: &[u8], now: i64) -> Result<BearerToken, Fault> {
         let text = std::str::from_utf8(secret).map_err(|_| unproven("it is no text"))?;
         let jwt = Jwt::read(text).map_err(|error| refused(&error))?;
-        match (trusted.token_keys.get(jwt.kid()), self.oidc.get()) {
+        match (trusted.token_key(jwt.kid()), self.oidc.get()) {
             (Some(key), _) => mesh::read(&jwt, key, trusted, now),
             (None, Some(oidc)) => oidc.read(&jwt, now),
             (None, None) => Err(unproven(format!(
@@ -174,7 +181,10 @@ impl Bearers {
         }
         let key = match &bearer.issued {
             Some(issued) if trusted.has_revoked(issued) => return Some("was revoked"),
-            Some(_) => trusted.token_keys.get(&bearer.kid) == Some(&bearer.key),
+            Some(issued) => {
+                let key = MeshTokenKey { key: &bearer.key, by: issued.by.as_deref() };
+                trusted.token_key(&bearer.kid) == Some(key)
+            }
             None => match self.oidc.get() {
                 Some(_) if !self.would_judge_so(bearer) => {
                     return Some("has to be judged anew, as other settings say");
@@ -190,7 +200,7 @@ impl Bearers {
     pub fn awaits(&self, secret: &[u8]) -> Option<BoxFuture<'static, ()>> {
         let oidc = self.oidc.get().filter(|_| is_jwt(secret))?;
         let jwt = std::str::from_utf8(secret).ok().and_then(|text| Jwt::read(text).ok())?;
-        let is_own = self.trust.current().token_keys.contains_key(jwt.kid());
+        let is_own = self.trust.current().token_key(jwt.kid()).is_some();
         if is_own { None } else { oidc.awaits(jwt.kid()) }
     }
 

@@ -33,7 +33,7 @@ impl Files {
     fn new() -> Self {
         let life = ValidityPeriod { not_before: unix_now() - 3600, not_after: unix_now() + 3600 };
         let root = CertificateAuthority::root("corp.example".parse().unwrap(), life).unwrap();
-        let issuer = root.intermediate(life).unwrap();
+        let issuer = root.intermediate("default", life).unwrap();
         let files = Self { place: tempfile::tempdir().unwrap(), root, issuer };
         files.put("root.pem", &to_pem(files.root.certificate()));
         files

@@ -208,16 +208,28 @@ impl NodeTransport {
         control: &str,
         cluster: &str,
         node: Option<&str>,
-    ) -> Result<FederatedPeer, String> {
+    ) -> Result<NeighbourPeer, String> {
+        self.peer_at(control, NodeTlsRole::of_cluster(cluster, node, self.trust.clone()))
+    }
+
+    /// Any node of another cluster of the trust domain, at its control port. It is called as one of a federated cluster is.
+    ///
+    /// # Errors
+    /// Why the address is none.
+    pub fn sibling_peer(&self, control: &str, cluster: &str) -> Result<NeighbourPeer, String> {
+        self.peer_at(control, NodeTlsRole::of_sibling(cluster, self.trust.clone()))
+    }
+
+    /// A node outside of this mesh, at its control port.
+    fn peer_at(&self, control: &str, tls: NodeTlsRole) -> Result<NeighbourPeer, String> {
         let authority: Authority = control.parse().map_err(|error| chain(&error))?;
         let host = authority.host().trim_start_matches('[').trim_end_matches(']').to_owned();
         let name = ServerName::try_from(host).map_err(|error| chain(&error))?;
         let target = CallTarget { address: control.to_owned(), name };
-        let tls = Arc::new(NodeTlsRole::of_cluster(cluster, node, self.trust.clone()));
-        let observer = Arc::new(FederatedPeerObserver { control: control.to_owned() });
-        let peer = Peer::new(self.federated.clone(), tls, target.clone(), false, observer);
+        let observer = Arc::new(NeighbourObserver { control: control.to_owned() });
+        let peer = Peer::new(self.federated.clone(), Arc::new(tls), target.clone(), false, observer);
         let channel = MeshChannel::to(peer.clone(), CallPath::REPEATABLE, None);
-        Ok(FederatedPeer { peer, target, channel: channel.called(authority) })
+        Ok(NeighbourPeer { peer, target, channel: channel.called(authority) })
     }
 
     /// Greets whichever node of the mesh is at an address.
@@ -255,15 +267,15 @@ impl NodeTransport {
     }
 }
 
-/// A node of a federated cluster, and the way to it.
+/// Node of another mesh or another cluster, and the way to it.
 #[derive(Clone)]
-pub struct FederatedPeer {
+pub struct NeighbourPeer {
     peer: Arc<Peer>,
     target: CallTarget,
     pub channel: MeshChannel,
 }
 
-impl FederatedPeer {
+impl NeighbourPeer {
     /// Notes whether it serves HTTP/3, as it says.
     pub fn offers_http3(&self, offers: bool) {
         self.peer.may_be_at(vec![self.target.clone()], offers);
@@ -275,20 +287,20 @@ impl FederatedPeer {
     }
 }
 
-/// Tells what becomes of the connections to a node of a federated cluster: the exchange says what is wrong, and what the mesh
+/// Tells what becomes of the connections to a node of another mesh or cluster: who calls it says what is wrong, and what the mesh
 /// counts is of the mesh.
-struct FederatedPeerObserver {
+struct NeighbourObserver {
     control: String,
 }
 
-impl PeerObserver for FederatedPeerObserver {
+impl PeerObserver for NeighbourObserver {
     fn downgraded(&self, why: Downgrade) {
         let (control, reason) = (&self.control, why.word());
-        tracing::debug!(control, reason, "federated node called over HTTP/2 and not over HTTP/3");
+        tracing::debug!(control, reason, "neighbour called over HTTP/2 and not over HTTP/3");
     }
 
     fn connected(&self, protocol: ConnectionProtocol) {
-        tracing::debug!(control = self.control, rpc_transport = protocol.word(), "federated node connected");
+        tracing::debug!(control = self.control, rpc_transport = protocol.word(), "neighbour connected");
     }
 
     fn heard(&self, _: Bytes) {}

@@ -6,7 +6,7 @@ use futures_util::future::BoxFuture;
 use omnirelay_host::wall_clock;
 use omnirelay_identity::client::{ClientCertificate, LiveTlsClient, ServerTrust};
 use omnirelay_identity::node_identity::NodeIdentity;
-use omnirelay_identity::trust::{MeshTrust, TrustSnapshot};
+use omnirelay_identity::trust::{HolderStanding, MeshTrust, TrustSnapshot, unix_now};
 use omnirelay_pki::certificate::Certificate;
 use omnirelay_pki::trust::ChainUsage;
 use omnirelay_transport::BoxError;
@@ -39,6 +39,11 @@ impl NodeTlsRole {
         Self::with(ServerTrust::ClusterNode { cluster, node }, trust)
     }
 
+    /// With any node of another cluster of the trust domain.
+    pub(super) fn of_sibling(cluster: &str, trust: Arc<MeshTrust>) -> Self {
+        Self::with(ServerTrust::Sibling(cluster.to_owned()), trust)
+    }
+
     fn with(whom: ServerTrust, trust: Arc<MeshTrust>) -> Self {
         Self { client: LiveTlsClient::new(whom, ClientCertificate::Node, trust.clone()), trust }
     }
@@ -68,9 +73,19 @@ async fn ends(
     let Some(shown) = chain.first().and_then(|leaf| Certificate::read(leaf).ok()) else {
         return ConnectionEnd::Cut("nobody has shown who they are");
     };
+    let standing = judged_by.standing(&shown, &chain, (unix_now(), ChainUsage::Server)).unwrap_or_default();
+    // What is pinned is of this mesh.
+    let unpinned = async {
+        match standing {
+            HolderStanding::Member => trust.unpinned(&chain, ChainUsage::Server).await,
+            HolderStanding::Federated | HolderStanding::Sibling(_) | HolderStanding::SiblingNode(_) => {
+                std::future::pending().await
+            }
+        }
+    };
     tokio::select! {
-        why = trust.ended(judged_by, &shown, &chain, ChainUsage::Server) => ConnectionEnd::Cut(why),
-        why = trust.unpinned(&chain, ChainUsage::Server) => ConnectionEnd::Cut(why),
+        why = trust.ended(judged_by, &shown, (&chain, &standing), ChainUsage::Server) => ConnectionEnd::Cut(why),
+        why = unpinned => ConnectionEnd::Cut(why),
         why = trust.own_ended(&own.leaf) => ConnectionEnd::Cut(why),
         () = renewed(&trust, &own.leaf) => ConnectionEnd::Retire("this node has another certificate"),
         () = ends_soon(shown.not_after.min(own.leaf.not_after)) => {

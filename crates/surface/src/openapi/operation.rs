@@ -58,6 +58,9 @@ pub(super) fn operation(
     if main.policy.exchange {
         insert("x-omnirelay-exchange", json!(true));
     }
+    if main.policy.sibling {
+        insert("x-omnirelay-sibling", json!(true));
+    }
     insert("x-omnirelay-method", json!(main.method.path));
     if let (Some(_), Some((stream, _))) = (unary, stream) {
         insert("x-omnirelay-stream-method", json!(stream.method.path));

@@ -31,6 +31,31 @@ impl Secured {
 
     /// The same, with the line that makes both.
     pub fn made_by(init: &str, node_id: &str, listen: &str, arguments: &[&str]) -> Result<Self> {
+        Self::made_after(init, node_id, listen, arguments, |_| Ok(()))
+    }
+
+    /// The same of a cluster whose issuer a root elsewhere certifies: `certify` is given the request, and where its answer goes.
+    pub fn carried(
+        node_id: &str,
+        listen: &str,
+        arguments: &[&str],
+        certify: impl FnOnce(&Path, &Path) -> Result<()>,
+    ) -> Result<Self> {
+        let init = "cert ca init --yes --out admin --certified issuer.pem";
+        Self::made_after(init, node_id, listen, arguments, |secured| {
+            let prepared = secured.at_socket("cert ca prepare --out issuer.csr")?;
+            ensure!(prepared.code == Some(0), "{}", prepared.complaint);
+            certify(&secured.path("issuer.csr"), &secured.path("issuer.pem"))
+        })
+    }
+
+    fn made_after(
+        init: &str,
+        node_id: &str,
+        listen: &str,
+        arguments: &[&str],
+        prepare: impl FnOnce(&Self) -> Result<()>,
+    ) -> Result<Self> {
         let folder = tempfile::tempdir()?;
         let socket = folder.path().join("control.sock");
         let socket = socket.to_str().context("no UTF-8")?;
@@ -39,6 +64,7 @@ impl Secured {
         listen.clone_into(&mut place.listen);
         let daemon = place.start()?;
         let secured = Self { place, daemon, folder };
+        prepare(&secured)?;
         let made = secured.at_socket(init)?;
         ensure!(made.code == Some(0), "{}", made.complaint);
         secured.await_identity()?;

@@ -185,7 +185,7 @@ impl Bindings {
         last: LastAdministrator,
     ) -> Result<Option<String>, Fault> {
         let Some(found) = found.filter(|found| administers(found)) else { return Ok(None) };
-        let revoked = revoked_by(&self.trust, |id| reader.get(id));
+        let revoked = revoked_by(&self.trust, &self.trust.current().cluster, |id| reader.get(id));
         let taken = RemovedRights { principal: &found.record.id.key, before: &revoked, after: &revoked };
         check_left(self.registry.view(), reader, taken, last)
     }
@@ -262,7 +262,8 @@ fn check_principal(principal: &str) -> Result<(), Fault> {
     }
     Err(Fault::invalid(format!(
         "field `principal` is nobody who can be given scopes: operator:NAME, service:NAME, token:NAME, oidc:NAME or \
-         role:NAME, at most {PRINCIPAL_BYTES_MAX} visible characters; only oidc:NAME and role:NAME may have `/` or blanks in it"
+         role:NAME, at most {PRINCIPAL_BYTES_MAX} visible characters; operator:CLUSTER/NAME and service:CLUSTER/NAME are of \
+         another cluster, and only oidc:NAME and role:NAME may have more `/` or blanks in it"
     )))
 }
 

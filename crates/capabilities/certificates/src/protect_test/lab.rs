@@ -23,22 +23,22 @@ use super::super::record_keeper::{RecordKeeper, SeenRefusals};
 use super::super::tests::called;
 use super::super::*;
 
-pub(super) const LAB_KINDS: [RecordKind; 5] = [AUTHORITY, CERTIFICATE, REVOCATION, JOIN_TOKEN, JOIN_POLICY];
-pub(super) const SIGNED: [RecordKind; 3] = [AUTHORITY, JOIN_TOKEN, JOIN_POLICY];
+pub(crate) const LAB_KINDS: [RecordKind; 5] = [AUTHORITY, CERTIFICATE, REVOCATION, JOIN_TOKEN, JOIN_POLICY];
+pub(crate) const SIGNED: [RecordKind; 3] = [AUTHORITY, JOIN_TOKEN, JOIN_POLICY];
 
 /// A daemon as far as it keeps signed records.
-pub(super) struct Daemon {
-    pub(super) served: Arc<Certificates>,
-    pub(super) keeper: Arc<RecordKeeper>,
+pub(crate) struct Daemon {
+    pub(crate) served: Arc<Certificates>,
+    pub(crate) keeper: Arc<RecordKeeper>,
     _tasks: tokio::task::JoinSet<()>,
 }
 
 impl Daemon {
-    pub(super) async fn start(node_id: &str, store: Arc<dyn Store>, place: &std::path::Path) -> Self {
+    pub(crate) async fn start(node_id: &str, store: Arc<dyn Store>, place: &std::path::Path) -> Self {
         let registry = Arc::new(lab::registry(node_id, store, &LAB_KINDS).signing(&SIGNED));
         let files = IdentityFiles::of(&place.join(node_id), None);
         let trust = Arc::new(MeshTrust::default());
-        let signer = Arc::new(Signer::new(files.clone(), trust.clone()));
+        let signer = Arc::new(Signer::new(files.clone(), trust.clone(), "default"));
         let issuers = MeshIssuers { cluster: "default".into(), trust: trust.clone(), signer: signer.clone() };
         registry.view().sign_by(issuers.signing());
         let keeper = Arc::new(RecordKeeper {
@@ -71,11 +71,11 @@ impl Daemon {
         Self { served: Arc::new(served), keeper, _tasks: tasks }
     }
 
-    pub(super) fn view(&self) -> &omnirelay_registry::view::View {
+    pub(crate) fn view(&self) -> &omnirelay_registry::view::View {
         self.served.registry.view()
     }
 
-    pub(super) async fn protect(&self) -> pb::RecordProtection {
+    pub(crate) async fn protect(&self) -> pb::RecordProtection {
         let asked = |digest: &str, dry_run| {
             called(pb::ProtectRecordsRequest { digest: digest.to_owned(), dry_run, ..Default::default() })
         };
@@ -84,40 +84,40 @@ impl Daemon {
     }
 
     /// Waits until this is so.
-    pub(super) async fn until(&self, what: &str, is_so: impl Fn(&Self) -> bool) {
+    pub(crate) async fn until(&self, what: &str, is_so: impl Fn(&Self) -> bool) {
         let so = self.served.registry.look_until_found(|_| is_so(self).then_some(()));
         tokio::time::timeout(Duration::from_secs(20), so).await.unwrap_or_else(|_| panic!("not so: {what}"));
     }
 
     /// Waits until it has seen all that the store has.
-    pub(super) async fn sees_all(&self, store: &dyn Store) {
+    pub(crate) async fn sees_all(&self, store: &dyn Store) {
         let head = store.pulse(Pulse::default()).await.unwrap().head;
         wait_for(self.view(), head).await;
     }
 }
 
 /// Whoever can write to the store, and has nothing else.
-pub(super) struct Attacker(pub(super) Arc<dyn Store>);
+pub(crate) struct Attacker(pub(crate) Arc<dyn Store>);
 
 impl Attacker {
-    pub(super) async fn write(&self, writes: Vec<Write>) {
+    pub(crate) async fn write(&self, writes: Vec<Write>) {
         let epoch = self.0.pulse(Pulse::default()).await.unwrap().epoch;
         let commit = Commit { epoch, writes, writer: "worker-7".into(), ..Commit::default() };
         assert!(matches!(self.0.commit(commit).await, Ok(CommitOutcome::Done(_))));
     }
 
-    pub(super) async fn put(&self, id: &RecordId, value: impl Into<Bytes>) {
+    pub(crate) async fn put(&self, id: &RecordId, value: impl Into<Bytes>) {
         self.write(vec![Write::Put { id: id.clone(), value: value.into(), group: None }]).await;
     }
 
-    pub(super) async fn stored(&self, id: &RecordId) -> Option<Record> {
+    pub(crate) async fn stored(&self, id: &RecordId) -> Option<Record> {
         let scan = Scan { kind: id.kind.clone(), after: None, backwards: false, limit: 100 };
         let page = self.0.scan(scan).await.unwrap();
         page.records.into_iter().find(|record| record.id == *id && !record.deleted)
     }
 
     /// The audit records that say this of what was done.
-    pub(super) async fn told(&self, action: &str) -> Vec<AuditValue> {
+    pub(crate) async fn told(&self, action: &str) -> Vec<AuditValue> {
         let scan = Scan { kind: AUDIT, after: None, backwards: false, limit: 1000 };
         let page = self.0.scan(scan).await.unwrap();
         let values = page.records.iter().map(|record| AuditValue::decode(record.value.clone()).unwrap());
@@ -125,30 +125,30 @@ impl Attacker {
     }
 }
 
-pub(super) fn token() -> RecordId {
+pub(crate) fn token() -> RecordId {
     RecordId::new(JOIN_TOKEN, "00112233aabbccdd")
 }
 
-pub(super) fn token_of(role: &str) -> JoinTokenValue {
+pub(crate) fn token_of(role: &str) -> JoinTokenValue {
     JoinTokenValue { role: role.to_owned(), uses_max: 1, not_after: i64::MAX, ..Default::default() }
 }
 
-pub(super) fn policy() -> RecordId {
+pub(crate) fn policy() -> RecordId {
     RecordId::new(JOIN_POLICY, ONLY)
 }
 
 /// An authority that nobody trusts.
-pub(super) fn foreign() -> CertificateAuthority {
+pub(crate) fn foreign() -> CertificateAuthority {
     let now = unix_now();
     let validity = ValidityPeriod { not_before: now - 100, not_after: now + 100_000 };
     CertificateAuthority::root("mesh.local".parse().unwrap(), validity)
         .unwrap()
-        .intermediate(validity)
+        .intermediate("default", validity)
         .unwrap()
 }
 
 /// A value as an issuer would sign it.
-pub(super) fn signed_by(issuer: &CertificateAuthority, id: &RecordId, payload: &[u8], number: u64) -> Bytes {
+pub(crate) fn signed_by(issuer: &CertificateAuthority, id: &RecordId, payload: &[u8], number: u64) -> Bytes {
     let key = key_of(issuer.certificate()).unwrap().as_bytes().to_vec();
     let mut signature = RecordSignature { number, key, ..Default::default() };
     let message = message("default", RecordName { kind: &id.kind.0, key: &id.key }, payload, &signature);
@@ -157,7 +157,7 @@ pub(super) fn signed_by(issuer: &CertificateAuthority, id: &RecordId, payload: &
 }
 
 /// Makes the authority as a version before has made it.
-pub(super) async fn make_unprotected(of: &Daemon) {
+pub(crate) async fn make_unprotected(of: &Daemon) {
     let now = unix_now();
     let [root, issuer] = authority::lives(0, 0, now).unwrap();
     let value = of.served.signer.make("mesh.local".parse().unwrap(), root, issuer, now).unwrap();
@@ -165,7 +165,7 @@ pub(super) async fn make_unprotected(of: &Daemon) {
 }
 
 /// A mesh whose records are protected: one daemon can issue, the other cannot.
-pub(super) async fn mesh(place: &std::path::Path) -> (Attacker, Daemon, Daemon) {
+pub(crate) async fn mesh(place: &std::path::Path) -> (Attacker, Daemon, Daemon) {
     let store: Arc<dyn Store> = Arc::new(MemoryStore::system());
     let a = Daemon::start("a", store.clone(), place).await;
     make_unprotected(&a).await;
@@ -182,6 +182,6 @@ pub(super) async fn mesh(place: &std::path::Path) -> (Attacker, Daemon, Daemon) 
     (Attacker(store), a, b)
 }
 
-pub(super) fn authority_of(of: &Daemon) -> Arc<AuthorityValue> {
+pub(crate) fn authority_of(of: &Daemon) -> Arc<AuthorityValue> {
     of.view().get(&authority_id()).unwrap().value().unwrap()
 }

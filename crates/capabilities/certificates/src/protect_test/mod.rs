@@ -1,6 +1,6 @@
 //! Signed records: what somebody who may only write to the store does to them changes nothing.
 
-mod lab;
+pub(super) mod lab;
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -400,7 +400,7 @@ async fn a_row_that_says_that_it_is_of_a_later_commit_holds_nobody_up() {
     let (attacker, a, _b) = mesh(place.path()).await;
     let view = omnirelay_registry::view::View::new(&LAB_KINDS).signing(&SIGNED);
     let trust = Arc::new(MeshTrust::default());
-    let signer = Arc::new(Signer::new(IdentityFiles::of(place.path(), None), trust.clone()));
+    let signer = Arc::new(Signer::new(IdentityFiles::of(place.path(), None), trust.clone(), "default"));
     view.sign_by(MeshIssuers { cluster: "default".into(), trust, signer }.signing());
     let (authority, first) =
         (attacker.stored(&authority_id()).await.unwrap(), attacker.stored(&token()).await.unwrap());

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use omnirelay_decisions::range_digest::{PARTS, RangeDigests};
 use omnirelay_node::transport::channel::MeshChannel;
-use omnirelay_node::transport::{FederatedPeer, NodeTransport};
+use omnirelay_node::transport::{NeighbourPeer, NodeTransport};
 use omnirelay_transport::carrier::ConnectionProtocol;
 use omnirelay_wire::fault::unanswered;
 use omnirelay_wire::pb::omnirelay::registers::v1 as pb;
@@ -19,7 +19,7 @@ const ANSWER_BYTES_MAX: usize = 8 << 20;
 
 /// A way to a node of a federated cluster.
 #[derive(Clone)]
-pub(super) struct FederatedNeighbour(FederatedPeer);
+pub(super) struct FederatedNeighbour(NeighbourPeer);
 
 impl fmt::Debug for FederatedNeighbour {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -22,7 +22,7 @@ use omnirelay_decisions::register::EntryBefore;
 use omnirelay_decisions::register::group_refresh::EntryKeeping;
 use omnirelay_host::live::Live;
 use omnirelay_host::log::FaultLimiter;
-use omnirelay_identity::caller::federated_kin;
+use omnirelay_identity::caller::cluster_kin;
 use omnirelay_peer_records::own_session;
 use omnirelay_peer_records::unproven::{UnprovenNodes, UnprovenReasons};
 use omnirelay_registry::Registry;
@@ -92,7 +92,7 @@ impl Producer {
 
     /// What the nodes of its federated cluster have in common; `None`: it is of this mesh.
     fn kin(&self) -> Option<&str> {
-        self.0.strip_prefix("http:").and_then(federated_kin)
+        self.0.strip_prefix("http:").and_then(cluster_kin)
     }
 
     fn keeping(&self) -> EntryKeeping {

@@ -1,0 +1,212 @@
+//! Clusters: what each cluster of the trust domain is, and where it is reached.
+
+mod change;
+mod mount;
+mod show;
+
+use std::sync::Arc;
+
+use omnirelay_certificate_records::cluster_trust;
+use omnirelay_cluster_records as cluster_records;
+use omnirelay_cluster_records::{CLUSTER, cluster_id};
+use omnirelay_core::names::check_node_name;
+use omnirelay_core::text::shown;
+use omnirelay_host::live::Live;
+use omnirelay_nouns::feed::{EventFrame, NounEventStream, NounWatches, ShownChange, WatchedNoun};
+use omnirelay_nouns::listing::{self, AskedPage};
+use omnirelay_nouns::serve;
+use omnirelay_nouns::{envelope, head_cursor, tagged};
+use omnirelay_registry::Registry;
+use omnirelay_registry::mutate::request_hash;
+use omnirelay_registry::view::{View, ViewRecord};
+use omnirelay_wire::envelope::EnvelopedAnswer as _;
+use omnirelay_wire::fault::Fault;
+use omnirelay_wire::pb::omnirelay::mesh::control::v1 as pb;
+use omnirelay_wire::reasons;
+use tonic::Response;
+
+pub use mount::{KINDS, mount};
+use pb::cluster::State;
+use pb::cluster_control_service_server::ClusterControlService;
+use pb::cluster_event::Type;
+use show::ClusterReader;
+
+/// How much of a wrong name an error shows, in characters.
+const NAME_CHARS_SHOWN: usize = 64;
+
+/// Cluster of the daemon: what it is called, and what its configuration says of it.
+#[derive(Clone, Debug)]
+pub struct OwnCluster {
+    pub name: String,
+    pub region: Live<String>,
+}
+
+/// Serves `ClusterControlService` from a registry.
+pub struct Clusters {
+    registry: Arc<Registry>,
+    own: OwnCluster,
+    watches: NounWatches<pb::ClusterEvent>,
+}
+
+serve! {
+    ClusterControlService for Clusters {
+        list(ListClustersRequest) -> ListClustersResponse: |clusters, _, asked| clusters.list_all(asked);
+        get(GetClusterRequest) -> GetClusterResponse: |clusters, _, asked| clusters.get_one(asked);
+        set(SetClusterRequest) -> ClusterChange: |clusters, caller, asked| clusters.set_one(caller, asked);
+        delete(DeleteClusterRequest) -> ClusterChange: |clusters, caller, asked| clusters.delete_one(caller, asked);
+        [WatchStream] watch(WatchClustersRequest) -> ClusterEvent: |clusters, _, asked| clusters.serve_watch(asked);
+    }
+}
+
+impl Clusters {
+    /// At most `watches_max` watches are served at once.
+    pub fn new(registry: Arc<Registry>, own: OwnCluster, watches_max: impl Into<Live<usize>>) -> Self {
+        Self { watches: NounWatches::new(registry.clone(), watches_max), registry, own }
+    }
+
+    async fn list_all(
+        &self,
+        asked: pb::ListClustersRequest,
+    ) -> Result<Response<pb::ListClustersResponse>, Fault> {
+        let query = request_hash(&pb::ListClustersRequest {
+            region: asked.region.clone(),
+            state: asked.state,
+            ..Default::default()
+        });
+        let page = AskedPage::of(asked.page_size, &asked.page_token, query)?;
+        self.registry.ready_for(&asked.min_revision).await?;
+        let read = listing::read(&self.registry, &CLUSTER, &page.token.as_ref().into()).await?;
+        let view = self.registry.view();
+        let changed = changed(view);
+        let reader = ClusterReader::of(view, &self.own);
+        let is_asked_for = |cluster: &pb::Cluster| {
+            (asked.region.is_empty() || cluster.region == asked.region)
+                && (asked.state == State::Unspecified as i32 || cluster.state == asked.state)
+        };
+        let unsaid = || Some(reader.unsaid()).filter(is_asked_for);
+        let items = OwnAmong::of(&read.records, &self.own.name);
+        let (mut clusters, next_page_token) = page.cut(read.cursor, read.records.iter(), |record| {
+            let shown = Some(reader.show(record)).filter(is_asked_for);
+            match items.place(record) {
+                OwnPlace::Before => vec![unsaid(), shown],
+                OwnPlace::Behind => vec![shown, unsaid()],
+                OwnPlace::Elsewhere => vec![shown],
+            }
+        });
+        if read.records.is_empty() {
+            clusters.extend(unsaid());
+        }
+        let envelope = envelope(&self.registry);
+        let stale = if envelope.stale { "-stale" } else { "" };
+        let tag = format!("W/\"{changed}-{query:x}-{:x}{stale}\"", request_hash(&asked));
+        let cursor = read.cursor.to_string();
+        let listed = pb::ListClustersResponse {
+            cursor: cursor.clone(),
+            clusters,
+            next_page_token,
+            ..Default::default()
+        };
+        Ok(tagged(listed.within(envelope), &tag, &cursor))
+    }
+
+    async fn get_one(&self, asked: pb::GetClusterRequest) -> Result<Response<pb::GetClusterResponse>, Fault> {
+        check_name(&asked.cluster_id)?;
+        self.registry.ready_for(&asked.min_revision).await?;
+        let found = self.registry.find(&cluster_id(&asked.cluster_id)).await?;
+        let reader = ClusterReader::of(self.registry.view(), &self.own);
+        let cluster = match found {
+            Some(record) => reader.show(&record),
+            None if asked.cluster_id == self.own.name => reader.unsaid(),
+            None => return Err(not_found(&asked.cluster_id)),
+        };
+        let view = self.registry.view();
+        let (cursor, envelope) = (head_cursor(view), envelope(&self.registry));
+        let stale = if envelope.stale { "-stale" } else { "" };
+        let changed = changed(view);
+        let tag = format!("W/\"{changed}-{}{stale}\"", asked.cluster_id);
+        let got =
+            pb::GetClusterResponse { cursor: cursor.clone(), cluster: Some(cluster), ..Default::default() };
+        Ok(tagged(got.within(envelope), &tag, &cursor))
+    }
+
+    async fn serve_watch(
+        &self,
+        asked: pb::WatchClustersRequest,
+    ) -> Result<NounEventStream<pb::ClusterEvent>, Fault> {
+        let noun = WatchedClusters { own: self.own.clone() };
+        Ok(self.watches.begin([CLUSTER], |_| true, &asked.since).await?.of(noun).events())
+    }
+}
+
+/// Clusters as their watchers are told of them: by their records alone.
+pub(crate) struct WatchedClusters {
+    pub own: OwnCluster,
+}
+
+impl WatchedNoun for WatchedClusters {
+    type Event = pb::ClusterEvent;
+
+    fn event(&mut self, frame: EventFrame, shown: ShownChange<'_>) -> Option<Self::Event> {
+        Some(pb::ClusterEvent {
+            r#type: frame.kind(Type::from_str_name),
+            cluster: shown.record().map(|record| show::recorded(record, &self.own.name)),
+            cursor: frame.cursor,
+            prev_cursor: frame.prev_cursor,
+            time: frame.time,
+            reason: frame.reason,
+        })
+    }
+}
+
+/// Text that differs whenever what is shown of a cluster may differ.
+fn changed(view: &View) -> String {
+    format!("{}-{}", cluster_records::changed(view), cluster_trust::changed(view))
+}
+
+/// Place of the cluster of the daemon in a list, where there is no record of it: it is a cluster before anybody says so.
+struct OwnAmong<'a> {
+    own: &'a str,
+    /// The key of the record that it comes before, else of the one that it comes behind; `None`: it has a record, or there is none.
+    beside: Option<&'a str>,
+}
+
+/// Place of the cluster of the daemon, as seen from a record.
+enum OwnPlace {
+    Before,
+    Behind,
+    Elsewhere,
+}
+
+impl<'a> OwnAmong<'a> {
+    fn of(records: &'a [Arc<ViewRecord>], own: &'a str) -> Self {
+        let key = |record: &'a Arc<ViewRecord>| record.record.id.key.as_str();
+        let next = records.iter().map(key).find(|key| *key >= own);
+        let beside = next.or_else(|| records.last().map(key)).filter(|key| *key != own);
+        Self { own, beside }
+    }
+
+    fn place(&self, record: &ViewRecord) -> OwnPlace {
+        let key = record.record.id.key.as_str();
+        match self.beside {
+            Some(beside) if beside == key && self.own < key => OwnPlace::Before,
+            Some(beside) if beside == key => OwnPlace::Behind,
+            Some(_) | None => OwnPlace::Elsewhere,
+        }
+    }
+}
+
+/// Checks that a cluster can have this name.
+fn check_name(name: &str) -> Result<(), Fault> {
+    check_node_name(name).map_err(|error| {
+        let name = shown(name, NAME_CHARS_SHOWN);
+        Fault::invalid(format!("field `clusterId`: `{name}` is no name of a cluster: {error}"))
+    })
+}
+
+fn not_found(name: &str) -> Fault {
+    Fault::new(reasons::CLUSTER_NOT_FOUND, format!("cluster `{name}` is none that is known here"))
+        .hint("omnirelay mesh clusters list")
+}
+
+#[cfg(test)]
+mod clusters_test;

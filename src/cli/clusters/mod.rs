@@ -1,0 +1,58 @@
+//! `omnirelay mesh clusters`: the clusters of the trust domain.
+
+mod delete;
+mod get;
+mod list;
+mod set;
+mod watch;
+
+use serde_json::Value;
+
+use super::complete::{CompletedKind, KnownObject};
+use super::entry::verbs;
+use super::frame::document::text;
+use super::schema::documents::message;
+
+pub(crate) use list::LIST;
+
+/// The kind in `cluster/NAME`.
+pub(crate) const KIND: &str = "cluster";
+
+/// What a shell completes.
+pub(crate) static OBJECTS: CompletedKind = CompletedKind {
+    name: KIND,
+    list: "clusters",
+    rpc: &LIST,
+    paged: true,
+    of_node: false,
+    known,
+    signs: b"-.",
+};
+
+verbs! {
+    /// The clusters of the trust domain, and where they are reached
+    #[command(visible_alias = "cl", alias = "cluster", arg_required_else_help = true)]
+    "clusters" ClustersArgs {
+        List: list::ClustersListArgs,
+        Get: get::ClustersGetArgs,
+        Watch: watch::ClustersWatchArgs,
+        Set: set::ClustersSetArgs,
+        Delete: delete::ClustersDeleteArgs,
+    }
+    &[
+        message("cluster", "mesh clusters get", "omnirelay.mesh.control.v1.GetClusterResponse"),
+        message("cluster-change", "mesh clusters set, delete", "omnirelay.mesh.control.v1.ClusterChange"),
+        message("cluster-event", "mesh clusters watch, list --watch", "omnirelay.mesh.control.v1.ClusterEvent"),
+        message("clusters", "mesh clusters list", "omnirelay.mesh.control.v1.ListClustersResponse"),
+    ]
+}
+
+fn known(cluster: &Value) -> KnownObject {
+    KnownObject { id: text(cluster, "clusterId").to_owned(), status: text(cluster, "state").to_owned() }
+}
+
+/// A cluster as it was given; what `-o name` prints of one can be given again.
+#[expect(clippy::unnecessary_wraps, reason = "the parser wants it so")]
+fn cluster(given: &str) -> Result<String, String> {
+    Ok(given.strip_prefix("cluster/").unwrap_or(given).to_owned())
+}

@@ -1,0 +1,297 @@
+//! Two clusters of one trust domain: whom each vouches for at the other, and what a hostile one comes by.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use omnirelay_core::spiffe::SpiffeId;
+use omnirelay_pki::authority::{CertificateAuthority, ValidityPeriod};
+use omnirelay_pki::certificate::{TlsNames, to_pem};
+use omnirelay_pki::key::PrivateKey;
+use omnirelay_pki::request::{CertificateRequest, to_pem as request_pem};
+use omnirelay_wire::fault::Fault;
+use omnirelay_wire::json::METHODS;
+use omnirelay_wire::tls;
+use rcgen::{CertificateParams, Issuer, KeyPair, SanType};
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject as _;
+use tonic::Code;
+use tonic::transport::{Channel, Endpoint, Uri};
+
+use crate::federation::call;
+use crate::process::secured::{Ended, Secured, command, ended};
+use crate::process::{until, within};
+
+/// How long a change at one cluster may take to hold at the other.
+const HEARD_WITHIN: Duration = Duration::from_secs(15);
+
+/// What a node of another cluster may call.
+const OF_SIBLINGS: [&str; 2] =
+    ["/omnirelay.security.v1.ClusterTrustService/GetTrust", "/omnirelay.security.v1.TokenService/WhoAmI"];
+
+/// Two clusters under a root that is kept in a folder.
+struct Siblings {
+    east: Secured,
+    west: Secured,
+}
+
+fn cluster(name: &str) -> [String; 4] {
+    let set = |text: String| ["--set".to_owned(), text];
+    let [a, b] = [set(format!("node.cluster={name}")), set("mesh.leadership.enabled=false".to_owned())];
+    [a, b].concat().try_into().unwrap_or_else(|_| unreachable!("four words"))
+}
+
+fn run(of: &Secured, line: &str) -> Result<String> {
+    let Ended { code, output, complaint } = of.by("admin", line)?;
+    ensure!(code == Some(0), "{line}: {complaint}{output}");
+    Ok(output)
+}
+
+impl Siblings {
+    /// East makes the root, and west is certified by it, as what is carried there and back.
+    fn start() -> Result<Self> {
+        let arguments = cluster("east");
+        let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+        let init = "cert ca init --yes --out admin --trust-domain mesh.example --offline-root root";
+        let east = Secured::made_by(init, "e1", "127.0.0.1:0", &arguments)?;
+        let arguments = cluster("west");
+        let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+        // Whoever keeps the root stands between.
+        let certify = |csr: &Path, out: &Path| {
+            let line = format!(
+                "cert ca certify {} --cluster west --out {} --offline-root {} --yes",
+                csr.display(),
+                out.display(),
+                east.path("root").display()
+            );
+            let Ended { code, complaint, .. } = ended(&mut command(&line, east.folder.path()))?;
+            ensure!(code == Some(0), "{complaint}");
+            Ok(())
+        };
+        let west = Secured::carried("w1", "127.0.0.1:0", &arguments, certify)?;
+        Ok(Self { east, west })
+    }
+
+    /// Has each know where the other is.
+    fn introduce(&self) -> Result<()> {
+        let told = |of: &Secured, other: &str, at: &Secured| {
+            run(of, &format!("mesh clusters set {other} --endpoint {}", at.daemon.control)).map(drop)
+        };
+        told(&self.east, "west", &self.west)?;
+        told(&self.west, "east", &self.east)
+    }
+
+    /// An issuer that the root has certified, whose key is here: one of a cluster, or one of before, which names none.
+    fn issuer(&self, cluster: Option<&str>) -> Result<CertificateAuthority> {
+        let folder = self.east.path("root");
+        let root = CertificateDer::from_pem_file(folder.join("root.pem"))?;
+        let key = std::fs::read_to_string(folder.join("root-key.pem"))?;
+        let root = CertificateAuthority::kept("mesh.example".parse()?, root, PrivateKey::from_pem(&key)?)?;
+        let Some(cluster) = cluster else {
+            let own = PrivateKey::make()?;
+            let mut params = CertificateParams::default();
+            params.subject_alt_names = vec![SanType::URI("spiffe://mesh.example".try_into()?)];
+            params.key_usages = vec![rcgen::KeyUsagePurpose::KeyCertSign];
+            params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Constrained(0));
+            let by = Issuer::from_ca_cert_der(root.certificate(), KeyPair::from_pem(&key)?)?;
+            let made = params.signed_by(&KeyPair::from_pem(&own.to_pem())?, &by)?.der().clone();
+            return Ok(CertificateAuthority::kept("mesh.example".parse()?, made, own)?);
+        };
+        Ok(root.intermediate(cluster, root.validity())?)
+    }
+}
+
+/// What somebody shows whom this issuer certifies, be it that it should not; the folder has what commands want.
+fn shown(issuer: &CertificateAuthority, id: &str, of: &Secured, name: &str) -> Result<()> {
+    let id: SpiffeId = format!("spiffe://mesh.example/{id}").parse()?;
+    let key = PrivateKey::make()?;
+    let mut names = TlsNames::default();
+    names.addresses.push("127.0.0.1".parse()?);
+    let request = CertificateRequest::read(&CertificateRequest::make(&key, None, &names)?)?;
+    let life = ValidityPeriod { not_after: issuer.validity().not_before + 7200, ..issuer.validity() };
+    let leaf = match issuer.issue(&request, &id, &names, life) {
+        Ok(issued) => issued.der,
+        // One that asks nothing.
+        Err(_) => {
+            let by = Issuer::from_ca_cert_der(issuer.certificate(), KeyPair::from_pem(&issuer.key_pem())?)?;
+            let mut params = CertificateParams::default();
+            params.subject_alt_names = vec![SanType::URI(id.to_string().try_into()?)];
+            params.signed_by(&KeyPair::from_pem(&key.to_pem())?, &by)?.der().clone()
+        }
+    };
+    let folder = of.path(name);
+    std::fs::create_dir_all(&folder)?;
+    std::fs::write(folder.join("chain.pem"), to_pem(&leaf) + &to_pem(issuer.certificate()))?;
+    std::fs::write(folder.join("key.pem"), key.to_pem().as_bytes())?;
+    std::fs::copy(of.path("admin").join("bundle.pem"), folder.join("bundle.pem"))?;
+    Ok(())
+}
+
+/// A connection to the control port of somebody who shows this.
+async fn channel(of: &Secured, name: &str) -> Result<Channel> {
+    let folder = of.path(name);
+    let roots = Some(tls::authorities(Some(&folder.join("bundle.pem"))).await?);
+    let key = rustls::pki_types::PrivateKeyDer::from_pem_file(folder.join("key.pem"))?;
+    let identity = Some((tls::certificates(&folder.join("chain.pem")).await?, key));
+    let config = Arc::new(tls::ClientTls { roots, identity, ..Default::default() }.config()?);
+    let connector = tower::service_fn(move |place: Uri| tls::connect_with(place, config.clone()));
+    Ok(Endpoint::from_shared(of.url())?.connect_with_connector(connector).await?)
+}
+
+async fn is_heard(of: &Secured, other: &str) -> Result<bool> {
+    let told = run(of, &format!("mesh clusters get {other} -o json"))?;
+    Ok(told.contains("\"revocationsNumber\""))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whom_a_sibling_vouches_for_is_of_that_cluster_and_nobody_here() -> Result<()> {
+    let siblings = Siblings::start()?;
+    let Siblings { east, west } = &siblings;
+    let hostile = siblings.issuer(Some("west"))?;
+    shown(&hostile, "operator/admin", east, "hostile-admin")?;
+    let early = east.by("hostile-admin", "whoami")?;
+    ensure!(early.code == Some(9), "what west has revoked was never heard: {early:?}");
+    siblings.introduce()?;
+    until("both have heard of each other", async || {
+        Ok(is_heard(east, "west").await? && is_heard(west, "east").await?)
+    })
+    .await?;
+
+    // The plant: the issuer of west names an operator that east has as well, and who administers east.
+    let who = run(east, "whoami")?;
+    ensure!(who.starts_with("operator:admin\n") && who.contains("mesh.admin"), "{who}");
+    let who = east.by("hostile-admin", "whoami")?.output;
+    ensure!(who.starts_with("operator:west/admin\n") && who.contains("scopes: none"), "{who}");
+    for line in [
+        "mesh peers list",
+        "bindings set operator:west/admin mesh.admin",
+        "cert issue --operator eve --out eve",
+        "cert renew hostile-admin",
+        "cert ca certify csr --cluster north --out north --yes",
+        "mesh clusters delete west --yes",
+    ] {
+        std::fs::write(
+            east.path("csr"),
+            request_pem(&CertificateRequest::make(&PrivateKey::make()?, None, &TlsNames::default())?),
+        )?;
+        let refused = east.by("hostile-admin", line)?;
+        ensure!(refused.code != Some(0) && refused.output.is_empty(), "{line}: {refused:?}");
+    }
+    run(east, "bindings set operator:west/admin mesh.read")?;
+    until("the binding of that name counts", async || {
+        Ok(east.by("hostile-admin", "mesh peers list")?.code == Some(0))
+    })
+    .await?;
+
+    // Nodes: theirs reach what clusters ask of each other, and of ours they name none; without a cluster nobody is named.
+    shown(&hostile, "mesh/west/worker/n1", east, "their-node")?;
+    let who = east.by("their-node", "whoami")?.output;
+    ensure!(who.starts_with("node:west/n1\n") && who.contains("scopes: none"), "{who}");
+    nodes_reach_what_is_for_siblings(east, "their-node").await?;
+    let nameless = siblings.issuer(None)?;
+    for (what, issuer, id) in [
+        ("a node of east by west", &hostile, "mesh/east/worker/e1"),
+        ("an operator by an issuer without a cluster", &nameless, "operator/admin"),
+        ("a node by an issuer without a cluster", &nameless, "mesh/east/worker/e1"),
+        ("an operator of a cluster that is not known", &siblings.issuer(Some("north"))?, "operator/admin"),
+    ] {
+        shown(issuer, id, east, "refused")?;
+        let refused = east.by("refused", "whoami")?;
+        ensure!(refused.code == Some(9), "{what}: {refused:?}");
+    }
+    Ok(())
+}
+
+/// Every method that there is, and what is served beside them.
+async fn nodes_reach_what_is_for_siblings(of: &Secured, name: &str) -> Result<()> {
+    let channel = channel(of, name).await?;
+    let others =
+        ["/grpc.health.v1.Health/Check", "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo"];
+    let mut refused = 0;
+    for path in METHODS.iter().map(|method| method.path).chain(others) {
+        let answered = call(&channel, path).await;
+        let (code, fault) = match &answered {
+            Ok(()) => (Code::Ok, None),
+            Err(status) => (status.code(), Some(Fault::from(status))),
+        };
+        match (code, OF_SIBLINGS.contains(&path)) {
+            (Code::PermissionDenied, false) => {
+                let reason = fault.context("no fault")?.reason;
+                ensure!(reason == "SIBLING_CALLER", "{path}: {reason}");
+                refused += 1;
+            }
+            // Of another port.
+            (Code::Unimplemented, false) => {}
+            (code, is_open) => {
+                ensure!(is_open && code != Code::PermissionDenied, "{path}: {answered:?}");
+            }
+        }
+    }
+    ensure!(refused > 80, "{refused} of {} are served here", METHODS.len());
+    for path in ["/control/peers", "/control/openapi.json", "/metrics", "/healthz", "/nowhere"] {
+        let told = of.by(name, &format!("api GET {path}"))?;
+        ensure!(told.complaint.contains("SIBLING_CALLER") || told.code == Some(5), "{path}: {told:?}");
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn each_cluster_puts_out_whom_it_vouches_for_also_at_the_other() -> Result<()> {
+    let siblings = Siblings::start()?;
+    let Siblings { east, west } = &siblings;
+    siblings.introduce()?;
+    until("both have heard of each other", async || {
+        Ok(is_heard(east, "west").await? && is_heard(west, "east").await?)
+    })
+    .await?;
+    run(east, "bindings set operator:west/ann mesh.read")?;
+    run(west, "cert issue --operator ann --out ann")?;
+    run(east, "cert issue --operator ann --out ann")?;
+    // As what west has given her is shown at east.
+    let theirs = |line: &str| {
+        let mut shown = command(line, west.folder.path());
+        shown.args(["--addr", &east.url()]);
+        for (flag, name) in
+            [("--tls-ca", "bundle.pem"), ("--tls-cert", "chain.pem"), ("--tls-key", "key.pem")]
+        {
+            shown.arg(flag).arg(west.path("ann").join(name));
+        }
+        shown
+    };
+    let who = ended(&mut theirs("whoami"))?.output;
+    ensure!(who.starts_with("operator:west/ann\n") && who.contains("mesh.read"), "{who}");
+    let mut watch = theirs("mesh peers watch").spawn()?;
+    // Ours of that name is put out, and theirs is not.
+    run(east, "cert revoke --operator ann --yes")?;
+    within(HEARD_WITHIN, "ours is out", async || Ok(east.by("ann", "whoami")?.code == Some(9))).await?;
+    ensure!(ended(&mut theirs("whoami"))?.code == Some(0), "theirs is another");
+    run(west, "cert revoke --operator ann --yes")?;
+    within(HEARD_WITHIN, "theirs is out at east", async || Ok(ended(&mut theirs("whoami"))?.code == Some(9)))
+        .await?;
+    within(HEARD_WITHIN, "what was open has ended", async || Ok(watch.try_wait()?.is_some())).await?;
+    // Forgotten, west vouches for nobody here, and its issuer is out for good once its key is.
+    shown(&siblings.issuer(Some("west"))?, "operator/bob", east, "bob")?;
+    ensure!(east.by("bob", "whoami")?.code == Some(0));
+    run(east, "mesh clusters delete west --yes")?;
+    within(HEARD_WITHIN, "nobody of west is let in", async || Ok(east.by("bob", "whoami")?.code == Some(9)))
+        .await?;
+    run(east, &format!("mesh clusters set west --endpoint {}", west.daemon.control))?;
+    until("west is heard again", async || is_heard(east, "west").await).await?;
+    run(west, "cert issue --operator carl --out carl")?;
+    run(east, "cert revoke --issuer-of west --yes")?;
+    let carl = || {
+        let mut shown = command("whoami", west.folder.path());
+        shown.args(["--addr", &east.url()]);
+        for (flag, name) in
+            [("--tls-ca", "bundle.pem"), ("--tls-cert", "chain.pem"), ("--tls-key", "key.pem")]
+        {
+            shown.arg(flag).arg(west.path("carl").join(name));
+        }
+        shown
+    };
+    within(HEARD_WITHIN, "whom its issuer vouches for is out", async || {
+        Ok(ended(&mut carl())?.code == Some(9))
+    })
+    .await
+}
