@@ -97,7 +97,10 @@ fn a_mesh_whose_issuer_secret_is_lost_gets_another_from_its_root() -> Result<()>
     }
     let rotated = mesh.at_socket("cert ca rotate --offline-root root --new-secret --yes")?;
     ensure!(rotated.code == Some(0), "{}", rotated.complaint);
-    let shown = rotated.complaint.lines().find_map(|line| line.strip_prefix("The key of the issuer is "));
+    let shown = rotated
+        .complaint
+        .lines()
+        .find_map(|line| line.strip_prefix("The key of the issuer of cluster default is "));
     let key = shown.unwrap_or_default().trim_end_matches('.');
     let log = mesh.place.log();
     let prepared = log.lines().rfind(|line| line.contains("next issuer prepared"));

@@ -184,6 +184,21 @@ async fn whom_a_sibling_vouches_for_is_of_that_cluster_and_nobody_here() -> Resu
     })
     .await?;
 
+    // A token is put out by the cluster that has issued it: its number might be that of a certificate of ours.
+    run(west, "cert issue --operator mallory --out mallory")?;
+    let issued = west.by("mallory", "api POST /control/tokens:issue")?;
+    let issued: serde_json::Value = serde_json::from_str(&issued.output).context(issued.complaint)?;
+    std::fs::write(east.path("token"), issued["token"].as_str().context("no token")?)?;
+    let sent = |line: &str| {
+        let mut sent = command(line, east.folder.path());
+        sent.args(["--addr", &east.url()]).arg("--tls-ca").arg(east.path("admin").join("bundle.pem"));
+        ended(sent.arg("--token-file").arg(east.path("token")))
+    };
+    let who = sent("whoami")?.output;
+    ensure!(who.starts_with("operator:west/mallory\n") && who.contains("proof: token"), "{who}");
+    let refused = sent("api POST /control/tokens:revoke")?;
+    ensure!(refused.complaint.contains("is put out there, and not here"), "{refused:?}");
+
     // Nodes: theirs reach what clusters ask of each other, and of ours they name none; without a cluster nobody is named.
     shown(&hostile, "mesh/west/worker/n1", east, "their-node")?;
     let who = east.by("their-node", "whoami")?.output;
@@ -195,6 +210,7 @@ async fn whom_a_sibling_vouches_for_is_of_that_cluster_and_nobody_here() -> Resu
         ("an operator by an issuer without a cluster", &nameless, "operator/admin"),
         ("a node by an issuer without a cluster", &nameless, "mesh/east/worker/e1"),
         ("an operator of a cluster that is not known", &siblings.issuer(Some("north"))?, "operator/admin"),
+        ("a node of a cluster that is not known", &siblings.issuer(Some("north"))?, "mesh/north/worker/n1"),
     ] {
         shown(issuer, id, east, "refused")?;
         let refused = east.by("refused", "whoami")?;

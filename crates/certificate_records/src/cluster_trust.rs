@@ -22,7 +22,7 @@ pub fn changed(view: &View) -> Cursor {
 
 /// Size of what was heard of how a cluster vouches.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct HeardTrust {
+pub struct HeardTrustSize {
     /// The number of its list of revocations.
     pub number: u64,
     /// How many it has.
@@ -30,9 +30,13 @@ pub struct HeardTrust {
     pub token_keys: usize,
 }
 
-impl HeardTrust {
-    /// As a record has it.
+impl HeardTrustSize {
+    /// As a record has it; read once for each version of that.
     pub fn of(record: &ViewRecord) -> Self {
+        record.made(Self::read).map(|heard| *heard).unwrap_or_default()
+    }
+
+    fn read(record: &ViewRecord) -> Self {
         let value = record.value::<ClusterTrustValue>().unwrap_or_default();
         let list = known(value.revocations.as_ref()).unwrap_or_default();
         let (revocations, token_keys) = (list.iter().count(), value.token_keys.len());

@@ -23,7 +23,7 @@ use super::*;
 use crate::authenticate::Authenticator as _;
 use crate::caller::{PeerInfo, Scope};
 use crate::proof::{BindingGrants, ProofAuthenticator, RefusingAuthenticator, SecretTokens};
-use crate::trust::SiblingTrust;
+use crate::trust::{HeardTrust, SiblingTrust};
 
 const DOMAIN: &str = "mesh.test";
 const HOUR: i64 = 3600;
@@ -68,8 +68,15 @@ fn claims(changes: Value) -> Value {
     let (now, shown) = (unix_now(), certificate(7, b"shown"));
     let (id, number) = (ann(), CertificateSerial::of(&[9; 16]));
     let (issued_at, expires_at) = (now, now + HOUR);
-    let grant =
-        TokenGrant { id: &id, number: &number, shown: Some(&shown), scopes: &[], issued_at, expires_at };
+    let grant = TokenGrant {
+        id: &id,
+        number: &number,
+        shown: Some(&shown),
+        scopes: &[],
+        issued_at,
+        expires_at,
+        cluster: "default",
+    };
     let mut claims = grant.claims();
     for (name, value) in changes.as_object().unwrap() {
         claims[name] = value.clone();
@@ -120,13 +127,20 @@ fn a_token_of_the_mesh_is_its_holder_s() {
 #[test]
 fn a_token_of_another_cluster_proves_one_of_that_cluster() {
     let (own, (west, _)) = (mesh(None), SigningKey::make().unwrap());
-    let by_west = |changes: Value| reason(own.bearers.judge(west.sign(&claims(changes)).as_bytes()));
+    let by_west = |mut changes: Value| {
+        changes["clu"] = json!("west");
+        reason(own.bearers.judge(west.sign(&claims(changes)).as_bytes()))
+    };
     assert_eq!(by_west(json!({})), Err("TOKEN_REFUSED".to_owned()), "nothing is known of west");
-    let heard = |change: &dyn Fn(&mut SiblingTrust)| {
-        let mut sibling =
-            SiblingTrust { token_keys: verifier(west.public()).into_iter().collect(), ..Default::default() };
-        change(&mut sibling);
-        let siblings = Arc::new([("west".to_owned(), sibling)].into_iter().collect());
+    let heard = |change: &dyn Fn(&mut HeardTrust)| {
+        let mut heard =
+            HeardTrust { token_keys: verifier(west.public()).into_iter().collect(), ..Default::default() };
+        // A third one lists the key of west as its own.
+        let claimed = SiblingTrust { heard: Some(heard.clone()) };
+        change(&mut heard);
+        let west = SiblingTrust { heard: Some(heard) };
+        let siblings =
+            Arc::new([("north".to_owned(), claimed), ("west".to_owned(), west)].into_iter().collect());
         own.trust.update(|trusted| trusted.siblings = siblings);
     };
     heard(&|_| {});
@@ -149,7 +163,7 @@ fn a_token_of_another_cluster_proves_one_of_that_cluster() {
     };
     let bob = format!("spiffe://{DOMAIN}/operator/bob");
     let other = CertificateSerial::of(&[8; 16]).to_string();
-    let token = west.sign(&claims(json!({"sub": bob, "jti": other})));
+    let token = west.sign(&claims(json!({"sub": bob, "jti": other, "clu": "west"})));
     let bearer = own.bearers.judge(token.as_bytes()).unwrap().unwrap();
     let grants = BindingGrants::new(Arc::default(), granted);
     let proven = ProofAuthenticator::new(Arc::default(), Arc::new(grants), RefusingAuthenticator)
@@ -184,9 +198,16 @@ fn whatever_revokes_a_token_puts_it_out_although_it_was_judged_before() {
         let shown = Certificate { id: foreign.clone(), ..certificate(7, b"shown") };
         let (mesh, id, number) = (mesh(None), ann(), CertificateSerial::of(&[9; 16]));
         let (issued_at, expires_at) = (now, now + HOUR);
-        let claims =
-            TokenGrant { id: &id, number: &number, shown: Some(&shown), scopes: &[], issued_at, expires_at }
-                .claims();
+        let claims = TokenGrant {
+            id: &id,
+            number: &number,
+            shown: Some(&shown),
+            scopes: &[],
+            issued_at,
+            expires_at,
+            cluster: "default",
+        }
+        .claims();
         assert_eq!(mesh.judged(&claims), Ok("operator:ann".to_owned()));
         mesh.trust.update(|trusted| {
             trusted.revocations.revoke(RevokedSubject::Holder(what.clone()), now, now + HOUR, "");

@@ -33,7 +33,8 @@ fn siblings() -> Siblings {
     let [east, west, north] =
         ["east", "west", "north"].map(|cluster| root.intermediate(cluster, LIFE).unwrap());
     let bundle = TrustBundle::of(vec![root.certificate().clone()]).unwrap();
-    let heard = BTreeMap::from([("west".to_owned(), SiblingTrust::default())]);
+    let heard = |is_heard: bool| SiblingTrust { heard: is_heard.then(HeardTrust::default) };
+    let heard = BTreeMap::from([("west".to_owned(), heard(true)), ("north".to_owned(), heard(false))]);
     let trusted = TrustSnapshot {
         bundle: Some(bundle),
         cluster: "east".to_owned(),
@@ -151,7 +152,8 @@ fn each_cluster_revokes_whom_it_vouches_for_and_nobody_else() {
     };
     for (what, subject, by_ours, by_theirs) in cases {
         let own = TrustSnapshot { revocations: revoking(subject.clone()), ..trusted.clone() };
-        let west = SiblingTrust { revocations: revoking(subject), ..SiblingTrust::default() };
+        let west = HeardTrust { revocations: revoking(subject), ..HeardTrust::default() };
+        let west = SiblingTrust { heard: Some(west) };
         let siblings = Arc::new(BTreeMap::from([("west".to_owned(), west)]));
         let sibling = TrustSnapshot { siblings, ..trusted.clone() };
         assert_eq!([&ours, &theirs].map(|chain| is_out(&own, chain)), by_ours, "{what}, by our list");
@@ -182,8 +184,9 @@ async fn what_is_under_way_ends_once_the_cluster_that_vouches_revokes_it() {
         trust.update(|of| match what {
             "ours" => revoke(&mut of.revocations),
             "theirs" => {
-                let mut west = SiblingTrust::default();
+                let mut west = HeardTrust::default();
                 revoke(&mut west.revocations);
+                let west = SiblingTrust { heard: Some(west) };
                 of.siblings = Arc::new(BTreeMap::from([("west".to_owned(), west)]));
             }
             _ => of.siblings = Arc::default(),

@@ -33,8 +33,8 @@ pub struct TrustSnapshot {
     /// Of the node. Nodes of other clusters are nobody here, but in the exchange with those that are federated.
     pub cluster: String,
     pub revocations: Revocations,
-    /// What is known of other clusters of the trust domain, by their names: what they have revoked, and by what their tokens
-    /// are verified. Of one that is not among them no operator and no service is let in.
+    /// The other clusters of the trust domain that are known, by their names, each with how it vouches. Of one that is not among
+    /// them nobody is let in.
     pub siblings: Arc<BTreeMap<String, SiblingTrust>>,
     /// The list as the authority has signed it, for other nodes; empty: none is known.
     pub signed_revocations: Arc<Vec<u8>>,
@@ -57,6 +57,20 @@ pub struct MeshTokenKey<'a> {
 /// Trust in another cluster of the trust domain, as far as it was heard. It counts for what that cluster's issuer vouches for, and nothing else.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SiblingTrust {
+    /// `None`: nothing was heard of it yet. Then its nodes reach what clusters ask of each other, and nobody else is let in.
+    pub heard: Option<HeardTrust>,
+}
+
+impl SiblingTrust {
+    /// Its list of revocations, if it was heard.
+    fn revocations(&self) -> Option<&Revocations> {
+        self.heard.as_ref().map(|heard| &heard.revocations)
+    }
+}
+
+/// Revocations and token keys of another cluster, as its issuer has signed them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct HeardTrust {
     pub revocations: Revocations,
     pub token_keys: BTreeMap<String, VerifyingKey>,
 }
@@ -153,14 +167,13 @@ impl TrustSnapshot {
             (CertificateHolder::Node { cluster, .. }, IssuerCluster::Unnamed) if *cluster != self.cluster => {
                 return Err(CertificateRefusal::Cluster);
             }
-            (CertificateHolder::Node { .. }, IssuerCluster::Named(by)) if by != self.cluster => {
-                HolderStanding::SiblingNode(by.into())
-            }
-            (_, IssuerCluster::Named(by)) if by != self.cluster => {
-                if !self.siblings.contains_key(&by) {
-                    return Err(CertificateRefusal::UnheardSibling(by));
+            (holder, IssuerCluster::Named(by)) if by != self.cluster => {
+                match (holder, self.siblings.get(&by)) {
+                    (CertificateHolder::Node { .. }, Some(_)) => HolderStanding::SiblingNode(by.into()),
+                    (CertificateHolder::Node { .. }, None) => return Err(CertificateRefusal::Cluster),
+                    (_, Some(SiblingTrust { heard: Some(_) })) => HolderStanding::Sibling(by.into()),
+                    (_, Some(_) | None) => return Err(CertificateRefusal::UnheardSibling(by)),
                 }
-                HolderStanding::Sibling(by.into())
             }
             _ => HolderStanding::Member,
         };
@@ -222,15 +235,13 @@ impl TrustSnapshot {
         Ok((certificate, HolderStanding::Federated))
     }
 
-    /// The key of tokens with this name.
-    pub fn token_key(&self, kid: &str) -> Option<MeshTokenKey<'_>> {
-        let of_siblings = || {
-            let mut of_each = self.siblings.iter();
-            of_each.find_map(|(by, sibling)| {
-                Some(MeshTokenKey { key: sibling.token_keys.get(kid)?, by: Some(by) })
-            })
-        };
-        self.token_keys.get(kid).map(|key| MeshTokenKey { key, by: None }).or_else(of_siblings)
+    /// The keys of tokens with this name, that of this mesh first: several clusters may list one.
+    pub fn token_keys(&self, kid: &str) -> impl Iterator<Item = MeshTokenKey<'_>> {
+        let own = self.token_keys.get(kid).map(|key| MeshTokenKey { key, by: None });
+        let of_siblings = self.siblings.iter().filter_map(move |(by, sibling)| {
+            Some(MeshTokenKey { key: sibling.heard.as_ref()?.token_keys.get(kid)?, by: Some(by) })
+        });
+        own.into_iter().chain(of_siblings)
     }
 
     /// Standing of the holder of a chain that is believed at the second `now`, as shown for `usage`; `None`: it is not any more.
@@ -307,11 +318,11 @@ impl TrustSnapshot {
     pub fn has_signed(&self, chain: &[CertificateDer], refused: &CertificateRefusal, now: i64) -> bool {
         match refused {
             // It has led to a root, or nobody would have looked further.
-            CertificateRefusal::Revoked
-            | CertificateRefusal::NotANode
-            | CertificateRefusal::NotPinned
-            | CertificateRefusal::OtherIssuer(_)
-            | CertificateRefusal::UnheardSibling(_) => return true,
+            CertificateRefusal::Revoked | CertificateRefusal::NotANode | CertificateRefusal::NotPinned => {
+                return true;
+            }
+            // Whoever another cluster calls so is not who is called so here.
+            CertificateRefusal::OtherIssuer(_) | CertificateRefusal::UnheardSibling(_) => return false,
             CertificateRefusal::Cluster
             | CertificateRefusal::Untrusted(ChainTrustError::Expired | ChainTrustError::NotYet) => {}
             CertificateRefusal::NoAuthority | CertificateRefusal::Untrusted(_) => return false,
@@ -323,7 +334,7 @@ impl TrustSnapshot {
         // Whoever has signed it lived at its end; of one that is new perhaps at its begin alone.
         [leaf.not_after, leaf.not_before]
             .into_iter()
-            .any(|at| self.verify(chain, at, ChainUsage::Client).is_ok())
+            .any(|at| self.verify(chain, at, ChainUsage::Client).is_ok_and(|leaf| self.vouches(&leaf.by)))
     }
 
     /// All that is believed of members, each for its own trust domain.
@@ -346,6 +357,14 @@ impl TrustSnapshot {
     fn is_pinned(&self, chain: &[CertificateDer], now: i64, usage: ChainUsage) -> bool {
         let leads = |bundle: &TrustBundle| bundle.leads_through(chain, now, usage, |one| self.pins.has(one));
         self.pins.is_empty() || self.bundles().any(leads)
+    }
+
+    /// Whether an issuer is one of this mesh.
+    fn vouches(&self, by: &IssuerCluster) -> bool {
+        match by {
+            IssuerCluster::Named(by) => *by == self.cluster,
+            IssuerCluster::Unnamed => true,
+        }
     }
 
     /// Verifies a chain against the roots of its trust domain, and no others.
@@ -376,7 +395,7 @@ impl TrustSnapshot {
                 (self.revocations.of_number_or_key(certificate), self.siblings.get(&**cluster))
             }
         };
-        let lists = || by_sibling.map(|sibling| &sibling.revocations).into_iter();
+        let lists = || by_sibling.and_then(SiblingTrust::revocations).into_iter();
         let is_out = |issuer: &CertificateDer| {
             let key = key_of(issuer).map(RevokedSubject::Key);
             key.is_ok_and(|key| lists().chain([&self.revocations]).any(|list| list.about(&key).is_some()))
@@ -384,6 +403,17 @@ impl TrustSnapshot {
         revoked.is_some()
             || lists().any(|list| list.of(certificate).is_some())
             || chain.iter().skip(1).any(is_out)
+    }
+
+    /// Whether the cluster that vouches for somebody of this standing is known as it was.
+    fn knows_alike(&self, before: &Self, standing: &HolderStanding) -> bool {
+        match standing {
+            HolderStanding::Member | HolderStanding::Federated => true,
+            HolderStanding::Sibling(cluster) | HolderStanding::SiblingNode(cluster) => {
+                let known = |of: &Self| of.siblings.get(&**cluster).map(|sibling| sibling.heard.is_some());
+                known(self) == known(before)
+            }
+        }
     }
 
     /// Whether a chain that was judged by `before` proves nobody any more, and why.
@@ -408,7 +438,7 @@ impl TrustSnapshot {
         };
         let is_alike = self.bundles().eq(before.bundles())
             && self.federated == before.federated
-            && self.siblings.keys().eq(before.siblings.keys());
+            && self.knows_alike(before, standing);
         let is_trusted = is_alike || leads();
         (!is_trusted).then_some("its authority is not trusted any more")
     }

@@ -348,6 +348,18 @@ pub fn is_issuer(certificate: &X509Certificate, trust_domain: &TrustDomain) -> b
         && usage.is_some_and(|usage| usage.value.key_cert_sign())
 }
 
+/// Whether a certificate is of an authority that certifies issuers: a root, or the key of one that another root has certified.
+pub fn certifies_issuers(certificate: &X509Certificate) -> bool {
+    let constraints = certificate.basic_constraints().ok().flatten().map(|found| found.value);
+    constraints.is_some_and(|of| of.ca && of.path_len_constraint != Some(0))
+        && cluster_of(certificate) == IssuerCluster::Unnamed
+}
+
+/// The same of a certificate that nobody has read yet.
+pub fn is_across(certificate: &CertificateDer) -> bool {
+    X509Certificate::from_der(certificate).is_ok_and(|(_, read)| certifies_issuers(&read))
+}
+
 /// Whether a certificate is of an authority of this trust domain.
 fn is_of(certificate: &X509Certificate, trust_domain: &TrustDomain) -> bool {
     let id = id_of(trust_domain);

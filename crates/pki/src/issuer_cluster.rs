@@ -6,9 +6,12 @@
 //! path in that (<https://github.com/spiffe/spiffe/blob/main/standards/X509-SVID.md>, section 3.2).
 
 use omnirelay_core::names::check_node_name;
+use omnirelay_core::spiffe::{CertificateHolder, SpiffeId};
 use rcgen::{DistinguishedName, DnType};
 use rustls_pki_types::CertificateDer;
 use x509_parser::prelude::{FromDer as _, X509Certificate, X509Name};
+
+use crate::certificate::Certificate;
 
 /// The organisation of an issuer that names its cluster.
 const OF_CLUSTER: &str = "omnirelay cluster";
@@ -37,7 +40,10 @@ pub(crate) fn demand_clusters(subject: &mut DistinguishedName) {
 
 /// The cluster that an authority names. A name that none can have is none of any cluster.
 pub fn cluster_of(authority: &X509Certificate) -> IssuerCluster {
-    let subject = authority.subject();
+    cluster_in(authority.subject())
+}
+
+fn cluster_in(subject: &X509Name) -> IssuerCluster {
     if !is_of_organisation(subject, OF_CLUSTER) {
         return IssuerCluster::Unnamed;
     }
@@ -63,6 +69,40 @@ pub fn demands_clusters(root: &X509Certificate) -> bool {
 /// The same of a root that nobody has read yet.
 pub fn names_clusters(root: &CertificateDer) -> bool {
     X509Certificate::from_der(root).is_ok_and(|(_, read)| demands_clusters(&read))
+}
+
+/// Reason why a server's certificate is of none of the clusters that a client expects.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum OtherCluster {
+    #[error("it is of cluster `{found}`, and {expected} was expected")]
+    Unexpected { found: String, expected: String },
+    #[error("it is of no node of a mesh, and one of cluster {expected} was expected")]
+    NoNode { expected: String },
+    #[error("it says that it is of cluster `{said}`, and the issuer of `{by}` has signed it")]
+    Issuer { said: String, by: String },
+}
+
+/// Checks that a server's certificate, which the caller has verified, is of one of these clusters and signed by the issuer of
+/// that; none is named: of whichever its issuer is. The issuer's name stands in the certificate, as the issuer has signed it.
+///
+/// # Errors
+/// [`OtherCluster`].
+pub fn check_server(leaf: &CertificateDer, expected: &[String]) -> Result<(), OtherCluster> {
+    let named = || expected.join(" or ");
+    let id = Certificate::read(leaf).ok().map(|leaf| leaf.id);
+    let Some(CertificateHolder::Node { cluster, .. }) = id.as_ref().map(SpiffeId::holder) else {
+        return if expected.is_empty() { Ok(()) } else { Err(OtherCluster::NoNode { expected: named() }) };
+    };
+    let by = X509Certificate::from_der(leaf).map(|(_, read)| cluster_in(read.issuer()));
+    if let Ok(IssuerCluster::Named(by)) = by
+        && by != *cluster
+    {
+        return Err(OtherCluster::Issuer { said: cluster.clone(), by });
+    }
+    match expected.is_empty() || expected.contains(cluster) {
+        true => Ok(()),
+        false => Err(OtherCluster::Unexpected { found: cluster.clone(), expected: named() }),
+    }
 }
 
 fn is_of_organisation(subject: &X509Name, name: &str) -> bool {

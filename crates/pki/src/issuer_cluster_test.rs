@@ -1,6 +1,6 @@
 //! Clusters of one trust domain: for whom the issuer of each vouches, and what it signs.
 
-use omnirelay_core::spiffe::{SpiffeId, TrustDomain};
+use omnirelay_core::spiffe::TrustDomain;
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair, KeyUsagePurpose, SanType};
 
 use super::*;
@@ -178,4 +178,47 @@ fn what_an_issuer_signs_is_of_its_cluster_alone() {
     assert_eq!(signed(&root, "east"), Err(ChainTrustError::NoAuthority));
     let nameless = certified_elsewhere(&root, |_| {});
     assert_eq!(signed(&nameless, "east"), Err(ChainTrustError::UnnamedCluster));
+}
+
+/// What a client believes a server for that has only the roots.
+#[test]
+fn a_server_is_of_the_cluster_that_was_expected_and_whose_issuer_has_signed_it() {
+    let root = CertificateAuthority::root(domain(), LIFE).unwrap();
+    let [east, west] = ["east", "west"].map(|cluster| root.intermediate(cluster, LIFE).unwrap());
+    let nameless = certified_elsewhere(&root_of_before(), |_| {});
+    let expected = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
+    let check =
+        |chain: &[CertificateDer<'_>], names: &[&str]| check_server(&chain[0], &expected(names)).is_ok();
+    let (ours, theirs) = (chain(&east, &node_of("east")), chain(&west, &node_of("west")));
+    for (what, shown, names, is_fine) in [
+        ("ours", &ours, &["east"][..], true),
+        ("whichever", &ours, &[][..], true),
+        ("either", &theirs, &["east", "west"][..], true),
+        ("theirs", &theirs, &["east"][..], false),
+        ("of east by west", &forged(&west, &node_of("east")), &[][..], false),
+        ("a service", &chain(&east, &id("service/billing")), &["east"][..], false),
+        ("a service, where nothing is expected", &chain(&east, &id("service/billing")), &[][..], true),
+        ("by an issuer of before", &chain(&nameless, &node_of("east")), &["east"][..], true),
+    ] {
+        assert_eq!(check(shown, names), is_fine, "{what}");
+    }
+}
+
+/// The plant: an issuer certifies one of another cluster, which its certificate does not let it.
+#[test]
+fn an_issuer_certifies_no_issuer() {
+    let root = CertificateAuthority::root(domain(), LIFE).unwrap();
+    let west = root.intermediate("west", LIFE).unwrap();
+    let fake = certified_elsewhere(&west, |subject| name_cluster(subject, "east"));
+    let (signature, chain) =
+        (fake.sign("list", b"message").unwrap(), [fake.certificate().clone(), west.certificate().clone()]);
+    let trusted = bundle(&root);
+    let refused = trusted.issuers_of("east").verify_signed("list", b"message", &signature, &chain, NOW);
+    assert_eq!(refused, Err(ChainTrustError::UnknownIssuer));
+    assert!(trusted.verify_authority(&chain, NOW).is_err());
+    assert!(vouched(&trusted, &[forged(&fake, &node_of("east")), chain[1..].to_vec()].concat()).is_err());
+    // Nor is its certificate one by which a root follows another.
+    assert!(!crate::authority::is_across(west.certificate()));
+    let next = CertificateAuthority::root(domain(), LIFE).unwrap();
+    assert!(crate::authority::is_across(&root.certify_root(&next).unwrap()));
 }

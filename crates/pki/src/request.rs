@@ -72,6 +72,11 @@ impl CertificateRequest {
         Ok(params.serialize_request(key.pair())?.der().to_vec())
     }
 
+    /// Whether its key is of the kind by which issuers sign what is no certificate: of the curve P-256.
+    pub fn is_for_signatures(&self) -> bool {
+        *self.public_key.algorithm() == rcgen::PKCS_ECDSA_P256_SHA256
+    }
+
     /// Checks a request in PEM.
     ///
     /// # Errors

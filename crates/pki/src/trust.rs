@@ -9,7 +9,7 @@ use webpki::{EndEntityCert, KeyUsage, VerifiedPath, anchor_from_trusted_cert};
 use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::{FromDer as _, X509Certificate};
 
-use crate::authority::{is_issuer, to_be_signed};
+use crate::authority::{certifies_issuers, is_issuer, to_be_signed};
 use crate::certificate::{CERTIFICATE_BYTES_MAX, Certificate, CertificateError, KeyMay};
 use crate::issuer_cluster::{IssuerCluster, cluster_of, demands_clusters};
 use crate::verifying::{SIGNATURES, check_root, reason};
@@ -279,7 +279,10 @@ impl TrustBundle {
         if let Some(root) = root_of(&authority) {
             return Ok((authority, check_unnamed(root)));
         }
-        let leads = |one: &X509Certificate| is_signed_by(&authority, one) && root_of(one).is_some();
+        // An issuer certifies no other one, though its key could.
+        let leads = |one: &X509Certificate| {
+            certifies_issuers(one) && is_signed_by(&authority, one) && root_of(one).is_some()
+        };
         let certifier = between.iter().filter_map(|one| authority_at(one, now).ok()).find(leads);
         let unnamed = check_unnamed(&certifier.ok_or(ChainTrustError::UnknownIssuer)?);
         Ok((authority, unnamed))

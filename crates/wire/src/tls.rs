@@ -1,5 +1,6 @@
 //! TLS of clients: whom they trust, and connections that speak it.
 
+use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -66,7 +67,32 @@ pub struct ClientTls {
     pub server_name: Option<ServerName<'static>>,
     /// Whether any certificate will do.
     pub believes_anybody: bool,
+    /// What is asked of a server's certificate besides, once it is believed.
+    pub judge: Option<ServerCheck>,
 }
+
+/// Check of a server's certificate that leads to a root which is believed: says why it is not taken all the same.
+#[derive(Clone)]
+pub struct ServerCheck(Arc<ServerCheckFn>);
+
+type ServerCheckFn = dyn Fn(&CertificateDer<'_>) -> Result<(), String> + Send + Sync;
+
+impl ServerCheck {
+    pub fn new(check: impl Fn(&CertificateDer<'_>) -> Result<(), String> + Send + Sync + 'static) -> Self {
+        Self(Arc::new(check))
+    }
+}
+
+impl fmt::Debug for ServerCheck {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ServerCheck").finish_non_exhaustive()
+    }
+}
+
+/// A server's certificate is believed and not taken.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+struct NotTaken(String);
 
 impl ClientTls {
     /// The configuration of a client that offers HTTP/2 and HTTP/1.1.
@@ -74,7 +100,7 @@ impl ClientTls {
     /// # Errors
     /// When its key is of no kind that is known, or not that of its certificate.
     pub fn config(self) -> Result<ClientConfig, rustls::Error> {
-        let Self { roots, identity, server_name, believes_anybody } = self;
+        let Self { roots, identity, server_name, believes_anybody, judge: besides } = self;
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let algorithms = provider.signature_verification_algorithms;
         let verifier = |roots: RootCertStore| {
@@ -82,7 +108,7 @@ impl ClientTls {
             built.map_err(|error| rustls::Error::General(chain(&error)))
         };
         let inner = roots.filter(|_| !believes_anybody).map(verifier).transpose()?;
-        let judge = ServerJudge { inner, server_name, believes_anybody, algorithms };
+        let judge = ServerJudge { inner, server_name, believes_anybody, besides, algorithms };
         let builder = builder()?.dangerous().with_custom_certificate_verifier(Arc::new(judge));
         let mut config = match identity {
             Some((chain, key)) => builder.with_client_auth_cert(chain, key)?,
@@ -109,6 +135,7 @@ struct ServerJudge {
     inner: Option<Arc<WebPkiServerVerifier>>,
     server_name: Option<ServerName<'static>>,
     believes_anybody: bool,
+    besides: Option<ServerCheck>,
     algorithms: WebPkiSupportedAlgorithms,
 }
 
@@ -127,7 +154,11 @@ impl ServerCertVerifier for ServerJudge {
             }
             Some(inner) => {
                 let name = self.server_name.as_ref().unwrap_or(called);
-                inner.verify_server_cert(leaf, between, name, ocsp, now)
+                let verified = inner.verify_server_cert(leaf, between, name, ocsp, now)?;
+                let checked = self.besides.as_ref().map_or(Ok(()), |besides| besides.0(leaf));
+                checked.map(|()| verified).map_err(|why| {
+                    rustls::Error::from(CertificateError::Other(OtherError(Arc::new(NotTaken(why)))))
+                })
             }
             None if self.believes_anybody => Ok(ServerCertVerified::assertion()),
             None => Err(CertificateError::UnknownIssuer.into()),

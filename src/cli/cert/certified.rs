@@ -6,6 +6,7 @@ use clap::Args;
 use omnirelay_core::text::chain;
 use omnirelay_pki::certificate::{key_of, to_pem};
 use omnirelay_pki::issuer_cluster::{IssuerCluster, named_cluster};
+use omnirelay_pki::key::Fingerprint;
 use omnirelay_pki::trust::is_root;
 use omnirelay_wire::reasons;
 use omnirelay_wire::rpc::certificate_service;
@@ -104,6 +105,26 @@ impl CertifiedIssuer {
         let [issuer, root, across] =
             ["issuerPem", "rootPem", "acrossPem"].map(|name| text(answer, name).to_owned());
         Self { issuer, root, across }
+    }
+
+    /// Says by what the two that certify are known: whoever takes them over compares.
+    pub(super) fn say_fingerprints(&self, session: &CommandSession) {
+        for (name, pem) in [("root", &self.root), ("issuer", &self.issuer)] {
+            let der = CertificateDer::from_pem_slice(pem.as_bytes());
+            if let Ok(der) = der {
+                session.notes().say(&format!("The fingerprint of the {name} is {}.", Fingerprint::of(&der)));
+            }
+        }
+    }
+
+    /// Has somebody say that the file is what the other cluster has written: whose root is in it is believed from then on.
+    ///
+    /// # Errors
+    /// When nobody does.
+    pub(super) fn confirm(&self, write: &WriteArgs, session: &CommandSession) -> Result<(), CliError> {
+        self.say_fingerprints(session);
+        session.notes().say("Compare them with what cert ca certify has printed there.");
+        write.confirm(session, "Trust this root?")
     }
 
     /// As it is carried in a file.

@@ -38,6 +38,9 @@ pub(super) struct CertCertifyArgs {
     /// Folder with the root's key, if that is not in the registry; no daemon is asked then
     #[arg(long, value_name = "DIR")]
     offline_root: Option<PathBuf>,
+    /// Folder with the key of the root before, which certifies that one for whoever trusts it alone
+    #[arg(long, value_name = "DIR", requires = "offline_root")]
+    root_before: Option<PathBuf>,
     /// How many days the issuer lives [default: 365]
     #[arg(long, value_name = "DAYS")]
     issuer_days: Option<u32>,
@@ -61,8 +64,10 @@ pub(super) async fn run(args: &CertCertifyArgs, session: &mut CommandSession) ->
     let (document, certified) = match &args.offline_root {
         Some(folder) => {
             let root = OfflineRoot::open(folder)?;
-            let issuer = root.certify(&csr, &args.cluster, args.issuer_days)?;
-            let certified = CertifiedIssuer { issuer, root: root.pem(), across: String::new() };
+            let before = args.root_before.as_deref().map(OfflineRoot::open).transpose()?;
+            let issuer = root.certify_first(&csr, &args.cluster, args.issuer_days)?;
+            let across = before.map(|before| before.across(&root)).transpose()?.unwrap_or_default();
+            let certified = CertifiedIssuer { issuer, root: root.pem(), across };
             let document = json!({
                 "schemaVersion": "v1", "changed": !dry_run, "dryRun": dry_run, "issuerPem": certified.issuer,
                 "rootPem": certified.root,
@@ -88,6 +93,7 @@ pub(super) async fn run(args: &CertCertifyArgs, session: &mut CommandSession) ->
     let lines = changed::told(&head, changed::lines(&document, "certified"));
     session.show(&CommandOutput::lines(document, &name, lines))?;
     if !dry_run {
+        certified.say_fingerprints(session);
         session.notes().say(&format!(
             "hint: carry {} to cluster {}: omnirelay cert ca init --certified FILE",
             args.out.display(),

@@ -92,10 +92,6 @@ pub(super) async fn run(args: &CertInitArgs, session: &mut CommandSession) -> Re
     }
     session.announce_target()?;
     let made = GeneratedKey::of(&TlsNames::default())?;
-    // Before there is an authority: afterwards whoever asks may be nobody any more.
-    if !dry_run {
-        bind(args, session).await?;
-    }
     let mut request = json!({
         "trustDomain": args.trust_domain, "rootDays": args.root_days, "issuerDays": args.issuer_days,
         "operator": args.operator, "csr": made.csr, "reason": write.reason_text(), "dryRun": dry_run,
@@ -107,7 +103,8 @@ pub(super) async fn run(args: &CertInitArgs, session: &mut CommandSession) -> Re
             let prepared = prepared(write, false, session).await?;
             prepared.check(None, write, session)?;
             request["rootPem"] = json!(root.pem());
-            request["issuerPem"] = json!(root.certify(&prepared.csr, &prepared.cluster, args.issuer_days)?);
+            request["issuerPem"] =
+                json!(root.certify_first(&prepared.csr, &prepared.cluster, args.issuer_days)?);
             Some((root, prepared.cluster))
         }
         Some(_) | None => None,
@@ -116,6 +113,10 @@ pub(super) async fn run(args: &CertInitArgs, session: &mut CommandSession) -> Re
         request["rootPem"] = json!(certified.root);
         request["issuerPem"] = json!(certified.issuer);
     }
+    // Before there is an authority: afterwards whoever asks may be nobody any more. And once all else is there.
+    if !dry_run {
+        bind(args, session).await?;
+    }
     let document = session.call(&Call::of(&INIT, &request)?.keyed(&write.key()?, "")).await?;
     if !dry_run {
         folder.write(&made, text(&document, "chainPem"), text(&document, "bundlePem"))?;
@@ -123,11 +124,13 @@ pub(super) async fn run(args: &CertInitArgs, session: &mut CommandSession) -> Re
     if let Some((root, cluster)) = &root {
         root.note_issuer(cluster, request["issuerPem"].as_str().unwrap_or_default())?;
     }
+    let issuer = items(&document, "authority.issuers").first();
+    let cluster = issuer.map(|issuer| text(issuer, "cluster").to_owned()).unwrap_or_default();
     let head = changed::head("authority/mesh", &document, "made", "");
     let lines = changed::told(&head, changed::lines(&document, "made"));
     session.show(&CommandOutput::lines(document, "authority/mesh", lines))?;
     if !dry_run {
-        say_next(&folder, session);
+        say_next(&folder, &cluster, session);
         if let Some((root, _)) = root {
             let key = root.key().display();
             session.notes().say(&format!("The root's key is {key}; take it away from here, and keep it."));
@@ -146,7 +149,9 @@ async fn certified_elsewhere(
             .hint("leave out --sibling-of and --certified to see what would change"));
     }
     if !args.by.prepares() {
-        return args.by.read();
+        let certified = args.by.read()?;
+        certified.iter().try_for_each(|certified| certified.confirm(&args.write, session))?;
+        return Ok(certified);
     }
     let prepared = prepared(&args.write, false, session).await?;
     prepared.check(None, &args.write, session)?;
@@ -168,13 +173,14 @@ fn out(args: &CertInitArgs, session: &CommandSession) -> PathBuf {
     args.out.clone().unwrap_or_else(beside)
 }
 
-fn say_next(folder: &CertificateFolder, session: &CommandSession) {
+fn say_next(folder: &CertificateFolder, cluster: &str, session: &CommandSession) {
     let absolute = |path: PathBuf| std::path::absolute(&path).unwrap_or(path);
     let (key, chain, bundle) = (folder.key(), absolute(folder.chain()), absolute(folder.bundle()));
+    let of = if cluster.is_empty() { String::new() } else { format!(" --tls-cluster {cluster}") };
     let notes = session.notes();
     notes.say(&format!("The operator's key is {}; nobody else has it.", key.display()));
     notes.say(&format!(
-        "hint: omnirelay context add secure --address https://HOST:17420 --tls-ca {} --tls-cert {} --tls-key {}",
+        "hint: omnirelay context add secure --address https://HOST:17420 --tls-ca {} --tls-cert {} --tls-key {}{of}",
         bundle.display(),
         chain.display(),
         absolute(folder.key()).display()

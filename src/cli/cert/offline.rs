@@ -8,7 +8,7 @@ use omnirelay_core::text::chain;
 use omnirelay_identity::trust::unix_now;
 use omnirelay_pki::authority::{AuthorityError, CertificateAuthority, ValidityPeriod};
 use omnirelay_pki::certificate::to_pem;
-use omnirelay_pki::issuer_cluster::{IssuerCluster, named_cluster};
+use omnirelay_pki::issuer_cluster::{IssuerCluster, named_cluster, names_clusters};
 use omnirelay_pki::key::PrivateKey;
 use omnirelay_pki::request::CertificateRequest;
 use omnirelay_pki::revocation::BACKDATED;
@@ -110,11 +110,34 @@ impl OfflineRoot {
         Ok(to_pem(&issuer.map_err(not_made)?))
     }
 
+    /// A certificate for the issuer of a mesh that has none of this root yet, or of another cluster.
+    ///
+    /// # Errors
+    /// As of [`Self::certify`]; `ROOT_NAMES_NO_CLUSTERS`: what the root has certified before would be believed there as well.
+    pub(super) fn certify_first(
+        &self,
+        csr: &str,
+        cluster: &str,
+        days: Option<u32>,
+    ) -> Result<String, CliError> {
+        if names_clusters(self.root.certificate()) {
+            return self.certify(csr, cluster, days);
+        }
+        Err(CliError::new(
+            reasons::ROOT_NAMES_NO_CLUSTERS,
+            "the root was made before issuers named their cluster, and what it has certified would be believed there as well",
+        )
+        .hint("have another root follow it where it is trusted: omnirelay cert ca rotate --root --offline-root DIR --root-before DIR"))
+    }
+
     /// The issuer that the mesh of `cluster` took last of those that this root has certified; `None`: that is not known.
     pub(super) fn issuer(&self, cluster: &str) -> Option<CertificateDer<'static>> {
         let of_before = || {
+            // Under a root that has certified issuers of clusters it vouches for none of them.
             let kept = CertificateDer::from_pem_file(self.key.with_file_name(ISSUER_OF_BEFORE)).ok();
-            kept.filter(|issuer| named_cluster(issuer) == IssuerCluster::Unnamed)
+            kept.filter(|issuer| {
+                named_cluster(issuer) == IssuerCluster::Unnamed && !names_clusters(self.root.certificate())
+            })
         };
         CertificateDer::from_pem_file(self.issuer_file(cluster)).ok().or_else(of_before)
     }

@@ -50,6 +50,7 @@ pub(super) async fn run(args: &CertRenewArgs, session: &mut CommandSession) -> R
         cert: Some(folder.chain()),
         key: Some(folder.key()),
         server_name: target.tls.server_name.clone(),
+        clusters: target.tls.clusters.clone(),
     };
     session.turn_to(CommandTarget { tls: own, token_file: None, ..target })?;
     let document = renew_in(&folder, session).await?;

@@ -157,6 +157,13 @@ async fn certified_elsewhere(
     request["issuerPem"] = json!(certified.issuer);
     let is_known = |root: &&Value| text(root, "pem") == certified.root;
     if !items(&known, "authority.roots").iter().any(|root| is_known(&root)) {
+        if certified.across.is_empty() {
+            return Err(CliError::new(
+                omnirelay_wire::reasons::ROOT_NOT_FOUND,
+                "the issuer leads to a root that this mesh does not trust, and which none of its roots has certified",
+            )
+            .hint("have it certified there again: cert ca certify --root-before DIR where the root is kept offline"));
+        }
         request["root"] = json!(true);
         request["rootPem"] = json!(certified.root);
         request["acrossPem"] = json!(certified.across);

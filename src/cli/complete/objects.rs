@@ -114,6 +114,8 @@ pub(super) fn flags(words: &[OsString]) -> GlobalArgs {
             flags.tls_key = Some(file.into());
         } else if let Some(name) = value("--tls-server-name") {
             flags.tls_server_name = Some(name.to_owned());
+        } else if let Some(names) = value("--tls-cluster") {
+            flags.tls_cluster = names.split(',').map(str::to_owned).collect();
         }
     }
     flags

@@ -189,6 +189,9 @@ fn describe(context: &Context) -> String {
     for (name, path) in [("authorities", &tls.ca), ("certificate", &tls.cert), ("key", &tls.key)] {
         rows.extend(path.as_ref().map(|path| (name, path.display().to_string())));
     }
+    if !tls.clusters.is_empty() {
+        rows.push(("of clusters", tls.clusters.join(",")));
+    }
     rows.extend(tls.server_name.as_ref().map(|name| ("server name", name.clone())));
     listing(&rows)
 }
@@ -231,7 +234,7 @@ mod tests {
                 ca: file("bundle.pem"),
                 cert: file("chain.pem"),
                 key: file("key.pem"),
-                server_name: None,
+                ..TlsFiles::default()
             }
         };
         let put = |tls| put_context(&path, "dev", vec![Address::built_in()], "default", tls);

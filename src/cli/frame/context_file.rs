@@ -20,7 +20,7 @@ use crate::frame::yaml;
 pub(crate) const API_VERSION: &str = "omnirelay.io/config/v1";
 const KEYS: &[&str] = &["apiVersion", "currentContext", "defaults", "contexts"];
 const DEFAULTS_KEYS: &[&str] = &["output", "color", "requestTimeout", "connectTimeout"];
-const TLS_KEYS: &[&str] = &["ca", "cert", "key", "serverName"];
+const TLS_KEYS: &[&str] = &["ca", "cert", "key", "serverName", "clusters"];
 const CONTEXT_KEYS: &[&str] =
     &["name", "address", "addresses", "cluster", "namespace", "protected", "tokenFile", "tls", "auth"];
 
@@ -100,6 +100,7 @@ struct RawTls {
     cert: Option<PathBuf>,
     key: Option<PathBuf>,
     server_name: Option<String>,
+    clusters: Vec<String>,
 }
 
 #[derive(Deserialize)]
@@ -307,8 +308,8 @@ fn checked(path: &Path, raw: RawContext) -> Result<Context, CliError> {
     let parsed = addresses.iter().map(|address| address.parse()).collect::<Result<_, _>>();
     let addresses = parsed.map_err(|error| invalid(path, format!("context `{name}`: {error}")))?;
     let token_file = raw.token_file.filter(|path| !path.as_os_str().is_empty());
-    let RawTls { ca, cert, key, server_name } = raw.tls;
-    let tls = TlsFiles { ca, cert, key, server_name };
+    let RawTls { ca, cert, key, server_name, clusters } = raw.tls;
+    let tls = TlsFiles { ca, cert, key, server_name, clusters };
     Ok(Context { name, addresses, cluster: raw.cluster, protected: raw.protected, token_file, tls })
 }
 

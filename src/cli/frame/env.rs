@@ -30,6 +30,8 @@ pub(crate) const TLS_KEY: EnvVariable =
     var("OMNIRELAY_TLS_KEY", "file with its private key, if that is another");
 pub(crate) const TLS_SERVER_NAME: EnvVariable =
     var("OMNIRELAY_TLS_SERVER_NAME", "of whom the certificate of the daemon must be");
+pub(crate) const TLS_CLUSTER: EnvVariable =
+    var("OMNIRELAY_TLS_CLUSTER", "clusters of one of which the daemon must be, with commas");
 pub(crate) const RENEW: EnvVariable =
     var("OMNIRELAY_RENEW", "never: leave the certificate of a context as it is when it is due");
 pub(crate) const RELAY_CA: EnvVariable =
@@ -75,6 +77,7 @@ pub(crate) static ALL: &[EnvVariable] = &[
     TLS_CERT,
     TLS_KEY,
     TLS_SERVER_NAME,
+    TLS_CLUSTER,
     RENEW,
     RELAY_CA,
     CONFIG,

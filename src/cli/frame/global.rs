@@ -142,6 +142,17 @@ pub struct GlobalArgs {
     )]
     pub tls_server_name: Option<String>,
 
+    /// Clusters of one of which the daemon must be, where several have one root [default: any]
+    #[arg(
+        long,
+        global = true,
+        value_name = "CLUSTER",
+        value_delimiter = ',',
+        help_heading = "Connection options",
+        hide_short_help = true
+    )]
+    pub tls_cluster: Vec<String>,
+
     /// Believe whoever answers, and so show everything to whoever stands between: for finding faults only
     #[arg(long, global = true, help_heading = "Connection options", hide_short_help = true)]
     pub insecure_skip_tls_verify: bool,

@@ -453,7 +453,7 @@ mod tests {
         let files = |ca: &str, cert: &str, key: &str, name: &str| {
             let path = |text: &str| (!text.is_empty()).then(|| PathBuf::from(text));
             let server_name = (!name.is_empty()).then(|| name.to_owned());
-            TlsFiles { ca: path(ca), cert: path(cert), key: path(key), server_name }
+            TlsFiles { ca: path(ca), cert: path(cert), key: path(key), server_name, clusters: Vec::new() }
         };
         let own = |addr: &str| GlobalArgs {
             tls_cert: Some("/mine".into()),

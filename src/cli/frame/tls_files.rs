@@ -3,10 +3,11 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use omnirelay_pki::issuer_cluster::check_server;
 use omnirelay_pki::trust::bounded;
 use omnirelay_wire::pem_file;
 use omnirelay_wire::reasons;
-use omnirelay_wire::tls::{ClientTls, nobody, public_authorities};
+use omnirelay_wire::tls::{ClientTls, ServerCheck, nobody, public_authorities};
 use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::ServerCertVerifier as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
@@ -32,28 +33,38 @@ pub struct TlsFiles {
     pub key: Option<PathBuf>,
     /// Of whom the daemon's certificate must be, where that is not the host of its address.
     pub server_name: Option<String>,
+    /// The clusters of whose nodes the daemon's certificate must be; none: of whichever leads to what is believed.
+    pub clusters: Vec<String>,
 }
 
 impl TlsFiles {
     /// Files that flags name.
     pub fn of_flags(flags: &GlobalArgs) -> Self {
-        let GlobalArgs { tls_ca, tls_cert, tls_key, tls_server_name, .. } = flags.clone();
-        Self { ca: tls_ca, cert: tls_cert, key: tls_key, server_name: tls_server_name }
+        let GlobalArgs { tls_ca, tls_cert, tls_key, tls_server_name, tls_cluster, .. } = flags.clone();
+        Self { ca: tls_ca, cert: tls_cert, key: tls_key, server_name: tls_server_name, clusters: tls_cluster }
     }
 
     /// Files that variables name.
     pub fn of_env(env: &EnvironmentVariables) -> Self {
         let path = |variable| env.get(variable).map(PathBuf::from);
         let server_name = env.get(env::TLS_SERVER_NAME).map(str::to_owned);
-        Self { ca: path(env::TLS_CA), cert: path(env::TLS_CERT), key: path(env::TLS_KEY), server_name }
+        let named = env.get(env::TLS_CLUSTER).unwrap_or_default().split(',').map(str::trim);
+        let clusters = named.filter(|name| !name.is_empty()).map(str::to_owned).collect();
+        Self {
+            ca: path(env::TLS_CA),
+            cert: path(env::TLS_CERT),
+            key: path(env::TLS_KEY),
+            server_name,
+            clusters,
+        }
     }
 
     /// With paths that can be found from everywhere.
     #[must_use]
     pub fn absolute(self) -> Self {
         let absolute = |path: PathBuf| std::path::absolute(&path).unwrap_or(path);
-        let Self { ca, cert, key, server_name } = self;
-        Self { ca: ca.map(absolute), cert: cert.map(absolute), key: key.map(absolute), server_name }
+        let Self { ca, cert, key, server_name, clusters } = self;
+        Self { ca: ca.map(absolute), cert: cert.map(absolute), key: key.map(absolute), server_name, clusters }
     }
 
     /// These, and where they say nothing, what `below` says.
@@ -69,6 +80,7 @@ impl TlsFiles {
             cert,
             key,
             server_name: self.server_name.or_else(|| below.server_name.clone()),
+            clusters: if self.clusters.is_empty() { below.clusters.clone() } else { self.clusters },
         }
     }
 
@@ -79,6 +91,7 @@ impl TlsFiles {
             ("cert", self.cert.as_ref().map(|path| json!(path))),
             ("key", self.key.as_ref().map(|path| json!(path))),
             ("serverName", self.server_name.as_ref().map(|name| json!(name))),
+            ("clusters", Some(json!(self.clusters)).filter(|_| !self.clusters.is_empty())),
         ];
         let map: Map<String, Value> =
             rows.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))).collect();
@@ -96,8 +109,15 @@ impl TlsFiles {
             identity: shown.map(|cert| self.identity(cert)).transpose()?,
             server_name: self.server_name.clone().map(server_name).transpose()?,
             believes_anybody,
+            judge: Some(self.cluster_check()),
         };
         tls.config().map_err(|error| refuse(shown.unwrap_or(Path::new("")), chain(&error)))
+    }
+
+    /// Check that a server is of the clusters that are expected, and that their issuer has signed its certificate.
+    fn cluster_check(&self) -> ServerCheck {
+        let clusters = self.clusters.clone();
+        ServerCheck::new(move |leaf| check_server(leaf, &clusters).map_err(|error| chain(&error)))
     }
 
     /// TLS configuration towards somebody else than the daemon, whom `roots` vouch for: it shows the same. Blocks.
@@ -129,10 +149,11 @@ impl TlsFiles {
             Err(error) => return Ok(Some(chain(&error))),
         };
         let judged = judge.verify_server_cert(leaf, &between, &name, &[], UnixTime::now());
-        Ok(judged.err().map(|error| match error {
+        let distrusted = judged.err().map(|error| match error {
             rustls::Error::InvalidCertificate(why) => untrusted(&why),
             other => chain(&other),
-        }))
+        });
+        Ok(distrusted.or_else(|| check_server(leaf, &self.clusters).err().map(|error| chain(&error))))
     }
 
     /// Whom a server's certificate must lead to.
@@ -190,7 +211,7 @@ mod tests {
 
     fn files(ca: &str, cert: &str, key: &str) -> TlsFiles {
         let path = |text: &str| (!text.is_empty()).then(|| PathBuf::from(text));
-        TlsFiles { ca: path(ca), cert: path(cert), key: path(key), server_name: None }
+        TlsFiles { ca: path(ca), cert: path(cert), key: path(key), ..TlsFiles::default() }
     }
 
     #[test]

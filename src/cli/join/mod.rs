@@ -89,7 +89,8 @@ pub(crate) async fn run(args: &JoinArgs, session: &mut CommandSession) -> Result
     let token = read_token(session)?;
     let host = JoiningHost::open(args)?;
     let address = address(&args.server)?;
-    let joined = host.joined(&token, args.force)?;
+    let clusters = session.settings.own_tls().clusters;
+    let joined = host.joined(&token, &clusters, args.force)?;
     if let Some(known) = joined
         && !is_put_out(&host, &address, session).await?
     {

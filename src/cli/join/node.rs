@@ -90,7 +90,16 @@ impl JoiningHost {
     }
 
     /// The node that it is already, in the mesh that the token is of, while its certificate is valid.
-    pub(super) fn joined(&self, token: &JoinToken, force: bool) -> Result<Option<Value>, CliError> {
+    /// Of several clusters under one root it has to be of one of `clusters`, if any is named.
+    ///
+    /// # Errors
+    /// When it is another node, or one of another mesh or cluster.
+    pub(super) fn joined(
+        &self,
+        token: &JoinToken,
+        clusters: &[String],
+        force: bool,
+    ) -> Result<Option<Value>, CliError> {
         if force {
             return Ok(None);
         }
@@ -99,7 +108,11 @@ impl JoiningHost {
         })?;
         let is_of = roots.iter().any(|root| Fingerprint::of(root) == token.authority());
         let Some(own) = known.filter(|own| own.leaf.not_after > unix_now()) else { return Ok(None) };
-        if !is_of {
+        let is_of_cluster = match own.leaf.id.holder() {
+            CertificateHolder::Node { cluster, .. } => clusters.is_empty() || clusters.contains(cluster),
+            CertificateHolder::Operator(_) | CertificateHolder::Service(_) => true,
+        };
+        if !is_of || !is_of_cluster {
             let message = format!("this host is a node of another mesh, `{}`", own.leaf.id);
             return Err(
                 CliError::new(reasons::FILE_EXISTS, message).hint("add --force to have it leave that one")

@@ -245,6 +245,7 @@ fn tls(record: &DevMeshRecord) -> TlsFiles {
         cert: of(OperatorFiles::chain),
         key: of(OperatorFiles::key),
         server_name: None,
+        clusters: Vec::new(),
     }
 }
 

@@ -33,7 +33,7 @@ use super::issue::{LIFETIME, LeafOrder, OtherKeysAction, issue_by, requested};
 use super::issuers;
 use super::policy::JoinPolicySeed;
 use super::protect::protect_from_the_beginning;
-use super::rotate::SuppliedIssuer;
+use super::supplied_issuer::SuppliedIssuer;
 use super::{Certificates, pb, pending_id, unreadable};
 
 /// The trust domain of an authority whose maker names none.

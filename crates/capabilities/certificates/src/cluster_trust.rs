@@ -5,10 +5,11 @@ use std::sync::Arc;
 
 use omnirelay_certificate_records::revoked::sound_list;
 use omnirelay_certificate_records::{current_authority, revocation_id};
-use omnirelay_identity::trust::{SiblingTrust, unix_now};
+use omnirelay_identity::trust::{HeardTrust, SiblingTrust, unix_now};
 use omnirelay_nouns::envelope;
 use omnirelay_nouns::serve;
-use omnirelay_pki::revocation::Revocations;
+use omnirelay_pki::certificate::key_of;
+use omnirelay_pki::revocation::{Revocations, RevokedSubject};
 use omnirelay_pki::trust::{ClusterIssuers, TrustBundle};
 use omnirelay_wire::envelope::EnvelopedAnswer as _;
 use omnirelay_wire::fault::Fault;
@@ -22,8 +23,11 @@ use tonic::Response;
 use super::{Certificates, no_authority, pb, token_keys};
 use pb::cluster_trust_service_server::ClusterTrustService;
 
-/// The largest list of revocations that is taken of another cluster, in bytes.
-pub(crate) const LIST_BYTES_MAX: usize = 1024 * 1024;
+/// The largest list of revocations that is taken of another cluster, in bytes: some thousands of them.
+pub(crate) const LIST_BYTES_MAX: usize = 512 * 1024;
+
+/// The largest key of tokens that is taken, its signature and its signer included, in bytes.
+const KEY_BYTES_MAX: usize = 8 * 1024;
 
 /// Serves `ClusterTrustService`.
 pub(crate) struct ClusterTrustCalls(pub Arc<Certificates>);
@@ -99,6 +103,12 @@ pub(crate) fn of_answer(answer: pb::GetClusterTrustResponse) -> Result<ClusterTr
     }
     let revocations = RevocationValue::decode(&*answer.revocations)
         .map_err(|_| "its list of revocations cannot be read".to_owned())?;
+    let is_large = |key: &pb::VouchedTokenKey| {
+        key.public_key.len() + key.signature.len() + key.signer.len() > KEY_BYTES_MAX
+    };
+    if answer.token_keys.iter().any(is_large) {
+        return Err(format!("a key of its tokens has more than {KEY_BYTES_MAX} bytes"));
+    }
     let keys = answer.token_keys.into_iter().take(token_keys::KEYS_MAX).map(|key| TokenKeyValue {
         public_key: key.public_key,
         signature: key.signature,
@@ -129,31 +139,38 @@ pub(crate) fn digest_of(told: &ClusterTrustValue) -> [u8; SHA256_OUTPUT_LEN] {
 }
 
 /// Trust in a cluster by what it tells, if one of its issuers has signed that which is not revoked here. A key of tokens that
-/// none vouches for is left out.
+/// none vouches for is left out, and one whose signer is revoked here.
 pub(crate) fn judged(
     issuers: ClusterIssuers<'_>,
     enforced: &Revocations,
     told: &ClusterTrustValue,
-) -> Option<SiblingTrust> {
+) -> Option<HeardTrust> {
     let revocations = sound_list(issuers, Some(told.revocations.as_ref()?), enforced)?;
-    let token_keys = token_keys::believed(issuers, &revocations, &told.token_keys);
-    Some(SiblingTrust { revocations, token_keys })
+    let is_out = |key: &&TokenKeyValue| {
+        key_of(&key.signer).map_or(true, |of| enforced.about(&RevokedSubject::Key(of)).is_some())
+    };
+    let keys: Vec<TokenKeyValue> = told.token_keys.iter().filter(|key| !is_out(key)).cloned().collect();
+    let token_keys = token_keys::believed(issuers, &revocations, &keys);
+    Some(HeardTrust { revocations, token_keys })
 }
 
-/// Trust in all clusters by the records of a registry, each by its own issuers; what this node has enforced stays so.
+/// Trust in the clusters that are known, by the records of a registry, each by its own issuers; a list that is older than the one
+/// which this node has enforced does not count.
 pub(crate) fn all_judged(
     bundle: &TrustBundle,
     enforced: &Revocations,
-    told: &[(String, Arc<ClusterTrustValue>)],
+    told: &[(String, Option<Arc<ClusterTrustValue>>)],
     before: &BTreeMap<String, SiblingTrust>,
 ) -> BTreeMap<String, SiblingTrust> {
-    let now = unix_now();
-    let each = told.iter().filter_map(|(cluster, told)| {
-        let mut trust = judged(bundle.issuers_of(cluster), enforced, told)?;
-        if let Some(before) = before.get(cluster) {
-            trust.revocations.unite(&before.revocations, now);
+    let each = told.iter().map(|(cluster, told)| {
+        let mut heard = told.as_ref().and_then(|told| judged(bundle.issuers_of(cluster), enforced, told));
+        let before = before.get(cluster).and_then(|known| known.heard.as_ref());
+        if let (Some(heard), Some(before)) = (&mut heard, before)
+            && heard.revocations.number() < before.revocations.number()
+        {
+            heard.revocations.clone_from(&before.revocations);
         }
-        Some((cluster.clone(), trust))
+        (cluster.clone(), SiblingTrust { heard })
     });
     each.collect()
 }

@@ -11,14 +11,17 @@ use omnirelay_cluster_records as cluster_records;
 use omnirelay_cluster_records::{OtherCluster, cluster_id, other_clusters};
 use omnirelay_core::text::chain;
 use omnirelay_host::chance::random_part;
-use omnirelay_identity::trust::MeshTrust;
+use omnirelay_identity::trust::{HeardTrust, MeshTrust};
 use omnirelay_node::transport::{NeighbourPeer, NodeTransport};
+use omnirelay_pki::revocation::Revocations;
+use omnirelay_pki::trust::TrustBundle;
 use omnirelay_registry::Registry;
 use omnirelay_registry::act::{OwnChange, put};
 use omnirelay_registry::view::View;
 use omnirelay_store::{CommitError, Write};
-use omnirelay_wire::fault::unanswered;
+use omnirelay_wire::fault::{Fault, unanswered};
 use omnirelay_wire::pb::omnirelay::store::v1::ClusterTrustValue;
+use omnirelay_wire::reasons;
 use parking_lot::Mutex;
 use tokio::time::Instant;
 use tracing::{info, warn};
@@ -26,10 +29,15 @@ use tracing::{info, warn};
 use super::cluster_trust::{LIST_BYTES_MAX, all_judged, digest_of, judged, of_answer, roots_of};
 use super::pb;
 use super::signer::Signer;
+use crate::identity_keeper::KeepError;
 use pb::cluster_trust_service_client::ClusterTrustServiceClient;
 
 /// How often another cluster is asked, a tenth earlier at most.
 const ASKED_EVERY: Duration = Duration::from_secs(5);
+/// How often instead, once it has told so many new things within this time.
+const RESTLESS_EVERY: Duration = Duration::from_secs(60);
+const NEWS_MAX: usize = 20;
+const NEWS_WITHIN: Duration = Duration::from_secs(600);
 /// How long one of its nodes may take to answer, a connection included.
 const WITHIN: Duration = Duration::from_secs(4);
 /// The longest answer in bytes: the list, and keys with their signers.
@@ -42,6 +50,14 @@ struct AskedCluster {
     heard: Instant,
     /// Why it has not answered since; empty: it has.
     failed: String,
+    /// When it has told something new lately.
+    news: Vec<Instant>,
+}
+
+impl AskedCluster {
+    fn new() -> Self {
+        Self { heard: Instant::now(), failed: String::new(), news: Vec::new() }
+    }
 }
 
 /// Keeps trust in other clusters.
@@ -80,50 +96,84 @@ impl ClusterTrustKeeper {
             self.take();
             async { None }
         };
-        self.registry.react(sense, look).await;
+        // What is revoked here may be an issuer of another cluster.
+        let revoked = async {
+            let mut changes = self.trust.changes();
+            let mut number = changes.borrow_and_update().revocations.number();
+            while changes.changed().await.is_ok() {
+                let now = changes.borrow_and_update().revocations.number();
+                if now != number {
+                    number = now;
+                    self.take();
+                }
+            }
+        };
+        tokio::join!(self.registry.react(sense, look), revoked);
     }
 
     fn take(&self) {
         let view = self.registry.view();
         let Some(bundle) = current_authority(view).and_then(|authority| roots_of(&authority)) else { return };
-        let others = other_clusters(view, self.cluster());
-        let told: Vec<(String, Arc<ClusterTrustValue>)> = others
-            .into_iter()
-            .filter_map(|OtherCluster { cluster, .. }| {
-                let told = view.get(&trust_id(&cluster))?.value()?;
-                Some((cluster, told))
+        let others = other_clusters(view, self.cluster()).into_iter().map(|other| other.cluster);
+        let told: Vec<(String, Option<Arc<ClusterTrustValue>>)> = others
+            .map(|cluster| {
+                let told = view.get(&trust_id(&cluster)).and_then(|record| record.value());
+                (cluster, told)
             })
             .collect();
         let trusted = self.trust.current();
         let siblings = all_judged(&bundle, &trusted.revocations, &told, &trusted.siblings);
-        if siblings.len() < told.len() {
-            warn!("what was heard of another cluster is not signed by its issuer; it is passed over");
+        if siblings == *trusted.siblings {
+            return;
         }
-        if siblings != *trusted.siblings {
-            let clusters = siblings.keys().map(String::as_str).collect::<Vec<_>>().join(", ");
-            info!(clusters, "trust in other clusters taken over");
-            self.trust.update(|trusted| trusted.siblings = Arc::new(siblings));
+        let is_refused =
+            |(cluster, told): &&(String, Option<_>)| told.is_some() && siblings[cluster].heard.is_none();
+        for (cluster, _) in told.iter().filter(is_refused) {
+            warn!(
+                cluster,
+                "what was heard of another cluster is not signed by its issuer; it is passed over"
+            );
         }
+        info!(clusters = siblings.len(), "trust in other clusters taken over");
+        self.trust.update(|trusted| trusted.siblings = Arc::new(siblings));
     }
 
-    /// Asks other clusters again and again while this node can issue, for ever.
+    /// Asks other clusters again and again while this node can issue, for ever. Each goes by itself: one that is slow keeps no
+    /// other one waiting.
     pub async fn ask(&self) {
         loop {
-            if self.is_asking() {
-                let others = other_clusters(self.registry.view(), self.cluster());
-                self.forget_others(&others).await;
-                join_all(others.iter().map(|other| self.ask_one(other))).await;
-            } else {
-                self.asked.lock().clear();
-                self.ways.lock().clear();
-            }
             let changed = cluster_records::changed(self.registry.view());
+            let others = other_clusters(self.registry.view(), self.cluster());
+            self.forget_others(&others).await;
+            let all = async {
+                join_all(others.iter().map(|other| self.follow(other))).await;
+                std::future::pending::<()>().await;
+            };
             let other = |view: &View| (cluster_records::changed(view) != changed).then_some(());
             tokio::select! {
-                () = tokio::time::sleep(ASKED_EVERY.mul_f64(1.0 - 0.1 * random_part())) => {}
+                () = all => {}
                 () = self.registry.look_until_found(other) => {}
             }
         }
+    }
+
+    async fn follow(&self, other: &OtherCluster) {
+        loop {
+            match self.is_asking() {
+                true => self.ask_one(other).await,
+                false => drop(self.asked.lock().remove(&other.cluster)),
+            }
+            let pause = if self.is_restless(&other.cluster) { RESTLESS_EVERY } else { ASKED_EVERY };
+            tokio::time::sleep(pause.mul_f64(1.0 - 0.1 * random_part())).await;
+        }
+    }
+
+    /// Whether a cluster has told something new so often that it is asked more seldom: each of it is a commit here.
+    fn is_restless(&self, cluster: &str) -> bool {
+        let mut asked = self.asked.lock();
+        let Some(asked) = asked.get_mut(cluster) else { return false };
+        asked.news.retain(|at| at.elapsed() < NEWS_WITHIN);
+        asked.news.len() >= NEWS_MAX
     }
 
     /// Whether this node asks: it can sign what it hears.
@@ -135,6 +185,9 @@ impl ClusterTrustKeeper {
 
     /// Drops what is held of clusters that are known no more.
     async fn forget_others(&self, others: &[OtherCluster]) {
+        if !self.is_asking() {
+            return;
+        }
         let is_known = |cluster: &str| others.iter().any(|other| other.cluster == cluster);
         self.asked.lock().retain(|cluster, _| is_known(cluster));
         self.ways.lock().retain(|(cluster, address), _| {
@@ -171,30 +224,41 @@ impl ClusterTrustKeeper {
         let mut failed = "nobody has said where it is".to_owned();
         for endpoint in &endpoints {
             match self.ask_at(&other.cluster, endpoint).await {
-                Ok(()) => {
-                    let answered = AskedCluster { heard: Instant::now(), failed: String::new() };
-                    let before = self.asked.lock().insert(other.cluster.clone(), answered);
-                    if before.is_none_or(|before| !before.failed.is_empty()) {
-                        info!(cluster = other.cluster, "another cluster answers how it vouches");
+                Ok(is_news) => {
+                    let mut asked = self.asked.lock();
+                    let known = asked.entry(other.cluster.clone()).or_insert_with(|| {
+                        info!(cluster = other.cluster, "another cluster says how it vouches");
+                        AskedCluster::new()
+                    });
+                    if !known.failed.is_empty() {
+                        info!(cluster = other.cluster, "another cluster says again how it vouches");
                     }
+                    known.heard = Instant::now();
+                    known.failed.clear();
+                    known.news.extend(is_news.then(Instant::now));
                     return;
                 }
                 Err(error) => failed = format!("{endpoint}: {error}"),
             }
         }
         let mut asked = self.asked.lock();
-        let unheard = || AskedCluster { heard: Instant::now(), failed: String::new() };
-        let known = asked.entry(other.cluster.clone()).or_insert_with(unheard);
+        let known = asked.entry(other.cluster.clone()).or_insert_with(AskedCluster::new);
         if known.failed.is_empty() {
             warn!(cluster = other.cluster, error = failed, "another cluster does not say how it vouches");
         }
         known.failed = failed;
     }
 
-    async fn ask_at(&self, cluster: &str, endpoint: &str) -> Result<(), String> {
+    /// Asks at one address; whether that was news.
+    async fn ask_at(&self, cluster: &str, endpoint: &str) -> Result<bool, String> {
         let way = self.way(cluster, endpoint)?;
+        let bundle = current_authority(self.registry.view()).and_then(|authority| roots_of(&authority));
+        let bundle = bundle.ok_or("this mesh has no authority")?;
+        let enforced = self.trust.current().revocations.clone();
         let held = self.registry.view().get(&trust_id(cluster));
         let held = held.and_then(|record| record.value::<ClusterTrustValue>());
+        // What does not count any more is asked for anew.
+        let held = held.filter(|held| judged(bundle.issuers_of(cluster), &enforced, held).is_some());
         let known = held.as_ref().map(|held| digest_of(held).to_vec()).unwrap_or_default();
         let client = ClusterTrustServiceClient::new(way.channel.clone().within(WITHIN));
         let mut client = client.max_decoding_message_size(ANSWER_BYTES_MAX);
@@ -203,11 +267,11 @@ impl ClusterTrustKeeper {
         if answer.cluster_id != cluster {
             return Err("the daemon there is of another cluster".to_owned());
         }
-        if answer.unchanged {
-            return Ok(());
+        match (answer.unchanged, held) {
+            (true, Some(_)) => Ok(false),
+            (true, None) => Err("it says that nothing is new, and nothing of it is known here".to_owned()),
+            (false, _) => self.hear(cluster, &bundle, &enforced, &of_answer(answer)?).await,
         }
-        let told = of_answer(answer)?;
-        self.hear(cluster, &told).await
     }
 
     fn way(&self, cluster: &str, endpoint: &str) -> Result<NeighbourPeer, String> {
@@ -220,44 +284,83 @@ impl ClusterTrustKeeper {
         Ok(way)
     }
 
-    /// Keeps what a cluster tells, if it has signed that and it is no older than what is kept.
-    async fn hear(&self, cluster: &str, told: &ClusterTrustValue) -> Result<(), String> {
-        let authority = current_authority(self.registry.view());
-        let bundle = authority.and_then(|authority| roots_of(&authority));
-        let bundle = bundle.ok_or("this mesh has no authority")?;
-        let (issuers, trusted) = (bundle.issuers_of(cluster), self.trust.current());
-        let news = judged(issuers, &trusted.revocations, told)
+    /// Keeps what a cluster tells, if it has signed that and it is newer than what is kept; whether it is.
+    async fn hear(
+        &self,
+        cluster: &str,
+        bundle: &TrustBundle,
+        enforced: &Revocations,
+        told: &ClusterTrustValue,
+    ) -> Result<bool, String> {
+        let issuers = bundle.issuers_of(cluster);
+        let news = judged(issuers, enforced, told)
             .ok_or("what it tells is not signed by an issuer of it that is believed here")?;
-        let number = news.revocations.number();
         if news.token_keys.len() < told.token_keys.len() {
             return Err("one of its keys of tokens is not vouched for by its issuer".to_owned());
         }
-        let held = self
-            .registry
-            .view()
-            .get(&trust_id(cluster))
-            .and_then(|record| record.value::<ClusterTrustValue>());
-        let before = held.and_then(|held| judged(issuers, &trusted.revocations, &held));
-        let before = before.map_or(0, |before| before.revocations.number());
-        if number < before {
-            return Err(format!(
-                "its list of revocations has the number {number}, and {before} was heard already"
-            ));
-        }
-        let written =
-            self.registry.change_own::<(), CommitError>("clusters.hear-trust", [CLUSTER_TRUST], |reader| {
-                let (found, known) = (reader.get(&trust_id(cluster)), reader.get(&cluster_id(cluster)));
-                let held = found.and_then(|found| found.value::<ClusterTrustValue>());
-                let is_news = held.is_none_or(|held| digest_of(&held) != digest_of(told));
-                let changes = vec![format!("revocations of {cluster}: {before} -> {number}")];
-                Ok((is_news && known.is_some()).then(|| OwnChange::of(put(trust_id(cluster), told), changes)))
-            });
-        written.await.map(drop).map_err(|error| chain(&error))
+        let action = "clusters.hear-trust";
+        let written = self.registry.change_own::<(), KeepError>(action, [CLUSTER_TRUST], |reader| {
+            let (found, known) = (reader.get(&trust_id(cluster)), reader.get(&cluster_id(cluster)));
+            let held = found.and_then(|found| found.value::<ClusterTrustValue>());
+            if known.is_none() || held.as_ref().is_some_and(|held| digest_of(held) == digest_of(told)) {
+                return Ok(None);
+            }
+            let before = held.and_then(|held| judged(issuers, enforced, &held));
+            check_newer(before.as_ref(), &news)?;
+            let before = before.map_or(0, |before| before.revocations.number());
+            let changes =
+                vec![format!("revocations of {cluster}: {before} -> {}", news.revocations.number())];
+            Ok(Some(OwnChange::of(put(trust_id(cluster), told), changes)))
+        });
+        written.await.map(|news| news.is_some()).map_err(|error| chain(&error))
     }
 
     /// Silences of the clusters that this node asks: for how many seconds each was not heard.
     pub fn silences(&self) -> Vec<(String, u64)> {
         let asked = self.asked.lock();
         asked.iter().map(|(cluster, asked)| (cluster.clone(), asked.heard.elapsed().as_secs())).collect()
+    }
+}
+
+/// Checks that what a cluster tells is no older than what is kept, and no other list of the same number.
+///
+/// # Errors
+/// `VERSION_CONFLICT`, with both numbers.
+fn check_newer(before: Option<&HeardTrust>, news: &HeardTrust) -> Result<(), Fault> {
+    let Some(before) = before.map(|before| &before.revocations) else { return Ok(()) };
+    let (was, is) = (before.number(), news.revocations.number());
+    if is > was || (is == was && *before == news.revocations) {
+        return Ok(());
+    }
+    let message = format!(
+        "its list of revocations has the number {is}, and another one of number {was} was heard already"
+    );
+    Err(Fault::new(reasons::VERSION_CONFLICT, message))
+}
+
+#[cfg(test)]
+mod tests {
+    use omnirelay_pki::certificate::CertificateSerial;
+    use omnirelay_pki::revocation::RevokedSubject;
+
+    use super::*;
+
+    #[test]
+    fn a_list_is_followed_by_newer_ones_alone() {
+        let list = |number: u64, serial: u8| {
+            let mut list = Revocations::new(number, []);
+            list.revoke(RevokedSubject::Serial(CertificateSerial::of(&[serial])), 1, i64::MAX, "");
+            HeardTrust { revocations: list, ..HeardTrust::default() }
+        };
+        let known = list(6, 1);
+        for (what, news, is_taken) in [
+            ("newer", list(7, 2), true),
+            ("the same, with other keys", list(6, 1), true),
+            ("older", list(5, 1), false),
+            ("another of the same number", list(6, 2), false),
+        ] {
+            assert_eq!(check_newer(Some(&known), &news).is_ok(), is_taken, "{what}");
+            assert!(check_newer(None, &news).is_ok(), "{what}, where nothing is known");
+        }
     }
 }

@@ -43,6 +43,7 @@ pub mod signer;
 mod store_access;
 pub mod store_rights;
 pub mod store_users;
+mod supplied_issuer;
 pub mod token_epochs;
 mod token_keys;
 pub mod token_service;

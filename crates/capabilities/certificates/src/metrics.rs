@@ -53,6 +53,17 @@ impl IdentityMetrics {
         self.revocations_registry.set(gauge_value(registry));
     }
 
+    /// Takes out the series of what cannot be: only where nodes call each other is whoever is no node refused for that.
+    pub fn drop_impossible(&self) {
+        let others = PortName::ALL.into_iter().filter(|port| *port != PortName::Mesh);
+        for port in others.map(PortName::word) {
+            for reason in [HandshakeFailure::NotANode, HandshakeFailure::NotPinned] {
+                // One that was never there cannot be removed.
+                drop(self.refused.remove_label_values(&[port, reason.word()]));
+            }
+        }
+    }
+
     /// Takes over for how many seconds each cluster that is asked was not heard.
     pub fn read_silences(&self, silences: &[(String, u64)]) {
         self.cluster_silence

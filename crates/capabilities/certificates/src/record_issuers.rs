@@ -6,6 +6,7 @@ use bytes::Bytes;
 use omnirelay_certificate_records::{JOIN_TOKEN, authority_id};
 use omnirelay_decisions::signed_record::{RECORD, RecordName, RecordSigners, message};
 use omnirelay_identity::trust::{MeshTrust, unix_now};
+use omnirelay_pki::authority::is_across;
 use omnirelay_pki::certificate::{key_of, validity_of};
 use omnirelay_pki::issuer_key::IssuerKey;
 use omnirelay_pki::key::Fingerprint;
@@ -18,6 +19,7 @@ use prost::Message as _;
 use rustls::pki_types::CertificateDer;
 
 use super::authority::bundle_of;
+use super::sibling::SIBLING_ISSUERS_MAX;
 use super::signer::{Signer, not_made};
 use super::{pending_id, tokens, unreadable};
 
@@ -128,11 +130,15 @@ fn decoded(value: &Bytes) -> Option<AuthorityValue> {
 /// That an authority has no more of anything than one can have: what somebody else wrote is not looked at for long.
 fn check_size(authority: &AuthorityValue) -> Result<(), String> {
     let keys = authority.record_signing.as_ref().map_or(0, |signing| signing.keys.len());
-    let sizes =
-        [("roots", authority.roots.len()), ("issuers", authority.issuers.len()), ("keys that sign", keys)];
-    match sizes.iter().find(|(_, count)| *count > OF_EACH_MAX) {
-        Some((what, count)) => {
-            Err(format!("it has {count} {what}, and no authority has more than {OF_EACH_MAX}"))
+    let sizes = [
+        ("roots", authority.roots.len(), OF_EACH_MAX),
+        ("issuers", authority.issuers.len(), OF_EACH_MAX),
+        ("keys that sign", keys, OF_EACH_MAX),
+        ("issuers of other clusters", authority.sibling_issuers.len(), SIBLING_ISSUERS_MAX),
+    ];
+    match sizes.iter().find(|(_, count, max)| count > max) {
+        Some((what, count, max)) => {
+            Err(format!("it has {count} {what}, and no authority has more than {max}"))
         }
         None => Ok(()),
     }
@@ -168,5 +174,6 @@ fn is_certified(trusted: &TrustBundle, root: &SigningValue) -> bool {
     let is_of_root = key_of(&across).is_ok_and(|key| key_of(&root.certificate).is_ok_and(|root| key == root));
     // As of when it did: it may have ended since.
     let begun = validity_of(&across).map_or(0, |(begin, _)| begin);
-    is_of_root && trusted.verify_authority(&[across], begun).is_ok()
+    // An issuer of another cluster is certified by the root as well, and no root for that.
+    is_of_root && is_across(&across) && trusted.verify_authority(&[across], begun).is_ok()
 }

@@ -14,6 +14,7 @@ use omnirelay_pki::certificate::{key_of, to_pem, validity_of};
 use omnirelay_pki::issuer_cluster::{IssuerCluster, named_cluster};
 use omnirelay_pki::key::Fingerprint;
 use omnirelay_pki::request::CertificateRequest;
+use omnirelay_pki::revocation::{Revocations, RevokedSubject};
 use omnirelay_registry::act::{DecisionReader, put};
 use omnirelay_registry::mutate::{MutationDecision, request_hash};
 use omnirelay_registry::view::View;
@@ -28,8 +29,8 @@ use super::{Certificates, authority_in, pb};
 
 /// How much of a wrong name an error shows, in characters.
 const NAME_CHARS_SHOWN: usize = 64;
-/// How many issuers of other clusters are remembered.
-const SIBLING_ISSUERS_MAX: usize = 64;
+/// How many issuers of other clusters are remembered: each has some 600 bytes of the authority's record.
+pub(super) const SIBLING_ISSUERS_MAX: usize = 32;
 
 impl Certificates {
     /// Has the newest root certify the issuer of another cluster.
@@ -49,6 +50,10 @@ impl Certificates {
         }
         let request = CertificateRequest::from_pem(&csr_pem)
             .map_err(|error| Fault::invalid(format!("field `csrPem`: {}", chain(&error))))?;
+        if !request.is_for_signatures() {
+            return Err(Fault::invalid("field `csrPem`: the key of an issuer is one of the curve P-256")
+                .hint("send what omnirelay cert ca prepare --out FILE has written"));
+        }
         let [_, validity] = lives(0, issuer_days, now)?;
         let (rpc, id) = (CERTIFY_SIBLING, ONLY.to_owned());
         let asked = MutationRequest { caller, rpc, id, reason, expected_version: None, dry_run, hash };
@@ -56,9 +61,12 @@ impl Certificates {
             .of_records(&self.registry, authority_id(), &[], |reader| {
                 let authority = authority_in(reader)?;
                 let certificate = self.signer.certify_sibling(&authority, &request, (&cluster, validity))?;
+                let before = newest_of(&authority, &cluster);
+                let before = before.map_or_else(|| "none".to_owned(), |one| Fingerprint::of(one).to_string());
                 let mut value = (*authority).clone();
                 remember(&mut value.sibling_issuers, &certificate, now);
-                let changes = vec![format!("issuer of {cluster}: none -> {}", Fingerprint::of(&certificate))];
+                let changes =
+                    vec![format!("issuer of {cluster}: {before} -> {}", Fingerprint::of(&certificate))];
                 let root = authority.roots.first().cloned().unwrap_or_default();
                 let across = Some(&root.across).filter(|across| !across.is_empty());
                 let answer = pb::SiblingIssuer {
@@ -72,6 +80,12 @@ impl Certificates {
             })
             .await
     }
+}
+
+/// The issuer that was certified last for a cluster, and lives perhaps.
+fn newest_of<'a>(authority: &'a AuthorityValue, cluster: &str) -> Option<&'a [u8]> {
+    let mut all = authority.sibling_issuers.iter().map(|one| one.certificate.as_slice());
+    all.find(|der| named_cluster(&CertificateDer::from(*der)) == IssuerCluster::Named(cluster.to_owned()))
 }
 
 /// The keys of the issuers of another cluster: those that a root was had to certify here, and those that have signed what was
@@ -115,6 +129,7 @@ fn remember(known: &mut Vec<SigningValue>, certificate: &[u8], now: i64) {
 pub(super) fn check_nobody_needs_more(
     view: &View,
     authority: &AuthorityValue,
+    revoked: &Revocations,
     now: i64,
 ) -> Result<(), Fault> {
     let bundle = bundle_of(&authority.roots)?;
@@ -122,7 +137,9 @@ pub(super) fn check_nobody_needs_more(
     let mut look = |der: &[u8], is_newest: bool| {
         let certificate = [CertificateDer::from(der)];
         let IssuerCluster::Named(cluster) = named_cluster(&certificate[0]) else { return };
-        let lives = validity_of(&certificate[0]).is_ok_and(|(_, end)| end >= now);
+        let is_out =
+            key_of(&certificate[0]).is_ok_and(|key| revoked.about(&RevokedSubject::Key(key)).is_some());
+        let lives = !is_out && validity_of(&certificate[0]).is_ok_and(|(_, end)| end >= now);
         let counts = !is_newest || newest.insert(cluster.clone());
         if counts && lives && bundle.issuers_of(&cluster).verify(&certificate, now).is_err() {
             left.insert(cluster);

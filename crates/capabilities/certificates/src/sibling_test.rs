@@ -7,9 +7,11 @@ use omnirelay_pki::key::PrivateKey;
 use omnirelay_pki::request::CertificateRequest as Csr;
 use omnirelay_pki::revocation::{Revocations, RevokedSubject};
 use omnirelay_pki::trust::TrustBundle;
+use omnirelay_registry::view::RecordIssuers as _;
 use omnirelay_store::MemoryStore;
 use omnirelay_wire::pb::omnirelay::store::v1::{
-    BindingValue, ClusterTrustValue, RecordSigning, RevocationValue, SigningValue, TokenKeyValue,
+    AuthorityValue, BindingValue, ClusterTrustValue, RecordSigning, RevocationValue, SigningValue,
+    TokenKeyValue,
 };
 use prost::Message as _;
 use rustls::pki_types::CertificateDer;
@@ -17,6 +19,7 @@ use rustls::pki_types::pem::PemObject as _;
 
 use super::cluster_trust::{digest_of, judged};
 use super::protect_tests::lab::{authority_of, mesh, signed_by};
+use super::record_issuers::MeshIssuers;
 use super::tests::{Node, called, csr, initialised, issued_to, node, reason};
 use super::*;
 use crate::bindings::binding_id;
@@ -24,6 +27,19 @@ use crate::bindings::binding_id;
 fn life() -> ValidityPeriod {
     let now = omnirelay_identity::trust::unix_now();
     ValidityPeriod { not_before: now - 300, not_after: now + 86_400 }
+}
+
+/// What one who believes an authority makes of another that somebody wrote: the keys that sign from then on.
+fn judged_by(
+    believer: &Certificates,
+    before: &AuthorityValue,
+    next: &AuthorityValue,
+) -> Result<Vec<Vec<u8>>, String> {
+    let (cluster, signer) = ("default".into(), believer.signer.clone());
+    let issuers = MeshIssuers { cluster, trust: believer.trust.clone(), signer };
+    let followed = issuers.follow(Some(&before.encode_to_vec().into()), &next.encode_to_vec().into())?;
+    let signers = followed.signers.into_iter().flat_map(|signers| signers.keys.clone());
+    Ok(signers.map(|key| key.fingerprint().as_bytes().to_vec()).collect())
 }
 
 fn asked(cluster: &str) -> pb::CertifySiblingRequest {
@@ -96,7 +112,12 @@ async fn an_issuer_of_another_cluster_signs_no_record_of_this_one() {
     forged.issuers.insert(0, SigningValue { certificate: issuer, ..Default::default() });
     let keys = forged.record_signing.clone().unwrap_or_default().keys;
     forged.record_signing =
-        Some(RecordSigning { keys: [vec![signing.clone()], keys].concat(), ..Default::default() });
+        Some(RecordSigning { keys: [vec![signing.clone()], keys.clone()].concat(), ..Default::default() });
+    assert_eq!(
+        judged_by(&a.served, &authority, &forged),
+        Ok(keys),
+        "all that sign, and not that of the west"
+    );
     for _ in 0..2 {
         let value = signed_by(&west, &authority_id(), &forged.encode_to_vec(), 1000);
         attacker.put(&authority_id(), value).await;
@@ -110,6 +131,47 @@ async fn an_issuer_of_another_cluster_signs_no_record_of_this_one() {
             assert!(known.issuers.iter().all(|one| signing != key_of(&one.certificate).unwrap().as_bytes()));
         }
         // Also where the authority's record is its own again, and only the binding is not.
+    }
+}
+
+/// The plant: the issuer of another cluster is a root of its own, as which the root of this mesh seems to have certified it.
+#[tokio::test]
+async fn the_certificate_of_an_issuer_makes_no_root_of_its_key() {
+    let place = tempfile::tempdir().unwrap();
+    let (attacker, a, b) = mesh(place.path()).await;
+    let authority = authority_of(&a);
+    let key = PrivateKey::make().unwrap();
+    let request = Csr::read(&Csr::make(&key, None, &TlsNames::default()).unwrap()).unwrap();
+    let across = a.served.signer.certify_sibling(&authority, &request, ("west", life())).unwrap();
+    // A root that signs itself by the key of that issuer, and an issuer of this cluster under it.
+    let mut params = rcgen::CertificateParams::default();
+    params.subject_alt_names = vec![rcgen::SanType::URI("spiffe://mesh.local".try_into().unwrap())];
+    params.key_usages = vec![rcgen::KeyUsagePurpose::KeyCertSign];
+    params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Constrained(2));
+    let pair = rcgen::KeyPair::from_pem(&key.to_pem()).unwrap();
+    let own = params.self_signed(&pair).unwrap().der().clone();
+    let root = CertificateAuthority::kept("mesh.local".parse().unwrap(), own.clone(), key).unwrap();
+    // It begins after the issuer of now, as one that follows it.
+    let now = omnirelay_identity::trust::unix_now();
+    let life = ValidityPeriod { not_before: now, not_after: now + 3600 };
+    let issuer = root.intermediate("default", life).unwrap();
+    let mut forged = (*authority).clone();
+    forged.roots.insert(0, SigningValue { certificate: own.to_vec(), across, ..Default::default() });
+    forged
+        .issuers
+        .insert(0, SigningValue { certificate: issuer.certificate().to_vec(), ..Default::default() });
+    let key = key_of(issuer.certificate()).unwrap().as_bytes().to_vec();
+    forged.record_signing = Some(RecordSigning { keys: vec![key.clone()], ..Default::default() });
+    // The same of a root that has really been certified is followed: nothing else is wrong with it.
+    let mut followed = forged.clone();
+    followed.roots[0].across = a.served.signer.across(&authority, &own).unwrap();
+    assert_eq!(judged_by(&a.served, &authority, &followed), Ok(vec![key]));
+    let refused = judged_by(&a.served, &authority, &forged).unwrap_err();
+    assert!(refused.contains("none of those has certified it"), "{refused}");
+    attacker.put(&authority_id(), signed_by(&issuer, &authority_id(), &forged.encode_to_vec(), 1000)).await;
+    tokio::time::sleep(std::time::Duration::from_millis(500)).await;
+    for of in [&a, &b] {
+        assert!(authority_of(of).roots.iter().all(|known| known.certificate != own.to_vec()));
     }
 }
 
@@ -153,6 +215,12 @@ fn what_a_cluster_tells_counts_as_its_own_issuer_has_signed_it() {
     let key = key_of(west.certificate()).unwrap();
     revoked.revoke(RevokedSubject::Key(key), 1, i64::MAX, "its key was stolen");
     assert!(judged(bundle.issuers_of("west"), &revoked, &sound).is_none(), "its issuer is out here");
+    let keys_out = told(list_by(&west, &list), vec![key_by(&root.intermediate("west", life()).unwrap())]);
+    let mut signer_out = Revocations::default();
+    let signer = key_of(&keys_out.token_keys[0].signer).unwrap();
+    signer_out.revoke(RevokedSubject::Key(signer), 1, i64::MAX, "its key was stolen");
+    let trust = judged(bundle.issuers_of("west"), &signer_out, &keys_out).unwrap();
+    assert!(trust.token_keys.is_empty(), "who has vouched for the key is out here");
     let again = told(list_by(&west, &list), sound.token_keys.clone());
     assert_eq!(digest_of(&again), digest_of(&sound), "the same, signed another time, is no news");
     assert_ne!(digest_of(&by_east), digest_of(&sound));

@@ -184,6 +184,7 @@ impl Certificates {
             scopes: &answer.scopes,
             issued_at: second(&answer.issued_at),
             expires_at: second(&answer.expires_at),
+            cluster: &self.cluster,
         };
         Ok(self.signer.token_key(&authority)?.sign(&grant.claims()).to_string())
     }
@@ -195,6 +196,12 @@ impl Certificates {
         asked: pb::RevokeTokenRequest,
     ) -> Result<pb::TokenRevocation, Fault> {
         let hash = request_hash(&asked);
+        // Its number is what the other cluster wrote, and might be that of a certificate of ours.
+        if let Some(cluster) = caller.proof.sibling() {
+            let message = format!("what cluster {cluster} has issued is put out there, and not here");
+            return Err(Fault::new(reasons::TOKEN_NOT_OWN, message)
+                .hint("call a daemon of that cluster: it holds here within seconds"));
+        }
         let own = caller.proof.bearer().and_then(|bearer| bearer.issued.as_ref());
         let number: CertificateSerial = match (asked.token_id.as_str(), own) {
             ("", Some(own)) => own.number.clone(),

@@ -75,9 +75,10 @@ impl Clusters {
         });
         let page = AskedPage::of(asked.page_size, &asked.page_token, query)?;
         self.registry.ready_for(&asked.min_revision).await?;
-        let read = listing::read(&self.registry, &CLUSTER, &page.token.as_ref().into()).await?;
+        // Before it is read: what changes meanwhile makes another tag.
         let view = self.registry.view();
-        let changed = changed(view);
+        let changed = format!("{}-{}", changed(view), self.own.region.get());
+        let read = listing::read(&self.registry, &CLUSTER, &page.token.as_ref().into()).await?;
         let reader = ClusterReader::of(view, &self.own);
         let is_asked_for = |cluster: &pb::Cluster| {
             (asked.region.is_empty() || cluster.region == asked.region)
@@ -112,6 +113,7 @@ impl Clusters {
     async fn get_one(&self, asked: pb::GetClusterRequest) -> Result<Response<pb::GetClusterResponse>, Fault> {
         check_name(&asked.cluster_id)?;
         self.registry.ready_for(&asked.min_revision).await?;
+        let changed = format!("{}-{}", changed(self.registry.view()), self.own.region.get());
         let found = self.registry.find(&cluster_id(&asked.cluster_id)).await?;
         let reader = ClusterReader::of(self.registry.view(), &self.own);
         let cluster = match found {
@@ -122,7 +124,6 @@ impl Clusters {
         let view = self.registry.view();
         let (cursor, envelope) = (head_cursor(view), envelope(&self.registry));
         let stale = if envelope.stale { "-stale" } else { "" };
-        let changed = changed(view);
         let tag = format!("W/\"{changed}-{}{stale}\"", asked.cluster_id);
         let got =
             pb::GetClusterResponse { cursor: cursor.clone(), cluster: Some(cluster), ..Default::default() };

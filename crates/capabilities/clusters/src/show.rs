@@ -1,6 +1,6 @@
 //! Clusters as they are shown: their records, and what was heard of them.
 
-use omnirelay_certificate_records::cluster_trust::{HeardTrust, trust_id};
+use omnirelay_certificate_records::cluster_trust::{HeardTrustSize, trust_id};
 use omnirelay_core::time::Millis;
 use omnirelay_nouns::timestamp;
 use omnirelay_registry::view::{View, ViewRecord};
@@ -26,7 +26,7 @@ impl<'a> ClusterReader<'a> {
         let name = &record.record.id.key;
         let heard = self.view.get(&trust_id(name)).filter(|_| *name != self.own.name);
         let trust = heard.map(|heard| {
-            let HeardTrust { number, revocations, token_keys } = HeardTrust::of(&heard);
+            let HeardTrustSize { number, revocations, token_keys } = HeardTrustSize::of(&heard);
             let count = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
             pb::ClusterTrustState {
                 revocations_number: number,

@@ -23,6 +23,8 @@ use crate::trust::{MeshTokenKey, TrustSnapshot};
 const CERTIFICATE: &str = "crt";
 const CERTIFICATE_KEY: &str = "crk";
 const CERTIFICATE_ID: &str = "cri";
+/// The claim that names the cluster which has issued it: another one may list the same key as its own.
+const CLUSTER: &str = "clu";
 
 /// Grant of a token: what the token is issued for.
 #[derive(Clone, Debug)]
@@ -36,6 +38,8 @@ pub struct TokenGrant<'a> {
     /// In seconds of the Unix time.
     pub issued_at: i64,
     pub expires_at: i64,
+    /// The cluster that issues it.
+    pub cluster: &'a str,
 }
 
 impl TokenGrant<'_> {
@@ -45,6 +49,7 @@ impl TokenGrant<'_> {
         let mut claims = json!({
             "iss": issuer(domain), "aud": domain.as_str(), "sub": self.id.to_string(),
             "jti": self.number.to_string(), "iat": self.issued_at, "nbf": self.issued_at, "exp": self.expires_at,
+            CLUSTER: self.cluster,
         });
         if !self.scopes.is_empty() {
             claims["scope"] = json!(self.scopes.join(" "));
@@ -89,7 +94,11 @@ impl TrustSnapshot {
             Some(by) => {
                 self.revocations.about(&number).is_some()
                     || self.revocations.of_number_or_key(&token.certificate).is_some()
-                    || self.siblings.get(&**by).is_none_or(|sibling| has(&sibling.revocations))
+                    || self
+                        .siblings
+                        .get(&**by)
+                        .and_then(|sibling| sibling.heard.as_ref())
+                        .is_none_or(|heard| has(&heard.revocations))
             }
         }
     }
@@ -108,6 +117,9 @@ pub(super) fn read(
         .ok_or_else(|| unproven("the authority of the mesh is not known"))?
         .trust_domain();
     let claims = jwt.verify(key).map_err(|error| refused(&error))?;
+    if by.is_some() && claims.text(CLUSTER) != by {
+        return Err(refused(&JwtError::Claim(CLUSTER)));
+    }
     let expected = ExpectedClaims { issuer: &issuer(domain), audience: domain.as_str(), now };
     let until = claims.check(&expected).map_err(|error| refused(&error))?;
     let issued = issued(&claims, until, by).map_err(|claim| refused(&JwtError::Claim(claim)))?;

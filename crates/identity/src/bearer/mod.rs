@@ -158,8 +158,15 @@ impl Bearers {
     fn read(&self, trusted: &TrustSnapshot, secret: &[u8], now: i64) -> Result<BearerToken, Fault> {
         let text = std::str::from_utf8(secret).map_err(|_| unproven("it is no text"))?;
         let jwt = Jwt::read(text).map_err(|error| refused(&error))?;
-        match (trusted.token_key(jwt.kid()), self.oidc.get()) {
-            (Some(key), _) => mesh::read(&jwt, key, trusted, now),
+        // Of several clusters that list one key, the one that the token names.
+        let mut read = trusted.token_keys(jwt.kid()).map(|key| mesh::read(&jwt, key, trusted, now));
+        let first = read.next();
+        let read = first.map(|first| match first {
+            Ok(bearer) => Ok(bearer),
+            Err(refused) => read.find_map(Result::ok).ok_or(refused),
+        });
+        match (read, self.oidc.get()) {
+            (Some(read), _) => read,
             (None, Some(oidc)) => oidc.read(&jwt, now),
             (None, None) => Err(unproven(format!(
                 "it names the key `{}`, which is none of this mesh, and no issuer outside is configured (security.oidc)",
@@ -183,7 +190,7 @@ impl Bearers {
             Some(issued) if trusted.has_revoked(issued) => return Some("was revoked"),
             Some(issued) => {
                 let key = MeshTokenKey { key: &bearer.key, by: issued.by.as_deref() };
-                trusted.token_key(&bearer.kid) == Some(key)
+                trusted.token_keys(&bearer.kid).any(|known| known == key)
             }
             None => match self.oidc.get() {
                 Some(_) if !self.would_judge_so(bearer) => {
@@ -200,7 +207,7 @@ impl Bearers {
     pub fn awaits(&self, secret: &[u8]) -> Option<BoxFuture<'static, ()>> {
         let oidc = self.oidc.get().filter(|_| is_jwt(secret))?;
         let jwt = std::str::from_utf8(secret).ok().and_then(|text| Jwt::read(text).ok())?;
-        let is_own = self.trust.current().token_key(jwt.kid()).is_some();
+        let is_own = self.trust.current().token_keys(jwt.kid()).next().is_some();
         if is_own { None } else { oidc.awaits(jwt.kid()) }
     }
 
