@@ -20,7 +20,7 @@ const WITHIN: Duration = Duration::from_secs(3);
 /// # Errors
 /// That it is, and what to do.
 pub(super) async fn check(store: &dyn Store, files: &IdentityFiles) -> Result<(), String> {
-    let Some((own, epoch)) = known(files) else { return Ok(()) };
+    let Some(own) = KnownMesh::read(files) else { return Ok(()) };
     let scan = Scan { kind: authority_id().kind, after: None, backwards: false, limit: 2 };
     let page = match tokio::time::timeout(WITHIN, store.scan(scan)).await {
         Ok(Ok(page)) => page,
@@ -35,25 +35,45 @@ pub(super) async fn check(store: &dyn Store, files: &IdentityFiles) -> Result<()
     };
     let found = page.records.iter().find(|record| record.id == authority_id()).and_then(authority);
     match found {
-        Some(found) if page.epoch.0 != epoch && !shares_root(&own, &found) => Err(refusal(store.name())),
+        Some(found) if page.epoch.0 != own.epoch && !own.has_root_of(&found) => Err(refusal(store.name())),
         Some(_) | None => Ok(()),
     }
 }
 
-/// The authority that this host has known, and the epoch of the store at that time.
-fn known(files: &IdentityFiles) -> Option<(AuthorityValue, u64)> {
-    let kept = KeptRecords::decode(files.signed_records().ok()?.as_slice()).ok()?;
+/// Mesh that this host has known.
+struct KnownMesh {
+    /// The roots of its authority, in DER.
+    roots: Vec<Vec<u8>>,
+    /// The epoch of its store at that time.
+    epoch: u64,
+}
+
+impl KnownMesh {
+    /// `None`: this host has known none.
+    fn read(files: &IdentityFiles) -> Option<Self> {
+        let kept = KeptRecords::decode(files.signed_records().ok()?.as_slice()).ok()?;
+        // A host that was stopped as soon as it had trusted the roots has kept the epoch, and not yet the authority.
+        let roots = match authority_in(&kept) {
+            Some(authority) => authority.roots.into_iter().map(|root| root.certificate).collect(),
+            None if kept.epoch == 0 => return None,
+            None => files.bundle().ok()?.iter().map(|root| root.to_vec()).collect::<Vec<_>>(),
+        };
+        (!roots.is_empty()).then_some(Self { roots, epoch: kept.epoch })
+    }
+
+    fn has_root_of(&self, found: &AuthorityValue) -> bool {
+        found.roots.iter().any(|root| self.roots.contains(&root.certificate))
+    }
+}
+
+fn authority_in(kept: &KeptRecords) -> Option<AuthorityValue> {
     let id = authority_id();
     let record = kept.records.iter().find(|record| record.kind == *id.kind.0 && record.key == id.key)?;
-    Some((AuthorityValue::decode(record.value.as_slice()).ok()?, kept.epoch))
+    AuthorityValue::decode(record.value.as_slice()).ok()
 }
 
 fn authority(record: &Record) -> Option<AuthorityValue> {
     AuthorityValue::decode(record.value.clone()).ok()
-}
-
-fn shares_root(own: &AuthorityValue, found: &AuthorityValue) -> bool {
-    own.roots.iter().any(|root| found.roots.iter().any(|other| other.certificate == root.certificate))
 }
 
 fn refusal(store: &str) -> String {
