@@ -152,6 +152,11 @@ async fn whom_a_sibling_vouches_for_is_of_that_cluster_and_nobody_here() -> Resu
     shown(&hostile, "operator/admin", east, "hostile-admin")?;
     let early = east.by("hostile-admin", "whoami")?;
     ensure!(early.code == Some(9), "what west has revoked was never heard: {early:?}");
+    let log = east.place.log();
+    ensure!(
+        log.contains("cluster `west` vouches for it, and what that has revoked was never heard here"),
+        "{log}"
+    );
     siblings.introduce()?;
     until("both have heard of each other", async || {
         Ok(is_heard(east, "west").await? && is_heard(west, "east").await?)
@@ -310,4 +315,65 @@ async fn each_cluster_puts_out_whom_it_vouches_for_also_at_the_other() -> Result
         Ok(ended(&mut carl())?.code == Some(9))
     })
     .await
+}
+
+/// Each cluster proves the addresses of its own daemons, and could prove those of others: a client says which it calls.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_client_of_two_clusters_calls_whichever_is_there_and_no_third_one() -> Result<()> {
+    let mut siblings = Siblings::start()?;
+    siblings.introduce()?;
+    let Siblings { east, west } = &mut siblings;
+    run(west, "cert issue --operator ann --out ann")?;
+    run(west, "bindings set operator:ann mesh.read mesh.operate")?;
+    until("east has heard of west", async || is_heard(east, "west").await).await?;
+    let home = west.folder.path().to_owned();
+    let (first, second) = (east.url(), west.url());
+    let by = |context: &str, line: &str| ended(&mut command(&format!("--context {context} {line}"), &home));
+    for (context, clusters) in [("both", "east,west"), ("theirs", "west"), ("third", "north")] {
+        let line = format!(
+            "context add {context} --address {first} --address {second} --tls-ca ann/bundle.pem --tls-cert ann/chain.pem \
+             --tls-key ann/key.pem --tls-cluster {clusters}"
+        );
+        let added = ended(&mut command(&line, &home))?;
+        ensure!(added.code == Some(0), "{added:?}");
+    }
+    let who = by("both", "whoami")?;
+    ensure!(who.output.starts_with("operator:west/ann\n"), "the first that answers is asked: {who:?}");
+    let who = by("theirs", "whoami")?;
+    ensure!(who.output.starts_with("operator:ann\n"), "east is no cluster of that context: {who:?}");
+    let refused = by("third", "whoami")?;
+    ensure!(refused.code == Some(6) && refused.output.is_empty(), "{refused:?}");
+    for words in [
+        "it is of cluster `east`, and `north` was expected",
+        "it is of cluster `west`, and `north` was expected",
+        "--tls-cluster CLUSTER",
+    ] {
+        ensure!(refused.complaint.contains(words), "{}", refused.complaint);
+    }
+    ensure!(!refused.complaint.contains("Error("), "{}", refused.complaint);
+
+    // A host that joins leaves what it has made where it is, and joins the cluster that it means.
+    run(west, "token create --role worker --out token")?;
+    let join = |cluster: &str| {
+        let at = &west.daemon.control;
+        let line = format!(
+            "mesh join --server {at} --token-file token --node-id w2 --data-dir w2 --tls-cluster {cluster}"
+        );
+        ended(&mut command(&line, &home))
+    };
+    let refused = join("east")?;
+    ensure!(refused.code == Some(6) && !home.join("w2/omnirelayd.yaml").exists(), "{refused:?}");
+    ensure!(refused.complaint.contains("it is of cluster `west`, and `east` was expected"), "{refused:?}");
+    let joined = join("west")?;
+    ensure!(joined.code == Some(0) && joined.output.contains("/mesh/west/worker/w2"), "{joined:?}");
+
+    // East ends: the next address is called, by reads and by changes.
+    east.daemon.signal("KILL")?;
+    within(HEARD_WITHIN, "east is gone", async || {
+        Ok(by("both", "whoami")?.output.starts_with("operator:ann\n"))
+    })
+    .await?;
+    let listed = by("both", "mesh peers list -o name")?;
+    ensure!(listed.code == Some(0) && listed.output.contains("peer/w1"), "{listed:?}");
+    Ok(())
 }

@@ -209,8 +209,11 @@ impl HandshakeError {
 
     fn judged(self, judged: Option<CertificateJudgement>) -> Self {
         match judged {
-            Some(CertificateJudgement { cause, shown, is_signed }) => {
-                Self { cause: Some(cause), shown, is_signed, ..self }
+            Some(CertificateJudgement { refused, shown, is_signed }) => {
+                let cause = Some((&refused).into());
+                // TLS keeps no word of it.
+                let source = io::Error::new(io::ErrorKind::InvalidData, refused);
+                Self { cause, shown, is_signed, source }
             }
             None => self,
         }
@@ -242,7 +245,7 @@ impl From<io::Error> for HandshakeError {
 /// Judgement on a certificate that is not believed.
 #[derive(Debug)]
 struct CertificateJudgement {
-    cause: HandshakeFailure,
+    refused: CertificateRefusal,
     shown: Option<SpiffeId>,
     is_signed: bool,
 }
@@ -250,7 +253,7 @@ struct CertificateJudgement {
 impl CertificateJudgement {
     fn of(refused: &CertificateRefusal, leaf: &CertificateDer<'_>, is_signed: bool) -> Self {
         let shown = Certificate::read(leaf).ok().map(|read| read.id);
-        Self { cause: refused.into(), shown, is_signed }
+        Self { refused: refused.clone(), shown, is_signed }
     }
 }
 

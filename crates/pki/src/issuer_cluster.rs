@@ -74,9 +74,9 @@ pub fn names_clusters(root: &CertificateDer) -> bool {
 /// Reason why a server's certificate is of none of the clusters that a client expects.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum OtherCluster {
-    #[error("it is of cluster `{found}`, and {expected} was expected")]
+    #[error("it is of cluster `{found}`, and `{expected}` was expected")]
     Unexpected { found: String, expected: String },
-    #[error("it is of no node of a mesh, and one of cluster {expected} was expected")]
+    #[error("it is of no node of a mesh, and one of cluster `{expected}` was expected")]
     NoNode { expected: String },
     #[error("it says that it is of cluster `{said}`, and the issuer of `{by}` has signed it")]
     Issuer { said: String, by: String },
@@ -88,7 +88,7 @@ pub enum OtherCluster {
 /// # Errors
 /// [`OtherCluster`].
 pub fn check_server(leaf: &CertificateDer, expected: &[String]) -> Result<(), OtherCluster> {
-    let named = || expected.join(" or ");
+    let named = || expected.join("` or `");
     let id = Certificate::read(leaf).ok().map(|leaf| leaf.id);
     let Some(CertificateHolder::Node { cluster, .. }) = id.as_ref().map(SpiffeId::holder) else {
         return if expected.is_empty() { Ok(()) } else { Err(OtherCluster::NoNode { expected: named() }) };

@@ -89,10 +89,10 @@ impl fmt::Debug for ServerCheck {
     }
 }
 
-/// A server's certificate is believed and not taken.
+/// Reason why a server's certificate that is believed is that of another server than a client wants.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
-struct NotTaken(String);
+pub struct UnwantedServer(String);
 
 impl ClientTls {
     /// The configuration of a client that offers HTTP/2 and HTTP/1.1.
@@ -157,7 +157,7 @@ impl ServerCertVerifier for ServerJudge {
                 let verified = inner.verify_server_cert(leaf, between, name, ocsp, now)?;
                 let checked = self.besides.as_ref().map_or(Ok(()), |besides| besides.0(leaf));
                 checked.map(|()| verified).map_err(|why| {
-                    rustls::Error::from(CertificateError::Other(OtherError(Arc::new(NotTaken(why)))))
+                    rustls::Error::from(CertificateError::Other(OtherError(Arc::new(UnwantedServer(why)))))
                 })
             }
             None if self.believes_anybody => Ok(ServerCertVerified::assertion()),

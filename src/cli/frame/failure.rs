@@ -4,7 +4,8 @@ use omnirelay_wire::reasons::{self, Reason};
 use std::error::Error;
 use std::io;
 
-use rustls::AlertDescription;
+use omnirelay_wire::tls::UnwantedServer;
+use rustls::{AlertDescription, OtherError};
 
 use super::error::chain;
 
@@ -22,6 +23,8 @@ pub enum FailureKind {
     Untrusted,
     /// What answered has shown a certificate that does not have the name by which it was called.
     OtherName,
+    /// What answered is a node of another cluster than the command calls.
+    OtherCluster,
     /// What answered does not take the certificate that this command has shown, or wants one.
     Rejected,
     /// Connected and sent, but no answer in time.
@@ -48,7 +51,7 @@ impl FailureKind {
             Self::ConnectTimeout => reasons::CONNECT_TIMEOUT,
             Self::Unreachable => reasons::CONNECT_FAILED,
             Self::NotHttp => reasons::NOT_HTTP,
-            Self::Untrusted | Self::OtherName => reasons::CERTIFICATE_NOT_TRUSTED,
+            Self::Untrusted | Self::OtherName | Self::OtherCluster => reasons::CERTIFICATE_NOT_TRUSTED,
             Self::Rejected => reasons::CERTIFICATE_REJECTED,
             Self::Timeout => reasons::REQUEST_TIMEOUT,
             Self::Lost => reasons::CONNECTION_LOST,
@@ -60,7 +63,7 @@ impl FailureKind {
     pub fn tells(self) -> u8 {
         match self {
             Self::Rejected => 4,
-            Self::Untrusted | Self::OtherName => 3,
+            Self::Untrusted | Self::OtherName | Self::OtherCluster => 3,
             Self::NotHttp => 2,
             Self::Timeout | Self::Lost => 1,
             Self::Refused | Self::UnknownName | Self::ConnectTimeout | Self::Unreachable => 0,
@@ -69,14 +72,18 @@ impl FailureKind {
 
     /// Whether another try would end as this one.
     pub fn lasts(self) -> bool {
-        matches!(self, Self::NotHttp | Self::Untrusted | Self::OtherName | Self::Rejected)
+        matches!(
+            self,
+            Self::NotHttp | Self::Untrusted | Self::OtherName | Self::OtherCluster | Self::Rejected
+        )
     }
 
     /// Whether the request may have reached a daemon that carried it out.
     pub fn may_have_arrived(self) -> bool {
         match self {
             Self::Refused | Self::UnknownName | Self::ConnectTimeout => false,
-            Self::Unreachable | Self::NotHttp | Self::Untrusted | Self::OtherName | Self::Rejected => false,
+            Self::Unreachable | Self::NotHttp | Self::Untrusted | Self::OtherName => false,
+            Self::OtherCluster | Self::Rejected => false,
             Self::Timeout | Self::Lost => true,
         }
     }
@@ -232,13 +239,23 @@ fn kind_of(why: &rustls::CertificateError) -> FailureKind {
     match why {
         rustls::CertificateError::NotValidForName
         | rustls::CertificateError::NotValidForNameContext { .. } => FailureKind::OtherName,
+        why if unwanted(why).is_some() => FailureKind::OtherCluster,
         _ => FailureKind::Untrusted,
     }
 }
 
-/// Why a certificate proves nothing.
+/// Why a certificate that is believed is not taken; `None`: it is not believed.
+fn unwanted(why: &rustls::CertificateError) -> Option<&UnwantedServer> {
+    let rustls::CertificateError::Other(OtherError(source)) = why else { return None };
+    source.downcast_ref()
+}
+
+/// Why a certificate proves nothing, or not that the server is one that is wanted.
 fn distrust(why: &rustls::CertificateError) -> String {
-    format!("its certificate proves nothing: {}", untrusted(why))
+    match unwanted(why) {
+        Some(unwanted) => format!("what answers there is another daemon than is called: {unwanted}"),
+        None => format!("its certificate proves nothing: {}", untrusted(why)),
+    }
 }
 
 /// Reason why a certificate is not believed.
@@ -247,6 +264,7 @@ pub(crate) fn untrusted(why: &rustls::CertificateError) -> String {
         rustls::CertificateError::UnknownIssuer => "no authority that is trusted has signed it".to_owned(),
         rustls::CertificateError::Expired => ENDED.to_owned(),
         rustls::CertificateError::NotValidYet => NOT_BEGUN.to_owned(),
+        rustls::CertificateError::Other(OtherError(source)) => chain(source),
         why => why.to_string(),
     }
 }

@@ -135,6 +135,9 @@ impl Client {
                 )
                 .hint("ask under a name that is in the certificate, or give that one: --tls-server-name NAME")
                 .hint(origin),
+            FailureKind::OtherCluster => error
+                .hint("call a daemon of that cluster, or say of which it may be: --tls-cluster CLUSTER")
+                .hint(origin),
             FailureKind::Rejected => error
                 .hint("show one that is valid with --tls-cert FILE and --tls-key FILE")
                 .hint("omnirelay cert inspect FILE   # what the one that was shown says")
