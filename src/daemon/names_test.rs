@@ -6,10 +6,11 @@ use std::path::Path;
 use omnirelay_decisions::audit_names::{KINDS, actions};
 
 /// Kinds of records that no audit record is about: a caller changes none of them by itself.
-const NEVER_OBJECTS: [&str; 10] = [
+const NEVER_OBJECTS: [&str; 11] = [
     "audit",
     "audit-seal",
     "binding-seed",
+    "cluster-trust",
     "relay",
     "restoration",
     "shard-change",

@@ -18,6 +18,7 @@ pub const KINDS: &[&[&str]] = &[
     &["authority"],
     &["binding"],
     &["certificate"],
+    &["cluster"],
     &["drone", "agent"],
     &["join-policy"],
     &["join-token", "token"],

@@ -13,6 +13,13 @@ const PORT: MetricLabel = MetricLabel::each("port", || PortName::ALL.map(PortNam
 const REASON: MetricLabel =
     MetricLabel::each("reason", || HandshakeFailure::ALL.map(HandshakeFailure::word).to_vec());
 
+/// Whether a port refuses for this reason: only where nodes call each other is whoever is no node refused for that.
+fn can_refuse(values: &[&str]) -> bool {
+    let [port, reason] = values else { return false };
+    let of_nodes = [HandshakeFailure::NotANode, HandshakeFailure::NotPinned].map(HandshakeFailure::word);
+    *port == PortName::Mesh.word() || !of_nodes.contains(reason)
+}
+
 omnirelay_node::metrics! {
     /// Metrics of certificates: when they end, what is revoked, and who was not let in.
     pub struct IdentityMetrics {
@@ -27,7 +34,8 @@ omnirelay_node::metrics! {
         revocations_registry: Gauge("mesh_revocations_number",
             "The number of the list of revocations in the registry, as this node has it"),
         refused: Counters("mesh_tls_handshakes_refused_total",
-            "TLS handshakes that came to nothing, by port and why; clients that went away are not counted", &[PORT, REASON]),
+            "TLS handshakes that came to nothing, by port and why; clients that went away are not counted", &[PORT, REASON])
+            .only(can_refuse),
         cluster_silence: Gauges("mesh_cluster_trust_silence_seconds",
             "Seconds for which another cluster of the trust domain, which this daemon asks, has not said how it vouches", &[CLUSTER]),
     }
@@ -51,17 +59,6 @@ impl IdentityMetrics {
     pub fn read_revocations(&self, enforced: u64, registry: u64) {
         self.revocations.set(gauge_value(enforced));
         self.revocations_registry.set(gauge_value(registry));
-    }
-
-    /// Takes out the series of what cannot be: only where nodes call each other is whoever is no node refused for that.
-    pub fn drop_impossible(&self) {
-        let others = PortName::ALL.into_iter().filter(|port| *port != PortName::Mesh);
-        for port in others.map(PortName::word) {
-            for reason in [HandshakeFailure::NotANode, HandshakeFailure::NotPinned] {
-                // One that was never there cannot be removed.
-                drop(self.refused.remove_label_values(&[port, reason.word()]));
-            }
-        }
     }
 
     /// Takes over for how many seconds each cluster that is asked was not heard.

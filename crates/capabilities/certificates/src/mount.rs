@@ -451,7 +451,6 @@ fn tell(
         ]
     });
     let (counted, metrics) = (keeper.clone(), Arc::new(IdentityMetrics::new(node.metrics.all())?));
-    metrics.drop_impossible();
     node.observe(Arc::new(HandshakeObserver(metrics.clone())));
     let (judging, revoked) = (node.trust.clone(), node.registry.clone());
     node.metrics.before_scrape(move || {

@@ -49,7 +49,7 @@ impl Folder {
         let at = |(from, to): Span| ValidityPeriod { not_before: now() + from, not_after: now() + to };
         let domain = "mesh.example".parse().unwrap();
         let root = CertificateAuthority::root(domain, at(lives.root)).unwrap();
-        let issuer = root.intermediate("default", at(lives.issuer)).unwrap();
+        let issuer = root.intermediate("eu", at(lives.issuer)).unwrap();
         let key = PrivateKey::make().unwrap();
         let request =
             CertificateRequest::read(&CertificateRequest::make(&key, None, &TlsNames::default()).unwrap())
