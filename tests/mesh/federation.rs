@@ -32,6 +32,10 @@ const EXCHANGE: [&str; 6] = [
     "/omnirelay.security.v1.TokenService/WhoAmI",
 ];
 
+/// What is served beside methods, and what is not there.
+pub(crate) const BESIDE_METHODS: [&str; 5] =
+    ["/control/peers", "/control/openapi.json", "/metrics", "/healthz", "/nowhere"];
+
 /// A mesh of one node.
 pub(crate) struct Mesh {
     pub of: Secured,
@@ -127,13 +131,8 @@ impl Meshes {
 
     /// A connection of a node of west to the node of east.
     async fn channel(&self) -> Result<Channel> {
-        let roots = Some(tls::authorities(Some(&self.files.path().join("east.pem"))).await?);
-        let identity = self.west.identity();
-        let key = PrivateKeyDer::from_pem_file(&identity)?;
-        let identity = Some((tls::certificates(&identity).await?, key));
-        let config = Arc::new(tls::ClientTls { roots, identity, ..Default::default() }.config()?);
-        let connector = tower::service_fn(move |place: Uri| tls::connect_with(place, config.clone()));
-        Ok(Endpoint::from_shared(self.east.of.url())?.connect_with_connector(connector).await?)
+        let (roots, identity) = (self.files.path().join("east.pem"), self.west.identity());
+        connect(&self.east.of, &roots, (&identity, &identity)).await
     }
 }
 
@@ -148,6 +147,15 @@ impl Mesh {
         ensure!(code == Some(0), "{line}: {complaint}");
         Ok(output)
     }
+}
+
+/// A connection to the control port of a daemon, by whoever believes these roots and shows this certificate and its key.
+pub(crate) async fn connect(of: &Secured, roots: &Path, (chain, key): (&Path, &Path)) -> Result<Channel> {
+    let roots = Some(tls::authorities(Some(roots)).await?);
+    let identity = Some((tls::certificates(chain).await?, PrivateKeyDer::from_pem_file(key)?));
+    let config = Arc::new(tls::ClientTls { roots, identity, ..Default::default() }.config()?);
+    let connector = tower::service_fn(move |place: Uri| tls::connect_with(place, config.clone()));
+    Ok(Endpoint::from_shared(of.url())?.connect_with_connector(connector).await?)
 }
 
 /// Calls a method with a message that says nothing.
@@ -199,7 +207,11 @@ async fn federated_meshes_exchange_advertisements_and_nothing_else() -> Result<(
     ensure!(told.output.contains(reach) && told.output.contains("scopes: none"), "{}", told.output);
 
     let channel = meshes.channel().await?;
-    everything_else_is_refused(&meshes, &channel).await?;
+    these_alone_are_reached(&channel, &EXCHANGE, "FEDERATED_CALLER").await?;
+    for path in BESIDE_METHODS {
+        let told = meshes.curl(&[], path)?;
+        ensure!(told.contains("FEDERATED_CALLER"), "{path}: {told}");
+    }
 
     meshes.federate(false)?;
     within(OUT_WITHIN, "the open connection is cut", async || {
@@ -219,8 +231,8 @@ async fn federated_meshes_exchange_advertisements_and_nothing_else() -> Result<(
     .await
 }
 
-/// Every method that there is, health and reflection, and what is served beside them.
-async fn everything_else_is_refused(meshes: &Meshes, channel: &Channel) -> Result<()> {
+/// Calls every method that there is, health and reflection: all but these are refused for this reason.
+pub(crate) async fn these_alone_are_reached(channel: &Channel, reached: &[&str], reason: &str) -> Result<()> {
     let others =
         ["/grpc.health.v1.Health/Check", "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo"];
     let mut refused = 0;
@@ -230,23 +242,19 @@ async fn everything_else_is_refused(meshes: &Meshes, channel: &Channel) -> Resul
             Ok(()) => (Code::Ok, None),
             Err(status) => (status.code(), Some(Fault::from(status))),
         };
-        match (code, EXCHANGE.contains(&path)) {
+        match (code, reached.contains(&path)) {
             (Code::PermissionDenied, false) => {
-                let reason = fault.context("no fault")?.reason;
-                ensure!(reason == "FEDERATED_CALLER", "{path}: {reason}");
+                let told = fault.context("no fault")?.reason;
+                ensure!(told == reason, "{path}: {told}");
                 refused += 1;
             }
             // Of another port.
             (Code::Unimplemented, false) => {}
-            (code, is_exchange) => {
-                ensure!(is_exchange && code != Code::PermissionDenied, "{path}: {answered:?}");
+            (code, is_reached) => {
+                ensure!(is_reached && code != Code::PermissionDenied, "{path}: {answered:?}");
             }
         }
     }
     ensure!(refused > 80, "{refused} of {} are served here", METHODS.len());
-    for path in ["/control/peers", "/control/openapi.json", "/metrics", "/healthz", "/nowhere"] {
-        let told = meshes.curl(&[], path)?;
-        ensure!(told.contains("FEDERATED_CALLER"), "{path}: {told}");
-    }
     Ok(())
 }

@@ -1,7 +1,6 @@
 //! Two clusters of one trust domain: whom each vouches for at the other, and what a hostile one comes by.
 
 use std::path::Path;
-use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
@@ -10,16 +9,11 @@ use omnirelay_pki::authority::{CertificateAuthority, ValidityPeriod};
 use omnirelay_pki::certificate::{TlsNames, to_pem};
 use omnirelay_pki::key::PrivateKey;
 use omnirelay_pki::request::{CertificateRequest, to_pem as request_pem};
-use omnirelay_wire::fault::Fault;
-use omnirelay_wire::json::METHODS;
-use omnirelay_wire::tls;
 use rcgen::{CertificateParams, Issuer, KeyPair, SanType};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
-use tonic::Code;
-use tonic::transport::{Channel, Endpoint, Uri};
 
-use crate::federation::call;
+use crate::federation::{BESIDE_METHODS, connect, these_alone_are_reached};
 use crate::process::secured::{Ended, Secured, command, ended};
 use crate::process::{until, within};
 
@@ -128,17 +122,6 @@ fn shown(issuer: &CertificateAuthority, id: &str, of: &Secured, name: &str) -> R
     Ok(())
 }
 
-/// A connection to the control port of somebody who shows this.
-async fn channel(of: &Secured, name: &str) -> Result<Channel> {
-    let folder = of.path(name);
-    let roots = Some(tls::authorities(Some(&folder.join("bundle.pem"))).await?);
-    let key = rustls::pki_types::PrivateKeyDer::from_pem_file(folder.join("key.pem"))?;
-    let identity = Some((tls::certificates(&folder.join("chain.pem")).await?, key));
-    let config = Arc::new(tls::ClientTls { roots, identity, ..Default::default() }.config()?);
-    let connector = tower::service_fn(move |place: Uri| tls::connect_with(place, config.clone()));
-    Ok(Endpoint::from_shared(of.url())?.connect_with_connector(connector).await?)
-}
-
 async fn is_heard(of: &Secured, other: &str) -> Result<bool> {
     let told = run(of, &format!("mesh clusters get {other} -o json"))?;
     Ok(told.contains("\"revocationsNumber\""))
@@ -224,33 +207,12 @@ async fn whom_a_sibling_vouches_for_is_of_that_cluster_and_nobody_here() -> Resu
     Ok(())
 }
 
-/// Every method that there is, and what is served beside them.
 async fn nodes_reach_what_is_for_siblings(of: &Secured, name: &str) -> Result<()> {
-    let channel = channel(of, name).await?;
-    let others =
-        ["/grpc.health.v1.Health/Check", "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo"];
-    let mut refused = 0;
-    for path in METHODS.iter().map(|method| method.path).chain(others) {
-        let answered = call(&channel, path).await;
-        let (code, fault) = match &answered {
-            Ok(()) => (Code::Ok, None),
-            Err(status) => (status.code(), Some(Fault::from(status))),
-        };
-        match (code, OF_SIBLINGS.contains(&path)) {
-            (Code::PermissionDenied, false) => {
-                let reason = fault.context("no fault")?.reason;
-                ensure!(reason == "SIBLING_CALLER", "{path}: {reason}");
-                refused += 1;
-            }
-            // Of another port.
-            (Code::Unimplemented, false) => {}
-            (code, is_open) => {
-                ensure!(is_open && code != Code::PermissionDenied, "{path}: {answered:?}");
-            }
-        }
-    }
-    ensure!(refused > 80, "{refused} of {} are served here", METHODS.len());
-    for path in ["/control/peers", "/control/openapi.json", "/metrics", "/healthz", "/nowhere"] {
+    let folder = of.path(name);
+    let shown = (&*folder.join("chain.pem"), &*folder.join("key.pem"));
+    let channel = connect(of, &folder.join("bundle.pem"), shown).await?;
+    these_alone_are_reached(&channel, &OF_SIBLINGS, "SIBLING_CALLER").await?;
+    for path in BESIDE_METHODS {
         let told = of.by(name, &format!("api GET {path}"))?;
         ensure!(told.complaint.contains("SIBLING_CALLER") || told.code == Some(5), "{path}: {told:?}");
     }
@@ -270,16 +232,7 @@ async fn each_cluster_puts_out_whom_it_vouches_for_also_at_the_other() -> Result
     run(west, "cert issue --operator ann --out ann")?;
     run(east, "cert issue --operator ann --out ann")?;
     // As what west has given her is shown at east.
-    let theirs = |line: &str| {
-        let mut shown = command(line, west.folder.path());
-        shown.args(["--addr", &east.url()]);
-        for (flag, name) in
-            [("--tls-ca", "bundle.pem"), ("--tls-cert", "chain.pem"), ("--tls-key", "key.pem")]
-        {
-            shown.arg(flag).arg(west.path("ann").join(name));
-        }
-        shown
-    };
+    let theirs = |line: &str| west.shown_at(&east.url(), "ann", line);
     let who = ended(&mut theirs("whoami"))?.output;
     ensure!(who.starts_with("operator:west/ann\n") && who.contains("mesh.read"), "{who}");
     let mut watch = theirs("mesh peers watch").spawn()?;
@@ -301,18 +254,8 @@ async fn each_cluster_puts_out_whom_it_vouches_for_also_at_the_other() -> Result
     until("west is heard again", async || is_heard(east, "west").await).await?;
     run(west, "cert issue --operator carl --out carl")?;
     run(east, "cert revoke --issuer-of west --yes")?;
-    let carl = || {
-        let mut shown = command("whoami", west.folder.path());
-        shown.args(["--addr", &east.url()]);
-        for (flag, name) in
-            [("--tls-ca", "bundle.pem"), ("--tls-cert", "chain.pem"), ("--tls-key", "key.pem")]
-        {
-            shown.arg(flag).arg(west.path("carl").join(name));
-        }
-        shown
-    };
     within(HEARD_WITHIN, "whom its issuer vouches for is out", async || {
-        Ok(ended(&mut carl())?.code == Some(9))
+        Ok(ended(&mut west.shown_at(&east.url(), "carl", "whoami"))?.code == Some(9))
     })
     .await
 }

@@ -255,7 +255,8 @@ impl TrustSnapshot {
             return Some(HolderStanding::Federated);
         }
         // Almost all are of this mesh, and no chain of theirs is verified twice.
-        let is_of_another = |one: &CertificateDer| matches!(named_cluster(one), IssuerCluster::Named(named) if named != self.cluster);
+        let is_of_another =
+            |one: &CertificateDer| named_cluster(one).name().is_some_and(|named| named != self.cluster);
         match chain.iter().skip(1).any(is_of_another) {
             true => Some(self.judge_any(chain, now, usage).ok()?.1),
             false => Some(HolderStanding::Member),

@@ -27,6 +27,16 @@ pub enum IssuerCluster {
     Unnamed,
 }
 
+impl IssuerCluster {
+    /// The name that it has; `None`: it has none.
+    pub fn name(&self) -> Option<&str> {
+        match self {
+            Self::Named(name) => Some(name),
+            Self::Unnamed => None,
+        }
+    }
+}
+
 /// Names the cluster in the subject of an issuer.
 pub(crate) fn name_cluster(subject: &mut DistinguishedName, cluster: &str) {
     subject.push(DnType::OrganizationName, OF_CLUSTER);

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use omnirelay_core::text::chain;
 use omnirelay_pki::certificate::{key_of, to_pem};
-use omnirelay_pki::issuer_cluster::{IssuerCluster, named_cluster};
+use omnirelay_pki::issuer_cluster::named_cluster;
 use omnirelay_pki::key::Fingerprint;
 use omnirelay_pki::trust::is_root;
 use omnirelay_wire::reasons;
@@ -152,7 +152,7 @@ impl CertifiedIssuer {
             let mut found = all.iter().filter(|certificate| of(certificate));
             found.next().filter(|_| found.next().is_none())
         };
-        let names = |one: &CertificateDer<'_>| matches!(named_cluster(one), IssuerCluster::Named(_));
+        let names = |one: &CertificateDer<'_>| named_cluster(one).name().is_some();
         let issuer =
             one(&names).ok_or("it does not hold the certificate of one issuer that names its cluster")?;
         let root = one(&|one| is_root(one)).ok_or("it does not hold one root")?;

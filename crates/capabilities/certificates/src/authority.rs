@@ -9,7 +9,7 @@ use omnirelay_nouns::seed::RecordSeed as _;
 use omnirelay_nouns::{SCHEMA_VERSION, at_cursor, envelope, head_cursor, timestamp};
 use omnirelay_pki::authority::ValidityPeriod;
 use omnirelay_pki::certificate::{to_pem, validity_of};
-use omnirelay_pki::issuer_cluster::{IssuerCluster, named_cluster};
+use omnirelay_pki::issuer_cluster::named_cluster;
 use omnirelay_pki::key::Fingerprint;
 use omnirelay_pki::request::CertificateRequest;
 use omnirelay_pki::revocation::BACKDATED;
@@ -273,10 +273,7 @@ fn public(der: &[u8]) -> pb::AuthorityCertificate {
         not_before: Some(at(not_before)),
         not_after: Some(at(not_after)),
         key_in_registry: false,
-        cluster: match named_cluster(&CertificateDer::from(der)) {
-            IssuerCluster::Named(cluster) => cluster,
-            IssuerCluster::Unnamed => String::new(),
-        },
+        cluster: named_cluster(&CertificateDer::from(der)).name().unwrap_or_default().to_owned(),
     }
 }
 

@@ -13,9 +13,7 @@ use omnirelay_pki::revocation::{Revocations, RevokedSubject};
 use omnirelay_pki::trust::{ClusterIssuers, TrustBundle};
 use omnirelay_wire::envelope::EnvelopedAnswer as _;
 use omnirelay_wire::fault::Fault;
-use omnirelay_wire::pb::omnirelay::store::v1::{
-    AuthorityValue, ClusterTrustValue, RevocationValue, TokenKeyValue,
-};
+use omnirelay_wire::pb::omnirelay::store::v1::{ClusterTrustValue, RevocationValue, TokenKeyValue};
 use prost::Message as _;
 use ring::digest::{Context, SHA256, SHA256_OUTPUT_LEN};
 use tonic::Response;
@@ -173,9 +171,4 @@ pub(crate) fn all_judged(
         (cluster.clone(), SiblingTrust { heard })
     });
     each.collect()
-}
-
-/// The roots of an authority, if it has any that can be read.
-pub(crate) fn roots_of(authority: &AuthorityValue) -> Option<TrustBundle> {
-    super::authority::bundle_of(&authority.roots).ok()
 }

@@ -26,7 +26,8 @@ use parking_lot::Mutex;
 use tokio::time::Instant;
 use tracing::{info, warn};
 
-use super::cluster_trust::{LIST_BYTES_MAX, all_judged, digest_of, judged, of_answer, roots_of};
+use super::authority::bundle_of;
+use super::cluster_trust::{LIST_BYTES_MAX, all_judged, digest_of, judged, of_answer};
 use super::pb;
 use super::signer::Signer;
 use crate::identity_keeper::KeepError;
@@ -86,6 +87,12 @@ impl ClusterTrustKeeper {
         self.signer.cluster()
     }
 
+    /// The roots of this mesh, if it has an authority whose roots can be read.
+    fn roots(&self) -> Option<TrustBundle> {
+        let authority = current_authority(self.registry.view())?;
+        bundle_of(&authority.roots).ok()
+    }
+
     /// Judges by what was heard of each cluster, for ever.
     pub async fn take_over(&self) {
         let sense = |view: &View| {
@@ -113,7 +120,7 @@ impl ClusterTrustKeeper {
 
     fn take(&self) {
         let view = self.registry.view();
-        let Some(bundle) = current_authority(view).and_then(|authority| roots_of(&authority)) else { return };
+        let Some(bundle) = self.roots() else { return };
         let others = other_clusters(view, self.cluster()).into_iter().map(|other| other.cluster);
         let told: Vec<(String, Option<Arc<ClusterTrustValue>>)> = others
             .map(|cluster| {
@@ -252,8 +259,7 @@ impl ClusterTrustKeeper {
     /// Asks at one address; whether that was news.
     async fn ask_at(&self, cluster: &str, endpoint: &str) -> Result<bool, String> {
         let way = self.way(cluster, endpoint)?;
-        let bundle = current_authority(self.registry.view()).and_then(|authority| roots_of(&authority));
-        let bundle = bundle.ok_or("this mesh has no authority")?;
+        let bundle = self.roots().ok_or("this mesh has no authority")?;
         let enforced = self.trust.current().revocations.clone();
         let held = self.registry.view().get(&trust_id(cluster));
         let held = held.and_then(|record| record.value::<ClusterTrustValue>());

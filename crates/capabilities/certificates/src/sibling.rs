@@ -85,7 +85,7 @@ impl Certificates {
 /// The issuer that was certified last for a cluster, and lives perhaps.
 fn newest_of<'a>(authority: &'a AuthorityValue, cluster: &str) -> Option<&'a [u8]> {
     let mut all = authority.sibling_issuers.iter().map(|one| one.certificate.as_slice());
-    all.find(|der| named_cluster(&CertificateDer::from(*der)) == IssuerCluster::Named(cluster.to_owned()))
+    all.find(|der| named_cluster(&CertificateDer::from(*der)).name() == Some(cluster))
 }
 
 /// The keys of the issuers of another cluster: those that a root was had to certify here, and those that have signed what was
@@ -100,7 +100,7 @@ pub(super) fn issuers_of(reader: &DecisionReader<'_>, cluster: &str) -> Result<B
     let signers = heard.token_keys.into_iter().map(|key| key.signer);
     let signers = signers.chain(heard.revocations.map(|list| list.signer));
     let certified = authority.sibling_issuers.iter().map(|one| one.certificate.clone());
-    let is_named = |der: &CertificateDer<'_>| named_cluster(der) == IssuerCluster::Named(cluster.to_owned());
+    let is_named = |der: &CertificateDer<'_>| named_cluster(der).name() == Some(cluster);
     let all = certified.chain(signers).map(CertificateDer::from).filter(is_named);
     let keys: BTreeSet<Fingerprint> = all.filter_map(|der| key_of(&der).ok()).collect();
     if keys.is_empty() {

@@ -120,9 +120,14 @@ impl Secured {
     }
 
     fn shown(&self, who: &str, line: &str) -> Command {
+        self.shown_at(&self.url(), who, line)
+    }
+
+    /// A command of somebody who shows this certificate at another daemon.
+    pub fn shown_at(&self, url: &str, who: &str, line: &str) -> Command {
         let folder = self.path(who);
         let mut command = self.command(line);
-        command.args(["--addr", &self.url()]);
+        command.args(["--addr", url]);
         for (flag, name) in
             [("--tls-ca", "bundle.pem"), ("--tls-cert", "chain.pem"), ("--tls-key", "key.pem")]
         {
