@@ -68,4 +68,12 @@ impl Write {
             Self::Put { id, .. } | Self::Delete { id } | Self::Import { id, .. } => id,
         }
     }
+
+    /// The value that it writes; `None`: it deletes.
+    pub fn value(&self) -> Option<&Bytes> {
+        match self {
+            Self::Put { value, .. } | Self::Import { value, .. } => Some(value),
+            Self::Delete { .. } => None,
+        }
+    }
 }

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use omnirelay_decisions::capacity::{LimitKind, lets_in_hosts};
 use omnirelay_registry::commit_judge::JudgedCommit;
 use omnirelay_registry::view::{View, ViewRecord, record_bytes};
-use omnirelay_store::{RecordId, RecordKind, Version, Write};
+use omnirelay_store::{RecordId, RecordKind, Version};
 
 use crate::added_use::{AddedUse, ShownBy};
 
@@ -54,10 +54,7 @@ impl CountedRecords {
     pub(crate) fn records(&self, view: &View, commit: &JudgedCommit<'_>) -> Vec<AddedUse> {
         let mut adds = Vec::new();
         for write in commit.writes {
-            let (id, value) = match write {
-                Write::Put { id, value, .. } | Write::Import { id, value, .. } => (id, value),
-                Write::Delete { .. } => continue,
-            };
+            let (id, Some(value)) = (write.id(), write.value()) else { continue };
             if view.mirrored().contains(&id.kind) {
                 self.note_record(view, (id, value), &mut adds);
             }

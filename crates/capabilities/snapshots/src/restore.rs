@@ -352,10 +352,7 @@ fn import(record: Record) -> Write {
 fn portion(due: &[PutBack]) -> usize {
     let mut bytes = 0;
     let fits = |put: &&PutBack| {
-        bytes += match &put.write {
-            Write::Put { value, .. } | Write::Import { value, .. } => value.len(),
-            Write::Delete { .. } => 0,
-        };
+        bytes += put.write.value().map_or(0, |value| value.len());
         bytes <= BYTES_AT_ONCE
     };
     due.iter().take(AT_ONCE).take_while(fits).count().max(1)

@@ -376,11 +376,7 @@ fn serve_reads(shared: &SharedStore, mut reads: mpsc::Receiver<ReadJob>) {
 
 /// The bytes of the values that a commit writes.
 fn commit_bytes(commit: &Commit) -> usize {
-    let value = |write: &Write| match write {
-        Write::Put { value, .. } | Write::Import { value, .. } => value.len(),
-        Write::Delete { .. } => 0,
-    };
-    commit.writes.iter().map(value).sum()
+    commit.writes.iter().filter_map(Write::value).map(|value| value.len()).sum()
 }
 
 /// What the caller of a step is told; `result` is `None` if the file failed before the step.
