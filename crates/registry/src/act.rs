@@ -131,7 +131,7 @@ impl Registry {
     pub async fn attempt(&self, act: &DaemonAct, plan: CommitPlan) -> Result<CommitOutcome, CommitError> {
         plan.check_kinds(act)?;
         self.check_not_awaited(act, &plan)?;
-        let (plan, conditions) = self.write_gate.pass(act.action, plan)?;
+        let (plan, conditions) = self.write_gate.pass(self.view(), act.action, plan)?;
         let plan = self.signed(plan).map_err(|refused| StoreError::Denied { what: refused.message })?;
         let judged = JudgedCommit {
             action: act.action,

@@ -9,6 +9,9 @@ use std::time::Duration;
 
 use omnirelay_store::{LogEntry, RecordChange, RecordKind, StoreError};
 
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+
 use super::Registry;
 use super::cursor::Cursor;
 
@@ -51,6 +54,20 @@ pub struct CommitReader {
     read: Cursor,
 }
 
+/// Reader of commits that reads one page ahead of whoever takes them, also while nobody waits for it.
+pub struct CommitsAhead {
+    read: mpsc::Receiver<Result<CommitBatch, HistoryCut>>,
+    _reader: JoinSet<()>,
+}
+
+impl CommitsAhead {
+    /// The commits behind those taken last, as of [`CommitReader::next`]; `None` behind a [`HistoryCut`]. Dropping the call loses
+    /// nothing.
+    pub async fn next(&mut self) -> Option<Result<CommitBatch, HistoryCut>> {
+        self.read.recv().await
+    }
+}
+
 impl CommitReader {
     /// Begins behind `since`; a cursor within a commit begins with the whole of that commit.
     pub fn behind(
@@ -85,6 +102,22 @@ impl CommitReader {
             // The registry, and with it what tells of heads, lives as long as this reader.
             let _ = heads.changed().await;
         }
+    }
+
+    /// Reads ahead from now on, as long as that is not dropped.
+    pub fn ahead(mut self) -> CommitsAhead {
+        let (sender, read) = mpsc::channel(1);
+        let mut reader = JoinSet::new();
+        reader.spawn(async move {
+            loop {
+                let read = self.next().await;
+                let is_over = read.is_err();
+                if sender.send(read).await.is_err() || is_over {
+                    return;
+                }
+            }
+        });
+        CommitsAhead { read, _reader: reader }
     }
 
     /// Returns what a commit writes of the reader's kinds; `None`: nothing.

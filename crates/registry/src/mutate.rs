@@ -246,7 +246,7 @@ impl Registry {
         let changed = !writes.is_empty();
         self.check_may_sign(&writes).map_err(MutationRefusal::Finally)?;
         // Of a dry run too, which writes nothing of it.
-        let closed = self.write_gate.conditions(mutation.action, writes.iter().map(Write::id));
+        let closed = self.write_gate.conditions(self.view(), mutation.action, &writes);
         closed.map_err(|closed| MutationRefusal::Finally(commit_fault(mutation, &closed)))?;
         if mutation.dry_run {
             self.rehearse(mutation, epoch, &writes).await?;

@@ -1,14 +1,12 @@
-//! The write gate: every write of records by a daemon passes it; kinds of records may be closed there, and a judge may decline a commit.
+//! The write gate: every write of records by a daemon passes it; rules may close some of them there, and a judge may decline a commit.
 //!
-//! A closed kind is refused before the store is asked. What was on its way by then is refused by the store: whoever closes a kind for
+//! A closed write is refused before the store is asked. What was on its way by then is refused by the store: whoever closes something for
 //! all daemons changes a record that the open passage named as a condition. Audit records, leases and groups do not pass it: they are of
-//! the cluster that writes them. A kind that is closed until more is known is closed where its capability is mounted: nothing is
-//! written before.
+//! the cluster that writes them.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use omnirelay_store::{CommitError, Epoch, Precondition, RecordId, RecordKind, StoreError, Write};
+use omnirelay_store::{CommitError, Epoch, Precondition, RecordId, StoreError, Write};
 use omnirelay_wire::fault::Fault;
 use omnirelay_wire::reasons;
 use parking_lot::RwLock;
@@ -17,48 +15,25 @@ use crate::act::CommitPlan;
 use crate::commit_judge::{CommitJudge, CommitPassage, JudgedCommit};
 use crate::view::View;
 
-/// Selection of records: those of a kind whose key begins so.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RecordSelector {
-    pub kind: RecordKind,
-    /// Empty: all of the kind.
-    pub prefix: Arc<str>,
-}
-
-impl RecordSelector {
-    /// Selects every record of a kind.
-    pub fn all(kind: RecordKind) -> Self {
-        Self { kind, prefix: "".into() }
-    }
-
-    /// Says whether a record is among the selected.
-    pub fn selects(&self, id: &RecordId) -> bool {
-        id.kind == self.kind && id.key.starts_with(&*self.prefix)
-    }
-}
-
-/// Passage of writes through the gate.
+/// Passage of a write through the gate.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Passage {
-    /// They are made on these conditions as well, which are of this epoch: versions begin anew with each.
-    Open(Epoch, Vec<Precondition>),
-    /// None is made; the text says why, and what to do.
+    /// It is made on this condition as well, which the view has shown in this epoch: versions begin anew with each.
+    Open(Epoch, Precondition),
+    /// It is not made; the text says why, and what to do.
     Closed(Arc<str>),
 }
 
-/// Rule of the gate for some records.
-#[derive(Clone, Debug)]
-pub struct GateRule {
-    pub selectors: Vec<RecordSelector>,
-    pub passage: Passage,
-    /// Acts, by their names in the audit trail, that pass as if there were no such rule, as one that follows another cluster.
-    pub exempt: &'static [&'static str],
+/// Rule of the gate.
+pub trait WriteRule: Send + Sync {
+    /// Passage of a write by an act, by its name in the audit trail, as the view shows who may write it; `None`: it is free.
+    fn passage(&self, view: &View, action: &str, write: &Write) -> Option<Passage>;
 }
 
-/// Gate that all writes of a daemon pass. Without a rule for them and without a judge, writes pass as they are.
+/// Gate that all writes of a daemon pass. Without a rule and without a judge, writes pass as they are.
 #[derive(Default)]
 pub struct WriteGate {
-    rules: RwLock<BTreeMap<Arc<str>, GateRule>>,
+    rules: RwLock<Vec<Arc<dyn WriteRule>>>,
     judge: RwLock<Option<Arc<dyn CommitJudge>>>,
 }
 
@@ -71,14 +46,9 @@ pub(crate) struct WriteGateConditions {
 }
 
 impl WriteGate {
-    /// Sets the rule of this name, in the place of what it said before.
-    pub fn set(&self, name: impl Into<Arc<str>>, rule: GateRule) {
-        self.rules.write().insert(name.into(), rule);
-    }
-
-    /// Forgets the rule of this name.
-    pub fn remove(&self, name: &str) {
-        self.rules.write().remove(name);
+    /// Has each write judged by this rule as well. It is kept by the registry, so that it must not keep the registry.
+    pub fn add(&self, rule: Arc<dyn WriteRule>) {
+        self.rules.write().push(rule);
     }
 
     /// Has each commit of the daemon judged before the store is asked. The judge is kept by the registry, so that it must not keep the
@@ -101,30 +71,34 @@ impl WriteGate {
         judge.judge(view, commit).await.map(Some).map_err(CommitError::Declined)
     }
 
-    /// Conditions on which `action` may write these records now.
+    /// Conditions on which `action` may make these writes now.
     ///
     /// # Errors
     /// [`CommitError::Closed`], of the first that it may not; [`StoreError::EpochChanged`] where two conditions are of two epochs.
-    pub(crate) fn conditions<'a>(
+    pub(crate) fn conditions(
         &self,
+        view: &View,
         action: &str,
-        ids: impl Iterator<Item = &'a RecordId> + Clone,
+        writes: &[Write],
     ) -> Result<WriteGateConditions, CommitError> {
         let mut conditions = WriteGateConditions::default();
-        for GateRule { selectors, passage, exempt } in self.rules.read().values() {
-            let is_selected = |id: &&RecordId| selectors.iter().any(|selector| selector.selects(id));
-            match (ids.clone().find(is_selected), passage) {
-                (None, _) => {}
-                _ if exempt.contains(&action) => {}
-                (Some(_), Passage::Open(epoch, on)) => {
-                    if let Some(other) = conditions.epoch.filter(|other| other != epoch) {
-                        return Err(StoreError::EpochChanged { current: other.max(*epoch) }.into());
+        for rule in self.rules.read().iter() {
+            for write in writes {
+                match rule.passage(view, action, write) {
+                    None => {}
+                    Some(Passage::Open(epoch, on)) => {
+                        if let Some(other) = conditions.epoch.filter(|other| *other != epoch) {
+                            return Err(StoreError::EpochChanged { current: other.max(epoch) }.into());
+                        }
+                        conditions.epoch = Some(epoch);
+                        // One condition is of many writes.
+                        if !conditions.on.contains(&on) {
+                            conditions.on.push(on);
+                        }
                     }
-                    conditions.epoch = Some(*epoch);
-                    conditions.on.extend(on.iter().cloned());
-                }
-                (Some(id), Passage::Closed(why)) => {
-                    return Err(CommitError::Closed { id: id.clone(), why: why.clone() });
+                    Some(Passage::Closed(why)) => {
+                        return Err(CommitError::Closed { id: write.id().clone(), why });
+                    }
                 }
             }
         }
@@ -138,10 +112,11 @@ impl WriteGate {
     /// conditions are of two epochs.
     pub(crate) fn pass(
         &self,
+        view: &View,
         action: &str,
         mut plan: CommitPlan,
     ) -> Result<(CommitPlan, WriteGateConditions), CommitError> {
-        let conditions = self.conditions(action, plan.writes.iter().map(Write::id))?;
+        let conditions = self.conditions(view, action, &plan.writes)?;
         let Some(epoch) = conditions.epoch else { return Ok((plan, conditions)) };
         match plan.epoch {
             Some(read) if read != epoch => Err(StoreError::EpochChanged { current: read.max(epoch) }.into()),

@@ -20,7 +20,7 @@ use crate::commit_judge::{CommitJudge, CommitPassage, JudgedCommit};
 use crate::lab::{self, LabRegistry};
 use crate::mutate::{ChangeForm, Mutation, MutationDecision};
 use crate::view::View;
-use crate::write_gate::{GateRule, Passage, RecordSelector};
+use crate::write_gate::{Passage, WriteRule};
 
 const THING: RecordKind = RecordKind::of("thing");
 const OTHER: RecordKind = RecordKind::of("other");
@@ -38,16 +38,32 @@ async fn write(registry: &Registry, kind: RecordKind, key: &str) -> Result<(), C
     write_by("things.put", registry, RecordId::new(kind, key)).await
 }
 
-fn north(passage: Passage) -> GateRule {
-    let selectors = vec![RecordSelector { kind: THING, prefix: "north/".into() }];
-    GateRule { selectors, passage, exempt: &[FOLLOW] }
+/// Rule of the records whose key begins with `north/`: all acts but one pass as it says.
+#[derive(Default)]
+struct NorthRule(Mutex<Option<Passage>>);
+
+impl NorthRule {
+    fn say(&self, passage: Passage) {
+        *self.0.lock() = Some(passage);
+    }
+}
+
+impl WriteRule for NorthRule {
+    fn passage(&self, _: &View, action: &str, write: &Write) -> Option<Passage> {
+        let is_of_rule = write.id().kind == THING && write.id().key.starts_with("north/");
+        self.0.lock().clone().filter(|_| is_of_rule && action != FOLLOW)
+    }
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_closed_kind_is_refused_by_its_prefix_until_it_is_open_again() {
+async fn a_closed_write_is_refused_until_its_rule_lets_it_pass() {
     let lab = LabRegistry::new(lab::registry("a", memory(), &MIRRORED)).await;
     let registry: &Arc<Registry> = &lab.registry;
-    registry.write_gate().set("north", north(Passage::Closed("east is active".into())));
+    write(registry, DOMAIN, "north").await.unwrap();
+    let rule = Arc::new(NorthRule::default());
+    registry.write_gate().add(rule.clone());
+    write(registry, THING, "north/0").await.unwrap();
+    rule.say(Passage::Closed("east is active".into()));
 
     let refused = write(registry, THING, "north/1").await;
     assert!(
@@ -59,14 +75,12 @@ async fn a_closed_kind_is_refused_by_its_prefix_until_it_is_open_again() {
     write_by(FOLLOW, registry, RecordId::new(THING, "north/1")).await.unwrap();
 
     let epoch = registry.view().head().epoch;
-    registry.write_gate().set("north", north(Passage::Open(epoch, Vec::new())));
+    rule.say(Passage::Open(epoch, active()));
     write(registry, THING, "north/1").await.unwrap();
-    let all = vec![RecordSelector::all(THING)];
-    let closed = GateRule { selectors: all, passage: Passage::Closed("no".into()), exempt: &[] };
-    registry.write_gate().set("all", closed);
-    assert!(matches!(write(registry, THING, "south/2").await, Err(CommitError::Closed { .. })));
-    registry.write_gate().remove("all");
-    write(registry, THING, "south/2").await.unwrap();
+}
+
+fn active() -> Precondition {
+    Precondition::Version { id: RecordId::new(DOMAIN, "north"), version: Version(1) }
 }
 
 #[tokio::test(start_paused = true)]
@@ -74,10 +88,10 @@ async fn what_passes_is_committed_on_the_conditions_of_its_passage() {
     let lab = LabRegistry::new(lab::registry("a", memory(), &MIRRORED)).await;
     let registry: &Arc<Registry> = &lab.registry;
     write(registry, DOMAIN, "north").await.unwrap();
-    let version = Version(1);
-    let active = Precondition::Version { id: RecordId::new(DOMAIN, "north"), version };
     let epoch = registry.view().head().epoch;
-    registry.write_gate().set("north", north(Passage::Open(epoch, vec![active.clone()])));
+    let rule = Arc::new(NorthRule::default());
+    registry.write_gate().add(rule.clone());
+    rule.say(Passage::Open(epoch, active()));
     write(registry, THING, "north/1").await.unwrap();
 
     // As another daemon that closes it for all does.
@@ -87,7 +101,7 @@ async fn what_passes_is_committed_on_the_conditions_of_its_passage() {
     write(registry, THING, "south/1").await.unwrap();
 
     // Versions of another epoch say nothing.
-    registry.write_gate().set("north", north(Passage::Open(Epoch(epoch.0 + 1), vec![active])));
+    rule.say(Passage::Open(Epoch(epoch.0 + 1), active()));
     let other = write(registry, THING, "north/1").await;
     assert!(matches!(&other, Err(CommitError::Store(StoreError::EpochChanged { .. }))), "{other:?}");
 }

@@ -55,7 +55,7 @@ impl View {
     }
 
     /// Revision at which the log ended, as the last beat has told.
-    pub(crate) fn heard_of(&self) -> Revision {
+    pub fn heard_of(&self) -> Revision {
         read(&self.state).heard_of
     }
 
