@@ -5,6 +5,8 @@ pub mod feed;
 pub mod listing;
 pub mod merge;
 pub mod notice;
+mod range_messages;
+pub mod range_questions;
 pub mod request;
 pub mod seed;
 pub mod serve;

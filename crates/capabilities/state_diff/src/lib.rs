@@ -4,7 +4,6 @@ mod compared;
 mod metrics;
 mod mount;
 mod node_diff;
-mod range_messages;
 mod ranges;
 mod service;
 #[cfg(test)]

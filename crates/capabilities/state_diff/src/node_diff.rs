@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use omnirelay_core::ranges::{RangeComparison, RangePrefix};
-use omnirelay_core::text::{chain, printable};
+use omnirelay_core::ranges::RangePrefix;
+use omnirelay_core::text::printable;
 use omnirelay_node::node_asker::{AskableNode, NodeAsker, NodeChannel, NodeQuestion, not_asked};
+use omnirelay_nouns::range_questions::{CLAIMS_MAX, FORM, KindComparisons, range};
 use omnirelay_registry::Registry;
 use omnirelay_registry::follow::wait_for;
 use omnirelay_registry::view::place_of;
@@ -17,8 +18,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 use super::compared::{ComparedRecords, told};
 use super::pb;
-use super::range_messages::{answer, claim_message, range};
-use super::ranges::{CLAIMS_MAX, FORM, key};
+use super::ranges::key;
 
 /// How long a question may take, at both ports of a node, and at its mesh port alone.
 const PATIENCE: Duration = Duration::from_secs(6);
@@ -104,40 +104,20 @@ impl<S: RangeSource> NodeDiff<'_, S> {
     pub(crate) async fn compare(&self, found: &mut ComparedRecords) -> Result<(), Fault> {
         let view = self.registry.view();
         let epoch = view.head().epoch;
-        let begin = |kind: RecordKind| {
-            let comparison = view.begin_comparison(&kind, &key(epoch));
-            (kind, comparison)
-        };
-        let mut comparisons: BTreeMap<RecordKind, RangeComparison> =
-            view.compared_kinds().into_iter().map(begin).collect();
+        let mut comparisons = KindComparisons::begin(view, view.compared_kinds(), &key(epoch));
         loop {
-            let asked = next_claims(&mut comparisons);
+            let asked = comparisons.next_question();
             if asked.is_empty() {
                 break;
             }
-            let names: Vec<String> = asked.iter().map(|kind| kind.kind.clone()).collect();
-            let answered = self.ask(epoch, asked, found).await?.kinds;
-            if !answered.iter().map(|kind| &kind.kind).eq(&names) {
-                return Err(self.no_sense("it answers about other kinds than was asked"));
-            }
-            for answers in answered {
-                let held = comparisons.keys().find(|kind| kind.0 == answers.kind).cloned();
-                let Some(kind) = held else { continue };
-                if !answers.held {
-                    comparisons.remove(&kind);
-                    found.not_compared.push(kind.0.to_string());
-                    continue;
-                }
-                let Some(comparison) = comparisons.get_mut(&kind) else { continue };
-                let told = answers.answers.into_iter().map(answer).collect::<Result<_, _>>();
-                let told = told.map_err(|error| self.no_sense(&error.message))?;
-                view.take_in_answers(&kind, comparison, told)
-                    .map_err(|error| self.no_sense(&chain(&error)))?;
-            }
+            let told = self.ask(epoch, asked, found).await?.kinds;
+            let told = told.into_iter().map(|kind| (kind.kind, kind.held, kind.answers)).collect();
+            comparisons.take_in(told).map_err(|why| self.no_sense(&why))?;
         }
-        for (kind, comparison) in comparisons {
+        let (not_held, differing) = comparisons.into_found();
+        found.not_compared.extend(not_held.iter().map(|kind| kind.0.to_string()));
+        for (kind, mut ranges) in differing {
             found.records += view.count_within(&kind, RangePrefix::ALL);
-            let mut ranges = comparison.into_found();
             while !ranges.is_empty() {
                 let some = self.next_listed(&kind, &mut ranges);
                 let rest = self.compare_records(epoch, &kind, some, found).await?;
@@ -258,20 +238,6 @@ impl<S: RangeSource> NodeDiff<'_, S> {
         let message = format!("what node `{node_id}` says of its records makes no sense: {}", printable(why));
         Fault::new(reasons::NODE_NOT_ASKED, message).hint("omnirelay mesh check    # which version it is")
     }
-}
-
-/// As many claims of all kinds as are asked at once.
-fn next_claims(comparisons: &mut BTreeMap<RecordKind, RangeComparison>) -> Vec<pb::KindClaims> {
-    let (mut asked, mut room) = (Vec::new(), CLAIMS_MAX);
-    for (kind, comparison) in comparisons {
-        let claims = comparison.next_claims(room);
-        room -= claims.len();
-        if !claims.is_empty() {
-            let claims = claims.into_iter().map(claim_message).collect();
-            asked.push(pb::KindClaims { kind: kind.0.to_string(), claims, ..Default::default() });
-        }
-    }
-    asked
 }
 
 fn note_differing(

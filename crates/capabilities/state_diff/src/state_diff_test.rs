@@ -24,7 +24,9 @@ use parking_lot::Mutex;
 use crate::compared::ComparedRecords;
 use crate::node_diff::{NodeDiff, RangeSource};
 use crate::pb;
-use crate::ranges::{CLAIMS_MAX, FORM, answer_ranges};
+use omnirelay_nouns::range_questions::{CLAIMS_MAX, FORM};
+
+use crate::ranges::answer_ranges;
 use crate::store_diff::compare_with_store;
 use pb::range_answer::Told;
 use pb::state_difference::State;

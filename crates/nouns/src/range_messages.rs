@@ -2,8 +2,8 @@
 
 use omnirelay_core::ranges::{RangeAnswer, RangeClaim, RangeFingerprint, RangePrefix};
 use omnirelay_wire::fault::Fault;
+use omnirelay_wire::pb::omnirelay::mesh::control::v1 as pb;
 
-use super::pb;
 use pb::range_answer::Told;
 
 /// Bytes of a fingerprint and of a digest.
@@ -20,7 +20,7 @@ pub(crate) fn prefix(range: Option<pb::RecordRange>) -> Result<RangePrefix, Faul
 }
 
 /// Message of a range.
-pub(crate) fn range(prefix: RangePrefix) -> pb::RecordRange {
+pub fn range(prefix: RangePrefix) -> pb::RecordRange {
     pb::RecordRange { hash: prefix.bits(), depth: prefix.depth().into() }
 }
 

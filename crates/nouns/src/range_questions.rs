@@ -1,0 +1,146 @@
+//! Questions about ranges: what whoever compares its records with those of another daemon asks, and how that answers.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use omnirelay_core::ranges::{ClaimError, RangeClaim, RangeComparison, RangePrefix, check_disjoint};
+use omnirelay_core::text::{chain, printable};
+use omnirelay_registry::view::View;
+use omnirelay_store::RecordKind;
+use omnirelay_wire::fault::Fault;
+use omnirelay_wire::pb::omnirelay::mesh::control::v1 as pb;
+
+pub use crate::range_messages::range;
+use crate::range_messages::{answer, answer_message, claim, claim_message, prefix};
+
+/// How sums and digests are made.
+pub const FORM: u32 = 1;
+/// How many claims a question has at most, and as many listed ranges.
+pub const CLAIMS_MAX: usize = 128;
+
+/// Checks that a question is in the form of this daemon, and that it is about each kind once, and about no more than is asked at once.
+///
+/// # Errors
+/// `INVALID_ARGUMENT`.
+pub fn check_question(form: u32, kinds: &[pb::KindClaims], kinds_max: usize) -> Result<(), Fault> {
+    if form != FORM {
+        return Err(Fault::invalid(format!("field `form`: this daemon compares in form {FORM}, not {form}")));
+    }
+    let claims: usize = kinds.iter().map(|kind| kind.claims.len()).sum();
+    let listed: usize = kinds.iter().map(|kind| kind.listed.len()).sum();
+    if kinds.len() > kinds_max || claims > CLAIMS_MAX || listed > CLAIMS_MAX {
+        return Err(Fault::invalid(format!(
+            "field `kinds`: at most {kinds_max} kinds, {CLAIMS_MAX} claims and {CLAIMS_MAX} listed ranges at once"
+        )));
+    }
+    let mut names = BTreeSet::new();
+    match kinds.iter().find(|kind| !names.insert(kind.kind.as_str())) {
+        Some(twice) => {
+            Err(Fault::invalid(format!("field `kinds`: `{}` is there twice", printable(&twice.kind))))
+        }
+        None => Ok(()),
+    }
+}
+
+/// Answers claims about the records of a kind that a view holds.
+///
+/// # Errors
+/// `INVALID_ARGUMENT` for what is no claim, and for two about the same.
+pub async fn answer_claims(
+    view: &View,
+    kind: &RecordKind,
+    key: &[u8],
+    claims: Vec<pb::RangeClaim>,
+) -> Result<Vec<pb::RangeAnswer>, Fault> {
+    let claims: Vec<RangeClaim> = claims.into_iter().map(claim).collect::<Result<_, _>>()?;
+    check_disjoint(claims.iter().map(|claim| claim.range)).map_err(no_sense)?;
+    let mut answers = Vec::new();
+    for claim in claims {
+        // One at a time, so that nobody waits long for the view, or for a turn of the event loop.
+        let told = view.answer_claims(kind, key, std::slice::from_ref(&claim)).map_err(no_sense)?;
+        answers.extend(told.into_iter().map(answer_message));
+        tokio::task::yield_now().await;
+    }
+    Ok(answers)
+}
+
+/// Ranges whose records are to be listed.
+///
+/// # Errors
+/// `INVALID_ARGUMENT` for what is no range, and for two with something in common.
+pub fn listed_ranges(ranges: Vec<pb::RecordRange>) -> Result<Vec<RangePrefix>, Fault> {
+    let ranges: Vec<RangePrefix> =
+        ranges.into_iter().map(|range| prefix(Some(range))).collect::<Result<_, _>>()?;
+    check_disjoint(ranges.iter().copied()).map_err(no_sense)?;
+    Ok(ranges)
+}
+
+fn no_sense(error: ClaimError) -> Fault {
+    Fault::invalid(format!("ranges cannot be compared: {}", chain(&error)))
+}
+
+/// Answer of another daemon about a kind: whether it holds that, and its answers.
+pub type ToldKind = (String, bool, Vec<pb::RangeAnswer>);
+
+/// Comparisons of several kinds that a view holds with what another daemon holds, at the side that asks.
+pub struct KindComparisons<'a> {
+    view: &'a View,
+    comparisons: BTreeMap<RecordKind, RangeComparison>,
+    asked: Vec<String>,
+    not_held: Vec<RecordKind>,
+}
+
+impl<'a> KindComparisons<'a> {
+    /// Begins to compare all records of these kinds; `key` is that of the fingerprints.
+    pub fn begin(view: &'a View, kinds: impl IntoIterator<Item = RecordKind>, key: &[u8]) -> Self {
+        let begin = |kind: RecordKind| {
+            let comparison = view.begin_comparison(&kind, key);
+            (kind, comparison)
+        };
+        let comparisons = kinds.into_iter().map(begin).collect();
+        Self { view, comparisons, asked: Vec::new(), not_held: Vec::new() }
+    }
+
+    /// As many claims of all kinds as are asked at once; none: the comparison is over.
+    pub fn next_question(&mut self) -> Vec<pb::KindClaims> {
+        let (mut question, mut room) = (Vec::new(), CLAIMS_MAX);
+        for (kind, comparison) in &mut self.comparisons {
+            let claims = comparison.next_claims(room);
+            room -= claims.len();
+            if !claims.is_empty() {
+                let claims = claims.into_iter().map(claim_message).collect();
+                question.push(pb::KindClaims { kind: kind.0.to_string(), claims, ..Default::default() });
+            }
+        }
+        self.asked = question.iter().map(|kind| kind.kind.clone()).collect();
+        question
+    }
+
+    /// Takes in the answer to the last question.
+    ///
+    /// # Errors
+    /// Why it makes no sense.
+    pub fn take_in(&mut self, told: Vec<ToldKind>) -> Result<(), String> {
+        if !told.iter().map(|(kind, ..)| kind).eq(&self.asked) {
+            return Err("it answers about other kinds than was asked".to_owned());
+        }
+        for (name, is_held, answers) in told {
+            let Some(kind) = self.comparisons.keys().find(|kind| *kind.0 == *name).cloned() else { continue };
+            if !is_held {
+                self.comparisons.remove(&kind);
+                self.not_held.push(kind);
+                continue;
+            }
+            let Some(comparison) = self.comparisons.get_mut(&kind) else { continue };
+            let answers = answers.into_iter().map(answer).collect::<Result<_, _>>();
+            let answers = answers.map_err(|error: Fault| error.message)?;
+            self.view.take_in_answers(&kind, comparison, answers).map_err(|error| chain(&error))?;
+        }
+        Ok(())
+    }
+
+    /// Kinds that the other daemon does not hold, and of the others the ranges in which something differs.
+    pub fn into_found(self) -> (Vec<RecordKind>, BTreeMap<RecordKind, Vec<RangePrefix>>) {
+        let found = self.comparisons.into_iter().map(|(kind, comparison)| (kind, comparison.into_found()));
+        (self.not_held, found.collect())
+    }
+}
