@@ -12,7 +12,7 @@ use omnirelay_cluster_records::{OtherCluster, cluster_id, other_clusters};
 use omnirelay_core::text::chain;
 use omnirelay_host::chance::random_part;
 use omnirelay_identity::trust::{HeardTrust, MeshTrust};
-use omnirelay_node::transport::{NeighbourPeer, NodeTransport};
+use omnirelay_node::transport::{NodeTransport, SiblingWays};
 use omnirelay_pki::revocation::Revocations;
 use omnirelay_pki::trust::TrustBundle;
 use omnirelay_registry::Registry;
@@ -66,10 +66,8 @@ pub struct ClusterTrustKeeper {
     registry: Arc<Registry>,
     signer: Arc<Signer>,
     trust: Arc<MeshTrust>,
-    transport: Arc<NodeTransport>,
     asked: Mutex<BTreeMap<String, AskedCluster>>,
-    /// Ways to their nodes, by cluster and address: a connection stays open from one question to the next.
-    ways: Mutex<BTreeMap<(String, String), NeighbourPeer>>,
+    ways: SiblingWays,
 }
 
 impl ClusterTrustKeeper {
@@ -79,8 +77,7 @@ impl ClusterTrustKeeper {
         trust: Arc<MeshTrust>,
         transport: Arc<NodeTransport>,
     ) -> Self {
-        let (asked, ways) = (Mutex::default(), Mutex::default());
-        Self { registry, signer, trust, transport, asked, ways }
+        Self { registry, signer, trust, asked: Mutex::default(), ways: SiblingWays::new(transport) }
     }
 
     fn cluster(&self) -> &str {
@@ -197,8 +194,10 @@ impl ClusterTrustKeeper {
         }
         let is_known = |cluster: &str| others.iter().any(|other| other.cluster == cluster);
         self.asked.lock().retain(|cluster, _| is_known(cluster));
-        self.ways.lock().retain(|(cluster, address), _| {
-            others.iter().any(|other| other.cluster == *cluster && other.endpoints.contains(address))
+        self.ways.retain(|cluster, address| {
+            others.iter().any(|other| {
+                other.cluster == cluster && other.endpoints.iter().any(|endpoint| endpoint == address)
+            })
         });
         let records = self.registry.view().list(&CLUSTER_TRUST).records;
         for record in records.iter().filter(|record| !is_known(&record.record.id.key)) {
@@ -258,7 +257,7 @@ impl ClusterTrustKeeper {
 
     /// Asks at one address; whether that was news.
     async fn ask_at(&self, cluster: &str, endpoint: &str) -> Result<bool, String> {
-        let way = self.way(cluster, endpoint)?;
+        let way = self.ways.to(cluster, endpoint)?;
         let bundle = self.roots().ok_or("this mesh has no authority")?;
         let enforced = self.trust.current().revocations.clone();
         let held = self.registry.view().get(&trust_id(cluster));
@@ -278,16 +277,6 @@ impl ClusterTrustKeeper {
             (true, None) => Err("it says that nothing is new, and nothing of it is known here".to_owned()),
             (false, _) => self.hear(cluster, &bundle, &enforced, &of_answer(answer)?).await,
         }
-    }
-
-    fn way(&self, cluster: &str, endpoint: &str) -> Result<NeighbourPeer, String> {
-        let key = (cluster.to_owned(), endpoint.to_owned());
-        if let Some(known) = self.ways.lock().get(&key) {
-            return Ok(known.clone());
-        }
-        let way = self.transport.sibling_peer(endpoint, cluster)?;
-        self.ways.lock().insert(key, way.clone());
-        Ok(way)
     }
 
     /// Keeps what a cluster tells, if it has signed that and it is newer than what is kept; whether it is.

@@ -6,6 +6,7 @@ mod datagrams;
 mod greeting;
 mod keep;
 pub mod measure;
+mod sibling_ways;
 mod tls;
 mod udp;
 
@@ -35,6 +36,7 @@ use tls::NodeTlsRole;
 use udp::LateUdp;
 
 pub use greeting::GreetingAnswer;
+pub use sibling_ways::SiblingWays;
 
 /// What TLS calls nodes; who they are stands in their certificates.
 const NAME: &str = "node.mesh";
