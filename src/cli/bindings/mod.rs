@@ -54,7 +54,7 @@ static COLUMNS: &[Column] = &[
 ];
 
 fn scopes(binding: &Value) -> String {
-    items(binding, "scopes").iter().filter_map(Value::as_str).collect::<Vec<_>>().join(",")
+    joined(binding, "scopes")
 }
 
 fn known(binding: &Value) -> KnownObject {

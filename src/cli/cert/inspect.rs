@@ -102,7 +102,7 @@ async fn of_node(given: &str, session: &CommandSession) -> Result<Value, CliErro
     let remembered = session.call(&Call::of(&LIST, &remembered)?).await?;
     let asked = match control_address(&id, peer, session.client()?.address()) {
         Ok(address) => {
-            let bare = address.as_str().split_once("://").map_or(address.as_str(), |(_, bare)| bare);
+            let bare = address.authority();
             match bare.parse::<HostPort>() {
                 Ok(endpoint) => of_server(&endpoint, session).await,
                 Err(()) => Err(CliError::usage(format!("`{address}` is no HOST:PORT"))),

@@ -50,6 +50,11 @@ impl Address {
         &self.text
     }
 
+    /// Authority of the address, such as `HOST:PORT`: all that is behind the scheme.
+    pub fn authority(&self) -> &str {
+        self.text.split_once("://").map_or(&self.text, |(_, authority)| authority)
+    }
+
     /// Base that the path of a request is put behind.
     pub fn base(&self) -> &str {
         if self.socket.is_some() { AT_SOCKET } else { &self.text }

@@ -14,6 +14,11 @@ pub(crate) fn text<'a>(document: &'a Value, path: &str) -> &'a str {
     field(document, path).as_str().unwrap_or_default()
 }
 
+/// Texts of the list at `path`, with commas.
+pub(crate) fn joined(document: &Value, path: &str) -> String {
+    items(document, path).iter().filter_map(Value::as_str).collect::<Vec<_>>().join(",")
+}
+
 /// Text at `path`, behind a colon; empty when there is none.
 pub(crate) fn because(document: &Value, path: &str) -> String {
     match text(document, path) {

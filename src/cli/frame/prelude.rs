@@ -8,7 +8,7 @@ pub(crate) use serde_json::{Value, json};
 
 pub(crate) use super::args::{AtArgs, PageArgs, TableArgs, WatchArgs, WriteArgs};
 pub(crate) use super::batch::BatchOutcomes;
-pub(crate) use super::document::{field, flag, items, number, pairs, plain, text};
+pub(crate) use super::document::{field, flag, items, joined, number, pairs, plain, text};
 pub(crate) use super::error::CliError;
 pub(crate) use super::list::ListPage;
 pub(crate) use super::list_spec::{ListSpec, counted};

@@ -40,7 +40,7 @@ static COLUMNS: &[Column] = &[
 ];
 
 fn leases(peer: &Value) -> String {
-    items(peer, "activeLeases").iter().filter_map(Value::as_str).collect::<Vec<_>>().join(",")
+    joined(peer, "activeLeases")
 }
 
 pub(super) async fn run(args: &PeersLeaseHealthArgs, session: &mut CommandSession) -> Result<Exit, CliError> {

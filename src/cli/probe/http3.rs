@@ -75,7 +75,7 @@ fn offered_port(alt_svc: &str) -> Option<u16> {
 
 /// The host of an address, at another port.
 fn place(address: &Address, port: u16) -> Result<CallTarget, CheckEnd> {
-    let rest = address.as_str().split_once("://").map_or(address.as_str(), |(_, rest)| rest);
+    let rest = address.authority();
     let authority = rest.split('/').next().unwrap_or(rest);
     let host = match authority.rsplit_once(':') {
         Some((host, last)) if last.bytes().all(|byte| byte.is_ascii_digit()) => host,

@@ -81,7 +81,7 @@ static COLUMNS: &[Column] = &[
 
 /// `node-1,node-2`
 fn sources(register: &Value) -> String {
-    items(register, "sources").iter().filter_map(Value::as_str).collect::<Vec<_>>().join(",")
+    joined(register, "sources")
 }
 
 pub(super) async fn run(

@@ -47,10 +47,7 @@ static COLUMNS: &[Column] = &[
     Column::new("weight", |candidate, _| plain(field(candidate, "weight"))),
     Column::new("distance", |candidate, _| plain(field(candidate, "distance"))).wide(),
     Column::new("cost", |candidate, _| plain(field(candidate, "cost"))).wide(),
-    Column::new("excluded-by", |candidate, _| {
-        items(candidate, "excludedBy").iter().filter_map(Value::as_str).collect::<Vec<_>>().join(",")
-    })
-    .titled("EXCLUDED-BY"),
+    Column::new("excluded-by", |candidate, _| joined(candidate, "excludedBy")).titled("EXCLUDED-BY"),
 ];
 
 pub(super) async fn run(args: &ShardsExplainArgs, session: &mut CommandSession) -> Result<Exit, CliError> {

@@ -148,10 +148,7 @@ static LOADS: &[Column] = &[
     })
     .number(|load| field(load, "most").as_f64().unwrap_or(0.0)),
     Column::new("weight", |load, _| field(load, "weight").as_f64().unwrap_or(0.0).to_string()),
-    Column::new("excluded-by", |load, _| {
-        items(load, "excludedBy").iter().filter_map(Value::as_str).collect::<Vec<_>>().join(",")
-    })
-    .titled("EXCLUDED-BY"),
+    Column::new("excluded-by", |load, _| joined(load, "excludedBy")).titled("EXCLUDED-BY"),
 ];
 
 fn change(load: &Value) -> i64 {

@@ -33,19 +33,15 @@ static COLUMNS: &[Column] = &[
     Column::new("used", |token, _| used(token)).number(|token| items(token, "usedBy").len() as f64),
     Column::new("expires", |token, moment| time::left(field(token, "expiresAt"), moment))
         .ranked(|token| time::millis(field(token, "expiresAt")).unwrap_or(0) as f64),
-    Column::new("nodes", |token, _| words(token, "nodes")),
-    Column::new("used by", |token, _| words(token, "usedBy")).wide(),
-    Column::new("names", |token, _| words(token, "names")).wide(),
+    Column::new("nodes", |token, _| joined(token, "nodes")),
+    Column::new("used by", |token, _| joined(token, "usedBy")).wide(),
+    Column::new("names", |token, _| joined(token, "names")).wide(),
     Column::new("created by", |token, _| text(token, "createdBy").to_owned()).wide(),
 ];
 
 /// `1/3`.
 fn used(token: &Value) -> String {
     format!("{}/{}", items(token, "usedBy").len(), number(token, "usesMax"))
-}
-
-fn words(token: &Value, path: &str) -> String {
-    items(token, path).iter().filter_map(Value::as_str).collect::<Vec<_>>().join(",")
 }
 
 /// An id as it was given; what `-o name` prints of a token can be given again.
