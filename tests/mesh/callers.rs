@@ -16,12 +16,11 @@ use omnirelay_pki::jwt::signing::SigningKey;
 use omnirelay_wire::fault::Fault;
 use omnirelay_wire::pb::omnirelay::security::v1::WhoAmIRequest;
 use omnirelay_wire::pb::omnirelay::security::v1::token_service_client::TokenServiceClient;
-use omnirelay_wire::tls;
 use rcgen::{CertifiedKey, generate_simple_self_signed};
 use serde_json::{Value, json};
-use tonic::transport::{Endpoint, Uri};
 
 use crate::process::PATIENCE;
+use crate::process::channel::channel;
 use crate::process::secured::{Ended, Secured, command, ended};
 use crate::servers::{RedisServer, eventually};
 
@@ -250,12 +249,7 @@ fn over_grpc(mesh: &Secured, token: &str, expected: &str) -> Result<()> {
 fn called(mesh: &Secured, token: &str) -> Result<Result<String, tonic::Status>> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
-        let bundle = mesh.path("admin/bundle.pem");
-        let roots = tls::authorities(Some(&bundle)).await?;
-        let config = tls::ClientTls { roots: Some(roots), ..Default::default() }.config()?;
-        let config = std::sync::Arc::new(config);
-        let connector = tower::service_fn(move |place: Uri| tls::connect_with(place, config.clone()));
-        let channel = Endpoint::from_shared(mesh.url())?.connect_with_connector(connector).await?;
+        let channel = channel(mesh.url(), mesh.path("admin/bundle.pem"), None).await?;
         let mut request = tonic::Request::new(WhoAmIRequest {});
         request.metadata_mut().insert("authorization", format!("Bearer {token}").parse()?);
         let answer = TokenServiceClient::new(channel).who_am_i(request).await;

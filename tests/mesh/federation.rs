@@ -2,19 +2,16 @@
 
 use std::path::Path;
 use std::process::Command;
-use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use omnirelay_wire::fault::Fault;
 use omnirelay_wire::json::METHODS;
-use omnirelay_wire::tls;
-use rustls::pki_types::PrivateKeyDer;
-use rustls::pki_types::pem::PemObject;
-use tonic::transport::{Channel, Endpoint, Uri};
+use tonic::transport::Channel;
 use tonic::{Code, Status};
 use tonic_prost::ProstCodec;
 
+use crate::process::channel::{ShownCertificate, channel};
 use crate::process::secured::{Ended, Secured, command, ended};
 use crate::process::{until, within};
 use crate::servers::free_port;
@@ -132,7 +129,8 @@ impl Meshes {
     /// A connection of a node of west to the node of east.
     async fn channel(&self) -> Result<Channel> {
         let (roots, identity) = (self.files.path().join("east.pem"), self.west.identity());
-        connect(&self.east.of, &roots, (&identity, &identity)).await
+        let shown = ShownCertificate { chain: identity.clone(), key: identity };
+        channel(self.east.of.url(), roots, Some(shown)).await
     }
 }
 
@@ -147,15 +145,6 @@ impl Mesh {
         ensure!(code == Some(0), "{line}: {complaint}");
         Ok(output)
     }
-}
-
-/// A connection to the control port of a daemon, by whoever believes these roots and shows this certificate and its key.
-pub(crate) async fn connect(of: &Secured, roots: &Path, (chain, key): (&Path, &Path)) -> Result<Channel> {
-    let roots = Some(tls::authorities(Some(roots)).await?);
-    let identity = Some((tls::certificates(chain).await?, PrivateKeyDer::from_pem_file(key)?));
-    let config = Arc::new(tls::ClientTls { roots, identity, ..Default::default() }.config()?);
-    let connector = tower::service_fn(move |place: Uri| tls::connect_with(place, config.clone()));
-    Ok(Endpoint::from_shared(of.url())?.connect_with_connector(connector).await?)
 }
 
 /// Calls a method with a message that says nothing.

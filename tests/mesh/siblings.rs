@@ -1,6 +1,5 @@
 //! Two clusters of one trust domain: whom each vouches for at the other, and what a hostile one comes by.
 
-use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
@@ -13,8 +12,10 @@ use rcgen::{CertificateParams, Issuer, KeyPair, SanType};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 
-use crate::federation::{BESIDE_METHODS, connect, these_alone_are_reached};
-use crate::process::secured::{Ended, Secured, command, ended};
+use crate::federation::{BESIDE_METHODS, these_alone_are_reached};
+use crate::process::channel::{ShownCertificate, channel};
+use crate::process::secured::{Secured, command, ended};
+use crate::process::siblings::{Siblings, run};
 use crate::process::{until, within};
 
 /// How long a change at one cluster may take to hold at the other.
@@ -24,76 +25,29 @@ const HEARD_WITHIN: Duration = Duration::from_secs(15);
 const OF_SIBLINGS: [&str; 2] =
     ["/omnirelay.security.v1.ClusterTrustService/GetTrust", "/omnirelay.security.v1.TokenService/WhoAmI"];
 
-/// Two clusters under a root that is kept in a folder.
-struct Siblings {
-    east: Secured,
-    west: Secured,
+const UNLED: [&str; 2] = ["--set", "mesh.leadership.enabled=false"];
+
+fn start() -> Result<Siblings> {
+    Siblings::start(&UNLED, &UNLED)
 }
 
-fn cluster(name: &str) -> [String; 4] {
-    let set = |text: String| ["--set".to_owned(), text];
-    let [a, b] = [set(format!("node.cluster={name}")), set("mesh.leadership.enabled=false".to_owned())];
-    [a, b].concat().try_into().unwrap_or_else(|_| unreachable!("four words"))
-}
-
-fn run(of: &Secured, line: &str) -> Result<String> {
-    let Ended { code, output, complaint } = of.by("admin", line)?;
-    ensure!(code == Some(0), "{line}: {complaint}{output}");
-    Ok(output)
-}
-
-impl Siblings {
-    /// East makes the root, and west is certified by it, as what is carried there and back.
-    fn start() -> Result<Self> {
-        let arguments = cluster("east");
-        let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
-        let init = "cert ca init --yes --out admin --trust-domain mesh.example --offline-root root";
-        let east = Secured::made_by(init, "e1", "127.0.0.1:0", &arguments)?;
-        let arguments = cluster("west");
-        let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
-        // Whoever keeps the root stands between.
-        let certify = |csr: &Path, out: &Path| {
-            let line = format!(
-                "cert ca certify {} --cluster west --out {} --offline-root {} --yes",
-                csr.display(),
-                out.display(),
-                east.path("root").display()
-            );
-            let Ended { code, complaint, .. } = ended(&mut command(&line, east.folder.path()))?;
-            ensure!(code == Some(0), "{complaint}");
-            Ok(())
-        };
-        let west = Secured::carried("w1", "127.0.0.1:0", &arguments, certify)?;
-        Ok(Self { east, west })
-    }
-
-    /// Has each know where the other is.
-    fn introduce(&self) -> Result<()> {
-        let told = |of: &Secured, other: &str, at: &Secured| {
-            run(of, &format!("mesh clusters set {other} --endpoint {}", at.daemon.control)).map(drop)
-        };
-        told(&self.east, "west", &self.west)?;
-        told(&self.west, "east", &self.east)
-    }
-
-    /// An issuer that the root has certified, whose key is here: one of a cluster, or one of before, which names none.
-    fn issuer(&self, cluster: Option<&str>) -> Result<CertificateAuthority> {
-        let folder = self.east.path("root");
-        let root = CertificateDer::from_pem_file(folder.join("root.pem"))?;
-        let key = std::fs::read_to_string(folder.join("root-key.pem"))?;
-        let root = CertificateAuthority::kept("mesh.example".parse()?, root, PrivateKey::from_pem(&key)?)?;
-        let Some(cluster) = cluster else {
-            let own = PrivateKey::make()?;
-            let mut params = CertificateParams::default();
-            params.subject_alt_names = vec![SanType::URI("spiffe://mesh.example".try_into()?)];
-            params.key_usages = vec![rcgen::KeyUsagePurpose::KeyCertSign];
-            params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Constrained(0));
-            let by = Issuer::from_ca_cert_der(root.certificate(), KeyPair::from_pem(&key)?)?;
-            let made = params.signed_by(&KeyPair::from_pem(&own.to_pem())?, &by)?.der().clone();
-            return Ok(CertificateAuthority::kept("mesh.example".parse()?, made, own)?);
-        };
-        Ok(root.intermediate(cluster, root.validity())?)
-    }
+/// An issuer that the root has certified, whose key is here: one of a cluster, or one of before, which names none.
+fn issuer(of: &Siblings, cluster: Option<&str>) -> Result<CertificateAuthority> {
+    let folder = of.east.path("root");
+    let root = CertificateDer::from_pem_file(folder.join("root.pem"))?;
+    let key = std::fs::read_to_string(folder.join("root-key.pem"))?;
+    let root = CertificateAuthority::kept("mesh.example".parse()?, root, PrivateKey::from_pem(&key)?)?;
+    let Some(cluster) = cluster else {
+        let own = PrivateKey::make()?;
+        let mut params = CertificateParams::default();
+        params.subject_alt_names = vec![SanType::URI("spiffe://mesh.example".try_into()?)];
+        params.key_usages = vec![rcgen::KeyUsagePurpose::KeyCertSign];
+        params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Constrained(0));
+        let by = Issuer::from_ca_cert_der(root.certificate(), KeyPair::from_pem(&key)?)?;
+        let made = params.signed_by(&KeyPair::from_pem(&own.to_pem())?, &by)?.der().clone();
+        return Ok(CertificateAuthority::kept("mesh.example".parse()?, made, own)?);
+    };
+    Ok(root.intermediate(cluster, root.validity())?)
 }
 
 /// What somebody shows whom this issuer certifies, be it that it should not; the folder has what commands want.
@@ -129,9 +83,9 @@ async fn is_heard(of: &Secured, other: &str) -> Result<bool> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn whom_a_sibling_vouches_for_is_of_that_cluster_and_nobody_here() -> Result<()> {
-    let siblings = Siblings::start()?;
+    let siblings = start()?;
     let Siblings { east, west } = &siblings;
-    let hostile = siblings.issuer(Some("west"))?;
+    let hostile = issuer(&siblings, Some("west"))?;
     shown(&hostile, "operator/admin", east, "hostile-admin")?;
     let early = east.by("hostile-admin", "whoami")?;
     ensure!(early.code == Some(9), "what west has revoked was never heard: {early:?}");
@@ -192,13 +146,13 @@ async fn whom_a_sibling_vouches_for_is_of_that_cluster_and_nobody_here() -> Resu
     let who = east.by("their-node", "whoami")?.output;
     ensure!(who.starts_with("node:west/n1\n") && who.contains("scopes: none"), "{who}");
     nodes_reach_what_is_for_siblings(east, "their-node").await?;
-    let nameless = siblings.issuer(None)?;
+    let nameless = issuer(&siblings, None)?;
     for (what, issuer, id) in [
         ("a node of east by west", &hostile, "mesh/east/worker/e1"),
         ("an operator by an issuer without a cluster", &nameless, "operator/admin"),
         ("a node by an issuer without a cluster", &nameless, "mesh/east/worker/e1"),
-        ("an operator of a cluster that is not known", &siblings.issuer(Some("north"))?, "operator/admin"),
-        ("a node of a cluster that is not known", &siblings.issuer(Some("north"))?, "mesh/north/worker/n1"),
+        ("an operator of a cluster that is not known", &issuer(&siblings, Some("north"))?, "operator/admin"),
+        ("a node of a cluster that is not known", &issuer(&siblings, Some("north"))?, "mesh/north/worker/n1"),
     ] {
         shown(issuer, id, east, "refused")?;
         let refused = east.by("refused", "whoami")?;
@@ -209,8 +163,8 @@ async fn whom_a_sibling_vouches_for_is_of_that_cluster_and_nobody_here() -> Resu
 
 async fn nodes_reach_what_is_for_siblings(of: &Secured, name: &str) -> Result<()> {
     let folder = of.path(name);
-    let shown = (&*folder.join("chain.pem"), &*folder.join("key.pem"));
-    let channel = connect(of, &folder.join("bundle.pem"), shown).await?;
+    let shown = ShownCertificate::in_folder(&folder);
+    let channel = channel(of.url(), folder.join("bundle.pem"), Some(shown)).await?;
     these_alone_are_reached(&channel, &OF_SIBLINGS, "SIBLING_CALLER").await?;
     for path in BESIDE_METHODS {
         let told = of.by(name, &format!("api GET {path}"))?;
@@ -221,7 +175,7 @@ async fn nodes_reach_what_is_for_siblings(of: &Secured, name: &str) -> Result<()
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn each_cluster_puts_out_whom_it_vouches_for_also_at_the_other() -> Result<()> {
-    let siblings = Siblings::start()?;
+    let siblings = start()?;
     let Siblings { east, west } = &siblings;
     siblings.introduce()?;
     until("both have heard of each other", async || {
@@ -245,7 +199,7 @@ async fn each_cluster_puts_out_whom_it_vouches_for_also_at_the_other() -> Result
         .await?;
     within(HEARD_WITHIN, "what was open has ended", async || Ok(watch.try_wait()?.is_some())).await?;
     // Forgotten, west vouches for nobody here, and its issuer is out for good once its key is.
-    shown(&siblings.issuer(Some("west"))?, "operator/bob", east, "bob")?;
+    shown(&issuer(&siblings, Some("west"))?, "operator/bob", east, "bob")?;
     ensure!(east.by("bob", "whoami")?.code == Some(0));
     run(east, "mesh clusters delete west --yes")?;
     within(HEARD_WITHIN, "nobody of west is let in", async || Ok(east.by("bob", "whoami")?.code == Some(9)))
@@ -263,7 +217,7 @@ async fn each_cluster_puts_out_whom_it_vouches_for_also_at_the_other() -> Result
 /// Each cluster proves the addresses of its own daemons, and could prove those of others: a client says which it calls.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_client_of_two_clusters_calls_whichever_is_there_and_no_third_one() -> Result<()> {
-    let mut siblings = Siblings::start()?;
+    let mut siblings = start()?;
     siblings.introduce()?;
     let Siblings { east, west } = &mut siblings;
     run(west, "cert issue --operator ann --out ann")?;

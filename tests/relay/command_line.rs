@@ -1,17 +1,16 @@
 //! What operators see is what others read.
 
 use std::process::{Command, Stdio};
-use std::sync::Arc;
 
 use anyhow::{Context, Result, bail, ensure};
 use omnirelay_wire::pb::aeroarc::agent::v1::operation_context_command_ack::Status as Outcome;
 use omnirelay_wire::pb::aeroarc::agent::v1::relay_stream_message::Payload;
-use omnirelay_wire::tls::{self, ClientTls};
 use serde_json::{Value, json};
-use tonic::transport::{Channel, Endpoint};
+use tonic::transport::Channel;
 
 use crate::agent::{Agent, SHAPES, Shape};
 use crate::on_both;
+use crate::process::channel::channel;
 use crate::process::{clean, until};
 use crate::registry::Registry;
 use crate::servers::{Authority, RedisServer};
@@ -84,11 +83,7 @@ fn refused(mut command: Command) -> Result<(Option<i32>, String)> {
 
 /// A connection under TLS, as the released agent has one.
 async fn under_tls(relay: &Relay, authority: &Authority) -> Result<Channel> {
-    let roots = Some(tls::authorities(Some(&authority.ca())).await?);
-    let config = Arc::new(ClientTls { roots, ..ClientTls::default() }.config()?);
-    let endpoint = Endpoint::from_shared(format!("https://localhost:{}", relay.port))?;
-    let connector = tower::service_fn(move |place| tls::connect_with(place, config.clone()));
-    Ok(endpoint.connect_with_connector(connector).await?)
+    channel(format!("https://localhost:{}", relay.port), authority.ca(), None).await
 }
 
 async fn drones_are_asked_under_tls(backing: Backing) -> Result<()> {

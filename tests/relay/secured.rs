@@ -6,14 +6,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use omnirelay_wire::tls::{self, ClientTls, authorities};
-use rustls::pki_types::PrivateKeyDer;
-use rustls::pki_types::pem::PemObject;
 use serde_json::Value;
 use tonic::Code;
-use tonic::transport::{Channel, Endpoint};
+use tonic::transport::Channel;
 
 use crate::agent::{Agent, Shape, refused};
+use crate::process::channel::{ShownCertificate, channel};
 use crate::process::secured::Secured;
 use crate::process::{Place, until, within};
 use crate::python_agent::PythonAgent;
@@ -64,17 +62,7 @@ fn openssl(folder: &Path, arguments: &[&str]) -> Result<(bool, String)> {
 
 /// A connection of somebody who believes this file, and shows what is in a folder.
 async fn reach(address: &str, ca: &Path, shows: Option<&Path>) -> Result<Channel> {
-    let roots = Some(authorities(Some(ca)).await?);
-    let identity = match shows {
-        Some(folder) => {
-            let chain = tls::certificates(&folder.join("chain.pem")).await?;
-            Some((chain, PrivateKeyDer::from_pem_file(folder.join("key.pem"))?))
-        }
-        None => None,
-    };
-    let config = Arc::new(ClientTls { roots, identity, ..ClientTls::default() }.config()?);
-    let connector = tower::service_fn(move |place| tls::connect_with(place, config.clone()));
-    Ok(Endpoint::from_shared(format!("https://{address}"))?.connect_with_connector(connector).await?)
+    channel(format!("https://{address}"), ca.to_owned(), shows.map(ShownCertificate::in_folder)).await
 }
 
 /// The one of a mesh.

@@ -68,8 +68,19 @@ impl NetworkNamespace {
 
     /// Moves this thread into it, and what the thread starts from then on.
     pub fn enter(&self) -> Result<()> {
-        let namespace = File::open(self.path())?;
-        Ok(move_into_link_name_space(namespace.as_fd(), Some(LinkNameSpaceType::Network))?)
+        enter_at(&self.path())
+    }
+
+    /// A runtime of one thread that is in it.
+    ///
+    /// # Errors
+    /// Those of the system.
+    pub fn runtime(&self) -> Result<tokio::runtime::Runtime> {
+        let path = self.path();
+        // A thread that does not get there reaches nobody, which is told then.
+        let enter = move || drop(enter_at(&path));
+        let mut builder = tokio::runtime::Builder::new_multi_thread();
+        Ok(builder.worker_threads(1).on_thread_start(enter).enable_all().build()?)
     }
 
     /// What `work` gives that a thread does in it.
@@ -87,6 +98,11 @@ impl NetworkNamespace {
         command.arg(format!("--net={}", self.path())).arg("--").arg(program);
         command
     }
+}
+
+fn enter_at(path: &str) -> Result<()> {
+    let namespace = File::open(path)?;
+    Ok(move_into_link_name_space(namespace.as_fd(), Some(LinkNameSpaceType::Network))?)
 }
 
 impl Drop for NetworkNamespace {

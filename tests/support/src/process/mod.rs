@@ -1,8 +1,10 @@
 //! A daemon process of a test, and how to talk to it.
 
 pub mod api;
+pub mod channel;
 pub mod python;
 pub mod secured;
+pub mod siblings;
 pub mod skew;
 pub mod stub;
 
