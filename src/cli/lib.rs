@@ -17,6 +17,7 @@ mod dashboards;
 mod dev;
 mod doctor;
 mod documents;
+mod domains;
 mod down;
 mod drones;
 mod entry;
@@ -108,6 +109,7 @@ static MESH: &[&CommandEntry] = &[
     &namespaces::ENTRY,
     &rebalance_plans::ENTRY,
     &clusters::ENTRY,
+    &domains::ENTRY,
     &store::ENTRY,
     &join::ENTRY,
     &join::leave::ENTRY,

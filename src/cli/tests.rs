@@ -235,6 +235,18 @@ const WITHOUT_A_COMMAND: &[(&str, &str)] = &[
         "clusters ask it of each other; `mesh clusters get` shows what came of it",
     ),
     (
+        "omnirelay.mesh.control.v1.ReplicationService/Follow",
+        "clusters ask it of each other; `mesh domains get` shows what came of it",
+    ),
+    (
+        "omnirelay.mesh.control.v1.ReplicationService/Acknowledge",
+        "clusters say it to each other; `mesh domains get` shows what came of it",
+    ),
+    (
+        "omnirelay.mesh.control.v1.ReplicationService/Reconcile",
+        "clusters ask it of each other; `mesh domains heal` has it called",
+    ),
+    (
         "omnirelay.security.v1.EnrollmentService/Rejoin",
         "daemons ask it by the key of a certificate that has ended",
     ),

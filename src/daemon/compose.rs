@@ -114,12 +114,12 @@ fn compose(node: &mut NodeBuilder, key: Arc<AuditKey>, given: FromProcess) -> Re
     let peers = peers::mount(node, presence.clone(), shown)?;
     mesh_port::mount(node, &presence, &mesh, grants.clone());
     let leads = leadership::mount(node)?;
-    shards::mount(node, gossip.clone(), leads)?;
+    shards::mount(node, gossip.clone(), leads.clone())?;
     let resync = registers::mount(node, &presence, exchange)?;
     relay::mount(node, &presence, &given.telemetry, grants.clone())?;
     let revocations = RevocationCalls { transport: transport.clone(), behind };
     certificates::mount(node, &presence, revocations, grants, known_kinds())?;
-    clusters::mount(node);
+    clusters::mount(node, shards::DOMAIN_KINDS.to_vec(), leads, transport.clone())?;
     transport_policy::mount(node, effective_join_policy)?;
     let vouched = certificates::vouched_seal_keys(node);
     audit::mount(node, given.audit, key, Box::new(vouched))?;

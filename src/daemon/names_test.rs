@@ -6,11 +6,12 @@ use std::path::Path;
 use omnirelay_decisions::audit_names::{KINDS, actions};
 
 /// Kinds of records that no audit record is about: a caller changes none of them by itself.
-const NEVER_OBJECTS: [&str; 11] = [
+const NEVER_OBJECTS: [&str; 12] = [
     "audit",
     "audit-seal",
     "binding-seed",
     "cluster-trust",
+    "domain-follower",
     "relay",
     "restoration",
     "shard-change",

@@ -19,7 +19,7 @@ const WINDOW: Duration = Duration::from_secs(4);
 const SECONDS: u64 = 90;
 
 /// Queries that need not have points here, by their panel or annotation and their legend, and why.
-const ABSENT: [(&str, &str, &str); 7] = [
+const ABSENT: [(&str, &str, &str); 12] = [
     ("Which alerts fire?", "{{alertname}}", "nothing is wrong for long enough"),
     (
         "How do pushes to pools and exchanges with clusters end?",
@@ -29,6 +29,19 @@ const ABSENT: [(&str, &str, &str); 7] = [
     ("When does the first certificate end?", "{{kind}}", "the mesh has no authority"),
     ("When do certificates of nodes end?", "{{node}}", "the mesh has no authority"),
     ("When does its certificate end?", "ends", "the mesh has no authority"),
+    ("Is each domain followed?", "{{mesh}}: {{domain}} of {{source}}", "no cluster is followed"),
+    ("How far behind is each domain?", "{{mesh}}: {{domain}} of {{source}}", "no cluster is followed"),
+    (
+        "Does anything wait for an operator's word?",
+        "{{mesh}}: {{domain}} of {{source}}",
+        "no cluster is followed",
+    ),
+    ("Which daemons see domains furthest behind?", "{{node}}: {{domain}}", "no cluster is followed"),
+    (
+        "For how long has another cluster not said how it vouches?",
+        "{{mesh}}: {{cluster}}",
+        "no other cluster is known",
+    ),
     ("Epochs of the registry", "", "the store stays"),
     ("Restarts", "", "nodes of `omnirelay up` come back in the process that they were in"),
 ];

@@ -150,7 +150,7 @@ pub(crate) fn mesh(request: &Request) -> Reply {
         (_, path) if path.starts_with("/control/leaders") => leaders(request, path),
         (_, path) if is_of(&["registers", "advertisements"], path) => registers(request, path),
         (_, path) if path.starts_with("/control/operations") => operations(request, path),
-        (_, path) if is_of(&["clusters"], path) => clusters(request, path),
+        (_, path) if is_of(&["clusters", "domains"], path) => clusters(request, path),
         (_, path) if path.starts_with("/control/bindings") => bindings(request, path),
         (_, path) if is_of(&["shards", "namespaces", "rebalance"], path) => sharding(request, path),
         (_, path) if path.starts_with("/control/config") => config(request, path),

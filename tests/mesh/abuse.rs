@@ -22,9 +22,9 @@ const PEERS: usize = 1_000;
 /// How many watches are open at once when nobody says how many; ten thousand by `scripts/nightly`.
 const WATCHES: usize = 2_000;
 /// What a daemon of the profile that tests are built in may have in memory without any watch, its program apart, and besides for
-/// each; what the released one has is measured by `cargo bench --bench process`. It was 20.0 to 21.3 MB when it was last looked at, and the
+/// each; what the released one has is measured by `cargo bench --bench process`. It was 20.9 to 22.1 MB when it was last looked at, and the
 /// newest lines of the log may take 1 MiB of it.
-const RESIDENT_BYTES_MAX: usize = 22_000_000;
+const RESIDENT_BYTES_MAX: usize = 23_000_000;
 const WATCH_BYTES_MAX: usize = 25_000;
 
 /// How many watches are opened: as many as `OMNIRELAY_WATCHES` says. A tenth of them never read.

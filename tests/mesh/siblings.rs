@@ -22,8 +22,13 @@ use crate::process::{until, within};
 const HEARD_WITHIN: Duration = Duration::from_secs(15);
 
 /// What a node of another cluster may call.
-const OF_SIBLINGS: [&str; 2] =
-    ["/omnirelay.security.v1.ClusterTrustService/GetTrust", "/omnirelay.security.v1.TokenService/WhoAmI"];
+const OF_SIBLINGS: [&str; 5] = [
+    "/omnirelay.mesh.control.v1.ReplicationService/Follow",
+    "/omnirelay.mesh.control.v1.ReplicationService/Acknowledge",
+    "/omnirelay.mesh.control.v1.ReplicationService/Reconcile",
+    "/omnirelay.security.v1.ClusterTrustService/GetTrust",
+    "/omnirelay.security.v1.TokenService/WhoAmI",
+];
 
 const UNLED: [&str; 2] = ["--set", "mesh.leadership.enabled=false"];
 

@@ -28,6 +28,7 @@ mod planted_settings;
 mod published;
 mod remote_doctor;
 mod replicated;
+mod replication;
 mod revocation;
 mod rights;
 mod rolling_restart;

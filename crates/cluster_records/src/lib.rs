@@ -1,5 +1,7 @@
 //! Records of clusters, as every capability reads them: which the trust domain has, and where they are.
 
+pub mod domain;
+
 use omnirelay_registry::cursor::Cursor;
 use omnirelay_registry::view::View;
 use omnirelay_store::{RecordId, RecordKind};
@@ -27,6 +29,12 @@ pub struct OtherCluster {
     pub cluster: String,
     /// Control ports, `HOST:PORT`.
     pub endpoints: Vec<String>,
+}
+
+/// Addresses at which the daemons of a cluster are called; none: it is not known, or nobody has said where it is.
+pub fn endpoints_of(view: &View, cluster: &str) -> Vec<String> {
+    let known = view.get(&cluster_id(cluster)).and_then(|record| record.value::<ClusterValue>());
+    known.map(|cluster| cluster.replication_endpoints.clone()).unwrap_or_default()
 }
 
 /// The clusters that a view knows besides `own`, in the order of their names.

@@ -275,7 +275,10 @@ impl NodeBuilder {
         let store = Arc::new(TimedStore::new(spec.store.clone(), Box::new(observe)));
         let registry = registry(&spec, store, kinds, audit_mac);
         let registry = Arc::new(registry.believing_files(move || trusted.borrow().provided.is_some()));
-        metrics.expect_losses(registry.view().mirrored());
+        // What whoever lives says again is told of nobody as lost.
+        let is_said_again = |kind: &&RecordKind| kinds.iter().any(|of| of.claimed.contains(kind));
+        let told = registry.view().mirrored().iter().filter(|kind| !is_said_again(kind));
+        metrics.expect_losses(&told.cloned().collect::<Vec<_>>());
         // The registry has records judged by the trust, and neither is to keep the other.
         let known = Arc::downgrade(&registry);
         let asks = move || known.upgrade().map_or(HasAuthority::Unknown, |registry| has_authority(&registry));

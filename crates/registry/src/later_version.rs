@@ -23,13 +23,14 @@ use prost::encoding::{WireType, encode_key, encode_varint};
 use prost_reflect::{DescriptorPool, DynamicMessage, MapKey, MessageDescriptor, ReflectMessage as _, Value};
 
 /// What the value of each kind is.
-const VALUES: [(&str, &str); 19] = [
+const VALUES: [(&str, &str); 20] = [
     ("agent", "AgentValue"),
     ("authority", "AuthorityValue"),
     ("binding", "BindingValue"),
     ("binding-seed", "BindingSeedValue"),
     ("certificate", "CertificateValue"),
     ("cluster", "ClusterValue"),
+    ("domain", "DomainValue"),
     ("join-policy", "JoinPolicyValue"),
     ("join-token", "JoinTokenValue"),
     ("leadership", "LeadershipValue"),
@@ -46,10 +47,12 @@ const VALUES: [(&str, &str); 19] = [
 ];
 
 /// Kinds whose values are not changed, but written once or stated anew by the one node that knows them.
-const STATED: [(&str, &str); 7] = [
+const STATED: [(&str, &str); 9] = [
     ("advertisement", "its node holds it in memory, and goes on from what it read when it started"),
     ("audit", "its bytes are sealed"),
     ("cluster-trust", "it is what another cluster has signed, and is replaced by what that signs next"),
+    ("domain-follower", "whoever follows the domain says it anew every few seconds"),
+    ("domain-replica", "whoever follows the domain says it anew with each batch"),
     ("restoration", "its daemon counts it anew in each epoch"),
     ("audit-seal", "its bytes are signed"),
     ("shard-load", "its node counts it anew"),

@@ -3,7 +3,6 @@
 use omnirelay_wire::rpc::cluster_control_service;
 
 use super::KIND;
-use super::list::joined;
 use crate::complete;
 use crate::frame::prelude::*;
 

@@ -50,11 +50,6 @@ static COLUMNS: &[Column] = &[
     Column::new("updated", |cluster, moment| time::ago(field(cluster, "updatedAt"), moment)).wide(),
 ];
 
-/// Texts of a list, with commas.
-pub(super) fn joined(cluster: &Value, path: &str) -> String {
-    items(cluster, path).iter().filter_map(Value::as_str).collect::<Vec<_>>().join(",")
-}
-
 /// Trust in a cluster, in short.
 pub(super) fn trust(cluster: &Value, _: CellContext) -> String {
     match (flag(cluster, "local"), field(cluster, "trust").is_object()) {

@@ -1,5 +1,6 @@
 //! `omnirelay mesh clusters`: the clusters of the trust domain.
 
+mod check;
 mod delete;
 mod get;
 mod list;
@@ -36,6 +37,7 @@ verbs! {
         List: list::ClustersListArgs,
         Get: get::ClustersGetArgs,
         Watch: watch::ClustersWatchArgs,
+        Check: check::ClustersCheckArgs,
         Set: set::ClustersSetArgs,
         Delete: delete::ClustersDeleteArgs,
     }
@@ -43,6 +45,7 @@ verbs! {
         message("cluster", "mesh clusters get", "omnirelay.mesh.control.v1.GetClusterResponse"),
         message("cluster-change", "mesh clusters set, delete", "omnirelay.mesh.control.v1.ClusterChange"),
         message("cluster-event", "mesh clusters watch, list --watch", "omnirelay.mesh.control.v1.ClusterEvent"),
+        message("clusters-check", "mesh clusters check", "omnirelay.mesh.control.v1.CheckClustersResponse"),
         message("clusters", "mesh clusters list", "omnirelay.mesh.control.v1.ListClustersResponse"),
     ]
 }

@@ -11,11 +11,12 @@ pub(super) const LEAF: LeafCommand =
     LeafCommand::local("dashboards export", "writes dashboards that are built in").exiting("0 1 2");
 
 /// The files that are written, each with what is in it.
-static FILES: [(&str, &str); 4] = [
+static FILES: [(&str, &str); 5] = [
     ("leadership.json", include_str!("../../../docs/observability/dashboards/leadership.json")),
     ("members.json", include_str!("../../../docs/observability/dashboards/members.json")),
     ("node.json", include_str!("../../../docs/observability/dashboards/node.json")),
     ("overview.json", include_str!("../../../docs/observability/dashboards/overview.json")),
+    ("replication.json", include_str!("../../../docs/observability/dashboards/replication.json")),
 ];
 
 const EXAMPLES: &str = "\
@@ -26,8 +27,8 @@ Examples:
 /// Write the dashboards for Grafana that match this program
 ///
 /// A file for each dashboard, to import or to provision: the mesh at a glance, its members and transport, its leaders, shards and store,
-/// and one node. They ask for the data source, and have stable addresses, so that a later export takes the place of an earlier one. Give
-/// the address of your copy of the runbooks: panels lead there, and to nothing without it.
+/// what it follows of other clusters, and one node. They ask for the data source, and have stable addresses, so that a later export takes
+/// the place of an earlier one. Give the address of your copy of the runbooks: panels lead there, and to nothing without it.
 #[derive(Args, Debug)]
 #[command(before_long_help = EXAMPLES)]
 pub(super) struct DashboardsExportArgs {

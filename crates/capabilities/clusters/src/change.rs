@@ -11,7 +11,7 @@ use omnirelay_nouns::SCHEMA_VERSION;
 use omnirelay_nouns::request::MutationRequest;
 use omnirelay_registry::act::put;
 use omnirelay_registry::mutate::{MutationDecision, request_hash};
-use omnirelay_registry::view::ViewRecord;
+use omnirelay_registry::view::{View, ViewRecord};
 use omnirelay_settings::is_host_and_port;
 use omnirelay_store::Write;
 use omnirelay_wire::fault::Fault;
@@ -21,7 +21,7 @@ use omnirelay_wire::reasons;
 use omnirelay_wire::rpc::cluster_control_service::{DELETE, SET};
 
 use crate::show::{of_value, recorded};
-use crate::{Clusters, check_name, not_found};
+use crate::{Clusters, check_cluster, not_found};
 
 const PRIORITY_MAX: u32 = 1000;
 const ENDPOINTS_MAX: usize = 16;
@@ -87,9 +87,9 @@ impl Clusters {
                 let mut shown = match &found {
                     Some(record) => pb::Cluster {
                         version: record.record.version.0 + u64::from(is_new),
-                        ..of_record(record, &value, own)
+                        ..of_record(record, &value, (own, registry.view()))
                     },
-                    None => of_value(&asked.cluster_id, &value, own),
+                    None => of_value(&asked.cluster_id, &value, (own, registry.view())),
                 };
                 let mut writes = Vec::new();
                 if is_new {
@@ -107,7 +107,7 @@ impl Clusters {
         asked: pb::DeleteClusterRequest,
     ) -> Result<pb::ClusterChange, Fault> {
         let hash = request_hash(&asked);
-        check_name(&asked.cluster_id)?;
+        check_cluster(&asked.cluster_id)?;
         if asked.cluster_id == self.own.name {
             let message =
                 format!("`{}` is the cluster of this daemon, which there is always", asked.cluster_id);
@@ -122,7 +122,7 @@ impl Clusters {
                 let found = reader.get(&cluster_id(&name)).ok_or_else(|| not_found(&name))?;
                 let changes = vec![format!("cluster: {name} -> none")];
                 let writes = vec![Write::Delete { id: found.record.id.clone() }];
-                let answer = answer(recorded(&found, &self.own.name));
+                let answer = answer(recorded(&found, &self.own.name, self.registry.view()));
                 Ok(MutationDecision { writes, changes, answer })
             })
             .await
@@ -130,14 +130,14 @@ impl Clusters {
 }
 
 /// The cluster of a record, with another value.
-fn of_record(record: &Arc<ViewRecord>, value: &ClusterValue, own: &str) -> pb::Cluster {
-    let was = recorded(record, own);
+fn of_record(record: &Arc<ViewRecord>, value: &ClusterValue, (own, view): (&str, &View)) -> pb::Cluster {
+    let was = recorded(record, own, view);
     pb::Cluster {
         version: was.version,
         last_writer_id: was.last_writer_id,
         created_at: was.created_at,
         updated_at: was.updated_at,
-        ..of_value(&record.record.id.key, value, own)
+        ..of_value(&record.record.id.key, value, (own, view))
     }
 }
 
@@ -161,7 +161,7 @@ fn differences(before: &ClusterValue, after: &ClusterValue) -> Vec<String> {
 }
 
 fn check(asked: &pb::SetClusterRequest) -> Result<(), Fault> {
-    check_name(&asked.cluster_id)?;
+    check_cluster(&asked.cluster_id)?;
     let refuse = |field: &str, what: String| Err(Fault::invalid(format!("field `{field}`: {what}")));
     if let Some(error) = check_node_name(&asked.region).err().filter(|_| !asked.region.is_empty()) {
         return refuse("region", chain(&error));

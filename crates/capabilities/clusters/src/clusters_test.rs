@@ -11,7 +11,11 @@ use tonic::Request;
 use super::*;
 
 async fn served() -> (Clusters, tokio::task::JoinSet<()>) {
-    let kinds = [CLUSTER, omnirelay_certificate_records::cluster_trust::CLUSTER_TRUST];
+    let kinds = [
+        CLUSTER,
+        omnirelay_cluster_records::domain::DOMAIN,
+        omnirelay_certificate_records::cluster_trust::CLUSTER_TRUST,
+    ];
     let registry = Arc::new(lab::registry("node-1", Arc::new(MemoryStore::system()), &kinds));
     let mut tasks = tokio::task::JoinSet::new();
     tasks.spawn(follow_log(registry.clone()));

@@ -1,13 +1,18 @@
-//! Clusters: what each cluster of the trust domain is, and where it is reached.
+//! Clusters: what each cluster of the trust domain is, which one is active for what, and how those of others are followed.
 
 mod change;
+mod domain_gate;
+mod domains;
 mod mount;
+mod readiness;
+mod replication;
 mod show;
 
 use std::sync::Arc;
 
 use omnirelay_certificate_records::cluster_trust;
 use omnirelay_cluster_records as cluster_records;
+use omnirelay_cluster_records::domain::domains_changed;
 use omnirelay_cluster_records::{CLUSTER, cluster_id};
 use omnirelay_core::names::check_node_name;
 use omnirelay_core::text::shown;
@@ -25,10 +30,13 @@ use omnirelay_wire::pb::omnirelay::mesh::control::v1 as pb;
 use omnirelay_wire::reasons;
 use tonic::Response;
 
+use domains::show::DomainReader;
 pub use mount::{KINDS, mount};
 use pb::cluster::State;
 use pb::cluster_control_service_server::ClusterControlService;
 use pb::cluster_event::Type;
+use pb::cluster_finding;
+use readiness::ClusterScene;
 use show::ClusterReader;
 
 /// How much of a wrong name an error shows, in characters.
@@ -53,6 +61,7 @@ serve! {
         list(ListClustersRequest) -> ListClustersResponse: |clusters, _, asked| clusters.list_all(asked);
         get(GetClusterRequest) -> GetClusterResponse: |clusters, _, asked| clusters.get_one(asked);
         set(SetClusterRequest) -> ClusterChange: |clusters, caller, asked| clusters.set_one(caller, asked);
+        check(CheckClustersRequest) -> CheckClustersResponse: |clusters, _, asked| clusters.check_all(asked);
         delete(DeleteClusterRequest) -> ClusterChange: |clusters, caller, asked| clusters.delete_one(caller, asked);
         [WatchStream] watch(WatchClustersRequest) -> ClusterEvent: |clusters, _, asked| clusters.serve_watch(asked);
     }
@@ -60,8 +69,24 @@ serve! {
 
 impl Clusters {
     /// At most `watches_max` watches are served at once.
-    pub fn new(registry: Arc<Registry>, own: OwnCluster, watches_max: impl Into<Live<usize>>) -> Self {
+    pub(crate) fn new(registry: Arc<Registry>, own: OwnCluster, watches_max: impl Into<Live<usize>>) -> Self {
         Self { watches: NounWatches::new(registry.clone(), watches_max), registry, own }
+    }
+
+    async fn check_all(&self, asked: pb::CheckClustersRequest) -> Result<pb::CheckClustersResponse, Fault> {
+        self.registry.ready_for(&asked.min_revision).await?;
+        let reader = DomainReader { view: self.registry.view(), cluster: &self.own.name };
+        let domains = reader.all();
+        let scene = ClusterScene { registry: &self.registry, own: &self.own.name, domains };
+        let findings = scene.findings();
+        let ready = findings.iter().all(|finding| finding.state() != cluster_finding::State::Wrong);
+        let checked = pb::CheckClustersResponse {
+            cursor: head_cursor(self.registry.view()),
+            ready,
+            findings,
+            ..Default::default()
+        };
+        Ok(checked.within(envelope(&self.registry)))
     }
 
     async fn list_all(
@@ -111,7 +136,7 @@ impl Clusters {
     }
 
     async fn get_one(&self, asked: pb::GetClusterRequest) -> Result<Response<pb::GetClusterResponse>, Fault> {
-        check_name(&asked.cluster_id)?;
+        check_cluster(&asked.cluster_id)?;
         self.registry.ready_for(&asked.min_revision).await?;
         let changed = format!("{}-{}", changed(self.registry.view()), self.own.region.get());
         let found = self.registry.find(&cluster_id(&asked.cluster_id)).await?;
@@ -134,7 +159,7 @@ impl Clusters {
         &self,
         asked: pb::WatchClustersRequest,
     ) -> Result<NounEventStream<pb::ClusterEvent>, Fault> {
-        let noun = WatchedClusters { own: self.own.clone() };
+        let noun = WatchedClusters { own: self.own.clone(), registry: self.registry.clone() };
         Ok(self.watches.begin([CLUSTER], |_| true, &asked.since).await?.of(noun).events())
     }
 }
@@ -142,6 +167,7 @@ impl Clusters {
 /// Clusters as their watchers are told of them: by their records alone.
 pub(crate) struct WatchedClusters {
     pub own: OwnCluster,
+    pub registry: Arc<Registry>,
 }
 
 impl WatchedNoun for WatchedClusters {
@@ -150,7 +176,9 @@ impl WatchedNoun for WatchedClusters {
     fn event(&mut self, frame: EventFrame, shown: ShownChange<'_>) -> Option<Self::Event> {
         Some(pb::ClusterEvent {
             r#type: frame.kind(Type::from_str_name),
-            cluster: shown.record().map(|record| show::recorded(record, &self.own.name)),
+            cluster: shown
+                .record()
+                .map(|record| show::recorded(record, &self.own.name, self.registry.view())),
             cursor: frame.cursor,
             prev_cursor: frame.prev_cursor,
             time: frame.time,
@@ -161,7 +189,8 @@ impl WatchedNoun for WatchedClusters {
 
 /// Text that differs whenever what is shown of a cluster may differ.
 fn changed(view: &View) -> String {
-    format!("{}-{}", cluster_records::changed(view), cluster_trust::changed(view))
+    let (clusters, trust) = (cluster_records::changed(view), cluster_trust::changed(view));
+    format!("{clusters}-{trust}-{}", domains_changed(view))
 }
 
 /// Place of the cluster of the daemon in a list, where there is no record of it: it is a cluster before anybody says so.
@@ -196,12 +225,20 @@ impl<'a> OwnAmong<'a> {
     }
 }
 
-/// Checks that a cluster can have this name.
-fn check_name(name: &str) -> Result<(), Fault> {
+/// Checks that a cluster, a domain or a namespace (`noun`) can have the name that a field has.
+fn check_name(field: &str, noun: &str, name: &str) -> Result<(), Fault> {
     check_node_name(name).map_err(|error| {
         let name = shown(name, NAME_CHARS_SHOWN);
-        Fault::invalid(format!("field `clusterId`: `{name}` is no name of a cluster: {error}"))
+        Fault::invalid(format!("field `{field}`: `{name}` is no name of a {noun}: {error}"))
     })
+}
+
+fn check_cluster(name: &str) -> Result<(), Fault> {
+    check_name("clusterId", "cluster", name)
+}
+
+fn check_domain(name: &str) -> Result<(), Fault> {
+    check_name("domain", "domain", name)
 }
 
 fn not_found(name: &str) -> Fault {

@@ -1,6 +1,7 @@
 //! Clusters as they are shown: their records, and what was heard of them.
 
 use omnirelay_certificate_records::cluster_trust::{HeardTrustSize, trust_id};
+use omnirelay_cluster_records::domain::{Domains, MESH_DOMAIN};
 use omnirelay_core::time::Millis;
 use omnirelay_nouns::timestamp;
 use omnirelay_registry::view::{View, ViewRecord};
@@ -35,7 +36,7 @@ impl<'a> ClusterReader<'a> {
                 changed_at: Some(timestamp(heard.record.updated_at)),
             }
         });
-        pb::Cluster { trust, ..recorded(record, &self.own.name) }
+        pb::Cluster { trust, ..recorded(record, &self.own.name, self.view) }
     }
 
     /// The cluster of the daemon while there is no record of it.
@@ -43,7 +44,7 @@ impl<'a> ClusterReader<'a> {
         pb::Cluster {
             cluster_id: self.own.name.clone(),
             region: self.own.region.get(),
-            state: State::Active as i32,
+            state: state_of(&self.own.name, &self.own.name, self.view) as i32,
             local: true,
             ..Default::default()
         }
@@ -51,9 +52,9 @@ impl<'a> ClusterReader<'a> {
 }
 
 /// The cluster of a record, as that has it.
-pub(crate) fn recorded(record: &ViewRecord, own: &str) -> pb::Cluster {
+pub(crate) fn recorded(record: &ViewRecord, own: &str, view: &View) -> pb::Cluster {
     let value = record.value::<ClusterValue>().unwrap_or_default();
-    let shown = of_value(&record.record.id.key, &value, own);
+    let shown = of_value(&record.record.id.key, &value, (own, view));
     pb::Cluster {
         version: record.record.version.0,
         last_writer_id: record.record.writer.to_string(),
@@ -64,17 +65,13 @@ pub(crate) fn recorded(record: &ViewRecord, own: &str) -> pb::Cluster {
 }
 
 /// The cluster of this name and value.
-pub(crate) fn of_value(name: &str, value: &ClusterValue, own: &str) -> pb::Cluster {
+pub(crate) fn of_value(name: &str, value: &ClusterValue, (own, view): (&str, &View)) -> pb::Cluster {
     let maintenance = value.maintenance.as_ref().map(|order| pb::ClusterMaintenance {
         reason: order.reason.clone(),
         by: order.by.clone(),
         since: Some(timestamp(Millis(order.since_ms))),
     });
-    let state = match (&maintenance, name == own) {
-        (Some(_), _) => State::Maintenance,
-        (None, true) => State::Active,
-        (None, false) => State::Passive,
-    };
+    let state = if maintenance.is_some() { State::Maintenance } else { state_of(name, own, view) };
     pb::Cluster {
         cluster_id: name.to_owned(),
         region: value.region.clone(),
@@ -88,4 +85,12 @@ pub(crate) fn of_value(name: &str, value: &ClusterValue, own: &str) -> pb::Clust
         local: name == own,
         ..Default::default()
     }
+}
+
+/// State of a cluster by the domains that it is active for. What nobody has said anything of is active where it is.
+fn state_of(name: &str, own: &str, view: &View) -> State {
+    let domains = Domains::of(view);
+    let is_named = domains.all().iter().any(|domain| domain.value.active == name);
+    let has_rest = name == own && domains.find(MESH_DOMAIN).is_none();
+    if is_named || has_rest { State::Active } else { State::Passive }
 }

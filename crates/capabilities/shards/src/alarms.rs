@@ -86,7 +86,7 @@ impl AlarmBell {
                 .into_iter()
                 .map(|level| (level.namespace, level.imbalance))
                 .collect::<Vec<_>>(),
-            false => NamespaceMaps::of(view).all().map(|map| (map.name().to_owned(), None)).collect(),
+            false => NamespaceMaps::of(view).here(view).map(|map| (map.name().to_owned(), None)).collect(),
         };
         let sights = all.iter().map(|(namespace, imbalance)| {
             let (concurrent, failures) = self.metrics.wrong(namespace);

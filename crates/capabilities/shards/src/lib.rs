@@ -26,6 +26,7 @@ mod workers;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use omnirelay_cluster_records::domain::FollowedDomains;
 use omnirelay_core::shard_order::shard_of;
 use omnirelay_decisions::shards::control::waits_for_somebody;
 use omnirelay_decisions::shards::spec::Automation;
@@ -56,7 +57,7 @@ pub use mount::{KINDS, mount};
 use pb::shard_control_service_server::ShardControlService;
 use release::ShardReleases;
 pub use shard_map_view::{
-    LOAD, NAMESPACE, PLAN, RELEASE, SHARD, SHARD_CHANGE, namespace_of_plan, namespace_of_shard,
+    DOMAIN_KINDS, LOAD, NAMESPACE, PLAN, RELEASE, SHARD, SHARD_CHANGE, namespace_of_plan, namespace_of_shard,
 };
 use shard_map_view::{NamespaceMaps, ShardLeads, ShardNodes, find_shard, maps_with, parts, show};
 use worker_leases::WorkerReport;
@@ -246,9 +247,14 @@ pub struct OwnedByEach(DerivedRecords<BTreeMap<String, u32>>);
 impl OwnedByEach {
     /// As it is now.
     pub fn of(&self, view: &View) -> Arc<BTreeMap<String, u32>> {
+        // As of the newest change of a shard: a domain is followed from before its shards are here.
+        let followed = FollowedDomains::of(view);
         self.0.of(view, &SHARD, |shards| {
             let mut owned = BTreeMap::new();
-            for value in shards.iter().filter_map(|record| record.value::<ShardValue>()) {
+            let here = shards.iter().filter(|record| {
+                parts(&record.record.id).is_some_and(|(namespace, _)| !followed.has(namespace))
+            });
+            for value in here.filter_map(|record| record.value::<ShardValue>()) {
                 match owned.get_mut(&value.owner) {
                     Some(count) => *count += 1,
                     None => drop(owned.insert(value.owner.clone(), 1)),
@@ -280,7 +286,7 @@ pub fn owned_by(view: &View, node_id: &str) -> Vec<pb::DrainShards> {
         let namespace = map.name().to_owned();
         (shards > 0).then_some(pb::DrainShards { namespace, shards, moving, blocked_by })
     };
-    maps.all().filter_map(of).collect()
+    maps.here(view).filter_map(of).collect()
 }
 
 /// Gauges of the namespaces, as their series say them.
@@ -304,7 +310,7 @@ pub fn levels(view: &View, gossip: Option<&Gossip>) -> Vec<NamespaceGauges> {
             waiting: waiting.collect(),
         }
     };
-    maps.all().map(of).collect()
+    maps.here(view).map(of).collect()
 }
 
 /// What changed a shard last.

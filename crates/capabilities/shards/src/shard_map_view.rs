@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use omnirelay_cluster_records::domain::{DomainKind, FollowedDomains, NamespacePlace};
 use omnirelay_core::time::Millis;
 use omnirelay_decisions::shards::map::{self, MapEdit};
 use omnirelay_decisions::shards::member::{self, MemberObservation, ShardMember};
@@ -66,8 +67,23 @@ pub fn namespace_of_shard(shard: &Record) -> RecordId {
 
 /// The namespace that a plan's record is about.
 pub fn namespace_of_plan(plan: &Record) -> RecordId {
-    let value = RebalancePlanValue::decode(plan.value.clone()).unwrap_or_default();
-    namespace_id(&value.plan.unwrap_or_default().namespace)
+    namespace_id(&namespace_of_plan_value(&plan.value))
+}
+
+/// Records that clusters follow of each other: all of a namespace but what its nodes say of themselves.
+pub const DOMAIN_KINDS: [DomainKind; 4] = [
+    DomainKind { kind: NAMESPACE, namespace: Some(NamespacePlace::Key(first_part)) },
+    DomainKind { kind: SHARD, namespace: Some(NamespacePlace::Key(first_part)) },
+    DomainKind { kind: SHARD_CHANGE, namespace: Some(NamespacePlace::Key(first_part)) },
+    DomainKind { kind: PLAN, namespace: Some(NamespacePlace::Value(namespace_of_plan_value)) },
+];
+
+fn first_part(key: &str) -> String {
+    key.split_once('/').map_or(key, |(namespace, _)| namespace).to_owned()
+}
+
+fn namespace_of_plan_value(value: &[u8]) -> String {
+    RebalancePlanValue::decode(value).unwrap_or_default().plan.unwrap_or_default().namespace
 }
 
 pub(crate) fn plan_id(plan: &str) -> RecordId {
@@ -152,6 +168,12 @@ impl NamespaceMaps {
     /// All namespaces, in the order of their names.
     pub(crate) fn all(&self) -> impl Iterator<Item = NamespaceMap<'_>> {
         self.namespaces.iter().filter_map(|record| NamespaceMap::of(record, &self.shards))
+    }
+
+    /// The namespaces that no other cluster is active for, as a view has it: what is followed from there is nobody's business here.
+    pub(crate) fn here(&self, view: &View) -> impl Iterator<Item = NamespaceMap<'_>> {
+        let followed = FollowedDomains::of(view);
+        self.all().filter(move |map| !followed.has(map.name()))
     }
 
     /// A namespace all of whose shards there are.

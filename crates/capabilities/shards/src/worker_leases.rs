@@ -8,6 +8,7 @@ use std::hash::{Hash as _, Hasher as _};
 use std::sync::Arc;
 use std::time::Duration;
 
+use omnirelay_cluster_records::domain::FollowedDomains;
 use omnirelay_core::time::Millis;
 use omnirelay_decisions::shards::map::status;
 use omnirelay_decisions::shards::worker_ids::WorkerIdOwnerBefore;
@@ -232,6 +233,11 @@ impl WorkerLeases {
             "a later request of this worker was there before".clone_into(&mut answer.trouble);
             return Ok((answer, None));
         }
+        if FollowedDomains::of(self.registry.view()).has(map.name()) {
+            "the namespace is active in another cluster: its shards are served there"
+                .clone_into(&mut answer.trouble);
+            return Ok((answer, None));
+        }
         match self.may_serve_until(book) {
             Ok(until) => {
                 answer.shards = self.granted(&map, book, asked, serving);
@@ -371,7 +377,16 @@ impl WorkerLeases {
         let is_own =
             |record: &&Arc<ViewRecord>| record.value::<ShardValue>().is_some_and(|value| value.owner == me);
         let own = |records: &[Arc<ViewRecord>]| records.iter().filter(is_own).cloned().collect();
-        self.owned.of(self.registry.view(), &SHARD, own)
+        let (owned, followed) =
+            (self.owned.of(self.registry.view(), &SHARD, own), FollowedDomains::of(self.registry.view()));
+        if followed.is_empty() {
+            return owned;
+        }
+        // A node of the other cluster that has this node's name owns them.
+        let is_here = |record: &&Arc<ViewRecord>| {
+            parts(&record.record.id).is_some_and(|(namespace, _)| !followed.has(namespace))
+        };
+        Arc::new(owned.iter().filter(is_here).cloned().collect())
     }
 }
 

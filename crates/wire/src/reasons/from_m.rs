@@ -294,6 +294,8 @@ reasons! {
         "as many clusters are known as there may be", "forget one that is no more: omnirelay mesh clusters delete NAME";
     TOO_MANY_COMMANDS: ResourceExhausted,
         "the relay remembers, or the agent's stream holds, as many commands as it can", "try again later";
+    TOO_MANY_DOMAINS: FailedPrecondition,
+        "as many domains are known as there may be", "put several namespaces into one: omnirelay mesh domains set NAME --namespace NAMESPACE";
     TOO_MANY_ISSUED: ResourceExhausted,
         "more tokens and certificates were issued by one key than a holder needs: 60 at once, then one in five minutes; by all its keys four times that",
         "wait as long as Retry-After says, then try again; use what was issued until it ends";

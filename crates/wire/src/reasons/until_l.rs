@@ -68,6 +68,9 @@ reasons! {
         "the HTTP client could not be prepared", "report it as a bug";
     CLUSTER_IS_LOCAL: InvalidArgument,
         "the cluster is that of the daemon that was asked, which there is always", "omnirelay mesh clusters list";
+    CLUSTER_NOT_ASKED: Unavailable,
+        "the other cluster could not be asked, or its answer makes no sense; the message says why",
+        "omnirelay mesh clusters get NAME says where it is said to be";
     CLUSTER_NOT_FOUND: NotFound,
         "the cluster is none that this one knows", "omnirelay mesh clusters list";
     COMMAND_REUSED: AlreadyExists,
@@ -107,6 +110,13 @@ reasons! {
         "the question was not answered with yes; nothing was changed", "nothing";
     DESCRIPTORS: Internal,
         "the descriptors built into this program are damaged", "report it as a bug";
+    DOMAIN_ACTIVE_HERE: FailedPrecondition,
+        "the domain is active in a cluster, and another one would take its place without the changes that were made there",
+        "say --give-up if that is meant";
+    DOMAIN_NOT_BRAKED: FailedPrecondition,
+        "nothing of the domain waits for an operator's word", "omnirelay mesh domains get NAME says how it is";
+    DOMAIN_NOT_FOUND: NotFound,
+        "the domain is none that this cluster knows", "omnirelay mesh domains list";
     DRAINING: Unavailable, "the daemon is stopping and takes no new work", "ask another daemon of the mesh";
     DRAIN_TAKEN_BACK: Aborted,
         "while a drain was waited for, somebody took it back",

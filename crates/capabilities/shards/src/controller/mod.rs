@@ -13,6 +13,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use omnirelay_cluster_records::domain::domains_changed;
 use omnirelay_core::scope::GLOBAL_CONTROL;
 use omnirelay_core::text::chain;
 use omnirelay_core::time::Millis;
@@ -130,7 +131,8 @@ impl ShardController {
     pub async fn run(&self) {
         let sense = |view: &View| {
             let token = self.fence().map(|fence| fence.token);
-            (view.changed(&NAMESPACE), view.changed(&PLAN), view.changed(&RELEASE), token)
+            let domains = domains_changed(view);
+            (view.changed(&NAMESPACE), view.changed(&PLAN), view.changed(&RELEASE), domains, token)
         };
         let slow = |view: &View| (peers::changed(view), view.changed(&LOAD));
         let pace = LookPace { sense: slow, between: PEERS_PACE };
@@ -167,7 +169,7 @@ impl ShardController {
         }
         let view = self.registry.view();
         let mut seen = self.see(&fence);
-        let names: Vec<String> = seen.maps.all().map(|map| map.name().to_owned()).collect();
+        let names: Vec<String> = seen.maps.here(view).map(|map| map.name().to_owned()).collect();
         // What is heard of nodes wakes nobody.
         let hears = self.gossip.is_some() && !names.is_empty();
         let mut again: Vec<Millis> = hears.then(|| view.now().after(GOSSIP_EVERY)).into_iter().collect();

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::ops::ControlFlow::Continue;
 use std::time::Duration;
 
+use omnirelay_cluster_records::domain::FollowedDomains;
 use omnirelay_core::text::chain;
 use omnirelay_registry::act::{CommitPlan, DaemonAct, WriteAuthority};
 use omnirelay_store::{CommitError, Record, RecordId, Write};
@@ -11,7 +12,7 @@ use omnirelay_wire::pb::omnirelay::store::v1::RebalancePlanValue;
 use tracing::debug;
 
 use super::ShardController;
-use crate::shard_map_view::{PLAN, SHARD_CHANGE, namespace_id, removable};
+use crate::shard_map_view::{PLAN, SHARD_CHANGE, namespace_id, parts, removable};
 
 /// How often it is looked for what is old.
 const LOOK_EVERY: Duration = Duration::from_secs(600);
@@ -38,10 +39,11 @@ impl ShardController {
         let Some(fence) = self.fence() else { return Ok(()) };
         let view = self.registry.view();
         let (now, epoch) = (view.now(), view.head().epoch);
-        let kept = self.settings.get().history;
+        let (kept, followed) = (self.settings.get().history, FollowedDomains::of(view));
         let mut old = self.ended_plans();
         let each = |record: Record| {
-            if !record.deleted && now.since(record.updated_at) > kept {
+            let namespace = parts(&record.id).map_or("", |(namespace, _)| namespace);
+            if !record.deleted && !followed.has(namespace) && now.since(record.updated_at) > kept {
                 old.push((record.id, record.value.len()));
             }
             Continue(())
@@ -60,11 +62,14 @@ impl ShardController {
 
     /// Plans that have ended, but for the newest of each namespace that there is; each with its size.
     fn ended_plans(&self) -> Vec<(RecordId, usize)> {
-        let view = self.registry.view();
+        let (view, followed) = (self.registry.view(), FollowedDomains::of(self.registry.view()));
         let (mut kept, mut old) = (BTreeMap::<String, usize>::new(), Vec::new());
         for record in view.list(&PLAN).records.iter().rev() {
             let value = record.value::<RebalancePlanValue>().unwrap_or_default();
             let plan = value.plan.clone().unwrap_or_default();
+            if followed.has(&plan.namespace) {
+                continue;
+            }
             let is_there = view.get(&namespace_id(&plan.namespace)).is_some();
             if is_there && plan.ended_at.is_none() {
                 continue;

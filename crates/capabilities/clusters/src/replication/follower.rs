@@ -1,0 +1,483 @@
+//! The follower of domains: on the node that leads `global-control`, what other clusters are active for is taken over as they commit it.
+
+use std::collections::BTreeMap;
+use std::ops::ControlFlow::{Break, Continue};
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::FutureExt as _;
+use futures_util::future::join_all;
+use omnirelay_cluster_records::domain::{DomainKind, Domains, replica_id};
+use omnirelay_cluster_records::{cluster_id, endpoints_of};
+use omnirelay_core::scope::GLOBAL_CONTROL;
+use omnirelay_core::text::chain;
+use omnirelay_core::time::Millis;
+use omnirelay_host::chance::random_part;
+use omnirelay_leadership_records::ScopeFences;
+use omnirelay_node::transport::SiblingWays;
+use omnirelay_registry::Registry;
+use omnirelay_registry::cursor::Cursor;
+use omnirelay_registry::view::View;
+use omnirelay_store::{LeaseFence, Record, Version, Write};
+use omnirelay_wire::encoded::EncodedMessage;
+use omnirelay_wire::fault::{Fault, unanswered};
+use omnirelay_wire::pb::omnirelay::mesh::control::v1 as pb;
+use omnirelay_wire::pb::omnirelay::store::v1::domain_replica_value::State;
+use omnirelay_wire::reasons;
+use omnirelay_wire::timestamp::millis;
+use tokio::time::{Instant, sleep, timeout};
+use tonic::Streaming;
+use tracing::{debug, info, warn};
+
+use super::SILENT_AFTER;
+use super::batches::append;
+use super::compare::{DifferingRanges, DomainComparison, RangeDifference};
+use super::records::is_same;
+use super::replica::{FollowError, Replica, cursor, followed, no_sense};
+use super::ways::{SourceClient, client, endpoints};
+use pb::domain_frame::Told;
+
+/// How soon a source is called again that was not reached, or has ended the stream.
+const AGAIN: Duration = Duration::from_millis(500);
+/// How soon at most, after it was so again and again.
+const AGAIN_MAX: Duration = Duration::from_secs(15);
+/// The same of one that is not reached.
+const UNREACHED_AGAIN_MAX: Duration = Duration::from_secs(2);
+/// How long the first frame may take.
+const HELLO_WITHIN: Duration = Duration::from_secs(4);
+/// How often it is kept that the source was heard, where nothing else is written.
+const KEPT_EVERY: Duration = Duration::from_secs(2);
+/// After how many beats in a row by which something differs all is compared.
+const DIFFERS_MAX: u32 = 2;
+/// How many bytes of what differs are kept until it is known that it may be written; of more all is fetched again. As many as one
+/// answer has, since all domains of a cluster may be compared at once.
+const KEPT_BYTES_MAX: usize = 2 << 20;
+/// Of how many records that would be deleted by a comparison none needs an operator's word, and how many of a hundred.
+const DELETED_FREELY: usize = 10;
+
+/// Follows the domains of other clusters.
+pub(crate) struct DomainFollower {
+    pub registry: Arc<Registry>,
+    /// The cluster of the daemon.
+    cluster: String,
+    kinds: Arc<[DomainKind]>,
+    leads: Arc<dyn ScopeFences>,
+    ways: Arc<SiblingWays>,
+}
+
+/// Ground on which a domain is followed: once it is another one, the domain is followed anew.
+#[derive(Clone, PartialEq)]
+struct FollowGround {
+    domain: Option<Version>,
+    source: Option<Version>,
+    /// Namespaces that are of other domains here.
+    others: Vec<String>,
+}
+
+impl DomainFollower {
+    pub(crate) fn new(
+        registry: Arc<Registry>,
+        cluster: String,
+        kinds: Arc<[DomainKind]>,
+        leads: Arc<dyn ScopeFences>,
+        ways: Arc<SiblingWays>,
+    ) -> Self {
+        Self { registry, cluster, kinds, leads, ways }
+    }
+
+    /// Does so for ever.
+    pub(crate) async fn run(&self) {
+        loop {
+            let (names, fence) = self.followed();
+            let token = fence.as_ref().map(|fence| fence.token);
+            let view = self.registry.view();
+            self.ways.retain(|cluster, address| {
+                endpoints_of(view, cluster).iter().any(|endpoint| endpoint == address)
+            });
+            let all = async {
+                if let Some(fence) = &fence {
+                    join_all(names.iter().map(|name| self.follow(name, fence))).await;
+                }
+                std::future::pending::<()>().await;
+            };
+            let is_other = |_: &View| {
+                let (now, fence) = self.followed();
+                (now != names || fence.map(|fence| fence.token) != token).then_some(())
+            };
+            tokio::select! {
+                () = all => {}
+                () = self.registry.look_until_found(is_other) => {}
+            }
+        }
+    }
+
+    /// Names of the domains that are active elsewhere, and the fence of this node while it is for it to follow them.
+    fn followed(&self) -> (Vec<String>, Option<LeaseFence>) {
+        let view = self.registry.view();
+        let fence = self.leads.fence(GLOBAL_CONTROL).filter(|_| view.head().caught_up);
+        let names = fence.as_ref().map(|_| followed(&Domains::of(view), &self.cluster));
+        (names.unwrap_or_default(), fence)
+    }
+
+    fn ground(&self, view: &View, name: &str) -> FollowGround {
+        let domains = Domains::of(view);
+        let domain = domains.find(name);
+        let source = domain.and_then(|domain| view.get(&cluster_id(&domain.value.active)));
+        FollowGround {
+            domain: domain.map(|domain| domain.record.record.version),
+            source: source.map(|source| source.record.version),
+            others: domains.namespaces_besides(name),
+        }
+    }
+
+    /// Follows one domain, for ever.
+    async fn follow(&self, name: &str, fence: &LeaseFence) {
+        let (mut compare, mut told, mut pause) = (false, String::new(), AGAIN);
+        loop {
+            let ground = self.ground(self.registry.view(), name);
+            let began = Instant::now();
+            let is_other = |view: &View| (self.ground(view, name) != ground).then_some(());
+            let ended = tokio::select! {
+                ended = self.follow_once(name, fence, compare) => ended,
+                () = self.registry.look_until_found(is_other) => continue,
+            };
+            let Err(error) = ended else {
+                // It was taken over what the source says of it, or it is active here: that is seen in a moment.
+                sleep(AGAIN).await;
+                continue;
+            };
+            // One that was followed for a while is followed again soon, and one that is not reached before long.
+            let at_most = match error {
+                FollowError::Source(_) | FollowError::Commit(_) => UNREACHED_AGAIN_MAX,
+                FollowError::Cut | FollowError::NoSense(_) | FollowError::Braked(_) => AGAIN_MAX,
+            };
+            pause = if began.elapsed() > AGAIN_MAX { AGAIN } else { (pause * 2).min(at_most) };
+            let braked = matches!(error, FollowError::Braked(_));
+            compare = braked || matches!(error, FollowError::Cut);
+            let error = chain(&error);
+            if error == told {
+                debug!(domain = name, error, "a domain is not followed yet");
+            } else {
+                warn!(domain = name, error, "a domain is not followed now; it is tried again");
+            }
+            told = error;
+            let replica = self.registry.view().changed(&replica_id(name).kind);
+            let is_released =
+                |view: &View| (braked && view.changed(&replica_id(name).kind) != replica).then_some(());
+            tokio::select! {
+                () = sleep(pause.mul_f64(1.0 - 0.2 * random_part())) => {}
+                () = self.registry.look_until_found(is_released) => {}
+            }
+        }
+    }
+
+    async fn follow_once(&self, name: &str, fence: &LeaseFence, compare: bool) -> Result<(), FollowError> {
+        let replica = Replica::of(&self.registry, fence.clone(), (name, &self.cluster), self.kinds.clone());
+        let Some(mut replica) = replica else { return Ok(()) };
+        replica.begin().await?;
+        let asked = pb::FollowDomainRequest {
+            kinds: replica.kinds(),
+            domain: name.to_owned(),
+            cluster_id: self.cluster.clone(),
+            since: replica.applied().map(|applied| applied.to_string()).unwrap_or_default(),
+            compare: compare || !replica.is_whole(),
+        };
+        let mut last = format!("nobody has said where cluster `{}` is", replica.source);
+        for endpoint in endpoints(self.registry.view(), &replica.source) {
+            let called = self.call(&replica.source, &endpoint, asked.clone()).await;
+            let (client, mut frames) = match called {
+                Ok(called) => called,
+                Err(error) => {
+                    last = format!("{endpoint}: {error}");
+                    continue;
+                }
+            };
+            let hello = match next(&mut frames, HELLO_WITHIN).await {
+                Ok(Some(Told::Hello(hello))) if hello.reconcile || !asked.compare => hello,
+                Ok(_) => return Err(no_sense("it begins with no greeting, or compares nothing")),
+                Err(error) => {
+                    last = format!("{endpoint}: {}", chain(&error));
+                    continue;
+                }
+            };
+            if replica.meet(&hello).await? {
+                info!(domain = name, version = hello.version, "a domain is active in another cluster");
+                return Ok(());
+            }
+            replica.greet(cursor(&hello.head)?, &hello);
+            if hello.reconcile {
+                self.compare(&mut replica, client.clone(), &hello).await?;
+            } else {
+                replica.note(State::Following, "", |_| {}).await?;
+            }
+            info!(domain = name, source = replica.source, endpoint, "a domain is followed");
+            return self.read(&mut replica, client, frames).await;
+        }
+        Err(FollowError::Source(last))
+    }
+
+    async fn call(
+        &self,
+        source: &str,
+        endpoint: &str,
+        asked: pb::FollowDomainRequest,
+    ) -> Result<(SourceClient, Streaming<EncodedMessage<pb::DomainFrame>>), String> {
+        let mut streams = client(&self.ways, (source, endpoint), true)?;
+        let frames = streams.follow(asked).await.map_err(|status| unanswered(&status))?;
+        Ok((client(&self.ways, (source, endpoint), false)?, frames.into_inner()))
+    }
+
+    /// Takes what the source sends, until it ends or is silent.
+    async fn read(
+        &self,
+        replica: &mut Replica<'_>,
+        client: SourceClient,
+        mut frames: Streaming<EncodedMessage<pb::DomainFrame>>,
+    ) -> Result<(), FollowError> {
+        let (mut kept, mut differs, mut waiting) = (Instant::now(), 0, None);
+        loop {
+            let told = match waiting.take() {
+                Some(told) => Some(told),
+                None => next(&mut frames, SILENT_AFTER).await?,
+            };
+            match told {
+                Some(Told::Batch(mut batch)) => {
+                    // What has come meanwhile goes into the same commit, so that none waits for those before it.
+                    while waiting.is_none() {
+                        let Some(told) = next(&mut frames, SILENT_AFTER).now_or_never() else { break };
+                        waiting = match told? {
+                            Some(Told::Batch(more)) => append(&mut batch, more).map(Told::Batch),
+                            Some(Told::Announcement(_)) => None,
+                            Some(other) => Some(other),
+                            None => break,
+                        };
+                    }
+                    let durable = replica.apply(batch).await?;
+                    kept = Instant::now();
+                    self.acknowledge(client.clone(), replica, durable);
+                }
+                Some(Told::Beat(beat)) => {
+                    let head = replica.hear(&beat)?;
+                    differs = match replica.is_as(&beat.fingerprints) {
+                        Some(true) => 0,
+                        Some(false) => differs + 1,
+                        None => differs,
+                    };
+                    if differs >= DIFFERS_MAX {
+                        warn!(domain = replica.name, %head, "what is here is not what the source has there: all is compared");
+                        return Err(FollowError::Cut);
+                    }
+                    if kept.elapsed() >= KEPT_EVERY {
+                        replica.keep().await?;
+                        kept = Instant::now();
+                        self.acknowledge(client.clone(), replica, head);
+                    }
+                }
+                Some(Told::Announcement(_)) => {}
+                Some(Told::Hello(_)) | None => return Err(no_sense("it greets twice, or says nothing")),
+            }
+        }
+    }
+
+    /// Says how far everything is durable here, beside what is read next; the answer says how far the source is.
+    fn acknowledge(&self, mut client: SourceClient, replica: &Replica<'_>, durable: Cursor) {
+        let (domain, cluster_id) = (replica.name.clone(), self.cluster.clone());
+        let asked = pb::AcknowledgeDomainRequest { domain, cluster_id, durable: durable.to_string() };
+        let answered = replica.answered.clone();
+        tokio::spawn(async move {
+            match client.acknowledge(asked).await {
+                Ok(answer) => {
+                    let answer = answer.into_inner();
+                    let time = answer.time.as_ref().map(millis).unwrap_or_default().0;
+                    *answered.lock() = cursor(&answer.head).ok().map(|head| (head, time));
+                }
+                Err(status) => {
+                    debug!(error = unanswered(&status), "how far a domain is followed was not told");
+                }
+            }
+        });
+    }
+
+    /// Makes what is here what the source has, unless that needs an operator's word.
+    async fn compare(
+        &self,
+        replica: &mut Replica<'_>,
+        client: SourceClient,
+        hello: &pb::DomainHello,
+    ) -> Result<(), FollowError> {
+        let head = cursor(&hello.head)?;
+        if replica.value().state() != State::Braked {
+            replica.note(State::Loading, "", |_| {}).await?;
+        }
+        let (name, scope) = (replica.name.clone(), replica.scope.clone());
+        let view = self.registry.view();
+        let mut comparison = DomainComparison::new(view, client, (&name, &scope), Some(head));
+        let ranges = comparison.differing().await?;
+        let is_trusted = hello.has_all && replica.applied().is_some();
+        let (changes, kept) = self.count(&mut comparison, ranges.clone(), replica.applied_time()).await?;
+        self.check_brake(replica, &changes, (is_trusted, head)).await?;
+        let (mut kept, mut ranges, mut deleted) = (kept.map(Vec::into_iter), ranges, Vec::new());
+        while let Some(found) = match &mut kept {
+            Some(kept) => kept.next(),
+            None => comparison.next(&mut ranges).await?,
+        } {
+            let writes = replica.writes(found.others.into_iter().map(|other| other.there).collect())?;
+            replica.write(writes).await?;
+            deleted.extend(found.only_here);
+        }
+        // More than were counted may be gone by now; that is for the next comparison.
+        deleted.truncate(changes.deleted);
+        replica.write(deleted.into_iter().map(|id| Write::Delete { id }).collect()).await?;
+        self.copy_stored(replica, &mut comparison).await?;
+        let (time, now) = (hello.time.as_ref().map(millis).unwrap_or_default().0, view.now().0);
+        let (questions, latest) = (comparison.questions(), comparison.latest());
+        let is_mixed = latest.revision > head.revision;
+        let state = if is_mixed { State::Loading } else { State::Following };
+        replica.mix_until(latest);
+        replica
+            .note(state, "", |value| {
+                (value.epoch, value.applied, value.applied_time_ms) = (head.epoch.0, head.revision.0, time);
+                (value.head, value.head_time_ms, value.compared_ms) = (head.revision.0, time, now);
+                (value.braked_deletions, value.braked_replacements, value.braked_epoch) = (0, 0, 0);
+                value.approval = None;
+            })
+            .await?;
+        let ComparedDomain { added, renewed, replaced, deleted } = changes;
+        info!(
+            domain = name,
+            added, renewed, replaced, deleted, questions, "a domain is as its active cluster has it"
+        );
+        Ok(())
+    }
+
+    /// Copies records that no daemon holds in memory, such as histories: what is here alone stays.
+    async fn copy_stored(
+        &self,
+        replica: &mut Replica<'_>,
+        comparison: &mut DomainComparison<'_>,
+    ) -> Result<(), FollowError> {
+        let held = self.registry.view().compared_kinds();
+        let kinds = replica.scope.kinds.clone();
+        for kind in kinds.iter().map(|kind| &kind.kind).filter(|kind| !held.contains(kind)) {
+            let mut after = Some(String::new());
+            while let Some(behind) = after.take() {
+                let (sent, until) = comparison.next_stored(kind, &behind).await?;
+                let last = sent.last().map(|last| last.key.clone()).unwrap_or_default();
+                let mut here = BTreeMap::new();
+                let each = |record: Record| {
+                    if record.id.key > last {
+                        return Break(());
+                    }
+                    here.insert(record.id.key.clone(), record);
+                    Continue(())
+                };
+                let read = self.registry.each_behind(kind, "", &behind, each).await;
+                read.map_err(|error| FollowError::Commit(error.into()))?;
+                let is_here = |sent: &pb::DomainRecord| match here.get(&sent.key) {
+                    Some(held) if sent.deleted => held.deleted,
+                    Some(held) => !held.deleted && is_same(held, sent),
+                    None => sent.deleted,
+                };
+                let writes = replica.writes(sent.into_iter().filter(|sent| !is_here(sent)).collect())?;
+                replica.write(writes).await?;
+                after = until;
+            }
+        }
+        Ok(())
+    }
+
+    /// Counts what would change; with all of it, unless that is more than is kept at once.
+    async fn count(
+        &self,
+        comparison: &mut DomainComparison<'_>,
+        mut ranges: DifferingRanges,
+        known: Option<Millis>,
+    ) -> Result<(ComparedDomain, Option<Vec<RangeDifference>>), FollowError> {
+        let (mut counted, mut kept, mut bytes) = (ComparedDomain::default(), Some(Vec::new()), 0);
+        while let Some(found) = comparison.next(&mut ranges).await? {
+            for other in &found.others {
+                match other.here {
+                    None => counted.added += 1,
+                    Some(_) if known.is_some_and(|known| other.is_newer_there(known)) => {
+                        counted.renewed += 1;
+                    }
+                    Some(_) => counted.replaced += 1,
+                }
+            }
+            counted.deleted += found.only_here.len();
+            bytes += found.bytes();
+            kept = kept.filter(|_| bytes <= KEPT_BYTES_MAX);
+            if let Some(kept) = &mut kept {
+                kept.push(found);
+            }
+        }
+        Ok((counted, kept))
+    }
+
+    /// That what would change needs no operator's word, or has it.
+    async fn check_brake(
+        &self,
+        replica: &mut Replica<'_>,
+        changes: &ComparedDomain,
+        (is_trusted, head): (bool, Cursor),
+    ) -> Result<(), FollowError> {
+        let is_many = changes.deleted > DELETED_FREELY && changes.deleted > replica.held() / 100;
+        let is_other = !is_trusted && changes.deleted + changes.replaced > 0;
+        if !is_many && !is_other {
+            return Ok(());
+        }
+        let (deletions, replacements) = (as_count(changes.deleted), as_count(changes.replaced));
+        let is_approved = replica.value().approval.as_ref().is_some_and(|approval| {
+            approval.epoch == head.epoch.0
+                && deletions <= approval.deletions
+                && (is_trusted || replacements <= approval.replacements)
+        });
+        if is_approved {
+            return Ok(());
+        }
+        let why = match (is_other, replica.applied()) {
+            (true, None) => "it was not followed before",
+            (true, Some(_)) => "its active cluster may have lost what is here",
+            (false, _) => "those are more than a follower deletes by itself",
+        };
+        let reason = format!("{deletions} records would be deleted and {replacements} replaced: {why}");
+        let note = replica.note(State::Braked, &reason, |value| {
+            (value.braked_deletions, value.braked_replacements) = (deletions, replacements);
+            value.braked_epoch = head.epoch.0;
+        });
+        note.await?;
+        Err(FollowError::Braked(reason))
+    }
+}
+
+/// Changes that a comparison comes to.
+#[derive(Clone, Copy, Debug, Default)]
+struct ComparedDomain {
+    added: usize,
+    /// How many are here, and were written anew there since.
+    renewed: usize,
+    /// How many are here, and are there as they were before, or as nobody can say.
+    replaced: usize,
+    deleted: usize,
+}
+
+fn as_count(count: usize) -> u32 {
+    u32::try_from(count).unwrap_or(u32::MAX)
+}
+
+/// The next frame of a stream.
+async fn next(
+    frames: &mut Streaming<EncodedMessage<pb::DomainFrame>>,
+    within: Duration,
+) -> Result<Option<Told>, FollowError> {
+    let silent = || FollowError::Source(format!("the source was silent for {} ms", within.as_millis()));
+    let frame = timeout(within, frames.message()).await.map_err(|_| silent())?;
+    match frame {
+        Ok(Some(frame)) => Ok(frame.into_message().told),
+        Ok(None) => Err(FollowError::Source("the source has ended the stream".to_owned())),
+        Err(status) => {
+            let fault = Fault::from(&status);
+            Err(if fault.is(reasons::EPOCH_CHANGED) { FollowError::Cut } else { fault.into() })
+        }
+    }
+}

@@ -1,0 +1,24 @@
+//! Replication: what other clusters are active for is followed here, and they follow what this one is active for.
+
+mod batches;
+#[cfg(test)]
+mod batches_test;
+mod compare;
+mod follower;
+pub(crate) mod heal;
+pub(crate) mod metrics;
+mod records;
+mod replica;
+pub(crate) mod source;
+mod ways;
+
+use std::time::Duration;
+
+pub(crate) use follower::DomainFollower;
+pub(crate) use source::ReplicationSource;
+
+/// How often a source says that it lives, and after how long a silence it is called anew.
+const BEAT_EVERY: Duration = Duration::from_millis(500);
+const SILENT_AFTER: Duration = Duration::from_millis(1500);
+/// Key under which fingerprints are made.
+const RANGE_KEY: &[u8] = b"omnirelay domain";
