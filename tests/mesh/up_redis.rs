@@ -106,3 +106,41 @@ fn nodes_that_wait_for_their_redis_say_so() -> Result<()> {
     }
     up.interrupt()
 }
+
+#[test]
+fn two_clusters_with_a_redis_each_follow_the_first_and_end_together() -> Result<()> {
+    let servers = [RedisServer::start(&[])?, RedisServer::start(&[])?];
+    let urls = servers.each_ref().map(RedisServer::url);
+    let mesh = Mesh::new()?;
+    let clusters = ["--clusters", "2", "--nodes", "2", "--store", &urls[0], "--store", &urls[1]];
+    for time in ["first", "second"] {
+        let up = mesh.up_with(&clusters).context(time)?;
+        let current = mesh.json(&["context", "current", "-o", "json"])?;
+        ensure!(current["name"] == "dev-1", "{time}: {current}");
+        let namespace = format!("of-the-{time}");
+        mesh.run(&["mesh", "namespaces", "create", &namespace, "--shards", "4"])?;
+        eventually("the second cluster has it", || {
+            Ok(mesh
+                .run(&["--context", "dev-2", "mesh", "namespaces", "list", "-o", "name"])?
+                .contains(&namespace))
+        })?;
+        eventually("both say that the second could go on", || {
+            let checked = |context: &str| {
+                let output = mesh.omnirelay(&["--context", context, "mesh", "clusters", "check"]).output();
+                output.map(|output| output.status.code() == Some(0))
+            };
+            Ok(checked("dev-1")? && checked("dev-2")?)
+        })?;
+        let status = mesh.json(&["up", "status", "-o", "json"])?;
+        ensure!(status["meshes"].as_array().map(Vec::len) == Some(1), "{status}");
+        match time {
+            "first" => up.interrupt()?,
+            // Killed, it takes them with it.
+            _ => drop(up),
+        }
+        eventually("no connection is left behind", || {
+            Ok(servers[0].connections()? + servers[1].connections()? == 0)
+        })?;
+    }
+    Ok(())
+}

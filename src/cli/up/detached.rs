@@ -58,7 +58,7 @@ pub(crate) fn start(args: &UpArgs, session: &mut CommandSession) -> Result<Exit,
     }
 }
 
-fn interrupted() -> Result<Arc<AtomicBool>, CliError> {
+pub(super) fn interrupted() -> Result<Arc<AtomicBool>, CliError> {
     let flag = Arc::new(AtomicBool::new(false));
     for number in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
         signal_hook::flag::register(number, flag.clone())

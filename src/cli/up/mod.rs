@@ -1,15 +1,17 @@
 //! `omnirelay up`: a whole mesh in one process.
 
+mod clusters;
 pub(crate) mod detached;
 pub(crate) mod record;
 mod status;
 
 use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 
 use clap::{Subcommand, ValueEnum};
 use omnirelay_core::time::{Millis, rfc3339};
 use omnirelay_daemon::process::fleet::FleetError;
-use omnirelay_daemon::process::up::{self, UpError, UpMesh, UpNode, UpOptions};
+use omnirelay_daemon::process::up::{self, IssuerCertifier, UpError, UpMesh, UpNode, UpOptions};
 use omnirelay_host::log::LogFormat;
 use omnirelay_identity::operator_files::OperatorFiles;
 use omnirelay_store::{MissingFileAction, StorePlace};
@@ -36,6 +38,7 @@ Examples:
   omnirelay up -d
   omnirelay up --nodes 5 --data ./mesh
   omnirelay up --secure
+  omnirelay up --clusters 2 --nodes 3
   omnirelay up --store redis://127.0.0.1:6379
   omnirelay up --data ./mesh --ready-file ./mesh/ready.json";
 
@@ -69,12 +72,29 @@ pub(crate) struct UpArgs {
     /// File to write once all nodes are ready; removed at start and stop
     #[arg(long, value_name = "PATH")]
     ready_file: Option<PathBuf>,
-    /// Store that the nodes share: embedded:, memory: or the URL of a Redis store [default: embedded:]
-    #[arg(long, value_name = "URL")]
-    store: Option<String>,
+    /// Store that the nodes share: embedded:, memory: or the URL of a Redis store; with --clusters once for each [default: embedded:]
+    #[arg(long = "store", value_name = "URL")]
+    stores: Vec<String>,
     /// Serve the control API under TLS, to callers that prove who they are; the context does
     #[arg(long)]
     secure: bool,
+    /// How many clusters of one trust domain, 2 to 8, each with so many nodes and a context NAME-1, NAME-2 and so on; the first is
+    /// active for everything, and the others follow it
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(2..=i64::from(CLUSTERS_MAX)),
+          conflicts_with_all = ["cluster", "sibling_of"])]
+    clusters: Option<u16>,
+    /// What the cluster is called [default: default]
+    #[arg(long, value_name = "CLUSTER", hide = true)]
+    cluster: Option<String>,
+    /// The mesh of several clusters that it is part of
+    #[arg(long, value_name = "NAME", hide = true)]
+    part_of: Option<String>,
+    /// Control port of the first node
+    #[arg(long, value_name = "PORT", hide = true)]
+    first_port: Option<u16>,
+    /// Context of the cluster whose root certifies the issuer of this one
+    #[arg(long, value_name = "CONTEXT", hide = true, requires = "secure")]
+    sibling_of: Option<String>,
     /// Services to switch on besides the control plane, such as relay
     #[arg(long = "service", value_name = "NAME")]
     services: Vec<String>,
@@ -100,6 +120,8 @@ enum Verb {
     Status(status::UpStatusArgs),
 }
 
+/// How many clusters there may be.
+const CLUSTERS_MAX: u16 = 8;
 /// The context that leads to the nodes, unless they are called otherwise.
 const CONTEXT: &str = "dev";
 /// The cluster that nodes are of when nothing says otherwise.
@@ -120,6 +142,12 @@ fn run(args: &UpArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
         None if args.detach && !args.detached => return detached::start(args, session),
         None => {}
     }
+    if let Some(count) = args.clusters {
+        return clusters::run(args, count, session);
+    }
+    if let [_, _, ..] = args.stores[..] {
+        return Err(CliError::usage("--store is given once, but for --clusters".to_owned()));
+    }
     let options = options(args, session);
     if args.detached {
         detached::leave();
@@ -127,17 +155,13 @@ fn run(args: &UpArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
     let folder = record::folder(&session.settings.config_path);
     let mut held = match DevMeshLock::take(&folder, &args.name) {
         Ok(held) => Some(held),
-        Err(DevMeshLockFailure::Running(found)) => return Err(running_already(&found)),
-        // A home that cannot be written to is no reason to run nothing.
-        Err(DevMeshLockFailure::Io(path, error)) => {
-            session.notes().warn(&format!("others cannot find this mesh: {}: {error}", path.display()));
-            None
-        }
+        Err(failure) => not_taken(failure, session)?,
     };
     let mut record = DevMeshRecord {
         name: args.name.clone(),
+        part_of: args.part_of.clone(),
         pid: std::process::id(),
-        started_at: rfc3339(Millis(u64::try_from(time::now_ms().unwrap_or(0)).unwrap_or(0))),
+        started_at: started_at(),
         data: options.data.clone(),
         log: args.detached.then(|| record::log_of(&folder, &args.name)),
         ..DevMeshRecord::default()
@@ -145,14 +169,19 @@ fn run(args: &UpArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
     // From here on others see that it starts, and can end it.
     keep(session, held.as_mut(), &record);
     sweep(&session.settings.config_path);
-    let mesh = match up::start(&options) {
+    if args.part_of.is_some() {
+        std::thread::spawn(clusters::end_with_parent);
+    }
+    let certify = |socket: &Path| certify(args, session, socket);
+    let certify: Option<&IssuerCertifier<'_>> = if args.sibling_of.is_some() { Some(&certify) } else { None };
+    let mesh = match up::start(&options, certify) {
         Ok(mesh) => mesh,
         // Asked to stop while it started: that is a clean end too.
         Err(UpError::Fleet(FleetError::Stopped)) => return Ok(Exit::Ok),
         Err(error) => return Err(not_started(&error)),
     };
     tell_of_nodes(&mut record, &mesh);
-    let context = DevContext::write(session, &mut record);
+    let context = DevContext::write(session, &mut record, args.cluster.as_deref().unwrap_or(CLUSTER));
     keep(session, held.as_mut(), &record);
     if !args.detached {
         tell(session, &record)?;
@@ -169,19 +198,61 @@ fn run(args: &UpArgs, session: &mut CommandSession) -> Result<Exit, CliError> {
     ended.map_err(|error| not_started(&error))
 }
 
+fn started_at() -> String {
+    rfc3339(Millis(u64::try_from(time::now_ms().unwrap_or(0)).unwrap_or(0)))
+}
+
+/// Says that a mesh goes without a record, unless one of its name runs.
+fn not_taken(failure: DevMeshLockFailure, session: &CommandSession) -> Result<Option<DevMeshLock>, CliError> {
+    match failure {
+        DevMeshLockFailure::Running(found) => Err(running_already(&found)),
+        // A home that cannot be written to is no reason to run nothing.
+        DevMeshLockFailure::Io(path, error) => {
+            session.notes().warn(&format!("others cannot find this mesh: {}: {error}", path.display()));
+            Ok(None)
+        }
+    }
+}
+
+/// Command of this program, with the same contexts.
+fn own_command(session: &CommandSession) -> std::io::Result<Command> {
+    let mut command = Command::new(std::env::current_exe()?);
+    command.arg("--config").arg(std::path::absolute(&session.settings.config_path)?);
+    Ok(command)
+}
+
+/// Has the root of another context certify the issuer of a mesh whose first node has this socket.
+fn certify(args: &UpArgs, session: &CommandSession, socket: &Path) -> Result<(), String> {
+    let context = args.sibling_of.as_deref().unwrap_or_default();
+    let out = socket.with_file_name("certified");
+    let mut command = own_command(session).map_err(|error| chain(&error))?;
+    command.args(["cert", "ca", "init", "--yes", "--sibling-of", context, "--out"]).arg(&out);
+    command.arg("--addr").arg(format!("unix:{}", socket.display()));
+    let ended = command.stdin(Stdio::null()).output().map_err(|error| chain(&error))?;
+    let complaint = String::from_utf8_lossy(&ended.stderr).into_owned();
+    // It has an authority already, as one that was started before.
+    let is_certified = ended.status.code() == Some(Exit::Conflict as i32);
+    match ended.status.success() || is_certified {
+        true => Ok(()),
+        false => Err(complaint.trim_start_matches("error: ").trim_end().to_owned()),
+    }
+}
+
 fn options(args: &UpArgs, session: &CommandSession) -> UpOptions {
     // Wherever the process goes, and for whoever reads them elsewhere.
     let absolute = |path: &PathBuf| std::path::absolute(path).unwrap_or_else(|_| path.clone());
     UpOptions {
         nodes: args.nodes,
-        data: args.data.as_ref().map(absolute).or_else(|| folder_of_store(args.store.as_deref()?, session)),
+        data: args.data.as_ref().map(absolute).or_else(|| folder_of_store(args.stores.first()?, session)),
         missing: if args.accept_data_loss {
             MissingFileAction::AcceptLoss
         } else {
             MissingFileAction::Refuse
         },
         ready_file: args.ready_file.as_ref().map(absolute),
-        store: args.store.clone(),
+        store: args.stores.first().cloned(),
+        cluster: args.cluster.clone(),
+        first_port: args.first_port.unwrap_or(up::FIRST_PORT),
         services: args.services.clone(),
         secure: args.secure,
         set: args.set.clone(),
@@ -262,10 +333,10 @@ impl DevContext {
     ///
     /// That of a folder stays, since its nodes keep their ports: without it, a command that was meant for them would go
     /// to whatever answers at the default address.
-    fn write(session: &CommandSession, record: &mut DevMeshRecord) -> Option<Self> {
+    fn write(session: &CommandSession, record: &mut DevMeshRecord, cluster: &str) -> Option<Self> {
         let path = session.settings.config_path.clone();
         let addresses = record.addresses();
-        match put_context(&path, &record.name, addresses.clone(), CLUSTER, tls(record)) {
+        match put_context(&path, &record.name, addresses.clone(), cluster, tls(record)) {
             Ok(_) => {
                 record.context = Some(record.name.clone());
                 record.data.is_none().then(|| Self { path, name: record.name.clone(), addresses })
@@ -314,7 +385,7 @@ fn tell(session: &mut CommandSession, record: &DevMeshRecord) -> Result<(), CliE
     for warning in &record.warnings {
         notes.warn(warning);
     }
-    let name = &record.name;
+    let name = record.context.as_ref().unwrap_or(&record.name);
     match (has_context, is_current) {
         (true, true) => notes.say(&format!("\nContext `{name}` leads to these nodes. In another shell:")),
         (true, false) => {

@@ -18,6 +18,9 @@ use crate::frame::address::Address;
 pub(crate) struct DevMeshRecord {
     /// Also the name of its context.
     pub name: String,
+    /// The mesh of several clusters that runs it, and ends it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub part_of: Option<String>,
     pub pid: u32,
     /// RFC 3339.
     pub started_at: String,
@@ -171,9 +174,11 @@ pub(crate) fn sweep(folder: &Path) -> Vec<DevMeshRecord> {
     names(folder).iter().filter_map(left).collect()
 }
 
-/// Every mesh that runs, by name.
+/// Every mesh that runs, by name; of several clusters the whole alone, while that runs.
 pub(crate) fn all(folder: &Path) -> Vec<DevMeshRecord> {
-    names(folder).iter().filter_map(|name| running(folder, name)).collect()
+    let all: Vec<DevMeshRecord> = names(folder).iter().filter_map(|name| running(folder, name)).collect();
+    let runs = |name: &String| all.iter().any(|mesh| mesh.name == *name);
+    all.iter().filter(|mesh| !mesh.part_of.as_ref().is_some_and(runs)).cloned().collect()
 }
 
 fn names(folder: &Path) -> Vec<String> {

@@ -21,6 +21,7 @@ use omnirelay_identity::IdentitySources;
 use omnirelay_identity::federation::FederatedClusters;
 use omnirelay_identity::node_identity::IdentityFiles;
 use omnirelay_identity::provided::ChosenProvider;
+use omnirelay_identity::socket::ControlSocket;
 use omnirelay_node::{Node, NodeSpec, RelayAddresses, RelayListeners};
 use omnirelay_node_service::dev::{DevProcess, InjectedFault, InjectedFaultOutcome};
 use omnirelay_settings::Config;
@@ -352,6 +353,10 @@ impl Member {
         let kept = self.listener.lock().take();
         let (listener, relay) = kept.map_or_else(|| self.listen(), Ok)?;
         let fleet = self.fleet.get().cloned().unwrap_or_default();
+        let control = &self.config.control;
+        let open = |path: &PathBuf| {
+            ControlSocket::open(path, control.socket_mode.0, control.socket_group.as_deref())
+        };
         let spec = NodeSpec {
             node_id: self.node_id.clone(),
             config: Config::clone(&self.config).into(),
@@ -360,6 +365,7 @@ impl Member {
             session_secret: self.session_secret.clone(),
             listener,
             access: IdentitySources {
+                socket: control.socket.as_ref().map(open).transpose().map_err(|error| chain(&error))?,
                 provision: ChosenProvider::of(self.config.security.identity.provided()),
                 federation: FederatedClusters::of(self.config.federated()),
                 ..IdentitySources::default()

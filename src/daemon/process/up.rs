@@ -36,8 +36,8 @@ use super::store_choice::open_store;
 pub const NODES_MAX: u16 = 64;
 /// How many nodes a new mesh has.
 const NODES_DEFAULT: usize = 3;
-/// The control port of the first node; the others follow at this distance.
-const FIRST_PORT: u16 = 17420;
+/// Control port of the first node; the others follow at this distance.
+pub const FIRST_PORT: u16 = 17420;
 const PORT_STEP: u16 = 10;
 /// The ports of the relay of the first node, and of its metrics; the others take what is free.
 const FIRST_RELAY_PORTS: [u16; 2] = [50051, 2112];
@@ -60,6 +60,8 @@ const OWN: [&str; 10] = [
 const OWN_SECURE: [&str; 5] =
     ["control.insecure", "control.tls.cert", "control.tls.key", "control.tls.source", "security.loopback"];
 
+/// The control socket of the first node, where the authority is certified elsewhere.
+const CONTROL_SOCKET: &str = "control.sock";
 /// How long the first node may take to issue a certificate to the operator.
 const OPERATOR_WITHIN: Duration = Duration::from_secs(20);
 const LOOK_EVERY: Duration = Duration::from_millis(5);
@@ -81,6 +83,10 @@ pub struct UpOptions {
     pub services: Vec<String>,
     /// Whether callers of the control API have to prove who they are, and the API is under TLS.
     pub secure: bool,
+    /// Name of the cluster; `None`: as the settings have it.
+    pub cluster: Option<String>,
+    /// Control port of the first node, where its directory knows none.
+    pub first_port: u16,
     /// Settings of all nodes, each `KEY=VALUE` as of `omnirelayd --set`.
     pub set: Vec<String>,
     pub log_format: LogFormat,
@@ -116,6 +122,8 @@ pub enum UpError {
         OPERATOR_WITHIN.as_secs()
     )]
     Operator,
+    #[error("the issuer was not certified: {0}")]
+    Certified(String),
     #[error("cannot open the store")]
     OpenStore(#[from] StoreOpenError),
     #[error("cannot begin to log")]
@@ -169,11 +177,16 @@ pub struct UpMesh {
     _directory: MeshDirectory,
 }
 
-/// Starts the nodes; returns when all are ready, or wait for their store.
+/// Has the issuer of a mesh certified by a root elsewhere, over the control socket of its first node; does nothing where there is an
+/// authority already.
+pub type IssuerCertifier<'a> = dyn Fn(&Path) -> Result<(), String> + 'a;
+
+/// Starts the nodes; returns when all are ready, or wait for their store. The mesh makes its authority itself, unless there is who has it
+/// certified.
 ///
 /// # Errors
 /// [`UpError`]; nothing runs then.
-pub fn start(options: &UpOptions) -> Result<UpMesh, UpError> {
+pub fn start(options: &UpOptions, certify: Option<&IssuerCertifier<'_>>) -> Result<UpMesh, UpError> {
     if let Some(count) = options.nodes.filter(|count| !(1..=NODES_MAX).contains(count)) {
         return Err(UpError::Nodes(count));
     }
@@ -182,7 +195,8 @@ pub fn start(options: &UpOptions) -> Result<UpMesh, UpError> {
     let log = log::start(&log)?.recent();
     limits::raise_open_files();
     limits::outlive_file_size();
-    let config = configured(options)?;
+    let mut config = configured(options)?;
+    config.security.make_authority = certify.is_none();
     config.store.check_files().map_err(|(_, what)| UpError::Store(what))?;
     let end = EndSignals::listen(stop_limit(&config)).map_err(UpError::Signals)?;
     if let Some(path) = &options.ready_file {
@@ -191,7 +205,7 @@ pub fn start(options: &UpOptions) -> Result<UpMesh, UpError> {
     let directory = MeshDirectory::open(options.data.as_deref())?;
     let stores = open_store(&config, directory.data.path(), options.missing)?;
     let relays = !config.node.services.is_empty();
-    let (nodes, listeners, moved) = choose_nodes(&directory, options.nodes, relays)?;
+    let (nodes, listeners, moved) = choose_nodes(&directory, (options.nodes, options.first_port), relays)?;
     if let Some(id) = config.relay.id.as_ref().filter(|_| relays && nodes.len() > 1) {
         tracing::warn!(
             id,
@@ -202,6 +216,7 @@ pub fn start(options: &UpOptions) -> Result<UpMesh, UpError> {
     let operator = operator(&directory, options.secure)?;
     let identities = directory.data.path().join(IDENTITY_FOLDER);
     let issuer_secret = identities.join(ISSUER_SECRET);
+    let socket = directory.data.path().join(CONTROL_SOCKET);
     let mut members = Vec::new();
     for (node, (listener, relay)) in nodes.iter().zip(listeners) {
         let mut identity = IdentityFiles::of(&identities.join(&node.node_id), Some(&issuer_secret));
@@ -211,9 +226,11 @@ pub fn start(options: &UpOptions) -> Result<UpMesh, UpError> {
         if options.store.as_deref() == Some("memory:") {
             audit.begin_anew()?;
         }
+        let mut own = of_node(&config, node, nodes.len());
+        own.control.socket = certify.filter(|_| members.is_empty()).map(|_| socket.clone());
         members.push(MemberSpec {
             node_id: node.node_id.clone(),
-            config: Arc::new(of_node(&config, node, nodes.len())),
+            config: Arc::new(own),
             identity,
             data_dir: directory.data.path().to_owned(),
             telemetry: directory.data.path().join(TELEMETRY_FOLDER).join(&node.node_id),
@@ -228,6 +245,9 @@ pub fn start(options: &UpOptions) -> Result<UpMesh, UpError> {
     let fleet = Fleet::start(members, &stores, end.asked())?;
     let ready_file = options.ready_file.clone();
     let up = UpMesh { nodes, moved, fleet, end, ready_file, operator, _directory: directory };
+    if let Some(certify) = certify {
+        certify(&socket).map_err(UpError::Certified)?;
+    }
     // Nobody can say how long a store is away.
     if up.awaited().is_none() && !up.has_operator(OPERATOR_WITHIN) {
         return Err(UpError::Operator);
@@ -262,11 +282,13 @@ fn configured(options: &UpOptions) -> Result<Config, UpError> {
     for warning in &loaded.warnings {
         tracing::warn!("{warning}");
     }
+    if let Some(cluster) = &options.cluster {
+        loaded.config.node.cluster.clone_from(cluster);
+    }
     if let Some(url) = &options.store {
         loaded.config.store.url.clone_from(url);
     }
     let security = &mut loaded.config.security;
-    security.make_authority = true;
     if options.secure {
         security.loopback = Some(LoopbackTrust::Proof);
         loaded.config.control.insecure = false;
@@ -409,7 +431,11 @@ fn make_ephemeral() -> Result<PathBuf, UpError> {
 
 /// The nodes to start, each with its port taken: the first that the directory knows, and as many
 /// new ones as are missing. Those that are not started now keep their ids, ports and secrets.
-fn choose_nodes(directory: &MeshDirectory, asked: Option<u16>, relays: bool) -> Result<ChosenNodes, UpError> {
+fn choose_nodes(
+    directory: &MeshDirectory,
+    (asked, first_port): (Option<u16>, u16),
+    relays: bool,
+) -> Result<ChosenNodes, UpError> {
     let path = directory.data.path().join(UP_STATE);
     let refuse = |source| UpError::Directory { path: path.clone(), source };
     let mut state = read_state(&path)?;
@@ -422,7 +448,7 @@ fn choose_nodes(directory: &MeshDirectory, asked: Option<u16>, relays: bool) -> 
         let offset = PORT_STEP * (number as u16 - 1);
         state.nodes.push(UpNode {
             node_id: format!("node-{number}"),
-            control: SocketAddr::from((Ipv4Addr::LOCALHOST, FIRST_PORT + offset)),
+            control: SocketAddr::from((Ipv4Addr::LOCALHOST, first_port + offset)),
             relay: None,
             secret: random_secret().map_err(refuse)?,
         });
@@ -483,7 +509,7 @@ mod tests {
     fn nodes_that_are_not_started_are_remembered() {
         let place = tempfile::tempdir().unwrap();
         let directory = MeshDirectory::open(Some(place.path())).unwrap();
-        let chosen = |asked| choose_nodes(&directory, asked, false).unwrap().0;
+        let chosen = |asked| choose_nodes(&directory, (asked, FIRST_PORT), false).unwrap().0;
         let all = chosen(Some(3));
         assert_eq!(chosen(Some(1)).len(), 1);
         let secrets = |nodes: &[UpNode]| nodes.iter().map(|node| node.secret.clone()).collect::<Vec<_>>();
@@ -495,7 +521,8 @@ mod tests {
     fn ports_that_nobody_listens_at_are_kept_and_not_told() {
         let place = tempfile::tempdir().unwrap();
         let directory = MeshDirectory::open(Some(place.path())).unwrap();
-        let relay = |relays| choose_nodes(&directory, Some(1), relays).unwrap().0.remove(0).relay;
+        let relay =
+            |relays| choose_nodes(&directory, (Some(1), FIRST_PORT), relays).unwrap().0.remove(0).relay;
         let first = relay(true);
         assert!(first.is_some());
         assert_eq!(relay(false), None);
@@ -506,7 +533,7 @@ mod tests {
     fn a_given_id_names_a_relay_that_is_alone() {
         let place = tempfile::tempdir().unwrap();
         let directory = MeshDirectory::open(Some(place.path())).unwrap();
-        let node = choose_nodes(&directory, Some(1), false).unwrap().0.remove(0);
+        let node = choose_nodes(&directory, (Some(1), FIRST_PORT), false).unwrap().0.remove(0);
         let mut shared = Config::default();
         let id = |shared: &Config, nodes| of_node(shared, &node, nodes).relay.id;
         assert_eq!(id(&shared, 1).as_deref(), Some("node-1"));
