@@ -1,7 +1,10 @@
-//! `omnirelay mesh state-diff`: where what a daemon holds of the registry differs from its store, or from another daemon.
+//! `omnirelay mesh state-diff`: where what a daemon holds of the registry differs from its store, from another daemon, or from another
+//! cluster.
 
-use omnirelay_wire::rpc::state_diff_service;
+use omnirelay_wire::rpc::{domain_control_service, state_diff_service};
 
+use super::clusters;
+use super::domains;
 use super::entry::{CommandEntry, entry};
 use super::peers;
 use super::schema::documents::message;
@@ -11,8 +14,12 @@ use crate::frame::prelude::*;
 
 const GET: RpcMethod = state_diff_service::GET;
 const RECONCILE: RpcMethod = state_diff_service::RECONCILE;
-const LEAF: LeafCommand =
-    LeafCommand::write("mesh state-diff", &[&GET, &RECONCILE, &peers::LIST]).listing(&COLUMNS, &[]);
+const COMPARE: RpcMethod = domain_control_service::COMPARE;
+const LEAF: LeafCommand = LeafCommand::write(
+    "mesh state-diff",
+    &[&GET, &RECONCILE, &COMPARE, &peers::LIST, &clusters::LIST, &domains::LIST],
+)
+.listing(&COLUMNS, &[]);
 pub(crate) static ENTRY: CommandEntry = entry!(
     "state-diff",
     StateDiffArgs,
@@ -32,6 +39,7 @@ const EXAMPLES: &str = "\
 Examples:
   omnirelay mesh state-diff
   omnirelay mesh state-diff --node node-2 --exit-code
+  omnirelay mesh state-diff --with west --domain mesh
   omnirelay mesh state-diff --reconcile --dry-run
   omnirelay mesh state-diff --reconcile --reason \"INC-4711\" --addr node-2:17420
   omnirelay mesh state-diff -o json | jq -r '.differences[] | \"\\(.kind)/\\(.key)\"'";
@@ -40,7 +48,8 @@ Examples:
 ///
 /// Each daemon holds the registry in memory and answers from there. This compares what the daemon that answers holds with its store, record
 /// by record, or with what the daemon of another node holds: records that end with a session, and signed ones, with the store alone. What
-/// changes meanwhile is no difference. With --reconcile it is loaded anew from the store where it differs: the store is what nodes have
+/// changes meanwhile is no difference. With --with, what is here of a domain is compared with what another cluster has of it: `mesh domains
+/// approve` at the follower and `mesh domains heal` at the active cluster make both the same. With --reconcile it is loaded anew from the store where it differs: the store is what nodes have
 /// agreed on. Watches at this daemon begin anew then.
 #[derive(Args, Debug)]
 #[command(before_long_help = EXAMPLES)]
@@ -55,8 +64,14 @@ pub(crate) struct StateDiffArgs {
     /// Compare with what the daemon of this node holds
     #[arg(long, value_name = "NODE", conflicts_with = "store", add = complete::ids(&peers::OBJECTS))]
     node: Option<String>,
+    /// Compare a domain with what this cluster has of it
+    #[arg(long, value_name = "CLUSTER", conflicts_with_all = ["store", "node"], value_parser = clusters::cluster, add = complete::ids(&clusters::OBJECTS))]
+    with: Option<String>,
+    /// The domain that is compared
+    #[arg(long, value_name = "DOMAIN", requires = "with", default_value = "mesh", value_parser = domains::domain, add = complete::ids(&domains::OBJECTS))]
+    domain: String,
     /// Load anew from the store where it differs
-    #[arg(long, conflicts_with = "node")]
+    #[arg(long, conflicts_with_all = ["node", "with"])]
     reconcile: bool,
     /// How many differences to list; all are counted
     #[arg(long, value_name = "COUNT", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=1000), conflicts_with = "reconcile")]
@@ -102,8 +117,16 @@ async fn run(args: &StateDiffArgs, session: &mut CommandSession) -> Result<Exit,
     if args.reconcile {
         return reconcile(args, session).await;
     }
-    let request = json!({"nodeId": args.node.as_deref().unwrap_or_default(), "limit": args.limit});
-    let document = session.call(&Call::of(&GET, &request)?).await?;
+    let call = match &args.with {
+        Some(with) => {
+            Call::of(&COMPARE, &json!({"domain": args.domain, "withCluster": with, "limit": args.limit}))?
+        }
+        None => {
+            let node = args.node.as_deref().unwrap_or_default();
+            Call::of(&GET, &json!({"nodeId": node, "limit": args.limit}))?
+        }
+    };
+    let document = session.call(&call).await?;
     let differs = number(&document, "differing") > 0;
     let list = ListSpec {
         field: "differences",

@@ -19,7 +19,7 @@ const WINDOW: Duration = Duration::from_secs(4);
 const SECONDS: u64 = 90;
 
 /// Queries that need not have points here, by their panel or annotation and their legend, and why.
-const ABSENT: [(&str, &str, &str); 12] = [
+const ABSENT: [(&str, &str, &str); 13] = [
     ("Which alerts fire?", "{{alertname}}", "nothing is wrong for long enough"),
     (
         "How do pushes to pools and exchanges with clusters end?",
@@ -33,6 +33,11 @@ const ABSENT: [(&str, &str, &str); 12] = [
     ("How far behind is each domain?", "{{mesh}}: {{domain}} of {{source}}", "no cluster is followed"),
     (
         "Does anything wait for an operator's word?",
+        "{{mesh}}: {{domain}} of {{source}}",
+        "no cluster is followed",
+    ),
+    (
+        "Can every record be written where it is followed?",
         "{{mesh}}: {{domain}} of {{source}}",
         "no cluster is followed",
     ),

@@ -122,6 +122,11 @@ pub struct Domain {
 }
 
 impl Domain {
+    /// The domain of a record; `None`: it is none.
+    pub fn of(record: Arc<ViewRecord>) -> Option<Self> {
+        Some(Self { value: record.value::<DomainValue>()?, record })
+    }
+
     /// Its name.
     pub fn name(&self) -> &str {
         &self.record.record.id.key
@@ -150,10 +155,7 @@ impl Domains {
     /// Reads them off a view.
     pub fn of(view: &View) -> Self {
         let records = view.list(&DOMAIN).records;
-        let domains = records.iter().filter_map(|record| {
-            Some(Domain { record: record.clone(), value: record.value::<DomainValue>()? })
-        });
-        Self(domains.collect())
+        Self(records.iter().cloned().filter_map(Domain::of).collect())
     }
 
     /// In the order of their names.

@@ -4,18 +4,34 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use omnirelay_core::ranges::{ClaimError, RangeClaim, RangeComparison, RangePrefix, check_disjoint};
 use omnirelay_core::text::{chain, printable};
-use omnirelay_registry::view::View;
-use omnirelay_store::RecordKind;
+use omnirelay_registry::view::{View, digest_of};
+use omnirelay_store::{Record, RecordKind};
 use omnirelay_wire::fault::Fault;
 use omnirelay_wire::pb::omnirelay::mesh::control::v1 as pb;
 
 pub use crate::range_messages::range;
 use crate::range_messages::{answer, answer_message, claim, claim_message, prefix};
+use crate::timestamp;
 
 /// How sums and digests are made.
 pub const FORM: u32 = 1;
 /// How many claims a question has at most, and as many listed ranges.
 pub const CLAIMS_MAX: usize = 128;
+
+/// How many differences are listed, unless it is said, and at most.
+pub const DIFFERENCES_LISTED: u32 = 100;
+const DIFFERENCES_LISTED_MAX: u32 = 1000;
+
+/// Number of differences that are listed where a request says so, or says 0.
+///
+/// # Errors
+/// `INVALID_ARGUMENT`.
+pub fn differences_listed(limit: u32) -> Result<usize, Fault> {
+    if limit > DIFFERENCES_LISTED_MAX {
+        return Err(Fault::invalid(format!("field `limit`: {limit} is more than {DIFFERENCES_LISTED_MAX}")));
+    }
+    Ok(if limit == 0 { DIFFERENCES_LISTED } else { limit } as usize)
+}
 
 /// Checks that a question is in the form of this daemon, and that it is about each kind once, and about no more than is asked at once.
 ///
@@ -142,5 +158,18 @@ impl<'a> KindComparisons<'a> {
     pub fn into_found(self) -> (Vec<RecordKind>, BTreeMap<RecordKind, Vec<RangePrefix>>) {
         let found = self.comparisons.into_iter().map(|(kind, comparison)| (kind, comparison.into_found()));
         (self.not_held, found.collect())
+    }
+}
+
+/// Message of what is known of a record besides its value.
+pub fn state_record(record: &Record) -> pb::StateRecord {
+    let digest = digest_of(record).short();
+    pb::StateRecord {
+        version: record.version.0,
+        revision: record.revision.0,
+        last_writer_id: record.writer.to_string(),
+        updated_at: Some(timestamp(record.updated_at)),
+        bytes: record.value.len() as u64,
+        digest: digest.iter().map(|byte| format!("{byte:02x}")).collect(),
     }
 }

@@ -56,6 +56,6 @@ fn known(cluster: &Value) -> KnownObject {
 
 /// A cluster as it was given; what `-o name` prints of one can be given again.
 #[expect(clippy::unnecessary_wraps, reason = "the parser wants it so")]
-fn cluster(given: &str) -> Result<String, String> {
+pub(crate) fn cluster(given: &str) -> Result<String, String> {
     Ok(given.strip_prefix("cluster/").unwrap_or(given).to_owned())
 }

@@ -64,6 +64,9 @@ fn describe(document: &Value, absolute: bool) -> String {
         ),
         _ => String::new(),
     };
+    let aside = items(domain, "replica.setAside").iter().map(|record| {
+        format!("{}/{} ({})", text(record, "kind"), text(record, "key"), text(record, "reason"))
+    });
     let version = Some(said("recordVersion")).filter(|version| version != "0");
     listing(&[
         ("domain", said("domain")),
@@ -86,6 +89,7 @@ fn describe(document: &Value, absolute: bool) -> String {
         ("compared", ago("replica.comparedAt")),
         ("braked", braked),
         ("unknown", joined(domain, "replica.unknownKinds")),
+        ("set aside", aside.collect::<Vec<_>>().join("; ")),
         ("followers", followers(domain)),
         ("lineage", lineage.collect::<Vec<_>>().join("; ")),
         ("record", version.unwrap_or_else(|| "nobody has said anything of it".to_owned())),

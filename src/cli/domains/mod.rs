@@ -23,7 +23,7 @@ pub(crate) static OBJECTS: CompletedKind = CompletedKind {
     name: KIND,
     list: "domains",
     rpc: &LIST,
-    paged: false,
+    paged: true,
     of_node: false,
     known,
     signs: b"-.",
@@ -53,6 +53,6 @@ fn known(domain: &Value) -> KnownObject {
 
 /// A domain as it was given; what `-o name` prints of one can be given again.
 #[expect(clippy::unnecessary_wraps, reason = "the parser wants it so")]
-fn domain(given: &str) -> Result<String, String> {
+pub(crate) fn domain(given: &str) -> Result<String, String> {
     Ok(given.strip_prefix("domain/").unwrap_or(given).to_owned())
 }

@@ -193,14 +193,14 @@ fn changed(view: &View) -> String {
     format!("{clusters}-{trust}-{}", domains_changed(view))
 }
 
-/// Place of the cluster of the daemon in a list, where there is no record of it: it is a cluster before anybody says so.
+/// Place in a list of what is there before anybody says so, and has no record then: the cluster of the daemon, and domain `mesh`.
 struct OwnAmong<'a> {
     own: &'a str,
     /// The key of the record that it comes before, else of the one that it comes behind; `None`: it has a record, or there is none.
     beside: Option<&'a str>,
 }
 
-/// Place of the cluster of the daemon, as seen from a record.
+/// Place of what has no record, as seen from a record.
 enum OwnPlace {
     Before,
     Behind,

@@ -21,7 +21,7 @@ use crate::domain_gate::DomainGate;
 use crate::domains::Domains;
 use crate::domains::merge::DomainMerger;
 use crate::domains::show::DomainReader;
-use crate::replication::heal::DomainHealer;
+use crate::replication::heal::ClusterComparer;
 use crate::replication::metrics::ReplicationMetrics;
 use crate::replication::{DomainFollower, ReplicationSource};
 use crate::{Clusters, OwnCluster, WatchedClusters};
@@ -57,13 +57,14 @@ pub fn mount(
     node.mergers.add(DOMAIN, Arc::new(DomainMerger));
     registry.write_gate().add(Arc::new(DomainGate { cluster: name.clone(), kinds: kinds.clone() }));
     let ways = Arc::new(SiblingWays::new(transport));
-    let healer = Arc::new(DomainHealer::new(registry.clone(), name.clone(), kinds.clone(), ways.clone()));
+    let comparer =
+        Arc::new(ClusterComparer::new(registry.clone(), name.clone(), kinds.clone(), ways.clone()));
     let places = WatchPlaces::new(node.watches_max());
     let source = ReplicationSource::new(registry.clone(), name.clone(), kinds.clone(), places);
     let clusters = Clusters::new(registry.clone(), own, node.watches_max());
     let clusters = ClusterControlServiceServer::new(clusters);
     node.serve(PortName::Control, clusters.send_compressed(Gzip).accept_compressed(Gzip));
-    let domains = Domains::new(registry.clone(), name.clone(), healer);
+    let domains = Domains::new(registry.clone(), name.clone(), comparer);
     let domains = DomainControlServiceServer::new(domains);
     node.serve(PortName::Control, domains.send_compressed(Gzip).accept_compressed(Gzip));
     let source = ReplicationServiceServer::new(source);

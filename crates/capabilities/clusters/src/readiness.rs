@@ -130,6 +130,12 @@ impl ClusterScene<'_> {
         let lag = format!("{} ms and {} commits behind", replica.lag_ms, replica.lag_revisions);
         let is_near = if replica.lag_ms <= LAG_READY_MS { State::Ok } else { State::Wrong };
         all.push(finding(&subject, "lag", (is_near, lag), heard, &get));
+        if let [first, others @ ..] = &replica.set_aside[..] {
+            let more = if others.is_empty() { String::new() } else { format!(" and {} more", others.len()) };
+            let aside =
+                format!("{}/{}{more} cannot be written here: {}", first.kind, first.key, first.reason);
+            all.push(finding(&subject, "records", (State::Wrong, aside), heard, &get));
+        }
         let nodes = nodes_there(self.registry).len();
         let room = match nodes {
             0 => (State::Wrong, "no node is here that could own a shard".to_owned()),

@@ -1,8 +1,6 @@
 //! Records that were compared, and what was found.
 
-use omnirelay_nouns::timestamp;
-use omnirelay_registry::view::digest_of;
-use omnirelay_store::{Record, RecordKind};
+use omnirelay_store::RecordKind;
 
 use super::pb;
 use pb::state_difference::State;
@@ -50,18 +48,5 @@ impl ComparedRecords {
             here,
             there,
         });
-    }
-}
-
-/// Message about a record.
-pub(crate) fn told(record: &Record) -> pb::StateRecord {
-    let digest = digest_of(record).short();
-    pb::StateRecord {
-        version: record.version.0,
-        revision: record.revision.0,
-        last_writer_id: record.writer.to_string(),
-        updated_at: Some(timestamp(record.updated_at)),
-        bytes: record.value.len() as u64,
-        digest: digest.iter().map(|byte| format!("{byte:02x}")).collect(),
     }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use omnirelay_core::ranges::RangePrefix;
 use omnirelay_core::text::printable;
 use omnirelay_node::node_asker::{AskableNode, NodeAsker, NodeChannel, NodeQuestion, not_asked};
-use omnirelay_nouns::range_questions::{CLAIMS_MAX, FORM, KindComparisons, range};
+use omnirelay_nouns::range_questions::{CLAIMS_MAX, FORM, KindComparisons, range, state_record};
 use omnirelay_registry::Registry;
 use omnirelay_registry::follow::wait_for;
 use omnirelay_registry::view::place_of;
@@ -16,7 +16,7 @@ use omnirelay_wire::pb::omnirelay::mesh::control::v1::state_diff_service_client:
 use omnirelay_wire::reasons;
 use tokio::time::{Instant, sleep, timeout};
 
-use super::compared::{ComparedRecords, told};
+use super::compared::ComparedRecords;
 use super::pb;
 use super::ranges::key;
 
@@ -247,7 +247,7 @@ fn note_differing(
     found: &mut ComparedRecords,
 ) {
     for (key, record) in here {
-        let (own, other) = (told(record), there.remove(key));
+        let (own, other) = (state_record(record), there.remove(key));
         if other.as_ref() != Some(&own) {
             found.note(kind, key, Some(own), other);
         }

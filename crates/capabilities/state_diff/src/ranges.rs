@@ -1,11 +1,10 @@
 //! Ranges that another daemon asks about.
 
-use omnirelay_nouns::range_questions::{answer_claims, check_question, listed_ranges};
+use omnirelay_nouns::range_questions::{answer_claims, check_question, listed_ranges, state_record};
 use omnirelay_registry::Registry;
 use omnirelay_store::{Epoch, RecordKind, Revision};
 use omnirelay_wire::fault::Fault;
 
-use super::compared::told;
 use super::pb;
 
 /// How many kinds a question has at most.
@@ -65,6 +64,7 @@ async fn answer_kind(
     let more = listed.is_none();
     *room = room.saturating_sub(count);
     let listed = listed.unwrap_or_default().into_iter();
-    let records = listed.map(|(key, record)| pb::RangedRecord { key, record: Some(told(&record)) }).collect();
+    let records =
+        listed.map(|(key, record)| pb::RangedRecord { key, record: Some(state_record(&record)) }).collect();
     Ok(pb::KindAnswers { kind: kind.0.to_string(), held: true, answers, records, more })
 }

@@ -7,6 +7,7 @@ use omnirelay_core::text::{chain, count};
 use omnirelay_decisions::check::facts::is_alive;
 use omnirelay_identity::caller::Caller;
 use omnirelay_node::node_asker::{AskableNode, NodeAsker};
+use omnirelay_nouns::range_questions::{DIFFERENCES_LISTED, differences_listed};
 use omnirelay_nouns::{SCHEMA_VERSION, at_cursor, check_reason, envelope, head_cursor, serve};
 use omnirelay_registry::Registry;
 use omnirelay_registry::record::AuditedAction;
@@ -27,9 +28,6 @@ use crate::ranges::answer_ranges;
 use crate::store_diff::compare_with_store;
 use crate::{ComparedNodes, pb};
 
-/// How many differences are listed, unless it is said, and at most.
-const LISTED: u32 = 100;
-const LISTED_MAX: u32 = 1000;
 /// How many callers may wait for a comparison at once, the one that is made among them.
 const WAITING_MAX: usize = 8;
 /// How long a comparison may take, and until everything was loaded anew.
@@ -89,10 +87,7 @@ impl StateDiff {
     }
 
     async fn get(&self, asked: pb::GetStateDiffRequest) -> Result<Response<pb::GetStateDiffResponse>, Fault> {
-        if asked.limit > LISTED_MAX {
-            return Err(Fault::invalid(format!("field `limit`: {} is more than {LISTED_MAX}", asked.limit)));
-        }
-        let limit = if asked.limit == 0 { LISTED } else { asked.limit } as usize;
+        let limit = differences_listed(asked.limit)?;
         self.registry.ready_for("").await?;
         let answer = match asked.node_id.as_str() {
             "" => self.compare_with_store(limit).await?,
@@ -185,7 +180,7 @@ impl StateDiff {
             Fault::new(reasons::LIMIT_EXHAUSTED, "a reconciliation of this daemon is under way")
                 .hint("come again in a moment")
         })?;
-        let before = self.look_at_store(LISTED as usize).await?;
+        let before = self.look_at_store(DIFFERENCES_LISTED as usize).await?;
         let changed = before.differing > 0;
         let mut after = None;
         if changed && !asked.dry_run {
@@ -216,7 +211,7 @@ impl StateDiff {
         before: u64,
     ) -> Option<pb::GetStateDiffResponse> {
         let after = match timeout(MEND_PATIENCE, self.registry.mend_view()).await {
-            Ok(()) => self.look_at_store(LISTED as usize).await.map_err(|fault| fault.message),
+            Ok(()) => self.look_at_store(DIFFERENCES_LISTED as usize).await.map_err(|fault| fault.message),
             Err(_) => Err("it is loaded once the store answers".to_owned()),
         };
         let line = match &after {

@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use omnirelay_core::text::chain;
+use omnirelay_nouns::range_questions::state_record;
 use omnirelay_registry::Registry;
 use omnirelay_registry::follow::{in_time, wait_for};
 use omnirelay_registry::view::{ExpectedRecord, RecordScope};
@@ -15,7 +16,7 @@ use omnirelay_wire::fault::Fault;
 use omnirelay_wire::reasons;
 use tokio::time::timeout;
 
-use super::compared::{ComparedRecords, told};
+use super::compared::ComparedRecords;
 
 /// How long a page may take.
 const PAGE_TIMEOUT: Duration = Duration::from_secs(5);
@@ -81,7 +82,12 @@ async fn compare_page(
         for key in keys {
             let (here, there) = (expected.get(key), stored.get(key).copied());
             if !here.map_or(there.is_none(), |here| here.is(there)) {
-                found.note(kind, key, here.and_then(ExpectedRecord::record).map(told), there.map(told));
+                found.note(
+                    kind,
+                    key,
+                    here.and_then(ExpectedRecord::record).map(state_record),
+                    there.map(state_record),
+                );
             }
         }
         return Ok(last);

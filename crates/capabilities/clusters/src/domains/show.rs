@@ -12,7 +12,8 @@ use omnirelay_registry::view::{View, ViewRecord};
 use omnirelay_store::{Epoch, Revision};
 use omnirelay_wire::pb::omnirelay::mesh::control::v1 as pb;
 use omnirelay_wire::pb::omnirelay::store::v1::{
-    DomainFollowerValue, DomainReplicaValue, DomainTenureValue, DomainValue, domain_replica_value,
+    DomainFollowerValue, DomainReplicaValue, DomainTenureValue, DomainValue, SetAsideRecordValue,
+    domain_replica_value,
 };
 
 use pb::domain_replica::State;
@@ -46,12 +47,12 @@ impl DomainReader<'_> {
         }
     }
 
-    fn unsaid(&self, name: &str) -> pb::Domain {
+    pub(super) fn unsaid(&self, name: &str) -> pb::Domain {
         let value = DomainValue { active: self.cluster.to_owned(), ..Default::default() };
         of_value(name, &value, self.cluster)
     }
 
-    fn show(&self, domain: &Domain) -> pb::Domain {
+    pub(super) fn show(&self, domain: &Domain) -> pb::Domain {
         let record = &domain.record.record;
         pb::Domain {
             replica: self.replica(domain.name(), &domain.value.active),
@@ -167,5 +168,15 @@ pub(crate) fn shown_replica(value: &DomainReplicaValue, now: Millis) -> pb::Doma
         braked_deletions: value.braked_deletions,
         braked_replacements: value.braked_replacements,
         unknown_kinds: value.unknown_kinds.clone(),
+        set_aside: value.set_aside.iter().map(shown_aside).collect(),
+    }
+}
+
+fn shown_aside(value: &SetAsideRecordValue) -> pb::SetAsideRecord {
+    pb::SetAsideRecord {
+        kind: value.kind.clone(),
+        key: value.key.clone(),
+        reason: value.reason.clone(),
+        since: Some(timestamp(Millis(value.since_ms))),
     }
 }

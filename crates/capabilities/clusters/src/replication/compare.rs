@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use omnirelay_core::ranges::{FAN_OUT, RangePrefix};
 use omnirelay_core::time::Millis;
+use omnirelay_node::transport::SiblingWays;
 use omnirelay_nouns::range_questions::{FORM, KindComparisons, range};
 use omnirelay_registry::cursor::Cursor;
 use omnirelay_registry::view::{View, place_of};
@@ -14,7 +15,7 @@ use omnirelay_wire::pb::omnirelay::mesh::control::v1 as pb;
 use super::RANGE_KEY;
 use super::records::{DomainScope, is_same};
 use super::replica::{FollowError, cursor, no_sense};
-use super::ways::SourceClient;
+use super::ways::{SourceClient, client, endpoints};
 
 /// How many questions are asked at most: as many find ten million records that differ.
 const QUESTIONS_MAX: u32 = 10_000;
@@ -72,6 +73,41 @@ impl RangeDifference {
             |other: &OtherRecord| size_of::<OtherRecord>() + other.there.key.len() + other.there.value.len();
         let only_here = |id: &RecordId| size_of::<RecordId>() + id.key.len();
         self.others.iter().map(other).chain(self.only_here.iter().map(only_here)).sum()
+    }
+}
+
+/// Cluster that is asked, and the ways to it.
+pub(super) struct AskedCluster<'a> {
+    pub ways: &'a SiblingWays,
+    pub name: &'a str,
+}
+
+impl AskedCluster<'_> {
+    /// Begins a comparison of a domain with whichever node answers first, and finds the ranges that differ.
+    ///
+    /// # Errors
+    /// [`FollowError`], of the node that was asked last.
+    pub(super) async fn compare<'a>(
+        &self,
+        view: &'a View,
+        of: (&'a str, &'a DomainScope),
+    ) -> Result<(DomainComparison<'a>, DifferingRanges), FollowError> {
+        let mut failed = FollowError::Source("nobody has said where it is".to_owned());
+        for endpoint in endpoints(view, self.name) {
+            let client = match client(self.ways, (self.name, &endpoint), false) {
+                Ok(client) => client,
+                Err(error) => {
+                    failed = FollowError::Source(error);
+                    continue;
+                }
+            };
+            let mut comparison = DomainComparison::new(view, client, of, None);
+            match comparison.differing().await {
+                Ok(ranges) => return Ok((comparison, ranges)),
+                Err(error) => failed = error,
+            }
+        }
+        Err(failed)
     }
 }
 

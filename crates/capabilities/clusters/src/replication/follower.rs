@@ -149,7 +149,10 @@ impl DomainFollower {
             // One that was followed for a while is followed again soon, and one that is not reached before long.
             let at_most = match error {
                 FollowError::Source(_) | FollowError::Commit(_) => UNREACHED_AGAIN_MAX,
-                FollowError::Cut | FollowError::NoSense(_) | FollowError::Braked(_) => AGAIN_MAX,
+                FollowError::Cut
+                | FollowError::NoSense(_)
+                | FollowError::Braked(_)
+                | FollowError::SetAside(_) => AGAIN_MAX,
             };
             pause = if began.elapsed() > AGAIN_MAX { AGAIN } else { (pause * 2).min(at_most) };
             let braked = matches!(error, FollowError::Braked(_));
@@ -316,6 +319,7 @@ impl DomainFollower {
         let is_trusted = hello.has_all && replica.applied().is_some();
         let (changes, kept) = self.count(&mut comparison, ranges.clone(), replica.applied_time()).await?;
         self.check_brake(replica, &changes, (is_trusted, head)).await?;
+        replica.take_all_back();
         let (mut kept, mut ranges, mut deleted) = (kept.map(Vec::into_iter), ranges, Vec::new());
         while let Some(found) = match &mut kept {
             Some(kept) => kept.next(),

@@ -16,17 +16,16 @@ use omnirelay_wire::fault::Fault;
 use omnirelay_wire::pb::omnirelay::store::v1::AuditValue;
 use omnirelay_wire::reasons;
 
-use super::compare::{DomainComparison, OtherRecord};
+use super::compare::{AskedCluster, OtherRecord};
 use super::records::{DomainScope, write_of};
 use super::replica::{FollowError, no_sense, portions};
-use super::ways::{client, endpoints};
 
-/// Gets back what other clusters have of the domains that are active here.
-pub(crate) struct DomainHealer {
-    registry: Arc<Registry>,
+/// Compares domains with what other clusters have of them, and gets back what is lost here.
+pub(crate) struct ClusterComparer {
+    pub(super) registry: Arc<Registry>,
     cluster: String,
-    kinds: Arc<[DomainKind]>,
-    ways: Arc<SiblingWays>,
+    pub(super) kinds: Arc<[DomainKind]>,
+    pub(super) ways: Arc<SiblingWays>,
 }
 
 /// Counts of what was got back, or would be.
@@ -40,7 +39,7 @@ pub(crate) struct HealedDomain {
     pub only_here: u32,
 }
 
-impl DomainHealer {
+impl ClusterComparer {
     pub(crate) fn new(
         registry: Arc<Registry>,
         cluster: String,
@@ -77,45 +76,28 @@ impl DomainHealer {
         }
         let scope = DomainScope { kinds: self.kinds.clone(), members: domain.members(&domains) };
         let not_asked = |error: FollowError| not_asked(from, &chain(&error));
-        let mut failed = not_asked(FollowError::Source("nobody has said where it is".to_owned()));
-        for endpoint in endpoints(view, from) {
-            let client = match client(&self.ways, (from, &endpoint), false) {
-                Ok(client) => client,
-                Err(error) => {
-                    failed = not_asked(FollowError::Source(error));
-                    continue;
-                }
-            };
-            let mut comparison = DomainComparison::new(view, client, (name, &scope), None);
-            let mut ranges = match comparison.differing().await {
-                Ok(ranges) => ranges,
-                Err(error) => {
-                    failed = not_asked(error);
-                    continue;
-                }
-            };
-            let mut healed = HealedDomain::default();
-            while let Some(found) = comparison.next(&mut ranges).await.map_err(not_asked)? {
-                healed.only_here += count(found.only_here.len());
-                if found.source_cluster != self.cluster {
-                    return Err(not_asked(FollowError::Source(format!(
-                        "it does not follow `{name}` of this cluster"
-                    ))));
-                }
-                let (kept, lost): (Vec<OtherRecord>, _) =
-                    found.others.into_iter().partition(OtherRecord::is_newer_here);
-                healed.kept += count(kept.len());
-                let added = lost.iter().filter(|other| other.here.is_none()).count();
-                healed.added += count(added);
-                healed.replaced += count(lost.len() - added);
-                let writes = healing(view, &scope, lost).map_err(not_asked)?;
-                if !dry_run {
-                    self.write(caller, (name, from, reason), (epoch, version), writes).await?;
-                }
+        let asked = AskedCluster { ways: &self.ways, name: from };
+        let (mut comparison, mut ranges) = asked.compare(view, (name, &scope)).await.map_err(not_asked)?;
+        let mut healed = HealedDomain::default();
+        while let Some(found) = comparison.next(&mut ranges).await.map_err(not_asked)? {
+            healed.only_here += count(found.only_here.len());
+            if found.source_cluster != self.cluster {
+                return Err(not_asked(FollowError::Source(format!(
+                    "it does not follow `{name}` of this cluster"
+                ))));
             }
-            return Ok(healed);
+            let (kept, lost): (Vec<OtherRecord>, _) =
+                found.others.into_iter().partition(OtherRecord::is_newer_here);
+            healed.kept += count(kept.len());
+            let added = lost.iter().filter(|other| other.here.is_none()).count();
+            healed.added += count(added);
+            healed.replaced += count(lost.len() - added);
+            let writes = healing(view, &scope, lost).map_err(not_asked)?;
+            if !dry_run {
+                self.write(caller, (name, from, reason), (epoch, version), writes).await?;
+            }
         }
-        Err(failed)
+        Ok(healed)
     }
 
     async fn write(
@@ -177,7 +159,7 @@ fn count(count: usize) -> u32 {
     u32::try_from(count).unwrap_or(u32::MAX)
 }
 
-fn not_asked(cluster: &str, why: &str) -> Fault {
+pub(super) fn not_asked(cluster: &str, why: &str) -> Fault {
     Fault::new(reasons::CLUSTER_NOT_ASKED, format!("cluster `{cluster}` could not be asked: {why}"))
         .hint(format!("omnirelay mesh clusters get {cluster}"))
 }

@@ -22,6 +22,8 @@ omnirelay_node::metrics! {
             "1 while what is here of a domain is what its active cluster had a moment ago, 0 while it is loaded, braked, or that cluster is silent", &[DOMAIN, SOURCE]),
         braked: Gauges("mesh_replication_braked",
             "How many records of a domain wait for an operator's word to be deleted or replaced here", &[DOMAIN, SOURCE]),
+        set_aside: Gauges("mesh_replication_set_aside",
+            "How many records of a domain cannot be written here, and are missing or as they were before", &[DOMAIN, SOURCE]),
     }
 }
 
@@ -31,6 +33,7 @@ impl ReplicationMetrics {
         self.lag.reset();
         self.status.reset();
         self.braked.reset();
+        self.set_aside.reset();
         let followed = domains.iter().filter_map(|domain| Some((&domain.domain, domain.replica.as_ref()?)));
         for (domain, replica) in followed.take(DOMAINS_SHOWN) {
             let labels = [domain.as_str(), replica.source_cluster.as_str()];
@@ -39,6 +42,7 @@ impl ReplicationMetrics {
             self.status.with_label_values(&labels).set(i64::from(follows));
             let braked = u64::from(replica.braked_deletions) + u64::from(replica.braked_replacements);
             self.braked.with_label_values(&labels).set(gauge_value(braked));
+            self.set_aside.with_label_values(&labels).set(gauge_value(replica.set_aside.len() as u64));
         }
     }
 }

@@ -4,11 +4,15 @@ mod batches;
 #[cfg(test)]
 mod batches_test;
 mod compare;
+mod diff;
 mod follower;
 pub(crate) mod heal;
 pub(crate) mod metrics;
 mod records;
 mod replica;
+#[cfg(test)]
+mod replica_test;
+mod set_aside;
 pub(crate) mod source;
 mod ways;
 

@@ -39,6 +39,15 @@ impl DomainScope {
         }
     }
 
+    /// Number of the records of the domain that a view holds.
+    pub(crate) fn held(&self, view: &View) -> usize {
+        let of_kind = |kind: &DomainKind| {
+            let records = view.list(&kind.kind).records;
+            records.iter().filter(|held| self.has(&held.record.id, &held.record.value)).count()
+        };
+        self.kinds.iter().map(of_kind).sum()
+    }
+
     /// The kind of this name, if records of it can be of the domain.
     pub(crate) fn kind(&self, name: &str) -> Option<&DomainKind> {
         self.kinds.iter().find(|kind| *kind.kind.0 == *name)
@@ -75,6 +84,22 @@ pub(crate) fn told(record: &Record) -> pb::DomainRecord {
         writer: record.writer.to_string(),
         value: record.value.clone().into(),
     }
+}
+
+/// The record that was sent, as it is in the other cluster; `None`: it is of no kind of the domain.
+pub(crate) fn record_of(scope: &DomainScope, sent: pb::DomainRecord) -> Option<Record> {
+    let kind = scope.kind(&sent.kind)?.kind.clone();
+    Some(Record {
+        id: RecordId::new(kind, sent.key),
+        value: Bytes::from(sent.value),
+        version: Version(sent.version),
+        revision: Revision(sent.revision),
+        group: None,
+        created_at: Millis(sent.created_ms),
+        updated_at: Millis(sent.updated_ms),
+        writer: sent.writer.into(),
+        deleted: sent.deleted,
+    })
 }
 
 /// Reason why a record of another cluster is not taken.

@@ -8,7 +8,7 @@ use omnirelay_cluster_records::domain::{
     NAMESPACES_MAX, REPLICA, domain_id, replica, replica_id,
 };
 use omnirelay_core::names::check_node_name;
-use omnirelay_core::text::chain;
+use omnirelay_core::text::{chain, printable};
 use omnirelay_core::time::Millis;
 use omnirelay_registry::Registry;
 use omnirelay_registry::act::{CommitPlan, DaemonAct, WriteAuthority, put};
@@ -22,14 +22,15 @@ use omnirelay_store::{
 use omnirelay_wire::fault::Fault;
 use omnirelay_wire::pb::omnirelay::mesh::control::v1 as pb;
 use omnirelay_wire::pb::omnirelay::store::v1::{
-    AuditValue, DomainReplicaValue, DomainTenureValue, DomainValue, domain_replica_value,
+    AuditValue, DomainReplicaValue, DomainTenureValue, DomainValue, SetAsideRecordValue, domain_replica_value,
 };
 use omnirelay_wire::timestamp::millis;
 use parking_lot::Mutex;
 use tracing::{debug, warn};
 
 use super::batches::{BYTES_MAX, RECORDS_MAX};
-use super::records::{DomainScope, fingerprints, write_of};
+use super::records::{DomainScope, RefusedRecord, fingerprints, write_of};
+use super::set_aside::{self, SET_ASIDE_MAX};
 use domain_replica_value::State;
 
 /// How long one commit may take.
@@ -54,6 +55,9 @@ pub(super) enum FollowError {
     /// Something would be deleted or replaced that needs an operator's word.
     #[error("{0}")]
     Braked(String),
+    /// More records cannot be written here than are set aside.
+    #[error("more than {SET_ASIDE_MAX} records cannot be written here; the last of them is {0}")]
+    SetAside(String),
     #[error("not written here: {}", chain(.0))]
     Commit(#[from] CommitError),
 }
@@ -74,6 +78,8 @@ pub(super) struct Replica<'a> {
     /// Commit of the source up to which what is here may be of different moments.
     mixed_until: Option<Cursor>,
     value: DomainReplicaValue,
+    /// Which records are set aside as the record of the replica says.
+    known_aside: Vec<SetAsideRecordValue>,
     version: Version,
     pub scope: DomainScope,
 }
@@ -105,6 +111,7 @@ impl<'a> Replica<'a> {
             mesh_version: domains.find(MESH_DOMAIN).map_or(Version(0), |mesh| mesh.record.record.version),
             answered: Arc::default(),
             mixed_until: None,
+            known_aside: value.set_aside.clone(),
             value,
             version,
             scope: DomainScope { kinds, members: domain.members(&domains) },
@@ -132,12 +139,7 @@ impl<'a> Replica<'a> {
 
     /// Number of the records of the domain that are held here.
     pub(super) fn held(&self) -> usize {
-        let view = self.registry.view();
-        let of_kind = |kind: &DomainKind| {
-            let records = view.list(&kind.kind).records;
-            records.iter().filter(|held| self.scope.has(&held.record.id, &held.record.value)).count()
-        };
-        self.scope.kinds.iter().map(of_kind).sum()
+        self.scope.held(self.registry.view())
     }
 
     /// Names of the kinds that are followed, sorted.
@@ -222,7 +224,7 @@ impl<'a> Replica<'a> {
             ..Default::default()
         };
         let changes = vec![format!("version: {known} -> {told}")];
-        let body = own_body(self.registry.node_id(), FOLLOW, format!("domain/{}", self.name), changes);
+        let body = self.audit("domain", changes);
         let mesh = domains.find(MESH_DOMAIN).filter(|_| self.name != MESH_DOMAIN);
         let moved = mesh.filter(|_| namespaces != self.domain.namespaces);
         let moved = moved.map(|mesh| put(domain_id(MESH_DOMAIN), &*mesh.value));
@@ -255,12 +257,7 @@ impl<'a> Replica<'a> {
             let words = |state: State| state.as_str_name();
             let mut changes = vec![format!("state: {} -> {}", words(before.0), words(state))];
             changes.extend((!reason.is_empty()).then(|| reason.to_owned()));
-            audit.push(own_body(
-                self.registry.node_id(),
-                FOLLOW,
-                format!("domain-replica/{}", self.name),
-                changes,
-            ));
+            audit.push(self.audit("domain-replica", changes));
         }
         self.commit(Vec::new(), value, audit).await
     }
@@ -290,9 +287,11 @@ impl<'a> Replica<'a> {
         self.look_ahead(&mut value);
         self.settle(&mut value, to);
         match self.commit(writes.clone(), value.clone(), Vec::new()).await {
-            // Together with what they take the place of they are more than a commit has room for.
-            Err(FollowError::Commit(CommitError::Store(StoreError::Invalid { .. }))) if writes.len() > 1 => {
+            // One of them cannot be written, or together with what they take the place of they are more than a commit has room for.
+            Err(error) if is_refused(&error) && !writes.is_empty() => {
+                self.value.set_state(State::Loading);
                 self.write(writes).await?;
+                value.set_aside.clone_from(&self.value.set_aside);
                 self.commit(Vec::new(), value, Vec::new()).await?;
             }
             done => done?,
@@ -300,14 +299,24 @@ impl<'a> Replica<'a> {
         Ok(to)
     }
 
-    /// The writes by which records are here as they were sent, but for those of other domains.
+    /// The writes by which records are here as they were sent, but for those of other domains, and for those that no record can be
+    /// here: they are set aside.
     ///
     /// # Errors
-    /// [`FollowError::NoSense`].
-    pub(super) fn writes(&self, sent: Vec<pb::DomainRecord>) -> Result<Vec<Write>, FollowError> {
-        let writes = sent.into_iter().map(|sent| write_of(&self.scope, sent));
-        let writes: Vec<Write> =
-            writes.collect::<Result<_, _>>().map_err(|error| no_sense(&chain(&error)))?;
+    /// [`FollowError::NoSense`]; [`FollowError::SetAside`].
+    pub(super) fn writes(&mut self, sent: Vec<pb::DomainRecord>) -> Result<Vec<Write>, FollowError> {
+        let mut writes = Vec::new();
+        for sent in sent {
+            let (kind, key, deleted) = (sent.kind.clone(), sent.key.clone(), sent.deleted);
+            match write_of(&self.scope, sent) {
+                Ok(write) => writes.push(write),
+                Err(refused @ RefusedRecord::Kind(_)) => return Err(no_sense(&chain(&refused))),
+                Err(RefusedRecord::Size) if deleted => {
+                    set_aside::remove(&mut self.value.set_aside, &kind, &key);
+                }
+                Err(refused @ RefusedRecord::Size) => self.set_aside((&kind, &key), &chain(&refused))?,
+            }
+        }
         let view = self.registry.view();
         let (own, foreign): (Vec<_>, Vec<_>) =
             writes.into_iter().partition(|write| self.scope.may_write(view, write));
@@ -366,6 +375,10 @@ impl<'a> Replica<'a> {
 
     /// Whether what is here is what these fingerprints are of; `None`: they say nothing, or other domains have some of it.
     pub(super) fn is_as(&mut self, theirs: &[pb::KindFingerprint]) -> Option<bool> {
+        // What is set aside differs, and that is known.
+        if !self.value.set_aside.is_empty() {
+            return None;
+        }
         let view = self.registry.view();
         let own = fingerprints(view, &self.scope);
         let pairs = own.iter().filter_map(|own| {
@@ -388,14 +401,43 @@ impl<'a> Replica<'a> {
         self.commit(Vec::new(), self.value.clone(), Vec::new()).await
     }
 
-    /// Writes records that were compared, without a change of how far is followed.
+    /// Writes records without a change of how far is followed; what cannot be written is set aside.
     ///
     /// # Errors
-    /// [`FollowError::Commit`].
+    /// [`FollowError::Commit`]; [`FollowError::SetAside`].
     pub(super) async fn write(&mut self, writes: Vec<Write>) -> Result<(), FollowError> {
-        for portion in portions(writes) {
-            self.commit(portion, self.value.clone(), Vec::new()).await?;
+        let mut left = portions(writes);
+        left.reverse();
+        while let Some(mut portion) = left.pop() {
+            match self.commit(portion.clone(), self.value.clone(), Vec::new()).await {
+                Err(error) if is_refused(&error) && portion.len() > 1 => {
+                    let second = portion.split_off(portion.len() / 2);
+                    left.extend([second, portion]);
+                }
+                Err(FollowError::Commit(error)) if is_invalid(&error) => {
+                    let id = portion[0].id();
+                    self.set_aside((&id.kind.0, &id.key), &chain(&error))?;
+                }
+                done => done?,
+            }
         }
+        Ok(())
+    }
+
+    /// Forgets what was set aside: all is compared, and what cannot be written still is set aside again.
+    pub(super) fn take_all_back(&mut self) {
+        self.value.set_aside.clear();
+    }
+
+    fn set_aside(&mut self, (kind, key): (&str, &str), reason: &str) -> Result<(), FollowError> {
+        let now = self.registry.view().now();
+        if !set_aside::add(&mut self.value.set_aside, (kind, key), reason, now) {
+            return Err(FollowError::SetAside(format!("{kind}/{}", printable(key))));
+        }
+        warn!(
+            domain = self.name,
+            kind, key, reason, "a record of the active cluster cannot be written here, and is set aside"
+        );
         Ok(())
     }
 
@@ -408,14 +450,21 @@ impl<'a> Replica<'a> {
         self.source.clone_into(&mut value.source);
         value.version = self.domain.version.clone();
         value.own_epoch = self.epoch.0;
+        if !value.set_aside.is_empty() {
+            let written = writes.iter().map(Write::id);
+            written.for_each(|id| set_aside::remove(&mut value.set_aside, &id.kind.0, &id.key));
+        }
+        let aside = set_aside::changes(&self.known_aside, &value.set_aside);
+        let aside = (!aside.is_empty()).then(|| self.audit("domain-replica", aside));
         let kinds: Vec<RecordKind> =
             self.scope.kinds.iter().map(|kind| kind.kind.clone()).chain([REPLICA]).collect();
         let plan = self.plan().expect([(replica_id(&self.name), self.version)]);
-        let plan = plan.write(writes).write([put(replica_id(&self.name), &value)]).audit(audit);
+        let plan = plan.write(writes).write([put(replica_id(&self.name), &value)]).audit(audit).audit(aside);
         match self.registry.attempt(&self.act(kinds), plan).await? {
             CommitOutcome::Done(entry) => {
                 let written = entry.changes.iter().find(|change| change.after.id == replica_id(&self.name));
                 self.version = written.map_or(self.version, |change| change.after.version);
+                self.known_aside.clone_from(&value.set_aside);
                 self.value = value;
                 Ok(())
             }
@@ -425,6 +474,11 @@ impl<'a> Replica<'a> {
                 Err(CommitError::Store(unknown).into())
             }
         }
+    }
+
+    /// Audit record of changes of this domain.
+    fn audit(&self, kind: &str, changes: Vec<String>) -> AuditValue {
+        own_body(self.registry.node_id(), FOLLOW, format!("{kind}/{}", self.name), changes)
     }
 
     /// A plan that rests on that the domain is as it is known here.
@@ -438,6 +492,15 @@ impl<'a> Replica<'a> {
         let authority = WriteAuthority::Leader(self.fence.clone());
         DaemonAct { within: WITHIN, ..DaemonAct::new(FOLLOW, kinds, authority) }
     }
+}
+
+/// Whether a commit was refused for what it would write, and would be again.
+fn is_refused(error: &FollowError) -> bool {
+    matches!(error, FollowError::Commit(error) if is_invalid(error))
+}
+
+fn is_invalid(error: &CommitError) -> bool {
+    matches!(error, CommitError::Store(StoreError::Invalid { .. }))
 }
 
 /// Tenures of a domain as another cluster tells them, with those that are known here alone.
@@ -476,7 +539,7 @@ pub(super) fn cursor(text: &str) -> Result<Cursor, FollowError> {
 }
 
 pub(super) fn no_sense(why: &str) -> FollowError {
-    FollowError::NoSense(omnirelay_core::text::printable(why).to_string())
+    FollowError::NoSense(printable(why).to_string())
 }
 
 fn tenure_of(told: &pb::DomainTenure) -> Option<DomainTenureValue> {
