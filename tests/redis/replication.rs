@@ -170,10 +170,11 @@ async fn what_a_restored_source_has_lost_stays_until_somebody_says_what_is_to_be
         let told = west.by("admin", "mesh state-diff --with east --exit-code -o json")?;
         ensure!(told.code == Some(10), "{told:?}");
         let told: Value = serde_json::from_str(&told.output)?;
-        ensure!(told["differing"] == "21" && told["comparedWith"] == "cluster/east", "{told}");
+        ensure!(told["differing"] != "0" && told["comparedWith"] == "cluster/east", "{told}");
         let all = told["differences"].as_array().context("no list")?;
-        let lost = all.iter().find(|one| one["kind"] == "namespace").context("no namespace")?;
-        ensure!(lost["key"] == name && lost["state"] == "only_here" && lost["there"].is_null(), "{lost}");
+        let lost = all.iter().find(|one| one["kind"] == "namespace" && one["key"] == name);
+        let lost = lost.with_context(|| told.to_string())?;
+        ensure!(lost["state"] == "only_here" && lost["there"].is_null(), "{lost}");
         match is_healed {
             true => {
                 let dry = run(east, "mesh domains heal mesh --from west --dry-run -o json")?;
@@ -196,8 +197,8 @@ async fn what_a_restored_source_has_lost_stays_until_somebody_says_what_is_to_be
         })
         .await?;
         followed.is_followed().await?;
-        let same = run(&followed.clusters.west, "mesh state-diff --with east --exit-code")?;
-        ensure!(same.contains("Nothing differs") && same.contains("cluster/east"), "{same}");
+        let same = run(&followed.clusters.west, "mesh state-diff --with east --exit-code -o json")?;
+        ensure!(same.contains("\"differing\":\"0\""), "{same}");
     }
     Ok(())
 }
