@@ -4,8 +4,11 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
+use omnirelay_wire::pb::omnirelay::mesh::control::v1 as pb;
+use pb::namespace_control_service_client::NamespaceControlServiceClient;
 use serde_json::Value;
 
+use crate::process::channel::{ShownCertificate, channel};
 use crate::process::secured::Secured;
 use crate::process::siblings::{Siblings, run};
 use crate::process::within;
@@ -100,6 +103,19 @@ async fn a_cluster_follows_another_and_refuses_what_that_one_decides() -> Result
     let [here, there] = [west, east].map(|of| run(of, "mesh shards list -o json"));
     let of = |text: &str| -> Result<Value> { Ok(serde_json::from_str::<Value>(text)?["shards"].clone()) };
     ensure!(of(&here?)? == of(&there?)?, "the same shards, with their versions and fences");
+
+    // Who has changed something in one reads it in the other, by the cursor of the change.
+    let admin = west.path("admin");
+    let shown = ShownCertificate::in_folder(&admin);
+    let mut namespaces =
+        NamespaceControlServiceClient::new(channel(west.url(), admin.join("bundle.pem"), Some(shown)).await?);
+    for number in 0..10 {
+        let made = run(east, &format!("mesh namespaces create read-{number} --shards 1 -o json"))?;
+        let cursor =
+            serde_json::from_str::<Value>(&made)?["cursor"].as_str().context("no cursor")?.to_owned();
+        let asked = pb::GetNamespaceRequest { namespace: format!("read-{number}"), min_revision: cursor };
+        namespaces.get(asked).await?;
+    }
 
     // Whoever would change it there is told where to go.
     for line in [

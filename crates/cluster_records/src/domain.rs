@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use omnirelay_registry::cursor::Cursor;
 use omnirelay_registry::view::{View, ViewRecord};
-use omnirelay_store::{RecordId, RecordKind};
+use omnirelay_store::{Epoch, RecordId, RecordKind, Revision};
 use omnirelay_wire::pb::omnirelay::store::v1::{DomainReplicaValue, DomainValue, DomainVersionValue};
 
 /// Records of domains; the key is the name.
@@ -252,4 +252,14 @@ pub fn replica(view: &View, domain: &str) -> Option<(Arc<ViewRecord>, Arc<Domain
 /// The newest commit that touched records of domains, as a view has it.
 pub fn domains_changed(view: &View) -> Cursor {
     view.changed(&DOMAIN)
+}
+
+/// Commit of the registry of an epoch up to which a view has all domains that are followed from there; `None`: there are none.
+pub fn reached(view: &View, epoch: Epoch) -> Option<Revision> {
+    let domains = Domains::of(view);
+    let replicas = domains.all().iter().filter_map(|domain| {
+        let (_, replica) = replica(view, domain.name())?;
+        (replica.source == domain.value.active).then_some(replica)
+    });
+    replicas.filter(|replica| replica.epoch == epoch.0).map(|replica| Revision(replica.applied)).min()
 }

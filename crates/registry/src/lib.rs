@@ -16,6 +16,7 @@ pub mod follow;
 pub mod heartbeat;
 pub mod held_groups;
 pub mod mutate;
+pub mod other_registries;
 pub mod past;
 mod prefix_scan;
 pub mod reactor;
@@ -83,6 +84,7 @@ use confirm::LeaseConfirmationCounts;
 use cursor::Cursor;
 use epoch_loss::{NewEpochLosses, RestorationRule};
 use held_groups::HeldGroups;
+use other_registries::OtherRegistriesPlace;
 use past::PastViews;
 use ttl_records::LifeStartLocks;
 use ttl_renewal::RefreshQueue;
@@ -117,6 +119,7 @@ pub struct Registry {
     claimed: Vec<RecordKind>,
     beginnings: LifeStartLocks,
     write_gate: WriteGate,
+    others: OtherRegistriesPlace,
     /// About mutations that the store refused.
     refusals: FaultLimiter<StoreError>,
     /// True: the last commit found no room.
@@ -150,6 +153,7 @@ impl Registry {
             claimed: Vec::new(),
             beginnings: LifeStartLocks::default(),
             write_gate: WriteGate::default(),
+            others: OtherRegistriesPlace::default(),
             refusals: FaultLimiter::default(),
             full: AtomicBool::new(false),
             fenced: AtomicU64::new(0),
@@ -373,7 +377,8 @@ impl Registry {
         let _ = head.wait_for(|head| head.mends > before).await;
     }
 
-    /// Waits until the view has loaded, and has seen `min_revision` if one is given.
+    /// Waits until the view has loaded, and has seen `min_revision` if one is given: a cursor of this registry, or of one that is
+    /// followed here.
     ///
     /// # Errors
     /// `EPOCH_CHANGED` when the cursor is of another epoch, `INVALID_CURSOR` when it is none,
@@ -382,12 +387,15 @@ impl Registry {
     pub async fn ready_for(&self, min_revision: &str) -> Result<(), Fault> {
         let cursor = parse_cursor(min_revision)?.unwrap_or_default();
         let head = self.view.head();
-        if head.caught_up && (min_revision.is_empty() || cursor.part == 0 && head.revision >= cursor.revision)
-        {
-            return self.check_epoch(min_revision, cursor);
+        let is_here = min_revision.is_empty()
+            || cursor.epoch == head.epoch && cursor.part == 0 && head.revision >= cursor.revision;
+        if head.caught_up && is_here {
+            return Ok(());
         }
         self.loaded().await?;
-        self.check_epoch(min_revision, cursor)?;
+        if let Err(other) = self.check_epoch(min_revision, cursor) {
+            return if self.has_followed(cursor).await { Ok(()) } else { Err(other) };
+        }
         // A cursor inside a commit is behind it only once that commit is there.
         let behind = Revision(cursor.revision.0.saturating_add(u64::from(cursor.part > 0)));
         follow::wait_for(&self.view, behind).await;

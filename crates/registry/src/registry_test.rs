@@ -10,10 +10,12 @@ use omnirelay_store::{
     Commit, CommitOutcome, Epoch, LogEntry, MemoryStore, Record, RecordChange, RecordId, RecordKind,
     Retention, Revision, Store, Version, Write,
 };
+use parking_lot::Mutex;
 
 use super::cursor::Cursor;
 use super::follow::wait_for;
 use super::lab::LabRegistry;
+use super::other_registries::OtherRegistries;
 use super::since::{WatchSince, WatchStart};
 use super::view::{AppliedEntries, OrderedLoad, View};
 use super::watch::{ResetReason, Watch, WatchEvent};
@@ -83,6 +85,16 @@ async fn a_commit_is_seen_at_once_by_its_daemon_and_soon_by_the_other() {
     assert_eq!(&*b.registry.view().get(&id).unwrap().record.writer, "a");
 }
 
+/// Registry of epoch 1, which is followed up to a commit, or not.
+#[derive(Default)]
+struct FollowedRegistry(Mutex<Option<Revision>>);
+
+impl OtherRegistries for FollowedRegistry {
+    fn reached(&self, _: &View, epoch: Epoch) -> Option<Revision> {
+        self.0.lock().filter(|_| epoch == Epoch(1))
+    }
+}
+
 #[tokio::test]
 async fn a_minimum_revision_makes_a_read_wait_for_it_on_any_daemon() {
     let store = memory();
@@ -94,6 +106,16 @@ async fn a_minimum_revision_makes_a_read_wait_for_it_on_any_daemon() {
 
     let elsewhere = Cursor::at(Epoch(1), revision).to_string();
     assert_eq!(b.registry.ready_for(&elsewhere).await.unwrap_err().reason, "EPOCH_CHANGED");
+
+    // Of a registry that is followed here, it waits for what is followed.
+    let followed = Arc::new(FollowedRegistry::default());
+    b.registry.set_other_registries(followed.clone());
+    assert_eq!(b.registry.ready_for(&elsewhere).await.unwrap_err().reason, "EPOCH_CHANGED");
+    *followed.0.lock() = Some(Revision(revision.0 - 1));
+    let waits = tokio::time::timeout(Duration::from_millis(50), b.registry.ready_for(&elsewhere));
+    assert!(waits.await.is_err(), "not all is here");
+    *followed.0.lock() = Some(revision);
+    b.registry.ready_for(&elsewhere).await.unwrap();
     assert_eq!(parse_cursor("nonsense").unwrap_err().reason, "INVALID_CURSOR");
 }
 

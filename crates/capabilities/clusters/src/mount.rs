@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use omnirelay_cluster_records::CLUSTER;
-use omnirelay_cluster_records::domain::{DOMAIN, DOMAIN_FOLLOWER, DomainKind, REPLICA};
+use omnirelay_cluster_records::domain::{DOMAIN, DOMAIN_FOLLOWER, DomainKind, REPLICA, reached};
 use omnirelay_leadership_records::ScopeFences;
 use omnirelay_node::transport::{NodeTransport, SiblingWays};
 use omnirelay_node::{CapabilityKinds, NodeBuilder, NodeError, PortName, StopPhase};
@@ -11,6 +11,9 @@ use omnirelay_nouns::feed::WatchPlaces;
 use omnirelay_nouns::topic::{CHANGES, Topic, TopicEvent};
 use omnirelay_registry::Registry;
 use omnirelay_registry::epoch_loss::{RestorationRule, RestoredBy};
+use omnirelay_registry::other_registries::OtherRegistries;
+use omnirelay_registry::view::View;
+use omnirelay_store::{Epoch, Revision};
 use omnirelay_wire::pb::omnirelay::mesh::control::v1 as pb;
 use omnirelay_wire::pb::omnirelay::mesh::control::v1::cluster_control_service_server::ClusterControlServiceServer;
 use omnirelay_wire::pb::omnirelay::mesh::control::v1::domain_control_service_server::DomainControlServiceServer;
@@ -56,6 +59,7 @@ pub fn mount(
     let (registry, kinds): (_, Arc<[DomainKind]>) = (node.registry.clone(), kinds.into());
     node.mergers.add(DOMAIN, Arc::new(DomainMerger));
     registry.write_gate().add(Arc::new(DomainGate { cluster: name.clone(), kinds: kinds.clone() }));
+    registry.set_other_registries(Arc::new(FollowedRegistries));
     let ways = Arc::new(SiblingWays::new(transport));
     let comparer =
         Arc::new(ClusterComparer::new(registry.clone(), name.clone(), kinds.clone(), ways.clone()));
@@ -77,6 +81,15 @@ pub fn mount(
     let follower = DomainFollower::new(registry, name, kinds, leads, ways);
     node.run(StopPhase::Withdraw, async move { follower.run().await });
     Ok(())
+}
+
+/// Registries of the clusters that are active for what is followed here.
+struct FollowedRegistries;
+
+impl OtherRegistries for FollowedRegistries {
+    fn reached(&self, view: &View, epoch: Epoch) -> Option<Revision> {
+        reached(view, epoch)
+    }
 }
 
 fn topic(own: OwnCluster, registry: Arc<Registry>) -> Topic {
