@@ -17,6 +17,9 @@ use crate::servers::RedisServer;
 /// How long a change may take to be at the other cluster once nothing is wrong any more.
 const FOLLOWED_WITHIN: Duration = Duration::from_secs(20);
 
+/// Changes of shards, the one and the other.
+const VERBS: [&str; 2] = ["pause", "resume"];
+
 /// East is active for the domain `mesh`, and west follows it.
 struct Followed {
     clusters: Siblings,
@@ -54,6 +57,16 @@ impl Followed {
             .map(|key| format!("{key}: {:?} and {:?}", row(&here, key), row(&there, key)))
             .collect();
         Err(late.context(format!("{told}; {}", differ.join("; "))))
+    }
+
+    /// Nothing that either has sent made no sense to the other one.
+    fn made_sense(&self) -> Result<()> {
+        for of in [&self.clusters.east, &self.clusters.west] {
+            let log = of.place.log();
+            let wrong: Vec<&str> = log.lines().filter(|line| line.contains("makes no sense")).collect();
+            ensure!(wrong.is_empty(), "{}", wrong.join("\n"));
+        }
+        Ok(())
     }
 
     fn create(&self, namespace: &str, shards: u32) -> Result<()> {
@@ -117,6 +130,15 @@ async fn a_cluster_follows_another_and_refuses_what_that_one_decides() -> Result
         namespaces.get(asked).await?;
     }
 
+    // Of changes that many make at once nothing is held up.
+    let lines =
+        (0..64).map(|number| format!("mesh shards {} orders/{} --yes", VERBS[number / 8 % 2], number % 8));
+    let commands: Vec<_> = lines.map(|line| east.begin("admin", &line)).collect::<Result<_>>()?;
+    for command in commands {
+        command.wait_with_output()?;
+    }
+    followed.is_followed().await?;
+
     // Whoever would change it there is told where to go.
     for line in [
         "mesh namespaces create other --shards 2",
@@ -153,7 +175,8 @@ async fn a_cluster_follows_another_and_refuses_what_that_one_decides() -> Result
     .await?;
     let clusters = run(east, "mesh clusters list -o json")?;
     ensure!(clusters.matches("\"active\"").count() == 2, "each is active for something: {clusters}");
-    followed.is_followed().await
+    followed.is_followed().await?;
+    followed.made_sense()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -251,5 +274,5 @@ async fn whatever_ends_both_are_the_same_afterwards() -> Result<()> {
     for name in ["orders", "n0", "n1", "n2", "m0", "m1", "m2"] {
         ensure!(all.contains(&format!("namespace/{name}\n")), "{name} is lost: {all}");
     }
-    Ok(())
+    followed.made_sense()
 }

@@ -54,6 +54,8 @@ pub(super) fn frames(
 ) -> Vec<pb::domain_frame::Told> {
     use pb::domain_frame::Told;
     let (mut batches, mut from) = (Vec::new(), told_until);
+    // The log is read in the store, where it may be ahead of the view.
+    let head = if head.epoch == read.to.epoch && head.revision < read.to.revision { read.to } else { head };
     let mut merged = MergedCommits::default();
     let mut push = |merged: &mut MergedCommits, to: Cursor| {
         let MergedCommits { records, commits, time_ms, .. } = std::mem::take(merged);

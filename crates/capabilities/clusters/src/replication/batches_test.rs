@@ -96,6 +96,16 @@ fn each_record_is_sent_once_as_the_last_commit_has_left_it() {
 }
 
 #[test]
+fn the_newest_commit_is_at_least_the_last_that_was_read() {
+    let read =
+        CommitBatch { from: at(10), to: at(15), commits: vec![commit(12, vec![record("a/1", 12, "v")])] };
+    // The view is behind the log.
+    let sent = frames(&read, &scope(), (at(10), at(11), Millis(99)));
+    let Some(Told::Batch(batch)) = sent.last() else { panic!("{sent:?}") };
+    assert_eq!((&*batch.to, &*batch.head), (&*at(15).to_string(), &*at(15).to_string()));
+}
+
+#[test]
 fn a_batch_ends_with_a_commit_and_the_next_begins_there() {
     let pairs = (1..=RECORDS_MAX as u64).map(|number| {
         let of = |part: u32| record(&format!("a/{number}-{part}"), 10 + number, "v");

@@ -11,6 +11,7 @@ use omnirelay_registry::view::{View, place_of};
 use omnirelay_store::{Record, RecordId, RecordKind, Version};
 use omnirelay_wire::fault::unanswered;
 use omnirelay_wire::pb::omnirelay::mesh::control::v1 as pb;
+use prost::Message as _;
 
 use super::RANGE_KEY;
 use super::records::{DomainScope, is_same};
@@ -32,6 +33,8 @@ pub(super) struct DomainComparison<'a> {
     since: Option<Cursor>,
     latest: Cursor,
     questions: u32,
+    /// Bytes of questions and answers besides the values of records.
+    bytes: usize,
 }
 
 /// Record that the other cluster has, and this one has not, or has otherwise.
@@ -122,7 +125,7 @@ impl<'a> DomainComparison<'a> {
         (domain, scope): (&'a str, &'a DomainScope),
         since: Option<Cursor>,
     ) -> Self {
-        Self { view, client, domain, scope, since, latest: since.unwrap_or_default(), questions: 0 }
+        Self { view, client, domain, scope, since, latest: since.unwrap_or_default(), questions: 0, bytes: 0 }
     }
 
     /// The latest commit at which the other cluster has answered.
@@ -133,6 +136,11 @@ impl<'a> DomainComparison<'a> {
     /// Number of questions that it was asked.
     pub(super) fn questions(&self) -> u32 {
         self.questions
+    }
+
+    /// Bytes of questions and answers, but for the values of records.
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
     }
 
     /// Finds the ranges that differ.
@@ -266,8 +274,12 @@ impl<'a> DomainComparison<'a> {
         if self.questions > QUESTIONS_MAX {
             return Err(no_sense("its answers never end"));
         }
+        let asked = question.encoded_len();
         let answer = self.client.reconcile(question).await;
         let answer = answer.map_err(|status| FollowError::Source(unanswered(&status)))?.into_inner();
+        let listed = answer.kinds.iter().flat_map(|kind| &kind.records).chain(&answer.stored);
+        let values: usize = listed.map(|record| record.value.len()).sum();
+        self.bytes += asked + answer.encoded_len().saturating_sub(values);
         let at = cursor(&answer.cursor)?;
         let since = *self.since.get_or_insert(at);
         if at.epoch != since.epoch || at.revision < since.revision {

@@ -308,7 +308,7 @@ impl DomainFollower {
         client: SourceClient,
         hello: &pb::DomainHello,
     ) -> Result<(), FollowError> {
-        let head = cursor(&hello.head)?;
+        let (head, began) = (cursor(&hello.head)?, Instant::now());
         if replica.value().state() != State::Braked {
             replica.note(State::Loading, "", |_| {}).await?;
         }
@@ -334,7 +334,7 @@ impl DomainFollower {
         replica.write(deleted.into_iter().map(|id| Write::Delete { id }).collect()).await?;
         self.copy_stored(replica, &mut comparison).await?;
         let (time, now) = (hello.time.as_ref().map(millis).unwrap_or_default().0, view.now().0);
-        let (questions, latest) = (comparison.questions(), comparison.latest());
+        let (questions, bytes, latest) = (comparison.questions(), comparison.bytes(), comparison.latest());
         let is_mixed = latest.revision > head.revision;
         let state = if is_mixed { State::Loading } else { State::Following };
         replica.mix_until(latest);
@@ -347,9 +347,17 @@ impl DomainFollower {
             })
             .await?;
         let ComparedDomain { added, renewed, replaced, deleted } = changes;
+        let took_ms = began.elapsed().as_millis();
         info!(
             domain = name,
-            added, renewed, replaced, deleted, questions, "a domain is as its active cluster has it"
+            added,
+            renewed,
+            replaced,
+            deleted,
+            questions,
+            bytes,
+            took_ms,
+            "a domain is as its active cluster has it"
         );
         Ok(())
     }

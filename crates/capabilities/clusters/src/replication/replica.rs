@@ -270,12 +270,11 @@ impl<'a> Replica<'a> {
         let from = cursor(&batch.from)?;
         let to = cursor(&batch.to)?;
         let head = cursor(&batch.head)?;
-        if Some(from) != self.applied()
-            || to.epoch != from.epoch
-            || to.revision < from.revision
-            || head.revision < to.revision
-        {
+        if Some(from) != self.applied() {
             return Err(no_sense("a batch does not begin where the one before has ended"));
+        }
+        if to.epoch != from.epoch || to.revision < from.revision || head.revision < to.revision {
+            return Err(no_sense("a batch ends before it begins, or behind the newest commit"));
         }
         let writes = self.writes(batch.records)?;
         let time = batch.time.as_ref().map(millis).unwrap_or_default().0;
