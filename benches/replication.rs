@@ -1,8 +1,9 @@
-//! How far a cluster is behind another one that it follows, over a link that delays what passes.
+//! How far a cluster is behind another one that it follows, over a link that delays what passes, and how it comes back to what that has.
 //!
 //! Starts two Redis servers and two daemons of its own, in networks of their own; only root can do that. Nothing is asserted. Run with
 //! `cargo bench --bench replication`; `rate=N`, `seconds=N` and `delay=N` (in milliseconds, each way) behind it set how many commits are
-//! made in a second, for how long, and how far the clusters are from each other.
+//! made in a second, for how long, and how far the clusters are from each other; `records=N` and `differing=N` how many there are where
+//! both are compared, and how many of them differ. `rate=0` or `records=0` leaves that part out.
 #![allow(clippy::print_stdout, reason = "a benchmark prints")]
 
 use omnirelay_support::{link, network, process, servers};
@@ -16,7 +17,7 @@ use omnirelay_wire::pb::omnirelay::mesh::control::v1 as pb;
 use parking_lot::Mutex;
 use tonic::transport::Channel;
 
-use link::{ADDRESSES, Direction, Link, LinkRules};
+use link::{ADDRESSES, Link, LinkRules};
 use network::NetworkNamespace;
 use pb::namespace_control_service_client::NamespaceControlServiceClient;
 use pb::shard_control_service_client::ShardControlServiceClient;
@@ -27,6 +28,10 @@ use servers::RedisServer;
 
 /// How many callers make changes, each in a namespace of its own.
 const CALLERS: usize = 64;
+/// How many shards a namespace has where both are compared.
+const NAMESPACE_SHARDS: u64 = 10_000;
+/// What the log of a follower says once it has what the source has.
+const COMPARED: &str = "a domain is as its active cluster has it";
 /// By how much one of a hundred changes may be behind, and one of a thousand.
 const P99_LIMIT: Duration = Duration::from_millis(100);
 const P999_LIMIT: Duration = Duration::from_millis(500);
@@ -71,12 +76,24 @@ fn main() -> Result<()> {
         given.unwrap_or(otherwise)
     };
     let (rate, seconds, delay) = (number("rate=", 1000), number("seconds=", 20), number("delay=", 20));
-    measure(rate, Duration::from_secs(seconds), Duration::from_millis(delay))
+    let (records, differing) = (number("records=", 100_000), number("differing=", 100));
+    let (lasts, delay) = (Duration::from_secs(seconds), Duration::from_millis(delay));
+    if rate > 0 {
+        measure_lag(rate, lasts, delay)?;
+    }
+    if records > 0 {
+        measure_comparison(records, differing, delay)?;
+    }
+    Ok(())
 }
 
-fn measure(rate: u64, lasts: Duration, delay: Duration) -> Result<()> {
-    let link = Link::new(1)?;
-    let [first, second] = link.ends();
+/// Two clusters, east and west, and the Redis server of each; west follows east.
+struct FollowedClusters {
+    clusters: Siblings,
+    servers: [RedisServer; 2],
+}
+
+fn start_clusters([first, second]: [&NetworkNamespace; 2]) -> Result<FollowedClusters> {
     let redis = |end: &NetworkNamespace| end.run(|| RedisServer::start(&[]));
     let servers = [redis(first)?, redis(second)?];
     let listen = ADDRESSES.map(|address| format!("{address}:0"));
@@ -96,14 +113,20 @@ fn measure(rate: u64, lasts: Duration, delay: Duration) -> Result<()> {
     for (end, of) in [(first, &clusters.east), (second, &clusters.west)] {
         end.run(|| run(of, "mesh domains set mesh --active east").map(drop))?;
     }
+    Ok(FollowedClusters { clusters, servers })
+}
+
+fn measure_lag(rate: u64, lasts: Duration, delay: Duration) -> Result<()> {
+    let link = Link::new(1)?;
+    let [first, second] = link.ends();
+    let FollowedClusters { clusters, servers: _servers } = start_clusters([first, second])?;
     let [here, there] = [first.runtime()?, second.runtime()?];
     let (east, west) = (
         here.block_on(here.spawn(connect(&clusters.east)))??,
         there.block_on(there.spawn(connect(&clusters.west)))??,
     );
-    here.block_on(here.spawn(make_namespaces(east.clone())))??;
-    link.set(Direction::FromFirst, LinkRules::delayed(delay));
-    link.set(Direction::FromSecond, LinkRules::delayed(delay));
+    here.block_on(here.spawn(make_namespaces(east.clone(), CALLERS as u64, 1)))??;
+    link.set_both(LinkRules::delayed(delay));
 
     let versions = Shared::default();
     let watch = there.spawn(watch(west, versions.clone()));
@@ -122,6 +145,62 @@ fn measure(rate: u64, lasts: Duration, delay: Duration) -> Result<()> {
     drop((here, there));
     let versions = std::mem::take(&mut *versions.lock());
     tell(versions, (made, lasted), delay)
+}
+
+/// Measures how a follower that has begun a new epoch finds what differs, and fetches it.
+fn measure_comparison(records: u64, differing: u64, delay: Duration) -> Result<()> {
+    let link = Link::new(1)?;
+    let [first, second] = link.ends();
+    let FollowedClusters { mut clusters, mut servers } = start_clusters([first, second])?;
+    let here = first.runtime()?;
+    let east = here.block_on(here.spawn(connect(&clusters.east)))??;
+    let namespaces = records.div_ceil(NAMESPACE_SHARDS);
+    let shards = u32::try_from(records / namespaces)?;
+    here.block_on(here.spawn(make_namespaces(east.clone(), namespaces, shards)))??;
+    let last = format!("namespace/n{}\n", namespaces - 1);
+    wait(|| Ok(second.run(|| run(&clusters.west, "mesh namespaces list -o name"))?.contains(&last)))?;
+    std::thread::sleep(Duration::from_secs(5));
+    link.set_both(LinkRules::delayed(delay));
+    for differing in [differing, 0] {
+        clusters.west.daemon.signal("KILL")?;
+        let _: String = second.run(|| servers[1].cli(&["SAVE"]))?;
+        servers[1].kill()?;
+        second.run(|| servers[1].restart())?;
+        here.block_on(here.spawn(pause(east.clone(), (namespaces, shards), differing)))??;
+        let said_before = clusters.west.place.log().len();
+        clusters.west.daemon = second.run(|| clusters.west.place.start())?;
+        let mut line = String::new();
+        wait(|| {
+            let log = clusters.west.place.log();
+            let said = log.get(said_before..).unwrap_or_default().lines();
+            line = said.filter(|line| line.contains(COMPARED)).collect();
+            Ok(!line.is_empty())
+        })?;
+        println!("{records} records of which {differing} differ, each way {} ms: {line}", delay.as_millis());
+    }
+    Ok(())
+}
+
+/// Waits until something is so.
+fn wait(mut is_so: impl FnMut() -> Result<bool>) -> Result<()> {
+    let begun = Instant::now();
+    while !is_so()? {
+        ensure!(begun.elapsed() < Duration::from_secs(180), "waited in vain");
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    Ok(())
+}
+
+/// Pauses a shard in each of the namespaces, again and again, so many in all.
+async fn pause(channel: Channel, (namespaces, shards): (u64, u32), count: u64) -> Result<()> {
+    let mut control = ShardControlServiceClient::new(channel);
+    let digits = (shards - 1).to_string().len();
+    for number in 0..count {
+        let namespace = format!("n{}", number % namespaces);
+        let shard_id = format!("{:0digits$}", number / namespaces);
+        control.pause(pb::PauseShardRequest { namespace, shard_id, ..Default::default() }).await?;
+    }
+    Ok(())
 }
 
 /// Prints how long changes took.
@@ -162,11 +241,11 @@ fn connect(of: &Secured) -> impl Future<Output = Result<Channel>> + Send + 'stat
     channel(of.url(), admin.join("bundle.pem"), Some(ShownCertificate::in_folder(&admin)))
 }
 
-async fn make_namespaces(channel: Channel) -> Result<()> {
+async fn make_namespaces(channel: Channel, count: u64, shards: u32) -> Result<()> {
     let mut namespaces = NamespaceControlServiceClient::new(channel);
-    for caller in 0..CALLERS {
+    for number in 0..count {
         let asked =
-            pb::CreateNamespaceRequest { namespace: format!("n{caller}"), shards: 1, ..Default::default() };
+            pb::CreateNamespaceRequest { namespace: format!("n{number}"), shards, ..Default::default() };
         namespaces.create(asked).await?;
     }
     Ok(())
