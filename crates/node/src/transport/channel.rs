@@ -59,7 +59,8 @@ impl MeshChannel {
         Self::by(ChannelRoute::Peer { peer, way, metrics })
     }
 
-    pub(super) fn over(connection: Arc<dyn Connection>) -> Self {
+    /// Calls whoever is behind this connection, whatever becomes of it.
+    pub fn over(connection: Arc<dyn Connection>) -> Self {
         Self::by(ChannelRoute::Connection(connection))
     }
 

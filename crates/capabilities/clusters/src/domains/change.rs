@@ -30,7 +30,7 @@ use crate::{check_domain, check_name, not_found as cluster_not_found};
 static REPLICAS: [RecordKind; 1] = [REPLICA];
 
 /// Changes of the domains of a registry, in a cluster.
-pub(super) struct DomainChanges<'a> {
+pub(crate) struct DomainChanges<'a> {
     pub registry: &'a Registry,
     pub cluster: &'a str,
 }
@@ -90,7 +90,7 @@ impl DomainChanges<'_> {
     }
 
     /// Lets pass what the brake has stopped, no more than was counted.
-    pub(super) async fn approve_one(
+    pub(crate) async fn approve_one(
         &self,
         caller: &Caller,
         asked: pb::ApproveDomainRequest,

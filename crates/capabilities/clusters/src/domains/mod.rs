@@ -1,6 +1,6 @@
 //! Domains: which cluster makes the changes of which records, as this one knows it.
 
-mod change;
+pub(crate) mod change;
 #[cfg(test)]
 mod domains_test;
 pub(crate) mod merge;

@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 
 use omnirelay_core::ranges::{FAN_OUT, RangePrefix};
 use omnirelay_core::time::Millis;
-use omnirelay_node::transport::SiblingWays;
 use omnirelay_nouns::range_questions::{FORM, KindComparisons, range};
 use omnirelay_registry::cursor::Cursor;
 use omnirelay_registry::view::{View, place_of};
@@ -16,7 +15,7 @@ use prost::Message as _;
 use super::RANGE_KEY;
 use super::records::{DomainScope, is_same};
 use super::replica::{FollowError, cursor, no_sense};
-use super::ways::{SourceClient, client, endpoints};
+use super::ways::{SourceClient, SourceWays, client, endpoints};
 
 /// How many questions are asked at most: as many find ten million records that differ.
 const QUESTIONS_MAX: u32 = 10_000;
@@ -81,7 +80,7 @@ impl RangeDifference {
 
 /// Cluster that is asked, and the ways to it.
 pub(super) struct AskedCluster<'a> {
-    pub ways: &'a SiblingWays,
+    pub ways: &'a dyn SourceWays,
     pub name: &'a str,
 }
 

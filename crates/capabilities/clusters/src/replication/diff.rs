@@ -91,7 +91,7 @@ impl ClusterComparer {
     ) -> Result<ClusterDifferences, FollowError> {
         let view = self.registry.view();
         let here = |id: &RecordId| view.get(id).map(|held| state_record(&held.record));
-        let asked = AskedCluster { ways: &self.ways, name: with };
+        let asked = AskedCluster { ways: &*self.ways, name: with };
         let (mut comparison, mut ranges) = asked.compare(view, (domain, scope)).await?;
         let mut differences = ClusterDifferences::default();
         while let Some(found) = comparison.next(&mut ranges).await? {

@@ -7,14 +7,13 @@ use std::time::Duration;
 
 use futures_util::FutureExt as _;
 use futures_util::future::join_all;
+use omnirelay_cluster_records::cluster_id;
 use omnirelay_cluster_records::domain::{DomainKind, Domains, replica_id};
-use omnirelay_cluster_records::{cluster_id, endpoints_of};
 use omnirelay_core::scope::GLOBAL_CONTROL;
 use omnirelay_core::text::chain;
 use omnirelay_core::time::Millis;
 use omnirelay_host::chance::random_part;
 use omnirelay_leadership_records::ScopeFences;
-use omnirelay_node::transport::SiblingWays;
 use omnirelay_registry::Registry;
 use omnirelay_registry::cursor::Cursor;
 use omnirelay_registry::view::View;
@@ -32,9 +31,10 @@ use tracing::{debug, info, warn};
 use super::SILENT_AFTER;
 use super::batches::append;
 use super::compare::{DifferingRanges, DomainComparison, RangeDifference};
+use super::planted::{PlantedFault, is_planted};
 use super::records::is_same;
 use super::replica::{FollowError, Replica, cursor, followed, no_sense};
-use super::ways::{SourceClient, client, endpoints};
+use super::ways::{SourceClient, SourceWays, client, endpoints};
 use pb::domain_frame::Told;
 
 /// How soon a source is called again that was not reached, or has ended the stream.
@@ -62,7 +62,7 @@ pub(crate) struct DomainFollower {
     cluster: String,
     kinds: Arc<[DomainKind]>,
     leads: Arc<dyn ScopeFences>,
-    ways: Arc<SiblingWays>,
+    ways: Arc<dyn SourceWays>,
 }
 
 /// Ground on which a domain is followed: once it is another one, the domain is followed anew.
@@ -80,7 +80,7 @@ impl DomainFollower {
         cluster: String,
         kinds: Arc<[DomainKind]>,
         leads: Arc<dyn ScopeFences>,
-        ways: Arc<SiblingWays>,
+        ways: Arc<dyn SourceWays>,
     ) -> Self {
         Self { registry, cluster, kinds, leads, ways }
     }
@@ -91,9 +91,7 @@ impl DomainFollower {
             let (names, fence) = self.followed();
             let token = fence.as_ref().map(|fence| fence.token);
             let view = self.registry.view();
-            self.ways.retain(|cluster, address| {
-                endpoints_of(view, cluster).iter().any(|endpoint| endpoint == address)
-            });
+            self.ways.keep_known(view);
             let all = async {
                 if let Some(fence) = &fence {
                     join_all(names.iter().map(|name| self.follow(name, fence))).await;
@@ -225,9 +223,9 @@ impl DomainFollower {
         endpoint: &str,
         asked: pb::FollowDomainRequest,
     ) -> Result<(SourceClient, Streaming<EncodedMessage<pb::DomainFrame>>), String> {
-        let mut streams = client(&self.ways, (source, endpoint), true)?;
+        let mut streams = client(&*self.ways, (source, endpoint), true)?;
         let frames = streams.follow(asked).await.map_err(|status| unanswered(&status))?;
-        Ok((client(&self.ways, (source, endpoint), false)?, frames.into_inner()))
+        Ok((client(&*self.ways, (source, endpoint), false)?, frames.into_inner()))
     }
 
     /// Takes what the source sends, until it ends or is silent.
@@ -255,6 +253,13 @@ impl DomainFollower {
                             None => break,
                         };
                     }
+                    if is_planted(PlantedFault::AcknowledgesFirst) {
+                        self.acknowledge(client.clone(), replica, cursor(&batch.to)?);
+                        sleep(AGAIN).await;
+                    }
+                    if is_planted(PlantedFault::AppliesNothing) {
+                        continue;
+                    }
                     let durable = replica.apply(batch).await?;
                     kept = Instant::now();
                     self.acknowledge(client.clone(), replica, durable);
@@ -266,7 +271,7 @@ impl DomainFollower {
                         Some(false) => differs + 1,
                         None => differs,
                     };
-                    if differs >= DIFFERS_MAX {
+                    if differs >= DIFFERS_MAX && !is_planted(PlantedFault::AppliesNothing) {
                         warn!(domain = replica.name, %head, "what is here is not what the source has there: all is compared");
                         return Err(FollowError::Cut);
                     }
@@ -330,7 +335,7 @@ impl DomainFollower {
             deleted.extend(found.only_here);
         }
         // More than were counted may be gone by now; that is for the next comparison.
-        deleted.truncate(changes.deleted);
+        deleted.truncate(if is_planted(PlantedFault::NeverDeletes) { 0 } else { changes.deleted });
         replica.write(deleted.into_iter().map(|id| Write::Delete { id }).collect()).await?;
         self.copy_stored(replica, &mut comparison).await?;
         let (time, now) = (hello.time.as_ref().map(millis).unwrap_or_default().0, view.now().0);

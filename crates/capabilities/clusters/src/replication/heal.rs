@@ -6,7 +6,6 @@ use std::sync::Arc;
 use omnirelay_cluster_records::domain::{DomainKind, Domains, HEAL, domain_id};
 use omnirelay_core::text::chain;
 use omnirelay_identity::caller::Caller;
-use omnirelay_node::transport::SiblingWays;
 use omnirelay_registry::Registry;
 use omnirelay_registry::act::{CommitPlan, DaemonAct, WriteAuthority};
 use omnirelay_registry::audit_record::own_body;
@@ -19,13 +18,14 @@ use omnirelay_wire::reasons;
 use super::compare::{AskedCluster, OtherRecord};
 use super::records::{DomainScope, write_of};
 use super::replica::{FollowError, no_sense, portions};
+use super::ways::SourceWays;
 
 /// Compares domains with what other clusters have of them, and gets back what is lost here.
 pub(crate) struct ClusterComparer {
     pub(super) registry: Arc<Registry>,
     cluster: String,
     pub(super) kinds: Arc<[DomainKind]>,
-    pub(super) ways: Arc<SiblingWays>,
+    pub(super) ways: Arc<dyn SourceWays>,
 }
 
 /// Counts of what was got back, or would be.
@@ -44,7 +44,7 @@ impl ClusterComparer {
         registry: Arc<Registry>,
         cluster: String,
         kinds: Arc<[DomainKind]>,
-        ways: Arc<SiblingWays>,
+        ways: Arc<dyn SourceWays>,
     ) -> Self {
         Self { registry, cluster, kinds, ways }
     }
@@ -76,7 +76,7 @@ impl ClusterComparer {
         }
         let scope = DomainScope { kinds: self.kinds.clone(), members: domain.members(&domains) };
         let not_asked = |error: FollowError| not_asked(from, &chain(&error));
-        let asked = AskedCluster { ways: &self.ways, name: from };
+        let asked = AskedCluster { ways: &*self.ways, name: from };
         let (mut comparison, mut ranges) = asked.compare(view, (name, &scope)).await.map_err(not_asked)?;
         let mut healed = HealedDomain::default();
         while let Some(found) = comparison.next(&mut ranges).await.map_err(not_asked)? {

@@ -8,13 +8,16 @@ mod diff;
 mod follower;
 pub(crate) mod heal;
 pub(crate) mod metrics;
+mod planted;
 mod records;
 mod replica;
 #[cfg(test)]
 mod replica_test;
 mod set_aside;
+#[cfg(test)]
+mod simulation_test;
 pub(crate) mod source;
-mod ways;
+pub(crate) mod ways;
 
 use std::time::Duration;
 

@@ -29,6 +29,7 @@ use parking_lot::Mutex;
 use tracing::{debug, warn};
 
 use super::batches::{BYTES_MAX, RECORDS_MAX};
+use super::planted::{PlantedFault, is_planted};
 use super::records::{DomainScope, RefusedRecord, fingerprints, write_of};
 use super::set_aside::{self, SET_ASIDE_MAX};
 use domain_replica_value::State;
@@ -169,6 +170,9 @@ impl<'a> Replica<'a> {
         value.unknown_kinds.sort();
         value.unknown_kinds.truncate(KINDS_MAX);
         value.kinds = known;
+        if is_planted(PlantedFault::TakesAnyEpoch) {
+            value.epoch = head.epoch.0;
+        }
         value.head = head.revision.0;
         value.head_time_ms = hello.time.as_ref().map(millis).unwrap_or_default().0;
         value.heard_ms = now;

@@ -33,6 +33,7 @@ use tonic::Status;
 use tracing::debug;
 
 use super::batches::frames;
+use super::planted::{PlantedFault, is_planted};
 use super::records::{DomainScope, fingerprints, told};
 use super::{BEAT_EVERY, RANGE_KEY};
 use crate::domains::show::tenure;
@@ -127,7 +128,9 @@ impl ReplicationSource {
         let is_known = |kind: &&DomainKind| asked.kinds.iter().any(|known| *known == *kind.kind.0);
         let kinds: Arc<[DomainKind]> = self.kinds.iter().filter(is_known).cloned().collect();
         let is_held = !asked.compare && since.is_some_and(|since| reaches_back(since, head));
-        let from = since.filter(|_| is_held).unwrap_or(head);
+        let since_here = since.map(|since| Cursor { epoch: head.epoch, ..since });
+        let is_held = is_held || is_planted(PlantedFault::TakesAnyEpoch) && since.is_some() && !asked.compare;
+        let from = since_here.filter(|_| is_held).unwrap_or(head);
         let hello = pb::DomainHello {
             cluster_id: self.cluster.clone(),
             local_node_id: self.registry.node_id().to_owned(),

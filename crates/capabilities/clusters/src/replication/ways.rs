@@ -16,16 +16,40 @@ const ANSWER_BYTES_MAX: usize = 10 << 20;
 /// Client of the nodes of another cluster.
 pub(super) type SourceClient = ReplicationServiceClient<MeshChannel>;
 
+/// Ways to nodes of other clusters.
+pub(crate) trait SourceWays: Send + Sync {
+    /// Channel to whichever node of a cluster is at an address.
+    ///
+    /// # Errors
+    /// Why the address is none.
+    fn channel(&self, cluster: &str, endpoint: &str) -> Result<MeshChannel, String>;
+
+    /// Forgets the ways to addresses that a view does not know.
+    fn keep_known(&self, view: &View);
+}
+
+impl SourceWays for SiblingWays {
+    fn channel(&self, cluster: &str, endpoint: &str) -> Result<MeshChannel, String> {
+        Ok(self.to(cluster, endpoint)?.channel)
+    }
+
+    fn keep_known(&self, view: &View) {
+        self.retain(|cluster, address| {
+            endpoints_of(view, cluster).iter().any(|endpoint| endpoint == address)
+        });
+    }
+}
+
 /// Client of whichever node of a cluster is at an address; `streams`: its answers may go on for as long as they like.
 ///
 /// # Errors
 /// Why the address is none.
 pub(super) fn client(
-    ways: &SiblingWays,
+    ways: &dyn SourceWays,
     (cluster, endpoint): (&str, &str),
     streams: bool,
 ) -> Result<SourceClient, String> {
-    let channel = ways.to(cluster, endpoint)?.channel.within(WITHIN);
+    let channel = ways.channel(cluster, endpoint)?.within(WITHIN);
     let channel = if streams { channel.streaming() } else { channel };
     Ok(ReplicationServiceClient::new(channel).max_decoding_message_size(ANSWER_BYTES_MAX))
 }

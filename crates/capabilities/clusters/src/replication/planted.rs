@@ -1,0 +1,40 @@
+//! Faults that tests plant, to see that a judge tells them. No daemon has any.
+
+#[cfg(test)]
+use std::cell::Cell;
+
+/// Fault of replication.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum PlantedFault {
+    /// A batch is acknowledged before it is written.
+    AcknowledgesFirst,
+    /// Batches are heard and not written, and beats that tell it are not listened to.
+    AppliesNothing,
+    /// A comparison deletes nothing.
+    NeverDeletes,
+    /// A cursor of another epoch is taken for one of this epoch.
+    TakesAnyEpoch,
+}
+
+#[cfg(test)]
+thread_local! {
+    static PLANTED: Cell<Option<PlantedFault>> = const { Cell::new(None) };
+}
+
+/// Plants a fault for this thread, or none.
+#[cfg(test)]
+pub(crate) fn plant(fault: Option<PlantedFault>) {
+    PLANTED.set(fault);
+}
+
+/// Whether a fault is planted.
+#[cfg(test)]
+pub(crate) fn is_planted(fault: PlantedFault) -> bool {
+    PLANTED.get() == Some(fault)
+}
+
+/// Whether a fault is planted.
+#[cfg(not(test))]
+pub(crate) const fn is_planted(_: PlantedFault) -> bool {
+    false
+}

@@ -1,0 +1,128 @@
+//! Simulation of two clusters that follow each other, by the seed: changes, cuts, restarts, stores that are restored or emptied.
+//!
+//! The source, the follower, the comparison and the gate are the real ones; time stands still until all wait.
+//! `OMNIRELAY_REPLICATION_SEEDS=N` runs so many seeds, `OMNIRELAY_REPLICATION_SEED=N` the one.
+
+mod network;
+mod world;
+
+use std::time::Duration;
+
+use tokio::time::sleep;
+
+use super::planted::{PlantedFault, plant};
+use network::WayState;
+use world::World;
+
+/// How many seeds run unless it is said: of sound clusters, and with each fault.
+const SEEDS: u64 = 12;
+const PLANTED_SEEDS: u64 = 3;
+/// How many steps a run has; with a fault it goes on until that has met what it breaks.
+const STEPS: usize = 60;
+const PLANTED_STEPS: usize = 1000;
+/// How long it may take until both are the same once nothing is wrong any more.
+const SETTLES_WITHIN: usize = 240;
+
+/// Runs a seed.
+///
+/// # Errors
+/// The judgement, of the first that is broken.
+async fn run(seed: u64, fault: Option<PlantedFault>) -> Result<(), String> {
+    plant(fault);
+    fastrand::seed(seed);
+    let mut chance = fastrand::Rng::with_seed(seed);
+    let mut world = World::start().await;
+    let mut copies = [world.copy(&world.east.store), world.copy(&world.west.store)];
+    let steps = if fault.is_some() { PLANTED_STEPS } else { STEPS };
+    for _ in 0..steps {
+        match chance.u32(0..24) {
+            0 => world.network().set(WayState::Refused),
+            1 => world.network().set(WayState::Silent),
+            2..=5 => world.network().set(WayState::Open),
+            6 => world.restart_west(None).await,
+            7 => world.restart_east(None).await,
+            8 => copies[0] = world.copy(&world.east.store),
+            9 => copies[1] = world.copy(&world.west.store),
+            10 => {
+                let whole = world.copy(&world.east.store);
+                world.restart_east(Some(whole)).await;
+            }
+            11 => {
+                let old = world.copy(&copies[0]);
+                world.restart_east(Some(old)).await;
+            }
+            12 => {
+                let old = world.copy(&copies[1]);
+                world.restart_west(Some(old)).await;
+            }
+            13 if chance.bool() => {
+                let empty = world.empty();
+                world.restart_east(Some(empty)).await;
+            }
+            13 => {
+                let empty = world.empty();
+                world.restart_west(Some(empty)).await;
+            }
+            14..=15 => world.decide(chance.bool()).await,
+            _ => {
+                for _ in 0..chance.usize(1..30) {
+                    world.change(&mut chance).await;
+                }
+            }
+        }
+        for _ in 0..chance.usize(1..6) {
+            sleep(Duration::from_millis(chance.u64(1..1500))).await;
+            world.judge().await?;
+        }
+    }
+    world.network().set(WayState::Open);
+    let is_healed = chance.bool();
+    for second in 0..SETTLES_WITHIN {
+        sleep(Duration::from_secs(1)).await;
+        // What is left after a while is newer in the active cluster: it takes the place of what is here.
+        world.decide(is_healed && second < SETTLES_WITHIN / 2).await;
+        if world.judge().await? {
+            return Ok(());
+        }
+    }
+    Err(format!("both are not the same after minutes in which nothing was wrong: {}", world.told().await))
+}
+
+/// The seeds of this run, so many unless it is said.
+fn seeds(count: u64) -> Vec<u64> {
+    let number = |name: &str| std::env::var(name).ok().and_then(|text| text.parse::<u64>().ok());
+    match number("OMNIRELAY_REPLICATION_SEED") {
+        Some(one) => vec![one],
+        None => (1..=number("OMNIRELAY_REPLICATION_SEEDS").unwrap_or(count)).collect(),
+    }
+}
+
+fn run_alone(seed: u64, fault: Option<PlantedFault>) -> Result<(), String> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build();
+    runtime.unwrap().block_on(run(seed, fault))
+}
+
+#[test]
+fn clusters_come_to_be_the_same_whatever_happens() {
+    for seed in seeds(SEEDS) {
+        if let Err(wrong) = run_alone(seed, None) {
+            panic!("OMNIRELAY_REPLICATION_SEED={seed}: {wrong}");
+        }
+    }
+}
+
+#[test]
+fn planted_faults_are_told() {
+    let seeds = seeds(PLANTED_SEEDS);
+    for fault in [
+        PlantedFault::AcknowledgesFirst,
+        PlantedFault::AppliesNothing,
+        PlantedFault::NeverDeletes,
+        PlantedFault::TakesAnyEpoch,
+    ] {
+        let missed: Vec<u64> =
+            seeds.iter().copied().filter(|seed| run_alone(*seed, Some(fault)).is_ok()).collect();
+        println!("{fault:?}: told with {} of {} seeds", seeds.len() - missed.len(), seeds.len());
+        assert!(missed.len() * 100 <= seeds.len(), "{fault:?} is missed with seeds {missed:?}");
+    }
+}
