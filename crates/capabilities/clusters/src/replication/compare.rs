@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use omnirelay_core::ranges::{FAN_OUT, RangePrefix};
 use omnirelay_core::time::Millis;
-use omnirelay_nouns::range_questions::{FORM, KindComparisons, range};
+use omnirelay_nouns::range_questions::{CLAIMS_MAX, FORM, KindComparisons, range};
 use omnirelay_registry::cursor::Cursor;
 use omnirelay_registry::view::{View, place_of};
 use omnirelay_store::{Record, RecordId, RecordKind, Version};
@@ -20,7 +20,7 @@ use super::ways::{SourceClient, SourceWays, client, endpoints};
 /// How many questions are asked at most: as many find ten million records that differ.
 const QUESTIONS_MAX: u32 = 10_000;
 /// How many ranges are listed at once.
-const LISTED_AT_ONCE: usize = 64;
+const LISTED_AT_ONCE: usize = CLAIMS_MAX;
 
 /// Comparison of what a view has of a domain with what another cluster has.
 pub(super) struct DomainComparison<'a> {
@@ -207,7 +207,8 @@ impl<'a> DomainComparison<'a> {
         }
     }
 
-    /// Fetches the next records of a kind that is not held in memory, and how far those are; `None`: there are no more.
+    /// Lists the next records of a kind that is not held in memory, without their values, and how far those are; `None`: there are no
+    /// more.
     ///
     /// # Errors
     /// [`FollowError`].
@@ -229,6 +230,35 @@ impl<'a> DomainComparison<'a> {
             return Err(no_sense("it lists records that were not asked for"));
         }
         Ok((told.stored, Some(told.stored_until).filter(|until| !until.is_empty())))
+    }
+
+    /// Fetches records of a kind that is not held in memory, by their keys, [`STORED_KEYS_MAX`] at most; those, and how many of the keys
+    /// they are the answer to.
+    ///
+    /// # Errors
+    /// [`FollowError`].
+    pub(super) async fn stored(
+        &mut self,
+        kind: &RecordKind,
+        keys: &[String],
+    ) -> Result<(Vec<pb::DomainRecord>, usize), FollowError> {
+        let question = pb::ReconcileDomainRequest {
+            domain: self.domain.to_owned(),
+            form: FORM,
+            stored_kind: kind.0.to_string(),
+            stored_keys: keys.to_vec(),
+            ..Default::default()
+        };
+        let told = self.asked(question).await?;
+        let is_sound = told.stored.iter().all(|sent| sent.kind == *kind.0 && keys.contains(&sent.key));
+        let until = match told.stored_until.as_str() {
+            "" => Some(keys.len()),
+            until => keys.iter().position(|key| key == until).map(|place| place + 1),
+        };
+        match until.filter(|_| is_sound) {
+            Some(until) => Ok((told.stored, until)),
+            None => Err(no_sense("it lists records that were not asked for")),
+        }
     }
 
     fn difference(

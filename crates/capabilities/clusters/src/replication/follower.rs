@@ -28,13 +28,13 @@ use tokio::time::{Instant, sleep, timeout};
 use tonic::Streaming;
 use tracing::{debug, info, warn};
 
-use super::SILENT_AFTER;
 use super::batches::append;
 use super::compare::{DifferingRanges, DomainComparison, RangeDifference};
 use super::planted::{PlantedFault, is_planted};
-use super::records::is_same;
+use super::records::is_of_same_commit;
 use super::replica::{FollowError, Replica, cursor, followed, no_sense};
 use super::ways::{SourceClient, SourceWays, client, endpoints};
+use super::{SILENT_AFTER, STORED_KEYS_MAX};
 use pb::domain_frame::Told;
 
 /// How soon a source is called again that was not reached, or has ended the stream.
@@ -392,11 +392,21 @@ impl DomainFollower {
                 read.map_err(|error| FollowError::Commit(error.into()))?;
                 let is_here = |sent: &pb::DomainRecord| match here.get(&sent.key) {
                     Some(held) if sent.deleted => held.deleted,
-                    Some(held) => !held.deleted && is_same(held, sent),
+                    Some(held) => !held.deleted && is_of_same_commit(held, sent),
                     None => sent.deleted,
                 };
-                let writes = replica.writes(sent.into_iter().filter(|sent| !is_here(sent)).collect())?;
+                let (gone, other): (Vec<_>, Vec<_>) =
+                    sent.into_iter().filter(|sent| !is_here(sent)).partition(|sent| sent.deleted);
+                let writes = replica.writes(gone)?;
                 replica.write(writes).await?;
+                let mut keys: Vec<String> = other.into_iter().map(|sent| sent.key).collect();
+                while !keys.is_empty() {
+                    let some = &keys[..keys.len().min(STORED_KEYS_MAX)];
+                    let (sent, answered) = comparison.stored(kind, some).await?;
+                    let writes = replica.writes(sent)?;
+                    replica.write(writes).await?;
+                    keys.drain(..answered);
+                }
                 after = until;
             }
         }

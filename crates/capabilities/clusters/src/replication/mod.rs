@@ -29,3 +29,5 @@ const BEAT_EVERY: Duration = Duration::from_millis(500);
 const SILENT_AFTER: Duration = Duration::from_millis(1500);
 /// Key under which fingerprints are made.
 const RANGE_KEY: &[u8] = b"omnirelay domain";
+/// How many records that are not held in memory are asked for at once.
+const STORED_KEYS_MAX: usize = 128;

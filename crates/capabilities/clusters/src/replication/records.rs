@@ -141,11 +141,15 @@ pub(crate) fn write_of(scope: &DomainScope, sent: pb::DomainRecord) -> Result<Wr
 
 /// Whether a record is here as it was sent.
 pub(crate) fn is_same(held: &Record, sent: &pb::DomainRecord) -> bool {
+    is_of_same_commit(held, sent) && held.value == sent.value
+}
+
+/// Whether a record is here as it was sent without its value: one commit has written both.
+pub(crate) fn is_of_same_commit(held: &Record, sent: &pb::DomainRecord) -> bool {
     !sent.deleted
         && held.version.0 == sent.version
         && held.revision.0 == sent.revision
         && held.created_at.0 == sent.created_ms
         && held.updated_at.0 == sent.updated_ms
         && *held.writer == *sent.writer
-        && held.value == sent.value
 }

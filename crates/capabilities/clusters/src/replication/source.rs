@@ -5,6 +5,7 @@ use std::ops::ControlFlow::{Break, Continue};
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use futures_util::stream::unfold;
 use omnirelay_cluster_records::cluster_id;
 use omnirelay_cluster_records::domain::{
@@ -21,7 +22,7 @@ use omnirelay_registry::act::{CommitPlan, DaemonAct, WriteAuthority, put};
 use omnirelay_registry::commits::{CommitReader, CommitsAhead, HistoryCut};
 use omnirelay_registry::cursor::Cursor;
 use omnirelay_registry::{Registry, parse_cursor};
-use omnirelay_store::Record;
+use omnirelay_store::{Record, RecordKind, StoreError};
 use omnirelay_wire::encoded::EncodedMessage;
 use omnirelay_wire::fault::Fault;
 use omnirelay_wire::pb::omnirelay::mesh::control::v1 as pb;
@@ -35,7 +36,7 @@ use tracing::debug;
 use super::batches::frames;
 use super::planted::{PlantedFault, is_planted};
 use super::records::{DomainScope, fingerprints, told};
-use super::{BEAT_EVERY, RANGE_KEY};
+use super::{BEAT_EVERY, RANGE_KEY, STORED_KEYS_MAX};
 use crate::domains::show::tenure;
 use crate::{check_cluster, check_domain};
 use pb::domain_frame::Told;
@@ -280,7 +281,11 @@ impl ReplicationSource {
         };
         let mut room = ListRoom { records: LISTED_MAX, bytes: LISTED_BYTES_MAX };
         if !asked.stored_kind.is_empty() {
-            (answer.stored, answer.stored_until) = self.list_stored(&scope, &asked).await?;
+            let listed = match asked.stored_keys.is_empty() {
+                true => self.list_stored(&scope, &asked).await?,
+                false => self.read_stored(&scope, &asked).await?,
+            };
+            (answer.stored, answer.stored_until) = listed;
         }
         for kind in asked.kinds {
             answer.kinds.push(self.answer_kind(&scope, kind, &mut room).await?);
@@ -288,35 +293,61 @@ impl ReplicationSource {
         Ok(answer)
     }
 
-    /// Lists records of a kind that is not held in memory; those, and where to go on.
+    /// Kind of a question about records that are not held in memory.
+    fn stored_kind<'s>(&self, scope: &'s DomainScope, name: &str) -> Result<&'s RecordKind, Fault> {
+        let held = self.registry.view().compared_kinds();
+        let kind = scope.kind(name).filter(|kind| !held.contains(&kind.kind));
+        let refused = || Fault::invalid(format!("field `storedKind`: `{}` is not listed", printable(name)));
+        kind.map(|kind| &kind.kind).ok_or_else(refused)
+    }
+
+    /// Lists records of a kind that is not held in memory, without their values; those, and where to go on.
     async fn list_stored(
         &self,
         scope: &DomainScope,
         asked: &pb::ReconcileDomainRequest,
     ) -> Result<(Vec<pb::DomainRecord>, String), Fault> {
-        let held = self.registry.view().compared_kinds();
-        let kind = scope.kind(&asked.stored_kind).filter(|kind| !held.contains(&kind.kind));
-        let kind = kind.ok_or_else(|| {
-            Fault::invalid(format!("field `storedKind`: `{}` is not listed", printable(&asked.stored_kind)))
-        })?;
-        let (mut listed, mut seen, mut bytes, mut until) = (Vec::new(), 0, 0, String::new());
+        let kind = self.stored_kind(scope, &asked.stored_kind)?;
+        let (mut listed, mut seen, mut until) = (Vec::new(), 0, String::new());
         let each = |record: Record| {
-            (seen, bytes) = (seen + 1, bytes + record.value.len());
-            if seen > LISTED_MAX || bytes > LISTED_BYTES_MAX && seen > 1 {
+            seen += 1;
+            if seen > LISTED_MAX {
                 return Break(());
             }
             until.clone_from(&record.id.key);
             if scope.has(&record.id, &record.value) {
-                listed.push(told(&record));
+                listed.push(told(&Record { value: Bytes::new(), ..record }));
             }
             Continue(())
         };
-        self.registry.each_behind(&kind.kind, "", &asked.after, each).await.map_err(|error| {
-            let message = format!("the history cannot be read: {}", chain(&error));
-            Fault::new(reasons::STORE_UNAVAILABLE, message).hint("ask again in a moment")
-        })?;
-        let is_all = seen <= LISTED_MAX && bytes <= LISTED_BYTES_MAX;
-        Ok((listed, if is_all { String::new() } else { until }))
+        self.registry.each_behind(kind, "", &asked.after, each).await.map_err(not_read)?;
+        Ok((listed, if seen > LISTED_MAX { until } else { String::new() }))
+    }
+
+    /// Reads records of a kind that is not held in memory, by their keys; those, and behind which key to go on.
+    async fn read_stored(
+        &self,
+        scope: &DomainScope,
+        asked: &pb::ReconcileDomainRequest,
+    ) -> Result<(Vec<pb::DomainRecord>, String), Fault> {
+        let (kind, keys) = (self.stored_kind(scope, &asked.stored_kind)?, &asked.stored_keys);
+        if keys.len() > STORED_KEYS_MAX {
+            return Err(Fault::invalid(format!(
+                "field `storedKeys`: {} are more than {STORED_KEYS_MAX}",
+                keys.len()
+            )));
+        }
+        let (mut read, mut bytes) = (Vec::new(), 0);
+        for (key, next) in keys.iter().zip(keys.iter().skip(1).map(Some).chain([None])) {
+            let record = self.registry.read_one(kind, key).await.map_err(not_read)?;
+            let record = record.filter(|record| scope.has(&record.id, &record.value));
+            bytes += record.as_ref().map_or(0, |record| record.value.len());
+            read.extend(record.as_ref().map(told));
+            if bytes > LISTED_BYTES_MAX && next.is_some() {
+                return Ok((read, key.clone()));
+            }
+        }
+        Ok((read, String::new()))
     }
 
     async fn answer_kind(
@@ -440,6 +471,11 @@ impl DomainStream {
 /// Whether the log may reach back to a cursor; that it does not is met while it is read.
 fn reaches_back(since: Cursor, head: Cursor) -> bool {
     since.epoch == head.epoch && since.revision <= head.revision
+}
+
+fn not_read(error: StoreError) -> Fault {
+    let message = format!("the history cannot be read: {}", chain(&error));
+    Fault::new(reasons::STORE_UNAVAILABLE, message).hint("ask again in a moment")
 }
 
 fn cut(why: HistoryCut) -> Fault {
