@@ -148,13 +148,14 @@ impl DomainFollower {
             let at_most = match error {
                 FollowError::Source(_) | FollowError::Commit(_) => UNREACHED_AGAIN_MAX,
                 FollowError::Cut
+                | FollowError::Differs(_)
                 | FollowError::NoSense(_)
                 | FollowError::Braked(_)
                 | FollowError::SetAside(_) => AGAIN_MAX,
             };
             pause = if began.elapsed() > AGAIN_MAX { AGAIN } else { (pause * 2).min(at_most) };
             let braked = matches!(error, FollowError::Braked(_));
-            compare = braked || matches!(error, FollowError::Cut);
+            compare = braked || matches!(error, FollowError::Cut | FollowError::Differs(_));
             let error = chain(&error);
             if error == told {
                 debug!(domain = name, error, "a domain is not followed yet");
@@ -272,8 +273,7 @@ impl DomainFollower {
                         None => differs,
                     };
                     if differs >= DIFFERS_MAX && !is_planted(PlantedFault::AppliesNothing) {
-                        warn!(domain = replica.name, %head, "what is here is not what the source has there: all is compared");
-                        return Err(FollowError::Cut);
+                        return Err(FollowError::Differs(head));
                     }
                     if kept.elapsed() >= KEPT_EVERY {
                         replica.keep().await?;

@@ -50,6 +50,9 @@ pub(super) enum FollowError {
     /// The log of the source does not reach back: it is to be compared.
     #[error("the log of the source does not reach back")]
     Cut,
+    /// What is here is not what the source has at the same commit: it is to be compared.
+    #[error("at {0} the source has something else than is here: all is compared")]
+    Differs(Cursor),
     /// What the source sends is not what it may send.
     #[error("what the source sends makes no sense: {0}")]
     NoSense(String),
