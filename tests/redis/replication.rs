@@ -4,9 +4,12 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
+use futures_util::future::try_join_all;
 use omnirelay_wire::pb::omnirelay::mesh::control::v1 as pb;
 use pb::namespace_control_service_client::NamespaceControlServiceClient;
+use pb::shard_control_service_client::ShardControlServiceClient;
 use serde_json::Value;
+use tonic::transport::Channel;
 
 use crate::process::channel::{ShownCertificate, channel};
 use crate::process::secured::Secured;
@@ -16,9 +19,6 @@ use crate::servers::RedisServer;
 
 /// How long a change may take to be at the other cluster once nothing is wrong any more.
 const FOLLOWED_WITHIN: Duration = Duration::from_secs(20);
-
-/// Changes of shards, the one and the other.
-const VERBS: [&str; 2] = ["pause", "resume"];
 
 /// East is active for the domain `mesh`, and west follows it.
 struct Followed {
@@ -74,6 +74,11 @@ impl Followed {
     }
 }
 
+async fn connect(to: &Secured) -> Result<Channel> {
+    let admin = to.path("admin");
+    channel(to.url(), admin.join("bundle.pem"), Some(ShownCertificate::in_folder(&admin))).await
+}
+
 /// State of the domain `mesh` where it is followed, and all that is said of it.
 fn replica(of: &Secured) -> Result<(String, Value)> {
     let told: Value = serde_json::from_str(&run(of, "mesh domains get mesh -o json")?)?;
@@ -118,10 +123,7 @@ async fn a_cluster_follows_another_and_refuses_what_that_one_decides() -> Result
     ensure!(of(&here?)? == of(&there?)?, "the same shards, with their versions and fences");
 
     // Who has changed something in one reads it in the other, by the cursor of the change.
-    let admin = west.path("admin");
-    let shown = ShownCertificate::in_folder(&admin);
-    let mut namespaces =
-        NamespaceControlServiceClient::new(channel(west.url(), admin.join("bundle.pem"), Some(shown)).await?);
+    let mut namespaces = NamespaceControlServiceClient::new(connect(west).await?);
     for number in 0..10 {
         let made = run(east, &format!("mesh namespaces create read-{number} --shards 1 -o json"))?;
         let cursor =
@@ -130,14 +132,23 @@ async fn a_cluster_follows_another_and_refuses_what_that_one_decides() -> Result
         namespaces.get(asked).await?;
     }
 
-    // Of changes that many make at once nothing is held up.
-    let lines =
-        (0..64).map(|number| format!("mesh shards {} orders/{} --yes", VERBS[number / 8 % 2], number % 8));
-    let commands: Vec<_> = lines.map(|line| east.begin("admin", &line)).collect::<Result<_>>()?;
-    for command in commands {
-        command.wait_with_output()?;
-    }
+    // Changes that many make at once hold up nothing.
+    followed.create("busy", 64)?;
+    let changes = (0..64).map(async |number| {
+        let mut shards = ShardControlServiceClient::new(connect(east).await?);
+        for _ in 0..5 {
+            let (namespace, shard_id) = ("busy".to_owned(), format!("{number:02}"));
+            let pause = pb::PauseShardRequest { namespace, shard_id, ..Default::default() };
+            let pb::PauseShardRequest { namespace, shard_id, .. } = pause.clone();
+            // One that comes too often in between is told to try again; it need not.
+            let _ = shards.pause(pause).await;
+            let _ = shards.resume(pb::ResumeShardRequest { namespace, shard_id, ..Default::default() }).await;
+        }
+        anyhow::Ok(())
+    });
+    try_join_all(changes).await?;
     followed.is_followed().await?;
+    followed.made_sense()?;
 
     // Whoever would change it there is told where to go.
     for line in [
