@@ -128,7 +128,7 @@ export class Stub {
 
 	stream(request, response, url) {
 		const from = request.headers['last-event-id'] ?? null;
-		this.streamsOpened.push({from, since: url.searchParams.get('since')});
+		this.streamsOpened.push({from, since: url.searchParams.get('since'), at: Date.now()});
 		if (this.refuseStreams) return response.destroy();
 		if (this.refusePast && url.searchParams.get('since')?.includes('T')) return this.json(response, {reason: 'HISTORY_UNAVAILABLE', message: 'the history reaches back to 14:02:10Z', hint: ''}, 410);
 		response.writeHead(200, {'content-type': 'text/event-stream', 'cache-control': 'no-cache'});

@@ -197,7 +197,9 @@ test('a_cut_stream_is_resumed_where_it_ended', () => withStub({}, async (stub, c
 	stub.refuseStreams = false;
 	await waitFor(page, () => document.querySelector('#fresh').dataset.state === 'live' && document.querySelector('.rows')?.textContent.includes('peer/node-1'));
 	assert.equal(stub.streamsOpened.at(-1).from, `e1:${revision}`);
-	assert.ok(stub.streamsOpened.length < 12, `${stub.streamsOpened.length} tries`);
+	// Chromium asks again at once, by each connection that it has kept; the page waits 100 ms at least.
+	const tries = stub.streamsOpened.filter(({at}, number, all) => !number || at - all[number - 1].at > 80);
+	assert.ok(tries.length < 8, `${tries.length} tries`);
 }));
 
 test('a_daemon_that_is_away_is_told_and_what_was_known_stays', () => withStub({}, async (stub, context) => {
