@@ -8,7 +8,7 @@ use xxhash_rust::xxh64::xxh64;
 pub use omnirelay_store::chance::random_part;
 pub use omnirelay_store::chance::random_u64;
 #[cfg(any(test, feature = "testing"))]
-pub use seeded::{random_part, seed_thread};
+pub use seeded::{random_part, seed_thread, seed_thread_by};
 
 /// A secret of 128 bits as 32 hex digits.
 ///
@@ -64,6 +64,11 @@ mod seeded {
         let given = std::env::var(SEED).ok().and_then(|seed| seed.parse().ok());
         let seed = given.unwrap_or_else(|| random_u64().unwrap() >> 32);
         println!("chance: {SEED}={seed}");
+        STATE.set(Some(seed));
+    }
+
+    /// Has the chance of this thread begin anew with a seed that the test says itself.
+    pub fn seed_thread_by(seed: u64) {
         STATE.set(Some(seed));
     }
 

@@ -30,7 +30,7 @@ use tracing::{debug, info, warn};
 
 use super::batches::append;
 use super::compare::{DifferingRanges, DomainComparison, RangeDifference};
-use super::planted::{PlantedFault, is_planted};
+use super::planted::{PlantedFault, is_deaf, is_planted};
 use super::records::is_of_same_commit;
 use super::replica::{FollowError, Replica, cursor, followed, no_sense};
 use super::ways::{SourceClient, SourceWays, client, endpoints};
@@ -258,7 +258,7 @@ impl DomainFollower {
                         self.acknowledge(client.clone(), replica, cursor(&batch.to)?);
                         sleep(AGAIN).await;
                     }
-                    if is_planted(PlantedFault::AppliesNothing) {
+                    if is_planted(PlantedFault::AppliesNothing) || is_planted(PlantedFault::StandsStill) {
                         continue;
                     }
                     let durable = replica.apply(batch).await?;
@@ -272,7 +272,7 @@ impl DomainFollower {
                         Some(false) => differs + 1,
                         None => differs,
                     };
-                    if differs >= DIFFERS_MAX && !is_planted(PlantedFault::AppliesNothing) {
+                    if differs >= DIFFERS_MAX && !is_deaf() {
                         return Err(FollowError::Differs(head));
                     }
                     if kept.elapsed() >= KEPT_EVERY {

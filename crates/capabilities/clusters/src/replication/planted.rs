@@ -8,6 +8,14 @@ use std::cell::Cell;
 pub(crate) enum PlantedFault {
     /// A batch is acknowledged before it is written.
     AcknowledgesFirst,
+    /// A commit of the follower holds whoever leads.
+    IgnoresFence,
+    /// Where the log does not reach back, it is read on from the newest commit.
+    JumpsOverCut,
+    /// What cannot be written is not set aside.
+    PassesUnwritten,
+    /// Batches are heard and not written, and beats tell nothing but that the source lives.
+    StandsStill,
     /// Batches are heard and not written, and beats that tell it are not listened to.
     AppliesNothing,
     /// A comparison deletes nothing.
@@ -37,4 +45,11 @@ pub(crate) fn is_planted(fault: PlantedFault) -> bool {
 #[cfg(not(test))]
 pub(crate) const fn is_planted(_: PlantedFault) -> bool {
     false
+}
+
+/// Whether a fault is planted by which beats that tell a difference are not listened to.
+pub(crate) fn is_deaf() -> bool {
+    [PlantedFault::AppliesNothing, PlantedFault::JumpsOverCut, PlantedFault::StandsStill]
+        .into_iter()
+        .any(is_planted)
 }

@@ -363,6 +363,10 @@ impl<'a> Replica<'a> {
     /// [`FollowError::NoSense`] where that is before what is here.
     pub(super) fn hear(&mut self, beat: &pb::DomainBeat) -> Result<Cursor, FollowError> {
         let (sent, head) = (cursor(&beat.sent)?, cursor(&beat.head)?);
+        if is_planted(PlantedFault::StandsStill) {
+            self.value.heard_ms = self.registry.view().now().0;
+            return Ok(Cursor::at(sent.epoch, Revision(self.value.applied)));
+        }
         let time = beat.time.as_ref().map(millis).unwrap_or_default().0;
         let mut value = self.value.clone();
         if sent.epoch.0 != value.epoch || sent.revision.0 < value.applied || head.revision < sent.revision {
@@ -436,6 +440,9 @@ impl<'a> Replica<'a> {
     }
 
     fn set_aside(&mut self, (kind, key): (&str, &str), reason: &str) -> Result<(), FollowError> {
+        if is_planted(PlantedFault::PassesUnwritten) {
+            return Ok(());
+        }
         let now = self.registry.view().now();
         if !set_aside::add(&mut self.value.set_aside, (kind, key), reason, now) {
             return Err(FollowError::SetAside(format!("{kind}/{}", printable(key))));
@@ -495,7 +502,10 @@ impl<'a> Replica<'a> {
     }
 
     fn act(&self, kinds: impl IntoIterator<Item = RecordKind>) -> DaemonAct {
-        let authority = WriteAuthority::Leader(self.fence.clone());
+        let authority = match is_planted(PlantedFault::IgnoresFence) {
+            true => WriteAuthority::Unfenced,
+            false => WriteAuthority::Leader(self.fence.clone()),
+        };
         DaemonAct { within: WITHIN, ..DaemonAct::new(FOLLOW, kinds, authority) }
     }
 }

@@ -418,6 +418,12 @@ impl DomainStream {
             };
             tokio::select! {
                 read = self.commits.next() => {
+                    if is_planted(PlantedFault::JumpsOverCut) && matches!(read, Some(Err(_))) {
+                        let kinds = self.scope.kinds.iter().map(|kind| kind.kind.clone());
+                        (self.told, self.read) = (head(), head());
+                        self.commits = CommitReader::behind(self.registry.clone(), kinds, self.told).ahead();
+                        continue;
+                    }
                     let Some(read) = read.transpose().map_err(cut)? else { return Ok(None) };
                     self.ready.extend(frames(&read, &self.scope, (self.told, head(), self.registry.view().now())));
                     self.read = read.to;

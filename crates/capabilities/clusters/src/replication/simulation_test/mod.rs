@@ -3,11 +3,15 @@
 //! The source, the follower, the comparison and the gate are the real ones; time stands still until all wait.
 //! `OMNIRELAY_REPLICATION_SEEDS=N` runs so many seeds, `OMNIRELAY_REPLICATION_SEED=N` the one.
 
+mod judge;
+mod lead;
 mod network;
+mod store;
 mod world;
 
 use std::time::Duration;
 
+use omnirelay_host::chance::seed_thread_by;
 use tokio::time::sleep;
 
 use super::planted::{PlantedFault, plant};
@@ -30,15 +34,22 @@ const SETTLES_WITHIN: usize = 240;
 async fn run(seed: u64, fault: Option<PlantedFault>) -> Result<(), String> {
     plant(fault);
     fastrand::seed(seed);
+    seed_thread_by(seed);
     let mut chance = fastrand::Rng::with_seed(seed);
     let mut world = World::start().await;
     let mut copies = [world.copy(&world.east.store), world.copy(&world.west.store)];
     let steps = if fault.is_some() { PLANTED_STEPS } else { STEPS };
     for _ in 0..steps {
-        match chance.u32(0..24) {
-            0 => world.network().set(WayState::Refused),
-            1 => world.network().set(WayState::Silent),
-            2..=5 => world.network().set(WayState::Open),
+        match chance.u32(0..28) {
+            0 => world.network().set(way(&mut chance), WayState::Refused),
+            1 => world.network().set(way(&mut chance), WayState::Silent),
+            24 => world.network().set(way(&mut chance), WayState::Lossy),
+            2..=5 => world.network().set(None, WayState::Open),
+            25 if chance.bool() => world.network().tear_after(chance.u32(1..20)),
+            25 => world.end_follower(chance.u32(1..40)),
+            26 => cut_history(&mut world, &mut chance).await?,
+            27 if world.lost_lead.is_none() => world.lose_lead().await,
+            27 => world.tell_lead(chance.bool()),
             6 => world.restart_west(None).await,
             7 => world.restart_east(None).await,
             8 => copies[0] = world.copy(&world.east.store),
@@ -75,7 +86,10 @@ async fn run(seed: u64, fault: Option<PlantedFault>) -> Result<(), String> {
             world.judge().await?;
         }
     }
-    world.network().set(WayState::Open);
+    world.network().set(None, WayState::Open);
+    world.network().tear_after(0);
+    world.end_follower(0);
+    world.tell_lead(true);
     let is_healed = chance.bool();
     for second in 0..SETTLES_WITHIN {
         sleep(Duration::from_secs(1)).await;
@@ -86,6 +100,27 @@ async fn run(seed: u64, fault: Option<PlantedFault>) -> Result<(), String> {
         }
     }
     Err(format!("both are not the same after minutes in which nothing was wrong: {}", world.told().await))
+}
+
+/// Trims the log of east to less than west has not heard of, and lets west on.
+///
+/// # Errors
+/// The judgement, of the first that is broken.
+async fn cut_history(world: &mut World, chance: &mut fastrand::Rng) -> Result<(), String> {
+    world.network().set(None, WayState::Refused);
+    sleep(Duration::from_millis(chance.u64(1..3000))).await;
+    for _ in 0..chance.usize(1..30) {
+        world.change(chance).await;
+    }
+    world.trim(chance.usize(0..8)).await;
+    world.judge().await?;
+    world.network().set(None, WayState::Open);
+    Ok(())
+}
+
+/// The way that changes: to one cluster, or to both.
+fn way(chance: &mut fastrand::Rng) -> Option<&'static str> {
+    [None, Some("east"), Some("west")][chance.usize(0..3)]
 }
 
 /// The seeds of this run, so many unless it is said.
@@ -117,7 +152,11 @@ fn planted_faults_are_told() {
     for fault in [
         PlantedFault::AcknowledgesFirst,
         PlantedFault::AppliesNothing,
+        PlantedFault::IgnoresFence,
+        PlantedFault::JumpsOverCut,
         PlantedFault::NeverDeletes,
+        PlantedFault::PassesUnwritten,
+        PlantedFault::StandsStill,
         PlantedFault::TakesAnyEpoch,
     ] {
         let missed: Vec<u64> =

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Weak};
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -36,6 +37,8 @@ pub(super) enum WayState {
     Refused,
     /// Nothing arrives, and nobody says so.
     Silent,
+    /// Some of what is sent is refused, some never arrives.
+    Lossy,
 }
 
 /// Listener of acknowledgements: it is told the cursor that is said to be durable.
@@ -45,14 +48,17 @@ type HearsAcknowledged = Box<dyn Fn(&str) + Send + Sync>;
 pub(super) struct SimulatedNetwork {
     /// Sources of clusters that run, by their names.
     sources: Mutex<BTreeMap<String, Arc<ReplicationSource>>>,
-    state: watch::Sender<WayState>,
-    delay: Duration,
+    /// Ways by the cluster to which they lead.
+    ways: BTreeMap<&'static str, watch::Sender<WayState>>,
+    /// How many frames of answers come until one is torn; 0: none is.
+    frames: Arc<AtomicU32>,
     hears: HearsAcknowledged,
 }
 
 impl SimulatedNetwork {
-    pub(super) fn new(delay: Duration, hears: HearsAcknowledged) -> Arc<Self> {
-        Arc::new(Self { sources: Mutex::default(), state: watch::Sender::default(), delay, hears })
+    pub(super) fn new(hears: HearsAcknowledged) -> Arc<Self> {
+        let ways = ["east", "west"].map(|to| (to, watch::Sender::default())).into();
+        Arc::new(Self { sources: Mutex::default(), ways, frames: Arc::default(), hears })
     }
 
     pub(super) fn put(&self, cluster: &str, source: Option<Arc<ReplicationSource>>) {
@@ -63,18 +69,39 @@ impl SimulatedNetwork {
         }
     }
 
-    pub(super) fn set(&self, state: WayState) {
-        self.state.send_replace(state);
+    /// Sets the way to one cluster, or both.
+    pub(super) fn set(&self, to: Option<&str>, state: WayState) {
+        let ways = self.ways.iter().filter(|(name, _)| to.is_none_or(|to| to == **name));
+        ways.for_each(|(_, way)| {
+            way.send_replace(state);
+        });
     }
 
-    async fn passes(&self) -> Result<(), CallError> {
-        tokio::time::sleep(self.delay).await;
-        let state = *self.state.borrow();
-        match state {
-            WayState::Open => Ok(()),
-            WayState::Refused => Err(CallError::NotSent("refused".into())),
-            WayState::Silent => pending().await,
-        }
+    /// Tears an answer in the middle of the frame that comes after so many.
+    pub(super) fn tear_after(&self, frames: u32) {
+        self.frames.store(frames, Ordering::Relaxed);
+    }
+
+    /// The way by which a cluster is reached, and the one by which it answers.
+    fn ways(&self, to: &str) -> [&watch::Sender<WayState>; 2] {
+        let back = if to == "east" { "west" } else { "east" };
+        [to, back].map(|name| &self.ways[name])
+    }
+}
+
+/// Lets a message pass, if the way is open.
+async fn pass(way: &watch::Sender<WayState>) -> Result<(), &'static str> {
+    tokio::time::sleep(Duration::from_millis(fastrand::u64(1..20))).await;
+    let state = *way.borrow();
+    match state {
+        WayState::Open => Ok(()),
+        WayState::Refused => Err("refused"),
+        WayState::Silent => pending().await,
+        WayState::Lossy => match fastrand::u32(0..10) {
+            0..3 => Err("lost"),
+            3..5 => pending().await,
+            _ => Ok(()),
+        },
     }
 }
 
@@ -132,7 +159,8 @@ impl Connection for SimulatedConnection {
             {
                 (network.hears)(&asked.durable);
             }
-            network.passes().await?;
+            let [way, back] = network.ways(&to);
+            pass(way).await.map_err(|why| CallError::NotSent(why.into()))?;
             let source = network.sources.lock().get(&to).cloned();
             let source = source.ok_or_else(|| CallError::NotSent("nobody is there".into()))?;
             let mut request = Request::from_parts(parts, boxed(http_body_util::Full::new(body)));
@@ -140,9 +168,18 @@ impl Connection for SimulatedConnection {
             let alive = Arc::downgrade(&source);
             let mut server = ReplicationServiceServer::from_arc(source);
             let Ok(answer) = server.call(request).await;
-            network.passes().await?;
-            let state = network.state.subscribe();
-            Ok(answer.map(|body| boxed(SimulatedBody { body: boxed(body), state, alive, changed: None })))
+            pass(back).await.map_err(|why| CallError::Lost(why.into()))?;
+            let (state, frames) = (back.subscribe(), network.frames.clone());
+            Ok(answer.map(|body| {
+                boxed(SimulatedBody {
+                    body: boxed(body),
+                    state,
+                    frames,
+                    alive,
+                    is_torn: false,
+                    changed: None,
+                })
+            }))
         }
         .boxed()
     }
@@ -154,6 +191,8 @@ impl Connection for SimulatedConnection {
 struct SimulatedBody {
     body: Body,
     state: watch::Receiver<WayState>,
+    frames: Arc<AtomicU32>,
+    is_torn: bool,
     /// The daemon that answers, until it has ended.
     alive: Weak<ReplicationSource>,
     /// Wakes whoever reads once the way is another one.
@@ -175,12 +214,29 @@ impl http_body::Body for SimulatedBody {
         self.changed = Some(changed);
         let state = *self.state.borrow();
         match state {
-            WayState::Open if self.alive.strong_count() == 0 => {
+            WayState::Open | WayState::Lossy if self.alive.strong_count() == 0 => {
                 Poll::Ready(Some(Err("the daemon has ended".into())))
             }
-            WayState::Open => Pin::new(&mut self.body).poll_frame(context),
+            _ if self.is_torn => Poll::Ready(Some(Err("the answer is torn".into()))),
+            WayState::Open | WayState::Lossy => {
+                let polled = Pin::new(&mut self.body).poll_frame(context);
+                polled.map(|frame| frame.map(|frame| frame.map(|frame| self.torn(frame))))
+            }
             WayState::Refused => Poll::Ready(Some(Err("the way is cut".into()))),
             WayState::Silent => Poll::Pending,
         }
+    }
+}
+
+impl SimulatedBody {
+    /// A frame as it comes: half of it, if this is the one that is torn.
+    fn torn(&mut self, frame: Frame<Bytes>) -> Frame<Bytes> {
+        let left = self.frames.load(Ordering::Relaxed);
+        self.frames.store(left.saturating_sub(1), Ordering::Relaxed);
+        if left != 1 {
+            return frame;
+        }
+        self.is_torn = true;
+        frame.map_data(|data| data.slice(..data.len() / 2))
     }
 }

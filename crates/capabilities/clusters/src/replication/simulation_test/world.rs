@@ -1,16 +1,17 @@
-//! World of a simulation: two clusters with their stores, what the active one has had at each commit, and judges.
+//! World of a simulation: two clusters with their stores, and what the active one has had at each commit.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::FutureExt as _;
 use omnirelay_cluster_records::domain::{
     DOMAIN, DOMAIN_FOLLOWER, DomainKind, DomainVersion, NamespacePlace, REPLICA, domain_id,
 };
 use omnirelay_cluster_records::{CLUSTER, cluster_id};
 use omnirelay_identity::caller::Caller;
-use omnirelay_leadership_records::ScopeFences;
 use omnirelay_nouns::feed::WatchPlaces;
 use omnirelay_registry::Registry;
 use omnirelay_registry::act::{CommitPlan, DaemonAct, WriteAuthority, put};
@@ -20,8 +21,8 @@ use omnirelay_registry::lab::{self, LabRegistry};
 use omnirelay_registry::parse_cursor;
 use omnirelay_scripted::PausedClock;
 use omnirelay_store::{
-    Commit, CommitOutcome, Epoch, GroupId, LeaseFence, LeaseOp, MemoryStore, OpenedGroup, Record, RecordId,
-    RecordKind, Revision, Scan, Store, Write,
+    CommitOutcome, Epoch, LeaseFence, MemoryStore, Record, RecordId, RecordKind, Retention, Revision, Scan,
+    Store, Write,
 };
 use omnirelay_wire::pb::omnirelay::mesh::control::v1 as pb;
 use omnirelay_wire::pb::omnirelay::store::v1::domain_replica_value::State;
@@ -33,54 +34,78 @@ use tokio::time::{Instant, sleep};
 
 use super::super::heal::ClusterComparer;
 use super::super::{DomainFollower, ReplicationSource};
+use super::lead::{Lead, lease, run_lives};
 use super::network::{SimulatedNetwork, SimulatedWays};
+use super::store::{SimulatedStore, refused};
 use crate::domain_gate::DomainGate;
 use crate::domains::change::DomainChanges;
 
 const THING: RecordKind = RecordKind::of("thing");
-const SCOPE: &str = "global-control";
-const TTL: Duration = Duration::from_secs(100_000);
 const SECOND: Duration = Duration::from_secs(1);
-/// How many records of a domain a comparison deletes by itself, of so few as there are here.
-const DELETED_FREELY: usize = 10;
 
 /// Records by their keys: what two clusters compare.
 pub(super) type Things = BTreeMap<String, (u64, u64, Bytes)>;
-
-/// Lease of the node that leads, if it does.
-#[derive(Default)]
-struct Lead(Mutex<Option<LeaseFence>>);
-
-impl ScopeFences for Lead {
-    fn fence(&self, _: &str) -> Option<LeaseFence> {
-        self.0.lock().clone()
-    }
-}
 
 /// Cluster of a simulation.
 pub(super) struct SimulatedCluster {
     name: &'static str,
     pub store: Arc<MemoryStore>,
     pub registry: Arc<Registry>,
+    lead: Arc<Lead>,
+    /// After how many polls the follower ends where it waits; 0: it goes on.
+    pub ends_after: Arc<AtomicU32>,
     comparer: ClusterComparer,
-    _tasks: JoinSet<()>,
+    tasks: JoinSet<()>,
+}
+
+/// Stores that west has had, the present one last, and what was acknowledged that was in none of the last two.
+#[derive(Default)]
+pub(super) struct AcknowledgedState {
+    stores: Vec<Arc<MemoryStore>>,
+    pub broken: Option<String>,
+}
+
+impl AcknowledgedState {
+    /// Takes in what is said to be durable, as it is said.
+    fn hear(&mut self, durable: &str) {
+        let durable = parse_cursor(durable).ok().flatten().unwrap_or_default();
+        let applied = |store: &Arc<MemoryStore>| {
+            let page = Scan { kind: REPLICA, after: None, backwards: false, limit: 1 };
+            let page = store.scan(page).now_or_never()?.ok()?;
+            let value = DomainReplicaValue::decode(&*page.records.first()?.value).ok()?;
+            Some((Epoch(value.epoch), Revision(value.applied)))
+        };
+        let known: Vec<_> = self.stores.iter().rev().take(2).filter_map(applied).collect();
+        if !known.iter().any(|(epoch, applied)| (*epoch, *applied) >= (durable.epoch, durable.revision)) {
+            self.broken = Some(format!("{durable} is acknowledged, and {known:?} is durable"));
+        }
+    }
+}
+
+/// Moment at which another node has taken the lead of west: whoever had it before writes nothing from then on.
+pub(super) struct LostLead {
+    /// What the next to lead writes by.
+    fence: LeaseFence,
+    pub things: Things,
+    pub applied: Option<(u64, u64)>,
 }
 
 /// Two clusters: west follows east.
 pub(super) struct World {
-    clock: PausedClock,
+    pub clock: PausedClock,
     network: Arc<SimulatedNetwork>,
     pub east: SimulatedCluster,
     pub west: SimulatedCluster,
-    /// What east had after each commit that wrote a thing, and when it began an epoch.
-    had: BTreeMap<(Epoch, Revision), Things>,
+    /// What east had after each commit that wrote a thing, and when it began an epoch; and when that was.
+    pub had: BTreeMap<(Epoch, Revision), (Instant, Things)>,
     /// Keys that somebody has deleted in east.
-    deleted: BTreeSet<String>,
-    /// What west has durably said to be here, the latest.
-    acknowledged: Arc<Mutex<Option<String>>>,
+    pub deleted: BTreeSet<String>,
+    /// What west has durably said to be here.
+    pub acknowledged: Arc<Mutex<AcknowledgedState>>,
     /// Whether an operator has let pass what was braked.
-    is_approved: bool,
-    seen: Things,
+    pub is_approved: bool,
+    pub lost_lead: Option<LostLead>,
+    pub seen: Things,
 }
 
 fn kinds() -> Arc<[DomainKind]> {
@@ -93,18 +118,20 @@ impl SimulatedCluster {
         let mirrored = [CLUSTER, DOMAIN, REPLICA, DOMAIN_FOLLOWER, THING];
         let node = format!("{name}-1");
         let pace = HeartbeatPace { renew_every: SECOND, grace: SECOND };
-        let lab = LabRegistry::beating(lab::registry(node.as_str(), store.clone(), &mirrored), pace).await;
+        let shared = Arc::new(SimulatedStore(store.clone()));
+        let lab = LabRegistry::beating(lab::registry(node.as_str(), shared, &mirrored), pace).await;
         let LabRegistry { registry, mut tasks } = lab;
         registry.write_gate().add(Arc::new(DomainGate { cluster: name.to_owned(), kinds: kinds() }));
         let ways = Arc::new(SimulatedWays(network.clone()));
         let lead = Arc::new(Lead::default());
         *lead.0.lock() = Some(lease(&registry, &store).await);
         let comparer = ClusterComparer::new(registry.clone(), name.to_owned(), kinds(), ways.clone());
-        let follower = DomainFollower::new(registry.clone(), name.to_owned(), kinds(), lead, ways);
-        tasks.spawn(async move { follower.run().await });
+        let follower = DomainFollower::new(registry.clone(), name.to_owned(), kinds(), lead.clone(), ways);
+        let ends_after = Arc::<AtomicU32>::default();
+        tasks.spawn(run_lives(follower, ends_after.clone()));
         let source = ReplicationSource::new(registry.clone(), name.to_owned(), kinds(), WatchPlaces::new(8));
         network.put(name, Some(Arc::new(source)));
-        Self { name, store, registry, comparer, _tasks: tasks }
+        Self { name, store, registry, lead, ends_after, comparer, tasks }
     }
 
     async fn write(&self, writes: Vec<Write>) {
@@ -121,28 +148,6 @@ impl SimulatedCluster {
             DomainValue { active: "east".to_owned(), version: Some(version.value()), ..Default::default() };
         let at = ClusterValue { replication_endpoints: vec!["here:1".to_owned()], ..Default::default() };
         self.write(vec![put(cluster_id(other), &at), put(domain_id("mesh"), &mesh)]).await;
-    }
-}
-
-/// Takes the lease of the scope for a node that has just started: whoever had it before has it no more.
-async fn lease(registry: &Registry, store: &MemoryStore) -> LeaseFence {
-    loop {
-        let id = GroupId(format!("session/{:016x}", fastrand::u64(..)));
-        let opened = registry.open_session(id, TTL, "node").await.unwrap();
-        let OpenedGroup::Open(session) = opened else { panic!("{opened:?}") };
-        let epoch = registry.view().head().epoch;
-        let held = store.leases().await.unwrap().leases;
-        let before = held.into_iter().find(|lease| lease.scope == SCOPE && !lease.released);
-        let release = before.map(|lease| LeaseOp::Release { scope: lease.scope, token: lease.token });
-        let acquire = LeaseOp::Acquire { scope: SCOPE.to_owned(), holder: session.of, token_floor: 0 };
-        let leases = release.into_iter().chain([acquire]).collect();
-        if let Ok(CommitOutcome::Done(entry)) =
-            store.commit(Commit { epoch, leases, ..Commit::default() }).await
-        {
-            let token = entry.leases.iter().map(|lease| lease.token).max().unwrap_or_default();
-            return LeaseFence { scope: SCOPE.to_owned(), token };
-        }
-        sleep(SECOND).await;
     }
 }
 
@@ -175,20 +180,20 @@ pub(super) async fn things(
 impl World {
     pub(super) async fn start() -> Self {
         let clock = PausedClock(Instant::now());
-        let acknowledged = Arc::new(Mutex::new(None));
+        let acknowledged = Arc::new(Mutex::new(AcknowledgedState::default()));
         let heard = acknowledged.clone();
-        let hears = move |durable: &str| *heard.lock() = Some(durable.to_owned());
-        let network = SimulatedNetwork::new(Duration::from_millis(5), Box::new(hears));
+        let network = SimulatedNetwork::new(Box::new(move |durable| heard.lock().hear(durable)));
         let [east, west] = [0, 1].map(|_| Arc::new(MemoryStore::new(clock)));
+        acknowledged.lock().stores.push(west.clone());
         let east = SimulatedCluster::start("east", east, &network).await;
         sleep(Duration::from_millis(7)).await;
         let west = SimulatedCluster::start("west", west, &network).await;
         east.found("west").await;
         west.found("east").await;
         let (had, deleted) = (BTreeMap::new(), BTreeSet::new());
-        let seen = Things::new();
+        let (is_approved, lost_lead, seen) = (false, None, Things::new());
         let mut world =
-            Self { clock, network, east, west, had, deleted, acknowledged, is_approved: false, seen };
+            Self { clock, network, east, west, had, deleted, acknowledged, is_approved, lost_lead, seen };
         world.note().await;
         world
     }
@@ -200,7 +205,7 @@ impl World {
     /// Notes what east has now.
     pub(super) async fn note(&mut self) {
         let (head, things, _) = things(&self.east.store, self.clock).await;
-        self.had.insert((head.epoch, head.revision), things);
+        self.had.entry((head.epoch, head.revision)).or_insert((Instant::now(), things));
     }
 
     /// Makes one commit in east.
@@ -213,7 +218,10 @@ impl World {
                 self.deleted.insert(key.clone());
                 Write::Delete { id }
             } else {
-                Write::Put { id, value: Bytes::from(format!("{:x}", chance.u64(..))), group: None }
+                let number = chance.u64(..);
+                let is_refused = chance.u32(0..25) == 0;
+                let value = if is_refused { refused(number) } else { Bytes::from(format!("{number:x}")) };
+                Write::Put { id, value, group: None }
             };
             writes.insert(key, write);
         }
@@ -253,8 +261,11 @@ impl World {
                 Arc::new(store)
             },
         );
+        // Nobody of before writes into what is there now, or speaks of it.
+        self.west.tasks.shutdown().await;
+        self.lost_lead = None;
         if is_other {
-            *self.acknowledged.lock() = None;
+            self.acknowledged.lock().stores.push(store.clone());
             self.seen.clear();
         }
         self.network.put("west", None);
@@ -264,41 +275,43 @@ impl World {
         }
     }
 
-    pub(super) fn empty(&self) -> MemoryStore {
-        MemoryStore::new(self.clock)
+    /// Has another node take the lead of west from the one that follows, which does not know it yet.
+    pub(super) async fn lose_lead(&mut self) {
+        let fence = lease(&self.west.registry, &self.west.store).await;
+        let (_, things, replica) = things(&self.west.store, self.clock).await;
+        let applied = replica.map(|replica| (replica.epoch, replica.applied));
+        self.lost_lead = Some(LostLead { fence, things, applied });
     }
 
-    /// Judges what is in west's store now; whether it says that it follows, and has what east has.
-    pub(super) async fn judge(&mut self) -> Result<bool, String> {
-        let (_, here, replica) = things(&self.west.store, self.clock).await;
-        let (head, there, _) = things(&self.east.store, self.clock).await;
-        let Some(replica) = replica else { return Ok(false) };
-        let applied = (Epoch(replica.epoch), Revision(replica.applied));
-        if let Some(durable) = self.acknowledged.lock().clone() {
-            let durable = parse_cursor(&durable).ok().flatten().unwrap_or_default();
-            if durable.epoch == applied.0 && durable.revision > applied.1 {
-                return Err(format!("{durable} is acknowledged, and {} is here", applied.1.0));
-            }
-        }
-        let gone = self.seen.keys().filter(|key| !here.contains_key(*key) && !self.deleted.contains(*key));
-        let gone = gone.count();
-        if !self.is_approved && gone > DELETED_FREELY {
-            return Err(format!("{gone} records are gone that nobody has deleted"));
-        }
-        self.seen.clone_from(&here);
-        if replica.state() != State::Following {
-            return Ok(false);
-        }
-        let before = self.had.range(..=applied).next_back().filter(|((epoch, _), _)| *epoch == applied.0);
-        let Some((_, had)) = before else {
-            return Err(format!("it follows at {applied:?}, which is no commit of east"));
+    /// Has the node that follows know that it leads no more, or does again.
+    pub(super) fn tell_lead(&mut self, leads: bool) {
+        let Some(lost) = self.lost_lead.take() else { return };
+        let fence = lost.fence.clone();
+        *self.west.lead.0.lock() = leads.then_some(fence);
+        self.lost_lead = (!leads).then_some(lost);
+    }
+
+    /// Ends what follows in west after so many polls.
+    pub(super) fn end_follower(&self, polls: u32) {
+        self.west.ends_after.store(polls, Ordering::Relaxed);
+    }
+
+    /// Trims the log of east, so that it has the last commits alone.
+    pub(super) async fn trim(&self, entries: usize) {
+        let epoch = self.east.registry.view().head().epoch;
+        let day = Duration::from_secs(86_400);
+        let keep = Retention {
+            log_age: Duration::ZERO,
+            log_entries_max: entries,
+            tombstone_age: day,
+            idempotency_age: day,
+            idempotency_entries_max: 1000,
         };
-        if *had != here {
-            let differ: Vec<_> = had.iter().filter(|(key, thing)| here.get(*key) != Some(thing)).collect();
-            let more: Vec<_> = here.keys().filter(|key| !had.contains_key(*key)).collect();
-            return Err(format!("it follows at {applied:?}, and differs: {differ:?} and {more:?}"));
-        }
-        Ok(here == there && applied == (head.epoch, applied.1))
+        while self.east.store.housekeep(epoch, keep).await.is_ok_and(|done| done.more) {}
+    }
+
+    pub(super) fn empty(&self) -> MemoryStore {
+        MemoryStore::new(self.clock)
     }
 
     /// Words about how both stand.

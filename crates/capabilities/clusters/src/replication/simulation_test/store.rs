@@ -1,0 +1,91 @@
+//! Store of a simulated cluster: a memory store whose commits take a moment, so that whoever makes one may end before and behind it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use omnirelay_store::{
+    Commit, CommitError, CommitOutcome, Epoch, GroupRef, HousekeepingOutcome, IdempotencyKey, Leases,
+    LogPage, MemoryStore, OpenGroup, OpenedGroup, Pulse, PulseAnswer, Retention, Revision, Scan, ScanPage,
+    Store, StoreError, Write,
+};
+use tokio::time::sleep;
+
+/// Beginning of a value that is not taken from another cluster.
+const REFUSED: &[u8] = b"!";
+
+/// Whether a value is refused where it is followed.
+pub(super) fn is_refused(value: &[u8]) -> bool {
+    value.starts_with(REFUSED)
+}
+
+/// A value that is refused where it is followed.
+pub(super) fn refused(number: u64) -> Bytes {
+    Bytes::from([REFUSED, format!("{number:x}").as_bytes()].concat())
+}
+
+/// Store of a simulated cluster.
+pub(super) struct SimulatedStore(pub Arc<MemoryStore>);
+
+#[async_trait]
+impl Store for SimulatedStore {
+    fn name(&self) -> &str {
+        self.0.name()
+    }
+
+    async fn pulse(&self, pulse: Pulse) -> Result<PulseAnswer, StoreError> {
+        self.0.pulse(pulse).await
+    }
+
+    async fn open_group(&self, open: OpenGroup) -> Result<OpenedGroup, StoreError> {
+        self.0.open_group(open).await
+    }
+
+    async fn close_group(&self, epoch: Epoch, group: GroupRef) -> Result<bool, StoreError> {
+        self.0.close_group(epoch, group).await
+    }
+
+    async fn commit(&self, commit: Commit) -> Result<CommitOutcome, CommitError> {
+        let is_imported = |write: &Write| match write {
+            Write::Import { value, .. } => is_refused(value),
+            Write::Put { .. } | Write::Delete { .. } => false,
+        };
+        if commit.writes.iter().any(is_imported) {
+            let what = "a value that is not taken here".to_owned();
+            return Err(CommitError::Store(StoreError::Invalid { what }));
+        }
+        sleep(Duration::from_millis(fastrand::u64(0..3))).await;
+        let done = self.0.commit(commit).await;
+        sleep(Duration::from_millis(fastrand::u64(0..3))).await;
+        done
+    }
+
+    async fn recall(&self, key: &IdempotencyKey) -> Result<Option<(u64, CommitOutcome)>, StoreError> {
+        self.0.recall(key).await
+    }
+
+    async fn scan(&self, scan: Scan) -> Result<ScanPage, StoreError> {
+        self.0.scan(scan).await
+    }
+
+    async fn leases(&self) -> Result<Leases, StoreError> {
+        self.0.leases().await
+    }
+
+    async fn log(&self, after: Revision, limit: usize, wait: Duration) -> Result<LogPage, StoreError> {
+        self.0.log(after, limit, wait).await
+    }
+
+    fn log_in_memory(&self, after: Revision) -> Option<LogPage> {
+        self.0.log_in_memory(after)
+    }
+
+    async fn housekeep(&self, epoch: Epoch, keep: Retention) -> Result<HousekeepingOutcome, StoreError> {
+        self.0.housekeep(epoch, keep).await
+    }
+
+    fn is_in_process(&self) -> bool {
+        self.0.is_in_process()
+    }
+}
