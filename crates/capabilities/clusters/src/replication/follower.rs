@@ -450,7 +450,7 @@ impl DomainFollower {
     ) -> Result<(), FollowError> {
         let is_many = changes.deleted > DELETED_FREELY && changes.deleted > replica.held() / 100;
         let is_other = !is_trusted && changes.deleted + changes.replaced > 0;
-        if !is_many && !is_other {
+        if !is_many && !is_other || is_planted(PlantedFault::NeverBrakes) {
             return Ok(());
         }
         let (deletions, replacements) = (as_count(changes.deleted), as_count(changes.replaced));

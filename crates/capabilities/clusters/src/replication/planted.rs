@@ -18,6 +18,8 @@ pub(crate) enum PlantedFault {
     StandsStill,
     /// Batches are heard and not written, and beats that tell it are not listened to.
     AppliesNothing,
+    /// A comparison deletes and replaces whatever it is.
+    NeverBrakes,
     /// A comparison deletes nothing.
     NeverDeletes,
     /// A cursor of another epoch is taken for one of this epoch.

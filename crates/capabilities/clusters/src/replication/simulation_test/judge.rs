@@ -21,14 +21,16 @@ const UNSAID_MAX: Duration = Duration::from_secs(10);
 impl World {
     /// Judges what is in west's store now; whether it says that it follows, and has what east has.
     pub(super) async fn judge(&mut self) -> Result<bool, String> {
-        let (_, here, replica) = things(&self.west.store, self.clock).await;
-        let (head, there, _) = things(&self.east.store, self.clock).await;
+        let (_, here, replica) = things(&self.west.store).await;
+        let (head, there, _) = things(&self.east.store).await;
         if let Some(broken) = &self.acknowledged.lock().broken {
             return Err(broken.clone());
         }
         self.judge_lead(&here, replica.as_ref())?;
         let Some(replica) = replica else { return Ok(false) };
+        self.meet(&replica);
         self.judge_deleted(&here)?;
+        self.is_approved &= replica.state() != State::Following;
         self.judge_said()?;
         if replica.state() != State::Following {
             return Ok(false);
@@ -46,6 +48,23 @@ impl World {
         Ok(is_same && applied.0 == head.epoch && self.lost_lead.is_none())
     }
 
+    /// Notes what is met, so that no run is sound because nothing has happened.
+    fn meet(&mut self, replica: &DomainReplicaValue) {
+        let state = match replica.state() {
+            State::Braked => "braked",
+            State::Following => "following",
+            State::Loading => "loading",
+            State::Unspecified => "unspecified",
+        };
+        let met = [
+            Some(state),
+            (!replica.set_aside.is_empty()).then_some("set aside"),
+            self.lost_lead.is_some().then_some("lead lost"),
+            self.is_approved.then_some("approved"),
+        ];
+        self.met.extend(met.into_iter().flatten());
+    }
+
     /// That whoever has lost the lead writes nothing.
     fn judge_lead(&self, here: &Things, replica: Option<&DomainReplicaValue>) -> Result<(), String> {
         let Some(lost) = &self.lost_lead else { return Ok(()) };
@@ -58,7 +77,12 @@ impl World {
 
     /// That nothing is gone that nobody has deleted, beyond what a comparison may delete.
     fn judge_deleted(&mut self, here: &Things) -> Result<(), String> {
-        let gone = self.seen.keys().filter(|key| !here.contains_key(*key) && !self.deleted.contains(*key));
+        let is_deleted =
+            |key: &str, written_ms: u64| self.deleted.get(key).is_some_and(|deleted| deleted.0 >= written_ms);
+        let gone = self
+            .seen
+            .iter()
+            .filter(|(key, (_, written_ms, _))| !here.contains_key(*key) && !is_deleted(key, *written_ms));
         let gone = gone.count();
         if !self.is_approved && gone > DELETED_FREELY {
             return Err(format!("{gone} records are gone that nobody has deleted"));

@@ -11,6 +11,7 @@ use omnirelay_cluster_records::domain::{
     DOMAIN, DOMAIN_FOLLOWER, DomainKind, DomainVersion, NamespacePlace, REPLICA, domain_id,
 };
 use omnirelay_cluster_records::{CLUSTER, cluster_id};
+use omnirelay_core::time::Millis;
 use omnirelay_identity::caller::Caller;
 use omnirelay_nouns::feed::WatchPlaces;
 use omnirelay_registry::Registry;
@@ -21,8 +22,8 @@ use omnirelay_registry::lab::{self, LabRegistry};
 use omnirelay_registry::parse_cursor;
 use omnirelay_scripted::PausedClock;
 use omnirelay_store::{
-    CommitOutcome, Epoch, LeaseFence, MemoryStore, Record, RecordId, RecordKind, Retention, Revision, Scan,
-    Store, Write,
+    Clock as _, CommitOutcome, Epoch, LeaseFence, MemoryStore, Record, RecordId, RecordKind, Retention,
+    Revision, Scan, Store, Write,
 };
 use omnirelay_wire::pb::omnirelay::mesh::control::v1 as pb;
 use omnirelay_wire::pb::omnirelay::store::v1::domain_replica_value::State;
@@ -98,14 +99,16 @@ pub(super) struct World {
     pub west: SimulatedCluster,
     /// What east had after each commit that wrote a thing, and when it began an epoch; and when that was.
     pub had: BTreeMap<(Epoch, Revision), (Instant, Things)>,
-    /// Keys that somebody has deleted in east.
-    pub deleted: BTreeSet<String>,
+    /// Keys that somebody has deleted in east, and when that was last.
+    pub deleted: BTreeMap<String, Millis>,
     /// What west has durably said to be here.
     pub acknowledged: Arc<Mutex<AcknowledgedState>>,
-    /// Whether an operator has let pass what was braked.
+    /// Whether an operator has let pass what was braked, and it is not followed on yet.
     pub is_approved: bool,
     pub lost_lead: Option<LostLead>,
     pub seen: Things,
+    /// What the judges have met so far.
+    pub met: BTreeSet<&'static str>,
 }
 
 fn kinds() -> Arc<[DomainKind]> {
@@ -151,17 +154,13 @@ impl SimulatedCluster {
     }
 }
 
-/// The things of a store, its replica of the domain, and its head, all of one moment.
-pub(super) async fn things(
-    store: &MemoryStore,
-    clock: PausedClock,
-) -> (Cursor, Things, Option<DomainReplicaValue>) {
-    let copy = store.replica(clock);
+/// The things of a store, its replica of the domain, and its head, all of one moment: a store in memory lets nobody else run meanwhile.
+pub(super) async fn things(store: &MemoryStore) -> (Cursor, Things, Option<DomainReplicaValue>) {
     let scan = async |kind: RecordKind| {
         let (mut all, mut after) = (Vec::<Record>::new(), None);
         loop {
             let page = Scan { kind: kind.clone(), after, backwards: false, limit: 100 };
-            let page = copy.scan(page).await.unwrap();
+            let page = store.scan(page).await.unwrap();
             all.extend(page.records);
             after = all.last().map(|record| record.id.key.clone());
             if !page.more {
@@ -190,10 +189,21 @@ impl World {
         let west = SimulatedCluster::start("west", west, &network).await;
         east.found("west").await;
         west.found("east").await;
-        let (had, deleted) = (BTreeMap::new(), BTreeSet::new());
-        let (is_approved, lost_lead, seen) = (false, None, Things::new());
-        let mut world =
-            Self { clock, network, east, west, had, deleted, acknowledged, is_approved, lost_lead, seen };
+        let (had, deleted) = (BTreeMap::new(), BTreeMap::new());
+        let (is_approved, lost_lead, seen, met) = (false, None, Things::new(), BTreeSet::new());
+        let mut world = Self {
+            clock,
+            network,
+            east,
+            west,
+            had,
+            deleted,
+            acknowledged,
+            is_approved,
+            lost_lead,
+            seen,
+            met,
+        };
         world.note().await;
         world
     }
@@ -204,7 +214,7 @@ impl World {
 
     /// Notes what east has now.
     pub(super) async fn note(&mut self) {
-        let (head, things, _) = things(&self.east.store, self.clock).await;
+        let (head, things, _) = things(&self.east.store).await;
         self.had.entry((head.epoch, head.revision)).or_insert((Instant::now(), things));
     }
 
@@ -215,7 +225,6 @@ impl World {
             let key = format!("{}/{}", ["a", "b"][chance.usize(0..2)], chance.u32(0..60));
             let id = RecordId::new(THING, key.as_str());
             let write = if chance.u32(0..4) == 0 {
-                self.deleted.insert(key.clone());
                 Write::Delete { id }
             } else {
                 let number = chance.u64(..);
@@ -225,7 +234,11 @@ impl World {
             };
             writes.insert(key, write);
         }
+        let is_deleted = |(key, write): (&String, &Write)| write.value().is_none().then(|| key.clone());
+        let deleted: Vec<String> = writes.iter().filter_map(is_deleted).collect();
         self.east.write(writes.into_values().collect()).await;
+        let now = self.clock.now();
+        self.deleted.extend(deleted.into_iter().map(|key| (key, now)));
         self.note().await;
     }
 
@@ -278,7 +291,7 @@ impl World {
     /// Has another node take the lead of west from the one that follows, which does not know it yet.
     pub(super) async fn lose_lead(&mut self) {
         let fence = lease(&self.west.registry, &self.west.store).await;
-        let (_, things, replica) = things(&self.west.store, self.clock).await;
+        let (_, things, replica) = things(&self.west.store).await;
         let applied = replica.map(|replica| (replica.epoch, replica.applied));
         self.lost_lead = Some(LostLead { fence, things, applied });
     }
@@ -316,8 +329,8 @@ impl World {
 
     /// Words about how both stand.
     pub(super) async fn told(&self) -> String {
-        let (head, there, _) = things(&self.east.store, self.clock).await;
-        let (at, here, replica) = things(&self.west.store, self.clock).await;
+        let (head, there, _) = things(&self.east.store).await;
+        let (at, here, replica) = things(&self.west.store).await;
         let differ: Vec<_> = there
             .iter()
             .filter(|(key, thing)| here.get(*key) != Some(thing))
@@ -329,7 +342,7 @@ impl World {
 
     /// Has an operator decide what is to be where west is braked.
     pub(super) async fn decide(&mut self, is_healed: bool) {
-        let (_, _, replica) = things(&self.west.store, self.clock).await;
+        let (_, _, replica) = things(&self.west.store).await;
         if replica.is_none_or(|replica| replica.state() != State::Braked) {
             return;
         }
@@ -338,10 +351,9 @@ impl World {
             let _ = self.east.comparer.heal(&operator, ("mesh", "west"), ("lost", false, None)).await;
             self.note().await;
         } else {
-            self.is_approved = true;
             let changes = DomainChanges { registry: &self.west.registry, cluster: "west" };
             let asked = pb::ApproveDomainRequest { domain: "mesh".to_owned(), ..Default::default() };
-            let _ = changes.approve_one(&operator, asked).await;
+            self.is_approved |= changes.approve_one(&operator, asked).await.is_ok();
         }
     }
 }
